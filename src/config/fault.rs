@@ -1,0 +1,67 @@
+//! A fault of the configuration: where, what is wrong, what would be right.
+
+use super::{Origin, Sources};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// One thing wrong with the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// The file, as it was named to the reader.
+    pub file: String,
+    /// The line, counted from 1; absent where a whole file is at fault.
+    pub line: Option<usize>,
+    /// The key, dotted; empty where there is none.
+    pub key: String,
+    /// What is wrong.
+    pub problem: String,
+    /// What would be right.
+    pub remedy: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.file)?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
+        if !self.key.is_empty() {
+            write!(f, ": {}", self.key)?;
+        }
+        write!(f, ": {}\n    {}", self.problem, self.remedy)
+    }
+}
+
+/// The faults found so far.
+#[derive(Debug, Default)]
+pub struct Faults(Vec<Fault>);
+
+impl Faults {
+    /// Adds a fault at a place in a file.
+    pub fn push(&mut self, at: &Origin, key: impl Into<String>, problem: impl Into<String>, remedy: impl Into<String>) {
+        self.0.push(Fault {
+            file: at.file.to_string(),
+            line: at.line,
+            key: key.into(),
+            problem: problem.into(),
+            remedy: remedy.into(),
+        });
+    }
+
+    /// The faults, those of `sled.toml` first, then by file and line.
+    pub fn sorted(mut self, sources: &Sources) -> Vec<Fault> {
+        let rank = |file: &str| sources.sled.iter().position(|s| s.file == file);
+        let last = sources.sled.len();
+        self.0.sort_by_key(|fault| (rank(&fault.file).unwrap_or(last), fault.line));
+        self.0
+    }
+}
+
+/// The known word nearest to a mistyped one, if it is near enough to be meant.
+pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 3)
+        .min()
+        .map(|(_, candidate)| candidate)
+}

@@ -1,0 +1,145 @@
+//! The configuration of one sled: `sled.toml` with its fragments, and the fleet's
+//! `port-map.toml`, read from texts that others fetched. Pure.
+//!
+//! Everything is read before anything is refused, so that one look shows every fault:
+//! [`read`] gives either a [`Configuration`] without a fault or the complete list.
+
+mod document;
+mod fault;
+mod section;
+mod sled;
+
+pub use document::{Document, Origin};
+pub use fault::{Fault, Faults};
+pub use section::Section;
+pub use sled::{Downstairs, Network, Provisioning, Reserve, SledConfig, Storage};
+
+use crate::names::{RegionName, SledName};
+use crate::port_map::{self, PortMap};
+use crate::region::Geometry;
+
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+/// The port of the HTTP endpoint where nothing else is configured.
+pub const HTTP_PORT: u16 = 3800;
+
+/// A file's name, as it is shown, and its text.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// The name that faults carry.
+    pub file: String,
+    /// The contents, or why they could not be read.
+    pub text: Result<String, String>,
+}
+
+/// Everything that [`read`] needs.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    /// `sled.toml`, then its fragments in the order in which they override it.
+    pub sled: Vec<Source>,
+    /// `port-map.toml`.
+    pub port_map: Source,
+    /// The ports that the kernel hands out to outgoing connections, which no region may use.
+    pub ephemeral: RangeInclusive<u16>,
+}
+
+/// One sled's configuration, complete and without a fault.
+#[derive(Debug, Clone)]
+pub struct Configuration {
+    /// What `sled.toml` says.
+    pub sled: SledConfig,
+    /// What `port-map.toml` says.
+    pub map: PortMap,
+    /// This sled's address in the map.
+    pub address: IpAddr,
+    /// Where the HTTP endpoint listens.
+    pub listen: Vec<SocketAddr>,
+}
+
+/// A region that the port map puts on this sled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalRegion {
+    /// Its name, `VOLUME-INDEX`.
+    pub name: RegionName,
+    /// The data port; the repair port is [`LocalRegion::repair_port`].
+    pub port: u16,
+    /// The volume's geometry.
+    pub geometry: Geometry,
+}
+
+impl LocalRegion {
+    /// The port of the repair HTTP server: always 4000 above the data port.
+    pub fn repair_port(&self) -> u16 {
+        self.port + port_map::REPAIR_OFFSET
+    }
+}
+
+impl Configuration {
+    /// The regions that the map puts on this sled, by name.
+    pub fn local_regions(&self) -> Vec<LocalRegion> {
+        let name = &self.sled.name;
+        let mut regions: Vec<_> = self.map.regions_on(name).collect();
+        regions.sort_by(|a, b| a.name.cmp(&b.name));
+        regions
+    }
+
+    /// The directory of a region.
+    pub fn region_dir(&self, region: &RegionName) -> PathBuf {
+        self.sled.storage.root.join(region.to_string())
+    }
+}
+
+/// Reads the configuration.
+///
+/// # Errors
+/// Every fault of every file, in the order of files and lines; never an empty list.
+pub fn read(sources: &Sources) -> Result<Configuration, Vec<Fault>> {
+    let mut faults = Faults::default();
+    let sled_files = Document::merged(&sources.sled, &mut faults);
+    let sled = sled::read(&sled_files, &mut faults);
+    let map_file = Document::merged(std::slice::from_ref(&sources.port_map), &mut faults);
+    let http_ports = sled.listen.iter().map(SocketAddr::port).collect::<Vec<_>>();
+    let limits = port_map::Limits {
+        ephemeral: sources.ephemeral.clone(),
+        this_sled: sled.name.as_ref().map(|(name, _)| name.clone()),
+        http_ports: if http_ports.is_empty() { vec![HTTP_PORT] } else { http_ports },
+    };
+    let digest_text = sources.port_map.text.as_deref().unwrap_or_default();
+    let map = port_map::read(&map_file, digest_text, &limits, &mut faults);
+    let address = own_address(&sled.name, &map, &mut faults);
+    match (faults.sorted(sources), sled.complete(), address) {
+        (found, Some(config), Some(address)) if found.is_empty() => {
+            let listen = match sled.listen.as_slice() {
+                [] => vec![SocketAddr::new(address, HTTP_PORT)],
+                some => some.to_vec(),
+            };
+            Ok(Configuration { sled: config, map, address, listen })
+        }
+        (found, ..) => Err(found),
+    }
+}
+
+/// Finds this sled's entry in the map; a name that the map lacks is a fault of `sled.toml`.
+fn own_address(name: &Option<(SledName, Origin)>, map: &PortMap, faults: &mut Faults) -> Option<IpAddr> {
+    let (name, origin) = name.as_ref()?;
+    let entry = map.sleds.get(name);
+    if entry.is_none() && !map.sleds.is_empty() {
+        let known = map.sleds.keys().map(ToString::to_string).collect::<Vec<_>>();
+        let nearest = fault::nearest(name.as_str(), known.iter().map(String::as_str));
+        faults.push(
+            origin,
+            "sled.name",
+            format!("the port map has no sled \"{name}\""),
+            match nearest {
+                Some(near) => format!("write \"{near}\", or add [sleds.{name}] to port-map.toml"),
+                None => format!("write one of {}, or add [sleds.{name}] to port-map.toml", known.join(", ")),
+            },
+        );
+    }
+    entry.map(|sled| sled.address)
+}
+
+#[cfg(test)]
+mod tests;

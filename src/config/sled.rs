@@ -1,0 +1,260 @@
+//! `sled.toml`: what one machine is, where its data lies, and what its network must be.
+
+use super::document::{Document, Origin};
+use super::{Faults, Section};
+use crate::names::SledName;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// `sled.toml`, complete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SledConfig {
+    /// Which sled of the port map this machine is.
+    pub name: SledName,
+    /// Where regions lie.
+    pub storage: Storage,
+    /// What serves them.
+    pub downstairs: Downstairs,
+    /// What the network must be.
+    pub network: Network,
+}
+
+/// `[storage]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Storage {
+    /// The directory that holds every region, absolute.
+    pub root: PathBuf,
+    /// Whether the root must be a mount point of its own before anything is done in it.
+    pub require_mount: bool,
+    /// Whether a region's blocks are reserved when it is created.
+    pub provisioning: Provisioning,
+    /// How much of the file system is kept free.
+    pub reserve: Reserve,
+}
+
+/// Whether a region's blocks are reserved when it is created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Provisioning {
+    /// Every block is reserved: the disk cannot fill up under a host.
+    Thick,
+    /// Blocks are taken as they are written: regions may promise more than the disk has.
+    Thin,
+}
+
+impl FromStr for Provisioning {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "thick" => Ok(Self::Thick),
+            "thin" => Ok(Self::Thin),
+            _ => Err("is neither thick nor thin"),
+        }
+    }
+}
+
+/// How much of the data file system is kept free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reserve {
+    /// A share of its capacity, in percent from 0 to 100.
+    Percent(u8),
+    /// So many bytes.
+    Bytes(u64),
+}
+
+impl Reserve {
+    /// The reserve in bytes on a file system of `capacity` bytes.
+    pub fn of(self, capacity: u64) -> u64 {
+        match self {
+            Self::Percent(percent) => capacity / 100 * u64::from(percent),
+            Self::Bytes(bytes) => bytes,
+        }
+    }
+}
+
+impl FromStr for Reserve {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const WRONG: &str = "is neither a percentage nor a size";
+        if let Some(percent) = text.strip_suffix('%') {
+            let percent = percent.trim().parse().ok().filter(|p| *p <= 100);
+            return percent.map(Self::Percent).ok_or(WRONG);
+        }
+        let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+        let shift = match text[digits.len()..].trim() {
+            "" | "B" => 0,
+            "KiB" => 10,
+            "MiB" => 20,
+            "GiB" => 30,
+            "TiB" => 40,
+            _ => return Err(WRONG),
+        };
+        let number: u64 = digits.parse().map_err(|_| WRONG)?;
+        number.checked_mul(1 << shift).map(Self::Bytes).ok_or(WRONG)
+    }
+}
+
+impl fmt::Display for Reserve {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Percent(percent) => write!(f, "{percent}%"),
+            Self::Bytes(bytes) => write!(f, "{bytes} bytes"),
+        }
+    }
+}
+
+/// `[downstairs]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Downstairs {
+    /// The program, absolute.
+    pub program: PathBuf,
+    /// The user it runs as.
+    pub user: String,
+}
+
+/// `[network]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Network {
+    /// The bridge that carries the sled's address.
+    pub bridge: String,
+    /// The network interface that must be a port of the bridge.
+    pub nic: String,
+    /// The least negotiated link speed that is well, in Mbit/s.
+    pub min_link_mbps: u32,
+    /// The least USB speed that is well, in Mbit/s; 480 is USB 2, 5000 USB 3.
+    pub min_usb_mbps: u32,
+}
+
+/// What could be read of `sled.toml`, with the places that later checks point at.
+#[derive(Debug)]
+pub(super) struct Draft {
+    pub(super) name: Option<(SledName, Origin)>,
+    storage: Storage,
+    downstairs: Downstairs,
+    network: Option<Network>,
+    pub(super) listen: Vec<SocketAddr>,
+}
+
+impl Draft {
+    /// The configuration, if nothing that is required is missing.
+    pub(super) fn complete(&self) -> Option<SledConfig> {
+        Some(SledConfig {
+            name: self.name.clone()?.0,
+            storage: self.storage.clone(),
+            downstairs: self.downstairs.clone(),
+            network: self.network.clone()?,
+        })
+    }
+}
+
+/// Reads the merged files.
+pub(super) fn read(document: &Document, faults: &mut Faults) -> Draft {
+    let mut top = Section::top(document);
+    let name = sled_name(top.section("sled", faults), faults);
+    let storage = storage(top.section("storage", faults), faults);
+    let downstairs = downstairs(top.section("downstairs", faults), faults);
+    let network = network(top.section("network", faults), faults);
+    let listen = listen(top.section("http", faults), faults);
+    top.finish(faults);
+    Draft { name, storage, downstairs, network, listen }
+}
+
+fn sled_name(mut section: Section<'_>, faults: &mut Faults) -> Option<(SledName, Origin)> {
+    const REMEDY: &str = "write the name that the port map gives this machine, for example \"proper-raptor\"";
+    let given = section.keys().contains(&"name");
+    let name = section.parsed("name", REMEDY, faults);
+    if !given {
+        section.missing("name", REMEDY, faults);
+    }
+    section.finish(faults);
+    name
+}
+
+fn storage(mut section: Section<'_>, faults: &mut Faults) -> Storage {
+    let storage = Storage {
+        root: path(&mut section, "root", "/crucible", faults),
+        require_mount: section.boolean("require_mount", faults).unwrap_or(true),
+        provisioning: section
+            .parsed("provisioning", "write \"thick\" or \"thin\"", faults)
+            .map_or(Provisioning::Thick, |(value, _)| value),
+        reserve: section
+            .parsed("reserve", "write a share such as \"5%\" or a size such as \"20GiB\"", faults)
+            .map_or(Reserve::Percent(5), |(value, _)| value),
+    };
+    section.finish(faults);
+    storage
+}
+
+fn downstairs(mut section: Section<'_>, faults: &mut Faults) -> Downstairs {
+    let program = path(&mut section, "program", "/usr/lib/crucible/crucible-downstairs", faults);
+    let user = word(&mut section, "user", faults).unwrap_or_else(|| "crucible".into());
+    section.finish(faults);
+    Downstairs { program, user }
+}
+
+fn network(mut section: Section<'_>, faults: &mut Faults) -> Option<Network> {
+    let speed = 1..=u64::from(u32::MAX);
+    let given = section.keys().contains(&"nic");
+    let bridge = word(&mut section, "bridge", faults).unwrap_or_else(|| "br0".into());
+    let nic = word(&mut section, "nic", faults);
+    let mut least = |key, default| {
+        let number = section.integer(key, speed.clone(), faults);
+        number.and_then(|(n, _)| u32::try_from(n).ok()).unwrap_or(default)
+    };
+    let min_link_mbps = least("min_link_mbps", 2500);
+    let min_usb_mbps = least("min_usb_mbps", 5000);
+    if !given {
+        section.missing("nic", "write the interface in the bridge, as `ip link` names it: \"enx00e04ca81110\"", faults);
+    }
+    section.finish(faults);
+    Some(Network { bridge, nic: nic?, min_link_mbps, min_usb_mbps })
+}
+
+fn listen(mut section: Section<'_>, faults: &mut Faults) -> Vec<SocketAddr> {
+    let (texts, _) = section.texts("listen", faults).unwrap_or_else(|| (Vec::new(), section.origin().clone()));
+    let mut addresses = Vec::new();
+    for (text, origin) in texts {
+        match text.parse::<SocketAddr>() {
+            Ok(address) if address.port() != 0 => addresses.push(address),
+            _ => faults.push(
+                &origin,
+                "http.listen",
+                format!("{text:?} is no address with a port"),
+                "write the sled's address and a port, for example \"192.168.4.189:3800\"",
+            ),
+        }
+    }
+    section.finish(faults);
+    addresses
+}
+
+/// An absolute path without `.`, `..` or white space: it stands in unit files as it is.
+fn path(section: &mut Section<'_>, key: &str, default: &str, faults: &mut Faults) -> PathBuf {
+    let Some((text, origin)) = section.text(key, faults) else {
+        return default.into();
+    };
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
+    let whole = text.split('/').skip(1).all(|part| !matches!(part, "" | "." | ".."));
+    if !(text.starts_with('/') && whole && text.chars().all(plain)) {
+        let problem = format!("{text:?} is no plain absolute path");
+        let remedy = format!("write a path of letters, digits and ._-+ that begins with /, for example {default:?}");
+        faults.push(&origin, section.path(key), problem, remedy);
+    }
+    text.into()
+}
+
+/// A word that stands in unit files and sysfs paths as it is: a user or an interface.
+fn word(section: &mut Section<'_>, key: &str, faults: &mut Faults) -> Option<String> {
+    let (text, origin) = section.text(key, faults)?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    let legal = !text.is_empty() && text.len() < 32 && text.chars().all(plain) && !text.starts_with(['.', '-']);
+    if !legal {
+        let problem = format!("{text:?} is no name of one");
+        faults.push(&origin, section.path(key), problem, "write up to 31 letters, digits and ._-");
+        return None;
+    }
+    Some(text.to_owned())
+}

@@ -1,0 +1,208 @@
+//! The reader against the shipped files, and against every fault that they could have.
+
+use super::*;
+use proptest::prelude::*;
+
+const SLED: &str = include_str!("../../etc/sled.toml");
+const MAP: &str = include_str!("../../etc/port-map.toml");
+
+fn sources(sled: &str, map: &str) -> Sources {
+    let source = |file: &str, text: &str| Source { file: file.into(), text: Ok(text.into()) };
+    Sources { sled: vec![source("sled.toml", sled)], port_map: source("port-map.toml", map), ephemeral: 32768..=60999 }
+}
+
+fn faults(sled: &str, map: &str) -> Vec<Fault> {
+    read(&sources(sled, map)).err().unwrap_or_default()
+}
+
+/// The last line of `needle` in `text`, counted from 1.
+fn line(text: &str, needle: &str) -> Option<usize> {
+    text.lines().collect::<Vec<_>>().iter().rposition(|line| line.contains(needle)).map(|at| at + 1)
+}
+
+#[test]
+fn the_shipped_files_are_the_runbooks_sled() {
+    let config = read(&sources(SLED, MAP)).unwrap();
+    assert_eq!(config.listen, ["192.168.4.189:3800".parse().unwrap()]);
+    let regions = config.local_regions();
+    assert_eq!(regions.len(), 12);
+    let names: Vec<_> = regions.iter().map(|r| (r.name.to_string(), r.port)).collect();
+    assert!(names.contains(&("still-fawn-2".into(), 3832)));
+    assert!(config.map.volumes.values().all(|v| v.fault_tolerance() == 0));
+}
+
+#[test]
+fn commented_keys_of_the_shipped_file_are_their_defaults() {
+    let uncommented: String = SLED
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(rest) if rest.starts_with(|c: char| c.is_ascii_lowercase()) => format!("{rest}\n"),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    assert_ne!(uncommented, SLED);
+    let (with, without) = (read(&sources(&uncommented, MAP)).unwrap(), read(&sources(SLED, MAP)).unwrap());
+    assert_eq!((with.sled, with.listen), (without.sled, without.listen));
+}
+
+/// Changes one line of a shipped file; the fault must be the only one, stand at that line,
+/// and say both texts.
+fn one_fault(file: &str, from: &str, to: &str, problem: &str, remedy: &str) {
+    let (sled, map) = match file {
+        "sled.toml" => (SLED.replacen(from, to, 1), MAP.to_owned()),
+        _ => (SLED.to_owned(), MAP.replacen(from, to, 1)),
+    };
+    let text = if file == "sled.toml" { &sled } else { &map };
+    assert!(text.contains(to), "{from:?} is not in {file}");
+    let found = faults(&sled, &map);
+    assert_eq!(found.len(), 1, "{to:?}: {found:#?}");
+    assert_eq!((found[0].file.as_str(), found[0].line), (file, line(text, to.trim_end())), "{found:#?}");
+    assert!(found[0].problem.contains(problem), "{problem:?} not in {:#?}", found[0]);
+    assert!(found[0].remedy.contains(remedy), "{remedy:?} not in {:#?}", found[0]);
+}
+
+#[test]
+fn every_fault_of_sled_toml_is_named_with_its_line() {
+    for (from, to, problem, remedy) in [
+        ("reserve = \"5%\"", "resreve = \"5%\"", "no key", "reserve"),
+        ("[http]", "[htpt]", "no key", "write http"),
+        ("\"thick\"\n", "\"thik\"\n", "neither thick nor thin", "\"thick\" or \"thin\""),
+        ("\"5%\"", "\"lots\"", "neither a percentage", "\"5%\""),
+        ("\"5%\"", "\"500%\"", "neither a percentage", "\"5%\""),
+        ("min_link_mbps = 2500", "min_link_mbps = \"fast\"", "is a string", "an integer"),
+        ("min_usb_mbps = 5000", "min_usb_mbps = -1", "-1 is not from", "from 1"),
+        ("user = \"crucible\"", "user = \"a b\"", "no name of one", "31 letters"),
+        ("root = \"/crucible\"", "root = \"crucible\"", "no plain absolute path", "/crucible"),
+        ("root = \"/crucible\"", "root = \"/srv/../crucible\"", "no plain absolute path", "/crucible"),
+        ("#listen = [\"192.168.4.189:3800\"]", "listen = [\"192.168.4.189\"]", "no address with a port", "3800"),
+        ("name = \"proper-raptor\"", "name = \"proper-rapter\"", "has no sled", "\"proper-raptor\""),
+        ("name = \"proper-raptor\"", "name = \"../x\"", "a-z, 0-9 and -", "proper-raptor"),
+        ("root = \"/crucible\"", "root = 3", "is an integer", "a string"),
+    ] {
+        one_fault("sled.toml", from, to, problem, remedy);
+    }
+}
+
+#[test]
+fn every_fault_of_the_port_map_is_named_with_its_line() {
+    let second = "\"proper-raptor:3830\", \"proper-raptor:3831\", \"proper-raptor:3832\"]";
+    let pve = "[\"proper-raptor:3820\", \"proper-raptor:3821\", \"proper-raptor:3822\"]";
+    for (from, to, problem, remedy) in [
+        ("hosts = []", "host = []", "no key", "write hosts"),
+        ("hosts = []", "hosts = \"192.168.4.17\"", "is a string", "list of strings"),
+        ("hosts = []", "hosts = [\"still-fawn\"]", "no IP address", "192.168.4.17"),
+        ("hosts = []", "hosts = [\"10.0.0.1\", \"10.0.0.1\"]", "listed twice", "remove"),
+        ("proper-raptor:3832", "proper-raptor:7820", "repair port of pve-0", "write another port"),
+        ("proper-raptor:3832", "proper-raptor:3830", "data port of still-fawn-0", "write another port"),
+        ("proper-raptor:3832", "proper-raptor:3800", "HTTP port", "write another port"),
+        ("proper-raptor:3832", "proper-raptor:61536", "not from 1024", "3830"),
+        ("proper-raptor:3832", "proper-raptor:99999", "not from 1024", "3830"),
+        ("proper-raptor:3832", "proper-raptor:1023", "not from 1024", "3830"),
+        ("proper-raptor:3832", "proper-raptor:30000", "ephemeral range", "61000"),
+        ("proper-raptor:3832", "proper-rapter:3832", "no sled", "proper-raptor"),
+        ("proper-raptor:3832", "3832", "not SLED:PORT", "proper-raptor:3830"),
+        (second, "\"proper-raptor:3830\"]", "has 1 regions", "SLED:PORT"),
+        (pve, "[\"proper-raptor:1\", 2, 3, 4]", "", ""),
+        ("[volumes.pve]", "[volumes.pvE]", "no name for a volume", "rename"),
+        ("[sleds.proper-raptor]", "[sleds.\"proper raptor\"]", "", ""),
+        ("[volumes.still-fawn]", "[volumes.pve]", "pve is there a second time", "keep one"),
+        ("block_size = 4096  ", "block_size = 4608  ", "4608 bytes is not a power", "4096"),
+        ("extent_size = 32768", "extent_size = 131073", "512 MiB", "131072"),
+        ("extent_count = 100", "extent_count = 0", "0 extents", "100"),
+        ("address = \"192.168.4.189\"", "address = \"0.0.0.0\"", "no address that a host can reach", "own address"),
+        ("[defaults]", "[default]", "no key", "write defaults"),
+    ] {
+        if problem.is_empty() {
+            assert!(faults(SLED, &MAP.replacen(from, to, 1)).len() > 1, "{to:?}");
+        } else {
+            one_fault("port-map.toml", from, to, problem, remedy);
+        }
+    }
+}
+
+#[test]
+fn a_thousand_blocks_too_many_say_how_many_would_do() {
+    let map = MAP.replace("extent_size = 32768", "extent_size = 140000");
+    assert!(faults(SLED, &map)[0].remedy.contains("131072"));
+}
+
+#[test]
+fn all_faults_are_listed_at_once_and_in_order() {
+    let sled = "[sled]\nnmae = \"x\"\n[network]\nbridge = 3\n";
+    let map = "[sleds.a]\naddress = \"nowhere\"\n[volumes.b]\nhosts = 1\nregions = []\n= broken\n";
+    let found = faults(sled, map);
+    let places: Vec<_> = found.iter().map(|f| (f.file.as_str(), f.line)).collect();
+    let mut sorted = places.clone();
+    sorted.sort_by_key(|(file, line)| (*file == "port-map.toml", *line));
+    assert_eq!(places, sorted);
+    for wanted in [
+        "sled.nmae",
+        "sled.name",
+        "network.bridge",
+        "network.nic",
+        "sleds.a.address",
+        "volumes.b.hosts",
+        "volumes.b.regions",
+    ] {
+        assert!(found.iter().any(|f| f.key == wanted), "{wanted} is not in {found:#?}");
+    }
+}
+
+#[test]
+fn a_free_port_that_is_proposed_is_free() {
+    let map = MAP.replace("proper-raptor:3832", "proper-raptor:3831");
+    let remedy = faults(SLED, &map)[0].remedy.clone();
+    let port: u16 = remedy.split([' ', ';']).find_map(|word| word.parse().ok()).unwrap();
+    let mended = MAP.replace("proper-raptor:3832", &format!("proper-raptor:{port}"));
+    assert_eq!(faults(SLED, &mended), [], "{remedy}");
+}
+
+#[test]
+fn fragments_override_key_by_key_and_are_blamed_for_their_own_faults() {
+    let mut all = sources(SLED, MAP);
+    let fragment = |file: &str, text: &str| Source { file: file.into(), text: Ok(text.into()) };
+    all.sled.push(fragment("10-a.toml", "[storage]\nprovisioning = \"thin\"\n[http]\nlisten = [\"127.0.0.1:1\"]\n"));
+    all.sled.push(fragment("20-b.toml", "[http]\nlisten = [\"127.0.0.1:4\"]\n"));
+    let config = read(&all).unwrap();
+    assert_eq!(config.sled.storage.provisioning, Provisioning::Thin);
+    assert_eq!(config.sled.storage.reserve, Reserve::Percent(5));
+    assert_eq!(config.listen, ["127.0.0.1:4".parse().unwrap()]);
+    all.sled.push(fragment("30-c.toml", "[storage]\n\nrot = 1\n"));
+    let found = read(&all).unwrap_err();
+    assert_eq!((found[0].file.as_str(), found[0].line), ("30-c.toml", Some(3)));
+    assert!(found[0].remedy.contains("root"));
+}
+
+#[test]
+fn three_sleds_survive_the_loss_of_one_and_two_do_not() {
+    let mut map = MAP.replace(
+        "[defaults]",
+        "[sleds.b]\naddress = \"192.168.4.2\"\n[sleds.c]\naddress = \"192.168.4.3\"\n[defaults]",
+    );
+    map = map.replace("proper-raptor:3831", "b:3830").replace("proper-raptor:3832", "c:3830");
+    map = map.replace("proper-raptor:3821", "b:3820");
+    let config = read(&sources(SLED, &map)).unwrap();
+    let tolerance = |name: &str| config.map.volumes[&name.parse().unwrap()].fault_tolerance();
+    assert_eq!((tolerance("still-fawn"), tolerance("pve"), tolerance("chief-horse")), (1, 0, 0));
+    assert_eq!(config.local_regions().len(), 9);
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_read_or_refused_without_panic(sled in "\\PC{0,200}", map in "(\\[volumes\\.[a-z\"]{1,4}\\]\n|[a-z_]{1,8} = [0-9\"\\[\\]a-z:,]{0,12}\n){0,12}") {
+        let found = faults(&sled, &map);
+        prop_assert!(!found.is_empty());
+    }
+
+    #[test]
+    fn an_accepted_map_has_no_port_twice(ports in proptest::collection::vec(1000u16..20000, 6)) {
+        let map = format!(
+            "[sleds.proper-raptor]\naddress = \"192.168.4.189\"\n[volumes.a]\nregions = [\"proper-raptor:{}\", \"proper-raptor:{}\", \"proper-raptor:{}\"]\n[volumes.b]\nregions = [\"proper-raptor:{}\", \"proper-raptor:{}\", \"proper-raptor:{}\"]\n",
+            ports[0], ports[1], ports[2], ports[3], ports[4], ports[5]
+        );
+        let mut all: Vec<u16> = ports.iter().flat_map(|p| [*p, *p + 4000]).chain([3800]).collect();
+        all.sort_unstable();
+        let clash = all.windows(2).any(|pair| pair[0] == pair[1]) || ports.iter().any(|p| *p < 1024);
+        prop_assert_eq!(read(&sources(SLED, &map)).is_err(), clash);
+    }
+}

@@ -1,0 +1,96 @@
+//! The port map: the fleet's sleds, its volumes, and which sled serves which region on which
+//! port. The same file on every sled; its digest shows when two disagree. Pure.
+
+mod collisions;
+mod read;
+
+pub use read::read;
+
+use crate::config::LocalRegion;
+use crate::names::{RegionName, SledName, VolumeName};
+use crate::region::Geometry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
+/// The repair port is the data port plus this; upstream has no flag for it.
+pub const REPAIR_OFFSET: u16 = 4000;
+/// The data ports that leave room for the repair port: upstream adds in 16 bits, so that
+/// 62000 would wrap to 464.
+pub const DATA_PORTS: RangeInclusive<u16> = 1024..=61535;
+
+/// The port map, without a fault.
+#[derive(Debug, Clone)]
+pub struct PortMap {
+    /// The sleds by name.
+    pub sleds: BTreeMap<SledName, Sled>,
+    /// The volumes by name.
+    pub volumes: BTreeMap<VolumeName, Volume>,
+    /// `sha256:` and the digest of the file, in hexadecimal.
+    pub digest: String,
+}
+
+/// A sled of the fleet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sled {
+    /// The address that its downstairs listen on.
+    pub address: IpAddr,
+}
+
+/// A volume of the fleet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Volume {
+    /// The hosts that may attach it; empty: anyone may.
+    pub hosts: Vec<IpAddr>,
+    /// The geometry of its three regions.
+    pub geometry: Geometry,
+    /// Where regions 0, 1 and 2 are served; exactly three in a map without faults.
+    pub regions: Vec<Placement>,
+}
+
+/// Where a region is served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placement {
+    /// The sled.
+    pub sled: SledName,
+    /// The data port on it.
+    pub port: u16,
+}
+
+/// What a map is checked against beside itself.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// The ports that the kernel hands out to outgoing connections.
+    pub ephemeral: RangeInclusive<u16>,
+    /// The sled whose HTTP ports are known; others are taken to use 3800.
+    pub this_sled: Option<SledName>,
+    /// The HTTP ports of that sled.
+    pub http_ports: Vec<u16>,
+}
+
+impl PortMap {
+    /// The regions that the map puts on a sled.
+    pub fn regions_on<'a>(&'a self, sled: &'a SledName) -> impl Iterator<Item = LocalRegion> + 'a {
+        self.volumes.iter().flat_map(move |(name, volume)| {
+            volume.regions.iter().enumerate().filter_map(move |(index, placement)| {
+                (placement.sled == *sled).then_some(LocalRegion {
+                    name: RegionName::new(name.clone(), index)?,
+                    port: placement.port,
+                    geometry: volume.geometry,
+                })
+            })
+        })
+    }
+}
+
+impl Volume {
+    /// How many sleds may die, whichever they are, without losing data.
+    ///
+    /// A flush is acknowledged when two of the three regions have it, so data survives as
+    /// long as at most one region is lost: one sled may die if each region has a sled of its
+    /// own, none if two regions share one.
+    pub fn fault_tolerance(&self) -> usize {
+        let sleds: BTreeSet<_> = self.regions.iter().map(|r| &r.sled).collect();
+        usize::from(sleds.len() == 3)
+    }
+}

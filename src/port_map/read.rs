@@ -1,0 +1,205 @@
+//! `port-map.toml`, read into a [`PortMap`] with every fault that it has.
+
+use super::collisions::{self, Claim};
+use super::{DATA_PORTS, Limits, Placement, PortMap, Sled, Volume};
+use crate::config::{Faults, Origin, Section};
+use crate::names::{RegionName, SledName, VolumeName};
+use crate::region::Geometry;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+const NAME_REMEDY: &str = "rename it, for example \"still-fawn\"";
+
+/// Reads a port map from its document; `text` is the file as it is, for the digest.
+///
+/// What could be read is returned even when there are faults, so that other checks can go
+/// on; the caller decides by the faults.
+pub fn read(document: &crate::config::Document, text: &str, limits: &Limits, faults: &mut Faults) -> PortMap {
+    let mut top = Section::top(document);
+    let sleds = sleds(top.section("sleds", faults), faults);
+    let defaults = geometry_keys(&mut top.section("defaults", faults), RUNBOOK, faults);
+    let (volumes, claims) = volumes(top.section("volumes", faults), &sleds, defaults, faults);
+    top.finish(faults);
+    collisions::check(&claims, limits, faults);
+    PortMap { sleds, volumes, digest: format!("sha256:{}", hex(&Sha256::digest(text.as_bytes()))) }
+}
+
+/// The geometry where neither the volume nor `[defaults]` states one: 12.5 GiB.
+const RUNBOOK: Geometry = Geometry { block_size: 4096, extent_size: 32768, extent_count: 100 };
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn sleds(mut section: Section<'_>, faults: &mut Faults) -> BTreeMap<SledName, Sled> {
+    let mut sleds = BTreeMap::<SledName, Sled>::new();
+    if section.keys().is_empty() {
+        section.missing("NAME", "add [sleds.NAME] with address = \"…\" for every sled", faults);
+    }
+    for key in section.keys() {
+        let mut entry = section.section(key, faults);
+        let name = legal_name::<SledName>(key, &entry, "a sled", faults);
+        let given = entry.keys().contains(&"address");
+        let remedy = "write the address that its downstairs listen on, for example \"192.168.4.189\"";
+        let address = entry.parsed::<IpAddr>("address", remedy, faults);
+        if !given {
+            entry.missing("address", remedy, faults);
+        }
+        if let (Some(name), Some((address, origin))) = (name, address) {
+            check_sled_address(&sleds, address, &origin, &entry.path("address"), faults);
+            sleds.insert(name, Sled { address });
+        }
+        entry.finish(faults);
+    }
+    sleds
+}
+
+fn check_sled_address(sleds: &BTreeMap<SledName, Sled>, address: IpAddr, at: &Origin, key: &str, faults: &mut Faults) {
+    if address.is_unspecified() || address.is_multicast() {
+        faults.push(
+            at,
+            key,
+            format!("{address} is no address that a host can reach"),
+            "write the sled's own address: bound to 0.0.0.0, a downstairs would tell its peers 0.0.0.0 for repair",
+        );
+    }
+    if let Some((other, _)) = sleds.iter().find(|(_, sled)| sled.address == address) {
+        faults.push(at, key, format!("{address} is the address of {other} too"), "give each sled its own address");
+    }
+}
+
+fn legal_name<T: std::str::FromStr<Err: std::fmt::Display>>(
+    key: &str,
+    entry: &Section<'_>,
+    what: &str,
+    faults: &mut Faults,
+) -> Option<T> {
+    key.parse()
+        .map_err(|why| {
+            let problem = format!("{key:?} is no name for {what}: {why}");
+            faults.push(entry.origin(), "", problem, NAME_REMEDY);
+        })
+        .ok()
+}
+
+fn geometry_keys(section: &mut Section<'_>, default: Geometry, faults: &mut Faults) -> Geometry {
+    let mut places = BTreeMap::new();
+    let mut number = |key: &'static str, default: u64, most: u64, faults: &mut Faults| {
+        section.integer(key, 0..=most, faults).map_or(default, |(value, origin)| {
+            places.insert(key, origin);
+            value
+        })
+    };
+    let count = number("extent_count", default.extent_count.into(), u32::MAX.into(), faults);
+    let geometry = Geometry {
+        block_size: number("block_size", default.block_size, u32::MAX.into(), faults),
+        extent_size: number("extent_size", default.extent_size, u32::MAX.into(), faults),
+        extent_count: u32::try_from(count).unwrap_or(u32::MAX),
+    };
+    for fault in geometry.faults() {
+        // An extent can be too large because the block is: then the block's line is shown.
+        if let Some(origin) = places.get(fault.key).or_else(|| places.values().next()) {
+            faults.push(origin, section.path(fault.key), fault.problem, fault.remedy);
+        }
+    }
+    geometry
+}
+
+fn volumes(
+    mut section: Section<'_>,
+    sleds: &BTreeMap<SledName, Sled>,
+    defaults: Geometry,
+    faults: &mut Faults,
+) -> (BTreeMap<VolumeName, Volume>, Vec<Claim>) {
+    let mut volumes = BTreeMap::new();
+    let mut claims = Vec::new();
+    for key in section.keys() {
+        let mut entry = section.section(key, faults);
+        let name = legal_name::<VolumeName>(key, &entry, "a volume", faults);
+        let geometry = geometry_keys(&mut entry, defaults, faults);
+        let hosts = hosts(&mut entry, faults);
+        let placed = placements(&mut entry, sleds, faults);
+        entry.finish(faults);
+        let Some(name) = name else { continue };
+        for (index, (placement, origin)) in placed.iter().enumerate() {
+            if let Some(region) = RegionName::new(name.clone(), index) {
+                claims.push(Claim { region, placement: placement.clone(), origin: origin.clone() });
+            }
+        }
+        let regions = placed.into_iter().map(|(placement, _)| placement).collect();
+        volumes.insert(name, Volume { hosts, geometry, regions });
+    }
+    section.finish(faults);
+    (volumes, claims)
+}
+
+fn hosts(entry: &mut Section<'_>, faults: &mut Faults) -> Vec<IpAddr> {
+    let mut hosts = Vec::new();
+    for (text, origin) in entry.texts("hosts", faults).map_or_else(Vec::new, |(texts, _)| texts) {
+        let key = entry.path("hosts");
+        match text.parse::<IpAddr>() {
+            Ok(address) if hosts.contains(&address) => {
+                faults.push(&origin, key, format!("{text} is listed twice"), "remove one of the two");
+            }
+            Ok(address) => hosts.push(address),
+            Err(_) => faults.push(
+                &origin,
+                key,
+                format!("{text:?} is no IP address"),
+                "write the host's address, for example \"192.168.4.17\"",
+            ),
+        }
+    }
+    hosts
+}
+
+/// The regions of a volume, as far as they could be read, each with its place in the file.
+fn placements(
+    entry: &mut Section<'_>,
+    sleds: &BTreeMap<SledName, Sled>,
+    faults: &mut Faults,
+) -> Vec<(Placement, Origin)> {
+    const REMEDY: &str = "write regions = [\"SLED:PORT\", \"SLED:PORT\", \"SLED:PORT\"]";
+    let key = entry.path("regions");
+    let given = entry.keys().contains(&"regions");
+    let Some((texts, origin)) = entry.texts("regions", faults) else {
+        if !given {
+            entry.missing("regions", REMEDY, faults);
+        }
+        return Vec::new();
+    };
+    if texts.len() != 3 {
+        let problem = format!("has {} regions; a volume has exactly three", texts.len());
+        faults.push(&origin, key.clone(), problem, REMEDY);
+    }
+    let read = texts.into_iter().filter_map(|(text, origin)| {
+        placement(text, sleds)
+            .map_err(|(problem, remedy)| faults.push(&origin, key.clone(), problem, remedy))
+            .ok()
+            .map(|placement| (placement, origin))
+    });
+    read.collect()
+}
+
+fn placement(text: &str, sleds: &BTreeMap<SledName, Sled>) -> Result<Placement, (String, String)> {
+    let wrong = || {
+        let problem = format!("{text:?} is not SLED:PORT");
+        (problem, "write a sled of this map and a port, for example \"proper-raptor:3830\"".to_owned())
+    };
+    let (sled, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+    let port: u64 = port.parse().map_err(|_| wrong())?;
+    let sled: SledName = sled.parse().map_err(|_| wrong())?;
+    if !sleds.contains_key(&sled) {
+        let known = sleds.keys().map(SledName::as_str).collect::<Vec<_>>().join(", ");
+        let remedy = format!("write one of {known}, or add [sleds.{sled}]");
+        return Err((format!("the map has no sled \"{sled}\""), remedy));
+    }
+    match u16::try_from(port).ok().filter(|port| DATA_PORTS.contains(port)) {
+        Some(port) => Ok(Placement { sled, port }),
+        None => Err((
+            format!("port {port} is not from 1024 to 61535"),
+            "write a port that leaves room for the repair port, 4000 above it: for example 3830".to_owned(),
+        )),
+    }
+}
