@@ -1,6 +1,44 @@
-//! wip
+//! The supervisor of a storage sled: a cheap machine that serves Oxide Crucible regions to
+//! virtualisation hosts.
+//!
+//! **systemd owns the processes; the supervisor owns the intent.** `sledd` holds no child. It
+//! compares what the port map wants with what it sees, and asks systemd for the difference.
+//! Kill it, upgrade it, start it again: no downstairs notices, and it picks up where it was.
+//!
+//! ```text
+//! observe (facts)  ──►  decide (pure)  ──►  act
+//!                          │
+//!                          └──►  verdict ──► faces (HTTP, CLI, journal)
+//! ```
+//!
+//! | module | job |
+//! |---|---|
+//! | [`names`], [`region`], [`port_map`], [`config`], [`check`], [`wire`], [`protocol`] | the nouns: what things are called and what they look like. Pure |
+//! | [`decide`] | from intent and facts to actions and a verdict. Pure |
+//! | [`systemd`] | unit names, drop-ins, D-Bus proxies |
+//! | [`observe`] | each module watches one thing and publishes facts |
+//! | [`act`] | each module does one kind of action |
+//! | [`supervisor`] | the loop: facts in, plan, actions out, verdict published |
+//! | [`http`], [`cli`] | the faces: they render the last verdict |
+//! | [`daemon`], [`config_dir`], [`files`] | start-up, and the file system |
+//!
+//! Imports run downwards only. What is pure imports no tokio, no zbus and no hyper; a test
+//! says so.
+
+pub mod act;
+pub mod check;
+pub mod cli;
 pub mod config;
+pub mod config_dir;
+pub mod daemon;
+pub mod decide;
+pub mod files;
+pub mod http;
 pub mod names;
+pub mod observe;
 pub mod port_map;
 pub mod protocol;
 pub mod region;
+pub mod supervisor;
+pub mod systemd;
+pub mod wire;

@@ -138,7 +138,7 @@ impl<'a> Lines<'a> {
         table
             .into_iter()
             .map(|(key, value)| {
-                let mut node = self.node(value.into());
+                let mut node = self.node(value);
                 // A table's own span is its header or its first dotted key; the key's is nearer.
                 node.origin = self.origin(key.span().start);
                 (key.into_inner().into_owned(), node)

@@ -1,7 +1,10 @@
-//! A region as it is defined and as it lies on disk. Pure: nothing here opens a file.
+//! A region as it is defined, as it lies on disk, and as it is recorded. Pure: nothing here
+//! opens a file.
 
 pub mod format;
 pub mod geometry;
+pub mod ledger;
 
 pub use format::RegionJson;
 pub use geometry::Geometry;
+pub use ledger::{Ledger, Record};

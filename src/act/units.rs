@@ -1,0 +1,38 @@
+//! What is asked of systemd about the regions' units: that it knows their present values, and
+//! that it starts them.
+
+use crate::config::Configuration;
+use crate::names::RegionName;
+use crate::systemd::proxy::ManagerProxy;
+use crate::systemd::{dropin, job, names};
+use std::path::Path;
+use zbus::Connection;
+
+/// Where systemd keeps what its generators made.
+const GENERATED: &str = "/run/systemd/generator";
+
+/// Starts a region's unit.
+///
+/// # Errors
+/// Why it does not run, in words for an operator.
+pub async fn start(bus: &Connection, region: &RegionName) -> Result<(), String> {
+    job::start(bus, &names::unit(region)).await
+}
+
+/// Makes systemd run its generators again if what they made differs from the configuration:
+/// it was changed since the machine started or was last reloaded.
+///
+/// # Errors
+/// What systemd answered.
+pub async fn refresh(bus: &Connection, config: &Configuration) -> Result<(), String> {
+    let stale = |(unit, text): &(String, String)| {
+        let file = Path::new(GENERATED).join(format!("{unit}.d")).join(dropin::FILE);
+        std::fs::read_to_string(file).ok().as_deref() != Some(text)
+    };
+    if !dropin::all(config).iter().any(stale) {
+        return Ok(());
+    }
+    tracing::info!("the units are older than the configuration: asking systemd to reload them");
+    let manager = ManagerProxy::new(bus).await.map_err(job::spoken)?;
+    manager.reload().await.map_err(job::spoken)
+}

@@ -1,0 +1,118 @@
+//! Conditions with a name: every check has a stable code, a severity, the thing it is about,
+//! a sentence of cause and a sentence of remedy. All faces show the same ones. Pure.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// How much a condition matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// No host may attach what it concerns.
+    Blocking,
+    /// It works, and somebody should look at it.
+    Warning,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Blocking => "blocking",
+            Self::Warning => "warning",
+        })
+    }
+}
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $text:literal, $severity:ident;)*) => {
+        /// The stable name of a condition.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum Code {
+            $($(#[$doc])* #[serde(rename = $text)] $name,)*
+        }
+
+        impl Code {
+            /// Every code there is, the ones an operator should look at first in front.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// The code as it is written everywhere.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// How much the condition matters; the same wherever it occurs.
+            pub fn severity(self) -> Severity {
+                match self { $(Self::$name => Severity::$severity,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The configuration has faults; nothing is supervised until it is mended.
+    ConfigInvalid = "CONFIG_INVALID", Blocking;
+    /// systemd cannot be reached over D-Bus: what is known of the units is old.
+    SystemdUnreachable = "SYSTEMD_UNREACHABLE", Warning;
+    /// The storage root is not a mount point of its own.
+    DataNotMounted = "DATA_NOT_MOUNTED", Blocking;
+    /// The ledger on the data disk cannot be read.
+    LedgerUnreadable = "LEDGER_UNREADABLE", Blocking;
+    /// The configured network interface is not there.
+    NicMissing = "NIC_MISSING", Blocking;
+    /// The network interface has no link.
+    NicNoCarrier = "NIC_NO_CARRIER", Blocking;
+    /// The link was negotiated at less than the configured speed.
+    NicSlow = "NIC_SLOW", Warning;
+    /// The network interface hangs on a USB port slower than configured.
+    NicUsb2 = "NIC_USB2", Warning;
+    /// The bridge is not there, or is down.
+    BridgeMissing = "BRIDGE_MISSING", Blocking;
+    /// The network interface is no port of the bridge.
+    BridgePortMissing = "BRIDGE_PORT_MISSING", Blocking;
+    /// The bridge does not carry the sled's address.
+    BridgeAddress = "BRIDGE_ADDRESS", Blocking;
+    /// Another process listens on a port that the map gives to a region.
+    PortTaken = "PORT_TAKEN", Blocking;
+    /// The region is not there.
+    RegionMissing = "REGION_MISSING", Blocking;
+    /// The region is being created.
+    RegionCreating = "REGION_CREATING", Blocking;
+    /// What lies in the region's directory, or what serves it, is not the region on record.
+    RegionIdentity = "REGION_IDENTITY", Blocking;
+    /// A directory with the region's name exists that the ledger does not know.
+    RegionUnrecorded = "REGION_UNRECORDED", Blocking;
+    /// The region's unit does not run, or could not be started.
+    RegionDown = "REGION_DOWN", Blocking;
+    /// The region's downstairs runs and does not serve yet.
+    RegionStarting = "REGION_STARTING", Blocking;
+    /// The region's downstairs listens and does not answer.
+    RegionHung = "REGION_HUNG", Blocking;
+    /// The volume names no hosts: anyone may attach it.
+    VolumeOpen = "VOLUME_OPEN", Warning;
+}
+
+impl Code {
+    /// Whether the condition is a step on the way to being well, and nobody need be alarmed.
+    pub fn passes(self) -> bool {
+        matches!(self, Self::RegionCreating | Self::RegionStarting)
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_reads_in_json_as_everywhere_else() {
+        for code in Code::ALL {
+            assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
+            assert!(code.as_str().chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_'));
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The supervisor's unix socket, spoken to in HTTP.
+
+use crate::wire::{Error, ErrorBody, Sled};
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, Empty};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use std::io;
+use std::path::{Path, PathBuf};
+use tokio::net::UnixStream;
+
+/// Why a question was not answered.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// The supervisor cannot be reached.
+    #[error("{0}: {1}")]
+    Unreachable(PathBuf, #[source] io::Error),
+    /// It refused, and says why.
+    #[error("{0}")]
+    Refused(Error),
+    /// Some of several things were not done; each was told of where it happened.
+    #[error("{failed} of {all} regions were not created")]
+    Several {
+        /// How many were not.
+        failed: usize,
+        /// How many were asked for.
+        all: usize,
+    },
+    /// Something else went wrong on the way.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl Failure {
+    /// The failure as it is shown.
+    pub(super) fn error(&self) -> Error {
+        match self {
+            Self::Unreachable(socket, why) => Error::new(
+                "UNREACHABLE",
+                format!("the supervisor cannot be reached at {}: {why}", socket.display()),
+                match why.kind() {
+                    io::ErrorKind::PermissionDenied => "use sudo, or: adduser NAME sled",
+                    _ => "systemctl status sledd.socket sledd.service",
+                },
+            ),
+            Self::Refused(error) => error.clone(),
+            Self::Several { .. } => {
+                Error::new("FAILED", self.to_string(), "see above; those that exist are left as they are")
+            }
+            Self::Io(why) => Error::new("FAILED", why.to_string(), "see journalctl -u sledd"),
+        }
+    }
+}
+
+/// A client of one supervisor. Every question is a connection of its own.
+#[derive(Debug, Clone)]
+pub(super) struct Client {
+    socket: PathBuf,
+}
+
+impl Client {
+    pub(super) fn new(socket: &Path) -> Self {
+        Self { socket: socket.to_owned() }
+    }
+
+    /// Everything about the sled.
+    pub(super) async fn sled(&self) -> Result<Sled, Failure> {
+        self.get("/v1/sled").await
+    }
+
+    /// What a path answers. A volume that is not ready answers 503 with its body, which is an
+    /// answer too.
+    pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        self.ask(Method::GET, path).await
+    }
+
+    /// What a request for action answers.
+    pub(super) async fn post<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        self.ask(Method::POST, path).await
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, Failure> {
+        let unreachable = |why| Failure::Unreachable(self.socket.clone(), why);
+        let stream = UnixStream::connect(&self.socket).await.map_err(unreachable)?;
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|why| unreachable(io::Error::other(why)))?;
+        let driver = tokio::spawn(connection);
+        let request = Request::builder().method(method).uri(path).header(http::header::HOST, "sled");
+        let request = request.body(Empty::<Bytes>::new()).map_err(io::Error::other)?;
+        let answer = sender.send_request(request).await.map_err(|why| unreachable(io::Error::other(why)))?;
+        let status = answer.status();
+        let body = answer.into_body().collect().await.map_err(io::Error::other)?.to_bytes();
+        driver.abort();
+        read(status, &body)
+    }
+}
+
+fn read<T: DeserializeOwned>(status: StatusCode, body: &[u8]) -> Result<T, Failure> {
+    // A volume that is not ready answers 503 with its own body, and a job that failed 200.
+    if !status.is_success()
+        && let Ok(refusal) = serde_json::from_slice::<ErrorBody>(body)
+    {
+        return Err(Failure::Refused(refusal.error));
+    }
+    serde_json::from_slice(body).map_err(|why| {
+        Failure::Io(io::Error::other(format!("the supervisor answered {status} with an odd body: {why}")))
+    })
+}

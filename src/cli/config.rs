@@ -1,0 +1,34 @@
+//! `sledctl config check`: needs no supervisor, so that a configuration can be checked before
+//! it is put in place.
+
+use crate::config::{Configuration, Fault};
+use crate::config_dir;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Checks a directory; 0 if it has no fault, 1 if it has.
+pub(super) fn check(dir: &Path, json: bool) -> ExitCode {
+    let read = config_dir::read(dir);
+    let faults = read.as_ref().err().map(Vec::as_slice).unwrap_or_default();
+    match json {
+        true => anstream::println!("{}", serde_json::json!({ "faults": faults })),
+        false => anstream::print!("{}", spoken(&read)),
+    }
+    ExitCode::from(u8::from(!faults.is_empty()))
+}
+
+fn spoken(read: &Result<Configuration, Vec<Fault>>) -> String {
+    match read {
+        Ok(config) => format!(
+            "no faults: {} serves {} regions on {}, and the HTTP endpoint listens on {}\n",
+            config.sled.name,
+            config.local_regions().len(),
+            config.address,
+            config.listen.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and "),
+        ),
+        Err(faults) => {
+            let list: String = faults.iter().map(|fault| format!("{fault}\n")).collect();
+            format!("{list}{} fault(s)\n", faults.len())
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! The answers as a person reads them: what is wrong first seen, and why beside it.
+
+use super::table::{Cell, Table, Tone, plain};
+use crate::check::Severity;
+use crate::wire::{Check, Network, Region, Sled, State, Storage, Volume, Volumes};
+use jiff::Timestamp;
+use std::fmt::Write;
+
+/// `sledctl status`.
+pub(super) fn status(sled: &Sled) -> String {
+    let count = |severity| sled.checks.iter().filter(|check| check.severity == severity).count();
+    let (blocking, warnings) = (count(Severity::Blocking), count(Severity::Warning));
+    let health = match (blocking, warnings) {
+        (0, 0) => Tone::Well.paint("well"),
+        (0, warnings) => Tone::Warning.paint(&format!("well, {warnings} warning(s)")),
+        (blocking, warnings) => Tone::Bad.paint(&format!("not well: {blocking} blocking, {warnings} warning(s)")),
+    };
+    let mut out = format!("{} {}: {health}\n\n", Tone::Heading.paint(sled.sled.as_str()), sled.address);
+    _ = writeln!(out, "  network   {}", network(&sled.network));
+    _ = writeln!(out, "  storage   {}", storage(&sled.storage));
+    _ = writeln!(out, "  port map  {}", sled.port_map);
+    _ = writeln!(out, "  sledd     {}, for {}\n", sled.version, ago(sled.started));
+    out += &volumes(&sled.brief());
+    if !sled.checks.is_empty() {
+        out += &format!("\n{}", alike(&sled.checks));
+    }
+    out
+}
+
+/// The conditions at a glance: those with one code and cause are shown once.
+fn alike(all: &[Check]) -> String {
+    let mut rest = all;
+    let mut out = String::new();
+    while let Some((first, _)) = rest.split_first() {
+        let same = rest.iter().take_while(|check| (check.code, &check.cause) == (first.code, &first.cause)).count();
+        out += &one_check(first, same - 1);
+        rest = &rest[same..];
+    }
+    out
+}
+
+fn network(network: &Network) -> String {
+    let speed = |mbps: Option<u32>, what: &str| mbps.map(|mbps| format!(", {what}{mbps} Mbit/s")).unwrap_or_default();
+    let nic = match network.carrier {
+        None => Tone::Bad.paint(&format!("{} is not there", network.nic)),
+        Some(false) => Tone::Bad.paint(&format!("{} has no link", network.nic)),
+        Some(true) => format!("{} up{}", network.nic, speed(network.link_mbps, "")),
+    };
+    let bridge = match &network.addresses {
+        None => Tone::Bad.paint(&format!("no {}", network.bridge)),
+        Some(addresses) => {
+            let addresses = addresses.iter().filter(|address| address.is_ipv4());
+            let addresses = addresses.map(ToString::to_string).collect::<Vec<_>>().join(" ");
+            format!("{} {addresses}", network.bridge)
+        }
+    };
+    format!("{nic}{}; {bridge}", speed(network.usb_mbps, "USB "))
+}
+
+fn storage(storage: &Storage) -> String {
+    match storage.mounted {
+        true => {
+            format!("{}: {} free of {}", storage.root, bytes(storage.free_bytes), bytes(storage.capacity_bytes))
+        }
+        false => Tone::Bad.paint(&format!("{} is not mounted", storage.root)),
+    }
+}
+
+/// `sledctl volume list`.
+pub(super) fn volumes(volumes: &Volumes) -> String {
+    let mut table = Table::new(&["VOLUME", "READY", "SIZE", "SERVING", "WHY NOT"]);
+    for volume in &volumes.volumes {
+        let why: Vec<_> = volume.blocking.iter().map(|code| code.as_str()).collect();
+        table.row(vec![
+            plain(&volume.volume),
+            yes(volume.ready),
+            plain(bytes(volume.size_bytes)),
+            plain(format!("{} of {}", volume.serving, volume.regions)),
+            plain(why.join(" ")),
+        ]);
+    }
+    table.text()
+}
+
+fn yes(well: bool) -> Cell {
+    if well { ("yes".into(), Tone::Well) } else { ("no".into(), Tone::Bad) }
+}
+
+/// `sledctl volume show`.
+pub(super) fn volume(volume: &Volume) -> String {
+    let ready = if volume.ready { Tone::Well.paint("ready") } else { Tone::Bad.paint("not ready") };
+    let mut out = format!("{}: {ready}\n\n", Tone::Heading.paint(volume.volume.as_str()));
+    let hosts = volume.hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    _ = writeln!(out, "  size             {}", bytes(volume.size_bytes));
+    _ = writeln!(out, "  hosts            {}", if hosts.is_empty() { "anyone" } else { &hosts });
+    _ = writeln!(out, "  fault tolerance  {}", tolerance(volume.fault_tolerance));
+    _ = writeln!(out, "  revision         {}\n", volume.revision);
+    out += &regions(&volume.regions);
+    if !volume.checks.is_empty() {
+        out += &format!("\n{}", checks(&volume.checks));
+    }
+    out
+}
+
+fn tolerance(sleds: usize) -> String {
+    match sleds {
+        0 => "none: it does not survive the loss of a sled".into(),
+        1 => "any one sled may fail".into(),
+        more => format!("any {more} sleds may fail"),
+    }
+}
+
+/// `sledctl region list`.
+pub(super) fn regions(regions: &[Region]) -> String {
+    let mut table = Table::new(&["REGION", "STATE", "FOR", "PORT", "REPAIR", "PID", "UUID", "CONNECTED"]);
+    for region in regions {
+        table.row(vec![
+            plain(&region.name),
+            state(region),
+            plain(region.since.map(ago).unwrap_or_default()),
+            plain(region.port),
+            plain(region.repair_port),
+            plain(or_dash(region.pid)),
+            plain(or_dash(region.uuid)),
+            plain(peers(region)),
+        ]);
+    }
+    table.text()
+}
+
+fn state(region: &Region) -> Cell {
+    let tone = match region.state {
+        None => return (format!("on {}", region.sled), Tone::Faint),
+        Some(State::Serving) => Tone::Well,
+        Some(State::Creating | State::Starting) => Tone::Warning,
+        Some(_) => Tone::Bad,
+    };
+    (region.state.map(|state| state.to_string()).unwrap_or_default(), tone)
+}
+
+fn peers(region: &Region) -> String {
+    let mut peers: Vec<_> = region.connected.iter().map(|peer| peer.address.to_string()).collect();
+    peers.dedup();
+    if peers.is_empty() { "-".into() } else { peers.join(" ") }
+}
+
+fn or_dash(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| "-".into(), |value| value.to_string())
+}
+
+/// `sledctl region show`.
+pub(super) fn region(region: &Region, all: &[Check]) -> String {
+    let (state, tone) = state(region);
+    let mut out = format!("{}: {}\n\n", Tone::Heading.paint(&region.name.to_string()), tone.paint(&state));
+    _ = writeln!(out, "  since      {}", or_dash(region.since));
+    _ = writeln!(out, "  address    {}, data port {}, repair port {}", region.address, region.port, region.repair_port);
+    _ = writeln!(out, "  uuid       {}", or_dash(region.uuid));
+    _ = writeln!(out, "  process    {}", or_dash(region.pid));
+    _ = writeln!(out, "  connected  {}", peers(region));
+    _ = writeln!(out, "  unit       crucible-downstairs@{}.service", region.name);
+    let subjects =
+        [format!("region {}", region.name), format!("port {}", region.port), format!("port {}", region.repair_port)];
+    let own: Vec<_> = all.iter().filter(|check| subjects.contains(&check.subject)).cloned().collect();
+    if !own.is_empty() {
+        out += &format!("\n{}", checks(&own));
+    }
+    out
+}
+
+/// `sledctl checks`.
+pub(super) fn checks(checks: &[Check]) -> String {
+    if checks.is_empty() {
+        return "nothing is wrong\n".into();
+    }
+    checks.iter().map(|check| one_check(check, 0)).collect()
+}
+
+fn one_check(check: &Check, alike: usize) -> String {
+    let tone = match check.severity {
+        Severity::Blocking => Tone::Bad,
+        Severity::Warning => Tone::Warning,
+    };
+    let head = tone.paint(&format!("{} {}", check.severity, check.code));
+    let others = if alike == 0 { String::new() } else { format!(" and {alike} more (sledctl checks)") };
+    let arrow = Tone::Faint.paint("->");
+    let (subject, since) = (&check.subject, ago(check.since));
+    format!("{head}  {subject}{others}, for {since}\n    {}\n    {arrow} {}\n", check.cause, check.remedy)
+}
+
+/// How long ago, in the largest unit that is not zero.
+fn ago(since: Timestamp) -> String {
+    let seconds = Timestamp::now().duration_since(since).as_secs().max(0);
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min", seconds / 60),
+        3600..86_400 => format!("{} h", seconds / 3600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+/// Bytes in the largest binary unit, with a decimal where it says something.
+fn bytes(bytes: u64) -> String {
+    let units = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
+    let fitting = units.iter().find(|(_, shift)| bytes >> shift > 0);
+    match fitting {
+        None => format!("{bytes} B"),
+        Some((unit, shift)) => {
+            let tenths = (bytes >> (shift - 10)) * 10 / 1024;
+            match tenths % 10 {
+                0 => format!("{} {unit}", tenths / 10),
+                tenth => format!("{}.{tenth} {unit}", tenths / 10),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_read_as_people_say_them() {
+        let cases = [(0, "0 B"), (1023, "1023 B"), (1024, "1 KiB"), (13_421_772_800, "12.5 GiB"), (1 << 40, "1 TiB")];
+        for (number, text) in cases {
+            assert_eq!(bytes(number), text);
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! The configuration's directory, `/etc/sled`: which files belong to it, and what they say.
+//! Reads files and the kernel's ephemeral range; what they mean is [`config`]'s.
+
+use crate::config::{self, Configuration, Fault, Source, Sources};
+use std::fs;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+
+/// Where the configuration lies unless something else is said.
+pub const DEFAULT: &str = "/etc/sled";
+/// What the kernel uses for outgoing connections unless something else is set.
+const EPHEMERAL: RangeInclusive<u16> = 32768..=60999;
+
+/// Reads the configuration of a directory.
+///
+/// # Errors
+/// Every fault of every file.
+pub fn read(dir: &Path) -> Result<Configuration, Vec<Fault>> {
+    config::read(&sources(dir))
+}
+
+fn sources(dir: &Path) -> Sources {
+    let mut sled = vec![source(&dir.join("sled.toml"))];
+    sled.extend(fragments(&dir.join("sled.toml.d")).iter().map(|file| source(file)));
+    Sources { sled, port_map: source(&dir.join("port-map.toml")), ephemeral: ephemeral() }
+}
+
+fn source(file: &Path) -> Source {
+    let text = fs::read_to_string(file).map_err(|why| format!("cannot be read: {why}"));
+    Source { file: file.display().to_string(), text }
+}
+
+/// The fragments in the order of their names; none if there is no such directory.
+fn fragments(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut files: Vec<_> = entries.filter(|file| file.extension().is_some_and(|end| end == "toml")).collect();
+    files.sort();
+    files
+}
+
+fn ephemeral() -> RangeInclusive<u16> {
+    let text = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let mut ends = text.split_whitespace().map_while(|word| word.parse().ok());
+    match (ends.next(), ends.next()) {
+        (Some(low), Some(high)) => low..=high,
+        _ => EPHEMERAL,
+    }
+}

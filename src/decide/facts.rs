@@ -1,0 +1,219 @@
+//! What was seen of the world, as the observers publish it. Plain data.
+
+use crate::names::RegionName;
+use crate::region::{Ledger, RegionJson};
+use crate::wire::Peer;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use uuid::Uuid;
+
+/// Everything that is known. What was not looked at yet is `None` or `Unknown`, never a
+/// guess.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Facts {
+    /// Whether systemd answers.
+    pub bus: Option<Bus>,
+    /// The network.
+    pub network: Option<Network>,
+    /// The data disk, and what lies on it.
+    pub disk: Option<Disk>,
+    /// The regions that the map puts on this sled; every one has an entry.
+    pub regions: BTreeMap<RegionName, Region>,
+}
+
+/// Whether systemd answers on D-Bus.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Bus {
+    /// It does, and its signals arrive.
+    Connected,
+    /// It does not, and this is why.
+    Unreachable(String),
+}
+
+/// The network, as netlink and sysfs tell it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Network {
+    /// The configured network interface, if it is there.
+    pub nic: Option<Nic>,
+    /// The configured bridge, if it is there and is one.
+    pub bridge: Option<Bridge>,
+}
+
+/// A network interface.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Nic {
+    /// It has a link.
+    pub carrier: bool,
+    /// The bridge that it is a port of.
+    pub master: Option<String>,
+    /// The negotiated speed in Mbit/s, if the driver tells.
+    pub link_mbps: Option<u32>,
+    /// The speed of its USB connection in Mbit/s, if it has one.
+    pub usb_mbps: Option<u32>,
+}
+
+/// A bridge.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Bridge {
+    /// It is up.
+    pub up: bool,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// The data disk.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Disk {
+    /// Counts the looks: of two pictures the one with the higher number is newer.
+    pub serial: u64,
+    /// A file system of its own is mounted at the root.
+    pub mounted: bool,
+    /// Its capacity in bytes.
+    pub capacity: u64,
+    /// How many bytes of it are free.
+    pub free: u64,
+    /// The ledger, or why it cannot be read. Empty if there is none yet.
+    pub ledger: Result<Ledger, String>,
+    /// What lies in each region's directory.
+    pub regions: BTreeMap<RegionName, OnDisk>,
+}
+
+/// What lies in a region's directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OnDisk {
+    /// There is no such directory.
+    Absent,
+    /// A region, which says this of itself.
+    Present(RegionJson),
+    /// Something that cannot be read as a region, and why.
+    Unreadable(String),
+}
+
+/// What is known of a region beside what lies on disk.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Region {
+    /// Its unit.
+    pub unit: Option<Unit>,
+    /// Who holds its ports.
+    pub sockets: Option<Sockets>,
+    /// Whether it answers.
+    pub pulse: Option<Pulse>,
+    /// A job is creating it.
+    pub creating: bool,
+    /// What became of the last wish to start it.
+    pub start: Start,
+}
+
+/// What became of the last wish to start a unit.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Start {
+    /// There is none, or it was granted.
+    #[default]
+    Idle,
+    /// systemd has been asked and has not answered.
+    Asked,
+    /// systemd refused, with this reason. Asked again when the next slow look finds no change.
+    Refused(String),
+}
+
+/// A unit, as systemd tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unit {
+    /// Whether it runs.
+    pub active: Active,
+    /// systemd's finer state, for example `running` or `auto-restart`.
+    pub sub: String,
+    /// The main process.
+    pub pid: Option<u32>,
+    /// How the main process last ended.
+    pub exit: Option<Exit>,
+    /// systemd's word for how the unit ended, for example `exit-code` or `start-limit-hit`.
+    pub result: String,
+    /// How often systemd restarted it by itself.
+    pub restarts: u32,
+}
+
+/// A unit's state, as systemd has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Active {
+    /// Not running.
+    Inactive,
+    /// Being started, or waiting to be started again.
+    Activating,
+    /// Running.
+    Active,
+    /// Being stopped.
+    Deactivating,
+    /// Not running, and systemd has given up.
+    Failed,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// By itself, with this status.
+    Status(i32),
+    /// By this signal.
+    Signal(i32),
+}
+
+/// Who holds a region's ports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sockets {
+    /// The main process for which this was found; `None` if the unit had none.
+    pub pid: Option<u32>,
+    /// The data port.
+    pub data: Holder,
+    /// The repair port.
+    pub repair: Holder,
+    /// Who is connected to the data port, the supervisor's own probe left out.
+    pub connected: Vec<Peer>,
+}
+
+/// Who listens on a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Holder {
+    /// Nobody.
+    Nobody,
+    /// The region's own main process, or one in its unit's control group.
+    Own,
+    /// Another process.
+    Other(Stranger),
+}
+
+/// A process that listens where only a region may.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stranger {
+    /// Its id; `None` if its descriptors could not be read or it has just gone.
+    pub pid: Option<u32>,
+    /// Its command line.
+    pub command: String,
+    /// Its unit, if it has one.
+    pub unit: Option<String>,
+}
+
+/// Whether a region's downstairs answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pulse {
+    /// The main process that was asked.
+    pub pid: u32,
+    /// What came of it.
+    pub beat: Beat,
+    /// What `/region-info` on the repair port says of its identity.
+    pub identity: Option<Result<Uuid, String>>,
+}
+
+/// What came of asking `Ruok`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Beat {
+    /// Nobody listens yet.
+    Refused,
+    /// It listens; the answer is awaited.
+    Asked,
+    /// It answered within the allowance, last time and now.
+    Answering,
+    /// It has not answered within the allowance.
+    Silent,
+    /// The connection broke.
+    Lost(String),
+}

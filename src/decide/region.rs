@@ -1,0 +1,238 @@
+//! What the facts of one region mean: the state it is in, and why it does not serve.
+
+use super::facts::{Active, Beat, Exit, Facts, Holder, OnDisk, Region, Sockets, Start, Stranger, Unit};
+use super::verdict::{Finding, Scope};
+use crate::check::Code;
+use crate::config::{Configuration, LocalRegion};
+use crate::region::{Record, RegionJson};
+use crate::systemd::names;
+use crate::wire::State;
+
+/// A state, and what is wrong unless it is [`State::Serving`].
+type Judged = (State, Vec<Finding>);
+
+/// What lies on disk, as far as it decides whether a downstairs may run on it.
+pub(super) enum Identity<'a> {
+    /// The data disk or its ledger is unavailable: a finding about the sled says so.
+    Unavailable,
+    /// The region was never created.
+    NeverCreated,
+    /// It is there and is the region on record, as the map wants it.
+    Known(&'a Record),
+    /// Something else; this is what.
+    Wrong(State, Box<Finding>),
+}
+
+/// Compares what lies on disk with the record and the map.
+pub(super) fn identity<'a>(config: &Configuration, local: &LocalRegion, facts: &'a Facts) -> Identity<'a> {
+    let Some(disk) = facts.disk.as_ref().filter(|disk| disk.mounted) else {
+        return Identity::Unavailable;
+    };
+    let (Ok(ledger), Some(on_disk)) = (&disk.ledger, disk.regions.get(&local.name)) else {
+        return Identity::Unavailable;
+    };
+    let dir = config.region_dir(&local.name).display().to_string();
+    let wrong = |code, cause: String, remedy: String| {
+        Identity::Wrong(State::Failed, Box::new(finding(local, code, cause, remedy)))
+    };
+    match (ledger.regions.get(&local.name), on_disk) {
+        (None, OnDisk::Absent) => Identity::NeverCreated,
+        (None, _) => wrong(
+            Code::RegionUnrecorded,
+            format!("{dir} exists, and the ledger does not know it"),
+            format!("it was not made by this supervisor: move {dir} away, if nothing in it is needed"),
+        ),
+        (Some(record), OnDisk::Absent) => Identity::Wrong(State::Missing, Box::new(lost(local, record, &dir))),
+        (Some(_), OnDisk::Unreadable(why)) => wrong(
+            Code::RegionIdentity,
+            format!("{dir}: {why}"),
+            format!("restore {dir}; nothing starts on it as it is"),
+        ),
+        (Some(record), OnDisk::Present(found)) => match differences(record, found, local) {
+            None => Identity::Known(record),
+            Some(cause) => wrong(Code::RegionIdentity, cause, format!("restore {dir}; nothing starts on it as it is")),
+        },
+    }
+}
+
+fn lost(local: &LocalRegion, record: &Record, dir: &str) -> Finding {
+    finding(
+        local,
+        Code::RegionMissing,
+        format!("{dir} is gone; the region {} was there since {}", record.uuid, record.created),
+        format!("find out who removed it, and restore {dir}; it is never created again by itself"),
+    )
+}
+
+fn differences(record: &Record, found: &RegionJson, local: &LocalRegion) -> Option<String> {
+    if found.uuid != record.uuid {
+        return Some(format!("region.json has the UUID {}, and {} is on record", found.uuid, record.uuid));
+    }
+    if found.geometry() != record.geometry {
+        return Some(format!(
+            "region.json has the geometry {:?}, and {:?} is on record",
+            found.geometry(),
+            record.geometry
+        ));
+    }
+    (record.geometry != local.geometry).then(|| {
+        format!(
+            "the port map wants the geometry {:?}, and the region was made with {:?}",
+            local.geometry, record.geometry
+        )
+    })
+}
+
+/// Judges one region.
+pub(super) fn judge(config: &Configuration, local: &LocalRegion, facts: &Facts, region: &Region) -> Judged {
+    if region.creating {
+        let cause = "it is being created".to_owned();
+        return (State::Creating, vec![finding(local, Code::RegionCreating, cause, "wait until it is done".into())]);
+    }
+    match identity(config, local, facts) {
+        Identity::Unavailable if active(region) => (State::Failed, Vec::new()),
+        Identity::Unavailable => (State::Stopped, Vec::new()),
+        Identity::NeverCreated => {
+            let remedy = format!("sledctl region create {}", local.name);
+            let cause = "it has not been created".to_owned();
+            (State::Missing, vec![finding(local, Code::RegionMissing, cause, remedy)])
+        }
+        Identity::Wrong(state, finding) => (state, vec![*finding]),
+        Identity::Known(record) => judge_unit(config, local, facts, region, record),
+    }
+}
+
+fn active(region: &Region) -> bool {
+    region.unit.as_ref().is_some_and(|unit| unit.active == Active::Active)
+}
+
+fn judge_unit(config: &Configuration, local: &LocalRegion, facts: &Facts, region: &Region, record: &Record) -> Judged {
+    let Some(unit) = &region.unit else {
+        return (State::Stopped, vec![down(local, "systemd has not told its state yet".into())]);
+    };
+    let mut found: Vec<_> = region.sockets.iter().flat_map(|sockets| strangers(local, sockets)).collect();
+    let (state, own) = match unit.active {
+        Active::Active => judge_process(local, region, unit, record),
+        Active::Failed => (State::Failed, Some(gave_up(local, unit))),
+        Active::Inactive if region.start == Start::Asked => (State::Starting, Some(starting(local))),
+        Active::Inactive => {
+            let cause = waits_for(config, facts, region, !found.is_empty());
+            (State::Stopped, Some(down(local, cause)))
+        }
+        Active::Activating if unit.exit.is_some() => {
+            let cause = format!("its downstairs {}; systemd starts it again", ended(unit));
+            (State::Starting, Some(down(local, cause)))
+        }
+        Active::Activating => (State::Starting, Some(starting(local))),
+        Active::Deactivating => (State::Stopped, Some(down(local, "its unit is being stopped".into()))),
+    };
+    let state = if found.is_empty() || state != State::Serving { state } else { State::Failed };
+    found.extend(own);
+    (state, found)
+}
+
+fn judge_process(local: &LocalRegion, region: &Region, unit: &Unit, record: &Record) -> (State, Option<Finding>) {
+    let Some(pulse) = region.pulse.as_ref().filter(|pulse| Some(pulse.pid) == unit.pid) else {
+        return (State::Starting, Some(starting(local)));
+    };
+    let listens = region
+        .sockets
+        .as_ref()
+        .is_some_and(|sockets| sockets.pid == unit.pid && sockets.data == Holder::Own && sockets.repair == Holder::Own);
+    match (&pulse.beat, &pulse.identity) {
+        (_, Some(Ok(uuid))) if *uuid != record.uuid => {
+            let cause =
+                format!("what listens on {} says it is {uuid}, and {} is on record", local.repair_port(), record.uuid);
+            let remedy = format!("systemctl status {}; find out what serves there", names::unit(&local.name));
+            (State::Failed, Some(finding(local, Code::RegionIdentity, cause, remedy)))
+        }
+        (Beat::Lost(why), _) => {
+            (State::Starting, Some(down(local, format!("its downstairs closed the connection: {why}"))))
+        }
+        (Beat::Silent, _) => (State::Hung, Some(hung(local))),
+        (Beat::Answering, Some(Ok(_))) if listens => (State::Serving, None),
+        (Beat::Answering, Some(Err(why))) => {
+            let cause = format!("its repair port {} does not tell who it is: {why}", local.repair_port());
+            (State::Starting, Some(Finding { cause, ..starting(local) }))
+        }
+        _ => (State::Starting, Some(starting(local))),
+    }
+}
+
+/// Why a unit that could run does not.
+fn waits_for(config: &Configuration, facts: &Facts, region: &Region, port_taken: bool) -> String {
+    let addresses = facts.network.as_ref().and_then(|network| network.bridge.as_ref()).map(|b| b.addresses.as_slice());
+    match &region.start {
+        _ if port_taken => "its downstairs does not run: a port of its own is taken".into(),
+        Start::Refused(why) => format!("systemd does not start it: {why}"),
+        Start::Idle if !addresses.unwrap_or_default().contains(&config.address) => {
+            format!("its downstairs does not run: it waits until this machine has the address {}", config.address)
+        }
+        Start::Idle | Start::Asked => "its downstairs does not run".into(),
+    }
+}
+
+fn strangers(local: &LocalRegion, sockets: &Sockets) -> Vec<Finding> {
+    let ports = [(&sockets.data, local.port), (&sockets.repair, local.repair_port())];
+    let taken = ports.into_iter().filter_map(|(holder, port)| match holder {
+        Holder::Other(stranger) => Some(port_taken(local, port, stranger)),
+        _ => None,
+    });
+    taken.collect()
+}
+
+fn port_taken(local: &LocalRegion, port: u16, stranger: &Stranger) -> Finding {
+    let (who, remedy) = match (stranger.pid, &stranger.unit) {
+        (Some(pid), Some(unit)) => {
+            (format!("process {pid} ({}) of {unit}", stranger.command), format!("systemctl stop {unit}"))
+        }
+        (Some(pid), None) => (format!("process {pid} ({})", stranger.command), format!("end process {pid}")),
+        (None, _) => ("a process that cannot be seen".into(), format!("find it: ss -tlnp 'sport = :{port}'")),
+    };
+    let cause = format!("{who} listens on port {port}, which belongs to {}", local.name);
+    let remedy = format!("{remedy}; the region starts by itself when the port is free");
+    Finding { subject: format!("port {port}"), ..finding(local, Code::PortTaken, cause, remedy) }
+}
+
+fn finding(local: &LocalRegion, code: Code, cause: String, remedy: String) -> Finding {
+    let scope = Scope::Volume(local.name.volume().clone());
+    Finding { code, subject: format!("region {}", local.name), scope, cause, remedy }
+}
+
+fn down(local: &LocalRegion, cause: String) -> Finding {
+    let unit = names::unit(&local.name);
+    let remedy = format!("it comes back by itself, if it can; why it went: journalctl -u {unit} -n 50");
+    finding(local, Code::RegionDown, cause, remedy)
+}
+
+fn gave_up(local: &LocalRegion, unit: &Unit) -> Finding {
+    let name = names::unit(&local.name);
+    let cause = format!(
+        "its downstairs {}, and systemd gave up after {} restart(s) ({})",
+        ended(unit),
+        unit.restarts,
+        unit.result
+    );
+    let remedy = format!("read why: journalctl -u {name} -n 50; when it is mended: systemctl reset-failed {name}");
+    finding(local, Code::RegionDown, cause, remedy)
+}
+
+fn starting(local: &LocalRegion) -> Finding {
+    let cause = "its downstairs runs and does not listen yet".to_owned();
+    let remedy = "wait: after a crash it hashes what was written last, up to half a second an extent".to_owned();
+    finding(local, Code::RegionStarting, cause, remedy)
+}
+
+fn hung(local: &LocalRegion) -> Finding {
+    let cause = "its downstairs listens, and does not answer".to_owned();
+    let remedy = "look at the disk first (df -h, dmesg): a full disk is not cured by a restart, and room is".to_owned();
+    finding(local, Code::RegionHung, cause, remedy)
+}
+
+fn ended(unit: &Unit) -> String {
+    match unit.exit {
+        Some(Exit::Status(status)) => format!("exited with status {status}"),
+        Some(Exit::Signal(signal)) => format!("was killed by signal {signal}"),
+        None => format!("did not start ({})", unit.result),
+    }
+}

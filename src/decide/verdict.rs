@@ -1,0 +1,127 @@
+//! What is so, from what is wanted and what was seen: the state of every region, and every
+//! condition that holds. Without times; the supervisor knows since when.
+
+use super::facts::{Bus, Facts};
+use super::{network, region};
+use crate::check::{Code, Severity};
+use crate::config::Configuration;
+use crate::names::{RegionName, VolumeName};
+use crate::wire::State;
+use std::collections::BTreeMap;
+
+/// What is so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// The state of every region on this sled.
+    pub states: BTreeMap<RegionName, State>,
+    /// Every condition that holds, blocking ones first.
+    pub findings: Vec<Finding>,
+}
+
+/// A condition that holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// Its code.
+    pub code: Code,
+    /// What it is about, for example `region still-fawn-0`.
+    pub subject: String,
+    /// What it concerns.
+    pub scope: Scope,
+    /// What is wrong, in a sentence.
+    pub cause: String,
+    /// What to do, in a sentence.
+    pub remedy: String,
+}
+
+/// What a finding concerns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    /// The sled, and so every volume on it.
+    Sled,
+    /// One volume.
+    Volume(VolumeName),
+}
+
+impl Finding {
+    /// Whether it concerns a volume.
+    pub fn concerns(&self, volume: &VolumeName) -> bool {
+        match &self.scope {
+            Scope::Sled => true,
+            Scope::Volume(name) => name == volume,
+        }
+    }
+}
+
+impl Verdict {
+    /// Whether a host may attach the volume, as far as this sled is concerned: every region
+    /// of it here serves, and nothing blocking concerns it.
+    pub fn ready(&self, volume: &VolumeName) -> bool {
+        let mut here = self.states.iter().filter(|(name, _)| name.volume() == volume).peekable();
+        let some = here.peek().is_some();
+        let blocked = self.findings.iter().any(|f| f.code.severity() == Severity::Blocking && f.concerns(volume));
+        some && !blocked && here.all(|(_, state)| *state == State::Serving)
+    }
+}
+
+/// Judges.
+pub fn judge(config: &Configuration, facts: &Facts) -> Verdict {
+    let mut findings = sled_findings(config, facts);
+    findings.extend(network::findings(config, facts));
+    let mut states = BTreeMap::new();
+    for local in config.local_regions() {
+        let unknown = Default::default();
+        let seen = facts.regions.get(&local.name).unwrap_or(&unknown);
+        let (state, found) = region::judge(config, &local, facts, seen);
+        states.insert(local.name, state);
+        findings.extend(found);
+    }
+    findings.extend(open_volumes(config, &states));
+    findings.sort_by(|a, b| {
+        (a.code.severity(), a.code, &a.cause, &a.subject).cmp(&(b.code.severity(), b.code, &b.cause, &b.subject))
+    });
+    Verdict { states, findings }
+}
+
+fn sled_findings(config: &Configuration, facts: &Facts) -> Vec<Finding> {
+    let root = config.sled.storage.root.display().to_string();
+    let about = |code, subject, cause, remedy| Finding { code, subject, scope: Scope::Sled, cause, remedy };
+    let mut found = Vec::new();
+    if let Some(Bus::Unreachable(why)) = &facts.bus {
+        let cause = format!("systemd does not answer on D-Bus: {why}");
+        let remedy = "systemctl status dbus; what is shown of the units is what was last known".to_owned();
+        found.push(about(Code::SystemdUnreachable, "systemd".into(), cause, remedy));
+    }
+    match &facts.disk {
+        Some(disk) if !disk.mounted => {
+            let cause =
+                format!("no file system of its own is mounted at {root}: nothing is created and nothing is started");
+            let remedy = format!("mount the data disk at {root} (systemctl status '*.mount' shows why it is not)");
+            found.push(about(Code::DataNotMounted, format!("disk {root}"), cause, remedy));
+        }
+        Some(disk) => {
+            if let Err(why) = &disk.ledger {
+                let cause = format!("the ledger in {root} cannot be read: {why}");
+                let remedy = "nothing is started or created until it is restored from its copy beside it".to_owned();
+                found.push(about(Code::LedgerUnreadable, format!("disk {root}"), cause, remedy));
+            }
+        }
+        None => {}
+    }
+    found
+}
+
+fn open_volumes(config: &Configuration, states: &BTreeMap<RegionName, State>) -> Vec<Finding> {
+    let here = |name: &VolumeName| states.keys().any(|region| region.volume() == name);
+    let open = config.map.volumes.iter().filter(|(name, volume)| volume.hosts.is_empty() && here(name));
+    open.map(|(name, _)| Finding {
+        code: Code::VolumeOpen,
+        subject: format!("volume {name}"),
+        scope: Scope::Volume(name.clone()),
+        cause: "the port map names no hosts for it: any machine on the network may attach it".into(),
+        remedy: format!("write hosts = [\"ADDRESS\"] under [volumes.{name}] of port-map.toml"),
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests;

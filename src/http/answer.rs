@@ -1,0 +1,51 @@
+//! The answers' form: JSON bodies that are ready already, and errors that all look alike.
+
+use crate::supervisor::body;
+use crate::wire::{Error, ErrorBody};
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Response, StatusCode};
+use http_body_util::Full;
+use serde::Serialize;
+
+/// An answer.
+pub(super) type Answer = Response<Full<Bytes>>;
+
+fn with_type(status: StatusCode, kind: &'static str, body: Bytes) -> Answer {
+    let mut answer = Response::new(Full::new(body));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    // What was ready a moment ago may not be: nothing in between may answer for the sled.
+    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
+/// A body that is JSON already.
+pub(super) fn ready(status: StatusCode, body: Bytes) -> Answer {
+    with_type(status, "application/json", body)
+}
+
+/// A wire type.
+pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Answer {
+    ready(status, body(value))
+}
+
+/// A line of text.
+pub(super) fn text(status: StatusCode, line: &'static str) -> Answer {
+    with_type(status, "text/plain; charset=utf-8", Bytes::from_static(line.as_bytes()))
+}
+
+/// An error.
+pub(super) fn error(status: StatusCode, error: Error) -> Answer {
+    json(status, &ErrorBody { error })
+}
+
+/// The path is right and the method is not.
+pub(super) fn not_allowed(allowed: &'static str) -> Answer {
+    let mut answer = error(
+        StatusCode::METHOD_NOT_ALLOWED,
+        Error::new("METHOD_NOT_ALLOWED", "this path does not take that method", format!("use {allowed}")),
+    );
+    answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    answer
+}

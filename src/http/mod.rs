@@ -1,0 +1,140 @@
+//! The HTTP endpoint: hosts poll it over TCP, `sledctl` asks over a unix socket. It renders
+//! what the supervisor last published and passes requests on; it knows nothing by itself.
+
+mod answer;
+mod route;
+
+use crate::daemon::Sockets;
+use crate::supervisor::Handle;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
+use route::{Door, answer};
+use std::ffi::CString;
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+/// How many connections are served at once over TCP; further ones wait in the kernel. A
+/// fleet has a few hosts, each with a poll or two.
+const MOST_CONNECTIONS: usize = 512;
+/// The admin socket has places of its own, so that a flood of polls does not lock out `sledctl`.
+const MOST_ADMIN_CONNECTIONS: usize = 64;
+/// How long a client may take to send a request's head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// The group whose members may use the admin socket, beside root.
+const GROUP: &str = "sled";
+
+/// Answers on the sockets, from the first bulletin on: until then, clients wait in the
+/// kernel's queue and are not refused. `ready` is called when answering begins.
+///
+/// # Errors
+/// A socket cannot be used any more.
+pub async fn serve(sockets: Sockets, handle: Handle, ready: fn()) -> io::Result<()> {
+    let mut first = handle.bulletins.clone();
+    if first.wait_for(Option::is_some).await.is_err() {
+        return Ok(());
+    }
+    ready();
+    let mut doors = JoinSet::new();
+    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    for listener in sockets.http {
+        listener.set_nonblocking(true)?;
+        doors.spawn(serve_tcp(TcpListener::from_std(listener)?, handle.clone(), places.clone()));
+    }
+    let places = Arc::new(Semaphore::new(MOST_ADMIN_CONNECTIONS));
+    for listener in sockets.admin {
+        listener.set_nonblocking(true)?;
+        doors.spawn(serve_unix(UnixListener::from_std(listener)?, handle.clone(), places.clone()));
+    }
+    match doors.join_next().await {
+        Some(ended) => ended.map_err(io::Error::other)?,
+        None => Err(io::Error::other("there is no socket to answer on: start sledd.socket, or set http.listen")),
+    }
+}
+
+async fn serve_tcp(listener: TcpListener, handle: Handle, places: Arc<Semaphore>) -> io::Result<()> {
+    loop {
+        let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(why) => {
+                give_way(&why)?;
+                continue;
+            }
+        };
+        _ = stream.set_nodelay(true);
+        let talk = converse(stream, handle.clone(), Door::Tcp);
+        tokio::spawn(async move {
+            talk.await;
+            drop(place);
+        });
+    }
+}
+
+async fn serve_unix(listener: UnixListener, handle: Handle, places: Arc<Semaphore>) -> io::Result<()> {
+    loop {
+        let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(why) => {
+                give_way(&why)?;
+                continue;
+            }
+        };
+        let door = Door::Admin { admitted: admitted(&stream) };
+        let talk = converse(stream, handle.clone(), door);
+        tokio::spawn(async move {
+            talk.await;
+            drop(place);
+        });
+    }
+}
+
+/// A client that is gone before it is accepted is no fault of the socket; anything else ends
+/// the daemon, which systemd then starts afresh with the same sockets.
+fn give_way(why: &io::Error) -> io::Result<()> {
+    match why.kind() {
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted => Ok(()),
+        kind => Err(io::Error::new(kind, why.to_string())),
+    }
+}
+
+fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, handle: Handle, door: Door) -> impl Future<Output = ()> {
+    let service = service_fn(move |request| {
+        let handle = handle.clone();
+        async move { Ok::<_, std::convert::Infallible>(answer(request, door, &handle).await) }
+    });
+    let mut server = http1::Builder::new();
+    server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(16 * 1024);
+    let connection = server.serve_connection(TokioIo::new(stream), service);
+    async move {
+        // A client that hangs up or speaks nonsense is its own affair.
+        if let Err(why) = connection.await {
+            tracing::debug!("a client went away: {why}");
+        }
+    }
+}
+
+/// Whether whoever connected to the admin socket is root or in the group `sled`, by the
+/// kernel's word at the time of the connection. The socket's mode says the same.
+fn admitted(stream: &UnixStream) -> bool {
+    let Ok(peer) = stream.peer_cred() else { return false };
+    let (uid, gid) = (Uid::from_raw(peer.uid()), Gid::from_raw(peer.gid()));
+    if uid.is_root() {
+        return true;
+    }
+    let Ok(Some(group)) = Group::from_name(GROUP) else { return false };
+    let member = || {
+        let user = User::from_uid(uid).ok()??;
+        let name = CString::new(user.name).ok()?;
+        Some(getgrouplist(&name, user.gid).ok()?.contains(&group.gid))
+    };
+    gid == group.gid || member().unwrap_or(false)
+}

@@ -1,0 +1,243 @@
+//! Which request gets which answer.
+
+use super::answer::{Answer, error, json, not_allowed, ready, text};
+use crate::names::{RegionName, VolumeName};
+use crate::supervisor::{Bulletin, Handle, Page, Request as Wish};
+use crate::wire::{Created, Error, JobState};
+use http::{Method, Request, StatusCode};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+/// The longest that an answer is held.
+const LONGEST_WAIT: f64 = 60.0;
+
+/// Where a request came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Door {
+    /// Over TCP, from anywhere: reading only.
+    Tcp,
+    /// Over the unix socket.
+    Admin {
+        /// From root or a member of the group `sled`.
+        admitted: bool,
+    },
+}
+
+/// How long to hold an answer, and until when.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Wait {
+    time: Duration,
+    /// Until the revision is not this one; without it, until a host may attach.
+    revision: Option<u64>,
+}
+
+/// Answers a request.
+pub(super) async fn answer<B>(request: Request<B>, door: Door, handle: &Handle) -> Answer {
+    if door == (Door::Admin { admitted: false }) {
+        let message = "only root and members of the group sled may use this socket";
+        return error(StatusCode::FORBIDDEN, Error::new("FORBIDDEN", message, "sudo, or: adduser NAME sled"));
+    }
+    let uri = request.uri().clone();
+    let segments: Vec<_> = uri.path().split('/').skip(1).collect();
+    let query = uri.query().unwrap_or_default();
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    match (segments.as_slice(), reads) {
+        (["healthz"], true) => text(StatusCode::OK, "ok\n"),
+        (["v1", "sled"], true) => latest(handle, |bulletin| ready(StatusCode::OK, bulletin.sled.clone())),
+        (["v1", "volumes"], true) => latest(handle, |bulletin| ready(StatusCode::OK, bulletin.brief.clone())),
+        (["v1", "volumes", name], true) => volume(handle, name, query).await,
+        (["v1", "jobs"], true) => {
+            latest(handle, |bulletin| json(StatusCode::OK, &bulletin.jobs.values().collect::<Vec<_>>()))
+        }
+        (["v1", "jobs", id], true) => job(handle, id, query).await,
+        (["v1", "regions", name], false) if door != Door::Tcp => match *request.method() {
+            Method::POST => create(handle, name).await,
+            _ => not_allowed("POST"),
+        },
+        (["healthz"] | ["v1", "sled" | "volumes" | "jobs"] | ["v1", "volumes" | "jobs", _], false) => {
+            not_allowed("GET, HEAD")
+        }
+        _ => error(
+            StatusCode::NOT_FOUND,
+            Error::new("NOT_FOUND", format!("there is nothing at {}", uri.path()), "see the README for the paths"),
+        ),
+    }
+}
+
+/// An answer from the last bulletin, or why there is none.
+fn latest(handle: &Handle, render: impl FnOnce(&Bulletin) -> Answer) -> Answer {
+    match bulletin(handle) {
+        Ok(bulletin) => render(&bulletin),
+        Err(why) => *why,
+    }
+}
+
+fn bulletin(handle: &Handle) -> Result<Arc<Bulletin>, Box<Answer>> {
+    let last = handle.bulletins.borrow().clone();
+    match last {
+        Some(bulletin) => match &bulletin.broken {
+            None => Ok(bulletin),
+            Some(why) => Err(Box::new(error(StatusCode::SERVICE_UNAVAILABLE, why.clone()))),
+        },
+        None => Err(Box::new(error(
+            StatusCode::SERVICE_UNAVAILABLE,
+            Error::new("STARTING", "the supervisor has not seen everything yet", "ask again in a moment"),
+        ))),
+    }
+}
+
+async fn volume(handle: &Handle, name: &str, query: &str) -> Answer {
+    let wait = match wait(query) {
+        Ok(wait) => wait,
+        Err(why) => return error(StatusCode::BAD_REQUEST, why),
+    };
+    let first = match bulletin(handle) {
+        Ok(bulletin) => bulletin,
+        Err(why) => return *why,
+    };
+    let Some(name) = name.parse::<VolumeName>().ok().filter(|name| first.volumes.contains_key(name)) else {
+        return no_volume(&first, name);
+    };
+    let page = |bulletin: &Bulletin| bulletin.volumes.get(&name).cloned();
+    let last = match wait {
+        None => page(&first),
+        Some(wait) => {
+            let mut bulletins = handle.bulletins.clone();
+            let done = |bulletin: &Option<Arc<Bulletin>>| {
+                bulletin.as_ref().and_then(|bulletin| page(bulletin)).is_none_or(|page| over(wait, &page))
+            };
+            // Time is up, or it is so: either way the last word is the answer.
+            _ = timeout(wait.time, bulletins.wait_for(done)).await;
+            handle.bulletins.borrow().as_ref().and_then(|bulletin| page(bulletin))
+        }
+    };
+    match last {
+        Some(page) if page.ready => ready(StatusCode::OK, page.body),
+        Some(page) => ready(StatusCode::SERVICE_UNAVAILABLE, page.body),
+        None => no_volume(&first, name.as_str()),
+    }
+}
+
+fn over(wait: Wait, page: &Page) -> bool {
+    wait.revision.map_or(page.ready, |known| page.revision != known)
+}
+
+fn no_volume(bulletin: &Bulletin, name: &str) -> Answer {
+    let elsewhere = name.parse::<VolumeName>().ok().and_then(|name| bulletin.elsewhere.get(&name));
+    let why = match elsewhere {
+        Some(sleds) => {
+            let sleds = sleds.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            Error::new("VOLUME_ELSEWHERE", format!("no region of {name} is on this sled"), format!("ask {sleds}"))
+        }
+        None => {
+            let known = bulletin.volumes.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            Error::new("VOLUME_UNKNOWN", format!("the port map has no volume {name}"), format!("here are: {known}"))
+        }
+    };
+    error(StatusCode::NOT_FOUND, why)
+}
+
+/// Reads `wait` and `revision`. Other parameters are left to later versions.
+fn wait(query: &str) -> Result<Option<Wait>, Error> {
+    let wrong = |what: &str, remedy: &str| Error::new("BAD_QUERY", what, remedy);
+    let (mut time, mut revision) = (None, None);
+    for (key, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
+        match key {
+            "wait" => {
+                let seconds = value.parse().ok().filter(|seconds| (0.0..=LONGEST_WAIT).contains(seconds));
+                let seconds = seconds.ok_or_else(|| wrong("wait is no number from 0 to 60", "for example ?wait=30"))?;
+                time = Some(Duration::from_secs_f64(seconds));
+            }
+            "revision" => {
+                let number = value
+                    .parse()
+                    .map_err(|_| wrong("revision is no number", "send the revision of the body that you have"))?;
+                revision = Some(number);
+            }
+            _ => {}
+        }
+    }
+    match (time, revision) {
+        (None, Some(_)) => Err(wrong("revision is of no use without wait", "for example ?wait=30&revision=7")),
+        (time, revision) => Ok(time.map(|time| Wait { time, revision })),
+    }
+}
+
+/// A job; with `wait`, when it has ended or time is up.
+async fn job(handle: &Handle, id: &str, query: &str) -> Answer {
+    let wait = match wait(query) {
+        Ok(wait) => wait.map_or(Duration::ZERO, |wait| wait.time),
+        Err(why) => return error(StatusCode::BAD_REQUEST, why),
+    };
+    let mut bulletins = handle.bulletins.clone();
+    let find = |bulletin: &Option<Arc<Bulletin>>| bulletin.as_ref()?.jobs.get(&id.parse().ok()?).cloned();
+    let ended = |bulletin: &Option<Arc<Bulletin>>| find(bulletin).is_none_or(|job| job.state != JobState::Running);
+    _ = timeout(wait, bulletins.wait_for(ended)).await;
+    let found = find(&handle.bulletins.borrow());
+    match found {
+        Some(job) => json(StatusCode::OK, &job),
+        None => error(
+            StatusCode::NOT_FOUND,
+            Error::new("JOB_UNKNOWN", format!("there is no job {id}"), "jobs are forgotten when sledd restarts"),
+        ),
+    }
+}
+
+async fn create(handle: &Handle, name: &str) -> Answer {
+    let name: RegionName = match name.parse() {
+        Ok(name) => name,
+        Err(why) => {
+            let why = Error::new("BAD_NAME", format!("{name:?}: {why}"), "for example still-fawn-0");
+            return error(StatusCode::BAD_REQUEST, why);
+        }
+    };
+    if let Err(why) = bulletin(handle) {
+        return *why;
+    }
+    let (answer, answered) = oneshot::channel();
+    let sent = handle.requests.send(Wish::Create(name, answer)).await;
+    match (sent, answered.await) {
+        (Ok(()), Ok(Ok(Created::AlreadyThere(uuid)))) => json(StatusCode::OK, &Created::AlreadyThere(uuid)),
+        (Ok(()), Ok(Ok(job))) => json(StatusCode::ACCEPTED, &job),
+        (Ok(()), Ok(Err(why))) => error(status(&why), why),
+        _ => error(
+            StatusCode::SERVICE_UNAVAILABLE,
+            Error::new("STOPPING", "the supervisor is ending", "ask again in a moment"),
+        ),
+    }
+}
+
+/// What a refused request is in HTTP's terms.
+fn status(why: &Error) -> StatusCode {
+    match why.code.as_str() {
+        "REGION_UNKNOWN" | "REGION_ELSEWHERE" => StatusCode::NOT_FOUND,
+        "DATA_NOT_MOUNTED" | "LEDGER_UNREADABLE" | "SYSTEMD_UNREACHABLE" => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::CONFLICT,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn wait_and_revision_are_read() {
+        let seconds = |time| Duration::from_secs_f64(time);
+        assert_eq!(wait("").unwrap(), None);
+        assert_eq!(wait("wait=1.5").unwrap(), Some(Wait { time: seconds(1.5), revision: None }));
+        assert_eq!(wait("revision=7&wait=60&x=y").unwrap(), Some(Wait { time: seconds(60.0), revision: Some(7) }));
+        for wrong in ["wait=61", "wait=-1", "wait=NaN", "wait=", "wait=inf", "revision=1", "wait=1&revision=x"] {
+            assert!(wait(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_query_is_read_or_refused_without_panic(query in "\\PC{0,60}") {
+            _ = wait(&query);
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! What is seen of the world. Each module watches one thing, publishes a fact when it
+//! changes, and does nothing else: events first, with a slow timer that only catches what
+//! events missed.
+//!
+//! | module | watches | told by | slow look |
+//! |---|---|---|---|
+//! | [`units`] | systemd's units | D-Bus signals | – |
+//! | [`pulse`] | whether a downstairs answers | its connection; asked every 2 s | – |
+//! | [`sockets`] | who listens and who is connected | whoever knows of a change | 5 s |
+//! | [`network`] | the network interface and the bridge | rtnetlink | 30 s |
+//! | [`disk`] | the data disk and what lies on it | `/proc/self/mountinfo` | 30 s |
+//!
+//! All publish into one bounded channel to the supervisor, and wait when it is full: facts
+//! are never dropped, and none of them is so urgent that it may overtake another.
+
+pub mod backoff;
+pub mod disk;
+pub mod network;
+pub mod pulse;
+pub mod sockets;
+pub mod units;
+
+use crate::decide::facts;
+use crate::names::RegionName;
+use std::collections::BTreeMap;
+use tokio::sync::mpsc;
+
+/// A fact, as it reaches the supervisor.
+#[derive(Debug)]
+pub enum Observation {
+    /// systemd answers on this connection, or does not, and why.
+    Bus(Result<zbus::Connection, String>),
+    /// A region's unit.
+    Unit(RegionName, facts::Unit),
+    /// Who holds the regions' ports; a full picture.
+    Sockets(BTreeMap<RegionName, facts::Sockets>),
+    /// Whether a region's downstairs answers; `None` when there is nobody to ask.
+    Pulse(RegionName, Option<facts::Pulse>),
+    /// The network; a full picture.
+    Network(facts::Network),
+    /// The disk; a full picture.
+    Disk(facts::Disk),
+}
+
+/// Where observers publish.
+pub type Publisher = mpsc::Sender<Observation>;
+
+/// The supervisor is gone, and with it the reason to observe.
+#[derive(Debug, thiserror::Error)]
+#[error("nobody listens to observations any more")]
+pub struct NobodyListens;
+
+/// Publishes a fact.
+///
+/// # Errors
+/// [`NobodyListens`] when the supervisor has ended.
+pub async fn publish(to: &Publisher, fact: Observation) -> Result<(), NobodyListens> {
+    to.send(fact).await.map_err(|_| NobodyListens)
+}

@@ -1,0 +1,177 @@
+//! The network interface and the bridge: rtnetlink says what is there and when it changes,
+//! sysfs says how fast it is.
+
+use super::backoff::Backoff;
+use super::{NobodyListens, Observation, Publisher, publish};
+use crate::config;
+use crate::decide::facts::{Bridge, Network, Nic};
+use futures_util::{StreamExt, TryStreamExt};
+use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use rtnetlink::{Handle, MulticastGroup, new_multicast_connection};
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::time::{MissedTickBehavior, interval};
+
+/// How often to look when the kernel has told of no change: the speed of a link can change
+/// without an event.
+const SLOW_LOOK: Duration = Duration::from_secs(30);
+
+/// Watches until nobody listens any more. `sysfs` is where sysfs is mounted.
+///
+/// # Errors
+/// [`NobodyListens`], in the end.
+pub async fn watch(wanted: config::Network, sysfs: PathBuf, to: Publisher) -> Result<(), NobodyListens> {
+    let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
+    loop {
+        match session(&wanted, &sysfs, &to).await {
+            Ok(gone) => return Err(gone),
+            Err(why) => tracing::warn!("netlink does not tell of the network: {why}"),
+        }
+        backoff.pause().await;
+    }
+}
+
+/// One netlink socket, as long as it lasts. `Ok` when nobody listens any more.
+async fn session(wanted: &config::Network, sysfs: &Path, to: &Publisher) -> Result<NobodyListens, rtnetlink::Error> {
+    let groups = [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
+    let (connection, handle, mut changes) =
+        new_multicast_connection(&groups).map_err(|why| rtnetlink::Error::NamespaceError(why.to_string()))?;
+    let driver = tokio::spawn(connection);
+    let mut slow = interval(SLOW_LOOK);
+    slow.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let ended = loop {
+        // Cancel-safe: a tick or a message that is not taken stays.
+        let more = tokio::select! {
+            _ = slow.tick() => true,
+            change = changes.next() => change.is_some(),
+        };
+        // A cable that is pulled sends several messages; one look covers those already here.
+        while let Ok(change) = changes.try_recv() {
+            drop(change);
+        }
+        let seen = look(&handle, wanted, sysfs).await?;
+        if let Err(gone) = publish(to, Observation::Network(seen)).await {
+            break Ok(gone);
+        }
+        if !more {
+            break Err(rtnetlink::Error::RequestFailed);
+        }
+    };
+    driver.abort();
+    ended
+}
+
+async fn look(handle: &Handle, wanted: &config::Network, sysfs: &Path) -> Result<Network, rtnetlink::Error> {
+    let links: Vec<LinkMessage> = handle.link().get().execute().try_collect().await?;
+    let addresses: Vec<AddressMessage> = handle.address().get().execute().try_collect().await?;
+    let nic = links.iter().find(|link| name(link) == Some(&wanted.nic)).map(|link| Nic {
+        carrier: link.header.flags.contains(LinkFlags::LowerUp),
+        master: master(link).and_then(|index| links.iter().find(|l| l.header.index == index)).and_then(name).cloned(),
+        link_mbps: link_speed(sysfs, &wanted.nic),
+        usb_mbps: usb_speed(sysfs, &wanted.nic),
+    });
+    let bridge = links.iter().find(|link| name(link) == Some(&wanted.bridge) && is_bridge(link));
+    let bridge = bridge.map(|link| Bridge {
+        up: link.header.flags.contains(LinkFlags::Up),
+        addresses: addresses.iter().filter(|a| a.header.index == link.header.index).flat_map(ips).collect(),
+    });
+    Ok(Network { nic, bridge })
+}
+
+fn name(link: &LinkMessage) -> Option<&String> {
+    link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::IfName(name) => Some(name),
+        _ => None,
+    })
+}
+
+fn master(link: &LinkMessage) -> Option<u32> {
+    link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Controller(index) => Some(*index),
+        _ => None,
+    })
+}
+
+fn is_bridge(link: &LinkMessage) -> bool {
+    let infos = link.attributes.iter().filter_map(|attribute| match attribute {
+        LinkAttribute::LinkInfo(infos) => Some(infos),
+        _ => None,
+    });
+    infos.flatten().any(|info| matches!(info, LinkInfo::Kind(InfoKind::Bridge)))
+}
+
+fn ips(address: &AddressMessage) -> Option<IpAddr> {
+    let find = |wanted: fn(&AddressAttribute) -> Option<IpAddr>| address.attributes.iter().find_map(wanted);
+    // IFA_LOCAL is the own address; IFA_ADDRESS the peer's on a point-to-point link.
+    let local = find(|attribute| match attribute {
+        AddressAttribute::Local(ip) => Some(*ip),
+        _ => None,
+    });
+    local.or_else(|| {
+        find(|attribute| match attribute {
+            AddressAttribute::Address(ip) => Some(*ip),
+            _ => None,
+        })
+    })
+}
+
+/// The negotiated speed in Mbit/s. sysfs has -1, or an error, while there is no link.
+fn link_speed(sysfs: &Path, nic: &str) -> Option<u32> {
+    number(&sysfs.join("class/net").join(nic).join("speed"))
+}
+
+/// The speed of the USB device behind an interface in Mbit/s; `None` if it is no USB device.
+/// `device` leads to the USB *interface*; its parent is the device, which has the speed.
+fn usb_speed(sysfs: &Path, nic: &str) -> Option<u32> {
+    let interface = sysfs.join("class/net").join(nic).join("device");
+    let subsystem = fs::read_link(interface.join("subsystem")).ok()?;
+    if subsystem.file_name()? != "usb" {
+        return None;
+    }
+    number(&fs::canonicalize(interface).ok()?.parent()?.join("speed"))
+}
+
+fn number(file: &Path) -> Option<u32> {
+    fs::read_to_string(file).ok()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    /// A tree as the kernel lays it out for a USB adapter.
+    fn sysfs(link: &str, usb: &str) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        let device = root.path().join("devices/usb2/2-1");
+        let net = device.join("2-1:1.0/net/enx00e04ca81110");
+        fs::create_dir_all(&net).unwrap();
+        fs::create_dir_all(root.path().join("bus/usb")).unwrap();
+        fs::create_dir_all(root.path().join("class/net")).unwrap();
+        fs::write(device.join("speed"), format!("{usb}\n")).unwrap();
+        fs::write(net.join("speed"), format!("{link}\n")).unwrap();
+        symlink("../../../../../bus/usb", device.join("2-1:1.0/subsystem")).unwrap();
+        symlink("../..", net.join("device")).unwrap();
+        symlink(&net, root.path().join("class/net/enx00e04ca81110")).unwrap();
+        root
+    }
+
+    #[test]
+    fn speeds_are_read_from_sysfs() {
+        let tree = sysfs("2500", "5000");
+        assert_eq!(link_speed(tree.path(), "enx00e04ca81110"), Some(2500));
+        assert_eq!(usb_speed(tree.path(), "enx00e04ca81110"), Some(5000));
+    }
+
+    #[test]
+    fn no_link_and_no_usb_are_no_speed() {
+        let tree = sysfs("-1", "480");
+        assert_eq!(link_speed(tree.path(), "enx00e04ca81110"), None);
+        assert_eq!(usb_speed(tree.path(), "enx00e04ca81110"), Some(480));
+        assert_eq!(usb_speed(tree.path(), "eth0"), None);
+        assert_eq!(usb_speed(Path::new("/sys"), "lo"), None);
+    }
+}

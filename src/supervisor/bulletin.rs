@@ -1,0 +1,301 @@
+//! The last verdict as the faces show it: times are put to it, every body is serialised once,
+//! and a volume's revision grows when its body changes.
+
+use crate::check::Severity;
+use crate::config::Configuration;
+use crate::decide::facts::{Facts, OnDisk};
+use crate::decide::verdict::{Finding, Verdict};
+use crate::names::{RegionName, SledName, VolumeName};
+use crate::wire::{self, State};
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::watch;
+
+/// What the faces show.
+#[derive(Debug, Default)]
+pub struct Bulletin {
+    /// The volumes with a region on this sled, by name.
+    pub volumes: BTreeMap<VolumeName, Page>,
+    /// The other volumes of the map, with the sleds that carry them.
+    pub elsewhere: BTreeMap<VolumeName, Vec<SledName>>,
+    /// The body of `/v1/volumes`.
+    pub brief: Bytes,
+    /// The body of `/v1/sled`.
+    pub sled: Bytes,
+    /// Every job that is remembered.
+    pub jobs: BTreeMap<u64, wire::Job>,
+    /// Why there is no verdict at all.
+    pub broken: Option<wire::Error>,
+}
+
+/// The body of one volume.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// A host may attach it now.
+    pub ready: bool,
+    /// Changes when the body does.
+    pub revision: u64,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// What is known of a condition or state beyond the verdict: since when it holds.
+type Since<K> = BTreeMap<K, Timestamp>;
+
+/// Makes bulletins of verdicts, and publishes them.
+pub(super) struct Editor {
+    config: Arc<Configuration>,
+    out: watch::Sender<Option<Arc<Bulletin>>>,
+    began: Instant,
+    started: Timestamp,
+    settled_ms: Option<u64>,
+    states: BTreeMap<RegionName, (State, Timestamp)>,
+    conditions: Since<(crate::check::Code, String)>,
+    volumes: BTreeMap<VolumeName, wire::Volume>,
+    status: Option<String>,
+}
+
+impl Editor {
+    pub(super) fn new(config: Arc<Configuration>, out: watch::Sender<Option<Arc<Bulletin>>>) -> Self {
+        Self {
+            config,
+            out,
+            began: Instant::now(),
+            started: Timestamp::now(),
+            settled_ms: None,
+            states: BTreeMap::new(),
+            conditions: BTreeMap::new(),
+            volumes: BTreeMap::new(),
+            status: None,
+        }
+    }
+
+    /// Whether anything was published yet.
+    pub(super) fn has_published(&self) -> bool {
+        self.status.is_some()
+    }
+
+    /// The last verdict in a line, for `systemctl status`.
+    pub(super) fn status(&self) -> Option<String> {
+        self.status.clone()
+    }
+
+    /// Publishes a verdict.
+    pub(super) fn publish(&mut self, facts: &Facts, verdict: Verdict, jobs: &BTreeMap<u64, wire::Job>) {
+        let now = Timestamp::now();
+        self.stamp_states(&verdict, now);
+        let checks = self.stamp_findings(&verdict.findings, now);
+        for (name, ready) in self.names_here(&verdict) {
+            let next = self.volume(&name, ready, facts, &verdict, &checks, now);
+            self.volumes.insert(name, next);
+        }
+        let sled = self.sled(facts, &checks, now);
+        let ready = sled.volumes.iter().filter(|volume| volume.ready).count();
+        self.status = Some(status_line(ready, &sled));
+        let bulletin = Bulletin {
+            volumes: self.volumes.iter().map(|(name, volume)| (name.clone(), page(volume))).collect(),
+            elsewhere: self.elsewhere(),
+            brief: body(&sled.brief()),
+            sled: body(&sled),
+            jobs: jobs.clone(),
+            broken: None,
+        };
+        self.out.send_replace(Some(Arc::new(bulletin)));
+    }
+
+    fn names_here(&self, verdict: &Verdict) -> Vec<(VolumeName, bool)> {
+        let mut names: Vec<_> = verdict.states.keys().map(|region| region.volume().clone()).collect();
+        names.dedup();
+        names.into_iter().map(|name| (name.clone(), verdict.ready(&name))).collect()
+    }
+
+    fn stamp_states(&mut self, verdict: &Verdict, now: Timestamp) {
+        for (name, state) in &verdict.states {
+            let known = self.states.get(name).filter(|(known, _)| known == state);
+            if known.is_none() {
+                tracing::info!(REGION = %name, STATE = %state, "{name} is {state}");
+                self.states.insert(name.clone(), (*state, now));
+            }
+        }
+        let serving = verdict.states.values().all(|state| *state == State::Serving);
+        if serving && !verdict.states.is_empty() && self.settled_ms.is_none() {
+            self.settled_ms = self.began.elapsed().as_millis().try_into().ok();
+        }
+    }
+
+    /// Puts times to the findings, and writes those that are new or gone to the journal.
+    fn stamp_findings(&mut self, findings: &[Finding], now: Timestamp) -> Vec<wire::Check> {
+        let mut held = BTreeMap::new();
+        let checks = findings.iter().map(|finding| {
+            let key = (finding.code, finding.subject.clone());
+            let since = self.conditions.get(&key).copied().unwrap_or_else(|| {
+                announce(finding);
+                now
+            });
+            held.insert(key, since);
+            wire::Check {
+                code: finding.code,
+                severity: finding.code.severity(),
+                subject: finding.subject.clone(),
+                cause: finding.cause.clone(),
+                remedy: finding.remedy.clone(),
+                since,
+            }
+        });
+        let checks = checks.collect();
+        let over = self.conditions.keys().filter(|key| !held.contains_key(key) && !key.0.passes());
+        for (code, subject) in over {
+            tracing::info!(CODE = %code, SUBJECT = %subject, "{code} is over: {subject}");
+        }
+        self.conditions = held;
+        checks
+    }
+
+    /// A volume's body; its revision grows if anything but the time of it has changed.
+    fn volume(
+        &self,
+        name: &VolumeName,
+        ready: bool,
+        facts: &Facts,
+        verdict: &Verdict,
+        checks: &[wire::Check],
+        now: Timestamp,
+    ) -> wire::Volume {
+        let wanted = &self.config.map.volumes[name];
+        let known = self.volumes.get(name);
+        let concerning = verdict.findings.iter().zip(checks).filter(|(finding, _)| finding.concerns(name));
+        let indices = 0..wanted.regions.len();
+        // A first revision that no earlier supervisor gave: the clock's milliseconds.
+        let first = self.started.as_millisecond().unsigned_abs();
+        let mut volume = wire::Volume {
+            volume: name.clone(),
+            ready,
+            revision: known.map_or(first, |known| known.revision),
+            as_of: known.map_or(now, |known| known.as_of),
+            sled: self.config.sled.name.clone(),
+            port_map: self.config.map.digest.clone(),
+            fault_tolerance: wanted.fault_tolerance(),
+            size_bytes: wanted.geometry.data_bytes(),
+            hosts: wanted.hosts.clone(),
+            regions: indices.filter_map(|index| self.region(name, index, facts)).collect(),
+            checks: concerning.map(|(_, check)| check.clone()).collect(),
+            generation: 0,
+        };
+        if known.is_some_and(|known| *known != volume) {
+            volume.revision += 1;
+        }
+        volume.as_of = now;
+        volume
+    }
+
+    fn region(&self, volume: &VolumeName, index: usize, facts: &Facts) -> Option<wire::Region> {
+        let name = RegionName::new(volume.clone(), index)?;
+        let placement = self.config.map.volumes.get(volume)?.regions.get(index)?;
+        let here = placement.sled == self.config.sled.name;
+        let stamped = self.states.get(&name).filter(|_| here);
+        let seen = facts.regions.get(&name).filter(|_| here);
+        Some(wire::Region {
+            index: name.index(),
+            sled: placement.sled.clone(),
+            address: self.config.map.sleds.get(&placement.sled)?.address,
+            port: placement.port,
+            repair_port: placement.port + crate::port_map::REPAIR_OFFSET,
+            uuid: uuid(facts, &name).filter(|_| here),
+            state: stamped.map(|(state, _)| *state),
+            since: stamped.map(|(_, since)| *since),
+            pid: seen.and_then(|region| region.unit.as_ref()?.pid),
+            connected: seen.and_then(|region| Some(region.sockets.as_ref()?.connected.clone())).unwrap_or_default(),
+            name,
+        })
+    }
+
+    fn elsewhere(&self) -> BTreeMap<VolumeName, Vec<SledName>> {
+        let others = self.config.map.volumes.iter().filter(|(name, _)| !self.volumes.contains_key(name));
+        others
+            .map(|(name, volume)| {
+                let mut sleds: Vec<_> = volume.regions.iter().map(|region| region.sled.clone()).collect();
+                sleds.sort();
+                sleds.dedup();
+                (name.clone(), sleds)
+            })
+            .collect()
+    }
+
+    fn sled(&self, facts: &Facts, checks: &[wire::Check], now: Timestamp) -> wire::Sled {
+        let nic = facts.network.as_ref().and_then(|network| network.nic.as_ref());
+        let bridge = facts.network.as_ref().and_then(|network| network.bridge.as_ref());
+        let disk = facts.disk.as_ref();
+        wire::Sled {
+            sled: self.config.sled.name.clone(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            as_of: now,
+            started: self.started,
+            settled_ms: self.settled_ms,
+            address: self.config.address,
+            port_map: self.config.map.digest.clone(),
+            well: checks.iter().all(|check| check.severity != Severity::Blocking),
+            network: wire::Network {
+                nic: self.config.sled.network.nic.clone(),
+                carrier: nic.map(|nic| nic.carrier),
+                link_mbps: nic.and_then(|nic| nic.link_mbps),
+                usb_mbps: nic.and_then(|nic| nic.usb_mbps),
+                bridge: self.config.sled.network.bridge.clone(),
+                addresses: bridge.map(|bridge| bridge.addresses.clone()),
+            },
+            storage: wire::Storage {
+                root: self.config.sled.storage.root.display().to_string(),
+                mounted: disk.is_some_and(|disk| disk.mounted),
+                capacity_bytes: disk.map_or(0, |disk| disk.capacity),
+                free_bytes: disk.map_or(0, |disk| disk.free),
+            },
+            volumes: self.volumes.values().cloned().collect(),
+            checks: checks.to_vec(),
+        }
+    }
+}
+
+/// The identity on record, or else the one that lies on disk.
+fn uuid(facts: &Facts, name: &RegionName) -> Option<uuid::Uuid> {
+    let disk = facts.disk.as_ref()?;
+    let recorded = disk.ledger.as_ref().ok().and_then(|ledger| ledger.regions.get(name)).map(|record| record.uuid);
+    recorded.or_else(|| match disk.regions.get(name) {
+        Some(OnDisk::Present(region)) => Some(region.uuid),
+        _ => None,
+    })
+}
+
+fn announce(finding: &Finding) {
+    let (code, subject) = (finding.code, &finding.subject);
+    let text = format!("{code}: {subject}: {}; {}", finding.cause, finding.remedy);
+    match code.severity() {
+        // The region's state says it already.
+        _ if code.passes() => {}
+        Severity::Blocking => tracing::error!(CODE = %code, SUBJECT = %subject, "{text}"),
+        Severity::Warning => tracing::warn!(CODE = %code, SUBJECT = %subject, "{text}"),
+    }
+}
+
+fn page(volume: &wire::Volume) -> Page {
+    Page { ready: volume.ready, revision: volume.revision, body: body(volume) }
+}
+
+fn status_line(ready: usize, sled: &wire::Sled) -> String {
+    let all = sled.volumes.len();
+    match sled.checks.iter().find(|check| check.severity == Severity::Blocking) {
+        None => format!("{ready} of {all} volumes ready"),
+        Some(first) => format!("{ready} of {all} volumes ready; {}: {}", first.code, first.cause),
+    }
+}
+
+/// A body as it is sent. Every wire type has a JSON form; should one not, the error is sent.
+pub(crate) fn body(value: &impl Serialize) -> Bytes {
+    let text = serde_json::to_vec_pretty(value).map(|mut text| {
+        text.push(b'\n');
+        text
+    });
+    text.unwrap_or_else(|why| format!("{{\"error\":{why:?}}}").into_bytes()).into()
+}

@@ -1,0 +1,302 @@
+//! The supervisor: facts in, plan, actions out, verdict published.
+//!
+//! One loop on one thread. Its tasks and channels:
+//!
+//! ```text
+//! observe::{units, network, disk, sockets}, one pulse a region
+//!        │ observations (bounded)
+//!        ▼
+//!   ┌─ the loop ──────────────┐  pids (watch) ──► pulses, sockets
+//!   │ apply → plan → judge    │  looks (notify) ──► sockets, disk
+//!   └─────────────────────────┘  bulletin (watch) ──► http
+//!        ▲              │ spawns: a start, a creation
+//!        │ endings      ▼
+//!        └──────── act::{units, regions}
+//!        ▲ requests (bounded): http's admin socket
+//! ```
+//!
+//! The loop never waits for an action: it spawns it and hears of its end. It holds no child
+//! process; when it dies, nothing that it started does.
+
+mod bulletin;
+mod creations;
+mod observers;
+mod watchdog;
+
+pub(crate) use bulletin::body;
+pub use bulletin::{Bulletin, Page};
+
+use crate::act;
+use crate::config::Configuration;
+use crate::decide::facts::{Active, Beat, Bus, Disk, Facts, Start, Unit};
+use crate::decide::plan::{Action, plan};
+use crate::decide::verdict::judge;
+use crate::names::RegionName;
+use crate::observe::Observation;
+use crate::wire;
+use bulletin::Editor;
+use creations::{Creations, Ended};
+use observers::Observers;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use watchdog::Watchdog;
+
+/// How many facts, endings or requests may wait. More than twelve regions can change at once
+/// in a burst; whoever finds the channel full waits.
+const QUEUE: usize = 256;
+/// The loop turns at least this often, so that its watchdog is fed by a turn and by nothing
+/// else.
+const TURN: Duration = Duration::from_secs(1);
+/// After this, what systemd refused to start is asked for again.
+const TRY_AGAIN: Duration = Duration::from_secs(10);
+/// The first bulletin waits for a complete picture, but no longer than this.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What the admin socket asks for.
+#[derive(Debug)]
+pub enum Request {
+    /// Create a region.
+    Create(RegionName, oneshot::Sender<Result<wire::Created, wire::Error>>),
+}
+
+/// The end of an action, or a step of it.
+enum Event {
+    /// systemd started a unit, or did not, and why.
+    Started(RegionName, Result<(), String>),
+    /// A creation is doing this now.
+    Step(u64, &'static str),
+    /// A creation has ended, and this is what the disk looked like then.
+    Ended(RegionName, Box<Ended>, Disk),
+}
+
+/// What the rest of the daemon holds of the supervisor.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    /// The last verdict, ready to be sent; `None` until the first picture is complete.
+    pub bulletins: watch::Receiver<Option<Arc<Bulletin>>>,
+    /// Where requests go.
+    pub requests: mpsc::Sender<Request>,
+}
+
+/// The state of the loop.
+struct Supervisor {
+    config: Arc<Configuration>,
+    facts: Facts,
+    bus: Option<zbus::Connection>,
+    observers: Observers,
+    creations: Creations,
+    editor: Editor,
+    events: mpsc::Sender<Event>,
+    started: Instant,
+    tried_again: Instant,
+}
+
+/// Starts supervising. The future is the loop; it ends only when its handle is dropped.
+/// `sysfs` is where sysfs is mounted.
+pub fn supervise(config: Configuration, sysfs: PathBuf) -> (Handle, impl Future<Output = ()>) {
+    let (publish, bulletins) = watch::channel(None);
+    let (requests, asked) = mpsc::channel(QUEUE);
+    let run = async move {
+        let config = Arc::new(config);
+        let (to, observations) = mpsc::channel(QUEUE);
+        let (events, ended) = mpsc::channel(QUEUE);
+        let now = Instant::now();
+        let observers = Observers::spawn(&config, sysfs, &to);
+        let regions = config.local_regions();
+        let supervisor = Supervisor {
+            facts: Facts {
+                regions: regions.iter().map(|local| (local.name.clone(), Default::default())).collect(),
+                ..Facts::default()
+            },
+            bus: None,
+            creations: Creations::new(observers.scanner.clone()),
+            observers,
+            editor: Editor::new(config.clone(), publish),
+            events,
+            started: now,
+            tried_again: now,
+            config,
+        };
+        supervisor.run(observations, ended, asked).await;
+    };
+    (Handle { bulletins, requests }, run)
+}
+
+impl Supervisor {
+    async fn run(
+        mut self,
+        mut observations: mpsc::Receiver<Observation>,
+        mut ended: mpsc::Receiver<Event>,
+        mut asked: mpsc::Receiver<Request>,
+    ) {
+        let mut watchdog = Watchdog::new();
+        let mut turn = interval(TURN);
+        turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            // Cancel-safe: `recv` and `tick` lose nothing when another arm wins.
+            tokio::select! {
+                Some(seen) = observations.recv() => self.see(seen),
+                Some(event) = ended.recv() => self.hear(event),
+                request = asked.recv() => match request {
+                    Some(request) => self.answer(request),
+                    None => return,
+                },
+                _ = turn.tick() => self.try_again(),
+            }
+            // A burst of facts is one change: everything that waits is taken before judging.
+            while let Ok(seen) = observations.try_recv() {
+                self.see(seen);
+            }
+            while let Ok(event) = ended.try_recv() {
+                self.hear(event);
+            }
+            self.act();
+            if self.settled() {
+                let verdict = judge(&self.config, &self.facts);
+                self.editor.publish(&self.facts, verdict, self.creations.jobs());
+            }
+            watchdog.turned(|| self.editor.status());
+        }
+    }
+
+    /// Takes a fact.
+    fn see(&mut self, seen: Observation) {
+        match seen {
+            Observation::Bus(bus) => {
+                self.facts.bus = Some(match &bus {
+                    Ok(_) => Bus::Connected,
+                    Err(why) => Bus::Unreachable(why.clone()),
+                });
+                self.bus = bus.ok();
+                self.refresh_units();
+            }
+            Observation::Unit(name, unit) => self.see_unit(&name, unit),
+            Observation::Sockets(seen) => {
+                for (name, sockets) in seen {
+                    self.region(&name, |region| region.sockets = Some(sockets));
+                }
+            }
+            Observation::Pulse(name, pulse) => {
+                if pulse.as_ref().is_some_and(|pulse| pulse.beat == Beat::Asked) {
+                    self.observers.look_at_sockets();
+                }
+                self.region(&name, |region| region.pulse = pulse);
+            }
+            Observation::Network(network) => self.facts.network = Some(network),
+            Observation::Disk(disk) => self.see_disk(disk),
+        }
+    }
+
+    fn see_unit(&mut self, name: &RegionName, unit: Unit) {
+        let runs = unit.active == Active::Active;
+        self.observers.set_pid(name, unit.pid.filter(|_| runs));
+        self.observers.look_at_sockets();
+        if !runs {
+            // What lies on disk is looked at anew before a downstairs starts on it again.
+            self.observers.look_at_disk();
+        }
+        self.region(name, |region| {
+            if unit.active != Active::Inactive {
+                region.start = Start::Idle;
+            }
+            region.unit = Some(unit);
+        });
+    }
+
+    fn see_disk(&mut self, disk: Disk) {
+        if self.facts.disk.as_ref().is_none_or(|known| known.serial < disk.serial) {
+            self.facts.disk = Some(disk);
+        }
+    }
+
+    fn region(&mut self, name: &RegionName, change: impl FnOnce(&mut crate::decide::facts::Region)) {
+        if let Some(region) = self.facts.regions.get_mut(name) {
+            change(region);
+        }
+    }
+
+    /// Takes the end of an action.
+    fn hear(&mut self, event: Event) {
+        match event {
+            Event::Started(name, result) => self.region(&name, |region| match result {
+                // It stays asked for until systemd shows the unit in another state.
+                Ok(()) => {}
+                Err(why) => region.start = Start::Refused(why),
+            }),
+            Event::Step(id, step) => self.creations.step(id, step),
+            Event::Ended(name, ended, disk) => {
+                self.creations.end(*ended, &name);
+                self.see_disk(disk);
+                self.region(&name, |region| region.creating = false);
+            }
+        }
+    }
+
+    /// Answers a request.
+    fn answer(&mut self, request: Request) {
+        match request {
+            Request::Create(name, answer) => {
+                let answered = self.creations.ask(&self.config, &self.facts, self.bus.as_ref(), &name, &self.events);
+                if matches!(answered, Ok(wire::Created::Job(_))) {
+                    self.region(&name, |region| region.creating = true);
+                }
+                // Whoever asked may have gone; the creation goes on.
+                _ = answer.send(answered);
+            }
+        }
+    }
+
+    /// Does what the plan says.
+    fn act(&mut self) {
+        let Some(bus) = self.bus.clone() else { return };
+        for action in plan(&self.config, &self.facts) {
+            let Action::Start(name) = action;
+            tracing::info!(REGION = %name, "starting {name}");
+            self.region(&name, |region| region.start = Start::Asked);
+            let (bus, events) = (bus.clone(), self.events.clone());
+            tokio::spawn(async move {
+                let result = act::units::start(&bus, &name).await;
+                _ = events.send(Event::Started(name, result)).await;
+            });
+        }
+    }
+
+    /// Lets units that were asked for in vain be asked for again.
+    fn try_again(&mut self) {
+        if self.tried_again.elapsed() < TRY_AGAIN {
+            return;
+        }
+        self.tried_again = Instant::now();
+        for region in self.facts.regions.values_mut() {
+            region.start = Start::Idle;
+        }
+    }
+
+    /// Sees to it that systemd knows the units as they are configured.
+    fn refresh_units(&self) {
+        let Some(bus) = self.bus.clone() else { return };
+        let config = self.config.clone();
+        tokio::spawn(async move {
+            if let Err(why) = act::units::refresh(&bus, &config).await {
+                tracing::error!("systemd does not read the units again: {why}");
+            }
+        });
+    }
+
+    /// Whether the picture is complete enough to be shown: a supervisor that has just been
+    /// restarted says nothing before it has seen what it said before.
+    fn settled(&self) -> bool {
+        let facts = &self.facts;
+        let asked = facts.bus.is_some() && facts.network.is_some() && facts.disk.is_some();
+        let seen = facts.regions.values().all(|region| match (&region.unit, &region.sockets, &region.pulse) {
+            (None, ..) => matches!(facts.bus, Some(Bus::Unreachable(_))),
+            (Some(unit), ..) if unit.active != Active::Active => region.sockets.is_some(),
+            (Some(unit), Some(sockets), Some(pulse)) => sockets.pid == unit.pid && pulse.beat != Beat::Asked,
+            _ => false,
+        });
+        self.editor.has_published() || (asked && seen) || self.started.elapsed() > PATIENCE
+    }
+}

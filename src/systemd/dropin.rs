@@ -1,0 +1,85 @@
+//! What the configuration adds to the shipped units, as the text of drop-in files: where the
+//! HTTP socket listens, and what each region's unit runs. Pure.
+//!
+//! The supervisor does not write these. systemd asks for them (`sledd --generator`, a
+//! systemd.generator(7)) at boot and at every `daemon-reload`, so that `systemctl cat` shows
+//! each region's values and the supervisor needs no right to write unit files.
+
+use super::names;
+use crate::config::{Configuration, LocalRegion};
+use std::fmt::Write;
+
+/// The name of every drop-in below its unit's `.d` directory.
+pub const FILE: &str = "50-sled.conf";
+
+/// The drop-ins of a configuration: each unit's name and the text of its drop-in.
+pub fn all(config: &Configuration) -> Vec<(String, String)> {
+    let regions = config.local_regions();
+    let each = regions.iter().map(|local| (names::unit(&local.name), region(config, local)));
+    std::iter::once(("sledd.socket".to_owned(), socket(config))).chain(each).collect()
+}
+
+fn socket(config: &Configuration) -> String {
+    let mut text = "# Where hosts poll: http.listen of sled.toml.\n[Socket]\n".to_owned();
+    for address in &config.listen {
+        _ = writeln!(text, "ListenStream={address}");
+    }
+    text
+}
+
+/// The values of one region. The lock is taken on the directory itself and is held by the
+/// downstairs as long as it lives: flock(1) becomes the downstairs and hands it over.
+fn region(config: &Configuration, local: &LocalRegion) -> String {
+    let dir = config.region_dir(&local.name).display().to_string();
+    let root = config.sled.storage.root.display();
+    let program = config.sled.downstairs.program.display();
+    let mounted = match config.sled.storage.require_mount {
+        true => format!("RequiresMountsFor={root}\nAssertPathIsMountPoint={root}\n"),
+        false => String::new(),
+    };
+    format!(
+        "# Region {name}, from sled.toml and port-map.toml: data on {port}, repair on {repair}.\n\
+         [Unit]\n\
+         Description=Crucible region {name}\n\
+         {mounted}\
+         [Service]\n\
+         User={user}\n\
+         ReadWritePaths={dir}\n\
+         LimitNOFILE={descriptors}\n\
+         ExecStart=\n\
+         ExecStart=/usr/bin/flock --exclusive --nonblock --no-fork --conflict-exit-code 75 {dir} \
+         {program} run --data {dir} --port {port} --address {address}\n",
+        name = local.name,
+        port = local.port,
+        repair = local.repair_port(),
+        user = config.sled.downstairs.user,
+        descriptors = local.geometry.descriptors(),
+        address = config.address,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{self, Source, Sources};
+
+    #[test]
+    fn the_runbooks_sled_has_a_socket_and_twelve_regions() {
+        let source = |text: &str| Source { file: "f".into(), text: Ok(text.into()) };
+        let sources = Sources {
+            sled: vec![source(include_str!("../../etc/sled.toml"))],
+            port_map: source(include_str!("../../etc/port-map.toml")),
+            ephemeral: 32768..=60999,
+        };
+        let all = all(&config::read(&sources).unwrap());
+        assert_eq!(all.len(), 13);
+        assert!(all[0].1.contains("ListenStream=192.168.4.189:3800\n"));
+        let (unit, text) = &all[1];
+        assert_eq!(unit, "crucible-downstairs@chief-horse-0.service");
+        for wanted in
+            ["--port 3850 --address 192.168.4.189\n", "LimitNOFILE=429\n", "AssertPathIsMountPoint=/crucible\n"]
+        {
+            assert!(text.contains(wanted), "{wanted:?} is not in {text}");
+        }
+    }
+}

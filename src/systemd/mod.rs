@@ -1,0 +1,7 @@
+//! systemd: the names of its units, the text of their drop-ins, and the short D-Bus proxies.
+//! What a unit is for is known elsewhere.
+
+pub mod dropin;
+pub mod job;
+pub mod names;
+pub mod proxy;

@@ -1,0 +1,62 @@
+//! The few calls of systemd's D-Bus interface that are used
+//! (org.freedesktop.systemd1(5) describes them all).
+
+use std::collections::HashMap;
+use zbus::Connection;
+use zbus::{OwnedObjectPath, OwnedVariant, Variant};
+
+/// A unit's settings, as `StartTransientUnit` takes them.
+pub type Properties<'a> = [(&'a str, Variant<'a>)];
+/// Further units to make with a transient one; never any here.
+pub type Aux<'a> = [(&'a str, &'a Properties<'a>)];
+
+/// systemd's manager.
+#[zbus::proxy(
+    interface = "org.freedesktop.systemd1.Manager",
+    default_service = "org.freedesktop.systemd1",
+    default_path = "/org/freedesktop/systemd1"
+)]
+pub trait Manager {
+    /// Asks for signals.
+    fn subscribe(&self) -> zbus::Result<()>;
+    /// Reads every unit file again and runs the generators.
+    fn reload(&self) -> zbus::Result<()>;
+    /// The object of a unit, loaded if need be.
+    fn load_unit(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
+    /// Starts a unit; the answer is the job that does it.
+    fn start_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+    /// Makes a unit that no file describes and starts it.
+    fn start_transient_unit(
+        &self,
+        name: &str,
+        mode: &str,
+        properties: &Properties<'_>,
+        aux: &Aux<'_>,
+    ) -> zbus::Result<OwnedObjectPath>;
+
+    /// A job has ended; `result` is `done`, `failed`, `canceled`, `timeout`, `dependency`,
+    /// `assert` and the like.
+    #[zbus(signal)]
+    fn job_removed(&self, id: u32, job: OwnedObjectPath, unit: String, result: String) -> zbus::Result<()>;
+}
+
+/// Every property of one interface of one object of systemd.
+///
+/// # Errors
+/// What D-Bus answered, for example that the object has gone.
+pub async fn properties(
+    bus: &Connection,
+    path: &OwnedObjectPath,
+    interface: &str,
+) -> zbus::Result<HashMap<String, OwnedVariant>> {
+    let body = bus
+        .call_method(
+            Some("org.freedesktop.systemd1"),
+            path.as_str(),
+            Some("org.freedesktop.DBus.Properties"),
+            "GetAll",
+            &interface,
+        )
+        .await?;
+    body.body().deserialize()
+}
