@@ -53,8 +53,14 @@ pub fn run(options: &Options) -> ExitCode {
 async fn serve(options: &Options) -> io::Result<()> {
     let read = config_dir::read(&options.config);
     let sockets = sockets(read.as_ref().ok())?;
-    let mut end = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (mut end, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let end = async move {
+        tokio::select! {
+            _ = end.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tell(&[NotifyState::Stopping]);
+    };
     let (handle, supervisor): (Handle, std::pin::Pin<Box<dyn Future<Output = ()>>>) = match read {
         Ok(config) => {
             let (handle, supervisor) = supervise(config, options.sysfs.clone());
@@ -62,15 +68,10 @@ async fn serve(options: &Options) -> io::Result<()> {
         }
         Err(faults) => broken(&faults),
     };
-    let serving = http::serve(sockets, handle, ready);
     tokio::select! {
-        () = supervisor => tracing::info!("the supervisor has ended"),
-        ended = serving => return ended,
-        _ = end.recv() => {}
-        _ = interrupt.recv() => {}
+        () = supervisor => Err(io::Error::other("the supervisor has ended")),
+        ended = http::serve(sockets, handle, ready, end) => ended,
     }
-    tell(&[NotifyState::Stopping]);
-    Ok(())
 }
 
 fn ready() {

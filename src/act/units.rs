@@ -1,5 +1,5 @@
-//! What is asked of systemd about the regions' units: that it knows their present values, and
-//! that it starts them.
+//! What is asked of systemd about the regions' units: that it knows their present values,
+//! starts them, and forgets their restarts.
 
 use crate::config::Configuration;
 use crate::names::RegionName;
@@ -17,6 +17,16 @@ const GENERATED: &str = "/run/systemd/generator";
 /// Why it does not run, in words for an operator.
 pub async fn start(bus: &Connection, region: &RegionName) -> Result<(), String> {
     job::start(bus, &names::unit(region)).await
+}
+
+/// Makes systemd forget how often it restarted a region's unit: the delay before the next
+/// restart is the first one again.
+///
+/// # Errors
+/// What systemd answered.
+pub async fn forgive(bus: &Connection, region: &RegionName) -> Result<(), String> {
+    let manager = ManagerProxy::new(bus).await.map_err(job::spoken)?;
+    manager.reset_failed_unit(&names::unit(region)).await.map_err(job::spoken)
 }
 
 /// Makes systemd run its generators again if what they made differs from the configuration:

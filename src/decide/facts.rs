@@ -102,6 +102,8 @@ pub struct Region {
     pub creating: bool,
     /// What became of the last wish to start it.
     pub start: Start,
+    /// It has served for a minute without a break.
+    pub steady: bool,
 }
 
 /// What became of the last wish to start a unit.

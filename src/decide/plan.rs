@@ -1,8 +1,8 @@
 //! What to do next, from what is wanted and what was seen.
 //!
-//! A region that may run and does not is started; that is all there is to do unasked. A
-//! region is created only when somebody asks ([`may_create`]), and nothing is ever restarted
-//! or stopped from here.
+//! A region that may run and does not is started, and one that is well again is forgiven its
+//! restarts; that is all there is to do unasked. A region is created only when somebody asks
+//! ([`may_create`]), and nothing is ever restarted or stopped from here.
 
 use super::facts::{Active, Bus, Facts, Holder, OnDisk, Region, Start};
 use super::region::{Identity, identity};
@@ -16,15 +16,23 @@ use uuid::Uuid;
 pub enum Action {
     /// Ask systemd to start the region's unit.
     Start(RegionName),
+    /// Ask systemd to forget how often it restarted the region's unit, so that the next
+    /// restart comes at once again.
+    Forgive(RegionName),
 }
 
 /// What to do now.
 pub fn plan(config: &Configuration, facts: &Facts) -> Vec<Action> {
-    let startable = |local: &LocalRegion| {
+    let next = |local: &LocalRegion| {
         let region = facts.regions.get(&local.name)?;
-        may_start(config, local, facts, region).then(|| Action::Start(local.name.clone()))
+        let restarts = region.unit.as_ref().map_or(0, |unit| unit.restarts);
+        match () {
+            () if may_start(config, local, facts, region) => Some(Action::Start(local.name.clone())),
+            () if region.steady && restarts > 0 => Some(Action::Forgive(local.name.clone())),
+            () => None,
+        }
     };
-    config.local_regions().iter().filter_map(startable).collect()
+    config.local_regions().iter().filter_map(next).collect()
 }
 
 /// Identity before life: the disk, the record, the address and both ports are right, and

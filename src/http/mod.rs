@@ -10,7 +10,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
-use route::{Door, answer};
+use route::{Door, answer, ended};
 use std::ffi::CString;
 use std::future::Future;
 use std::io;
@@ -18,8 +18,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 /// How many connections are served at once over TCP; further ones wait in the kernel. A
 /// fleet has a few hosts, each with a poll or two.
@@ -31,35 +32,71 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// The group whose members may use the admin socket, beside root.
 const GROUP: &str = "sled";
 
+/// How long the answers that are under way at the end may take.
+const FAREWELL: Duration = Duration::from_secs(2);
+
 /// Answers on the sockets, from the first bulletin on: until then, clients wait in the
-/// kernel's queue and are not refused. `ready` is called when answering begins.
+/// kernel's queue and are not refused. `ready` is called when answering begins. When `end`
+/// comes, no further client is taken, and those that are waiting get their answer at once.
 ///
 /// # Errors
 /// A socket cannot be used any more.
-pub async fn serve(sockets: Sockets, handle: Handle, ready: fn()) -> io::Result<()> {
+pub async fn serve(sockets: Sockets, handle: Handle, ready: fn(), end: impl Future<Output = ()>) -> io::Result<()> {
+    let mut end = std::pin::pin!(end);
     let mut first = handle.bulletins.clone();
-    if first.wait_for(Option::is_some).await.is_err() {
-        return Ok(());
+    tokio::select! {
+        seen = first.wait_for(Option::is_some) => if seen.is_err() { return Ok(()) },
+        () = &mut end => return Ok(()),
     }
     ready();
+    let visits = Visits::new();
+    let mut doors = open(sockets, &handle, &visits)?;
+    let ended = tokio::select! {
+        ended = doors.join_next() => match ended {
+            Some(ended) => ended.map_err(io::Error::other)?,
+            None => Err(io::Error::other("there is no socket to answer on: start sledd.socket, or set http.listen")),
+        },
+        () = end => Ok(()),
+    };
+    doors.shutdown().await;
+    visits.end().await;
+    ended
+}
+
+/// The clients that are being served.
+#[derive(Clone)]
+struct Visits {
+    end: watch::Sender<bool>,
+}
+
+impl Visits {
+    fn new() -> Self {
+        Self { end: watch::Sender::new(false) }
+    }
+
+    /// Asks every client's connection to end after its present answer, and waits for that.
+    async fn end(self) {
+        self.end.send_replace(true);
+        _ = timeout(FAREWELL, self.end.closed()).await;
+    }
+}
+
+fn open(sockets: Sockets, handle: &Handle, visits: &Visits) -> io::Result<JoinSet<io::Result<()>>> {
     let mut doors = JoinSet::new();
     let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     for listener in sockets.http {
         listener.set_nonblocking(true)?;
-        doors.spawn(serve_tcp(TcpListener::from_std(listener)?, handle.clone(), places.clone()));
+        doors.spawn(serve_tcp(TcpListener::from_std(listener)?, handle.clone(), places.clone(), visits.clone()));
     }
     let places = Arc::new(Semaphore::new(MOST_ADMIN_CONNECTIONS));
     for listener in sockets.admin {
         listener.set_nonblocking(true)?;
-        doors.spawn(serve_unix(UnixListener::from_std(listener)?, handle.clone(), places.clone()));
+        doors.spawn(serve_unix(UnixListener::from_std(listener)?, handle.clone(), places.clone(), visits.clone()));
     }
-    match doors.join_next().await {
-        Some(ended) => ended.map_err(io::Error::other)?,
-        None => Err(io::Error::other("there is no socket to answer on: start sledd.socket, or set http.listen")),
-    }
+    Ok(doors)
 }
 
-async fn serve_tcp(listener: TcpListener, handle: Handle, places: Arc<Semaphore>) -> io::Result<()> {
+async fn serve_tcp(listener: TcpListener, handle: Handle, places: Arc<Semaphore>, visits: Visits) -> io::Result<()> {
     loop {
         let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
         let stream = match listener.accept().await {
@@ -70,7 +107,7 @@ async fn serve_tcp(listener: TcpListener, handle: Handle, places: Arc<Semaphore>
             }
         };
         _ = stream.set_nodelay(true);
-        let talk = converse(stream, handle.clone(), Door::Tcp);
+        let talk = converse(stream, handle.clone(), Door::Tcp, &visits);
         tokio::spawn(async move {
             talk.await;
             drop(place);
@@ -78,7 +115,7 @@ async fn serve_tcp(listener: TcpListener, handle: Handle, places: Arc<Semaphore>
     }
 }
 
-async fn serve_unix(listener: UnixListener, handle: Handle, places: Arc<Semaphore>) -> io::Result<()> {
+async fn serve_unix(listener: UnixListener, handle: Handle, places: Arc<Semaphore>, visits: Visits) -> io::Result<()> {
     loop {
         let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
         let stream = match listener.accept().await {
@@ -89,7 +126,7 @@ async fn serve_unix(listener: UnixListener, handle: Handle, places: Arc<Semaphor
             }
         };
         let door = Door::Admin { admitted: admitted(&stream) };
-        let talk = converse(stream, handle.clone(), door);
+        let talk = converse(stream, handle.clone(), door, &visits);
         tokio::spawn(async move {
             talk.await;
             drop(place);
@@ -106,17 +143,30 @@ fn give_way(why: &io::Error) -> io::Result<()> {
     }
 }
 
-fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, handle: Handle, door: Door) -> impl Future<Output = ()> {
+fn converse<S>(stream: S, handle: Handle, door: Door, visits: &Visits) -> impl Future<Output = ()> + use<S>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut end = visits.end.subscribe();
+    let answering = end.clone();
     let service = service_fn(move |request| {
-        let handle = handle.clone();
-        async move { Ok::<_, std::convert::Infallible>(answer(request, door, &handle).await) }
+        let (handle, end) = (handle.clone(), answering.clone());
+        async move { Ok::<_, std::convert::Infallible>(answer(request, door, &handle, end).await) }
     });
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(16 * 1024);
     let connection = server.serve_connection(TokioIo::new(stream), service);
     async move {
+        let mut connection = std::pin::pin!(connection);
+        let over = tokio::select! {
+            over = &mut connection => over,
+            () = ended(&mut end) => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
         // A client that hangs up or speaks nonsense is its own affair.
-        if let Err(why) = connection.await {
+        if let Err(why) = over {
             tracing::debug!("a client went away: {why}");
         }
     }

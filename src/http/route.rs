@@ -7,7 +7,7 @@ use crate::wire::{Created, Error, JobState};
 use http::{Method, Request, StatusCode};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
 /// The longest that an answer is held.
@@ -33,8 +33,11 @@ struct Wait {
     revision: Option<u64>,
 }
 
+/// Tells that the daemon is ending: whoever waits is answered at once.
+pub(super) type End = watch::Receiver<bool>;
+
 /// Answers a request.
-pub(super) async fn answer<B>(request: Request<B>, door: Door, handle: &Handle) -> Answer {
+pub(super) async fn answer<B>(request: Request<B>, door: Door, handle: &Handle, end: End) -> Answer {
     if door == (Door::Admin { admitted: false }) {
         let message = "only root and members of the group sled may use this socket";
         return error(StatusCode::FORBIDDEN, Error::new("FORBIDDEN", message, "sudo, or: adduser NAME sled"));
@@ -44,14 +47,14 @@ pub(super) async fn answer<B>(request: Request<B>, door: Door, handle: &Handle) 
     let query = uri.query().unwrap_or_default();
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     match (segments.as_slice(), reads) {
-        (["healthz"], true) => text(StatusCode::OK, "ok\n"),
+        (["healthz"], true) => latest(handle, |_| text(StatusCode::OK, "ok\n")),
         (["v1", "sled"], true) => latest(handle, |bulletin| ready(StatusCode::OK, bulletin.sled.clone())),
         (["v1", "volumes"], true) => latest(handle, |bulletin| ready(StatusCode::OK, bulletin.brief.clone())),
-        (["v1", "volumes", name], true) => volume(handle, name, query).await,
+        (["v1", "volumes", name], true) => volume(handle, name, query, end).await,
         (["v1", "jobs"], true) => {
             latest(handle, |bulletin| json(StatusCode::OK, &bulletin.jobs.values().collect::<Vec<_>>()))
         }
-        (["v1", "jobs", id], true) => job(handle, id, query).await,
+        (["v1", "jobs", id], true) => job(handle, id, query, end).await,
         (["v1", "regions", name], false) if door != Door::Tcp => match *request.method() {
             Method::POST => create(handle, name).await,
             _ => not_allowed("POST"),
@@ -88,7 +91,7 @@ fn bulletin(handle: &Handle) -> Result<Arc<Bulletin>, Box<Answer>> {
     }
 }
 
-async fn volume(handle: &Handle, name: &str, query: &str) -> Answer {
+async fn volume(handle: &Handle, name: &str, query: &str, end: End) -> Answer {
     let wait = match wait(query) {
         Ok(wait) => wait,
         Err(why) => return error(StatusCode::BAD_REQUEST, why),
@@ -104,12 +107,10 @@ async fn volume(handle: &Handle, name: &str, query: &str) -> Answer {
     let last = match wait {
         None => page(&first),
         Some(wait) => {
-            let mut bulletins = handle.bulletins.clone();
             let done = |bulletin: &Option<Arc<Bulletin>>| {
                 bulletin.as_ref().and_then(|bulletin| page(bulletin)).is_none_or(|page| over(wait, &page))
             };
-            // Time is up, or it is so: either way the last word is the answer.
-            _ = timeout(wait.time, bulletins.wait_for(done)).await;
+            until(handle, wait.time, done, end).await;
             handle.bulletins.borrow().as_ref().and_then(|bulletin| page(bulletin))
         }
     };
@@ -117,6 +118,22 @@ async fn volume(handle: &Handle, name: &str, query: &str) -> Answer {
         Some(page) if page.ready => ready(StatusCode::OK, page.body),
         Some(page) => ready(StatusCode::SERVICE_UNAVAILABLE, page.body),
         None => no_volume(&first, name.as_str()),
+    }
+}
+
+/// Waits for the end of the daemon.
+pub(super) async fn ended(end: &mut End) {
+    // Without its sender the end has come as well.
+    _ = end.wait_for(|end| *end).await;
+}
+
+/// Waits until a bulletin is as wanted, time is up, or the daemon ends: in any case the last
+/// bulletin is then the answer. Cancel-safe: nothing is taken from either channel.
+async fn until(handle: &Handle, time: Duration, wanted: impl FnMut(&Option<Arc<Bulletin>>) -> bool, mut end: End) {
+    let mut bulletins = handle.bulletins.clone();
+    tokio::select! {
+        _ = timeout(time, bulletins.wait_for(wanted)) => {}
+        () = ended(&mut end) => {}
     }
 }
 
@@ -166,15 +183,14 @@ fn wait(query: &str) -> Result<Option<Wait>, Error> {
 }
 
 /// A job; with `wait`, when it has ended or time is up.
-async fn job(handle: &Handle, id: &str, query: &str) -> Answer {
+async fn job(handle: &Handle, id: &str, query: &str, end: End) -> Answer {
     let wait = match wait(query) {
         Ok(wait) => wait.map_or(Duration::ZERO, |wait| wait.time),
         Err(why) => return error(StatusCode::BAD_REQUEST, why),
     };
-    let mut bulletins = handle.bulletins.clone();
     let find = |bulletin: &Option<Arc<Bulletin>>| bulletin.as_ref()?.jobs.get(&id.parse().ok()?).cloned();
-    let ended = |bulletin: &Option<Arc<Bulletin>>| find(bulletin).is_none_or(|job| job.state != JobState::Running);
-    _ = timeout(wait, bulletins.wait_for(ended)).await;
+    let over = |bulletin: &Option<Arc<Bulletin>>| find(bulletin).is_none_or(|job| job.state != JobState::Running);
+    until(handle, wait, over, end).await;
     let found = find(&handle.bulletins.borrow());
     match found {
         Some(job) => json(StatusCode::OK, &job),

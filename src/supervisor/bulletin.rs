@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// What the faces show.
@@ -82,6 +82,13 @@ impl Editor {
     /// The last verdict in a line, for `systemctl status`.
     pub(super) fn status(&self) -> Option<String> {
         self.status.clone()
+    }
+
+    /// How long a region has been serving without a break.
+    pub(super) fn serving_for(&self, name: &RegionName) -> Option<Duration> {
+        let (state, since) = self.states.get(name)?;
+        let time = Timestamp::now().duration_since(*since);
+        (*state == State::Serving).then(|| time.try_into().unwrap_or_default())
     }
 
     /// Publishes a verdict.

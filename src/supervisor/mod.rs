@@ -52,6 +52,8 @@ const QUEUE: usize = 256;
 const TURN: Duration = Duration::from_secs(1);
 /// After this, what systemd refused to start is asked for again.
 const TRY_AGAIN: Duration = Duration::from_secs(10);
+/// A region that has served this long is well again.
+const STEADY: Duration = Duration::from_secs(60);
 /// The first bulletin waits for a complete picture, but no longer than this.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -253,15 +255,31 @@ impl Supervisor {
     fn act(&mut self) {
         let Some(bus) = self.bus.clone() else { return };
         for action in plan(&self.config, &self.facts) {
-            let Action::Start(name) = action;
-            tracing::info!(REGION = %name, "starting {name}");
-            self.region(&name, |region| region.start = Start::Asked);
-            let (bus, events) = (bus.clone(), self.events.clone());
-            tokio::spawn(async move {
-                let result = act::units::start(&bus, &name).await;
-                _ = events.send(Event::Started(name, result)).await;
-            });
+            match action {
+                Action::Start(name) => self.start(name, bus.clone()),
+                Action::Forgive(name) => self.forgive(name, bus.clone()),
+            }
         }
+    }
+
+    fn start(&mut self, name: RegionName, bus: zbus::Connection) {
+        tracing::info!(REGION = %name, "starting {name}");
+        self.region(&name, |region| region.start = Start::Asked);
+        let events = self.events.clone();
+        tokio::spawn(async move {
+            let result = act::units::start(&bus, &name).await;
+            _ = events.send(Event::Started(name, result)).await;
+        });
+    }
+
+    fn forgive(&mut self, name: RegionName, bus: zbus::Connection) {
+        // systemd sends no signal of it; what it says at the unit's next change is right again.
+        self.region(&name, |region| region.unit.iter_mut().for_each(|unit| unit.restarts = 0));
+        tokio::spawn(async move {
+            if let Err(why) = act::units::forgive(&bus, &name).await {
+                tracing::warn!(REGION = %name, "systemd does not forget the restarts of {name}: {why}");
+            }
+        });
     }
 
     /// Lets units that were asked for in vain be asked for again.
@@ -270,8 +288,9 @@ impl Supervisor {
             return;
         }
         self.tried_again = Instant::now();
-        for region in self.facts.regions.values_mut() {
+        for (name, region) in &mut self.facts.regions {
             region.start = Start::Idle;
+            region.steady = self.editor.serving_for(name).is_some_and(|time| time >= STEADY);
         }
     }
 

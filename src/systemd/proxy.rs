@@ -25,6 +25,8 @@ pub trait Manager {
     fn load_unit(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
     /// Starts a unit; the answer is the job that does it.
     fn start_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+    /// Forgets a unit's failure and its restarts.
+    fn reset_failed_unit(&self, name: &str) -> zbus::Result<()>;
     /// Makes a unit that no file describes and starts it.
     fn start_transient_unit(
         &self,

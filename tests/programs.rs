@@ -1,0 +1,115 @@
+//! The programs as a person calls them, without a sled: arguments, messages, exit codes.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+const SLED: &str = include_str!("../etc/sled.toml");
+const MAP: &str = include_str!("../etc/port-map.toml");
+
+fn sledctl(words: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_sledctl")).args(words).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn configuration(sled: &str, map: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("sled.toml"), sled).unwrap();
+    fs::write(dir.path().join("port-map.toml"), map).unwrap();
+    dir
+}
+
+fn check(dir: &Path, json: &[&str]) -> Output {
+    let words = [&["config", "check", "--dir", dir.to_str().unwrap()], json].concat();
+    sledctl(&words)
+}
+
+#[test]
+fn the_shipped_configuration_has_no_fault() {
+    let output = sledctl(&["config", "check", "--dir", concat!(env!("CARGO_MANIFEST_DIR"), "/etc")]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+    let said = text(&output.stdout);
+    assert!(said.contains("proper-raptor serves 12 regions on 192.168.4.189"), "{said}");
+}
+
+#[test]
+fn every_fault_is_listed_with_file_line_problem_and_remedy() {
+    let dir = configuration(
+        &SLED.replace("provisioning", "provisoning"),
+        &MAP.replace("3832", "62000").replace("4096", "4608"),
+    );
+    let output = check(dir.path(), &[]);
+    let said = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1));
+    for wanted in [
+        "sled.toml:21: storage.provisoning: is no key that is known here\n    write provisioning",
+        "port-map.toml:13: defaults.block_size: 4608 bytes is not a power of two",
+        "port-map.toml:34: volumes.still-fawn.regions: port 62000 is not from 1024 to 61535",
+        "3 fault(s)",
+    ] {
+        assert!(said.contains(wanted), "{wanted:?} is not in\n{said}");
+    }
+    let json: serde_json::Value = serde_json::from_slice(&check(dir.path(), &["--json"]).stdout).unwrap();
+    assert_eq!(json["faults"].as_array().unwrap().len(), 3);
+    assert_eq!(json["faults"][0]["line"], 21);
+}
+
+#[test]
+fn a_missing_file_is_a_fault_and_fragments_are_read() {
+    let empty = tempfile::tempdir().unwrap();
+    let said = text(&check(empty.path(), &[]).stdout);
+    assert!(said.contains("sled.toml: cannot be read") && said.contains("port-map.toml: cannot be read"), "{said}");
+
+    let dir = configuration(SLED, MAP);
+    fs::create_dir(dir.path().join("sled.toml.d")).unwrap();
+    fs::write(dir.path().join("sled.toml.d/10-a.toml"), "[storage]\nreserve = 5\n").unwrap();
+    fs::write(dir.path().join("sled.toml.d/ignored.txt"), "nonsense").unwrap();
+    let said = text(&check(dir.path(), &[]).stdout);
+    assert!(
+        said.contains("10-a.toml:2: storage.reserve: is an integer, not a string") && said.contains("1 fault(s)"),
+        "{said}"
+    );
+}
+
+#[test]
+fn exit_codes_tell_usage_from_no_supervisor() {
+    assert_eq!(sledctl(&["region", "create"]).status.code(), Some(2));
+    assert_eq!(sledctl(&["region", "create", "--all", "a-0"]).status.code(), Some(2));
+    assert_eq!(sledctl(&["region", "show", "../x"]).status.code(), Some(2));
+    let output = sledctl(&["--socket", "/nonexistent/admin.sock", "status"]);
+    assert_eq!(output.status.code(), Some(4));
+    assert!(text(&output.stderr).contains("/nonexistent/admin.sock"), "{}", text(&output.stderr));
+    let output = sledctl(&["--json", "--socket", "/nonexistent/admin.sock", "status"]);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["error"]["code"], "UNREACHABLE");
+}
+
+#[test]
+fn the_hosts_tool_prints_its_usage() {
+    let output = Command::new(env!("CARGO_BIN_EXE_crucible-attach")).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("Usage: crucible-attach"));
+}
+
+#[test]
+fn the_generator_writes_the_units_values_or_says_why_not() {
+    let out = tempfile::tempdir().unwrap();
+    let generate = |config: &Path| {
+        let mut sledd = Command::new(env!("CARGO_BIN_EXE_sledd"));
+        sledd.arg("--config").arg(config).arg("--generator").arg(out.path()).output().unwrap()
+    };
+    let good = configuration(SLED, MAP);
+    assert_eq!(generate(good.path()).status.code(), Some(0));
+    let region = out.path().join("crucible-downstairs@pve-0.service.d/50-sled.conf");
+    assert!(fs::read_to_string(region).unwrap().contains("--port 3820 --address 192.168.4.189"));
+    assert!(fs::read_to_string(out.path().join("sledd.socket.d/50-sled.conf")).unwrap().contains("192.168.4.189:3800"));
+    let bad = configuration(SLED, "");
+    let output = generate(bad.path());
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("sledctl config check"), "{}", text(&output.stderr));
+}

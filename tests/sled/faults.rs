@@ -1,0 +1,50 @@
+//! What only a stand-in does when it is told to.
+
+use crate::machine::Layer;
+use crucible_sled::wire::State;
+
+#[test]
+fn a_silent_downstairs_is_hung_and_is_left_running() {
+    let machine = Layer::small().boot_and_create();
+    let before = machine.pids();
+    machine.sh("echo hang >/crucible/still-fawn-1/stand-in-fault");
+    let check = machine.wait_for_check("still-fawn", "REGION_HUNG");
+    assert_eq!(check.subject, "region still-fawn-1");
+    machine.sh("rm /crucible/still-fawn-1/stand-in-fault");
+    machine.wait_for("still-fawn", |volume| volume.ready);
+    assert_eq!(machine.pids(), before);
+}
+
+#[test]
+fn what_serves_another_region_is_not_believed() {
+    let machine = Layer::small().boot_and_create();
+    let fault = "wrong-uuid 00000000-0000-4000-8000-000000000000";
+    machine.sh(&format!("echo {fault} >/crucible/still-fawn-1/stand-in-fault; systemctl restart sledd"));
+    let check = machine.wait_for_check("still-fawn", "REGION_IDENTITY");
+    assert!(check.cause.contains("00000000-0000-4000-8000-000000000000"), "{check:#?}");
+    assert_eq!(machine.region("still-fawn-1").state, Some(State::Failed));
+}
+
+#[test]
+fn a_slow_start_is_starting_and_then_serving() {
+    let machine = Layer::small().boot_and_create();
+    machine.sh("echo slow-start 1500 >/crucible/still-fawn-1/stand-in-fault; systemctl restart crucible-downstairs@still-fawn-1");
+    let check = machine.wait_for_check("still-fawn", "REGION_STARTING");
+    assert_eq!(check.subject, "region still-fawn-1");
+    machine.wait_for("still-fawn", |volume| volume.ready);
+}
+
+/// A permanent failure: systemd tries ever more slowly, the supervisor adds nothing to it.
+#[test]
+fn a_downstairs_that_exits_at_once_is_down_with_its_status() {
+    let machine = Layer::small().boot_and_create();
+    machine.sh("echo exit no such luck >/crucible/still-fawn-1/stand-in-fault; systemctl restart crucible-downstairs@still-fawn-1");
+    let check = machine.wait_for_check("still-fawn", "REGION_DOWN");
+    assert_eq!(check.subject, "region still-fawn-1");
+    let volume = machine.wait_for("still-fawn", |volume| {
+        volume.checks.iter().any(|check| check.cause.contains("exited with status 1; systemd starts it again"))
+    });
+    assert!(!volume.ready);
+    machine.sh("rm /crucible/still-fawn-1/stand-in-fault");
+    machine.wait_for("still-fawn", |volume| volume.ready);
+}

@@ -1,0 +1,23 @@
+//! What a host does that the sled sees.
+
+use crate::machine::{Layer, SLED};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+/// The frames of the protocol, as a host's probe would send them.
+#[test]
+fn a_connected_host_is_shown_and_is_answered() {
+    let machine = Layer::small().boot_and_create();
+    let mut stream = machine.in_outside(|| TcpStream::connect((SLED, 3830)).unwrap());
+    stream.write_all(&crucible_sled::protocol::RUOK).unwrap();
+    let mut answer = [0; 8];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(answer, crucible_sled::protocol::IMOK);
+    let volume = machine.wait_for("still-fawn", |volume| !volume.regions[0].connected.is_empty());
+    let own = stream.local_addr().unwrap();
+    let peer = &volume.regions[0].connected[0];
+    assert_eq!((peer.address, peer.port), (own.ip(), own.port()), "{volume:#?}");
+    assert!(volume.regions[1].connected.is_empty(), "the supervisor's own probe is shown");
+    drop(stream);
+    machine.wait_for("still-fawn", |volume| volume.regions[0].connected.is_empty());
+}

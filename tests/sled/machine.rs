@@ -1,0 +1,305 @@
+//! A test machine: booted by `tests/machine/boot`, entered by nsenter, polled from the other
+//! end of its cable. It is gone when its value is dropped, or when the test dies.
+
+use crucible_sled::wire::{self, Region, Sled, Volume};
+use nix::sched::{CloneFlags, setns};
+use serde_json::Value;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// Where the sled answers, as the shipped port map says.
+pub const SLED: &str = "192.168.4.189";
+/// The longest that anything is waited for.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One volume of three small regions: all that most tests need.
+pub const SMALL: &str = r#"
+[sleds.proper-raptor]
+address = "192.168.4.189"
+[sleds.other]
+address = "192.168.4.190"
+[defaults]
+block_size = 512
+extent_size = 64
+extent_count = 4
+[volumes.still-fawn]
+hosts = ["192.168.4.17"]
+regions = ["proper-raptor:3830", "proper-raptor:3831", "proper-raptor:3832"]
+[volumes.far]
+hosts = ["192.168.4.17"]
+regions = ["other:3830", "other:3831", "other:3832"]
+"#;
+
+/// What a machine has beside Debian: the product, laid out and not booted yet.
+pub struct Layer {
+    dir: TempDir,
+    disk: &'static str,
+}
+
+/// A running machine.
+pub struct Machine {
+    boot: Child,
+    notify: UnixDatagram,
+    leader: u32,
+    outside: File,
+    state: TempDir,
+    _layer: TempDir,
+}
+
+impl Layer {
+    /// The product as it is shipped, but for thin provisioning.
+    pub fn shipped() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let programs = Path::new(env!("CARGO_BIN_EXE_sledd")).parent().unwrap();
+        let crucible = std::env::var_os("CRUCIBLE_BIN").map_or_else(|| programs.join("examples"), PathBuf::from);
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/machine/layer");
+        let made = Command::new(script).arg(dir.path()).arg(programs).arg(crucible).status().unwrap();
+        assert!(made.success(), "tests/machine/layer failed");
+        let layer = Self { dir, disk: "24G" };
+        layer.with("etc/sled/sled.toml.d/50-test.toml", "[storage]\nprovisioning = \"thin\"\n")
+    }
+
+    /// The product with one small volume.
+    pub fn small() -> Self {
+        Self::shipped().with("etc/sled/port-map.toml", SMALL)
+    }
+
+    /// Adds or replaces a file.
+    pub fn with(self, file: &str, text: &str) -> Self {
+        let file = self.dir.path().join(file);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, text).unwrap();
+        self
+    }
+
+    /// Adds an executable script.
+    pub fn with_script(self, file: &str, text: &str) -> Self {
+        use std::os::unix::fs::PermissionsExt;
+        let layer = self.with(file, text);
+        fs::set_permissions(layer.dir.path().join(file), fs::Permissions::from_mode(0o755)).unwrap();
+        layer
+    }
+
+    /// Where the layer lies before it is booted.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// A data disk of another size.
+    pub fn with_disk(self, disk: &'static str) -> Self {
+        Self { disk, ..self }
+    }
+
+    /// Boots.
+    pub fn boot(self) -> Machine {
+        let state = tempfile::tempdir().unwrap();
+        let notify = UnixDatagram::bind(state.path().join("notify")).unwrap();
+        notify.set_read_timeout(Some(PATIENCE)).unwrap();
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/machine/boot");
+        let boot = Command::new(script)
+            .args(["--disk", self.disk, "--state"])
+            .arg(state.path())
+            .arg("--layer")
+            .arg(self.dir.path())
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // The real namespace is found when the machine is up.
+        let outside = File::open("/proc/self/ns/net").unwrap();
+        let mut machine = Machine { boot, notify, leader: 0, outside, state, _layer: self.dir };
+        machine.wait_until_up();
+        machine
+    }
+
+    /// Boots and creates every region; returns when `still-fawn` may be attached.
+    pub fn boot_and_create(self) -> Machine {
+        let machine = self.boot();
+        machine.ok(&["sledctl", "region", "create", "--all"]);
+        machine.wait_for("still-fawn", |volume| volume.ready);
+        machine
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let journal = self.run(&["journalctl", "-b", "--no-pager", "-n", "60", "-o", "short-monotonic"]);
+            eprintln!("{}", String::from_utf8_lossy(&journal.stdout));
+            eprintln!("{}", fs::read_to_string(self.state.path().join("console")).unwrap_or_default());
+        }
+        drop(self.boot.stdin.take());
+        self.boot.wait().unwrap();
+    }
+}
+
+impl Machine {
+    fn wait_until_up(&mut self) {
+        let mut message = [0; 4096];
+        loop {
+            let length = self.notify.recv(&mut message).unwrap_or_else(|why| {
+                panic!(
+                    "no machine: {why}\n{}",
+                    fs::read_to_string(self.state.path().join("console")).unwrap_or_default()
+                )
+            });
+            let message = String::from_utf8_lossy(&message[..length]);
+            if message.lines().any(|line| line == "READY=1") {
+                break;
+            }
+        }
+        let unshare = child(self.boot.id(), "unshare").unwrap();
+        let inside = child(unshare, "boot").unwrap();
+        let nspawn = child(inside, "systemd-nspawn").unwrap();
+        // The machine's first process is nspawn's child, or was handed to the namespace's first.
+        self.leader = child(nspawn, "systemd").or_else(|| child(inside, "systemd")).unwrap();
+        self.outside = File::open(format!("/proc/{inside}/ns/net")).unwrap();
+    }
+
+    fn enter(&self, words: &[&str]) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args(["-t", &self.leader.to_string(), "-m", "-u", "-i", "-n", "-p", "--"]).args(words);
+        command.env("LC_ALL", "C.UTF-8").env_remove("NOTIFY_SOCKET");
+        command
+    }
+
+    /// Runs a command in the machine, as root.
+    pub fn run(&self, words: &[&str]) -> Output {
+        self.enter(words).output().unwrap()
+    }
+
+    /// Runs a command in the machine that must succeed, and returns what it printed.
+    pub fn ok(&self, words: &[&str]) -> String {
+        let output = self.run(words);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{words:?}: {}\n{error}", output.status);
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs a shell script in the machine that must succeed.
+    pub fn sh(&self, script: &str) -> String {
+        self.ok(&["sh", "-euc", script])
+    }
+
+    /// Runs a command on the other end of the cable, which must succeed.
+    pub fn outside(&self, words: &[&str]) {
+        let words: Vec<_> = words.iter().map(|word| (*word).to_owned()).collect();
+        self.in_outside(move || {
+            let output = Command::new(&words[0]).args(&words[1..]).output().unwrap();
+            assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        });
+    }
+
+    /// Does something in the network on the other end of the cable.
+    pub fn in_outside<T: Send + 'static>(&self, what: impl FnOnce() -> T + Send + 'static) -> T {
+        let outside = self.outside.try_clone().unwrap();
+        let thread = std::thread::spawn(move || {
+            setns(outside, CloneFlags::CLONE_NEWNET).unwrap();
+            what()
+        });
+        thread.join().unwrap_or_else(|why| std::panic::resume_unwind(why))
+    }
+
+    /// A poller for threads of their own.
+    pub fn poller(&self) -> Poller {
+        Poller { outside: self.outside.try_clone().unwrap() }
+    }
+
+    /// `GET` as a host: status and JSON body.
+    pub fn get(&self, path: &str) -> (u16, Value) {
+        let path = path.to_owned();
+        self.in_outside(move || {
+            let (status, body) = ask("GET", &path).unwrap();
+            (status, serde_json::from_str(&body).unwrap_or(Value::String(body)))
+        })
+    }
+
+    /// The volume as a host sees it now.
+    pub fn volume(&self, name: &str) -> Volume {
+        serde_json::from_value(self.get(&format!("/v1/volumes/{name}")).1).unwrap()
+    }
+
+    /// The region as a host sees it now.
+    pub fn region(&self, name: &str) -> Region {
+        let volume = self.volume(name.rsplit_once('-').unwrap().0);
+        volume.regions.into_iter().find(|region| region.name.to_string() == name).unwrap()
+    }
+
+    /// The whole sled, over the unix socket.
+    pub fn sled(&self) -> Sled {
+        let output = self.run(&["sledctl", "--json", "status"]);
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// Waits, change by change, until a volume is as wanted.
+    pub fn wait_for(&self, name: &str, wanted: impl Fn(&Volume) -> bool) -> Volume {
+        let began = Instant::now();
+        let mut volume = self.volume(name);
+        while !wanted(&volume) {
+            assert!(began.elapsed() < PATIENCE, "waited in vain; the last was {volume:#?}");
+            let path = format!("/v1/volumes/{name}?wait=20&revision={}", volume.revision);
+            volume = serde_json::from_value(self.get(&path).1).unwrap();
+        }
+        volume
+    }
+
+    /// Waits until a volume shows a condition.
+    pub fn wait_for_check(&self, name: &str, code: &str) -> wire::Check {
+        let volume = self.wait_for(name, |volume| has(volume, code));
+        volume.checks.into_iter().find(|check| check.code.as_str() == code).unwrap()
+    }
+
+    /// Reboots the machine and waits until it is up again.
+    pub fn reboot(&mut self) {
+        self.run(&["systemctl", "--no-block", "reboot"]);
+        self.wait_until_up();
+    }
+
+    /// The main processes of the regions' units, by systemd's word.
+    pub fn pids(&self) -> Vec<String> {
+        let list = "systemctl show --property=Id,MainPID 'crucible-downstairs@*' | paste - - - | sort";
+        self.sh(list).lines().map(str::to_owned).collect()
+    }
+}
+
+/// Whether a volume shows a condition.
+pub fn has(volume: &Volume, code: &str) -> bool {
+    volume.checks.iter().any(|check| check.code.as_str() == code)
+}
+
+/// Polls from a thread of its own.
+pub struct Poller {
+    outside: File,
+}
+
+impl Poller {
+    /// Moves this thread to the other end of the cable.
+    pub fn enter(self) {
+        setns(self.outside, CloneFlags::CLONE_NEWNET).unwrap();
+    }
+}
+
+/// One HTTP request on a connection of its own.
+pub fn ask(method: &str, path: &str) -> std::io::Result<(u16, String)> {
+    let mut stream = TcpStream::connect((SLED, 3800))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    write!(stream, "{method} {path} HTTP/1.1\r\nHost: sled\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let odd = || std::io::Error::other(format!("odd answer {answer:?}"));
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(odd)?;
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(odd)?;
+    Ok((status, body.to_owned()))
+}
+
+/// The child of a process that has this name.
+fn child(parent: u32, name: &str) -> Option<u32> {
+    let mut all = procfs::process::all_processes().unwrap().flatten().filter_map(|process| process.stat().ok());
+    let child = all.find(|stat| u32::try_from(stat.ppid) == Ok(parent) && stat.comm == name)?;
+    Some(child.pid.cast_unsigned())
+}

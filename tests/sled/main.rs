@@ -1,0 +1,16 @@
+//! The whole sled on a real systemd: a machine of its own for every test, with a bridge, a
+//! cable and a data disk, driven as an operator and a host would.
+//!
+//! Needs root. With `CRUCIBLE_BIN=DIR` the machines run the real programs found there; the
+//! tests in the module `faults` need the stand-in's faults and are then left out.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod enforcement;
+mod faults;
+mod host;
+mod lifecycle;
+mod machine;
+mod network;
+mod storage;
+mod supervision;

@@ -1,0 +1,83 @@
+//! The cable, the adapter and the bridge.
+
+use crate::machine::{Layer, has};
+
+const NIC: &str = "enx00e04ca81110";
+
+#[test]
+fn no_carrier_blocks_every_volume_until_it_is_back() {
+    let machine = Layer::small().boot_and_create();
+    machine.outside(&["ip", "link", "set", "outside", "down"]);
+    // With the cable pulled only the machine itself can ask.
+    let poll = |until: &str| {
+        let script = format!(
+            "until sledctl --json volume show still-fawn | grep -q '{until}'; do :; done; sledctl volume show still-fawn || echo $?"
+        );
+        machine.sh(&script)
+    };
+    let shown = poll("NIC_NO_CARRIER");
+    assert!(
+        shown.contains("not ready") && shown.contains(&format!("{NIC} has no link")) && shown.ends_with("3\n"),
+        "{shown}"
+    );
+    machine.outside(&["ip", "link", "set", "outside", "up"]);
+    assert!(poll("\"ready\": true").contains("ready"));
+    assert_eq!(machine.get("/v1/volumes/still-fawn?wait=10").0, 200);
+}
+
+/// Seen from inside: each fault of the bridge, and that it ends with its cause.
+#[test]
+fn faults_of_the_adapter_and_the_bridge_are_named() {
+    let machine = Layer::small().boot_and_create();
+    machine.ok(&["systemctl", "stop", "systemd-networkd.socket", "systemd-networkd.service"]);
+    let wait = |what: &str| machine.sh(&format!("until sledctl --json checks | grep -q {what}; do :; done"));
+    let well = || machine.sh("until sledctl checks | grep -q 'nothing is wrong'; do :; done");
+    for (cause, code, mend) in [
+        ("ip link set enx00e04ca81110 nomaster", "BRIDGE_PORT_MISSING", "ip link set enx00e04ca81110 master br0"),
+        ("ip address flush dev br0", "BRIDGE_ADDRESS", "ip address add 192.168.4.189/24 dev br0"),
+        ("ip link set br0 down", "BRIDGE_ADDRESS", "ip link set br0 up"),
+        (
+            "ip link set enx00e04ca81110 down; ip link set enx00e04ca81110 name gone",
+            "NIC_MISSING",
+            "ip link set gone name enx00e04ca81110; ip link set enx00e04ca81110 up",
+        ),
+        ("ip link set br0 name gone", "BRIDGE_MISSING", "ip link set gone name br0"),
+    ] {
+        machine.sh(cause);
+        wait(code);
+        assert_eq!(
+            machine.run(&["sledctl", "volume", "show", "still-fawn"]).status.code(),
+            Some(3),
+            "{code} does not block"
+        );
+        machine.sh(mend);
+        well();
+    }
+}
+
+/// An adapter on a USB 2 port, at a lower speed than expected: sysfs says so, as a tree of
+/// the test's own.
+#[test]
+fn a_slow_adapter_is_a_warning_and_blocks_nothing() {
+    let usb = "fake/sys/devices/2-1";
+    let layer = Layer::small()
+        .with(&format!("{usb}/speed"), "480\n")
+        .with(&format!("{usb}/2-1:1.0/net/{NIC}/speed"), "100\n")
+        .with("fake/sys/bus/usb/uevent", "")
+        .with(
+            "etc/systemd/system/sledd.service.d/sysfs.conf",
+            "[Service]\nExecStart=\nExecStart=/usr/bin/sledd --sysfs /fake/sys\n",
+        );
+    let root = layer.path().join("fake/sys");
+    std::fs::create_dir_all(root.join("class/net")).unwrap();
+    std::os::unix::fs::symlink("../../../bus/usb", root.join("devices/2-1/2-1:1.0/subsystem")).unwrap();
+    std::os::unix::fs::symlink("../..", root.join(format!("devices/2-1/2-1:1.0/net/{NIC}/device"))).unwrap();
+    std::os::unix::fs::symlink(format!("../../devices/2-1/2-1:1.0/net/{NIC}"), root.join(format!("class/net/{NIC}")))
+        .unwrap();
+    let machine = layer.boot_and_create();
+    let volume = machine.volume("still-fawn");
+    assert!(volume.ready && has(&volume, "NIC_SLOW") && has(&volume, "NIC_USB2"), "{volume:#?}");
+    let sled = machine.sled();
+    assert_eq!((sled.network.link_mbps, sled.network.usb_mbps), (Some(100), Some(480)));
+    assert_eq!(machine.run(&["sledctl", "status"]).status.code(), Some(0));
+}

@@ -1,0 +1,91 @@
+//! The data disk and what lies on it.
+
+use crate::machine::{Layer, has};
+use crucible_sled::wire::State;
+
+#[test]
+fn another_uuid_in_region_json_starts_nothing() {
+    let machine = Layer::small().boot_and_create();
+    let uuid = machine.region("still-fawn-0").uuid.unwrap();
+    machine.sh(
+        "systemctl stop sledd.service sledd.socket crucible-downstairs@still-fawn-0; cd /crucible/still-fawn-0; \
+         cp -p region.json /root/; sed -i 's/\"uuid\": \"[0-9a-f]*/\"uuid\": \"deadbeef/' region.json; systemctl start sledd.socket",
+    );
+    let check = machine.wait_for_check("still-fawn", "REGION_IDENTITY");
+    assert_eq!(check.subject, "region still-fawn-0");
+    assert!(check.cause.contains("deadbeef") && check.cause.contains(&uuid.to_string()), "{check:#?}");
+    assert_eq!(machine.region("still-fawn-0").state, Some(State::Failed));
+    assert_eq!(
+        machine.run(&["systemctl", "is-active", "--quiet", "crucible-downstairs@still-fawn-0"]).status.code(),
+        Some(3)
+    );
+    machine.sh("cp -p /root/region.json /crucible/still-fawn-0/; systemctl restart sledd");
+    machine.wait_for("still-fawn", |volume| volume.ready);
+}
+
+#[test]
+fn a_region_that_is_gone_is_an_alarm_and_is_not_made_again() {
+    let machine = Layer::small().boot_and_create();
+    machine.sh("systemctl stop sledd.service sledd.socket crucible-downstairs@still-fawn-0");
+    machine.sh("mv /crucible/still-fawn-0 /crucible/elsewhere; systemctl start sledd.socket");
+    let check = machine.wait_for_check("still-fawn", "REGION_MISSING");
+    assert!(check.cause.contains("is gone"), "{check:#?}");
+    let refused = machine.run(&["sledctl", "region", "create", "still-fawn-0"]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("never created again"), "{refused:?}");
+    assert_eq!(machine.run(&["test", "-e", "/crucible/still-fawn-0"]).status.code(), Some(1));
+}
+
+#[test]
+fn without_the_data_disk_nothing_happens_loudly() {
+    let machine = Layer::small().boot_and_create();
+    machine.sh("systemctl stop sledd.service sledd.socket 'crucible-downstairs@*'; umount /crucible; systemctl start sledd.socket");
+    let volume = machine.wait_for("still-fawn", |volume| has(volume, "DATA_NOT_MOUNTED"));
+    assert!(!volume.ready && volume.regions.iter().all(|region| region.state == Some(State::Stopped)), "{volume:#?}");
+    let refused = machine.run(&["sledctl", "region", "create", "--all"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("no file system is mounted at /crucible"), "{refused:?}");
+    assert_eq!(machine.sh("ls -A /crucible"), "", "something was made on the wrong disk");
+    // Started by hand, the unit would mount the disk; if that cannot be, it refuses as well.
+    machine.sh("mkdir -p /run/systemd/system/crucible.mount.d; cd /run/systemd/system/crucible.mount.d; \
+         printf '[Mount]\\nWhat=/dev/gone\\n' >gone.conf; systemctl daemon-reload");
+    let by_hand = machine.run(&["systemctl", "start", "crucible-downstairs@still-fawn-0"]);
+    assert_ne!(by_hand.status.code(), Some(0), "the unit started without the disk");
+    machine.sh("rm /run/systemd/system/crucible.mount.d/gone.conf; systemctl daemon-reload");
+    // Mounted again, everything comes back without another word.
+    machine.ok(&["systemctl", "start", "crucible.mount"]);
+    machine.wait_for("still-fawn", |volume| volume.ready);
+}
+
+#[test]
+fn a_damaged_ledger_stops_everything_but_what_runs() {
+    let machine = Layer::small().boot_and_create();
+    let before = machine.pids();
+    machine.sh("echo '{' >/crucible/.sled/ledger.json; systemctl restart sledd");
+    let volume = machine.wait_for("still-fawn", |volume| has(volume, "LEDGER_UNREADABLE"));
+    assert!(!volume.ready);
+    assert_eq!(machine.pids(), before);
+}
+
+#[test]
+fn thick_regions_take_their_blocks_or_are_refused_with_the_arithmetic() {
+    // 64 extents of 1 MiB and a bit; three such regions do not fit into 160 MB.
+    let map = crate::machine::SMALL
+        .replace("extent_size = 64", "extent_size = 2048")
+        .replace("extent_count = 4", "extent_count = 64");
+    let machine = Layer::small()
+        .with("etc/sled/port-map.toml", &map)
+        .with("etc/sled/sled.toml.d/60-thick.toml", "[storage]\nprovisioning = \"thick\"\n")
+        .with_disk("200M")
+        .boot();
+    machine.ok(&["sledctl", "region", "create", "still-fawn-0"]);
+    let blocks: u64 = machine.sh("du -s --block-size=1 /crucible/still-fawn-0 | cut -f1").trim().parse().unwrap();
+    assert!(blocks >= 64 << 20, "only {blocks} bytes are taken");
+    assert_eq!(machine.sh("stat -c %s /crucible/still-fawn-0/00/000/03F"), "1245472\n");
+    let refused = machine.run(&["sledctl", "region", "create", "still-fawn-1", "still-fawn-2"]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        said.contains("does not fit: it takes 79710208 bytes, ") && said.contains(" are kept in reserve (5%)"),
+        "{said}"
+    );
+    assert_eq!(machine.sh("ls -A /crucible/.incoming"), "");
+}

@@ -1,0 +1,192 @@
+//! The supervisor and the processes that it does not hold.
+
+use crate::machine::{Layer, Machine, ask, has};
+use crucible_sled::wire::State;
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+
+/// Hosts that poll without pause, until they are told to stop.
+struct Polls {
+    stop: Arc<AtomicBool>,
+    answered: Arc<AtomicUsize>,
+    cut: Arc<AtomicUsize>,
+    threads: Vec<JoinHandle<Vec<String>>>,
+}
+
+impl Polls {
+    fn start(machine: &Machine, hosts: usize) -> Self {
+        let (stop, answered, cut) = <(Arc<AtomicBool>, Arc<AtomicUsize>, Arc<AtomicUsize>)>::default();
+        let threads = (0..hosts).map(|_| {
+            let (poller, stop, answered, cut) = (machine.poller(), stop.clone(), answered.clone(), cut.clone());
+            std::thread::spawn(move || {
+                poller.enter();
+                let mut failed = Vec::new();
+                while !stop.load(Ordering::Relaxed) {
+                    let mut asked = ask("GET", "/v1/volumes/still-fawn");
+                    // A connection that a process had taken dies with the process. Whoever
+                    // asks may ask again (RFC 9110, 9.2.2), and must then be answered; a
+                    // connection that is refused is a failure at once.
+                    if asked.as_ref().is_err_and(|why| why.kind() != ErrorKind::ConnectionRefused) {
+                        cut.fetch_add(1, Ordering::Relaxed);
+                        asked = ask("GET", "/v1/volumes/still-fawn");
+                    }
+                    match asked {
+                        Ok((200, _)) => _ = answered.fetch_add(1, Ordering::Relaxed),
+                        other => failed.push(format!("{other:?}")),
+                    }
+                }
+                failed
+            })
+        });
+        Self { threads: threads.collect(), stop, answered, cut }
+    }
+
+    /// How many polls were answered, how many of them at the second asking, and what was wrong
+    /// with those that were not.
+    fn end(self) -> (usize, usize, Vec<String>) {
+        self.stop.store(true, Ordering::Relaxed);
+        let failed = self.threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+        (self.answered.load(Ordering::Relaxed), self.cut.load(Ordering::Relaxed), failed)
+    }
+}
+
+#[test]
+fn a_killed_supervisor_fails_no_poll_and_restarts_no_downstairs() {
+    let machine = Layer::small().boot_and_create();
+    let before = machine.pids();
+    let polls = Polls::start(&machine, 4);
+    for _ in 0..10 {
+        let started = machine.sled().started;
+        machine.ok(&["systemctl", "kill", "--signal=KILL", "sledd.service"]);
+        // The socket holds the question until a supervisor answers.
+        while machine.sled().started == started {}
+    }
+    let (answered, cut, failed) = polls.end();
+    assert_eq!(failed, Vec::<String>::new(), "{} of {} polls failed", failed.len(), answered + failed.len());
+    assert!(answered > 100, "only {answered} polls were answered");
+    // At most what was under way at each kill.
+    assert!(cut <= 10 * 4, "{cut} of {answered} polls were cut");
+    assert_eq!(machine.pids(), before);
+}
+
+/// Told to end, the supervisor finishes its answers: nobody has to ask twice, not even a host
+/// whose answer was being held.
+#[test]
+fn a_restarted_supervisor_cuts_no_poll() {
+    let machine = Layer::small().boot_and_create();
+    let before = machine.pids();
+    let revision = machine.volume("still-fawn").revision;
+    let poller = machine.poller();
+    let held = std::thread::spawn(move || {
+        poller.enter();
+        ask("GET", &format!("/v1/volumes/still-fawn?wait=50&revision={revision}")).unwrap().0
+    });
+    let polls = Polls::start(&machine, 4);
+    for _ in 0..5 {
+        machine.ok(&["systemctl", "restart", "sledd.service"]);
+    }
+    let (answered, cut, failed) = polls.end();
+    assert_eq!((cut, failed), (0, Vec::<String>::new()), "of {answered} polls");
+    assert_eq!(held.join().unwrap(), 200);
+    assert_eq!(machine.pids(), before);
+}
+
+#[test]
+fn a_killed_downstairs_is_down_by_name_and_comes_back() {
+    let machine = Layer::small().boot_and_create();
+    let before = machine.region("still-fawn-1");
+    machine.ok(&["kill", "-KILL", &before.pid.unwrap().to_string()]);
+    let volume = machine.wait_for("still-fawn", |volume| has(volume, "REGION_DOWN"));
+    assert!(!volume.ready);
+    let check = volume.checks.iter().find(|check| check.code.as_str() == "REGION_DOWN").unwrap();
+    assert_eq!(check.subject, "region still-fawn-1");
+    let volume = machine.wait_for("still-fawn", |volume| volume.ready);
+    assert_eq!(machine.get("/v1/volumes/still-fawn").0, 200);
+    let after = &volume.regions[1];
+    assert_ne!(after.pid, before.pid);
+    assert_eq!(after.uuid, before.uuid);
+}
+
+#[test]
+fn a_port_taken_before_the_start_is_named_by_pid_and_command() {
+    let machine = Layer::small().boot_and_create();
+    machine.sh("systemctl stop sledd.service sledd.socket && systemctl stop crucible-downstairs@still-fawn-2");
+    machine.ok(&["systemd-run", "--unit=stranger", "systemd-socket-activate", "-l", "192.168.4.189:7832", "true"]);
+    machine.sh("until ss -tln | grep -q :7832; do :; done; systemctl start sledd.socket");
+    let check = machine.wait_for_check("still-fawn", "PORT_TAKEN");
+    let pid = machine.sh("systemctl show --value --property=MainPID stranger").trim().to_owned();
+    assert_eq!(check.subject, "port 7832");
+    for word in [format!("process {pid} "), "systemd-socket-activate".into(), "stranger.service".into()] {
+        assert!(check.cause.contains(&word), "{word:?} is not in {check:#?}");
+    }
+    assert_eq!(machine.region("still-fawn-2").state, Some(State::Stopped));
+    machine.ok(&["systemctl", "stop", "stranger"]);
+    assert!(machine.wait_for("still-fawn", |volume| volume.ready).checks.is_empty());
+}
+
+#[test]
+fn a_port_taken_before_the_create_refuses_it() {
+    let machine = Layer::small().boot();
+    machine.ok(&["systemd-run", "--unit=stranger", "systemd-socket-activate", "-l", "192.168.4.189:3830", "true"]);
+    machine.sh("until ss -tln | grep -q :3830; do :; done; systemctl restart sledd");
+    let refused = machine.run(&["sledctl", "--json", "region", "create", "still-fawn-0"]);
+    let body: serde_json::Value = serde_json::from_slice(&refused.stdout).unwrap();
+    assert_eq!((refused.status.code(), &body[0]["error"]["code"]), (Some(1), &"PORT_TAKEN".into()));
+}
+
+/// Stopped, the loop cannot feed its watchdog, and systemd starts another supervisor.
+#[test]
+fn a_stuck_supervisor_is_restarted_by_its_watchdog() {
+    let machine = Layer::small().with("etc/systemd/system/sledd.service.d/test.conf", "[Service]\nWatchdogSec=2\n");
+    let machine = machine.boot_and_create();
+    let (before, started) = (machine.pids(), machine.sled().started);
+    machine.ok(&["systemctl", "kill", "--signal=STOP", "sledd.service"]);
+    while machine.sled().started == started {}
+    assert_eq!(machine.get("/v1/volumes/still-fawn?wait=10").0, 200);
+    assert_eq!(machine.pids(), before);
+    let journal = machine.ok(&["journalctl", "-b", "-u", "sledd", "-o", "cat"]);
+    assert!(journal.contains("Watchdog timeout"), "{journal}");
+}
+
+/// What runs goes on, and hosts are told why they may not attach.
+#[test]
+fn a_faulty_configuration_is_told_to_everybody_and_stops_nothing() {
+    let machine = Layer::small().with("etc/systemd/system/sledd.service.d/test.conf", "[Service]\nWatchdogSec=1\n");
+    let machine = machine.boot_and_create();
+    let before = machine.pids();
+    machine.sh("sed -i s/proper-raptor:3831/proper-raptor:3830/ /etc/sled/port-map.toml; systemctl restart sledd");
+    let (status, body) = machine.get("/v1/volumes/still-fawn");
+    assert_eq!((status, &body["error"]["code"]), (503, &"CONFIG_INVALID".into()), "{body}");
+    let check = machine.run(&["sledctl", "config", "check"]);
+    assert_eq!(check.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&check.stdout);
+    assert!(text.contains("port-map.toml:12: volumes.still-fawn.regions: the data port 3830"), "{text}");
+    assert_eq!(machine.run(&["sledctl", "status"]).status.code(), Some(1));
+    // Longer than the watchdog would let a supervisor live that does not feed it.
+    let watched = machine.run(&["timeout", "3", "journalctl", "-f", "-n0", "--grep=Watchdog timeout", "-u", "sledd"]);
+    assert_eq!(String::from_utf8_lossy(&watched.stdout), "");
+    assert_eq!(machine.pids(), before);
+    machine.sh("sed -i 's/still-fawn/&/; 0,/proper-raptor:3830/! s/x/x/' /etc/sled/port-map.toml");
+    machine.sh("sed -i 's/\"proper-raptor:3830\", \"proper-raptor:3830\"/\"proper-raptor:3830\", \"proper-raptor:3831\"/' /etc/sled/port-map.toml; systemctl restart sledd");
+    assert_eq!(machine.get("/v1/volumes/still-fawn?wait=10").0, 200);
+    assert_eq!(machine.pids(), before);
+}
+
+#[test]
+fn the_admin_socket_is_for_root_and_the_group() {
+    let machine = Layer::small().boot();
+    let as_nobody = ["setpriv", "--reuid=nobody", "--clear-groups", "sledctl", "status"];
+    let refused = machine.run(&as_nobody);
+    assert_eq!(refused.status.code(), Some(4), "{refused:?}");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("adduser NAME sled"));
+    let as_member = ["setpriv", "--reuid=nobody", "--regid=sled", "--clear-groups", "sledctl", "volume", "list"];
+    let told = machine.run(&as_member);
+    assert_eq!(told.status.code(), Some(3), "{told:?}");
+    // With the socket open to all, the kernel's word on who asks still decides.
+    machine.ok(&["chmod", "0666", "/run/sled/admin.sock"]);
+    let refused = machine.run(&as_nobody);
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("only root and members of the group sled"));
+}

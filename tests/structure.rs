@@ -1,0 +1,84 @@
+//! The structure of the code, held against the sources: what is pure stays pure, and imports
+//! run downwards only.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The modules from the bottom up: each may use those before it in the list, and itself.
+const LAYERS: [&[&str]; 8] = [
+    &["check", "names", "protocol", "files"],
+    &["region"],
+    &["port_map", "config"],
+    &["wire", "systemd", "config_dir"],
+    &["decide"],
+    &["act"],
+    &["observe"],
+    &["supervisor", "daemon", "http", "cli"],
+];
+
+/// What must do no I/O of its own.
+const PURE: [&str; 8] = ["names", "check", "region", "port_map", "config", "wire", "protocol", "decide"];
+/// What does I/O.
+const IMPURE: [&str; 9] =
+    ["tokio::", "zbus::", "hyper::", "std::fs", "std::net::Tcp", "nix::", "procfs::", "std::process", "std::env::"];
+
+/// The sources of a module of `src`, tests left out.
+fn sources(module: &str) -> Vec<(PathBuf, String)> {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = vec![src.join(format!("{module}.rs"))];
+    let mut dirs = vec![src.join(module)];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            match entry.path() {
+                dir if dir.is_dir() => dirs.push(dir),
+                file if file.file_name().is_some_and(|name| name == "tests.rs") => {}
+                file => files.push(file),
+            }
+        }
+    }
+    let read = |file: PathBuf| {
+        let text = fs::read_to_string(&file).ok()?;
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let code = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+        Some((file, code.collect::<Vec<_>>().join("\n")))
+    };
+    let read: Vec<_> = files.into_iter().filter_map(read).collect();
+    assert!(!read.is_empty(), "there is no module {module}");
+    read
+}
+
+#[test]
+fn what_is_pure_does_no_io() {
+    for (file, code) in PURE.iter().flat_map(|module| sources(module)) {
+        for word in IMPURE {
+            assert!(!code.contains(word), "{} uses {word}", file.display());
+        }
+    }
+}
+
+#[test]
+fn imports_run_downwards_only() {
+    let all: Vec<_> = LAYERS.iter().flat_map(|layer| layer.iter()).collect();
+    for (height, layer) in LAYERS.iter().enumerate() {
+        for module in *layer {
+            for (file, code) in sources(module) {
+                for other in all.iter().filter(|other| code.contains(&format!("crate::{other}::"))) {
+                    let at = LAYERS.iter().position(|layer| layer.contains(other)).unwrap();
+                    assert!(at <= height, "{} looks up at {other}", file.display());
+                }
+            }
+        }
+    }
+}
+
+/// Every module of the library has its place in the picture above.
+#[test]
+fn every_module_has_its_layer() {
+    let lib = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs")).unwrap();
+    let modules = lib.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
+    for module in modules {
+        assert!(LAYERS.iter().any(|layer| layer.contains(&module)), "{module} has no layer");
+    }
+}
