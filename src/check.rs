@@ -55,6 +55,10 @@ codes! {
     SystemdUnreachable = "SYSTEMD_UNREACHABLE", Warning;
     /// The storage root is not a mount point of its own.
     DataNotMounted = "DATA_NOT_MOUNTED", Blocking;
+    /// Something has not been looked at for too long: what is known of it may be old.
+    NotSeen = "NOT_SEEN", Blocking;
+    /// The data disk cannot be written to.
+    DataReadOnly = "DATA_READ_ONLY", Blocking;
     /// The ledger on the data disk cannot be read.
     LedgerUnreadable = "LEDGER_UNREADABLE", Blocking;
     /// The configured network interface is not there.

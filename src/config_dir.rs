@@ -1,7 +1,8 @@
 //! The configuration's directory, `/etc/sled`: which files belong to it, and what they say.
 //! Reads files and the kernel's ephemeral range; what they mean is [`config`]'s.
 
-use crate::config::{self, Configuration, Fault, Source, Sources};
+use crate::config::{self, Configuration, Sources};
+use crate::source::{Fault, Source};
 use std::fs;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};

@@ -1,22 +1,33 @@
 //! `sledd`: from the configuration and the sockets that systemd passes to a running
 //! supervisor with its HTTP faces.
 
-use crate::config::{Configuration, Fault};
+use crate::act::units;
+use crate::config::Configuration;
+use crate::config_dir;
+use crate::http::{self, Sockets};
+use crate::port_map;
+use crate::source::Fault;
 use crate::supervisor::{Bulletin, Handle, supervise};
 use crate::systemd::dropin;
-use crate::{config_dir, http, wire};
+use crate::systemd::notify::tell;
+use crate::wire;
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
 use std::fs;
 use std::io;
-use std::net::TcpListener;
-use std::os::unix::net::UnixListener;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tracing_subscriber::prelude::*;
+
+/// How often the watchdog is fed while there is nothing to supervise.
+const IDLE_TURN: Duration = Duration::from_millis(500);
+/// Where hosts are told of a faulty configuration if systemd passed no socket for them.
+const ANYWHERE: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port_map::HTTP_PORT);
 
 /// Where the daemon finds things.
 #[derive(Debug, Clone)]
@@ -27,20 +38,16 @@ pub struct Options {
     pub sysfs: PathBuf,
 }
 
-/// The sockets to answer on.
-#[derive(Debug, Default)]
-pub struct Sockets {
-    /// For hosts.
-    pub http: Vec<TcpListener>,
-    /// For `sledctl`.
-    pub admin: Vec<UnixListener>,
-}
-
 /// Runs the daemon until it is told to stop.
 pub fn run(options: &Options) -> ExitCode {
     log_to_journal();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let ended = runtime.and_then(|runtime| runtime.block_on(serve(options)));
+    let ended = runtime.and_then(|runtime| {
+        let ended = runtime.block_on(serve(options));
+        // A look at a disk that hangs must not hold up the end.
+        runtime.shutdown_background();
+        ended
+    });
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
@@ -78,12 +85,6 @@ fn ready() {
     tell(&[NotifyState::Ready]);
 }
 
-fn tell(states: &[NotifyState<'_>]) {
-    if let Err(why) = sd_notify::notify(states) {
-        tracing::warn!("systemd cannot be notified: {why}");
-    }
-}
-
 /// With a faulty configuration nothing is supervised, and everybody who asks is told why:
 /// what runs goes on, and a host that polls sees a reason instead of a closed port.
 fn broken(faults: &[Fault]) -> (Handle, std::pin::Pin<Box<dyn Future<Output = ()>>>) {
@@ -95,11 +96,13 @@ fn broken(faults: &[Fault]) -> (Handle, std::pin::Pin<Box<dyn Future<Output = ()
     let (requests, asked) = mpsc::channel(1);
     let status = format!("the configuration has {} fault(s): sledctl config check", faults.len());
     let idle = async move {
+        let _keep = (keep, asked);
         tell(&[NotifyState::Status(&status)]);
-        // Nothing is watched over, so nothing can get stuck: the watchdog is not armed.
-        tell(&[NotifyState::WatchdogUsec(0)]);
-        std::future::pending::<()>().await;
-        drop((keep, asked));
+        let mut turn = tokio::time::interval(IDLE_TURN);
+        loop {
+            turn.tick().await;
+            tell(&[NotifyState::Watchdog]);
+        }
     };
     (Handle { bulletins, requests }, Box::pin(idle))
 }
@@ -115,9 +118,19 @@ fn sockets(config: Option<&Configuration>) -> io::Result<Sockets> {
             sockets.http.push(http);
         }
     }
-    if sockets.http.is_empty() && sockets.admin.is_empty() {
-        for address in config.map(|config| config.listen.as_slice()).unwrap_or_default() {
-            sockets.http.push(TcpListener::bind(address)?);
+    let wanted = config.map_or(&[ANYWHERE][..], |config| &config.listen);
+    let here = |address: &SocketAddr| sockets.http.iter().any(|socket| socket.local_addr().ok() == Some(*address));
+    // systemd forgets a socket that its configuration does not name any more, and opens a new
+    // one only when sledd.socket is restarted. Until then the daemon helps itself.
+    let missing: Vec<_> = match config {
+        Some(_) => wanted.iter().filter(|address| !here(address)).collect(),
+        None if sockets.http.is_empty() => wanted.iter().collect(),
+        None => Vec::new(),
+    };
+    for address in missing {
+        match TcpListener::bind(address) {
+            Ok(socket) => sockets.http.push(socket),
+            Err(why) => tracing::error!("nobody can poll at {address}: {why}; systemctl restart sledd.socket"),
         }
     }
     Ok(sockets)
@@ -133,16 +146,20 @@ fn log_to_journal() {
 }
 
 /// What systemd.generator(7) asks for: the drop-ins of the configuration in the first of its
-/// three directories. A faulty configuration makes none, and says so; the units that exist
-/// then refuse to start for want of a command.
+/// three directories. With a faulty configuration they are those of the last good one, if the
+/// machine has seen one since it was booted; otherwise there are none, and the regions' units
+/// have nothing to run.
 ///
 /// # Errors
-/// They cannot be written.
+/// They cannot be written, or there are none.
 pub fn generate(config: &Path, dir: &Path) -> io::Result<()> {
-    let config = config_dir::read(config).map_err(|faults| {
-        io::Error::other(format!("{} fault(s) in the configuration: sledctl config check", faults.len()))
+    let dropins = config_dir::read(config).map(|config| dropin::all(&config)).or_else(|faults| {
+        let kept = fs::read(units::LAST_GOOD).and_then(|text| Ok(serde_json::from_slice(&text)?));
+        let faults = format!("{} fault(s) in the configuration: sledctl config check", faults.len());
+        kept.inspect(|_| eprintln!("sledd: {faults}; the units stay as they were"))
+            .map_err(|_| io::Error::other(faults))
     })?;
-    for (unit, text) in dropin::all(&config) {
+    for (unit, text) in dropins {
         let dir = dir.join(format!("{unit}.d"));
         fs::create_dir_all(&dir)?;
         fs::write(dir.join(dropin::FILE), text)?;

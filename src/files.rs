@@ -1,8 +1,12 @@
-//! The few things that the standard library lacks for files that must survive a power cut.
+//! What the standard library lacks for files that must survive a power cut, and for those that
+//! somebody else owns: a region's directory belongs to the service user, and is read by root.
 
-use nix::sys::statvfs::statvfs;
-use std::fs::File;
-use std::io;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
+use nix::sys::statvfs::{FsFlags, statvfs};
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// Makes the names in a directory durable.
@@ -13,11 +17,110 @@ pub fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// Capacity and free bytes of the file system at a path.
+/// The room on a file system.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Room {
+    /// Its capacity in bytes.
+    pub capacity: u64,
+    /// How many bytes of it are free.
+    pub free: u64,
+    /// It cannot be written to.
+    pub read_only: bool,
+}
+
+/// The room on the file system at a path.
 ///
 /// # Errors
 /// What statvfs(3) says.
-pub fn room(path: &Path) -> io::Result<(u64, u64)> {
+pub fn room(path: &Path) -> io::Result<Room> {
     let stat = statvfs(path)?;
-    Ok((stat.blocks() * stat.fragment_size(), stat.blocks_available() * stat.fragment_size()))
+    Ok(Room {
+        capacity: stat.blocks() * stat.fragment_size(),
+        free: stat.blocks_available() * stat.fragment_size(),
+        read_only: stat.flags().contains(FsFlags::ST_RDONLY),
+    })
+}
+
+/// Whether the storage root may be used: a directory and, if that is required, a file system
+/// of its own. Told by the device number, which a directory has in common with its parent
+/// unless something is mounted there.
+pub fn may_use(root: &Path, require_mount: bool) -> bool {
+    let device = |path: &Path| fs::metadata(path).map(|found| found.dev()).ok();
+    let parent = root.parent().and_then(device);
+    root.is_dir() && (!require_mount || parent.is_some_and(|parent| device(root) != Some(parent)))
+}
+
+/// Opens a regular file below a directory of somebody else's. Neither a symbolic link nor a
+/// `..` leads out of it, and a pipe in its place does not hold up whoever opens it.
+///
+/// # Errors
+/// There is none, or it is something else than a regular file.
+pub fn open_below(dir: &Path, file: &str) -> io::Result<File> {
+    // One step at a time, each without following a link: as openat2(2) with RESOLVE_BENEATH
+    // would, which older containers do not let through.
+    let step = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+    let mut at = File::open(dir)?;
+    let (parents, name) = file.rsplit_once('/').unwrap_or(("", file));
+    for part in parents.split('/').filter(|part| !part.is_empty()) {
+        plain(part)?;
+        at = openat(&at, part, step | OFlag::O_DIRECTORY, Mode::empty())?.into();
+    }
+    plain(name)?;
+    let file = File::from(openat(&at, name, step | OFlag::O_NONBLOCK, Mode::empty())?);
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::other("it is not a regular file")),
+    }
+}
+
+fn plain(part: &str) -> io::Result<()> {
+    match part {
+        "" | "." | ".." => Err(io::Error::other("the path leads elsewhere")),
+        _ => Ok(()),
+    }
+}
+
+/// Reads a small file of somebody else's, as [`open_below`] opens it; at most `most` bytes.
+///
+/// # Errors
+/// As [`open_below`]; or it has more than `most` bytes.
+pub fn read_below(dir: &Path, file: &str, most: u64) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    open_below(dir, file)?.take(most + 1).read_to_end(&mut text)?;
+    match text.len() as u64 > most {
+        true => Err(io::Error::other(format!("it has more than {most} bytes"))),
+        false => Ok(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn only_a_small_regular_file_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("file"), "12345").unwrap();
+        assert_eq!(read_below(dir.path(), "file", 5).unwrap(), b"12345");
+        assert!(read_below(dir.path(), "file", 4).is_err());
+        assert!(read_below(dir.path(), "none", 5).is_err());
+        symlink("file", at("link")).unwrap();
+        assert!(read_below(dir.path(), "link", 5).is_err());
+        assert!(read_below(dir.path(), "../file", 5).is_err());
+        nix::unistd::mkfifo(&at("pipe"), Mode::S_IRWXU).unwrap();
+        assert!(read_below(dir.path(), "pipe", 5).is_err());
+        fs::create_dir(at("sub")).unwrap();
+        assert!(read_below(dir.path(), "sub", 5).is_err());
+        symlink("/etc", at("out")).unwrap();
+        assert!(open_below(dir.path(), "out/passwd").is_err());
+    }
+
+    #[test]
+    fn a_mount_point_is_told_from_a_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(may_use(Path::new("/proc"), true) && may_use(dir.path(), false));
+        assert!(!may_use(dir.path(), true) && !may_use(Path::new("/nonexistent"), false));
+    }
 }

@@ -9,7 +9,3 @@
 pub const RUOK: [u8; 8] = [8, 0, 0, 0, 9, 0, 0, 0];
 /// The only answer to it.
 pub const IMOK: [u8; 8] = [8, 0, 0, 0, 10, 0, 0, 0];
-
-/// An idle connection is dropped by the downstairs after this many seconds, so a probe on a
-/// persistent connection asks well within it.
-pub const IDLE_LIMIT_SECONDS: u64 = 45;

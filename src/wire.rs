@@ -2,8 +2,8 @@
 //! host's tool share. Fields may be added; none is renamed or removed. Pure.
 
 use crate::check::{Code, Severity};
-use crate::config::Fault;
 use crate::names::{RegionName, SledName, VolumeName};
+use crate::source::Fault;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -207,7 +207,7 @@ pub struct Sled {
     pub as_of: Timestamp,
     /// When the supervisor started.
     pub started: Timestamp,
-    /// How long it took from the start until every region on record served, in
+    /// How long it took from the start until every region of the map on this sled served, in
     /// milliseconds; absent until they did.
     pub settled_ms: Option<u64>,
     /// The sled's address.
@@ -260,7 +260,7 @@ pub enum JobState {
     Running,
     /// Done.
     Done,
-    /// Ended without doing what was asked; nothing is left half done.
+    /// Ended without doing what was asked; the error says why.
     Failed,
 }
 

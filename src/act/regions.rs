@@ -5,9 +5,10 @@
 //! rename refuses to replace anything. A failed attempt removes what it made itself.
 
 use super::ledger;
-use crate::config::{Configuration, LocalRegion, Provisioning};
-use crate::files::{room, sync_dir};
+use crate::config::{Configuration, Provisioning};
+use crate::files::{Room, may_use, open_below, read_below, room, sync_dir};
 use crate::names::RegionName;
+use crate::port_map::LocalRegion;
 use crate::region::format::{TRAILER_BYTES, Trailer, extent_path};
 use crate::region::{Record, RegionJson};
 use crate::systemd::{job, names};
@@ -20,6 +21,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use uuid::Uuid;
 use zbus::Connection;
 use zbus::{Fd, Variant};
@@ -31,9 +33,15 @@ const CREATE_TIMEOUT: u64 = 600_000_000;
 /// The most that is shown of what `create` complained about, in bytes.
 const MOST_COMPLAINT: u64 = 2048;
 
+/// The most bytes of a `region.json` that are read; a real one has under 300.
+const MOST_REGION_JSON: u64 = 64 * 1024;
+
 /// Why a region was not created. Nothing was left behind.
 #[derive(Debug, thiserror::Error)]
 pub enum CreateError {
+    /// The data disk has gone.
+    #[error("no file system is mounted at {0} any more")]
+    NotMounted(String),
     /// The service user does not exist.
     #[error("there is no user {0}, which is to own the regions")]
     NoUser(String),
@@ -62,25 +70,37 @@ pub type Progress<'a> = &'a (dyn Fn(&'static str) + Sync);
 /// See [`CreateError`]; nothing is left behind.
 pub async fn create(
     bus: &Connection,
-    config: &Configuration,
+    config: &Arc<Configuration>,
     local: &LocalRegion,
     progress: Progress<'_>,
 ) -> Result<Made, CreateError> {
     let record = Record { uuid: Uuid::new_v4(), geometry: local.geometry, created: Timestamp::now() };
-    let attempt = Attempt::begin(config, &local.name)?;
+    let (settings, name) = (config.clone(), local.name.clone());
+    let attempt = aside(move || Attempt::begin(&settings, &name)).await??;
     progress("running create");
-    run(bus, config, local, &attempt.dir, record.uuid).await?;
+    if let Err(why) = run(bus, config, local, &attempt.dir, record.uuid).await {
+        // Removing it may take a while on a slow disk.
+        aside(|| drop(attempt)).await?;
+        return Err(why);
+    }
     progress("checking");
-    let (dir, wanted, thick) = (attempt.dir.clone(), record.clone(), config.sled.storage.clone());
-    let checked = tokio::task::spawn_blocking(move || {
-        check(&dir, &wanted)?;
-        if thick.provisioning == Provisioning::Thick {
-            reserve(&thick, &dir, &wanted)?;
+    let (wanted, storage) = (record.clone(), config.sled.storage.clone());
+    let attempt = aside(move || {
+        check(&attempt.dir, &wanted)?;
+        if storage.provisioning == Provisioning::Thick {
+            reserve(&storage, &attempt.dir, &wanted)?;
         }
-        sync_tree(&dir).map_err(|why| CreateError::Io("what create made cannot be synced", why))
-    });
-    checked.await.map_err(|why| CreateError::Io("the check ended early", io::Error::other(why)))??;
+        sync_tree(&attempt.dir).map_err(|why| CreateError::Io("what create made cannot be synced", why))?;
+        Ok(attempt)
+    })
+    .await??;
     Ok(Made { attempt, record })
+}
+
+/// Does something that waits for the disk, aside from the loop.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, CreateError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|why| CreateError::Io("the work ended early", io::Error::other(why)))
 }
 
 /// A region that is whole, and not in its place yet.
@@ -112,7 +132,7 @@ struct Attempt {
 impl Attempt {
     fn begin(config: &Configuration, name: &RegionName) -> Result<Self, CreateError> {
         let failed = |why: io::Error| CreateError::Io("no directory could be made for it", why);
-        let incoming = config.sled.storage.root.join(INCOMING);
+        let incoming = usable_root(config)?.join(INCOMING);
         let user = &config.sled.downstairs.user;
         let owner = User::from_name(user).ok().flatten().ok_or_else(|| CreateError::NoUser(user.clone()))?;
         match fs::create_dir(&incoming) {
@@ -128,12 +148,23 @@ impl Attempt {
     }
 
     fn finish(mut self, config: &Configuration, name: &RegionName) -> Result<(), CreateError> {
+        usable_root(config)?;
         let place = config.region_dir(name);
         let failed = |why: io::Error| CreateError::Io("it could not be put in place", why);
         renameat2(AT_FDCWD, &self.dir, AT_FDCWD, &place, RenameFlags::RENAME_NOREPLACE)
             .map_err(|why| failed(why.into()))?;
         self.finished = true;
         sync_dir(&config.sled.storage.root).map_err(failed)
+    }
+}
+
+/// The storage root, if the data disk is (still) mounted there: time passes between a request
+/// and its turn, and nothing may be made on another disk below the mount point.
+fn usable_root(config: &Configuration) -> Result<&Path, CreateError> {
+    let storage = &config.sled.storage;
+    match may_use(&storage.root, storage.require_mount) {
+        true => Ok(&storage.root),
+        false => Err(CreateError::NotMounted(storage.root.display().to_string())),
     }
 }
 
@@ -249,20 +280,20 @@ fn complaint(stderr: OwnedFd) -> Option<String> {
 /// file's length and trailer. A `create` that was killed half way passes none of it.
 fn check(dir: &Path, wanted: &Record) -> Result<(), CreateError> {
     let wrong = |what: String| CreateError::Wrong(what);
-    let text = fs::read(dir.join("region.json")).map_err(|why| wrong(format!("region.json: {why}")))?;
+    let text = read_below(dir, "region.json", MOST_REGION_JSON).map_err(|why| wrong(format!("region.json: {why}")))?;
     let made = RegionJson::parse(&text).map_err(|why| wrong(why.to_string()))?;
     if made.uuid != wanted.uuid || made.geometry() != wanted.geometry || made.encrypted {
         return Err(wrong(format!("region.json says {made:?}")));
     }
     for number in 0..wanted.geometry.extent_count {
-        check_extent(&dir.join(extent_path(number)), wanted.geometry.extent_file_bytes())
+        open_below(dir, &extent_path(number))
+            .and_then(|file| check_extent(&file, wanted.geometry.extent_file_bytes()))
             .map_err(|why| wrong(format!("extent {number}: {why}")))?;
     }
     Ok(())
 }
 
-fn check_extent(file: &Path, length: u64) -> io::Result<()> {
-    let file = File::open(file)?;
+fn check_extent(file: &File, length: u64) -> io::Result<()> {
     let found = file.metadata()?.len();
     if found != length {
         return Err(io::Error::other(format!("it has {found} bytes, and {length} are right")));
@@ -279,7 +310,7 @@ fn check_extent(file: &Path, length: u64) -> io::Result<()> {
 /// Takes every block of the extent files, without changing a byte or a length of them.
 fn reserve(storage: &crate::config::Storage, dir: &Path, record: &Record) -> Result<(), CreateError> {
     let failed = |why: io::Error| CreateError::Io("its blocks cannot be reserved", why);
-    let (capacity, free) = room(dir).map_err(failed)?;
+    let Room { capacity, free, .. } = room(dir).map_err(failed)?;
     let (needs, keeps) = (record.geometry.disk_bytes(), storage.reserve.of(capacity));
     if needs.saturating_add(keeps) > free {
         return Err(CreateError::NoRoom(format!(
@@ -299,9 +330,13 @@ fn reserve(storage: &crate::config::Storage, dir: &Path, record: &Record) -> Res
 fn sync_tree(dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
-        match entry.file_type()?.is_dir() {
-            true => sync_tree(&entry.path())?,
-            false => File::open(entry.path())?.sync_all()?,
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            sync_tree(&entry.path())?;
+        } else if kind.is_file() {
+            File::open(entry.path())?.sync_all()?;
+        } else {
+            return Err(io::Error::other(format!("{} is neither a file nor a directory", entry.path().display())));
         }
     }
     sync_dir(dir)

@@ -29,6 +29,10 @@ pub async fn forgive(bus: &Connection, region: &RegionName) -> Result<(), String
     manager.reset_failed_unit(&names::unit(region)).await.map_err(job::spoken)
 }
 
+/// The drop-ins of the last configuration without a fault, for the generator to fall back on:
+/// a fault that is made later must not take the units' values away when systemd reloads.
+pub const LAST_GOOD: &str = "/run/sled/last-good.json";
+
 /// Makes systemd run its generators again if what they made differs from the configuration:
 /// it was changed since the machine started or was last reloaded.
 ///
@@ -39,10 +43,18 @@ pub async fn refresh(bus: &Connection, config: &Configuration) -> Result<(), Str
         let file = Path::new(GENERATED).join(format!("{unit}.d")).join(dropin::FILE);
         std::fs::read_to_string(file).ok().as_deref() != Some(text)
     };
-    if !dropin::all(config).iter().any(stale) {
+    let all = dropin::all(config);
+    keep(&all).map_err(|why| format!("{LAST_GOOD} cannot be written: {why}"))?;
+    if !all.iter().any(stale) {
         return Ok(());
     }
     tracing::info!("the units are older than the configuration: asking systemd to reload them");
     let manager = ManagerProxy::new(bus).await.map_err(job::spoken)?;
     manager.reload().await.map_err(job::spoken)
+}
+
+fn keep(all: &[(String, String)]) -> std::io::Result<()> {
+    let aside = format!("{LAST_GOOD}.new");
+    std::fs::write(&aside, serde_json::to_vec(all)?)?;
+    std::fs::rename(aside, LAST_GOOD)
 }

@@ -9,7 +9,12 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+/// How long the supervisor may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why a question was not answered.
 #[derive(Debug, thiserror::Error)]
@@ -73,15 +78,27 @@ impl Client {
     /// What a path answers. A volume that is not ready answers 503 with its body, which is an
     /// answer too.
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
-        self.ask(Method::GET, path).await
+        self.ask(Method::GET, path, PATIENCE).await
+    }
+
+    /// As [`Client::get`], for an answer that the supervisor may hold for a minute.
+    pub(super) async fn get_held<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        self.ask(Method::GET, path, PATIENCE + Duration::from_secs(60)).await
     }
 
     /// What a request for action answers.
     pub(super) async fn post<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
-        self.ask(Method::POST, path).await
+        self.ask(Method::POST, path, PATIENCE).await
     }
 
-    async fn ask<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, Failure> {
+    /// Asks, and gives up after a while: systemd holds the socket open even when no supervisor
+    /// answers on it.
+    async fn ask<T: DeserializeOwned>(&self, method: Method, path: &str, patience: Duration) -> Result<T, Failure> {
+        let late = || Failure::Unreachable(self.socket.clone(), io::Error::from(io::ErrorKind::TimedOut));
+        timeout(patience, self.talk(method, path)).await.unwrap_or_else(|_| Err(late()))
+    }
+
+    async fn talk<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, Failure> {
         let unreachable = |why| Failure::Unreachable(self.socket.clone(), why);
         let stream = UnixStream::connect(&self.socket).await.map_err(unreachable)?;
         let (mut sender, connection) =

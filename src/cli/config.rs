@@ -1,8 +1,9 @@
 //! `sledctl config check`: needs no supervisor, so that a configuration can be checked before
 //! it is put in place.
 
-use crate::config::{Configuration, Fault};
+use crate::config::Configuration;
 use crate::config_dir;
+use crate::source::Fault;
 use std::path::Path;
 use std::process::ExitCode;
 

@@ -60,7 +60,11 @@ async fn follow(client: &Client, region: RegionName, asked: Result<Created, Fail
         Err(other) => return Err(other),
     };
     while job.state == JobState::Running {
-        job = client.get(&format!("/v1/jobs/{}?wait=60", job.id)).await?;
+        job = match client.get_held(&format!("/v1/jobs/{}?wait=60", job.id)).await {
+            Ok(job) => job,
+            // What becomes of this one is not known; that of the others still is.
+            Err(failure) => return Ok(Outcome { error: Some(failure.error()), ..outcome }),
+        };
     }
     outcome.error = job.error.clone();
     outcome.job = Some(job);

@@ -4,35 +4,17 @@
 //! Everything is read before anything is refused, so that one look shows every fault:
 //! [`read`] gives either a [`Configuration`] without a fault or the complete list.
 
-mod document;
-mod fault;
-mod section;
 mod sled;
 
-pub use document::{Document, Origin};
-pub use fault::{Fault, Faults};
-pub use section::Section;
 pub use sled::{Downstairs, Network, Provisioning, Reserve, SledConfig, Storage};
 
 use crate::names::{RegionName, SledName};
-use crate::port_map::{self, PortMap};
-use crate::region::Geometry;
+use crate::port_map::{self, HTTP_PORT, LocalRegion, PortMap};
+use crate::source::{Document, Fault, Faults, Origin, Source, nearest};
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
-
-/// The port of the HTTP endpoint where nothing else is configured.
-pub const HTTP_PORT: u16 = 3800;
-
-/// A file's name, as it is shown, and its text.
-#[derive(Debug, Clone)]
-pub struct Source {
-    /// The name that faults carry.
-    pub file: String,
-    /// The contents, or why they could not be read.
-    pub text: Result<String, String>,
-}
 
 /// Everything that [`read`] needs.
 #[derive(Debug, Clone)]
@@ -56,24 +38,6 @@ pub struct Configuration {
     pub address: IpAddr,
     /// Where the HTTP endpoint listens.
     pub listen: Vec<SocketAddr>,
-}
-
-/// A region that the port map puts on this sled.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LocalRegion {
-    /// Its name, `VOLUME-INDEX`.
-    pub name: RegionName,
-    /// The data port; the repair port is [`LocalRegion::repair_port`].
-    pub port: u16,
-    /// The volume's geometry.
-    pub geometry: Geometry,
-}
-
-impl LocalRegion {
-    /// The port of the repair HTTP server: always 4000 above the data port.
-    pub fn repair_port(&self) -> u16 {
-        self.port + port_map::REPAIR_OFFSET
-    }
 }
 
 impl Configuration {
@@ -109,7 +73,7 @@ pub fn read(sources: &Sources) -> Result<Configuration, Vec<Fault>> {
     let digest_text = sources.port_map.text.as_deref().unwrap_or_default();
     let map = port_map::read(&map_file, digest_text, &limits, &mut faults);
     let address = own_address(&sled.name, &map, &mut faults);
-    match (faults.sorted(sources), sled.complete(), address) {
+    match (faults.sorted(sources.sled.iter().map(|source| source.file.as_str())), sled.complete(), address) {
         (found, Some(config), Some(address)) if found.is_empty() => {
             let listen = match sled.listen.as_slice() {
                 [] => vec![SocketAddr::new(address, HTTP_PORT)],
@@ -127,7 +91,7 @@ fn own_address(name: &Option<(SledName, Origin)>, map: &PortMap, faults: &mut Fa
     let entry = map.sleds.get(name);
     if entry.is_none() && !map.sleds.is_empty() {
         let known = map.sleds.keys().map(ToString::to_string).collect::<Vec<_>>();
-        let nearest = fault::nearest(name.as_str(), known.iter().map(String::as_str));
+        let nearest = nearest(name.as_str(), known.iter().map(String::as_str));
         faults.push(
             origin,
             "sled.name",

@@ -1,8 +1,7 @@
 //! `sled.toml`: what one machine is, where its data lies, and what its network must be.
 
-use super::document::{Document, Origin};
-use super::{Faults, Section};
 use crate::names::SledName;
+use crate::source::{Document, Faults, Origin, Section};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;

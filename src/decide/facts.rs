@@ -17,8 +17,36 @@ pub struct Facts {
     pub network: Option<Network>,
     /// The data disk, and what lies on it.
     pub disk: Option<Disk>,
+    /// What has not been looked at for too long, or never, and for how many seconds. What is
+    /// known of it may not be so any more.
+    pub unseen: BTreeMap<Watched, u64>,
     /// The regions that the map puts on this sled; every one has an entry.
     pub regions: BTreeMap<RegionName, Region>,
+}
+
+/// What is watched all the time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Watched {
+    /// The network interface and the bridge.
+    Network,
+    /// The data disk.
+    Disk,
+    /// Who listens and who is connected.
+    Sockets,
+    /// The regions' units.
+    Units,
+}
+
+impl Watched {
+    /// The word for it in a sentence.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Network => "network",
+            Self::Disk => "data disk",
+            Self::Sockets => "sockets",
+            Self::Units => "units",
+        }
+    }
 }
 
 /// Whether systemd answers on D-Bus.
@@ -72,10 +100,27 @@ pub struct Disk {
     pub capacity: u64,
     /// How many bytes of it are free.
     pub free: u64,
+    /// It cannot be written to.
+    pub read_only: bool,
     /// The ledger, or why it cannot be read. Empty if there is none yet.
     pub ledger: Result<Ledger, String>,
     /// What lies in each region's directory.
     pub regions: BTreeMap<RegionName, OnDisk>,
+}
+
+impl Default for Disk {
+    /// A disk that is not there.
+    fn default() -> Self {
+        Self {
+            serial: 0,
+            mounted: false,
+            capacity: 0,
+            free: 0,
+            read_only: false,
+            ledger: Ok(Ledger::default()),
+            regions: BTreeMap::new(),
+        }
+    }
 }
 
 /// What lies in a region's directory.
@@ -104,6 +149,9 @@ pub struct Region {
     pub start: Start,
     /// It has served for a minute without a break.
     pub steady: bool,
+    /// What lies on disk was last looked at before its downstairs ended: only a look with at
+    /// least this serial tells what it would start on.
+    pub needs_look: u64,
 }
 
 /// What became of the last wish to start a unit.
@@ -114,7 +162,9 @@ pub enum Start {
     Idle,
     /// systemd has been asked and has not answered.
     Asked,
-    /// systemd refused, with this reason. Asked again when the next slow look finds no change.
+    /// systemd has done so; the unit is awaited in another state.
+    Granted,
+    /// systemd refused, with this reason. It is asked again after a while.
     Refused(String),
 }
 
@@ -123,8 +173,6 @@ pub enum Start {
 pub struct Unit {
     /// Whether it runs.
     pub active: Active,
-    /// systemd's finer state, for example `running` or `auto-restart`.
-    pub sub: String,
     /// The main process.
     pub pid: Option<u32>,
     /// How the main process last ended.
@@ -168,6 +216,8 @@ pub struct Sockets {
     pub data: Holder,
     /// The repair port.
     pub repair: Holder,
+    /// Other ports that the main process listens on: it was started with other values.
+    pub elsewhere: Vec<u16>,
     /// Who is connected to the data port, the supervisor's own probe left out.
     pub connected: Vec<Peer>,
 }

@@ -4,10 +4,11 @@
 //! restarts; that is all there is to do unasked. A region is created only when somebody asks
 //! ([`may_create`]), and nothing is ever restarted or stopped from here.
 
-use super::facts::{Active, Bus, Facts, Holder, OnDisk, Region, Start};
+use super::facts::{Active, Bus, Facts, Holder, Region, Start};
 use super::region::{Identity, identity};
-use crate::config::{Configuration, LocalRegion};
+use crate::config::Configuration;
 use crate::names::RegionName;
+use crate::port_map::LocalRegion;
 use crate::wire;
 use uuid::Uuid;
 
@@ -41,8 +42,9 @@ fn may_start(config: &Configuration, local: &LocalRegion, facts: &Facts, region:
     let idle = region.unit.as_ref().is_some_and(|unit| unit.active == Active::Inactive);
     let unasked = region.start == Start::Idle && !region.creating;
     let known = matches!(identity(config, local, facts), Identity::Known(_));
+    let fresh = facts.disk.as_ref().is_some_and(|disk| disk.serial >= region.needs_look);
     let free = region.sockets.as_ref().is_some_and(|s| s.data == Holder::Nobody && s.repair == Holder::Nobody);
-    idle && unasked && known && free && facts.bus == Some(Bus::Connected) && has_address(config, facts)
+    idle && unasked && known && fresh && free && facts.bus == Some(Bus::Connected) && has_address(config, facts)
 }
 
 fn has_address(config: &Configuration, facts: &Facts) -> bool {
@@ -80,23 +82,27 @@ pub fn may_create(config: &Configuration, facts: &Facts, name: &RegionName) -> R
         let message = format!("nothing is created: the ledger cannot be read: {why}");
         wire::Error::new("LEDGER_UNREADABLE", message, "restore it from its copy beside it")
     })?;
-    match (ledger.regions.get(name), disk.regions.get(name)) {
-        (Some(record), Some(OnDisk::Present(_))) if record.geometry == local.geometry => {
-            Ok(Creation::AlreadyThere(record.uuid))
+    match identity(config, &local, facts) {
+        Identity::Known(record) => Ok(Creation::AlreadyThere(record.uuid)),
+        Identity::NeverCreated if disk.read_only => {
+            let message = format!(
+                "nothing is created: the file system at {} cannot be written to",
+                config.sled.storage.root.display()
+            );
+            Err(wire::Error::new("DATA_READ_ONLY", message, "see dmesg; check the disk and mount it again"))
         }
-        (Some(record), _) => Err(wire::Error::new(
-            "REGION_EXISTS",
-            format!(
-                "{name} is on record since {} as {}, and is not what the map asks for now",
-                record.created, record.uuid
-            ),
-            format!("see why: sledctl region show {name}; a region that existed is never created again"),
-        )),
-        (None, Some(OnDisk::Absent)) => ports_free(&region, &local).map(|()| Creation::Go(local)),
-        (None, _) => {
-            let dir = config.region_dir(name).display().to_string();
-            let message = format!("{dir} exists, and the ledger does not know it; nothing is destroyed to create");
-            Err(wire::Error::new("REGION_UNRECORDED", message, format!("move {dir} away, if nothing in it is needed")))
+        Identity::NeverCreated => ports_free(&region, &local).map(|()| Creation::Go(local)),
+        Identity::Wrong(_, finding) if ledger.regions.contains_key(name) => {
+            let message = format!("{name} is on record and is never created again: {}", finding.cause);
+            Err(wire::Error::new("REGION_EXISTS", message, finding.remedy))
+        }
+        Identity::Wrong(_, finding) => {
+            let message = format!("nothing is destroyed to create: {}", finding.cause);
+            Err(wire::Error::new(finding.code.as_str(), message, finding.remedy))
+        }
+        Identity::Unavailable => {
+            let message = format!("it is not known yet what lies in {}", config.region_dir(name).display());
+            Err(wire::Error::new("NOT_SEEN", message, "ask again in a moment"))
         }
     }
 }

@@ -3,10 +3,15 @@
 use super::facts::{Active, Beat, Exit, Facts, Holder, OnDisk, Region, Sockets, Start, Stranger, Unit};
 use super::verdict::{Finding, Scope};
 use crate::check::Code;
-use crate::config::{Configuration, LocalRegion};
+use crate::config::Configuration;
+use crate::port_map::LocalRegion;
 use crate::region::{Record, RegionJson};
 use crate::systemd::names;
 use crate::wire::State;
+
+/// The status with which the unit's flock(1) ends when another process has the lock; set in
+/// the unit's drop-in.
+const LOCKED: i32 = 75;
 
 /// A state, and what is wrong unless it is [`State::Serving`].
 type Judged = (State, Vec<Finding>);
@@ -40,7 +45,9 @@ pub(super) fn identity<'a>(config: &Configuration, local: &LocalRegion, facts: &
         (None, _) => wrong(
             Code::RegionUnrecorded,
             format!("{dir} exists, and the ledger does not know it"),
-            format!("it was not made by this supervisor: move {dir} away, if nothing in it is needed"),
+            format!(
+                "it is from before this supervisor, or its creation was cut short: move {dir} away, if nothing in it is needed"
+            ),
         ),
         (Some(record), OnDisk::Absent) => Identity::Wrong(State::Missing, Box::new(lost(local, record, &dir))),
         (Some(_), OnDisk::Unreadable(why)) => wrong(
@@ -114,7 +121,9 @@ fn judge_unit(config: &Configuration, local: &LocalRegion, facts: &Facts, region
     let (state, own) = match unit.active {
         Active::Active => judge_process(local, region, unit, record),
         Active::Failed => (State::Failed, Some(gave_up(local, unit))),
-        Active::Inactive if region.start == Start::Asked => (State::Starting, Some(starting(local))),
+        Active::Inactive if matches!(region.start, Start::Asked | Start::Granted) => {
+            (State::Starting, Some(starting(local)))
+        }
         Active::Inactive => {
             let cause = waits_for(config, facts, region, !found.is_empty());
             (State::Stopped, Some(down(local, cause)))
@@ -139,7 +148,9 @@ fn judge_process(local: &LocalRegion, region: &Region, unit: &Unit, record: &Rec
         .sockets
         .as_ref()
         .is_some_and(|sockets| sockets.pid == unit.pid && sockets.data == Holder::Own && sockets.repair == Holder::Own);
+    let elsewhere = region.sockets.as_ref().map_or(&[][..], |sockets| &sockets.elsewhere);
     match (&pulse.beat, &pulse.identity) {
+        (Beat::Refused, _) if !elsewhere.is_empty() => (State::Failed, Some(moved(local, elsewhere))),
         (_, Some(Ok(uuid))) if *uuid != record.uuid => {
             let cause =
                 format!("what listens on {} says it is {uuid}, and {} is on record", local.repair_port(), record.uuid);
@@ -168,7 +179,7 @@ fn waits_for(config: &Configuration, facts: &Facts, region: &Region, port_taken:
         Start::Idle if !addresses.unwrap_or_default().contains(&config.address) => {
             format!("its downstairs does not run: it waits until this machine has the address {}", config.address)
         }
-        Start::Idle | Start::Asked => "its downstairs does not run".into(),
+        Start::Idle | Start::Asked | Start::Granted => "its downstairs does not run".into(),
     }
 }
 
@@ -217,6 +228,15 @@ fn gave_up(local: &LocalRegion, unit: &Unit) -> Finding {
     finding(local, Code::RegionDown, cause, remedy)
 }
 
+/// It was started with the values of an earlier configuration.
+fn moved(local: &LocalRegion, ports: &[u16]) -> Finding {
+    let ports = ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
+    let cause =
+        format!("its downstairs listens on {ports}, and the port map says {} and {}", local.port, local.repair_port());
+    let remedy = format!("when no host uses it: systemctl restart {}", names::unit(&local.name));
+    finding(local, Code::RegionDown, cause, remedy)
+}
+
 fn starting(local: &LocalRegion) -> Finding {
     let cause = "its downstairs runs and does not listen yet".to_owned();
     let remedy = "wait: after a crash it hashes what was written last, up to half a second an extent".to_owned();
@@ -231,6 +251,9 @@ fn hung(local: &LocalRegion) -> Finding {
 
 fn ended(unit: &Unit) -> String {
     match unit.exit {
+        Some(Exit::Status(LOCKED)) => {
+            "did not start, as another process has locked its directory (fuser -v shows it)".into()
+        }
         Some(Exit::Status(status)) => format!("exited with status {status}"),
         Some(Exit::Signal(signal)) => format!("was killed by signal {signal}"),
         None => format!("did not start ({})", unit.result),

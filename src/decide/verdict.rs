@@ -1,7 +1,7 @@
 //! What is so, from what is wanted and what was seen: the state of every region, and every
 //! condition that holds. Without times; the supervisor knows since when.
 
-use super::facts::{Bus, Facts};
+use super::facts::{Bus, Disk, Facts, Watched};
 use super::{network, region};
 use crate::check::{Code, Severity};
 use crate::config::Configuration;
@@ -83,31 +83,53 @@ pub fn judge(config: &Configuration, facts: &Facts) -> Verdict {
 }
 
 fn sled_findings(config: &Configuration, facts: &Facts) -> Vec<Finding> {
-    let root = config.sled.storage.root.display().to_string();
-    let about = |code, subject, cause, remedy| Finding { code, subject, scope: Scope::Sled, cause, remedy };
-    let mut found = Vec::new();
+    let mut found: Vec<_> = facts.unseen.iter().map(|(what, seconds)| not_seen(*what, *seconds)).collect();
     if let Some(Bus::Unreachable(why)) = &facts.bus {
         let cause = format!("systemd does not answer on D-Bus: {why}");
         let remedy = "systemctl status dbus; what is shown of the units is what was last known".to_owned();
-        found.push(about(Code::SystemdUnreachable, "systemd".into(), cause, remedy));
+        found.push(about_sled(Code::SystemdUnreachable, "systemd".into(), cause, remedy));
     }
-    match &facts.disk {
-        Some(disk) if !disk.mounted => {
-            let cause =
-                format!("no file system of its own is mounted at {root}: nothing is created and nothing is started");
-            let remedy = format!("mount the data disk at {root} (systemctl status '*.mount' shows why it is not)");
-            found.push(about(Code::DataNotMounted, format!("disk {root}"), cause, remedy));
-        }
-        Some(disk) => {
-            if let Err(why) = &disk.ledger {
-                let cause = format!("the ledger in {root} cannot be read: {why}");
-                let remedy = "nothing is started or created until it is restored from its copy beside it".to_owned();
-                found.push(about(Code::LedgerUnreadable, format!("disk {root}"), cause, remedy));
-            }
-        }
-        None => {}
-    }
+    found.extend(facts.disk.as_ref().and_then(|disk| disk_finding(config, disk)));
     found
+}
+
+fn about_sled(code: Code, subject: String, cause: String, remedy: String) -> Finding {
+    Finding { code, subject, scope: Scope::Sled, cause, remedy }
+}
+
+/// A look that does not come back, for example at a disk that hangs, must not leave an old
+/// fact standing as if it were so.
+fn not_seen(what: Watched, seconds: u64) -> Finding {
+    let what = what.as_str();
+    let cause =
+        format!("the {what} could not be looked at for {seconds} s: what was known of it may not be so any more");
+    let remedy = format!("see journalctl -u sledd and dmesg for why the look at the {what} does not come back");
+    about_sled(Code::NotSeen, what.into(), cause, remedy)
+}
+
+/// The first thing that is wrong with the data disk.
+fn disk_finding(config: &Configuration, disk: &Disk) -> Option<Finding> {
+    let root = config.sled.storage.root.display();
+    let (code, cause, remedy) = match &disk.ledger {
+        _ if !disk.mounted => (
+            Code::DataNotMounted,
+            format!("no file system of its own is mounted at {root}: nothing is created and nothing is started"),
+            format!("mount the data disk at {root} (systemctl status '*.mount' shows why it is not)"),
+        ),
+        _ if disk.read_only => (
+            Code::DataReadOnly,
+            format!("the file system at {root} cannot be written to"),
+            "see dmesg: after an error the kernel makes a file system read-only; check the disk and mount it again"
+                .into(),
+        ),
+        Err(why) => (
+            Code::LedgerUnreadable,
+            format!("the ledger in {root} cannot be read: {why}"),
+            "nothing is started or created until it is restored from its copy beside it".into(),
+        ),
+        Ok(_) => return None,
+    };
+    Some(about_sled(code, format!("disk {root}"), cause, remedy))
 }
 
 fn open_volumes(config: &Configuration, states: &BTreeMap<RegionName, State>) -> Vec<Finding> {

@@ -4,17 +4,19 @@
 mod answer;
 mod route;
 
-use crate::daemon::Sockets;
+use crate::observe::backoff::Backoff;
 use crate::supervisor::Handle;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
 use route::{Door, answer, ended};
+use std::collections::HashMap;
 use std::ffi::CString;
 use std::future::Future;
 use std::io;
-use std::sync::Arc;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
@@ -22,11 +24,24 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+/// The sockets to answer on.
+#[derive(Debug, Default)]
+pub struct Sockets {
+    /// For hosts.
+    pub http: Vec<std::net::TcpListener>,
+    /// For `sledctl`.
+    pub admin: Vec<std::os::unix::net::UnixListener>,
+}
+
 /// How many connections are served at once over TCP; further ones wait in the kernel. A
 /// fleet has a few hosts, each with a poll or two.
 const MOST_CONNECTIONS: usize = 512;
 /// The admin socket has places of its own, so that a flood of polls does not lock out `sledctl`.
 const MOST_ADMIN_CONNECTIONS: usize = 64;
+/// How many of them one address may have.
+const MOST_PER_ADDRESS: usize = 64;
+/// How long a connection may last in all; a host that polls makes another.
+const LIFETIME: Duration = Duration::from_secs(300);
 /// How long a client may take to send a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// The group whose members may use the admin socket, beside root.
@@ -67,11 +82,38 @@ pub async fn serve(sockets: Sockets, handle: Handle, ready: fn(), end: impl Futu
 #[derive(Clone)]
 struct Visits {
     end: watch::Sender<bool>,
+    seats: Arc<Mutex<HashMap<IpAddr, usize>>>,
+}
+
+/// A place that an address takes up as long as this exists.
+struct Seat {
+    address: IpAddr,
+    seats: Arc<Mutex<HashMap<IpAddr, usize>>>,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut seats = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(taken) = seats.get_mut(&self.address) {
+            *taken -= 1;
+        }
+        seats.retain(|_, taken| *taken > 0);
+    }
 }
 
 impl Visits {
     fn new() -> Self {
-        Self { end: watch::Sender::new(false) }
+        Self { end: watch::Sender::new(false), seats: Arc::default() }
+    }
+
+    /// A place for a client at this address; `None` if it has too many already.
+    fn seat(&self, address: IpAddr) -> Option<Seat> {
+        let mut seats = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = seats.entry(address).or_default();
+        (*taken < MOST_PER_ADDRESS).then(|| {
+            *taken += 1;
+            Seat { address, seats: self.seats.clone() }
+        })
     }
 
     /// Asks every client's connection to end after its present answer, and waits for that.
@@ -97,34 +139,42 @@ fn open(sockets: Sockets, handle: &Handle, visits: &Visits) -> io::Result<JoinSe
 }
 
 async fn serve_tcp(listener: TcpListener, handle: Handle, places: Arc<Semaphore>, visits: Visits) -> io::Result<()> {
+    let mut pause = accept_pause();
     loop {
         let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(why) => {
-                give_way(&why)?;
+                tracing::warn!("a poll could not be accepted: {why}");
+                pause.pause().await;
                 continue;
             }
         };
+        pause.reset();
+        // One that has too many is hung up on; the others find a place.
+        let Some(seat) = visits.seat(peer.ip()) else { continue };
         _ = stream.set_nodelay(true);
         let talk = converse(stream, handle.clone(), Door::Tcp, &visits);
         tokio::spawn(async move {
             talk.await;
-            drop(place);
+            drop((place, seat));
         });
     }
 }
 
 async fn serve_unix(listener: UnixListener, handle: Handle, places: Arc<Semaphore>, visits: Visits) -> io::Result<()> {
+    let mut pause = accept_pause();
     loop {
         let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(why) => {
-                give_way(&why)?;
+                tracing::warn!("a question of sledctl's could not be accepted: {why}");
+                pause.pause().await;
                 continue;
             }
         };
+        pause.reset();
         let door = Door::Admin { admitted: admitted(&stream) };
         let talk = converse(stream, handle.clone(), door, &visits);
         tokio::spawn(async move {
@@ -134,13 +184,9 @@ async fn serve_unix(listener: UnixListener, handle: Handle, places: Arc<Semaphor
     }
 }
 
-/// A client that is gone before it is accepted is no fault of the socket; anything else ends
-/// the daemon, which systemd then starts afresh with the same sockets.
-fn give_way(why: &io::Error) -> io::Result<()> {
-    match why.kind() {
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted => Ok(()),
-        kind => Err(io::Error::new(kind, why.to_string())),
-    }
+/// For want of descriptors, or because a client has gone: it passes, and polls wait meanwhile.
+fn accept_pause() -> Backoff {
+    Backoff::new(Duration::from_millis(1), Duration::from_millis(200))
 }
 
 fn converse<S>(stream: S, handle: Handle, door: Door, visits: &Visits) -> impl Future<Output = ()> + use<S>
@@ -159,7 +205,7 @@ where
     async move {
         let mut connection = std::pin::pin!(connection);
         let over = tokio::select! {
-            over = &mut connection => over,
+            over = timeout(LIFETIME, &mut connection) => over.unwrap_or(Ok(())),
             () = ended(&mut end) => {
                 connection.as_mut().graceful_shutdown();
                 connection.await

@@ -8,12 +8,11 @@ use super::{NobodyListens, Observation, Publisher, publish};
 use crate::act::ledger;
 use crate::config;
 use crate::decide::facts::{Disk, OnDisk};
-use crate::files::room;
+use crate::files::{Room, may_use, read_below, room};
 use crate::names::RegionName;
-use crate::region::{Ledger, RegionJson};
+use crate::region::RegionJson;
 use std::fs::{self, File};
-use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -23,7 +22,7 @@ use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval};
 
 /// How often to look when nobody knows of a reason.
-const SLOW_LOOK: Duration = Duration::from_secs(30);
+pub const SLOW_LOOK: Duration = Duration::from_secs(30);
 /// The most bytes of a `region.json` that are read; a real one has under 300.
 const MOST_REGION_JSON: u64 = 64 * 1024;
 
@@ -112,30 +111,21 @@ impl Scanner {
 
     fn look(&self, serial: u64) -> Disk {
         let root = &self.storage.root;
-        if !mounted(&self.storage) {
-            let ledger = Ok(Ledger::default());
-            return Disk { serial, mounted: false, capacity: 0, free: 0, ledger, regions: Default::default() };
+        if !may_use(root, self.storage.require_mount) {
+            return Disk { serial, ..Disk::default() };
         }
-        let (capacity, free) = room(root).unwrap_or_default();
+        let Room { capacity, free, read_only } = room(root).unwrap_or_default();
         let on_disk = |name: &RegionName| (name.clone(), region(&root.join(name.to_string())));
         Disk {
             serial,
             mounted: true,
             capacity,
             free,
+            read_only,
             ledger: ledger::load(root).map_err(|why| why.to_string()),
             regions: self.regions.iter().map(on_disk).collect(),
         }
     }
-}
-
-/// Whether the storage root may be used: a directory and, unless that is not required, a
-/// file system of its own. Told by the device number, which a directory has in common with
-/// its parent unless something is mounted there.
-pub fn mounted(storage: &config::Storage) -> bool {
-    let Ok(root) = fs::symlink_metadata(&storage.root) else { return false };
-    let parent = storage.root.parent().and_then(|parent| fs::metadata(parent).ok());
-    root.is_dir() && (!storage.require_mount || parent.is_some_and(|parent| parent.dev() != root.dev()))
 }
 
 fn region(dir: &Path) -> OnDisk {
@@ -145,10 +135,8 @@ fn region(dir: &Path) -> OnDisk {
         Ok(found) if !found.is_dir() => return OnDisk::Unreadable("it is not a directory".into()),
         Ok(_) => {}
     }
-    let mut text = Vec::new();
-    let file = File::open(dir.join("region.json"));
-    match file.and_then(|file| file.take(MOST_REGION_JSON).read_to_end(&mut text)) {
+    match read_below(dir, "region.json", MOST_REGION_JSON) {
         Err(why) => OnDisk::Unreadable(format!("region.json: {why}")),
-        Ok(_) => RegionJson::parse(&text).map_or_else(|why| OnDisk::Unreadable(why.to_string()), OnDisk::Present),
+        Ok(text) => RegionJson::parse(&text).map_or_else(|why| OnDisk::Unreadable(why.to_string()), OnDisk::Present),
     }
 }

@@ -17,7 +17,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 /// How often to look when the kernel has told of no change: the speed of a link can change
 /// without an event.
-const SLOW_LOOK: Duration = Duration::from_secs(30);
+pub const SLOW_LOOK: Duration = Duration::from_secs(30);
 
 /// Watches until nobody listens any more. `sysfs` is where sysfs is mounted.
 ///
@@ -67,11 +67,15 @@ async fn session(wanted: &config::Network, sysfs: &Path, to: &Publisher) -> Resu
 async fn look(handle: &Handle, wanted: &config::Network, sysfs: &Path) -> Result<Network, rtnetlink::Error> {
     let links: Vec<LinkMessage> = handle.link().get().execute().try_collect().await?;
     let addresses: Vec<AddressMessage> = handle.address().get().execute().try_collect().await?;
+    // An adapter that is failing can take its time to tell its speed.
+    let (tree, device) = (sysfs.to_owned(), wanted.nic.clone());
+    let speeds = tokio::task::spawn_blocking(move || (link_speed(&tree, &device), usb_speed(&tree, &device)));
+    let (link_mbps, usb_mbps) = speeds.await.unwrap_or_default();
     let nic = links.iter().find(|link| name(link) == Some(&wanted.nic)).map(|link| Nic {
         carrier: link.header.flags.contains(LinkFlags::LowerUp),
         master: master(link).and_then(|index| links.iter().find(|l| l.header.index == index)).and_then(name).cloned(),
-        link_mbps: link_speed(sysfs, &wanted.nic),
-        usb_mbps: usb_speed(sysfs, &wanted.nic),
+        link_mbps,
+        usb_mbps,
     });
     let bridge = links.iter().find(|link| name(link) == Some(&wanted.bridge) && is_bridge(link));
     let bridge = bridge.map(|link| Bridge {

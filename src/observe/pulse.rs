@@ -7,8 +7,8 @@
 
 use super::backoff::Backoff;
 use super::{NobodyListens, Observation, Publisher, publish};
-use crate::config::LocalRegion;
 use crate::decide::facts::{Beat, Pulse};
+use crate::port_map::LocalRegion;
 use crate::protocol::{IMOK, RUOK};
 use crate::region::RegionJson;
 use bytes::Bytes;
@@ -26,10 +26,10 @@ use uuid::Uuid;
 
 /// How often an idle downstairs is asked. Far below the 45 s after which it would drop the
 /// connection, and often enough that "within the last few seconds" is true.
-const ASK_EVERY: Duration = Duration::from_secs(2);
+pub const ASK_EVERY: Duration = Duration::from_secs(2);
 /// How long it may take to answer. 449 ms was the worst seen under full write load; ten times
 /// that is no slowness any more.
-const ALLOWANCE: Duration = Duration::from_secs(5);
+pub const ALLOWANCE: Duration = Duration::from_secs(5);
 /// The most bytes of `/region-info` that are read; a real one has under 300.
 const MOST_INFO: usize = 64 * 1024;
 
@@ -128,7 +128,8 @@ impl Patient<'_> {
 
     async fn tell(&mut self, beat: Beat, identity: Option<Result<Uuid, String>>) -> Result<(), NobodyListens> {
         let pulse = Pulse { pid: self.pid, beat, identity };
-        if self.told.as_ref() == Some(&pulse) {
+        // An answer is told each time, so that a pulse that stops is noticed.
+        if self.told.as_ref() == Some(&pulse) && pulse.beat != Beat::Answering {
             return Ok(());
         }
         self.told = Some(pulse.clone());

@@ -5,9 +5,9 @@
 //! Strangers are reported, never touched.
 
 use super::{NobodyListens, Observation, Publisher, publish};
-use crate::config::LocalRegion;
 use crate::decide::facts::{Holder, Sockets, Stranger};
 use crate::names::RegionName;
+use crate::port_map::LocalRegion;
 use crate::systemd::names;
 use crate::wire::Peer;
 use procfs::net::{TcpNetEntry, TcpState};
@@ -20,7 +20,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
 /// How often to look when nobody knows of a reason.
-const SLOW_LOOK: Duration = Duration::from_secs(5);
+pub const SLOW_LOOK: Duration = Duration::from_secs(5);
 
 /// The main processes of the regions' units.
 pub type Pids = BTreeMap<RegionName, u32>;
@@ -69,6 +69,7 @@ fn scan(regions: &[LocalRegion], address: IpAddr, pids: &Pids) -> procfs::ProcRe
             pid,
             data: holder(&table, address, local, local.port, &own),
             repair: holder(&table, address, local, local.repair_port(), &own),
+            elsewhere: elsewhere(&table, local, &own),
             connected: connected(&table, local.port, &own, &probes),
         };
         (local.name.clone(), sockets)
@@ -93,6 +94,15 @@ fn holder(table: &[TcpNetEntry], address: IpAddr, local: &LocalRegion, port: u16
     }
     nobody &= !table.iter().filter(hits).any(|listener| own.contains(&listener.inode));
     if nobody { Holder::Nobody } else { Holder::Own }
+}
+
+/// The ports beside its own two that a region's main process listens on.
+fn elsewhere(table: &[TcpNetEntry], local: &LocalRegion, own: &HashSet<u64>) -> Vec<u16> {
+    let listening = table.iter().filter(|e| e.state == TcpState::Listen && own.contains(&e.inode));
+    let ports = listening.map(|entry| entry.local_address.port());
+    let mut others: Vec<_> = ports.filter(|port| ![local.port, local.repair_port()].contains(port)).collect();
+    others.sort_unstable();
+    others
 }
 
 /// The peers of a region's data port. Both ends of the supervisor's own probe are on this

@@ -15,6 +15,7 @@ use futures_util::StreamExt;
 use std::collections::HashMap;
 use std::num::NonZero;
 use std::time::Duration;
+use tokio::time::{MissedTickBehavior, interval};
 use zbus::{Connection, MatchRule, MessageStream};
 use zbus::{OwnedObjectPath, OwnedVariant};
 
@@ -22,6 +23,12 @@ use zbus::{OwnedObjectPath, OwnedVariant};
 const CLD_EXITED: i32 = 1;
 /// The messages that may wait to be read; more than every unit changing at once sends.
 const QUEUE: NonZero<usize> = NonZero::new(1024).unwrap();
+
+/// How often to look when systemd has told of no change: while it executes itself anew
+/// (`daemon-reexec`) its signals are lost.
+pub const SLOW_LOOK: Duration = Duration::from_secs(30);
+/// How long systemd may take to answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 /// Watches until nobody listens any more.
 ///
@@ -41,7 +48,7 @@ pub async fn watch(regions: Vec<RegionName>, to: Publisher) -> Result<(), Nobody
 
 /// One connection to systemd, as long as it lasts. `Ok` when nobody listens any more.
 async fn session(regions: &[RegionName], to: &Publisher, backoff: &mut Backoff) -> zbus::Result<NobodyListens> {
-    let bus = zbus::connection::Builder::system().build().await?;
+    let bus = zbus::connection::Builder::system().method_timeout(ANSWER_LIMIT).build().await?;
     let manager = ManagerProxy::new(&bus).await?;
     let rule = MatchRule::builder()
         .msg_type(zbus::message::Type::Signal)
@@ -56,26 +63,34 @@ async fn session(regions: &[RegionName], to: &Publisher, backoff: &mut Backoff) 
     let mut paths = HashMap::new();
     for region in regions {
         let path = manager.load_unit(&names::unit(region)).await?;
-        if let Err(gone) = look(&bus, &path, region, to).await? {
-            return Ok(gone);
-        }
         paths.insert(path, region);
     }
     backoff.reset();
-    if let Err(gone) = publish(to, Observation::Bus(Ok(bus.clone()))).await {
-        return Ok(gone);
-    }
-    while let Some(change) = changes.next().await {
-        let change = change?;
-        let header = change.header();
-        let Some(path) = header.path().map(|path| OwnedObjectPath::from(path.to_owned())) else { continue };
-        if let Some(region) = paths.get(&path)
-            && let Err(gone) = look(&bus, &path, region, to).await?
-        {
+    let mut slow = interval(SLOW_LOOK);
+    slow.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut greeted = false;
+    loop {
+        // Cancel-safe: a tick or a message that is not taken stays.
+        let changed = tokio::select! {
+            _ = slow.tick() => None,
+            change = changes.next() => match change {
+                Some(change) => Some(change?),
+                None => return Err(zbus::Error::Failure("the connection was closed".into())),
+            },
+        };
+        // Without a change it is time to look at every unit.
+        let path = changed.map(|change| change.header().path().map(ToString::to_string).unwrap_or_default());
+        let which = paths.iter().filter(|(own, _)| path.as_deref().is_none_or(|path| path == own.as_str()));
+        for (path, region) in which {
+            if let Err(gone) = look(&bus, path, region, to).await? {
+                return Ok(gone);
+            }
+        }
+        if !greeted && let Err(gone) = publish(to, Observation::Bus(Ok(bus.clone()))).await {
             return Ok(gone);
         }
+        greeted = true;
     }
-    Err(zbus::Error::Failure("the connection was closed".into()))
 }
 
 async fn look(
@@ -98,7 +113,6 @@ fn read(unit: &HashMap<String, OwnedVariant>, service: &HashMap<String, OwnedVar
     let signed = |key: &str| service.get(key).and_then(|value| value.downcast_ref::<i32>().ok());
     Unit {
         active: active(&text(unit, "ActiveState")),
-        sub: text(unit, "SubState"),
         pid: unsigned("MainPID").filter(|pid| *pid != 0),
         exit: exit(signed("ExecMainCode"), signed("ExecMainStatus")),
         result: text(service, "Result"),

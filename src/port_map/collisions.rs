@@ -2,9 +2,9 @@
 //! data port and its repair port, the supervisor its HTTP ports, the kernel its ephemeral
 //! range.
 
-use super::{DATA_PORTS, Limits, Placement, REPAIR_OFFSET};
-use crate::config::{Faults, HTTP_PORT, Origin};
+use super::{DATA_PORTS, HTTP_PORT, Limits, Placement, REPAIR_OFFSET};
 use crate::names::{RegionName, SledName};
+use crate::source::{Faults, Origin};
 use std::collections::BTreeMap;
 
 /// A region's claim on two ports of a sled.

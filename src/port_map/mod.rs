@@ -6,7 +6,6 @@ mod read;
 
 pub use read::read;
 
-use crate::config::LocalRegion;
 use crate::names::{RegionName, SledName, VolumeName};
 use crate::region::Geometry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +17,9 @@ pub const REPAIR_OFFSET: u16 = 4000;
 /// The data ports that leave room for the repair port: upstream adds in 16 bits, so that
 /// 62000 would wrap to 464.
 pub const DATA_PORTS: RangeInclusive<u16> = 1024..=61535;
+
+/// The port of a sled's HTTP endpoint where nothing else is configured.
+pub const HTTP_PORT: u16 = 3800;
 
 /// The port map, without a fault.
 #[derive(Debug, Clone)]
@@ -55,6 +57,24 @@ pub struct Placement {
     pub sled: SledName,
     /// The data port on it.
     pub port: u16,
+}
+
+/// A region that the map puts on a certain sled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalRegion {
+    /// Its name, `VOLUME-INDEX`.
+    pub name: RegionName,
+    /// The data port; the repair port is [`LocalRegion::repair_port`].
+    pub port: u16,
+    /// The volume's geometry.
+    pub geometry: Geometry,
+}
+
+impl LocalRegion {
+    /// The port of the repair HTTP server: always 4000 above the data port.
+    pub fn repair_port(&self) -> u16 {
+        self.port + REPAIR_OFFSET
+    }
 }
 
 /// What a map is checked against beside itself.

@@ -2,9 +2,9 @@
 
 use super::collisions::{self, Claim};
 use super::{DATA_PORTS, Limits, Placement, PortMap, Sled, Volume};
-use crate::config::{Faults, Origin, Section};
 use crate::names::{RegionName, SledName, VolumeName};
 use crate::region::Geometry;
+use crate::source::{Document, Faults, Origin, Section};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -15,7 +15,7 @@ const NAME_REMEDY: &str = "rename it, for example \"still-fawn\"";
 ///
 /// What could be read is returned even when there are faults, so that other checks can go
 /// on; the caller decides by the faults.
-pub fn read(document: &crate::config::Document, text: &str, limits: &Limits, faults: &mut Faults) -> PortMap {
+pub fn read(document: &Document, text: &str, limits: &Limits, faults: &mut Faults) -> PortMap {
     let mut top = Section::top(document);
     let sleds = sleds(top.section("sleds", faults), faults);
     let defaults = geometry_keys(&mut top.section("defaults", faults), RUNBOOK, faults);

@@ -27,7 +27,7 @@ pub struct Bulletin {
     /// The body of `/v1/sled`.
     pub sled: Bytes,
     /// Every job that is remembered.
-    pub jobs: BTreeMap<u64, wire::Job>,
+    pub jobs: Arc<BTreeMap<u64, wire::Job>>,
     /// Why there is no verdict at all.
     pub broken: Option<wire::Error>,
 }
@@ -92,7 +92,7 @@ impl Editor {
     }
 
     /// Publishes a verdict.
-    pub(super) fn publish(&mut self, facts: &Facts, verdict: Verdict, jobs: &BTreeMap<u64, wire::Job>) {
+    pub(super) fn publish(&mut self, facts: &Facts, verdict: Verdict, jobs: &Arc<BTreeMap<u64, wire::Job>>) {
         let now = Timestamp::now();
         self.stamp_states(&verdict, now);
         let checks = self.stamp_findings(&verdict.findings, now);

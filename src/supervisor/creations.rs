@@ -3,11 +3,12 @@
 
 use super::Event;
 use crate::act::regions::{self, CreateError};
-use crate::config::{Configuration, LocalRegion};
+use crate::config::{Configuration, Provisioning};
 use crate::decide::facts::Facts;
 use crate::decide::plan::{Creation, may_create};
 use crate::names::RegionName;
 use crate::observe::disk::Scanner;
+use crate::port_map::LocalRegion;
 use crate::region::Record;
 use crate::wire::{self, JobState};
 use jiff::Timestamp;
@@ -29,20 +30,23 @@ pub(super) struct Ended {
 
 /// All creations, by the numbers of their jobs.
 pub(super) struct Creations {
-    jobs: BTreeMap<u64, wire::Job>,
+    jobs: Arc<BTreeMap<u64, wire::Job>>,
     next: u64,
     cores: Arc<Semaphore>,
+    turns: u32,
     scanner: Arc<Scanner>,
 }
 
 impl Creations {
     pub(super) fn new(scanner: Arc<Scanner>) -> Self {
-        let cores = available_parallelism().map_or(1, usize::from);
-        Self { jobs: BTreeMap::new(), next: 1, cores: Arc::new(Semaphore::new(cores)), scanner }
+        let turns = available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1));
+        // No number that an earlier supervisor gave: who follows a job must not meet another.
+        let next = Timestamp::now().as_millisecond().unsigned_abs();
+        Self { jobs: Arc::default(), next, cores: Arc::new(Semaphore::new(turns as usize)), turns, scanner }
     }
 
     /// Every job that is remembered.
-    pub(super) fn jobs(&self) -> &BTreeMap<u64, wire::Job> {
+    pub(super) fn jobs(&self) -> &Arc<BTreeMap<u64, wire::Job>> {
         &self.jobs
     }
 
@@ -70,6 +74,7 @@ impl Creations {
             local,
             bus,
             cores: self.cores.clone(),
+            turns: self.turns,
             scanner: self.scanner.clone(),
             events: events.clone(),
         };
@@ -89,16 +94,17 @@ impl Creations {
             took_ms: None,
         };
         self.next += 1;
-        self.jobs.insert(job.id, job.clone());
-        while self.jobs.len() > REMEMBERED {
-            self.jobs.pop_first();
+        let jobs = Arc::make_mut(&mut self.jobs);
+        jobs.insert(job.id, job.clone());
+        while jobs.len() > REMEMBERED {
+            jobs.pop_first();
         }
         job
     }
 
     /// Notes what a creation is doing.
     pub(super) fn step(&mut self, id: u64, step: &str) {
-        if let Some(job) = self.jobs.get_mut(&id) {
+        if let Some(job) = Arc::make_mut(&mut self.jobs).get_mut(&id) {
             job.step = step.into();
         }
     }
@@ -112,7 +118,7 @@ impl Creations {
             }
             Err(why) => tracing::error!(REGION = %name, "{name} was not created: {why}"),
         }
-        let Some(job) = self.jobs.get_mut(&ended.id) else { return };
+        let Some(job) = Arc::make_mut(&mut self.jobs).get_mut(&ended.id) else { return };
         job.took_ms = ended.took.as_millis().try_into().ok();
         (job.state, job.error) = match ended.result {
             Ok(_) => (JobState::Done, None),
@@ -126,6 +132,7 @@ impl Creations {
 
 fn refused(name: &RegionName, why: &CreateError) -> wire::Error {
     let (code, remedy) = match why {
+        CreateError::NotMounted(root) => ("DATA_NOT_MOUNTED", format!("mount the data disk at {root}")),
         CreateError::NoRoom(_) => ("NO_ROOM", "free some, or set storage.provisioning = \"thin\"".to_owned()),
         CreateError::NoUser(user) => {
             ("NO_USER", format!("systemd-sysusers makes {user}; see downstairs.user of sled.toml"))
@@ -148,24 +155,42 @@ struct Work {
     local: LocalRegion,
     bus: zbus::Connection,
     cores: Arc<Semaphore>,
+    /// How many creations run side by side.
+    turns: u32,
     scanner: Arc<Scanner>,
     events: mpsc::Sender<Event>,
 }
 
 impl Work {
     async fn run(self) {
+        // Thick regions are made one after the other: each counts what the one before it took.
+        let thick = self.config.sled.storage.provisioning == Provisioning::Thick;
+        let turns = if thick { self.turns } else { 1 };
         // The semaphore is never closed.
-        let Ok(_turn) = self.cores.acquire().await else { return };
+        let Ok(_turn) = self.cores.clone().acquire_many_owned(turns).await else { return };
         let began = Instant::now();
-        let progress = |step| {
-            // A step that finds the channel full is not worth waiting for.
-            _ = self.events.try_send(Event::Step(self.id, step));
-        };
-        let made = regions::create(&self.bus, &self.config, &self.local, &progress).await;
+        let (config, local, bus) = (self.config.clone(), self.local.clone(), self.bus.clone());
+        let (id, events) = (self.id, self.events.clone());
+        // In a task of its own, so that even a panic in it is an end that is heard of.
+        let making = tokio::spawn(async move {
+            let progress = |step| {
+                // A step that finds the channel full is not worth waiting for.
+                _ = events.try_send(Event::Step(id, step));
+            };
+            regions::create(&bus, &config, &local, &progress).await
+        });
+        let made = making.await.unwrap_or_else(|why| Err(cut_short(why)));
         let (scanner, config, name) = (self.scanner.clone(), self.config.clone(), self.local.name.clone());
         let finishing = move || scanner.after(|| made.and_then(|made| made.finish(&config, &name)));
-        let Ok((result, disk)) = tokio::task::spawn_blocking(finishing).await else { return };
+        let (result, disk) = match tokio::task::spawn_blocking(finishing).await {
+            Ok((result, disk)) => (result, Some(disk)),
+            Err(why) => (Err(cut_short(why)), None),
+        };
         let ended = Ended { id: self.id, result, took: began.elapsed() };
         _ = self.events.send(Event::Ended(self.local.name.clone(), Box::new(ended), disk)).await;
     }
+}
+
+fn cut_short(why: tokio::task::JoinError) -> CreateError {
+    CreateError::Io("the work was cut short", std::io::Error::other(why))
 }

@@ -20,6 +20,7 @@
 
 mod bulletin;
 mod creations;
+mod freshness;
 mod observers;
 mod watchdog;
 
@@ -36,6 +37,7 @@ use crate::observe::Observation;
 use crate::wire;
 use bulletin::Editor;
 use creations::{Creations, Ended};
+use freshness::Freshness;
 use observers::Observers;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -71,7 +73,7 @@ enum Event {
     /// A creation is doing this now.
     Step(u64, &'static str),
     /// A creation has ended, and this is what the disk looked like then.
-    Ended(RegionName, Box<Ended>, Disk),
+    Ended(RegionName, Box<Ended>, Option<Disk>),
 }
 
 /// What the rest of the daemon holds of the supervisor.
@@ -90,13 +92,15 @@ struct Supervisor {
     bus: Option<zbus::Connection>,
     observers: Observers,
     creations: Creations,
+    freshness: Freshness,
     editor: Editor,
     events: mpsc::Sender<Event>,
     started: Instant,
     tried_again: Instant,
 }
 
-/// Starts supervising. The future is the loop; it ends only when its handle is dropped.
+/// Starts supervising. The future is the loop; it ends when its handle is dropped,
+/// and when an observer is lost, which only a new supervisor can mend.
 /// `sysfs` is where sysfs is mounted.
 pub fn supervise(config: Configuration, sysfs: PathBuf) -> (Handle, impl Future<Output = ()>) {
     let (publish, bulletins) = watch::channel(None);
@@ -115,6 +119,7 @@ pub fn supervise(config: Configuration, sysfs: PathBuf) -> (Handle, impl Future<
             },
             bus: None,
             creations: Creations::new(observers.scanner.clone()),
+            freshness: Freshness::new(),
             observers,
             editor: Editor::new(config.clone(), publish),
             events,
@@ -146,7 +151,8 @@ impl Supervisor {
                     Some(request) => self.answer(request),
                     None => return,
                 },
-                _ = turn.tick() => self.try_again(),
+                () = self.observers.lost() => return,
+                _ = turn.tick() => self.look_back(),
             }
             // A burst of facts is one change: everything that waits is taken before judging.
             while let Ok(seen) = observations.try_recv() {
@@ -166,6 +172,7 @@ impl Supervisor {
 
     /// Takes a fact.
     fn see(&mut self, seen: Observation) {
+        self.freshness.note(&seen);
         match seen {
             Observation::Bus(bus) => {
                 self.facts.bus = Some(match &bus {
@@ -196,11 +203,15 @@ impl Supervisor {
         let runs = unit.active == Active::Active;
         self.observers.set_pid(name, unit.pid.filter(|_| runs));
         self.observers.look_at_sockets();
+        let serial = self.facts.disk.as_ref().map_or(0, |disk| disk.serial);
         if !runs {
             // What lies on disk is looked at anew before a downstairs starts on it again.
             self.observers.look_at_disk();
         }
         self.region(name, |region| {
+            if !runs && region.unit.as_ref().is_none_or(|before| before.active != unit.active) {
+                region.needs_look = serial + 1;
+            }
             if unit.active != Active::Inactive {
                 region.start = Start::Idle;
             }
@@ -224,14 +235,16 @@ impl Supervisor {
     fn hear(&mut self, event: Event) {
         match event {
             Event::Started(name, result) => self.region(&name, |region| match result {
-                // It stays asked for until systemd shows the unit in another state.
-                Ok(()) => {}
+                Ok(()) if region.unit.as_ref().is_some_and(|unit| unit.active == Active::Inactive) => {
+                    region.start = Start::Granted;
+                }
+                Ok(()) => region.start = Start::Idle,
                 Err(why) => region.start = Start::Refused(why),
             }),
             Event::Step(id, step) => self.creations.step(id, step),
             Event::Ended(name, ended, disk) => {
                 self.creations.end(*ended, &name);
-                self.see_disk(disk);
+                disk.into_iter().for_each(|disk| self.see_disk(disk));
                 self.region(&name, |region| region.creating = false);
             }
         }
@@ -282,15 +295,23 @@ impl Supervisor {
         });
     }
 
-    /// Lets units that were asked for in vain be asked for again.
-    fn try_again(&mut self) {
-        if self.tried_again.elapsed() < TRY_AGAIN {
-            return;
-        }
-        self.tried_again = Instant::now();
+    /// Looks back at what has not happened: facts that have grown old, and, less often, units
+    /// that were asked for in vain and may be asked for again.
+    fn look_back(&mut self) {
+        self.facts.unseen = self.freshness.unseen(PATIENCE);
         for (name, region) in &mut self.facts.regions {
-            region.start = Start::Idle;
+            if let Some(pulse) = region.pulse.as_mut().filter(|pulse| pulse.beat == Beat::Answering)
+                && self.freshness.silent(name)
+            {
+                pulse.beat = Beat::Silent;
+            }
             region.steady = self.editor.serving_for(name).is_some_and(|time| time >= STEADY);
+        }
+        if self.tried_again.elapsed() >= TRY_AGAIN {
+            self.tried_again = Instant::now();
+            for region in self.facts.regions.values_mut().filter(|region| region.start != Start::Asked) {
+                region.start = Start::Idle;
+            }
         }
     }
 

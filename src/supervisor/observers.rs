@@ -4,11 +4,12 @@ use crate::config::Configuration;
 use crate::names::RegionName;
 use crate::observe::disk::Scanner;
 use crate::observe::sockets::Pids;
-use crate::observe::{Publisher, disk, network, pulse, sockets, units};
+use crate::observe::{NobodyListens, Publisher, disk, network, pulse, sockets, units};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
 
 /// The running observers.
 pub(super) struct Observers {
@@ -18,33 +19,38 @@ pub(super) struct Observers {
     disk: Arc<Notify>,
     /// Looks at the disk, for those who change it.
     pub(super) scanner: Arc<Scanner>,
+    tasks: JoinSet<Result<(), NobodyListens>>,
 }
 
 impl Observers {
-    /// Starts them all. They end by themselves when nobody takes what they publish.
+    /// Starts them all. They end when nobody takes what they publish, and at no other time.
     pub(super) fn spawn(config: &Configuration, sysfs: PathBuf, to: &Publisher) -> Self {
         let regions = config.local_regions();
         let names: Vec<_> = regions.iter().map(|local| local.name.clone()).collect();
         let (pids, watched) = watch::channel(Pids::new());
-        let observers = Self {
-            pulses: BTreeMap::new(),
-            pids,
-            sockets: Arc::new(Notify::new()),
-            disk: Arc::new(Notify::new()),
-            scanner: Arc::new(Scanner::new(config.sled.storage.clone(), names.clone())),
-        };
-        tokio::spawn(units::watch(names, to.clone()));
-        tokio::spawn(network::watch(config.sled.network.clone(), sysfs, to.clone()));
-        tokio::spawn(disk::watch(observers.scanner.clone(), observers.disk.clone(), to.clone()));
-        let look = observers.sockets.clone();
-        tokio::spawn(sockets::watch(regions.clone(), config.address, watched, look, to.clone()));
-        let pulses = regions.into_iter().map(|local| {
+        let (sockets, disk) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let scanner = Arc::new(Scanner::new(config.sled.storage.clone(), names.clone()));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(units::watch(names, to.clone()));
+        tasks.spawn(network::watch(config.sled.network.clone(), sysfs, to.clone()));
+        tasks.spawn(disk::watch(scanner.clone(), disk.clone(), to.clone()));
+        tasks.spawn(sockets::watch(regions.clone(), config.address, watched, sockets.clone(), to.clone()));
+        let mut pulses = BTreeMap::new();
+        for local in regions {
             let (pid, watched) = watch::channel(None);
-            let name = local.name.clone();
-            tokio::spawn(pulse::watch(local, config.address, watched, to.clone()));
-            (name, pid)
-        });
-        Self { pulses: pulses.collect(), ..observers }
+            pulses.insert(local.name.clone(), pid);
+            tasks.spawn(pulse::watch(local, config.address, watched, to.clone()));
+        }
+        Self { pulses, pids, sockets, disk, scanner, tasks }
+    }
+
+    /// Returns when an observer has ended, which none does while it is listened to: without it
+    /// an old fact would stand for ever. Cancel-safe.
+    pub(super) async fn lost(&mut self) {
+        match self.tasks.join_next().await {
+            Some(Err(why)) => tracing::error!("an observer has ended: {why}"),
+            _ => tracing::error!("an observer has ended"),
+        }
     }
 
     /// Tells which main process a region's unit has.

@@ -1,6 +1,7 @@
 //! What systemd hears of the supervisor: that it is ready, that its loop turns, and a line of
 //! status. Fed by the loop's own turns, so that a loop that is stuck is restarted.
 
+use crate::systemd::notify::tell;
 use sd_notify::NotifyState;
 use std::time::{Duration, Instant};
 
@@ -31,12 +32,5 @@ impl Watchdog {
             tell(&[NotifyState::Status(&status)]);
             self.said = status;
         }
-    }
-}
-
-/// Tells systemd something; without systemd it says nothing.
-pub(super) fn tell(states: &[NotifyState<'_>]) {
-    if let Err(why) = sd_notify::notify(states) {
-        tracing::warn!("systemd cannot be notified: {why}");
     }
 }

@@ -6,7 +6,8 @@
 //! each region's values and the supervisor needs no right to write unit files.
 
 use super::names;
-use crate::config::{Configuration, LocalRegion};
+use crate::config::Configuration;
+use crate::port_map::LocalRegion;
 use std::fmt::Write;
 
 /// The name of every drop-in below its unit's `.d` directory.
@@ -61,7 +62,8 @@ fn region(config: &Configuration, local: &LocalRegion) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{self, Source, Sources};
+    use crate::config::{self, Sources};
+    use crate::source::Source;
 
     #[test]
     fn the_runbooks_sled_has_a_socket_and_twelve_regions() {

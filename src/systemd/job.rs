@@ -1,39 +1,59 @@
 //! A job of systemd, from the call that makes it to the signal that it has ended.
 
-use super::proxy::{JobRemovedStream, ManagerProxy, Properties};
+use super::proxy::{ManagerProxy, Properties};
 use futures_util::StreamExt;
-use zbus::Connection;
-use zbus::OwnedObjectPath;
+use std::num::NonZero;
+use std::time::Duration;
+use tokio::time::timeout;
+use zbus::{Connection, MatchRule, MessageStream, OwnedObjectPath};
+
+/// The ends of other jobs that may come in before the own one's number is known; a machine
+/// that boots ends a few hundred. A full queue would hold up the whole connection.
+const QUEUE: NonZero<usize> = NonZero::new(4096).unwrap();
+/// How long a start may take before it is given up: above systemd's own limit for a unit.
+const START_LIMIT: Duration = Duration::from_secs(120);
 
 /// Starts a unit and waits until systemd has done so, or has not.
 ///
 /// # Errors
 /// Why it does not run, in words for an operator.
 pub async fn start(bus: &Connection, unit: &str) -> Result<(), String> {
-    let manager = ManagerProxy::new(bus).await.map_err(spoken)?;
-    // The stream is there before the job is, so that its end cannot be missed.
-    let ends = manager.receive_job_removed().await.map_err(spoken)?;
-    let job = manager.start_unit(unit, "fail").await.map_err(spoken)?;
-    ended(ends, &job).await
+    let asked = async |manager: ManagerProxy<'_>| manager.start_unit(unit, "fail").await;
+    match timeout(START_LIMIT, run(bus, asked)).await {
+        Ok(ended) => ended,
+        Err(_) => Err(format!("systemd has not told the end of its job for {} s", START_LIMIT.as_secs())),
+    }
 }
 
 /// Runs a unit that no file describes, and waits until its start job has ended: for
-/// `Type=oneshot` that is the end of its process.
+/// `Type=oneshot` that is the end of its process, and how long it may take is the unit's own.
 ///
 /// # Errors
 /// Why it failed, in words for an operator.
 pub async fn run_transient(bus: &Connection, unit: &str, properties: &Properties<'_>) -> Result<(), String> {
-    let manager = ManagerProxy::new(bus).await.map_err(spoken)?;
-    let ends = manager.receive_job_removed().await.map_err(spoken)?;
-    let job = manager.start_transient_unit(unit, "fail", properties, &[]).await.map_err(spoken)?;
-    ended(ends, &job).await
+    run(bus, async |manager: ManagerProxy<'_>| manager.start_transient_unit(unit, "fail", properties, &[]).await).await
 }
 
-async fn ended(mut ends: JobRemovedStream, job: &OwnedObjectPath) -> Result<(), String> {
+async fn run(
+    bus: &Connection,
+    asked: impl AsyncFnOnce(ManagerProxy<'_>) -> zbus::Result<OwnedObjectPath>,
+) -> Result<(), String> {
+    let rule = MatchRule::builder()
+        .msg_type(zbus::message::Type::Signal)
+        .sender("org.freedesktop.systemd1")
+        .interface("org.freedesktop.systemd1.Manager")
+        .member("JobRemoved")
+        .build()
+        .map_err(spoken)?;
+    // Listening begins before the job does, so that its end cannot be missed.
+    let mut ends = MessageStream::for_match_rule(rule, bus, Some(QUEUE)).await.map_err(spoken)?;
+    let manager = ManagerProxy::new(bus).await.map_err(spoken)?;
+    let job = asked(manager).await.map_err(spoken)?;
     while let Some(end) = ends.next().await {
-        let end = end.args().map_err(spoken)?;
-        if end.job == *job {
-            return match end.result.as_str() {
+        let end = end.map_err(spoken)?;
+        let (_, ended, _, result): (u32, OwnedObjectPath, String, String) = end.body().deserialize().map_err(spoken)?;
+        if ended == job {
+            return match result.as_str() {
                 "done" => Ok(()),
                 "assert" => Err("an Assert… of its unit does not hold (systemctl status shows which)".into()),
                 other => Err(format!("systemd's job ended with \"{other}\"")),

@@ -1,7 +1,9 @@
-//! systemd: the names of its units, the text of their drop-ins, and the short D-Bus proxies.
+//! systemd: the names of its units, the text of their drop-ins, its notification socket, and
+//! the short D-Bus proxies.
 //! What a unit is for is known elsewhere.
 
 pub mod dropin;
 pub mod job;
 pub mod names;
+pub mod notify;
 pub mod proxy;

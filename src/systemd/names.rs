@@ -14,8 +14,3 @@ pub fn unit(region: &RegionName) -> String {
 pub fn create_unit(region: &RegionName) -> String {
     format!("crucible-create-{region}.service")
 }
-
-/// The region that a unit serves, if it is one of ours.
-pub fn region(unit: &str) -> Option<RegionName> {
-    unit.strip_prefix(DOWNSTAIRS)?.strip_prefix('@')?.strip_suffix(".service")?.parse().ok()
-}

@@ -35,11 +35,6 @@ pub trait Manager {
         properties: &Properties<'_>,
         aux: &Aux<'_>,
     ) -> zbus::Result<OwnedObjectPath>;
-
-    /// A job has ended; `result` is `done`, `failed`, `canceled`, `timeout`, `dependency`,
-    /// `assert` and the like.
-    #[zbus(signal)]
-    fn job_removed(&self, id: u32, job: OwnedObjectPath, unit: String, result: String) -> zbus::Result<()>;
 }
 
 /// Every property of one interface of one object of systemd.

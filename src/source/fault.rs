@@ -1,6 +1,6 @@
 //! A fault of the configuration: where, what is wrong, what would be right.
 
-use super::{Origin, Sources};
+use super::Origin;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -48,11 +48,11 @@ impl Faults {
         });
     }
 
-    /// The faults, those of `sled.toml` first, then by file and line.
-    pub fn sorted(mut self, sources: &Sources) -> Vec<Fault> {
-        let rank = |file: &str| sources.sled.iter().position(|s| s.file == file);
-        let last = sources.sled.len();
-        self.0.sort_by_key(|fault| (rank(&fault.file).unwrap_or(last), fault.line));
+    /// The faults in the order of the files that are named, then of any others, and by line.
+    pub fn sorted<'a>(mut self, files: impl Iterator<Item = &'a str>) -> Vec<Fault> {
+        let files: Vec<_> = files.collect();
+        let rank = |file: &str| files.iter().position(|known| *known == file).unwrap_or(files.len());
+        self.0.sort_by_key(|fault| (rank(&fault.file), fault.line));
         self.0
     }
 }

@@ -1,0 +1,95 @@
+//! How old the facts are. An observer whose look does not come back says nothing, and what it
+//! said last would stand; here it is noticed.
+
+use crate::decide::facts::Watched;
+use crate::names::RegionName;
+use crate::observe::{self, Observation};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How many slow looks may be missed.
+const MISSED: u32 = 3;
+
+/// When each fact was last seen.
+pub(super) struct Freshness {
+    began: Instant,
+    seen: BTreeMap<Watched, Instant>,
+    answered: BTreeMap<RegionName, Instant>,
+}
+
+/// How often a watched thing is looked at when nothing happens.
+fn slow_look(what: Watched) -> Duration {
+    match what {
+        Watched::Network => observe::network::SLOW_LOOK,
+        Watched::Disk => observe::disk::SLOW_LOOK,
+        Watched::Sockets => observe::sockets::SLOW_LOOK,
+        Watched::Units => observe::units::SLOW_LOOK,
+    }
+}
+
+impl Freshness {
+    pub(super) fn new() -> Self {
+        Self { began: Instant::now(), seen: BTreeMap::new(), answered: BTreeMap::new() }
+    }
+
+    /// Notes that a fact has come in.
+    pub(super) fn note(&mut self, observation: &Observation) {
+        let now = Instant::now();
+        let what = match observation {
+            Observation::Network(_) => Watched::Network,
+            Observation::Disk(_) => Watched::Disk,
+            Observation::Sockets(_) => Watched::Sockets,
+            // Systemd that does not answer is a condition of its own.
+            Observation::Unit(..) | Observation::Bus(_) => Watched::Units,
+            Observation::Pulse(name, _) => {
+                self.answered.insert(name.clone(), now);
+                return;
+            }
+        };
+        self.seen.insert(what, now);
+    }
+
+    /// What was not looked at for too long, and for how many seconds; what was never looked at
+    /// counts as soon as anything is shown of the sled at all (`patience` is over).
+    pub(super) fn unseen(&self, patience: Duration) -> BTreeMap<Watched, u64> {
+        let all = [Watched::Network, Watched::Disk, Watched::Sockets, Watched::Units];
+        let old = all.into_iter().filter_map(|what| {
+            let (since, limit) = match self.seen.get(&what) {
+                Some(seen) => (*seen, slow_look(what) * MISSED),
+                None => (self.began, patience),
+            };
+            let age = since.elapsed();
+            (age > limit).then_some((what, age.as_secs()))
+        });
+        old.collect()
+    }
+
+    /// Whether a region's pulse has told nothing for longer than it takes to ask twice.
+    pub(super) fn silent(&self, name: &RegionName) -> bool {
+        self.answered
+            .get(name)
+            .is_some_and(|at| at.elapsed() > 2 * observe::pulse::ASK_EVERY + observe::pulse::ALLOWANCE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::facts::Network;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_seen_is_told_after_three_slow_looks() {
+        let patience = Duration::from_secs(5);
+        let mut freshness = Freshness::new();
+        assert_eq!(freshness.unseen(patience), BTreeMap::new());
+        freshness.note(&Observation::Network(Network::default()));
+        tokio::time::advance(Duration::from_secs(80)).await;
+        let unseen = freshness.unseen(patience);
+        assert_eq!(unseen.keys().copied().collect::<Vec<_>>(), [Watched::Disk, Watched::Sockets, Watched::Units]);
+        tokio::time::advance(Duration::from_secs(11)).await;
+        assert_eq!(freshness.unseen(patience)[&Watched::Network], 91);
+        freshness.note(&Observation::Network(Network::default()));
+        assert!(!freshness.unseen(patience).contains_key(&Watched::Network));
+    }
+}
