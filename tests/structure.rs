@@ -99,3 +99,12 @@ fn every_module_has_its_layer() {
         assert!(LAYERS.iter().any(|layer| layer.contains(&module)), "{module} has no layer");
     }
 }
+
+/// The manual knows every code that an operator can meet.
+#[test]
+fn the_manual_explains_every_code() {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("man/sledctl.1")).unwrap();
+    for code in crucible_sled::check::Code::ALL {
+        assert!(page.contains(code.as_str()), "{code} is not in man/sledctl.1");
+    }
+}

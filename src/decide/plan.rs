@@ -42,7 +42,7 @@ fn may_start(config: &Configuration, local: &LocalRegion, facts: &Facts, region:
     let idle = region.unit.as_ref().is_some_and(|unit| unit.active == Active::Inactive);
     let unasked = region.start == Start::Idle && !region.creating;
     let known = matches!(identity(config, local, facts), Identity::Known(_));
-    let fresh = facts.disk.as_ref().is_some_and(|disk| disk.serial >= region.needs_look);
+    let fresh = facts.disk.as_ref().is_some_and(|disk| disk.serial >= region.needs_look && !disk.read_only);
     let free = region.sockets.as_ref().is_some_and(|s| s.data == Holder::Nobody && s.repair == Holder::Nobody);
     idle && unasked && known && fresh && free && facts.bus == Some(Bus::Connected) && has_address(config, facts)
 }

@@ -174,6 +174,9 @@ fn judge_process(local: &LocalRegion, region: &Region, unit: &Unit, record: &Rec
 fn waits_for(config: &Configuration, facts: &Facts, region: &Region, port_taken: bool) -> String {
     let addresses = facts.network.as_ref().and_then(|network| network.bridge.as_ref()).map(|b| b.addresses.as_slice());
     match &region.start {
+        _ if facts.disk.as_ref().is_some_and(|disk| disk.read_only) => {
+            "its downstairs does not run: the data disk cannot be written to".into()
+        }
         _ if port_taken => "its downstairs does not run: a port of its own is taken".into(),
         Start::Refused(why) => format!("systemd does not start it: {why}"),
         Start::Idle if !addresses.unwrap_or_default().contains(&config.address) => {

@@ -21,3 +21,20 @@ fn a_connected_host_is_shown_and_is_answered() {
     drop(stream);
     machine.wait_for("still-fawn", |volume| volume.regions[0].connected.is_empty());
 }
+
+/// One host that takes every place it can get leaves the others theirs.
+#[test]
+fn a_greedy_host_does_not_lock_out_another() {
+    let machine = Layer::small().boot_and_create();
+    // From pumped-piglet's address: more connections than one address may have.
+    machine.outside(&["ip", "route", "replace", "192.168.4.189", "dev", "outside", "src", "192.168.4.175"]);
+    let greedy: Vec<_> = machine.in_outside(|| (0..600).map(|_| TcpStream::connect((SLED, 3800)).unwrap()).collect());
+    machine.outside(&["ip", "route", "replace", "192.168.4.189", "dev", "outside", "src", "192.168.4.17"]);
+    assert_eq!(machine.get("/v1/volumes/still-fawn").0, 200);
+    let hung_up = greedy.iter().filter(|stream| {
+        stream.set_nonblocking(true).unwrap();
+        matches!(stream.peek(&mut [0]), Ok(0))
+            || matches!(stream.peek(&mut [0]), Err(why) if why.kind() == std::io::ErrorKind::ConnectionReset)
+    });
+    assert_eq!(hung_up.count(), 600 - 64);
+}

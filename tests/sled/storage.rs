@@ -89,3 +89,35 @@ fn thick_regions_take_their_blocks_or_are_refused_with_the_arithmetic() {
     );
     assert_eq!(machine.sh("ls -A /crucible/.incoming"), "");
 }
+
+#[test]
+fn a_disk_that_became_read_only_blocks_its_volumes() {
+    let machine = Layer::small().boot_and_create();
+    machine.sh("systemctl stop sledd.service sledd.socket 'crucible-downstairs@*'; mount -o remount,ro /crucible");
+    machine.ok(&["systemctl", "start", "sledd.socket"]);
+    let check = machine.wait_for_check("still-fawn", "DATA_READ_ONLY");
+    assert_eq!(check.subject, "disk /crucible");
+    assert!(machine.volume("still-fawn").regions.iter().all(|region| region.state == Some(State::Stopped)));
+    machine.sh("mount -o remount,rw /crucible; systemctl restart sledd");
+    machine.wait_for("still-fawn", |volume| volume.ready);
+}
+
+/// The region's directory belongs to the service user; what it puts there must not hold up or
+/// lead astray a supervisor that runs as root.
+#[test]
+fn a_pipe_or_a_link_in_place_of_region_json_is_told_and_holds_up_nothing() {
+    let machine = Layer::small().boot_and_create();
+    machine.sh("cd /crucible/still-fawn-0; mv region.json /root/; mkfifo region.json; systemctl restart sledd");
+    let check = machine.wait_for_check("still-fawn", "REGION_IDENTITY");
+    assert!(check.cause.contains("not a regular file"), "{check:#?}");
+    machine.sh("cd /crucible/still-fawn-0; rm region.json; ln -s /etc/shadow region.json; systemctl restart sledd");
+    let link = machine.wait_for("still-fawn", |volume| {
+        volume
+            .checks
+            .iter()
+            .any(|check| check.code.as_str() == "REGION_IDENTITY" && check.cause.contains("symbolic links"))
+    });
+    assert!(!link.ready);
+    machine.sh("cd /crucible/still-fawn-0; rm region.json; mv /root/region.json .; systemctl restart sledd");
+    machine.wait_for("still-fawn", |volume| volume.ready);
+}

@@ -168,8 +168,16 @@ fn a_faulty_configuration_is_told_to_everybody_and_stops_nothing() {
     let watched = machine.run(&["timeout", "3", "journalctl", "-f", "-n0", "--grep=Watchdog timeout", "-u", "sledd"]);
     assert_eq!(String::from_utf8_lossy(&watched.stdout), "");
     assert_eq!(machine.pids(), before);
-    machine.sh("sed -i 's/still-fawn/&/; 0,/proper-raptor:3830/! s/x/x/' /etc/sled/port-map.toml");
-    machine.sh("sed -i 's/\"proper-raptor:3830\", \"proper-raptor:3830\"/\"proper-raptor:3830\", \"proper-raptor:3831\"/' /etc/sled/port-map.toml; systemctl restart sledd");
+    // Whoever makes systemd read its units again does not take their values away: a region
+    // that is killed now comes back, and hosts are still answered.
+    machine.ok(&["systemctl", "daemon-reload"]);
+    let pid = machine.sh("systemctl show --value --property=MainPID crucible-downstairs@still-fawn-1");
+    machine.ok(&["kill", "-KILL", pid.trim()]);
+    machine.sh("until systemctl show -P NRestarts crucible-downstairs@still-fawn-1 | grep -q 1; do :; done");
+    machine.sh("systemctl restart sledd");
+    assert_eq!(machine.get("/v1/volumes/still-fawn").0, 503);
+    let before = machine.pids();
+    machine.sh("sed -i '0,/3830\", \"proper-raptor:3830/s//3830\", \"proper-raptor:3831/' /etc/sled/port-map.toml; systemctl restart sledd");
     assert_eq!(machine.get("/v1/volumes/still-fawn?wait=10").0, 200);
     assert_eq!(machine.pids(), before);
 }
@@ -189,4 +197,22 @@ fn the_admin_socket_is_for_root_and_the_group() {
     let refused = machine.run(&as_nobody);
     assert_eq!(refused.status.code(), Some(1), "{refused:?}");
     assert!(String::from_utf8_lossy(&refused.stderr).contains("only root and members of the group sled"));
+}
+
+/// Started with the values of one port map and judged by those of the next.
+#[test]
+fn a_port_that_moved_is_told_and_a_restart_moves_it() {
+    let machine = Layer::small().boot_and_create();
+    let before = machine.pids();
+    machine.sh("sed -i s/proper-raptor:3832/proper-raptor:3932/ /etc/sled/port-map.toml; systemctl restart sledd");
+    let volume = machine.wait_for("still-fawn", |volume| {
+        volume
+            .checks
+            .iter()
+            .any(|check| check.cause.contains("listens on 3832 and 7832, and the port map says 3932 and 7932"))
+    });
+    assert!(!volume.ready);
+    assert_eq!(machine.pids(), before, "a host's region was restarted unasked");
+    machine.ok(&["systemctl", "restart", "crucible-downstairs@still-fawn-2"]);
+    assert_eq!(machine.wait_for("still-fawn", |volume| volume.ready).regions[2].port, 3932);
 }

@@ -270,6 +270,7 @@ fn a_stopped_region_is_started_once_everything_is_right() {
         |f| f.network = None,
         |f| f.disk = None,
         |f| f.disk.as_mut().unwrap().mounted = false,
+        |f| f.disk.as_mut().unwrap().read_only = true,
         |f| f.disk.as_mut().unwrap().ledger = Err(String::new()),
         |f| _ = f.disk.as_mut().unwrap().regions.insert(first(), OnDisk::Absent),
         |f| _ = f.disk.as_mut().unwrap().ledger.as_mut().unwrap().regions.remove(&first()),
