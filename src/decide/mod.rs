@@ -5,6 +5,7 @@
 //! The same facts always give the same answer.
 
 pub mod facts;
+pub mod finding;
 mod network;
 pub mod plan;
 mod region;

@@ -1,7 +1,7 @@
 //! What the network's facts mean: one finding for one cause, the nearest to the root of it.
 
 use super::facts::{Bridge, Facts, Nic};
-use super::verdict::{Finding, Scope};
+use super::finding::{Finding, Scope};
 use crate::check::Code;
 use crate::config::Configuration;
 

@@ -1,7 +1,7 @@
 //! What the facts of one region mean: the state it is in, and why it does not serve.
 
 use super::facts::{Active, Beat, Exit, Facts, Holder, OnDisk, Region, Sockets, Start, Stranger, Unit};
-use super::verdict::{Finding, Scope};
+use super::finding::{Finding, Scope};
 use crate::check::Code;
 use crate::config::Configuration;
 use crate::port_map::LocalRegion;

@@ -2,6 +2,7 @@
 //! condition that holds. Without times; the supervisor knows since when.
 
 use super::facts::{Bus, Disk, Facts, Watched};
+use super::finding::{Finding, Scope};
 use super::{network, region};
 use crate::check::{Code, Severity};
 use crate::config::Configuration;
@@ -16,40 +17,6 @@ pub struct Verdict {
     pub states: BTreeMap<RegionName, State>,
     /// Every condition that holds, blocking ones first.
     pub findings: Vec<Finding>,
-}
-
-/// A condition that holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// Its code.
-    pub code: Code,
-    /// What it is about, for example `region still-fawn-0`.
-    pub subject: String,
-    /// What it concerns.
-    pub scope: Scope,
-    /// What is wrong, in a sentence.
-    pub cause: String,
-    /// What to do, in a sentence.
-    pub remedy: String,
-}
-
-/// What a finding concerns.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Scope {
-    /// The sled, and so every volume on it.
-    Sled,
-    /// One volume.
-    Volume(VolumeName),
-}
-
-impl Finding {
-    /// Whether it concerns a volume.
-    pub fn concerns(&self, volume: &VolumeName) -> bool {
-        match &self.scope {
-            Scope::Sled => true,
-            Scope::Volume(name) => name == volume,
-        }
-    }
 }
 
 impl Verdict {

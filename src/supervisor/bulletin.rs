@@ -4,7 +4,8 @@
 use crate::check::Severity;
 use crate::config::Configuration;
 use crate::decide::facts::{Facts, OnDisk};
-use crate::decide::verdict::{Finding, Verdict};
+use crate::decide::finding::Finding;
+use crate::decide::verdict::Verdict;
 use crate::names::{RegionName, SledName, VolumeName};
 use crate::wire::{self, State};
 use bytes::Bytes;

@@ -20,6 +20,8 @@ fn no_carrier_blocks_every_volume_until_it_is_back() {
         shown.contains("not ready") && shown.contains(&format!("{NIC} has no link")) && shown.ends_with("3\n"),
         "{shown}"
     );
+    let (status, body) = machine.get_inside("/v1/volumes/still-fawn");
+    assert_eq!((status, &body["checks"][0]["code"]), (503, &"NIC_NO_CARRIER".into()), "{body}");
     machine.outside(&["ip", "link", "set", "outside", "up"]);
     assert!(poll("\"ready\": true").contains("ready"));
     assert_eq!(machine.get("/v1/volumes/still-fawn?wait=10").0, 200);
