@@ -19,7 +19,7 @@ pub(super) fn status(sled: &Sled) -> String {
     _ = writeln!(out, "  network   {}", network(&sled.network));
     _ = writeln!(out, "  storage   {}", storage(&sled.storage));
     _ = writeln!(out, "  port map  {}", sled.port_map);
-    _ = writeln!(out, "  sledd     {}, for {}\n", sled.version, ago(sled.started));
+    _ = writeln!(out, "  sledd     {}, up {}\n", sled.version, ago(sled.started));
     out += &volumes(&sled.brief());
     if !sled.checks.is_empty() {
         out += &format!("\n{}", alike(&sled.checks));

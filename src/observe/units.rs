@@ -46,25 +46,38 @@ pub async fn watch(regions: Vec<RegionName>, to: Publisher) -> Result<(), Nobody
     }
 }
 
+/// A connection to systemd on which every change of a unit is told, and the regions' units.
+struct Line {
+    bus: Connection,
+    changes: MessageStream,
+    units: HashMap<OwnedObjectPath, RegionName>,
+}
+
+impl Line {
+    async fn open(regions: &[RegionName]) -> zbus::Result<Self> {
+        let bus = zbus::connection::Builder::system().method_timeout(ANSWER_LIMIT).build().await?;
+        let manager = ManagerProxy::new(&bus).await?;
+        let rule = MatchRule::builder()
+            .msg_type(zbus::message::Type::Signal)
+            .sender("org.freedesktop.systemd1")
+            .interface("org.freedesktop.DBus.Properties")
+            .member("PropertiesChanged")
+            .path_namespace("/org/freedesktop/systemd1/unit")
+            .build()?;
+        // Listening comes before looking, so that no change falls between the two.
+        let changes = MessageStream::for_match_rule(rule, &bus, Some(QUEUE)).await?;
+        manager.subscribe().await?;
+        let mut units = HashMap::new();
+        for region in regions {
+            units.insert(manager.load_unit(&names::unit(region)).await?, region.clone());
+        }
+        Ok(Self { bus, changes, units })
+    }
+}
+
 /// One connection to systemd, as long as it lasts. `Ok` when nobody listens any more.
 async fn session(regions: &[RegionName], to: &Publisher, backoff: &mut Backoff) -> zbus::Result<NobodyListens> {
-    let bus = zbus::connection::Builder::system().method_timeout(ANSWER_LIMIT).build().await?;
-    let manager = ManagerProxy::new(&bus).await?;
-    let rule = MatchRule::builder()
-        .msg_type(zbus::message::Type::Signal)
-        .sender("org.freedesktop.systemd1")
-        .interface("org.freedesktop.DBus.Properties")
-        .member("PropertiesChanged")
-        .path_namespace("/org/freedesktop/systemd1/unit")
-        .build()?;
-    // Listening comes before looking, so that no change falls between the two.
-    let mut changes = MessageStream::for_match_rule(rule, &bus, Some(QUEUE)).await?;
-    manager.subscribe().await?;
-    let mut paths = HashMap::new();
-    for region in regions {
-        let path = manager.load_unit(&names::unit(region)).await?;
-        paths.insert(path, region);
-    }
+    let Line { bus, mut changes, units } = Line::open(regions).await?;
     backoff.reset();
     let mut slow = interval(SLOW_LOOK);
     slow.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -80,7 +93,7 @@ async fn session(regions: &[RegionName], to: &Publisher, backoff: &mut Backoff) 
         };
         // Without a change it is time to look at every unit.
         let path = changed.map(|change| change.header().path().map(ToString::to_string).unwrap_or_default());
-        let which = paths.iter().filter(|(own, _)| path.as_deref().is_none_or(|path| path == own.as_str()));
+        let which = units.iter().filter(|(own, _)| path.as_deref().is_none_or(|path| path == own.as_str()));
         for (path, region) in which {
             if let Err(gone) = look(&bus, path, region, to).await? {
                 return Ok(gone);
