@@ -68,6 +68,9 @@ pub enum Request {
 
 /// The end of an action, or a step of it.
 enum Event {
+    /// systemd, on this connection, knows the units as they are configured, or does not, and
+    /// why.
+    Refreshed(zbus::Connection, Result<(), String>),
     /// systemd started a unit, or did not, and why.
     Started(RegionName, Result<(), String>),
     /// A creation is doing this now.
@@ -174,13 +177,10 @@ impl Supervisor {
     fn see(&mut self, seen: Observation) {
         self.freshness.note(&seen);
         match seen {
-            Observation::Bus(bus) => {
-                self.facts.bus = Some(match &bus {
-                    Ok(_) => Bus::Connected,
-                    Err(why) => Bus::Unreachable(why.clone()),
-                });
-                self.bus = bus.ok();
-                self.refresh_units();
+            Observation::Bus(Ok(bus)) => self.refresh_units(bus),
+            Observation::Bus(Err(why)) => {
+                self.bus = None;
+                self.facts.bus = Some(Bus::Unreachable(why));
             }
             Observation::Unit(name, unit) => self.see_unit(&name, unit),
             Observation::Sockets(seen) => {
@@ -234,6 +234,13 @@ impl Supervisor {
     /// Takes the end of an action.
     fn hear(&mut self, event: Event) {
         match event {
+            Event::Refreshed(bus, result) => {
+                self.facts.bus = Some(match &result {
+                    Ok(()) => Bus::Connected,
+                    Err(why) => Bus::Unreachable(format!("it does not read the units again: {why}")),
+                });
+                self.bus = result.is_ok().then_some(bus);
+            }
             Event::Started(name, result) => self.region(&name, |region| match result {
                 Ok(()) if region.unit.as_ref().is_some_and(|unit| unit.active == Active::Inactive) => {
                     region.start = Start::Granted;
@@ -315,14 +322,13 @@ impl Supervisor {
         }
     }
 
-    /// Sees to it that systemd knows the units as they are configured.
-    fn refresh_units(&self) {
-        let Some(bus) = self.bus.clone() else { return };
-        let config = self.config.clone();
+    /// Sees to it that systemd knows the units as they are configured; nothing is started
+    /// before that.
+    fn refresh_units(&self, bus: zbus::Connection) {
+        let (config, events) = (self.config.clone(), self.events.clone());
         tokio::spawn(async move {
-            if let Err(why) = act::units::refresh(&bus, &config).await {
-                tracing::error!("systemd does not read the units again: {why}");
-            }
+            let result = act::units::refresh(&bus, &config).await;
+            _ = events.send(Event::Refreshed(bus, result)).await;
         });
     }
 

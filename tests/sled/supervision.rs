@@ -64,6 +64,7 @@ fn a_killed_supervisor_fails_no_poll_and_restarts_no_downstairs() {
         while machine.sled().started == started {}
     }
     let (answered, cut, failed) = polls.end();
+    println!("{answered} polls answered, {cut} of them at the second asking, {} failed", failed.len());
     assert_eq!(failed, Vec::<String>::new(), "{} of {} polls failed", failed.len(), answered + failed.len());
     assert!(answered > 100, "only {answered} polls were answered");
     // At most what was under way at each kill.
@@ -215,4 +216,17 @@ fn a_port_that_moved_is_told_and_a_restart_moves_it() {
     assert_eq!(machine.pids(), before, "a host's region was restarted unasked");
     machine.ok(&["systemctl", "restart", "crucible-downstairs@still-fawn-2"]);
     assert_eq!(machine.wait_for("still-fawn", |volume| volume.ready).regions[2].port, 3932);
+}
+
+/// systemd reads the units again before anything is started with their old values.
+#[test]
+fn a_port_that_moved_while_the_region_was_stopped_is_the_one_it_starts_on() {
+    let machine = Layer::small().boot_and_create();
+    machine.sh(
+        "systemctl stop sledd.service sledd.socket crucible-downstairs@still-fawn-2; \
+         sed -i s/proper-raptor:3832/proper-raptor:3932/ /etc/sled/port-map.toml; systemctl start sledd.socket",
+    );
+    assert_eq!(machine.wait_for("still-fawn", |volume| volume.ready).regions[2].port, 3932);
+    let journal = machine.ok(&["journalctl", "-b", "-u", "crucible-downstairs@still-fawn-2", "-o", "cat"]);
+    assert_eq!(journal.matches("downstairs listening on").count(), 2, "{journal}");
 }
