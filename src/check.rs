@@ -59,6 +59,10 @@ codes! {
     NotSeen = "NOT_SEEN", Blocking;
     /// The data disk cannot be written to.
     DataReadOnly = "DATA_READ_ONLY", Blocking;
+    /// The data disk is full, and regions take their blocks as they are written.
+    DiskFull = "DISK_FULL", Blocking;
+    /// Less of the data disk is free than is to be kept in reserve.
+    DiskLow = "DISK_LOW", Warning;
     /// The ledger on the data disk cannot be read.
     LedgerUnreadable = "LEDGER_UNREADABLE", Blocking;
     /// The configured network interface is not there.
@@ -91,6 +95,8 @@ codes! {
     RegionStarting = "REGION_STARTING", Blocking;
     /// The region's downstairs listens and does not answer.
     RegionHung = "REGION_HUNG", Blocking;
+    /// A region is on record that the port map does not put on this sled.
+    RegionUnmapped = "REGION_UNMAPPED", Warning;
     /// The volume names no hosts: anyone may attach it.
     VolumeOpen = "VOLUME_OPEN", Warning;
 }

@@ -90,6 +90,16 @@ fn exit_codes_tell_usage_from_no_supervisor() {
 }
 
 #[test]
+fn a_full_terminal_is_an_error_and_no_panic() {
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sledctl"));
+    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/etc");
+    let output = command.args(["config", "check", "--dir", dir]).stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("No space left"), "{}", text(&output.stderr));
+}
+
+#[test]
 fn the_hosts_tool_prints_its_usage() {
     let output = Command::new(env!("CARGO_BIN_EXE_crucible-attach")).output().unwrap();
     assert_eq!(output.status.code(), Some(2));

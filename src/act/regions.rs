@@ -11,6 +11,7 @@ use crate::names::RegionName;
 use crate::port_map::LocalRegion;
 use crate::region::format::{TRAILER_BYTES, Trailer, extent_path};
 use crate::region::{Record, RegionJson};
+use crate::size;
 use crate::systemd::{job, names};
 use jiff::Timestamp;
 use nix::fcntl::{AT_FDCWD, FallocateFlags, RenameFlags, fallocate, renameat2};
@@ -314,7 +315,10 @@ fn reserve(storage: &crate::config::Storage, dir: &Path, record: &Record) -> Res
     let (needs, keeps) = (record.geometry.disk_bytes(), storage.reserve.of(capacity));
     if needs.saturating_add(keeps) > free {
         return Err(CreateError::NoRoom(format!(
-            "it does not fit: it takes {needs} bytes, {free} are free, and {keeps} of them are kept in reserve ({})",
+            "it does not fit: it takes {}, {} is free, and {} is kept in reserve ({}): {needs} + {keeps} > {free} bytes",
+            size::spoken(needs),
+            size::spoken(free),
+            size::spoken(keeps),
             storage.reserve
         )));
     }

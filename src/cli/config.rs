@@ -1,21 +1,19 @@
 //! `sledctl config check`: needs no supervisor, so that a configuration can be checked before
 //! it is put in place.
 
+use super::client::Failure;
+use super::print;
 use crate::config::Configuration;
 use crate::config_dir;
 use crate::source::Fault;
 use std::path::Path;
-use std::process::ExitCode;
 
-/// Checks a directory; 0 if it has no fault, 1 if it has.
-pub(super) fn check(dir: &Path, json: bool) -> ExitCode {
+/// Checks a directory; `Ok(true)` if it has no fault.
+pub(super) fn check(dir: &Path, json: bool) -> Result<bool, Failure> {
     let read = config_dir::read(dir);
     let faults = read.as_ref().err().map(Vec::as_slice).unwrap_or_default();
-    match json {
-        true => anstream::println!("{}", serde_json::json!({ "faults": faults })),
-        false => anstream::print!("{}", spoken(&read)),
-    }
-    ExitCode::from(u8::from(!faults.is_empty()))
+    print(json, &serde_json::json!({ "faults": faults }), |_| spoken(&read))?;
+    Ok(faults.is_empty())
 }
 
 fn spoken(read: &Result<Configuration, Vec<Fault>>) -> String {

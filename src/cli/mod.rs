@@ -15,6 +15,7 @@ use crate::wire;
 use clap::{Args, Parser, Subcommand};
 use client::{Client, Failure};
 use serde::Serialize;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -107,7 +108,14 @@ enum ConfigCommand {
 /// Does what the command line says.
 pub fn run(arguments: &Arguments) -> ExitCode {
     if let Command::Config(ConfigCommand::Check { dir }) = &arguments.command {
-        return config::check(dir, arguments.json);
+        let checked = config::check(dir, arguments.json);
+        return match checked {
+            Ok(well) => ExitCode::from(u8::from(!well)),
+            Err(failure) => {
+                report(&failure, arguments.json);
+                ExitCode::FAILURE
+            }
+        };
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let done = runtime.map_err(Failure::from).and_then(|runtime| runtime.block_on(ask(arguments)));
@@ -184,17 +192,18 @@ fn no_region(region: &RegionName) -> Failure {
 }
 
 fn print<T: Serialize + ?Sized>(json: bool, value: &T, show: impl FnOnce(&T) -> String) -> Result<(), Failure> {
-    match json {
-        true => anstream::println!("{}", serde_json::to_string_pretty(value).map_err(std::io::Error::from)?),
-        false => anstream::print!("{}", show(value)),
-    }
-    Ok(())
+    let text = match json {
+        true => serde_json::to_string_pretty(value).map_err(std::io::Error::from)? + "\n",
+        false => show(value),
+    };
+    Ok(anstream::stdout().lock().write_all(text.as_bytes())?)
 }
 
+/// Tells a failure, where it can be told at all.
 fn report(failure: &Failure, json: bool) {
     let error = failure.error();
-    match json {
-        true => anstream::println!("{}", serde_json::json!({ "error": error })),
-        false => anstream::eprintln!("sledctl: {}\n    {}", error.message, error.remedy),
-    }
+    _ = match json {
+        true => writeln!(anstream::stdout(), "{}", serde_json::json!({ "error": error })),
+        false => writeln!(anstream::stderr(), "sledctl: {}\n    {}", error.message, error.remedy),
+    };
 }

@@ -2,6 +2,7 @@
 
 use super::table::{Cell, Table, Tone, plain};
 use crate::check::Severity;
+use crate::size;
 use crate::wire::{Check, Network, Region, Sled, State, Storage, Volume, Volumes};
 use jiff::Timestamp;
 use std::fmt::Write;
@@ -60,7 +61,12 @@ fn network(network: &Network) -> String {
 fn storage(storage: &Storage) -> String {
     match storage.mounted {
         true => {
-            format!("{}: {} free of {}", storage.root, bytes(storage.free_bytes), bytes(storage.capacity_bytes))
+            format!(
+                "{}: {} free of {}",
+                storage.root,
+                size::spoken(storage.free_bytes),
+                size::spoken(storage.capacity_bytes)
+            )
         }
         false => Tone::Bad.paint(&format!("{} is not mounted", storage.root)),
     }
@@ -74,7 +80,7 @@ pub(super) fn volumes(volumes: &Volumes) -> String {
         table.row(vec![
             plain(&volume.volume),
             yes(volume.ready),
-            plain(bytes(volume.size_bytes)),
+            plain(size::spoken(volume.size_bytes)),
             plain(format!("{} of {}", volume.serving, volume.regions)),
             plain(why.join(" ")),
         ]);
@@ -91,7 +97,7 @@ pub(super) fn volume(volume: &Volume) -> String {
     let ready = if volume.ready { Tone::Well.paint("ready") } else { Tone::Bad.paint("not ready") };
     let mut out = format!("{}: {ready}\n\n", Tone::Heading.paint(volume.volume.as_str()));
     let hosts = volume.hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-    _ = writeln!(out, "  size             {}", bytes(volume.size_bytes));
+    _ = writeln!(out, "  size             {}", size::spoken(volume.size_bytes));
     _ = writeln!(out, "  hosts            {}", if hosts.is_empty() { "anyone" } else { &hosts });
     _ = writeln!(out, "  fault tolerance  {}", tolerance(volume.fault_tolerance));
     _ = writeln!(out, "  revision         {}\n", volume.revision);
@@ -195,34 +201,5 @@ fn ago(since: Timestamp) -> String {
         60..3600 => format!("{} min", seconds / 60),
         3600..86_400 => format!("{} h", seconds / 3600),
         _ => format!("{} d", seconds / 86_400),
-    }
-}
-
-/// Bytes in the largest binary unit, with a decimal where it says something.
-fn bytes(bytes: u64) -> String {
-    let units = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
-    let fitting = units.iter().find(|(_, shift)| bytes >> shift > 0);
-    match fitting {
-        None => format!("{bytes} B"),
-        Some((unit, shift)) => {
-            let tenths = (bytes >> (shift - 10)) * 10 / 1024;
-            match tenths % 10 {
-                0 => format!("{} {unit}", tenths / 10),
-                tenth => format!("{}.{tenth} {unit}", tenths / 10),
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_read_as_people_say_them() {
-        let cases = [(0, "0 B"), (1023, "1023 B"), (1024, "1 KiB"), (13_421_772_800, "12.5 GiB"), (1 << 40, "1 TiB")];
-        for (number, text) in cases {
-            assert_eq!(bytes(number), text);
-        }
     }
 }

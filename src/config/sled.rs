@@ -189,7 +189,7 @@ fn storage(mut section: Section<'_>, faults: &mut Faults) -> Storage {
 
 fn downstairs(mut section: Section<'_>, faults: &mut Faults) -> Downstairs {
     let program = path(&mut section, "program", "/usr/lib/crucible/crucible-downstairs", faults);
-    let user = word(&mut section, "user", faults).unwrap_or_else(|| "crucible".into());
+    let user = word(&mut section, "user", USER, faults).unwrap_or_else(|| "crucible".into());
     section.finish(faults);
     Downstairs { program, user }
 }
@@ -197,8 +197,8 @@ fn downstairs(mut section: Section<'_>, faults: &mut Faults) -> Downstairs {
 fn network(mut section: Section<'_>, faults: &mut Faults) -> Option<Network> {
     let speed = 1..=u64::from(u32::MAX);
     let given = section.keys().contains(&"nic");
-    let bridge = word(&mut section, "bridge", faults).unwrap_or_else(|| "br0".into());
-    let nic = word(&mut section, "nic", faults);
+    let bridge = word(&mut section, "bridge", INTERFACE, faults).unwrap_or_else(|| "br0".into());
+    let nic = word(&mut section, "nic", INTERFACE, faults);
     let mut least = |key, default| {
         let number = section.integer(key, speed.clone(), faults);
         number.and_then(|(n, _)| u32::try_from(n).ok()).unwrap_or(default)
@@ -245,14 +245,18 @@ fn path(section: &mut Section<'_>, key: &str, default: &str, faults: &mut Faults
     text.into()
 }
 
-/// A word that stands in unit files and sysfs paths as it is: a user or an interface.
-fn word(section: &mut Section<'_>, key: &str, faults: &mut Faults) -> Option<String> {
+/// A word that stands in unit files and sysfs paths as it is, and how long it may be: a user
+/// (useradd(8)) or an interface (the kernel's `IFNAMSIZ`).
+const USER: (&str, usize) = ("a user", 31);
+const INTERFACE: (&str, usize) = ("an interface", 15);
+
+fn word(section: &mut Section<'_>, key: &str, (what, most): (&str, usize), faults: &mut Faults) -> Option<String> {
     let (text, origin) = section.text(key, faults)?;
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    let legal = !text.is_empty() && text.len() < 32 && text.chars().all(plain) && !text.starts_with(['.', '-']);
+    let legal = !text.is_empty() && text.len() <= most && text.chars().all(plain) && !text.starts_with(['.', '-']);
     if !legal {
-        let problem = format!("{text:?} is no name of one");
-        faults.push(&origin, section.path(key), problem, "write up to 31 letters, digits and ._-");
+        let problem = format!("{text:?} is no name of {what}");
+        faults.push(&origin, section.path(key), problem, format!("write up to {most} letters, digits and ._-"));
         return None;
     }
     Some(text.to_owned())

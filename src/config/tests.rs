@@ -71,7 +71,8 @@ fn every_fault_of_sled_toml_is_named_with_its_line() {
         ("\"5%\"", "\"500%\"", "neither a percentage", "\"5%\""),
         ("min_link_mbps = 2500", "min_link_mbps = \"fast\"", "is a string", "an integer"),
         ("min_usb_mbps = 5000", "min_usb_mbps = -1", "-1 is not from", "from 1"),
-        ("user = \"crucible\"", "user = \"a b\"", "no name of one", "31 letters"),
+        ("user = \"crucible\"", "user = \"a b\"", "no name of a user", "31 letters"),
+        ("bridge = \"br0\"", "bridge = \"a-bridge-of-sixteen\"", "no name of an interface", "15 letters"),
         ("root = \"/crucible\"", "root = \"crucible\"", "no plain absolute path", "/crucible"),
         ("root = \"/crucible\"", "root = \"/srv/../crucible\"", "no plain absolute path", "/crucible"),
         ("#listen = [\"192.168.4.189:3800\"]", "listen = [\"192.168.4.189\"]", "no address with a port", "3800"),
@@ -91,6 +92,9 @@ fn every_fault_of_the_port_map_is_named_with_its_line() {
         ("hosts = []", "host = []", "no key", "write hosts"),
         ("hosts = []", "hosts = \"192.168.4.17\"", "is a string", "list of strings"),
         ("hosts = []", "hosts = [\"still-fawn\"]", "no IP address", "192.168.4.17"),
+        ("hosts = []", "hosts = [\"0.0.0.0\"]", "no address of a host", "leave hosts empty"),
+        ("extent_count = 100", "extent_cont = 100", "no key", "write extent_count"),
+        ("address = \"192.168.4.189\"", "address = \"192.168.4.300\"", "invalid IP address", "192.168.4.189"),
         ("hosts = []", "hosts = [\"10.0.0.1\", \"10.0.0.1\"]", "listed twice", "remove"),
         ("proper-raptor:3832", "proper-raptor:7820", "repair port of pve-0", "write another port"),
         ("proper-raptor:3832", "proper-raptor:3830", "data port of still-fawn-0", "write another port"),
@@ -129,7 +133,7 @@ fn a_thousand_blocks_too_many_say_how_many_would_do() {
 #[test]
 fn all_faults_are_listed_at_once_and_in_order() {
     let sled = "[sled]\nnmae = \"x\"\n[network]\nbridge = 3\n";
-    let map = "[sleds.a]\naddress = \"nowhere\"\n[volumes.b]\nhosts = 1\nregions = []\n= broken\n";
+    let map = "[sleds.a]\naddress = \"nowhere\"\n[volumes.b]\nhosts = 1\nregions = []\n[volumes.c]\n= broken\n";
     let found = faults(sled, map);
     let places: Vec<_> = found.iter().map(|f| (f.file.as_str(), f.line)).collect();
     let mut sorted = places.clone();
@@ -146,6 +150,18 @@ fn all_faults_are_listed_at_once_and_in_order() {
     ] {
         assert!(found.iter().any(|f| f.key == wanted), "{wanted} is not in {found:#?}");
     }
+}
+
+/// A bracket that is missing is one fault, and not everything behind it too.
+#[test]
+fn a_syntax_error_is_told_once() {
+    let found = faults(&SLED.replace("[storage]", "[storage"), &MAP.replace("3822\"]", "3822\""));
+    let places: Vec<_> = found.iter().map(|fault| (fault.file.as_str(), fault.line)).collect();
+    assert_eq!(
+        places,
+        [("sled.toml", line(SLED, "[storage]")), ("port-map.toml", line(MAP, "[volumes.still-fawn]"))],
+        "{found:#?}"
+    );
 }
 
 #[test]

@@ -4,7 +4,7 @@ use crate::names::RegionName;
 use crate::region::{Ledger, RegionJson};
 use crate::wire::Peer;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use uuid::Uuid;
 
 /// Everything that is known. What was not looked at yet is `None` or `Unknown`, never a
@@ -70,6 +70,8 @@ pub struct Network {
 /// A network interface.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Nic {
+    /// It is switched on.
+    pub up: bool,
     /// It has a link.
     pub carrier: bool,
     /// The bridge that it is a port of.
@@ -216,8 +218,8 @@ pub struct Sockets {
     pub data: Holder,
     /// The repair port.
     pub repair: Holder,
-    /// Other ports that the main process listens on: it was started with other values.
-    pub elsewhere: Vec<u16>,
+    /// Other places that the main process listens at: it was started with other values.
+    pub elsewhere: Vec<SocketAddr>,
     /// Who is connected to the data port, the supervisor's own probe left out.
     pub connected: Vec<Peer>,
 }

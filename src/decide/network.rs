@@ -40,7 +40,14 @@ fn nic_findings(config: &Configuration, nic: &Nic) -> Vec<Finding> {
     let wanted = &config.sled.network;
     let subject = format!("nic {}", wanted.nic);
     let mut found = Vec::new();
-    if !nic.carrier {
+    if !nic.up {
+        found.push(finding(
+            Code::NicNoCarrier,
+            subject.clone(),
+            format!("{} is switched off", wanted.nic),
+            format!("ip link set {} up", wanted.nic),
+        ));
+    } else if !nic.carrier {
         found.push(finding(
             Code::NicNoCarrier,
             subject.clone(),

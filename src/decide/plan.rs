@@ -80,7 +80,7 @@ pub fn may_create(config: &Configuration, facts: &Facts, name: &RegionName) -> R
     })?;
     let ledger = disk.ledger.as_ref().map_err(|why| {
         let message = format!("nothing is created: the ledger cannot be read: {why}");
-        wire::Error::new("LEDGER_UNREADABLE", message, "restore it from its copy beside it")
+        wire::Error::new("LEDGER_UNREADABLE", message, "see sledctl checks")
     })?;
     match identity(config, &local, facts) {
         Identity::Known(record) => Ok(Creation::AlreadyThere(record.uuid)),

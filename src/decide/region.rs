@@ -8,6 +8,7 @@ use crate::port_map::LocalRegion;
 use crate::region::{Record, RegionJson};
 use crate::systemd::names;
 use crate::wire::State;
+use std::net::{IpAddr, SocketAddr};
 
 /// The status with which the unit's flock(1) ends when another process has the lock; set in
 /// the unit's drop-in.
@@ -42,24 +43,37 @@ pub(super) fn identity<'a>(config: &Configuration, local: &LocalRegion, facts: &
     };
     match (ledger.regions.get(&local.name), on_disk) {
         (None, OnDisk::Absent) => Identity::NeverCreated,
-        (None, _) => wrong(
-            Code::RegionUnrecorded,
-            format!("{dir} exists, and the ledger does not know it"),
-            format!(
-                "it is from before this supervisor, or its creation was cut short: move {dir} away, if nothing in it is needed"
-            ),
-        ),
+        (None, _) => {
+            let cause = format!(
+                "{dir} exists, and the ledger does not know it: it is from before this supervisor, its creation was \
+                 cut short, or the ledger was lost"
+            );
+            let root = config.sled.storage.root.display();
+            let remedy = format!(
+                "if the ledger was lost, restore {root}/.sled/ledger.json; else move {dir} away, if nothing in it is needed"
+            );
+            wrong(Code::RegionUnrecorded, cause, remedy)
+        }
         (Some(record), OnDisk::Absent) => Identity::Wrong(State::Missing, Box::new(lost(local, record, &dir))),
-        (Some(_), OnDisk::Unreadable(why)) => wrong(
-            Code::RegionIdentity,
-            format!("{dir}: {why}"),
-            format!("restore {dir}; nothing starts on it as it is"),
-        ),
-        (Some(record), OnDisk::Present(found)) => match differences(record, found, local) {
+        (Some(_), OnDisk::Unreadable(why)) => wrong(Code::RegionIdentity, format!("{dir}: {why}"), restore(&dir)),
+        (Some(record), OnDisk::Present(found)) => match differences(record, found) {
+            Some(cause) => wrong(Code::RegionIdentity, cause, restore(&dir)),
+            None if record.geometry != local.geometry => {
+                let (wants, has) = (local.geometry, record.geometry);
+                let cause = format!("the port map wants {wants}, and the region was made as {has}");
+                wrong(
+                    Code::RegionIdentity,
+                    cause,
+                    format!("write {has} into port-map.toml: a region keeps its geometry"),
+                )
+            }
             None => Identity::Known(record),
-            Some(cause) => wrong(Code::RegionIdentity, cause, format!("restore {dir}; nothing starts on it as it is")),
         },
     }
+}
+
+fn restore(dir: &str) -> String {
+    format!("restore {dir}; the supervisor starts nothing on it as it is")
 }
 
 fn lost(local: &LocalRegion, record: &Record, dir: &str) -> Finding {
@@ -67,27 +81,20 @@ fn lost(local: &LocalRegion, record: &Record, dir: &str) -> Finding {
         local,
         Code::RegionMissing,
         format!("{dir} is gone; the region {} was there since {}", record.uuid, record.created),
-        format!("find out who removed it, and restore {dir}; it is never created again by itself"),
+        format!(
+            "find out who removed it, and restore {dir}; if it is lost for good: stop sledd, take {} out of \
+             .sled/ledger.json beside it, start sledd, and create it anew",
+            local.name
+        ),
     )
 }
 
-fn differences(record: &Record, found: &RegionJson, local: &LocalRegion) -> Option<String> {
+fn differences(record: &Record, found: &RegionJson) -> Option<String> {
     if found.uuid != record.uuid {
         return Some(format!("region.json has the UUID {}, and {} is on record", found.uuid, record.uuid));
     }
-    if found.geometry() != record.geometry {
-        return Some(format!(
-            "region.json has the geometry {:?}, and {:?} is on record",
-            found.geometry(),
-            record.geometry
-        ));
-    }
-    (record.geometry != local.geometry).then(|| {
-        format!(
-            "the port map wants the geometry {:?}, and the region was made with {:?}",
-            local.geometry, record.geometry
-        )
-    })
+    let (has, had) = (found.geometry(), record.geometry);
+    (has != had).then(|| format!("region.json has the geometry {has}, and {had} is on record"))
 }
 
 /// Judges one region.
@@ -119,14 +126,14 @@ fn judge_unit(config: &Configuration, local: &LocalRegion, facts: &Facts, region
     };
     let mut found: Vec<_> = region.sockets.iter().flat_map(|sockets| strangers(local, sockets)).collect();
     let (state, own) = match unit.active {
-        Active::Active => judge_process(local, region, unit, record),
+        Active::Active => judge_process(local, config.address, region, unit, record),
         Active::Failed => (State::Failed, Some(gave_up(local, unit))),
         Active::Inactive if matches!(region.start, Start::Asked | Start::Granted) => {
             (State::Starting, Some(starting(local)))
         }
         Active::Inactive => {
             let cause = waits_for(config, facts, region, !found.is_empty());
-            (State::Stopped, Some(down(local, cause)))
+            (State::Stopped, Some(stopped(local, cause)))
         }
         Active::Activating if unit.exit.is_some() => {
             let cause = format!("its downstairs {}; systemd starts it again", ended(unit));
@@ -140,7 +147,13 @@ fn judge_unit(config: &Configuration, local: &LocalRegion, facts: &Facts, region
     (state, found)
 }
 
-fn judge_process(local: &LocalRegion, region: &Region, unit: &Unit, record: &Record) -> (State, Option<Finding>) {
+fn judge_process(
+    local: &LocalRegion,
+    address: IpAddr,
+    region: &Region,
+    unit: &Unit,
+    record: &Record,
+) -> (State, Option<Finding>) {
     let Some(pulse) = region.pulse.as_ref().filter(|pulse| Some(pulse.pid) == unit.pid) else {
         return (State::Starting, Some(starting(local)));
     };
@@ -150,11 +163,11 @@ fn judge_process(local: &LocalRegion, region: &Region, unit: &Unit, record: &Rec
         .is_some_and(|sockets| sockets.pid == unit.pid && sockets.data == Holder::Own && sockets.repair == Holder::Own);
     let elsewhere = region.sockets.as_ref().map_or(&[][..], |sockets| &sockets.elsewhere);
     match (&pulse.beat, &pulse.identity) {
-        (Beat::Refused, _) if !elsewhere.is_empty() => (State::Failed, Some(moved(local, elsewhere))),
+        (Beat::Refused, _) if !elsewhere.is_empty() => (State::Failed, Some(moved(local, address, elsewhere))),
         (_, Some(Ok(uuid))) if *uuid != record.uuid => {
             let cause =
                 format!("what listens on {} says it is {uuid}, and {} is on record", local.repair_port(), record.uuid);
-            let remedy = format!("systemctl status {}; find out what serves there", names::unit(&local.name));
+            let remedy = format!("if region.json is right again: systemctl restart {}", names::unit(&local.name));
             (State::Failed, Some(finding(local, Code::RegionIdentity, cause, remedy)))
         }
         (Beat::Lost(why), _) => {
@@ -178,7 +191,7 @@ fn waits_for(config: &Configuration, facts: &Facts, region: &Region, port_taken:
             "its downstairs does not run: the data disk cannot be written to".into()
         }
         _ if port_taken => "its downstairs does not run: a port of its own is taken".into(),
-        Start::Refused(why) => format!("systemd does not start it: {why}"),
+        Start::Refused(why) => format!("systemd does not start it: {}", why.trim_end_matches('.')),
         Start::Idle if !addresses.unwrap_or_default().contains(&config.address) => {
             format!("its downstairs does not run: it waits until this machine has the address {}", config.address)
         }
@@ -215,7 +228,13 @@ fn finding(local: &LocalRegion, code: Code, cause: String, remedy: String) -> Fi
 
 fn down(local: &LocalRegion, cause: String) -> Finding {
     let unit = names::unit(&local.name);
-    let remedy = format!("it comes back by itself, if it can; why it went: journalctl -u {unit} -n 50");
+    let remedy = format!("read why: journalctl -u {unit} -n 50; it is started again without a hand");
+    finding(local, Code::RegionDown, cause, remedy)
+}
+
+/// Down, and waiting for something that is named.
+fn stopped(local: &LocalRegion, cause: String) -> Finding {
+    let remedy = format!("it starts by itself when that is over; systemctl status {}", names::unit(&local.name));
     finding(local, Code::RegionDown, cause, remedy)
 }
 
@@ -232,10 +251,10 @@ fn gave_up(local: &LocalRegion, unit: &Unit) -> Finding {
 }
 
 /// It was started with the values of an earlier configuration.
-fn moved(local: &LocalRegion, ports: &[u16]) -> Finding {
-    let ports = ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
-    let cause =
-        format!("its downstairs listens on {ports}, and the port map says {} and {}", local.port, local.repair_port());
+fn moved(local: &LocalRegion, address: IpAddr, places: &[SocketAddr]) -> Finding {
+    let places = places.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
+    let (port, repair) = (local.port, local.repair_port());
+    let cause = format!("its downstairs listens on {places}, and the port map says {port} and {repair} of {address}");
     let remedy = format!("when no host uses it: systemctl restart {}", names::unit(&local.name));
     finding(local, Code::RegionDown, cause, remedy)
 }
@@ -248,7 +267,11 @@ fn starting(local: &LocalRegion) -> Finding {
 
 fn hung(local: &LocalRegion) -> Finding {
     let cause = "its downstairs listens, and does not answer".to_owned();
-    let remedy = "look at the disk first (df -h, dmesg): a full disk is not cured by a restart, and room is".to_owned();
+    let remedy = format!(
+        "look at the disk first (df -h, dmesg): if it is full, make room, and do not restart; otherwise \
+         systemctl status {}",
+        names::unit(&local.name)
+    );
     finding(local, Code::RegionHung, cause, remedy)
 }
 
@@ -257,6 +280,8 @@ fn ended(unit: &Unit) -> String {
         Some(Exit::Status(LOCKED)) => {
             "did not start, as another process has locked its directory (fuser -v shows it)".into()
         }
+        Some(Exit::Status(203)) => "did not start: its program cannot be executed (downstairs.program)".into(),
+        Some(Exit::Status(217)) => "did not start: its user does not exist (downstairs.user)".into(),
         Some(Exit::Status(status)) => format!("exited with status {status}"),
         Some(Exit::Signal(signal)) => format!("was killed by signal {signal}"),
         None => format!("did not start ({})", unit.result),

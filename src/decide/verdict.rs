@@ -5,8 +5,10 @@ use super::facts::{Bus, Disk, Facts, Watched};
 use super::finding::{Finding, Scope};
 use super::{network, region};
 use crate::check::{Code, Severity};
-use crate::config::Configuration;
+use crate::config::{Configuration, Provisioning};
 use crate::names::{RegionName, VolumeName};
+use crate::size;
+use crate::systemd::names;
 use crate::wire::State;
 use std::collections::BTreeMap;
 
@@ -56,7 +58,10 @@ fn sled_findings(config: &Configuration, facts: &Facts) -> Vec<Finding> {
         let remedy = "systemctl status dbus; what is shown of the units is what was last known".to_owned();
         found.push(about_sled(Code::SystemdUnreachable, "systemd".into(), cause, remedy));
     }
-    found.extend(facts.disk.as_ref().and_then(|disk| disk_finding(config, disk)));
+    if let Some(disk) = &facts.disk {
+        found.extend(disk_finding(config, disk).or_else(|| room_finding(config, disk)));
+        found.extend(unmapped(config, disk));
+    }
     found
 }
 
@@ -72,6 +77,42 @@ fn not_seen(what: Watched, seconds: u64) -> Finding {
         format!("the {what} could not be looked at for {seconds} s: what was known of it may not be so any more");
     let remedy = format!("see journalctl -u sledd and dmesg for why the look at the {what} does not come back");
     about_sled(Code::NotSeen, what.into(), cause, remedy)
+}
+
+/// Below this a thin region cannot count on its next write.
+const FULL: u64 = 16 << 20;
+
+/// Whether there is room on the data disk.
+fn room_finding(config: &Configuration, disk: &Disk) -> Option<Finding> {
+    let storage = &config.sled.storage;
+    let (root, reserve) = (storage.root.display(), storage.reserve.of(disk.capacity));
+    let room = format!("{} of {} is free at {root}", size::spoken(disk.free), size::spoken(disk.capacity));
+    let subject = format!("disk {root}");
+    if disk.free < FULL && storage.provisioning == Provisioning::Thin {
+        let cause = format!("{room}: a region that is written to hangs until there is more");
+        let remedy = "make room on it at once; a restart of the regions does not help".to_owned();
+        return Some(about_sled(Code::DiskFull, subject, cause, remedy));
+    }
+    (disk.free < reserve).then(|| {
+        let cause = format!("{room}, and {} ({}) is to be kept in reserve", size::spoken(reserve), storage.reserve);
+        about_sled(Code::DiskLow, subject, cause, "make room, or add a disk, before it is full".into())
+    })
+}
+
+/// Regions that exist here and that the map knows nothing of: a volume that was renamed or
+/// removed, and whose downstairs may still run.
+fn unmapped(config: &Configuration, disk: &Disk) -> Vec<Finding> {
+    let local = config.local_regions();
+    let recorded = disk.ledger.iter().flat_map(|ledger| ledger.regions.keys());
+    let others = recorded.filter(|name| !local.iter().any(|local| local.name == **name));
+    let finding = |name: &RegionName| {
+        let unit = names::unit(name);
+        let cause =
+            format!("it is on record, and the port map does not put {name} on this sled; it is not watched over");
+        let remedy = format!("put it back into port-map.toml, or, if no host uses it: systemctl stop {unit}");
+        about_sled(Code::RegionUnmapped, format!("region {name}"), cause, remedy)
+    };
+    others.map(finding).collect()
 }
 
 /// The first thing that is wrong with the data disk.
@@ -92,7 +133,9 @@ fn disk_finding(config: &Configuration, disk: &Disk) -> Option<Finding> {
         Err(why) => (
             Code::LedgerUnreadable,
             format!("the ledger in {root} cannot be read: {why}"),
-            "nothing is started or created until it is restored from its copy beside it".into(),
+            format!(
+                "nothing is started or created until it is restored; {root}/.sled/ledger.json.previous is it before the last change"
+            ),
         ),
         Ok(_) => return None,
     };

@@ -47,6 +47,8 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// The group whose members may use the admin socket, beside root.
 const GROUP: &str = "sled";
 
+/// How long a client that was let in may take at the end to say what it wants.
+const HEARING: Duration = Duration::from_millis(500);
 /// How long the answers that are under way at the end may take.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -193,9 +195,11 @@ fn converse<S>(stream: S, handle: Handle, door: Door, visits: &Visits) -> impl F
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut end = visits.end.subscribe();
-    let answering = end.clone();
+    let end = visits.end.subscribe();
+    let (answering, asked) = (end.clone(), watch::Sender::new(false));
+    let mut first = asked.subscribe();
     let service = service_fn(move |request| {
+        asked.send_replace(true);
         let (handle, end) = (handle.clone(), answering.clone());
         async move { Ok::<_, std::convert::Infallible>(answer(request, door, &handle, end).await) }
     });
@@ -204,9 +208,15 @@ where
     let connection = server.serve_connection(TokioIo::new(stream), service);
     async move {
         let mut connection = std::pin::pin!(connection);
+        // Whoever was let in is heard before the door is shut: hyper hangs up at once on a
+        // connection on which nothing was read yet.
+        let leave = async {
+            ended(&mut { end }).await;
+            _ = timeout(HEARING, first.wait_for(|asked| *asked)).await;
+        };
         let over = tokio::select! {
             over = timeout(LIFETIME, &mut connection) => over.unwrap_or(Ok(())),
-            () = ended(&mut end) => {
+            () = leave => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }

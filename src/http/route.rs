@@ -156,11 +156,13 @@ fn no_volume(bulletin: &Bulletin, name: &str) -> Answer {
     error(StatusCode::NOT_FOUND, why)
 }
 
-/// Reads `wait` and `revision`. Other parameters are left to later versions.
+/// Reads `wait` and `revision`. Anything else is refused: a host whose `wait` was mistyped
+/// would poll without pause.
 fn wait(query: &str) -> Result<Option<Wait>, Error> {
     let wrong = |what: &str, remedy: &str| Error::new("BAD_QUERY", what, remedy);
     let (mut time, mut revision) = (None, None);
-    for (key, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         match key {
             "wait" => {
                 let seconds = value.parse().ok().filter(|seconds| (0.0..=LONGEST_WAIT).contains(seconds));
@@ -173,7 +175,7 @@ fn wait(query: &str) -> Result<Option<Wait>, Error> {
                     .map_err(|_| wrong("revision is no number", "send the revision of the body that you have"))?;
                 revision = Some(number);
             }
-            _ => {}
+            _ => return Err(wrong("there is no such parameter", "known are wait and revision")),
         }
     }
     match (time, revision) {
@@ -244,8 +246,10 @@ mod tests {
         let seconds = |time| Duration::from_secs_f64(time);
         assert_eq!(wait("").unwrap(), None);
         assert_eq!(wait("wait=1.5").unwrap(), Some(Wait { time: seconds(1.5), revision: None }));
-        assert_eq!(wait("revision=7&wait=60&x=y").unwrap(), Some(Wait { time: seconds(60.0), revision: Some(7) }));
-        for wrong in ["wait=61", "wait=-1", "wait=NaN", "wait=", "wait=inf", "revision=1", "wait=1&revision=x"] {
+        assert_eq!(wait("revision=7&wait=60").unwrap(), Some(Wait { time: seconds(60.0), revision: Some(7) }));
+        for wrong in
+            ["wait=61", "wait=-1", "wait=NaN", "wait=", "wait=inf", "revision=1", "wait=1&revision=x", "wat=1", "wait"]
+        {
             assert!(wait(wrong).is_err(), "{wrong}");
         }
     }

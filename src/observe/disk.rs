@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval};
 
 /// How often to look when nobody knows of a reason.
-pub const SLOW_LOOK: Duration = Duration::from_secs(30);
+pub const SLOW_LOOK: Duration = Duration::from_secs(10);
 /// The most bytes of a `region.json` that are read; a real one has under 300.
 const MOST_REGION_JSON: u64 = 64 * 1024;
 

@@ -4,11 +4,11 @@
 //!
 //! | module | watches | told by | slow look |
 //! |---|---|---|---|
-//! | [`units`] | systemd's units | D-Bus signals | – |
+//! | [`units`] | systemd's units | D-Bus signals | 30 s |
 //! | [`pulse`] | whether a downstairs answers | its connection; asked every 2 s | – |
 //! | [`sockets`] | who listens and who is connected | whoever knows of a change | 5 s |
 //! | [`network`] | the network interface and the bridge | rtnetlink | 30 s |
-//! | [`disk`] | the data disk and what lies on it | `/proc/self/mountinfo` | 30 s |
+//! | [`disk`] | the data disk and what lies on it | `/proc/self/mountinfo` | 10 s |
 //!
 //! All publish into one bounded channel to the supervisor, and wait when it is full: facts
 //! are never dropped, and none of them is so urgent that it may overtake another.

@@ -72,6 +72,7 @@ async fn look(handle: &Handle, wanted: &config::Network, sysfs: &Path) -> Result
     let speeds = tokio::task::spawn_blocking(move || (link_speed(&tree, &device), usb_speed(&tree, &device)));
     let (link_mbps, usb_mbps) = speeds.await.unwrap_or_default();
     let nic = links.iter().find(|link| name(link) == Some(&wanted.nic)).map(|link| Nic {
+        up: link.header.flags.contains(LinkFlags::Up),
         carrier: link.header.flags.contains(LinkFlags::LowerUp),
         master: master(link).and_then(|index| links.iter().find(|l| l.header.index == index)).and_then(name).cloned(),
         link_mbps,

@@ -13,7 +13,7 @@ use crate::wire::Peer;
 use procfs::net::{TcpNetEntry, TcpState};
 use procfs::process::{FDTarget, Process, all_processes};
 use std::collections::{BTreeMap, HashSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
@@ -69,7 +69,7 @@ fn scan(regions: &[LocalRegion], address: IpAddr, pids: &Pids) -> procfs::ProcRe
             pid,
             data: holder(&table, address, local, local.port, &own),
             repair: holder(&table, address, local, local.repair_port(), &own),
-            elsewhere: elsewhere(&table, local, &own),
+            elsewhere: elsewhere(&table, address, local, &own),
             connected: connected(&table, local.port, &own, &probes),
         };
         (local.name.clone(), sockets)
@@ -96,11 +96,11 @@ fn holder(table: &[TcpNetEntry], address: IpAddr, local: &LocalRegion, port: u16
     if nobody { Holder::Nobody } else { Holder::Own }
 }
 
-/// The ports beside its own two that a region's main process listens on.
-fn elsewhere(table: &[TcpNetEntry], local: &LocalRegion, own: &HashSet<u64>) -> Vec<u16> {
+/// The places beside its own two that a region's main process listens at.
+fn elsewhere(table: &[TcpNetEntry], address: IpAddr, local: &LocalRegion, own: &HashSet<u64>) -> Vec<SocketAddr> {
     let listening = table.iter().filter(|e| e.state == TcpState::Listen && own.contains(&e.inode));
-    let ports = listening.map(|entry| entry.local_address.port());
-    let mut others: Vec<_> = ports.filter(|port| ![local.port, local.repair_port()].contains(port)).collect();
+    let right = |at: &SocketAddr| at.ip() == address && [local.port, local.repair_port()].contains(&at.port());
+    let mut others: Vec<_> = listening.map(|entry| entry.local_address).filter(|at| !right(at)).collect();
     others.sort_unstable();
     others
 }
@@ -144,7 +144,15 @@ fn stranger(inode: u64) -> Stranger {
         true => process.stat().map(|stat| stat.comm).unwrap_or_default(),
         false => words,
     };
-    Stranger { pid: process.pid.try_into().ok(), command: command.chars().take(120).collect(), unit: unit(&process) }
+    Stranger { pid: process.pid.try_into().ok(), command: shortened(&command), unit: unit(&process) }
+}
+
+fn shortened(command: &str) -> String {
+    const MOST: usize = 160;
+    match command.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &command[..end]),
+        None => command.to_owned(),
+    }
 }
 
 /// The unit whose control group a process is in: the last part of the path that names one.

@@ -17,9 +17,14 @@ const NAME_REMEDY: &str = "rename it, for example \"still-fawn\"";
 /// on; the caller decides by the faults.
 pub fn read(document: &Document, text: &str, limits: &Limits, faults: &mut Faults) -> PortMap {
     let mut top = Section::top(document);
-    let sleds = sleds(top.section("sleds", faults), faults);
-    let defaults = geometry_keys(&mut top.section("defaults", faults), RUNBOOK, faults);
-    let (volumes, claims) = volumes(top.section("volumes", faults), &sleds, defaults, faults);
+    let section = top.section("sleds", faults);
+    // A sled whose address is wrong is still a sled: its regions are no faults of theirs.
+    let named: Vec<_> = section.keys().into_iter().filter_map(|key| key.parse().ok()).collect();
+    let sleds = sleds(section, faults);
+    let mut section = top.section("defaults", faults);
+    let defaults = geometry_keys(&mut section, RUNBOOK, faults);
+    section.finish(faults);
+    let (volumes, claims) = volumes(top.section("volumes", faults), &named, defaults, faults);
     top.finish(faults);
     collisions::check(&claims, limits, faults);
     PortMap { sleds, volumes, digest: format!("sha256:{}", hex(&Sha256::digest(text.as_bytes()))) }
@@ -108,7 +113,7 @@ fn geometry_keys(section: &mut Section<'_>, default: Geometry, faults: &mut Faul
 
 fn volumes(
     mut section: Section<'_>,
-    sleds: &BTreeMap<SledName, Sled>,
+    sleds: &[SledName],
     defaults: Geometry,
     faults: &mut Faults,
 ) -> (BTreeMap<VolumeName, Volume>, Vec<Claim>) {
@@ -142,6 +147,10 @@ fn hosts(entry: &mut Section<'_>, faults: &mut Faults) -> Vec<IpAddr> {
             Ok(address) if hosts.contains(&address) => {
                 faults.push(&origin, key, format!("{text} is listed twice"), "remove one of the two");
             }
+            Ok(address) if address.is_unspecified() || address.is_multicast() || is_broadcast(address) => {
+                let problem = format!("{text} is no address of a host");
+                faults.push(&origin, key, problem, "write the host's own address; leave hosts empty to allow any");
+            }
             Ok(address) => hosts.push(address),
             Err(_) => faults.push(
                 &origin,
@@ -154,12 +163,12 @@ fn hosts(entry: &mut Section<'_>, faults: &mut Faults) -> Vec<IpAddr> {
     hosts
 }
 
+fn is_broadcast(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V4(address) if address.is_broadcast())
+}
+
 /// The regions of a volume, as far as they could be read, each with its place in the file.
-fn placements(
-    entry: &mut Section<'_>,
-    sleds: &BTreeMap<SledName, Sled>,
-    faults: &mut Faults,
-) -> Vec<(Placement, Origin)> {
+fn placements(entry: &mut Section<'_>, sleds: &[SledName], faults: &mut Faults) -> Vec<(Placement, Origin)> {
     const REMEDY: &str = "write regions = [\"SLED:PORT\", \"SLED:PORT\", \"SLED:PORT\"]";
     let key = entry.path("regions");
     let given = entry.keys().contains(&"regions");
@@ -182,7 +191,7 @@ fn placements(
     read.collect()
 }
 
-fn placement(text: &str, sleds: &BTreeMap<SledName, Sled>) -> Result<Placement, (String, String)> {
+fn placement(text: &str, sleds: &[SledName]) -> Result<Placement, (String, String)> {
     let wrong = || {
         let problem = format!("{text:?} is not SLED:PORT");
         (problem, "write a sled of this map and a port, for example \"proper-raptor:3830\"".to_owned())
@@ -190,9 +199,12 @@ fn placement(text: &str, sleds: &BTreeMap<SledName, Sled>) -> Result<Placement, 
     let (sled, port) = text.rsplit_once(':').ok_or_else(wrong)?;
     let port: u64 = port.parse().map_err(|_| wrong())?;
     let sled: SledName = sled.parse().map_err(|_| wrong())?;
-    if !sleds.contains_key(&sled) {
-        let known = sleds.keys().map(SledName::as_str).collect::<Vec<_>>().join(", ");
-        let remedy = format!("write one of {known}, or add [sleds.{sled}]");
+    if !sleds.contains(&sled) {
+        let known = sleds.iter().map(SledName::as_str).collect::<Vec<_>>().join(", ");
+        let remedy = match known.as_str() {
+            "" => format!("add [sleds.{sled}]"),
+            known => format!("write one of {known}, or add [sleds.{sled}]"),
+        };
         return Err((format!("the map has no sled \"{sled}\""), remedy));
     }
     match u16::try_from(port).ok().filter(|port| DATA_PORTS.contains(port)) {

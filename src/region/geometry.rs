@@ -2,7 +2,9 @@
 //! them. Pure arithmetic; the limits are upstream's, checked here because upstream reduces
 //! an illegal block size silently (4608 becomes 512) instead of refusing it.
 
+use crate::size;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// The smallest legal block in bytes.
 pub const SMALLEST_BLOCK: u64 = 512;
@@ -35,6 +37,13 @@ pub struct GeometryFault {
     pub problem: String,
     /// What would be right.
     pub remedy: String,
+}
+
+impl fmt::Display for Geometry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let size = size::spoken(self.data_bytes());
+        write!(f, "{} × {} × {} ({size})", self.block_size, self.extent_size, self.extent_count)
+    }
 }
 
 impl Geometry {
@@ -81,7 +90,8 @@ impl Geometry {
 
     /// Bytes of data that the region holds: the size of the volume as a host sees it.
     pub fn data_bytes(&self) -> u64 {
-        self.block_size * self.extent_size * u64::from(self.extent_count)
+        // Saturating, as what lies on disk may say anything.
+        self.block_size.saturating_mul(self.extent_size).saturating_mul(self.extent_count.into())
     }
 
     /// The exact length of every extent file in bytes: data, two 48-byte context slots a

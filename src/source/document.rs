@@ -17,6 +17,15 @@ pub struct Origin {
     pub line: Option<usize>,
 }
 
+/// Whether all of a document could be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// It could.
+    Whole,
+    /// It could not: what seems to be missing may be what could not be read.
+    Partial,
+}
+
 /// A value and where it stands.
 #[derive(Debug, Clone)]
 pub(super) struct Node {
@@ -53,35 +62,52 @@ impl Value {
 #[derive(Debug)]
 pub struct Document {
     pub(super) root: Node,
+    pub(super) reading: Reading,
 }
 
 impl Document {
-    /// Parses the files and lays each over those before it. Syntax errors and duplicate keys
-    /// are faults; what could be read beside them is kept, so that it is checked as well.
+    /// Parses the files and lays each over those before it. Duplicate keys and the first syntax
+    /// error of a file are faults (what follows a syntax error is mostly its echo); what could be
+    /// read beside them is kept, so that it is checked as well.
     pub fn merged(sources: &[Source], faults: &mut Faults) -> Self {
         let whole = Origin { file: sources.first().map_or("", |s| &s.file).into(), line: None };
         let mut root = Node { origin: whole, value: Value::Table(BTreeMap::new()) };
+        let mut reading = Reading::Whole;
         for source in sources {
             let origin = Origin { file: source.file.as_str().into(), line: None };
             match &source.text {
-                Ok(text) => overlay(&mut root, parse(&origin, text, faults)),
-                Err(why) => faults.push(&origin, "", why.clone(), "create the file, or make it readable"),
+                Ok(text) => {
+                    let (node, read) = parse(&origin, text, faults);
+                    overlay(&mut root, node);
+                    if read == Reading::Partial {
+                        reading = read;
+                    }
+                }
+                Err(why) => {
+                    reading = Reading::Partial;
+                    faults.push(&origin, "", why.clone(), "create the file, or make it readable text");
+                }
             }
         }
-        Self { root }
+        Self { root, reading }
     }
 }
 
-fn parse(file: &Origin, text: &str, faults: &mut Faults) -> Node {
+fn parse(file: &Origin, text: &str, faults: &mut Faults) -> (Node, Reading) {
     let lines = Lines::new(file, text);
     let (table, errors) = DeTable::parse_recoverable(text);
-    let mut repeated = None;
+    let (mut repeated, mut reading) = (None, Reading::Whole);
     for error in errors {
         let span = error.span().unwrap_or_default();
         let at = lines.origin(span.start);
         let message = error.message().trim().replace('\n', ", ");
         if !message.contains("duplicate key") {
-            faults.push(&at, "", message, "see https://toml.io for how TOML is written");
+            if reading == Reading::Whole {
+                // An error at the start of a table is the end of the one before it.
+                let table = lines.origin(lines.header_before(text, span.start.saturating_sub(1))).line;
+                faults.syntax(&at, message, table.unwrap_or_default());
+            }
+            reading = Reading::Partial;
             continue;
         }
         // A table that is repeated repeats its keys: the header is the fault.
@@ -92,7 +118,7 @@ fn parse(file: &Origin, text: &str, faults: &mut Faults) -> Node {
         }
         repeated = text[table..].starts_with('[').then_some(table);
     }
-    Node { origin: file.clone(), value: Value::Table(lines.table(table.into_inner())) }
+    (Node { origin: file.clone(), value: Value::Table(lines.table(table.into_inner())) }, reading)
 }
 
 /// Lays `over` on `under`: tables key by key, anything else as a whole.

@@ -34,27 +34,40 @@ impl fmt::Display for Fault {
 
 /// The faults found so far.
 #[derive(Debug, Default)]
-pub struct Faults(Vec<Fault>);
+pub struct Faults {
+    found: Vec<Fault>,
+    /// The first syntax error of a file, and the line from which nothing else is believed.
+    broken: Vec<(Fault, usize)>,
+}
 
 impl Faults {
     /// Adds a fault at a place in a file.
     pub fn push(&mut self, at: &Origin, key: impl Into<String>, problem: impl Into<String>, remedy: impl Into<String>) {
-        self.0.push(Fault {
-            file: at.file.to_string(),
-            line: at.line,
-            key: key.into(),
-            problem: problem.into(),
-            remedy: remedy.into(),
-        });
+        self.found.push(fault(at, key.into(), problem.into(), remedy.into()));
+    }
+
+    /// Adds a syntax error. What is found in the same file from line `from` on is taken for an
+    /// echo of it and left out.
+    pub(super) fn syntax(&mut self, at: &Origin, problem: String, from: usize) {
+        let remedy = "see https://toml.io for how TOML is written; what follows it is checked when it is mended";
+        self.broken.push((fault(at, String::new(), problem, remedy.into()), from));
     }
 
     /// The faults in the order of the files that are named, then of any others, and by line.
     pub fn sorted<'a>(mut self, files: impl Iterator<Item = &'a str>) -> Vec<Fault> {
         let files: Vec<_> = files.collect();
         let rank = |file: &str| files.iter().position(|known| *known == file).unwrap_or(files.len());
-        self.0.sort_by_key(|fault| (rank(&fault.file), fault.line));
-        self.0
+        for (error, from) in self.broken {
+            self.found.retain(|fault| fault.file != error.file || fault.line.is_some_and(|line| line < from));
+            self.found.push(error);
+        }
+        self.found.sort_by_key(|fault| (rank(&fault.file), fault.line));
+        self.found
     }
+}
+
+fn fault(at: &Origin, key: String, problem: String, remedy: String) -> Fault {
+    Fault { file: at.file.to_string(), line: at.line, key, problem, remedy }
 }
 
 /// The known word nearest to a mistyped one, if it is near enough to be meant.

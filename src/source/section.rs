@@ -2,7 +2,7 @@
 //! known; [`Section::finish`] then reports those that nobody asked for, with the nearest
 //! known one.
 
-use super::document::{Document, Node, Origin, Value};
+use super::document::{Document, Node, Origin, Reading, Value};
 use super::fault::{Faults, nearest};
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -16,6 +16,7 @@ pub struct Section<'a> {
     origin: Origin,
     entries: Option<&'a BTreeMap<String, Node>>,
     known: Vec<String>,
+    reading: Reading,
 }
 
 impl<'a> Section<'a> {
@@ -25,7 +26,13 @@ impl<'a> Section<'a> {
             Value::Table(entries) => Some(entries),
             _ => None,
         };
-        Self { path: String::new(), origin: document.root.origin.clone(), entries, known: Vec::new() }
+        Self {
+            path: String::new(),
+            origin: document.root.origin.clone(),
+            entries,
+            known: Vec::new(),
+            reading: document.reading,
+        }
     }
 
     /// Where the section stands: its header, or the file if it is missing.
@@ -46,8 +53,11 @@ impl<'a> Section<'a> {
         self.entries?.get(key)
     }
 
-    /// Reports a required key that is missing.
+    /// Reports a required key that is missing, unless it may be in what could not be read.
     pub fn missing(&self, key: &str, remedy: impl Into<String>, faults: &mut Faults) {
+        if self.reading == Reading::Partial {
+            return;
+        }
         faults.push(&self.origin, self.path(key), "is missing", remedy);
     }
 
@@ -72,6 +82,7 @@ impl<'a> Section<'a> {
             origin: node.map_or_else(|| self.origin.clone(), |n| n.origin.clone()),
             entries,
             known: Vec::new(),
+            reading: self.reading,
         }
     }
 

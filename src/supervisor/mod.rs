@@ -73,6 +73,8 @@ enum Event {
     Refreshed(zbus::Connection, Result<(), String>),
     /// systemd started a unit, or did not, and why.
     Started(RegionName, Result<(), String>),
+    /// The disk was looked at, for a request that is to be answered by what is there now.
+    Looked(Disk, Request),
     /// A creation is doing this now.
     Step(u64, &'static str),
     /// A creation has ended, and this is what the disk looked like then.
@@ -151,7 +153,7 @@ impl Supervisor {
                 Some(seen) = observations.recv() => self.see(seen),
                 Some(event) = ended.recv() => self.hear(event),
                 request = asked.recv() => match request {
-                    Some(request) => self.answer(request),
+                    Some(request) => self.look_first(request),
                     None => return,
                 },
                 () = self.observers.lost() => return,
@@ -248,6 +250,10 @@ impl Supervisor {
                 Ok(()) => region.start = Start::Idle,
                 Err(why) => region.start = Start::Refused(why),
             }),
+            Event::Looked(disk, request) => {
+                self.see_disk(disk);
+                self.answer(request);
+            }
             Event::Step(id, step) => self.creations.step(id, step),
             Event::Ended(name, ended, disk) => {
                 self.creations.end(*ended, &name);
@@ -255,6 +261,17 @@ impl Supervisor {
                 self.region(&name, |region| region.creating = false);
             }
         }
+    }
+
+    /// Looks at the disk before a request is answered: what was seen half a minute ago may
+    /// have been moved away since.
+    fn look_first(&self, request: Request) {
+        let (scanner, events) = (self.observers.scanner.clone(), self.events.clone());
+        tokio::spawn(async move {
+            if let Ok(disk) = tokio::task::spawn_blocking(move || scanner.scan()).await {
+                _ = events.send(Event::Looked(disk, request)).await;
+            }
+        });
     }
 
     /// Answers a request.

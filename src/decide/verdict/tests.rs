@@ -35,7 +35,7 @@ fn first() -> RegionName {
 
 /// All is well.
 fn well(config: &Configuration) -> Facts {
-    let nic = Nic { carrier: true, master: Some("br0".into()), link_mbps: Some(2500), usb_mbps: Some(5000) };
+    let nic = Nic { up: true, carrier: true, master: Some("br0".into()), link_mbps: Some(2500), usb_mbps: Some(5000) };
     let bridge = Bridge { up: true, addresses: vec![config.address] };
     let mut facts = Facts {
         bus: Some(Bus::Connected),
@@ -231,6 +231,40 @@ fn every_condition_has_its_code_and_state() {
     }
 }
 
+/// The room on the disk: the reserve is a warning, a full disk under thin regions blocks.
+#[test]
+fn a_disk_that_fills_up_is_told_in_time() {
+    let mut config = config();
+    let mut facts = well(&config);
+    let codes = |config: &Configuration, facts: &Facts| {
+        judge(config, facts).findings.iter().map(|finding| finding.code).collect::<Vec<_>>()
+    };
+    facts.disk.as_mut().unwrap().free = 1 << 35;
+    assert_eq!(codes(&config, &facts), [Code::DiskLow]);
+    facts.disk.as_mut().unwrap().free = 0;
+    // Thick regions have their blocks.
+    assert_eq!(codes(&config, &facts), [Code::DiskLow]);
+    config.sled.storage.provisioning = crate::config::Provisioning::Thin;
+    assert_eq!(codes(&config, &facts), [Code::DiskFull]);
+    assert!(!judge(&config, &facts).ready(&volume()));
+}
+
+/// A volume was renamed in the map: what it leaves behind is told, and nothing is done to it.
+#[test]
+fn a_region_that_left_the_map_is_told() {
+    let config = config();
+    let mut facts = well(&config);
+    let ledger = facts.disk.as_mut().unwrap().ledger.as_mut().unwrap();
+    let record = ledger.regions[&first()].clone();
+    ledger.regions.insert("old-1".parse().unwrap(), record);
+    let verdict = judge(&config, &facts);
+    assert_eq!(
+        (verdict.findings[0].code, verdict.findings[0].subject.as_str()),
+        (Code::RegionUnmapped, "region old-1")
+    );
+    assert!(verdict.ready(&volume()) && plan(&config, &facts).is_empty());
+}
+
 #[test]
 fn slow_hardware_and_an_open_volume_are_warnings() {
     let mut config = config();
@@ -252,9 +286,14 @@ fn a_downstairs_of_an_earlier_map_is_told_by_its_ports() {
     let region = region(&mut facts);
     region.pulse.as_mut().unwrap().beat = Beat::Refused;
     let sockets = region.sockets.as_mut().unwrap();
-    (sockets.data, sockets.repair, sockets.elsewhere) = (Holder::Nobody, Holder::Nobody, vec![3900, 7900]);
+    (sockets.data, sockets.repair, sockets.elsewhere) =
+        (Holder::Nobody, Holder::Nobody, vec!["192.168.4.189:3900".parse().unwrap()]);
     let verdict = judge(&config, &facts);
-    assert!(verdict.findings[0].cause.contains("listens on 3900 and 7900, and the port map says 3830 and 7830"));
+    assert!(
+        verdict.findings[0]
+            .cause
+            .contains("listens on 192.168.4.189:3900, and the port map says 3830 and 7830 of 192.168.4.189")
+    );
 }
 
 #[test]
