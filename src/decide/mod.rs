@@ -10,3 +10,6 @@ mod network;
 pub mod plan;
 mod region;
 pub mod verdict;
+
+#[cfg(test)]
+mod tests;

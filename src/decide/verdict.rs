@@ -154,6 +154,3 @@ fn open_volumes(config: &Configuration, states: &BTreeMap<RegionName, State>) ->
     })
     .collect()
 }
-
-#[cfg(test)]
-mod tests;

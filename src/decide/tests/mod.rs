@@ -1,0 +1,91 @@
+//! The decisions by tables and properties: a sled on which all is well, and everything that
+//! can be otherwise.
+
+mod plan;
+mod properties;
+mod verdict;
+
+use super::facts::{
+    Active, Beat, Bridge, Bus, Disk, Facts, Holder, Network, Nic, OnDisk, Pulse, Region, Sockets, Unit,
+};
+use crate::config::{self, Configuration, Sources};
+use crate::names::{RegionName, VolumeName};
+use crate::region::{Ledger, Record, RegionJson};
+use crate::source::Source;
+use jiff::Timestamp;
+use uuid::Uuid;
+
+const FIRST: &str = "still-fawn-0";
+
+fn config() -> Configuration {
+    let source = |text: &str| Source { file: "f".into(), text: Ok(text.into()) };
+    let map = "[sleds.proper-raptor]\naddress = \"192.168.4.189\"\n[defaults]\nextent_count = 4\n[volumes.still-fawn]\n\
+               hosts = [\"192.168.4.17\"]\n\
+               regions = [\"proper-raptor:3830\", \"proper-raptor:3831\", \"proper-raptor:3832\"]\n";
+    let sled = vec![source(include_str!("../../../etc/sled.toml"))];
+    config::read(&Sources { sled, port_map: source(map), ephemeral: 32768..=60999 }).unwrap()
+}
+
+fn volume() -> VolumeName {
+    "still-fawn".parse().unwrap()
+}
+
+fn first() -> RegionName {
+    FIRST.parse().unwrap()
+}
+
+/// All is well.
+fn well(config: &Configuration) -> Facts {
+    let nic = Nic { up: true, carrier: true, master: Some("br0".into()), link_mbps: Some(2500), usb_mbps: Some(5000) };
+    let bridge = Bridge { up: true, addresses: vec![config.address] };
+    let mut facts = Facts {
+        bus: Some(Bus::Connected),
+        network: Some(Network { nic: Some(nic), bridge: Some(bridge) }),
+        disk: Some(Disk { serial: 7, mounted: true, capacity: 1 << 40, free: 1 << 39, ..Disk::default() }),
+        ..Facts::default()
+    };
+    let mut ledger = Ledger::default();
+    for (index, local) in config.local_regions().into_iter().enumerate() {
+        let pid = u32::try_from(100 + index).unwrap();
+        let uuid = Uuid::from_u128(pid.into());
+        let geometry = local.geometry;
+        let json = format!(
+            "{{\"block_size\":{},\"extent_size\":{{\"value\":{},\"shift\":12}},\"extent_count\":{},\"uuid\":\"{uuid}\",\
+             \"encrypted\":false,\"database_read_version\":1,\"database_write_version\":1}}",
+            geometry.block_size, geometry.extent_size, geometry.extent_count
+        );
+        ledger.regions.insert(local.name.clone(), Record { uuid, geometry, created: Timestamp::UNIX_EPOCH });
+        let disk = facts.disk.as_mut().unwrap();
+        disk.regions.insert(local.name.clone(), OnDisk::Present(RegionJson::parse(json.as_bytes()).unwrap()));
+        let own = (Holder::Own, Holder::Own);
+        let region = Region {
+            unit: Some(Unit {
+                active: Active::Active,
+                pid: Some(pid),
+                exit: None,
+                result: "success".into(),
+                restarts: 0,
+            }),
+            sockets: Some(Sockets { pid: Some(pid), data: own.0, repair: own.1, elsewhere: vec![], connected: vec![] }),
+            pulse: Some(Pulse { pid, beat: Beat::Answering, identity: Some(Ok(uuid)) }),
+            ..Region::default()
+        };
+        facts.regions.insert(local.name, region);
+    }
+    facts.disk.as_mut().unwrap().ledger = Ok(ledger);
+    facts
+}
+
+fn region(facts: &mut Facts) -> &mut Region {
+    facts.regions.get_mut(&first()).unwrap()
+}
+
+/// The first region, stopped, with nobody on its ports.
+fn stopped(facts: &mut Facts) {
+    let region = region(facts);
+    region.unit = Some(Unit { active: Active::Inactive, pid: None, exit: None, result: "success".into(), restarts: 0 });
+    let nobody = (Holder::Nobody, Holder::Nobody);
+    region.sockets =
+        Some(Sockets { pid: None, data: nobody.0, repair: nobody.1, elsewhere: vec![], connected: vec![] });
+    region.pulse = None;
+}
