@@ -33,11 +33,10 @@ const INCOMING: &str = ".incoming";
 const CREATE_TIMEOUT: u64 = 600_000_000;
 /// The most that is shown of what `create` complained about, in bytes.
 const MOST_COMPLAINT: u64 = 2048;
-
 /// The most bytes of a `region.json` that are read; a real one has under 300.
 const MOST_REGION_JSON: u64 = 64 * 1024;
 
-/// Why a region was not created. Nothing was left behind.
+/// Why a region was not created. Unless it says otherwise, nothing was left behind.
 #[derive(Debug, thiserror::Error)]
 pub enum CreateError {
     /// The data disk has gone.
@@ -68,7 +67,8 @@ pub type Progress<'a> = &'a (dyn Fn(&'static str) + Sync);
 /// finishes it.
 ///
 /// # Errors
-/// See [`CreateError`]; nothing is left behind.
+/// See [`CreateError`]; nothing is left behind, unless the connection to systemd broke while
+/// `create` was running.
 pub async fn create(
     bus: &Connection,
     config: &Arc<Configuration>,

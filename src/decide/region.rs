@@ -9,6 +9,7 @@ use crate::region::{Record, RegionJson};
 use crate::systemd::names;
 use crate::wire::State;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 
 /// The status with which the unit's flock(1) ends when another process has the lock; set in
 /// the unit's drop-in.
@@ -54,7 +55,9 @@ pub(super) fn identity<'a>(config: &Configuration, local: &LocalRegion, facts: &
             );
             wrong(Code::RegionUnrecorded, cause, remedy)
         }
-        (Some(record), OnDisk::Absent) => Identity::Wrong(State::Missing, Box::new(lost(local, record, &dir))),
+        (Some(record), OnDisk::Absent) => {
+            Identity::Wrong(State::Missing, Box::new(lost(local, record, &config.sled.storage.root)))
+        }
         (Some(_), OnDisk::Unreadable(why)) => wrong(Code::RegionIdentity, format!("{dir}: {why}"), restore(&dir)),
         (Some(record), OnDisk::Present(found)) => match differences(record, found) {
             Some(cause) => wrong(Code::RegionIdentity, cause, restore(&dir)),
@@ -76,17 +79,14 @@ fn restore(dir: &str) -> String {
     format!("restore {dir}; the supervisor starts nothing on it as it is")
 }
 
-fn lost(local: &LocalRegion, record: &Record, dir: &str) -> Finding {
-    finding(
-        local,
-        Code::RegionMissing,
-        format!("{dir} is gone; the region {} was there since {}", record.uuid, record.created),
-        format!(
-            "find out who removed it, and restore {dir}; if it is lost for good: stop sledd, take {} out of \
-             .sled/ledger.json beside it, start sledd, and create it anew",
-            local.name
-        ),
-    )
+fn lost(local: &LocalRegion, record: &Record, root: &Path) -> Finding {
+    let (name, root) = (&local.name, root.display());
+    let cause = format!("{root}/{name} is gone; the region {} was there since {}", record.uuid, record.created);
+    let remedy = format!(
+        "find out who removed it, and restore {root}/{name}; if it is lost for good: stop sledd, take {name} out of \
+         {root}/.sled/ledger.json, start sledd, and create it anew"
+    );
+    finding(local, Code::RegionMissing, cause, remedy)
 }
 
 fn differences(record: &Record, found: &RegionJson) -> Option<String> {

@@ -119,6 +119,11 @@ fn unmapped(config: &Configuration, disk: &Disk) -> Vec<Finding> {
 fn disk_finding(config: &Configuration, disk: &Disk) -> Option<Finding> {
     let root = config.sled.storage.root.display();
     let (code, cause, remedy) = match &disk.ledger {
+        _ if !disk.mounted && !config.sled.storage.require_mount => (
+            Code::DataNotMounted,
+            format!("there is no directory {root}: nothing is created and nothing is started"),
+            format!("make {root}, or correct storage.root of sled.toml"),
+        ),
         _ if !disk.mounted => (
             Code::DataNotMounted,
             format!("no file system of its own is mounted at {root}: nothing is created and nothing is started"),

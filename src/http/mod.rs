@@ -40,8 +40,11 @@ const MOST_CONNECTIONS: usize = 512;
 const MOST_ADMIN_CONNECTIONS: usize = 64;
 /// How many of them one address may have.
 const MOST_PER_ADDRESS: usize = 64;
-/// How long a connection may last in all; a host that polls makes another.
+/// How long a connection may last; after the answer that is then under way it is closed, and
+/// a host that polls makes another.
 const LIFETIME: Duration = Duration::from_secs(300);
+/// How long that answer may take: longer than any is held.
+const LAST_ANSWER: Duration = Duration::from_secs(90);
 /// How long a client may take to send a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// The group whose members may use the admin socket, beside root.
@@ -211,14 +214,14 @@ where
         // Whoever was let in is heard before the door is shut: hyper hangs up at once on a
         // connection on which nothing was read yet.
         let leave = async {
-            ended(&mut { end }).await;
+            _ = timeout(LIFETIME, ended(&mut { end })).await;
             _ = timeout(HEARING, first.wait_for(|asked| *asked)).await;
         };
         let over = tokio::select! {
-            over = timeout(LIFETIME, &mut connection) => over.unwrap_or(Ok(())),
+            over = &mut connection => over,
             () = leave => {
                 connection.as_mut().graceful_shutdown();
-                connection.await
+                timeout(LAST_ANSWER, connection).await.unwrap_or(Ok(()))
             }
         };
         // A client that hangs up or speaks nonsense is its own affair.
@@ -243,4 +246,40 @@ fn admitted(stream: &UnixStream) -> bool {
         Some(getgrouplist(&name, user.gid).ok()?.contains(&group.gid))
     };
     gid == group.gid || member().unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::supervisor::{Bulletin, Page};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::sync::mpsc;
+    use tokio::time::{Instant, sleep_until};
+
+    /// A host that polls on one connection for longer than a connection may last: its last
+    /// question is answered before it is hung up on.
+    #[tokio::test(start_paused = true)]
+    async fn a_held_answer_outlives_its_connections_time() {
+        let page = Page { ready: false, revision: 1, body: "not yet\n".into() };
+        let volumes = [("still-fawn".parse().unwrap(), page)].into();
+        let bulletin = Bulletin { volumes, ..Bulletin::default() };
+        let (_keep, bulletins) = watch::channel(Some(Arc::new(bulletin)));
+        let handle = Handle { bulletins, requests: mpsc::channel(1).0 };
+        let (mut host, stream) = tokio::io::duplex(4096);
+        let visits = Visits::new();
+        tokio::spawn(converse(stream, handle, Door::Tcp, &visits));
+
+        let began = Instant::now();
+        let ask = |wait: u32| format!("GET /v1/volumes/still-fawn?wait={wait} HTTP/1.1\r\nHost: sled\r\n\r\n");
+        let mut answer = vec![0; 4096];
+        for second in (0..300).step_by(6) {
+            sleep_until(began + Duration::from_secs(second)).await;
+            let wait = if second == 294 { 60 } else { 5 };
+            host.write_all(ask(wait).as_bytes()).await.unwrap();
+            let length = host.read(&mut answer).await.unwrap();
+            assert!(answer[..length].starts_with(b"HTTP/1.1 503"), "at {second} s: {length} bytes");
+        }
+        assert_eq!(began.elapsed().as_secs(), 354);
+        assert_eq!(host.read(&mut answer).await.unwrap(), 0, "the connection lasts for ever");
+    }
 }

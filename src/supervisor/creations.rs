@@ -137,9 +137,10 @@ fn refused(name: &RegionName, why: &CreateError) -> wire::Error {
         CreateError::NoUser(user) => {
             ("NO_USER", format!("systemd-sysusers makes {user}; see downstairs.user of sled.toml"))
         }
-        CreateError::Program(_) => {
-            ("CREATE_FAILED", format!("journalctl -u crucible-create-{name}; nothing was left behind"))
-        }
+        CreateError::Program(_) => (
+            "CREATE_FAILED",
+            format!("mend that and ask again; systemd's side of it: journalctl -u crucible-create-{name}"),
+        ),
         CreateError::Wrong(_) => {
             ("CREATE_FAILED", "is downstairs.program of sled.toml the real crucible-downstairs?".to_owned())
         }

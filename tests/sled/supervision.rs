@@ -229,3 +229,13 @@ fn a_port_that_moved_while_the_region_was_stopped_is_the_one_it_starts_on() {
     let journal = machine.ok(&["journalctl", "-b", "-u", "crucible-downstairs@still-fawn-2", "-o", "cat"]);
     assert_eq!(journal.matches("downstairs listening on").count(), 2, "{journal}");
 }
+
+/// A machine that boots with a fault in its configuration has no socket of systemd's for hosts,
+/// and tells them all the same.
+#[test]
+fn a_faulty_configuration_at_boot_is_told_to_hosts() {
+    let faulty = crate::machine::SMALL.replace("3831", "3830");
+    let machine = Layer::small().with("etc/sled/port-map.toml", &faulty).boot();
+    let (status, body) = machine.get("/v1/volumes/still-fawn");
+    assert_eq!((status, &body["error"]["code"]), (503, &"CONFIG_INVALID".into()), "{body}");
+}
