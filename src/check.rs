@@ -55,6 +55,8 @@ codes! {
     SystemdUnreachable = "SYSTEMD_UNREACHABLE", Warning;
     /// The storage root is not a mount point of its own.
     DataNotMounted = "DATA_NOT_MOUNTED", Blocking;
+    /// The disk at the storage root is not marked as this sled's.
+    DataForeign = "DATA_FOREIGN", Blocking;
     /// Something has not been looked at for too long: what is known of it may be old.
     NotSeen = "NOT_SEEN", Blocking;
     /// The data disk cannot be written to.
@@ -65,6 +67,12 @@ codes! {
     DiskLow = "DISK_LOW", Warning;
     /// The ledger on the data disk cannot be read.
     LedgerUnreadable = "LEDGER_UNREADABLE", Blocking;
+    /// One of the ledger's two copies cannot be read; the other is used.
+    LedgerDamaged = "LEDGER_DAMAGED", Warning;
+    /// What an earlier supervisor left undone on the data disk cannot be finished.
+    NotSettled = "NOT_SETTLED", Blocking;
+    /// More was promised to regions than the data disk has.
+    DiskOvercommitted = "DISK_OVERCOMMITTED", Warning;
     /// The configured network interface is not there.
     NicMissing = "NIC_MISSING", Blocking;
     /// The network interface has no link.
@@ -85,8 +93,17 @@ codes! {
     RegionMissing = "REGION_MISSING", Blocking;
     /// The region is being created.
     RegionCreating = "REGION_CREATING", Blocking;
+    /// The region is being adopted from what served it before.
+    RegionAdopting = "REGION_ADOPTING", Blocking;
+    /// The region is being deleted or restored.
+    RegionDeleting = "REGION_DELETING", Blocking;
+    /// A region of the old layout is there, and waits to be adopted.
+    RegionUnadopted = "REGION_UNADOPTED", Blocking;
     /// What lies in the region's directory, or what serves it, is not the region on record.
     RegionIdentity = "REGION_IDENTITY", Blocking;
+    /// The region's files are not as its downstairs needs them: one is missing, has a wrong
+    /// length, or belongs to somebody else.
+    RegionDamaged = "REGION_DAMAGED", Blocking;
     /// A directory with the region's name exists that the ledger does not know.
     RegionUnrecorded = "REGION_UNRECORDED", Blocking;
     /// The region's unit does not run, or could not be started.
@@ -97,6 +114,8 @@ codes! {
     RegionHung = "REGION_HUNG", Blocking;
     /// A region is on record that the port map does not put on this sled.
     RegionUnmapped = "REGION_UNMAPPED", Warning;
+    /// Regions of one volume have the same UUID.
+    RegionUuidShared = "REGION_UUID_SHARED", Warning;
     /// The volume names no hosts: anyone may attach it.
     VolumeOpen = "VOLUME_OPEN", Warning;
 }
@@ -104,7 +123,7 @@ codes! {
 impl Code {
     /// Whether the condition is a step on the way to being well, and nobody need be alarmed.
     pub fn passes(self) -> bool {
-        matches!(self, Self::RegionCreating | Self::RegionStarting)
+        matches!(self, Self::RegionCreating | Self::RegionStarting | Self::RegionAdopting | Self::RegionDeleting)
     }
 }
 

@@ -1,13 +1,13 @@
 //! What the standard library lacks for files that must survive a power cut, and for those that
 //! somebody else owns: a region's directory belongs to the service user, and is read by root.
 
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, openat, renameat2};
 use nix::sys::stat::Mode;
 use nix::sys::statvfs::{FsFlags, statvfs};
 use std::fs::{self, File};
-use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 
 /// Makes the names in a directory durable.
 ///
@@ -15,6 +15,60 @@ use std::path::Path;
 /// What fsync(2) says.
 pub fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
+}
+
+/// Writes a small file so that after a crash it is the old one or the new one: aside, synced,
+/// renamed, and the rename synced.
+///
+/// # Errors
+/// What the file system says. What was written aside may be left; the next write takes it.
+pub fn replace(dir: &Path, file: &str, text: &[u8]) -> io::Result<()> {
+    let aside = write_aside(dir, file, text)?;
+    fs::rename(aside, dir.join(file))?;
+    sync_dir(dir)
+}
+
+/// Writes a small file, synced, under another name than its own, and returns where.
+///
+/// # Errors
+/// What the file system says.
+pub fn write_aside(dir: &Path, file: &str, text: &[u8]) -> io::Result<PathBuf> {
+    let aside = dir.join(format!("{file}.new"));
+    let mut new = File::create(&aside)?;
+    new.write_all(text)?;
+    new.sync_all()?;
+    Ok(aside)
+}
+
+/// Makes a directory, durably, if it is not there. `mode` holds whatever the umask is.
+///
+/// # Errors
+/// What the file system says, or that something else is there.
+pub fn make_dir(dir: &Path, mode: u32) -> io::Result<()> {
+    match fs::create_dir(dir) {
+        Err(why) if why.kind() == io::ErrorKind::AlreadyExists && fs::symlink_metadata(dir)?.is_dir() => {}
+        made => made?,
+    }
+    set_mode(dir, mode)?;
+    dir.parent().map_or(Ok(()), sync_dir)
+}
+
+/// Sets a directory's mode whatever the umask is.
+///
+/// # Errors
+/// What chmod(2) says.
+pub fn set_mode(dir: &Path, mode: u32) -> io::Result<()> {
+    fs::set_permissions(dir, fs::Permissions::from_mode(mode))
+}
+
+/// Gives a directory its name, unless something has it already, and makes that durable.
+///
+/// # Errors
+/// What rename(2) says; nothing is ever replaced.
+pub fn move_dir(from: &Path, to: &Path) -> io::Result<()> {
+    renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE)?;
+    to.parent().map_or(Ok(()), sync_dir)?;
+    from.parent().map_or(Ok(()), sync_dir)
 }
 
 /// The room on a file system.
@@ -115,6 +169,21 @@ mod tests {
         assert!(read_below(dir.path(), "sub", 5).is_err());
         symlink("/etc", at("out")).unwrap();
         assert!(open_below(dir.path(), "out/passwd").is_err());
+    }
+
+    #[test]
+    fn a_directory_is_moved_and_never_over_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        make_dir(&at("one"), 0o750).unwrap();
+        make_dir(&at("one"), 0o700).unwrap();
+        assert_eq!(fs::metadata(at("one")).unwrap().mode() & 0o7777, 0o700);
+        make_dir(&at("two"), 0o700).unwrap();
+        assert!(move_dir(&at("one"), &at("two")).is_err());
+        move_dir(&at("one"), &at("three")).unwrap();
+        assert!(at("three").is_dir() && !at("one").exists());
+        fs::write(at("file"), "").unwrap();
+        assert!(make_dir(&at("file"), 0o700).is_err());
     }
 
     #[test]

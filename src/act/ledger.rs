@@ -1,136 +1,201 @@
 //! The ledger's file on the data disk: `<root>/.sled/ledger.json`, written aside, synced and
-//! renamed, so that a crash leaves the old one or the new one and never half of one.
+//! renamed, so that a crash leaves the old one or the new one and never half of one. A copy of
+//! it lies beside it, for the day on which the file cannot be read.
+//!
+//! Whoever changes it holds the disk ([`Scanner::after`](crate::observe::disk::Scanner::after)).
 
-use crate::files::sync_dir;
-use crate::names::RegionName;
-use crate::region::{Ledger, Record};
-use std::fs::{self, DirBuilder, File};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::DirBuilderExt;
+use crate::files::{make_dir, replace, sync_dir, write_aside};
+use crate::region::Ledger;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// The directory of the supervisor's own files below the storage root.
 pub const DIR: &str = ".sled";
 const FILE: &str = "ledger.json";
-/// The ledger before the last change, to restore from.
-const PREVIOUS: &str = "ledger.json.previous";
-/// The most bytes that are read: a record has about 200, a sled a few hundred regions.
+const COPY: &str = "ledger.json.copy";
+/// The most bytes that are read: a record has about 300, a sled a few hundred regions.
 const MOST: u64 = 4 * 1024 * 1024;
 
-fn path(root: &Path, file: &str) -> PathBuf {
-    root.join(DIR).join(file)
+/// The ledger as it was read.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What it says.
+    pub ledger: Ledger,
+    /// What is wrong with one of its two copies, while the other is good.
+    pub damage: Option<String>,
 }
 
-/// Reads the ledger below a storage root; an empty one if none was ever written.
+/// Reads the ledger below a storage root: the newer of its two copies that can be read.
 ///
 /// # Errors
-/// It cannot be read, or is none. One that is gone while its previous copy is still there is
-/// an error too: an empty ledger would hide that regions existed.
-pub fn load(root: &Path) -> io::Result<Ledger> {
-    let file = path(root, FILE);
-    let mut text = Vec::new();
-    match File::open(&file) {
-        Err(why) if why.kind() == io::ErrorKind::NotFound && !path(root, PREVIOUS).exists() => {
-            return Ok(Ledger::default());
+/// Neither can be read. No ledger at all is an error too: a disk that was marked has one, and
+/// an empty one would hide that regions exist.
+pub fn load(root: &Path) -> io::Result<Loaded> {
+    match (read(root, FILE), read(root, COPY)) {
+        (Ok(file), Ok(copy)) => {
+            // One is a change behind if a crash came between the two.
+            let ledger = if copy.serial > file.serial { copy } else { file };
+            Ok(Loaded { ledger, damage: None })
         }
-        Err(why) => return Err(io::Error::new(why.kind(), format!("{}: {why}", file.display()))),
-        Ok(open) => open.take(MOST).read_to_end(&mut text)?,
-    };
-    Ledger::parse(&text).map_err(|why| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {why}", file.display())))
+        (Ok(ledger), Err(why)) | (Err(why), Ok(ledger)) => Ok(Loaded { ledger, damage: Some(why.to_string()) }),
+        (Err(file), Err(copy)) => Err(io::Error::new(file.kind(), format!("{file}; {copy}"))),
+    }
 }
 
-/// Puts a region on record, durably.
+fn read(root: &Path, file: &str) -> io::Result<Ledger> {
+    let path = root.join(DIR).join(file);
+    let named = |kind, why: String| io::Error::new(kind, format!("{}: {why}", path.display()));
+    let mut text = Vec::new();
+    let open = File::open(&path).map_err(|why| named(why.kind(), why.to_string()))?;
+    open.take(MOST).read_to_end(&mut text).map_err(|why| named(why.kind(), why.to_string()))?;
+    Ledger::parse(&text).map_err(|why| named(io::ErrorKind::InvalidData, why))
+}
+
+/// Changes the ledger, durably.
 ///
 /// # Errors
-/// The ledger cannot be read or written, or has another record of that name or identity;
-/// then it is as it was.
-pub fn record(root: &Path, region: &RegionName, record: Record) -> io::Result<()> {
-    let mut ledger = load(root)?;
-    let conflict = |message: String| Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
-    if let Some((other, _)) = ledger.regions.iter().find(|(_, old)| old.uuid == record.uuid) {
-        return conflict(format!("{other} has the identity {} already", record.uuid));
-    }
-    if ledger.regions.contains_key(region) {
-        return conflict(format!("{region} is on record already"));
-    }
-    ledger.regions.insert(region.clone(), record);
-    save(root, &ledger)
+/// It cannot be read or written, or `change` refused; then it is as it was.
+pub fn change<T>(root: &Path, change: impl FnOnce(&mut Ledger) -> io::Result<T>) -> io::Result<T> {
+    let mut ledger = load(root)?.ledger;
+    let changed = change(&mut ledger)?;
+    save(root, ledger)?;
+    Ok(changed)
 }
 
-fn save(root: &Path, ledger: &Ledger) -> io::Result<()> {
+/// Writes both copies anew if one of them is not as it should be.
+///
+/// # Errors
+/// As [`change`].
+pub fn mend(root: &Path) -> io::Result<()> {
+    let Loaded { ledger, damage } = load(root)?;
+    let behind = read(root, FILE).ok() != read(root, COPY).ok();
+    match damage.is_some() || behind {
+        true => save(root, ledger),
+        false => Ok(()),
+    }
+}
+
+/// Writes the first ledger of a disk, if there is none at all.
+///
+/// # Errors
+/// It cannot be written.
+pub fn begin(root: &Path) -> io::Result<()> {
+    make_dir(&root.join(DIR), 0o700)?;
+    let missing = |file: &str| !root.join(DIR).join(file).exists();
+    match missing(FILE) && missing(COPY) {
+        true => save(root, Ledger::default()),
+        false => Ok(()),
+    }
+}
+
+/// Puts a ledger that cannot be read aside, and begins a new one. Nothing is deleted.
+///
+/// # Errors
+/// The file system refused.
+pub fn begin_anew(root: &Path) -> io::Result<Vec<PathBuf>> {
     let dir = root.join(DIR);
-    match DirBuilder::new().mode(0o700).create(&dir) {
-        Ok(()) => sync_dir(root)?,
-        Err(why) if why.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(why) => return Err(why),
+    let mut aside = Vec::new();
+    for file in [FILE, COPY] {
+        let bad = dir.join(format!("{file}.unreadable.{}", jiff::Timestamp::now().as_second()));
+        match fs::rename(dir.join(file), &bad) {
+            Err(why) if why.kind() == io::ErrorKind::NotFound => {}
+            renamed => renamed.map(|()| aside.push(bad))?,
+        }
     }
-    let (file, aside, previous) = (path(root, FILE), path(root, "ledger.json.new"), path(root, PREVIOUS));
-    let mut new = File::create(&aside)?;
-    new.write_all(&ledger.to_text()?)?;
-    new.sync_all()?;
-    match fs::remove_file(&previous).and_then(|()| fs::hard_link(&file, &previous)) {
-        Err(why) if why.kind() == io::ErrorKind::NotFound => link_first(&file, &previous)?,
-        other => other?,
-    }
-    fs::rename(&aside, &file)?;
-    sync_dir(&dir)
+    begin(root)?;
+    Ok(aside)
 }
 
-/// The second ledger ever written has no previous copy to replace; the first has none at all.
-fn link_first(file: &Path, previous: &Path) -> io::Result<()> {
-    match fs::hard_link(file, previous) {
-        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
+fn save(root: &Path, mut ledger: Ledger) -> io::Result<()> {
+    ledger.serial += 1;
+    let (dir, text) = (root.join(DIR), ledger.to_text()?);
+    let copy = write_aside(&dir, COPY, &text)?;
+    replace(&dir, FILE, &text)?;
+    // Never before the file itself: until here the copy is the ledger before this change.
+    fs::rename(copy, dir.join(COPY))?;
+    sync_dir(&dir)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::region::Geometry;
+    use crate::names::RegionName;
+    use crate::region::{Geometry, Record};
     use uuid::Uuid;
 
-    fn of(uuid: u128) -> Record {
+    fn put(root: &Path, name: &str, uuid: u128) -> io::Result<()> {
         let geometry = Geometry { block_size: 512, extent_size: 1, extent_count: 1 };
-        Record { uuid: Uuid::from_u128(uuid), geometry, created: jiff::Timestamp::UNIX_EPOCH }
+        let created = jiff::Timestamp::UNIX_EPOCH;
+        let record = Record { uuid: Uuid::from_u128(uuid), geometry, created, by: "a test".into() };
+        let name: RegionName = name.parse().unwrap();
+        change(root, |ledger| Ok(ledger.regions.insert(name, record))).map(|_| ())
     }
 
-    fn name(text: &str) -> RegionName {
-        text.parse().unwrap()
+    fn root() -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        begin(root.path()).unwrap();
+        root
+    }
+
+    fn file(root: &Path, name: &str) -> PathBuf {
+        root.join(DIR).join(name)
     }
 
     #[test]
-    fn what_is_recorded_is_read_and_the_previous_ledger_is_kept() {
-        let root = tempfile::tempdir().unwrap();
-        assert_eq!(load(root.path()).unwrap(), Ledger::default());
-        record(root.path(), &name("a-0"), of(1)).unwrap();
-        record(root.path(), &name("a-1"), of(2)).unwrap();
-        record(root.path(), &name("a-2"), of(3)).unwrap();
-        assert_eq!(load(root.path()).unwrap().regions.len(), 3);
-        let previous = Ledger::parse(&fs::read(path(root.path(), PREVIOUS)).unwrap()).unwrap();
-        assert_eq!(previous.regions.len(), 2);
+    fn what_is_recorded_is_read_from_either_copy() {
+        let root = root();
+        for (name, uuid) in [("a-0", 1), ("a-1", 2), ("a-2", 3)] {
+            put(root.path(), name, uuid).unwrap();
+        }
+        for gone in [FILE, COPY] {
+            let whole = fs::read(file(root.path(), gone)).unwrap();
+            for damaged in [&whole[..whole.len() / 2], b"", b"garbage"] {
+                fs::write(file(root.path(), gone), damaged).unwrap();
+                let loaded = load(root.path()).unwrap();
+                assert_eq!(loaded.ledger.regions.len(), 3);
+                assert!(loaded.damage.unwrap().contains(gone));
+            }
+            mend(root.path()).unwrap();
+            assert_eq!(load(root.path()).unwrap().damage, None);
+        }
     }
 
     #[test]
-    fn no_name_and_no_identity_is_recorded_twice() {
-        let root = tempfile::tempdir().unwrap();
-        record(root.path(), &name("a-0"), of(1)).unwrap();
-        assert!(record(root.path(), &name("a-0"), of(2)).is_err());
-        assert!(record(root.path(), &name("a-1"), of(1)).unwrap_err().to_string().contains("a-0"));
-        assert_eq!(load(root.path()).unwrap().regions.len(), 1);
+    fn the_newer_copy_counts() {
+        let root = root();
+        put(root.path(), "a-0", 1).unwrap();
+        let old = fs::read(file(root.path(), FILE)).unwrap();
+        put(root.path(), "a-1", 2).unwrap();
+        for behind in [FILE, COPY] {
+            fs::write(file(root.path(), behind), &old).unwrap();
+            assert_eq!(load(root.path()).unwrap().ledger.regions.len(), 2);
+            mend(root.path()).unwrap();
+        }
     }
 
     #[test]
-    fn a_damaged_or_vanished_ledger_is_an_error_and_no_empty_one() {
-        let root = tempfile::tempdir().unwrap();
-        record(root.path(), &name("a-0"), of(1)).unwrap();
-        record(root.path(), &name("a-1"), of(2)).unwrap();
-        let file = path(root.path(), FILE);
-        let whole = fs::read(&file).unwrap();
-        fs::write(&file, &whole[..whole.len() / 2]).unwrap();
+    fn without_a_good_copy_nothing_is_read_and_nothing_written() {
+        let root = root();
+        put(root.path(), "a-0", 1).unwrap();
+        fs::write(file(root.path(), FILE), "{").unwrap();
+        fs::remove_file(file(root.path(), COPY)).unwrap();
         assert!(load(root.path()).unwrap_err().to_string().contains("ledger.json"));
-        assert!(record(root.path(), &name("a-2"), of(3)).is_err());
-        fs::remove_file(&file).unwrap();
-        assert!(load(root.path()).is_err());
+        assert!(put(root.path(), "a-1", 2).is_err());
+        assert_eq!(fs::read(file(root.path(), FILE)).unwrap(), b"{");
+        let aside = begin_anew(root.path()).unwrap();
+        assert_eq!(fs::read(&aside[0]).unwrap(), b"{");
+        assert_eq!(load(root.path()).unwrap().ledger.regions.len(), 0);
+    }
+
+    #[test]
+    fn a_change_that_is_refused_changes_nothing() {
+        let root = root();
+        let refused: io::Result<()> = change(root.path(), |ledger| {
+            ledger.regions.clear();
+            Err(io::Error::other("no"))
+        });
+        assert!(refused.is_err());
+        assert_eq!(load(root.path()).unwrap().ledger.serial, 1);
     }
 }

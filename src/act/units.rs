@@ -3,7 +3,7 @@
 
 use crate::config::Configuration;
 use crate::names::RegionName;
-use crate::systemd::proxy::ManagerProxy;
+use crate::systemd::proxy::{ManagerProxy, properties};
 use crate::systemd::{dropin, job, names};
 use std::path::Path;
 use zbus::Connection;
@@ -17,6 +17,30 @@ const GENERATED: &str = "/run/systemd/generator";
 /// Why it does not run, in words for an operator.
 pub async fn start(bus: &Connection, region: &RegionName) -> Result<(), String> {
     job::start(bus, &names::unit(region)).await
+}
+
+/// The main process of a unit; none if it does not run or is not loaded.
+///
+/// # Errors
+/// What systemd answered.
+pub async fn main_pid(bus: &Connection, unit: &str) -> Result<Option<u32>, String> {
+    Ok(Some(number(bus, unit, "MainPID").await?).filter(|pid| *pid != 0))
+}
+
+/// How often systemd restarted a region's unit by itself.
+///
+/// # Errors
+/// What systemd answered.
+pub async fn restarts(bus: &Connection, region: &RegionName) -> Result<u32, String> {
+    number(bus, &names::unit(region), "NRestarts").await
+}
+
+/// A number that systemd knows of a service; 0 if it does not tell.
+async fn number(bus: &Connection, unit: &str, property: &str) -> Result<u32, String> {
+    let manager = ManagerProxy::new(bus).await.map_err(job::spoken)?;
+    let object = manager.load_unit(unit).await.map_err(job::spoken)?;
+    let service = properties(bus, &object, "org.freedesktop.systemd1.Service").await.map_err(job::spoken)?;
+    Ok(service.get(property).and_then(|value| value.downcast_ref::<u32>().ok()).unwrap_or_default())
 }
 
 /// Makes systemd forget how often it restarted a region's unit: the delay before the next

@@ -20,17 +20,25 @@ struct Arguments {
     /// Write the units' drop-ins below DIR and end: for systemd, as a generator.
     #[arg(long, value_name = "DIR")]
     generator: Option<PathBuf>,
+
+    /// Empty DIR, slowly, and end: for the unit that removes a deleted region.
+    #[arg(long, value_name = "DIR", conflicts_with = "generator")]
+    empty: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let Some(dir) = arguments.generator else {
-        return daemon::run(&daemon::Options { config: arguments.config, sysfs: arguments.sysfs });
+    let done = match (&arguments.generator, &arguments.empty) {
+        (Some(dir), _) => {
+            daemon::generate(&arguments.config, dir).map_err(|why| format!("no drop-ins for the regions' units: {why}"))
+        }
+        (None, Some(dir)) => daemon::empty(dir).map_err(|why| format!("{} is not emptied: {why}", dir.display())),
+        (None, None) => return daemon::run(&daemon::Options { config: arguments.config, sysfs: arguments.sysfs }),
     };
-    match daemon::generate(&arguments.config, &dir) {
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
-            eprintln!("sledd: no drop-ins for the regions' units: {why}");
+            eprintln!("sledd: {why}");
             ExitCode::FAILURE
         }
     }

@@ -11,10 +11,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::net::UnixStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// How long the supervisor may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long to wait before asking one again that has only just started.
+const MOMENT: Duration = Duration::from_millis(50);
 
 /// Why a question was not answered.
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +28,7 @@ pub(super) enum Failure {
     #[error("{0}")]
     Refused(Error),
     /// Some of several things were not done; each was told of where it happened.
-    #[error("{failed} of {all} regions were not created")]
+    #[error("{failed} of {all} regions: not done")]
     Several {
         /// How many were not.
         failed: usize,
@@ -51,9 +53,7 @@ impl Failure {
                 },
             ),
             Self::Refused(error) => error.clone(),
-            Self::Several { .. } => {
-                Error::new("FAILED", self.to_string(), "see above; those that exist are left as they are")
-            }
+            Self::Several { .. } => Error::new("FAILED", self.to_string(), "see above; each of them is as it was"),
             Self::Io(why) => Error::new("FAILED", why.to_string(), "see journalctl -u sledd"),
         }
     }
@@ -86,16 +86,25 @@ impl Client {
         self.ask(Method::GET, path, PATIENCE + Duration::from_secs(60)).await
     }
 
-    /// What a request for action answers.
-    pub(super) async fn post<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
-        self.ask(Method::POST, path, PATIENCE).await
+    /// What a request for action answers. Looking at regions may take a while.
+    pub(super) async fn order<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, Failure> {
+        self.ask(method, path, PATIENCE * 6).await
     }
 
     /// Asks, and gives up after a while: systemd holds the socket open even when no supervisor
     /// answers on it.
     async fn ask<T: DeserializeOwned>(&self, method: Method, path: &str, patience: Duration) -> Result<T, Failure> {
         let late = || Failure::Unreachable(self.socket.clone(), io::Error::from(io::ErrorKind::TimedOut));
-        timeout(patience, self.talk(method, path)).await.unwrap_or_else(|_| Err(late()))
+        let talk = async {
+            loop {
+                match self.talk(method.clone(), path).await {
+                    // It has only just started: it knows more in a moment.
+                    Err(Failure::Refused(why)) if why.code == "STARTING" => sleep(MOMENT).await,
+                    answer => return answer,
+                }
+            }
+        };
+        timeout(patience, talk).await.unwrap_or_else(|_| Err(late()))
     }
 
     async fn talk<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, Failure> {

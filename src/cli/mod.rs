@@ -3,107 +3,31 @@
 //! Exit codes: 0 done and well, 1 failed, 2 wrong usage, 3 done but not well (a blocking
 //! condition is shown), 4 the supervisor cannot be reached.
 
+mod adoption;
+mod arguments;
 mod client;
 mod config;
-mod create;
 mod show;
+mod stored;
 mod table;
+mod work;
 
-use crate::config_dir;
-use crate::names::{RegionName, VolumeName};
+pub use arguments::Arguments;
+
+use crate::names::RegionName;
 use crate::wire;
-use clap::{Args, Parser, Subcommand};
+use arguments::{Command, ConfigCommand, JobsCommand, RegionCommand, StorageCommand, VolumeCommand};
 use client::{Client, Failure};
-use serde::Serialize;
+use http::Method;
+use show::print;
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::ExitCode;
+use work::{Order, carry_out};
 
 /// Done, but not well.
 const NOT_WELL: u8 = 3;
 /// The supervisor cannot be reached.
 const UNREACHABLE: u8 = 4;
-
-/// Looks after the storage sled that it runs on.
-#[derive(Debug, Parser)]
-#[command(name = "sledctl", version, after_help = EXIT_CODES)]
-pub struct Arguments {
-    /// Print JSON: the supervisor's own answer, where there is one.
-    #[arg(long, global = true)]
-    json: bool,
-
-    /// The supervisor's socket.
-    #[arg(long, global = true, value_name = "PATH", default_value = "/run/sled/admin.sock")]
-    socket: PathBuf,
-
-    #[command(subcommand)]
-    command: Command,
-}
-
-const EXIT_CODES: &str = "Exit codes: 0 done and well, 1 failed, 2 wrong usage, 3 done but not well, \
-                          4 the supervisor cannot be reached.";
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Show everything at a glance: network, storage, volumes, and what is wrong.
-    Status,
-    /// List the volumes, or show one.
-    #[command(subcommand)]
-    Volume(VolumeCommand),
-    /// List, show or create regions.
-    #[command(subcommand)]
-    Region(RegionCommand),
-    /// List every condition that holds, with cause and remedy.
-    Checks,
-    /// Look at the configuration.
-    #[command(subcommand)]
-    Config(ConfigCommand),
-}
-
-#[derive(Debug, Subcommand)]
-enum VolumeCommand {
-    /// List the volumes that have a region on this sled.
-    List,
-    /// Show a volume, its regions, and why it is not ready.
-    Show {
-        /// The volume.
-        volume: VolumeName,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-enum RegionCommand {
-    /// List the regions that the port map puts on this sled.
-    List,
-    /// Show a region.
-    Show {
-        /// The region, VOLUME-INDEX.
-        region: RegionName,
-    },
-    /// Create regions that do not exist yet. One that does is left as it is.
-    Create(CreateArguments),
-}
-
-#[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
-struct CreateArguments {
-    /// The regions, VOLUME-INDEX.
-    #[arg(value_name = "REGION")]
-    regions: Vec<RegionName>,
-    /// Every region that the port map puts on this sled.
-    #[arg(long)]
-    all: bool,
-}
-
-#[derive(Debug, Subcommand)]
-enum ConfigCommand {
-    /// List every fault of sled.toml, its fragments and port-map.toml.
-    Check {
-        /// The directory that holds them.
-        #[arg(long, value_name = "DIR", default_value = config_dir::DEFAULT)]
-        dir: PathBuf,
-    },
-}
 
 /// Does what the command line says.
 pub fn run(arguments: &Arguments) -> ExitCode {
@@ -123,7 +47,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(NOT_WELL),
         Err(failure) => {
-            // Creations have told in JSON what became of each.
+            // Jobs have told in JSON what became of each.
             if !(arguments.json && matches!(failure, Failure::Several { .. })) {
                 report(&failure, arguments.json);
             }
@@ -157,27 +81,83 @@ async fn ask(arguments: &Arguments) -> Result<bool, Failure> {
             print(json, &volume, show::volume)?;
             Ok(volume.ready)
         }
-        Command::Region(RegionCommand::List) => {
+        Command::Region(command) => region(&client, command, json).await,
+        Command::Storage { command: None } => {
+            let storage: wire::StorageDetail = client.get("/v1/storage").await?;
+            print(json, &storage, stored::storage)?;
+            Ok(storage.storage.mounted)
+        }
+        Command::Storage { command: Some(StorageCommand::Init { replace }) } => {
+            let query = replace.map(|uuid| format!("?replace={uuid}")).unwrap_or_default();
+            let marked: wire::Marked = client.order(Method::POST, &format!("/v1/storage/init{query}")).await?;
+            print(json, &marked, |marked| {
+                format!("the data disk is {}, of the sled {} since {}\n", marked.disk, marked.sled, marked.marked)
+            })?;
+            Ok(true)
+        }
+        Command::Jobs { command } => jobs(&client, command.as_ref(), json).await,
+        Command::Config(_) => Ok(true),
+    }
+}
+
+async fn region(client: &Client, command: &RegionCommand, json: bool) -> Result<bool, Failure> {
+    let order = |region: &RegionName, method: Method, rest: String| {
+        Order::new(region.clone(), method, format!("/v1/regions/{region}{rest}"))
+    };
+    let yes = |yes: &Option<String>| yes.as_ref().map(|yes| format!("?yes_destroy={yes}")).unwrap_or_default();
+    let orders = match command {
+        RegionCommand::List => {
             let regions = here(client.sled().await?);
             print(json, &regions, |regions| show::regions(regions))?;
-            Ok(regions.iter().all(|region| region.state == Some(wire::State::Serving)))
+            return Ok(regions.iter().all(|region| region.state == Some(wire::State::Serving)));
         }
-        Command::Region(RegionCommand::Show { region }) => {
+        RegionCommand::Show { region } => {
             let sled = client.sled().await?;
             let found = here(sled.clone()).into_iter().find(|other| other.name == *region);
             let found = found.ok_or_else(|| no_region(region))?;
             print(json, &found, |found| show::region(found, &sled.checks))?;
-            Ok(found.state == Some(wire::State::Serving))
+            return Ok(found.state == Some(wire::State::Serving));
         }
-        Command::Region(RegionCommand::Create(wanted)) => {
+        RegionCommand::Adopt(wanted) => {
+            let regions = match wanted.which.all {
+                true => adoption::all(client).await?,
+                false => wanted.which.regions.clone(),
+            };
+            return adoption::adopt(client, regions, wanted.from.as_deref(), wanted.dry_run, json).await;
+        }
+        RegionCommand::Create(wanted) => {
             let regions = match wanted.all {
                 true => here(client.sled().await?).into_iter().map(|region| region.name).collect(),
                 false => wanted.regions.clone(),
             };
-            create::create(&client, regions, json).await
+            regions.iter().map(|region| order(region, Method::POST, String::new())).collect()
         }
-        Command::Config(_) => Ok(true),
+        RegionCommand::Delete { region, yes_destroy } => vec![order(region, Method::DELETE, yes(yes_destroy))],
+        RegionCommand::Restore { region } => vec![order(region, Method::POST, "/restore".into())],
+        RegionCommand::Purge { region, yes_destroy } => {
+            vec![order(region, Method::POST, format!("/purge{}", yes(yes_destroy)))]
+        }
+    };
+    carry_out(client, orders, json).await
+}
+
+async fn jobs(client: &Client, command: Option<&JobsCommand>, json: bool) -> Result<bool, Failure> {
+    match command {
+        None => {
+            let jobs: Vec<wire::Job> = client.get("/v1/jobs").await?;
+            print(json, &jobs, |jobs| stored::jobs(jobs))?;
+        }
+        Some(JobsCommand::Show { id }) => {
+            let job: wire::Job = client.get(&format!("/v1/jobs/{id}")).await?;
+            print(json, &job, stored::job)?;
+            return Ok(job.error.is_none());
+        }
+        Some(JobsCommand::Cancel { id }) => {
+            let granted: wire::Granted = client.order(Method::DELETE, &format!("/v1/jobs/{id}")).await?;
+            print(json, &granted, |_| format!("job {id} is being cancelled\n"))?;
+        }
     }
+    Ok(true)
 }
 
 /// The regions of a sled's volumes that are on that sled.
@@ -189,14 +169,6 @@ fn here(sled: wire::Sled) -> Vec<wire::Region> {
 fn no_region(region: &RegionName) -> Failure {
     let message = format!("the port map puts no region {region} on this sled");
     Failure::Refused(wire::Error::new("REGION_UNKNOWN", message, "see sledctl region list for those it does"))
-}
-
-fn print<T: Serialize + ?Sized>(json: bool, value: &T, show: impl FnOnce(&T) -> String) -> Result<(), Failure> {
-    let text = match json {
-        true => serde_json::to_string_pretty(value).map_err(std::io::Error::from)? + "\n",
-        false => show(value),
-    };
-    Ok(anstream::stdout().lock().write_all(text.as_bytes())?)
 }
 
 /// Tells a failure, where it can be told at all.

@@ -1,11 +1,27 @@
 //! The answers as a person reads them: what is wrong first seen, and why beside it.
 
+use super::client::Failure;
 use super::table::{Cell, Table, Tone, plain};
 use crate::check::Severity;
 use crate::size;
-use crate::wire::{Check, Network, Region, Sled, State, Storage, Volume, Volumes};
+use crate::wire::{Check, Network, Proposal, Region, Sled, State, Storage, Volume, Volumes};
 use jiff::Timestamp;
-use std::fmt::Write;
+use serde::Serialize;
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+/// Prints a value: as JSON, or as a person reads it.
+pub(super) fn print<T: Serialize + ?Sized>(
+    json: bool,
+    value: &T,
+    show: impl FnOnce(&T) -> String,
+) -> Result<(), Failure> {
+    let text = match json {
+        true => serde_json::to_string_pretty(value).map_err(std::io::Error::from)? + "\n",
+        false => show(value),
+    };
+    Ok(anstream::stdout().lock().write_all(text.as_bytes())?)
+}
 
 /// `sledctl status`.
 pub(super) fn status(sled: &Sled) -> String {
@@ -62,10 +78,11 @@ fn storage(storage: &Storage) -> String {
     match storage.mounted {
         true => {
             format!(
-                "{}: {} free of {}",
+                "{}: {} free of {}, {} promised",
                 storage.root,
                 size::spoken(storage.free_bytes),
-                size::spoken(storage.capacity_bytes)
+                size::spoken(storage.capacity_bytes),
+                size::spoken(storage.promised_bytes)
             )
         }
         false => Tone::Bad.paint(&format!("{} is not mounted", storage.root)),
@@ -150,7 +167,7 @@ fn peers(region: &Region) -> String {
     if peers.is_empty() { "-".into() } else { peers.join(" ") }
 }
 
-fn or_dash(value: Option<impl ToString>) -> String {
+pub(super) fn or_dash(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "-".into(), |value| value.to_string())
 }
 
@@ -171,6 +188,30 @@ pub(super) fn region(region: &Region, all: &[Check]) -> String {
         out += &format!("\n{}", checks(&own));
     }
     out
+}
+
+/// `sledctl region adopt --dry-run`.
+pub(super) fn proposals(proposals: &[Proposal]) -> String {
+    if proposals.is_empty() {
+        return "nothing waits to be adopted\n".into();
+    }
+    let mut table = Table::new(&["REGION", "FROM", "UNIT", "CONNECTED", "UUID", ""]);
+    for proposal in proposals {
+        let hosts: Vec<_> = proposal.connected.iter().map(ToString::to_string).collect();
+        let verdict = match &proposal.problem {
+            None => ("would be adopted".into(), Tone::Well),
+            Some(problem) => (problem.clone(), Tone::Bad),
+        };
+        table.row(vec![
+            plain(&proposal.region),
+            plain(or_dash(proposal.from.as_ref())),
+            plain(or_dash(proposal.unit.as_ref())),
+            plain(if hosts.is_empty() { "-".into() } else { hosts.join(" ") }),
+            plain(or_dash(proposal.uuid)),
+            verdict,
+        ]);
+    }
+    table.text()
 }
 
 /// `sledctl checks`.
@@ -194,7 +235,7 @@ fn one_check(check: &Check, alike: usize) -> String {
 }
 
 /// How long ago, in the largest unit that is not zero.
-fn ago(since: Timestamp) -> String {
+pub(super) fn ago(since: Timestamp) -> String {
     let seconds = Timestamp::now().duration_since(since).as_secs().max(0);
     match seconds {
         0..60 => format!("{seconds} s"),

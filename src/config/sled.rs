@@ -31,6 +31,8 @@ pub struct Storage {
     pub provisioning: Provisioning,
     /// How much of the file system is kept free.
     pub reserve: Reserve,
+    /// How long a deleted region is kept.
+    pub keep_deleted: Keep,
 }
 
 /// Whether a region's blocks are reserved when it is created.
@@ -101,6 +103,39 @@ impl fmt::Display for Reserve {
         match self {
             Self::Percent(percent) => write!(f, "{percent}%"),
             Self::Bytes(bytes) => write!(f, "{bytes} bytes"),
+        }
+    }
+}
+
+/// How long something is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keep {
+    /// In seconds.
+    pub seconds: i64,
+}
+
+impl FromStr for Keep {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const WRONG: &str = "is no time to keep something";
+        let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+        let unit = match text[digits.len()..].trim() {
+            "h" => 3600,
+            "d" => 86_400,
+            _ => return Err(WRONG),
+        };
+        // A thousand years are enough, and no sum with a date overflows.
+        let number: u32 = digits.parse().ok().filter(|n| *n <= 365_000).ok_or(WRONG)?;
+        Ok(Self { seconds: i64::from(number) * unit })
+    }
+}
+
+impl fmt::Display for Keep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.seconds {
+            s if s % 86_400 == 0 => write!(f, "{} d", s / 86_400),
+            s => write!(f, "{} h", s / 3600),
         }
     }
 }
@@ -182,6 +217,9 @@ fn storage(mut section: Section<'_>, faults: &mut Faults) -> Storage {
         reserve: section
             .parsed("reserve", "write a share such as \"5%\" or a size such as \"20GiB\"", faults)
             .map_or(Reserve::Percent(5), |(value, _)| value),
+        keep_deleted: section
+            .parsed("keep_deleted", "write a time such as \"7d\" or \"12h\"", faults)
+            .map_or(Keep { seconds: 7 * 86_400 }, |(value, _)| value),
     };
     section.finish(faults);
     storage

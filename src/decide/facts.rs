@@ -1,9 +1,9 @@
 //! What was seen of the world, as the observers publish it. Plain data.
 
 use crate::names::RegionName;
-use crate::region::{Ledger, RegionJson};
+use crate::region::{Ledger, Mark, RegionJson};
 use crate::wire::Peer;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use uuid::Uuid;
 
@@ -17,11 +17,31 @@ pub struct Facts {
     pub network: Option<Network>,
     /// The data disk, and what lies on it.
     pub disk: Option<Disk>,
+    /// Whether what an earlier supervisor left undone on this disk was finished.
+    pub settled: Settled,
+    /// What lies in the trash and has been kept long enough, by its directory's name.
+    pub expired: BTreeSet<String>,
+    /// Something is being removed from the trash.
+    pub removing: bool,
     /// What has not been looked at for too long, or never, and for how many seconds. What is
     /// known of it may not be so any more.
     pub unseen: BTreeMap<Watched, u64>,
     /// The regions that the map puts on this sled; every one has an entry.
     pub regions: BTreeMap<RegionName, Region>,
+}
+
+/// Whether what an earlier supervisor left undone on the data disk was finished.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Settled {
+    /// It was not looked for yet.
+    #[default]
+    No,
+    /// It is being finished.
+    Running,
+    /// Nothing is left undone on the disk with this identity.
+    Done(Uuid),
+    /// It could not be finished, and why.
+    Failed(String),
 }
 
 /// What is watched all the time.
@@ -104,10 +124,31 @@ pub struct Disk {
     pub free: u64,
     /// It cannot be written to.
     pub read_only: bool,
-    /// The ledger, or why it cannot be read. Empty if there is none yet.
+    /// Which sled it belongs to, if it was marked; or why that cannot be read.
+    pub mark: Result<Option<Mark>, String>,
+    /// The disk that this machine remembers as its own.
+    pub remembered: Option<Mark>,
+    /// The ledger, or why it cannot be read.
     pub ledger: Result<Ledger, String>,
+    /// What is wrong with one of the ledger's copies, while the other is good.
+    pub damage: Option<String>,
     /// What lies in each region's directory.
     pub regions: BTreeMap<RegionName, OnDisk>,
+    /// The regions that lie where the runbook puts them, and not in their place.
+    pub unadopted: BTreeSet<RegionName>,
+    /// The files of each region on record whose directory is there.
+    pub surveys: BTreeMap<RegionName, Survey>,
+    /// What lies in the trash, by the directory's name: how many bytes are taken.
+    pub trash: BTreeMap<String, u64>,
+}
+
+/// The files of a region, counted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// How many bytes of the disk they take.
+    pub allocated: u64,
+    /// The first of them that a downstairs could not use, and why.
+    pub fault: Option<String>,
 }
 
 impl Default for Disk {
@@ -119,8 +160,14 @@ impl Default for Disk {
             capacity: 0,
             free: 0,
             read_only: false,
+            mark: Ok(None),
+            remembered: None,
             ledger: Ok(Ledger::default()),
+            damage: None,
             regions: BTreeMap::new(),
+            unadopted: BTreeSet::new(),
+            surveys: BTreeMap::new(),
+            trash: BTreeMap::new(),
         }
     }
 }
@@ -145,8 +192,8 @@ pub struct Region {
     pub sockets: Option<Sockets>,
     /// Whether it answers.
     pub pulse: Option<Pulse>,
-    /// A job is creating it.
-    pub creating: bool,
+    /// A job is at it.
+    pub busy: Option<Busy>,
     /// What became of the last wish to start it.
     pub start: Start,
     /// It has served for a minute without a break.
@@ -154,6 +201,17 @@ pub struct Region {
     /// What lies on disk was last looked at before its downstairs ended: only a look with at
     /// least this serial tells what it would start on.
     pub needs_look: u64,
+}
+
+/// What a job does to a region.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Busy {
+    /// Creates it.
+    Creating,
+    /// Adopts it.
+    Adopting,
+    /// Deletes or restores it.
+    Deleting,
 }
 
 /// What became of the last wish to start a unit.

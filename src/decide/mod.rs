@@ -7,8 +7,11 @@
 pub mod facts;
 pub mod finding;
 mod network;
+pub mod permits;
 pub mod plan;
 mod region;
+pub mod settle;
+pub mod storage;
 pub mod verdict;
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! What the facts of one region mean: the state it is in, and why it does not serve.
 
-use super::facts::{Active, Beat, Exit, Facts, Holder, OnDisk, Region, Sockets, Start, Stranger, Unit};
+use super::facts::{Active, Beat, Busy, Exit, Facts, Holder, OnDisk, Region, Sockets, Start, Stranger, Unit};
 use super::finding::{Finding, Scope};
+use super::storage::belongs;
 use crate::check::Code;
 use crate::config::Configuration;
 use crate::port_map::LocalRegion;
@@ -32,7 +33,7 @@ pub(super) enum Identity<'a> {
 
 /// Compares what lies on disk with the record and the map.
 pub(super) fn identity<'a>(config: &Configuration, local: &LocalRegion, facts: &'a Facts) -> Identity<'a> {
-    let Some(disk) = facts.disk.as_ref().filter(|disk| disk.mounted) else {
+    let Some(disk) = facts.disk.as_ref().filter(|disk| disk.mounted && belongs(config, disk).is_ok()) else {
         return Identity::Unavailable;
     };
     let (Ok(ledger), Some(on_disk)) = (&disk.ledger, disk.regions.get(&local.name)) else {
@@ -42,16 +43,22 @@ pub(super) fn identity<'a>(config: &Configuration, local: &LocalRegion, facts: &
     let wrong = |code, cause: String, remedy: String| {
         Identity::Wrong(State::Failed, Box::new(finding(local, code, cause, remedy)))
     };
+    let adopting = facts.regions.get(&local.name).is_some_and(|region| region.busy == Some(Busy::Adopting));
+    if ledger.adoptions.contains_key(&local.name) && !adopting {
+        let cause = "its adoption was cut short, and is being undone".to_owned();
+        let remedy = "wait; if it stays, NOT_SETTLED says why: sledctl checks".to_owned();
+        return Identity::Wrong(State::Held, Box::new(finding(local, Code::RegionAdopting, cause, remedy)));
+    }
     match (ledger.regions.get(&local.name), on_disk) {
+        (None, OnDisk::Absent) if disk.unadopted.contains(&local.name) => {
+            Identity::Wrong(State::Held, Box::new(unadopted(config, local)))
+        }
         (None, OnDisk::Absent) => Identity::NeverCreated,
         (None, _) => {
-            let cause = format!(
-                "{dir} exists, and the ledger does not know it: it is from before this supervisor, its creation was \
-                 cut short, or the ledger was lost"
-            );
-            let root = config.sled.storage.root.display();
+            let cause = format!("{dir} exists, and the ledger does not know it");
             let remedy = format!(
-                "if the ledger was lost, restore {root}/.sled/ledger.json; else move {dir} away, if nothing in it is needed"
+                "if it is a region: sledctl region adopt {} checks it and puts it on record; else move it away",
+                local.name
             );
             wrong(Code::RegionUnrecorded, cause, remedy)
         }
@@ -70,9 +77,31 @@ pub(super) fn identity<'a>(config: &Configuration, local: &LocalRegion, facts: &
                     format!("write {has} into port-map.toml: a region keeps its geometry"),
                 )
             }
-            None => Identity::Known(record),
+            None => match damage(local, facts) {
+                Some(fault) => wrong(Code::RegionDamaged, format!("{dir}: {fault}"), repair(&dir)),
+                None => Identity::Known(record),
+            },
         },
     }
+}
+
+/// What is wrong with its files, while nothing runs on them: a downstairs that repairs an
+/// extent replaces its file.
+fn damage<'a>(local: &LocalRegion, facts: &'a Facts) -> Option<&'a str> {
+    let runs = facts.regions.get(&local.name).is_some_and(active);
+    // Of a disk that cannot be written to as a whole, another finding tells.
+    let disk = facts.disk.as_ref().filter(|disk| !disk.read_only)?;
+    disk.surveys.get(&local.name)?.fault.as_deref().filter(|_| !runs)
+}
+
+fn repair(dir: &str) -> String {
+    format!("put it right (owner and mode) or restore {dir}; the supervisor starts nothing on it as it is")
+}
+
+fn unadopted(config: &Configuration, local: &LocalRegion) -> Finding {
+    let (root, name) = (config.sled.storage.root.display(), &local.name);
+    let cause = format!("{root}/vm-{name} is there, from before this supervisor");
+    finding(local, Code::RegionUnadopted, cause, format!("sledctl region adopt {name}; --dry-run shows what it does"))
 }
 
 fn restore(dir: &str) -> String {
@@ -83,8 +112,8 @@ fn lost(local: &LocalRegion, record: &Record, root: &Path) -> Finding {
     let (name, root) = (&local.name, root.display());
     let cause = format!("{root}/{name} is gone; the region {} was there since {}", record.uuid, record.created);
     let remedy = format!(
-        "find out who removed it, and restore {root}/{name}; if it is lost for good: stop sledd, take {name} out of \
-         {root}/.sled/ledger.json, start sledd, and create it anew"
+        "find out who removed it, and restore {root}/{name}; if it is lost for good: \
+         sledctl region delete {name} --yes-destroy {name}, and create it anew"
     );
     finding(local, Code::RegionMissing, cause, remedy)
 }
@@ -99,21 +128,47 @@ fn differences(record: &Record, found: &RegionJson) -> Option<String> {
 
 /// Judges one region.
 pub(super) fn judge(config: &Configuration, local: &LocalRegion, facts: &Facts, region: &Region) -> Judged {
-    if region.creating {
-        let cause = "it is being created".to_owned();
-        return (State::Creating, vec![finding(local, Code::RegionCreating, cause, "wait until it is done".into())]);
+    if let Some(busy) = region.busy {
+        return at_work(local, busy);
     }
     match identity(config, local, facts) {
         Identity::Unavailable if active(region) => (State::Failed, Vec::new()),
+        Identity::Unavailable if absent(config, local, facts) => (State::Missing, Vec::new()),
         Identity::Unavailable => (State::Stopped, Vec::new()),
-        Identity::NeverCreated => {
-            let remedy = format!("sledctl region create {}", local.name);
-            let cause = "it has not been created".to_owned();
-            (State::Missing, vec![finding(local, Code::RegionMissing, cause, remedy)])
-        }
+        Identity::NeverCreated => (State::Missing, vec![missing(local, facts)]),
         Identity::Wrong(state, finding) => (state, vec![*finding]),
         Identity::Known(record) => judge_unit(config, local, facts, region, record),
     }
+}
+
+/// Whether there is nothing on this sled's disk that could be the region.
+fn absent(config: &Configuration, local: &LocalRegion, facts: &Facts) -> bool {
+    let disk = facts.disk.as_ref().filter(|disk| disk.mounted && belongs(config, disk).is_ok());
+    disk.is_some_and(|disk| {
+        disk.regions.get(&local.name) == Some(&OnDisk::Absent) && !disk.unadopted.contains(&local.name)
+    })
+}
+
+fn at_work(local: &LocalRegion, busy: Busy) -> Judged {
+    let (state, code, cause) = match busy {
+        Busy::Creating => (State::Creating, Code::RegionCreating, "it is being created"),
+        Busy::Adopting => (State::Held, Code::RegionAdopting, "it is being adopted"),
+        Busy::Deleting => (State::Held, Code::RegionDeleting, "it is being deleted or restored"),
+    };
+    (state, vec![finding(local, code, cause.into(), "wait until it is done: sledctl jobs".into())])
+}
+
+fn missing(local: &LocalRegion, facts: &Facts) -> Finding {
+    let name = &local.name;
+    let ledger = facts.disk.as_ref().and_then(|disk| disk.ledger.as_ref().ok());
+    let (cause, remedy) = match ledger.and_then(|ledger| ledger.restorable(name)) {
+        None => ("it has not been created".to_owned(), format!("sledctl region create {name}")),
+        Some(stone) => (
+            format!("it was deleted at {}, and is kept for a while", stone.deleted),
+            format!("to have it back: sledctl region restore {name}; a new one: sledctl region create {name}"),
+        ),
+    };
+    finding(local, Code::RegionMissing, cause, remedy)
 }
 
 fn active(region: &Region) -> bool {

@@ -1,16 +1,17 @@
 //! What is so, from what is wanted and what was seen: the state of every region, and every
 //! condition that holds. Without times; the supervisor knows since when.
 
-use super::facts::{Bus, Disk, Facts, Watched};
+use super::facts::{Bus, Facts, Region, Watched};
 use super::finding::{Finding, Scope};
-use super::{network, region};
+use super::{network, region, storage};
 use crate::check::{Code, Severity};
-use crate::config::{Configuration, Provisioning};
+use crate::config::Configuration;
 use crate::names::{RegionName, VolumeName};
-use crate::size;
-use crate::systemd::names;
+use crate::port_map::LocalRegion;
+use crate::region::Ledger;
 use crate::wire::State;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use uuid::Uuid;
 
 /// What is so.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,10 +46,23 @@ pub fn judge(config: &Configuration, facts: &Facts) -> Verdict {
         findings.extend(found);
     }
     findings.extend(open_volumes(config, &states));
+    if let Some(Ok(ledger)) = facts.disk.as_ref().map(|disk| &disk.ledger) {
+        findings.extend(shared_uuids(ledger));
+    }
     findings.sort_by(|a, b| {
         (a.code.severity(), a.code, &a.cause, &a.subject).cmp(&(b.code.severity(), b.code, &b.cause, &b.subject))
     });
     Verdict { states, findings }
+}
+
+/// The regions that serve, those that a job is at included: who adopts a region waits for it
+/// to serve.
+pub fn serving(config: &Configuration, facts: &Facts) -> BTreeSet<RegionName> {
+    let serves = |local: &LocalRegion| {
+        let seen = facts.regions.get(&local.name).cloned().unwrap_or_default();
+        region::judge(config, local, facts, &Region { busy: None, ..seen }).0 == State::Serving
+    };
+    config.local_regions().into_iter().filter(serves).map(|local| local.name).collect()
 }
 
 fn sled_findings(config: &Configuration, facts: &Facts) -> Vec<Finding> {
@@ -58,10 +72,7 @@ fn sled_findings(config: &Configuration, facts: &Facts) -> Vec<Finding> {
         let remedy = "systemctl status dbus; what is shown of the units is what was last known".to_owned();
         found.push(about_sled(Code::SystemdUnreachable, "systemd".into(), cause, remedy));
     }
-    if let Some(disk) = &facts.disk {
-        found.extend(disk_finding(config, disk).or_else(|| room_finding(config, disk)));
-        found.extend(unmapped(config, disk));
-    }
+    found.extend(storage::findings(config, facts));
     found
 }
 
@@ -79,74 +90,6 @@ fn not_seen(what: Watched, seconds: u64) -> Finding {
     about_sled(Code::NotSeen, what.into(), cause, remedy)
 }
 
-/// Below this a thin region cannot count on its next write.
-const FULL: u64 = 16 << 20;
-
-/// Whether there is room on the data disk.
-fn room_finding(config: &Configuration, disk: &Disk) -> Option<Finding> {
-    let storage = &config.sled.storage;
-    let (root, reserve) = (storage.root.display(), storage.reserve.of(disk.capacity));
-    let room = format!("{} of {} is free at {root}", size::spoken(disk.free), size::spoken(disk.capacity));
-    let subject = format!("disk {root}");
-    if disk.free < FULL && storage.provisioning == Provisioning::Thin {
-        let cause = format!("{room}: a region that is written to hangs until there is more");
-        let remedy = "make room on it at once; a restart of the regions does not help".to_owned();
-        return Some(about_sled(Code::DiskFull, subject, cause, remedy));
-    }
-    (disk.free < reserve).then(|| {
-        let cause = format!("{room}, and {} ({}) is to be kept in reserve", size::spoken(reserve), storage.reserve);
-        about_sled(Code::DiskLow, subject, cause, "make room, or add a disk, before it is full".into())
-    })
-}
-
-/// Regions that exist here and that the map knows nothing of: a volume that was renamed or
-/// removed, and whose downstairs may still run.
-fn unmapped(config: &Configuration, disk: &Disk) -> Vec<Finding> {
-    let local = config.local_regions();
-    let recorded = disk.ledger.iter().flat_map(|ledger| ledger.regions.keys());
-    let others = recorded.filter(|name| !local.iter().any(|local| local.name == **name));
-    let finding = |name: &RegionName| {
-        let unit = names::unit(name);
-        let cause =
-            format!("it is on record, and the port map does not put {name} on this sled; it is not watched over");
-        let remedy = format!("put it back into port-map.toml, or, if no host uses it: systemctl stop {unit}");
-        about_sled(Code::RegionUnmapped, format!("region {name}"), cause, remedy)
-    };
-    others.map(finding).collect()
-}
-
-/// The first thing that is wrong with the data disk.
-fn disk_finding(config: &Configuration, disk: &Disk) -> Option<Finding> {
-    let root = config.sled.storage.root.display();
-    let (code, cause, remedy) = match &disk.ledger {
-        _ if !disk.mounted && !config.sled.storage.require_mount => (
-            Code::DataNotMounted,
-            format!("there is no directory {root}: nothing is created and nothing is started"),
-            format!("make {root}, or correct storage.root of sled.toml"),
-        ),
-        _ if !disk.mounted => (
-            Code::DataNotMounted,
-            format!("no file system of its own is mounted at {root}: nothing is created and nothing is started"),
-            format!("mount the data disk at {root} (systemctl status '*.mount' shows why it is not)"),
-        ),
-        _ if disk.read_only => (
-            Code::DataReadOnly,
-            format!("the file system at {root} cannot be written to"),
-            "see dmesg: after an error the kernel makes a file system read-only; check the disk and mount it again"
-                .into(),
-        ),
-        Err(why) => (
-            Code::LedgerUnreadable,
-            format!("the ledger in {root} cannot be read: {why}"),
-            format!(
-                "nothing is started or created until it is restored; {root}/.sled/ledger.json.previous is it before the last change"
-            ),
-        ),
-        Ok(_) => return None,
-    };
-    Some(about_sled(code, format!("disk {root}"), cause, remedy))
-}
-
 fn open_volumes(config: &Configuration, states: &BTreeMap<RegionName, State>) -> Vec<Finding> {
     let here = |name: &VolumeName| states.keys().any(|region| region.volume() == name);
     let open = config.map.volumes.iter().filter(|(name, volume)| volume.hosts.is_empty() && here(name));
@@ -158,4 +101,28 @@ fn open_volumes(config: &Configuration, states: &BTreeMap<RegionName, State>) ->
         remedy: format!("write hosts = [\"ADDRESS\"] under [volumes.{name}] of port-map.toml"),
     })
     .collect()
+}
+
+/// Volumes with regions that have one UUID: the runbook gave all three the same.
+fn shared_uuids(ledger: &Ledger) -> Vec<Finding> {
+    let mut by_uuid: BTreeMap<(&VolumeName, Uuid), Vec<&RegionName>> = BTreeMap::new();
+    for (name, record) in &ledger.regions {
+        by_uuid.entry((name.volume(), record.uuid)).or_default().push(name);
+    }
+    let shared = by_uuid.into_iter().filter(|(_, names)| names.len() > 1);
+    let finding = |((volume, uuid), names): ((&VolumeName, Uuid), Vec<&RegionName>)| {
+        let names = names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        Finding {
+            code: Code::RegionUuidShared,
+            subject: format!("volume {volume}"),
+            scope: Scope::Volume(volume.clone()),
+            cause: format!(
+                "{names} have the same UUID, {uuid}: they work, but a lost one cannot be cloned from another, and \
+                 directories that were swapped are not told apart"
+            ),
+            remedy: "when the volume is detached and backed up: delete them and create them anew, each with its own"
+                .into(),
+        }
+    };
+    shared.map(finding).collect()
 }

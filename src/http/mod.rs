@@ -1,6 +1,7 @@
 //! The HTTP endpoint: hosts poll it over TCP, `sledctl` asks over a unix socket. It renders
 //! what the supervisor last published and passes requests on; it knows nothing by itself.
 
+mod admin;
 mod answer;
 mod route;
 

@@ -1,13 +1,14 @@
 //! Which request gets which answer.
 
+use super::admin;
 use super::answer::{Answer, error, json, not_allowed, ready, text};
-use crate::names::{RegionName, VolumeName};
-use crate::supervisor::{Bulletin, Handle, Page, Request as Wish};
-use crate::wire::{Created, Error, JobState};
+use crate::names::VolumeName;
+use crate::supervisor::{Bulletin, Handle, Page};
+use crate::wire::{Error, JobState};
 use http::{Method, Request, StatusCode};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 /// The longest that an answer is held.
@@ -55,11 +56,11 @@ pub(super) async fn answer<B>(request: Request<B>, door: Door, handle: &Handle, 
             latest(handle, |bulletin| json(StatusCode::OK, &bulletin.jobs.values().collect::<Vec<_>>()))
         }
         (["v1", "jobs", id], true) => job(handle, id, query, end).await,
-        (["v1", "regions", name], false) if door != Door::Tcp => match *request.method() {
-            Method::POST => create(handle, name).await,
-            _ => not_allowed("POST"),
-        },
-        (["healthz"] | ["v1", "sled" | "volumes" | "jobs"] | ["v1", "volumes" | "jobs", _], false) => {
+        (["v1", "storage"], true) => latest(handle, |bulletin| ready(StatusCode::OK, bulletin.storage.clone())),
+        (path, _) if door != Door::Tcp && admin::knows(path) => {
+            admin::answer(handle, request.method(), path, query).await
+        }
+        (["healthz"] | ["v1", "sled" | "volumes" | "jobs" | "storage"] | ["v1", "volumes" | "jobs", _], false) => {
             not_allowed("GET, HEAD")
         }
         _ => error(
@@ -77,7 +78,7 @@ fn latest(handle: &Handle, render: impl FnOnce(&Bulletin) -> Answer) -> Answer {
     }
 }
 
-fn bulletin(handle: &Handle) -> Result<Arc<Bulletin>, Box<Answer>> {
+pub(super) fn bulletin(handle: &Handle) -> Result<Arc<Bulletin>, Box<Answer>> {
     let last = handle.bulletins.borrow().clone();
     match last {
         Some(bulletin) => match &bulletin.broken {
@@ -200,39 +201,6 @@ async fn job(handle: &Handle, id: &str, query: &str, end: End) -> Answer {
             StatusCode::NOT_FOUND,
             Error::new("JOB_UNKNOWN", format!("there is no job {id}"), "jobs are forgotten when sledd restarts"),
         ),
-    }
-}
-
-async fn create(handle: &Handle, name: &str) -> Answer {
-    let name: RegionName = match name.parse() {
-        Ok(name) => name,
-        Err(why) => {
-            let why = Error::new("BAD_NAME", format!("{name:?}: {why}"), "for example still-fawn-0");
-            return error(StatusCode::BAD_REQUEST, why);
-        }
-    };
-    if let Err(why) = bulletin(handle) {
-        return *why;
-    }
-    let (answer, answered) = oneshot::channel();
-    let sent = handle.requests.send(Wish::Create(name, answer)).await;
-    match (sent, answered.await) {
-        (Ok(()), Ok(Ok(Created::AlreadyThere(uuid)))) => json(StatusCode::OK, &Created::AlreadyThere(uuid)),
-        (Ok(()), Ok(Ok(job))) => json(StatusCode::ACCEPTED, &job),
-        (Ok(()), Ok(Err(why))) => error(status(&why), why),
-        _ => error(
-            StatusCode::SERVICE_UNAVAILABLE,
-            Error::new("STOPPING", "the supervisor is ending", "ask again in a moment"),
-        ),
-    }
-}
-
-/// What a refused request is in HTTP's terms.
-fn status(why: &Error) -> StatusCode {
-    match why.code.as_str() {
-        "REGION_UNKNOWN" | "REGION_ELSEWHERE" => StatusCode::NOT_FOUND,
-        "DATA_NOT_MOUNTED" | "LEDGER_UNREADABLE" | "SYSTEMD_UNREACHABLE" => StatusCode::SERVICE_UNAVAILABLE,
-        _ => StatusCode::CONFLICT,
     }
 }
 

@@ -5,16 +5,20 @@
 //! changes something on the disk asks for a look.
 
 use super::{NobodyListens, Observation, Publisher, publish};
-use crate::act::ledger;
-use crate::config;
-use crate::decide::facts::{Disk, OnDisk};
-use crate::files::{Room, may_use, read_below, room};
+use crate::act::inspect::{allocated, region_json, survey};
+use crate::act::places::{TRASH, legacy_dir};
+use crate::act::{ledger, mark};
+use crate::config::{self, Configuration};
+use crate::decide::facts::{Disk, OnDisk, Survey};
+use crate::files::{Room, may_use, room};
 use crate::names::RegionName;
-use crate::region::RegionJson;
+use crate::region::{Ledger, Tombstone};
+use nix::unistd::User;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -23,8 +27,6 @@ use tokio::time::{MissedTickBehavior, interval};
 
 /// How often to look when nobody knows of a reason.
 pub const SLOW_LOOK: Duration = Duration::from_secs(10);
-/// The most bytes of a `region.json` that are read; a real one has under 300.
-const MOST_REGION_JSON: u64 = 64 * 1024;
 
 /// Watches until nobody listens any more. `look` asks for a look at once.
 ///
@@ -43,7 +45,7 @@ pub async fn watch(scanner: Arc<Scanner>, look: Arc<Notify>, to: Publisher) -> R
         }
         let scanner = scanner.clone();
         match tokio::task::spawn_blocking(move || scanner.scan()).await {
-            Ok(seen) => publish(&to, Observation::Disk(seen)).await?,
+            Ok(seen) => publish(&to, Observation::Disk(Box::new(seen))).await?,
             Err(why) => tracing::error!("the look at the disk ended early: {why}"),
         }
     }
@@ -84,29 +86,35 @@ fn register(file: File) -> io::Result<AsyncFd<File>> {
 #[derive(Debug)]
 pub struct Scanner {
     storage: config::Storage,
+    user: String,
     regions: Vec<RegionName>,
     serial: Mutex<u64>,
 }
 
 impl Scanner {
     /// A scanner of these regions.
-    pub fn new(storage: config::Storage, regions: Vec<RegionName>) -> Self {
-        Self { storage, regions, serial: Mutex::new(0) }
+    pub fn new(config: &Configuration, regions: Vec<RegionName>) -> Self {
+        let (storage, user) = (config.sled.storage.clone(), config.sled.downstairs.user.clone());
+        Self { storage, user, regions, serial: Mutex::new(0) }
     }
 
     /// One look at everything.
     pub fn scan(&self) -> Disk {
-        self.after(|| ()).1
+        let mut serial = self.hold();
+        *serial += 1;
+        self.look(*serial)
     }
 
-    /// Changes something, and looks before anybody else can: no look falls between the two
-    /// halves of a change.
-    pub fn after<T>(&self, change: impl FnOnce() -> T) -> (T, Disk) {
+    /// Changes something: no look falls between the two halves of a change, and no two changes
+    /// of the ledger meet.
+    pub fn while_held<T>(&self, change: impl FnOnce() -> T) -> T {
+        let _serial = self.hold();
+        change()
+    }
+
+    fn hold(&self) -> MutexGuard<'_, u64> {
         // A panic under the lock leaves nothing half done that a look would not see.
-        let mut serial = self.serial.lock().unwrap_or_else(PoisonError::into_inner);
-        let changed = change();
-        *serial += 1;
-        (changed, self.look(*serial))
+        self.serial.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn look(&self, serial: u64) -> Disk {
@@ -116,27 +124,52 @@ impl Scanner {
         }
         let Room { capacity, free, read_only } = room(root).unwrap_or_default();
         let on_disk = |name: &RegionName| (name.clone(), region(&root.join(name.to_string())));
+        let loaded = ledger::load(root);
+        let damage = loaded.as_ref().ok().and_then(|loaded| loaded.damage.clone());
+        let ledger = loaded.map(|loaded| loaded.ledger).map_err(|why| why.to_string());
+        let old = |name: &&RegionName| fs::symlink_metadata(legacy_dir(root, name)).is_ok_and(|found| found.is_dir());
         Disk {
             serial,
             mounted: true,
             capacity,
             free,
             read_only,
-            ledger: ledger::load(root).map_err(|why| why.to_string()),
+            mark: mark::read(root),
+            remembered: mark::remembered(&mark::memory()).unwrap_or_else(|why| {
+                tracing::warn!("what this machine remembers of its disk cannot be read: {why}");
+                None
+            }),
+            surveys: ledger.as_ref().map(|ledger| self.surveys(ledger)).unwrap_or_default(),
+            trash: ledger.as_ref().map(|ledger| trash(root, ledger)).unwrap_or_default(),
+            ledger,
+            damage,
             regions: self.regions.iter().map(on_disk).collect(),
+            unadopted: self.regions.iter().filter(old).cloned().collect(),
         }
     }
+
+    /// The files of every region on record whose directory is there.
+    fn surveys(&self, ledger: &Ledger) -> BTreeMap<RegionName, Survey> {
+        let owner = User::from_name(&self.user).ok().flatten().map(|user| user.uid.as_raw());
+        let each = ledger.regions.iter().filter_map(|(name, record)| {
+            let dir = self.storage.root.join(name.to_string());
+            let there = fs::symlink_metadata(&dir).is_ok();
+            there.then(|| (name.clone(), survey(&dir, record.geometry, owner)))
+        });
+        each.collect()
+    }
+}
+
+fn trash(root: &Path, ledger: &Ledger) -> BTreeMap<String, u64> {
+    let dirs = ledger.tombstones.iter().map(Tombstone::dir);
+    dirs.map(|dir| (dir.clone(), allocated(&root.join(TRASH).join(dir)))).collect()
 }
 
 fn region(dir: &Path) -> OnDisk {
     match fs::symlink_metadata(dir) {
-        Err(why) if why.kind() == io::ErrorKind::NotFound => return OnDisk::Absent,
-        Err(why) => return OnDisk::Unreadable(why.to_string()),
-        Ok(found) if !found.is_dir() => return OnDisk::Unreadable("it is not a directory".into()),
-        Ok(_) => {}
-    }
-    match read_below(dir, "region.json", MOST_REGION_JSON) {
-        Err(why) => OnDisk::Unreadable(format!("region.json: {why}")),
-        Ok(text) => RegionJson::parse(&text).map_or_else(|why| OnDisk::Unreadable(why.to_string()), OnDisk::Present),
+        Err(why) if why.kind() == io::ErrorKind::NotFound => OnDisk::Absent,
+        Err(why) => OnDisk::Unreadable(why.to_string()),
+        Ok(found) if !found.is_dir() => OnDisk::Unreadable("it is not a directory".into()),
+        Ok(_) => region_json(dir).map_or_else(OnDisk::Unreadable, OnDisk::Present),
     }
 }

@@ -39,7 +39,7 @@ pub enum Observation {
     /// The network; a full picture.
     Network(facts::Network),
     /// The disk; a full picture.
-    Disk(facts::Disk),
+    Disk(Box<facts::Disk>),
 }
 
 /// Where observers publish.

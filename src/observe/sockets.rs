@@ -5,13 +5,14 @@
 //! Strangers are reported, never touched.
 
 use super::{NobodyListens, Observation, Publisher, publish};
+use crate::act::peers::inodes;
 use crate::decide::facts::{Holder, Sockets, Stranger};
 use crate::names::RegionName;
 use crate::port_map::LocalRegion;
 use crate::systemd::names;
 use crate::wire::Peer;
 use procfs::net::{TcpNetEntry, TcpState};
-use procfs::process::{FDTarget, Process, all_processes};
+use procfs::process::{Process, all_processes};
 use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -119,16 +120,6 @@ fn connected(table: &[TcpNetEntry], port: u16, own: &HashSet<u64>, probes: &Hash
         .collect();
     peers.sort();
     peers
-}
-
-/// The sockets that a process has open; none if it has gone or may not be looked at.
-fn inodes(process: &Process) -> HashSet<u64> {
-    let descriptors = process.fd().into_iter().flatten().flatten();
-    let sockets = descriptors.filter_map(|descriptor| match descriptor.target {
-        FDTarget::Socket(inode) => Some(inode),
-        _ => None,
-    });
-    sockets.collect()
 }
 
 /// The process behind a socket. Looks through every process, so only where a stranger

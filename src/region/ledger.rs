@@ -1,23 +1,36 @@
-//! The ledger: which regions exist on this data disk, and who they are. Only the text of it;
-//! reading and writing the file is `act::ledger`'s.
+//! The ledger: which regions exist on this data disk, who they are, which were deleted and can
+//! still be had back, and which generations were granted. Only the text of it; reading and
+//! writing the file is `act::ledger`'s.
+//!
+//! The text carries a digest of what it says, so that garbage that happens to be JSON is told
+//! from a ledger.
 
 use super::Geometry;
-use crate::names::RegionName;
+use crate::names::{RegionName, VolumeName};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use uuid::Uuid;
 
 /// The version of the text that is written and understood.
-pub const LEDGER_VERSION: u32 = 1;
+pub const LEDGER_VERSION: u32 = 2;
 
-/// What exists.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// What exists, and what existed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ledger {
-    version: u32,
+    /// Grows with every change: of two copies the one with the higher number is newer.
+    pub serial: u64,
     /// The regions by name.
     pub regions: BTreeMap<RegionName, Record>,
+    /// What was deleted and not removed yet, oldest first.
+    pub tombstones: Vec<Tombstone>,
+    /// Adoptions that have begun and not ended: after a crash each is undone.
+    pub adoptions: BTreeMap<RegionName, Adoption>,
+    /// The highest generation ever granted to a host of a volume, or found in its regions.
+    pub generations: BTreeMap<VolumeName, u64>,
 }
 
 /// What is on record of a region. Never changes while the region exists.
@@ -27,28 +40,92 @@ pub struct Record {
     /// Its identity.
     pub uuid: Uuid,
     /// Its geometry.
-    #[serde(flatten)]
     pub geometry: Geometry,
-    /// When it was made.
+    /// When it was made or adopted.
     pub created: Timestamp,
+    /// By what: `sledd 0.1.0`, or what it was adopted from.
+    pub by: String,
 }
 
-impl Default for Ledger {
-    fn default() -> Self {
-        Self { version: LEDGER_VERSION, regions: BTreeMap::new() }
+/// A region that was deleted, and lies in the trash.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tombstone {
+    /// Its name while it existed.
+    pub region: RegionName,
+    /// What was on record of it.
+    pub record: Record,
+    /// When it was deleted.
+    pub deleted: Timestamp,
+    /// Its removal has begun: it cannot be had back.
+    pub removing: bool,
+}
+
+impl Tombstone {
+    /// The name of its directory in the trash: `V-i.TIME`, with the time in seconds since 1970.
+    pub fn dir(&self) -> String {
+        format!("{}.{}", self.region, self.deleted.as_second())
     }
+}
+
+/// An adoption that is under way, with everything that undoing it takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Adoption {
+    /// The region's identity.
+    pub uuid: Uuid,
+    /// Where its directory was.
+    pub from: PathBuf,
+    /// The unit that served it, if one did.
+    pub unit: Option<OldUnit>,
+    /// The user and group that owned its files.
+    pub owner: (u32, u32),
+    /// The mode of its directory.
+    pub mode: u32,
+}
+
+/// The unit that served a region before it was adopted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OldUnit {
+    /// Its name.
+    pub name: String,
+    /// It was started at boot.
+    pub enabled: bool,
+    /// It was running.
+    pub active: bool,
+}
+
+/// The file: what it says, and a digest of that.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sealed {
+    version: u32,
+    sha256: String,
+    ledger: Ledger,
+}
+
+/// Only the version, which tells how to read the rest.
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
 }
 
 impl Ledger {
     /// Reads a ledger's text.
     ///
     /// # Errors
-    /// Why it is none: not this version's JSON, or an identity twice.
+    /// Why it is none: not JSON, another version, or not what was written.
     pub fn parse(text: &[u8]) -> Result<Self, String> {
-        let ledger: Self = serde_json::from_slice(text).map_err(|why| why.to_string())?;
-        match ledger.version {
-            LEDGER_VERSION => Ok(ledger),
-            other => Err(format!("it has version {other}, and this supervisor knows version {LEDGER_VERSION}")),
+        let versioned: Versioned = serde_json::from_slice(text).map_err(|why| why.to_string())?;
+        if versioned.version != LEDGER_VERSION {
+            let version = versioned.version;
+            return Err(format!("it has version {version}, and this supervisor knows version {LEDGER_VERSION}"));
+        }
+        let sealed: Sealed = serde_json::from_slice(text).map_err(|why| why.to_string())?;
+        match sealed.ledger.digest().map_err(|why| why.to_string())? == sealed.sha256 {
+            true => Ok(sealed.ledger),
+            false => Err("its digest does not fit what it says".into()),
         }
     }
 
@@ -57,9 +134,29 @@ impl Ledger {
     /// # Errors
     /// None that occurs: every field has a JSON form.
     pub fn to_text(&self) -> serde_json::Result<Vec<u8>> {
-        let mut text = serde_json::to_vec_pretty(self)?;
+        let sealed = Sealed { version: LEDGER_VERSION, sha256: self.digest()?, ledger: self.clone() };
+        let mut text = serde_json::to_vec_pretty(&sealed)?;
         text.push(b'\n');
         Ok(text)
+    }
+
+    /// Equal for equal ledgers: every map in it is sorted.
+    fn digest(&self) -> serde_json::Result<String> {
+        let digest = Sha256::digest(serde_json::to_vec(self)?);
+        Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// Raises the highest generation known of a volume.
+    pub fn raise_generation(&mut self, volume: &VolumeName, seen: u64) {
+        if seen > 0 {
+            let known = self.generations.entry(volume.clone()).or_default();
+            *known = seen.max(*known);
+        }
+    }
+
+    /// The newest tombstone of a region that can still be had back.
+    pub fn restorable(&self, region: &RegionName) -> Option<&Tombstone> {
+        self.tombstones.iter().rev().find(|stone| stone.region == *region && !stone.removing)
     }
 }
 
@@ -70,30 +167,57 @@ mod tests {
 
     fn one() -> Ledger {
         let geometry = Geometry { block_size: 512, extent_size: 100, extent_count: 2 };
-        let record = Record { uuid: Uuid::from_u128(7), geometry, created: Timestamp::UNIX_EPOCH };
-        let mut ledger = Ledger::default();
-        ledger.regions.insert("still-fawn-0".parse().unwrap(), record);
+        let record =
+            Record { uuid: Uuid::from_u128(7), geometry, created: Timestamp::UNIX_EPOCH, by: "sledd 0.1.0".into() };
+        let region: RegionName = "still-fawn-0".parse().unwrap();
+        let mut ledger = Ledger { serial: 3, ..Ledger::default() };
+        let deleted = Timestamp::from_second(1_700_000_000).unwrap();
+        ledger.tombstones =
+            vec![Tombstone { region: region.clone(), record: record.clone(), deleted, removing: false }];
+        ledger.raise_generation(region.volume(), 9);
+        ledger.regions.insert(region, record);
         ledger
     }
 
     #[test]
     fn a_ledger_reads_back_as_it_was_written() {
         assert_eq!(Ledger::parse(&one().to_text().unwrap()).unwrap(), one());
+        assert_eq!(one().tombstones[0].dir(), "still-fawn-0.1700000000");
     }
 
     #[test]
-    fn a_newer_or_broken_ledger_is_refused() {
+    fn a_newer_or_altered_ledger_is_refused() {
         let text = String::from_utf8(one().to_text().unwrap()).unwrap();
-        assert!(Ledger::parse(text.replace("\"version\": 1", "\"version\": 2").as_bytes()).unwrap_err().contains('2'));
+        let newer = text.replace("\"version\": 2", "\"version\": 3");
+        assert!(Ledger::parse(newer.as_bytes()).unwrap_err().contains("version 3"));
+        let altered = text.replace("\"extent_count\": 2", "\"extent_count\": 3");
+        assert!(Ledger::parse(altered.as_bytes()).unwrap_err().contains("digest"));
         assert!(Ledger::parse(b"").is_err());
+    }
+
+    #[test]
+    fn a_generation_never_falls() {
+        let mut ledger = one();
+        let volume = "still-fawn".parse().unwrap();
+        ledger.raise_generation(&volume, 4);
+        assert_eq!(ledger.generations[&volume], 9);
     }
 
     proptest! {
         #[test]
-        fn no_truncation_of_a_ledger_is_a_ledger(cut in 0usize..200) {
+        fn no_truncation_of_a_ledger_is_a_ledger(cut in 0usize..1000) {
             let text = one().to_text().unwrap();
             let cut = cut.min(text.len() - 2);
             prop_assert!(Ledger::parse(&text[..cut]).is_err());
+        }
+
+        #[test]
+        fn no_changed_byte_is_overlooked(at in 0usize..1000, to in any::<u8>()) {
+            let mut text = one().to_text().unwrap();
+            let at = at % text.len();
+            text[at] = to;
+            // What still reads says the same: white space, at most.
+            prop_assert!(Ledger::parse(&text).is_ok_and(|read| read == one()) || Ledger::parse(&text).is_err());
         }
     }
 }

@@ -4,7 +4,9 @@
 pub mod format;
 pub mod geometry;
 pub mod ledger;
+pub mod mark;
 
 pub use format::RegionJson;
 pub use geometry::Geometry;
-pub use ledger::{Ledger, Record};
+pub use ledger::{Adoption, Ledger, OldUnit, Record, Tombstone};
+pub use mark::Mark;

@@ -1,9 +1,10 @@
 //! The last verdict as the faces show it: times are put to it, every body is serialised once,
 //! and a volume's revision grows when its body changes.
 
+use super::pages::{generation, storage, storage_detail, uuid};
 use crate::check::Severity;
 use crate::config::Configuration;
-use crate::decide::facts::{Facts, OnDisk};
+use crate::decide::facts::Facts;
 use crate::decide::finding::Finding;
 use crate::decide::verdict::Verdict;
 use crate::names::{RegionName, SledName, VolumeName};
@@ -27,6 +28,8 @@ pub struct Bulletin {
     pub brief: Bytes,
     /// The body of `/v1/sled`.
     pub sled: Bytes,
+    /// The body of `/v1/storage`.
+    pub storage: Bytes,
     /// Every job that is remembered.
     pub jobs: Arc<BTreeMap<u64, wire::Job>>,
     /// Why there is no verdict at all.
@@ -109,6 +112,7 @@ impl Editor {
             elsewhere: self.elsewhere(),
             brief: body(&sled.brief()),
             sled: body(&sled),
+            storage: body(&storage_detail(&self.config, facts)),
             jobs: jobs.clone(),
             broken: None,
         };
@@ -191,7 +195,7 @@ impl Editor {
             hosts: wanted.hosts.clone(),
             regions: indices.filter_map(|index| self.region(name, index, facts)).collect(),
             checks: concerning.map(|(_, check)| check.clone()).collect(),
-            generation: 0,
+            generation: generation(facts, name),
         };
         if known.is_some_and(|known| *known != volume) {
             volume.revision += 1;
@@ -236,7 +240,6 @@ impl Editor {
     fn sled(&self, facts: &Facts, checks: &[wire::Check], now: Timestamp) -> wire::Sled {
         let nic = facts.network.as_ref().and_then(|network| network.nic.as_ref());
         let bridge = facts.network.as_ref().and_then(|network| network.bridge.as_ref());
-        let disk = facts.disk.as_ref();
         wire::Sled {
             sled: self.config.sled.name.clone(),
             version: env!("CARGO_PKG_VERSION").into(),
@@ -254,26 +257,11 @@ impl Editor {
                 bridge: self.config.sled.network.bridge.clone(),
                 addresses: bridge.map(|bridge| bridge.addresses.clone()),
             },
-            storage: wire::Storage {
-                root: self.config.sled.storage.root.display().to_string(),
-                mounted: disk.is_some_and(|disk| disk.mounted),
-                capacity_bytes: disk.map_or(0, |disk| disk.capacity),
-                free_bytes: disk.map_or(0, |disk| disk.free),
-            },
+            storage: storage(&self.config, facts.disk.as_ref()),
             volumes: self.volumes.values().cloned().collect(),
             checks: checks.to_vec(),
         }
     }
-}
-
-/// The identity on record, or else the one that lies on disk.
-fn uuid(facts: &Facts, name: &RegionName) -> Option<uuid::Uuid> {
-    let disk = facts.disk.as_ref()?;
-    let recorded = disk.ledger.as_ref().ok().and_then(|ledger| ledger.regions.get(name)).map(|record| record.uuid);
-    recorded.or_else(|| match disk.regions.get(name) {
-        Some(OnDisk::Present(region)) => Some(region.uuid),
-        _ => None,
-    })
 }
 
 fn announce(finding: &Finding) {

@@ -9,42 +9,53 @@
 //!   ┌─ the loop ──────────────┐  pids (watch) ──► pulses, sockets
 //!   │ apply → plan → judge    │  looks (notify) ──► sockets, disk
 //!   └─────────────────────────┘  bulletin (watch) ──► http
-//!        ▲              │ spawns: a start, a creation
+//!        ▲              │ spawns: a start, a job, a settling
 //!        │ endings      ▼
-//!        └──────── act::{units, regions}
+//!        └──────── act, in the order that work, adoption and settling say
 //!        ▲ requests (bounded): http's admin socket
 //! ```
 //!
 //! The loop never waits for an action: it spawns it and hears of its end. It holds no child
 //! process; when it dies, nothing that it started does.
 
+mod adoption;
 mod bulletin;
-mod creations;
 mod freshness;
+mod jobs;
 mod observers;
+mod pages;
+mod requests;
+mod settling;
 mod watchdog;
+mod work;
 
 pub(crate) use bulletin::body;
 pub use bulletin::{Bulletin, Page};
+pub use requests::{Answer, Request, Wish};
 
 use crate::act;
+use crate::act::progress::Step;
 use crate::config::Configuration;
-use crate::decide::facts::{Active, Beat, Bus, Disk, Facts, Start, Unit};
+use crate::decide::facts::{Active, Beat, Bus, Busy, Disk, Facts, Settled, Start, Unit};
 use crate::decide::plan::{Action, plan};
-use crate::decide::verdict::judge;
+use crate::decide::verdict::{judge, serving};
 use crate::names::RegionName;
 use crate::observe::Observation;
-use crate::wire;
+use crate::wire::JobKind;
 use bulletin::Editor;
-use creations::{Creations, Ended};
 use freshness::Freshness;
+use jiff::Timestamp;
+use jobs::{Ended, Jobs};
 use observers::Observers;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
+use uuid::Uuid;
 use watchdog::Watchdog;
+use work::{Task, Workshop};
 
 /// How many facts, endings or requests may wait. More than twelve regions can change at once
 /// in a burst; whoever finds the channel full waits.
@@ -59,13 +70,6 @@ const STEADY: Duration = Duration::from_secs(60);
 /// The first bulletin waits for a complete picture, but no longer than this.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What the admin socket asks for.
-#[derive(Debug)]
-pub enum Request {
-    /// Create a region.
-    Create(RegionName, oneshot::Sender<Result<wire::Created, wire::Error>>),
-}
-
 /// The end of an action, or a step of it.
 enum Event {
     /// systemd, on this connection, knows the units as they are configured, or does not, and
@@ -73,11 +77,15 @@ enum Event {
     Refreshed(zbus::Connection, Result<(), String>),
     /// systemd started a unit, or did not, and why.
     Started(RegionName, Result<(), String>),
+    /// Nothing is left undone on the disk with this identity, or it is, and why.
+    Settled(Result<Uuid, String>),
+    /// The disk was looked at.
+    Seen(Disk),
     /// The disk was looked at, for a request that is to be answered by what is there now.
     Looked(Disk, Request),
-    /// A creation is doing this now.
-    Step(u64, &'static str),
-    /// A creation has ended, and this is what the disk looked like then.
+    /// A job is doing this now.
+    Step(u64, Step),
+    /// A job has ended, and this is what the disk looked like then.
     Ended(RegionName, Box<Ended>, Option<Disk>),
 }
 
@@ -96,7 +104,8 @@ struct Supervisor {
     facts: Facts,
     bus: Option<zbus::Connection>,
     observers: Observers,
-    creations: Creations,
+    jobs: Jobs,
+    shop: Workshop,
     freshness: Freshness,
     editor: Editor,
     events: mpsc::Sender<Event>,
@@ -123,7 +132,8 @@ pub fn supervise(config: Configuration, sysfs: PathBuf) -> (Handle, impl Future<
                 ..Facts::default()
             },
             bus: None,
-            creations: Creations::new(observers.scanner.clone()),
+            jobs: Jobs::new(events.clone()),
+            shop: Workshop::new(config.clone(), observers.scanner.clone(), events.clone()),
             freshness: Freshness::new(),
             observers,
             editor: Editor::new(config.clone(), publish),
@@ -167,9 +177,10 @@ impl Supervisor {
                 self.hear(event);
             }
             self.act();
-            if self.settled() {
+            self.shop.tell_serving(serving(&self.config, &self.facts));
+            if self.complete() {
                 let verdict = judge(&self.config, &self.facts);
-                self.editor.publish(&self.facts, verdict, self.creations.jobs());
+                self.editor.publish(&self.facts, verdict, self.jobs.all());
             }
             watchdog.turned(|| self.editor.status());
         }
@@ -197,7 +208,7 @@ impl Supervisor {
                 self.region(&name, |region| region.pulse = pulse);
             }
             Observation::Network(network) => self.facts.network = Some(network),
-            Observation::Disk(disk) => self.see_disk(disk),
+            Observation::Disk(disk) => self.see_disk(*disk),
         }
     }
 
@@ -250,42 +261,46 @@ impl Supervisor {
                 Ok(()) => region.start = Start::Idle,
                 Err(why) => region.start = Start::Refused(why),
             }),
+            Event::Settled(result) => {
+                self.facts.settled = match result {
+                    Ok(disk) => Settled::Done(disk),
+                    Err(why) => Settled::Failed(why),
+                };
+            }
+            Event::Seen(disk) => self.see_disk(disk),
             Event::Looked(disk, request) => {
                 self.see_disk(disk);
                 self.answer(request);
             }
-            Event::Step(id, step) => self.creations.step(id, step),
-            Event::Ended(name, ended, disk) => {
-                self.creations.end(*ended, &name);
-                disk.into_iter().for_each(|disk| self.see_disk(disk));
-                self.region(&name, |region| region.creating = false);
-            }
+            Event::Step(id, step) => self.jobs.step(id, step),
+            Event::Ended(name, ended, disk) => self.end(&name, *ended, disk),
         }
     }
 
-    /// Looks at the disk before a request is answered: what was seen half a minute ago may
-    /// have been moved away since.
-    fn look_first(&self, request: Request) {
-        let (scanner, events) = (self.observers.scanner.clone(), self.events.clone());
-        tokio::spawn(async move {
-            if let Ok(disk) = tokio::task::spawn_blocking(move || scanner.scan()).await {
-                _ = events.send(Event::Looked(disk, request)).await;
-            }
+    fn end(&mut self, name: &RegionName, ended: Ended, disk: Option<Disk>) {
+        if self.jobs.all().get(&ended.id).is_some_and(|job| job.kind == JobKind::Purge) {
+            self.facts.removing = false;
+        }
+        self.jobs.end(ended);
+        disk.into_iter().for_each(|disk| self.see_disk(disk));
+        self.region(name, |region| {
+            region.busy = None;
+            region.start = Start::Idle;
         });
+        self.observers.look_at_sockets();
     }
 
-    /// Answers a request.
-    fn answer(&mut self, request: Request) {
-        match request {
-            Request::Create(name, answer) => {
-                let answered = self.creations.ask(&self.config, &self.facts, self.bus.as_ref(), &name, &self.events);
-                if matches!(answered, Ok(wire::Created::Job(_))) {
-                    self.region(&name, |region| region.creating = true);
-                }
-                // Whoever asked may have gone; the creation goes on.
-                _ = answer.send(answered);
-            }
+    /// Begins a job, and marks the region as one that a job is at.
+    fn begin(&mut self, kind: JobKind, name: &RegionName, task: Task, bus: zbus::Connection) -> crate::wire::Job {
+        let (job, progress) = self.jobs.register(kind, name);
+        match kind {
+            JobKind::Create => self.region(name, |region| region.busy = Some(Busy::Creating)),
+            JobKind::Adopt => self.region(name, |region| region.busy = Some(Busy::Adopting)),
+            JobKind::Delete | JobKind::Restore => self.region(name, |region| region.busy = Some(Busy::Deleting)),
+            JobKind::Purge => self.facts.removing = true,
         }
+        self.shop.begin(job.id, task, bus, progress);
+        job
     }
 
     /// Does what the plan says.
@@ -293,8 +308,16 @@ impl Supervisor {
         let Some(bus) = self.bus.clone() else { return };
         for action in plan(&self.config, &self.facts) {
             match action {
+                Action::Settle => {
+                    self.facts.settled = Settled::Running;
+                    tokio::spawn(settling::settle(self.shop.clone(), bus.clone()));
+                }
                 Action::Start(name) => self.start(name, bus.clone()),
                 Action::Forgive(name) => self.forgive(name, bus.clone()),
+                Action::Remove(stone) => {
+                    let name = stone.region.clone();
+                    self.begin(JobKind::Purge, &name, Task::Purge(stone), bus.clone());
+                }
             }
         }
     }
@@ -323,6 +346,7 @@ impl Supervisor {
     /// that were asked for in vain and may be asked for again.
     fn look_back(&mut self) {
         self.facts.unseen = self.freshness.unseen(PATIENCE);
+        self.facts.expired = self.expired();
         for (name, region) in &mut self.facts.regions {
             if let Some(pulse) = region.pulse.as_mut().filter(|pulse| pulse.beat == Beat::Answering)
                 && self.freshness.silent(name)
@@ -333,10 +357,22 @@ impl Supervisor {
         }
         if self.tried_again.elapsed() >= TRY_AGAIN {
             self.tried_again = Instant::now();
+            if matches!(self.facts.settled, Settled::Failed(_)) {
+                self.facts.settled = Settled::No;
+            }
             for region in self.facts.regions.values_mut().filter(|region| region.start != Start::Asked) {
                 region.start = Start::Idle;
             }
         }
+    }
+
+    /// What lies in the trash and has been kept long enough.
+    fn expired(&self) -> BTreeSet<String> {
+        let ledger = self.facts.disk.iter().flat_map(|disk| disk.ledger.iter());
+        let stones = ledger.flat_map(|ledger| &ledger.tombstones);
+        let keep = self.config.sled.storage.keep_deleted.seconds;
+        let now = Timestamp::now().as_second();
+        stones.filter(|stone| stone.deleted.as_second() + keep <= now).map(|stone| stone.dir()).collect()
     }
 
     /// Sees to it that systemd knows the units as they are configured; nothing is started
@@ -351,7 +387,7 @@ impl Supervisor {
 
     /// Whether the picture is complete enough to be shown: a supervisor that has just been
     /// restarted says nothing before it has seen what it said before.
-    fn settled(&self) -> bool {
+    fn complete(&self) -> bool {
         let facts = &self.facts;
         let asked = facts.bus.is_some() && facts.network.is_some() && facts.disk.is_some();
         let seen = facts.regions.values().all(|region| match (&region.unit, &region.sockets, &region.pulse) {
@@ -360,6 +396,7 @@ impl Supervisor {
             (Some(unit), Some(sockets), Some(pulse)) => sockets.pid == unit.pid && pulse.beat != Beat::Asked,
             _ => false,
         });
-        self.editor.has_published() || (asked && seen) || self.started.elapsed() > PATIENCE
+        let settled = !matches!(facts.settled, Settled::Running);
+        self.editor.has_published() || (asked && seen && settled) || self.started.elapsed() > PATIENCE
     }
 }

@@ -29,7 +29,7 @@ impl Observers {
         let names: Vec<_> = regions.iter().map(|local| local.name.clone()).collect();
         let (pids, watched) = watch::channel(Pids::new());
         let (sockets, disk) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let scanner = Arc::new(Scanner::new(config.sled.storage.clone(), names.clone()));
+        let scanner = Arc::new(Scanner::new(config, names.clone()));
         let mut tasks = JoinSet::new();
         tasks.spawn(units::watch(names, to.clone()));
         tasks.spawn(network::watch(config.sled.network.clone(), sysfs, to.clone()));

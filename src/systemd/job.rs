@@ -13,6 +13,9 @@ const QUEUE: NonZero<usize> = NonZero::new(4096).unwrap();
 /// How long a start may take before it is given up: above systemd's own limit for a unit.
 const START_LIMIT: Duration = Duration::from_secs(120);
 
+/// What systemd answers about a unit that is not loaded.
+const NO_SUCH_UNIT: &str = "org.freedesktop.systemd1.NoSuchUnit";
+
 /// Starts a unit and waits until systemd has done so, or has not.
 ///
 /// # Errors
@@ -32,6 +35,23 @@ pub async fn start(bus: &Connection, unit: &str) -> Result<(), String> {
 /// Why it failed, in words for an operator.
 pub async fn run_transient(bus: &Connection, unit: &str, properties: &Properties<'_>) -> Result<(), String> {
     run(bus, async |manager: ManagerProxy<'_>| manager.start_transient_unit(unit, "fail", properties, &[]).await).await
+}
+
+/// Stops a unit and waits until it has stopped. One that is not loaded has.
+///
+/// # Errors
+/// Why it may still run.
+pub async fn stop(bus: &Connection, unit: &str) -> Result<(), String> {
+    let manager = ManagerProxy::new(bus).await.map_err(spoken)?;
+    match manager.get_unit(unit).await {
+        Err(zbus::Error::MethodError(name, ..)) if name.as_str() == NO_SUCH_UNIT => return Ok(()),
+        known => known.map_err(spoken)?,
+    };
+    let asked = async |manager: ManagerProxy<'_>| manager.stop_unit(unit, "replace").await;
+    match timeout(START_LIMIT, run(bus, asked)).await {
+        Ok(ended) => ended,
+        Err(_) => Err(format!("systemd has not stopped {unit} for {} s", START_LIMIT.as_secs())),
+    }
 }
 
 async fn run(

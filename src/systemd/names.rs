@@ -14,3 +14,11 @@ pub fn unit(region: &RegionName) -> String {
 pub fn create_unit(region: &RegionName) -> String {
     format!("crucible-create-{region}.service")
 }
+
+/// Every transient unit that creates a region, as a pattern.
+pub const ANY_CREATE: &str = "crucible-create-*.service";
+
+/// The transient unit that removes a deleted region; `dir` is its directory's name in the trash.
+pub fn remove_unit(dir: &str) -> String {
+    format!("crucible-remove-{dir}.service")
+}

@@ -10,6 +10,10 @@ pub type Properties<'a> = [(&'a str, Variant<'a>)];
 /// Further units to make with a transient one; never any here.
 pub type Aux<'a> = [(&'a str, &'a Properties<'a>)];
 
+/// A loaded unit as it is listed: name, description, load, active and sub state, the unit that
+/// it follows, its object, and the job at it with its type and object.
+pub type ListedUnit = (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);
+
 /// systemd's manager.
 #[zbus::proxy(
     interface = "org.freedesktop.systemd1.Manager",
@@ -25,6 +29,24 @@ pub trait Manager {
     fn load_unit(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
     /// Starts a unit; the answer is the job that does it.
     fn start_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+    /// Stops a unit; the answer is the job that does it.
+    fn stop_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+    /// The object of a unit that is loaded.
+    fn get_unit(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
+    /// The loaded units in one of these states (all, if none is given) whose names match one
+    /// of these patterns.
+    fn list_units_by_patterns(&self, states: &[&str], patterns: &[&str]) -> zbus::Result<Vec<ListedUnit>>;
+    /// The unit files whose names match one of these patterns: paths, and whether they are enabled.
+    fn list_unit_files_by_patterns(&self, states: &[&str], patterns: &[&str]) -> zbus::Result<Vec<(String, String)>>;
+    /// Removes the links by which units are started at boot.
+    fn disable_unit_files(&self, files: &[&str], runtime: bool) -> zbus::Result<Vec<(String, String, String)>>;
+    /// Makes the links by which units are started at boot.
+    fn enable_unit_files(
+        &self,
+        files: &[&str],
+        runtime: bool,
+        force: bool,
+    ) -> zbus::Result<(bool, Vec<(String, String, String)>)>;
     /// Forgets a unit's failure and its restarts.
     fn reset_failed_unit(&self, name: &str) -> zbus::Result<()>;
     /// Makes a unit that no file describes and starts it.

@@ -16,7 +16,7 @@ fn twelve_regions_from_nothing_to_200() {
         assert_eq!(body["regions"][0]["state"], "missing");
         assert_eq!(body["checks"][0]["code"], "REGION_MISSING");
     }
-    assert_eq!(machine.sh("ls -A /crucible"), "lost+found\n", "something was made unasked");
+    assert_eq!(machine.sh("ls -A /crucible"), ".sled\nlost+found\n", "something was made unasked");
 
     let said = machine.ok(&["sledctl", "region", "create", "--all"]);
     assert_eq!(said.lines().filter(|line| line.contains(": created in ")).count(), 12, "{said}");
@@ -125,7 +125,7 @@ fn what_create_made_is_checked_before_it_is_a_region() {
         .boot();
     let refused = machine.run(&["sledctl", "region", "create", "still-fawn-0"]);
     let said = String::from_utf8_lossy(&refused.stderr);
-    assert!(said.contains("extent 3: it has 38951 bytes, and 38952 are right"), "{said}");
+    assert!(said.contains("extent 3 (00/000/003): it has 38951 bytes, and 38952 are right"), "{said}");
     assert_eq!(machine.sh("ls -A /crucible/.incoming"), "");
     assert!(machine.run(&["test", "-e", "/crucible/still-fawn-0"]).status.code() == Some(1));
 }

@@ -183,7 +183,8 @@ impl Machine {
 
     /// Runs a shell script in the machine that must succeed.
     pub fn sh(&self, script: &str) -> String {
-        self.ok(&["sh", "-euc", script])
+        // A loop in it that waits in vain must not hold up the test for ever.
+        self.ok(&["timeout", "60", "sh", "-euc", script])
     }
 
     /// Runs a command on the other end of the cable, which must succeed.

@@ -6,6 +6,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod adoption;
+mod deletion;
 mod enforcement;
 mod faults;
 mod host;

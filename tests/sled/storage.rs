@@ -57,13 +57,46 @@ fn without_the_data_disk_nothing_happens_loudly() {
 }
 
 #[test]
-fn a_damaged_ledger_stops_everything_but_what_runs() {
+fn one_copy_of_the_ledger_is_enough_and_makes_the_other_again() {
     let machine = Layer::small().boot_and_create();
     let before = machine.pids();
-    machine.sh("echo '{' >/crucible/.sled/ledger.json; systemctl restart sledd");
-    let volume = machine.wait_for("still-fawn", |volume| has(volume, "LEDGER_UNREADABLE"));
-    assert!(!volume.ready);
+    for (file, damage) in [("ledger.json", "truncate -s 100"), ("ledger.json.copy", "rm")] {
+        machine.sh(&format!("systemctl stop sledd.service sledd.socket; {damage} /crucible/.sled/{file}"));
+        machine.sh("systemctl start sledd.socket");
+        machine.wait_for("still-fawn", |volume| volume.ready);
+        machine.sh("cd /crucible/.sled; until cmp -s ledger.json ledger.json.copy; do sleep 0.05; done");
+    }
+    machine.sh("truncate -s 0 /crucible/.sled/ledger.json");
+    machine.ok(&["sledctl", "region", "create", "still-fawn-0"]);
+    machine.sh("cd /crucible/.sled; until cmp -s ledger.json ledger.json.copy; do sleep 0.05; done");
     assert_eq!(machine.pids(), before);
+}
+
+/// Both copies are gone: nothing is done but by an operator, and the regions themselves tell
+/// what the ledger said.
+#[test]
+fn a_lost_ledger_stops_everything_but_what_runs_and_is_rebuilt_from_the_regions() {
+    let machine = Layer::small().boot_and_create();
+    let (before, regions) = (machine.pids(), machine.volume("still-fawn").regions);
+    machine.ok(&["sledctl", "region", "delete", "still-fawn-2", "--yes-destroy", "still-fawn-2"]);
+    machine
+        .sh("echo '{' >/crucible/.sled/ledger.json; echo >/crucible/.sled/ledger.json.copy; systemctl restart sledd");
+    let check = machine.wait_for_check("still-fawn", "LEDGER_UNREADABLE");
+    assert!(check.remedy.contains("sledctl region adopt --all"), "{check:#?}");
+    assert_eq!(machine.pids()[..2], before[..2]);
+    let refused = machine.run(&["sledctl", "region", "create", "still-fawn-2"]);
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+
+    let proposed = machine.ok(&["sledctl", "region", "adopt", "--all", "--dry-run"]);
+    assert_eq!(proposed.matches("would be adopted").count(), 2, "{proposed}");
+    machine.ok(&["sledctl", "region", "adopt", "--all"]);
+    assert_eq!(machine.pids()[..2], before[..2], "what serves is put on record as it is");
+    // What was deleted is found in the trash, and can be had back.
+    machine.ok(&["sledctl", "region", "restore", "still-fawn-2"]);
+    machine.wait_for("still-fawn", |volume| volume.ready);
+    let uuids = |regions: &[crucible_sled::wire::Region]| regions.iter().map(|r| r.uuid).collect::<Vec<_>>();
+    assert_eq!(uuids(&machine.volume("still-fawn").regions), uuids(&regions));
+    assert_eq!(machine.sh("ls /crucible/.sled | grep -c unreadable"), "2\n");
 }
 
 #[test]

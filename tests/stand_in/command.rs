@@ -91,7 +91,7 @@ pub struct RunOptions {
     #[arg(short, long)]
     pub port: u16,
     /// Address to listen on, and to advertise for repair
-    #[arg(short, long)]
+    #[arg(short, long, default_value = "0.0.0.0")]
     pub address: IpAddr,
     /// Whether an upstairs may write
     #[arg(long, value_enum, default_value = "rw")]

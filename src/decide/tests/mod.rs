@@ -1,16 +1,20 @@
 //! The decisions by tables and properties: a sled on which all is well, and everything that
 //! can be otherwise.
 
+mod permits;
 mod plan;
 mod properties;
+mod settle;
+mod storage;
 mod verdict;
 
 use super::facts::{
-    Active, Beat, Bridge, Bus, Disk, Facts, Holder, Network, Nic, OnDisk, Pulse, Region, Sockets, Unit,
+    Active, Beat, Bridge, Bus, Busy, Disk, Facts, Holder, Network, Nic, OnDisk, Pulse, Region, Settled, Sockets,
+    Survey, Unit,
 };
 use crate::config::{self, Configuration, Sources};
 use crate::names::{RegionName, VolumeName};
-use crate::region::{Ledger, Record, RegionJson};
+use crate::region::{Ledger, Mark, Record, RegionJson};
 use crate::source::Source;
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -54,7 +58,9 @@ fn well(config: &Configuration) -> Facts {
              \"encrypted\":false,\"database_read_version\":1,\"database_write_version\":1}}",
             geometry.block_size, geometry.extent_size, geometry.extent_count
         );
-        ledger.regions.insert(local.name.clone(), Record { uuid, geometry, created: Timestamp::UNIX_EPOCH });
+        ledger
+            .regions
+            .insert(local.name.clone(), Record { uuid, geometry, created: Timestamp::UNIX_EPOCH, by: "a test".into() });
         let disk = facts.disk.as_mut().unwrap();
         disk.regions.insert(local.name.clone(), OnDisk::Present(RegionJson::parse(json.as_bytes()).unwrap()));
         let own = (Holder::Own, Holder::Own);
@@ -72,7 +78,10 @@ fn well(config: &Configuration) -> Facts {
         };
         facts.regions.insert(local.name, region);
     }
-    facts.disk.as_mut().unwrap().ledger = Ok(ledger);
+    let mark = Mark::new(config.sled.name.clone());
+    facts.settled = Settled::Done(mark.disk);
+    let disk = facts.disk.as_mut().unwrap();
+    (disk.ledger, disk.mark) = (Ok(ledger), Ok(Some(mark)));
     facts
 }
 

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::decide::facts::{Start, Stranger};
-use crate::decide::plan::{Action, Creation, may_create, plan};
+use crate::decide::plan::{Action, plan};
+use crate::region::{Adoption, Tombstone};
 
 #[test]
 fn a_stopped_region_is_started_once_everything_is_right() {
@@ -22,7 +23,14 @@ fn a_stopped_region_is_started_once_everything_is_right() {
         |f| _ = f.disk.as_mut().unwrap().regions.insert(first(), OnDisk::Absent),
         |f| _ = f.disk.as_mut().unwrap().ledger.as_mut().unwrap().regions.remove(&first()),
         |f| region(f).needs_look = 8,
-        |f| region(f).creating = true,
+        |f| region(f).busy = Some(Busy::Adopting),
+        |f| f.settled = Settled::Running,
+        |f| f.settled = Settled::Failed(String::new()),
+        |f| f.disk.as_mut().unwrap().mark = Ok(None),
+        |f| {
+            let survey = Survey { allocated: 0, fault: Some("00/000/001: it is gone".into()) };
+            f.disk.as_mut().unwrap().surveys.insert(first(), survey);
+        },
         |f| region(f).start = Start::Asked,
         |f| region(f).start = Start::Refused(String::new()),
         |f| region(f).sockets = None,
@@ -52,35 +60,60 @@ fn restarts_are_forgiven_after_a_minute_of_health_and_not_before() {
 }
 
 #[test]
-fn a_region_is_created_only_where_nothing_is() {
+fn what_was_left_undone_is_settled_before_anything_else() {
     let config = config();
-    let whole = well(&config);
-    let uuid = Uuid::from_u128(100);
-    assert_eq!(may_create(&config, &whole, &first()), Ok(Creation::AlreadyThere(uuid)));
-    let refusal = |change: fn(&mut Facts), name: &str| {
-        let mut facts = whole.clone();
-        change(&mut facts);
-        may_create(&config, &facts, &name.parse().unwrap()).unwrap_err().code
-    };
-    assert_eq!(refusal(|_| (), "pve-0"), "REGION_UNKNOWN");
-    assert_eq!(refusal(|f| f.disk.as_mut().unwrap().mounted = false, FIRST), "DATA_NOT_MOUNTED");
-    assert_eq!(refusal(|f| f.disk = None, FIRST), "DATA_NOT_MOUNTED");
-    assert_eq!(refusal(|f| f.disk.as_mut().unwrap().ledger = Err(String::new()), FIRST), "LEDGER_UNREADABLE");
-    assert_eq!(refusal(|f| region(f).creating = true, FIRST), "REGION_CREATING");
-    // Once on record, never again, whatever became of it.
-    assert_eq!(
-        refusal(|f| _ = f.disk.as_mut().unwrap().regions.insert(first(), OnDisk::Absent), FIRST),
-        "REGION_EXISTS"
-    );
-    let forget = |f: &mut Facts| _ = f.disk.as_mut().unwrap().ledger.as_mut().unwrap().regions.remove(&first());
-    assert_eq!(refusal(forget, FIRST), "REGION_UNRECORDED");
-
-    let mut facts = whole.clone();
+    let mut facts = well(&config);
     stopped(&mut facts);
-    forget(&mut facts);
-    facts.disk.as_mut().unwrap().regions.insert(first(), OnDisk::Absent);
-    assert!(matches!(may_create(&config, &facts, &first()), Ok(Creation::Go(_))));
-    let stranger = Stranger { pid: Some(9), command: "nc".into(), unit: None };
-    region(&mut facts).sockets.as_mut().unwrap().data = Holder::Other(stranger);
-    assert_eq!(may_create(&config, &facts, &first()).unwrap_err().code, "PORT_TAKEN");
+    type Change = fn(&mut Facts);
+    let due: Vec<Change> = vec![
+        |f| f.settled = Settled::No,
+        |f| f.settled = Settled::Done(Uuid::nil()),
+        |f| f.disk.as_mut().unwrap().damage = Some("torn".into()),
+        |f| {
+            let adoption = Adoption { uuid: Uuid::nil(), from: "/a".into(), unit: None, owner: (0, 0), mode: 0o750 };
+            f.disk.as_mut().unwrap().ledger.as_mut().unwrap().adoptions.insert(first(), adoption);
+        },
+    ];
+    for change in &due {
+        let mut facts = facts.clone();
+        change(&mut facts);
+        assert_eq!(plan(&config, &facts), [Action::Settle]);
+        // Never on a disk that is another's, without systemd, or while a job is at work.
+        let obstacles: Vec<Change> = vec![
+            |f| f.disk.as_mut().unwrap().mark = Ok(None),
+            |f| f.disk.as_mut().unwrap().read_only = true,
+            |f| f.bus = None,
+            |f| region(f).busy = Some(Busy::Adopting),
+        ];
+        for obstacle in obstacles {
+            let mut facts = facts.clone();
+            obstacle(&mut facts);
+            assert!(!plan(&config, &facts).contains(&Action::Settle));
+        }
+    }
+}
+
+#[test]
+fn what_was_kept_long_enough_is_removed_one_by_one() {
+    let config = config();
+    let mut facts = well(&config);
+    let ledger = facts.disk.as_mut().unwrap().ledger.as_mut().unwrap();
+    let record = ledger.regions[&first()].clone();
+    let stone = |second| Tombstone {
+        region: "old-0".parse().unwrap(),
+        record: record.clone(),
+        deleted: Timestamp::from_second(second).unwrap(),
+        removing: false,
+    };
+    ledger.tombstones = vec![stone(1), stone(2), stone(3)];
+    assert_eq!(plan(&config, &facts), []);
+    facts.expired = [stone(1).dir(), stone(2).dir()].into();
+    assert_eq!(plan(&config, &facts), [Action::Remove(stone(1))]);
+    facts.removing = true;
+    assert_eq!(plan(&config, &facts), []);
+    // A removal that was cut short is taken up again, whatever its time.
+    facts.removing = false;
+    facts.expired.clear();
+    facts.disk.as_mut().unwrap().ledger.as_mut().unwrap().tombstones[2].removing = true;
+    assert_eq!(plan(&config, &facts), [Action::Remove(Tombstone { removing: true, ..stone(3) })]);
 }

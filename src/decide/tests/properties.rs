@@ -51,11 +51,11 @@ fn any_region() -> impl Strategy<Value = Region> {
     let start = prop_oneof![Just(Start::Idle), Just(Start::Asked), Just(Start::Granted)];
     let rest = (any::<bool>(), start, any::<bool>(), 0u64..9);
     (any_unit(), proptest::option::of(sockets), proptest::option::of(pulse), rest).prop_map(
-        |(unit, sockets, pulse, (creating, start, steady, needs_look))| Region {
+        |(unit, sockets, pulse, (busy, start, steady, needs_look))| Region {
             unit,
             sockets,
             pulse,
-            creating,
+            busy: busy.then_some(Busy::Deleting),
             start,
             steady,
             needs_look,
@@ -85,7 +85,7 @@ proptest! {
             let region = &facts.regions[name];
             prop_assert!(mounted && present[usize::from(name.index())]);
             prop_assert_eq!(region.unit.as_ref().unwrap().active, Active::Inactive);
-            prop_assert!(region.start == Start::Idle && !region.creating && region.needs_look <= 7);
+            prop_assert!(region.start == Start::Idle && region.busy.is_none() && region.needs_look <= 7);
             let sockets = region.sockets.as_ref().unwrap();
             prop_assert!(sockets.data == Holder::Nobody && sockets.repair == Holder::Nobody);
         }
@@ -113,7 +113,7 @@ proptest! {
             let uuid = facts.disk.as_ref()?.ledger.as_ref().ok()?.regions.get(name)?.uuid;
             let own = sockets.pid == Some(pid) && sockets.data == Holder::Own && sockets.repair == Holder::Own;
             let alive = pulse.pid == pid && pulse.beat == Beat::Answering && pulse.identity == Some(Ok(uuid));
-            (own && alive && !region.creating).then_some(())
+            (own && alive && region.busy.is_none()).then_some(())
         };
         let all = facts.regions.iter().all(|region| proven(region).is_some());
         prop_assert_eq!(verdict.ready(&volume()), all);

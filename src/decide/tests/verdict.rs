@@ -55,7 +55,11 @@ fn every_condition_has_its_code_and_state() {
             Code::NotSeen,
             "the data disk could not be looked at for 91 s",
         ),
-        (|f| region(f).creating = true, Some(State::Creating), Code::RegionCreating, "being created"),
+        (|f| region(f).busy = Some(Busy::Creating), Some(State::Creating), Code::RegionCreating, "being created"),
+        (|f| region(f).busy = Some(Busy::Adopting), Some(State::Held), Code::RegionAdopting, "being adopted"),
+        (|f| region(f).busy = Some(Busy::Deleting), Some(State::Held), Code::RegionDeleting, "being deleted"),
+        (|f| f.disk.as_mut().unwrap().mark = Ok(None), Some(State::Failed), Code::DataForeign, "is not marked"),
+        (|f| f.settled = Settled::Failed("torn".into()), None, Code::NotSettled, "torn"),
         (
             |f| _ = f.disk.as_mut().unwrap().regions.insert(first(), OnDisk::Absent),
             Some(State::Missing),
@@ -148,18 +152,23 @@ fn every_condition_has_its_code_and_state() {
 /// The room on the disk: the reserve is a warning, a full disk under thin regions blocks.
 #[test]
 fn a_disk_that_fills_up_is_told_in_time() {
-    let mut config = config();
+    let config = config();
     let mut facts = well(&config);
     let codes = |config: &Configuration, facts: &Facts| {
         judge(config, facts).findings.iter().map(|finding| finding.code).collect::<Vec<_>>()
     };
     facts.disk.as_mut().unwrap().free = 1 << 35;
     assert_eq!(codes(&config, &facts), [Code::DiskLow]);
-    facts.disk.as_mut().unwrap().free = 0;
-    // Thick regions have their blocks.
+    // Regions whose every block is reserved go on when there is no more.
+    let disk = facts.disk.as_mut().unwrap();
+    disk.free = 0;
+    for local in config.local_regions() {
+        let survey = Survey { allocated: local.geometry.disk_bytes(), fault: None };
+        disk.surveys.insert(local.name, survey);
+    }
     assert_eq!(codes(&config, &facts), [Code::DiskLow]);
-    config.sled.storage.provisioning = crate::config::Provisioning::Thin;
-    assert_eq!(codes(&config, &facts), [Code::DiskFull]);
+    facts.disk.as_mut().unwrap().surveys.clear();
+    assert_eq!(codes(&config, &facts), [Code::DiskFull, Code::DiskOvercommitted]);
     assert!(!judge(&config, &facts).ready(&volume()));
 }
 

@@ -4,37 +4,36 @@
 //! Nothing that exists is ever written to: the new directory is this attempt's own, and the
 //! rename refuses to replace anything. A failed attempt removes what it made itself.
 
-use super::ledger;
+use super::inspect::{region_json, trailers};
+use super::places::{self, INCOMING};
+use super::progress::{Cancelled, Progress};
+use super::reserve::{ReserveError, fits, reserve};
 use crate::config::{Configuration, Provisioning};
-use crate::files::{Room, may_use, open_below, read_below, room, sync_dir};
+use crate::files::{make_dir, may_use, set_mode, sync_dir};
 use crate::names::RegionName;
 use crate::port_map::LocalRegion;
-use crate::region::format::{TRAILER_BYTES, Trailer, extent_path};
-use crate::region::{Record, RegionJson};
-use crate::size;
+use crate::region::Record;
+use crate::region::format::{Trailer, extent_path};
 use crate::systemd::{job, names};
 use jiff::Timestamp;
-use nix::fcntl::{AT_FDCWD, FallocateFlags, RenameFlags, fallocate, renameat2};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::{User, chown};
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use uuid::Uuid;
 use zbus::Connection;
 use zbus::{Fd, Variant};
 
-/// Where attempts are made, below the storage root.
-const INCOMING: &str = ".incoming";
 /// How long `create` may take in microseconds; 4000 extents took 5.4 s.
 const CREATE_TIMEOUT: u64 = 600_000_000;
 /// The most that is shown of what `create` complained about, in bytes.
 const MOST_COMPLAINT: u64 = 2048;
-/// The most bytes of a `region.json` that are read; a real one has under 300.
-const MOST_REGION_JSON: u64 = 64 * 1024;
+/// How often to look how far `create` is.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// Why a region was not created. Unless it says otherwise, nothing was left behind.
 #[derive(Debug, thiserror::Error)]
@@ -51,19 +50,19 @@ pub enum CreateError {
     /// What `create` made is not what was asked for.
     #[error("create ended well, but what it made is wrong: {0}")]
     Wrong(String),
-    /// Its blocks do not fit.
-    #[error("{0}")]
-    NoRoom(String),
+    /// Its blocks do not fit, or cannot be taken.
+    #[error(transparent)]
+    Reserve(#[from] ReserveError),
+    /// Whoever asked for it has changed his mind.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
     /// The file system refused.
     #[error("{0}: {1}")]
     Io(&'static str, #[source] io::Error),
 }
 
-/// Where a creation tells what it is doing.
-pub type Progress<'a> = &'a (dyn Fn(&'static str) + Sync);
-
 /// Makes a region, checks it and makes it durable. The caller has found that it may
-/// ([`plan::may_create`](crate::decide::plan::may_create)), lets no two run for one name, and
+/// ([`may_create`](crate::decide::permits::may_create)), lets no two run for one name, and
 /// finishes it.
 ///
 /// # Errors
@@ -73,29 +72,45 @@ pub async fn create(
     bus: &Connection,
     config: &Arc<Configuration>,
     local: &LocalRegion,
-    progress: Progress<'_>,
+    progress: &Progress,
 ) -> Result<Made, CreateError> {
-    let record = Record { uuid: Uuid::new_v4(), geometry: local.geometry, created: Timestamp::now() };
-    let (settings, name) = (config.clone(), local.name.clone());
+    let by = concat!("sledd ", env!("CARGO_PKG_VERSION")).to_owned();
+    let record = Record { uuid: Uuid::new_v4(), geometry: local.geometry, created: Timestamp::now(), by };
+    let (settings, name) = (config.clone(), local.clone());
     let attempt = aside(move || Attempt::begin(&settings, &name)).await??;
-    progress("running create");
-    if let Err(why) = run(bus, config, local, &attempt.dir, record.uuid).await {
+    if let Err(why) = run(bus, config, local, &attempt.dir, record.uuid, progress).await {
         // Removing it may take a while on a slow disk.
         aside(|| drop(attempt)).await?;
         return Err(why);
     }
-    progress("checking");
-    let (wanted, storage) = (record.clone(), config.sled.storage.clone());
-    let attempt = aside(move || {
-        check(&attempt.dir, &wanted)?;
-        if storage.provisioning == Provisioning::Thick {
-            reserve(&storage, &attempt.dir, &wanted)?;
-        }
-        sync_tree(&attempt.dir).map_err(|why| CreateError::Io("what create made cannot be synced", why))?;
-        Ok(attempt)
-    })
-    .await??;
+    let (wanted, thick, progress) =
+        (record.clone(), config.sled.storage.provisioning == Provisioning::Thick, progress.clone());
+    let attempt = aside(move || harden(&attempt.dir, &wanted, thick, &progress).map(|()| attempt)).await??;
     Ok(Made { attempt, record })
+}
+
+/// Checks what `create` made, takes its blocks, and makes it durable.
+///
+/// # Errors
+/// See [`CreateError`].
+pub fn harden(dir: &Path, wanted: &Record, thick: bool, progress: &Progress) -> Result<(), CreateError> {
+    let total = wanted.geometry.extent_count.into();
+    // Told now and then: the loop need not hear of every extent.
+    let tell = |doing| {
+        move |done| {
+            if done % 16 == 0 {
+                progress.step(doing, done, total)
+            }
+        }
+    };
+    check(dir, wanted, tell("checking"))?;
+    progress.check()?;
+    if thick {
+        reserve(dir, wanted.geometry, tell("reserving"))?;
+    }
+    progress.check()?;
+    progress.step("syncing", total, total);
+    sync_tree(dir).map_err(|why| CreateError::Io("what create made cannot be synced", why))
 }
 
 /// Does something that waits for the disk, aside from the loop.
@@ -114,12 +129,12 @@ impl Made {
     /// Gives the region its name and puts it on record.
     ///
     /// # Errors
-    /// See [`CreateError`]. If it has its name and the ledger cannot be written, it stays
-    /// where it is, without a record: it is whole, and removing it is not this one's to do.
+    /// See [`CreateError`]; then it has neither.
     pub fn finish(self, config: &Configuration, name: &RegionName) -> Result<Record, CreateError> {
-        self.attempt.finish(config, name)?;
-        ledger::record(&config.sled.storage.root, name, self.record.clone())
-            .map_err(|why| CreateError::Io("it is in place, and could not be put on record", why))?;
+        let mut attempt = self.attempt;
+        places::place(usable_root(config)?, &attempt.dir, name, &self.record)
+            .map_err(|why| CreateError::Io("it could not be put in place", why))?;
+        attempt.finished = true;
         Ok(self.record)
     }
 }
@@ -131,31 +146,22 @@ struct Attempt {
 }
 
 impl Attempt {
-    fn begin(config: &Configuration, name: &RegionName) -> Result<Self, CreateError> {
+    fn begin(config: &Configuration, local: &LocalRegion) -> Result<Self, CreateError> {
         let failed = |why: io::Error| CreateError::Io("no directory could be made for it", why);
+        let storage = &config.sled.storage;
         let incoming = usable_root(config)?.join(INCOMING);
+        if storage.provisioning == Provisioning::Thick {
+            fits(storage, local.geometry)?;
+        }
         let user = &config.sled.downstairs.user;
         let owner = User::from_name(user).ok().flatten().ok_or_else(|| CreateError::NoUser(user.clone()))?;
-        match fs::create_dir(&incoming) {
-            Err(why) if why.kind() != io::ErrorKind::AlreadyExists => return Err(failed(why)),
-            _ => set_mode(&incoming, 0o755).map_err(failed)?,
-        }
-        let dir = incoming.join(format!("{name}.{}", Uuid::new_v4().simple()));
+        make_dir(&incoming, 0o755).map_err(failed)?;
+        let dir = incoming.join(format!("{}.{}", local.name, Uuid::new_v4().simple()));
         fs::create_dir(&dir).map_err(failed)?;
         let attempt = Self { dir, finished: false };
         set_mode(&attempt.dir, 0o750).map_err(failed)?;
         chown(&attempt.dir, Some(owner.uid), Some(owner.gid)).map_err(|why| failed(why.into()))?;
         Ok(attempt)
-    }
-
-    fn finish(mut self, config: &Configuration, name: &RegionName) -> Result<(), CreateError> {
-        usable_root(config)?;
-        let place = config.region_dir(name);
-        let failed = |why: io::Error| CreateError::Io("it could not be put in place", why);
-        renameat2(AT_FDCWD, &self.dir, AT_FDCWD, &place, RenameFlags::RENAME_NOREPLACE)
-            .map_err(|why| failed(why.into()))?;
-        self.finished = true;
-        sync_dir(&config.sled.storage.root).map_err(failed)
     }
 }
 
@@ -167,11 +173,6 @@ fn usable_root(config: &Configuration) -> Result<&Path, CreateError> {
         true => Ok(&storage.root),
         false => Err(CreateError::NotMounted(storage.root.display().to_string())),
     }
-}
-
-/// Sets a directory's mode whatever the umask is.
-fn set_mode(dir: &Path, mode: u32) -> io::Result<()> {
-    fs::set_permissions(dir, fs::Permissions::from_mode(mode))
 }
 
 impl Drop for Attempt {
@@ -191,14 +192,37 @@ async fn run(
     local: &LocalRegion,
     dir: &Path,
     uuid: Uuid,
+    progress: &Progress,
 ) -> Result<(), CreateError> {
     let stderr = memfd_create(c"create-stderr", MFdFlags::MFD_CLOEXEC)
         .map_err(|why| CreateError::Io("no memory for what create may complain about", why.into()))?;
     let arguments = arguments(config, local, dir, uuid);
     let properties = sandbox(config, local, dir, &arguments, &stderr);
-    job::run_transient(bus, &names::create_unit(&local.name), &properties)
-        .await
-        .map_err(|why| CreateError::Program(complaint(stderr).unwrap_or(why)))
+    let unit = names::create_unit(&local.name);
+    let ended = tokio::select! {
+        ended = job::run_transient(bus, &unit, &properties) => ended,
+        () = watch(dir, local, progress) => Ok(()),
+        // Nothing that runs is left alone: its unit is stopped before its directory goes.
+        () = progress.cancelled() => {
+            job::stop(bus, &unit).await.map_err(CreateError::Program)?;
+            return Err(Cancelled.into());
+        }
+    };
+    ended.map_err(|why| CreateError::Program(complaint(stderr).unwrap_or(why)))
+}
+
+/// Tells how many extents there are, for as long as it is asked to.
+async fn watch(dir: &Path, local: &LocalRegion, progress: &Progress) {
+    let total = local.geometry.extent_count;
+    let mut made = 0;
+    loop {
+        // They are made in order; the next ones are looked for from where the last look ended.
+        while made < total && fs::symlink_metadata(dir.join(extent_path(made))).is_ok() {
+            made += 1;
+        }
+        progress.step("running create", made.into(), total.into());
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 fn arguments(config: &Configuration, local: &LocalRegion, dir: &Path, uuid: Uuid) -> Vec<String> {
@@ -279,55 +303,17 @@ fn complaint(stderr: OwnedFd) -> Option<String> {
 
 /// Holds what `create` made against what it was asked for: `region.json`, and every extent
 /// file's length and trailer. A `create` that was killed half way passes none of it.
-fn check(dir: &Path, wanted: &Record) -> Result<(), CreateError> {
-    let wrong = |what: String| CreateError::Wrong(what);
-    let text = read_below(dir, "region.json", MOST_REGION_JSON).map_err(|why| wrong(format!("region.json: {why}")))?;
-    let made = RegionJson::parse(&text).map_err(|why| wrong(why.to_string()))?;
+fn check(dir: &Path, wanted: &Record, progress: impl Fn(u64)) -> Result<(), CreateError> {
+    let made = region_json(dir).map_err(CreateError::Wrong)?;
     if made.uuid != wanted.uuid || made.geometry() != wanted.geometry || made.encrypted {
-        return Err(wrong(format!("region.json says {made:?}")));
+        return Err(CreateError::Wrong(format!("region.json says {made:?}")));
     }
-    for number in 0..wanted.geometry.extent_count {
-        open_below(dir, &extent_path(number))
-            .and_then(|file| check_extent(&file, wanted.geometry.extent_file_bytes()))
-            .map_err(|why| wrong(format!("extent {number}: {why}")))?;
+    let fresh = Trailer { dirty: false, generation: 0, flush: 0 };
+    let trailers = trailers(dir, wanted.geometry, progress).map_err(CreateError::Wrong)?;
+    match trailers.iter().enumerate().find(|(_, trailer)| **trailer != fresh) {
+        None => Ok(()),
+        Some((number, other)) => Err(CreateError::Wrong(format!("extent {number}: a new extent has {other:?}"))),
     }
-    Ok(())
-}
-
-fn check_extent(file: &File, length: u64) -> io::Result<()> {
-    let found = file.metadata()?.len();
-    if found != length {
-        return Err(io::Error::other(format!("it has {found} bytes, and {length} are right")));
-    }
-    let mut trailer = [0; TRAILER_BYTES];
-    file.read_exact_at(&mut trailer, length - TRAILER_BYTES as u64)?;
-    let trailer = Trailer::parse(&trailer).map_err(io::Error::other)?;
-    match trailer {
-        Trailer { dirty: false, generation: 0, flush: 0 } => Ok(()),
-        other => Err(io::Error::other(format!("a new extent has {other:?}"))),
-    }
-}
-
-/// Takes every block of the extent files, without changing a byte or a length of them.
-fn reserve(storage: &crate::config::Storage, dir: &Path, record: &Record) -> Result<(), CreateError> {
-    let failed = |why: io::Error| CreateError::Io("its blocks cannot be reserved", why);
-    let Room { capacity, free, .. } = room(dir).map_err(failed)?;
-    let (needs, keeps) = (record.geometry.disk_bytes(), storage.reserve.of(capacity));
-    if needs.saturating_add(keeps) > free {
-        return Err(CreateError::NoRoom(format!(
-            "it does not fit: it takes {}, {} is free, and {} is kept in reserve ({}): {needs} + {keeps} > {free} bytes",
-            size::spoken(needs),
-            size::spoken(free),
-            size::spoken(keeps),
-            storage.reserve
-        )));
-    }
-    for number in 0..record.geometry.extent_count {
-        let file = File::options().write(true).open(dir.join(extent_path(number))).map_err(failed)?;
-        let length = record.geometry.extent_file_bytes().try_into().map_err(|why| failed(io::Error::other(why)))?;
-        fallocate(&file, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, length).map_err(|why| failed(why.into()))?;
-    }
-    Ok(())
 }
 
 /// Makes every file and directory of a tree durable; upstream syncs none of them.

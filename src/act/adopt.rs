@@ -1,0 +1,251 @@
+//! Taking a region over from what served it before: its directory gets its place, its files
+//! their owner, the ledger a record of it. Everything is written down first
+//! ([`Adoption`]), so that it can be undone wholly, after a crash too.
+//!
+//! Nothing is copied and no byte of a region is changed. In which order things are stopped and
+//! started is the supervisor's.
+
+use super::inspect::{region_json, trailers};
+use super::legacy::{self, Served};
+use super::{ledger, places};
+use crate::config::Configuration;
+use crate::files::{move_dir, set_mode};
+use crate::names::RegionName;
+use crate::port_map::LocalRegion;
+use crate::region::format::Trailer;
+use crate::region::{Adoption, Record, RegionJson};
+use crate::systemd::{job, names};
+use jiff::Timestamp;
+use nix::unistd::User;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{MetadataExt, lchown};
+use std::path::{Path, PathBuf};
+use zbus::Connection;
+
+/// A directory that may be adopted: a whole region, as the map wants it.
+#[derive(Debug, Clone)]
+pub struct Candidate {
+    /// Where it is.
+    pub dir: PathBuf,
+    /// What it says of itself.
+    pub json: RegionJson,
+    /// The trailers of its extents.
+    pub trailers: Vec<Trailer>,
+    /// Who owns it.
+    pub owner: (u32, u32),
+    /// The mode of the directory.
+    pub mode: u32,
+}
+
+/// Looks for the directory of a region and checks it. Without `from` it is where the runbook
+/// puts it, or in its place already.
+///
+/// # Errors
+/// Why it cannot be adopted, in words for an operator.
+pub fn candidate(config: &Configuration, local: &LocalRegion, from: Option<&Path>) -> Result<Candidate, String> {
+    let (root, place) = (&config.sled.storage.root, config.region_dir(&local.name));
+    let dir = match from {
+        Some(dir) => dir.to_owned(),
+        None if fs::symlink_metadata(&place).is_ok() => place.clone(),
+        None => places::legacy_dir(root, &local.name),
+    };
+    if dir != place && fs::symlink_metadata(&place).is_ok() {
+        return Err(format!("{} exists: nothing is put over it", place.display()));
+    }
+    let at = |why: String| format!("{}: {why}", dir.display());
+    let found = fs::symlink_metadata(&dir).map_err(|why| at(why.to_string()))?;
+    if !found.is_dir() {
+        return Err(at("it is not a directory".into()));
+    }
+    if fs::metadata(root).map_err(|why| at(why.to_string()))?.dev() != found.dev() {
+        return Err(at(format!(
+            "it is on another file system than {}: a region is moved, never copied",
+            root.display()
+        )));
+    }
+    let json = region_json(&dir).map_err(at)?;
+    if json.geometry() != local.geometry {
+        let (has, wants) = (json.geometry(), local.geometry);
+        return Err(at(format!("it has the geometry {has}, and the port map wants {wants}: correct the port map")));
+    }
+    let trailers = trailers(&dir, json.geometry(), |_| ()).map_err(at)?;
+    let owner = (found.uid(), found.gid());
+    if let Some((path, other)) = of_another(&dir, owner.0).map_err(|why| at(why.to_string()))? {
+        let path = path.display();
+        return Err(format!("{path} belongs to the user with id {other}, and its directory to {}: chown it", owner.0));
+    }
+    Ok(Candidate { dir, json, trailers, owner, mode: found.mode() & 0o7777 })
+}
+
+/// The first file below a directory that does not belong to its owner.
+fn of_another(dir: &Path, owner: u32) -> io::Result<Option<(PathBuf, u32)>> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let found = fs::symlink_metadata(&path)?;
+        if found.uid() != owner {
+            return Ok(Some((path, found.uid())));
+        }
+        if found.is_dir()
+            && let Some(other) = of_another(&path, owner)?
+        {
+            return Ok(Some(other));
+        }
+    }
+    Ok(None)
+}
+
+/// Checks what serves a directory against the map.
+///
+/// # Errors
+/// It is served at another port, or by a process outside of any unit.
+pub fn check_server(local: &LocalRegion, candidate: &Candidate, served: Option<&Served>) -> Result<(), String> {
+    if let Some((unit, port)) = served.and_then(|s| Some((&s.unit.name, s.port?)))
+        && port != local.port
+    {
+        return Err(format!("{unit} serves it on port {port}, and the port map gives it {}: correct one", local.port));
+    }
+    let own = [served.and_then(|served| served.pid)];
+    let mut others = legacy::processes(&candidate.dir).into_iter().filter(|(pid, _)| !own.contains(&Some(*pid)));
+    match others.find(|(pid, _)| !in_unit(*pid, &names::unit(&local.name))) {
+        None => Ok(()),
+        Some((pid, command)) => Err(format!("process {pid} ({command}) runs on it and is no unit's: end it first")),
+    }
+}
+
+fn in_unit(pid: u32, unit: &str) -> bool {
+    let groups = procfs::process::Process::new(pid.cast_signed()).and_then(|process| process.cgroups());
+    groups.is_ok_and(|groups| groups.into_iter().any(|group| group.pathname.split('/').any(|part| part == unit)))
+}
+
+/// What undoing the adoption of a candidate takes.
+pub fn adoption(candidate: &Candidate, served: Option<&Served>) -> Adoption {
+    Adoption {
+        uuid: candidate.json.uuid,
+        from: candidate.dir.clone(),
+        unit: served.map(|served| served.unit.clone()),
+        owner: candidate.owner,
+        mode: candidate.mode,
+    }
+}
+
+/// Notes that an adoption begins. From here on it is finished or undone.
+///
+/// # Errors
+/// Another volume's region has its identity, it is on record, or the file system refused.
+pub fn begin(root: &Path, name: &RegionName, adoption: Adoption) -> io::Result<()> {
+    ledger::change(root, |ledger| {
+        let same = ledger.regions.iter().find(|(other, record)| {
+            record.uuid == adoption.uuid && (other.volume() != name.volume() || *other == name)
+        });
+        match same {
+            Some((other, _)) => Err(io::Error::other(format!("{other} has the identity {} already", adoption.uuid))),
+            None => {
+                ledger.adoptions.insert(name.clone(), adoption);
+                Ok(())
+            }
+        }
+    })
+}
+
+/// Gives the directory its place, its files their owner, and the ledger the record. Nothing may
+/// run on it.
+///
+/// # Errors
+/// The file system refused; whoever called this undoes it.
+pub fn take_over(config: &Configuration, name: &RegionName, candidate: &Candidate) -> io::Result<()> {
+    let (root, place) = (&config.sled.storage.root, config.region_dir(name));
+    let user = &config.sled.downstairs.user;
+    let owner = User::from_name(user)?.ok_or_else(|| io::Error::other(format!("there is no user {user}")))?;
+    if candidate.dir != place {
+        move_dir(&candidate.dir, &place)?;
+    }
+    own(&place, (owner.uid.as_raw(), owner.gid.as_raw()))?;
+    set_mode(&place, 0o750)?;
+    let by = format!("adopted from {}", candidate.dir.display());
+    let record =
+        Record { uuid: candidate.json.uuid, geometry: candidate.json.geometry(), created: Timestamp::now(), by };
+    let generation = candidate.trailers.iter().map(|trailer| trailer.generation).max().unwrap_or_default();
+    ledger::change(root, |ledger| {
+        ledger.raise_generation(name.volume(), generation);
+        ledger.regions.insert(name.clone(), record);
+        Ok(())
+    })
+}
+
+/// Gives everything below a directory, and it, an owner.
+fn own(dir: &Path, (uid, gid): (u32, u32)) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => own(&entry.path(), (uid, gid))?,
+            false => give(&entry.path(), (uid, gid))?,
+        }
+    }
+    give(dir, (uid, gid))
+}
+
+fn give(path: &Path, (uid, gid): (u32, u32)) -> io::Result<()> {
+    let found = fs::symlink_metadata(path)?;
+    match (found.uid(), found.gid()) == (uid, gid) {
+        true => Ok(()),
+        false => lchown(path, Some(uid), Some(gid)),
+    }
+}
+
+/// Notes that an adoption is complete: nothing is undone any more.
+///
+/// # Errors
+/// The file system refused.
+pub fn commit(root: &Path, name: &RegionName) -> io::Result<()> {
+    ledger::change(root, |ledger| {
+        ledger.adoptions.remove(name);
+        Ok(())
+    })
+}
+
+/// Puts the directory back where it was, with its owner and mode, and takes the region off the
+/// record. Nothing may run on it. Does whatever of that is still to do.
+///
+/// # Errors
+/// The file system refused.
+pub fn give_back(config: &Configuration, name: &RegionName, adoption: &Adoption) -> io::Result<()> {
+    let (root, place) = (&config.sled.storage.root, config.region_dir(name));
+    ledger::change(root, |ledger| {
+        if ledger.regions.get(name).is_some_and(|record| record.uuid == adoption.uuid) {
+            ledger.regions.remove(name);
+        }
+        Ok(())
+    })?;
+    let is_it = |dir: &Path| region_json(dir).is_ok_and(|json| json.uuid == adoption.uuid);
+    if adoption.from != place && is_it(&place) && fs::symlink_metadata(&adoption.from).is_err() {
+        move_dir(&place, &adoption.from)?;
+    }
+    if is_it(&adoption.from) {
+        own(&adoption.from, adoption.owner)?;
+        set_mode(&adoption.from, adoption.mode)?;
+    }
+    Ok(())
+}
+
+/// Undoes an adoption wholly: the old unit serves the region again, as it was. Can be done
+/// again after a crash.
+///
+/// # Errors
+/// Why it is not undone, in words for an operator; it stays noted.
+pub async fn undo(
+    bus: &Connection,
+    config: &Configuration,
+    name: &RegionName,
+    adoption: &Adoption,
+) -> Result<(), String> {
+    // In place, and running under its own unit: that was so before.
+    if adoption.unit.is_some() || adoption.from != config.region_dir(name) {
+        job::stop(bus, &names::unit(name)).await?;
+    }
+    give_back(config, name, adoption).map_err(|why| why.to_string())?;
+    if let Some(unit) = &adoption.unit {
+        legacy::switch_on(bus, unit).await?;
+    }
+    commit(&config.sled.storage.root, name).map_err(|why| why.to_string())
+}

@@ -1,0 +1,146 @@
+//! What lies in a region's directory, read by the supervisor itself: `region.json`, every
+//! extent file's length and trailer, who owns them and what they take. Reads only, and follows
+//! no link: the directory belongs to the service user.
+
+use crate::decide::facts::Survey;
+use crate::files::{open_below, read_below, room};
+use crate::region::format::{TRAILER_BYTES, Trailer, extent_path};
+use crate::region::{Geometry, RegionJson};
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+
+/// The most bytes of a `region.json` that are read; a real one has under 300.
+const MOST_REGION_JSON: u64 = 64 * 1024;
+/// Bytes a block of `st_blocks` (stat(2)).
+const STAT_BLOCK: u64 = 512;
+
+/// Reads a region's `region.json`.
+///
+/// # Errors
+/// Why there is none to be read.
+pub fn region_json(dir: &Path) -> Result<RegionJson, String> {
+    let text = read_below(dir, "region.json", MOST_REGION_JSON).map_err(|why| format!("region.json: {why}"))?;
+    RegionJson::parse(&text).map_err(|why| why.to_string())
+}
+
+/// Reads the trailer of every extent file, each of which must have exactly the right length.
+/// `progress` hears how many were read.
+///
+/// # Errors
+/// The first extent that is not there or not whole, and why.
+pub fn trailers(dir: &Path, geometry: Geometry, progress: impl Fn(u64)) -> Result<Vec<Trailer>, String> {
+    let one = |number: u32| {
+        progress(number.into());
+        open_below(dir, &extent_path(number))
+            .and_then(|file| trailer(&file, geometry.extent_file_bytes()))
+            .map_err(|why| format!("extent {number} ({}): {why}", extent_path(number)))
+    };
+    (0..geometry.extent_count).map(one).collect()
+}
+
+fn trailer(file: &File, length: u64) -> io::Result<Trailer> {
+    let found = file.metadata()?.len();
+    if found != length {
+        return Err(io::Error::other(format!("it has {found} bytes, and {length} are right")));
+    }
+    let mut trailer = [0; TRAILER_BYTES];
+    file.read_exact_at(&mut trailer, length - TRAILER_BYTES as u64)?;
+    Trailer::parse(&trailer).map_err(io::Error::other)
+}
+
+/// Looks at every file that a downstairs of this geometry needs, without opening it: what it
+/// takes, and the first that is missing, has a wrong length, or does not belong to `owner`.
+pub fn survey(dir: &Path, geometry: Geometry, owner: Option<u32>) -> Survey {
+    let mut survey = Survey::default();
+    if room(dir).is_ok_and(|room| room.read_only) {
+        survey.fault = Some("it cannot be written to: something is mounted read-only there".into());
+    }
+    let names = std::iter::once("region.json".to_owned()).chain((0..geometry.extent_count).map(extent_path));
+    let needed = std::iter::once((String::new(), None)).chain(names.enumerate().map(|(index, name)| {
+        let length = (index > 0).then(|| geometry.extent_file_bytes());
+        (name, length)
+    }));
+    for (name, length) in needed {
+        let fault = match fs::symlink_metadata(dir.join(&name)) {
+            Err(why) => Some(why.to_string()),
+            Ok(found) => {
+                survey.allocated += found.blocks() * STAT_BLOCK;
+                fault(&found, length, owner, name.is_empty())
+            }
+        };
+        if survey.fault.is_none() {
+            let name = if name.is_empty() { "the directory" } else { &name };
+            survey.fault = fault.map(|fault| format!("{name}: {fault}"));
+        }
+    }
+    survey
+}
+
+fn fault(found: &Metadata, length: Option<u64>, owner: Option<u32>, dir: bool) -> Option<String> {
+    let right = if dir { found.is_dir() } else { found.is_file() };
+    if !right {
+        return Some(if dir { "it is none" } else { "it is not a regular file" }.into());
+    }
+    if let Some(length) = length.filter(|length| *length != found.len()) {
+        return Some(format!("it has {} bytes, and {length} are right", found.len()));
+    }
+    let other = owner.filter(|owner| *owner != found.uid());
+    other.map(|owner| format!("it belongs to the user with id {}, and {owner} is right", found.uid()))
+}
+
+/// How many bytes of the disk a directory's files take.
+pub fn allocated(dir: &Path) -> u64 {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let sizes = entries.map(|entry| match entry.metadata() {
+        Ok(found) if found.is_dir() => allocated(&entry.path()),
+        Ok(found) => found.blocks() * STAT_BLOCK,
+        Err(_) => 0,
+    });
+    sizes.sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    const SMALL: Geometry = Geometry { block_size: 512, extent_size: 1, extent_count: 2 };
+
+    /// A region as `create` makes it.
+    fn region() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("00/000")).unwrap();
+        fs::write(dir.path().join("region.json"), "{}").unwrap();
+        for number in 0..SMALL.extent_count {
+            let mut extent = vec![0; usize::try_from(SMALL.extent_file_bytes()).unwrap()];
+            let version = extent.len() - TRAILER_BYTES + 17;
+            extent[version] = 2;
+            fs::write(dir.path().join(extent_path(number)), extent).unwrap();
+        }
+        dir
+    }
+
+    #[test]
+    fn a_whole_region_is_told_from_one_that_lacks_something() {
+        let dir = region();
+        let me = fs::metadata(dir.path()).unwrap().uid();
+        assert_eq!(trailers(dir.path(), SMALL, |_| ()).unwrap().len(), 2);
+        let found = survey(dir.path(), SMALL, Some(me));
+        assert!(found.fault.is_none() && found.allocated >= 4096, "{found:?}");
+        assert!(survey(dir.path(), SMALL, Some(me + 1)).fault.unwrap().contains("belongs to"));
+
+        let extent = dir.path().join(extent_path(1));
+        File::options().write(true).open(&extent).unwrap().set_len(100).unwrap();
+        for fault in [survey(dir.path(), SMALL, None).fault.unwrap(), trailers(dir.path(), SMALL, |_| ()).unwrap_err()]
+        {
+            assert!(fault.contains("it has 100 bytes"), "{fault}");
+        }
+        fs::remove_file(&extent).unwrap();
+        assert!(survey(dir.path(), SMALL, None).fault.unwrap().contains("00/000/001"));
+        symlink("000", &extent).unwrap();
+        assert!(survey(dir.path(), SMALL, None).fault.unwrap().contains("not a regular file"));
+        assert!(trailers(dir.path(), SMALL, |_| ()).is_err());
+    }
+}

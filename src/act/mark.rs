@@ -1,0 +1,85 @@
+//! The mark on the data disk and the machine's memory of it: which disk is this sled's.
+
+use super::ledger::{self, DIR};
+use crate::files::{make_dir, replace};
+use crate::names::SledName;
+use crate::region::Mark;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The file, below [`DIR`] on the disk and in the machine's memory.
+const FILE: &str = "disk.json";
+/// Where the machine remembers, unless systemd says otherwise (`StateDirectory=`).
+const MEMORY: &str = "/var/lib/sled";
+
+/// Where the machine remembers its disk.
+pub fn memory() -> PathBuf {
+    std::env::var_os("STATE_DIRECTORY").map_or_else(|| MEMORY.into(), PathBuf::from)
+}
+
+/// Reads the mark of the disk at a storage root; `None` if it has none.
+///
+/// # Errors
+/// Why it cannot be read.
+pub fn read(root: &Path) -> Result<Option<Mark>, String> {
+    parse(&root.join(DIR).join(FILE))
+}
+
+/// What the machine remembers; `None` before it has seen its disk for the first time.
+///
+/// # Errors
+/// Why it cannot be read.
+pub fn remembered(memory: &Path) -> Result<Option<Mark>, String> {
+    parse(&memory.join(FILE))
+}
+
+fn parse(file: &Path) -> Result<Option<Mark>, String> {
+    match fs::read(file) {
+        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(why) => Err(format!("{}: {why}", file.display())),
+        Ok(text) => Mark::parse(&text).map(Some).map_err(|why| format!("{}: {why}", file.display())),
+    }
+}
+
+/// Marks the disk at a storage root as this sled's and begins its ledger; what lies on it is
+/// left as it is.
+///
+/// # Errors
+/// It cannot be written.
+pub fn put(root: &Path, sled: &SledName) -> io::Result<Mark> {
+    make_dir(&root.join(DIR), 0o700)?;
+    // The ledger first: a disk that is marked has one.
+    ledger::begin(root)?;
+    let mark = Mark::new(sled.clone());
+    replace(&root.join(DIR), FILE, &mark.to_text()?)?;
+    Ok(mark)
+}
+
+/// Remembers a disk on the machine.
+///
+/// # Errors
+/// It cannot be written.
+pub fn remember(memory: &Path, mark: &Mark) -> io::Result<()> {
+    make_dir(memory, 0o700)?;
+    replace(memory, FILE, &mark.to_text()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_is_marked_once_and_remembered() {
+        let (root, memory) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        assert_eq!(read(root.path()), Ok(None));
+        let mark = put(root.path(), &"proper-raptor".parse().unwrap()).unwrap();
+        assert_eq!(read(root.path()), Ok(Some(mark.clone())));
+        assert_eq!(ledger::load(root.path()).unwrap().ledger.regions.len(), 0);
+        assert_eq!(remembered(memory.path()), Ok(None));
+        remember(memory.path(), &mark).unwrap();
+        assert_eq!(remembered(memory.path()), Ok(Some(mark)));
+        fs::write(root.path().join(DIR).join(FILE), "{").unwrap();
+        assert!(read(root.path()).unwrap_err().contains("disk.json"));
+    }
+}

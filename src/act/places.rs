@@ -1,0 +1,237 @@
+//! Where a region's directory lies: in its place, in `.incoming` while it is made, in `.trash`
+//! after it was deleted.
+//!
+//! The ledger is written first, durably, and the directory follows with one rename: after a
+//! crash between the two [`settle`] does what the ledger says. No directory is ever put over
+//! another. Whoever calls this holds the disk, so that no look falls between the two halves.
+
+use super::inspect::region_json;
+use super::ledger;
+use crate::decide::settle::{Listing, Step, of, settle as steps};
+use crate::files::{make_dir, move_dir, sync_dir};
+use crate::names::RegionName;
+use crate::region::{Ledger, Record, Tombstone};
+use jiff::Timestamp;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Where attempts are made, below the storage root.
+pub const INCOMING: &str = ".incoming";
+/// Where deleted regions are kept, below the storage root.
+pub const TRASH: &str = ".trash";
+
+/// Where the runbook puts a region: `vm-HOST-i` for replica i of the volume named like the host.
+pub fn legacy_dir(root: &Path, name: &RegionName) -> PathBuf {
+    root.join(format!("vm-{name}"))
+}
+
+/// Gives a region that was made in `.incoming` its name and puts it on record.
+///
+/// # Errors
+/// Its place is taken, its name or identity is on record already, or the file system refused;
+/// then it lies where it was and is not on record.
+pub fn place(root: &Path, dir: &Path, name: &RegionName, record: &Record) -> io::Result<()> {
+    vacant(&root.join(name.to_string()))?;
+    ledger::change(root, |ledger| {
+        let refuse = |message: String| Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
+        if let Some((other, _)) = ledger.regions.iter().find(|(_, old)| old.uuid == record.uuid) {
+            return refuse(format!("{other} has the identity {} already", record.uuid));
+        }
+        match ledger.regions.insert(name.clone(), record.clone()) {
+            None => Ok(()),
+            Some(_) => refuse(format!("{name} is on record already")),
+        }
+    })?;
+    move_dir(dir, &root.join(name.to_string())).inspect_err(|_| {
+        undo(root, |ledger| _ = ledger.regions.remove(name));
+    })
+}
+
+/// Puts a region in the trash.
+///
+/// # Errors
+/// It is not on record, or the file system refused; then it is where it was.
+pub fn bury(root: &Path, name: &RegionName) -> io::Result<Tombstone> {
+    let trash = root.join(TRASH);
+    make_dir(&trash, 0o700)?;
+    let stone = ledger::change(root, |ledger| {
+        let record = ledger.regions.remove(name).ok_or_else(|| io::Error::other(format!("{name} is not on record")))?;
+        let mut stone = Tombstone { region: name.clone(), record, deleted: now(), removing: false };
+        // One of this name may have been deleted within this second.
+        while trash.join(stone.dir()).exists() {
+            stone.deleted += jiff::SignedDuration::from_secs(1);
+        }
+        ledger.tombstones.push(stone.clone());
+        Ok(stone)
+    })?;
+    let moved = move_dir(&root.join(name.to_string()), &trash.join(stone.dir()));
+    moved.map(|()| stone.clone()).inspect_err(|_| {
+        undo(root, |ledger| {
+            ledger.tombstones.retain(|other| *other != stone);
+            ledger.regions.insert(name.clone(), stone.record.clone());
+        });
+    })
+}
+
+/// Takes a region whose directory is gone off the record.
+///
+/// # Errors
+/// It is there after all, or the file system refused.
+pub fn forget(root: &Path, name: &RegionName) -> io::Result<()> {
+    vacant(&root.join(name.to_string()))?;
+    ledger::change(root, |ledger| {
+        ledger.regions.remove(name);
+        Ok(())
+    })
+}
+
+/// Gives a deleted region its place again.
+///
+/// # Errors
+/// Its place is taken, its removal has begun, or the file system refused; then it stays deleted.
+pub fn restore(root: &Path, stone: &Tombstone) -> io::Result<()> {
+    let name = &stone.region;
+    vacant(&root.join(name.to_string()))?;
+    ledger::change(root, |ledger| {
+        let known = ledger.tombstones.iter().position(|other| other == stone && !other.removing);
+        let known = known.ok_or_else(|| io::Error::other("its removal has begun"))?;
+        if ledger.regions.contains_key(name) {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{name} is on record")));
+        }
+        ledger.tombstones.remove(known);
+        ledger.regions.insert(name.clone(), stone.record.clone());
+        Ok(())
+    })?;
+    move_dir(&root.join(TRASH).join(stone.dir()), &root.join(name.to_string())).inspect_err(|_| {
+        undo(root, |ledger| {
+            ledger.regions.remove(name);
+            ledger.tombstones.push(stone.clone());
+        });
+    })
+}
+
+/// Notes that a deleted region is being removed: it cannot be had back any more.
+///
+/// # Errors
+/// There is none, or the file system refused.
+pub fn begin_removal(root: &Path, stone: &Tombstone) -> io::Result<PathBuf> {
+    ledger::change(root, |ledger| {
+        let known = ledger.tombstones.iter_mut().find(|other| other.dir() == stone.dir());
+        known.ok_or_else(|| io::Error::other("it is not in the trash"))?.removing = true;
+        Ok(())
+    })?;
+    Ok(root.join(TRASH).join(stone.dir()))
+}
+
+/// Drops a deleted region whose files have been removed.
+///
+/// # Errors
+/// Its directory is not empty, or the file system refused.
+pub fn end_removal(root: &Path, stone: &Tombstone) -> io::Result<()> {
+    match fs::remove_dir(root.join(TRASH).join(stone.dir())) {
+        Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(why),
+        _ => sync_dir(&root.join(TRASH))?,
+    }
+    ledger::change(root, |ledger| {
+        ledger.tombstones.retain(|other| other.dir() != stone.dir());
+        Ok(())
+    })
+}
+
+/// The name's place must be free, of a broken link too.
+fn vacant(place: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(place) {
+        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(why) => Err(why),
+        Ok(_) => Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{} exists", place.display()))),
+    }
+}
+
+fn now() -> Timestamp {
+    // Whole seconds, as the directory's name has them.
+    Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default()
+}
+
+/// Takes a change of the ledger back whose rename was refused.
+fn undo(root: &Path, back: impl FnOnce(&mut Ledger)) {
+    let undone = ledger::change(root, |ledger| {
+        back(ledger);
+        Ok(())
+    });
+    if let Err(why) = undone {
+        tracing::error!("the ledger could not be taken back; the next start settles it: {why}");
+    }
+}
+
+/// Makes the directories what the ledger says. Returns what was done, in words, and the
+/// left-overs that are still to be removed: removing may take long, and needs no hold on the
+/// disk.
+///
+/// # Errors
+/// The file system refused; what was done until then stays done.
+pub fn settle(root: &Path) -> io::Result<(Vec<String>, Vec<PathBuf>)> {
+    ledger::mend(root)?;
+    let ledger = ledger::load(root)?.ledger;
+    let (mut done, mut sweep) = (Vec::new(), Vec::new());
+    let place = |name: &RegionName| root.join(name.to_string());
+    for step in steps(&ledger, &listing(root, &ledger)?) {
+        match step {
+            Step::Place(dir, name) => {
+                move_dir(&root.join(INCOMING).join(dir), &place(&name))?;
+                done.push(format!("the creation of {name} was finished"));
+            }
+            Step::Restore(dir, name) => {
+                move_dir(&root.join(TRASH).join(dir), &place(&name))?;
+                done.push(format!("the restoration of {name} was finished"));
+            }
+            Step::Bury(name, dir) => {
+                make_dir(&root.join(TRASH), 0o700)?;
+                move_dir(&place(&name), &root.join(TRASH).join(dir))?;
+                done.push(format!("the deletion of {name} was finished"));
+            }
+            Step::Sweep(dir) => sweep.push(root.join(INCOMING).join(dir)),
+            Step::Remember(stone) => {
+                done.push(format!("{} was found in the trash", stone.dir()));
+                ledger::change(root, |ledger| {
+                    ledger.tombstones.push(stone);
+                    Ok(())
+                })?;
+            }
+            Step::Drop(dir) => {
+                done.push(format!("{dir} is gone from the trash"));
+                ledger::change(root, |ledger| {
+                    ledger.tombstones.retain(|stone| stone.dir() != dir);
+                    Ok(())
+                })?;
+            }
+        }
+    }
+    Ok((done, sweep))
+}
+
+/// What lies on the disk, as far as it matters to [`settle`].
+fn listing(root: &Path, ledger: &Ledger) -> io::Result<Listing> {
+    let mut listing = Listing::default();
+    let names = ledger.regions.keys().chain(ledger.tombstones.iter().map(|stone| &stone.region));
+    for name in names {
+        let dir = root.join(name.to_string());
+        if fs::symlink_metadata(&dir).is_ok() {
+            listing.in_place.insert(name.clone(), region_json(&dir).ok());
+        }
+    }
+    for (below, found) in [(INCOMING, &mut listing.incoming), (TRASH, &mut listing.trash)] {
+        let entries = match fs::read_dir(root.join(below)) {
+            Err(why) if why.kind() == io::ErrorKind::NotFound => continue,
+            entries => entries?,
+        };
+        for entry in entries {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if of(&name).is_some() {
+                found.insert(name, region_json(&entry.path()).ok());
+            }
+        }
+    }
+    Ok(listing)
+}

@@ -1,0 +1,55 @@
+//! What an earlier supervisor left undone, finished or taken back before anything else is done.
+
+use super::places;
+use super::storage::remember;
+use crate::config::Configuration;
+use crate::systemd::job::{self, spoken};
+use crate::systemd::names;
+use crate::systemd::proxy::ManagerProxy;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use zbus::Connection;
+
+/// Stops what an earlier supervisor had running: a `create` that nobody waits for any more.
+///
+/// # Errors
+/// What systemd answered.
+pub async fn stop_left_over_units(bus: &Connection) -> Result<(), String> {
+    let manager = ManagerProxy::new(bus).await.map_err(spoken)?;
+    let units = manager.list_units_by_patterns(&[], &[names::ANY_CREATE]).await.map_err(spoken)?;
+    for (unit, ..) in units {
+        tracing::info!("stopping {unit}, which an earlier supervisor left running");
+        job::stop(bus, &unit).await?;
+    }
+    Ok(())
+}
+
+/// Makes the directories what the ledger says, and remembers the disk. Returns the left-overs
+/// that are to be removed ([`sweep`]).
+///
+/// # Errors
+/// The file system refused.
+pub fn directories(config: &Configuration) -> io::Result<Vec<PathBuf>> {
+    let (done, sweep) = places::settle(&config.sled.storage.root)?;
+    for what in done {
+        tracing::info!("after a crash: {what}");
+    }
+    remember(config)?;
+    Ok(sweep)
+}
+
+/// Removes the left-overs of attempts that were cut short.
+///
+/// # Errors
+/// The file system refused.
+pub fn sweep(left_over: Vec<PathBuf>) -> io::Result<()> {
+    for dir in left_over {
+        tracing::info!("removing {}, left by an attempt that was cut short", dir.display());
+        match fs::remove_dir_all(&dir) {
+            Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(why),
+            _ => {}
+        }
+    }
+    Ok(())
+}

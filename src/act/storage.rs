@@ -1,0 +1,60 @@
+//! Taking a data disk into use: its mark, its ledger, and the machine's memory of it.
+
+use super::mark;
+use crate::config::Configuration;
+use crate::files::may_use;
+use crate::region::Mark;
+use std::io;
+use uuid::Uuid;
+
+/// Marks the disk at the storage root as this sled's, or finds that it is. `replace` names the
+/// disk that this one is to replace, or the one that is taken over from another sled.
+/// What lies on the disk is left as it is.
+///
+/// # Errors
+/// Nothing is mounted there; it, or the one that this sled had, is another disk and was not
+/// named; or it cannot be written.
+pub fn init(config: &Configuration, replace: Option<Uuid>) -> io::Result<Mark> {
+    let (storage, sled) = (&config.sled.storage, &config.sled.name);
+    let refuse = |why: String| Err(io::Error::other(why));
+    let root = storage.root.display();
+    if !may_use(&storage.root, storage.require_mount) {
+        return refuse(format!("no file system is mounted at {root}"));
+    }
+    let there = mark::read(&storage.root).map_err(io::Error::other)?;
+    let known = mark::remembered(&mark::memory()).unwrap_or_default();
+    if let Some(known) = known.filter(|known| there.as_ref().is_none_or(|there| there.disk != known.disk))
+        && replace != Some(known.disk)
+    {
+        return refuse(format!(
+            "this sled's disk is {}, marked {}, and another is mounted at {root}; if that one is lost for good: \
+             sledctl storage init --replace {}",
+            known.disk, known.marked, known.disk
+        ));
+    }
+    let mark = match there {
+        Some(mark) if mark.sled == *sled => mark,
+        Some(mark) if replace != Some(mark.disk) => {
+            return refuse(format!(
+                "the disk at {root} belongs to the sled {}; to take it over for good: sledctl storage init --replace {}",
+                mark.sled, mark.disk
+            ));
+        }
+        _ => mark::put(&storage.root, sled)?,
+    };
+    mark::remember(&mark::memory(), &mark)?;
+    Ok(mark)
+}
+
+/// Remembers the disk that is in use, for the day on which another is mounted.
+///
+/// # Errors
+/// It cannot be written.
+pub fn remember(config: &Configuration) -> io::Result<()> {
+    let there = mark::read(&config.sled.storage.root).map_err(io::Error::other)?;
+    let known = mark::remembered(&mark::memory()).unwrap_or_default();
+    match there.filter(|mark| known.as_ref() != Some(mark)) {
+        Some(mark) => mark::remember(&mark::memory(), &mark),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,122 @@
+//! Removing for good what was deleted: slowly, at idle priority, in a unit of systemd's that
+//! outlives the supervisor and can write nowhere else.
+
+use super::places;
+use crate::config::Configuration;
+use crate::region::Tombstone;
+use crate::systemd::{job, names};
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use zbus::{Connection, Variant};
+
+/// How much of a file is given back in one step, in bytes: a file system holds its journal for
+/// as long as a step takes.
+const STEP: u64 = 64 << 20;
+/// The pause between two steps, in which others have their turn.
+const PAUSE: Duration = Duration::from_millis(5);
+/// How long a removal may take in microseconds: a day.
+const LIMIT: u64 = 86_400_000_000;
+/// The idle class of I/O (ioprio_set(2)) and of the processor (sched(7)).
+const IO_IDLE: i32 = 3;
+const CPU_IDLE: i32 = 5;
+
+/// Removes the files of a deleted region; its tombstone says already that it is being removed.
+///
+/// # Errors
+/// Why something of it is left; asking again goes on where this ended.
+pub async fn remove(bus: &Connection, config: &Configuration, stone: &Tombstone) -> Result<(), String> {
+    let dir = config.sled.storage.root.join(places::TRASH).join(stone.dir());
+    if !dir.exists() {
+        return Ok(());
+    }
+    let program = std::env::current_exe().map_err(|why| why.to_string())?;
+    let unit = names::remove_unit(&stone.dir());
+    // One of an earlier supervisor may be at it still: it is not waited for, but begun again.
+    job::stop(bus, &unit).await?;
+    job::run_transient(bus, &unit, &sandbox(&program, &dir)).await
+}
+
+fn sandbox(program: &Path, dir: &Path) -> Vec<(&'static str, Variant<'static>)> {
+    // An upgrade may have replaced the program that this is.
+    let program = program.display().to_string().trim_end_matches(" (deleted)").to_owned();
+    let dir = dir.display().to_string();
+    let exec = vec![(program.clone(), vec![program, "--empty".into(), dir.clone()], false)];
+    // CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH and CAP_FOWNER: the files are the service user's.
+    let capabilities = 1u64 << 1 | 1 << 2 | 1 << 3;
+    vec![
+        ("Description", format!("Remove what was deleted: {dir}").into()),
+        ("Type", "oneshot".into()),
+        ("CollectMode", "inactive-or-failed".into()),
+        ("ExecStart", exec.into()),
+        ("TimeoutStartUSec", LIMIT.into()),
+        ("IOSchedulingClass", IO_IDLE.into()),
+        ("CPUSchedulingPolicy", CPU_IDLE.into()),
+        ("ProtectSystem", "strict".into()),
+        ("ReadWritePaths", vec![dir].into()),
+        ("ProtectHome", "yes".into()),
+        ("PrivateTmp", true.into()),
+        ("PrivateDevices", true.into()),
+        ("PrivateNetwork", true.into()),
+        ("NoNewPrivileges", true.into()),
+        ("CapabilityBoundingSet", capabilities.into()),
+        ("RestrictNamespaces", 0u64.into()),
+        ("MemoryDenyWriteExecute", true.into()),
+        ("SystemCallFilter", (true, ["@system-service"].as_slice()).into()),
+        ("SystemCallErrorNumber", 1i32.into()),
+    ]
+}
+
+/// Empties a directory, and leaves it: `sledd --empty DIR`. Files are cut off piece by piece
+/// before they are unlinked, and no link is followed.
+///
+/// # Errors
+/// The first thing that could not be removed.
+pub fn empty(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let path = entry.path();
+        match entry.file_type()? {
+            kind if kind.is_dir() => {
+                empty(&path)?;
+                fs::remove_dir(&path)?;
+            }
+            kind if kind.is_file() => cut_off(&path)?,
+            _ => fs::remove_file(&path)?,
+        }
+    }
+    Ok(())
+}
+
+fn cut_off(path: &PathBuf) -> io::Result<()> {
+    let file = File::options().write(true).custom_flags(nix::libc::O_NOFOLLOW).open(path)?;
+    let mut length = file.metadata()?.len();
+    while length > STEP {
+        length -= STEP;
+        file.set_len(length)?;
+        std::thread::sleep(PAUSE);
+    }
+    fs::remove_file(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn everything_below_goes_and_nothing_beside() {
+        let dir = tempfile::tempdir().unwrap();
+        let (inside, beside) = (dir.path().join("inside"), dir.path().join("beside"));
+        fs::create_dir_all(inside.join("00/000")).unwrap();
+        fs::write(&beside, "kept").unwrap();
+        symlink(&beside, inside.join("link")).unwrap();
+        symlink(dir.path(), inside.join("00/up")).unwrap();
+        File::create(inside.join("00/000/000")).unwrap().set_len(3 * STEP + 1).unwrap();
+        empty(&inside).unwrap();
+        assert_eq!(fs::read_dir(&inside).unwrap().count(), 0);
+        assert_eq!(fs::read_to_string(&beside).unwrap(), "kept");
+    }
+}

@@ -1,0 +1,158 @@
+//! The command line of `sledctl`.
+
+use crate::config_dir;
+use crate::names::{RegionName, VolumeName};
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use uuid::Uuid;
+
+/// Looks after the storage sled that it runs on.
+#[derive(Debug, Parser)]
+#[command(name = "sledctl", version, after_help = EXIT_CODES)]
+pub struct Arguments {
+    /// Print JSON: the supervisor's own answer, where there is one.
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+
+    /// The supervisor's socket.
+    #[arg(long, global = true, value_name = "PATH", default_value = "/run/sled/admin.sock")]
+    pub(super) socket: PathBuf,
+
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done and well, 1 failed, 2 wrong usage, 3 done but not well, \
+                          4 the supervisor cannot be reached.";
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Show everything at a glance: network, storage, volumes, and what is wrong.
+    Status,
+    /// List the volumes, or show one.
+    #[command(subcommand)]
+    Volume(VolumeCommand),
+    /// List, show, create, adopt, delete or restore regions.
+    #[command(subcommand)]
+    Region(RegionCommand),
+    /// Show what takes the data disk: by region, and what lies in the trash.
+    Storage {
+        #[command(subcommand)]
+        command: Option<StorageCommand>,
+    },
+    /// List the jobs, show or cancel one.
+    Jobs {
+        #[command(subcommand)]
+        command: Option<JobsCommand>,
+    },
+    /// List every condition that holds, with cause and remedy.
+    Checks,
+    /// Look at the configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum VolumeCommand {
+    /// List the volumes that have a region on this sled.
+    List,
+    /// Show a volume, its regions, and why it is not ready.
+    Show {
+        /// The volume.
+        volume: VolumeName,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum RegionCommand {
+    /// List the regions that the port map puts on this sled.
+    List,
+    /// Show a region.
+    Show {
+        /// The region, VOLUME-INDEX.
+        region: RegionName,
+    },
+    /// Create regions that do not exist yet. One that does is left as it is.
+    Create(Which),
+    /// Take regions over from what served them before: the unit is stopped and disabled, the
+    /// directory gets its place. Undone wholly if any step of it fails.
+    Adopt(AdoptArguments),
+    /// Delete a region: it is kept for a while, and can be had back.
+    Delete {
+        /// The region.
+        region: RegionName,
+        /// The region's name once more, for one that the port map has.
+        #[arg(long, value_name = "REGION")]
+        yes_destroy: Option<String>,
+    },
+    /// Have a deleted region back.
+    Restore {
+        /// The region.
+        region: RegionName,
+    },
+    /// Remove a deleted region for good, before its time.
+    Purge {
+        /// The region.
+        region: RegionName,
+        /// The region's name once more.
+        #[arg(long, value_name = "REGION")]
+        yes_destroy: Option<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct AdoptArguments {
+    #[command(flatten)]
+    pub(super) which: Which,
+    /// Where the region lies, if not where the runbook puts it (ROOT/vm-REGION) or in its place.
+    #[arg(long, value_name = "DIR", conflicts_with = "all")]
+    pub(super) from: Option<PathBuf>,
+    /// Show what it would do, and do nothing.
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum StorageCommand {
+    /// Mark the data disk as this sled's, and begin its ledger. What lies on it is left as it is.
+    Init {
+        /// The disk that it replaces or that is taken over, as the refusal names it.
+        #[arg(long, value_name = "UUID")]
+        replace: Option<Uuid>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum JobsCommand {
+    /// Show a job.
+    Show {
+        /// Its number.
+        id: u64,
+    },
+    /// Cancel a job, if it has not gone too far.
+    Cancel {
+        /// Its number.
+        id: u64,
+    },
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct Which {
+    /// The regions, VOLUME-INDEX.
+    #[arg(value_name = "REGION")]
+    pub(super) regions: Vec<RegionName>,
+    /// Every region of this sled for which there is something to do.
+    #[arg(long)]
+    pub(super) all: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ConfigCommand {
+    /// List every fault of sled.toml, its fragments and port-map.toml.
+    Check {
+        /// The directory that holds them.
+        #[arg(long, value_name = "DIR", default_value = config_dir::DEFAULT)]
+        dir: PathBuf,
+    },
+}

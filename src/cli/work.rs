@@ -1,0 +1,141 @@
+//! Everything that becomes a job: asks for each region, then follows the jobs with a bar each.
+
+use super::client::{Client, Failure};
+use crate::names::RegionName;
+use crate::wire::{Error, Granted, Job, JobKind, JobState};
+use http::Method;
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+use std::io::IsTerminal;
+use std::time::Duration;
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+/// How often a job is asked how far it is, while somebody watches.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What is asked for, of one region.
+#[derive(Debug)]
+pub(super) struct Order {
+    pub(super) region: RegionName,
+    pub(super) method: Method,
+    pub(super) path: String,
+}
+
+impl Order {
+    pub(super) fn new(region: RegionName, method: Method, path: String) -> Self {
+        Self { region, method, path }
+    }
+}
+
+/// What became of one region.
+#[derive(Debug, Serialize)]
+struct Outcome {
+    region: RegionName,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    already_there: Option<Uuid>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    job: Option<Job>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Error>,
+}
+
+/// Asks for all of it and waits for the end; `Ok(true)` if everything was done. One that is
+/// refused does not keep the others from being asked for.
+pub(super) async fn carry_out(client: &Client, orders: Vec<Order>, json: bool) -> Result<bool, Failure> {
+    let bars = MultiProgress::new();
+    if json || !std::io::stderr().is_terminal() {
+        bars.set_draw_target(ProgressDrawTarget::hidden());
+    }
+    let mut following = JoinSet::new();
+    for order in orders {
+        let asked = client.order::<Granted>(order.method, &order.path).await;
+        let (client, bar) = (client.clone(), bar(&bars, &order.region));
+        following.spawn(async move {
+            let outcome = follow(&client, order.region, asked, &bar).await;
+            bar.finish_and_clear();
+            outcome
+        });
+    }
+    let mut outcomes = Vec::new();
+    while let Some(ended) = following.join_next().await {
+        let outcome = ended.map_err(std::io::Error::other)??;
+        if !json {
+            bars.suspend(|| say(&outcome));
+        }
+        outcomes.push(outcome);
+    }
+    outcomes.sort_by(|a, b| a.region.cmp(&b.region));
+    if json {
+        anstream::println!("{}", serde_json::to_string_pretty(&outcomes).map_err(std::io::Error::from)?);
+    }
+    match outcomes.iter().filter(|outcome| outcome.error.is_some()).count() {
+        0 => Ok(true),
+        failed => Err(Failure::Several { failed, all: outcomes.len() }),
+    }
+}
+
+/// Follows a job until it has ended.
+async fn follow(
+    client: &Client,
+    region: RegionName,
+    asked: Result<Granted, Failure>,
+    bar: &ProgressBar,
+) -> Result<Outcome, Failure> {
+    let mut outcome = Outcome { region, already_there: None, job: None, error: None };
+    let mut job = match asked {
+        Ok(Granted::Job(job)) => job,
+        Ok(Granted::AlreadyThere(uuid)) => return Ok(Outcome { already_there: Some(uuid), ..outcome }),
+        Err(Failure::Refused(error)) => return Ok(Outcome { error: Some(error), ..outcome }),
+        Err(other) => return Err(other),
+    };
+    while job.state == JobState::Running {
+        show(bar, &job);
+        // Where nobody watches, the answer is held until the end.
+        let wait = if bar.is_hidden() { 60.0 } else { LOOK.as_secs_f64() };
+        job = match client.get_held(&format!("/v1/jobs/{}?wait={wait}", job.id)).await {
+            Ok(job) => job,
+            // What becomes of this one is not known; that of the others still is.
+            Err(failure) => return Ok(Outcome { error: Some(failure.error()), ..outcome }),
+        };
+    }
+    let cancelled =
+        || Error::new("CANCELLED", format!("{}: cancelled; nothing of it is left", job.region), "ask again");
+    outcome.error = job.error.clone().or_else(|| (job.state == JobState::Cancelled).then(cancelled));
+    outcome.job = Some(job);
+    Ok(outcome)
+}
+
+fn bar(bars: &MultiProgress, region: &RegionName) -> ProgressBar {
+    let bar = bars.add(ProgressBar::new(0));
+    if let Ok(style) = ProgressStyle::with_template("{prefix:20} {bar:30} {msg}") {
+        bar.set_style(style);
+    }
+    bar.set_prefix(region.to_string());
+    bar
+}
+
+fn show(bar: &ProgressBar, job: &Job) {
+    let (done, total) = job.progress.map_or((0, 1), |progress| (progress.done, progress.total));
+    bar.set_length(total);
+    bar.set_position(done);
+    bar.set_message(job.step.clone());
+}
+
+fn say(outcome: &Outcome) {
+    let region = &outcome.region;
+    match (&outcome.already_there, &outcome.job, &outcome.error) {
+        (_, _, Some(error)) => anstream::eprintln!("{}\n    {}", error.message, error.remedy),
+        (Some(uuid), ..) => anstream::println!("{region}: exists already, as {uuid}"),
+        (_, Some(job), _) => anstream::println!("{region}: {}", done(job)),
+        _ => {}
+    }
+}
+
+fn done(job: &Job) -> String {
+    let took = job.took_ms.unwrap_or_default();
+    match job.kind {
+        JobKind::Create => format!("created in {took} ms"),
+        _ => format!("{} ({took} ms)", job.step),
+    }
+}

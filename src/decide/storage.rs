@@ -1,0 +1,225 @@
+//! What the facts of the data disk mean: whether it is this sled's, whether it may be used, and
+//! whether there is room.
+
+use super::facts::{Disk, Facts, Settled};
+use super::finding::{Finding, Scope};
+use crate::check::Code;
+use crate::config::{Configuration, Provisioning};
+use crate::names::RegionName;
+use crate::region::Ledger;
+use crate::size;
+use crate::systemd::names;
+use crate::wire;
+
+/// Below this a thin region cannot count on its next write.
+const FULL: u64 = 16 << 20;
+
+/// Why a disk is not this sled's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Foreign {
+    cause: String,
+    remedy: String,
+}
+
+/// Whether the disk that is mounted is this sled's.
+///
+/// # Errors
+/// Why it is not.
+pub fn belongs(config: &Configuration, disk: &Disk) -> Result<(), Foreign> {
+    let (root, sled) = (config.sled.storage.root.display(), &config.sled.name);
+    let foreign = |cause: String, remedy: String| Err(Foreign { cause, remedy });
+    let right = format!("mount this sled's own data disk at {root}");
+    match (&disk.mark, &disk.remembered) {
+        (Err(why), _) => foreign(format!("the mark of the disk at {root} cannot be read: {why}"), right),
+        (Ok(None), None) => foreign(
+            format!("the disk at {root} is not marked as {sled}'s"),
+            "if it is the right disk: sledctl storage init".into(),
+        ),
+        (Ok(None), Some(known)) => foreign(
+            format!("the disk at {root} has no mark, and this sled's is {}, marked {}", known.disk, known.marked),
+            format!("{right}; if that one is lost for good: sledctl storage init --replace {}", known.disk),
+        ),
+        (Ok(Some(mark)), _) if mark.sled != *sled => foreign(
+            format!("the disk at {root} belongs to the sled {} (marked {})", mark.sled, mark.marked),
+            format!("{right}; to take this one over for good: sledctl storage init --replace {}", mark.disk),
+        ),
+        (Ok(Some(mark)), Some(known)) if known.disk != mark.disk => foreign(
+            format!("the disk at {root} is {}, and this sled's is {}, marked {}", mark.disk, known.disk, known.marked),
+            format!("{right}; if that one is lost for good: sledctl storage init --replace {}", known.disk),
+        ),
+        (Ok(Some(_)), _) => Ok(()),
+    }
+}
+
+/// The ledger of a disk on which something may be done.
+///
+/// # Errors
+/// Why nothing may be done.
+pub fn usable<'a>(config: &Configuration, facts: &'a Facts) -> Result<&'a Ledger, wire::Error> {
+    let ledger = readable(config, facts)?;
+    let disk = facts.disk.as_ref();
+    match (&facts.settled, disk) {
+        (_, Some(disk)) if disk.read_only => Err(refusal(&read_only(config))),
+        (Settled::Done(_), _) => Ok(ledger),
+        (Settled::Failed(why), _) => Err(refusal(&unsettled(why))),
+        _ => {
+            let message = "what an earlier supervisor left undone on the data disk is being looked for";
+            Err(wire::Error::new("STARTING", message, "ask again in a moment"))
+        }
+    }
+}
+
+/// The ledger of a disk that may be looked at.
+///
+/// # Errors
+/// Why it may not.
+pub fn readable<'a>(config: &Configuration, facts: &'a Facts) -> Result<&'a Ledger, wire::Error> {
+    let Some(disk) = &facts.disk else {
+        return Err(wire::Error::new("NOT_SEEN", "the data disk has not been looked at yet", "ask again in a moment"));
+    };
+    match unavailable(config, disk) {
+        Some(finding) => Err(refusal(&finding)),
+        None => disk.ledger.as_ref().map_err(|why| refusal(&unreadable(config, why))),
+    }
+}
+
+fn refusal(finding: &Finding) -> wire::Error {
+    wire::Error::new(finding.code.as_str(), format!("nothing is done: {}", finding.cause), finding.remedy.clone())
+}
+
+/// Everything that is to be said of the disk as a whole.
+pub(super) fn findings(config: &Configuration, facts: &Facts) -> Vec<Finding> {
+    let Some(disk) = &facts.disk else { return Vec::new() };
+    let mut found = Vec::new();
+    match (unavailable(config, disk), &disk.ledger, &facts.settled) {
+        (Some(finding), ..) => return vec![finding],
+        (None, _, _) if disk.read_only => found.push(read_only(config)),
+        (None, Err(why), _) => found.push(unreadable(config, why)),
+        (None, Ok(_), Settled::Failed(why)) => found.push(unsettled(why)),
+        (None, Ok(_), _) => found.extend(room(config, disk)),
+    }
+    if let Some(why) = &disk.damage {
+        let cause = format!("one of the ledger's two copies cannot be read: {why}");
+        let remedy = "none is needed: it is written anew from the other; see dmesg for errors of the disk".into();
+        found.push(about(config, Code::LedgerDamaged, cause, remedy));
+    }
+    found.extend(overcommitted(config, disk));
+    found.extend(unmapped(config, disk));
+    found
+}
+
+/// Why the disk is not there, or not this sled's.
+fn unavailable(config: &Configuration, disk: &Disk) -> Option<Finding> {
+    let root = config.sled.storage.root.display();
+    if disk.mounted {
+        let foreign = belongs(config, disk).err()?;
+        return Some(about(config, Code::DataForeign, foreign.cause, foreign.remedy));
+    }
+    let (cause, remedy) = match config.sled.storage.require_mount {
+        true => (
+            format!("no file system is mounted at {root}: nothing is created and nothing is started"),
+            format!("mount the data disk at {root} (systemctl status '*.mount' shows why it is not)"),
+        ),
+        false => (
+            format!("there is no directory {root}: nothing is created and nothing is started"),
+            format!("make {root}, or correct storage.root of sled.toml"),
+        ),
+    };
+    Some(about(config, Code::DataNotMounted, cause, remedy))
+}
+
+fn read_only(config: &Configuration) -> Finding {
+    let cause = format!("the file system at {} cannot be written to", config.sled.storage.root.display());
+    let remedy =
+        "see dmesg: after an error the kernel makes a file system read-only; check the disk and mount it again";
+    about(config, Code::DataReadOnly, cause, remedy.into())
+}
+
+fn unreadable(config: &Configuration, why: &str) -> Finding {
+    let cause = format!("neither copy of the ledger can be read: {why}");
+    let remedy = "nothing is started or created until it is rebuilt from the regions themselves: \
+                  sledctl region adopt --all --dry-run, then without --dry-run";
+    about(config, Code::LedgerUnreadable, cause, remedy.into())
+}
+
+fn unsettled(why: &str) -> Finding {
+    let cause = format!("what an earlier supervisor left undone cannot be finished: {why}");
+    let remedy = "mend that; it is tried again every 10 s, and nothing is started or created before".into();
+    Finding { code: Code::NotSettled, subject: "disk".into(), scope: Scope::Sled, cause, remedy }
+}
+
+fn about(config: &Configuration, code: Code, cause: String, remedy: String) -> Finding {
+    Finding { code, subject: format!("disk {}", config.sled.storage.root.display()), scope: Scope::Sled, cause, remedy }
+}
+
+/// Whether there is room on the data disk.
+fn room(config: &Configuration, disk: &Disk) -> Option<Finding> {
+    let storage = &config.sled.storage;
+    let (root, reserve) = (storage.root.display(), storage.reserve.of(disk.capacity));
+    let room = format!("{} of {} is free at {root}", size::spoken(disk.free), size::spoken(disk.capacity));
+    if disk.free < FULL && unreserved(disk) > 0 {
+        let cause = format!("{room}: a region that is written to hangs until there is more");
+        let remedy = "make room on it at once (sledctl storage shows what takes it); a restart of the regions does \
+                      not help";
+        return Some(about(config, Code::DiskFull, cause, remedy.into()));
+    }
+    (disk.free < reserve).then(|| {
+        let cause = format!("{room}, and {} ({}) is to be kept in reserve", size::spoken(reserve), storage.reserve);
+        let remedy = "make room, or add a disk, before it is full: sledctl storage shows what takes it";
+        about(config, Code::DiskLow, cause, remedy.into())
+    })
+}
+
+/// What the regions may still take: blocks that were promised and are not reserved, in bytes.
+pub fn unreserved(disk: &Disk) -> u64 {
+    let regions = disk.ledger.iter().flat_map(|ledger| &ledger.regions);
+    let open = regions.map(|(name, record)| {
+        let taken = disk.surveys.get(name).map_or(0, |survey| survey.allocated);
+        record.geometry.disk_bytes().saturating_sub(taken)
+    });
+    open.sum()
+}
+
+/// Whether more was promised than there is.
+fn overcommitted(config: &Configuration, disk: &Disk) -> Option<Finding> {
+    let open = unreserved(disk);
+    if open <= disk.free || disk.ledger.is_err() {
+        return None;
+    }
+    let promised: u64 = disk.ledger.iter().flat_map(|l| l.regions.values()).map(|r| r.geometry.disk_bytes()).sum();
+    let taken = promised.saturating_sub(open);
+    let cause = format!(
+        "{} is promised to regions, of which {} is taken: {} more may be written, and {} is free",
+        size::spoken(promised),
+        size::spoken(taken),
+        size::spoken(open),
+        size::spoken(disk.free)
+    );
+    let remedy = match config.sled.storage.provisioning {
+        Provisioning::Thin => "watch it (sledctl storage): when it is full, every region that is written to hangs",
+        Provisioning::Thick => {
+            "regions from before storage.provisioning = \"thick\" reserve nothing: watch sledctl storage"
+        }
+    };
+    Some(about(config, Code::DiskOvercommitted, cause, remedy.into()))
+}
+
+/// Regions that exist here and that the map knows nothing of: a volume that was renamed or
+/// removed, and whose downstairs may still run.
+fn unmapped(config: &Configuration, disk: &Disk) -> Vec<Finding> {
+    let local = config.local_regions();
+    let recorded = disk.ledger.iter().flat_map(|ledger| ledger.regions.keys());
+    let others = recorded.filter(|name| !local.iter().any(|local| local.name == **name));
+    let finding = |name: &RegionName| {
+        let unit = names::unit(name);
+        let cause =
+            format!("it is on record, and the port map does not put {name} on this sled; it is not watched over");
+        let remedy = format!(
+            "put it back into port-map.toml; or, if no host uses it: sledctl region delete {name} (which stops {unit} \
+             and keeps its data for a while)"
+        );
+        let subject = format!("region {name}");
+        Finding { code: Code::RegionUnmapped, subject, scope: Scope::Sled, cause, remedy }
+    };
+    others.map(finding).collect()
+}

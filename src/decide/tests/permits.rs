@@ -1,0 +1,116 @@
+//! What may be asked for, and what is refused.
+
+use super::*;
+use crate::decide::facts::Stranger;
+use crate::decide::permits::{Creation, Deletion, may_adopt, may_create, may_delete, may_purge, may_restore};
+use crate::region::Tombstone;
+use crate::wire::Peer;
+
+#[test]
+fn a_region_is_created_only_where_nothing_is() {
+    let config = config();
+    let whole = well(&config);
+    let uuid = Uuid::from_u128(100);
+    assert_eq!(may_create(&config, &whole, &first()), Ok(Creation::AlreadyThere(uuid)));
+    let refusal = |change: fn(&mut Facts), name: &str| {
+        let mut facts = whole.clone();
+        change(&mut facts);
+        may_create(&config, &facts, &name.parse().unwrap()).unwrap_err().code
+    };
+    assert_eq!(refusal(|_| (), "pve-0"), "REGION_UNKNOWN");
+    assert_eq!(refusal(|f| f.disk.as_mut().unwrap().mounted = false, FIRST), "DATA_NOT_MOUNTED");
+    assert_eq!(refusal(|f| f.disk = None, FIRST), "NOT_SEEN");
+    assert_eq!(refusal(|f| f.disk.as_mut().unwrap().mark = Ok(None), FIRST), "DATA_FOREIGN");
+    assert_eq!(refusal(|f| f.disk.as_mut().unwrap().ledger = Err(String::new()), FIRST), "LEDGER_UNREADABLE");
+    assert_eq!(refusal(|f| region(f).busy = Some(Busy::Creating), FIRST), "REGION_CREATING");
+    // Once on record, never again, whatever became of it.
+    assert_eq!(
+        refusal(|f| _ = f.disk.as_mut().unwrap().regions.insert(first(), OnDisk::Absent), FIRST),
+        "REGION_EXISTS"
+    );
+    let forget = |f: &mut Facts| _ = f.disk.as_mut().unwrap().ledger.as_mut().unwrap().regions.remove(&first());
+    assert_eq!(refusal(forget, FIRST), "REGION_UNRECORDED");
+
+    let mut facts = whole.clone();
+    stopped(&mut facts);
+    forget(&mut facts);
+    facts.disk.as_mut().unwrap().regions.insert(first(), OnDisk::Absent);
+    assert!(matches!(may_create(&config, &facts, &first()), Ok(Creation::Go(_))));
+    facts.disk.as_mut().unwrap().unadopted.insert(first());
+    assert_eq!(may_create(&config, &facts, &first()).unwrap_err().code, "REGION_UNADOPTED");
+    facts.disk.as_mut().unwrap().unadopted.clear();
+    facts.settled = Settled::Running;
+    assert_eq!(may_create(&config, &facts, &first()).unwrap_err().code, "STARTING");
+    facts.settled = well(&config).settled;
+    facts.disk.as_mut().unwrap().read_only = true;
+    assert_eq!(may_create(&config, &facts, &first()).unwrap_err().code, "DATA_READ_ONLY");
+    facts.disk.as_mut().unwrap().read_only = false;
+    let mark = facts.disk.as_ref().unwrap().mark.clone().unwrap().unwrap();
+    facts.settled = Settled::Done(mark.disk);
+    let stranger = Stranger { pid: Some(9), command: "nc".into(), unit: None };
+    region(&mut facts).sockets.as_mut().unwrap().data = Holder::Other(stranger);
+    assert_eq!(may_create(&config, &facts, &first()).unwrap_err().code, "PORT_TAKEN");
+}
+
+#[test]
+fn a_region_is_deleted_only_when_nobody_uses_it_and_its_name_is_said_twice() {
+    let config = config();
+    let mut facts = well(&config);
+    let refusal = |facts: &Facts, yes| may_delete(&config, facts, &first(), yes).unwrap_err();
+    assert_eq!(refusal(&facts, None).code, "YES_DESTROY");
+    assert_eq!(refusal(&facts, Some("still-fawn-1")).code, "YES_DESTROY");
+    assert!(matches!(may_delete(&config, &facts, &first(), Some(FIRST)), Ok(Deletion::Bury(_))));
+    // A host that uses the volume is named, whichever of its regions it is connected to.
+    let other = facts.regions.get_mut(&"still-fawn-2".parse().unwrap()).unwrap();
+    other.sockets.as_mut().unwrap().connected = vec![Peer { address: "192.168.4.17".parse().unwrap(), port: 4711 }];
+    let why = refusal(&facts, Some(FIRST));
+    assert!(why.code == "IN_USE" && why.message.contains("192.168.4.17"), "{why:?}");
+
+    let mut facts = well(&config);
+    facts.disk.as_mut().unwrap().regions.insert(first(), OnDisk::Absent);
+    assert!(matches!(may_delete(&config, &facts, &first(), Some(FIRST)), Ok(Deletion::Forget(_))));
+    region(&mut facts).busy = Some(Busy::Adopting);
+    assert_eq!(refusal(&facts, Some(FIRST)).code, "REGION_ADOPTING");
+
+    // What the map does not have any more needs no second word.
+    let mut facts = well(&config);
+    let ledger = facts.disk.as_mut().unwrap().ledger.as_mut().unwrap();
+    let record = ledger.regions[&first()].clone();
+    ledger.regions.insert("old-1".parse().unwrap(), record);
+    assert!(may_delete(&config, &facts, &"old-1".parse().unwrap(), None).is_ok());
+    assert_eq!(may_delete(&config, &facts, &"old-2".parse().unwrap(), None).unwrap_err().code, "REGION_UNKNOWN");
+}
+
+#[test]
+fn a_deleted_region_is_restored_where_nothing_is_and_purged_when_said_twice() {
+    let config = config();
+    let mut facts = well(&config);
+    let ledger = facts.disk.as_mut().unwrap().ledger.as_mut().unwrap();
+    let record = ledger.regions[&first()].clone();
+    let stone = Tombstone { region: first(), record, deleted: Timestamp::UNIX_EPOCH, removing: false };
+    ledger.tombstones.push(stone.clone());
+    assert_eq!(may_restore(&config, &facts, &first()).unwrap_err().code, "REGION_EXISTS");
+    assert_eq!(may_purge(&config, &facts, &first(), None).unwrap_err().code, "YES_DESTROY");
+    assert_eq!(may_purge(&config, &facts, &first(), Some(FIRST)), Ok(vec![stone.clone()]));
+    let ledger = facts.disk.as_mut().unwrap().ledger.as_mut().unwrap();
+    ledger.regions.remove(&first());
+    assert_eq!(may_restore(&config, &facts, &first()), Ok(stone));
+    facts.disk.as_mut().unwrap().ledger.as_mut().unwrap().tombstones[0].removing = true;
+    assert_eq!(may_restore(&config, &facts, &first()).unwrap_err().code, "REGION_UNKNOWN");
+    let other = "still-fawn-1".parse().unwrap();
+    assert_eq!(may_purge(&config, &facts, &other, Some("still-fawn-1")).unwrap_err().code, "REGION_UNKNOWN");
+}
+
+#[test]
+fn what_is_on_record_is_not_adopted_and_a_lost_ledger_is_no_obstacle() {
+    let config = config();
+    let mut facts = well(&config);
+    assert_eq!(may_adopt(&config, &facts, &first()).unwrap_err().code, "REGION_EXISTS");
+    facts.disk.as_mut().unwrap().ledger.as_mut().unwrap().regions.remove(&first());
+    assert!(may_adopt(&config, &facts, &first()).is_ok());
+    facts.disk.as_mut().unwrap().ledger = Err("torn".into());
+    assert!(may_adopt(&config, &facts, &first()).is_ok());
+    facts.disk.as_mut().unwrap().mark = Ok(None);
+    assert_eq!(may_adopt(&config, &facts, &first()).unwrap_err().code, "DATA_FOREIGN");
+    assert_eq!(may_adopt(&config, &facts, &"pve-0".parse().unwrap()).unwrap_err().code, "REGION_UNKNOWN");
+}

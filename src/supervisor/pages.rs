@@ -1,0 +1,90 @@
+//! Parts of the bodies that come from the facts of the data disk alone.
+
+use crate::config::{Configuration, Provisioning};
+use crate::decide::facts::{Disk, Facts, OnDisk};
+use crate::decide::storage::unreserved;
+use crate::names::{RegionName, VolumeName};
+use crate::region::Ledger;
+use crate::wire;
+
+/// A region's identity: the one on record, or else the one that lies on disk.
+pub(super) fn uuid(facts: &Facts, name: &RegionName) -> Option<uuid::Uuid> {
+    let disk = facts.disk.as_ref()?;
+    let recorded = disk.ledger.as_ref().ok().and_then(|ledger| ledger.regions.get(name)).map(|record| record.uuid);
+    recorded.or_else(|| match disk.regions.get(name) {
+        Some(OnDisk::Present(region)) => Some(region.uuid),
+        _ => None,
+    })
+}
+
+/// The highest generation known of a volume.
+pub(super) fn generation(facts: &Facts, volume: &VolumeName) -> u64 {
+    let ledger = facts.disk.as_ref().and_then(ledger);
+    ledger.and_then(|ledger| ledger.generations.get(volume).copied()).unwrap_or_default()
+}
+
+fn ledger(disk: &Disk) -> Option<&Ledger> {
+    disk.ledger.as_ref().ok()
+}
+
+/// The storage in short.
+pub(super) fn storage(config: &Configuration, disk: Option<&Disk>) -> wire::Storage {
+    let regions = disk.and_then(ledger).into_iter().flat_map(|ledger| ledger.regions.values());
+    let surveyed = disk.into_iter().flat_map(|disk| disk.surveys.values().map(|survey| survey.allocated));
+    let buried = disk.into_iter().flat_map(|disk| disk.trash.values().copied());
+    wire::Storage {
+        root: config.sled.storage.root.display().to_string(),
+        mounted: disk.is_some_and(|disk| disk.mounted),
+        capacity_bytes: disk.map_or(0, |disk| disk.capacity),
+        free_bytes: disk.map_or(0, |disk| disk.free),
+        promised_bytes: regions.map(|record| record.geometry.disk_bytes()).sum(),
+        used_bytes: surveyed.chain(buried).sum(),
+    }
+}
+
+/// The storage in every detail.
+pub(super) fn storage_detail(config: &Configuration, facts: &Facts) -> wire::StorageDetail {
+    let disk = facts.disk.as_ref();
+    let mark = disk.and_then(|disk| disk.mark.as_ref().ok()?.as_ref());
+    let settings = &config.sled.storage;
+    wire::StorageDetail {
+        storage: storage(config, disk),
+        disk: mark.map(|mark| mark.disk),
+        belongs_to: mark.map(|mark| mark.sled.clone()),
+        reserve_bytes: settings.reserve.of(disk.map_or(0, |disk| disk.capacity)),
+        provisioning: match settings.provisioning {
+            Provisioning::Thick => "thick".into(),
+            Provisioning::Thin => "thin".into(),
+        },
+        unreserved_bytes: disk.map_or(0, unreserved),
+        regions: disk.map(regions).unwrap_or_default(),
+        trash: disk.map(|disk| trash(config, disk)).unwrap_or_default(),
+    }
+}
+
+fn regions(disk: &Disk) -> Vec<wire::StoredRegion> {
+    let all = ledger(disk).into_iter().flat_map(|ledger| &ledger.regions);
+    let one = |(name, record): (&RegionName, &crate::region::Record)| wire::StoredRegion {
+        region: name.clone(),
+        uuid: record.uuid,
+        promised_bytes: record.geometry.disk_bytes(),
+        used_bytes: disk.surveys.get(name).map(|survey| survey.allocated),
+        created: record.created,
+        by: record.by.clone(),
+    };
+    all.map(one).collect()
+}
+
+fn trash(config: &Configuration, disk: &Disk) -> Vec<wire::DeletedRegion> {
+    let keep = jiff::SignedDuration::from_secs(config.sled.storage.keep_deleted.seconds);
+    let all = ledger(disk).into_iter().flat_map(|ledger| &ledger.tombstones);
+    let one = |stone: &crate::region::Tombstone| wire::DeletedRegion {
+        region: stone.region.clone(),
+        uuid: stone.record.uuid,
+        deleted: stone.deleted,
+        kept_until: stone.deleted.saturating_add(keep).unwrap_or(stone.deleted),
+        removing: stone.removing,
+        used_bytes: disk.trash.get(&stone.dir()).copied().unwrap_or_default(),
+    };
+    all.map(one).collect()
+}

@@ -1,0 +1,154 @@
+//! What the admin socket asks for, and what it is answered.
+
+use super::work::Task;
+use super::{Event, Supervisor, adoption};
+use crate::act::storage;
+use crate::decide::permits::{Creation, Deletion, may_adopt, may_create, may_delete, may_purge, may_restore};
+use crate::names::RegionName;
+use crate::wire::{self, JobKind};
+use std::path::PathBuf;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+/// A wish, and where its answer goes.
+#[derive(Debug)]
+pub struct Request {
+    /// What is wished.
+    pub wish: Wish,
+    /// Where the answer goes. Whoever asked may have gone; what was begun goes on.
+    pub answer: oneshot::Sender<Result<Answer, wire::Error>>,
+}
+
+/// What is wished.
+#[derive(Debug)]
+pub enum Wish {
+    /// Create a region.
+    Create(RegionName),
+    /// Delete a region; with its name said once more.
+    Delete(RegionName, Option<String>),
+    /// Have a deleted region back.
+    Restore(RegionName),
+    /// Remove what was deleted of a name, for good; with the name said once more.
+    Purge(RegionName, Option<String>),
+    /// Adopt a region, from this directory or from where it is found.
+    Adopt(RegionName, Option<PathBuf>),
+    /// Tell what adopting a region would come to.
+    ProposeAdoption(RegionName, Option<PathBuf>),
+    /// End a job early.
+    Cancel(u64),
+    /// Mark the data disk as this sled's, in place of the one that is named.
+    InitStorage(Option<Uuid>),
+}
+
+/// What was granted.
+#[derive(Debug)]
+pub enum Answer {
+    /// A job, or that it is done already.
+    Granted(wire::Granted),
+    /// What adopting a region would come to.
+    Proposal(wire::Proposal),
+    /// The data disk is this sled's.
+    Marked(wire::Marked),
+}
+
+impl Supervisor {
+    /// Looks at the disk before a request is answered: what was seen half a minute ago may
+    /// have been moved away since.
+    pub(super) fn look_first(&self, request: Request) {
+        let (scanner, shop) = (self.observers.scanner.clone(), self.shop.clone());
+        tokio::spawn(async move {
+            if let Ok(disk) = tokio::task::spawn_blocking(move || scanner.scan()).await {
+                shop.tell(Event::Looked(disk, request)).await;
+            }
+        });
+    }
+
+    /// Answers a request, now or when what it asks for has been looked at.
+    pub(super) fn answer(&mut self, Request { wish, answer }: Request) {
+        let granted = match wish {
+            Wish::Create(name) => self.create(&name),
+            Wish::Delete(name, yes) => self.delete(&name, yes.as_deref()),
+            Wish::Restore(name) => self.restore(&name),
+            Wish::Purge(name, yes) => self.purge(&name, yes.as_deref()),
+            Wish::Adopt(name, from) => self.adopt(&name, from),
+            Wish::Cancel(id) => self.jobs.cancel(id).map(wire::Granted::Job),
+            Wish::ProposeAdoption(name, from) => return self.propose(name, from, answer),
+            Wish::InitStorage(replace) => return self.init_storage(replace, answer),
+        };
+        _ = answer.send(granted.map(Answer::Granted));
+    }
+
+    fn create(&mut self, name: &RegionName) -> Result<wire::Granted, wire::Error> {
+        match may_create(&self.config, &self.facts, name)? {
+            Creation::AlreadyThere(uuid) => Ok(wire::Granted::AlreadyThere(uuid)),
+            Creation::Go(local) => self.grant(JobKind::Create, name, Task::Create(local)),
+        }
+    }
+
+    fn delete(&mut self, name: &RegionName, yes: Option<&str>) -> Result<wire::Granted, wire::Error> {
+        let deletion: Deletion = may_delete(&self.config, &self.facts, name, yes)?;
+        self.grant(JobKind::Delete, name, Task::Delete(name.clone(), deletion))
+    }
+
+    fn restore(&mut self, name: &RegionName) -> Result<wire::Granted, wire::Error> {
+        let stone = may_restore(&self.config, &self.facts, name)?;
+        self.grant(JobKind::Restore, name, Task::Restore(stone))
+    }
+
+    /// The oldest is removed now; the others follow by the plan, as their time is over.
+    fn purge(&mut self, name: &RegionName, yes: Option<&str>) -> Result<wire::Granted, wire::Error> {
+        let mut stones = may_purge(&self.config, &self.facts, name, yes)?;
+        if self.facts.removing {
+            let message = "something else is being removed for good";
+            return Err(wire::Error::new("BUSY", message, "ask again when it is done: sledctl jobs"));
+        }
+        self.grant(JobKind::Purge, name, Task::Purge(stones.remove(0)))
+    }
+
+    fn adopt(&mut self, name: &RegionName, from: Option<PathBuf>) -> Result<wire::Granted, wire::Error> {
+        let local = may_adopt(&self.config, &self.facts, name)?;
+        self.grant(JobKind::Adopt, name, Task::Adopt(local, from))
+    }
+
+    fn grant(&mut self, kind: JobKind, name: &RegionName, task: Task) -> Result<wire::Granted, wire::Error> {
+        let bus = self.line()?;
+        Ok(wire::Granted::Job(self.begin(kind, name, task, bus)))
+    }
+
+    fn line(&self) -> Result<zbus::Connection, wire::Error> {
+        self.bus.clone().ok_or_else(|| {
+            let message = "systemd does not answer on D-Bus, and everything runs under systemd";
+            wire::Error::new("SYSTEMD_UNREACHABLE", message, "systemctl status dbus")
+        })
+    }
+
+    fn propose(&self, name: RegionName, from: Option<PathBuf>, answer: oneshot::Sender<Result<Answer, wire::Error>>) {
+        let granted = may_adopt(&self.config, &self.facts, &name).and_then(|local| Ok((local, self.line()?)));
+        let shop = self.shop.clone();
+        tokio::spawn(async move {
+            let proposal = match granted {
+                Ok((local, bus)) => Ok(Answer::Proposal(adoption::propose(&shop, &local, from, &bus).await)),
+                Err(why) => Err(why),
+            };
+            _ = answer.send(proposal);
+        });
+    }
+
+    fn init_storage(&self, replace: Option<Uuid>, answer: oneshot::Sender<Result<Answer, wire::Error>>) {
+        let shop = self.shop.clone();
+        tokio::spawn(async move {
+            let config = shop.config.clone();
+            let done = shop.held(move || storage::init(&config, replace)).await;
+            shop.look_again().await;
+            let marked = done.and_then(|done| {
+                let refused = |why: std::io::Error| {
+                    let message = format!("the disk is not marked: {why}");
+                    wire::Error::new("NOT_MARKED", message, "nothing was changed; sledctl status shows the disk")
+                };
+                let mark = done.map_err(refused)?;
+                Ok(Answer::Marked(wire::Marked { disk: mark.disk, sled: mark.sled, marked: mark.marked }))
+            });
+            _ = answer.send(marked);
+        });
+    }
+}

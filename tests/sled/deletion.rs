@@ -1,0 +1,110 @@
+//! Deleting a region, having it back, and removing it for good.
+
+use crate::machine::{Layer, has};
+use crucible_sled::wire::{State, StorageDetail};
+
+fn storage(machine: &crate::machine::Machine) -> StorageDetail {
+    serde_json::from_slice(&machine.run(&["sledctl", "--json", "storage"]).stdout).unwrap()
+}
+
+fn delete(machine: &crate::machine::Machine, region: &str) {
+    machine.ok(&["sledctl", "region", "delete", region, "--yes-destroy", region]);
+}
+
+#[test]
+fn a_deleted_region_can_be_had_back_as_it_was() {
+    let machine = Layer::small().boot_and_create();
+    let before = machine.region("still-fawn-1");
+    machine.sh("echo precious >/crucible/still-fawn-1/note");
+    let once = machine.run(&["sledctl", "region", "delete", "still-fawn-1"]);
+    let said = String::from_utf8_lossy(&once.stderr);
+    assert!(once.status.code() == Some(1) && said.contains("--yes-destroy still-fawn-1"), "{said}");
+    assert_eq!(machine.region("still-fawn-1").state, Some(State::Serving));
+
+    delete(&machine, "still-fawn-1");
+    let volume = machine.wait_for("still-fawn", |volume| has(volume, "REGION_MISSING"));
+    let check = volume.checks.iter().find(|check| check.code.as_str() == "REGION_MISSING").unwrap();
+    assert!(check.remedy.contains("sledctl region restore still-fawn-1"), "{check:#?}");
+    assert_eq!(machine.run(&["test", "-e", "/crucible/still-fawn-1"]).status.code(), Some(1));
+    let trash = storage(&machine).trash;
+    assert_eq!(trash.len(), 1);
+    assert!(trash[0].used_bytes > 0 && !trash[0].removing);
+    assert_eq!(trash[0].kept_until.duration_since(trash[0].deleted).as_hours(), 7 * 24);
+
+    machine.ok(&["sledctl", "region", "restore", "still-fawn-1"]);
+    machine.wait_for("still-fawn", |volume| volume.ready);
+    assert_eq!(machine.region("still-fawn-1").uuid, before.uuid);
+    assert_eq!(machine.sh("cat /crucible/still-fawn-1/note; ls /crucible/.trash"), "precious\n");
+}
+
+/// Deleted, created anew, and the old one asked for: nothing is put over another.
+#[test]
+fn a_new_region_takes_the_place_and_the_old_one_stays_in_the_trash_until_it_is_purged() {
+    let machine = Layer::small().boot_and_create();
+    let before = machine.region("still-fawn-0").uuid;
+    delete(&machine, "still-fawn-0");
+    machine.ok(&["sledctl", "region", "create", "still-fawn-0"]);
+    machine.wait_for("still-fawn", |volume| volume.ready);
+    assert_ne!(machine.region("still-fawn-0").uuid, before);
+    let refused = machine.run(&["sledctl", "region", "restore", "still-fawn-0"]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("still-fawn-0 exists"), "{refused:?}");
+    let once = machine.run(&["sledctl", "region", "purge", "still-fawn-0"]);
+    assert!(String::from_utf8_lossy(&once.stderr).contains("--yes-destroy"), "{once:?}");
+    machine.ok(&["sledctl", "region", "purge", "still-fawn-0", "--yes-destroy", "still-fawn-0"]);
+    assert_eq!(machine.sh("ls -A /crucible/.trash"), "");
+    assert_eq!(storage(&machine).trash, []);
+    assert!(machine.volume("still-fawn").ready);
+    let unit = machine.ok(&["journalctl", "-o", "cat", "-u", "crucible-remove-*"]);
+    assert!(unit.contains("Remove what was deleted"), "{unit}");
+}
+
+#[test]
+fn what_was_kept_long_enough_goes_by_itself() {
+    let machine = Layer::small().with("etc/sled/sled.toml.d/60-keep.toml", "[storage]\nkeep_deleted = \"0h\"\n");
+    let machine = machine.boot_and_create();
+    delete(&machine, "still-fawn-2");
+    machine.sh("while ls -A /crucible/.trash | grep -q .; do sleep 0.1; done");
+    machine.wait_for("still-fawn", |volume| has(volume, "REGION_MISSING"));
+    let record = machine.sh("cat /crucible/.sled/ledger.json");
+    assert!(!record.contains("still-fawn-2"), "{record}");
+}
+
+/// A host that is connected to any of the volume's regions is named, and keeps them all.
+#[test]
+fn no_region_is_taken_from_a_host_that_is_connected() {
+    let machine = Layer::small().boot_and_create();
+    let host = machine.in_outside(|| std::net::TcpStream::connect((crate::machine::SLED, 3832)).unwrap());
+    machine.wait_for("still-fawn", |volume| !volume.regions[2].connected.is_empty());
+    let refused = machine.run(&["sledctl", "region", "delete", "still-fawn-0", "--yes-destroy", "still-fawn-0"]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(said.contains("192.168.4.17 is connected to the volume still-fawn"), "{said}");
+    assert_eq!(machine.region("still-fawn-0").state, Some(State::Serving));
+    drop(host);
+    machine.wait_for("still-fawn", |volume| volume.regions[2].connected.is_empty());
+    delete(&machine, "still-fawn-0");
+}
+
+/// A region that is lost for good is taken off the record, and can be created anew.
+#[test]
+fn a_lost_region_is_taken_off_the_record() {
+    let machine = Layer::small().boot_and_create();
+    machine
+        .sh("systemctl stop sledd.service sledd.socket crucible-downstairs@still-fawn-1; rm -r /crucible/still-fawn-1");
+    machine.ok(&["systemctl", "start", "sledd.socket"]);
+    machine.wait_for_check("still-fawn", "REGION_MISSING");
+    delete(&machine, "still-fawn-1");
+    machine.ok(&["sledctl", "region", "create", "still-fawn-1"]);
+    machine.wait_for("still-fawn", |volume| volume.ready);
+}
+
+/// A region whose volume left the map has no row any more, and is deleted all the same.
+#[test]
+fn a_region_that_left_the_map_is_deleted_with_its_process() {
+    let machine = Layer::small().boot_and_create();
+    machine.sh("sed -i 's/volumes.still-fawn/volumes.renamed/' /etc/sled/port-map.toml; systemctl restart sledd");
+    machine.wait_for_check("renamed", "REGION_UNMAPPED");
+    machine.ok(&["sledctl", "region", "delete", "still-fawn-0"]);
+    let state = machine.run(&["systemctl", "is-active", "crucible-downstairs@still-fawn-0"]);
+    assert_ne!(state.status.code(), Some(0));
+    assert_eq!(storage(&machine).trash.len(), 1);
+}
