@@ -10,6 +10,7 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -45,7 +46,8 @@ pub struct Layer {
 /// A running machine.
 pub struct Machine {
     boot: Child,
-    notify: UnixDatagram,
+    /// What the machine's systemd tells, for as long as the machine is.
+    words: Receiver<String>,
     leader: u32,
     outside: File,
     state: TempDir,
@@ -100,7 +102,7 @@ impl Layer {
     pub fn boot(self) -> Machine {
         let state = tempfile::tempdir().unwrap();
         let notify = UnixDatagram::bind(state.path().join("notify")).unwrap();
-        notify.set_read_timeout(Some(PATIENCE)).unwrap();
+        let words = listen(notify);
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/machine/boot");
         let boot = Command::new(script)
             .args(["--disk", self.disk, "--state"])
@@ -112,7 +114,7 @@ impl Layer {
             .unwrap();
         // The real namespace is found when the machine is up.
         let outside = File::open("/proc/self/ns/net").unwrap();
-        let mut machine = Machine { boot, notify, leader: 0, outside, state, _layer: self.dir };
+        let mut machine = Machine { boot, words, leader: 0, outside, state, _layer: self.dir };
         machine.wait_until_up();
         machine
     }
@@ -140,15 +142,13 @@ impl Drop for Machine {
 
 impl Machine {
     fn wait_until_up(&mut self) {
-        let mut message = [0; 4096];
         loop {
-            let length = self.notify.recv(&mut message).unwrap_or_else(|why| {
+            let message = self.words.recv_timeout(PATIENCE).unwrap_or_else(|why| {
                 panic!(
                     "no machine: {why}\n{}",
                     fs::read_to_string(self.state.path().join("console")).unwrap_or_default()
                 )
             });
-            let message = String::from_utf8_lossy(&message[..length]);
             if message.lines().any(|line| line == "READY=1") {
                 break;
             }
@@ -161,11 +161,31 @@ impl Machine {
         self.outside = File::open(format!("/proc/{inside}/ns/net")).unwrap();
     }
 
-    fn enter(&self, words: &[&str]) -> Command {
+    /// A command that is run in the machine, as root.
+    pub fn enter(&self, words: &[&str]) -> Command {
         let mut command = Command::new("nsenter");
         command.args(["-t", &self.leader.to_string(), "-m", "-u", "-i", "-n", "-p", "--"]).args(words);
         command.env("LC_ALL", "C.UTF-8").env_remove("NOTIFY_SOCKET");
         command
+    }
+
+    /// The id that a process of the machine has out here.
+    pub fn outside_pid(&self, inside: u32) -> Option<u32> {
+        let space = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+        let own = space(self.leader)?;
+        let all = procfs::process::all_processes().unwrap().flatten();
+        let mut same = all.filter(|process| space(process.pid.cast_unsigned()).as_ref() == Some(&own));
+        let is_it = |process: &procfs::process::Process| {
+            process
+                .status()
+                .is_ok_and(|status| status.nspid.is_some_and(|ids| ids.last() == Some(&inside.cast_signed())))
+        };
+        same.find(is_it).map(|process| process.pid.cast_unsigned())
+    }
+
+    /// The first process of the machine, by its id out here.
+    pub fn leader(&self) -> u32 {
+        self.leader
     }
 
     /// Runs a command in the machine, as root.
@@ -277,6 +297,25 @@ impl Machine {
         let list = "systemctl show --property=Id,MainPID 'crucible-downstairs@*' | paste - - - | sort";
         self.sh(list).lines().map(str::to_owned).collect()
     }
+}
+
+/// Takes every word of a machine's systemd: it waits for a reader, and does nothing else
+/// meanwhile. Ends when nobody wants them any more.
+fn listen(notify: UnixDatagram) -> Receiver<String> {
+    let (tell, words) = mpsc::channel();
+    notify.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    std::thread::spawn(move || {
+        let mut message = [0; 4096];
+        loop {
+            let word = notify
+                .recv(&mut message)
+                .map_or_else(|_| String::new(), |n| String::from_utf8_lossy(&message[..n]).into());
+            if tell.send(word).is_err() {
+                return;
+            }
+        }
+    });
+    words
 }
 
 /// Whether a volume shows a condition.
