@@ -6,7 +6,8 @@
 //! started is the supervisor's.
 
 use super::inspect::{region_json, trailers};
-use super::legacy::{self, Served};
+use super::legacy::Served;
+use super::peers::{Runner, runners};
 use super::{ledger, places};
 use crate::config::Configuration;
 use crate::files::{move_dir, set_mode};
@@ -14,14 +15,13 @@ use crate::names::RegionName;
 use crate::port_map::LocalRegion;
 use crate::region::format::Trailer;
 use crate::region::{Adoption, Record, RegionJson};
-use crate::systemd::{job, names};
+use crate::systemd::names;
 use jiff::Timestamp;
 use nix::unistd::User;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, lchown};
 use std::path::{Path, PathBuf};
-use zbus::Connection;
 
 /// A directory that may be adopted: a whole region, as the map wants it.
 #[derive(Debug, Clone)]
@@ -54,6 +54,7 @@ pub fn candidate(config: &Configuration, local: &LocalRegion, from: Option<&Path
         return Err(format!("{} exists: nothing is put over it", place.display()));
     }
     let at = |why: String| format!("{}: {why}", dir.display());
+    not_ours(root, &dir, &local.name)?;
     let found = fs::symlink_metadata(&dir).map_err(|why| at(why.to_string()))?;
     if !found.is_dir() {
         return Err(at("it is not a directory".into()));
@@ -71,20 +72,37 @@ pub fn candidate(config: &Configuration, local: &LocalRegion, from: Option<&Path
     }
     let trailers = trailers(&dir, json.geometry(), |_| ()).map_err(at)?;
     let owner = (found.uid(), found.gid());
-    if let Some((path, other)) = of_another(&dir, owner.0).map_err(|why| at(why.to_string()))? {
-        let path = path.display();
-        return Err(format!("{path} belongs to the user with id {other}, and its directory to {}: chown it", owner.0));
+    if let Some((path, other)) = of_another(&dir, owner).map_err(|why| at(why.to_string()))? {
+        let ((uid, gid), path) = (owner, path.display());
+        return Err(format!(
+            "{path} belongs to the user with id {} (group {}), and its directory to {uid} ({gid}): chown it",
+            other.0, other.1
+        ));
     }
     Ok(Candidate { dir, json, trailers, owner, mode: found.mode() & 0o7777 })
 }
 
-/// The first file below a directory that does not belong to its owner.
-fn of_another(dir: &Path, owner: u32) -> io::Result<Option<(PathBuf, u32)>> {
+/// Refuses what is the supervisor's own: the place of another region, or anything in the trash.
+fn not_ours(root: &Path, dir: &Path, name: &RegionName) -> Result<(), String> {
+    let Ok(below) = dir.strip_prefix(root) else { return Ok(()) };
+    let first = below.components().next().map(|part| part.as_os_str().to_string_lossy().into_owned());
+    let own = first.as_deref().is_some_and(|first| [ledger::DIR, places::INCOMING, places::TRASH].contains(&first));
+    let other = ledger::load(root).is_ok_and(|loaded| {
+        loaded.ledger.regions.keys().any(|other| other != name && Some(other.to_string()) == first)
+    });
+    match own || other {
+        true => Err(format!("{} is the supervisor's own", dir.display())),
+        false => Ok(()),
+    }
+}
+
+/// The first file below a directory that does not belong to its owner, and to whom it does.
+fn of_another(dir: &Path, owner: (u32, u32)) -> io::Result<Option<(PathBuf, (u32, u32))>> {
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
         let found = fs::symlink_metadata(&path)?;
-        if found.uid() != owner {
-            return Ok(Some((path, found.uid())));
+        if (found.uid(), found.gid()) != owner {
+            return Ok(Some((path, (found.uid(), found.gid()))));
         }
         if found.is_dir()
             && let Some(other) = of_another(&path, owner)?
@@ -98,24 +116,32 @@ fn of_another(dir: &Path, owner: u32) -> io::Result<Option<(PathBuf, u32)>> {
 /// Checks what serves a directory against the map.
 ///
 /// # Errors
-/// It is served at another port, or by a process outside of any unit.
+/// It is served at another port, or a process runs on it that is no unit's that was found.
 pub fn check_server(local: &LocalRegion, candidate: &Candidate, served: Option<&Served>) -> Result<(), String> {
     if let Some((unit, port)) = served.and_then(|s| Some((&s.unit.name, s.port?)))
         && port != local.port
     {
         return Err(format!("{unit} serves it on port {port}, and the port map gives it {}: correct one", local.port));
     }
-    let own = [served.and_then(|served| served.pid)];
-    let mut others = legacy::processes(&candidate.dir).into_iter().filter(|(pid, _)| !own.contains(&Some(*pid)));
-    match others.find(|(pid, _)| !in_unit(*pid, &names::unit(&local.name))) {
-        None => Ok(()),
-        Some((pid, command)) => Err(format!("process {pid} ({command}) runs on it and is no unit's: end it first")),
-    }
+    let known = [Some(names::unit(&local.name)), served.map(|served| served.unit.name.clone())];
+    unused(&candidate.dir, |runner| known.contains(&runner.unit) && runner.unit.is_some())
 }
 
-fn in_unit(pid: u32, unit: &str) -> bool {
-    let groups = procfs::process::Process::new(pid.cast_signed()).and_then(|process| process.cgroups());
-    groups.is_ok_and(|groups| groups.into_iter().any(|group| group.pathname.split('/').any(|part| part == unit)))
+/// Finds that nothing runs on a directory, but what is `known`.
+///
+/// # Errors
+/// Something does, and how to end it; or it cannot be told.
+pub fn unused(dir: &Path, known: impl Fn(&Runner) -> bool) -> Result<(), String> {
+    let runners = runners(dir).map_err(|why| format!("it cannot be told what runs on it: {why}"))?;
+    match runners.into_iter().find(|runner| !known(runner)) {
+        None => Ok(()),
+        Some(Runner { pid, command, unit: Some(unit) }) => {
+            Err(format!("process {pid} ({command}) of {unit} runs on {}: systemctl stop {unit}", dir.display()))
+        }
+        Some(Runner { pid, command, unit: None }) => {
+            Err(format!("process {pid} ({command}) runs on {}: end it first", dir.display()))
+        }
+    }
 }
 
 /// What undoing the adoption of a candidate takes.
@@ -208,44 +234,32 @@ pub fn commit(root: &Path, name: &RegionName) -> io::Result<()> {
 /// record. Nothing may run on it. Does whatever of that is still to do.
 ///
 /// # Errors
-/// The file system refused.
-pub fn give_back(config: &Configuration, name: &RegionName, adoption: &Adoption) -> io::Result<()> {
+/// It is not where it was, or the file system refused.
+pub fn give_back(config: &Configuration, name: &RegionName, adoption: &Adoption) -> Result<(), String> {
     let (root, place) = (&config.sled.storage.root, config.region_dir(name));
+    let failed = |why: io::Error| why.to_string();
+    let is_it = |dir: &Path| {
+        let found = fs::symlink_metadata(dir).is_ok_and(|found| found.is_dir());
+        found && region_json(dir).is_ok_and(|json| json.uuid == adoption.uuid)
+    };
+    if adoption.from != place && is_it(&place) {
+        unused(&place, |_| false)?;
+        if fs::symlink_metadata(&adoption.from).is_ok() {
+            return Err(format!("{} exists again: move it away", adoption.from.display()));
+        }
+        move_dir(&place, &adoption.from).map_err(failed)?;
+    }
+    if !is_it(&adoption.from) {
+        return Err(format!("the region {} is not in {} again", adoption.uuid, adoption.from.display()));
+    }
+    own(&adoption.from, adoption.owner).map_err(failed)?;
+    set_mode(&adoption.from, adoption.mode).map_err(failed)?;
+    // The note stays until the old unit serves again; as long as it does, nothing starts here.
     ledger::change(root, |ledger| {
         if ledger.regions.get(name).is_some_and(|record| record.uuid == adoption.uuid) {
             ledger.regions.remove(name);
         }
         Ok(())
-    })?;
-    let is_it = |dir: &Path| region_json(dir).is_ok_and(|json| json.uuid == adoption.uuid);
-    if adoption.from != place && is_it(&place) && fs::symlink_metadata(&adoption.from).is_err() {
-        move_dir(&place, &adoption.from)?;
-    }
-    if is_it(&adoption.from) {
-        own(&adoption.from, adoption.owner)?;
-        set_mode(&adoption.from, adoption.mode)?;
-    }
-    Ok(())
-}
-
-/// Undoes an adoption wholly: the old unit serves the region again, as it was. Can be done
-/// again after a crash.
-///
-/// # Errors
-/// Why it is not undone, in words for an operator; it stays noted.
-pub async fn undo(
-    bus: &Connection,
-    config: &Configuration,
-    name: &RegionName,
-    adoption: &Adoption,
-) -> Result<(), String> {
-    // In place, and running under its own unit: that was so before.
-    if adoption.unit.is_some() || adoption.from != config.region_dir(name) {
-        job::stop(bus, &names::unit(name)).await?;
-    }
-    give_back(config, name, adoption).map_err(|why| why.to_string())?;
-    if let Some(unit) = &adoption.unit {
-        legacy::switch_on(bus, unit).await?;
-    }
-    commit(&config.sled.storage.root, name).map_err(|why| why.to_string())
+    })
+    .map_err(failed)
 }

@@ -5,11 +5,12 @@
 //! rename refuses to replace anything. A failed attempt removes what it made itself.
 
 use super::inspect::{region_json, trailers};
+use super::mark::is_mounted;
 use super::places::{self, INCOMING};
 use super::progress::{Cancelled, Progress};
 use super::reserve::{ReserveError, fits, reserve};
 use crate::config::{Configuration, Provisioning};
-use crate::files::{make_dir, may_use, set_mode, sync_dir};
+use crate::files::{make_dir, set_mode, sync_dir};
 use crate::names::RegionName;
 use crate::port_map::LocalRegion;
 use crate::region::Record;
@@ -39,7 +40,7 @@ const LOOK: Duration = Duration::from_millis(200);
 #[derive(Debug, thiserror::Error)]
 pub enum CreateError {
     /// The data disk has gone.
-    #[error("no file system is mounted at {0} any more")]
+    #[error("{0}")]
     NotMounted(String),
     /// The service user does not exist.
     #[error("there is no user {0}, which is to own the regions")]
@@ -72,12 +73,13 @@ pub async fn create(
     bus: &Connection,
     config: &Arc<Configuration>,
     local: &LocalRegion,
+    disk: Uuid,
     progress: &Progress,
 ) -> Result<Made, CreateError> {
     let by = concat!("sledd ", env!("CARGO_PKG_VERSION")).to_owned();
     let record = Record { uuid: Uuid::new_v4(), geometry: local.geometry, created: Timestamp::now(), by };
     let (settings, name) = (config.clone(), local.clone());
-    let attempt = aside(move || Attempt::begin(&settings, &name)).await??;
+    let attempt = aside(move || Attempt::begin(&settings, disk, &name)).await??;
     if let Err(why) = run(bus, config, local, &attempt.dir, record.uuid, progress).await {
         // Removing it may take a while on a slow disk.
         aside(|| drop(attempt)).await?;
@@ -132,7 +134,7 @@ impl Made {
     /// See [`CreateError`]; then it has neither.
     pub fn finish(self, config: &Configuration, name: &RegionName) -> Result<Record, CreateError> {
         let mut attempt = self.attempt;
-        places::place(usable_root(config)?, &attempt.dir, name, &self.record)
+        places::place(&config.sled.storage.root, &attempt.dir, name, &self.record)
             .map_err(|why| CreateError::Io("it could not be put in place", why))?;
         attempt.finished = true;
         Ok(self.record)
@@ -146,10 +148,11 @@ struct Attempt {
 }
 
 impl Attempt {
-    fn begin(config: &Configuration, local: &LocalRegion) -> Result<Self, CreateError> {
+    fn begin(config: &Configuration, disk: Uuid, local: &LocalRegion) -> Result<Self, CreateError> {
         let failed = |why: io::Error| CreateError::Io("no directory could be made for it", why);
         let storage = &config.sled.storage;
-        let incoming = usable_root(config)?.join(INCOMING);
+        is_mounted(storage, disk).map_err(|why| CreateError::NotMounted(why.to_string()))?;
+        let incoming = storage.root.join(INCOMING);
         if storage.provisioning == Provisioning::Thick {
             fits(storage, local.geometry)?;
         }
@@ -162,16 +165,6 @@ impl Attempt {
         set_mode(&attempt.dir, 0o750).map_err(failed)?;
         chown(&attempt.dir, Some(owner.uid), Some(owner.gid)).map_err(|why| failed(why.into()))?;
         Ok(attempt)
-    }
-}
-
-/// The storage root, if the data disk is (still) mounted there: time passes between a request
-/// and its turn, and nothing may be made on another disk below the mount point.
-fn usable_root(config: &Configuration) -> Result<&Path, CreateError> {
-    let storage = &config.sled.storage;
-    match may_use(&storage.root, storage.require_mount) {
-        true => Ok(&storage.root),
-        false => Err(CreateError::NotMounted(storage.root.display().to_string())),
     }
 }
 
@@ -217,9 +210,9 @@ async fn watch(dir: &Path, local: &LocalRegion, progress: &Progress) {
     let mut made = 0;
     loop {
         // They are made in order; the next ones are looked for from where the last look ended.
-        while made < total && fs::symlink_metadata(dir.join(extent_path(made))).is_ok() {
-            made += 1;
-        }
+        let (dir, from) = (dir.to_owned(), made);
+        let next = move || (from..total).find(|n| fs::symlink_metadata(dir.join(extent_path(*n))).is_err());
+        made = aside(next).await.ok().flatten().unwrap_or(total);
         progress.step("running create", made.into(), total.into());
         tokio::time::sleep(LOOK).await;
     }

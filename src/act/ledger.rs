@@ -6,6 +6,7 @@
 
 use crate::files::{make_dir, replace, sync_dir, write_aside};
 use crate::region::Ledger;
+use crate::region::ledger::LedgerError;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -39,7 +40,11 @@ pub fn load(root: &Path) -> io::Result<Loaded> {
             Ok(Loaded { ledger, damage: None })
         }
         (Ok(ledger), Err(why)) | (Err(why), Ok(ledger)) => Ok(Loaded { ledger, damage: Some(why.to_string()) }),
-        (Err(file), Err(copy)) => Err(io::Error::new(file.kind(), format!("{file}; {copy}"))),
+        // Of two reasons the one that must not be overlooked: it is no garbage at all.
+        (Err(file), Err(copy)) => {
+            let kind = if copy.kind() == io::ErrorKind::Unsupported { copy.kind() } else { file.kind() };
+            Err(io::Error::new(kind, format!("{file}; {copy}")))
+        }
     }
 }
 
@@ -49,7 +54,10 @@ fn read(root: &Path, file: &str) -> io::Result<Ledger> {
     let mut text = Vec::new();
     let open = File::open(&path).map_err(|why| named(why.kind(), why.to_string()))?;
     open.take(MOST).read_to_end(&mut text).map_err(|why| named(why.kind(), why.to_string()))?;
-    Ledger::parse(&text).map_err(|why| named(io::ErrorKind::InvalidData, why))
+    Ledger::parse(&text).map_err(|why| match why {
+        LedgerError::Garbage(_) => named(io::ErrorKind::InvalidData, why.to_string()),
+        LedgerError::Version(_) => named(io::ErrorKind::Unsupported, why.to_string()),
+    })
 }
 
 /// Changes the ledger, durably.
@@ -59,8 +67,15 @@ fn read(root: &Path, file: &str) -> io::Result<Ledger> {
 pub fn change<T>(root: &Path, change: impl FnOnce(&mut Ledger) -> io::Result<T>) -> io::Result<T> {
     let mut ledger = load(root)?.ledger;
     let changed = change(&mut ledger)?;
-    save(root, ledger)?;
-    Ok(changed)
+    let wanted = ledger.clone();
+    match save(root, ledger) {
+        // It is there, and only its last sync failed: to say that it is not would be wrong.
+        Err(why) if load(root).is_ok_and(|now| Ledger { serial: wanted.serial, ..now.ledger } == wanted) => {
+            tracing::error!("the ledger is written, and was not synced: {why}");
+            Ok(changed)
+        }
+        saved => saved.map(|()| changed),
+    }
 }
 
 /// Writes both copies anew if one of them is not as it should be.
@@ -89,11 +104,20 @@ pub fn begin(root: &Path) -> io::Result<()> {
     }
 }
 
-/// Puts a ledger that cannot be read aside, and begins a new one. Nothing is deleted.
+/// Whether a ledger that [`load`] could not read is lost: garbage, or not there at all. One of
+/// another version, or on a disk that gives errors, is not.
+pub fn is_lost(why: &io::Error) -> bool {
+    matches!(why.kind(), io::ErrorKind::InvalidData | io::ErrorKind::NotFound)
+}
+
+/// Puts a ledger that is lost aside, and begins a new one. Nothing is deleted.
 ///
 /// # Errors
-/// The file system refused.
+/// It is not lost, or the file system refused.
 pub fn begin_anew(root: &Path) -> io::Result<Vec<PathBuf>> {
+    if let Some(why) = load(root).err().filter(|why| !is_lost(why)) {
+        return Err(why);
+    }
     let dir = root.join(DIR);
     let mut aside = Vec::new();
     for file in [FILE, COPY] {
@@ -186,6 +210,18 @@ mod tests {
         let aside = begin_anew(root.path()).unwrap();
         assert_eq!(fs::read(&aside[0]).unwrap(), b"{");
         assert_eq!(load(root.path()).unwrap().ledger.regions.len(), 0);
+    }
+
+    #[test]
+    fn a_newer_ledger_is_not_lost() {
+        let root = root();
+        put(root.path(), "a-0", 1).unwrap();
+        let newer = fs::read_to_string(file(root.path(), FILE)).unwrap().replace("\"version\": 2", "\"version\": 3");
+        fs::write(file(root.path(), FILE), &newer).unwrap();
+        fs::write(file(root.path(), COPY), &newer).unwrap();
+        assert!(!is_lost(&load(root.path()).unwrap_err()));
+        assert!(begin_anew(root.path()).is_err());
+        assert_eq!(fs::read_to_string(file(root.path(), FILE)).unwrap(), newer);
     }
 
     #[test]

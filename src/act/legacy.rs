@@ -1,16 +1,13 @@
 //! What served a region before it was adopted: a unit somebody wrote by hand, found by its
 //! name or by the directory in its command line. Looks, and switches it off and on.
 
-use super::peers::peers;
-use super::places::legacy_dir;
 use crate::names::RegionName;
 use crate::region::OldUnit;
 use crate::systemd::job::{self, spoken};
 use crate::systemd::names;
 use crate::systemd::proxy::{ManagerProxy, properties};
-use procfs::process::all_processes;
 use std::collections::{BTreeSet, HashMap};
-use std::net::IpAddr;
+use std::fs;
 use std::path::Path;
 use zbus::{Connection, OwnedVariant};
 
@@ -70,7 +67,7 @@ async fn serves(
     let exec: Vec<Exec> = service.get("ExecStart").and_then(|v| Vec::try_from(v.clone()).ok()).unwrap_or_default();
     let Some(words) = exec.into_iter().map(|exec| exec.1).find(|words| {
         let data = option(words, "-d", "--data");
-        data.is_some_and(|data| Path::new(data) == dir) && words.iter().any(|word| word == "run")
+        data.is_some_and(|data| same(Path::new(data), dir)) && words.iter().any(|word| word == "run")
     }) else {
         return Ok(None);
     };
@@ -82,6 +79,11 @@ async fn serves(
     };
     let pid = service.get("MainPID").and_then(|value| value.downcast_ref::<u32>().ok()).filter(|pid| *pid != 0);
     Ok(Some(Served { unit, pid, port: option(&words, "-p", "--port").and_then(|port| port.parse().ok()) }))
+}
+
+/// Whether two paths lead to one directory.
+fn same(a: &Path, b: &Path) -> bool {
+    a == b || fs::canonicalize(a).is_ok_and(|a| fs::canonicalize(b).is_ok_and(|b| a == b))
 }
 
 fn text(map: &HashMap<String, OwnedVariant>, key: &str) -> String {
@@ -104,25 +106,6 @@ fn option<'a>(words: &'a [String], short: &str, long: &str) -> Option<&'a str> {
     None
 }
 
-/// The processes that run on a directory, by their command lines.
-pub fn processes(dir: &Path) -> Vec<(u32, String)> {
-    let on = |words: &Vec<String>| {
-        words.iter().any(|word| word == "run")
-            && option(words, "-d", "--data").is_some_and(|data| Path::new(data) == dir)
-    };
-    let processes = all_processes().into_iter().flatten().flatten();
-    let words = processes.filter_map(|p| Some((u32::try_from(p.pid).ok()?, p.cmdline().ok()?)));
-    words.filter(|(_, words)| on(words)).map(|(pid, words)| (pid, words.join(" "))).collect()
-}
-
-/// Who is connected to a region, whoever serves it: under its own unit, or under an old one
-/// where the runbook puts it.
-pub fn connected(root: &Path, name: &RegionName) -> BTreeSet<IpAddr> {
-    let places = [root.join(name.to_string()), legacy_dir(root, name)];
-    let all = places.iter().flat_map(|dir| processes(dir));
-    all.flat_map(|(pid, _)| peers(pid)).collect()
-}
-
 /// Stops a unit, and takes it out of the boot.
 ///
 /// # Errors
@@ -142,8 +125,14 @@ pub async fn switch_off(bus: &Connection, unit: &OldUnit) -> Result<(), String> 
 /// # Errors
 /// What systemd answered.
 pub async fn switch_on(bus: &Connection, unit: &OldUnit) -> Result<(), String> {
+    let manager = ManagerProxy::new(bus).await.map_err(spoken)?;
+    let files = manager.list_unit_files_by_patterns(&[], &[&unit.name]).await.map_err(spoken)?;
+    if files.is_empty() {
+        // Somebody removed it since: there is nothing to switch on any more.
+        tracing::warn!("{} is gone, and is not started again", unit.name);
+        return Ok(());
+    }
     if unit.enabled {
-        let manager = ManagerProxy::new(bus).await.map_err(spoken)?;
         manager.enable_unit_files(&[&unit.name], false, false).await.map_err(spoken)?;
         manager.reload().await.map_err(spoken)?;
     }

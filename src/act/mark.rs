@@ -1,12 +1,14 @@
 //! The mark on the data disk and the machine's memory of it: which disk is this sled's.
 
 use super::ledger::{self, DIR};
-use crate::files::{make_dir, replace};
+use crate::config::Storage;
+use crate::files::{make_dir, may_use, replace};
 use crate::names::SledName;
 use crate::region::Mark;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use uuid::Uuid;
 
 /// The file, below [`DIR`] on the disk and in the machine's memory.
 const FILE: &str = "disk.json";
@@ -24,6 +26,22 @@ pub fn memory() -> PathBuf {
 /// Why it cannot be read.
 pub fn read(root: &Path) -> Result<Option<Mark>, String> {
     parse(&root.join(DIR).join(FILE))
+}
+
+/// Finds that this disk is mounted at the storage root, right now: time passes between a
+/// request and its turn, and nothing may be done on another disk or below the mount point.
+///
+/// # Errors
+/// It is not.
+pub fn is_mounted(storage: &Storage, disk: Uuid) -> io::Result<()> {
+    let root = storage.root.display();
+    if !may_use(&storage.root, storage.require_mount) {
+        return Err(io::Error::other(format!("no file system is mounted at {root} any more")));
+    }
+    match read(&storage.root) {
+        Ok(Some(mark)) if mark.disk == disk => Ok(()),
+        _ => Err(io::Error::other(format!("another disk than {disk} is mounted at {root} now"))),
+    }
 }
 
 /// What the machine remembers; `None` before it has seen its disk for the first time.

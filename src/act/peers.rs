@@ -1,10 +1,24 @@
-//! Who is connected to a process, from procfs: asked once more right before something is taken
-//! away from them.
+//! Who is connected, and who runs on a directory, from procfs: asked once more right before
+//! something is taken away from them. What cannot be told is an error, never "nobody".
 
-use procfs::net::TcpState;
-use procfs::process::{FDTarget, Process};
+use procfs::net::{TcpNetEntry, TcpState};
+use procfs::process::{FDTarget, Process, all_processes};
 use std::collections::{BTreeSet, HashSet};
+use std::fs;
+use std::io;
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+/// A process that runs on a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Runner {
+    /// Its id.
+    pub pid: u32,
+    /// Its command line.
+    pub command: String,
+    /// The unit whose control group it is in.
+    pub unit: Option<String>,
+}
 
 /// The sockets that a process has open; none if it has gone or may not be looked at.
 pub fn inodes(process: &Process) -> HashSet<u64> {
@@ -16,40 +30,117 @@ pub fn inodes(process: &Process) -> HashSet<u64> {
     sockets.collect()
 }
 
-/// The addresses of those connected to a port that a process listens on, the supervisor's own
-/// probe left out.
-pub fn peers(pid: u32) -> BTreeSet<IpAddr> {
-    let open = |process: procfs::ProcResult<Process>| process.map(|process| inodes(&process)).unwrap_or_default();
-    let (theirs, own) = (open(Process::new(pid.cast_signed())), open(Process::myself()));
-    let tables = [procfs::net::tcp(), procfs::net::tcp6()];
-    let table: Vec<_> = tables.into_iter().flatten().flatten().collect();
-    let listening: HashSet<u16> = table
-        .iter()
-        .filter(|e| e.state == TcpState::Listen && theirs.contains(&e.inode))
-        .map(|e| e.local_address.port())
-        .collect();
+/// The unit whose control group a process is in: the last part of the path that names one.
+pub fn unit(process: &Process) -> Option<String> {
+    let groups = process.cgroups().ok()?;
+    let path = &groups.into_iter().find(|group| group.hierarchy == 0)?.pathname;
+    let units = |part: &&str| part.ends_with(".service") || part.ends_with(".scope");
+    path.split('/').rfind(units).map(str::to_owned)
+}
+
+/// The addresses of those connected to a port of this machine, whoever listens there; the
+/// supervisor's own probe left out.
+///
+/// # Errors
+/// procfs does not tell.
+pub fn at_port(port: u16) -> io::Result<BTreeSet<IpAddr>> {
+    let mut table = procfs::net::tcp().map_err(io::Error::other)?;
+    // A kernel without IPv6 has no such file.
+    table.extend(procfs::net::tcp6().unwrap_or_default());
+    let own = Process::myself().map(|process| inodes(&process)).map_err(io::Error::other)?;
+    Ok(connected(&table, port, &own))
+}
+
+fn connected(table: &[TcpNetEntry], port: u16, own: &HashSet<u64>) -> BTreeSet<IpAddr> {
     let probes: HashSet<_> = table.iter().filter(|e| own.contains(&e.inode)).map(|e| e.local_address).collect();
     let open = table.iter().filter(|e| {
         matches!(e.state, TcpState::Established | TcpState::CloseWait)
-            && theirs.contains(&e.inode)
-            && listening.contains(&e.local_address.port())
+            && e.local_address.port() == port
             && !probes.contains(&e.remote_address)
     });
     open.map(|e| e.remote_address.ip().to_canonical()).collect()
 }
 
+/// The ports at which a process listens.
+///
+/// # Errors
+/// procfs does not tell.
+pub fn listening(pid: u32) -> io::Result<BTreeSet<u16>> {
+    let mut table = procfs::net::tcp().map_err(io::Error::other)?;
+    table.extend(procfs::net::tcp6().unwrap_or_default());
+    let own = Process::new(pid.cast_signed()).map(|process| inodes(&process)).map_err(io::Error::other)?;
+    let listeners = table.iter().filter(|e| e.state == TcpState::Listen && own.contains(&e.inode));
+    Ok(listeners.map(|e| e.local_address.port()).collect())
+}
+
+/// The processes that run on a directory: that have a file in it open, or work in it. A
+/// downstairs holds every extent file open, however its command line calls the directory.
+///
+/// # Errors
+/// procfs does not tell.
+pub fn runners(dir: &Path) -> io::Result<Vec<Runner>> {
+    let dir = match fs::canonicalize(dir) {
+        Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        dir => dir?,
+    };
+    let own = std::process::id();
+    let all = all_processes().map_err(io::Error::other)?;
+    let others = all.flatten().filter(|process| process.pid.cast_unsigned() != own);
+    let on = others.filter(|process| is_on(process, &dir));
+    let runner = |process: Process| Runner {
+        pid: process.pid.cast_unsigned(),
+        command: process.cmdline().unwrap_or_default().join(" "),
+        unit: unit(&process),
+    };
+    Ok(on.map(runner).collect())
+}
+
+fn is_on(process: &Process, dir: &Path) -> bool {
+    let descriptors = process.fd().into_iter().flatten().flatten();
+    let files = descriptors.filter_map(|descriptor| match descriptor.target {
+        FDTarget::Path(path) => Some(path),
+        _ => None,
+    });
+    let cwd: Option<PathBuf> = process.cwd().ok();
+    files.chain(cwd).any(|path| path.starts_with(dir))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::File;
+    use std::net::{TcpListener, TcpStream};
+    use std::os::unix::fs::symlink;
+    use std::process::Command;
 
     #[test]
-    fn a_process_knows_its_own_sockets_and_leaves_them_out() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    fn a_peer_is_seen_and_the_own_probe_is_not() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let client = TcpStream::connect(("127.0.0.1", port)).unwrap();
         let (accepted, _) = listener.accept().unwrap();
-        assert!(inodes(&Process::myself().unwrap()).len() >= 3);
         // Both ends are this process's own, as the probe's are the supervisor's.
-        assert!(peers(std::process::id()).is_empty());
-        drop((client, accepted));
+        assert!(at_port(port).unwrap().is_empty());
+        let table = procfs::net::tcp().unwrap();
+        assert_eq!(connected(&table, port, &HashSet::new()), [client.local_addr().unwrap().ip()].into());
+        drop(accepted);
+    }
+
+    #[test]
+    fn whoever_has_a_file_open_runs_on_its_directory_by_whatever_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let (real, link) = (dir.path().join("region"), dir.path().join("link"));
+        fs::create_dir(&real).unwrap();
+        symlink(&real, &link).unwrap();
+        let file = File::create(real.join("extent")).unwrap();
+        let mut reader = Command::new("cat").stdin(std::process::Stdio::piped()).stdout(file).spawn().unwrap();
+        for name in [&real, &link] {
+            let found = runners(name).unwrap();
+            assert!(found.iter().any(|runner| runner.pid == reader.id()), "{found:?}");
+        }
+        drop(reader.stdin.take());
+        reader.wait().unwrap();
+        assert_eq!(runners(&real).unwrap(), []);
+        assert_eq!(runners(&dir.path().join("nothing")).unwrap(), []);
     }
 }

@@ -7,7 +7,7 @@
 
 use super::inspect::region_json;
 use super::ledger;
-use crate::decide::settle::{Listing, Step, of, settle as steps};
+use crate::decide::settle::{Listing, Step, settle as steps};
 use crate::files::{make_dir, move_dir, sync_dir};
 use crate::names::RegionName;
 use crate::region::{Ledger, Record, Tombstone};
@@ -43,9 +43,21 @@ pub fn place(root: &Path, dir: &Path, name: &RegionName, record: &Record) -> io:
             Some(_) => refuse(format!("{name} is on record already")),
         }
     })?;
-    move_dir(dir, &root.join(name.to_string())).inspect_err(|_| {
+    moved(dir, &root.join(name.to_string())).inspect_err(|_| {
         undo(root, |ledger| _ = ledger.regions.remove(name));
     })
+}
+
+/// Renames a directory. One that was renamed and whose rename was not synced counts as renamed:
+/// the ledger says so already.
+fn moved(from: &Path, to: &Path) -> io::Result<()> {
+    match move_dir(from, to) {
+        Err(why) if fs::symlink_metadata(from).is_err() && fs::symlink_metadata(to).is_ok() => {
+            tracing::error!("{} is in place, and its rename was not synced: {why}", to.display());
+            Ok(())
+        }
+        other => other,
+    }
 }
 
 /// Puts a region in the trash.
@@ -53,11 +65,15 @@ pub fn place(root: &Path, dir: &Path, name: &RegionName, record: &Record) -> io:
 /// # Errors
 /// It is not on record, or the file system refused; then it is where it was.
 pub fn bury(root: &Path, name: &RegionName) -> io::Result<Tombstone> {
-    let trash = root.join(TRASH);
+    let (trash, place) = (root.join(TRASH), root.join(name.to_string()));
+    // What a link leads to is not the supervisor's, and is never removed.
+    if !fs::symlink_metadata(&place)?.is_dir() {
+        return Err(io::Error::other(format!("{} is not a directory: remove it by hand", place.display())));
+    }
     make_dir(&trash, 0o700)?;
     let stone = ledger::change(root, |ledger| {
         let record = ledger.regions.remove(name).ok_or_else(|| io::Error::other(format!("{name} is not on record")))?;
-        let mut stone = Tombstone { region: name.clone(), record, deleted: now(), removing: false };
+        let mut stone = Tombstone { region: name.clone(), record, deleted: now(), moved: false, removing: false };
         // One of this name may have been deleted within this second.
         while trash.join(stone.dir()).exists() {
             stone.deleted += jiff::SignedDuration::from_secs(1);
@@ -65,12 +81,21 @@ pub fn bury(root: &Path, name: &RegionName) -> io::Result<Tombstone> {
         ledger.tombstones.push(stone.clone());
         Ok(stone)
     })?;
-    let moved = move_dir(&root.join(name.to_string()), &trash.join(stone.dir()));
-    moved.map(|()| stone.clone()).inspect_err(|_| {
+    moved(&place, &trash.join(stone.dir())).inspect_err(|_| {
         undo(root, |ledger| {
             ledger.tombstones.retain(|other| *other != stone);
             ledger.regions.insert(name.clone(), stone.record.clone());
         });
+    })?;
+    note_moved(root, &stone.dir())?;
+    Ok(Tombstone { moved: true, ..stone })
+}
+
+/// Notes that a deleted region lies in the trash: what lies in its place from now on is another.
+fn note_moved(root: &Path, dir: &str) -> io::Result<()> {
+    ledger::change(root, |ledger| {
+        ledger.tombstones.iter_mut().filter(|stone| stone.dir() == dir).for_each(|stone| stone.moved = true);
+        Ok(())
     })
 }
 
@@ -94,7 +119,7 @@ pub fn restore(root: &Path, stone: &Tombstone) -> io::Result<()> {
     let name = &stone.region;
     vacant(&root.join(name.to_string()))?;
     ledger::change(root, |ledger| {
-        let known = ledger.tombstones.iter().position(|other| other == stone && !other.removing);
+        let known = ledger.tombstones.iter().position(|other| other.dir() == stone.dir() && !other.removing);
         let known = known.ok_or_else(|| io::Error::other("its removal has begun"))?;
         if ledger.regions.contains_key(name) {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{name} is on record")));
@@ -103,7 +128,7 @@ pub fn restore(root: &Path, stone: &Tombstone) -> io::Result<()> {
         ledger.regions.insert(name.clone(), stone.record.clone());
         Ok(())
     })?;
-    move_dir(&root.join(TRASH).join(stone.dir()), &root.join(name.to_string())).inspect_err(|_| {
+    moved(&root.join(TRASH).join(stone.dir()), &root.join(name.to_string())).inspect_err(|_| {
         undo(root, |ledger| {
             ledger.regions.remove(name);
             ledger.tombstones.push(stone.clone());
@@ -187,9 +212,11 @@ pub fn settle(root: &Path) -> io::Result<(Vec<String>, Vec<PathBuf>)> {
             }
             Step::Bury(name, dir) => {
                 make_dir(&root.join(TRASH), 0o700)?;
-                move_dir(&place(&name), &root.join(TRASH).join(dir))?;
+                move_dir(&place(&name), &root.join(TRASH).join(&dir))?;
+                note_moved(root, &dir)?;
                 done.push(format!("the deletion of {name} was finished"));
             }
+            Step::Moved(dir) => note_moved(root, &dir)?,
             Step::Sweep(dir) => sweep.push(root.join(INCOMING).join(dir)),
             Step::Remember(stone) => {
                 done.push(format!("{} was found in the trash", stone.dir()));
@@ -228,7 +255,8 @@ fn listing(root: &Path, ledger: &Ledger) -> io::Result<Listing> {
         for entry in entries {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            if of(&name).is_some() {
+            // A link is nothing that was put there by the supervisor.
+            if entry.file_type()?.is_dir() {
                 found.insert(name, region_json(&entry.path()).ok());
             }
         }

@@ -12,15 +12,24 @@ pub struct Step {
     pub done: u64,
     /// Of how much; 0 if that is not known.
     pub total: u64,
-    /// It may still be cancelled.
-    pub cancellable: bool,
+}
+
+/// Whether work goes on. Decided once, by the worker or by whoever cancels it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Course {
+    /// It can be cancelled still.
+    Open,
+    /// It was cancelled.
+    Cancelled,
+    /// It is too late to cancel it.
+    ForGood,
 }
 
 /// The worker's end: it tells, and listens. Cheap to clone.
 #[derive(Clone)]
 pub struct Progress {
     tell: Arc<dyn Fn(Step) + Send + Sync>,
-    cancelled: watch::Receiver<bool>,
+    course: watch::Sender<Course>,
 }
 
 /// The work was cancelled by whoever asked for it.
@@ -29,19 +38,23 @@ pub struct Progress {
 pub struct Cancelled;
 
 impl Progress {
-    /// Progress that `tell` hears of, of work that ends early when `cancelled` turns true.
-    pub fn new(tell: impl Fn(Step) + Send + Sync + 'static, cancelled: watch::Receiver<bool>) -> Self {
-        Self { tell: Arc::new(tell), cancelled }
+    /// Progress that `tell` hears of, of work whose course `course` holds.
+    pub fn new(tell: impl Fn(Step) + Send + Sync + 'static, course: watch::Sender<Course>) -> Self {
+        Self { tell: Arc::new(tell), course }
     }
 
-    /// Tells what is being done, of work that can still be cancelled.
+    /// Tells what is being done, and how much of it.
     pub fn step(&self, doing: &'static str, done: u64, total: u64) {
-        (self.tell)(Step { doing, done, total, cancellable: true });
+        (self.tell)(Step { doing, done, total });
     }
 
-    /// Tells what is being done, and that it is too late to cancel it.
-    pub fn step_for_good(&self, doing: &'static str, done: u64, total: u64) {
-        (self.tell)(Step { doing, done, total, cancellable: false });
+    /// From here on the work cannot be cancelled.
+    ///
+    /// # Errors
+    /// [`Cancelled`], if it was already.
+    pub fn no_way_back(&self) -> Result<(), Cancelled> {
+        self.course.send_if_modified(|course| set(course, Course::ForGood));
+        self.check()
     }
 
     /// Whether the work is still wanted.
@@ -49,14 +62,44 @@ impl Progress {
     /// # Errors
     /// [`Cancelled`], if it is not.
     pub fn check(&self) -> Result<(), Cancelled> {
-        if *self.cancelled.borrow() { Err(Cancelled) } else { Ok(()) }
+        if *self.course.borrow() == Course::Cancelled { Err(Cancelled) } else { Ok(()) }
     }
 
     /// Returns when the work is cancelled. Cancel-safe: nothing is taken from the channel.
     pub async fn cancelled(&self) {
-        if self.cancelled.clone().wait_for(|cancelled| *cancelled).await.is_err() {
-            // Nobody is left who could cancel it.
-            std::future::pending::<()>().await;
-        }
+        // Its own sender keeps the channel open.
+        _ = self.course.subscribe().wait_for(|course| *course == Course::Cancelled).await;
+    }
+}
+
+/// Cancels work; whether it could be.
+pub fn cancel(course: &watch::Sender<Course>) -> bool {
+    course.send_if_modified(|course| set(course, Course::Cancelled));
+    *course.borrow() == Course::Cancelled
+}
+
+/// The first to decide decides.
+fn set(course: &mut Course, to: Course) -> bool {
+    let open = *course == Course::Open;
+    if open {
+        *course = to;
+    }
+    open
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_is_first_decides() {
+        let course = watch::Sender::new(Course::Open);
+        let progress = Progress::new(|_| (), course.clone());
+        assert!(progress.check().is_ok() && progress.no_way_back().is_ok());
+        assert!(!cancel(&course) && progress.no_way_back().is_ok());
+        let course = watch::Sender::new(Course::Open);
+        let progress = Progress::new(|_| (), course.clone());
+        assert!(cancel(&course) && cancel(&course));
+        assert!(progress.check().is_err() && progress.no_way_back().is_err());
     }
 }

@@ -21,10 +21,16 @@ pub fn init(config: &Configuration, replace: Option<Uuid>) -> io::Result<Mark> {
     if !may_use(&storage.root, storage.require_mount) {
         return refuse(format!("no file system is mounted at {root}"));
     }
-    let there = mark::read(&storage.root).map_err(io::Error::other)?;
     let known = mark::remembered(&mark::memory()).unwrap_or_default();
+    let there = match mark::read(&storage.root) {
+        // A mark that cannot be read is written anew where the disk that it was is named.
+        Err(_) if replace.is_some() && replace == known.as_ref().map(|known| known.disk) => None,
+        there => there.map_err(io::Error::other)?,
+    };
+    let taken_over = there.as_ref().is_some_and(|there| replace == Some(there.disk));
     if let Some(known) = known.filter(|known| there.as_ref().is_none_or(|there| there.disk != known.disk))
         && replace != Some(known.disk)
+        && !taken_over
     {
         return refuse(format!(
             "this sled's disk is {}, marked {}, and another is mounted at {root}; if that one is lost for good: \
@@ -34,7 +40,7 @@ pub fn init(config: &Configuration, replace: Option<Uuid>) -> io::Result<Mark> {
     }
     let mark = match there {
         Some(mark) if mark.sled == *sled => mark,
-        Some(mark) if replace != Some(mark.disk) => {
+        Some(mark) if !taken_over => {
             return refuse(format!(
                 "the disk at {root} belongs to the sled {}; to take it over for good: sledctl storage init --replace {}",
                 mark.sled, mark.disk
@@ -46,14 +52,15 @@ pub fn init(config: &Configuration, replace: Option<Uuid>) -> io::Result<Mark> {
     Ok(mark)
 }
 
-/// Remembers the disk that is in use, for the day on which another is mounted.
+/// Remembers the disk that is in use, for the day on which another is mounted. What is
+/// remembered already stays: only an operator replaces it ([`init`]).
 ///
 /// # Errors
 /// It cannot be written.
 pub fn remember(config: &Configuration) -> io::Result<()> {
     let there = mark::read(&config.sled.storage.root).map_err(io::Error::other)?;
     let known = mark::remembered(&mark::memory()).unwrap_or_default();
-    match there.filter(|mark| known.as_ref() != Some(mark)) {
+    match there.filter(|_| known.is_none()) {
         Some(mark) => mark::remember(&mark::memory(), &mark),
         None => Ok(()),
     }

@@ -75,6 +75,9 @@ fn sandbox(program: &Path, dir: &Path) -> Vec<(&'static str, Variant<'static>)> 
 /// # Errors
 /// The first thing that could not be removed.
 pub fn empty(dir: &Path) -> io::Result<()> {
+    if !fs::symlink_metadata(dir)?.is_dir() {
+        return Err(io::Error::other("it is not a directory"));
+    }
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         let path = entry.path();
@@ -115,6 +118,8 @@ mod tests {
         symlink(&beside, inside.join("link")).unwrap();
         symlink(dir.path(), inside.join("00/up")).unwrap();
         File::create(inside.join("00/000/000")).unwrap().set_len(3 * STEP + 1).unwrap();
+        symlink(&inside, dir.path().join("link")).unwrap();
+        assert!(empty(&dir.path().join("link")).is_err());
         empty(&inside).unwrap();
         assert_eq!(fs::read_dir(&inside).unwrap().count(), 0);
         assert_eq!(fs::read_to_string(&beside).unwrap(), "kept");

@@ -19,14 +19,6 @@ pub async fn start(bus: &Connection, region: &RegionName) -> Result<(), String> 
     job::start(bus, &names::unit(region)).await
 }
 
-/// The main process of a unit; none if it does not run or is not loaded.
-///
-/// # Errors
-/// What systemd answered.
-pub async fn main_pid(bus: &Connection, unit: &str) -> Result<Option<u32>, String> {
-    Ok(Some(number(bus, unit, "MainPID").await?).filter(|pid| *pid != 0))
-}
-
 /// How often systemd restarted a region's unit by itself.
 ///
 /// # Errors

@@ -1,9 +1,10 @@
 //! The command line of `sledctl`.
 
 use crate::config_dir;
-use crate::names::{RegionName, VolumeName};
+use crate::names::{NameError, RegionName, VolumeName};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
+use std::str::FromStr;
 use uuid::Uuid;
 
 /// Looks after the storage sled that it runs on.
@@ -87,15 +88,17 @@ pub(super) enum RegionCommand {
     },
     /// Have a deleted region back.
     Restore {
-        /// The region.
-        region: RegionName,
+        /// The region; if it was deleted more than once, its name in the trash.
+        #[arg(value_name = "REGION[.TIME]")]
+        region: Deleted,
     },
     /// Remove a deleted region for good, before its time.
     Purge {
-        /// The region.
-        region: RegionName,
-        /// The region's name once more.
-        #[arg(long, value_name = "REGION")]
+        /// The region; if it was deleted more than once, its name in the trash.
+        #[arg(value_name = "REGION[.TIME]")]
+        region: Deleted,
+        /// The same once more.
+        #[arg(long, value_name = "REGION[.TIME]")]
         yes_destroy: Option<String>,
     },
 }
@@ -155,4 +158,22 @@ pub(super) enum ConfigCommand {
         #[arg(long, value_name = "DIR", default_value = config_dir::DEFAULT)]
         dir: PathBuf,
     },
+}
+
+/// A deleted region: its name and, if there are several of it, when it was deleted.
+#[derive(Debug, Clone)]
+pub(super) struct Deleted {
+    pub(super) region: RegionName,
+    pub(super) time: Option<i64>,
+}
+
+impl FromStr for Deleted {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (name, time) = text.split_once('.').map_or((text, None), |(name, time)| (name, Some(time)));
+        let region = name.parse().map_err(|why: NameError| why.to_string())?;
+        let time = time.map(str::parse).transpose().map_err(|_| "behind the name is no time".to_owned())?;
+        Ok(Self { region, time })
+    }
 }

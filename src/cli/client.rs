@@ -53,7 +53,7 @@ impl Failure {
                 },
             ),
             Self::Refused(error) => error.clone(),
-            Self::Several { .. } => Error::new("FAILED", self.to_string(), "see above; each of them is as it was"),
+            Self::Several { .. } => Error::new("FAILED", self.to_string(), "see above: each says why, and what to do"),
             Self::Io(why) => Error::new("FAILED", why.to_string(), "see journalctl -u sledd"),
         }
     }

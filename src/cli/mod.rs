@@ -16,7 +16,7 @@ pub use arguments::Arguments;
 
 use crate::names::RegionName;
 use crate::wire;
-use arguments::{Command, ConfigCommand, JobsCommand, RegionCommand, StorageCommand, VolumeCommand};
+use arguments::{Command, ConfigCommand, Deleted, JobsCommand, RegionCommand, StorageCommand, VolumeCommand};
 use client::{Client, Failure};
 use http::Method;
 use show::print;
@@ -104,7 +104,12 @@ async fn region(client: &Client, command: &RegionCommand, json: bool) -> Result<
     let order = |region: &RegionName, method: Method, rest: String| {
         Order::new(region.clone(), method, format!("/v1/regions/{region}{rest}"))
     };
-    let yes = |yes: &Option<String>| yes.as_ref().map(|yes| format!("?yes_destroy={yes}")).unwrap_or_default();
+    let query = |parameters: &[(&str, Option<String>)]| {
+        let given = parameters.iter().filter_map(|(key, value)| Some(format!("{key}={}", value.as_ref()?)));
+        let query = given.collect::<Vec<_>>().join("&");
+        if query.is_empty() { query } else { format!("?{query}") }
+    };
+    let when = |deleted: &Deleted| ("deleted", deleted.time.map(|time| time.to_string()));
     let orders = match command {
         RegionCommand::List => {
             let regions = here(client.sled().await?);
@@ -132,10 +137,15 @@ async fn region(client: &Client, command: &RegionCommand, json: bool) -> Result<
             };
             regions.iter().map(|region| order(region, Method::POST, String::new())).collect()
         }
-        RegionCommand::Delete { region, yes_destroy } => vec![order(region, Method::DELETE, yes(yes_destroy))],
-        RegionCommand::Restore { region } => vec![order(region, Method::POST, "/restore".into())],
+        RegionCommand::Delete { region, yes_destroy } => {
+            vec![order(region, Method::DELETE, query(&[("yes_destroy", yes_destroy.clone())]))]
+        }
+        RegionCommand::Restore { region } => {
+            vec![order(&region.region, Method::POST, format!("/restore{}", query(&[when(region)])))]
+        }
         RegionCommand::Purge { region, yes_destroy } => {
-            vec![order(region, Method::POST, format!("/purge{}", yes(yes_destroy)))]
+            let query = query(&[when(region), ("yes_destroy", yes_destroy.clone())]);
+            vec![order(&region.region, Method::POST, format!("/purge{query}"))]
         }
     };
     carry_out(client, orders, json).await

@@ -60,7 +60,7 @@ fn trash(trash: &[DeletedRegion]) -> String {
             (false, _) => format!("{} d", kept / 86_400),
         };
         table.row(vec![
-            plain(&deleted.region),
+            plain(format!("{}.{}", deleted.region, deleted.deleted.as_second())),
             plain(spoken(deleted.used_bytes)),
             plain(ago(deleted.deleted)),
             plain(kept),

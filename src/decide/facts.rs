@@ -26,6 +26,12 @@ pub struct Facts {
     /// What has not been looked at for too long, or never, and for how many seconds. What is
     /// known of it may not be so any more.
     pub unseen: BTreeMap<Watched, u64>,
+    /// The regions that a job is at, those included that the map does not have any more.
+    pub busy: BTreeMap<RegionName, Busy>,
+    /// The adoptions that could not be undone, and why. It is tried again after a while.
+    pub stuck_adoptions: BTreeMap<RegionName, String>,
+    /// What could not be removed from the trash. It is tried again after a while.
+    pub stuck_removals: BTreeSet<String>,
     /// The regions that the map puts on this sled; every one has an entry.
     pub regions: BTreeMap<RegionName, Region>,
 }
@@ -130,6 +136,8 @@ pub struct Disk {
     pub remembered: Option<Mark>,
     /// The ledger, or why it cannot be read.
     pub ledger: Result<Ledger, String>,
+    /// A ledger that cannot be read is garbage or gone, not only another supervisor's.
+    pub ledger_lost: bool,
     /// What is wrong with one of the ledger's copies, while the other is good.
     pub damage: Option<String>,
     /// What lies in each region's directory.
@@ -163,6 +171,7 @@ impl Default for Disk {
             mark: Ok(None),
             remembered: None,
             ledger: Ok(Ledger::default()),
+            ledger_lost: false,
             damage: None,
             regions: BTreeMap::new(),
             unadopted: BTreeSet::new(),
@@ -192,8 +201,6 @@ pub struct Region {
     pub sockets: Option<Sockets>,
     /// Whether it answers.
     pub pulse: Option<Pulse>,
-    /// A job is at it.
-    pub busy: Option<Busy>,
     /// What became of the last wish to start it.
     pub start: Start,
     /// It has served for a minute without a break.

@@ -84,6 +84,7 @@ pub fn may_delete(
     }
     let there = facts.disk.as_ref().and_then(|disk| disk.regions.get(name));
     Ok(match there {
+        // A region that the map does not have any more is looked at, too.
         Some(OnDisk::Absent) => Deletion::Forget(record.clone()),
         _ => Deletion::Bury(record.clone()),
     })
@@ -103,45 +104,70 @@ pub fn in_use<'a>(name: &RegionName, hosts: impl IntoIterator<Item = &'a IpAddr>
     wire::Error::new("IN_USE", message, "detach the volume there first, then ask again")
 }
 
-/// Whether a deleted region may be had back.
+/// Whether a deleted region may be had back; `time` tells which, if there are several.
 ///
 /// # Errors
-/// Why not: there is none in the trash, its place is taken, a job is at it.
-pub fn may_restore(config: &Configuration, facts: &Facts, name: &RegionName) -> Result<Tombstone, wire::Error> {
+/// Why not: there is none in the trash, its place is taken, it is not said which of several, a
+/// job is at it.
+pub fn may_restore(
+    config: &Configuration,
+    facts: &Facts,
+    name: &RegionName,
+    time: Option<i64>,
+) -> Result<Tombstone, wire::Error> {
     idle(facts, name)?;
     let ledger = usable(config, facts)?;
     if ledger.regions.contains_key(name) {
         let message = format!("{name} exists: what was deleted is not put over it");
         return Err(wire::Error::new("REGION_EXISTS", message, "sledctl storage lists what lies in the trash"));
     }
-    ledger.restorable(name).cloned().ok_or_else(|| {
-        let message = format!("no deleted region {name} is kept");
-        wire::Error::new("REGION_UNKNOWN", message, "sledctl storage lists what lies in the trash")
-    })
+    the_one(name, time, ledger.restorable(name))
 }
 
-/// Whether the deleted regions of a name may be removed for good, before their time.
+/// Whether a deleted region may be removed for good, before its time. `time` tells which, if
+/// there are several, and `yes` is what the operator repeated.
 ///
 /// # Errors
-/// Why not: there are none, the name was not repeated, a job is at it.
+/// Why not: there is none, it is not said which of several, it was not repeated, a job is at it.
 pub fn may_purge(
     config: &Configuration,
     facts: &Facts,
     name: &RegionName,
+    time: Option<i64>,
     yes: Option<&str>,
-) -> Result<Vec<Tombstone>, wire::Error> {
+) -> Result<Tombstone, wire::Error> {
     idle(facts, name)?;
-    let stones: Vec<_> = usable(config, facts)?.tombstones.iter().filter(|s| s.region == *name).cloned().collect();
-    if stones.is_empty() {
-        let message = format!("no deleted region {name} is kept");
-        return Err(wire::Error::new("REGION_UNKNOWN", message, "sledctl storage lists what lies in the trash"));
-    }
-    if yes != Some(name.to_string().as_str()) {
+    let stones = usable(config, facts)?.tombstones.iter().filter(|stone| stone.region == *name).collect();
+    let stone = the_one(name, time, stones)?;
+    let meant = if time.is_some() { stone.dir() } else { name.to_string() };
+    if yes != Some(meant.as_str()) {
         let message = format!("what was deleted of {name} is removed for good only if that is said twice");
-        let remedy = format!("sledctl region purge {name} --yes-destroy {name}");
+        let remedy = format!("sledctl region purge {meant} --yes-destroy {meant}");
         return Err(wire::Error::new("YES_DESTROY", message, remedy));
     }
-    Ok(stones)
+    if facts.removing {
+        let message = "something else is being removed for good";
+        return Err(wire::Error::new("BUSY", message, "ask again when it is done: sledctl jobs"));
+    }
+    Ok(stone)
+}
+
+/// The only one of several tombstones that is meant: which one is never guessed.
+fn the_one(name: &RegionName, time: Option<i64>, stones: Vec<&Tombstone>) -> Result<Tombstone, wire::Error> {
+    let named = |stone: &&Tombstone| time.is_none_or(|time| stone.deleted.as_second() == time);
+    let meant: Vec<_> = stones.into_iter().filter(named).collect();
+    match meant.as_slice() {
+        [] => {
+            let message = format!("no such deleted region {name} is kept");
+            Err(wire::Error::new("REGION_UNKNOWN", message, "sledctl storage lists what lies in the trash"))
+        }
+        [one] => Ok((*one).clone()),
+        several => {
+            let dirs = several.iter().map(|stone| format!("{} ({})", stone.dir(), stone.deleted));
+            let message = format!("{name} was deleted more than once: {}", dirs.collect::<Vec<_>>().join(", "));
+            Err(wire::Error::new("AMBIGUOUS", message, "say which, by its name in the trash"))
+        }
+    }
 }
 
 /// Whether a region may be adopted, as far as the facts tell; what lies in its directory and
@@ -194,7 +220,7 @@ fn not_here(config: &Configuration, name: &RegionName) -> wire::Error {
 /// What is known of a region that no job is at.
 fn idle(facts: &Facts, name: &RegionName) -> Result<Region, wire::Error> {
     let region = facts.regions.get(name).cloned().unwrap_or_default();
-    let (code, doing) = match region.busy {
+    let (code, doing) = match facts.busy.get(name) {
         None => return Ok(region),
         Some(Busy::Creating) => ("REGION_CREATING", "created"),
         Some(Busy::Adopting) => ("REGION_ADOPTING", "adopted"),

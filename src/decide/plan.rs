@@ -56,18 +56,22 @@ fn must_settle(config: &Configuration, facts: &Facts) -> bool {
         Settled::No => true,
         Settled::Running | Settled::Failed(_) => false,
         Settled::Done(known) => {
-            let adopting = disk.ledger.as_ref().is_ok_and(|ledger| !ledger.adoptions.is_empty());
+            let undone = |name| facts.stuck_adoptions.contains_key(name);
+            let adopting = disk.ledger.as_ref().is_ok_and(|ledger| !ledger.adoptions.keys().all(undone));
             mark.is_some_and(|mark| mark.disk != *known) || disk.damage.is_some() || adopting
         }
     };
-    let idle = facts.regions.values().all(|region| region.busy.is_none());
+    let idle = facts.busy.is_empty();
     own && due && idle && facts.bus == Some(Bus::Connected)
 }
 
 /// What is to be removed from the trash: one after the other, as it is not urgent.
 fn remove(config: &Configuration, facts: &Facts) -> Option<Action> {
     let ledger = usable(config, facts).ok().filter(|_| !facts.removing)?;
-    let due = |stone: &&Tombstone| stone.removing || facts.expired.contains(&stone.dir());
+    let due = |stone: &&Tombstone| {
+        let dir = stone.dir();
+        (stone.removing || facts.expired.contains(&dir)) && !facts.stuck_removals.contains(&dir)
+    };
     ledger.tombstones.iter().find(due).cloned().map(Action::Remove)
 }
 
@@ -75,7 +79,7 @@ fn remove(config: &Configuration, facts: &Facts) -> Option<Action> {
 /// systemd has not given up on the unit.
 fn may_start(config: &Configuration, local: &LocalRegion, facts: &Facts, region: &Region) -> bool {
     let idle = region.unit.as_ref().is_some_and(|unit| unit.active == Active::Inactive);
-    let unasked = region.start == Start::Idle && region.busy.is_none();
+    let unasked = region.start == Start::Idle && !facts.busy.contains_key(&local.name);
     let known = matches!(identity(config, local, facts), Identity::Known(_));
     let fresh = facts.disk.as_ref().is_some_and(|disk| disk.serial >= region.needs_look && !disk.read_only);
     let free = region.sockets.as_ref().is_some_and(|s| s.data == Holder::Nobody && s.repair == Holder::Nobody);

@@ -43,10 +43,15 @@ pub(super) fn identity<'a>(config: &Configuration, local: &LocalRegion, facts: &
     let wrong = |code, cause: String, remedy: String| {
         Identity::Wrong(State::Failed, Box::new(finding(local, code, cause, remedy)))
     };
-    let adopting = facts.regions.get(&local.name).is_some_and(|region| region.busy == Some(Busy::Adopting));
+    let adopting = facts.busy.get(&local.name) == Some(&Busy::Adopting);
     if ledger.adoptions.contains_key(&local.name) && !adopting {
-        let cause = "its adoption was cut short, and is being undone".to_owned();
-        let remedy = "wait; if it stays, NOT_SETTLED says why: sledctl checks".to_owned();
+        let (cause, remedy) = match facts.stuck_adoptions.get(&local.name) {
+            None => ("its adoption was cut short, and is being undone".to_owned(), "wait".to_owned()),
+            Some(why) => (
+                format!("its adoption was cut short, and cannot be undone: {why}"),
+                "mend that; it is tried again every 10 s".into(),
+            ),
+        };
         return Identity::Wrong(State::Held, Box::new(finding(local, Code::RegionAdopting, cause, remedy)));
     }
     match (ledger.regions.get(&local.name), on_disk) {
@@ -128,9 +133,14 @@ fn differences(record: &Record, found: &RegionJson) -> Option<String> {
 
 /// Judges one region.
 pub(super) fn judge(config: &Configuration, local: &LocalRegion, facts: &Facts, region: &Region) -> Judged {
-    if let Some(busy) = region.busy {
-        return at_work(local, busy);
+    match facts.busy.get(&local.name) {
+        Some(busy) => at_work(local, *busy),
+        None => judge_idle(config, local, facts, region),
     }
+}
+
+/// Judges one region whatever a job may be doing to it.
+pub(super) fn judge_idle(config: &Configuration, local: &LocalRegion, facts: &Facts, region: &Region) -> Judged {
     match identity(config, local, facts) {
         Identity::Unavailable if active(region) => (State::Failed, Vec::new()),
         Identity::Unavailable if absent(config, local, facts) => (State::Missing, Vec::new()),
@@ -161,11 +171,15 @@ fn at_work(local: &LocalRegion, busy: Busy) -> Judged {
 fn missing(local: &LocalRegion, facts: &Facts) -> Finding {
     let name = &local.name;
     let ledger = facts.disk.as_ref().and_then(|disk| disk.ledger.as_ref().ok());
-    let (cause, remedy) = match ledger.and_then(|ledger| ledger.restorable(name)) {
+    let stones = ledger.map(|ledger| ledger.restorable(name)).unwrap_or_default();
+    let (cause, remedy) = match stones.last() {
         None => ("it has not been created".to_owned(), format!("sledctl region create {name}")),
         Some(stone) => (
             format!("it was deleted at {}, and is kept for a while", stone.deleted),
-            format!("to have it back: sledctl region restore {name}; a new one: sledctl region create {name}"),
+            format!(
+                "to have it back: sledctl region restore {}; a new one: sledctl region create {name}",
+                if stones.len() > 1 { stone.dir() } else { name.to_string() }
+            ),
         ),
     };
     finding(local, Code::RegionMissing, cause, remedy)

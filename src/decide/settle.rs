@@ -31,6 +31,8 @@ pub enum Step {
     Restore(String, RegionName),
     /// What was deleted goes to the trash, under this name.
     Bury(RegionName, String),
+    /// What was deleted lies in the trash, under this name: that is noted.
+    Moved(String),
     /// A left-over in `.incoming` is removed.
     Sweep(String),
     /// A directory in the trash that the ledger does not know gets its tombstone again.
@@ -47,7 +49,7 @@ pub fn settle(ledger: &Ledger, listing: &Listing) -> Vec<Step> {
             continue;
         }
         let own = |(dir, json): &(&String, &Option<RegionJson>)| {
-            has(json, record.uuid) && of(dir).is_some_and(|(of, _)| of == *name)
+            has(json, record.uuid) && dir.split_once('.').is_some_and(|(of, _)| of == name.to_string())
         };
         let attempt = listing.incoming.iter().find(own);
         let deleted = listing.trash.iter().filter(|(dir, _)| !buried(ledger, dir)).find(own);
@@ -58,7 +60,7 @@ pub fn settle(ledger: &Ledger, listing: &Listing) -> Vec<Step> {
     let moved = |dir: &String| {
         steps.iter().any(|step| matches!(step, Step::Place(from, _) | Step::Restore(from, _) if from == dir))
     };
-    let sweep = listing.incoming.keys().filter(|dir| of(dir).is_some() && !moved(dir)).cloned().map(Step::Sweep);
+    let sweep = listing.incoming.keys().filter(|dir| attempt(dir).is_some() && !moved(dir)).cloned().map(Step::Sweep);
     let unknown = listing.trash.iter().filter(|(dir, _)| !buried(ledger, dir) && !moved(dir));
     let unknown = unknown.filter_map(|(dir, json)| found(dir, json.as_ref()?)).map(Step::Remember);
     let rest: Vec<_> = sweep.chain(unknown).collect();
@@ -77,27 +79,36 @@ fn buried(ledger: &Ledger, dir: &str) -> bool {
 /// The tombstone of a directory in the trash, from what it says itself: the ledger that had it
 /// was lost.
 fn found(dir: &str, json: &RegionJson) -> Option<Tombstone> {
-    let (region, time) = of(dir)?;
-    let deleted = Timestamp::from_second(time.parse().ok()?).ok()?;
+    let (region, deleted) = buried_as(dir)?;
     let record =
         Record { uuid: json.uuid, geometry: json.geometry(), created: deleted, by: "found in the trash".into() };
-    Some(Tombstone { region, record, deleted, removing: false })
+    Some(Tombstone { region, record, deleted, moved: true, removing: false })
 }
 
 fn tombstone(stone: &Tombstone, ledger: &Ledger, listing: &Listing) -> Option<Step> {
     let (name, dir) = (&stone.region, stone.dir());
     if listing.trash.contains_key(&dir) {
-        return None;
+        return (!stone.moved).then_some(Step::Moved(dir));
     }
+    // One that had been moved is gone from the trash: whatever lies in the place is another.
     let here = listing.in_place.get(name).is_some_and(|json| has(json, stone.record.uuid));
-    let here = here && !ledger.regions.contains_key(name);
+    let here = here && !stone.moved && !stone.removing && !ledger.regions.contains_key(name);
     Some(if here { Step::Bury(name.clone(), dir) } else { Step::Drop(dir) })
 }
 
-/// What a directory in `.incoming` or `.trash` is called after: the region that it was or was
-/// to be, and what follows the dot. None for a name that the supervisor does not give.
-pub fn of(dir: &str) -> Option<(RegionName, &str)> {
+/// The region that a directory in `.incoming` was to be: `V-i.` and 32 hexadecimal digits. None
+/// for a name that the supervisor does not give.
+pub fn attempt(dir: &str) -> Option<RegionName> {
     let (name, rest) = dir.split_once('.')?;
-    let plain = !rest.is_empty() && rest.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f'));
-    Some((name.parse().ok().filter(|_| plain)?, rest))
+    let plain = rest.len() == 32 && rest.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
+    name.parse().ok().filter(|_| plain)
+}
+
+/// The region that a directory in `.trash` was, and when it was deleted: `V-i.` and seconds
+/// since 1970. None for a name that the supervisor does not give.
+pub fn buried_as(dir: &str) -> Option<(RegionName, Timestamp)> {
+    let (name, rest) = dir.split_once('.')?;
+    let seconds: i64 = rest.parse().ok()?;
+    let deleted = Timestamp::from_second(seconds).ok().filter(|_| seconds.to_string() == rest)?;
+    Some((name.parse().ok()?, deleted))
 }

@@ -10,6 +10,7 @@ use crate::region::Ledger;
 use crate::size;
 use crate::systemd::names;
 use crate::wire;
+use uuid::Uuid;
 
 /// Below this a thin region cannot count on its next write.
 const FULL: u64 = 16 << 20;
@@ -60,13 +61,18 @@ pub fn usable<'a>(config: &Configuration, facts: &'a Facts) -> Result<&'a Ledger
     let disk = facts.disk.as_ref();
     match (&facts.settled, disk) {
         (_, Some(disk)) if disk.read_only => Err(refusal(&read_only(config))),
-        (Settled::Done(_), _) => Ok(ledger),
+        (Settled::Done(known), Some(disk)) if identity(disk) == Some(*known) => Ok(ledger),
         (Settled::Failed(why), _) => Err(refusal(&unsettled(why))),
         _ => {
             let message = "what an earlier supervisor left undone on the data disk is being looked for";
             Err(wire::Error::new("STARTING", message, "ask again in a moment"))
         }
     }
+}
+
+/// The disk's own identity, by its mark.
+pub fn identity(disk: &Disk) -> Option<Uuid> {
+    disk.mark.as_ref().ok()?.as_ref().map(|mark| mark.disk)
 }
 
 /// The ledger of a disk that may be looked at.
@@ -79,7 +85,7 @@ pub fn readable<'a>(config: &Configuration, facts: &'a Facts) -> Result<&'a Ledg
     };
     match unavailable(config, disk) {
         Some(finding) => Err(refusal(&finding)),
-        None => disk.ledger.as_ref().map_err(|why| refusal(&unreadable(config, why))),
+        None => disk.ledger.as_ref().map_err(|why| refusal(&unreadable(config, disk, why))),
     }
 }
 
@@ -94,7 +100,7 @@ pub(super) fn findings(config: &Configuration, facts: &Facts) -> Vec<Finding> {
     match (unavailable(config, disk), &disk.ledger, &facts.settled) {
         (Some(finding), ..) => return vec![finding],
         (None, _, _) if disk.read_only => found.push(read_only(config)),
-        (None, Err(why), _) => found.push(unreadable(config, why)),
+        (None, Err(why), _) => found.push(unreadable(config, disk, why)),
         (None, Ok(_), Settled::Failed(why)) => found.push(unsettled(why)),
         (None, Ok(_), _) => found.extend(room(config, disk)),
     }
@@ -135,10 +141,15 @@ fn read_only(config: &Configuration) -> Finding {
     about(config, Code::DataReadOnly, cause, remedy.into())
 }
 
-fn unreadable(config: &Configuration, why: &str) -> Finding {
+fn unreadable(config: &Configuration, disk: &Disk, why: &str) -> Finding {
     let cause = format!("neither copy of the ledger can be read: {why}");
-    let remedy = "nothing is started or created until it is rebuilt from the regions themselves: \
-                  sledctl region adopt --all --dry-run, then without --dry-run";
+    let remedy = match disk.ledger_lost {
+        true => {
+            "nothing is started or created until it is rebuilt from the regions themselves: \
+             sledctl region adopt --all --dry-run, then without --dry-run"
+        }
+        false => "it is not lost: install the sledd that wrote it, or see dmesg for errors of the disk",
+    };
     about(config, Code::LedgerUnreadable, cause, remedy.into())
 }
 

@@ -1,7 +1,7 @@
 //! What is so, from what is wanted and what was seen: the state of every region, and every
 //! condition that holds. Without times; the supervisor knows since when.
 
-use super::facts::{Bus, Facts, Region, Watched};
+use super::facts::{Bus, Facts, Watched};
 use super::finding::{Finding, Scope};
 use super::{network, region, storage};
 use crate::check::{Code, Severity};
@@ -60,7 +60,7 @@ pub fn judge(config: &Configuration, facts: &Facts) -> Verdict {
 pub fn serving(config: &Configuration, facts: &Facts) -> BTreeSet<RegionName> {
     let serves = |local: &LocalRegion| {
         let seen = facts.regions.get(&local.name).cloned().unwrap_or_default();
-        region::judge(config, local, facts, &Region { busy: None, ..seen }).0 == State::Serving
+        region::judge_idle(config, local, facts, &seen).0 == State::Serving
     };
     config.local_regions().into_iter().filter(serves).map(|local| local.name).collect()
 }

@@ -61,20 +61,18 @@ fn render(granted: supervisor::Answer) -> Answer {
 fn wish(method: &Method, path: &[&str], query: &str) -> Result<Option<Wish>, Error> {
     let wish = match (method, path) {
         (&Method::POST, ["v1", "regions", name]) => {
-            parameter(query, None)?;
+            parameters(query, [])?;
             Wish::Create(region(name)?)
         }
-        (&Method::DELETE, ["v1", "regions", name]) => {
-            Wish::Delete(region(name)?, parameter(query, Some("yes_destroy"))?)
-        }
+        (&Method::DELETE, ["v1", "regions", name]) => Wish::Delete(region(name)?, one(query, "yes_destroy")?),
         (&Method::POST, ["v1", "regions", name, "adopt"]) => Wish::Adopt(region(name)?, from(query)?),
         (&Method::GET, ["v1", "regions", name, "adopt"]) => Wish::ProposeAdoption(region(name)?, from(query)?),
         (&Method::POST, ["v1", "regions", name, "restore"]) => {
-            parameter(query, None)?;
-            Wish::Restore(region(name)?)
+            Wish::Restore(region(name)?, one(query, "deleted")?.map(second).transpose()?)
         }
         (&Method::POST, ["v1", "regions", name, "purge"]) => {
-            Wish::Purge(region(name)?, parameter(query, Some("yes_destroy"))?)
+            let [time, yes] = parameters(query, ["deleted", "yes_destroy"])?;
+            Wish::Purge(region(name)?, time.map(second).transpose()?, yes)
         }
         (&Method::DELETE, ["v1", "jobs", id]) => Wish::Cancel(id.parse().map_err(|_| {
             Error::new("JOB_UNKNOWN", format!("there is no job {id}"), "sledctl jobs lists those that there are")
@@ -89,24 +87,37 @@ fn region(name: &str) -> Result<RegionName, Error> {
     name.parse().map_err(|why| Error::new("BAD_NAME", format!("{name:?}: {why}"), "for example still-fawn-0"))
 }
 
-/// The value of the only parameter that is known. Anything else is refused: what a mistyped one
-/// was to say must not be overlooked.
-fn parameter(query: &str, known: Option<&str>) -> Result<Option<String>, Error> {
-    let mut found = None;
+/// The values of the parameters that are known. Any other is refused: what a mistyped one was to
+/// say must not be overlooked.
+fn parameters<const N: usize>(query: &str, known: [&str; N]) -> Result<[Option<String>; N], Error> {
+    let mut found = [const { None }; N];
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        if Some(key) != known {
-            let remedy = known.map_or_else(|| "none is known here".to_owned(), |known| format!("known is {known}"));
-            return Err(Error::new("BAD_QUERY", format!("there is no parameter {key:?}"), remedy));
+        match known.iter().position(|known| *known == key) {
+            Some(index) => found[index] = Some(value.to_owned()),
+            None => {
+                let remedy = if N == 0 { "none is known here".into() } else { format!("known: {}", known.join(", ")) };
+                return Err(Error::new("BAD_QUERY", format!("there is no parameter {key:?}"), remedy));
+            }
         }
-        found = Some(value.to_owned());
     }
     Ok(found)
 }
 
+/// The value of the only parameter that is known.
+fn one(query: &str, known: &str) -> Result<Option<String>, Error> {
+    parameters(query, [known]).map(|[value]| value)
+}
+
+/// The second at which a region was deleted, as its name in the trash has it.
+fn second(text: String) -> Result<i64, Error> {
+    let remedy = "write what follows the region's name in the trash: sledctl storage";
+    text.parse().map_err(|_| Error::new("BAD_QUERY", format!("deleted is no time: {text:?}"), remedy))
+}
+
 /// A directory, as it stands in unit files: nothing in it needs quoting.
 fn from(query: &str) -> Result<Option<PathBuf>, Error> {
-    let Some(text) = parameter(query, Some("from"))? else { return Ok(None) };
+    let Some(text) = one(query, "from")? else { return Ok(None) };
     let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+".contains(c));
     let whole = text.starts_with('/') && text.split('/').skip(1).all(|part| !matches!(part, "" | "." | ".."));
     match plain && whole {
@@ -119,7 +130,7 @@ fn from(query: &str) -> Result<Option<PathBuf>, Error> {
 }
 
 fn replace(query: &str) -> Result<Option<Uuid>, Error> {
-    let text = parameter(query, Some("replace"))?;
+    let text = one(query, "replace")?;
     text.map(|text| text.parse()).transpose().map_err(|_| {
         Error::new("BAD_QUERY", "replace is no UUID", "write the one that sledctl storage init or status shows")
     })
@@ -155,6 +166,9 @@ mod tests {
         for (query, code) in [("from=c", "BAD_PATH"), ("from=/c/../d", "BAD_PATH"), ("form=/c", "BAD_QUERY")] {
             assert_eq!(read(Method::POST, adopt, query).unwrap_err(), code);
         }
+        let purge = read(Method::POST, "v1/regions/a-0/purge", "deleted=17&yes_destroy=a-0.17");
+        assert!(matches!(purge, Ok(Some(Wish::Purge(_, Some(17), Some(_))))));
+        assert_eq!(read(Method::POST, "v1/regions/a-0/restore", "deleted=x").unwrap_err(), "BAD_QUERY");
         assert_eq!(read(Method::DELETE, name, "yes-destroy=still-fawn-0").unwrap_err(), "BAD_QUERY");
         let long = format!("v1/regions/{}-0", "x".repeat(200));
         for bad in ["v1/regions/..%2Fx", "v1/regions/", "v1/regions/ä-0", long.as_str()] {

@@ -6,10 +6,12 @@
 
 use super::{NobodyListens, Observation, Publisher, publish};
 use crate::act::inspect::{allocated, region_json, survey};
+use crate::act::ledger::{self, Loaded};
+use crate::act::mark;
 use crate::act::places::{TRASH, legacy_dir};
-use crate::act::{ledger, mark};
-use crate::config::{self, Configuration};
+use crate::config::Configuration;
 use crate::decide::facts::{Disk, OnDisk, Survey};
+use crate::decide::storage::belongs;
 use crate::files::{Room, may_use, room};
 use crate::names::RegionName;
 use crate::region::{Ledger, Tombstone};
@@ -85,17 +87,15 @@ fn register(file: File) -> io::Result<AsyncFd<File>> {
 /// Looks at the disk, never while something is being changed there.
 #[derive(Debug)]
 pub struct Scanner {
-    storage: config::Storage,
-    user: String,
+    config: Arc<Configuration>,
     regions: Vec<RegionName>,
     serial: Mutex<u64>,
 }
 
 impl Scanner {
     /// A scanner of these regions.
-    pub fn new(config: &Configuration, regions: Vec<RegionName>) -> Self {
-        let (storage, user) = (config.sled.storage.clone(), config.sled.downstairs.user.clone());
-        Self { storage, user, regions, serial: Mutex::new(0) }
+    pub fn new(config: Arc<Configuration>, regions: Vec<RegionName>) -> Self {
+        Self { config, regions, serial: Mutex::new(0) }
     }
 
     /// One look at everything.
@@ -118,17 +118,15 @@ impl Scanner {
     }
 
     fn look(&self, serial: u64) -> Disk {
-        let root = &self.storage.root;
-        if !may_use(root, self.storage.require_mount) {
+        let storage = &self.config.sled.storage;
+        let root = &storage.root;
+        if !may_use(root, storage.require_mount) {
             return Disk { serial, ..Disk::default() };
         }
         let Room { capacity, free, read_only } = room(root).unwrap_or_default();
         let on_disk = |name: &RegionName| (name.clone(), region(&root.join(name.to_string())));
-        let loaded = ledger::load(root);
-        let damage = loaded.as_ref().ok().and_then(|loaded| loaded.damage.clone());
-        let ledger = loaded.map(|loaded| loaded.ledger).map_err(|why| why.to_string());
         let old = |name: &&RegionName| fs::symlink_metadata(legacy_dir(root, name)).is_ok_and(|found| found.is_dir());
-        Disk {
+        let disk = Disk {
             serial,
             mounted: true,
             capacity,
@@ -139,20 +137,37 @@ impl Scanner {
                 tracing::warn!("what this machine remembers of its disk cannot be read: {why}");
                 None
             }),
-            surveys: ledger.as_ref().map(|ledger| self.surveys(ledger)).unwrap_or_default(),
-            trash: ledger.as_ref().map(|ledger| trash(root, ledger)).unwrap_or_default(),
-            ledger,
-            damage,
             regions: self.regions.iter().map(on_disk).collect(),
             unadopted: self.regions.iter().filter(old).cloned().collect(),
+            ..Disk::default()
+        };
+        match belongs(&self.config, &disk) {
+            Ok(()) => self.with_ledger(disk),
+            // What another sled's ledger says is not this one's to show or to act on.
+            Err(_) => Disk { ledger: Err("the disk is not this sled's".into()), ..disk },
         }
+    }
+
+    /// Adds what the ledger says, and what lies on the disk by its word.
+    fn with_ledger(&self, mut disk: Disk) -> Disk {
+        let root = &self.config.sled.storage.root;
+        let Loaded { ledger, damage } = match ledger::load(root) {
+            Err(why) => return Disk { ledger_lost: ledger::is_lost(&why), ledger: Err(why.to_string()), ..disk },
+            Ok(loaded) => loaded,
+        };
+        // Regions on record that the map does not have are looked at as well.
+        for name in ledger.regions.keys() {
+            disk.regions.entry(name.clone()).or_insert_with(|| region(&root.join(name.to_string())));
+        }
+        let (surveys, trash) = (self.surveys(&ledger), trash(root, &ledger));
+        Disk { surveys, trash, ledger: Ok(ledger), damage, ..disk }
     }
 
     /// The files of every region on record whose directory is there.
     fn surveys(&self, ledger: &Ledger) -> BTreeMap<RegionName, Survey> {
-        let owner = User::from_name(&self.user).ok().flatten().map(|user| user.uid.as_raw());
+        let owner = User::from_name(&self.config.sled.downstairs.user).ok().flatten().map(|user| user.uid.as_raw());
         let each = ledger.regions.iter().filter_map(|(name, record)| {
-            let dir = self.storage.root.join(name.to_string());
+            let dir = self.config.region_dir(name);
             let there = fs::symlink_metadata(&dir).is_ok();
             there.then(|| (name.clone(), survey(&dir, record.geometry, owner)))
         });

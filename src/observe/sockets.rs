@@ -5,7 +5,7 @@
 //! Strangers are reported, never touched.
 
 use super::{NobodyListens, Observation, Publisher, publish};
-use crate::act::peers::inodes;
+use crate::act::peers::{inodes, unit};
 use crate::decide::facts::{Holder, Sockets, Stranger};
 use crate::names::RegionName;
 use crate::port_map::LocalRegion;
@@ -144,14 +144,6 @@ fn shortened(command: &str) -> String {
         Some((end, _)) => format!("{}…", &command[..end]),
         None => command.to_owned(),
     }
-}
-
-/// The unit whose control group a process is in: the last part of the path that names one.
-fn unit(process: &Process) -> Option<String> {
-    let groups = process.cgroups().ok()?;
-    let path = &groups.into_iter().find(|group| group.hierarchy == 0)?.pathname;
-    let units = |part: &&str| part.ends_with(".service") || part.ends_with(".scope");
-    path.split('/').rfind(units).map(str::to_owned)
 }
 
 #[cfg(test)]

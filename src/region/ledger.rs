@@ -57,6 +57,8 @@ pub struct Tombstone {
     pub record: Record,
     /// When it was deleted.
     pub deleted: Timestamp,
+    /// Its directory has been moved to the trash: what lies in its place is not it any more.
+    pub moved: bool,
     /// Its removal has begun: it cannot be had back.
     pub removing: bool,
 }
@@ -105,6 +107,17 @@ struct Sealed {
     ledger: Ledger,
 }
 
+/// Why a text is no ledger.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LedgerError {
+    /// Not what was written: cut off, altered, or something else altogether.
+    #[error("{0}")]
+    Garbage(String),
+    /// A ledger of another version of the supervisor: what it says is not lost.
+    #[error("it has version {0}, and this supervisor knows version {LEDGER_VERSION}")]
+    Version(u32),
+}
+
 /// Only the version, which tells how to read the rest.
 #[derive(Deserialize)]
 struct Versioned {
@@ -115,17 +128,17 @@ impl Ledger {
     /// Reads a ledger's text.
     ///
     /// # Errors
-    /// Why it is none: not JSON, another version, or not what was written.
-    pub fn parse(text: &[u8]) -> Result<Self, String> {
-        let versioned: Versioned = serde_json::from_slice(text).map_err(|why| why.to_string())?;
+    /// Why it is none.
+    pub fn parse(text: &[u8]) -> Result<Self, LedgerError> {
+        let garbage = |why: serde_json::Error| LedgerError::Garbage(why.to_string());
+        let versioned: Versioned = serde_json::from_slice(text).map_err(garbage)?;
         if versioned.version != LEDGER_VERSION {
-            let version = versioned.version;
-            return Err(format!("it has version {version}, and this supervisor knows version {LEDGER_VERSION}"));
+            return Err(LedgerError::Version(versioned.version));
         }
-        let sealed: Sealed = serde_json::from_slice(text).map_err(|why| why.to_string())?;
-        match sealed.ledger.digest().map_err(|why| why.to_string())? == sealed.sha256 {
+        let sealed: Sealed = serde_json::from_slice(text).map_err(garbage)?;
+        match sealed.ledger.digest().map_err(garbage)? == sealed.sha256 {
             true => Ok(sealed.ledger),
-            false => Err("its digest does not fit what it says".into()),
+            false => Err(LedgerError::Garbage("its digest does not fit what it says".into())),
         }
     }
 
@@ -154,9 +167,9 @@ impl Ledger {
         }
     }
 
-    /// The newest tombstone of a region that can still be had back.
-    pub fn restorable(&self, region: &RegionName) -> Option<&Tombstone> {
-        self.tombstones.iter().rev().find(|stone| stone.region == *region && !stone.removing)
+    /// The tombstones of a region that can still be had back, oldest first.
+    pub fn restorable(&self, region: &RegionName) -> Vec<&Tombstone> {
+        self.tombstones.iter().filter(|stone| stone.region == *region && !stone.removing).collect()
     }
 }
 
@@ -173,7 +186,7 @@ mod tests {
         let mut ledger = Ledger { serial: 3, ..Ledger::default() };
         let deleted = Timestamp::from_second(1_700_000_000).unwrap();
         ledger.tombstones =
-            vec![Tombstone { region: region.clone(), record: record.clone(), deleted, removing: false }];
+            vec![Tombstone { region: region.clone(), record: record.clone(), deleted, moved: true, removing: false }];
         ledger.raise_generation(region.volume(), 9);
         ledger.regions.insert(region, record);
         ledger
@@ -189,9 +202,9 @@ mod tests {
     fn a_newer_or_altered_ledger_is_refused() {
         let text = String::from_utf8(one().to_text().unwrap()).unwrap();
         let newer = text.replace("\"version\": 2", "\"version\": 3");
-        assert!(Ledger::parse(newer.as_bytes()).unwrap_err().contains("version 3"));
+        assert!(Ledger::parse(newer.as_bytes()).unwrap_err() == LedgerError::Version(3));
         let altered = text.replace("\"extent_count\": 2", "\"extent_count\": 3");
-        assert!(Ledger::parse(altered.as_bytes()).unwrap_err().contains("digest"));
+        assert!(Ledger::parse(altered.as_bytes()).unwrap_err().to_string().contains("digest"));
         assert!(Ledger::parse(b"").is_err());
     }
 

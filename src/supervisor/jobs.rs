@@ -2,7 +2,7 @@
 //! list; the work itself is [`work`](super::work)'s.
 
 use super::Event;
-use crate::act::progress::{Progress, Step};
+use crate::act::progress::{self, Course, Progress, Step};
 use crate::names::RegionName;
 use crate::wire::{self, JobKind, JobProgress, JobState};
 use jiff::Timestamp;
@@ -27,7 +27,7 @@ pub(super) struct Ended {
 /// All jobs, by their numbers.
 pub(super) struct Jobs {
     all: Arc<BTreeMap<u64, wire::Job>>,
-    cancels: BTreeMap<u64, watch::Sender<bool>>,
+    courses: BTreeMap<u64, watch::Sender<Course>>,
     next: u64,
     events: mpsc::Sender<Event>,
 }
@@ -36,7 +36,7 @@ impl Jobs {
     pub(super) fn new(events: mpsc::Sender<Event>) -> Self {
         // No number that an earlier supervisor gave: who follows a job must not meet another.
         let next = Timestamp::now().as_millisecond().unsigned_abs();
-        Self { all: Arc::default(), cancels: BTreeMap::new(), next, events }
+        Self { all: Arc::default(), courses: BTreeMap::new(), next, events }
     }
 
     /// Every job that is remembered.
@@ -61,15 +61,16 @@ impl Jobs {
         self.next += 1;
         let jobs = Arc::make_mut(&mut self.all);
         jobs.insert(job.id, job.clone());
-        while jobs.len() > REMEMBERED {
-            jobs.pop_first();
+        let mut ended = jobs.values().filter(|job| job.state != JobState::Running).map(|job| job.id);
+        if let Some(oldest) = ended.next().filter(|_| jobs.len() > REMEMBERED) {
+            jobs.remove(&oldest);
         }
-        let (cancel, cancelled) = watch::channel(false);
-        self.cancels.insert(job.id, cancel);
+        let course = watch::Sender::new(Course::Open);
+        self.courses.insert(job.id, course.clone());
         let (id, events) = (job.id, self.events.clone());
         // A step that finds the channel full is not worth waiting for.
         let tell = move |step| _ = events.try_send(Event::Step(id, step));
-        (job, Progress::new(tell, cancelled))
+        (job, Progress::new(tell, course))
     }
 
     /// Notes what a job is doing.
@@ -77,7 +78,7 @@ impl Jobs {
         if let Some(job) = Arc::make_mut(&mut self.all).get_mut(&id) {
             job.step = step.doing.into();
             job.progress = (step.total > 0).then_some(JobProgress { done: step.done, total: step.total });
-            job.cancellable &= step.cancellable;
+            job.cancellable = self.courses.get(&id).is_some_and(|course| *course.borrow() == Course::Open);
         }
     }
 
@@ -91,20 +92,16 @@ impl Jobs {
             let message = format!("job {id} ({} {}) {why}", job.kind.as_str(), job.region);
             Err(wire::Error::new("NOT_CANCELLABLE", message, format!("see sledctl jobs show {id}")))
         };
-        match job.state {
-            JobState::Running if job.cancellable => {}
-            JobState::Running => return refuse("is past the point at which it could be cancelled"),
-            _ => return refuse("has ended"),
+        match self.courses.get(&id) {
+            None => refuse("has ended"),
+            Some(course) if progress::cancel(course) => Ok(job.clone()),
+            Some(_) => refuse("is past the point at which it could be cancelled"),
         }
-        if let Some(cancel) = self.cancels.get(&id) {
-            cancel.send_replace(true);
-        }
-        Ok(job.clone())
     }
 
     /// Notes the end of a job.
     pub(super) fn end(&mut self, ended: Ended) {
-        self.cancels.remove(&ended.id);
+        self.courses.remove(&ended.id);
         let Some(job) = Arc::make_mut(&mut self.all).get_mut(&ended.id) else { return };
         let (kind, name, took) = (job.kind.as_str(), &job.region, ended.took.as_millis());
         job.took_ms = took.try_into().ok();
@@ -145,9 +142,10 @@ mod tests {
         assert_eq!(jobs.cancel(first.id).unwrap_err().code, "NOT_CANCELLABLE");
 
         let (second, progress) = jobs.register(JobKind::Delete, &name);
-        jobs.step(second.id, Step { doing: "moving", done: 1, total: 2, cancellable: false });
+        progress.no_way_back().unwrap();
+        jobs.step(second.id, Step { doing: "moving", done: 1, total: 2 });
         assert_eq!(jobs.cancel(second.id).unwrap_err().code, "NOT_CANCELLABLE");
-        assert!(progress.check().is_ok());
+        assert!(progress.check().is_ok() && !jobs.all()[&second.id].cancellable);
         assert_eq!(jobs.all()[&second.id].progress, Some(JobProgress { done: 1, total: 2 }));
         assert_eq!(jobs.cancel(7).unwrap_err().code, "JOB_UNKNOWN");
     }

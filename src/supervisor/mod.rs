@@ -38,6 +38,7 @@ use crate::act::progress::Step;
 use crate::config::Configuration;
 use crate::decide::facts::{Active, Beat, Bus, Busy, Disk, Facts, Settled, Start, Unit};
 use crate::decide::plan::{Action, plan};
+use crate::decide::storage::identity;
 use crate::decide::verdict::{judge, serving};
 use crate::names::RegionName;
 use crate::observe::Observation;
@@ -47,7 +48,7 @@ use freshness::Freshness;
 use jiff::Timestamp;
 use jobs::{Ended, Jobs};
 use observers::Observers;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,7 +79,8 @@ enum Event {
     /// systemd started a unit, or did not, and why.
     Started(RegionName, Result<(), String>),
     /// Nothing is left undone on the disk with this identity, or it is, and why.
-    Settled(Result<Uuid, String>),
+    /// Adoptions that could not be undone are named.
+    Settled(Result<(Uuid, BTreeMap<RegionName, String>), String>),
     /// The disk was looked at.
     Seen(Disk),
     /// The disk was looked at, for a request that is to be answered by what is there now.
@@ -105,6 +107,10 @@ struct Supervisor {
     bus: Option<zbus::Connection>,
     observers: Observers,
     jobs: Jobs,
+    /// The jobs that are at a region, by the region.
+    workers: BTreeMap<RegionName, u64>,
+    /// The job that removes something from the trash, and what.
+    removal: Option<(u64, String)>,
     shop: Workshop,
     freshness: Freshness,
     editor: Editor,
@@ -133,6 +139,8 @@ pub fn supervise(config: Configuration, sysfs: PathBuf) -> (Handle, impl Future<
             },
             bus: None,
             jobs: Jobs::new(events.clone()),
+            workers: BTreeMap::new(),
+            removal: None,
             shop: Workshop::new(config.clone(), observers.scanner.clone(), events.clone()),
             freshness: Freshness::new(),
             observers,
@@ -263,7 +271,10 @@ impl Supervisor {
             }),
             Event::Settled(result) => {
                 self.facts.settled = match result {
-                    Ok(disk) => Settled::Done(disk),
+                    Ok((disk, stuck)) => {
+                        self.facts.stuck_adoptions = stuck;
+                        Settled::Done(disk)
+                    }
                     Err(why) => Settled::Failed(why),
                 };
             }
@@ -278,45 +289,66 @@ impl Supervisor {
     }
 
     fn end(&mut self, name: &RegionName, ended: Ended, disk: Option<Disk>) {
-        if self.jobs.all().get(&ended.id).is_some_and(|job| job.kind == JobKind::Purge) {
-            self.facts.removing = false;
+        let id = ended.id;
+        if self
+            .removal
+            .take_if(|(removal, _)| *removal == id)
+            .is_some_and(|(_, dir)| ended.result.is_err() && self.facts.stuck_removals.insert(dir))
+        {
+            tracing::warn!(REGION = %name, "the removal is tried again after a while");
         }
+        self.facts.removing = self.removal.is_some();
         self.jobs.end(ended);
         disk.into_iter().for_each(|disk| self.see_disk(disk));
-        self.region(name, |region| {
-            region.busy = None;
-            region.start = Start::Idle;
-        });
+        // Only the job that is at a region leaves it: a removal of what it was is not.
+        if self.workers.get(name) == Some(&id) {
+            self.workers.remove(name);
+            self.facts.busy.remove(name);
+            self.region(name, |region| region.start = Start::Idle);
+        }
         self.observers.look_at_sockets();
     }
 
     /// Begins a job, and marks the region as one that a job is at.
-    fn begin(&mut self, kind: JobKind, name: &RegionName, task: Task, bus: zbus::Connection) -> crate::wire::Job {
-        let (job, progress) = self.jobs.register(kind, name);
-        match kind {
-            JobKind::Create => self.region(name, |region| region.busy = Some(Busy::Creating)),
-            JobKind::Adopt => self.region(name, |region| region.busy = Some(Busy::Adopting)),
-            JobKind::Delete | JobKind::Restore => self.region(name, |region| region.busy = Some(Busy::Deleting)),
-            JobKind::Purge => self.facts.removing = true,
+    fn begin(&mut self, kind: JobKind, task: Task, bus: zbus::Connection, disk: Uuid) -> crate::wire::Job {
+        let name = task.region();
+        let (job, progress) = self.jobs.register(kind, &name);
+        let busy = match &task {
+            Task::Create(_) => Some(Busy::Creating),
+            Task::Adopt(..) => Some(Busy::Adopting),
+            Task::Delete(..) | Task::Restore(_) => Some(Busy::Deleting),
+            Task::Purge(stone) => {
+                self.removal = Some((job.id, stone.dir()));
+                self.facts.removing = true;
+                None
+            }
+        };
+        if let Some(busy) = busy {
+            self.workers.insert(name.clone(), job.id);
+            self.facts.busy.insert(name, busy);
         }
-        self.shop.begin(job.id, task, bus, progress);
+        self.shop.on(disk).begin(job.id, task, bus, progress);
         job
+    }
+
+    /// The identity of the disk that was last looked at.
+    fn disk(&self) -> Option<Uuid> {
+        self.facts.disk.as_ref().and_then(identity)
     }
 
     /// Does what the plan says.
     fn act(&mut self) {
-        let Some(bus) = self.bus.clone() else { return };
+        let (Some(bus), Some(disk)) = (self.bus.clone(), self.disk()) else { return };
         for action in plan(&self.config, &self.facts) {
             match action {
                 Action::Settle => {
                     self.facts.settled = Settled::Running;
-                    tokio::spawn(settling::settle(self.shop.clone(), bus.clone()));
+                    tokio::spawn(settling::settle(self.shop.on(disk), disk, bus.clone()));
                 }
                 Action::Start(name) => self.start(name, bus.clone()),
                 Action::Forgive(name) => self.forgive(name, bus.clone()),
                 Action::Remove(stone) => {
-                    let name = stone.region.clone();
-                    self.begin(JobKind::Purge, &name, Task::Purge(stone), bus.clone());
+                    self.begin(JobKind::Purge, Task::Purge(stone), bus.clone(), disk);
                 }
             }
         }
@@ -357,6 +389,8 @@ impl Supervisor {
         }
         if self.tried_again.elapsed() >= TRY_AGAIN {
             self.tried_again = Instant::now();
+            self.facts.stuck_adoptions.clear();
+            self.facts.stuck_removals.clear();
             if matches!(self.facts.settled, Settled::Failed(_)) {
                 self.facts.settled = Settled::No;
             }

@@ -24,12 +24,12 @@ pub(super) struct Observers {
 
 impl Observers {
     /// Starts them all. They end when nobody takes what they publish, and at no other time.
-    pub(super) fn spawn(config: &Configuration, sysfs: PathBuf, to: &Publisher) -> Self {
+    pub(super) fn spawn(config: &Arc<Configuration>, sysfs: PathBuf, to: &Publisher) -> Self {
         let regions = config.local_regions();
         let names: Vec<_> = regions.iter().map(|local| local.name.clone()).collect();
         let (pids, watched) = watch::channel(Pids::new());
         let (sockets, disk) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let scanner = Arc::new(Scanner::new(config, names.clone()));
+        let scanner = Arc::new(Scanner::new(config.clone(), names.clone()));
         let mut tasks = JoinSet::new();
         tasks.spawn(units::watch(names, to.clone()));
         tasks.spawn(network::watch(config.sled.network.clone(), sysfs, to.clone()));

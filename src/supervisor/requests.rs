@@ -26,10 +26,10 @@ pub enum Wish {
     Create(RegionName),
     /// Delete a region; with its name said once more.
     Delete(RegionName, Option<String>),
-    /// Have a deleted region back.
-    Restore(RegionName),
-    /// Remove what was deleted of a name, for good; with the name said once more.
-    Purge(RegionName, Option<String>),
+    /// Have a deleted region back; of several the one that was deleted at that second.
+    Restore(RegionName, Option<i64>),
+    /// Remove a deleted region for good, as before; with what was said repeated.
+    Purge(RegionName, Option<i64>, Option<String>),
     /// Adopt a region, from this directory or from where it is found.
     Adopt(RegionName, Option<PathBuf>),
     /// Tell what adopting a region would come to.
@@ -68,8 +68,8 @@ impl Supervisor {
         let granted = match wish {
             Wish::Create(name) => self.create(&name),
             Wish::Delete(name, yes) => self.delete(&name, yes.as_deref()),
-            Wish::Restore(name) => self.restore(&name),
-            Wish::Purge(name, yes) => self.purge(&name, yes.as_deref()),
+            Wish::Restore(name, time) => self.restore(&name, time),
+            Wish::Purge(name, time, yes) => self.purge(&name, time, yes.as_deref()),
             Wish::Adopt(name, from) => self.adopt(&name, from),
             Wish::Cancel(id) => self.jobs.cancel(id).map(wire::Granted::Job),
             Wish::ProposeAdoption(name, from) => return self.propose(name, from, answer),
@@ -81,38 +81,34 @@ impl Supervisor {
     fn create(&mut self, name: &RegionName) -> Result<wire::Granted, wire::Error> {
         match may_create(&self.config, &self.facts, name)? {
             Creation::AlreadyThere(uuid) => Ok(wire::Granted::AlreadyThere(uuid)),
-            Creation::Go(local) => self.grant(JobKind::Create, name, Task::Create(local)),
+            Creation::Go(local) => self.grant(JobKind::Create, Task::Create(local)),
         }
     }
 
     fn delete(&mut self, name: &RegionName, yes: Option<&str>) -> Result<wire::Granted, wire::Error> {
         let deletion: Deletion = may_delete(&self.config, &self.facts, name, yes)?;
-        self.grant(JobKind::Delete, name, Task::Delete(name.clone(), deletion))
+        self.grant(JobKind::Delete, Task::Delete(name.clone(), deletion))
     }
 
-    fn restore(&mut self, name: &RegionName) -> Result<wire::Granted, wire::Error> {
-        let stone = may_restore(&self.config, &self.facts, name)?;
-        self.grant(JobKind::Restore, name, Task::Restore(stone))
+    fn restore(&mut self, name: &RegionName, time: Option<i64>) -> Result<wire::Granted, wire::Error> {
+        let stone = may_restore(&self.config, &self.facts, name, time)?;
+        self.grant(JobKind::Restore, Task::Restore(stone))
     }
 
-    /// The oldest is removed now; the others follow by the plan, as their time is over.
-    fn purge(&mut self, name: &RegionName, yes: Option<&str>) -> Result<wire::Granted, wire::Error> {
-        let mut stones = may_purge(&self.config, &self.facts, name, yes)?;
-        if self.facts.removing {
-            let message = "something else is being removed for good";
-            return Err(wire::Error::new("BUSY", message, "ask again when it is done: sledctl jobs"));
-        }
-        self.grant(JobKind::Purge, name, Task::Purge(stones.remove(0)))
+    fn purge(&mut self, name: &RegionName, time: Option<i64>, yes: Option<&str>) -> Result<wire::Granted, wire::Error> {
+        let stone = may_purge(&self.config, &self.facts, name, time, yes)?;
+        self.grant(JobKind::Purge, Task::Purge(stone))
     }
 
     fn adopt(&mut self, name: &RegionName, from: Option<PathBuf>) -> Result<wire::Granted, wire::Error> {
         let local = may_adopt(&self.config, &self.facts, name)?;
-        self.grant(JobKind::Adopt, name, Task::Adopt(local, from))
+        self.grant(JobKind::Adopt, Task::Adopt(local, from))
     }
 
-    fn grant(&mut self, kind: JobKind, name: &RegionName, task: Task) -> Result<wire::Granted, wire::Error> {
-        let bus = self.line()?;
-        Ok(wire::Granted::Job(self.begin(kind, name, task, bus)))
+    fn grant(&mut self, kind: JobKind, task: Task) -> Result<wire::Granted, wire::Error> {
+        let (bus, disk) = (self.line()?, self.disk());
+        let disk = disk.ok_or_else(|| wire::Error::new("DATA_FOREIGN", "the disk has no mark", "sledctl status"))?;
+        Ok(wire::Granted::Job(self.begin(kind, task, bus, disk)))
     }
 
     fn line(&self) -> Result<zbus::Connection, wire::Error> {

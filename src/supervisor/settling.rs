@@ -1,14 +1,16 @@
 //! What an earlier supervisor left undone, settled before anything else is done on the disk.
 
-use super::Event;
 use super::work::Workshop;
-use crate::act::{adopt, ledger, mark, settle};
+use super::{Event, adoption};
+use crate::act::{ledger, settle};
+use crate::names::RegionName;
+use std::collections::BTreeMap;
 use uuid::Uuid;
 use zbus::Connection;
 
-/// Settles, looks at the disk, and tells the loop.
-pub(super) async fn settle(shop: Workshop, bus: Connection) {
-    let settled = steps(&shop, &bus).await;
+/// Settles what is on this disk, looks at it, and tells the loop.
+pub(super) async fn settle(shop: Workshop, disk: Uuid, bus: Connection) {
+    let settled = steps(&shop, &bus).await.map(|stuck| (disk, stuck));
     if let Err(why) = &settled {
         tracing::error!("what an earlier supervisor left undone cannot be finished: {why}");
     }
@@ -16,22 +18,24 @@ pub(super) async fn settle(shop: Workshop, bus: Connection) {
     shop.tell(Event::Settled(settled)).await;
 }
 
-async fn steps(shop: &Workshop, bus: &Connection) -> Result<Uuid, String> {
+/// Returns the adoptions that could not be undone, and why: each holds its own region back, and
+/// no other.
+async fn steps(shop: &Workshop, bus: &Connection) -> Result<BTreeMap<RegionName, String>, String> {
     settle::stop_left_over_units(bus).await?;
     let config = shop.config.clone();
     let left_over = shop.held(move || settle::directories(&config)).await.map_err(|why| why.message)?;
     let left_over = left_over.map_err(|why| why.to_string())?;
     let root = shop.config.sled.storage.root.clone();
-    let loaded = shop.held(move || (ledger::load(&root), mark::read(&root))).await.map_err(|why| why.message)?;
-    let adoptions = loaded.0.map_err(|why| why.to_string())?.ledger.adoptions;
-    for (name, adoption) in adoptions {
+    let loaded = shop.held(move || ledger::load(&root)).await.map_err(|why| why.message)?;
+    let mut stuck = BTreeMap::new();
+    for (name, adoption) in loaded.map_err(|why| why.to_string())?.ledger.adoptions {
         tracing::warn!(REGION = %name, "undoing the adoption of {name}, which was cut short");
-        adopt::undo(bus, &shop.config, &name, &adoption)
-            .await
-            .map_err(|why| format!("the adoption of {name}: {why}"))?;
+        if let Err(why) = adoption::undo(shop, &name, adoption, bus).await {
+            tracing::error!(REGION = %name, "the adoption of {name} could not be undone: {why}");
+            stuck.insert(name, why);
+        }
     }
     let swept = tokio::task::spawn_blocking(move || settle::sweep(left_over)).await;
     swept.map_err(|why| why.to_string())?.map_err(|why| format!("left-overs: {why}"))?;
-    let mark = loaded.1?.ok_or("the disk's mark has gone")?;
-    Ok(mark.disk)
+    Ok(stuck)
 }

@@ -7,10 +7,12 @@
 use super::jobs::{CANCELLED, Ended};
 use super::{Event, adoption};
 use crate::act::create::{self, CreateError};
-use crate::act::peers::peers;
+use crate::act::inspect::allocated;
+use crate::act::mark::is_mounted;
+use crate::act::peers::{at_port, listening, runners};
 use crate::act::progress::Progress;
 use crate::act::reserve::ReserveError;
-use crate::act::{places, trash, units};
+use crate::act::{adopt, places, trash};
 use crate::config::{Configuration, Provisioning};
 use crate::decide::permits::{Deletion, in_use};
 use crate::names::RegionName;
@@ -20,11 +22,13 @@ use crate::region::Tombstone;
 use crate::systemd::{job, names};
 use crate::wire;
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, Semaphore, mpsc, watch};
+use uuid::Uuid;
 
 /// How often to look how far a removal is.
 const LOOK: Duration = Duration::from_secs(1);
@@ -40,7 +44,7 @@ pub(super) enum Task {
 
 impl Task {
     /// The region that it is done to.
-    fn region(&self) -> RegionName {
+    pub(super) fn region(&self) -> RegionName {
         match self {
             Self::Create(local) | Self::Adopt(local, _) => local.name.clone(),
             Self::Delete(name, _) => name.clone(),
@@ -60,6 +64,8 @@ pub(super) struct Workshop {
     turns: u32,
     /// Adoptions come one after the other: a host must never see two regions down.
     pub(super) adoptions: Arc<Mutex<()>>,
+    /// The disk that the work was granted for; without one it is not asked which it is.
+    disk: Option<Uuid>,
     /// The regions that serve, as the loop last judged.
     pub(super) serving: watch::Sender<BTreeSet<RegionName>>,
 }
@@ -69,7 +75,12 @@ impl Workshop {
         let turns = available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1));
         let cores = Arc::new(Semaphore::new(turns as usize));
         let serving = watch::Sender::new(BTreeSet::new());
-        Self { config, scanner, events, cores, turns, adoptions: Arc::default(), serving }
+        Self { config, scanner, events, cores, turns, adoptions: Arc::default(), disk: None, serving }
+    }
+
+    /// For work on this disk, and no other that may be mounted when its turn comes.
+    pub(super) fn on(&self, disk: Uuid) -> Self {
+        Self { disk: Some(disk), ..self.clone() }
     }
 
     /// Tells who waits for it which regions serve.
@@ -129,13 +140,16 @@ impl Workshop {
             turn = self.cores.acquire_many(turns) => turn,
             () = p.cancelled() => return Err(crate::act::progress::Cancelled.into()),
         };
-        let made = create::create(bus, &self.config, &local, p).await?;
-        p.check()?;
-        p.step_for_good("putting it in place", 0, 0);
-        let config = self.config.clone();
-        let placed = self.held(move || made.finish(&config, &local.name)).await;
-        let record =
-            placed.map_err(|why| CreateError::Io("the work was cut short", std::io::Error::other(why.message)))??;
+        let disk = self.disk.unwrap_or_default();
+        let made = create::create(bus, &self.config, &local, disk, p).await?;
+        p.step("putting it in place", 0, 0);
+        let (config, progress) = (self.config.clone(), p.clone());
+        // What is not put in place is removed there, too, and not on the loop's thread.
+        let finish = move || {
+            progress.no_way_back()?;
+            made.finish(&config, &local.name)
+        };
+        let record = self.held(finish).await.map_err(|why| CreateError::NotMounted(why.message))??;
         Ok(format!("created as {}", record.uuid))
     }
 
@@ -146,36 +160,52 @@ impl Workshop {
         bus: &zbus::Connection,
         progress: &Progress,
     ) -> Result<String, wire::Error> {
-        progress.check().map_err(|_| cancelled())?;
-        progress.step_for_good("stopping its unit", 0, 0);
+        progress.no_way_back().map_err(|_| cancelled())?;
+        progress.step("stopping its unit", 0, 0);
         let failed = |why: String| {
             let message = format!("{name} was not deleted: {why}");
             wire::Error::new("DELETE_FAILED", message, "it is where it was; mend that and ask again")
         };
-        let unit = names::unit(name);
-        if let Some(pid) = units::main_pid(bus, &unit).await.map_err(failed)? {
-            // One that connected since the request was granted.
-            let hosts = peers(pid);
-            if !hosts.is_empty() {
-                return Err(in_use(name, &hosts));
-            }
+        // One that connected since the request was granted, or that others serve.
+        let hosts = self.hosts(name).await.map_err(failed)?;
+        if !hosts.is_empty() {
+            return Err(in_use(name, &hosts));
         }
-        job::stop(bus, &unit).await.map_err(failed)?;
-        let (root, name) = (self.config.sled.storage.root.clone(), name.clone());
+        job::stop(bus, &names::unit(name)).await.map_err(failed)?;
+        let (root, place, name) = (self.config.sled.storage.root.clone(), self.config.region_dir(name), name.clone());
         let keep = self.config.sled.storage.keep_deleted;
         let done = self.held(move || match deletion {
             Deletion::Forget(record) => {
                 places::forget(&root, &name).map(|()| format!("{} was taken off the record", record.uuid))
             }
-            Deletion::Bury(_) => {
-                places::bury(&root, &name).map(|stone| format!("deleted; kept for {keep} as {}", stone.dir()))
-            }
+            Deletion::Bury(_) => adopt::unused(&place, |_| false)
+                .map_err(std::io::Error::other)
+                .and_then(|()| places::bury(&root, &name))
+                .map(|stone| format!("deleted; kept for {keep} as {}", stone.dir())),
         });
         done.await?.map_err(|why| failed(why.to_string()))
     }
 
+    /// Who is connected to the volume: by the ports of its regions on this sled, whoever listens
+    /// there, and by what runs on this region, wherever that listens.
+    async fn hosts(&self, name: &RegionName) -> Result<BTreeSet<IpAddr>, String> {
+        let (config, name) = (self.config.clone(), name.clone());
+        let look = move || -> std::io::Result<BTreeSet<IpAddr>> {
+            let local = config.local_regions().into_iter().filter(|local| local.name.volume() == name.volume());
+            let mut ports: BTreeSet<u16> = local.map(|local| local.port).collect();
+            for runner in runners(&config.region_dir(&name))? {
+                ports.extend(listening(runner.pid)?);
+            }
+            let hosts: Vec<_> = ports.into_iter().map(at_port).collect::<Result<_, _>>()?;
+            Ok(hosts.into_iter().flatten().collect())
+        };
+        let looked = tokio::task::spawn_blocking(look).await.map_err(|why| why.to_string())?;
+        looked.map_err(|why| format!("it cannot be told who is connected: {why}"))
+    }
+
     async fn restore(&self, stone: Tombstone, progress: &Progress) -> Result<String, wire::Error> {
-        progress.step_for_good("putting it in place", 0, 0);
+        progress.no_way_back().map_err(|_| cancelled())?;
+        progress.step("putting it in place", 0, 0);
         let (root, name) = (self.config.sled.storage.root.clone(), stone.region.clone());
         let uuid = stone.record.uuid;
         let done = self.held(move || places::restore(&root, &stone)).await?;
@@ -191,21 +221,24 @@ impl Workshop {
         bus: &zbus::Connection,
         progress: &Progress,
     ) -> Result<String, wire::Error> {
-        progress.check().map_err(|_| cancelled())?;
-        progress.step_for_good("removing", 0, 0);
+        progress.no_way_back().map_err(|_| cancelled())?;
+        progress.step("removing", 0, 0);
         let failed = |why: String| {
             let message = format!("{} was not removed for good: {why}", stone.dir());
-            wire::Error::new("PURGE_FAILED", message, "mend that; it is tried again by itself")
+            wire::Error::new("PURGE_FAILED", message, "mend that; what has begun is tried again by itself")
         };
         let (root, dead) = (self.config.sled.storage.root.clone(), stone.clone());
         let dir = self.held(move || places::begin_removal(&root, &dead)).await?;
         let dir = dir.map_err(|why| failed(why.to_string()))?;
-        let all = crate::act::inspect::allocated(&dir);
+        let size = || {
+            let dir = dir.clone();
+            async move { tokio::task::spawn_blocking(move || allocated(&dir)).await.unwrap_or_default() }
+        };
+        let all = size().await;
         let watch = async {
             loop {
                 tokio::time::sleep(LOOK).await;
-                let left = crate::act::inspect::allocated(&dir);
-                progress.step_for_good("removing", all.saturating_sub(left), all);
+                progress.step("removing", all.saturating_sub(size().await), all);
             }
         };
         tokio::select! {
@@ -218,14 +251,22 @@ impl Workshop {
     }
 
     /// Changes something on the disk, aside from the loop and while nobody else looks at it or
-    /// changes it.
+    /// changes it; on the disk that it was granted for, and on no other.
     pub(super) async fn held<T: Send + 'static>(
         &self,
         change: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, wire::Error> {
-        let scanner = self.scanner.clone();
-        let done = tokio::task::spawn_blocking(move || scanner.while_held(change)).await;
-        done.map_err(|why| cut_short(&why))
+        let (scanner, config, disk) = (self.scanner.clone(), self.config.clone(), self.disk);
+        let held = move || {
+            scanner.while_held(|| {
+                if let Some(disk) = disk {
+                    is_mounted(&config.sled.storage, disk)?;
+                }
+                Ok(change())
+            })
+        };
+        let done: std::io::Result<T> = tokio::task::spawn_blocking(held).await.map_err(|why| cut_short(&why))?;
+        done.map_err(|why| wire::Error::new("DATA_FOREIGN", why.to_string(), "sledctl status shows the disk"))
     }
 }
 
@@ -242,7 +283,7 @@ fn cut_short(why: &tokio::task::JoinError) -> wire::Error {
 fn not_created(name: &RegionName, why: CreateError) -> wire::Error {
     let (code, remedy) = match &why {
         CreateError::Cancelled(_) => return cancelled(),
-        CreateError::NotMounted(root) => ("DATA_NOT_MOUNTED", format!("mount the data disk at {root}")),
+        CreateError::NotMounted(_) => ("DATA_NOT_MOUNTED", "sledctl status shows the disk".to_owned()),
         CreateError::Reserve(ReserveError::NoRoom(_)) => {
             ("NO_ROOM", "free some (sledctl storage), or set storage.provisioning = \"thin\"".to_owned())
         }

@@ -3,7 +3,7 @@
 
 use crate::{Commits, SUBSETS, Story, mounts, say};
 use crucible_sled::act::inspect::{region_json, trailers};
-use crucible_sled::act::progress::Progress;
+use crucible_sled::act::progress::{Course, Progress};
 use crucible_sled::act::{create, ledger, places};
 use crucible_sled::names::RegionName;
 use crucible_sled::region::{Geometry, Record, Tombstone};
@@ -62,8 +62,8 @@ fn make(root: &Path, number: usize) {
     size.iter().for_each(|(key, value)| _ = command.args([*key, &value.to_string()]));
     let made = command.args(["--extent-count", &GEOMETRY.extent_count.to_string()]).output().unwrap();
     assert!(made.status.success(), "{made:?}");
-    let (_cancel, cancelled) = watch::channel(false);
-    create::harden(&dir, &record(number), false, &Progress::new(|_| (), cancelled)).unwrap();
+    let course = watch::Sender::new(Course::Open);
+    create::harden(&dir, &record(number), false, &Progress::new(|_| (), course)).unwrap();
     places::place(root, &dir, &name(number), &record(number)).unwrap();
 }
 

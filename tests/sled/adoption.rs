@@ -189,6 +189,13 @@ fn what_does_not_fit_is_refused_with_the_difference() {
     machine.sh("ln -s vm-still-fawn-0 /crucible/link");
     assert!(refusal(&machine, &["still-fawn-0", "--from", "/crucible/link"]).contains("not a directory"));
     machine.sh("rm /crucible/link");
+    assert!(refusal(&machine, &["still-fawn-0", "--from", "/crucible/.sled/x"]).contains("the supervisor's own"));
+
+    // A process that no unit's command line tells of is found by the files that it has open.
+    machine.sh("systemd-run -q --unit=stray tail -f /crucible/vm-still-fawn-2/region.json");
+    let said = refusal(&machine, &["still-fawn-2"]);
+    assert!(said.contains("of stray.service runs on /crucible/vm-still-fawn-2"), "{said}");
+    machine.sh("systemctl stop stray");
 
     // One host that is connected to one region alone would be left with none of the others.
     let host = machine.in_outside(|| TcpStream::connect((SLED, 3830)).unwrap());

@@ -108,3 +108,53 @@ fn a_region_that_left_the_map_is_deleted_with_its_process() {
     assert_ne!(state.status.code(), Some(0));
     assert_eq!(storage(&machine).trash.len(), 1);
 }
+
+/// Deleted twice, once by mistake: which of the two is meant is never guessed.
+#[test]
+fn of_two_deleted_regions_none_is_taken_for_the_other() {
+    let machine = Layer::small().boot_and_create();
+    let precious = machine.region("still-fawn-0").uuid.unwrap();
+    delete(&machine, "still-fawn-0");
+    machine.ok(&["sledctl", "region", "create", "still-fawn-0"]);
+    delete(&machine, "still-fawn-0");
+    for words in [&["restore", "still-fawn-0"][..], &["purge", "still-fawn-0", "--yes-destroy", "still-fawn-0"]] {
+        let refused = machine.run(&[&["sledctl", "region"], words].concat());
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(said.contains("still-fawn-0 was deleted more than once: still-fawn-0."), "{said}");
+    }
+    let trash = storage(&machine).trash;
+    let named = |one: &crucible_sled::wire::DeletedRegion| format!("{}.{}", one.region, one.deleted.as_second());
+    let (old, new): (Vec<_>, Vec<_>) = trash.iter().partition(|one| one.uuid == precious);
+    let new = named(new[0]);
+    machine.ok(&["sledctl", "region", "purge", &new, "--yes-destroy", &new]);
+    machine.ok(&["sledctl", "region", "restore", &named(old[0])]);
+    machine.wait_for("still-fawn", |volume| volume.ready);
+    assert_eq!(machine.region("still-fawn-0").uuid, Some(precious));
+}
+
+/// What a link leads to is not the supervisor's: it is never put in the trash, nor emptied.
+#[test]
+fn a_link_in_place_of_a_region_is_not_deleted() {
+    let machine = Layer::small().boot_and_create();
+    machine.sh("systemctl stop sledd.service sledd.socket crucible-downstairs@still-fawn-0; mkdir /root/other; \
+         mv /crucible/still-fawn-0 /root/other/; ln -s /root/other/still-fawn-0 /crucible/still-fawn-0; \
+         systemctl start sledd.socket");
+    machine.wait_for_check("still-fawn", "REGION_IDENTITY");
+    let refused = machine.run(&["sledctl", "region", "delete", "still-fawn-0", "--yes-destroy", "still-fawn-0"]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("is not a directory"), "{refused:?}");
+    assert_eq!(
+        machine.sh("ls -A /crucible/.trash 2>/dev/null || true; ls /root/other/still-fawn-0/region.json"),
+        "/root/other/still-fawn-0/region.json\n"
+    );
+}
+
+/// A region that its downstairs still runs on, outside of its unit, stays where it is.
+#[test]
+fn a_region_that_a_stray_process_runs_on_is_not_deleted() {
+    let machine = Layer::small().boot_and_create();
+    machine.sh("systemd-run -q --unit=stray tail -f /crucible/still-fawn-0/region.json");
+    let refused = machine.run(&["sledctl", "region", "delete", "still-fawn-0", "--yes-destroy", "still-fawn-0"]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(said.contains("of stray.service runs on /crucible/still-fawn-0: systemctl stop stray.service"), "{said}");
+    machine.wait_for("still-fawn", |volume| volume.ready);
+}

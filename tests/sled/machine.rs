@@ -170,6 +170,7 @@ impl Machine {
     }
 
     /// The id that a process of the machine has out here.
+    #[allow(dead_code, reason = "for the crash points")]
     pub fn outside_pid(&self, inside: u32) -> Option<u32> {
         let space = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
         let own = space(self.leader)?;
@@ -184,6 +185,7 @@ impl Machine {
     }
 
     /// The first process of the machine, by its id out here.
+    #[allow(dead_code, reason = "for the crash points")]
     pub fn leader(&self) -> u32 {
         self.leader
     }

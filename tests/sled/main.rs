@@ -8,6 +8,7 @@
 
 mod adoption;
 mod deletion;
+mod disk;
 mod enforcement;
 mod faults;
 mod host;

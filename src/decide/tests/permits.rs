@@ -22,7 +22,7 @@ fn a_region_is_created_only_where_nothing_is() {
     assert_eq!(refusal(|f| f.disk = None, FIRST), "NOT_SEEN");
     assert_eq!(refusal(|f| f.disk.as_mut().unwrap().mark = Ok(None), FIRST), "DATA_FOREIGN");
     assert_eq!(refusal(|f| f.disk.as_mut().unwrap().ledger = Err(String::new()), FIRST), "LEDGER_UNREADABLE");
-    assert_eq!(refusal(|f| region(f).busy = Some(Busy::Creating), FIRST), "REGION_CREATING");
+    assert_eq!(refusal(|f| _ = f.busy.insert(first(), Busy::Creating), FIRST), "REGION_CREATING");
     // Once on record, never again, whatever became of it.
     assert_eq!(
         refusal(|f| _ = f.disk.as_mut().unwrap().regions.insert(first(), OnDisk::Absent), FIRST),
@@ -69,7 +69,7 @@ fn a_region_is_deleted_only_when_nobody_uses_it_and_its_name_is_said_twice() {
     let mut facts = well(&config);
     facts.disk.as_mut().unwrap().regions.insert(first(), OnDisk::Absent);
     assert!(matches!(may_delete(&config, &facts, &first(), Some(FIRST)), Ok(Deletion::Forget(_))));
-    region(&mut facts).busy = Some(Busy::Adopting);
+    facts.busy.insert(first(), Busy::Adopting);
     assert_eq!(refusal(&facts, Some(FIRST)).code, "REGION_ADOPTING");
 
     // What the map does not have any more needs no second word.
@@ -87,18 +87,18 @@ fn a_deleted_region_is_restored_where_nothing_is_and_purged_when_said_twice() {
     let mut facts = well(&config);
     let ledger = facts.disk.as_mut().unwrap().ledger.as_mut().unwrap();
     let record = ledger.regions[&first()].clone();
-    let stone = Tombstone { region: first(), record, deleted: Timestamp::UNIX_EPOCH, removing: false };
+    let stone = Tombstone { region: first(), record, deleted: Timestamp::UNIX_EPOCH, moved: true, removing: false };
     ledger.tombstones.push(stone.clone());
-    assert_eq!(may_restore(&config, &facts, &first()).unwrap_err().code, "REGION_EXISTS");
-    assert_eq!(may_purge(&config, &facts, &first(), None).unwrap_err().code, "YES_DESTROY");
-    assert_eq!(may_purge(&config, &facts, &first(), Some(FIRST)), Ok(vec![stone.clone()]));
+    assert_eq!(may_restore(&config, &facts, &first(), None).unwrap_err().code, "REGION_EXISTS");
+    assert_eq!(may_purge(&config, &facts, &first(), None, None).unwrap_err().code, "YES_DESTROY");
+    assert_eq!(may_purge(&config, &facts, &first(), None, Some(FIRST)), Ok(stone.clone()));
     let ledger = facts.disk.as_mut().unwrap().ledger.as_mut().unwrap();
     ledger.regions.remove(&first());
-    assert_eq!(may_restore(&config, &facts, &first()), Ok(stone));
+    assert_eq!(may_restore(&config, &facts, &first(), None), Ok(stone));
     facts.disk.as_mut().unwrap().ledger.as_mut().unwrap().tombstones[0].removing = true;
-    assert_eq!(may_restore(&config, &facts, &first()).unwrap_err().code, "REGION_UNKNOWN");
+    assert_eq!(may_restore(&config, &facts, &first(), None).unwrap_err().code, "REGION_UNKNOWN");
     let other = "still-fawn-1".parse().unwrap();
-    assert_eq!(may_purge(&config, &facts, &other, Some("still-fawn-1")).unwrap_err().code, "REGION_UNKNOWN");
+    assert_eq!(may_purge(&config, &facts, &other, None, Some("still-fawn-1")).unwrap_err().code, "REGION_UNKNOWN");
 }
 
 #[test]
@@ -113,4 +113,28 @@ fn what_is_on_record_is_not_adopted_and_a_lost_ledger_is_no_obstacle() {
     facts.disk.as_mut().unwrap().mark = Ok(None);
     assert_eq!(may_adopt(&config, &facts, &first()).unwrap_err().code, "DATA_FOREIGN");
     assert_eq!(may_adopt(&config, &facts, &"pve-0".parse().unwrap()).unwrap_err().code, "REGION_UNKNOWN");
+}
+
+/// Deleted twice: which one is meant is said, and never guessed.
+#[test]
+fn of_two_deleted_regions_the_one_that_is_named_is_meant() {
+    let config = config();
+    let mut facts = well(&config);
+    let ledger = facts.disk.as_mut().unwrap().ledger.as_mut().unwrap();
+    let record = ledger.regions.remove(&first()).unwrap();
+    let deleted = |second| Timestamp::from_second(second).unwrap();
+    let stone = |second| Tombstone {
+        region: first(),
+        record: record.clone(),
+        deleted: deleted(second),
+        moved: true,
+        removing: false,
+    };
+    ledger.tombstones = vec![stone(1), stone(2)];
+    let why = may_restore(&config, &facts, &first(), None).unwrap_err();
+    assert!(why.code == "AMBIGUOUS" && why.message.contains("still-fawn-0.1"), "{why:?}");
+    assert_eq!(may_purge(&config, &facts, &first(), None, Some(FIRST)).unwrap_err().code, "AMBIGUOUS");
+    assert_eq!(may_restore(&config, &facts, &first(), Some(1)), Ok(stone(1)));
+    assert_eq!(may_purge(&config, &facts, &first(), Some(2), Some(FIRST)).unwrap_err().code, "YES_DESTROY");
+    assert_eq!(may_purge(&config, &facts, &first(), Some(2), Some("still-fawn-0.2")), Ok(stone(2)));
 }

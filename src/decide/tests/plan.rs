@@ -23,7 +23,7 @@ fn a_stopped_region_is_started_once_everything_is_right() {
         |f| _ = f.disk.as_mut().unwrap().regions.insert(first(), OnDisk::Absent),
         |f| _ = f.disk.as_mut().unwrap().ledger.as_mut().unwrap().regions.remove(&first()),
         |f| region(f).needs_look = 8,
-        |f| region(f).busy = Some(Busy::Adopting),
+        |f| _ = f.busy.insert(first(), Busy::Adopting),
         |f| f.settled = Settled::Running,
         |f| f.settled = Settled::Failed(String::new()),
         |f| f.disk.as_mut().unwrap().mark = Ok(None),
@@ -83,7 +83,7 @@ fn what_was_left_undone_is_settled_before_anything_else() {
             |f| f.disk.as_mut().unwrap().mark = Ok(None),
             |f| f.disk.as_mut().unwrap().read_only = true,
             |f| f.bus = None,
-            |f| region(f).busy = Some(Busy::Adopting),
+            |f| _ = f.busy.insert(first(), Busy::Adopting),
         ];
         for obstacle in obstacles {
             let mut facts = facts.clone();
@@ -103,6 +103,7 @@ fn what_was_kept_long_enough_is_removed_one_by_one() {
         region: "old-0".parse().unwrap(),
         record: record.clone(),
         deleted: Timestamp::from_second(second).unwrap(),
+        moved: true,
         removing: false,
     };
     ledger.tombstones = vec![stone(1), stone(2), stone(3)];
@@ -111,6 +112,10 @@ fn what_was_kept_long_enough_is_removed_one_by_one() {
     assert_eq!(plan(&config, &facts), [Action::Remove(stone(1))]);
     facts.removing = true;
     assert_eq!(plan(&config, &facts), []);
+    // One that cannot be removed holds up no other.
+    facts.removing = false;
+    facts.stuck_removals.insert(stone(1).dir());
+    assert_eq!(plan(&config, &facts), [Action::Remove(stone(2))]);
     // A removal that was cut short is taken up again, whatever its time.
     facts.removing = false;
     facts.expired.clear();

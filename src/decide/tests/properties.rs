@@ -49,13 +49,12 @@ fn any_region() -> impl Strategy<Value = Region> {
     ]);
     let pulse = (100u32..103, beat, identity).prop_map(|(pid, beat, identity)| Pulse { pid, beat, identity });
     let start = prop_oneof![Just(Start::Idle), Just(Start::Asked), Just(Start::Granted)];
-    let rest = (any::<bool>(), start, any::<bool>(), 0u64..9);
+    let rest = (start, any::<bool>(), 0u64..9);
     (any_unit(), proptest::option::of(sockets), proptest::option::of(pulse), rest).prop_map(
-        |(unit, sockets, pulse, (busy, start, steady, needs_look))| Region {
+        |(unit, sockets, pulse, (start, steady, needs_look))| Region {
             unit,
             sockets,
             pulse,
-            busy: busy.then_some(Busy::Deleting),
             start,
             steady,
             needs_look,
@@ -69,11 +68,12 @@ proptest! {
     /// Whatever is seen: nothing is started that runs, is not the region on record, or whose
     /// ports are not free; and nothing is started twice.
     #[test]
-    fn what_is_started_may_be(regions in proptest::collection::vec(any_region(), 3), mounted in any::<bool>(), present in any::<[bool; 3]>()) {
+    fn what_is_started_may_be(regions in proptest::collection::vec(any_region(), 3), mounted in any::<bool>(), present in any::<[bool; 3]>(), busy in any::<[bool; 3]>()) {
         let config = config();
         let mut facts = well(&config);
         let names: Vec<_> = facts.regions.keys().cloned().collect();
         facts.regions = names.iter().cloned().zip(regions).collect();
+        facts.busy = names.iter().cloned().zip(busy).filter(|(_, busy)| *busy).map(|(name, _)| (name, Busy::Deleting)).collect();
         let disk = facts.disk.as_mut().unwrap();
         disk.mounted = mounted;
         for (name, present) in names.iter().zip(present) {
@@ -85,7 +85,7 @@ proptest! {
             let region = &facts.regions[name];
             prop_assert!(mounted && present[usize::from(name.index())]);
             prop_assert_eq!(region.unit.as_ref().unwrap().active, Active::Inactive);
-            prop_assert!(region.start == Start::Idle && region.busy.is_none() && region.needs_look <= 7);
+            prop_assert!(region.start == Start::Idle && region.needs_look <= 7 && !facts.busy.contains_key(name));
             let sockets = region.sockets.as_ref().unwrap();
             prop_assert!(sockets.data == Holder::Nobody && sockets.repair == Holder::Nobody);
         }
@@ -98,12 +98,15 @@ proptest! {
     /// Whatever is seen: a volume is ready only if each of its regions is proven, by facts
     /// about one and the same process, to serve the region on record.
     #[test]
-    fn ready_is_proven(regions in proptest::collection::vec(any_region(), 3), which in 0usize..4) {
+    fn ready_is_proven(regions in proptest::collection::vec(any_region(), 3), which in 0usize..4, busy in any::<[bool; 3]>()) {
         let config = config();
         let mut facts = well(&config);
         // Some of the regions are as they should be, so that ready is not out of reach.
         for (name, seen) in facts.regions.keys().cloned().collect::<Vec<_>>().into_iter().zip(regions).skip(which) {
             facts.regions.insert(name, seen);
+        }
+        if which < 3 {
+            facts.busy = facts.regions.keys().cloned().zip(busy).filter(|(_, busy)| *busy).map(|(name, _)| (name, Busy::Creating)).collect();
         }
         let verdict = judge(&config, &facts);
         let proven = |(name, region): (&RegionName, &Region)| {
@@ -113,7 +116,7 @@ proptest! {
             let uuid = facts.disk.as_ref()?.ledger.as_ref().ok()?.regions.get(name)?.uuid;
             let own = sockets.pid == Some(pid) && sockets.data == Holder::Own && sockets.repair == Holder::Own;
             let alive = pulse.pid == pid && pulse.beat == Beat::Answering && pulse.identity == Some(Ok(uuid));
-            (own && alive && region.busy.is_none()).then_some(())
+            (own && alive && !facts.busy.contains_key(name)).then_some(())
         };
         let all = facts.regions.iter().all(|region| proven(region).is_some());
         prop_assert_eq!(verdict.ready(&volume()), all);

@@ -2,7 +2,7 @@
 //! directory is its name and the region in it.
 
 use super::*;
-use crate::decide::settle::{Listing, Step, of, settle};
+use crate::decide::settle::{Listing, Step, attempt, buried_as, settle};
 use crate::region::Tombstone;
 use proptest::prelude::*;
 
@@ -21,7 +21,8 @@ fn record(uuid: u128) -> Record {
 }
 
 fn stone(uuid: u128) -> Tombstone {
-    Tombstone { region: first(), record: record(uuid), deleted: Timestamp::from_second(9).unwrap(), removing: false }
+    let deleted = Timestamp::from_second(9).unwrap();
+    Tombstone { region: first(), record: record(uuid), deleted, moved: false, removing: false }
 }
 
 const ATTEMPT: &str = "still-fawn-0.0123456789abcdef0123456789abcdef";
@@ -48,6 +49,10 @@ impl Model {
             Step::Bury(name, dir) => {
                 let found = listing.in_place.remove(name).unwrap();
                 assert_eq!(listing.trash.insert(dir.clone(), found), None, "put over another");
+                self.ledger.tombstones.iter_mut().filter(|s| s.dir() == *dir).for_each(|s| s.moved = true);
+            }
+            Step::Moved(dir) => {
+                self.ledger.tombstones.iter_mut().filter(|s| s.dir() == *dir).for_each(|s| s.moved = true);
             }
             Step::Sweep(dir) => _ = listing.incoming.remove(dir).unwrap(),
             Step::Remember(stone) => self.ledger.tombstones.push(stone.clone()),
@@ -94,10 +99,11 @@ fn a_deletion_and_a_restoration_end_as_the_ledger_says() {
 #[test]
 fn nothing_but_own_left_overs_is_ever_removed() {
     let mut listing = Listing::default();
-    for name in ["precious", "still-fawn-0", "still-fawn-0.backup", "still-fawn-7.00ff", "../x.00"] {
+    let names = ["precious", "still-fawn-0", "still-fawn-0.bad", "still-fawn-0.0ff", "still-fawn-7.9", "../x.9"];
+    for name in names {
         listing.incoming.insert(name.into(), None);
         listing.trash.insert(name.into(), Some(json(1)));
-        assert_eq!(of(name), None, "{name}");
+        assert!(attempt(name).is_none() && buried_as(name).is_none(), "{name}");
     }
     assert_eq!(settle(&Ledger::default(), &listing), []);
     // Another region with the name of one that was deleted is not taken for it.
@@ -105,6 +111,13 @@ fn nothing_but_own_left_overs_is_ever_removed() {
     model.listing.in_place.insert(first(), Some(json(2)));
     model.ledger.tombstones.push(stone(1));
     assert_eq!(model.settled().listing.in_place, [(first(), Some(json(2)))].into());
+    // Nor is one that an operator has put back by hand buried again.
+    let mut model = Model::default();
+    model.listing.in_place.insert(first(), Some(json(1)));
+    model.ledger.tombstones.push(Tombstone { moved: true, ..stone(1) });
+    let settled = model.settled();
+    assert_eq!(settled.listing.in_place, [(first(), Some(json(1)))].into());
+    assert_eq!(settled.ledger.tombstones, []);
 }
 
 #[test]
@@ -113,7 +126,7 @@ fn a_lost_ledger_finds_its_dead_again() {
     model.listing.trash.insert(stone(1).dir(), Some(json(1)));
     let settled = model.settled();
     assert_eq!(settled.ledger.tombstones.len(), 1);
-    assert_eq!(settled.ledger.restorable(&first()).unwrap().record.uuid, record(1).uuid);
+    assert_eq!(settled.ledger.restorable(&first())[0].record.uuid, record(1).uuid);
 }
 
 fn any_json() -> impl Strategy<Value = Option<RegionJson>> {
@@ -130,11 +143,12 @@ proptest! {
         in_place in proptest::option::of(any_json()),
         incoming in proptest::option::of(any_json()),
         trash in proptest::option::of(any_json()),
+        moved in any::<bool>(),
         removing in any::<bool>(),
     ) {
         let mut model = Model::default();
         model.ledger.regions.extend(recorded.map(|uuid| (first(), record(uuid))));
-        model.ledger.tombstones.extend(dead.map(|uuid| Tombstone { removing, ..stone(uuid) }));
+        model.ledger.tombstones.extend(dead.map(|uuid| Tombstone { moved, removing, ..stone(uuid) }));
         model.listing.in_place.extend(in_place.map(|json| (first(), json)));
         model.listing.incoming.extend(incoming.clone().map(|json| (ATTEMPT.to_owned(), json)));
         model.listing.trash.extend(trash.map(|json| (stone(1).dir(), json)));

@@ -55,9 +55,9 @@ fn every_condition_has_its_code_and_state() {
             Code::NotSeen,
             "the data disk could not be looked at for 91 s",
         ),
-        (|f| region(f).busy = Some(Busy::Creating), Some(State::Creating), Code::RegionCreating, "being created"),
-        (|f| region(f).busy = Some(Busy::Adopting), Some(State::Held), Code::RegionAdopting, "being adopted"),
-        (|f| region(f).busy = Some(Busy::Deleting), Some(State::Held), Code::RegionDeleting, "being deleted"),
+        (|f| _ = f.busy.insert(first(), Busy::Creating), Some(State::Creating), Code::RegionCreating, "being created"),
+        (|f| _ = f.busy.insert(first(), Busy::Adopting), Some(State::Held), Code::RegionAdopting, "being adopted"),
+        (|f| _ = f.busy.insert(first(), Busy::Deleting), Some(State::Held), Code::RegionDeleting, "being deleted"),
         (|f| f.disk.as_mut().unwrap().mark = Ok(None), Some(State::Failed), Code::DataForeign, "is not marked"),
         (|f| f.settled = Settled::Failed("torn".into()), None, Code::NotSettled, "torn"),
         (
