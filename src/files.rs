@@ -67,8 +67,9 @@ pub fn set_mode(dir: &Path, mode: u32) -> io::Result<()> {
 /// What rename(2) says; nothing is ever replaced.
 pub fn move_dir(from: &Path, to: &Path) -> io::Result<()> {
     renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE)?;
-    to.parent().map_or(Ok(()), sync_dir)?;
-    from.parent().map_or(Ok(()), sync_dir)
+    // One name comes and the other goes in one transaction of the journal: to sync the new
+    // parent syncs the old one's loss.
+    to.parent().map_or(Ok(()), sync_dir)
 }
 
 /// The room on a file system.

@@ -4,7 +4,7 @@
 //!
 //! Whoever changes it holds the disk ([`Scanner::after`](crate::observe::disk::Scanner::after)).
 
-use crate::files::{make_dir, replace, sync_dir, write_aside};
+use crate::files::{make_dir, replace, write_aside};
 use crate::region::Ledger;
 use crate::region::ledger::LedgerError;
 use std::fs::{self, File};
@@ -136,9 +136,9 @@ fn save(root: &Path, mut ledger: Ledger) -> io::Result<()> {
     let (dir, text) = (root.join(DIR), ledger.to_text()?);
     let copy = write_aside(&dir, COPY, &text)?;
     replace(&dir, FILE, &text)?;
-    // Never before the file itself: until here the copy is the ledger before this change.
-    fs::rename(copy, dir.join(COPY))?;
-    sync_dir(&dir)
+    // Never before the file itself: until here the copy is the ledger before this change, and
+    // whether its own name is durable at once does not matter.
+    fs::rename(copy, dir.join(COPY))
 }
 
 #[cfg(test)]

@@ -28,6 +28,8 @@ pub struct Facts {
     pub unseen: BTreeMap<Watched, u64>,
     /// The regions that a job is at, those included that the map does not have any more.
     pub busy: BTreeMap<RegionName, Busy>,
+    /// Regions that were just created while others still are: these come first.
+    pub just_created: BTreeSet<RegionName>,
     /// The adoptions that could not be undone, and why. It is tried again after a while.
     pub stuck_adoptions: BTreeMap<RegionName, String>,
     /// What could not be removed from the trash. It is tried again after a while.

@@ -80,6 +80,7 @@ fn remove(config: &Configuration, facts: &Facts) -> Option<Action> {
 fn may_start(config: &Configuration, local: &LocalRegion, facts: &Facts, region: &Region) -> bool {
     let idle = region.unit.as_ref().is_some_and(|unit| unit.active == Active::Inactive);
     let unasked = region.start == Start::Idle && !facts.busy.contains_key(&local.name);
+    let unasked = unasked && !facts.just_created.contains(&local.name);
     let known = matches!(identity(config, local, facts), Identity::Known(_));
     let fresh = facts.disk.as_ref().is_some_and(|disk| disk.serial >= region.needs_look && !disk.read_only);
     let free = region.sockets.as_ref().is_some_and(|s| s.data == Holder::Nobody && s.repair == Holder::Nobody);

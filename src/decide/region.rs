@@ -197,6 +197,10 @@ fn judge_unit(config: &Configuration, local: &LocalRegion, facts: &Facts, region
     let (state, own) = match unit.active {
         Active::Active => judge_process(local, config.address, region, unit, record),
         Active::Failed => (State::Failed, Some(gave_up(local, unit))),
+        Active::Inactive if facts.just_created.contains(&local.name) => {
+            let cause = "it was just created, and starts when the other creations are done".to_owned();
+            (State::Starting, Some(Finding { cause, ..starting(local) }))
+        }
         Active::Inactive if matches!(region.start, Start::Asked | Start::Granted) => {
             (State::Starting, Some(starting(local)))
         }

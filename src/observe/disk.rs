@@ -14,14 +14,14 @@ use crate::decide::facts::{Disk, OnDisk, Survey};
 use crate::decide::storage::belongs;
 use crate::files::{Room, may_use, room};
 use crate::names::RegionName;
-use crate::region::{Ledger, Tombstone};
+use crate::region::{Ledger, Record, Tombstone};
 use nix::unistd::User;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
@@ -29,6 +29,8 @@ use tokio::time::{MissedTickBehavior, interval};
 
 /// How often to look when nobody knows of a reason.
 pub const SLOW_LOOK: Duration = Duration::from_secs(10);
+/// How long a survey of a region's files is good.
+const SURVEY_AGAIN: Duration = Duration::from_secs(5);
 
 /// Watches until nobody listens any more. `look` asks for a look at once.
 ///
@@ -90,12 +92,14 @@ pub struct Scanner {
     config: Arc<Configuration>,
     regions: Vec<RegionName>,
     serial: Mutex<u64>,
+    /// The last surveys: to look at every file again whenever somebody asks would be too much.
+    surveyed: Mutex<BTreeMap<RegionName, (Instant, Record, Survey)>>,
 }
 
 impl Scanner {
     /// A scanner of these regions.
     pub fn new(config: Arc<Configuration>, regions: Vec<RegionName>) -> Self {
-        Self { config, regions, serial: Mutex::new(0) }
+        Self { config, regions, serial: Mutex::new(0), surveyed: Mutex::default() }
     }
 
     /// One look at everything.
@@ -166,12 +170,24 @@ impl Scanner {
     /// The files of every region on record whose directory is there.
     fn surveys(&self, ledger: &Ledger) -> BTreeMap<RegionName, Survey> {
         let owner = User::from_name(&self.config.sled.downstairs.user).ok().flatten().map(|user| user.uid.as_raw());
-        let each = ledger.regions.iter().filter_map(|(name, record)| {
-            let dir = self.config.region_dir(name);
-            let there = fs::symlink_metadata(&dir).is_ok();
-            there.then(|| (name.clone(), survey(&dir, record.geometry, owner)))
+        let mut known = self.surveyed.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|name, (at, record, survey)| {
+            let same = ledger.regions.get(name) == Some(record);
+            // What is wrong is looked at each time: it may have been put right.
+            same && survey.fault.is_none() && at.elapsed() < SURVEY_AGAIN
         });
-        each.collect()
+        let mut surveys = BTreeMap::new();
+        for (name, record) in &ledger.regions {
+            let dir = self.config.region_dir(name);
+            if fs::symlink_metadata(&dir).is_ok() {
+                let fresh = || (Instant::now(), record.clone(), survey(&dir, record.geometry, owner));
+                let (_, _, survey) = known.entry(name.clone()).or_insert_with(fresh);
+                surveys.insert(name.clone(), survey.clone());
+            } else {
+                known.remove(name);
+            }
+        }
+        surveys
     }
 }
 

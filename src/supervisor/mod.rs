@@ -303,7 +303,13 @@ impl Supervisor {
         // Only the job that is at a region leaves it: a removal of what it was is not.
         if self.workers.get(name) == Some(&id) {
             self.workers.remove(name);
-            self.facts.busy.remove(name);
+            let was = self.facts.busy.remove(name);
+            let creating = self.facts.busy.values().any(|busy| *busy == Busy::Creating);
+            match creating {
+                true if was == Some(Busy::Creating) => _ = self.facts.just_created.insert(name.clone()),
+                true => {}
+                false => self.facts.just_created.clear(),
+            }
             self.region(name, |region| region.start = Start::Idle);
         }
         self.observers.look_at_sockets();
@@ -389,6 +395,7 @@ impl Supervisor {
         }
         if self.tried_again.elapsed() >= TRY_AGAIN {
             self.tried_again = Instant::now();
+            self.facts.just_created.clear();
             self.facts.stuck_adoptions.clear();
             self.facts.stuck_removals.clear();
             if matches!(self.facts.settled, Settled::Failed(_)) {

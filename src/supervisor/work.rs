@@ -72,7 +72,10 @@ pub(super) struct Workshop {
 
 impl Workshop {
     pub(super) fn new(config: Arc<Configuration>, scanner: Arc<Scanner>, events: mpsc::Sender<Event>) -> Self {
-        let turns = available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1));
+        // Several for each core: a creation mostly waits for the disk's journal, and the commits
+        // of those that wait together are one. Two cores: 2 side by side took 2100 ms for twelve
+        // regions, 4 took 730, 8 took 670, 12 took 580.
+        let turns = available_parallelism().map_or(6, |cores| u32::try_from(cores.get() * 6).unwrap_or(6));
         let cores = Arc::new(Semaphore::new(turns as usize));
         let serving = watch::Sender::new(BTreeSet::new());
         Self { config, scanner, events, cores, turns, adoptions: Arc::default(), disk: None, serving }
