@@ -12,6 +12,8 @@ mod disk;
 mod enforcement;
 mod faults;
 mod host;
+mod hostile;
+mod jobs;
 mod lifecycle;
 mod machine;
 mod network;
