@@ -388,7 +388,7 @@ pub struct Job {
     pub error: Option<Error>,
     /// When it was asked for.
     pub asked: Timestamp,
-    /// How long the work took in milliseconds, the wait for its turn left out.
+    /// How long it took in milliseconds, the wait for its turn included.
     pub took_ms: Option<u64>,
 }
 

@@ -4,7 +4,7 @@ use super::proxy::{ManagerProxy, Properties};
 use futures_util::StreamExt;
 use std::num::NonZero;
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use zbus::{Connection, MatchRule, MessageStream, OwnedObjectPath};
 
 /// The ends of other jobs that may come in before the own one's number is known; a machine
@@ -13,6 +13,8 @@ const QUEUE: NonZero<usize> = NonZero::new(4096).unwrap();
 /// How long a start may take before it is given up: above systemd's own limit for a unit.
 const START_LIMIT: Duration = Duration::from_secs(120);
 
+/// How often to look whether a unit that runs is known still.
+const LOOK: Duration = Duration::from_secs(15);
 /// What systemd answers about a unit that is not loaded.
 const NO_SUCH_UNIT: &str = "org.freedesktop.systemd1.NoSuchUnit";
 
@@ -34,7 +36,25 @@ pub async fn start(bus: &Connection, unit: &str) -> Result<(), String> {
 /// # Errors
 /// Why it failed, in words for an operator.
 pub async fn run_transient(bus: &Connection, unit: &str, properties: &Properties<'_>) -> Result<(), String> {
-    run(bus, async |manager: ManagerProxy<'_>| manager.start_transient_unit(unit, "fail", properties, &[]).await).await
+    let asked = async |manager: ManagerProxy<'_>| manager.start_transient_unit(unit, "fail", properties, &[]).await;
+    tokio::select! {
+        ended = run(bus, asked) => ended,
+        () = forgotten(bus, unit) => Err(format!("systemd does not know {unit} any more, and has not told how it ended")),
+    }
+}
+
+/// Returns when systemd has not known a unit in two looks: the end of a job is not told while
+/// systemd executes itself anew.
+async fn forgotten(bus: &Connection, unit: &str) {
+    let mut looks = 0;
+    while looks < 2 {
+        sleep(LOOK).await;
+        let known = async { ManagerProxy::new(bus).await?.get_unit(unit).await };
+        match known.await {
+            Err(zbus::Error::MethodError(name, ..)) if name.as_str() == NO_SUCH_UNIT => looks += 1,
+            _ => looks = 0,
+        }
+    }
 }
 
 /// Stops a unit and waits until it has stopped. One that is not loaded has.
