@@ -1,6 +1,12 @@
 //! What goes over HTTP and the unix socket, as serde types that the daemon, `sledctl` and the
 //! host's tool share. Fields may be added; none is renamed or removed. Pure.
 
+mod job;
+mod storage;
+
+pub use job::{Granted, Job, JobKind, JobProgress, JobState, Proposal};
+pub use storage::{DeletedRegion, Marked, StorageDetail, StoredRegion};
+
 use crate::check::{Code, Severity};
 use crate::names::{RegionName, SledName, VolumeName};
 use crate::source::Fault;
@@ -200,62 +206,6 @@ pub struct Storage {
     pub used_bytes: u64,
 }
 
-/// The body of `GET /v1/storage`: what takes the data disk.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StorageDetail {
-    /// In short.
-    #[serde(flatten)]
-    pub storage: Storage,
-    /// The identity of the disk, if it is marked as a sled's.
-    pub disk: Option<Uuid>,
-    /// The sled that it belongs to.
-    pub belongs_to: Option<SledName>,
-    /// How many bytes are to be kept free.
-    pub reserve_bytes: u64,
-    /// Whether new regions reserve their blocks: `thick` or `thin`.
-    pub provisioning: String,
-    /// How many bytes the regions may still take that are not reserved.
-    pub unreserved_bytes: u64,
-    /// Every region on record.
-    pub regions: Vec<StoredRegion>,
-    /// What was deleted and can be had back or is being removed, oldest first.
-    pub trash: Vec<DeletedRegion>,
-}
-
-/// A region on record, by what it takes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StoredRegion {
-    /// Its name.
-    pub region: RegionName,
-    /// Its identity.
-    pub uuid: Uuid,
-    /// How many bytes it may take.
-    pub promised_bytes: u64,
-    /// How many bytes it takes; absent if its directory is not there.
-    pub used_bytes: Option<u64>,
-    /// When it was made or adopted.
-    pub created: Timestamp,
-    /// By what.
-    pub by: String,
-}
-
-/// A region in the trash.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeletedRegion {
-    /// The name that it had.
-    pub region: RegionName,
-    /// Its identity.
-    pub uuid: Uuid,
-    /// When it was deleted.
-    pub deleted: Timestamp,
-    /// Until when it is kept.
-    pub kept_until: Timestamp,
-    /// Its removal has begun: it cannot be had back.
-    pub removing: bool,
-    /// How many bytes it takes.
-    pub used_bytes: u64,
-}
-
 /// The body of `GET /v1/sled`: everything.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sled {
@@ -310,133 +260,6 @@ impl Volume {
             blocking,
         }
     }
-}
-
-/// How far a job has got.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum JobState {
-    /// Waiting for its turn, or at work.
-    Running,
-    /// Done.
-    Done,
-    /// Ended without doing what was asked; the error says why.
-    Failed,
-    /// Ended because it was cancelled; nothing of it is left.
-    Cancelled,
-}
-
-impl JobState {
-    /// The state as it is written everywhere.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Done => "done",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-        }
-    }
-}
-
-/// What a job does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum JobKind {
-    /// Creates a region.
-    Create,
-    /// Adopts a region from what served it before.
-    Adopt,
-    /// Deletes a region.
-    Delete,
-    /// Gives a deleted region its place again.
-    Restore,
-    /// Removes a deleted region for good.
-    Purge,
-}
-
-impl JobKind {
-    /// The kind as it is written everywhere.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Create => "create",
-            Self::Adopt => "adopt",
-            Self::Delete => "delete",
-            Self::Restore => "restore",
-            Self::Purge => "purge",
-        }
-    }
-}
-
-/// Long work that somebody asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Job {
-    /// Its number, unique until the supervisor restarts.
-    pub id: u64,
-    /// What it does.
-    pub kind: JobKind,
-    /// The region that it does it to.
-    pub region: RegionName,
-    /// How far it has got.
-    pub state: JobState,
-    /// What it is doing, or did last, in a few words.
-    pub step: String,
-    /// How much of that step is done, of how much; absent if it cannot be told.
-    pub progress: Option<JobProgress>,
-    /// It can still be cancelled, without a trace.
-    pub cancellable: bool,
-    /// Why it failed.
-    pub error: Option<Error>,
-    /// When it was asked for.
-    pub asked: Timestamp,
-    /// How long it took in milliseconds, the wait for its turn included.
-    pub took_ms: Option<u64>,
-}
-
-/// How much of a step is done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct JobProgress {
-    /// So much of it, in whatever the step counts.
-    pub done: u64,
-    /// Of so much.
-    pub total: u64,
-}
-
-/// The answer to a request for something to be done.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Granted {
-    /// The region exists already, as it was asked for; with its identity.
-    AlreadyThere(Uuid),
-    /// A job does it.
-    Job(Job),
-}
-
-/// The answer to `GET /v1/regions/{region}/adopt`: what adopting it would come to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Proposal {
-    /// The region.
-    pub region: RegionName,
-    /// The directory that would be taken over, if there is one.
-    pub from: Option<String>,
-    /// The identity of what lies there.
-    pub uuid: Option<Uuid>,
-    /// The unit that serves it now, if there is one.
-    pub unit: Option<String>,
-    /// Who is connected to it.
-    pub connected: Vec<IpAddr>,
-    /// Why it would be refused; absent if it would be done.
-    pub problem: Option<String>,
-}
-
-/// The answer to `POST /v1/storage/init`: whose the data disk is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Marked {
-    /// The disk's own identity.
-    pub disk: Uuid,
-    /// The sled that it belongs to.
-    pub sled: SledName,
-    /// When it was marked.
-    pub marked: Timestamp,
 }
 
 /// Why a request was not done.
