@@ -7,7 +7,7 @@
 
 use super::inspect::{region_json, trailers};
 use super::legacy::Served;
-use super::peers::{Runner, runners};
+use super::peers::{Runner, listening, runners};
 use super::{ledger, places};
 use crate::config::Configuration;
 use crate::files::{move_dir, set_mode};
@@ -54,7 +54,7 @@ pub fn candidate(config: &Configuration, local: &LocalRegion, from: Option<&Path
         return Err(format!("{} exists: nothing is put over it", place.display()));
     }
     let at = |why: String| format!("{}: {why}", dir.display());
-    not_ours(root, &dir, &local.name)?;
+    not_ours(config, &dir, &local.name)?;
     let found = fs::symlink_metadata(&dir).map_err(|why| at(why.to_string()))?;
     if !found.is_dir() {
         return Err(at("it is not a directory".into()));
@@ -83,13 +83,17 @@ pub fn candidate(config: &Configuration, local: &LocalRegion, from: Option<&Path
 }
 
 /// Refuses what is the supervisor's own: the place of another region, or anything in the trash.
-fn not_ours(root: &Path, dir: &Path, name: &RegionName) -> Result<(), String> {
-    let Ok(below) = dir.strip_prefix(root) else { return Ok(()) };
+fn not_ours(config: &Configuration, dir: &Path, name: &RegionName) -> Result<(), String> {
+    let root = &config.sled.storage.root;
+    // Through whatever link the path leads.
+    let real = |dir: &Path| fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
+    let (real_dir, real_root) = (real(dir), real(root));
+    let Ok(below) = real_dir.strip_prefix(&real_root) else { return Ok(()) };
     let first = below.components().next().map(|part| part.as_os_str().to_string_lossy().into_owned());
     let own = first.as_deref().is_some_and(|first| [ledger::DIR, places::INCOMING, places::TRASH].contains(&first));
-    let other = ledger::load(root).is_ok_and(|loaded| {
-        loaded.ledger.regions.keys().any(|other| other != name && Some(other.to_string()) == first)
-    });
+    let mapped = config.local_regions().into_iter().map(|local| local.name);
+    let recorded = ledger::load(root).into_iter().flat_map(|loaded| loaded.ledger.regions.into_keys());
+    let other = mapped.chain(recorded).any(|other| other != *name && Some(other.to_string()) == first);
     match own || other {
         true => Err(format!("{} is the supervisor's own", dir.display())),
         false => Ok(()),
@@ -124,7 +128,19 @@ pub fn check_server(local: &LocalRegion, candidate: &Candidate, served: Option<&
         return Err(format!("{unit} serves it on port {port}, and the port map gives it {}: correct one", local.port));
     }
     let known = [Some(names::unit(&local.name)), served.map(|served| served.unit.name.clone())];
-    unused(&candidate.dir, |runner| known.contains(&runner.unit) && runner.unit.is_some())
+    unused(&candidate.dir, |runner| known.contains(&runner.unit) && runner.unit.is_some())?;
+    // A command line may leave the port to a variable: what it listens on counts.
+    let untold = |why: io::Error| format!("it cannot be told where it listens: {why}");
+    for runner in runners(&candidate.dir).map_err(untold)? {
+        let ports = listening(runner.pid).map_err(untold)?;
+        if let Some(port) = ports.into_iter().find(|port| ![local.port, local.repair_port()].contains(port)) {
+            let (pid, wants) = (runner.pid, local.port);
+            return Err(format!(
+                "process {pid} serves it on port {port}, and the port map gives it {wants}: correct one"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Finds that nothing runs on a directory, but what is `known`.
@@ -135,10 +151,11 @@ pub fn unused(dir: &Path, known: impl Fn(&Runner) -> bool) -> Result<(), String>
     let runners = runners(dir).map_err(|why| format!("it cannot be told what runs on it: {why}"))?;
     match runners.into_iter().find(|runner| !known(runner)) {
         None => Ok(()),
-        Some(Runner { pid, command, unit: Some(unit) }) => {
+        // A shell that stands in the directory is of a session, which is nothing to stop.
+        Some(Runner { pid, command, unit: Some(unit) }) if unit.ends_with(".service") && !unit.starts_with("user@") => {
             Err(format!("process {pid} ({command}) of {unit} runs on {}: systemctl stop {unit}", dir.display()))
         }
-        Some(Runner { pid, command, unit: None }) => {
+        Some(Runner { pid, command, .. }) => {
             Err(format!("process {pid} ({command}) runs on {}: end it first", dir.display()))
         }
     }
@@ -155,21 +172,27 @@ pub fn adoption(candidate: &Candidate, served: Option<&Served>) -> Adoption {
     }
 }
 
-/// Notes that an adoption begins. From here on it is finished or undone.
+/// Notes that an adoption begins. From here on it is finished or undone, and what is returned is
+/// what undoing it takes: an earlier adoption that could not be undone has noted that already.
 ///
 /// # Errors
-/// Another volume's region has its identity, it is on record, or the file system refused.
-pub fn begin(root: &Path, name: &RegionName, adoption: Adoption) -> io::Result<()> {
+/// Another volume's region has its identity, it is on record, the adoption of another region is
+/// noted under its name, or the file system refused.
+pub fn begin(root: &Path, name: &RegionName, adoption: Adoption) -> io::Result<Adoption> {
     ledger::change(root, |ledger| {
         let same = ledger.regions.iter().find(|(other, record)| {
             record.uuid == adoption.uuid && (other.volume() != name.volume() || *other == name)
         });
         match same {
             Some((other, _)) => Err(io::Error::other(format!("{other} has the identity {} already", adoption.uuid))),
-            None => {
-                ledger.adoptions.insert(name.clone(), adoption);
-                Ok(())
-            }
+            None => match ledger.adoptions.get(name) {
+                Some(noted) if noted.uuid == adoption.uuid => Ok(noted.clone()),
+                Some(noted) => Err(io::Error::other(format!("the adoption of {} is not undone yet", noted.uuid))),
+                None => {
+                    ledger.adoptions.insert(name.clone(), adoption.clone());
+                    Ok(adoption)
+                }
+            },
         }
     })
 }

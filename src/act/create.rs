@@ -239,21 +239,22 @@ fn arguments(config: &Configuration, local: &LocalRegion, dir: &Path, uuid: Uuid
     .into()
 }
 
-/// It writes in its directory and nowhere else, opens no socket, and may become nobody else
+/// It writes in its directory and nowhere else, opens no socket but a local one, and may become nobody else
 /// (systemd.exec(5)). Not all that a downstairs has that serves the network: every private mount
 /// more costs about 10 ms a region, and an ordinary user without a capability gains nothing by
 /// what they hide.
 fn sandbox<'a>(
     config: &Configuration,
-    local: &LocalRegion,
+    region: &LocalRegion,
     dir: &Path,
     arguments: &[String],
     stderr: &'a OwnedFd,
 ) -> Vec<(&'static str, Variant<'a>)> {
     let exec = vec![(arguments[0].clone(), arguments.to_vec(), false)];
-    let denied: [&str; 0] = [];
+    // An empty list would restrict nothing.
+    let local = ["AF_UNIX"];
     vec![
-        ("Description", format!("Create Crucible region {}", local.name).into()),
+        ("Description", format!("Create Crucible region {}", region.name).into()),
         ("Type", "oneshot".into()),
         ("CollectMode", "inactive-or-failed".into()),
         ("ExecStart", exec.into()),
@@ -261,7 +262,7 @@ fn sandbox<'a>(
         ("User", config.sled.downstairs.user.clone().into()),
         ("StandardOutput", "journal".into()),
         ("StandardErrorFileDescriptor", Fd::from(stderr.as_fd()).into()),
-        ("LimitNOFILE", local.geometry.descriptors().into()),
+        ("LimitNOFILE", region.geometry.descriptors().into()),
         ("ProtectSystem", "strict".into()),
         ("ReadWritePaths", vec![dir.display().to_string()].into()),
         ("NoNewPrivileges", true.into()),
@@ -271,7 +272,7 @@ fn sandbox<'a>(
         ("RestrictRealtime", true.into()),
         ("LockPersonality", true.into()),
         ("MemoryDenyWriteExecute", true.into()),
-        ("RestrictAddressFamilies", (true, denied.as_slice()).into()),
+        ("RestrictAddressFamilies", (true, local.as_slice()).into()),
         ("SystemCallArchitectures", ["native"].as_slice().into()),
         ("SystemCallFilter", (true, ["@system-service"].as_slice()).into()),
         ("SystemCallErrorNumber", 1i32.into()),

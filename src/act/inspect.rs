@@ -21,7 +21,10 @@ const STAT_BLOCK: u64 = 512;
 /// # Errors
 /// Why there is none to be read.
 pub fn region_json(dir: &Path) -> Result<RegionJson, String> {
-    let text = read_below(dir, "region.json", MOST_REGION_JSON).map_err(|why| format!("region.json: {why}"))?;
+    let text = read_below(dir, "region.json", MOST_REGION_JSON).map_err(|why| match why.kind() {
+        io::ErrorKind::NotFound => "it is no region: it has no region.json".to_owned(),
+        _ => format!("region.json: {why}"),
+    })?;
     RegionJson::parse(&text).map_err(|why| why.to_string())
 }
 

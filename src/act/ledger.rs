@@ -39,10 +39,12 @@ pub fn load(root: &Path) -> io::Result<Loaded> {
             let ledger = if copy.serial > file.serial { copy } else { file };
             Ok(Loaded { ledger, damage: None })
         }
+        // One that a newer supervisor wrote has the last word, and is never written over.
+        (Err(why), _) | (_, Err(why)) if why.kind() == io::ErrorKind::Unsupported => Err(why),
         (Ok(ledger), Err(why)) | (Err(why), Ok(ledger)) => Ok(Loaded { ledger, damage: Some(why.to_string()) }),
-        // Of two reasons the one that must not be overlooked: it is no garbage at all.
+        // Of two reasons the one that must not be overlooked: one of them may not be lost.
         (Err(file), Err(copy)) => {
-            let kind = if copy.kind() == io::ErrorKind::Unsupported { copy.kind() } else { file.kind() };
+            let kind = if is_lost(&file) { copy.kind() } else { file.kind() };
             Err(io::Error::new(kind, format!("{file}; {copy}")))
         }
     }
@@ -220,6 +222,11 @@ mod tests {
         fs::write(file(root.path(), FILE), &newer).unwrap();
         fs::write(file(root.path(), COPY), &newer).unwrap();
         assert!(!is_lost(&load(root.path()).unwrap_err()));
+        // Even beside one that can be read.
+        let own = fs::read_to_string(file(root.path(), FILE)).unwrap().replace("\"version\": 3", "\"version\": 2");
+        fs::write(file(root.path(), COPY), own).unwrap();
+        assert!(!is_lost(&load(root.path()).unwrap_err()) && mend(root.path()).is_err());
+        fs::write(file(root.path(), COPY), &newer).unwrap();
         assert!(begin_anew(root.path()).is_err());
         assert_eq!(fs::read_to_string(file(root.path(), FILE)).unwrap(), newer);
     }

@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::io;
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// A process that runs on a directory.
@@ -74,35 +75,57 @@ pub fn listening(pid: u32) -> io::Result<BTreeSet<u16>> {
 }
 
 /// The processes that run on a directory: that have a file in it open, or work in it. A
-/// downstairs holds every extent file open, however its command line calls the directory.
+/// downstairs holds every extent file open, by whatever path it came to it.
 ///
 /// # Errors
 /// procfs does not tell.
 pub fn runners(dir: &Path) -> io::Result<Vec<Runner>> {
-    let dir = match fs::canonicalize(dir) {
+    let mut files = HashSet::new();
+    match identities(dir, &mut files) {
         Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        dir => dir?,
-    };
+        looked => looked?,
+    }
     let own = std::process::id();
     let all = all_processes().map_err(io::Error::other)?;
-    let others = all.flatten().filter(|process| process.pid.cast_unsigned() != own);
-    let on = others.filter(|process| is_on(process, &dir));
-    let runner = |process: Process| Runner {
-        pid: process.pid.cast_unsigned(),
-        command: process.cmdline().unwrap_or_default().join(" "),
-        unit: unit(&process),
-    };
-    Ok(on.map(runner).collect())
+    let mut found = Vec::new();
+    for process in all.flatten().filter(|process| process.pid.cast_unsigned() != own) {
+        if is_on(&process, &files)? {
+            let command = process.cmdline().unwrap_or_default().join(" ");
+            found.push(Runner { pid: process.pid.cast_unsigned(), command, unit: unit(&process) });
+        }
+    }
+    Ok(found)
 }
 
-fn is_on(process: &Process, dir: &Path) -> bool {
-    let descriptors = process.fd().into_iter().flatten().flatten();
-    let files = descriptors.filter_map(|descriptor| match descriptor.target {
-        FDTarget::Path(path) => Some(path),
-        _ => None,
-    });
-    let cwd: Option<PathBuf> = process.cwd().ok();
-    files.chain(cwd).any(|path| path.starts_with(dir))
+/// Device and inode of a directory and of everything below it.
+fn identities(dir: &Path, into: &mut HashSet<(u64, u64)>) -> io::Result<()> {
+    let found = fs::metadata(dir)?;
+    into.insert((found.dev(), found.ino()));
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => identities(&entry.path(), into)?,
+            false => {
+                let found = entry.metadata()?;
+                into.insert((found.dev(), found.ino()));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_on(process: &Process, files: &HashSet<(u64, u64)>) -> io::Result<bool> {
+    let base = PathBuf::from(format!("/proc/{}", process.pid));
+    let held = |path: PathBuf| fs::metadata(path).is_ok_and(|found| files.contains(&(found.dev(), found.ino())));
+    if held(base.join("cwd")) {
+        return Ok(true);
+    }
+    match fs::read_dir(base.join("fd")) {
+        // It has ended meanwhile.
+        Err(why) if matches!(why.raw_os_error(), Some(nix::libc::ENOENT | nix::libc::ESRCH)) => Ok(false),
+        Err(why) => Err(why),
+        Ok(descriptors) => Ok(descriptors.flatten().any(|descriptor| held(descriptor.path()))),
+    }
 }
 
 #[cfg(test)]

@@ -73,6 +73,8 @@ pub fn bury(root: &Path, name: &RegionName) -> io::Result<Tombstone> {
     make_dir(&trash, 0o700)?;
     let stone = ledger::change(root, |ledger| {
         let record = ledger.regions.remove(name).ok_or_else(|| io::Error::other(format!("{name} is not on record")))?;
+        // An adoption that could not be undone goes with it.
+        ledger.adoptions.remove(name);
         let mut stone = Tombstone { region: name.clone(), record, deleted: now(), moved: false, removing: false };
         // One of this name may have been deleted within this second.
         while trash.join(stone.dir()).exists() {
@@ -87,7 +89,10 @@ pub fn bury(root: &Path, name: &RegionName) -> io::Result<Tombstone> {
             ledger.regions.insert(name.clone(), stone.record.clone());
         });
     })?;
-    note_moved(root, &stone.dir())?;
+    // It is deleted whether that is noted now or by the next start.
+    if let Err(why) = note_moved(root, &stone.dir()) {
+        tracing::warn!("{} lies in the trash, and that is not noted yet: {why}", stone.dir());
+    }
     Ok(Tombstone { moved: true, ..stone })
 }
 
@@ -107,6 +112,7 @@ pub fn forget(root: &Path, name: &RegionName) -> io::Result<()> {
     vacant(&root.join(name.to_string()))?;
     ledger::change(root, |ledger| {
         ledger.regions.remove(name);
+        ledger.adoptions.remove(name);
         Ok(())
     })
 }

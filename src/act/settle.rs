@@ -39,17 +39,13 @@ pub fn directories(config: &Configuration) -> io::Result<Vec<PathBuf>> {
     Ok(sweep)
 }
 
-/// Removes the left-overs of attempts that were cut short.
-///
-/// # Errors
-/// The file system refused.
-pub fn sweep(left_over: Vec<PathBuf>) -> io::Result<()> {
+/// Removes the left-overs of attempts that were cut short. One that cannot be removed keeps
+/// nothing from going on.
+pub fn sweep(left_over: Vec<PathBuf>) {
     for dir in left_over {
         tracing::info!("removing {}, left by an attempt that was cut short", dir.display());
-        match fs::remove_dir_all(&dir) {
-            Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(why),
-            _ => {}
+        if let Err(why) = fs::remove_dir_all(&dir) {
+            tracing::error!("{} cannot be removed: {why}", dir.display());
         }
     }
-    Ok(())
 }

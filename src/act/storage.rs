@@ -24,7 +24,7 @@ pub fn init(config: &Configuration, replace: Option<Uuid>) -> io::Result<Mark> {
     let known = mark::remembered(&mark::memory()).unwrap_or_default();
     let there = match mark::read(&storage.root) {
         // A mark that cannot be read is written anew where the disk that it was is named.
-        Err(_) if replace.is_some() && replace == known.as_ref().map(|known| known.disk) => None,
+        Err(_) if replace.is_some() && known.as_ref().is_none_or(|known| replace == Some(known.disk)) => None,
         there => there.map_err(io::Error::other)?,
     };
     let taken_over = there.as_ref().is_some_and(|there| replace == Some(there.disk));

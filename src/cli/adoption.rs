@@ -16,7 +16,11 @@ pub(super) async fn adopt(
     dry_run: bool,
     json: bool,
 ) -> Result<bool, Failure> {
-    let query = from.map(|dir| format!("?from={}", dir.display())).unwrap_or_default();
+    if regions.is_empty() && !dry_run && !json {
+        anstream::println!("nothing waits to be adopted");
+    }
+    let query =
+        from.map(|dir| format!("?from={}", dir.display().to_string().trim_end_matches('/'))).unwrap_or_default();
     let path = |region: &RegionName| format!("/v1/regions/{region}/adopt{query}");
     if !dry_run {
         let order = |region: RegionName| Order::new(region.clone(), Method::POST, path(&region));

@@ -46,6 +46,8 @@ pub fn run(arguments: &Arguments) -> ExitCode {
     match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(NOT_WELL),
+        // Whoever read it has read enough.
+        Err(Failure::Io(why)) if why.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(failure) => {
             // Jobs have told in JSON what became of each.
             if !(arguments.json && matches!(failure, Failure::Several { .. })) {

@@ -22,6 +22,8 @@ pub(super) fn storage(detail: &StorageDetail) -> String {
     line("capacity", short.capacity_bytes, "");
     line("promised", short.promised_bytes, &format!("to {} region(s), {}", detail.regions.len(), detail.provisioning));
     line("used", short.used_bytes, "by regions, and by what was deleted");
+    let other = short.capacity_bytes.saturating_sub(short.free_bytes).saturating_sub(short.used_bytes);
+    line("other", other, "other files, and the file system itself");
     line("unreserved", detail.unreserved_bytes, "may still be written and is not reserved");
     line("free", short.free_bytes, "");
     line("reserve", detail.reserve_bytes, "to be kept free");
@@ -57,7 +59,7 @@ fn trash(trash: &[DeletedRegion]) -> String {
             (true, _) => "being removed".into(),
             (false, 0..3600) => format!("{} min", kept / 60),
             (false, 3600..86_400) => format!("{} h", kept / 3600),
-            (false, _) => format!("{} d", kept / 86_400),
+            (false, _) => format!("{} d", (kept + 43_200) / 86_400),
         };
         table.row(vec![
             plain(format!("{}.{}", deleted.region, deleted.deleted.as_second())),

@@ -100,7 +100,7 @@ async fn follow(
         };
     }
     let cancelled =
-        || Error::new("CANCELLED", format!("{}: cancelled; nothing of it is left", job.region), "ask again");
+        || Error::new("CANCELLED", format!("{}: cancelled; everything is as it was", job.region), "ask again");
     outcome.error = job.error.clone().or_else(|| (job.state == JobState::Cancelled).then(cancelled));
     outcome.job = Some(job);
     Ok(outcome)

@@ -18,6 +18,8 @@ use crate::region::Tombstone;
 pub enum Action {
     /// Finish what an earlier supervisor left undone on the data disk.
     Settle,
+    /// Undo adoptions that were cut short.
+    Undo(Vec<RegionName>),
     /// Ask systemd to start the region's unit.
     Start(RegionName),
     /// Ask systemd to forget how often it restarted the region's unit, so that the next
@@ -42,8 +44,18 @@ pub fn plan(config: &Configuration, facts: &Facts) -> Vec<Action> {
         }
     };
     let mut actions: Vec<_> = config.local_regions().iter().filter_map(next).collect();
+    actions.extend(undo(config, facts));
     actions.extend(remove(config, facts));
     actions
+}
+
+/// The adoptions that were cut short, and that no job is at: each holds its own region back, and
+/// no other.
+fn undo(config: &Configuration, facts: &Facts) -> Option<Action> {
+    let ledger = usable(config, facts).ok()?;
+    let open = |name: &&RegionName| !facts.busy.contains_key(*name) && !facts.stuck_adoptions.contains_key(*name);
+    let names: Vec<_> = ledger.adoptions.keys().filter(open).cloned().collect();
+    (!names.is_empty() && facts.bus == Some(Bus::Connected)).then_some(Action::Undo(names))
 }
 
 /// Whether this disk is one on which something may be left undone. The same disk is settled
@@ -55,11 +67,7 @@ fn must_settle(config: &Configuration, facts: &Facts) -> bool {
     let due = match &facts.settled {
         Settled::No => true,
         Settled::Running | Settled::Failed(_) => false,
-        Settled::Done(known) => {
-            let undone = |name| facts.stuck_adoptions.contains_key(name);
-            let adopting = disk.ledger.as_ref().is_ok_and(|ledger| !ledger.adoptions.keys().all(undone));
-            mark.is_some_and(|mark| mark.disk != *known) || disk.damage.is_some() || adopting
-        }
+        Settled::Done(known) => mark.is_some_and(|mark| mark.disk != *known) || disk.damage.is_some(),
     };
     let idle = facts.busy.is_empty();
     own && due && idle && facts.bus == Some(Bus::Connected)

@@ -5,6 +5,7 @@ use super::finding::{Finding, Scope};
 use super::storage::belongs;
 use crate::check::Code;
 use crate::config::Configuration;
+use crate::names::RegionName;
 use crate::port_map::LocalRegion;
 use crate::region::{Record, RegionJson};
 use crate::systemd::names;
@@ -83,7 +84,7 @@ pub(super) fn identity<'a>(config: &Configuration, local: &LocalRegion, facts: &
                 )
             }
             None => match damage(local, facts) {
-                Some(fault) => wrong(Code::RegionDamaged, format!("{dir}: {fault}"), repair(&dir)),
+                Some(fault) => wrong(Code::RegionDamaged, format!("{dir}: {fault}"), repair(&dir, &local.name, fault)),
                 None => Identity::Known(record),
             },
         },
@@ -99,8 +100,14 @@ fn damage<'a>(local: &LocalRegion, facts: &'a Facts) -> Option<&'a str> {
     disk.surveys.get(&local.name)?.fault.as_deref().filter(|_| !runs)
 }
 
-fn repair(dir: &str) -> String {
-    format!("put it right (owner and mode) or restore {dir}; the supervisor starts nothing on it as it is")
+fn repair(dir: &str, name: &RegionName, fault: &str) -> String {
+    match fault.contains("belongs to") || fault.contains("mounted") {
+        true => format!("put that right in {dir}; nothing is started on it as it is"),
+        false => format!(
+            "restore {dir}; or, if the volume's other regions are whole: sledctl region delete {name} --yes-destroy \
+             {name}, create it anew, and have the host repair it"
+        ),
+    }
 }
 
 fn unadopted(config: &Configuration, local: &LocalRegion) -> Finding {
@@ -176,10 +183,13 @@ fn missing(local: &LocalRegion, facts: &Facts) -> Finding {
         None => ("it has not been created".to_owned(), format!("sledctl region create {name}")),
         Some(stone) => (
             format!("it was deleted at {}, and is kept for a while", stone.deleted),
-            format!(
-                "to have it back: sledctl region restore {}; a new one: sledctl region create {name}",
-                if stones.len() > 1 { stone.dir() } else { name.to_string() }
-            ),
+            match stones.len() {
+                1 => format!("to have it back: sledctl region restore {name}; a new one: sledctl region create {name}"),
+                more => format!(
+                    "{more} of it are kept (sledctl storage): sledctl region restore {name}.TIME; a new one: \
+                     sledctl region create {name}"
+                ),
+            },
         ),
     };
     finding(local, Code::RegionMissing, cause, remedy)

@@ -1,7 +1,7 @@
 //! What the facts of the data disk mean: whether it is this sled's, whether it may be used, and
 //! whether there is room.
 
-use super::facts::{Disk, Facts, Settled};
+use super::facts::{Active, Disk, Facts, Settled};
 use super::finding::{Finding, Scope};
 use crate::check::Code;
 use crate::config::{Configuration, Provisioning};
@@ -31,14 +31,24 @@ pub fn belongs(config: &Configuration, disk: &Disk) -> Result<(), Foreign> {
     let foreign = |cause: String, remedy: String| Err(Foreign { cause, remedy });
     let right = format!("mount this sled's own data disk at {root}");
     match (&disk.mark, &disk.remembered) {
-        (Err(why), _) => foreign(format!("the mark of the disk at {root} cannot be read: {why}"), right),
+        (Err(why), known) => {
+            let name = known.as_ref().map_or_else(|| "UUID".to_owned(), |known| known.disk.to_string());
+            foreign(
+                format!("the mark of the disk at {root} cannot be read: {why}"),
+                format!("{right}; if it is that, and only its mark is lost: sledctl storage init --replace {name}"),
+            )
+        }
         (Ok(None), None) => foreign(
             format!("the disk at {root} is not marked as {sled}'s"),
             "if it is the right disk: sledctl storage init".into(),
         ),
         (Ok(None), Some(known)) => foreign(
             format!("the disk at {root} has no mark, and this sled's is {}, marked {}", known.disk, known.marked),
-            format!("{right}; if that one is lost for good: sledctl storage init --replace {}", known.disk),
+            format!(
+                "{right}; if it is that one and only its mark is gone, or if that one is lost for good: sledctl storage \
+                 init --replace {}",
+                known.disk
+            ),
         ),
         (Ok(Some(mark)), _) if mark.sled != *sled => foreign(
             format!("the disk at {root} belongs to the sled {} (marked {})", mark.sled, mark.marked),
@@ -98,7 +108,13 @@ pub(super) fn findings(config: &Configuration, facts: &Facts) -> Vec<Finding> {
     let Some(disk) = &facts.disk else { return Vec::new() };
     let mut found = Vec::new();
     match (unavailable(config, disk), &disk.ledger, &facts.settled) {
-        (Some(finding), ..) => return vec![finding],
+        (Some(mut finding), ..) => {
+            let running = running(facts);
+            if running > 0 {
+                finding.cause += &format!("; {running} downstairs still serve from the disk that was there");
+            }
+            return vec![finding];
+        }
         (None, _, _) if disk.read_only => found.push(read_only(config)),
         (None, Err(why), _) => found.push(unreadable(config, disk, why)),
         (None, Ok(_), Settled::Failed(why)) => found.push(unsettled(why)),
@@ -112,6 +128,12 @@ pub(super) fn findings(config: &Configuration, facts: &Facts) -> Vec<Finding> {
     found.extend(overcommitted(config, disk));
     found.extend(unmapped(config, disk));
     found
+}
+
+/// How many downstairs run.
+pub fn running(facts: &Facts) -> usize {
+    let units = facts.regions.values().filter_map(|region| region.unit.as_ref());
+    units.filter(|unit| unit.active == Active::Active).count()
 }
 
 /// Why the disk is not there, or not this sled's.
@@ -225,9 +247,13 @@ fn unmapped(config: &Configuration, disk: &Disk) -> Vec<Finding> {
         let unit = names::unit(name);
         let cause =
             format!("it is on record, and the port map does not put {name} on this sled; it is not watched over");
+        let twice = match config.map.volumes.contains_key(name.volume()) {
+            true => format!(" --yes-destroy {name}"),
+            false => String::new(),
+        };
         let remedy = format!(
-            "put it back into port-map.toml; or, if no host uses it: sledctl region delete {name} (which stops {unit} \
-             and keeps its data for a while)"
+            "put it back into port-map.toml; or, if no host uses it: sledctl region delete {name}{twice} (which stops \
+             {unit} and keeps its data for a while)"
         );
         let subject = format!("region {name}");
         Finding { code: Code::RegionUnmapped, subject, scope: Scope::Sled, cause, remedy }

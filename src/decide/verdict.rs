@@ -120,8 +120,10 @@ fn shared_uuids(ledger: &Ledger) -> Vec<Finding> {
                 "{names} have the same UUID, {uuid}: they work, but a lost one cannot be cloned from another, and \
                  directories that were swapped are not told apart"
             ),
-            remedy: "when the volume is detached and backed up: delete them and create them anew, each with its own"
-                .into(),
+            remedy:
+                "to give each its own: back the volume up, detach it, delete the three, create them anew, restore the \
+                     backup"
+                    .into(),
         }
     };
     shared.map(finding).collect()

@@ -116,6 +116,11 @@ impl Scanner {
         change()
     }
 
+    /// The next look surveys every region's files anew.
+    pub fn distrust(&self) {
+        self.surveyed.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     fn hold(&self) -> MutexGuard<'_, u64> {
         // A panic under the lock leaves nothing half done that a look would not see.
         self.serial.lock().unwrap_or_else(PoisonError::into_inner)

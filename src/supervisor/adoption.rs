@@ -4,6 +4,7 @@
 //! What is looked at, stopped, moved and started is [`act`](crate::act)'s; the order is this
 //! one's, and the way back.
 
+use super::Event;
 use super::work::{Workshop, cancelled};
 use crate::act::adopt::{self, Candidate};
 use crate::act::inspect::trailers;
@@ -65,9 +66,10 @@ pub(super) async fn adopt(
     progress.no_way_back().map_err(|_| cancelled())?;
     progress.step("taking it over", 0, 0);
     let noted = adopt::adoption(&candidate, served.as_ref());
-    let (root, region, note) = (shop.config.sled.storage.root.clone(), name.clone(), noted.clone());
+    let (root, region, note) = (shop.config.sled.storage.root.clone(), name.clone(), noted);
     let begun = shop.held(move || adopt::begin(&root, &region, note)).await?;
-    begun.map_err(|why| refused(why.to_string()))?;
+    // An earlier one that could not be undone has noted how everything was before it.
+    let noted = begun.map_err(|why| refused(why.to_string()))?;
     match carry_out(shop, local, &candidate, served.as_ref(), bus, progress).await {
         Ok(()) => Ok(format!("adopted from {} as {}", candidate.dir.display(), candidate.json.uuid)),
         Err(why) => {
@@ -88,16 +90,22 @@ pub(super) async fn adopt(
 /// what it said.
 async fn readable_ledger(shop: &Workshop) -> Result<(), String> {
     let root = shop.config.sled.storage.root.clone();
-    let anew = move || match ledger::load(&root) {
-        Ok(_) => Ok(()),
-        Err(why) => {
-            // One that a newer supervisor wrote is not lost, and this says so.
-            let aside = ledger::begin_anew(&root).map_err(|why| format!("the ledger cannot be read: {why}"))?;
-            tracing::warn!("the ledger could not be read ({why}); a new one was begun, the old lies in {aside:?}");
-            Ok(())
+    let anew = move || -> Result<bool, String> {
+        match ledger::load(&root) {
+            Ok(_) => Ok(false),
+            Err(why) => {
+                // One that a newer supervisor wrote is not lost, and this says so.
+                let aside = ledger::begin_anew(&root).map_err(|why| format!("the ledger cannot be read: {why}"))?;
+                tracing::warn!("the ledger could not be read ({why}); a new one was begun, the old lies in {aside:?}");
+                Ok(true)
+            }
         }
     };
-    shop.held(anew).await.map_err(|why| why.message)?
+    if shop.held(anew).await.map_err(|why| why.message)?? {
+        // What lies in the trash is found again when the adoptions are done.
+        shop.tell(Event::Unsettled).await;
+    }
+    Ok(())
 }
 
 /// What adopting a region would come to, without doing it.
@@ -138,8 +146,9 @@ pub(super) async fn proposal(
     let looked = tokio::task::spawn_blocking(move || adopt::candidate(&config, &region, from.as_deref())).await;
     let candidate = looked.map_err(|why| why.to_string())??;
     let served = legacy::find(bus, &local.name, &candidate.dir).await?;
-    adopt::check_server(local, &candidate, served.as_ref())?;
-    Ok((candidate, served))
+    let local = local.clone();
+    let checking = move || adopt::check_server(&local, &candidate, served.as_ref()).map(|()| (candidate, served));
+    tokio::task::spawn_blocking(checking).await.map_err(|why| why.to_string())?
 }
 
 /// Stops what served it, takes it over, and sees it serve.

@@ -113,7 +113,7 @@ impl Jobs {
             }
             Err(why) if why.code == CANCELLED => {
                 tracing::info!(REGION = %name, "{kind} {name}: cancelled");
-                (job.state, job.step) = (JobState::Cancelled, "cancelled; nothing of it is left".into());
+                (job.state, job.step) = (JobState::Cancelled, "cancelled; everything is as it was".into());
             }
             Err(why) => {
                 tracing::error!(REGION = %name, CODE = %why.code, "{kind} {name}: {}; {}", why.message, why.remedy);

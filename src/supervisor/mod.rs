@@ -79,8 +79,11 @@ enum Event {
     /// systemd started a unit, or did not, and why.
     Started(RegionName, Result<(), String>),
     /// Nothing is left undone on the disk with this identity, or it is, and why.
-    /// Adoptions that could not be undone are named.
-    Settled(Result<(Uuid, BTreeMap<RegionName, String>), String>),
+    Settled(Result<Uuid, String>),
+    /// These adoptions were undone, but for some that could not be, and why.
+    Undone(Vec<RegionName>, BTreeMap<RegionName, String>),
+    /// The ledger was begun anew: what lies on the disk is settled by it once more.
+    Unsettled,
     /// The disk was looked at.
     Seen(Disk),
     /// The disk was looked at, for a request that is to be answered by what is there now.
@@ -227,6 +230,8 @@ impl Supervisor {
         let serial = self.facts.disk.as_ref().map_or(0, |disk| disk.serial);
         if !runs {
             // What lies on disk is looked at anew before a downstairs starts on it again.
+            let scanner = self.observers.scanner.clone();
+            tokio::task::spawn_blocking(move || scanner.distrust());
             self.observers.look_at_disk();
         }
         self.region(name, |region| {
@@ -271,13 +276,17 @@ impl Supervisor {
             }),
             Event::Settled(result) => {
                 self.facts.settled = match result {
-                    Ok((disk, stuck)) => {
-                        self.facts.stuck_adoptions = stuck;
-                        Settled::Done(disk)
-                    }
+                    Ok(disk) => Settled::Done(disk),
                     Err(why) => Settled::Failed(why),
                 };
             }
+            Event::Undone(names, stuck) => {
+                self.facts.stuck_adoptions.extend(stuck);
+                for name in names {
+                    self.facts.busy.remove(&name);
+                }
+            }
+            Event::Unsettled => self.facts.settled = Settled::No,
             Event::Seen(disk) => self.see_disk(disk),
             Event::Looked(disk, request) => {
                 self.see_disk(disk);
@@ -350,6 +359,10 @@ impl Supervisor {
                 Action::Settle => {
                     self.facts.settled = Settled::Running;
                     tokio::spawn(settling::settle(self.shop.on(disk), disk, bus.clone()));
+                }
+                Action::Undo(names) => {
+                    self.facts.busy.extend(names.iter().map(|name| (name.clone(), Busy::Adopting)));
+                    tokio::spawn(settling::undo(self.shop.on(disk), names, bus.clone()));
                 }
                 Action::Start(name) => self.start(name, bus.clone()),
                 Action::Forgive(name) => self.forgive(name, bus.clone()),

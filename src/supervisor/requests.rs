@@ -4,6 +4,7 @@ use super::work::Task;
 use super::{Event, Supervisor, adoption};
 use crate::act::storage;
 use crate::decide::permits::{Creation, Deletion, may_adopt, may_create, may_delete, may_purge, may_restore};
+use crate::decide::storage::{running, usable};
 use crate::names::RegionName;
 use crate::wire::{self, JobKind};
 use std::path::PathBuf;
@@ -131,6 +132,14 @@ impl Supervisor {
     }
 
     fn init_storage(&self, replace: Option<Uuid>, answer: oneshot::Sender<Result<Answer, wire::Error>>) {
+        let running = running(&self.facts);
+        if running > 0 && usable(&self.config, &self.facts).is_err() {
+            let message =
+                format!("the disk is not marked: {running} downstairs still serve from the disk that was there");
+            let remedy = "mount that one again, or: systemctl stop 'crucible-downstairs@*'";
+            _ = answer.send(Err(wire::Error::new("NOT_MARKED", message, remedy)));
+            return;
+        }
         let shop = self.shop.clone();
         tokio::spawn(async move {
             let config = shop.config.clone();

@@ -65,15 +65,9 @@ fn what_was_left_undone_is_settled_before_anything_else() {
     let mut facts = well(&config);
     stopped(&mut facts);
     type Change = fn(&mut Facts);
-    let due: Vec<Change> = vec![
-        |f| f.settled = Settled::No,
-        |f| f.settled = Settled::Done(Uuid::nil()),
-        |f| f.disk.as_mut().unwrap().damage = Some("torn".into()),
-        |f| {
-            let adoption = Adoption { uuid: Uuid::nil(), from: "/a".into(), unit: None, owner: (0, 0), mode: 0o750 };
-            f.disk.as_mut().unwrap().ledger.as_mut().unwrap().adoptions.insert(first(), adoption);
-        },
-    ];
+    let due: Vec<Change> = vec![|f| f.settled = Settled::No, |f| f.settled = Settled::Done(Uuid::nil()), |f| {
+        f.disk.as_mut().unwrap().damage = Some("torn".into())
+    }];
     for change in &due {
         let mut facts = facts.clone();
         change(&mut facts);
@@ -121,4 +115,25 @@ fn what_was_kept_long_enough_is_removed_one_by_one() {
     facts.expired.clear();
     facts.disk.as_mut().unwrap().ledger.as_mut().unwrap().tombstones[2].removing = true;
     assert_eq!(plan(&config, &facts), [Action::Remove(Tombstone { removing: true, ..stone(3) })]);
+}
+
+#[test]
+fn an_adoption_that_was_cut_short_is_undone_and_holds_no_other_region() {
+    let config = config();
+    let mut facts = well(&config);
+    let adoption = Adoption { uuid: Uuid::nil(), from: "/a".into(), unit: None, owner: (0, 0), mode: 0o750 };
+    facts.disk.as_mut().unwrap().ledger.as_mut().unwrap().adoptions.insert(first(), adoption);
+    assert_eq!(plan(&config, &facts), [Action::Undo(vec![first()])]);
+    let mut busy = facts.clone();
+    busy.busy.insert(first(), Busy::Adopting);
+    assert_eq!(plan(&config, &busy), []);
+    facts.stuck_adoptions.insert(first(), "it is gone".into());
+    let other: RegionName = "still-fawn-1".parse().unwrap();
+    let stopped = Unit { active: Active::Inactive, pid: None, exit: None, result: "success".into(), restarts: 0 };
+    let region = facts.regions.get_mut(&other).unwrap();
+    region.unit = Some(stopped);
+    let nobody =
+        Sockets { pid: None, data: Holder::Nobody, repair: Holder::Nobody, elsewhere: vec![], connected: vec![] };
+    region.sockets = Some(nobody);
+    assert_eq!(plan(&config, &facts), [Action::Start(other)]);
 }
