@@ -18,6 +18,7 @@
 //! The loop never waits for an action: it spawns it and hears of its end. It holds no child
 //! process; when it dies, nothing that it started does.
 
+mod actions;
 mod adoption;
 mod bulletin;
 mod freshness;
@@ -33,16 +34,13 @@ pub(crate) use bulletin::body;
 pub use bulletin::{Bulletin, Page};
 pub use requests::{Answer, Request, Wish};
 
-use crate::act;
 use crate::act::progress::Step;
 use crate::config::Configuration;
 use crate::decide::facts::{Active, Beat, Bus, Busy, Disk, Facts, Settled, Start, Unit};
-use crate::decide::plan::{Action, plan};
 use crate::decide::storage::identity;
 use crate::decide::verdict::{judge, serving};
 use crate::names::RegionName;
 use crate::observe::Observation;
-use crate::wire::JobKind;
 use bulletin::Editor;
 use freshness::Freshness;
 use jiff::Timestamp;
@@ -56,7 +54,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use uuid::Uuid;
 use watchdog::Watchdog;
-use work::{Task, Workshop};
+use work::Workshop;
 
 /// How many facts, endings or requests may wait. More than twelve regions can change at once
 /// in a burst; whoever finds the channel full waits.
@@ -324,73 +322,9 @@ impl Supervisor {
         self.observers.look_at_sockets();
     }
 
-    /// Begins a job, and marks the region as one that a job is at.
-    fn begin(&mut self, kind: JobKind, task: Task, bus: zbus::Connection, disk: Uuid) -> crate::wire::Job {
-        let name = task.region();
-        let (job, progress) = self.jobs.register(kind, &name);
-        let busy = match &task {
-            Task::Create(_) => Some(Busy::Creating),
-            Task::Adopt(..) => Some(Busy::Adopting),
-            Task::Delete(..) | Task::Restore(_) => Some(Busy::Deleting),
-            Task::Purge(stone) => {
-                self.removal = Some((job.id, stone.dir()));
-                self.facts.removing = true;
-                None
-            }
-        };
-        if let Some(busy) = busy {
-            self.workers.insert(name.clone(), job.id);
-            self.facts.busy.insert(name, busy);
-        }
-        self.shop.on(disk).begin(job.id, task, bus, progress);
-        job
-    }
-
     /// The identity of the disk that was last looked at.
     fn disk(&self) -> Option<Uuid> {
         self.facts.disk.as_ref().and_then(identity)
-    }
-
-    /// Does what the plan says.
-    fn act(&mut self) {
-        let (Some(bus), Some(disk)) = (self.bus.clone(), self.disk()) else { return };
-        for action in plan(&self.config, &self.facts) {
-            match action {
-                Action::Settle => {
-                    self.facts.settled = Settled::Running;
-                    tokio::spawn(settling::settle(self.shop.on(disk), disk, bus.clone()));
-                }
-                Action::Undo(names) => {
-                    self.facts.busy.extend(names.iter().map(|name| (name.clone(), Busy::Adopting)));
-                    tokio::spawn(settling::undo(self.shop.on(disk), names, bus.clone()));
-                }
-                Action::Start(name) => self.start(name, bus.clone()),
-                Action::Forgive(name) => self.forgive(name, bus.clone()),
-                Action::Remove(stone) => {
-                    self.begin(JobKind::Purge, Task::Purge(stone), bus.clone(), disk);
-                }
-            }
-        }
-    }
-
-    fn start(&mut self, name: RegionName, bus: zbus::Connection) {
-        tracing::info!(REGION = %name, "starting {name}");
-        self.region(&name, |region| region.start = Start::Asked);
-        let events = self.events.clone();
-        tokio::spawn(async move {
-            let result = act::units::start(&bus, &name).await;
-            _ = events.send(Event::Started(name, result)).await;
-        });
-    }
-
-    fn forgive(&mut self, name: RegionName, bus: zbus::Connection) {
-        // systemd sends no signal of it; what it says at the unit's next change is right again.
-        self.region(&name, |region| region.unit.iter_mut().for_each(|unit| unit.restarts = 0));
-        tokio::spawn(async move {
-            if let Err(why) = act::units::forgive(&bus, &name).await {
-                tracing::warn!(REGION = %name, "systemd does not forget the restarts of {name}: {why}");
-            }
-        });
     }
 
     /// Looks back at what has not happened: facts that have grown old, and, less often, units
@@ -427,16 +361,6 @@ impl Supervisor {
         let keep = self.config.sled.storage.keep_deleted.seconds;
         let now = Timestamp::now().as_second();
         stones.filter(|stone| stone.deleted.as_second() + keep <= now).map(|stone| stone.dir()).collect()
-    }
-
-    /// Sees to it that systemd knows the units as they are configured; nothing is started
-    /// before that.
-    fn refresh_units(&self, bus: zbus::Connection) {
-        let (config, events) = (self.config.clone(), self.events.clone());
-        tokio::spawn(async move {
-            let result = act::units::refresh(&bus, &config).await;
-            _ = events.send(Event::Refreshed(bus, result)).await;
-        });
     }
 
     /// Whether the picture is complete enough to be shown: a supervisor that has just been
