@@ -1,7 +1,6 @@
 //! What only the unix socket takes: requests for something to be done.
 
-use super::answer::{Answer, error, json, not_allowed};
-use super::route::bulletin;
+use super::answer::{Answer, bulletin, error, json, not_allowed};
 use crate::names::RegionName;
 use crate::supervisor::{self, Handle, Request, Wish};
 use crate::wire::{Error, Granted};

@@ -1,12 +1,13 @@
 //! The answers' form: JSON bodies that are ready already, and errors that all look alike.
 
-use crate::supervisor::body;
+use crate::supervisor::{Bulletin, Handle, body};
 use crate::wire::{Error, ErrorBody};
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
+use std::sync::Arc;
 
 /// An answer.
 pub(super) type Answer = Response<Full<Bytes>>;
@@ -48,4 +49,19 @@ pub(super) fn not_allowed(allowed: &'static str) -> Answer {
     );
     answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
     answer
+}
+
+/// The last bulletin, or the answer that there is none.
+pub(super) fn bulletin(handle: &Handle) -> Result<Arc<Bulletin>, Box<Answer>> {
+    let last = handle.bulletins.borrow().clone();
+    match last {
+        Some(bulletin) => match &bulletin.broken {
+            None => Ok(bulletin),
+            Some(why) => Err(Box::new(error(StatusCode::SERVICE_UNAVAILABLE, why.clone()))),
+        },
+        None => Err(Box::new(error(
+            StatusCode::SERVICE_UNAVAILABLE,
+            Error::new("STARTING", "the supervisor has not seen everything yet", "ask again in a moment"),
+        ))),
+    }
 }

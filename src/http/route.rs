@@ -1,7 +1,7 @@
 //! Which request gets which answer.
 
 use super::admin;
-use super::answer::{Answer, error, json, not_allowed, ready, text};
+use super::answer::{Answer, bulletin, error, json, not_allowed, ready, text};
 use crate::names::VolumeName;
 use crate::supervisor::{Bulletin, Handle, Page};
 use crate::wire::{Error, JobState};
@@ -75,20 +75,6 @@ fn latest(handle: &Handle, render: impl FnOnce(&Bulletin) -> Answer) -> Answer {
     match bulletin(handle) {
         Ok(bulletin) => render(&bulletin),
         Err(why) => *why,
-    }
-}
-
-pub(super) fn bulletin(handle: &Handle) -> Result<Arc<Bulletin>, Box<Answer>> {
-    let last = handle.bulletins.borrow().clone();
-    match last {
-        Some(bulletin) => match &bulletin.broken {
-            None => Ok(bulletin),
-            Some(why) => Err(Box::new(error(StatusCode::SERVICE_UNAVAILABLE, why.clone()))),
-        },
-        None => Err(Box::new(error(
-            StatusCode::SERVICE_UNAVAILABLE,
-            Error::new("STARTING", "the supervisor has not seen everything yet", "ask again in a moment"),
-        ))),
     }
 }
 

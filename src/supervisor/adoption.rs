@@ -5,7 +5,7 @@
 //! one's, and the way back.
 
 use super::Event;
-use super::work::{Workshop, cancelled};
+use super::workshop::{Workshop, cancelled};
 use crate::act::adopt::{self, Candidate};
 use crate::act::inspect::trailers;
 use crate::act::legacy::{self, Served};

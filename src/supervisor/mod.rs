@@ -29,6 +29,7 @@ mod requests;
 mod settling;
 mod watchdog;
 mod work;
+mod workshop;
 
 pub(crate) use bulletin::body;
 pub use bulletin::{Bulletin, Page};
@@ -54,7 +55,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use uuid::Uuid;
 use watchdog::Watchdog;
-use work::Workshop;
+use workshop::Workshop;
 
 /// How many facts, endings or requests may wait. More than twelve regions can change at once
 /// in a burst; whoever finds the channel full waits.

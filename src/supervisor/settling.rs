@@ -1,6 +1,6 @@
 //! What an earlier supervisor left undone, settled before anything else is done on the disk.
 
-use super::work::Workshop;
+use super::workshop::Workshop;
 use super::{Event, adoption};
 use crate::act::{ledger, settle};
 use crate::names::RegionName;

@@ -4,19 +4,18 @@
 //! Each job is a task of its own, in which even a panic is an end that is heard of. It takes
 //! its own decisions only where time has passed since the request was granted.
 
-use super::jobs::{CANCELLED, Ended};
+use super::jobs::Ended;
+use super::workshop::{Workshop, cancelled, cut_short};
 use super::{Event, adoption};
 use crate::act::create::{self, CreateError};
 use crate::act::inspect::allocated;
-use crate::act::mark::is_mounted;
 use crate::act::peers::{at_port, listening, runners};
 use crate::act::progress::Progress;
 use crate::act::reserve::ReserveError;
 use crate::act::{adopt, places, trash};
-use crate::config::{Configuration, Provisioning};
+use crate::config::Provisioning;
 use crate::decide::permits::{Deletion, in_use};
 use crate::names::RegionName;
-use crate::observe::disk::Scanner;
 use crate::port_map::LocalRegion;
 use crate::region::Tombstone;
 use crate::systemd::{job, names};
@@ -24,11 +23,7 @@ use crate::wire;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
-use tokio::sync::{Mutex, Semaphore, mpsc, watch};
-use uuid::Uuid;
 
 /// How often to look how far a removal is.
 const LOOK: Duration = Duration::from_secs(1);
@@ -53,61 +48,7 @@ impl Task {
     }
 }
 
-/// What all work has in common. Cheap to clone.
-#[derive(Clone)]
-pub(super) struct Workshop {
-    pub(super) config: Arc<Configuration>,
-    pub(super) scanner: Arc<Scanner>,
-    events: mpsc::Sender<Event>,
-    cores: Arc<Semaphore>,
-    /// How many creations run side by side.
-    turns: u32,
-    /// Adoptions come one after the other: a host must never see two regions down.
-    pub(super) adoptions: Arc<Mutex<()>>,
-    /// The disk that the work was granted for; without one it is not asked which it is.
-    disk: Option<Uuid>,
-    /// The regions that serve, as the loop last judged.
-    pub(super) serving: watch::Sender<BTreeSet<RegionName>>,
-}
-
 impl Workshop {
-    pub(super) fn new(config: Arc<Configuration>, scanner: Arc<Scanner>, events: mpsc::Sender<Event>) -> Self {
-        // Several for each core: a creation mostly waits for the disk's journal, and the commits
-        // of those that wait together are one. Two cores: 2 side by side took 2100 ms for twelve
-        // regions, 4 took 730, 8 took 670, 12 took 580.
-        let turns = available_parallelism().map_or(6, |cores| u32::try_from(cores.get() * 6).unwrap_or(6));
-        let cores = Arc::new(Semaphore::new(turns as usize));
-        let serving = watch::Sender::new(BTreeSet::new());
-        Self { config, scanner, events, cores, turns, adoptions: Arc::default(), disk: None, serving }
-    }
-
-    /// For work on this disk, and no other that may be mounted when its turn comes.
-    pub(super) fn on(&self, disk: Uuid) -> Self {
-        Self { disk: Some(disk), ..self.clone() }
-    }
-
-    /// Tells who waits for it which regions serve.
-    pub(super) fn tell_serving(&self, serving: BTreeSet<RegionName>) {
-        self.serving.send_if_modified(|known| {
-            let changed = *known != serving;
-            *known = serving;
-            changed
-        });
-    }
-
-    /// Tells the loop something. It hears it unless it has ended.
-    pub(super) async fn tell(&self, event: Event) {
-        _ = self.events.send(event).await;
-    }
-
-    /// Looks at the disk, and tells the loop what is there now.
-    pub(super) async fn look_again(&self) {
-        let scanner = self.scanner.clone();
-        if let Ok(disk) = tokio::task::spawn_blocking(move || scanner.scan()).await {
-            self.tell(Event::Seen(disk)).await;
-        }
-    }
-
     /// Begins a job.
     pub(super) fn begin(&self, id: u64, task: Task, bus: zbus::Connection, progress: Progress) {
         let shop = self.clone();
@@ -252,35 +193,6 @@ impl Workshop {
         let ended = self.held(move || places::end_removal(&root, &dead)).await?;
         ended.map(|()| format!("removed {} for good", stone.dir())).map_err(|why| failed(why.to_string()))
     }
-
-    /// Changes something on the disk, aside from the loop and while nobody else looks at it or
-    /// changes it; on the disk that it was granted for, and on no other.
-    pub(super) async fn held<T: Send + 'static>(
-        &self,
-        change: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, wire::Error> {
-        let (scanner, config, disk) = (self.scanner.clone(), self.config.clone(), self.disk);
-        let held = move || {
-            scanner.while_held(|| {
-                if let Some(disk) = disk {
-                    is_mounted(&config.sled.storage, disk)?;
-                }
-                Ok(change())
-            })
-        };
-        let done: std::io::Result<T> = tokio::task::spawn_blocking(held).await.map_err(|why| cut_short(&why))?;
-        done.map_err(|why| wire::Error::new("DATA_FOREIGN", why.to_string(), "sledctl status shows the disk"))
-    }
-}
-
-/// The end of work whose asker has changed his mind.
-pub(super) fn cancelled() -> wire::Error {
-    wire::Error::new(CANCELLED, "it was cancelled", "ask again")
-}
-
-fn cut_short(why: &tokio::task::JoinError) -> wire::Error {
-    let message = format!("the work was cut short: {why}");
-    wire::Error::new("FAILED", message, "see journalctl -u sledd; what it left is found at the next start of sledd")
 }
 
 fn not_created(name: &RegionName, why: CreateError) -> wire::Error {
