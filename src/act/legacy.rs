@@ -1,5 +1,5 @@
-//! What served a region before it was adopted: a unit somebody wrote by hand, found by its
-//! name or by the directory in its command line. Looks, and switches it off and on.
+//! What served a region before it was adopted: a unit somebody wrote by hand, found by the
+//! directory in its command line. Looks, and switches it off and on.
 
 use crate::names::RegionName;
 use crate::region::OldUnit;

@@ -1,4 +1,6 @@
-//! What an earlier supervisor left undone, finished or taken back before anything else is done.
+//! What an earlier supervisor left undone: units that still run are stopped, directories become
+//! what the ledger says, left-overs go. Adoptions that were cut short are not undone here but by
+//! the supervisor, one by one, as that takes systemd and time.
 
 use super::places;
 use super::storage::remember;

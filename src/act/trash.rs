@@ -110,6 +110,18 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     #[test]
+    fn a_removal_runs_at_idle_priority_and_writes_in_its_directory_alone() {
+        let dir = Path::new("/crucible/.trash/still-fawn-0.17");
+        let properties = sandbox(Path::new("/usr/bin/sledd (deleted)"), dir);
+        let has = |key: &str, value: Variant<'static>| properties.contains(&(key, value));
+        assert!(has("IOSchedulingClass", IO_IDLE.into()) && has("CPUSchedulingPolicy", CPU_IDLE.into()));
+        assert!(has("ProtectSystem", "strict".into()));
+        assert!(has("ReadWritePaths", vec![dir.display().to_string()].into()));
+        let exec = vec!["/usr/bin/sledd".to_owned(), "--empty".into(), dir.display().to_string()];
+        assert!(has("ExecStart", vec![(exec[0].clone(), exec, false)].into()));
+    }
+
+    #[test]
     fn everything_below_goes_and_nothing_beside() {
         let dir = tempfile::tempdir().unwrap();
         let (inside, beside) = (dir.path().join("inside"), dir.path().join("beside"));

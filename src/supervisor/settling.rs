@@ -1,4 +1,5 @@
-//! What an earlier supervisor left undone, settled before anything else is done on the disk.
+//! What an earlier supervisor left undone: the directories are settled before anything else is
+//! done on the disk, and adoptions that were cut short are undone beside it.
 
 use super::workshop::Workshop;
 use super::{Event, adoption};

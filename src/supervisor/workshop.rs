@@ -1,4 +1,5 @@
-//! What all work has in common: the configuration, the disk and the way back to the loop.
+//! What all work has in common: the configuration, the disk that it is granted for, turns, and
+//! the way back to the loop. What is done is in [`work`](super::work).
 
 use super::Event;
 use super::jobs::CANCELLED;
