@@ -57,6 +57,10 @@ codes! {
     DataNotMounted = "DATA_NOT_MOUNTED", Blocking;
     /// The disk at the storage root is not marked as this sled's.
     DataForeign = "DATA_FOREIGN", Blocking;
+    /// The machine is being switched off.
+    SledStopping = "SLED_STOPPING", Blocking;
+    /// Somebody is at work on the sled: hosts are asked to wait.
+    Maintenance = "MAINTENANCE", Blocking;
     /// Something has not been looked at for too long: what is known of it may be old.
     NotSeen = "NOT_SEEN", Blocking;
     /// The data disk cannot be written to.
@@ -106,12 +110,22 @@ codes! {
     RegionDamaged = "REGION_DAMAGED", Blocking;
     /// A directory with the region's name exists that the ledger does not know.
     RegionUnrecorded = "REGION_UNRECORDED", Blocking;
+    /// Another process than the region's own has its files open for writing.
+    RegionForeignProcess = "REGION_FOREIGN_PROCESS", Blocking;
+    /// The region's downstairs fails the same way every time: it is held until that is mended.
+    RegionBroken = "REGION_BROKEN", Blocking;
+    /// The region's downstairs ended again and again: it is held until somebody has looked.
+    RegionCrashLoop = "REGION_CRASH_LOOP", Blocking;
+    /// The region is held, as somebody asked for.
+    RegionHeld = "REGION_HELD", Blocking;
     /// The region's unit does not run, or could not be started.
     RegionDown = "REGION_DOWN", Blocking;
     /// The region's downstairs runs and does not serve yet.
     RegionStarting = "REGION_STARTING", Blocking;
     /// The region's downstairs listens and does not answer.
     RegionHung = "REGION_HUNG", Blocking;
+    /// An upgrade of the downstairs program was begun and not finished.
+    UpgradeUnfinished = "UPGRADE_UNFINISHED", Warning;
     /// A region is on record that the port map does not put on this sled.
     RegionUnmapped = "REGION_UNMAPPED", Warning;
     /// Regions of one volume have the same UUID.

@@ -8,7 +8,7 @@ use crate::config_dir;
 use crate::http::{self, Sockets};
 use crate::port_map;
 use crate::source::Fault;
-use crate::supervisor::{Bulletin, Handle, supervise};
+use crate::supervisor::{Bulletin, Handle, Request, Wish, supervise};
 use crate::systemd::dropin;
 use crate::systemd::notify::tell;
 use crate::wire;
@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing_subscriber::prelude::*;
 
 /// How often the watchdog is fed while there is nothing to supervise.
@@ -76,9 +76,22 @@ async fn serve(options: &Options) -> io::Result<()> {
         }
         Err(faults) => broken(&faults),
     };
+    let last_wish = handle.requests.clone();
+    let end = async move {
+        end.await;
+        farewell(&last_wish).await;
+    };
     tokio::select! {
         () = supervisor => Err(io::Error::other("the supervisor has ended")),
         ended = http::serve(sockets, handle, ready, end) => ended,
+    }
+}
+
+/// Lets the supervisor do what has to be done before the end. One that has ended has nothing to do.
+async fn farewell(requests: &mpsc::Sender<Request>) {
+    let (answer, left) = oneshot::channel();
+    if requests.send(Request { wish: Wish::Leave, answer }).await.is_ok() {
+        _ = left.await;
     }
 }
 

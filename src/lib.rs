@@ -13,7 +13,7 @@
 //!
 //! | module | job |
 //! |---|---|
-//! | [`names`], [`region`], [`source`], [`port_map`], [`config`], [`check`], [`size`], [`wire`], [`protocol`] | the nouns: what things are called and what they look like. Pure |
+//! | [`names`], [`region`], [`source`], [`port_map`], [`config`], [`check`], [`size`], [`span`], [`wire`], [`protocol`] | the nouns: what things are called and what they look like. Pure |
 //! | [`decide`] | from intent and facts to actions and a verdict. Pure |
 //! | [`systemd`] | unit names, drop-ins, D-Bus proxies |
 //! | [`observe`] | each module watches one thing and publishes facts |
@@ -41,6 +41,7 @@ pub mod protocol;
 pub mod region;
 pub mod size;
 pub mod source;
+pub mod span;
 pub mod supervisor;
 pub mod systemd;
 pub mod wire;

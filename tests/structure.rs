@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// The modules from the bottom up: each may use those before it in the list, and itself.
 const LAYERS: [&[&str]; 11] = [
-    &["check", "names", "protocol", "files", "size", "source"],
+    &["check", "names", "protocol", "files", "size", "source", "span"],
     &["region"],
     &["port_map"],
     &["config"],
@@ -22,8 +22,8 @@ const LAYERS: [&[&str]; 11] = [
 ];
 
 /// What must do no I/O of its own.
-const PURE: [&str; 10] =
-    ["size", "source", "names", "check", "region", "port_map", "config", "wire", "protocol", "decide"];
+const PURE: [&str; 11] =
+    ["size", "span", "source", "names", "check", "region", "port_map", "config", "wire", "protocol", "decide"];
 /// What does I/O.
 const IMPURE: [&str; 9] =
     ["tokio::", "zbus::", "hyper::", "std::fs", "std::net::Tcp", "nix::", "procfs::", "std::process", "std::env::"];

@@ -218,12 +218,12 @@ mod tests {
     fn a_newer_ledger_is_not_lost() {
         let root = root();
         put(root.path(), "a-0", 1).unwrap();
-        let newer = fs::read_to_string(file(root.path(), FILE)).unwrap().replace("\"version\": 2", "\"version\": 3");
+        let newer = fs::read_to_string(file(root.path(), FILE)).unwrap().replace("\"version\": 2", "\"version\": 4");
         fs::write(file(root.path(), FILE), &newer).unwrap();
         fs::write(file(root.path(), COPY), &newer).unwrap();
         assert!(!is_lost(&load(root.path()).unwrap_err()));
         // Even beside one that can be read.
-        let own = fs::read_to_string(file(root.path(), FILE)).unwrap().replace("\"version\": 3", "\"version\": 2");
+        let own = fs::read_to_string(file(root.path(), FILE)).unwrap().replace("\"version\": 4", "\"version\": 2");
         fs::write(file(root.path(), COPY), own).unwrap();
         assert!(!is_lost(&load(root.path()).unwrap_err()) && mend(root.path()).is_err());
         fs::write(file(root.path(), COPY), &newer).unwrap();

@@ -6,6 +6,7 @@ pub mod create;
 pub mod inspect;
 pub mod ledger;
 pub mod legacy;
+pub mod maintenance;
 pub mod mark;
 pub mod peers;
 pub mod places;

@@ -39,6 +39,15 @@ pub fn unit(process: &Process) -> Option<String> {
     path.split('/').rfind(units).map(str::to_owned)
 }
 
+/// A command line as it is shown: not for ever.
+pub fn shortened(command: &str) -> String {
+    const MOST: usize = 160;
+    match command.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &command[..end]),
+        None => command.to_owned(),
+    }
+}
+
 /// The addresses of those connected to a port of this machine, whoever listens there; the
 /// supervisor's own probe left out.
 ///

@@ -1,13 +1,14 @@
 //! How long work tells how far it is, and hears that it is to stop.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use tokio::sync::watch;
 
 /// How far some work is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
     /// What it is doing, in a few words.
-    pub doing: &'static str,
+    pub doing: Cow<'static, str>,
     /// How much of it is done.
     pub done: u64,
     /// Of how much; 0 if that is not known.
@@ -44,8 +45,8 @@ impl Progress {
     }
 
     /// Tells what is being done, and how much of it.
-    pub fn step(&self, doing: &'static str, done: u64, total: u64) {
-        (self.tell)(Step { doing, done, total });
+    pub fn step(&self, doing: impl Into<Cow<'static, str>>, done: u64, total: u64) {
+        (self.tell)(Step { doing: doing.into(), done, total });
     }
 
     /// From here on the work cannot be cancelled.

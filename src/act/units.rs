@@ -8,6 +8,7 @@ use crate::systemd::{dropin, job, names};
 use std::path::Path;
 use zbus::Connection;
 
+const SIGTERM: i32 = 15;
 /// Where systemd keeps what its generators made.
 const GENERATED: &str = "/run/systemd/generator";
 
@@ -17,6 +18,37 @@ const GENERATED: &str = "/run/systemd/generator";
 /// Why it does not run, in words for an operator.
 pub async fn start(bus: &Connection, region: &RegionName) -> Result<(), String> {
     job::start(bus, &names::unit(region)).await
+}
+
+/// Stops a region's unit, also one that waits to be started again.
+///
+/// # Errors
+/// Why it may still run.
+pub async fn stop(bus: &Connection, region: &RegionName) -> Result<(), String> {
+    job::stop(bus, &names::unit(region)).await
+}
+
+/// Restarts a region's unit, or starts it.
+///
+/// # Errors
+/// Why it does not run, in words for an operator.
+pub async fn restart(bus: &Connection, region: &RegionName) -> Result<(), String> {
+    job::restart(bus, &names::unit(region)).await
+}
+
+/// Tells a region's main process to end. It is not waited for.
+///
+/// # Errors
+/// What systemd answered.
+pub async fn end(bus: &Connection, region: &RegionName) -> Result<(), String> {
+    let manager = ManagerProxy::new(bus).await.map_err(job::spoken)?;
+    manager.kill_unit(&names::unit(region), "main", SIGTERM).await.map_err(job::spoken)
+}
+
+/// Whether the machine is being switched off or rebooted.
+pub async fn machine_stops(bus: &Connection) -> bool {
+    let state = async { ManagerProxy::new(bus).await?.system_state().await };
+    state.await.is_ok_and(|state| state == "stopping")
 }
 
 /// How often systemd restarted a region's unit by itself.

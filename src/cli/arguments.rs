@@ -2,6 +2,7 @@
 
 use crate::config_dir;
 use crate::names::{NameError, RegionName, VolumeName};
+use crate::span::Span;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -33,7 +34,7 @@ pub(super) enum Command {
     /// List the volumes, or show one.
     #[command(subcommand)]
     Volume(VolumeCommand),
-    /// List, show, create, adopt, delete or restore regions.
+    /// List, show, create, adopt, restart, hold, delete or restore regions.
     #[command(subcommand)]
     Region(RegionCommand),
     /// Show what takes the data disk: by region, and what lies in the trash.
@@ -46,6 +47,9 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: Option<JobsCommand>,
     },
+    /// Ask hosts to wait while somebody is at work on the sled; what is attached goes on.
+    #[command(subcommand)]
+    Maintenance(MaintenanceCommand),
     /// List every condition that holds, with cause and remedy.
     Checks,
     /// Look at the configuration.
@@ -86,6 +90,31 @@ pub(super) enum RegionCommand {
         #[arg(long, value_name = "REGION")]
         yes_destroy: Option<String>,
     },
+    /// Restart regions, one of a volume at a time: each only while the volume's others serve, and
+    /// the next one only when its hosts are back on it.
+    Restart {
+        #[command(flatten)]
+        which: Which,
+        /// One at a time on the whole sled.
+        #[arg(long)]
+        rolling: bool,
+        /// Even if another region of the volume does not serve.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Stop a region and keep it from running, until it is released; also over a reboot.
+    Hold {
+        /// The region, VOLUME-INDEX.
+        region: RegionName,
+        /// Why; shown wherever the region is.
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+        /// Even if another region of the volume does not serve.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Let regions run again that are held, by somebody or because they failed.
+    Release(Which),
     /// Have a deleted region back.
     Restore {
         /// The region; if it was deleted more than once, its name in the trash.
@@ -123,6 +152,23 @@ pub(super) enum StorageCommand {
         #[arg(long, value_name = "UUID")]
         replace: Option<Uuid>,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum MaintenanceCommand {
+    /// From now on no host may attach a volume.
+    On {
+        /// For how long; then it ends by itself. Without it: until `maintenance off`.
+        #[arg(long = "for", value_name = "TIME")]
+        time: Option<Span>,
+        /// Why; shown to whoever asks.
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+    /// Hosts may attach again.
+    Off,
+    /// Show whether, since when and until when.
+    Show,
 }
 
 #[derive(Debug, Subcommand)]

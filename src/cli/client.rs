@@ -59,6 +59,11 @@ impl Failure {
     }
 }
 
+/// A text as it stands in a query.
+pub(super) fn encoded(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
 /// A client of one supervisor. Every question is a connection of its own.
 #[derive(Debug, Clone)]
 pub(super) struct Client {

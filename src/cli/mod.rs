@@ -16,7 +16,10 @@ pub use arguments::Arguments;
 
 use crate::names::RegionName;
 use crate::wire;
-use arguments::{Command, ConfigCommand, Deleted, JobsCommand, RegionCommand, StorageCommand, VolumeCommand};
+use arguments::{
+    Command, ConfigCommand, Deleted, JobsCommand, MaintenanceCommand, RegionCommand, StorageCommand, VolumeCommand,
+    Which,
+};
 use client::{Client, Failure};
 use http::Method;
 use show::print;
@@ -97,6 +100,7 @@ async fn ask(arguments: &Arguments) -> Result<bool, Failure> {
             })?;
             Ok(true)
         }
+        Command::Maintenance(command) => maintenance(&client, command, json).await,
         Command::Jobs { command } => jobs(&client, command.as_ref(), json).await,
         Command::Config(_) => Ok(true),
     }
@@ -105,11 +109,6 @@ async fn ask(arguments: &Arguments) -> Result<bool, Failure> {
 async fn region(client: &Client, command: &RegionCommand, json: bool) -> Result<bool, Failure> {
     let order = |region: &RegionName, method: Method, rest: String| {
         Order::new(region.clone(), method, format!("/v1/regions/{region}{rest}"))
-    };
-    let query = |parameters: &[(&str, Option<String>)]| {
-        let given = parameters.iter().filter_map(|(key, value)| Some(format!("{key}={}", value.as_ref()?)));
-        let query = given.collect::<Vec<_>>().join("&");
-        if query.is_empty() { query } else { format!("?{query}") }
     };
     let when = |deleted: &Deleted| ("deleted", deleted.time.map(|time| time.to_string()));
     let orders = match command {
@@ -133,11 +132,21 @@ async fn region(client: &Client, command: &RegionCommand, json: bool) -> Result<
             return adoption::adopt(client, regions, wanted.from.as_deref(), wanted.dry_run, json).await;
         }
         RegionCommand::Create(wanted) => {
-            let regions = match wanted.all {
-                true => here(client.sled().await?).into_iter().map(|region| region.name).collect(),
-                false => wanted.regions.clone(),
-            };
+            let regions = chosen(client, wanted, |_| true).await?;
             regions.iter().map(|region| order(region, Method::POST, String::new())).collect()
+        }
+        RegionCommand::Restart { which, rolling, force } => {
+            let regions = chosen(client, which, |region| region.state != Some(wire::State::Held)).await?;
+            let flags = query(&[flag("rolling", *rolling), flag("force", *force)]);
+            regions.iter().map(|region| order(region, Method::POST, format!("/restart{flags}"))).collect()
+        }
+        RegionCommand::Hold { region, reason, force } => {
+            let query = query(&[("reason", reason.as_deref().map(client::encoded)), flag("force", *force)]);
+            vec![order(region, Method::POST, format!("/hold{query}"))]
+        }
+        RegionCommand::Release(which) => {
+            let regions = chosen(client, which, |region| region.state == Some(wire::State::Held)).await?;
+            regions.iter().map(|region| order(region, Method::POST, "/release".into())).collect()
         }
         RegionCommand::Delete { region, yes_destroy } => {
             vec![order(region, Method::DELETE, query(&[("yes_destroy", yes_destroy.clone())]))]
@@ -151,6 +160,45 @@ async fn region(client: &Client, command: &RegionCommand, json: bool) -> Result<
         }
     };
     carry_out(client, orders, json).await
+}
+
+/// The regions that are named, or all of this sled for which there is something to do.
+async fn chosen(
+    client: &Client,
+    which: &Which,
+    something: impl Fn(&wire::Region) -> bool,
+) -> Result<Vec<RegionName>, Failure> {
+    if !which.all {
+        return Ok(which.regions.clone());
+    }
+    Ok(here(client.sled().await?).into_iter().filter(something).map(|region| region.name).collect())
+}
+
+/// A parameter that is given only if it is true.
+fn flag(key: &str, set: bool) -> (&str, Option<String>) {
+    (key, set.then(|| "true".into()))
+}
+
+async fn maintenance(client: &Client, command: &MaintenanceCommand, json: bool) -> Result<bool, Failure> {
+    let path = "/v1/maintenance";
+    let now: Option<wire::Maintenance> = match command {
+        MaintenanceCommand::Show => client.get(path).await?,
+        MaintenanceCommand::Off => client.order(Method::PUT, &format!("{path}?on=false")).await?,
+        MaintenanceCommand::On { time, reason } => {
+            let time = time.map(|time| format!("{}s", time.seconds));
+            let query = query(&[("for", time), ("reason", reason.as_deref().map(client::encoded))]);
+            client.order(Method::PUT, &format!("{path}?on=true{}", query.replacen('?', "&", 1))).await?
+        }
+    };
+    print(json, &now, |now| show::maintenance(now.as_ref()))?;
+    Ok(now.is_none() || !matches!(command, MaintenanceCommand::Show))
+}
+
+/// The parameters that are given, as a query.
+fn query(parameters: &[(&str, Option<String>)]) -> String {
+    let given = parameters.iter().filter_map(|(key, value)| Some(format!("{key}={}", value.as_ref()?)));
+    let query = given.collect::<Vec<_>>().join("&");
+    if query.is_empty() { query } else { format!("?{query}") }
 }
 
 async fn jobs(client: &Client, command: Option<&JobsCommand>, json: bool) -> Result<bool, Failure> {

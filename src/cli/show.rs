@@ -4,7 +4,7 @@ use super::client::Failure;
 use super::table::{Cell, Table, Tone, plain};
 use crate::check::Severity;
 use crate::size;
-use crate::wire::{Check, Network, Proposal, Region, Sled, State, Storage, Volume, Volumes};
+use crate::wire::{Check, Maintenance, Network, Proposal, Region, Sled, State, Storage, Volume, Volumes};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -188,6 +188,14 @@ pub(super) fn region(region: &Region, all: &[Check]) -> String {
         out += &format!("\n{}", checks(&own));
     }
     out
+}
+
+/// `sledctl maintenance`.
+pub(super) fn maintenance(now: Option<&Maintenance>) -> String {
+    let Some(now) = now else { return "no maintenance: hosts may attach\n".into() };
+    let reason = now.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    let until = now.until.map_or_else(|| "sledctl maintenance off".into(), |until| until.to_string());
+    format!("maintenance{reason}\n  since {}, until {until}; no host may attach a volume meanwhile\n", now.since)
 }
 
 /// `sledctl region adopt --dry-run`.

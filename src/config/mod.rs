@@ -6,7 +6,7 @@
 
 mod sled;
 
-pub use sled::{Downstairs, Keep, Network, Provisioning, Reserve, SledConfig, Storage};
+pub use sled::{Downstairs, Network, Provisioning, Reserve, SledConfig, Storage};
 
 use crate::names::{RegionName, SledName};
 use crate::port_map::{self, HTTP_PORT, LocalRegion, PortMap};

@@ -2,6 +2,7 @@
 
 use crate::names::SledName;
 use crate::source::{Document, Faults, Origin, Section};
+use crate::span::Span;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -32,7 +33,7 @@ pub struct Storage {
     /// How much of the file system is kept free.
     pub reserve: Reserve,
     /// How long a deleted region is kept.
-    pub keep_deleted: Keep,
+    pub keep_deleted: Span,
 }
 
 /// Whether a region's blocks are reserved when it is created.
@@ -107,39 +108,6 @@ impl fmt::Display for Reserve {
     }
 }
 
-/// How long something is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Keep {
-    /// In seconds.
-    pub seconds: i64,
-}
-
-impl FromStr for Keep {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const WRONG: &str = "is no time to keep something";
-        let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-        let unit = match text[digits.len()..].trim() {
-            "h" => 3600,
-            "d" => 86_400,
-            _ => return Err(WRONG),
-        };
-        // A thousand years are enough, and no sum with a date overflows.
-        let number: u32 = digits.parse().ok().filter(|n| *n <= 365_000).ok_or(WRONG)?;
-        Ok(Self { seconds: i64::from(number) * unit })
-    }
-}
-
-impl fmt::Display for Keep {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.seconds {
-            s if s % 86_400 == 0 => write!(f, "{} d", s / 86_400),
-            s => write!(f, "{} h", s / 3600),
-        }
-    }
-}
-
 /// `[downstairs]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Downstairs {
@@ -147,6 +115,16 @@ pub struct Downstairs {
     pub program: PathBuf,
     /// The user it runs as.
     pub user: String,
+    /// How long one that listens may leave a question unanswered before it is hung.
+    pub hung_after: Span,
+    /// How long one is left hung before it is restarted; `None`: for ever.
+    pub restart_hung_after: Option<Span>,
+    /// So many ends within [`Downstairs::crashes_within`] are a crash loop, and it is held.
+    pub crashes: u32,
+    /// The time in which crashes are counted.
+    pub crashes_within: Span,
+    /// One that has served so long is well: its restarts are forgiven, and an upgrade goes on.
+    pub steady_after: Span,
 }
 
 /// `[network]`.
@@ -219,7 +197,7 @@ fn storage(mut section: Section<'_>, faults: &mut Faults) -> Storage {
             .map_or(Reserve::Percent(5), |(value, _)| value),
         keep_deleted: section
             .parsed("keep_deleted", "write a time such as \"7d\" or \"12h\"", faults)
-            .map_or(Keep { seconds: 7 * 86_400 }, |(value, _)| value),
+            .map_or(Span::seconds(7 * 86_400), |(value, _)| value),
     };
     section.finish(faults);
     storage
@@ -228,8 +206,48 @@ fn storage(mut section: Section<'_>, faults: &mut Faults) -> Storage {
 fn downstairs(mut section: Section<'_>, faults: &mut Faults) -> Downstairs {
     let program = path(&mut section, "program", "/usr/lib/crucible/crucible-downstairs", faults);
     let user = word(&mut section, "user", USER, faults).unwrap_or_else(|| "crucible".into());
+    let crashes = section.integer("crashes", 2..=1_000_000, faults);
+    let restart_hung_after = section
+        .parsed::<OrNever>("restart_hung_after", "write \"never\" or a length of time such as \"5m\"", faults)
+        .and_then(|(OrNever(span), _)| span);
+    let mut span = |key, example: &str| {
+        let remedy = format!("write a length of time such as \"{example}\", at least \"1s\"");
+        section.parsed::<Positive>(key, &remedy, faults).map(|(Positive(span), _)| span)
+    };
+    let downstairs = Downstairs {
+        program,
+        user,
+        hung_after: span("hung_after", "5s").unwrap_or(Span::seconds(5)),
+        restart_hung_after,
+        crashes: crashes.and_then(|(n, _)| n.try_into().ok()).unwrap_or(5),
+        crashes_within: span("crashes_within", "2m").unwrap_or(Span::seconds(120)),
+        steady_after: span("steady_after", "1m").unwrap_or(Span::seconds(60)),
+    };
     section.finish(faults);
-    Downstairs { program, user }
+    downstairs
+}
+
+/// A length of time, or `never`.
+struct OrNever(Option<Span>);
+
+impl FromStr for OrNever {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "never" { Ok(Self(None)) } else { text.parse().map(|Positive(span)| Self(Some(span))) }
+    }
+}
+
+/// A length of time that is not nothing.
+struct Positive(Span);
+
+impl FromStr for Positive {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let span: Span = text.parse()?;
+        if span.seconds == 0 { Err("is no time at all") } else { Ok(Self(span)) }
+    }
 }
 
 fn network(mut section: Section<'_>, faults: &mut Faults) -> Option<Network> {

@@ -2,6 +2,7 @@
 
 use crate::check::Code;
 use crate::names::VolumeName;
+use crate::port_map::LocalRegion;
 
 /// A condition that holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +29,12 @@ pub enum Scope {
 }
 
 impl Finding {
+    /// One about a region, which concerns its volume.
+    pub(super) fn about_region(local: &LocalRegion, code: Code, cause: String, remedy: String) -> Self {
+        let scope = Scope::Volume(local.name.volume().clone());
+        Self { code, subject: format!("region {}", local.name), scope, cause, remedy }
+    }
+
     /// Whether it concerns a volume.
     pub fn concerns(&self, volume: &VolumeName) -> bool {
         match &self.scope {

@@ -5,13 +5,17 @@
 //! The same facts always give the same answer.
 
 pub mod facts;
+pub mod failure;
 pub mod finding;
+mod identity;
 mod network;
 pub mod permits;
 pub mod plan;
+mod process;
 mod region;
 pub mod settle;
 pub mod storage;
+pub mod turns;
 pub mod verdict;
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! unasked.
 
 use super::facts::{Busy, Facts, Holder, OnDisk, Region};
-use super::region::{Identity, identity};
+use super::identity::{Identity, identity};
 use super::storage::{readable, usable};
 use crate::config::Configuration;
 use crate::names::RegionName;
@@ -198,7 +198,7 @@ fn not_yet_on_record(ledger: &Ledger, name: &RegionName) -> Result<(), wire::Err
 }
 
 /// The region as the map puts it on this sled.
-fn local(config: &Configuration, name: &RegionName) -> Result<LocalRegion, wire::Error> {
+pub(super) fn local(config: &Configuration, name: &RegionName) -> Result<LocalRegion, wire::Error> {
     config.local_regions().into_iter().find(|local| local.name == *name).ok_or_else(|| not_here(config, name))
 }
 
@@ -218,18 +218,24 @@ fn not_here(config: &Configuration, name: &RegionName) -> wire::Error {
 }
 
 /// What is known of a region that no job is at.
-fn idle(facts: &Facts, name: &RegionName) -> Result<Region, wire::Error> {
+pub(super) fn idle(facts: &Facts, name: &RegionName) -> Result<Region, wire::Error> {
     let region = facts.regions.get(name).cloned().unwrap_or_default();
     let (code, doing) = match facts.busy.get(name) {
         None => return Ok(region),
         Some(Busy::Creating) => ("REGION_CREATING", "created"),
         Some(Busy::Adopting) => ("REGION_ADOPTING", "adopted"),
         Some(Busy::Deleting) => ("REGION_DELETING", "deleted or restored"),
+        Some(Busy::Restarting | Busy::Watching) => ("BUSY", "restarted"),
+        Some(Busy::Holding) => ("BUSY", "put on hold"),
+        Some(Busy::Waiting) => {
+            let message = format!("a job for {name} waits for its turn");
+            return Err(wire::Error::new("BUSY", message, "cancel it, or wait until it is done: sledctl jobs"));
+        }
     };
     Err(wire::Error::new(code, format!("{name} is being {doing}"), "wait until it is done: sledctl jobs"))
 }
 
-fn not_on_record(config: &Configuration, name: &RegionName) -> wire::Error {
+pub(super) fn not_on_record(config: &Configuration, name: &RegionName) -> wire::Error {
     let message = format!("no region {name} is on record");
     let dir = config.region_dir(name);
     let remedy =

@@ -1,17 +1,20 @@
 //! What to do next, from what is wanted and what was seen.
 //!
 //! What an earlier supervisor left undone is finished first. Then a region that may run and
-//! does not is started, one that is well again is forgiven its restarts, and what was deleted
-//! long ago is removed; that is all there is to do unasked. Everything else is done only when
-//! somebody asks ([`permits`](super::permits)), and nothing is restarted or stopped from here.
+//! does not is started; one that would only fail again is held, or stopped until what it waits
+//! for is there; one that is well again is forgiven its restarts; and what was deleted long ago
+//! is removed. That is all there is to do unasked. Everything else is done only when somebody
+//! asks ([`permits`](super::permits)), and nothing that serves is stopped or restarted from here.
 
 use super::facts::{Active, Bus, Facts, Holder, Region, Settled, Start};
-use super::region::{Identity, identity};
-use super::storage::{belongs, usable};
+use super::failure::{Kind, ended};
+use super::identity::{Identity, identity};
+use super::storage::{belongs, full, usable};
+use super::turns::siblings_serve;
 use crate::config::Configuration;
 use crate::names::RegionName;
 use crate::port_map::LocalRegion;
-use crate::region::Tombstone;
+use crate::region::{HeldBy, Tombstone};
 
 /// Something to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +25,12 @@ pub enum Action {
     Undo(Vec<RegionName>),
     /// Ask systemd to start the region's unit.
     Start(RegionName),
+    /// Put the region on hold: for what reason, why, and what is to be done about it.
+    Hold(RegionName, HeldBy, String, Option<String>),
+    /// Ask systemd to stop the region's unit, which serves nobody.
+    Stop(RegionName),
+    /// Ask systemd to restart the region's unit, which has been hung for as long as was set.
+    Restart(RegionName),
     /// Ask systemd to forget how often it restarted the region's unit, so that the next
     /// restart comes at once again.
     Forgive(RegionName),
@@ -34,19 +43,89 @@ pub fn plan(config: &Configuration, facts: &Facts) -> Vec<Action> {
     if must_settle(config, facts) {
         return vec![Action::Settle];
     }
-    let next = |local: &LocalRegion| {
-        let region = facts.regions.get(&local.name)?;
-        let restarts = region.unit.as_ref().map_or(0, |unit| unit.restarts);
-        match () {
-            () if may_start(config, local, facts, region) => Some(Action::Start(local.name.clone())),
-            () if region.steady && restarts > 0 => Some(Action::Forgive(local.name.clone())),
-            () => None,
-        }
-    };
-    let mut actions: Vec<_> = config.local_regions().iter().filter_map(next).collect();
+    // Without systemd nothing can be done, and on a disk that is not this sled's nothing may be.
+    if facts.bus != Some(Bus::Connected) || usable(config, facts).is_err() || facts.leaving {
+        return Vec::new();
+    }
+    let mut actions: Vec<Action> = Vec::new();
+    for local in config.local_regions() {
+        let next = next(config, &local, facts);
+        // The first of a volume's regions that is restarted is the only one.
+        let volume = |action: &Action| match action {
+            Action::Restart(name) => Some(name.volume().clone()),
+            _ => None,
+        };
+        let second = |next: &Action| actions.iter().any(|a| volume(a).is_some() && volume(a) == volume(next));
+        let next = next.filter(|next| !second(next));
+        actions.extend(next);
+    }
     actions.extend(undo(config, facts));
     actions.extend(remove(config, facts));
     actions
+}
+
+/// What to do about one region.
+fn next(config: &Configuration, local: &LocalRegion, facts: &Facts) -> Option<Action> {
+    let region = facts.regions.get(&local.name)?;
+    if facts.at_work(&local.name).is_some() || region.changing || region.start == Start::Asked {
+        return None;
+    }
+    let name = || local.name.clone();
+    let restarts = region.unit.as_ref().map_or(0, |unit| unit.restarts);
+    match () {
+        () if facts.held(&local.name).is_some() => region.runs().then(|| Action::Stop(name())),
+        () if must_wait(config, local, facts, region) => Some(Action::Stop(name())),
+        () if may_start(config, local, facts, region) => Some(Action::Start(name())),
+        () if may_restart(config, local, facts, region) => Some(Action::Restart(name())),
+        () if region.steady && restarts > 0 => Some(Action::Forgive(name())),
+        () => hold(config, local, facts, region),
+    }
+}
+
+/// Puts a region on hold whose downstairs would only end again.
+fn hold(config: &Configuration, local: &LocalRegion, facts: &Facts, region: &Region) -> Option<Action> {
+    let recorded = usable(config, facts).is_ok_and(|ledger| ledger.regions.contains_key(&local.name));
+    let dead = region.alive().is_none();
+    let failure = region.failure.as_ref();
+    if !recorded || !dead {
+        return None;
+    }
+    if let Some(failure) = failure.filter(|failure| failure.kind == Kind::Permanent) {
+        let why = format!("its downstairs {}", failure.cause());
+        let remedy = failure.row.map(|row| row.remedy.to_owned());
+        return Some(Action::Hold(local.name.clone(), HeldBy::Failure, why, remedy));
+    }
+    let settings = &config.sled.downstairs;
+    (region.crashes >= settings.crashes).then(|| {
+        let exit = region.unit.as_ref().and_then(|unit| unit.exit);
+        let last = failure.map(super::failure::Failure::cause).or_else(|| exit.map(ended));
+        let last = last.unwrap_or_else(|| "ended".into());
+        let why = format!(
+            "its downstairs ended {} times within {}; the last time it {last}",
+            region.crashes, settings.crashes_within
+        );
+        Action::Hold(local.name.clone(), HeldBy::CrashLoop, why, None)
+    })
+}
+
+/// A unit that systemd would start again, to no avail: what it waits for is watched, or what lies
+/// on disk is not what it should run on.
+fn must_wait(config: &Configuration, local: &LocalRegion, facts: &Facts, region: &Region) -> bool {
+    let again = region.unit.as_ref().is_some_and(|unit| unit.active == Active::Activating && unit.exit.is_some());
+    let waits = region.failure.as_ref().is_some_and(|failure| failure.kind.waits());
+    let fresh = facts.disk.as_ref().is_some_and(|disk| disk.serial >= region.needs_look);
+    let wrong = fresh && matches!(identity(config, local, facts), Identity::Wrong(..));
+    again && (waits || wrong)
+}
+
+/// Whether a hung downstairs is restarted unasked.
+fn may_restart(config: &Configuration, local: &LocalRegion, facts: &Facts, region: &Region) -> bool {
+    let after = config.sled.downstairs.restart_hung_after;
+    let long = after.is_some_and(|after| region.hung_seconds >= after.seconds && region.hung_seconds > 0);
+    let known = matches!(identity(config, local, facts), Identity::Known(_));
+    let room = facts.disk.as_ref().is_some_and(|disk| !full(disk));
+    let company = || siblings_serve(config, facts, &local.name).is_ok();
+    long && region.alive().is_some() && known && room && !facts.busy.contains_key(&local.name) && company()
 }
 
 /// The adoptions that were cut short, and that no job is at: each holds its own region back, and
@@ -83,23 +162,19 @@ fn remove(config: &Configuration, facts: &Facts) -> Option<Action> {
     ledger.tombstones.iter().find(due).cloned().map(Action::Remove)
 }
 
-/// Identity before life: the disk, the record, the address and both ports are right, and
-/// systemd has not given up on the unit.
+/// Identity before life: the disk, the record, the address and both ports are right, nobody else
+/// is at it, what the last one failed for is over, and systemd has not given up on the unit.
 fn may_start(config: &Configuration, local: &LocalRegion, facts: &Facts, region: &Region) -> bool {
     let idle = region.unit.as_ref().is_some_and(|unit| unit.active == Active::Inactive);
-    let unasked = region.start == Start::Idle && !facts.busy.contains_key(&local.name);
-    let unasked = unasked && !facts.just_created.contains(&local.name);
+    let unasked = region.start == Start::Idle && !region.pausing && !facts.just_created.contains(&local.name);
     let known = matches!(identity(config, local, facts), Identity::Known(_));
-    let fresh = facts.disk.as_ref().is_some_and(|disk| disk.serial >= region.needs_look && !disk.read_only);
+    let disk = facts.disk.as_ref().filter(|disk| disk.serial >= region.needs_look && !disk.read_only);
+    let hungry = region.failure.as_ref().is_some_and(|failure| failure.kind == Kind::Space);
+    let room = disk.is_some_and(|disk| !hungry || !full(disk));
     let free = region.sockets.as_ref().is_some_and(|s| s.data == Holder::Nobody && s.repair == Holder::Nobody);
-    let settled = usable(config, facts).is_ok();
-    idle && unasked
-        && settled
-        && known
-        && fresh
-        && free
-        && facts.bus == Some(Bus::Connected)
-        && has_address(config, facts)
+    let alone = facts.intruders.as_ref().is_some_and(|seen| !seen.contains_key(&local.name));
+    let final_word = matches!(&region.failure, Some(failure) if failure.kind == Kind::Permanent);
+    idle && unasked && known && room && free && alone && !final_word && has_address(config, facts)
 }
 
 fn has_address(config: &Configuration, facts: &Facts) -> bool {

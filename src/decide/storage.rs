@@ -185,12 +185,17 @@ fn about(config: &Configuration, code: Code, cause: String, remedy: String) -> F
     Finding { code, subject: format!("disk {}", config.sled.storage.root.display()), scope: Scope::Sled, cause, remedy }
 }
 
+/// Whether regions would find no room for what they still have to write.
+pub(super) fn full(disk: &Disk) -> bool {
+    disk.mounted && !disk.read_only && disk.ledger.is_ok() && disk.free < FULL && unreserved(disk) > 0
+}
+
 /// Whether there is room on the data disk.
 fn room(config: &Configuration, disk: &Disk) -> Option<Finding> {
     let storage = &config.sled.storage;
     let (root, reserve) = (storage.root.display(), storage.reserve.of(disk.capacity));
     let room = format!("{} of {} is free at {root}", size::spoken(disk.free), size::spoken(disk.capacity));
-    if disk.free < FULL && unreserved(disk) > 0 {
+    if full(disk) {
         let cause = format!("{room}: a region that is written to hangs until there is more");
         let remedy = "make room on it at once (sledctl storage shows what takes it); a restart of the regions does \
                       not help";

@@ -9,7 +9,7 @@ use crate::config::Configuration;
 use crate::names::{RegionName, VolumeName};
 use crate::port_map::LocalRegion;
 use crate::region::Ledger;
-use crate::wire::State;
+use crate::wire::{Maintenance, State};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
@@ -73,7 +73,23 @@ fn sled_findings(config: &Configuration, facts: &Facts) -> Vec<Finding> {
         found.push(about_sled(Code::SystemdUnreachable, "systemd".into(), cause, remedy));
     }
     found.extend(storage::findings(config, facts));
+    found.extend(facts.maintenance.as_ref().map(maintenance));
+    if facts.leaving {
+        let cause = "the machine is being switched off, and the regions are stopped".to_owned();
+        found.push(about_sled(Code::SledStopping, "sled".into(), cause, "wait until it is back".into()));
+    }
     found
+}
+
+/// Somebody is at work on the sled: who would attach a volume now is asked to wait.
+fn maintenance(maintenance: &Maintenance) -> Finding {
+    let reason = maintenance.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    let (end, remedy) = match maintenance.until {
+        Some(until) => (format!(" until {until}"), format!("wait until {until}, or: sledctl maintenance off")),
+        None => (String::new(), "sledctl maintenance off".into()),
+    };
+    let cause = format!("no host may attach a volume{end}, as somebody is at work on the sled{reason}");
+    about_sled(Code::Maintenance, "sled".into(), cause, remedy)
 }
 
 fn about_sled(code: Code, subject: String, cause: String, remedy: String) -> Finding {

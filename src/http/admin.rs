@@ -2,7 +2,8 @@
 
 use super::answer::{Answer, bulletin, error, json, not_allowed};
 use crate::names::RegionName;
-use crate::supervisor::{self, Handle, Request, Wish};
+use crate::span::Span;
+use crate::supervisor::{self, Asked, Handle, Manner, Request, Wish};
 use crate::wire::{Error, Granted};
 use http::{Method, StatusCode};
 use std::path::PathBuf;
@@ -19,7 +20,10 @@ fn allowed(path: &[&str]) -> Option<&'static str> {
     match path {
         ["v1", "regions", _] => Some("POST, DELETE"),
         ["v1", "regions", _, "adopt"] => Some("GET, POST"),
-        ["v1", "regions", _, "restore" | "purge"] | ["v1", "storage", "init"] => Some("POST"),
+        ["v1", "regions", _, "restore" | "purge" | "restart" | "hold" | "release"] | ["v1", "storage", "init"] => {
+            Some("POST")
+        }
+        ["v1", "maintenance"] => Some("GET, HEAD, PUT"),
         ["v1", "jobs", _] => Some("GET, HEAD, DELETE"),
         _ => None,
     }
@@ -53,6 +57,8 @@ fn render(granted: supervisor::Answer) -> Answer {
         supervisor::Answer::Granted(job @ Granted::Job(_)) => json(StatusCode::ACCEPTED, &job),
         supervisor::Answer::Proposal(proposal) => json(StatusCode::OK, &proposal),
         supervisor::Answer::Marked(marked) => json(StatusCode::OK, &marked),
+        supervisor::Answer::Maintenance(maintenance) => json(StatusCode::OK, &maintenance),
+        supervisor::Answer::Left => json(StatusCode::OK, &()),
     }
 }
 
@@ -73,6 +79,21 @@ fn wish(method: &Method, path: &[&str], query: &str) -> Result<Option<Wish>, Err
             let [time, yes] = parameters(query, ["deleted", "yes_destroy"])?;
             Wish::Purge(region(name)?, time.map(second).transpose()?, yes)
         }
+        (&Method::POST, ["v1", "regions", name, "restart"]) => {
+            let [force, rolling] = parameters(query, ["force", "rolling"])?;
+            let manner = Manner { force: truth("force", force)?, rolling: truth("rolling", rolling)? };
+            Wish::Restart(region(name)?, manner)
+        }
+        (&Method::POST, ["v1", "regions", name, "hold"]) => {
+            let [force, reason] = parameters(query, ["force", "reason"])?;
+            let manner = Manner { force: truth("force", force)?, rolling: false };
+            Wish::Hold(region(name)?, reason.map(spoken).transpose()?.unwrap_or_default(), manner)
+        }
+        (&Method::POST, ["v1", "regions", name, "release"]) => {
+            parameters(query, [])?;
+            Wish::Release(region(name)?)
+        }
+        (&Method::PUT, ["v1", "maintenance"]) => Wish::Maintain(maintenance(query)?),
         (&Method::DELETE, ["v1", "jobs", id]) => Wish::Cancel(id.parse().map_err(|_| {
             Error::new("JOB_UNKNOWN", format!("there is no job {id}"), "sledctl jobs lists those that there are")
         })?),
@@ -106,6 +127,39 @@ fn parameters<const N: usize>(query: &str, known: [&str; N]) -> Result<[Option<S
 /// The value of the only parameter that is known.
 fn one(query: &str, known: &str) -> Result<Option<String>, Error> {
     parameters(query, [known]).map(|[value]| value)
+}
+
+/// `true` or `false`; absent is false.
+fn truth(key: &str, value: Option<String>) -> Result<bool, Error> {
+    match value.as_deref() {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(other) => Err(Error::new("BAD_QUERY", format!("{key} is {other:?}"), "write true or false")),
+    }
+}
+
+/// A sentence, percent-encoded in the query. One line, and not too long to be shown everywhere.
+fn spoken(text: String) -> Result<String, Error> {
+    const MOST: usize = 200;
+    let wrong = |what: &str| Error::new("BAD_QUERY", format!("reason {what}"), "one line of up to 200 characters");
+    let decoded = percent_encoding::percent_decode_str(&text).decode_utf8().map_err(|_| wrong("is no UTF-8"))?;
+    let text = decoded.trim();
+    match text.chars().any(char::is_control) || text.chars().count() > MOST {
+        true => Err(wrong("is too long, or has control characters in it")),
+        false => Ok(text.to_owned()),
+    }
+}
+
+/// Whether hosts are to wait, for how long, and why.
+fn maintenance(query: &str) -> Result<Option<Asked>, Error> {
+    let [on, time, reason] = parameters(query, ["on", "for", "reason"])?;
+    let remedy = "write a length of time such as 30m";
+    let time = time.map(|text| text.parse().map_err(|why| Error::new("BAD_QUERY", format!("for {why}"), remedy)));
+    let (time, reason) = (time.transpose()?, reason.map(spoken).transpose()?);
+    match on {
+        None => Err(Error::new("BAD_QUERY", "it is not said whether", "write on=true or on=false")),
+        on => Ok(truth("on", on)?.then_some(Asked { time, reason })),
+    }
 }
 
 /// The second at which a region was deleted, as its name in the trash has it.

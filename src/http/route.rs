@@ -56,13 +56,17 @@ pub(super) async fn answer<B>(request: Request<B>, door: Door, handle: &Handle, 
             latest(handle, |bulletin| json(StatusCode::OK, &bulletin.jobs.values().collect::<Vec<_>>()))
         }
         (["v1", "jobs", id], true) => job(handle, id, query, end).await,
+        (["v1", "maintenance"], true) => latest(handle, |bulletin| ready(StatusCode::OK, bulletin.maintenance.clone())),
         (["v1", "storage"], true) => latest(handle, |bulletin| ready(StatusCode::OK, bulletin.storage.clone())),
         (path, _) if door != Door::Tcp && admin::knows(path) => {
             admin::answer(handle, request.method(), path, query).await
         }
-        (["healthz"] | ["v1", "sled" | "volumes" | "jobs" | "storage"] | ["v1", "volumes" | "jobs", _], false) => {
-            not_allowed("GET, HEAD")
-        }
+        (
+            ["healthz"]
+            | ["v1", "sled" | "volumes" | "jobs" | "storage" | "maintenance"]
+            | ["v1", "volumes" | "jobs", _],
+            false,
+        ) => not_allowed("GET, HEAD"),
         _ => error(
             StatusCode::NOT_FOUND,
             Error::new("NOT_FOUND", format!("there is nothing at {}", uri.path()), "see the README for the paths"),

@@ -5,16 +5,24 @@
 //! | module | watches | told by | slow look |
 //! |---|---|---|---|
 //! | [`units`] | systemd's units | D-Bus signals | 30 s |
+//! | [`deaths`] | the regions' main processes | a pidfd each | – |
 //! | [`pulse`] | whether a downstairs answers | its connection; asked every 2 s | – |
 //! | [`sockets`] | who listens and who is connected | whoever knows of a change | 5 s |
+//! | [`intruders`] | who else writes to a region | whoever knows of a change | 10 s |
 //! | [`network`] | the network interface and the bridge | rtnetlink | 30 s |
 //! | [`disk`] | the data disk and what lies on it | `/proc/self/mountinfo` | 10 s |
+//!
+//! [`last_words`] and [`doing`] look at one thing when somebody asks.
 //!
 //! All publish into one bounded channel to the supervisor, and wait when it is full: facts
 //! are never dropped, and none of them is so urgent that it may overtake another.
 
 pub mod backoff;
+pub mod deaths;
 pub mod disk;
+pub mod doing;
+pub mod intruders;
+pub mod last_words;
 pub mod network;
 pub mod pulse;
 pub mod sockets;
@@ -32,6 +40,10 @@ pub enum Observation {
     Bus(Result<zbus::Connection, String>),
     /// A region's unit.
     Unit(RegionName, facts::Unit),
+    /// A region's main process has ended.
+    Ended(RegionName, u32),
+    /// Who else has a region's files open for writing; a full picture.
+    Intruders(BTreeMap<RegionName, Vec<facts::Stranger>>),
     /// Who holds the regions' ports; a full picture.
     Sockets(BTreeMap<RegionName, facts::Sockets>),
     /// Whether a region's downstairs answers; `None` when there is nobody to ask.

@@ -5,7 +5,7 @@
 //! Strangers are reported, never touched.
 
 use super::{NobodyListens, Observation, Publisher, publish};
-use crate::act::peers::{inodes, unit};
+use crate::act::peers::{inodes, shortened, unit};
 use crate::decide::facts::{Holder, Sockets, Stranger};
 use crate::names::RegionName;
 use crate::port_map::LocalRegion;
@@ -136,14 +136,6 @@ fn stranger(inode: u64) -> Stranger {
         false => words,
     };
     Stranger { pid: process.pid.try_into().ok(), command: shortened(&command), unit: unit(&process) }
-}
-
-fn shortened(command: &str) -> String {
-    const MOST: usize = 160;
-    match command.char_indices().nth(MOST) {
-        Some((end, _)) => format!("{}…", &command[..end]),
-        None => command.to_owned(),
-    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use crate::systemd::job::spoken;
 use crate::systemd::names;
 use crate::systemd::proxy::{ManagerProxy, properties};
 use futures_util::StreamExt;
+use jiff::Timestamp;
 use std::collections::HashMap;
 use std::num::NonZero;
 use std::time::Duration;
@@ -130,7 +131,21 @@ fn read(unit: &HashMap<String, OwnedVariant>, service: &HashMap<String, OwnedVar
         exit: exit(signed("ExecMainCode"), signed("ExecMainStatus")),
         result: text(service, "Result"),
         restarts: unsigned("NRestarts").unwrap_or_default(),
+        invocation: unit.get("InvocationID").and_then(invocation),
+        since: unit.get("ActiveEnterTimestamp").and_then(moment),
     }
+}
+
+/// An invocation as the journal writes it; systemd tells its 16 bytes, or none.
+fn invocation(value: &OwnedVariant) -> Option<String> {
+    let bytes = Vec::<u8>::try_from(value.clone()).ok().filter(|bytes| bytes.len() == 16)?;
+    Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// A point in time in microseconds since 1970; 0 is none.
+fn moment(value: &OwnedVariant) -> Option<Timestamp> {
+    let micros = value.downcast_ref::<u64>().ok().filter(|micros| *micros > 0)?;
+    Timestamp::from_microsecond(micros.try_into().ok()?).ok()
 }
 
 fn active(text: &str) -> Active {

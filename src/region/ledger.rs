@@ -14,8 +14,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use uuid::Uuid;
 
-/// The version of the text that is written and understood.
-pub const LEDGER_VERSION: u32 = 2;
+/// The newest version of the text that is understood. It is written only where it says something
+/// that version 2 could not: an older supervisor can read what a newer one leaves, unless a
+/// region is held.
+pub const LEDGER_VERSION: u32 = 3;
+const WITHOUT_HOLDS: u32 = 2;
 
 /// What exists, and what existed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +34,35 @@ pub struct Ledger {
     pub adoptions: BTreeMap<RegionName, Adoption>,
     /// The highest generation ever granted to a host of a volume, or found in its regions.
     pub generations: BTreeMap<VolumeName, u64>,
+    /// The regions that are kept from running, and why.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub holds: BTreeMap<RegionName, Hold>,
+}
+
+/// Why a region is kept from running, until somebody releases it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hold {
+    /// Who or what made the hold.
+    pub by: HeldBy,
+    /// Why, in words.
+    pub why: String,
+    /// What has to be done before it is released, if that is known.
+    pub remedy: Option<String>,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// Who or what keeps a region from running.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HeldBy {
+    /// Somebody who asked for it.
+    Operator,
+    /// The supervisor: its downstairs ended again and again.
+    CrashLoop,
+    /// The supervisor: its downstairs would end the same way every time.
+    Failure,
 }
 
 /// What is on record of a region. Never changes while the region exists.
@@ -132,7 +164,7 @@ impl Ledger {
     pub fn parse(text: &[u8]) -> Result<Self, LedgerError> {
         let garbage = |why: serde_json::Error| LedgerError::Garbage(why.to_string());
         let versioned: Versioned = serde_json::from_slice(text).map_err(garbage)?;
-        if versioned.version != LEDGER_VERSION {
+        if !(WITHOUT_HOLDS..=LEDGER_VERSION).contains(&versioned.version) {
             return Err(LedgerError::Version(versioned.version));
         }
         let sealed: Sealed = serde_json::from_slice(text).map_err(garbage)?;
@@ -147,7 +179,8 @@ impl Ledger {
     /// # Errors
     /// None that occurs: every field has a JSON form.
     pub fn to_text(&self) -> serde_json::Result<Vec<u8>> {
-        let sealed = Sealed { version: LEDGER_VERSION, sha256: self.digest()?, ledger: self.clone() };
+        let version = if self.holds.is_empty() { WITHOUT_HOLDS } else { LEDGER_VERSION };
+        let sealed = Sealed { version, sha256: self.digest()?, ledger: self.clone() };
         let mut text = serde_json::to_vec_pretty(&sealed)?;
         text.push(b'\n');
         Ok(text)
@@ -201,11 +234,29 @@ mod tests {
     #[test]
     fn a_newer_or_altered_ledger_is_refused() {
         let text = String::from_utf8(one().to_text().unwrap()).unwrap();
-        let newer = text.replace("\"version\": 2", "\"version\": 3");
-        assert!(Ledger::parse(newer.as_bytes()).unwrap_err() == LedgerError::Version(3));
+        let newer = text.replace("\"version\": 2", "\"version\": 4");
+        assert!(Ledger::parse(newer.as_bytes()).unwrap_err() == LedgerError::Version(4));
         let altered = text.replace("\"extent_count\": 2", "\"extent_count\": 3");
         assert!(Ledger::parse(altered.as_bytes()).unwrap_err().to_string().contains("digest"));
         assert!(Ledger::parse(b"").is_err());
+    }
+
+    /// What an older supervisor cannot read is written only when there is something of it.
+    #[test]
+    fn a_hold_makes_it_a_ledger_of_version_3() {
+        let version =
+            |ledger: &Ledger| String::from_utf8(ledger.to_text().unwrap()).unwrap().contains("\"version\": 3");
+        let mut ledger = one();
+        assert!(!version(&ledger));
+        let hold = Hold {
+            by: HeldBy::Operator,
+            why: "a new disk".into(),
+            remedy: None,
+            since: Timestamp::from_second(7).unwrap(),
+        };
+        ledger.holds.insert("still-fawn-0".parse().unwrap(), hold);
+        assert!(version(&ledger));
+        assert_eq!(Ledger::parse(&ledger.to_text().unwrap()).unwrap(), ledger);
     }
 
     #[test]

@@ -8,5 +8,5 @@ pub mod mark;
 
 pub use format::RegionJson;
 pub use geometry::Geometry;
-pub use ledger::{Adoption, Ledger, OldUnit, Record, Tombstone};
+pub use ledger::{Adoption, HeldBy, Hold, Ledger, OldUnit, Record, Tombstone};
 pub use mark::Mark;

@@ -1,5 +1,6 @@
 //! What the loop sets going: it spawns, and hears of the end.
 
+use super::health::Change;
 use super::work::Task;
 use super::{Event, Supervisor, settling};
 use crate::act;
@@ -24,6 +25,9 @@ impl Supervisor {
                     tokio::spawn(settling::undo(self.shop.on(disk), names, bus.clone()));
                 }
                 Action::Start(name) => self.start(name, bus.clone()),
+                Action::Hold(name, by, why, remedy) => self.hold(name, by, why, remedy, disk),
+                Action::Stop(name) => self.change(name, Change::Stop, bus.clone()),
+                Action::Restart(name) => self.change(name, Change::Restart, bus.clone()),
                 Action::Forgive(name) => self.forgive(name, bus.clone()),
                 Action::Remove(stone) => {
                     self.begin(JobKind::Purge, Task::Purge(stone), bus.clone(), disk);
@@ -60,6 +64,7 @@ impl Supervisor {
             Task::Create(_) => Some(Busy::Creating),
             Task::Adopt(..) => Some(Busy::Adopting),
             Task::Delete(..) | Task::Restore(_) => Some(Busy::Deleting),
+            Task::Restart(..) | Task::Hold(..) | Task::Release(_) => Some(Busy::Waiting),
             Task::Purge(stone) => {
                 self.removal = Some((job.id, stone.dir()));
                 self.facts.removing = true;

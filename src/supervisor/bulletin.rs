@@ -30,6 +30,8 @@ pub struct Bulletin {
     pub sled: Bytes,
     /// The body of `/v1/storage`.
     pub storage: Bytes,
+    /// The body of `/v1/maintenance`.
+    pub maintenance: Bytes,
     /// Every job that is remembered.
     pub jobs: Arc<BTreeMap<u64, wire::Job>>,
     /// Why there is no verdict at all.
@@ -113,6 +115,7 @@ impl Editor {
             brief: body(&sled.brief()),
             sled: body(&sled),
             storage: body(&storage_detail(&self.config, facts)),
+            maintenance: body(&facts.maintenance),
             jobs: jobs.clone(),
             broken: None,
         };
@@ -219,7 +222,9 @@ impl Editor {
             uuid: uuid(facts, &name).filter(|_| here),
             state: stamped.map(|(state, _)| *state),
             since: stamped.map(|(_, since)| *since),
-            pid: seen.and_then(|region| region.unit.as_ref()?.pid),
+            pid: seen.and_then(crate::decide::facts::Region::alive),
+            version: seen.and_then(|region| Some(region.program.as_ref()?.version.clone())),
+            message_version: seen.and_then(|region| Some(region.program.as_ref()?.messages)),
             connected: seen.and_then(|region| Some(region.sockets.as_ref()?.connected.clone())).unwrap_or_default(),
             name,
         })
@@ -248,6 +253,7 @@ impl Editor {
             settled_ms: self.settled_ms,
             address: self.config.address,
             port_map: self.config.map.digest.clone(),
+            maintenance: facts.maintenance.clone(),
             well: checks.iter().all(|check| check.severity != Severity::Blocking),
             network: wire::Network {
                 nic: self.config.sled.network.nic.clone(),

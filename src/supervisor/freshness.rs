@@ -25,6 +25,7 @@ fn slow_look(what: Watched) -> Duration {
         Watched::Disk => observe::disk::SLOW_LOOK,
         Watched::Sockets => observe::sockets::SLOW_LOOK,
         Watched::Units => observe::units::SLOW_LOOK,
+        Watched::Processes => observe::intruders::SLOW_LOOK,
     }
 }
 
@@ -42,6 +43,8 @@ impl Freshness {
             Observation::Sockets(_) => Watched::Sockets,
             // Systemd that does not answer is a condition of its own.
             Observation::Unit(..) | Observation::Bus(_) => Watched::Units,
+            Observation::Ended(..) => return,
+            Observation::Intruders(_) => Watched::Processes,
             Observation::Pulse(name, _) => {
                 self.answered.insert(name.clone(), now);
                 return;
@@ -53,7 +56,7 @@ impl Freshness {
     /// What was not looked at for too long, and for how many seconds; what was never looked at
     /// counts as soon as anything is shown of the sled at all (`patience` is over).
     pub(super) fn unseen(&self, patience: Duration) -> BTreeMap<Watched, u64> {
-        let all = [Watched::Network, Watched::Disk, Watched::Sockets, Watched::Units];
+        let all = [Watched::Network, Watched::Disk, Watched::Sockets, Watched::Units, Watched::Processes];
         let old = all.into_iter().filter_map(|what| {
             let (since, limit) = match self.seen.get(&what) {
                 Some(seen) => (*seen, slow_look(what) * MISSED),
@@ -86,7 +89,10 @@ mod tests {
         freshness.note(&Observation::Network(Network::default()));
         tokio::time::advance(Duration::from_secs(80)).await;
         let unseen = freshness.unseen(patience);
-        assert_eq!(unseen.keys().copied().collect::<Vec<_>>(), [Watched::Disk, Watched::Sockets, Watched::Units]);
+        assert_eq!(
+            unseen.keys().copied().collect::<Vec<_>>(),
+            [Watched::Disk, Watched::Sockets, Watched::Units, Watched::Processes]
+        );
         tokio::time::advance(Duration::from_secs(11)).await;
         assert_eq!(freshness.unseen(patience)[&Watched::Network], 91);
         freshness.note(&Observation::Network(Network::default()));

@@ -76,7 +76,7 @@ impl Jobs {
     /// Notes what a job is doing.
     pub(super) fn step(&mut self, id: u64, step: Step) {
         if let Some(job) = Arc::make_mut(&mut self.all).get_mut(&id) {
-            job.step = step.doing.into();
+            job.step = step.doing.into_owned();
             job.progress = (step.total > 0).then_some(JobProgress { done: step.done, total: step.total });
             job.cancellable = self.courses.get(&id).is_some_and(|course| *course.borrow() == Course::Open);
         }
@@ -143,7 +143,7 @@ mod tests {
 
         let (second, progress) = jobs.register(JobKind::Delete, &name);
         progress.no_way_back().unwrap();
-        jobs.step(second.id, Step { doing: "moving", done: 1, total: 2 });
+        jobs.step(second.id, Step { doing: "moving".into(), done: 1, total: 2 });
         assert_eq!(jobs.cancel(second.id).unwrap_err().code, "NOT_CANCELLABLE");
         assert!(progress.check().is_ok() && !jobs.all()[&second.id].cancellable);
         assert_eq!(jobs.all()[&second.id].progress, Some(JobProgress { done: 1, total: 2 }));

@@ -18,27 +18,36 @@
 //! The loop never waits for an action: it spawns it and hears of its end. It holds no child
 //! process; when it dies, nothing that it started does.
 
+mod absence;
 mod actions;
 mod adoption;
 mod bulletin;
+mod care;
+mod company;
 mod freshness;
+mod health;
 mod jobs;
 mod observers;
 mod pages;
 mod requests;
 mod settling;
+mod wards;
 mod watchdog;
 mod work;
 mod workshop;
 
+pub use absence::Asked;
 pub(crate) use bulletin::body;
 pub use bulletin::{Bulletin, Page};
+pub use care::Manner;
 pub use requests::{Answer, Request, Wish};
 
 use crate::act::progress::Step;
 use crate::config::Configuration;
-use crate::decide::facts::{Active, Beat, Bus, Busy, Disk, Facts, Settled, Start, Unit};
+use crate::decide::facts::{Active, Beat, Bus, Busy, Disk, Doing, Facts, Settled, Start, Unit};
+use crate::decide::failure::Failure;
 use crate::decide::storage::identity;
+use crate::decide::turns::Denied;
 use crate::decide::verdict::{judge, serving};
 use crate::names::RegionName;
 use crate::observe::Observation;
@@ -51,9 +60,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use uuid::Uuid;
+use wards::Ward;
 use watchdog::Watchdog;
 use workshop::Workshop;
 
@@ -65,8 +75,6 @@ const QUEUE: usize = 256;
 const TURN: Duration = Duration::from_secs(1);
 /// After this, what systemd refused to start is asked for again.
 const TRY_AGAIN: Duration = Duration::from_secs(10);
-/// A region that has served this long is well again.
-const STEADY: Duration = Duration::from_secs(60);
 /// The first bulletin waits for a complete picture, but no longer than this.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -83,6 +91,20 @@ enum Event {
     Undone(Vec<RegionName>, BTreeMap<RegionName, String>),
     /// The ledger was begun anew: what lies on the disk is settled by it once more.
     Unsettled,
+    /// A downstairs has ended, for this reason, and wrote these last lines.
+    Explained(RegionName, Failure, Vec<String>),
+    /// systemd has stopped or restarted a unit, or has not, and why.
+    Changed(RegionName, Result<(), String>),
+    /// What one is doing that does not answer.
+    Doing(RegionName, Doing),
+    /// A job asks whether a region's turn has come.
+    Claim(Claim),
+    /// The job that has the region's turn does this to it now.
+    Mark(RegionName, Busy),
+    /// A region is not held any more.
+    Released(RegionName),
+    /// The machine is being switched off; told when hosts have been told.
+    Leaving(oneshot::Sender<()>),
     /// The disk was looked at.
     Seen(Disk),
     /// The disk was looked at, for a request that is to be answered by what is there now.
@@ -91,6 +113,14 @@ enum Event {
     Step(u64, Step),
     /// A job has ended, and this is what the disk looked like then.
     Ended(RegionName, Box<Ended>, Option<Disk>),
+}
+
+/// A job's question whether a region's turn has come.
+struct Claim {
+    job: u64,
+    region: RegionName,
+    manner: Manner,
+    reply: oneshot::Sender<Result<(), Denied>>,
 }
 
 /// What the rest of the daemon holds of the supervisor.
@@ -114,9 +144,12 @@ struct Supervisor {
     /// The job that removes something from the trash, and what.
     removal: Option<(u64, String)>,
     shop: Workshop,
+    wards: BTreeMap<RegionName, Ward>,
     freshness: Freshness,
     editor: Editor,
     events: mpsc::Sender<Event>,
+    /// Who is waiting until what is known now has been published.
+    told: Vec<oneshot::Sender<()>>,
     started: Instant,
     tried_again: Instant,
 }
@@ -144,10 +177,12 @@ pub fn supervise(config: Configuration, sysfs: PathBuf) -> (Handle, impl Future<
             workers: BTreeMap::new(),
             removal: None,
             shop: Workshop::new(config.clone(), observers.scanner.clone(), events.clone()),
+            wards: regions.iter().map(|local| (local.name.clone(), Ward::default())).collect(),
             freshness: Freshness::new(),
             observers,
             editor: Editor::new(config.clone(), publish),
             events,
+            told: Vec::new(),
             started: now,
             tried_again: now,
             config,
@@ -165,9 +200,11 @@ impl Supervisor {
         mut asked: mpsc::Receiver<Request>,
     ) {
         let mut watchdog = Watchdog::new();
+        self.resume_maintenance();
         let mut turn = interval(TURN);
         turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            let alarm_at = self.alarm();
             // Cancel-safe: `recv` and `tick` lose nothing when another arm wins.
             tokio::select! {
                 Some(seen) = observations.recv() => self.see(seen),
@@ -177,6 +214,10 @@ impl Supervisor {
                     None => return,
                 },
                 () = self.observers.lost() => return,
+                () = alarm(alarm_at) => {
+                    self.tell_wards();
+                    self.end_maintenance();
+                }
                 _ = turn.tick() => self.look_back(),
             }
             // A burst of facts is one change: everything that waits is taken before judging.
@@ -187,10 +228,13 @@ impl Supervisor {
                 self.hear(event);
             }
             self.act();
-            self.shop.tell_serving(serving(&self.config, &self.facts));
+            let serving = serving(&self.config, &self.facts);
+            self.recovered(&serving);
+            self.shop.tell_serving(serving);
             if self.complete() {
                 let verdict = judge(&self.config, &self.facts);
                 self.editor.publish(&self.facts, verdict, self.jobs.all());
+                self.told.drain(..).for_each(|told| _ = told.send(()));
             }
             watchdog.turned(|| self.editor.status());
         }
@@ -206,6 +250,8 @@ impl Supervisor {
                 self.facts.bus = Some(Bus::Unreachable(why));
             }
             Observation::Unit(name, unit) => self.see_unit(&name, unit),
+            Observation::Ended(name, pid) => self.see_end(&name, pid),
+            Observation::Intruders(seen) => self.facts.intruders = Some(seen),
             Observation::Sockets(seen) => {
                 for (name, sockets) in seen {
                     self.region(&name, |region| region.sockets = Some(sockets));
@@ -215,7 +261,12 @@ impl Supervisor {
                 if pulse.as_ref().is_some_and(|pulse| pulse.beat == Beat::Asked) {
                     self.observers.look_at_sockets();
                 }
+                let silent = pulse.as_ref().is_some_and(|pulse| pulse.beat == Beat::Silent);
                 self.region(&name, |region| region.pulse = pulse);
+                self.tell_wards();
+                if silent {
+                    self.look_at_the_hung();
+                }
             }
             Observation::Network(network) => self.facts.network = Some(network),
             Observation::Disk(disk) => self.see_disk(*disk),
@@ -224,8 +275,10 @@ impl Supervisor {
 
     fn see_unit(&mut self, name: &RegionName, unit: Unit) {
         let runs = unit.active == Active::Active;
+        self.note_end(name, &unit);
         self.observers.set_pid(name, unit.pid.filter(|_| runs));
         self.observers.look_at_sockets();
+        self.observers.look_at_intruders();
         let serial = self.facts.disk.as_ref().map_or(0, |disk| disk.serial);
         if !runs {
             // What lies on disk is looked at anew before a downstairs starts on it again.
@@ -285,6 +338,16 @@ impl Supervisor {
                     self.facts.busy.remove(&name);
                 }
             }
+            Event::Explained(name, failure, lines) => self.hear_words(&name, &failure, &lines),
+            Event::Changed(name, done) => self.hear_change(&name, done),
+            Event::Doing(name, seen) => self.hear_doing(&name, seen),
+            Event::Claim(claim) => self.grant_turn(claim),
+            Event::Mark(name, busy) => _ = self.facts.busy.insert(name, busy),
+            Event::Released(name) => self.released(&name),
+            Event::Leaving(told) => {
+                self.facts.leaving = true;
+                self.told.push(told);
+            }
             Event::Unsettled => self.facts.settled = Settled::No,
             Event::Seen(disk) => self.see_disk(disk),
             Event::Looked(disk, request) => {
@@ -339,8 +402,11 @@ impl Supervisor {
             {
                 pulse.beat = Beat::Silent;
             }
-            region.steady = self.editor.serving_for(name).is_some_and(|time| time >= STEADY);
+            let steady = self.config.sled.downstairs.steady_after.into();
+            region.steady = self.editor.serving_for(name).is_some_and(|time| time >= steady);
         }
+        self.tell_wards();
+        self.look_at_the_hung();
         if self.tried_again.elapsed() >= TRY_AGAIN {
             self.tried_again = Instant::now();
             self.facts.just_created.clear();
@@ -350,16 +416,25 @@ impl Supervisor {
                 self.facts.settled = Settled::No;
             }
             for region in self.facts.regions.values_mut().filter(|region| region.start != Start::Asked) {
-                region.start = Start::Idle;
+                (region.start, region.changing) = (Start::Idle, false);
+            }
+            if let Some(disk) = self.disk() {
+                self.record_holds(disk);
             }
         }
+    }
+
+    /// When something is to be told that nobody else tells of.
+    fn alarm(&self) -> Option<Instant> {
+        let settings = &self.config.sled.downstairs;
+        self.wards.values().filter_map(|ward| ward.alarm(settings)).chain(self.end_of_maintenance()).min()
     }
 
     /// What lies in the trash and has been kept long enough.
     fn expired(&self) -> BTreeSet<String> {
         let ledger = self.facts.disk.iter().flat_map(|disk| disk.ledger.iter());
         let stones = ledger.flat_map(|ledger| &ledger.tombstones);
-        let keep = self.config.sled.storage.keep_deleted.seconds;
+        let keep = self.config.sled.storage.keep_deleted.seconds.cast_signed();
         let now = Timestamp::now().as_second();
         stones.filter(|stone| stone.deleted.as_second() + keep <= now).map(|stone| stone.dir()).collect()
     }
@@ -368,7 +443,7 @@ impl Supervisor {
     /// restarted says nothing before it has seen what it said before.
     fn complete(&self) -> bool {
         let facts = &self.facts;
-        let asked = facts.bus.is_some() && facts.network.is_some() && facts.disk.is_some();
+        let asked = facts.bus.is_some() && facts.network.is_some() && facts.disk.is_some() && facts.intruders.is_some();
         let seen = facts.regions.values().all(|region| match (&region.unit, &region.sockets, &region.pulse) {
             (None, ..) => matches!(facts.bus, Some(Bus::Unreachable(_))),
             (Some(unit), ..) if unit.active != Active::Active => region.sockets.is_some(),
@@ -377,5 +452,13 @@ impl Supervisor {
         });
         let settled = !matches!(facts.settled, Settled::Running);
         self.editor.has_published() || (asked && seen && settled) || self.started.elapsed() > PATIENCE
+    }
+}
+
+/// Waits for an alarm, if there is one. Cancel-safe: it is asked for anew each time.
+async fn alarm(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }

@@ -4,7 +4,7 @@ use crate::config::Configuration;
 use crate::names::RegionName;
 use crate::observe::disk::Scanner;
 use crate::observe::sockets::Pids;
-use crate::observe::{NobodyListens, Publisher, disk, network, pulse, sockets, units};
+use crate::observe::{NobodyListens, Publisher, deaths, disk, intruders, network, pulse, sockets, units};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ pub(super) struct Observers {
     pids: watch::Sender<Pids>,
     sockets: Arc<Notify>,
     disk: Arc<Notify>,
+    intruders: Arc<Notify>,
     /// Looks at the disk, for those who change it.
     pub(super) scanner: Arc<Scanner>,
     tasks: JoinSet<Result<(), NobodyListens>>,
@@ -28,9 +29,11 @@ impl Observers {
         let regions = config.local_regions();
         let names: Vec<_> = regions.iter().map(|local| local.name.clone()).collect();
         let (pids, watched) = watch::channel(Pids::new());
-        let (sockets, disk) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let [sockets, disk, intruders] = [(); 3].map(|()| Arc::new(Notify::new()));
         let scanner = Arc::new(Scanner::new(config.clone(), names.clone()));
         let mut tasks = JoinSet::new();
+        let root = config.sled.storage.root.clone();
+        tasks.spawn(intruders::watch(root, names.clone(), intruders.clone(), to.clone()));
         tasks.spawn(units::watch(names, to.clone()));
         tasks.spawn(network::watch(config.sled.network.clone(), sysfs, to.clone()));
         tasks.spawn(disk::watch(scanner.clone(), disk.clone(), to.clone()));
@@ -39,9 +42,10 @@ impl Observers {
         for local in regions {
             let (pid, watched) = watch::channel(None);
             pulses.insert(local.name.clone(), pid);
+            tasks.spawn(deaths::watch(local.name.clone(), watched.clone(), to.clone()));
             tasks.spawn(pulse::watch(local, config.address, watched, to.clone()));
         }
-        Self { pulses, pids, sockets, disk, scanner, tasks }
+        Self { pulses, pids, sockets, disk, intruders, scanner, tasks }
     }
 
     /// Returns when an observer has ended, which none does while it is listened to: without it
@@ -70,6 +74,11 @@ impl Observers {
     /// Asks for a look at the sockets.
     pub(super) fn look_at_sockets(&self) {
         self.sockets.notify_one();
+    }
+
+    /// Asks for a look at who writes to regions.
+    pub(super) fn look_at_intruders(&self) {
+        self.intruders.notify_one();
     }
 
     /// Asks for a look at the disk.

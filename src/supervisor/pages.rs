@@ -76,7 +76,7 @@ fn regions(disk: &Disk) -> Vec<wire::StoredRegion> {
 }
 
 fn trash(config: &Configuration, disk: &Disk) -> Vec<wire::DeletedRegion> {
-    let keep = jiff::SignedDuration::from_secs(config.sled.storage.keep_deleted.seconds);
+    let keep = std::time::Duration::from(config.sled.storage.keep_deleted);
     let all = ledger(disk).into_iter().flat_map(|ledger| &ledger.tombstones);
     let one = |stone: &crate::region::Tombstone| wire::DeletedRegion {
         region: stone.region.clone(),

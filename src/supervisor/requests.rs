@@ -1,10 +1,13 @@
 //! What the admin socket asks for, and what it is answered.
 
+use super::absence::Asked;
+use super::care::Manner;
 use super::work::Task;
 use super::{Event, Supervisor, adoption};
 use crate::act::storage;
 use crate::decide::permits::{Creation, Deletion, may_adopt, may_create, may_delete, may_purge, may_restore};
 use crate::decide::storage::{running, usable};
+use crate::decide::turns::{may_hold, may_release, may_restart};
 use crate::names::RegionName;
 use crate::wire::{self, JobKind};
 use std::path::PathBuf;
@@ -35,8 +38,18 @@ pub enum Wish {
     Adopt(RegionName, Option<PathBuf>),
     /// Tell what adopting a region would come to.
     ProposeAdoption(RegionName, Option<PathBuf>),
+    /// Restart a region's downstairs.
+    Restart(RegionName, Manner),
+    /// Stop a region and keep it from running, for this reason.
+    Hold(RegionName, String, Manner),
+    /// Let a region run again that is held.
+    Release(RegionName),
     /// End a job early.
     Cancel(u64),
+    /// Ask hosts to wait, or not any more.
+    Maintain(Option<Asked>),
+    /// The daemon was told to end: do what has to be done before.
+    Leave,
     /// Mark the data disk as this sled's, in place of the one that is named.
     InitStorage(Option<Uuid>),
 }
@@ -50,12 +63,19 @@ pub enum Answer {
     Proposal(wire::Proposal),
     /// The data disk is this sled's.
     Marked(wire::Marked),
+    /// Hosts are asked to wait, or not any more.
+    Maintenance(Option<wire::Maintenance>),
+    /// The daemon may end.
+    Left,
 }
 
 impl Supervisor {
     /// Looks at the disk before a request is answered: what was seen half a minute ago may
     /// have been moved away since.
-    pub(super) fn look_first(&self, request: Request) {
+    pub(super) fn look_first(&mut self, request: Request) {
+        if matches!(request.wish, Wish::Leave | Wish::Maintain(_)) {
+            return self.answer(request);
+        }
         let (scanner, shop) = (self.observers.scanner.clone(), self.shop.clone());
         tokio::spawn(async move {
             if let Ok(disk) = tokio::task::spawn_blocking(move || scanner.scan()).await {
@@ -72,8 +92,13 @@ impl Supervisor {
             Wish::Restore(name, time) => self.restore(&name, time),
             Wish::Purge(name, time, yes) => self.purge(&name, time, yes.as_deref()),
             Wish::Adopt(name, from) => self.adopt(&name, from),
+            Wish::Restart(name, manner) => self.restart(&name, manner),
+            Wish::Hold(name, why, manner) => self.hold_on_request(&name, why, manner),
+            Wish::Release(name) => self.release(&name),
             Wish::Cancel(id) => self.jobs.cancel(id).map(wire::Granted::Job),
             Wish::ProposeAdoption(name, from) => return self.propose(name, from, answer),
+            Wish::Maintain(wanted) => return self.maintain(wanted, answer),
+            Wish::Leave => return self.leave(answer),
             Wish::InitStorage(replace) => return self.init_storage(replace, answer),
         };
         _ = answer.send(granted.map(Answer::Granted));
@@ -104,6 +129,26 @@ impl Supervisor {
     fn adopt(&mut self, name: &RegionName, from: Option<PathBuf>) -> Result<wire::Granted, wire::Error> {
         let local = may_adopt(&self.config, &self.facts, name)?;
         self.grant(JobKind::Adopt, Task::Adopt(local, from))
+    }
+
+    fn restart(&mut self, name: &RegionName, manner: Manner) -> Result<wire::Granted, wire::Error> {
+        let local = may_restart(&self.config, &self.facts, name, manner.force)?;
+        self.grant(JobKind::Restart, Task::Restart(local, manner))
+    }
+
+    fn hold_on_request(
+        &mut self,
+        name: &RegionName,
+        why: String,
+        manner: Manner,
+    ) -> Result<wire::Granted, wire::Error> {
+        let local = may_hold(&self.config, &self.facts, name, manner.force)?;
+        self.grant(JobKind::Hold, Task::Hold(local, why, manner))
+    }
+
+    fn release(&mut self, name: &RegionName) -> Result<wire::Granted, wire::Error> {
+        let local = may_release(&self.config, &self.facts, name)?;
+        self.grant(JobKind::Release, Task::Release(local))
     }
 
     fn grant(&mut self, kind: JobKind, task: Task) -> Result<wire::Granted, wire::Error> {

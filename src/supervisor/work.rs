@@ -4,6 +4,7 @@
 //! Each job is a task of its own, in which even a panic is an end that is heard of. It takes
 //! its own decisions only where time has passed since the request was granted.
 
+use super::care::{self, Manner};
 use super::jobs::Ended;
 use super::workshop::{Workshop, cancelled, cut_short};
 use super::{Event, adoption};
@@ -35,13 +36,20 @@ pub(super) enum Task {
     Restore(Tombstone),
     Purge(Tombstone),
     Adopt(LocalRegion, Option<PathBuf>),
+    Restart(LocalRegion, Manner),
+    Hold(LocalRegion, String, Manner),
+    Release(LocalRegion),
 }
 
 impl Task {
     /// The region that it is done to.
     pub(super) fn region(&self) -> RegionName {
         match self {
-            Self::Create(local) | Self::Adopt(local, _) => local.name.clone(),
+            Self::Create(local)
+            | Self::Adopt(local, _)
+            | Self::Restart(local, _)
+            | Self::Hold(local, ..)
+            | Self::Release(local) => local.name.clone(),
             Self::Delete(name, _) => name.clone(),
             Self::Restore(stone) | Self::Purge(stone) => stone.region.clone(),
         }
@@ -54,7 +62,7 @@ impl Workshop {
         let shop = self.clone();
         tokio::spawn(async move {
             let (began, region, worker) = (Instant::now(), task.region(), shop.clone());
-            let working = tokio::spawn(async move { worker.work(task, &bus, &progress).await });
+            let working = tokio::spawn(async move { worker.work(id, task, &bus, &progress).await });
             let result = working.await.unwrap_or_else(|why| Err(cut_short(&why)));
             let scanner = shop.scanner.clone();
             let disk = tokio::task::spawn_blocking(move || scanner.scan()).await.ok();
@@ -63,7 +71,13 @@ impl Workshop {
         });
     }
 
-    async fn work(&self, task: Task, bus: &zbus::Connection, progress: &Progress) -> Result<String, wire::Error> {
+    async fn work(
+        &self,
+        id: u64,
+        task: Task,
+        bus: &zbus::Connection,
+        progress: &Progress,
+    ) -> Result<String, wire::Error> {
         match task {
             Task::Create(local) => {
                 let name = local.name.clone();
@@ -73,6 +87,9 @@ impl Workshop {
             Task::Restore(stone) => self.restore(stone, progress).await,
             Task::Purge(stone) => self.purge(stone, bus, progress).await,
             Task::Adopt(local, from) => adoption::adopt(self, &local, from, bus, progress).await,
+            Task::Restart(local, manner) => care::restart(self, id, &local, manner, bus, progress).await,
+            Task::Hold(local, why, manner) => care::hold(self, id, &local, (why, manner), bus, progress).await,
+            Task::Release(local) => care::release(self, &local, progress).await,
         }
     }
 

@@ -30,6 +30,18 @@ pub async fn start(bus: &Connection, unit: &str) -> Result<(), String> {
     }
 }
 
+/// Restarts a unit, or starts it, and waits until systemd has done so, or has not.
+///
+/// # Errors
+/// Why it does not run, in words for an operator.
+pub async fn restart(bus: &Connection, unit: &str) -> Result<(), String> {
+    let asked = async |manager: ManagerProxy<'_>| manager.restart_unit(unit, "replace").await;
+    match timeout(START_LIMIT, run(bus, asked)).await {
+        Ok(ended) => ended,
+        Err(_) => Err(format!("systemd has not told the end of its job for {} s", START_LIMIT.as_secs())),
+    }
+}
+
 /// Runs a unit that no file describes, and waits until its start job has ended: for
 /// `Type=oneshot` that is the end of its process, and how long it may take is the unit's own.
 ///

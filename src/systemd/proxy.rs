@@ -31,6 +31,8 @@ pub trait Manager {
     fn start_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
     /// Stops a unit; the answer is the job that does it.
     fn stop_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+    /// Stops and starts a unit; the answer is the job that does it.
+    fn restart_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
     /// The object of a unit that is loaded.
     fn get_unit(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
     /// The loaded units in one of these states (all, if none is given) whose names match one
@@ -47,6 +49,11 @@ pub trait Manager {
         runtime: bool,
         force: bool,
     ) -> zbus::Result<(bool, Vec<(String, String, String)>)>;
+    /// Sends a signal to processes of a unit: `main`, `control` or `all`.
+    fn kill_unit(&self, name: &str, whom: &str, signal: i32) -> zbus::Result<()>;
+    /// What the machine is doing: `running`, `degraded`, `stopping` and others.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn system_state(&self) -> zbus::Result<String>;
     /// Forgets a unit's failure and its restarts.
     fn reset_failed_unit(&self, name: &str) -> zbus::Result<()>;
     /// Makes a unit that no file describes and starts it.

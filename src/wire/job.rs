@@ -47,6 +47,14 @@ pub enum JobKind {
     Restore,
     /// Removes a deleted region for good.
     Purge,
+    /// Restarts a region's downstairs.
+    Restart,
+    /// Stops a region, and keeps it from running.
+    Hold,
+    /// Lets a region run again that was held.
+    Release,
+    /// Rolls another downstairs program over every region, beginning with the one that is named.
+    Upgrade,
 }
 
 impl JobKind {
@@ -58,6 +66,10 @@ impl JobKind {
             Self::Delete => "delete",
             Self::Restore => "restore",
             Self::Purge => "purge",
+            Self::Restart => "restart",
+            Self::Hold => "hold",
+            Self::Release => "release",
+            Self::Upgrade => "upgrade",
         }
     }
 }

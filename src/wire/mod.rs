@@ -109,6 +109,12 @@ pub struct Region {
     pub since: Option<Timestamp>,
     /// The main process of its unit.
     pub pid: Option<u32>,
+    /// The version of the program that it runs, as that states it; absent while it is not known.
+    #[serde(default)]
+    pub version: Option<String>,
+    /// The version of the messages that this program understands.
+    #[serde(default)]
+    pub message_version: Option<u32>,
     /// Who is connected to the data port, the supervisor's own probe left out.
     pub connected: Vec<Peer>,
 }
@@ -206,6 +212,17 @@ pub struct Storage {
     pub used_bytes: u64,
 }
 
+/// Hosts are asked to wait. The body of `GET /v1/maintenance`, or `null`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Maintenance {
+    /// Why, in words.
+    pub reason: Option<String>,
+    /// Since when.
+    pub since: Timestamp,
+    /// Until when; absent: until somebody ends it.
+    pub until: Option<Timestamp>,
+}
+
 /// The body of `GET /v1/sled`: everything.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sled {
@@ -226,6 +243,9 @@ pub struct Sled {
     pub port_map: String,
     /// No blocking condition holds.
     pub well: bool,
+    /// Hosts are asked to wait, and until when.
+    #[serde(default)]
+    pub maintenance: Option<Maintenance>,
     /// The network as it was found.
     pub network: Network,
     /// The storage as it was found.

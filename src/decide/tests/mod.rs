@@ -71,6 +71,8 @@ fn well(config: &Configuration) -> Facts {
                 exit: None,
                 result: "success".into(),
                 restarts: 0,
+                invocation: Some(pid.to_string()),
+                since: None,
             }),
             sockets: Some(Sockets { pid: Some(pid), data: own.0, repair: own.1, elsewhere: vec![], connected: vec![] }),
             pulse: Some(Pulse { pid, beat: Beat::Answering, identity: Some(Ok(uuid)) }),
@@ -80,6 +82,7 @@ fn well(config: &Configuration) -> Facts {
     }
     let mark = Mark::new(config.sled.name.clone());
     facts.settled = Settled::Done(mark.disk);
+    facts.intruders = Some(Default::default());
     let disk = facts.disk.as_mut().unwrap();
     (disk.ledger, disk.mark) = (Ok(ledger), Ok(Some(mark)));
     facts
@@ -92,9 +95,14 @@ fn region(facts: &mut Facts) -> &mut Region {
 /// The first region, stopped, with nobody on its ports.
 fn stopped(facts: &mut Facts) {
     let region = region(facts);
-    region.unit = Some(Unit { active: Active::Inactive, pid: None, exit: None, result: "success".into(), restarts: 0 });
+    region.unit = Some(unit(Active::Inactive));
     let nobody = (Holder::Nobody, Holder::Nobody);
     region.sockets =
         Some(Sockets { pid: None, data: nobody.0, repair: nobody.1, elsewhere: vec![], connected: vec![] });
     region.pulse = None;
+}
+
+/// A unit without a process.
+fn unit(active: Active) -> Unit {
+    Unit { active, pid: None, exit: None, result: "success".into(), restarts: 0, invocation: None, since: None }
 }

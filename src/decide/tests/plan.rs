@@ -28,7 +28,7 @@ fn a_stopped_region_is_started_once_everything_is_right() {
         |f| f.settled = Settled::Failed(String::new()),
         |f| f.disk.as_mut().unwrap().mark = Ok(None),
         |f| {
-            let survey = Survey { allocated: 0, fault: Some("00/000/001: it is gone".into()) };
+            let survey = Survey { allocated: 0, fault: Some("00/000/001: it is gone".into()), dirty: 0 };
             f.disk.as_mut().unwrap().surveys.insert(first(), survey);
         },
         |f| region(f).start = Start::Asked,
@@ -129,7 +129,7 @@ fn an_adoption_that_was_cut_short_is_undone_and_holds_no_other_region() {
     assert_eq!(plan(&config, &busy), []);
     facts.stuck_adoptions.insert(first(), "it is gone".into());
     let other: RegionName = "still-fawn-1".parse().unwrap();
-    let stopped = Unit { active: Active::Inactive, pid: None, exit: None, result: "success".into(), restarts: 0 };
+    let stopped = unit(Active::Inactive);
     let region = facts.regions.get_mut(&other).unwrap();
     region.unit = Some(stopped);
     let nobody =

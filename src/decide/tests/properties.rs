@@ -22,15 +22,17 @@ fn any_unit() -> impl Strategy<Value = Option<Unit>> {
         Just(Active::Failed)
     ];
     let exit = prop_oneof![Just(None), Just(Some(Exit::Status(1))), Just(Some(Exit::Signal(9)))];
-    proptest::option::of(
-        (active, exit, proptest::option::of(100u32..103), 0u32..3).prop_map(|(active, exit, pid, restarts)| Unit {
+    proptest::option::of((active, exit, proptest::option::of(100u32..103), 0u32..3).prop_map(
+        |(active, exit, pid, restarts)| Unit {
             active,
             pid,
             exit,
             result: "x".into(),
             restarts,
-        }),
-    )
+            invocation: None,
+            since: None,
+        },
+    ))
 }
 
 fn any_region() -> impl Strategy<Value = Region> {
@@ -58,6 +60,7 @@ fn any_region() -> impl Strategy<Value = Region> {
             start,
             steady,
             needs_look,
+            ..Region::default()
         },
     )
 }

@@ -49,12 +49,12 @@ fn what_is_promised_is_held_against_what_is_free() {
     assert!(found.cause.contains("1.5 GiB is promised to regions, of which 0 B is taken"), "{}", found.cause);
     // What is taken needs no room any more.
     let disk = facts.disk.as_mut().unwrap();
-    disk.surveys.insert(first(), Survey { allocated: each, fault: None });
+    disk.surveys.insert(first(), Survey { allocated: each, fault: None, dirty: 0 });
     assert_eq!(has(&facts, Code::DiskOvercommitted), None);
     // Reserved to the last block: a full disk is low, and stops nobody.
     let disk = facts.disk.as_mut().unwrap();
     for local in config.local_regions() {
-        disk.surveys.insert(local.name, Survey { allocated: each, fault: None });
+        disk.surveys.insert(local.name, Survey { allocated: each, fault: None, dirty: 0 });
     }
     disk.free = 0;
     assert_eq!(has(&facts, Code::DiskFull), None);

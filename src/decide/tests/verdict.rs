@@ -22,8 +22,7 @@ fn when_all_is_well_nothing_is_said_or_done() {
 #[test]
 fn every_condition_has_its_code_and_state() {
     type Change = fn(&mut Facts);
-    let exited =
-        |active| Unit { active, pid: None, exit: Some(Exit::Status(1)), result: "exit-code".into(), restarts: 3 };
+    let exited = |active| Unit { exit: Some(Exit::Status(1)), result: "exit-code".into(), restarts: 3, ..unit(active) };
     let cases: Vec<(Change, Option<State>, Code, &str)> = vec![
         (|f| f.network.as_mut().unwrap().nic = None, None, Code::NicMissing, "there is no network interface"),
         (
@@ -163,7 +162,7 @@ fn a_disk_that_fills_up_is_told_in_time() {
     let disk = facts.disk.as_mut().unwrap();
     disk.free = 0;
     for local in config.local_regions() {
-        let survey = Survey { allocated: local.geometry.disk_bytes(), fault: None };
+        let survey = Survey { allocated: local.geometry.disk_bytes(), fault: None, dirty: 0 };
         disk.surveys.insert(local.name, survey);
     }
     assert_eq!(codes(&config, &facts), [Code::DiskLow]);

@@ -1,0 +1,82 @@
+//! The data disk, and what lies on it.
+
+use crate::names::RegionName;
+use crate::region::{Ledger, Mark, RegionJson};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The data disk.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Disk {
+    /// Counts the looks: of two pictures the one with the higher number is newer.
+    pub serial: u64,
+    /// A file system of its own is mounted at the root.
+    pub mounted: bool,
+    /// Its capacity in bytes.
+    pub capacity: u64,
+    /// How many bytes of it are free.
+    pub free: u64,
+    /// It cannot be written to.
+    pub read_only: bool,
+    /// Which sled it belongs to, if it was marked; or why that cannot be read.
+    pub mark: Result<Option<Mark>, String>,
+    /// The disk that this machine remembers as its own.
+    pub remembered: Option<Mark>,
+    /// The ledger, or why it cannot be read.
+    pub ledger: Result<Ledger, String>,
+    /// A ledger that cannot be read is garbage or gone, not only another supervisor's.
+    pub ledger_lost: bool,
+    /// What is wrong with one of the ledger's copies, while the other is good.
+    pub damage: Option<String>,
+    /// What lies in each region's directory.
+    pub regions: BTreeMap<RegionName, OnDisk>,
+    /// The regions that lie where the runbook puts them, and not in their place.
+    pub unadopted: BTreeSet<RegionName>,
+    /// The files of each region on record whose directory is there.
+    pub surveys: BTreeMap<RegionName, Survey>,
+    /// What lies in the trash, by the directory's name: how many bytes are taken.
+    pub trash: BTreeMap<String, u64>,
+}
+
+/// The files of a region, counted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// How many bytes of the disk they take.
+    pub allocated: u64,
+    /// The first of them that a downstairs could not use, and why.
+    pub fault: Option<String>,
+    /// How many extents were left dirty: a downstairs hashes these before it listens.
+    pub dirty: u32,
+}
+
+impl Default for Disk {
+    /// A disk that is not there.
+    fn default() -> Self {
+        Self {
+            serial: 0,
+            mounted: false,
+            capacity: 0,
+            free: 0,
+            read_only: false,
+            mark: Ok(None),
+            remembered: None,
+            ledger: Ok(Ledger::default()),
+            ledger_lost: false,
+            damage: None,
+            regions: BTreeMap::new(),
+            unadopted: BTreeSet::new(),
+            surveys: BTreeMap::new(),
+            trash: BTreeMap::new(),
+        }
+    }
+}
+
+/// What lies in a region's directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OnDisk {
+    /// There is no such directory.
+    Absent,
+    /// A region, which says this of itself.
+    Present(RegionJson),
+    /// Something that cannot be read as a region, and why.
+    Unreadable(String),
+}

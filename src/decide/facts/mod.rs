@@ -1,0 +1,176 @@
+//! What was seen of the world, as the observers publish it. Plain data.
+
+mod disk;
+mod region;
+
+pub use disk::{Disk, OnDisk, Survey};
+pub use region::{Active, Beat, Doing, Exit, Holder, Program, Pulse, Region, Sockets, Start, Stranger, Unit};
+
+use crate::names::RegionName;
+use crate::region::Hold;
+use crate::wire::Maintenance;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use uuid::Uuid;
+
+/// Everything that is known. What was not looked at yet is `None` or `Unknown`, never a
+/// guess.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Facts {
+    /// Whether systemd answers.
+    pub bus: Option<Bus>,
+    /// The network.
+    pub network: Option<Network>,
+    /// The data disk, and what lies on it.
+    pub disk: Option<Disk>,
+    /// Whether what an earlier supervisor left undone on this disk was finished.
+    pub settled: Settled,
+    /// What lies in the trash and has been kept long enough, by its directory's name.
+    pub expired: BTreeSet<String>,
+    /// Something is being removed from the trash.
+    pub removing: bool,
+    /// What has not been looked at for too long, or never, and for how many seconds. What is
+    /// known of it may not be so any more.
+    pub unseen: BTreeMap<Watched, u64>,
+    /// The regions that a job is at, those included that the map does not have any more.
+    pub busy: BTreeMap<RegionName, Busy>,
+    /// Regions that were just created while others still are: these come first.
+    pub just_created: BTreeSet<RegionName>,
+    /// The regions that were just put on hold, before the ledger says so or although it cannot.
+    pub holding: BTreeMap<RegionName, Hold>,
+    /// Processes of others that have a region's files open for writing.
+    pub intruders: Option<BTreeMap<RegionName, Vec<Stranger>>>,
+    /// Hosts are asked to wait, and until when.
+    pub maintenance: Option<Maintenance>,
+    /// The machine is being switched off.
+    pub leaving: bool,
+    /// The adoptions that could not be undone, and why. It is tried again after a while.
+    pub stuck_adoptions: BTreeMap<RegionName, String>,
+    /// What could not be removed from the trash. It is tried again after a while.
+    pub stuck_removals: BTreeSet<String>,
+    /// The regions that the map puts on this sled; every one has an entry.
+    pub regions: BTreeMap<RegionName, Region>,
+}
+
+/// Whether what an earlier supervisor left undone on the data disk was finished.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Settled {
+    /// It was not looked for yet.
+    #[default]
+    No,
+    /// It is being finished.
+    Running,
+    /// Nothing is left undone on the disk with this identity.
+    Done(Uuid),
+    /// It could not be finished, and why.
+    Failed(String),
+}
+
+/// What is watched all the time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Watched {
+    /// The network interface and the bridge.
+    Network,
+    /// The data disk.
+    Disk,
+    /// Who listens and who is connected.
+    Sockets,
+    /// The regions' units.
+    Units,
+    /// Who writes to the regions' files.
+    Processes,
+}
+
+impl Watched {
+    /// The word for it in a sentence.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Network => "network",
+            Self::Disk => "data disk",
+            Self::Sockets => "sockets",
+            Self::Units => "units",
+            Self::Processes => "open files",
+        }
+    }
+}
+
+/// Whether systemd answers on D-Bus.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Bus {
+    /// It does, and its signals arrive.
+    Connected,
+    /// It does not, and this is why.
+    Unreachable(String),
+}
+
+/// The network, as netlink and sysfs tell it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Network {
+    /// The configured network interface, if it is there.
+    pub nic: Option<Nic>,
+    /// The configured bridge, if it is there and is one.
+    pub bridge: Option<Bridge>,
+}
+
+/// A network interface.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Nic {
+    /// It is switched on.
+    pub up: bool,
+    /// It has a link.
+    pub carrier: bool,
+    /// The bridge that it is a port of.
+    pub master: Option<String>,
+    /// The negotiated speed in Mbit/s, if the driver tells.
+    pub link_mbps: Option<u32>,
+    /// The speed of its USB connection in Mbit/s, if it has one.
+    pub usb_mbps: Option<u32>,
+}
+
+/// A bridge.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Bridge {
+    /// It is up.
+    pub up: bool,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+}
+
+impl Facts {
+    /// Why a region is kept from running, if it is.
+    pub fn held(&self, name: &RegionName) -> Option<&Hold> {
+        let ledger = self.disk.as_ref().and_then(|disk| disk.ledger.as_ref().ok());
+        ledger.and_then(|ledger| ledger.holds.get(name)).or_else(|| self.holding.get(name))
+    }
+
+    /// What a job does to a region right now; one that waits or only watches does nothing.
+    pub fn at_work(&self, name: &RegionName) -> Option<Busy> {
+        self.busy.get(name).copied().filter(|busy| !busy.passive())
+    }
+}
+
+/// What a job does to a region.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Busy {
+    /// Waits for its turn: the region goes on as if there were no job.
+    Waiting,
+    /// Has its turn, and watches the region: it goes on, and the volume's others stay.
+    Watching,
+    /// Restarts it.
+    Restarting,
+    /// Stops it, to be held.
+    Holding,
+    /// Creates it.
+    Creating,
+    /// Adopts it.
+    Adopting,
+    /// Deletes or restores it.
+    Deleting,
+}
+
+impl Busy {
+    /// Whether the region goes on meanwhile.
+    pub fn passive(self) -> bool {
+        matches!(self, Self::Waiting | Self::Watching)
+    }
+}

@@ -1,0 +1,201 @@
+//! What is known of one region: its unit, its process, its ports, and whether it answers.
+
+use crate::decide::failure::Failure;
+use crate::wire::Peer;
+use jiff::Timestamp;
+use std::net::SocketAddr;
+use uuid::Uuid;
+
+/// What is known of a region beside what lies on disk.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Region {
+    /// Its unit.
+    pub unit: Option<Unit>,
+    /// Who holds its ports.
+    pub sockets: Option<Sockets>,
+    /// Whether it answers.
+    pub pulse: Option<Pulse>,
+    /// What became of the last wish to start it.
+    pub start: Start,
+    /// It has served for a minute without a break.
+    pub steady: bool,
+    /// What lies on disk was last looked at before its downstairs ended: only a look with at
+    /// least this serial tells what it would start on.
+    pub needs_look: u64,
+    /// The last process of its unit that has ended, by the kernel's word; systemd may not have
+    /// said so yet.
+    pub ended: Option<u32>,
+    /// Why its last downstairs ended, unless one has served since.
+    pub failure: Option<Failure>,
+    /// How often it ended within the time in which that is counted.
+    pub crashes: u32,
+    /// It ended a moment ago: it is not time to start it again.
+    pub pausing: bool,
+    /// systemd has been asked to stop or restart its unit, and has not answered.
+    pub changing: bool,
+    /// What its process is doing, looked at while it does not answer.
+    pub doing: Option<Doing>,
+    /// For how many seconds it has been hung; 0 if it is not.
+    pub hung_seconds: u64,
+    /// What it runs.
+    pub program: Option<Program>,
+}
+
+impl Region {
+    /// Its main process, unless it has ended.
+    pub fn alive(&self) -> Option<u32> {
+        let unit = self.unit.as_ref().filter(|unit| unit.active == Active::Active)?;
+        unit.pid.filter(|pid| Some(*pid) != self.ended)
+    }
+
+    /// Whether its unit runs, or would by itself.
+    pub fn runs(&self) -> bool {
+        self.unit.as_ref().is_some_and(|unit| matches!(unit.active, Active::Active | Active::Activating))
+    }
+}
+
+/// What a process that does not answer is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Doing {
+    /// The process.
+    pub pid: u32,
+    /// Its state as proc(5) has it: `R`, `S`, `D`, `T`.
+    pub state: char,
+    /// How much of one processor it takes, in percent.
+    pub cpu_percent: u32,
+    /// How many connections wait to be accepted.
+    pub backlog: u32,
+    /// How many bytes it was sent and has not read.
+    pub unread: u64,
+    /// The journal is stopped, and with it whoever writes to it.
+    pub journal_stopped: bool,
+}
+
+/// The program that a downstairs runs, as it states it itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Program {
+    /// Its version.
+    pub version: String,
+    /// The version of the messages that it understands.
+    pub messages: u32,
+}
+
+/// What became of the last wish to start a unit.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Start {
+    /// There is none, or it was granted.
+    #[default]
+    Idle,
+    /// systemd has been asked and has not answered.
+    Asked,
+    /// systemd has done so; the unit is awaited in another state.
+    Granted,
+    /// systemd refused, with this reason. It is asked again after a while.
+    Refused(String),
+}
+
+/// A unit, as systemd tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unit {
+    /// Whether it runs.
+    pub active: Active,
+    /// The main process.
+    pub pid: Option<u32>,
+    /// How the main process last ended.
+    pub exit: Option<Exit>,
+    /// systemd's word for how the unit ended, for example `exit-code` or `start-limit-hit`.
+    pub result: String,
+    /// How often systemd restarted it by itself.
+    pub restarts: u32,
+    /// The run that it is in or was in last (systemd.exec(5), `$INVOCATION_ID`).
+    pub invocation: Option<String>,
+    /// When it became active, if it is.
+    pub since: Option<Timestamp>,
+}
+
+/// A unit's state, as systemd has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Active {
+    /// Not running.
+    Inactive,
+    /// Being started, or waiting to be started again.
+    Activating,
+    /// Running.
+    Active,
+    /// Being stopped.
+    Deactivating,
+    /// Not running, and systemd has given up.
+    Failed,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// By itself, with this status.
+    Status(i32),
+    /// By this signal.
+    Signal(i32),
+}
+
+/// Who holds a region's ports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sockets {
+    /// The main process for which this was found; `None` if the unit had none.
+    pub pid: Option<u32>,
+    /// The data port.
+    pub data: Holder,
+    /// The repair port.
+    pub repair: Holder,
+    /// Other places that the main process listens at: it was started with other values.
+    pub elsewhere: Vec<SocketAddr>,
+    /// Who is connected to the data port, the supervisor's own probe left out.
+    pub connected: Vec<Peer>,
+}
+
+/// Who listens on a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Holder {
+    /// Nobody.
+    Nobody,
+    /// The region's own main process, or one in its unit's control group.
+    Own,
+    /// Another process.
+    Other(Stranger),
+}
+
+/// A process that listens where only a region may.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stranger {
+    /// Its id; `None` if its descriptors could not be read or it has just gone.
+    pub pid: Option<u32>,
+    /// Its command line.
+    pub command: String,
+    /// Its unit, if it has one.
+    pub unit: Option<String>,
+}
+
+/// Whether a region's downstairs answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pulse {
+    /// The main process that was asked.
+    pub pid: u32,
+    /// What came of it.
+    pub beat: Beat,
+    /// What `/region-info` on the repair port says of its identity.
+    pub identity: Option<Result<Uuid, String>>,
+}
+
+/// What came of asking `Ruok`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Beat {
+    /// Nobody listens yet.
+    Refused,
+    /// It listens; the answer is awaited.
+    Asked,
+    /// It answered within the allowance, last time and now.
+    Answering,
+    /// It has not answered within the allowance.
+    Silent,
+    /// The connection broke.
+    Lost(String),
+}

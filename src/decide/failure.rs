@@ -1,0 +1,172 @@
+//! Why a downstairs ended, and what that means for the next one: a table over what upstream's
+//! program writes to stderr, as every failure of it exits with 1 and only the text tells them
+//! apart. Text that no row knows is taken for a passing trouble: it is tried again, ever more
+//! slowly, until it is a crash loop.
+
+use super::facts::Exit;
+
+/// The status with which the unit's flock(1) ends when another process has the lock; set in
+/// the unit's drop-in.
+pub const LOCKED: i32 = 75;
+/// The most that is shown of what a downstairs said, in characters.
+const MOST_SHOWN: usize = 300;
+
+/// What kind of failure it was: what has to happen before another start makes sense.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// It was killed, it panicked, or nobody knows: systemd tries again, ever more slowly.
+    Transient,
+    /// Another process has the region: it is tried again when that one is gone.
+    Locked,
+    /// A port of it is taken: it is tried again when the port is free.
+    Port,
+    /// Its address is not this machine's yet: it is tried again when it is.
+    Network,
+    /// There is no room, or the disk cannot be written to: it is tried again when there is.
+    Space,
+    /// It would end the same way every time: it is held until somebody has mended it.
+    Permanent,
+}
+
+impl Kind {
+    /// Whether something that is watched must change before the next start: systemd need not
+    /// try meanwhile.
+    pub fn waits(self) -> bool {
+        matches!(self, Self::Locked | Self::Port | Self::Network | Self::Space)
+    }
+}
+
+/// How a downstairs ended, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// What kind of failure it was.
+    pub kind: Kind,
+    /// How its process ended.
+    pub exit: Exit,
+    /// What it said last that tells why, if it said anything.
+    pub said: Option<String>,
+    /// What that means, if the table knows it.
+    pub row: Option<&'static Row>,
+}
+
+/// What some words mean.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Words that only this failure has.
+    pub words: &'static str,
+    /// What kind of failure it is.
+    pub kind: Kind,
+    /// What is wrong, as part of a sentence that begins with the region's name or "it".
+    pub meaning: &'static str,
+    /// What to do.
+    pub remedy: &'static str,
+}
+
+const RESTORE: &str = "restore its directory from a backup; or, if the volume's other regions are whole, delete it, \
+                       create it anew and have the host repair it";
+
+const fn row(words: &'static str, kind: Kind, meaning: &'static str, remedy: &'static str) -> Row {
+    Row { words, kind, meaning, remedy }
+}
+
+/// The rows, the more particular ones first. The texts are upstream's, at message version 13;
+/// those of fixtures are held against this table by a test.
+pub const ROWS: &[Row] = &[
+    row("Address already in use", Kind::Port, "a port of it is taken", "end the process that has it"),
+    row("failed to bind to", Kind::Port, "its repair port is taken", "end the process that has it"),
+    row("Cannot assign requested address", Kind::Network, "this machine does not have its address", "see the network"),
+    row("No space left on device", Kind::Space, "the data disk is full", "make room: sledctl storage"),
+    row("ENOSPC", Kind::Space, "the data disk is full", "make room: sledctl storage"),
+    row("Read-only file system", Kind::Space, "the data disk cannot be written to", "see dmesg, and mount it again"),
+    row(
+        "file not found opening region config",
+        Kind::Permanent,
+        "its region.json is missing",
+        "restore region.json from a backup, or the whole directory",
+    ),
+    row("opening region config", Kind::Permanent, "its region.json cannot be read", RESTORE),
+    row(
+        "Database read version mismatch",
+        Kind::Permanent,
+        "its region has another format than this program reads",
+        "install the program that wrote it",
+    ),
+    row(
+        "Permission denied",
+        Kind::Permanent,
+        "its files may not be opened by the service user",
+        "give them to downstairs.user of sled.toml, with mode 0600 or 0644",
+    ),
+    row(
+        "cannot open all required files",
+        Kind::Permanent,
+        "it may not open as many files as it has extents",
+        "see LimitNOFILE= of its unit (systemctl cat), which a drop-in must have lowered",
+    ),
+    row("Too many open files", Kind::Permanent, "it may not open as many files as it has extents", "see LimitNOFILE="),
+    row("Missing context slot", Kind::Permanent, "the checksums of a block in it are lost", RESTORE),
+    row("metadata deserialization failed", Kind::Permanent, "an extent of it holds garbage", RESTORE),
+    row("unknown tag", Kind::Permanent, "an extent of it is cut off or holds garbage", RESTORE),
+    row("InvalidInput", Kind::Permanent, "an extent of it has a wrong length", RESTORE),
+    row("open of ", Kind::Permanent, "an extent of it is missing or cannot be opened", RESTORE),
+    row(
+        "No CA certificates were loaded",
+        Kind::Permanent,
+        "there is no bundle of CA certificates, without which it does not start",
+        "apt install ca-certificates",
+    ),
+];
+
+/// Tells what the end of a process means. `lines` is what it last wrote to stderr.
+pub fn classify(exit: Exit, lines: &[String]) -> Failure {
+    if exit == Exit::Status(LOCKED) {
+        return Failure { kind: Kind::Locked, exit, said: None, row: None };
+    }
+    let text = lines.join("\n");
+    let row = ROWS.iter().find(|row| text.contains(row.words));
+    let said = said(lines);
+    Failure { kind: row.map_or(Kind::Transient, |row| row.kind), exit, said, row }
+}
+
+/// The words that tell why, in one line: the error and its first cause, or how it panicked.
+fn said(lines: &[String]) -> Option<String> {
+    let lines: Vec<_> = lines.iter().map(|line| line.trim()).filter(|line| !line.is_empty()).collect();
+    let error = lines.iter().rposition(|line| line.starts_with("Error: "));
+    let panic = lines.iter().rposition(|line| line.contains("panicked at"));
+    let words: Vec<&str> = match (error, panic) {
+        (Some(at), _) => {
+            let rest = lines[at + 1..].iter().take_while(|line| !line.starts_with("Stack backtrace"));
+            let causes = rest.copied().filter(|line| *line != "Caused by:");
+            std::iter::once(lines[at].trim_start_matches("Error: ")).chain(causes).collect()
+        }
+        (None, Some(at)) => lines[at..].iter().take(2).copied().collect(),
+        (None, None) => lines.last().into_iter().copied().collect(),
+    };
+    let text = words.join(": ");
+    let shown = text.char_indices().nth(MOST_SHOWN).map_or(text.as_str(), |(end, _)| &text[..end]);
+    (!shown.is_empty()).then(|| shown.to_owned())
+}
+
+/// How a process ended, as part of a sentence that begins with "its downstairs".
+pub fn ended(exit: Exit) -> String {
+    match exit {
+        Exit::Status(LOCKED) => "did not start, as another process has locked its directory (fuser -v shows it)".into(),
+        Exit::Status(203) => "did not start: its program cannot be executed (downstairs.program)".into(),
+        Exit::Status(217) => "did not start: its user does not exist (downstairs.user)".into(),
+        Exit::Status(status) => format!("exited with status {status}"),
+        Exit::Signal(6) => "panicked or was aborted (signal 6)".into(),
+        Exit::Signal(signal) => format!("was killed by signal {signal}"),
+    }
+}
+
+impl Failure {
+    /// How it ended and why, as part of a sentence that begins with "its downstairs".
+    pub fn cause(&self) -> String {
+        let ended = ended(self.exit);
+        match (self.row, &self.said) {
+            (Some(row), Some(said)) => format!("{ended}, as {} (\"{said}\")", row.meaning),
+            (None, Some(said)) => format!("{ended} (\"{said}\")"),
+            _ => ended,
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Whether what lies in a region's directory is the region on record, whole and as the map wants
+//! it: only then may a downstairs run on it.
+
+use super::facts::{Busy, Facts, OnDisk};
+use super::finding::Finding;
+use super::storage::belongs;
+use crate::check::Code;
+use crate::config::Configuration;
+use crate::names::RegionName;
+use crate::port_map::LocalRegion;
+use crate::region::{Record, RegionJson};
+use crate::wire::State;
+use std::path::Path;
+
+/// What lies on disk, as far as it decides whether a downstairs may run on it.
+pub(super) enum Identity<'a> {
+    /// The data disk or its ledger is unavailable: a finding about the sled says so.
+    Unavailable,
+    /// The region was never created.
+    NeverCreated,
+    /// It is there and is the region on record, as the map wants it.
+    Known(&'a Record),
+    /// Something else; this is what.
+    Wrong(State, Box<Finding>),
+}
+
+/// Compares what lies on disk with the record and the map.
+pub(super) fn identity<'a>(config: &Configuration, local: &LocalRegion, facts: &'a Facts) -> Identity<'a> {
+    let Some(disk) = facts.disk.as_ref().filter(|disk| disk.mounted && belongs(config, disk).is_ok()) else {
+        return Identity::Unavailable;
+    };
+    let (Ok(ledger), Some(on_disk)) = (&disk.ledger, disk.regions.get(&local.name)) else {
+        return Identity::Unavailable;
+    };
+    let dir = config.region_dir(&local.name).display().to_string();
+    let wrong = |code, cause: String, remedy: String| {
+        Identity::Wrong(State::Failed, Box::new(Finding::about_region(local, code, cause, remedy)))
+    };
+    let adopting = facts.busy.get(&local.name) == Some(&Busy::Adopting);
+    if ledger.adoptions.contains_key(&local.name) && !adopting {
+        let (cause, remedy) = match facts.stuck_adoptions.get(&local.name) {
+            None => ("its adoption was cut short, and is being undone".to_owned(), "wait".to_owned()),
+            Some(why) => (
+                format!("its adoption was cut short, and cannot be undone: {why}"),
+                "mend that; it is tried again every 10 s".into(),
+            ),
+        };
+        return Identity::Wrong(
+            State::Held,
+            Box::new(Finding::about_region(local, Code::RegionAdopting, cause, remedy)),
+        );
+    }
+    match (ledger.regions.get(&local.name), on_disk) {
+        (None, OnDisk::Absent) if disk.unadopted.contains(&local.name) => {
+            Identity::Wrong(State::Held, Box::new(unadopted(config, local)))
+        }
+        (None, OnDisk::Absent) => Identity::NeverCreated,
+        (None, _) => {
+            let cause = format!("{dir} exists, and the ledger does not know it");
+            let remedy = format!(
+                "if it is a region: sledctl region adopt {} checks it and puts it on record; else move it away",
+                local.name
+            );
+            wrong(Code::RegionUnrecorded, cause, remedy)
+        }
+        (Some(record), OnDisk::Absent) => {
+            Identity::Wrong(State::Missing, Box::new(lost(local, record, &config.sled.storage.root)))
+        }
+        (Some(_), OnDisk::Unreadable(why)) => wrong(Code::RegionIdentity, format!("{dir}: {why}"), restore(&dir)),
+        (Some(record), OnDisk::Present(found)) => match differences(record, found) {
+            Some(cause) => wrong(Code::RegionIdentity, cause, restore(&dir)),
+            None if record.geometry != local.geometry => {
+                let (wants, has) = (local.geometry, record.geometry);
+                let cause = format!("the port map wants {wants}, and the region was made as {has}");
+                wrong(
+                    Code::RegionIdentity,
+                    cause,
+                    format!("write {has} into port-map.toml: a region keeps its geometry"),
+                )
+            }
+            None => match damage(local, facts) {
+                Some(fault) => wrong(Code::RegionDamaged, format!("{dir}: {fault}"), repair(&dir, &local.name, fault)),
+                None => Identity::Known(record),
+            },
+        },
+    }
+}
+
+/// What is wrong with its files, while nothing runs on them: a downstairs that repairs an
+/// extent replaces its file.
+fn damage<'a>(local: &LocalRegion, facts: &'a Facts) -> Option<&'a str> {
+    let runs = facts.regions.get(&local.name).is_some_and(|region| region.alive().is_some());
+    // Of a disk that cannot be written to as a whole, another finding tells.
+    let disk = facts.disk.as_ref().filter(|disk| !disk.read_only)?;
+    disk.surveys.get(&local.name)?.fault.as_deref().filter(|_| !runs)
+}
+
+fn repair(dir: &str, name: &RegionName, fault: &str) -> String {
+    match fault.contains("belongs to") || fault.contains("mounted") {
+        true => format!("put that right in {dir}; nothing is started on it as it is"),
+        false => format!(
+            "restore {dir}; or, if the volume's other regions are whole: sledctl region delete {name} --yes-destroy \
+             {name}, create it anew, and have the host repair it"
+        ),
+    }
+}
+
+fn unadopted(config: &Configuration, local: &LocalRegion) -> Finding {
+    let (root, name) = (config.sled.storage.root.display(), &local.name);
+    let cause = format!("{root}/vm-{name} is there, from before this supervisor");
+    Finding::about_region(
+        local,
+        Code::RegionUnadopted,
+        cause,
+        format!("sledctl region adopt {name}; --dry-run shows what it does"),
+    )
+}
+
+fn restore(dir: &str) -> String {
+    format!("restore {dir}; the supervisor starts nothing on it as it is")
+}
+
+fn lost(local: &LocalRegion, record: &Record, root: &Path) -> Finding {
+    let (name, root) = (&local.name, root.display());
+    let cause = format!("{root}/{name} is gone; the region {} was there since {}", record.uuid, record.created);
+    let remedy = format!(
+        "find out who removed it, and restore {root}/{name}; if it is lost for good: \
+         sledctl region delete {name} --yes-destroy {name}, and create it anew"
+    );
+    Finding::about_region(local, Code::RegionMissing, cause, remedy)
+}
+
+fn differences(record: &Record, found: &RegionJson) -> Option<String> {
+    if found.uuid != record.uuid {
+        return Some(format!("region.json has the UUID {}, and {} is on record", found.uuid, record.uuid));
+    }
+    let (has, had) = (found.geometry(), record.geometry);
+    (has != had).then(|| format!("region.json has the geometry {has}, and {had} is on record"))
+}

@@ -1,0 +1,247 @@
+//! What a region's unit and process mean, once it is known that the region is what it should be:
+//! whether it serves, and in what way it does not.
+
+use super::facts::{Active, Beat, Doing, Facts, Holder, Region, Sockets, Start, Stranger, Unit};
+use super::failure::ended;
+use super::finding::Finding;
+use super::region::Judged;
+use super::storage::full;
+use crate::check::Code;
+use crate::config::Configuration;
+use crate::port_map::LocalRegion;
+use crate::region::Record;
+use crate::size;
+use crate::systemd::names;
+use crate::wire::State;
+use std::net::{IpAddr, SocketAddr};
+
+/// How long a downstairs takes to hash 128 MiB that were left dirty, in milliseconds: between
+/// 250 and 450 were measured.
+const HASHING_MS: u64 = 350;
+const HASHED: u64 = 128 << 20;
+
+/// Judges a region that is there, and not held.
+pub(super) fn judge_unit(
+    config: &Configuration,
+    local: &LocalRegion,
+    facts: &Facts,
+    region: &Region,
+    record: &Record,
+) -> Judged {
+    let Some(unit) = &region.unit else {
+        return (State::Stopped, vec![down(local, "systemd has not told its state yet".into())]);
+    };
+    let mut found: Vec<_> = region.sockets.iter().flat_map(|sockets| strangers(local, sockets)).collect();
+    let (state, own) = match unit.active {
+        Active::Active if region.alive().is_none() => {
+            (State::Starting, Some(down(local, format!("its downstairs {}; systemd starts it again", why(region)))))
+        }
+        Active::Active => judge_process(config, local, facts, region, record),
+        Active::Failed => (State::Failed, Some(gave_up(local, region, unit))),
+        Active::Inactive => not_running(config, local, facts, region, !found.is_empty()),
+        Active::Activating if unit.exit.is_some() => {
+            (State::Starting, Some(down(local, format!("its downstairs {}; systemd starts it again", why(region)))))
+        }
+        Active::Activating => (State::Starting, Some(starting(local, facts))),
+        Active::Deactivating => (State::Stopped, Some(down(local, "its unit is being stopped".into()))),
+    };
+    let state = if found.is_empty() || state != State::Serving { state } else { State::Failed };
+    found.extend(own);
+    (state, found)
+}
+
+type JudgedProcess = (State, Option<Finding>);
+
+fn judge_process(
+    config: &Configuration,
+    local: &LocalRegion,
+    facts: &Facts,
+    region: &Region,
+    record: &Record,
+) -> JudgedProcess {
+    let pid = region.alive();
+    let Some(pulse) = region.pulse.as_ref().filter(|pulse| Some(pulse.pid) == pid) else {
+        return (State::Starting, Some(starting(local, facts)));
+    };
+    let listens = region
+        .sockets
+        .as_ref()
+        .is_some_and(|sockets| sockets.pid == pid && sockets.data == Holder::Own && sockets.repair == Holder::Own);
+    let elsewhere = region.sockets.as_ref().map_or(&[][..], |sockets| &sockets.elsewhere);
+    match (&pulse.beat, &pulse.identity) {
+        (Beat::Refused, _) if !elsewhere.is_empty() => (State::Failed, Some(moved(local, config.address, elsewhere))),
+        (_, Some(Ok(uuid))) if *uuid != record.uuid => {
+            let cause =
+                format!("what listens on {} says it is {uuid}, and {} is on record", local.repair_port(), record.uuid);
+            let remedy = format!("if region.json is right again: sledctl region restart {} --force", local.name);
+            (State::Failed, Some(Finding::about_region(local, Code::RegionIdentity, cause, remedy)))
+        }
+        (Beat::Lost(why), _) => {
+            (State::Starting, Some(down(local, format!("its downstairs closed the connection: {why}"))))
+        }
+        // A full disk has a finding of its own, and is the reason.
+        (Beat::Silent, _) if facts.disk.as_ref().is_some_and(full) => (State::Hung, None),
+        (Beat::Silent, _) => (State::Hung, Some(hung(config, local, region))),
+        (Beat::Answering, Some(Ok(_))) if listens => (State::Serving, None),
+        (Beat::Answering, Some(Err(why))) => {
+            let cause = format!("its repair port {} does not tell who it is: {why}", local.repair_port());
+            (State::Starting, Some(Finding { cause, ..starting(local, facts) }))
+        }
+        _ => (State::Starting, Some(starting(local, facts))),
+    }
+}
+
+/// Why its last downstairs ended, as part of a sentence that begins with "its downstairs".
+fn why(region: &Region) -> String {
+    let exit = region.unit.as_ref().and_then(|unit| unit.exit).filter(|_| region.alive().is_none());
+    match (&region.failure, exit) {
+        (Some(failure), _) => failure.cause(),
+        (None, Some(exit)) => ended(exit),
+        (None, None) => "has ended".into(),
+    }
+}
+
+fn not_running(
+    config: &Configuration,
+    local: &LocalRegion,
+    facts: &Facts,
+    region: &Region,
+    taken: bool,
+) -> JudgedProcess {
+    if facts.just_created.contains(&local.name) {
+        let cause = "it was just created, and starts when the other creations are done".to_owned();
+        return (State::Starting, Some(Finding { cause, ..starting(local, facts) }));
+    }
+    if matches!(region.start, Start::Asked | Start::Granted) {
+        return (State::Starting, Some(starting(local, facts)));
+    }
+    let remedy = format!("it starts by itself when that is over; systemctl status {}", names::unit(&local.name));
+    let cause = waits_for(config, facts, region, taken);
+    (State::Stopped, Some(Finding::about_region(local, Code::RegionDown, cause, remedy)))
+}
+
+/// Why a unit that could run does not.
+fn waits_for(config: &Configuration, facts: &Facts, region: &Region, port_taken: bool) -> String {
+    let addresses = facts.network.as_ref().and_then(|network| network.bridge.as_ref()).map(|b| b.addresses.as_slice());
+    match (&region.start, &region.failure) {
+        _ if facts.leaving => "its downstairs does not run: the machine is being switched off".into(),
+        _ if facts.disk.as_ref().is_some_and(|disk| disk.read_only) => {
+            "its downstairs does not run: the data disk cannot be written to".into()
+        }
+        _ if port_taken => "its downstairs does not run: a port of its own is taken".into(),
+        (Start::Refused(why), _) => format!("systemd does not start it: {}", why.trim_end_matches('.')),
+        (Start::Idle, _) if !addresses.unwrap_or_default().contains(&config.address) => {
+            format!("its downstairs does not run: it waits until this machine has the address {}", config.address)
+        }
+        (_, Some(failure)) => format!("its downstairs {}; it is started again when that is over", failure.cause()),
+        _ => "its downstairs does not run".into(),
+    }
+}
+
+fn strangers(local: &LocalRegion, sockets: &Sockets) -> Vec<Finding> {
+    let ports = [(&sockets.data, local.port), (&sockets.repair, local.repair_port())];
+    let taken = ports.into_iter().filter_map(|(holder, port)| match holder {
+        Holder::Other(stranger) => Some(port_taken(local, port, stranger)),
+        _ => None,
+    });
+    taken.collect()
+}
+
+fn port_taken(local: &LocalRegion, port: u16, stranger: &Stranger) -> Finding {
+    let (who, remedy) = match (stranger.pid, &stranger.unit) {
+        (Some(pid), Some(unit)) => {
+            (format!("process {pid} ({}) of {unit}", stranger.command), format!("systemctl stop {unit}"))
+        }
+        (Some(pid), None) => (format!("process {pid} ({})", stranger.command), format!("end process {pid}")),
+        (None, _) => ("a process that cannot be seen".into(), format!("find it: ss -tlnp 'sport = :{port}'")),
+    };
+    let cause = format!("{who} listens on port {port}, which belongs to {}", local.name);
+    let remedy = format!("{remedy}; the region starts by itself when the port is free");
+    Finding { subject: format!("port {port}"), ..Finding::about_region(local, Code::PortTaken, cause, remedy) }
+}
+
+fn down(local: &LocalRegion, cause: String) -> Finding {
+    let unit = names::unit(&local.name);
+    let remedy = format!("read why: journalctl -u {unit} -n 50; it is started again without a hand");
+    Finding::about_region(local, Code::RegionDown, cause, remedy)
+}
+
+fn gave_up(local: &LocalRegion, region: &Region, unit: &Unit) -> Finding {
+    let name = names::unit(&local.name);
+    let cause = format!(
+        "its downstairs {}, and systemd gave up after {} restart(s) ({})",
+        why(region),
+        unit.restarts,
+        unit.result
+    );
+    let remedy = format!("read why: journalctl -u {name} -n 50; when it is mended: systemctl reset-failed {name}");
+    Finding::about_region(local, Code::RegionDown, cause, remedy)
+}
+
+/// It was started with the values of an earlier configuration.
+fn moved(local: &LocalRegion, address: IpAddr, places: &[SocketAddr]) -> Finding {
+    let places = places.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
+    let (port, repair) = (local.port, local.repair_port());
+    let cause = format!("its downstairs listens on {places}, and the port map says {port} and {repair} of {address}");
+    let remedy = format!("when no host uses it: sledctl region restart {}", local.name);
+    Finding::about_region(local, Code::RegionDown, cause, remedy)
+}
+
+fn starting(local: &LocalRegion, facts: &Facts) -> Finding {
+    let survey = facts.disk.as_ref().and_then(|disk| disk.surveys.get(&local.name));
+    let (cause, remedy) = match survey.map_or(0, |survey| survey.dirty) {
+        0 => ("its downstairs runs and does not listen yet".to_owned(), "wait".to_owned()),
+        dirty => {
+            let time = spoken_ms(hashing_ms(local, dirty));
+            let cause = format!("its downstairs hashes what a crash left dirty before it listens: {dirty} extent(s)");
+            (cause, format!("wait: that takes about {time}"))
+        }
+    };
+    Finding::about_region(local, Code::RegionStarting, cause, remedy)
+}
+
+/// About how long it takes until a downstairs with so many dirty extents listens.
+fn hashing_ms(local: &LocalRegion, dirty: u32) -> u64 {
+    let bytes = local.geometry.block_size * local.geometry.extent_size * u64::from(dirty);
+    (bytes * HASHING_MS).div_ceil(HASHED)
+}
+
+fn spoken_ms(ms: u64) -> String {
+    if ms < 1000 { "a second".into() } else { format!("{} s", ms.div_ceil(1000)) }
+}
+
+fn hung(config: &Configuration, local: &LocalRegion, region: &Region) -> Finding {
+    let doing = region.doing.as_ref().filter(|doing| Some(doing.pid) == region.alive());
+    let cause = match doing {
+        None => "its downstairs listens, and does not answer".to_owned(),
+        Some(doing) => format!("its downstairs listens, and does not answer: {}", activity(doing)),
+    };
+    let name = &local.name;
+    let remedy = match (doing, config.sled.downstairs.restart_hung_after) {
+        (Some(Doing { journal_stopped: true, .. }), _) => {
+            "the journal is stopped, and whoever writes to it waits: systemctl restart systemd-journald".to_owned()
+        }
+        (_, Some(after)) => format!("it is restarted when it has been so for {after}; look at dmesg for the disk"),
+        (_, None) => {
+            format!("look at the disk first (dmesg); if that is well: sledctl region restart {name}")
+        }
+    };
+    Finding::about_region(local, Code::RegionHung, cause, remedy)
+}
+
+/// What a process is doing, in words.
+fn activity(doing: &Doing) -> String {
+    let state = match doing.state {
+        'R' => "it computes",
+        'D' => "it waits for a disk",
+        'S' | 'I' => "it sleeps",
+        'T' | 't' => "it was stopped by a signal",
+        'Z' | 'X' => "it has ended",
+        _ => "its state is odd",
+    };
+    let unread = size::spoken(doing.unread);
+    format!(
+        "process {} takes {} % of a processor ({state}), {} connection(s) wait for it, {unread} sent to it unread",
+        doing.pid, doing.cpu_percent, doing.backlog
+    )
+}

@@ -1,0 +1,165 @@
+//! Whether a region may go away for a moment: replicas of one volume never do so together, and
+//! one goes only while the others serve.
+//!
+//! A request is answered by what is known when it comes; when its turn has come, what is known
+//! then decides once more ([`claim`]). Whether hosts that are connected have caught up is looked
+//! at by the work itself.
+
+use super::facts::{Busy, Facts};
+use super::permits::{idle, local, not_on_record};
+use super::storage::usable;
+use super::verdict::serving;
+use crate::config::Configuration;
+use crate::names::RegionName;
+use crate::port_map::LocalRegion;
+use crate::wire;
+
+/// Why a region does not get its turn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Denied {
+    /// Not yet: another region of the volume is away.
+    Later(wire::Error),
+    /// It will not.
+    Refused(wire::Error),
+}
+
+impl Denied {
+    /// The reason.
+    pub fn error(self) -> wire::Error {
+        match self {
+            Self::Later(why) | Self::Refused(why) => why,
+        }
+    }
+}
+
+/// Whether a region may be restarted, as far as can be told now.
+///
+/// # Errors
+/// Why not: no such region here, no disk, a job is at it, it is held, a sibling does not serve.
+pub fn may_restart(
+    config: &Configuration,
+    facts: &Facts,
+    name: &RegionName,
+    force: bool,
+) -> Result<LocalRegion, wire::Error> {
+    let local = on_record(config, facts, name)?;
+    if facts.held(name).is_some() {
+        let message = format!("{name} is held: it is not restarted");
+        return Err(wire::Error::new("REGION_HELD", message, format!("sledctl region release {name}")));
+    }
+    siblings_now(config, facts, name, force)?;
+    Ok(local)
+}
+
+/// Whether a region may be held, as far as can be told now.
+///
+/// # Errors
+/// As [`may_restart`]; that it is held already.
+pub fn may_hold(
+    config: &Configuration,
+    facts: &Facts,
+    name: &RegionName,
+    force: bool,
+) -> Result<LocalRegion, wire::Error> {
+    let local = on_record(config, facts, name)?;
+    if facts.held(name).is_some() {
+        let remedy = format!("see why: sledctl region show {name}");
+        return Err(wire::Error::new("REGION_HELD", format!("{name} is held already"), remedy));
+    }
+    siblings_now(config, facts, name, force)?;
+    Ok(local)
+}
+
+/// Whether a region may be released.
+///
+/// # Errors
+/// Why not: it is not held, there is no disk, a job is at it.
+pub fn may_release(config: &Configuration, facts: &Facts, name: &RegionName) -> Result<LocalRegion, wire::Error> {
+    let local = on_record(config, facts, name)?;
+    match facts.held(name) {
+        Some(_) => Ok(local),
+        None => {
+            let message = format!("{name} is not held: there is nothing to release");
+            Err(wire::Error::new("NOT_HELD", message, format!("see sledctl region show {name}")))
+        }
+    }
+}
+
+fn on_record(config: &Configuration, facts: &Facts, name: &RegionName) -> Result<LocalRegion, wire::Error> {
+    let local = local(config, name)?;
+    idle(facts, name)?;
+    match usable(config, facts)?.regions.contains_key(name) {
+        true => Ok(local),
+        false => Err(not_on_record(config, name)),
+    }
+}
+
+/// One that a job is at will serve again: that is waited for when the turn comes.
+fn siblings_now(config: &Configuration, facts: &Facts, name: &RegionName, force: bool) -> Result<(), wire::Error> {
+    let away = |sibling: &RegionName| facts.busy.contains_key(sibling);
+    match force || siblings(config, name).any(|sibling| away(&sibling)) {
+        true => Ok(()),
+        false => siblings_serve(config, facts, name).map_err(Denied::error),
+    }
+}
+
+fn siblings(config: &Configuration, name: &RegionName) -> impl Iterator<Item = RegionName> {
+    let all = config.local_regions().into_iter().map(|local| local.name);
+    let name = name.clone();
+    all.filter(move |other| other.volume() == name.volume() && *other != name)
+}
+
+/// Whether every other region of the volume on this sled serves, with no job at it. A region that
+/// is down already makes nothing worse when it is stopped or started.
+pub(super) fn siblings_serve(config: &Configuration, facts: &Facts, name: &RegionName) -> Result<(), Denied> {
+    let later = |sibling: &RegionName, what: &str| {
+        let message = format!("{name} stays as it is: {sibling} {what}, and a host needs two of three regions");
+        let remedy = format!("see sledctl region show {sibling}; with --force it is done all the same");
+        Denied::Later(wire::Error::new("SIBLING_DOWN", message, remedy))
+    };
+    let serving = serving(config, facts);
+    for sibling in siblings(config, name) {
+        match facts.busy.get(&sibling) {
+            None | Some(Busy::Waiting) => {}
+            Some(_) => return Err(later(&sibling, "is at work")),
+        }
+        if facts.regions.get(&sibling).is_some_and(|region| region.changing) {
+            return Err(later(&sibling, "is being stopped or restarted"));
+        }
+        let down = facts.regions.get(name).is_none_or(|region| region.alive().is_none());
+        if !serving.contains(&sibling) && !down {
+            return Err(later(&sibling, "does not serve"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the region's turn has come. `rolling` lets no other region of the sled be away.
+///
+/// # Errors
+/// Why not, and whether it is worth asking again.
+pub fn claim(
+    config: &Configuration,
+    facts: &Facts,
+    name: &RegionName,
+    force: bool,
+    rolling: bool,
+) -> Result<(), Denied> {
+    usable(config, facts).map_err(Denied::Refused)?;
+    let held = |name: &RegionName| !matches!(facts.busy.get(name), None | Some(Busy::Waiting));
+    let busy = |other: &RegionName| {
+        let message = format!("{name} stays as it is: another job is at {other}");
+        Denied::Later(wire::Error::new("BUSY", message, "see sledctl jobs"))
+    };
+    if held(name) {
+        return Err(busy(name));
+    }
+    if let Some(other) = facts.busy.keys().find(|other| rolling && held(other)) {
+        return Err(busy(other));
+    }
+    // Two of one volume never go together, not even by force.
+    if let Some(other) = siblings(config, name).find(|other| held(other)) {
+        return Err(busy(&other));
+    }
+    if force { Ok(()) } else { siblings_serve(config, facts, name) }
+}

@@ -1,0 +1,142 @@
+//! The end of a region's main process, by the kernel's word: a pidfd is readable the moment its
+//! process has ended, long before systemd has cleaned up after it and told.
+//!
+//! A pidfd means one process for ever, but is opened by a number, and numbers are given again.
+//! So the process behind it must be one of the region's own unit *after* it was opened: then the
+//! pidfd is its, whoever had the number before.
+
+use super::{NobodyListens, Observation, Publisher, publish};
+use crate::act::peers::unit;
+use crate::names::RegionName;
+use crate::systemd::names;
+use procfs::process::Process;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use std::io;
+use std::os::fd::OwnedFd;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::watch;
+
+/// Watches the main processes of one region, one after the other, until nobody listens any more.
+/// `pid` tells the main process of its unit.
+///
+/// # Errors
+/// [`NobodyListens`], in the end.
+pub async fn watch(
+    region: RegionName,
+    mut pid: watch::Receiver<Option<u32>>,
+    to: Publisher,
+) -> Result<(), NobodyListens> {
+    let own = names::unit(&region);
+    loop {
+        let watched = *pid.borrow_and_update();
+        // Cancel-safe: a pidfd that is dropped with the wish to watch it is of no use.
+        let ended = tokio::select! {
+            ended = end(watched, &own) => ended,
+            changed = pid.changed() => {
+                changed.map_err(|_| NobodyListens)?;
+                continue;
+            }
+        };
+        publish(&to, Observation::Ended(region.clone(), ended)).await?;
+        pid.changed().await.map_err(|_| NobodyListens)?;
+    }
+}
+
+/// Returns the process, which must be one of this unit, when it has ended. Without one it never
+/// returns.
+pub async fn end(pid: Option<u32>, own: &str) -> u32 {
+    let Some(pid) = pid else { return std::future::pending().await };
+    match open(pid, own) {
+        Ok(None) => pid,
+        Ok(Some(process)) => match process.readable().await {
+            Ok(_) => pid,
+            Err(why) => unknown(pid, &why).await,
+        },
+        Err(why) => unknown(pid, &why).await,
+    }
+}
+
+/// Without a pidfd systemd's word has to do.
+async fn unknown(pid: u32, why: &io::Error) -> u32 {
+    tracing::warn!("the kernel does not tell the end of process {pid}: {why}");
+    std::future::pending().await
+}
+
+/// Opens a process; `None` if it has ended, or if its number means another by now.
+fn open(pid: u32, own: &str) -> io::Result<Option<AsyncFd<OwnedFd>>> {
+    let Some(id) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Ok(None) };
+    let process = match pidfd_open(id, PidfdFlags::NONBLOCK) {
+        Err(rustix::io::Errno::SRCH) => return Ok(None),
+        opened => opened?,
+    };
+    let still = Process::new(id.as_raw_nonzero().get()).ok().and_then(|process| unit(&process));
+    match still.as_deref() == Some(own) {
+        true => register(process).map(Some),
+        false => Ok(None),
+    }
+}
+
+#[expect(unsafe_code, reason = "tokio has no safe way to register a descriptor")]
+fn register(process: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: the descriptor is open as long as the `OwnedFd` is, which the `AsyncFd` owns.
+    Ok(unsafe { AsyncFd::register_with_interest(process, Interest::READABLE) }?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Command, Stdio};
+    use std::time::Duration;
+    use tokio::time::timeout;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// The unit that this test runs in, as a downstairs' would be its own.
+    fn here() -> Option<String> {
+        unit(&Process::myself().unwrap())
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_process_is_told_when_it_comes() {
+        let Some(own) = here() else { return };
+        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let pid = child.id();
+        let mut ending = std::pin::pin!(end(Some(pid), &own));
+        assert!(timeout(Duration::from_millis(50), &mut ending).await.is_err(), "it has not ended");
+        child.kill().unwrap();
+        // Not waited for: to have ended is enough.
+        assert_eq!(timeout(PATIENCE, ending).await.unwrap(), pid);
+        child.wait().unwrap();
+    }
+
+    /// A number that was given again: what runs under it is not the region's.
+    #[tokio::test]
+    async fn a_number_that_means_another_process_is_an_end() {
+        let mut other = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let unit = "crucible-downstairs@still-fawn-0.service";
+        assert_eq!(timeout(PATIENCE, end(Some(other.id()), unit)).await.unwrap(), other.id());
+        other.kill().unwrap();
+        other.wait().unwrap();
+        assert_eq!(timeout(PATIENCE, end(Some(other.id()), unit)).await.unwrap(), other.id());
+    }
+
+    #[tokio::test]
+    async fn the_watch_goes_from_one_process_to_the_next() {
+        let (told, mut heard) = tokio::sync::mpsc::channel(4);
+        let (pids, watched) = watch::channel(None);
+        let name: RegionName = "still-fawn-0".parse().unwrap();
+        let watching = tokio::spawn(super::watch(name, watched, told));
+        for _ in 0..2 {
+            let mut child = Command::new("true").spawn().unwrap();
+            child.wait().unwrap();
+            pids.send_replace(Some(child.id()));
+            match timeout(PATIENCE, heard.recv()).await.unwrap() {
+                Some(Observation::Ended(_, pid)) => assert_eq!(pid, child.id()),
+                other => panic!("{other:?}"),
+            }
+        }
+        drop(pids);
+        assert!(timeout(PATIENCE, watching).await.unwrap().unwrap().is_err());
+    }
+}

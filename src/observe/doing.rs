@@ -1,0 +1,86 @@
+//! What a process is doing that listens and does not answer, from procfs: for people to tell a
+//! livelock from a disk that hangs. Looked at only then, and reads only.
+
+use crate::decide::facts::Doing;
+use crate::port_map::LocalRegion;
+use procfs::net::{TcpNetEntry, TcpState};
+use procfs::process::{Process, Stat, all_processes};
+use std::time::{Duration, Instant};
+
+/// Between the two looks that tell how much of a processor it takes.
+const BETWEEN: Duration = Duration::from_millis(200);
+/// The name of the journal's process, as the kernel cuts it off.
+const JOURNAL: &str = "systemd-journal";
+
+/// Looks at a region's process; takes a fifth of a second, so not on the loop's thread. `None` if
+/// it has ended.
+pub fn look(pid: u32, local: &LocalRegion) -> Option<Doing> {
+    let process = Process::new(pid.cast_signed()).ok()?;
+    let (began, before) = (Instant::now(), process.stat().ok()?);
+    std::thread::sleep(BETWEEN);
+    let after = process.stat().ok()?;
+    let mut table = procfs::net::tcp().unwrap_or_default();
+    // A kernel without IPv6 has no such file.
+    table.extend(procfs::net::tcp6().unwrap_or_default());
+    Some(Doing {
+        pid,
+        state: after.state,
+        cpu_percent: percent(&before, &after, began.elapsed()),
+        backlog: waiting(&table, local, |state| state == TcpState::Listen),
+        unread: waiting(&table, local, |state| state != TcpState::Listen).into(),
+        journal_stopped: journal_stopped(),
+    })
+}
+
+fn percent(before: &Stat, after: &Stat, time: Duration) -> u32 {
+    let ticks = |stat: &Stat| stat.utime + stat.stime;
+    let spent = ticks(after).saturating_sub(ticks(before)) * 1000 / procfs::ticks_per_second();
+    u32::try_from(spent * 100 / u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1)).unwrap_or(u32::MAX)
+}
+
+/// What waits in the receive queues at a region's ports: connections at a listener, bytes
+/// elsewhere (proc(5), `/proc/net/tcp`).
+fn waiting(table: &[TcpNetEntry], local: &LocalRegion, which: impl Fn(TcpState) -> bool) -> u32 {
+    let ports = [local.port, local.repair_port()];
+    let own = table.iter().filter(|entry| ports.contains(&entry.local_address.port()) && which(entry.state.clone()));
+    own.map(|entry| entry.rx_queue).sum()
+}
+
+fn journal_stopped() -> bool {
+    let stats = all_processes().into_iter().flatten().flatten().filter_map(|process| process.stat().ok());
+    stats.into_iter().any(|stat| stat.comm == JOURNAL && matches!(stat.state, 'T' | 't'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::region::Geometry;
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    /// This very process, computing, with a connection that nobody takes and bytes unread.
+    #[test]
+    fn a_livelock_shows_in_processor_time_and_queues() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = listener.local_addr().unwrap();
+        let mut talker = TcpStream::connect(at).unwrap();
+        let (taken, _) = listener.accept().unwrap();
+        let waiting = TcpStream::connect(at).unwrap();
+        talker.write_all(&[7; 100]).unwrap();
+        let done = Arc::new(AtomicBool::new(false));
+        let until = done.clone();
+        let burning = std::thread::spawn(move || while !until.load(Ordering::Relaxed) {});
+        let geometry = Geometry { block_size: 512, extent_size: 1, extent_count: 1 };
+        let local = LocalRegion { name: "a-0".parse().unwrap(), port: at.port().min(61535), geometry };
+        let seen = look(std::process::id(), &local).unwrap();
+        done.store(true, Ordering::Relaxed);
+        burning.join().unwrap();
+        if at.port() == local.port {
+            assert_eq!((seen.backlog, seen.unread), (1, 100), "{seen:?}");
+        }
+        assert!(seen.cpu_percent > 10, "{seen:?}");
+        drop((taken, waiting));
+    }
+}

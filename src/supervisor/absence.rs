@@ -1,0 +1,126 @@
+//! The sled asks its hosts to wait: during maintenance, which ends by itself, and while the
+//! machine is being switched off, when the regions are stopped one volume after the other.
+
+use super::requests::Answer;
+use super::{Event, Supervisor};
+use crate::act;
+use crate::names::{RegionName, VolumeName};
+use crate::observe::deaths;
+use crate::span::Span;
+use crate::systemd::names;
+use crate::wire::{self, Maintenance};
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout};
+use zbus::Connection;
+
+/// How long the regions of one volume may take to end; they do nothing at their end.
+const ONE_VOLUME: Duration = Duration::from_secs(5);
+/// How long all of it may take, so that a machine that is switched off does go off.
+const ALL: Duration = Duration::from_secs(30);
+
+/// What is asked of hosts: to wait for so long, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// For how long; `None`: until somebody ends it.
+    pub time: Option<Span>,
+    /// Why, in words.
+    pub reason: Option<String>,
+}
+
+impl Supervisor {
+    /// Takes up again what an earlier supervisor knew of maintenance.
+    pub(super) fn resume_maintenance(&mut self) {
+        match act::maintenance::read() {
+            Ok(known) => self.facts.maintenance = known,
+            Err(why) => tracing::error!("what was said of maintenance cannot be read: {why}; it is taken for over"),
+        }
+        self.end_maintenance();
+    }
+
+    /// Begins maintenance, or ends it.
+    pub(super) fn maintain(&mut self, wanted: Option<Asked>, answer: oneshot::Sender<Result<Answer, wire::Error>>) {
+        let now = Timestamp::now();
+        let wanted = wanted.map(|Asked { time, reason }| {
+            let until = time.and_then(|time| now.saturating_add(Duration::from(time)).ok());
+            Maintenance { reason, since: now, until }
+        });
+        let failed = |why: std::io::Error| {
+            wire::Error::new("NOT_RECORDED", format!("it cannot be written down: {why}"), "mend that, and ask again")
+        };
+        let written = act::maintenance::write(wanted.as_ref()).map_err(failed);
+        _ = answer.send(written.map(|()| {
+            self.facts.maintenance.clone_from(&wanted);
+            Answer::Maintenance(wanted)
+        }));
+    }
+
+    /// Ends maintenance whose time is over.
+    pub(super) fn end_maintenance(&mut self) {
+        let over = |maintenance: &mut Maintenance| maintenance.until.is_some_and(|until| until <= Timestamp::now());
+        if self.facts.maintenance.take_if(over).is_some() {
+            tracing::info!("maintenance is over");
+            if let Err(why) = act::maintenance::write(None) {
+                tracing::warn!("that maintenance is over cannot be written down: {why}");
+            }
+        }
+    }
+
+    /// When maintenance ends by itself.
+    pub(super) fn end_of_maintenance(&self) -> Option<Instant> {
+        let until = self.facts.maintenance.as_ref()?.until?;
+        let left = until.duration_since(Timestamp::now()).try_into().unwrap_or_default();
+        // A moment later, so that it is over when it is looked at.
+        Some(Instant::now() + left + Duration::from_millis(1))
+    }
+
+    /// The daemon was told to end. If that is because the machine is being switched off, hosts are
+    /// told first, and then the regions are stopped.
+    pub(super) fn leave(&mut self, answer: oneshot::Sender<Result<Answer, wire::Error>>) {
+        let Some(bus) = self.bus.clone() else {
+            _ = answer.send(Ok(Answer::Left));
+            return;
+        };
+        let mut volumes: BTreeMap<VolumeName, Vec<(RegionName, u32)>> = BTreeMap::new();
+        for (name, region) in &self.facts.regions {
+            if let Some(pid) = region.alive() {
+                volumes.entry(name.volume().clone()).or_default().push((name.clone(), pid));
+            }
+        }
+        let shop = self.shop.clone();
+        tokio::spawn(async move {
+            if act::units::machine_stops(&bus).await {
+                let (told, heard) = oneshot::channel();
+                shop.tell(Event::Leaving(told)).await;
+                _ = heard.await;
+                if timeout(ALL, stop_each(&bus, volumes)).await.is_err() {
+                    tracing::warn!("not every region was stopped within {} s", ALL.as_secs());
+                }
+            }
+            _ = answer.send(Ok(Answer::Left));
+        });
+    }
+}
+
+/// Stops the regions of one volume after those of the other. systemd has a job for each of these
+/// units that waits for this supervisor's end; so it is the processes that are told.
+async fn stop_each(bus: &Connection, volumes: BTreeMap<VolumeName, Vec<(RegionName, u32)>>) {
+    for (volume, regions) in volumes {
+        tracing::info!("stopping {volume}: the machine is being switched off");
+        let all = async {
+            for (name, _) in &regions {
+                if let Err(why) = act::units::end(bus, name).await {
+                    tracing::warn!(REGION = %name, "{name} is not told to end: {why}");
+                }
+            }
+            for (name, pid) in &regions {
+                deaths::end(Some(*pid), &names::unit(name)).await;
+            }
+        };
+        if timeout(ONE_VOLUME, all).await.is_err() {
+            tracing::warn!("the regions of {volume} have not ended within {} s", ONE_VOLUME.as_secs());
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Restarting, holding and releasing a region on request: one region of a volume at a time, each
+//! when its turn has come, and the next one only when the hosts are back on the last.
+
+use super::company::{self, Lack};
+use super::workshop::{Workshop, cancelled};
+use super::{Claim, Event};
+use crate::act::progress::Progress;
+use crate::act::{ledger, units};
+use crate::decide::facts::Busy;
+use crate::decide::turns::Denied;
+use crate::names::RegionName;
+use crate::port_map::LocalRegion;
+use crate::region::{HeldBy, Hold};
+use crate::wire;
+use jiff::Timestamp;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep};
+use zbus::Connection;
+
+/// How long a turn is waited for after the last sign that it may come.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// How often to ask whether it has.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// How a region is taken down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Manner {
+    /// Even if a sibling does not serve.
+    pub force: bool,
+    /// While no other region of the sled is away.
+    pub rolling: bool,
+}
+
+/// Waits until a region's turn has come, and the hosts have caught up with the others. From then
+/// on its siblings stay, until the job ends.
+///
+/// # Errors
+/// Why it does not come: in words for an operator.
+pub(super) async fn turn(
+    shop: &Workshop,
+    job: u64,
+    local: &LocalRegion,
+    manner: Manner,
+    progress: &Progress,
+) -> Result<(), wire::Error> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let (reply, answer) = oneshot::channel();
+        shop.tell(Event::Claim(Claim { job, region: local.name.clone(), manner, reply })).await;
+        let gone = || wire::Error::new("STOPPING", "the supervisor is ending", "ask again in a moment");
+        match answer.await.map_err(|_| gone())? {
+            Ok(()) => break,
+            Err(Denied::Refused(why)) => return Err(why),
+            Err(Denied::Later(why)) if Instant::now() >= deadline => return Err(why),
+            Err(Denied::Later(_)) => {}
+        }
+        tokio::select! {
+            () = sleep(LOOK) => {}
+            () = progress.cancelled() => return Err(cancelled()),
+        }
+    }
+    if manner.force {
+        return Ok(());
+    }
+    let dir = shop.config.region_dir(&local.name);
+    company::wait(shop, local, &dir, progress).await.map_err(|lack| match lack {
+        Lack::Cancelled => cancelled(),
+        Lack::Of(what) => {
+            let message = format!("{} stays as it is: {what}; a host needs two of three regions", local.name);
+            wire::Error::new("HOST_ALONE", message, "wait until its hosts have all three; --force does it all the same")
+        }
+    })
+}
+
+/// Restarts a region.
+pub(super) async fn restart(
+    shop: &Workshop,
+    job: u64,
+    local: &LocalRegion,
+    manner: Manner,
+    bus: &Connection,
+    progress: &Progress,
+) -> Result<String, wire::Error> {
+    turn(shop, job, local, manner, progress).await?;
+    progress.no_way_back().map_err(|_| cancelled())?;
+    let began = Instant::now();
+    down_and_up(shop, local, bus, progress).await?;
+    Ok(format!("restarted; it was away for {} ms", began.elapsed().as_millis()))
+}
+
+/// Restarts it, and waits until it serves and its hosts are back.
+pub(super) async fn down_and_up(
+    shop: &Workshop,
+    local: &LocalRegion,
+    bus: &Connection,
+    progress: &Progress,
+) -> Result<(), wire::Error> {
+    let failed = |why: String| {
+        let remedy = format!("see sledctl region show {}; nothing else was restarted because of it", local.name);
+        wire::Error::new("RESTART_FAILED", format!("{}: {why}", local.name), remedy)
+    };
+    let hosts = company::hosts(local).await.map_err(failed)?;
+    shop.tell(Event::Mark(local.name.clone(), Busy::Restarting)).await;
+    progress.step(format!("{}: restarting", local.name), 0, 0);
+    units::restart(bus, &local.name).await.map_err(failed)?;
+    progress.step(format!("{}: waiting until it serves", local.name), 0, 0);
+    company::wait_until_it_serves(shop, local, bus).await.map_err(failed)?;
+    shop.tell(Event::Mark(local.name.clone(), Busy::Watching)).await;
+    company::wait_for_return(shop, local, &hosts, progress).await.map_err(failed)
+}
+
+/// Stops a region, and keeps it from running until it is released.
+pub(super) async fn hold(
+    shop: &Workshop,
+    job: u64,
+    local: &LocalRegion,
+    (why, manner): (String, Manner),
+    bus: &Connection,
+    progress: &Progress,
+) -> Result<String, wire::Error> {
+    turn(shop, job, local, manner, progress).await?;
+    progress.no_way_back().map_err(|_| cancelled())?;
+    shop.tell(Event::Mark(local.name.clone(), Busy::Holding)).await;
+    let hold = Hold { by: HeldBy::Operator, why, remedy: None, since: Timestamp::now() };
+    record(shop, &local.name, Some(hold)).await?;
+    progress.step("stopping its unit", 0, 0);
+    let failed = |why: String| {
+        let message = format!("{} is held, but its unit was not stopped: {why}", local.name);
+        wire::Error::new("NOT_STOPPED", message, "it is tried again by itself; see systemctl status")
+    };
+    units::stop(bus, &local.name).await.map_err(failed)?;
+    Ok("held; it does not run until it is released".into())
+}
+
+/// Lets a region run again.
+pub(super) async fn release(shop: &Workshop, local: &LocalRegion, progress: &Progress) -> Result<String, wire::Error> {
+    progress.no_way_back().map_err(|_| cancelled())?;
+    record(shop, &local.name, None).await?;
+    shop.look_again().await;
+    shop.tell(Event::Released(local.name.clone())).await;
+    Ok("released; it is started as soon as everything is right".into())
+}
+
+async fn record(shop: &Workshop, name: &RegionName, hold: Option<Hold>) -> Result<(), wire::Error> {
+    let (root, region) = (shop.config.sled.storage.root.clone(), name.clone());
+    let write = move || {
+        ledger::change(&root, |ledger| {
+            match hold {
+                Some(hold) => _ = ledger.holds.insert(region, hold),
+                None => _ = ledger.holds.remove(&region),
+            }
+            Ok(())
+        })
+    };
+    let failed = |why: std::io::Error| {
+        wire::Error::new("NOT_RECORDED", format!("the ledger was not written: {why}"), "mend that, and ask again")
+    };
+    shop.held(write).await?.map_err(failed)
+}

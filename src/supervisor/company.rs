@@ -1,0 +1,197 @@
+//! The hosts that are connected to a region, and the other replicas that they have beside it: who
+//! takes a region down makes sure first that nobody is left with less than two, and waits
+//! afterwards until it serves and they are back.
+
+use super::workshop::Workshop;
+use crate::act::inspect::trailers;
+use crate::act::places::legacy_dir;
+use crate::act::progress::Progress;
+use crate::act::{peers, units};
+use crate::config::Configuration;
+use crate::port_map::LocalRegion;
+use crate::region::format::Trailer;
+use crate::systemd::names;
+use Company::{Accompanied, Alone};
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+use zbus::Connection;
+
+/// How long a region may take to serve under its new unit, beside [`HASHING`].
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Extents left dirty are hashed before it listens: up to 0.45 s each was measured.
+const HASHING: Duration = Duration::from_millis(600);
+/// How long hosts may take to come back to the regions of a volume, and these to catch up. An
+/// upstairs connects anew every 10 s by itself.
+const REUNION: Duration = Duration::from_secs(60);
+/// How often to look whether they have.
+const LOOK: Duration = Duration::from_millis(250);
+/// An upstairs flushes at least so often while it writes.
+const FLUSH: Duration = Duration::from_secs(2);
+/// A region whose downstairs systemd had to start so often does not serve.
+const RESTARTS: u32 = 3;
+
+/// Why a region may not go away.
+pub(super) enum Lack {
+    /// Nobody wants it to any more.
+    Cancelled,
+    /// A host would be left without this.
+    Of(String),
+}
+
+/// A host that is connected must be connected to the volume's other regions on this sled as
+/// well, and these must have everything that this one has: only then can this one go away for
+/// a moment. It must be so in two looks, between which a host flushes what it has.
+///
+/// # Errors
+/// What a connected host would miss still after [`REUNION`].
+pub(super) async fn wait(shop: &Workshop, local: &LocalRegion, dir: &Path, progress: &Progress) -> Result<(), Lack> {
+    let deadline = Instant::now() + REUNION;
+    let mut well = false;
+    loop {
+        let (config, region, dir) = (shop.config.clone(), local.clone(), dir.to_owned());
+        let seen = tokio::task::spawn_blocking(move || look(&config, &region, &dir)).await;
+        let lacking = match seen.unwrap_or_else(|why| Err(why.to_string())) {
+            Ok(Alone) => return Ok(()),
+            Ok(Accompanied) if well => return Ok(()),
+            Ok(Accompanied) => None,
+            Err(lacking) => Some(lacking),
+        };
+        well = lacking.is_none();
+        if let Some(lacking) = lacking.filter(|_| Instant::now() >= deadline) {
+            return Err(Lack::Of(lacking));
+        }
+        progress.step("waiting for the volume's other regions", 0, 0);
+        tokio::select! {
+            () = sleep(if well { FLUSH } else { LOOK }) => {}
+            () = progress.cancelled() => return Err(Lack::Cancelled),
+        }
+    }
+}
+
+/// Whether a region may go away for a moment.
+pub(super) enum Company {
+    /// Nobody is connected to it.
+    Alone,
+    /// Whoever is has the other two, and they have what it has.
+    Accompanied,
+}
+
+/// Looks who is connected to a region and its siblings, and whether these have caught up.
+///
+/// # Errors
+/// What a connected host would miss if this region went away now.
+pub(super) fn look(config: &Configuration, local: &LocalRegion, dir: &Path) -> Result<Company, String> {
+    let connected = |port| peers::at_port(port).map_err(|why| format!("it cannot be told who is connected: {why}"));
+    let hosts = connected(local.port)?;
+    if hosts.is_empty() {
+        return Ok(Alone);
+    }
+    let ours = trailers(dir, local.geometry, |_| ())?;
+    let name = &local.name;
+    let others = config.local_regions().into_iter().filter(|l| l.name.volume() == name.volume() && l.name != *name);
+    for sibling in others {
+        if let Some(host) = hosts.difference(&connected(sibling.port)?).next() {
+            return Err(format!("{host} is connected to it and not to {}", sibling.name));
+        }
+        let root = &config.sled.storage.root;
+        let places = [root.join(sibling.name.to_string()), legacy_dir(root, &sibling.name)];
+        // One that is served from elsewhere, and waits to be adopted from there, cannot be read.
+        let Some(there) = places.iter().find(|dir| fs::symlink_metadata(dir).is_ok()) else { continue };
+        let theirs = trailers(there, sibling.geometry, |_| ()).map_err(|why| format!("{}: {why}", sibling.name))?;
+        if behind(&theirs, &ours) {
+            return Err(format!("{} has not caught up with it", sibling.name));
+        }
+    }
+    Ok(Accompanied)
+}
+
+/// Whether some extent was flushed here and not there.
+fn behind(theirs: &[Trailer], ours: &[Trailer]) -> bool {
+    theirs.iter().zip(ours).any(|(their, our)| (their.generation, their.flush) < (our.generation, our.flush))
+}
+
+/// Waits until a region serves that was just started.
+///
+/// # Errors
+/// Why it does not, in words for an operator.
+pub(super) async fn wait_until_it_serves(shop: &Workshop, local: &LocalRegion, bus: &Connection) -> Result<(), String> {
+    let time = PATIENCE + HASHING * local.geometry.extent_count;
+    let mut serving = shop.serving.subscribe();
+    let serves = serving.wait_for(|serving| serving.contains(&local.name));
+    let fails = async {
+        loop {
+            sleep(LOOK).await;
+            match units::restarts(bus, &local.name).await {
+                Ok(restarts) if restarts >= RESTARTS => return,
+                _ => {}
+            }
+        }
+    };
+    let unit = names::unit(&local.name);
+    tokio::select! {
+        served = tokio::time::timeout(time, serves) => match served {
+            Ok(_) => Ok(()),
+            Err(_) => Err(format!("it does not serve after {} s under {unit}", time.as_secs())),
+        },
+        () = fails => Err(format!("its downstairs ends again and again under {unit}: see journalctl -u {unit}")),
+    }
+}
+
+/// The hosts that are connected to a region.
+///
+/// # Errors
+/// It cannot be told.
+pub(super) async fn hosts(local: &LocalRegion) -> Result<BTreeSet<IpAddr>, String> {
+    let port = local.port;
+    let looked = tokio::task::spawn_blocking(move || peers::at_port(port)).await.map_err(|why| why.to_string())?;
+    looked.map_err(|why| format!("it cannot be told who is connected: {why}"))
+}
+
+/// Waits until those hosts are connected again that were, and that use the volume still: by one of
+/// its other regions on this sled.
+///
+/// # Errors
+/// Who is not, after [`REUNION`].
+pub(super) async fn wait_for_return(
+    shop: &Workshop,
+    local: &LocalRegion,
+    before: &BTreeSet<IpAddr>,
+    progress: &Progress,
+) -> Result<(), String> {
+    let deadline = Instant::now() + REUNION;
+    let volume = local.name.volume();
+    let all = shop.config.local_regions().into_iter();
+    let siblings: Vec<_> = all.filter(|other| other.name.volume() == volume && other.name != local.name).collect();
+    loop {
+        let now = hosts(local).await?;
+        let mut elsewhere = BTreeSet::new();
+        for sibling in &siblings {
+            elsewhere.extend(hosts(sibling).await?);
+        }
+        let Some(away) = before.iter().find(|host| !now.contains(host) && elsewhere.contains(host)) else {
+            return Ok(());
+        };
+        if Instant::now() >= deadline {
+            return Err(format!("{away} has not come back to it for {} s", REUNION.as_secs()));
+        }
+        progress.step(format!("{}: waiting for {away} to come back", local.name), 0, 0);
+        sleep(LOOK).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replica_that_lacks_a_flush_is_behind() {
+        let at = |generation, flush| Trailer { dirty: false, generation, flush };
+        assert!(!behind(&[at(1, 5), at(1, 5)], &[at(1, 5), at(1, 4)]));
+        assert!(behind(&[at(1, 5), at(1, 3)], &[at(1, 5), at(1, 4)]));
+        assert!(behind(&[at(1, 9)], &[at(2, 1)]));
+    }
+}

@@ -1,0 +1,206 @@
+//! What becomes of a region whose downstairs has ended or hangs: the end is noted and its reason
+//! looked up, and what the plan says about it is set going.
+
+use super::{Claim, Event, Supervisor};
+use crate::act::{self, ledger};
+use crate::decide::facts::{Beat, Busy, Doing, Exit, Region, Unit};
+use crate::decide::failure::{Failure, Kind, LOCKED, classify};
+use crate::decide::turns::{Denied, claim};
+use crate::names::RegionName;
+use crate::observe::{doing, last_words};
+use crate::region::{HeldBy, Hold};
+use crate::wire;
+use jiff::Timestamp;
+use std::collections::BTreeSet;
+use uuid::Uuid;
+use zbus::Connection;
+
+/// From here on an exit status is systemd's own word, and the program said nothing
+/// (systemd.exec(5)).
+const OF_SYSTEMD: i32 = 200;
+/// A panic ends with it, and says why.
+const SIGABRT: i32 = 6;
+
+/// What systemd is asked for of a unit, unasked.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Change {
+    Stop,
+    Restart,
+}
+
+impl Supervisor {
+    /// Takes what the kernel says: the process has ended, whatever systemd may say yet.
+    pub(super) fn see_end(&mut self, name: &RegionName, pid: u32) {
+        self.region(name, |region| region.ended = Some(pid));
+        self.observers.look_at_sockets();
+    }
+
+    /// Notes the end that a change of the unit tells of, and looks up why it came.
+    pub(super) fn note_end(&mut self, name: &RegionName, unit: &Unit) {
+        let before = self.facts.regions.get(name).and_then(|region| region.unit.clone());
+        let Some(ward) = self.wards.get_mut(name) else { return };
+        let Some((run, exit)) = ward.changed(before.as_ref(), unit) else { return };
+        let spoke = match exit {
+            Exit::Status(status) => status != LOCKED && status < OF_SYSTEMD,
+            Exit::Signal(signal) => signal == SIGABRT,
+        };
+        let Some(run) = run.filter(|_| spoke) else { return self.explain(name, &classify(exit, &[])) };
+        let (name, events) = (name.clone(), self.events.clone());
+        tokio::spawn(async move {
+            let lines = last_words::read(&run).await;
+            _ = events.send(Event::Explained(name, classify(exit, &lines), lines)).await;
+        });
+    }
+
+    /// Takes the last words of one that has ended.
+    pub(super) fn hear_words(&mut self, name: &RegionName, failure: &Failure, lines: &[String]) {
+        if failure.kind == Kind::Transient {
+            // Nobody knows these words: whoever reads the journal gets to see all of them.
+            let text = lines.join("\n");
+            tracing::warn!(REGION = %name, "{name}: its downstairs {}; it wrote:\n{text}", failure.cause());
+        }
+        self.explain(name, failure);
+    }
+
+    fn explain(&mut self, name: &RegionName, failure: &Failure) {
+        if failure.kind != Kind::Transient {
+            tracing::warn!(REGION = %name, "{name}: its downstairs {}", failure.cause());
+        }
+        if let Some(ward) = self.wards.get_mut(name) {
+            ward.ended(failure);
+        }
+        self.region(name, |region| region.failure = Some(failure.clone()));
+        self.tell_wards();
+    }
+
+    /// Gives a job its turn at a region, if it has come.
+    pub(super) fn grant_turn(&mut self, Claim { job, region, manner, reply }: Claim) {
+        let owner = self.workers.get(&region).is_some_and(|worker| *worker != job);
+        let busy = || wire::Error::new("BUSY", format!("another job is at {region}"), "see sledctl jobs");
+        let granted = match owner {
+            true => Err(Denied::Later(busy())),
+            false => claim(&self.config, &self.facts, &region, manner.force, manner.rolling),
+        };
+        if granted.is_ok() {
+            self.facts.busy.insert(region.clone(), Busy::Watching);
+            self.workers.insert(region, job);
+        }
+        _ = reply.send(granted);
+    }
+
+    /// A region is not held any more, and nothing is held against it.
+    pub(super) fn released(&mut self, name: &RegionName) {
+        self.facts.holding.remove(name);
+        if let Some(ward) = self.wards.get_mut(name) {
+            ward.forget();
+        }
+        self.region(name, |region| region.failure = None);
+        self.tell_wards();
+    }
+
+    /// What failed is forgotten as soon as it serves again.
+    pub(super) fn recovered(&mut self, serving: &BTreeSet<RegionName>) {
+        for name in serving {
+            self.region(name, |region| region.failure = None);
+        }
+    }
+
+    /// Writes what time has made of each region into the facts.
+    pub(super) fn tell_wards(&mut self) {
+        let settings = &self.config.sled.downstairs;
+        for (name, ward) in &mut self.wards {
+            if let Some(region) = self.facts.regions.get_mut(name) {
+                ward.tell(region, settings);
+            }
+        }
+    }
+
+    /// Puts a region on hold: at once here, and durably as soon as the disk has it.
+    pub(super) fn hold(&mut self, name: RegionName, by: HeldBy, why: String, remedy: Option<String>, disk: Uuid) {
+        let hold = Hold { by, why, remedy, since: Timestamp::now() };
+        tracing::error!(REGION = %name, "{name} is held: {}", hold.why);
+        self.facts.holding.insert(name.clone(), hold);
+        self.record_holds(disk);
+    }
+
+    /// Writes the holds into the ledger that are not there yet.
+    pub(super) fn record_holds(&self, disk: Uuid) {
+        let Some(Ok(known)) = self.facts.disk.as_ref().map(|disk| &disk.ledger) else { return };
+        let new = self.facts.holding.iter().filter(|(name, _)| !known.holds.contains_key(*name));
+        let new: Vec<_> = new.map(|(name, hold)| (name.clone(), hold.clone())).collect();
+        if new.is_empty() {
+            return;
+        }
+        let shop = self.shop.on(disk);
+        tokio::spawn(async move {
+            let root = shop.config.sled.storage.root.clone();
+            let write = move || {
+                ledger::change(&root, |ledger| {
+                    for (name, hold) in new {
+                        // A region that was deleted meanwhile is not held any more.
+                        if ledger.regions.contains_key(&name) {
+                            ledger.holds.entry(name).or_insert(hold);
+                        }
+                    }
+                    Ok(())
+                })
+            };
+            match shop.held(write).await {
+                Ok(Ok(())) => shop.look_again().await,
+                Ok(Err(why)) => tracing::error!("a hold is not on record yet: {why}; it is tried again"),
+                Err(why) => tracing::error!("a hold is not on record yet: {}; it is tried again", why.message),
+            }
+        });
+    }
+
+    /// Stops a unit that serves nobody, or restarts one that has been hung for as long as was set.
+    pub(super) fn change(&mut self, name: RegionName, change: Change, bus: Connection) {
+        match change {
+            Change::Stop => tracing::info!(REGION = %name, "stopping {name}, which would only end again"),
+            Change::Restart => tracing::warn!(REGION = %name, "restarting {name}, which has been hung for too long"),
+        }
+        self.region(&name, |region| region.changing = true);
+        let events = self.events.clone();
+        tokio::spawn(async move {
+            let done = match change {
+                Change::Stop => act::units::stop(&bus, &name).await,
+                Change::Restart => act::units::restart(&bus, &name).await,
+            };
+            _ = events.send(Event::Changed(name, done)).await;
+        });
+    }
+
+    /// Takes systemd's answer to it.
+    pub(super) fn hear_change(&mut self, name: &RegionName, done: Result<(), String>) {
+        match done {
+            Ok(()) => self.region(name, |region| region.changing = false),
+            // Asked again after a while.
+            Err(why) => tracing::error!(REGION = %name, "systemd does not change {name}: {why}"),
+        }
+    }
+
+    /// Looks at what those are doing that do not answer.
+    pub(super) fn look_at_the_hung(&self) {
+        for local in self.config.local_regions() {
+            let region = self.facts.regions.get(&local.name);
+            let Some(pid) = region.filter(|region| silent(region)).and_then(Region::alive) else { continue };
+            let events = self.events.clone();
+            tokio::spawn(async move {
+                let name = local.name.clone();
+                let looked = tokio::task::spawn_blocking(move || doing::look(pid, &local)).await;
+                if let Ok(Some(seen)) = looked {
+                    _ = events.send(Event::Doing(name, seen)).await;
+                }
+            });
+        }
+    }
+
+    /// Takes what one is doing that does not answer.
+    pub(super) fn hear_doing(&mut self, name: &RegionName, seen: Doing) {
+        self.region(name, |region| region.doing = Some(seen));
+    }
+}
+
+fn silent(region: &Region) -> bool {
+    region.pulse.as_ref().is_some_and(|pulse| pulse.beat == Beat::Silent)
+}

@@ -1,0 +1,169 @@
+//! What is remembered of each region's ends: how often it crashed lately, what is known of the
+//! last end already, when it may be started again, and since when it has been hung. Times become
+//! facts here; what they mean is [`decide`](crate::decide)'s.
+
+use crate::config::Downstairs;
+use crate::decide::facts::{Active, Beat, Exit, Region, Unit};
+use crate::decide::failure::{Failure, Kind};
+use std::collections::VecDeque;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The first pause before what waits for something is started again, and the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// What is remembered of one region.
+#[derive(Debug, Default)]
+pub(super) struct Ward {
+    /// When it crashed, of late.
+    crashes: VecDeque<Instant>,
+    /// The run whose end has been noted.
+    noted: Option<String>,
+    /// An end was noted that systemd has not counted as a restart yet.
+    ahead: bool,
+    /// How often in a row it ended for something that had to be waited for.
+    waits: u32,
+    /// When it may be started again.
+    not_before: Option<Instant>,
+    /// Since when it has been hung.
+    hung: Option<Instant>,
+}
+
+impl Ward {
+    /// Takes a change of the unit. An end that is not noted yet is returned: its run, and how it
+    /// ended.
+    pub(super) fn changed(&mut self, before: Option<&Unit>, now: &Unit) -> Option<(Option<String>, Exit)> {
+        let more = before.map_or(0, |before| now.restarts.saturating_sub(before.restarts));
+        // Ends that were over before anybody looked; of one of them it may have been told.
+        let missed = more.saturating_sub(u32::from(self.ahead && more > 0));
+        self.ahead &= more == 0;
+        let time = Instant::now();
+        self.crashes.extend(std::iter::repeat_n(time, missed as usize));
+        let unasked = match now.active {
+            Active::Activating | Active::Failed => true,
+            Active::Inactive | Active::Deactivating => now.result != "success",
+            Active::Active => false,
+        };
+        let exit = now.exit.filter(|_| unasked)?;
+        let known = self.noted.is_some() && self.noted == now.invocation;
+        (!known).then(|| {
+            self.noted.clone_from(&now.invocation);
+            self.ahead = now.active == Active::Activating;
+            (now.invocation.clone(), exit)
+        })
+    }
+
+    /// Takes what an end meant.
+    pub(super) fn ended(&mut self, failure: &Failure) {
+        let now = Instant::now();
+        if failure.kind.waits() {
+            let pause = FIRST_PAUSE.saturating_mul(1 << self.waits.min(16)).min(LONGEST_PAUSE);
+            self.waits += 1;
+            self.not_before = Some(now + pause);
+        } else if failure.kind == Kind::Transient {
+            self.crashes.push_back(now);
+        }
+    }
+
+    /// Forgets everything: it was released.
+    pub(super) fn forget(&mut self) {
+        *self = Self { noted: self.noted.take(), ..Self::default() };
+    }
+
+    /// Writes what time has made of it into the facts.
+    pub(super) fn tell(&mut self, region: &mut Region, settings: &Downstairs) {
+        let now = Instant::now();
+        while self.crashes.front().is_some_and(|at| now.duration_since(*at) > settings.crashes_within.into()) {
+            self.crashes.pop_front();
+        }
+        region.crashes = u32::try_from(self.crashes.len()).unwrap_or(u32::MAX);
+        self.not_before = self.not_before.filter(|at| *at > now);
+        region.pausing = self.not_before.is_some();
+        let pid = region.alive();
+        let silent = region.pulse.as_ref().is_some_and(|pulse| Some(pulse.pid) == pid && pulse.beat == Beat::Silent);
+        self.hung = silent.then(|| self.hung.unwrap_or(now));
+        region.hung_seconds = self.hung.map_or(0, |since| now.duration_since(since).as_secs());
+        if region.steady {
+            self.waits = 0;
+        }
+    }
+
+    /// When it has something to tell that nobody else knows.
+    pub(super) fn alarm(&self, settings: &Downstairs) -> Option<Instant> {
+        let hung = self.hung.and_then(|since| Some(since + settings.restart_hung_after?.into()));
+        [self.not_before, hung.filter(|at| *at > Instant::now())].into_iter().flatten().min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::failure::classify;
+    use crate::span::Span;
+
+    fn settings() -> Downstairs {
+        Downstairs {
+            program: "/x".into(),
+            user: "x".into(),
+            hung_after: Span::seconds(5),
+            restart_hung_after: Some(Span::seconds(60)),
+            crashes: 5,
+            crashes_within: Span::seconds(120),
+            steady_after: Span::seconds(60),
+        }
+    }
+
+    fn unit(active: Active, run: &str, restarts: u32) -> Unit {
+        let exit = (active != Active::Active).then_some(Exit::Signal(9));
+        let (result, invocation) = ("signal".into(), Some(run.to_owned()));
+        Unit { active, pid: None, exit, result, restarts, invocation, since: None }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_end_is_noted_once_and_forgotten_after_a_while() {
+        let (mut ward, mut region) = (Ward::default(), Region::default());
+        let killed = classify(Exit::Signal(9), &[]);
+        let mut before = unit(Active::Active, "a", 0);
+        for (now, noted) in [
+            (unit(Active::Activating, "a", 0), true),
+            // Told again, and then started again.
+            (unit(Active::Activating, "a", 0), false),
+            (unit(Active::Active, "b", 1), false),
+            (unit(Active::Activating, "b", 1), true),
+            (unit(Active::Active, "c", 2), false),
+            // Two more that were over before anybody looked.
+            (unit(Active::Active, "e", 4), false),
+        ] {
+            let end = ward.changed(Some(&before), &now);
+            assert_eq!(end.is_some(), noted, "{now:?}");
+            if end.is_some() {
+                ward.ended(&killed);
+            }
+            before = now;
+        }
+        ward.tell(&mut region, &settings());
+        assert_eq!(region.crashes, 4);
+        tokio::time::advance(Duration::from_secs(121)).await;
+        ward.tell(&mut region, &settings());
+        assert_eq!(region.crashes, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_is_tried_ever_more_slowly_and_is_no_crash() {
+        let (mut ward, mut region, settings) = (Ward::default(), Region::default(), settings());
+        let taken = classify(Exit::Status(1), &["Error: Address already in use (os error 98)".into()]);
+        let mut pauses = Vec::new();
+        for _ in 0..12 {
+            ward.ended(&taken);
+            ward.tell(&mut region, &settings);
+            assert!(region.pausing && region.crashes == 0);
+            let alarm = ward.alarm(&settings).unwrap();
+            pauses.push(alarm.duration_since(Instant::now()).as_millis());
+            tokio::time::advance(alarm.duration_since(Instant::now())).await;
+            ward.tell(&mut region, &settings);
+            assert!(!region.pausing);
+        }
+        assert_eq!((pauses[0], pauses[1], pauses[11]), (100, 200, 30_000));
+    }
+}
