@@ -6,6 +6,7 @@ use crate::act::units;
 use crate::config::Configuration;
 use crate::config_dir;
 use crate::http::{self, Sockets};
+use crate::logging::{self, Journal};
 use crate::port_map;
 use crate::source::Fault;
 use crate::supervisor::{Bulletin, Handle, Request, Wish, supervise};
@@ -41,7 +42,8 @@ pub struct Options {
 
 /// Runs the daemon until it is told to stop.
 pub fn run(options: &Options) -> ExitCode {
-    log_to_journal();
+    // Dropped last: what is said at the end is still sent.
+    let _rest = log_to_journal();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let ended = runtime.and_then(|runtime| {
         let ended = runtime.block_on(serve(options));
@@ -150,13 +152,15 @@ fn sockets(config: Option<&Configuration>) -> io::Result<Sockets> {
     Ok(sockets)
 }
 
-/// Under systemd the journal gets every field; by hand it is text on stderr.
-fn log_to_journal() {
-    let journal = std::env::var_os("JOURNAL_STREAM").and_then(|_| tracing_journald::layer().ok());
-    let journal = journal.map(|layer| layer.with_field_prefix(None).with_syslog_identifier("sledd".into()));
+/// Under systemd the journal gets every field; by hand it is text on stderr. What the journal
+/// has not got yet is returned.
+fn log_to_journal() -> Option<logging::Rest> {
+    let journal = std::env::var_os("JOURNAL_STREAM").and_then(|_| Journal::open(Path::new(logging::SOCKET)).ok());
+    let (journal, rest) = journal.unzip();
     let text = journal.is_none().then(|| tracing_subscriber::fmt::layer().with_writer(io::stderr));
     let level = tracing_subscriber::filter::LevelFilter::INFO;
     tracing_subscriber::registry().with(level).with(journal).with(text).init();
+    rest
 }
 
 /// What systemd.generator(7) asks for: the drop-ins of the configuration in the first of its

@@ -20,7 +20,7 @@
 //! | [`act`] | each module does one kind of action |
 //! | [`supervisor`] | the loop: facts in, plan, actions out, verdict published |
 //! | [`http`], [`cli`] | the faces: they render the last verdict |
-//! | [`daemon`], [`config_dir`], [`files`] | start-up, and the file system |
+//! | [`daemon`], [`config_dir`], [`files`], [`logging`] | start-up, the file system, and the journal |
 //!
 //! Imports run downwards only. What is pure imports no tokio, no zbus and no hyper; a test
 //! says so.
@@ -34,6 +34,7 @@ pub mod daemon;
 pub mod decide;
 pub mod files;
 pub mod http;
+pub mod logging;
 pub mod names;
 pub mod observe;
 pub mod port_map;

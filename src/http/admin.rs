@@ -2,7 +2,6 @@
 
 use super::answer::{Answer, bulletin, error, json, not_allowed};
 use crate::names::RegionName;
-use crate::span::Span;
 use crate::supervisor::{self, Asked, Handle, Manner, Request, Wish};
 use crate::wire::{Error, Granted};
 use http::{Method, StatusCode};
