@@ -2,7 +2,7 @@
 //! supervisor with its HTTP faces.
 
 pub use crate::act::trash::empty;
-use crate::act::units;
+use crate::act::{programs, units};
 use crate::config::Configuration;
 use crate::config_dir;
 use crate::http::{self, Sockets};
@@ -171,7 +171,9 @@ fn log_to_journal() -> Option<logging::Rest> {
 /// # Errors
 /// They cannot be written, or there are none.
 pub fn generate(config: &Path, dir: &Path) -> io::Result<()> {
-    let dropins = config_dir::read(config).map(|config| dropin::all(&config)).or_else(|faults| {
+    // Early at boot the machine's memory may not be mounted; the supervisor asks again.
+    let programs = programs::load().unwrap_or_default();
+    let dropins = config_dir::read(config).map(|config| dropin::all(&config, &programs)).or_else(|faults| {
         let kept = fs::read(units::LAST_GOOD).and_then(|text| Ok(serde_json::from_slice(&text)?));
         let faults = format!("{} fault(s) in the configuration: sledctl config check", faults.len());
         kept.inspect(|_| eprintln!("sledd: {faults}; the units stay as they were"))

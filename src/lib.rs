@@ -13,7 +13,7 @@
 //!
 //! | module | job |
 //! |---|---|
-//! | [`names`], [`region`], [`source`], [`port_map`], [`config`], [`check`], [`size`], [`span`], [`wire`], [`protocol`] | the nouns: what things are called and what they look like. Pure |
+//! | [`names`], [`region`], [`source`], [`port_map`], [`config`], [`programs`], [`check`], [`size`], [`span`], [`wire`], [`protocol`] | the nouns: what things are called and what they look like. Pure |
 //! | [`decide`] | from intent and facts to actions and a verdict. Pure |
 //! | [`systemd`] | unit names, drop-ins, D-Bus proxies |
 //! | [`observe`] | each module watches one thing and publishes facts |
@@ -38,6 +38,7 @@ pub mod logging;
 pub mod names;
 pub mod observe;
 pub mod port_map;
+pub mod programs;
 pub mod protocol;
 pub mod region;
 pub mod size;

@@ -11,7 +11,7 @@ const LAYERS: [&[&str]; 11] = [
     &["check", "logging", "names", "protocol", "files", "size", "source", "span"],
     &["region"],
     &["port_map"],
-    &["config"],
+    &["config", "programs"],
     &["wire", "systemd", "config_dir"],
     &["decide"],
     &["act"],
@@ -22,8 +22,10 @@ const LAYERS: [&[&str]; 11] = [
 ];
 
 /// What must do no I/O of its own.
-const PURE: [&str; 11] =
-    ["size", "span", "source", "names", "check", "region", "port_map", "config", "wire", "protocol", "decide"];
+const PURE: [&str; 12] = [
+    "size", "span", "source", "names", "check", "region", "port_map", "config", "wire", "protocol", "programs",
+    "decide",
+];
 /// What does I/O.
 const IMPURE: [&str; 9] =
     ["tokio::", "zbus::", "hyper::", "std::fs", "std::net::Tcp", "nix::", "procfs::", "std::process", "std::env::"];

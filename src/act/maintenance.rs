@@ -1,7 +1,7 @@
 //! The machine's memory that hosts are asked to wait: it survives a restart of the supervisor and
 //! a reboot. Only the file; what it means is decided elsewhere.
 
-use super::mark::memory;
+use super::mark::{MEMORY_MODE, memory};
 use crate::files::{make_dir, replace};
 use crate::wire::Maintenance;
 use std::fs;
@@ -36,7 +36,7 @@ pub fn write(maintenance: Option<&Maintenance>) -> io::Result<()> {
 fn write_in(dir: &Path, maintenance: Option<&Maintenance>) -> io::Result<()> {
     match maintenance {
         Some(maintenance) => {
-            make_dir(dir, 0o700)?;
+            make_dir(dir, MEMORY_MODE)?;
             replace(dir, FILE, &serde_json::to_vec_pretty(maintenance)?)
         }
         None => match fs::remove_file(dir.join(FILE)) {

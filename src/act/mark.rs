@@ -14,6 +14,8 @@ use uuid::Uuid;
 const FILE: &str = "disk.json";
 /// Where the machine remembers, unless systemd says otherwise (`StateDirectory=`).
 const MEMORY: &str = "/var/lib/sled";
+/// Its mode, as in the unit (`StateDirectoryMode=`): the service user must reach staged programs.
+pub const MEMORY_MODE: u32 = 0o711;
 
 /// Where the machine remembers its disk.
 pub fn memory() -> PathBuf {
@@ -79,7 +81,7 @@ pub fn put(root: &Path, sled: &SledName) -> io::Result<Mark> {
 /// # Errors
 /// It cannot be written.
 pub fn remember(memory: &Path, mark: &Mark) -> io::Result<()> {
-    make_dir(memory, 0o700)?;
+    make_dir(memory, MEMORY_MODE)?;
     replace(memory, FILE, &mark.to_text()?)
 }
 

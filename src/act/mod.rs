@@ -10,6 +10,7 @@ pub mod maintenance;
 pub mod mark;
 pub mod peers;
 pub mod places;
+pub mod programs;
 pub mod progress;
 pub mod reserve;
 pub mod settle;

@@ -1,6 +1,7 @@
 //! What is asked of systemd about the regions' units: that it knows their present values,
 //! starts them, and forgets their restarts.
 
+use super::programs;
 use crate::config::Configuration;
 use crate::names::RegionName;
 use crate::systemd::proxy::{ManagerProxy, properties};
@@ -59,6 +60,17 @@ pub async fn restarts(bus: &Connection, region: &RegionName) -> Result<u32, Stri
     number(bus, &names::unit(region), "NRestarts").await
 }
 
+/// The main process of a region's unit.
+///
+/// # Errors
+/// What systemd answered, or that there is none.
+pub async fn main_pid(bus: &Connection, region: &RegionName) -> Result<u32, String> {
+    match number(bus, &names::unit(region), "MainPID").await? {
+        0 => Err("its unit has no process".into()),
+        pid => Ok(pid),
+    }
+}
+
 /// A number that systemd knows of a service; 0 if it does not tell.
 async fn number(bus: &Connection, unit: &str, property: &str) -> Result<u32, String> {
     let manager = ManagerProxy::new(bus).await.map_err(job::spoken)?;
@@ -91,7 +103,8 @@ pub async fn refresh(bus: &Connection, config: &Configuration) -> Result<(), Str
         let file = Path::new(GENERATED).join(format!("{unit}.d")).join(dropin::FILE);
         std::fs::read_to_string(file).ok().as_deref() != Some(text)
     };
-    let all = dropin::all(config);
+    let programs = programs::load().map_err(|why| format!("the record of programs cannot be read: {why}"))?;
+    let all = dropin::all(config, &programs);
     keep(&all).map_err(|why| format!("{LAST_GOOD} cannot be written: {why}"))?;
     if !all.iter().any(stale) {
         return Ok(());

@@ -37,6 +37,11 @@ pub(super) enum Command {
     /// List, show, create, adopt, restart, hold, delete or restore regions.
     #[command(subcommand)]
     Region(RegionCommand),
+    /// Show which downstairs program each region runs, or roll another one over all of them.
+    Downstairs {
+        #[command(subcommand)]
+        command: Option<DownstairsCommand>,
+    },
     /// Show what takes the data disk: by region, and what lies in the trash.
     Storage {
         #[command(subcommand)]
@@ -169,6 +174,20 @@ pub(super) enum MaintenanceCommand {
     Off,
     /// Show whether, since when and until when.
     Show,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum DownstairsCommand {
+    /// Roll another program over all regions, one after the other, each watched before the next;
+    /// back by itself if one does not serve with it.
+    Upgrade {
+        /// The program; without it, the one of sled.toml as it lies there now.
+        #[arg(value_name = "PATH")]
+        program: Option<PathBuf>,
+        /// Even if a region does not serve, or hosts that are connected speak another version.
+        #[arg(long)]
+        force: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]

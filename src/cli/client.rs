@@ -3,7 +3,7 @@
 use crate::wire::{Error, ErrorBody, Sled};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
@@ -96,13 +96,28 @@ impl Client {
         self.ask(method, path, PATIENCE * 6).await
     }
 
+    /// As [`Client::order`], with something that is brought along.
+    pub(super) async fn bring<T: DeserializeOwned>(&self, path: &str, what: Bytes) -> Result<T, Failure> {
+        self.patiently(Method::POST, path, what, PATIENCE * 6).await
+    }
+
     /// Asks, and gives up after a while: systemd holds the socket open even when no supervisor
     /// answers on it.
     async fn ask<T: DeserializeOwned>(&self, method: Method, path: &str, patience: Duration) -> Result<T, Failure> {
+        self.patiently(method, path, Bytes::new(), patience).await
+    }
+
+    async fn patiently<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        what: Bytes,
+        patience: Duration,
+    ) -> Result<T, Failure> {
         let late = || Failure::Unreachable(self.socket.clone(), io::Error::from(io::ErrorKind::TimedOut));
         let talk = async {
             loop {
-                match self.talk(method.clone(), path).await {
+                match self.talk(method.clone(), path, what.clone()).await {
                     // It has only just started: it knows more in a moment.
                     Err(Failure::Refused(why)) if why.code == "STARTING" => sleep(MOMENT).await,
                     answer => return answer,
@@ -112,14 +127,14 @@ impl Client {
         timeout(patience, talk).await.unwrap_or_else(|_| Err(late()))
     }
 
-    async fn talk<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, Failure> {
+    async fn talk<T: DeserializeOwned>(&self, method: Method, path: &str, what: Bytes) -> Result<T, Failure> {
         let unreachable = |why| Failure::Unreachable(self.socket.clone(), why);
         let stream = UnixStream::connect(&self.socket).await.map_err(unreachable)?;
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|why| unreachable(io::Error::other(why)))?;
         let driver = tokio::spawn(connection);
         let request = Request::builder().method(method).uri(path).header(http::header::HOST, "sled");
-        let request = request.body(Empty::<Bytes>::new()).map_err(io::Error::other)?;
+        let request = request.body(Full::new(what)).map_err(io::Error::other)?;
         let answer = sender.send_request(request).await.map_err(|why| unreachable(io::Error::other(why)))?;
         let status = answer.status();
         let body = answer.into_body().collect().await.map_err(io::Error::other)?.to_bytes();

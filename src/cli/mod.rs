@@ -17,13 +17,14 @@ pub use arguments::Arguments;
 use crate::names::RegionName;
 use crate::wire;
 use arguments::{
-    Command, ConfigCommand, Deleted, JobsCommand, MaintenanceCommand, RegionCommand, StorageCommand, VolumeCommand,
-    Which,
+    Command, ConfigCommand, Deleted, DownstairsCommand, JobsCommand, MaintenanceCommand, RegionCommand, StorageCommand,
+    VolumeCommand, Which,
 };
 use client::{Client, Failure};
 use http::Method;
 use show::print;
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 use work::{Order, carry_out};
 
@@ -101,6 +102,14 @@ async fn ask(arguments: &Arguments) -> Result<bool, Failure> {
             Ok(true)
         }
         Command::Maintenance(command) => maintenance(&client, command, json).await,
+        Command::Downstairs { command: None } => {
+            let regions = here(client.sled().await?);
+            print(json, &regions, |regions| show::programs(regions))?;
+            Ok(true)
+        }
+        Command::Downstairs { command: Some(DownstairsCommand::Upgrade { program, force }) } => {
+            upgrade(&client, program.as_deref(), *force, json).await
+        }
         Command::Jobs { command } => jobs(&client, command.as_ref(), json).await,
         Command::Config(_) => Ok(true),
     }
@@ -177,6 +186,25 @@ async fn chosen(
 /// A parameter that is given only if it is true.
 fn flag(key: &str, set: bool) -> (&str, Option<String>) {
     (key, set.then(|| "true".into()))
+}
+
+/// Brings a program, and follows the roll of it.
+async fn upgrade(client: &Client, program: Option<&Path>, force: bool, json: bool) -> Result<bool, Failure> {
+    let unreadable = |path: &Path, why: std::io::Error| {
+        let message = format!("{}: {why}", path.display());
+        Failure::Refused(wire::Error::new("NO_PROGRAM", message, "name the new crucible-downstairs"))
+    };
+    let brought = match program {
+        None => Vec::new(),
+        Some(path) => std::fs::read(path).map_err(|why| unreadable(path, why))?,
+    };
+    if let Some(path) = program.filter(|_| brought.is_empty()) {
+        return Err(unreadable(path, std::io::Error::other("it is empty")));
+    }
+    let from = program.map(|path| client::encoded(&path.display().to_string()));
+    let path = format!("/v1/downstairs/upgrade{}", query(&[("from", from), flag("force", force)]));
+    let granted: wire::Granted = client.bring(&path, brought.into()).await?;
+    work::see_through(client, granted, json).await
 }
 
 async fn maintenance(client: &Client, command: &MaintenanceCommand, json: bool) -> Result<bool, Failure> {

@@ -161,6 +161,13 @@ fn state(region: &Region) -> Cell {
     (region.state.map(|state| state.to_string()).unwrap_or_default(), tone)
 }
 
+fn program(region: &Region) -> String {
+    match (&region.version, region.message_version) {
+        (Some(version), Some(messages)) => format!("{version}, message version {messages}"),
+        _ => "-".into(),
+    }
+}
+
 fn peers(region: &Region) -> String {
     let mut peers: Vec<_> = region.connected.iter().map(|peer| peer.address.to_string()).collect();
     peers.dedup();
@@ -179,6 +186,7 @@ pub(super) fn region(region: &Region, all: &[Check]) -> String {
     _ = writeln!(out, "  address    {}, data port {}, repair port {}", region.address, region.port, region.repair_port);
     _ = writeln!(out, "  uuid       {}", or_dash(region.uuid));
     _ = writeln!(out, "  process    {}", or_dash(region.pid));
+    _ = writeln!(out, "  runs       {}", program(region));
     _ = writeln!(out, "  connected  {}", peers(region));
     _ = writeln!(out, "  unit       crucible-downstairs@{}.service", region.name);
     let subjects =
@@ -188,6 +196,21 @@ pub(super) fn region(region: &Region, all: &[Check]) -> String {
         out += &format!("\n{}", checks(&own));
     }
     out
+}
+
+/// `sledctl downstairs`.
+pub(super) fn programs(regions: &[Region]) -> String {
+    let mut table = Table::new(&["REGION", "STATE", "PID", "VERSION", "MESSAGES"]);
+    for region in regions {
+        table.row(vec![
+            plain(&region.name),
+            state(region),
+            plain(or_dash(region.pid)),
+            plain(or_dash(region.version.as_ref())),
+            plain(or_dash(region.message_version)),
+        ]);
+    }
+    table.text()
 }
 
 /// `sledctl maintenance`.

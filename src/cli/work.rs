@@ -75,6 +75,29 @@ pub(super) async fn carry_out(client: &Client, orders: Vec<Order>, json: bool) -
     }
 }
 
+/// Follows one job that is not a single region's.
+pub(super) async fn see_through(client: &Client, granted: Granted, json: bool) -> Result<bool, Failure> {
+    let bars = MultiProgress::new();
+    if json || !std::io::stderr().is_terminal() {
+        bars.set_draw_target(ProgressDrawTarget::hidden());
+    }
+    let Granted::Job(job) = &granted else { return Ok(true) };
+    let (region, kind) = (job.region.clone(), job.kind);
+    let bar = named_bar(&bars, kind.as_str());
+    let outcome = follow(client, region, Ok(granted), &bar).await?;
+    bar.finish_and_clear();
+    match (json, &outcome.error, &outcome.job) {
+        (true, ..) => anstream::println!("{}", serde_json::to_string_pretty(&outcome).map_err(std::io::Error::from)?),
+        (false, None, Some(job)) => anstream::println!("{}: {}", kind.as_str(), job.step),
+        _ => {}
+    }
+    match outcome.error {
+        Some(why) if !json => Err(Failure::Refused(why)),
+        Some(_) => Err(Failure::Several { failed: 1, all: 1 }),
+        None => Ok(true),
+    }
+}
+
 /// Follows a job until it has ended.
 async fn follow(
     client: &Client,
@@ -107,11 +130,15 @@ async fn follow(
 }
 
 fn bar(bars: &MultiProgress, region: &RegionName) -> ProgressBar {
+    named_bar(bars, &region.to_string())
+}
+
+fn named_bar(bars: &MultiProgress, name: &str) -> ProgressBar {
     let bar = bars.add(ProgressBar::new(0));
     if let Ok(style) = ProgressStyle::with_template("{prefix:20} {bar:30} {msg}") {
         bar.set_style(style);
     }
-    bar.set_prefix(region.to_string());
+    bar.set_prefix(name.to_owned());
     bar
 }
 

@@ -134,6 +134,28 @@ pub(super) fn siblings_serve(config: &Configuration, facts: &Facts, name: &Regio
     Ok(())
 }
 
+/// Whether another program may be rolled over the regions: all that are on record serve, or are
+/// held. The first of them, which names the job.
+///
+/// # Errors
+/// Why not: there is no disk, no region, one does not serve.
+pub fn may_upgrade(config: &Configuration, facts: &Facts, force: bool) -> Result<LocalRegion, wire::Error> {
+    let known = &usable(config, facts)?.regions;
+    let mut here: Vec<_> = config.local_regions().into_iter().filter(|local| known.contains_key(&local.name)).collect();
+    let serving = serving(config, facts);
+    let down = here.iter().find(|local| !serving.contains(&local.name) && facts.held(&local.name).is_none());
+    if let Some(down) = down.filter(|_| !force) {
+        let message = format!("{} does not serve: whether another program does well could not be told", down.name);
+        let remedy = format!("see sledctl region show {}; with --force it is done all the same", down.name);
+        return Err(wire::Error::new("SIBLING_DOWN", message, remedy));
+    }
+    if here.is_empty() {
+        let message = "no region is on record: there is nothing to roll a program over";
+        return Err(wire::Error::new("REGION_UNKNOWN", message, "sledctl region create --all"));
+    }
+    Ok(here.swap_remove(0))
+}
+
 /// Whether the region's turn has come. `rolling` lets no other region of the sled be away.
 ///
 /// # Errors

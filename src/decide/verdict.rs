@@ -73,6 +73,11 @@ fn sled_findings(config: &Configuration, facts: &Facts) -> Vec<Finding> {
         found.push(about_sled(Code::SystemdUnreachable, "systemd".into(), cause, remedy));
     }
     found.extend(storage::findings(config, facts));
+    if facts.unfinished_upgrade {
+        let cause = "an upgrade of the downstairs program was begun and not finished: regions run different programs";
+        let remedy = "sledctl downstairs shows which; begin it again: sledctl downstairs upgrade PATH";
+        found.push(about_sled(Code::UpgradeUnfinished, "downstairs".into(), cause.into(), remedy.into()));
+    }
     found.extend(facts.maintenance.as_ref().map(maintenance));
     if facts.leaving {
         let cause = "the machine is being switched off, and the regions are stopped".to_owned();

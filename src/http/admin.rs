@@ -4,10 +4,16 @@ use super::answer::{Answer, bulletin, error, json, not_allowed};
 use crate::names::RegionName;
 use crate::supervisor::{self, Asked, Handle, Manner, Request, Wish};
 use crate::wire::{Error, Granted};
+use bytes::Bytes;
 use http::{Method, StatusCode};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Body;
 use std::path::PathBuf;
 use tokio::sync::oneshot;
 use uuid::Uuid;
+
+/// The largest program that is taken, in bytes; the real one has some 40 MB.
+const MOST_PROGRAM: usize = 512 << 20;
 
 /// Whether a path is one of these.
 pub(super) fn knows(path: &[&str]) -> bool {
@@ -19,18 +25,34 @@ fn allowed(path: &[&str]) -> Option<&'static str> {
     match path {
         ["v1", "regions", _] => Some("POST, DELETE"),
         ["v1", "regions", _, "adopt"] => Some("GET, POST"),
-        ["v1", "regions", _, "restore" | "purge" | "restart" | "hold" | "release"] | ["v1", "storage", "init"] => {
-            Some("POST")
-        }
+        ["v1", "downstairs", "upgrade"]
+        | ["v1", "regions", _, "restore" | "purge" | "restart" | "hold" | "release"]
+        | ["v1", "storage", "init"] => Some("POST"),
         ["v1", "maintenance"] => Some("GET, HEAD, PUT"),
         ["v1", "jobs", _] => Some("GET, HEAD, DELETE"),
         _ => None,
     }
 }
 
+/// What comes with a request: a program, where one is wanted. Elsewhere it is not read.
+///
+/// # Errors
+/// It is larger than any program, or the connection broke.
+pub(super) async fn brought<B>(path: &[&str], body: B) -> Result<Bytes, Error>
+where
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+{
+    if path != ["v1", "downstairs", "upgrade"] {
+        return Ok(Bytes::new());
+    }
+    let read = Limited::new(body, MOST_PROGRAM).collect().await;
+    let wrong = |why| Error::new("BAD_BODY", format!("the program was not taken: {why}"), "bring the program itself");
+    read.map(http_body_util::Collected::to_bytes).map_err(wrong)
+}
+
 /// Answers a request.
-pub(super) async fn answer(handle: &Handle, method: &Method, path: &[&str], query: &str) -> Answer {
-    let wish = match wish(method, path, query) {
+pub(super) async fn answer(handle: &Handle, method: &Method, path: &[&str], query: &str, brought: Bytes) -> Answer {
+    let wish = match wish(method, path, query, brought) {
         Ok(Some(wish)) => wish,
         Ok(None) => return not_allowed(allowed(path).unwrap_or_default()),
         Err(why) => return error(StatusCode::BAD_REQUEST, why),
@@ -62,7 +84,7 @@ fn render(granted: supervisor::Answer) -> Answer {
 }
 
 /// What is wished; `None` for a method that the path does not take.
-fn wish(method: &Method, path: &[&str], query: &str) -> Result<Option<Wish>, Error> {
+fn wish(method: &Method, path: &[&str], query: &str, brought: Bytes) -> Result<Option<Wish>, Error> {
     let wish = match (method, path) {
         (&Method::POST, ["v1", "regions", name]) => {
             parameters(query, [])?;
@@ -91,6 +113,12 @@ fn wish(method: &Method, path: &[&str], query: &str) -> Result<Option<Wish>, Err
         (&Method::POST, ["v1", "regions", name, "release"]) => {
             parameters(query, [])?;
             Wish::Release(region(name)?)
+        }
+        (&Method::POST, ["v1", "downstairs", "upgrade"]) => {
+            let [force, from] = parameters(query, ["force", "from"])?;
+            let from = from.map(spoken).transpose()?.unwrap_or_default();
+            let program = (!brought.is_empty()).then(|| (brought, PathBuf::from(from)));
+            Wish::Upgrade(program, truth("force", force)?)
         }
         (&Method::PUT, ["v1", "maintenance"]) => Wish::Maintain(maintenance(query)?),
         (&Method::DELETE, ["v1", "jobs", id]) => Wish::Cancel(id.parse().map_err(|_| {
@@ -206,7 +234,7 @@ mod tests {
     #[test]
     fn a_wish_is_read_or_refused() {
         let read = |method: Method, path: &str, query: &str| {
-            wish(&method, &path.split('/').collect::<Vec<_>>(), query).map_err(|why| why.code)
+            wish(&method, &path.split('/').collect::<Vec<_>>(), query, Bytes::new()).map_err(|why| why.code)
         };
         let name = "v1/regions/still-fawn-0";
         assert!(matches!(read(Method::POST, name, ""), Ok(Some(Wish::Create(_)))));

@@ -5,7 +5,9 @@ use super::answer::{Answer, bulletin, error, json, not_allowed, ready, text};
 use crate::names::VolumeName;
 use crate::supervisor::{Bulletin, Handle, Page};
 use crate::wire::{Error, JobState};
+use bytes::Bytes;
 use http::{Method, Request, StatusCode};
+use hyper::body::Body;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -38,15 +40,19 @@ struct Wait {
 pub(super) type End = watch::Receiver<bool>;
 
 /// Answers a request.
-pub(super) async fn answer<B>(request: Request<B>, door: Door, handle: &Handle, end: End) -> Answer {
+pub(super) async fn answer<B>(request: Request<B>, door: Door, handle: &Handle, end: End) -> Answer
+where
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+{
     if door == (Door::Admin { admitted: false }) {
         let message = "only root and members of the group sled may use this socket";
         return error(StatusCode::FORBIDDEN, Error::new("FORBIDDEN", message, "sudo, or: adduser NAME sled"));
     }
-    let uri = request.uri().clone();
+    let (request, body) = request.into_parts();
+    let uri = request.uri;
     let segments: Vec<_> = uri.path().split('/').skip(1).collect();
     let query = uri.query().unwrap_or_default();
-    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    let reads = matches!(request.method, Method::GET | Method::HEAD);
     match (segments.as_slice(), reads) {
         (["healthz"], true) => latest(handle, |_| text(StatusCode::OK, "ok\n")),
         (["v1", "sled"], true) => latest(handle, |bulletin| ready(StatusCode::OK, bulletin.sled.clone())),
@@ -58,9 +64,10 @@ pub(super) async fn answer<B>(request: Request<B>, door: Door, handle: &Handle, 
         (["v1", "jobs", id], true) => job(handle, id, query, end).await,
         (["v1", "maintenance"], true) => latest(handle, |bulletin| ready(StatusCode::OK, bulletin.maintenance.clone())),
         (["v1", "storage"], true) => latest(handle, |bulletin| ready(StatusCode::OK, bulletin.storage.clone())),
-        (path, _) if door != Door::Tcp && admin::knows(path) => {
-            admin::answer(handle, request.method(), path, query).await
-        }
+        (path, _) if door != Door::Tcp && admin::knows(path) => match admin::brought(path, body).await {
+            Ok(brought) => admin::answer(handle, &request.method, path, query, brought).await,
+            Err(why) => error(StatusCode::PAYLOAD_TOO_LARGE, why),
+        },
         (
             ["healthz"]
             | ["v1", "sled" | "volumes" | "jobs" | "storage" | "maintenance"]

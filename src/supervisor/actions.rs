@@ -65,6 +65,11 @@ impl Supervisor {
             Task::Adopt(..) => Some(Busy::Adopting),
             Task::Delete(..) | Task::Restore(_) => Some(Busy::Deleting),
             Task::Restart(..) | Task::Hold(..) | Task::Release(_) => Some(Busy::Waiting),
+            Task::Upgrade(..) => {
+                self.upgrading = Some(job.id);
+                self.facts.unfinished_upgrade = false;
+                None
+            }
             Task::Purge(stone) => {
                 self.removal = Some((job.id, stone.dir()));
                 self.facts.removing = true;

@@ -142,6 +142,32 @@ pub(super) async fn release(shop: &Workshop, local: &LocalRegion, progress: &Pro
     Ok("released; it is started as soon as everything is right".into())
 }
 
+/// Takes a hold away that `which` says is not to stay, and what led to it.
+pub(super) async fn forgive(
+    shop: &Workshop,
+    name: &RegionName,
+    which: impl FnOnce(&Hold) -> bool + Send + 'static,
+) -> Result<(), wire::Error> {
+    if held(shop, name).await?.is_some_and(|hold| which(&hold)) {
+        record(shop, name, None).await?;
+        shop.look_again().await;
+    }
+    shop.tell(Event::Released(name.clone())).await;
+    Ok(())
+}
+
+/// Whether a region is held, by the ledger.
+pub(super) async fn is_held(shop: &Workshop, name: &RegionName) -> Result<bool, wire::Error> {
+    Ok(held(shop, name).await?.is_some())
+}
+
+async fn held(shop: &Workshop, name: &RegionName) -> Result<Option<Hold>, wire::Error> {
+    let (root, region) = (shop.config.sled.storage.root.clone(), name.clone());
+    let loaded = shop.held(move || ledger::load(&root)).await?;
+    let failed = |why: std::io::Error| wire::Error::new("LEDGER_UNREADABLE", why.to_string(), "sledctl status");
+    Ok(loaded.map_err(failed)?.ledger.holds.remove(&region))
+}
+
 async fn record(shop: &Workshop, name: &RegionName, hold: Option<Hold>) -> Result<(), wire::Error> {
     let (root, region) = (shop.config.sled.storage.root.clone(), name.clone());
     let write = move || {

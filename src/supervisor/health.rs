@@ -88,6 +88,14 @@ impl Supervisor {
         _ = reply.send(granted);
     }
 
+    /// A job does not need a region any more.
+    pub(super) fn free(&mut self, name: &RegionName, job: u64) {
+        if self.workers.get(name) == Some(&job) {
+            self.workers.remove(name);
+            self.facts.busy.remove(name);
+        }
+    }
+
     /// A region is not held any more, and nothing is held against it.
     pub(super) fn released(&mut self, name: &RegionName) {
         self.facts.holding.remove(name);

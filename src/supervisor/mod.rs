@@ -31,6 +31,8 @@ mod observers;
 mod pages;
 mod requests;
 mod settling;
+mod upgrade;
+mod versions;
 mod wards;
 mod watchdog;
 mod work;
@@ -51,6 +53,7 @@ use crate::decide::turns::Denied;
 use crate::decide::verdict::{judge, serving};
 use crate::names::RegionName;
 use crate::observe::Observation;
+use crate::programs::Program;
 use bulletin::Editor;
 use freshness::Freshness;
 use jiff::Timestamp;
@@ -62,7 +65,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
+use upgrade::upgrade_is_unfinished;
 use uuid::Uuid;
+use versions::Versions;
 use wards::Ward;
 use watchdog::Watchdog;
 use workshop::Workshop;
@@ -101,6 +106,10 @@ enum Event {
     Claim(Claim),
     /// The job that has the region's turn does this to it now.
     Mark(RegionName, Busy),
+    /// The job does not need the region any more.
+    Free(RegionName, u64),
+    /// What a process runs, as that states it.
+    Runs(RegionName, u32, Program),
     /// A region is not held any more.
     Released(RegionName),
     /// The machine is being switched off; told when hosts have been told.
@@ -143,6 +152,9 @@ struct Supervisor {
     workers: BTreeMap<RegionName, u64>,
     /// The job that removes something from the trash, and what.
     removal: Option<(u64, String)>,
+    /// The job that rolls another program over the regions.
+    upgrading: Option<u64>,
+    versions: Versions,
     shop: Workshop,
     wards: BTreeMap<RegionName, Ward>,
     freshness: Freshness,
@@ -176,6 +188,8 @@ pub fn supervise(config: Configuration, sysfs: PathBuf) -> (Handle, impl Future<
             jobs: Jobs::new(events.clone()),
             workers: BTreeMap::new(),
             removal: None,
+            upgrading: None,
+            versions: Versions::default(),
             shop: Workshop::new(config.clone(), observers.scanner.clone(), events.clone()),
             wards: regions.iter().map(|local| (local.name.clone(), Ward::default())).collect(),
             freshness: Freshness::new(),
@@ -201,6 +215,7 @@ impl Supervisor {
     ) {
         let mut watchdog = Watchdog::new();
         self.resume_maintenance();
+        self.facts.unfinished_upgrade = upgrade_is_unfinished();
         let mut turn = interval(TURN);
         turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -228,6 +243,7 @@ impl Supervisor {
                 self.hear(event);
             }
             self.act();
+            self.ask_versions();
             let serving = serving(&self.config, &self.facts);
             self.recovered(&serving);
             self.shop.tell_serving(serving);
@@ -343,6 +359,10 @@ impl Supervisor {
             Event::Doing(name, seen) => self.hear_doing(&name, seen),
             Event::Claim(claim) => self.grant_turn(claim),
             Event::Mark(name, busy) => _ = self.facts.busy.insert(name, busy),
+            Event::Free(name, job) => self.free(&name, job),
+            Event::Runs(name, pid, program) => self.region(&name, |region| {
+                region.program = Some(program).filter(|_| region.alive() == Some(pid));
+            }),
             Event::Released(name) => self.released(&name),
             Event::Leaving(told) => {
                 self.facts.leaving = true;
@@ -369,6 +389,16 @@ impl Supervisor {
             tracing::warn!(REGION = %name, "the removal is tried again after a while");
         }
         self.facts.removing = self.removal.is_some();
+        if self.upgrading.take_if(|job| *job == id).is_some() {
+            self.facts.unfinished_upgrade = upgrade_is_unfinished();
+            self.workers.retain(|name, job| {
+                let others = *job != id;
+                if !others {
+                    self.facts.busy.remove(name);
+                }
+                others
+            });
+        }
         self.jobs.end(ended);
         disk.into_iter().for_each(|disk| self.see_disk(disk));
         // Only the job that is at a region leaves it: a removal of what it was is not.

@@ -2,14 +2,17 @@
 
 use super::absence::Asked;
 use super::care::Manner;
+use super::upgrade::{Cargo, Upgrade};
 use super::work::Task;
 use super::{Event, Supervisor, adoption};
 use crate::act::storage;
+use crate::decide::facts::Region;
 use crate::decide::permits::{Creation, Deletion, may_adopt, may_create, may_delete, may_purge, may_restore};
 use crate::decide::storage::{running, usable};
-use crate::decide::turns::{may_hold, may_release, may_restart};
+use crate::decide::turns::{may_hold, may_release, may_restart, may_upgrade};
 use crate::names::RegionName;
 use crate::wire::{self, JobKind};
+use bytes::Bytes;
 use std::path::PathBuf;
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -44,6 +47,9 @@ pub enum Wish {
     Hold(RegionName, String, Manner),
     /// Let a region run again that is held.
     Release(RegionName),
+    /// Roll another downstairs program over all regions: this one, which came from there, or the
+    /// one of `sled.toml`; even if a region does not serve or hosts are cut off.
+    Upgrade(Option<(Bytes, PathBuf)>, bool),
     /// End a job early.
     Cancel(u64),
     /// Ask hosts to wait, or not any more.
@@ -95,6 +101,7 @@ impl Supervisor {
             Wish::Restart(name, manner) => self.restart(&name, manner),
             Wish::Hold(name, why, manner) => self.hold_on_request(&name, why, manner),
             Wish::Release(name) => self.release(&name),
+            Wish::Upgrade(program, force) => self.upgrade(program, force),
             Wish::Cancel(id) => self.jobs.cancel(id).map(wire::Granted::Job),
             Wish::ProposeAdoption(name, from) => return self.propose(name, from, answer),
             Wish::Maintain(wanted) => return self.maintain(wanted, answer),
@@ -149,6 +156,18 @@ impl Supervisor {
     fn release(&mut self, name: &RegionName) -> Result<wire::Granted, wire::Error> {
         let local = may_release(&self.config, &self.facts, name)?;
         self.grant(JobKind::Release, Task::Release(local))
+    }
+
+    fn upgrade(&mut self, program: Option<(Bytes, PathBuf)>, force: bool) -> Result<wire::Granted, wire::Error> {
+        if self.upgrading.is_some() {
+            let message = "another upgrade is under way";
+            return Err(wire::Error::new("BUSY", message, "wait until it is done: sledctl jobs"));
+        }
+        let first = may_upgrade(&self.config, &self.facts, force)?;
+        let connected = |region: &&Region| region.sockets.as_ref().is_some_and(|s| !s.connected.is_empty());
+        let spoken = self.facts.regions.values().filter(connected).find_map(|region| region.program.clone());
+        let cargo = program.map_or(Cargo::Configured, |(program, from)| Cargo::Brought(program, from));
+        self.grant(JobKind::Upgrade, Task::Upgrade(first, Box::new(Upgrade { cargo, force, spoken })))
     }
 
     fn grant(&mut self, kind: JobKind, task: Task) -> Result<wire::Granted, wire::Error> {

@@ -6,6 +6,7 @@
 
 use super::care::{self, Manner};
 use super::jobs::Ended;
+use super::upgrade::{self, Upgrade};
 use super::workshop::{Workshop, cancelled, cut_short};
 use super::{Event, adoption};
 use crate::act::create::{self, CreateError};
@@ -39,6 +40,8 @@ pub(super) enum Task {
     Restart(LocalRegion, Manner),
     Hold(LocalRegion, String, Manner),
     Release(LocalRegion),
+    /// Over all regions, of which this is the first.
+    Upgrade(LocalRegion, Box<Upgrade>),
 }
 
 impl Task {
@@ -49,6 +52,7 @@ impl Task {
             | Self::Adopt(local, _)
             | Self::Restart(local, _)
             | Self::Hold(local, ..)
+            | Self::Upgrade(local, _)
             | Self::Release(local) => local.name.clone(),
             Self::Delete(name, _) => name.clone(),
             Self::Restore(stone) | Self::Purge(stone) => stone.region.clone(),
@@ -89,6 +93,7 @@ impl Workshop {
             Task::Adopt(local, from) => adoption::adopt(self, &local, from, bus, progress).await,
             Task::Restart(local, manner) => care::restart(self, id, &local, manner, bus, progress).await,
             Task::Hold(local, why, manner) => care::hold(self, id, &local, (why, manner), bus, progress).await,
+            Task::Upgrade(_, order) => upgrade::upgrade(self, id, *order, bus, progress).await,
             Task::Release(local) => care::release(self, &local, progress).await,
         }
     }

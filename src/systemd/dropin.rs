@@ -8,15 +8,16 @@
 use super::names;
 use crate::config::Configuration;
 use crate::port_map::LocalRegion;
+use crate::programs::Programs;
 use std::fmt::Write;
 
 /// The name of every drop-in below its unit's `.d` directory.
 pub const FILE: &str = "50-sled.conf";
 
 /// The drop-ins of a configuration: each unit's name and the text of its drop-in.
-pub fn all(config: &Configuration) -> Vec<(String, String)> {
+pub fn all(config: &Configuration, programs: &Programs) -> Vec<(String, String)> {
     let regions = config.local_regions();
-    let each = regions.iter().map(|local| (names::unit(&local.name), region(config, local)));
+    let each = regions.iter().map(|local| (names::unit(&local.name), region(config, programs, local)));
     std::iter::once(("sledd.socket".to_owned(), socket(config))).chain(each).collect()
 }
 
@@ -30,10 +31,10 @@ fn socket(config: &Configuration) -> String {
 
 /// The values of one region. The lock is taken on the directory itself and is held by the
 /// downstairs as long as it lives: flock(1) becomes the downstairs and hands it over.
-fn region(config: &Configuration, local: &LocalRegion) -> String {
+fn region(config: &Configuration, programs: &Programs, local: &LocalRegion) -> String {
     let dir = config.region_dir(&local.name).display().to_string();
     let root = config.sled.storage.root.display();
-    let program = config.sled.downstairs.program.display();
+    let program = programs.of(&local.name, &config.sled.downstairs.program).display();
     let mounted = match config.sled.storage.require_mount {
         true => format!("RequiresMountsFor={root}\nAssertPathIsMountPoint={root}\n"),
         false => String::new(),
@@ -73,7 +74,7 @@ mod tests {
             port_map: source(include_str!("../../etc/port-map.toml")),
             ephemeral: 32768..=60999,
         };
-        let all = all(&config::read(&sources).unwrap());
+        let all = all(&config::read(&sources).unwrap(), &Programs::default());
         assert_eq!(all.len(), 13);
         assert!(all[0].1.contains("ListenStream=192.168.4.189:3800\n"));
         let (unit, text) = &all[1];

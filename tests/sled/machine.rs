@@ -290,6 +290,8 @@ impl Machine {
 
     /// Reboots the machine and waits until it is up again.
     pub fn reboot(&mut self) {
+        // It says that it is ready after each reload of its units, too.
+        while self.words.try_recv().is_ok() {}
         self.run(&["systemctl", "--no-block", "reboot"]);
         self.wait_until_up();
     }

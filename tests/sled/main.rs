@@ -19,3 +19,4 @@ mod machine;
 mod network;
 mod storage;
 mod supervision;
+mod upgrade_faults;

@@ -4,7 +4,7 @@ mod disk;
 mod region;
 
 pub use disk::{Disk, OnDisk, Survey};
-pub use region::{Active, Beat, Doing, Exit, Holder, Program, Pulse, Region, Sockets, Start, Stranger, Unit};
+pub use region::{Active, Beat, Doing, Exit, Holder, Pulse, Region, Sockets, Start, Stranger, Unit};
 
 use crate::names::RegionName;
 use crate::region::Hold;
@@ -42,6 +42,8 @@ pub struct Facts {
     pub intruders: Option<BTreeMap<RegionName, Vec<Stranger>>>,
     /// Hosts are asked to wait, and until when.
     pub maintenance: Option<Maintenance>,
+    /// A roll of another downstairs program was cut short, and no job goes on with it.
+    pub unfinished_upgrade: bool,
     /// The machine is being switched off.
     pub leaving: bool,
     /// The adoptions that could not be undone, and why. It is tried again after a while.

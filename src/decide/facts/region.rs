@@ -1,6 +1,7 @@
 //! What is known of one region: its unit, its process, its ports, and whether it answers.
 
 use crate::decide::failure::Failure;
+use crate::programs::Program;
 use crate::wire::Peer;
 use jiff::Timestamp;
 use std::net::SocketAddr;
@@ -37,7 +38,7 @@ pub struct Region {
     pub doing: Option<Doing>,
     /// For how many seconds it has been hung; 0 if it is not.
     pub hung_seconds: u64,
-    /// What it runs.
+    /// What its process runs, as that states it.
     pub program: Option<Program>,
 }
 
@@ -69,15 +70,6 @@ pub struct Doing {
     pub unread: u64,
     /// The journal is stopped, and with it whoever writes to it.
     pub journal_stopped: bool,
-}
-
-/// The program that a downstairs runs, as it states it itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Program {
-    /// Its version.
-    pub version: String,
-    /// The version of the messages that it understands.
-    pub messages: u32,
 }
 
 /// What became of the last wish to start a unit.

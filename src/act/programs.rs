@@ -1,0 +1,217 @@
+//! The downstairs programs that were staged, and the record of which region runs which, in the
+//! machine's memory; and what a program says of its version when it is asked.
+//!
+//! A program is asked as the service user, in a sandbox of systemd's, and never as root: whoever
+//! brings it is trusted with the regions and with nothing else.
+
+use super::mark::memory;
+use crate::files::{make_dir, replace, set_mode, sync_dir};
+use crate::programs::{Program, Programs, Staged};
+use crate::systemd::job;
+use jiff::Timestamp;
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use sha2::{Digest, Sha256};
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use zbus::{Connection, Fd, Variant};
+
+const RECORD: &str = "programs.json";
+/// Where staged programs lie, in the machine's memory; each in a directory of its own.
+const STAGED: &str = "programs";
+/// A staged program's name, by which people know its process.
+const NAME: &str = "crucible-downstairs";
+/// The most that is read of what a program says of its version.
+const MOST_SAID: u64 = 64 * 1024;
+/// How long it may take to say it, in microseconds.
+const VERSION_TIMEOUT: u64 = 20_000_000;
+
+/// Reads the record; an empty one if there is none.
+///
+/// # Errors
+/// Why it cannot be read.
+pub fn load() -> io::Result<Programs> {
+    load_from(&memory())
+}
+
+fn load_from(dir: &Path) -> io::Result<Programs> {
+    match fs::read(dir.join(RECORD)) {
+        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(Programs::default()),
+        text => Ok(serde_json::from_slice(&text?)?),
+    }
+}
+
+/// Writes the record, durably.
+///
+/// # Errors
+/// It cannot be written; then it is as it was.
+pub fn save(programs: &Programs) -> io::Result<()> {
+    replace(&memory(), RECORD, &serde_json::to_vec_pretty(programs)?)
+}
+
+/// What was copied, and is not on record yet.
+pub struct Copied {
+    /// Its digest.
+    pub digest: String,
+    /// Where it lies.
+    pub path: PathBuf,
+}
+
+/// Puts a program into the machine's memory, durably. One that is there already stays.
+///
+/// # Errors
+/// There is no room, for example.
+pub fn copy(program: &[u8]) -> io::Result<Copied> {
+    copy_to(&memory(), program)
+}
+
+fn copy_to(dir: &Path, program: &[u8]) -> io::Result<Copied> {
+    let digest: String = Sha256::digest(program).iter().map(|byte| format!("{byte:02x}")).collect();
+    let staged = dir.join(STAGED);
+    let (place, aside) = (staged.join(&digest[..16]), staged.join(format!(".{}", &digest[..16])));
+    let path = place.join(NAME);
+    if !path.exists() {
+        // The service user must reach it, and only root may change it.
+        make_dir(&staged, 0o755)?;
+        make_dir(&aside, 0o755)?;
+        let mut copy = File::create(aside.join(NAME))?;
+        copy.write_all(program)?;
+        set_mode(&aside.join(NAME), 0o755)?;
+        copy.sync_all()?;
+        sync_dir(&aside)?;
+        fs::rename(&aside, &place)?;
+        sync_dir(&staged)?;
+    }
+    Ok(Copied { digest, path })
+}
+
+/// A copy with what it says of itself, as it is put on record.
+pub fn staged(copied: &Copied, program: Program, from: &Path) -> Staged {
+    Staged { path: copied.path.clone(), program, staged: Timestamp::now(), from: from.to_owned() }
+}
+
+/// Removes a copy that does not get on record.
+pub fn discard(copied: &Copied) {
+    if let Some(why) = copied.path.parent().and_then(|dir| fs::remove_dir_all(dir).err()) {
+        tracing::warn!("{} is not removed: {why}", copied.path.display());
+    }
+}
+
+/// Removes staged programs that nothing will run any more. What runs still goes on.
+pub fn remove(unused: &[Staged]) {
+    for staged in unused {
+        let dir = staged.path.parent().filter(|dir| dir.starts_with(memory().join(STAGED)));
+        if let Some(why) = dir.and_then(|dir| fs::remove_dir_all(dir).err()) {
+            tracing::warn!("{} is not removed: {why}", staged.path.display());
+        }
+    }
+}
+
+/// Which file a process runs: device, inode, size and time of change. A program that was replaced
+/// under it is another one.
+///
+/// # Errors
+/// It has ended.
+pub fn running(pid: u32) -> io::Result<(u64, u64, u64, i64)> {
+    let file = fs::metadata(exe(pid))?;
+    Ok((file.dev(), file.ino(), file.size(), file.mtime_nsec() ^ file.mtime()))
+}
+
+/// Whether a process runs the program that lies there now.
+pub fn is(pid: u32, program: &Path) -> bool {
+    let file = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
+    file(program).is_some_and(|wanted| file(&exe(pid)) == Some(wanted))
+}
+
+/// The program that a process runs, even if its file has been replaced or removed since.
+pub fn exe(pid: u32) -> PathBuf {
+    format!("/proc/{pid}/exe").into()
+}
+
+/// Asks a program for its version, as the service user.
+///
+/// # Errors
+/// It does not run, or does not say.
+pub async fn ask(bus: &Connection, user: &str, program: &Path) -> Result<Program, String> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let unit = format!("crucible-version-{}-{}.service", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let memory = || memfd_create(c"version", MFdFlags::MFD_CLOEXEC).map_err(|why| why.to_string());
+    let (said, complained) = (memory()?, memory()?);
+    let properties = sandbox(user, program, &said, &complained);
+    let ended = job::run_transient(bus, &unit, &properties).await;
+    ended.map_err(|why| text(complained).filter(|text| !text.is_empty()).unwrap_or(why))?;
+    Program::parse(&text(said).unwrap_or_default())
+}
+
+fn text(file: OwnedFd) -> Option<String> {
+    let mut file = File::from(file);
+    let mut text = Vec::new();
+    file.seek(SeekFrom::Start(0)).and_then(|_| file.take(MOST_SAID).read_to_end(&mut text)).ok()?;
+    Some(String::from_utf8_lossy(&text).trim().to_owned())
+}
+
+/// It reads, and writes nowhere (systemd.exec(5)).
+fn sandbox<'a>(
+    user: &str,
+    program: &Path,
+    said: &'a OwnedFd,
+    complained: &'a OwnedFd,
+) -> Vec<(&'static str, Variant<'a>)> {
+    let program = program.display().to_string();
+    let exec = vec![(program.clone(), vec![program, "version".into()], false)];
+    // An empty list would restrict nothing.
+    let local = ["AF_UNIX"];
+    vec![
+        ("Description", "Ask a Crucible program for its version".into()),
+        ("Type", "oneshot".into()),
+        ("CollectMode", "inactive-or-failed".into()),
+        ("ExecStart", exec.into()),
+        ("TimeoutStartUSec", VERSION_TIMEOUT.into()),
+        ("User", user.to_owned().into()),
+        ("StandardOutputFileDescriptor", Fd::from(said.as_fd()).into()),
+        ("StandardErrorFileDescriptor", Fd::from(complained.as_fd()).into()),
+        ("ProtectSystem", "strict".into()),
+        ("NoNewPrivileges", true.into()),
+        ("CapabilityBoundingSet", 0u64.into()),
+        ("RestrictNamespaces", 0u64.into()),
+        ("RestrictSUIDSGID", true.into()),
+        ("RestrictRealtime", true.into()),
+        ("LockPersonality", true.into()),
+        ("MemoryDenyWriteExecute", true.into()),
+        ("RestrictAddressFamilies", (true, local.as_slice()).into()),
+        ("SystemCallArchitectures", ["native"].as_slice().into()),
+        ("SystemCallFilter", (true, ["@system-service"].as_slice()).into()),
+        ("SystemCallErrorNumber", 1i32.into()),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_copied_once_and_by_what_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = b"#!/bin/sh\n";
+        let (first, second) = (copy_to(dir.path(), script).unwrap(), copy_to(dir.path(), script).unwrap());
+        assert_eq!(first.path, second.path);
+        assert_eq!(fs::metadata(&first.path).unwrap().mode() & 0o777, 0o755);
+        assert_ne!(copy_to(dir.path(), b"other").unwrap().path, first.path);
+        discard(&first);
+        assert!(!first.path.exists());
+        assert_eq!(load_from(dir.path()).unwrap(), Programs::default());
+        fs::write(dir.path().join(RECORD), "{").unwrap();
+        assert!(load_from(dir.path()).is_err());
+    }
+
+    #[test]
+    fn what_a_process_runs_is_told_from_what_replaced_it() {
+        let me = std::process::id();
+        let exe = fs::metadata(std::env::current_exe().unwrap()).unwrap();
+        assert_eq!(running(me).unwrap().1, exe.ino());
+        assert!(is(me, &std::env::current_exe().unwrap()) && !is(me, Path::new("/bin/sh")));
+    }
+}

@@ -1,0 +1,90 @@
+//! Which program each region's process runs: every program is asked once for its version, however
+//! many run it, and a process by the file that it was started from, even if that was replaced.
+
+use super::upgrade::{Cargo, Upgrade};
+use super::work::Task;
+use super::{Event, Supervisor};
+use crate::act::programs;
+use crate::decide::storage::usable;
+use crate::decide::turns::may_upgrade;
+use crate::names::RegionName;
+use crate::programs::Program;
+use crate::wire::JobKind;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use tokio::sync::Mutex;
+use zbus::Connection;
+
+/// A program's file.
+type File = (u64, u64, u64, i64);
+
+/// What is known of the programs that run.
+#[derive(Default)]
+pub(super) struct Versions {
+    /// The process of each region that was asked last.
+    asked: BTreeMap<RegionName, u32>,
+    /// What each program said. Locked while one is asked: who comes next gets the same answer.
+    known: Arc<Mutex<HashMap<File, Program>>>,
+    /// An upgrade that was cut short has been gone on with.
+    resumed: bool,
+}
+
+impl Supervisor {
+    /// Asks for the version of what has been started since it was last asked; and goes on with an
+    /// upgrade that was cut short.
+    pub(super) fn ask_versions(&mut self) {
+        let Some(bus) = self.bus.clone() else { return };
+        for (name, region) in &mut self.facts.regions {
+            let pid = region.alive();
+            if pid == self.versions.asked.get(name).copied() {
+                continue;
+            }
+            region.program = None;
+            match pid {
+                None => _ = self.versions.asked.remove(name),
+                Some(pid) => {
+                    self.versions.asked.insert(name.clone(), pid);
+                    let (name, user, bus) = (name.clone(), self.config.sled.downstairs.user.clone(), bus.clone());
+                    let (known, events) = (self.versions.known.clone(), self.events.clone());
+                    tokio::spawn(async move {
+                        if let Some(program) = version(&known, &bus, &user, pid).await {
+                            _ = events.send(Event::Runs(name, pid, program)).await;
+                        }
+                    });
+                }
+            }
+        }
+        self.resume_upgrade(bus);
+    }
+
+    fn resume_upgrade(&mut self, bus: Connection) {
+        let due = self.facts.unfinished_upgrade && !self.versions.resumed && self.upgrading.is_none();
+        let ready = due && usable(&self.config, &self.facts).is_ok() && self.editor.has_published();
+        let (Some(disk), true) = (self.disk(), ready) else { return };
+        self.versions.resumed = true;
+        if let Ok(first) = may_upgrade(&self.config, &self.facts, true) {
+            tracing::warn!("going on with an upgrade that was cut short");
+            let order = Upgrade { cargo: Cargo::Unfinished, force: false, spoken: None };
+            self.begin(JobKind::Upgrade, Task::Upgrade(first, Box::new(order)), bus, disk);
+        }
+    }
+}
+
+async fn version(known: &Mutex<HashMap<File, Program>>, bus: &Connection, user: &str, pid: u32) -> Option<Program> {
+    let file = programs::running(pid).ok()?;
+    let mut known = known.lock().await;
+    if let Some(program) = known.get(&file) {
+        return Some(program.clone());
+    }
+    match programs::ask(bus, user, &programs::exe(pid)).await {
+        Ok(program) => {
+            known.insert(file, program.clone());
+            Some(program)
+        }
+        // It may have ended meanwhile.
+        Err(why) => {
+            tracing::info!("process {pid} does not tell its version: {why}");
+            None
+        }
+    }
+}

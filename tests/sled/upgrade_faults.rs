@@ -1,0 +1,115 @@
+//! Another downstairs program: stand-ins that state another version, or that are no good.
+
+use crate::machine::{Layer, Machine, SLED};
+use crucible_sled::wire::{State, Volume};
+use std::net::TcpStream;
+
+const STEADY: (&str, &str) = ("etc/sled/sled.toml.d/60-steady.toml", "[downstairs]\nsteady_after = \"1s\"\n");
+/// The shipped program, stating another version.
+const NEWER: &str =
+    "sed 's/0\\.0\\.1 stand-in for/0.0.2 stand-in for/' /usr/lib/crucible/crucible-downstairs >/root/new";
+
+/// A program that states version 0.0.9 and does this when it is to serve.
+fn program(machine: &Machine, run: &str) {
+    let text = format!(
+        "#!/bin/sh\\nif [ \"$1\" = version ]; then echo 'Crucible Version: 0.0.9'; \
+         echo 'Message Version: 13'; exit; fi\\n{run}\\n"
+    );
+    machine.sh(&format!("printf '%b' '{}' >/root/bad", text.replace('\'', "'\\''")));
+}
+
+fn versions(volume: &Volume) -> Vec<&str> {
+    volume.regions.iter().map(|region| region.version.as_deref().unwrap_or_default()).collect()
+}
+
+fn pids(machine: &Machine) -> Vec<Option<u32>> {
+    machine.volume("still-fawn").regions.iter().map(|region| region.pid).collect()
+}
+
+fn boot() -> Machine {
+    let machine = Layer::small().with(STEADY.0, STEADY.1).boot_and_create();
+    machine.wait_for("still-fawn", |volume| versions(volume).iter().all(|version| version.starts_with("0.0.1")));
+    machine
+}
+
+#[test]
+fn a_new_program_is_rolled_over_every_region_and_stays() {
+    let mut machine = boot();
+    let before = pids(&machine);
+    let said = machine.sh(&format!("{NEWER}; sledctl downstairs upgrade /root/new; rm /root/new"));
+    assert!(said.contains("3 region(s) restarted; all run 0.0.2"), "{said}");
+    let newer = |volume: &Volume| volume.ready && versions(volume).iter().all(|version| version.starts_with("0.0.2"));
+    machine.wait_for("still-fawn", newer);
+    assert!(pids(&machine).iter().all(|pid| !before.contains(pid)));
+    assert!(machine.sh("sledctl downstairs").contains("0.0.2"));
+    machine.reboot();
+    machine.wait_for("still-fawn", newer);
+    // And back to the one of sled.toml; what was staged goes.
+    machine.ok(&["sledctl", "downstairs", "upgrade"]);
+    machine.wait_for("still-fawn", |volume| versions(volume).iter().all(|version| version.starts_with("0.0.1")));
+    assert_eq!(machine.sh("ls /var/lib/sled/programs"), "");
+}
+
+#[test]
+fn a_program_that_does_not_serve_is_taken_back_by_itself() {
+    let machine = boot();
+    let before = pids(&machine);
+    for run in [
+        "echo \"Error: no such luck\" >&2; exit 1",
+        "echo \"Error: open of 00/000/000 failed\" >&2; exit 1",
+        // Serves for a moment.
+        "exec timeout 0.7 /usr/lib/crucible/crucible-downstairs \"$@\"",
+    ] {
+        program(&machine, run);
+        let failed = machine.run(&["sledctl", "--json", "downstairs", "upgrade", "/root/bad"]);
+        let said = String::from_utf8_lossy(&failed.stdout);
+        assert_eq!(failed.status.code(), Some(1), "{said}");
+        assert!(said.contains("every region runs what it ran before"), "{run}: {said}");
+        let volume = machine.wait_for("still-fawn", |volume| volume.ready && volume.checks.is_empty());
+        assert!(volume.regions.iter().all(|region| region.state == Some(State::Serving)));
+    }
+    // Only the first region was ever touched.
+    assert_eq!(pids(&machine)[1..], before[1..]);
+    machine.wait_for("still-fawn", |volume| versions(volume).iter().all(|version| version.starts_with("0.0.1")));
+}
+
+#[test]
+fn what_is_no_downstairs_or_speaks_otherwise_is_refused() {
+    let machine = boot();
+    let before = pids(&machine);
+    let refused = |program: &str| {
+        let refused = machine.run(&["sledctl", "downstairs", "upgrade", program]);
+        assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+        String::from_utf8_lossy(&refused.stderr).into_owned()
+    };
+    assert!(refused("/bin/true").contains("does not state its version"));
+    assert!(refused("/root/none").contains("No such file"));
+    let host = machine.in_outside(|| TcpStream::connect((SLED, 3831)).unwrap());
+    machine.wait_for("still-fawn", |volume| !volume.regions[1].connected.is_empty());
+    machine.sh(r"printf '#!/bin/sh\necho Crucible Version: 0.0.9\necho Message Version: 14\n' >/root/other");
+    assert!(refused("/root/other").contains("the hosts that are connected speak 13"));
+    assert_eq!(machine.sh("ls /var/lib/sled/programs"), "");
+    drop(host);
+    machine.sh("echo exit no >/crucible/still-fawn-1/stand-in-fault; sledctl region hold still-fawn-1; rm /crucible/still-fawn-1/stand-in-fault");
+    machine.sh(
+        "systemctl stop crucible-downstairs@still-fawn-0; systemctl mask --runtime crucible-downstairs@still-fawn-0",
+    );
+    machine.wait_for("still-fawn", |volume| volume.regions[0].state != Some(State::Serving));
+    assert!(refused("/bin/true").contains("still-fawn-0 does not serve"));
+    assert_eq!(pids(&machine)[2], before[2]);
+}
+
+#[test]
+fn a_roll_that_a_crash_cut_short_goes_on_by_itself() {
+    let machine = boot();
+    let before = pids(&machine);
+    machine.sh(&format!("{NEWER}; sledctl downstairs upgrade /root/new >/dev/null 2>&1 & true"));
+    machine.wait_for("still-fawn", |volume| versions(volume)[0].starts_with("0.0.2"));
+    machine.ok(&["systemctl", "kill", "--signal=KILL", "sledd.service"]);
+    machine.wait_for("still-fawn", |volume| {
+        volume.ready && versions(volume).iter().all(|version| version.starts_with("0.0.2"))
+    });
+    assert!(pids(&machine).iter().all(|pid| !before.contains(pid)));
+    machine.sh("until ! grep -q '\"rolling\": {' /var/lib/sled/programs.json; do :; done");
+    assert!(machine.sled().checks.is_empty(), "{:#?}", machine.sled().checks);
+}
