@@ -1,6 +1,9 @@
 //! The decisions by tables and properties: a sled on which all is well, and everything that
 //! can be otherwise.
 
+mod care;
+mod failure;
+mod fixed_point;
 mod permits;
 mod plan;
 mod properties;

@@ -1,0 +1,213 @@
+//! What is done about one that has ended or hangs, and who may go away.
+
+use super::*;
+use crate::check::Code;
+use crate::decide::facts::{Doing, Exit, Stranger};
+use crate::decide::failure::{Failure, classify};
+use crate::decide::plan::{Action, plan};
+use crate::decide::turns::{Denied, claim, may_hold, may_release, may_restart, may_upgrade};
+use crate::decide::verdict::judge;
+use crate::region::{HeldBy, Hold};
+use crate::span::Span;
+use crate::wire::State;
+
+fn said(text: &str) -> Failure {
+    classify(Exit::Status(1), &[format!("Error: {text}")])
+}
+
+/// The first region has ended, and systemd waits to start it again.
+fn ended(facts: &mut Facts, failure: Option<Failure>) {
+    let region = region(facts);
+    region.unit = Some(Unit { exit: Some(Exit::Status(1)), restarts: 1, ..unit(Active::Activating) });
+    let nobody = (Holder::Nobody, Holder::Nobody);
+    region.sockets =
+        Some(Sockets { pid: None, data: nobody.0, repair: nobody.1, elsewhere: vec![], connected: vec![] });
+    (region.pulse, region.failure) = (None, failure);
+}
+
+fn held(by: HeldBy) -> Hold {
+    Hold { by, why: "it was so".into(), remedy: None, since: Timestamp::UNIX_EPOCH }
+}
+
+fn codes(config: &Configuration, facts: &Facts) -> Vec<Code> {
+    judge(config, facts).findings.into_iter().map(|finding| finding.code).collect()
+}
+
+#[test]
+fn each_kind_of_failure_is_answered_in_its_way() {
+    let config = config();
+    let mut facts = well(&config);
+    ended(&mut facts, None);
+    assert_eq!(plan(&config, &facts), [], "systemd starts it again");
+    for (text, wanted) in [
+        ("the moon is full", None),
+        ("Address already in use", Some(Action::Stop(first()))),
+        ("Cannot assign requested address", Some(Action::Stop(first()))),
+        ("No space left on device", Some(Action::Stop(first()))),
+    ] {
+        ended(&mut facts, Some(said(text)));
+        assert_eq!(plan(&config, &facts), wanted.into_iter().collect::<Vec<_>>(), "{text}");
+    }
+    ended(&mut facts, Some(said("Missing context slot for block 1 in extent 2")));
+    let actions = plan(&config, &facts);
+    let [Action::Hold(name, HeldBy::Failure, why, Some(remedy))] = actions.as_slice() else { panic!("{actions:?}") };
+    assert!(*name == first() && why.contains("Missing context slot") && remedy.contains("restore"), "{why}; {remedy}");
+}
+
+/// A port that is free again, an address that came, room that was made: nobody need ask.
+#[test]
+fn what_was_waited_for_starts_when_it_is_there() {
+    let config = config();
+    let mut facts = well(&config);
+    stopped(&mut facts);
+    region(&mut facts).failure = Some(said("Address already in use"));
+    region(&mut facts).pausing = true;
+    assert_eq!(plan(&config, &facts), [], "a moment has to pass");
+    region(&mut facts).pausing = false;
+    assert_eq!(plan(&config, &facts), [Action::Start(first())]);
+    region(&mut facts).failure = Some(said("No space left on device"));
+    facts.disk.as_mut().unwrap().free = 0;
+    assert_eq!(plan(&config, &facts), []);
+    facts.disk.as_mut().unwrap().free = 1 << 39;
+    assert_eq!(plan(&config, &facts), [Action::Start(first())]);
+    let stranger = Stranger { pid: Some(9), command: "crucible-downstairs run".into(), unit: None };
+    facts.intruders = Some([(first(), vec![stranger])].into());
+    assert_eq!(plan(&config, &facts), [], "another process writes to it");
+    assert!(codes(&config, &facts).contains(&Code::RegionForeignProcess));
+}
+
+#[test]
+fn a_crash_loop_is_held_and_a_hold_stops_it() {
+    let config = config();
+    let mut facts = well(&config);
+    ended(&mut facts, Some(classify(Exit::Signal(9), &[])));
+    region(&mut facts).crashes = 4;
+    assert_eq!(plan(&config, &facts), []);
+    region(&mut facts).crashes = 5;
+    let actions = plan(&config, &facts);
+    let [Action::Hold(_, HeldBy::CrashLoop, why, None)] = actions.as_slice() else { panic!("{actions:?}") };
+    assert!(why.contains("5 times within 2 min") && why.contains("signal 9"), "{why}");
+    for recorded in [false, true] {
+        let mut facts = facts.clone();
+        match recorded {
+            true => {
+                _ = facts.disk.as_mut().unwrap().ledger.as_mut().unwrap().holds.insert(first(), held(HeldBy::CrashLoop))
+            }
+            false => _ = facts.holding.insert(first(), held(HeldBy::CrashLoop)),
+        }
+        assert_eq!(plan(&config, &facts), [Action::Stop(first())]);
+        region(&mut facts).unit = Some(unit(Active::Inactive));
+        assert_eq!(plan(&config, &facts), []);
+        assert_eq!(codes(&config, &facts), [Code::RegionCrashLoop]);
+        assert_eq!(judge(&config, &facts).states[&first()], State::Held);
+    }
+}
+
+#[test]
+fn the_kernels_word_comes_before_systemds() {
+    let config = config();
+    let mut facts = well(&config);
+    region(&mut facts).ended = Some(100);
+    let verdict = judge(&config, &facts);
+    assert!(!verdict.ready(&volume()) && verdict.findings[0].code == Code::RegionDown);
+    region(&mut facts).ended = Some(99);
+    assert!(judge(&config, &facts).ready(&volume()), "an older process");
+}
+
+#[test]
+fn one_that_hangs_is_told_with_what_it_does_and_left_alone_unless_that_is_set() {
+    let mut config = config();
+    let mut facts = well(&config);
+    let doing = Doing { pid: 100, state: 'R', cpu_percent: 93, backlog: 2, unread: 512, journal_stopped: false };
+    region(&mut facts).pulse.as_mut().unwrap().beat = Beat::Silent;
+    (region(&mut facts).doing, region(&mut facts).hung_seconds) = (Some(doing), 1000);
+    let found = judge(&config, &facts).findings.remove(0);
+    assert_eq!(found.code, Code::RegionHung);
+    for word in ["93 %", "it computes", "2 connection(s)", "512"] {
+        assert!(found.cause.contains(word), "{word:?} is not in {:?}", found.cause);
+    }
+    assert_eq!(plan(&config, &facts), []);
+    config.sled.downstairs.restart_hung_after = Some(Span::seconds(60));
+    assert_eq!(plan(&config, &facts), [Action::Restart(first())]);
+    region(&mut facts).hung_seconds = 59;
+    assert_eq!(plan(&config, &facts), []);
+    region(&mut facts).hung_seconds = 60;
+    let second: RegionName = "still-fawn-1".parse().unwrap();
+    let mut alone = facts.clone();
+    alone.regions.get_mut(&second).unwrap().ended = Some(101);
+    assert_eq!(plan(&config, &alone), [], "a sibling is down");
+    // A full disk is not cured by a restart.
+    facts.disk.as_mut().unwrap().free = 0;
+    assert_eq!(plan(&config, &facts), []);
+    let found = codes(&config, &facts);
+    assert!(found.contains(&Code::DiskFull) && !found.contains(&Code::RegionHung), "{found:?}");
+}
+
+#[test]
+fn what_is_dirty_tells_how_long_a_start_takes() {
+    let config = config();
+    let mut facts = well(&config);
+    region(&mut facts).pulse.as_mut().unwrap().beat = Beat::Refused;
+    facts.disk.as_mut().unwrap().surveys.insert(first(), Survey { allocated: 0, fault: None, dirty: 100 });
+    let found = judge(&config, &facts).findings.remove(0);
+    assert!(found.cause.contains("100 extent(s)") && found.remedy.contains("about 35 s"), "{found:?}");
+}
+
+#[test]
+fn replicas_go_one_at_a_time() {
+    let config = config();
+    let (mut facts, second) = (well(&config), "still-fawn-1".parse::<RegionName>().unwrap());
+    assert!(
+        may_restart(&config, &facts, &first(), false).is_ok() && may_hold(&config, &facts, &first(), false).is_ok()
+    );
+    assert_eq!(may_release(&config, &facts, &first()).unwrap_err().code, "NOT_HELD");
+    assert!(may_upgrade(&config, &facts, false).is_ok());
+    facts.regions.get_mut(&second).unwrap().ended = Some(101);
+    assert_eq!(may_restart(&config, &facts, &first(), false).unwrap_err().code, "SIBLING_DOWN");
+    assert_eq!(may_upgrade(&config, &facts, false).unwrap_err().code, "SIBLING_DOWN");
+    assert!(may_restart(&config, &facts, &first(), true).is_ok());
+    assert!(may_restart(&config, &facts, &second, false).is_ok(), "it is down already");
+    assert!(matches!(claim(&config, &facts, &first(), false, false), Err(Denied::Later(_))));
+    assert_eq!(claim(&config, &facts, &first(), true, false), Ok(()));
+    // Not even by force while a sibling is at work, and nothing of the sled while rolling.
+    for busy in [Busy::Watching, Busy::Restarting, Busy::Holding, Busy::Deleting] {
+        let mut facts = well(&config);
+        facts.busy.insert(second.clone(), busy);
+        assert!(matches!(claim(&config, &facts, &first(), true, false), Err(Denied::Later(_))), "{busy:?}");
+        assert!(may_restart(&config, &facts, &first(), false).is_ok(), "its turn is waited for");
+    }
+    let mut facts = well(&config);
+    facts.busy.insert("other-0".parse().unwrap(), Busy::Restarting);
+    assert_eq!(claim(&config, &facts, &first(), false, false), Ok(()));
+    assert!(claim(&config, &facts, &first(), false, true).is_err());
+}
+
+#[test]
+fn a_hold_is_released_and_keeps_from_a_restart() {
+    let config = config();
+    let mut facts = well(&config);
+    facts.disk.as_mut().unwrap().ledger.as_mut().unwrap().holds.insert(first(), held(HeldBy::Operator));
+    assert_eq!(may_restart(&config, &facts, &first(), true).unwrap_err().code, "REGION_HELD");
+    assert_eq!(may_hold(&config, &facts, &first(), true).unwrap_err().code, "REGION_HELD");
+    assert!(may_release(&config, &facts, &first()).is_ok());
+    assert_eq!(plan(&config, &facts), [Action::Stop(first())]);
+    assert_eq!(codes(&config, &facts), [Code::RegionHeld]);
+}
+
+#[test]
+fn hosts_are_asked_to_wait() {
+    let config = config();
+    let mut facts = well(&config);
+    let until = Timestamp::from_second(1_800_000_000).unwrap();
+    let reason = Some("a new cable".to_owned());
+    facts.maintenance = Some(crate::wire::Maintenance { reason, since: Timestamp::UNIX_EPOCH, until: Some(until) });
+    let verdict = judge(&config, &facts);
+    assert!(!verdict.ready(&volume()) && verdict.states.values().all(|state| *state == State::Serving));
+    let found = &verdict.findings[0];
+    assert!(found.cause.contains("a new cable") && found.cause.contains(&until.to_string()), "{found:?}");
+    facts.maintenance = None;
+    facts.leaving = true;
+    assert_eq!(codes(&config, &facts), [Code::SledStopping]);
+    stopped(&mut facts);
+    assert_eq!(plan(&config, &facts), []);
+}
