@@ -5,10 +5,14 @@
 //! | module | watches | told by | slow look |
 //! |---|---|---|---|
 //! | [`units`] | systemd's units | D-Bus signals | 30 s |
-//! | [`pulse`] | whether a downstairs answers | its connection; asked every 2 s | – |
+//! | [`pulse`] | whether a downstairs answers | nobody: it is asked | 5 s |
 //! | [`sockets`] | who listens and who is connected | whoever knows of a change | 5 s |
-//! | [`network`] | the network interface and the bridge | rtnetlink | 30 s |
-//! | [`disk`] | the data disk and what lies on it | `/proc/self/mountinfo` | 10 s |
+//! | [`network`] | the network interface and the bridge | rtnetlink | 60 s |
+//! | [`disk`] | the data disk and what lies on it | `/proc/self/mountinfo` | 15 s |
+//!
+//! The slow looks have one [`rhythm`], of 5 s: what is due is done in the same moment, for
+//! which the supervisor wakes once. With nothing to do it wakes less than once a second, and
+//! whoever makes it wake more often finds out by `tests/run bench`.
 //!
 //! All publish into one bounded channel to the supervisor, and wait when it is full: facts
 //! are never dropped, and none of them is so urgent that it may overtake another.
@@ -17,12 +21,18 @@ pub mod backoff;
 pub mod disk;
 pub mod network;
 pub mod pulse;
+pub mod rhythm;
+mod ruok;
 pub mod sockets;
 pub mod units;
 
 use crate::decide::facts;
 use crate::names::RegionName;
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
 /// A fact, as it reaches the supervisor.
@@ -56,4 +66,12 @@ pub struct NobodyListens;
 /// [`NobodyListens`] when the supervisor has ended.
 pub async fn publish(to: &Publisher, fact: Observation) -> Result<(), NobodyListens> {
     to.send(fact).await.map_err(|_| NobodyListens)
+}
+
+/// Has the runtime wait on a file of the kernel's.
+#[expect(unsafe_code, reason = "tokio has no safe way to register such a file")]
+fn register(file: File, interest: Interest) -> io::Result<AsyncFd<File>> {
+    // SAFETY: the descriptor is the file's own, open as long as the file is, and the `AsyncFd`
+    // owns the file.
+    Ok(unsafe { AsyncFd::register_with_interest(file, interest) }?)
 }

@@ -4,6 +4,7 @@
 //! reason (a unit changed, a downstairs was reached) and otherwise every five seconds.
 //! Strangers are reported, never touched.
 
+use super::rhythm::Rhythm;
 use super::{NobodyListens, Observation, Publisher, publish};
 use crate::act::peers::{inodes, unit};
 use crate::decide::facts::{Holder, Sockets, Stranger};
@@ -18,7 +19,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
-use tokio::time::{MissedTickBehavior, interval};
 
 /// How often to look when nobody knows of a reason.
 pub const SLOW_LOOK: Duration = Duration::from_secs(5);
@@ -34,16 +34,16 @@ pub async fn watch(
     regions: Vec<LocalRegion>,
     address: IpAddr,
     pids: watch::Receiver<Pids>,
+    rhythm: Rhythm,
     look: Arc<Notify>,
     to: Publisher,
 ) -> Result<(), NobodyListens> {
     let regions = Arc::new(regions);
-    let mut slow = interval(SLOW_LOOK);
-    slow.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut slow = rhythm.every(SLOW_LOOK);
     loop {
-        // Cancel-safe: a tick or a permit that is not taken stays.
+        // Cancel-safe: a beat or a permit that is not taken stays.
         tokio::select! {
-            _ = slow.tick() => {}
+            _ = slow.next() => {}
             () = look.notified() => {}
         }
         let (regions, pids) = (regions.clone(), pids.borrow().clone());

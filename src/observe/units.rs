@@ -5,6 +5,7 @@
 //! again for as long as it takes.
 
 use super::backoff::Backoff;
+use super::rhythm::Rhythm;
 use super::{NobodyListens, Observation, Publisher, publish};
 use crate::decide::facts::{Active, Exit, Unit};
 use crate::names::RegionName;
@@ -15,7 +16,6 @@ use futures_util::StreamExt;
 use std::collections::HashMap;
 use std::num::NonZero;
 use std::time::Duration;
-use tokio::time::{MissedTickBehavior, interval};
 use zbus::{Connection, MatchRule, MessageStream};
 use zbus::{OwnedObjectPath, OwnedVariant};
 
@@ -34,10 +34,10 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// [`NobodyListens`], in the end.
-pub async fn watch(regions: Vec<RegionName>, to: Publisher) -> Result<(), NobodyListens> {
+pub async fn watch(regions: Vec<RegionName>, rhythm: Rhythm, to: Publisher) -> Result<(), NobodyListens> {
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
     loop {
-        let why = match session(&regions, &to, &mut backoff).await {
+        let why = match session(&regions, &rhythm, &to, &mut backoff).await {
             Ok(gone) => return Err(gone),
             Err(error) => spoken(error),
         };
@@ -76,16 +76,20 @@ impl Line {
 }
 
 /// One connection to systemd, as long as it lasts. `Ok` when nobody listens any more.
-async fn session(regions: &[RegionName], to: &Publisher, backoff: &mut Backoff) -> zbus::Result<NobodyListens> {
+async fn session(
+    regions: &[RegionName],
+    rhythm: &Rhythm,
+    to: &Publisher,
+    backoff: &mut Backoff,
+) -> zbus::Result<NobodyListens> {
     let Line { bus, mut changes, units } = Line::open(regions).await?;
     backoff.reset();
-    let mut slow = interval(SLOW_LOOK);
-    slow.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut slow = rhythm.every(SLOW_LOOK);
     let mut greeted = false;
     loop {
-        // Cancel-safe: a tick or a message that is not taken stays.
+        // Cancel-safe: a beat or a message that is not taken stays.
         let changed = tokio::select! {
-            _ = slow.tick() => None,
+            _ = slow.next() => None,
             change = changes.next() => match change {
                 Some(change) => Some(change?),
                 None => return Err(zbus::Error::Failure("the connection was closed".into())),

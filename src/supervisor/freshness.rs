@@ -84,11 +84,11 @@ mod tests {
         let mut freshness = Freshness::new();
         assert_eq!(freshness.unseen(patience), BTreeMap::new());
         freshness.note(&Observation::Network(Network::default()));
-        tokio::time::advance(Duration::from_secs(80)).await;
+        tokio::time::advance(Duration::from_secs(170)).await;
         let unseen = freshness.unseen(patience);
         assert_eq!(unseen.keys().copied().collect::<Vec<_>>(), [Watched::Disk, Watched::Sockets, Watched::Units]);
         tokio::time::advance(Duration::from_secs(11)).await;
-        assert_eq!(freshness.unseen(patience)[&Watched::Network], 91);
+        assert_eq!(freshness.unseen(patience)[&Watched::Network], 181);
         freshness.note(&Observation::Network(Network::default()));
         assert!(!freshness.unseen(patience).contains_key(&Watched::Network));
     }
