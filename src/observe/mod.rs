@@ -6,7 +6,7 @@
 //! |---|---|---|---|
 //! | [`units`] | systemd's units | D-Bus signals | 30 s |
 //! | [`pulse`] | whether a downstairs answers | nobody: it is asked | 5 s |
-//! | [`sockets`] | who listens and who is connected | whoever knows of a change | 5 s |
+//! | [`sockets`] | who listens and who is connected | whoever knows of a change | 15 s |
 //! | [`network`] | the network interface and the bridge | rtnetlink | 60 s |
 //! | [`disk`] | the data disk and what lies on it | `/proc/self/mountinfo` | 15 s |
 //!
@@ -20,6 +20,7 @@
 pub mod backoff;
 pub mod disk;
 pub mod network;
+mod owners;
 pub mod pulse;
 pub mod rhythm;
 mod ruok;
