@@ -4,7 +4,7 @@
 //!
 //! | module | watches | told by | slow look |
 //! |---|---|---|---|
-//! | [`units`] | systemd's units | D-Bus signals | 30 s |
+//! | [`units`] | systemd's units | D-Bus signals | 60 s |
 //! | [`pulse`] | whether a downstairs answers | nobody: it is asked | 5 s |
 //! | [`sockets`] | who listens and who is connected | whoever knows of a change | 15 s |
 //! | [`network`] | the network interface and the bridge | rtnetlink | 60 s |

@@ -223,6 +223,10 @@ impl Supervisor {
     }
 
     fn see_unit(&mut self, name: &RegionName, unit: Unit) {
+        if self.facts.regions.get(name).is_some_and(|region| region.unit.as_ref() == Some(&unit)) {
+            // A slow look has found nothing new.
+            return;
+        }
         let runs = unit.active == Active::Active;
         self.observers.set_pid(name, unit.pid.filter(|_| runs));
         self.observers.look_at_sockets();
