@@ -38,6 +38,7 @@ fn sources(module: &str) -> Vec<(PathBuf, String)> {
     while let Some(dir) = dirs.pop() {
         for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
             match entry.path() {
+                dir if dir.ends_with("tests") => {}
                 dir if dir.is_dir() => dirs.push(dir),
                 file if file.file_name().is_some_and(|name| name == "tests.rs") => {}
                 file => files.push(file),

@@ -10,23 +10,35 @@ pub struct Backoff {
     first: Duration,
     most: Duration,
     next: Duration,
+    /// For how long together the pauses do not grow, and how much of that is over.
+    eager: Duration,
+    spent: Duration,
 }
 
 impl Backoff {
     /// A pause that starts at `first` and grows up to `most`.
     pub fn new(first: Duration, most: Duration) -> Self {
-        Self { first, most, next: first }
+        Self { first, most, next: first, eager: Duration::ZERO, spent: Duration::ZERO }
+    }
+
+    /// The same, but it begins to grow only after so much time.
+    pub fn eager_for(self, eager: Duration) -> Self {
+        Self { eager, ..self }
     }
 
     /// Starts over: what was tried has worked.
     pub fn reset(&mut self) {
         self.next = self.first;
+        self.spent = Duration::ZERO;
     }
 
     /// The pause that comes next; the one after it is twice as long.
     pub fn grow(&mut self) -> Duration {
         let now = self.next;
-        self.next = (now * 2).min(self.most);
+        match self.spent < self.eager {
+            true => self.spent += now,
+            false => self.next = (now * 2).min(self.most),
+        }
         now
     }
 
@@ -48,5 +60,16 @@ mod tests {
         assert_eq!(grown, [5, 10, 18, 18].map(milliseconds));
         backoff.reset();
         assert_eq!(backoff.grow(), milliseconds(5));
+    }
+
+    #[test]
+    fn an_eager_one_grows_later_and_is_eager_again_when_it_starts_over() {
+        let milliseconds = Duration::from_millis;
+        let mut backoff = Backoff::new(milliseconds(5), milliseconds(18)).eager_for(milliseconds(15));
+        for _ in 0..2 {
+            let grown: Vec<_> = (0..7).map(|_| backoff.grow()).collect();
+            assert_eq!(grown, [5, 5, 5, 5, 10, 18, 18].map(milliseconds));
+            backoff.reset();
+        }
     }
 }

@@ -5,14 +5,14 @@
 //! So the process behind it must be one of the region's own unit *after* it was opened: then the
 //! pidfd is its, whoever had the number before.
 
-use super::{NobodyListens, Observation, Publisher, publish};
+use super::{NobodyListens, Observation, Publisher, publish, register};
 use crate::act::peers::unit;
 use crate::names::RegionName;
 use crate::systemd::names;
 use procfs::process::Process;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
@@ -64,7 +64,7 @@ async fn unknown(pid: u32, why: &io::Error) -> u32 {
 }
 
 /// Opens a process; `None` if it has ended, or if its number means another by now.
-fn open(pid: u32, own: &str) -> io::Result<Option<AsyncFd<OwnedFd>>> {
+fn open(pid: u32, own: &str) -> io::Result<Option<AsyncFd<File>>> {
     let Some(id) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Ok(None) };
     let process = match pidfd_open(id, PidfdFlags::NONBLOCK) {
         Err(rustix::io::Errno::SRCH) => return Ok(None),
@@ -72,15 +72,9 @@ fn open(pid: u32, own: &str) -> io::Result<Option<AsyncFd<OwnedFd>>> {
     };
     let still = Process::new(id.as_raw_nonzero().get()).ok().and_then(|process| unit(&process));
     match still.as_deref() == Some(own) {
-        true => register(process).map(Some),
+        true => register(File::from(process), Interest::READABLE).map(Some),
         false => Ok(None),
     }
-}
-
-#[expect(unsafe_code, reason = "tokio has no safe way to register a descriptor")]
-fn register(process: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: the descriptor is open as long as the `OwnedFd` is, which the `AsyncFd` owns.
-    Ok(unsafe { AsyncFd::register_with_interest(process, Interest::READABLE) }?)
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@
 //! The kernel tells of every mount and unmount through `/proc/self/mountinfo`; whoever
 //! changes something on the disk asks for a look.
 
-use super::{NobodyListens, Observation, Publisher, publish};
+use super::rhythm::Rhythm;
+use super::{NobodyListens, Observation, Publisher, publish, register};
 use crate::act::inspect::{allocated, region_json, survey};
 use crate::act::ledger::{self, Loaded};
 use crate::act::mark;
@@ -25,25 +26,29 @@ use std::time::{Duration, Instant};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
-use tokio::time::{MissedTickBehavior, interval};
 
 /// How often to look when nobody knows of a reason.
-pub const SLOW_LOOK: Duration = Duration::from_secs(10);
-/// How long a survey of a region's files is good.
-const SURVEY_AGAIN: Duration = Duration::from_secs(5);
+pub const SLOW_LOOK: Duration = Duration::from_secs(15);
+/// How long a survey of a region's files is good: a hundred files each, so not at every look.
+/// Whoever has changed something, or has seen a downstairs end, distrusts it before.
+const SURVEY_AGAIN: Duration = Duration::from_secs(60);
 
 /// Watches until nobody listens any more. `look` asks for a look at once.
 ///
 /// # Errors
 /// [`NobodyListens`], in the end.
-pub async fn watch(scanner: Arc<Scanner>, look: Arc<Notify>, to: Publisher) -> Result<(), NobodyListens> {
+pub async fn watch(
+    scanner: Arc<Scanner>,
+    rhythm: Rhythm,
+    look: Arc<Notify>,
+    to: Publisher,
+) -> Result<(), NobodyListens> {
     let mounts = Mounts::open();
-    let mut slow = interval(SLOW_LOOK);
-    slow.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut slow = rhythm.every(SLOW_LOOK);
     loop {
-        // Cancel-safe: a tick, a permit or a readiness that is not taken stays.
+        // Cancel-safe: a beat, a permit or a readiness that is not taken stays.
         tokio::select! {
-            _ = slow.tick() => {}
+            _ = slow.next() => {}
             () = look.notified() => {}
             () = mounts.changed() => {}
         }
@@ -61,7 +66,7 @@ struct Mounts(Option<AsyncFd<File>>);
 
 impl Mounts {
     fn open() -> Self {
-        let watched = File::open("/proc/self/mountinfo").and_then(register);
+        let watched = File::open("/proc/self/mountinfo").and_then(|file| register(file, Interest::PRIORITY));
         Self(watched.inspect_err(|why| tracing::warn!("the kernel does not tell of mounts: {why}")).ok())
     }
 
@@ -77,13 +82,6 @@ impl Mounts {
             },
         }
     }
-}
-
-#[expect(unsafe_code, reason = "tokio has no safe way to register a file of procfs")]
-fn register(file: File) -> io::Result<AsyncFd<File>> {
-    // SAFETY: the descriptor is the file's own, open as long as the file is, and the `AsyncFd`
-    // owns the file.
-    Ok(unsafe { AsyncFd::register_with_interest(file, Interest::PRIORITY) }?)
 }
 
 /// Looks at the disk, never while something is being changed there.

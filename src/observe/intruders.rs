@@ -5,6 +5,7 @@
 //! Only files open for writing count: who reads a region, to back it up or to check it, does no
 //! harm. Files are told by the disk that they are on, whatever path a process came by.
 
+use super::rhythm::Rhythm;
 use super::{NobodyListens, Observation, Publisher, publish};
 use crate::act::peers::{shortened, unit};
 use crate::decide::facts::Stranger;
@@ -18,10 +19,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
-use tokio::time::{MissedTickBehavior, interval};
 
 /// How often to look when nobody knows of a reason.
-pub const SLOW_LOOK: Duration = Duration::from_secs(10);
+pub const SLOW_LOOK: Duration = Duration::from_secs(15);
 
 /// Watches until nobody listens any more. `look` asks for a look at once.
 ///
@@ -30,16 +30,16 @@ pub const SLOW_LOOK: Duration = Duration::from_secs(10);
 pub async fn watch(
     root: PathBuf,
     regions: Vec<RegionName>,
+    rhythm: Rhythm,
     look: Arc<Notify>,
     to: Publisher,
 ) -> Result<(), NobodyListens> {
     let (root, regions) = (Arc::new(root), Arc::new(regions));
-    let mut slow = interval(SLOW_LOOK);
-    slow.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut slow = rhythm.every(SLOW_LOOK);
     loop {
-        // Cancel-safe: a tick or a permit that is not taken stays.
+        // Cancel-safe: a beat or a permit that is not taken stays.
         tokio::select! {
-            _ = slow.tick() => {}
+            _ = slow.next() => {}
             () = look.notified() => {}
         }
         let (root, regions) = (root.clone(), regions.clone());

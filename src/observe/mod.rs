@@ -4,13 +4,17 @@
 //!
 //! | module | watches | told by | slow look |
 //! |---|---|---|---|
-//! | [`units`] | systemd's units | D-Bus signals | 30 s |
+//! | [`units`] | systemd's units | D-Bus signals | 60 s |
 //! | [`deaths`] | the regions' main processes | a pidfd each | – |
-//! | [`pulse`] | whether a downstairs answers | its connection; asked every 2 s | – |
-//! | [`sockets`] | who listens and who is connected | whoever knows of a change | 5 s |
-//! | [`intruders`] | who else writes to a region | whoever knows of a change | 10 s |
-//! | [`network`] | the network interface and the bridge | rtnetlink | 30 s |
-//! | [`disk`] | the data disk and what lies on it | `/proc/self/mountinfo` | 10 s |
+//! | [`pulse`] | whether a downstairs answers | nobody: it is asked | 5 s |
+//! | [`sockets`] | who listens and who is connected | whoever knows of a change | 15 s |
+//! | [`intruders`] | who else writes to a region | whoever knows of a change | 15 s |
+//! | [`network`] | the network interface and the bridge | rtnetlink | 60 s |
+//! | [`disk`] | the data disk and what lies on it | `/proc/self/mountinfo` | 15 s |
+//!
+//! The slow looks have one [`rhythm`], of 5 s: what is due is done in the same moment, for
+//! which the supervisor wakes once. With nothing to do it wakes less than once a second, and
+//! whoever makes it wake more often finds out by `tests/run bench`.
 //!
 //! [`last_words`] and [`doing`] look at one thing when somebody asks.
 //!
@@ -24,13 +28,20 @@ pub mod doing;
 pub mod intruders;
 pub mod last_words;
 pub mod network;
+mod owners;
 pub mod pulse;
+pub mod rhythm;
+mod ruok;
 pub mod sockets;
 pub mod units;
 
 use crate::decide::facts;
 use crate::names::RegionName;
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
 /// A fact, as it reaches the supervisor.
@@ -68,4 +79,12 @@ pub struct NobodyListens;
 /// [`NobodyListens`] when the supervisor has ended.
 pub async fn publish(to: &Publisher, fact: Observation) -> Result<(), NobodyListens> {
     to.send(fact).await.map_err(|_| NobodyListens)
+}
+
+/// Has the runtime wait on a file of the kernel's.
+#[expect(unsafe_code, reason = "tokio has no safe way to register such a file")]
+fn register(file: File, interest: Interest) -> io::Result<AsyncFd<File>> {
+    // SAFETY: the descriptor is the file's own, open as long as the file is, and the `AsyncFd`
+    // owns the file.
+    Ok(unsafe { AsyncFd::register_with_interest(file, interest) }?)
 }

@@ -2,6 +2,7 @@
 //! sysfs says how fast it is.
 
 use super::backoff::Backoff;
+use super::rhythm::Rhythm;
 use super::{NobodyListens, Observation, Publisher, publish};
 use crate::config;
 use crate::decide::facts::{Bridge, Network, Nic};
@@ -13,20 +14,24 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tokio::time::{MissedTickBehavior, interval};
 
 /// How often to look when the kernel has told of no change: the speed of a link can change
 /// without an event.
-pub const SLOW_LOOK: Duration = Duration::from_secs(30);
+pub const SLOW_LOOK: Duration = Duration::from_secs(60);
 
 /// Watches until nobody listens any more. `sysfs` is where sysfs is mounted.
 ///
 /// # Errors
 /// [`NobodyListens`], in the end.
-pub async fn watch(wanted: config::Network, sysfs: PathBuf, to: Publisher) -> Result<(), NobodyListens> {
+pub async fn watch(
+    wanted: config::Network,
+    sysfs: PathBuf,
+    rhythm: Rhythm,
+    to: Publisher,
+) -> Result<(), NobodyListens> {
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
     loop {
-        match session(&wanted, &sysfs, &to).await {
+        match session(&wanted, &sysfs, &rhythm, &to).await {
             Ok(gone) => return Err(gone),
             Err(why) => tracing::warn!("netlink does not tell of the network: {why}"),
         }
@@ -35,17 +40,21 @@ pub async fn watch(wanted: config::Network, sysfs: PathBuf, to: Publisher) -> Re
 }
 
 /// One netlink socket, as long as it lasts. `Ok` when nobody listens any more.
-async fn session(wanted: &config::Network, sysfs: &Path, to: &Publisher) -> Result<NobodyListens, rtnetlink::Error> {
+async fn session(
+    wanted: &config::Network,
+    sysfs: &Path,
+    rhythm: &Rhythm,
+    to: &Publisher,
+) -> Result<NobodyListens, rtnetlink::Error> {
     let groups = [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
     let (connection, handle, mut changes) =
         new_multicast_connection(&groups).map_err(|why| rtnetlink::Error::NamespaceError(why.to_string()))?;
     let driver = tokio::spawn(connection);
-    let mut slow = interval(SLOW_LOOK);
-    slow.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut slow = rhythm.every(SLOW_LOOK);
     let ended = loop {
-        // Cancel-safe: a tick or a message that is not taken stays.
+        // Cancel-safe: a beat or a message that is not taken stays.
         let more = tokio::select! {
-            _ = slow.tick() => true,
+            _ = slow.next() => true,
             change = changes.next() => change.is_some(),
         };
         // A cable that is pulled sends several messages; one look covers those already here.

@@ -1,9 +1,11 @@
 //! Who listens on the regions' ports, and who is connected, from procfs.
 //!
 //! Nothing tells when a socket opens or closes, so this looks when somebody knows of a
-//! reason (a unit changed, a downstairs was reached) and otherwise every five seconds.
+//! reason (a unit changed, a downstairs was reached) and otherwise every quarter of a minute.
 //! Strangers are reported, never touched.
 
+use super::owners::{Owners, is_at, is_open};
+use super::rhythm::Rhythm;
 use super::{NobodyListens, Observation, Publisher, publish};
 use crate::act::peers::{inodes, shortened, unit};
 use crate::decide::facts::{Holder, Sockets, Stranger};
@@ -11,20 +13,27 @@ use crate::names::RegionName;
 use crate::port_map::LocalRegion;
 use crate::systemd::names;
 use crate::wire::Peer;
+use procfs::ProcResult;
 use procfs::net::{TcpNetEntry, TcpState};
-use procfs::process::{Process, all_processes};
+use procfs::process::all_processes;
 use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::task::spawn_blocking;
 
-/// How often to look when nobody knows of a reason.
-pub const SLOW_LOOK: Duration = Duration::from_secs(5);
+/// How often to look when nobody knows of a reason: to read the table, the kernel walks through
+/// every bucket of its hash of connections, which takes 3 ms on a machine with 24 GB.
+pub const SLOW_LOOK: Duration = Duration::from_secs(15);
+/// A table with more lines than this is not read on the loop's thread: a line takes a few
+/// microseconds. A sled has some dozens.
+const MANY: usize = 500;
 
 /// The main processes of the regions' units.
 pub type Pids = BTreeMap<RegionName, u32>;
+/// Who holds each region's ports.
+type Picture = BTreeMap<RegionName, Sockets>;
 
 /// Watches until nobody listens any more. `look` asks for a look at once.
 ///
@@ -34,72 +43,141 @@ pub async fn watch(
     regions: Vec<LocalRegion>,
     address: IpAddr,
     pids: watch::Receiver<Pids>,
+    rhythm: Rhythm,
     look: Arc<Notify>,
     to: Publisher,
 ) -> Result<(), NobodyListens> {
-    let regions = Arc::new(regions);
-    let mut slow = interval(SLOW_LOOK);
-    slow.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut looker = Looker::new(regions.into(), address);
+    let mut slow = rhythm.every(SLOW_LOOK);
     loop {
-        // Cancel-safe: a tick or a permit that is not taken stays.
-        tokio::select! {
-            _ = slow.tick() => {}
-            () = look.notified() => {}
-        }
-        let (regions, pids) = (regions.clone(), pids.borrow().clone());
-        let seen = tokio::task::spawn_blocking(move || scan(&regions, address, &pids)).await;
+        // Cancel-safe: a beat or a permit that is not taken stays.
+        let idle = tokio::select! {
+            _ = slow.next() => true,
+            () = look.notified() => false,
+        };
+        let pids = pids.borrow().clone();
+        let glance = if idle { looker.glance(&pids) } else { None };
+        let seen = match glance {
+            Some(seen) => seen,
+            None => {
+                let (back, seen) = looker.aside(pids).await;
+                looker = back;
+                seen
+            }
+        };
         match seen {
-            Ok(Ok(seen)) => publish(&to, Observation::Sockets(seen)).await?,
-            Ok(Err(why)) => tracing::warn!("procfs does not tell who listens: {why}"),
-            Err(why) => tracing::error!("the look at procfs ended early: {why}"),
+            Ok(seen) => publish(&to, Observation::Sockets(seen)).await?,
+            Err(why) => tracing::warn!("procfs does not tell who listens: {why}"),
         }
     }
 }
 
-/// One look at everything.
-fn scan(regions: &[LocalRegion], address: IpAddr, pids: &Pids) -> procfs::ProcResult<BTreeMap<RegionName, Sockets>> {
-    let mut table = procfs::net::tcp()?;
-    // A kernel without IPv6 has no such file.
-    table.extend(procfs::net::tcp6().unwrap_or_default());
-    let probes = inodes(&Process::myself()?);
-    let seen = regions.iter().map(|local| {
-        let pid = pids.get(&local.name).copied();
-        let own = pid.and_then(|pid| Process::new(pid.try_into().ok()?).ok()).map(|process| inodes(&process));
-        let own = own.unwrap_or_default();
-        let sockets = Sockets {
-            pid,
-            data: holder(&table, address, local, local.port, &own),
-            repair: holder(&table, address, local, local.repair_port(), &own),
-            elsewhere: elsewhere(&table, address, local, &own),
-            connected: connected(&table, local.port, &own, &probes),
-        };
-        (local.name.clone(), sockets)
-    });
-    Ok(seen.collect())
+/// Looks, and remembers whose the sockets are.
+struct Looker {
+    regions: Arc<[LocalRegion]>,
+    address: IpAddr,
+    owners: Owners,
+    /// How many there were.
+    lines: usize,
+    /// Some of IPv6 mattered: somebody listens on every address there is.
+    six: bool,
 }
 
-fn holder(table: &[TcpNetEntry], address: IpAddr, local: &LocalRegion, port: u16, own: &HashSet<u64>) -> Holder {
+impl Looker {
+    fn new(regions: Arc<[LocalRegion]>, address: IpAddr) -> Self {
+        Self { regions, address, owners: Owners::default(), lines: MANY, six: true }
+    }
+
+    /// A look at the table alone, if that is a matter of a moment and enough: nothing has to
+    /// be asked of processes. To have a thread do so little would cost more than it does. Of
+    /// IPv6, where nothing mattered, it is left to the next whole look, a minute later at most.
+    fn glance(&mut self, pids: &Pids) -> Option<ProcResult<Picture>> {
+        if self.lines >= MANY {
+            return None;
+        }
+        let table = match procfs::net::tcp() {
+            Ok(mut table) => {
+                table.extend(if self.six { six() } else { Vec::new() });
+                table
+            }
+            Err(why) => return Some(Err(why)),
+        };
+        self.lines = table.len();
+        let enough = self.owners.doubtful(&table, &self.regions, pids).is_empty();
+        enough.then(|| Ok(self.picture(&table, pids)))
+    }
+
+    /// A look at everything, on a thread of its own.
+    async fn aside(self, pids: Pids) -> (Self, ProcResult<Picture>) {
+        let (regions, address) = (self.regions.clone(), self.address);
+        let looked = spawn_blocking(move || {
+            let mut looker = self;
+            let seen = looker.look(&pids);
+            (looker, seen)
+        });
+        looked.await.unwrap_or_else(|why| {
+            (Self::new(regions, address), Err(procfs::ProcError::Other(format!("the look ended early: {why}"))))
+        })
+    }
+
+    fn look(&mut self, pids: &Pids) -> ProcResult<Picture> {
+        let mut table = procfs::net::tcp()?;
+        let four = table.len();
+        table.extend(six());
+        self.lines = table.len();
+        let doubtful = self.owners.doubtful(&table, &self.regions, pids);
+        self.owners.ask(&doubtful, &table, &self.regions, pids)?;
+        let matters = |entry: &TcpNetEntry| {
+            self.regions.iter().any(|local| is_at(entry, local) || self.owners.has(&local.name, entry.inode))
+        };
+        self.six = table[four..].iter().any(matters);
+        Ok(self.picture(&table, pids))
+    }
+
+    fn picture(&self, table: &[TcpNetEntry], pids: &Pids) -> Picture {
+        let (address, owners) = (self.address, &self.owners);
+        let seen = self.regions.iter().map(|local| {
+            let sockets = Sockets {
+                pid: pids.get(&local.name).copied(),
+                data: holder(table, address, local, local.port, owners),
+                repair: holder(table, address, local, local.repair_port(), owners),
+                elsewhere: elsewhere(table, address, local, owners),
+                connected: connected(table, local, owners),
+            };
+            (local.name.clone(), sockets)
+        });
+        seen.collect()
+    }
+}
+
+/// The sockets of IPv6. A kernel without it has no such file.
+fn six() -> Vec<TcpNetEntry> {
+    procfs::net::tcp6().unwrap_or_default()
+}
+
+fn holder(table: &[TcpNetEntry], address: IpAddr, local: &LocalRegion, port: u16, owners: &Owners) -> Holder {
     let hits = |entry: &&TcpNetEntry| {
         let at = entry.local_address;
         let ip = at.ip().to_canonical();
         entry.state == TcpState::Listen && at.port() == port && (ip == address || ip.is_unspecified())
     };
-    let mut nobody = true;
-    for listener in table.iter().filter(hits).filter(|listener| !own.contains(&listener.inode)) {
-        let stranger = stranger(listener.inode);
-        // The unit's process can be there a moment before systemd has told its id.
-        if stranger.unit != Some(names::unit(&local.name)) {
-            return Holder::Other(stranger);
+    let mut holder = Holder::Nobody;
+    for listener in table.iter().filter(hits) {
+        if !owners.has(&local.name, listener.inode) {
+            let stranger = stranger(listener.inode);
+            // The unit's process can be there a moment before systemd has told its id.
+            if stranger.unit != Some(names::unit(&local.name)) {
+                return Holder::Other(stranger);
+            }
         }
-        nobody = false;
+        holder = Holder::Own;
     }
-    nobody &= !table.iter().filter(hits).any(|listener| own.contains(&listener.inode));
-    if nobody { Holder::Nobody } else { Holder::Own }
+    holder
 }
 
 /// The places beside its own two that a region's main process listens at.
-fn elsewhere(table: &[TcpNetEntry], address: IpAddr, local: &LocalRegion, own: &HashSet<u64>) -> Vec<SocketAddr> {
-    let listening = table.iter().filter(|e| e.state == TcpState::Listen && own.contains(&e.inode));
+fn elsewhere(table: &[TcpNetEntry], address: IpAddr, local: &LocalRegion, owners: &Owners) -> Vec<SocketAddr> {
+    let listening = table.iter().filter(|e| e.state == TcpState::Listen && owners.has(&local.name, e.inode));
     let right = |at: &SocketAddr| at.ip() == address && [local.port, local.repair_port()].contains(&at.port());
     let mut others: Vec<_> = listening.map(|entry| entry.local_address).filter(|at| !right(at)).collect();
     others.sort_unstable();
@@ -108,11 +186,10 @@ fn elsewhere(table: &[TcpNetEntry], address: IpAddr, local: &LocalRegion, own: &
 
 /// The peers of a region's data port. Both ends of the supervisor's own probe are on this
 /// machine: its peer's address is the local address of one of the supervisor's own sockets.
-fn connected(table: &[TcpNetEntry], port: u16, own: &HashSet<u64>, probes: &HashSet<u64>) -> Vec<Peer> {
-    let ours: HashSet<_> = table.iter().filter(|e| probes.contains(&e.inode)).map(|e| e.local_address).collect();
+fn connected(table: &[TcpNetEntry], local: &LocalRegion, owners: &Owners) -> Vec<Peer> {
+    let ours: HashSet<_> = table.iter().filter(|e| owners.is_probe(e.inode)).map(|e| e.local_address).collect();
     let here = |entry: &&TcpNetEntry| {
-        let open = matches!(entry.state, TcpState::Established | TcpState::CloseWait);
-        open && entry.local_address.port() == port && own.contains(&entry.inode)
+        is_open(entry) && entry.local_address.port() == local.port && owners.has(&local.name, entry.inode)
     };
     let strangers = table.iter().filter(here).filter(|entry| !ours.contains(&entry.remote_address));
     let mut peers: Vec<_> = strangers
@@ -144,41 +221,89 @@ mod tests {
     use crate::region::Geometry;
     use std::net::{TcpListener, TcpStream};
 
+    const HERE: &str = "127.0.0.1";
+
+    fn name() -> RegionName {
+        "still-fawn-0".parse().unwrap()
+    }
+
+    /// Somebody who looks for a region at this port.
+    fn looker(port: u16) -> Looker {
+        let geometry = Geometry { block_size: 512, extent_size: 1, extent_count: 1 };
+        let local = LocalRegion { name: name(), port, geometry };
+        Looker::new([local].into(), HERE.parse().unwrap())
+    }
+
+    fn port(listener: &TcpListener) -> u16 {
+        listener.local_addr().unwrap().port()
+    }
+
+    /// A listener with room for a repair port above.
+    fn listener() -> TcpListener {
+        let mut all = std::iter::repeat_with(|| TcpListener::bind((HERE, 0)).unwrap());
+        all.find(|listener| port(listener) <= 61535).unwrap()
+    }
+
+    fn own() -> Pids {
+        Pids::from([(name(), std::process::id())])
+    }
+
+    /// Tests run side by side in this process, and each opens sockets of its own: between two
+    /// looks there is always something new. What must be asked is asked until nothing is.
+    fn settled(looker: &mut Looker, pids: &Pids) -> Sockets {
+        loop {
+            looker.look(pids).unwrap();
+            if let Some(seen) = looker.glance(pids) {
+                return seen.unwrap().remove(&name()).unwrap();
+            }
+        }
+    }
+
     /// Real sockets of this very process, as it sees itself and as others would see it.
     #[test]
     fn a_listener_is_own_or_a_stranger_with_pid_and_command() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let name: RegionName = "still-fawn-0".parse().unwrap();
-        let geometry = Geometry { block_size: 512, extent_size: 1, extent_count: 1 };
-        let local = LocalRegion { name: name.clone(), port: port.min(61535), geometry };
-        let address = "127.0.0.1".parse().unwrap();
-        let me = std::process::id();
+        let listener = listener();
+        let mut looker = looker(port(&listener));
+        let seen = looker.look(&own()).unwrap();
+        assert_eq!((&seen[&name()].data, &seen[&name()].repair), (&Holder::Own, &Holder::Nobody));
 
-        let own = scan(std::slice::from_ref(&local), address, &Pids::from([(name.clone(), me)])).unwrap();
-        assert_eq!((&own[&name].data, &own[&name].repair), (&Holder::Own, &Holder::Nobody));
-
-        let other = scan(std::slice::from_ref(&local), address, &Pids::new()).unwrap();
-        match &other[&name].data {
+        // The same sockets, and the process that has them is not the region's any more.
+        assert!(looker.glance(&Pids::new()).is_none(), "another process was believed to have them");
+        match &looker.look(&Pids::new()).unwrap()[&name()].data {
             Holder::Other(stranger) => {
-                assert_eq!(stranger.pid, Some(me));
+                assert_eq!(stranger.pid, Some(std::process::id()));
                 assert!(stranger.command.contains("crucible_sled"), "{stranger:?}");
             }
             seen => panic!("{seen:?}"),
         }
+        assert!(looker.glance(&Pids::new()).is_none(), "a stranger was not looked for again");
     }
 
     #[test]
     fn a_peer_is_seen_and_the_own_probe_is_not() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let listener = listener();
+        let mut looker = looker(port(&listener));
+        let client = TcpStream::connect((HERE, port(&listener))).unwrap();
         let (accepted, _) = listener.accept().unwrap();
-        let table = procfs::net::tcp().unwrap();
-        let mine = inodes(&Process::myself().unwrap());
-        assert_eq!(connected(&table, port, &mine, &mine), []);
+        assert_eq!(looker.look(&own()).unwrap()[&name()].connected, []);
+        looker.owners.forget_probes();
         let peer = client.local_addr().unwrap();
-        assert_eq!(connected(&table, port, &mine, &HashSet::new()), [Peer { address: peer.ip(), port: peer.port() }]);
+        let peers = looker.picture(&procfs::net::tcp().unwrap(), &own()).remove(&name()).unwrap().connected;
+        assert_eq!(peers, [Peer { address: peer.ip(), port: peer.port() }]);
         drop(accepted);
+    }
+
+    #[test]
+    fn what_is_known_is_not_asked_again_and_what_is_new_is() {
+        let listener = listener();
+        let mut looker = looker(port(&listener));
+        assert_eq!(settled(&mut looker, &own()).data, Holder::Own);
+        let client = TcpStream::connect((HERE, port(&listener))).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        assert!(looker.glance(&own()).is_none(), "nobody asked whose the new connection is");
+        assert_eq!(settled(&mut looker, &own()).data, Holder::Own);
+        // What goes is seen without asking.
+        drop((client, accepted, listener));
+        assert_eq!(settled(&mut looker, &own()).data, Holder::Nobody);
     }
 }

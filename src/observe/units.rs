@@ -5,6 +5,7 @@
 //! again for as long as it takes.
 
 use super::backoff::Backoff;
+use super::rhythm::Rhythm;
 use super::{NobodyListens, Observation, Publisher, publish};
 use crate::decide::facts::{Active, Exit, Unit};
 use crate::names::RegionName;
@@ -12,11 +13,11 @@ use crate::systemd::job::spoken;
 use crate::systemd::names;
 use crate::systemd::proxy::{ManagerProxy, properties};
 use futures_util::StreamExt;
+use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use std::collections::HashMap;
 use std::num::NonZero;
 use std::time::Duration;
-use tokio::time::{MissedTickBehavior, interval};
 use zbus::{Connection, MatchRule, MessageStream};
 use zbus::{OwnedObjectPath, OwnedVariant};
 
@@ -27,7 +28,7 @@ const QUEUE: NonZero<usize> = NonZero::new(1024).unwrap();
 
 /// How often to look when systemd has told of no change: while it executes itself anew
 /// (`daemon-reexec`) its signals are lost.
-pub const SLOW_LOOK: Duration = Duration::from_secs(30);
+pub const SLOW_LOOK: Duration = Duration::from_secs(60);
 /// How long systemd may take to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
@@ -35,10 +36,10 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// [`NobodyListens`], in the end.
-pub async fn watch(regions: Vec<RegionName>, to: Publisher) -> Result<(), NobodyListens> {
+pub async fn watch(regions: Vec<RegionName>, rhythm: Rhythm, to: Publisher) -> Result<(), NobodyListens> {
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
     loop {
-        let why = match session(&regions, &to, &mut backoff).await {
+        let why = match session(&regions, &rhythm, &to, &mut backoff).await {
             Ok(gone) => return Err(gone),
             Err(error) => spoken(error),
         };
@@ -77,16 +78,20 @@ impl Line {
 }
 
 /// One connection to systemd, as long as it lasts. `Ok` when nobody listens any more.
-async fn session(regions: &[RegionName], to: &Publisher, backoff: &mut Backoff) -> zbus::Result<NobodyListens> {
+async fn session(
+    regions: &[RegionName],
+    rhythm: &Rhythm,
+    to: &Publisher,
+    backoff: &mut Backoff,
+) -> zbus::Result<NobodyListens> {
     let Line { bus, mut changes, units } = Line::open(regions).await?;
     backoff.reset();
-    let mut slow = interval(SLOW_LOOK);
-    slow.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut slow = rhythm.every(SLOW_LOOK);
     let mut greeted = false;
     loop {
-        // Cancel-safe: a tick or a message that is not taken stays.
+        // Cancel-safe: a beat or a message that is not taken stays.
         let changed = tokio::select! {
-            _ = slow.tick() => None,
+            _ = slow.next() => None,
             change = changes.next() => match change {
                 Some(change) => Some(change?),
                 None => return Err(zbus::Error::Failure("the connection was closed".into())),
@@ -95,8 +100,9 @@ async fn session(regions: &[RegionName], to: &Publisher, backoff: &mut Backoff) 
         // Without a change it is time to look at every unit.
         let path = changed.map(|change| change.header().path().map(ToString::to_string).unwrap_or_default());
         let which = units.iter().filter(|(own, _)| path.as_deref().is_none_or(|path| path == own.as_str()));
-        for (path, region) in which {
-            if let Err(gone) = look(&bus, path, region, to).await? {
+        // All are asked at once: one after the other, each answer would be waited for.
+        for (region, unit) in try_join_all(which.map(|(path, region)| look(&bus, path, region))).await? {
+            if let Err(gone) = publish(to, Observation::Unit(region, unit)).await {
                 return Ok(gone);
             }
         }
@@ -107,29 +113,24 @@ async fn session(regions: &[RegionName], to: &Publisher, backoff: &mut Backoff) 
     }
 }
 
-async fn look(
-    bus: &Connection,
-    path: &OwnedObjectPath,
-    region: &RegionName,
-    to: &Publisher,
-) -> zbus::Result<Result<(), NobodyListens>> {
-    let unit = properties(bus, path, "org.freedesktop.systemd1.Unit").await?;
-    let service = properties(bus, path, "org.freedesktop.systemd1.Service").await?;
-    Ok(publish(to, Observation::Unit(region.clone(), read(&unit, &service))).await)
+/// One unit, whole. Without an interface's name the properties of all its interfaces are meant
+/// (D-Bus specification, "Standard Interfaces"): one answer, and of one moment.
+async fn look(bus: &Connection, path: &OwnedObjectPath, region: &RegionName) -> zbus::Result<(RegionName, Unit)> {
+    Ok((region.clone(), read(&properties(bus, path, "").await?)))
 }
 
-fn read(unit: &HashMap<String, OwnedVariant>, service: &HashMap<String, OwnedVariant>) -> Unit {
-    let text = |map: &HashMap<String, OwnedVariant>, key: &str| {
-        let value = map.get(key).and_then(|value| value.downcast_ref::<&str>().ok());
+fn read(unit: &HashMap<String, OwnedVariant>) -> Unit {
+    let text = |key: &str| {
+        let value = unit.get(key).and_then(|value| value.downcast_ref::<&str>().ok());
         value.unwrap_or_default().to_owned()
     };
-    let unsigned = |key: &str| service.get(key).and_then(|value| value.downcast_ref::<u32>().ok());
-    let signed = |key: &str| service.get(key).and_then(|value| value.downcast_ref::<i32>().ok());
+    let unsigned = |key: &str| unit.get(key).and_then(|value| value.downcast_ref::<u32>().ok());
+    let signed = |key: &str| unit.get(key).and_then(|value| value.downcast_ref::<i32>().ok());
     Unit {
-        active: active(&text(unit, "ActiveState")),
+        active: active(&text("ActiveState")),
         pid: unsigned("MainPID").filter(|pid| *pid != 0),
         exit: exit(signed("ExecMainCode"), signed("ExecMainStatus")),
-        result: text(service, "Result"),
+        result: text("Result"),
         restarts: unsigned("NRestarts").unwrap_or_default(),
         invocation: unit.get("InvocationID").and_then(invocation),
         since: unit.get("ActiveEnterTimestamp").and_then(moment),

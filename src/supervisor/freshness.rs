@@ -14,6 +14,8 @@ const MISSED: u32 = 3;
 /// When each fact was last seen.
 pub(super) struct Freshness {
     began: Instant,
+    /// How long a question to a downstairs may be left unanswered.
+    allowance: Duration,
     seen: BTreeMap<Watched, Instant>,
     answered: BTreeMap<RegionName, Instant>,
 }
@@ -30,8 +32,8 @@ fn slow_look(what: Watched) -> Duration {
 }
 
 impl Freshness {
-    pub(super) fn new() -> Self {
-        Self { began: Instant::now(), seen: BTreeMap::new(), answered: BTreeMap::new() }
+    pub(super) fn new(allowance: Duration) -> Self {
+        Self { began: Instant::now(), allowance, seen: BTreeMap::new(), answered: BTreeMap::new() }
     }
 
     /// Notes that a fact has come in.
@@ -70,9 +72,7 @@ impl Freshness {
 
     /// Whether a region's pulse has told nothing for longer than it takes to ask twice.
     pub(super) fn silent(&self, name: &RegionName) -> bool {
-        self.answered
-            .get(name)
-            .is_some_and(|at| at.elapsed() > 2 * observe::pulse::ASK_EVERY + observe::pulse::ALLOWANCE)
+        self.answered.get(name).is_some_and(|at| at.elapsed() > 2 * observe::pulse::ASK_EVERY + self.allowance)
     }
 }
 
@@ -84,17 +84,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_not_seen_is_told_after_three_slow_looks() {
         let patience = Duration::from_secs(5);
-        let mut freshness = Freshness::new();
+        let mut freshness = Freshness::new(Duration::from_secs(5));
         assert_eq!(freshness.unseen(patience), BTreeMap::new());
         freshness.note(&Observation::Network(Network::default()));
-        tokio::time::advance(Duration::from_secs(80)).await;
+        tokio::time::advance(Duration::from_secs(170)).await;
         let unseen = freshness.unseen(patience);
         assert_eq!(
             unseen.keys().copied().collect::<Vec<_>>(),
             [Watched::Disk, Watched::Sockets, Watched::Units, Watched::Processes]
         );
         tokio::time::advance(Duration::from_secs(11)).await;
-        assert_eq!(freshness.unseen(patience)[&Watched::Network], 91);
+        assert_eq!(freshness.unseen(patience)[&Watched::Network], 181);
         freshness.note(&Observation::Network(Network::default()));
         assert!(!freshness.unseen(patience).contains_key(&Watched::Network));
     }

@@ -77,8 +77,11 @@ impl Supervisor {
     pub(super) fn grant_turn(&mut self, Claim { job, region, manner, reply }: Claim) {
         let owner = self.workers.get(&region).is_some_and(|worker| *worker != job);
         let busy = || wire::Error::new("BUSY", format!("another job is at {region}"), "see sledctl jobs");
+        let own = self.workers.get(&region) == Some(&job);
         let granted = match owner {
             true => Err(Denied::Later(busy())),
+            // It has had its turn, and has not given it back.
+            false if own && self.facts.busy.get(&region).is_some_and(|busy| *busy != Busy::Waiting) => Ok(()),
             false => claim(&self.config, &self.facts, &region, manner.force, manner.rolling),
         };
         if granted.is_ok() {

@@ -64,7 +64,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, sleep};
 use upgrade::upgrade_is_unfinished;
 use uuid::Uuid;
 use versions::Versions;
@@ -75,11 +75,9 @@ use workshop::Workshop;
 /// How many facts, endings or requests may wait. More than twelve regions can change at once
 /// in a burst; whoever finds the channel full waits.
 const QUEUE: usize = 256;
-/// The loop turns at least this often, so that its watchdog is fed by a turn and by nothing
-/// else.
-const TURN: Duration = Duration::from_secs(1);
-/// After this, what systemd refused to start is asked for again.
-const TRY_AGAIN: Duration = Duration::from_secs(10);
+/// After this, what systemd refused to start is asked for again: a little less than two turns,
+/// so that it is at every second one.
+const TRY_AGAIN: Duration = Duration::from_millis(9500);
 /// The first bulletin waits for a complete picture, but no longer than this.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -177,7 +175,8 @@ pub fn supervise(config: Configuration, sysfs: PathBuf) -> (Handle, impl Future<
         let (to, observations) = mpsc::channel(QUEUE);
         let (events, ended) = mpsc::channel(QUEUE);
         let now = Instant::now();
-        let observers = Observers::spawn(&config, sysfs, &to);
+        let watchdog = Watchdog::new();
+        let observers = Observers::spawn(&config, sysfs, watchdog.turn(), &to);
         let regions = config.local_regions();
         let supervisor = Supervisor {
             facts: Facts {
@@ -192,7 +191,7 @@ pub fn supervise(config: Configuration, sysfs: PathBuf) -> (Handle, impl Future<
             versions: Versions::default(),
             shop: Workshop::new(config.clone(), observers.scanner.clone(), events.clone()),
             wards: regions.iter().map(|local| (local.name.clone(), Ward::default())).collect(),
-            freshness: Freshness::new(),
+            freshness: Freshness::new(config.sled.downstairs.hung_after.into()),
             observers,
             editor: Editor::new(config.clone(), publish),
             events,
@@ -201,7 +200,7 @@ pub fn supervise(config: Configuration, sysfs: PathBuf) -> (Handle, impl Future<
             tried_again: now,
             config,
         };
-        supervisor.run(observations, ended, asked).await;
+        supervisor.run(watchdog, observations, ended, asked).await;
     };
     (Handle { bulletins, requests }, run)
 }
@@ -209,18 +208,18 @@ pub fn supervise(config: Configuration, sysfs: PathBuf) -> (Handle, impl Future<
 impl Supervisor {
     async fn run(
         mut self,
+        mut watchdog: Watchdog,
         mut observations: mpsc::Receiver<Observation>,
         mut ended: mpsc::Receiver<Event>,
         mut asked: mpsc::Receiver<Request>,
     ) {
-        let mut watchdog = Watchdog::new();
+        let mut turns = self.observers.turns();
+        let mut patience = std::pin::pin!(sleep(PATIENCE));
         self.resume_maintenance();
         self.facts.unfinished_upgrade = upgrade_is_unfinished();
-        let mut turn = interval(TURN);
-        turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let alarm_at = self.alarm();
-            // Cancel-safe: `recv` and `tick` lose nothing when another arm wins.
+            // Cancel-safe: `recv` and `next` lose nothing when another arm wins.
             tokio::select! {
                 Some(seen) = observations.recv() => self.see(seen),
                 Some(event) = ended.recv() => self.hear(event),
@@ -233,7 +232,8 @@ impl Supervisor {
                     self.tell_wards();
                     self.end_maintenance();
                 }
-                _ = turn.tick() => self.look_back(),
+                _ = turns.next() => self.look_back(),
+                () = &mut patience, if !patience.is_elapsed() => self.look_back(),
             }
             // A burst of facts is one change: everything that waits is taken before judging.
             while let Ok(seen) = observations.try_recv() {
@@ -290,6 +290,10 @@ impl Supervisor {
     }
 
     fn see_unit(&mut self, name: &RegionName, unit: Unit) {
+        if self.facts.regions.get(name).is_some_and(|region| region.unit.as_ref() == Some(&unit)) {
+            // A slow look has found nothing new.
+            return;
+        }
         let runs = unit.active == Active::Active;
         self.note_end(name, &unit);
         self.observers.set_pid(name, unit.pid.filter(|_| runs));

@@ -3,11 +3,13 @@
 use crate::config::Configuration;
 use crate::names::RegionName;
 use crate::observe::disk::Scanner;
+use crate::observe::rhythm::{Beats, Rhythm};
 use crate::observe::sockets::Pids;
 use crate::observe::{NobodyListens, Publisher, deaths, disk, intruders, network, pulse, sockets, units};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
@@ -18,34 +20,45 @@ pub(super) struct Observers {
     sockets: Arc<Notify>,
     disk: Arc<Notify>,
     intruders: Arc<Notify>,
+    rhythm: Rhythm,
     /// Looks at the disk, for those who change it.
     pub(super) scanner: Arc<Scanner>,
     tasks: JoinSet<Result<(), NobodyListens>>,
 }
 
 impl Observers {
-    /// Starts them all. They end when nobody takes what they publish, and at no other time.
-    pub(super) fn spawn(config: &Arc<Configuration>, sysfs: PathBuf, to: &Publisher) -> Self {
+    /// Starts them all, in one rhythm of which a beat comes every `turn`. They end when nobody
+    /// takes what they publish, and at no other time.
+    pub(super) fn spawn(config: &Arc<Configuration>, sysfs: PathBuf, turn: Duration, to: &Publisher) -> Self {
         let regions = config.local_regions();
         let names: Vec<_> = regions.iter().map(|local| local.name.clone()).collect();
         let (pids, watched) = watch::channel(Pids::new());
         let [sockets, disk, intruders] = [(); 3].map(|()| Arc::new(Notify::new()));
         let scanner = Arc::new(Scanner::new(config.clone(), names.clone()));
+        let (rhythm, drum) = Rhythm::new(turn);
+        let beat = || rhythm.clone();
         let mut tasks = JoinSet::new();
+        tasks.spawn(drum);
         let root = config.sled.storage.root.clone();
-        tasks.spawn(intruders::watch(root, names.clone(), intruders.clone(), to.clone()));
-        tasks.spawn(units::watch(names, to.clone()));
-        tasks.spawn(network::watch(config.sled.network.clone(), sysfs, to.clone()));
-        tasks.spawn(disk::watch(scanner.clone(), disk.clone(), to.clone()));
-        tasks.spawn(sockets::watch(regions.clone(), config.address, watched, sockets.clone(), to.clone()));
+        tasks.spawn(intruders::watch(root, names.clone(), beat(), intruders.clone(), to.clone()));
+        tasks.spawn(units::watch(names, beat(), to.clone()));
+        tasks.spawn(network::watch(config.sled.network.clone(), sysfs, beat(), to.clone()));
+        tasks.spawn(disk::watch(scanner.clone(), beat(), disk.clone(), to.clone()));
+        tasks.spawn(sockets::watch(regions.clone(), config.address, watched, beat(), sockets.clone(), to.clone()));
+        let allowance = config.sled.downstairs.hung_after.into();
         let mut pulses = BTreeMap::new();
         for local in regions {
             let (pid, watched) = watch::channel(None);
             pulses.insert(local.name.clone(), pid);
             tasks.spawn(deaths::watch(local.name.clone(), watched.clone(), to.clone()));
-            tasks.spawn(pulse::watch(local, config.address, watched, to.clone()));
+            tasks.spawn(pulse::watch(local, config.address, watched, beat(), allowance, to.clone()));
         }
-        Self { pulses, pids, sockets, disk, intruders, scanner, tasks }
+        Self { pulses, pids, sockets, disk, intruders, rhythm, scanner, tasks }
+    }
+
+    /// Every beat of the observers' rhythm.
+    pub(super) fn turns(&self) -> Beats {
+        self.rhythm.every(Duration::ZERO)
     }
 
     /// Returns when an observer has ended, which none does while it is listened to: without it

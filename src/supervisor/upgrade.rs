@@ -10,6 +10,7 @@ use super::company;
 use super::workshop::{Workshop, cancelled};
 use crate::act::progress::Progress;
 use crate::act::{ledger, programs, units};
+use crate::decide::facts::Busy;
 use crate::port_map::LocalRegion;
 use crate::programs::{Program, Programs, Roll};
 use crate::region::HeldBy;
@@ -258,14 +259,18 @@ impl Rolling<'_> {
         }
         save(record)?;
         self.refresh().await?;
-        // What the program did wrong is not held against the region.
-        care::forgive(self.shop, &local.name, |hold| hold.by != HeldBy::Operator).await?;
-        self.shop.tell(Event::Free(local.name.clone(), self.job)).await;
-        let held = care::is_held(self.shop, &local.name).await?;
-        if held || (self.runs_it(record, local).await.is_ok() && self.shop.serving.borrow().contains(&local.name)) {
+        let serves = self.shop.serving.borrow().contains(&local.name);
+        if serves && self.runs_it(record, local).await.is_ok() {
             return Ok(());
         }
         care::turn(self.shop, self.job, local, Manner { force: true, rolling: true }, self.progress).await?;
-        care::down_and_up(self.shop, local, self.bus, self.progress).await
+        // From here on nothing is done about it unasked; and what the program did wrong is not held
+        // against the region.
+        self.shop.tell(Event::Mark(local.name.clone(), Busy::Restarting)).await;
+        care::forgive(self.shop, &local.name, |hold| hold.by != HeldBy::Operator).await?;
+        match care::is_held(self.shop, &local.name).await? {
+            true => Ok(()),
+            false => care::down_and_up(self.shop, local, self.bus, self.progress).await,
+        }
     }
 }

@@ -1,36 +1,59 @@
 //! What systemd hears of the supervisor: that it is ready, that its loop turns, and a line of
 //! status. Fed by the loop's own turns, so that a loop that is stuck is restarted.
 
+use crate::observe::rhythm::ROUND;
 use crate::systemd::notify::tell;
 use sd_notify::NotifyState;
 use std::time::{Duration, Instant};
 
-/// The least time between two notifications.
-const RARELY: Duration = Duration::from_millis(500);
-
 /// The connection to systemd's notification socket.
 pub(super) struct Watchdog {
+    turn: Duration,
     fed: Option<Instant>,
-    said: String,
+    said: Option<String>,
 }
 
 impl Watchdog {
+    /// One that is fed as the unit wants it (`WatchdogSec=`).
     pub(super) fn new() -> Self {
-        Self { fed: None, said: String::new() }
+        Self::within(sd_notify::watchdog_enabled())
     }
 
-    /// The loop has turned once. `status` is asked only when it is time to say it.
+    fn within(limit: Option<Duration>) -> Self {
+        let limit = limit.filter(|limit| !limit.is_zero());
+        Self { turn: limit.map_or(ROUND, |limit| ROUND.min(limit / 2)), fed: None, said: None }
+    }
+
+    /// How often the loop must turn: at least once in half of the time that systemd waits
+    /// (sd_watchdog_enabled(3) recommends the half), and once a round.
+    pub(super) fn turn(&self) -> Duration {
+        self.turn
+    }
+
+    /// The loop has turned once.
     pub(super) fn turned(&mut self, status: impl FnOnce() -> Option<String>) {
-        if self.fed.is_some_and(|fed| fed.elapsed() < RARELY) {
-            return;
-        }
-        self.fed = Some(Instant::now());
-        tell(&[NotifyState::Watchdog]);
-        if let Some(status) = status()
-            && status != self.said
-        {
-            tell(&[NotifyState::Status(&status)]);
+        let status = status();
+        if status.is_some() && status != self.said {
+            status.iter().for_each(|status| tell(&[NotifyState::Status(status)]));
             self.said = status;
         }
+        // In a burst of turns it is fed now and then.
+        if self.fed.is_none_or(|fed| fed.elapsed() >= self.turn / 10) {
+            self.fed = Some(Instant::now());
+            tell(&[NotifyState::Watchdog]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_loop_turns_twice_while_systemd_waits_and_once_a_round() {
+        let seconds = Duration::from_secs;
+        let turns =
+            [None, Some(0), Some(1), Some(10), Some(60)].map(|limit| Watchdog::within(limit.map(seconds)).turn());
+        assert_eq!(turns, [ROUND, ROUND, Duration::from_millis(500), seconds(5), ROUND]);
     }
 }

@@ -1,0 +1,177 @@
+//! The common rhythm of everything that looks now and then: one timer of the kernel's, and all
+//! who wait for its beat are woken together.
+//!
+//! Timers of tokio's own would each wake the process by themselves, and a long one two or
+//! three times on its way through their wheel: twelve that ask every two seconds were most of
+//! what an idle supervisor did. Never a clock for anything that has to come sooner.
+
+use super::{NobodyListens, register};
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use std::fs::File;
+use std::future::pending;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+/// The time between two beats, unless somebody needs them to come faster.
+pub const ROUND: Duration = Duration::from_secs(5);
+
+/// One beat.
+#[derive(Debug, Clone, Copy)]
+struct Beat {
+    number: u64,
+    at: Instant,
+}
+
+/// Where the beat is heard. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Rhythm {
+    period: Duration,
+    last: watch::Receiver<Beat>,
+}
+
+impl Rhythm {
+    /// A rhythm with this time between its beats, and the task that beats it for as long as
+    /// somebody listens.
+    pub fn new(period: Duration) -> (Self, impl Future<Output = Result<(), NobodyListens>>) {
+        let (tell, last) = watch::channel(Beat { number: 0, at: Instant::now() });
+        let drum = async move {
+            let timer = Timer::every(period);
+            while !tell.is_closed() {
+                timer.expired().await;
+                tell.send_modify(|beat| *beat = Beat { number: beat.number + 1, at: Instant::now() });
+            }
+            Err(NobodyListens)
+        };
+        (Self { period, last }, drum)
+    }
+
+    /// The beats that are so far apart, or as near to that as there are any. All who ask for
+    /// the same time hear the same ones.
+    pub fn every(&self, time: Duration) -> Beats {
+        let beats = time.as_secs_f64() / self.period.as_secs_f64();
+        Beats { last: self.last.clone(), due: 0, apart: (beats.round() as u64).max(1) }
+    }
+}
+
+/// Some of the beats.
+#[derive(Debug)]
+pub struct Beats {
+    last: watch::Receiver<Beat>,
+    due: u64,
+    apart: u64,
+}
+
+impl Beats {
+    /// Waits for the next, and returns when it came; the first comes at once. Several that were
+    /// not waited for are one. Cancel-safe: a beat that is not returned is not taken.
+    pub async fn next(&mut self) -> Instant {
+        loop {
+            let Beat { number, at } = *self.last.borrow_and_update();
+            if number >= self.due {
+                self.skip(number);
+                return at;
+            }
+            if self.last.changed().await.is_err() {
+                // Without a drum the supervisor ends as well; nothing is to be done until then.
+                pending().await
+            }
+        }
+    }
+
+    /// Waits for none that has been: the next comes in its time.
+    pub fn skip_past(&mut self) {
+        let number = self.last.borrow_and_update().number;
+        self.skip(number);
+    }
+
+    fn skip(&mut self, number: u64) {
+        self.due = (number / self.apart + 1) * self.apart;
+    }
+}
+
+/// The kernel's timer; without it (an odd kernel or sandbox) tokio's has to do.
+struct Timer {
+    period: Duration,
+    file: Option<AsyncFd<File>>,
+}
+
+impl Timer {
+    fn every(period: Duration) -> Self {
+        let file = kernel_timer(period).inspect_err(|why| tracing::warn!("the kernel has no timer to wait on: {why}"));
+        Self { period, file: file.ok() }
+    }
+
+    async fn expired(&self) {
+        if let Some(file) = &self.file {
+            match taken(file).await {
+                Ok(()) => return,
+                Err(why) => tracing::warn!("the kernel's timer cannot be read: {why}"),
+            }
+        }
+        sleep(self.period).await;
+    }
+}
+
+fn kernel_timer(period: Duration) -> io::Result<AsyncFd<File>> {
+    let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC)?;
+    timer.set(Expiration::Interval(TimeSpec::from_duration(period)), TimerSetTimeFlags::empty())?;
+    register(File::from(OwnedFd::from(timer)), Interest::READABLE)
+}
+
+/// Waits for the timer, and takes note of its expirations: it stays readable until then.
+async fn taken(file: &AsyncFd<File>) -> io::Result<()> {
+    loop {
+        let mut ready = file.readable().await?;
+        if let Ok(read) = ready.try_io(|file| file.get_ref().read_exact(&mut [0; 8])) {
+            return read;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PERIOD: Duration = Duration::from_millis(20);
+
+    #[tokio::test]
+    async fn all_hear_the_same_beats_and_the_first_comes_at_once() {
+        let (rhythm, drum) = Rhythm::new(PERIOD);
+        let began = Instant::now();
+        let (mut one, mut other) = (rhythm.every(PERIOD * 3), rhythm.every(PERIOD * 3));
+        assert_eq!(one.next().await, other.next().await);
+        assert!(began.elapsed() < PERIOD, "the first beat was waited for");
+        tokio::spawn(drum);
+        let mut single = rhythm.every(PERIOD);
+        single.next().await;
+        single.next().await;
+        // In the middle of the three: whoever begins now joins the others.
+        let mut late = rhythm.every(PERIOD * 3);
+        late.skip_past();
+        let (one, other, late) = tokio::join!(one.next(), other.next(), late.next());
+        assert_eq!((one, one), (other, late));
+        assert!(one >= began + PERIOD * 3, "{:?}", one - began);
+    }
+
+    #[tokio::test]
+    async fn a_time_below_the_period_is_every_beat() {
+        let (rhythm, drum) = Rhythm::new(PERIOD);
+        tokio::spawn(drum);
+        let mut beats = rhythm.every(PERIOD / 4);
+        let first = beats.next().await;
+        assert!(beats.next().await >= first + PERIOD);
+    }
+
+    #[tokio::test]
+    async fn the_drum_ends_when_nobody_listens() {
+        let (rhythm, drum) = Rhythm::new(PERIOD);
+        drop(rhythm);
+        assert!(drum.await.is_err());
+    }
+}

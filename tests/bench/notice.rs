@@ -1,0 +1,117 @@
+//! How soon the supervisor notices, and what it costs that it is there: figures with a limit
+//! each. Over a limit is a failure.
+//!
+//! ```text
+//! cargo bench --bench notice [-- PART]
+//! ```
+//!
+//! | part | figure |
+//! |---|---|
+//! | `idle` | wake-ups and processor time of a supervisor with twelve regions and nothing to do |
+
+#![allow(clippy::unwrap_used, reason = "a benchmark may panic")]
+
+#[allow(dead_code, reason = "it is made for other tests")]
+#[path = "../sled/machine.rs"]
+mod machine;
+
+use machine::{Layer, Machine};
+use procfs::process::Process;
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// A part: whether it kept within its limits.
+type Part = fn() -> bool;
+const PARTS: [(&str, Part); 1] = [("idle", idle)];
+
+fn main() -> ExitCode {
+    // Cargo passes options of its own.
+    let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    let chosen = PARTS.iter().filter(|(name, _)| wanted.as_deref().is_none_or(|wanted| wanted == *name));
+    let within: Vec<_> = chosen.map(|(_, part)| part()).collect();
+    match !within.is_empty() && within.iter().all(|within| *within) {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
+}
+
+/// The most wake-ups a second.
+const MOST_WAKEUPS: f64 = 1.0;
+/// The most processor time, in percent of one core.
+const MOST_CPU: f64 = 0.1;
+/// After this nothing is left to do: what was created is settled, and restarts are forgiven.
+const CALM: Duration = Duration::from_secs(65);
+/// How long is watched.
+const WATCHED: Duration = Duration::from_secs(60);
+
+/// Twelve regions that serve, nobody who polls, and a minute in which nothing happens.
+fn idle() -> bool {
+    let machine = Layer::shipped().boot_and_create();
+    for volume in ["pve", "still-fawn", "pumped-piglet", "chief-horse"] {
+        machine.wait_for(volume, |volume| volume.ready);
+    }
+    sleep(CALM);
+    let sledd = sledd(&machine);
+    let before = processor_time(&sledd);
+    let Switches { slept, pushed } = Switches::watch(&sledd);
+    let spent = processor_time(&sledd) - before;
+    let seconds = WATCHED.as_secs_f64();
+    let (wakeups, cpu) = (slept as f64 / seconds, spent / seconds * 100.0);
+    println!(
+        "idle, twelve regions: {wakeups:.2} wake-ups a second (limit {MOST_WAKEUPS}), {cpu:.3} % CPU (limit {MOST_CPU}); \
+         pushed aside {:.2} times a second",
+        pushed as f64 / seconds
+    );
+    wakeups <= MOST_WAKEUPS && cpu <= MOST_CPU
+}
+
+/// The supervisor's process.
+fn sledd(machine: &Machine) -> Process {
+    let inside = machine.sh("systemctl show --value --property=MainPID sledd");
+    let outside = machine.outside_pid(inside.trim().parse().unwrap()).unwrap();
+    Process::new(outside.cast_signed()).unwrap()
+}
+
+/// The seconds of processor time that a process has had, those of threads that ended included.
+fn processor_time(process: &Process) -> f64 {
+    let stat = process.stat().unwrap();
+    (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64
+}
+
+/// How often a process went to sleep, and was woken later, and how often it had to make way.
+#[derive(Clone, Copy, Default)]
+struct Switches {
+    slept: u64,
+    pushed: u64,
+}
+
+impl Switches {
+    /// Watches all threads of a process for a while, those that begin or end meanwhile included:
+    /// of one that ends it counts what was told at most a second before.
+    fn watch(process: &Process) -> Self {
+        let began = Instant::now();
+        let first = Self::of_threads(process);
+        let mut last = first.clone();
+        while began.elapsed() < WATCHED {
+            sleep(Duration::from_secs(1).min(WATCHED - began.elapsed().min(WATCHED)));
+            last.extend(Self::of_threads(process));
+        }
+        let more = last.iter().map(|(thread, now)| {
+            let before = first.get(thread).copied().unwrap_or_default();
+            (now.slept - before.slept, now.pushed - before.pushed)
+        });
+        more.fold(Self::default(), |sum, more| Self { slept: sum.slept + more.0, pushed: sum.pushed + more.1 })
+    }
+
+    fn of_threads(process: &Process) -> BTreeMap<i32, Self> {
+        let threads = process.tasks().unwrap().flatten();
+        let one = |thread: procfs::process::Task| {
+            let status = thread.status().ok()?;
+            let (slept, pushed) = (status.voluntary_ctxt_switches?, status.nonvoluntary_ctxt_switches?);
+            Some((thread.tid, Self { slept, pushed }))
+        };
+        threads.filter_map(one).collect()
+    }
+}
