@@ -4,7 +4,7 @@
 //! The kernel tells of every mount and unmount through `/proc/self/mountinfo`; whoever
 //! changes something on the disk asks for a look.
 
-use super::rhythm::Rhythm;
+use super::rhythm::{ROUND, Rhythm};
 use super::{NobodyListens, Observation, Publisher, publish, register};
 use crate::act::inspect::{allocated, region_json, survey};
 use crate::act::ledger::{self, Loaded};
@@ -44,20 +44,33 @@ pub async fn watch(
     to: Publisher,
 ) -> Result<(), NobodyListens> {
     let mounts = Mounts::open();
-    let mut slow = rhythm.every(SLOW_LOOK);
+    let (mut slow, mut soon) = (rhythm.every(SLOW_LOOK), rhythm.every(ROUND));
+    let mut wrong = false;
     loop {
         // Cancel-safe: a beat, a permit or a readiness that is not taken stays.
         tokio::select! {
             _ = slow.next() => {}
+            // Somebody may be putting it right, and nothing tells of that.
+            _ = soon.next(), if wrong => {}
             () = look.notified() => {}
             () = mounts.changed() => {}
         }
         let scanner = scanner.clone();
         match tokio::task::spawn_blocking(move || scanner.scan()).await {
-            Ok(seen) => publish(&to, Observation::Disk(Box::new(seen))).await?,
+            Ok(seen) => {
+                wrong = is_wrong(&seen);
+                publish(&to, Observation::Disk(Box::new(seen))).await?;
+            }
             Err(why) => tracing::error!("the look at the disk ended early: {why}"),
         }
+        soon.skip_past();
     }
+}
+
+/// Whether something is there that cannot be used as it is.
+fn is_wrong(disk: &Disk) -> bool {
+    let unreadable = disk.regions.values().any(|found| matches!(found, OnDisk::Unreadable(_)));
+    unreadable || disk.surveys.values().any(|survey| survey.fault.is_some()) || disk.ledger.is_err()
 }
 
 /// The kernel's word that the mounts have changed. Without it (an odd kernel or sandbox) the
