@@ -108,14 +108,16 @@ fn hold(config: &Configuration, local: &LocalRegion, facts: &Facts, region: &Reg
     })
 }
 
-/// A unit that systemd would start again, to no avail: what it waits for is watched, or what lies
-/// on disk is not what it should run on.
+/// A unit that systemd would start again, to no avail or to harm: what it waits for is watched,
+/// what lies on disk is not what it should run on, or another process writes to it.
 fn must_wait(config: &Configuration, local: &LocalRegion, facts: &Facts, region: &Region) -> bool {
     let again = region.unit.as_ref().is_some_and(|unit| unit.active == Active::Activating && unit.exit.is_some());
     let waits = region.failure.as_ref().is_some_and(|failure| failure.kind.waits());
     let fresh = facts.disk.as_ref().is_some_and(|disk| disk.serial >= region.needs_look);
     let wrong = fresh && matches!(identity(config, local, facts), Identity::Wrong(..));
-    again && (waits || wrong)
+    // Here the kernel's word is enough: systemd is quick to start the next one.
+    let beside = region.runs() && region.alive().is_none() && facts.intruded(&local.name);
+    again && (waits || wrong) || beside
 }
 
 /// Whether a hung downstairs is restarted unasked.

@@ -116,7 +116,10 @@ fn not_running(
         return (State::Starting, Some(starting(local, facts)));
     }
     let remedy = format!("it starts by itself when that is over; systemctl status {}", names::unit(&local.name));
-    let cause = waits_for(config, facts, region, taken);
+    let cause = match facts.intruded(&local.name) {
+        true => "its downstairs does not run: another process has files of it open for writing".into(),
+        false => waits_for(config, facts, region, taken),
+    };
     (State::Stopped, Some(Finding::about_region(local, Code::RegionDown, cause, remedy)))
 }
 

@@ -186,7 +186,7 @@ fn about(config: &Configuration, code: Code, cause: String, remedy: String) -> F
 }
 
 /// Whether regions would find no room for what they still have to write.
-pub(super) fn full(disk: &Disk) -> bool {
+pub fn full(disk: &Disk) -> bool {
     disk.mounted && !disk.read_only && disk.ledger.is_ok() && disk.free < FULL && unreserved(disk) > 0
 }
 

@@ -24,12 +24,19 @@ pub fn look(pid: u32, local: &LocalRegion) -> Option<Doing> {
     table.extend(procfs::net::tcp6().unwrap_or_default());
     Some(Doing {
         pid,
-        state: after.state,
+        state: state(&process).unwrap_or(after.state),
         cpu_percent: percent(&before, &after, began.elapsed()),
         backlog: waiting(&table, local, |state| state == TcpState::Listen),
         unread: waiting(&table, local, |state| state != TcpState::Listen).into(),
         journal_stopped: journal_stopped(),
     })
+}
+
+/// The state that tells most of any of its threads: the first one only waits for the others.
+fn state(process: &Process) -> Option<char> {
+    let threads = process.tasks().ok()?.flatten().filter_map(|thread| thread.stat().ok());
+    let states: Vec<char> = threads.map(|stat| stat.state).collect();
+    ['D', 'R', 'T', 't'].into_iter().find(|state| states.contains(state))
 }
 
 fn percent(before: &Stat, after: &Stat, time: Duration) -> u32 {
@@ -81,6 +88,8 @@ mod tests {
             assert_eq!((seen.backlog, seen.unread), (1, 100), "{seen:?}");
         }
         assert!(seen.cpu_percent > 10, "{seen:?}");
+        // Another thread than the first one computes.
+        assert_eq!(seen.state, 'R', "{seen:?}");
         drop((taken, waiting));
     }
 }

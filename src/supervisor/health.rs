@@ -5,6 +5,7 @@ use super::{Claim, Event, Supervisor};
 use crate::act::{self, ledger};
 use crate::decide::facts::{Beat, Busy, Doing, Exit, Region, Unit};
 use crate::decide::failure::{Failure, Kind, LOCKED, classify};
+use crate::decide::storage::full;
 use crate::decide::turns::{Denied, claim};
 use crate::names::RegionName;
 use crate::observe::{doing, last_words};
@@ -119,9 +120,10 @@ impl Supervisor {
     /// Writes what time has made of each region into the facts.
     pub(super) fn tell_wards(&mut self) {
         let settings = &self.config.sled.downstairs;
+        let full = self.facts.disk.as_ref().is_some_and(full);
         for (name, ward) in &mut self.wards {
             if let Some(region) = self.facts.regions.get_mut(name) {
-                ward.tell(region, settings);
+                ward.tell(region, settings, full);
             }
         }
     }
@@ -190,8 +192,12 @@ impl Supervisor {
         }
     }
 
-    /// Looks at what those are doing that do not answer.
+    /// Looks at what those are doing that do not answer, and at the disk: a full one is the reason,
+    /// and none is restarted then.
     pub(super) fn look_at_the_hung(&self) {
+        if self.facts.regions.values().any(silent) {
+            self.observers.look_at_disk();
+        }
         for local in self.config.local_regions() {
             let region = self.facts.regions.get(&local.name);
             let Some(pid) = region.filter(|region| silent(region)).and_then(Region::alive) else { continue };

@@ -71,8 +71,9 @@ impl Ward {
         *self = Self { noted: self.noted.take(), ..Self::default() };
     }
 
-    /// Writes what time has made of it into the facts.
-    pub(super) fn tell(&mut self, region: &mut Region, settings: &Downstairs) {
+    /// Writes what time has made of it into the facts. As long as the disk is full, whoever hangs
+    /// waits for that to end: it is hung anew from then on.
+    pub(super) fn tell(&mut self, region: &mut Region, settings: &Downstairs, full: bool) {
         let now = Instant::now();
         while self.crashes.front().is_some_and(|at| now.duration_since(*at) > settings.crashes_within.into()) {
             self.crashes.pop_front();
@@ -82,7 +83,7 @@ impl Ward {
         region.pausing = self.not_before.is_some();
         let pid = region.alive();
         let silent = region.pulse.as_ref().is_some_and(|pulse| Some(pulse.pid) == pid && pulse.beat == Beat::Silent);
-        self.hung = silent.then(|| self.hung.unwrap_or(now));
+        self.hung = (silent && !full).then(|| self.hung.unwrap_or(now));
         region.hung_seconds = self.hung.map_or(0, |since| now.duration_since(since).as_secs());
         if region.steady {
             self.waits = 0;
@@ -99,6 +100,7 @@ impl Ward {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decide::facts::Pulse;
     use crate::decide::failure::classify;
     use crate::span::Span;
 
@@ -142,10 +144,10 @@ mod tests {
             }
             before = now;
         }
-        ward.tell(&mut region, &settings());
+        ward.tell(&mut region, &settings(), false);
         assert_eq!(region.crashes, 4);
         tokio::time::advance(Duration::from_secs(121)).await;
-        ward.tell(&mut region, &settings());
+        ward.tell(&mut region, &settings(), false);
         assert_eq!(region.crashes, 0);
     }
 
@@ -156,14 +158,26 @@ mod tests {
         let mut pauses = Vec::new();
         for _ in 0..12 {
             ward.ended(&taken);
-            ward.tell(&mut region, &settings);
+            ward.tell(&mut region, &settings, false);
             assert!(region.pausing && region.crashes == 0);
             let alarm = ward.alarm(&settings).unwrap();
             pauses.push(alarm.duration_since(Instant::now()).as_millis());
             tokio::time::advance(alarm.duration_since(Instant::now())).await;
-            ward.tell(&mut region, &settings);
+            ward.tell(&mut region, &settings, false);
             assert!(!region.pausing);
         }
         assert_eq!((pauses[0], pauses[1], pauses[11]), (100, 200, 30_000));
+    }
+    #[tokio::test(start_paused = true)]
+    async fn time_on_a_full_disk_does_not_count_as_hung() {
+        let (mut ward, settings) = (Ward::default(), settings());
+        let unit = Unit { pid: Some(7), ..unit(Active::Active, "a", 0) };
+        let pulse = Pulse { pid: 7, beat: Beat::Silent, identity: None };
+        let mut region = Region { unit: Some(unit), pulse: Some(pulse), ..Region::default() };
+        for (full, hung) in [(false, 0), (false, 10), (true, 0), (true, 0), (false, 0), (false, 10)] {
+            ward.tell(&mut region, &settings, full);
+            assert_eq!(region.hung_seconds, hung);
+            tokio::time::advance(Duration::from_secs(10)).await;
+        }
     }
 }

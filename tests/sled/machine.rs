@@ -288,6 +288,39 @@ impl Machine {
         volume.checks.into_iter().find(|check| check.code.as_str() == code).unwrap()
     }
 
+    /// Kills the region's downstairs with this signal.
+    pub fn kill(&self, signal: &str, region: &str) {
+        self.ok(&["systemctl", "kill", "--kill-whom=main", &format!("--signal={signal}"), &unit(region)]);
+    }
+
+    /// What systemd has as a property of the region's unit.
+    pub fn property(&self, region: &str, property: &str) -> String {
+        self.ok(&["systemctl", "show", "--value", "--property", property, &unit(region)]).trim().to_owned()
+    }
+
+    /// Waits until nothing runs under the region's unit, nor will by itself.
+    pub fn wait_until_stopped(&self, region: &str) {
+        self.sh(&format!("until systemctl show -P ActiveState {} | grep -q inactive; do :; done", unit(region)));
+    }
+
+    /// Whether nothing runs under the region's unit, nor will by itself.
+    pub fn is_stopped(&self, region: &str) -> bool {
+        self.property(region, "ActiveState") == "inactive"
+    }
+
+    /// What a unit writes, or systemd about it, within some seconds from now that matches.
+    pub fn hear(&self, seconds: u32, unit: &str, pattern: &str) -> String {
+        let (seconds, grep) = (seconds.to_string(), format!("--grep={pattern}"));
+        let heard = self.run(&["timeout", &seconds, "journalctl", "-f", "-n0", "-o", "cat", "-u", unit, &grep]);
+        String::from_utf8(heard.stdout).unwrap()
+    }
+
+    /// How many entries of a unit's journal since the boot match.
+    pub fn count(&self, unit: &str, pattern: &str) -> usize {
+        let heard = self.run(&["journalctl", "-b", "-o", "cat", "-u", unit, &format!("--grep={pattern}")]);
+        String::from_utf8(heard.stdout).unwrap().lines().count()
+    }
+
     /// Reboots the machine and waits until it is up again.
     pub fn reboot(&mut self) {
         // It says that it is ready after each reload of its units, too.
@@ -324,7 +357,17 @@ fn listen(notify: UnixDatagram) -> Receiver<String> {
 
 /// Whether a volume shows a condition.
 pub fn has(volume: &Volume, code: &str) -> bool {
-    volume.checks.iter().any(|check| check.code.as_str() == code)
+    cause(volume, code).is_some()
+}
+
+/// The cause of a condition that a volume shows.
+pub fn cause<'a>(volume: &'a Volume, code: &str) -> Option<&'a str> {
+    volume.checks.iter().find(|check| check.code.as_str() == code).map(|check| check.cause.as_str())
+}
+
+/// The unit of a region.
+pub fn unit(region: &str) -> String {
+    format!("crucible-downstairs@{region}.service")
 }
 
 /// Polls from a thread of its own.

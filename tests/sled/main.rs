@@ -6,17 +6,23 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod absence;
 mod adoption;
+mod care;
 mod deletion;
 mod disk;
 mod enforcement;
+mod failures;
 mod faults;
 mod host;
 mod hostile;
+mod intruders;
 mod jobs;
+mod kills;
 mod lifecycle;
 mod machine;
 mod network;
+mod polls;
 mod storage;
 mod supervision;
 mod upgrade_faults;

@@ -145,6 +145,11 @@ impl Facts {
         ledger.and_then(|ledger| ledger.holds.get(name)).or_else(|| self.holding.get(name))
     }
 
+    /// Whether a process of others writes to a region's files, as far as is known.
+    pub fn intruded(&self, name: &RegionName) -> bool {
+        self.intruders.as_ref().is_some_and(|seen| seen.contains_key(name))
+    }
+
     /// What a job does to a region right now; one that waits or only watches does nothing.
     pub fn at_work(&self, name: &RegionName) -> Option<Busy> {
         self.busy.get(name).copied().filter(|busy| !busy.passive())
