@@ -12,12 +12,13 @@ use crate::names::RegionName;
 use crate::systemd::job::spoken;
 use crate::systemd::names;
 use crate::systemd::proxy::{ManagerProxy, properties};
-use futures_util::StreamExt;
 use futures_util::future::try_join_all;
+use futures_util::{FutureExt, StreamExt};
 use jiff::Timestamp;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZero;
 use std::time::Duration;
+use tokio::time::{Instant, sleep_until};
 use zbus::{Connection, MatchRule, MessageStream};
 use zbus::{OwnedObjectPath, OwnedVariant};
 
@@ -29,6 +30,8 @@ const QUEUE: NonZero<usize> = NonZero::new(1024).unwrap();
 /// How often to look when systemd has told of no change: while it executes itself anew
 /// (`daemon-reexec`) its signals are lost.
 pub const SLOW_LOOK: Duration = Duration::from_secs(60);
+/// After a restart is due, it is asked for: not before.
+const MOMENT: Duration = Duration::from_millis(1);
 /// How long systemd may take to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
@@ -87,21 +90,31 @@ async fn session(
     let Line { bus, mut changes, units } = Line::open(regions).await?;
     backoff.reset();
     let mut slow = rhythm.every(SLOW_LOOK);
-    let mut greeted = false;
+    let (mut greeted, mut restarts) = (false, BTreeMap::new());
     loop {
+        let mut changed = BTreeSet::new();
         // Cancel-safe: a beat or a message that is not taken stays.
-        let changed = tokio::select! {
-            _ = slow.next() => None,
-            change = changes.next() => match change {
-                Some(change) => Some(change?),
-                None => return Err(zbus::Error::Failure("the connection was closed".into())),
-            },
-        };
-        // Without a change it is time to look at every unit.
-        let path = changed.map(|change| change.header().path().map(ToString::to_string).unwrap_or_default());
-        let which = units.iter().filter(|(own, _)| path.as_deref().is_none_or(|path| path == own.as_str()));
+        tokio::select! {
+            _ = slow.next() => changed.extend(units.keys().map(ToString::to_string)),
+            () = due(&restarts) => {}
+            change = changes.next() => {
+                changed.insert(path(change)?);
+            }
+        }
+        // A unit that changes sends several messages; one look covers those already here.
+        while let Some(change) = changes.next().now_or_never() {
+            changed.insert(path(change)?);
+        }
+        let now = Instant::now();
+        let which = units.iter().filter(|(path, region)| {
+            changed.contains(path.as_str()) || restarts.get(*region).is_some_and(|at| *at <= now)
+        });
         // All are asked at once: one after the other, each answer would be waited for.
-        for (region, unit) in try_join_all(which.map(|(path, region)| look(&bus, path, region))).await? {
+        for (region, unit, restart) in try_join_all(which.map(|(path, region)| look(&bus, path, region))).await? {
+            match restart {
+                Some(time) => _ = restarts.insert(region.clone(), now + time),
+                None => _ = restarts.remove(&region),
+            }
             if let Err(gone) = publish(to, Observation::Unit(region, unit)).await {
                 return Ok(gone);
             }
@@ -115,8 +128,41 @@ async fn session(
 
 /// One unit, whole. Without an interface's name the properties of all its interfaces are meant
 /// (D-Bus specification, "Standard Interfaces"): one answer, and of one moment.
-async fn look(bus: &Connection, path: &OwnedObjectPath, region: &RegionName) -> zbus::Result<(RegionName, Unit)> {
-    Ok((region.clone(), read(&properties(bus, path, "").await?)))
+async fn look(
+    bus: &Connection,
+    path: &OwnedObjectPath,
+    region: &RegionName,
+) -> zbus::Result<(RegionName, Unit, Option<Duration>)> {
+    let all = properties(bus, path, "").await?;
+    Ok((region.clone(), read(&all), restart(&all)))
+}
+
+/// The unit that a message is about.
+fn path(message: Option<zbus::Result<zbus::Message>>) -> zbus::Result<String> {
+    let message = message.ok_or_else(|| zbus::Error::Failure("the connection was closed".into()))??;
+    Ok(message.header().path().map(ToString::to_string).unwrap_or_default())
+}
+
+/// When a unit that waits to be started again is to be looked at. systemd's timers may be late by
+/// a quarter of a second, so that it need not wake for each; a question that comes in time wakes
+/// it, and the unit is started. Once only: one that waits still is left to systemd.
+fn restart(unit: &HashMap<String, OwnedVariant>) -> Option<Duration> {
+    let text = |key: &str| unit.get(key).and_then(|value| value.downcast_ref::<&str>().ok());
+    let number = |key: &str| unit.get(key).and_then(|value| value.downcast_ref::<u64>().ok());
+    if text("SubState")? != "auto-restart" {
+        return None;
+    }
+    let since = Timestamp::from_microsecond(number("StateChangeTimestamp")?.try_into().ok()?).ok()?;
+    let at = since.checked_add(Duration::from_micros(number("RestartUSecNext")?) + MOMENT).ok()?;
+    at.duration_since(Timestamp::now()).try_into().ok()
+}
+
+/// Waits until the first of them is due. Cancel-safe: nothing is taken.
+async fn due(restarts: &BTreeMap<RegionName, Instant>) {
+    match restarts.values().min() {
+        Some(at) => sleep_until(*at).await,
+        None => std::future::pending().await,
+    }
 }
 
 fn read(unit: &HashMap<String, OwnedVariant>) -> Unit {

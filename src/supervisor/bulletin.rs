@@ -100,7 +100,7 @@ impl Editor {
     /// Publishes a verdict.
     pub(super) fn publish(&mut self, facts: &Facts, verdict: Verdict, jobs: &Arc<BTreeMap<u64, wire::Job>>) {
         let now = Timestamp::now();
-        self.stamp_states(&verdict, now);
+        self.stamp_states(facts, &verdict, now);
         let checks = self.stamp_findings(&verdict.findings, now);
         for (name, ready) in self.names_here(&verdict) {
             let next = self.volume(&name, ready, facts, &verdict, &checks, now);
@@ -128,12 +128,16 @@ impl Editor {
         names.into_iter().map(|name| (name.clone(), verdict.ready(&name))).collect()
     }
 
-    fn stamp_states(&mut self, verdict: &Verdict, now: Timestamp) {
+    fn stamp_states(&mut self, facts: &Facts, verdict: &Verdict, now: Timestamp) {
+        let first = !self.has_published();
         for (name, state) in &verdict.states {
             let known = self.states.get(name).filter(|(known, _)| known == state);
             if known.is_none() {
                 tracing::info!(REGION = %name, STATE = %state, "{name} is {state}");
-                self.states.insert(name.clone(), (*state, now));
+                // What served before this supervisor came has served since systemd started it.
+                let unit = facts.regions.get(name).and_then(|region| region.unit.as_ref()?.since);
+                let since = unit.filter(|since| first && *state == State::Serving && *since < now);
+                self.states.insert(name.clone(), (*state, since.unwrap_or(now)));
             }
         }
         let serving = verdict.states.values().all(|state| *state == State::Serving);

@@ -30,10 +30,10 @@ pub(super) enum Change {
 }
 
 impl Supervisor {
-    /// Takes what the kernel says: the process has ended, whatever systemd may say yet.
+    /// Takes what the kernel says: the process has ended, whatever systemd may say yet. Nothing else
+    /// is looked at now, before those who wait are told; systemd's word gives reason enough.
     pub(super) fn see_end(&mut self, name: &RegionName, pid: u32) {
         self.region(name, |region| region.ended = Some(pid));
-        self.observers.look_at_sockets();
     }
 
     /// Notes the end that a change of the unit tells of, and looks up why it came.

@@ -2,6 +2,7 @@
 //! anybody could need, in one and the same run.
 
 use super::machine::{Layer, Machine, SLED};
+use crucible_sled::wire::Volume;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -69,7 +70,9 @@ fn show(what: &str, sorted: &[Duration]) {
 fn death(machine: &Machine, index: usize) -> Death {
     let unit = format!("crucible-downstairs@still-fawn-{index}");
     machine.sh(&format!("until [ $(systemctl show --value -p NRestarts {unit}) = 0 ]; do sleep 0.1; done"));
-    let volume = machine.wait_for("still-fawn", |volume| volume.ready);
+    // Nothing more is to come that would answer the poll before the death does.
+    let known = |volume: &Volume| volume.ready && volume.regions.iter().all(|region| region.version.is_some());
+    let volume = machine.wait_for("still-fawn", known);
     let pid = machine.outside_pid(volume.regions[index].pid.unwrap()).unwrap();
     let (watching, polling) = (watch(machine, pid), wait(machine, volume.revision));
     let began = Instant::now();
@@ -128,7 +131,8 @@ fn start() -> Duration {
     let region = dir.path().join("region");
     let create = ["--uuid", "5a11fa40-0000-4000-8000-000000000001", "--block-size", "512"];
     let geometry = ["--extent-size", "64", "--extent-count", "4"];
-    let made = Command::new(&program).arg("create").arg("-d").arg(&region).args(create).args(geometry).output().unwrap();
+    let made =
+        Command::new(&program).arg("create").arg("-d").arg(&region).args(create).args(geometry).output().unwrap();
     assert!(made.status.success(), "{made:?}");
     let began = Instant::now();
     let mut run = Command::new(&program);

@@ -7,6 +7,7 @@
 //!
 //! | part | figure |
 //! |---|---|
+//! | `deaths` | a region is killed: when a waiting poll is answered, and when it serves again |
 //! | `idle` | wake-ups and processor time of a supervisor with twelve regions and nothing to do |
 
 #![allow(clippy::unwrap_used, reason = "a benchmark may panic")]
@@ -14,6 +15,9 @@
 #[allow(dead_code, reason = "it is made for other tests")]
 #[path = "../sled/machine.rs"]
 mod machine;
+
+#[path = "latency.rs"]
+mod latency;
 
 use machine::{Layer, Machine};
 use procfs::process::Process;
@@ -24,7 +28,7 @@ use std::time::{Duration, Instant};
 
 /// A part: whether it kept within its limits.
 type Part = fn() -> bool;
-const PARTS: [(&str, Part); 1] = [("idle", idle)];
+const PARTS: [(&str, Part); 2] = [("deaths", latency::deaths), ("idle", idle)];
 
 fn main() -> ExitCode {
     // Cargo passes options of its own.

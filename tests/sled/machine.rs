@@ -54,12 +54,18 @@ pub struct Machine {
     _layer: TempDir,
 }
 
+/// Where the Crucible programs lie: the real ones, or the stand-ins.
+pub fn crucible() -> PathBuf {
+    let programs = Path::new(env!("CARGO_BIN_EXE_sledd")).parent().unwrap();
+    std::env::var_os("CRUCIBLE_BIN").map_or_else(|| programs.join("examples"), PathBuf::from)
+}
+
 impl Layer {
     /// The product as it is shipped, but for thin provisioning.
     pub fn shipped() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let programs = Path::new(env!("CARGO_BIN_EXE_sledd")).parent().unwrap();
-        let crucible = std::env::var_os("CRUCIBLE_BIN").map_or_else(|| programs.join("examples"), PathBuf::from);
+        let crucible = crucible();
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/machine/layer");
         let made = Command::new(script).arg(dir.path()).arg(programs).arg(crucible).status().unwrap();
         assert!(made.success(), "tests/machine/layer failed");
