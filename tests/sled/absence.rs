@@ -24,7 +24,7 @@ fn maintenance_tells_why_and_until_when_and_ends_by_itself() {
     assert!(told.contains("new cable") && told.contains(&until), "{told}");
     machine.wait_for("still-fawn", |volume| volume.ready);
     let took = began.elapsed().as_secs_f32();
-    assert!((1.0..4.0).contains(&took), "it took {took} s");
+    assert!((1.0..10.0).contains(&took), "it took {took} s");
     assert_eq!(machine.get("/v1/volumes/still-fawn").0, 200);
     assert_eq!(machine.ok(&["sledctl", "maintenance", "show"]), "no maintenance: hosts may attach\n");
     assert_eq!(machine.pids(), before);
