@@ -21,6 +21,7 @@ mod jobs;
 mod kills;
 mod lifecycle;
 mod machine;
+mod neighbours;
 mod network;
 mod polls;
 mod storage;
