@@ -72,6 +72,9 @@ pub async fn watch(
     }
 }
 
+/// After this a listener whose process cannot be seen is believed.
+const MOMENT: Duration = Duration::from_millis(50);
+
 /// Looks, and remembers whose the sockets are.
 struct Looker {
     regions: Arc<[LocalRegion]>,
@@ -112,7 +115,12 @@ impl Looker {
         let (regions, address) = (self.regions.clone(), self.address);
         let looked = spawn_blocking(move || {
             let mut looker = self;
-            let seen = looker.look(&pids);
+            let mut seen = looker.look(&pids);
+            // The listeners of a process that is ending outlast its descriptors by a moment.
+            if seen.as_ref().is_ok_and(|seen| seen.values().any(unseen)) {
+                std::thread::sleep(MOMENT);
+                seen = looker.look(&pids);
+            }
             (looker, seen)
         });
         looked.await.unwrap_or_else(|why| {
@@ -197,6 +205,13 @@ fn connected(table: &[TcpNetEntry], local: &LocalRegion, owners: &Owners) -> Vec
         .collect();
     peers.sort();
     peers
+}
+
+/// Whether somebody listens who cannot be seen.
+fn unseen(sockets: &Sockets) -> bool {
+    [&sockets.data, &sockets.repair]
+        .into_iter()
+        .any(|holder| matches!(holder, Holder::Other(Stranger { pid: None, .. })))
 }
 
 /// The process behind a socket. Looks through every process, so only where a stranger
