@@ -24,10 +24,13 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
 use tracing_subscriber::prelude::*;
 
 /// How often the watchdog is fed while there is nothing to supervise.
 const IDLE_TURN: Duration = Duration::from_millis(500);
+/// How long the supervisor may take to do what has to be done before the end.
+const FAREWELL: Duration = Duration::from_secs(40);
 /// Where hosts are told of a faulty configuration if systemd passed no socket for them.
 const ANYWHERE: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port_map::HTTP_PORT);
 
@@ -93,7 +96,8 @@ async fn serve(options: &Options) -> io::Result<()> {
 async fn farewell(requests: &mpsc::Sender<Request>) {
     let (answer, left) = oneshot::channel();
     if requests.send(Request { wish: Wish::Leave, answer }).await.is_ok() {
-        _ = left.await;
+        // In any case before systemd loses its patience (TimeoutStopSec=).
+        _ = timeout(FAREWELL, left).await;
     }
 }
 
@@ -109,10 +113,11 @@ fn broken(faults: &[Fault]) -> (Handle, std::pin::Pin<Box<dyn Future<Output = ()
     }
     let bulletin = Bulletin { broken: Some(wire::Error::config_invalid(faults)), ..Bulletin::default() };
     let (keep, bulletins) = watch::channel(Some(Arc::new(bulletin)));
-    let (requests, asked) = mpsc::channel(1);
+    // Nobody takes requests: who sends one is told so at once.
+    let (requests, _) = mpsc::channel(1);
     let status = format!("the configuration has {} fault(s): sledctl config check", faults.len());
     let idle = async move {
-        let _keep = (keep, asked);
+        let _keep = keep;
         tell(&[NotifyState::Status(&status)]);
         let mut turn = tokio::time::interval(IDLE_TURN);
         loop {
@@ -172,11 +177,12 @@ fn log_to_journal() -> Option<logging::Rest> {
 /// They cannot be written, or there are none.
 pub fn generate(config: &Path, dir: &Path) -> io::Result<()> {
     // Early at boot the machine's memory may not be mounted; the supervisor asks again.
-    let programs = programs::load().unwrap_or_default();
-    let dropins = config_dir::read(config).map(|config| dropin::all(&config, &programs)).or_else(|faults| {
+    let programs = programs::load();
+    let read = config_dir::read(config).map_err(|faults| format!("{} fault(s) in the configuration", faults.len()));
+    let wanted = programs.map_err(|why| why.to_string()).and_then(|programs| Ok(dropin::all(&read?, &programs)));
+    let dropins = wanted.or_else(|faults| {
         let kept = fs::read(units::LAST_GOOD).and_then(|text| Ok(serde_json::from_slice(&text)?));
-        let faults = format!("{} fault(s) in the configuration: sledctl config check", faults.len());
-        kept.inspect(|_| eprintln!("sledd: {faults}; the units stay as they were"))
+        kept.inspect(|_| eprintln!("sledd: {faults}: sledctl config check; the units stay as they were"))
             .map_err(|_| io::Error::other(faults))
     })?;
     for (unit, text) in dropins {

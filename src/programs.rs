@@ -30,6 +30,10 @@ pub struct Roll {
     pub done: Vec<RegionName>,
     /// Regions are restarted although a sibling does not serve.
     pub force: bool,
+    /// When it began: an older hold is none of its doing.
+    pub since: Timestamp,
+    /// It is being taken back: every region gets what it ran before.
+    pub back: bool,
 }
 
 /// A program that was staged.
@@ -75,15 +79,11 @@ impl Programs {
         }
     }
 
-    /// The staged programs that nothing will run any more; they are forgotten.
-    pub fn forget_unused(&mut self) -> Vec<Staged> {
+    /// Forgets the staged programs that nothing will run any more.
+    pub fn forget_unused(&mut self) {
         let rolling = self.rolling.as_ref().and_then(|roll| roll.to.clone());
         let used = [self.current.clone(), rolling];
-        let (keep, gone): (BTreeMap<_, _>, BTreeMap<_, _>) = std::mem::take(&mut self.staged)
-            .into_iter()
-            .partition(|(digest, _)| used.iter().flatten().any(|u| u == digest));
-        self.staged = keep;
-        gone.into_values().collect()
+        self.staged.retain(|digest, _| used.iter().flatten().any(|used| used == digest));
     }
 }
 
@@ -132,14 +132,22 @@ mod tests {
         let mut programs = Programs::default();
         programs.staged.insert("d".into(), staged);
         assert_eq!(programs.of(&first, configured), configured);
-        programs.rolling = Some(Roll { to: Some("d".into()), done: vec![first.clone()], force: false });
+        programs.rolling = Some(Roll {
+            to: Some("d".into()),
+            done: vec![first.clone()],
+            force: false,
+            since: Timestamp::UNIX_EPOCH,
+            back: false,
+        });
         assert_eq!(programs.of(&first, configured), Path::new("/staged"));
         assert_eq!(programs.of(&second, configured), configured);
-        assert!(programs.forget_unused().is_empty());
+        programs.forget_unused();
+        assert_eq!(programs.staged.len(), 1);
         let mut back = programs.clone();
         back.rolling = None;
         assert_eq!(back.of(&first, configured), configured);
-        assert_eq!(back.forget_unused().len(), 1);
+        back.forget_unused();
+        assert!(back.staged.is_empty());
         programs.arrive();
         assert_eq!(programs.of(&second, configured), Path::new("/staged"));
     }

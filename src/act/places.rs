@@ -73,8 +73,9 @@ pub fn bury(root: &Path, name: &RegionName) -> io::Result<Tombstone> {
     make_dir(&trash, 0o700)?;
     let stone = ledger::change(root, |ledger| {
         let record = ledger.regions.remove(name).ok_or_else(|| io::Error::other(format!("{name} is not on record")))?;
-        // An adoption that could not be undone goes with it.
+        // An adoption that could not be undone goes with it, and so does a hold.
         ledger.adoptions.remove(name);
+        ledger.holds.remove(name);
         let mut stone = Tombstone { region: name.clone(), record, deleted: now(), moved: false, removing: false };
         // One of this name may have been deleted within this second.
         while trash.join(stone.dir()).exists() {
@@ -113,6 +114,7 @@ pub fn forget(root: &Path, name: &RegionName) -> io::Result<()> {
     ledger::change(root, |ledger| {
         ledger.regions.remove(name);
         ledger.adoptions.remove(name);
+        ledger.holds.remove(name);
         Ok(())
     })
 }

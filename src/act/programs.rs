@@ -93,19 +93,20 @@ pub fn staged(copied: &Copied, program: Program, from: &Path) -> Staged {
     Staged { path: copied.path.clone(), program, staged: Timestamp::now(), from: from.to_owned() }
 }
 
-/// Removes a copy that does not get on record.
-pub fn discard(copied: &Copied) {
-    if let Some(why) = copied.path.parent().and_then(|dir| fs::remove_dir_all(dir).err()) {
-        tracing::warn!("{} is not removed: {why}", copied.path.display());
-    }
+/// Removes every staged program that is not on record, half-made ones included. What runs still
+/// goes on.
+pub fn sweep(programs: &Programs) {
+    sweep_in(&memory(), programs);
 }
 
-/// Removes staged programs that nothing will run any more. What runs still goes on.
-pub fn remove(unused: &[Staged]) {
-    for staged in unused {
-        let dir = staged.path.parent().filter(|dir| dir.starts_with(memory().join(STAGED)));
-        if let Some(why) = dir.and_then(|dir| fs::remove_dir_all(dir).err()) {
-            tracing::warn!("{} is not removed: {why}", staged.path.display());
+fn sweep_in(dir: &Path, programs: &Programs) {
+    let known = |dir: &Path| programs.staged.values().any(|staged| staged.path.parent() == Some(dir));
+    for entry in fs::read_dir(dir.join(STAGED)).into_iter().flatten().flatten() {
+        let dir = entry.path();
+        if !known(&dir)
+            && let Err(why) = fs::remove_dir_all(&dir)
+        {
+            tracing::warn!("{} is not removed: {why}", dir.display());
         }
     }
 }
@@ -199,9 +200,13 @@ mod tests {
         let (first, second) = (copy_to(dir.path(), script).unwrap(), copy_to(dir.path(), script).unwrap());
         assert_eq!(first.path, second.path);
         assert_eq!(fs::metadata(&first.path).unwrap().mode() & 0o777, 0o755);
-        assert_ne!(copy_to(dir.path(), b"other").unwrap().path, first.path);
-        discard(&first);
-        assert!(!first.path.exists());
+        let other = copy_to(dir.path(), b"other").unwrap();
+        assert_ne!(other.path, first.path);
+        let mut record = Programs::default();
+        let program = Program { version: "1".into(), messages: 13 };
+        record.staged.insert(first.digest.clone(), staged(&first, program, Path::new("/x")));
+        sweep_in(dir.path(), &record);
+        assert!(first.path.exists() && !other.path.exists());
         assert_eq!(load_from(dir.path()).unwrap(), Programs::default());
         fs::write(dir.path().join(RECORD), "{").unwrap();
         assert!(load_from(dir.path()).is_err());

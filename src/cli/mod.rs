@@ -145,7 +145,7 @@ async fn region(client: &Client, command: &RegionCommand, json: bool) -> Result<
             regions.iter().map(|region| order(region, Method::POST, String::new())).collect()
         }
         RegionCommand::Restart { which, rolling, force } => {
-            let regions = chosen(client, which, |region| region.state != Some(wire::State::Held)).await?;
+            let regions = chosen(client, which, |region| region.pid.is_some()).await?;
             let flags = query(&[flag("rolling", *rolling), flag("force", *force)]);
             regions.iter().map(|region| order(region, Method::POST, format!("/restart{flags}"))).collect()
         }

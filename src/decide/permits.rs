@@ -184,6 +184,13 @@ pub fn may_adopt(config: &Configuration, facts: &Facts, name: &RegionName) -> Re
     };
     usable(config, facts)?;
     not_yet_on_record(ledger, name)?;
+    // One that is being restarted or held would be away together with this one.
+    let away = |busy: &Busy| matches!(busy, Busy::Watching | Busy::Restarting | Busy::Holding);
+    let sibling = facts.busy.iter().find(|(other, busy)| other.volume() == name.volume() && away(busy));
+    if let Some((sibling, _)) = sibling {
+        let message = format!("another job is at {sibling}: {name} is not adopted meanwhile");
+        return Err(wire::Error::new("BUSY", message, "ask again when it is done: sledctl jobs"));
+    }
     Ok(local)
 }
 
@@ -243,12 +250,12 @@ pub(super) fn not_on_record(config: &Configuration, name: &RegionName) -> wire::
     wire::Error::new("REGION_UNKNOWN", message, remedy)
 }
 
-fn unseen(config: &Configuration, name: &RegionName) -> wire::Error {
+pub(super) fn unseen(config: &Configuration, name: &RegionName) -> wire::Error {
     let message = format!("it is not known yet what lies in {}", config.region_dir(name).display());
     wire::Error::new("NOT_SEEN", message, "ask again in a moment")
 }
 
-fn ports_free(region: &Region, local: &LocalRegion) -> Result<(), wire::Error> {
+pub(super) fn ports_free(region: &Region, local: &LocalRegion) -> Result<(), wire::Error> {
     let sockets = region.sockets.iter().flat_map(|s| [(&s.data, local.port), (&s.repair, local.repair_port())]);
     for (holder, port) in sockets {
         if let Holder::Other(stranger) = holder {

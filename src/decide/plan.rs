@@ -10,7 +10,7 @@ use super::facts::{Active, Bus, Facts, Holder, Region, Settled, Start};
 use super::failure::{Kind, ended};
 use super::identity::{Identity, identity};
 use super::storage::{belongs, full, usable};
-use super::turns::siblings_serve;
+use super::turns::{is_fit, siblings_serve};
 use crate::config::Configuration;
 use crate::names::RegionName;
 use crate::port_map::LocalRegion;
@@ -124,7 +124,7 @@ fn must_wait(config: &Configuration, local: &LocalRegion, facts: &Facts, region:
 fn may_restart(config: &Configuration, local: &LocalRegion, facts: &Facts, region: &Region) -> bool {
     let after = config.sled.downstairs.restart_hung_after;
     let long = after.is_some_and(|after| region.hung_seconds >= after.seconds && region.hung_seconds > 0);
-    let known = matches!(identity(config, local, facts), Identity::Known(_));
+    let known = is_fit(config, facts, local);
     let room = facts.disk.as_ref().is_some_and(|disk| !full(disk));
     let company = || siblings_serve(config, facts, &local.name).is_ok();
     long && region.alive().is_some() && known && room && !facts.busy.contains_key(&local.name) && company()
@@ -165,18 +165,16 @@ fn remove(config: &Configuration, facts: &Facts) -> Option<Action> {
 }
 
 /// Identity before life: the disk, the record, the address and both ports are right, nobody else
-/// is at it, what the last one failed for is over, and systemd has not given up on the unit.
+/// is at it, and what the last one failed for is over.
 fn may_start(config: &Configuration, local: &LocalRegion, facts: &Facts, region: &Region) -> bool {
-    let idle = region.unit.as_ref().is_some_and(|unit| unit.active == Active::Inactive);
+    let idle = region.unit.as_ref().is_some_and(|unit| matches!(unit.active, Active::Inactive | Active::Failed));
     let unasked = region.start == Start::Idle && !region.pausing && !facts.just_created.contains(&local.name);
-    let known = matches!(identity(config, local, facts), Identity::Known(_));
-    let disk = facts.disk.as_ref().filter(|disk| disk.serial >= region.needs_look && !disk.read_only);
+    let disk = facts.disk.as_ref().filter(|disk| disk.serial >= region.needs_look);
     let hungry = region.failure.as_ref().is_some_and(|failure| failure.kind == Kind::Space);
     let room = disk.is_some_and(|disk| !hungry || !full(disk));
     let free = region.sockets.as_ref().is_some_and(|s| s.data == Holder::Nobody && s.repair == Holder::Nobody);
-    let alone = facts.intruders.as_ref().is_some_and(|seen| !seen.contains_key(&local.name));
     let final_word = matches!(&region.failure, Some(failure) if failure.kind == Kind::Permanent);
-    idle && unasked && known && room && free && alone && !final_word && has_address(config, facts)
+    idle && unasked && room && free && !final_word && is_fit(config, facts, local) && has_address(config, facts)
 }
 
 fn has_address(config: &Configuration, facts: &Facts) -> bool {

@@ -177,7 +177,7 @@ fn gave_up(local: &LocalRegion, region: &Region, unit: &Unit) -> Finding {
         unit.restarts,
         unit.result
     );
-    let remedy = format!("read why: journalctl -u {name} -n 50; when it is mended: systemctl reset-failed {name}");
+    let remedy = format!("read why: journalctl -u {name} -n 50; it is started again when everything is right");
     Finding::about_region(local, Code::RegionDown, cause, remedy)
 }
 

@@ -6,13 +6,26 @@
 //! at by the work itself.
 
 use super::facts::{Busy, Facts};
-use super::permits::{idle, local, not_on_record};
+use super::finding::Finding;
+use super::identity::{Identity, identity};
+use super::permits::{idle, local, not_on_record, ports_free, unseen};
 use super::storage::usable;
 use super::verdict::serving;
 use crate::config::Configuration;
 use crate::names::RegionName;
 use crate::port_map::LocalRegion;
 use crate::wire;
+
+/// How a region is taken down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Manner {
+    /// Even if a sibling does not serve.
+    pub force: bool,
+    /// While no other region of the sled is away.
+    pub rolling: bool,
+    /// It is started again afterwards.
+    pub starts: bool,
+}
 
 /// Why a region does not get its turn.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,10 +56,7 @@ pub fn may_restart(
     force: bool,
 ) -> Result<LocalRegion, wire::Error> {
     let local = on_record(config, facts, name)?;
-    if facts.held(name).is_some() {
-        let message = format!("{name} is held: it is not restarted");
-        return Err(wire::Error::new("REGION_HELD", message, format!("sledctl region release {name}")));
-    }
+    fit(config, facts, &local)?;
     siblings_now(config, facts, name, force)?;
     Ok(local)
 }
@@ -156,18 +166,17 @@ pub fn may_upgrade(config: &Configuration, facts: &Facts, force: bool) -> Result
     Ok(here.swap_remove(0))
 }
 
-/// Whether the region's turn has come. `rolling` lets no other region of the sled be away.
+/// Whether the region's turn has come, as far as the others are concerned; and, if it is to be
+/// started afterwards, whether it is one that may be.
 ///
 /// # Errors
 /// Why not, and whether it is worth asking again.
-pub fn claim(
-    config: &Configuration,
-    facts: &Facts,
-    name: &RegionName,
-    force: bool,
-    rolling: bool,
-) -> Result<(), Denied> {
+pub fn claim(config: &Configuration, facts: &Facts, name: &RegionName, manner: Manner) -> Result<(), Denied> {
     usable(config, facts).map_err(Denied::Refused)?;
+    if manner.starts {
+        let local = local(config, name).map_err(Denied::Refused)?;
+        fit(config, facts, &local).map_err(Denied::Refused)?;
+    }
     let held = |name: &RegionName| !matches!(facts.busy.get(name), None | Some(Busy::Waiting));
     let busy = |other: &RegionName| {
         let message = format!("{name} stays as it is: another job is at {other}");
@@ -176,12 +185,50 @@ pub fn claim(
     if held(name) {
         return Err(busy(name));
     }
-    if let Some(other) = facts.busy.keys().find(|other| rolling && held(other)) {
+    if let Some(other) = facts.busy.keys().find(|other| manner.rolling && held(other)) {
         return Err(busy(other));
     }
     // Two of one volume never go together, not even by force.
-    if let Some(other) = siblings(config, name).find(|other| held(other)) {
+    let away = |other: &RegionName| held(other) || facts.regions.get(other).is_some_and(|region| region.changing);
+    if let Some(other) = siblings(config, name).find(away) {
         return Err(busy(&other));
     }
-    if force { Ok(()) } else { siblings_serve(config, facts, name) }
+    if manner.force { Ok(()) } else { siblings_serve(config, facts, name) }
+}
+
+/// Whether a downstairs may be started on a region, whoever asks for it: identity before life, and
+/// never a second process.
+///
+/// # Errors
+/// Why not.
+pub fn fit(config: &Configuration, facts: &Facts, local: &LocalRegion) -> Result<(), wire::Error> {
+    let name = &local.name;
+    let refuse = |finding: &Finding| {
+        let message = format!("{name} is not started: {}", finding.cause);
+        Err(wire::Error::new(finding.code.as_str(), message, finding.remedy.clone()))
+    };
+    match identity(config, local, facts) {
+        Identity::Known(_) => {}
+        Identity::Wrong(_, finding) => return refuse(&finding),
+        Identity::NeverCreated => return Err(not_on_record(config, name)),
+        Identity::Unavailable => return Err(unseen(config, name)),
+    }
+    if facts.held(name).is_some() {
+        let message = format!("{name} is held: it is not started");
+        return Err(wire::Error::new("REGION_HELD", message, format!("sledctl region release {name}")));
+    }
+    if facts.disk.as_ref().is_none_or(|disk| disk.read_only) {
+        return Err(wire::Error::new("DATA_READ_ONLY", "the data disk cannot be written to", "sledctl status"));
+    }
+    if facts.intruders.is_none() || facts.intruded(name) {
+        let message = format!("{name} is not started: another process has files of it open for writing");
+        return Err(wire::Error::new("REGION_FOREIGN_PROCESS", message, format!("see sledctl region show {name}")));
+    }
+    let region = facts.regions.get(name).cloned().unwrap_or_default();
+    ports_free(&region, local)
+}
+
+/// As [`fit`], without the reason.
+pub(super) fn is_fit(config: &Configuration, facts: &Facts, local: &LocalRegion) -> bool {
+    fit(config, facts, local).is_ok()
 }

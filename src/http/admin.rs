@@ -102,12 +102,12 @@ fn wish(method: &Method, path: &[&str], query: &str, brought: Bytes) -> Result<O
         }
         (&Method::POST, ["v1", "regions", name, "restart"]) => {
             let [force, rolling] = parameters(query, ["force", "rolling"])?;
-            let manner = Manner { force: truth("force", force)?, rolling: truth("rolling", rolling)? };
+            let manner = Manner { force: truth("force", force)?, rolling: truth("rolling", rolling)?, starts: true };
             Wish::Restart(region(name)?, manner)
         }
         (&Method::POST, ["v1", "regions", name, "hold"]) => {
             let [force, reason] = parameters(query, ["force", "reason"])?;
-            let manner = Manner { force: truth("force", force)?, rolling: false };
+            let manner = Manner { force: truth("force", force)?, rolling: false, starts: false };
             Wish::Hold(region(name)?, reason.map(spoken).transpose()?.unwrap_or_default(), manner)
         }
         (&Method::POST, ["v1", "regions", name, "release"]) => {
@@ -116,7 +116,8 @@ fn wish(method: &Method, path: &[&str], query: &str, brought: Bytes) -> Result<O
         }
         (&Method::POST, ["v1", "downstairs", "upgrade"]) => {
             let [force, from] = parameters(query, ["force", "from"])?;
-            let from = from.map(spoken).transpose()?.unwrap_or_default();
+            let from = from.map(|from| percent_encoding::percent_decode_str(&from).decode_utf8_lossy().into_owned());
+            let from = from.unwrap_or_default();
             let program = (!brought.is_empty()).then(|| (brought, PathBuf::from(from)));
             Wish::Upgrade(program, truth("force", force)?)
         }

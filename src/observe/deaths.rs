@@ -6,12 +6,10 @@
 //! pidfd is its, whoever had the number before.
 
 use super::{NobodyListens, Observation, Publisher, publish, register};
-use crate::act::peers::unit;
 use crate::names::RegionName;
 use crate::systemd::names;
-use procfs::process::Process;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -70,10 +68,18 @@ fn open(pid: u32, own: &str) -> io::Result<Option<AsyncFd<File>>> {
         Err(rustix::io::Errno::SRCH) => return Ok(None),
         opened => opened?,
     };
-    let still = Process::new(id.as_raw_nonzero().get()).ok().and_then(|process| unit(&process));
-    match still.as_deref() == Some(own) {
+    match is_of(id, own)? {
         true => register(File::from(process), Interest::READABLE).map(Some),
         false => Ok(None),
+    }
+}
+
+/// Whether a process is of this unit. One that has gone is not; what procfs does not tell is an
+/// error, never an end.
+fn is_of(id: Pid, own: &str) -> io::Result<bool> {
+    match fs::read_to_string(format!("/proc/{}/cgroup", id.as_raw_nonzero())) {
+        Err(why) if matches!(why.raw_os_error(), Some(nix::libc::ENOENT | nix::libc::ESRCH)) => Ok(false),
+        groups => Ok(groups?.lines().any(|line| line.rsplit('/').any(|part| part == own))),
     }
 }
 
@@ -88,7 +94,7 @@ mod tests {
 
     /// The unit that this test runs in, as a downstairs' would be its own.
     fn here() -> Option<String> {
-        unit(&Process::myself().unwrap())
+        crate::act::peers::unit(&procfs::process::Process::myself().unwrap())
     }
 
     #[tokio::test]

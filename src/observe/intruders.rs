@@ -84,14 +84,12 @@ fn written(process: &Process, disk: u64, regions: &[RegionName]) -> Vec<RegionNa
         if !descriptor.mode().contains(FDPermissions::WRITE) {
             continue;
         }
-        let link = format!("/proc/{}/fd/{}", process.pid, descriptor.fd);
-        let Ok(file) = fs::metadata(link) else { continue };
-        if file.dev() != disk || !file.is_file() {
-            continue;
-        }
+        // By its name first: to look at a file on a file system of somebody else's may take for ever.
         let parts = path.components().filter_map(|part| part.as_os_str().to_str());
         let named = parts.filter_map(|part| regions.iter().find(|region| region.to_string() == part)).next_back();
-        if let Some(region) = named.filter(|region| !found.contains(region)) {
+        let Some(region) = named.filter(|region| !found.contains(region)) else { continue };
+        let link = format!("/proc/{}/fd/{}", process.pid, descriptor.fd);
+        if fs::metadata(link).is_ok_and(|file| file.dev() == disk && file.is_file()) {
             found.push(region.clone());
         }
     }

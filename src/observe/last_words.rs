@@ -27,11 +27,13 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub async fn read(invocation: &str) -> Vec<String> {
     let deadline = Instant::now() + PATIENCE;
     let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(500));
+    let mut before = Vec::new();
     loop {
         match timeout(LOOK, look(invocation)).await {
-            Ok(Ok(lines)) if !lines.is_empty() => return lines,
-            Ok(Ok(_)) if Instant::now() < deadline => {}
-            Ok(Ok(_)) => return Vec::new(),
+            // They come piece by piece: what two looks agree upon is all.
+            Ok(Ok(lines)) if !lines.is_empty() && lines == before => return lines,
+            Ok(Ok(lines)) if Instant::now() < deadline => before = lines,
+            Ok(Ok(lines)) => return lines,
             Ok(Err(why)) => {
                 tracing::warn!("the journal cannot be read: {why}");
                 return Vec::new();

@@ -41,7 +41,7 @@ impl Supervisor {
     }
 
     /// Begins maintenance, or ends it.
-    pub(super) fn maintain(&mut self, wanted: Option<Asked>, answer: oneshot::Sender<Result<Answer, wire::Error>>) {
+    pub(super) fn maintain(&self, wanted: Option<Asked>, answer: oneshot::Sender<Result<Answer, wire::Error>>) {
         let now = Timestamp::now();
         let wanted = wanted.map(|Asked { time, reason }| {
             let until = time.and_then(|time| now.saturating_add(Duration::from(time)).ok());
@@ -50,11 +50,16 @@ impl Supervisor {
         let failed = |why: std::io::Error| {
             wire::Error::new("NOT_RECORDED", format!("it cannot be written down: {why}"), "mend that, and ask again")
         };
-        let written = act::maintenance::write(wanted.as_ref()).map_err(failed);
-        _ = answer.send(written.map(|()| {
-            self.facts.maintenance.clone_from(&wanted);
-            Answer::Maintenance(wanted)
-        }));
+        let shop = self.shop.clone();
+        tokio::spawn(async move {
+            let text = wanted.clone();
+            let written = tokio::task::spawn_blocking(move || act::maintenance::write(text.as_ref())).await;
+            let written = written.unwrap_or_else(|why| Err(std::io::Error::other(why))).map_err(failed);
+            if written.is_ok() {
+                shop.tell(Event::Maintenance(wanted.clone())).await;
+            }
+            _ = answer.send(written.map(|()| Answer::Maintenance(wanted)));
+        });
     }
 
     /// Ends maintenance whose time is over.
@@ -62,9 +67,11 @@ impl Supervisor {
         let over = |maintenance: &mut Maintenance| maintenance.until.is_some_and(|until| until <= Timestamp::now());
         if self.facts.maintenance.take_if(over).is_some() {
             tracing::info!("maintenance is over");
-            if let Err(why) = act::maintenance::write(None) {
-                tracing::warn!("that maintenance is over cannot be written down: {why}");
-            }
+            tokio::task::spawn_blocking(|| {
+                if let Err(why) = act::maintenance::write(None) {
+                    tracing::warn!("that maintenance is over cannot be written down: {why}");
+                }
+            });
         }
     }
 

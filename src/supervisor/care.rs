@@ -7,7 +7,7 @@ use super::{Claim, Event};
 use crate::act::progress::Progress;
 use crate::act::{ledger, units};
 use crate::decide::facts::Busy;
-use crate::decide::turns::Denied;
+use crate::decide::turns::{Denied, Manner};
 use crate::names::RegionName;
 use crate::port_map::LocalRegion;
 use crate::region::{HeldBy, Hold};
@@ -20,17 +20,10 @@ use zbus::Connection;
 
 /// How long a turn is waited for after the last sign that it may come.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// How long one is waited for at most.
+const LONGEST: Duration = Duration::from_secs(6 * 3600);
 /// How often to ask whether it has.
 const LOOK: Duration = Duration::from_millis(250);
-
-/// How a region is taken down.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Manner {
-    /// Even if a sibling does not serve.
-    pub force: bool,
-    /// While no other region of the sled is away.
-    pub rolling: bool,
-}
 
 /// Waits until a region's turn has come, and the hosts have caught up with the others. From then
 /// on its siblings stay, until the job ends.
@@ -44,7 +37,7 @@ pub(super) async fn turn(
     manner: Manner,
     progress: &Progress,
 ) -> Result<(), wire::Error> {
-    let deadline = Instant::now() + PATIENCE;
+    let (began, mut hope) = (Instant::now(), Instant::now());
     loop {
         let (reply, answer) = oneshot::channel();
         shop.tell(Event::Claim(Claim { job, region: local.name.clone(), manner, reply })).await;
@@ -52,7 +45,9 @@ pub(super) async fn turn(
         match answer.await.map_err(|_| gone())? {
             Ok(()) => break,
             Err(Denied::Refused(why)) => return Err(why),
-            Err(Denied::Later(why)) if Instant::now() >= deadline => return Err(why),
+            // As long as others are at work there is hope.
+            Err(Denied::Later(why)) if why.code == "BUSY" && began.elapsed() < LONGEST => hope = Instant::now(),
+            Err(Denied::Later(why)) if hope.elapsed() >= PATIENCE => return Err(why),
             Err(Denied::Later(_)) => {}
         }
         tokio::select! {
@@ -103,6 +98,8 @@ pub(super) async fn down_and_up(
     let hosts = company::hosts(local).await.map_err(failed)?;
     shop.tell(Event::Mark(local.name.clone(), Busy::Restarting)).await;
     progress.step(format!("{}: restarting", local.name), 0, 0);
+    // Its restarts so far are not the new one's.
+    _ = units::forgive(bus, &local.name).await;
     units::restart(bus, &local.name).await.map_err(failed)?;
     progress.step(format!("{}: waiting until it serves", local.name), 0, 0);
     company::wait_until_it_serves(shop, local, bus).await.map_err(failed)?;
@@ -136,6 +133,8 @@ pub(super) async fn hold(
 /// Lets a region run again.
 pub(super) async fn release(shop: &Workshop, local: &LocalRegion, progress: &Progress) -> Result<String, wire::Error> {
     progress.no_way_back().map_err(|_| cancelled())?;
+    // Before the ledger, too: a hold that is only on its way there must not come back.
+    shop.tell(Event::Released(local.name.clone())).await;
     record(shop, &local.name, None).await?;
     shop.look_again().await;
     shop.tell(Event::Released(local.name.clone())).await;

@@ -76,14 +76,16 @@ impl Supervisor {
 
     /// Gives a job its turn at a region, if it has come.
     pub(super) fn grant_turn(&mut self, Claim { job, region, manner, reply }: Claim) {
-        let owner = self.workers.get(&region).is_some_and(|worker| *worker != job);
+        let other = self.workers.get(&region).is_some_and(|worker| *worker != job);
         let busy = || wire::Error::new("BUSY", format!("another job is at {region}"), "see sledctl jobs");
-        let own = self.workers.get(&region) == Some(&job);
-        let granted = match owner {
+        let granted = match other {
             true => Err(Denied::Later(busy())),
-            // It has had its turn, and has not given it back.
-            false if own && self.facts.busy.get(&region).is_some_and(|busy| *busy != Busy::Waiting) => Ok(()),
-            false => claim(&self.config, &self.facts, &region, manner.force, manner.rolling),
+            false => {
+                // What the job is at already does not keep it from more.
+                let mut facts = self.facts.clone();
+                facts.busy.retain(|name, _| self.workers.get(name) != Some(&job));
+                claim(&self.config, &facts, &region, manner)
+            }
         };
         if granted.is_ok() {
             self.facts.busy.insert(region.clone(), Busy::Watching);
@@ -187,8 +189,10 @@ impl Supervisor {
     pub(super) fn hear_change(&mut self, name: &RegionName, done: Result<(), String>) {
         match done {
             Ok(()) => self.region(name, |region| region.changing = false),
-            // Asked again after a while.
-            Err(why) => tracing::error!(REGION = %name, "systemd does not change {name}: {why}"),
+            Err(why) => {
+                tracing::error!(REGION = %name, "systemd does not change {name}: {why}; it is asked again");
+                self.unchanged.insert(name.clone());
+            }
         }
     }
 

@@ -33,7 +33,14 @@ impl Supervisor {
                 self.facts.settled = Settled::No;
             }
             for region in self.facts.regions.values_mut().filter(|region| region.start != Start::Asked) {
-                (region.start, region.changing) = (Start::Idle, false);
+                region.start = Start::Idle;
+            }
+            for name in std::mem::take(&mut self.unchanged) {
+                self.region(&name, |region| region.changing = false);
+            }
+            self.versions.ask_again(&self.facts);
+            if let Some(bus) = self.unrefreshed.take() {
+                self.refresh_units(bus);
             }
             if let Some(disk) = self.disk() {
                 self.record_holds(disk);

@@ -39,10 +39,10 @@ mod watchdog;
 mod work;
 mod workshop;
 
+pub use crate::decide::turns::Manner;
 pub use absence::Asked;
 pub(crate) use bulletin::body;
 pub use bulletin::{Bulletin, Page};
-pub use care::Manner;
 pub use requests::{Answer, Request, Wish};
 
 use crate::act::progress::Step;
@@ -55,11 +55,12 @@ use crate::decide::verdict::{judge, serving};
 use crate::names::RegionName;
 use crate::observe::Observation;
 use crate::programs::Program;
+use crate::wire::{self, JobKind};
 use bulletin::Editor;
 use freshness::Freshness;
 use jobs::{Ended, Jobs};
 use observers::Observers;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -110,6 +111,8 @@ enum Event {
     Runs(RegionName, u32, Program),
     /// A region is not held any more.
     Released(RegionName),
+    /// Hosts are asked to wait, or not any more.
+    Maintenance(Option<wire::Maintenance>),
     /// The machine is being switched off; told when hosts have been told.
     Leaving(oneshot::Sender<()>),
     /// The disk was looked at.
@@ -158,6 +161,10 @@ struct Supervisor {
     freshness: Freshness,
     editor: Editor,
     events: mpsc::Sender<Event>,
+    /// The units that systemd would not stop or restart; asked again after a while.
+    unchanged: BTreeSet<RegionName>,
+    /// systemd on this connection would not read the units again; asked again after a while.
+    unrefreshed: Option<zbus::Connection>,
     /// Who is waiting until what is known now has been published.
     told: Vec<oneshot::Sender<()>>,
     started: Instant,
@@ -195,6 +202,8 @@ pub fn supervise(config: Configuration, sysfs: PathBuf) -> (Handle, impl Future<
             observers,
             editor: Editor::new(config.clone(), publish),
             events,
+            unchanged: BTreeSet::new(),
+            unrefreshed: None,
             told: Vec::new(),
             started: now,
             tried_again: now,
@@ -262,7 +271,7 @@ impl Supervisor {
         match seen {
             Observation::Bus(Ok(bus)) => self.refresh_units(bus),
             Observation::Bus(Err(why)) => {
-                self.bus = None;
+                (self.bus, self.unrefreshed) = (None, None);
                 self.facts.bus = Some(Bus::Unreachable(why));
             }
             Observation::Unit(name, unit) => self.see_unit(&name, unit),
@@ -319,6 +328,10 @@ impl Supervisor {
 
     fn see_disk(&mut self, disk: Disk) {
         if self.facts.disk.as_ref().is_none_or(|known| known.serial < disk.serial) {
+            if identity(&disk).is_some_and(|now| self.disk().is_some_and(|known| known != now)) {
+                // What was to be held lies on another disk.
+                self.facts.holding.clear();
+            }
             self.facts.disk = Some(disk);
         }
     }
@@ -337,6 +350,7 @@ impl Supervisor {
                     Ok(()) => Bus::Connected,
                     Err(why) => Bus::Unreachable(format!("it does not read the units again: {why}")),
                 });
+                self.unrefreshed = result.is_err().then(|| bus.clone());
                 self.bus = result.is_ok().then_some(bus);
             }
             Event::Started(name, result) => self.region(&name, |region| match result {
@@ -368,6 +382,7 @@ impl Supervisor {
                 region.program = Some(program).filter(|_| region.alive() == Some(pid));
             }),
             Event::Released(name) => self.released(&name),
+            Event::Maintenance(wanted) => self.facts.maintenance = wanted,
             Event::Leaving(told) => {
                 self.facts.leaving = true;
                 self.told.push(told);
@@ -403,8 +418,15 @@ impl Supervisor {
                 others
             });
         }
+        // What was held against a region is not held against what takes its place.
+        let anew =
+            |job: &wire::Job| matches!(job.kind, JobKind::Create | JobKind::Delete | JobKind::Restore | JobKind::Adopt);
+        let made_anew = ended.result.is_ok() && self.jobs.all().get(&id).is_some_and(anew);
         self.jobs.end(ended);
         disk.into_iter().for_each(|disk| self.see_disk(disk));
+        if made_anew {
+            self.released(name);
+        }
         // Only the job that is at a region leaves it: a removal of what it was is not.
         if self.workers.get(name) == Some(&id) {
             self.workers.remove(name);

@@ -1,15 +1,14 @@
 //! What the admin socket asks for, and what it is answered.
 
 use super::absence::Asked;
-use super::care::Manner;
-use super::upgrade::{Cargo, Upgrade};
+use super::upgrade::{Cargo, Spoken, Upgrade};
 use super::work::Task;
 use super::{Event, Supervisor, adoption};
 use crate::act::storage;
 use crate::decide::facts::Region;
 use crate::decide::permits::{Creation, Deletion, may_adopt, may_create, may_delete, may_purge, may_restore};
 use crate::decide::storage::{running, usable};
-use crate::decide::turns::{may_hold, may_release, may_restart, may_upgrade};
+use crate::decide::turns::{Manner, may_hold, may_release, may_restart, may_upgrade};
 use crate::names::RegionName;
 use crate::wire::{self, JobKind};
 use bytes::Bytes;
@@ -165,7 +164,12 @@ impl Supervisor {
         }
         let first = may_upgrade(&self.config, &self.facts, force)?;
         let connected = |region: &&Region| region.sockets.as_ref().is_some_and(|s| !s.connected.is_empty());
-        let spoken = self.facts.regions.values().filter(connected).find_map(|region| region.program.clone());
+        let spoken = match self.facts.regions.values().find(connected) {
+            None => Spoken::Nothing,
+            Some(region) => {
+                region.program.as_ref().map_or(Spoken::Unknown, |program| Spoken::Version(program.messages))
+            }
+        };
         let cargo = program.map_or(Cargo::Configured, |(program, from)| Cargo::Brought(program, from));
         self.grant(JobKind::Upgrade, Task::Upgrade(first, Box::new(Upgrade { cargo, force, spoken })))
     }

@@ -5,21 +5,27 @@
 //! on where it was.
 
 use super::Event;
-use super::care::{self, Manner};
+use super::care;
 use super::company;
-use super::workshop::{Workshop, cancelled};
+use super::workshop::{Workshop, cancelled, cut_short};
 use crate::act::progress::Progress;
 use crate::act::{ledger, programs, units};
 use crate::decide::facts::Busy;
+use crate::decide::turns::Manner;
 use crate::port_map::LocalRegion;
 use crate::programs::{Program, Programs, Roll};
 use crate::region::HeldBy;
 use crate::wire;
 use bytes::Bytes;
+use jiff::Timestamp;
 use std::path::PathBuf;
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use zbus::Connection;
+
+/// How often to look what a process runs, and how often at most.
+const LOOK: Duration = Duration::from_millis(100);
+const LOOKS: usize = 30;
 
 /// What to roll.
 #[derive(Debug, Clone)]
@@ -36,8 +42,18 @@ pub(super) enum Cargo {
 pub(super) struct Upgrade {
     pub(super) cargo: Cargo,
     pub(super) force: bool,
-    /// What the regions run now whose hosts are connected: they speak with it.
-    pub(super) spoken: Option<Program>,
+    pub(super) spoken: Spoken,
+}
+
+/// What the hosts that are connected speak: the version of its messages that their downstairs
+/// understands.
+pub(super) enum Spoken {
+    /// Nobody is connected.
+    Nothing,
+    /// This version.
+    Version(u32),
+    /// Somebody is connected, and what to is not known.
+    Unknown,
 }
 
 /// The upgrade under way, with all that it needs.
@@ -49,7 +65,7 @@ struct Rolling<'a> {
     progress: &'a Progress,
 }
 
-/// Stages a program and rolls it over every region.
+/// Stages a program and rolls it over every region; or goes on with a roll that was cut short.
 pub(super) async fn upgrade(
     shop: &Workshop,
     job: u64,
@@ -58,27 +74,35 @@ pub(super) async fn upgrade(
     progress: &Progress,
 ) -> Result<String, wire::Error> {
     let mut rolling = Rolling { shop, job, force: order.force, bus, progress };
-    let mut record = programs::load().map_err(unreadable)?;
+    let mut record = aside(programs::load).await?.map_err(unreadable)?;
     if !matches!(order.cargo, Cargo::Unfinished) {
         progress.step("checking the program", 0, 0);
-        let to = rolling.stage(&mut record, &order).await?;
+        let to = rolling.stage(&mut record, order).await?;
         progress.no_way_back().map_err(|_| cancelled())?;
-        record.rolling = Some(Roll { to, done: Vec::new(), force: order.force });
-        save(&record)?;
+        let (force, since) = (rolling.force, Timestamp::now());
+        record.rolling = Some(Roll { to, done: Vec::new(), force, since, back: false });
+        save(&record).await?;
     }
-    rolling.force = record.rolling.as_ref().is_some_and(|roll| roll.force);
     _ = progress.no_way_back();
+    let Some(roll) = record.rolling.clone() else { return Ok("there was nothing left to do".into()) };
+    rolling.force = roll.force;
+    if roll.back {
+        let why = wire::Error::new("UPGRADE_FAILED", "an upgrade that was cut short was taken back", "");
+        return Err(rolling.back(&mut record, why).await);
+    }
     match rolling.roll(&mut record).await {
         Ok(restarted) => {
             record.arrive();
-            let unused = record.forget_unused();
-            save(&record)?;
-            rolling.refresh().await?;
-            programs::remove(&unused);
+            rolling.tidy(&mut record).await?;
             Ok(format!("{restarted} region(s) restarted; all run {}", rolling.shown(&record)))
         }
         Err(why) => Err(rolling.back(&mut record, why).await),
     }
+}
+
+/// Does something that waits for the disk, aside from the loop.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, wire::Error> {
+    tokio::task::spawn_blocking(work).await.map_err(|why| cut_short(&why))
 }
 
 /// Whether a roll was begun that has not ended.
@@ -90,57 +114,64 @@ fn unreadable(why: std::io::Error) -> wire::Error {
     wire::Error::new("UPGRADE_REFUSED", format!("the record of programs cannot be read: {why}"), "nothing was changed")
 }
 
-fn save(record: &Programs) -> Result<(), wire::Error> {
-    programs::save(record).map_err(|why| {
+async fn save(record: &Programs) -> Result<(), wire::Error> {
+    let text = record.clone();
+    aside(move || programs::save(&text)).await?.map_err(|why| {
         wire::Error::new("NOT_RECORDED", format!("the record of programs is not written: {why}"), "mend that")
     })
 }
 
 impl Rolling<'_> {
     /// Puts the program on record, if it is one that may be rolled.
-    async fn stage(&self, record: &mut Programs, order: &Upgrade) -> Result<Option<String>, wire::Error> {
+    async fn stage(&self, record: &mut Programs, order: Upgrade) -> Result<Option<String>, wire::Error> {
+        let known = record.clone();
+        aside(move || programs::sweep(&known)).await?;
+        let staged = self.examine(record, order).await;
+        if staged.is_err() {
+            let known = record.clone();
+            aside(move || programs::sweep(&known)).await?;
+        }
+        staged
+    }
+
+    async fn examine(&self, record: &mut Programs, order: Upgrade) -> Result<Option<String>, wire::Error> {
         let refused = |why: String| {
             wire::Error::new("UPGRADE_REFUSED", format!("nothing was changed: {why}"), "bring a program that is right")
         };
         let configured = &self.shop.config.sled.downstairs;
-        let copied = match &order.cargo {
-            Cargo::Brought(bytes, _) => {
-                let bytes = bytes.clone();
-                let copying = tokio::task::spawn_blocking(move || programs::copy(&bytes)).await;
-                let copied = copying.map_err(|why| refused(why.to_string()))?;
-                Some(copied.map_err(|why| refused(format!("it cannot be staged: {why}")))?)
-            }
-            _ => None,
+        let Cargo::Brought(bytes, from) = order.cargo else {
+            let program = programs::ask(self.bus, &configured.user, &configured.program).await.map_err(refused)?;
+            return self.fits(&program, &order.spoken).map(|()| None).map_err(refused);
         };
-        let path = copied.as_ref().map_or(&configured.program, |copied| &copied.path);
-        let asked = programs::ask(self.bus, &configured.user, path).await;
-        let fits = asked.and_then(|program| self.fits(&program, order).map(|()| program));
-        match (copied, fits) {
-            (None, fits) => fits.map(|_| None).map_err(refused),
-            (Some(copied), Ok(program)) => {
-                let from = match &order.cargo {
-                    Cargo::Brought(_, from) => from.clone(),
-                    _ => PathBuf::new(),
-                };
-                record.staged.insert(copied.digest.clone(), programs::staged(&copied, program, &from));
-                Ok(Some(copied.digest))
-            }
-            (Some(copied), Err(why)) => {
-                if !record.staged.contains_key(&copied.digest) {
-                    programs::discard(&copied);
-                }
-                Err(refused(why))
-            }
-        }
+        let copied = aside(move || programs::copy(&bytes)).await?;
+        let copied = copied.map_err(|why| refused(format!("it cannot be staged: {why}")))?;
+        let program = programs::ask(self.bus, &configured.user, &copied.path).await.map_err(refused)?;
+        self.fits(&program, &order.spoken).map_err(refused)?;
+        record.staged.insert(copied.digest.clone(), programs::staged(&copied, program, &from));
+        Ok(Some(copied.digest))
+    }
+
+    /// Forgets what nothing runs any more; systemd knows it before the files go.
+    async fn tidy(&self, record: &mut Programs) -> Result<(), wire::Error> {
+        record.forget_unused();
+        save(record).await?;
+        self.refresh().await?;
+        let known = record.clone();
+        aside(move || programs::sweep(&known)).await
     }
 
     /// Hosts that are connected speak one version of the messages, and no other.
-    fn fits(&self, program: &Program, order: &Upgrade) -> Result<(), String> {
-        match &order.spoken {
-            Some(spoken) if spoken.messages != program.messages && !order.force => Err(format!(
+    fn fits(&self, program: &Program, spoken: &Spoken) -> Result<(), String> {
+        match spoken {
+            Spoken::Unknown if !self.force => {
+                Err("what connected hosts speak is not known yet: ask again in a moment, \
+                                                   or with --force"
+                    .into())
+            }
+            Spoken::Version(spoken) if *spoken != program.messages && !self.force => Err(format!(
                 "it understands message version {}, and the hosts that are connected speak {}; with --force they are \
                  cut off",
-                program.messages, spoken.messages
+                program.messages, spoken
             )),
             _ => Ok(()),
         }
@@ -163,17 +194,56 @@ impl Rolling<'_> {
         let (all, mut restarted) = (self.regions().await?, 0);
         for (number, local) in all.iter().enumerate() {
             self.progress.step(format!("{}: its turn is waited for", local.name), number as u64, all.len() as u64);
-            let done = record.rolling.as_ref().is_some_and(|roll| roll.done.contains(&local.name));
-            let serves = self.shop.serving.borrow().contains(&local.name);
-            if done && (!serves || self.runs_it(record, local).await.is_ok()) {
+            if care::is_held(self.shop, &local.name).await? {
+                // Nothing runs on it. When it is released it gets the program.
+                self.note(record, local).await?;
                 continue;
             }
-            let manner = Manner { force: self.force, rolling: true };
-            care::turn(self.shop, self.job, local, manner, self.progress).await?;
-            restarted += usize::from(self.switch(record, local).await?);
+            let done = record.rolling.as_ref().is_some_and(|roll| roll.done.contains(&local.name));
+            if done && self.serves_soon(local).await.is_ok() && self.runs_it(record, local).await.is_ok() {
+                continue;
+            }
+            let manner = Manner { force: self.force, rolling: true, starts: true };
+            let switched = match care::turn(self.shop, self.job, local, manner, self.progress).await {
+                Ok(()) => self.switch(record, local).await,
+                Err(why) => Err(why),
+            };
             self.shop.tell(Event::Free(local.name.clone(), self.job)).await;
+            switched?;
+            restarted += 1;
         }
+        self.check_all(record, &all).await?;
         Ok(restarted)
+    }
+
+    /// Sees that nothing runs anything else.
+    async fn check_all(&self, record: &Programs, all: &[LocalRegion]) -> Result<(), wire::Error> {
+        for local in all {
+            if units::main_pid(self.bus, &local.name).await.is_ok() {
+                let failed = |why: String| wire::Error::new("UPGRADE_FAILED", format!("{}: {why}", local.name), "");
+                self.runs_it(record, local).await.map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until a region serves that is about to.
+    async fn serves_soon(&self, local: &LocalRegion) -> Result<(), String> {
+        match self.shop.serving.borrow().contains(&local.name) {
+            true => return Ok(()),
+            false => self.progress.step(format!("{}: waiting until it serves", local.name), 0, 0),
+        }
+        company::wait_until_it_serves(self.shop, local, self.bus).await
+    }
+
+    /// Puts on record that a region is to run the program from now on.
+    async fn note(&self, record: &mut Programs, local: &LocalRegion) -> Result<(), wire::Error> {
+        if let Some(roll) = record.rolling.as_mut().filter(|roll| !roll.done.contains(&local.name)) {
+            roll.done.push(local.name.clone());
+            save(record).await?;
+            self.refresh().await?;
+        }
+        Ok(())
     }
 
     /// The regions that are on record.
@@ -185,34 +255,40 @@ impl Rolling<'_> {
         Ok(self.shop.config.local_regions().into_iter().filter(|local| known.contains_key(&local.name)).collect())
     }
 
-    /// Gives one region the program and, if it serves, restarts and watches it; whether it did.
-    async fn switch(&self, record: &mut Programs, local: &LocalRegion) -> Result<bool, wire::Error> {
-        if let Some(roll) = record.rolling.as_mut().filter(|roll| !roll.done.contains(&local.name)) {
-            roll.done.push(local.name.clone());
-        }
-        save(record)?;
-        self.refresh().await?;
-        if !self.shop.serving.borrow().contains(&local.name) {
-            return Ok(false);
-        }
-        let hosts = company::hosts(local).await.unwrap_or_default();
-        care::down_and_up(self.shop, local, self.bus, self.progress).await?;
+    /// Gives one region the program, restarts it, and watches it. With force one that does not serve
+    /// is only given it, and restarted.
+    async fn switch(&self, record: &mut Programs, local: &LocalRegion) -> Result<(), wire::Error> {
         let failed = |why: String| wire::Error::new("UPGRADE_FAILED", format!("{}: {why}", local.name), "");
+        let served = match self.force {
+            true => self.shop.serving.borrow().contains(&local.name),
+            false => self.serves_soon(local).await.map(|()| true).map_err(failed)?,
+        };
+        self.note(record, local).await?;
+        // A host that comes just now is no reason to watch for less long.
+        let hosts = company::hosts(local).await.unwrap_or_default();
+        match care::down_and_up(self.shop, local, self.bus, self.progress).await {
+            Err(_) if !served => return Ok(()),
+            done => done?,
+        }
         self.runs_it(record, local).await.map_err(failed)?;
         if hosts.is_empty() {
             self.watch(local).await.map_err(failed)?;
         }
-        Ok(true)
+        Ok(())
     }
 
-    /// Whether the region's process is of the program that it is to run.
+    /// Whether the region's process is of the program that it is to run. One that was started just
+    /// now is flock(1) for a moment, which becomes it.
     async fn runs_it(&self, record: &Programs, local: &LocalRegion) -> Result<(), String> {
-        let pid = units::main_pid(self.bus, &local.name).await?;
         let wanted = record.of(&local.name, &self.shop.config.sled.downstairs.program);
-        match programs::is(pid, wanted) {
-            true => Ok(()),
-            false => Err(format!("its unit does not run {} (systemctl cat shows what it runs)", wanted.display())),
+        for _ in 0..LOOKS {
+            let pid = units::main_pid(self.bus, &local.name).await?;
+            if programs::is(pid, wanted) {
+                return Ok(());
+            }
+            sleep(LOOK).await;
         }
+        Err(format!("its unit does not run {} (systemctl cat shows what it runs)", wanted.display()))
     }
 
     /// Nobody is connected to it: that it goes on serving is all that can be seen.
@@ -226,51 +302,77 @@ impl Rolling<'_> {
         }
     }
 
-    /// Gives every region its old program again, the last one first.
+    /// Gives every region its old program again, the last one first; and stops at one that does not
+    /// come back with it, so that no other is put at risk.
     async fn back(&self, record: &mut Programs, why: wire::Error) -> wire::Error {
         tracing::error!("the upgrade is taken back: {}", why.message);
-        let done = record.rolling.as_ref().map(|roll| roll.done.clone()).unwrap_or_default();
-        let all = self.shop.config.local_regions();
-        let mut stuck = Vec::new();
-        for local in done.iter().rev().filter_map(|name| all.iter().find(|local| local.name == *name)) {
-            if let Err(why) = self.give_back(record, local).await {
-                stuck.push(why.message);
+        if let Some(roll) = &mut record.rolling {
+            roll.back = true;
+        }
+        let undone = match save(record).await {
+            Ok(()) => self.give_all_back(record).await,
+            Err(why) => Err(why),
+        };
+        let same = record.rolling.as_ref().is_some_and(|roll| roll.to == record.current);
+        let tidied = match undone {
+            Ok(()) => {
+                record.rolling = None;
+                self.tidy(record).await
             }
-            self.shop.tell(Event::Free(local.name.clone(), self.job)).await;
-        }
-        record.rolling = None;
-        let unused = record.forget_unused();
-        let saved = save(record);
-        if saved.is_ok() {
-            programs::remove(&unused);
-        }
-        stuck.extend([saved, self.refresh().await].into_iter().filter_map(|done| Some(done.err()?.message)));
-        let (end, remedy) = match stuck.as_slice() {
-            [] => ("every region runs what it ran before".to_owned(), "see why: journalctl -u sledd"),
-            stuck => (format!("taking it back met trouble, too: {}", stuck.join("; ")), "sledctl status"),
+            stuck => stuck,
+        };
+        let (end, remedy) = match tidied {
+            Ok(()) if same => (
+                "what was restarted runs the file of sled.toml as it is now".to_owned(),
+                "to go back, bring the old program: sledctl downstairs upgrade PATH",
+            ),
+            Ok(()) => ("every region runs what it ran before".to_owned(), "see why: journalctl -u sledd"),
+            Err(stuck) => (
+                format!("taking it back has stopped, as {}; the others are left as they are", stuck.message),
+                "see sledctl downstairs; mend that, then: systemctl restart sledd, which goes on with it",
+            ),
         };
         wire::Error::new("UPGRADE_FAILED", format!("{}; {end}", why.message), remedy)
     }
 
-    async fn give_back(&self, record: &mut Programs, local: &LocalRegion) -> Result<(), wire::Error> {
-        self.progress.step(format!("{}: taking it back", local.name), 0, 0);
-        if let Some(roll) = &mut record.rolling {
-            roll.done.retain(|name| *name != local.name);
+    async fn give_all_back(&self, record: &mut Programs) -> Result<(), wire::Error> {
+        for local in self.regions().await?.iter().rev() {
+            let given = self.give_back(record, local).await;
+            self.shop.tell(Event::Free(local.name.clone(), self.job)).await;
+            given?;
         }
-        save(record)?;
-        self.refresh().await?;
-        let serves = self.shop.serving.borrow().contains(&local.name);
-        if serves && self.runs_it(record, local).await.is_ok() {
+        Ok(())
+    }
+
+    /// Gives one region back what it ran, if it was given the program.
+    async fn give_back(&self, record: &mut Programs, local: &LocalRegion) -> Result<(), wire::Error> {
+        let name = &local.name;
+        let Some(roll) = record.rolling.clone() else { return Ok(()) };
+        let old = record.path(record.current.as_ref(), &self.shop.config.sled.downstairs.program).to_owned();
+        let runs_old = units::main_pid(self.bus, name).await.is_ok_and(|pid| programs::is(pid, &old));
+        if !roll.done.contains(name) && runs_old {
             return Ok(());
         }
-        care::turn(self.shop, self.job, local, Manner { force: true, rolling: true }, self.progress).await?;
+        self.progress.step(format!("{name}: taking it back"), 0, 0);
+        // One that serves waits until the others do and hosts have caught up; one that does not has
+        // nothing to lose.
+        let force = !self.shop.serving.borrow().contains(name);
+        let manner = |starts| Manner { force, rolling: true, starts };
+        care::turn(self.shop, self.job, local, manner(false), self.progress).await?;
         // From here on nothing is done about it unasked; and what the program did wrong is not held
         // against the region.
-        self.shop.tell(Event::Mark(local.name.clone(), Busy::Restarting)).await;
-        care::forgive(self.shop, &local.name, |hold| hold.by != HeldBy::Operator).await?;
-        match care::is_held(self.shop, &local.name).await? {
-            true => Ok(()),
-            false => care::down_and_up(self.shop, local, self.bus, self.progress).await,
+        self.shop.tell(Event::Mark(name.clone(), Busy::Restarting)).await;
+        if let Some(roll) = &mut record.rolling {
+            roll.done.retain(|done| done != name);
         }
+        save(record).await?;
+        self.refresh().await?;
+        let since = roll.since;
+        care::forgive(self.shop, name, move |hold| hold.by != HeldBy::Operator && hold.since >= since).await?;
+        if care::is_held(self.shop, name).await? {
+            return Ok(());
+        }
+        care::turn(self.shop, self.job, local, manner(true), self.progress).await?;
+        care::down_and_up(self.shop, local, self.bus, self.progress).await
     }
 }

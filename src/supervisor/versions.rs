@@ -1,10 +1,11 @@
 //! Which program each region's process runs: every program is asked once for its version, however
 //! many run it, and a process by the file that it was started from, even if that was replaced.
 
-use super::upgrade::{Cargo, Upgrade};
+use super::upgrade::{Cargo, Spoken, Upgrade};
 use super::work::Task;
 use super::{Event, Supervisor};
 use crate::act::programs;
+use crate::decide::facts::{Beat, Facts};
 use crate::decide::storage::usable;
 use crate::decide::turns::may_upgrade;
 use crate::names::RegionName;
@@ -29,14 +30,28 @@ pub(super) struct Versions {
     resumed: bool,
 }
 
+impl Versions {
+    /// Those that did not tell are asked once more.
+    pub(super) fn ask_again(&mut self, facts: &Facts) {
+        let told = |name: &RegionName| facts.regions.get(name).is_some_and(|region| region.program.is_some());
+        self.asked.retain(|name, _| told(name));
+    }
+}
+
 impl Supervisor {
     /// Asks for the version of what has been started since it was last asked; and goes on with an
     /// upgrade that was cut short.
     pub(super) fn ask_versions(&mut self) {
         let Some(bus) = self.bus.clone() else { return };
         for (name, region) in &mut self.facts.regions {
-            let pid = region.alive();
+            // Not before it answers: until then the process may be that of flock(1), which becomes it.
+            let answers = region.pulse.as_ref().is_some_and(|pulse| pulse.beat == Beat::Answering);
+            let pid = region.alive().filter(|pid| answers && region.pulse.as_ref().is_some_and(|p| p.pid == *pid));
             if pid == self.versions.asked.get(name).copied() {
+                continue;
+            }
+            if pid.is_none() && region.alive() == self.versions.asked.get(name).copied() {
+                // It does not answer for a moment, and is still the one that was asked.
                 continue;
             }
             region.program = None;
@@ -64,7 +79,7 @@ impl Supervisor {
         self.versions.resumed = true;
         if let Ok(first) = may_upgrade(&self.config, &self.facts, true) {
             tracing::warn!("going on with an upgrade that was cut short");
-            let order = Upgrade { cargo: Cargo::Unfinished, force: false, spoken: None };
+            let order = Upgrade { cargo: Cargo::Unfinished, force: false, spoken: Spoken::Nothing };
             self.begin(JobKind::Upgrade, Task::Upgrade(first, Box::new(order)), bus, disk);
         }
     }
@@ -77,6 +92,7 @@ async fn version(known: &Mutex<HashMap<File, Program>>, bus: &Connection, user: 
         return Some(program.clone());
     }
     match programs::ask(bus, user, &programs::exe(pid)).await {
+        Ok(_) if programs::running(pid).ok() != Some(file) => None,
         Ok(program) => {
             known.insert(file, program.clone());
             Some(program)

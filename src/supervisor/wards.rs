@@ -34,7 +34,9 @@ impl Ward {
     /// Takes a change of the unit. An end that is not noted yet is returned: its run, and how it
     /// ended.
     pub(super) fn changed(&mut self, before: Option<&Unit>, now: &Unit) -> Option<(Option<String>, Exit)> {
-        let more = before.map_or(0, |before| now.restarts.saturating_sub(before.restarts));
+        // A count that grows within one run is systemd's own, which it has not forgotten yet.
+        let other = before.filter(|before| before.invocation != now.invocation);
+        let more = other.map_or(0, |before| now.restarts.saturating_sub(before.restarts));
         // Ends that were over before anybody looked; of one of them it may have been told.
         let missed = more.saturating_sub(u32::from(self.ahead && more > 0));
         self.ahead &= more == 0;
@@ -49,7 +51,7 @@ impl Ward {
         let known = self.noted.is_some() && self.noted == now.invocation;
         (!known).then(|| {
             self.noted.clone_from(&now.invocation);
-            self.ahead = now.active == Active::Activating;
+            self.ahead = matches!(now.active, Active::Activating | Active::Deactivating);
             (now.invocation.clone(), exit)
         })
     }

@@ -4,7 +4,7 @@
 //! Each job is a task of its own, in which even a panic is an end that is heard of. It takes
 //! its own decisions only where time has passed since the request was granted.
 
-use super::care::{self, Manner};
+use super::care;
 use super::jobs::Ended;
 use super::upgrade::{self, Upgrade};
 use super::workshop::{Workshop, cancelled, cut_short};
@@ -17,6 +17,7 @@ use crate::act::reserve::ReserveError;
 use crate::act::{adopt, places, trash};
 use crate::config::Provisioning;
 use crate::decide::permits::{Deletion, in_use};
+use crate::decide::turns::Manner;
 use crate::names::RegionName;
 use crate::port_map::LocalRegion;
 use crate::region::Tombstone;

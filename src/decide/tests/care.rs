@@ -5,7 +5,7 @@ use crate::check::Code;
 use crate::decide::facts::{Doing, Exit, Stranger};
 use crate::decide::failure::{Failure, classify};
 use crate::decide::plan::{Action, plan};
-use crate::decide::turns::{Denied, claim, may_hold, may_release, may_restart, may_upgrade};
+use crate::decide::turns::{Denied, Manner, claim, may_hold, may_release, may_restart, may_upgrade};
 use crate::decide::verdict::judge;
 use crate::region::{HeldBy, Hold};
 use crate::span::Span;
@@ -27,6 +27,10 @@ fn ended(facts: &mut Facts, failure: Option<Failure>) {
 
 fn held(by: HeldBy) -> Hold {
     Hold { by, why: "it was so".into(), remedy: None, since: Timestamp::UNIX_EPOCH }
+}
+
+fn manner(force: bool, rolling: bool) -> Manner {
+    Manner { force, rolling, starts: true }
 }
 
 fn codes(config: &Configuration, facts: &Facts) -> Vec<Code> {
@@ -167,19 +171,50 @@ fn replicas_go_one_at_a_time() {
     assert_eq!(may_upgrade(&config, &facts, false).unwrap_err().code, "SIBLING_DOWN");
     assert!(may_restart(&config, &facts, &first(), true).is_ok());
     assert!(may_restart(&config, &facts, &second, false).is_ok(), "it is down already");
-    assert!(matches!(claim(&config, &facts, &first(), false, false), Err(Denied::Later(_))));
-    assert_eq!(claim(&config, &facts, &first(), true, false), Ok(()));
+    assert!(matches!(claim(&config, &facts, &first(), manner(false, false)), Err(Denied::Later(_))));
+    assert_eq!(claim(&config, &facts, &first(), manner(true, false)), Ok(()));
     // Not even by force while a sibling is at work, and nothing of the sled while rolling.
     for busy in [Busy::Watching, Busy::Restarting, Busy::Holding, Busy::Deleting] {
         let mut facts = well(&config);
         facts.busy.insert(second.clone(), busy);
-        assert!(matches!(claim(&config, &facts, &first(), true, false), Err(Denied::Later(_))), "{busy:?}");
+        assert!(matches!(claim(&config, &facts, &first(), manner(true, false)), Err(Denied::Later(_))), "{busy:?}");
         assert!(may_restart(&config, &facts, &first(), false).is_ok(), "its turn is waited for");
     }
     let mut facts = well(&config);
     facts.busy.insert("other-0".parse().unwrap(), Busy::Restarting);
-    assert_eq!(claim(&config, &facts, &first(), false, false), Ok(()));
-    assert!(claim(&config, &facts, &first(), false, true).is_err());
+    assert_eq!(claim(&config, &facts, &first(), manner(false, false)), Ok(()));
+    assert!(claim(&config, &facts, &first(), manner(false, true)).is_err());
+}
+
+/// Whoever asks for it, and by force or not: identity before life, and never a second process.
+#[test]
+fn what_must_not_be_started_is_not_restarted_either() {
+    let config = config();
+    let stranger = || Stranger { pid: Some(9), command: "x".into(), unit: None };
+    type Change = fn(&mut Facts, Stranger);
+    let obstacles: [(Change, &str); 4] = [
+        (|f, s| f.intruders = Some([(first(), vec![s])].into()), "REGION_FOREIGN_PROCESS"),
+        (|f, s| region(f).sockets.as_mut().unwrap().repair = Holder::Other(s), "PORT_TAKEN"),
+        (|f, _| _ = f.holding.insert(first(), held(HeldBy::Failure)), "REGION_HELD"),
+        (
+            |f, _| {
+                let survey = Survey { allocated: 0, fault: Some("00/000/001: it is gone".into()), dirty: 0 };
+                f.disk.as_mut().unwrap().surveys.insert(first(), survey);
+            },
+            "REGION_DAMAGED",
+        ),
+    ];
+    for (obstacle, code) in obstacles {
+        let mut facts = well(&config);
+        stopped(&mut facts);
+        obstacle(&mut facts, stranger());
+        assert_eq!(may_restart(&config, &facts, &first(), true).unwrap_err().code, code);
+        let claimed = claim(&config, &facts, &first(), manner(true, true));
+        assert!(matches!(claimed, Err(Denied::Refused(why)) if why.code == code));
+        // To stop it needs none of this.
+        let stop = Manner { starts: false, ..manner(true, false) };
+        assert_eq!(claim(&config, &facts, &first(), stop), Ok(()));
+    }
 }
 
 #[test]

@@ -35,7 +35,6 @@ fn a_stopped_region_is_started_once_everything_is_right() {
         |f| region(f).start = Start::Refused(String::new()),
         |f| region(f).sockets = None,
         |f| region(f).unit = None,
-        |f| region(f).unit.as_mut().unwrap().active = Active::Failed,
         |f| region(f).unit.as_mut().unwrap().active = Active::Activating,
         |f| {
             region(f).sockets.as_mut().unwrap().repair =

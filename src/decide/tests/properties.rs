@@ -87,7 +87,7 @@ proptest! {
             let Action::Start(name) = action else { continue };
             let region = &facts.regions[name];
             prop_assert!(mounted && present[usize::from(name.index())]);
-            prop_assert_eq!(region.unit.as_ref().unwrap().active, Active::Inactive);
+            prop_assert!(matches!(region.unit.as_ref().unwrap().active, Active::Inactive | Active::Failed));
             prop_assert!(region.start == Start::Idle && region.needs_look <= 7 && !facts.busy.contains_key(name));
             let sockets = region.sockets.as_ref().unwrap();
             prop_assert!(sockets.data == Holder::Nobody && sockets.repair == Holder::Nobody);
