@@ -6,7 +6,7 @@
 
 use super::rhythm::{ROUND, Rhythm};
 use super::{NobodyListens, Observation, Publisher, publish, register};
-use crate::act::inspect::{allocated, region_json, survey};
+use crate::act::inspect::{self, allocated, region_json, survey};
 use crate::act::ledger::{self, Loaded};
 use crate::act::mark;
 use crate::act::places::{TRASH, legacy_dir};
@@ -105,12 +105,14 @@ pub struct Scanner {
     serial: Mutex<u64>,
     /// The last surveys: to look at every file again whenever somebody asks would be too much.
     surveyed: Mutex<BTreeMap<RegionName, (Instant, Record, Survey)>>,
+    /// How many extents of those whose downstairs has ended were dirty then, once they are counted.
+    dirty: Mutex<BTreeMap<RegionName, Option<u32>>>,
 }
 
 impl Scanner {
     /// A scanner of these regions.
     pub fn new(config: Arc<Configuration>, regions: Vec<RegionName>) -> Self {
-        Self { config, regions, serial: Mutex::new(0), surveyed: Mutex::default() }
+        Self { config, regions, serial: Mutex::new(0), surveyed: Mutex::default(), dirty: Mutex::default() }
     }
 
     /// One look at everything.
@@ -127,9 +129,11 @@ impl Scanner {
         change()
     }
 
-    /// The next look surveys every region's files anew.
-    pub fn distrust(&self) {
-        self.surveyed.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    /// The downstairs of a region has ended: the next look surveys its files anew, and counts what
+    /// was left dirty.
+    pub fn distrust(&self, region: &RegionName) {
+        self.surveyed.lock().unwrap_or_else(PoisonError::into_inner).remove(region);
+        self.dirty.lock().unwrap_or_else(PoisonError::into_inner).insert(region.clone(), None);
     }
 
     fn hold(&self) -> MutexGuard<'_, u64> {
@@ -192,11 +196,15 @@ impl Scanner {
             // What is wrong is looked at each time: it may have been put right.
             same && survey.fault.is_none() && at.elapsed() < SURVEY_AGAIN
         });
+        let mut dirty = self.dirty.lock().unwrap_or_else(PoisonError::into_inner);
         let mut surveys = BTreeMap::new();
         for (name, record) in &ledger.regions {
             let dir = self.config.region_dir(name);
             if fs::symlink_metadata(&dir).is_ok() {
-                let fresh = || (Instant::now(), record.clone(), survey(&dir, record.geometry, owner));
+                let count = || inspect::dirty(&dir, record.geometry);
+                let dirty = dirty.get_mut(name).map_or(0, |counted| *counted.get_or_insert_with(count));
+                let survey = || Survey { dirty, ..survey(&dir, record.geometry, owner) };
+                let fresh = || (Instant::now(), record.clone(), survey());
                 let (_, _, survey) = known.entry(name.clone()).or_insert_with(fresh);
                 surveys.insert(name.clone(), survey.clone());
             } else {

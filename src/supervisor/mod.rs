@@ -312,7 +312,8 @@ impl Supervisor {
         if !runs {
             // What lies on disk is looked at anew before a downstairs starts on it again.
             let scanner = self.observers.scanner.clone();
-            tokio::task::spawn_blocking(move || scanner.distrust());
+            let region = name.clone();
+            tokio::task::spawn_blocking(move || scanner.distrust(&region));
             self.observers.look_at_disk();
         }
         self.region(name, |region| {
