@@ -57,20 +57,17 @@ fn scan(root: &Path, regions: &[RegionName]) -> BTreeMap<RegionName, Vec<Strange
     let own = std::process::id().cast_signed();
     for process in all_processes().into_iter().flatten().flatten().filter(|process| process.pid != own) {
         let unit = unit(&process);
-        // What the supervisor has run is its own to look after.
-        if unit
-            .as_deref()
-            .is_some_and(|unit| unit.starts_with("crucible-create-") || unit.starts_with("crucible-remove-"))
-        {
+        // What the supervisor has run is its own to look after, and a region's own unit writes where
+        // it was told to: their many descriptors are not looked at.
+        let own = [names::DOWNSTAIRS, "crucible-create-", "crucible-remove-"];
+        if unit.as_deref().is_some_and(|unit| own.iter().any(|own| unit.starts_with(own))) {
             continue;
         }
         for region in written(&process, disk, regions) {
-            if unit.as_deref() != Some(&names::unit(&region)) {
-                let words = process.cmdline().unwrap_or_default().join(" ");
-                let stranger =
-                    Stranger { pid: process.pid.try_into().ok(), command: shortened(&words), unit: unit.clone() };
-                found.entry(region).or_default().push(stranger);
-            }
+            let words = process.cmdline().unwrap_or_default().join(" ");
+            let stranger =
+                Stranger { pid: process.pid.try_into().ok(), command: shortened(&words), unit: unit.clone() };
+            found.entry(region).or_default().push(stranger);
         }
     }
     found

@@ -113,3 +113,23 @@ fn a_roll_that_a_crash_cut_short_goes_on_by_itself() {
     machine.sh("until ! grep -q '\"rolling\": {' /var/lib/sled/programs.json; do :; done");
     assert!(machine.sled().checks.is_empty(), "{:#?}", machine.sled().checks);
 }
+
+/// One that comes back with neither program: the way back stops there, puts no other region at risk,
+/// says so, and goes on when that is mended.
+#[test]
+fn a_way_back_stops_at_one_that_does_not_come_back() {
+    let machine = boot();
+    machine.sh(&format!("{NEWER}; echo exit no such luck >/crucible/still-fawn-1/stand-in-fault"));
+    let failed = machine.run(&["sledctl", "downstairs", "upgrade", "/root/new"]);
+    let said = String::from_utf8_lossy(&failed.stderr);
+    assert!(said.contains("taking it back has stopped"), "{said}");
+    let check = machine.wait_for_check("still-fawn", "UPGRADE_UNFINISHED");
+    assert_eq!(check.subject, "downstairs");
+    let volume = machine.volume("still-fawn");
+    let serving = |index: usize| volume.regions[index].state == Some(State::Serving);
+    assert!(serving(0) && serving(2), "{volume:#?}");
+    machine.sh("rm /crucible/still-fawn-1/stand-in-fault; systemctl restart sledd");
+    machine.wait_for("still-fawn", |volume| {
+        volume.ready && volume.checks.is_empty() && versions(volume).iter().all(|version| version.starts_with("0.0.1"))
+    });
+}
