@@ -15,7 +15,7 @@ use crate::names::RegionName;
 use crate::port_map::LocalRegion;
 use crate::region::Record;
 use crate::region::format::{Trailer, extent_path};
-use crate::systemd::{job, names};
+use crate::systemd::{job, names, sandbox};
 use jiff::Timestamp;
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -191,7 +191,7 @@ async fn run(
     let stderr = memfd_create(c"create-stderr", MFdFlags::MFD_CLOEXEC)
         .map_err(|why| CreateError::Io("no memory for what create may complain about", why.into()))?;
     let arguments = arguments(config, local, dir, uuid);
-    let properties = sandbox(config, local, dir, &arguments, &stderr);
+    let properties = settings(config, local, dir, &arguments, &stderr);
     let unit = names::create_unit(&local.name);
     let ended = tokio::select! {
         ended = job::run_transient(bus, &unit, &properties) => ended,
@@ -243,7 +243,7 @@ fn arguments(config: &Configuration, local: &LocalRegion, dir: &Path, uuid: Uuid
 /// (systemd.exec(5)). Not all that a downstairs has that serves the network: every private mount
 /// more costs about 10 ms a region, and an ordinary user without a capability gains nothing by
 /// what they hide.
-fn sandbox<'a>(
+fn settings<'a>(
     config: &Configuration,
     region: &LocalRegion,
     dir: &Path,
@@ -251,9 +251,7 @@ fn sandbox<'a>(
     stderr: &'a OwnedFd,
 ) -> Vec<(&'static str, Variant<'a>)> {
     let exec = vec![(arguments[0].clone(), arguments.to_vec(), false)];
-    // An empty list would restrict nothing.
-    let local = ["AF_UNIX"];
-    vec![
+    let own = vec![
         ("Description", format!("Create Crucible region {}", region.name).into()),
         ("Type", "oneshot".into()),
         ("CollectMode", "inactive-or-failed".into()),
@@ -263,20 +261,9 @@ fn sandbox<'a>(
         ("StandardOutput", "journal".into()),
         ("StandardErrorFileDescriptor", Fd::from(stderr.as_fd()).into()),
         ("LimitNOFILE", region.geometry.descriptors().into()),
-        ("ProtectSystem", "strict".into()),
         ("ReadWritePaths", vec![dir.display().to_string()].into()),
-        ("NoNewPrivileges", true.into()),
-        ("CapabilityBoundingSet", 0u64.into()),
-        ("RestrictNamespaces", 0u64.into()),
-        ("RestrictSUIDSGID", true.into()),
-        ("RestrictRealtime", true.into()),
-        ("LockPersonality", true.into()),
-        ("MemoryDenyWriteExecute", true.into()),
-        ("RestrictAddressFamilies", (true, local.as_slice()).into()),
-        ("SystemCallArchitectures", ["native"].as_slice().into()),
-        ("SystemCallFilter", (true, ["@system-service"].as_slice()).into()),
-        ("SystemCallErrorNumber", 1i32.into()),
-    ]
+    ];
+    own.into_iter().chain(sandbox::confined()).collect()
 }
 
 /// What `create` wrote to stderr, if anything.

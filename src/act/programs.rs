@@ -7,7 +7,7 @@
 use super::mark::memory;
 use crate::files::{make_dir, replace, set_mode, sync_dir};
 use crate::programs::{Program, Programs, Staged};
-use crate::systemd::job;
+use crate::systemd::{job, sandbox};
 use jiff::Timestamp;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use sha2::{Digest, Sha256};
@@ -141,7 +141,7 @@ pub async fn ask(bus: &Connection, user: &str, program: &Path) -> Result<Program
     let unit = format!("crucible-version-{}-{}.service", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
     let memory = || memfd_create(c"version", MFdFlags::MFD_CLOEXEC).map_err(|why| why.to_string());
     let (said, complained) = (memory()?, memory()?);
-    let properties = sandbox(user, program, &said, &complained);
+    let properties = settings(user, program, &said, &complained);
     let ended = job::run_transient(bus, &unit, &properties).await;
     ended.map_err(|why| text(complained).filter(|text| !text.is_empty()).unwrap_or(why))?;
     Program::parse(&text(said).unwrap_or_default())
@@ -155,7 +155,7 @@ fn text(file: OwnedFd) -> Option<String> {
 }
 
 /// It reads, and writes nowhere (systemd.exec(5)).
-fn sandbox<'a>(
+fn settings<'a>(
     user: &str,
     program: &Path,
     said: &'a OwnedFd,
@@ -163,9 +163,7 @@ fn sandbox<'a>(
 ) -> Vec<(&'static str, Variant<'a>)> {
     let program = program.display().to_string();
     let exec = vec![(program.clone(), vec![program, "version".into()], false)];
-    // An empty list would restrict nothing.
-    let local = ["AF_UNIX"];
-    vec![
+    let own = vec![
         ("Description", "Ask a Crucible program for its version".into()),
         ("Type", "oneshot".into()),
         ("CollectMode", "inactive-or-failed".into()),
@@ -174,19 +172,8 @@ fn sandbox<'a>(
         ("User", user.to_owned().into()),
         ("StandardOutputFileDescriptor", Fd::from(said.as_fd()).into()),
         ("StandardErrorFileDescriptor", Fd::from(complained.as_fd()).into()),
-        ("ProtectSystem", "strict".into()),
-        ("NoNewPrivileges", true.into()),
-        ("CapabilityBoundingSet", 0u64.into()),
-        ("RestrictNamespaces", 0u64.into()),
-        ("RestrictSUIDSGID", true.into()),
-        ("RestrictRealtime", true.into()),
-        ("LockPersonality", true.into()),
-        ("MemoryDenyWriteExecute", true.into()),
-        ("RestrictAddressFamilies", (true, local.as_slice()).into()),
-        ("SystemCallArchitectures", ["native"].as_slice().into()),
-        ("SystemCallFilter", (true, ["@system-service"].as_slice()).into()),
-        ("SystemCallErrorNumber", 1i32.into()),
-    ]
+    ];
+    own.into_iter().chain(sandbox::confined()).collect()
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@
 use super::facts::{Active, Beat, Doing, Facts, Holder, Region, Sockets, Start, Stranger, Unit};
 use super::failure::ended;
 use super::finding::Finding;
-use super::region::Judged;
 use super::storage::full;
 use crate::check::Code;
 use crate::config::Configuration;
@@ -19,6 +18,9 @@ use std::net::{IpAddr, SocketAddr};
 /// 250 and 450 were measured.
 const HASHING_MS: u64 = 350;
 const HASHED: u64 = 128 << 20;
+
+/// A state, and what is wrong unless it is [`State::Serving`].
+pub(super) type Judged = (State, Vec<Finding>);
 
 /// Judges a region that is there, and not held.
 pub(super) fn judge_unit(

@@ -3,16 +3,13 @@
 use super::facts::{Busy, Facts, OnDisk, Region, Stranger};
 use super::finding::Finding;
 use super::identity::{Identity, identity};
-use super::process::judge_unit;
+use super::process::{Judged, judge_unit};
 use super::storage::belongs;
 use crate::check::Code;
 use crate::config::Configuration;
 use crate::port_map::LocalRegion;
 use crate::region::{HeldBy, Hold};
 use crate::wire::State;
-
-/// A state, and what is wrong unless it is [`State::Serving`].
-pub(super) type Judged = (State, Vec<Finding>);
 
 /// Judges one region.
 pub(super) fn judge(config: &Configuration, local: &LocalRegion, facts: &Facts, region: &Region) -> Judged {

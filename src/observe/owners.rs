@@ -5,7 +5,6 @@
 //! ask, and a main process that is another. The rule has exceptions (a socket can be handed
 //! over, an old number given to a new one), so after a minute nothing is believed any more.
 
-use super::sockets::Pids;
 use crate::act::peers::inodes;
 use crate::names::RegionName;
 use crate::port_map::LocalRegion;
@@ -13,6 +12,9 @@ use procfs::net::{TcpNetEntry, TcpState};
 use procfs::process::Process;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::{Duration, Instant};
+
+/// The main processes of the regions' units.
+pub type Pids = BTreeMap<RegionName, u32>;
 
 /// How long what was read is believed: a little less than a minute, so that the look that
 /// comes after a minute asks.

@@ -4,6 +4,7 @@
 //! reason (a unit changed, a downstairs was reached) and otherwise every quarter of a minute.
 //! Strangers are reported, never touched.
 
+pub use super::owners::Pids;
 use super::owners::{Owners, is_at, is_open};
 use super::rhythm::Rhythm;
 use super::{NobodyListens, Observation, Publisher, publish};
@@ -30,8 +31,6 @@ pub const SLOW_LOOK: Duration = Duration::from_secs(15);
 /// microseconds. A sled has some dozens.
 const MANY: usize = 500;
 
-/// The main processes of the regions' units.
-pub type Pids = BTreeMap<RegionName, u32>;
 /// Who holds each region's ports.
 type Picture = BTreeMap<RegionName, Sockets>;
 

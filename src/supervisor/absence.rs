@@ -1,12 +1,11 @@
 //! The sled asks its hosts to wait: during maintenance, which ends by itself, and while the
 //! machine is being switched off, when the regions are stopped one volume after the other.
 
-use super::requests::Answer;
+use super::requests::{Answer, Asked};
 use super::{Event, Supervisor};
 use crate::act;
 use crate::names::{RegionName, VolumeName};
 use crate::observe::deaths;
-use crate::span::Span;
 use crate::systemd::names;
 use crate::wire::{self, Maintenance};
 use jiff::Timestamp;
@@ -20,15 +19,6 @@ use zbus::Connection;
 const ONE_VOLUME: Duration = Duration::from_secs(5);
 /// How long all of it may take, so that a machine that is switched off does go off.
 const ALL: Duration = Duration::from_secs(30);
-
-/// What is asked of hosts: to wait for so long, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Asked {
-    /// For how long; `None`: until somebody ends it.
-    pub time: Option<Span>,
-    /// Why, in words.
-    pub reason: Option<String>,
-}
 
 impl Supervisor {
     /// Takes up again what an earlier supervisor knew of maintenance.

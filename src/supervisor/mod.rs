@@ -40,10 +40,9 @@ mod work;
 mod workshop;
 
 pub use crate::decide::turns::Manner;
-pub use absence::Asked;
 pub(crate) use bulletin::body;
 pub use bulletin::{Bulletin, Page};
-pub use requests::{Answer, Request, Wish};
+pub use requests::{Answer, Asked, Request, Wish};
 
 use crate::act::progress::Step;
 use crate::config::Configuration;

@@ -1,6 +1,5 @@
 //! What the admin socket asks for, and what it is answered.
 
-use super::absence::Asked;
 use super::upgrade::{Cargo, Spoken, Upgrade};
 use super::work::Task;
 use super::{Event, Supervisor, adoption};
@@ -10,6 +9,7 @@ use crate::decide::permits::{Creation, Deletion, may_adopt, may_create, may_dele
 use crate::decide::storage::{running, usable};
 use crate::decide::turns::{Manner, may_hold, may_release, may_restart, may_upgrade};
 use crate::names::RegionName;
+use crate::span::Span;
 use crate::wire::{self, JobKind};
 use bytes::Bytes;
 use std::path::PathBuf;
@@ -57,6 +57,15 @@ pub enum Wish {
     Leave,
     /// Mark the data disk as this sled's, in place of the one that is named.
     InitStorage(Option<Uuid>),
+}
+
+/// What is asked of hosts: to wait for so long, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// For how long; `None`: until somebody ends it.
+    pub time: Option<Span>,
+    /// Why, in words.
+    pub reason: Option<String>,
 }
 
 /// What was granted.

@@ -1,5 +1,5 @@
 //! systemd: the names of its units, the text of their drop-ins, its notification socket, and
-//! the short D-Bus proxies.
+//! the short D-Bus proxies, and the sandbox of what runs for a moment.
 //! What a unit is for is known elsewhere.
 
 pub mod dropin;
@@ -7,3 +7,4 @@ pub mod job;
 pub mod names;
 pub mod notify;
 pub mod proxy;
+pub mod sandbox;
