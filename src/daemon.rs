@@ -178,11 +178,12 @@ fn log_to_journal() -> Option<logging::Rest> {
 pub fn generate(config: &Path, dir: &Path) -> io::Result<()> {
     // Early at boot the machine's memory may not be mounted; the supervisor asks again.
     let programs = programs::load();
-    let read = config_dir::read(config).map_err(|faults| format!("{} fault(s) in the configuration", faults.len()));
+    let read = config_dir::read(config)
+        .map_err(|faults| format!("{} fault(s) in the configuration: sledctl config check", faults.len()));
     let wanted = programs.map_err(|why| why.to_string()).and_then(|programs| Ok(dropin::all(&read?, &programs)));
     let dropins = wanted.or_else(|faults| {
         let kept = fs::read(units::LAST_GOOD).and_then(|text| Ok(serde_json::from_slice(&text)?));
-        kept.inspect(|_| eprintln!("sledd: {faults}: sledctl config check; the units stay as they were"))
+        kept.inspect(|_| eprintln!("sledd: {faults}; the units stay as they were"))
             .map_err(|_| io::Error::other(faults))
     })?;
     for (unit, text) in dropins {
