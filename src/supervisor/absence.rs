@@ -32,7 +32,8 @@ impl Supervisor {
 
     /// Begins maintenance, or ends it.
     pub(super) fn maintain(&self, wanted: Option<Asked>, answer: oneshot::Sender<Result<Answer, wire::Error>>) {
-        let now = Timestamp::now();
+        // Whole seconds, as people read them.
+        let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
         let wanted = wanted.map(|Asked { time, reason }| {
             let until = time.and_then(|time| now.saturating_add(Duration::from(time)).ok());
             Maintenance { reason, since: now, until }
