@@ -65,7 +65,9 @@ fn a_region_runs_as_its_unit_says() {
 #[test]
 fn a_second_create_changes_nothing() {
     let machine = Layer::small().boot_and_create();
-    let before = (machine.volume("still-fawn").regions, machine.pids());
+    // What each runs is told a moment after it serves.
+    let told = machine.wait_for("still-fawn", |volume| volume.regions.iter().all(|region| region.version.is_some()));
+    let before = (told.regions, machine.pids());
     let said = machine.ok(&["sledctl", "region", "create", "--all"]);
     assert_eq!(said.lines().filter(|line| line.contains("exists already, as ")).count(), 3, "{said}");
     assert_eq!((machine.volume("still-fawn").regions, machine.pids()), before);
