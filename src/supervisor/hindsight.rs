@@ -78,3 +78,11 @@ impl Supervisor {
         self.editor.has_published() || (asked && seen && settled) || self.started.elapsed() > PATIENCE
     }
 }
+
+/// Waits for an alarm, if there is one. Cancel-safe: it is asked for anew each time.
+pub(super) async fn alarm(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

@@ -57,6 +57,7 @@ use crate::programs::Program;
 use crate::wire::{self, JobKind};
 use bulletin::Editor;
 use freshness::Freshness;
+use hindsight::alarm;
 use jobs::{Ended, Jobs};
 use observers::Observers;
 use std::collections::{BTreeMap, BTreeSet};
@@ -445,13 +446,5 @@ impl Supervisor {
     /// The identity of the disk that was last looked at.
     fn disk(&self) -> Option<Uuid> {
         self.facts.disk.as_ref().and_then(identity)
-    }
-}
-
-/// Waits for an alarm, if there is one. Cancel-safe: it is asked for anew each time.
-async fn alarm(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
     }
 }
