@@ -2,7 +2,7 @@
 //! renamed, so that a crash leaves the old one or the new one and never half of one. A copy of
 //! it lies beside it, for the day on which the file cannot be read.
 //!
-//! Whoever changes it holds the disk ([`Scanner::after`](crate::observe::disk::Scanner::after)).
+//! Whoever changes it holds the disk (`Scanner::while_held` of `observe::disk`).
 
 use crate::files::{make_dir, replace, write_aside};
 use crate::region::Ledger;

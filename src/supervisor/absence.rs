@@ -39,7 +39,11 @@ impl Supervisor {
             Maintenance { reason, since: now, until }
         });
         let failed = |why: std::io::Error| {
-            wire::Error::new("NOT_RECORDED", format!("it cannot be written down: {why}"), "mend that, and ask again")
+            wire::Error::new(
+                "NOT_RECORDED",
+                format!("maintenance is as it was, as it cannot be written down: {why}"),
+                "see df -h /var/lib/sled and dmesg, and ask again",
+            )
         };
         let shop = self.shop.clone();
         tokio::spawn(async move {

@@ -179,7 +179,11 @@ async fn record(shop: &Workshop, name: &RegionName, hold: Option<Hold>) -> Resul
         })
     };
     let failed = |why: std::io::Error| {
-        wire::Error::new("NOT_RECORDED", format!("the ledger was not written: {why}"), "mend that, and ask again")
+        wire::Error::new(
+            "NOT_RECORDED",
+            format!("the ledger was not written: {why}"),
+            "see sledctl storage and dmesg, and ask again",
+        )
     };
     shop.held(write).await?.map_err(failed)
 }

@@ -3,20 +3,20 @@
 //! One loop on one thread. Its tasks and channels:
 //!
 //! ```text
-//! observe::{units, network, disk, sockets}, one pulse a region
+//! observe::{units, network, disk, sockets, intruders}; a pulse and a pidfd a region
 //!        │ observations (bounded)
 //!        ▼
 //!   ┌─ the loop ──────────────┐  pids (watch) ──► pulses, sockets
 //!   │ apply → plan → judge    │  looks (notify) ──► sockets, disk
 //!   └─────────────────────────┘  bulletin (watch) ──► http
-//!        ▲              │ spawns: a start, a job, a settling
-//!        │ endings      ▼
-//!        └──────── act, in the order that work, adoption and settling say
+//!        ▲              │ spawns: a start, a stop, a job, a settling
+//!        │ endings,     ▼
+//!        └ questions ── act, in the order that work, care, upgrade, adoption and settling say
 //!        ▲ requests (bounded): http's admin socket
 //! ```
 //!
 //! The loop never waits for an action: it spawns it and hears of its end. It holds no child
-//! process; when it dies, nothing that it started does.
+//! process but, for a moment, the journal's reader; when it dies, nothing that it started does.
 
 mod absence;
 mod actions;

@@ -111,13 +111,21 @@ pub(super) fn upgrade_is_unfinished() -> bool {
 }
 
 fn unreadable(why: std::io::Error) -> wire::Error {
-    wire::Error::new("UPGRADE_REFUSED", format!("the record of programs cannot be read: {why}"), "nothing was changed")
+    wire::Error::new(
+        "UPGRADE_REFUSED",
+        format!("nothing was changed: the record of programs cannot be read: {why}"),
+        "restore /var/lib/sled/programs.json; without it every region runs the program of sled.toml",
+    )
 }
 
 async fn save(record: &Programs) -> Result<(), wire::Error> {
     let text = record.clone();
     aside(move || programs::save(&text)).await?.map_err(|why| {
-        wire::Error::new("NOT_RECORDED", format!("the record of programs is not written: {why}"), "mend that")
+        wire::Error::new(
+            "NOT_RECORDED",
+            format!("the record of programs is not written: {why}"),
+            "see df -h /var/lib/sled and dmesg",
+        )
     })
 }
 
