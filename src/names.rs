@@ -1,4 +1,4 @@
-//! The names of the field: sleds, volumes and regions.
+//! The names of the field: sleds, hosts, volumes and regions.
 //!
 //! A name that exists as one of these types is legal: it can stand in a path, a unit name
 //! and a URL without quoting. Nothing here knows whether what it names exists.
@@ -90,6 +90,11 @@ macro_rules! name {
 name! {
     /// A sled: the machine, as the port map calls it.
     SledName
+}
+
+name! {
+    /// A host: a machine that attaches volumes, as the port map calls it.
+    HostName
 }
 
 name! {

@@ -88,13 +88,29 @@ fn every_fault_of_sled_toml_is_named_with_its_line() {
 }
 
 #[test]
+fn a_volume_may_name_its_hosts() {
+    let map = MAP.replacen("hosts = []", "hosts = [\"chief-horse\"]", 1);
+    let config = read(&sources(SLED, &map)).unwrap();
+    let address = "192.168.4.19".parse().unwrap();
+    assert_eq!(config.map.volumes[&"pve".parse().unwrap()].hosts, [address]);
+    assert_eq!(config.map.name_of(address), Some("chief-horse"));
+    assert_eq!(config.map.name_of("192.168.4.189".parse().unwrap()), Some("proper-raptor"));
+    assert_eq!(config.map.name_of("192.168.4.1".parse().unwrap()), None);
+}
+
+#[test]
 fn every_fault_of_the_port_map_is_named_with_its_line() {
     let second = "\"proper-raptor:3830\", \"proper-raptor:3831\", \"proper-raptor:3832\"]";
     let pve = "[\"proper-raptor:3820\", \"proper-raptor:3821\", \"proper-raptor:3822\"]";
     for (from, to, problem, remedy) in [
         ("hosts = []", "host = []", "no key", "write hosts"),
         ("hosts = []", "hosts = \"192.168.4.17\"", "is a string", "list of strings"),
-        ("hosts = []", "hosts = [\"still-fawn\"]", "no IP address", "192.168.4.17"),
+        ("hosts = []", "hosts = [\"192.168.4.256\"]", "no IP address", "192.168.4.17"),
+        ("hosts = []", "hosts = [\"still-faun\"]", "no host \"still-faun\"", "write \"still-fawn\""),
+        ("hosts = []", "hosts = [\"still-fawn\", \"192.168.4.17\"]", "listed twice", "remove"),
+        ("[hosts.chief-horse]", "[hosts.\"chief horse\"]", "no name for a host", "rename"),
+        ("address = \"192.168.4.19\"", "address = \"192.168.4.17\" # twice", "is the address of", "its own address"),
+        ("address = \"192.168.4.19\"", "address = \"224.0.0.1\"", "no address of a host", "192.168.4.17"),
         ("hosts = []", "hosts = [\"0.0.0.0\"]", "no address of a host", "leave hosts empty"),
         ("extent_count = 100", "extent_cont = 100", "no key", "write extent_count"),
         ("address = \"192.168.4.189\"", "address = \"192.168.4.300\"", "invalid IP address", "192.168.4.189"),

@@ -200,7 +200,11 @@ fn connected(table: &[TcpNetEntry], local: &LocalRegion, owners: &Owners) -> Vec
     };
     let strangers = table.iter().filter(here).filter(|entry| !ours.contains(&entry.remote_address));
     let mut peers: Vec<_> = strangers
-        .map(|entry| Peer { address: entry.remote_address.ip().to_canonical(), port: entry.remote_address.port() })
+        .map(|entry| Peer {
+            address: entry.remote_address.ip().to_canonical(),
+            port: entry.remote_address.port(),
+            host: None,
+        })
         .collect();
     peers.sort();
     peers
@@ -303,7 +307,7 @@ mod tests {
         looker.owners.forget_probes();
         let peer = client.local_addr().unwrap();
         let peers = looker.picture(&procfs::net::tcp().unwrap(), &own()).remove(&name()).unwrap().connected;
-        assert_eq!(peers, [Peer { address: peer.ip(), port: peer.port() }]);
+        assert_eq!(peers, [Peer { address: peer.ip(), port: peer.port(), host: None }]);
         drop(accepted);
     }
 

@@ -6,7 +6,7 @@ mod read;
 
 pub use read::read;
 
-use crate::names::{RegionName, SledName, VolumeName};
+use crate::names::{HostName, RegionName, SledName, VolumeName};
 use crate::region::Geometry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -26,6 +26,8 @@ pub const HTTP_PORT: u16 = 3800;
 pub struct PortMap {
     /// The sleds by name.
     pub sleds: BTreeMap<SledName, Sled>,
+    /// The hosts that have a name.
+    pub hosts: BTreeMap<HostName, IpAddr>,
     /// The volumes by name.
     pub volumes: BTreeMap<VolumeName, Volume>,
     /// `sha256:` and the digest of the file, in hexadecimal.
@@ -89,6 +91,12 @@ pub struct Limits {
 }
 
 impl PortMap {
+    /// The name of the host or sled with this address, if the map has one.
+    pub fn name_of(&self, address: IpAddr) -> Option<&str> {
+        let host = self.hosts.iter().find(|(_, at)| **at == address).map(|(name, _)| name.as_str());
+        host.or_else(|| Some(self.sleds.iter().find(|(_, sled)| sled.address == address)?.0.as_str()))
+    }
+
     /// The regions that the map puts on a sled.
     pub fn regions_on<'a>(&'a self, sled: &'a SledName) -> impl Iterator<Item = LocalRegion> + 'a {
         self.volumes.iter().flat_map(move |(name, volume)| {

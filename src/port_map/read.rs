@@ -2,9 +2,9 @@
 
 use super::collisions::{self, Claim};
 use super::{DATA_PORTS, Limits, Placement, PortMap, Sled, Volume};
-use crate::names::{RegionName, SledName, VolumeName};
+use crate::names::{HostName, RegionName, SledName, VolumeName};
 use crate::region::Geometry;
-use crate::source::{Document, Faults, Origin, Section};
+use crate::source::{Document, Faults, Origin, Section, nearest};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -21,13 +21,15 @@ pub fn read(document: &Document, text: &str, limits: &Limits, faults: &mut Fault
     // A sled whose address is wrong is still a sled: its regions are no faults of theirs.
     let named: Vec<_> = section.keys().into_iter().filter_map(|key| key.parse().ok()).collect();
     let sleds = sleds(section, faults);
+    let hosts = named_hosts(top.section("hosts", faults), faults);
     let mut section = top.section("defaults", faults);
     let defaults = geometry_keys(&mut section, RUNBOOK, faults);
     section.finish(faults);
-    let (volumes, claims) = volumes(top.section("volumes", faults), &named, defaults, faults);
+    let (volumes, claims) =
+        volumes(top.section("volumes", faults), &Known { sleds: &named, hosts: &hosts }, defaults, faults);
     top.finish(faults);
     collisions::check(&claims, limits, faults);
-    PortMap { sleds, volumes, digest: format!("sha256:{}", hex(&Sha256::digest(text.as_bytes()))) }
+    PortMap { sleds, hosts, volumes, digest: format!("sha256:{}", hex(&Sha256::digest(text.as_bytes()))) }
 }
 
 /// The geometry where neither the volume nor `[defaults]` states one: 12.5 GiB.
@@ -58,6 +60,37 @@ fn sleds(mut section: Section<'_>, faults: &mut Faults) -> BTreeMap<SledName, Sl
         entry.finish(faults);
     }
     sleds
+}
+
+/// What volumes may refer to.
+struct Known<'a> {
+    sleds: &'a [SledName],
+    hosts: &'a BTreeMap<HostName, IpAddr>,
+}
+
+fn named_hosts(mut section: Section<'_>, faults: &mut Faults) -> BTreeMap<HostName, IpAddr> {
+    let mut hosts = BTreeMap::<HostName, IpAddr>::new();
+    for key in section.keys() {
+        let mut entry = section.section(key, faults);
+        let name = legal_name::<HostName>(key, &entry, "a host", faults);
+        let remedy = "write the address from which it attaches, for example \"192.168.4.17\"";
+        if !entry.keys().contains(&"address") {
+            entry.missing("address", remedy, faults);
+        }
+        if let (Some(name), Some((address, origin))) = (name, entry.parsed::<IpAddr>("address", remedy, faults)) {
+            let path = entry.path("address");
+            if is_nobodys(address) {
+                faults.push(&origin, path, format!("{address} is no address of a host"), remedy);
+            } else if let Some((other, _)) = hosts.iter().find(|(_, at)| **at == address) {
+                let problem = format!("{address} is the address of {other} too");
+                faults.push(&origin, path, problem, "give each host its own address");
+            }
+            hosts.insert(name, address);
+        }
+        entry.finish(faults);
+    }
+    section.finish(faults);
+    hosts
 }
 
 fn check_sled_address(sleds: &BTreeMap<SledName, Sled>, address: IpAddr, at: &Origin, key: &str, faults: &mut Faults) {
@@ -113,7 +146,7 @@ fn geometry_keys(section: &mut Section<'_>, default: Geometry, faults: &mut Faul
 
 fn volumes(
     mut section: Section<'_>,
-    sleds: &[SledName],
+    known: &Known<'_>,
     defaults: Geometry,
     faults: &mut Faults,
 ) -> (BTreeMap<VolumeName, Volume>, Vec<Claim>) {
@@ -123,8 +156,8 @@ fn volumes(
         let mut entry = section.section(key, faults);
         let name = legal_name::<VolumeName>(key, &entry, "a volume", faults);
         let geometry = geometry_keys(&mut entry, defaults, faults);
-        let hosts = hosts(&mut entry, faults);
-        let placed = placements(&mut entry, sleds, faults);
+        let hosts = hosts(&mut entry, known.hosts, faults);
+        let placed = placements(&mut entry, known.sleds, faults);
         entry.finish(faults);
         let Some(name) = name else { continue };
         for (index, (placement, origin)) in placed.iter().enumerate() {
@@ -139,28 +172,44 @@ fn volumes(
     (volumes, claims)
 }
 
-fn hosts(entry: &mut Section<'_>, faults: &mut Faults) -> Vec<IpAddr> {
+/// The hosts of a volume: addresses, or names of the map.
+fn hosts(entry: &mut Section<'_>, named: &BTreeMap<HostName, IpAddr>, faults: &mut Faults) -> Vec<IpAddr> {
     let mut hosts = Vec::new();
     for (text, origin) in entry.texts("hosts", faults).map_or_else(Vec::new, |(texts, _)| texts) {
         let key = entry.path("hosts");
-        match text.parse::<IpAddr>() {
+        match host(text, named) {
             Ok(address) if hosts.contains(&address) => {
                 faults.push(&origin, key, format!("{text} is listed twice"), "remove one of the two");
             }
-            Ok(address) if address.is_unspecified() || address.is_multicast() || is_broadcast(address) => {
+            Ok(address) if is_nobodys(address) => {
                 let problem = format!("{text} is no address of a host");
                 faults.push(&origin, key, problem, "write the host's own address; leave hosts empty to allow any");
             }
             Ok(address) => hosts.push(address),
-            Err(_) => faults.push(
-                &origin,
-                key,
-                format!("{text:?} is no IP address"),
-                "write the host's address, for example \"192.168.4.17\"",
-            ),
+            Err((problem, remedy)) => faults.push(&origin, key, problem, remedy),
         }
     }
     hosts
+}
+
+/// An address, from its text or from the name of a host.
+fn host(text: &str, named: &BTreeMap<HostName, IpAddr>) -> Result<IpAddr, (String, String)> {
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    let known = text.parse().ok().and_then(|name: HostName| named.get(&name).copied());
+    known.ok_or_else(|| match nearest(text, named.keys().map(HostName::as_str)) {
+        Some(near) => (format!("the map has no host \"{text}\""), format!("write \"{near}\", or an address")),
+        None => {
+            let problem = format!("{text:?} is no IP address, and the map has no host of that name");
+            (problem, "write the host's address, for example \"192.168.4.17\"".into())
+        }
+    })
+}
+
+/// Whether no host can have this address.
+fn is_nobodys(address: IpAddr) -> bool {
+    address.is_unspecified() || address.is_multicast() || is_broadcast(address)
 }
 
 fn is_broadcast(address: IpAddr) -> bool {

@@ -203,6 +203,8 @@ impl Editor {
             regions: indices.filter_map(|index| self.region(name, index, facts)).collect(),
             checks: concerning.map(|(_, check)| check.clone()).collect(),
             generation: generation(facts, name),
+            holder: None,
+            attached: Vec::new(),
         };
         if known.is_some_and(|known| *known != volume) {
             volume.revision += 1;
@@ -229,9 +231,19 @@ impl Editor {
             pid: seen.and_then(crate::decide::facts::Region::alive),
             version: seen.and_then(|region| Some(region.program.as_ref()?.version.clone())),
             message_version: seen.and_then(|region| Some(region.program.as_ref()?.messages)),
-            connected: seen.and_then(|region| Some(region.sockets.as_ref()?.connected.clone())).unwrap_or_default(),
+            connected: seen.map(|region| self.connected(region)).unwrap_or_default(),
             name,
         })
+    }
+
+    /// The peers of a region, by name where the map has one.
+    fn connected(&self, region: &crate::decide::facts::Region) -> Vec<wire::Peer> {
+        let peers = region.sockets.iter().flat_map(|sockets| &sockets.connected);
+        let named = |peer: &wire::Peer| {
+            let host = self.config.map.name_of(peer.address).map(str::to_owned);
+            wire::Peer { host, ..peer.clone() }
+        };
+        peers.map(named).collect()
     }
 
     fn elsewhere(&self) -> BTreeMap<VolumeName, Vec<SledName>> {

@@ -3,9 +3,11 @@
 
 mod job;
 mod storage;
+mod ticket;
 
 pub use job::{Granted, Job, JobKind, JobProgress, JobState, Proposal};
 pub use storage::{DeletedRegion, Marked, StorageDetail, StoredRegion};
+pub use ticket::{Attach, Attached, Holder, Refusal, Ticket, TicketRegion};
 
 use crate::check::{Code, Severity};
 use crate::names::{RegionName, SledName, VolumeName};
@@ -84,6 +86,9 @@ pub struct Peer {
     pub address: IpAddr,
     /// Its port.
     pub port: u16,
+    /// The name of the host or sled, if the port map has one for its address.
+    #[serde(default)]
+    pub host: Option<String>,
 }
 
 /// A region of a volume, on this sled or another.
@@ -146,6 +151,12 @@ pub struct Volume {
     pub checks: Vec<Check>,
     /// The highest generation granted to a host; 0 while none was.
     pub generation: u64,
+    /// Who holds the last ticket that this sled granted; absent while there is none.
+    #[serde(default)]
+    pub holder: Option<Holder>,
+    /// The hosts that are connected to its regions on this sled.
+    #[serde(default)]
+    pub attached: Vec<Attached>,
 }
 
 /// A volume in short: an entry of `GET /v1/volumes`.

@@ -62,7 +62,8 @@ fn a_region_is_deleted_only_when_nobody_uses_it_and_its_name_is_said_twice() {
     assert!(matches!(may_delete(&config, &facts, &first(), Some(FIRST)), Ok(Deletion::Bury(_))));
     // A host that uses the volume is named, whichever of its regions it is connected to.
     let other = facts.regions.get_mut(&"still-fawn-2".parse().unwrap()).unwrap();
-    other.sockets.as_mut().unwrap().connected = vec![Peer { address: "192.168.4.17".parse().unwrap(), port: 4711 }];
+    other.sockets.as_mut().unwrap().connected =
+        vec![Peer { address: "192.168.4.17".parse().unwrap(), port: 4711, host: None }];
     let why = refusal(&facts, Some(FIRST));
     assert!(why.code == "IN_USE" && why.message.contains("192.168.4.17"), "{why:?}");
 

@@ -1,0 +1,107 @@
+//! Tickets: what a host asks for before it attaches a volume, and what it is answered. Pure.
+
+use super::Error;
+use crate::names::{RegionName, SledName, VolumeName};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, SocketAddr};
+use uuid::Uuid;
+
+/// The body of `POST /v1/volumes/{volume}/attach`. An empty body is all of its defaults.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attach {
+    /// The generation is to be at least this.
+    #[serde(default)]
+    pub at_least: u64,
+    /// Whoever else is connected is to be cut off first.
+    #[serde(default)]
+    pub takeover: bool,
+}
+
+/// The right to attach a volume, as far as the sled that grants it is concerned. Its holder is
+/// the only host that the volume's regions on that sled let in, until the next one is granted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ticket {
+    /// The volume.
+    pub volume: VolumeName,
+    /// The generation to attach it with: higher than any that this sled granted before.
+    pub generation: u64,
+    /// The sled that grants it.
+    pub sled: SledName,
+    /// The address of the host that asked.
+    pub host: IpAddr,
+    /// When it was granted.
+    pub granted: Timestamp,
+    /// Where the data ports of regions 0, 1 and 2 are.
+    pub targets: Vec<SocketAddr>,
+    /// The regions, by index.
+    pub regions: Vec<TicketRegion>,
+    /// The size that a host sees, in bytes.
+    pub size_bytes: u64,
+    /// The digest of the sled's port map.
+    pub port_map: String,
+    /// How many sleds may die, whichever they are, without losing data.
+    pub fault_tolerance: usize,
+    /// The data ports want TLS.
+    #[serde(default)]
+    pub tls: bool,
+}
+
+/// A region in a ticket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TicketRegion {
+    /// `VOLUME-INDEX`.
+    pub name: RegionName,
+    /// The sled that serves it.
+    pub sled: SledName,
+    /// Its identity; absent for regions of other sleds.
+    pub uuid: Option<Uuid>,
+}
+
+/// The body of an answer that is no ticket: an [`ErrorBody`](super::ErrorBody) with what helps to
+/// ask better. Its error's code is `HOST_NOT_ALLOWED` (403), `VOLUME_ATTACHED_ELSEWHERE` (409),
+/// `NOT_READY` (503), or one of those that every path has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// Why.
+    pub error: Error,
+    /// The highest generation that the sled ever granted, for the next `at_least`.
+    #[serde(default)]
+    pub generation: u64,
+    /// Who is connected.
+    #[serde(default)]
+    pub attached: Vec<Attached>,
+}
+
+/// A host that is connected to regions of a volume.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Attached {
+    /// Its address.
+    pub address: IpAddr,
+    /// Its name, if the port map has one for it.
+    #[serde(default)]
+    pub host: Option<String>,
+    /// Since when, as far as this supervisor saw.
+    pub since: Timestamp,
+    /// The regions on this sled that it is connected to.
+    pub regions: Vec<RegionName>,
+}
+
+/// Whom a volume's regions on a sled let in since a ticket was granted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// The address of the host that holds the last ticket.
+    pub address: IpAddr,
+    /// Its name, if the port map has one for it.
+    #[serde(default)]
+    pub host: Option<String>,
+    /// The ticket's generation.
+    pub generation: u64,
+    /// When it was granted.
+    pub since: Timestamp,
+    /// Hosts that were cut off by it, or by an operator, and stay so until an operator allows
+    /// them again or they hold a ticket of their own.
+    #[serde(default)]
+    pub denied: Vec<IpAddr>,
+}
