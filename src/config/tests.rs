@@ -109,7 +109,7 @@ fn every_fault_of_the_port_map_is_named_with_its_line() {
         ("hosts = []", "hosts = [\"still-faun\"]", "no host \"still-faun\"", "write \"still-fawn\""),
         ("hosts = []", "hosts = [\"still-fawn\", \"192.168.4.17\"]", "listed twice", "remove"),
         ("[hosts.chief-horse]", "[hosts.\"chief horse\"]", "no name for a host", "rename"),
-        ("address = \"192.168.4.19\"", "address = \"192.168.4.17\" # twice", "is the address of", "its own address"),
+        ("address = \"192.168.4.17\"", "address = \"192.168.4.19\" # twice", "is the address of", "its own address"),
         ("address = \"192.168.4.19\"", "address = \"224.0.0.1\"", "no address of a host", "192.168.4.17"),
         ("hosts = []", "hosts = [\"0.0.0.0\"]", "no address of a host", "leave hosts empty"),
         ("extent_count = 100", "extent_cont = 100", "no key", "write extent_count"),
