@@ -130,6 +130,8 @@ codes! {
     RegionUnmapped = "REGION_UNMAPPED", Warning;
     /// Regions of one volume have the same UUID.
     RegionUuidShared = "REGION_UUID_SHARED", Warning;
+    /// Somebody whom a volume does not let in is at its ports, or tried to be.
+    ClientForeign = "CLIENT_FOREIGN", Warning;
     /// The volume names no hosts: anyone may attach it.
     VolumeOpen = "VOLUME_OPEN", Warning;
 }

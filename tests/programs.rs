@@ -48,8 +48,8 @@ fn every_fault_is_listed_with_file_line_problem_and_remedy() {
     assert_eq!(output.status.code(), Some(1));
     for wanted in [
         "sled.toml:21: storage.provisoning: is no key that is known here\n    write provisioning",
-        "port-map.toml:13: defaults.block_size: 4608 bytes is not a power of two",
-        "port-map.toml:34: volumes.still-fawn.regions: port 62000 is not from 1024 to 61535",
+        "port-map.toml:22: defaults.block_size: 4608 bytes is not a power of two",
+        "port-map.toml:44: volumes.still-fawn.regions: port 62000 is not from 1024 to 61535",
         "3 fault(s)",
     ] {
         assert!(said.contains(wanted), "{wanted:?} is not in\n{said}");
@@ -115,9 +115,9 @@ fn the_generator_writes_the_units_values_or_says_why_not() {
     };
     let good = configuration(SLED, MAP);
     assert_eq!(generate(good.path()).status.code(), Some(0));
-    let region = out.path().join("crucible-downstairs@pve-0.service.d/50-sled.conf");
+    let region = out.path().join("crucible-downstairs@pve-0.service.d/10-sled.conf");
     assert!(fs::read_to_string(region).unwrap().contains("--port 3820 --address 192.168.4.189"));
-    assert!(fs::read_to_string(out.path().join("sledd.socket.d/50-sled.conf")).unwrap().contains("192.168.4.189:3800"));
+    assert!(fs::read_to_string(out.path().join("sledd.socket.d/10-sled.conf")).unwrap().contains("192.168.4.189:3800"));
     let bad = configuration(SLED, "");
     let output = generate(bad.path());
     assert_eq!(output.status.code(), Some(1));

@@ -43,7 +43,11 @@ pub fn trailers(dir: &Path, geometry: Geometry, progress: impl Fn(u64)) -> Resul
     (0..geometry.extent_count).map(one).collect()
 }
 
-fn trailer(file: &File, length: u64) -> io::Result<Trailer> {
+/// Reads the trailer of an extent file that must have exactly this length.
+///
+/// # Errors
+/// It has not, or what lies there is no trailer.
+pub fn trailer(file: &File, length: u64) -> io::Result<Trailer> {
     let found = file.metadata()?.len();
     if found != length {
         return Err(io::Error::other(format!("it has {found} bytes, and {length} are right")));

@@ -2,7 +2,9 @@
 //! decides nothing: whether it may be done was decided before.
 
 pub mod adopt;
+pub mod connections;
 pub mod create;
+pub mod fence;
 pub mod inspect;
 pub mod ledger;
 pub mod legacy;
@@ -14,6 +16,9 @@ pub mod programs;
 pub mod progress;
 pub mod reserve;
 pub mod settle;
+mod sock_diag;
 pub mod storage;
+pub mod tickets;
 pub mod trash;
 pub mod units;
+pub mod written;

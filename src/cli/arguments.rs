@@ -71,6 +71,21 @@ pub(super) enum VolumeCommand {
         /// The volume.
         volume: VolumeName,
     },
+    /// Let a host of the port map talk to a volume, beside the one that holds its last ticket, or
+    /// again after it was cut off.
+    Allow {
+        /// The volume.
+        volume: VolumeName,
+        /// The host: its address, or its name in the port map.
+        host: String,
+    },
+    /// Cut a host off from a volume at once, until it is allowed again or holds a ticket.
+    Deny {
+        /// The volume.
+        volume: VolumeName,
+        /// The host: its address, or its name in the port map.
+        host: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]

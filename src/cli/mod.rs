@@ -14,7 +14,7 @@ mod work;
 
 pub use arguments::Arguments;
 
-use crate::names::RegionName;
+use crate::names::{RegionName, VolumeName};
 use crate::wire;
 use arguments::{
     Command, ConfigCommand, Deleted, DownstairsCommand, JobsCommand, MaintenanceCommand, RegionCommand, StorageCommand,
@@ -87,6 +87,8 @@ async fn ask(arguments: &Arguments) -> Result<bool, Failure> {
             print(json, &volume, show::volume)?;
             Ok(volume.ready)
         }
+        Command::Volume(VolumeCommand::Allow { volume, host }) => permit(&client, volume, host, "allow", json).await,
+        Command::Volume(VolumeCommand::Deny { volume, host }) => permit(&client, volume, host, "deny", json).await,
         Command::Region(command) => region(&client, command, json).await,
         Command::Storage { command: None } => {
             let storage: wire::StorageDetail = client.get("/v1/storage").await?;
@@ -113,6 +115,15 @@ async fn ask(arguments: &Arguments) -> Result<bool, Failure> {
         Command::Jobs { command } => jobs(&client, command.as_ref(), json).await,
         Command::Config(_) => Ok(true),
     }
+}
+
+/// Lets a host talk to a volume, or cuts it off.
+async fn permit(client: &Client, volume: &VolumeName, host: &str, verb: &str, json: bool) -> Result<bool, Failure> {
+    let path = format!("/v1/volumes/{volume}/{verb}?host={}", client::encoded(host));
+    let () = client.order(Method::POST, &path).await?;
+    let volume: wire::Volume = client.get(&format!("/v1/volumes/{volume}")).await?;
+    print(json, &volume, show::volume)?;
+    Ok(true)
 }
 
 async fn region(client: &Client, command: &RegionCommand, json: bool) -> Result<bool, Failure> {

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::net::IpAddr;
 
 /// Prints a value: as JSON, or as a person reads it.
 pub(super) fn print<T: Serialize + ?Sized>(
@@ -116,6 +117,18 @@ pub(super) fn volume(volume: &Volume) -> String {
     let hosts = volume.hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
     _ = writeln!(out, "  size             {}", size::spoken(volume.size_bytes));
     _ = writeln!(out, "  hosts            {}", if hosts.is_empty() { "anyone" } else { &hosts });
+    if let Some(holder) = &volume.holder {
+        let who = named(&holder.address, holder.host.as_ref());
+        _ = writeln!(out, "  ticket           {who}, generation {}, {} ago", holder.generation, ago(holder.since));
+        let denied: Vec<_> = holder.denied.iter().map(ToString::to_string).collect();
+        if !denied.is_empty() {
+            _ = writeln!(out, "  cut off          {}", denied.join(" "));
+        }
+    }
+    for host in &volume.attached {
+        let (who, regions) = (named(&host.address, host.host.as_ref()), host.regions.len());
+        _ = writeln!(out, "  attached         {who}, to {regions} region(s), for {}", ago(host.since));
+    }
     _ = writeln!(out, "  fault tolerance  {}", tolerance(volume.fault_tolerance));
     _ = writeln!(out, "  revision         {}\n", volume.revision);
     out += &regions(&volume.regions);
@@ -123,6 +136,11 @@ pub(super) fn volume(volume: &Volume) -> String {
         out += &format!("\n{}", checks(&volume.checks));
     }
     out
+}
+
+/// An address, with its name if it has one.
+fn named(address: &IpAddr, name: Option<&String>) -> String {
+    name.map_or_else(|| address.to_string(), |name| format!("{address} ({name})"))
 }
 
 fn tolerance(sleds: usize) -> String {
@@ -169,7 +187,7 @@ fn program(region: &Region) -> String {
 }
 
 fn peers(region: &Region) -> String {
-    let mut peers: Vec<_> = region.connected.iter().map(|peer| peer.address.to_string()).collect();
+    let mut peers: Vec<_> = region.connected.iter().map(|peer| named(&peer.address, peer.host.as_ref())).collect();
     peers.dedup();
     if peers.is_empty() { "-".into() } else { peers.join(" ") }
 }

@@ -4,9 +4,11 @@
 //! the [`Facts`](facts::Facts), and of nothing else: no I/O, no clock, no state of their own.
 //! The same facts always give the same answer.
 
+pub mod attach;
 pub mod facts;
 pub mod failure;
 pub mod finding;
+pub mod generation;
 mod identity;
 mod network;
 pub mod permits;
@@ -15,6 +17,7 @@ mod process;
 mod region;
 pub mod settle;
 pub mod storage;
+mod strangers;
 pub mod turns;
 pub mod verdict;
 

@@ -6,14 +6,14 @@
 //! is removed. That is all there is to do unasked. Everything else is done only when somebody
 //! asks ([`permits`](super::permits)), and nothing that serves is stopped or restarted from here.
 
-use super::facts::{Active, Bus, Facts, Holder, Region, Settled, Start};
+use super::facts::{Active, Bus, Facts, Fencing, Holder, Region, Settled, Start};
 use super::failure::{Kind, ended};
 use super::identity::{Identity, identity};
 use super::storage::{belongs, full, usable};
 use super::turns::{is_fit, siblings_serve};
 use crate::config::Configuration;
 use crate::names::RegionName;
-use crate::port_map::LocalRegion;
+use crate::port_map::{Fence, LocalRegion};
 use crate::region::{HeldBy, Tombstone};
 
 /// Something to do.
@@ -36,6 +36,8 @@ pub enum Action {
     Forgive(RegionName),
     /// Remove what was deleted, for good.
     Remove(Tombstone),
+    /// Change whom the region's unit lets in.
+    Fence(RegionName, Fence),
 }
 
 /// What to do now.
@@ -43,11 +45,15 @@ pub fn plan(config: &Configuration, facts: &Facts) -> Vec<Action> {
     if must_settle(config, facts) {
         return vec![Action::Settle];
     }
-    // Without systemd nothing can be done, and on a disk that is not this sled's nothing may be.
-    if facts.bus != Some(Bus::Connected) || usable(config, facts).is_err() || facts.leaving {
+    // Without systemd nothing can be done.
+    if facts.bus != Some(Bus::Connected) {
         return Vec::new();
     }
-    let mut actions: Vec<Action> = Vec::new();
+    let mut actions: Vec<Action> = fences(config, facts).collect();
+    // On a disk that is not this sled's nothing may be done.
+    if usable(config, facts).is_err() || facts.leaving {
+        return actions;
+    }
     for local in config.local_regions() {
         let next = next(config, &local, facts);
         // The first of a volume's regions that is restarted is the only one.
@@ -62,6 +68,18 @@ pub fn plan(config: &Configuration, facts: &Facts) -> Vec<Action> {
     actions.extend(undo(config, facts));
     actions.extend(remove(config, facts));
     actions
+}
+
+/// The units that let others in than they are to, and that nobody is at work at.
+fn fences<'a>(config: &'a Configuration, facts: &'a Facts) -> impl Iterator<Item = Action> + 'a {
+    config.local_regions().into_iter().filter_map(|local| {
+        let volume = local.name.volume();
+        let region = facts.regions.get(&local.name)?;
+        let idle = region.fencing == Fencing::Idle && !facts.granting.contains(volume);
+        let wanted = facts.fence(config, volume)?;
+        let known = region.unit.as_ref()?;
+        (idle && known.fence.as_ref() != Some(&wanted)).then_some(Action::Fence(local.name, wanted))
+    })
 }
 
 /// What to do about one region.
@@ -174,7 +192,8 @@ fn may_start(config: &Configuration, local: &LocalRegion, facts: &Facts, region:
     let room = disk.is_some_and(|disk| !hungry || !full(disk));
     let free = region.sockets.as_ref().is_some_and(|s| s.data == Holder::Nobody && s.repair == Holder::Nobody);
     let final_word = matches!(&region.failure, Some(failure) if failure.kind == Kind::Permanent);
-    idle && unasked && room && free && !final_word && is_fit(config, facts, local) && has_address(config, facts)
+    let ready = idle && unasked && room && free && !final_word && facts.is_fenced(config, &local.name);
+    ready && is_fit(config, facts, local) && has_address(config, facts)
 }
 
 fn has_address(config: &Configuration, facts: &Facts) -> bool {

@@ -176,6 +176,10 @@ pub fn claim(config: &Configuration, facts: &Facts, name: &RegionName, manner: M
     if manner.starts {
         let local = local(config, name).map_err(Denied::Refused)?;
         fit(config, facts, &local).map_err(Denied::Refused)?;
+        if !facts.is_fenced(config, name) {
+            let message = format!("{name} stays as it is: whom it lets in is being changed");
+            return Err(Denied::Later(wire::Error::new("NOT_FENCED", message, "ask again in a moment")));
+        }
     }
     let held = |name: &RegionName| !matches!(facts.busy.get(name), None | Some(Busy::Waiting));
     let busy = |other: &RegionName| {

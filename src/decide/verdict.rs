@@ -3,7 +3,7 @@
 
 use super::facts::{Bus, Facts, Watched};
 use super::finding::{Finding, Scope};
-use super::{network, region, storage};
+use super::{network, region, storage, strangers};
 use crate::check::{Code, Severity};
 use crate::config::Configuration;
 use crate::names::{RegionName, VolumeName};
@@ -78,6 +78,7 @@ fn sled_findings(config: &Configuration, facts: &Facts) -> Vec<Finding> {
         let remedy = "sledctl downstairs shows which; begin it again: sledctl downstairs upgrade PATH";
         found.push(about_sled(Code::UpgradeUnfinished, "downstairs".into(), cause.into(), remedy.into()));
     }
+    found.extend(strangers::findings(config, facts));
     found.extend(facts.maintenance.as_ref().map(maintenance));
     if facts.leaving {
         let cause = "the machine is being switched off, and the regions are stopped".to_owned();

@@ -1,7 +1,7 @@
 //! What only the unix socket takes: requests for something to be done.
 
 use super::answer::{Answer, bulletin, error, json, not_allowed};
-use crate::names::RegionName;
+use crate::names::{RegionName, VolumeName};
 use crate::supervisor::{self, Asked, Handle, Manner, Request, Wish};
 use crate::wire::{Error, Granted};
 use bytes::Bytes;
@@ -27,6 +27,7 @@ fn allowed(path: &[&str]) -> Option<&'static str> {
         ["v1", "regions", _, "adopt"] => Some("GET, POST"),
         ["v1", "downstairs", "upgrade"]
         | ["v1", "regions", _, "restore" | "purge" | "restart" | "hold" | "release"]
+        | ["v1", "volumes", _, "allow" | "deny"]
         | ["v1", "storage", "init"] => Some("POST"),
         ["v1", "maintenance"] => Some("GET, HEAD, PUT"),
         ["v1", "jobs", _] => Some("GET, HEAD, DELETE"),
@@ -79,7 +80,9 @@ fn render(granted: supervisor::Answer) -> Answer {
         supervisor::Answer::Proposal(proposal) => json(StatusCode::OK, &proposal),
         supervisor::Answer::Marked(marked) => json(StatusCode::OK, &marked),
         supervisor::Answer::Maintenance(maintenance) => json(StatusCode::OK, &maintenance),
-        supervisor::Answer::Left => json(StatusCode::OK, &()),
+        supervisor::Answer::Permitted | supervisor::Answer::Left => json(StatusCode::OK, &()),
+        supervisor::Answer::Ticket(ticket) => json(StatusCode::OK, &ticket),
+        supervisor::Answer::Refused(refusal) => json(StatusCode::CONFLICT, &refusal),
     }
 }
 
@@ -121,6 +124,9 @@ fn wish(method: &Method, path: &[&str], query: &str, brought: Bytes) -> Result<O
             let program = (!brought.is_empty()).then(|| (brought, PathBuf::from(from)));
             Wish::Upgrade(program, truth("force", force)?)
         }
+        (&Method::POST, ["v1", "volumes", name, verb @ ("allow" | "deny")]) => {
+            Wish::Permit(volume(name)?, host(query)?, *verb == "allow")
+        }
         (&Method::PUT, ["v1", "maintenance"]) => Wish::Maintain(maintenance(query)?),
         (&Method::DELETE, ["v1", "jobs", id]) => Wish::Cancel(id.parse().map_err(|_| {
             Error::new("JOB_UNKNOWN", format!("there is no job {id}"), "sledctl jobs lists those that there are")
@@ -133,6 +139,17 @@ fn wish(method: &Method, path: &[&str], query: &str, brought: Bytes) -> Result<O
 
 fn region(name: &str) -> Result<RegionName, Error> {
     name.parse().map_err(|why| Error::new("BAD_NAME", format!("{name:?}: {why}"), "for example still-fawn-0"))
+}
+
+fn volume(name: &str) -> Result<VolumeName, Error> {
+    name.parse().map_err(|why| Error::new("BAD_NAME", format!("{name:?}: {why}"), "for example still-fawn"))
+}
+
+/// The host that is meant: its address, or its name in the map.
+fn host(query: &str) -> Result<String, Error> {
+    let missing = || Error::new("BAD_QUERY", "it is not said which host", "for example host=192.168.4.17");
+    let text = one(query, "host")?.ok_or_else(missing)?;
+    Ok(percent_encoding::percent_decode_str(&text).decode_utf8_lossy().into_owned())
 }
 
 /// The values of the parameters that are known. Any other is refused: what a mistyped one was to
@@ -220,7 +237,9 @@ fn replace(query: &str) -> Result<Option<Uuid>, Error> {
 /// What a refused request is in HTTP's terms.
 fn status(why: &Error) -> StatusCode {
     match why.code.as_str() {
-        "REGION_UNKNOWN" | "REGION_ELSEWHERE" | "JOB_UNKNOWN" => StatusCode::NOT_FOUND,
+        "REGION_UNKNOWN" | "REGION_ELSEWHERE" | "JOB_UNKNOWN" | "VOLUME_UNKNOWN" | "VOLUME_ELSEWHERE" => {
+            StatusCode::NOT_FOUND
+        }
         "DATA_NOT_MOUNTED" | "DATA_FOREIGN" | "LEDGER_UNREADABLE" | "SYSTEMD_UNREACHABLE" | "STARTING" | "NOT_SEEN" => {
             StatusCode::SERVICE_UNAVAILABLE
         }

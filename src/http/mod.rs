@@ -3,6 +3,7 @@
 
 mod admin;
 mod answer;
+mod attach;
 mod route;
 
 use crate::observe::backoff::Backoff;
@@ -160,7 +161,7 @@ async fn serve_tcp(listener: TcpListener, handle: Handle, places: Arc<Semaphore>
         // One that has too many is hung up on; the others find a place.
         let Some(seat) = visits.seat(peer.ip()) else { continue };
         _ = stream.set_nodelay(true);
-        let talk = converse(stream, handle.clone(), Door::Tcp, &visits);
+        let talk = converse(stream, handle.clone(), Door::Tcp(peer.ip()), &visits);
         tokio::spawn(async move {
             talk.await;
             drop((place, seat));
@@ -268,7 +269,7 @@ mod tests {
         let handle = Handle { bulletins, requests: mpsc::channel(1).0 };
         let (mut host, stream) = tokio::io::duplex(4096);
         let visits = Visits::new();
-        tokio::spawn(converse(stream, handle, Door::Tcp, &visits));
+        tokio::spawn(converse(stream, handle, Door::Tcp("192.168.4.17".parse().unwrap()), &visits));
 
         let began = Instant::now();
         let ask = |wait: u32| format!("GET /v1/volumes/still-fawn?wait={wait} HTTP/1.1\r\nHost: sled\r\n\r\n");

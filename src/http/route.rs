@@ -1,13 +1,14 @@
 //! Which request gets which answer.
 
-use super::admin;
 use super::answer::{Answer, bulletin, error, json, not_allowed, ready, text};
+use super::{admin, attach};
 use crate::names::VolumeName;
 use crate::supervisor::{Bulletin, Handle, Page};
 use crate::wire::{Error, JobState};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use hyper::body::Body;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -19,8 +20,8 @@ const LONGEST_WAIT: f64 = 60.0;
 /// Where a request came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Door {
-    /// Over TCP, from anywhere: reading only.
-    Tcp,
+    /// Over TCP, from this address: reading, and asking for tickets.
+    Tcp(IpAddr),
     /// Over the unix socket.
     Admin {
         /// From root or a member of the group `sled`.
@@ -64,7 +65,10 @@ where
         (["v1", "jobs", id], true) => job(handle, id, query, end).await,
         (["v1", "maintenance"], true) => latest(handle, |bulletin| ready(StatusCode::OK, bulletin.maintenance.clone())),
         (["v1", "storage"], true) => latest(handle, |bulletin| ready(StatusCode::OK, bulletin.storage.clone())),
-        (path, _) if door != Door::Tcp && admin::knows(path) => match admin::brought(path, body).await {
+        (["v1", "volumes", name, "attach"], _) => {
+            attach::answer(handle, &request.method, name, query, door, body).await
+        }
+        (path, _) if !matches!(door, Door::Tcp(_)) && admin::knows(path) => match admin::brought(path, body).await {
             Ok(brought) => admin::answer(handle, &request.method, path, query, brought).await,
             Err(why) => error(StatusCode::PAYLOAD_TOO_LARGE, why),
         },

@@ -10,6 +10,7 @@ use crate::act::inspect::{self, allocated, region_json, survey};
 use crate::act::ledger::{self, Loaded};
 use crate::act::mark;
 use crate::act::places::{TRASH, legacy_dir};
+use crate::act::tickets;
 use crate::config::Configuration;
 use crate::decide::facts::{Disk, OnDisk, Survey};
 use crate::decide::storage::belongs;
@@ -175,6 +176,8 @@ impl Scanner {
     /// Adds what the ledger says, and what lies on the disk by its word.
     fn with_ledger(&self, mut disk: Disk) -> Disk {
         let root = &self.config.sled.storage.root;
+        // Whether or not the ledger can be read: whom a volume lets in does not depend on it.
+        disk.grants = tickets::load(root);
         let Loaded { ledger, damage } = match ledger::load(root) {
             Err(why) => return Disk { ledger_lost: ledger::is_lost(&why), ledger: Err(why.to_string()), ..disk },
             Ok(loaded) => loaded,

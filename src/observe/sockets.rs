@@ -8,6 +8,7 @@ pub use super::owners::Pids;
 use super::owners::{Owners, is_at, is_open};
 use super::rhythm::Rhythm;
 use super::{NobodyListens, Observation, Publisher, publish};
+use crate::act::connections;
 use crate::act::peers::{inodes, shortened, unit};
 use crate::decide::facts::{Holder, Sockets, Stranger};
 use crate::names::RegionName;
@@ -142,6 +143,12 @@ impl Looker {
     }
 
     fn picture(&self, table: &[TcpNetEntry], pids: &Pids) -> Picture {
+        let ports: Vec<_> = self.regions.iter().flat_map(|local| [local.port, local.repair_port()]).collect();
+        let drops = connections::drops(&ports).unwrap_or_else(|why| {
+            tracing::warn!("the kernel does not tell what was dropped: {why}");
+            BTreeMap::new()
+        });
+        let dropped = |port| drops.get(&port).copied().unwrap_or_default();
         let (address, owners) = (self.address, &self.owners);
         let seen = self.regions.iter().map(|local| {
             let sockets = Sockets {
@@ -150,6 +157,7 @@ impl Looker {
                 repair: holder(table, address, local, local.repair_port(), owners),
                 elsewhere: elsewhere(table, address, local, owners),
                 connected: connected(table, local, owners),
+                dropped: dropped(local.port).saturating_add(dropped(local.repair_port())),
             };
             (local.name.clone(), sockets)
         });

@@ -10,8 +10,8 @@ use super::{NobodyListens, Observation, Publisher, publish};
 use crate::decide::facts::{Active, Exit, Unit};
 use crate::names::RegionName;
 use crate::systemd::job::spoken;
-use crate::systemd::names;
 use crate::systemd::proxy::{ManagerProxy, properties};
+use crate::systemd::{fence, names};
 use futures_util::future::try_join_all;
 use futures_util::{FutureExt, StreamExt};
 use jiff::Timestamp;
@@ -180,6 +180,7 @@ fn read(unit: &HashMap<String, OwnedVariant>) -> Unit {
         restarts: unsigned("NRestarts").unwrap_or_default(),
         invocation: unit.get("InvocationID").and_then(invocation),
         since: unit.get("ActiveEnterTimestamp").and_then(moment),
+        fence: fence::of(unit),
     }
 }
 

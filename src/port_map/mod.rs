@@ -2,8 +2,10 @@
 //! port. The same file on every sled; its digest shows when two disagree. Pure.
 
 mod collisions;
+mod fence;
 mod read;
 
+pub use fence::{Fence, Prefix};
 pub use read::read;
 
 use crate::names::{HostName, RegionName, SledName, VolumeName};

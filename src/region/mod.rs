@@ -3,10 +3,12 @@
 
 pub mod format;
 pub mod geometry;
+pub mod grant;
 pub mod ledger;
 pub mod mark;
 
 pub use format::RegionJson;
 pub use geometry::Geometry;
+pub use grant::Grant;
 pub use ledger::{Adoption, HeldBy, Hold, Ledger, OldUnit, Record, Tombstone};
 pub use mark::Mark;

@@ -4,17 +4,24 @@ use super::health::Change;
 use super::work::Task;
 use super::{Event, Supervisor, settling};
 use crate::act;
-use crate::decide::facts::{Busy, Settled, Start};
+use crate::decide::facts::{Busy, Fencing, Settled, Start};
 use crate::decide::plan::{Action, plan};
 use crate::names::RegionName;
+use crate::port_map::Fence;
 use crate::wire::{self, JobKind};
 use uuid::Uuid;
 
 impl Supervisor {
     /// Does what the plan says.
     pub(super) fn act(&mut self) {
-        let (Some(bus), Some(disk)) = (self.bus.clone(), self.disk()) else { return };
+        let Some(bus) = self.bus.clone() else { return };
         for action in plan(&self.config, &self.facts) {
+            if let Action::Fence(name, wanted) = action {
+                self.fence(name, wanted, bus.clone());
+                continue;
+            }
+            // Everything else is done on a disk, or to what runs on it.
+            let Some(disk) = self.disk() else { return };
             match action {
                 Action::Settle => {
                     self.facts.settled = Settled::Running;
@@ -24,6 +31,7 @@ impl Supervisor {
                     self.facts.busy.extend(names.iter().map(|name| (name.clone(), Busy::Adopting)));
                     tokio::spawn(settling::undo(self.shop.on(disk), names, bus.clone()));
                 }
+                Action::Fence(..) => {}
                 Action::Start(name) => self.start(name, bus.clone()),
                 Action::Hold(name, by, why, remedy) => self.hold(name, by, why, remedy, disk),
                 Action::Stop(name) => self.change(name, Change::Stop, bus.clone()),
@@ -44,6 +52,41 @@ impl Supervisor {
             let result = act::units::start(&bus, &name).await;
             _ = events.send(Event::Started(name, result)).await;
         });
+    }
+
+    /// Changes whom a region's unit lets in, and cuts off those that it does not any more.
+    fn fence(&mut self, name: RegionName, wanted: Fence, bus: zbus::Connection) {
+        self.region(&name, |region| region.fencing = Fencing::Asked);
+        let (events, config) = (self.events.clone(), self.config.clone());
+        tokio::spawn(async move {
+            let done = act::fence::set(&bus, &name, &wanted).await;
+            let local = config.local_regions().into_iter().find(|local| local.name == name);
+            if let (Ok(()), Some(local)) = (&done, local) {
+                let ended = act::fence::destroy(&[local], |address| !wanted.admits(address)).await;
+                match ended {
+                    Ok(0) => {}
+                    Ok(many) => tracing::warn!(REGION = %name, "{name}: {many} connection(s) were cut off"),
+                    Err(why) => tracing::error!(REGION = %name, "{name}: not every connection was cut off: {why}"),
+                }
+            }
+            _ = events.send(Event::Fenced(name, wanted, done)).await;
+        });
+    }
+
+    /// systemd has changed whom a region's unit lets in, or has not.
+    pub(super) fn hear_fenced(&mut self, name: &RegionName, fence: Fence, done: Result<(), String>) {
+        self.region(name, |region| match done {
+            Ok(()) => {
+                region.fencing = Fencing::Idle;
+                // systemd sends no signal of it.
+                region.unit.iter_mut().for_each(|unit| unit.fence = Some(fence.clone()));
+            }
+            Err(why) => {
+                tracing::error!(REGION = %name, "systemd does not change whom {name} lets in: {why}");
+                region.fencing = Fencing::Refused(why);
+            }
+        });
+        self.observers.look_at_sockets();
     }
 
     fn forgive(&mut self, name: RegionName, bus: zbus::Connection) {

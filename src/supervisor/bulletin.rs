@@ -1,9 +1,10 @@
 //! The last verdict as the faces show it: times are put to it, every body is serialised once,
 //! and a volume's revision grows when its body changes.
 
-use super::pages::{generation, storage, storage_detail, uuid};
+use super::pages::{holder, storage, storage_detail, uuid};
 use crate::check::Severity;
 use crate::config::Configuration;
+use crate::decide::attach::attached;
 use crate::decide::facts::Facts;
 use crate::decide::finding::Finding;
 use crate::decide::verdict::Verdict;
@@ -88,6 +89,17 @@ impl Editor {
     /// The last verdict in a line, for `systemctl status`.
     pub(super) fn status(&self) -> Option<String> {
         self.status.clone()
+    }
+
+    /// Whether a volume may be attached, as was last published.
+    pub(super) fn ready(&self, volume: &VolumeName) -> bool {
+        self.volumes.get(volume).is_some_and(|volume| volume.ready)
+    }
+
+    /// The identities of a volume's regions on this sled, as was last published.
+    pub(super) fn uuids(&self, volume: &VolumeName) -> BTreeMap<RegionName, uuid::Uuid> {
+        let regions = self.volumes.get(volume).into_iter().flat_map(|volume| &volume.regions);
+        regions.filter_map(|region| Some((region.name.clone(), region.uuid?))).collect()
     }
 
     /// How long a region has been serving without a break.
@@ -202,9 +214,11 @@ impl Editor {
             hosts: wanted.hosts.clone(),
             regions: indices.filter_map(|index| self.region(name, index, facts)).collect(),
             checks: concerning.map(|(_, check)| check.clone()).collect(),
-            generation: generation(facts, name),
-            holder: None,
-            attached: Vec::new(),
+            generation: facts.granted(name).generation,
+            holder: holder(&self.config, facts, name),
+            attached: attached(&self.config, &facts.visitors(&self.config, name), |address| {
+                facts.seen_since.get(&(name.clone(), address)).copied().unwrap_or(now)
+            }),
         };
         if known.is_some_and(|known| *known != volume) {
             volume.revision += 1;

@@ -2,7 +2,7 @@
 //! vain and may be asked for again; and whether enough has been seen to say anything at all.
 
 use super::{PATIENCE, Supervisor, TRY_AGAIN};
-use crate::decide::facts::{Active, Beat, Bus, Settled, Start};
+use crate::decide::facts::{Active, Beat, Bus, Fencing, Settled, Start};
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 use tokio::time::Instant;
@@ -23,6 +23,7 @@ impl Supervisor {
             region.steady = self.editor.serving_for(name).is_some_and(|time| time >= steady);
         }
         self.tell_wards();
+        self.forget_knocks();
         self.look_at_the_hung();
         if self.tried_again.elapsed() >= TRY_AGAIN {
             self.tried_again = Instant::now();
@@ -34,6 +35,9 @@ impl Supervisor {
             }
             for region in self.facts.regions.values_mut().filter(|region| region.start != Start::Asked) {
                 region.start = Start::Idle;
+            }
+            for region in self.facts.regions.values_mut().filter(|region| region.fencing != Fencing::Asked) {
+                region.fencing = Fencing::Idle;
             }
             for name in std::mem::take(&mut self.unchanged) {
                 self.region(&name, |region| region.changing = false);

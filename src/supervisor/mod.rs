@@ -32,6 +32,9 @@ mod observers;
 mod pages;
 mod requests;
 mod settling;
+mod sight;
+mod strangers;
+mod tickets;
 mod upgrade;
 mod versions;
 mod wards;
@@ -46,13 +49,14 @@ pub use requests::{Answer, Asked, Request, Wish};
 
 use crate::act::progress::Step;
 use crate::config::Configuration;
-use crate::decide::facts::{Active, Beat, Bus, Busy, Disk, Doing, Facts, Settled, Start, Unit};
+use crate::decide::facts::{Active, Bus, Busy, Disk, Doing, Facts, Settled, Start};
 use crate::decide::failure::Failure;
 use crate::decide::storage::identity;
 use crate::decide::turns::Denied;
 use crate::decide::verdict::{judge, serving};
 use crate::names::RegionName;
 use crate::observe::Observation;
+use crate::port_map::Fence;
 use crate::programs::Program;
 use crate::wire::{self, JobKind};
 use bulletin::Editor;
@@ -64,6 +68,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use strangers::Knocks;
+use tickets::{Desk, Served};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep};
 use upgrade::upgrade_is_unfinished;
@@ -109,6 +115,10 @@ enum Event {
     Free(RegionName, u64),
     /// What a process runs, as that states it.
     Runs(RegionName, u32, Program),
+    /// systemd has changed whom a region's unit lets in, or has not, and why.
+    Fenced(RegionName, Fence, Result<(), String>),
+    /// Somebody was served at the ticket desk.
+    Served(Served),
     /// A region is not held any more.
     Released(RegionName),
     /// Hosts are asked to wait, or not any more.
@@ -156,6 +166,8 @@ struct Supervisor {
     /// The job that rolls another program over the regions.
     upgrading: Option<u64>,
     versions: Versions,
+    desk: Desk,
+    knocks: Knocks,
     shop: Workshop,
     wards: BTreeMap<RegionName, Ward>,
     freshness: Freshness,
@@ -196,6 +208,8 @@ pub fn supervise(config: Configuration, sysfs: PathBuf) -> (Handle, impl Future<
             removal: None,
             upgrading: None,
             versions: Versions::default(),
+            desk: Desk::default(),
+            knocks: Knocks::default(),
             shop: Workshop::new(config.clone(), observers.scanner.clone(), events.clone()),
             wards: regions.iter().map(|local| (local.name.clone(), Ward::default())).collect(),
             freshness: Freshness::new(config.sled.downstairs.hung_after.into()),
@@ -265,78 +279,6 @@ impl Supervisor {
         }
     }
 
-    /// Takes a fact.
-    fn see(&mut self, seen: Observation) {
-        self.freshness.note(&seen);
-        match seen {
-            Observation::Bus(Ok(bus)) => self.refresh_units(bus),
-            Observation::Bus(Err(why)) => {
-                (self.bus, self.unrefreshed) = (None, None);
-                self.facts.bus = Some(Bus::Unreachable(why));
-            }
-            Observation::Unit(name, unit) => self.see_unit(&name, unit),
-            Observation::Ended(name, pid) => self.see_end(&name, pid),
-            Observation::Intruders(seen) => self.facts.intruders = Some(seen),
-            Observation::Sockets(seen) => {
-                for (name, sockets) in seen {
-                    self.region(&name, |region| region.sockets = Some(sockets));
-                }
-            }
-            Observation::Pulse(name, pulse) => {
-                if pulse.as_ref().is_some_and(|pulse| pulse.beat == Beat::Asked) {
-                    self.observers.look_at_sockets();
-                }
-                let silent = pulse.as_ref().is_some_and(|pulse| pulse.beat == Beat::Silent);
-                self.region(&name, |region| region.pulse = pulse);
-                self.tell_wards();
-                if silent {
-                    self.look_at_the_hung();
-                }
-            }
-            Observation::Network(network) => self.facts.network = Some(network),
-            Observation::Disk(disk) => self.see_disk(*disk),
-        }
-    }
-
-    fn see_unit(&mut self, name: &RegionName, unit: Unit) {
-        if self.facts.regions.get(name).is_some_and(|region| region.unit.as_ref() == Some(&unit)) {
-            // A slow look has found nothing new.
-            return;
-        }
-        let runs = unit.active == Active::Active;
-        self.note_end(name, &unit);
-        self.observers.set_pid(name, unit.pid.filter(|_| runs));
-        self.observers.look_at_sockets();
-        self.observers.look_at_intruders();
-        let serial = self.facts.disk.as_ref().map_or(0, |disk| disk.serial);
-        if !runs {
-            // What lies on disk is looked at anew before a downstairs starts on it again.
-            let scanner = self.observers.scanner.clone();
-            let region = name.clone();
-            tokio::task::spawn_blocking(move || scanner.distrust(&region));
-            self.observers.look_at_disk();
-        }
-        self.region(name, |region| {
-            if !runs && region.unit.as_ref().is_none_or(|before| before.active != unit.active) {
-                region.needs_look = serial + 1;
-            }
-            if unit.active != Active::Inactive {
-                region.start = Start::Idle;
-            }
-            region.unit = Some(unit);
-        });
-    }
-
-    fn see_disk(&mut self, disk: Disk) {
-        if self.facts.disk.as_ref().is_none_or(|known| known.serial < disk.serial) {
-            if identity(&disk).is_some_and(|now| self.disk().is_some_and(|known| known != now)) {
-                // What was to be held lies on another disk.
-                self.facts.holding.clear();
-            }
-            self.facts.disk = Some(disk);
-        }
-    }
-
     fn region(&mut self, name: &RegionName, change: impl FnOnce(&mut crate::decide::facts::Region)) {
         if let Some(region) = self.facts.regions.get_mut(name) {
             change(region);
@@ -382,6 +324,8 @@ impl Supervisor {
             Event::Runs(name, pid, program) => self.region(&name, |region| {
                 region.program = Some(program).filter(|_| region.alive() == Some(pid));
             }),
+            Event::Fenced(name, fence, done) => self.hear_fenced(&name, fence, done),
+            Event::Served(served) => self.hear_served(served),
             Event::Released(name) => self.released(&name),
             Event::Maintenance(wanted) => self.facts.maintenance = wanted,
             Event::Leaving(told) => {

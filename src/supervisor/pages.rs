@@ -17,10 +17,17 @@ pub(super) fn uuid(facts: &Facts, name: &RegionName) -> Option<uuid::Uuid> {
     })
 }
 
-/// The highest generation known of a volume.
-pub(super) fn generation(facts: &Facts, volume: &VolumeName) -> u64 {
-    let ledger = facts.disk.as_ref().and_then(ledger);
-    ledger.and_then(|ledger| ledger.generations.get(volume).copied()).unwrap_or_default()
+/// Who holds the last ticket of a volume.
+pub(super) fn holder(config: &Configuration, facts: &Facts, volume: &VolumeName) -> Option<wire::Holder> {
+    let grant = facts.grants.as_ref()?.get(volume)?;
+    let (address, since) = grant.holder?;
+    Some(wire::Holder {
+        address,
+        host: config.map.name_of(address).map(str::to_owned),
+        generation: grant.generation,
+        since,
+        denied: grant.denied.iter().copied().collect(),
+    })
 }
 
 fn ledger(disk: &Disk) -> Option<&Ledger> {

@@ -8,10 +8,11 @@ use crate::decide::facts::Region;
 use crate::decide::permits::{Creation, Deletion, may_adopt, may_create, may_delete, may_purge, may_restore};
 use crate::decide::storage::{running, usable};
 use crate::decide::turns::{Manner, may_hold, may_release, may_restart, may_upgrade};
-use crate::names::RegionName;
+use crate::names::{RegionName, VolumeName};
 use crate::span::Span;
-use crate::wire::{self, JobKind};
+use crate::wire::{self, Attach, JobKind};
 use bytes::Bytes;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -53,6 +54,10 @@ pub enum Wish {
     Cancel(u64),
     /// Ask hosts to wait, or not any more.
     Maintain(Option<Asked>),
+    /// A ticket for a volume, for the host at this address.
+    Attach(VolumeName, IpAddr, Attach),
+    /// Let a host, by its address or its name in the map, talk to a volume again, or cut it off.
+    Permit(VolumeName, String, bool),
     /// The daemon was told to end: do what has to be done before.
     Leave,
     /// Mark the data disk as this sled's, in place of the one that is named.
@@ -79,6 +84,12 @@ pub enum Answer {
     Marked(wire::Marked),
     /// Hosts are asked to wait, or not any more.
     Maintenance(Option<wire::Maintenance>),
+    /// A ticket.
+    Ticket(Box<wire::Ticket>),
+    /// No ticket, and why.
+    Refused(wire::Refusal),
+    /// A host is let in again, or was cut off.
+    Permitted,
     /// The daemon may end.
     Left,
 }
@@ -87,7 +98,8 @@ impl Supervisor {
     /// Looks at the disk before a request is answered: what was seen half a minute ago may
     /// have been moved away since.
     pub(super) fn look_first(&mut self, request: Request) {
-        if matches!(request.wish, Wish::Leave | Wish::Maintain(_)) {
+        // These do not depend on what lies there, and some are in a hurry.
+        if matches!(request.wish, Wish::Leave | Wish::Maintain(_) | Wish::Attach(..) | Wish::Permit(..)) {
             return self.answer(request);
         }
         let (scanner, shop) = (self.observers.scanner.clone(), self.shop.clone());
@@ -113,6 +125,8 @@ impl Supervisor {
             Wish::Cancel(id) => self.jobs.cancel(id).map(wire::Granted::Job),
             Wish::ProposeAdoption(name, from) => return self.propose(name, from, answer),
             Wish::Maintain(wanted) => return self.maintain(wanted, answer),
+            Wish::Attach(volume, host, wanted) => return self.ask_for_ticket(volume, host, wanted, answer),
+            Wish::Permit(volume, host, allow) => return self.permit(volume, &host, allow, answer),
             Wish::Leave => return self.leave(answer),
             Wish::InitStorage(replace) => return self.init_storage(replace, answer),
         };

@@ -5,14 +5,15 @@
 //! systemd.generator(7)) at boot and at every `daemon-reload`, so that `systemctl cat` shows
 //! each region's values and the supervisor needs no right to write unit files.
 
-use super::names;
+use super::{fence, names};
 use crate::config::Configuration;
-use crate::port_map::LocalRegion;
+use crate::port_map::{Fence, LocalRegion};
 use crate::programs::Programs;
 use std::fmt::Write;
 
-/// The name of every drop-in below its unit's `.d` directory.
-pub const FILE: &str = "50-sled.conf";
+/// The name of every drop-in below its unit's `.d` directory. Drop-ins are read in the order of
+/// their names, and what is set while a unit runs lies in `50-PROPERTY.conf`: that has to count.
+pub const FILE: &str = "10-sled.conf";
 
 /// The drop-ins of a configuration: each unit's name and the text of its drop-in.
 pub fn all(config: &Configuration, programs: &Programs) -> Vec<(String, String)> {
@@ -48,6 +49,10 @@ fn region(config: &Configuration, programs: &Programs, local: &LocalRegion) -> S
          User={user}\n\
          ReadWritePaths={dir}\n\
          LimitNOFILE={descriptors}\n\
+         SocketBindDeny=any\n\
+         SocketBindAllow=tcp:{port}\n\
+         SocketBindAllow=tcp:{repair}\n\
+         {fence}\
          ExecStart=\n\
          ExecStart=/usr/bin/flock --exclusive --nonblock --no-fork --conflict-exit-code 75 {dir} \
          {program} run --data {dir} --port {port} --address {address}\n",
@@ -57,6 +62,7 @@ fn region(config: &Configuration, programs: &Programs, local: &LocalRegion) -> S
         user = config.sled.downstairs.user,
         descriptors = local.geometry.descriptors(),
         address = config.address,
+        fence = fence::lines(&Fence::around(&config.map, local.name.volume(), None)),
     )
 }
 
@@ -79,10 +85,17 @@ mod tests {
         assert!(all[0].1.contains("ListenStream=192.168.4.189:3800\n"));
         let (unit, text) = &all[1];
         assert_eq!(unit, "crucible-downstairs@chief-horse-0.service");
-        for wanted in
-            ["--port 3850 --address 192.168.4.189\n", "LimitNOFILE=429\n", "AssertPathIsMountPoint=/crucible\n"]
-        {
+        for wanted in [
+            "--port 3850 --address 192.168.4.189\n",
+            "LimitNOFILE=429\n",
+            "AssertPathIsMountPoint=/crucible\n",
+            "SocketBindDeny=any\nSocketBindAllow=tcp:3850\nSocketBindAllow=tcp:7850\n",
+            "IPAddressDeny=0.0.0.0/0 ::/0\nIPAddressAllow=127.0.0.0/8 192.168.4.19/32 192.168.4.189/32 ::1/128\n",
+        ] {
             assert!(text.contains(wanted), "{wanted:?} is not in {text}");
         }
+        let open = all.iter().find(|(unit, _)| unit == "crucible-downstairs@pve-0.service");
+        let (_, text) = open.unwrap();
+        assert!(text.contains("SocketBindDeny=any") && !text.contains("IPAddress"), "{text}");
     }
 }

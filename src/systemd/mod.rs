@@ -3,6 +3,7 @@
 //! What a unit is for is known elsewhere.
 
 pub mod dropin;
+pub mod fence;
 pub mod job;
 pub mod names;
 pub mod notify;

@@ -1,7 +1,7 @@
 //! The data disk, and what lies on it.
 
-use crate::names::RegionName;
-use crate::region::{Ledger, Mark, RegionJson};
+use crate::names::{RegionName, VolumeName};
+use crate::region::{Grant, Ledger, Mark, RegionJson};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The data disk.
@@ -35,6 +35,8 @@ pub struct Disk {
     pub surveys: BTreeMap<RegionName, Survey>,
     /// What lies in the trash, by the directory's name: how many bytes are taken.
     pub trash: BTreeMap<String, u64>,
+    /// What was granted to hosts, as far as it is on record.
+    pub grants: BTreeMap<VolumeName, Grant>,
 }
 
 /// The files of a region, counted.
@@ -66,6 +68,7 @@ impl Default for Disk {
             unadopted: BTreeSet::new(),
             surveys: BTreeMap::new(),
             trash: BTreeMap::new(),
+            grants: BTreeMap::new(),
         }
     }
 }

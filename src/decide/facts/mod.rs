@@ -4,11 +4,14 @@ mod disk;
 mod region;
 
 pub use disk::{Disk, OnDisk, Survey};
-pub use region::{Active, Beat, Doing, Exit, Holder, Pulse, Region, Sockets, Start, Stranger, Unit};
+pub use region::{Active, Beat, Doing, Exit, Fencing, Holder, Pulse, Region, Sockets, Start, Stranger, Unit};
 
-use crate::names::RegionName;
-use crate::region::Hold;
+use crate::config::Configuration;
+use crate::names::{RegionName, VolumeName};
+use crate::port_map::Fence;
+use crate::region::{Grant, Hold};
 use crate::wire::Maintenance;
+use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use uuid::Uuid;
@@ -38,6 +41,14 @@ pub struct Facts {
     pub just_created: BTreeSet<RegionName>,
     /// The regions that were just put on hold, before the ledger says so or although it cannot.
     pub holding: BTreeMap<RegionName, Hold>,
+    /// What was granted to hosts; `None` until the record of it was read.
+    pub grants: Option<BTreeMap<VolumeName, Grant>>,
+    /// Since when each host that is connected to a volume has been seen.
+    pub seen_since: BTreeMap<(VolumeName, IpAddr), Timestamp>,
+    /// Those that the map does not let in, and that tried of late.
+    pub knocks: BTreeMap<VolumeName, Knock>,
+    /// The volumes at whose fence somebody is at work.
+    pub granting: BTreeSet<VolumeName>,
     /// Processes of others that have a region's files open for writing.
     pub intruders: Option<BTreeMap<RegionName, Vec<Stranger>>>,
     /// Hosts are asked to wait, and until when.
@@ -150,10 +161,32 @@ impl Facts {
         self.intruders.as_ref().is_some_and(|seen| seen.contains_key(name))
     }
 
+    /// The fence that a volume is to have; `None` as long as it is not known what was granted.
+    pub fn fence(&self, config: &Configuration, volume: &VolumeName) -> Option<Fence> {
+        let grants = self.grants.as_ref()?;
+        Some(Fence::around(&config.map, volume, grants.get(volume)))
+    }
+
+    /// Whether a region's unit lets in whom it is to, and nobody else.
+    pub fn is_fenced(&self, config: &Configuration, name: &RegionName) -> bool {
+        let unit = self.regions.get(name).and_then(|region| region.unit.as_ref());
+        let wanted = self.fence(config, name.volume());
+        wanted.is_some() && unit.is_some_and(|unit| unit.fence == wanted)
+    }
+
     /// What a job does to a region right now; one that waits or only watches does nothing.
     pub fn at_work(&self, name: &RegionName) -> Option<Busy> {
         self.busy.get(name).copied().filter(|busy| !busy.passive())
     }
+}
+
+/// Attempts of those that the map does not let in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Knock {
+    /// The addresses that asked for a ticket.
+    pub asked: BTreeSet<IpAddr>,
+    /// Packets to the regions' ports were dropped.
+    pub dropped: bool,
 }
 
 /// What a job does to a region.

@@ -1,6 +1,7 @@
 //! What is known of one region: its unit, its process, its ports, and whether it answers.
 
 use crate::decide::failure::Failure;
+use crate::port_map::Fence;
 use crate::programs::Program;
 use crate::wire::Peer;
 use jiff::Timestamp;
@@ -18,6 +19,8 @@ pub struct Region {
     pub pulse: Option<Pulse>,
     /// What became of the last wish to start it.
     pub start: Start,
+    /// What became of the last wish to change whom it lets in.
+    pub fencing: Fencing,
     /// It has served for a minute without a break.
     pub steady: bool,
     /// What lies on disk was last looked at before its downstairs ended: only a look with at
@@ -86,6 +89,18 @@ pub enum Start {
     Refused(String),
 }
 
+/// What became of the last wish to change whom a unit lets in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Fencing {
+    /// There is none, or it was granted.
+    #[default]
+    Idle,
+    /// systemd has been asked and has not answered.
+    Asked,
+    /// systemd refused, with this reason. It is asked again after a while.
+    Refused(String),
+}
+
 /// A unit, as systemd tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unit {
@@ -103,6 +118,8 @@ pub struct Unit {
     pub invocation: Option<String>,
     /// When it became active, if it is.
     pub since: Option<Timestamp>,
+    /// Whom it lets in; `None` if systemd does not tell.
+    pub fence: Option<Fence>,
 }
 
 /// A unit's state, as systemd has it.
@@ -142,6 +159,9 @@ pub struct Sockets {
     pub elsewhere: Vec<SocketAddr>,
     /// Who is connected to the data port, the supervisor's own probe left out.
     pub connected: Vec<Peer>,
+    /// How many packets the listeners at its two ports have dropped: those of peers that its unit
+    /// does not let in are among them.
+    pub dropped: u32,
 }
 
 /// Who listens on a port.

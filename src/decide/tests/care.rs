@@ -21,7 +21,7 @@ fn ended(facts: &mut Facts, failure: Option<Failure>) {
     region.unit = Some(Unit { exit: Some(Exit::Status(1)), restarts: 1, ..unit(Active::Activating) });
     let nobody = (Holder::Nobody, Holder::Nobody);
     region.sockets =
-        Some(Sockets { pid: None, data: nobody.0, repair: nobody.1, elsewhere: vec![], connected: vec![] });
+        Some(Sockets { pid: None, data: nobody.0, repair: nobody.1, elsewhere: vec![], connected: vec![], dropped: 0 });
     (region.pulse, region.failure) = (None, failure);
 }
 

@@ -31,16 +31,24 @@ fn any_region() -> impl Strategy<Value = Region> {
         4 => Just(Holder::Nobody),
         1 => Just(Holder::Other(Stranger { pid: Some(9), command: "nc".into(), unit: None }))
     ];
-    let process = (active, any::<bool>(), beat, holder, 0u32..3);
+    let process = (active, any::<bool>(), beat, holder, 0u32..3, any::<bool>());
     (process, any_failure(), 0u32..8, any::<bool>(), 0u64..120).prop_map(
-        |((active, dead, beat, holder, restarts), failure, crashes, steady, hung_seconds)| {
+        |((active, dead, beat, holder, restarts, fenced), failure, crashes, steady, hung_seconds)| {
             let runs = active == Active::Active;
             let pid = runs.then_some(100);
+            let exit = (!runs).then_some(Exit::Status(1));
             let own = if runs { Holder::Own } else { holder };
             let identity = Some(Ok(Uuid::from_u128(100)));
             Region {
-                unit: Some(Unit { pid, restarts, exit: (!runs).then_some(Exit::Status(1)), ..unit(active) }),
-                sockets: Some(Sockets { pid, data: own.clone(), repair: own, elsewhere: vec![], connected: vec![] }),
+                unit: Some(Unit { pid, restarts, exit, fence: fence().filter(|_| fenced), ..unit(active) }),
+                sockets: Some(Sockets {
+                    pid,
+                    data: own.clone(),
+                    repair: own,
+                    elsewhere: vec![],
+                    connected: vec![],
+                    dropped: 0,
+                }),
                 pulse: pid.map(|pid| Pulse { pid, beat, identity }),
                 ended: pid.filter(|_| dead),
                 failure,
@@ -93,8 +101,14 @@ fn carry_out(facts: &mut Facts, action: &Action) {
         let pid = 200;
         region.unit = Some(Unit { pid: Some(pid), ..unit(Active::Active) });
         let own = (Holder::Own, Holder::Own);
-        region.sockets =
-            Some(Sockets { pid: Some(pid), data: own.0, repair: own.1, elsewhere: vec![], connected: vec![] });
+        region.sockets = Some(Sockets {
+            pid: Some(pid),
+            data: own.0,
+            repair: own.1,
+            elsewhere: vec![],
+            connected: vec![],
+            dropped: 0,
+        });
         region.pulse = Some(Pulse { pid, beat: Beat::Answering, identity: Some(Ok(Uuid::from_u128(100))) });
         (region.ended, region.hung_seconds, region.failure) = (None, 0, None);
     };
@@ -103,8 +117,14 @@ fn carry_out(facts: &mut Facts, action: &Action) {
         Action::Stop(name) => on(name, &|region| {
             region.unit = Some(unit(Active::Inactive));
             let nobody = (Holder::Nobody, Holder::Nobody);
-            region.sockets =
-                Some(Sockets { pid: None, data: nobody.0, repair: nobody.1, elsewhere: vec![], connected: vec![] });
+            region.sockets = Some(Sockets {
+                pid: None,
+                data: nobody.0,
+                repair: nobody.1,
+                elsewhere: vec![],
+                connected: vec![],
+                dropped: 0,
+            });
             region.pulse = None;
         }),
         Action::Forgive(name) => on(name, &|region| region.unit.as_mut().unwrap().restarts = 0),
@@ -112,6 +132,7 @@ fn carry_out(facts: &mut Facts, action: &Action) {
             let hold = Hold { by: *by, why: why.clone(), remedy: remedy.clone(), since: Timestamp::UNIX_EPOCH };
             facts.holding.insert(name.clone(), hold);
         }
+        Action::Fence(name, fence) => on(name, &|region| region.unit.as_mut().unwrap().fence = Some(fence.clone())),
         Action::Settle | Action::Undo(_) | Action::Remove(_) => {}
     }
 }
@@ -125,6 +146,7 @@ fn is_right(config: &Configuration, facts: &Facts, action: &Action) -> Result<()
             prop_assert!(matches!(active, Active::Inactive | Active::Failed), "a second process");
             prop_assert!(facts.held(name).is_none() && !facts.intruders.as_ref().unwrap().contains_key(name));
             prop_assert_eq!(&region.sockets.as_ref().unwrap().data, &Holder::Nobody);
+            prop_assert_eq!(&region.unit.as_ref().unwrap().fence, &fence(), "it lets others in than it is to");
         }
         Action::Restart(name) => {
             let siblings = facts.regions.iter().filter(|(other, _)| *other != name);
@@ -157,7 +179,8 @@ proptest! {
             if actions.is_empty() {
                 return Ok(());
             }
-            prop_assert!(!foreign, "{actions:?} on another sled's disk");
+            let harmless = actions.iter().all(|action| matches!(action, Action::Fence(..)));
+            prop_assert!(!foreign || harmless, "{actions:?} on another sled's disk");
             let restarts = actions.iter().filter(|action| matches!(action, Action::Restart(_))).count();
             prop_assert!(restarts <= 1, "two replicas of one volume: {actions:?}");
             for action in &actions {

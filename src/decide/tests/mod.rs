@@ -1,6 +1,7 @@
 //! The decisions by tables and properties: a sled on which all is well, and everything that
 //! can be otherwise.
 
+mod attach;
 mod care;
 mod failure;
 mod fixed_point;
@@ -17,6 +18,7 @@ use super::facts::{
 };
 use crate::config::{self, Configuration, Sources};
 use crate::names::{RegionName, VolumeName};
+use crate::port_map::Fence;
 use crate::region::{Ledger, Mark, Record, RegionJson};
 use crate::source::Source;
 use jiff::Timestamp;
@@ -76,8 +78,16 @@ fn well(config: &Configuration) -> Facts {
                 restarts: 0,
                 invocation: Some(pid.to_string()),
                 since: None,
+                fence: Some(Fence::around(&config.map, local.name.volume(), None)),
             }),
-            sockets: Some(Sockets { pid: Some(pid), data: own.0, repair: own.1, elsewhere: vec![], connected: vec![] }),
+            sockets: Some(Sockets {
+                pid: Some(pid),
+                data: own.0,
+                repair: own.1,
+                elsewhere: vec![],
+                connected: vec![],
+                dropped: 0,
+            }),
             pulse: Some(Pulse { pid, beat: Beat::Answering, identity: Some(Ok(uuid)) }),
             ..Region::default()
         };
@@ -86,6 +96,7 @@ fn well(config: &Configuration) -> Facts {
     let mark = Mark::new(config.sled.name.clone());
     facts.settled = Settled::Done(mark.disk);
     facts.intruders = Some(Default::default());
+    facts.grants = Some(Default::default());
     let disk = facts.disk.as_mut().unwrap();
     (disk.ledger, disk.mark) = (Ok(ledger), Ok(Some(mark)));
     facts
@@ -101,11 +112,25 @@ fn stopped(facts: &mut Facts) {
     region.unit = Some(unit(Active::Inactive));
     let nobody = (Holder::Nobody, Holder::Nobody);
     region.sockets =
-        Some(Sockets { pid: None, data: nobody.0, repair: nobody.1, elsewhere: vec![], connected: vec![] });
+        Some(Sockets { pid: None, data: nobody.0, repair: nobody.1, elsewhere: vec![], connected: vec![], dropped: 0 });
     region.pulse = None;
+}
+
+/// What a unit of the only volume has before a ticket was granted.
+fn fence() -> Option<Fence> {
+    Some(Fence::around(&config().map, &volume(), None))
 }
 
 /// A unit without a process.
 fn unit(active: Active) -> Unit {
-    Unit { active, pid: None, exit: None, result: "success".into(), restarts: 0, invocation: None, since: None }
+    Unit {
+        active,
+        pid: None,
+        exit: None,
+        result: "success".into(),
+        restarts: 0,
+        invocation: None,
+        since: None,
+        fence: fence(),
+    }
 }

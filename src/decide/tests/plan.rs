@@ -1,8 +1,9 @@
 //! What is done, and what keeps it from being done.
 
 use super::*;
-use crate::decide::facts::{Start, Stranger};
+use crate::decide::facts::{Fencing, Start, Stranger};
 use crate::decide::plan::{Action, plan};
+use crate::region::Grant;
 use crate::region::{Adoption, Tombstone};
 
 #[test]
@@ -32,6 +33,11 @@ fn a_stopped_region_is_started_once_everything_is_right() {
             f.disk.as_mut().unwrap().surveys.insert(first(), survey);
         },
         |f| region(f).start = Start::Asked,
+        |f| f.grants = None,
+        |f| {
+            region(f).unit.as_mut().unwrap().fence = None;
+            region(f).fencing = Fencing::Asked;
+        },
         |f| region(f).start = Start::Refused(String::new()),
         |f| region(f).sockets = None,
         |f| region(f).unit = None,
@@ -45,6 +51,35 @@ fn a_stopped_region_is_started_once_everything_is_right() {
         let mut facts = facts.clone();
         obstacle(&mut facts);
         assert_eq!(plan(&config, &facts), [], "obstacle {number}");
+    }
+}
+
+#[test]
+fn a_unit_that_lets_others_in_is_fenced_before_anything_else() {
+    let config = config();
+    let mut facts = well(&config);
+    stopped(&mut facts);
+    region(&mut facts).unit.as_mut().unwrap().fence = None;
+    let wanted = fence().unwrap();
+    assert_eq!(plan(&config, &facts), [Action::Fence(first(), wanted.clone())]);
+    // Somebody is at it, or systemd has just refused.
+    facts.granting.insert(volume());
+    assert_eq!(plan(&config, &facts), []);
+    facts.granting.clear();
+    region(&mut facts).fencing = Fencing::Refused(String::new());
+    assert_eq!(plan(&config, &facts), []);
+    // A ticket changes the fence of what runs, whatever the disk.
+    let mut facts = well(&config);
+    facts.disk = None;
+    let host = "192.168.4.99".parse().unwrap();
+    let grant = Grant::default().with("192.168.4.17".parse().unwrap(), false);
+    facts.grants.as_mut().unwrap().insert(volume(), grant);
+    let planned = plan(&config, &facts);
+    assert_eq!(planned.len(), 3);
+    for action in planned {
+        let Action::Fence(_, fence) = action else { panic!("{action:?}") };
+        assert!(!fence.admits(host) && !fence.admits("192.168.4.17".parse().unwrap()));
+        assert!(fence.admits(config.address) && fence.admits("127.0.0.1".parse().unwrap()));
     }
 }
 
@@ -131,8 +166,14 @@ fn an_adoption_that_was_cut_short_is_undone_and_holds_no_other_region() {
     let stopped = unit(Active::Inactive);
     let region = facts.regions.get_mut(&other).unwrap();
     region.unit = Some(stopped);
-    let nobody =
-        Sockets { pid: None, data: Holder::Nobody, repair: Holder::Nobody, elsewhere: vec![], connected: vec![] };
+    let nobody = Sockets {
+        pid: None,
+        data: Holder::Nobody,
+        repair: Holder::Nobody,
+        elsewhere: vec![],
+        connected: vec![],
+        dropped: 0,
+    };
     region.sockets = Some(nobody);
     assert_eq!(plan(&config, &facts), [Action::Start(other)]);
 }

@@ -31,13 +31,15 @@ fn any_unit() -> impl Strategy<Value = Option<Unit>> {
             restarts,
             invocation: None,
             since: None,
+            fence: fence(),
         },
     ))
 }
 
 fn any_region() -> impl Strategy<Value = Region> {
-    let sockets = (proptest::option::of(100u32..103), any_holder(), any_holder())
-        .prop_map(|(pid, data, repair)| Sockets { pid, data, repair, elsewhere: vec![], connected: vec![] });
+    let sockets = (proptest::option::of(100u32..103), any_holder(), any_holder()).prop_map(|(pid, data, repair)| {
+        Sockets { pid, data, repair, elsewhere: vec![], connected: vec![], dropped: 0 }
+    });
     let beat = prop_oneof![
         Just(Beat::Refused),
         Just(Beat::Asked),

@@ -1,0 +1,210 @@
+//! The connections to ports of this machine, in the kernel's own words: listed, and destroyed one
+//! by one as `ss -K` does; and how many packets a listener dropped. It never touches a socket that
+//! it was not shown, and does not know who may be connected: that is decided elsewhere.
+
+use super::sock_diag::{self, FAMILIES, Told};
+use nix::libc::{ENOENT, EOPNOTSUPP};
+use procfs::net::TcpState;
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+
+/// Every state but those of a socket that listens, and of what the kernel alone remembers for a
+/// while (`TIME_WAIT`). A connection of which only the first packet has come is among them.
+const OPEN: u32 = 0b1111_1111_1110 & !(LISTENING | 1 << 6);
+const LISTENING: u32 = 1 << 10;
+
+/// A connection, or one that is on the way to be one, or to be none any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connection {
+    /// Its end on this machine.
+    pub local: SocketAddr,
+    /// Its other end.
+    pub peer: SocketAddr,
+    /// How far it is.
+    pub state: TcpState,
+    /// The inode of its socket; 0 if no process has it: it is not accepted yet, or was closed.
+    pub inode: u64,
+    /// A number that no other socket has had since the machine was booted.
+    pub cookie: u64,
+    name: sock_diag::Name,
+}
+
+/// The connections with a local port among these, over IPv4 and IPv6. The kernel picks them
+/// out: what it sends does not grow with the connections of others.
+///
+/// # Errors
+/// The kernel does not tell.
+pub fn open(ports: &[u16]) -> io::Result<Vec<Connection>> {
+    let connection = |told: Told| {
+        let name = told.name;
+        Some(Connection {
+            local: name.local(),
+            peer: name.peer(),
+            state: TcpState::from_u8(told.state)?,
+            inode: told.inode.into(),
+            cookie: name.cookie(),
+            name,
+        })
+    };
+    Ok(told(OPEN, ports, false)?.into_iter().filter_map(connection).collect())
+}
+
+/// Destroys exactly this connection: whoever has it gets `ECONNABORTED`, and its peer a reset, if
+/// that is let through. False if it has gone already; one that came later in its place stays.
+///
+/// # Errors
+/// The kernel cannot do it, or `CAP_NET_ADMIN` is missing.
+pub fn destroy(connection: &Connection) -> io::Result<bool> {
+    match sock_diag::destroy(&connection.name) {
+        Ok(()) => Ok(true),
+        Err(why) if why.raw_os_error() == Some(ENOENT) => Ok(false),
+        // Both ends have sent their last, and no process has it: before Linux 6.7 the kernel
+        // destroys no such remainder, as it does none in TIME_WAIT.
+        Err(why) if why.raw_os_error() == Some(EOPNOTSUPP) && remains(connection) => Ok(false),
+        Err(why) if why.raw_os_error() == Some(EOPNOTSUPP) => {
+            Err(io::Error::new(why.kind(), "the kernel cannot destroy sockets (CONFIG_INET_DIAG_DESTROY)"))
+        }
+        Err(why) => Err(why),
+    }
+}
+
+fn remains(connection: &Connection) -> bool {
+    connection.state == TcpState::FinWait2 && connection.inode == 0
+}
+
+/// How many packets the listeners at these ports dropped since they were opened, by port. A port
+/// without a listener is not among them.
+///
+/// What a unit's `IPAddressDeny=` keeps from a listener is counted here: on Linux 6.18 with systemd
+/// 257, each SYN of a host that was denied added exactly one, its repetitions after 1, 2 and 3 s
+/// too. So do connections that come while too many wait to be accepted; a packet for a connection
+/// that exists is counted by that one.
+///
+/// # Errors
+/// The kernel does not tell.
+pub fn drops(ports: &[u16]) -> io::Result<BTreeMap<u16, u32>> {
+    let mut drops = BTreeMap::new();
+    for listener in told(LISTENING, ports, true)? {
+        let sum: &mut u32 = drops.entry(listener.name.local().port()).or_default();
+        *sum = sum.saturating_add(listener.drops.unwrap_or_default());
+    }
+    Ok(drops)
+}
+
+fn told(states: u32, ports: &[u16], drops: bool) -> io::Result<Vec<Told>> {
+    let mut all = Vec::new();
+    // Without a port the kernel would tell of every socket.
+    for family in FAMILIES.into_iter().filter(|_| !ports.is_empty()) {
+        all.extend(sock_diag::list(family, states, ports, drops)?);
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
+    use std::io::{ErrorKind, Read, Write};
+    use std::net::{Ipv6Addr, TcpListener, TcpStream};
+    use std::os::fd::{AsFd, AsRawFd};
+
+    fn pair(listener: &TcpListener) -> (TcpStream, TcpStream) {
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (client, listener.accept().unwrap().0)
+    }
+
+    fn port(listener: &TcpListener) -> u16 {
+        listener.local_addr().unwrap().port()
+    }
+
+    /// The connection whose local end this is.
+    fn of(stream: &TcpStream, open: &[Connection]) -> Option<Connection> {
+        let (local, peer) = (stream.local_addr().unwrap(), stream.peer_addr().unwrap());
+        open.iter().find(|one| one.local == local && one.peer == peer).cloned()
+    }
+
+    #[test]
+    fn one_connection_is_destroyed_and_no_other() {
+        if !nix::unistd::geteuid().is_root() {
+            return eprintln!("skipped: only root destroys sockets");
+        }
+        let (first, second) = (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+        let (mut near, mut far) = pair(&first);
+        let (mut other, mut kept) = pair(&first);
+        let (_elsewhere, third) = pair(&second);
+        let seen = open(&[port(&first)]).unwrap();
+        assert!(seen.iter().all(|one| one.state == TcpState::Established && one.local.port() == port(&first)));
+        assert_eq!((seen.len(), of(&third, &seen)), (2, None));
+        let target = of(&far, &seen).unwrap();
+        let inode = nix::sys::stat::fstat(far.as_fd()).unwrap().st_ino;
+        assert_eq!((target.peer, target.inode), (near.local_addr().unwrap(), inode));
+
+        assert!(destroy(&target).unwrap());
+        assert_eq!(near.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+        assert_eq!(far.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionAborted);
+        assert!(!destroy(&target).unwrap(), "it was destroyed twice");
+        other.write_all(b"x").unwrap();
+        kept.read_exact(&mut [0]).unwrap();
+        assert_eq!(open(&[port(&first), port(&second)]).unwrap().len(), 2);
+    }
+
+    /// Another connection between the very same ends is not the one that was seen.
+    #[test]
+    fn what_came_in_its_place_stays() {
+        if !nix::unistd::geteuid().is_root() {
+            return eprintln!("skipped: only root destroys sockets");
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (near, far) = pair(&listener);
+        let gone = of(&far, &open(&[port(&listener)]).unwrap()).unwrap();
+        let (SocketAddr::V4(local), SocketAddr::V4(peer)) = (near.local_addr().unwrap(), near.peer_addr().unwrap())
+        else {
+            panic!("these are of IPv4")
+        };
+        assert!(destroy(&gone).unwrap());
+        drop(near);
+        let again = socket(AddressFamily::Inet, SockType::Stream, SockFlag::empty(), None).unwrap();
+        bind(again.as_raw_fd(), &SockaddrIn::from(local)).unwrap();
+        connect(again.as_raw_fd(), &SockaddrIn::from(peer)).unwrap();
+        let (mut accepted, mut again) = (listener.accept().unwrap().0, TcpStream::from(again));
+        let new = of(&accepted, &open(&[port(&listener)]).unwrap()).unwrap();
+        assert_eq!((new.local, new.peer), (gone.local, gone.peer));
+        assert_ne!(new.cookie, gone.cookie);
+        assert!(!destroy(&gone).unwrap());
+        again.write_all(b"x").unwrap();
+        accepted.read_exact(&mut [0]).unwrap();
+    }
+
+    #[test]
+    fn an_ipv4_peer_of_an_ipv6_listener_is_told_as_ipv4() {
+        let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).unwrap();
+        let client = TcpStream::connect(("127.0.0.1", port(&listener))).unwrap();
+        let accepted = listener.accept().unwrap().0;
+        let seen = open(&[1, port(&listener), 2]).unwrap();
+        assert_eq!(seen.len(), 1);
+        assert_eq!((seen[0].local, seen[0].peer), (client.peer_addr().unwrap(), client.local_addr().unwrap()));
+        if nix::unistd::geteuid().is_root() {
+            assert!(destroy(&seen[0]).unwrap());
+            assert_eq!((&accepted).read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionAborted);
+        }
+    }
+
+    /// A connection that nobody has accepted is there, and has no process.
+    #[test]
+    fn one_that_waits_to_be_accepted_is_seen() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let seen = open(&[port(&listener)]).unwrap();
+        assert_eq!(seen.iter().map(|one| one.inode).collect::<Vec<_>>(), [0]);
+    }
+
+    #[test]
+    fn listeners_tell_their_drops_and_only_listeners() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (client, _accepted) = pair(&listener);
+        let ports = [port(&listener), client.local_addr().unwrap().port(), 1];
+        assert_eq!(drops(&ports).unwrap(), [(port(&listener), 0)].into());
+        assert_eq!((drops(&[]).unwrap().len(), open(&[]).unwrap().len()), (0, 0));
+    }
+}

@@ -1,0 +1,143 @@
+//! Who may have a ticket, and who is in the way of it.
+
+use super::facts::Facts;
+use crate::config::Configuration;
+use crate::names::{RegionName, VolumeName};
+use crate::port_map::LocalRegion;
+use crate::region::Grant;
+use crate::wire::{self, Attached};
+use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+/// Whether a host may have a ticket for a volume, as far as can be told without looking who is
+/// connected: the volume's regions on this sled. `ready` says whether it may be attached now.
+///
+/// # Errors
+/// No such volume here, the map does not name the host, or the volume is not ready.
+pub fn may_attach(
+    config: &Configuration,
+    ready: bool,
+    volume: &VolumeName,
+    host: IpAddr,
+) -> Result<Vec<LocalRegion>, wire::Error> {
+    let regions = regions(config, volume)?;
+    let hosts = &config.map.volumes[volume].hosts;
+    if !hosts.is_empty() && !hosts.contains(&host) {
+        let message = format!("the port map does not let {host} attach {volume}");
+        let remedy = format!("add it to hosts of [volumes.{volume}] in port-map.toml, then: sledctl reload");
+        return Err(wire::Error::new("HOST_NOT_ALLOWED", message, remedy));
+    }
+    if !ready {
+        let message = format!("{volume} may not be attached now");
+        return Err(wire::Error::new("NOT_READY", message, format!("see why: GET /v1/volumes/{volume}?wait=30")));
+    }
+    Ok(regions)
+}
+
+/// Whether an operator may allow a host to talk to a volume, or cut it off.
+///
+/// # Errors
+/// No such volume here, or the map has the last word: it does not name the host.
+pub fn may_permit(
+    config: &Configuration,
+    volume: &VolumeName,
+    host: IpAddr,
+    allow: bool,
+) -> Result<Vec<LocalRegion>, wire::Error> {
+    let regions = regions(config, volume)?;
+    let hosts = &config.map.volumes[volume].hosts;
+    if allow && !hosts.is_empty() && !hosts.contains(&host) {
+        let message = format!("the port map does not name {host} for {volume}, and it has the last word");
+        let remedy = format!("add it to hosts of [volumes.{volume}] in port-map.toml, then: sledctl reload");
+        return Err(wire::Error::new("HOST_NOT_ALLOWED", message, remedy));
+    }
+    if is_fleet(config, host) {
+        let message = format!("{host} is a sled, or this machine itself: it is always let in, for repair");
+        return Err(wire::Error::new("HOST_NOT_ALLOWED", message, "name a host"));
+    }
+    Ok(regions)
+}
+
+/// The regions of a volume on this sled, of which there is at least one.
+fn regions(config: &Configuration, volume: &VolumeName) -> Result<Vec<LocalRegion>, wire::Error> {
+    let Some(wanted) = config.map.volumes.get(volume) else {
+        let message = format!("the port map has no volume {volume}");
+        return Err(wire::Error::new("VOLUME_UNKNOWN", message, "see GET /v1/volumes"));
+    };
+    let regions: Vec<_> = config.local_regions().into_iter().filter(|local| local.name.volume() == volume).collect();
+    if regions.is_empty() {
+        let sleds: BTreeSet<_> = wanted.regions.iter().map(|region| region.sled.as_str()).collect();
+        let sleds = sleds.into_iter().collect::<Vec<_>>().join(", ");
+        let message = format!("no region of {volume} is on this sled");
+        return Err(wire::Error::new("VOLUME_ELSEWHERE", message, format!("ask {sleds}")));
+    }
+    Ok(regions)
+}
+
+/// Whether an address is this machine's or another sled's: not a host's.
+pub fn is_fleet(config: &Configuration, address: IpAddr) -> bool {
+    address.is_loopback() || config.map.sleds.values().any(|sled| sled.address == address)
+}
+
+/// Of those connected, by address and region, the hosts; one of them, who asks, left out.
+pub fn others(
+    config: &Configuration,
+    connected: &[(IpAddr, RegionName)],
+    asks: Option<IpAddr>,
+) -> BTreeMap<IpAddr, BTreeSet<RegionName>> {
+    let mut hosts: BTreeMap<IpAddr, BTreeSet<RegionName>> = BTreeMap::new();
+    for (address, region) in connected {
+        if Some(*address) != asks && !is_fleet(config, *address) {
+            hosts.entry(*address).or_default().insert(region.clone());
+        }
+    }
+    hosts
+}
+
+/// The hosts that are connected, as they are shown.
+pub fn attached(
+    config: &Configuration,
+    hosts: &BTreeMap<IpAddr, BTreeSet<RegionName>>,
+    since: impl Fn(IpAddr) -> Timestamp,
+) -> Vec<Attached> {
+    let one = |(address, regions): (&IpAddr, &BTreeSet<RegionName>)| Attached {
+        address: *address,
+        host: config.map.name_of(*address).map(str::to_owned),
+        since: since(*address),
+        regions: regions.iter().cloned().collect(),
+    };
+    hosts.iter().map(one).collect()
+}
+
+/// Why a ticket is refused while others are connected.
+pub fn elsewhere(volume: &VolumeName, attached: &[Attached]) -> wire::Error {
+    let who = attached.iter().map(|one| {
+        let name = one.host.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
+        format!("{}{name}, since {}", one.address, one.since)
+    });
+    let message = format!("{volume} is attached elsewhere: {}", who.collect::<Vec<_>>().join("; "));
+    let remedy = "detach it there; if that host is dead or must not have it any more, ask with takeover";
+    wire::Error::new("VOLUME_ATTACHED_ELSEWHERE", message, remedy)
+}
+
+impl Facts {
+    /// The hosts that are connected to a volume, as far as was seen, and to which of its regions.
+    pub fn visitors(&self, config: &Configuration, volume: &VolumeName) -> BTreeMap<IpAddr, BTreeSet<RegionName>> {
+        let here = self.regions.iter().filter(|(name, _)| name.volume() == volume);
+        let peers = here.flat_map(|(name, region)| {
+            let connected = region.sockets.iter().flat_map(|sockets| &sockets.connected);
+            connected.map(move |peer| (peer.address, name.clone()))
+        });
+        others(config, &peers.collect::<Vec<_>>(), None)
+    }
+
+    /// What is known to have been granted of a volume: the record of it, raised to what the ledger
+    /// knows.
+    pub fn granted(&self, volume: &VolumeName) -> Grant {
+        let record = self.grants.as_ref().and_then(|grants| grants.get(volume)).cloned().unwrap_or_default();
+        let ledger = self.disk.as_ref().and_then(|disk| disk.ledger.as_ref().ok());
+        let known = ledger.and_then(|ledger| ledger.generations.get(volume).copied()).unwrap_or_default();
+        Grant { generation: record.generation.max(known), ..record }
+    }
+}

@@ -1,0 +1,65 @@
+//! What it means that somebody is at a volume's ports, or tried to be, whom it does not let in.
+
+use super::facts::{Facts, Knock};
+use super::finding::{Finding, Scope};
+use crate::check::Code;
+use crate::config::Configuration;
+use crate::names::{RegionName, VolumeName};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+/// The findings about those that the map does not let in.
+pub(super) fn findings(config: &Configuration, facts: &Facts) -> Vec<Finding> {
+    let volumes: BTreeSet<_> = facts.regions.keys().map(|name| name.volume().clone()).collect();
+    volumes.iter().filter_map(|volume| foreign(config, facts, volume)).collect()
+}
+
+fn foreign(config: &Configuration, facts: &Facts, volume: &VolumeName) -> Option<Finding> {
+    let fence = facts.fence(config, volume)?;
+    let visitors = facts.visitors(config, volume);
+    let strangers = visitors.iter().filter(|(address, _)| !fence.admits(**address));
+    let present = strangers.map(|(address, regions)| present(config, *address, regions));
+    let tried = facts.knocks.get(volume).map(|knock| tried(config, knock)).filter(|text| !text.is_empty());
+    let causes: Vec<_> = present.chain(tried).collect();
+    if causes.is_empty() {
+        return None;
+    }
+    let hosts = &config.map.volumes.get(volume)?.hosts;
+    let remedy = match hosts.is_empty() {
+        true => {
+            format!("if it may: sledctl volume allow {volume} ADDRESS; if it is no host of yours, find out what it is")
+        }
+        false => format!(
+            "if it may: add it to hosts of [volumes.{volume}] in port-map.toml, or after a takeover: sledctl volume \
+             allow {volume} ADDRESS; otherwise find out what it is"
+        ),
+    };
+    Some(Finding {
+        code: Code::ClientForeign,
+        subject: format!("volume {volume}"),
+        scope: Scope::Volume(volume.clone()),
+        cause: causes.join("; "),
+        remedy,
+    })
+}
+
+fn spoken(config: &Configuration, address: IpAddr) -> String {
+    let name = config.map.name_of(address).map(|name| format!(" ({name})")).unwrap_or_default();
+    format!("{address}{name}")
+}
+
+fn present(config: &Configuration, address: IpAddr, regions: &BTreeSet<RegionName>) -> String {
+    let regions = regions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    format!("{} is connected to {regions}, and may not be", spoken(config, address))
+}
+
+/// No numbers that grow: the text is part of what hosts wait to see changed.
+fn tried(config: &Configuration, knock: &Knock) -> String {
+    let asked: Vec<_> = knock.asked.iter().map(|address| spoken(config, *address)).collect();
+    let asked = (!asked.is_empty()).then(|| format!("{} asked for a ticket, and may not have one", asked.join(", ")));
+    let dropped = knock.dropped.then(|| {
+        "packets to its ports from addresses that it does not let in were dropped within the last five minutes"
+            .to_owned()
+    });
+    asked.into_iter().chain(dropped).collect::<Vec<_>>().join("; ")
+}

@@ -1,0 +1,46 @@
+//! Who may have a ticket, and who is in the way of it.
+
+use super::*;
+use crate::decide::attach::{attached, elsewhere, may_attach, may_permit, others};
+use std::net::IpAddr;
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+#[test]
+fn a_host_of_the_map_has_a_ticket_when_the_volume_is_ready() {
+    let config = config();
+    let host = ip("192.168.4.17");
+    assert_eq!(may_attach(&config, true, &volume(), host).unwrap().len(), 3);
+    let code = |ready, name: &str, host| may_attach(&config, ready, &name.parse().unwrap(), host).unwrap_err().code;
+    assert_eq!(code(false, "still-fawn", host), "NOT_READY");
+    assert_eq!(code(true, "still-faun", host), "VOLUME_UNKNOWN");
+    // Who is not allowed learns nothing of whether it is ready.
+    assert_eq!(code(false, "still-fawn", ip("192.168.4.18")), "HOST_NOT_ALLOWED");
+    assert_eq!(code(true, "still-fawn", ip("127.0.0.1")), "HOST_NOT_ALLOWED");
+}
+
+#[test]
+fn the_map_has_the_last_word_on_whom_an_operator_allows() {
+    let config = config();
+    assert!(may_permit(&config, &volume(), ip("192.168.4.17"), true).is_ok());
+    assert!(may_permit(&config, &volume(), ip("192.168.4.18"), false).is_ok());
+    for host in ["192.168.4.18", "192.168.4.189"] {
+        assert_eq!(may_permit(&config, &volume(), ip(host), true).unwrap_err().code, "HOST_NOT_ALLOWED");
+    }
+    assert_eq!(may_permit(&config, &volume(), config.address, false).unwrap_err().code, "HOST_NOT_ALLOWED");
+}
+
+#[test]
+fn those_in_the_way_are_hosts_and_not_the_one_that_asks() {
+    let config = config();
+    let at = |address: &str| (ip(address), first());
+    let connected = [at("192.168.4.17"), at("192.168.4.189"), at("127.0.0.1"), at("192.168.4.18"), at("192.168.4.18")];
+    let found = others(&config, &connected, Some(ip("192.168.4.17")));
+    assert_eq!(found.keys().copied().collect::<Vec<_>>(), [ip("192.168.4.18")]);
+    let shown = attached(&config, &found, |_| Timestamp::UNIX_EPOCH);
+    let why = elsewhere(&volume(), &shown);
+    assert!(why.message.contains("192.168.4.18, since 1970-01-01T00:00:00Z"), "{why:?}");
+    assert!(why.remedy.contains("takeover"), "{why:?}");
+}

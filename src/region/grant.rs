@@ -1,0 +1,165 @@
+//! What was granted to the hosts of a volume: the highest generation, and who holds the last
+//! ticket. Only the text of it, which is sealed by its digest; reading and writing the file is
+//! the act's. Pure.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+/// How long the text may be, in bytes: it is written in one piece.
+pub const SLOT: usize = 4096;
+/// Of those that were cut off so many are remembered, so that the text stays short.
+pub const MOST_DENIED: usize = 32;
+
+/// What was granted to the hosts of a volume.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Grant {
+    /// Grows with every change: of two, the one with the higher number is the later.
+    pub serial: u64,
+    /// The highest generation that was ever granted.
+    pub generation: u64,
+    /// Who holds the last ticket, and since when.
+    pub holder: Option<(IpAddr, Timestamp)>,
+    /// Hosts that an operator has allowed beside the holder.
+    pub allowed: BTreeSet<IpAddr>,
+    /// Hosts that were cut off, and stay so until they are allowed or hold a ticket.
+    pub denied: BTreeSet<IpAddr>,
+}
+
+/// A grant with the digest of its text.
+#[derive(Serialize, Deserialize)]
+struct Sealed {
+    grant: Grant,
+    sha256: String,
+}
+
+impl Grant {
+    /// Of the hosts of the map, those that may talk to the volume. A holder that is none of them
+    /// any more is no holder.
+    pub fn admits(&self, hosts: &BTreeSet<IpAddr>) -> BTreeSet<IpAddr> {
+        let holder = self.holder.map(|(holder, _)| holder).filter(|holder| hosts.contains(holder));
+        let may = |host: &&IpAddr| holder.is_none_or(|holder| **host == holder || self.allowed.contains(*host));
+        hosts.iter().filter(may).filter(|host| !self.denied.contains(*host)).copied().collect()
+    }
+
+    /// The next one, for a ticket of this generation to this host; these others are cut off.
+    pub fn to(&self, host: IpAddr, generation: u64, now: Timestamp, cut: &BTreeSet<IpAddr>) -> Self {
+        let mut denied: BTreeSet<_> = self.denied.union(cut).filter(|other| **other != host).copied().collect();
+        while denied.len() > MOST_DENIED {
+            // Not one of those that are cut off now.
+            let older = denied.iter().find(|other| !cut.contains(other)).or(denied.first()).copied();
+            older.map(|older| denied.remove(&older));
+        }
+        let allowed = BTreeSet::new();
+        Self { serial: self.serial + 1, generation, holder: Some((host, now)), allowed, denied }
+    }
+
+    /// The next one, in which an operator has allowed a host, or cut it off.
+    pub fn with(&self, host: IpAddr, allowed: bool) -> Self {
+        let mut next = Self { serial: self.serial + 1, ..self.clone() };
+        if allowed {
+            next.denied.remove(&host);
+            next.allowed.insert(host);
+        } else {
+            next.allowed.remove(&host);
+            next.denied.insert(host);
+        }
+        next
+    }
+
+    /// The text as it is written: exactly [`SLOT`] bytes.
+    ///
+    /// # Errors
+    /// It is longer than that: too many hosts were allowed or cut off by hand.
+    pub fn to_text(&self) -> Result<Vec<u8>, String> {
+        let seal = || {
+            let sealed = Sealed { grant: self.clone(), sha256: digest(self)? };
+            serde_json::to_vec(&sealed)
+        };
+        let mut text = seal().map_err(|why| why.to_string())?;
+        if text.len() >= SLOT {
+            return Err(format!("{} hosts are more than can be remembered", self.allowed.len() + self.denied.len()));
+        }
+        text.resize(SLOT - 1, b' ');
+        text.push(b'\n');
+        Ok(text)
+    }
+
+    /// Reads a text. `None` if it is none, or was written in part.
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let sealed: Sealed = serde_json::from_slice(text).ok()?;
+        (digest(&sealed.grant).ok()? == sealed.sha256).then_some(sealed.grant)
+    }
+}
+
+fn digest(grant: &Grant) -> serde_json::Result<String> {
+    Ok(Sha256::digest(serde_json::to_vec(grant)?).iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn ip(last: u8) -> IpAddr {
+        IpAddr::from([192, 168, 4, last])
+    }
+
+    fn hosts(all: &[u8]) -> BTreeSet<IpAddr> {
+        all.iter().map(|last| ip(*last)).collect()
+    }
+
+    #[test]
+    fn the_last_holder_is_the_only_host_and_an_operator_may_add_one() {
+        let map = hosts(&[1, 2, 3]);
+        let none = Grant::default();
+        assert_eq!(none.admits(&map), map);
+        let one = none.to(ip(1), 7, Timestamp::UNIX_EPOCH, &hosts(&[]));
+        assert_eq!((one.admits(&map), one.generation), (hosts(&[1]), 7));
+        let beside = one.with(ip(3), true);
+        assert_eq!(beside.admits(&map), hosts(&[1, 3]));
+        assert_eq!(beside.with(ip(1), false).admits(&map), hosts(&[3]));
+        // Taken over: the first one stays cut off until it is allowed, or asks for its own.
+        let two = beside.to(ip(2), 8, Timestamp::UNIX_EPOCH, &hosts(&[1]));
+        assert_eq!((two.admits(&map), two.denied.clone()), (hosts(&[2]), hosts(&[1])));
+        assert_eq!(two.with(ip(1), true).admits(&map), hosts(&[1, 2]));
+        let back = two.to(ip(1), 9, Timestamp::UNIX_EPOCH, &hosts(&[]));
+        assert_eq!((back.admits(&map), back.denied), (hosts(&[1]), hosts(&[])));
+        // The holder has left the map.
+        assert_eq!(one.admits(&hosts(&[2, 3])), hosts(&[2, 3]));
+        assert_eq!(two.admits(&hosts(&[1, 3])), hosts(&[3]));
+    }
+
+    #[test]
+    fn those_that_were_cut_off_stay_few_and_the_newest_stay() {
+        let mut grant = Grant::default();
+        for last in 0..=200 {
+            grant = grant.to(ip(201), 1, Timestamp::UNIX_EPOCH, &hosts(&[last]));
+            assert!(grant.denied.contains(&ip(last)));
+            assert_eq!(Grant::parse(&grant.to_text().unwrap()), Some(grant.clone()));
+        }
+        assert_eq!(grant.denied.len(), MOST_DENIED);
+    }
+
+    proptest! {
+        #[test]
+        fn no_part_and_no_changed_byte_is_a_grant(at in 0usize..400, to in any::<u8>(), cut in 0usize..400) {
+            let grant = Grant::default().to(ip(1), 1_795_380_000, Timestamp::UNIX_EPOCH, &hosts(&[2]));
+            let text = grant.to_text().unwrap();
+            prop_assert_eq!(text.len(), SLOT);
+            let mut changed = text.clone();
+            changed[at] = to;
+            prop_assert!(Grant::parse(&changed).is_none_or(|read| read == grant));
+            let torn = [&text[..cut], &vec![0; SLOT - cut]].concat();
+            prop_assert!(Grant::parse(&torn).is_none());
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            _ = Grant::parse(&bytes);
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What the observers tell becomes facts, and a reason to look elsewhere.
+
+use super::Supervisor;
+use crate::decide::facts::{Active, Beat, Bus, Disk, Start, Unit};
+use crate::decide::storage::{belongs, identity};
+use crate::names::RegionName;
+use crate::observe::Observation;
+
+impl Supervisor {
+    /// Takes a fact.
+    pub(super) fn see(&mut self, seen: Observation) {
+        self.freshness.note(&seen);
+        match seen {
+            Observation::Bus(Ok(bus)) => self.refresh_units(bus),
+            Observation::Bus(Err(why)) => {
+                (self.bus, self.unrefreshed) = (None, None);
+                self.facts.bus = Some(Bus::Unreachable(why));
+            }
+            Observation::Unit(name, unit) => self.see_unit(&name, unit),
+            Observation::Ended(name, pid) => self.see_end(&name, pid),
+            Observation::Intruders(seen) => self.facts.intruders = Some(seen),
+            Observation::Sockets(seen) => {
+                self.see_drops(&seen);
+                for (name, sockets) in seen {
+                    self.region(&name, |region| region.sockets = Some(sockets));
+                }
+                self.stamp_visitors();
+            }
+            Observation::Pulse(name, pulse) => {
+                if pulse.as_ref().is_some_and(|pulse| pulse.beat == Beat::Asked) {
+                    self.observers.look_at_sockets();
+                }
+                let silent = pulse.as_ref().is_some_and(|pulse| pulse.beat == Beat::Silent);
+                self.region(&name, |region| region.pulse = pulse);
+                self.tell_wards();
+                if silent {
+                    self.look_at_the_hung();
+                }
+            }
+            Observation::Network(network) => self.facts.network = Some(network),
+            Observation::Disk(disk) => self.see_disk(*disk),
+        }
+    }
+
+    fn see_unit(&mut self, name: &RegionName, unit: Unit) {
+        if self.facts.regions.get(name).is_some_and(|region| region.unit.as_ref() == Some(&unit)) {
+            // A slow look has found nothing new.
+            return;
+        }
+        let runs = unit.active == Active::Active;
+        self.note_end(name, &unit);
+        self.observers.set_pid(name, unit.pid.filter(|_| runs));
+        self.observers.look_at_sockets();
+        self.observers.look_at_intruders();
+        let serial = self.facts.disk.as_ref().map_or(0, |disk| disk.serial);
+        if !runs {
+            // What lies on disk is looked at anew before a downstairs starts on it again.
+            let scanner = self.observers.scanner.clone();
+            let region = name.clone();
+            tokio::task::spawn_blocking(move || scanner.distrust(&region));
+            self.observers.look_at_disk();
+        }
+        self.region(name, |region| {
+            if !runs && region.unit.as_ref().is_none_or(|before| before.active != unit.active) {
+                region.needs_look = serial + 1;
+            }
+            if unit.active != Active::Inactive {
+                region.start = Start::Idle;
+            }
+            region.unit = Some(unit);
+        });
+    }
+
+    pub(super) fn see_disk(&mut self, disk: Disk) {
+        if self.facts.disk.as_ref().is_none_or(|known| known.serial < disk.serial) {
+            if identity(&disk).is_some_and(|now| self.disk().is_some_and(|known| known != now)) {
+                // What was to be held lies on another disk.
+                self.facts.holding.clear();
+                self.facts.grants = None;
+            }
+            self.see_grants(&disk);
+            self.facts.disk = Some(disk);
+        }
+    }
+    /// Takes what is on record of tickets. Of two records the later counts: a look at the disk may
+    /// have begun before the last ticket was granted.
+    fn see_grants(&mut self, disk: &Disk) {
+        if !disk.mounted || belongs(&self.config, disk).is_err() {
+            return;
+        }
+        let known = self.facts.grants.get_or_insert_default();
+        for (volume, grant) in &disk.grants {
+            if known.get(volume).is_none_or(|known| known.serial < grant.serial) {
+                known.insert(volume.clone(), grant.clone());
+            }
+        }
+    }
+}
