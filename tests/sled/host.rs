@@ -26,10 +26,9 @@ fn a_connected_host_is_shown_and_is_answered() {
 #[test]
 fn a_greedy_host_does_not_lock_out_another() {
     let machine = Layer::small().boot_and_create();
-    // From pumped-piglet's address: more connections than one address may have.
-    machine.outside(&["ip", "route", "replace", "192.168.4.189", "dev", "outside", "src", "192.168.4.175"]);
-    let greedy: Vec<_> = machine.in_outside(|| (0..600).map(|_| TcpStream::connect((SLED, 3800)).unwrap()).collect());
-    machine.outside(&["ip", "route", "replace", "192.168.4.189", "dev", "outside", "src", "192.168.4.17"]);
+    // More connections than one address may have.
+    let greedy = machine.host("192.168.4.175");
+    let greedy: Vec<_> = greedy.within(|| (0..600).map(|_| TcpStream::connect((SLED, 3800)).unwrap()).collect());
     assert_eq!(machine.get("/v1/volumes/still-fawn").0, 200);
     let hung_up = greedy.iter().filter(|stream| {
         stream.set_nonblocking(true).unwrap();

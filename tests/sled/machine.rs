@@ -1,23 +1,24 @@
 //! A test machine: booted by `tests/machine/boot`, entered by nsenter, polled from the other
 //! end of its cable. It is gone when its value is dropped, or when the test dies.
 
+#[allow(dead_code, reason = "not every suite has use for all of it")]
+#[path = "hosts.rs"]
+pub mod hosts;
+
+#[allow(unused_imports, reason = "not every suite has use for all of it")]
+pub use hosts::{PATIENCE, SLED, ask};
+
 use crucible_sled::wire::{self, Region, Sled, Volume};
-use nix::sched::{CloneFlags, setns};
+use hosts::{Host, Space, Switch, ask_at};
 use serde_json::Value;
-use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-
-/// Where the sled answers, as the shipped port map says.
-pub const SLED: &str = "192.168.4.189";
-/// The longest that anything is waited for.
-pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One volume of three small regions: all that most tests need.
 pub const SMALL: &str = r#"
@@ -41,6 +42,7 @@ regions = ["other:3830", "other:3831", "other:3832"]
 pub struct Layer {
     dir: TempDir,
     disk: &'static str,
+    address: String,
 }
 
 /// A running machine.
@@ -49,7 +51,8 @@ pub struct Machine {
     /// What the machine's systemd tells, for as long as the machine is.
     words: Receiver<String>,
     leader: u32,
-    outside: File,
+    switch: Arc<Switch>,
+    address: String,
     state: TempDir,
     _layer: TempDir,
 }
@@ -69,7 +72,7 @@ impl Layer {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/machine/layer");
         let made = Command::new(script).arg(dir.path()).arg(programs).arg(crucible).status().unwrap();
         assert!(made.success(), "tests/machine/layer failed");
-        let layer = Self { dir, disk: "24G" };
+        let layer = Self { dir, disk: "24G", address: SLED.to_owned() };
         layer.with("etc/sled/sled.toml.d/50-test.toml", "[storage]\nprovisioning = \"thin\"\n")
     }
 
@@ -104,24 +107,49 @@ impl Layer {
         Self { disk, ..self }
     }
 
-    /// Boots.
+    /// Another sled than the shipped configuration's.
+    pub fn named(self, name: &str, address: &str) -> Self {
+        let network = fs::read_to_string(self.dir.path().join("etc/systemd/network/20-br0.network")).unwrap();
+        // From the machine's id systemd derives the bridge's hardware address.
+        let id = format!("{:032x}", u32::from(address.parse::<std::net::Ipv4Addr>().unwrap()));
+        let layer = self
+            .with("etc/sled/sled.toml.d/40-name.toml", &format!("[sled]\nname = \"{name}\"\n"))
+            .with("etc/systemd/network/20-br0.network", &network.replace(SLED, address))
+            .with("etc/hostname", name)
+            .with("etc/machine-id", &id);
+        Self { address: address.to_owned(), ..layer }
+    }
+
+    /// Boots on a switch of its own.
     pub fn boot(self) -> Machine {
+        self.start(None)
+    }
+
+    /// Boots on this switch, to which the cable's port `NAME` leads.
+    #[allow(dead_code, reason = "for several machines")]
+    pub fn boot_on(self, switch: &Arc<Switch>, port: &str) -> Machine {
+        self.start(Some((switch.clone(), port)))
+    }
+
+    fn start(self, at: Option<(Arc<Switch>, &str)>) -> Machine {
         let state = tempfile::tempdir().unwrap();
         let notify = UnixDatagram::bind(state.path().join("notify")).unwrap();
         let words = listen(notify);
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/machine/boot");
-        let boot = Command::new(script)
-            .args(["--disk", self.disk, "--state"])
-            .arg(state.path())
-            .arg("--layer")
-            .arg(self.dir.path())
-            .stdin(Stdio::piped())
-            .spawn()
-            .unwrap();
-        // The real namespace is found when the machine is up.
-        let outside = File::open("/proc/self/ns/net").unwrap();
-        let mut machine = Machine { boot, words, leader: 0, outside, state, _layer: self.dir };
+        let mut script = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/machine/boot"));
+        script.args(["--disk", self.disk, "--state"]).arg(state.path()).arg("--layer").arg(self.dir.path());
+        if let Some((switch, port)) = &at {
+            script.args(["--switch", &switch.space.path(), "--port", port]);
+        }
+        let boot = script.stdin(Stdio::piped()).spawn().unwrap();
+        let own = at.is_none();
+        // One of its own is found when the machine is up.
+        let switch = at.map_or_else(|| Arc::new(Switch::at(Space::of(std::process::id()))), |(switch, _)| switch);
+        let (address, _layer) = (self.address, self.dir);
+        let mut machine = Machine { boot, words, leader: 0, switch, address, state, _layer };
         machine.wait_until_up();
+        if own {
+            machine.switch = Arc::new(Switch::at(Space::of(machine.inside())));
+        }
         machine
     }
 
@@ -159,12 +187,15 @@ impl Machine {
                 break;
             }
         }
-        let unshare = child(self.boot.id(), "unshare").unwrap();
-        let inside = child(unshare, "boot").unwrap();
+        let inside = self.inside();
         let nspawn = child(inside, "systemd-nspawn").unwrap();
         // The machine's first process is nspawn's child, or was handed to the namespace's first.
         self.leader = child(nspawn, "systemd").or_else(|| child(inside, "systemd")).unwrap();
-        self.outside = File::open(format!("/proc/{inside}/ns/net")).unwrap();
+    }
+
+    /// The process that has made the machine's namespaces.
+    fn inside(&self) -> u32 {
+        child(child(self.boot.id(), "unshare").unwrap(), "boot").unwrap()
     }
 
     /// A command that is run in the machine, as root.
@@ -217,46 +248,41 @@ impl Machine {
 
     /// Runs a command on the other end of the cable, which must succeed.
     pub fn outside(&self, words: &[&str]) {
-        let words: Vec<_> = words.iter().map(|word| (*word).to_owned()).collect();
-        self.in_outside(move || {
-            let output = Command::new(&words[0]).args(&words[1..]).output().unwrap();
-            assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
-        });
+        self.switch.space.ok(words);
     }
 
     /// Does something in the network on the other end of the cable.
     pub fn in_outside<T: Send + 'static>(&self, what: impl FnOnce() -> T + Send + 'static) -> T {
-        let outside = self.outside.try_clone().unwrap();
-        let thread = std::thread::spawn(move || {
-            setns(outside, CloneFlags::CLONE_NEWNET).unwrap();
-            what()
-        });
-        thread.join().unwrap_or_else(|why| std::panic::resume_unwind(why))
+        self.switch.space.within(what)
+    }
+
+    /// A host at the other end of the cable, by its address.
+    #[allow(dead_code, reason = "for the hosts' tests")]
+    pub fn host(&self, address: &str) -> Host {
+        self.switch.host(address)
     }
 
     /// A poller for threads of their own.
     pub fn poller(&self) -> Poller {
-        Poller { outside: self.outside.try_clone().unwrap() }
+        Poller(self.switch.space.clone())
     }
 
     /// `GET` as a host: status and JSON body.
     pub fn get(&self, path: &str) -> (u16, Value) {
-        let path = path.to_owned();
-        self.in_outside(move || {
-            let (status, body) = ask("GET", &path).unwrap();
-            (status, serde_json::from_str(&body).unwrap_or(Value::String(body)))
-        })
+        self.get_from(&self.switch.space, path)
     }
 
     /// `GET` in the machine itself, which works without a cable.
     pub fn get_inside(&self, path: &str) -> (u16, Value) {
-        let (path, inside) = (path.to_owned(), File::open(format!("/proc/{}/ns/net", self.leader)).unwrap());
-        let thread = std::thread::spawn(move || {
-            setns(inside, CloneFlags::CLONE_NEWNET).unwrap();
-            let (status, body) = ask("GET", &path).unwrap();
-            (status, serde_json::from_str(&body).unwrap())
-        });
-        thread.join().unwrap()
+        self.get_from(&Space::of(self.leader), path)
+    }
+
+    fn get_from(&self, space: &Space, path: &str) -> (u16, Value) {
+        let (address, path) = (self.address.clone(), path.to_owned());
+        space.within(move || {
+            let (status, body) = ask_at(&address, "GET", &path, "").unwrap();
+            (status, serde_json::from_str(&body).unwrap_or(Value::String(body)))
+        })
     }
 
     /// The volume as a host sees it now.
@@ -377,28 +403,13 @@ pub fn unit(region: &str) -> String {
 }
 
 /// Polls from a thread of its own.
-pub struct Poller {
-    outside: File,
-}
+pub struct Poller(Space);
 
 impl Poller {
     /// Moves this thread to the other end of the cable.
     pub fn enter(self) {
-        setns(self.outside, CloneFlags::CLONE_NEWNET).unwrap();
+        self.0.enter();
     }
-}
-
-/// One HTTP request on a connection of its own.
-pub fn ask(method: &str, path: &str) -> std::io::Result<(u16, String)> {
-    let mut stream = TcpStream::connect((SLED, 3800))?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    write!(stream, "{method} {path} HTTP/1.1\r\nHost: sled\r\nConnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let odd = || std::io::Error::other(format!("odd answer {answer:?}"));
-    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(odd)?;
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(odd)?;
-    Ok((status, body.to_owned()))
 }
 
 /// The child of a process that has this name.
