@@ -1,8 +1,12 @@
 //! Three sleds with one region of a volume each, and hosts that want a majority of them.
 
-use crate::machine::hosts::CONNECT;
+use crate::machine::hosts::{CONNECT, Host, is_well};
 use crate::sleds::{ADDRESSES, NAMES, Sleds};
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Instant;
+
+const VOLUME: &str = "still-fawn";
 
 #[test]
 fn sleds_on_one_switch_are_asked_one_by_one_and_die_one_by_one() {
@@ -26,4 +30,129 @@ fn sleds_on_one_switch_are_asked_one_by_one_and_die_one_by_one() {
     sleds.plug(1);
     sleds.sled(1).wait_for("still-fawn", |volume| volume.ready);
     hosts[1].connect_to(ADDRESSES[1], 3830).unwrap();
+}
+
+/// What `crucible-attach` does on a host, with all sleds named: its exit code and all it printed.
+fn attach(host: &Host, words: &[&str]) -> (Option<i32>, String) {
+    let program = Path::new(env!("CARGO_BIN_EXE_sledd")).with_file_name("crucible-attach");
+    let urls = ADDRESSES.map(|address| format!("http://{address}:3800"));
+    let mut all = vec!["timeout", "100", program.to_str().unwrap()];
+    all.extend(words);
+    urls.iter().for_each(|url| all.extend(["--sled", url]));
+    let output = host.run(&all);
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    (output.status.code(), said)
+}
+
+/// The generation that a host wins: the clock's seconds have ten digits, and nothing else has.
+fn win(host: &Host) -> u64 {
+    let (code, said) = attach(host, &["ticket", VOLUME]);
+    assert_eq!(code, Some(0), "{said}");
+    generation(&said).unwrap_or_else(|| panic!("there is no generation in {said}"))
+}
+
+fn generation(said: &str) -> Option<u64> {
+    said.split(|c: char| !c.is_ascii_digit()).find(|digits| digits.len() == 10)?.parse().ok()
+}
+
+/// At how many sleds a host gets in.
+fn reached(host: &Host) -> usize {
+    ADDRESSES.iter().filter(|address| host.reaches_at(address, 3830)).count()
+}
+
+#[test]
+fn a_ticket_of_three_sleds_has_one_generation() {
+    let sleds = Sleds::boot();
+    let (first, second) = (sleds.host("192.168.4.17"), sleds.host("192.168.4.175"));
+    assert_eq!(attach(&first, &["wait", VOLUME]).0, Some(0));
+    assert_eq!((reached(&first), reached(&second)), (3, 3));
+    let generation = win(&first);
+    for n in 0..3 {
+        let volume = sleds.sled(n).wait_for(VOLUME, |volume| volume.generation >= generation);
+        let holder = volume.holder.unwrap();
+        assert_eq!((volume.generation, holder.address), (generation, first.ip()));
+    }
+    assert_eq!((reached(&first), reached(&second)), (3, 0));
+    let (code, said) = attach(&first, &["status", VOLUME]);
+    assert!(code == Some(0) && NAMES.iter().all(|name| said.contains(name)), "{code:?} {said}");
+
+    let (code, said) = attach(&sleds.host("192.168.4.66"), &["ticket", VOLUME]);
+    assert!(code == Some(1) && said.contains("192.168.4.66"), "{code:?} {said}");
+    assert!(win(&second) > generation);
+    assert_eq!((reached(&first), reached(&second)), (0, 3));
+}
+
+#[test]
+fn a_host_that_is_connected_to_one_sled_keeps_another_from_winning() {
+    let sleds = Sleds::boot();
+    let (first, second) = (sleds.host("192.168.4.17"), sleds.host("192.168.4.175"));
+    let before = win(&first);
+    let mut lines = ADDRESSES.map(|address| first.connect_to(address, 3830).unwrap());
+    for n in 0..3 {
+        sleds.sled(n).wait_for(VOLUME, |volume| !volume.attached.is_empty());
+    }
+    let (code, said) = attach(&second, &["ticket", VOLUME]);
+    assert!(code == Some(1) && said.contains("192.168.4.17"), "{code:?} {said}");
+    assert!(lines.iter_mut().all(is_well));
+    let (code, said) = attach(&second, &["ticket", VOLUME, "--takeover"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(generation(&said).unwrap() > before, "{said}");
+    assert!(!lines.iter_mut().any(is_well));
+    assert_eq!((reached(&first), reached(&second)), (0, 3));
+}
+
+#[test]
+fn any_two_of_three_sleds_are_enough_and_one_is_not() {
+    let mut sleds = Sleds::boot();
+    let hosts = ["192.168.4.17", "192.168.4.175"].map(|address| sleds.host(address));
+    let mut last = 0;
+    for n in 0..3 {
+        sleds.cut(n);
+        for host in &hosts {
+            let generation = win(host);
+            assert!(generation > last, "{generation} after {last} without sled {n}");
+            last = generation;
+            assert_eq!(reached(host), 2);
+        }
+        sleds.plug(n);
+        sleds.sled(n).wait_for(VOLUME, |volume| volume.ready);
+    }
+    // The one that missed some is no hindrance, and learns what it missed.
+    let generation = win(&hosts[0]);
+    assert!(generation > last);
+    assert_eq!((reached(&hosts[0]), reached(&hosts[1])), (3, 0));
+    sleds.kill(0);
+    let after = win(&hosts[1]);
+    assert!(after > generation);
+    assert_eq!((reached(&hosts[0]), reached(&hosts[1])), (0, 2));
+    sleds.kill(2);
+    let began = Instant::now();
+    let (code, said) = attach(&hosts[0], &["ticket", VOLUME]);
+    assert!(code.is_some_and(|code| code != 0 && code != 124), "{code:?} after {:?}: {said}", began.elapsed());
+}
+
+/// Rounds in which all hosts ask at once. Some may go away with nothing, as each hinders the others.
+#[test]
+fn of_hosts_that_compete_the_highest_winner_alone_is_let_in() {
+    let sleds = Sleds::boot();
+    let hosts = ["192.168.4.17", "192.168.4.175", "192.168.4.19"].map(|address| sleds.host(address));
+    let (mut highest, mut decided) = (0, 0);
+    for _ in 0..8 {
+        let asking = hosts.clone().map(|host| std::thread::spawn(move || attach(&host, &["ticket", VOLUME])));
+        let answers = asking.map(|thread| thread.join().unwrap());
+        let won = answers.each_ref().map(|(code, said)| generation(said).filter(|_| *code == Some(0)));
+        let all: BTreeSet<_> = won.iter().flatten().copied().collect();
+        assert_eq!(all.len(), won.iter().flatten().count(), "won twice: {answers:?}");
+        assert!(all.first().is_none_or(|lowest| *lowest > highest), "{answers:?} after {highest}");
+        highest = all.last().copied().unwrap_or(highest);
+        if all.len() < hosts.len() {
+            continue;
+        }
+        decided += 1;
+        for (host, generation) in hosts.iter().zip(&won) {
+            let there = reached(host);
+            assert_eq!(there >= 2, *generation == Some(highest), "{} is at {there} sleds: {answers:?}", host.address);
+        }
+    }
+    assert!(decided > 0, "in no round all of them won");
 }

@@ -1,12 +1,13 @@
 //! Hosts, and the switch that joins them with the cables of machines: each is a network namespace
 //! without a process in it, gone with the last value that holds it, or when the test dies.
 
+use crucible_sled::protocol;
 use nix::sched::{CloneFlags, setns, unshare};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -159,6 +160,21 @@ impl Host {
         })
     }
 
+    /// Whether a region that listens at this port of the sled answers it.
+    pub fn reaches(&self, port: u16) -> bool {
+        self.reaches_at(SLED, port)
+    }
+
+    /// The same of one of several sleds.
+    pub fn reaches_at(&self, sled: &str, port: u16) -> bool {
+        let Ok(mut stream) = self.connect_to(sled, port) else { return false };
+        let answered = is_well(&mut stream);
+        if answered {
+            hang_up(&mut stream);
+        }
+        answered
+    }
+
     /// One HTTP request to the sled: status and JSON body.
     pub fn ask(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
         self.ask_at(SLED, method, path, body).unwrap()
@@ -177,6 +193,19 @@ impl Host {
     pub fn ip(&self) -> IpAddr {
         self.address.parse().unwrap()
     }
+}
+
+/// Whether the region on a connection answers that it is well.
+pub fn is_well(stream: &mut TcpStream) -> bool {
+    let mut answer = [0; 8];
+    let asked = stream.write_all(&protocol::RUOK).and_then(|()| stream.read_exact(&mut answer));
+    asked.is_ok() && answer == protocol::IMOK
+}
+
+/// Closes a connection, and waits until the other side has no socket of it any more.
+pub fn hang_up(stream: &mut TcpStream) {
+    // One that was cut has nothing to wait for.
+    _ = stream.shutdown(Shutdown::Write).and_then(|()| stream.read_to_end(&mut Vec::new()));
 }
 
 /// One HTTP request on a connection of its own.

@@ -1,0 +1,102 @@
+//! Connections of hosts to regions, watched all the time: one that must not be disturbed, and
+//! somebody who must not get in.
+
+use crate::machine::hosts::{Host, hang_up, is_well};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How often is asked.
+const RHYTHM: Duration = Duration::from_millis(20);
+
+/// A connection on which is asked all the time whether the region is well.
+pub struct Line {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<(usize, bool)>>,
+}
+
+impl Line {
+    /// Connects to a region, which must answer.
+    pub fn open(host: &Host, port: u16) -> Self {
+        let (mut stream, stop) = (host.connect(port).unwrap(), Arc::new(AtomicBool::new(false)));
+        assert!(is_well(&mut stream), "{} is not answered at {port}", host.address);
+        let stopped = stop.clone();
+        Self { thread: Some(std::thread::spawn(move || keep(&mut stream, &stopped))), stop }
+    }
+
+    /// Whether it has been cut.
+    pub fn is_cut(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Waits until it is cut, and returns whether it was within this time.
+    pub fn is_cut_within(&self, time: Duration) -> bool {
+        let began = Instant::now();
+        while !self.is_cut() && began.elapsed() < time {
+            std::thread::sleep(RHYTHM);
+        }
+        self.is_cut()
+    }
+
+    /// Closes it, which must never have been cut, and returns how often it was answered.
+    pub fn close(mut self) -> usize {
+        self.stop.store(true, Ordering::Relaxed);
+        let (answers, whole) = self.thread.take().unwrap().join().unwrap();
+        assert!(whole, "it was cut after {answers} answers");
+        answers
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+fn keep(stream: &mut TcpStream, stop: &AtomicBool) -> (usize, bool) {
+    let mut answers = 0;
+    // A cut need not be told by the other side: a question that stays without answer is one.
+    stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    while !stop.load(Ordering::Relaxed) {
+        if !is_well(stream) {
+            return (answers, false);
+        }
+        answers += 1;
+        std::thread::sleep(RHYTHM);
+    }
+    hang_up(stream);
+    (answers, true)
+}
+
+/// A host that tries to get in all the time.
+pub struct Siege {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Option<Instant>>,
+}
+
+impl Siege {
+    /// Begins.
+    pub fn begin(host: &Host, port: u16) -> Self {
+        let (host, stop) = (host.clone(), Arc::new(AtomicBool::new(false)));
+        let stopped = stop.clone();
+        let thread = std::thread::spawn(move || {
+            let mut last = None;
+            while !stopped.load(Ordering::Relaxed) {
+                let asked = Instant::now();
+                if host.reaches(port) {
+                    last = Some(asked);
+                }
+            }
+            last
+        });
+        Self { stop, thread }
+    }
+
+    /// Gives up, and returns when it asked what it was answered last.
+    pub fn end(self) -> Option<Instant> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap()
+    }
+}

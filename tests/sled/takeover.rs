@@ -1,0 +1,191 @@
+//! Two hosts want the same volume: the second one waits, or takes it over, and then the first one
+//! is out before the second is told.
+
+use crate::lines::{Line, Siege};
+use crate::machine::Machine;
+use crate::machine::hosts::Host;
+use crate::port_map::{PUMPED_PIGLET, STILL_FAWN, boot, is_shut_out};
+use crate::tickets::{SOON, granted, refused};
+use std::time::Instant;
+
+const TAKEOVER: &str = "{\"takeover\": true}";
+const PORTS: [u16; 3] = [3830, 3831, 3832];
+
+/// Both hosts of the volume.
+fn hosts(machine: &Machine) -> (Host, Host) {
+    (machine.host(STILL_FAWN), machine.host(PUMPED_PIGLET))
+}
+
+/// A ticket, and a connection to each region.
+fn attach(host: &Host) -> [Line; 3] {
+    granted(host, "");
+    PORTS.map(|port| Line::open(host, port))
+}
+
+/// Waits until the sled has seen that nobody is connected.
+fn is_left(machine: &Machine) {
+    machine.wait_for("still-fawn", |volume| volume.attached.is_empty());
+}
+
+/// Until a ticket is granted, both may come; from then on, the one that has it.
+#[test]
+fn a_ticket_shuts_out_everybody_else() {
+    let mut machine = boot();
+    let (first, second) = hosts(&machine);
+    assert!(first.reaches(3830) && second.reaches(3830));
+    granted(&first, "");
+    assert!(first.reaches(3830) && first.reaches(3832));
+    is_shut_out(&second, &[3830, 3831, 7832]);
+    assert!(second.reaches(3840), "the other volume is none of this one's business");
+    machine.reboot();
+    machine.wait_for("still-fawn", |volume| volume.ready);
+    assert!(first.reaches(3830));
+    is_shut_out(&second, &[3830]);
+    machine.sh("systemctl restart crucible-downstairs@still-fawn-0; systemctl restart sledd");
+    machine.wait_for("still-fawn", |volume| volume.ready);
+    assert!(first.reaches(3830));
+    is_shut_out(&second, &[3830]);
+    // Nobody is connected: the second one need not even ask for a takeover.
+    is_left(&machine);
+    granted(&second, "");
+    assert!(second.reaches(3830));
+    is_shut_out(&first, &[3830]);
+}
+
+#[test]
+fn who_comes_second_is_told_who_is_there_and_disturbs_nobody() {
+    let machine = boot();
+    let (first, second) = hosts(&machine);
+    let lines = attach(&first);
+    let before = machine.volume("still-fawn").generation;
+    // A moment after it connected, no later than the next look at the sockets.
+    machine.wait_for("still-fawn", |volume| volume.attached.iter().any(|attached| attached.regions.len() == 3));
+    let refusal = refused(&second, "", 409, "VOLUME_ATTACHED_ELSEWHERE");
+    let attached = &refusal.attached[0];
+    assert_eq!(
+        (refusal.attached.len(), attached.address, attached.host.as_deref()),
+        (1, first.ip(), Some("still-fawn"))
+    );
+    assert_eq!(attached.regions.len(), 3);
+    let age = jiff::Timestamp::now().duration_since(attached.since);
+    assert!(age.as_secs() < 60 && !age.is_negative(), "{attached:?}");
+    assert_eq!(refusal.generation, before);
+    assert!(refusal.error.message.contains(STILL_FAWN), "{refusal:#?}");
+    is_shut_out(&second, &[3830]);
+    assert!(lines.map(Line::close).iter().all(|answers| *answers > 0));
+    let volume = machine.volume("still-fawn");
+    assert_eq!((volume.generation, volume.holder.unwrap().address), (before, first.ip()));
+}
+
+/// A host that has just connected is seen, though nothing tells of a connection.
+#[test]
+fn who_comes_a_moment_after_the_first_is_refused_as_well() {
+    let machine = boot();
+    let (first, second) = hosts(&machine);
+    for _ in 0..5 {
+        granted(&first, TAKEOVER);
+        let line = Line::open(&first, 3831);
+        refused(&second, "", 409, "VOLUME_ATTACHED_ELSEWHERE");
+        line.close();
+    }
+}
+
+#[test]
+fn a_takeover_cuts_the_first_host_off_before_it_is_granted() {
+    let machine = boot();
+    let (first, second) = hosts(&machine);
+    let (before, lines) = (machine.pids(), attach(&first));
+    let older = machine.volume("still-fawn").generation;
+    let sieges = PORTS.map(|port| Siege::begin(&first, port));
+    machine.wait_for("still-fawn", |volume| !volume.attached.is_empty());
+
+    let began = Instant::now();
+    let ticket = granted(&second, TAKEOVER);
+    let granted_at = Instant::now();
+    assert!(granted_at - began < SOON, "it took {:?}", granted_at - began);
+    assert!(ticket.generation > older);
+    for line in &lines {
+        assert!(line.is_cut_within(SOON));
+    }
+    // The regions themselves know nothing of the first host any more.
+    let left = machine.sh("ss -Htn 'dst 192.168.4.17 and ( sport = :3830 or sport = :3831 or sport = :3832 )'");
+    assert_eq!(left, "");
+    let own = PORTS.map(|port| Line::open(&second, port));
+    is_shut_out(&first, &[3830, 3831, 3832, 7830]);
+    for siege in sieges {
+        let last = siege.end();
+        assert!(last.is_none_or(|last| last < granted_at), "it was let in {:?} after", last.map(|at| at - granted_at));
+    }
+    let volume = machine.wait_for("still-fawn", |volume| {
+        volume.holder.as_ref().is_some_and(|holder| holder.generation == ticket.generation)
+    });
+    let holder = volume.holder.unwrap();
+    assert_eq!((holder.address, holder.denied.as_slice()), (second.ip(), &[first.ip()][..]));
+    assert!(own.map(Line::close).iter().all(|answers| *answers > 0));
+    assert_eq!(machine.pids(), before, "nothing is restarted for that");
+}
+
+#[test]
+fn who_was_cut_off_comes_back_with_a_ticket_of_its_own() {
+    let machine = boot();
+    let (first, second) = hosts(&machine);
+    let lines = attach(&first);
+    granted(&second, TAKEOVER);
+    let line = Line::open(&second, 3830);
+    machine.wait_for("still-fawn", |volume| volume.attached.iter().any(|attached| attached.address == second.ip()));
+    refused(&first, "", 409, "VOLUME_ATTACHED_ELSEWHERE");
+    line.close();
+    drop(lines);
+    is_left(&machine);
+    granted(&first, "");
+    assert!(first.reaches(3830));
+    is_shut_out(&second, &[3830, 3831, 3832]);
+    let holder = machine.volume("still-fawn").holder.unwrap();
+    assert_eq!((holder.address, holder.denied.contains(&first.ip())), (first.ip(), false));
+}
+
+#[test]
+fn an_operator_lets_a_host_in_again_and_shuts_it_out() {
+    let mut machine = boot();
+    let (first, second) = hosts(&machine);
+    attach(&first).into_iter().for_each(|line| _ = line.close());
+    granted(&second, TAKEOVER);
+    let line = Line::open(&second, 3831);
+    is_shut_out(&first, &[3830]);
+    machine.ok(&["sledctl", "volume", "allow", "still-fawn", STILL_FAWN]);
+    assert!(first.reaches(3830) && first.reaches(3832));
+    machine.reboot();
+    machine.wait_for("still-fawn", |volume| volume.ready);
+    assert!(first.reaches(3830), "what an operator allowed is forgotten");
+    assert!(line.is_cut_within(SOON), "the machine was switched off");
+    // By the name that the map has for it, while it is connected.
+    let line = Line::open(&first, 3830);
+    machine.ok(&["sledctl", "volume", "deny", "still-fawn", "still-fawn"]);
+    assert!(line.is_cut_within(SOON));
+    is_shut_out(&first, &[3830, 3831]);
+    assert!(second.reaches(3830));
+    let denied = machine.volume("still-fawn").holder.unwrap().denied;
+    assert_eq!(denied, [first.ip()]);
+    let silly = machine.run(&["sledctl", "volume", "deny", "still-fawn", "nobody"]);
+    assert!(matches!(silly.status.code(), Some(1 | 2)), "{silly:?}");
+}
+
+/// Each takes it from the other, at the same time.
+#[test]
+fn of_two_that_take_over_at_once_the_higher_one_stays() {
+    let machine = boot();
+    let (first, second) = hosts(&machine);
+    for _ in 0..5 {
+        let asking = [&first, &second].map(|host| {
+            let host = host.clone();
+            std::thread::spawn(move || (granted(&host, TAKEOVER).generation, host))
+        });
+        let mut both = asking.map(|thread| thread.join().unwrap());
+        both.sort_by_key(|(generation, _)| *generation);
+        let [(lower, loser), (higher, winner)] = both;
+        assert_ne!(lower, higher);
+        assert!(winner.reaches(3830) && winner.reaches(3831) && winner.reaches(3832));
+        is_shut_out(&loser, &[3830, 3831, 3832]);
+        assert_eq!(machine.volume("still-fawn").holder.unwrap().address, winner.ip());
+    }
+}
