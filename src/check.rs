@@ -53,6 +53,8 @@ codes! {
     ConfigInvalid = "CONFIG_INVALID", Blocking;
     /// systemd cannot be reached over D-Bus: what is known of the units is old.
     SystemdUnreachable = "SYSTEMD_UNREACHABLE", Warning;
+    /// systemd does not enforce which ports and hosts a region's unit is given, or it is not known.
+    PortMapNotEnforced = "PORT_MAP_NOT_ENFORCED", Warning;
     /// The storage root is not a mount point of its own.
     DataNotMounted = "DATA_NOT_MOUNTED", Blocking;
     /// The disk at the storage root is not marked as this sled's.

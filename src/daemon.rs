@@ -1,6 +1,7 @@
 //! `sledd`: from the configuration and the sockets that systemd passes to a running
 //! supervisor with its HTTP faces.
 
+pub use crate::act::canary::report as canary;
 pub use crate::act::trash::empty;
 use crate::act::{programs, units};
 use crate::config::Configuration;

@@ -2,6 +2,7 @@
 //! decides nothing: whether it may be done was decided before.
 
 pub mod adopt;
+pub mod canary;
 pub mod connections;
 pub mod create;
 pub mod fence;
@@ -10,6 +11,7 @@ pub mod ledger;
 pub mod legacy;
 pub mod maintenance;
 pub mod mark;
+mod memo;
 pub mod peers;
 pub mod places;
 pub mod programs;

@@ -5,27 +5,24 @@
 //! brings it is trusted with the regions and with nothing else.
 
 use super::mark::memory;
+use super::memo::Memo;
 use crate::files::{make_dir, replace, set_mode, sync_dir};
 use crate::programs::{Program, Programs, Staged};
 use crate::systemd::{job, sandbox};
 use jiff::Timestamp;
-use nix::sys::memfd::{MFdFlags, memfd_create};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use zbus::{Connection, Fd, Variant};
+use zbus::{Connection, Variant};
 
 const RECORD: &str = "programs.json";
 /// Where staged programs lie, in the machine's memory; each in a directory of its own.
 const STAGED: &str = "programs";
 /// A staged program's name, by which people know its process.
 const NAME: &str = "crucible-downstairs";
-/// The most that is read of what a program says of its version.
-const MOST_SAID: u64 = 64 * 1024;
 /// How long it may take to say it, in microseconds.
 const VERSION_TIMEOUT: u64 = 20_000_000;
 
@@ -139,28 +136,15 @@ pub fn exe(pid: u32) -> PathBuf {
 pub async fn ask(bus: &Connection, user: &str, program: &Path) -> Result<Program, String> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let unit = format!("crucible-version-{}-{}.service", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-    let memory = || memfd_create(c"version", MFdFlags::MFD_CLOEXEC).map_err(|why| why.to_string());
-    let (said, complained) = (memory()?, memory()?);
+    let (said, complained) = (Memo::new()?, Memo::new()?);
     let properties = settings(user, program, &said, &complained);
     let ended = job::run_transient(bus, &unit, &properties).await;
-    ended.map_err(|why| text(complained).filter(|text| !text.is_empty()).unwrap_or(why))?;
-    Program::parse(&text(said).unwrap_or_default())
-}
-
-fn text(file: OwnedFd) -> Option<String> {
-    let mut file = File::from(file);
-    let mut text = Vec::new();
-    file.seek(SeekFrom::Start(0)).and_then(|_| file.take(MOST_SAID).read_to_end(&mut text)).ok()?;
-    Some(String::from_utf8_lossy(&text).trim().to_owned())
+    ended.map_err(|why| complained.text().filter(|text| !text.is_empty()).unwrap_or(why))?;
+    Program::parse(&said.text().unwrap_or_default())
 }
 
 /// It reads, and writes nowhere (systemd.exec(5)).
-fn settings<'a>(
-    user: &str,
-    program: &Path,
-    said: &'a OwnedFd,
-    complained: &'a OwnedFd,
-) -> Vec<(&'static str, Variant<'a>)> {
+fn settings<'a>(user: &str, program: &Path, said: &'a Memo, complained: &'a Memo) -> Vec<(&'static str, Variant<'a>)> {
     let program = program.display().to_string();
     let exec = vec![(program.clone(), vec![program, "version".into()], false)];
     let own = vec![
@@ -170,8 +154,8 @@ fn settings<'a>(
         ("ExecStart", exec.into()),
         ("TimeoutStartUSec", VERSION_TIMEOUT.into()),
         ("User", user.to_owned().into()),
-        ("StandardOutputFileDescriptor", Fd::from(said.as_fd()).into()),
-        ("StandardErrorFileDescriptor", Fd::from(complained.as_fd()).into()),
+        ("StandardOutputFileDescriptor", said.fd().into()),
+        ("StandardErrorFileDescriptor", complained.fd().into()),
     ];
     own.into_iter().chain(sandbox::confined()).collect()
 }

@@ -24,16 +24,22 @@ struct Arguments {
     /// Empty DIR, slowly, and end: for the unit that removes a deleted region.
     #[arg(long, value_name = "DIR", conflicts_with = "generator")]
     empty: Option<PathBuf>,
+
+    /// Try what the unit that this runs in is allowed, from PORT on, and say what came of it.
+    #[arg(long, value_name = "PORT", hide = true, value_parser = clap::value_parser!(u16).range(1..=60000))]
+    canary: Option<u16>,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let done = match (&arguments.generator, &arguments.empty) {
-        (Some(dir), _) => {
-            daemon::generate(&arguments.config, dir).map_err(|why| format!("no drop-ins for the regions' units: {why}"))
-        }
-        (None, Some(dir)) => daemon::empty(dir).map_err(|why| format!("{} is not emptied: {why}", dir.display())),
-        (None, None) => return daemon::run(&daemon::Options { config: arguments.config, sysfs: arguments.sysfs }),
+    let done = if let Some(dir) = &arguments.generator {
+        daemon::generate(&arguments.config, dir).map_err(|why| format!("no drop-ins for the regions' units: {why}"))
+    } else if let Some(dir) = &arguments.empty {
+        daemon::empty(dir).map_err(|why| format!("{} is not emptied: {why}", dir.display()))
+    } else if let Some(port) = arguments.canary {
+        daemon::canary(port).map_err(|why| format!("nobody hears what was found: {why}"))
+    } else {
+        return daemon::run(&daemon::Options { config: arguments.config, sysfs: arguments.sysfs });
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -5,6 +5,7 @@
 //! The same facts always give the same answer.
 
 pub mod attach;
+mod enforcement;
 pub mod facts;
 pub mod failure;
 pub mod finding;

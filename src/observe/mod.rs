@@ -10,6 +10,7 @@
 //! | [`sockets`] | who listens and who is connected | whoever knows of a change | 15 s |
 //! | [`intruders`] | who else writes to a region | whoever knows of a change | 15 s |
 //! | [`network`] | the network interface and the bridge | rtnetlink | 60 s |
+//! | [`enforcement`] | whether systemd enforces what units ask for | D-Bus signals | – |
 //! | [`disk`] | the data disk and what lies on it | `/proc/self/mountinfo` | 15 s |
 //!
 //! The slow looks have one [`rhythm`], of 5 s: what is due is done in the same moment, for
@@ -25,6 +26,7 @@ pub mod backoff;
 pub mod deaths;
 pub mod disk;
 pub mod doing;
+pub mod enforcement;
 pub mod intruders;
 pub mod last_words;
 pub mod network;
@@ -61,6 +63,8 @@ pub enum Observation {
     Pulse(RegionName, Option<facts::Pulse>),
     /// The network; a full picture.
     Network(facts::Network),
+    /// Whether systemd enforces what the regions' units ask for.
+    Enforcement(facts::Enforcement),
     /// The disk; a full picture.
     Disk(Box<facts::Disk>),
 }

@@ -45,7 +45,7 @@ impl Freshness {
             Observation::Sockets(_) => Watched::Sockets,
             // Systemd that does not answer is a condition of its own.
             Observation::Unit(..) | Observation::Bus(_) => Watched::Units,
-            Observation::Ended(..) => return,
+            Observation::Ended(..) | Observation::Enforcement(_) => return,
             Observation::Intruders(_) => Watched::Processes,
             Observation::Pulse(name, _) => {
                 self.answered.insert(name.clone(), now);

@@ -5,7 +5,7 @@ use crate::names::RegionName;
 use crate::observe::disk::Scanner;
 use crate::observe::rhythm::{Beats, Rhythm};
 use crate::observe::sockets::Pids;
-use crate::observe::{NobodyListens, Publisher, deaths, disk, intruders, network, pulse, sockets, units};
+use crate::observe::{NobodyListens, Publisher, deaths, disk, enforcement, intruders, network, pulse, sockets, units};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -42,6 +42,7 @@ impl Observers {
         let root = config.sled.storage.root.clone();
         tasks.spawn(intruders::watch(root, names.clone(), beat(), intruders.clone(), to.clone()));
         tasks.spawn(units::watch(names, beat(), to.clone()));
+        tasks.spawn(enforcement::watch(to.clone()));
         tasks.spawn(network::watch(config.sled.network.clone(), sysfs, beat(), to.clone()));
         tasks.spawn(disk::watch(scanner.clone(), beat(), disk.clone(), to.clone()));
         tasks.spawn(sockets::watch(regions.clone(), config.address, watched, beat(), sockets.clone(), to.clone()));

@@ -37,6 +37,7 @@ impl Supervisor {
                     self.look_at_the_hung();
                 }
             }
+            Observation::Enforcement(found) => self.facts.enforcement = Some(found),
             Observation::Network(network) => self.facts.network = Some(network),
             Observation::Disk(disk) => self.see_disk(*disk),
         }

@@ -154,6 +154,7 @@ impl Supervisor {
             written: self.desk.written.clone(),
             uuids: self.editor.uuids(volume),
             volume: volume.clone(),
+            enforced: self.facts.enforcement.as_ref().is_some_and(|found| found.address.is_ok()),
             touched: false,
         };
         self.facts.granting.insert(volume.clone());
@@ -248,6 +249,8 @@ struct Counter {
     since: BTreeMap<IpAddr, Timestamp>,
     written: Arc<Written>,
     uuids: BTreeMap<RegionName, Uuid>,
+    /// It was proved that systemd enforces whom the units let in.
+    enforced: bool,
     /// systemd was asked to change whom the units let in.
     touched: bool,
 }
@@ -296,7 +299,7 @@ impl Counter {
         let next = |cut: &BTreeSet<IpAddr>| grant.to(host, 0, Timestamp::now(), cut);
         let known = self.grant.holder.is_some_and(|(holder, _)| holder == self.host);
         let none = BTreeSet::new();
-        if known && self.is_around(&self.around(&next(&none))) && !self.is_open() {
+        if known && self.enforced && self.is_around(&self.around(&next(&none))) && !self.is_open() {
             // It is the only one that could be there.
             return Ok((None, none));
         }

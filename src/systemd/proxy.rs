@@ -54,6 +54,12 @@ pub trait Manager {
     /// What the machine is doing: `running`, `degraded`, `stopping` and others.
     #[zbus(property(emits_changed_signal = "false"))]
     fn system_state(&self) -> zbus::Result<String>;
+    /// Its version.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn version(&self) -> zbus::Result<String>;
+    /// What it was built with, as words that begin with `+`, and without, with `-`.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn features(&self) -> zbus::Result<String>;
     /// Forgets a unit's failure and its restarts.
     fn reset_failed_unit(&self, name: &str) -> zbus::Result<()>;
     /// Changes settings of a unit, at once if it runs; until the next boot if `runtime`.

@@ -43,6 +43,7 @@ pub struct Layer {
     dir: TempDir,
     disk: &'static str,
     address: String,
+    bpf: bool,
 }
 
 /// A running machine.
@@ -72,7 +73,7 @@ impl Layer {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/machine/layer");
         let made = Command::new(script).arg(dir.path()).arg(programs).arg(crucible).status().unwrap();
         assert!(made.success(), "tests/machine/layer failed");
-        let layer = Self { dir, disk: "24G", address: SLED.to_owned() };
+        let layer = Self { dir, disk: "24G", address: SLED.to_owned(), bpf: true };
         layer.with("etc/sled/sled.toml.d/50-test.toml", "[storage]\nprovisioning = \"thin\"\n")
     }
 
@@ -107,6 +108,11 @@ impl Layer {
         Self { disk, ..self }
     }
 
+    /// A machine that may not load BPF programs.
+    pub fn without_bpf(self) -> Self {
+        Self { bpf: false, ..self }
+    }
+
     /// Another sled than the shipped configuration's.
     pub fn named(self, name: &str, address: &str) -> Self {
         let network = fs::read_to_string(self.dir.path().join("etc/systemd/network/20-br0.network")).unwrap();
@@ -137,6 +143,7 @@ impl Layer {
         let words = listen(notify);
         let mut script = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/machine/boot"));
         script.args(["--disk", self.disk, "--state"]).arg(state.path()).arg("--layer").arg(self.dir.path());
+        script.args((!self.bpf).then_some("--no-bpf"));
         if let Some((switch, port)) = &at {
             script.args(["--switch", &switch.space.path(), "--port", port]);
         }

@@ -1,9 +1,11 @@
 //! What was seen of the world, as the observers publish it. Plain data.
 
 mod disk;
+mod enforcement;
 mod region;
 
 pub use disk::{Disk, OnDisk, Survey};
+pub use enforcement::{Enforcement, Gap};
 pub use region::{Active, Beat, Doing, Exit, Fencing, Holder, Pulse, Region, Sockets, Start, Stranger, Unit};
 
 use crate::config::Configuration;
@@ -22,6 +24,8 @@ use uuid::Uuid;
 pub struct Facts {
     /// Whether systemd answers.
     pub bus: Option<Bus>,
+    /// Whether systemd enforces what the regions' units ask for.
+    pub enforcement: Option<Enforcement>,
     /// The network.
     pub network: Option<Network>,
     /// The data disk, and what lies on it.

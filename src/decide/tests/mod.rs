@@ -3,6 +3,7 @@
 
 mod attach;
 mod care;
+mod enforcement;
 mod failure;
 mod fixed_point;
 mod permits;

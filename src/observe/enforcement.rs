@@ -1,0 +1,134 @@
+//! Whether systemd enforces what the regions' units ask for: tried when systemd is reached, and
+//! anew whenever it has read its units again or has executed itself, as it does when it or a
+//! library that it uses was upgraded.
+//!
+//! On a connection of its own, for the signals of the manager alone: who watches the units is not
+//! held up by a canary, and the other way round.
+
+use super::backoff::Backoff;
+use super::{NobodyListens, Observation, Publisher, publish};
+use crate::act::canary;
+use crate::decide::facts::Gap;
+use crate::systemd::job::spoken;
+use crate::systemd::proxy::ManagerProxy;
+use futures_util::StreamExt;
+use std::num::NonZero;
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until};
+use zbus::{Connection, MatchRule, Message, MessageStream};
+
+/// After systemd has changed, it is let finish what it does then.
+const MOMENT: Duration = Duration::from_secs(1);
+/// Between two canaries: however often systemd reads its units again, one comes after the last.
+const PAUSE: Duration = Duration::from_secs(10);
+/// When it is tried again what could not be tried several times.
+const RETRY: Duration = Duration::from_secs(60);
+/// So often it is tried before it is told that it could not be: a canary that systemd forgets
+/// because it executes itself anew is nothing to tell.
+const TRIES: u32 = 3;
+/// The signals that may wait to be read while a canary runs; a full queue would hold up the whole
+/// connection, and with it the canary.
+const QUEUE: NonZero<usize> = NonZero::new(1024).unwrap();
+/// How long systemd may take to answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+
+/// Watches until nobody listens any more.
+///
+/// # Errors
+/// [`NobodyListens`], in the end.
+pub async fn watch(to: Publisher) -> Result<(), NobodyListens> {
+    let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
+    loop {
+        match session(&to, &mut backoff).await {
+            Ok(gone) => return Err(gone),
+            // That systemd cannot be reached is told by who watches the units.
+            Err(why) => tracing::debug!("no canary: {}", spoken(why)),
+        }
+        backoff.pause().await;
+    }
+}
+
+/// One connection to systemd, as long as it lasts. `Ok` when nobody listens any more.
+async fn session(to: &Publisher, backoff: &mut Backoff) -> zbus::Result<NobodyListens> {
+    let bus = zbus::connection::Builder::system().method_timeout(ANSWER_LIMIT).build().await?;
+    let (mut reloads, mut owners) = (reloads(&bus).await?, owners(&bus).await?);
+    ManagerProxy::new(&bus).await?.subscribe().await?;
+    backoff.reset();
+    let (mut due, mut last, mut misses) = (Some(Instant::now()), None, 0);
+    loop {
+        // Cancel-safe: a message that is not taken stays, and the time to wait for stays the same.
+        let changed = tokio::select! {
+            biased;
+            reload = reloads.next() => !began(&arrived(reload)?)?,
+            owner = owners.next() => arrived(owner).map(|_| true)?,
+            () = at(due) => false,
+            () = to.closed() => return Ok(NobodyListens),
+        };
+        let now = Instant::now();
+        if changed {
+            // What is due already is not put off: systemd may change all the time.
+            let next = last.map_or(now, |last: Instant| last + PAUSE).max(now + MOMENT);
+            due = Some(due.map_or(next, |due| due.min(next)));
+        } else if due.is_some_and(|due| due <= now) {
+            let found = canary::ask(&bus).await;
+            tracing::info!("canary: ports {}, addresses {}", word(&found.bind), word(&found.address));
+            (misses, last) = (if found.untried() { misses + 1 } else { 0 }, Some(Instant::now()));
+            due = found.untried().then(|| Instant::now() + if misses < TRIES { PAUSE } else { RETRY });
+            if (misses == 0 || misses >= TRIES)
+                && let Err(gone) = publish(to, Observation::Enforcement(found)).await
+            {
+                return Ok(gone);
+            }
+        }
+    }
+}
+
+/// For the journal; the verdict tells why.
+fn word(proof: &Result<(), Gap>) -> &'static str {
+    match proof {
+        Ok(()) => "enforced",
+        Err(Gap::Untried(_)) => "not tried",
+        Err(_) => "not enforced",
+    }
+}
+
+/// Waits until it is due. Cancel-safe: nothing is taken.
+async fn at(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// systemd tells when it begins to read its units again, and when it has done so; also when it
+/// has executed itself.
+async fn reloads(bus: &Connection) -> zbus::Result<MessageStream> {
+    let rule = MatchRule::builder()
+        .msg_type(zbus::message::Type::Signal)
+        .sender("org.freedesktop.systemd1")
+        .interface("org.freedesktop.systemd1.Manager")
+        .member("Reloading")
+        .build()?;
+    MessageStream::for_match_rule(rule, bus, Some(QUEUE)).await
+}
+
+/// Whether a message says that systemd has begun to read its units again.
+fn began(reloading: &Message) -> zbus::Result<bool> {
+    reloading.body().deserialize()
+}
+
+/// D-Bus tells when another connection is systemd's: one that executes itself has a new one.
+async fn owners(bus: &Connection) -> zbus::Result<MessageStream> {
+    let rule = MatchRule::builder()
+        .msg_type(zbus::message::Type::Signal)
+        .sender("org.freedesktop.DBus")
+        .interface("org.freedesktop.DBus")
+        .member("NameOwnerChanged")
+        .arg(0, "org.freedesktop.systemd1")
+        .build()?;
+    MessageStream::for_match_rule(rule, bus, Some(QUEUE)).await
+}
+
+fn arrived(message: Option<zbus::Result<Message>>) -> zbus::Result<Message> {
+    message.ok_or_else(|| zbus::Error::Failure("the connection was closed".into()))?
+}
