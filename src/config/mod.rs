@@ -5,8 +5,10 @@
 //! [`read`] gives either a [`Configuration`] without a fault or the complete list.
 
 mod sled;
+mod tls;
 
 pub use sled::{Downstairs, Network, Provisioning, Reserve, SledConfig, Storage};
+pub use tls::Tls;
 
 use crate::names::{RegionName, SledName};
 use crate::port_map::{self, HTTP_PORT, LocalRegion, PortMap};

@@ -1,5 +1,6 @@
 //! `sled.toml`: what one machine is, where its data lies, and what its network must be.
 
+use super::tls::{self, Tls};
 use crate::names::SledName;
 use crate::source::{Document, Faults, Origin, Section};
 use crate::span::Span;
@@ -19,6 +20,8 @@ pub struct SledConfig {
     pub downstairs: Downstairs,
     /// What the network must be.
     pub network: Network,
+    /// With which certificate the data ports speak TLS; `None`: they do not.
+    pub tls: Option<Tls>,
 }
 
 /// `[storage]`.
@@ -147,6 +150,7 @@ pub(super) struct Draft {
     storage: Storage,
     downstairs: Downstairs,
     network: Option<Network>,
+    tls: Option<Tls>,
     pub(super) listen: Vec<SocketAddr>,
 }
 
@@ -158,6 +162,7 @@ impl Draft {
             storage: self.storage.clone(),
             downstairs: self.downstairs.clone(),
             network: self.network.clone()?,
+            tls: self.tls.clone(),
         })
     }
 }
@@ -170,8 +175,9 @@ pub(super) fn read(document: &Document, faults: &mut Faults) -> Draft {
     let downstairs = downstairs(top.section("downstairs", faults), faults);
     let network = network(top.section("network", faults), faults);
     let listen = listen(top.section("http", faults), faults);
+    let tls = tls::read(top.section("tls", faults), faults);
     top.finish(faults);
-    Draft { name, storage, downstairs, network, listen }
+    Draft { name, storage, downstairs, network, tls, listen }
 }
 
 fn sled_name(mut section: Section<'_>, faults: &mut Faults) -> Option<(SledName, Origin)> {
@@ -239,7 +245,7 @@ impl FromStr for OrNever {
 }
 
 /// A length of time that is not nothing.
-struct Positive(Span);
+pub(super) struct Positive(pub(super) Span);
 
 impl FromStr for Positive {
     type Err = &'static str;
@@ -286,19 +292,26 @@ fn listen(mut section: Section<'_>, faults: &mut Faults) -> Vec<SocketAddr> {
     addresses
 }
 
-/// An absolute path without `.`, `..` or white space: it stands in unit files as it is.
 fn path(section: &mut Section<'_>, key: &str, default: &str, faults: &mut Faults) -> PathBuf {
-    let Some((text, origin)) = section.text(key, faults) else {
-        return default.into();
-    };
+    plain_path(section, key, default, faults).map_or_else(|| default.into(), |(path, _)| path)
+}
+
+/// An absolute path without `.`, `..` or white space: it stands in unit files as it is.
+pub(super) fn plain_path(
+    section: &mut Section<'_>,
+    key: &str,
+    example: &str,
+    faults: &mut Faults,
+) -> Option<(PathBuf, Origin)> {
+    let (text, origin) = section.text(key, faults)?;
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
     let whole = text.split('/').skip(1).all(|part| !matches!(part, "" | "." | ".."));
     if !(text.starts_with('/') && whole && text.chars().all(plain)) {
         let problem = format!("{text:?} is no plain absolute path");
-        let remedy = format!("write a path of letters, digits and ._-+ that begins with /, for example {default:?}");
+        let remedy = format!("write a path of letters, digits and ._-+ that begins with /, for example {example:?}");
         faults.push(&origin, section.path(key), problem, remedy);
     }
-    text.into()
+    Some((text.into(), origin))
 }
 
 /// A word that stands in unit files and sysfs paths as it is, and how long it may be: a user

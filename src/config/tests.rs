@@ -87,6 +87,40 @@ fn every_fault_of_sled_toml_is_named_with_its_line() {
     }
 }
 
+/// The shipped file with its example of TLS in force.
+fn with_tls() -> String {
+    ["cert", "key", "root_cert"].iter().fold(SLED.to_owned(), |text, key| {
+        let shown = format!("# {key} = ");
+        assert!(text.contains(&shown), "{key} is not shown");
+        text.replacen(&shown, &format!("{key} = "), 1)
+    })
+}
+
+#[test]
+fn tls_is_three_files_or_none() {
+    assert_eq!(read(&sources(SLED, MAP)).unwrap().sled.tls, None);
+    let tls = read(&sources(&with_tls(), MAP)).unwrap().sled.tls.unwrap();
+    assert_eq!(tls.cert, std::path::Path::new("/etc/sled/tls/cert.pem"));
+    assert_eq!(tls.expires_warning, Tls::EXPIRES_WARNING);
+    let text = with_tls().replace("#expires_warning = \"30d\"", "expires_warning = \"7d\"");
+    assert_eq!(read(&sources(&text, MAP)).unwrap().sled.tls.unwrap().expires_warning.to_string(), "7 d");
+    for (from, to, at, problem, remedy) in [
+        ("key = \"/etc/sled/tls/key.pem\"", "", "[tls]", "is missing", "all three: cert, key and root_cert"),
+        ("root_cert = \"/etc/sled/tls/root.pem\"", "", "[tls]", "is missing", "/etc/sled/tls/root.pem"),
+        ("\"/etc/sled/tls/cert.pem\"", "\"tls/cert.pem\"", "tls/cert.pem", "no plain absolute path", "begins with /"),
+        ("\"/etc/sled/tls/key.pem\"", "\"/root/key.pem\"", "/root/key.pem", "below /root", "move it"),
+        ("\"/etc/sled/tls/key.pem\"", "3", "key = 3", "is an integer", "a string"),
+        ("#expires_warning = \"30d\"", "expires_warning = \"0d\"", "\"0d\"", "no time at all", "\"30d\""),
+        ("#expires_warning = ", "expire_warning = ", "expire_warning", "no key", "write expires_warning"),
+    ] {
+        let text = with_tls().replacen(from, to, 1);
+        let found = faults(&text, MAP);
+        assert_eq!(found.len(), 1, "{to:?}: {found:#?}");
+        assert_eq!(found[0].line, line(&text, at), "{found:#?}");
+        assert!(found[0].problem.contains(problem) && found[0].remedy.contains(remedy), "{found:#?}");
+    }
+}
+
 #[test]
 fn a_volume_may_name_its_hosts() {
     let map = MAP.replacen("hosts = []", "hosts = [\"chief-horse\"]", 1);

@@ -6,7 +6,7 @@
 //! each region's values and the supervisor needs no right to write unit files.
 
 use super::{fence, names};
-use crate::config::Configuration;
+use crate::config::{Configuration, Tls};
 use crate::port_map::{Fence, LocalRegion};
 use crate::programs::Programs;
 use std::fmt::Write;
@@ -55,7 +55,7 @@ fn region(config: &Configuration, programs: &Programs, local: &LocalRegion) -> S
          {fence}\
          ExecStart=\n\
          ExecStart=/usr/bin/flock --exclusive --nonblock --no-fork --conflict-exit-code 75 {dir} \
-         {program} run --data {dir} --port {port} --address {address}\n",
+         {program} run --data {dir} --port {port} --address {address}{tls}\n",
         name = local.name,
         port = local.port,
         repair = local.repair_port(),
@@ -63,7 +63,14 @@ fn region(config: &Configuration, programs: &Programs, local: &LocalRegion) -> S
         descriptors = local.geometry.descriptors(),
         address = config.address,
         fence = fence::lines(&Fence::around(&config.map, local.name.volume(), None)),
+        tls = config.sled.tls.as_ref().map(tls).unwrap_or_default(),
     )
+}
+
+/// What makes the data port speak TLS.
+fn tls(files: &Tls) -> String {
+    let Tls { cert, key, root_cert, .. } = files;
+    format!(" --cert-pem {} --key-pem {} --root-cert-pem {}", cert.display(), key.display(), root_cert.display())
 }
 
 #[cfg(test)]
@@ -71,6 +78,20 @@ mod tests {
     use super::*;
     use crate::config::{self, Sources};
     use crate::source::Source;
+
+    #[test]
+    fn with_tls_a_region_gets_its_files() {
+        let source = |text: &str| Source { file: "f".into(), text: Ok(text.into()) };
+        let tls = "[tls]\ncert = \"/etc/c\"\nkey = \"/etc/k\"\nroot_cert = \"/etc/r\"\n";
+        let sources = Sources {
+            sled: vec![source(include_str!("../../etc/sled.toml")), source(tls)],
+            port_map: source(include_str!("../../etc/port-map.toml")),
+            ephemeral: 32768..=60999,
+        };
+        let all = all(&config::read(&sources).unwrap(), &Programs::default());
+        let end = "--address 192.168.4.189 --cert-pem /etc/c --key-pem /etc/k --root-cert-pem /etc/r\n";
+        assert!(all[1..].iter().all(|(_, text)| text.ends_with(end)), "{:?}", all[1]);
+    }
 
     #[test]
     fn the_runbooks_sled_has_a_socket_and_twelve_regions() {

@@ -1,0 +1,59 @@
+//! `[tls]` of `sled.toml`: with which certificate the data ports speak TLS, if they do. What lies
+//! at its paths is not looked at here. Pure.
+
+use super::sled::{Positive, plain_path};
+use crate::source::{Faults, Section};
+use crate::span::Span;
+use std::path::{Path, PathBuf};
+
+/// `[tls]`. The same files for every region of the sled, and for the supervisor that asks them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// The certificate, and those between it and the root, if there are any.
+    pub cert: PathBuf,
+    /// The certificate's key.
+    pub key: PathBuf,
+    /// What has issued the certificates of sleds and hosts.
+    pub root_cert: PathBuf,
+    /// How long before its end a certificate is warned of.
+    pub expires_warning: Span,
+}
+
+impl Tls {
+    /// How long before its end a certificate is warned of, unless something else is written.
+    pub const EXPIRES_WARNING: Span = Span::seconds(30 * 86_400);
+}
+
+/// The three files, and an example of each.
+const FILES: [(&str, &str); 3] =
+    [("cert", "/etc/sled/tls/cert.pem"), ("key", "/etc/sled/tls/key.pem"), ("root_cert", "/etc/sled/tls/root.pem")];
+/// What systemd hides from the regions' units and from the supervisor: ProtectHome=, PrivateTmp=
+/// and PrivateDevices=.
+const HIDDEN: [&str; 6] = ["/home", "/root", "/run/user", "/tmp", "/var/tmp", "/dev"];
+
+/// Reads the section; `None` if it names no file.
+pub(super) fn read(mut section: Section<'_>, faults: &mut Faults) -> Option<Tls> {
+    let given = section.keys();
+    let wanted = FILES.iter().any(|(key, _)| given.contains(key));
+    let [cert, key, root_cert] = FILES.map(|(key, example)| {
+        if wanted && !given.contains(&key) {
+            let remedy = format!("write it, for example {example:?}; TLS needs all three: cert, key and root_cert");
+            section.missing(key, remedy, faults);
+        }
+        file(&mut section, key, example, faults)
+    });
+    let expires_warning = section
+        .parsed::<Positive>("expires_warning", "write a length of time such as \"30d\", at least \"1s\"", faults)
+        .map_or(Tls::EXPIRES_WARNING, |(Positive(span), _)| span);
+    section.finish(faults);
+    Some(Tls { cert: cert?, key: key?, root_cert: root_cert?, expires_warning })
+}
+
+fn file(section: &mut Section<'_>, key: &str, example: &str, faults: &mut Faults) -> Option<PathBuf> {
+    let (path, origin) = plain_path(section, key, example, faults)?;
+    if let Some(hidden) = HIDDEN.iter().find(|dir| Path::new(&path).starts_with(dir)) {
+        let problem = format!("lies below {hidden}, which systemd hides from the regions' units");
+        faults.push(&origin, section.path(key), problem, format!("move it, for example to {example:?}"));
+    }
+    Some(path)
+}
