@@ -93,6 +93,10 @@ codes! {
     BridgePortMissing = "BRIDGE_PORT_MISSING", Blocking;
     /// The bridge does not carry the sled's address.
     BridgeAddress = "BRIDGE_ADDRESS", Blocking;
+    /// The files of `[tls]` cannot be used: hosts and regions cannot talk to each other by them.
+    TlsUnusable = "TLS_UNUSABLE", Blocking;
+    /// A certificate ends soon.
+    CertExpires = "CERT_EXPIRES", Warning;
     /// Another process listens on a port that the map gives to a region.
     PortTaken = "PORT_TAKEN", Blocking;
     /// The region is not there.

@@ -24,6 +24,8 @@ pub enum Kind {
     Network,
     /// There is no room, or the disk cannot be written to: it is tried again when there is.
     Space,
+    /// It cannot use the files of `[tls]`: it is tried again when they can be used.
+    Tls,
     /// It would end the same way every time: it is held until somebody has mended it.
     Permanent,
 }
@@ -32,7 +34,7 @@ impl Kind {
     /// Whether something that is watched must change before the next start: systemd need not
     /// try meanwhile.
     pub fn waits(self) -> bool {
-        matches!(self, Self::Locked | Self::Port | Self::Network | Self::Space)
+        matches!(self, Self::Locked | Self::Port | Self::Network | Self::Space | Self::Tls)
     }
 }
 
@@ -65,6 +67,8 @@ pub struct Row {
 const RESTORE: &str = "restore its directory from a backup; or, if the volume's other regions are whole, delete it, \
                        create it anew and have the host repair it";
 
+const SEE_TLS: &str = "see TLS_UNUSABLE in sledctl checks";
+
 const fn row(words: &'static str, kind: Kind, meaning: &'static str, remedy: &'static str) -> Row {
     Row { words, kind, meaning, remedy }
 }
@@ -72,6 +76,11 @@ const fn row(words: &'static str, kind: Kind, meaning: &'static str, remedy: &'s
 /// The rows, the more particular ones first. The texts are upstream's, at message version 13;
 /// those of fixtures are held against this table by a test.
 pub const ROWS: &[Row] = &[
+    // Of the files of [tls], and of no others, it says just this before the system's own words.
+    row("Error: IO error", Kind::Tls, "a file of [tls] cannot be read", SEE_TLS),
+    row("rustls error", Kind::Tls, "its certificate and key cannot be used", SEE_TLS),
+    row("client cert verifier builder error", Kind::Tls, "its root certificate cannot be used", SEE_TLS),
+    row("common/src/x509.rs", Kind::Tls, "its key is not in a form that it takes", SEE_TLS),
     row("Address already in use", Kind::Port, "a port of it is taken", "end the process that has it"),
     row("failed to bind to", Kind::Port, "its repair port is taken", "end the process that has it"),
     row("Cannot assign requested address", Kind::Network, "this machine does not have its address", "see the network"),

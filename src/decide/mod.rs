@@ -19,6 +19,7 @@ mod region;
 pub mod settle;
 pub mod storage;
 mod strangers;
+mod tls;
 pub mod turns;
 pub mod verdict;
 

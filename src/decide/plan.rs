@@ -10,6 +10,7 @@ use super::facts::{Active, Bus, Facts, Fencing, Holder, Region, Settled, Start};
 use super::failure::{Kind, ended};
 use super::identity::{Identity, identity};
 use super::storage::{belongs, full, usable};
+use super::tls;
 use super::turns::{is_fit, siblings_serve};
 use crate::config::Configuration;
 use crate::names::RegionName;
@@ -133,9 +134,11 @@ fn must_wait(config: &Configuration, local: &LocalRegion, facts: &Facts, region:
     let waits = region.failure.as_ref().is_some_and(|failure| failure.kind.waits());
     let fresh = facts.disk.as_ref().is_some_and(|disk| disk.serial >= region.needs_look);
     let wrong = fresh && matches!(identity(config, local, facts), Identity::Wrong(..));
+    // With files that cannot be used it would only panic.
+    let unable = matches!(tls::usable(config, facts), Err(Some(_)));
     // Here the kernel's word is enough: systemd is quick to start the next one.
     let beside = region.runs() && region.alive().is_none() && facts.intruded(&local.name);
-    again && (waits || wrong) || beside
+    again && (waits || wrong || unable) || beside
 }
 
 /// Whether a hung downstairs is restarted unasked.

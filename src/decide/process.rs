@@ -5,6 +5,7 @@ use super::facts::{Active, Beat, Doing, Facts, Holder, Region, Sockets, Start, S
 use super::failure::ended;
 use super::finding::Finding;
 use super::storage::full;
+use super::tls;
 use crate::check::Code;
 use crate::config::Configuration;
 use crate::port_map::LocalRegion;
@@ -78,6 +79,7 @@ fn judge_process(
             let remedy = format!("if region.json is right again: sledctl region restart {} --force", local.name);
             (State::Failed, Some(Finding::about_region(local, Code::RegionIdentity, cause, remedy)))
         }
+        (Beat::Otherwise, _) => (State::Failed, Some(otherwise(config, local))),
         (Beat::Lost(why), _) => {
             (State::Starting, Some(down(local, format!("its downstairs closed the connection: {why}"))))
         }
@@ -132,6 +134,9 @@ fn waits_for(config: &Configuration, facts: &Facts, region: &Region, port_taken:
         _ if facts.leaving => "its downstairs does not run: the machine is being switched off".into(),
         _ if facts.disk.as_ref().is_some_and(|disk| disk.read_only) => {
             "its downstairs does not run: the data disk cannot be written to".into()
+        }
+        _ if tls::usable(config, facts).is_err() => {
+            "its downstairs does not run: the files of [tls] cannot be used".into()
         }
         _ if port_taken => "its downstairs does not run: a port of its own is taken".into(),
         (Start::Refused(why), _) => format!("systemd does not start it: {}", why.trim_end_matches('.')),
@@ -190,6 +195,16 @@ fn moved(local: &LocalRegion, address: IpAddr, places: &[SocketAddr]) -> Finding
     let cause = format!("its downstairs listens on {places}, and the port map says {port} and {repair} of {address}");
     let remedy = format!("when no host uses it: sledctl region restart {}", local.name);
     Finding::about_region(local, Code::RegionDown, cause, remedy)
+}
+
+/// It was started before `[tls]` was written, or taken away.
+fn otherwise(config: &Configuration, local: &LocalRegion) -> Finding {
+    let cause = match config.sled.tls.is_some() {
+        true => "its downstairs was started without TLS, and sled.toml has [tls]",
+        false => "its downstairs was started with TLS, and sled.toml has no [tls]",
+    };
+    let remedy = format!("when no host uses it: sledctl region restart {} --force", local.name);
+    Finding::about_region(local, Code::RegionDown, cause.into(), remedy)
 }
 
 fn starting(local: &LocalRegion, facts: &Facts) -> Finding {

@@ -10,7 +10,9 @@ use super::finding::Finding;
 use super::identity::{Identity, identity};
 use super::permits::{idle, local, not_on_record, ports_free, unseen};
 use super::storage::usable;
+use super::tls;
 use super::verdict::serving;
+use crate::check::Code;
 use crate::config::Configuration;
 use crate::names::RegionName;
 use crate::port_map::LocalRegion;
@@ -227,6 +229,14 @@ pub fn fit(config: &Configuration, facts: &Facts, local: &LocalRegion) -> Result
     if facts.intruders.is_none() || facts.intruded(name) {
         let message = format!("{name} is not started: another process has files of it open for writing");
         return Err(wire::Error::new("REGION_FOREIGN_PROCESS", message, format!("see sledctl region show {name}")));
+    }
+    match tls::usable(config, facts) {
+        Ok(()) => {}
+        Err(Some(finding)) => return refuse(&finding),
+        Err(None) => {
+            let message = format!("{name} is not started: the files of [tls] were not looked at yet");
+            return Err(wire::Error::new(Code::TlsUnusable.as_str(), message, "wait a moment"));
+        }
     }
     let region = facts.regions.get(name).cloned().unwrap_or_default();
     ports_free(&region, local)

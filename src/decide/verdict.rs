@@ -3,7 +3,7 @@
 
 use super::facts::{Bus, Facts, Watched};
 use super::finding::{Finding, Scope};
-use super::{enforcement, network, region, storage, strangers};
+use super::{enforcement, network, region, storage, strangers, tls};
 use crate::check::{Code, Severity};
 use crate::config::Configuration;
 use crate::names::{RegionName, VolumeName};
@@ -37,6 +37,7 @@ impl Verdict {
 pub fn judge(config: &Configuration, facts: &Facts) -> Verdict {
     let mut findings = sled_findings(config, facts);
     findings.extend(network::findings(config, facts));
+    findings.extend(tls::findings(config, facts));
     let mut states = BTreeMap::new();
     for local in config.local_regions() {
         let unknown = Default::default();

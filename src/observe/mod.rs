@@ -11,6 +11,7 @@
 //! | [`intruders`] | who else writes to a region | whoever knows of a change | 15 s |
 //! | [`network`] | the network interface and the bridge | rtnetlink | 60 s |
 //! | [`enforcement`] | whether systemd enforces what units ask for | D-Bus signals | – |
+//! | [`tls`] | the files of `[tls]`, if there are any | whoever knows of a change | an hour |
 //! | [`disk`] | the data disk and what lies on it | `/proc/self/mountinfo` | 15 s |
 //!
 //! The slow looks have one [`rhythm`], of 5 s: what is due is done in the same moment, for
@@ -35,6 +36,7 @@ pub mod pulse;
 pub mod rhythm;
 mod ruok;
 pub mod sockets;
+pub mod tls;
 pub mod units;
 
 use crate::decide::facts;
@@ -65,6 +67,8 @@ pub enum Observation {
     Network(facts::Network),
     /// Whether systemd enforces what the regions' units ask for.
     Enforcement(facts::Enforcement),
+    /// The files of `[tls]`; a full picture.
+    Tls(facts::Tls),
     /// The disk; a full picture.
     Disk(Box<facts::Disk>),
 }

@@ -5,11 +5,17 @@
 //! regions are asked in the same moment, and their answers are looked for in the same moments
 //! after it. The identity comes from `/region-info` on the repair port, once a connection.
 //! Nothing else is ever sent to a downstairs.
+//!
+//! With `[tls]` the connection is a host's in every way but what is said on it. What a process was
+//! started with decides how it could be spoken to; one that was started with the other is told, and
+//! not asked.
 
 use super::backoff::Backoff;
 use super::rhythm::{Beats, ROUND, Rhythm};
 use super::ruok::Line;
+use super::tls::dial;
 use super::{NobodyListens, Observation, Publisher, publish};
+use crate::config::Tls;
 use crate::decide::facts::{Beat, Pulse};
 use crate::port_map::LocalRegion;
 use crate::region::RegionJson;
@@ -48,7 +54,7 @@ const MOST_INFO: usize = 64 * 1024;
 
 /// Watches one region for as long as somebody listens. `pid` tells the main process of its
 /// unit; while there is none, nobody is asked. One that takes longer than `allowance` to
-/// answer is silent.
+/// answer is silent. With `tls` it is spoken to over TLS, by these files.
 ///
 /// # Errors
 /// [`NobodyListens`], in the end.
@@ -58,6 +64,7 @@ pub async fn watch(
     mut pid: watch::Receiver<Option<u32>>,
     rhythm: Rhythm,
     allowance: Duration,
+    tls: Option<Tls>,
     to: Publisher,
 ) -> Result<(), NobodyListens> {
     loop {
@@ -66,7 +73,8 @@ pub async fn watch(
             match asked {
                 Some(pid) => {
                     let rounds = rhythm.every(ASK_EVERY);
-                    Patient { local: &local, address, pid, rounds, allowance, to: &to, told: None }.attend().await
+                    let (local, tls, to) = (&local, tls.as_ref(), &to);
+                    Patient { local, address, pid, rounds, allowance, tls, to, told: None }.attend().await
                 }
                 None => {
                     publish(&to, Observation::Pulse(local.name.clone(), None)).await?;
@@ -89,6 +97,7 @@ struct Patient<'a> {
     pid: u32,
     rounds: Beats,
     allowance: Duration,
+    tls: Option<&'a Tls>,
     to: &'a Publisher,
     told: Option<Pulse>,
 }
@@ -103,29 +112,47 @@ impl Patient<'_> {
         let mut backoff = Backoff::new(KNOCK, KNOCK_RARELY).eager_for(KNOCK_FOR);
         loop {
             let data = SocketAddr::new(self.address, self.local.port);
-            match timeout(self.allowance, TcpStream::connect(data)).await {
-                Ok(Ok(stream)) => {
+            match timeout(self.allowance, self.call(data)).await {
+                Ok(Ok(line)) => {
                     self.tell(Beat::Asked, None).await?;
                     let mut answers = 0;
-                    let why = self.converse(stream, &mut answers).await?;
+                    let why = self.converse(line, &mut answers).await?;
                     if answers > 0 {
                         backoff.reset();
                     }
                     self.tell(Beat::Lost(why.to_string()), None).await?;
                 }
-                Ok(Err(_)) => self.tell(Beat::Refused, None).await?,
+                Ok(Err(NoCall::Refused)) => self.tell(Beat::Refused, None).await?,
+                Ok(Err(NoCall::Otherwise)) => {
+                    self.tell(Beat::Otherwise, None).await?;
+                    // It stays so for as long as it lives.
+                    std::future::pending().await
+                }
+                Ok(Err(NoCall::Lost(why))) => {
+                    self.tell(Beat::Lost(why.to_string()), None).await?;
+                    // It listens, so there is no hurry; and it logs each try.
+                    self.rounds.skip_past();
+                    self.rounds.next().await;
+                }
                 Err(_) => self.tell(Beat::Silent, None).await?,
             }
             backoff.pause().await;
         }
     }
 
+    /// Connects, and shakes hands if it is to.
+    async fn call(&self, data: SocketAddr) -> Result<Line, NoCall> {
+        let stream = TcpStream::connect(data).await.map_err(|_| NoCall::Refused)?;
+        if started_with_tls(self.pid).is_some_and(|tls| tls != self.tls.is_some()) {
+            return Err(NoCall::Otherwise);
+        }
+        let Some(tls) = self.tls else { return Line::new(stream).map_err(NoCall::Lost) };
+        let session = dial::shake(tls, &self.local.name, stream).await.map_err(NoCall::Lost)?;
+        Line::secret(session).map_err(NoCall::Lost)
+    }
+
     /// Asks on one connection until it breaks, and returns why it did.
-    async fn converse(&mut self, stream: TcpStream, answers: &mut u64) -> Result<io::Error, NobodyListens> {
-        let mut line = match Line::new(stream) {
-            Ok(line) => line,
-            Err(why) => return Ok(why),
-        };
+    async fn converse(&mut self, mut line: Line, answers: &mut u64) -> Result<io::Error, NobodyListens> {
         let (mut asked, mut identity) = (Instant::now(), None);
         self.rounds.skip_past();
         loop {
@@ -190,6 +217,22 @@ impl Patient<'_> {
     }
 }
 
+/// Why there is nobody to ask.
+enum NoCall {
+    /// Nobody listens.
+    Refused,
+    /// It speaks TLS and should not, or the other way round.
+    Otherwise,
+    /// Hands were not shaken.
+    Lost(io::Error),
+}
+
+/// Whether a process was started to speak TLS, if that can be told.
+fn started_with_tls(pid: u32) -> Option<bool> {
+    let words = std::fs::read(format!("/proc/{pid}/cmdline")).ok().filter(|words| !words.is_empty())?;
+    Some(words.split(|byte| *byte == 0).any(|word| word.starts_with(b"--cert-pem")))
+}
+
 /// What the repair port says of the region that it serves.
 async fn region_info(repair: SocketAddr) -> Result<RegionJson, Box<dyn std::error::Error + Send + Sync>> {
     let stream = TcpStream::connect(repair).await?;
@@ -225,6 +268,8 @@ mod tests {
 
     const ROUNDS: Duration = Duration::from_millis(50);
     const PATIENCE: Duration = Duration::from_millis(200);
+    /// No process.
+    const PID: u32 = 7_000_000;
     const UUID: &str = "5a11fa40-0000-4000-8000-000000000001";
 
     /// Both ports of a downstairs that the test plays.
@@ -256,9 +301,8 @@ mod tests {
                 let (rhythm, drum) = Rhythm::new(ROUNDS);
                 tokio::spawn(drum);
                 let rounds = rhythm.every(ROUNDS);
-                Patient { local: &local, address, pid: 7, rounds, allowance: PATIENCE, to: &to, told: None }
-                    .attend()
-                    .await
+                let (local, to, tls) = (&local, &to, None);
+                Patient { local, address, pid: PID, rounds, allowance: PATIENCE, tls, to, told: None }.attend().await
             });
             beats
         }
@@ -303,7 +347,7 @@ mod tests {
         assert_eq!(next(&mut beats).await.beat, Beat::Asked);
         stream.write_all(&IMOK).await.unwrap();
         let first = next(&mut beats).await;
-        assert_eq!((first.pid, &first.beat), (7, &Beat::Answering));
+        assert_eq!((first.pid, &first.beat), (PID, &Beat::Answering));
         assert_eq!(first.identity, Some(Ok(UUID.parse().unwrap())));
         let answered = Instant::now();
         for _ in 0..3 {
@@ -320,10 +364,10 @@ mod tests {
         let at = played.data.local_addr().unwrap();
         drop(played.data);
         let (to, mut beats) = mpsc::channel(64);
-        let (_pid, pid) = watch::channel(Some(7));
+        let (_pid, pid) = watch::channel(Some(PID));
         let (rhythm, drum) = Rhythm::new(ROUNDS);
         tokio::spawn(drum);
-        tokio::spawn(super::watch(played.local.clone(), played.address, pid, rhythm, PATIENCE, to));
+        tokio::spawn(super::watch(played.local.clone(), played.address, pid, rhythm, PATIENCE, None, to));
         assert_eq!(next(&mut beats).await.beat, Beat::Refused);
         sleep_until(Instant::now() + Duration::from_millis(300)).await;
         played.data = TcpListener::bind(at).await.unwrap();
@@ -382,7 +426,7 @@ mod tests {
         let (to, mut beats) = mpsc::channel(64);
         let (_pid, pid) = watch::channel(None);
         let (rhythm, _drum) = Rhythm::new(ROUNDS);
-        tokio::spawn(super::watch(played.local.clone(), played.address, pid, rhythm, PATIENCE, to));
+        tokio::spawn(super::watch(played.local.clone(), played.address, pid, rhythm, PATIENCE, None, to));
         assert!(matches!(beats.recv().await, Some(Observation::Pulse(_, None))));
         assert!(timeout(2 * ROUNDS, played.data.accept()).await.is_err());
     }

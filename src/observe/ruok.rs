@@ -2,15 +2,18 @@
 //!
 //! It is looked at when somebody looks, and at no other time: the kernel tells the runtime of
 //! nothing that arrives on it, so that twelve answers do not wake the supervisor twelve times.
+//! It is the same over TLS: only hands are shaken with the runtime's help, before.
 
+use super::tls::dial::Session;
 use crate::protocol::{IMOK, RUOK};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
+use tokio_rustls::rustls::ClientConnection;
 
 /// The connection.
 #[derive(Debug)]
 pub(super) struct Line {
-    stream: TcpStream,
+    stream: Stream,
     answer: [u8; IMOK.len()],
     /// How much of the answer has come.
     read: usize,
@@ -19,13 +22,19 @@ pub(super) struct Line {
 impl Line {
     /// On a stream of tokio's, which it takes from the runtime's hands.
     pub(super) fn new(stream: tokio::net::TcpStream) -> io::Result<Self> {
-        Ok(Self { stream: stream.into_std()?, answer: [0; IMOK.len()], read: 0 })
+        Ok(Self { stream: Stream::Plain(stream.into_std()?), answer: [0; IMOK.len()], read: 0 })
+    }
+
+    /// The same over TLS, once hands were shaken.
+    pub(super) fn secret((stream, secrets): Session) -> io::Result<Self> {
+        let stream = Stream::Secret(stream.into_std()?, Box::new(secrets));
+        Ok(Self { stream, answer: [0; IMOK.len()], read: 0 })
     }
 
     /// Asks, if the peer is there and has said nothing unasked. Not to be asked again before
     /// the answer has come.
     pub(super) fn ask(&mut self) -> io::Result<()> {
-        match self.stream.peek(&mut [0]) {
+        match self.stream.read(&mut [0]) {
             Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
             Ok(_) => return Err(io::Error::other("it spoke unasked")),
             Err(why) if why.kind() == ErrorKind::WouldBlock => {}
@@ -52,4 +61,71 @@ impl Line {
             answer => Err(io::Error::other(format!("it answered {answer:02x?} to Ruok"))),
         }
     }
+}
+
+/// Plain, or over TLS. Never waits: what would block says so.
+#[derive(Debug)]
+enum Stream {
+    Plain(TcpStream),
+    Secret(TcpStream, Box<ClientConnection>),
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let (stream, secrets) = match self {
+            Self::Plain(stream) => return stream.read(buffer),
+            Self::Secret(stream, secrets) => (stream, secrets),
+        };
+        loop {
+            match secrets.reader().read(buffer) {
+                Err(why) if why.kind() == ErrorKind::WouldBlock => {}
+                read => return read,
+            }
+            // Nothing is left of what had come; whether more has, the kernel says.
+            secrets.read_tls(stream)?;
+            let taken = secrets.process_new_packets();
+            // An answer to what is no data, or why it is not accepted; it is lost if there is no room.
+            let told = flush(stream, secrets);
+            taken.map_err(io::Error::other)?;
+            told?;
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.write(bytes),
+            Self::Secret(stream, secrets) => {
+                let written = secrets.writer().write(bytes)?;
+                flush(stream, secrets)?;
+                Ok(written)
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(stream) => stream.flush(),
+            Self::Secret(stream, secrets) => flush(stream, secrets),
+        }
+    }
+}
+
+impl Drop for Stream {
+    /// Says goodbye, as the downstairs logs an error otherwise.
+    fn drop(&mut self) {
+        if let Self::Secret(stream, secrets) = self {
+            secrets.send_close_notify();
+            _ = flush(stream, secrets);
+        }
+    }
+}
+
+/// Sends what there is to send.
+fn flush(stream: &mut TcpStream, secrets: &mut ClientConnection) -> io::Result<()> {
+    while secrets.wants_write() {
+        secrets.write_tls(stream)?;
+    }
+    Ok(())
 }

@@ -45,7 +45,8 @@ impl Freshness {
             Observation::Sockets(_) => Watched::Sockets,
             // Systemd that does not answer is a condition of its own.
             Observation::Unit(..) | Observation::Bus(_) => Watched::Units,
-            Observation::Ended(..) | Observation::Enforcement(_) => return,
+            // Looked at so rarely that it is not missed; and before the first look nothing starts.
+            Observation::Ended(..) | Observation::Enforcement(_) | Observation::Tls(_) => return,
             Observation::Intruders(_) => Watched::Processes,
             Observation::Pulse(name, _) => {
                 self.answered.insert(name.clone(), now);

@@ -78,6 +78,7 @@ impl Supervisor {
             (Some(unit), Some(sockets), Some(pulse)) => sockets.pid == unit.pid && pulse.beat != Beat::Asked,
             _ => false,
         });
+        let asked = asked && (facts.tls.is_some() || self.config.sled.tls.is_none());
         let settled = !matches!(facts.settled, Settled::Running);
         self.editor.has_published() || (asked && seen && settled) || self.started.elapsed() > PATIENCE
     }

@@ -3,7 +3,8 @@
 //! One loop on one thread. Its tasks and channels:
 //!
 //! ```text
-//! observe::{units, network, disk, sockets, intruders, enforcement}; a pulse and a pidfd a region
+//! observe::{units, network, disk, tls, sockets, intruders, enforcement}; a pulse and a pidfd a
+//! region
 //!        │ observations (bounded)
 //!        ▼
 //!   ┌─ the loop ──────────────┐  pids (watch) ──► pulses, sockets

@@ -5,7 +5,9 @@ use crate::names::RegionName;
 use crate::observe::disk::Scanner;
 use crate::observe::rhythm::{Beats, Rhythm};
 use crate::observe::sockets::Pids;
-use crate::observe::{NobodyListens, Publisher, deaths, disk, enforcement, intruders, network, pulse, sockets, units};
+use crate::observe::{
+    NobodyListens, Publisher, deaths, disk, enforcement, intruders, network, pulse, sockets, tls, units,
+};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,6 +22,7 @@ pub(super) struct Observers {
     sockets: Arc<Notify>,
     disk: Arc<Notify>,
     intruders: Arc<Notify>,
+    tls: Arc<Notify>,
     rhythm: Rhythm,
     /// Looks at the disk, for those who change it.
     pub(super) scanner: Arc<Scanner>,
@@ -33,7 +36,7 @@ impl Observers {
         let regions = config.local_regions();
         let names: Vec<_> = regions.iter().map(|local| local.name.clone()).collect();
         let (pids, watched) = watch::channel(Pids::new());
-        let [sockets, disk, intruders] = [(); 3].map(|()| Arc::new(Notify::new()));
+        let [sockets, disk, intruders, tls] = [(); 4].map(|()| Arc::new(Notify::new()));
         let scanner = Arc::new(Scanner::new(config.clone(), names.clone()));
         let (rhythm, drum) = Rhythm::new(turn);
         let beat = || rhythm.clone();
@@ -46,15 +49,19 @@ impl Observers {
         tasks.spawn(network::watch(config.sled.network.clone(), sysfs, beat(), to.clone()));
         tasks.spawn(disk::watch(scanner.clone(), beat(), disk.clone(), to.clone()));
         tasks.spawn(sockets::watch(regions.clone(), config.address, watched, beat(), sockets.clone(), to.clone()));
+        if let Some(wanted) = config.sled.tls.clone() {
+            tasks.spawn(tls::watch(wanted, config.clone(), beat(), tls.clone(), to.clone()));
+        }
         let allowance = config.sled.downstairs.hung_after.into();
         let mut pulses = BTreeMap::new();
         for local in regions {
             let (pid, watched) = watch::channel(None);
             pulses.insert(local.name.clone(), pid);
             tasks.spawn(deaths::watch(local.name.clone(), watched.clone(), to.clone()));
-            tasks.spawn(pulse::watch(local, config.address, watched, beat(), allowance, to.clone()));
+            let (address, files) = (config.address, config.sled.tls.clone());
+            tasks.spawn(pulse::watch(local, address, watched, beat(), allowance, files, to.clone()));
         }
-        Self { pulses, pids, sockets, disk, intruders, rhythm, scanner, tasks }
+        Self { pulses, pids, sockets, disk, intruders, tls, rhythm, scanner, tasks }
     }
 
     /// Every beat of the observers' rhythm.
@@ -95,8 +102,10 @@ impl Observers {
         self.intruders.notify_one();
     }
 
-    /// Asks for a look at the disk.
+    /// Asks for a look at the disk, and at everything else that a start depends on and that is no
+    /// event: the files of `[tls]`.
     pub(super) fn look_at_disk(&self) {
         self.disk.notify_one();
+        self.tls.notify_one();
     }
 }

@@ -38,6 +38,7 @@ impl Supervisor {
                 }
             }
             Observation::Enforcement(found) => self.facts.enforcement = Some(found),
+            Observation::Tls(tls) => self.facts.tls = Some(tls),
             Observation::Network(network) => self.facts.network = Some(network),
             Observation::Disk(disk) => self.see_disk(*disk),
         }

@@ -487,7 +487,7 @@ impl Counter {
             size_bytes: wanted.geometry.data_bytes(),
             port_map: map.digest.clone(),
             fault_tolerance: wanted.fault_tolerance(),
-            tls: false,
+            tls: config.sled.tls.is_some(),
         }
     }
 }

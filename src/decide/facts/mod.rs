@@ -3,10 +3,12 @@
 mod disk;
 mod enforcement;
 mod region;
+mod tls;
 
 pub use disk::{Disk, OnDisk, Survey};
 pub use enforcement::{Enforcement, Gap};
 pub use region::{Active, Beat, Doing, Exit, Fencing, Holder, Pulse, Region, Sockets, Start, Stranger, Unit};
+pub use tls::{Certificate, Flaw, KeyForm, Refusal, Tls};
 
 use crate::config::Configuration;
 use crate::names::{RegionName, VolumeName};
@@ -28,6 +30,8 @@ pub struct Facts {
     pub enforcement: Option<Enforcement>,
     /// The network.
     pub network: Option<Network>,
+    /// The files of `[tls]`; never seen without TLS.
+    pub tls: Option<Tls>,
     /// The data disk, and what lies on it.
     pub disk: Option<Disk>,
     /// Whether what an earlier supervisor left undone on this disk was finished.

@@ -210,4 +210,6 @@ pub enum Beat {
     Silent,
     /// The connection broke.
     Lost(String),
+    /// It was started to speak TLS and should not, or the other way round: it is not asked.
+    Otherwise,
 }

@@ -11,6 +11,7 @@ mod plan;
 mod properties;
 mod settle;
 mod storage;
+mod tls;
 mod verdict;
 
 use super::facts::{

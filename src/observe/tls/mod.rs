@@ -1,0 +1,122 @@
+//! The files of `[tls]`: whether they are there, whether the regions' user may read them, how long
+//! they are good for, and whether a downstairs and a host would accept each other by them. Reads
+//! only; nothing of what the key file holds leaves this module but a connection made with it
+//! ([`dial`]).
+//!
+//! Nothing tells of a change: they are looked at when somebody asks, once an hour, when one of
+//! them begins or ends to be valid, and every few seconds while something is wrong with them.
+
+mod access;
+pub mod dial;
+mod material;
+
+use super::rhythm::{ROUND, Rhythm};
+use super::{NobodyListens, Observation, Publisher, publish};
+use crate::config::{self, Configuration};
+use crate::decide::facts::{Certificate, Tls};
+use access::Reader;
+use jiff::Timestamp;
+use material::Material;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::sleep;
+
+/// How often to look when nobody knows of a reason.
+pub const SLOW_LOOK: Duration = Duration::from_secs(3600);
+
+/// The name by which a host calls region `index` of a volume, and which the certificate is for.
+pub fn name_of(index: u8) -> String {
+    format!("downstairs{index}")
+}
+
+/// Watches until nobody listens any more. `look` asks for a look at once.
+///
+/// # Errors
+/// [`NobodyListens`], in the end.
+pub async fn watch(
+    wanted: config::Tls,
+    config: Arc<Configuration>,
+    rhythm: Rhythm,
+    look: Arc<Notify>,
+    to: Publisher,
+) -> Result<(), NobodyListens> {
+    let names: BTreeSet<_> = config.local_regions().iter().map(|local| name_of(local.name.index())).collect();
+    let user = config.sled.downstairs.user.clone();
+    let (mut slow, mut soon) = (rhythm.every(SLOW_LOOK), rhythm.every(ROUND));
+    let mut seen: Option<Tls> = None;
+    loop {
+        let wrong = seen.as_ref().is_some_and(is_wrong);
+        // Cancel-safe: a beat or a permit that is not taken stays, and the pause is made anew.
+        tokio::select! {
+            _ = slow.next() => {}
+            // Somebody may be putting it right.
+            _ = soon.next(), if wrong => {}
+            () = look.notified() => {}
+            () = turn(seen.as_ref(), &wanted) => {}
+        }
+        let (wanted, user, names) = (wanted.clone(), user.clone(), names.clone());
+        match tokio::task::spawn_blocking(move || look_at(&wanted, &user, &names, Timestamp::now())).await {
+            Ok(found) => {
+                seen = Some(found.clone());
+                publish(&to, Observation::Tls(found)).await?;
+            }
+            Err(why) => tracing::error!("the look at the files of [tls] ended early: {why}"),
+        }
+        soon.skip_past();
+    }
+}
+
+/// One look. `user` runs the regions, which are called by `names`.
+fn look_at(wanted: &config::Tls, user: &str, names: &BTreeSet<String>, at: Timestamp) -> Tls {
+    let reader = Reader::of(user);
+    let cert = material::certificates(&wanted.cert, &reader);
+    let key = material::key(&wanted.key, &reader);
+    let root = material::roots(&wanted.root_cert, &reader);
+    let refused = match (&cert, &key, &root) {
+        (Ok((_, chain)), Ok(key), Ok((_, roots))) => {
+            Material { chain: chain.clone(), key: key.clone_key(), roots: roots.clone() }.refused(names, at)
+        }
+        _ => None,
+    };
+    Tls {
+        at,
+        cert: cert.map(|(shown, _)| shown),
+        key: key.map(|_| ()),
+        root_cert: root.map(|(shown, _)| shown),
+        refused,
+    }
+}
+
+/// Whether something about them cannot be used as it is.
+fn is_wrong(seen: &Tls) -> bool {
+    let flawed = seen.cert.is_err() || seen.key.is_err() || seen.root_cert.is_err();
+    let outside = |cert: &Certificate| seen.at < cert.not_before || seen.at >= cert.not_after;
+    flawed || seen.refused.is_some() || seen.cert.iter().flatten().any(outside)
+}
+
+/// Waits for the next moment in which a certificate's time makes a difference. Cancel-safe.
+async fn turn(seen: Option<&Tls>, wanted: &config::Tls) {
+    let now = Timestamp::now();
+    let next = seen.and_then(|seen| next_turn(seen, wanted, now));
+    match next.map(|next| Duration::try_from(next.duration_since(now)).unwrap_or_default()) {
+        // A later one is waited for after the next slow look.
+        Some(pause) if pause < SLOW_LOOK => sleep(pause).await,
+        _ => std::future::pending().await,
+    }
+}
+
+/// The first moment after `now` in which a certificate begins or ends to be valid, or is to be
+/// warned of.
+fn next_turn(seen: &Tls, wanted: &config::Tls, now: Timestamp) -> Option<Timestamp> {
+    let all = seen.cert.iter().chain(&seen.root_cert).flatten();
+    let turns = all.flat_map(|cert| {
+        let warned = Timestamp::from_second(cert.not_after.as_second() - wanted.expires_warning.seconds.cast_signed());
+        [Some(cert.not_before), warned.ok(), Some(cert.not_after)]
+    });
+    turns.flatten().filter(|turn| *turn > now).min()
+}
+
+#[cfg(test)]
+mod tests;
