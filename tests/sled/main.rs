@@ -9,6 +9,8 @@
 mod absence;
 mod adoption;
 mod care;
+#[path = "../certificates.rs"]
+mod certificates;
 mod deletion;
 mod disk;
 mod enforcement;
@@ -33,4 +35,5 @@ mod storage;
 mod supervision;
 mod takeover;
 mod tickets;
+mod tls;
 mod upgrade_faults;

@@ -96,22 +96,15 @@ pub struct RunOptions {
     /// Whether an upstairs may write
     #[arg(long, value_enum, default_value = "rw")]
     pub mode: Mode,
-    /// Refused: the stand-in has no TLS
-    #[arg(long)]
+    /// Certificate with which the data port speaks TLS
+    #[arg(long, requires_all = ["key_pem", "root_cert_pem"])]
     pub cert_pem: Option<PathBuf>,
-    /// Refused: the stand-in has no TLS
-    #[arg(long)]
+    /// Its key: RSA, in the old form
+    #[arg(long, requires_all = ["cert_pem", "root_cert_pem"])]
     pub key_pem: Option<PathBuf>,
-    /// Refused: the stand-in has no TLS
-    #[arg(long)]
+    /// Root of everybody's certificates
+    #[arg(long, requires_all = ["cert_pem", "key_pem"])]
     pub root_cert_pem: Option<PathBuf>,
-}
-
-impl RunOptions {
-    /// Whether any of the options for TLS was given.
-    pub fn asks_for_tls(&self) -> bool {
-        self.cert_pem.is_some() || self.key_pem.is_some() || self.root_cert_pem.is_some()
-    }
 }
 
 /// Whether an upstairs may write.

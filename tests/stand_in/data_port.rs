@@ -1,16 +1,19 @@
-//! The data port: connections of upstairs, one thread for each.
+//! The data port: connections of upstairs, one thread for each, plain or by TLS (see `tls`).
 //!
 //! A connection may ask for a sign of life, negotiate and become active. It
 //! never reads or writes a block: what goes beyond is answered by hanging up.
 
 use crate::log;
 use crate::main_loop::MainLoop;
+use crate::stream::Stream;
+use crate::tls;
 use crate::version::MESSAGE_VERSION;
 use crate::wire::{self, End, Reply, Request, Upstairs};
 use serde_json::json;
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio_rustls::TlsAcceptor;
 
 const IDLE: Duration = Duration::from_secs(45);
 /// Keeps an upstairs that does not read from holding up all others for ever.
@@ -18,21 +21,27 @@ const UNREAD: Duration = Duration::from_secs(5);
 
 struct Connection {
     id: u64,
-    stream: TcpStream,
+    stream: Stream,
     negotiated: Option<Upstairs>,
     promoted: bool,
 }
 
 /// Accepts connections for as long as the process lives.
-pub fn serve(listener: &TcpListener, main_loop: &Arc<MainLoop>) -> ! {
-    for id in 0.. {
+pub fn serve(listener: &TcpListener, main_loop: &Arc<MainLoop>, acceptor: Option<&TlsAcceptor>) -> ! {
+    let mut id = 0;
+    let mut accepted = |peer: SocketAddr, stream: Stream| {
+        log::main_task(&format!("accepted connection from {peer}"));
+        log::info(&format!("connection ({peer}): tasks spawned"), &json!({"id": id.to_string()}));
+        let (main_loop, number) = (Arc::clone(main_loop), id);
+        std::thread::spawn(move || Connection::new(number, stream).serve(&main_loop));
+        id += 1;
+    };
+    if let Some(acceptor) = acceptor {
+        tls::serve(listener, acceptor, |peer, stream| accepted(peer, Stream::Decrypted(stream)));
+    }
+    loop {
         match listener.accept() {
-            Ok((stream, peer)) => {
-                log::main_task(&format!("accepted connection from {peer}"));
-                log::info(&format!("connection ({peer}): tasks spawned"), &json!({"id": id.to_string()}));
-                let main_loop = Arc::clone(main_loop);
-                std::thread::spawn(move || Connection::new(id, stream).serve(&main_loop));
-            }
+            Ok((stream, peer)) => accepted(peer, Stream::Plain(stream)),
             Err(error) => {
                 log::warn(&format!("cannot accept: {error}"), &json!({"task": "main"}));
                 // Out of descriptors, most likely: give somebody time to leave.
@@ -40,11 +49,10 @@ pub fn serve(listener: &TcpListener, main_loop: &Arc<MainLoop>) -> ! {
             }
         }
     }
-    unreachable!("connections are numbered without end")
 }
 
 impl Connection {
-    fn new(id: u64, stream: TcpStream) -> Self {
+    fn new(id: u64, stream: Stream) -> Self {
         Self { id, stream, negotiated: None, promoted: false }
     }
 
@@ -54,16 +62,11 @@ impl Connection {
         main_loop.turn().remove(self.id, self.negotiated.as_ref());
         // The active one is known by a copy of the stream, which would keep
         // the connection open.
-        let _ = self.stream.shutdown(Shutdown::Both);
+        self.stream.close();
     }
 
     fn converse(&mut self, main_loop: &MainLoop) -> End {
-        let limits = self
-            .stream
-            .set_read_timeout(Some(IDLE))
-            .and_then(|()| self.stream.set_write_timeout(Some(UNREAD)))
-            .and_then(|()| self.stream.set_nodelay(true));
-        if let Err(error) = limits {
+        if let Err(error) = self.stream.limit(IDLE, UNREAD) {
             return error.into();
         }
         loop {

@@ -19,6 +19,8 @@ mod main_loop;
 mod region;
 mod repair_port;
 mod run;
+mod stream;
+mod tls;
 mod verify;
 mod version;
 mod wire;

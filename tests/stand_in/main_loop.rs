@@ -6,8 +6,9 @@
 
 use crate::faults::FaultFile;
 use crate::log;
+use crate::stream::Stream;
 use crate::wire::{self, Reply, Upstairs};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What a frame has to wait for.
@@ -29,7 +30,7 @@ pub struct MainLoop {
 /// The upstairs that may read and write.
 pub struct Active {
     upstairs: Upstairs,
-    connection: TcpStream,
+    connection: Stream,
 }
 
 /// One turn of the loop, for one frame.
@@ -51,7 +52,7 @@ impl MainLoop {
 impl Turn<'_> {
     /// Makes an upstairs the active one. Refused, with the one that is active,
     /// if that is the same upstairs with a higher generation.
-    pub fn promote(&mut self, upstairs: Upstairs, connection: TcpStream) -> Result<(), Upstairs> {
+    pub fn promote(&mut self, upstairs: Upstairs, connection: Stream) -> Result<(), Upstairs> {
         if let Some(earlier) = self.active.as_mut() {
             if earlier.upstairs.upstairs_id == upstairs.upstairs_id && earlier.upstairs.generation > upstairs.generation
             {

@@ -9,7 +9,7 @@ use crate::faults::FaultFile;
 use crate::main_loop::MainLoop;
 use crate::region::{self, Region};
 use crate::repair_port::RepairPort;
-use crate::{data_port, extent, log, version};
+use crate::{data_port, extent, log, tls, version};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 use std::fs::File;
@@ -26,9 +26,6 @@ const DESCRIPTORS_ELSE: u64 = 13;
 pub fn run(options: RunOptions) -> Outcome {
     let faults = FaultFile::of_region(&options.data).read()?;
     faults.strike_at_start();
-    if options.asks_for_tls() {
-        return Err(Failure::new("the stand-in has no TLS"));
-    }
     let read_only = options.mode == Mode::Ro;
     let region = open_region(&options.data)?;
     allow_descriptors(region.extent_count)?;
@@ -91,6 +88,7 @@ fn listen(options: &RunOptions, region: Region, flushes: Vec<u64>) -> Outcome {
     let repair_listener = TcpListener::bind(repair).map_err(|_| {
         Failure::new(format!("got \"failed to create server: failed to bind to {repair}\" from repair main"))
     })?;
+    let acceptor = tls::acceptor(options)?;
     let read_only = options.mode == Mode::Ro;
     let main_loop = Arc::new(MainLoop {
         repair,
@@ -101,15 +99,15 @@ fn listen(options: &RunOptions, region: Region, flushes: Vec<u64>) -> Outcome {
         active: Mutex::new(None),
     });
     let repair_port = RepairPort { address: repair, region, read_only, faults: FaultFile::of_region(&options.data) };
-    log_listening(&options.data, data, repair);
+    log_listening(&options.data, data, repair, acceptor.is_some());
     std::thread::spawn(move || repair_port.serve(&repair_listener));
-    data_port::serve(&data_listener, &main_loop)
+    data_port::serve(&data_listener, &main_loop, acceptor.as_ref())
 }
 
-fn log_listening(directory: &Path, data: SocketAddr, repair: SocketAddr) {
+fn log_listening(directory: &Path, data: SocketAddr, repair: SocketAddr, tls: bool) {
     log::info(&format!("Repair listens on {repair} for path:{directory:?}"), &json!({"task": "repair"}));
     log::info("listening", &json!({"local_addr": repair.to_string(), "task": "repair"}));
     log::main_task(&format!("Using repair address: {repair}"));
-    log::main_task("No SSL acceptor configured");
+    log::main_task(if tls { "Configured SSL acceptor" } else { "No SSL acceptor configured" });
     log::main_task(&format!("downstairs listening on {data}"));
 }

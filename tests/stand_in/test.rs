@@ -8,8 +8,12 @@
 use crucible_sled::region::RegionJson;
 use crucible_sled::region::format::{Trailer, extent_path};
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+
+#[path = "../certificates.rs"]
+mod certificates;
 
 /// The stand-in, or with `CRUCIBLE_BIN` the real program.
 fn downstairs(words: &[&str]) -> Output {
@@ -122,4 +126,43 @@ fn failures_are_told_as_the_real_program_tells_them() {
     fs::write(dir.join("region.json"), text).unwrap();
     fs::remove_file(dir.join(extent_path(1))).unwrap();
     assert_eq!(run(&dir, "t3"), message("extent-missing"));
+}
+
+/// What each file does that it cannot use, and what it says: the same as the real one.
+#[test]
+fn files_of_tls_that_cannot_be_used_end_it_as_they_end_the_real_program() {
+    let scratch = tempfile::tempdir().unwrap();
+    let region = scratch.path().join("fresh");
+    create(&region);
+    let made = certificates::Authority::new(scratch.path(), 99);
+    made.issue("sled", 99, certificates::NAMES).issue("other", 99, certificates::NAMES);
+    made.openssl(&["pkcs8", "-topk8", "-nocrypt", "-in", "sled.key", "-out", "pkcs8"]);
+    made.openssl(&["ecparam", "-genkey", "-noout", "-name", "prime256v1", "-out", "curve"]);
+    let (aborted, failed) = ((None, Some(6)), (Some(1), None));
+    for (cert, key, root, end, words) in [
+        ("sled.pem", "pkcs8", "root.pem", aborted, &["panicked at common/src/x509.rs", "index out of bounds"][..]),
+        ("sled.pem", "curve", "root.pem", aborted, &["panicked at common/src/x509.rs", "index out of bounds"]),
+        ("sled.pem", "nowhere", "root.pem", failed, &["Error: IO error\n\nCaused by:\n    No such file or directory"]),
+        ("sled.pem", "other.key", "root.pem", failed, &["Error: rustls error\n\nCaused by:\n    keys may not be"]),
+        ("sled.key", "sled.key", "root.pem", failed, &["Error: rustls error\n\nCaused by:\n    peer sent no"]),
+        (
+            "sled.pem",
+            "sled.key",
+            "sled.key",
+            failed,
+            &["Error: client cert verifier builder error\n\nCaused by:\n    no root"],
+        ),
+    ] {
+        let paths =
+            [&region, &made.path(cert), &made.path(key), &made.path(root)].map(|path| path.display().to_string());
+        let words_of = ["--data", "--cert-pem", "--key-pem", "--root-cert-pem"];
+        let flags: Vec<_> = words_of.iter().zip(&paths).flat_map(|(flag, path)| [*flag, path.as_str()]).collect();
+        let output = downstairs(&[&["run", "--port", "9510", "--address", "127.0.0.1"], &flags[..]].concat());
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), output.status.signal()), end, "{key}: {said}");
+        assert!(words.iter().all(|words| said.contains(words)), "{cert} {key} {root}: {said}");
+    }
+    let some = downstairs(&["run", "--data", "x", "--port", "9510", "--cert-pem", "x"]);
+    assert_eq!(some.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&some.stderr).contains("--root-cert-pem <ROOT_CERT_PEM>"));
 }

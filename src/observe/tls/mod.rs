@@ -3,8 +3,9 @@
 //! only; nothing of what the key file holds leaves this module but a connection made with it
 //! ([`dial`]).
 //!
-//! Nothing tells of a change: they are looked at when somebody asks, once an hour, when one of
-//! them begins or ends to be valid, and every few seconds while something is wrong with them.
+//! Nothing tells of a change: every few seconds it is asked whether the files are still the same
+//! ones. They are looked at when they are not, when somebody asks, when a certificate begins or
+//! ends to be valid, while something is wrong with them, and once an hour.
 
 mod access;
 pub mod dial;
@@ -18,6 +19,7 @@ use access::Reader;
 use jiff::Timestamp;
 use material::Material;
 use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -45,26 +47,46 @@ pub async fn watch(
     let names: BTreeSet<_> = config.local_regions().iter().map(|local| name_of(local.name.index())).collect();
     let user = config.sled.downstairs.user.clone();
     let (mut slow, mut soon) = (rhythm.every(SLOW_LOOK), rhythm.every(ROUND));
-    let mut seen: Option<Tls> = None;
+    let (mut seen, mut known): (Option<Tls>, _) = (None, None);
     loop {
-        let wrong = seen.as_ref().is_some_and(is_wrong);
         // Cancel-safe: a beat or a permit that is not taken stays, and the pause is made anew.
-        tokio::select! {
-            _ = slow.next() => {}
-            // Somebody may be putting it right.
-            _ = soon.next(), if wrong => {}
-            () = look.notified() => {}
-            () = turn(seen.as_ref(), &wanted) => {}
-        }
-        let (wanted, user, names) = (wanted.clone(), user.clone(), names.clone());
-        match tokio::task::spawn_blocking(move || look_at(&wanted, &user, &names, Timestamp::now())).await {
-            Ok(found) => {
-                seen = Some(found.clone());
+        let only_if_changed = tokio::select! {
+            _ = slow.next() => false,
+            // Somebody may be putting it right, or has put something else there.
+            _ = soon.next() => !seen.as_ref().is_some_and(is_wrong),
+            () = look.notified() => false,
+            () = turn(seen.as_ref(), &wanted) => false,
+        };
+        let before = known.clone().filter(|_| only_if_changed);
+        let (files, user, names) = (wanted.clone(), user.clone(), names.clone());
+        let looking = tokio::task::spawn_blocking(move || {
+            let marks = Marks::of(&files);
+            let same = before.is_some_and(|before| before == marks);
+            (!same).then(|| (look_at(&files, &user, &names, Timestamp::now()), marks))
+        });
+        match looking.await {
+            Ok(Some((found, marks))) => {
+                (seen, known) = (Some(found.clone()), Some(marks));
                 publish(&to, Observation::Tls(found)).await?;
             }
+            Ok(None) => {}
             Err(why) => tracing::error!("the look at the files of [tls] ended early: {why}"),
         }
         soon.skip_past();
+    }
+}
+
+/// By what each of the files is told from another that takes its place, or from itself before it
+/// was changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Marks([Option<[i64; 4]>; 3]);
+
+impl Marks {
+    fn of(files: &config::Tls) -> Self {
+        Self([&files.cert, &files.key, &files.root_cert].map(|file| {
+            let found = std::fs::metadata(file).ok()?;
+            Some([found.dev().cast_signed(), found.ino().cast_signed(), found.ctime(), found.ctime_nsec()])
+        }))
     }
 }
 
