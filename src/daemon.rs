@@ -10,7 +10,7 @@ use crate::http::{self, Sockets};
 use crate::logging::{self, Journal};
 use crate::port_map;
 use crate::source::Fault;
-use crate::supervisor::{Bulletin, Handle, Request, Wish, supervise};
+use crate::supervisor::{Bulletin, Handle, Reload, Request, Wish, supervise};
 use crate::systemd::dropin;
 use crate::systemd::notify::tell;
 use crate::wire;
@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tracing_subscriber::prelude::*;
@@ -68,6 +68,7 @@ async fn serve(options: &Options) -> io::Result<()> {
     let read = config_dir::read(&options.config);
     let sockets = sockets(read.as_ref().ok())?;
     let (mut end, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let hangup = signal(SignalKind::hangup())?;
     let end = async move {
         tokio::select! {
             _ = end.recv() => {}
@@ -77,19 +78,38 @@ async fn serve(options: &Options) -> io::Result<()> {
     };
     let (handle, supervisor): (Handle, std::pin::Pin<Box<dyn Future<Output = ()>>>) = match read {
         Ok(config) => {
-            let (handle, supervisor) = supervise(config, options.sysfs.clone());
+            let (handle, supervisor) = supervise(config, options.config.clone(), options.sysfs.clone());
             (handle, Box::pin(supervisor))
         }
         Err(faults) => broken(&faults),
     };
-    let last_wish = handle.requests.clone();
+    let (wishes, last_wish) = (handle.requests.clone(), handle.requests.clone());
     let end = async move {
         end.await;
         farewell(&last_wish).await;
     };
     tokio::select! {
+        () = reloads(hangup, options, &wishes) => Ok(()),
         () = supervisor => Err(io::Error::other("the supervisor has ended")),
         ended = http::serve(sockets, handle, ready, end) => ended,
+    }
+}
+
+/// Takes the configuration over at every SIGHUP, and tells systemd when that is done
+/// (`Type=notify-reload`). Returns when one was mended without which nothing could be supervised:
+/// then the daemon ends, and systemd starts it anew.
+async fn reloads(mut hangup: Signal, options: &Options, requests: &mpsc::Sender<Request>) {
+    while hangup.recv().await.is_some() {
+        let began = NotifyState::monotonic_usec_now().ok();
+        tell(&[NotifyState::Reloading].into_iter().chain(began).collect::<Vec<_>>());
+        let (answer, answered) = oneshot::channel();
+        let wish = Wish::Reload(Reload::Apply);
+        let sent = requests.send(Request { wish, answer }).await.is_ok();
+        // What came of it is in the journal.
+        if !(sent && answered.await.is_ok()) && config_dir::read(&options.config).is_ok() {
+            return;
+        }
+        ready();
     }
 }
 

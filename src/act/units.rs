@@ -89,6 +89,20 @@ pub async fn forgive(bus: &Connection, region: &RegionName) -> Result<(), String
     manager.reset_failed_unit(&names::unit(region)).await.map_err(job::spoken)
 }
 
+/// The regions that run, or would by themselves, and that the configuration does not have here.
+///
+/// # Errors
+/// What systemd answered.
+pub async fn strays(bus: &Connection, config: &Configuration) -> Result<Vec<RegionName>, String> {
+    let manager = ManagerProxy::new(bus).await.map_err(job::spoken)?;
+    let pattern = format!("{}@*.service", names::DOWNSTAIRS);
+    let states = ["active", "activating", "reloading"];
+    let units = manager.list_units_by_patterns(&states, &[&pattern]).await.map_err(job::spoken)?;
+    let here: Vec<_> = config.local_regions().into_iter().map(|local| local.name).collect();
+    let region = |unit: &str| unit.split_once('@')?.1.strip_suffix(".service")?.parse::<RegionName>().ok();
+    Ok(units.iter().filter_map(|unit| region(&unit.0)).filter(|name| !here.contains(name)).collect())
+}
+
 /// The drop-ins of the last configuration without a fault, for the generator to fall back on:
 /// a fault that is made later must not take the units' values away when systemd reloads.
 pub const LAST_GOOD: &str = "/run/sled/last-good.json";

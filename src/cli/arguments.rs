@@ -60,6 +60,12 @@ pub(super) enum Command {
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Take a changed configuration over while everything runs; what it changes is shown first.
+    Reload {
+        /// Even if hosts that are connected are cut off or interrupted.
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -232,6 +238,8 @@ pub(super) struct Which {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
+    /// Show what the configuration in the files would change, and what that means to hosts.
+    Diff,
     /// List every fault of sled.toml, its fragments and port-map.toml.
     Check {
         /// The directory that holds them.

@@ -1,11 +1,14 @@
-//! `sledctl config check`: needs no supervisor, so that a configuration can be checked before
-//! it is put in place.
+//! `sledctl config check`, which needs no supervisor, so that a configuration can be checked before
+//! it is put in place; `sledctl config diff` and `sledctl reload`, by which it comes into force.
 
-use super::client::Failure;
+use super::client::{Client, Failure};
 use super::print;
+use super::table::Tone;
 use crate::config::Configuration;
 use crate::config_dir;
 use crate::source::Fault;
+use crate::wire::{Change, Difference};
+use http::Method;
 use std::path::Path;
 
 /// Checks a directory; `Ok(true)` if it has no fault.
@@ -30,4 +33,45 @@ fn spoken(read: &Result<Configuration, Vec<Fault>>) -> String {
             format!("{list}{} fault(s)\n", faults.len())
         }
     }
+}
+
+/// Shows what the configuration in the files would change.
+pub(super) async fn diff(client: &Client, json: bool) -> Result<bool, Failure> {
+    let found: Difference = client.order(Method::POST, "/v1/reload?dry_run=true").await?;
+    print(json, &found, difference)?;
+    Ok(true)
+}
+
+/// Shows what it changes, and has it taken over.
+pub(super) async fn reload(client: &Client, yes: bool, json: bool) -> Result<bool, Failure> {
+    if !json {
+        let found: Difference = client.order(Method::POST, "/v1/reload?dry_run=true").await?;
+        print(json, &found, difference)?;
+    }
+    let done: Difference = client.order(Method::POST, &format!("/v1/reload?yes={yes}")).await?;
+    print(json, &done, |done| {
+        let what =
+            if done.changes.is_empty() && done.from == done.to { "nothing was changed" } else { "it is in force" };
+        format!("{}\n", Tone::Well.paint(what))
+    })?;
+    Ok(true)
+}
+
+fn difference(found: &Difference) -> String {
+    let mut out: String = found.changes.iter().map(change).collect();
+    if found.changes.is_empty() {
+        out += match found.from == found.to {
+            true => "the configuration in the files is the one in force\n",
+            false => "the port map in the files is another, and means the same for this sled\n",
+        };
+    }
+    out
+}
+
+fn change(change: &Change) -> String {
+    let effect = match change.interrupts || change.needs_restart {
+        true => Tone::Bad.paint(&change.effect),
+        false => change.effect.clone(),
+    };
+    format!("{}: {}\n    {} {effect}\n", Tone::Heading.paint(&change.subject), change.what, Tone::Faint.paint("->"))
 }

@@ -113,7 +113,9 @@ async fn ask(arguments: &Arguments) -> Result<bool, Failure> {
             upgrade(&client, program.as_deref(), *force, json).await
         }
         Command::Jobs { command } => jobs(&client, command.as_ref(), json).await,
-        Command::Config(_) => Ok(true),
+        Command::Config(ConfigCommand::Diff) => config::diff(&client, json).await,
+        Command::Config(ConfigCommand::Check { .. }) => Ok(true),
+        Command::Reload { yes } => config::reload(&client, *yes, json).await,
     }
 }
 

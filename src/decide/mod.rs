@@ -5,6 +5,7 @@
 //! The same facts always give the same answer.
 
 pub mod attach;
+pub mod difference;
 mod enforcement;
 pub mod facts;
 pub mod failure;

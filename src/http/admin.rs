@@ -2,7 +2,7 @@
 
 use super::answer::{Answer, bulletin, error, json, not_allowed};
 use crate::names::{RegionName, VolumeName};
-use crate::supervisor::{self, Asked, Handle, Manner, Request, Wish};
+use crate::supervisor::{self, Asked, Handle, Manner, Reload, Request, Wish};
 use crate::wire::{Error, Granted};
 use bytes::Bytes;
 use http::{Method, StatusCode};
@@ -28,6 +28,7 @@ fn allowed(path: &[&str]) -> Option<&'static str> {
         ["v1", "downstairs", "upgrade"]
         | ["v1", "regions", _, "restore" | "purge" | "restart" | "hold" | "release"]
         | ["v1", "volumes", _, "allow" | "deny"]
+        | ["v1", "reload"]
         | ["v1", "storage", "init"] => Some("POST"),
         ["v1", "maintenance"] => Some("GET, HEAD, PUT"),
         ["v1", "jobs", _] => Some("GET, HEAD, DELETE"),
@@ -81,6 +82,7 @@ fn render(granted: supervisor::Answer) -> Answer {
         supervisor::Answer::Marked(marked) => json(StatusCode::OK, &marked),
         supervisor::Answer::Maintenance(maintenance) => json(StatusCode::OK, &maintenance),
         supervisor::Answer::Permitted | supervisor::Answer::Left => json(StatusCode::OK, &()),
+        supervisor::Answer::Difference(difference) => json(StatusCode::OK, &difference),
         supervisor::Answer::Ticket(ticket) => json(StatusCode::OK, &ticket),
         supervisor::Answer::Refused(refusal) => json(StatusCode::CONFLICT, &refusal),
     }
@@ -127,6 +129,7 @@ fn wish(method: &Method, path: &[&str], query: &str, brought: Bytes) -> Result<O
         (&Method::POST, ["v1", "volumes", name, verb @ ("allow" | "deny")]) => {
             Wish::Permit(volume(name)?, host(query)?, *verb == "allow")
         }
+        (&Method::POST, ["v1", "reload"]) => Wish::Reload(reload(query)?),
         (&Method::PUT, ["v1", "maintenance"]) => Wish::Maintain(maintenance(query)?),
         (&Method::DELETE, ["v1", "jobs", id]) => Wish::Cancel(id.parse().map_err(|_| {
             Error::new("JOB_UNKNOWN", format!("there is no job {id}"), "sledctl jobs lists those that there are")
@@ -205,6 +208,16 @@ fn maintenance(query: &str) -> Result<Option<Asked>, Error> {
         None => Err(Error::new("BAD_QUERY", "it is not said whether", "write on=true or on=false")),
         on => Ok(truth("on", on)?.then_some(Asked { time, reason })),
     }
+}
+
+/// Whether the configuration is only shown, and whether hosts may be interrupted by it.
+fn reload(query: &str) -> Result<Reload, Error> {
+    let [show, yes] = parameters(query, ["dry_run", "yes"])?;
+    Ok(match (truth("dry_run", show)?, truth("yes", yes)?) {
+        (true, _) => Reload::Show,
+        (false, false) => Reload::Gently,
+        (false, true) => Reload::Apply,
+    })
 }
 
 /// The second at which a region was deleted, as its name in the trash has it.

@@ -101,8 +101,7 @@ impl Mounts {
 /// Looks at the disk, never while something is being changed there.
 #[derive(Debug)]
 pub struct Scanner {
-    config: Arc<Configuration>,
-    regions: Vec<RegionName>,
+    config: Mutex<Arc<Configuration>>,
     serial: Mutex<u64>,
     /// The last surveys: to look at every file again whenever somebody asks would be too much.
     surveyed: Mutex<BTreeMap<RegionName, (Instant, Record, Survey)>>,
@@ -111,9 +110,15 @@ pub struct Scanner {
 }
 
 impl Scanner {
-    /// A scanner of these regions.
-    pub fn new(config: Arc<Configuration>, regions: Vec<RegionName>) -> Self {
-        Self { config, regions, serial: Mutex::new(0), surveyed: Mutex::default(), dirty: Mutex::default() }
+    /// A scanner of the regions that the configuration has here.
+    pub fn new(config: Arc<Configuration>) -> Self {
+        let config = Mutex::new(config);
+        Self { config, serial: Mutex::new(0), surveyed: Mutex::default(), dirty: Mutex::default() }
+    }
+
+    /// Looks for the regions of another configuration from now on.
+    pub fn configure(&self, config: Arc<Configuration>) {
+        *self.config.lock().unwrap_or_else(PoisonError::into_inner) = config;
     }
 
     /// One look at everything.
@@ -143,7 +148,9 @@ impl Scanner {
     }
 
     fn look(&self, serial: u64) -> Disk {
-        let storage = &self.config.sled.storage;
+        let config = self.config.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let regions: Vec<_> = config.local_regions().into_iter().map(|local| local.name).collect();
+        let storage = &config.sled.storage;
         let root = &storage.root;
         if !may_use(root, storage.require_mount) {
             return Disk { serial, ..Disk::default() };
@@ -162,20 +169,20 @@ impl Scanner {
                 tracing::warn!("what this machine remembers of its disk cannot be read: {why}");
                 None
             }),
-            regions: self.regions.iter().map(on_disk).collect(),
-            unadopted: self.regions.iter().filter(old).cloned().collect(),
+            regions: regions.iter().map(on_disk).collect(),
+            unadopted: regions.iter().filter(old).cloned().collect(),
             ..Disk::default()
         };
-        match belongs(&self.config, &disk) {
-            Ok(()) => self.with_ledger(disk),
+        match belongs(&config, &disk) {
+            Ok(()) => self.with_ledger(&config, disk),
             // What another sled's ledger says is not this one's to show or to act on.
             Err(_) => Disk { ledger: Err("the disk is not this sled's".into()), ..disk },
         }
     }
 
     /// Adds what the ledger says, and what lies on the disk by its word.
-    fn with_ledger(&self, mut disk: Disk) -> Disk {
-        let root = &self.config.sled.storage.root;
+    fn with_ledger(&self, config: &Configuration, mut disk: Disk) -> Disk {
+        let root = &config.sled.storage.root;
         // Whether or not the ledger can be read: whom a volume lets in does not depend on it.
         disk.grants = tickets::load(root);
         let Loaded { ledger, damage } = match ledger::load(root) {
@@ -186,13 +193,13 @@ impl Scanner {
         for name in ledger.regions.keys() {
             disk.regions.entry(name.clone()).or_insert_with(|| region(&root.join(name.to_string())));
         }
-        let (surveys, trash) = (self.surveys(&ledger), trash(root, &ledger));
+        let (surveys, trash) = (self.surveys(config, &ledger), trash(root, &ledger));
         Disk { surveys, trash, ledger: Ok(ledger), damage, ..disk }
     }
 
     /// The files of every region on record whose directory is there.
-    fn surveys(&self, ledger: &Ledger) -> BTreeMap<RegionName, Survey> {
-        let owner = User::from_name(&self.config.sled.downstairs.user).ok().flatten().map(|user| user.uid.as_raw());
+    fn surveys(&self, config: &Configuration, ledger: &Ledger) -> BTreeMap<RegionName, Survey> {
+        let owner = User::from_name(&config.sled.downstairs.user).ok().flatten().map(|user| user.uid.as_raw());
         let mut known = self.surveyed.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|name, (at, record, survey)| {
             let same = ledger.regions.get(name) == Some(record);
@@ -202,7 +209,7 @@ impl Scanner {
         let mut dirty = self.dirty.lock().unwrap_or_else(PoisonError::into_inner);
         let mut surveys = BTreeMap::new();
         for (name, record) in &ledger.regions {
-            let dir = self.config.region_dir(name);
+            let dir = config.region_dir(name);
             if fs::symlink_metadata(&dir).is_ok() {
                 let count = || inspect::dirty(&dir, record.geometry);
                 let dirty = dirty.get_mut(name).map_or(0, |counted| *counted.get_or_insert_with(count));

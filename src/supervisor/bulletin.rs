@@ -91,6 +91,14 @@ impl Editor {
         self.status.clone()
     }
 
+    /// Shows another configuration from now on.
+    pub(super) fn configure(&mut self, config: Arc<Configuration>) {
+        self.config = config;
+        let here: Vec<_> = self.config.local_regions().into_iter().map(|local| local.name).collect();
+        self.states.retain(|name, _| here.contains(name));
+        self.volumes.retain(|volume, _| here.iter().any(|name| name.volume() == volume));
+    }
+
     /// Whether a volume may be attached, as was last published.
     pub(super) fn ready(&self, volume: &VolumeName) -> bool {
         self.volumes.get(volume).is_some_and(|volume| volume.ready)

@@ -36,6 +36,11 @@ impl Freshness {
         Self { began: Instant::now(), allowance, seen: BTreeMap::new(), answered: BTreeMap::new() }
     }
 
+    /// Gives a downstairs another time to answer.
+    pub(super) fn allow(&mut self, allowance: Duration) {
+        self.allowance = allowance;
+    }
+
     /// Notes that a fact has come in.
     pub(super) fn note(&mut self, observation: &Observation) {
         let now = Instant::now();

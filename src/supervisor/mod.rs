@@ -31,6 +31,7 @@ mod hindsight;
 mod jobs;
 mod observers;
 mod pages;
+mod reload;
 mod requests;
 mod settling;
 mod sight;
@@ -46,6 +47,7 @@ mod workshop;
 pub use crate::decide::turns::Manner;
 pub(crate) use bulletin::body;
 pub use bulletin::{Bulletin, Page};
+pub use reload::Reload;
 pub use requests::{Answer, Asked, Request, Wish};
 
 use crate::act::progress::Step;
@@ -65,6 +67,7 @@ use freshness::Freshness;
 use hindsight::alarm;
 use jobs::{Ended, Jobs};
 use observers::Observers;
+use reload::Reading;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -118,6 +121,8 @@ enum Event {
     Runs(RegionName, u32, Program),
     /// systemd has changed whom a region's unit lets in, or has not, and why.
     Fenced(RegionName, Fence, Result<(), String>),
+    /// The configuration was read from its files, for a request.
+    Read(Box<Reading>),
     /// Somebody was served at the ticket desk.
     Served(Served),
     /// A region is not held any more.
@@ -156,6 +161,8 @@ pub struct Handle {
 /// The state of the loop.
 struct Supervisor {
     config: Arc<Configuration>,
+    /// Where its files are.
+    config_dir: PathBuf,
     facts: Facts,
     bus: Option<zbus::Connection>,
     observers: Observers,
@@ -178,6 +185,8 @@ struct Supervisor {
     unchanged: BTreeSet<RegionName>,
     /// systemd on this connection would not read the units again; asked again after a while.
     unrefreshed: Option<zbus::Connection>,
+    /// The regions that are to be restarted when systemd knows their units anew.
+    to_restart: BTreeSet<RegionName>,
     /// Who is waiting until what is known now has been published.
     told: Vec<oneshot::Sender<()>>,
     started: Instant,
@@ -186,8 +195,8 @@ struct Supervisor {
 
 /// Starts supervising. The future is the loop; it ends when its handle is dropped,
 /// and when an observer is lost, which only a new supervisor can mend.
-/// `sysfs` is where sysfs is mounted.
-pub fn supervise(config: Configuration, sysfs: PathBuf) -> (Handle, impl Future<Output = ()>) {
+/// `config_dir` is where the configuration was read, and `sysfs` where sysfs is mounted.
+pub fn supervise(config: Configuration, config_dir: PathBuf, sysfs: PathBuf) -> (Handle, impl Future<Output = ()>) {
     let (publish, bulletins) = watch::channel(None);
     let (requests, asked) = mpsc::channel(QUEUE);
     let run = async move {
@@ -219,7 +228,9 @@ pub fn supervise(config: Configuration, sysfs: PathBuf) -> (Handle, impl Future<
             events,
             unchanged: BTreeSet::new(),
             unrefreshed: None,
+            to_restart: BTreeSet::new(),
             told: Vec::new(),
+            config_dir,
             started: now,
             tried_again: now,
             config,
@@ -295,6 +306,9 @@ impl Supervisor {
                     Err(why) => Bus::Unreachable(format!("it does not read the units again: {why}")),
                 });
                 self.unrefreshed = result.is_err().then(|| bus.clone());
+                if result.is_ok() {
+                    self.put_in_place(&bus);
+                }
                 self.bus = result.is_ok().then_some(bus);
             }
             Event::Started(name, result) => self.region(&name, |region| match result {
@@ -327,6 +341,7 @@ impl Supervisor {
             }),
             Event::Fenced(name, fence, done) => self.hear_fenced(&name, fence, done),
             Event::Served(served) => self.hear_served(served),
+            Event::Read(reading) => self.hear_reading(*reading),
             Event::Released(name) => self.released(&name),
             Event::Maintenance(wanted) => self.facts.maintenance = wanted,
             Event::Leaving(told) => {

@@ -8,16 +8,19 @@ use crate::observe::sockets::Pids;
 use crate::observe::{
     NobodyListens, Publisher, deaths, disk, enforcement, intruders, network, pulse, sockets, tls, units,
 };
+use crate::port_map::LocalRegion;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 /// The running observers.
 pub(super) struct Observers {
-    pulses: BTreeMap<RegionName, watch::Sender<Option<u32>>>,
+    regions: BTreeMap<RegionName, Watch>,
+    /// Those that are started anew for another configuration.
+    others: Vec<AbortHandle>,
     pids: watch::Sender<Pids>,
     sockets: Arc<Notify>,
     disk: Arc<Notify>,
@@ -26,42 +29,105 @@ pub(super) struct Observers {
     rhythm: Rhythm,
     /// Looks at the disk, for those who change it.
     pub(super) scanner: Arc<Scanner>,
+    sysfs: PathBuf,
+    to: Publisher,
     tasks: JoinSet<Result<(), NobodyListens>>,
+}
+
+/// The observers of one region.
+struct Watch {
+    pid: watch::Sender<Option<u32>>,
+    tasks: [AbortHandle; 2],
 }
 
 impl Observers {
     /// Starts them all, in one rhythm of which a beat comes every `turn`. They end when nobody
     /// takes what they publish, and at no other time.
     pub(super) fn spawn(config: &Arc<Configuration>, sysfs: PathBuf, turn: Duration, to: &Publisher) -> Self {
-        let regions = config.local_regions();
-        let names: Vec<_> = regions.iter().map(|local| local.name.clone()).collect();
-        let (pids, watched) = watch::channel(Pids::new());
         let [sockets, disk, intruders, tls] = [(); 4].map(|()| Arc::new(Notify::new()));
-        let scanner = Arc::new(Scanner::new(config.clone(), names.clone()));
+        let scanner = Arc::new(Scanner::new(config.clone()));
         let (rhythm, drum) = Rhythm::new(turn);
-        let beat = || rhythm.clone();
         let mut tasks = JoinSet::new();
         tasks.spawn(drum);
-        let root = config.sled.storage.root.clone();
-        tasks.spawn(intruders::watch(root, names.clone(), beat(), intruders.clone(), to.clone()));
-        tasks.spawn(units::watch(names, beat(), to.clone()));
         tasks.spawn(enforcement::watch(to.clone()));
-        tasks.spawn(network::watch(config.sled.network.clone(), sysfs, beat(), to.clone()));
-        tasks.spawn(disk::watch(scanner.clone(), beat(), disk.clone(), to.clone()));
-        tasks.spawn(sockets::watch(regions.clone(), config.address, watched, beat(), sockets.clone(), to.clone()));
+        tasks.spawn(disk::watch(scanner.clone(), rhythm.clone(), disk.clone(), to.clone()));
+        let mut observers = Self {
+            regions: BTreeMap::new(),
+            others: Vec::new(),
+            pids: watch::Sender::new(Pids::new()),
+            sockets,
+            disk,
+            intruders,
+            tls,
+            rhythm,
+            scanner,
+            sysfs,
+            to: to.clone(),
+            tasks,
+        };
+        observers.watch(config);
+        for local in config.local_regions() {
+            observers.watch_region(config, local, None);
+        }
+        observers
+    }
+
+    /// Goes on with another configuration. A region of which nothing has changed is watched on: what
+    /// is known of it stays so.
+    pub(super) fn renew(&mut self, old: &Configuration, new: &Arc<Configuration>) {
+        self.scanner.configure(new.clone());
+        self.others.drain(..).for_each(|task| task.abort());
+        let before: BTreeMap<_, _> = old.local_regions().into_iter().map(|local| (local.name.clone(), local)).collect();
+        let same =
+            |config: &Configuration| (config.address, config.sled.tls.clone(), config.sled.downstairs.hung_after);
+        let same = same(old) == same(new);
+        let wanted = new.local_regions();
+        let gone: Vec<_> = before.keys().filter(|name| wanted.iter().all(|local| local.name != **name)).collect();
+        for name in gone {
+            self.set_pid(name, None);
+            self.regions.remove(name);
+        }
+        for local in wanted {
+            if !same || before.get(&local.name) != Some(&local) {
+                let pid = self.regions.remove(&local.name).and_then(|watch| *watch.pid.borrow());
+                self.watch_region(new, local, pid);
+            }
+        }
+        self.watch(new);
+        self.look_at_disk();
+    }
+
+    /// Starts what watches all regions together.
+    fn watch(&mut self, config: &Arc<Configuration>) {
+        let (regions, to) = (config.local_regions(), &self.to);
+        let names: Vec<_> = regions.iter().map(|local| local.name.clone()).collect();
+        let beat = || self.rhythm.clone();
+        let tasks = &mut self.tasks;
+        let root = config.sled.storage.root.clone();
+        let (network, sysfs) = (config.sled.network.clone(), self.sysfs.clone());
+        let (pids, look) = (self.pids.subscribe(), self.sockets.clone());
+        self.others.extend([
+            tasks.spawn(intruders::watch(root, names.clone(), beat(), self.intruders.clone(), to.clone())),
+            tasks.spawn(units::watch(names, beat(), to.clone())),
+            tasks.spawn(network::watch(network, sysfs, beat(), to.clone())),
+            tasks.spawn(sockets::watch(regions, config.address, pids, beat(), look, to.clone())),
+        ]);
         if let Some(wanted) = config.sled.tls.clone() {
-            tasks.spawn(tls::watch(wanted, config.clone(), beat(), tls.clone(), to.clone()));
+            self.others.push(tasks.spawn(tls::watch(wanted, config.clone(), beat(), self.tls.clone(), to.clone())));
         }
+    }
+
+    /// Starts what watches one region, of which this is the main process.
+    fn watch_region(&mut self, config: &Configuration, local: LocalRegion, pid: Option<u32>) {
         let allowance = config.sled.downstairs.hung_after.into();
-        let mut pulses = BTreeMap::new();
-        for local in regions {
-            let (pid, watched) = watch::channel(None);
-            pulses.insert(local.name.clone(), pid);
-            tasks.spawn(deaths::watch(local.name.clone(), watched.clone(), to.clone()));
-            let (address, files) = (config.address, config.sled.tls.clone());
-            tasks.spawn(pulse::watch(local, address, watched, beat(), allowance, files, to.clone()));
-        }
-        Self { pulses, pids, sockets, disk, intruders, tls, rhythm, scanner, tasks }
+        let (address, files, to) = (config.address, config.sled.tls.clone(), &self.to);
+        let (name, beat) = (local.name.clone(), self.rhythm.clone());
+        let (pid, watched) = watch::channel(pid);
+        let tasks = [
+            self.tasks.spawn(deaths::watch(name.clone(), watched.clone(), to.clone())),
+            self.tasks.spawn(pulse::watch(local, address, watched, beat, allowance, files, to.clone())),
+        ];
+        self.regions.insert(name, Watch { pid, tasks });
     }
 
     /// Every beat of the observers' rhythm.
@@ -72,16 +138,20 @@ impl Observers {
     /// Returns when an observer has ended, which none does while it is listened to: without it
     /// an old fact would stand for ever. Cancel-safe.
     pub(super) async fn lost(&mut self) {
-        match self.tasks.join_next().await {
-            Some(Err(why)) => tracing::error!("an observer has ended: {why}"),
-            _ => tracing::error!("an observer has ended"),
+        loop {
+            match self.tasks.join_next().await {
+                // Another has taken its place.
+                Some(Err(why)) if why.is_cancelled() => {}
+                Some(Err(why)) => return tracing::error!("an observer has ended: {why}"),
+                _ => return tracing::error!("an observer has ended"),
+            }
         }
     }
 
     /// Tells which main process a region's unit has.
     pub(super) fn set_pid(&self, name: &RegionName, pid: Option<u32>) {
-        if let Some(pulse) = self.pulses.get(name) {
-            pulse.send_if_modified(|known| std::mem::replace(known, pid) != pid);
+        if let Some(watch) = self.regions.get(name) {
+            watch.pid.send_if_modified(|known| std::mem::replace(known, pid) != pid);
         }
         self.pids.send_if_modified(|pids| {
             let known = match pid {
@@ -107,5 +177,11 @@ impl Observers {
     pub(super) fn look_at_disk(&self) {
         self.disk.notify_one();
         self.tls.notify_one();
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(AbortHandle::abort);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::upgrade::{Cargo, Spoken, Upgrade};
 use super::work::Task;
-use super::{Event, Supervisor, adoption};
+use super::{Event, Reload, Supervisor, adoption};
 use crate::act::storage;
 use crate::decide::facts::Region;
 use crate::decide::permits::{Creation, Deletion, may_adopt, may_create, may_delete, may_purge, may_restore};
@@ -58,6 +58,8 @@ pub enum Wish {
     Attach(VolumeName, IpAddr, Attach),
     /// Let a host, by its address or its name in the map, talk to a volume again, or cut it off.
     Permit(VolumeName, String, bool),
+    /// Take the configuration over from its files, or show what that would change.
+    Reload(Reload),
     /// The daemon was told to end: do what has to be done before.
     Leave,
     /// Mark the data disk as this sled's, in place of the one that is named.
@@ -84,6 +86,8 @@ pub enum Answer {
     Marked(wire::Marked),
     /// Hosts are asked to wait, or not any more.
     Maintenance(Option<wire::Maintenance>),
+    /// What another configuration changes.
+    Difference(Box<wire::Difference>),
     /// A ticket.
     Ticket(Box<wire::Ticket>),
     /// No ticket, and why.
@@ -99,7 +103,10 @@ impl Supervisor {
     /// have been moved away since.
     pub(super) fn look_first(&mut self, request: Request) {
         // These do not depend on what lies there, and some are in a hurry.
-        if matches!(request.wish, Wish::Leave | Wish::Maintain(_) | Wish::Attach(..) | Wish::Permit(..)) {
+        if matches!(
+            request.wish,
+            Wish::Leave | Wish::Maintain(_) | Wish::Attach(..) | Wish::Permit(..) | Wish::Reload(_)
+        ) {
             return self.answer(request);
         }
         let (scanner, shop) = (self.observers.scanner.clone(), self.shop.clone());
@@ -127,6 +134,7 @@ impl Supervisor {
             Wish::Maintain(wanted) => return self.maintain(wanted, answer),
             Wish::Attach(volume, host, wanted) => return self.ask_for_ticket(volume, host, wanted, answer),
             Wish::Permit(volume, host, allow) => return self.permit(volume, &host, allow, answer),
+            Wish::Reload(reload) => return self.read_again(reload, answer),
             Wish::Leave => return self.leave(answer),
             Wish::InitStorage(replace) => return self.init_storage(replace, answer),
         };

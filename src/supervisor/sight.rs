@@ -45,8 +45,8 @@ impl Supervisor {
     }
 
     fn see_unit(&mut self, name: &RegionName, unit: Unit) {
-        if self.facts.regions.get(name).is_some_and(|region| region.unit.as_ref() == Some(&unit)) {
-            // A slow look has found nothing new.
+        if self.facts.regions.get(name).is_none_or(|region| region.unit.as_ref() == Some(&unit)) {
+            // A slow look has found nothing new, or one that is not in the map any more.
             return;
         }
         let runs = unit.active == Active::Active;

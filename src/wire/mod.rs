@@ -1,10 +1,12 @@
 //! What goes over HTTP and the unix socket, as serde types that the daemon, `sledctl` and the
 //! host's tool share. Fields may be added; none is renamed or removed. Pure.
 
+mod difference;
 mod job;
 mod storage;
 mod ticket;
 
+pub use difference::{Change, Difference};
 pub use job::{Granted, Job, JobKind, JobProgress, JobState, Proposal};
 pub use storage::{DeletedRegion, Marked, StorageDetail, StoredRegion};
 pub use ticket::{Attach, Attached, Holder, Refusal, Ticket, TicketRegion};

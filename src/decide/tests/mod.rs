@@ -3,6 +3,7 @@
 
 mod attach;
 mod care;
+mod difference;
 mod enforcement;
 mod failure;
 mod fixed_point;
@@ -28,13 +29,14 @@ use uuid::Uuid;
 
 const FIRST: &str = "still-fawn-0";
 
+const MAP: &str = "[sleds.proper-raptor]\naddress = \"192.168.4.189\"\n[defaults]\nextent_count = 4\n[volumes.still-fawn]\n\
+                   hosts = [\"192.168.4.17\"]\n\
+                   regions = [\"proper-raptor:3830\", \"proper-raptor:3831\", \"proper-raptor:3832\"]\n";
+
 fn config() -> Configuration {
     let source = |text: &str| Source { file: "f".into(), text: Ok(text.into()) };
-    let map = "[sleds.proper-raptor]\naddress = \"192.168.4.189\"\n[defaults]\nextent_count = 4\n[volumes.still-fawn]\n\
-               hosts = [\"192.168.4.17\"]\n\
-               regions = [\"proper-raptor:3830\", \"proper-raptor:3831\", \"proper-raptor:3832\"]\n";
     let sled = vec![source(include_str!("../../../etc/sled.toml"))];
-    config::read(&Sources { sled, port_map: source(map), ephemeral: 32768..=60999 }).unwrap()
+    config::read(&Sources { sled, port_map: source(MAP), ephemeral: 32768..=60999 }).unwrap()
 }
 
 fn volume() -> VolumeName {

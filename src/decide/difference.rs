@@ -1,0 +1,190 @@
+//! What differs between the configuration in force and another one, and what that means to the
+//! hosts that are connected now.
+
+use super::facts::Facts;
+use crate::config::Configuration;
+use crate::names::{RegionName, VolumeName};
+use crate::port_map::LocalRegion;
+use crate::wire::{Change, Difference};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+use std::net::IpAddr;
+
+/// What differs.
+pub fn difference(old: &Configuration, new: &Configuration, facts: &Facts) -> Difference {
+    let volumes: BTreeSet<_> = old.map.volumes.keys().chain(new.map.volumes.keys()).collect();
+    let mut changes: Vec<_> = settings(old, new).chain(sleds(old, new)).collect();
+    for volume in volumes {
+        changes.extend(regions(old, new, facts, volume));
+        changes.extend(hosts(old, new, facts, volume));
+    }
+    Difference { from: old.map.digest.clone(), to: new.map.digest.clone(), changes, applied: false }
+}
+
+/// The regions that the old configuration has here, and the new one has not.
+pub fn gone(old: &Configuration, new: &Configuration) -> BTreeSet<RegionName> {
+    let names = |config: &Configuration| config.local_regions().into_iter().map(|local| local.name);
+    let kept: BTreeSet<_> = names(new).collect();
+    names(old).filter(|name| !kept.contains(name)).collect()
+}
+
+/// The regions that both have here, and that must be started anew: at other ports, or with TLS where
+/// there was none or the other way round.
+pub fn moved(old: &Configuration, new: &Configuration) -> Vec<LocalRegion> {
+    let ports: BTreeMap<_, _> = old.local_regions().into_iter().map(|local| (local.name, local.port)).collect();
+    let other = old.sled.tls != new.sled.tls;
+    let elsewhere = |local: &LocalRegion| ports.get(&local.name).is_some_and(|port| other || *port != local.port);
+    new.local_regions().into_iter().filter(elsewhere).collect()
+}
+
+fn change(subject: String, what: String, effect: impl Into<String>) -> Change {
+    Change { subject, what, effect: effect.into(), interrupts: false, needs_restart: false }
+}
+
+/// What a running supervisor cannot take over: it holds sockets, a disk and an address.
+fn fixed<'a>(old: &'a Configuration, new: &'a Configuration) -> impl Iterator<Item = Change> + 'a {
+    let join = |config: &Configuration| config.listen.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    let root = |config: &Configuration| {
+        let storage = &config.sled.storage;
+        format!("{}{}", storage.root.display(), if storage.require_mount { "" } else { " (no mount point)" })
+    };
+    let all = [
+        ("sled.name", old.sled.name.to_string(), new.sled.name.to_string(), "systemctl restart sledd"),
+        ("the sled's address", old.address.to_string(), new.address.to_string(), "systemctl restart sledd"),
+        ("storage.root", root(old), root(new), "systemctl restart sledd"),
+        ("http.listen", join(old), join(new), "systemctl restart sledd.socket sledd"),
+    ];
+    all.into_iter().filter(|(_, from, to, _)| from != to).map(|(key, from, to, command)| Change {
+        needs_restart: true,
+        ..change("sled.toml".into(), format!("{key}: {from} -> {to}"), format!("not without: {command}"))
+    })
+}
+
+/// Of `sled.toml`.
+fn settings<'a>(old: &'a Configuration, new: &'a Configuration) -> impl Iterator<Item = Change> + 'a {
+    const AT_ONCE: &str = "at once";
+    const AT_START: &str = "at each region's next start: sledctl downstairs upgrade, or region restart --all --rolling";
+    let mut all = Vec::new();
+    let mut differs = |key: &str, from: &dyn Display, to: &dyn Display, effect: &str| {
+        let (from, to) = (from.to_string(), to.to_string());
+        if from != to {
+            all.push(change("sled.toml".into(), format!("{key}: {from} -> {to}"), effect));
+        }
+    };
+    let (a, b) = (&old.sled.downstairs, &new.sled.downstairs);
+    let never = |span: &Option<crate::span::Span>| span.map_or_else(|| "never".into(), |span| span.to_string());
+    differs("downstairs.program", &a.program.display(), &b.program.display(), AT_START);
+    differs("downstairs.user", &a.user, &b.user, AT_START);
+    differs("downstairs.hung_after", &a.hung_after, &b.hung_after, AT_ONCE);
+    differs("downstairs.restart_hung_after", &never(&a.restart_hung_after), &never(&b.restart_hung_after), AT_ONCE);
+    differs("downstairs.crashes", &a.crashes, &b.crashes, AT_ONCE);
+    differs("downstairs.crashes_within", &a.crashes_within, &b.crashes_within, AT_ONCE);
+    differs("downstairs.steady_after", &a.steady_after, &b.steady_after, AT_ONCE);
+    let (a, b) = (&old.sled.storage, &new.sled.storage);
+    differs("storage.keep_deleted", &a.keep_deleted, &b.keep_deleted, AT_ONCE);
+    let (a, b) = (&old.sled.network, &new.sled.network);
+    differs("network.bridge", &a.bridge, &b.bridge, AT_ONCE);
+    differs("network.nic", &a.nic, &b.nic, AT_ONCE);
+    differs("network.min_link_mbps", &a.min_link_mbps, &b.min_link_mbps, AT_ONCE);
+    differs("network.min_usb_mbps", &a.min_usb_mbps, &b.min_usb_mbps, AT_ONCE);
+    if old.sled.tls != new.sled.tls {
+        let effect = "every region is restarted, one at a time; hosts must do the same";
+        all.push(change("sled.toml".into(), "tls is another".into(), effect));
+    }
+    if (old.sled.storage.reserve, old.sled.storage.provisioning)
+        != (new.sled.storage.reserve, new.sled.storage.provisioning)
+    {
+        all.push(change("sled.toml".into(), "storage.reserve or provisioning is another".into(), AT_ONCE));
+    }
+    fixed(old, new).chain(all)
+}
+
+/// The fleet's sleds: they are let in everywhere, for repair.
+fn sleds<'a>(old: &'a Configuration, new: &'a Configuration) -> impl Iterator<Item = Change> + 'a {
+    let names: BTreeSet<_> = old.map.sleds.keys().chain(new.map.sleds.keys()).collect();
+    names.into_iter().filter_map(|name| {
+        let at = |config: &Configuration| config.map.sleds.get(name).map(|sled| sled.address);
+        let (what, effect) = match (at(old), at(new)) {
+            (None, Some(address)) => (format!("is new, at {address}"), "it is let in for repair at once"),
+            (Some(address), None) => (format!("is no sled any more, at {address}"), "it is cut off at once"),
+            (Some(from), Some(to)) if from != to => {
+                (format!("address: {from} -> {to}"), "the new one is let in at once, and the old one cut off")
+            }
+            _ => return None,
+        };
+        Some(change(format!("sled {name}"), what, effect))
+    })
+}
+
+/// The regions of a volume on this sled.
+fn regions(old: &Configuration, new: &Configuration, facts: &Facts, volume: &VolumeName) -> Vec<Change> {
+    let here = |config: &Configuration| -> BTreeMap<RegionName, LocalRegion> {
+        let all = config.local_regions().into_iter().filter(|local| local.name.volume() == volume);
+        all.map(|local| (local.name.clone(), local)).collect()
+    };
+    let (before, after) = (here(old), here(new));
+    let names: BTreeSet<_> = before.keys().chain(after.keys()).collect();
+    let serves_somebody = |name: &RegionName| {
+        let sockets = facts.regions.get(name).and_then(|region| region.sockets.as_ref());
+        sockets.is_some_and(|sockets| sockets.connected.iter().any(|peer| !super::attach::is_fleet(old, peer.address)))
+    };
+    let one = |name: &RegionName| {
+        let subject = format!("region {name}");
+        let interrupts = serves_somebody(name);
+        match (before.get(name), after.get(name)) {
+            (None, Some(local)) => {
+                let effect = format!("sledctl region create {name}, unless it is there: then it is started");
+                vec![change(subject, format!("is new here, at port {}", local.port), effect)]
+            }
+            (Some(local), None) => {
+                let what = format!("is not on this sled any more, at port {}", local.port);
+                let effect = "it is stopped; its data stays, until sledctl region delete";
+                vec![Change { interrupts, ..change(subject, what, effect) }]
+            }
+            (Some(from), Some(to)) => stays(subject, from, to, interrupts),
+            (None, None) => Vec::new(),
+        }
+    };
+    names.into_iter().flat_map(one).collect()
+}
+
+fn stays(subject: String, from: &LocalRegion, to: &LocalRegion, interrupts: bool) -> Vec<Change> {
+    let mut changes = Vec::new();
+    if from.port != to.port {
+        let what = format!("port: {} -> {}", from.port, to.port);
+        let effect = "it is restarted there, one region at a time; hosts must be told the new port";
+        changes.push(Change { interrupts, ..change(subject.clone(), what, effect) });
+    }
+    if from.geometry != to.geometry {
+        let effect = "a region that was made stays as it was made, and does not fit the map";
+        changes.push(change(subject, "its size or block size is another".into(), effect));
+    }
+    changes
+}
+
+/// The hosts that may attach a volume of which there are regions here, before and after.
+fn hosts(old: &Configuration, new: &Configuration, facts: &Facts, volume: &VolumeName) -> Vec<Change> {
+    let (Some(before), Some(after)) = (old.map.volumes.get(volume), new.map.volumes.get(volume)) else {
+        return Vec::new();
+    };
+    if !new.local_regions().iter().any(|local| local.name.volume() == volume) {
+        return Vec::new();
+    }
+    let set = |hosts: &[IpAddr]| hosts.iter().copied().collect::<BTreeSet<_>>();
+    let (before, after) = (set(&before.hosts), set(&after.hosts));
+    if before == after {
+        return Vec::new();
+    }
+    let spoken = |set: &BTreeSet<IpAddr>| match set.is_empty() {
+        true => "anyone".to_owned(),
+        false => set.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+    };
+    let fence = crate::port_map::Fence::around(&new.map, volume, facts.grants.as_ref().and_then(|all| all.get(volume)));
+    let cut: BTreeSet<_> = facts.visitors(old, volume).into_keys().filter(|host| !fence.admits(*host)).collect();
+    let effect = match cut.is_empty() {
+        true => "at once; nobody who is connected is cut off".to_owned(),
+        false => format!("at once; cut off: {}", spoken(&cut)),
+    };
+    let what = format!("hosts: {} -> {}", spoken(&before), spoken(&after));
+    vec![Change { interrupts: !cut.is_empty(), ..change(format!("volume {volume}"), what, effect) }]
+}
