@@ -3,7 +3,7 @@
 
 pub use crate::act::canary::report as canary;
 pub use crate::act::trash::empty;
-use crate::act::{programs, units};
+use crate::act::{programs, reserved, units};
 use crate::config::Configuration;
 use crate::config_dir;
 use crate::http::{self, Sockets};
@@ -189,6 +189,21 @@ fn log_to_journal() -> Option<logging::Rest> {
     rest
 }
 
+/// Keeps the ports of the configuration's regions free for them.
+///
+/// # Errors
+/// The configuration has faults, or the kernel does not take the ports; they stay as they were.
+pub fn reserve_ports(config: &Path) -> io::Result<()> {
+    reserved::reserve(&read(config)?)
+}
+
+/// The configuration, for what has no use for its faults.
+fn read(config: &Path) -> io::Result<Configuration> {
+    config_dir::read(config).map_err(|faults| {
+        io::Error::other(format!("{} fault(s) in the configuration: sledctl config check", faults.len()))
+    })
+}
+
 /// What systemd.generator(7) asks for: the drop-ins of the configuration in the first of its
 /// three directories. With a faulty configuration they are those of the last good one, if the
 /// machine has seen one since it was booted; otherwise there are none, and the regions' units
@@ -199,13 +214,10 @@ fn log_to_journal() -> Option<logging::Rest> {
 pub fn generate(config: &Path, dir: &Path) -> io::Result<()> {
     // Early at boot the machine's memory may not be mounted; the supervisor asks again.
     let programs = programs::load();
-    let read = config_dir::read(config)
-        .map_err(|faults| format!("{} fault(s) in the configuration: sledctl config check", faults.len()));
-    let wanted = programs.map_err(|why| why.to_string()).and_then(|programs| Ok(dropin::all(&read?, &programs)));
+    let wanted = programs.and_then(|programs| Ok(dropin::all(&read(config)?, &programs)));
     let dropins = wanted.or_else(|faults| {
         let kept = fs::read(units::LAST_GOOD).and_then(|text| Ok(serde_json::from_slice(&text)?));
-        kept.inspect(|_| eprintln!("sledd: {faults}; the units stay as they were"))
-            .map_err(|_| io::Error::other(faults))
+        kept.inspect(|_| eprintln!("sledd: {faults}; the units stay as they were")).map_err(|_| faults)
     })?;
     for (unit, text) in dropins {
         let dir = dir.join(format!("{unit}.d"));

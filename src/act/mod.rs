@@ -17,6 +17,7 @@ pub mod places;
 pub mod programs;
 pub mod progress;
 pub mod reserve;
+pub mod reserved;
 pub mod settle;
 mod sock_diag;
 pub mod storage;

@@ -25,6 +25,10 @@ struct Arguments {
     #[arg(long, value_name = "DIR", conflicts_with = "generator")]
     empty: Option<PathBuf>,
 
+    /// Keep the ports of the port map free for the regions, and end: for sled-ports.service.
+    #[arg(long)]
+    reserve_ports: bool,
+
     /// Try what the unit that this runs in is allowed, from PORT on, and say what came of it.
     #[arg(long, value_name = "PORT", hide = true, value_parser = clap::value_parser!(u16).range(1..=60000))]
     canary: Option<u16>,
@@ -36,6 +40,9 @@ fn main() -> ExitCode {
         daemon::generate(&arguments.config, dir).map_err(|why| format!("no drop-ins for the regions' units: {why}"))
     } else if let Some(dir) = &arguments.empty {
         daemon::empty(dir).map_err(|why| format!("{} is not emptied: {why}", dir.display()))
+    } else if arguments.reserve_ports {
+        daemon::reserve_ports(&arguments.config)
+            .map_err(|why| format!("the ports of the port map are not kept free for the regions: {why}"))
     } else if let Some(port) = arguments.canary {
         daemon::canary(port).map_err(|why| format!("nobody hears what was found: {why}"))
     } else {

@@ -133,7 +133,10 @@ impl Supervisor {
         let (config, events) = (self.config.clone(), self.events.clone());
         tokio::spawn(async move {
             let result = act::units::refresh(&bus, &config).await;
-            _ = events.send(Event::Refreshed(bus, result)).await;
+            _ = events.send(Event::Refreshed(bus.clone(), result)).await;
+            if let Err(why) = act::reserved::refresh(&bus, &config).await {
+                tracing::warn!("the ports of the port map are not kept free for the regions: {why}");
+            }
         });
     }
 }

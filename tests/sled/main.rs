@@ -29,6 +29,7 @@ mod neighbours;
 mod network;
 mod polls;
 mod port_map;
+mod ports;
 mod reload;
 mod sleds;
 mod storage;
