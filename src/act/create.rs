@@ -7,6 +7,7 @@
 use super::inspect::{region_json, trailers};
 use super::mark::is_mounted;
 use super::places::{self, INCOMING};
+use super::ports::Taken;
 use super::progress::{Cancelled, Progress};
 use super::reserve::{ReserveError, fits, reserve};
 use crate::config::{Configuration, Provisioning};
@@ -43,6 +44,9 @@ pub enum CreateError {
     /// The data disk has gone.
     #[error("{0}")]
     NotMounted(String),
+    /// A port that the map gives to it is taken.
+    #[error("{0}")]
+    PortTaken(Taken),
     /// The service user does not exist.
     #[error("there is no user {0}, which is to own the regions")]
     NoUser(String),

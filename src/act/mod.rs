@@ -14,6 +14,7 @@ pub mod mark;
 mod memo;
 pub mod peers;
 pub mod places;
+pub mod ports;
 pub mod programs;
 pub mod progress;
 pub mod reserve;

@@ -1,6 +1,7 @@
 //! Who is connected, and who runs on a directory, from procfs: asked once more right before
 //! something is taken away from them. What cannot be told is an error, never "nobody".
 
+use crate::decide::facts::Stranger;
 use procfs::net::{TcpNetEntry, TcpState};
 use procfs::process::{FDTarget, Process, all_processes};
 use std::collections::{BTreeSet, HashSet};
@@ -46,6 +47,22 @@ pub fn shortened(command: &str) -> String {
         Some((end, _)) => format!("{}…", &command[..end]),
         None => command.to_owned(),
     }
+}
+
+/// The process behind a socket. Looks through every process, so only where a port is not
+/// its own region's.
+pub fn stranger(inode: u64) -> Stranger {
+    let processes = all_processes().into_iter().flatten().flatten();
+    let mut behind = processes.filter(|process| inodes(process).contains(&inode));
+    let Some(process) = behind.next() else {
+        return Stranger { pid: None, command: String::new(), unit: None };
+    };
+    let words = process.cmdline().unwrap_or_default().join(" ");
+    let command = match words.is_empty() {
+        true => process.stat().map(|stat| stat.comm).unwrap_or_default(),
+        false => words,
+    };
+    Stranger { pid: process.pid.try_into().ok(), command: shortened(&command), unit: unit(&process) }
 }
 
 /// The addresses of those connected to a port of this machine, whoever listens there; the

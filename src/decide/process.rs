@@ -119,6 +119,12 @@ fn not_running(
     if matches!(region.start, Start::Asked | Start::Granted) {
         return (State::Starting, Some(starting(local, facts)));
     }
+    if let (Start::NoPort(port, why), false) = (&region.start, taken) {
+        let cause = format!("{why}; it belongs to {}", local.name);
+        let remedy = "the region starts by itself when the port is free".to_owned();
+        let finding = Finding::about_region(local, Code::PortTaken, cause, remedy);
+        return (State::Stopped, Some(Finding { subject: format!("port {port}"), ..finding }));
+    }
     let remedy = format!("it starts by itself when that is over; systemctl status {}", names::unit(&local.name));
     let cause = match facts.intruded(&local.name) {
         true => "its downstairs does not run: another process has files of it open for writing".into(),

@@ -9,7 +9,7 @@ use super::owners::{Owners, is_at, is_open};
 use super::rhythm::Rhythm;
 use super::{NobodyListens, Observation, Publisher, publish};
 use crate::act::connections;
-use crate::act::peers::{inodes, shortened, unit};
+use crate::act::peers::stranger;
 use crate::decide::facts::{Holder, Sockets, Stranger};
 use crate::names::RegionName;
 use crate::port_map::LocalRegion;
@@ -17,7 +17,6 @@ use crate::systemd::names;
 use crate::wire::Peer;
 use procfs::ProcResult;
 use procfs::net::{TcpNetEntry, TcpState};
-use procfs::process::all_processes;
 use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -223,22 +222,6 @@ fn unseen(sockets: &Sockets) -> bool {
     [&sockets.data, &sockets.repair]
         .into_iter()
         .any(|holder| matches!(holder, Holder::Other(Stranger { pid: None, .. })))
-}
-
-/// The process behind a socket. Looks through every process, so only where a stranger
-/// listens on a port that is not its own.
-fn stranger(inode: u64) -> Stranger {
-    let processes = all_processes().into_iter().flatten().flatten();
-    let mut behind = processes.filter(|process| inodes(process).contains(&inode));
-    let Some(process) = behind.next() else {
-        return Stranger { pid: None, command: String::new(), unit: None };
-    };
-    let words = process.cmdline().unwrap_or_default().join(" ");
-    let command = match words.is_empty() {
-        true => process.stat().map(|stat| stat.comm).unwrap_or_default(),
-        false => words,
-    };
-    Stranger { pid: process.pid.try_into().ok(), command: shortened(&command), unit: unit(&process) }
 }
 
 #[cfg(test)]

@@ -4,11 +4,14 @@ use super::health::Change;
 use super::work::Task;
 use super::{Event, Supervisor, settling};
 use crate::act;
+use crate::act::ports::{self, Taken};
+use crate::config::Configuration;
 use crate::decide::facts::{Busy, Fencing, Settled, Start};
 use crate::decide::plan::{Action, plan};
 use crate::names::RegionName;
 use crate::port_map::Fence;
 use crate::wire::{self, JobKind};
+use std::sync::Arc;
 use uuid::Uuid;
 
 impl Supervisor {
@@ -47,10 +50,16 @@ impl Supervisor {
     fn start(&mut self, name: RegionName, bus: zbus::Connection) {
         tracing::info!(REGION = %name, "starting {name}");
         self.region(&name, |region| region.start = Start::Asked);
-        let events = self.events.clone();
+        let (events, config) = (self.events.clone(), self.config.clone());
         tokio::spawn(async move {
-            let result = act::units::start(&bus, &name).await;
-            _ = events.send(Event::Started(name, result)).await;
+            let began = match tried(&config, &name).await {
+                Err(taken) => taken,
+                Ok(()) => match act::units::start(&bus, &name).await {
+                    Ok(()) => Start::Granted,
+                    Err(why) => Start::Refused(why),
+                },
+            };
+            _ = events.send(Event::Started(name, began)).await;
         });
     }
 
@@ -139,4 +148,19 @@ impl Supervisor {
             }
         });
     }
+}
+
+/// Tries whether a region's ports can be had: nobody who does not listen yet is to be found out by
+/// a downstairs that fails.
+async fn tried(config: &Arc<Configuration>, name: &RegionName) -> Result<(), Start> {
+    let (config, name) = (config.clone(), name.clone());
+    let look = move || {
+        let local = config.local_regions().into_iter().find(|local| local.name == name);
+        local.map_or(Ok(()), |local| ports::free(config.address, &local))
+    };
+    let tried = tokio::task::spawn_blocking(look).await.unwrap_or(Ok(()));
+    tried.map_err(|taken| match &taken {
+        Taken::Port(port, _) | Taken::Refused(port, _) => Start::NoPort(*port, taken.to_string()),
+        Taken::NoAddress(_) => Start::Refused(taken.to_string()),
+    })
 }

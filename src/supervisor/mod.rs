@@ -25,6 +25,7 @@ mod adoption;
 mod bulletin;
 mod care;
 mod company;
+mod counter;
 mod freshness;
 mod health;
 mod hindsight;
@@ -63,6 +64,7 @@ use crate::port_map::Fence;
 use crate::programs::Program;
 use crate::wire::{self, JobKind};
 use bulletin::Editor;
+use counter::Served;
 use freshness::Freshness;
 use hindsight::alarm;
 use jobs::{Ended, Jobs};
@@ -73,7 +75,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use strangers::Knocks;
-use tickets::{Desk, Served};
+use tickets::Desk;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep};
 use upgrade::upgrade_is_unfinished;
@@ -97,8 +99,8 @@ enum Event {
     /// systemd, on this connection, knows the units as they are configured, or does not, and
     /// why.
     Refreshed(zbus::Connection, Result<(), String>),
-    /// systemd started a unit, or did not, and why.
-    Started(RegionName, Result<(), String>),
+    /// What became of the wish to start a unit.
+    Started(RegionName, Start),
     /// Nothing is left undone on the disk with this identity, or it is, and why.
     Settled(Result<Uuid, String>),
     /// These adoptions were undone, but for some that could not be, and why.
@@ -311,12 +313,9 @@ impl Supervisor {
                 }
                 self.bus = result.is_ok().then_some(bus);
             }
-            Event::Started(name, result) => self.region(&name, |region| match result {
-                Ok(()) if region.unit.as_ref().is_some_and(|unit| unit.active == Active::Inactive) => {
-                    region.start = Start::Granted;
-                }
-                Ok(()) => region.start = Start::Idle,
-                Err(why) => region.start = Start::Refused(why),
+            Event::Started(name, result) => self.region(&name, |region| {
+                let inactive = region.unit.as_ref().is_some_and(|unit| unit.active == Active::Inactive);
+                region.start = if result == Start::Granted && !inactive { Start::Idle } else { result };
             }),
             Event::Settled(result) => {
                 self.facts.settled = match result {

@@ -12,6 +12,7 @@ use super::{Event, adoption};
 use crate::act::create::{self, CreateError};
 use crate::act::inspect::allocated;
 use crate::act::peers::{at_port, listening, runners};
+use crate::act::ports::{self, Taken};
 use crate::act::progress::Progress;
 use crate::act::reserve::ReserveError;
 use crate::act::{adopt, places, trash};
@@ -107,6 +108,12 @@ impl Workshop {
             turn = self.cores.acquire_many(turns) => turn,
             () = p.cancelled() => return Err(crate::act::progress::Cancelled.into()),
         };
+        let (address, wanted) = (self.config.address, local.clone());
+        match tokio::task::spawn_blocking(move || ports::free(address, &wanted)).await {
+            // Without the address, which a cable may bring, it can be made all the same.
+            Ok(Err(taken)) if !matches!(taken, Taken::NoAddress(_)) => return Err(CreateError::PortTaken(taken)),
+            _ => {}
+        }
         let disk = self.disk.unwrap_or_default();
         let made = create::create(bus, &self.config, &local, disk, p).await?;
         p.step("putting it in place", 0, 0);
@@ -221,6 +228,7 @@ impl Workshop {
 fn not_created(name: &RegionName, why: CreateError) -> wire::Error {
     let (code, remedy) = match &why {
         CreateError::Cancelled(_) => return cancelled(),
+        CreateError::PortTaken(_) => ("PORT_TAKEN", "free it, or write another port into port-map.toml".to_owned()),
         CreateError::NotMounted(_) => ("DATA_NOT_MOUNTED", "sledctl status shows the disk".to_owned()),
         CreateError::Reserve(ReserveError::NoRoom(_)) => {
             ("NO_ROOM", "free some (sledctl storage), or set storage.provisioning = \"thin\"".to_owned())

@@ -85,6 +85,9 @@ pub enum Start {
     Asked,
     /// systemd has done so; the unit is awaited in another state.
     Granted,
+    /// One of its ports could not be had, and why; systemd was not asked. It is tried again after a
+    /// while.
+    NoPort(u16, String),
     /// systemd refused, with this reason. It is asked again after a while.
     Refused(String),
 }

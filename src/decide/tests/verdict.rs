@@ -231,3 +231,38 @@ fn a_stranger_on_a_port_is_named_with_what_to_do() {
     assert!(found.cause.contains("process 9 (nc -l 7830) of nc.service"), "{found:#?}");
     assert!(found.remedy.contains("systemctl stop nc.service"), "{found:#?}");
 }
+
+#[test]
+fn a_port_that_cannot_be_had_is_named_although_nobody_is_seen_to_listen() {
+    let config = config();
+    let mut facts = well(&config);
+    stopped(&mut facts);
+    region(&mut facts).start =
+        crate::decide::facts::Start::NoPort(3830, "port 3830 is taken: process 9 (nc) has bound it".into());
+    let found = judge(&config, &facts).findings;
+    let taken = found.iter().find(|finding| finding.code == Code::PortTaken).unwrap();
+    assert_eq!(taken.subject, "port 3830");
+    assert!(taken.cause.contains("process 9 (nc)") && taken.cause.contains("still-fawn-0"), "{taken:?}");
+}
+
+#[test]
+fn whoever_is_not_let_in_and_is_there_or_tried_is_named() {
+    let config = config();
+    let mut facts = well(&config);
+    let stranger: std::net::IpAddr = "192.168.4.99".parse().unwrap();
+    let peer = |address| crate::wire::Peer { address, port: 1, host: None };
+    let shown = |facts: &Facts| {
+        let found = judge(&config, facts).findings.into_iter().find(|finding| finding.code == Code::ClientForeign);
+        found.map(|finding| finding.cause)
+    };
+    region(&mut facts).sockets.as_mut().unwrap().connected =
+        vec![peer("192.168.4.17".parse().unwrap()), peer(config.address), peer("127.0.0.1".parse().unwrap())];
+    assert_eq!(shown(&facts), None);
+    region(&mut facts).sockets.as_mut().unwrap().connected.push(peer(stranger));
+    assert!(shown(&facts).unwrap().contains("192.168.4.99 is connected to still-fawn-0"));
+    region(&mut facts).sockets.as_mut().unwrap().connected.clear();
+    let knock = crate::decide::facts::Knock { asked: [stranger].into(), dropped: true };
+    facts.knocks.insert(volume(), knock);
+    let cause = shown(&facts).unwrap();
+    assert!(cause.contains("192.168.4.99 asked for a ticket") && cause.contains("were dropped"), "{cause}");
+}
