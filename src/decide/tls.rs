@@ -5,6 +5,7 @@ use super::facts::{Certificate, Facts, Flaw, KeyForm, Refusal, Tls};
 use super::finding::{Finding, Scope};
 use crate::check::Code;
 use crate::config::{self, Configuration};
+use crate::port_map::LocalRegion;
 use jiff::Timestamp;
 use std::path::Path;
 
@@ -15,6 +16,7 @@ pub(super) fn findings(config: &Configuration, facts: &Facts) -> Vec<Finding> {
     };
     let mut found = faults(config, wanted, seen);
     found.extend(endings(wanted, seen));
+    found.extend(config.local_regions().iter().filter_map(|local| presented(local, wanted, seen, facts)));
     found
 }
 
@@ -215,6 +217,31 @@ fn endings(wanted: &config::Tls, seen: &Tls) -> Vec<Finding> {
         finding(Code::CertExpires, &wanted.root_cert, cause, remedy.into())
     });
     own.into_iter().chain(root).collect()
+}
+
+/// A region goes on with the certificate that it read when it started, when another one has long
+/// been in its place.
+fn presented(local: &LocalRegion, wanted: &config::Tls, seen: &Tls, facts: &Facts) -> Option<Finding> {
+    let region = facts.regions.get(&local.name)?;
+    let pulse = region.pulse.as_ref().filter(|pulse| Some(pulse.pid) == region.alive())?;
+    let on_disk = seen.cert.iter().flatten().next().map(|cert| cert.not_after);
+    let end = pulse.presents.filter(|end| on_disk.is_some_and(|on_disk| on_disk != *end))?;
+    let (code, cause) = match remaining(seen.at, end) {
+        left if left > wanted.expires_warning.seconds.cast_signed() => return None,
+        left if left > 0 => (
+            Code::CertExpires,
+            format!("it goes on with an older certificate than {}, which expires at {end}", wanted.cert.display()),
+        ),
+        _ => (
+            Code::TlsUnusable,
+            format!(
+                "it goes on with an older certificate than {}, which expired at {end}: hosts refuse it",
+                wanted.cert.display()
+            ),
+        ),
+    };
+    let name = &local.name;
+    Some(Finding::about_region(local, code, cause, format!("sledctl region restart {name}; or all: --all --rolling")))
 }
 
 /// A downstairs reads its certificate when it starts, and goes on with that one.

@@ -23,6 +23,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use jiff::Timestamp;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -74,7 +75,9 @@ pub async fn watch(
                 Some(pid) => {
                     let rounds = rhythm.every(ASK_EVERY);
                     let (local, tls, to) = (&local, tls.as_ref(), &to);
-                    Patient { local, address, pid, rounds, allowance, tls, to, told: None }.attend().await
+                    Patient { local, address, pid, rounds, allowance, tls, to, told: None, presents: None }
+                        .attend()
+                        .await
                 }
                 None => {
                     publish(&to, Observation::Pulse(local.name.clone(), None)).await?;
@@ -100,6 +103,8 @@ struct Patient<'a> {
     tls: Option<&'a Tls>,
     to: &'a Publisher,
     told: Option<Pulse>,
+    /// When the certificate ends that it showed last.
+    presents: Option<Timestamp>,
 }
 
 /// What is known of an identity, once it was asked for.
@@ -141,13 +146,14 @@ impl Patient<'_> {
     }
 
     /// Connects, and shakes hands if it is to.
-    async fn call(&self, data: SocketAddr) -> Result<Line, NoCall> {
+    async fn call(&mut self, data: SocketAddr) -> Result<Line, NoCall> {
         let stream = TcpStream::connect(data).await.map_err(|_| NoCall::Refused)?;
         if started_with_tls(self.pid).is_some_and(|tls| tls != self.tls.is_some()) {
             return Err(NoCall::Otherwise);
         }
         let Some(tls) = self.tls else { return Line::new(stream).map_err(NoCall::Lost) };
         let session = dial::shake(tls, &self.local.name, stream).await.map_err(NoCall::Lost)?;
+        self.presents = dial::end(&session);
         Line::secret(session).map_err(NoCall::Lost)
     }
 
@@ -198,7 +204,7 @@ impl Patient<'_> {
     }
 
     async fn tell(&mut self, beat: Beat, identity: Identity) -> Result<(), NobodyListens> {
-        let pulse = Pulse { pid: self.pid, beat, identity };
+        let pulse = Pulse { pid: self.pid, beat, identity, presents: self.presents };
         // An answer is told each time, so that a pulse that stops is noticed.
         if self.told.as_ref() == Some(&pulse) && pulse.beat != Beat::Answering {
             return Ok(());
@@ -302,7 +308,9 @@ mod tests {
                 tokio::spawn(drum);
                 let rounds = rhythm.every(ROUNDS);
                 let (local, to, tls) = (&local, &to, None);
-                Patient { local, address, pid: PID, rounds, allowance: PATIENCE, tls, to, told: None }.attend().await
+                Patient { local, address, pid: PID, rounds, allowance: PATIENCE, tls, to, told: None, presents: None }
+                    .attend()
+                    .await
             });
             beats
         }

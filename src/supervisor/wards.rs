@@ -174,7 +174,7 @@ mod tests {
     async fn time_on_a_full_disk_does_not_count_as_hung() {
         let (mut ward, settings) = (Ward::default(), settings());
         let unit = Unit { pid: Some(7), ..unit(Active::Active, "a", 0) };
-        let pulse = Pulse { pid: 7, beat: Beat::Silent, identity: None };
+        let pulse = Pulse { pid: 7, beat: Beat::Silent, identity: None, presents: None };
         let mut region = Region { unit: Some(unit), pulse: Some(pulse), ..Region::default() };
         for (full, hung) in [(false, 0), (false, 10), (true, 0), (true, 0), (false, 0), (false, 10)] {
             ward.tell(&mut region, &settings, full);

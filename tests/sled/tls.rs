@@ -4,6 +4,7 @@
 use crate::certificates::{Authority, NAMES};
 use crate::machine::{Layer, Machine, SLED, has};
 use crucible_sled::protocol::{IMOK, RUOK};
+use crucible_sled::wire::Volume;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
@@ -125,9 +126,29 @@ fn a_certificate_that_ends_in_ten_days_is_a_warning() {
     assert_eq!(machine.pids(), pids);
 }
 
+/// A renewed certificate is of use only once a region has read it: until then the old one's end
+/// is told of the region.
+#[test]
+fn a_region_goes_on_with_the_old_certificate_until_it_is_restarted() {
+    let (layer, made, _dir) = layer(10);
+    let machine = layer.boot_and_create();
+    made.issue("new", 365, NAMES);
+    put(&machine, &made.text("new.key"), "key.pem");
+    put(&machine, &made.text("new.pem"), "cert.pem");
+    let older = |volume: &Volume| {
+        let told = volume.checks.iter().filter(|check| check.code.as_str() == "CERT_EXPIRES");
+        volume.ready && told.filter(|check| check.cause.contains("an older certificate")).count() == 3
+    };
+    machine.wait_for("still-fawn", older);
+    assert_eq!(called(&machine, &made, "new"), IMOK);
+    machine.ok(&["sledctl", "region", "restart", "--all", "--rolling"]);
+    machine.wait_for("still-fawn", |volume| volume.ready && !has(volume, "CERT_EXPIRES"));
+}
+
 /// Puts a file in the place of one of the sled's.
 fn put(machine: &Machine, text: &str, name: &str) {
-    let script = format!("cat >/etc/sled/tls/new <<'END'\n{text}\nEND\nmv /etc/sled/tls/new /etc/sled/tls/{name}");
+    let script =
+        format!("umask 077; cd /etc/sled/tls; cat >new <<'END'\n{text}\nEND\nchown crucible new; mv new {name}");
     machine.sh(&script);
 }
 

@@ -198,6 +198,8 @@ pub struct Pulse {
     pub beat: Beat,
     /// What `/region-info` on the repair port says of its identity.
     pub identity: Option<Result<Uuid, String>>,
+    /// When the certificate ends that it showed, if it speaks TLS.
+    pub presents: Option<Timestamp>,
 }
 
 /// What came of asking `Ruok`.

@@ -49,7 +49,7 @@ fn any_region() -> impl Strategy<Value = Region> {
                     connected: vec![],
                     dropped: 0,
                 }),
-                pulse: pid.map(|pid| Pulse { pid, beat, identity }),
+                pulse: pid.map(|pid| Pulse { pid, beat, identity, presents: None }),
                 ended: pid.filter(|_| dead),
                 failure,
                 crashes,
@@ -109,7 +109,8 @@ fn carry_out(facts: &mut Facts, action: &Action) {
             connected: vec![],
             dropped: 0,
         });
-        region.pulse = Some(Pulse { pid, beat: Beat::Answering, identity: Some(Ok(Uuid::from_u128(100))) });
+        region.pulse =
+            Some(Pulse { pid, beat: Beat::Answering, identity: Some(Ok(Uuid::from_u128(100))), presents: None });
         (region.ended, region.hung_seconds, region.failure) = (None, 0, None);
     };
     match action {

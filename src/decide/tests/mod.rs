@@ -92,7 +92,7 @@ fn well(config: &Configuration) -> Facts {
                 connected: vec![],
                 dropped: 0,
             }),
-            pulse: Some(Pulse { pid, beat: Beat::Answering, identity: Some(Ok(uuid)) }),
+            pulse: Some(Pulse { pid, beat: Beat::Answering, identity: Some(Ok(uuid)), presents: None }),
             ..Region::default()
         };
         facts.regions.insert(local.name, region);

@@ -51,7 +51,8 @@ fn any_region() -> impl Strategy<Value = Region> {
         (100u128..103).prop_map(|n| Ok(Uuid::from_u128(n))),
         Just(Err("x".to_owned()))
     ]);
-    let pulse = (100u32..103, beat, identity).prop_map(|(pid, beat, identity)| Pulse { pid, beat, identity });
+    let pulse =
+        (100u32..103, beat, identity).prop_map(|(pid, beat, identity)| Pulse { pid, beat, identity, presents: None });
     let start = prop_oneof![Just(Start::Idle), Just(Start::Asked), Just(Start::Granted)];
     let rest = (start, any::<bool>(), 0u64..9);
     (any_unit(), proptest::option::of(sockets), proptest::option::of(pulse), rest).prop_map(

@@ -147,6 +147,21 @@ fn one_that_was_started_otherwise_is_told() {
     }
 }
 
+/// The file was renewed and the region was not restarted.
+#[test]
+fn a_region_that_goes_on_with_an_older_certificate_is_told() {
+    let config = with_tls();
+    for (days, code) in [(31, None), (30, Some(Code::CertExpires)), (0, Some(Code::TlsUnusable))] {
+        let mut facts = Facts { tls: Some(files(-9, 300)), ..well(&config) };
+        region(&mut facts).pulse.as_mut().unwrap().presents = Some(files(-9, days).cert.unwrap()[0].not_after);
+        let findings = judge(&config, &facts).findings;
+        let told: Vec<_> = findings.iter().map(|found| (found.code, found.subject.as_str())).collect();
+        assert_eq!(told, code.map(|code| (code, "region still-fawn-0")).into_iter().collect::<Vec<_>>());
+        // A restart is what helps.
+        assert!(fit(&config, &facts, &config.local_regions()[0]).is_ok());
+    }
+}
+
 /// What the real program wrote when it was started with files that it cannot use.
 #[test]
 fn a_start_that_failed_for_the_files_waits_for_them() {

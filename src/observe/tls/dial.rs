@@ -1,10 +1,11 @@
 //! Calls a region's data port over TLS, as a host does: with the sled's own certificate, and by
 //! the name by which hosts call the region. Nothing is said on the connection here.
 
-use super::material::Material;
+use super::material::{Material, shown};
 use super::name_of;
 use crate::config::Tls;
 use crate::names::RegionName;
+use jiff::Timestamp;
 use std::io;
 use std::sync::Arc;
 use tokio::net::TcpStream;
@@ -31,4 +32,10 @@ pub async fn shake(files: &Tls, region: &RegionName, stream: TcpStream) -> io::R
     let name = ServerName::try_from(name_of(region.index())).map_err(io::Error::other)?;
     let shaken = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
     Ok(shaken.map_err(|why| io::Error::new(why.kind(), format!("TLS: {why}")))?.into_inner())
+}
+
+/// When the certificate ends that the region has shown: it may be an older one than lies on disk.
+pub fn end((_, secrets): &Session) -> Option<Timestamp> {
+    let own = secrets.peer_certificates()?.first()?;
+    shown(own).ok().map(|cert| cert.not_after)
 }

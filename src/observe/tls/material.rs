@@ -116,7 +116,8 @@ fn garbled(why: &pem::Error) -> Flaw {
     })
 }
 
-fn shown(der: &CertificateDer<'static>) -> Result<Certificate, Flaw> {
+/// What is told of a certificate.
+pub(super) fn shown(der: &CertificateDer<'static>) -> Result<Certificate, Flaw> {
     let parsed = x509_cert::Certificate::from_der(der).map_err(|why| Flaw::Garbled(why.to_string()))?;
     let fields = parsed.tbs_certificate;
     let seconds = |at: x509_cert::time::Time| i64::try_from(at.to_unix_duration().as_secs()).unwrap_or(i64::MAX);

@@ -1,15 +1,20 @@
 //! The files of `[tls]` in every state, and a call to one that speaks as a downstairs does.
 
 use super::*;
-use crate::decide::facts::{Flaw, KeyForm, Refusal};
+use crate::decide::facts::{Beat, Flaw, KeyForm, Refusal};
+use crate::observe::pulse;
 use crate::observe::ruok::Line;
+use crate::port_map::LocalRegion;
 use crate::protocol::{IMOK, RUOK};
+use crate::region::Geometry;
 use certificates::{Authority, NAMES};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
@@ -17,6 +22,9 @@ use tokio_rustls::rustls::server::WebPkiClientVerifier;
 
 #[path = "../../../tests/certificates.rs"]
 mod certificates;
+
+/// An id that no process has.
+const NO_PROCESS: u32 = 7_000_000;
 
 /// A directory that anybody may search, with a root and a certificate `sled`.
 fn authority(dir: &Path) -> Authority {
@@ -210,7 +218,11 @@ async fn one_that_speaks_tls_is_asked_as_any_other() {
     let at = played(&own).await;
     let call = async |files: &config::Tls, name: &str, at| {
         let stream = TcpStream::connect(at).await.unwrap();
-        dial::shake(files, &region(name), stream).await.map(|session| Line::secret(session).unwrap())
+        dial::shake(files, &region(name), stream).await.map(|session| {
+            let days = (dial::end(&session).unwrap().as_second() - Timestamp::now().as_second() + 60) / 86_400;
+            assert_eq!(days, 365);
+            Line::secret(session).unwrap()
+        })
     };
     let mut line = call(&own, "still-fawn-1", at).await.unwrap();
     for _ in 0..3 {
@@ -227,4 +239,45 @@ async fn one_that_speaks_tls_is_asked_as_any_other() {
     assert!(call(&own, "still-fawn-0", at).await.is_ok());
     let why = call(&own, "still-fawn-1", at).await.unwrap_err().to_string();
     assert!(why.starts_with("TLS: invalid peer certificate") && why.contains("downstairs1"), "{why}");
+}
+
+/// A region that accepts and does as it is told, and the beats of a pulse that calls it by TLS.
+async fn beats(listener: &TcpListener, files: config::Tls, pid: u32) -> mpsc::Receiver<Observation> {
+    let (to, beats) = mpsc::channel(16);
+    let (rhythm, drum) = Rhythm::new(Duration::from_millis(50));
+    let at = listener.local_addr().unwrap();
+    let geometry = Geometry { block_size: 512, extent_size: 1, extent_count: 1 };
+    let local = LocalRegion { name: "still-fawn-0".parse().unwrap(), port: at.port(), geometry };
+    tokio::spawn(drum);
+    tokio::spawn(async move {
+        let (_keep, pid) = watch::channel(Some(pid));
+        pulse::watch(local, at.ip(), pid, rhythm, Duration::from_millis(200), Some(files), to).await
+    });
+    beats
+}
+
+async fn next(beats: &mut mpsc::Receiver<Observation>) -> Beat {
+    match timeout(Duration::from_secs(5), beats.recv()).await.unwrap().unwrap() {
+        Observation::Pulse(_, Some(pulse)) => pulse.beat,
+        seen => panic!("{seen:?}"),
+    }
+}
+
+#[tokio::test]
+async fn one_that_does_not_shake_hands_is_silent_and_one_that_refuses_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = authority(dir.path());
+    let own = files(&made, "sled.pem", "sled.key", "root.pem");
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut told = beats(&listener, own.clone(), NO_PROCESS).await;
+    let silent = listener.accept().await.unwrap();
+    assert_eq!(next(&mut told).await, Beat::Silent);
+    drop(silent);
+    let (mut plain, _) = listener.accept().await.unwrap();
+    plain.write_all(b"this is no TLS").await.unwrap();
+    let beat = next(&mut told).await;
+    assert!(matches!(&beat, Beat::Lost(why) if why.starts_with("TLS: ")), "{beat:?}");
+    // This process was started without TLS, whatever it speaks.
+    let mut told = beats(&listener, own, std::process::id()).await;
+    assert_eq!(next(&mut told).await, Beat::Otherwise);
 }
