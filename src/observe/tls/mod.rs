@@ -3,9 +3,9 @@
 //! only; nothing of what the key file holds leaves this module but a connection made with it
 //! ([`dial`]).
 //!
-//! Nothing tells of a change: every few seconds it is asked whether the files are still the same
-//! ones. They are looked at when they are not, when somebody asks, when a certificate begins or
-//! ends to be valid, while something is wrong with them, and once an hour.
+//! Nothing tells of a change: now and then it is asked whether the files are still the same ones.
+//! They are looked at when they are not, when somebody asks, when a certificate begins or ends to
+//! be valid, every few seconds while something is wrong with them, and once an hour.
 
 mod access;
 pub mod dial;
@@ -28,6 +28,9 @@ use tokio::time::sleep;
 /// How often to look when nobody knows of a reason.
 pub const SLOW_LOOK: Duration = Duration::from_secs(3600);
 
+/// How often to ask whether they are still the same.
+const SAME: Duration = Duration::from_secs(15);
+
 /// The name by which a host calls region `index` of a volume, and which the certificate is for.
 pub fn name_of(index: u8) -> String {
     format!("downstairs{index}")
@@ -46,14 +49,15 @@ pub async fn watch(
 ) -> Result<(), NobodyListens> {
     let names: BTreeSet<_> = config.local_regions().iter().map(|local| name_of(local.name.index())).collect();
     let user = config.sled.downstairs.user.clone();
-    let (mut slow, mut soon) = (rhythm.every(SLOW_LOOK), rhythm.every(ROUND));
+    let [mut slow, mut same, mut soon] = [SLOW_LOOK, SAME, ROUND].map(|time| rhythm.every(time));
     let (mut seen, mut known): (Option<Tls>, _) = (None, None);
     loop {
         // Cancel-safe: a beat or a permit that is not taken stays, and the pause is made anew.
         let only_if_changed = tokio::select! {
             _ = slow.next() => false,
-            // Somebody may be putting it right, or has put something else there.
-            _ = soon.next() => !seen.as_ref().is_some_and(is_wrong),
+            _ = same.next() => true,
+            // Somebody may be putting it right.
+            _ = soon.next(), if seen.as_ref().is_some_and(is_wrong) => false,
             () = look.notified() => false,
             () = turn(seen.as_ref(), &wanted) => false,
         };
