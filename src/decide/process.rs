@@ -242,11 +242,17 @@ fn hung(config: &Configuration, local: &LocalRegion, region: &Region) -> Finding
         None => "its downstairs listens, and does not answer".to_owned(),
         Some(doing) => format!("its downstairs listens, and does not answer: {}", activity(doing)),
     };
-    let name = &local.name;
+    let (name, port) = (&local.name, local.port);
+    // It shakes hands with one after the other, and asks nobody twice.
+    let unshaken = config.sled.tls.is_some() && region.pulse.as_ref().is_some_and(|pulse| pulse.identity.is_none());
     let remedy = match (doing, config.sled.downstairs.restart_hung_after) {
         (Some(Doing { journal_stopped: true, .. }), _) => {
             "the journal is stopped, and whoever writes to it waits: systemctl restart systemd-journald".to_owned()
         }
+        (_, None) if unshaken => format!(
+            "with TLS one connection that says nothing keeps out all that come after it: find it (ss -tn 'sport = \
+             :{port}') and end it on its host; if there is none, look at the disk (dmesg)"
+        ),
         (_, Some(after)) => format!("it is restarted when it has been so for {after}; look at dmesg for the disk"),
         (_, None) => {
             format!("look at the disk first (dmesg); if that is well: sledctl region restart {name}")

@@ -162,6 +162,19 @@ fn a_region_that_goes_on_with_an_older_certificate_is_told() {
     }
 }
 
+/// One connection that says nothing holds up whoever comes after it, the supervisor included.
+#[test]
+fn one_that_does_not_shake_hands_is_hung_by_a_connection() {
+    for (config, words) in [(with_tls(), "ss -tn 'sport = :3830'"), (config(), "look at the disk first")] {
+        let mut facts = Facts { tls: Some(files(-9, 300)), ..well(&config) };
+        let pulse = region(&mut facts).pulse.as_mut().unwrap();
+        (pulse.beat, pulse.identity) = (Beat::Silent, None);
+        let verdict = judge(&config, &facts);
+        assert_eq!((verdict.states[&first()], verdict.findings[0].code), (State::Hung, Code::RegionHung));
+        assert!(verdict.findings[0].remedy.contains(words), "{verdict:#?}");
+    }
+}
+
 /// What the real program wrote when it was started with files that it cannot use.
 #[test]
 fn a_start_that_failed_for_the_files_waits_for_them() {
