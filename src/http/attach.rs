@@ -77,22 +77,30 @@ where
 {
     const REMEDY: &str = "send {\"at_least\": 0, \"takeover\": false}, or nothing";
     let bad = |status, message: String| (status, Error::new("BAD_BODY", message, REMEDY));
+    let long = || bad(StatusCode::PAYLOAD_TOO_LARGE, format!("the body has more than {MOST} bytes"));
+    if body.size_hint().lower() > MOST as u64 {
+        // It says so beforehand: there is nothing to wait for.
+        return Err(long());
+    }
     let read = timeout(SLOWEST, Limited::new(body, MOST).collect()).await;
     let read = read.map_err(|_| bad(StatusCode::REQUEST_TIMEOUT, "the body did not come in time".into()))?;
     let text = read.map_err(|why| match why.is::<LengthLimitError>() {
-        true => bad(StatusCode::PAYLOAD_TOO_LARGE, format!("the body has more than {MOST} bytes")),
+        true => long(),
         false => bad(StatusCode::BAD_REQUEST, format!("the body broke off: {why}")),
     })?;
     parse(&text.to_bytes()).map_err(|why| bad(StatusCode::BAD_REQUEST, why))
 }
 
 fn parse(text: &[u8]) -> Result<Attach, String> {
-    if text.trim_ascii().is_empty() {
+    let text = text.trim_ascii();
+    if text.is_empty() {
         return Ok(Attach::default());
     }
     // A list would do for a struct, too.
-    let read = serde_json::from_slice::<serde_json::Map<_, _>>(text).and_then(|map| serde_json::from_value(map.into()));
-    read.map_err(|why| format!("the body is not what is asked for: {why}"))
+    if !text.starts_with(b"{") {
+        return Err("the body is no JSON object".into());
+    }
+    serde_json::from_slice(text).map_err(|why| format!("the body is not what is asked for: {why}"))
 }
 
 #[cfg(test)]
@@ -108,8 +116,9 @@ mod tests {
         assert_eq!(read(" \n"), wish(0, false));
         assert_eq!(read("{}"), wish(0, false));
         assert_eq!(read("{\"at_least\": 7, \"takeover\": true}"), wish(7, true));
-        for wrong in ["{", "[]", "7", "null", "{\"at_least\": -1}", "{\"at_least\": 1e30}", "{\"force\": true}", "{}{}"]
-        {
+        let unlike = ["{", "[]", "[7, true]", "7", "null", "{}{}", "{\"force\": true}"];
+        let twice = "{\"at_least\": 1, \"at_least\": 2}";
+        for wrong in unlike.into_iter().chain(["{\"at_least\": -1}", "{\"at_least\": 1e30}", twice]) {
             assert_eq!(read(wrong), None, "{wrong}");
         }
     }
