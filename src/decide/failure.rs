@@ -83,6 +83,13 @@ pub const ROWS: &[Row] = &[
     row("common/src/x509.rs", Kind::Tls, "its key is not in a form that it takes", SEE_TLS),
     row("Address already in use", Kind::Port, "a port of it is taken", "end the process that has it"),
     row("failed to bind to", Kind::Port, "its repair port is taken", "end the process that has it"),
+    row(
+        "Error: Operation not permitted",
+        Kind::Permanent,
+        "its unit does not let it bind the port that it was started with, which is not the port map's",
+        "see ExecStart= and SocketBindAllow= of its unit (systemctl cat), one of which a drop-in must have changed; \
+         then: sledctl region release",
+    ),
     row("Cannot assign requested address", Kind::Network, "this machine does not have its address", "see the network"),
     row("No space left on device", Kind::Space, "the data disk is full", "make room: sledctl storage"),
     row("ENOSPC", Kind::Space, "the data disk is full", "make room: sledctl storage"),

@@ -188,16 +188,14 @@ fn a_region_that_is_told_a_wrong_port_cannot_listen_there_and_says_so() {
          systemctl daemon-reload; systemctl restart {unit}",
         unit = unit(region)
     ));
-    let refused = |check: &Check| check.cause.contains("not permitted") || check.cause.contains("3840");
-    let volume = machine.wait_for("still-fawn", |volume| {
-        !volume.ready && volume.checks.iter().any(|check| check.subject.ends_with(region) && refused(check))
-    });
+    let held = machine.wait_for_check("still-fawn", "REGION_BROKEN");
+    assert!(held.cause.contains("not permitted") && held.remedy.contains("SocketBindAllow="), "{held:#?}");
+    let volume = machine.volume("still-fawn");
     assert_ne!(volume.regions[0].state, Some(State::Serving), "{volume:#?}");
     let listening = machine.sh("ss -Htln 'sport = :3840 or sport = :7840'");
     assert_eq!(listening, "");
     machine.sh(&format!("rm {dir}/99-wrong.conf; systemctl daemon-reload"));
-    // Whether it is held for that or tried again, this is its end.
-    machine.run(&["sledctl", "region", "release", region]);
+    machine.ok(&["sledctl", "region", "release", region]);
     machine.wait_for("still-fawn", |volume| volume.ready);
     assert!(blocking(&machine, region).is_empty());
     assert!(machine.host(STILL_FAWN).reaches(3830));

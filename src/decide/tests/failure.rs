@@ -16,6 +16,7 @@ fn every_failure_is_of_its_kind() {
     for (text, wanted) in [
         ("Error: Address already in use (os error 98)", Kind::Port),
         ("Error: got \"failed to create server: failed to bind to 10.0.0.1:7830\" from repair main", Kind::Port),
+        ("Error: Operation not permitted (os error 1)", Kind::Permanent),
         ("Error: Cannot assign requested address (os error 99)", Kind::Network),
         ("Error: IO Error: write of \"00/000/001\" failed: No space left on device (os error 28)", Kind::Space),
         ("Error: writing metadata failed: ENOSPC", Kind::Space),
@@ -45,6 +46,14 @@ fn every_failure_is_of_its_kind() {
     ] {
         assert_eq!(kind(text), wanted, "{text}");
     }
+}
+
+/// A file that may not be opened has nothing to do with ports.
+#[test]
+fn a_file_that_cannot_be_changed_is_no_port() {
+    let text = "Error: IO Error: extent 1: open of \"00/000/001\" failed: Operation not permitted (os error 1)";
+    let found = classify(Exit::Status(1), &[text.to_owned()]);
+    assert_eq!(found.row.map(|row| row.words), Some("open of "));
 }
 
 /// No row is out of reach behind one that comes before it.
