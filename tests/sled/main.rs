@@ -8,10 +8,12 @@
 
 mod absence;
 mod adoption;
+mod attachments;
 mod care;
 #[path = "../certificates.rs"]
 mod certificates;
 mod deletion;
+mod device;
 mod disk;
 mod enforcement;
 mod failures;

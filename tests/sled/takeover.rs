@@ -8,7 +8,8 @@ use crate::port_map::{PUMPED_PIGLET, STILL_FAWN, boot, is_shut_out};
 use crate::tickets::{SOON, granted, refused};
 use std::time::Instant;
 
-const TAKEOVER: &str = "{\"takeover\": true}";
+/// The wish for a ticket, whoever is there.
+pub const TAKEOVER: &str = "{\"takeover\": true}";
 const PORTS: [u16; 3] = [3830, 3831, 3832];
 
 /// Both hosts of the volume.
