@@ -13,7 +13,7 @@
 //!
 //! | module | job |
 //! |---|---|
-//! | [`names`], [`region`], [`source`], [`port_map`], [`config`], [`programs`], [`check`], [`size`], [`span`], [`wire`], [`protocol`] | the nouns: what things are called and what they look like. Pure |
+//! | [`names`], [`region`], [`source`], [`port_map`], [`config`], [`programs`], [`check`], [`size`], [`span`], [`table`], [`wire`], [`protocol`] | the nouns: what things are called and what they look like. Pure |
 //! | [`decide`] | from intent and facts to actions and a verdict. Pure |
 //! | [`systemd`] | unit names, drop-ins, D-Bus proxies |
 //! | [`observe`] | each module watches one thing and publishes facts |
@@ -46,4 +46,5 @@ pub mod source;
 pub mod span;
 pub mod supervisor;
 pub mod systemd;
+pub mod table;
 pub mod wire;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// The modules from the bottom up: each may use those before it in the list, and itself.
 const LAYERS: [&[&str]; 11] = [
-    &["check", "logging", "names", "protocol", "files", "size", "source", "span"],
+    &["check", "logging", "names", "protocol", "files", "size", "source", "span", "table"],
     &["region"],
     &["port_map"],
     &["config", "programs"],
@@ -22,9 +22,20 @@ const LAYERS: [&[&str]; 11] = [
 ];
 
 /// What must do no I/O of its own.
-const PURE: [&str; 12] = [
-    "size", "span", "source", "names", "check", "region", "port_map", "config", "wire", "protocol", "programs",
+const PURE: [&str; 13] = [
+    "size",
+    "span",
+    "source",
+    "names",
+    "check",
+    "region",
+    "port_map",
+    "config",
+    "wire",
+    "protocol",
+    "programs",
     "decide",
+    "table",
 ];
 /// What does I/O.
 const IMPURE: [&str; 9] =

@@ -9,7 +9,6 @@ mod client;
 mod config;
 mod show;
 mod stored;
-mod table;
 mod work;
 
 pub use arguments::Arguments;

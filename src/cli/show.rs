@@ -1,9 +1,9 @@
 //! The answers as a person reads them: what is wrong first seen, and why beside it.
 
 use super::client::Failure;
-use super::table::{Cell, Table, Tone, plain};
 use crate::check::Severity;
 use crate::size;
+use crate::table::{Cell, Table, Tone, plain};
 use crate::wire::{Check, Maintenance, Network, Proposal, Region, Sled, State, Storage, Volume, Volumes};
 use jiff::Timestamp;
 use serde::Serialize;

@@ -1,8 +1,8 @@
 //! What takes the data disk, and the jobs, as a person reads them.
 
 use super::show::{ago, or_dash};
-use super::table::{Table, Tone, plain};
 use crate::size::spoken;
+use crate::table::{Table, Tone, plain};
 use crate::wire::{DeletedRegion, Job, JobState, StorageDetail, StoredRegion};
 use jiff::Timestamp;
 use std::fmt::Write;

@@ -1,11 +1,11 @@
-//! Columns for a terminal: as wide as their widest cell, coloured by meaning, never wrapped.
+//! Columns for a terminal: as wide as their widest cell, coloured by meaning, never wrapped. Pure.
 
 use anstyle::{AnsiColor, Style};
 use std::fmt::Write;
 
 /// What a cell means, and so its colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Tone {
+pub enum Tone {
     /// Nothing in particular.
     Plain,
     /// As it should be.
@@ -33,37 +33,39 @@ impl Tone {
     }
 
     /// A text in this tone.
-    pub(super) fn paint(self, text: &str) -> String {
+    pub fn paint(self, text: &str) -> String {
         let style = self.style();
         format!("{style}{text}{style:#}")
     }
 }
 
 /// A cell.
-pub(super) type Cell = (String, Tone);
+pub type Cell = (String, Tone);
 
 /// A plain cell.
-pub(super) fn plain(text: impl ToString) -> Cell {
+pub fn plain(text: impl ToString) -> Cell {
     (text.to_string(), Tone::Plain)
 }
 
 /// A table with a line of headings.
 #[derive(Debug)]
-pub(super) struct Table {
+pub struct Table {
     rows: Vec<Vec<Cell>>,
 }
 
 impl Table {
-    pub(super) fn new(headings: &[&str]) -> Self {
+    /// A table with these headings and no row.
+    pub fn new(headings: &[&str]) -> Self {
         Self { rows: vec![headings.iter().map(|text| ((*text).to_owned(), Tone::Heading)).collect()] }
     }
 
-    pub(super) fn row(&mut self, cells: Vec<Cell>) {
+    /// Adds a row.
+    pub fn row(&mut self, cells: Vec<Cell>) {
         self.rows.push(cells);
     }
 
     /// The table as text.
-    pub(super) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |column| {
             let cells = self.rows.iter().filter_map(|row: &Vec<Cell>| row.get(column));
