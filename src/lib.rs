@@ -20,12 +20,14 @@
 //! | [`act`] | each module does one kind of action |
 //! | [`supervisor`] | the loop: facts in, plan, actions out, verdict published |
 //! | [`http`], [`cli`] | the faces: they render the last verdict |
+//! | [`attach`] | the face on the host: it waits for sleds, wins a volume, and becomes its server |
 //! | [`daemon`], [`config_dir`], [`files`], [`logging`] | start-up, the file system, and the journal |
 //!
 //! Imports run downwards only. What is pure imports no tokio, no zbus and no hyper; a test
 //! says so.
 
 pub mod act;
+pub mod attach;
 pub mod check;
 pub mod cli;
 pub mod config;

@@ -17,12 +17,12 @@ const LAYERS: [&[&str]; 11] = [
     &["act"],
     &["observe"],
     &["supervisor"],
-    &["http", "cli"],
+    &["http", "cli", "attach"],
     &["daemon"],
 ];
 
 /// What must do no I/O of its own.
-const PURE: [&str; 13] = [
+const PURE: [&str; 14] = [
     "size",
     "span",
     "source",
@@ -36,6 +36,7 @@ const PURE: [&str; 13] = [
     "programs",
     "decide",
     "table",
+    "attach/ballot",
 ];
 /// What does I/O.
 const IMPURE: [&str; 9] =
