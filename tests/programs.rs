@@ -104,6 +104,13 @@ fn the_hosts_tool_prints_its_usage() {
     let output = Command::new(env!("CARGO_BIN_EXE_crucible-attach")).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("Usage: crucible-attach"));
+    let output = Command::new(env!("CARGO_BIN_EXE_crucible-attach"))
+        .env_remove("CRUCIBLE_SLEDS")
+        .args(["status", "still-fawn"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("--sled"), "{}", text(&output.stderr));
 }
 
 #[test]

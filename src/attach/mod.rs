@@ -1,4 +1,129 @@
-//! `crucible-attach`, on a host: whether a volume is won by what its sleds answer. The rest of it
-//! follows.
+//! `crucible-attach`, on a host: asks the sleds that carry a volume whether it may be attached,
+//! wins it, and becomes the `crucible-nbd-server` that attaches it.
+//!
+//! It keeps nothing on the host but a lock, holds no child, and never talks to a downstairs. What
+//! the sleds answer is somebody else's text: it is limited in size, checked, and shown without
+//! its control characters.
+//!
+//! | module | job |
+//! |---|---|
+//! | [`endpoint`], [`client`] | where a sled is, and what it answers |
+//! | [`sleds`] | what is known of every sled that carries the volume |
+//! | [`wait`] | polls them all until the volume may be attached |
+//! | [`ballot`] | whether the volume is won. Pure |
+//! | [`ticket`] | asks them all for it, round by round |
+//! | [`lock`], [`server`] | one server a host, and becoming it |
+//!
+//! Exit codes: 0 done and well, 1 failed, 2 wrong usage, 3 done but not well (the volume is not
+//! ready), 4 no sled can be reached.
 
+mod arguments;
 pub mod ballot;
+mod client;
+mod endpoint;
+mod failure;
+mod lock;
+mod server;
+mod show;
+mod sleds;
+mod ticket;
+mod wait;
+
+pub use arguments::Arguments;
+
+use crate::observe::backoff::Backoff;
+use arguments::{Command, RunArguments, Target};
+use failure::Failure;
+use server::Server;
+use sleds::Sleds;
+use std::process::ExitCode;
+use std::time::Duration;
+use ticket::{Lost, Won};
+use tokio::time::Instant;
+
+/// Done, but not well.
+const NOT_WELL: u8 = 3;
+/// The pauses before a volume that was ready and could not be won is looked at again.
+const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(30)];
+
+/// Does what the command line says. Does not return if that is to become the server, and works.
+pub fn run(arguments: &Arguments) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let done = runtime.map_err(Failure::from).and_then(|runtime| runtime.block_on(carry_out(arguments)));
+    let done = done.and_then(|done| match done {
+        // The runtime is gone by now, and its descriptors with it.
+        Done::Won(server) => Err(server.becomes()),
+        Done::Shown(code) => Ok(code),
+    });
+    match done {
+        Ok(code) => code,
+        // Whoever read it has read enough.
+        Err(Failure::Io(why)) if why.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(failure) => {
+            show::failure(&failure, arguments.json);
+            failure.code()
+        }
+    }
+}
+
+/// What a command has come to.
+enum Done {
+    Shown(ExitCode),
+    Won(Box<Server>),
+}
+
+async fn carry_out(arguments: &Arguments) -> Result<Done, Failure> {
+    let json = arguments.json;
+    let shown = match &arguments.command {
+        Command::Wait { target, timeout } => wait(target, (*timeout).into(), json).await?,
+        Command::Status { target } => status(target, json).await?,
+        Command::Ticket { target, takeover } => {
+            let sleds = Sleds::look(&target.volume, target.sleds()?).await;
+            sleds.found()?;
+            let won = ticket::win(&sleds, *takeover).await.map_err(Failure::from)?;
+            show::ticket(&won, json)?;
+            ExitCode::SUCCESS
+        }
+        Command::Run(arguments) => return attach(arguments).await.map(|server| Done::Won(Box::new(server))),
+    };
+    Ok(Done::Shown(shown))
+}
+
+async fn wait(target: &Target, timeout: Duration, json: bool) -> Result<ExitCode, Failure> {
+    let deadline = Instant::now() + timeout;
+    let sleds = wait::until_ready(&target.volume, target.sleds()?, Some(deadline)).await?;
+    show::waited(&sleds, json)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn status(target: &Target, json: bool) -> Result<ExitCode, Failure> {
+    let sleds = Sleds::look(&target.volume, target.sleds()?).await;
+    if !json || !sleds.reached() {
+        sleds.found()?;
+    }
+    show::status(&sleds, json)?;
+    Ok(if sleds.ready() { ExitCode::SUCCESS } else { ExitCode::from(NOT_WELL) })
+}
+
+/// Wins the volume, so that it can be served: waits for it as often as that is of use.
+async fn attach(arguments: &RunArguments) -> Result<Server, Failure> {
+    let target = &arguments.target;
+    let given = target.sleds()?;
+    let server = Server::prepare(arguments)?;
+    let deadline = arguments.timeout.map(|timeout| Instant::now() + timeout.into());
+    let mut backoff = Backoff::new(PAUSES[0], PAUSES[1]);
+    loop {
+        let sleds = wait::until_ready(&target.volume, given.clone(), deadline).await?;
+        // Won by a majority, it could still not become active without every sled's grant.
+        let obstacle = match ticket::win(&sleds, arguments.takeover).await {
+            Ok(Won { obstacle: Some(obstacle), .. }) => obstacle,
+            Ok(won) => return server.with(&won),
+            Err(lost) => lost,
+        };
+        match obstacle {
+            Lost { failure, passing: true } => show::note(&format!("{failure}; tries again")),
+            Lost { failure, .. } => return Err(failure),
+        }
+        backoff.pause().await;
+    }
+}

@@ -1,0 +1,155 @@
+//! The command line of `crucible-attach`.
+
+use super::endpoint::Endpoint;
+use super::failure::Failure;
+use crate::names::VolumeName;
+use crate::span::Span;
+use clap::{Args, Parser, Subcommand};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Where sleds are named when the command line names none.
+const SLEDS: &str = "CRUCIBLE_SLEDS";
+
+/// Attaches volumes of storage sleds to this host.
+#[derive(Debug, Parser)]
+#[command(name = "crucible-attach", version, after_help = EXIT_CODES)]
+pub struct Arguments {
+    /// Print JSON: the sleds' own answers.
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done and well, 1 failed, 2 wrong usage, 3 done but not well, \
+                          4 no sled can be reached.";
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Wait until a volume may be attached, and say meanwhile why it may not.
+    Wait {
+        #[command(flatten)]
+        target: Target,
+        /// Give up after this time.
+        #[arg(long, value_name = "TIME", default_value = "5m")]
+        timeout: Span,
+    },
+    /// Show a volume: its regions, who is attached, and what is wrong.
+    Status {
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Win a volume, so that its sleds let in this host and no other, and print the ticket.
+    Ticket {
+        #[command(flatten)]
+        target: Target,
+        /// Cut off whoever is attached.
+        #[arg(long)]
+        takeover: bool,
+    },
+    /// Wait for a volume, win it, and become the server that attaches it.
+    Run(RunArguments),
+}
+
+/// A volume and where to ask for it.
+#[derive(Debug, Args)]
+pub(super) struct Target {
+    /// The volume.
+    pub(super) volume: VolumeName,
+    /// A sled that carries a region of it: an address, with or without port, or a URL. Without
+    /// it, those that CRUCIBLE_SLEDS lists. Other sleds of the volume are found by themselves.
+    #[arg(long = "sled", value_name = "URL")]
+    sleds: Vec<Endpoint>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RunArguments {
+    #[command(flatten)]
+    pub(super) target: Target,
+    /// Cut off whoever is attached.
+    #[arg(long)]
+    pub(super) takeover: bool,
+    /// Give up if the volume is not won after this time; without it, never.
+    #[arg(long, value_name = "TIME")]
+    pub(super) timeout: Option<Span>,
+    /// The server.
+    #[arg(long, value_name = "PATH", default_value = "/usr/lib/crucible/crucible-nbd-server")]
+    pub(super) program: PathBuf,
+    /// What keeps a second server off this host: it is locked as long as the server runs.
+    #[arg(long, value_name = "FILE", default_value = "/run/crucible-attach/lock")]
+    pub(super) lock: PathBuf,
+    /// This host's certificate, if the sleds want TLS.
+    #[arg(long, value_name = "FILE", requires_all = ["key_pem", "root_cert_pem"])]
+    pub(super) cert_pem: Option<PathBuf>,
+    /// The key of the certificate.
+    #[arg(long, value_name = "FILE", requires_all = ["cert_pem", "root_cert_pem"])]
+    pub(super) key_pem: Option<PathBuf>,
+    /// The certificate that the sleds' are signed with.
+    #[arg(long, value_name = "FILE", requires_all = ["cert_pem", "key_pem"])]
+    pub(super) root_cert_pem: Option<PathBuf>,
+    /// More arguments for the server.
+    #[arg(last = true, value_name = "ARGUMENT")]
+    pub(super) extra: Vec<OsString>,
+}
+
+impl Target {
+    /// The sleds to ask first.
+    ///
+    /// # Errors
+    /// If none is named, or the environment names something else.
+    pub(super) fn sleds(&self) -> Result<Vec<Endpoint>, Failure> {
+        let mut sleds = self.sleds.clone();
+        if sleds.is_empty() {
+            let text = std::env::var(SLEDS).unwrap_or_default();
+            let words = text.split([' ', ',', '\t', '\n']).filter(|word| !word.is_empty());
+            let read = |word: &str| word.parse().map_err(|why| format!("{SLEDS}: {word:?} {why}"));
+            let read = words.map(read).collect::<Result<_, _>>();
+            sleds = read.map_err(|why| Failure::usage(why, "for example CRUCIBLE_SLEDS=192.168.4.189"))?;
+        }
+        sleds.sort();
+        sleds.dedup();
+        match sleds.is_empty() {
+            true => Err(Failure::usage(
+                "no sled is named",
+                format!("--sled 192.168.4.189, or {SLEDS} in the environment; any one of the volume's is enough"),
+            )),
+            false => Ok(sleds),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_a_wrong_usage() {
+        for right in [
+            "x wait v --sled 10.0.0.1 --timeout 30s",
+            "x status v --sled http://10.0.0.1:3800 --sled a --json",
+            "x ticket v --takeover",
+            "x run v --sled a -- --control 127.0.0.1:1",
+            "x run v --cert-pem a --key-pem b --root-cert-pem c",
+        ] {
+            assert!(read(right).is_ok(), "{right}");
+        }
+        for wrong in [
+            "x",
+            "x wait",
+            "x wait V",
+            "x wait v --sled https://a",
+            "x wait v --timeout 5",
+            "x run v --cert-pem a",
+            "x run v --control 127.0.0.1:1",
+            "x status v --takeover",
+        ] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! A sled, spoken to in HTTP over TCP. Every question is a connection of its own, and a question
+//! that is given up closes it at once: a sled must not grant what nobody waits for.
+//!
+//! Nothing that a sled answers is believed before it was checked; nothing is followed, kept
+//! alive or asked twice here.
+
+use super::endpoint::Endpoint;
+use crate::names::{SledName, VolumeName};
+use crate::wire::{Attach, Error, Refusal, Ticket, Volume};
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::pin::pin;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// How long a connection may take to be made.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long an answer may take, beside the time that it is held.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a grant may take: whoever is attached may have to be cut off first.
+const GRANT: Duration = Duration::from_secs(20);
+/// How long a body may be.
+const LONGEST: usize = 1 << 20;
+
+/// Why a sled has not answered what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// It cannot be reached, or has not answered in time.
+    Unreachable(String),
+    /// It answered something odd.
+    Odd(String),
+    /// It refused, with this status.
+    Refused(StatusCode, Box<Refusal>),
+}
+
+impl Trouble {
+    /// The trouble as an error is shown.
+    pub(super) fn error(&self) -> Error {
+        match self {
+            Self::Unreachable(why) => {
+                Error::new("UNREACHABLE", format!("it cannot be reached: {why}"), "is it on, and sledd.socket up?")
+            }
+            Self::Odd(why) => Error::new("ODD_ANSWER", why.clone(), "is it a sled, of this version or a later one?"),
+            Self::Refused(_, refusal) => refusal.error.clone(),
+        }
+    }
+}
+
+/// What a sled says of a volume: the body as it is, and what it means.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Look {
+    pub(super) body: Value,
+    /// Without its checks: they are `checks`.
+    pub(super) volume: Volume,
+    pub(super) checks: Vec<Condition>,
+}
+
+/// A check as a sled tells it, which may be newer than this program and know other codes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub(super) struct Condition {
+    pub(super) code: String,
+    pub(super) severity: String,
+    pub(super) subject: String,
+    pub(super) cause: String,
+    pub(super) remedy: String,
+}
+
+/// How long a sled is to hold its answer, and until its revision is not this one.
+pub(super) type Hold = (u64, u64);
+
+/// Asks a sled for a volume.
+pub(super) async fn look(sled: &Endpoint, name: &VolumeName, hold: Option<Hold>) -> Result<Look, Trouble> {
+    let path = match hold {
+        Some((seconds, revision)) => format!("/v1/volumes/{name}?wait={seconds}&revision={revision}"),
+        None => format!("/v1/volumes/{name}"),
+    };
+    let patience = PATIENCE + Duration::from_secs(hold.map_or(0, |(seconds, _)| seconds));
+    let (status, body) = ask(sled, Method::GET, &path, Bytes::new(), patience).await?;
+    // A volume that is not ready answers 503 with its own body.
+    match status {
+        StatusCode::OK | StatusCode::SERVICE_UNAVAILABLE => {
+            read_look(name, &body).map_err(|why| refused(status, &body).unwrap_or(Trouble::Odd(why)))
+        }
+        status => Err(refused(status, &body).unwrap_or_else(|| odd(status))),
+    }
+}
+
+/// Asks a sled for the right to attach a volume.
+pub(super) async fn ticket(sled: &Endpoint, name: &VolumeName, wanted: Attach) -> Result<Ticket, Trouble> {
+    let wanted = serde_json::to_vec(&wanted).map_err(|why| Trouble::Odd(why.to_string()))?;
+    let path = format!("/v1/volumes/{name}/attach");
+    let (status, body) = ask(sled, Method::POST, &path, wanted.into(), GRANT).await?;
+    match status {
+        StatusCode::OK => read_ticket(name, &body).map_err(Trouble::Odd),
+        status => Err(refused(status, &body).unwrap_or_else(|| odd(status))),
+    }
+}
+
+fn odd(status: StatusCode) -> Trouble {
+    Trouble::Odd(format!("it answers {status}, and says not why"))
+}
+
+fn refused(status: StatusCode, body: &[u8]) -> Option<Trouble> {
+    Some(Trouble::Refused(status, serde_json::from_slice(body).ok()?))
+}
+
+/// A volume's body, if it is one of this volume and of one piece.
+fn read_look(name: &VolumeName, body: &[u8]) -> Result<Look, String> {
+    let said = |why: &dyn Display| format!("its answer is no volume: {why}");
+    let body: Value = serde_json::from_slice(body).map_err(|why| said(&why))?;
+    let mut rest = body.clone();
+    let checks = rest.get_mut("checks").map(|checks| std::mem::replace(checks, Value::Array(Vec::new())));
+    let checks = serde_json::from_value(checks.unwrap_or_default()).map_err(|why| said(&why))?;
+    let volume: Volume = serde_json::from_value(rest).map_err(|why| said(&why))?;
+    let regions = volume.regions.iter().map(|region| (region.name.volume(), region.index, region.name.index()));
+    let right = regions.eq((0..3).map(|index| (name, index, index)));
+    match volume.volume == *name && right {
+        true => Ok(Look { body, volume, checks }),
+        false => Err(said(&format_args!("not {name} with its three regions"))),
+    }
+}
+
+/// A ticket, if it is one for this volume and of one piece.
+fn read_ticket(name: &VolumeName, body: &[u8]) -> Result<Ticket, String> {
+    let said = |why: &dyn Display| format!("its answer is no ticket: {why}");
+    let ticket: Ticket = serde_json::from_slice(body).map_err(|why| said(&why))?;
+    let regions = ticket.regions.iter().map(|region| (region.name.volume(), region.name.index()));
+    let right = regions.eq((0..3).map(|index| (name, index)));
+    let targets = ticket.targets.len() == 3 && ticket.targets.iter().all(|target| target.port() != 0);
+    match ticket.volume == *name && right && targets && ticket.generation > 0 {
+        true => Ok(ticket),
+        false => Err(said(&format_args!("not one for {name} with its three regions"))),
+    }
+}
+
+/// The sleds that carry the volume of a ticket, as it says.
+pub(super) fn carriers(ticket: &Ticket) -> BTreeSet<SledName> {
+    ticket.regions.iter().map(|region| region.sled.clone()).collect()
+}
+
+async fn ask(
+    sled: &Endpoint,
+    method: Method,
+    path: &str,
+    body: Bytes,
+    patience: Duration,
+) -> Result<(StatusCode, Bytes), Trouble> {
+    let unreachable = |why: &dyn Display| Trouble::Unreachable(why.to_string());
+    let stream = timeout(CONNECT, TcpStream::connect((sled.host.as_str(), sled.port))).await;
+    let stream = stream.map_err(|_| unreachable(&"no connection in 5 s"))?.map_err(|why| unreachable(&why))?;
+    let answer = timeout(patience, exchange(stream, sled, method, path, body)).await;
+    answer.unwrap_or_else(|_| Err(unreachable(&format_args!("no answer in {} s", patience.as_secs()))))
+}
+
+/// Sends a request and reads the answer. The connection is driven here and by no task of its own,
+/// so that it ends when this does.
+async fn exchange(
+    stream: TcpStream,
+    sled: &Endpoint,
+    method: Method,
+    path: &str,
+    body: Bytes,
+) -> Result<(StatusCode, Bytes), Trouble> {
+    let cut = |why: hyper::Error| Trouble::Unreachable(why.to_string());
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(cut)?;
+    let request = Request::builder().method(method).uri(path).header(http::header::HOST, sled.to_string());
+    let request = request.header(http::header::CONTENT_TYPE, "application/json").body(Full::new(body));
+    let request = request.map_err(|why| Trouble::Odd(why.to_string()))?;
+    let answer = async {
+        let answer = sender.send_request(request).await.map_err(cut)?;
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), LONGEST).collect().await;
+        Ok((status, body.map_err(|why| Trouble::Odd(format!("its answer cannot be read: {why}")))?.to_bytes()))
+    };
+    let (mut answer, mut connection) = (pin!(answer), pin!(connection));
+    let mut ended = false;
+    loop {
+        // Cancel-safe: both go on where they were.
+        tokio::select! {
+            answer = &mut answer => return answer,
+            // What it has read is still to be had.
+            _ = &mut connection, if !ended => ended = true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const VOLUME: &str = include_str!("tests/volume.json");
+    const TICKET: &str = include_str!("tests/ticket.json");
+
+    #[test]
+    fn what_is_of_another_volume_or_incomplete_is_refused() {
+        let name: VolumeName = "still-fawn".parse().unwrap();
+        assert!(read_look(&name, VOLUME.as_bytes()).is_ok());
+        assert!(read_ticket(&name, TICKET.as_bytes()).is_ok());
+        for (from, to) in [("still-fawn-1", "still-fawn-0"), ("still-fawn\"", "pve\""), ("\"regions\"", "\"x\"")] {
+            assert!(read_look(&name, VOLUME.replace(from, to).as_bytes()).is_err(), "{to}");
+            assert!(read_ticket(&name, TICKET.replace(from, to).as_bytes()).is_err(), "{to}");
+        }
+        for (from, to) in [(":3831", ":0"), ("1769300000", "0"), (", \"192.168.4.189:3832\"", "")] {
+            assert!(read_ticket(&name, TICKET.replace(from, to).as_bytes()).is_err(), "{to}");
+        }
+    }
+
+    /// A text with a piece cut out and something put in its place.
+    fn damaged(text: &'static str) -> impl Strategy<Value = Vec<u8>> {
+        let bytes = text.as_bytes();
+        (0..bytes.len(), 0..40usize, proptest::collection::vec(any::<u8>(), 0..20)).prop_map(move |(at, cut, put)| {
+            let end = (at + cut).min(bytes.len());
+            [&bytes[..at], &put, &bytes[end..]].concat()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_body_is_read_or_refused(
+            body in prop_oneof![damaged(VOLUME), damaged(TICKET), proptest::collection::vec(any::<u8>(), 0..200)]
+        ) {
+            let name: VolumeName = "still-fawn".parse().unwrap();
+            _ = read_look(&name, &body);
+            _ = read_ticket(&name, &body);
+            _ = refused(StatusCode::CONFLICT, &body);
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Why a command did not do what it should, and the exit code that says so.
+
+use crate::wire::Error;
+use std::io;
+use std::process::ExitCode;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// The command line asks for something that makes no sense.
+    #[error("{}", .0.message)]
+    Usage(Error),
+    /// No sled can be reached.
+    #[error("{}", .0.message)]
+    Unreachable(Error),
+    /// It is not to be had, and why.
+    #[error("{}", .0.message)]
+    Refused(Error),
+    /// Something else went wrong on the way.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl Failure {
+    /// A wrong usage, and the right one.
+    pub(super) fn usage(message: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::Usage(Error::new("USAGE", message, remedy))
+    }
+
+    /// A refusal from its parts.
+    pub(super) fn refused(code: &str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::Refused(Error::new(code, message, remedy))
+    }
+
+    /// The failure as it is shown.
+    pub(super) fn error(&self) -> Error {
+        match self {
+            Self::Usage(error) | Self::Unreachable(error) | Self::Refused(error) => error.clone(),
+            Self::Io(why) => Error::new("FAILED", why.to_string(), "see crucible-attach(1)"),
+        }
+    }
+
+    /// The exit code.
+    pub(super) fn code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Refused(_) | Self::Io(_) => 1,
+            Self::Usage(_) => 2,
+            Self::Unreachable(_) => 4,
+        })
+    }
+}

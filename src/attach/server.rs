@@ -1,0 +1,93 @@
+//! Becoming `crucible-nbd-server`: the process goes on, with the lock and what the sleds granted.
+//! It makes no key and shows none.
+
+use super::arguments::RunArguments;
+use super::failure::Failure;
+use super::lock::Lock;
+use super::show::note;
+use super::ticket::Won;
+use nix::unistd::{AccessFlags, access};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+/// A server that is about to be.
+#[derive(Debug)]
+pub(super) struct Server {
+    lock: Lock,
+    command: Command,
+    tls: bool,
+}
+
+impl Server {
+    /// Looks at everything that can be wrong on this host before anybody is cut off elsewhere,
+    /// and takes the lock.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub(super) fn prepare(arguments: &RunArguments) -> Result<Self, Failure> {
+        let missing = |what: &str, path: &Path, why| {
+            Failure::refused("NO_FILE", format!("the {what} {}: {why}", path.display()), "name it on the command line")
+        };
+        if let Some(flag) = arguments.extra.iter().find(|word| is_own(word)) {
+            let flag = flag.display();
+            return Err(Failure::usage(format!("{flag} is what the ticket says"), "leave it away"));
+        }
+        access(&arguments.program, AccessFlags::X_OK).map_err(|why| missing("server", &arguments.program, why))?;
+        let mut command = Command::new(&arguments.program);
+        let files = [
+            ("--cert-pem", &arguments.cert_pem),
+            ("--key-pem", &arguments.key_pem),
+            ("--root-cert-pem", &arguments.root_cert_pem),
+        ];
+        for (flag, path) in files {
+            if let Some(path) = path {
+                access(path, AccessFlags::R_OK).map_err(|why| missing("file", path, why))?;
+                command.arg(flag).arg(path);
+            }
+        }
+        command.args(&arguments.extra);
+        let lock = Lock::take(&arguments.lock, &arguments.target.volume)?;
+        Ok(Self { lock, command, tls: arguments.cert_pem.is_some() })
+    }
+
+    /// The server of a volume that is won.
+    ///
+    /// # Errors
+    /// If the sleds want TLS and there are no certificates, or the other way round.
+    pub(super) fn with(mut self, won: &Won) -> Result<Self, Failure> {
+        match (won.ticket.tls, self.tls) {
+            (true, false) => Err(Failure::usage(
+                "the sleds want TLS, and no certificate is given",
+                "--cert-pem FILE --key-pem FILE --root-cert-pem FILE",
+            )),
+            (false, true) => Err(Failure::usage("a certificate is given, and the sleds want no TLS", "leave it away")),
+            _ => {
+                for target in &won.ticket.targets {
+                    self.command.arg("--target").arg(target.to_string());
+                }
+                self.command.arg("--gen").arg(won.generation.to_string());
+                note(&format!("{} is won with generation {}", won.ticket.volume, won.generation));
+                Ok(self)
+            }
+        }
+    }
+
+    /// Becomes it. Returns only if that fails.
+    pub(super) fn becomes(mut self: Box<Self>) -> Failure {
+        let why = match self.lock.outlives_exec() {
+            Ok(()) => self.command.exec(),
+            Err(why) => why,
+        };
+        let program = Path::new(self.command.get_program()).display();
+        Failure::refused("NO_SERVER", format!("{program} cannot be run: {why}"), "name another --program")
+    }
+}
+
+/// Whether an argument for the server is one that the ticket gives.
+fn is_own(word: &OsString) -> bool {
+    let word = OsStr::to_string_lossy(word);
+    let flag = word.split('=').next().unwrap_or_default();
+    matches!(flag, "--target" | "--gen") || (word.starts_with("-t") || word.starts_with("-g"))
+}

@@ -1,0 +1,165 @@
+//! What `crucible-attach` prints: answers on standard output, everything else on standard error.
+//! Texts of sleds are shown without control characters, and not at any length.
+
+use super::client::Trouble;
+use super::failure::Failure;
+use super::sleds::{Sled, Sleds};
+use super::ticket::Won;
+use crate::size;
+use crate::table::{Cell, Table, Tone, plain};
+use crate::wire::{Region, State, Volume};
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+
+/// The longest text that is shown of what a sled says.
+const LONGEST: usize = 600;
+
+/// A text without control characters, and not too long.
+fn clean(text: &str) -> String {
+    let whole = text.chars().count() <= LONGEST;
+    let shown = text.chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c });
+    shown.chain((!whole).then_some('…')).collect()
+}
+
+/// Tells something beside the answer.
+pub(super) fn note(text: &str) {
+    _ = writeln!(anstream::stderr(), "crucible-attach: {}", clean(text));
+}
+
+/// Tells a failure, where it can be told at all.
+pub(super) fn failure(failure: &Failure, json: bool) {
+    let error = failure.error();
+    _ = match json {
+        true => writeln!(anstream::stdout(), "{}", json!({ "error": error })),
+        false => {
+            let (message, remedy) = (clean(&error.message), clean(&error.remedy));
+            writeln!(anstream::stderr(), "crucible-attach: {message}\n    {remedy}")
+        }
+    };
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    Ok(anstream::stdout().lock().write_all(text.as_bytes())?)
+}
+
+fn print_json(value: &Value) -> Result<(), Failure> {
+    print(&(serde_json::to_string_pretty(value).map_err(io::Error::from)? + "\n"))
+}
+
+/// What every sled said, as it said it; of one that said nothing of the volume, why not.
+fn bodies(sleds: &Sleds) -> Value {
+    let body = |sled: &Sled| match &sled.news {
+        Some(Ok(look)) => Some(look.body.clone()),
+        Some(Err(trouble)) => Some(json!({ "url": format!("http://{}", sled.endpoint), "error": trouble.error() })),
+        None => None,
+    };
+    sleds.all.iter().filter_map(body).collect()
+}
+
+/// `crucible-attach wait`.
+pub(super) fn waited(sleds: &Sleds, json: bool) -> Result<(), Failure> {
+    if json {
+        return print_json(&bodies(sleds));
+    }
+    let on: Vec<_> = sleds.carriers().keys().map(ToString::to_string).collect();
+    print(&format!("{} may be attached: {} say so\n", sleds.volume, on.join(", ")))
+}
+
+/// `crucible-attach ticket`.
+pub(super) fn ticket(won: &Won, json: bool) -> Result<(), Failure> {
+    let ticket = &won.ticket;
+    if json {
+        let mut value = serde_json::to_value(ticket).map_err(io::Error::from)?;
+        value["granted_by"] = json!(won.granted);
+        value["missing"] = json!(won.missing);
+        return print_json(&value);
+    }
+    let words = |words: &[String]| if words.is_empty() { "-".to_owned() } else { words.join(" ") };
+    let names = |names: &[crate::names::SledName]| words(&names.iter().map(ToString::to_string).collect::<Vec<_>>());
+    let targets: Vec<_> = ticket.targets.iter().map(ToString::to_string).collect();
+    let mut out = format!("{}: won, for {}\n\n", ticket.volume, ticket.host);
+    _ = writeln!(out, "  generation  {}", won.generation);
+    _ = writeln!(out, "  targets     {}", words(&targets));
+    _ = writeln!(out, "  size        {}", size::spoken(ticket.size_bytes));
+    _ = writeln!(out, "  TLS         {}", if ticket.tls { "yes" } else { "no" });
+    _ = writeln!(out, "  granted by  {}", names(&won.granted));
+    _ = writeln!(out, "  missing     {}", names(&won.missing));
+    print(&out)
+}
+
+/// `crucible-attach status`.
+pub(super) fn status(sleds: &Sleds, json: bool) -> Result<(), Failure> {
+    if json {
+        return print_json(&bodies(sleds));
+    }
+    let ready = if sleds.ready() { Tone::Well.paint("ready") } else { Tone::Bad.paint("not ready") };
+    let mut out = format!("{}: {ready}\n\n", Tone::Heading.paint(sleds.volume.as_str()));
+    let mut table = Table::new(&["REGION", "SLED", "STATE", "ADDRESS", "CONNECTED"]);
+    for look in sleds.looks() {
+        let own = look.volume.regions.iter().filter(|region| region.sled == look.volume.sled);
+        own.for_each(|region| table.row(row(region)));
+    }
+    out += &table.text();
+    out.push('\n');
+    for volume in sleds.looks().map(|look| &look.volume) {
+        _ = writeln!(out, "  {}  {}", volume.sled, holder(volume));
+    }
+    for sled in &sleds.all {
+        if let Some(Err(trouble)) = &sled.news {
+            _ = writeln!(out, "  {}  {}", sled.endpoint, Tone::Bad.paint(&troubled(trouble)));
+        }
+    }
+    if let Some(what) = sleds.disagreement() {
+        _ = writeln!(out, "  {}", Tone::Warning.paint(&clean(&what)));
+    }
+    for (look, check) in sleds.looks().flat_map(|look| look.checks.iter().map(move |check| (look, check))) {
+        let (severity, code, subject) = (clean(&check.severity), clean(&check.code), clean(&check.subject));
+        _ = writeln!(out, "\n{severity} {code}  {}: {subject}", look.volume.sled);
+        _ = writeln!(out, "    {}\n    -> {}", clean(&check.cause), clean(&check.remedy));
+    }
+    print(&out)
+}
+
+fn troubled(trouble: &Trouble) -> String {
+    clean(&trouble.error().message)
+}
+
+fn row(region: &Region) -> Vec<Cell> {
+    let tone = match region.state {
+        Some(State::Serving) => Tone::Well,
+        Some(State::Creating | State::Starting) => Tone::Warning,
+        _ => Tone::Bad,
+    };
+    let mut hosts: Vec<_> = region.connected.iter().map(|peer| peer.address.to_string()).collect();
+    hosts.dedup();
+    vec![
+        plain(&region.name),
+        plain(&region.sled),
+        (region.state.map_or_else(|| "-".into(), |state| state.to_string()), tone),
+        plain(std::net::SocketAddr::new(region.address, region.port)),
+        plain(if hosts.is_empty() { "-".into() } else { hosts.join(" ") }),
+    ]
+}
+
+/// Who holds the volume, as a sled says.
+fn holder(volume: &Volume) -> String {
+    match &volume.holder {
+        None => format!("lets in: no ticket was granted yet (generation {})", volume.generation),
+        Some(holder) => {
+            let name = holder.host.as_ref().map(|name| format!("{} ", clean(name))).unwrap_or_default();
+            format!("lets in: {name}{}, generation {}, since {}", holder.address, holder.generation, holder.since)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_cannot_move_the_cursor_or_fill_the_screen() {
+        assert_eq!(clean("a\u{1b}[2Jb\nc"), "a [2Jb c");
+        assert_eq!(clean(&"x".repeat(10_000)).chars().count(), LONGEST + 1);
+    }
+}

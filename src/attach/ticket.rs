@@ -1,0 +1,229 @@
+//! Asks every sled that carries a volume for it, round by round, until [`super::ballot`] says that
+//! it is won or lost. All sleds are asked at once; one that is dead does not count. Nothing is
+//! attached here, and nobody is waited for who says that the volume is not ready.
+
+use super::ballot::{Answer, Decision, Loss, Round, majority};
+use super::client::{self, Trouble};
+use super::endpoint::Endpoint;
+use super::failure::Failure;
+use super::sleds::Sleds;
+use crate::names::{SledName, VolumeName};
+use crate::wire::{Attach, Attached, Ticket};
+use http::StatusCode;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until};
+use uuid::Uuid;
+
+/// How long the others have once a majority has answered.
+const GRACE: Duration = Duration::from_secs(5);
+/// The pauses between rounds are up to this, doubled each round: of two hosts that disturb each
+/// other one is first sooner or later.
+const PAUSE: Duration = Duration::from_millis(25);
+
+/// A volume that was won.
+#[derive(Debug)]
+pub(super) struct Won {
+    /// The generation to attach it with.
+    pub(super) generation: u64,
+    /// A ticket with that generation; all that were granted with it agree.
+    pub(super) ticket: Ticket,
+    /// The sleds that granted it.
+    pub(super) granted: Vec<SledName>,
+    /// The sleds that granted nothing in that round: their regions do not let this host in yet.
+    pub(super) missing: Vec<SledName>,
+    /// Why, if there are any: without them nothing becomes active.
+    pub(super) obstacle: Option<Lost>,
+}
+
+/// Why a volume was not won.
+#[derive(Debug)]
+pub(super) struct Lost {
+    pub(super) failure: Failure,
+    /// It may be won once it is ready.
+    pub(super) passing: bool,
+}
+
+impl From<Lost> for Failure {
+    fn from(lost: Lost) -> Self {
+        lost.failure
+    }
+}
+
+type Answers = BTreeMap<SledName, Result<Ticket, Trouble>>;
+
+/// Wins the volume, or says why not.
+pub(super) async fn win(sleds: &Sleds, takeover: bool) -> Result<Won, Lost> {
+    let carriers = sleds.carriers();
+    let voters: BTreeMap<_, _> =
+        carriers.iter().map(|(name, address)| (name.clone(), sleds.endpoint_of(name, *address))).collect();
+    let mut round = Round::first(sleds.highest());
+    loop {
+        let answers = ask_all(&sleds.volume, &voters, round, takeover).await;
+        match round.decide(&regarded(&voters, &answers)) {
+            Decision::Won(generation) => return won(sleds, answers, generation, takeover),
+            Decision::Lost(why) => return Err(lost(sleds, &answers, why, takeover)),
+            Decision::AskAgain(next) => {
+                sleep(pause(round.number())).await;
+                round = next;
+            }
+        }
+    }
+}
+
+/// Somewhere between nothing and the longest pause after a round.
+fn pause(round: u32) -> Duration {
+    let longest = PAUSE * 2_u32.saturating_pow(round);
+    let chance = Uuid::new_v4().as_bytes()[0];
+    longest * u32::from(chance) / 255
+}
+
+/// The answers as the ballot regards them, one for each voter.
+fn regarded(voters: &BTreeMap<SledName, Endpoint>, answers: &Answers) -> Vec<Answer> {
+    let answer = |name| match answers.get(name) {
+        None | Some(Err(Trouble::Unreachable(_))) => Answer::Silent,
+        Some(Ok(ticket)) => Answer::Granted(ticket.generation),
+        // To ask it once more would not make it say something else.
+        Some(Err(Trouble::Odd(_))) => Answer::Refused { highest: 0, firm: true },
+        Some(Err(Trouble::Refused(status, refusal))) => {
+            let firm = status.is_client_error() || is_not_ready(&refusal.error.code);
+            Answer::Refused { highest: refusal.generation, firm }
+        }
+    };
+    voters.keys().map(answer).collect()
+}
+
+/// That may pass, but not while a ballot lasts.
+fn is_not_ready(code: &str) -> bool {
+    code == "NOT_READY"
+}
+
+/// One round: what each sled answers. Whoever has not answered when the round is over is not
+/// waited for, and its connection is closed.
+async fn ask_all(volume: &VolumeName, voters: &BTreeMap<SledName, Endpoint>, round: Round, takeover: bool) -> Answers {
+    let wanted = Attach { at_least: round.at_least(), takeover };
+    let mut open = JoinSet::new();
+    for (name, endpoint) in voters {
+        let (name, endpoint, volume) = (name.clone(), endpoint.clone(), volume.clone());
+        let carriers = voters.keys().cloned().collect();
+        open.spawn(async move {
+            let answer = client::ticket(&endpoint, &volume, wanted).await;
+            let answer = answer.and_then(|ticket| match ticket.sled == name && client::carriers(&ticket) == carriers {
+                true => Ok(ticket),
+                false => Err(Trouble::Odd(format!("{endpoint} grants as {}, for other sleds", ticket.sled))),
+            });
+            (name, answer)
+        });
+    }
+    let mut answers = Answers::new();
+    let mut end: Option<Instant> = None;
+    loop {
+        // Cancel-safe: a task's end is taken whole or not at all.
+        tokio::select! {
+            ended = open.join_next() => match ended {
+                Some(Ok((name, answer))) => _ = answers.insert(name, answer),
+                Some(Err(_)) => {}
+                None => return answers,
+            },
+            () = sleep_until(end.unwrap_or_else(Instant::now)), if end.is_some() => return answers,
+        }
+        if end.is_none() && answers.len() >= majority(voters.len()) {
+            end = Some(Instant::now() + GRACE);
+        }
+    }
+}
+
+fn won(sleds: &Sleds, answers: Answers, generation: u64, takeover: bool) -> Result<Won, Lost> {
+    let carriers = sleds.carriers().into_keys();
+    let missing: Vec<_> = carriers.filter(|name| !matches!(answers.get(name), Some(Ok(_)))).collect();
+    let obstacle = (!missing.is_empty()).then(|| lost(sleds, &answers, Loss::Refused, takeover));
+    let tickets: Vec<_> = answers.into_values().flatten().collect();
+    let granted = tickets.iter().filter(|ticket| ticket.generation == generation);
+    let granted: Vec<_> = granted.map(|ticket| ticket.sled.clone()).collect();
+    // Whoever granted a lower one has to agree as well: its regions are attached like the others.
+    let Some(ticket) = tickets.iter().find(|ticket| ticket.generation == generation).cloned() else {
+        let failure = Failure::refused("FAILED", "nobody granted what was won", "try again");
+        return Err(Lost { failure, passing: false });
+    };
+    match tickets.iter().find_map(|other| disagreement(&ticket, other)) {
+        Some(failure) => Err(Lost { failure, passing: false }),
+        None => Ok(Won { generation, ticket, granted, missing, obstacle }),
+    }
+}
+
+fn disagreement(one: &Ticket, other: &Ticket) -> Option<Failure> {
+    let what = if one.targets != other.targets {
+        "where the regions are"
+    } else if one.port_map != other.port_map {
+        "the port map"
+    } else if one.tls != other.tls {
+        "whether the data ports want TLS"
+    } else {
+        return None;
+    };
+    let message = format!("{} and {} do not agree on {what}", one.sled, other.sled);
+    Some(Failure::refused("SLEDS_DISAGREE", message, "give both the same /etc/sled/port-map.toml, and restart sledd"))
+}
+
+/// Why nothing was won, from what those say who refused.
+fn lost(sleds: &Sleds, answers: &Answers, why: Loss, takeover: bool) -> Lost {
+    let refusals = answers.iter().filter_map(|(sled, answer)| match answer {
+        Err(Trouble::Refused(status, refusal)) => Some((sled, *status, refusal.as_ref())),
+        _ => None,
+    });
+    let attached: Vec<_> = refusals.clone().flat_map(|(_, _, refusal)| &refusal.attached).collect();
+    let elsewhere = refusals.clone().any(|(_, status, _)| status == StatusCode::CONFLICT);
+    let firm =
+        refusals.clone().any(|(_, status, refusal)| status.is_client_error() && !is_not_ready(&refusal.error.code));
+    let said = answers.iter().filter_map(|(sled, answer)| {
+        let error = answer.as_ref().err()?.error();
+        Some((format!("{sled}: {}: {}", error.code, error.message), error.remedy))
+    });
+    let (mut said, remedies): (Vec<_>, Vec<_>) = said.unzip();
+    let silent = sleds.carriers().into_keys().filter(|sled| !answers.contains_key(sled));
+    said.extend(silent.map(|sled| format!("{sled} has not answered in time")));
+    let (said, remedy) = (said.join("; "), remedies.into_iter().next());
+    let volume = &sleds.volume;
+    let failure = match why {
+        Loss::Refused if elsewhere && !takeover => {
+            let message = format!("{volume} is attached elsewhere{}: {said}", hosts(&attached));
+            let remedy = "detach it there; or, to cut that host off and attach it here: --takeover";
+            Failure::refused("VOLUME_ATTACHED_ELSEWHERE", message, remedy)
+        }
+        Loss::Refused => {
+            Failure::refused("REFUSED", format!("{volume} is not to be had: {said}"), remedy.unwrap_or_default())
+        }
+        Loss::NoMajority if said.is_empty() => {
+            let message = format!("{volume} is not won: another host wins it at the same time, again and again");
+            Failure::refused("NO_MAJORITY", message, format!("see crucible-attach status {volume}"))
+        }
+        Loss::NoMajority => {
+            let message = format!("{volume} is not won: too few sleds have granted it. {said}");
+            Failure::refused("NO_MAJORITY", message, remedy.unwrap_or_default())
+        }
+        Loss::UsedUp => {
+            let message = format!("{volume} is not won: its sleds are at the highest generation that there is");
+            Failure::refused("GENERATIONS_USED_UP", message, "see GET /v1/volumes on each sled: one of them is wrong")
+        }
+    };
+    let passing = match why {
+        Loss::Refused => !firm && answers.values().all(|answer| !matches!(answer, Err(Trouble::Odd(_)))),
+        Loss::NoMajority => answers.values().any(Result::is_err),
+        Loss::UsedUp => false,
+    };
+    Lost { failure, passing }
+}
+
+/// Who is attached, and since when.
+fn hosts(attached: &[&Attached]) -> String {
+    let mut hosts: BTreeMap<String, _> = BTreeMap::new();
+    for host in attached {
+        let name =
+            host.host.as_ref().map_or_else(|| host.address.to_string(), |name| format!("{name} ({})", host.address));
+        let since = hosts.entry(name).or_insert(host.since);
+        *since = host.since.min(*since);
+    }
+    let hosts: Vec<_> = hosts.into_iter().map(|(name, since)| format!("{name} since {since}")).collect();
+    if hosts.is_empty() { String::new() } else { format!(", to {}", hosts.join(" and ")) }
+}

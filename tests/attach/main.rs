@@ -1,0 +1,275 @@
+//! `crucible-attach` against sleds that are none, over real sockets: what it asks, what it wins,
+//! what it becomes, and what it says and ends with otherwise.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+
+mod sled;
+
+use serde_json::Value;
+use sled::{Manner, Sled, VOLUME, fleet};
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+
+fn attach(words: &[&str], sled: &Sled) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_crucible-attach"));
+    let (first, rest) = words.split_first().unwrap();
+    command.env_remove("CRUCIBLE_SLEDS").args([first, VOLUME]).arg("--sled").arg(sled.address.to_string()).args(rest);
+    command
+}
+
+fn said(output: &Output) -> (i32, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+}
+
+fn done(words: &[&str], sled: &Sled) -> (i32, String, String) {
+    said(&attach(words, sled).output().unwrap())
+}
+
+/// A ticket as JSON.
+fn ticket(sled: &Sled) -> Value {
+    let (code, out, err) = done(&["ticket", "--json"], sled);
+    assert_eq!(code, 0, "{out}{err}");
+    serde_json::from_str(&out).unwrap()
+}
+
+fn all_live(sleds: &[Arc<Sled>]) {
+    sleds.iter().for_each(Sled::lives);
+}
+
+#[test]
+fn one_sled_grants_by_itself() {
+    let sleds = fleet(71, 1);
+    all_live(&sleds);
+    let won = ticket(&sleds[0]);
+    assert_eq!((&won["generation"], &won["granted_by"][0]), (&1000.into(), &"sled-0".into()));
+    assert_eq!(won["targets"][2], "127.71.0.1:3832");
+    assert_eq!(ticket(&sleds[0])["generation"], 1001);
+    let (code, out, _) = done(&["ticket"], &sleds[0]);
+    assert!(code == 0 && out.contains("generation  1002") && out.contains("127.71.0.1:3830"), "{out}");
+}
+
+#[test]
+fn of_three_sleds_any_one_may_be_dead() {
+    for dead in 0..3 {
+        let sleds = fleet(72 + dead, 3);
+        let live: Vec<_> = sleds.iter().filter(|sled| sled.name != format!("sled-{dead}")).collect();
+        live.iter().for_each(|sled| sled.lives());
+        let won = ticket(live[0]);
+        let generation = won["generation"].as_u64().unwrap();
+        assert!(live.iter().all(|sled| sled.mind.lock().unwrap().granted == generation), "{won}");
+        assert_eq!(won["missing"], serde_json::json!([format!("sled-{dead}")]));
+    }
+}
+
+#[test]
+fn who_is_attached_elsewhere_is_named_and_can_be_taken_over() {
+    let sleds = fleet(75, 3);
+    all_live(&sleds);
+    sleds.iter().for_each(|sled| sled.tell(|mind| mind.attached = true));
+    let (code, _, err) = done(&["ticket"], &sleds[1]);
+    assert_eq!(code, 1);
+    for wanted in ["pumped-piglet (10.0.0.7) since 2026-01-25T00:00:00Z", "--takeover"] {
+        assert!(err.contains(wanted), "{err}");
+    }
+    // It gave up at once.
+    assert_eq!(sleds[0].mind.lock().unwrap().asked.len(), 1);
+    assert_eq!(done(&["ticket", "--takeover"], &sleds[1]).0, 0);
+    // One that refuses is no majority; but nothing becomes active without it.
+    sleds[1..].iter().for_each(|sled| sled.tell(|mind| mind.attached = false));
+    assert_eq!(ticket(&sleds[1])["missing"], serde_json::json!(["sled-0"]));
+    let dir = tempfile::tempdir().unwrap();
+    let (code, _, err) = said(&server(dir.path(), &sleds[1], &[]).output().unwrap());
+    assert!(code == 1 && err.contains("pumped-piglet"), "{code} {err}");
+}
+
+#[test]
+fn what_a_sled_babbles_does_not_count() {
+    let sleds = fleet(76, 3);
+    all_live(&sleds);
+    for manner in [Manner::Hangs, Manner::Floods, Manner::Babbles("{}"), Manner::Babbles("\u{1b}[2J{\"a\":[[[[")] {
+        sleds[2].tell(|mind| mind.manner = manner);
+        assert_eq!(ticket(&sleds[0])["missing"], serde_json::json!(["sled-2"]), "{manner:?}");
+    }
+    // The only one that is asked.
+    let sleds = fleet(77, 1);
+    all_live(&sleds);
+    sleds[0].tell(|mind| mind.manner = Manner::Babbles("\u{1b}[2J"));
+    for words in [&["ticket"][..], &["status"], &["wait", "--timeout", "1s"]] {
+        let (code, _, err) = done(words, &sleds[0]);
+        assert!(code == 1 && !err.contains('\u{1b}'), "{code} {err}");
+    }
+}
+
+#[test]
+fn a_competitor_raises_the_generation_and_it_is_asked_for_more() {
+    let sleds = fleet(78, 3);
+    all_live(&sleds);
+    sleds[0].tell(|mind| mind.competitor = 2);
+    let won = ticket(&sleds[0]);
+    let asked = sleds[0].mind.lock().unwrap().asked.clone();
+    assert_eq!(asked.len(), 3, "{asked:?}");
+    assert_eq!(won["generation"], asked.last().unwrap()["at_least"]);
+    // One that never ends.
+    sleds[0].tell(|mind| mind.competitor = u32::MAX);
+    sleds[1].tell(|mind| mind.attached = true);
+    let (code, _, err) = done(&["ticket"], &sleds[0]);
+    assert!(code == 1 && err.contains("not won"), "{code} {err}");
+}
+
+#[test]
+fn sleds_that_put_regions_elsewhere_are_both_named() {
+    let sleds = fleet(79, 3);
+    all_live(&sleds);
+    sleds[2].tell(|mind| (mind.first_port, mind.port_map) = (3840, "sha256:two"));
+    let (code, _, err) = done(&["ticket"], &sleds[0]);
+    assert!(code == 1 && err.contains("sled-2") && err.contains("do not agree on where the regions are"), "{err}");
+    let (code, _, err) = done(&["wait"], &sleds[0]);
+    assert!(code == 0 && err.contains("warning: the port map of sled-0 is not that of sled-2"), "{err}");
+}
+
+/// The lines of a process's standard error, as they come.
+fn lines(child: &mut Child) -> impl Iterator<Item = String> + use<> {
+    BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok)
+}
+
+#[test]
+fn it_waits_and_says_why() {
+    let sleds = fleet(80, 3);
+    sleds[..2].iter().for_each(Sled::lives);
+    sleds[1].tell(|mind| mind.ready = false);
+    let mut child =
+        attach(&["wait", "--json"], &sleds[0]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut told = lines(&mut child);
+    let mut seen = Vec::new();
+    let mut until = |wanted: &str| {
+        while !seen.iter().any(|line: &String| line.contains(wanted)) {
+            seen.push(told.next().expect(wanted));
+        }
+    };
+    until("sled-1: REGION_DOWN region still-fawn-0: it ended");
+    until("127.80.0.3:3800: UNREACHABLE");
+    sleds[1].tell(|mind| mind.ready = true);
+    sleds[2].lives();
+    assert_eq!(told.next(), None);
+    assert_eq!(seen.len(), 2, "{seen:?}");
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let bodies: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(bodies.len() == 3 && bodies.iter().all(|body| body["ready"] == true), "{bodies:?}");
+}
+
+#[test]
+fn the_end_of_a_wait_is_told_by_its_code() {
+    let sleds = fleet(81, 1);
+    let (code, _, err) = done(&["wait", "--timeout", "1s"], &sleds[0]);
+    assert!(code == 4 && err.contains("127.81.0.1:3800"), "{code} {err}");
+    assert_eq!(done(&["status"], &sleds[0]).0, 4);
+    all_live(&sleds);
+    sleds[0].tell(|mind| (mind.ready, mind.manner) = (false, Manner::Hasty));
+    let (code, _, err) = done(&["wait", "--timeout", "3s"], &sleds[0]);
+    assert!(code == 1 && err.contains("REGION_DOWN"), "{code} {err}");
+    assert_eq!(err.matches("waits for").count(), 1, "{err}");
+    // It did not hold its answers, and was not asked without pause.
+    let looks = sleds[0].mind.lock().unwrap().looks;
+    assert!((2..20).contains(&looks), "{looks} polls in 3 s");
+    let (code, out, _) = done(&["status"], &sleds[0]);
+    assert!(code == 3 && out.contains("not ready") && out.contains("REGION_DOWN"), "{code} {out}");
+    sleds[0].tell(|mind| mind.ready = true);
+    let (code, out, _) = done(&["status"], &sleds[0]);
+    assert!(code == 0 && out.contains("still-fawn-2") && out.contains("serving"), "{code} {out}");
+    let mut other = Command::new(env!("CARGO_BIN_EXE_crucible-attach"));
+    let output = other.args(["wait", "pve"]).env("CRUCIBLE_SLEDS", "http://127.81.0.1:3800, 127.81.0.1").output();
+    let (code, _, err) = said(&output.unwrap());
+    assert!(code == 1 && err.contains("no such volume"), "{code} {err}");
+}
+
+/// `crucible-attach run` of a script that says what it was given and ends with its input.
+fn server(dir: &Path, sled: &Sled, words: &[&str]) -> Command {
+    let program = dir.join("nbd-server");
+    fs::write(&program, "#!/bin/sh\necho \"$$ $HELLO $*\"\nread line\n").unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = attach(&["run"], sled);
+    command.arg("--lock").arg(lock(dir)).arg("--program").arg(program).args(words);
+    command.env("HELLO", "hello").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn lock(dir: &Path) -> PathBuf {
+    dir.join("run/lock")
+}
+
+#[test]
+fn it_becomes_the_server_and_holds_the_lock() {
+    let sleds = fleet(82, 3);
+    all_live(&sleds);
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = server(dir.path(), &sleds[0], &["--", "--control", "127.0.0.1:1"]).spawn().unwrap();
+    let mut line = String::new();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    out.read_line(&mut line).unwrap();
+    let generation = sleds[0].mind.lock().unwrap().granted;
+    let targets = "--target 127.82.0.1:3830 --target 127.82.0.2:3831 --target 127.82.0.3:3832";
+    let pid = child.id();
+    assert_eq!(line.trim(), format!("{pid} hello --control 127.0.0.1:1 {targets} --gen {generation}"));
+    let held = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+    assert!(held.filter_map(|fd| fs::read_link(fd.path()).ok()).any(|path| path == lock(dir.path())));
+
+    let (code, _, err) = said(&server(dir.path(), &sleds[0], &["--takeover"]).output().unwrap());
+    assert!(code == 1 && err.contains(&format!("process {pid} has it, for the volume still-fawn")), "{code} {err}");
+    // It asked nobody before it was refused.
+    assert_eq!(sleds[0].mind.lock().unwrap().granted, generation);
+
+    drop(child.stdin.take());
+    assert!(child.wait().unwrap().code().is_some());
+    let mut child = server(dir.path(), &sleds[0], &[]).spawn().unwrap();
+    drop(child.stdin.take());
+    let (_, out, err) = said(&child.wait_with_output().unwrap());
+    let generation = sleds[0].mind.lock().unwrap().granted;
+    assert!(out.ends_with(&format!("--gen {generation}\n")), "{out}{err}");
+}
+
+#[test]
+fn a_server_that_cannot_be_takes_nothing_from_anybody() {
+    let sleds = fleet(83, 1);
+    all_live(&sleds);
+    let dir = tempfile::tempdir().unwrap();
+    let pem = dir.path().join("pem");
+    fs::write(&pem, "").unwrap();
+    let pem = pem.to_str().unwrap();
+    let missing = ["--cert-pem", "/nonexistent", "--key-pem", pem, "--root-cert-pem", pem];
+    for (words, code, wanted) in [
+        (&["--program", "/nonexistent"][..], 1, "/nonexistent"),
+        (&["--", "--gen=7"], 2, "--gen=7 is what the ticket says"),
+        (&missing, 1, "/nonexistent"),
+    ] {
+        let (ended, _, err) = said(&server_without(dir.path(), &sleds[0], words).output().unwrap());
+        assert!(ended == code && err.contains(wanted), "{ended} {err}");
+    }
+    assert!(sleds[0].mind.lock().unwrap().asked.is_empty());
+    sleds[0].tell(|mind| mind.tls = true);
+    let (code, _, err) = said(&server(dir.path(), &sleds[0], &[]).output().unwrap());
+    assert!(code == 2 && err.contains("--root-cert-pem"), "{code} {err}");
+    let tls = ["--cert-pem", pem, "--key-pem", pem, "--root-cert-pem", pem];
+    let (_, out, err) = said(&server(dir.path(), &sleds[0], &tls).output().unwrap());
+    assert!(out.contains(&format!("--cert-pem {pem} --key-pem {pem} --root-cert-pem {pem} --target")), "{out}{err}");
+    sleds[0].tell(|mind| mind.tls = false);
+    let (code, _, err) = said(&server(dir.path(), &sleds[0], &tls).output().unwrap());
+    assert!(code == 2 && err.contains("no TLS"), "{code} {err}");
+}
+
+/// As [`server`], for words that may name another program.
+fn server_without(dir: &Path, sled: &Sled, words: &[&str]) -> Command {
+    match words.contains(&"--program") {
+        true => {
+            let mut command = attach(&["run"], sled);
+            command.arg("--lock").arg(lock(dir)).args(words);
+            command
+        }
+        false => server(dir, sled, words),
+    }
+}
