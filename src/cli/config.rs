@@ -3,10 +3,10 @@
 
 use super::client::{Client, Failure};
 use super::print;
-use super::table::Tone;
 use crate::config::Configuration;
 use crate::config_dir;
 use crate::source::Fault;
+use crate::table::Tone;
 use crate::wire::{Change, Difference};
 use http::Method;
 use std::path::Path;
