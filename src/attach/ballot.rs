@@ -28,7 +28,8 @@
 //! So a host closes the connection of a request that it gives up, and a sled must grant nothing on
 //! a connection that is closed.
 //!
-//! *Not promised*: anything across two port maps that put the volume on different sleds (grants
+//! *Not promised*: 3 for a volume whose port map names no hosts, for its regions are open to all but
+//! those that were cut off; anything across two port maps that put the volume on different sleds (grants
 //! under different digests are never counted together, but two majorities of different fleets need
 //! share no sled); and 1 and 2 for a sled whose ledger is lost, both copies, while neither its
 //! regions' trailers nor its clock has reached what it had granted.

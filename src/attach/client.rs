@@ -16,6 +16,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fmt::Display;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -61,6 +62,8 @@ pub(super) struct Look {
     /// Without its checks: they are `checks`.
     pub(super) volume: Volume,
     pub(super) checks: Vec<Condition>,
+    /// This host's address, as that sled sees it.
+    pub(super) from: IpAddr,
 }
 
 /// A check as a sled tells it, which may be newer than this program and know other codes.
@@ -84,11 +87,11 @@ pub(super) async fn look(sled: &Endpoint, name: &VolumeName, hold: Option<Hold>)
         None => format!("/v1/volumes/{name}"),
     };
     let patience = PATIENCE + Duration::from_secs(hold.map_or(0, |(seconds, _)| seconds));
-    let (status, body) = ask(sled, Method::GET, &path, Bytes::new(), patience).await?;
+    let Answer { status, body, from } = ask(sled, Method::GET, &path, Bytes::new(), patience).await?;
     // A volume that is not ready answers 503 with its own body.
     match status {
         StatusCode::OK | StatusCode::SERVICE_UNAVAILABLE => {
-            read_look(name, &body).map_err(|why| refused(status, &body).unwrap_or(Trouble::Odd(why)))
+            read_look(name, &body, from).map_err(|why| refused(status, &body).unwrap_or(Trouble::Odd(why)))
         }
         status => Err(refused(status, &body).unwrap_or_else(|| odd(status))),
     }
@@ -98,7 +101,7 @@ pub(super) async fn look(sled: &Endpoint, name: &VolumeName, hold: Option<Hold>)
 pub(super) async fn ticket(sled: &Endpoint, name: &VolumeName, wanted: Attach) -> Result<Ticket, Trouble> {
     let wanted = serde_json::to_vec(&wanted).map_err(|why| Trouble::Odd(why.to_string()))?;
     let path = format!("/v1/volumes/{name}/attach");
-    let (status, body) = ask(sled, Method::POST, &path, wanted.into(), GRANT).await?;
+    let Answer { status, body, .. } = ask(sled, Method::POST, &path, wanted.into(), GRANT).await?;
     match status {
         StatusCode::OK => read_ticket(name, &body).map_err(Trouble::Odd),
         status => Err(refused(status, &body).unwrap_or_else(|| odd(status))),
@@ -114,7 +117,7 @@ fn refused(status: StatusCode, body: &[u8]) -> Option<Trouble> {
 }
 
 /// A volume's body, if it is one of this volume and of one piece.
-fn read_look(name: &VolumeName, body: &[u8]) -> Result<Look, String> {
+fn read_look(name: &VolumeName, body: &[u8], from: IpAddr) -> Result<Look, String> {
     let said = |why: &dyn Display| format!("its answer is no volume: {why}");
     let body: Value = serde_json::from_slice(body).map_err(|why| said(&why))?;
     let mut rest = body.clone();
@@ -124,7 +127,7 @@ fn read_look(name: &VolumeName, body: &[u8]) -> Result<Look, String> {
     let regions = volume.regions.iter().map(|region| (region.name.volume(), region.index, region.name.index()));
     let right = regions.eq((0..3).map(|index| (name, index, index)));
     match volume.volume == *name && right {
-        true => Ok(Look { body, volume, checks }),
+        true => Ok(Look { body, volume, checks, from }),
         false => Err(said(&format_args!("not {name} with its three regions"))),
     }
 }
@@ -147,18 +150,22 @@ pub(super) fn carriers(ticket: &Ticket) -> BTreeSet<SledName> {
     ticket.regions.iter().map(|region| region.sled.clone()).collect()
 }
 
-async fn ask(
-    sled: &Endpoint,
-    method: Method,
-    path: &str,
+/// An answer, and from which of this host's addresses it was asked for.
+struct Answer {
+    status: StatusCode,
     body: Bytes,
-    patience: Duration,
-) -> Result<(StatusCode, Bytes), Trouble> {
+    from: IpAddr,
+}
+
+async fn ask(sled: &Endpoint, method: Method, path: &str, body: Bytes, patience: Duration) -> Result<Answer, Trouble> {
     let unreachable = |why: &dyn Display| Trouble::Unreachable(why.to_string());
     let stream = timeout(CONNECT, TcpStream::connect((sled.host.as_str(), sled.port))).await;
     let stream = stream.map_err(|_| unreachable(&"no connection in 5 s"))?.map_err(|why| unreachable(&why))?;
+    let from = stream.local_addr().map_err(|why| unreachable(&why))?.ip().to_canonical();
     let answer = timeout(patience, exchange(stream, sled, method, path, body)).await;
-    answer.unwrap_or_else(|_| Err(unreachable(&format_args!("no answer in {} s", patience.as_secs()))))
+    let late = || unreachable(&format_args!("no answer in {} s", patience.as_secs()));
+    let (status, body) = answer.map_err(|_| late())??;
+    Ok(Answer { status, body, from })
 }
 
 /// Sends a request and reads the answer. The connection is driven here and by no task of its own,
@@ -199,15 +206,16 @@ mod tests {
     use proptest::prelude::*;
 
     const VOLUME: &str = include_str!("tests/volume.json");
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
     const TICKET: &str = include_str!("tests/ticket.json");
 
     #[test]
     fn what_is_of_another_volume_or_incomplete_is_refused() {
         let name: VolumeName = "still-fawn".parse().unwrap();
-        assert!(read_look(&name, VOLUME.as_bytes()).is_ok());
+        assert!(read_look(&name, VOLUME.as_bytes(), HERE).is_ok());
         assert!(read_ticket(&name, TICKET.as_bytes()).is_ok());
         for (from, to) in [("still-fawn-1", "still-fawn-0"), ("still-fawn\"", "pve\""), ("\"regions\"", "\"x\"")] {
-            assert!(read_look(&name, VOLUME.replace(from, to).as_bytes()).is_err(), "{to}");
+            assert!(read_look(&name, VOLUME.replace(from, to).as_bytes(), HERE).is_err(), "{to}");
             assert!(read_ticket(&name, TICKET.replace(from, to).as_bytes()).is_err(), "{to}");
         }
         for (from, to) in [(":3831", ":0"), ("1769300000", "0"), (", \"192.168.4.189:3832\"", "")] {
@@ -230,7 +238,7 @@ mod tests {
             body in prop_oneof![damaged(VOLUME), damaged(TICKET), proptest::collection::vec(any::<u8>(), 0..200)]
         ) {
             let name: VolumeName = "still-fawn".parse().unwrap();
-            _ = read_look(&name, &body);
+            _ = read_look(&name, &body, HERE);
             _ = read_ticket(&name, &body);
             _ = refused(StatusCode::CONFLICT, &body);
         }

@@ -3,7 +3,7 @@
 //! attached here, and nobody is waited for who says that the volume is not ready.
 
 use super::ballot::{Answer, Decision, Loss, Round, majority};
-use super::client::{self, Trouble};
+use super::client::{self, Look, Trouble};
 use super::endpoint::Endpoint;
 use super::failure::Failure;
 use super::sleds::Sleds;
@@ -55,6 +55,9 @@ type Answers = BTreeMap<SledName, Result<Ticket, Trouble>>;
 
 /// Wins the volume, or says why not.
 pub(super) async fn win(sleds: &Sleds, takeover: bool) -> Result<Won, Lost> {
+    if !takeover {
+        free(sleds)?;
+    }
     let carriers = sleds.carriers();
     let voters: BTreeMap<_, _> =
         carriers.iter().map(|(name, address)| (name.clone(), sleds.endpoint_of(name, *address))).collect();
@@ -70,6 +73,30 @@ pub(super) async fn win(sleds: &Sleds, takeover: bool) -> Result<Won, Lost> {
             }
         }
     }
+}
+
+/// That no sled says that another host is connected. A sled to which that host is not connected
+/// just now, for it has only just restarted, would grant the volume and lock it out: so none is
+/// asked.
+fn free(sleds: &Sleds) -> Result<(), Lost> {
+    let others = |look: &'_ Look| {
+        let from = look.from;
+        look.volume.attached.clone().into_iter().filter(move |host| host.address.to_canonical() != from)
+    };
+    let attached: Vec<_> = sleds.looks().flat_map(others).collect();
+    match attached.is_empty() {
+        true => Ok(()),
+        false => {
+            let attached: Vec<_> = attached.iter().collect();
+            let message = format!("{} is attached elsewhere{}", sleds.volume, hosts(&attached));
+            Err(Lost { failure: elsewhere(message), passing: false })
+        }
+    }
+}
+
+fn elsewhere(message: String) -> Failure {
+    let remedy = "detach it there; or, to cut that host off and attach it here: --takeover";
+    Failure::refused("VOLUME_ATTACHED_ELSEWHERE", message, remedy)
 }
 
 /// Somewhere between nothing and the longest pause after a round.
@@ -168,51 +195,68 @@ fn disagreement(one: &Ticket, other: &Ticket) -> Option<Failure> {
 
 /// Why nothing was won, from what those say who refused.
 fn lost(sleds: &Sleds, answers: &Answers, why: Loss, takeover: bool) -> Lost {
-    let refusals = answers.iter().filter_map(|(sled, answer)| match answer {
-        Err(Trouble::Refused(status, refusal)) => Some((sled, *status, refusal.as_ref())),
-        _ => None,
-    });
-    let attached: Vec<_> = refusals.clone().flat_map(|(_, _, refusal)| &refusal.attached).collect();
-    let elsewhere = refusals.clone().any(|(_, status, _)| status == StatusCode::CONFLICT);
-    let firm =
-        refusals.clone().any(|(_, status, refusal)| status.is_client_error() && !is_not_ready(&refusal.error.code));
-    let said = answers.iter().filter_map(|(sled, answer)| {
-        let error = answer.as_ref().err()?.error();
-        Some((format!("{sled}: {}: {}", error.code, error.message), error.remedy))
-    });
-    let (mut said, remedies): (Vec<_>, Vec<_>) = said.unzip();
-    let silent = sleds.carriers().into_keys().filter(|sled| !answers.contains_key(sled));
-    said.extend(silent.map(|sled| format!("{sled} has not answered in time")));
-    let (said, remedy) = (said.join("; "), remedies.into_iter().next());
+    let refused: Vec<_> = answers.values().filter_map(|answer| answer.as_ref().err()).collect();
+    let firm = |trouble: &&Trouble| match trouble {
+        Trouble::Unreachable(_) => false,
+        Trouble::Odd(_) => true,
+        Trouble::Refused(status, _) => status.is_client_error(),
+    };
+    let passing = match why {
+        Loss::Refused => !refused.iter().any(firm),
+        // With everybody's answer it was another host that was in the way.
+        Loss::NoMajority => !refused.is_empty() || answers.len() < sleds.carriers().len(),
+        Loss::UsedUp => false,
+    };
     let volume = &sleds.volume;
+    let (said, remedy) = what_was_said(sleds, answers);
     let failure = match why {
-        Loss::Refused if elsewhere && !takeover => {
-            let message = format!("{volume} is attached elsewhere{}: {said}", hosts(&attached));
-            let remedy = "detach it there; or, to cut that host off and attach it here: --takeover";
-            Failure::refused("VOLUME_ATTACHED_ELSEWHERE", message, remedy)
+        Loss::Refused if !takeover && refused.iter().any(|trouble| is_conflict(trouble)) => {
+            let attached: Vec<_> = refused.iter().flat_map(|trouble| attached(trouble)).collect();
+            elsewhere(format!("{volume} is attached elsewhere{}: {said}", hosts(&attached)))
         }
-        Loss::Refused => {
-            Failure::refused("REFUSED", format!("{volume} is not to be had: {said}"), remedy.unwrap_or_default())
-        }
-        Loss::NoMajority if said.is_empty() => {
+        Loss::Refused => Failure::refused("REFUSED", format!("{volume} is not to be had: {said}"), remedy),
+        Loss::NoMajority if !passing => {
             let message = format!("{volume} is not won: another host wins it at the same time, again and again");
             Failure::refused("NO_MAJORITY", message, format!("see crucible-attach status {volume}"))
         }
         Loss::NoMajority => {
             let message = format!("{volume} is not won: too few sleds have granted it. {said}");
-            Failure::refused("NO_MAJORITY", message, remedy.unwrap_or_default())
+            Failure::refused("NO_MAJORITY", message, remedy)
         }
         Loss::UsedUp => {
             let message = format!("{volume} is not won: its sleds are at the highest generation that there is");
             Failure::refused("GENERATIONS_USED_UP", message, "see GET /v1/volumes on each sled: one of them is wrong")
         }
     };
-    let passing = match why {
-        Loss::Refused => !firm && answers.values().all(|answer| !matches!(answer, Err(Trouble::Odd(_)))),
-        Loss::NoMajority => answers.values().any(Result::is_err),
-        Loss::UsedUp => false,
-    };
     Lost { failure, passing }
+}
+
+/// What those say that granted nothing, and the first remedy that one of them has.
+fn what_was_said(sleds: &Sleds, answers: &Answers) -> (String, String) {
+    let (mut said, mut remedies) = (Vec::new(), Vec::new());
+    for sled in sleds.carriers().into_keys() {
+        match answers.get(&sled) {
+            None => said.push(format!("{sled} has not answered in time")),
+            Some(Ok(_)) => {}
+            Some(Err(trouble)) => {
+                let error = trouble.error();
+                said.push(format!("{sled}: {}: {}", error.code, error.message));
+                remedies.push(error.remedy);
+            }
+        }
+    }
+    (said.join("; "), remedies.into_iter().next().unwrap_or_default())
+}
+
+fn is_conflict(trouble: &Trouble) -> bool {
+    matches!(trouble, Trouble::Refused(StatusCode::CONFLICT, _))
+}
+
+fn attached(trouble: &Trouble) -> &[Attached] {
+    match trouble {
+        Trouble::Refused(_, refusal) => &refusal.attached,
+        _ => &[],
+    }
 }
 
 /// Who is attached, and since when.

@@ -79,6 +79,13 @@ fn who_is_attached_elsewhere_is_named_and_can_be_taken_over() {
     // It gave up at once.
     assert_eq!(sleds[0].mind.lock().unwrap().asked.len(), 1);
     assert_eq!(done(&["ticket", "--takeover"], &sleds[1]).0, 0);
+    // What a sled tells beforehand is heeded before any is asked.
+    let asked = sleds[2].mind.lock().unwrap().asked.len();
+    sleds[0].tell(|mind| mind.tells = true);
+    let (code, _, err) = done(&["ticket"], &sleds[1]);
+    assert!(code == 1 && err.contains("pumped-piglet (10.0.0.7) since"), "{code} {err}");
+    assert_eq!(sleds[2].mind.lock().unwrap().asked.len(), asked);
+    sleds[0].tell(|mind| mind.tells = false);
     // One that refuses is no majority; but nothing becomes active without it.
     sleds[1..].iter().for_each(|sled| sled.tell(|mind| mind.attached = false));
     assert_eq!(ticket(&sleds[1])["missing"], serde_json::json!(["sled-0"]));

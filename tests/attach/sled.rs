@@ -36,6 +36,8 @@ pub struct Mind {
     pub competitor: u32,
     /// Another host is attached.
     pub attached: bool,
+    /// And it says so when it is asked for the volume.
+    pub tells: bool,
     pub port_map: &'static str,
     pub first_port: u16,
     pub tls: bool,
@@ -69,6 +71,7 @@ pub fn fleet(net: u8, sleds: usize) -> Vec<Arc<Sled>> {
             clock,
             competitor: 0,
             attached: false,
+            tells: false,
             port_map: "sha256:one",
             first_port: 3830,
             tls: false,
@@ -145,7 +148,8 @@ impl Sled {
         }
         let check = json!({"code": "REGION_DOWN", "severity": "blocking", "subject": "region still-fawn-0",
             "cause": "it ended", "remedy": "wait", "since": "2026-01-25T00:00:00Z"});
-        let body = json!({"volume": VOLUME, "ready": mind.ready, "revision": mind.revision,
+        let attached = if mind.tells { attached() } else { json!([]) };
+        let body = json!({"volume": VOLUME, "attached": attached, "ready": mind.ready, "revision": mind.revision,
             "as_of": "2026-01-25T00:00:00Z", "sled": self.name, "port_map": mind.port_map, "fault_tolerance": 1,
             "size_bytes": 13_421_772_800_u64, "hosts": [], "regions": self.regions(&mind),
             "checks": if mind.ready { json!([]) } else { json!([check]) }, "generation": mind.granted});
@@ -169,10 +173,8 @@ impl Sled {
             mind.competitor -= 1;
             mind.granted = mind.granted.max(wanted["at_least"].as_u64().unwrap_or_default()) + 1;
         }
-        let attached = json!([{"address": "10.0.0.7", "host": "pumped-piglet", "since": "2026-01-25T00:00:00Z",
-            "regions": ["still-fawn-0"]}]);
         if mind.attached && wanted["takeover"] != true {
-            let more = json!({"generation": mind.granted, "attached": attached});
+            let more = json!({"generation": mind.granted, "attached": attached()});
             return refusal(409, "VOLUME_ATTACHED_ELSEWHERE", "pumped-piglet is connected", more);
         }
         if !mind.ready {
@@ -197,6 +199,12 @@ impl Sled {
             }
         }
     }
+}
+
+/// Another host.
+fn attached() -> Value {
+    json!([{"address": "10.0.0.7", "host": "pumped-piglet", "since": "2026-01-25T00:00:00Z",
+        "regions": ["still-fawn-0"]}])
 }
 
 fn refusal(status: u16, code: &str, message: &str, mut more: Value) -> (u16, String) {
