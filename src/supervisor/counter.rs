@@ -228,7 +228,12 @@ impl Counter {
 
     /// Grants each of them a generation of its own, or changes what an operator wants, and puts
     /// that on record.
-    async fn grant(&mut self, batch: Vec<Order>, permit: Option<bool>, cut: &BTreeSet<IpAddr>) -> Vec<Said> {
+    async fn grant(&mut self, mut batch: Vec<Order>, permit: Option<bool>, cut: &BTreeSet<IpAddr>) -> Vec<Said> {
+        // Whoever has hung up meanwhile would not know of what he holds; the fence is put back.
+        batch.retain(|order| !order.answer.is_closed());
+        if batch.is_empty() {
+            return Vec::new();
+        }
         let now = Timestamp::now();
         let mut next = match permit {
             Some(allow) => self.grant.with(self.host, allow),

@@ -163,8 +163,10 @@ impl Supervisor {
     }
 }
 
-/// The first that waits, and all that want the same for the same host.
+/// The first that waits, and all that want the same for the same host. Whoever has hung up is not
+/// served: he would not know of it, and others would be cut off for nothing.
 fn next_batch(waiting: &mut VecDeque<Order>) -> Vec<Order> {
+    waiting.retain(|order| !order.answer.is_closed());
     let Some(first) = waiting.pop_front() else { return Vec::new() };
     let alike = |order: &Order| match (first.wish, order.wish) {
         (Wanted::Ticket(one), Wanted::Ticket(other)) => order.host == first.host && one.takeover == other.takeover,
