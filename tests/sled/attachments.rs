@@ -3,7 +3,7 @@
 
 use crate::device::{Blocks, Device, program};
 use crate::machine::hosts::Host;
-use crate::machine::{Machine, has};
+use crate::machine::{Machine, SLED, has};
 use crate::port_map::{PUMPED_PIGLET, STILL_FAWN, boot, is_shut_out};
 use crate::takeover::TAKEOVER;
 use crate::tickets::{SOON, granted, refused};
@@ -15,6 +15,8 @@ const ACTIVE: Duration = Duration::from_secs(15);
 const WATCH: Duration = Duration::from_secs(25);
 /// How long a single write may take while an outsider tries.
 const WRITE: Duration = Duration::from_secs(2);
+/// How long a downstairs keeps a connection on which nothing comes.
+const IDLE: Duration = Duration::from_secs(45);
 /// A block of the volume, and of its first half in bytes.
 const BLOCK: usize = 512;
 const HALF: u64 = 128 * 1024 / 2;
@@ -102,4 +104,29 @@ fn the_next_host_has_what_the_first_one_flushed_and_is_not_disturbed_by_it() {
     let volume = machine.wait_for("still-fawn", |volume| !tries || has(volume, "CLIENT_FOREIGN"));
     assert!(volume.ready && volume.attached.iter().all(|attached| attached.address == second.ip()), "{volume:#?}");
     assert_eq!(machine.pids(), before);
+}
+
+/// A host that was switched off and on again within seconds: nobody has told the regions that its
+/// old connections are dead, and they would find out only after the new ones have come.
+#[test]
+fn a_host_that_is_back_at_once_is_not_disturbed_by_what_it_left() {
+    if program().is_none() {
+        return println!("skipped: it needs crucible-nbd-server in CRUCIBLE_BIN");
+    }
+    let machine = boot();
+    let host = machine.host(PUMPED_PIGLET);
+    let old = Device::start(&host, &granted(&host, ""));
+    old.open_within(ACTIVE).write(0, &block("first", 0)).unwrap();
+    machine.wait_for("still-fawn", |volume| volume.attached.iter().any(|attached| attached.regions.len() == 3));
+    host.ok(&["ip", "link", "set", "eth0", "down"]);
+    drop(old);
+    host.ok(&["ss", "-K", "dst", SLED]);
+    host.ok(&["ip", "link", "set", "eth0", "up"]);
+    assert_eq!(connections(&machine, &host).lines().count(), 3);
+
+    let mut new = Device::start(&host, &granted(&host, ""));
+    let mut blocks = new.open_within(ACTIVE);
+    assert_eq!(blocks.read(0, BLOCK).unwrap(), block("first", 0));
+    is_undisturbed(&mut blocks, IDLE + 10 * SOON);
+    assert!(new.runs());
 }
