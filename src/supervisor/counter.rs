@@ -105,7 +105,7 @@ impl Counter {
         });
         let done = match permit {
             Some(allow) => self.change(allow).await,
-            None => self.make_way(takeover).await,
+            None => self.make_way(takeover, &batch).await,
         };
         let said = match done {
             Err(refusal) => {
@@ -130,9 +130,28 @@ impl Counter {
         Fence::around(&self.config().map, &self.volume, Some(grant))
     }
 
+    /// Whether any of them can be granted a generation: if not, nobody is cut off for it.
+    async fn may_grant(&self, batch: &[Order]) -> Result<(), wire::Error> {
+        let (written, now) = (self.highest_written().await?, Timestamp::now());
+        let mut refused = Ok(());
+        for order in batch {
+            if let Wanted::Ticket(attach) = order.wish {
+                match self.generation(&attach, &self.grant, written, now) {
+                    Ok(_) => return Ok(()),
+                    Err(why) => refused = Err(why),
+                }
+            }
+        }
+        refused
+    }
+
     /// Sees to it that nobody but the host and those that are always let in can talk to the
     /// volume. Whom the units let in now, if that was changed; and who was cut off.
-    async fn make_way(&mut self, takeover: bool) -> Result<(Option<Fence>, BTreeSet<IpAddr>), Refusal> {
+    async fn make_way(
+        &mut self,
+        takeover: bool,
+        batch: &[Order],
+    ) -> Result<(Option<Fence>, BTreeSet<IpAddr>), Refusal> {
         let (grant, host) = (self.grant.clone(), self.host);
         let next = |cut: &BTreeSet<IpAddr>| grant.to(host, 0, Timestamp::now(), cut);
         let known = self.grant.holder.is_some_and(|(holder, _)| holder == self.host);
@@ -145,6 +164,7 @@ impl Counter {
         if !before.is_empty() && !takeover {
             return Err(self.attached_elsewhere(&before));
         }
+        self.may_grant(batch).await.map_err(|why| self.refusal(why, Vec::new()))?;
         let cut: BTreeSet<_> = before.keys().copied().collect();
         let wanted = self.around(&next(&cut));
         self.enclose(&wanted).await?;
@@ -257,6 +277,10 @@ impl Counter {
                 (Wanted::Ticket(_), Err(why)) => Ok(Answer::Refused(self.refusal(why.clone(), Vec::new()))),
             };
             said.push((order.answer, answer));
+        }
+        if said.iter().all(|(_, answer)| matches!(answer, Ok(Answer::Refused(_)))) {
+            // Whom the units let in is put back by the plan.
+            return said;
         }
         match self.record(next.clone()).await {
             Ok(()) => self.grant = next,

@@ -127,6 +127,24 @@ fn a_takeover_cuts_the_first_host_off_before_it_is_granted() {
 }
 
 #[test]
+fn a_wish_that_cannot_be_granted_cuts_nobody_off() {
+    let machine = boot();
+    let (first, second) = hosts(&machine);
+    let absurd = "{\"takeover\": true, \"at_least\": 9223372036854775808}";
+    let lines = attach(&first);
+    let before = machine.volume("still-fawn").holder;
+    refused(&second, absurd, 400, "GENERATION_TOO_HIGH");
+    is_shut_out(&second, &[3830]);
+    assert!(lines.map(Line::close).iter().all(|answers| *answers > 0));
+    // Neither while nobody is connected.
+    is_left(&machine);
+    refused(&second, absurd, 400, "GENERATION_TOO_HIGH");
+    assert!(first.reaches(3831));
+    is_shut_out(&second, &[3830]);
+    assert_eq!(machine.volume("still-fawn").holder, before);
+}
+
+#[test]
 fn who_was_cut_off_comes_back_with_a_ticket_of_its_own() {
     let machine = boot();
     let (first, second) = hosts(&machine);
