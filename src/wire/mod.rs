@@ -319,7 +319,7 @@ impl Error {
         Self::new(
             Code::ConfigInvalid.as_str(),
             format!("the sled's configuration has {} fault(s):\n{list}", faults.len()),
-            "mend them (sledctl config check lists them), then: systemctl restart sledd",
+            "mend them (sledctl config check lists them), then: systemctl reload sledd",
         )
     }
 }
