@@ -8,7 +8,6 @@ use crate::config::{Configuration, Provisioning};
 use crate::names::RegionName;
 use crate::region::Ledger;
 use crate::size;
-use crate::systemd::names;
 use crate::wire;
 use uuid::Uuid;
 
@@ -243,22 +242,22 @@ fn overcommitted(config: &Configuration, disk: &Disk) -> Option<Finding> {
 }
 
 /// Regions that exist here and that the map knows nothing of: a volume that was renamed or
-/// removed, and whose downstairs may still run.
+/// removed. Its downstairs are stopped, and its data stays.
 fn unmapped(config: &Configuration, disk: &Disk) -> Vec<Finding> {
     let local = config.local_regions();
     let recorded = disk.ledger.iter().flat_map(|ledger| ledger.regions.keys());
     let others = recorded.filter(|name| !local.iter().any(|local| local.name == **name));
     let finding = |name: &RegionName| {
-        let unit = names::unit(name);
-        let cause =
-            format!("it is on record, and the port map does not put {name} on this sled; it is not watched over");
+        let cause = format!(
+            "it is on record, and the port map does not put {name} on this sled: it is stopped, and its data stays"
+        );
         let twice = match config.map.volumes.contains_key(name.volume()) {
             true => format!(" --yes-destroy {name}"),
             false => String::new(),
         };
         let remedy = format!(
-            "put it back into port-map.toml; or, if no host uses it: sledctl region delete {name}{twice} (which stops \
-             {unit} and keeps its data for a while)"
+            "put it back into port-map.toml, then: sledctl reload; or, to delete it, which keeps its data for a while: \
+             sledctl region delete {name}{twice}"
         );
         let subject = format!("region {name}");
         Finding { code: Code::RegionUnmapped, subject, scope: Scope::Sled, cause, remedy }
