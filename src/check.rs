@@ -75,6 +75,8 @@ codes! {
     LedgerUnreadable = "LEDGER_UNREADABLE", Blocking;
     /// One of the ledger's two copies cannot be read; the other is used.
     LedgerDamaged = "LEDGER_DAMAGED", Warning;
+    /// Whom a volume may let in, or of any volume, cannot be read from the data disk.
+    TicketsUnreadable = "TICKETS_UNREADABLE", Blocking;
     /// What an earlier supervisor left undone on the data disk cannot be finished.
     NotSettled = "NOT_SETTLED", Blocking;
     /// More was promised to regions than the data disk has.

@@ -65,10 +65,11 @@ pub fn run(options: &Options) -> ExitCode {
 }
 
 async fn serve(options: &Options) -> io::Result<()> {
+    // First of all: until it is taken, the signal ends a process.
+    let hangup = signal(SignalKind::hangup())?;
     let read = config_dir::read(&options.config);
     let sockets = sockets(read.as_ref().ok())?;
     let (mut end, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let hangup = signal(SignalKind::hangup())?;
     let end = async move {
         tokio::select! {
             _ = end.recv() => {}

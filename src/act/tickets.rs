@@ -2,9 +2,9 @@
 //!
 //! A ticket is on record before it is answered, and a host waits for that: so the file is two
 //! slots that are written in turn, in place, and one `fdatasync` is all it costs. A slot that was
-//! torn by a power cut does not parse, and the other is the record before it. A lost record is no
-//! calamity: the clock and the regions' trailers are floors, too
-//! ([`generation`](crate::decide::generation)).
+//! torn by a power cut does not parse, and the other is the record before it. If the record is lost,
+//! generations do not fall all the same, as the clock and the regions' trailers are floors, too
+//! ([`generation`](crate::decide::generation)); whom the volume lets in is then for an operator to say.
 
 use super::ledger::DIR;
 use crate::files::{make_dir, replace};
@@ -26,19 +26,27 @@ fn dir(root: &Path) -> PathBuf {
     root.join(DIR).join(TICKETS)
 }
 
-/// What is on record of every volume. A file of which no slot can be read is no record, and is
-/// told in the journal.
-pub fn load(root: &Path) -> BTreeMap<VolumeName, Grant> {
+/// What is on record of every volume, or why that cannot be read.
+///
+/// # Errors
+/// Why it cannot be told which volumes have a record.
+pub fn load(root: &Path) -> io::Result<BTreeMap<VolumeName, Result<Grant, String>>> {
     let mut grants = BTreeMap::new();
-    for entry in fs::read_dir(dir(root)).into_iter().flatten().flatten() {
+    let entries = match fs::read_dir(dir(root)) {
+        // Nothing was granted yet.
+        Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(grants),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
         let Some(volume) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
         match read(&entry.path()) {
-            Ok(Some(grant)) => _ = grants.insert(volume, grant),
             Ok(None) => {}
-            Err(why) => tracing::warn!("what was granted of {volume} cannot be read: {why}"),
+            Ok(Some(grant)) => _ = grants.insert(volume, Ok(grant)),
+            Err(why) => _ = grants.insert(volume, Err(format!("{}: {why}", entry.path().display()))),
         }
     }
-    grants
+    Ok(grants)
 }
 
 /// The later of the two slots; `None` before the first one was written.
@@ -56,7 +64,7 @@ fn read(file: &Path) -> io::Result<Option<Grant>> {
 /// Puts a grant on record, durably. It must be a later one than the last.
 ///
 /// # Errors
-/// It is not on record for certain; it may be.
+/// It is not on record for certain; after a power cut it may be.
 pub fn record(root: &Path, volume: &VolumeName, grant: &Grant) -> io::Result<()> {
     let text = grant.to_text().map_err(io::Error::other)?;
     let file = match open(root, volume) {
@@ -66,9 +74,13 @@ pub fn record(root: &Path, volume: &VolumeName, grant: &Grant) -> io::Result<()>
         }
         opened => opened?,
     };
-    let slot = usize::from(grant.serial % 2 == 1);
-    file.write_all_at(&text, (slot * SLOT) as u64)?;
-    file.sync_data()
+    let slot = (SLOT * usize::from(grant.serial % 2 == 1)) as u64;
+    let written = file.write_all_at(&text, slot).and_then(|()| file.sync_data());
+    if written.is_err() {
+        // What is not granted is not to be read back as if it were.
+        _ = file.write_all_at(&[0; SLOT], slot);
+    }
+    written
 }
 
 fn open(root: &Path, volume: &VolumeName) -> io::Result<File> {
@@ -100,12 +112,12 @@ mod tests {
     fn the_last_grant_is_read_and_a_torn_one_never_was() {
         let root = tempfile::tempdir().unwrap();
         make_dir(&root.path().join(DIR), 0o700).unwrap();
-        assert_eq!(load(root.path()), BTreeMap::new());
+        assert_eq!(load(root.path()).unwrap(), BTreeMap::new());
         let mut last = Grant::default();
         for _ in 0..5 {
             let next = after(&last);
             record(root.path(), &volume(), &next).unwrap();
-            assert_eq!(load(root.path()), [(volume(), next.clone())].into());
+            assert_eq!(load(root.path()).unwrap(), [(volume(), Ok(next.clone()))].into());
             // The same write, torn at any place, leaves the one before.
             let path = dir(root.path()).join("still-fawn");
             let whole = fs::read(&path).unwrap();
@@ -114,8 +126,13 @@ mod tests {
                 let mut torn = whole.clone();
                 torn[slot + cut..slot + SLOT].fill(0);
                 fs::write(&path, torn).unwrap();
-                let read = load(root.path()).remove(&volume());
-                assert_eq!(read, (last.serial > 0).then(|| last.clone()), "cut at {cut}");
+                let read = load(root.path()).unwrap().remove(&volume());
+                match last.serial {
+                    // Something was begun, and nobody knows what.
+                    0 if cut > 0 => assert!(matches!(read, Some(Err(_))), "cut at {cut}: {read:?}"),
+                    0 => assert_eq!(read, None),
+                    _ => assert_eq!(read, Some(Ok(last.clone())), "cut at {cut}"),
+                }
             }
             fs::write(&path, whole).unwrap();
             last = next;
@@ -127,9 +144,9 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         make_dir(&dir(root.path()), 0o700).unwrap_or_else(|_| fs::create_dir_all(dir(root.path())).unwrap());
         fs::write(dir(root.path()).join("still-fawn"), "garbage").unwrap();
-        assert_eq!(load(root.path()), BTreeMap::new());
+        assert!(matches!(load(root.path()).unwrap().remove(&volume()), Some(Err(_))));
         let next = after(&Grant::default());
         record(root.path(), &volume(), &next).unwrap();
-        assert_eq!(load(root.path())[&volume()], next);
+        assert_eq!(load(root.path()).unwrap()[&volume()], Ok(next));
     }
 }

@@ -120,12 +120,23 @@ pub async fn refresh(bus: &Connection, config: &Configuration) -> Result<(), Str
     let programs = programs::load().map_err(|why| format!("the record of programs cannot be read: {why}"))?;
     let all = dropin::all(config, &programs);
     keep(&all).map_err(|why| format!("{LAST_GOOD} cannot be written: {why}"))?;
-    if !all.iter().any(stale) {
+    if !all.iter().any(stale) && !left_over(&all) {
         return Ok(());
     }
     tracing::info!("the units are older than the configuration: asking systemd to reload them");
     let manager = ManagerProxy::new(bus).await.map_err(job::spoken)?;
     manager.reload().await.map_err(job::spoken)
+}
+
+/// Whether systemd has values of a region that is not configured any more.
+fn left_over(all: &[(String, String)]) -> bool {
+    let generated = std::fs::read_dir(GENERATED).into_iter().flatten().flatten();
+    let mut names = generated.filter_map(|entry| entry.file_name().into_string().ok());
+    let region = format!("{}@", names::DOWNSTAIRS);
+    names.any(|name| {
+        let unit = name.strip_suffix(".d").filter(|unit| unit.starts_with(&region));
+        unit.is_some_and(|unit| all.iter().all(|(wanted, _)| wanted != unit))
+    })
 }
 
 fn keep(all: &[(String, String)]) -> std::io::Result<()> {

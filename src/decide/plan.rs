@@ -3,8 +3,10 @@
 //! What an earlier supervisor left undone is finished first. Then a region that may run and
 //! does not is started; one that would only fail again is held, or stopped until what it waits
 //! for is there; one that is well again is forgiven its restarts; and what was deleted long ago
-//! is removed. That is all there is to do unasked. Everything else is done only when somebody
-//! asks ([`permits`](super::permits)), and nothing that serves is stopped or restarted from here.
+//! is removed. Before all that, a unit that does not let in exactly whom it is to is fenced, which
+//! cuts off those that it let in and is not to. That is all there is to do unasked. Everything else is
+//! done only when somebody asks ([`permits`](super::permits)), and nothing that serves is stopped or
+//! restarted from here.
 
 use super::facts::{Active, Bus, Facts, Fencing, Holder, Region, Settled, Start};
 use super::failure::{Kind, ended};

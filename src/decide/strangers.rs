@@ -1,4 +1,5 @@
-//! What it means that somebody is at a volume's ports, or tried to be, whom it does not let in.
+//! What it means that somebody is at a volume's ports, or tried to be, whom it does not let in; and
+//! that it is not known whom it does.
 
 use super::facts::{Facts, Knock};
 use super::finding::{Finding, Scope};
@@ -7,6 +8,26 @@ use crate::config::Configuration;
 use crate::names::{RegionName, VolumeName};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+
+/// The findings about records of tickets that cannot be read: whom a volume lets in is not known.
+pub(super) fn unread(facts: &Facts) -> Vec<Finding> {
+    let volume = |(volume, why): (&VolumeName, &String)| Finding {
+        code: Code::TicketsUnreadable,
+        subject: format!("volume {volume}"),
+        scope: Scope::Volume(volume.clone()),
+        cause: format!("who holds its last ticket cannot be read: {why}"),
+        remedy: format!("say which host may have it: sledctl volume allow {volume} HOST; and see dmesg for the disk"),
+    };
+    let all = facts.disk.as_ref().filter(|disk| disk.mounted).and_then(|disk| disk.grants.as_ref().err());
+    let all = all.filter(|_| facts.grants.is_none()).map(|why| Finding {
+        code: Code::TicketsUnreadable,
+        subject: "disk".into(),
+        scope: Scope::Sled,
+        cause: format!("who holds the last tickets cannot be read: {why}"),
+        remedy: "see dmesg for the disk; it is tried again all the time".into(),
+    });
+    facts.unread_grants.iter().map(volume).chain(all).collect()
+}
 
 /// The findings about those that the map does not let in.
 pub(super) fn findings(config: &Configuration, facts: &Facts) -> Vec<Finding> {

@@ -219,6 +219,10 @@ pub fn fit(config: &Configuration, facts: &Facts, local: &LocalRegion) -> Result
         Identity::NeverCreated => return Err(not_on_record(config, name)),
         Identity::Unavailable => return Err(unseen(config, name)),
     }
+    if facts.stale_units {
+        let message = format!("{name} is not started: systemd does not know its unit as it is configured now");
+        return Err(wire::Error::new("STARTING", message, "ask again in a moment"));
+    }
     if facts.held(name).is_some() {
         let message = format!("{name} is held: it is not started");
         return Err(wire::Error::new("REGION_HELD", message, format!("sledctl region release {name}")));

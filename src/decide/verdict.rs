@@ -81,6 +81,7 @@ fn sled_findings(config: &Configuration, facts: &Facts) -> Vec<Finding> {
         found.push(about_sled(Code::UpgradeUnfinished, "downstairs".into(), cause.into(), remedy.into()));
     }
     found.extend(strangers::findings(config, facts));
+    found.extend(strangers::unread(facts));
     found.extend(facts.maintenance.as_ref().map(maintenance));
     if facts.leaving {
         let cause = "the machine is being switched off, and the regions are stopped".to_owned();

@@ -184,7 +184,7 @@ impl Scanner {
     fn with_ledger(&self, config: &Configuration, mut disk: Disk) -> Disk {
         let root = &config.sled.storage.root;
         // Whether or not the ledger can be read: whom a volume lets in does not depend on it.
-        disk.grants = tickets::load(root);
+        disk.grants = tickets::load(root).map_err(|why| format!("{}: {why}", root.display()));
         let Loaded { ledger, damage } = match ledger::load(root) {
             Err(why) => return Disk { ledger_lost: ledger::is_lost(&why), ledger: Err(why.to_string()), ..disk },
             Ok(loaded) => loaded,

@@ -73,8 +73,8 @@ impl Supervisor {
             if let (Ok(()), Some(local)) = (&done, local) {
                 let ended = act::fence::destroy(&[local], |address| !wanted.admits(address)).await;
                 match ended {
-                    Ok(0) => {}
-                    Ok(many) => tracing::warn!(REGION = %name, "{name}: {many} connection(s) were cut off"),
+                    Ok(ended) if ended.is_empty() => {}
+                    Ok(ended) => tracing::warn!(REGION = %name, "{name}: {} connection(s) were cut off", ended.len()),
                     Err(why) => tracing::error!(REGION = %name, "{name}: not every connection was cut off: {why}"),
                 }
             }
@@ -96,6 +96,7 @@ impl Supervisor {
             }
         });
         self.observers.look_at_sockets();
+        self.serve(&name.volume().clone());
     }
 
     fn forgive(&mut self, name: RegionName, bus: zbus::Connection) {

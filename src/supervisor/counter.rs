@@ -7,7 +7,7 @@ use crate::act::written::Written;
 use crate::act::{fence, mark, tickets};
 use crate::config::Configuration;
 use crate::decide::attach::{attached, elsewhere, others};
-use crate::decide::generation;
+use crate::decide::generation::{self, NoGeneration};
 use crate::names::{RegionName, VolumeName};
 use crate::port_map::{Fence, LocalRegion, Placement};
 use crate::region::Grant;
@@ -43,6 +43,8 @@ pub(super) enum Wanted {
 /// What was done at the desk for a volume: what is on record now, and whom its units let in.
 pub(super) struct Served {
     pub(super) volume: VolumeName,
+    /// The disk that it is on record on.
+    pub(super) disk: Uuid,
     pub(super) grant: Option<Grant>,
     pub(super) fence: Outcome,
 }
@@ -87,8 +89,12 @@ pub(super) struct Counter {
     pub(super) since: BTreeMap<IpAddr, Timestamp>,
     pub(super) written: Arc<Written>,
     pub(super) uuids: BTreeMap<RegionName, Uuid>,
-    /// It was proved that systemd enforces whom the units let in.
-    pub(super) enforced: bool,
+    /// The main processes of the volume's units.
+    pub(super) processes: Vec<u32>,
+    /// What is on record could not be read.
+    pub(super) unread: bool,
+    /// Whether systemd enforces whom the units let in, as was found out by trying.
+    pub(super) enforced: Option<bool>,
     /// systemd was asked to change whom the units let in.
     pub(super) touched: bool,
 }
@@ -114,11 +120,11 @@ impl Counter {
             Ok((fence, cut)) => {
                 let said = self.grant(batch, permit, &cut).await;
                 let fence = fence.map_or(Outcome::Untouched, Outcome::Now);
-                return (Served { volume: self.volume, grant: Some(self.grant), fence }, said);
+                return (Served { volume: self.volume, disk: self.disk, grant: Some(self.grant), fence }, said);
             }
         };
         let fence = if self.touched { Outcome::Unknown } else { Outcome::Untouched };
-        (Served { volume: self.volume, grant: None, fence }, said)
+        (Served { volume: self.volume, disk: self.disk, grant: None, fence }, said)
     }
 
     fn config(&self) -> &Configuration {
@@ -156,13 +162,16 @@ impl Counter {
         let next = |cut: &BTreeSet<IpAddr>| grant.to(host, 0, Timestamp::now(), cut);
         let known = self.grant.holder.is_some_and(|(holder, _)| holder == self.host);
         let none = BTreeSet::new();
-        if known && self.enforced && self.is_around(&self.around(&next(&none))) && !self.is_open() {
+        if known && self.enforced == Some(true) && self.is_around(&self.around(&next(&none))) && !self.is_open() {
             // It is the only one that could be there.
             return Ok((None, none));
         }
         let before = self.others()?;
         if !before.is_empty() && !takeover {
             return Err(self.attached_elsewhere(&before));
+        }
+        if !before.is_empty() && self.enforced == Some(false) {
+            return Err(self.cannot_cut());
         }
         self.may_grant(batch).await.map_err(|why| self.refusal(why, Vec::new()))?;
         let cut: BTreeSet<_> = before.keys().copied().collect();
@@ -185,12 +194,21 @@ impl Counter {
 
     /// An operator's word: whom the units let in now.
     async fn change(&mut self, allow: bool) -> Result<(Option<Fence>, BTreeSet<IpAddr>), Refusal> {
-        let wanted = self.around(&self.grant.with(self.host, allow));
+        let wanted = self.around(&self.permitted(allow));
         self.enclose(&wanted).await?;
         if !allow {
             self.destroy(|address| address == self.host).await?;
         }
         Ok((Some(wanted), BTreeSet::new()))
+    }
+
+    /// What is on record when an operator has had his way. If what was there cannot be read, the host
+    /// that he allows is the holder: of the others nobody knows whether they were cut off.
+    fn permitted(&self, allow: bool) -> Grant {
+        match self.unread && allow {
+            true => self.grant.to(self.host, self.grant.generation, Timestamp::now(), &BTreeSet::new()),
+            false => self.grant.with(self.host, allow),
+        }
     }
 
     /// Whether the map lets anybody attach the volume.
@@ -203,9 +221,6 @@ impl Counter {
     }
 
     async fn enclose(&mut self, wanted: &Fence) -> Result<(), Refusal> {
-        if self.is_around(wanted) {
-            return Ok(());
-        }
         let failed = |why: String| {
             let message =
                 format!("nobody was granted anything: systemd does not change whom {} lets in: {why}", self.volume);
@@ -225,8 +240,12 @@ impl Counter {
 
     async fn destroy(&self, whose: impl Fn(IpAddr) -> bool) -> Result<(), Refusal> {
         let ended = fence::destroy(&self.regions, whose).await.map_err(|why| self.unseen(&why))?;
-        if ended > 0 {
-            tracing::warn!(VOLUME = %self.volume, "{}: {ended} connection(s) of others were cut off", self.volume);
+        if ended.is_empty() {
+            return Ok(());
+        }
+        tracing::warn!(VOLUME = %self.volume, "{}: {} connection(s) were cut off", self.volume, ended.len());
+        if !fence::let_go(self.processes.clone(), ended).await {
+            tracing::warn!(VOLUME = %self.volume, "{}: a downstairs has not closed them yet", self.volume);
         }
         Ok(())
     }
@@ -234,6 +253,12 @@ impl Counter {
     fn unseen(&self, why: &io::Error) -> Refusal {
         let message = format!("nobody was granted anything: {why}");
         self.refusal(wire::Error::new("NOT_FENCED", message, "ask again; see journalctl -u sledd"), Vec::new())
+    }
+
+    fn cannot_cut(&self) -> Refusal {
+        let message = "systemd does not enforce whom a region lets in: who is connected cannot be cut off";
+        let remedy = "see PORT_MAP_NOT_ENFORCED (sledctl checks); detach the volume where it is attached";
+        self.refusal(wire::Error::new("PORT_MAP_NOT_ENFORCED", message, remedy), Vec::new())
     }
 
     fn attached_elsewhere(&self, hosts: &BTreeMap<IpAddr, BTreeSet<RegionName>>) -> Refusal {
@@ -256,7 +281,7 @@ impl Counter {
         }
         let now = Timestamp::now();
         let mut next = match permit {
-            Some(allow) => self.grant.with(self.host, allow),
+            Some(allow) => self.permitted(allow),
             None => self.grant.to(self.host, self.grant.generation, now, cut),
         };
         let written = match permit {
@@ -296,8 +321,15 @@ impl Counter {
     fn generation(&self, attach: &Attach, last: &Grant, written: u64, now: Timestamp) -> Result<u64, wire::Error> {
         let clock = now.as_second().try_into().unwrap_or_default();
         generation::next(attach.at_least, last.generation, written, clock).map_err(|why| {
-            let remedy = "ask with an at_least near what other sleds have granted, or without one";
-            wire::Error::new("GENERATION_TOO_HIGH", why.to_string(), remedy)
+            let (code, remedy) = match why {
+                NoGeneration::TooFar { .. } => {
+                    ("GENERATION_TOO_HIGH", "ask with an at_least near what other sleds have granted, or without one")
+                }
+                NoGeneration::UsedUp(_) => {
+                    ("GENERATIONS_USED_UP", "an extent's trailer is damaged: crucible-downstairs verify finds which")
+                }
+            };
+            wire::Error::new(code, why.to_string(), remedy)
         })
     }
 

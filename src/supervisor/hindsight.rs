@@ -42,6 +42,7 @@ impl Supervisor {
             for name in std::mem::take(&mut self.unchanged) {
                 self.region(&name, |region| region.changing = false);
             }
+            self.move_again();
             self.versions.ask_again(&self.facts);
             if let Some(bus) = self.unrefreshed.take() {
                 self.refresh_units(bus);

@@ -30,6 +30,7 @@ mod freshness;
 mod health;
 mod hindsight;
 mod jobs;
+mod moves;
 mod observers;
 mod pages;
 mod reload;
@@ -68,6 +69,7 @@ use counter::Served;
 use freshness::Freshness;
 use hindsight::alarm;
 use jobs::{Ended, Jobs};
+use moves::Moves;
 use observers::Observers;
 use reload::Reading;
 use std::collections::{BTreeMap, BTreeSet};
@@ -123,6 +125,8 @@ enum Event {
     Runs(RegionName, u32, Program),
     /// systemd has changed whom a region's unit lets in, or has not, and why.
     Fenced(RegionName, Fence, Result<(), String>),
+    /// These regions run, and are not in the map.
+    Strays(Vec<RegionName>),
     /// The configuration was read from its files, for a request.
     Read(Box<Reading>),
     /// Somebody was served at the ticket desk.
@@ -187,8 +191,11 @@ struct Supervisor {
     unchanged: BTreeSet<RegionName>,
     /// systemd on this connection would not read the units again; asked again after a while.
     unrefreshed: Option<zbus::Connection>,
-    /// The regions that are to be restarted when systemd knows their units anew.
-    to_restart: BTreeSet<RegionName>,
+    /// The data disk that was last there.
+    last_disk: Option<Uuid>,
+    moves: Moves,
+    /// Other observers have taken the place of some: what these had told is old.
+    renewed: bool,
     /// Who is waiting until what is known now has been published.
     told: Vec<oneshot::Sender<()>>,
     started: Instant,
@@ -230,7 +237,9 @@ pub fn supervise(config: Configuration, config_dir: PathBuf, sysfs: PathBuf) -> 
             events,
             unchanged: BTreeSet::new(),
             unrefreshed: None,
-            to_restart: BTreeSet::new(),
+            last_disk: None,
+            moves: Moves::default(),
+            renewed: false,
             told: Vec::new(),
             config_dir,
             started: now,
@@ -272,12 +281,18 @@ impl Supervisor {
                 _ = turns.next() => self.look_back(),
                 () = &mut patience, if !patience.is_elapsed() => self.look_back(),
             }
+            if std::mem::take(&mut self.renewed) {
+                self.forget_what_waits(&mut observations);
+            }
             // A burst of facts is one change: everything that waits is taken before judging.
             while let Ok(seen) = observations.try_recv() {
                 self.see(seen);
             }
             while let Ok(event) = ended.try_recv() {
                 self.hear(event);
+            }
+            while let Ok(request) = asked.try_recv() {
+                self.look_first(request);
             }
             self.act();
             self.ask_versions();
@@ -308,10 +323,11 @@ impl Supervisor {
                     Err(why) => Bus::Unreachable(format!("it does not read the units again: {why}")),
                 });
                 self.unrefreshed = result.is_err().then(|| bus.clone());
+                self.bus = result.is_ok().then(|| bus.clone());
                 if result.is_ok() {
+                    self.facts.stale_units = false;
                     self.put_in_place(&bus);
                 }
-                self.bus = result.is_ok().then_some(bus);
             }
             Event::Started(name, result) => self.region(&name, |region| {
                 let inactive = region.unit.as_ref().is_some_and(|unit| unit.active == Active::Inactive);
@@ -340,6 +356,7 @@ impl Supervisor {
             }),
             Event::Fenced(name, fence, done) => self.hear_fenced(&name, fence, done),
             Event::Served(served) => self.hear_served(served),
+            Event::Strays(strays) => self.hear_strays(strays),
             Event::Read(reading) => self.hear_reading(*reading),
             Event::Released(name) => self.released(&name),
             Event::Maintenance(wanted) => self.facts.maintenance = wanted,
@@ -382,7 +399,9 @@ impl Supervisor {
         let anew =
             |job: &wire::Job| matches!(job.kind, JobKind::Create | JobKind::Delete | JobKind::Restore | JobKind::Adopt);
         let made_anew = ended.result.is_ok() && self.jobs.all().get(&id).is_some_and(anew);
+        let well = ended.result.is_ok();
         self.jobs.end(ended);
+        self.moved(id, well);
         disk.into_iter().for_each(|disk| self.see_disk(disk));
         if made_anew {
             self.released(name);
@@ -400,6 +419,7 @@ impl Supervisor {
             self.region(name, |region| region.start = Start::Idle);
         }
         self.observers.look_at_sockets();
+        self.move_next();
     }
 
     /// The identity of the disk that was last looked at.

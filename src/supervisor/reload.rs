@@ -1,21 +1,17 @@
 //! Another configuration is taken over while everything runs: what it changes is shown first, one
 //! with a fault changes nothing, and nobody is disturbed whom it does not concern.
 //!
-//! Whom the regions let in follows at once, as the plan finds that it is not as the map says. A
-//! region whose port is another is restarted in its turn; one that has gone from the map is
-//! stopped, and its data stays.
+//! Whom the regions let in follows at once, as the plan finds that it is not as the map says. What
+//! becomes of regions that moved or went is in [`moves`](super::moves).
 
 use super::requests::Answer;
-use super::work::Task;
 use super::{Event, Supervisor};
-use crate::act::units;
 use crate::config::Configuration;
 use crate::config_dir;
 use crate::decide::difference::{difference, gone, moved};
-use crate::decide::turns::Manner;
-use crate::names::RegionName;
+use crate::decide::facts::Region;
 use crate::source::Fault;
-use crate::wire::{self, Difference, JobKind};
+use crate::wire::{self, Difference};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -83,6 +79,10 @@ impl Supervisor {
             let message = format!("nothing was changed: hosts that are connected would be interrupted: {list}");
             return Err(wire::Error::new("HOSTS_CONNECTED", message, "if that is meant: sledctl reload --yes"));
         }
+        if self.bus.is_none() {
+            let message = "nothing was changed: systemd does not answer, and could not be told";
+            return Err(wire::Error::new("SYSTEMD_UNREACHABLE", message, "systemctl status dbus"));
+        }
         self.nobody_is_at(&new)?;
         if !found.changes.is_empty() || found.from != found.to {
             for change in &found.changes {
@@ -94,71 +94,56 @@ impl Supervisor {
         Ok(found)
     }
 
-    /// A job that is at a region goes on with what it began with: it must not be taken from it.
+    /// What is under way goes on with what it began with: a region must not be taken from it.
     fn nobody_is_at(&self, new: &Configuration) -> Result<(), wire::Error> {
+        let busy = |what: String| {
+            let message = format!("nothing was changed: {what}");
+            Err(wire::Error::new("BUSY", message, "wait until it is done: sledctl jobs"))
+        };
+        if self.upgrading.is_some() {
+            return busy("another downstairs program is being rolled over the regions".into());
+        }
         let moved: Vec<_> = moved(&self.config, new).into_iter().map(|local| local.name).collect();
         let touched = gone(&self.config, new).into_iter().chain(moved);
         match touched.into_iter().find(|name| self.facts.busy.contains_key(name)) {
             None => Ok(()),
-            Some(name) => {
-                let message = format!("nothing was changed: a job is at {name}, and the new map moves or removes it");
-                Err(wire::Error::new("BUSY", message, "wait until it is done: sledctl jobs"))
-            }
+            Some(name) => busy(format!("a job is at {name}, and the new map moves or removes it")),
         }
     }
 
     fn take_over(&mut self, new: Configuration) {
         let old = std::mem::replace(&mut self.config, Arc::new(new));
-        let config = &self.config;
-        for name in gone(&old, config) {
+        let config = self.config.clone();
+        for name in gone(&old, &config) {
             self.facts.regions.remove(&name);
             self.wards.remove(&name);
+            self.moves.removed.insert(name);
         }
         for local in config.local_regions() {
-            self.facts.regions.entry(local.name.clone()).or_default();
-            self.wards.entry(local.name).or_default();
+            self.moves.removed.remove(&local.name);
+            self.wards.entry(local.name.clone()).or_default();
+            self.facts.regions.entry(local.name).or_insert_with(|| {
+                // Whoever writes to it was not looked for.
+                self.facts.intruders = None;
+                Region::default()
+            });
+        }
+        for local in moved(&old, &config) {
+            // What is known of it is known of another place.
+            self.region(&local.name, |region| (region.sockets, region.pulse) = (None, None));
+            self.moves.waiting.insert(local.name);
         }
         if old.sled.tls != config.sled.tls {
             self.facts.tls = None;
         }
+        self.facts.stale_units = true;
         self.editor.configure(config.clone());
         self.shop.config = config.clone();
         self.freshness.allow(config.sled.downstairs.hung_after.into());
-        self.to_restart.extend(moved(&old, config).into_iter().map(|local| local.name));
         // systemd is asked to read the units anew when the new watch on it begins.
-        self.observers.renew(&old, config);
+        self.observers.renew(&old, &config);
+        self.renewed = true;
         self.tell_wards();
-    }
-
-    /// systemd knows the units as they are configured now: what no unit is to serve is stopped,
-    /// and what serves at another place than it is to is restarted in its turn.
-    pub(super) fn put_in_place(&mut self, bus: &zbus::Connection) {
-        let (config, connection) = (self.config.clone(), bus.clone());
-        tokio::spawn(async move {
-            match units::strays(&connection, &config).await {
-                Ok(strays) => stop(&connection, strays).await,
-                Err(why) => tracing::warn!("systemd does not tell which units run: {why}"),
-            }
-        });
-        let Some(disk) = self.disk() else { return };
-        for name in std::mem::take(&mut self.to_restart) {
-            let runs = self.facts.regions.get(&name).is_some_and(crate::decide::facts::Region::runs);
-            let local = self.config.local_regions().into_iter().find(|local| local.name == name);
-            if let Some(local) = local.filter(|_| runs && !self.facts.busy.contains_key(&name)) {
-                // Its siblings may have moved as well, and then no host is served by any of them.
-                let manner = Manner { force: true, rolling: true, starts: true };
-                self.begin(JobKind::Restart, Task::Restart(local, manner), bus.clone(), disk);
-            }
-        }
-    }
-}
-
-async fn stop(bus: &zbus::Connection, strays: Vec<RegionName>) {
-    for name in strays {
-        tracing::warn!(REGION = %name, "{name} runs, and the port map has no such region here: it is stopped");
-        if let Err(why) = units::stop(bus, &name).await {
-            tracing::error!(REGION = %name, "{name} is not stopped: {why}");
-        }
     }
 }
 

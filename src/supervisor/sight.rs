@@ -5,6 +5,7 @@ use crate::decide::facts::{Active, Beat, Bus, Disk, Start, Unit};
 use crate::decide::storage::{belongs, identity};
 use crate::names::RegionName;
 use crate::observe::Observation;
+use tokio::sync::mpsc;
 
 impl Supervisor {
     /// Takes a fact.
@@ -73,27 +74,53 @@ impl Supervisor {
         });
     }
 
-    pub(super) fn see_disk(&mut self, disk: Disk) {
-        if self.facts.disk.as_ref().is_none_or(|known| known.serial < disk.serial) {
-            if identity(&disk).is_some_and(|now| self.disk().is_some_and(|known| known != now)) {
-                // What was to be held lies on another disk.
-                self.facts.holding.clear();
-                self.facts.grants = None;
+    /// Takes what waits, but for the full pictures of observers that are no more: these were of other
+    /// regions.
+    pub(super) fn forget_what_waits(&mut self, observations: &mut mpsc::Receiver<Observation>) {
+        while let Ok(seen) = observations.try_recv() {
+            if !matches!(seen, Observation::Intruders(_) | Observation::Sockets(_) | Observation::Network(_)) {
+                self.see(seen);
             }
-            self.see_grants(&disk);
-            self.facts.disk = Some(disk);
         }
     }
+
+    pub(super) fn see_disk(&mut self, disk: Disk) {
+        if self.facts.disk.as_ref().is_some_and(|known| known.serial >= disk.serial) {
+            return;
+        }
+        if let Some(now) = identity(&disk) {
+            // One may have been away in between: then the last one that was there counts.
+            if self.last_disk.replace(now).is_some_and(|before| before != now) {
+                // What was to be held, and what was granted, lies on another disk.
+                self.facts.holding.clear();
+                self.facts.grants = None;
+                self.facts.unread_grants.clear();
+            }
+        }
+        self.see_grants(&disk);
+        self.facts.disk = Some(disk);
+    }
+
     /// Takes what is on record of tickets. Of two records the later counts: a look at the disk may
-    /// have begun before the last ticket was granted.
+    /// have begun before the last ticket was granted. What cannot be read is as it was known.
     fn see_grants(&mut self, disk: &Disk) {
         if !disk.mounted || belongs(&self.config, disk).is_err() {
             return;
         }
+        let Ok(seen) = &disk.grants else { return };
         let known = self.facts.grants.get_or_insert_default();
-        for (volume, grant) in &disk.grants {
-            if known.get(volume).is_none_or(|known| known.serial < grant.serial) {
-                known.insert(volume.clone(), grant.clone());
+        for (volume, grant) in seen {
+            match grant {
+                Ok(grant) => {
+                    self.facts.unread_grants.remove(volume);
+                    if known.get(volume).is_none_or(|known| known.serial < grant.serial) {
+                        known.insert(volume.clone(), grant.clone());
+                    }
+                }
+                Err(why) if !known.contains_key(volume) => {
+                    self.facts.unread_grants.insert(volume.clone(), why.clone());
+                }
+                Err(_) => {}
             }
         }
     }

@@ -11,6 +11,7 @@ use super::requests::Answer;
 use super::{Event, Supervisor};
 use crate::act::written::Written;
 use crate::decide::attach::{attached, may_attach, may_permit};
+use crate::decide::facts::{Fencing, Gap};
 use crate::names::VolumeName;
 use crate::port_map::Fence;
 use crate::wire::{self, Attach, Refusal};
@@ -79,16 +80,43 @@ impl Supervisor {
         self.serve(&volume);
     }
 
-    /// Serves who waits for a volume, unless somebody is being served.
-    fn serve(&mut self, volume: &VolumeName) {
-        if self.facts.granting.contains(volume) {
-            return;
+    /// Serves who waits for a volume, unless somebody is being served or its fence is being changed:
+    /// what is under way must not come into force behind a ticket.
+    pub(super) fn serve(&mut self, volume: &VolumeName) {
+        while !self.facts.granting.contains(volume) && !self.is_being_fenced(volume) {
+            let Some(waiting) = self.desk.waiting.get_mut(volume) else { return };
+            let batch = next_batch(waiting);
+            if waiting.is_empty() {
+                self.desk.waiting.remove(volume);
+            }
+            self.serve_batch(volume, batch);
         }
-        let Some(waiting) = self.desk.waiting.get_mut(volume) else { return };
-        let batch = next_batch(waiting);
-        if waiting.is_empty() {
-            self.desk.waiting.remove(volume);
+    }
+
+    fn is_being_fenced(&self, volume: &VolumeName) -> bool {
+        let mut here = self.facts.regions.iter().filter(|(name, _)| name.volume() == volume);
+        here.any(|(_, region)| region.fencing == Fencing::Asked)
+    }
+
+    /// Whether an order is still one that may be carried out: what was right when it came in may
+    /// not be so any more when its turn has come.
+    fn judge_again(&self, volume: &VolumeName, order: &Order) -> Result<(), wire::Error> {
+        match order.wish {
+            Wanted::Ticket(_) => may_attach(&self.config, self.editor.ready(volume), volume, order.host),
+            Wanted::Permit(allow) => may_permit(&self.config, volume, order.host, allow),
         }
+        .map(|_| ())
+    }
+
+    fn serve_batch(&mut self, volume: &VolumeName, batch: Vec<Order>) {
+        let mut good = Vec::new();
+        for order in batch {
+            match self.judge_again(volume, &order) {
+                Ok(()) => good.push(order),
+                Err(why) => order.refuse(&self.refusal(volume, why)),
+            }
+        }
+        let batch = good;
         let Some(first) = batch.first() else { return };
         let known = self.facts.grants.is_some();
         let (Some(disk), true) = (self.disk(), known) else {
@@ -110,7 +138,9 @@ impl Supervisor {
             written: self.desk.written.clone(),
             uuids: self.editor.uuids(volume),
             volume: volume.clone(),
-            enforced: self.facts.enforcement.as_ref().is_some_and(|found| found.address.is_ok()),
+            processes: self.processes(volume),
+            unread: self.facts.unread_grants.contains_key(volume),
+            enforced: self.enforced(),
             touched: false,
         };
         self.facts.granting.insert(volume.clone());
@@ -120,7 +150,7 @@ impl Supervisor {
             let done = tokio::spawn(counter.serve(batch)).await;
             let served = done.unwrap_or_else(|why| {
                 tracing::error!("what was asked for {volume} was cut short: {why}");
-                (Served { volume, grant: None, fence: Outcome::Unknown }, Vec::new())
+                (Served { volume, disk, grant: None, fence: Outcome::Unknown }, Vec::new())
             });
             _ = events.send(Event::Served(served.0)).await;
             // The loop hears of it before the host does: whoever asks next finds it so.
@@ -136,16 +166,32 @@ impl Supervisor {
         here.map(|(_, region)| region.unit.as_ref().and_then(|unit| unit.fence.clone())).collect()
     }
 
+    /// Whether systemd enforces whom units let in; `None` as long as that could not be tried.
+    fn enforced(&self) -> Option<bool> {
+        match &self.facts.enforcement.as_ref()?.address {
+            Ok(()) => Some(true),
+            Err(Gap::Untried(_)) => None,
+            Err(_) => Some(false),
+        }
+    }
+
+    fn processes(&self, volume: &VolumeName) -> Vec<u32> {
+        let here = self.facts.regions.iter().filter(|(name, _)| name.volume() == volume);
+        here.filter_map(|(_, region)| region.alive()).collect()
+    }
+
     fn seen_since(&self, volume: &VolumeName) -> BTreeMap<IpAddr, Timestamp> {
         let here = self.facts.seen_since.iter().filter(|((at, _), _)| at == volume);
         here.map(|((_, address), since)| (*address, *since)).collect()
     }
 
     /// Takes what was done at the desk.
-    pub(super) fn hear_served(&mut self, Served { volume, grant, fence }: Served) {
+    pub(super) fn hear_served(&mut self, Served { volume, disk, grant, fence }: Served) {
         self.facts.granting.remove(&volume);
-        if let (Some(grant), Some(grants)) = (grant, self.facts.grants.as_mut()) {
+        // Of another disk it says nothing.
+        if let (Some(grant), Some(grants), true) = (grant, self.facts.grants.as_mut(), self.last_disk == Some(disk)) {
             grants.insert(volume.clone(), grant);
+            self.facts.unread_grants.remove(&volume);
         }
         let now = match fence {
             Outcome::Untouched => None,

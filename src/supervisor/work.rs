@@ -162,7 +162,7 @@ impl Workshop {
 
     /// Who is connected to the volume: by the ports of its regions on this sled, whoever listens
     /// there, and by what runs on this region, wherever that listens.
-    async fn hosts(&self, name: &RegionName) -> Result<BTreeSet<IpAddr>, String> {
+    pub(super) async fn hosts(&self, name: &RegionName) -> Result<BTreeSet<IpAddr>, String> {
         let (config, name) = (self.config.clone(), name.clone());
         let look = move || -> std::io::Result<BTreeSet<IpAddr>> {
             let local = config.local_regions().into_iter().filter(|local| local.name.volume() == name.volume());

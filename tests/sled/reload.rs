@@ -138,6 +138,26 @@ fn regions_whose_ports_moved_go_there_one_after_the_other() {
 }
 
 #[test]
+fn regions_that_want_each_others_ports_all_get_them() {
+    let machine = boot();
+    let ports = |map: &str, wanted: [u16; 3]| {
+        put(&machine, map);
+        machine.ok(&["sledctl", "reload"]);
+        machine.wait_for("still-fawn", |volume| {
+            volume.ready && volume.regions.iter().map(|region| region.port).eq(wanted)
+        });
+    };
+    // Each is to have the port of the next one.
+    let shifted = MAP.replace(":3832", ":3833").replace(":3831", ":3832").replace(":3830", ":3831");
+    ports(&shifted, [3831, 3832, 3833]);
+    // Two are to swap.
+    let swapped = shifted.replace(":3831", ":x").replace(":3832", ":3831").replace(":x", ":3832");
+    ports(&swapped, [3832, 3831, 3833]);
+    let host = machine.host(STILL_FAWN);
+    assert!([3831, 3832, 3833].into_iter().all(|port| host.reaches(port)));
+}
+
+#[test]
 fn a_volume_that_left_the_map_is_stopped_and_kept_and_comes_back_with_it() {
     let machine = boot();
     let sum =

@@ -35,8 +35,9 @@ pub struct Disk {
     pub surveys: BTreeMap<RegionName, Survey>,
     /// What lies in the trash, by the directory's name: how many bytes are taken.
     pub trash: BTreeMap<String, u64>,
-    /// What was granted to hosts, as far as it is on record.
-    pub grants: BTreeMap<VolumeName, Grant>,
+    /// What was granted to hosts of each volume that has a record of it, or why that cannot be read;
+    /// or why no record can be.
+    pub grants: Result<BTreeMap<VolumeName, Result<Grant, String>>, String>,
 }
 
 /// The files of a region, counted.
@@ -68,7 +69,7 @@ impl Default for Disk {
             unadopted: BTreeSet::new(),
             surveys: BTreeMap::new(),
             trash: BTreeMap::new(),
-            grants: BTreeMap::new(),
+            grants: Ok(BTreeMap::new()),
         }
     }
 }

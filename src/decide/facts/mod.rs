@@ -51,6 +51,10 @@ pub struct Facts {
     pub holding: BTreeMap<RegionName, Hold>,
     /// What was granted to hosts; `None` until the record of it was read.
     pub grants: Option<BTreeMap<VolumeName, Grant>>,
+    /// The volumes of which the record of what was granted cannot be read, and why.
+    pub unread_grants: BTreeMap<VolumeName, String>,
+    /// systemd does not know the units as they are configured now: nothing is started.
+    pub stale_units: bool,
     /// Since when each host that is connected to a volume has been seen.
     pub seen_since: BTreeMap<(VolumeName, IpAddr), Timestamp>,
     /// Those that the map does not let in, and that tried of late.
@@ -169,9 +173,10 @@ impl Facts {
         self.intruders.as_ref().is_some_and(|seen| seen.contains_key(name))
     }
 
-    /// The fence that a volume is to have; `None` as long as it is not known what was granted.
+    /// The fence that a volume is to have; `None` as long as it is not known what was granted: then
+    /// the one that there is stays, and nothing is started.
     pub fn fence(&self, config: &Configuration, volume: &VolumeName) -> Option<Fence> {
-        let grants = self.grants.as_ref()?;
+        let grants = self.grants.as_ref().filter(|_| !self.unread_grants.contains_key(volume))?;
         Some(Fence::around(&config.map, volume, grants.get(volume)))
     }
 

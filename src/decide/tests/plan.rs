@@ -34,6 +34,8 @@ fn a_stopped_region_is_started_once_everything_is_right() {
         },
         |f| region(f).start = Start::Asked,
         |f| f.grants = None,
+        |f| f.stale_units = true,
+        |f| _ = f.unread_grants.insert(volume(), String::new()),
         |f| {
             region(f).unit.as_mut().unwrap().fence = None;
             region(f).fencing = Fencing::Asked;

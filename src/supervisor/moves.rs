@@ -1,0 +1,135 @@
+//! What becomes of regions whose place another configuration has changed: one that is to be at other
+//! ports is restarted in its turn, and one that the map does not put here any more is stopped. Data
+//! stays where it is.
+//!
+//! A region leaves the list of those that are to move when it is where it should be, and not before;
+//! if one does not come up again, the others stay.
+
+use super::health::Change;
+use super::work::Task;
+use super::{Event, Supervisor};
+use crate::act::units;
+use crate::decide::facts::{Beat, Holder, Region};
+use crate::decide::storage::usable;
+use crate::decide::turns::{Manner, fit};
+use crate::names::RegionName;
+use crate::port_map::LocalRegion;
+use crate::systemd::names;
+use crate::wire::JobKind;
+use std::collections::BTreeSet;
+
+/// The regions whose place was changed.
+#[derive(Default)]
+pub(super) struct Moves {
+    /// Those that are to be restarted.
+    pub(super) waiting: BTreeSet<RegionName>,
+    /// The job that restarts one of them.
+    job: Option<u64>,
+    /// Those that run and are not in the map, as long as it cannot be told whether that is right.
+    strays: Vec<RegionName>,
+    /// Those that the map had here, until another one was taken over.
+    pub(super) removed: BTreeSet<RegionName>,
+}
+
+impl Supervisor {
+    /// systemd knows the units as they are configured now.
+    pub(super) fn put_in_place(&mut self, bus: &zbus::Connection) {
+        let (config, events, bus) = (self.config.clone(), self.events.clone(), bus.clone());
+        tokio::spawn(async move {
+            match units::strays(&bus, &config).await {
+                Ok(strays) => _ = events.send(Event::Strays(strays)).await,
+                Err(why) => tracing::warn!("systemd does not tell which units run: {why}"),
+            }
+        });
+        self.move_next();
+    }
+
+    /// Stops what runs and is not in the map. One to which a host is connected only if the map that
+    /// is in force was taken over knowing that: it is not the slip of a pen that cuts him off.
+    pub(super) fn hear_strays(&mut self, strays: Vec<RegionName>) {
+        let here: Vec<_> = self.config.local_regions().into_iter().map(|local| local.name).collect();
+        let (Some(bus), true) = (self.bus.clone(), usable(&self.config, &self.facts).is_ok()) else {
+            // On a disk that is another sled's the map may be another's, too: it is waited for.
+            self.moves.strays = strays;
+            return;
+        };
+        for name in strays.into_iter().filter(|name| !here.contains(name)) {
+            let (shop, bus, meant) = (self.shop.clone(), bus.clone(), self.moves.removed.contains(&name));
+            tokio::spawn(async move {
+                let hosts = shop.hosts(&name).await.map(|hosts| !hosts.is_empty()).unwrap_or(true);
+                if hosts && !meant {
+                    tracing::error!(REGION = %name, "{name} runs and is not in the port map; hosts use it, so it is left");
+                    return;
+                }
+                tracing::warn!(REGION = %name, "{name} runs, and the port map has no such region here: it is stopped");
+                if let Err(why) = units::stop(&bus, &name).await {
+                    tracing::error!(REGION = %name, "{name} is not stopped: {why}");
+                }
+            });
+        }
+    }
+
+    /// Does what could not be done so far.
+    pub(super) fn move_again(&mut self) {
+        if !self.moves.strays.is_empty() {
+            let strays = std::mem::take(&mut self.moves.strays);
+            self.hear_strays(strays);
+        }
+        self.move_next();
+    }
+
+    /// Restarts the next region that is to move, if it is time for it.
+    pub(super) fn move_next(&mut self) {
+        let (Some(bus), Some(disk)) = (self.bus.clone(), self.disk()) else { return };
+        if self.moves.job.is_some() || self.facts.stale_units || self.moves.waiting.is_empty() {
+            return;
+        }
+        let waiting = std::mem::take(&mut self.moves.waiting);
+        self.moves.waiting = waiting.into_iter().filter(|name| self.is_elsewhere(name)).collect();
+        let wanted = self.config.local_regions().into_iter().filter(|local| self.moves.waiting.contains(&local.name));
+        let wanted: Vec<_> = wanted.filter(|local| !self.facts.busy.contains_key(&local.name)).collect();
+        let next = wanted.iter().find(|local| fit(&self.config, &self.facts, local).is_ok());
+        if let Some(local) = next.cloned() {
+            // Siblings that are to move as well serve no host where the map has them.
+            let force =
+                self.moves.waiting.iter().any(|other| *other != local.name && other.volume() == local.name.volume());
+            let manner = Manner { force, rolling: true, starts: true };
+            let job = self.begin(JobKind::Restart, Task::Restart(local, manner), bus, disk);
+            self.moves.job = Some(job.id);
+        } else if let Some(local) = wanted.iter().find(|local| self.waits_for_another(local)) {
+            // They want each other's ports: one steps aside, and is started when its own are free.
+            self.change(local.name.clone(), Change::Stop, bus);
+        }
+    }
+
+    /// The job that restarts one of them has ended.
+    pub(super) fn moved(&mut self, job: u64, well: bool) {
+        if self.moves.job.take_if(|running| *running == job).is_none() {
+            return;
+        }
+        if !well {
+            let left: Vec<_> = std::mem::take(&mut self.moves.waiting).iter().map(ToString::to_string).collect();
+            tracing::error!("a region did not come up at its new place; these stay where they are: {}", left.join(" "));
+        }
+    }
+
+    /// Whether a region runs, and not where the configuration has it, as far as is known.
+    fn is_elsewhere(&self, name: &RegionName) -> bool {
+        let Some(region) = self.facts.regions.get(name).filter(|region| region.runs()) else { return false };
+        let otherwise = region.pulse.as_ref().is_some_and(|pulse| pulse.beat == Beat::Otherwise);
+        let known = region.sockets.as_ref().filter(|sockets| sockets.pid.is_some() && sockets.pid == region.alive());
+        otherwise || known.is_none_or(|sockets| !sockets.elsewhere.is_empty() || sockets.data != Holder::Own)
+    }
+
+    /// Whether one of a region's ports is still held by another that is to move.
+    fn waits_for_another(&self, local: &LocalRegion) -> bool {
+        let sockets = self.facts.regions.get(&local.name).and_then(|region: &Region| region.sockets.as_ref());
+        let held = |holder: &Holder| match holder {
+            Holder::Other(stranger) => {
+                self.moves.waiting.iter().any(|other| stranger.unit.as_deref() == Some(&names::unit(other)))
+            }
+            _ => false,
+        };
+        sockets.is_some_and(|sockets| held(&sockets.data) || held(&sockets.repair))
+    }
+}
