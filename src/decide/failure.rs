@@ -87,8 +87,7 @@ pub const ROWS: &[Row] = &[
         "Error: Operation not permitted",
         Kind::Permanent,
         "its unit does not let it bind the port that it was started with, which is not the port map's",
-        "see ExecStart= and SocketBindAllow= of its unit (systemctl cat), one of which a drop-in must have changed; \
-         then: sledctl region release",
+        "see ExecStart= and SocketBindAllow= of its unit (systemctl cat), one of which a drop-in must have changed",
     ),
     row("Cannot assign requested address", Kind::Network, "this machine does not have its address", "see the network"),
     row("No space left on device", Kind::Space, "the data disk is full", "make room: sledctl storage"),

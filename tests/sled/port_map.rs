@@ -190,6 +190,8 @@ fn a_region_that_is_told_a_wrong_port_cannot_listen_there_and_says_so() {
     ));
     let held = machine.wait_for_check("still-fawn", "REGION_BROKEN");
     assert!(held.cause.contains("not permitted") && held.remedy.contains("SocketBindAllow="), "{held:#?}");
+    // systemd may have begun to start it once more.
+    machine.wait_until_stopped(region);
     let volume = machine.volume("still-fawn");
     assert_ne!(volume.regions[0].state, Some(State::Serving), "{volume:#?}");
     let listening = machine.sh("ss -Htln 'sport = :3840 or sport = :7840'");
