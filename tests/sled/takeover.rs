@@ -2,11 +2,11 @@
 //! is out before the second is told.
 
 use crate::lines::{Line, Siege};
-use crate::machine::Machine;
 use crate::machine::hosts::Host;
-use crate::port_map::{PUMPED_PIGLET, STILL_FAWN, boot, is_shut_out};
-use crate::tickets::{SOON, granted, refused};
-use std::time::Instant;
+use crate::machine::{Machine, SLED};
+use crate::port_map::{PUMPED_PIGLET, STILL_FAWN, boot, is_let_in, is_shut_out};
+use crate::tickets::{ATTACH, SOON, granted, refused};
+use std::time::{Duration, Instant};
 
 /// The wish for a ticket, whoever is there.
 pub const TAKEOVER: &str = "{\"takeover\": true}";
@@ -207,4 +207,41 @@ fn of_two_that_take_over_at_once_the_higher_one_stays() {
         is_shut_out(&loser, &[3830, 3831, 3832]);
         assert_eq!(machine.volume("still-fawn").holder.unwrap().address, winner.ip());
     }
+}
+
+/// The supervisor is killed at every stage of a takeover. What was granted holds from then on; what
+/// was not is one way or the other, and not half of it.
+#[test]
+fn a_takeover_is_whole_though_the_supervisor_is_killed() {
+    let machine = boot();
+    let (first, second) = hosts(&machine);
+    granted(&first, "");
+    let (mut there, mut next, before) = (first, second, machine.pids());
+    let mut taken = 0;
+    for round in 0..8 {
+        let asks = next.clone();
+        let asking = std::thread::spawn(move || asks.ask_at(SLED, "POST", ATTACH, TAKEOVER));
+        std::thread::sleep(Duration::from_millis(round * 30));
+        machine.ok(&["systemctl", "kill", "--signal=KILL", "sledd.service"]);
+        let answer = asking.join().unwrap();
+        let granted = matches!(answer, Ok((200, _)));
+        if granted {
+            is_shut_out(&there, &[3830]);
+            assert!(PORTS.iter().all(|port| next.reaches(*port)), "round {round}");
+        }
+        let volume = machine.wait_for("still-fawn", |volume| volume.ready && volume.holder.is_some());
+        let holder = volume.holder.unwrap().address;
+        assert!(!granted || holder == next.ip(), "round {round}: {holder} holds it");
+        if holder == next.ip() {
+            std::mem::swap(&mut there, &mut next);
+            taken += 1;
+        }
+        is_let_in(&there, &PORTS);
+        let began = Instant::now();
+        while PORTS.iter().any(|port| next.reaches(*port)) {
+            assert!(began.elapsed() < SOON, "round {round}: {} is let in, too", next.address);
+        }
+    }
+    assert!((1..8).contains(&taken), "{taken} of 8 rounds were taken over");
+    assert_eq!(machine.pids(), before);
 }

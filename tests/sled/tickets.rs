@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-const ATTACH: &str = "/v1/volumes/still-fawn/attach";
+/// Where a ticket is asked for.
+pub const ATTACH: &str = "/v1/volumes/still-fawn/attach";
 /// The longest that a grant may take, with a takeover and all.
 pub const SOON: Duration = Duration::from_secs(1);
 
