@@ -23,6 +23,8 @@ use std::collections::BTreeSet;
 pub(super) struct Moves {
     /// Those that are to be restarted.
     pub(super) waiting: BTreeSet<RegionName>,
+    /// Those that were stopped to make room for another, as long as others are to move.
+    aside: BTreeSet<RegionName>,
     /// The job that restarts one of them.
     job: Option<u64>,
     /// Those that run and are not in the map, as long as it cannot be told whether that is right.
@@ -81,7 +83,11 @@ impl Supervisor {
     /// Restarts the next region that is to move, if it is time for it.
     pub(super) fn move_next(&mut self) {
         let (Some(bus), Some(disk)) = (self.bus.clone(), self.disk()) else { return };
-        if self.moves.job.is_some() || self.facts.stale_units || self.moves.waiting.is_empty() {
+        if self.moves.job.is_some() || self.facts.stale_units {
+            return;
+        }
+        if self.moves.waiting.is_empty() {
+            self.moves.aside.clear();
             return;
         }
         let waiting = std::mem::take(&mut self.moves.waiting);
@@ -91,13 +97,14 @@ impl Supervisor {
         let next = wanted.iter().find(|local| fit(&self.config, &self.facts, local).is_ok());
         if let Some(local) = next.cloned() {
             // Siblings that are to move as well serve no host where the map has them.
-            let force =
-                self.moves.waiting.iter().any(|other| *other != local.name && other.volume() == local.name.volume());
+            let sibling = |other: &&RegionName| **other != local.name && other.volume() == local.name.volume();
+            let force = self.moves.waiting.iter().chain(&self.moves.aside).any(|other| sibling(&other));
             let manner = Manner { force, rolling: true, starts: true };
             let job = self.begin(JobKind::Restart, Task::Restart(local, manner), bus, disk);
             self.moves.job = Some(job.id);
         } else if let Some(local) = wanted.iter().find(|local| self.waits_for_another(local)) {
             // They want each other's ports: one steps aside, and is started when its own are free.
+            self.moves.aside.insert(local.name.clone());
             self.change(local.name.clone(), Change::Stop, bus);
         }
     }
