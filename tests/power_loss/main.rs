@@ -9,6 +9,7 @@ mod mounts;
 mod recorder;
 mod regions;
 mod replay;
+mod tickets;
 
 use crucible_sled::files::sync_dir;
 use recorder::Recorder;

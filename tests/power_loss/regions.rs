@@ -136,7 +136,7 @@ fn is_somewhere(root: &Path, returned: usize) -> Result<(), String> {
 }
 
 /// Cuts the power at every moment of a story in which both modes of committing are told.
-fn cuts(what: &str, steps: usize, step: fn(&Path, usize), check: fn(&Path, usize) -> Result<(), String>) {
+pub fn cuts(what: &str, steps: usize, step: fn(&Path, usize), check: fn(&Path, usize) -> Result<(), String>) {
     for (mode, commits) in [("", Commits::WhenTold), (", step by step", Commits::EachStep)] {
         let report = mounts::in_private(|place| Story::record(place, commits, steps, step).cut(place, check));
         say(&format!("{what}{mode}"), &report);
