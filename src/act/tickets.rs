@@ -40,25 +40,18 @@ pub fn load(root: &Path) -> io::Result<BTreeMap<VolumeName, Result<Grant, String
     for entry in entries {
         let entry = entry?;
         let Some(volume) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        match read(&entry.path()) {
-            Ok(None) => {}
-            Ok(Some(grant)) => _ = grants.insert(volume, Ok(grant)),
-            Err(why) => _ = grants.insert(volume, Err(format!("{}: {why}", entry.path().display()))),
-        }
+        let grant = read(&entry.path()).map_err(|why| format!("{}: {why}", entry.path().display()));
+        grants.insert(volume, grant);
     }
     Ok(grants)
 }
 
-/// The later of the two slots; `None` before the first one was written.
-fn read(file: &Path) -> io::Result<Option<Grant>> {
+/// The later of the two slots.
+fn read(file: &Path) -> io::Result<Grant> {
     let mut text = Vec::new();
     File::open(file)?.take((SLOT * SLOTS) as u64).read_to_end(&mut text)?;
     let newest = text.chunks(SLOT).filter_map(Grant::parse).max_by_key(|grant| grant.serial);
-    let blank = text.iter().all(|byte| *byte == 0);
-    match newest {
-        None if !blank => Err(io::Error::new(io::ErrorKind::InvalidData, "neither of its two slots is whole")),
-        newest => Ok(newest),
-    }
+    newest.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "neither of its two slots is whole"))
 }
 
 /// Puts a grant on record, durably. It must be a later one than the last.
@@ -87,11 +80,14 @@ fn open(root: &Path, volume: &VolumeName) -> io::Result<File> {
     OpenOptions::new().write(true).open(dir(root).join(volume.as_str()))
 }
 
-/// Makes the file in its full length, so that no later write changes more than its bytes.
+/// Makes the file in its full length, so that no later write changes more than its bytes; with a
+/// record of nothing in it, so that the first one that is torn leaves one that can be read.
 fn begin(root: &Path, volume: &VolumeName) -> io::Result<()> {
     let dir = dir(root);
     make_dir(&dir, 0o700)?;
-    replace(&dir, volume.as_str(), &[0; SLOT * SLOTS])
+    let mut text = Grant::default().to_text().map_err(io::Error::other)?;
+    text.resize(SLOT * SLOTS, 0);
+    replace(&dir, volume.as_str(), &text)
 }
 
 #[cfg(test)]
@@ -127,12 +123,7 @@ mod tests {
                 torn[slot + cut..slot + SLOT].fill(0);
                 fs::write(&path, torn).unwrap();
                 let read = load(root.path()).unwrap().remove(&volume());
-                match last.serial {
-                    // Something was begun, and nobody knows what.
-                    0 if cut > 0 => assert!(matches!(read, Some(Err(_))), "cut at {cut}: {read:?}"),
-                    0 => assert_eq!(read, None),
-                    _ => assert_eq!(read, Some(Ok(last.clone())), "cut at {cut}"),
-                }
+                assert_eq!(read, Some(Ok(last.clone())), "cut at {cut}");
             }
             fs::write(&path, whole).unwrap();
             last = next;

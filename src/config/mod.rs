@@ -6,6 +6,7 @@
 
 mod sled;
 mod tls;
+mod values;
 
 pub use sled::{Downstairs, Network, Provisioning, Reserve, SledConfig, Storage};
 pub use tls::Tls;

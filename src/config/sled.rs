@@ -1,6 +1,7 @@
 //! `sled.toml`: what one machine is, where its data lies, and what its network must be.
 
 use super::tls::{self, Tls};
+use super::values::{INTERFACE, OrNever, Positive, USER, plain_path, word};
 use crate::names::SledName;
 use crate::source::{Document, Faults, Origin, Section};
 use crate::span::Span;
@@ -233,29 +234,6 @@ fn downstairs(mut section: Section<'_>, faults: &mut Faults) -> Downstairs {
     downstairs
 }
 
-/// A length of time, or `never`.
-struct OrNever(Option<Span>);
-
-impl FromStr for OrNever {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text == "never" { Ok(Self(None)) } else { text.parse().map(|Positive(span)| Self(Some(span))) }
-    }
-}
-
-/// A length of time that is not nothing.
-pub(super) struct Positive(pub(super) Span);
-
-impl FromStr for Positive {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let span: Span = text.parse()?;
-        if span.seconds == 0 { Err("is no time at all") } else { Ok(Self(span)) }
-    }
-}
-
 fn network(mut section: Section<'_>, faults: &mut Faults) -> Option<Network> {
     let speed = 1..=u64::from(u32::MAX);
     let given = section.keys().contains(&"nic");
@@ -294,39 +272,4 @@ fn listen(mut section: Section<'_>, faults: &mut Faults) -> Vec<SocketAddr> {
 
 fn path(section: &mut Section<'_>, key: &str, default: &str, faults: &mut Faults) -> PathBuf {
     plain_path(section, key, default, faults).map_or_else(|| default.into(), |(path, _)| path)
-}
-
-/// An absolute path without `.`, `..` or white space: it stands in unit files as it is.
-pub(super) fn plain_path(
-    section: &mut Section<'_>,
-    key: &str,
-    example: &str,
-    faults: &mut Faults,
-) -> Option<(PathBuf, Origin)> {
-    let (text, origin) = section.text(key, faults)?;
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
-    let whole = text.split('/').skip(1).all(|part| !matches!(part, "" | "." | ".."));
-    if !(text.starts_with('/') && whole && text.chars().all(plain)) {
-        let problem = format!("{text:?} is no plain absolute path");
-        let remedy = format!("write a path of letters, digits and ._-+ that begins with /, for example {example:?}");
-        faults.push(&origin, section.path(key), problem, remedy);
-    }
-    Some((text.into(), origin))
-}
-
-/// A word that stands in unit files and sysfs paths as it is, and how long it may be: a user
-/// (useradd(8)) or an interface (the kernel's `IFNAMSIZ`).
-const USER: (&str, usize) = ("a user", 31);
-const INTERFACE: (&str, usize) = ("an interface", 15);
-
-fn word(section: &mut Section<'_>, key: &str, (what, most): (&str, usize), faults: &mut Faults) -> Option<String> {
-    let (text, origin) = section.text(key, faults)?;
-    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    let legal = !text.is_empty() && text.len() <= most && text.chars().all(plain) && !text.starts_with(['.', '-']);
-    if !legal {
-        let problem = format!("{text:?} is no name of {what}");
-        faults.push(&origin, section.path(key), problem, format!("write up to {most} letters, digits and ._-"));
-        return None;
-    }
-    Some(text.to_owned())
 }

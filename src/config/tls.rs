@@ -1,7 +1,7 @@
 //! `[tls]` of `sled.toml`: with which certificate the data ports speak TLS, if they do. What lies
 //! at its paths is not looked at here. Pure.
 
-use super::sled::{Positive, plain_path};
+use super::values::{Positive, plain_path};
 use crate::source::{Faults, Section};
 use crate::span::Span;
 use std::path::{Path, PathBuf};

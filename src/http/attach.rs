@@ -1,7 +1,7 @@
 //! What a host asks before it attaches a volume: a ticket, for the address that it asks from.
 
 use super::answer::{Answer, bulletin, error, json, not_allowed};
-use super::route::Door;
+use super::door::Door;
 use crate::names::VolumeName;
 use crate::supervisor::{self, Handle, Request, Wish};
 use crate::wire::{Attach, Error, Refusal};

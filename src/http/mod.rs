@@ -4,15 +4,17 @@
 mod admin;
 mod answer;
 mod attach;
+mod door;
 mod route;
 
 use crate::observe::backoff::Backoff;
 use crate::supervisor::Handle;
+use door::Door;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
-use route::{Door, answer, ended};
+use route::{answer, ended};
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::future::Future;

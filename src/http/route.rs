@@ -1,6 +1,7 @@
 //! Which request gets which answer.
 
 use super::answer::{Answer, bulletin, error, json, not_allowed, ready, text};
+use super::door::Door;
 use super::{admin, attach};
 use crate::names::VolumeName;
 use crate::supervisor::{Bulletin, Handle, Page};
@@ -8,7 +9,6 @@ use crate::wire::{Error, JobState};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use hyper::body::Body;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -16,18 +16,6 @@ use tokio::time::timeout;
 
 /// The longest that an answer is held.
 const LONGEST_WAIT: f64 = 60.0;
-
-/// Where a request came in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Door {
-    /// Over TCP, from this address: reading, and asking for tickets.
-    Tcp(IpAddr),
-    /// Over the unix socket.
-    Admin {
-        /// From root or a member of the group `sled`.
-        admitted: bool,
-    },
-}
 
 /// How long to hold an answer, and until when.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -26,16 +26,16 @@ fn host(last: u8) -> IpAddr {
 /// What is granted next: to two hosts in turns, and every third time it is an operator's word,
 /// by which the generation stays as it is.
 fn next(last: &Grant, volume: usize) -> Grant {
-    let (one, other) = if last.serial % 2 == 0 { (host(1), host(2)) } else { (host(2), host(1)) };
+    let (one, other) = if last.serial.is_multiple_of(2) { (host(1), host(2)) } else { (host(2), host(1)) };
     match last.serial % 3 {
-        2 => last.with(host(3), last.serial % 2 == 0),
+        2 => last.with(host(3), last.serial.is_multiple_of(2)),
         _ => last.to(one, last.generation + 7 + volume as u64, Timestamp::UNIX_EPOCH, &BTreeSet::from([other])),
     }
 }
 
-/// What is on record of a volume after so many; `None` before the first.
-fn grant(volume: usize, count: usize) -> Option<Grant> {
-    (0..count).fold(None, |last, _| Some(next(&last.unwrap_or_default(), volume)))
+/// What is on record of a volume after so many.
+fn grant(volume: usize, count: usize) -> Grant {
+    (0..count).fold(Grant::default(), |last, _| next(&last, volume))
 }
 
 /// The disk has been marked, and then one is granted after the other.
@@ -43,26 +43,28 @@ fn step(root: &Path, number: usize) {
     let Some(number) = number.checked_sub(1) else { return make_dir(&root.join(DIR), 0o700).unwrap() };
     let volume = ORDER[number];
     let count = ORDER[..=number].iter().filter(|other| **other == volume).count();
-    record(root, &name(volume), &grant(volume, count).unwrap()).unwrap();
+    record(root, &name(volume), &grant(volume, count)).unwrap();
 }
 
 /// Of each volume the last grant that was said to be on record must be there, or the one that was
 /// being put there; and nothing of the cut stands in the way of the next.
 fn is_on_record(root: &Path, returned: usize) -> Result<(), String> {
     let Some(returned) = returned.checked_sub(1) else { return Ok(()) };
-    let found = load(root);
+    let read = || load(root).map_err(|why| why.to_string());
+    let found = read()?;
     for volume in [0, 1] {
         let (name, begun) = (name(volume), ORDER.get(returned) == Some(&volume));
         let count = ORDER[..returned].iter().filter(|other| **other == volume).count();
-        let here = found.get(&name);
-        let known = (count..=count + usize::from(begun)).any(|count| grant(volume, count).as_ref() == here);
+        // Before the first there is no file.
+        let here = found.get(&name).cloned().unwrap_or(Ok(Grant::default()))?;
+        let known = (count..=count + usize::from(begun)).any(|count| grant(volume, count) == here);
         if !known {
             return Err(format!("{here:?} of {name}, and {count} were granted"));
         }
-        let next = next(&here.cloned().unwrap_or_default(), volume);
+        let next = next(&here, volume);
         record(root, &name, &next).map_err(|why| format!("no more can be granted of {name}: {why}"))?;
-        match load(root).get(&name) {
-            Some(after) if *after == next => {}
+        match read()?.get(&name) {
+            Some(Ok(after)) if *after == next => {}
             other => return Err(format!("{other:?} of {name} after {next:?}")),
         }
     }
