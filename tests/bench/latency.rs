@@ -1,6 +1,7 @@
 //! How soon a death is noticed, and how soon it is over: the supervisor against the least that
 //! anybody could need, in one and the same run.
 
+use super::figures::{median, show, sorted};
 use super::machine::{Layer, Machine, SLED};
 use crucible_sled::wire::Volume;
 use nix::sched::{CloneFlags, setns};
@@ -38,12 +39,8 @@ struct Death {
 pub fn deaths() -> bool {
     let machine = Layer::small().with("etc/sled/sled.toml.d/60-bench.toml", SETTINGS).boot_and_create();
     let deaths: Vec<_> = (0..ROUNDS).map(|round| death(&machine, round % 3)).collect();
-    let sorted = |of: fn(&Death) -> Duration| {
-        let mut times: Vec<_> = deaths.iter().map(of).collect();
-        times.sort_unstable();
-        times
-    };
-    let (watcher, poll, back) = (sorted(|d| d.watcher), sorted(|d| d.poll), sorted(|d| d.back));
+    let of = |what: fn(&Death) -> Duration| sorted(&deaths, what);
+    let (watcher, poll, back) = (of(|d| d.watcher), of(|d| d.poll), of(|d| d.back));
     let mut starts: Vec<_> = (0..ROUNDS).map(|_| start()).collect();
     starts.sort_unstable();
     let units = unit_starts(&machine);
@@ -64,16 +61,6 @@ pub fn deaths() -> bool {
         alone.as_millis()
     );
     ratio <= MOST_RATIO && extra <= MOST_EXTRA
-}
-
-fn median(sorted: &[Duration]) -> Duration {
-    sorted[sorted.len() / 2]
-}
-
-fn show(what: &str, sorted: &[Duration]) {
-    let ms = |time: &Duration| time.as_secs_f64() * 1000.0;
-    let (least, most) = (&sorted[0], &sorted[sorted.len() - 1]);
-    println!("  {what:<38} {:>8.2}  ({:.2} to {:.2})", ms(&median(sorted)), ms(least), ms(most));
 }
 
 /// Kills a region that has been well for long enough for its next restart to come at once.

@@ -16,6 +16,9 @@
 #[path = "../sled/machine.rs"]
 mod machine;
 
+#[allow(dead_code, reason = "it is made for other benchmarks, too")]
+#[path = "figures.rs"]
+mod figures;
 #[path = "latency.rs"]
 mod latency;
 
