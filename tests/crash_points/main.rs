@@ -1,6 +1,6 @@
 //! Every crash point: the supervisor is killed just before each of its system calls that change
 //! the data disk, and before each thing it asks of systemd, while it creates, adopts, deletes,
-//! restores and removes a region, and again while it puts right what the first kill left.
+//! restores and removes a region or grants a ticket, and again while it puts right what the first kill left.
 //! After each, once it runs again: what must never be.
 //!
 //! Each operation has a machine of its own. Ends with `N crash points, M violations`.
@@ -13,12 +13,13 @@ mod calls;
 mod machine;
 mod operations;
 mod owners;
+mod tickets;
 mod tracer;
 
 use machine::{Layer, Machine};
 use operations::{ALL, Operation};
 use owners::Owners;
-use std::process::{ExitCode, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -33,8 +34,15 @@ const LAST_POINTS: Duration = Duration::from_millis(500);
 /// How many points of a recovery are tried; they have about as many.
 const RECOVERY: usize = 12;
 /// What is asked of systemd: each is a point.
-const METHODS: &[&str] =
-    &["StartUnit", "StopUnit", "StartTransientUnit", "EnableUnitFiles", "DisableUnitFiles", "Reload"];
+const METHODS: &[&str] = &[
+    "StartUnit",
+    "StopUnit",
+    "StartTransientUnit",
+    "EnableUnitFiles",
+    "DisableUnitFiles",
+    "Reload",
+    "SetUnitProperties",
+];
 /// Starts sledd, or waits before that to be continued, if somebody wants to be there when it
 /// starts.
 const GATE: &str = "#!/bin/sh\nif [ -e /run/gate ]; then rm /run/gate; kill -STOP $$; fi\nexec /usr/bin/sledd\n";
@@ -83,7 +91,9 @@ impl Report {
 
 /// Kills the supervisor at every point of an operation.
 fn run(operation: &Operation, report: &Report) {
-    let layer = Layer::small().with("etc/sled/sled.toml.d/70-operation.toml", operation.config);
+    let layer = Layer::small()
+        .with("etc/sled/port-map.toml", &tickets::map())
+        .with("etc/sled/sled.toml.d/70-operation.toml", operation.config);
     let layer = layer.with_script("usr/lib/crucible/gate", GATE);
     let machine = layer.with("etc/systemd/system/sledd.service.d/gate.conf", GATED).boot();
     let owners = Owners::watch(&machine);
@@ -119,7 +129,7 @@ fn kill_at(machine: &Machine, operation: &Operation, number: usize) -> bool {
     let pid = supervisor(machine, "sledd");
     let filter = Filter { below: Some("/crucible".into()), methods: METHODS };
     let tracer = Tracer::attach(pid, number, filter).unwrap();
-    let mut asked = machine.enter(operation.act).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut asked = asking(machine, operation).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     // It ends when it is done; with the supervisor gone it may wait for the next one.
     loop {
         if tracer.wait_killed(Duration::from_millis(5)).is_some() {
@@ -133,6 +143,18 @@ fn kill_at(machine: &Machine, operation: &Operation, number: usize) -> bool {
     }
     // Its last points come after the answer: a unit that is started.
     tracer.wait_killed(LAST_POINTS).is_some()
+}
+
+/// The command that has it carried out, in the machine or on a host.
+fn asking(machine: &Machine, operation: &Operation) -> Command {
+    match operation.host {
+        None => machine.enter(operation.act),
+        Some(address) => {
+            let mut command = machine.host(address).space.command(operation.act);
+            command.env(tickets::ANSWERS, tickets::answers(machine));
+            command
+        }
+    }
 }
 
 /// Kills the supervisor that starts now at a point of what it does first.

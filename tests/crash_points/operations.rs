@@ -14,6 +14,8 @@ pub struct Operation {
     pub prepare: fn(&Machine),
     /// What is run.
     pub act: &'static [&'static str],
+    /// The host that runs it, by its address; otherwise the machine itself does.
+    pub host: Option<&'static str>,
     /// What must be true.
     pub check: fn(&Machine) -> Result<(), String>,
 }
@@ -31,16 +33,18 @@ pub const ALL: &[Operation] = &[
         config: "",
         prepare: runbook,
         act: &["sledctl", "region", "adopt", REGION],
+        host: None,
         check: adopted_or_as_before,
     },
-    Operation { name: "create", config: "", prepare: nothing, act: CREATE, check: created_or_not },
-    Operation { name: "create thick", config: THICK, prepare: nothing, act: CREATE, check: created_or_not },
-    Operation { name: "delete", config: "", prepare: existing, act: DELETE, check: somewhere },
+    Operation { name: "create", config: "", prepare: nothing, act: CREATE, host: None, check: created_or_not },
+    Operation { name: "create thick", config: THICK, prepare: nothing, act: CREATE, host: None, check: created_or_not },
+    Operation { name: "delete", config: "", prepare: existing, act: DELETE, host: None, check: somewhere },
     Operation {
         name: "restore",
         config: "",
         prepare: deleted,
         act: &["sledctl", "region", "restore", REGION],
+        host: None,
         check: somewhere,
     },
     Operation {
@@ -48,16 +52,27 @@ pub const ALL: &[Operation] = &[
         config: "",
         prepare: deleted,
         act: &["sledctl", "region", "purge", REGION, "--yes-destroy", REGION],
+        host: None,
         check: purged_or_not,
     },
-    Operation { name: "take off the record", config: "", prepare: lost, act: DELETE, check: on_record_or_not },
+    Operation {
+        name: "take off the record",
+        config: "",
+        prepare: lost,
+        act: DELETE,
+        host: None,
+        check: on_record_or_not,
+    },
     Operation {
         name: "rebuild the ledger",
         config: "",
         prepare: without_ledger,
         act: &["sledctl", "region", "adopt", REGION],
+        host: None,
         check: rebuilt,
     },
+    crate::tickets::FIRST,
+    crate::tickets::TAKEOVER,
 ];
 
 /// What lies where: the region's own directory, the runbook's, the trash, attempts.
