@@ -59,7 +59,7 @@ fn answered(machine: &Machine) -> u64 {
 }
 
 fn recorded(machine: &Machine) -> Option<Grant> {
-    load(&inside(machine).join("crucible")).remove(&"still-fawn".parse().unwrap())
+    load(&inside(machine).join("crucible")).unwrap().remove(&"still-fawn".parse().unwrap()).map(Result::unwrap)
 }
 
 /// All regions serve, and none of the two hosts was ever granted anything.
