@@ -71,6 +71,21 @@ fn peer(connection: &Connection) -> IpAddr {
     connection.peer.ip().to_canonical()
 }
 
+/// Destroys the connections to these regions that `whose` says and there are now. They may come
+/// again: it is no more than a beginning. The sockets that they were, by inode.
+///
+/// # Errors
+/// The kernel does not tell or cannot do it.
+pub fn cut(regions: &[LocalRegion], whose: impl Fn(IpAddr) -> bool) -> io::Result<HashSet<u64>> {
+    let mut ended = HashSet::new();
+    for (connection, _) in open(regions)?.into_iter().filter(|(connection, _)| whose(peer(connection))) {
+        if connections::destroy(&connection)? {
+            ended.insert(connection.inode);
+        }
+    }
+    Ok(ended)
+}
+
 /// Destroys every connection to these regions that `whose` says, until the kernel shows none of
 /// them any more. The sockets that they were, by inode.
 ///

@@ -13,7 +13,7 @@ use crate::port_map::{Fence, LocalRegion, Placement};
 use crate::region::Grant;
 use crate::wire::{self, Attach, Refusal};
 use jiff::Timestamp;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -91,6 +91,8 @@ pub(super) struct Counter {
     pub(super) uuids: BTreeMap<RegionName, Uuid>,
     /// The main processes of the volume's units.
     pub(super) processes: Vec<u32>,
+    /// The sockets that were destroyed, by inode.
+    pub(super) ended: HashSet<u64>,
     /// What is on record could not be read.
     pub(super) unread: bool,
     /// Whether systemd enforces whom the units let in, as was found out by trying.
@@ -175,6 +177,7 @@ impl Counter {
         }
         self.may_grant(batch).await.map_err(|why| self.refusal(why, Vec::new()))?;
         let cut: BTreeSet<_> = before.keys().copied().collect();
+        self.cut(|address| cut.contains(&address))?;
         let wanted = self.around(&next(&cut));
         self.enclose(&wanted).await?;
         // One that came before the fence stood is in the way like those before it.
@@ -195,9 +198,14 @@ impl Counter {
     /// An operator's word: whom the units let in now.
     async fn change(&mut self, allow: bool) -> Result<(Option<Fence>, BTreeSet<IpAddr>), Refusal> {
         let wanted = self.around(&self.permitted(allow));
+        if !allow {
+            let host = self.host;
+            self.cut(|address| address == host)?;
+        }
         self.enclose(&wanted).await?;
         if !allow {
-            self.destroy(|address| address == self.host).await?;
+            let host = self.host;
+            self.destroy(|address| address == host).await?;
         }
         Ok((Some(wanted), BTreeSet::new()))
     }
@@ -238,8 +246,24 @@ impl Counter {
         Ok(others(self.config(), &connected, Some(self.host)))
     }
 
-    async fn destroy(&self, whose: impl Fn(IpAddr) -> bool) -> Result<(), Refusal> {
-        let ended = fence::destroy(&self.regions, whose).await.map_err(|why| self.unseen(&why))?;
+    /// Ends connections at once: systemd takes tens of milliseconds for each unit, in which it
+    /// loads programs into the kernel, and the last one's packets pass until its turn. Who comes
+    /// again before that is destroyed when the fence stands. If systemd is not there, nobody will
+    /// be fenced, and nobody is disturbed.
+    fn cut(&mut self, whose: impl Fn(IpAddr) -> bool) -> Result<(), Refusal> {
+        if self.bus.is_some() {
+            let ended = fence::cut(&self.regions, whose).map_err(|why| self.unseen(&why))?;
+            self.ended.extend(ended);
+        }
+        Ok(())
+    }
+
+    /// Ends connections for good, now that the fence stands, and waits until the downstairs have let
+    /// go of them.
+    async fn destroy(&mut self, whose: impl Fn(IpAddr) -> bool) -> Result<(), Refusal> {
+        let more = fence::destroy(&self.regions, whose).await.map_err(|why| self.unseen(&why))?;
+        self.ended.extend(more);
+        let ended = std::mem::take(&mut self.ended);
         if ended.is_empty() {
             return Ok(());
         }

@@ -16,7 +16,7 @@ use crate::names::VolumeName;
 use crate::port_map::Fence;
 use crate::wire::{self, Attach, Refusal};
 use jiff::Timestamp;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -139,6 +139,7 @@ impl Supervisor {
             uuids: self.editor.uuids(volume),
             volume: volume.clone(),
             processes: self.processes(volume),
+            ended: HashSet::new(),
             unread: self.facts.unread_grants.contains_key(volume),
             enforced: self.enforced(),
             touched: false,
