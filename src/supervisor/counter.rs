@@ -66,6 +66,11 @@ impl Order {
 }
 
 impl Wanted {
+    /// The generation as it is, for a wish that needs none of its own.
+    fn permitted(self, generation: u64) -> Option<u64> {
+        matches!(self, Self::Permit(_)).then_some(generation)
+    }
+
     pub(super) fn refused(self, refusal: &Refusal) -> Result<Answer, wire::Error> {
         match self {
             Self::Ticket(_) => Ok(Answer::Refused(refusal.clone())),
@@ -103,6 +108,8 @@ pub(super) struct Counter {
 
 /// An answer, and where it goes.
 type Said = (Reply, Result<Answer, wire::Error>);
+/// What generation each order gets.
+type Given = Vec<Result<u64, wire::Error>>;
 
 impl Counter {
     pub(super) async fn serve(mut self, batch: Vec<Order>) -> (Served, Vec<Said>) {
@@ -144,7 +151,7 @@ impl Counter {
         let mut refused = Ok(());
         for order in batch {
             if let Wanted::Ticket(attach) = order.wish {
-                match self.generation(&attach, &self.grant, written, now) {
+                match self.generation(&attach, self.grant.generation, written, now) {
                     Ok(_) => return Ok(()),
                     Err(why) => refused = Err(why),
                 }
@@ -308,43 +315,66 @@ impl Counter {
             Some(allow) => self.permitted(allow),
             None => self.grant.to(self.host, self.grant.generation, now, cut),
         };
-        let written = match permit {
-            Some(_) => Ok(0),
-            None => self.highest_written().await,
+        let (generations, recorded) = self.put_on_record(&mut next, &batch, now).await;
+        if recorded.is_ok() {
+            self.grant = next;
+        }
+        let answer = |wish, generation| match (wish, &recorded, generation) {
+            // What was not put on record was not granted.
+            (_, _, Err(why)) | (_, Err(why), _) => Ok(Answer::Refused(self.refusal(why.clone(), Vec::new()))),
+            (Wanted::Permit(_), ..) => Ok(Answer::Permitted),
+            (Wanted::Ticket(_), _, Ok(&generation)) => Ok(Answer::Ticket(Box::new(self.ticket(generation, now)))),
         };
-        let mut said: Vec<Said> = Vec::new();
-        for order in batch {
-            let answer = match (order.wish, &written) {
-                (Wanted::Permit(_), _) => Ok(Answer::Permitted),
-                (Wanted::Ticket(attach), Ok(written)) => match self.generation(&attach, &next, *written, now) {
-                    Ok(generation) => {
-                        next.generation = generation;
-                        Ok(Answer::Ticket(Box::new(self.ticket(generation, now))))
-                    }
-                    Err(why) => Ok(Answer::Refused(self.refusal(why, Vec::new()))),
-                },
-                (Wanted::Ticket(_), Err(why)) => Ok(Answer::Refused(self.refusal(why.clone(), Vec::new()))),
-            };
-            said.push((order.answer, answer));
-        }
-        if said.iter().all(|(_, answer)| matches!(answer, Ok(Answer::Refused(_)))) {
-            // Whom the units let in is put back by the plan.
-            return said;
-        }
-        match self.record(next.clone()).await {
-            Ok(()) => self.grant = next,
-            Err(why) => {
-                // What was not put on record was not granted.
-                let refusal = self.refusal(why, Vec::new());
-                said.iter_mut().for_each(|(_, answer)| *answer = Ok(Answer::Refused(refusal.clone())));
-            }
-        }
-        said
+        let with = generations.iter().map(Result::as_ref);
+        batch.into_iter().zip(with).map(|(order, given)| (order.answer, answer(order.wish, given))).collect()
     }
 
-    fn generation(&self, attach: &Attach, last: &Grant, written: u64, now: Timestamp) -> Result<u64, wire::Error> {
+    /// Puts the next grant on record; of each order, the generation that is in it.
+    ///
+    /// What was written to the regions is looked at meanwhile, for a host waits for both: hardly
+    /// ever does it tell anything new, and then the record, which nobody was told of, is made again.
+    async fn put_on_record(
+        &self,
+        next: &mut Grant,
+        batch: &[Order],
+        now: Timestamp,
+    ) -> (Given, Result<(), wire::Error>) {
+        let base = next.generation;
+        let highest = |given: &Given| given.iter().flatten().max().copied();
+        let given = self.generations(batch, base, 0, now);
+        let Some(first) = highest(&given) else {
+            // Nothing is put on record when nobody is granted anything.
+            return (given, Err(wire::Error::new("NOT_READY", "nothing was granted", "ask again")));
+        };
+        next.generation = first;
+        let (written, recorded) = tokio::join!(self.highest_written(), self.record(next.clone()));
+        let right = match written {
+            Ok(written) => self.generations(batch, base, written, now),
+            // Only a ticket asks for it.
+            Err(why) => batch.iter().map(|order| order.wish.permitted(base).ok_or(why.clone())).collect(),
+        };
+        // If none can be granted after all, what is on record now is one that nobody holds.
+        match highest(&right).filter(|_| right != given) {
+            None => (right, recorded),
+            Some(more) => {
+                next.generation = more;
+                (right, self.record(next.clone()).await)
+            }
+        }
+    }
+
+    /// The generations for these orders, one above the other.
+    fn generations(&self, batch: &[Order], mut last: u64, written: u64, now: Timestamp) -> Given {
+        let one = |order: &Order| match order.wish {
+            Wanted::Permit(_) => Ok(last),
+            Wanted::Ticket(attach) => self.generation(&attach, last, written, now).inspect(|given| last = *given),
+        };
+        batch.iter().map(one).collect()
+    }
+
+    fn generation(&self, attach: &Attach, last: u64, written: u64, now: Timestamp) -> Result<u64, wire::Error> {
         let clock = now.as_second().try_into().unwrap_or_default();
-        generation::next(attach.at_least, last.generation, written, clock).map_err(|why| {
+        generation::next(attach.at_least, last, written, clock).map_err(|why| {
             let (code, remedy) = match why {
                 NoGeneration::TooFar { .. } => {
                     ("GENERATION_TOO_HIGH", "ask with an at_least near what other sleds have granted, or without one")

@@ -294,6 +294,8 @@ impl Supervisor {
             while let Ok(request) = asked.try_recv() {
                 self.look_first(request);
             }
+            // What was begun, or is to be answered, does not wait until all has been judged.
+            tokio::task::yield_now().await;
             self.act();
             self.ask_versions();
             let serving = serving(&self.config, &self.facts);
