@@ -319,9 +319,9 @@ impl Counter {
         if recorded.is_ok() {
             self.grant = next;
         }
-        let answer = |wish, generation| match (wish, &recorded, generation) {
+        let answer = |wish: Wanted, generation| match (wish, &recorded, generation) {
             // What was not put on record was not granted.
-            (_, _, Err(why)) | (_, Err(why), _) => Ok(Answer::Refused(self.refusal(why.clone(), Vec::new()))),
+            (wish, _, Err(why)) | (wish, Err(why), _) => wish.refused(&self.refusal(why.clone(), Vec::new())),
             (Wanted::Permit(_), ..) => Ok(Answer::Permitted),
             (Wanted::Ticket(_), _, Ok(&generation)) => Ok(Answer::Ticket(Box::new(self.ticket(generation, now)))),
         };
