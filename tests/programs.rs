@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -87,6 +89,33 @@ fn exit_codes_tell_usage_from_no_supervisor() {
     let output = sledctl(&["--json", "--socket", "/nonexistent/admin.sock", "status"]);
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(json["error"]["code"], "UNREACHABLE");
+}
+
+#[test]
+fn what_interrupts_hosts_or_needs_a_restart_is_told_by_the_exit_code() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("admin.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let answer = |body: String| {
+        let (mut stream, _) = listener.accept().unwrap();
+        let asked = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+        let asked: Vec<_> = asked.take_while(|line| !line.is_empty()).collect();
+        write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
+        assert!(asked[0].starts_with("POST /v1/reload?dry_run=true "), "{asked:?}");
+    };
+    for (interrupts, needs_restart, code) in [(false, false, 0), (true, false, 3), (false, true, 3)] {
+        for json in [&["--json"][..], &[]] {
+            let change = serde_json::json!({"subject": "volume pve", "what": "hosts", "effect": "at once",
+                "interrupts": interrupts, "needs_restart": needs_restart});
+            let body = serde_json::json!({"from": "a", "to": "b", "changes": [change], "applied": false}).to_string();
+            let output = std::thread::scope(|scope| {
+                scope.spawn(|| answer(body));
+                sledctl(&[json, &["--socket", path.to_str().unwrap(), "config", "diff"]].concat())
+            });
+            assert_eq!(output.status.code(), Some(code), "{}{}", text(&output.stdout), text(&output.stderr));
+            assert!(text(&output.stdout).contains("volume pve"), "{}", text(&output.stdout));
+        }
+    }
 }
 
 #[test]

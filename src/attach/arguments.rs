@@ -6,6 +6,7 @@ use crate::names::VolumeName;
 use crate::span::Span;
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Where sleds are named when the command line names none.
@@ -80,6 +81,9 @@ pub(super) struct RunArguments {
     /// What keeps a second server off this host: it is locked as long as the server runs.
     #[arg(long, value_name = "FILE", default_value = "/run/crucible-attach/lock")]
     pub(super) lock: PathBuf,
+    /// Where the server is going to listen: upstream's has no flag for it.
+    #[arg(long, hide = true, value_name = "ADDRESS", default_value = "127.0.0.1:10809")]
+    pub(super) nbd: SocketAddr,
     /// This host's certificate, if the sleds want TLS.
     #[arg(long, value_name = "FILE", requires_all = ["key_pem", "root_cert_pem"])]
     pub(super) cert_pem: Option<PathBuf>,

@@ -31,6 +31,7 @@ mod wait;
 
 pub use arguments::Arguments;
 
+use crate::names::VolumeName;
 use crate::observe::backoff::Backoff;
 use arguments::{Command, RunArguments, Target};
 use failure::Failure;
@@ -105,7 +106,8 @@ async fn status(target: &Target, json: bool) -> Result<ExitCode, Failure> {
     Ok(if sleds.ready() { ExitCode::SUCCESS } else { ExitCode::from(NOT_WELL) })
 }
 
-/// Wins the volume, so that it can be served: waits for it as often as that is of use.
+/// Wins the volume, so that it can be served: waits for it as often as that is of use. After its time
+/// nothing is won any more.
 async fn attach(arguments: &RunArguments) -> Result<Server, Failure> {
     let target = &arguments.target;
     let given = target.sleds()?;
@@ -114,16 +116,34 @@ async fn attach(arguments: &RunArguments) -> Result<Server, Failure> {
     let mut backoff = Backoff::new(PAUSES[0], PAUSES[1]);
     loop {
         let sleds = wait::until_ready(&target.volume, given.clone(), deadline).await?;
+        sleds.tls().into_iter().try_for_each(|tls| server.suits(tls))?;
         // Won by a majority, it could still not become active without every sled's grant.
-        let obstacle = match ticket::win(&sleds, arguments.takeover).await {
-            Ok(Won { obstacle: Some(obstacle), .. }) => obstacle,
-            Ok(won) => return server.with(&won),
-            Err(lost) => lost,
+        let obstacle = match within(deadline, ticket::win(&sleds, arguments.takeover)).await {
+            None => return Err(late(&target.volume, "was being won")),
+            Some(Ok(Won { obstacle: Some(obstacle), .. })) => obstacle,
+            Some(Ok(won)) => return server.with(&won),
+            Some(Err(lost)) => lost,
         };
-        match obstacle {
-            Lost { failure, passing: true } => show::note(&format!("{failure}; tries again")),
+        let failure = match obstacle {
+            Lost { failure, passing: true } => failure,
             Lost { failure, .. } => return Err(failure),
+        };
+        show::note(&format!("{failure}; tries again"));
+        if within(deadline, backoff.pause()).await.is_none() {
+            return Err(late(&target.volume, &failure.to_string()));
         }
-        backoff.pause().await;
     }
+}
+
+/// What comes of it before its time is up.
+async fn within<T>(deadline: Option<Instant>, what: impl Future<Output = T>) -> Option<T> {
+    match deadline {
+        None => Some(what.await),
+        Some(deadline) => tokio::time::timeout_at(deadline, what).await.ok(),
+    }
+}
+
+fn late(volume: &VolumeName, why: &str) -> Failure {
+    let message = format!("time is up, and {volume} is not won: {why}");
+    Failure::refused("TIMED_OUT", message, format!("see crucible-attach status {volume}"))
 }

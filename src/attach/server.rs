@@ -8,6 +8,7 @@ use super::show::note;
 use super::ticket::Won;
 use nix::unistd::{AccessFlags, access};
 use std::ffi::{OsStr, OsString};
+use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -49,29 +50,45 @@ impl Server {
         }
         command.args(&arguments.extra);
         let lock = Lock::take(&arguments.lock, &arguments.target.volume)?;
+        // One that was not started by this program has no lock.
+        if let Err(why) = TcpListener::bind(arguments.nbd) {
+            let message = format!("something listens on {} already, or nothing can: {why}", arguments.nbd);
+            let remedy = format!(
+                "a host has one server: end the other one first (ss -tlnp 'sport = :{}')",
+                arguments.nbd.port()
+            );
+            return Err(Failure::refused("HOST_BUSY", message, remedy));
+        }
         Ok(Self { lock, command, tls: arguments.cert_pem.is_some() })
     }
 
-    /// The server of a volume that is won.
+    /// Whether it has what the sleds want.
     ///
     /// # Errors
-    /// If the sleds want TLS and there are no certificates, or the other way round.
-    pub(super) fn with(mut self, won: &Won) -> Result<Self, Failure> {
-        match (won.ticket.tls, self.tls) {
+    /// If they want TLS and there are no certificates, or the other way round.
+    pub(super) fn suits(&self, tls: bool) -> Result<(), Failure> {
+        match (tls, self.tls) {
             (true, false) => Err(Failure::usage(
                 "the sleds want TLS, and no certificate is given",
                 "--cert-pem FILE --key-pem FILE --root-cert-pem FILE",
             )),
             (false, true) => Err(Failure::usage("a certificate is given, and the sleds want no TLS", "leave it away")),
-            _ => {
-                for target in &won.ticket.targets {
-                    self.command.arg("--target").arg(target.to_string());
-                }
-                self.command.arg("--gen").arg(won.generation.to_string());
-                note(&format!("{} is won with generation {}", won.ticket.volume, won.generation));
-                Ok(self)
-            }
+            _ => Ok(()),
         }
+    }
+
+    /// The server of a volume that is won.
+    ///
+    /// # Errors
+    /// As [`Server::suits`]: sleds of an earlier version tell it with the ticket only.
+    pub(super) fn with(mut self, won: &Won) -> Result<Self, Failure> {
+        self.suits(won.ticket.tls)?;
+        for target in &won.ticket.targets {
+            self.command.arg("--target").arg(target.to_string());
+        }
+        self.command.arg("--gen").arg(won.generation.to_string());
+        note(&format!("{} is won with generation {}", won.ticket.volume, won.generation));
+        Ok(self)
     }
 
     /// Becomes it. Returns only if that fails.

@@ -106,6 +106,11 @@ impl Sleds {
         !carriers.is_empty() && carriers.keys().all(|sled| ready.contains(sled))
     }
 
+    /// Whether the data ports want TLS, as any of them says.
+    pub(super) fn tls(&self) -> BTreeSet<bool> {
+        self.looks().filter_map(|look| look.volume.tls).collect()
+    }
+
     /// The highest generation that any of them says was granted.
     pub(super) fn highest(&self) -> u64 {
         self.looks().map(|look| look.volume.generation).max().unwrap_or_default()

@@ -190,7 +190,11 @@ fn disagreement(one: &Ticket, other: &Ticket) -> Option<Failure> {
         return None;
     };
     let message = format!("{} and {} do not agree on {what}", one.sled, other.sled);
-    Some(Failure::refused("SLEDS_DISAGREE", message, "give both the same /etc/sled/port-map.toml, and restart sledd"))
+    Some(Failure::refused(
+        "SLEDS_DISAGREE",
+        message,
+        "give both the same /etc/sled/port-map.toml, then on each: sledctl reload",
+    ))
 }
 
 /// Why nothing was won, from what those say who refused.

@@ -35,11 +35,12 @@ fn spoken(read: &Result<Configuration, Vec<Fault>>) -> String {
     }
 }
 
-/// Shows what the configuration in the files would change.
+/// Shows what the configuration in the files would change; `Ok(false)` if somebody had better think
+/// of it first.
 pub(super) async fn diff(client: &Client, json: bool) -> Result<bool, Failure> {
     let found: Difference = client.order(Method::POST, "/v1/reload?dry_run=true").await?;
     print(json, &found, difference)?;
-    Ok(true)
+    Ok(!found.interrupts() && !found.needs_restart())
 }
 
 /// Shows what it changes, and has it taken over.

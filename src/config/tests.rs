@@ -133,6 +133,27 @@ fn a_volume_may_name_its_hosts() {
 }
 
 #[test]
+fn an_address_is_the_same_in_either_of_its_forms() {
+    let mut map = MAP.replacen("hosts = []", "hosts = [\"::ffff:192.168.4.7\"]", 1);
+    for address in ["192.168.4.189", "192.168.4.19"] {
+        map = map.replacen(&format!("address = \"{address}\""), &format!("address = \"::ffff:{address}\""), 1);
+    }
+    let config = read(&sources(SLED, &map)).unwrap();
+    assert_eq!(config.map.volumes[&"pve".parse().unwrap()].hosts, ["192.168.4.7".parse::<IpAddr>().unwrap()]);
+    assert_eq!(config.map.name_of("192.168.4.19".parse().unwrap()), Some("chief-horse"));
+    assert_eq!(config.address, "192.168.4.189".parse::<IpAddr>().unwrap());
+}
+
+/// The volumes that call it by its name are not to blame.
+#[test]
+fn a_named_host_that_is_a_sled_is_one_fault() {
+    let map = MAP.replacen("hosts = []", "hosts = [\"chief-horse\"]", 1);
+    let map = map.replacen("address = \"192.168.4.19\"", "address = \"192.168.4.189\" # no host", 1);
+    let found = faults(SLED, &map);
+    assert_eq!((found.len(), found[0].line), (1, line(&map, "# no host")), "{found:#?}");
+}
+
+#[test]
 fn every_fault_of_the_port_map_is_named_with_its_line() {
     let second = "\"proper-raptor:3830\", \"proper-raptor:3831\", \"proper-raptor:3832\"]";
     let pve = "[\"proper-raptor:3820\", \"proper-raptor:3821\", \"proper-raptor:3822\"]";
@@ -146,6 +167,15 @@ fn every_fault_of_the_port_map_is_named_with_its_line() {
         ("address = \"192.168.4.17\"", "address = \"192.168.4.19\" # twice", "is the address of", "its own address"),
         ("address = \"192.168.4.19\"", "address = \"224.0.0.1\"", "no address of a host", "192.168.4.17"),
         ("hosts = []", "hosts = [\"0.0.0.0\"]", "no address of a host", "leave hosts empty"),
+        ("hosts = []", "hosts = [\"127.0.0.5\"]", "no address of a host", "leave hosts empty"),
+        ("hosts = []", "hosts = [\"::1\"]", "no address of a host", "leave hosts empty"),
+        ("hosts = []", "hosts = [\"::ffff:127.0.0.1\"]", "no address of a host", "leave hosts empty"),
+        ("hosts = []", "hosts = [\"192.168.4.189\"]", "of the sled proper-raptor", "cannot be a host"),
+        ("hosts = []", "hosts = [\"::ffff:192.168.4.189\"]", "of the sled proper-raptor", "cannot be a host"),
+        ("hosts = []", "hosts = [\"192.168.4.17\", \"::ffff:192.168.4.17\"]", "listed twice", "remove"),
+        ("address = \"192.168.4.19\"", "address = \"127.0.0.1\"", "no address of a host", "192.168.4.17"),
+        ("\"192.168.4.19\"", "\"192.168.4.189\" # no host", "of the sled proper-raptor", "cannot be a host"),
+        ("address = \"192.168.4.17\"", "address = \"::ffff:192.168.4.19\"", "is the address of", "its own address"),
         ("extent_count = 100", "extent_cont = 100", "no key", "write extent_count"),
         ("address = \"192.168.4.189\"", "address = \"192.168.4.300\"", "invalid IP address", "192.168.4.189"),
         ("hosts = []", "hosts = [\"10.0.0.1\", \"10.0.0.1\"]", "listed twice", "remove"),
@@ -167,6 +197,7 @@ fn every_fault_of_the_port_map_is_named_with_its_line() {
         ("extent_size = 32768", "extent_size = 131073", "512 MiB", "131072"),
         ("extent_count = 100", "extent_count = 0", "0 extents", "100"),
         ("address = \"192.168.4.189\"", "address = \"0.0.0.0\"", "no address that a host can reach", "own address"),
+        ("address = \"192.168.4.189\"", "address = \"127.0.0.1\"", "no address that a host can reach", "own address"),
         ("[defaults]", "[default]", "no key", "write defaults"),
     ] {
         if problem.is_empty() {

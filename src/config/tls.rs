@@ -22,6 +22,11 @@ pub struct Tls {
 impl Tls {
     /// How long before its end a certificate is warned of, unless something else is written.
     pub const EXPIRES_WARNING: Span = Span::seconds(30 * 86_400);
+
+    /// Whether the data ports speak TLS with the same three files.
+    pub fn same_files(&self, other: &Self) -> bool {
+        (&self.cert, &self.key, &self.root_cert) == (&other.cert, &other.key, &other.root_cert)
+    }
 }
 
 /// The three files, and an example of each.

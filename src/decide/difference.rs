@@ -4,16 +4,18 @@
 use super::facts::Facts;
 use crate::config::Configuration;
 use crate::names::{RegionName, VolumeName};
-use crate::port_map::LocalRegion;
+use crate::port_map::{Fence, LocalRegion};
 use crate::wire::{Change, Difference};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::net::IpAddr;
 
+const AT_ONCE: &str = "at once";
+
 /// What differs.
 pub fn difference(old: &Configuration, new: &Configuration, facts: &Facts) -> Difference {
     let volumes: BTreeSet<_> = old.map.volumes.keys().chain(new.map.volumes.keys()).collect();
-    let mut changes: Vec<_> = settings(old, new).chain(sleds(old, new)).collect();
+    let mut changes: Vec<_> = settings(old, new).chain(tls(old, new, facts)).chain(sleds(old, new, facts)).collect();
     for volume in volumes {
         changes.extend(regions(old, new, facts, volume));
         changes.extend(hosts(old, new, facts, volume));
@@ -29,10 +31,10 @@ pub fn gone(old: &Configuration, new: &Configuration) -> BTreeSet<RegionName> {
 }
 
 /// The regions that both have here, and that must be started anew: at other ports, or with TLS where
-/// there was none or the other way round.
+/// there was none or the other way round. Other files of TLS can wait for the next start.
 pub fn moved(old: &Configuration, new: &Configuration) -> Vec<LocalRegion> {
     let ports: BTreeMap<_, _> = old.local_regions().into_iter().map(|local| (local.name, local.port)).collect();
-    let other = old.sled.tls != new.sled.tls;
+    let other = old.sled.tls.is_some() != new.sled.tls.is_some();
     let elsewhere = |local: &LocalRegion| ports.get(&local.name).is_some_and(|port| other || *port != local.port);
     new.local_regions().into_iter().filter(elsewhere).collect()
 }
@@ -62,7 +64,6 @@ fn fixed<'a>(old: &'a Configuration, new: &'a Configuration) -> impl Iterator<It
 
 /// Of `sled.toml`.
 fn settings<'a>(old: &'a Configuration, new: &'a Configuration) -> impl Iterator<Item = Change> + 'a {
-    const AT_ONCE: &str = "at once";
     const AT_START: &str = "at each region's next start: sledctl downstairs upgrade, or region restart --all --rolling";
     let mut all = Vec::new();
     let mut differs = |key: &str, from: &dyn Display, to: &dyn Display, effect: &str| {
@@ -87,10 +88,6 @@ fn settings<'a>(old: &'a Configuration, new: &'a Configuration) -> impl Iterator
     differs("network.nic", &a.nic, &b.nic, AT_ONCE);
     differs("network.min_link_mbps", &a.min_link_mbps, &b.min_link_mbps, AT_ONCE);
     differs("network.min_usb_mbps", &a.min_usb_mbps, &b.min_usb_mbps, AT_ONCE);
-    if old.sled.tls != new.sled.tls {
-        let effect = "every region is restarted, one at a time; hosts must do the same";
-        all.push(change("sled.toml".into(), "tls is another".into(), effect));
-    }
     if (old.sled.storage.reserve, old.sled.storage.provisioning)
         != (new.sled.storage.reserve, new.sled.storage.provisioning)
     {
@@ -99,10 +96,50 @@ fn settings<'a>(old: &'a Configuration, new: &'a Configuration) -> impl Iterator
     fixed(old, new).chain(all)
 }
 
-/// The fleet's sleds: they are let in everywhere, for repair.
-fn sleds<'a>(old: &'a Configuration, new: &'a Configuration) -> impl Iterator<Item = Change> + 'a {
+/// Of `[tls]`. What runs goes on with the files that it was started with; only one that is to speak
+/// TLS, or to speak it no more, is of no use to its hosts as it is.
+fn tls(old: &Configuration, new: &Configuration, facts: &Facts) -> Vec<Change> {
+    const AT_START: &str = "at each region's next start: sledctl region restart --all --rolling";
+    let one = |what: &str, effect: &str| change("sled.toml".into(), what.into(), effect);
+    match (&old.sled.tls, &new.sled.tls) {
+        (None, None) => Vec::new(),
+        (Some(from), Some(to)) => {
+            let files = (!from.same_files(to)).then(|| one("the files of tls are others", AT_START));
+            let (from, to) = (from.expires_warning, to.expires_warning);
+            let warning = (from != to).then(|| one(&format!("tls.expires_warning: {from} -> {to}"), AT_ONCE));
+            files.into_iter().chain(warning).collect()
+        }
+        (_, to) => {
+            let what = if to.is_some() { "tls is switched on" } else { "tls is switched off" };
+            let effect = "every region is restarted, one at a time; hosts must do the same";
+            let interrupts = facts.regions.keys().any(|name| serves_somebody(old, facts, name));
+            vec![Change { interrupts, ..one(what, effect) }]
+        }
+    }
+}
+
+/// Whether a host is connected to a region.
+fn serves_somebody(config: &Configuration, facts: &Facts, name: &RegionName) -> bool {
+    let sockets = facts.regions.get(name).and_then(|region| region.sockets.as_ref());
+    sockets.is_some_and(|sockets| sockets.connected.iter().any(|peer| !super::attach::is_fleet(config, peer.address)))
+}
+
+/// Whom a volume's regions are going to let in.
+fn fence(new: &Configuration, facts: &Facts, volume: &VolumeName) -> Fence {
+    Fence::around(&new.map, volume, facts.grants.as_ref().and_then(|all| all.get(volume)))
+}
+
+/// The fleet's sleds: they are let in everywhere, for repair. One that is none any more is a host
+/// like others, and cut off as such.
+fn sleds<'a>(old: &'a Configuration, new: &'a Configuration, facts: &'a Facts) -> impl Iterator<Item = Change> + 'a {
+    let cut = |address: IpAddr| {
+        facts.regions.iter().any(|(name, region)| {
+            let mut peers = region.sockets.iter().flat_map(|sockets| &sockets.connected);
+            peers.any(|peer| peer.address == address) && !fence(new, facts, name.volume()).admits(address)
+        })
+    };
     let names: BTreeSet<_> = old.map.sleds.keys().chain(new.map.sleds.keys()).collect();
-    names.into_iter().filter_map(|name| {
+    names.into_iter().filter_map(move |name| {
         let at = |config: &Configuration| config.map.sleds.get(name).map(|sled| sled.address);
         let (what, effect) = match (at(old), at(new)) {
             (None, Some(address)) => (format!("is new, at {address}"), "it is let in for repair at once"),
@@ -112,7 +149,8 @@ fn sleds<'a>(old: &'a Configuration, new: &'a Configuration) -> impl Iterator<It
             }
             _ => return None,
         };
-        Some(change(format!("sled {name}"), what, effect))
+        let interrupts = at(old).filter(|from| at(new) != Some(*from)).is_some_and(cut);
+        Some(Change { interrupts, ..change(format!("sled {name}"), what, effect) })
     })
 }
 
@@ -124,13 +162,9 @@ fn regions(old: &Configuration, new: &Configuration, facts: &Facts, volume: &Vol
     };
     let (before, after) = (here(old), here(new));
     let names: BTreeSet<_> = before.keys().chain(after.keys()).collect();
-    let serves_somebody = |name: &RegionName| {
-        let sockets = facts.regions.get(name).and_then(|region| region.sockets.as_ref());
-        sockets.is_some_and(|sockets| sockets.connected.iter().any(|peer| !super::attach::is_fleet(old, peer.address)))
-    };
     let one = |name: &RegionName| {
         let subject = format!("region {name}");
-        let interrupts = serves_somebody(name);
+        let interrupts = serves_somebody(old, facts, name);
         match (before.get(name), after.get(name)) {
             (None, Some(local)) => {
                 let effect = format!("sledctl region create {name}, unless it is there: then it is started");
@@ -179,7 +213,7 @@ fn hosts(old: &Configuration, new: &Configuration, facts: &Facts, volume: &Volum
         true => "anyone".to_owned(),
         false => set.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
     };
-    let fence = crate::port_map::Fence::around(&new.map, volume, facts.grants.as_ref().and_then(|all| all.get(volume)));
+    let fence = fence(new, facts, volume);
     let cut: BTreeSet<_> = facts.visitors(old, volume).into_keys().filter(|host| !fence.admits(*host)).collect();
     let effect = match cut.is_empty() {
         true => "at once; nobody who is connected is cut off".to_owned(),

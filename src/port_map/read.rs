@@ -21,12 +21,12 @@ pub fn read(document: &Document, text: &str, limits: &Limits, faults: &mut Fault
     // A sled whose address is wrong is still a sled: its regions are no faults of theirs.
     let named: Vec<_> = section.keys().into_iter().filter_map(|key| key.parse().ok()).collect();
     let sleds = sleds(section, faults);
-    let hosts = named_hosts(top.section("hosts", faults), faults);
+    let hosts = named_hosts(top.section("hosts", faults), &sleds, faults);
     let mut section = top.section("defaults", faults);
     let defaults = geometry_keys(&mut section, RUNBOOK, faults);
     section.finish(faults);
-    let (volumes, claims) =
-        volumes(top.section("volumes", faults), &Known { sleds: &named, hosts: &hosts }, defaults, faults);
+    let known = Known { named: &named, sleds: &sleds, hosts: &hosts };
+    let (volumes, claims) = volumes(top.section("volumes", faults), &known, defaults, faults);
     top.finish(faults);
     collisions::check(&claims, limits, faults);
     PortMap { sleds, hosts, volumes, digest: format!("sha256:{}", hex(&Sha256::digest(text.as_bytes()))) }
@@ -49,7 +49,7 @@ fn sleds(mut section: Section<'_>, faults: &mut Faults) -> BTreeMap<SledName, Sl
         let name = legal_name::<SledName>(key, &entry, "a sled", faults);
         let given = entry.keys().contains(&"address");
         let remedy = "write the address that its downstairs listen on, for example \"192.168.4.189\"";
-        let address = entry.parsed::<IpAddr>("address", remedy, faults);
+        let address = address(&mut entry, remedy, faults);
         if !given {
             entry.missing("address", remedy, faults);
         }
@@ -62,13 +62,26 @@ fn sleds(mut section: Section<'_>, faults: &mut Faults) -> BTreeMap<SledName, Sl
     sleds
 }
 
+/// An address, always in the shorter of its forms: the kernel tells an IPv4 address as one.
+fn address(entry: &mut Section<'_>, remedy: &str, faults: &mut Faults) -> Option<(IpAddr, Origin)> {
+    let (address, origin) = entry.parsed::<IpAddr>("address", remedy, faults)?;
+    Some((address.to_canonical(), origin))
+}
+
 /// What volumes may refer to.
 struct Known<'a> {
-    sleds: &'a [SledName],
+    /// The names of all sleds.
+    named: &'a [SledName],
+    /// The sleds without a fault.
+    sleds: &'a BTreeMap<SledName, Sled>,
     hosts: &'a BTreeMap<HostName, IpAddr>,
 }
 
-fn named_hosts(mut section: Section<'_>, faults: &mut Faults) -> BTreeMap<HostName, IpAddr> {
+fn named_hosts(
+    mut section: Section<'_>,
+    sleds: &BTreeMap<SledName, Sled>,
+    faults: &mut Faults,
+) -> BTreeMap<HostName, IpAddr> {
     let mut hosts = BTreeMap::<HostName, IpAddr>::new();
     for key in section.keys() {
         let mut entry = section.section(key, faults);
@@ -77,10 +90,10 @@ fn named_hosts(mut section: Section<'_>, faults: &mut Faults) -> BTreeMap<HostNa
         if !entry.keys().contains(&"address") {
             entry.missing("address", remedy, faults);
         }
-        if let (Some(name), Some((address, origin))) = (name, entry.parsed::<IpAddr>("address", remedy, faults)) {
+        if let (Some(name), Some((address, origin))) = (name, address(&mut entry, remedy, faults)) {
             let path = entry.path("address");
-            if is_nobodys(address) {
-                faults.push(&origin, path, format!("{address} is no address of a host"), remedy);
+            if let Some((problem, remedy)) = no_host(address, sleds, remedy) {
+                faults.push(&origin, path, problem, remedy);
             } else if let Some((other, _)) = hosts.iter().find(|(_, at)| **at == address) {
                 let problem = format!("{address} is the address of {other} too");
                 faults.push(&origin, path, problem, "give each host its own address");
@@ -94,13 +107,10 @@ fn named_hosts(mut section: Section<'_>, faults: &mut Faults) -> BTreeMap<HostNa
 }
 
 fn check_sled_address(sleds: &BTreeMap<SledName, Sled>, address: IpAddr, at: &Origin, key: &str, faults: &mut Faults) {
-    if address.is_unspecified() || address.is_multicast() {
-        faults.push(
-            at,
-            key,
-            format!("{address} is no address that a host can reach"),
-            "write the sled's own address: bound to 0.0.0.0, a downstairs would tell its peers 0.0.0.0 for repair",
-        );
+    if address.is_unspecified() || address.is_multicast() || address.is_loopback() {
+        let problem = format!("{address} is no address that a host can reach");
+        let remedy = "write the sled's own address: a downstairs would tell its peers";
+        faults.push(at, key, problem, format!("{remedy} {address} for repair"));
     }
     if let Some((other, _)) = sleds.iter().find(|(_, sled)| sled.address == address) {
         faults.push(at, key, format!("{address} is the address of {other} too"), "give each sled its own address");
@@ -156,8 +166,8 @@ fn volumes(
         let mut entry = section.section(key, faults);
         let name = legal_name::<VolumeName>(key, &entry, "a volume", faults);
         let geometry = geometry_keys(&mut entry, defaults, faults);
-        let hosts = hosts(&mut entry, known.hosts, faults);
-        let placed = placements(&mut entry, known.sleds, faults);
+        let hosts = hosts(&mut entry, known, faults);
+        let placed = placements(&mut entry, known.named, faults);
         entry.finish(faults);
         let Some(name) = name else { continue };
         for (index, (placement, origin)) in placed.iter().enumerate() {
@@ -173,17 +183,13 @@ fn volumes(
 }
 
 /// The hosts of a volume: addresses, or names of the map.
-fn hosts(entry: &mut Section<'_>, named: &BTreeMap<HostName, IpAddr>, faults: &mut Faults) -> Vec<IpAddr> {
+fn hosts(entry: &mut Section<'_>, known: &Known<'_>, faults: &mut Faults) -> Vec<IpAddr> {
     let mut hosts = Vec::new();
     for (text, origin) in entry.texts("hosts", faults).map_or_else(Vec::new, |(texts, _)| texts) {
         let key = entry.path("hosts");
-        match host(text, named) {
+        match host(text, known) {
             Ok(address) if hosts.contains(&address) => {
                 faults.push(&origin, key, format!("{text} is listed twice"), "remove one of the two");
-            }
-            Ok(address) if is_nobodys(address) => {
-                let problem = format!("{text} is no address of a host");
-                faults.push(&origin, key, problem, "write the host's own address; leave hosts empty to allow any");
             }
             Ok(address) => hosts.push(address),
             Err((problem, remedy)) => faults.push(&origin, key, problem, remedy),
@@ -192,13 +198,16 @@ fn hosts(entry: &mut Section<'_>, named: &BTreeMap<HostName, IpAddr>, faults: &m
     hosts
 }
 
-/// An address, from its text or from the name of a host.
-fn host(text: &str, named: &BTreeMap<HostName, IpAddr>) -> Result<IpAddr, (String, String)> {
-    if let Ok(address) = text.parse() {
-        return Ok(address);
+/// An address, from its text or from the name of a host. What is wrong with that of a name is told
+/// where the name is.
+fn host(text: &str, known: &Known<'_>) -> Result<IpAddr, (String, String)> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        let (address, remedy) =
+            (address.to_canonical(), "write the host's own address; leave hosts empty to allow any");
+        return no_host(address, known.sleds, remedy).map_or(Ok(address), Err);
     }
-    let known = text.parse().ok().and_then(|name: HostName| named.get(&name).copied());
-    known.ok_or_else(|| match nearest(text, named.keys().map(HostName::as_str)) {
+    let address = text.parse().ok().and_then(|name: HostName| known.hosts.get(&name).copied());
+    address.ok_or_else(|| match nearest(text, known.hosts.keys().map(HostName::as_str)) {
         Some(near) => (format!("the map has no host \"{text}\""), format!("write \"{near}\", or an address")),
         None => {
             let problem = format!("{text:?} is no IP address, and the map has no host of that name");
@@ -207,9 +216,15 @@ fn host(text: &str, named: &BTreeMap<HostName, IpAddr>) -> Result<IpAddr, (Strin
     })
 }
 
-/// Whether no host can have this address.
-fn is_nobodys(address: IpAddr) -> bool {
-    address.is_unspecified() || address.is_multicast() || is_broadcast(address)
+/// Why no host can have this address, if none can: nobody has it, or whoever has it is let in
+/// everywhere.
+fn no_host(address: IpAddr, sleds: &BTreeMap<SledName, Sled>, remedy: &str) -> Option<(String, String)> {
+    if let Some((sled, _)) = sleds.iter().find(|(_, sled)| sled.address == address) {
+        let remedy = "write a host's address: a sled is always let in, for repair, and cannot be a host";
+        return Some((format!("{address} is the address of the sled {sled}"), remedy.into()));
+    }
+    let nobodys = address.is_unspecified() || address.is_multicast() || is_broadcast(address) || address.is_loopback();
+    nobodys.then(|| (format!("{address} is no address of a host"), remedy.into()))
 }
 
 fn is_broadcast(address: IpAddr) -> bool {

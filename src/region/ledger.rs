@@ -32,7 +32,8 @@ pub struct Ledger {
     pub tombstones: Vec<Tombstone>,
     /// Adoptions that have begun and not ended: after a crash each is undone.
     pub adoptions: BTreeMap<RegionName, Adoption>,
-    /// The highest generation ever granted to a host of a volume, or found in its regions.
+    /// The highest generation that was found in a volume's regions when they were adopted: nothing
+    /// below it is granted. What is granted since is on record of its own, and is not told here.
     pub generations: BTreeMap<VolumeName, u64>,
     /// The regions that are kept from running, and why.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -227,6 +227,7 @@ impl Editor {
             attached: attached(&self.config, &facts.visitors(&self.config, name), |address| {
                 facts.seen_since.get(&(name.clone(), address)).copied().unwrap_or(now)
             }),
+            tls: Some(self.config.sled.tls.is_some()),
         };
         if known.is_some_and(|known| *known != volume) {
             volume.revision += 1;

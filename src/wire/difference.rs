@@ -38,4 +38,9 @@ impl Difference {
     pub fn interrupts(&self) -> bool {
         self.changes.iter().any(|change| change.interrupts)
     }
+
+    /// Whether not all of it is in force before the supervisor is started anew.
+    pub fn needs_restart(&self) -> bool {
+        self.changes.iter().any(|change| change.needs_restart)
+    }
 }

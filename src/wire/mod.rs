@@ -159,6 +159,9 @@ pub struct Volume {
     /// The hosts that are connected to its regions on this sled.
     #[serde(default)]
     pub attached: Vec<Attached>,
+    /// Whether the data ports of this sled want TLS; absent from a sled that does not say so yet.
+    #[serde(default)]
+    pub tls: Option<bool>,
 }
 
 /// A volume in short: an entry of `GET /v1/volumes`.

@@ -19,8 +19,10 @@ pub struct Attach {
     pub takeover: bool,
 }
 
-/// The right to attach a volume, as far as the sled that grants it is concerned. Its holder is
-/// the only host that the volume's regions on that sled let in, until the next one is granted.
+/// The right to attach a volume, as far as the sled that grants it is concerned. Until the next one is
+/// granted, its holder is the only host that the volume's regions on that sled let in, but for those
+/// that an operator allows beside it; where the port map names no hosts, all are let in but those
+/// that were cut off. Where nothing is enforced (`PORT_MAP_NOT_ENFORCED`), nobody is kept out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ticket {
     /// The volume.
@@ -60,8 +62,9 @@ pub struct TicketRegion {
 }
 
 /// The body of an answer that is no ticket: an [`ErrorBody`](super::ErrorBody) with what helps to
-/// ask better. Its error's code is `HOST_NOT_ALLOWED` (403), `VOLUME_ATTACHED_ELSEWHERE` (409),
-/// `NOT_READY` (503), or one of those that every path has.
+/// ask better. Its error's code is `GENERATION_TOO_HIGH` (400: so high an `at_least` is never granted),
+/// `HOST_NOT_ALLOWED` (403), `VOLUME_ATTACHED_ELSEWHERE` (409), `NOT_READY`, `NOT_FENCED` (the units
+/// do not keep others out) or `NOT_RECORDED` (all 503), or one of those that every path has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
     /// Why.

@@ -9,10 +9,12 @@ use serde_json::Value;
 use sled::{Manner, Sled, VOLUME, fleet};
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 fn attach(words: &[&str], sled: &Sled) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_crucible-attach"));
@@ -135,6 +137,7 @@ fn sleds_that_put_regions_elsewhere_are_both_named() {
     sleds[2].tell(|mind| (mind.first_port, mind.port_map) = (3840, "sha256:two"));
     let (code, _, err) = done(&["ticket"], &sleds[0]);
     assert!(code == 1 && err.contains("sled-2") && err.contains("do not agree on where the regions are"), "{err}");
+    assert!(err.contains("sledctl reload"), "{err}");
     let (code, _, err) = done(&["wait"], &sleds[0]);
     assert!(code == 0 && err.contains("warning: the port map of sled-0 is not that of sled-2"), "{err}");
 }
@@ -201,13 +204,19 @@ fn server(dir: &Path, sled: &Sled, words: &[&str]) -> Command {
     fs::write(&program, "#!/bin/sh\necho \"$$ $HELLO $*\"\nread line\n").unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     let mut command = attach(&["run"], sled);
-    command.arg("--lock").arg(lock(dir)).arg("--program").arg(program).args(words);
+    command.arg("--lock").arg(lock(dir)).arg("--program").arg(program);
+    command.arg("--nbd").arg(nbd(sled)).args(words);
     command.env("HELLO", "hello").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
 fn lock(dir: &Path) -> PathBuf {
     dir.join("run/lock")
+}
+
+/// Where the server of a test would listen: tests run side by side.
+fn nbd(sled: &Sled) -> String {
+    format!("{}:10809", sled.address)
 }
 
 #[test]
@@ -258,15 +267,63 @@ fn a_server_that_cannot_be_takes_nothing_from_anybody() {
         assert!(ended == code && err.contains(wanted), "{ended} {err}");
     }
     assert!(sleds[0].mind.lock().unwrap().asked.is_empty());
-    sleds[0].tell(|mind| mind.tls = true);
-    let (code, _, err) = said(&server(dir.path(), &sleds[0], &[]).output().unwrap());
-    assert!(code == 2 && err.contains("--root-cert-pem"), "{code} {err}");
+}
+
+#[test]
+fn a_server_without_the_sleds_tls_takes_nothing_from_anybody() {
+    let sleds = fleet(84, 1);
+    all_live(&sleds);
+    let dir = tempfile::tempdir().unwrap();
+    let pem = dir.path().join("pem");
+    fs::write(&pem, "").unwrap();
+    let pem = pem.to_str().unwrap();
     let tls = ["--cert-pem", pem, "--key-pem", pem, "--root-cert-pem", pem];
+    // A sled of an earlier version says it with the ticket only.
+    for (tells, asked) in [(true, 0), (false, 1)] {
+        sleds[0].tell(|mind| (mind.tls, mind.tells_tls) = (true, tells));
+        let (code, _, err) = said(&server(dir.path(), &sleds[0], &[]).output().unwrap());
+        assert!(code == 2 && err.contains("--root-cert-pem"), "{code} {err}");
+        sleds[0].tell(|mind| mind.tls = false);
+        let (code, _, err) = said(&server(dir.path(), &sleds[0], &tls).output().unwrap());
+        assert!(code == 2 && err.contains("no TLS"), "{code} {err}");
+        assert_eq!(sleds[0].mind.lock().unwrap().asked.len(), 2 * asked, "{tells}");
+    }
+    sleds[0].tell(|mind| (mind.tls, mind.tells_tls) = (true, true));
     let (_, out, err) = said(&server(dir.path(), &sleds[0], &tls).output().unwrap());
     assert!(out.contains(&format!("--cert-pem {pem} --key-pem {pem} --root-cert-pem {pem} --target")), "{out}{err}");
-    sleds[0].tell(|mind| mind.tls = false);
-    let (code, _, err) = said(&server(dir.path(), &sleds[0], &tls).output().unwrap());
-    assert!(code == 2 && err.contains("no TLS"), "{code} {err}");
+}
+
+#[test]
+fn a_server_that_could_not_listen_takes_nothing_from_anybody() {
+    let sleds = fleet(85, 1);
+    all_live(&sleds);
+    let dir = tempfile::tempdir().unwrap();
+    let other = TcpListener::bind(nbd(&sleds[0])).unwrap();
+    let (code, out, err) = said(&server(dir.path(), &sleds[0], &["--takeover", "--json"]).output().unwrap());
+    assert!(code == 1 && out.contains("HOST_BUSY") && out.contains("127.85.0.1:10809 already"), "{code} {out}{err}");
+    assert!(sleds[0].mind.lock().unwrap().asked.is_empty());
+    // What is left of a connection is in nobody's way.
+    let client = TcpStream::connect(nbd(&sleds[0])).unwrap();
+    drop(other.accept().unwrap());
+    drop((other, client));
+    let (code, out, err) = said(&server(dir.path(), &sleds[0], &[]).output().unwrap());
+    assert!(out.contains("--gen"), "{code} {out}{err}");
+}
+
+#[test]
+fn after_its_time_nothing_is_won_and_nothing_is_run() {
+    let sleds = fleet(86, 1);
+    all_live(&sleds);
+    let dir = tempfile::tempdir().unwrap();
+    // In the midst of a round, and in the pause before the next.
+    for (manner, why) in [(Manner::Hangs, "was being won"), (Manner::Refuses, "a region is down")] {
+        sleds[0].tell(|mind| mind.manner = manner);
+        let began = Instant::now();
+        let output = server(dir.path(), &sleds[0], &["--timeout", "2s"]).output().unwrap();
+        let (code, out, err) = said(&output);
+        assert!(code == 1 && out.is_empty() && err.contains("time is up") && err.contains(why), "{code} {out}{err}");
+        assert!(began.elapsed() < Duration::from_secs(6), "{manner:?}: {:?}", began.elapsed());
+    }
 }
 
 /// As [`server`], for words that may name another program.

@@ -22,6 +22,8 @@ pub enum Manner {
     Babbles(&'static str),
     /// It does not hold an answer, whatever is asked.
     Hasty,
+    /// It grants nothing, whatever it says of the volume.
+    Refuses,
 }
 
 /// What a test tells a sled, and what it remembers.
@@ -41,6 +43,8 @@ pub struct Mind {
     pub port_map: &'static str,
     pub first_port: u16,
     pub tls: bool,
+    /// And it says so when it is asked for the volume.
+    pub tells_tls: bool,
     /// How often it was asked for the volume, and with what for a ticket.
     pub looks: usize,
     pub asked: Vec<Value>,
@@ -75,6 +79,7 @@ pub fn fleet(net: u8, sleds: usize) -> Vec<Arc<Sled>> {
             port_map: "sha256:one",
             first_port: 3830,
             tls: false,
+            tells_tls: true,
             looks: 0,
             asked: Vec::new(),
         };
@@ -124,6 +129,7 @@ impl Sled {
         let (status, answer) = match (manner, line.starts_with("POST ")) {
             (Manner::Floods, _) => (200, format!("\"{}\"", "x".repeat(3 << 20))),
             (Manner::Babbles(text), _) => (200, text.to_owned()),
+            (Manner::Refuses, true) => refusal(503, "NOT_READY", "a region is down", json!({})),
             (Manner::Hangs, true) => return reader.read_to_end(&mut body).map(drop),
             (_, true) => self.asked_for_ticket(&serde_json::from_slice(&body).unwrap_or_default()),
             (_, false) => self.asked_for_volume(&line),
@@ -152,7 +158,8 @@ impl Sled {
         let body = json!({"volume": VOLUME, "attached": attached, "ready": mind.ready, "revision": mind.revision,
             "as_of": "2026-01-25T00:00:00Z", "sled": self.name, "port_map": mind.port_map, "fault_tolerance": 1,
             "size_bytes": 13_421_772_800_u64, "hosts": [], "regions": self.regions(&mind),
-            "checks": if mind.ready { json!([]) } else { json!([check]) }, "generation": mind.granted});
+            "checks": if mind.ready { json!([]) } else { json!([check]) }, "generation": mind.granted,
+            "tls": mind.tells_tls.then_some(mind.tls)});
         (if mind.ready { 200 } else { 503 }, body.to_string())
     }
 

@@ -22,7 +22,11 @@ fn changes(edits: &[(&str, &str)], facts: &Facts) -> Vec<Change> {
 
 /// A host is connected to the first region.
 fn attached(facts: &mut Facts) {
-    let peer = Peer { address: "192.168.4.17".parse().unwrap(), port: 4711, host: None };
+    connected(facts, "192.168.4.17");
+}
+
+fn connected(facts: &mut Facts, address: &str) {
+    let peer = Peer { address: address.parse().unwrap(), port: 4711, host: None };
     region(facts).sockets.as_mut().unwrap().connected = vec![peer];
 }
 
@@ -94,4 +98,47 @@ fn regions_that_go_are_stopped_and_those_that_move_are_restarted() {
     assert!(first.interrupts && first.effect.contains("its data stays"), "{first:?}");
     let ports: Vec<_> = moved(&old, &changed(&[("3831", "3841")])).into_iter().map(|local| local.port).collect();
     assert_eq!(ports, [3841]);
+}
+
+#[test]
+fn tls_restarts_the_regions_only_when_it_is_switched() {
+    const ON: [(&str, &str); 3] =
+        [("# cert = ", "cert = "), ("# key = ", "key = "), ("# root_cert = ", "root_cert = ")];
+    let with = |edits: &[(&str, &str)]| changed(&[&ON, edits].concat());
+    let (off, on) = (config(), with(&[]));
+    let mut facts = well(&on);
+    attached(&mut facts);
+    for (edit, what, effect) in [
+        (("#expires_warning = \"30d\"", "expires_warning = \"7d\""), "tls.expires_warning: 30 d -> 7 d", "at once"),
+        (("/etc/sled/tls/cert.pem", "/etc/sled/tls/new.pem"), "the files of tls are others", "--all --rolling"),
+    ] {
+        let new = with(&[edit]);
+        let found = difference(&on, &new, &facts).changes;
+        assert!(found.len() == 1 && found[0].what == what && found[0].effect.contains(effect), "{found:#?}");
+        assert!(!found[0].interrupts && !found[0].needs_restart && moved(&on, &new).is_empty(), "{found:#?}");
+    }
+    for (old, new) in [(&off, &on), (&on, &off)] {
+        let found = difference(old, new, &facts).changes;
+        assert!(found.len() == 1 && found[0].interrupts && found[0].effect.contains("restarted"), "{found:#?}");
+        assert_eq!(moved(old, new).len(), 3);
+        assert!(!difference(old, new, &well(old)).interrupts());
+    }
+}
+
+#[test]
+fn a_sled_that_is_connected_is_not_cut_off_unsaid() {
+    let sled = |address: &str| format!("[sleds.new]\naddress = \"{address}\"\n[defaults]");
+    let at =
+        |address: &str, edits: &[(&str, &str)]| changed(&[&[("[defaults]", sled(address).as_str())], edits].concat());
+    let open = [("hosts = [\"192.168.4.17\"]", "hosts = []")];
+    let old = at("10.0.0.9", &[]);
+    let mut facts = well(&old);
+    connected(&mut facts, "10.0.0.9");
+    for new in [config(), at("10.0.0.10", &[])] {
+        let found = difference(&old, &new, &facts).changes;
+        assert!(found.len() == 1 && found[0].subject == "sled new" && found[0].interrupts, "{found:#?}");
+        assert!(!difference(&old, &new, &well(&old)).interrupts());
+    }
+    // To a volume without hosts it stays connected.
+    assert!(!difference(&at("10.0.0.9", &open), &changed(&open), &facts).interrupts());
 }

@@ -4,10 +4,11 @@
 use super::access::Reader;
 use crate::decide::facts::{Certificate, Flaw, KeyForm, Refusal};
 use jiff::Timestamp;
+use nix::fcntl::OFlag;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,8 +90,11 @@ fn bytes(path: &Path, reader: &Reader, objection: impl Fn(u32) -> Option<Flaw>) 
         ErrorKind::NotFound | ErrorKind::NotADirectory => Flaw::Missing,
         _ => Flaw::Unreadable(why.to_string()),
     };
-    let found = std::fs::metadata(path).map_err(unreadable)?;
-    // One that is a pipe would be waited for.
+    // What is looked at is what is read, whatever takes its place meanwhile; and one that is a pipe is
+    // not waited for.
+    let opened = File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path);
+    let file = opened.map_err(unreadable)?;
+    let found = file.metadata().map_err(unreadable)?;
     if !found.is_file() {
         return Err(Flaw::Unreadable("it is not a file".into()));
     }
@@ -104,7 +108,7 @@ fn bytes(path: &Path, reader: &Reader, objection: impl Fn(u32) -> Option<Flaw>) 
         return Err(Flaw::Unreadable(format!("it has {} bytes", found.len())));
     }
     let mut bytes = Vec::new();
-    File::open(path).and_then(|file| file.take(LONGEST).read_to_end(&mut bytes)).map_err(unreadable)?;
+    file.take(LONGEST).read_to_end(&mut bytes).map_err(unreadable)?;
     Ok(bytes)
 }
 

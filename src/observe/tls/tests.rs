@@ -120,6 +120,30 @@ fn what_the_regions_user_may_not_read_is_told_by_the_path_that_is_closed() {
 }
 
 #[test]
+fn a_pipe_that_takes_a_files_place_is_not_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = authority(dir.path());
+    let [file, pipe] = ["sled.pem", "pipe"].map(|name| made.path(name));
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let (over, ended) = std::sync::mpsc::channel();
+    let read = file.clone();
+    std::thread::spawn(move || {
+        let reads = (0..2000).map(|_| material::certificates(&read, &Reader::ANYBODY));
+        over.send(reads.filter(Result::is_ok).count()).unwrap();
+    });
+    let began = std::time::Instant::now();
+    let read = loop {
+        let exchange = rustix::fs::RenameFlags::EXCHANGE;
+        rustix::fs::renameat_with(rustix::fs::CWD, &file, rustix::fs::CWD, &pipe, exchange).unwrap();
+        if let Ok(read) = ended.try_recv() {
+            break read;
+        }
+        assert!(began.elapsed() < Duration::from_secs(20), "it waits");
+    };
+    assert!((1..2000).contains(&read), "{read} of 2000");
+}
+
+#[test]
 fn a_certificate_is_read_with_its_time() {
     let dir = tempfile::tempdir().unwrap();
     let made = authority(dir.path());
