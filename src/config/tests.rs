@@ -295,6 +295,17 @@ proptest! {
     }
 
     #[test]
+    fn a_map_that_was_written_over_is_read_or_refused(at in 0usize..3000, with in "\\PC{0,12}|[\\x00-\\x7f]{0,12}", over in 0usize..12) {
+        let at = (0..=at.min(MAP.len())).rev().find(|at| MAP.is_char_boundary(*at)).unwrap();
+        let end = (at + over..=MAP.len()).find(|end| MAP.is_char_boundary(*end)).unwrap_or(MAP.len());
+        let map = format!("{}{with}{}", &MAP[..at], &MAP[end..]);
+        match read(&sources(SLED, &map)) {
+            Ok(config) => prop_assert!(config.map.volumes.values().all(|volume| volume.regions.len() == 3)),
+            Err(found) => prop_assert!(!found.is_empty()),
+        }
+    }
+
+    #[test]
     fn an_accepted_map_has_no_port_twice(ports in proptest::collection::vec(1000u16..20000, 6)) {
         let map = format!(
             "[sleds.proper-raptor]\naddress = \"192.168.4.189\"\n[volumes.a]\nregions = [\"proper-raptor:{}\", \"proper-raptor:{}\", \"proper-raptor:{}\"]\n[volumes.b]\nregions = [\"proper-raptor:{}\", \"proper-raptor:{}\", \"proper-raptor:{}\"]\n",

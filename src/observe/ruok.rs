@@ -129,3 +129,43 @@ fn flush(stream: &mut TcpStream, secrets: &mut ClientConnection) -> io::Result<(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::net::{Shutdown, TcpListener};
+
+    /// Whether any answer is taken for one before the peer, who says this in these pieces, hangs up.
+    fn heard(pieces: &[Vec<u8>]) -> io::Result<bool> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let stream = TcpStream::connect(listener.local_addr()?)?;
+        let (mut peer, _) = listener.accept()?;
+        let mut line = Line { stream: Stream::Plain(stream), answer: [0; IMOK.len()], read: 0 };
+        for piece in pieces {
+            peer.write_all(piece)?;
+        }
+        peer.shutdown(Shutdown::Write)?;
+        // Nothing blocks: all of it is there, and then the end.
+        while !line.answered()? {}
+        Ok(true)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+
+        #[test]
+        fn only_the_answer_is_one_whatever_is_said_and_in_whatever_pieces(
+            said in proptest::collection::vec(any::<u8>(), 0..40),
+            cuts in proptest::collection::vec(0usize..40, 0..4),
+            genuine in any::<bool>(),
+        ) {
+            let said = if genuine { [&IMOK[..], &said].concat() } else { said };
+            let mut cuts: Vec<_> = cuts.into_iter().map(|cut| cut.min(said.len())).chain([0, said.len()]).collect();
+            cuts.sort_unstable();
+            let pieces: Vec<_> = cuts.windows(2).map(|pair| said[pair[0]..pair[1]].to_vec()).collect();
+            let heard = heard(&pieces).unwrap_or(false);
+            prop_assert_eq!(heard, said.starts_with(&IMOK));
+        }
+    }
+}
