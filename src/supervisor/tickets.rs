@@ -2,8 +2,8 @@
 //! they were asked for.
 //!
 //! A ticket is granted when nobody else is connected, or after everybody else was cut off; its
-//! holder is the only host that the volume's regions let in from before it is answered; and it is
-//! on record, durably, before that. Those that wait for the same host's tickets are granted
+//! holder is the only host that the volume's regions let in from before it is answered, unless the map
+//! leaves the volume open; and it is on record, durably, before that. Those that wait for the same host's tickets are granted
 //! together: each its own generation, all of them with one write.
 
 use super::counter::{Counter, Order, Outcome, Reply, Served, Wanted};
