@@ -127,20 +127,21 @@ fn a_pipe_that_takes_a_files_place_is_not_waited_for() {
     nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
     let (over, ended) = std::sync::mpsc::channel();
     let read = file.clone();
+    // Until it has met each often, however the two are given their turns.
     std::thread::spawn(move || {
-        let reads = (0..2000).map(|_| material::certificates(&read, &Reader::ANYBODY));
-        over.send(reads.filter(Result::is_ok).count()).unwrap();
+        let (mut files, mut pipes) = (0, 0);
+        while files < 500 || pipes < 500 {
+            let met = material::certificates(&read, &Reader::ANYBODY).map_or(&mut pipes, |_| &mut files);
+            *met += 1;
+        }
+        over.send(()).unwrap();
     });
     let began = std::time::Instant::now();
-    let read = loop {
+    while ended.try_recv().is_err() {
         let exchange = rustix::fs::RenameFlags::EXCHANGE;
         rustix::fs::renameat_with(rustix::fs::CWD, &file, rustix::fs::CWD, &pipe, exchange).unwrap();
-        if let Ok(read) = ended.try_recv() {
-            break read;
-        }
-        assert!(began.elapsed() < Duration::from_secs(20), "it waits");
-    };
-    assert!((1..2000).contains(&read), "{read} of 2000");
+        assert!(began.elapsed() < Duration::from_secs(60), "it waits");
+    }
 }
 
 #[test]
