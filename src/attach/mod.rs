@@ -40,7 +40,7 @@ use sleds::Sleds;
 use std::process::ExitCode;
 use std::time::Duration;
 use ticket::{Lost, Won};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 /// Done, but not well.
 const NOT_WELL: u8 = 3;
@@ -119,7 +119,7 @@ async fn attach(arguments: &RunArguments) -> Result<Server, Failure> {
         sleds.tls().into_iter().try_for_each(|tls| server.suits(tls))?;
         // Won by a majority, it could still not become active without every sled's grant.
         let obstacle = match within(deadline, ticket::win(&sleds, arguments.takeover)).await {
-            None => return Err(late(&target.volume, "was being won")),
+            None => return Err(late(&target.volume, "its sleds were still being asked, and some may have granted it")),
             Some(Ok(Won { obstacle: Some(obstacle), .. })) => obstacle,
             Some(Ok(won)) => return server.with(&won),
             Some(Err(lost)) => lost,
@@ -135,15 +135,28 @@ async fn attach(arguments: &RunArguments) -> Result<Server, Failure> {
     }
 }
 
-/// What comes of it before its time is up.
+/// What comes of it before its time is up; what comes later is not taken.
 async fn within<T>(deadline: Option<Instant>, what: impl Future<Output = T>) -> Option<T> {
     match deadline {
         None => Some(what.await),
-        Some(deadline) => tokio::time::timeout_at(deadline, what).await.ok(),
+        Some(deadline) => timeout_at(deadline, what).await.ok().filter(|_| Instant::now() < deadline),
     }
 }
 
 fn late(volume: &VolumeName, why: &str) -> Failure {
     let message = format!("time is up, and {volume} is not won: {why}");
     Failure::refused("TIMED_OUT", message, format!("see crucible-attach status {volume}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_won_at_the_last_moment_is_won_too_late() {
+        let over = Instant::now();
+        assert_eq!(within(Some(over), async { 7 }).await, None);
+        assert_eq!(within(Some(over + Duration::from_secs(60)), async { 7 }).await, Some(7));
+        assert_eq!(within(None, async { 7 }).await, Some(7));
+    }
 }

@@ -8,7 +8,8 @@ use super::show::note;
 use super::ticket::Won;
 use nix::unistd::{AccessFlags, access};
 use std::ffi::{OsStr, OsString};
-use std::net::TcpListener;
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -50,15 +51,7 @@ impl Server {
         }
         command.args(&arguments.extra);
         let lock = Lock::take(&arguments.lock, &arguments.target.volume)?;
-        // One that was not started by this program has no lock.
-        if let Err(why) = TcpListener::bind(arguments.nbd) {
-            let message = format!("something listens on {} already, or nothing can: {why}", arguments.nbd);
-            let remedy = format!(
-                "a host has one server: end the other one first (ss -tlnp 'sport = :{}')",
-                arguments.nbd.port()
-            );
-            return Err(Failure::refused("HOST_BUSY", message, remedy));
-        }
+        can_listen(arguments.nbd)?;
         Ok(Self { lock, command, tls: arguments.cert_pem.is_some() })
     }
 
@@ -99,6 +92,22 @@ impl Server {
         };
         let program = Path::new(self.command.get_program()).display();
         Failure::refused("NO_SERVER", format!("{program} cannot be run: {why}"), "name another --program")
+    }
+}
+
+/// That the server is going to be able to listen: one that was not started by this program has no lock.
+fn can_listen(at: SocketAddr) -> Result<(), Failure> {
+    match TcpListener::bind(at) {
+        Ok(_) => Ok(()),
+        Err(why) if why.kind() == ErrorKind::AddrInUse => {
+            let message = format!("something listens on {at} already");
+            let remedy = format!("a host has one server: end the other first (ss -tlnp 'sport = :{}')", at.port());
+            Err(Failure::refused("HOST_BUSY", message, remedy))
+        }
+        Err(why) => {
+            let message = format!("the server could not listen on {at}: {why}");
+            Err(Failure::refused("NO_SERVER", message, "see ip address show lo"))
+        }
     }
 }
 

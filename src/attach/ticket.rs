@@ -180,21 +180,19 @@ fn won(sleds: &Sleds, answers: Answers, generation: u64, takeover: bool) -> Resu
 }
 
 fn disagreement(one: &Ticket, other: &Ticket) -> Option<Failure> {
-    let what = if one.targets != other.targets {
-        "where the regions are"
+    const MAP: &str = "give both the same /etc/sled/port-map.toml, then on each: sledctl reload";
+    const TLS: &str = "give both a [tls] in sled.toml, or neither, then on each: sledctl reload";
+    let (what, remedy) = if one.targets != other.targets {
+        ("where the regions are", MAP)
     } else if one.port_map != other.port_map {
-        "the port map"
+        ("the port map", MAP)
     } else if one.tls != other.tls {
-        "whether the data ports want TLS"
+        ("whether the data ports want TLS", TLS)
     } else {
         return None;
     };
     let message = format!("{} and {} do not agree on {what}", one.sled, other.sled);
-    Some(Failure::refused(
-        "SLEDS_DISAGREE",
-        message,
-        "give both the same /etc/sled/port-map.toml, then on each: sledctl reload",
-    ))
+    Some(Failure::refused("SLEDS_DISAGREE", message, remedy))
 }
 
 /// Why nothing was won, from what those say who refused.

@@ -316,7 +316,7 @@ fn after_its_time_nothing_is_won_and_nothing_is_run() {
     all_live(&sleds);
     let dir = tempfile::tempdir().unwrap();
     // In the midst of a round, and in the pause before the next.
-    for (manner, why) in [(Manner::Hangs, "was being won"), (Manner::Refuses, "a region is down")] {
+    for (manner, why) in [(Manner::Hangs, "were still being asked"), (Manner::Refuses, "a region is down")] {
         sleds[0].tell(|mind| mind.manner = manner);
         let began = Instant::now();
         let output = server(dir.path(), &sleds[0], &["--timeout", "2s"]).output().unwrap();
