@@ -1,7 +1,8 @@
 //! `sledctl`: asks the supervisor over its unix socket and shows the answer.
 //!
 //! Exit codes: 0 done and well, 1 failed, 2 wrong usage, 3 done but not well (a blocking
-//! condition is shown), 4 the supervisor cannot be reached.
+//! condition is shown, or a change that interrupts hosts or needs a restart), 4 the supervisor
+//! cannot be reached.
 
 mod adoption;
 mod arguments;

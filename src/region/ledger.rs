@@ -1,6 +1,7 @@
 //! The ledger: which regions exist on this data disk, who they are, which were deleted and can
-//! still be had back, and which generations were granted. Only the text of it; reading and
-//! writing the file is `act::ledger`'s.
+//! still be had back, and which generations adopted ones had reached; what is granted is on record
+//! elsewhere ([`Grant`](super::Grant)). Only the text of it; reading and writing the file is
+//! `act::ledger`'s.
 //!
 //! The text carries a digest of what it says, so that garbage that happens to be JSON is told
 //! from a ledger.
