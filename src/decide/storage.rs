@@ -249,7 +249,7 @@ fn unmapped(config: &Configuration, disk: &Disk) -> Vec<Finding> {
     let others = recorded.filter(|name| !local.iter().any(|local| local.name == **name));
     let finding = |name: &RegionName| {
         let cause = format!(
-            "it is on record, and the port map does not put {name} on this sled: it is stopped, and its data stays"
+            "it is on record, and the port map does not put {name} on this sled: it is stopped unless a host uses it, and its data stays"
         );
         let twice = match config.map.volumes.contains_key(name.volume()) {
             true => format!(" --yes-destroy {name}"),

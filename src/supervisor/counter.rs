@@ -238,7 +238,7 @@ impl Counter {
     async fn enclose(&mut self, wanted: &Fence) -> Result<(), Refusal> {
         let failed = |why: String| {
             let message =
-                format!("nobody was granted anything: systemd does not change whom {} lets in: {why}", self.volume);
+                format!("{}: nothing was done, as systemd does not change whom it lets in: {why}", self.volume);
             self.refusal(wire::Error::new("NOT_FENCED", message, "see systemctl status, and ask again"), Vec::new())
         };
         let bus = self.bus.clone().ok_or_else(|| failed("it does not answer".into()))?;
@@ -282,7 +282,7 @@ impl Counter {
     }
 
     fn unseen(&self, why: &io::Error) -> Refusal {
-        let message = format!("nobody was granted anything: {why}");
+        let message = format!("{}: nothing was granted or changed: {why}", self.volume);
         self.refusal(wire::Error::new("NOT_FENCED", message, "ask again; see journalctl -u sledd"), Vec::new())
     }
 

@@ -60,7 +60,7 @@ impl Supervisor {
             tokio::spawn(async move {
                 let hosts = shop.hosts(&name).await.map(|hosts| !hosts.is_empty()).unwrap_or(true);
                 if hosts && !meant {
-                    tracing::error!(REGION = %name, "{name} runs and is not in the port map; hosts use it, so it is left");
+                    tracing::error!(REGION = %name, "{name} runs and is not in the port map; hosts use it, so it is left: put it back into the map, or sledctl region delete {name}");
                     return;
                 }
                 tracing::warn!(REGION = %name, "{name} runs, and the port map has no such region here: it is stopped");
@@ -116,7 +116,10 @@ impl Supervisor {
         }
         if !well {
             let left: Vec<_> = std::mem::take(&mut self.moves.waiting).iter().map(ToString::to_string).collect();
-            tracing::error!("a region did not come up at its new place; these stay where they are: {}", left.join(" "));
+            tracing::error!(
+                "a region did not come up at its new place (sledctl jobs); these stay where they are until sledctl region restart: {}",
+                left.join(" ")
+            );
         }
     }
 
