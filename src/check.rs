@@ -132,6 +132,12 @@ codes! {
     RegionStarting = "REGION_STARTING", Blocking;
     /// The region's downstairs listens and does not answer.
     RegionHung = "REGION_HUNG", Blocking;
+    /// The image has a stand-in in the place of the downstairs program.
+    Demonstration = "DEMONSTRATION", Warning;
+    /// A newer version of the image was tried, and the one before it runs again.
+    UpdateGivenUp = "UPDATE_GIVEN_UP", Warning;
+    /// The configuration that was brought on the CONFIG partition has faults.
+    ConfigRefused = "CONFIG_REFUSED", Warning;
     /// An upgrade of the downstairs program was begun and not finished.
     UpgradeUnfinished = "UPGRADE_UNFINISHED", Warning;
     /// A region is on record that the port map does not put on this sled.

@@ -9,6 +9,10 @@ use std::path::{Path, PathBuf};
 
 /// Where the configuration lies unless something else is said.
 pub const DEFAULT: &str = "/etc/sled";
+/// The file of this machine.
+pub const SLED: &str = "sled.toml";
+/// The file of the fleet.
+pub const PORT_MAP: &str = "port-map.toml";
 /// What the kernel uses for outgoing connections unless something else is set.
 const EPHEMERAL: RangeInclusive<u16> = 32768..=60999;
 
@@ -20,10 +24,30 @@ pub fn read(dir: &Path) -> Result<Configuration, Vec<Fault>> {
     config::read(&sources(dir))
 }
 
+/// Reads the configuration of a directory as it would be with other files in the places of its own:
+/// `sled.toml`, `port-map.toml`. Their faults are told with the names that they have now.
+///
+/// # Errors
+/// Every fault of every file.
+pub fn read_with(
+    dir: &Path,
+    others: impl IntoIterator<Item = (&'static str, Source)>,
+) -> Result<Configuration, Vec<Fault>> {
+    let mut sources = sources(dir);
+    for (file, source) in others {
+        match file {
+            SLED => sources.sled[0] = source,
+            PORT_MAP => sources.port_map = source,
+            _ => {}
+        }
+    }
+    config::read(&sources)
+}
+
 fn sources(dir: &Path) -> Sources {
-    let mut sled = vec![source(&dir.join("sled.toml"))];
+    let mut sled = vec![source(&dir.join(SLED))];
     sled.extend(fragments(&dir.join("sled.toml.d")).iter().map(|file| source(file)));
-    Sources { sled, port_map: source(&dir.join("port-map.toml")), ephemeral: ephemeral() }
+    Sources { sled, port_map: source(&dir.join(PORT_MAP)), ephemeral: ephemeral() }
 }
 
 fn source(file: &Path) -> Source {

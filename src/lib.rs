@@ -21,12 +21,15 @@
 //! | [`supervisor`] | the loop: facts in, plan, actions out, verdict published |
 //! | [`http`], [`cli`] | the faces: they render the last verdict |
 //! | [`attach`] | the face on the host: it waits for sleds, wins a volume, and becomes its server |
+//! | [`appliance`] | what the image does beside the supervisor: first boot and network |
+//! | [`update`] | another version of the image, tried, and kept or given up |
 //! | [`daemon`], [`config_dir`], [`files`], [`logging`] | start-up, the file system, and the journal |
 //!
 //! Imports run downwards only. What is pure imports no tokio, no zbus and no hyper; a test
 //! says so.
 
 pub mod act;
+pub mod appliance;
 pub mod attach;
 pub mod check;
 pub mod cli;
@@ -49,4 +52,5 @@ pub mod span;
 pub mod supervisor;
 pub mod systemd;
 pub mod table;
+pub mod update;
 pub mod wire;

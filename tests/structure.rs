@@ -13,7 +13,7 @@ const LAYERS: [&[&str]; 11] = [
     &["port_map"],
     &["config", "programs"],
     &["wire", "systemd", "config_dir"],
-    &["decide"],
+    &["decide", "appliance", "update"],
     &["act"],
     &["observe"],
     &["supervisor"],
@@ -22,7 +22,7 @@ const LAYERS: [&[&str]; 11] = [
 ];
 
 /// What must do no I/O of its own.
-const PURE: [&str; 14] = [
+const PURE: [&str; 18] = [
     "size",
     "span",
     "source",
@@ -37,6 +37,10 @@ const PURE: [&str; 14] = [
     "decide",
     "table",
     "attach/ballot",
+    "appliance/answers",
+    "appliance/network",
+    "update/transfers",
+    "update/verdict",
 ];
 /// What does I/O.
 const IMPURE: [&str; 9] =

@@ -1,5 +1,7 @@
 //! The command line of `sledctl`.
 
+use super::setup::SetupArguments;
+use super::update::UpdateCommand;
 use crate::config_dir;
 use crate::names::{NameError, RegionName, VolumeName};
 use crate::span::Span;
@@ -57,6 +59,17 @@ pub(super) enum Command {
     Maintenance(MaintenanceCommand),
     /// List every condition that holds, with cause and remedy.
     Checks,
+    /// Look for, take and judge another version of the image.
+    #[command(subcommand)]
+    Update(UpdateCommand),
+    /// Make a machine with the image one sled: by arguments, or by questions.
+    Setup(Box<SetupArguments>),
+    /// Show on a screen how the sled is, live; what the image's own screen shows.
+    Console {
+        /// Show it once.
+        #[arg(long)]
+        once: bool,
+    },
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -104,7 +117,7 @@ pub(super) enum RegionCommand {
         region: RegionName,
     },
     /// Create regions that do not exist yet. One that does is left as it is.
-    Create(Which),
+    Create(CreateArguments),
     /// Take regions over from what served them before: the unit is stopped and disabled, the
     /// directory gets its place. Undone wholly if any step of it fails.
     Adopt(AdoptArguments),
@@ -223,6 +236,15 @@ pub(super) enum JobsCommand {
         /// Its number.
         id: u64,
     },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CreateArguments {
+    #[command(flatten)]
+    pub(super) which: Which,
+    /// Only if `appliance.create_on_first_boot` is set (sled-first-regions.service).
+    #[arg(long, hide = true)]
+    pub(super) first_boot: bool,
 }
 
 #[derive(Debug, Args)]

@@ -7,7 +7,7 @@ use crate::config::Configuration;
 use crate::config_dir;
 use crate::source::Fault;
 use crate::table::Tone;
-use crate::wire::{Change, Difference};
+use crate::wire::{Change, Difference, Error};
 use http::Method;
 use std::path::Path;
 
@@ -33,6 +33,13 @@ fn spoken(read: &Result<Configuration, Vec<Fault>>) -> String {
             format!("{list}{} fault(s)\n", faults.len())
         }
     }
+}
+
+/// Whether `appliance.create_on_first_boot` is set.
+pub(super) fn creates_on_first_boot() -> Result<bool, Failure> {
+    let read = config_dir::read(Path::new(config_dir::DEFAULT));
+    let config = read.map_err(|faults| Failure::Refused(Error::config_invalid(&faults)))?;
+    Ok(config.sled.appliance.create_on_first_boot)
 }
 
 /// Shows what the configuration in the files would change; `Ok(false)` if somebody had better think

@@ -8,8 +8,11 @@ mod adoption;
 mod arguments;
 mod client;
 mod config;
+mod console;
+mod setup;
 mod show;
 mod stored;
+mod update;
 mod work;
 
 pub use arguments::Arguments;
@@ -115,6 +118,9 @@ async fn ask(arguments: &Arguments) -> Result<bool, Failure> {
         Command::Jobs { command } => jobs(&client, command.as_ref(), json).await,
         Command::Config(ConfigCommand::Diff) => config::diff(&client, json).await,
         Command::Config(ConfigCommand::Check { .. }) => Ok(true),
+        Command::Update(command) => update::run(&client, command, json).await,
+        Command::Setup(arguments) => setup::run(arguments),
+        Command::Console { once } => console::run(&client, *once).await,
         Command::Reload { yes } => config::reload(&client, *yes, json).await,
     }
 }
@@ -154,7 +160,10 @@ async fn region(client: &Client, command: &RegionCommand, json: bool) -> Result<
             return adoption::adopt(client, regions, wanted.from.as_deref(), wanted.dry_run, json).await;
         }
         RegionCommand::Create(wanted) => {
-            let regions = chosen(client, wanted, |_| true).await?;
+            if wanted.first_boot && !config::creates_on_first_boot()? {
+                return Ok(true);
+            }
+            let regions = chosen(client, &wanted.which, |_| true).await?;
             regions.iter().map(|region| order(region, Method::POST, String::new())).collect()
         }
         RegionCommand::Restart { which, rolling, force } => {

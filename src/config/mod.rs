@@ -4,10 +4,12 @@
 //! Everything is read before anything is refused, so that one look shows every fault:
 //! [`read`] gives either a [`Configuration`] without a fault or the complete list.
 
+mod appliance;
 mod sled;
 mod tls;
 mod values;
 
+pub use appliance::{Appliance, UpdateSource};
 pub use sled::{Downstairs, Network, Provisioning, Reserve, SledConfig, Storage};
 pub use tls::Tls;
 

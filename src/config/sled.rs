@@ -1,5 +1,6 @@
 //! `sled.toml`: what one machine is, where its data lies, and what its network must be.
 
+use super::appliance::{self, Appliance};
 use super::tls::{self, Tls};
 use super::values::{INTERFACE, OrNever, Positive, USER, plain_path, word};
 use crate::names::SledName;
@@ -23,6 +24,8 @@ pub struct SledConfig {
     pub network: Network,
     /// With which certificate the data ports speak TLS; `None`: they do not.
     pub tls: Option<Tls>,
+    /// What the image makes of the machine.
+    pub appliance: Appliance,
 }
 
 /// `[storage]`.
@@ -152,6 +155,7 @@ pub(super) struct Draft {
     downstairs: Downstairs,
     network: Option<Network>,
     tls: Option<Tls>,
+    appliance: Appliance,
     pub(super) listen: Vec<SocketAddr>,
 }
 
@@ -164,6 +168,7 @@ impl Draft {
             downstairs: self.downstairs.clone(),
             network: self.network.clone()?,
             tls: self.tls.clone(),
+            appliance: self.appliance.clone(),
         })
     }
 }
@@ -177,8 +182,9 @@ pub(super) fn read(document: &Document, faults: &mut Faults) -> Draft {
     let network = network(top.section("network", faults), faults);
     let listen = listen(top.section("http", faults), faults);
     let tls = tls::read(top.section("tls", faults), faults);
+    let appliance = appliance::read(top.section("appliance", faults), faults);
     top.finish(faults);
-    Draft { name, storage, downstairs, network, tls, listen }
+    Draft { name, storage, downstairs, network, tls, appliance, listen }
 }
 
 fn sled_name(mut section: Section<'_>, faults: &mut Faults) -> Option<(SledName, Origin)> {

@@ -11,6 +11,7 @@ use std::fmt::Display;
 use std::net::IpAddr;
 
 const AT_ONCE: &str = "at once";
+const AT_BOOT: &str = "at the next boot of the image";
 
 /// What differs.
 pub fn difference(old: &Configuration, new: &Configuration, facts: &Facts) -> Difference {
@@ -88,6 +89,10 @@ fn settings<'a>(old: &'a Configuration, new: &'a Configuration) -> impl Iterator
     differs("network.nic", &a.nic, &b.nic, AT_ONCE);
     differs("network.min_link_mbps", &a.min_link_mbps, &b.min_link_mbps, AT_ONCE);
     differs("network.min_usb_mbps", &a.min_usb_mbps, &b.min_usb_mbps, AT_ONCE);
+    let (a, b) = (&old.sled.appliance, &new.sled.appliance);
+    if (a.prefix, a.gateway, &a.dns, &a.ntp) != (b.prefix, b.gateway, &b.dns, &b.ntp) {
+        all.push(change("sled.toml".into(), "the network of appliance is another".into(), AT_BOOT));
+    }
     if (old.sled.storage.reserve, old.sled.storage.provisioning)
         != (new.sled.storage.reserve, new.sled.storage.provisioning)
     {

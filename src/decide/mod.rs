@@ -12,6 +12,7 @@ pub mod failure;
 pub mod finding;
 pub mod generation;
 mod identity;
+mod image;
 mod network;
 pub mod permits;
 pub mod plan;

@@ -3,7 +3,7 @@
 
 use super::facts::{Bus, Facts, Watched};
 use super::finding::{Finding, Scope};
-use super::{enforcement, network, region, storage, strangers, tls};
+use super::{enforcement, image, network, region, storage, strangers, tls};
 use crate::check::{Code, Severity};
 use crate::config::Configuration;
 use crate::names::{RegionName, VolumeName};
@@ -74,6 +74,7 @@ fn sled_findings(config: &Configuration, facts: &Facts) -> Vec<Finding> {
         found.push(about_sled(Code::SystemdUnreachable, "systemd".into(), cause, remedy));
     }
     found.extend(enforcement::finding(facts));
+    found.extend(image::findings(facts));
     found.extend(storage::findings(config, facts));
     if facts.unfinished_upgrade {
         let cause = "an upgrade of the downstairs program was begun and not finished: regions run different programs";

@@ -28,6 +28,7 @@ pub mod deaths;
 pub mod disk;
 pub mod doing;
 pub mod enforcement;
+pub mod image;
 pub mod intruders;
 pub mod last_words;
 pub mod network;
@@ -69,6 +70,8 @@ pub enum Observation {
     Enforcement(facts::Enforcement),
     /// The files of `[tls]`; a full picture.
     Tls(facts::Tls),
+    /// What the image says of itself; `None` on a machine that runs none.
+    Image(Option<facts::Image>),
     /// The disk; a full picture.
     Disk(Box<facts::Disk>),
 }

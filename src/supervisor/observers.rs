@@ -1,12 +1,13 @@
 //! The observers' tasks, and what they are told: which processes to watch, and when to look.
 
+use crate::appliance;
 use crate::config::Configuration;
 use crate::names::RegionName;
 use crate::observe::disk::Scanner;
 use crate::observe::rhythm::{Beats, Rhythm};
 use crate::observe::sockets::Pids;
 use crate::observe::{
-    NobodyListens, Publisher, deaths, disk, enforcement, intruders, network, pulse, sockets, tls, units,
+    NobodyListens, Publisher, deaths, disk, enforcement, image, intruders, network, pulse, sockets, tls, units,
 };
 use crate::port_map::LocalRegion;
 use std::collections::BTreeMap;
@@ -50,6 +51,9 @@ impl Observers {
         let mut tasks = JoinSet::new();
         tasks.spawn(drum);
         tasks.spawn(enforcement::watch(to.clone()));
+        if appliance::is_image() {
+            tasks.spawn(image::watch(rhythm.clone(), to.clone()));
+        }
         tasks.spawn(disk::watch(scanner.clone(), rhythm.clone(), disk.clone(), to.clone()));
         let mut observers = Self {
             regions: BTreeMap::new(),

@@ -2,11 +2,13 @@
 
 mod disk;
 mod enforcement;
+mod image;
 mod region;
 mod tls;
 
 pub use disk::{Disk, OnDisk, Survey};
 pub use enforcement::{Enforcement, Gap};
+pub use image::Image;
 pub use region::{Active, Beat, Doing, Exit, Fencing, Holder, Pulse, Region, Sockets, Start, Stranger, Unit};
 pub use tls::{Certificate, Flaw, KeyForm, Refusal, Tls};
 
@@ -28,6 +30,8 @@ pub struct Facts {
     pub bus: Option<Bus>,
     /// Whether systemd enforces what the regions' units ask for.
     pub enforcement: Option<Enforcement>,
+    /// What the image says of itself; never seen on a machine that was set up by hand.
+    pub image: Option<Image>,
     /// The network.
     pub network: Option<Network>,
     /// The files of `[tls]`; never seen without TLS.

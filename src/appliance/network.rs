@@ -1,0 +1,106 @@
+//! A configuration as the files of systemd-networkd, the host's name and its resolvers. Pure.
+
+use crate::config::Configuration;
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+/// The prefix of an address's network if nobody says it.
+fn usual_prefix(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 24 } else { 64 }
+}
+
+/// The files below `/var/etc`, each with its text.
+pub fn files(config: &Configuration) -> Vec<(&'static str, String)> {
+    vec![
+        ("hostname", format!("{}\n", config.sled.name)),
+        ("resolv.conf", resolvers(config)),
+        ("network/10-bridge.netdev", netdev(config)),
+        ("network/20-bridge.network", bridge(config)),
+        ("network/30-nic.network", nic(config)),
+    ]
+}
+
+fn resolvers(config: &Configuration) -> String {
+    config.sled.appliance.dns.iter().map(|server| format!("nameserver {server}\n")).collect()
+}
+
+fn netdev(config: &Configuration) -> String {
+    let bridge = &config.sled.network.bridge;
+    format!("[NetDev]\nName={bridge}\nKind=bridge\n\n[Bridge]\nSTP=no\nForwardDelaySec=0\n")
+}
+
+fn bridge(config: &Configuration) -> String {
+    let (appliance, address) = (&config.sled.appliance, config.address);
+    let prefix = appliance.prefix.unwrap_or_else(|| usual_prefix(address));
+    let mut text = format!("[Match]\nName={}\n\n", config.sled.network.bridge);
+    // A pulled cable holds up no boot and takes no address away: the supervisor tells of it.
+    text += "[Link]\nRequiredForOnline=no\n\n";
+    _ = writeln!(text, "[Network]\nAddress={address}/{prefix}");
+    if let Some(gateway) = appliance.gateway {
+        _ = writeln!(text, "Gateway={gateway}");
+    }
+    for server in &appliance.ntp {
+        _ = writeln!(text, "NTP={server}");
+    }
+    text + "ConfigureWithoutCarrier=yes\nIgnoreCarrierLoss=yes\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n"
+}
+
+fn nic(config: &Configuration) -> String {
+    let network = &config.sled.network;
+    format!(
+        "[Match]\nName={}\n\n[Link]\nRequiredForOnline=no\n\n[Network]\nBridge={}\nLinkLocalAddressing=no\n",
+        network.nic, network.bridge
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Sources, read};
+    use crate::source::Source;
+
+    const SLED: &str = include_str!("../../etc/sled.toml");
+    const MAP: &str = include_str!("../../etc/port-map.toml");
+
+    fn text(sled: &str, map: &str, file: &str) -> String {
+        let source = |file: &str, text: &str| Source { file: file.into(), text: Ok(text.into()) };
+        let sources = Sources {
+            sled: vec![source("sled.toml", sled)],
+            port_map: source("port-map.toml", map),
+            ephemeral: 32768..=60999,
+        };
+        let files = files(&read(&sources).unwrap());
+        files.into_iter().find(|(name, _)| *name == file).unwrap().1
+    }
+
+    /// Lines that say something.
+    fn said(text: &str) -> Vec<String> {
+        text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).map(Into::into).collect()
+    }
+
+    #[test]
+    fn the_shipped_configuration_is_the_network_that_is_shipped_for_hand_installed_sleds() {
+        let netdev = include_str!("../../image/network/10-br0.netdev");
+        assert_eq!(said(&text(SLED, MAP, "network/10-bridge.netdev")), said(netdev));
+        // Names are asked for by resolv.conf in the image.
+        let shipped = said(include_str!("../../image/network/20-br0.network"));
+        let shipped: Vec<_> = shipped.into_iter().filter(|line| !line.starts_with("DNS=")).collect();
+        assert_eq!(said(&text(SLED, MAP, "network/20-bridge.network")), shipped);
+        assert_eq!(text(SLED, MAP, "resolv.conf"), "nameserver 192.168.4.53\n");
+        assert_eq!(text(SLED, MAP, "hostname"), "proper-raptor\n");
+        assert!(text(SLED, MAP, "network/30-nic.network").contains("Name=enx00e04ca81110\n"));
+    }
+
+    #[test]
+    fn without_a_word_of_the_network_there_is_an_address_and_nothing_else() {
+        let sled = SLED.split("[appliance]").next().unwrap();
+        let bridge = text(sled, MAP, "network/20-bridge.network");
+        assert!(bridge.contains("Address=192.168.4.189/24\n"), "{bridge}");
+        assert!(!bridge.contains("Gateway") && !bridge.contains("NTP"), "{bridge}");
+        assert_eq!(text(sled, MAP, "resolv.conf"), "");
+        let (sled, map) =
+            (sled.to_owned() + "[appliance]\nntp = [\"192.168.4.1\"]\n", MAP.replace("192.168.4.189", "fd00::5"));
+        let bridge = text(&sled, &map, "network/20-bridge.network");
+        assert!(bridge.contains("Address=fd00::5/64\n") && bridge.contains("NTP=192.168.4.1\n"), "{bridge}");
+    }
+}

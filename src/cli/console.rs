@@ -1,0 +1,139 @@
+//! `sledctl console`: what the screen of a sled shows, live, to whoever stands before it. It asks the
+//! supervisor and changes nothing; on a machine that has no configuration it asks the questions of
+//! `sledctl setup`.
+
+use super::client::{Client, Failure};
+use super::show;
+use crate::appliance;
+use crate::check::Code;
+use crate::config_dir;
+use crate::port_map::HTTP_PORT;
+use crate::table::Tone;
+use crate::update::release::Release;
+use jiff::Timestamp;
+use std::fmt::Write as _;
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+/// How often it is drawn anew.
+const TURN: Duration = Duration::from_secs(5);
+/// Clears the screen and goes to its beginning, not blinking where nothing has changed.
+const HOME: &str = "\x1b[H";
+const REST_OF_LINE: &str = "\x1b[K";
+const REST_OF_SCREEN: &str = "\x1b[J";
+
+/// Shows it until it is ended, or once where there is no screen.
+pub(super) async fn run(client: &Client, once: bool) -> Result<bool, Failure> {
+    let live = !once && io::stdout().is_terminal();
+    let mut lines = if live { Some(lines()) } else { None };
+    loop {
+        let page = page(client).await;
+        if !live {
+            print!("{page}");
+            return Ok(true);
+        }
+        draw(&page)?;
+        let next = Instant::now() + TURN;
+        // Cancelling either loses nothing: the one is a clock, the other a channel.
+        let pressed = tokio::select! {
+            () = sleep_until(next) => false,
+            Some(()) = async { lines.as_mut()?.recv().await } => true,
+        };
+        if pressed && !is_configured() {
+            return set_up();
+        }
+    }
+}
+
+fn draw(page: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    let lines: Vec<_> = page.lines().map(|line| format!("{line}{REST_OF_LINE}\n")).collect();
+    write!(out, "{HOME}{}{REST_OF_SCREEN}", lines.concat())?;
+    out.flush()
+}
+
+/// Whether Enter was pressed. Reading a terminal cannot be cancelled: a thread of its own does it.
+fn lines() -> mpsc::Receiver<()> {
+    let (pressed, lines) = mpsc::channel(1);
+    std::thread::spawn(move || {
+        for _ in io::stdin().lock().lines().map_while(Result::ok) {
+            if is_configured() {
+                continue;
+            }
+            // The questions are asked from here on: their answers are not for this reader.
+            _ = pressed.blocking_send(());
+            return;
+        }
+    });
+    lines
+}
+
+fn is_configured() -> bool {
+    Path::new(config_dir::DEFAULT).join(config_dir::SLED).exists()
+}
+
+/// Asks the questions, and boots into the answers.
+fn set_up() -> Result<bool, Failure> {
+    print!("{HOME}{REST_OF_SCREEN}");
+    let this = std::env::current_exe()?;
+    if Command::new(this).arg("setup").status()?.success() {
+        Command::new("systemctl").arg("reboot").status()?;
+        // Until it does.
+        std::thread::sleep(TURN);
+    }
+    Ok(true)
+}
+
+async fn page(client: &Client) -> String {
+    let release = Release::read(Path::new("/")).ok();
+    let mut out = format!("{}\n\n", heading(release.as_ref()));
+    match client.sled().await {
+        Ok(sled) => {
+            out += &show::status(&sled);
+            _ = writeln!(
+                out,
+                "\n  hosts ask  http://{}/v1/volumes/VOLUME",
+                (std::net::SocketAddr::new(sled.address, HTTP_PORT))
+            );
+        }
+        Err(_) if !is_configured() => out += &unconfigured(),
+        Err(Failure::Refused(error)) if error.code == Code::ConfigInvalid.as_str() => {
+            out += &format!("{}\n{}\n", Tone::Bad.paint("The configuration has faults."), error.message);
+        }
+        Err(failure) => {
+            let error = failure.error();
+            _ = writeln!(out, "{}\n    {}", Tone::Bad.paint(&error.message), error.remedy);
+        }
+    }
+    if let Some(taken) = appliance::taken().filter(|taken| !taken.refused.is_empty()) {
+        out += &format!("\n{}\n", Tone::Bad.paint("What the CONFIG partition says was not taken over:"));
+        for fault in &taken.refused {
+            _ = writeln!(out, "  {fault}");
+        }
+    }
+    let now = Timestamp::now().strftime("%Y-%m-%d %H:%M:%S UTC");
+    out + &format!("\n{now}\n")
+}
+
+fn heading(release: Option<&Release>) -> String {
+    let Some(release) = release else { return "Storage sled".into() };
+    let name = Tone::Heading.paint(&format!("Storage sled, image {}", release.version));
+    match release.demonstration {
+        true => {
+            format!("{name}\n{}", Tone::Bad.paint("A DEMONSTRATION: a stand-in serves the regions and keeps no data"))
+        }
+        false => name,
+    }
+}
+
+fn unconfigured() -> String {
+    format!(
+        "{}\n\nPress Enter to answer a few questions here; or write sled.toml and port-map.toml to the\n\
+         partition CONFIG of this disk with any computer, or image/configure, and boot again.\n",
+        Tone::Warning.paint("This sled is not set up yet.")
+    )
+}

@@ -1,0 +1,266 @@
+//! `sledctl setup`: makes a machine one sled, by arguments, by questions, or at boot by what was
+//! brought. The files are `appliance`'s; here is who asks for them.
+
+use super::client::Failure;
+use crate::appliance::answers::{Answers, Cidr};
+use crate::appliance::boot::{self, Places};
+use crate::appliance::{self, CONFIG, KEYS, OWN};
+use crate::config_dir::{self, PORT_MAP, SLED};
+use crate::files::{make_dir, replace, set_mode};
+use crate::names::SledName;
+use crate::source::Source;
+use crate::wire;
+use clap::Args;
+use std::fmt::Display;
+use std::fs;
+use std::io::{self, IsTerminal, Write};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+#[derive(Debug, Args)]
+pub(super) struct SetupArguments {
+    /// The sled's name in the port map.
+    #[arg(long)]
+    name: Option<SledName>,
+    /// Its address with the length of its network's prefix: 192.168.4.189/24.
+    #[arg(long)]
+    address: Option<Cidr>,
+    /// The network adapter in the bridge, as `ip link` names it: enx00e04ca81110.
+    #[arg(long)]
+    nic: Option<String>,
+    /// Where packets to other networks go.
+    #[arg(long)]
+    gateway: Option<IpAddr>,
+    /// Who is asked for names; may be given several times.
+    #[arg(long)]
+    dns: Vec<IpAddr>,
+    /// Who is asked for the time; may be given several times.
+    #[arg(long)]
+    ntp: Vec<IpAddr>,
+    /// Create all regions of the port map when the data disk is taken into use.
+    #[arg(long)]
+    create_on_first_boot: bool,
+    /// A sled.toml in the place of what the arguments above would make.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["address", "nic", "gateway", "dns", "ntp"])]
+    sled_toml: Option<PathBuf>,
+    /// The fleet's port map; without it, one of this sled alone and without volumes.
+    #[arg(long, value_name = "FILE")]
+    port_map: Option<PathBuf>,
+    /// The public ssh keys of those who may log in as root; without it nobody can.
+    #[arg(long, value_name = "FILE")]
+    authorized_keys: Option<PathBuf>,
+    /// Write the files here, as they lie on the image's CONFIG partition, and change nothing else.
+    #[arg(long, value_name = "DIR")]
+    into: Option<PathBuf>,
+
+    /// Take over what was brought, and set the network up (the initrd).
+    #[arg(long, hide = true)]
+    boot: bool,
+    /// The machine's root, with --boot.
+    #[arg(long, hide = true, default_value = "/")]
+    root: PathBuf,
+    /// The CONFIG partition, with --boot.
+    #[arg(long, hide = true, default_value = "/run/sled-config")]
+    partition: PathBuf,
+}
+
+/// The files of a configuration.
+struct Files {
+    sled: String,
+    port_map: String,
+    keys: Option<String>,
+}
+
+pub(super) fn run(arguments: &SetupArguments) -> Result<bool, Failure> {
+    if arguments.boot {
+        let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        let places = Places { root: arguments.root.clone(), partition: arguments.partition.clone(), credentials };
+        for line in boot::run(&places) {
+            eprintln!("{line}");
+        }
+        return Ok(true);
+    }
+    let files = match (&arguments.sled_toml, &arguments.name) {
+        (None, None) if io::stdin().is_terminal() => ask()?,
+        _ => given(arguments)?,
+    };
+    check(&files)?;
+    match &arguments.into {
+        Some(dir) => write_config_partition(dir, &files)?,
+        None => install(&files)?,
+    }
+    Ok(true)
+}
+
+fn refused(code: &str, message: impl Into<String>, remedy: &str) -> Failure {
+    Failure::Refused(wire::Error::new(code, message, remedy))
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    fs::read_to_string(path)
+        .map_err(|why| refused("NO_FILE", format!("{}: {why}", path.display()), "name a file that can be read"))
+}
+
+/// From the arguments.
+fn given(arguments: &SetupArguments) -> Result<Files, Failure> {
+    let needed = |what: &str| {
+        refused(
+            "INCOMPLETE",
+            format!("{what} is missing"),
+            "give --name, --address and --nic, or --sled-toml and --port-map",
+        )
+    };
+    let keys = arguments.authorized_keys.as_deref().map(read).transpose()?;
+    if let Some(path) = &arguments.sled_toml {
+        let map = arguments.port_map.as_deref().ok_or_else(|| needed("--port-map"))?;
+        return Ok(Files { sled: read(path)?, port_map: read(map)?, keys });
+    }
+    let answers = Answers {
+        name: arguments.name.clone().ok_or_else(|| needed("--name"))?,
+        address: arguments.address.ok_or_else(|| needed("--address"))?,
+        nic: arguments.nic.clone().ok_or_else(|| needed("--nic"))?,
+        gateway: arguments.gateway,
+        dns: arguments.dns.clone(),
+        ntp: arguments.ntp.clone(),
+        create_on_first_boot: arguments.create_on_first_boot,
+    };
+    let port_map = arguments.port_map.as_deref().map_or_else(|| Ok(answers.port_map()), read)?;
+    Ok(Files { sled: answers.sled_toml(), port_map, keys })
+}
+
+/// By questions, on a terminal.
+fn ask() -> Result<Files, Failure> {
+    println!("This makes the machine one sled of your fleet. What is in [ ] is taken if you just press Enter.\n");
+    let adapters = adapters();
+    for (name, what) in &adapters {
+        println!("    {name:<18} {what}");
+    }
+    let nic = question("Network adapter", adapters.first().map(|(name, _)| name.clone()))?;
+    let name = question::<SledName>("Name of this sled in the port map", None)?;
+    let address = question::<Cidr>("Address, with the length of its network's prefix (192.168.4.189/24)", None)?;
+    let gateway = question("Gateway (none: -)", Some(Maybe(first_of(address))))?.0;
+    let dns = question("Name server (none: -)", Some(Maybe(gateway)))?.0;
+    println!("Who may log in by ssh, as root? One public key, on one line; without one nobody can.");
+    let key = question("Key (none: -)", Some("-".to_owned()))?;
+    let (dns, create) = (dns.into_iter().collect(), false);
+    let answers = Answers { name, address, nic, gateway, dns, ntp: Vec::new(), create_on_first_boot: create };
+    let keys = (key != "-").then(|| key + "\n");
+    Ok(Files { sled: answers.sled_toml(), port_map: answers.port_map(), keys })
+}
+
+/// The network's first address, where a gateway often is.
+fn first_of(cidr: Cidr) -> Option<IpAddr> {
+    let IpAddr::V4(address) = cidr.address else { return None };
+    let mask = u32::MAX.checked_shl(32 - u32::from(cidr.prefix)).unwrap_or(0);
+    Some(IpAddr::V4(((address.to_bits() & mask) + 1).into()))
+}
+
+/// An address, or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Maybe(Option<IpAddr>);
+
+impl FromStr for Maybe {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "-" => Ok(Self(None)),
+            text => text.parse().map(|address| Self(Some(address))).map_err(|_| "write an address, or - for none"),
+        }
+    }
+}
+
+impl Display for Maybe {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(address) => address.fmt(f),
+            None => f.write_str("-"),
+        }
+    }
+}
+
+/// Asks until the answer can be understood.
+fn question<T>(text: &str, default: Option<T>) -> Result<T, Failure>
+where
+    T: FromStr<Err: Display> + Display,
+{
+    loop {
+        match &default {
+            Some(default) => print!("{text} [{default}]: "),
+            None => print!("{text}: "),
+        }
+        io::stdout().flush()?;
+        let mut line = String::new();
+        if io::stdin().read_line(&mut line)? == 0 {
+            return Err(refused("INCOMPLETE", "the answers ended", "answer every question"));
+        }
+        match (line.trim(), &default) {
+            ("", Some(default)) => return default.to_string().parse().map_err(|_| no_default()),
+            (answer, _) => match answer.parse() {
+                Ok(value) => return Ok(value),
+                Err(why) => println!("    {why}"),
+            },
+        }
+    }
+}
+
+fn no_default() -> Failure {
+    refused("INCOMPLETE", "the proposed answer is none", "write one")
+}
+
+/// The network adapters, those on USB first.
+fn adapters() -> Vec<(String, String)> {
+    let entries = fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
+    let real = entries.filter(|entry| entry.path().join("device").exists());
+    let mut all: Vec<_> = real
+        .map(|entry| {
+            let (name, path) = (entry.file_name().to_string_lossy().into_owned(), entry.path());
+            let usb =
+                fs::canonicalize(path.join("device")).is_ok_and(|device| device.to_string_lossy().contains("/usb"));
+            let link = fs::read_to_string(path.join("carrier")).is_ok_and(|carrier| carrier.trim() == "1");
+            let what = format!("{}{}", if usb { "USB" } else { "built in" }, if link { ", with a link" } else { "" });
+            (!usb, name, what)
+        })
+        .collect();
+    all.sort();
+    all.into_iter().map(|(_, name, what)| (name, what)).collect()
+}
+
+/// Nothing is written that has a fault.
+fn check(files: &Files) -> Result<(), Failure> {
+    let source = |file: &'static str, text: &str| (file, Source { file: file.into(), text: Ok(text.to_owned()) });
+    let others = [source(SLED, &files.sled), source(PORT_MAP, &files.port_map)];
+    // Only the two files count: there are no fragments in a directory that is none.
+    config_dir::read_with(Path::new("/nonexistent"), others)
+        .map(|_| ())
+        .map_err(|faults| Failure::Refused(wire::Error::config_invalid(&faults)))
+}
+
+fn write_config_partition(dir: &Path, files: &Files) -> io::Result<()> {
+    fs::create_dir_all(dir)?;
+    fs::write(dir.join(SLED), &files.sled)?;
+    fs::write(dir.join(PORT_MAP), &files.port_map)?;
+    files.keys.as_ref().map_or(Ok(()), |keys| fs::write(dir.join("authorized_keys"), keys))
+}
+
+/// On the machine that runs: the configuration, and a reboot that sets everything up by it.
+fn install(files: &Files) -> Result<(), Failure> {
+    if !appliance::is_image() {
+        let remedy = "write /etc/sled/sled.toml and /etc/sled/port-map.toml by hand, or give --into DIR";
+        return Err(refused("NO_IMAGE", "this machine does not run the image of a sled", remedy));
+    }
+    let own = Path::new(OWN);
+    make_dir(&own.join(CONFIG), 0o755)?;
+    for (name, text) in [(SLED, &files.sled), (PORT_MAP, &files.port_map)] {
+        replace(&own.join(CONFIG), name, text.as_bytes())?;
+        set_mode(&own.join(CONFIG).join(name), 0o644)?;
+    }
+    if let Some(keys) = &files.keys {
+        let (dir, name) = KEYS.rsplit_once('/').unwrap_or(("", KEYS));
+        replace(&own.join(dir), name, keys.as_bytes())?;
+        set_mode(&own.join(KEYS), 0o644)?;
+    }
+    println!("The configuration is written. The sled is set up by it when it boots: systemctl reboot");
+    Ok(())
+}

@@ -1,0 +1,42 @@
+//! What the image says of itself and of the last update, on a machine that runs one: three small
+//! files, read anew when one of them has changed.
+
+use super::rhythm::Rhythm;
+use super::{NobodyListens, Observation, Publisher, publish};
+use crate::appliance;
+use crate::decide::facts::Image;
+use crate::update::record::{Attempt, Outcome};
+use crate::update::release::Release;
+use std::path::Path;
+use std::time::Duration;
+
+/// How often they are looked at: a boot is judged a while after the supervisor started.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// Watches until nobody listens any more.
+///
+/// # Errors
+/// [`NobodyListens`], in the end.
+pub async fn watch(rhythm: Rhythm, to: Publisher) -> Result<(), NobodyListens> {
+    let mut beats = rhythm.every(LOOK);
+    let mut known = None;
+    loop {
+        beats.next().await;
+        // Small files of the machine's own disk: whoever cannot read these runs no longer.
+        let seen = look();
+        if known.as_ref() != Some(&seen) {
+            known = Some(seen.clone());
+            publish(&to, Observation::Image(seen)).await?;
+        }
+    }
+}
+
+fn look() -> Option<Image> {
+    let release = Release::read(Path::new("/")).ok()?;
+    let given_up = Attempt::load().and_then(|attempt| match attempt.outcome {
+        Some(Outcome::RolledBack { why, .. }) if attempt.from == release.version => Some((attempt.to, why)),
+        _ => None,
+    });
+    let refused = appliance::taken().map(|taken| taken.refused).unwrap_or_default();
+    Some(Image { version: release.version, demonstration: release.demonstration, given_up, refused })
+}

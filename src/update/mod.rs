@@ -1,0 +1,21 @@
+//! Updates of the image: another version is put beside the one that runs, is booted, and stays only
+//! if the sled is as well with it as it was before.
+//!
+//! systemd does the work: `systemd-sysupdate` fetches, checks the signature and writes the slot that
+//! does not run ([`transfers`], [`sysupdate`]); `systemd-boot` counts the tries, and goes back to the
+//! version before when three were in vain. What is decided here is whether a boot was a good one:
+//! [`verdict`], which is pure, from what was so before ([`record`]) and what the supervisor says now.
+//!
+//! A file or a directory is offered to `systemd-sysupdate` over HTTP on the loopback ([`offer`]), so
+//! that its signature is checked as any other's. Nothing here touches the data disk, `/var` but for
+//! its own directory, or a region.
+
+pub mod offer;
+pub mod record;
+pub mod release;
+pub mod sysupdate;
+pub mod transfers;
+pub mod verdict;
+
+/// How the image and its files are called.
+pub const NAME: &str = "crucible-sled";

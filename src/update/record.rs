@@ -1,0 +1,204 @@
+//! What is remembered over the reboot into another version: what was well before it, and what became
+//! of the update.
+
+use crate::files::{make_dir, replace};
+use crate::names::{RegionName, VolumeName};
+use crate::wire::{Sled, State};
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Where it is remembered.
+const DIR: &str = "/var/lib/sled-update";
+const BEFORE: &str = "before.json";
+const ATTEMPT: &str = "attempt.json";
+
+/// What was well when the machine was last switched off in an orderly way, or an update was put
+/// beside it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Before {
+    /// The regions that served.
+    pub serving: Vec<RegionName>,
+    /// The volumes that a host could attach.
+    pub ready: Vec<VolumeName>,
+    /// The network adapter, as USB names it.
+    pub nic: Option<UsbId>,
+    /// The digest of the configuration's files.
+    pub config: String,
+}
+
+/// A kind of USB device: `vendor:product`, hexadecimal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct UsbId(pub String);
+
+/// An update that was put beside the running version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// The version that ran.
+    pub from: String,
+    /// The version that was put beside it.
+    pub to: String,
+    /// When.
+    pub at: Timestamp,
+    /// In which boot: in that one nothing has been tried yet.
+    pub boot: String,
+    /// What became of it; absent as long as it was not booted, or is being judged.
+    pub outcome: Option<Outcome>,
+}
+
+/// What became of an update.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "result")]
+pub enum Outcome {
+    /// It runs, and stays.
+    Good {
+        /// What speaks for it.
+        why: String,
+        /// Since when.
+        at: Timestamp,
+    },
+    /// The last try of it was in vain; there may be others.
+    Failed {
+        /// What spoke against it.
+        why: String,
+        /// When.
+        at: Timestamp,
+    },
+    /// The version before it runs again.
+    RolledBack {
+        /// What spoke against it.
+        why: String,
+        /// Since when.
+        at: Timestamp,
+    },
+}
+
+impl Before {
+    /// Of a sled as its supervisor describes it.
+    pub fn of(sled: &Sled, config: String) -> Self {
+        let ready = sled.volumes.iter().filter(|volume| volume.ready).map(|volume| volume.volume.clone());
+        let regions = sled.volumes.iter().flat_map(|volume| &volume.regions);
+        let serving = regions.filter(|region| region.state == Some(State::Serving)).map(|region| region.name.clone());
+        Self { serving: serving.collect(), ready: ready.collect(), nic: usb_id(&sled.network.nic), config }
+    }
+
+    /// What is remembered; `None` if nothing is, or it cannot be read.
+    pub fn load() -> Option<Self> {
+        load(BEFORE)
+    }
+
+    /// Remembers it, durably.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn save(&self) -> io::Result<()> {
+        save(BEFORE, self)
+    }
+}
+
+impl Attempt {
+    /// The last one; `None` if there was none, or it cannot be read.
+    pub fn load() -> Option<Self> {
+        load(ATTEMPT)
+    }
+
+    /// Remembers it, durably.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn save(&self) -> io::Result<()> {
+        save(ATTEMPT, self)
+    }
+
+    /// What is to be remembered of it when a boot of `running` has been judged in the boot `boot`;
+    /// `None` if that is no news.
+    pub fn judged(&self, running: &str, boot: &str, judged: Result<String, String>, at: Timestamp) -> Option<Self> {
+        let outcome = match (running == self.to, judged, &self.outcome) {
+            (true, Ok(why), None | Some(Outcome::Failed { .. } | Outcome::RolledBack { .. })) => {
+                Outcome::Good { why, at }
+            }
+            (true, Err(why), None | Some(Outcome::Failed { .. } | Outcome::RolledBack { .. })) => {
+                Outcome::Failed { why, at }
+            }
+            // Not before it was booted.
+            (false, _, None) if running == self.from && boot != self.boot => {
+                Outcome::RolledBack { why: "it did not get far enough to say why".into(), at }
+            }
+            (false, _, Some(Outcome::Failed { why, .. })) if running == self.from => {
+                Outcome::RolledBack { why: why.clone(), at }
+            }
+            _ => return None,
+        };
+        Some(Self { outcome: Some(outcome), ..self.clone() })
+    }
+}
+
+fn load<T: DeserializeOwned>(file: &str) -> Option<T> {
+    serde_json::from_slice(&fs::read(Path::new(DIR).join(file)).ok()?).ok()
+}
+
+fn save<T: Serialize>(file: &str, value: &T) -> io::Result<()> {
+    make_dir(Path::new(DIR), 0o755)?;
+    replace(Path::new(DIR), file, &serde_json::to_vec_pretty(value)?)
+}
+
+/// What this boot is called by the kernel.
+///
+/// # Errors
+/// procfs is not there.
+pub fn boot_id() -> io::Result<String> {
+    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+}
+
+/// The kind of USB device that a network interface is, if it is one.
+fn usb_id(interface: &str) -> Option<UsbId> {
+    let device = fs::canonicalize(Path::new("/sys/class/net").join(interface).join("device")).ok()?;
+    kind(device.parent()?)
+}
+
+fn kind(device: &Path) -> Option<UsbId> {
+    let read = |file: &str| Some(fs::read_to_string(device.join(file)).ok()?.trim().to_owned());
+    Some(UsbId(format!("{}:{}", read("idVendor")?, read("idProduct")?)))
+}
+
+/// Whether a device of this kind is plugged in, whatever drives it.
+pub fn is_plugged_in(wanted: &UsbId) -> bool {
+    let devices = fs::read_dir("/sys/bus/usb/devices").into_iter().flatten().flatten();
+    let devices: Vec<PathBuf> = devices.map(|device| device.path()).collect();
+    devices.iter().any(|device| kind(device).as_ref() == Some(wanted))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attempt(outcome: Option<Outcome>) -> Attempt {
+        Attempt { from: "1".into(), to: "2".into(), at: Timestamp::UNIX_EPOCH, boot: "b1".into(), outcome }
+    }
+
+    #[test]
+    fn an_update_is_good_failed_or_taken_back() {
+        let at = Timestamp::UNIX_EPOCH;
+        let judge = |attempt: &Attempt, running: &str, boot: &str, judged: Result<&str, &str>| {
+            let judged = judged.map(Into::into).map_err(Into::into);
+            attempt.judged(running, boot, judged, at).map(|attempt| attempt.outcome.unwrap())
+        };
+        let fresh = attempt(None);
+        assert_eq!(judge(&fresh, "1", "b1", Ok("x")), None, "it was not booted yet");
+        assert_eq!(judge(&fresh, "2", "b2", Ok("x")), Some(Outcome::Good { why: "x".into(), at }));
+        assert_eq!(judge(&fresh, "2", "b2", Err("y")), Some(Outcome::Failed { why: "y".into(), at }));
+        let silent = Outcome::RolledBack { why: "it did not get far enough to say why".into(), at };
+        assert_eq!(judge(&fresh, "1", "b3", Ok("x")), Some(silent));
+        let failed = attempt(Some(Outcome::Failed { why: "y".into(), at }));
+        assert_eq!(judge(&failed, "1", "b5", Ok("x")), Some(Outcome::RolledBack { why: "y".into(), at }));
+        assert_eq!(judge(&failed, "2", "b3", Ok("x")), Some(Outcome::Good { why: "x".into(), at }));
+        let good = attempt(Some(Outcome::Good { why: "x".into(), at }));
+        assert_eq!(judge(&good, "2", "b9", Err("later")), None, "it has been good");
+        assert_eq!(judge(&good, "1", "b9", Ok("x")), None, "somebody went back by hand");
+        assert_eq!(judge(&good, "3", "b9", Ok("x")), None);
+    }
+}

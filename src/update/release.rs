@@ -1,0 +1,105 @@
+//! What an image says of itself, and which versions of it the boot loader can start.
+
+use super::NAME;
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::io;
+use std::path::Path;
+
+/// The file in which an image says it.
+pub const FILE: &str = "usr/lib/sled/image.json";
+/// Where the boot loader's partition is mounted when it is looked at.
+const LOADER: &str = "/boot/EFI/Linux";
+/// Where systemd-boot says that tries of this boot are counted.
+const COUNTED: &str = "/sys/firmware/efi/efivars/LoaderBootCountPath-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
+
+/// What an image says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    /// Its version.
+    pub version: String,
+    /// The commit that it was built from.
+    pub commit: String,
+    /// The digest of everything in it but the downstairs program: two images that have it in common
+    /// need no reboot between them.
+    pub base: String,
+    /// The version of its downstairs program.
+    pub downstairs: String,
+    /// It has a stand-in in the place of the downstairs program, and keeps no data.
+    pub demonstration: bool,
+}
+
+impl Release {
+    /// Of the image that is mounted at `root`.
+    ///
+    /// # Errors
+    /// It is none of ours.
+    pub fn read(root: &Path) -> io::Result<Self> {
+        Ok(serde_json::from_slice(&fs::read(root.join(FILE))?)?)
+    }
+}
+
+/// A version that the boot loader can start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Installed {
+    /// The version.
+    pub version: String,
+    /// How many tries it has left; absent: it is well.
+    pub tries_left: Option<u32>,
+}
+
+impl Installed {
+    /// From the name of its file: `NAME_VERSION[+LEFT[-DONE]].efi`, as of the Boot Loader
+    /// Specification.
+    pub fn parse(file: &str) -> Option<Self> {
+        let name = file.strip_prefix(NAME)?.strip_prefix('_')?.strip_suffix(".efi")?;
+        let counted = name.rsplit_once('+').and_then(|(version, count)| {
+            let left = count.split('-').next()?.parse().ok()?;
+            Some((version, left))
+        });
+        let (version, tries_left) = counted.map_or((name, None), |(version, left)| (version, Some(left)));
+        Some(Self { version: version.to_owned(), tries_left })
+    }
+}
+
+/// The versions that the boot loader can start, the newest last.
+///
+/// # Errors
+/// Its partition cannot be read.
+pub fn installed() -> io::Result<Vec<Installed>> {
+    let entries = fs::read_dir(LOADER)?.collect::<io::Result<Vec<_>>>()?;
+    let names = entries.iter().filter_map(|entry| Installed::parse(entry.file_name().to_str()?));
+    let mut all: Vec<_> = names.collect();
+    all.sort_by_key(|found| order(&found.version));
+    Ok(all)
+}
+
+/// Versions of ours are numbers with dots between them.
+fn order(version: &str) -> Vec<u64> {
+    version.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
+}
+
+/// Whether the tries of this boot are counted: it has yet to show that it is a good one.
+pub fn on_trial() -> bool {
+    Path::new(COUNTED).exists()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_the_boot_loader_tells_version_and_tries() {
+        let read = |file: &str| Installed::parse(file).map(|found| (found.version, found.tries_left));
+        assert_eq!(read("crucible-sled_0.1.0.113.efi"), Some(("0.1.0.113".into(), None)));
+        assert_eq!(read("crucible-sled_0.1.0.113+3.efi"), Some(("0.1.0.113".into(), Some(3))));
+        assert_eq!(read("crucible-sled_0.1.0.113+0-3.efi"), Some(("0.1.0.113".into(), Some(0))));
+        assert_eq!(read("debian_1.efi"), None);
+        assert_eq!(read("crucible-sled_1.conf"), None);
+    }
+
+    #[test]
+    fn versions_are_ordered_as_numbers() {
+        assert!(order("0.1.0.99") < order("0.1.0.113") && order("0.1.0.113") < order("0.2"));
+    }
+}

@@ -1,0 +1,90 @@
+//! `systemd-sysupdate`, asked for versions and told to take one.
+
+use super::transfers::definitions;
+use serde::Deserialize;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::process::{Output, Stdio};
+use tokio::process::Command;
+
+/// Debian's place for it.
+const PROGRAM: &str = "/usr/lib/systemd/systemd-sysupdate";
+/// What it is told; gone with the boot.
+const DEFINITIONS: &str = "/run/sled-update";
+
+/// The versions there are, here and where updates come from.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Versions {
+    /// The newest that is complete here.
+    pub current: Option<String>,
+    /// All, the newest first.
+    #[serde(default)]
+    pub all: Vec<String>,
+}
+
+/// Tells it where updates come from, and which version must not be touched.
+///
+/// # Errors
+/// It cannot be written down.
+pub fn prepare(url: &str, running: &str) -> io::Result<()> {
+    fs::create_dir_all(DEFINITIONS)?;
+    for (file, text) in definitions(url, running) {
+        fs::write(Path::new(DEFINITIONS).join(file), text)?;
+    }
+    Ok(())
+}
+
+/// The versions there are.
+///
+/// # Errors
+/// It cannot be run, or what it says: nobody answers, a signature is wrong.
+pub async fn versions() -> io::Result<Versions> {
+    let output = command(&["--json=short", "list"]).stdin(Stdio::null()).output().await?;
+    Ok(serde_json::from_slice(&succeeded(output)?)?)
+}
+
+/// The newest version that is offered and not here; `None` if there is none.
+///
+/// # Errors
+/// As [`versions`].
+pub async fn available() -> io::Result<Option<String>> {
+    #[derive(Deserialize)]
+    struct New {
+        available: Option<String>,
+    }
+    let output = command(&["--json=short", "check-new"]).stdin(Stdio::null()).output().await?;
+    // It ends with a code of its own when there is none.
+    let new: Result<New, _> = serde_json::from_slice(&output.stdout);
+    match new {
+        Ok(new) => Ok(new.available),
+        Err(_) => succeeded(output).map(|_| None),
+    }
+}
+
+/// Takes a version. What it does meanwhile goes to stderr.
+///
+/// # Errors
+/// It cannot be run, or failed: then nothing of the new version can be started.
+pub async fn take(version: &str) -> io::Result<()> {
+    let status = command(&["update", version]).stdin(Stdio::null()).stdout(Stdio::null()).status().await?;
+    match status.success() {
+        true => Ok(()),
+        false => Err(io::Error::other(format!("systemd-sysupdate ended with {status}; what it said is above"))),
+    }
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(PROGRAM);
+    command.arg(format!("--definitions={DEFINITIONS}")).args(arguments).kill_on_drop(true);
+    command
+}
+
+fn succeeded(output: Output) -> io::Result<Vec<u8>> {
+    if output.status.success() {
+        return Ok(output.stdout);
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let said: Vec<_> = said.lines().rev().take(3).map(str::trim).collect();
+    Err(io::Error::other(said.into_iter().rev().collect::<Vec<_>>().join("; ")))
+}

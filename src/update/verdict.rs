@@ -1,0 +1,143 @@
+//! Whether a boot was a good one. Pure.
+//!
+//! It was if what served before serves again, or cannot for a reason that an older version would
+//! share: no cable, no disk. What the new version may be to blame for is waited for, and at last
+//! speaks against it; then the machine goes back to the version before.
+
+use super::record::Before;
+use crate::check::{Code, Severity};
+use crate::wire::{Check, Sled, State, Volume};
+use std::time::Duration;
+
+/// How often the supervisor may have been started anew by systemd before it is given up.
+pub const RESTARTS: u32 = 5;
+/// How long nobody may answer.
+pub const SILENCE: Duration = Duration::from_secs(120);
+/// How long regions may take: a hundred dirty extents take 45 s before they are served.
+pub const PATIENCE: Duration = Duration::from_secs(600);
+/// How long a reason that excuses is looked at before it is believed: early at boot a cable has no
+/// link yet, and a disk is not mounted.
+pub const SECOND_LOOK: Duration = Duration::from_secs(45);
+
+/// What is seen.
+#[derive(Debug, Clone)]
+pub struct Seen<'a> {
+    /// What the supervisor says, or why it says nothing.
+    pub sled: Result<&'a Sled, Silence>,
+    /// How often systemd has started it anew.
+    pub restarts: u32,
+    /// Since the first look.
+    pub waited: Duration,
+    /// The configuration's files are those of before.
+    pub same_config: bool,
+    /// The network adapter of before is plugged in, whatever drives it.
+    pub adapter_plugged: bool,
+}
+
+/// Why the supervisor says nothing of the sled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Silence {
+    /// Nobody answers.
+    Unreachable,
+    /// It says that the configuration has faults.
+    Faults,
+}
+
+/// What is to be thought of a boot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Not known yet, and what is waited for.
+    Wait(String),
+    /// It is a good one, and why.
+    Good(String),
+    /// It is not, and why.
+    Bad(String),
+}
+
+/// Judges.
+pub fn judge(before: &Before, seen: &Seen<'_>) -> Verdict {
+    let sled = match &seen.sled {
+        Ok(sled) => sled,
+        Err(Silence::Faults) if seen.same_config => {
+            return Verdict::Bad("the configuration has faults for this version, and had none for the last".into());
+        }
+        Err(Silence::Faults) => return Verdict::Good("the supervisor runs; the configuration has faults".into()),
+        Err(Silence::Unreachable) if seen.restarts >= RESTARTS => {
+            return Verdict::Bad(format!("the supervisor ends again and again: {} times", seen.restarts));
+        }
+        Err(Silence::Unreachable) if seen.waited >= SILENCE => {
+            return Verdict::Bad(format!("the supervisor does not answer for {} s", SILENCE.as_secs()));
+        }
+        Err(Silence::Unreachable) => return Verdict::Wait("the supervisor".into()),
+    };
+    let (mut excused, mut missing) = (Vec::new(), Vec::new());
+    for volume in &sled.volumes {
+        let lacks = lacks(before, volume);
+        if lacks.is_empty() {
+            continue;
+        }
+        let blocking: Vec<_> = volume.checks.iter().filter(|check| check.severity == Severity::Blocking).collect();
+        // Without its disk a region is in whatever state that leaves it in.
+        let diskless = blocking.iter().any(|check| is_of_the_disk(check.code));
+        match diskless || (!blocking.is_empty() && blocking.iter().all(|check| is_shared(check, seen))) {
+            true => excused.extend(blocking.iter().map(|check| check.code.as_str())),
+            false => missing.push(reasons(volume, &lacks, &blocking, seen)),
+        }
+    }
+    conclude(excused, &missing, seen.waited)
+}
+
+fn conclude(mut excused: Vec<&str>, missing: &[String], waited: Duration) -> Verdict {
+    excused.sort_unstable();
+    excused.dedup();
+    match (missing, excused.is_empty()) {
+        ([], true) => Verdict::Good("everything that served before serves again".into()),
+        ([], false) if waited >= SECOND_LOOK => {
+            Verdict::Good(format!("what does not serve would not with any version: {}", excused.join(", ")))
+        }
+        ([], false) => Verdict::Wait(format!("a second look at {}", excused.join(", "))),
+        (missing, _) if waited >= PATIENCE => Verdict::Bad(missing.join("; ")),
+        (missing, _) => Verdict::Wait(missing.join("; ")),
+    }
+}
+
+/// What a volume had before and has not now.
+fn lacks(before: &Before, volume: &Volume) -> Vec<String> {
+    let ready = before.ready.contains(&volume.volume) && !volume.ready;
+    let regions = volume.regions.iter().filter(|region| before.serving.contains(&region.name));
+    let regions = regions.filter(|region| region.state != Some(State::Serving)).map(|region| region.name.to_string());
+    let regions: Vec<_> = regions.collect();
+    match (regions.is_empty(), ready) {
+        (true, true) => vec![volume.volume.to_string()],
+        _ => regions,
+    }
+}
+
+fn reasons(volume: &Volume, lacks: &[String], blocking: &[&Check], seen: &Seen<'_>) -> String {
+    let own: Vec<_> =
+        blocking.iter().filter(|check| !is_shared(check, seen)).map(|check| check.code.as_str()).collect();
+    let why = if own.is_empty() { String::new() } else { format!(" ({})", own.join(", ")) };
+    format!("{} of {} served before and does not now{why}", lacks.join(", "), volume.volume)
+}
+
+/// Whether an older version would have the same trouble.
+fn is_shared(check: &Check, seen: &Seen<'_>) -> bool {
+    match check.code {
+        code if is_of_the_disk(code) => true,
+        Code::NicNoCarrier => true,
+        // Unless it is there and this version cannot drive it.
+        Code::NicMissing | Code::BridgePortMissing => !seen.adapter_plugged,
+        // What somebody asked for.
+        Code::Maintenance | Code::RegionHeld | Code::SledStopping => true,
+        // A certificate that has ended has ended for all.
+        Code::TlsUnusable => true,
+        _ => false,
+    }
+}
+
+fn is_of_the_disk(code: Code) -> bool {
+    matches!(code, Code::DataNotMounted | Code::DataForeign | Code::DataReadOnly | Code::DiskFull)
+}
+
+#[cfg(test)]
+mod tests;
