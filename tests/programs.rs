@@ -159,3 +159,39 @@ fn the_generator_writes_the_units_values_or_says_why_not() {
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("sledctl config check"), "{}", text(&output.stderr));
 }
+
+#[test]
+fn a_setup_is_written_as_an_image_takes_it_or_not_at_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let into = dir.path().join("config");
+    let map = concat!(env!("CARGO_MANIFEST_DIR"), "/etc/port-map.toml");
+    let setup = |name: &str, more: &[&str]| {
+        let words = ["setup", "--name", name, "--address", "192.168.4.189/24", "--nic", "enx00e04ca81110"];
+        sledctl(&[&words[..], &["--into", into.to_str().unwrap()], more].concat())
+    };
+    // The map has no such sled: nothing is written.
+    let refused = setup("improper-raptor", &["--port-map", map]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        text(&refused.stderr).contains("the port map has no sled \"improper-raptor\""),
+        "{}",
+        text(&refused.stderr)
+    );
+    assert!(!into.exists());
+    let done = setup("proper-raptor", &["--port-map", map, "--gateway", "192.168.4.1"]);
+    assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
+    assert_eq!(fs::read_to_string(into.join("port-map.toml")).unwrap(), MAP);
+    let sled = fs::read_to_string(into.join("sled.toml")).unwrap();
+    assert!(sled.contains("prefix = 24\n") && sled.contains("gateway = \"192.168.4.1\"\n"), "{sled}");
+    assert_eq!(check(&into, &[]).status.code(), Some(0));
+    // Without anything to go by it says what is missing.
+    let output = Command::new(env!("CARGO_BIN_EXE_sledctl")).arg("setup").stdin(std::process::Stdio::null()).output();
+    assert!(text(&output.unwrap().stderr).contains("--name is missing"));
+}
+
+#[test]
+fn a_machine_without_the_image_is_not_updated() {
+    let output = sledctl(&["update", "status"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("does not run the image"), "{}", text(&output.stderr));
+}

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::process::Command;
 
 /// The file in which an image says it.
 pub const FILE: &str = "usr/lib/sled/image.json";
@@ -67,11 +68,24 @@ impl Installed {
 /// # Errors
 /// Its partition cannot be read.
 pub fn installed() -> io::Result<Vec<Installed>> {
+    mount_loader()?;
     let entries = fs::read_dir(LOADER)?.collect::<io::Result<Vec<_>>>()?;
     let names = entries.iter().filter_map(|entry| Installed::parse(entry.file_name().to_str()?));
     let mut all: Vec<_> = names.collect();
     all.sort_by_key(|found| order(&found.version));
     Ok(all)
+}
+
+/// Mounts the boot loader's partition, as fstab says: it is not, as long as nobody looks at it.
+///
+/// # Errors
+/// It cannot be mounted.
+pub fn mount_loader() -> io::Result<()> {
+    let status = Command::new("systemctl").args(["start", "boot.mount"]).status()?;
+    match status.success() {
+        true => Ok(()),
+        false => Err(io::Error::other("/boot cannot be mounted: see systemctl status boot.mount")),
+    }
 }
 
 /// Versions of ours are numbers with dots between them.

@@ -1,5 +1,6 @@
 //! `systemd-sysupdate`, asked for versions and told to take one.
 
+use super::release::mount_loader;
 use super::transfers::definitions;
 use serde::Deserialize;
 use std::fs;
@@ -28,6 +29,7 @@ pub struct Versions {
 /// # Errors
 /// It cannot be written down.
 pub fn prepare(url: &str, running: &str) -> io::Result<()> {
+    mount_loader()?;
     fs::create_dir_all(DEFINITIONS)?;
     for (file, text) in definitions(url, running) {
         fs::write(Path::new(DEFINITIONS).join(file), text)?;

@@ -1,0 +1,121 @@
+//! The first boot: configured without a keyboard, attachable, hardened; its adapter pulled and
+//! plugged in again; and the next boot.
+
+use crate::guest::{BOOT, Disk, Guest};
+use crucible_sled::check::Code;
+use crucible_sled::wire::{Sled, State};
+
+/// What all of the sled may take of memory, with twelve regions.
+const MEMORY_MIB: u64 = 350;
+
+/// Polls the sled's address on the sled itself, and writes down every other answer.
+const POLLER: &str = r#"last=; while :; do
+    exec 3<>/dev/tcp/192.168.4.189/3800
+    printf "GET /v1/volumes/still-fawn HTTP/1.0\r\nHost: sled\r\n\r\n" >&3
+    read -r _ code _ <&3; exec 3>&-
+    if [ "$code" != "$last" ]; then echo "$code" >>/run/polls; last=$code; fi
+    sleep 0.2; done"#;
+
+#[test]
+fn an_image_is_a_sled_at_first_boot_and_lives_through_pulled_adapters() {
+    let disk = Disk::new().configured(true);
+    let mut guest = disk.boot();
+    for volume in ["pve", "still-fawn", "pumped-piglet", "chief-horse"] {
+        guest.until_ready(volume);
+    }
+    let uuids = identities(&guest.sled().unwrap());
+    assert_eq!(uuids.len(), 12);
+    is_hardened(&guest);
+    keeps_limits(&guest);
+    shows_itself(&guest);
+    guest.says(&format!("systemd-run --quiet --unit=poller bash -c '{POLLER}'"));
+    for round in 1..=5 {
+        guest.forget_console();
+        guest.unplug();
+        // From outside nobody answers now; the screen goes on.
+        guest.until("NIC_MISSING on the screen", BOOT, |guest| guest.console_shows("NIC_MISSING").then_some(()));
+        guest.plug();
+        guest.until_ready("still-fawn");
+        let polls = guest.says("cat /run/polls");
+        let polls: Vec<_> = polls.lines().skip_while(|code| *code != "200").collect();
+        let refused = polls.windows(2).filter(|pair| *pair == ["200", "503"]).count();
+        assert_eq!((refused, polls.last()), (round, Some(&"200")), "{polls:?}");
+    }
+    guest.reboot();
+    guest.until_ready("still-fawn");
+    assert_eq!(identities(&guest.sled().unwrap()), uuids, "a reboot keeps the regions");
+    assert!(guest.says("journalctl --list-boots --no-pager | wc -l").trim() == "2", "the journal is kept");
+    guest.switch_off();
+}
+
+fn identities(sled: &Sled) -> Vec<(String, String)> {
+    let regions = sled.volumes.iter().flat_map(|volume| &volume.regions);
+    regions
+        .map(|region| {
+            assert_eq!(region.state, Some(State::Serving), "{}", region.name);
+            (region.name.to_string(), region.uuid.unwrap().to_string())
+        })
+        .collect()
+}
+
+/// A root that cannot be changed, and nothing that listens but what has to.
+fn is_hardened(guest: &Guest<'_>) {
+    assert!(!guest.lets_in_without_key());
+    assert!(!guest.root("touch /usr/lib/changed /etc/changed").status.success());
+    assert_eq!(guest.says("findmnt -no SOURCE /").trim(), "/dev/mapper/root");
+    assert!(guest.says("dmsetup table root 2>/dev/null || veritysetup status root").contains("verity"));
+    assert_eq!(guest.says("getent shadow | awk -F: '$2 ~ /^[$]/' | wc -l").trim(), "0", "somebody has a password");
+    assert!(guest.says("cat /sys/kernel/security/lockdown").contains("[integrity]"));
+    let listening = guest.says("ss -Htuln | awk '{ print $5 }'");
+    for socket in listening.lines() {
+        let port: u16 = socket.rsplit(':').next().unwrap().parse().unwrap();
+        let known = port == 22 || port == 3800 || (3820..3860).contains(&port) || (7820..7860).contains(&port);
+        assert!(known, "{socket} listens");
+    }
+    // The unit that hosts reach, and the one that does the most.
+    assert!(exposure(guest, "crucible-downstairs@pve-0.service") <= 1.5);
+    assert!(exposure(guest, "sledd.service") <= 2.8);
+    assert_eq!(guest.says("systemctl --failed --no-legend --plain"), "");
+}
+
+fn exposure(guest: &Guest<'_>, unit: &str) -> f64 {
+    let table = guest.says("systemd-analyze security --no-pager");
+    let line = table.lines().find(|line| line.starts_with(unit)).unwrap_or_else(|| panic!("{unit}: {table}"));
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// systemd's limits are the kernel's: an image has every controller.
+fn keeps_limits(guest: &Guest<'_>) {
+    let unit = "crucible-downstairs@pve-0.service";
+    let group = guest.says(&format!("systemctl show -P ControlGroup {unit}"));
+    for (property, file) in [("MemoryMax", "memory.max"), ("TasksMax", "pids.max")] {
+        let wanted = guest.says(&format!("systemctl show -P {property} {unit}"));
+        let kept = guest.says(&format!("cat '/sys/fs/cgroup{}/{file}'", group.trim()));
+        assert!(wanted.trim().parse::<u64>().is_ok(), "{property}={wanted}");
+        assert_eq!(
+            wanted.trim().parse::<u64>().unwrap() / 4096,
+            kept.trim().parse::<u64>().unwrap() / 4096,
+            "{property}"
+        );
+    }
+    let used = "awk '/MemTotal/ { total = $2 } /MemAvailable/ { print int((total - $2) / 1024) }' /proc/meminfo";
+    let used: u64 = guest.says(used).trim().parse().unwrap();
+    println!("{used} MiB of memory in use with twelve regions");
+    assert!(used <= MEMORY_MIB, "{used} MiB in use");
+}
+
+/// Whoever stands before it sees how it is, and that it is a demonstration.
+fn shows_itself(guest: &Guest<'_>) {
+    let screen = guest.says("sledctl console --once");
+    for word in ["Storage sled, image 1.0", "proper-raptor", "http://192.168.4.189:3800/", "DEMONSTRATION"] {
+        assert!(screen.contains(word), "{word} is not on the screen: {screen}");
+    }
+    assert!(
+        guest.console().contains("Storage sled, image 1.0"),
+        "the console shows something else: {}",
+        guest.console()
+    );
+    assert!(guest.sled().unwrap().checks.iter().any(|check| check.code == Code::Demonstration));
+    let status: serde_json::Value = serde_json::from_str(&guest.says("sledctl --json update status")).unwrap();
+    assert_eq!(status["running"]["version"], "1.0");
+}

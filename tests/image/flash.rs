@@ -1,0 +1,83 @@
+//! Flashing: a disk becomes a sled; flashed again it keeps its data; and what must not be written to
+//! is not.
+
+use crate::guest::{Disk, image, repository, run};
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+/// A loop device over a file, detached when it is dropped.
+struct Loop(PathBuf);
+
+impl Loop {
+    fn over(file: PathBuf) -> Self {
+        let device = run(Command::new("losetup").args(["--find", "--show", "--partscan"]).arg(file));
+        Self(device.trim().into())
+    }
+
+    fn flash(&self, arguments: &[&str]) -> Output {
+        let mut flash = Command::new(repository("image/flash"));
+        flash.arg(&self.0).arg("--image").arg(image("disk.img")).args(arguments).stdin(Stdio::null()).output().unwrap()
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        _ = Command::new("losetup").arg("--detach").arg(&self.0).status();
+    }
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn a_flashed_disk_boots_and_one_that_is_flashed_again_keeps_its_data() {
+    let disk = Disk::empty();
+    run(Command::new("truncate").args(["-s", "6G"]).arg(disk.path()));
+    {
+        let device = Loop::over(disk.path());
+        let unasked = device.flash(&[]);
+        assert!(!unasked.status.success() && said(&unasked).contains("nothing was written"), "{}", said(&unasked));
+        let flashed = device.flash(&["--yes"]);
+        assert!(flashed.status.success() && said(&flashed).contains("EVERYTHING"), "{}", said(&flashed));
+    }
+    let disk = disk.configured(true);
+    let mut guest = disk.boot();
+    let uuid = guest.until_ready("pve").regions[0].uuid;
+    guest.says("echo kept >/crucible/kept; echo kept >/var/kept; sync");
+    guest.switch_off();
+    {
+        let device = Loop::over(disk.path());
+        let again = device.flash(&["--yes"]);
+        assert!(again.status.success() && said(&again).contains("stay"), "{}", said(&again));
+    }
+    let mut guest = disk.boot();
+    assert_eq!(guest.until_ready("pve").regions[0].uuid, uuid);
+    assert_eq!(guest.says("cat /crucible/kept /var/kept"), "kept\nkept\n");
+    guest.switch_off();
+}
+
+#[test]
+fn what_is_mounted_or_too_small_or_no_disk_is_refused() {
+    let dir = tempfile::tempdir_in("/var/tmp").unwrap();
+    let file = dir.path().join("disk");
+    run(Command::new("truncate").args(["-s", "64M"]).arg(&file));
+    let device = Loop::over(file);
+    let small = device.flash(&["--yes"]);
+    assert!(!small.status.success() && said(&small).contains("smaller than the image"), "{}", said(&small));
+    run(Command::new("mkfs.ext4").arg("-q").arg(&device.0));
+    let mounted = dir.path().join("mounted");
+    std::fs::create_dir(&mounted).unwrap();
+    run(Command::new("mount").arg(&device.0).arg(&mounted));
+    let refused = device.flash(&["--yes"]);
+    run(Command::new("umount").arg(&mounted));
+    assert!(!refused.status.success() && said(&refused).contains("is mounted at"), "{}", said(&refused));
+    let root = run(Command::new("findmnt").args(["-nro", "SOURCE", "/"]));
+    let flash = Command::new(repository("image/flash"))
+        .arg(root.trim())
+        .arg("--image")
+        .arg(image("disk.img"))
+        .arg("--yes")
+        .output();
+    assert!(!flash.unwrap().status.success());
+}

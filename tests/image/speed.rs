@@ -1,0 +1,61 @@
+//! How long the sled takes from the kernel's start to its first 200, beside what a plain minimal
+//! Debian takes to multi-user.target on the same machine.
+
+use crate::guest::{BOOT, Disk, Guest, image, run};
+use std::process::Command;
+use std::time::Instant;
+
+const ROUNDS: usize = 3;
+
+#[test]
+#[ignore = "a benchmark"]
+fn from_the_kernels_start_to_the_first_200() {
+    let sled = Disk::new().configured(true);
+    let mut guest = sled.boot();
+    guest.until_ready("still-fawn");
+    guest.switch_off();
+    let plain = Disk::empty();
+    run(Command::new("cp").args(["--sparse=always"]).arg(image("plain.img")).arg(plain.path()));
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let mut guest = sled.boot();
+        guest.until_ready("still-fawn");
+        let ready = Instant::now();
+        let uptime = uptime(&guest);
+        ours.push(uptime - ready.elapsed().as_secs_f64());
+        guest.switch_off();
+        theirs.push(multi_user(&plain));
+    }
+    let (ours, theirs) = (sorted(ours), sorted(theirs));
+    println!(
+        "first 200 after {:.1} s ({:.1}-{:.1}), plain Debian {:.1} s ({:.1}-{:.1}): {:.2} of 1.30",
+        ours[1],
+        ours[0],
+        ours[2],
+        theirs[1],
+        theirs[0],
+        theirs[2],
+        ours[1] / theirs[1]
+    );
+}
+
+fn uptime(guest: &Guest<'_>) -> f64 {
+    guest.says("cut -d' ' -f1 /proc/uptime").trim().parse().unwrap()
+}
+
+fn multi_user(plain: &Disk) -> f64 {
+    const WORD: &str = "ActiveEnterTimestampMonotonic=";
+    _ = std::fs::remove_file(plain.file("console"));
+    let mut guest = plain.boot();
+    guest.until("multi-user.target", BOOT, |guest| {
+        let shown = guest.console();
+        let digits: String = shown.split_once(WORD)?.1.chars().take_while(char::is_ascii_digit).collect();
+        // The number is whole when something follows it.
+        (shown.split_once(WORD)?.1.len() > digits.len()).then(|| digits.parse::<f64>().unwrap() / 1e6)
+    })
+}
+
+fn sorted(mut values: Vec<f64>) -> Vec<f64> {
+    values.sort_by(f64::total_cmp);
+    values
+}
