@@ -50,6 +50,12 @@ fn sources(dir: &Path) -> Sources {
     Sources { sled, port_map: source(&dir.join(PORT_MAP)), ephemeral: ephemeral() }
 }
 
+/// The files that belong to the configuration of a directory.
+pub fn files(dir: &Path) -> Vec<PathBuf> {
+    let own = [dir.join(SLED), dir.join(PORT_MAP)];
+    own.into_iter().chain(fragments(&dir.join("sled.toml.d"))).collect()
+}
+
 fn source(file: &Path) -> Source {
     let text = fs::read_to_string(file).map_err(|why| format!("cannot be read: {why}"));
     Source { file: file.display().to_string(), text }

@@ -7,7 +7,7 @@ use crate::check::Code;
 use crate::config_dir;
 use crate::table::{Table, Tone, plain};
 use crate::update::offer::Offer;
-use crate::update::record::{self, Attempt, Before, Outcome};
+use crate::update::record::{self, Adapter, Attempt, Before, Outcome};
 use crate::update::release::{self, Installed, Release};
 use crate::update::verdict::{Seen, Silence, Verdict, judge};
 use crate::update::{NAME, sysupdate};
@@ -28,6 +28,8 @@ use tokio::time::sleep;
 
 /// How often a boot that is being judged is looked at.
 const TURN: Duration = Duration::from_secs(1);
+/// The data partition, as udev finds it.
+const DATA: &str = "/dev/disk/by-partlabel/crucible";
 /// Where the slot of another version is mounted while it is looked at.
 const SLOT: &str = "/run/sled-update/slot";
 
@@ -167,7 +169,8 @@ async fn apply(
     running: &Release,
     json: bool,
 ) -> Result<bool, Failure> {
-    if release::on_trial() && !matches!(Attempt::load(), Some(Attempt { outcome: Some(Outcome::Good { .. }), .. })) {
+    let counted = |one: &Installed| one.version == running.version && one.tries_left.is_some();
+    if release::installed()?.iter().any(counted) {
         let remedy = "wait until it has shown that it is well: sledctl update status";
         return Err(refused("ON_TRIAL", format!("{} is on trial", running.version), remedy));
     }
@@ -188,7 +191,14 @@ async fn apply(
     }
     let (from, to) = (running.version.clone(), version.clone());
     Attempt { from, to, at: Timestamp::now(), boot: record::boot_id()?, outcome: None }.save()?;
-    let rolled = roll(client, running, &version, json).await?;
+    // What cannot be looked at is not known to be alike.
+    let rolled = match roll(client, running, &version, json).await {
+        Err(Failure::Io(why)) => {
+            eprintln!("{version} cannot be compared with {}: {why}", running.version);
+            None
+        }
+        rolled => rolled?,
+    };
     let needs_reboot = rolled.is_none();
     let rebooting = needs_reboot && reboot;
     let applied = Applied { running: running.version.clone(), version, needs_reboot, rebooting };
@@ -214,7 +224,7 @@ async fn apply(
 /// Rolls the downstairs program of another version over the regions if that is all it has of its own.
 /// `None`: there is more to it, and a reboot is needed.
 async fn roll(client: &Client, running: &Release, version: &str, json: bool) -> Result<Option<bool>, Failure> {
-    let slot = Slot::mount(version)?;
+    let slot = Slot::mount(version).await?;
     let there = Release::read(slot.0)?;
     if there.base != running.base {
         return Ok(None);
@@ -230,8 +240,12 @@ async fn roll(client: &Client, running: &Release, version: &str, json: bool) -> 
 struct Slot(&'static Path);
 
 impl Slot {
-    fn mount(version: &str) -> io::Result<Self> {
+    async fn mount(version: &str) -> io::Result<Self> {
         let (device, at) = (format!("/dev/disk/by-partlabel/{NAME}_{version}"), Path::new(SLOT));
+        // The slot has just been given its name: udev may not have heard of it.
+        let settle = [format!("--exit-if-exists={device}"), "--timeout=30".into()];
+        Command::new("udevadm").arg("trigger").args(["--subsystem-match=block", "--settle"]).status().await?;
+        Command::new("udevadm").arg("settle").args(settle).status().await?;
         fs::create_dir_all(at)?;
         let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
         mount(Some(device.as_str()), at, Some("erofs"), flags, None::<&str>)?;
@@ -306,8 +320,9 @@ async fn watch(client: &Client, running: &Release) -> Result<bool, Failure> {
             sled,
             restarts: restarts().await,
             waited: began.elapsed(),
-            same_config: before.config == config_digest(),
-            adapter_plugged: before.nic.as_ref().is_some_and(record::is_plugged_in),
+            same_config: before.config == files_digest(Path::new(config_dir::DEFAULT)),
+            adapter_plugged: before.nic.as_ref().is_some_and(Adapter::is_plugged_in),
+            data_partition: Path::new(DATA).exists(),
         };
         match judge(&before, &seen) {
             Verdict::Good(why) => break Ok(why),
@@ -343,11 +358,21 @@ async fn restarts() -> u32 {
     output.ok().and_then(|output| String::from_utf8(output.stdout).ok()?.trim().parse().ok()).unwrap_or(0)
 }
 
-/// Of the configuration's files, to see whether they are those of before.
+/// Of the configuration's files, to see whether they are those of before; empty if they have faults
+/// already.
 fn config_digest() -> String {
     let dir = Path::new(config_dir::DEFAULT);
+    match config_dir::read(dir) {
+        Ok(_) => files_digest(dir),
+        Err(_) => String::new(),
+    }
+}
+
+fn files_digest(dir: &Path) -> String {
     let mut hash = Sha256::new();
-    for file in [dir.join(config_dir::SLED), dir.join(config_dir::PORT_MAP)] {
+    for file in config_dir::files(dir) {
+        hash.update(file.display().to_string());
+        hash.update([0]);
         hash.update(fs::read(file).unwrap_or_default());
         hash.update([0]);
     }

@@ -1,7 +1,7 @@
 //! `[appliance]`: what only the image of a sled looks at, where nobody sets up a network by hand.
 //! On a machine with an operating system of its own it means nothing.
 
-use crate::source::{Faults, Section};
+use crate::source::{Faults, Origin, Section};
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -73,6 +73,18 @@ pub(super) fn read(mut section: Section<'_>, faults: &mut Faults) -> Appliance {
     };
     section.finish(faults);
     appliance
+}
+
+/// Finds that the network suits the sled's address.
+pub(super) fn check(appliance: &Appliance, address: IpAddr, origin: &Origin, faults: &mut Faults) {
+    if address.is_ipv4() && appliance.prefix.is_some_and(|bits| bits > 32) {
+        let problem = format!("the network of {address} has a prefix of at most 32 bits");
+        faults.push(origin, "appliance.prefix", problem, "write a number from 1 to 32, such as 24");
+    }
+    if appliance.gateway.is_some_and(|gateway| gateway.is_ipv4() != address.is_ipv4()) {
+        let problem = format!("it is no address of the kind that the sled's is, {address}");
+        faults.push(origin, "appliance.gateway", problem, "write an address of the sled's own network");
+    }
 }
 
 fn addresses(section: &mut Section<'_>, key: &str, faults: &mut Faults) -> Vec<IpAddr> {

@@ -78,6 +78,9 @@ pub fn read(sources: &Sources) -> Result<Configuration, Vec<Fault>> {
     let digest_text = sources.port_map.text.as_deref().unwrap_or_default();
     let map = port_map::read(&map_file, digest_text, &limits, &mut faults);
     let address = own_address(&sled.name, &map, &mut faults);
+    if let Some(address) = address {
+        appliance::check(&sled.appliance.1, address, &sled.appliance.0, &mut faults);
+    }
     match (faults.sorted(sources.sled.iter().map(|source| source.file.as_str())), sled.complete(), address) {
         (found, Some(config), Some(address)) if found.is_empty() => {
             let listen = match sled.listen.as_slice() {

@@ -155,7 +155,8 @@ pub(super) struct Draft {
     downstairs: Downstairs,
     network: Option<Network>,
     tls: Option<Tls>,
-    appliance: Appliance,
+    /// And where its section begins.
+    pub(super) appliance: (Origin, Appliance),
     pub(super) listen: Vec<SocketAddr>,
 }
 
@@ -168,7 +169,7 @@ impl Draft {
             downstairs: self.downstairs.clone(),
             network: self.network.clone()?,
             tls: self.tls.clone(),
-            appliance: self.appliance.clone(),
+            appliance: self.appliance.1.clone(),
         })
     }
 }
@@ -182,7 +183,8 @@ pub(super) fn read(document: &Document, faults: &mut Faults) -> Draft {
     let network = network(top.section("network", faults), faults);
     let listen = listen(top.section("http", faults), faults);
     let tls = tls::read(top.section("tls", faults), faults);
-    let appliance = appliance::read(top.section("appliance", faults), faults);
+    let section = top.section("appliance", faults);
+    let appliance = (section.origin().clone(), appliance::read(section, faults));
     top.finish(faults);
     Draft { name, storage, downstairs, network, tls, appliance, listen }
 }

@@ -88,6 +88,17 @@ fn every_fault_of_sled_toml_is_named_with_its_line() {
 }
 
 /// The shipped file with its example of TLS in force.
+#[test]
+fn the_network_of_an_appliance_suits_its_address() {
+    let found = |from: &str, to: &str| faults(&SLED.replacen(from, to, 1), MAP);
+    let prefix = found("prefix = 24", "prefix = 64");
+    assert!(prefix.len() == 1 && prefix[0].key == "appliance.prefix" && prefix[0].line.is_some(), "{prefix:?}");
+    let gateway = found("gateway = \"192.168.4.1\"", "gateway = \"fd00::1\"");
+    assert!(gateway.len() == 1 && gateway[0].key == "appliance.gateway", "{gateway:?}");
+    let update = found("# update = \"https://updates.example/sled\"", "update = \"ftp://x\"");
+    assert!(update.len() == 1 && update[0].key == "appliance.update", "{update:?}");
+}
+
 fn with_tls() -> String {
     ["cert", "key", "root_cert"].iter().fold(SLED.to_owned(), |text, key| {
         let shown = format!("# {key} = ");

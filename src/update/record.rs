@@ -24,16 +24,22 @@ pub struct Before {
     pub serving: Vec<RegionName>,
     /// The volumes that a host could attach.
     pub ready: Vec<VolumeName>,
-    /// The network adapter, as USB names it.
-    pub nic: Option<UsbId>,
+    /// The network adapter.
+    pub nic: Option<Adapter>,
     /// The digest of the configuration's files.
     pub config: String,
 }
 
-/// A kind of USB device: `vendor:product`, hexadecimal.
+/// How a network adapter is found again, whatever drives it: a kind of USB device, `vendor:product`
+/// in hexadecimal, as it may be plugged in elsewhere; or the place in sysfs of a built-in one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct UsbId(pub String);
+#[serde(rename_all = "snake_case")]
+pub enum Adapter {
+    /// On USB.
+    Usb(String),
+    /// Built in.
+    At(PathBuf),
+}
 
 /// An update that was put beside the running version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,7 +89,7 @@ impl Before {
         let ready = sled.volumes.iter().filter(|volume| volume.ready).map(|volume| volume.volume.clone());
         let regions = sled.volumes.iter().flat_map(|volume| &volume.regions);
         let serving = regions.filter(|region| region.state == Some(State::Serving)).map(|region| region.name.clone());
-        Self { serving: serving.collect(), ready: ready.collect(), nic: usb_id(&sled.network.nic), config }
+        Self { serving: serving.collect(), ready: ready.collect(), nic: adapter(&sled.network.nic), config }
     }
 
     /// What is remembered; `None` if nothing is, or it cannot be read.
@@ -91,12 +97,13 @@ impl Before {
         load(BEFORE)
     }
 
-    /// Remembers it, durably.
+    /// Remembers it, durably. An adapter that is pulled now is still this machine's.
     ///
     /// # Errors
     /// It cannot be written.
     pub fn save(&self) -> io::Result<()> {
-        save(BEFORE, self)
+        let nic = self.nic.clone().or_else(|| Self::load()?.nic);
+        save(BEFORE, &Self { nic, ..self.clone() })
     }
 }
 
@@ -154,22 +161,26 @@ pub fn boot_id() -> io::Result<String> {
     Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
 }
 
-/// The kind of USB device that a network interface is, if it is one.
-fn usb_id(interface: &str) -> Option<UsbId> {
+/// How a network interface is found again, if it is there.
+fn adapter(interface: &str) -> Option<Adapter> {
     let device = fs::canonicalize(Path::new("/sys/class/net").join(interface).join("device")).ok()?;
-    kind(device.parent()?)
+    Some(device.parent().and_then(kind).map_or(Adapter::At(device), Adapter::Usb))
 }
 
-fn kind(device: &Path) -> Option<UsbId> {
+fn kind(device: &Path) -> Option<String> {
     let read = |file: &str| Some(fs::read_to_string(device.join(file)).ok()?.trim().to_owned());
-    Some(UsbId(format!("{}:{}", read("idVendor")?, read("idProduct")?)))
+    Some(format!("{}:{}", read("idVendor")?, read("idProduct")?))
 }
 
-/// Whether a device of this kind is plugged in, whatever drives it.
-pub fn is_plugged_in(wanted: &UsbId) -> bool {
-    let devices = fs::read_dir("/sys/bus/usb/devices").into_iter().flatten().flatten();
-    let devices: Vec<PathBuf> = devices.map(|device| device.path()).collect();
-    devices.iter().any(|device| kind(device).as_ref() == Some(wanted))
+impl Adapter {
+    /// Whether it is plugged in, whatever drives it.
+    pub fn is_plugged_in(&self) -> bool {
+        let devices = || fs::read_dir("/sys/bus/usb/devices").into_iter().flatten().flatten();
+        match self {
+            Self::Usb(wanted) => devices().any(|device| kind(&device.path()).as_ref() == Some(wanted)),
+            Self::At(device) => device.exists(),
+        }
+    }
 }
 
 #[cfg(test)]

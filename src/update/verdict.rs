@@ -6,7 +6,9 @@
 
 use super::record::Before;
 use crate::check::{Code, Severity};
+use crate::names::{RegionName, VolumeName};
 use crate::wire::{Check, Sled, State, Volume};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// How often the supervisor may have been started anew by systemd before it is given up.
@@ -32,6 +34,8 @@ pub struct Seen<'a> {
     pub same_config: bool,
     /// The network adapter of before is plugged in, whatever drives it.
     pub adapter_plugged: bool,
+    /// The data partition is there, whether it is mounted or not.
+    pub data_partition: bool,
 }
 
 /// Why the supervisor says nothing of the sled.
@@ -70,7 +74,7 @@ pub fn judge(before: &Before, seen: &Seen<'_>) -> Verdict {
         }
         Err(Silence::Unreachable) => return Verdict::Wait("the supervisor".into()),
     };
-    let (mut excused, mut missing) = (Vec::new(), Vec::new());
+    let (mut excused, mut missing) = (Vec::new(), vanished(before, sled, seen));
     for volume in &sled.volumes {
         let lacks = lacks(before, volume);
         if lacks.is_empty() {
@@ -78,7 +82,7 @@ pub fn judge(before: &Before, seen: &Seen<'_>) -> Verdict {
         }
         let blocking: Vec<_> = volume.checks.iter().filter(|check| check.severity == Severity::Blocking).collect();
         // Without its disk a region is in whatever state that leaves it in.
-        let diskless = blocking.iter().any(|check| is_of_the_disk(check.code));
+        let diskless = blocking.iter().any(|check| is_of_the_disk(check.code, seen));
         match diskless || (!blocking.is_empty() && blocking.iter().all(|check| is_shared(check, seen))) {
             true => excused.extend(blocking.iter().map(|check| check.code.as_str())),
             false => missing.push(reasons(volume, &lacks, &blocking, seen)),
@@ -99,6 +103,14 @@ fn conclude(mut excused: Vec<&str>, missing: &[String], waited: Duration) -> Ver
         (missing, _) if waited >= PATIENCE => Verdict::Bad(missing.join("; ")),
         (missing, _) => Verdict::Wait(missing.join("; ")),
     }
+}
+
+/// The volumes that served before, and of which the same configuration knows nothing now.
+fn vanished(before: &Before, sled: &Sled, seen: &Seen<'_>) -> Vec<String> {
+    let known = |name: &VolumeName| sled.volumes.iter().any(|volume| volume.volume == *name);
+    let all: BTreeSet<_> = before.serving.iter().map(RegionName::volume).chain(&before.ready).collect();
+    let gone = all.into_iter().filter(|name| seen.same_config && !known(name));
+    gone.map(|name| format!("{name} served before and is not known now")).collect()
 }
 
 /// What a volume had before and has not now.
@@ -123,7 +135,7 @@ fn reasons(volume: &Volume, lacks: &[String], blocking: &[&Check], seen: &Seen<'
 /// Whether an older version would have the same trouble.
 fn is_shared(check: &Check, seen: &Seen<'_>) -> bool {
     match check.code {
-        code if is_of_the_disk(code) => true,
+        code if is_of_the_disk(code, seen) => true,
         Code::NicNoCarrier => true,
         // Unless it is there and this version cannot drive it.
         Code::NicMissing | Code::BridgePortMissing => !seen.adapter_plugged,
@@ -135,8 +147,13 @@ fn is_shared(check: &Check, seen: &Seen<'_>) -> bool {
     }
 }
 
-fn is_of_the_disk(code: Code) -> bool {
-    matches!(code, Code::DataNotMounted | Code::DataForeign | Code::DataReadOnly | Code::DiskFull)
+/// A disk that is full or fails is so for every version; one that is there and not mounted is not.
+fn is_of_the_disk(code: Code, seen: &Seen<'_>) -> bool {
+    match code {
+        Code::DataReadOnly | Code::DiskFull => true,
+        Code::DataNotMounted => !seen.data_partition,
+        _ => false,
+    }
 }
 
 #[cfg(test)]

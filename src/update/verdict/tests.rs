@@ -65,6 +65,7 @@ fn after(seconds: u64, sled: &Sled, change: impl FnOnce(&mut Seen<'_>)) -> Verdi
         waited: Duration::from_secs(seconds),
         same_config: true,
         adapter_plugged: false,
+        data_partition: false,
     };
     change(&mut seen);
     judge(&before, &seen)
@@ -141,7 +142,30 @@ fn a_configuration_that_only_this_version_refuses_is_bad() {
 fn what_did_not_serve_before_need_not_serve_now() {
     let before = Before::of(&sled([true, true, false], &[Code::RegionBroken]), String::new());
     let now = sled([true, true, false], &[Code::RegionBroken]);
-    let seen = Seen { sled: Ok(&now), restarts: 0, waited: Duration::ZERO, same_config: true, adapter_plugged: true };
+    let seen = Seen {
+        sled: Ok(&now),
+        restarts: 0,
+        waited: Duration::ZERO,
+        same_config: true,
+        adapter_plugged: true,
+        data_partition: true,
+    };
     assert!(matches!(judge(&before, &seen), Verdict::Good(_)));
     assert!(matches!(judge(&Before::default(), &seen), Verdict::Good(_)), "and of a sled that remembers nothing");
+}
+
+#[test]
+fn a_data_partition_that_is_there_and_not_mounted_is_no_excuse() {
+    let trouble = sled([false; 3], &[Code::DataNotMounted, Code::RegionMissing]);
+    assert!(matches!(after(600, &trouble, |seen| seen.data_partition = true), Verdict::Bad(_)));
+    let foreign = sled([false; 3], &[Code::DataForeign]);
+    assert!(matches!(after(600, &foreign, |_| ()), Verdict::Bad(_)));
+}
+
+#[test]
+fn a_volume_that_the_same_configuration_does_not_have_any_more_is_missed() {
+    let mut none = sled(ALL, &[]);
+    none.volumes.clear();
+    assert!(matches!(after(600, &none, |_| ()), Verdict::Bad(_)));
+    assert!(matches!(after(0, &none, |seen| seen.same_config = false), Verdict::Good(_)), "somebody took it away");
 }
