@@ -23,6 +23,22 @@ const MAC: &str = "00:e0:4c:a8:11:10";
 /// Between two attempts to reach a machine that does not answer yet: nothing tells when it will.
 const MOMENT: Duration = Duration::from_millis(500);
 
+/// Where disks lie, and what their names begin with; the process that made one follows.
+const DISKS: &str = "/var/tmp";
+const PREFIX: &str = "crucible-sled-image.";
+
+/// Removes the disks of tests that were killed.
+fn sweep() {
+    for entry in fs::read_dir(DISKS).unwrap().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some(rest) = name.strip_prefix(PREFIX) else { continue };
+        let owner = rest.split('.').next().unwrap_or_default();
+        if !Path::new("/proc").join(owner).exists() {
+            _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 /// A path of the repository.
 pub fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -58,7 +74,9 @@ impl Disk {
 
     /// No disk yet.
     pub fn empty() -> Self {
-        let dir = tempfile::Builder::new().prefix("crucible-sled-image.").tempdir_in("/var/tmp").unwrap();
+        sweep();
+        let prefix = format!("{PREFIX}{}.", std::process::id());
+        let dir = tempfile::Builder::new().prefix(&prefix).tempdir_in(DISKS).unwrap();
         run(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(dir.path().join("key")));
         fs::write(dir.path().join("port-map.toml"), port_map()).unwrap();
         Self { dir }
