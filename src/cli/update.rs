@@ -210,8 +210,8 @@ async fn apply(
             applied.version, applied.running, applied.running
         ),
         (false, _) => format!(
-            "{} is beside {}, and starts at the next boot. Only the downstairs program is another: the regions\n\
-             run it already, and no reboot is needed.\n",
+            "{} is beside {}, and starts at the next boot. It differs in nothing that needs one: the regions run\n\
+             its downstairs program already.\n",
             applied.version, applied.running
         ),
     })?;
