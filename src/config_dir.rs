@@ -1,6 +1,7 @@
 //! The configuration's directory, `/etc/sled`: which files belong to it, and what they say.
 //! Reads files and the kernel's ephemeral range; what they mean is [`config`]'s.
 
+use crate::broker::{self, Wanted};
 use crate::config::{self, Configuration, Sources};
 use crate::source::{Fault, Source};
 use std::fs;
@@ -70,7 +71,7 @@ fn fragments(dir: &Path) -> Vec<PathBuf> {
 }
 
 fn ephemeral() -> RangeInclusive<u16> {
-    let text = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let text = broker::read(Wanted::PortRange).unwrap_or_default();
     let mut ends = text.split_whitespace().map_while(|word| word.parse().ok());
     match (ends.next(), ends.next()) {
         (Some(low), Some(high)) => low..=high,

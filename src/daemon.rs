@@ -4,6 +4,7 @@
 pub use crate::act::canary::report as canary;
 pub use crate::act::trash::empty;
 use crate::act::{programs, reserved, units};
+use crate::broker;
 use crate::config::Configuration;
 use crate::config_dir;
 use crate::http::{self, Sockets};
@@ -32,7 +33,7 @@ use tracing_subscriber::prelude::*;
 const IDLE_TURN: Duration = Duration::from_millis(500);
 /// How long the supervisor may take to do what has to be done before the end.
 const FAREWELL: Duration = Duration::from_secs(40);
-/// Where hosts are told of a faulty configuration if systemd passed no socket for them.
+/// Where hosts are told of a configuration that was faulty from the start.
 const ANYWHERE: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port_map::HTTP_PORT);
 
 /// Where the daemon finds things.
@@ -162,9 +163,14 @@ fn sockets(config: Option<&Configuration>) -> io::Result<Sockets> {
         }
     }
     let wanted = config.map_or(&[ANYWHERE][..], |config| &config.listen);
-    let here = |address: &SocketAddr| sockets.http.iter().any(|socket| socket.local_addr().ok() == Some(*address));
-    // systemd forgets a socket that its configuration does not name any more, and opens a new
-    // one only when sledd.socket is restarted. Until then the daemon helps itself.
+    let passed: Vec<_> = sockets.http.iter().flat_map(TcpListener::local_addr).collect();
+    // One that listens at every address does so at each.
+    let covers =
+        |socket: &SocketAddr, address: &SocketAddr| socket.ip().is_unspecified() || socket.ip() == address.ip();
+    let here =
+        |address: &SocketAddr| passed.iter().any(|socket| socket.port() == address.port() && covers(socket, address));
+    // systemd opens a new one only when sledd.socket is restarted. Run by hand, the daemon helps
+    // itself; in its unit it may not.
     let missing: Vec<_> = match config {
         Some(_) => wanted.iter().filter(|address| !here(address)).collect(),
         None if sockets.http.is_empty() => wanted.iter().collect(),
@@ -198,6 +204,17 @@ pub fn reserve_ports(config: &Path) -> io::Result<()> {
     reserved::reserve(&read(config)?)
 }
 
+/// Opens sockets for whoever asks at the socket that systemd passed.
+///
+/// # Errors
+/// There is none, or nobody can ask any more.
+pub fn give_sockets() -> io::Result<()> {
+    let listener = ListenFd::from_env().take_unix_listener(0)?;
+    let listener = listener.ok_or_else(|| io::Error::other("systemd has passed no socket"))?;
+    ready();
+    broker::serve(&listener)
+}
+
 /// The configuration, for what has no use for its faults.
 fn read(config: &Path) -> io::Result<Configuration> {
     config_dir::read(config).map_err(|faults| {
@@ -219,11 +236,16 @@ pub fn generate(config: &Path, dir: &Path) -> io::Result<()> {
     let dropins = wanted.or_else(|faults| {
         let kept = fs::read(units::LAST_GOOD).and_then(|text| Ok(serde_json::from_slice(&text)?));
         kept.inspect(|_| eprintln!("sledd: {faults}; the units stay as they were")).map_err(|_| faults)
-    })?;
+    });
+    // Hosts that poll are told of the faults.
+    let (dropins, failed) = match dropins {
+        Ok(dropins) => (dropins, Ok(())),
+        Err(why) => (vec![dropin::broken(ANYWHERE)], Err(why)),
+    };
     for (unit, text) in dropins {
         let dir = dir.join(format!("{unit}.d"));
         fs::create_dir_all(&dir)?;
         fs::write(dir.join(dropin::FILE), text)?;
     }
-    Ok(())
+    failed
 }

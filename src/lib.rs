@@ -23,7 +23,7 @@
 //! | [`attach`] | the face on the host: it waits for sleds, wins a volume, and becomes its server |
 //! | [`appliance`] | what the image does beside the supervisor: first boot and network |
 //! | [`update`] | another version of the image, tried, and kept or given up |
-//! | [`daemon`], [`config_dir`], [`files`], [`logging`] | start-up, the file system, and the journal |
+//! | [`daemon`], [`config_dir`], [`files`], [`broker`], [`logging`] | start-up, the file system, the machine's network, and the journal |
 //!
 //! Imports run downwards only. What is pure imports no tokio, no zbus and no hyper; a test
 //! says so.
@@ -31,6 +31,7 @@
 pub mod act;
 pub mod appliance;
 pub mod attach;
+pub mod broker;
 pub mod check;
 pub mod cli;
 pub mod config;

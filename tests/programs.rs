@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 const SLED: &str = include_str!("../etc/sled.toml");
 const MAP: &str = include_str!("../etc/port-map.toml");
@@ -158,6 +158,36 @@ fn the_generator_writes_the_units_values_or_says_why_not() {
     let output = generate(bad.path());
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("sledctl config check"), "{}", text(&output.stderr));
+    // Hosts that poll are told: the supervisor has no other way to listen.
+    assert!(fs::read_to_string(out.path().join("sledd.socket.d/10-sled.conf")).unwrap().contains("[::]:3800"));
+}
+
+/// On a terminal, where nobody has given anything: what cannot be understood is asked again, and
+/// Enter takes what is offered.
+#[test]
+fn a_setup_asks_for_what_it_was_not_given() {
+    let dir = tempfile::tempdir().unwrap();
+    let into = dir.path().join("config");
+    let command = format!("{} setup --into {}", env!("CARGO_BIN_EXE_sledctl"), into.display());
+    let answers =
+        "enx00e04ca81110\nproper raptor\nproper-raptor\n192.168.4.189\n192.168.4.189/24\n\n-\nssh-ed25519 AAAA me\n";
+    let mut child = Command::new("script")
+        .args(["--quiet", "--return", "--command", &command, "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(answers.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = text(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    assert_eq!(said.matches("Name of this sled").count(), 2, "{said}");
+    assert_eq!(said.matches("Address, with").count(), 2, "{said}");
+    assert!(said.contains("Gateway (none: -) [192.168.4.1]"), "{said}");
+    let sled = fs::read_to_string(into.join("sled.toml")).unwrap();
+    assert!(sled.contains("gateway = \"192.168.4.1\"\n") && !sled.contains("dns = "), "{sled}");
+    assert_eq!(fs::read_to_string(into.join("authorized_keys")).unwrap(), "ssh-ed25519 AAAA me\n");
+    assert_eq!(check(&into, &[]).status.code(), Some(0));
 }
 
 #[test]
@@ -185,7 +215,7 @@ fn a_setup_is_written_as_an_image_takes_it_or_not_at_all() {
     assert!(sled.contains("prefix = 24\n") && sled.contains("gateway = \"192.168.4.1\"\n"), "{sled}");
     assert_eq!(check(&into, &[]).status.code(), Some(0));
     // Without anything to go by it says what is missing.
-    let output = Command::new(env!("CARGO_BIN_EXE_sledctl")).arg("setup").stdin(std::process::Stdio::null()).output();
+    let output = Command::new(env!("CARGO_BIN_EXE_sledctl")).arg("setup").stdin(Stdio::null()).output();
     assert!(text(&output.unwrap().stderr).contains("--name is missing"));
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// The modules from the bottom up: each may use those before it in the list, and itself.
 const LAYERS: [&[&str]; 11] = [
-    &["check", "logging", "names", "protocol", "files", "size", "source", "span", "table"],
+    &["broker", "check", "logging", "names", "protocol", "files", "size", "source", "span", "table"],
     &["region"],
     &["port_map"],
     &["config", "programs"],

@@ -1,6 +1,7 @@
 //! Who is connected, and who runs on a directory, from procfs: asked once more right before
 //! something is taken away from them. What cannot be told is an error, never "nobody".
 
+use crate::broker;
 use crate::decide::facts::Stranger;
 use procfs::net::{TcpNetEntry, TcpState};
 use procfs::process::{FDTarget, Process, all_processes};
@@ -71,9 +72,8 @@ pub fn stranger(inode: u64) -> Stranger {
 /// # Errors
 /// procfs does not tell.
 pub fn at_port(port: u16) -> io::Result<BTreeSet<IpAddr>> {
-    let mut table = procfs::net::tcp().map_err(io::Error::other)?;
-    // A kernel without IPv6 has no such file.
-    table.extend(procfs::net::tcp6().unwrap_or_default());
+    let mut table = broker::tcp().map_err(io::Error::other)?;
+    table.extend(broker::tcp6());
     let own = Process::myself().map(|process| inodes(&process)).map_err(io::Error::other)?;
     Ok(connected(&table, port, &own))
 }
@@ -93,8 +93,8 @@ fn connected(table: &[TcpNetEntry], port: u16, own: &HashSet<u64>) -> BTreeSet<I
 /// # Errors
 /// procfs does not tell.
 pub fn listening(pid: u32) -> io::Result<BTreeSet<u16>> {
-    let mut table = procfs::net::tcp().map_err(io::Error::other)?;
-    table.extend(procfs::net::tcp6().unwrap_or_default());
+    let mut table = broker::tcp().map_err(io::Error::other)?;
+    table.extend(broker::tcp6());
     let own = Process::new(pid.cast_signed()).map(|process| inodes(&process)).map_err(io::Error::other)?;
     let listeners = table.iter().filter(|e| e.state == TcpState::Listen && own.contains(&e.inode));
     Ok(listeners.map(|e| e.local_address.port()).collect())

@@ -8,13 +8,12 @@
 
 use super::peers::stranger;
 use super::sock_diag::{self, FAMILIES, Told};
+use crate::broker;
 use crate::decide::facts::Stranger;
 use crate::port_map::LocalRegion;
-use nix::errno::Errno::{EADDRINUSE, EADDRNOTAVAIL};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt};
 use std::fmt;
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::AsRawFd;
 
 /// The numbers of states (net/tcp_states.h). What is bound and does neither listen nor connect is
 /// told as closed, since Linux 6.8.
@@ -85,24 +84,17 @@ impl fmt::Display for By {
 pub fn free(address: IpAddr, local: &LocalRegion) -> Result<(), Taken> {
     [local.port, local.repair_port()].into_iter().try_for_each(|port| match try_bind(address, port) {
         Ok(()) => Ok(()),
-        Err(EADDRINUSE) => Err(Taken::Port(port, holder(address, port))),
-        Err(EADDRNOTAVAIL) => Err(Taken::NoAddress(address)),
-        Err(why) => Err(Taken::Refused(port, why.desc().into())),
+        Err(why) if why.kind() == ErrorKind::AddrInUse => Err(Taken::Port(port, holder(address, port))),
+        Err(why) if why.kind() == ErrorKind::AddrNotAvailable => Err(Taken::NoAddress(address)),
+        Err(why) => Err(Taken::Refused(port, why.to_string())),
     })
 }
 
-fn try_bind(address: IpAddr, port: u16) -> nix::Result<()> {
-    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-    let trial = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-    setsockopt(&trial, sockopt::ReuseAddr, &true)?;
-    bind(trial.as_raw_fd(), &at(SocketAddr::new(address, port)))
-}
-
-fn at(address: SocketAddr) -> SockaddrStorage {
-    match address {
-        SocketAddr::V4(four) => four.into(),
-        SocketAddr::V6(six) => six.into(),
-    }
+fn try_bind(address: IpAddr, port: u16) -> io::Result<()> {
+    let address = SocketAddr::new(address, port);
+    // Without a socket there is no trial: the downstairs itself will say.
+    let Ok(trial) = broker::reusing(address) else { return Ok(()) };
+    Ok(rustix::net::bind(&trial, &address)?)
 }
 
 /// Who has a port, of those whose socket is in the way: listeners first, then who has bound it.
@@ -128,9 +120,11 @@ fn holder(address: IpAddr, port: u16) -> By {
 mod tests {
     use super::*;
     use crate::region::Geometry;
-    use nix::sys::socket::{Backlog, connect, listen};
+    use nix::sys::socket::{
+        AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, connect, listen, setsockopt, socket, sockopt,
+    };
     use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
-    use std::os::fd::OwnedFd;
+    use std::os::fd::{AsRawFd, OwnedFd};
 
     const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -143,6 +137,13 @@ mod tests {
     fn port() -> u16 {
         let mut all = std::iter::repeat_with(|| TcpListener::bind((HERE, 0)).unwrap().local_addr().unwrap().port());
         all.find(|port| *port <= 61535 && free(HERE, &region(*port)).is_ok()).unwrap()
+    }
+
+    fn at(address: SocketAddr) -> SockaddrStorage {
+        match address {
+            SocketAddr::V4(four) => four.into(),
+            SocketAddr::V6(six) => six.into(),
+        }
     }
 
     fn bound(address: IpAddr, port: u16, reuse: bool) -> OwnedFd {

@@ -6,6 +6,7 @@
 //! sled-ports.service, in which [`reserve`] runs; at boot that has run already. No file in
 //! sysctl.d: of several there only the last counts, and it would not know of the others.
 
+use crate::broker::{self, Wanted};
 use crate::config::Configuration;
 use crate::files::replace;
 use crate::systemd::job;
@@ -20,7 +21,7 @@ use zbus::Connection;
 /// The unit that reserves them.
 const UNIT: &str = "sled-ports.service";
 /// Where the kernel keeps them.
-const KERNEL: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
+const KERNEL: &str = broker::RESERVED_PORTS;
 /// The unit's own directory, gone with the next boot as the kernel's list is; and in it what was
 /// added, and not reserved before.
 const DIR: &str = "/run/sled-ports";
@@ -73,19 +74,25 @@ fn wanted(config: &Configuration) -> Ports {
 /// Why they are not.
 pub async fn refresh(bus: &Connection, config: &Configuration) -> Result<(), String> {
     let wanted = wanted(config);
-    if is_right(&wanted, Path::new(KERNEL), Path::new(DIR)).map_err(|why| why.to_string())? {
+    let is_right = || is_right(&wanted, &reserved()?, Path::new(DIR));
+    if is_right().map_err(|why| why.to_string())? {
         return Ok(());
     }
     job::restart(bus, UNIT).await.map_err(|why| format!("{why}; see journalctl -u {UNIT}"))?;
-    match is_right(&wanted, Path::new(KERNEL), Path::new(DIR)) {
+    match is_right() {
         Ok(true) => Ok(()),
         Ok(false) => Err(format!("{UNIT} has run, and {KERNEL} is not as it should be; see journalctl -u {UNIT}")),
         Err(why) => Err(why.to_string()),
     }
 }
 
-fn is_right(wanted: &Ports, kernel: &Path, dir: &Path) -> io::Result<bool> {
-    Ok(wanted.0.is_subset(&read(kernel)?.0) && read(&dir.join(ADDED))?.0.is_subset(&wanted.0))
+/// What the kernel keeps now.
+fn reserved() -> io::Result<Ports> {
+    broker::read(Wanted::ReservedPorts).map_err(|why| named(Path::new(KERNEL), &why))?.parse()
+}
+
+fn is_right(wanted: &Ports, kernel: &Ports, dir: &Path) -> io::Result<bool> {
+    Ok(wanted.0.is_subset(&kernel.0) && read(&dir.join(ADDED))?.0.is_subset(&wanted.0))
 }
 
 /// Reserves the map's ports, beside what others have reserved; and those no more that were added
@@ -110,7 +117,7 @@ fn reserve_in(wanted: &Ports, kernel: &Path, dir: &Path) -> io::Result<()> {
 }
 
 fn read(file: &Path) -> io::Result<Ports> {
-    match fs::read_to_string(file) {
+    match fs::File::open(file).and_then(broker::read_at_once) {
         Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(Ports::default()),
         Err(why) => Err(named(file, &why)),
         Ok(text) => text.parse(),
@@ -141,7 +148,7 @@ mod tests {
         let kernel = dir.path().join("kernel");
         let ports = |text: &str| text.parse::<Ports>().unwrap();
         fs::write(&kernel, "22,3831\n").unwrap();
-        let is_right = |wanted: &str| is_right(&ports(wanted), &kernel, dir.path()).unwrap();
+        let is_right = |wanted: &str| is_right(&ports(wanted), &read(&kernel).unwrap(), dir.path()).unwrap();
         let reserve = |wanted: &str| {
             assert!(!is_right(wanted));
             reserve_in(&ports(wanted), &kernel, dir.path()).unwrap();

@@ -3,10 +3,12 @@
 //!
 //! The numbers are those of linux/netlink.h, linux/sock_diag.h and linux/inet_diag.h.
 
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
+use crate::broker::{self, Wanted};
+use nix::sys::socket::{MsgFlags, recv, send};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
 
 /// A question about sockets (`SOCK_DIAG_BY_FAMILY`).
 const BY_FAMILY: u16 = 20;
@@ -149,9 +151,27 @@ fn attribute(kind: u16, content: &[u8]) -> io::Result<Vec<u8>> {
     Ok(attribute)
 }
 
+/// Sockets on which everything that was asked has been answered.
+static IDLE: Mutex<Vec<OwnedFd>> = Mutex::new(Vec::new());
+
 /// Asks, and passes on what is answered. The kernel answers while it is asked: nothing is waited for.
-fn exchange(kind: u16, flags: u16, body: &[u8], mut each: impl FnMut(&[u8])) -> io::Result<()> {
-    let kernel = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkSockDiag)?;
+fn exchange(kind: u16, flags: u16, body: &[u8], each: impl FnMut(&[u8])) -> io::Result<()> {
+    let idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    let kernel = idle.map_or_else(|| broker::open(Wanted::Diagnosis), Ok)?;
+    let answer = converse(&kernel, kind, flags, body, each)?;
+    // One that has broken off in the middle is not asked again.
+    IDLE.lock().unwrap_or_else(PoisonError::into_inner).push(kernel);
+    answer
+}
+
+/// What the kernel has answered; the outer error is one of the conversation.
+fn converse(
+    kernel: &OwnedFd,
+    kind: u16,
+    flags: u16,
+    body: &[u8],
+    mut each: impl FnMut(&[u8]),
+) -> io::Result<io::Result<()>> {
     let length = u32::try_from(HEADER + body.len()).map_err(io::Error::other)?;
     let mut message = length.to_ne_bytes().to_vec();
     message.extend(kind.to_ne_bytes());
@@ -165,7 +185,7 @@ fn exchange(kind: u16, flags: u16, body: &[u8], mut each: impl FnMut(&[u8])) -> 
         let mut rest = &buffer[..length];
         while let Some((kind, body, next)) = message_of(rest) {
             match kind {
-                DONE | ERROR => return ended(body),
+                DONE | ERROR => return Ok(ended(body)),
                 BY_FAMILY => each(body),
                 _ => {}
             }

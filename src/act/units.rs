@@ -120,12 +120,27 @@ pub async fn refresh(bus: &Connection, config: &Configuration) -> Result<(), Str
     let programs = programs::load().map_err(|why| format!("the record of programs cannot be read: {why}"))?;
     let all = dropin::all(config, &programs);
     keep(&all).map_err(|why| format!("{LAST_GOOD} cannot be written: {why}"))?;
-    if !all.iter().any(stale) && !left_over(&all) {
+    let before: Vec<_> = all.iter().filter(|unit| stale(unit)).collect();
+    if before.is_empty() && !left_over(&all) {
         return Ok(());
     }
     tracing::info!("the units are older than the configuration: asking systemd to reload them");
     let manager = ManagerProxy::new(bus).await.map_err(job::spoken)?;
-    manager.reload().await.map_err(job::spoken)
+    manager.reload().await.map_err(job::spoken)?;
+    let renewed = |name: &str| before.iter().any(|unit| unit.0 == name && !stale(unit));
+    // What it gives now may go to another address.
+    if renewed(names::BROKER)
+        && let Err(why) = job::restart(bus, names::BROKER).await
+    {
+        tracing::warn!("{} is not restarted: {why}", names::BROKER);
+    }
+    // systemd has closed the listeners that are not named any more, and opens others only when the
+    // socket is started anew: this supervisor with it, which may open none itself.
+    if renewed(names::SOCKET) {
+        tracing::info!("hosts are to poll elsewhere: asking systemd to restart {}", names::SOCKET);
+        manager.restart_unit(names::SOCKET, "replace").await.map_err(job::spoken)?;
+    }
+    Ok(())
 }
 
 /// Whether systemd has values of a region that is not configured any more.

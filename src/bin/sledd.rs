@@ -29,6 +29,10 @@ struct Arguments {
     #[arg(long)]
     reserve_ports: bool,
 
+    /// Open sockets for the supervisor, for sled-sockets.service.
+    #[arg(long)]
+    sockets: bool,
+
     /// Try what the unit that this runs in is allowed, from PORT on, and say what came of it.
     #[arg(long, value_name = "PORT", hide = true, value_parser = clap::value_parser!(u16).range(1..=60000))]
     canary: Option<u16>,
@@ -43,6 +47,8 @@ fn main() -> ExitCode {
     } else if arguments.reserve_ports {
         daemon::reserve_ports(&arguments.config)
             .map_err(|why| format!("the ports of the port map are not kept free for the regions: {why}"))
+    } else if arguments.sockets {
+        daemon::give_sockets().map_err(|why| format!("there are no more sockets: {why}"))
     } else if let Some(port) = arguments.canary {
         daemon::canary(port).map_err(|why| format!("nobody hears what was found: {why}"))
     } else {

@@ -55,7 +55,7 @@ fn fixed<'a>(old: &'a Configuration, new: &'a Configuration) -> impl Iterator<It
         ("sled.name", old.sled.name.to_string(), new.sled.name.to_string(), "systemctl restart sledd"),
         ("the sled's address", old.address.to_string(), new.address.to_string(), "systemctl restart sledd"),
         ("storage.root", root(old), root(new), "systemctl restart sledd"),
-        ("http.listen", join(old), join(new), "systemctl restart sledd.socket sledd"),
+        ("http.listen", join(old), join(new), "systemctl restart sledd"),
     ];
     all.into_iter().filter(|(_, from, to, _)| from != to).map(|(key, from, to, command)| Change {
         needs_restart: true,

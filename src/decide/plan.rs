@@ -43,6 +43,11 @@ pub enum Action {
     Fence(RegionName, Fence),
 }
 
+/// How many regions are started at once: as many as a volume has. systemd starts them one after the
+/// other in any case, which takes it some 50 ms each, and has no ear for one that runs as long as
+/// more are to be started: the first volume is to serve before the last one is begun.
+const AT_ONCE: usize = 3;
+
 /// What to do now.
 pub fn plan(config: &Configuration, facts: &Facts) -> Vec<Action> {
     if must_settle(config, facts) {
@@ -57,8 +62,13 @@ pub fn plan(config: &Configuration, facts: &Facts) -> Vec<Action> {
     if usable(config, facts).is_err() || facts.leaving {
         return actions;
     }
+    let mut starting = facts.regions.values().filter(|region| region.start == Start::Asked).count();
     for local in config.local_regions() {
-        let next = next(config, &local, facts);
+        let mut next = next(config, &local, facts);
+        if matches!(next, Some(Action::Start(_))) {
+            starting += 1;
+            next = next.filter(|_| starting <= AT_ONCE);
+        }
         // The first of a volume's regions that is restarted is the only one.
         let volume = |action: &Action| match action {
             Action::Restart(name) => Some(name.volume().clone()),
@@ -71,6 +81,14 @@ pub fn plan(config: &Configuration, facts: &Facts) -> Vec<Action> {
     actions.extend(undo(config, facts));
     actions.extend(remove(config, facts));
     actions
+}
+
+/// Whether a region is to be started, and is kept back by nothing but those before it.
+pub(super) fn is_queued(config: &Configuration, local: &LocalRegion, facts: &Facts) -> bool {
+    let connected = facts.bus == Some(Bus::Connected);
+    let able = connected && !facts.leaving && !must_settle(config, facts) && usable(config, facts).is_ok();
+    let starting = facts.regions.values().filter(|region| region.start == Start::Asked).count();
+    able && starting >= AT_ONCE && matches!(next(config, local, facts), Some(Action::Start(_)))
 }
 
 /// The units that let others in than they are to, and that nobody is at work at.

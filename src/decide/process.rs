@@ -4,6 +4,7 @@
 use super::facts::{Active, Beat, Doing, Facts, Holder, Region, Sockets, Start, Stranger, Unit};
 use super::failure::ended;
 use super::finding::Finding;
+use super::plan::is_queued;
 use super::storage::full;
 use super::tls;
 use crate::check::Code;
@@ -83,6 +84,11 @@ fn judge_process(
         (Beat::Lost(why), _) => {
             (State::Starting, Some(down(local, format!("its downstairs closed the connection: {why}"))))
         }
+        (Beat::Unasked(why), _) => {
+            let finding = down(local, format!("it cannot be asked how it is: {why}"));
+            let remedy = format!("systemctl restart {}", names::BROKER);
+            (State::Starting, Some(Finding { remedy, ..finding }))
+        }
         // A full disk has a finding of its own, and is the reason.
         (Beat::Silent, _) if facts.disk.as_ref().is_some_and(full) => (State::Hung, None),
         (Beat::Silent, _) => (State::Hung, Some(hung(config, local, region))),
@@ -114,6 +120,10 @@ fn not_running(
 ) -> JudgedProcess {
     if facts.just_created.contains(&local.name) {
         let cause = "it was just created, and starts when the other creations are done".to_owned();
+        return (State::Starting, Some(Finding { cause, ..starting(local, facts) }));
+    }
+    if is_queued(config, local, facts) {
+        let cause = "it is started when those before it have been".to_owned();
         return (State::Starting, Some(Finding { cause, ..starting(local, facts) }));
     }
     if matches!(region.start, Start::Asked | Start::Granted) {

@@ -1,6 +1,7 @@
 //! What a process is doing that listens and does not answer, from procfs: for people to tell a
 //! livelock from a disk that hangs. Looked at only then, and reads only.
 
+use crate::broker;
 use crate::decide::facts::Doing;
 use crate::port_map::LocalRegion;
 use procfs::net::{TcpNetEntry, TcpState};
@@ -19,9 +20,8 @@ pub fn look(pid: u32, local: &LocalRegion) -> Option<Doing> {
     let (began, before) = (Instant::now(), process.stat().ok()?);
     std::thread::sleep(BETWEEN);
     let after = process.stat().ok()?;
-    let mut table = procfs::net::tcp().unwrap_or_default();
-    // A kernel without IPv6 has no such file.
-    table.extend(procfs::net::tcp6().unwrap_or_default());
+    let mut table = broker::tcp().unwrap_or_default();
+    table.extend(broker::tcp6());
     Some(Doing {
         pid,
         state: state(&process).unwrap_or(after.state),

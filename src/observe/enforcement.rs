@@ -14,12 +14,14 @@ use crate::systemd::proxy::ManagerProxy;
 use futures_util::StreamExt;
 use std::num::NonZero;
 use std::time::Duration;
-use tokio::time::{Instant, sleep_until};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout};
 use zbus::{Connection, MatchRule, Message, MessageStream};
 
 /// After systemd has changed, it is let finish what it does then.
 const MOMENT: Duration = Duration::from_secs(1);
-/// Between two canaries: however often systemd reads its units again, one comes after the last.
+/// Before the first canary, and between two: however often systemd reads its units again, one comes
+/// after the last.
 const PAUSE: Duration = Duration::from_secs(10);
 /// When it is tried again what could not be tried several times.
 const RETRY: Duration = Duration::from_secs(60);
@@ -32,11 +34,13 @@ const QUEUE: NonZero<usize> = NonZero::new(1024).unwrap();
 /// How long systemd may take to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
-/// Watches until nobody listens any more.
+/// Watches until nobody listens any more. `settled` tells that all serves: what hosts wait for comes
+/// first, if it comes soon.
 ///
 /// # Errors
 /// [`NobodyListens`], in the end.
-pub async fn watch(to: Publisher) -> Result<(), NobodyListens> {
+pub async fn watch(mut settled: watch::Receiver<bool>, to: Publisher) -> Result<(), NobodyListens> {
+    _ = timeout(PAUSE, settled.wait_for(|settled| *settled)).await;
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
     loop {
         match session(&to, &mut backoff).await {

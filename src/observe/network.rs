@@ -4,14 +4,18 @@
 use super::backoff::Backoff;
 use super::rhythm::Rhythm;
 use super::{NobodyListens, Observation, Publisher, publish};
+use crate::broker::{self, Wanted};
 use crate::config;
 use crate::decide::facts::{Bridge, Network, Nic};
 use futures_util::{StreamExt, TryStreamExt};
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
-use rtnetlink::{Handle, MulticastGroup, new_multicast_connection};
+use rtnetlink::sys::{AsyncSocket, SocketAddr, TokioSocket};
+use rtnetlink::{Handle, MulticastGroup};
 use std::fs;
+use std::io;
 use std::net::IpAddr;
+use std::os::fd::{FromRawFd, IntoRawFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -46,9 +50,8 @@ async fn session(
     rhythm: &Rhythm,
     to: &Publisher,
 ) -> Result<NobodyListens, rtnetlink::Error> {
-    let groups = [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
-    let (connection, handle, mut changes) =
-        new_multicast_connection(&groups).map_err(|why| rtnetlink::Error::NamespaceError(why.to_string()))?;
+    let socket = socket().map_err(|why| rtnetlink::Error::NamespaceError(why.to_string()))?;
+    let (connection, handle, mut changes) = rtnetlink::from_socket(socket);
     let driver = tokio::spawn(connection);
     let mut slow = rhythm.every(SLOW_LOOK);
     let ended = loop {
@@ -71,6 +74,18 @@ async fn session(
     };
     driver.abort();
     ended
+}
+
+/// A netlink socket of the machine's network that is told of changes to interfaces and addresses.
+#[expect(unsafe_code, reason = "netlink-sys has no safe way to take a socket over")]
+fn socket() -> io::Result<TokioSocket> {
+    let groups = [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
+    let mask = groups.into_iter().fold(0, |mask, group| mask | 1 << (group as u32 - 1));
+    let given = broker::open(Wanted::Route)?;
+    // SAFETY: the descriptor is open, nobody else has it, and the socket owns it from here on.
+    let mut socket = unsafe { TokioSocket::from_raw_fd(given.into_raw_fd()) };
+    socket.socket_mut().bind(&SocketAddr::new(0, mask))?;
+    Ok(socket)
 }
 
 async fn look(handle: &Handle, wanted: &config::Network, sysfs: &Path) -> Result<Network, rtnetlink::Error> {

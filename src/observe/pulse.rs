@@ -15,6 +15,7 @@ use super::rhythm::{Beats, ROUND, Rhythm};
 use super::ruok::Line;
 use super::tls::dial;
 use super::{NobodyListens, Observation, Publisher, publish};
+use crate::broker::{Dialer, NoConnection};
 use crate::config::Tls;
 use crate::decide::facts::{Beat, Pulse};
 use crate::port_map::LocalRegion;
@@ -27,7 +28,6 @@ use jiff::Timestamp;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use uuid::Uuid;
@@ -75,9 +75,8 @@ pub async fn watch(
                 Some(pid) => {
                     let rounds = rhythm.every(ASK_EVERY);
                     let (local, tls, to) = (&local, tls.as_ref(), &to);
-                    Patient { local, address, pid, rounds, allowance, tls, to, told: None, presents: None }
-                        .attend()
-                        .await
+                    let (told, presents, dialer) = (None, None, Dialer::default());
+                    Patient { local, address, pid, rounds, allowance, tls, to, told, presents, dialer }.attend().await
                 }
                 None => {
                     publish(&to, Observation::Pulse(local.name.clone(), None)).await?;
@@ -105,6 +104,7 @@ struct Patient<'a> {
     told: Option<Pulse>,
     /// When the certificate ends that it showed last.
     presents: Option<Timestamp>,
+    dialer: Dialer,
 }
 
 /// What is known of an identity, once it was asked for.
@@ -133,6 +133,11 @@ impl Patient<'_> {
                     // It stays so for as long as it lives.
                     std::future::pending().await
                 }
+                Ok(Err(NoCall::NoSocket(why))) => {
+                    self.tell(Beat::Unasked(why.to_string()), None).await?;
+                    self.rounds.skip_past();
+                    self.rounds.next().await;
+                }
                 Ok(Err(NoCall::Lost(why))) => {
                     self.tell(Beat::Lost(why.to_string()), None).await?;
                     // It listens, so there is no hurry; and it logs each try.
@@ -147,7 +152,7 @@ impl Patient<'_> {
 
     /// Connects, and shakes hands if it is to.
     async fn call(&mut self, data: SocketAddr) -> Result<Line, NoCall> {
-        let stream = TcpStream::connect(data).await.map_err(|_| NoCall::Refused)?;
+        let stream = self.dialer.connect(data).await.map_err(NoCall::from)?;
         if started_with_tls(self.pid).is_some_and(|tls| tls != self.tls.is_some()) {
             return Err(NoCall::Otherwise);
         }
@@ -229,8 +234,19 @@ enum NoCall {
     Refused,
     /// It speaks TLS and should not, or the other way round.
     Otherwise,
+    /// There is nothing to call with.
+    NoSocket(io::Error),
     /// Hands were not shaken.
     Lost(io::Error),
+}
+
+impl From<NoConnection> for NoCall {
+    fn from(none: NoConnection) -> Self {
+        match none {
+            NoConnection::NoSocket(why) => Self::NoSocket(why),
+            NoConnection::Refused(_) => Self::Refused,
+        }
+    }
 }
 
 /// Whether a process was started to speak TLS, if that can be told.
@@ -241,7 +257,7 @@ fn started_with_tls(pid: u32) -> Option<bool> {
 
 /// What the repair port says of the region that it serves.
 async fn region_info(repair: SocketAddr) -> Result<RegionJson, Box<dyn std::error::Error + Send + Sync>> {
-    let stream = TcpStream::connect(repair).await?;
+    let stream = Dialer::default().connect(repair).await.map_err(NoConnection::into_inner)?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let request = http::Request::get("/region-info").header(http::header::HOST, repair.to_string());
     let request = request.body(Empty::<Bytes>::new())?;
@@ -269,7 +285,7 @@ mod tests {
     use crate::protocol::{IMOK, RUOK};
     use crate::region::Geometry;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
     use tokio::sync::mpsc;
 
     const ROUNDS: Duration = Duration::from_millis(50);
@@ -308,7 +324,8 @@ mod tests {
                 tokio::spawn(drum);
                 let rounds = rhythm.every(ROUNDS);
                 let (local, to, tls) = (&local, &to, None);
-                Patient { local, address, pid: PID, rounds, allowance: PATIENCE, tls, to, told: None, presents: None }
+                let (told, presents, dialer) = (None, None, Dialer::default());
+                Patient { local, address, pid: PID, rounds, allowance: PATIENCE, tls, to, told, presents, dialer }
                     .attend()
                     .await
             });

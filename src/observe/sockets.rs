@@ -10,6 +10,7 @@ use super::rhythm::Rhythm;
 use super::{NobodyListens, Observation, Publisher, publish};
 use crate::act::connections;
 use crate::act::peers::stranger;
+use crate::broker;
 use crate::decide::facts::{Holder, Sockets, Stranger};
 use crate::names::RegionName;
 use crate::port_map::LocalRegion;
@@ -97,9 +98,9 @@ impl Looker {
         if self.lines >= MANY {
             return None;
         }
-        let table = match procfs::net::tcp() {
+        let table = match broker::tcp() {
             Ok(mut table) => {
-                table.extend(if self.six { six() } else { Vec::new() });
+                table.extend(if self.six { broker::tcp6() } else { Vec::new() });
                 table
             }
             Err(why) => return Some(Err(why)),
@@ -128,9 +129,9 @@ impl Looker {
     }
 
     fn look(&mut self, pids: &Pids) -> ProcResult<Picture> {
-        let mut table = procfs::net::tcp()?;
+        let mut table = broker::tcp()?;
         let four = table.len();
-        table.extend(six());
+        table.extend(broker::tcp6());
         self.lines = table.len();
         let doubtful = self.owners.doubtful(&table, &self.regions, pids);
         self.owners.ask(&doubtful, &table, &self.regions, pids)?;
@@ -162,11 +163,6 @@ impl Looker {
         });
         seen.collect()
     }
-}
-
-/// The sockets of IPv6. A kernel without it has no such file.
-fn six() -> Vec<TcpNetEntry> {
-    procfs::net::tcp6().unwrap_or_default()
 }
 
 fn holder(table: &[TcpNetEntry], address: IpAddr, local: &LocalRegion, port: u16, owners: &Owners) -> Holder {

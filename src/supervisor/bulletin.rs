@@ -148,6 +148,11 @@ impl Editor {
         names.into_iter().map(|name| (name.clone(), verdict.ready(&name))).collect()
     }
 
+    /// Whether every region has served since this supervisor began.
+    pub(super) fn has_settled(&self) -> bool {
+        self.settled_ms.is_some()
+    }
+
     fn stamp_states(&mut self, facts: &Facts, verdict: &Verdict, now: Timestamp) {
         let first = !self.has_published();
         for (name, state) in &verdict.states {

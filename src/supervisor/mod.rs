@@ -305,6 +305,9 @@ impl Supervisor {
                 let verdict = judge(&self.config, &self.facts);
                 self.editor.publish(&self.facts, verdict, self.jobs.all());
                 self.told.drain(..).for_each(|told| _ = told.send(()));
+                if self.editor.has_settled() {
+                    self.observers.settle();
+                }
             }
             watchdog.turned(|| self.editor.status());
         }

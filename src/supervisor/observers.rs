@@ -27,6 +27,7 @@ pub(super) struct Observers {
     disk: Arc<Notify>,
     intruders: Arc<Notify>,
     tls: Arc<Notify>,
+    settled: watch::Sender<bool>,
     rhythm: Rhythm,
     /// Looks at the disk, for those who change it.
     pub(super) scanner: Arc<Scanner>,
@@ -50,7 +51,8 @@ impl Observers {
         let (rhythm, drum) = Rhythm::new(turn);
         let mut tasks = JoinSet::new();
         tasks.spawn(drum);
-        tasks.spawn(enforcement::watch(to.clone()));
+        let settled = watch::Sender::new(false);
+        tasks.spawn(enforcement::watch(settled.subscribe(), to.clone()));
         if appliance::is_image() {
             tasks.spawn(image::watch(rhythm.clone(), to.clone()));
         }
@@ -63,6 +65,7 @@ impl Observers {
             disk,
             intruders,
             tls,
+            settled,
             rhythm,
             scanner,
             sysfs,
@@ -137,6 +140,11 @@ impl Observers {
     /// Every beat of the observers' rhythm.
     pub(super) fn turns(&self) -> Beats {
         self.rhythm.every(Duration::ZERO)
+    }
+
+    /// Tells those that have let others go first that all serves.
+    pub(super) fn settle(&self) {
+        self.settled.send_if_modified(|settled| !std::mem::replace(settled, true));
     }
 
     /// Returns when an observer has ended, which none does while it is listened to: without it

@@ -1,5 +1,5 @@
 //! What the configuration adds to the shipped units, as the text of drop-in files: where the
-//! HTTP socket listens, and what each region's unit runs. Pure.
+//! HTTP socket listens, what the supervisor's sockets reach, and what each region's unit runs. Pure.
 //!
 //! The supervisor does not write these. systemd asks for them (`sledd --generator`, a
 //! systemd.generator(7)) at boot and at every `daemon-reload`, so that `systemctl cat` shows
@@ -10,6 +10,7 @@ use crate::config::{Configuration, Tls};
 use crate::port_map::{Fence, LocalRegion};
 use crate::programs::Programs;
 use std::fmt::Write;
+use std::net::SocketAddr;
 
 /// The name of every drop-in below its unit's `.d` directory. Drop-ins are read in the order of
 /// their names, and what is set while a unit runs lies in `50-PROPERTY.conf`: that has to count.
@@ -19,15 +20,27 @@ pub const FILE: &str = "10-sled.conf";
 pub fn all(config: &Configuration, programs: &Programs) -> Vec<(String, String)> {
     let regions = config.local_regions();
     let each = regions.iter().map(|local| (names::unit(&local.name), region(config, programs, local)));
-    std::iter::once(("sledd.socket".to_owned(), socket(config))).chain(each).collect()
+    [socket(&config.listen), broker(config)].into_iter().chain(each).collect()
 }
 
-fn socket(config: &Configuration) -> String {
+/// The drop-in of a configuration that cannot be used: where hosts are told so.
+pub fn broken(listen: SocketAddr) -> (String, String) {
+    socket(&[listen])
+}
+
+fn socket(listen: &[SocketAddr]) -> (String, String) {
     let mut text = "# Where hosts poll: http.listen of sled.toml.\n[Socket]\n".to_owned();
-    for address in &config.listen {
+    for address in listen {
         _ = writeln!(text, "ListenStream={address}");
     }
-    text
+    (names::SOCKET.into(), text)
+}
+
+/// Whom the supervisor can connect to: the regions of this sled.
+fn broker(config: &Configuration) -> (String, String) {
+    let address = config.address;
+    let text = format!("# The sled's own address, from the port map.\n[Service]\nIPAddressAllow={address}\n");
+    (names::BROKER.into(), text)
 }
 
 /// The values of one region. The lock is taken on the directory itself and is held by the
@@ -90,11 +103,11 @@ mod tests {
         };
         let all = all(&config::read(&sources).unwrap(), &Programs::default());
         let end = "--address 192.168.4.189 --cert-pem /etc/c --key-pem /etc/k --root-cert-pem /etc/r\n";
-        assert!(all[1..].iter().all(|(_, text)| text.ends_with(end)), "{:?}", all[1]);
+        assert!(all[2..].iter().all(|(_, text)| text.ends_with(end)), "{:?}", all[2]);
     }
 
     #[test]
-    fn the_runbooks_sled_has_a_socket_and_twelve_regions() {
+    fn the_runbooks_sled_has_sockets_and_twelve_regions() {
         let source = |text: &str| Source { file: "f".into(), text: Ok(text.into()) };
         let sources = Sources {
             sled: vec![source(include_str!("../../etc/sled.toml"))],
@@ -102,9 +115,10 @@ mod tests {
             ephemeral: 32768..=60999,
         };
         let all = all(&config::read(&sources).unwrap(), &Programs::default());
-        assert_eq!(all.len(), 13);
+        assert_eq!(all.len(), 14);
         assert!(all[0].1.contains("ListenStream=192.168.4.189:3800\n"));
-        let (unit, text) = &all[1];
+        assert!(all[1].1.contains("IPAddressAllow=192.168.4.189\n"));
+        let (unit, text) = &all[2];
         assert_eq!(unit, "crucible-downstairs@chief-horse-0.service");
         for wanted in [
             "--port 3850 --address 192.168.4.189\n",

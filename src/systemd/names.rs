@@ -1,9 +1,15 @@
-//! The names of the units that belong to a region. Pure.
+//! The names of the units that belong to a region or to the supervisor. Pure.
 
 use crate::names::RegionName;
 
 /// The template that serves a region.
 pub const DOWNSTAIRS: &str = "crucible-downstairs";
+
+/// The supervisor's sockets.
+pub const SOCKET: &str = "sledd.socket";
+
+/// The unit that opens sockets for the supervisor.
+pub const BROKER: &str = "sled-sockets.service";
 
 /// The unit that serves a region.
 pub fn unit(region: &RegionName) -> String {

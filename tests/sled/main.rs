@@ -9,6 +9,7 @@
 mod absence;
 mod adoption;
 mod attachments;
+mod broker;
 mod care;
 #[path = "../certificates.rs"]
 mod certificates;

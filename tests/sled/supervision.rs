@@ -184,12 +184,22 @@ fn a_port_that_moved_while_the_region_was_stopped_is_the_one_it_starts_on() {
     assert_eq!(journal.matches("downstairs listening on").count(), 2, "{journal}");
 }
 
-/// A machine that boots with a fault in its configuration has no socket of systemd's for hosts,
-/// and tells them all the same.
+/// A machine that boots with a fault in its configuration tells hosts so; once it is mended they
+/// poll where they are to, also after the supervisor has started anew.
 #[test]
-fn a_faulty_configuration_at_boot_is_told_to_hosts() {
+fn a_faulty_configuration_at_boot_is_told_to_hosts_until_it_is_mended() {
     let faulty = crate::machine::SMALL.replace("3831", "3830");
     let machine = Layer::small().with("etc/sled/port-map.toml", &faulty).boot();
     let (status, body) = machine.get("/v1/volumes/still-fawn");
     assert_eq!((status, &body["error"]["code"]), (503, &"CONFIG_INVALID".into()), "{body}");
+
+    let map = crate::machine::SMALL;
+    machine.sh(&format!("cat >/etc/sled/port-map.toml <<'MAP'\n{map}\nMAP\nsystemctl reload sledd || true"));
+    machine.sh("until ss -Hltn 'sport = :3800' | grep -q 192.168.4.189:3800; do sleep 0.1; done");
+    machine.wait_for("still-fawn", |volume| !volume.checks.is_empty());
+    for _ in 0..2 {
+        machine.sh("systemctl restart sledd");
+        machine.wait_for("still-fawn", |volume| !volume.checks.is_empty());
+    }
+    assert_eq!(machine.sh("ss -Hltn 'sport = :3800' | wc -l").trim(), "1", "and nowhere else");
 }

@@ -215,6 +215,8 @@ pub enum Beat {
     Silent,
     /// The connection broke.
     Lost(String),
+    /// There was no socket to ask with, and why.
+    Unasked(String),
     /// It was started to speak TLS and should not, or the other way round: it is not asked.
     Otherwise,
 }

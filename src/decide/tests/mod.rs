@@ -34,9 +34,13 @@ const MAP: &str = "[sleds.proper-raptor]\naddress = \"192.168.4.189\"\n[defaults
                    regions = [\"proper-raptor:3830\", \"proper-raptor:3831\", \"proper-raptor:3832\"]\n";
 
 fn config() -> Configuration {
+    config_of(MAP)
+}
+
+fn config_of(map: &str) -> Configuration {
     let source = |text: &str| Source { file: "f".into(), text: Ok(text.into()) };
     let sled = vec![source(include_str!("../../../etc/sled.toml"))];
-    config::read(&Sources { sled, port_map: source(MAP), ephemeral: 32768..=60999 }).unwrap()
+    config::read(&Sources { sled, port_map: source(map), ephemeral: 32768..=60999 }).unwrap()
 }
 
 fn volume() -> VolumeName {

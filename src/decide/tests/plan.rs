@@ -3,8 +3,10 @@
 use super::*;
 use crate::decide::facts::{Fencing, Start, Stranger};
 use crate::decide::plan::{Action, plan};
+use crate::decide::verdict::judge;
 use crate::region::Grant;
 use crate::region::{Adoption, Tombstone};
+use crate::wire::State;
 
 #[test]
 fn a_stopped_region_is_started_once_everything_is_right() {
@@ -82,6 +84,44 @@ fn a_unit_that_lets_others_in_is_fenced_before_anything_else() {
         let Action::Fence(_, fence) = action else { panic!("{action:?}") };
         assert!(!fence.admits(host) && !fence.admits("192.168.4.17".parse().unwrap()));
         assert!(fence.admits(config.address) && fence.admits("127.0.0.1".parse().unwrap()));
+    }
+}
+
+/// Volume after volume: the first one serves before the last one is begun.
+#[test]
+fn no_more_regions_are_started_at_once_than_a_volume_has() {
+    let second = "[volumes.pve]\nregions = [\"proper-raptor:3840\", \"proper-raptor:3841\", \"proper-raptor:3842\"]\n";
+    let config = config_of(&format!("{MAP}{second}"));
+    let mut facts = well(&config);
+    for region in facts.regions.values_mut() {
+        let unit = region.unit.as_mut().unwrap();
+        (unit.active, unit.pid) = (Active::Inactive, None);
+        let sockets = region.sockets.as_mut().unwrap();
+        (sockets.pid, sockets.data, sockets.repair) = (None, Holder::Nobody, Holder::Nobody);
+        region.pulse = None;
+    }
+    let started = |facts: &Facts| -> Vec<String> {
+        let actions = plan(&config, facts).into_iter();
+        actions
+            .map(|action| if let Action::Start(name) = action { name.to_string() } else { panic!("{action:?}") })
+            .collect()
+    };
+    assert_eq!(started(&facts), ["pve-0", "pve-1", "pve-2"]);
+    let mut ask = |name: &str, start: Start| facts.regions.get_mut(&name.parse().unwrap()).unwrap().start = start;
+    for name in ["pve-0", "pve-1", "pve-2"] {
+        ask(name, Start::Asked);
+    }
+    ask("pve-1", Start::Granted);
+    assert_eq!(started(&facts), ["still-fawn-0"]);
+    // The others are next, and nothing is wrong with them, unless they are not going to be.
+    facts.regions.get_mut(&first()).unwrap().start = Start::Asked;
+    let states = judge(&config, &facts).states;
+    assert!(states.values().all(|state| *state == State::Starting), "{states:?}");
+    for never in [|f: &mut Facts| f.leaving = true, |f: &mut Facts| f.bus = Some(Bus::Unreachable(String::new()))] {
+        let mut facts = facts.clone();
+        never(&mut facts);
+        let states = judge(&config, &facts).states;
+        assert_eq!(states.values().filter(|state| **state == State::Stopped).count(), 2, "{states:?}");
     }
 }
 

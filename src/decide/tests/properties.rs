@@ -45,7 +45,8 @@ fn any_region() -> impl Strategy<Value = Region> {
         Just(Beat::Asked),
         Just(Beat::Answering),
         Just(Beat::Silent),
-        Just(Beat::Lost("x".into()))
+        Just(Beat::Lost("x".into())),
+        Just(Beat::Unasked("x".into()))
     ];
     let identity = proptest::option::of(prop_oneof![
         (100u128..103).prop_map(|n| Ok(Uuid::from_u128(n))),

@@ -96,6 +96,12 @@ fn every_condition_has_its_code_and_state() {
             "closed the connection",
         ),
         (
+            |f| region(f).pulse.as_mut().unwrap().beat = Beat::Unasked("no socket".into()),
+            Some(State::Starting),
+            Code::RegionDown,
+            "cannot be asked how it is: no socket",
+        ),
+        (
             |f| region(f).pulse.as_mut().unwrap().beat = Beat::Refused,
             Some(State::Starting),
             Code::RegionStarting,
