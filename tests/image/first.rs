@@ -78,7 +78,7 @@ fn is_hardened(guest: &Guest<'_>) {
     }
     // The unit that hosts reach, and the one that does the most.
     assert!(exposure(guest, "crucible-downstairs@pve-0.service") <= 1.5);
-    assert!(exposure(guest, "sledd.service") <= 2.8);
+    assert!(exposure(guest, "sledd.service") <= 2.0);
     assert_eq!(guest.says("systemctl --failed --no-legend --plain"), "");
 }
 
