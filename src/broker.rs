@@ -129,7 +129,10 @@ pub fn open(wanted: Wanted) -> io::Result<OwnedFd> {
         }
         Err(why) => {
             *deaf = Some(Instant::now());
-            Err(silent(&why))
+            match why.kind() {
+                ErrorKind::WouldBlock => Err(silent(&"it does not answer")),
+                _ => Err(silent(&why)),
+            }
         }
     }
 }

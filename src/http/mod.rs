@@ -78,7 +78,7 @@ pub async fn serve(sockets: Sockets, handle: Handle, ready: fn(), end: impl Futu
     let ended = tokio::select! {
         ended = doors.join_next() => match ended {
             Some(ended) => ended.map_err(io::Error::other)?,
-            None => Err(io::Error::other("there is no socket to answer on: start sledd.socket, or set http.listen")),
+            None => Err(io::Error::other("there is no socket to answer on: systemctl restart sledd.socket")),
         },
         () = end => Ok(()),
     };

@@ -11,6 +11,7 @@
 //! not asked.
 
 use super::backoff::Backoff;
+use super::region_info::ask as region_info;
 use super::rhythm::{Beats, ROUND, Rhythm};
 use super::ruok::Line;
 use super::tls::dial;
@@ -19,11 +20,6 @@ use crate::broker::{Dialer, NoConnection};
 use crate::config::Tls;
 use crate::decide::facts::{Beat, Pulse};
 use crate::port_map::LocalRegion;
-use crate::region::RegionJson;
-use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -49,9 +45,6 @@ const FIRST_LOOK: Duration = Duration::from_millis(1);
 const LOOK: Duration = Duration::from_millis(5);
 /// How often one is looked for that is long in coming.
 const LOOK_RARELY: Duration = Duration::from_millis(500);
-
-/// The most bytes of `/region-info` that are read; a real one has under 300.
-const MOST_INFO: usize = 64 * 1024;
 
 /// Watches one region for as long as somebody listens. `pid` tells the main process of its
 /// unit; while there is none, nobody is asked. One that takes longer than `allowance` to
@@ -253,29 +246,6 @@ impl From<NoConnection> for NoCall {
 fn started_with_tls(pid: u32) -> Option<bool> {
     let words = std::fs::read(format!("/proc/{pid}/cmdline")).ok().filter(|words| !words.is_empty())?;
     Some(words.split(|byte| *byte == 0).any(|word| word.starts_with(b"--cert-pem")))
-}
-
-/// What the repair port says of the region that it serves.
-async fn region_info(repair: SocketAddr) -> Result<RegionJson, Box<dyn std::error::Error + Send + Sync>> {
-    let stream = Dialer::default().connect(repair).await.map_err(NoConnection::into_inner)?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let request = http::Request::get("/region-info").header(http::header::HOST, repair.to_string());
-    let request = request.body(Empty::<Bytes>::new())?;
-    let asking = async {
-        let answer = sender.send_request(request).await?;
-        if !answer.status().is_success() {
-            return Err(format!("it answered {}", answer.status()).into());
-        }
-        let body = Limited::new(answer.into_body(), MOST_INFO).collect().await?;
-        Ok(RegionJson::parse(&body.to_bytes())?)
-    };
-    // The connection is driven only while the answer is awaited, and is closed after it.
-    let mut connection = std::pin::pin!(connection);
-    let mut asking = std::pin::pin!(asking);
-    tokio::select! {
-        answer = &mut asking => answer,
-        _ = &mut connection => asking.await,
-    }
 }
 
 #[cfg(test)]

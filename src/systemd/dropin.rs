@@ -36,7 +36,7 @@ fn socket(listen: &[SocketAddr]) -> (String, String) {
     (names::SOCKET.into(), text)
 }
 
-/// Whom the supervisor can connect to: the regions of this sled.
+/// Whom the supervisor can connect to: this sled, at the address of its regions.
 fn broker(config: &Configuration) -> (String, String) {
     let address = config.address;
     let text = format!("# The sled's own address, from the port map.\n[Service]\nIPAddressAllow={address}\n");

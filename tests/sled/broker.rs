@@ -17,7 +17,7 @@ fn broker_the_supervisor_sees_no_network_and_its_sockets_reach_this_sled_alone()
     let inside = machine.sh(&format!("readlink /proc/{supervisor}/ns/net"));
     assert_ne!(inside, machine.sh("readlink /proc/1/ns/net"));
     assert_eq!(machine.sh(&format!("tail -n +3 /proc/{supervisor}/net/dev | wc -l")).trim(), "1", "but loopback");
-    // It is told of the machine's all the same, and of sysfs as the machine has it.
+    // It is told of the machine's all the same.
     assert!(machine.sled().network.addresses.unwrap().contains(&"192.168.4.189".parse().unwrap()));
 
     // Whoever opens a socket there: nobody listens at this sled's own port 9, and elsewhere nobody
