@@ -197,7 +197,9 @@ async fn apply(
             eprintln!("{version} cannot be compared with {}: {why}", running.version);
             None
         }
-        rolled => rolled?,
+        rolled => rolled.inspect_err(|_| {
+            eprintln!("{version} is in its slot and starts at the next boot, but its downstairs was not rolled over the regions:");
+        })?,
     };
     let needs_reboot = rolled.is_none();
     let rebooting = needs_reboot && reboot;

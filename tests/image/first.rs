@@ -49,7 +49,8 @@ fn an_image_is_a_sled_at_first_boot_and_lives_through_pulled_adapters() {
         guest.says("journalctl --list-boots --no-pager | awk '$1 ~ /^-?[0-9]+$/' | wc -l").trim() == "2",
         "the journal is kept"
     );
-    guest.switch_off();
+    is_watched_over(&guest);
+    lets_in_nobody_without_keys(&guest);
 }
 
 fn identities(sled: &Sled) -> Vec<(String, String)> {
@@ -80,6 +81,23 @@ fn is_hardened(guest: &Guest<'_>) {
     assert!(exposure(guest, "crucible-downstairs@pve-0.service") <= 1.5);
     assert!(exposure(guest, "sledd.service") <= 2.0);
     assert_eq!(guest.says("systemctl --failed --no-legend --plain"), "");
+}
+
+/// A machine that hangs is started again by its watchdog, from the initrd on.
+fn is_watched_over(guest: &Guest<'_>) {
+    let watchdog = guest.says("systemctl show -P RuntimeWatchdogUSec; cat /sys/class/watchdog/watchdog0/state");
+    assert_eq!(watchdog, "1min\nactive\n");
+    let told = guest.says("journalctl -b -o short-monotonic --no-pager _PID=1 | grep -i 'using hardware watchdog'");
+    let root = guest.says("journalctl -b -o short-monotonic --no-pager _PID=1 | grep -i 'switching root'");
+    let at = |line: &str| -> f64 { line.trim_start_matches(['[', ' ']).split(']').next().unwrap().parse().unwrap() };
+    assert!(at(&told) < at(&root), "no watchdog before there is a root: {told}{root}");
+}
+
+/// Nobody has a key: then there is no ssh.
+fn lets_in_nobody_without_keys(guest: &Guest<'_>) {
+    let script = "mv /var/etc/ssh/authorized_keys /var/etc/ssh/aside; systemctl restart ssh; \
+                  systemctl is-active ssh; ss -Htln 'sport = :22' | wc -l";
+    assert_eq!(guest.says(script), "inactive\n0\n");
 }
 
 fn exposure(guest: &Guest<'_>, unit: &str) -> f64 {

@@ -126,12 +126,12 @@ impl Disk {
 }
 
 #[expect(unsafe_code, reason = "the standard library has no safe way to say it")]
-fn die_with_parent(command: &mut Command) -> &mut Command {
+pub fn die_with_parent(command: &mut Command) -> &mut Command {
     // SAFETY: prctl(2) is one system call, which may be made between fork and exec.
     unsafe { command.pre_exec(|| Ok(nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?)) }
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
@@ -313,8 +313,13 @@ impl Guest<'_> {
 
     /// Reboots it, and returns when another boot answers.
     pub fn reboot(&mut self) {
+        self.reboots_after("systemctl reboot");
+    }
+
+    /// Runs a command on it that makes it start again, and returns when another boot answers.
+    pub fn reboots_after(&mut self, command: &str) {
         let before = self.boot_id().unwrap();
-        _ = self.root("systemctl reboot");
+        _ = self.root(command);
         self.until("another boot", BOOT, |guest| guest.boot_id().filter(|now| *now != before));
     }
 

@@ -5,10 +5,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
+mod artifacts;
+mod cuts;
 mod data;
 mod first;
 mod flash;
 mod guest;
-mod power;
+mod rescue;
 mod speed;
 mod update;

@@ -2,51 +2,63 @@
 //! pulled adapter, which stays; to one in which only the downstairs program is another, which needs no
 //! reboot.
 
-use crate::guest::{BOOT, Disk, Guest, image};
+use crate::guest::{BOOT, Disk, Guest, die_with_parent, free_port, image, repository};
 use serde_json::Value;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 /// Three tries in vain, and the boot after them.
 const ROLLBACK: Duration = Duration::from_secs(1200);
 
 #[test]
-fn a_good_version_stays_a_bad_one_goes_back_and_a_pulled_cable_is_no_reason() {
+fn a_good_version_stays_and_a_bad_one_goes_back() {
     let disk = Disk::new().configured(true);
     let mut guest = disk.boot();
     guest.until_ready("still-fawn");
-    refuses_what_is_not_signed(&guest);
-
-    apply(&guest, "good");
+    let file = "/var/good.update";
+    guest.copy(&image("good.update"), file);
+    refuses_what_is_not_signed(&guest, file);
+    take(&guest, file);
+    guest.says(&format!("rm {file}"));
     guest.reboot();
     until_version(&mut guest, "1.1", "good", BOOT);
     guest.until_ready("still-fawn");
 
-    apply(&guest, "broken");
-    guest.reboot();
+    let server = Server::of("1.2");
+    take(&guest, &server.url);
+    starts_again_if_it_is_not_judged_in_time(&mut guest);
     until_version(&mut guest, "1.1", "rolled_back", ROLLBACK);
     let sled = guest.until_up();
     let told = sled.checks.iter().any(|check| check.code == crucible_sled::check::Code::UpdateGivenUp);
     assert!(told || guest.until_says("sledctl checks", BOOT, |said| said.contains("UPDATE_GIVEN_UP")).contains("1.2"));
     guest.until_ready("still-fawn");
+}
 
-    apply(&guest, "next");
+#[test]
+fn a_pulled_cable_is_no_reason_to_go_back_and_a_downstairs_program_none_to_reboot() {
+    let disk = Disk::new().configured(true);
+    let mut guest = disk.boot();
+    guest.until_ready("still-fawn");
+    let server = Server::of("1.1");
+    take(&guest, &server.url);
     // What serves is remembered when the machine goes down, and by then the adapter is pulled.
     _ = guest.root("systemd-run --on-active=3 systemctl reboot");
     guest.unplug();
     // It comes up without, is found to be well enough, and then gets its adapter back.
-    guest.until("a boot without adapter", ROLLBACK, |guest| guest.console_shows("image 1.3").then_some(()));
+    guest.until("a boot without adapter", ROLLBACK, |guest| guest.console_shows("image 1.1").then_some(()));
     guest.until("a verdict", ROLLBACK, |guest| guest.console_shows("this boot is a good one").then_some(()));
     guest.plug();
-    until_version(&mut guest, "1.3", "good", BOOT);
+    until_version(&mut guest, "1.1", "good", BOOT);
     guest.until_ready("still-fawn");
 
     // Each region is watched for so long before the next one has its turn.
     guest.says(
-        "mkdir -p /etc/sled/sled.toml.d && printf '[downstairs]\\nsteady_after = \"5s\"\\n' >/etc/sled/sled.toml.d/50-short.toml && \
+        "mkdir -p /etc/sled/sled.toml.d && printf '[downstairs]\nsteady_after = \"5s\"\n' >/etc/sled/sled.toml.d/50-short.toml && \
          sledctl reload",
     );
     let pids = guest.says("pgrep -o sledd; uptime -s");
-    let said = apply(&guest, "program");
+    let server = Server::of("1.3");
+    let said = take(&guest, &server.url);
     assert!(said.contains("differs in nothing that needs one"), "{said}");
     let sled = guest.until_up();
     let versions = sled.volumes.iter().flat_map(|volume| &volume.regions).map(|region| region.version.clone().unwrap());
@@ -55,21 +67,56 @@ fn a_good_version_stays_a_bad_one_goes_back_and_a_pulled_cable_is_no_reason() {
 }
 
 /// Somebody else's signature, or none, is no update.
-fn refuses_what_is_not_signed(guest: &Guest<'_>) {
-    guest.copy(&image("good.update"), "/var/good.update");
-    let script = "mkdir /var/forged && cd /var/forged && tar -xf /var/good.update && echo >>SHA256SUMS && \
-                  sledctl update apply /var/forged";
-    let output = guest.root(script);
+fn refuses_what_is_not_signed(guest: &Guest<'_>, update: &str) {
+    let script = format!(
+        "mkdir /var/forged && cd /var/forged && tar -xf {update} && echo >>SHA256SUMS && sledctl update apply /var/forged"
+    );
+    let output = guest.root(&script);
     assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stdout));
     assert!(String::from_utf8_lossy(&output.stderr).contains("signed by the key"), "{output:?}");
     let status: Value = serde_json::from_str(&guest.says("rm -r /var/forged; sledctl --json update status")).unwrap();
     assert_eq!(status["installed"].as_array().unwrap().len(), 1, "{status}");
 }
 
-fn apply(guest: &Guest<'_>, name: &str) -> String {
-    let file = format!("/var/{name}.update");
-    guest.copy(&image(&format!("{name}.update")), &file);
-    guest.says(&format!("sledctl update check {file} && sledctl update apply {file} && rm {file}"))
+/// A version on trial has so long to be judged; one that was is left alone.
+fn starts_again_if_it_is_not_judged_in_time(guest: &mut Guest<'_>) {
+    let deadline = "systemctl start sled-boot-deadline.service; systemctl show -P Result sled-boot-deadline.service";
+    assert_eq!(guest.says("systemctl is-active sled-boot-deadline.timer"), "active\n");
+    assert_eq!(guest.says(deadline), "exec-condition\n");
+    guest.reboots_after(
+        "systemctl stop sled-boot-check.service; dir=/run/systemd/system/sled-boot-deadline.timer.d; mkdir -p $dir; \
+         printf '[Timer]\nOnBootSec=\nOnBootSec=1s\n' >$dir/now.conf; systemctl daemon-reload; \
+         systemctl restart sled-boot-deadline.timer",
+    );
+}
+
+/// A web server of this machine that offers a version; gone when it is dropped.
+pub struct Server {
+    child: Child,
+    pub url: String,
+}
+
+impl Server {
+    pub fn of(version: &str) -> Self {
+        let port = free_port().to_string();
+        let mut serve = Command::new(repository("image/tools"));
+        serve.env("TOOLS_BIND", image("")).args(["python3", "-m", "http.server", &port, "--bind", "127.0.0.1"]);
+        serve.arg("--directory").arg(image(version)).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        // The machine reaches this one by the address of its network's host.
+        Self { child: die_with_parent(&mut serve).spawn().unwrap(), url: format!("http://192.168.4.2:{port}/") }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+/// Looks for a version there, and takes it.
+pub fn take(guest: &Guest<'_>, source: &str) -> String {
+    guest.says(&format!("sledctl update check {source} && sledctl update apply {source}"))
 }
 
 /// Waits until a version runs and the last update has come to this.

@@ -1,0 +1,114 @@
+//! What an image is before anything boots it: its size, the lists beside it, its signature; what goes
+//! into it, and what is refused.
+
+use crate::guest::{Disk, image, port_map, repository, run};
+use serde_json::Value;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output};
+
+const MIB: u64 = 1 << 20;
+/// The most that a slot for the root takes of a disk.
+const SLOT_MIB: u64 = 400;
+/// The most that the compressed image takes.
+const COMPRESSED_MIB: u64 = 250;
+
+#[test]
+fn an_image_is_small_and_beside_it_lies_what_is_in_it() {
+    let dir = image("1.0");
+    let beside = |suffix: &str| dir.join(format!("crucible-sled_1.0.{suffix}"));
+    let compressed = fs::metadata(beside("img.zst")).unwrap().len();
+    println!("{} MiB compressed", compressed / MIB);
+    assert!(compressed <= COMPRESSED_MIB * MIB, "{compressed} bytes");
+    let slots: Vec<_> = partitions(&beside("img")).into_iter().filter(|(name, _)| is_slot(name)).collect();
+    assert_eq!(slots.len(), 2, "{slots:?}");
+    assert!(slots.iter().all(|(_, size)| *size <= SLOT_MIB * MIB), "{slots:?}");
+
+    let packages = fs::read_to_string(beside("packages")).unwrap();
+    assert!(packages.lines().any(|line| line.starts_with("systemd 257")), "{packages}");
+    let bom: Value = serde_json::from_slice(&fs::read(beside("cdx.json")).unwrap()).unwrap();
+    assert_eq!((&bom["bomFormat"], &bom["specVersion"]), (&"CycloneDX".into(), &"1.5".into()));
+    let components = bom["components"].as_array().unwrap();
+    for (name, purl) in
+        [("libbpf1", "pkg:deb/debian/"), ("tokio", "pkg:cargo/"), ("crucible-downstairs", "pkg:generic/")]
+    {
+        let found =
+            components.iter().find(|component| component["name"] == name).unwrap_or_else(|| panic!("no {name}"));
+        assert!(found["purl"].as_str().unwrap().starts_with(purl), "{found}");
+    }
+    assert!(packages.lines().count() + 100 < components.len(), "{} components", components.len());
+    run(Command::new("sha256sum").args(["--quiet", "-c", "SHA256SUMS"]).current_dir(&dir));
+}
+
+/// The names and sizes of the partitions, the size in bytes.
+fn partitions(disk: &Path) -> Vec<(String, u64)> {
+    let table = run(Command::new(repository("image/tools")).args(["sfdisk", "--json"]).arg(disk));
+    let table: Value = serde_json::from_str(&table).unwrap();
+    let of = |partition: &Value| {
+        (partition["name"].as_str().unwrap_or_default().to_owned(), partition["size"].as_u64().unwrap() * 512)
+    };
+    table["partitiontable"]["partitions"].as_array().unwrap().iter().map(of).collect()
+}
+
+/// The first slot has the image's name, the second none yet; the hashes' slots are small.
+fn is_slot(name: &str) -> bool {
+    name == "crucible-sled_1.0"
+}
+
+#[test]
+fn a_program_that_is_not_the_downstairs_is_refused_before_anything_is_built() {
+    let dir = tempfile::tempdir().unwrap();
+    let refused = |why: &str| {
+        let mut build = Command::new(repository("image/build"));
+        build.arg("--crucible").arg(dir.path()).arg("--out").arg(dir.path().join("out"));
+        refuses(&build.output().unwrap(), why);
+    };
+    let program = dir.path().join("crucible-downstairs");
+    refused("there is no crucible-downstairs in");
+    fs::write(&program, "#!/bin/sh\necho Crucible Version: 1\necho Message Version: 13\n").unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    refused("is no program for x86-64");
+    fs::copy("/bin/true", &program).unwrap();
+    refused("asked for its version it says");
+}
+
+#[test]
+fn a_configuration_goes_into_an_image_whole_or_not_at_all() {
+    let disk = Disk::new();
+    let dir = tempfile::tempdir().unwrap();
+    let configure = || {
+        let mut configure = Command::new(repository("image/configure"));
+        configure.arg(disk.path()).arg("--from").arg(dir.path()).output().unwrap()
+    };
+    let sled = fs::read_to_string(repository("etc/sled.toml")).unwrap();
+    fs::write(dir.path().join("sled.toml"), &sled).unwrap();
+    refuses(&configure(), "has no port-map.toml");
+    fs::write(dir.path().join("port-map.toml"), port_map().replace("raptor:3820", "raptor:3821")).unwrap();
+    let before = config(&disk);
+    refuses(&configure(), "port-map.toml");
+    assert_eq!(config(&disk), before, "nothing has changed");
+    fs::write(dir.path().join("port-map.toml"), port_map()).unwrap();
+    let output = configure();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let after = config(&disk);
+    for (file, text) in [("sled.toml", sled), ("port-map.toml", port_map())] {
+        assert!(after.contains(text.trim()), "{file} is not as it was given: {after}");
+    }
+}
+
+/// All that lies on the CONFIG partition.
+fn config(disk: &Disk) -> String {
+    let script = "start=$(sfdisk --json \"$0\" | python3 -c 'import json, sys; \
+                  print(next(p[\"start\"] for p in json.load(sys.stdin)[\"partitiontable\"][\"partitions\"] if p[\"name\"] == \"CONFIG\"))'); \
+                  mtype -i \"$0@@$((start * 512))\" '::/*'";
+    run(Command::new(repository("image/tools"))
+        .env("TOOLS_BIND", "/var/tmp")
+        .args(["sh", "-c", script])
+        .arg(disk.path()))
+}
+
+fn refuses(output: &Output, why: &str) {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains(why), "{why:?} is not what it says: {said}");
+}

@@ -1,0 +1,59 @@
+//! A version that gets nowhere: neither to its root nor to anything that runs. On trial it gives way
+//! by itself; where there is nothing to go back to it says so, and stays for its owner to see.
+
+use crate::guest::{BOOT, Disk, Guest};
+use crate::update::{Server, take};
+use crucible_sled::check::Code;
+use serde_json::Value;
+use std::time::{Duration, Instant};
+
+/// What is on the screen of one that has no root.
+const NO_ROOT: &str = "This sled did not find its root or /var";
+/// And of one that has nothing else.
+const NO_FURTHER: &str = "This sled does not get further";
+/// What the firmware shows of every boot.
+const FIRMWARE: &str = "BdsDxe: loading";
+/// A version on trial starts again sooner.
+const STAYS: Duration = Duration::from_secs(45);
+
+#[test]
+fn a_version_that_gets_nowhere_gives_way_and_the_last_one_stays_to_be_seen() {
+    let disk = Disk::new().configured(true);
+    let mut guest = disk.boot();
+    guest.until_ready("still-fawn");
+    let server = Server::of("1.1");
+    take(&guest, &server.url);
+    drop(server);
+    guest.switch_off();
+
+    // Two tries end in the initrd; it starts again by itself.
+    let mut guest = disk.boot_with(&["--append", "rd.systemd.unit=emergency.target"]);
+    shows(&mut guest, NO_ROOT);
+    shows(&mut guest, NO_ROOT);
+    guest.cut();
+
+    // The third ends later; and then the version before has its turn, with the same fate.
+    let mut guest = disk.boot_with(&["--append", "systemd.unit=emergency.target"]);
+    shows(&mut guest, NO_FURTHER);
+    shows(&mut guest, NO_FURTHER);
+    let since = Instant::now();
+    guest.until("a sled that waits", STAYS * 2, |guest| {
+        assert!(!guest.console_shows(FIRMWARE), "it has started again: {}", guest.console());
+        (since.elapsed() > STAYS).then_some(())
+    });
+    guest.cut();
+
+    let mut guest = disk.boot();
+    guest.until_ready("still-fawn");
+    let status: Value = serde_json::from_str(&guest.says("sledctl --json update status")).unwrap();
+    assert_eq!(status["running"]["version"], "1.0", "{status}");
+    assert_eq!(status["last"]["outcome"]["result"], "rolled_back", "{status}");
+    let checks = guest.sled().unwrap().checks;
+    assert!(checks.iter().any(|check| check.code == Code::UpdateGivenUp), "{checks:?}");
+}
+
+/// Waits until this is on the screen, and wipes it.
+fn shows(guest: &mut Guest<'_>, text: &str) {
+    guest.until(text, BOOT, |guest| guest.console_shows(text).then_some(()));
+    guest.forget_console();
+}
