@@ -191,16 +191,7 @@ async fn apply(
     }
     let (from, to) = (running.version.clone(), version.clone());
     Attempt { from, to, at: Timestamp::now(), boot: record::boot_id()?, outcome: None }.save()?;
-    // What cannot be looked at is not known to be alike.
-    let rolled = match roll(client, running, &version, json).await {
-        Err(Failure::Io(why)) => {
-            eprintln!("{version} cannot be compared with {}: {why}", running.version);
-            None
-        }
-        rolled => rolled.inspect_err(|_| {
-            eprintln!("{version} is in its slot and starts at the next boot, but its downstairs was not rolled over the regions:");
-        })?,
-    };
+    let rolled = try_to_roll(client, running, &version, json).await?;
     let needs_reboot = rolled.is_none();
     let rebooting = needs_reboot && reboot;
     let applied = Applied { running: running.version.clone(), version, needs_reboot, rebooting };
@@ -221,6 +212,22 @@ async fn apply(
         Command::new("systemctl").arg("reboot").status().await?;
     }
     Ok(rolled.unwrap_or(true))
+}
+
+/// As [`roll`]; what cannot be looked at is not known to be alike.
+async fn try_to_roll(client: &Client, running: &Release, version: &str, json: bool) -> Result<Option<bool>, Failure> {
+    match roll(client, running, version, json).await {
+        Err(Failure::Io(why)) => {
+            eprintln!("{version} cannot be compared with {}: {why}", running.version);
+            Ok(None)
+        }
+        rolled => rolled.inspect_err(|_| {
+            eprintln!(
+                "{version} is in its slot and starts at the next boot, but its downstairs was not rolled over all of \
+                 the regions:"
+            );
+        }),
+    }
 }
 
 /// Rolls the downstairs program of another version over the regions if that is all it has of its own.

@@ -42,6 +42,9 @@ fn an_image_is_small_and_beside_it_lies_what_is_in_it() {
     }
     assert!(packages.lines().count() + 100 < components.len(), "{} components", components.len());
     run(Command::new("sha256sum").args(["--quiet", "-c", "SHA256SUMS"]).current_dir(&dir));
+    let mut gpgv = Command::new("gpgv");
+    gpgv.arg("--keyring").arg(image("keys/public.gpg"));
+    run(gpgv.args(["SHA256SUMS.gpg", "SHA256SUMS"]).current_dir(&dir));
 }
 
 /// How large the partitions for a root are, in bytes.
@@ -59,8 +62,10 @@ fn a_program_that_is_not_the_downstairs_is_refused_before_anything_is_built() {
     let dir = tempfile::tempdir().unwrap();
     let refused = |why: &str| {
         let mut build = Command::new(repository("image/build"));
-        build.arg("--crucible").arg(dir.path()).arg("--out").arg(dir.path().join("out"));
+        let keys = dir.path().join("keys");
+        build.arg("--crucible").arg(dir.path()).arg("--out").arg(dir.path().join("out")).arg("--keys").arg(&keys);
         refuses(&build.output().unwrap(), why);
+        assert!(!keys.exists(), "a key was made already");
     };
     let program = dir.path().join("crucible-downstairs");
     refused("there is no crucible-downstairs in");

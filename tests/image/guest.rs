@@ -18,6 +18,8 @@ use tempfile::TempDir;
 
 /// How long a boot may take on a machine that is busy with others.
 pub const BOOT: Duration = Duration::from_secs(300);
+/// What the firmware shows of every boot.
+pub const FIRMWARE: &str = "BdsDxe: loading";
 /// The adapter's hardware address; the shipped configuration names it.
 const MAC: &str = "00:e0:4c:a8:11:10";
 /// Between two attempts to reach a machine that does not answer yet: nothing tells when it will.
@@ -131,7 +133,7 @@ pub fn die_with_parent(command: &mut Command) -> &mut Command {
     unsafe { command.pre_exec(|| Ok(nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?)) }
 }
 
-pub fn free_port() -> u16 {
+fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
