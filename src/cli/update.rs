@@ -169,8 +169,8 @@ async fn apply(
     running: &Release,
     json: bool,
 ) -> Result<bool, Failure> {
-    let counted = |one: &Installed| one.version == running.version && one.tries_left.is_some();
-    if release::installed()?.iter().any(counted) {
+    let installed = release::installed()?;
+    if installed.iter().any(|one| one.version == running.version && one.tries_left.is_some()) {
         let remedy = "wait until it has shown that it is well: sledctl update status";
         return Err(refused("ON_TRIAL", format!("{} is on trial", running.version), remedy));
     }
@@ -179,39 +179,49 @@ async fn apply(
         let Some(version) = sysupdate::available().await? else { return Ok(None) };
         sysupdate::take(&version).await.map(|()| Some(version))
     });
-    let Some(version) = taken.await? else {
+    // What was taken before, and has not been started since, may still have to be rolled.
+    let waiting = || Attempt::load()?.waiting(&running.version, &installed);
+    let Some(version) = taken.await?.or_else(waiting) else {
         let checked = Checked { running: running.version.clone(), available: None, source };
         print(json, &checked, |checked| {
             format!("{} runs, and {} has nothing newer\n", checked.running, checked.source)
         })?;
         return Ok(true);
     };
-    if let Ok(sled) = client.sled().await {
-        Before::of(&sled, config_digest()).save()?;
-    }
-    let (from, to) = (running.version.clone(), version.clone());
-    Attempt { from, to, at: Timestamp::now(), boot: record::boot_id()?, outcome: None }.save()?;
+    begin(client, running, &version).await?;
     let rolled = try_to_roll(client, running, &version, json).await?;
     let needs_reboot = rolled.is_none();
     let rebooting = needs_reboot && reboot;
     let applied = Applied { running: running.version.clone(), version, needs_reboot, rebooting };
-    print(json, &applied, |applied| match (applied.needs_reboot, applied.rebooting) {
-        (_, true) => format!("{} is beside {}: rebooting into it\n", applied.version, applied.running),
-        (true, false) => format!(
-            "{} is beside {}, and is started by the next reboot. If what serves now does not serve with it,\n\
-             {} comes back by itself.\n",
-            applied.version, applied.running, applied.running
-        ),
-        (false, _) => format!(
-            "{} is beside {}, and starts at the next boot. It differs in nothing that needs one: the regions run\n\
-             its downstairs program already.\n",
-            applied.version, applied.running
-        ),
-    })?;
+    print(json, &applied, told)?;
     if rebooting {
         Command::new("systemctl").arg("reboot").status().await?;
     }
     Ok(rolled.unwrap_or(true))
+}
+
+/// Remembers what serves now, and that this version is tried next.
+async fn begin(client: &Client, running: &Release, version: &str) -> Result<(), Failure> {
+    if let Ok(sled) = client.sled().await {
+        Before::of(&sled, config_digest()).save()?;
+    }
+    let (from, to) = (running.version.clone(), version.to_owned());
+    Ok(Attempt { from, to, at: Timestamp::now(), boot: record::boot_id()?, outcome: None }.save()?)
+}
+
+fn told(applied: &Applied) -> String {
+    let Applied { running, version, .. } = applied;
+    match (applied.needs_reboot, applied.rebooting) {
+        (_, true) => format!("{version} is beside {running}: rebooting into it\n"),
+        (true, false) => format!(
+            "{version} is beside {running}, and is started by the next reboot. If what serves now does not serve with it,\n\
+             {running} comes back by itself.\n"
+        ),
+        (false, _) => format!(
+            "{version} is beside {running}, and starts at the next boot. It differs in nothing that needs one: the regions run\n\
+             its downstairs program already.\n"
+        ),
+    }
 }
 
 /// As [`roll`]; what cannot be looked at is not known to be alike.
@@ -224,7 +234,7 @@ async fn try_to_roll(client: &Client, running: &Release, version: &str, json: bo
         rolled => rolled.inspect_err(|_| {
             eprintln!(
                 "{version} is in its slot and starts at the next boot, but its downstairs was not rolled over all of \
-                 the regions:"
+                 the regions (sledctl update apply tries it again):"
             );
         }),
     }

@@ -3,6 +3,7 @@
 
 use crate::files::{make_dir, replace};
 use crate::names::{RegionName, VolumeName};
+use crate::update::release::Installed;
 use crate::wire::{Sled, State};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
@@ -121,6 +122,12 @@ impl Attempt {
         save(ATTEMPT, self)
     }
 
+    /// The version that was put beside `running`, if it is still there and was not started yet.
+    pub fn waiting(self, running: &str, installed: &[Installed]) -> Option<String> {
+        let there = installed.iter().any(|one| one.version == self.to && one.tries_left != Some(0));
+        (self.outcome.is_none() && self.from == running && there).then_some(self.to)
+    }
+
     /// What is to be remembered of it when a boot of `running` has been judged in the boot `boot`;
     /// `None` if that is no news.
     pub fn judged(&self, running: &str, boot: &str, judged: Result<String, String>, at: Timestamp) -> Option<Self> {
@@ -189,6 +196,18 @@ mod tests {
 
     fn attempt(outcome: Option<Outcome>) -> Attempt {
         Attempt { from: "1".into(), to: "2".into(), at: Timestamp::UNIX_EPOCH, boot: "b1".into(), outcome }
+    }
+
+    #[test]
+    fn one_that_is_beside_and_was_not_started_waits() {
+        let beside = |tries_left| [Installed { version: "2".into(), tries_left }];
+        let waits = |outcome, running: &str, installed: &[Installed]| attempt(outcome).waiting(running, installed);
+        assert_eq!(waits(None, "1", &beside(Some(3))), Some("2".into()));
+        assert_eq!(waits(None, "1", &beside(Some(0))), None, "it was given up");
+        assert_eq!(waits(None, "1", &[]), None, "somebody has removed it");
+        assert_eq!(waits(None, "2", &beside(None)), None, "it runs");
+        let back = Outcome::RolledBack { why: String::new(), at: Timestamp::UNIX_EPOCH };
+        assert_eq!(waits(Some(back), "1", &beside(Some(1))), None, "it was tried");
     }
 
     #[test]
