@@ -13,7 +13,7 @@ const LAST: &str = "still-fawn";
 #[test]
 #[ignore = "a benchmark"]
 fn from_the_kernels_start_to_the_first_200() {
-    let sled = Disk::new().configured(true);
+    let sled = Disk::new().whole().configured(true);
     let mut guest = sled.boot();
     guest.until_ready(LAST);
     guest.switch_off();
