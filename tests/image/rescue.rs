@@ -46,6 +46,11 @@ fn a_version_that_gets_nowhere_gives_way_and_the_last_one_stays_to_be_seen() {
     guest.until("UPDATE_GIVEN_UP", BOOT, |guest| {
         guest.sled()?.checks.iter().any(|check| check.code == Code::UpdateGivenUp).then_some(())
     });
+
+    // Not even systemd stays when it has crashed.
+    guest.forget_console();
+    _ = guest.root("kill -SEGV 1");
+    shows(&mut guest, FIRMWARE);
 }
 
 /// Waits until this is on the screen, and wipes it.
