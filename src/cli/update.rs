@@ -179,8 +179,12 @@ async fn apply(
         let Some(version) = sysupdate::available().await? else { return Ok(None) };
         sysupdate::take(&version).await.map(|()| Some(version))
     });
-    // What was taken before, and has not been started since, may still have to be rolled.
-    let waiting = || Attempt::load()?.waiting(&running.version, &installed);
+    // What was taken before, and neither started nor rolled since.
+    let waiting = || {
+        let version = Attempt::load()?.waiting(&running.version, &installed)?;
+        eprintln!("{source} has nothing newer than {version}, which is in its slot already");
+        Some(version)
+    };
     let Some(version) = taken.await?.or_else(waiting) else {
         let checked = Checked { running: running.version.clone(), available: None, source };
         print(json, &checked, |checked| {
@@ -188,8 +192,11 @@ async fn apply(
         })?;
         return Ok(true);
     };
-    begin(client, running, &version).await?;
+    let attempt = begin(client, running, &version).await?;
     let rolled = try_to_roll(client, running, &version, json).await?;
+    if rolled == Some(true) {
+        Attempt { rolled: true, ..attempt }.save()?;
+    }
     let needs_reboot = rolled.is_none();
     let rebooting = needs_reboot && reboot;
     let applied = Applied { running: running.version.clone(), version, needs_reboot, rebooting };
@@ -201,12 +208,14 @@ async fn apply(
 }
 
 /// Remembers what serves now, and that this version is tried next.
-async fn begin(client: &Client, running: &Release, version: &str) -> Result<(), Failure> {
+async fn begin(client: &Client, running: &Release, version: &str) -> Result<Attempt, Failure> {
     if let Ok(sled) = client.sled().await {
         Before::of(&sled, config_digest()).save()?;
     }
     let (from, to) = (running.version.clone(), version.to_owned());
-    Ok(Attempt { from, to, at: Timestamp::now(), boot: record::boot_id()?, outcome: None }.save()?)
+    let attempt = Attempt { from, to, at: Timestamp::now(), boot: record::boot_id()?, rolled: false, outcome: None };
+    attempt.save()?;
+    Ok(attempt)
 }
 
 fn told(applied: &Applied) -> String {
@@ -234,7 +243,7 @@ async fn try_to_roll(client: &Client, running: &Release, version: &str, json: bo
         rolled => rolled.inspect_err(|_| {
             eprintln!(
                 "{version} is in its slot and starts at the next boot, but its downstairs was not rolled over all of \
-                 the regions (sledctl update apply tries it again):"
+                 the regions (the same command tries it again):"
             );
         }),
     }

@@ -53,6 +53,9 @@ pub struct Attempt {
     pub at: Timestamp,
     /// In which boot: in that one nothing has been tried yet.
     pub boot: String,
+    /// Its downstairs program runs on every region already, and nothing else of it is another.
+    #[serde(default)]
+    pub rolled: bool,
     /// What became of it; absent as long as it was not booted, or is being judged.
     pub outcome: Option<Outcome>,
 }
@@ -122,10 +125,11 @@ impl Attempt {
         save(ATTEMPT, self)
     }
 
-    /// The version that was put beside `running`, if it is still there and was not started yet.
+    /// The version that was put beside `running`, if it is still there and was neither started nor
+    /// rolled yet.
     pub fn waiting(self, running: &str, installed: &[Installed]) -> Option<String> {
         let there = installed.iter().any(|one| one.version == self.to && one.tries_left != Some(0));
-        (self.outcome.is_none() && self.from == running && there).then_some(self.to)
+        (self.outcome.is_none() && !self.rolled && self.from == running && there).then_some(self.to)
     }
 
     /// What is to be remembered of it when a boot of `running` has been judged in the boot `boot`;
@@ -195,7 +199,8 @@ mod tests {
     use super::*;
 
     fn attempt(outcome: Option<Outcome>) -> Attempt {
-        Attempt { from: "1".into(), to: "2".into(), at: Timestamp::UNIX_EPOCH, boot: "b1".into(), outcome }
+        let (from, to, boot) = ("1".into(), "2".into(), "b1".into());
+        Attempt { from, to, at: Timestamp::UNIX_EPOCH, boot, rolled: false, outcome }
     }
 
     #[test]
@@ -206,6 +211,7 @@ mod tests {
         assert_eq!(waits(None, "1", &beside(Some(0))), None, "it was given up");
         assert_eq!(waits(None, "1", &[]), None, "somebody has removed it");
         assert_eq!(waits(None, "2", &beside(None)), None, "it runs");
+        assert_eq!(Attempt { rolled: true, ..attempt(None) }.waiting("1", &beside(Some(3))), None, "it is rolled");
         let back = Outcome::RolledBack { why: String::new(), at: Timestamp::UNIX_EPOCH };
         assert_eq!(waits(Some(back), "1", &beside(Some(1))), None, "it was tried");
     }

@@ -1,5 +1,5 @@
 //! The first boot: configured without a keyboard, attachable, hardened; its adapter pulled and
-//! plugged in again; and the next boot.
+//! plugged in again; and the next boot, which hangs in the end.
 
 use crate::guest::{BOOT, Disk, FIRMWARE, Guest};
 use crucible_sled::check::Code;

@@ -224,7 +224,8 @@ impl Guest<'_> {
         (code == 200).then(|| serde_json::from_str(&body).unwrap())
     }
 
-    /// Whether its console has shown something since it was switched on.
+    /// Whether its console, or that of a boot of the same disk before, has shown something since that
+    /// was last forgotten.
     pub fn console_shows(&self, word: &str) -> bool {
         fs::read(self.disk.file("console")).is_ok_and(|text| String::from_utf8_lossy(&text).contains(word))
     }
