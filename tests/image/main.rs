@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
+mod apply;
 mod artifacts;
 mod cuts;
 mod data;
@@ -13,4 +14,3 @@ mod flash;
 mod guest;
 mod rescue;
 mod speed;
-mod update;

@@ -2,8 +2,8 @@
 //! by itself; where there is nothing to go back to it says so, and stays for its owner to see. And a
 //! systemd that has crashed.
 
+use crate::apply::{Server, take, until_version};
 use crate::guest::{BOOT, Disk, FIRMWARE, Guest};
-use crate::update::{Server, take, until_version};
 use crucible_sled::check::Code;
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Updates: to a good image; to one whose supervisor exits, which goes back by itself; to one with a
+//! Updates, applied: to a good image; to one whose supervisor exits, which goes back by itself; to one with a
 //! pulled adapter, which stays; to one in which only the downstairs program is another, which needs no
 //! reboot, but regions that serve. What is not signed is refused, and a boot that is not judged in time is
 //! given up.
