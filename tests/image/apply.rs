@@ -30,7 +30,7 @@ fn a_good_version_stays_and_a_bad_one_goes_back() {
 
     let server = Server::of("1.2");
     take(&guest, &server.url);
-    // Its last try: `rescue::` counts to three.
+    // Its last try: `dead_ends::` counts to three.
     guest.says("cd /boot/EFI/Linux && mv crucible-sled_1.2+3-0.efi crucible-sled_1.2+1-2.efi");
     starts_again_if_it_is_not_judged_in_time(&mut guest);
     until_version(&mut guest, "1.1", "rolled_back", ROLLBACK);
