@@ -218,6 +218,7 @@ async fn begin(client: &Client, running: &Release, version: &str) -> Result<Atte
     Ok(attempt)
 }
 
+/// What has been done, and what comes next.
 fn told(applied: &Applied) -> String {
     let Applied { running, version, .. } = applied;
     match (applied.needs_reboot, applied.rebooting) {

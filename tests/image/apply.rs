@@ -109,6 +109,9 @@ fn refuses_what_is_not_signed(guest: &Guest<'_>, update: &str) {
     let output = guest.root("cd /var/forged && sed -i s/_1.1/_1.9/ SHA256SUMS && sledctl update check .");
     assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stdout));
     assert!(String::from_utf8_lossy(&output.stderr).contains("signed by the key"), "{output:?}");
+    let after = "cd /var/forged && sledctl update apply . 2>/dev/null; rm -r /var/forged; sledctl --json update status";
+    let status: Value = serde_json::from_str(&guest.says(after)).unwrap();
+    assert_eq!(status["installed"].as_array().unwrap().len(), 1, "{status}");
 }
 
 /// A version on trial has so long to be judged; one that was is left alone.

@@ -1,6 +1,6 @@
 //! A version that gets nowhere: neither to its root nor to anything that runs. On trial it gives way
-//! by itself; where there is nothing to go back to it says so, and stays for its owner to see. And a
-//! systemd that has crashed.
+//! by itself; where there is nothing to go back to it says so, and stays for its owner to see. A
+//! machine whose systemd has crashed starts again.
 
 use crate::apply::{Server, take, until_version};
 use crate::guest::{BOOT, Disk, FIRMWARE, Guest};
