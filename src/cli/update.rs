@@ -262,7 +262,16 @@ async fn roll(client: &Client, running: &Release, version: &str, json: bool) -> 
         return Ok(Some(true));
     }
     let program = slot.0.join("usr/lib/crucible/crucible-downstairs");
-    super::upgrade(client, Some(&program), false, json).await.map(Some)
+    unless_there_is_none(super::upgrade(client, Some(&program), false, json).await)
+}
+
+/// What became of a roll. On a sled without regions there was nothing to roll over, and nothing that a
+/// reboot would interrupt: the next boot brings the program.
+fn unless_there_is_none(rolled: Result<bool, Failure>) -> Result<Option<bool>, Failure> {
+    match rolled {
+        Err(Failure::Refused(why)) if why.code == "REGION_UNKNOWN" => Ok(None),
+        rolled => rolled.map(Some),
+    }
 }
 
 /// The slot of another version, mounted until it is dropped.
@@ -406,4 +415,17 @@ fn files_digest(dir: &Path) -> String {
         hash.update([0]);
     }
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_roll_over_no_region_is_no_failure_and_waits_for_a_reboot() {
+        let became = |code: &str| unless_there_is_none(Err(refused(code, "no", "ask again")));
+        assert_eq!(became("REGION_UNKNOWN").unwrap(), None);
+        assert!(matches!(became("SIBLING_DOWN"), Err(Failure::Refused(why)) if why.code == "SIBLING_DOWN"));
+        assert_eq!(unless_there_is_none(Ok(false)).unwrap(), Some(false));
+    }
 }
