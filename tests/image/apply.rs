@@ -1,6 +1,5 @@
 //! Updates, applied: to a good image; to one whose supervisor exits, which goes back by itself; to one with a
-//! pulled adapter, which stays; to one in which only the downstairs program is another, which needs no
-//! reboot, but regions that serve. What is not signed is refused, and a boot that is not judged in time is
+//! pulled adapter, which stays. What is not signed is refused, and a boot that is not judged in time is
 //! given up.
 
 use crate::guest::{BOOT, Disk, FIRMWARE, Guest, die_with_parent, image, repository};
@@ -42,7 +41,7 @@ fn a_good_version_stays_and_a_bad_one_goes_back() {
 }
 
 #[test]
-fn a_pulled_cable_is_no_reason_to_go_back_and_a_downstairs_program_none_to_reboot() {
+fn a_pulled_cable_is_no_reason_to_go_back() {
     let disk = Disk::new().configured(true);
     let mut guest = disk.boot();
     guest.until_ready("still-fawn");
@@ -62,42 +61,6 @@ fn a_pulled_cable_is_no_reason_to_go_back_and_a_downstairs_program_none_to_reboo
     guest.plug();
     until_version(&mut guest, "1.1", "good", BOOT);
     guest.until_ready("still-fawn");
-
-    // Each region is watched for so long before the next one has its turn.
-    guest.says(
-        "mkdir -p /etc/sled/sled.toml.d && printf '[downstairs]\nsteady_after = \"5s\"\n' >/etc/sled/sled.toml.d/50-short.toml && \
-         sledctl reload",
-    );
-    let same = "pgrep -o sledd; cat /proc/sys/kernel/random/boot_id";
-    let before = guest.says(same);
-    let server = Server::of("1.3");
-    is_not_rolled_while_a_region_does_not_serve(&mut guest, &server.url);
-    let said = guest.says(&format!("sledctl update apply {}", server.url));
-    assert!(said.contains("differs in nothing that needs one"), "{said}");
-    let sled = guest.until_up();
-    let versions = sled.volumes.iter().flat_map(|volume| &volume.regions).map(|region| region.version.clone().unwrap());
-    assert!(versions.clone().all(|version| version.contains("0.0.2")), "{:?}", versions.collect::<Vec<_>>());
-    assert_eq!(guest.says(same), before, "nothing else was restarted");
-    let pids = "systemctl show -P MainPID 'crucible-downstairs@*'";
-    let before = guest.says(pids);
-    let said = guest.says(&format!("sledctl update apply {}", server.url));
-    assert!(said.contains("has nothing newer"), "{said}");
-    assert_eq!(guest.says(pids), before, "what is rolled is not rolled again");
-}
-
-/// The version is taken all the same, and applied again when the region is well.
-fn is_not_rolled_while_a_region_does_not_serve(guest: &mut Guest<'_>, url: &str) {
-    let pid = "$(systemctl show -P MainPID crucible-downstairs@pve-0)";
-    guest.says(&format!("kill -STOP {pid}"));
-    guest.until_answer("pve", 503);
-    let output = guest.root(&format!("sledctl update apply {url}"));
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    for word in ["1.3 is in its slot", "the same command tries it again", "pve-0 does not serve"] {
-        assert!(said.contains(word), "{word:?} is not what it says: {said}");
-    }
-    guest.says(&format!("kill -CONT {pid}"));
-    guest.until_ready("pve");
 }
 
 /// A list that is not as it was signed offers no update.

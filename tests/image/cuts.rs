@@ -5,10 +5,12 @@ use crate::guest::{BOOT, Disk, Guest};
 use crucible_sled::wire::State;
 
 const CUTS: u32 = 10;
+/// The volume that is written to: of two the one whose regions are started first.
+const VOLUME: &str = "pve";
 
 #[test]
 fn ten_power_cuts_during_creation_and_writes_lose_nothing() {
-    let disk = Disk::new().configured(true);
+    let disk = Disk::new().with(&[VOLUME, "still-fawn"]).configured(true);
     let (mut granted, mut written) = (0, 0);
     // The first boots are cut as soon as anything is seen of the regions that they create.
     for cut in 0..CUTS {
@@ -16,7 +18,7 @@ fn ten_power_cuts_during_creation_and_writes_lose_nothing() {
         if cut < CUTS / 2 {
             during_creation(&mut guest, cut);
         } else {
-            guest.until_ready("still-fawn");
+            guest.until_ready(VOLUME);
             holds_what_was_promised(&guest, granted, written);
             let (last, lines) = during_writes(&guest, &disk, cut);
             (granted, written) = (last, lines.max(written));
@@ -25,7 +27,7 @@ fn ten_power_cuts_during_creation_and_writes_lose_nothing() {
         println!("cut {cut}: generation {granted}, {written} lines");
     }
     let mut guest = disk.boot();
-    for volume in ["pve", "still-fawn"] {
+    for volume in [VOLUME, "still-fawn"] {
         guest.until_ready(volume);
     }
     holds_what_was_promised(&guest, granted, written);
@@ -54,7 +56,7 @@ fn during_writes(guest: &Guest<'_>, disk: &Disk, cut: u32) -> (u64, u64) {
     let mut writer = guest.ssh().arg(command).stdout(std::fs::File::create(&lines).unwrap()).spawn().unwrap();
     let mut granted = 0;
     for _ in 0..3 + cut {
-        let answered = guest.ask("POST", "/v1/volumes/still-fawn/attach", "{\"takeover\": true}");
+        let answered = guest.ask("POST", &format!("/v1/volumes/{VOLUME}/attach"), "{\"takeover\": true}");
         if let Some((200, body)) = answered {
             let ticket: serde_json::Value = serde_json::from_str(&body).unwrap();
             granted = ticket["generation"].as_u64().unwrap();
@@ -69,7 +71,7 @@ fn during_writes(guest: &Guest<'_>, disk: &Disk, cut: u32) -> (u64, u64) {
 
 fn holds_what_was_promised(guest: &Guest<'_>, granted: u64, written: u64) {
     let sled = guest.sled().unwrap();
-    let volume = sled.volumes.iter().find(|volume| volume.volume.as_str() == "still-fawn").unwrap();
+    let volume = sled.volumes.iter().find(|volume| volume.volume.as_str() == VOLUME).unwrap();
     assert!(volume.generation >= granted, "generation {} after {granted} was granted", volume.generation);
     let lines: u64 = guest.says("cat /crucible/lines 2>/dev/null | wc -l").trim().parse().unwrap();
     assert!(lines >= written, "{lines} lines after {written} were synced");

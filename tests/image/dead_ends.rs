@@ -1,8 +1,9 @@
-//! A version that gets nowhere: neither to its root nor to anything that runs. On trial it gives way
-//! by itself; where there is nothing to go back to it says so, and stays for its owner to see. A
-//! machine whose systemd has crashed starts again.
+//! A version in which only the downstairs program is another: that is rolled over the regions without a
+//! reboot, if they serve. And one that gets nowhere: neither to its root nor to anything that runs. On
+//! trial it gives way by itself; where there is nothing to go back to it says so, and stays for its owner
+//! to see. A machine whose systemd has crashed starts again.
 
-use crate::apply::{Server, take, until_version};
+use crate::apply::{Server, until_version};
 use crate::guest::{BOOT, Disk, FIRMWARE, Guest};
 use crucible_sled::check::Code;
 use std::time::{Duration, Instant};
@@ -15,13 +16,11 @@ const NO_FURTHER: &str = "This sled does not get further";
 const STAYS: Duration = Duration::from_secs(90);
 
 #[test]
-fn a_version_that_gets_nowhere_gives_way_and_the_last_one_stays_to_be_seen() {
+fn a_version_is_rolled_without_a_reboot_gets_nowhere_and_gives_way_and_the_last_one_stays_to_be_seen() {
     let disk = Disk::new().configured(true);
     let mut guest = disk.boot();
     guest.until_ready("still-fawn");
-    let server = Server::of("1.1");
-    take(&guest, &server.url);
-    drop(server);
+    its_downstairs_is_rolled(&mut guest);
     guest.switch_off();
 
     // Two tries end in the initrd; it starts again by itself.
@@ -52,6 +51,45 @@ fn a_version_that_gets_nowhere_gives_way_and_the_last_one_stays_to_be_seen() {
     guest.forget_console();
     _ = guest.root("kill -SEGV 1");
     shows(&mut guest, FIRMWARE);
+}
+
+/// Nothing is restarted but the regions, one after the other.
+fn its_downstairs_is_rolled(guest: &mut Guest<'_>) {
+    // Each region is watched for so long before the next one has its turn.
+    guest.says(
+        "mkdir -p /etc/sled/sled.toml.d && printf '[downstairs]\nsteady_after = \"5s\"\n' >/etc/sled/sled.toml.d/50-short.toml && \
+         sledctl reload",
+    );
+    let same = "pgrep -o sledd; cat /proc/sys/kernel/random/boot_id";
+    let before = guest.says(same);
+    let server = Server::of("1.3");
+    is_not_rolled_while_a_region_does_not_serve(guest, &server.url);
+    let said = guest.says(&format!("sledctl update apply {}", server.url));
+    assert!(said.contains("differs in nothing that needs one"), "{said}");
+    let sled = guest.until_up();
+    let versions = sled.volumes.iter().flat_map(|volume| &volume.regions).map(|region| region.version.clone().unwrap());
+    assert!(versions.clone().all(|version| version.contains("0.0.2")), "{:?}", versions.collect::<Vec<_>>());
+    assert_eq!(guest.says(same), before, "nothing else was restarted");
+    let pids = "systemctl show -P MainPID 'crucible-downstairs@*'";
+    let before = guest.says(pids);
+    let said = guest.says(&format!("sledctl update apply {}", server.url));
+    assert!(said.contains("has nothing newer"), "{said}");
+    assert_eq!(guest.says(pids), before, "what is rolled is not rolled again");
+}
+
+/// The version is taken all the same, and applied again when the region is well.
+fn is_not_rolled_while_a_region_does_not_serve(guest: &mut Guest<'_>, url: &str) {
+    let pid = "$(systemctl show -P MainPID crucible-downstairs@still-fawn-0)";
+    guest.says(&format!("kill -STOP {pid}"));
+    guest.until_answer("still-fawn", 503);
+    let output = guest.root(&format!("sledctl update apply {url}"));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for word in ["1.3 is in its slot", "the same command tries it again", "still-fawn-0 does not serve"] {
+        assert!(said.contains(word), "{word:?} is not what it says: {said}");
+    }
+    guest.says(&format!("kill -CONT {pid}"));
+    guest.until_ready("still-fawn");
 }
 
 /// Waits until this is on the screen, and wipes it.

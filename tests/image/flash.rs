@@ -1,20 +1,19 @@
-//! Flashing: a disk becomes a sled; flashed again it keeps its data; and what must not be written to
-//! is not.
+//! What must not be written to is not flashed; `data::` boots what is.
 
-use crate::guest::{Disk, image, repository, run};
+use crate::guest::{image, repository, run};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 /// A loop device over a file, detached when it is dropped.
-struct Loop(PathBuf);
+pub struct Loop(PathBuf);
 
 impl Loop {
-    fn over(file: PathBuf) -> Self {
+    pub fn over(file: PathBuf) -> Self {
         let device = run(Command::new("losetup").args(["--find", "--show", "--partscan"]).arg(file));
         Self(device.trim().into())
     }
 
-    fn flash(&self, arguments: &[&str]) -> Output {
+    pub fn flash(&self, arguments: &[&str]) -> Output {
         let mut flash = Command::new(repository("image/flash"));
         flash.arg(&self.0).arg("--image").arg(image("disk.img")).args(arguments).stdin(Stdio::null()).output().unwrap()
     }
@@ -26,35 +25,9 @@ impl Drop for Loop {
     }
 }
 
-fn said(output: &Output) -> String {
+/// What it said of what it does.
+pub fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-#[test]
-fn a_flashed_disk_boots_and_one_that_is_flashed_again_keeps_its_data() {
-    let disk = Disk::empty();
-    run(Command::new("truncate").args(["-s", "6G"]).arg(disk.path()));
-    {
-        let device = Loop::over(disk.path());
-        let unasked = device.flash(&[]);
-        assert!(!unasked.status.success() && said(&unasked).contains("nothing was written"), "{}", said(&unasked));
-        let flashed = device.flash(&["--yes"]);
-        assert!(flashed.status.success() && said(&flashed).contains("EVERYTHING"), "{}", said(&flashed));
-    }
-    let disk = disk.configured(true);
-    let mut guest = disk.boot();
-    let uuid = guest.until_ready("pve").regions[0].uuid;
-    guest.says("echo kept >/crucible/kept; echo kept >/var/kept; sync");
-    guest.switch_off();
-    {
-        let device = Loop::over(disk.path());
-        let again = device.flash(&["--yes"]);
-        assert!(again.status.success() && said(&again).contains("stay"), "{}", said(&again));
-    }
-    let mut guest = disk.boot();
-    assert_eq!(guest.until_ready("pve").regions[0].uuid, uuid);
-    assert_eq!(guest.says("cat /crucible/kept /var/kept"), "kept\nkept\n");
-    guest.switch_off();
 }
 
 #[test]
