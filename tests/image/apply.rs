@@ -1,8 +1,9 @@
 //! Updates, applied: to a good image; to one whose supervisor exits, which goes back by itself; to one with a
-//! pulled adapter, which stays. What is not signed is refused, and a boot that is not judged in time is
+//! pulled adapter, which stays, with all that the boot before had. What is not signed is refused, and a boot that is not judged in time is
 //! given up.
 
 use crate::guest::{BOOT, Disk, FIRMWARE, Guest, die_with_parent, image, repository};
+use crate::reboot;
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -41,10 +42,11 @@ fn a_good_version_stays_and_a_bad_one_goes_back() {
 }
 
 #[test]
-fn a_pulled_cable_is_no_reason_to_go_back() {
+fn a_pulled_cable_is_no_reason_to_go_back_and_a_hang_one_to_start_again() {
     let disk = Disk::new().configured(true);
     let mut guest = disk.boot();
     guest.until_ready("still-fawn");
+    let regions = reboot::identities(&guest.sled().unwrap());
     let server = Server::of("1.1");
     take(&guest, &server.url);
     // This boot was a good one as well, and said so.
@@ -61,6 +63,10 @@ fn a_pulled_cable_is_no_reason_to_go_back() {
     guest.plug();
     until_version(&mut guest, "1.1", "good", BOOT);
     guest.until_ready("still-fawn");
+    assert_eq!(reboot::identities(&guest.sled().unwrap()), regions, "an update keeps the regions");
+    reboot::keeps_its_journal(&guest);
+    reboot::lets_in_nobody_without_keys(&guest);
+    reboot::is_watched_over(&mut guest);
 }
 
 /// A list that is not as it was signed offers no update.

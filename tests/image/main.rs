@@ -6,11 +6,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod apply;
-mod artifacts;
 mod cuts;
 mod data;
 mod dead_ends;
 mod first;
 mod flash;
 mod guest;
+mod parts;
+mod reboot;
 mod speed;
