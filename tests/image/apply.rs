@@ -1,6 +1,6 @@
-//! Updates, applied: to a good image; to one whose supervisor exits, which goes back by itself; to one with a
-//! pulled adapter, which stays, with all that the boot before had. What is not signed is refused, and a boot that is not judged in time is
-//! given up.
+//! Updates, applied: to a good image; to one whose supervisor exits, which goes back by itself; to one
+//! with a pulled adapter, which stays, with all that the boot before had. What is not signed is refused,
+//! and a boot that is not judged in time is given up.
 
 use crate::guest::{BOOT, Disk, FIRMWARE, Guest, die_with_parent, image, repository};
 use crate::reboot;
