@@ -42,7 +42,8 @@ pub(super) enum UpdateCommand {
     },
     /// Put the newest version beside the one that runs. It is started at the next boot, and stays if
     /// what served before serves again; otherwise the version before comes back by itself. Where only
-    /// the downstairs program is another, it is rolled over the regions, and no boot is needed.
+    /// the downstairs program is another, it is rolled over the regions, if there are any, and no boot is
+    /// needed.
     Apply {
         /// A URL, a directory or an update's file; without it, `appliance.update` of sled.toml.
         source: Option<String>,
@@ -251,7 +252,7 @@ async fn try_to_roll(client: &Client, running: &Release, version: &str, json: bo
 }
 
 /// Rolls the downstairs program of another version over the regions if that is all it has of its own.
-/// `None`: there is more to it, and a reboot is needed.
+/// `None`: there is more to it, or no region, and the next boot brings it.
 async fn roll(client: &Client, running: &Release, version: &str, json: bool) -> Result<Option<bool>, Failure> {
     let slot = Slot::mount(version).await?;
     let there = Release::read(slot.0)?;
@@ -265,8 +266,8 @@ async fn roll(client: &Client, running: &Release, version: &str, json: bool) -> 
     unless_there_is_none(super::upgrade(client, Some(&program), false, json).await)
 }
 
-/// What became of a roll. On a sled without regions there was nothing to roll over, and nothing that a
-/// reboot would interrupt: the next boot brings the program.
+/// What became of a roll. On a sled without regions there was nothing to roll over, and that is no
+/// failure: the next boot brings the program.
 fn unless_there_is_none(rolled: Result<bool, Failure>) -> Result<Option<bool>, Failure> {
     match rolled {
         Err(Failure::Refused(why)) if why.code == "REGION_UNKNOWN" => Ok(None),

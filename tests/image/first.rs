@@ -1,5 +1,5 @@
 //! The first boot: configured without a keyboard, attachable, hardened; its adapter pulled and
-//! plugged in again. What comes after it is in `reboot::`.
+//! plugged in again. What a reboot keeps of it is in `reboot::`.
 
 use crate::guest::{BOOT, Disk, Guest};
 use crate::reboot::identities;

@@ -15,10 +15,10 @@ pub fn identities(sled: &Sled) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Of two boots.
+/// Of the boot before as well.
 pub fn keeps_its_journal(guest: &Guest<'_>) {
     let boots = guest.says("journalctl --list-boots --no-pager | awk '$1 ~ /^-?[0-9]+$/' | wc -l");
-    assert_eq!(boots.trim(), "2", "the journal is kept");
+    assert!(boots.trim().parse::<u32>().unwrap() >= 2, "{boots}");
 }
 
 /// A machine that hangs is started again by its watchdog, from the initrd on.

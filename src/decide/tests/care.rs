@@ -166,6 +166,10 @@ fn replicas_go_one_at_a_time() {
     );
     assert_eq!(may_release(&config, &facts, &first()).unwrap_err().code, "NOT_HELD");
     assert!(may_upgrade(&config, &facts, false).is_ok());
+    let mut empty = facts.clone();
+    empty.disk.as_mut().unwrap().ledger.as_mut().unwrap().regions.clear();
+    // By this code an update knows that there is nothing to roll.
+    assert_eq!(may_upgrade(&config, &empty, false).unwrap_err().code, "REGION_UNKNOWN");
     facts.regions.get_mut(&second).unwrap().ended = Some(101);
     assert_eq!(may_restart(&config, &facts, &first(), false).unwrap_err().code, "SIBLING_DOWN");
     assert_eq!(may_upgrade(&config, &facts, false).unwrap_err().code, "SIBLING_DOWN");
