@@ -6,7 +6,7 @@ use crate::machine::hosts::Host;
 use crate::machine::{Machine, SLED};
 use crate::port_map::{PUMPED_PIGLET, STILL_FAWN, boot, is_let_in, is_shut_out};
 use crate::tickets::{ATTACH, SOON, granted, refused};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// The wish for a ticket, whoever is there.
 pub const TAKEOVER: &str = "{\"takeover\": true}";
