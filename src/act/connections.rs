@@ -30,6 +30,16 @@ pub struct Connection {
     name: sock_diag::Name,
 }
 
+impl Connection {
+    /// Whether its process has closed it: no process will ever read from it, and the kernel alone
+    /// sends its last and waits for the peer's.
+    pub fn is_over(&self) -> bool {
+        use TcpState::{Closing, FinWait1, FinWait2, LastAck};
+        // One that was shut down for writing is in such a state, too, but its process has it.
+        self.inode == 0 && matches!(self.state, FinWait1 | FinWait2 | Closing | LastAck)
+    }
+}
+
 /// The connections with a local port among these, over IPv4 and IPv6. The kernel picks them
 /// out: what it sends does not grow with the connections of others.
 ///
@@ -59,18 +69,14 @@ pub fn destroy(connection: &Connection) -> io::Result<bool> {
     match sock_diag::destroy(&connection.name) {
         Ok(()) => Ok(true),
         Err(why) if why.raw_os_error() == Some(ENOENT) => Ok(false),
-        // Both ends have sent their last, and no process has it: before Linux 6.7 the kernel
-        // destroys no such remainder, as it does none in TIME_WAIT.
-        Err(why) if why.raw_os_error() == Some(EOPNOTSUPP) && remains(connection) => Ok(false),
+        // Before Linux 6.7 the kernel does not destroy what is left in FIN_WAIT2, as it does nothing
+        // in TIME_WAIT.
+        Err(why) if why.raw_os_error() == Some(EOPNOTSUPP) && connection.is_over() => Ok(false),
         Err(why) if why.raw_os_error() == Some(EOPNOTSUPP) => {
             Err(io::Error::new(why.kind(), "the kernel cannot destroy sockets (CONFIG_INET_DIAG_DESTROY)"))
         }
         Err(why) => Err(why),
     }
-}
-
-fn remains(connection: &Connection) -> bool {
-    connection.state == TcpState::FinWait2 && connection.inode == 0
 }
 
 /// How many packets the listeners at these ports dropped since they were opened, by port. A port
@@ -106,7 +112,7 @@ mod tests {
     use super::*;
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
     use std::io::{ErrorKind, Read, Write};
-    use std::net::{Ipv6Addr, TcpListener, TcpStream};
+    use std::net::{Ipv6Addr, Shutdown, TcpListener, TcpStream};
     use std::os::fd::{AsFd, AsRawFd};
 
     fn pair(listener: &TcpListener) -> (TcpStream, TcpStream) {
@@ -197,6 +203,20 @@ mod tests {
         let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let seen = open(&[port(&listener)]).unwrap();
         assert_eq!(seen.iter().map(|one| one.inode).collect::<Vec<_>>(), [0]);
+    }
+
+    /// What a process has closed is over; what it has only shut down for writing is not, as it
+    /// still reads.
+    #[test]
+    fn what_no_process_reads_from_any_more_is_over() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (_near, far) = pair(&listener);
+        let seen = || open(&[port(&listener)]).unwrap().remove(0);
+        assert!(!seen().is_over());
+        far.shutdown(Shutdown::Write).unwrap();
+        assert_eq!((seen().state, seen().is_over()), (TcpState::FinWait2, false));
+        drop(far);
+        assert_eq!((seen().state, seen().is_over()), (TcpState::FinWait2, true));
     }
 
     #[test]

@@ -79,15 +79,22 @@ fn peer(connection: &Connection) -> IpAddr {
 pub fn cut(regions: &[LocalRegion], whose: impl Fn(IpAddr) -> bool) -> io::Result<HashSet<u64>> {
     let mut ended = HashSet::new();
     for (connection, _) in open(regions)?.into_iter().filter(|(connection, _)| whose(peer(connection))) {
-        if connections::destroy(&connection)? {
-            ended.insert(connection.inode);
-        }
+        end(&connection, &mut ended)?;
     }
     Ok(ended)
 }
 
+/// Destroys one; what is over already was no connection of anybody, and is not counted.
+fn end(connection: &Connection, ended: &mut HashSet<u64>) -> io::Result<()> {
+    if connections::destroy(connection)? && !connection.is_over() {
+        ended.insert(connection.inode);
+    }
+    Ok(())
+}
+
 /// Destroys every connection to these regions that `whose` says, until the kernel shows none of
-/// them any more. The sockets that they were, by inode.
+/// them any more, but for what is over and cannot be destroyed. The sockets that they were, by
+/// inode.
 ///
 /// # Errors
 /// The kernel does not tell or cannot do it, or one is still there after a second.
@@ -96,15 +103,13 @@ pub async fn destroy(regions: &[LocalRegion], whose: impl Fn(IpAddr) -> bool) ->
     let mut ended = HashSet::new();
     loop {
         let left: Vec<_> = open(regions)?.into_iter().filter(|(connection, _)| whose(peer(connection))).collect();
-        let Some((first, region)) = left.first() else { return Ok(ended) };
-        if began.elapsed() > LONGEST {
-            let why = format!("{} is still connected to {region}", first.peer);
-            return Err(io::Error::new(io::ErrorKind::TimedOut, why));
-        }
         for (connection, _) in &left {
-            if connections::destroy(connection)? {
-                ended.insert(connection.inode);
-            }
+            end(connection, &mut ended)?;
+        }
+        let Some((alive, region)) = left.iter().find(|(connection, _)| !connection.is_over()) else { return Ok(ended) };
+        if began.elapsed() > LONGEST {
+            let why = format!("{} is still connected to {region}", alive.peer);
+            return Err(io::Error::new(io::ErrorKind::TimedOut, why));
         }
         tokio::time::sleep(LOOK).await;
     }

@@ -192,8 +192,9 @@ impl Counter {
         if let (Some(_), false) = (after.first_key_value(), takeover) {
             return Err(self.attached_elsewhere(&after));
         }
-        self.destroy(|address| after.contains_key(&address)).await?;
-        let cut = cut.into_iter().chain(after.into_keys()).collect();
+        // Also what is left of their connections, though none of them is alive any more.
+        let cut: BTreeSet<_> = cut.into_iter().chain(after.into_keys()).collect();
+        self.destroy(|address| cut.contains(&address)).await?;
         if !self.is_open() {
             return Ok((Some(wanted), cut));
         }

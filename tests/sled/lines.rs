@@ -2,6 +2,7 @@
 //! somebody who must not get in.
 
 use crate::machine::hosts::{Host, hang_up, is_well};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -79,13 +80,32 @@ pub struct Siege {
 impl Siege {
     /// Begins.
     pub fn begin(host: &Host, port: u16) -> Self {
-        let (host, stop) = (host.clone(), Arc::new(AtomicBool::new(false)));
+        let host = host.clone();
+        Self::of(move || host.reaches(port))
+    }
+
+    /// Begins another, which makes the region end each connection, and never ends one itself: the
+    /// region's kernel keeps what is left of each (`FIN_WAIT2`).
+    pub fn that_leaves_remains(host: &Host, port: u16) -> Self {
+        let (host, mut kept) = (host.clone(), Vec::new());
+        Self::of(move || {
+            let Ok(mut stream) = host.connect(port) else { return false };
+            // The longest frame that can be announced is longer than any that there is.
+            let ended = stream.write_all(&[0xff; 4]).and_then(|()| stream.read_to_end(&mut Vec::new())).is_ok();
+            kept.push(stream);
+            ended
+        })
+    }
+
+    /// Asks all the time, and remembers when it asked what it was answered last.
+    fn of(mut is_answered: impl FnMut() -> bool + Send + 'static) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let thread = std::thread::spawn(move || {
             let mut last = None;
             while !stopped.load(Ordering::Relaxed) {
                 let asked = Instant::now();
-                if host.reaches(port) {
+                if is_answered() {
                     last = Some(asked);
                 }
                 // Without a pause it would take all there is of a small machine's time.

@@ -108,9 +108,7 @@ fn a_takeover_cuts_the_first_host_off_before_it_is_granted() {
     for line in &lines {
         assert!(line.is_cut_within(SOON));
     }
-    // The regions themselves know nothing of the first host any more.
-    let left = machine.sh("ss -Htn 'dst 192.168.4.17 and ( sport = :3830 or sport = :3831 or sport = :3832 )'");
-    assert_eq!(left, "");
+    assert_eq!(left_of_the_first(&machine), "");
     let own = PORTS.map(|port| Line::open(&second, port));
     is_shut_out(&first, &[3830, 3831, 3832, 7830]);
     for siege in sieges {
@@ -124,6 +122,25 @@ fn a_takeover_cuts_the_first_host_off_before_it_is_granted() {
     assert_eq!((holder.address, holder.denied.as_slice()), (second.ip(), &[first.ip()][..]));
     assert!(own.map(Line::close).iter().all(|answers| *answers > 0));
     assert_eq!(machine.pids(), before, "nothing is restarted for that");
+}
+
+/// What the regions' kernel knows of the first host.
+fn left_of_the_first(machine: &Machine) -> String {
+    machine.sh("ss -Htn 'dst 192.168.4.17 and ( sport = :3830 or sport = :3831 or sport = :3832 )'")
+}
+
+/// Connections that a region has ended already, and the host has not, go as well: also those that
+/// came while the fence was set, of which none was alive when it stood.
+#[test]
+fn a_takeover_leaves_nothing_of_connections_that_had_ended_either() {
+    let machine = boot();
+    let (first, second) = hosts(&machine);
+    let _lines = attach(&first);
+    let sieges = PORTS.map(|port| Siege::that_leaves_remains(&first, port));
+    while left_of_the_first(&machine).matches("FIN-WAIT-2").count() < 6 {}
+    granted(&second, TAKEOVER);
+    assert_eq!(left_of_the_first(&machine), "");
+    sieges.into_iter().for_each(|siege| _ = siege.end());
 }
 
 #[test]
