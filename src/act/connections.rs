@@ -214,9 +214,13 @@ mod tests {
         let seen = || open(&[port(&listener)]).unwrap().remove(0);
         assert!(!seen().is_over());
         far.shutdown(Shutdown::Write).unwrap();
-        assert_eq!((seen().state, seen().is_over()), (TcpState::FinWait2, false));
+        // The peer's kernel acknowledges that soon, or has already.
+        let ends = |one: &Connection| matches!(one.state, TcpState::FinWait1 | TcpState::FinWait2);
+        let half = seen();
+        assert!(ends(&half) && !half.is_over(), "{half:?}");
         drop(far);
-        assert_eq!((seen().state, seen().is_over()), (TcpState::FinWait2, true));
+        let whole = seen();
+        assert!(ends(&whole) && whole.is_over(), "{whole:?}");
     }
 
     #[test]
