@@ -4,8 +4,9 @@
 //! to see. A machine whose systemd has crashed starts again.
 
 use crate::apply::{Server, until_version};
-use crate::guest::{BOOT, Disk, FIRMWARE, Guest};
+use crate::guest::{BOOT, Disk, FIRMWARE, Guest, image, run};
 use crucible_sled::check::Code;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// What is on the screen of one that has no root.
@@ -66,9 +67,11 @@ fn its_downstairs_is_rolled(guest: &mut Guest<'_>) {
     is_not_rolled_while_a_region_does_not_serve(guest, &server.url);
     let said = guest.says(&format!("sledctl update apply {}", server.url));
     assert!(said.contains("differs in nothing that needs one"), "{said}");
-    let sled = guest.until_up();
-    let versions = sled.volumes.iter().flat_map(|volume| &volume.regions).map(|region| region.version.clone().unwrap());
-    assert!(versions.clone().all(|version| version.contains("0.0.2")), "{:?}", versions.collect::<Vec<_>>());
+    // Both call themselves the same: it is the file that tells.
+    let other = run(Command::new("sha256sum").arg(image("other/crucible-downstairs")));
+    let runs = guest.says("sha256sum $(pgrep crucible-downst | sed 's,.*,/proc/&/exe,')");
+    let digest = |line: &str| line.split(' ').next().map(str::to_owned);
+    assert_eq!(runs.lines().map(digest).collect::<Vec<_>>(), vec![digest(&other); 3], "{runs}");
     assert_eq!(guest.says(same), before, "nothing else was restarted");
     let pids = "systemctl show -P MainPID 'crucible-downstairs@*'";
     let before = guest.says(pids);
