@@ -240,7 +240,7 @@ pub fn generate(config: &Path, dir: &Path) -> io::Result<()> {
     // Hosts that poll are told of the faults.
     let (dropins, failed) = match dropins {
         Ok(dropins) => (dropins, Ok(())),
-        Err(why) => (vec![dropin::broken(ANYWHERE)], Err(why)),
+        Err(why) => (vec![dropin::broken(port_map::HTTP_PORT)], Err(why)),
     };
     for (unit, text) in dropins {
         let dir = dir.join(format!("{unit}.d"));

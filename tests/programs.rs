@@ -159,7 +159,9 @@ fn the_generator_writes_the_units_values_or_says_why_not() {
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("sledctl config check"), "{}", text(&output.stderr));
     // Hosts that poll are told: the supervisor has no other way to listen.
-    assert!(fs::read_to_string(out.path().join("sledd.socket.d/10-sled.conf")).unwrap().contains("[::]:3800"));
+    assert!(
+        fs::read_to_string(out.path().join("sledd.socket.d/10-sled.conf")).unwrap().contains("ListenStream=3800\n")
+    );
 }
 
 /// On a terminal, where nobody has given anything: what cannot be understood is asked again, and

@@ -9,8 +9,7 @@ use super::{fence, names};
 use crate::config::{Configuration, Tls};
 use crate::port_map::{Fence, LocalRegion};
 use crate::programs::Programs;
-use std::fmt::Write;
-use std::net::SocketAddr;
+use std::fmt::{Display, Write};
 
 /// The name of every drop-in below its unit's `.d` directory. Drop-ins are read in the order of
 /// their names, and what is set while a unit runs lies in `50-PROPERTY.conf`: that has to count.
@@ -23,12 +22,14 @@ pub fn all(config: &Configuration, programs: &Programs) -> Vec<(String, String)>
     [socket(&config.listen), broker(config)].into_iter().chain(each).collect()
 }
 
-/// The drop-in of a configuration that cannot be used: where hosts are told so.
-pub fn broken(listen: SocketAddr) -> (String, String) {
-    socket(&[listen])
+/// The drop-in of a configuration that cannot be used: hosts are told so at every address. A port
+/// alone is IPv4's where the kernel has no IPv6 (systemd.socket(5)); `[::]` would fail there, and the
+/// operator's socket with it.
+pub fn broken(port: u16) -> (String, String) {
+    socket(&[port])
 }
 
-fn socket(listen: &[SocketAddr]) -> (String, String) {
+fn socket(listen: &[impl Display]) -> (String, String) {
     let mut text = "# Where hosts poll: http.listen of sled.toml.\n[Socket]\n".to_owned();
     for address in listen {
         _ = writeln!(text, "ListenStream={address}");
