@@ -77,6 +77,15 @@ fn a_program_that_is_not_the_downstairs_is_refused_before_anything_is_built() {
 }
 
 #[test]
+fn a_build_that_does_not_know_its_commit_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut build = Command::new(repository("image/build"));
+    // As in a tree that git does not take for its user's; and nothing is built.
+    build.env("GIT_DIR", dir.path()).arg("--crucible").arg(dir.path()).arg("--out").arg(dir.path().join("out"));
+    refuses(&build.output().unwrap(), "the image does not know its commit: fatal: not a git repository");
+}
+
+#[test]
 fn a_configuration_goes_into_an_image_whole_or_not_at_all() {
     let disk = Disk::new();
     let dir = tempfile::tempdir().unwrap();
