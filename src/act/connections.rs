@@ -61,7 +61,8 @@ pub fn open(ports: &[u16]) -> io::Result<Vec<Connection>> {
 }
 
 /// Destroys exactly this connection: whoever has it gets `ECONNABORTED`, and its peer a reset, if
-/// that is let through. False if it has gone already; one that came later in its place stays.
+/// that is let through. False if it has gone already; one that came later in its place stays. Of
+/// one that is over a kernel before Linux 6.11 may say so and still have it.
 ///
 /// # Errors
 /// The kernel cannot do it, or `CAP_NET_ADMIN` is missing.
@@ -69,7 +70,7 @@ pub fn destroy(connection: &Connection) -> io::Result<bool> {
     match sock_diag::destroy(&connection.name) {
         Ok(()) => Ok(true),
         Err(why) if why.raw_os_error() == Some(ENOENT) => Ok(false),
-        // Before Linux 6.7 the kernel does not destroy what is left in FIN_WAIT2, as it does nothing
+        // Before Linux 6.0 the kernel does not destroy what is left in FIN_WAIT2, as it does nothing
         // in TIME_WAIT.
         Err(why) if why.raw_os_error() == Some(EOPNOTSUPP) && connection.is_over() => Ok(false),
         Err(why) if why.raw_os_error() == Some(EOPNOTSUPP) => {

@@ -93,8 +93,8 @@ fn end(connection: &Connection, ended: &mut HashSet<u64>) -> io::Result<()> {
 }
 
 /// Destroys every connection to these regions that `whose` says, until the kernel shows none of
-/// them any more, but for what is over and cannot be destroyed. The sockets that they were, by
-/// inode.
+/// them any more, but for what is over and an older kernel does not destroy: no process has it. The
+/// sockets that they were, by inode.
 ///
 /// # Errors
 /// The kernel does not tell or cannot do it, or one is still there after a second.

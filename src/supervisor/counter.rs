@@ -185,21 +185,23 @@ impl Counter {
         self.may_grant(batch).await.map_err(|why| self.refusal(why, Vec::new()))?;
         let cut: BTreeSet<_> = before.keys().copied().collect();
         self.cut(|address| cut.contains(&address))?;
-        let wanted = self.around(&next(&cut));
+        let mut wanted = self.around(&next(&cut));
         self.enclose(&wanted).await?;
         // One that came before the fence stood is in the way like those before it.
         let after = self.others()?;
         if let (Some(_), false) = (after.first_key_value(), takeover) {
             return Err(self.attached_elsewhere(&after));
         }
-        // Also what is left of their connections, though none of them is alive any more.
         let cut: BTreeSet<_> = cut.into_iter().chain(after.into_keys()).collect();
-        self.destroy(|address| cut.contains(&address)).await?;
-        if !self.is_open() {
-            return Ok((Some(wanted), cut));
+        let first = std::mem::replace(&mut wanted, self.around(&next(&cut)));
+        // Where the map lets anybody in, who came meanwhile is not kept out yet.
+        if wanted != first {
+            self.enclose(&wanted).await?;
         }
-        let wanted = self.around(&next(&cut));
-        self.enclose(&wanted).await?;
+        // Whom the fence keeps out has nothing left here, whether it was still connected or not. A
+        // fence that may not hold ends nothing for good: then it is those that were found.
+        let holds = self.enforced == Some(true);
+        self.destroy(|address| cut.contains(&address) || holds && !wanted.admits(address)).await?;
         Ok((Some(wanted), cut))
     }
 

@@ -2,6 +2,7 @@
 //! somebody who must not get in.
 
 use crate::machine::hosts::{Host, hang_up, is_well};
+use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -9,6 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+/// How many connections a siege leaves as they are; the oldest are closed.
+const MOST_KEPT: usize = 64;
 /// How often is asked.
 const RHYTHM: Duration = Duration::from_millis(20);
 
@@ -87,12 +90,15 @@ impl Siege {
     /// Begins another, which makes the region end each connection, and never ends one itself: the
     /// region's kernel keeps what is left of each (`FIN_WAIT2`).
     pub fn that_leaves_remains(host: &Host, port: u16) -> Self {
-        let (host, mut kept) = (host.clone(), Vec::new());
+        let (host, mut kept) = (host.clone(), VecDeque::new());
         Self::of(move || {
             let Ok(mut stream) = host.connect(port) else { return false };
             // The longest frame that can be announced is longer than any that there is.
             let ended = stream.write_all(&[0xff; 4]).and_then(|()| stream.read_to_end(&mut Vec::new())).is_ok();
-            kept.push(stream);
+            kept.push_back(stream);
+            if kept.len() > MOST_KEPT {
+                kept.pop_front();
+            }
             ended
         })
     }
