@@ -22,9 +22,9 @@ pub fn all(config: &Configuration, programs: &Programs) -> Vec<(String, String)>
     [socket(&config.listen), broker(config)].into_iter().chain(each).collect()
 }
 
-/// The drop-in of a configuration that cannot be used: hosts are told so at every address. A port
-/// alone is IPv4's where the kernel has no IPv6 (systemd.socket(5)); `[::]` would fail there, and the
-/// operator's socket with it.
+/// The drop-in of a configuration that cannot be used: hosts are told so at every address. Of a port
+/// alone systemd makes one of IPv4 where the kernel has no IPv6 (`socket_address_parse()`; its manual
+/// does not say so); `[::]` would fail there, and the operator's socket with it.
 pub fn broken(port: u16) -> (String, String) {
     socket(&[port])
 }

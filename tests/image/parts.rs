@@ -82,7 +82,7 @@ fn a_build_that_does_not_know_its_commit_says_so() {
     let mut build = Command::new(repository("image/build"));
     // As in a tree that git does not take for its user's; and nothing is built.
     build.env("GIT_DIR", dir.path()).arg("--crucible").arg(dir.path()).arg("--out").arg(dir.path().join("out"));
-    refuses(&build.output().unwrap(), "the image does not know its commit: fatal: not a git repository");
+    refuses(&build.output().unwrap(), "the image does not know its commit: ");
 }
 
 #[test]
