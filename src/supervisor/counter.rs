@@ -185,7 +185,7 @@ impl Counter {
         self.may_grant(batch).await.map_err(|why| self.refusal(why, Vec::new()))?;
         let cut: BTreeSet<_> = before.keys().copied().collect();
         self.cut(|address| cut.contains(&address))?;
-        let mut wanted = self.around(&next(&cut));
+        let wanted = self.around(&next(&cut));
         self.enclose(&wanted).await?;
         // One that came before the fence stood is in the way like those before it.
         let after = self.others()?;
@@ -193,16 +193,16 @@ impl Counter {
             return Err(self.attached_elsewhere(&after));
         }
         let cut: BTreeSet<_> = cut.into_iter().chain(after.into_keys()).collect();
-        let first = std::mem::replace(&mut wanted, self.around(&next(&cut)));
         // Where the map lets anybody in, who came meanwhile is not kept out yet.
-        if wanted != first {
-            self.enclose(&wanted).await?;
+        let whole = self.around(&next(&cut));
+        if whole != wanted {
+            self.enclose(&whole).await?;
         }
         // Whom the fence keeps out has nothing left here, whether it was still connected or not. A
         // fence that may not hold ends nothing for good: then it is those that were found.
         let holds = self.enforced == Some(true);
-        self.destroy(|address| cut.contains(&address) || holds && !wanted.admits(address)).await?;
-        Ok((Some(wanted), cut))
+        self.destroy(|address| cut.contains(&address) || holds && !whole.admits(address)).await?;
+        Ok((Some(whole), cut))
     }
 
     /// An operator's word: whom the units let in now.

@@ -19,18 +19,18 @@ pub const FILE: &str = "10-sled.conf";
 pub fn all(config: &Configuration, programs: &Programs) -> Vec<(String, String)> {
     let regions = config.local_regions();
     let each = regions.iter().map(|local| (names::unit(&local.name), region(config, programs, local)));
-    [socket(&config.listen), broker(config)].into_iter().chain(each).collect()
+    [socket("http.listen of sled.toml", &config.listen), broker(config)].into_iter().chain(each).collect()
 }
 
 /// The drop-in of a configuration that cannot be used: hosts are told so at every address. Of a port
 /// alone systemd makes one of IPv4 where the kernel has no IPv6 (`socket_address_parse()`; its manual
 /// does not say so); `[::]` would fail there, and the operator's socket with it.
 pub fn broken(port: u16) -> (String, String) {
-    socket(&[port])
+    socket("everywhere, to be told that the configuration is faulty (sledctl config check)", &[port])
 }
 
-fn socket(listen: &[impl Display]) -> (String, String) {
-    let mut text = "# Where hosts poll: http.listen of sled.toml.\n[Socket]\n".to_owned();
+fn socket(place: &str, listen: &[impl Display]) -> (String, String) {
+    let mut text = format!("# Where hosts poll: {place}.\n[Socket]\n");
     for address in listen {
         _ = writeln!(text, "ListenStream={address}");
     }

@@ -87,8 +87,8 @@ impl Siege {
         Self::of(move || host.reaches(port))
     }
 
-    /// Begins another, which makes the region end each connection, and never ends one itself: the
-    /// region's kernel keeps what is left of each (`FIN_WAIT2`).
+    /// Begins another, which makes the region end each connection, and does not end its own but for
+    /// the oldest: the region's kernel keeps what is left of each (`FIN_WAIT2`).
     pub fn that_leaves_remains(host: &Host, port: u16) -> Self {
         let (host, mut kept) = (host.clone(), VecDeque::new());
         Self::of(move || {
