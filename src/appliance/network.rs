@@ -1,13 +1,7 @@
 //! A configuration as the files of systemd-networkd, the host's name and its resolvers. Pure.
 
-use crate::config::Configuration;
+use crate::config::{Configuration, usual_prefix};
 use std::fmt::Write as _;
-use std::net::IpAddr;
-
-/// The prefix of an address's network if nobody says it.
-fn usual_prefix(address: IpAddr) -> u8 {
-    if address.is_ipv4() { 24 } else { 64 }
-}
 
 /// The files below `/var/etc`, each with its text.
 pub fn files(config: &Configuration) -> Vec<(&'static str, String)> {

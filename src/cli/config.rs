@@ -13,9 +13,14 @@ use std::path::Path;
 
 /// Checks a directory; `Ok(true)` if it has no fault.
 pub(super) fn check(dir: &Path, json: bool) -> Result<bool, Failure> {
-    let read = config_dir::read(dir);
+    let (read, ignored) = (config_dir::read(dir), config_dir::ignored(dir));
     let faults = read.as_ref().err().map(Vec::as_slice).unwrap_or_default();
-    print(json, &serde_json::json!({ "faults": faults }), |_| spoken(&read))?;
+    let names = ignored.iter().map(|(file, why)| serde_json::json!({ "file": file, "why": why }));
+    let body = serde_json::json!({ "faults": faults, "ignored": names.collect::<Vec<_>>() });
+    print(json, &body, |_| {
+        let ignored = ignored.iter().map(|(file, why)| format!("{}: ignored: {why}\n", file.display()));
+        ignored.collect::<String>() + &spoken(&read)
+    })?;
     Ok(faults.is_empty())
 }
 

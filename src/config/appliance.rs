@@ -1,6 +1,7 @@
 //! `[appliance]`: what only the image of a sled looks at, where nobody sets up a network by hand.
 //! On a machine with an operating system of its own it means nothing.
 
+use crate::port_map::Prefix;
 use crate::source::{Faults, Origin, Section};
 use std::fmt;
 use std::net::IpAddr;
@@ -58,12 +59,29 @@ impl fmt::Display for UpdateSource {
     }
 }
 
+/// What could be read of `[appliance]`, with the places that later checks point at.
+#[derive(Debug)]
+pub(super) struct Draft {
+    pub(super) appliance: Appliance,
+    pub(super) network: Network,
+}
+
+/// What it says of the network that the sled's address lies in, and where.
+#[derive(Debug)]
+pub(super) struct Network {
+    pub(super) prefix: Option<(u8, Origin)>,
+    gateway: Option<(IpAddr, Origin)>,
+}
+
 /// Reads `[appliance]`.
-pub(super) fn read(mut section: Section<'_>, faults: &mut Faults) -> Appliance {
+pub(super) fn read(mut section: Section<'_>, faults: &mut Faults) -> Draft {
     let prefix = section.integer("prefix", 1..=128, faults);
+    let prefix = prefix.and_then(|(bits, origin)| Some((u8::try_from(bits).ok()?, origin)));
+    let gateway = section.parsed::<IpAddr>("gateway", "write an address such as \"192.168.4.1\"", faults);
+    let network = Network { prefix, gateway: gateway.map(|(address, origin)| (address.to_canonical(), origin)) };
     let appliance = Appliance {
-        prefix: prefix.and_then(|(bits, _)| bits.try_into().ok()),
-        gateway: section.parsed("gateway", "write an address such as \"192.168.4.1\"", faults).map(|(value, _)| value),
+        prefix: network.prefix.as_ref().map(|(bits, _)| *bits),
+        gateway: network.gateway.as_ref().map(|(address, _)| *address),
         dns: addresses(&mut section, "dns", faults),
         ntp: addresses(&mut section, "ntp", faults),
         create_on_first_boot: section.boolean("create_on_first_boot", faults).unwrap_or(false),
@@ -72,29 +90,72 @@ pub(super) fn read(mut section: Section<'_>, faults: &mut Faults) -> Appliance {
             .map(|(value, _)| value),
     };
     section.finish(faults);
-    appliance
+    Draft { appliance, network }
 }
 
-/// Finds that the network suits the sled's address.
-pub(super) fn check(appliance: &Appliance, address: IpAddr, origin: &Origin, faults: &mut Faults) {
-    if address.is_ipv4() && appliance.prefix.is_some_and(|bits| bits > 32) {
-        let problem = format!("the network of {address} has a prefix of at most 32 bits");
-        faults.push(origin, "appliance.prefix", problem, "write a number from 1 to 32, such as 24");
+impl Network {
+    /// Finds that it suits the sled's address.
+    pub(super) fn check(&self, address: IpAddr, faults: &mut Faults) {
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        match &self.prefix {
+            Some((bits, origin)) if *bits > most => {
+                let problem = format!("the network of {address} has a prefix of at most {most} bits");
+                faults.push(origin, "appliance.prefix", problem, "write a number from 1 to 32, such as 24");
+            }
+            _ => self.check_gateway(address, faults),
+        }
     }
-    if appliance.gateway.is_some_and(|gateway| gateway.is_ipv4() != address.is_ipv4()) {
-        let problem = format!("it is no address of the kind that the sled's is, {address}");
-        faults.push(origin, "appliance.gateway", problem, "write an address of the sled's own network");
+
+    fn check_gateway(&self, address: IpAddr, faults: &mut Faults) {
+        let Some((gateway, origin)) = &self.gateway else { return };
+        let length = self.prefix.as_ref().map_or_else(|| usual_prefix(address), |(bits, _)| *bits);
+        if let Some(problem) = no_gateway(*gateway, address, Prefix { address, length }) {
+            faults.push(origin, "appliance.gateway", problem, "write the router's address in the sled's own network");
+        }
     }
+}
+
+/// The prefix of an address's network if nobody says it.
+pub fn usual_prefix(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 24 } else { 64 }
+}
+
+/// Why packets to other networks cannot go there, if they cannot.
+fn no_gateway(gateway: IpAddr, address: IpAddr, network: Prefix) -> Option<String> {
+    // A router of IPv6 is called by its address on the link, and it is said on which.
+    let on_link = matches!(gateway, IpAddr::V6(six) if six.is_unicast_link_local());
+    if gateway.is_ipv4() != address.is_ipv4() {
+        return Some(format!("{gateway} is no address of the kind that the sled's is, {address}"));
+    }
+    if gateway == address {
+        return Some(format!("{gateway} is the sled itself"));
+    }
+    if gateway.is_unspecified() || gateway.is_multicast() || gateway.is_loopback() {
+        return Some(format!("{gateway} is no address of a router"));
+    }
+    if let Some(what) = network.reserved(gateway) {
+        return Some(format!("{gateway} is {what}"));
+    }
+    let outside = !on_link && !network.contains(gateway);
+    outside.then(|| format!("{gateway} is not in the network of the sled, {address}/{}", network.length))
 }
 
 fn addresses(section: &mut Section<'_>, key: &str, faults: &mut Faults) -> Vec<IpAddr> {
     let path = section.path(key);
     let mut addresses = Vec::new();
     for (text, origin) in section.texts(key, faults).map(|(texts, _)| texts).unwrap_or_default() {
-        match text.parse() {
-            Ok(address) => addresses.push(address),
-            Err(_) => faults.push(&origin, &path, format!("{text:?} is no address"), "write addresses, not names"),
-        }
+        let problem = match text.parse::<IpAddr>() {
+            Err(_) => format!("{text:?} is no address"),
+            Ok(address) if address.is_unspecified() || address.is_multicast() => {
+                format!("{text} is no server's address")
+            }
+            Ok(address) if addresses.contains(&address) => format!("{text} is listed twice"),
+            Ok(address) => {
+                addresses.push(address);
+                continue;
+            }
+        };
+        faults.push(&origin, &path, problem, "write the servers' addresses, each once; names are not known yet");
     }
     addresses
 }

@@ -5,13 +5,17 @@
 //! [`read`] gives either a [`Configuration`] without a fault or the complete list.
 
 mod appliance;
+mod listen;
 mod sled;
+mod texts;
 mod tls;
 mod values;
 
-pub use appliance::{Appliance, UpdateSource};
+pub use appliance::{Appliance, UpdateSource, usual_prefix};
 pub use sled::{Downstairs, Network, Provisioning, Reserve, SledConfig, Storage};
+pub use texts::{FRAGMENTS, PORT_MAP, SLED, Texts};
 pub use tls::Tls;
+pub use values::hidden;
 
 use crate::names::{RegionName, SledName};
 use crate::port_map::{self, HTTP_PORT, LocalRegion, PortMap};
@@ -33,7 +37,7 @@ pub struct Sources {
 }
 
 /// One sled's configuration, complete and without a fault.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Configuration {
     /// What `sled.toml` says.
     pub sled: SledConfig,
@@ -74,12 +78,13 @@ pub fn read(sources: &Sources) -> Result<Configuration, Vec<Fault>> {
         ephemeral: sources.ephemeral.clone(),
         this_sled: sled.name.as_ref().map(|(name, _)| name.clone()),
         http_ports: if http_ports.is_empty() { vec![HTTP_PORT] } else { http_ports },
+        prefix: sled.appliance.network.prefix.as_ref().map(|(bits, _)| *bits),
     };
-    let digest_text = sources.port_map.text.as_deref().unwrap_or_default();
-    let map = port_map::read(&map_file, digest_text, &limits, &mut faults);
+    let map = port_map::read(&map_file, &limits, &mut faults);
     let address = own_address(&sled.name, &map, &mut faults);
-    if let Some(address) = address {
-        appliance::check(&sled.appliance.1, address, &sled.appliance.0, &mut faults);
+    // One that is a fault itself has no network.
+    if let Some(address) = address.filter(|ip| !(ip.is_unspecified() || ip.is_multicast() || ip.is_loopback())) {
+        sled.appliance.network.check(address, &mut faults);
     }
     match (faults.sorted(sources.sled.iter().map(|source| source.file.as_str())), sled.complete(), address) {
         (found, Some(config), Some(address)) if found.is_empty() => {

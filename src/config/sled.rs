@@ -1,8 +1,9 @@
 //! `sled.toml`: what one machine is, where its data lies, and what its network must be.
 
 use super::appliance::{self, Appliance};
+use super::listen::listen;
 use super::tls::{self, Tls};
-use super::values::{INTERFACE, OrNever, Positive, USER, plain_path, word};
+use super::values::{Days, INTERFACE, OrNever, Positive, USER, plain_path, word};
 use crate::names::SledName;
 use crate::source::{Document, Faults, Origin, Section};
 use crate::span::Span;
@@ -84,25 +85,30 @@ impl Reserve {
 }
 
 impl FromStr for Reserve {
-    type Err = &'static str;
+    type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const WRONG: &str = "is neither a percentage nor a size";
+        let wrong = || "is neither a percentage nor a size".to_owned();
         if let Some(percent) = text.strip_suffix('%') {
             let percent = percent.trim().parse().ok().filter(|p| *p <= 100);
-            return percent.map(Self::Percent).ok_or(WRONG);
+            return percent.map(Self::Percent).ok_or_else(wrong);
         }
         let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+        let number: u64 = digits.parse().map_err(|_| wrong())?;
         let shift = match text[digits.len()..].trim() {
-            "" | "B" => 0,
+            "B" => 0,
             "KiB" => 10,
             "MiB" => 20,
             "GiB" => 30,
             "TiB" => 40,
-            _ => return Err(WRONG),
+            "" => return Err(format!("has no unit: it may be meant as \"{number}%\" or as \"{number}GiB\"")),
+            unit @ ("K" | "KB" | "k" | "kB" | "M" | "MB" | "G" | "GB" | "T" | "TB") => {
+                let letter = unit[..1].to_uppercase();
+                return Err(format!("may be counted in thousands or in 1024s: for these write \"{number}{letter}iB\""));
+            }
+            _ => return Err(wrong()),
         };
-        let number: u64 = digits.parse().map_err(|_| WRONG)?;
-        number.checked_mul(1 << shift).map(Self::Bytes).ok_or(WRONG)
+        number.checked_mul(1 << shift).map(Self::Bytes).ok_or_else(wrong)
     }
 }
 
@@ -155,8 +161,7 @@ pub(super) struct Draft {
     downstairs: Downstairs,
     network: Option<Network>,
     tls: Option<Tls>,
-    /// And where its section begins.
-    pub(super) appliance: (Origin, Appliance),
+    pub(super) appliance: appliance::Draft,
     pub(super) listen: Vec<SocketAddr>,
 }
 
@@ -169,7 +174,7 @@ impl Draft {
             downstairs: self.downstairs.clone(),
             network: self.network.clone()?,
             tls: self.tls.clone(),
-            appliance: self.appliance.1.clone(),
+            appliance: self.appliance.appliance.clone(),
         })
     }
 }
@@ -183,8 +188,7 @@ pub(super) fn read(document: &Document, faults: &mut Faults) -> Draft {
     let network = network(top.section("network", faults), faults);
     let listen = listen(top.section("http", faults), faults);
     let tls = tls::read(top.section("tls", faults), faults);
-    let section = top.section("appliance", faults);
-    let appliance = (section.origin().clone(), appliance::read(section, faults));
+    let appliance = appliance::read(top.section("appliance", faults), faults);
     top.finish(faults);
     Draft { name, storage, downstairs, network, tls, appliance, listen }
 }
@@ -211,8 +215,8 @@ fn storage(mut section: Section<'_>, faults: &mut Faults) -> Storage {
             .parsed("reserve", "write a share such as \"5%\" or a size such as \"20GiB\"", faults)
             .map_or(Reserve::Percent(5), |(value, _)| value),
         keep_deleted: section
-            .parsed("keep_deleted", "write a time such as \"7d\" or \"12h\"", faults)
-            .map_or(Span::seconds(7 * 86_400), |(value, _)| value),
+            .parsed("keep_deleted", "write a time in days or hours, such as \"7d\" or \"12h\"", faults)
+            .map_or(Span::seconds(7 * 86_400), |(Days(span), _)| span),
     };
     section.finish(faults);
     storage
@@ -220,7 +224,7 @@ fn storage(mut section: Section<'_>, faults: &mut Faults) -> Storage {
 
 fn downstairs(mut section: Section<'_>, faults: &mut Faults) -> Downstairs {
     let program = path(&mut section, "program", "/usr/lib/crucible/crucible-downstairs", faults);
-    let user = word(&mut section, "user", USER, faults).unwrap_or_else(|| "crucible".into());
+    let user = word(&mut section, "user", USER, faults).map_or_else(|| "crucible".into(), |(user, _)| user);
     let crashes = section.integer("crashes", 2..=1_000_000, faults);
     let restart_hung_after = section
         .parsed::<OrNever>("restart_hung_after", "write \"never\" or a length of time such as \"5m\"", faults)
@@ -245,7 +249,12 @@ fn downstairs(mut section: Section<'_>, faults: &mut Faults) -> Downstairs {
 fn network(mut section: Section<'_>, faults: &mut Faults) -> Option<Network> {
     let speed = 1..=u64::from(u32::MAX);
     let given = section.keys().contains(&"nic");
-    let bridge = word(&mut section, "bridge", INTERFACE, faults).unwrap_or_else(|| "br0".into());
+    let bridge = word(&mut section, "bridge", INTERFACE, faults);
+    if let Some((_, origin)) = bridge.as_ref().filter(|(bridge, _)| bridge == LOOPBACK) {
+        let problem = format!("{LOOPBACK} is every machine's way to itself, and no bridge");
+        faults.push(origin, "network.bridge", problem, "write the bridge that carries the sled's address: \"br0\"");
+    }
+    let bridge = bridge.map_or_else(|| "br0".into(), |(bridge, _)| bridge);
     let nic = word(&mut section, "nic", INTERFACE, faults);
     let mut least = |key, default| {
         let number = section.integer(key, speed.clone(), faults);
@@ -253,29 +262,29 @@ fn network(mut section: Section<'_>, faults: &mut Faults) -> Option<Network> {
     };
     let min_link_mbps = least("min_link_mbps", 2500);
     let min_usb_mbps = least("min_usb_mbps", 5000);
+    if let Some((nic, origin)) = &nic
+        && let Some(problem) = no_nic(nic, &bridge)
+    {
+        let remedy = "write the adapter that the cable is in, as `ip link` names it: \"enx00e04ca81110\"";
+        faults.push(origin, "network.nic", problem, remedy);
+    }
     if !given {
         section.missing("nic", "write the interface in the bridge, as `ip link` names it: \"enx00e04ca81110\"", faults);
     }
     section.finish(faults);
-    Some(Network { bridge, nic: nic?, min_link_mbps, min_usb_mbps })
+    Some(Network { bridge, nic: nic?.0, min_link_mbps, min_usb_mbps })
 }
 
-fn listen(mut section: Section<'_>, faults: &mut Faults) -> Vec<SocketAddr> {
-    let (texts, _) = section.texts("listen", faults).unwrap_or_else(|| (Vec::new(), section.origin().clone()));
-    let mut addresses = Vec::new();
-    for (text, origin) in texts {
-        match text.parse::<SocketAddr>() {
-            Ok(address) if address.port() != 0 => addresses.push(address),
-            _ => faults.push(
-                &origin,
-                "http.listen",
-                format!("{text:?} is no address with a port"),
-                "write the sled's address and a port, for example \"192.168.4.189:3800\"",
-            ),
-        }
+/// The interface by which a machine talks to itself.
+const LOOPBACK: &str = "lo";
+
+/// Why an interface cannot be the port of the bridge, if it cannot.
+fn no_nic(nic: &str, bridge: &str) -> Option<String> {
+    match nic {
+        LOOPBACK => Some(format!("{LOOPBACK} is every machine's way to itself, and reaches no host")),
+        _ if nic == bridge => Some(format!("{nic} is the bridge itself, which cannot be its own port")),
+        _ => None,
     }
-    section.finish(faults);
-    addresses
 }
 
 fn path(section: &mut Section<'_>, key: &str, default: &str, faults: &mut Faults) -> PathBuf {

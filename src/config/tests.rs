@@ -82,10 +82,98 @@ fn every_fault_of_sled_toml_is_named_with_its_line() {
         ("name = \"proper-raptor\"", "name = \"proper-rapter\"", "has no sled", "\"proper-raptor\""),
         ("name = \"proper-raptor\"", "name = \"../x\"", "a-z, 0-9 and -", "proper-raptor"),
         ("root = \"/crucible\"", "root = 3", "is an integer", "a string"),
+        // A number alone is no size, with or without quotes, and a remedy leads to no other meaning.
+        ("reserve = \"5%\"", "reserve = 5", "is an integer", "\"5%\" or a size such as \"20GiB\""),
+        ("reserve = \"5%\"", "reserve = \"5\"", "\"5%\" or as \"5GiB\"", "\"5%\""),
+        ("reserve = \"5%\"", "reserve = \"20GB\"", "write \"20GiB\"", "\"20GiB\""),
+        ("reserve = \"5%\"", "reserve = \"20g\"", "neither a percentage", "\"20GiB\""),
+        ("#keep_deleted = \"7d\"", "keep_deleted = \"1m\"", "write \"1min\" or \"30d\"", "days or hours"),
+        ("#keep_deleted = \"7d\"", "keep_deleted = \"2M\"", "write \"2min\" or \"60d\"", "days or hours"),
+        ("#keep_deleted = \"7d\"", "keep_deleted = 7", "is an integer", "\"7d\""),
+        ("#hung_after = \"5s\"", "hung_after = 5", "is an integer", "\"5s\""),
+        ("nic = \"enx00e04ca81110\"", "nic = \"br0\"", "is the bridge itself", "ip link"),
+        ("nic = \"enx00e04ca81110\"", "nic = \"lo\"", "reaches no host", "ip link"),
+        ("bridge = \"br0\"", "bridge = \"lo\"", "no bridge", "br0"),
+        ("gateway = \"192.168.4.1\"", "gateway = \"192.168.5.1\"", "not in the network of the sled", "router's"),
+        ("gateway = \"192.168.4.1\"", "gateway = \"192.168.4.189\"", "is the sled itself", "router's"),
+        ("gateway = \"192.168.4.1\"", "gateway = \"192.168.4.255\"", "broadcast address of 192.168.4.0/24", "router's"),
+        ("gateway = \"192.168.4.1\"", "gateway = \"192.168.4.0\"", "the network 192.168.4.0/24 itself", "router's"),
+        ("gateway = \"192.168.4.1\"", "gateway = \"0.0.0.0\"", "no address of a router", "router's"),
+        ("dns = [\"192.168.4.53\"]", "dns = [\"0.0.0.0\"]", "no server's address", "each once"),
+        ("dns = [\"192.168.4.53\"]", "dns = [\"192.168.4.53\", \"192.168.4.53\"]", "listed twice", "each once"),
     ] {
         one_fault("sled.toml", from, to, problem, remedy);
     }
 }
+
+/// Where the endpoint is to listen: each socket is opened by itself, and none if one cannot be.
+#[test]
+fn of_two_sockets_in_one_place_the_second_is_a_fault() {
+    for (first, second, problem) in [
+        ("0.0.0.0:3800", "192.168.4.189:3800", "taken by \"0.0.0.0:3800\" already (sled.toml, line"),
+        ("192.168.4.189:3800", "0.0.0.0:3800", "taken by \"192.168.4.189:3800\""),
+        ("192.168.4.189:3800", "192.168.4.189:3800", "taken by"),
+        ("192.168.4.189:3800", "[::ffff:192.168.4.189]:3800", "taken by"),
+        ("[::]:3800", "192.168.4.189:3800", "taken by \"[::]:3800\""),
+        ("[::]:3800", "0.0.0.0:3800", "taken by"),
+        ("[fd00::1]:3800", "[::]:3800", "taken by"),
+        ("192.168.4.189:3800", "224.0.0.1:3800", "a group"),
+        ("192.168.4.189:3800", "[ff02::1]:3800", "a group"),
+        ("192.168.4.189:3800", "255.255.255.255:3800", "everybody's"),
+        ("192.168.4.189:3800", "[fe80::1]:3800", "does not say on which"),
+        ("192.168.4.189:3800", "", ""),
+        ("192.168.4.189:3800", "192.168.4.189:3801", ""),
+        ("0.0.0.0:3800", "[fd00::1]:3800", ""),
+        ("192.168.4.189:3800", "127.0.0.1:3800", ""),
+        ("192.168.4.189:3800", "[fe80::1%2]:3800", ""),
+    ] {
+        let list: Vec<_> =
+            [first, second].into_iter().filter(|one| !one.is_empty()).map(|one| format!("{one:?}")).collect();
+        let sled =
+            SLED.replacen("#listen = [\"192.168.4.189:3800\"]", &format!("listen = [\n{}\n]", list.join(",\n")), 1);
+        let found = faults(&sled, MAP);
+        match problem {
+            "" => assert_eq!(found, [], "{first} {second}"),
+            problem => {
+                assert_eq!(found.len(), 1, "{first} {second}: {found:#?}");
+                assert_eq!((found[0].key.as_str(), found[0].line), ("http.listen", line(&sled, list[1].as_str())));
+                assert!(found[0].problem.contains(problem), "{found:#?}");
+            }
+        }
+    }
+}
+
+/// The same words in another order, with other comments and line ends, are the same map.
+#[test]
+fn the_digest_of_a_map_is_of_what_it_means() {
+    let digest = |map: &str| read(&sources(SLED, map)).unwrap().map.digest;
+    let (own, bare): (String, String) =
+        (digest(MAP), MAP.lines().map(|line| line.split('#').next().unwrap().trim_end().to_owned() + "\r\n").collect());
+    assert_ne!(bare, MAP);
+    assert_eq!(digest(&bare), own);
+    let (head, rest) = MAP.split_once("[volumes.pve]").unwrap();
+    let (pve, others) = rest.split_once("[volumes.still-fawn]").unwrap();
+    assert_eq!(digest(&format!("{head}[volumes.still-fawn]{others}\n[volumes.pve]{pve}")), own);
+    assert_eq!(digest(&MAP.replace("hosts = [\"192.168.4.17\"]", "hosts = [\"still-fawn\"]")), own);
+    let two = |hosts: &str| digest(&MAP.replace("hosts = []", &format!("hosts = [{hosts}]")));
+    assert_eq!(two("\"10.0.0.1\", \"10.0.0.2\""), two("\"10.0.0.2\", \"::ffff:10.0.0.1\""));
+    for (from, to) in [
+        ("hosts = []", "hosts = [\"10.0.0.1\"]"),
+        ("3822", "3823"),
+        ("extent_count = 100", "extent_count = 101"),
+        ("\"proper-raptor:3820\", \"proper-raptor:3821\"", "\"proper-raptor:3821\", \"proper-raptor:3820\""),
+        ("192.168.4.189", "192.168.4.188"),
+        ("[hosts.still-fawn]", "[hosts.fawn]"),
+        ("[volumes.pve]", "[volumes.other]"),
+    ] {
+        assert_ne!(digest(&MAP.replacen(from, to, 1)), own, "{from}");
+    }
+    // Sleds of other versions have this one for the map that is shipped.
+    assert_eq!(own, SHIPPED);
+}
+
+/// The digest of `etc/port-map.toml` in every version that has one of meaning.
+const SHIPPED: &str = "sha256:df23cdcab206ad15d21b37b6bb7f0a98fd681cab6af4d179dc1af1e403ad1278";
 
 /// The shipped file with its example of TLS in force.
 #[test]
@@ -210,6 +298,13 @@ fn every_fault_of_the_port_map_is_named_with_its_line() {
         ("address = \"192.168.4.189\"", "address = \"0.0.0.0\"", "no address that a host can reach", "own address"),
         ("address = \"192.168.4.189\"", "address = \"127.0.0.1\"", "no address that a host can reach", "own address"),
         ("[defaults]", "[default]", "no key", "write defaults"),
+        ("address = \"192.168.4.189\"", "address = \"192.168.4.255\"", "broadcast address of 192.168.4.0/24", "own"),
+        ("address = \"192.168.4.189\"", "address = \"192.168.4.0\"", "network 192.168.4.0/24 itself", "own address"),
+        ("address = \"192.168.4.19\"", "address = \"192.168.4.255\"", "broadcast address of 192.168.4.0/24", "192.168"),
+        ("address = \"192.168.4.19\"", "address = \"fe80::1\"", "on one link only", "192.168.4.17"),
+        ("hosts = []", "hosts = [\"192.168.4.255\"]", "broadcast address of 192.168.4.0/24", "leave hosts empty"),
+        ("hosts = []", "hosts = [\"255.255.255.255\"]", "the broadcast address", "leave hosts empty"),
+        ("hosts = []", "hosts = [\"fe80::1\"]", "on one link only", "leave hosts empty"),
     ] {
         if problem.is_empty() {
             assert!(faults(SLED, &MAP.replacen(from, to, 1)).len() > 1, "{to:?}");
@@ -245,6 +340,30 @@ fn all_faults_are_listed_at_once_and_in_order() {
     ] {
         assert!(found.iter().any(|f| f.key == wanted), "{wanted} is not in {found:#?}");
     }
+}
+
+/// Whatever else is wrong with a volume or a sled, its ports and its address are looked at.
+#[test]
+fn a_fault_hides_no_other() {
+    let found = faults(
+        SLED,
+        &MAP.replacen("[volumes.pve]", "[volumes.\"../x\"]", 1).replacen("proper-raptor:3822", "proper-raptor:3800", 1),
+    );
+    let places: Vec<_> = found.iter().map(|fault| (fault.key.as_str(), fault.problem.as_str())).collect();
+    assert_eq!(found.len(), 2, "{found:#?}");
+    assert!(places[0].1.contains("no name for a volume"), "{places:?}");
+    assert!(places[1].0 == "volumes.../x.regions" && places[1].1.contains("HTTP port"), "{places:?}");
+    let four = MAP.replacen("\"proper-raptor:3822\"]", "\"proper-raptor:3822\", \"proper-raptor:3800\"]", 1);
+    let found = faults(SLED, &four);
+    assert!(found.len() == 2 && found[1].problem.contains("HTTP port"), "{found:#?}");
+    let twice =
+        MAP.replacen("[sleds.proper-raptor]", "[sleds.\"a b\"]\naddress = \"192.168.4.189\"\n[sleds.proper-raptor]", 1);
+    let found = faults(SLED, &twice);
+    assert!(found.len() == 2 && found[1].problem.contains("is the address of a b too"), "{found:#?}");
+    let wrong = SLED.replacen("prefix = 24", "prefix = 64", 1).replacen("192.168.4.53", "here", 1);
+    let found = faults(&wrong, &MAP.replacen("[defaults]", "[default]", 1));
+    let keys: Vec<_> = found.iter().map(|fault| fault.key.as_str()).collect();
+    assert_eq!(keys, ["appliance.prefix", "appliance.dns", "default"], "{found:#?}");
 }
 
 /// A bracket that is missing is one fault, and not everything behind it too.

@@ -1,10 +1,11 @@
 //! `[tls]` of `sled.toml`: with which certificate the data ports speak TLS, if they do. What lies
 //! at its paths is not looked at here. Pure.
 
-use super::values::{Positive, plain_path};
+use super::values::{Days, hidden, plain_path};
 use crate::source::{Faults, Section};
 use crate::span::Span;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::str::FromStr;
 
 /// `[tls]`. The same files for every region of the sled, and for the supervisor that asks them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,9 +33,6 @@ impl Tls {
 /// The three files, and an example of each.
 const FILES: [(&str, &str); 3] =
     [("cert", "/etc/sled/tls/cert.pem"), ("key", "/etc/sled/tls/key.pem"), ("root_cert", "/etc/sled/tls/root.pem")];
-/// What systemd hides from the regions' units and from the supervisor: ProtectHome=, PrivateTmp=
-/// and PrivateDevices=.
-const HIDDEN: [&str; 6] = ["/home", "/root", "/run/user", "/tmp", "/var/tmp", "/dev"];
 
 /// Reads the section; `None` if it names no file.
 pub(super) fn read(mut section: Section<'_>, faults: &mut Faults) -> Option<Tls> {
@@ -48,15 +46,27 @@ pub(super) fn read(mut section: Section<'_>, faults: &mut Faults) -> Option<Tls>
         file(&mut section, key, example, faults)
     });
     let expires_warning = section
-        .parsed::<Positive>("expires_warning", "write a length of time such as \"30d\", at least \"1s\"", faults)
-        .map_or(Tls::EXPIRES_WARNING, |(Positive(span), _)| span);
+        .parsed::<Warning>("expires_warning", "write a length of time such as \"30d\", at least \"1s\"", faults)
+        .map_or(Tls::EXPIRES_WARNING, |(Warning(span), _)| span);
     section.finish(faults);
     Some(Tls { cert: cert?, key: key?, root_cert: root_cert?, expires_warning })
 }
 
+/// How long before its end a certificate is warned of: some time, in days.
+struct Warning(Span);
+
+impl FromStr for Warning {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let Days(span) = text.parse()?;
+        if span.seconds == 0 { Err("is no time at all".into()) } else { Ok(Self(span)) }
+    }
+}
+
 fn file(section: &mut Section<'_>, key: &str, example: &str, faults: &mut Faults) -> Option<PathBuf> {
     let (path, origin) = plain_path(section, key, example, faults)?;
-    if let Some(hidden) = HIDDEN.iter().find(|dir| Path::new(&path).starts_with(dir)) {
+    if let Some(hidden) = hidden(&path) {
         let problem = format!("lies below {hidden}, which systemd hides from the regions' units");
         faults.push(&origin, section.path(key), problem, format!("move it, for example to {example:?}"));
     }

@@ -3,8 +3,17 @@
 
 use crate::source::{Faults, Origin, Section};
 use crate::span::Span;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
+
+/// What systemd hides from the regions' units and from the supervisor: ProtectHome=, PrivateTmp=
+/// and PrivateDevices=.
+const HIDDEN: [&str; 6] = ["/home", "/root", "/run/user", "/tmp", "/var/tmp", "/dev"];
+
+/// Below which directory that systemd hides from the sled's services a path lies, if below one.
+pub fn hidden(path: &Path) -> Option<&'static str> {
+    HIDDEN.into_iter().find(|dir| path.starts_with(dir))
+}
 
 /// A length of time, or `never`.
 pub(super) struct OrNever(pub(super) Option<Span>);
@@ -26,6 +35,24 @@ impl FromStr for Positive {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let span: Span = text.parse()?;
         if span.seconds == 0 { Err("is no time at all") } else { Ok(Self(span)) }
+    }
+}
+
+/// A length of time that is kept for days: there `m` is a minute to one and a month to another, and
+/// what it decides cannot always be undone.
+pub(super) struct Days(pub(super) Span);
+
+impl FromStr for Days {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+        let unit = text[digits.len()..].trim();
+        if let (Ok(number), "m" | "M" | "mo" | "month" | "months") = (digits.parse::<u32>(), unit) {
+            let days = u64::from(number) * 30;
+            return Err(format!("may be minutes or months: write \"{number}min\" or \"{days}d\""));
+        }
+        text.parse().map(Self).map_err(str::to_owned)
     }
 }
 
@@ -58,7 +85,7 @@ pub(super) fn word(
     key: &str,
     (what, most): (&str, usize),
     faults: &mut Faults,
-) -> Option<String> {
+) -> Option<(String, Origin)> {
     let (text, origin) = section.text(key, faults)?;
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     let legal = !text.is_empty() && text.len() <= most && text.chars().all(plain) && !text.starts_with(['.', '-']);
@@ -67,5 +94,5 @@ pub(super) fn word(
         faults.push(&origin, section.path(key), problem, format!("write up to {most} letters, digits and ._-"));
         return None;
     }
-    Some(text.to_owned())
+    Some((text.to_owned(), origin))
 }

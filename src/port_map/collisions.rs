@@ -3,14 +3,16 @@
 //! range.
 
 use super::{DATA_PORTS, HTTP_PORT, Limits, Placement, REPAIR_OFFSET};
-use crate::names::{RegionName, SledName};
+use crate::names::SledName;
 use crate::source::{Faults, Origin};
 use std::collections::BTreeMap;
 
 /// A region's claim on two ports of a sled.
 #[derive(Debug, Clone)]
 pub(super) struct Claim {
-    pub(super) region: RegionName,
+    /// The volume as it is written, whether or not it can be called so.
+    pub(super) volume: String,
+    pub(super) index: usize,
     pub(super) placement: Placement,
     pub(super) origin: Origin,
 }
@@ -25,7 +27,11 @@ impl Claim {
     }
 
     fn key(&self) -> String {
-        format!("volumes.{}.regions", self.region.volume())
+        format!("volumes.{}.regions", self.volume)
+    }
+
+    fn region(&self) -> String {
+        format!("{}-{}", self.volume, self.index)
     }
 }
 
@@ -46,13 +52,13 @@ pub(super) fn check(claims: &[Claim], limits: &Limits, faults: &mut Faults) {
 fn check_claim(claim: &Claim, claims: &[Claim], taken: &mut Taken, limits: &Limits, faults: &mut Faults) {
     let sled = &claim.placement.sled;
     for (port, what) in claim.ports() {
-        let named = format!("{what} {port} of {} on {sled}", claim.region);
+        let named = format!("{what} {port} of {} on {sled}", claim.region());
         if let Some(other) = taken.get(&(sled.clone(), port)) {
             let problem = format!("the {named} is {other} too");
             faults.push(&claim.origin, claim.key(), problem, remedy(claim, claims, limits));
             return; // Equal data ports have equal repair ports: once is enough.
         }
-        taken.insert((sled.clone(), port), format!("the {what} of {}", claim.region));
+        taken.insert((sled.clone(), port), format!("the {what} of {}", claim.region()));
         if limits.ephemeral.contains(&port) {
             let (low, high) = (limits.ephemeral.start(), limits.ephemeral.end());
             let problem = format!(

@@ -44,6 +44,22 @@ impl Prefix {
         let differ = bits(self.address) ^ bits(address);
         self.address.is_ipv4() == address.is_ipv4() && differ.leading_zeros() >= u32::from(self.length)
     }
+
+    /// What an address is that no interface of this network can have: its first one is the network
+    /// itself, and over IPv4 its last one everybody in it.
+    pub fn reserved(&self, address: IpAddr) -> Option<String> {
+        let (IpAddr::V4(_), IpAddr::V4(four)) = (self.address, address) else { return None };
+        if !self.contains(address) || self.length > 30 {
+            return None;
+        }
+        let mask = u32::MAX.checked_shr(self.length.into()).unwrap_or_default();
+        let network = Self { address: Ipv4Addr::from_bits(four.to_bits() & !mask).into(), length: self.length };
+        match four.to_bits() & mask {
+            0 => Some(format!("the network {network} itself")),
+            host if host == mask => Some(format!("the broadcast address of {network}")),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for Prefix {
@@ -111,6 +127,24 @@ mod tests {
             let prefix = Prefix { address: IpAddr::V4(a.into()), length };
             let mask = if length == 0 { 0 } else { u32::MAX << (32 - length) };
             prop_assert_eq!(prefix.contains(IpAddr::V4(b.into())), a & mask == b & mask);
+        }
+    }
+
+    #[test]
+    fn the_first_and_the_last_address_of_a_network_are_nobodys() {
+        let of =
+            |network: &str, length: u8, address: &str| Prefix { address: ip(network), length }.reserved(ip(address));
+        assert_eq!(of("10.0.0.7", 24, "10.0.0.0").as_deref(), Some("the network 10.0.0.0/24 itself"));
+        assert_eq!(of("10.0.0.7", 24, "10.0.0.255").as_deref(), Some("the broadcast address of 10.0.0.0/24"));
+        assert_eq!(of("10.0.5.7", 22, "10.0.7.255").as_deref(), Some("the broadcast address of 10.0.4.0/22"));
+        for (network, length, address) in [
+            ("10.0.5.7", 22, "10.0.5.255"),
+            ("10.0.0.7", 24, "10.0.1.255"),
+            ("10.0.0.7", 31, "10.0.0.7"),
+            ("10.0.0.7", 32, "10.0.0.7"),
+            ("fd00::1", 64, "fd00::"),
+        ] {
+            assert_eq!(of(network, length, address), None, "{address}");
         }
     }
 

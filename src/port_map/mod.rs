@@ -3,6 +3,7 @@
 
 mod collisions;
 mod fence;
+mod meaning;
 mod read;
 
 pub use fence::{Fence, Prefix};
@@ -24,7 +25,7 @@ pub const DATA_PORTS: RangeInclusive<u16> = 1024..=61535;
 pub const HTTP_PORT: u16 = 3800;
 
 /// The port map, without a fault.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PortMap {
     /// The sleds by name.
     pub sleds: BTreeMap<SledName, Sled>,
@@ -32,7 +33,8 @@ pub struct PortMap {
     pub hosts: BTreeMap<HostName, IpAddr>,
     /// The volumes by name.
     pub volumes: BTreeMap<VolumeName, Volume>,
-    /// `sha256:` and the digest of the file, in hexadecimal.
+    /// `sha256:` and the digest of what the map means, in hexadecimal: two files that say the same
+    /// in another order, or with other comments or line ends, have the same one.
     pub digest: String,
 }
 
@@ -90,6 +92,8 @@ pub struct Limits {
     pub this_sled: Option<SledName>,
     /// The HTTP ports of that sled.
     pub http_ports: Vec<u16>,
+    /// The length of the prefix of that sled's network, if it is said.
+    pub prefix: Option<u8>,
 }
 
 impl PortMap {

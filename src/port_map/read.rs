@@ -1,46 +1,52 @@
 //! `port-map.toml`, read into a [`PortMap`] with every fault that it has.
 
 use super::collisions::{self, Claim};
-use super::{DATA_PORTS, Limits, Placement, PortMap, Sled, Volume};
-use crate::names::{HostName, RegionName, SledName, VolumeName};
+use super::{DATA_PORTS, Limits, Placement, PortMap, Prefix, Sled, Volume, meaning};
+use crate::names::{HostName, SledName, VolumeName};
 use crate::region::Geometry;
 use crate::source::{Document, Faults, Origin, Section, nearest};
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 const NAME_REMEDY: &str = "rename it, for example \"still-fawn\"";
 
-/// Reads a port map from its document; `text` is the file as it is, for the digest.
+/// Reads a port map from its document.
 ///
 /// What could be read is returned even when there are faults, so that other checks can go
 /// on; the caller decides by the faults.
-pub fn read(document: &Document, text: &str, limits: &Limits, faults: &mut Faults) -> PortMap {
+pub fn read(document: &Document, limits: &Limits, faults: &mut Faults) -> PortMap {
     let mut top = Section::top(document);
     let section = top.section("sleds", faults);
     // A sled whose address is wrong is still a sled: its regions are no faults of theirs.
     let named: Vec<_> = section.keys().into_iter().filter_map(|key| key.parse().ok()).collect();
-    let sleds = sleds(section, faults);
-    let hosts = named_hosts(top.section("hosts", faults), &sleds, faults);
+    let sleds = sleds(section, limits, faults);
+    let network = limits.this_sled.as_ref().and_then(|name| network(sleds.get(name)?.address, limits));
+    let hosts = named_hosts(top.section("hosts", faults), &sleds, network, faults);
     let mut section = top.section("defaults", faults);
     let defaults = geometry_keys(&mut section, RUNBOOK, faults);
     section.finish(faults);
-    let known = Known { named: &named, sleds: &sleds, hosts: &hosts };
+    let known = Known { named: &named, sleds: &sleds, hosts: &hosts, network };
     let (volumes, claims) = volumes(top.section("volumes", faults), &known, defaults, faults);
     top.finish(faults);
     collisions::check(&claims, limits, faults);
-    PortMap { sleds, hosts, volumes, digest: format!("sha256:{}", hex(&Sha256::digest(text.as_bytes()))) }
+    let mut map = PortMap { sleds, hosts, volumes, digest: String::new() };
+    map.digest = meaning::digest(&map);
+    map
 }
 
 /// The geometry where neither the volume nor `[defaults]` states one: 12.5 GiB.
 const RUNBOOK: Geometry = Geometry { block_size: 4096, extent_size: 32768, extent_count: 100 };
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+/// The network of an address, if it is said how long its prefix is, and may be.
+fn network(address: IpAddr, limits: &Limits) -> Option<Prefix> {
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    limits.prefix.filter(|length| *length <= most).map(|length| Prefix { address, length })
 }
 
-fn sleds(mut section: Section<'_>, faults: &mut Faults) -> BTreeMap<SledName, Sled> {
+fn sleds(mut section: Section<'_>, limits: &Limits, faults: &mut Faults) -> BTreeMap<SledName, Sled> {
     let mut sleds = BTreeMap::<SledName, Sled>::new();
+    // Those whose names are wrong, too: their addresses can be right.
+    let mut taken = BTreeMap::<IpAddr, &str>::new();
     if section.keys().is_empty() {
         section.missing("NAME", "add [sleds.NAME] with address = \"…\" for every sled", faults);
     }
@@ -53,9 +59,11 @@ fn sleds(mut section: Section<'_>, faults: &mut Faults) -> BTreeMap<SledName, Sl
         if !given {
             entry.missing("address", remedy, faults);
         }
-        if let (Some(name), Some((address, origin))) = (name, address) {
-            check_sled_address(&sleds, address, &origin, &entry.path("address"), faults);
-            sleds.insert(name, Sled { address });
+        if let Some((address, origin)) = address {
+            let network = network(address, limits).filter(|_| name.is_some() && name == limits.this_sled);
+            check_sled_address(&taken, address, network, (&origin, &entry.path("address")), faults);
+            taken.entry(address).or_insert(key);
+            sleds.extend(name.map(|name| (name, Sled { address })));
         }
         entry.finish(faults);
     }
@@ -75,14 +83,18 @@ struct Known<'a> {
     /// The sleds without a fault.
     sleds: &'a BTreeMap<SledName, Sled>,
     hosts: &'a BTreeMap<HostName, IpAddr>,
+    /// That of this sled, if it is known.
+    network: Option<Prefix>,
 }
 
 fn named_hosts(
     mut section: Section<'_>,
     sleds: &BTreeMap<SledName, Sled>,
+    network: Option<Prefix>,
     faults: &mut Faults,
 ) -> BTreeMap<HostName, IpAddr> {
     let mut hosts = BTreeMap::<HostName, IpAddr>::new();
+    let mut taken = BTreeMap::<IpAddr, &str>::new();
     for key in section.keys() {
         let mut entry = section.section(key, faults);
         let name = legal_name::<HostName>(key, &entry, "a host", faults);
@@ -90,15 +102,16 @@ fn named_hosts(
         if !entry.keys().contains(&"address") {
             entry.missing("address", remedy, faults);
         }
-        if let (Some(name), Some((address, origin))) = (name, address(&mut entry, remedy, faults)) {
+        if let Some((address, origin)) = address(&mut entry, remedy, faults) {
             let path = entry.path("address");
-            if let Some((problem, remedy)) = no_host(address, sleds, remedy) {
+            if let Some((problem, remedy)) = no_host(address, sleds, network, remedy) {
                 faults.push(&origin, path, problem, remedy);
-            } else if let Some((other, _)) = hosts.iter().find(|(_, at)| **at == address) {
+            } else if let Some(other) = taken.get(&address) {
                 let problem = format!("{address} is the address of {other} too");
                 faults.push(&origin, path, problem, "give each host its own address");
             }
-            hosts.insert(name, address);
+            taken.entry(address).or_insert(key);
+            hosts.extend(name.map(|name| (name, address)));
         }
         entry.finish(faults);
     }
@@ -106,13 +119,23 @@ fn named_hosts(
     hosts
 }
 
-fn check_sled_address(sleds: &BTreeMap<SledName, Sled>, address: IpAddr, at: &Origin, key: &str, faults: &mut Faults) {
-    if address.is_unspecified() || address.is_multicast() || address.is_loopback() {
-        let problem = format!("{address} is no address that a host can reach");
-        let remedy = "write the sled's own address: a downstairs would tell its peers";
-        faults.push(at, key, problem, format!("{remedy} {address} for repair"));
+fn check_sled_address(
+    taken: &BTreeMap<IpAddr, &str>,
+    address: IpAddr,
+    network: Option<Prefix>,
+    (at, key): (&Origin, &str),
+    faults: &mut Faults,
+) {
+    let own = "write the sled's own address: a downstairs would tell its peers";
+    if let Some(what) = nobodys(address, network) {
+        faults.push(
+            at,
+            key,
+            format!("{what}: no address that a host can reach"),
+            format!("{own} {address} for repair"),
+        );
     }
-    if let Some((other, _)) = sleds.iter().find(|(_, sled)| sled.address == address) {
+    if let Some(other) = taken.get(&address) {
         faults.push(at, key, format!("{address} is the address of {other} too"), "give each sled its own address");
     }
 }
@@ -169,14 +192,13 @@ fn volumes(
         let hosts = hosts(&mut entry, known, faults);
         let placed = placements(&mut entry, known.named, faults);
         entry.finish(faults);
-        let Some(name) = name else { continue };
+        // A volume whose name is wrong wants ports as well, and so does a fourth region.
         for (index, (placement, origin)) in placed.iter().enumerate() {
-            if let Some(region) = RegionName::new(name.clone(), index) {
-                claims.push(Claim { region, placement: placement.clone(), origin: origin.clone() });
-            }
+            let (volume, placement, origin) = (key.to_owned(), placement.clone(), origin.clone());
+            claims.push(Claim { volume, index, placement, origin });
         }
         let regions = placed.into_iter().map(|(placement, _)| placement).collect();
-        volumes.insert(name, Volume { hosts, geometry, regions });
+        volumes.extend(name.map(|name| (name, Volume { hosts, geometry, regions })));
     }
     section.finish(faults);
     (volumes, claims)
@@ -204,7 +226,7 @@ fn host(text: &str, known: &Known<'_>) -> Result<IpAddr, (String, String)> {
     if let Ok(address) = text.parse::<IpAddr>() {
         let (address, remedy) =
             (address.to_canonical(), "write the host's own address; leave hosts empty to allow any");
-        return no_host(address, known.sleds, remedy).map_or(Ok(address), Err);
+        return no_host(address, known.sleds, known.network, remedy).map_or(Ok(address), Err);
     }
     let address = text.parse().ok().and_then(|name: HostName| known.hosts.get(&name).copied());
     address.ok_or_else(|| match nearest(text, known.hosts.keys().map(HostName::as_str)) {
@@ -218,17 +240,35 @@ fn host(text: &str, known: &Known<'_>) -> Result<IpAddr, (String, String)> {
 
 /// Why no host can have this address, if none can: nobody has it, or whoever has it is let in
 /// everywhere.
-fn no_host(address: IpAddr, sleds: &BTreeMap<SledName, Sled>, remedy: &str) -> Option<(String, String)> {
+fn no_host(
+    address: IpAddr,
+    sleds: &BTreeMap<SledName, Sled>,
+    network: Option<Prefix>,
+    remedy: &str,
+) -> Option<(String, String)> {
     if let Some((sled, _)) = sleds.iter().find(|(_, sled)| sled.address == address) {
         let remedy = "write a host's address: a sled is always let in, for repair, and cannot be a host";
         return Some((format!("{address} is the address of the sled {sled}"), remedy.into()));
     }
-    let nobodys = address.is_unspecified() || address.is_multicast() || is_broadcast(address) || address.is_loopback();
-    nobodys.then(|| (format!("{address} is no address of a host"), remedy.into()))
+    nobodys(address, network).map(|what| (format!("{what}: no address of a host"), remedy.into()))
 }
 
-fn is_broadcast(address: IpAddr) -> bool {
-    matches!(address, IpAddr::V4(address) if address.is_broadcast())
+/// Why an address is nobody's, if it is; an interface's own `network`, where that is known, has two
+/// of these.
+fn nobodys(address: IpAddr, network: Option<Prefix>) -> Option<String> {
+    // Without a zone nobody knows where to send to; in the map there is none.
+    let zoneless = matches!(address, IpAddr::V6(six) if six.is_unicast_link_local());
+    let broadcast = matches!(address, IpAddr::V4(four) if four.is_broadcast());
+    let of_network = network.and_then(|network| network.reserved(address));
+    let what = match address {
+        _ if address.is_unspecified() => "stands for every address there is",
+        _ if address.is_multicast() => "is a multicast address",
+        _ if address.is_loopback() => "is every machine's own",
+        _ if broadcast => "is the broadcast address",
+        _ if zoneless => "is good on one link only (fe80::/10), and it cannot be said on which",
+        _ => return of_network.map(|what| format!("{address} is {what}")),
+    };
+    Some(format!("{address} {what}"))
 }
 
 /// The regions of a volume, as far as they could be read, each with its place in the file.

@@ -104,12 +104,20 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// The string `key` as a `T`; a fault with `remedy` if it is none.
+    /// The string `key` as a `T`; a fault with `remedy` if it is none, or no string: what would be a
+    /// string of the same letters may mean something else.
     pub fn parsed<T>(&mut self, key: &str, remedy: &str, faults: &mut Faults) -> Option<(T, Origin)>
     where
         T: FromStr<Err: Display>,
     {
-        let (text, origin) = self.text(key, faults)?;
+        let node = self.get(key)?;
+        let (text, origin) = match &node.value {
+            Value::Text(text) => (text, node.origin.clone()),
+            other => {
+                faults.push(&node.origin, self.path(key), format!("is {}, not a string", other.kind()), remedy);
+                return None;
+            }
+        };
         match text.parse() {
             Ok(value) => Some((value, origin)),
             Err(why) => {
