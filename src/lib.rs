@@ -13,7 +13,7 @@
 //!
 //! | module | job |
 //! |---|---|
-//! | [`names`], [`region`], [`source`], [`port_map`], [`config`], [`programs`], [`check`], [`size`], [`span`], [`table`], [`wire`], [`protocol`] | the nouns: what things are called and what they look like. Pure |
+//! | [`names`], [`region`], [`source`], [`port_map`], [`config`], [`programs`], [`check`], [`size`], [`span`], [`lived`], [`times`], [`table`], [`wire`], [`protocol`] | the nouns: what things are called and what they look like. Pure |
 //! | [`decide`] | from intent and facts to actions and a verdict. Pure |
 //! | [`systemd`] | unit names, drop-ins, D-Bus proxies |
 //! | [`observe`] | each module watches one thing and publishes facts |
@@ -40,6 +40,7 @@ pub mod daemon;
 pub mod decide;
 pub mod files;
 pub mod http;
+pub mod lived;
 pub mod logging;
 pub mod names;
 pub mod observe;
@@ -53,5 +54,6 @@ pub mod span;
 pub mod supervisor;
 pub mod systemd;
 pub mod table;
+pub mod times;
 pub mod update;
 pub mod wire;

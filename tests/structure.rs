@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// The modules from the bottom up: each may use those before it in the list, and itself.
 const LAYERS: [&[&str]; 11] = [
-    &["broker", "check", "logging", "names", "protocol", "files", "size", "source", "span", "table"],
+    &["broker", "check", "logging", "names", "protocol", "files", "lived", "size", "source", "span", "table", "times"],
     &["region"],
     &["port_map"],
     &["config", "programs"],
@@ -22,7 +22,9 @@ const LAYERS: [&[&str]; 11] = [
 ];
 
 /// What must do no I/O of its own.
-const PURE: [&str; 18] = [
+const PURE: [&str; 20] = [
+    "lived",
+    "times",
     "size",
     "span",
     "source",

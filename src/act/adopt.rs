@@ -16,7 +16,7 @@ use crate::port_map::LocalRegion;
 use crate::region::format::Trailer;
 use crate::region::{Adoption, Record, RegionJson};
 use crate::systemd::names;
-use jiff::Timestamp;
+use crate::times;
 use nix::unistd::User;
 use std::fs;
 use std::io;
@@ -212,8 +212,7 @@ pub fn take_over(config: &Configuration, name: &RegionName, candidate: &Candidat
     own(&place, (owner.uid.as_raw(), owner.gid.as_raw()))?;
     set_mode(&place, 0o750)?;
     let by = format!("adopted from {}", candidate.dir.display());
-    let record =
-        Record { uuid: candidate.json.uuid, geometry: candidate.json.geometry(), created: Timestamp::now(), by };
+    let record = Record { uuid: candidate.json.uuid, geometry: candidate.json.geometry(), created: times::now(), by };
     let generation = candidate.trailers.iter().map(|trailer| trailer.generation).max().unwrap_or_default();
     ledger::change(root, |ledger| {
         ledger.raise_generation(name.volume(), generation);

@@ -17,7 +17,7 @@ use crate::port_map::LocalRegion;
 use crate::region::Record;
 use crate::region::format::{Trailer, extent_path};
 use crate::systemd::{job, names, sandbox};
-use jiff::Timestamp;
+use crate::times;
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::{User, chown};
@@ -82,7 +82,7 @@ pub async fn create(
     progress: &Progress,
 ) -> Result<Made, CreateError> {
     let by = concat!("sledd ", env!("CARGO_PKG_VERSION")).to_owned();
-    let record = Record { uuid: Uuid::new_v4(), geometry: local.geometry, created: Timestamp::now(), by };
+    let record = Record { uuid: Uuid::new_v4(), geometry: local.geometry, created: times::now(), by };
     let (settings, name) = (config.clone(), local.clone());
     let attempt = aside(move || Attempt::begin(&settings, disk, &name)).await??;
     if let Err(why) = run(bus, config, local, &attempt.dir, record.uuid, progress).await {

@@ -4,7 +4,7 @@
 //!
 //! Whoever changes it holds the disk (`Scanner::while_held` of `observe::disk`).
 
-use crate::files::{make_dir, replace, write_aside};
+use crate::files::{make_dir, move_dir, replace, write_aside};
 use crate::region::Ledger;
 use crate::region::ledger::LedgerError;
 use std::fs::{self, File};
@@ -123,14 +123,27 @@ pub fn begin_anew(root: &Path) -> io::Result<Vec<PathBuf>> {
     let dir = root.join(DIR);
     let mut aside = Vec::new();
     for file in [FILE, COPY] {
-        let bad = dir.join(format!("{file}.unreadable.{}", jiff::Timestamp::now().as_second()));
-        match fs::rename(dir.join(file), &bad) {
+        match put_aside(&dir, file) {
             Err(why) if why.kind() == io::ErrorKind::NotFound => {}
-            renamed => renamed.map(|()| aside.push(bad))?,
+            renamed => aside.push(renamed?),
         }
     }
     begin(root)?;
     Ok(aside)
+}
+
+/// Gives a file another name, by the time of day: never that of one that was put aside before, whatever
+/// the clock says.
+fn put_aside(dir: &Path, file: &str) -> io::Result<PathBuf> {
+    let second = jiff::Timestamp::now().as_second();
+    let names = (second..).map(|second| dir.join(format!("{file}.unreadable.{second}")));
+    for bad in names {
+        match move_dir(&dir.join(file), &bad) {
+            Err(why) if why.kind() == io::ErrorKind::AlreadyExists => {}
+            moved => return moved.map(|()| bad),
+        }
+    }
+    Err(io::Error::other("there is no name left"))
 }
 
 fn save(root: &Path, mut ledger: Ledger) -> io::Result<()> {
@@ -218,12 +231,12 @@ mod tests {
     fn a_newer_ledger_is_not_lost() {
         let root = root();
         put(root.path(), "a-0", 1).unwrap();
-        let newer = fs::read_to_string(file(root.path(), FILE)).unwrap().replace("\"version\": 2", "\"version\": 4");
+        let newer = fs::read_to_string(file(root.path(), FILE)).unwrap().replace("\"version\": 2", "\"version\": 5");
         fs::write(file(root.path(), FILE), &newer).unwrap();
         fs::write(file(root.path(), COPY), &newer).unwrap();
         assert!(!is_lost(&load(root.path()).unwrap_err()));
         // Even beside one that can be read.
-        let own = fs::read_to_string(file(root.path(), FILE)).unwrap().replace("\"version\": 4", "\"version\": 2");
+        let own = fs::read_to_string(file(root.path(), FILE)).unwrap().replace("\"version\": 5", "\"version\": 2");
         fs::write(file(root.path(), COPY), own).unwrap();
         assert!(!is_lost(&load(root.path()).unwrap_err()) && mend(root.path()).is_err());
         fs::write(file(root.path(), COPY), &newer).unwrap();

@@ -9,6 +9,7 @@ pub mod fence;
 pub mod inspect;
 pub mod ledger;
 pub mod legacy;
+pub mod lived;
 pub mod maintenance;
 pub mod mark;
 mod memo;

@@ -9,8 +9,10 @@ use super::inspect::region_json;
 use super::ledger;
 use crate::decide::settle::{Listing, Step, settle as steps};
 use crate::files::{make_dir, move_dir, sync_dir};
+use crate::lived::Moment;
 use crate::names::RegionName;
 use crate::region::{Ledger, Record, Tombstone};
+use crate::times;
 use jiff::Timestamp;
 use std::fs;
 use std::io;
@@ -60,11 +62,11 @@ fn moved(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-/// Puts a region in the trash.
+/// Puts a region in the trash, where it is kept from this moment on.
 ///
 /// # Errors
 /// It is not on record, or the file system refused; then it is where it was.
-pub fn bury(root: &Path, name: &RegionName) -> io::Result<Tombstone> {
+pub fn bury(root: &Path, name: &RegionName, moment: Moment) -> io::Result<Tombstone> {
     let (trash, place) = (root.join(TRASH), root.join(name.to_string()));
     // What a link leads to is not the supervisor's, and is never removed.
     if !fs::symlink_metadata(&place)?.is_dir() {
@@ -76,8 +78,9 @@ pub fn bury(root: &Path, name: &RegionName) -> io::Result<Tombstone> {
         // An adoption that could not be undone goes with it, and so does a hold.
         ledger.adoptions.remove(name);
         ledger.holds.remove(name);
-        let mut stone = Tombstone { region: name.clone(), record, deleted: now(), moved: false, removing: false };
-        // One of this name may have been deleted within this second.
+        let (region, deleted, buried) = (name.clone(), times::in_seconds(Timestamp::now()), Some(moment));
+        let mut stone = Tombstone { region, record, deleted, buried, moved: false, removing: false };
+        // One of this name may have been deleted within this second, or the clock was set.
         while trash.join(stone.dir()).exists() {
             stone.deleted += jiff::SignedDuration::from_secs(1);
         }
@@ -181,11 +184,6 @@ fn vacant(place: &Path) -> io::Result<()> {
     }
 }
 
-fn now() -> Timestamp {
-    // Whole seconds, as the directory's name has them.
-    Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default()
-}
-
 /// Takes a change of the ledger back whose rename was refused.
 fn undo(root: &Path, back: impl FnOnce(&mut Ledger)) {
     let undone = ledger::change(root, |ledger| {
@@ -199,11 +197,12 @@ fn undo(root: &Path, back: impl FnOnce(&mut Ledger)) {
 
 /// Makes the directories what the ledger says. Returns what was done, in words, and the
 /// left-overs that are still to be removed: removing may take long, and needs no hold on the
-/// disk.
+/// disk. What lies in the trash and was never told from when on it is kept is kept from this moment
+/// on.
 ///
 /// # Errors
 /// The file system refused; what was done until then stays done.
-pub fn settle(root: &Path) -> io::Result<(Vec<String>, Vec<PathBuf>)> {
+pub fn settle(root: &Path, moment: Moment) -> io::Result<(Vec<String>, Vec<PathBuf>)> {
     ledger::mend(root)?;
     let ledger = ledger::load(root)?.ledger;
     let (mut done, mut sweep) = (Vec::new(), Vec::new());
@@ -242,7 +241,21 @@ pub fn settle(root: &Path) -> io::Result<(Vec<String>, Vec<PathBuf>)> {
             }
         }
     }
+    keep_from(root, moment)?;
     Ok((done, sweep))
+}
+
+/// Begins to count for what was deleted by a supervisor that did not, or in a life of which nothing
+/// is known any more.
+fn keep_from(root: &Path, moment: Moment) -> io::Result<()> {
+    let counts = |stone: &Tombstone| stone.buried.is_some_and(|buried| moment.since(buried).is_some());
+    if ledger::load(root)?.ledger.tombstones.iter().all(counts) {
+        return Ok(());
+    }
+    ledger::change(root, |ledger| {
+        ledger.tombstones.iter_mut().filter(|stone| !counts(stone)).for_each(|stone| stone.buried = Some(moment));
+        Ok(())
+    })
 }
 
 /// What lies on the disk, as far as it matters to [`settle`].
@@ -270,4 +283,37 @@ fn listing(root: &Path, ledger: &Ledger) -> io::Result<Listing> {
         }
     }
     Ok(listing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::region::Geometry;
+    use uuid::Uuid;
+
+    /// What an older supervisor has deleted, and what was deleted in another life, is kept from the first
+    /// settling on; what counts already goes on.
+    #[test]
+    fn what_was_never_told_from_when_on_it_is_kept_is_kept_from_now_on() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        ledger::begin(root).unwrap();
+        let moment = |clock: u128, ms| Moment { clock: Uuid::from_u128(clock), ms };
+        let stones = [None, Some(moment(1, 50)), Some(moment(2, 50)), Some(moment(1, 900))];
+        let geometry = Geometry { block_size: 512, extent_size: 1, extent_count: 1 };
+        for (second, buried) in (1..).zip(stones) {
+            let (region, deleted): (RegionName, _) = ("a-0".parse().unwrap(), Timestamp::from_second(second).unwrap());
+            let record = Record { uuid: Uuid::nil(), geometry, created: deleted, by: "a test".into() };
+            let stone = Tombstone { region, record, deleted, buried, moved: true, removing: false };
+            fs::create_dir_all(root.join(TRASH).join(stone.dir())).unwrap();
+            ledger::change(root, |ledger| Ok(ledger.tombstones.push(stone))).unwrap();
+        }
+        for now in [100, 200] {
+            settle(root, moment(1, now)).unwrap();
+            let stones = ledger::load(root).unwrap().ledger.tombstones;
+            let buried: Vec<_> = stones.into_iter().map(|stone| stone.buried.unwrap().ms).collect();
+            // The last one is of the future: a record that was put back.
+            assert_eq!(buried, [100, 50, 100, 100]);
+        }
+    }
 }

@@ -9,7 +9,7 @@ use super::memo::Memo;
 use crate::files::{make_dir, replace, set_mode, sync_dir};
 use crate::programs::{Program, Programs, Staged};
 use crate::systemd::{job, sandbox};
-use jiff::Timestamp;
+use crate::times;
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -87,7 +87,7 @@ fn copy_to(dir: &Path, program: &[u8]) -> io::Result<Copied> {
 
 /// A copy with what it says of itself, as it is put on record.
 pub fn staged(copied: &Copied, program: Program, from: &Path) -> Staged {
-    Staged { path: copied.path.clone(), program, staged: Timestamp::now(), from: from.to_owned() }
+    Staged { path: copied.path.clone(), program, staged: times::now(), from: from.to_owned() }
 }
 
 /// Removes every staged program that is not on record, half-made ones included. What runs still

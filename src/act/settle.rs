@@ -5,6 +5,7 @@
 use super::places;
 use super::storage::remember;
 use crate::config::Configuration;
+use crate::lived::Moment;
 use crate::systemd::job::{self, spoken};
 use crate::systemd::names;
 use crate::systemd::proxy::ManagerProxy;
@@ -27,13 +28,13 @@ pub async fn stop_left_over_units(bus: &Connection) -> Result<(), String> {
     Ok(())
 }
 
-/// Makes the directories what the ledger says, and remembers the disk. Returns the left-overs
+/// Makes the directories what the ledger says at this moment, and remembers the disk. Returns the left-overs
 /// that are to be removed ([`sweep`]).
 ///
 /// # Errors
 /// The file system refused.
-pub fn directories(config: &Configuration) -> io::Result<Vec<PathBuf>> {
-    let (done, sweep) = places::settle(&config.sled.storage.root)?;
+pub fn directories(config: &Configuration, moment: Moment) -> io::Result<Vec<PathBuf>> {
+    let (done, sweep) = places::settle(&config.sled.storage.root, moment)?;
     for what in done {
         tracing::info!("after a crash: {what}");
     }

@@ -4,6 +4,7 @@ use super::mark;
 use crate::config::Configuration;
 use crate::files::may_use;
 use crate::region::Mark;
+use crate::times::in_seconds;
 use std::io;
 use uuid::Uuid;
 
@@ -35,7 +36,9 @@ pub fn init(config: &Configuration, replace: Option<Uuid>) -> io::Result<Mark> {
         return refuse(format!(
             "this sled's disk is {}, marked {}, and another is mounted at {root}; if that one is lost for good: \
              sledctl storage init --replace {}",
-            known.disk, known.marked, known.disk
+            known.disk,
+            in_seconds(known.marked),
+            known.disk
         ));
     }
     let mark = match there {

@@ -10,6 +10,7 @@ use super::{CONFIG, KEYS, OWN, TAKEN, network};
 use crate::config_dir::{self, PORT_MAP, SLED};
 use crate::files::{make_dir, replace, set_mode};
 use crate::source::Source;
+use crate::times;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -122,7 +123,7 @@ fn take_over(places: &Places, own: &Path) -> io::Result<Option<String>> {
             set_mode(&own.join(file.place), 0o644)?;
         }
     }
-    let taken = Taken { digest, at: Timestamp::now(), files: names, refused };
+    let taken = Taken { digest, at: times::now(), files: names, refused };
     replace(own, TAKEN, &serde_json::to_vec_pretty(&taken)?)?;
     Ok(Some(line))
 }

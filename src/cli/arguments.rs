@@ -198,7 +198,7 @@ pub(super) enum MaintenanceCommand {
     /// From now on no host may attach a volume.
     On {
         /// For how long; then it ends by itself. Without it: until `maintenance off`.
-        #[arg(long = "for", value_name = "TIME")]
+        #[arg(long = "for", value_name = "TIME", value_parser = some_time)]
         time: Option<Span>,
         /// Why; shown to whoever asks.
         #[arg(long, value_name = "TEXT")]
@@ -268,6 +268,15 @@ pub(super) enum ConfigCommand {
         #[arg(long, value_name = "DIR", default_value = config_dir::DEFAULT)]
         dir: PathBuf,
     },
+}
+
+/// A length of time that is not none.
+fn some_time(text: &str) -> Result<Span, String> {
+    let time: Span = text.parse().map_err(|why| format!("{text:?} {why}: write for example 30m or 2h"))?;
+    match time.seconds {
+        0 => Err("that is no time at all; to end it: sledctl maintenance off".into()),
+        _ => Ok(time),
+    }
 }
 
 /// A deleted region: its name and, if there are several of it, when it was deleted.

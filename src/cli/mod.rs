@@ -102,7 +102,12 @@ async fn ask(arguments: &Arguments) -> Result<bool, Failure> {
             let query = replace.map(|uuid| format!("?replace={uuid}")).unwrap_or_default();
             let marked: wire::Marked = client.order(Method::POST, &format!("/v1/storage/init{query}")).await?;
             print(json, &marked, |marked| {
-                format!("the data disk is {}, of the sled {} since {}\n", marked.disk, marked.sled, marked.marked)
+                format!(
+                    "the data disk is {}, of the sled {} since {}\n",
+                    marked.disk,
+                    marked.sled,
+                    crate::times::in_seconds(marked.marked)
+                )
             })?;
             Ok(true)
         }

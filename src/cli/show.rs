@@ -4,6 +4,7 @@ use super::client::Failure;
 use crate::check::Severity;
 use crate::size;
 use crate::table::{Cell, Table, Tone, plain};
+use crate::times::in_seconds;
 use crate::wire::{Check, Maintenance, Network, Proposal, Region, Sled, State, Storage, Volume, Volumes};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -200,7 +201,7 @@ pub(super) fn or_dash(value: Option<impl ToString>) -> String {
 pub(super) fn region(region: &Region, all: &[Check]) -> String {
     let (state, tone) = state(region);
     let mut out = format!("{}: {}\n\n", Tone::Heading.paint(&region.name.to_string()), tone.paint(&state));
-    _ = writeln!(out, "  since      {}", or_dash(region.since));
+    _ = writeln!(out, "  since      {}", or_dash(region.since.map(in_seconds)));
     _ = writeln!(out, "  address    {}, data port {}, repair port {}", region.address, region.port, region.repair_port);
     _ = writeln!(out, "  uuid       {}", or_dash(region.uuid));
     _ = writeln!(out, "  process    {}", or_dash(region.pid));
@@ -235,8 +236,11 @@ pub(super) fn programs(regions: &[Region]) -> String {
 pub(super) fn maintenance(now: Option<&Maintenance>) -> String {
     let Some(now) = now else { return "no maintenance: hosts may attach\n".into() };
     let reason = now.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-    let until = now.until.map_or_else(|| "sledctl maintenance off".into(), |until| until.to_string());
-    format!("maintenance{reason}\n  since {}, until {until}; no host may attach a volume meanwhile\n", now.since)
+    let until = now.until.map_or_else(|| "sledctl maintenance off".into(), |until| in_seconds(until).to_string());
+    format!(
+        "maintenance{reason}\n  since {}, until {until}; no host may attach a volume meanwhile\n",
+        in_seconds(now.since)
+    )
 }
 
 /// `sledctl region adopt --dry-run`.

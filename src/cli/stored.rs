@@ -3,8 +3,8 @@
 use super::show::{ago, or_dash};
 use crate::size::spoken;
 use crate::table::{Table, Tone, plain};
+use crate::times::in_seconds;
 use crate::wire::{DeletedRegion, Job, JobState, StorageDetail, StoredRegion};
-use jiff::Timestamp;
 use std::fmt::Write;
 
 /// `sledctl storage`.
@@ -54,12 +54,12 @@ fn regions(regions: &[StoredRegion]) -> String {
 fn trash(trash: &[DeletedRegion]) -> String {
     let mut table = Table::new(&["DELETED", "USED", "AGO", "KEPT FOR", "UUID"]);
     for deleted in trash {
-        let kept = deleted.kept_until.duration_since(Timestamp::now()).as_secs().max(0);
-        let kept = match (deleted.removing, kept) {
+        let left = deleted.kept_for_seconds;
+        let kept = match (deleted.removing, left) {
             (true, _) => "being removed".into(),
-            (false, 0..3600) => format!("{} min", kept / 60),
-            (false, 3600..86_400) => format!("{} h", kept / 3600),
-            (false, _) => format!("{} d", (kept + 43_200) / 86_400),
+            (false, 0..3600) => format!("{} min", left / 60),
+            (false, 3600..86_400) => format!("{} h", left / 3600),
+            (false, _) => format!("{} d", (left + 43_200) / 86_400),
         };
         table.row(vec![
             plain(format!("{}.{}", deleted.region, deleted.deleted.as_second())),
@@ -109,7 +109,7 @@ fn step(job: &Job) -> String {
 pub(super) fn job(job: &Job) -> String {
     let head = format!("job {}: {} {}", job.id, job.kind.as_str(), job.region);
     let mut out = format!("{}, {}\n\n", Tone::Heading.paint(&head), job.state.as_str());
-    _ = writeln!(out, "  asked        {}", job.asked);
+    _ = writeln!(out, "  asked        {}", in_seconds(job.asked));
     _ = writeln!(out, "  took         {}", or_dash(job.took_ms.map(|ms| format!("{ms} ms"))));
     _ = writeln!(out, "  step         {}", step(job));
     _ = writeln!(out, "  cancellable  {}", if job.cancellable { "yes" } else { "no" });

@@ -9,6 +9,7 @@ use crate::config::Configuration;
 use crate::names::RegionName;
 use crate::port_map::LocalRegion;
 use crate::region::{Record, RegionJson};
+use crate::times::in_seconds;
 use crate::wire::State;
 use std::path::Path;
 
@@ -122,7 +123,8 @@ fn restore(dir: &str) -> String {
 
 fn lost(local: &LocalRegion, record: &Record, root: &Path) -> Finding {
     let (name, root) = (&local.name, root.display());
-    let cause = format!("{root}/{name} is gone; the region {} was there since {}", record.uuid, record.created);
+    let cause =
+        format!("{root}/{name} is gone; the region {} was there since {}", record.uuid, in_seconds(record.created));
     let remedy = format!(
         "find out who removed it, and restore {root}/{name}; if it is lost for good: \
          sledctl region delete {name} --yes-destroy {name}, and create it anew"

@@ -200,7 +200,7 @@ fn remove(config: &Configuration, facts: &Facts) -> Option<Action> {
     let ledger = usable(config, facts).ok().filter(|_| !facts.removing)?;
     let due = |stone: &&Tombstone| {
         let dir = stone.dir();
-        (stone.removing || facts.expired.contains(&dir)) && !facts.stuck_removals.contains(&dir)
+        (stone.removing || facts.kept_for.get(&dir) == Some(&0)) && !facts.stuck_removals.contains(&dir)
     };
     ledger.tombstones.iter().find(due).cloned().map(Action::Remove)
 }

@@ -82,7 +82,7 @@ fn found(dir: &str, json: &RegionJson) -> Option<Tombstone> {
     let (region, deleted) = buried_as(dir)?;
     let record =
         Record { uuid: json.uuid, geometry: json.geometry(), created: deleted, by: "found in the trash".into() };
-    Some(Tombstone { region, record, deleted, moved: true, removing: false })
+    Some(Tombstone { region, record, deleted, buried: None, moved: true, removing: false })
 }
 
 fn tombstone(stone: &Tombstone, ledger: &Ledger, listing: &Listing) -> Option<Step> {

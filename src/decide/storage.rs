@@ -8,6 +8,7 @@ use crate::config::{Configuration, Provisioning};
 use crate::names::RegionName;
 use crate::region::Ledger;
 use crate::size;
+use crate::times::in_seconds;
 use crate::wire;
 use uuid::Uuid;
 
@@ -42,7 +43,11 @@ pub fn belongs(config: &Configuration, disk: &Disk) -> Result<(), Foreign> {
             "if it is the right disk: sledctl storage init".into(),
         ),
         (Ok(None), Some(known)) => foreign(
-            format!("the disk at {root} has no mark, and this sled's is {}, marked {}", known.disk, known.marked),
+            format!(
+                "the disk at {root} has no mark, and this sled's is {}, marked {}",
+                known.disk,
+                in_seconds(known.marked)
+            ),
             format!(
                 "{right}; if it is that one and only its mark is gone, or if that one is lost for good: sledctl storage \
                  init --replace {}",
@@ -50,11 +55,16 @@ pub fn belongs(config: &Configuration, disk: &Disk) -> Result<(), Foreign> {
             ),
         ),
         (Ok(Some(mark)), _) if mark.sled != *sled => foreign(
-            format!("the disk at {root} belongs to the sled {} (marked {})", mark.sled, mark.marked),
+            format!("the disk at {root} belongs to the sled {} (marked {})", mark.sled, in_seconds(mark.marked)),
             format!("{right}; to take this one over for good: sledctl storage init --replace {}", mark.disk),
         ),
         (Ok(Some(mark)), Some(known)) if known.disk != mark.disk => foreign(
-            format!("the disk at {root} is {}, and this sled's is {}, marked {}", mark.disk, known.disk, known.marked),
+            format!(
+                "the disk at {root} is {}, and this sled's is {}, marked {}",
+                mark.disk,
+                known.disk,
+                in_seconds(known.marked)
+            ),
             format!("{right}; if that one is lost for good: sledctl storage init --replace {}", known.disk),
         ),
         (Ok(Some(_)), _) => Ok(()),

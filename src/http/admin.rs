@@ -2,6 +2,7 @@
 
 use super::answer::{Answer, bulletin, error, json, not_allowed};
 use crate::names::{RegionName, VolumeName};
+use crate::span::Span;
 use crate::supervisor::{self, Asked, Handle, Manner, Reload, Request, Wish};
 use crate::wire::{Error, Granted};
 use bytes::Bytes;
@@ -203,7 +204,10 @@ fn maintenance(query: &str) -> Result<Option<Asked>, Error> {
     let [on, time, reason] = parameters(query, ["on", "for", "reason"])?;
     let remedy = "write a length of time such as 30m";
     let time = time.map(|text| text.parse().map_err(|why| Error::new("BAD_QUERY", format!("for {why}"), remedy)));
-    let (time, reason) = (time.transpose()?, reason.map(spoken).transpose()?);
+    let (time, reason): (Option<Span>, _) = (time.transpose()?, reason.map(spoken).transpose()?);
+    if time.is_some_and(|time| time.seconds == 0) {
+        return Err(Error::new("BAD_QUERY", "for is no time at all", "to end it: on=false"));
+    }
     match on {
         None => Err(Error::new("BAD_QUERY", "it is not said whether", "write on=true or on=false")),
         on => Ok(truth("on", on)?.then_some(Asked { time, reason })),
@@ -286,6 +290,9 @@ mod tests {
         let long = format!("v1/regions/{}-0", "x".repeat(200));
         for bad in ["v1/regions/..%2Fx", "v1/regions/", "v1/regions/ä-0", long.as_str()] {
             assert_eq!(read(Method::POST, bad, "").unwrap_err(), "BAD_NAME", "{bad}");
+        }
+        for (query, well) in [("on=true&for=1s", true), ("on=true&for=0s", false), ("on=true&for=0h", false)] {
+            assert_eq!(read(Method::PUT, "v1/maintenance", query).is_ok(), well, "{query}");
         }
         assert_eq!(read(Method::POST, "v1/storage/init", "replace=x").unwrap_err(), "BAD_QUERY");
     }

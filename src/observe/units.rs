@@ -15,6 +15,7 @@ use crate::systemd::{fence, names};
 use futures_util::future::try_join_all;
 use futures_util::{FutureExt, StreamExt};
 use jiff::Timestamp;
+use nix::time::{ClockId, clock_gettime};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZero;
 use std::time::Duration;
@@ -152,9 +153,10 @@ fn restart(unit: &HashMap<String, OwnedVariant>) -> Option<Duration> {
     if text("SubState")? != "auto-restart" {
         return None;
     }
-    let since = Timestamp::from_microsecond(number("StateChangeTimestamp")?.try_into().ok()?).ok()?;
-    let at = since.checked_add(Duration::from_micros(number("RestartUSecNext")?) + MOMENT).ok()?;
-    at.duration_since(Timestamp::now()).try_into().ok()
+    // By the clock that nobody sets.
+    let since = Duration::from_micros(number("StateChangeTimestampMonotonic")?);
+    let at = since + Duration::from_micros(number("RestartUSecNext")?) + MOMENT;
+    at.checked_sub(clock_gettime(ClockId::CLOCK_MONOTONIC).ok()?.into())
 }
 
 /// Waits until the first of them is due. Cancel-safe: nothing is taken.

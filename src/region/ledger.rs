@@ -7,6 +7,7 @@
 //! from a ledger.
 
 use super::Geometry;
+use crate::lived::Moment;
 use crate::names::{RegionName, VolumeName};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -15,11 +16,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use uuid::Uuid;
 
-/// The newest version of the text that is understood. It is written only where it says something
-/// that version 2 could not: an older supervisor can read what a newer one leaves, unless a
-/// region is held.
-pub const LEDGER_VERSION: u32 = 3;
-const WITHOUT_HOLDS: u32 = 2;
+/// The newest version of the text that is understood. A text has the lowest version that can say
+/// what it says: an older supervisor can read what a newer one leaves, unless a region is held, or
+/// one was deleted, or the ledger was lost once.
+pub const LEDGER_VERSION: u32 = 4;
+const WITH_HOLDS: u32 = 3;
+const OLDEST: u32 = 2;
 
 /// What exists, and what existed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,8 +91,12 @@ pub struct Tombstone {
     pub region: RegionName,
     /// What was on record of it.
     pub record: Record,
-    /// When it was deleted.
+    /// When it was deleted, by the clock; its directory in the trash is called by it.
     pub deleted: Timestamp,
+    /// From when on it is kept, in the sled's life; `None` until the first settling after an older
+    /// supervisor has deleted it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub buried: Option<Moment>,
     /// Its directory has been moved to the trash: what lies in its place is not it any more.
     pub moved: bool,
     /// Its removal has begun: it cannot be had back.
@@ -166,7 +172,7 @@ impl Ledger {
     pub fn parse(text: &[u8]) -> Result<Self, LedgerError> {
         let garbage = |why: serde_json::Error| LedgerError::Garbage(why.to_string());
         let versioned: Versioned = serde_json::from_slice(text).map_err(garbage)?;
-        if !(WITHOUT_HOLDS..=LEDGER_VERSION).contains(&versioned.version) {
+        if !(OLDEST..=LEDGER_VERSION).contains(&versioned.version) {
             return Err(LedgerError::Version(versioned.version));
         }
         let sealed: Sealed = serde_json::from_slice(text).map_err(garbage)?;
@@ -181,11 +187,20 @@ impl Ledger {
     /// # Errors
     /// None that occurs: every field has a JSON form.
     pub fn to_text(&self) -> serde_json::Result<Vec<u8>> {
-        let version = if self.holds.is_empty() { WITHOUT_HOLDS } else { LEDGER_VERSION };
+        let version = self.version();
         let sealed = Sealed { version, sha256: self.digest()?, ledger: self.clone() };
         let mut text = serde_json::to_vec_pretty(&sealed)?;
         text.push(b'\n');
         Ok(text)
+    }
+
+    /// The lowest version that can say this.
+    fn version(&self) -> u32 {
+        match self.tombstones.iter().any(|stone| stone.buried.is_some()) {
+            true => LEDGER_VERSION,
+            false if self.holds.is_empty() => OLDEST,
+            false => WITH_HOLDS,
+        }
     }
 
     /// Equal for equal ledgers: every map in it is sorted.
@@ -220,8 +235,14 @@ mod tests {
         let region: RegionName = "still-fawn-0".parse().unwrap();
         let mut ledger = Ledger { serial: 3, ..Ledger::default() };
         let deleted = Timestamp::from_second(1_700_000_000).unwrap();
-        ledger.tombstones =
-            vec![Tombstone { region: region.clone(), record: record.clone(), deleted, moved: true, removing: false }];
+        ledger.tombstones = vec![Tombstone {
+            region: region.clone(),
+            record: record.clone(),
+            deleted,
+            buried: None,
+            moved: true,
+            removing: false,
+        }];
         ledger.raise_generation(region.volume(), 9);
         ledger.regions.insert(region, record);
         ledger
@@ -236,8 +257,8 @@ mod tests {
     #[test]
     fn a_newer_or_altered_ledger_is_refused() {
         let text = String::from_utf8(one().to_text().unwrap()).unwrap();
-        let newer = text.replace("\"version\": 2", "\"version\": 4");
-        assert!(Ledger::parse(newer.as_bytes()).unwrap_err() == LedgerError::Version(4));
+        let newer = text.replace("\"version\": 2", "\"version\": 5");
+        assert!(Ledger::parse(newer.as_bytes()).unwrap_err() == LedgerError::Version(5));
         let altered = text.replace("\"extent_count\": 2", "\"extent_count\": 3");
         assert!(Ledger::parse(altered.as_bytes()).unwrap_err().to_string().contains("digest"));
         assert!(Ledger::parse(b"").is_err());
@@ -259,6 +280,17 @@ mod tests {
         ledger.holds.insert("still-fawn-0".parse().unwrap(), hold);
         assert!(version(&ledger));
         assert_eq!(Ledger::parse(&ledger.to_text().unwrap()).unwrap(), ledger);
+    }
+
+    /// What an older supervisor has deleted reads, and what a newer one has reads back.
+    #[test]
+    fn a_tombstone_with_a_moment_makes_it_a_ledger_of_version_4() {
+        let mut ledger = one();
+        assert!(!String::from_utf8(ledger.to_text().unwrap()).unwrap().contains("buried"));
+        ledger.tombstones[0].buried = Some(Moment { clock: Uuid::from_u128(3), ms: 77 });
+        let text = ledger.to_text().unwrap();
+        assert!(String::from_utf8(text.clone()).unwrap().contains("\"version\": 4"));
+        assert_eq!(Ledger::parse(&text).unwrap(), ledger);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! sled's, is not this sled's, whatever is mounted at the storage root.
 
 use crate::names::SledName;
+use crate::times;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -25,7 +26,7 @@ pub struct Mark {
 impl Mark {
     /// A mark for a disk of this sled that has none.
     pub fn new(sled: SledName) -> Self {
-        Self { version: VERSION, disk: Uuid::new_v4(), sled, marked: Timestamp::now() }
+        Self { version: VERSION, disk: Uuid::new_v4(), sled, marked: times::now() }
     }
 
     /// Reads a mark's text.

@@ -9,6 +9,7 @@ use crate::decide::facts::Facts;
 use crate::decide::finding::Finding;
 use crate::decide::verdict::Verdict;
 use crate::names::{RegionName, SledName, VolumeName};
+use crate::times;
 use crate::wire::{self, State};
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -50,6 +51,16 @@ pub struct Page {
     pub body: Bytes,
 }
 
+/// The state of a region, and since when it is in it.
+#[derive(Debug, Clone, Copy)]
+struct Stamped {
+    state: State,
+    /// By the clock, as it is shown.
+    since: Timestamp,
+    /// As this supervisor has seen it.
+    seen: Instant,
+}
+
 /// What is known of a condition or state beyond the verdict: since when it holds.
 type Since<K> = BTreeMap<K, Timestamp>;
 
@@ -60,7 +71,7 @@ pub(super) struct Editor {
     began: Instant,
     started: Timestamp,
     settled_ms: Option<u64>,
-    states: BTreeMap<RegionName, (State, Timestamp)>,
+    states: BTreeMap<RegionName, Stamped>,
     conditions: Since<(crate::check::Code, String)>,
     volumes: BTreeMap<VolumeName, wire::Volume>,
     status: Option<String>,
@@ -72,7 +83,7 @@ impl Editor {
             config,
             out,
             began: Instant::now(),
-            started: Timestamp::now(),
+            started: times::now(),
             settled_ms: None,
             states: BTreeMap::new(),
             conditions: BTreeMap::new(),
@@ -110,16 +121,15 @@ impl Editor {
         regions.filter_map(|region| Some((region.name.clone(), region.uuid?))).collect()
     }
 
-    /// How long a region has been serving without a break.
+    /// How long a region has been serving without a break, as far as this supervisor has seen.
     pub(super) fn serving_for(&self, name: &RegionName) -> Option<Duration> {
-        let (state, since) = self.states.get(name)?;
-        let time = Timestamp::now().duration_since(*since);
-        (*state == State::Serving).then(|| time.try_into().unwrap_or_default())
+        let stamped = self.states.get(name).filter(|stamped| stamped.state == State::Serving)?;
+        Some(stamped.seen.elapsed())
     }
 
     /// Publishes a verdict.
     pub(super) fn publish(&mut self, facts: &Facts, verdict: Verdict, jobs: &Arc<BTreeMap<u64, wire::Job>>) {
-        let now = Timestamp::now();
+        let now = times::now();
         self.stamp_states(facts, &verdict, now);
         let checks = self.stamp_findings(&verdict.findings, now);
         for (name, ready) in self.names_here(&verdict) {
@@ -156,13 +166,14 @@ impl Editor {
     fn stamp_states(&mut self, facts: &Facts, verdict: &Verdict, now: Timestamp) {
         let first = !self.has_published();
         for (name, state) in &verdict.states {
-            let known = self.states.get(name).filter(|(known, _)| known == state);
+            let known = self.states.get(name).filter(|known| known.state == *state);
             if known.is_none() {
                 tracing::info!(REGION = %name, STATE = %state, "{name} is {state}");
                 // What served before this supervisor came has served since systemd started it.
                 let unit = facts.regions.get(name).and_then(|region| region.unit.as_ref()?.since);
                 let since = unit.filter(|since| first && *state == State::Serving && *since < now);
-                self.states.insert(name.clone(), (*state, since.unwrap_or(now)));
+                let since = since.map_or(now, times::in_milliseconds);
+                self.states.insert(name.clone(), Stamped { state: *state, since, seen: Instant::now() });
             }
         }
         let serving = verdict.states.values().all(|state| *state == State::Serving);
@@ -230,7 +241,7 @@ impl Editor {
             generation: facts.granted(name).generation,
             holder: holder(&self.config, facts, name),
             attached: attached(&self.config, &facts.visitors(&self.config, name), |address| {
-                facts.seen_since.get(&(name.clone(), address)).copied().unwrap_or(now)
+                facts.seen_since.get(&(name.clone(), address)).copied().map_or(now, times::in_milliseconds)
             }),
             tls: Some(self.config.sled.tls.is_some()),
         };
@@ -254,8 +265,8 @@ impl Editor {
             port: placement.port,
             repair_port: placement.port + crate::port_map::REPAIR_OFFSET,
             uuid: uuid(facts, &name).filter(|_| here),
-            state: stamped.map(|(state, _)| *state),
-            since: stamped.map(|(_, since)| *since),
+            state: stamped.map(|stamped| stamped.state),
+            since: stamped.map(|stamped| stamped.since),
             pid: seen.and_then(crate::decide::facts::Region::alive),
             version: seen.and_then(|region| Some(region.program.as_ref()?.version.clone())),
             message_version: seen.and_then(|region| Some(region.program.as_ref()?.messages)),

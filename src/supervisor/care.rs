@@ -11,8 +11,8 @@ use crate::decide::turns::{Denied, Manner};
 use crate::names::RegionName;
 use crate::port_map::LocalRegion;
 use crate::region::{HeldBy, Hold};
+use crate::times;
 use crate::wire;
-use jiff::Timestamp;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
@@ -119,7 +119,7 @@ pub(super) async fn hold(
     turn(shop, job, local, manner, progress).await?;
     progress.no_way_back().map_err(|_| cancelled())?;
     shop.tell(Event::Mark(local.name.clone(), Busy::Holding)).await;
-    let hold = Hold { by: HeldBy::Operator, why, remedy: None, since: Timestamp::now() };
+    let hold = Hold { by: HeldBy::Operator, why, remedy: None, since: times::now() };
     record(shop, &local.name, Some(hold)).await?;
     progress.step("stopping its unit", 0, 0);
     let failed = |why: String| {

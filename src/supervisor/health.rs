@@ -10,8 +10,8 @@ use crate::decide::turns::{Denied, claim};
 use crate::names::RegionName;
 use crate::observe::{doing, last_words};
 use crate::region::{HeldBy, Hold};
+use crate::times;
 use crate::wire;
-use jiff::Timestamp;
 use std::collections::BTreeSet;
 use uuid::Uuid;
 use zbus::Connection;
@@ -132,7 +132,7 @@ impl Supervisor {
 
     /// Puts a region on hold: at once here, and durably as soon as the disk has it.
     pub(super) fn hold(&mut self, name: RegionName, by: HeldBy, why: String, remedy: Option<String>, disk: Uuid) {
-        let hold = Hold { by, why, remedy, since: Timestamp::now() };
+        let hold = Hold { by, why, remedy, since: times::now() };
         tracing::error!(REGION = %name, "{name} is held: {}", hold.why);
         self.facts.holding.insert(name.clone(), hold);
         self.record_holds(disk);

@@ -3,8 +3,8 @@
 
 use super::{PATIENCE, Supervisor, TRY_AGAIN};
 use crate::decide::facts::{Active, Beat, Bus, Fencing, Settled, Start};
-use jiff::Timestamp;
-use std::collections::BTreeSet;
+use crate::region::Tombstone;
+use std::time::Duration;
 use tokio::time::Instant;
 
 impl Supervisor {
@@ -12,7 +12,7 @@ impl Supervisor {
     /// that were asked for in vain and may be asked for again.
     pub(super) fn look_back(&mut self) {
         self.facts.unseen = self.freshness.unseen(PATIENCE);
-        self.facts.expired = self.expired();
+        self.note_time();
         for (name, region) in &mut self.facts.regions {
             if let Some(pulse) = region.pulse.as_mut().filter(|pulse| pulse.beat == Beat::Answering)
                 && self.freshness.silent(name)
@@ -59,13 +59,25 @@ impl Supervisor {
         self.wards.values().filter_map(|ward| ward.alarm(settings)).chain(self.end_of_maintenance()).min()
     }
 
-    /// What lies in the trash and has been kept long enough.
-    fn expired(&self) -> BTreeSet<String> {
+    /// Notes how long is left of what is kept for a while, and what ends by itself; and sees to it
+    /// that as long as something is counted, little of it is lost when the power is cut.
+    fn note_time(&mut self) {
         let ledger = self.facts.disk.iter().flat_map(|disk| disk.ledger.iter());
         let stones = ledger.flat_map(|ledger| &ledger.tombstones);
-        let keep = self.config.sled.storage.keep_deleted.seconds.cast_signed();
-        let now = Timestamp::now().as_second();
-        stones.filter(|stone| stone.deleted.as_second() + keep <= now).map(|stone| stone.dir()).collect()
+        let (now, keep) = (self.shop.clock.now(), Duration::from(self.config.sled.storage.keep_deleted));
+        let left = |stone: &Tombstone| {
+            let kept = stone.buried.and_then(|buried| now.since(buried))?;
+            let left = keep.saturating_sub(kept);
+            Some((stone.dir(), left.as_secs() + u64::from(left.subsec_nanos() > 0)))
+        };
+        self.facts.kept_for = stones.filter_map(left).collect();
+        self.show_maintenance();
+        self.end_maintenance();
+        let counts = !self.facts.kept_for.is_empty() || self.maintenance_counts();
+        if counts && self.shop.clock.is_due() {
+            let clock = self.shop.clock.clone();
+            tokio::task::spawn_blocking(move || clock.stamp());
+        }
     }
 
     /// Whether the picture is complete enough to be shown: a supervisor that has just been

@@ -4,8 +4,8 @@
 use super::Event;
 use crate::act::progress::{self, Course, Progress, Step};
 use crate::names::RegionName;
+use crate::times;
 use crate::wire::{self, JobKind, JobProgress, JobState};
-use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +35,7 @@ pub(super) struct Jobs {
 impl Jobs {
     pub(super) fn new(events: mpsc::Sender<Event>) -> Self {
         // No number that an earlier supervisor gave: who follows a job must not meet another.
-        let next = Timestamp::now().as_millisecond().unsigned_abs();
+        let next = times::now().as_millisecond().unsigned_abs();
         Self { all: Arc::default(), courses: BTreeMap::new(), next, events }
     }
 
@@ -55,7 +55,7 @@ impl Jobs {
             progress: None,
             cancellable: true,
             error: None,
-            asked: Timestamp::now(),
+            asked: times::now(),
             took_ms: None,
         };
         self.next += 1;

@@ -30,6 +30,7 @@ mod freshness;
 mod health;
 mod hindsight;
 mod jobs;
+mod maintenance;
 mod moves;
 mod observers;
 mod pages;
@@ -133,8 +134,8 @@ enum Event {
     Served(Served),
     /// A region is not held any more.
     Released(RegionName),
-    /// Hosts are asked to wait, or not any more.
-    Maintenance(Option<wire::Maintenance>),
+    /// What became of something that was to be written of maintenance.
+    Maintenance(maintenance::Order, std::io::Result<()>),
     /// The machine is being switched off; told when hosts have been told.
     Leaving(oneshot::Sender<()>),
     /// The disk was looked at.
@@ -194,6 +195,7 @@ struct Supervisor {
     /// The data disk that was last there.
     last_disk: Option<Uuid>,
     moves: Moves,
+    maintenance: maintenance::Maintenance,
     /// Other observers have taken the place of some: what these had told is old.
     renewed: bool,
     /// Who is waiting until what is known now has been published.
@@ -239,6 +241,7 @@ pub fn supervise(config: Configuration, config_dir: PathBuf, sysfs: PathBuf) -> 
             unrefreshed: None,
             last_disk: None,
             moves: Moves::default(),
+            maintenance: maintenance::Maintenance::default(),
             renewed: false,
             told: Vec::new(),
             config_dir,
@@ -364,7 +367,7 @@ impl Supervisor {
             Event::Strays(strays) => self.hear_strays(strays),
             Event::Read(reading) => self.hear_reading(*reading),
             Event::Released(name) => self.released(&name),
-            Event::Maintenance(wanted) => self.facts.maintenance = wanted,
+            Event::Maintenance(order, written) => self.hear_maintenance(order, written),
             Event::Leaving(told) => {
                 self.facts.leaving = true;
                 self.told.push(told);

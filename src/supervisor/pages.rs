@@ -4,8 +4,10 @@ use crate::config::{Configuration, Provisioning};
 use crate::decide::facts::{Disk, Facts, OnDisk};
 use crate::decide::storage::unreserved;
 use crate::names::{RegionName, VolumeName};
-use crate::region::Ledger;
+use crate::region::{Ledger, Tombstone};
+use crate::times;
 use crate::wire;
+use jiff::SignedDuration;
 
 /// A region's identity: the one on record, or else the one that lies on disk.
 pub(super) fn uuid(facts: &Facts, name: &RegionName) -> Option<uuid::Uuid> {
@@ -25,7 +27,7 @@ pub(super) fn holder(config: &Configuration, facts: &Facts, volume: &VolumeName)
         address,
         host: config.map.name_of(address).map(str::to_owned),
         generation: grant.generation,
-        since,
+        since: times::in_milliseconds(since),
         denied: grant.denied.iter().copied().collect(),
     })
 }
@@ -65,7 +67,7 @@ pub(super) fn storage_detail(config: &Configuration, facts: &Facts) -> wire::Sto
         },
         unreserved_bytes: disk.map_or(0, unreserved),
         regions: disk.map(regions).unwrap_or_default(),
-        trash: disk.map(|disk| trash(config, disk)).unwrap_or_default(),
+        trash: disk.map(|disk| trash(config, facts, disk)).unwrap_or_default(),
     }
 }
 
@@ -82,14 +84,24 @@ fn regions(disk: &Disk) -> Vec<wire::StoredRegion> {
     all.map(one).collect()
 }
 
-fn trash(config: &Configuration, disk: &Disk) -> Vec<wire::DeletedRegion> {
-    let keep = std::time::Duration::from(config.sled.storage.keep_deleted);
+fn trash(config: &Configuration, facts: &Facts, disk: &Disk) -> Vec<wire::DeletedRegion> {
+    let (keep, now) = (std::time::Duration::from(config.sled.storage.keep_deleted), times::now());
+    let left = |stone: &Tombstone| facts.kept_for.get(&stone.dir()).copied().unwrap_or(keep.as_secs());
+    // By the clock, unless that was set since.
+    let until = |stone: &Tombstone| {
+        let wanted = stone.deleted.saturating_add(keep).unwrap_or(stone.deleted);
+        times::steady(
+            wanted,
+            now.saturating_add(SignedDuration::from_secs(left(stone).cast_signed())).unwrap_or(wanted),
+        )
+    };
     let all = ledger(disk).into_iter().flat_map(|ledger| &ledger.tombstones);
-    let one = |stone: &crate::region::Tombstone| wire::DeletedRegion {
+    let one = |stone: &Tombstone| wire::DeletedRegion {
         region: stone.region.clone(),
         uuid: stone.record.uuid,
         deleted: stone.deleted,
-        kept_until: stone.deleted.saturating_add(keep).unwrap_or(stone.deleted),
+        kept_until: until(stone),
+        kept_for_seconds: left(stone),
         removing: stone.removing,
         used_bytes: disk.trash.get(&stone.dir()).copied().unwrap_or_default(),
     };

@@ -25,7 +25,8 @@ pub(super) async fn settle(shop: Workshop, disk: Uuid, bus: Connection) {
 async fn steps(shop: &Workshop, bus: &Connection) -> Result<(), String> {
     settle::stop_left_over_units(bus).await?;
     let config = shop.config.clone();
-    let left_over = shop.held(move || settle::directories(&config)).await.map_err(|why| why.message)?;
+    let clock = shop.clock.clone();
+    let left_over = shop.held(move || settle::directories(&config, clock.now())).await.map_err(|why| why.message)?;
     let left_over = left_over.map_err(|why| why.to_string())?;
     tokio::task::spawn_blocking(move || settle::sweep(left_over)).await.map_err(|why| why.to_string())
 }

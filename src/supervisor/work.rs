@@ -147,14 +147,14 @@ impl Workshop {
         }
         job::stop(bus, &names::unit(name)).await.map_err(failed)?;
         let (root, place, name) = (self.config.sled.storage.root.clone(), self.config.region_dir(name), name.clone());
-        let keep = self.config.sled.storage.keep_deleted;
+        let (keep, clock) = (self.config.sled.storage.keep_deleted, self.clock.clone());
         let done = self.held(move || match deletion {
             Deletion::Forget(record) => {
                 places::forget(&root, &name).map(|()| format!("{} was taken off the record", record.uuid))
             }
             Deletion::Bury(_) => adopt::unused(&place, |_| false)
                 .map_err(std::io::Error::other)
-                .and_then(|()| places::bury(&root, &name))
+                .and_then(|()| places::bury(&root, &name, clock.stamp()))
                 .map(|stone| format!("deleted; kept for {keep} as {}", stone.dir())),
         });
         done.await?.map_err(|why| failed(why.to_string()))

@@ -3,6 +3,7 @@
 
 use super::Event;
 use super::jobs::CANCELLED;
+use crate::act::lived::Clock;
 use crate::act::mark::is_mounted;
 use crate::config::Configuration;
 use crate::names::RegionName;
@@ -30,6 +31,8 @@ pub(super) struct Workshop {
     pub(super) disk: Option<Uuid>,
     /// The regions that serve, as the loop last judged.
     pub(super) serving: watch::Sender<BTreeSet<RegionName>>,
+    /// How long the sled has lived.
+    pub(super) clock: Arc<Clock>,
 }
 
 impl Workshop {
@@ -40,7 +43,8 @@ impl Workshop {
         let turns = available_parallelism().map_or(6, |cores| u32::try_from(cores.get() * 6).unwrap_or(6));
         let cores = Arc::new(Semaphore::new(turns as usize));
         let serving = watch::Sender::new(BTreeSet::new());
-        Self { config, scanner, events, cores, turns, adoptions: Arc::default(), disk: None, serving }
+        let clock = Arc::new(Clock::open());
+        Self { config, scanner, events, cores, turns, adoptions: Arc::default(), disk: None, serving, clock }
     }
 
     /// For work on this disk, and no other that may be mounted when its turn comes.

@@ -54,8 +54,11 @@ pub struct DeletedRegion {
     pub uuid: Uuid,
     /// When it was deleted.
     pub deleted: Timestamp,
-    /// Until when it is kept.
+    /// Until when it is kept, if the sled stays switched on: what counts is the time that it lives.
     pub kept_until: Timestamp,
+    /// For how many seconds of its life the sled keeps it yet.
+    #[serde(default)]
+    pub kept_for_seconds: u64,
     /// Its removal has begun: it cannot be had back.
     pub removing: bool,
     /// How many bytes it takes.

@@ -5,6 +5,7 @@ use crate::{Commits, SUBSETS, Story, mounts, say};
 use crucible_sled::act::inspect::{region_json, trailers};
 use crucible_sled::act::progress::{Course, Progress};
 use crucible_sled::act::{create, ledger, places};
+use crucible_sled::lived::Moment;
 use crucible_sled::names::RegionName;
 use crucible_sled::region::{Geometry, Record, Tombstone};
 use std::fs;
@@ -14,6 +15,7 @@ use std::process::Command;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+const MOMENT: Moment = Moment { clock: Uuid::from_u128(7), ms: 7 };
 const GEOMETRY: Geometry = Geometry { block_size: 512, extent_size: 8, extent_count: 3 };
 
 fn name(number: usize) -> RegionName {
@@ -86,7 +88,7 @@ fn is_settled(root: &Path) -> Result<Vec<RegionName>, String> {
         let stray: Vec<_> = stray.filter(|name| name.starts_with("volume")).collect();
         return if stray.is_empty() { Ok(Vec::new()) } else { Err(format!("{stray:?} without a ledger")) };
     }
-    places::settle(root).map_err(|why| format!("it is not settled: {why}"))?;
+    places::settle(root, MOMENT).map_err(|why| format!("it is not settled: {why}"))?;
     let ledger = ledger::load(root).map_err(|why| why.to_string())?.ledger;
     for number in 0..10 {
         let place = root.join(name(number).to_string());
@@ -112,7 +114,7 @@ fn created_so_far(root: &Path, returned: usize) -> Result<(), String> {
 fn delete_and_restore(root: &Path, number: usize) {
     match number {
         0 => make(root, 0),
-        _ if number % 2 == 1 => _ = places::bury(root, &name(0)).unwrap(),
+        _ if number % 2 == 1 => _ = places::bury(root, &name(0), MOMENT).unwrap(),
         _ => places::restore(root, &stone(root).unwrap()).unwrap(),
     }
 }

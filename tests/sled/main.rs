@@ -13,6 +13,7 @@ mod broker;
 mod care;
 #[path = "../certificates.rs"]
 mod certificates;
+mod clock;
 mod deletion;
 mod device;
 mod disk;

@@ -40,8 +40,9 @@ pub struct Facts {
     pub disk: Option<Disk>,
     /// Whether what an earlier supervisor left undone on this disk was finished.
     pub settled: Settled,
-    /// What lies in the trash and has been kept long enough, by its directory's name.
-    pub expired: BTreeSet<String>,
+    /// For how many seconds what lies in the trash is kept yet, by its directory's name; 0: it has
+    /// been kept long enough.
+    pub kept_for: BTreeMap<String, u64>,
     /// Something is being removed from the trash.
     pub removing: bool,
     /// What has not been looked at for too long, or never, and for how many seconds. What is

@@ -88,7 +88,14 @@ fn a_deleted_region_is_restored_where_nothing_is_and_purged_when_said_twice() {
     let mut facts = well(&config);
     let ledger = facts.disk.as_mut().unwrap().ledger.as_mut().unwrap();
     let record = ledger.regions[&first()].clone();
-    let stone = Tombstone { region: first(), record, deleted: Timestamp::UNIX_EPOCH, moved: true, removing: false };
+    let stone = Tombstone {
+        region: first(),
+        record,
+        deleted: Timestamp::UNIX_EPOCH,
+        buried: None,
+        moved: true,
+        removing: false,
+    };
     ledger.tombstones.push(stone.clone());
     assert_eq!(may_restore(&config, &facts, &first(), None).unwrap_err().code, "REGION_EXISTS");
     assert_eq!(may_purge(&config, &facts, &first(), None, None).unwrap_err().code, "YES_DESTROY");
@@ -128,6 +135,7 @@ fn of_two_deleted_regions_the_one_that_is_named_is_meant() {
         region: first(),
         record: record.clone(),
         deleted: deleted(second),
+        buried: None,
         moved: true,
         removing: false,
     };

@@ -173,12 +173,13 @@ fn what_was_kept_long_enough_is_removed_one_by_one() {
         region: "old-0".parse().unwrap(),
         record: record.clone(),
         deleted: Timestamp::from_second(second).unwrap(),
+        buried: None,
         moved: true,
         removing: false,
     };
     ledger.tombstones = vec![stone(1), stone(2), stone(3)];
     assert_eq!(plan(&config, &facts), []);
-    facts.expired = [stone(1).dir(), stone(2).dir()].into();
+    facts.kept_for = [(stone(1).dir(), 0), (stone(2).dir(), 0), (stone(3).dir(), 1)].into();
     assert_eq!(plan(&config, &facts), [Action::Remove(stone(1))]);
     facts.removing = true;
     assert_eq!(plan(&config, &facts), []);
@@ -188,7 +189,7 @@ fn what_was_kept_long_enough_is_removed_one_by_one() {
     assert_eq!(plan(&config, &facts), [Action::Remove(stone(2))]);
     // A removal that was cut short is taken up again, whatever its time.
     facts.removing = false;
-    facts.expired.clear();
+    facts.kept_for.clear();
     facts.disk.as_mut().unwrap().ledger.as_mut().unwrap().tombstones[2].removing = true;
     assert_eq!(plan(&config, &facts), [Action::Remove(Tombstone { removing: true, ..stone(3) })]);
 }

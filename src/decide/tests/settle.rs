@@ -22,7 +22,7 @@ fn record(uuid: u128) -> Record {
 
 fn stone(uuid: u128) -> Tombstone {
     let deleted = Timestamp::from_second(9).unwrap();
-    Tombstone { region: first(), record: record(uuid), deleted, moved: false, removing: false }
+    Tombstone { region: first(), record: record(uuid), deleted, buried: None, moved: false, removing: false }
 }
 
 const ATTEMPT: &str = "still-fawn-0.0123456789abcdef0123456789abcdef";

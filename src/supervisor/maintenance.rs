@@ -1,0 +1,224 @@
+//! Hosts are asked to wait, for a while or until somebody ends that.
+//!
+//! What is asked for and what ends by itself is written by one hand, one after the other: what is
+//! known here is always what was last written.
+
+use super::requests::{Answer, Asked};
+use super::{Event, Supervisor};
+use crate::act::maintenance::{Kept, read, write};
+use crate::lived::Moment;
+use crate::times;
+use crate::wire;
+use std::collections::VecDeque;
+use std::io;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+/// What is known of maintenance, and what is to be written of it.
+#[derive(Default)]
+pub(super) struct Maintenance {
+    kept: Option<Kept>,
+    waiting: VecDeque<Order>,
+    writing: bool,
+}
+
+type Reply = oneshot::Sender<Result<Answer, wire::Error>>;
+
+/// Something to be written.
+pub(super) struct Order {
+    wanted: Option<Kept>,
+    /// Who waits for it.
+    reply: Option<Reply>,
+}
+
+impl Maintenance {
+    /// Takes something that is to be written when what was asked for before has been.
+    fn ask(&mut self, wanted: Option<Kept>, reply: Option<Reply>) {
+        self.waiting.push_back(Order { wanted, reply });
+    }
+
+    /// What is to be written now, if nothing is being written.
+    fn next(&mut self) -> Option<Order> {
+        let next = if self.writing { None } else { self.waiting.pop_front() };
+        self.writing |= next.is_some();
+        next
+    }
+
+    /// Takes what became of it. What could not be written changes nothing.
+    fn written(&mut self, wanted: Option<Kept>, well: bool) {
+        self.writing = false;
+        if well {
+            self.kept = wanted;
+        }
+    }
+
+    /// Whether nothing is being written or waits for it: what does may be more time.
+    fn is_idle(&self) -> bool {
+        !self.writing && self.waiting.is_empty()
+    }
+
+    /// Ends it if its time is over.
+    fn end(&mut self, now: Moment) -> bool {
+        let idle = self.is_idle();
+        let over = self.kept.take_if(|kept| idle && kept.left(now) == Some(Duration::ZERO)).is_some();
+        if over {
+            self.ask(None, None);
+        }
+        over
+    }
+
+    /// How long it lasts yet, if it ends by itself.
+    fn left(&self, now: Moment) -> Option<Duration> {
+        self.kept.as_ref()?.left(now)
+    }
+}
+
+impl Supervisor {
+    /// Takes up again what an earlier supervisor knew of it.
+    pub(super) fn resume_maintenance(&mut self) {
+        match read() {
+            Ok(None) => {}
+            Ok(Some(known)) => {
+                let resumed = known.clone().resume(self.shop.clock.now(), times::now());
+                if resumed != known {
+                    self.maintenance.ask(Some(resumed.clone()), None);
+                }
+                self.maintenance.kept = Some(resumed);
+            }
+            Err(why) => tracing::error!("what was said of maintenance cannot be read: {why}; it is taken for over"),
+        }
+        self.show_maintenance();
+        self.end_maintenance();
+    }
+
+    /// Begins it, or ends it.
+    pub(super) fn maintain(&mut self, wanted: Option<Asked>, reply: Reply) {
+        let (now, clock) = (self.shop.clock.now(), times::now());
+        let wanted = wanted.map(|Asked { time, reason }| Kept::begin(reason, time.map(Into::into), now, clock));
+        self.maintenance.ask(wanted, Some(reply));
+        self.write_maintenance();
+    }
+
+    /// Ends it when its time is over.
+    pub(super) fn end_maintenance(&mut self) {
+        if self.maintenance.end(self.shop.clock.now()) {
+            tracing::info!("maintenance is over");
+            self.show_maintenance();
+        }
+        self.write_maintenance();
+    }
+
+    /// When it ends by itself.
+    pub(super) fn end_of_maintenance(&self) -> Option<Instant> {
+        let left = self.maintenance.left(self.shop.clock.now()).filter(|_| self.maintenance.is_idle())?;
+        // A moment later, so that it is over when it is looked at.
+        Some(Instant::now() + left + Duration::from_millis(1))
+    }
+
+    /// Whether the time until its end is counted.
+    pub(super) fn maintenance_counts(&self) -> bool {
+        self.maintenance.left(self.shop.clock.now()).is_some()
+    }
+
+    /// Shows what is known of it, with the times that the clock has now.
+    pub(super) fn show_maintenance(&mut self) {
+        let (now, clock) = (self.shop.clock.now(), times::now());
+        self.maintenance.kept.iter_mut().for_each(|kept| kept.show(now, clock));
+        self.facts.maintenance = self.maintenance.kept.as_ref().map(|kept| kept.shown.clone());
+    }
+
+    fn write_maintenance(&mut self) {
+        let Some(order) = self.maintenance.next() else { return };
+        let (shop, wanted) = (self.shop.clone(), order.wanted.clone());
+        tokio::spawn(async move {
+            let clock = shop.clock.clone();
+            let writing = move || {
+                // Its end is counted from here.
+                if wanted.is_some() {
+                    clock.stamp();
+                }
+                write(wanted.as_ref())
+            };
+            let written = tokio::task::spawn_blocking(writing).await.unwrap_or_else(|why| Err(io::Error::other(why)));
+            shop.tell(Event::Maintenance(order, written)).await;
+        });
+    }
+
+    /// Takes what became of something that was to be written.
+    pub(super) fn hear_maintenance(&mut self, order: Order, written: io::Result<()>) {
+        self.maintenance.written(order.wanted, written.is_ok());
+        self.show_maintenance();
+        let failed = |why: io::Error| {
+            tracing::warn!("maintenance cannot be written down: {why}");
+            let message = format!("maintenance is as it was, as it cannot be written down: {why}");
+            wire::Error::new("NOT_RECORDED", message, "see df -h /var/lib/sled and dmesg, and ask again")
+        };
+        let result = written.map_err(failed).map(|()| Answer::Maintenance(self.facts.maintenance.clone()));
+        if let Some(reply) = order.reply {
+            self.answer_when_shown(reply, result);
+        }
+        self.write_maintenance();
+    }
+
+    /// Answers when what is known now has been published: who asks then sees what was answered.
+    fn answer_when_shown(&mut self, reply: Reply, result: Result<Answer, wire::Error>) {
+        let (told, heard) = oneshot::channel();
+        self.told.push(told);
+        tokio::spawn(async move {
+            _ = heard.await;
+            _ = reply.send(result);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::Timestamp;
+    use uuid::Uuid;
+
+    fn moment(seconds: u64) -> Moment {
+        Moment { clock: Uuid::nil(), ms: seconds * 1000 }
+    }
+
+    fn kept(from: u64, seconds: u64) -> Option<Kept> {
+        Some(Kept::begin(None, Some(Duration::from_secs(seconds)), moment(from), Timestamp::UNIX_EPOCH))
+    }
+
+    /// The file, as the writer leaves it, and what is known.
+    fn carry_out(room: &mut Maintenance, file: &mut Option<Kept>) {
+        while let Some(order) = room.next() {
+            file.clone_from(&order.wanted);
+            room.written(order.wanted, true);
+        }
+    }
+
+    #[test]
+    fn more_time_that_is_asked_for_at_the_moment_of_its_end_counts() {
+        let (mut room, mut file) = (Maintenance::default(), None);
+        room.ask(kept(0, 10), None);
+        carry_out(&mut room, &mut file);
+        // Asked for before the end, and written after it.
+        room.ask(kept(9, 100), None);
+        let order = room.next().unwrap();
+        assert!(!room.end(moment(10)) && room.next().is_none());
+        file.clone_from(&order.wanted);
+        room.written(order.wanted, true);
+        assert!(!room.end(moment(11)) && room.left(moment(11)).is_some());
+        assert_eq!(file, room.kept);
+        // Asked for while its end is being written.
+        assert!(room.end(moment(109)) && room.kept.is_none());
+        let order = room.next().unwrap();
+        room.ask(kept(109, 5), None);
+        file.clone_from(&order.wanted);
+        room.written(order.wanted, true);
+        carry_out(&mut room, &mut file);
+        assert!(file.is_some() && file == room.kept);
+        // What cannot be written changes nothing.
+        room.ask(None, None);
+        let order = room.next().unwrap();
+        room.written(order.wanted, false);
+        assert_eq!(file, room.kept);
+    }
+}

@@ -1,0 +1,124 @@
+//! A clock that is wrong, and is set: what is kept for a while is kept for so long, and what ends by
+//! itself ends after so long.
+
+use crate::machine::{Layer, Machine, PATIENCE, has};
+use crucible_sled::wire::{DeletedRegion, StorageDetail};
+use jiff::{SignedDuration, Timestamp};
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+const DAY: i64 = 86_400;
+
+/// A machine of which the supervisor's clock, and no other, is set by what stands in /run/shift.
+fn layer() -> Layer {
+    let layer = Layer::small().with(
+        "etc/systemd/system/sledd.service.d/shift.conf",
+        "[Service]\nEnvironment=LD_PRELOAD=/usr/lib/crucible/shift.so\n",
+    );
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/machine/shift.c");
+    let made = Command::new("cc")
+        .args(["-shared", "-fPIC", "-o"])
+        .arg(layer.path().join("usr/lib/crucible/shift.so"))
+        .arg(source)
+        .status()
+        .unwrap();
+    assert!(made.success(), "cc failed");
+    layer
+}
+
+/// Sets the supervisor's clock so far off.
+fn shift(machine: &Machine, seconds: i64) {
+    machine.sh(&format!("echo {seconds} >/run/shift.new; mv /run/shift.new /run/shift"));
+}
+
+/// Waits until the supervisor has looked at what it keeps with its clock so far off, and returns that.
+fn kept(machine: &Machine, seconds: i64) -> DeletedRegion {
+    let began = Instant::now();
+    loop {
+        let output = machine.run(&["sledctl", "--json", "storage"]);
+        let detail: StorageDetail = serde_json::from_slice(&output.stdout).unwrap();
+        let [kept] = &detail.trash[..] else { panic!("not kept any more: {detail:#?}") };
+        let expected = Timestamp::now().as_second() + seconds + kept.kept_for_seconds.cast_signed();
+        if kept.kept_until.as_second().abs_diff(expected) < 120 {
+            assert!(!kept.removing, "{kept:#?}");
+            return kept.clone();
+        }
+        assert!(began.elapsed() < PATIENCE, "waited in vain; the last was {kept:#?}");
+    }
+}
+
+/// The end of maintenance, by the supervisor's clock, which is so far off: in how many seconds.
+fn ends_in(machine: &Machine, seconds: i64) -> Option<i64> {
+    let until = machine.sled().maintenance?.until.unwrap();
+    Some(until.as_second() - Timestamp::now().as_second() - seconds)
+}
+
+#[test]
+fn nothing_is_removed_and_nothing_ends_because_a_clock_was_set() {
+    let mut machine = layer().boot_and_create();
+    let in_1970 = -Timestamp::now().as_second() + DAY;
+    shift(&machine, in_1970);
+    machine.ok(&["sledctl", "region", "delete", "still-fawn-1", "--yes-destroy", "still-fawn-1"]);
+    let deleted = kept(&machine, in_1970);
+    assert!(deleted.deleted < Timestamp::UNIX_EPOCH + SignedDuration::from_hours(48), "{deleted:#?}");
+    machine.ok(&["sledctl", "maintenance", "on", "--for", "2h"]);
+    let about_two_hours = |left: Option<i64>| left.is_some_and(|left| (7000..=7300).contains(&left));
+    assert!(about_two_hours(ends_in(&machine, in_1970)));
+
+    // Set right; eight days ahead for a while; and back.
+    for seconds in [0, 8 * DAY, 0, in_1970] {
+        shift(&machine, seconds);
+        let now = kept(&machine, seconds);
+        let week = u64::try_from(7 * DAY).unwrap();
+        assert!((week - 600..week).contains(&now.kept_for_seconds), "{now:#?}");
+        assert!(about_two_hours(ends_in(&machine, seconds)), "{:?}", ends_in(&machine, seconds));
+    }
+
+    // A supervisor that starts with a clock that is wrong goes on where the one before it was.
+    shift(&machine, 8 * DAY);
+    let before = kept(&machine, 8 * DAY).kept_for_seconds;
+    machine.ok(&["systemctl", "restart", "sledd.service"]);
+    assert!(kept(&machine, 8 * DAY).kept_for_seconds <= before);
+    assert!(about_two_hours(ends_in(&machine, 8 * DAY)));
+
+    // Asked for while the clock was ahead, it ends after its time.
+    machine.ok(&["sledctl", "maintenance", "on", "--for", "3s"]);
+    machine.sh("rm /run/shift");
+    machine.wait_for("still-fawn", |volume| !has(volume, "MAINTENANCE"));
+    assert_eq!(machine.run(&["test", "-e", "/var/lib/sled/maintenance.json"]).status.code(), Some(1));
+
+    machine.reboot();
+    let rebooted = kept(&machine, 0).kept_for_seconds;
+    assert!(rebooted <= before + 300, "{rebooted} after {before}");
+    machine.ok(&["sledctl", "region", "restore", "still-fawn-1"]);
+    machine.wait_for("still-fawn", |volume| volume.ready);
+}
+
+/// Of what is told to programs no time is finer than a millisecond, and no time that people read finer
+/// than a second.
+#[test]
+fn times_are_told_in_milliseconds_and_to_people_in_seconds() {
+    let machine = Layer::small().boot_and_create();
+    machine.ok(&["sledctl", "region", "hold", "still-fawn-1", "--reason", "a test"]);
+    machine.ok(&["sledctl", "maintenance", "on", "--for", "2h"]);
+    let lines = |words: &[&str]| {
+        let told = machine.run(&[&["sledctl"], words].concat());
+        String::from_utf8_lossy(&told.stdout).into_owned()
+    };
+    let digits = |text: &str| -> Vec<usize> {
+        // What follows the seconds of a time of day.
+        let times = text.match_indices("20").filter(|(at, _)| text[*at..].chars().nth(10) == Some('T'));
+        let rest = times.filter_map(|(at, _)| text[at..].get(19..));
+        rest.map(|rest| rest.trim_start_matches('.').chars().take_while(char::is_ascii_digit).count()).collect()
+    };
+    for words in [&["--json", "status"][..], &["--json", "jobs"], &["--json", "storage"]] {
+        let told = digits(&lines(words));
+        assert!(!told.is_empty() && told.iter().all(|digits| *digits <= 3), "{words:?}: {told:?}");
+    }
+    for words in [&["status"][..], &["checks"], &["region", "show", "still-fawn-0"], &["maintenance", "show"]] {
+        assert!(digits(&lines(words)).iter().all(|digits| *digits == 0), "{}", lines(words));
+    }
+    let none = machine.run(&["sledctl", "maintenance", "on", "--for", "0s"]);
+    assert_eq!(none.status.code(), Some(2), "{none:?}");
+}
