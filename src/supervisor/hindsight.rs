@@ -61,7 +61,7 @@ impl Supervisor {
 
     /// Notes how long is left of what is kept for a while, and what ends by itself; and sees to it
     /// that as long as something is counted, little of it is lost when the power is cut.
-    fn note_time(&mut self) {
+    pub(super) fn note_time(&mut self) {
         let ledger = self.facts.disk.iter().flat_map(|disk| disk.ledger.iter());
         let stones = ledger.flat_map(|ledger| &ledger.tombstones);
         let (now, keep) = (self.shop.clock.now(), Duration::from(self.config.sled.storage.keep_deleted));

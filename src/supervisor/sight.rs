@@ -100,6 +100,7 @@ impl Supervisor {
         }
         self.see_grants(&disk);
         self.facts.disk = Some(disk);
+        self.note_time();
     }
 
     /// Takes what is on record of tickets. Of two records the later counts: a look at the disk may
