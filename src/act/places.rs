@@ -306,7 +306,11 @@ mod tests {
             let record = Record { uuid: Uuid::nil(), geometry, created: deleted, by: "a test".into() };
             let stone = Tombstone { region, record, deleted, buried, moved: true, removing: false };
             fs::create_dir_all(root.join(TRASH).join(stone.dir())).unwrap();
-            ledger::change(root, |ledger| Ok(ledger.tombstones.push(stone))).unwrap();
+            ledger::change(root, |ledger| {
+                ledger.tombstones.push(stone);
+                Ok(())
+            })
+            .unwrap();
         }
         for now in [100, 200] {
             settle(root, moment(1, now)).unwrap();
