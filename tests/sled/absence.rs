@@ -1,5 +1,6 @@
 //! When the sled asks its hosts to wait: during maintenance, and while it is switched off.
 
+use crate::calm::Calm;
 use crate::machine::{Layer, Machine, ask, cause, has};
 use crucible_sled::wire::Volume;
 use std::io::ErrorKind;
@@ -99,7 +100,7 @@ fn hosts_are_told_before_a_reboot_and_the_volumes_go_one_after_the_other() {
         machine.wait_for(name, |volume| volume.ready);
     }
     let poller = machine.poller();
-    let began = Instant::now();
+    let calm = Calm::begin();
     let asking = std::thread::spawn(move || {
         poller.enter();
         farewell("/v1/volumes/still-fawn")
@@ -109,7 +110,7 @@ fn hosts_are_told_before_a_reboot_and_the_volumes_go_one_after_the_other() {
     println!("{} polls were told in {:?}, then: {}", farewell.told, farewell.took, farewell.error);
     assert!(farewell.told > 0, "nobody was told: {}", farewell.error);
     assert_ne!(farewell.error.kind(), ErrorKind::TimedOut);
-    let took = began.elapsed();
+    let took = calm.elapsed();
     assert!(took < Duration::from_secs(40), "the reboot took {took:?}");
     machine.wait_for("still-fawn", |volume| volume.ready);
     stopped_in_turn(&machine);

@@ -1,6 +1,7 @@
 //! Connections of hosts to regions, watched all the time: one that must not be disturbed, and
 //! somebody who must not get in.
 
+use crate::calm::Calm;
 use crate::machine::hosts::{Host, hang_up, is_well};
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -35,10 +36,11 @@ impl Line {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    /// Waits until it is cut, and returns whether it was within this time.
+    /// Waits until it is cut, and returns whether it was within this time, in which nobody had to wait for a
+    /// processor.
     pub fn is_cut_within(&self, time: Duration) -> bool {
-        let began = Instant::now();
-        while !self.is_cut() && began.elapsed() < time {
+        let began = Calm::begin();
+        while !self.is_cut() && !began.is_over(time) {
             std::thread::sleep(RHYTHM);
         }
         self.is_cut()

@@ -10,6 +10,7 @@ mod absence;
 mod adoption;
 mod attachments;
 mod broker;
+mod calm;
 mod care;
 #[path = "../certificates.rs"]
 mod certificates;

@@ -1,12 +1,12 @@
 //! A new port map takes effect while everything runs: what it does not concern goes on.
 
+use crate::calm::Calm;
 use crate::lines::Line;
 use crate::machine::{Machine, has};
 use crate::port_map::{MAP, PUMPED_PIGLET, STILL_FAWN, boot, is_let_in, is_shut_out};
 use crate::tickets::{SOON, granted};
 use crucible_sled::wire::{State, Volume};
 use std::cell::Cell;
-use std::time::Instant;
 
 /// Replaces the map, and does not tell anybody.
 fn put(machine: &Machine, map: &str) {
@@ -48,7 +48,7 @@ fn a_host_that_left_the_map_is_cut_off_and_nobody_else_notices() {
             "{said}"
         );
         assert!(!cut.iter().any(Line::is_cut), "it was only to be shown");
-        let began = Instant::now();
+        let began = Calm::begin();
         machine.ok(way);
         for line in cut {
             assert!(line.is_cut_within(SOON), "{way:?}");
