@@ -2,7 +2,7 @@
 //! whether they are well, and by whoever had it cut off, who is answered when the regions have
 //! closed its connections.
 
-use super::figures::{median, ms, show, sorted};
+use super::figures::{is_within, median, ms, rounds, show, sorted};
 use super::machine::Machine;
 use super::machine::hosts::{Host, is_well};
 use super::{ATTACH, PUMPED_PIGLET, STILL_FAWN, post};
@@ -31,20 +31,20 @@ struct Cut {
 pub fn cut(machine: &Machine) -> bool {
     let (one, other) = (machine.host(STILL_FAWN), machine.host(PUMPED_PIGLET));
     post(&mut one.connect(3800).unwrap(), ATTACH, TAKEOVER);
-    let denied: Vec<_> = (0..ROUNDS).map(|_| denied(machine, &one)).collect();
+    let denied: Vec<_> = (0..rounds(ROUNDS)).map(|_| denied(machine, &one)).collect();
     let turn = |number| if number % 2 == 0 { (&other, &one) } else { (&one, &other) };
     post(&mut one.connect(3800).unwrap(), ATTACH, TAKEOVER);
-    let taken: Vec<_> = (0..ROUNDS).map(turn).map(|(to, from)| taken_over(to, from)).collect();
+    let taken: Vec<_> = (0..rounds(ROUNDS)).map(turn).map(|(to, from)| taken_over(to, from)).collect();
     let heard = tell("an operator cuts a host off", &denied);
     tell("a host takes a volume over", &taken);
     println!("  cut off by an operator: {:.2} ms (limit {})", ms(&heard), MOST.as_millis());
-    heard <= MOST
+    is_within(heard <= MOST)
 }
 
 /// Prints how soon it was over; the median.
 fn tell(what: &str, cuts: &[Cut]) -> Duration {
     let (heard, answered) = (sorted(cuts, |cut| cut.heard), sorted(cuts, |cut| cut.answered));
-    println!("{what}, {ROUNDS} times, in milliseconds:");
+    println!("{what}, {} times, in milliseconds:", cuts.len());
     show("its last question is answered", &heard);
     show("its connections are closed, and told so", &answered);
     median(&heard)

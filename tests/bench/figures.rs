@@ -24,3 +24,23 @@ pub fn show(what: &str, sorted: &[Duration]) {
 pub fn ms(time: &Duration) -> f64 {
     time.as_secs_f64() * 1000.0
 }
+
+/// Whether it is only to be seen that the benchmark runs (`--short`): few rounds, and no limit counts.
+pub fn is_short() -> bool {
+    std::env::args().any(|argument| argument == "--short")
+}
+
+/// So many rounds, or a few.
+pub fn rounds(whole: usize) -> usize {
+    if is_short() { whole.min(3) } else { whole }
+}
+
+/// This long, or a moment.
+pub fn calm(whole: Duration) -> Duration {
+    if is_short() { whole.min(Duration::from_secs(2)) } else { whole }
+}
+
+/// Whether figures are good enough: always, if few rounds gave them.
+pub fn is_within(limits: bool) -> bool {
+    limits || is_short()
+}

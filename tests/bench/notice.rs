@@ -22,6 +22,7 @@ mod figures;
 #[path = "latency.rs"]
 mod latency;
 
+use figures::{calm, is_within};
 use machine::{Layer, Machine};
 use procfs::process::Process;
 use std::collections::BTreeMap;
@@ -59,19 +60,19 @@ fn idle() -> bool {
     for volume in ["pve", "still-fawn", "pumped-piglet", "chief-horse"] {
         machine.wait_for(volume, |volume| volume.ready);
     }
-    sleep(CALM);
+    sleep(calm(CALM));
     let sledd = sledd(&machine);
     let before = processor_time(&sledd);
     let Switches { slept, pushed } = Switches::watch(&sledd);
     let spent = processor_time(&sledd) - before;
-    let seconds = WATCHED.as_secs_f64();
+    let seconds = calm(WATCHED).as_secs_f64();
     let (wakeups, cpu) = (slept as f64 / seconds, spent / seconds * 100.0);
     println!(
         "idle, twelve regions: {wakeups:.2} wake-ups a second (limit {MOST_WAKEUPS}), {cpu:.3} % CPU (limit {MOST_CPU}); \
          pushed aside {:.2} times a second",
         pushed as f64 / seconds
     );
-    wakeups <= MOST_WAKEUPS && cpu <= MOST_CPU
+    is_within(wakeups <= MOST_WAKEUPS && cpu <= MOST_CPU)
 }
 
 /// The supervisor's process.
@@ -98,11 +99,11 @@ impl Switches {
     /// Watches all threads of a process for a while, those that begin or end meanwhile included:
     /// of one that ends it counts what was told at most a second before.
     fn watch(process: &Process) -> Self {
-        let began = Instant::now();
+        let (began, whole) = (Instant::now(), calm(WATCHED));
         let first = Self::of_threads(process);
         let mut last = first.clone();
-        while began.elapsed() < WATCHED {
-            sleep(Duration::from_secs(1).min(WATCHED - began.elapsed().min(WATCHED)));
+        while began.elapsed() < whole {
+            sleep(Duration::from_secs(1).min(whole - began.elapsed().min(whole)));
             last.extend(Self::of_threads(process));
         }
         let more = last.iter().map(|(thread, now)| {

@@ -3,7 +3,9 @@
 //! restores and removes a region or grants a ticket, and again while it puts right what the first kill left.
 //! After each, once it runs again: what must never be.
 //!
-//! Each operation has a machine of its own. Ends with `N crash points, M violations`.
+//! Each operation has a machine of its own. Every point is tried each time. Of the second kills, one in so many
+//! is, chosen by chance: `CRASH_SEED` repeats a run. With `--pairs` all of them are. Ends with `N crash
+//! points, M violations`.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -13,12 +15,14 @@ mod calls;
 mod machine;
 mod operations;
 mod owners;
+mod seconds;
 mod tickets;
 mod tracer;
 
 use machine::{Layer, Machine};
 use operations::{ALL, Operation};
 use owners::Owners;
+use seconds::Seconds;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -31,8 +35,6 @@ const MOST: usize = 400;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long after the answer an operation has points yet.
 const LAST_POINTS: Duration = Duration::from_millis(500);
-/// How many points of a recovery are tried; they have about as many.
-const RECOVERY: usize = 12;
 /// What is asked of systemd: each is a point.
 const METHODS: &[&str] = &[
     "StartUnit",
@@ -59,13 +61,15 @@ fn main() -> ExitCode {
     let wanted: Vec<_> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     let chosen = |operation: &&Operation| wanted.is_empty() || wanted.iter().any(|name| name == operation.name);
     let work: Vec<_> = ALL.iter().filter(chosen).collect();
-    let (report, next) = (Report::default(), AtomicUsize::new(0));
+    let (report, next, seconds) = (Report::default(), AtomicUsize::new(0), Seconds::wanted());
+    // Each machine waits more than it works.
+    let machines = 2 * std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
-        // Two machines at a time: each waits more than it works.
-        for _ in 0..2 {
+        for _ in 0..machines {
             scope.spawn(|| {
                 while let Some(operation) = work.get(next.fetch_add(1, Ordering::SeqCst)) {
-                    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(operation, &report)));
+                    let done =
+                        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(operation, &seconds, &report)));
                     if done.is_err() {
                         report.violate(operation, 0, "the test itself went wrong");
                     }
@@ -90,7 +94,7 @@ impl Report {
 }
 
 /// Kills the supervisor at every point of an operation.
-fn run(operation: &Operation, report: &Report) {
+fn run(operation: &Operation, seconds: &Seconds, report: &Report) {
     let layer = Layer::small()
         .with("etc/sled/port-map.toml", &tickets::map())
         .with("etc/sled/sled.toml.d/70-operation.toml", operation.config);
@@ -99,28 +103,38 @@ fn run(operation: &Operation, report: &Report) {
     let owners = Owners::watch(&machine);
     let began = Instant::now();
     let mut kills = 0;
-    for number in 1..MOST {
-        (operation.prepare)(&machine);
-        let gate = number % 2 == 0;
-        machine.sh(if gate { "touch /run/gate" } else { "rm -f /run/gate" });
-        let killed = kill_at(&machine, operation, number);
-        // A kill that came after the last look leaves a supervisor at the gate, too.
-        let again = gate && killed && kill_in_recovery(&machine, number / 2 % RECOVERY + 1);
-        kills += usize::from(killed) + usize::from(again);
-        if let Err(why) = settled(&machine).and_then(|()| (operation.check)(&machine)) {
-            report.violate(operation, number, &why);
-            eprintln!("{}", machine.sh("journalctl -u sledd -o cat -n 30; find /crucible -maxdepth 2"));
-            break;
-        }
-        if !killed {
-            eprintln!("{}: {kills} kills in {} s", operation.name, began.elapsed().as_secs());
-            break;
+    let all = (1..MOST).flat_map(|number| seconds.of(operation.name, number).map(move |second| (number, second)));
+    for (number, second) in all {
+        match point(&machine, operation, number, second) {
+            Ok(0) => {
+                eprintln!("{}: {kills} kills in {} s", operation.name, began.elapsed().as_secs());
+                break;
+            }
+            Ok(more) => kills += more,
+            Err(why) => {
+                report.violate(operation, number, &why);
+                eprintln!("{}", machine.sh("journalctl -u sledd -o cat -n 30; find /crucible -maxdepth 2"));
+                break;
+            }
         }
     }
     report.points.fetch_add(kills, Ordering::SeqCst);
     for violation in owners.stop() {
         report.violate(operation, 0, &violation);
     }
+}
+
+/// Kills the supervisor at one point of an operation, and then perhaps at one of its recovery. Returns how often
+/// it was killed: not at all, if the operation has no such point.
+fn point(machine: &Machine, operation: &Operation, number: usize, second: Option<usize>) -> Result<usize, String> {
+    (operation.prepare)(machine);
+    machine.sh(if second.is_some() { "touch /run/gate" } else { "rm -f /run/gate" });
+    let killed = kill_at(machine, operation, number);
+    // A kill that came after the last look leaves a supervisor at the gate, too.
+    let again = second.is_some_and(|second| killed && kill_in_recovery(machine, second));
+    settled(machine)?;
+    (operation.check)(machine)?;
+    Ok(usize::from(killed) + usize::from(again))
 }
 
 /// Carries the operation out; whether the supervisor was killed at that point of it.
