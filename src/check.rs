@@ -12,6 +12,8 @@ pub enum Severity {
     Blocking,
     /// It works, and somebody should look at it.
     Warning,
+    /// It is well, and worth knowing.
+    Information,
 }
 
 impl fmt::Display for Severity {
@@ -19,6 +21,7 @@ impl fmt::Display for Severity {
         f.pad(match self {
             Self::Blocking => "blocking",
             Self::Warning => "warning",
+            Self::Information => "information",
         })
     }
 }
@@ -49,8 +52,13 @@ macro_rules! codes {
 }
 
 codes! {
-    /// The configuration has faults; nothing is supervised until it is mended.
-    ConfigInvalid = "CONFIG_INVALID", Blocking;
+    /// The configuration's files have faults, and the sled is run by what was in force before; without
+    /// that nothing is supervised until they are mended.
+    ConfigInvalid = "CONFIG_INVALID", Warning;
+    /// What is in force could not be kept: with faults in the files there is nothing to start with.
+    ConfigNotKept = "CONFIG_NOT_KEPT", Warning;
+    /// The configuration's files are not what is in force.
+    ConfigPending = "CONFIG_PENDING", Information;
     /// systemd cannot be reached over D-Bus: what is known of the units is old.
     SystemdUnreachable = "SYSTEMD_UNREACHABLE", Warning;
     /// systemd does not enforce which ports and hosts a region's unit is given, or it is not known.

@@ -54,6 +54,11 @@ pub fn read_texts(texts: &Texts, dir: &Path) -> Result<Configuration, Vec<Fault>
     config::read(&texts.sources(dir, ephemeral()))
 }
 
+/// Reads a configuration that was in force once ([`config::read_kept`]), as if it lay in a directory.
+pub fn read_kept(texts: &Texts, dir: &Path) -> Option<Configuration> {
+    config::read_kept(&texts.sources(dir, ephemeral()))
+}
+
 fn sources(dir: &Path) -> Sources {
     texts(dir).sources(dir, ephemeral())
 }

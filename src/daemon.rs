@@ -2,19 +2,18 @@
 //! supervisor with its HTTP faces.
 
 pub use crate::act::canary::report as canary;
+use crate::act::in_force::{self, Choice};
 pub use crate::act::trash::empty;
-use crate::act::{programs, reserved, units};
+use crate::act::{programs, reserved};
 use crate::broker;
 use crate::config::Configuration;
-use crate::config_dir;
 use crate::http::{self, Sockets};
 use crate::logging::{self, Journal};
 use crate::port_map;
 use crate::source::Fault;
-use crate::supervisor::{Bulletin, Handle, Reload, Request, Wish, supervise};
+use crate::supervisor::{Line, Reload, Reloading, Request, Start, Wish, line, supervise, waiting};
 use crate::systemd::dropin;
 use crate::systemd::notify::tell;
-use crate::wire;
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
 use std::fs;
@@ -22,15 +21,12 @@ use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tracing_subscriber::prelude::*;
 
-/// How often the watchdog is fed while there is nothing to supervise.
-const IDLE_TURN: Duration = Duration::from_millis(500);
 /// How long the supervisor may take to do what has to be done before the end.
 const FAREWELL: Duration = Duration::from_secs(40);
 /// Where hosts are told of a configuration that was faulty from the start.
@@ -68,8 +64,8 @@ pub fn run(options: &Options) -> ExitCode {
 async fn serve(options: &Options) -> io::Result<()> {
     // First of all: until it is taken, the signal ends a process.
     let hangup = signal(SignalKind::hangup())?;
-    let read = config_dir::read(&options.config);
-    let sockets = sockets(read.as_ref().ok())?;
+    let chosen = in_force::at_start(&options.config);
+    let sockets = sockets(chosen.as_ref().ok().map(|choice| &choice.config))?;
     let (mut end, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let end = async move {
         tokio::select! {
@@ -78,40 +74,39 @@ async fn serve(options: &Options) -> io::Result<()> {
         }
         tell(&[NotifyState::Stopping]);
     };
-    let (handle, supervisor): (Handle, std::pin::Pin<Box<dyn Future<Output = ()>>>) = match read {
-        Ok(config) => {
-            let (handle, supervisor) = supervise(config, options.config.clone(), options.sysfs.clone());
-            (handle, Box::pin(supervisor))
-        }
-        Err(faults) => broken(&faults),
-    };
+    let (handle, line) = line();
     let (wishes, last_wish) = (handle.requests.clone(), handle.requests.clone());
     let end = async move {
         end.await;
         farewell(&last_wish).await;
     };
     tokio::select! {
-        () = reloads(hangup, options, &wishes) => Ok(()),
-        () = supervisor => Err(io::Error::other("the supervisor has ended")),
+        () = reloads(hangup, &wishes) => Ok(()),
+        () = supervised(options, chosen, line) => Err(io::Error::other("the supervisor has ended")),
         ended = http::serve(sockets, handle, ready, end) => ended,
     }
 }
 
-/// Takes the configuration over at every SIGHUP, and tells systemd when that is done
-/// (`Type=notify-reload`). Returns when one was mended without which nothing could be supervised:
-/// then the daemon ends, and systemd starts it anew.
-async fn reloads(mut hangup: Signal, options: &Options, requests: &mpsc::Sender<Request>) {
+/// Supervises: by the configuration that was chosen or, if none is good, by the first that is.
+async fn supervised(options: &Options, chosen: Result<Choice, Vec<Fault>>, mut line: Line) {
+    let chosen = match chosen {
+        Ok(choice) => Some((choice, "the start of sledd".to_owned())),
+        Err(faults) => waiting::for_a_good_one(&options.config, &faults, &mut line).await,
+    };
+    let Some((choice, by)) = chosen else { return };
+    let start = Start::new(choice, &options.config, by);
+    supervise(start, options.config.clone(), options.sysfs.clone(), line).await;
+}
+
+/// Takes the configuration over at every SIGHUP: as who cannot be asked whether it is meant. What came of
+/// it is in the journal. Never returns as long as the process can have signals.
+async fn reloads(mut hangup: Signal, requests: &mpsc::Sender<Request>) {
     while hangup.recv().await.is_some() {
-        let began = NotifyState::monotonic_usec_now().ok();
-        tell(&[NotifyState::Reloading].into_iter().chain(began).collect::<Vec<_>>());
         let (answer, answered) = oneshot::channel();
-        let wish = Wish::Reload(Reload::Apply);
-        let sent = requests.send(Request { wish, answer }).await.is_ok();
-        // What came of it is in the journal.
-        if !(sent && answered.await.is_ok()) && config_dir::read(&options.config).is_ok() {
-            return;
+        let wish = Wish::Reload(Reloading { how: Reload::Unattended, kept: None, by: "SIGHUP".into() });
+        if requests.send(Request { wish, answer }).await.is_ok() {
+            _ = answered.await;
         }
-        ready();
     }
 }
 
@@ -126,29 +121,6 @@ async fn farewell(requests: &mpsc::Sender<Request>) {
 
 fn ready() {
     tell(&[NotifyState::Ready]);
-}
-
-/// With a faulty configuration nothing is supervised, and everybody who asks is told why:
-/// what runs goes on, and a host that polls sees a reason instead of a closed port.
-fn broken(faults: &[Fault]) -> (Handle, std::pin::Pin<Box<dyn Future<Output = ()>>>) {
-    for fault in faults {
-        tracing::error!("{fault}");
-    }
-    let bulletin = Bulletin { broken: Some(wire::Error::config_invalid(faults)), ..Bulletin::default() };
-    let (keep, bulletins) = watch::channel(Some(Arc::new(bulletin)));
-    // Nobody takes requests: who sends one is told so at once.
-    let (requests, _) = mpsc::channel(1);
-    let status = format!("the configuration has {} fault(s): sledctl config check", faults.len());
-    let idle = async move {
-        let _keep = keep;
-        tell(&[NotifyState::Status(&status)]);
-        let mut turn = tokio::time::interval(IDLE_TURN);
-        loop {
-            turn.tick().await;
-            tell(&[NotifyState::Watchdog]);
-        }
-    };
-    (Handle { bulletins, requests }, Box::pin(idle))
 }
 
 /// The sockets of `sledd.socket`; run by hand, the configured ones.
@@ -201,7 +173,7 @@ fn log_to_journal() -> Option<logging::Rest> {
 /// # Errors
 /// The configuration has faults, or the kernel does not take the ports; they stay as they were.
 pub fn reserve_ports(config: &Path) -> io::Result<()> {
-    reserved::reserve(&read(config)?)
+    reserved::reserve(&choice(config)?.config)
 }
 
 /// Opens sockets for whoever asks at the socket that systemd passed.
@@ -215,27 +187,28 @@ pub fn give_sockets() -> io::Result<()> {
     broker::serve(&listener)
 }
 
-/// The configuration, for what has no use for its faults.
-fn read(config: &Path) -> io::Result<Configuration> {
-    config_dir::read(config).map_err(|faults| {
+/// What the machine is run by, for what has no use for faults.
+fn choice(config: &Path) -> io::Result<Choice> {
+    in_force::now(config).map_err(|faults| {
         io::Error::other(format!("{} fault(s) in the configuration: sledctl config check", faults.len()))
     })
 }
 
-/// What systemd.generator(7) asks for: the drop-ins of the configuration in the first of its
-/// three directories. With a faulty configuration they are those of the last good one, if the
-/// machine has seen one since it was booted; otherwise there are none, and the regions' units
-/// have nothing to run.
+/// What systemd.generator(7) asks for: the drop-ins of what the machine is run by in the first of its
+/// three directories. At boot that is what is in the files or, with a fault in these, what was in
+/// force before, if the machine's memory is mounted so early; the supervisor asks again when it
+/// is. With nothing good there are none, and the regions' units have nothing to run.
 ///
 /// # Errors
 /// They cannot be written, or there are none.
 pub fn generate(config: &Path, dir: &Path) -> io::Result<()> {
-    // Early at boot the machine's memory may not be mounted; the supervisor asks again.
     let programs = programs::load();
-    let wanted = programs.and_then(|programs| Ok(dropin::all(&read(config)?, &programs)));
-    let dropins = wanted.or_else(|faults| {
-        let kept = fs::read(units::LAST_GOOD).and_then(|text| Ok(serde_json::from_slice(&text)?));
-        kept.inspect(|_| eprintln!("sledd: {faults}; the units stay as they were")).map_err(|_| faults)
+    let dropins = programs.and_then(|programs| {
+        let choice = choice(config)?;
+        if let Some(faults) = &choice.instead_of {
+            eprintln!("sledd: {} fault(s) in the configuration; the units are as was in force before", faults.len());
+        }
+        Ok(dropin::all(&choice.config, &programs))
     });
     // Hosts that poll are told of the faults.
     let (dropins, failed) = match dropins {

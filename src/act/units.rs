@@ -103,10 +103,6 @@ pub async fn strays(bus: &Connection, config: &Configuration) -> Result<Vec<Regi
     Ok(units.iter().filter_map(|unit| region(&unit.0)).filter(|name| !here.contains(name)).collect())
 }
 
-/// The drop-ins of the last configuration without a fault, for the generator to fall back on:
-/// a fault that is made later must not take the units' values away when systemd reloads.
-pub const LAST_GOOD: &str = "/run/sled/last-good.json";
-
 /// Makes systemd run its generators again if what they made differs from the configuration:
 /// it was changed since the machine started or was last reloaded.
 ///
@@ -119,7 +115,6 @@ pub async fn refresh(bus: &Connection, config: &Configuration) -> Result<(), Str
     };
     let programs = programs::load().map_err(|why| format!("the record of programs cannot be read: {why}"))?;
     let all = dropin::all(config, &programs);
-    keep(&all).map_err(|why| format!("{LAST_GOOD} cannot be written: {why}"))?;
     let before: Vec<_> = all.iter().filter(|unit| stale(unit)).collect();
     if before.is_empty() && !left_over(&all) {
         return Ok(());
@@ -152,10 +147,4 @@ fn left_over(all: &[(String, String)]) -> bool {
         let unit = name.strip_suffix(".d").filter(|unit| unit.starts_with(&region));
         unit.is_some_and(|unit| all.iter().all(|(wanted, _)| wanted != unit))
     })
-}
-
-fn keep(all: &[(String, String)]) -> std::io::Result<()> {
-    let aside = format!("{LAST_GOOD}.new");
-    std::fs::write(&aside, serde_json::to_vec(all)?)?;
-    std::fs::rename(aside, LAST_GOOD)
 }

@@ -75,9 +75,16 @@ pub(super) enum Command {
     Config(ConfigCommand),
     /// Take a changed configuration over while everything runs; what it changes is shown first.
     Reload {
-        /// Even if hosts that are connected are cut off or interrupted.
+        /// Even if hosts that are connected are cut off or interrupted, a region is stopped, a volume could
+        /// not be attached any more, or something that is kept is destroyed.
         #[arg(long)]
         yes: bool,
+        /// Only show it, as `config diff` does.
+        #[arg(long, conflicts_with = "yes")]
+        dry_run: bool,
+        /// As who cannot be asked (ExecReload= of sledd.service): hosts may be interrupted, and no more.
+        #[arg(long, hide = true, conflicts_with_all = ["yes", "dry_run"])]
+        unattended: bool,
     },
 }
 
@@ -260,8 +267,20 @@ pub(super) struct Which {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
-    /// Show what the configuration in the files would change, and what that means to hosts.
+    /// Show what the configuration in the files would change, what that means to hosts, and which
+    /// conditions would come and go.
     Diff,
+    /// List the last ten configurations that were in force.
+    History,
+    /// Write the files of one that was in force, and take them over as `reload` does. What they replace
+    /// stays beside each, as NAME.replaced.
+    Restore {
+        /// Its number, as `config history` lists it.
+        number: u64,
+        /// As `reload --yes`.
+        #[arg(long)]
+        yes: bool,
+    },
     /// List every fault of sled.toml, its fragments and port-map.toml.
     Check {
         /// The directory that holds them.

@@ -9,6 +9,7 @@ mod arguments;
 mod client;
 mod config;
 mod console;
+mod history;
 mod setup;
 mod show;
 mod stored;
@@ -126,7 +127,12 @@ async fn ask(arguments: &Arguments) -> Result<bool, Failure> {
         Command::Update(command) => update::run(&client, command, json).await,
         Command::Setup(arguments) => setup::run(arguments),
         Command::Console { once } => console::run(&client, *once).await,
-        Command::Reload { yes } => config::reload(&client, *yes, json).await,
+        Command::Config(ConfigCommand::History) => history::history(&client, json).await,
+        Command::Config(ConfigCommand::Restore { number, yes }) => history::restore(&client, *number, *yes, json).await,
+        Command::Reload { yes, dry_run, unattended } => {
+            let manner = config::Manner { yes: *yes, dry_run: *dry_run, unattended: *unattended };
+            config::reload(&client, manner, json).await
+        }
     }
 }
 

@@ -279,6 +279,7 @@ fn one_check(check: &Check, alike: usize) -> String {
     let tone = match check.severity {
         Severity::Blocking => Tone::Bad,
         Severity::Warning => Tone::Warning,
+        Severity::Information => Tone::Faint,
     };
     let head = tone.paint(&format!("{} {}", check.severity, check.code));
     let others = if alike == 0 { String::new() } else { format!(" and {alike} more (sledctl checks)") };

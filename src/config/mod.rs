@@ -5,6 +5,7 @@
 //! [`read`] gives either a [`Configuration`] without a fault or the complete list.
 
 mod appliance;
+mod history;
 mod listen;
 mod sled;
 mod texts;
@@ -12,6 +13,7 @@ mod tls;
 mod values;
 
 pub use appliance::{Appliance, UpdateSource, usual_prefix};
+pub use history::{History, Kept};
 pub use sled::{Downstairs, Network, Provisioning, Reserve, SledConfig, Storage};
 pub use texts::{FRAGMENTS, PORT_MAP, SLED, Texts};
 pub use tls::Tls;
@@ -70,9 +72,18 @@ impl Configuration {
 /// Every fault of every file, in the order of files and lines; never an empty list.
 pub fn read(sources: &Sources) -> Result<Configuration, Vec<Fault>> {
     let mut faults = Faults::default();
-    let sled_files = Document::merged(&sources.sled, &mut faults);
-    let sled = sled::read(&sled_files, &mut faults);
-    let map_file = Document::merged(std::slice::from_ref(&sources.port_map), &mut faults);
+    let config = read_all(sources, &mut faults);
+    match (faults.sorted(sources.sled.iter().map(|source| source.file.as_str())), config) {
+        (found, Some(config)) if found.is_empty() => Ok(config),
+        (found, _) => Err(found),
+    }
+}
+
+/// What can be read, if it is all that is needed, whatever else is wrong.
+fn read_all(sources: &Sources, faults: &mut Faults) -> Option<Configuration> {
+    let sled_files = Document::merged(&sources.sled, faults);
+    let sled = sled::read(&sled_files, faults);
+    let map_file = Document::merged(std::slice::from_ref(&sources.port_map), faults);
     let http_ports = sled.listen.iter().map(SocketAddr::port).collect::<Vec<_>>();
     let limits = port_map::Limits {
         ephemeral: sources.ephemeral.clone(),
@@ -80,22 +91,25 @@ pub fn read(sources: &Sources) -> Result<Configuration, Vec<Fault>> {
         http_ports: if http_ports.is_empty() { vec![HTTP_PORT] } else { http_ports },
         prefix: sled.appliance.network.prefix.as_ref().map(|(bits, _)| *bits),
     };
-    let map = port_map::read(&map_file, &limits, &mut faults);
-    let address = own_address(&sled.name, &map, &mut faults);
+    let map = port_map::read(&map_file, &limits, faults);
+    let address = own_address(&sled.name, &map, faults);
     // One that is a fault itself has no network.
     if let Some(address) = address.filter(|ip| !(ip.is_unspecified() || ip.is_multicast() || ip.is_loopback())) {
-        sled.appliance.network.check(address, &mut faults);
+        sled.appliance.network.check(address, faults);
     }
-    match (faults.sorted(sources.sled.iter().map(|source| source.file.as_str())), sled.complete(), address) {
-        (found, Some(config), Some(address)) if found.is_empty() => {
-            let listen = match sled.listen.as_slice() {
-                [] => vec![SocketAddr::new(address, HTTP_PORT)],
-                some => some.to_vec(),
-            };
-            Ok(Configuration { sled: config, map, address, listen })
-        }
-        (found, ..) => Err(found),
-    }
+    let (address, config) = (address?, sled.complete()?);
+    let listen = match sled.listen.as_slice() {
+        [] => vec![SocketAddr::new(address, HTTP_PORT)],
+        some => some.to_vec(),
+    };
+    Some(Configuration { sled: config, map, address, listen })
+}
+
+/// Reads a configuration that was in force once. It had no fault then; if a later version of the program
+/// finds some in it by a rule of its own, that is no reason to serve nobody: what can be read of it is
+/// what was in force. `None` if that is not all that is needed.
+pub fn read_kept(sources: &Sources) -> Option<Configuration> {
+    read_all(sources, &mut Faults::default())
 }
 
 /// Finds this sled's entry in the map; a name that the map lacks is a fault of `sled.toml`.

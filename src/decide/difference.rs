@@ -5,6 +5,7 @@ use super::facts::Facts;
 use crate::config::Configuration;
 use crate::names::{RegionName, VolumeName};
 use crate::port_map::{Fence, LocalRegion};
+use crate::region::Tombstone;
 use crate::wire::{Change, Difference};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -17,11 +18,12 @@ const AT_BOOT: &str = "at the next boot of the image";
 pub fn difference(old: &Configuration, new: &Configuration, facts: &Facts) -> Difference {
     let volumes: BTreeSet<_> = old.map.volumes.keys().chain(new.map.volumes.keys()).collect();
     let mut changes: Vec<_> = settings(old, new).chain(tls(old, new, facts)).chain(sleds(old, new, facts)).collect();
+    changes.extend(destroyed(old, new, facts));
     for volume in volumes {
         changes.extend(regions(old, new, facts, volume));
         changes.extend(hosts(old, new, facts, volume));
     }
-    Difference { from: old.map.digest.clone(), to: new.map.digest.clone(), changes, applied: false }
+    Difference { from: old.map.digest.clone(), to: new.map.digest.clone(), changes, ..Difference::default() }
 }
 
 /// The regions that the old configuration has here, and the new one has not.
@@ -32,16 +34,23 @@ pub fn gone(old: &Configuration, new: &Configuration) -> BTreeSet<RegionName> {
 }
 
 /// The regions that both have here, and that must be started anew: at other ports, or with TLS where
-/// there was none or the other way round. Other files of TLS can wait for the next start.
-pub fn moved(old: &Configuration, new: &Configuration) -> Vec<LocalRegion> {
+/// they were started without it or the other way round, as far as that is known. Other files of TLS can
+/// wait for the next start.
+pub fn started_anew(old: &Configuration, new: &Configuration, facts: &Facts) -> Vec<LocalRegion> {
     let ports: BTreeMap<_, _> = old.local_regions().into_iter().map(|local| (local.name, local.port)).collect();
-    let other = old.sled.tls.is_some() != new.sled.tls.is_some();
-    let elsewhere = |local: &LocalRegion| ports.get(&local.name).is_some_and(|port| other || *port != local.port);
+    let switched = old.sled.tls.is_some() != new.sled.tls.is_some();
+    let speaks = |local: &LocalRegion| {
+        let known = facts.regions.get(&local.name).and_then(|region| region.speaks_tls);
+        known.unwrap_or(old.sled.tls.is_some())
+    };
+    let other = |local: &LocalRegion| switched && speaks(local) != new.sled.tls.is_some();
+    let elsewhere =
+        |local: &LocalRegion| ports.get(&local.name).is_some_and(|port| *port != local.port || other(local));
     new.local_regions().into_iter().filter(elsewhere).collect()
 }
 
 fn change(subject: String, what: String, effect: impl Into<String>) -> Change {
-    Change { subject, what, effect: effect.into(), interrupts: false, needs_restart: false }
+    Change { subject, what, effect: effect.into(), interrupts: false, needs_restart: false, needs_yes: false }
 }
 
 /// What a running supervisor cannot take over: it holds sockets, a disk and an address.
@@ -116,11 +125,37 @@ fn tls(old: &Configuration, new: &Configuration, facts: &Facts) -> Vec<Change> {
         }
         (_, to) => {
             let what = if to.is_some() { "tls is switched on" } else { "tls is switched off" };
-            let effect = "every region is restarted, one at a time; hosts must do the same";
-            let interrupts = facts.regions.keys().any(|name| serves_somebody(old, facts, name));
-            vec![Change { interrupts, ..one(what, effect) }]
+            let anew = started_anew(old, new, facts).into_iter().filter(|local| runs(facts, &local.name));
+            let anew: Vec<_> = anew.map(|local| local.name).collect();
+            let interrupts = anew.iter().any(|name| serves_somebody(old, facts, name));
+            let list = anew.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+            let effect = match (anew.is_empty(), to) {
+                (true, Some(_)) => "no region is restarted: none runs that was started without it".to_owned(),
+                (true, None) => "no region is restarted: none runs that was started with it".to_owned(),
+                (false, _) => format!("these are restarted, one at a time, and their hosts must do the same: {list}"),
+            };
+            vec![Change { interrupts, ..one(what, &effect) }]
         }
     }
+}
+
+/// What is kept after its deletion, and goes earlier than it was to: each by its name, since nobody can
+/// have it back afterwards.
+fn destroyed(old: &Configuration, new: &Configuration, facts: &Facts) -> Vec<Change> {
+    let (from, to) = (old.sled.storage.keep_deleted, new.sled.storage.keep_deleted);
+    let ledger = facts.disk.as_ref().and_then(|disk| disk.ledger.as_ref().ok());
+    let stones = ledger.into_iter().flat_map(|ledger| &ledger.tombstones).filter(|stone| !stone.removing && to < from);
+    let one = |stone: &Tombstone| {
+        let what = format!("was deleted at {}, and is kept for {from}", stone.deleted);
+        let effect = format!("it is destroyed for good {to} after its deletion; to have it: sledctl region restore");
+        Change { needs_yes: true, ..change(format!("deleted region {}", stone.dir()), what, effect) }
+    };
+    stones.map(one).collect()
+}
+
+/// Whether a region's downstairs runs.
+fn runs(facts: &Facts, name: &RegionName) -> bool {
+    facts.regions.get(name).is_some_and(|region| region.runs())
 }
 
 /// Whether a host is connected to a region.
@@ -178,7 +213,7 @@ fn regions(old: &Configuration, new: &Configuration, facts: &Facts, volume: &Vol
             (Some(local), None) => {
                 let what = format!("is not on this sled any more, at port {}", local.port);
                 let effect = "it is stopped; its data stays, until sledctl region delete";
-                vec![Change { interrupts, ..change(subject, what, effect) }]
+                vec![Change { interrupts, needs_yes: runs(facts, name), ..change(subject, what, effect) }]
             }
             (Some(from), Some(to)) => stays(subject, from, to, interrupts),
             (None, None) => Vec::new(),

@@ -26,6 +26,8 @@ pub enum Scope {
     Sled,
     /// One volume.
     Volume(VolumeName),
+    /// Whoever looks after the sled, and no volume.
+    Operator,
 }
 
 impl Finding {
@@ -40,6 +42,7 @@ impl Finding {
         match &self.scope {
             Scope::Sled => true,
             Scope::Volume(name) => name == volume,
+            Scope::Operator => false,
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use super::facts::{Bus, Facts, Watched};
 use super::finding::{Finding, Scope};
-use super::{enforcement, image, network, region, storage, strangers, tls};
+use super::{enforcement, image, network, pending, region, storage, strangers, tls};
 use crate::check::{Code, Severity};
 use crate::config::Configuration;
 use crate::names::{RegionName, VolumeName};
@@ -73,6 +73,7 @@ fn sled_findings(config: &Configuration, facts: &Facts) -> Vec<Finding> {
         let remedy = "systemctl status dbus; what is shown of the units is what was last known".to_owned();
         found.push(about_sled(Code::SystemdUnreachable, "systemd".into(), cause, remedy));
     }
+    found.extend(pending::findings(config, facts));
     found.extend(enforcement::finding(facts));
     found.extend(image::findings(facts));
     found.extend(storage::findings(config, facts));

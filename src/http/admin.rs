@@ -3,7 +3,7 @@
 use super::answer::{Answer, bulletin, error, json, not_allowed};
 use crate::names::{RegionName, VolumeName};
 use crate::span::Span;
-use crate::supervisor::{self, Asked, Handle, Manner, Reload, Request, Wish};
+use crate::supervisor::{self, Asked, Handle, Manner, Reload, Reloading, Request, Wish};
 use crate::wire::{Error, Granted};
 use bytes::Bytes;
 use http::{Method, StatusCode};
@@ -31,6 +31,7 @@ fn allowed(path: &[&str]) -> Option<&'static str> {
         | ["v1", "volumes", _, "allow" | "deny"]
         | ["v1", "reload"]
         | ["v1", "storage", "init"] => Some("POST"),
+        ["v1", "config"] | ["v1", "config", _] => Some("GET"),
         ["v1", "maintenance"] => Some("GET, HEAD, PUT"),
         ["v1", "jobs", _] => Some("GET, HEAD, DELETE"),
         _ => None,
@@ -60,7 +61,10 @@ pub(super) async fn answer(handle: &Handle, method: &Method, path: &[&str], quer
         Ok(None) => return not_allowed(allowed(path).unwrap_or_default()),
         Err(why) => return error(StatusCode::BAD_REQUEST, why),
     };
-    if let Err(why) = bulletin(handle) {
+    // With a faulty configuration nothing can be done but this, by which it is mended.
+    if !matches!(wish, Wish::Reload(_))
+        && let Err(why) = bulletin(handle)
+    {
         return *why;
     }
     let (answer, answered) = oneshot::channel();
@@ -84,6 +88,8 @@ fn render(granted: supervisor::Answer) -> Answer {
         supervisor::Answer::Maintenance(maintenance) => json(StatusCode::OK, &maintenance),
         supervisor::Answer::Permitted | supervisor::Answer::Left => json(StatusCode::OK, &()),
         supervisor::Answer::Difference(difference) => json(StatusCode::OK, &difference),
+        supervisor::Answer::Configurations(all) => json(StatusCode::OK, &all),
+        supervisor::Answer::Kept(kept) => json(StatusCode::OK, &kept),
         supervisor::Answer::Ticket(ticket) => json(StatusCode::OK, &ticket),
         supervisor::Answer::Refused(refusal) => json(StatusCode::CONFLICT, &refusal),
     }
@@ -131,6 +137,14 @@ fn wish(method: &Method, path: &[&str], query: &str, brought: Bytes) -> Result<O
             Wish::Permit(volume(name)?, host(query)?, *verb == "allow")
         }
         (&Method::POST, ["v1", "reload"]) => Wish::Reload(reload(query)?),
+        (&Method::GET, ["v1", "config"]) => {
+            parameters(query, [])?;
+            Wish::Configurations(None)
+        }
+        (&Method::GET, ["v1", "config", number]) => {
+            parameters(query, [])?;
+            Wish::Configurations(Some(kept(number)?))
+        }
         (&Method::PUT, ["v1", "maintenance"]) => Wish::Maintain(maintenance(query)?),
         (&Method::DELETE, ["v1", "jobs", id]) => Wish::Cancel(id.parse().map_err(|_| {
             Error::new("JOB_UNKNOWN", format!("there is no job {id}"), "sledctl jobs lists those that there are")
@@ -214,14 +228,28 @@ fn maintenance(query: &str) -> Result<Option<Asked>, Error> {
     }
 }
 
-/// Whether the configuration is only shown, and whether hosts may be interrupted by it.
-fn reload(query: &str) -> Result<Reload, Error> {
-    let [show, yes] = parameters(query, ["dry_run", "yes"])?;
-    Ok(match (truth("dry_run", show)?, truth("yes", yes)?) {
-        (true, _) => Reload::Show,
-        (false, false) => Reload::Gently,
-        (false, true) => Reload::Apply,
-    })
+/// Whether the configuration is only shown, what it may do, and who asks.
+fn reload(query: &str) -> Result<Reloading, Error> {
+    let [show, yes, unattended, number, by] = parameters(query, ["dry_run", "yes", "unattended", "kept", "by"])?;
+    let how = match (truth("dry_run", show)?, truth("yes", yes)?, truth("unattended", unattended)?) {
+        (true, ..) => Reload::Show,
+        (false, true, _) => Reload::Apply,
+        (false, false, true) => Reload::Unattended,
+        (false, false, false) => Reload::Gently,
+    };
+    let kept = number.as_deref().map(kept).transpose()?;
+    if kept.is_some() && how != Reload::Show {
+        let remedy = "write its files first: sledctl config restore";
+        return Err(Error::new("BAD_QUERY", "what was in force before is only shown", remedy));
+    }
+    let by = by.map(spoken).transpose()?.filter(|by| !by.is_empty());
+    Ok(Reloading { how, kept, by: by.unwrap_or_else(|| "POST /v1/reload".into()) })
+}
+
+/// The number of a configuration that is kept.
+fn kept(text: &str) -> Result<u64, Error> {
+    let message = || format!("no configuration {text:?} is kept");
+    text.parse().map_err(|_| Error::new("CONFIG_UNKNOWN", message(), "sledctl config history lists those that are"))
 }
 
 /// The second at which a region was deleted, as its name in the trash has it.
@@ -254,9 +282,8 @@ fn replace(query: &str) -> Result<Option<Uuid>, Error> {
 /// What a refused request is in HTTP's terms.
 fn status(why: &Error) -> StatusCode {
     match why.code.as_str() {
-        "REGION_UNKNOWN" | "REGION_ELSEWHERE" | "JOB_UNKNOWN" | "VOLUME_UNKNOWN" | "VOLUME_ELSEWHERE" => {
-            StatusCode::NOT_FOUND
-        }
+        "CONFIG_UNKNOWN" | "REGION_UNKNOWN" | "REGION_ELSEWHERE" | "JOB_UNKNOWN" | "VOLUME_UNKNOWN"
+        | "VOLUME_ELSEWHERE" => StatusCode::NOT_FOUND,
         "DATA_NOT_MOUNTED" | "DATA_FOREIGN" | "LEDGER_UNREADABLE" | "SYSTEMD_UNREACHABLE" | "STARTING" | "NOT_SEEN" => {
             StatusCode::SERVICE_UNAVAILABLE
         }

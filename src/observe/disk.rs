@@ -128,6 +128,13 @@ impl Scanner {
         self.look(*serial)
     }
 
+    /// One look at everything as another configuration has it, which changes nothing that is known of
+    /// the one in force.
+    pub fn scan_for(&self, config: &Arc<Configuration>) -> Disk {
+        let serial = self.hold();
+        Self::new(config.clone()).look(*serial)
+    }
+
     /// Changes something: no look falls between the two halves of a change, and no two changes
     /// of the ledger meet.
     pub fn while_held<T>(&self, change: impl FnOnce() -> T) -> T {

@@ -12,6 +12,7 @@
 //! | [`network`] | the network interface and the bridge | rtnetlink | 60 s |
 //! | [`enforcement`] | whether systemd enforces what units ask for | D-Bus signals | – |
 //! | [`tls`] | the files of `[tls]`, if there are any | whoever knows of a change | an hour |
+//! | [`files`] | the configuration's files | inotify | 15 s |
 //! | [`disk`] | the data disk and what lies on it | `/proc/self/mountinfo` | 15 s |
 //!
 //! The slow looks have one [`rhythm`], of 5 s: what is due is done in the same moment, for
@@ -28,6 +29,7 @@ pub mod deaths;
 pub mod disk;
 pub mod doing;
 pub mod enforcement;
+pub mod files;
 pub mod image;
 pub mod intruders;
 pub mod last_words;
@@ -73,6 +75,8 @@ pub enum Observation {
     Tls(facts::Tls),
     /// What the image says of itself; `None` on a machine that runs none.
     Image(Option<facts::Image>),
+    /// The configuration's files; a full picture.
+    Files(Box<facts::Files>),
     /// The disk; a full picture.
     Disk(Box<facts::Disk>),
 }

@@ -88,6 +88,19 @@ fn socket() -> io::Result<TokioSocket> {
     Ok(socket)
 }
 
+/// One look, for who asks about another interface or bridge than those that are watched.
+///
+/// # Errors
+/// The kernel does not tell.
+pub async fn look_once(wanted: &config::Network, sysfs: &Path) -> Result<Network, rtnetlink::Error> {
+    let socket = socket().map_err(|why| rtnetlink::Error::NamespaceError(why.to_string()))?;
+    let (connection, handle, _changes) = rtnetlink::from_socket(socket);
+    let driver = tokio::spawn(connection);
+    let seen = look(&handle, wanted, sysfs).await;
+    driver.abort();
+    seen
+}
+
 async fn look(handle: &Handle, wanted: &config::Network, sysfs: &Path) -> Result<Network, rtnetlink::Error> {
     let links: Vec<LinkMessage> = handle.link().get().execute().try_collect().await?;
     let addresses: Vec<AddressMessage> = handle.address().get().execute().try_collect().await?;

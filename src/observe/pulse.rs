@@ -243,7 +243,7 @@ impl From<NoConnection> for NoCall {
 }
 
 /// Whether a process was started to speak TLS, if that can be told.
-fn started_with_tls(pid: u32) -> Option<bool> {
+pub fn started_with_tls(pid: u32) -> Option<bool> {
     let words = std::fs::read(format!("/proc/{pid}/cmdline")).ok().filter(|words| !words.is_empty())?;
     Some(words.split(|byte| *byte == 0).any(|word| word.starts_with(b"--cert-pem")))
 }

@@ -333,6 +333,7 @@ fn announce(finding: &Finding) {
         _ if code.passes() => {}
         Severity::Blocking => tracing::error!(CODE = %code, SUBJECT = %subject, "{text}"),
         Severity::Warning => tracing::warn!(CODE = %code, SUBJECT = %subject, "{text}"),
+        Severity::Information => tracing::info!(CODE = %code, SUBJECT = %subject, "{text}"),
     }
 }
 

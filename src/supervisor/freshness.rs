@@ -51,9 +51,11 @@ impl Freshness {
             // Systemd that does not answer is a condition of its own.
             Observation::Unit(..) | Observation::Bus(_) => Watched::Units,
             // Looked at so rarely that it is not missed; and before the first look nothing starts.
-            Observation::Ended(..) | Observation::Enforcement(_) | Observation::Image(_) | Observation::Tls(_) => {
-                return;
-            }
+            Observation::Ended(..)
+            | Observation::Enforcement(_)
+            | Observation::Files(_)
+            | Observation::Image(_)
+            | Observation::Tls(_) => return,
             Observation::Intruders(_) => Watched::Processes,
             Observation::Pulse(name, _) => {
                 self.answered.insert(name.clone(), now);

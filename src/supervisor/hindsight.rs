@@ -22,6 +22,7 @@ impl Supervisor {
             let steady = self.config.sled.downstairs.steady_after.into();
             region.steady = self.editor.serving_for(name).is_some_and(|time| time >= steady);
         }
+        self.keep_again();
         self.tell_wards();
         self.forget_knocks();
         self.look_at_the_hung();

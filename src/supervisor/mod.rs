@@ -30,6 +30,8 @@ mod freshness;
 mod health;
 mod hindsight;
 mod jobs;
+mod kept;
+mod looking;
 mod maintenance;
 mod moves;
 mod observers;
@@ -42,6 +44,7 @@ mod strangers;
 mod tickets;
 mod upgrade;
 mod versions;
+pub mod waiting;
 mod wards;
 mod watchdog;
 mod work;
@@ -50,12 +53,13 @@ mod workshop;
 pub use crate::decide::turns::Manner;
 pub(crate) use bulletin::body;
 pub use bulletin::{Bulletin, Page};
-pub use reload::Reload;
+pub use kept::Start;
+pub use reload::{Reload, Reloading};
 pub use requests::{Answer, Asked, Request, Wish};
 
 use crate::act::progress::Step;
-use crate::config::Configuration;
-use crate::decide::facts::{Active, Bus, Busy, Disk, Doing, Facts, Settled, Start};
+use crate::config::{Configuration, History};
+use crate::decide::facts::{self, Active, Bus, Busy, Disk, Doing, Facts, Settled};
 use crate::decide::failure::Failure;
 use crate::decide::storage::identity;
 use crate::decide::turns::Denied;
@@ -70,9 +74,10 @@ use counter::Served;
 use freshness::Freshness;
 use hindsight::alarm;
 use jobs::{Ended, Jobs};
+use kept::Keeping;
 use moves::Moves;
 use observers::Observers;
-use reload::Reading;
+use reload::{Reading, Recorded};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -103,7 +108,7 @@ enum Event {
     /// why.
     Refreshed(zbus::Connection, Result<(), String>),
     /// What became of the wish to start a unit.
-    Started(RegionName, Start),
+    Started(RegionName, facts::Start),
     /// Nothing is left undone on the disk with this identity, or it is, and why.
     Settled(Result<Uuid, String>),
     /// These adoptions were undone, but for some that could not be, and why.
@@ -128,8 +133,12 @@ enum Event {
     Fenced(RegionName, Fence, Result<(), String>),
     /// These regions run, and are not in the map.
     Strays(Vec<RegionName>),
-    /// The configuration was read from its files, for a request.
+    /// A configuration was read, for a request, and what it speaks of was looked at.
     Read(Box<Reading>),
+    /// A configuration that is to be taken over was put on record, or could not be.
+    Recorded(Box<Recorded>),
+    /// What is in force was kept at last, or could not be again, and why.
+    Kept(Result<History, String>),
     /// Somebody was served at the ticket desk.
     Served(Served),
     /// A region is not held any more.
@@ -170,6 +179,8 @@ struct Supervisor {
     config: Arc<Configuration>,
     /// Where its files are.
     config_dir: PathBuf,
+    /// What is in force, and was before, on record.
+    kept: Keeping,
     facts: Facts,
     bus: Option<zbus::Connection>,
     observers: Observers,
@@ -204,23 +215,37 @@ struct Supervisor {
     tried_again: Instant,
 }
 
-/// Starts supervising. The future is the loop; it ends when its handle is dropped,
-/// and when an observer is lost, which only a new supervisor can mend.
-/// `config_dir` is where the configuration was read, and `sysfs` where sysfs is mounted.
-pub fn supervise(config: Configuration, config_dir: PathBuf, sysfs: PathBuf) -> (Handle, impl Future<Output = ()>) {
+/// The other end of a [`Handle`]: what a supervisor publishes, and is asked.
+#[derive(Debug)]
+pub struct Line {
+    publish: watch::Sender<Option<Arc<Bulletin>>>,
+    asked: mpsc::Receiver<Request>,
+}
+
+/// A handle of the supervisor that is to be, and what it needs for that.
+pub fn line() -> (Handle, Line) {
     let (publish, bulletins) = watch::channel(None);
     let (requests, asked) = mpsc::channel(QUEUE);
-    let run = async move {
-        let config = Arc::new(config);
+    (Handle { bulletins, requests }, Line { publish, asked })
+}
+
+/// Supervises. The future is the loop; it ends when its handle is dropped,
+/// and when an observer is lost, which only a new supervisor can mend.
+/// `config_dir` is where the configuration lies, and `sysfs` where sysfs is mounted.
+pub fn supervise(start: Start, config_dir: PathBuf, sysfs: PathBuf, line: Line) -> impl Future<Output = ()> {
+    let Line { publish, asked } = line;
+    async move {
+        let (config, kept) = (Arc::new(start.config), start.kept);
         let (to, observations) = mpsc::channel(QUEUE);
         let (events, ended) = mpsc::channel(QUEUE);
         let now = Instant::now();
         let watchdog = Watchdog::new();
-        let observers = Observers::spawn(&config, sysfs, watchdog.turn(), &to);
+        let observers = Observers::spawn(&config, config_dir.clone(), sysfs, watchdog.turn(), &to);
         let regions = config.local_regions();
         let supervisor = Supervisor {
             facts: Facts {
                 regions: regions.iter().map(|local| (local.name.clone(), Default::default())).collect(),
+                in_force: Some(kept.in_force()),
                 ..Facts::default()
             },
             bus: None,
@@ -245,13 +270,13 @@ pub fn supervise(config: Configuration, config_dir: PathBuf, sysfs: PathBuf) -> 
             renewed: false,
             told: Vec::new(),
             config_dir,
+            kept,
             started: now,
             tried_again: now,
             config,
         };
         supervisor.run(watchdog, observations, ended, asked).await;
-    };
-    (Handle { bulletins, requests }, run)
+    }
 }
 
 impl Supervisor {
@@ -339,7 +364,8 @@ impl Supervisor {
             }
             Event::Started(name, result) => self.region(&name, |region| {
                 let inactive = region.unit.as_ref().is_some_and(|unit| unit.active == Active::Inactive);
-                region.start = if result == Start::Granted && !inactive { Start::Idle } else { result };
+                let granted = result == facts::Start::Granted && !inactive;
+                region.start = if granted { facts::Start::Idle } else { result };
             }),
             Event::Settled(result) => {
                 self.facts.settled = match result {
@@ -366,6 +392,8 @@ impl Supervisor {
             Event::Served(served) => self.hear_served(served),
             Event::Strays(strays) => self.hear_strays(strays),
             Event::Read(reading) => self.hear_reading(*reading),
+            Event::Recorded(recorded) => self.hear_recorded(*recorded),
+            Event::Kept(written) => self.hear_kept(written),
             Event::Released(name) => self.released(&name),
             Event::Maintenance(order, written) => self.hear_maintenance(order, written),
             Event::Leaving(told) => {
@@ -424,7 +452,7 @@ impl Supervisor {
                 true => {}
                 false => self.facts.just_created.clear(),
             }
-            self.region(name, |region| region.start = Start::Idle);
+            self.region(name, |region| region.start = facts::Start::Idle);
         }
         self.observers.look_at_sockets();
         self.move_next();

@@ -7,7 +7,7 @@ use crate::observe::disk::Scanner;
 use crate::observe::rhythm::{Beats, Rhythm};
 use crate::observe::sockets::Pids;
 use crate::observe::{
-    NobodyListens, Publisher, deaths, disk, enforcement, image, intruders, network, pulse, sockets, tls, units,
+    NobodyListens, Publisher, deaths, disk, enforcement, files, image, intruders, network, pulse, sockets, tls, units,
 };
 use crate::port_map::LocalRegion;
 use std::collections::BTreeMap;
@@ -45,7 +45,13 @@ struct Watch {
 impl Observers {
     /// Starts them all, in one rhythm of which a beat comes every `turn`. They end when nobody
     /// takes what they publish, and at no other time.
-    pub(super) fn spawn(config: &Arc<Configuration>, sysfs: PathBuf, turn: Duration, to: &Publisher) -> Self {
+    pub(super) fn spawn(
+        config: &Arc<Configuration>,
+        config_dir: PathBuf,
+        sysfs: PathBuf,
+        turn: Duration,
+        to: &Publisher,
+    ) -> Self {
         let [sockets, disk, intruders, tls] = [(); 4].map(|()| Arc::new(Notify::new()));
         let scanner = Arc::new(Scanner::new(config.clone()));
         let (rhythm, drum) = Rhythm::new(turn);
@@ -56,6 +62,7 @@ impl Observers {
         if appliance::is_image() {
             tasks.spawn(image::watch(rhythm.clone(), to.clone()));
         }
+        tasks.spawn(files::watch(config_dir, rhythm.clone(), to.clone()));
         tasks.spawn(disk::watch(scanner.clone(), rhythm.clone(), disk.clone(), to.clone()));
         let mut observers = Self {
             regions: BTreeMap::new(),
@@ -135,6 +142,11 @@ impl Observers {
             self.tasks.spawn(pulse::watch(local, address, watched, beat, allowance, files, to.clone())),
         ];
         self.regions.insert(name, Watch { pid, tasks });
+    }
+
+    /// Where sysfs is mounted.
+    pub(super) fn sysfs(&self) -> PathBuf {
+        self.sysfs.clone()
     }
 
     /// Every beat of the observers' rhythm.

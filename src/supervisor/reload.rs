@@ -1,15 +1,20 @@
 //! Another configuration is taken over while everything runs: what it changes is shown first, one
-//! with a fault changes nothing, and nobody is disturbed whom it does not concern.
+//! with a fault changes nothing, and nobody is disturbed whom it does not concern. What is promised of
+//! it is promised from what was looked at for it, and not from what was known before; and before it is
+//! taken over it is put on record ([`kept`](super::kept)).
 //!
 //! Whom the regions let in follows at once, as the plan finds that it is not as the map says. What
 //! becomes of regions that moved or went is in [`moves`](super::moves).
 
+use super::looking::Look;
 use super::requests::Answer;
 use super::{Event, Supervisor};
-use crate::config::Configuration;
+use crate::act::in_force;
+use crate::config::{Configuration, History, Texts};
 use crate::config_dir;
-use crate::decide::difference::{difference, gone, moved};
-use crate::decide::facts::Region;
+use crate::decide::difference::{gone, started_anew};
+use crate::decide::facts::{Facts, Fresh, Region};
+use crate::decide::prospect::{prospect, seen_now};
 use crate::source::Fault;
 use crate::wire::{self, Difference};
 use std::sync::Arc;
@@ -20,82 +25,168 @@ use tokio::sync::oneshot;
 pub enum Reload {
     /// Show what it would change.
     Show,
-    /// Take it over, unless a host that is connected would be cut off or interrupted.
+    /// Take it over, unless a host that is connected would be cut off or interrupted, a volume could not
+    /// be attached any more, a region would stop, or something that is kept would be destroyed.
     Gently,
+    /// Take it over as who cannot be asked: hosts may be interrupted, as the map says, and nothing else.
+    Unattended,
     /// Take it over.
     Apply,
+}
+
+/// A wish to look at a configuration, or to take it over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reloading {
+    /// What to do with it.
+    pub how: Reload,
+    /// The one that was in force under this number, in place of the files; it is only shown.
+    pub kept: Option<u64>,
+    /// Who asks.
+    pub by: String,
 }
 
 /// Where the answer goes.
 type Reply = oneshot::Sender<Result<Answer, wire::Error>>;
 
-/// The configuration as it was read from the files, for a request.
+/// A configuration, as it was read for a request, and what was looked at for it.
 pub(super) struct Reading {
-    read: Result<Configuration, Vec<Fault>>,
-    reload: Reload,
+    texts: Texts,
+    read: Result<(Arc<Configuration>, Fresh), wire::Error>,
+    asked: Reloading,
+    answer: Reply,
+}
+
+/// A configuration that is to be taken over, and what came of putting it on record.
+pub(super) struct Recorded {
+    texts: Texts,
+    new: Arc<Configuration>,
+    fresh: Fresh,
+    found: Difference,
+    by: String,
+    history: Result<History, String>,
     answer: Reply,
 }
 
 impl Supervisor {
-    /// Reads the files, aside from the loop.
-    pub(super) fn read_again(&self, reload: Reload, answer: Reply) {
-        let (dir, events) = (self.config_dir.clone(), self.events.clone());
+    /// Reads the files, and looks at what they speak of, aside from the loop.
+    pub(super) fn read_again(&self, asked: Reloading, answer: Reply) {
+        let texts = asked.kept.map(|number| self.kept.texts(number)).transpose();
+        let texts = match texts {
+            Ok(texts) => texts,
+            Err(why) => return refuse(answer, why, false),
+        };
+        let (dir, events, old) = (self.config_dir.clone(), self.events.clone(), self.config.clone());
+        let (scanner, sysfs) = (self.observers.scanner.clone(), self.observers.sysfs());
+        let alive = |(name, region): (&_, &Region)| Some((Clone::clone(name), region.alive()?));
+        let pids = self.facts.regions.iter().filter_map(alive).collect();
         tokio::spawn(async move {
-            let read = tokio::task::spawn_blocking(move || config_dir::read(&dir)).await;
-            match read {
-                Ok(read) => _ = events.send(Event::Read(Box::new(Reading { read, reload, answer }))).await,
-                Err(why) => _ = answer.send(Err(wire::Error::new("FAILED", why.to_string(), "ask again"))),
-            }
+            let read: Result<(Texts, Result<Configuration, Vec<Fault>>), _> = tokio::task::spawn_blocking(move || {
+                let texts = texts.unwrap_or_else(|| config_dir::texts(&dir));
+                let read = config_dir::read_texts(&texts, &dir);
+                (texts, read)
+            })
+            .await;
+            let (texts, read) = match read {
+                Ok((texts, Ok(new))) => {
+                    let new = Arc::new(new);
+                    let look = Look { old, new: new.clone(), scanner, sysfs, pids };
+                    (texts, look.take().await.map(|fresh| (new, fresh)))
+                }
+                Ok((texts, Err(faults))) => (texts, Err(refused_for(&faults))),
+                Err(why) => (Texts::default(), Err(wire::Error::new("FAILED", why.to_string(), "ask again"))),
+            };
+            _ = events.send(Event::Read(Box::new(Reading { texts, read, asked, answer }))).await;
         });
     }
 
     /// Takes what was read.
-    pub(super) fn hear_reading(&mut self, Reading { read, reload, answer }: Reading) {
-        let answered = match read {
-            Err(faults) => Err(refused_for(&faults)),
-            Ok(new) => self.reload(new, reload),
-        };
-        if let Err(why) = &answered
-            && reload != Reload::Show
-        {
-            tracing::error!("the configuration is as it was: {}", why.message);
+    pub(super) fn hear_reading(&mut self, Reading { texts, read, asked, answer }: Reading) {
+        let decided = read.and_then(|(new, fresh)| Ok((self.decide(&new, &texts, &fresh, asked.how)?, new, fresh)));
+        match decided {
+            Err(why) => refuse(answer, why, asked.how != Reload::Show),
+            Ok((found, ..)) if asked.how == Reload::Show || found.from_files == found.to_files => {
+                let applied = asked.how != Reload::Show;
+                let number = self.kept.in_force().number.filter(|_| applied);
+                _ = answer.send(Ok(Answer::Difference(Box::new(Difference { applied, number, ..found }))));
+            }
+            Ok((found, new, fresh)) => self.record((texts, new, fresh), found, asked.by, answer),
         }
-        _ = answer.send(answered.map(|difference| Answer::Difference(Box::new(difference))));
     }
 
-    fn reload(&mut self, new: Configuration, reload: Reload) -> Result<Difference, wire::Error> {
-        let mut found = difference(&self.config, &new, &self.facts);
-        if reload == Reload::Show {
+    /// What it would change, if it may be taken over as was asked.
+    fn decide(
+        &self,
+        new: &Configuration,
+        texts: &Texts,
+        fresh: &Fresh,
+        how: Reload,
+    ) -> Result<Difference, wire::Error> {
+        let mut found = prospect(&self.config, new, &self.facts, fresh);
+        (found.from_files, found.to_files) = (self.kept.in_force().digest, texts.digest());
+        if how == Reload::Show {
+            found.refused = may_be_taken(&found, Reload::Gently).err();
             return Ok(found);
         }
-        if let Some(change) = found.changes.iter().find(|change| change.needs_restart) {
-            let message = format!("nothing was changed: {} cannot be changed while sledd runs", change.what);
-            return Err(wire::Error::new("NEEDS_RESTART", message, change.effect.clone()));
-        }
-        if reload == Reload::Gently && found.interrupts() {
-            let hit = found.changes.iter().filter(|change| change.interrupts);
-            let list =
-                hit.map(|change| format!("{}: {}", change.subject, change.effect)).collect::<Vec<_>>().join("; ");
-            let message = format!("nothing was changed: hosts that are connected would be interrupted: {list}");
-            return Err(wire::Error::new("HOSTS_CONNECTED", message, "if that is meant: sledctl reload --yes"));
-        }
+        may_be_taken(&found, how)?;
         if self.bus.is_none() {
             let message = "nothing was changed: systemd does not answer, and could not be told";
             return Err(wire::Error::new("SYSTEMD_UNREACHABLE", message, "systemctl status dbus"));
         }
-        self.nobody_is_at(&new)?;
-        if !found.changes.is_empty() || found.from != found.to {
-            for change in &found.changes {
-                tracing::warn!("the configuration is another: {}: {}; {}", change.subject, change.what, change.effect);
-            }
-            self.take_over(new);
+        self.nobody_is_at(new, &seen_now(&self.facts, fresh))?;
+        if self.kept.busy {
+            let message = "nothing was changed: another reload is under way";
+            return Err(wire::Error::new("BUSY", message, "ask again in a moment"));
         }
-        found.applied = true;
         Ok(found)
     }
 
+    /// Puts it on record: what the machine would be run by after a power cut is what it is run by.
+    fn record(
+        &mut self,
+        (texts, new, fresh): (Texts, Arc<Configuration>, Fresh),
+        found: Difference,
+        by: String,
+        answer: Reply,
+    ) {
+        self.kept.busy = true;
+        let (dir, events) = (self.config_dir.clone(), self.events.clone());
+        tokio::spawn(async move {
+            let (written, map, who) = (texts.clone(), new.map.digest.clone(), by.clone());
+            let done = tokio::task::spawn_blocking(move || in_force::record(&dir, &written, &map, &who)).await;
+            let history = done.map_err(|why| why.to_string()).and_then(|done| done.map_err(|why| why.to_string()));
+            let recorded = Recorded { texts, new, fresh, found, by, history, answer };
+            _ = events.send(Event::Recorded(Box::new(recorded))).await;
+        });
+    }
+
+    /// It is on record, or cannot be put there: then nothing is changed.
+    pub(super) fn hear_recorded(&mut self, recorded: Recorded) {
+        self.kept.busy = false;
+        let Recorded { texts, new, fresh, mut found, by, history, answer } = recorded;
+        let history = match history {
+            Ok(history) => history,
+            Err(why) => {
+                let message = format!("nothing was changed: what is in force could not be kept: {why}");
+                let remedy = "make room for it and make it writable: /var/lib/sled";
+                return refuse(answer, wire::Error::new("NOT_KEPT", message, remedy), true);
+            }
+        };
+        for change in &found.changes {
+            tracing::warn!("the configuration is another: {}: {}; {}", change.subject, change.what, change.effect);
+        }
+        let (from, to) = (&found.from_files, &found.to_files);
+        tracing::info!("the configuration in force is {to}, by {by}; it was {from}");
+        self.kept.replace(texts, by, history);
+        self.facts.in_force = Some(self.kept.in_force());
+        if *new != *self.config {
+            self.take_over(new, &fresh);
+        }
+        (found.applied, found.number) = (true, self.kept.in_force().number);
+        _ = answer.send(Ok(Answer::Difference(Box::new(found))));
+    }
+
     /// What is under way goes on with what it began with: a region must not be taken from it.
-    fn nobody_is_at(&self, new: &Configuration) -> Result<(), wire::Error> {
+    fn nobody_is_at(&self, new: &Configuration, now: &Facts) -> Result<(), wire::Error> {
         let busy = |what: String| {
             let message = format!("nothing was changed: {what}");
             Err(wire::Error::new("BUSY", message, "wait until it is done: sledctl jobs"))
@@ -103,7 +194,7 @@ impl Supervisor {
         if self.upgrading.is_some() {
             return busy("another downstairs program is being rolled over the regions".into());
         }
-        let moved: Vec<_> = moved(&self.config, new).into_iter().map(|local| local.name).collect();
+        let moved: Vec<_> = started_anew(&self.config, new, now).into_iter().map(|local| local.name).collect();
         let touched = gone(&self.config, new).into_iter().chain(moved);
         match touched.into_iter().find(|name| self.facts.busy.contains_key(name)) {
             None => Ok(()),
@@ -111,8 +202,9 @@ impl Supervisor {
         }
     }
 
-    fn take_over(&mut self, new: Configuration) {
-        let old = std::mem::replace(&mut self.config, Arc::new(new));
+    fn take_over(&mut self, new: Arc<Configuration>, fresh: &Fresh) {
+        let anew = started_anew(&self.config, &new, &seen_now(&self.facts, fresh));
+        let old = std::mem::replace(&mut self.config, new);
         let config = self.config.clone();
         for name in gone(&old, &config) {
             self.facts.regions.remove(&name);
@@ -128,7 +220,7 @@ impl Supervisor {
                 Region::default()
             });
         }
-        for local in moved(&old, &config) {
+        for local in anew {
             // What is known of it is known of another place.
             self.region(&local.name, |region| (region.sockets, region.pulse) = (None, None));
             self.moves.waiting.insert(local.name);
@@ -145,6 +237,45 @@ impl Supervisor {
         self.renewed = true;
         self.tell_wards();
     }
+}
+
+/// Whether a configuration may be taken over as was asked.
+///
+/// # Errors
+/// Everything that it would do and that was not said to be meant.
+fn may_be_taken(found: &Difference, how: Reload) -> Result<(), wire::Error> {
+    if let Some(change) = found.changes.iter().find(|change| change.needs_restart) {
+        let message = format!("nothing was changed: {} cannot be changed while sledd runs", change.what);
+        return Err(wire::Error::new("NEEDS_RESTART", message, change.effect.clone()));
+    }
+    let told = |hit: &wire::Change| format!("{}: {}", hit.subject, hit.effect);
+    let interrupts =
+        found.changes.iter().filter(|change| change.interrupts && !change.needs_yes && how == Reload::Gently);
+    let interrupts: Vec<_> = interrupts.map(told).collect();
+    let mut harms: Vec<_> = found.changes.iter().filter(|change| change.needs_yes).map(told).collect();
+    harms.extend(
+        found
+            .unattachable
+            .iter()
+            .map(|lost| format!("volume {}: it may be attached now, and could not be then: {}", lost.volume, lost.why)),
+    );
+    if how == Reload::Apply || (interrupts.is_empty() && harms.is_empty()) {
+        return Ok(());
+    }
+    let (code, what) = match harms.is_empty() {
+        true => ("HOSTS_CONNECTED", "hosts that are connected would be interrupted"),
+        false => ("NEEDS_YES", "this would do harm"),
+    };
+    let list = interrupts.into_iter().chain(harms).collect::<Vec<_>>().join("; ");
+    let message = format!("nothing was changed: {what}: {list}");
+    Err(wire::Error::new(code, message, "if that is meant: sledctl reload --yes"))
+}
+
+fn refuse(answer: Reply, why: wire::Error, aloud: bool) {
+    if aloud {
+        tracing::error!("the configuration is as it was: {}", why.message);
+    }
+    _ = answer.send(Err(why));
 }
 
 fn refused_for(faults: &[Fault]) -> wire::Error {

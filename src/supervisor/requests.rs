@@ -2,8 +2,9 @@
 
 use super::upgrade::{Cargo, Spoken, Upgrade};
 use super::work::Task;
-use super::{Event, Reload, Supervisor, adoption};
+use super::{Event, Reloading, Supervisor, adoption};
 use crate::act::storage;
+use crate::config::Kept;
 use crate::decide::facts::Region;
 use crate::decide::permits::{Creation, Deletion, may_adopt, may_create, may_delete, may_purge, may_restore};
 use crate::decide::storage::{running, usable};
@@ -59,7 +60,9 @@ pub enum Wish {
     /// Let a host, by its address or its name in the map, talk to a volume again, or cut it off.
     Permit(VolumeName, String, bool),
     /// Take the configuration over from its files, or show what that would change.
-    Reload(Reload),
+    Reload(Reloading),
+    /// What was in force; or the one with this number, with its files.
+    Configurations(Option<u64>),
     /// The daemon was told to end: do what has to be done before.
     Leave,
     /// Mark the data disk as this sled's, in place of the one that is named.
@@ -88,6 +91,10 @@ pub enum Answer {
     Maintenance(Option<wire::Maintenance>),
     /// What another configuration changes.
     Difference(Box<wire::Difference>),
+    /// What was in force.
+    Configurations(Box<wire::Configurations>),
+    /// One that was, with its files.
+    Kept(Box<Kept>),
     /// A ticket.
     Ticket(Box<wire::Ticket>),
     /// No ticket, and why.
@@ -105,7 +112,12 @@ impl Supervisor {
         // These do not depend on what lies there, and some are in a hurry.
         if matches!(
             request.wish,
-            Wish::Leave | Wish::Maintain(_) | Wish::Attach(..) | Wish::Permit(..) | Wish::Reload(_)
+            Wish::Leave
+                | Wish::Maintain(_)
+                | Wish::Attach(..)
+                | Wish::Permit(..)
+                | Wish::Reload(_)
+                | Wish::Configurations(_)
         ) {
             return self.answer(request);
         }
@@ -134,7 +146,11 @@ impl Supervisor {
             Wish::Maintain(wanted) => return self.maintain(wanted, answer),
             Wish::Attach(volume, host, wanted) => return self.ask_for_ticket(volume, host, wanted, answer),
             Wish::Permit(volume, host, allow) => return self.permit(volume, &host, allow, answer),
-            Wish::Reload(reload) => return self.read_again(reload, answer),
+            Wish::Reload(asked) => return self.read_again(asked, answer),
+            Wish::Configurations(number) => {
+                _ = answer.send(self.configurations(number));
+                return;
+            }
             Wish::Leave => return self.leave(answer),
             Wish::InitStorage(replace) => return self.init_storage(replace, answer),
         };

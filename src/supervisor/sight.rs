@@ -40,6 +40,7 @@ impl Supervisor {
             }
             Observation::Enforcement(found) => self.facts.enforcement = Some(found),
             Observation::Image(image) => self.facts.image = image,
+            Observation::Files(files) => self.facts.files = Some(*files),
             Observation::Tls(tls) => self.facts.tls = Some(tls),
             Observation::Network(network) => self.facts.network = Some(network),
             Observation::Disk(disk) => self.see_disk(*disk),

@@ -1,5 +1,11 @@
 //! What a changed configuration would change, and what that means to hosts. Pure.
 
+use super::Error;
+use crate::check::{Code, Severity};
+use crate::config::Kept;
+use crate::names::VolumeName;
+use crate::source::Fault;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// The difference between the configuration in force and the one in the files. The body of
@@ -10,8 +16,29 @@ pub struct Difference {
     pub from: String,
     /// The digest of the port map in the files.
     pub to: String,
+    /// The digest of all files in force, as they are.
+    #[serde(default)]
+    pub from_files: String,
+    /// The digest of all files of the other one.
+    #[serde(default)]
+    pub to_files: String,
     /// What differs, in the order of what it is about.
     pub changes: Vec<Change>,
+    /// The conditions that would hold and do not now, by what is so at this moment.
+    #[serde(default)]
+    pub come: Vec<Condition>,
+    /// Those that hold now and would not.
+    #[serde(default)]
+    pub go: Vec<Condition>,
+    /// The volumes that a host may attach now and could not then.
+    #[serde(default)]
+    pub unattachable: Vec<Unattachable>,
+    /// Why it would not be taken over without `--yes`; told when it is only shown.
+    #[serde(default)]
+    pub refused: Option<Error>,
+    /// The number under which it is kept, once it is in force.
+    #[serde(default)]
+    pub number: Option<u64>,
     /// It is in force now.
     pub applied: bool,
 }
@@ -31,6 +58,57 @@ pub struct Change {
     /// It is not applied to a supervisor that runs: it must be started anew.
     #[serde(default)]
     pub needs_restart: bool,
+    /// It stops a region, keeps it from starting again, or destroys what is kept.
+    #[serde(default)]
+    pub needs_yes: bool,
+}
+
+/// A condition without a time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Condition {
+    /// Its stable code.
+    pub code: Code,
+    /// How much it matters.
+    pub severity: Severity,
+    /// What it is about.
+    pub subject: String,
+    /// What is wrong, in a sentence.
+    pub cause: String,
+    /// What to do, in a sentence.
+    pub remedy: String,
+}
+
+/// A volume that could not be attached any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unattachable {
+    /// Which.
+    pub volume: VolumeName,
+    /// The first reason.
+    pub why: String,
+}
+
+/// The body of `GET /v1/config`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Configurations {
+    /// The directory of the files.
+    pub dir: String,
+    /// The number of the one in force; absent if it could not be kept, or none is in force.
+    pub in_force: Option<u64>,
+    /// What lies in the directory now.
+    pub files: Files,
+    /// The last ten that were in force, the last one first; without their files.
+    pub kept: Vec<Kept>,
+}
+
+/// The files of the configuration's directory.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Files {
+    /// `sha256:` and their digest as they are, in hexadecimal.
+    pub digest: String,
+    /// When one of them was changed last.
+    pub changed: Option<Timestamp>,
+    /// What is wrong with them.
+    pub faults: Vec<Fault>,
 }
 
 impl Difference {

@@ -6,7 +6,7 @@ mod job;
 mod storage;
 mod ticket;
 
-pub use difference::{Change, Difference};
+pub use difference::{Change, Condition, Configurations, Difference, Files, Unattachable};
 pub use job::{Granted, Job, JobKind, JobProgress, JobState, Proposal};
 pub use storage::{DeletedRegion, Marked, StorageDetail, StoredRegion};
 pub use ticket::{Attach, Attached, Holder, Refusal, Ticket, TicketRegion};

@@ -22,7 +22,7 @@ fn without_pumped_piglet() -> String {
 
 /// The ways to have a new map taken.
 const WAYS: [&[&str]; 3] = [
-    &["sledctl", "reload"],
+    &["sledctl", "reload", "--yes"],
     &["systemctl", "kill", "--kill-whom=main", "--signal=HUP", "sledd.service"],
     &["systemctl", "reload", "sledd.service"],
 ];
@@ -47,6 +47,11 @@ fn a_host_that_left_the_map_is_cut_off_and_nobody_else_notices() {
             said.contains("still-fawn") && said.contains("192.168.4.175") || said.contains("pumped-piglet"),
             "{said}"
         );
+        // Who has come a moment ago is seen before anything is promised.
+        let refused = machine.run(&["sledctl", "reload"]);
+        let why = String::from_utf8_lossy(&refused.stderr);
+        assert!(refused.status.code() == Some(1) && why.contains("cut off: 192.168.4.175"), "{refused:?}");
+        assert_eq!(diff.status.code(), Some(3));
         assert!(!cut.iter().any(Line::is_cut), "it was only to be shown");
         let began = Calm::begin();
         machine.ok(way);
@@ -168,7 +173,17 @@ fn a_volume_that_left_the_map_is_stopped_and_kept_and_comes_back_with_it() {
     let host = machine.host(STILL_FAWN);
     let line = Line::open(&host, 3830);
     put(&machine, MAP.split("[volumes.pumped-piglet]").next().unwrap());
-    machine.ok(&["sledctl", "reload"]);
+    // A map that was cut off is not one that was meant; and nobody can be asked by a signal.
+    for way in [&["sledctl", "reload"][..], &["systemctl", "reload", "sledd"]] {
+        assert_eq!(machine.run(way).status.code(), Some(1));
+    }
+    let refused = machine.run(&["sledctl", "reload"]);
+    let why = String::from_utf8_lossy(&refused.stderr);
+    for region in ["pumped-piglet-0", "pumped-piglet-1", "pumped-piglet-2"] {
+        assert!(why.contains(&format!("region {region}: it is stopped")), "{why}");
+    }
+    assert!(machine.volume("pumped-piglet").ready);
+    machine.ok(&["sledctl", "reload", "--yes"]);
     for region in ["pumped-piglet-0", "pumped-piglet-1", "pumped-piglet-2"] {
         machine.wait_until_stopped(region);
     }
@@ -223,4 +238,68 @@ fn a_new_map_takes_no_ticket_back() {
     assert_eq!((kept.address, kept.generation, volume.generation), (holder.ip(), ticket.generation, ticket.generation));
     line.close();
     assert!(granted(&holder, "").generation > ticket.generation);
+}
+
+/// Whatever would be the worse for it is said before, by what is so at this moment, and wants a word more.
+#[test]
+fn what_a_configuration_would_do_harm_to_is_told_and_refused() {
+    let machine = boot();
+    let before = machine.pids();
+    let fragment = |text: &str| machine.sh(&format!("cat >/etc/sled/sled.toml.d/90-test.toml <<'END'\n{text}\nEND"));
+    let refused = |code: &str, words: &[&str]| {
+        let shown = machine.run(&["sledctl", "config", "diff"]);
+        let text = String::from_utf8_lossy(&shown.stdout).into_owned();
+        assert_eq!(shown.status.code(), Some(3), "{text}");
+        let said = machine.run(&["sledctl", "--json", "reload"]);
+        let error: serde_json::Value = serde_json::from_slice(&said.stdout).unwrap();
+        assert_eq!((said.status.code(), error["error"]["code"].as_str()), (Some(1), Some(code)), "{error}");
+        for word in words {
+            assert!(text.contains(word), "{word:?} is not in {text}");
+            assert!(error.to_string().contains(word), "{word:?} is not in {error}");
+        }
+        assert_eq!(machine.pids(), before);
+        assert_eq!(machine.get("/v1/volumes/still-fawn").0, 200);
+    };
+    fragment("[network]\nnic = \"enx000000000000\"");
+    refused("NEEDS_YES", &["NIC_MISSING", "volume still-fawn", "volume pumped-piglet"]);
+    // That hosts are asked to wait hides nothing.
+    machine.run(&["sledctl", "maintenance", "on"]);
+    let said = machine.run(&["sledctl", "reload"]);
+    assert_eq!(said.status.code(), Some(1), "{said:?}");
+    machine.ok(&["sledctl", "maintenance", "off"]);
+    machine.wait_for("still-fawn", |volume| volume.ready);
+    let tls =
+        "[tls]\ncert = \"/etc/sled/tls/c.pem\"\nkey = \"/etc/sled/tls/k.pem\"\nroot_cert = \"/etc/sled/tls/r.pem\"";
+    fragment(tls);
+    refused("NEEDS_YES", &["TLS_UNUSABLE", "volume still-fawn"]);
+    // Meant all the same, it is in force, no region is restarted into nothing, and taking it back says so.
+    machine.ok(&["sledctl", "reload", "--yes"]);
+    machine.sh("rm /etc/sled/sled.toml.d/90-test.toml");
+    let back = machine.ok(&["sledctl", "reload"]);
+    assert!(back.contains("no region is restarted") && !back.contains("these are restarted"), "{back}");
+    machine.wait_for("still-fawn", |volume| volume.ready);
+    assert_eq!(machine.pids(), before);
+    put(&machine, &MAP.replace("extent_count = 4", "extent_count = 5"));
+    refused("NEEDS_YES", &["REGION_IDENTITY", "volume still-fawn"]);
+    put(&machine, MAP);
+    fragment("[downstairs]\nprogram = \"/usr/lib/crucible/none\"");
+    refused("NEEDS_YES", &["/usr/lib/crucible/none cannot be run"]);
+
+    // What is kept after its deletion is named before it goes.
+    machine.ok(&["sledctl", "region", "delete", "pumped-piglet-0", "--yes-destroy", "pumped-piglet-0"]);
+    let kept = machine.sh("ls /crucible/.trash").trim().to_owned();
+    assert!(kept.starts_with("pumped-piglet-0."), "{kept}");
+    let before = machine.pids();
+    fragment("[storage]\nkeep_deleted = \"0h\"");
+    for way in [&["sledctl", "reload"][..], &["systemctl", "reload", "sledd"]] {
+        assert_eq!(machine.run(way).status.code(), Some(1), "{way:?}");
+    }
+    let why = String::from_utf8(machine.run(&["sledctl", "reload"]).stderr).unwrap();
+    assert!(why.contains(&format!("deleted region {kept}: it is destroyed for good")), "{why}");
+    assert_eq!(machine.sh("ls /crucible/.trash").trim(), kept);
+    assert_eq!(machine.pids(), before);
+    machine.ok(&["sledctl", "reload", "--yes"]);
+    machine.sh("until [ -z \"$(ls -A /crucible/.trash)\" ]; do sleep 0.1; done");
+    let history = machine.ok(&["sledctl", "config", "history"]);
+    assert!(history.contains("now, in force") && history.contains("sledctl reload, by root"), "{history}");
 }

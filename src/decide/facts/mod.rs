@@ -2,12 +2,14 @@
 
 mod disk;
 mod enforcement;
+mod files;
 mod image;
 mod region;
 mod tls;
 
 pub use disk::{Disk, OnDisk, Survey};
 pub use enforcement::{Enforcement, Gap};
+pub use files::{Files, Fresh, InForce};
 pub use image::Image;
 pub use region::{Active, Beat, Doing, Exit, Fencing, Holder, Pulse, Region, Sockets, Start, Stranger, Unit};
 pub use tls::{Certificate, Flaw, KeyForm, Refusal, Tls};
@@ -32,6 +34,10 @@ pub struct Facts {
     pub enforcement: Option<Enforcement>,
     /// What the image says of itself; never seen on a machine that was set up by hand.
     pub image: Option<Image>,
+    /// The configuration's files, as they lie there; `None` before the first look.
+    pub files: Option<Files>,
+    /// What is in force of them.
+    pub in_force: Option<InForce>,
     /// The network.
     pub network: Option<Network>,
     /// The files of `[tls]`; never seen without TLS.

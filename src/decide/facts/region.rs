@@ -11,6 +11,8 @@ use uuid::Uuid;
 /// What is known of a region beside what lies on disk.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Region {
+    /// Whether its process was started with TLS; known only where it was just asked for.
+    pub speaks_tls: Option<bool>,
     /// Its unit.
     pub unit: Option<Unit>,
     /// Who holds its ports.

@@ -1,7 +1,10 @@
 //! What a changed configuration would change.
 
 use super::*;
-use crate::decide::difference::{difference, gone, moved};
+use crate::decide::difference::{difference, gone, started_anew};
+use crate::decide::facts::{Fresh, Stranger};
+use crate::decide::prospect::prospect;
+use crate::region::Tombstone;
 use crate::wire::{Change, Peer};
 
 fn changed(edits: &[(&str, &str)]) -> Configuration {
@@ -91,12 +94,13 @@ fn regions_that_go_are_stopped_and_those_that_move_are_restarted() {
     let volume = "[volumes.still-fawn]";
     let new = changed(&[(volume, "[volumes.other]")]);
     assert_eq!(gone(&old, &new).len(), 3);
-    assert!(moved(&old, &new).is_empty());
+    assert!(started_anew(&old, &new, &facts).is_empty());
     let found = difference(&old, &new, &facts).changes;
     assert_eq!(found.len(), 6, "{found:#?}");
     let first = found.iter().find(|change| change.subject == "region still-fawn-0").unwrap();
     assert!(first.interrupts && first.effect.contains("its data stays"), "{first:?}");
-    let ports: Vec<_> = moved(&old, &changed(&[("3831", "3841")])).into_iter().map(|local| local.port).collect();
+    let ports: Vec<_> =
+        started_anew(&old, &changed(&[("3831", "3841")]), &facts).into_iter().map(|local| local.port).collect();
     assert_eq!(ports, [3841]);
 }
 
@@ -115,12 +119,15 @@ fn tls_restarts_the_regions_only_when_it_is_switched() {
         let new = with(&[edit]);
         let found = difference(&on, &new, &facts).changes;
         assert!(found.len() == 1 && found[0].what == what && found[0].effect.contains(effect), "{found:#?}");
-        assert!(!found[0].interrupts && !found[0].needs_restart && moved(&on, &new).is_empty(), "{found:#?}");
+        assert!(
+            !found[0].interrupts && !found[0].needs_restart && started_anew(&on, &new, &facts).is_empty(),
+            "{found:#?}"
+        );
     }
     for (old, new) in [(&off, &on), (&on, &off)] {
         let found = difference(old, new, &facts).changes;
         assert!(found.len() == 1 && found[0].interrupts && found[0].effect.contains("restarted"), "{found:#?}");
-        assert_eq!(moved(old, new).len(), 3);
+        assert_eq!(started_anew(old, new, &facts).len(), 3);
         assert!(!difference(old, new, &well(old)).interrupts());
     }
 }
@@ -141,4 +148,96 @@ fn a_sled_that_is_connected_is_not_cut_off_unsaid() {
     }
     // To a volume without hosts it stays connected.
     assert!(!difference(&at("10.0.0.9", &open), &changed(&open), &facts).interrupts());
+}
+
+/// What was kept is told region by region, and only if it goes earlier than it was to.
+#[test]
+fn what_cannot_be_had_back_is_named_before_it_goes() {
+    let mut facts = well(&config());
+    let ledger = facts.disk.as_mut().unwrap().ledger.as_mut().unwrap();
+    let record = ledger.regions.values().next().unwrap().clone();
+    let stone = |second: i64, removing: bool| Tombstone {
+        region: first(),
+        record: record.clone(),
+        deleted: Timestamp::from_second(second).unwrap(),
+        moved: true,
+        removing,
+    };
+    ledger.tombstones = vec![stone(7, false), stone(8, true), stone(9, false)];
+    let shorter = changes(&[("#keep_deleted = \"7d\"", "keep_deleted = \"0h\"")], &facts);
+    let named: Vec<_> =
+        shorter.iter().filter(|change| change.needs_yes).map(|change| change.subject.as_str()).collect();
+    assert_eq!(named, ["deleted region still-fawn-0.7", "deleted region still-fawn-0.9"], "{shorter:#?}");
+    let longer = changes(&[("#keep_deleted = \"7d\"", "keep_deleted = \"8d\"")], &facts);
+    assert!(longer.iter().all(|change| !change.needs_yes), "{longer:#?}");
+}
+
+#[test]
+fn a_volume_that_could_not_be_attached_any_more_is_told_with_the_reason() {
+    let (old, facts) = (config(), well(&config()));
+    let fresh = Fresh { network: facts.network.clone(), disk: facts.disk.clone(), ..Fresh::default() };
+    let same = prospect(&old, &old, &facts, &fresh);
+    assert_eq!((same.changes, same.come, same.go, same.unattachable), (vec![], vec![], vec![], vec![]));
+    let told = |new: &Configuration, facts: &Facts, fresh: &Fresh| {
+        let found = prospect(&old, new, facts, fresh);
+        let codes: Vec<_> = found.come.iter().map(|condition| condition.code.as_str()).collect();
+        let lost: Vec<_> =
+            found.unattachable.iter().map(|lost| lost.why.split(':').next().unwrap().to_owned()).collect();
+        (codes, lost)
+    };
+    let none = Fresh { network: Some(Network { nic: None, ..facts.network.clone().unwrap() }), ..fresh.clone() };
+    let nic = changed(&[("nic = \"enx00e04ca81110\"", "nic = \"eth0\"")]);
+    assert_eq!(told(&nic, &facts, &none), (vec!["NIC_MISSING"], vec!["NIC_MISSING".to_owned()]));
+    // That hosts are asked to wait hides nothing.
+    let since = Timestamp::UNIX_EPOCH;
+    let at_work =
+        Facts { maintenance: Some(crate::wire::Maintenance { reason: None, since, until: None }), ..facts.clone() };
+    assert_eq!(told(&nic, &at_work, &none).1, ["NIC_MISSING"]);
+    // What could not be looked at is not taken to be as it was for another.
+    let unseen = Fresh { network: None, ..fresh.clone() };
+    assert_eq!(told(&old, &facts, &unseen), (vec![], vec![]));
+    let (codes, lost) = told(&changed(&[("extent_count = 4", "extent_count = 5")]), &facts, &fresh);
+    assert!(codes.iter().all(|code| *code == "REGION_IDENTITY") && codes.len() == 3 && lost == ["REGION_IDENTITY"]);
+    // At its other port it would serve, unless somebody has that.
+    let moved = changed(&[("3831", "3841")]);
+    assert_eq!(told(&moved, &facts, &fresh), (vec![], vec![]));
+    let stranger = Stranger { pid: Some(4711), command: "other".into(), unit: None };
+    let taken = Fresh { taken: [("still-fawn-1".parse().unwrap(), stranger)].into(), ..fresh.clone() };
+    assert_eq!(told(&moved, &facts, &taken), (vec!["PORT_TAKEN"], vec!["PORT_TAKEN".to_owned()]));
+    // A new volume was never attachable; one that goes is told as regions that stop.
+    let gone = prospect(&old, &changed(&[("[volumes.still-fawn]", "[volumes.other]")]), &facts, &fresh);
+    assert!(gone.unattachable.is_empty() && gone.changes.iter().filter(|change| change.needs_yes).count() == 3);
+}
+
+/// Who is connected is taken from the look that the promise is made of, and not from an older one.
+#[test]
+fn whoever_has_come_a_moment_ago_is_seen() {
+    let (old, facts) = (config(), well(&config()));
+    let new = changed(&[("\"192.168.4.17\"", "\"192.168.4.18\"")]);
+    let peer = Peer { address: "192.168.4.17".parse().unwrap(), port: 0, host: None };
+    let fresh = Fresh { disk: facts.disk.clone(), connected: [(first(), vec![peer])].into(), ..Fresh::default() };
+    assert!(!difference(&old, &new, &facts).interrupts());
+    assert!(prospect(&old, &new, &facts, &fresh).interrupts());
+    let mut before = facts.clone();
+    attached(&mut before);
+    let left = Fresh { connected: [(first(), vec![])].into(), ..fresh };
+    assert!(!prospect(&old, &new, &before, &left).interrupts());
+}
+
+/// What runs with what it was started with is not restarted for what is written.
+#[test]
+fn tls_that_was_never_spoken_is_taken_back_without_a_restart() {
+    const ON: [(&str, &str); 3] =
+        [("# cert = ", "cert = "), ("# key = ", "key = "), ("# root_cert = ", "root_cert = ")];
+    let (off, on) = (config(), changed(&ON));
+    let mut facts = well(&on);
+    attached(&mut facts);
+    facts.regions.values_mut().for_each(|region| region.speaks_tls = Some(false));
+    let back = difference(&on, &off, &facts).changes;
+    assert!(back[0].effect.contains("no region is restarted") && !back[0].interrupts, "{back:#?}");
+    assert!(started_anew(&on, &off, &facts).is_empty());
+    region(&mut facts).speaks_tls = Some(true);
+    let back = difference(&on, &off, &facts).changes;
+    assert!(back[0].effect.ends_with("too: still-fawn-0") || back[0].effect.ends_with(": still-fawn-0"), "{back:#?}");
+    assert!(back[0].interrupts && started_anew(&on, &off, &facts).len() == 1);
 }

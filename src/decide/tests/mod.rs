@@ -7,6 +7,7 @@ mod difference;
 mod enforcement;
 mod failure;
 mod fixed_point;
+mod pending;
 mod permits;
 mod plan;
 mod properties;

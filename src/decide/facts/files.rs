@@ -1,0 +1,56 @@
+//! The configuration's files, and what is in force of them; and what was looked at for a configuration
+//! that is not in force.
+
+use super::{Disk, Network, Stranger, Tls};
+use crate::config::Configuration;
+use crate::names::RegionName;
+use crate::source::Fault;
+use crate::wire::Peer;
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The files as they lie in their directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Files {
+    /// The directory.
+    pub dir: String,
+    /// The digest of their texts.
+    pub digest: String,
+    /// When one of them was changed last.
+    pub changed: Option<Timestamp>,
+    /// What they say, or what is wrong with them.
+    pub read: Result<Arc<Configuration>, Vec<Fault>>,
+}
+
+/// What is in force, as it is kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InForce {
+    /// The digest of its texts.
+    pub digest: String,
+    /// Its number, once it is kept.
+    pub number: Option<u64>,
+    /// Since when it is in force.
+    pub since: Option<Timestamp>,
+    /// Why it could not be kept.
+    pub not_kept: Option<String>,
+}
+
+/// What was looked at for a configuration that is not in force, at this moment.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Fresh {
+    /// Its interface and its bridge; `None` if the kernel did not tell.
+    pub network: Option<Network>,
+    /// Its files of `[tls]`, if it has any.
+    pub tls: Option<Tls>,
+    /// Its disk, and its regions on it.
+    pub disk: Option<Disk>,
+    /// Who is connected to each region that runs.
+    pub connected: BTreeMap<RegionName, Vec<Peer>>,
+    /// The regions that run, and whether each was started with TLS.
+    pub speaks_tls: BTreeMap<RegionName, bool>,
+    /// The regions of which a port is another process's.
+    pub taken: BTreeMap<RegionName, Stranger>,
+    /// Why its program cannot be run, or its user is none, if it is another than the one in force.
+    pub unusable: Vec<(&'static str, String)>,
+}
