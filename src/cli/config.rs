@@ -53,7 +53,7 @@ pub(super) fn creates_on_first_boot() -> Result<bool, Failure> {
 pub(super) async fn diff(client: &Client, json: bool) -> Result<bool, Failure> {
     let found: Difference = client.order(Method::POST, "/v1/reload?dry_run=true").await?;
     print(json, &found, difference)?;
-    Ok(found.refused.is_none() && !found.needs_restart())
+    Ok(found.refused.is_none() && !found.interrupts() && !found.needs_restart())
 }
 
 /// What `sledctl reload` was told.
