@@ -160,6 +160,7 @@ fn what_cannot_be_had_back_is_named_before_it_goes() {
         region: first(),
         record: record.clone(),
         deleted: Timestamp::from_second(second).unwrap(),
+        buried: None,
         moved: true,
         removing,
     };
