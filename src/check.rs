@@ -85,6 +85,8 @@ codes! {
     LedgerDamaged = "LEDGER_DAMAGED", Warning;
     /// Whom a volume may let in, or of any volume, cannot be read from the data disk.
     TicketsUnreadable = "TICKETS_UNREADABLE", Blocking;
+    /// The record of whom a volume lets in is not as it was written; it is written anew.
+    TicketsDamaged = "TICKETS_DAMAGED", Warning;
     /// What an earlier supervisor left undone on the data disk cannot be finished.
     NotSettled = "NOT_SETTLED", Blocking;
     /// More was promised to regions than the data disk has.

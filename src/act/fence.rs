@@ -25,8 +25,18 @@ use zbus::Connection as Bus;
 const LOOK: Duration = Duration::from_millis(2);
 const LONGEST: Duration = Duration::from_millis(900);
 /// How long a downstairs may take to close what was destroyed: one turn of its loop, for which under
-/// full load 449 ms were measured.
-const LETTING_GO: Duration = Duration::from_millis(500);
+/// full load 449 ms were measured, and then some: nobody else is let in as long as one has not.
+const LETTING_GO: Duration = Duration::from_secs(2);
+
+/// Whether systemd answers at all: what costs it nothing is asked before anybody is disturbed for what
+/// it could not do.
+///
+/// # Errors
+/// What it answered, or that it did not.
+pub async fn answers(bus: &Bus) -> Result<(), String> {
+    let peer = zbus::fdo::PeerProxy::new(bus, "org.freedesktop.systemd1", "/org/freedesktop/systemd1");
+    peer.await.map_err(job::spoken)?.ping().await.map_err(job::spoken)
+}
 
 /// Changes whom a region's unit lets in; at once if it runs, and until the next boot.
 ///
@@ -52,8 +62,19 @@ pub async fn set_all(bus: &Bus, regions: &[LocalRegion], wanted: &Fence) -> Resu
 /// The kernel does not tell.
 pub fn connected(regions: &[LocalRegion]) -> io::Result<Vec<(IpAddr, RegionName)>> {
     // One whose end is under way serves nobody any more.
-    let lives = |connection: &Connection| matches!(connection.state, TcpState::Established | TcpState::CloseWait);
-    let open = open(regions)?.into_iter().filter(|(connection, _)| lives(connection));
+    in_state(regions, &[TcpState::Established, TcpState::CloseWait])
+}
+
+/// The same, but for those that have said already that they send nothing more: these are leaving.
+///
+/// # Errors
+/// The kernel does not tell.
+pub fn talking(regions: &[LocalRegion]) -> io::Result<Vec<(IpAddr, RegionName)>> {
+    in_state(regions, &[TcpState::Established])
+}
+
+fn in_state(regions: &[LocalRegion], states: &[TcpState]) -> io::Result<Vec<(IpAddr, RegionName)>> {
+    let open = open(regions)?.into_iter().filter(|(connection, _)| states.contains(&connection.state));
     Ok(open.map(|(connection, region)| (peer(&connection), region)).collect())
 }
 
@@ -115,20 +136,26 @@ pub async fn destroy(regions: &[LocalRegion], whose: impl Fn(IpAddr) -> bool) ->
     }
 }
 
-/// Waits until none of these processes has any of these sockets any more, but not for ever. Whether
-/// they let go.
-pub async fn let_go(processes: Vec<u32>, sockets: HashSet<u64>) -> bool {
+/// Waits until none of these processes has any of these sockets any more, but not for ever. Those
+/// that one still has.
+pub async fn let_go(processes: Vec<u32>, sockets: HashSet<u64>) -> HashSet<u64> {
     let began = Instant::now();
-    loop {
-        let (processes, sockets) = (processes.clone(), sockets.clone());
+    let mut left = sockets;
+    while !left.is_empty() {
+        let (processes, sockets) = (processes.clone(), left.clone());
         let look = move || {
             let own = |pid: &u32| Process::new(pid.cast_signed()).map(|process| inodes(&process)).unwrap_or_default();
-            processes.iter().all(|pid| own(pid).is_disjoint(&sockets))
+            let owned: HashSet<_> = processes.iter().flat_map(own).collect();
+            sockets.into_iter().filter(|socket| owned.contains(socket)).collect()
         };
         match tokio::task::spawn_blocking(look).await {
-            Ok(true) => return true,
-            _ if began.elapsed() > LETTING_GO => return false,
-            _ => tokio::time::sleep(LOOK).await,
+            Ok(still) => left = still,
+            Err(why) => tracing::error!("whether a downstairs has let go of connections cannot be told: {why}"),
         }
+        if left.is_empty() || began.elapsed() > LETTING_GO {
+            break;
+        }
+        tokio::time::sleep(LOOK).await;
     }
+    left
 }

@@ -2,16 +2,17 @@
 //! what the ledger says, left-overs go. Adoptions that were cut short are not undone here but by
 //! the supervisor, one by one, as that takes systemd and time.
 
-use super::places;
 use super::storage::remember;
+use super::{ledger, places, tickets};
 use crate::config::Configuration;
 use crate::lived::Moment;
 use crate::systemd::job::{self, spoken};
 use crate::systemd::names;
 use crate::systemd::proxy::ManagerProxy;
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use zbus::Connection;
 
 /// Stops what an earlier supervisor had running: a `create` that nobody waits for any more.
@@ -38,8 +39,22 @@ pub fn directories(config: &Configuration, moment: Moment) -> io::Result<Vec<Pat
     for what in done {
         tracing::info!("after a crash: {what}");
     }
+    list_tickets(&config.sled.storage.root)?;
     remember(config)?;
     Ok(sweep)
+}
+
+/// Sees to it that the ledger knows of every record of tickets: one from before it kept that, or
+/// from before it was lost.
+fn list_tickets(root: &Path) -> io::Result<()> {
+    let there: BTreeSet<_> = tickets::load(root)?.into_keys().collect();
+    match there.is_subset(&ledger::load(root)?.ledger.tickets) {
+        true => Ok(()),
+        false => ledger::change(root, |ledger| {
+            ledger.tickets.extend(there);
+            Ok(())
+        }),
+    }
 }
 
 /// Removes the left-overs of attempts that were cut short. One that cannot be removed keeps

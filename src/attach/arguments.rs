@@ -50,6 +50,12 @@ pub(super) enum Command {
         #[arg(long)]
         takeover: bool,
     },
+    /// Let go of a volume that this host holds and has detached, so that the next one need not wait
+    /// whether it comes back.
+    Release {
+        #[command(flatten)]
+        target: Target,
+    },
     /// Wait for a volume, win it, and become the server that attaches it.
     Run(RunArguments),
 }
@@ -138,6 +144,7 @@ mod tests {
             "x wait v --sled 10.0.0.1 --timeout 30s",
             "x status v --sled http://10.0.0.1:3800 --sled a --json",
             "x ticket v --takeover",
+            "x release v --sled a",
             "x run v --sled a -- --control 127.0.0.1:1",
             "x run v --cert-pem a --key-pem b --root-cert-pem c",
         ] {

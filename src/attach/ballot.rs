@@ -26,7 +26,12 @@
 //! this code and the sled's. It finds one for 3 if a sled still carries out a request whose asker
 //! has stopped waiting for it: then a host that has lost the volume since may be let in once more.
 //! So a host closes the connection of a request that it gives up, and a sled must grant nothing on
-//! a connection that is closed.
+//! a connection that is closed. What happens on each sled around a grant is searched by
+//! `decide/granting/model.rs`, with the sled's own order of steps.
+//!
+//! A sled refuses others as long as a holder may come back, so a host that has lost lets go of what
+//! some sleds have granted it ([`super::release`]), with the generation that it was granted: what it was
+//! granted since stays. A holder that is refused by some sleds goes on asking these, and holds the others.
 //!
 //! *Not promised*: 3 for a volume whose port map names no hosts, for its regions are open to all but
 //! those that were cut off; anything across two port maps that put the volume on different sleds (grants

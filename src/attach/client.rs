@@ -6,7 +6,7 @@
 
 use super::endpoint::Endpoint;
 use crate::names::{SledName, VolumeName};
-use crate::wire::{Attach, Error, Refusal, Ticket, Volume};
+use crate::wire::{Attach, Error, Refusal, Release, Released, Ticket, Volume};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
@@ -104,6 +104,20 @@ pub(super) async fn ticket(sled: &Endpoint, name: &VolumeName, wanted: Attach) -
     let Answer { status, body, .. } = ask(sled, Method::POST, &path, wanted.into(), GRANT).await?;
     match status {
         StatusCode::OK => read_ticket(name, &body).map_err(Trouble::Odd),
+        status => Err(refused(status, &body).unwrap_or_else(|| odd(status))),
+    }
+}
+
+/// Lets go of what a sled has granted with this generation.
+pub(super) async fn release(sled: &Endpoint, name: &VolumeName, generation: u64) -> Result<Released, Trouble> {
+    let wanted = serde_json::to_vec(&Release { generation: Some(generation) });
+    let wanted = wanted.map_err(|why| Trouble::Odd(why.to_string()))?;
+    let path = format!("/v1/volumes/{name}/release");
+    let Answer { status, body, .. } = ask(sled, Method::POST, &path, wanted.into(), GRANT).await?;
+    match status {
+        StatusCode::OK => {
+            serde_json::from_slice(&body).map_err(|why| Trouble::Odd(format!("its answer is odd: {why}")))
+        }
         status => Err(refused(status, &body).unwrap_or_else(|| odd(status))),
     }
 }

@@ -12,6 +12,7 @@
 //! | [`wait`] | polls them all until the volume may be attached |
 //! | [`ballot`] | whether the volume is won. Pure |
 //! | [`ticket`] | asks them all for it, round by round |
+//! | [`release`] | lets go of it |
 //! | [`lock`], [`server`] | one server a host, and becoming it |
 //!
 //! Exit codes: 0 done and well, 1 failed, 2 wrong usage, 3 done but not well (the volume is not
@@ -23,6 +24,7 @@ mod client;
 mod endpoint;
 mod failure;
 mod lock;
+mod release;
 mod server;
 mod show;
 mod sleds;
@@ -35,15 +37,18 @@ use crate::names::VolumeName;
 use crate::observe::backoff::Backoff;
 use arguments::{Command, RunArguments, Target};
 use failure::Failure;
+use release::Granted;
 use server::Server;
 use sleds::Sleds;
 use std::process::ExitCode;
 use std::time::Duration;
 use ticket::{Lost, Won};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 /// Done, but not well.
 const NOT_WELL: u8 = 3;
+/// How far two hosts that have disturbed each other come apart: as after so many rounds.
+const BY_CHANCE: u32 = 5;
 /// The pauses before a volume that was ready and could not be won is looked at again.
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(30)];
 
@@ -81,10 +86,11 @@ async fn carry_out(arguments: &Arguments) -> Result<Done, Failure> {
         Command::Ticket { target, takeover } => {
             let sleds = Sleds::look(&target.volume, target.sleds()?).await;
             sleds.found()?;
-            let won = ticket::win(&sleds, *takeover).await.map_err(Failure::from)?;
+            let won = ticket::win(&sleds, *takeover, &mut Granted::default()).await.map_err(Failure::from)?;
             show::ticket(&won, json)?;
             ExitCode::SUCCESS
         }
+        Command::Release { target } => release(target, json).await?,
         Command::Run(arguments) => return attach(arguments).await.map(|server| Done::Won(Box::new(server))),
     };
     Ok(Done::Shown(shown))
@@ -95,6 +101,21 @@ async fn wait(target: &Target, timeout: Duration, json: bool) -> Result<ExitCode
     let sleds = wait::until_ready(&target.volume, target.sleds()?, Some(deadline)).await?;
     show::waited(&sleds, json)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Lets go of a volume on every sled that says that this host holds it.
+async fn release(target: &Target, json: bool) -> Result<ExitCode, Failure> {
+    let sleds = Sleds::look(&target.volume, target.sleds()?).await;
+    sleds.found()?;
+    let outcome = Granted::held(&sleds).release(&target.volume).await;
+    show::released(&sleds, &outcome, json)?;
+    let refused = outcome.values().any(Result::is_err);
+    let silent = sleds.carriers().len() > sleds.looks().count();
+    Ok(match (refused, silent) {
+        (true, _) => ExitCode::FAILURE,
+        (false, true) => ExitCode::from(NOT_WELL),
+        (false, false) => ExitCode::SUCCESS,
+    })
 }
 
 async fn status(target: &Target, json: bool) -> Result<ExitCode, Failure> {
@@ -118,8 +139,12 @@ async fn attach(arguments: &RunArguments) -> Result<Server, Failure> {
         let sleds = wait::until_ready(&target.volume, given.clone(), deadline).await?;
         sleds.tls().into_iter().try_for_each(|tls| server.suits(tls))?;
         // Won by a majority, it could still not become active without every sled's grant.
-        let obstacle = match within(deadline, ticket::win(&sleds, arguments.takeover)).await {
-            None => return Err(late(&target.volume, "its sleds were still being asked, and some may have granted it")),
+        let mut granted = Granted::default();
+        let obstacle = match within(deadline, ticket::win(&sleds, arguments.takeover, &mut granted)).await {
+            None => {
+                granted.release(&target.volume).await;
+                return Err(late(&target.volume, "its sleds were still being asked"));
+            }
             Some(Ok(Won { obstacle: Some(obstacle), .. })) => obstacle,
             Some(Ok(won)) => return server.with(&won),
             Some(Err(lost)) => lost,
@@ -129,7 +154,12 @@ async fn attach(arguments: &RunArguments) -> Result<Server, Failure> {
             Lost { failure, .. } => return Err(failure),
         };
         show::note(&format!("{failure}; tries again"));
-        if within(deadline, backoff.pause()).await.is_none() {
+        // Of two that are in each other's way one comes first sooner or later.
+        let pause = async {
+            sleep(ticket::pause(BY_CHANCE)).await;
+            backoff.pause().await;
+        };
+        if within(deadline, pause).await.is_none() {
             return Err(late(&target.volume, &failure.to_string()));
         }
     }

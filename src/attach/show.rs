@@ -3,11 +3,13 @@
 
 use super::client::Trouble;
 use super::failure::Failure;
+use super::release::Outcome;
 use super::sleds::{Sled, Sleds};
 use super::ticket::Won;
+use crate::names::SledName;
 use crate::size;
 use crate::table::{Cell, Table, Tone, plain};
-use crate::wire::{Region, State, Volume};
+use crate::wire::{Region, Released, State, Volume};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -88,6 +90,35 @@ pub(super) fn ticket(won: &Won, json: bool) -> Result<(), Failure> {
     print(&out)
 }
 
+/// `crucible-attach release`.
+pub(super) fn released(sleds: &Sleds, outcome: &Outcome, json: bool) -> Result<(), Failure> {
+    if json {
+        let body = |(sled, done): (&SledName, &Result<Released, Trouble>)| match done {
+            Ok(released) => serde_json::to_value(released).map(|mut body| {
+                body["sled"] = json!(sled);
+                body
+            }),
+            Err(trouble) => Ok(json!({ "sled": sled, "error": trouble.error() })),
+        };
+        let bodies = outcome.iter().map(body).collect::<Result<Value, _>>();
+        return print_json(&bodies.map_err(io::Error::from)?);
+    }
+    let mut out = String::new();
+    for (sled, done) in outcome {
+        _ = match done {
+            Ok(released) => writeln!(out, "{sled}: let go of {}, generation {}", released.volume, released.generation),
+            Err(trouble) => writeln!(out, "{sled}: {}", Tone::Bad.paint(&troubled(trouble))),
+        };
+    }
+    if outcome.is_empty() {
+        _ = writeln!(out, "no sled says that this host holds {}", sleds.volume);
+    }
+    for sled in sleds.all.iter().filter(|sled| !matches!(sled.news, Some(Ok(_)))) {
+        _ = writeln!(out, "{}: {}", sled.endpoint, Tone::Bad.paint("was not asked, as it does not answer"));
+    }
+    print(&out)
+}
+
 /// `crucible-attach status`.
 pub(super) fn status(sleds: &Sleds, json: bool) -> Result<(), Failure> {
     if json {
@@ -146,6 +177,9 @@ fn row(region: &Region) -> Vec<Cell> {
 fn holder(volume: &Volume) -> String {
     match &volume.holder {
         None => format!("lets in: no ticket was granted yet (generation {})", volume.generation),
+        Some(holder) if holder.released => {
+            format!("lets in: nobody, as {} has let go of it (generation {})", holder.address, holder.generation)
+        }
         Some(holder) => {
             let name = holder.host.as_ref().map(|name| format!("{} ", clean(name))).unwrap_or_default();
             format!("lets in: {name}{}, generation {}, since {}", holder.address, holder.generation, holder.since)

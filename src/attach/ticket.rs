@@ -6,6 +6,7 @@ use super::ballot::{Answer, Decision, Loss, Round, majority};
 use super::client::{self, Look, Trouble};
 use super::endpoint::Endpoint;
 use super::failure::Failure;
+use super::release::Granted;
 use super::sleds::Sleds;
 use crate::names::{SledName, VolumeName};
 use crate::wire::{Attach, Attached, Ticket};
@@ -53,8 +54,19 @@ impl From<Lost> for Failure {
 
 type Answers = BTreeMap<SledName, Result<Ticket, Trouble>>;
 
-/// Wins the volume, or says why not.
-pub(super) async fn win(sleds: &Sleds, takeover: bool) -> Result<Won, Lost> {
+/// Wins the volume, or says why not, and lets go of what some sleds have granted then: it would be in
+/// others' way. What is granted meanwhile is `granted`, for whoever gives up before there is an end.
+pub(super) async fn win(sleds: &Sleds, takeover: bool, granted: &mut Granted) -> Result<Won, Lost> {
+    let won = ballot(sleds, takeover, granted).await;
+    let held = std::mem::take(granted);
+    if won.is_err() {
+        // Whoever cannot be told finds out by itself, after a while.
+        held.release(&sleds.volume).await;
+    }
+    won
+}
+
+async fn ballot(sleds: &Sleds, takeover: bool, granted: &mut Granted) -> Result<Won, Lost> {
     if !takeover {
         free(sleds)?;
     }
@@ -63,7 +75,7 @@ pub(super) async fn win(sleds: &Sleds, takeover: bool) -> Result<Won, Lost> {
         carriers.iter().map(|(name, address)| (name.clone(), sleds.endpoint_of(name, *address))).collect();
     let mut round = Round::first(sleds.highest());
     loop {
-        let answers = ask_all(&sleds.volume, &voters, round, takeover).await;
+        let answers = ask_all(&sleds.volume, &voters, round, takeover, granted).await;
         match round.decide(&regarded(&voters, &answers)) {
             Decision::Won(generation) => return won(sleds, answers, generation, takeover),
             Decision::Lost(why) => return Err(lost(sleds, &answers, why, takeover)),
@@ -100,7 +112,7 @@ fn elsewhere(message: String) -> Failure {
 }
 
 /// Somewhere between nothing and the longest pause after a round.
-fn pause(round: u32) -> Duration {
+pub(super) fn pause(round: u32) -> Duration {
     let longest = PAUSE * 2_u32.saturating_pow(round);
     let chance = Uuid::new_v4().as_bytes()[0];
     longest * u32::from(chance) / 255
@@ -128,7 +140,13 @@ fn is_not_ready(code: &str) -> bool {
 
 /// One round: what each sled answers. Whoever has not answered when the round is over is not
 /// waited for, and its connection is closed.
-async fn ask_all(volume: &VolumeName, voters: &BTreeMap<SledName, Endpoint>, round: Round, takeover: bool) -> Answers {
+async fn ask_all(
+    volume: &VolumeName,
+    voters: &BTreeMap<SledName, Endpoint>,
+    round: Round,
+    takeover: bool,
+    granted: &mut Granted,
+) -> Answers {
     let wanted = Attach { at_least: round.at_least(), takeover };
     let mut open = JoinSet::new();
     for (name, endpoint) in voters {
@@ -149,7 +167,12 @@ async fn ask_all(volume: &VolumeName, voters: &BTreeMap<SledName, Endpoint>, rou
         // Cancel-safe: a task's end is taken whole or not at all.
         tokio::select! {
             ended = open.join_next() => match ended {
-                Some(Ok((name, answer))) => _ = answers.insert(name, answer),
+                Some(Ok((name, answer))) => {
+                    if let (Ok(ticket), Some(at)) = (&answer, voters.get(&name)) {
+                        granted.add(name.clone(), at.clone(), ticket.generation);
+                    }
+                    answers.insert(name, answer);
+                }
                 Some(Err(_)) => {}
                 None => return answers,
             },
@@ -201,7 +224,7 @@ fn lost(sleds: &Sleds, answers: &Answers, why: Loss, takeover: bool) -> Lost {
     let firm = |trouble: &&Trouble| match trouble {
         Trouble::Unreachable(_) => false,
         Trouble::Odd(_) => true,
-        Trouble::Refused(status, _) => status.is_client_error(),
+        Trouble::Refused(status, _) => status.is_client_error() && !is_held(trouble),
     };
     let passing = match why {
         Loss::Refused => !refused.iter().any(firm),
@@ -213,6 +236,10 @@ fn lost(sleds: &Sleds, answers: &Answers, why: Loss, takeover: bool) -> Lost {
     let (said, remedy) = what_was_said(sleds, answers);
     let failure = match why {
         Loss::Refused if !takeover && refused.iter().any(|trouble| is_conflict(trouble)) => {
+            if !refused.iter().any(|trouble| is_conflict(trouble) && !is_held(trouble)) {
+                let message = format!("{volume} is held elsewhere: {said}");
+                return Lost { failure: Failure::refused(HELD, message, remedy), passing };
+            }
             let attached: Vec<_> = refused.iter().flat_map(|trouble| attached(trouble)).collect();
             elsewhere(format!("{volume} is attached elsewhere{}: {said}", hosts(&attached)))
         }
@@ -248,6 +275,13 @@ fn what_was_said(sleds: &Sleds, answers: &Answers) -> (String, String) {
         }
     }
     (said.join("; "), remedies.into_iter().next().unwrap_or_default())
+}
+
+/// Who holds it is not connected, and may come back: that passes, one way or the other.
+const HELD: &str = "VOLUME_HELD_ELSEWHERE";
+
+fn is_held(trouble: &Trouble) -> bool {
+    matches!(trouble, Trouble::Refused(_, refusal) if refusal.error.code == HELD)
 }
 
 fn is_conflict(trouble: &Trouble) -> bool {

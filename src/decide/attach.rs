@@ -3,12 +3,51 @@
 use super::facts::Facts;
 use crate::config::Configuration;
 use crate::names::{RegionName, VolumeName};
-use crate::port_map::LocalRegion;
+use crate::port_map::{LocalRegion, PortMap};
 use crate::region::Grant;
 use crate::wire::{self, Attached};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
+
+/// So long an upstairs may be away and come back: for that long a downstairs keeps an idle
+/// connection, and it itself tries again every ten seconds.
+pub const RETURN_LIMIT: Duration = Duration::from_secs(45);
+
+/// Who is in the way of a ticket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InTheWay {
+    /// Nobody.
+    Nobody,
+    /// Other hosts are connected, to these regions.
+    Connected(BTreeMap<IpAddr, BTreeSet<RegionName>>),
+    /// This one holds the last ticket, since then, and may come back.
+    Holder(IpAddr, Timestamp),
+}
+
+/// Who is in the way of a ticket for a host: others that are connected; and who holds the last one,
+/// until it lets go, is cut off, is taken out of the map, or has been away for longer than an upstairs
+/// would be, for as long as the volume could be reached (`away`).
+pub fn in_the_way(
+    map: &PortMap,
+    volume: &VolumeName,
+    grant: &Grant,
+    asks: IpAddr,
+    others: BTreeMap<IpAddr, BTreeSet<RegionName>>,
+    away: Option<Duration>,
+) -> InTheWay {
+    if !others.is_empty() {
+        return InTheWay::Connected(others);
+    }
+    let hosts = map.volumes.get(volume).map(|volume| volume.hosts.as_slice()).unwrap_or_default();
+    let may = |host: &IpAddr| hosts.is_empty() || hosts.contains(host);
+    let back = away.is_none_or(|away| away <= RETURN_LIMIT);
+    match grant.in_hand().filter(|(holder, _)| *holder != asks && may(holder) && back) {
+        Some((holder, since)) => InTheWay::Holder(holder, since),
+        None => InTheWay::Nobody,
+    }
+}
 
 /// Whether a host may have a ticket for a volume, as far as can be told without looking who is
 /// connected: the volume's regions on this sled. `ready` says whether it may be attached now.
@@ -22,6 +61,11 @@ pub fn may_attach(
     host: IpAddr,
 ) -> Result<Vec<LocalRegion>, wire::Error> {
     let regions = regions(config, volume)?;
+    if is_fleet(config, host) {
+        // Whoever connects from there is let in for repair, and is never seen as a host.
+        let message = format!("{host} is a sled, or this machine itself, and a sled attaches no volume");
+        return Err(wire::Error::new("HOST_NOT_ALLOWED", message, "attach it on a machine that is no sled"));
+    }
     let hosts = &config.map.volumes[volume].hosts;
     if !hosts.is_empty() && !hosts.contains(&host) {
         let message = format!("the port map does not let {host} attach {volume}");
@@ -57,6 +101,14 @@ pub fn may_permit(
         return Err(wire::Error::new("HOST_NOT_ALLOWED", message, "name a host"));
     }
     Ok(regions)
+}
+
+/// Whether a host may let go of what it holds of a volume. That it holds it is for the desk to see.
+///
+/// # Errors
+/// No such volume here.
+pub fn may_let_go(config: &Configuration, volume: &VolumeName) -> Result<Vec<LocalRegion>, wire::Error> {
+    regions(config, volume)
 }
 
 /// The regions of a volume on this sled, of which there is at least one.
@@ -119,6 +171,22 @@ pub fn elsewhere(volume: &VolumeName, attached: &[Attached]) -> wire::Error {
     let message = format!("{volume} is attached elsewhere: {}", who.collect::<Vec<_>>().join("; "));
     let remedy = "detach it there; if that host is dead or must not have it any more, ask with takeover";
     wire::Error::new("VOLUME_ATTACHED_ELSEWHERE", message, remedy)
+}
+
+/// Why a ticket is refused while another host that is not connected holds the last one, and has been
+/// away for so long, if it could be connected.
+pub fn held(volume: &VolumeName, holder: &str, since: Timestamp, away: Option<Duration>) -> wire::Error {
+    let limit = RETURN_LIMIT.as_secs();
+    let away = match away {
+        Some(away) => format!("it has been away for {} s of {limit}", away.as_secs()),
+        None => format!("whether it comes back within {limit} s is seen once all regions serve"),
+    };
+    let message = format!("{volume} is held elsewhere: by {holder}, since {since}, which is not connected; {away}");
+    let remedy = format!(
+        "wait until it comes back, lets go (crucible-attach release {volume}, on it) or stays away; if it is dead or \
+         must not have it any more, ask with takeover"
+    );
+    wire::Error::new("VOLUME_HELD_ELSEWHERE", message, remedy)
 }
 
 impl Facts {

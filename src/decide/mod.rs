@@ -11,6 +11,7 @@ pub mod facts;
 pub mod failure;
 pub mod finding;
 pub mod generation;
+pub mod granting;
 mod identity;
 mod image;
 mod network;

@@ -26,7 +26,19 @@ pub(super) fn unread(facts: &Facts) -> Vec<Finding> {
         cause: format!("who holds the last tickets cannot be read: {why}"),
         remedy: "see dmesg for the disk; it is tried again all the time".into(),
     });
-    facts.unread_grants.iter().map(volume).chain(all).collect()
+    facts.unread_grants.iter().map(volume).chain(all).chain(damaged(facts)).collect()
+}
+
+/// The findings about records of tickets that are not as they were written, while it is known what
+/// they said.
+fn damaged(facts: &Facts) -> impl Iterator<Item = Finding> {
+    facts.damaged_grants.iter().map(|(volume, why)| Finding {
+        code: Code::TicketsDamaged,
+        subject: format!("volume {volume}"),
+        scope: Scope::Volume(volume.clone()),
+        cause: format!("the record of who holds its last ticket is not as it was written: {why}"),
+        remedy: "none is needed: it is written anew, as what it said is known; see dmesg for errors of the disk".into(),
+    })
 }
 
 /// The findings about those that the map does not let in.

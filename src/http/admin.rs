@@ -91,6 +91,7 @@ fn render(granted: supervisor::Answer) -> Answer {
         supervisor::Answer::Configurations(all) => json(StatusCode::OK, &all),
         supervisor::Answer::Kept(kept) => json(StatusCode::OK, &kept),
         supervisor::Answer::Ticket(ticket) => json(StatusCode::OK, &ticket),
+        supervisor::Answer::Released(released) => json(StatusCode::OK, &released),
         supervisor::Answer::Refused(refusal) => json(StatusCode::CONFLICT, &refusal),
     }
 }

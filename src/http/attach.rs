@@ -1,37 +1,56 @@
-//! What a host asks before it attaches a volume: a ticket, for the address that it asks from.
+//! What a host asks before it attaches a volume, and when it has done with it: a ticket, for the
+//! address that it asks from, and that it lets go of it.
 
 use super::answer::{Answer, bulletin, error, json, not_allowed};
 use super::door::Door;
 use crate::names::VolumeName;
+use crate::observe::presence::Presence;
 use crate::supervisor::{self, Handle, Request, Wish};
-use crate::wire::{Attach, Error, Refusal};
+use crate::wire::{Error, Refusal, Release};
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body;
+use serde::de::DeserializeOwned;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 /// The largest body that is read, in bytes; a real one has some 40.
 const MOST: usize = 4096;
+/// What bodies look like.
+const ATTACH: &str = "{\"at_least\": 0, \"takeover\": false}";
+const RELEASE: &str = "{\"generation\": 1769300000}";
 /// How long a host may take to send it.
 const SLOWEST: Duration = Duration::from_secs(5);
 
-/// Answers `POST /v1/volumes/{volume}/attach`.
-pub(super) async fn answer<B>(handle: &Handle, method: &Method, name: &str, query: &str, door: Door, body: B) -> Answer
+/// What is asked of a volume, and by whom.
+pub(super) struct Asked<'a> {
+    /// The volume's name, as it was written.
+    pub(super) name: &'a str,
+    /// `attach` or `release`.
+    pub(super) verb: &'a str,
+    pub(super) query: &'a str,
+    pub(super) door: Door,
+    /// Whether whoever asks is there still.
+    pub(super) there: Option<Presence>,
+}
+
+/// Answers `POST /v1/volumes/{volume}/attach` and `…/release`.
+pub(super) async fn answer<B>(handle: &Handle, method: &Method, asked: Asked<'_>, body: B) -> Answer
 where
     B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
 {
     if *method != Method::POST {
         return not_allowed("POST");
     }
-    let Door::Tcp(host) = door else {
+    let Asked { name, verb, query, door, there } = asked;
+    let (Door::Tcp(host), Some(there)) = (door, there) else {
         let message = "a ticket is for the address from which it is asked for, and this socket has none";
         return error(StatusCode::FORBIDDEN, Error::new("HOST_NOT_ALLOWED", message, "ask over TCP"));
     };
     if !query.is_empty() {
-        let remedy = "write at_least and takeover into the body, as JSON";
+        let remedy = "write at_least and takeover, or generation, into the body, as JSON";
         return error(StatusCode::BAD_REQUEST, Error::new("BAD_QUERY", "there are no such parameters", remedy));
     }
     if let Err(why) = bulletin(handle) {
@@ -41,15 +60,20 @@ where
         let message = format!("the port map has no volume {name}");
         return error(StatusCode::NOT_FOUND, Error::new("VOLUME_UNKNOWN", message, "see GET /v1/volumes"));
     };
-    let wanted = match wanted(body).await {
-        Ok(wanted) => wanted,
+    let host = host.to_canonical();
+    let wish = match verb {
+        "attach" => wanted(body, ATTACH).await.map(|wanted| Wish::Attach(volume, host, wanted, there)),
+        _ => wanted(body, RELEASE).await.map(|Release { generation }| Wish::LetGo(volume, host, generation, there)),
+    };
+    let wish = match wish {
+        Ok(wish) => wish,
         Err((status, why)) => return error(status, why),
     };
     let (answer, answered) = oneshot::channel();
-    let wish = Wish::Attach(volume, host.to_canonical(), wanted);
     let sent = handle.requests.send(Request { wish, answer }).await;
     match (sent, answered.await) {
         (Ok(()), Ok(Ok(supervisor::Answer::Ticket(ticket)))) => json(StatusCode::OK, &ticket),
+        (Ok(()), Ok(Ok(supervisor::Answer::Released(released)))) => json(StatusCode::OK, &released),
         (Ok(()), Ok(Ok(supervisor::Answer::Refused(refusal)))) => refused(&refusal),
         (Ok(()), Ok(Err(why))) => error(StatusCode::SERVICE_UNAVAILABLE, why),
         _ => error(
@@ -63,20 +87,21 @@ fn refused(refusal: &Refusal) -> Answer {
     let status = match refusal.error.code.as_str() {
         "HOST_NOT_ALLOWED" => StatusCode::FORBIDDEN,
         "VOLUME_UNKNOWN" | "VOLUME_ELSEWHERE" => StatusCode::NOT_FOUND,
-        "VOLUME_ATTACHED_ELSEWHERE" => StatusCode::CONFLICT,
-        "GENERATION_TOO_HIGH" => StatusCode::BAD_REQUEST,
+        "VOLUME_ATTACHED_ELSEWHERE" | "VOLUME_HELD_ELSEWHERE" | "NOT_HELD" | "STILL_ATTACHED" => StatusCode::CONFLICT,
+        "GENERATION_TOO_HIGH" | "ASKER_GONE" => StatusCode::BAD_REQUEST,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     };
     json(status, refusal)
 }
 
 /// Reads what is wanted, in good time and not more than it can be.
-async fn wanted<B>(body: B) -> Result<Attach, (StatusCode, Error)>
+async fn wanted<B, T>(body: B, example: &str) -> Result<T, (StatusCode, Error)>
 where
     B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+    T: Default + DeserializeOwned,
 {
-    const REMEDY: &str = "send {\"at_least\": 0, \"takeover\": false}, or nothing";
-    let bad = |status, message: String| (status, Error::new("BAD_BODY", message, REMEDY));
+    let bad =
+        |status, message: String| (status, Error::new("BAD_BODY", message, format!("send {example}, or nothing")));
     let long = || bad(StatusCode::PAYLOAD_TOO_LARGE, format!("the body has more than {MOST} bytes"));
     if body.size_hint().lower() > MOST as u64 {
         // It says so beforehand: there is nothing to wait for.
@@ -91,10 +116,10 @@ where
     parse(&text.to_bytes()).map_err(|why| bad(StatusCode::BAD_REQUEST, why))
 }
 
-fn parse(text: &[u8]) -> Result<Attach, String> {
+fn parse<T: Default + DeserializeOwned>(text: &[u8]) -> Result<T, String> {
     let text = text.trim_ascii();
     if text.is_empty() {
-        return Ok(Attach::default());
+        return Ok(T::default());
     }
     // A list would do for a struct, too.
     if !text.starts_with(b"{") {
@@ -106,11 +131,12 @@ fn parse(text: &[u8]) -> Result<Attach, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::Attach;
     use proptest::prelude::*;
 
     #[test]
     fn a_wish_is_read_or_refused() {
-        let read = |text: &str| parse(text.as_bytes()).ok();
+        let read = |text: &str| parse::<Attach>(text.as_bytes()).ok();
         let wish = |at_least, takeover| Some(Attach { at_least, takeover });
         assert_eq!(read(""), wish(0, false));
         assert_eq!(read(" \n"), wish(0, false));
@@ -126,12 +152,13 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            _ = parse(&bytes);
+            _ = parse::<Attach>(&bytes);
+            _ = parse::<Release>(&bytes);
         }
 
         #[test]
         fn any_text_like_it_is_read_or_refused(text in "[{}\\[\\]\":,a-z_0-9 .eE+-]{0,80}") {
-            _ = parse(text.as_bytes());
+            _ = parse::<Attach>(text.as_bytes());
         }
     }
 }

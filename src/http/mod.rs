@@ -8,8 +8,10 @@ mod door;
 mod route;
 
 use crate::observe::backoff::Backoff;
+use crate::observe::presence::{Line, Presence};
 use crate::supervisor::Handle;
 use door::Door;
+use http::Request;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -163,7 +165,9 @@ async fn serve_tcp(listener: TcpListener, handle: Handle, places: Arc<Semaphore>
         // One that has too many is hung up on; the others find a place.
         let Some(seat) = visits.seat(peer.ip()) else { continue };
         _ = stream.set_nodelay(true);
-        let talk = converse(stream, handle.clone(), Door::Tcp(peer.ip()), &visits);
+        let line = Line::new(stream);
+        let presence = line.presence();
+        let talk = converse(line, handle.clone(), Door::Tcp(peer.ip()), presence, &visits);
         tokio::spawn(async move {
             talk.await;
             drop((place, seat));
@@ -185,7 +189,7 @@ async fn serve_unix(listener: UnixListener, handle: Handle, places: Arc<Semaphor
         };
         pause.reset();
         let door = Door::Admin { admitted: admitted(&stream) };
-        let talk = converse(stream, handle.clone(), door, &visits);
+        let talk = converse(stream, handle.clone(), door, Presence::nobody(), &visits);
         tokio::spawn(async move {
             talk.await;
             drop(place);
@@ -198,15 +202,22 @@ fn accept_pause() -> Backoff {
     Backoff::new(Duration::from_millis(1), Duration::from_millis(200))
 }
 
-fn converse<S>(stream: S, handle: Handle, door: Door, visits: &Visits) -> impl Future<Output = ()> + use<S>
+fn converse<S>(
+    stream: S,
+    handle: Handle,
+    door: Door,
+    presence: Presence,
+    visits: &Visits,
+) -> impl Future<Output = ()> + use<S>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let end = visits.end.subscribe();
     let (answering, asked) = (end.clone(), watch::Sender::new(false));
     let mut first = asked.subscribe();
-    let service = service_fn(move |request| {
+    let service = service_fn(move |mut request: Request<_>| {
         asked.send_replace(true);
+        request.extensions_mut().insert(presence.clone());
         let (handle, end) = (handle.clone(), answering.clone());
         async move { Ok::<_, std::convert::Infallible>(answer(request, door, &handle, end).await) }
     });
@@ -271,7 +282,7 @@ mod tests {
         let handle = Handle { bulletins, requests: mpsc::channel(1).0 };
         let (mut host, stream) = tokio::io::duplex(4096);
         let visits = Visits::new();
-        tokio::spawn(converse(stream, handle, Door::Tcp("192.168.4.17".parse().unwrap()), &visits));
+        tokio::spawn(converse(stream, handle, Door::Tcp("192.168.4.17".parse().unwrap()), Presence::nobody(), &visits));
 
         let began = Instant::now();
         let ask = |wait: u32| format!("GET /v1/volumes/still-fawn?wait={wait} HTTP/1.1\r\nHost: sled\r\n\r\n");

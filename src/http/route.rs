@@ -53,8 +53,9 @@ where
         (["v1", "jobs", id], true) => job(handle, id, query, end).await,
         (["v1", "maintenance"], true) => latest(handle, |bulletin| ready(StatusCode::OK, bulletin.maintenance.clone())),
         (["v1", "storage"], true) => latest(handle, |bulletin| ready(StatusCode::OK, bulletin.storage.clone())),
-        (["v1", "volumes", name, "attach"], _) => {
-            attach::answer(handle, &request.method, name, query, door, body).await
+        (["v1", "volumes", name, verb @ ("attach" | "release")], _) => {
+            let asked = attach::Asked { name, verb, query, door, there: request.extensions.get().cloned() };
+            attach::answer(handle, &request.method, asked, body).await
         }
         (path, _) if !matches!(door, Door::Tcp(_)) && admin::knows(path) => match admin::brought(path, body).await {
             Ok(brought) => admin::answer(handle, &request.method, path, query, brought).await,

@@ -196,6 +196,9 @@ impl Scanner {
             Err(why) => return Disk { ledger_lost: ledger::is_lost(&why), ledger: Err(why.to_string()), ..disk },
             Ok(loaded) => loaded,
         };
+        if let Ok(records) = &mut disk.grants {
+            tickets::miss(root, records, &ledger.tickets);
+        }
         // Regions on record that the map does not have are looked at as well.
         for name in ledger.regions.keys() {
             disk.regions.entry(name.clone()).or_insert_with(|| region(&root.join(name.to_string())));

@@ -201,7 +201,15 @@ fn connected(table: &[TcpNetEntry], local: &LocalRegion, owners: &Owners) -> Vec
     let here = |entry: &&TcpNetEntry| {
         is_open(entry) && entry.local_address.port() == local.port && owners.has(&local.name, entry.inode)
     };
-    let strangers = table.iter().filter(here).filter(|entry| !ours.contains(&entry.remote_address));
+    // What a supervisor that was killed has left at one that hangs: the other end is on this machine, and
+    // no process has it any more.
+    let left = |entry: &TcpNetEntry| {
+        let own = entry.remote_address.ip().to_canonical();
+        let local = own == entry.local_address.ip().to_canonical() || own.is_loopback();
+        local && !table.iter().any(|other| other.local_address == entry.remote_address && other.inode != 0)
+    };
+    let strangers = table.iter().filter(here);
+    let strangers = strangers.filter(|entry| !ours.contains(&entry.remote_address) && !left(entry));
     let mut peers: Vec<_> = strangers
         .map(|entry| Peer {
             address: entry.remote_address.ip().to_canonical(),
@@ -296,6 +304,21 @@ mod tests {
         let peers = looker.picture(&procfs::net::tcp().unwrap(), &own()).remove(&name()).unwrap().connected;
         assert_eq!(peers, [Peer { address: peer.ip(), port: peer.port(), host: None }]);
         drop(accepted);
+    }
+
+    /// The other end was closed, as by the end of its process, and this one did not notice.
+    #[test]
+    fn what_a_dead_probe_has_left_is_no_peer() {
+        let listener = listener();
+        let mut looker = looker(port(&listener));
+        let client = TcpStream::connect((HERE, port(&listener))).unwrap();
+        let _accepted = listener.accept().unwrap();
+        looker.look(&own()).unwrap();
+        looker.owners.forget_probes();
+        let peers = || looker.picture(&procfs::net::tcp().unwrap(), &own()).remove(&name()).unwrap().connected.len();
+        assert_eq!(peers(), 1);
+        drop(client);
+        assert_eq!(peers(), 0);
     }
 
     #[test]

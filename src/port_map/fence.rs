@@ -79,8 +79,8 @@ pub struct Fence {
 
 impl Fence {
     /// The fence around the regions of a volume: the fleet's sleds, for repair, and this machine
-    /// itself are always let in; of hosts, those of the map, and of these the one that holds the
-    /// last ticket, once there is one. A volume without hosts in the map is open to all but those
+    /// itself are always let in; of hosts, those of the map, and once there was a ticket, only who
+    /// holds the last one, and whom an operator allowed beside it. A volume without hosts in the map is open to all but those
     /// that were cut off.
     pub fn around(map: &PortMap, volume: &VolumeName, grant: Option<&Grant>) -> Self {
         let only = |addresses: BTreeSet<IpAddr>| addresses.into_iter().map(Prefix::only).collect::<BTreeSet<_>>();
@@ -90,10 +90,21 @@ impl Fence {
             let cut = grant.map(|grant| grant.denied.clone()).unwrap_or_default();
             return Self { allow: BTreeSet::new(), deny: only(cut) };
         }
-        let mut allow = only(grant.map_or_else(|| hosts.clone(), |grant| grant.admits(&hosts)));
-        allow.extend(map.sleds.values().map(|sled| Prefix::only(sled.address)));
+        let mut fence = Self::shut(map);
+        fence.allow.extend(only(grant.map_or_else(|| hosts.clone(), |grant| grant.admits(&hosts))));
+        fence
+    }
+
+    /// A fence around the regions of a volume that lets in no host at all.
+    pub fn shut(map: &PortMap) -> Self {
+        let mut allow: BTreeSet<_> = map.sleds.values().map(|sled| Prefix::only(sled.address)).collect();
         allow.extend(LOOPBACK);
         Self { allow, deny: ANY.into() }
+    }
+
+    /// The fence that lets in only those whom both of these let in.
+    pub fn narrow(&self, other: &Self) -> Self {
+        Self { allow: &self.allow & &other.allow, deny: &self.deny | &other.deny }
     }
 
     /// Whether it lets an address in.
@@ -127,6 +138,20 @@ mod tests {
             let prefix = Prefix { address: IpAddr::V4(a.into()), length };
             let mask = if length == 0 { 0 } else { u32::MAX << (32 - length) };
             prop_assert_eq!(prefix.contains(IpAddr::V4(b.into())), a & mask == b & mask);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_narrow_one_lets_in_nobody_whom_one_of_both_does_not(sets in any::<[[[bool; 4]; 2]; 2]>(), who in 0u8..4) {
+            let set = |which: [bool; 4]| {
+                let each = which.into_iter().zip(0u8..).filter(|(is, _)| *is);
+                each.map(|(_, last)| Prefix::only(IpAddr::from([10, 0, 0, last]))).collect()
+            };
+            let [one, other] = sets.map(|[allow, deny]| Fence { allow: set(allow), deny: set(deny) });
+            let (both, who) = (one.narrow(&other), IpAddr::from([10, 0, 0, who]));
+            prop_assert!(!both.admits(who) || one.admits(who) && other.admits(who));
+            prop_assert_eq!(one.narrow(&one), one);
         }
     }
 

@@ -14,7 +14,7 @@ pub const SLOT: usize = 4096;
 pub const MOST_DENIED: usize = 32;
 
 /// What was granted to the hosts of a volume.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Grant {
     /// Grows with every change: of two, the one with the higher number is the later.
@@ -27,6 +27,15 @@ pub struct Grant {
     pub allowed: BTreeSet<IpAddr>,
     /// Hosts that were cut off, and stay so until they are allowed or hold a ticket.
     pub denied: BTreeSet<IpAddr>,
+    /// The holder has let go of it: the ticket lets in nobody any more, and the next host waits for
+    /// nobody. A record of before there was such a thing does not say it, and says that it has not.
+    #[serde(default, skip_serializing_if = "is_not")]
+    pub released: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_not(what: &bool) -> bool {
+    !what
 }
 
 /// A grant with the digest of its text.
@@ -37,12 +46,19 @@ struct Sealed {
 }
 
 impl Grant {
-    /// Of the hosts of the map, those that may talk to the volume. A holder that is none of them
-    /// any more is no holder.
+    /// Of the hosts of the map, those that may talk to the volume: before the first ticket all of
+    /// them, from then on only who holds the last one, and whom an operator allowed beside it.
     pub fn admits(&self, hosts: &BTreeSet<IpAddr>) -> BTreeSet<IpAddr> {
-        let holder = self.holder.map(|(holder, _)| holder).filter(|holder| hosts.contains(holder));
-        let may = |host: &&IpAddr| holder.is_none_or(|holder| **host == holder || self.allowed.contains(*host));
+        let may = |host: &&IpAddr| match self.holder {
+            None => true,
+            Some((holder, _)) => holder == **host && !self.released || self.allowed.contains(*host),
+        };
         hosts.iter().filter(may).filter(|host| !self.denied.contains(*host)).copied().collect()
+    }
+
+    /// Who holds the last ticket, and since when, unless it has let go of it or was cut off since.
+    pub fn in_hand(&self) -> Option<(IpAddr, Timestamp)> {
+        self.holder.filter(|(holder, _)| !self.released && !self.denied.contains(holder))
     }
 
     /// The next one, for a ticket of this generation to this host; these others are cut off.
@@ -53,13 +69,23 @@ impl Grant {
             let older = denied.iter().find(|other| !cut.contains(other)).or(denied.first()).copied();
             older.map(|older| denied.remove(&older));
         }
-        let allowed = BTreeSet::new();
-        Self { serial: self.serial + 1, generation, holder: Some((host, now)), allowed, denied }
+        let (holder, allowed) = (Some((host, now)), BTreeSet::new());
+        Self { serial: self.serial + 1, generation, holder, allowed, denied, released: false }
+    }
+
+    /// The next one, in which the holder has let go of its ticket.
+    pub fn let_go(&self) -> Self {
+        Self { released: true, ..self.again() }
+    }
+
+    /// The next one, which says the same.
+    pub fn again(&self) -> Self {
+        Self { serial: self.serial + 1, ..self.clone() }
     }
 
     /// The next one, in which an operator has allowed a host, or cut it off.
     pub fn with(&self, host: IpAddr, allowed: bool) -> Self {
-        let mut next = Self { serial: self.serial + 1, ..self.clone() };
+        let mut next = self.again();
         if allowed {
             next.denied.remove(&host);
             next.allowed.insert(host);
@@ -128,9 +154,40 @@ mod tests {
         assert_eq!(two.with(ip(1), true).admits(&map), hosts(&[1, 2]));
         let back = two.to(ip(1), 9, Timestamp::UNIX_EPOCH, &hosts(&[]));
         assert_eq!((back.admits(&map), back.denied), (hosts(&[1]), hosts(&[])));
-        // The holder has left the map.
-        assert_eq!(one.admits(&hosts(&[2, 3])), hosts(&[2, 3]));
-        assert_eq!(two.admits(&hosts(&[1, 3])), hosts(&[3]));
+        // The holder has left the map: that is no ticket for the others.
+        assert_eq!(one.admits(&hosts(&[2, 3])), hosts(&[]));
+        assert_eq!(beside.admits(&hosts(&[2, 3])), hosts(&[3]));
+    }
+
+    #[test]
+    fn who_has_let_go_is_let_in_no_more_until_it_asks_again() {
+        let map = hosts(&[1, 2, 3]);
+        let one = Grant::default().to(ip(1), 7, Timestamp::UNIX_EPOCH, &hosts(&[2]));
+        assert_eq!(one.in_hand().map(|(holder, _)| holder), Some(ip(1)));
+        let gone = one.let_go();
+        assert_eq!((gone.admits(&map), gone.in_hand(), gone.generation), (hosts(&[]), None, 7));
+        assert!(gone.serial > one.serial);
+        assert_eq!(one.with(ip(1), false).in_hand(), None);
+        // Whom an operator allowed stays so until the next ticket.
+        assert_eq!(one.with(ip(3), true).let_go().admits(&map), hosts(&[3]));
+        let back = gone.to(ip(1), 8, Timestamp::UNIX_EPOCH, &hosts(&[]));
+        assert_eq!((back.admits(&map), back.released), (hosts(&[1]), false));
+        assert_eq!(Grant::parse(&gone.to_text().unwrap()), Some(gone));
+    }
+
+    /// As version 0.1.0 wrote it, before a holder could let go.
+    #[test]
+    fn an_older_record_is_read_and_its_holder_has_not_let_go() {
+        let unsealed = concat!(
+            r#"{"serial":3,"generation":9,"holder":["192.168.4.17","1970-01-01T00:00:00Z"],"allowed":[],"#,
+            r#""denied":["192.168.4.175"]}"#
+        );
+        let seal: String = Sha256::digest(unsealed).iter().map(|byte| format!("{byte:02x}")).collect();
+        let read = Grant::parse(format!("{{\"grant\":{unsealed},\"sha256\":\"{seal}\"}}").as_bytes()).unwrap();
+        assert_eq!((read.serial, read.generation, read.released), (3, 9, false));
+        assert_eq!(read.in_hand(), Some((ip(17), Timestamp::UNIX_EPOCH)));
+        // What says nothing new is written as before.
+        assert!(!String::from_utf8(read.to_text().unwrap()).unwrap().contains("released"));
     }
 
     #[test]

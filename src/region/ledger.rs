@@ -12,13 +12,13 @@ use crate::names::{RegionName, VolumeName};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use uuid::Uuid;
 
 /// The newest version of the text that is understood. A text has the lowest version that can say
 /// what it says: an older supervisor can read what a newer one leaves, unless a region is held, or
-/// one was deleted, or the ledger was lost once.
+/// one was deleted, a ticket was granted, or the ledger was lost once.
 pub const LEDGER_VERSION: u32 = 4;
 const WITH_HOLDS: u32 = 3;
 const OLDEST: u32 = 2;
@@ -41,6 +41,10 @@ pub struct Ledger {
     /// The regions that are kept from running, and why.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub holds: BTreeMap<RegionName, Hold>,
+    /// The volumes of which there is a record of tickets: one that is gone was lost, and does not
+    /// say that nothing was ever granted.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub tickets: BTreeSet<VolumeName>,
 }
 
 /// Why a region is kept from running, until somebody releases it.
@@ -196,7 +200,7 @@ impl Ledger {
 
     /// The lowest version that can say this.
     fn version(&self) -> u32 {
-        match self.tombstones.iter().any(|stone| stone.buried.is_some()) {
+        match !self.tickets.is_empty() || self.tombstones.iter().any(|stone| stone.buried.is_some()) {
             true => LEDGER_VERSION,
             false if self.holds.is_empty() => OLDEST,
             false => WITH_HOLDS,
@@ -290,6 +294,15 @@ mod tests {
         ledger.tombstones[0].buried = Some(Moment { clock: Uuid::from_u128(3), ms: 77 });
         let text = ledger.to_text().unwrap();
         assert!(String::from_utf8(text.clone()).unwrap().contains("\"version\": 4"));
+        assert_eq!(Ledger::parse(&text).unwrap(), ledger);
+    }
+
+    #[test]
+    fn a_ticket_makes_it_a_ledger_of_version_4() {
+        let mut ledger = one();
+        ledger.tickets.insert("still-fawn".parse().unwrap());
+        let text = ledger.to_text().unwrap();
+        assert!(String::from_utf8_lossy(&text).contains("\"version\": 4"));
         assert_eq!(Ledger::parse(&text).unwrap(), ledger);
     }
 

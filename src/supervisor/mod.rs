@@ -29,6 +29,7 @@ mod counter;
 mod freshness;
 mod health;
 mod hindsight;
+mod holders;
 mod jobs;
 mod kept;
 mod looking;
@@ -328,6 +329,7 @@ impl Supervisor {
             self.ask_versions();
             let serving = serving(&self.config, &self.facts);
             self.recovered(&serving);
+            self.note_absences(&serving);
             self.shop.tell_serving(serving);
             if self.complete() {
                 let verdict = judge(&self.config, &self.facts);

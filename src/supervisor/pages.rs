@@ -29,6 +29,7 @@ pub(super) fn holder(config: &Configuration, facts: &Facts, volume: &VolumeName)
         generation: grant.generation,
         since: times::in_milliseconds(since),
         denied: grant.denied.iter().copied().collect(),
+        released: grant.released,
     })
 }
 

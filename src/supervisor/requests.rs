@@ -1,5 +1,6 @@
 //! What the admin socket asks for, and what it is answered.
 
+use super::counter::Asker;
 use super::upgrade::{Cargo, Spoken, Upgrade};
 use super::work::Task;
 use super::{Event, Reloading, Supervisor, adoption};
@@ -10,6 +11,7 @@ use crate::decide::permits::{Creation, Deletion, may_adopt, may_create, may_dele
 use crate::decide::storage::{running, usable};
 use crate::decide::turns::{Manner, may_hold, may_release, may_restart, may_upgrade};
 use crate::names::{RegionName, VolumeName};
+use crate::observe::presence::Presence;
 use crate::span::Span;
 use crate::wire::{self, Attach, JobKind};
 use bytes::Bytes;
@@ -55,8 +57,11 @@ pub enum Wish {
     Cancel(u64),
     /// Ask hosts to wait, or not any more.
     Maintain(Option<Asked>),
-    /// A ticket for a volume, for the host at this address.
-    Attach(VolumeName, IpAddr, Attach),
+    /// A ticket for a volume, for the host at this address, as long as it is there to be given it.
+    Attach(VolumeName, IpAddr, Attach, Presence),
+    /// The host at this address lets go of its ticket for a volume: the one with this generation, or
+    /// whichever it has.
+    LetGo(VolumeName, IpAddr, Option<u64>, Presence),
     /// Let a host, by its address or its name in the map, talk to a volume again, or cut it off.
     Permit(VolumeName, String, bool),
     /// Take the configuration over from its files, or show what that would change.
@@ -101,6 +106,8 @@ pub enum Answer {
     Refused(wire::Refusal),
     /// A host is let in again, or was cut off.
     Permitted,
+    /// A host has let go of its ticket.
+    Released(wire::Released),
     /// The daemon may end.
     Left,
 }
@@ -115,6 +122,7 @@ impl Supervisor {
             Wish::Leave
                 | Wish::Maintain(_)
                 | Wish::Attach(..)
+                | Wish::LetGo(..)
                 | Wish::Permit(..)
                 | Wish::Reload(_)
                 | Wish::Configurations(_)
@@ -144,7 +152,12 @@ impl Supervisor {
             Wish::Cancel(id) => self.jobs.cancel(id).map(wire::Granted::Job),
             Wish::ProposeAdoption(name, from) => return self.propose(name, from, answer),
             Wish::Maintain(wanted) => return self.maintain(wanted, answer),
-            Wish::Attach(volume, host, wanted) => return self.ask_for_ticket(volume, host, wanted, answer),
+            Wish::Attach(volume, host, wanted, there) => {
+                return self.ask_for_ticket(volume, Asker { host, there, answer }, wanted);
+            }
+            Wish::LetGo(volume, host, ticket, there) => {
+                return self.let_go(volume, Asker { host, there, answer }, ticket);
+            }
             Wish::Permit(volume, host, allow) => return self.permit(volume, &host, allow, answer),
             Wish::Reload(asked) => return self.read_again(asked, answer),
             Wish::Configurations(number) => {

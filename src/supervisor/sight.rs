@@ -5,6 +5,7 @@ use crate::decide::facts::{Active, Beat, Bus, Disk, Start, Unit};
 use crate::decide::storage::{belongs, identity};
 use crate::names::RegionName;
 use crate::observe::Observation;
+use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::mpsc;
 
 impl Supervisor {
@@ -38,7 +39,10 @@ impl Supervisor {
                     self.look_at_the_hung();
                 }
             }
-            Observation::Enforcement(found) => self.facts.enforcement = Some(found),
+            Observation::Enforcement(found) => {
+                self.facts.enforcement = Some(found);
+                self.tell_enforced();
+            }
             Observation::Image(image) => self.facts.image = image,
             Observation::Files(files) => self.facts.files = Some(*files),
             Observation::Tls(tls) => self.facts.tls = Some(tls),
@@ -97,6 +101,7 @@ impl Supervisor {
                 self.facts.holding.clear();
                 self.facts.grants = None;
                 self.facts.unread_grants.clear();
+                self.facts.damaged_grants.clear();
             }
         }
         self.see_grants(&disk);
@@ -105,26 +110,39 @@ impl Supervisor {
     }
 
     /// Takes what is on record of tickets. Of two records the later counts: a look at the disk may
-    /// have begun before the last ticket was granted. What cannot be read is as it was known.
+    /// have begun before the last ticket was granted. What cannot be read, or is not there any more, is as it
+    /// was known, and is written anew.
     fn see_grants(&mut self, disk: &Disk) {
         if !disk.mounted || belongs(&self.config, disk).is_err() {
             return;
         }
         let Ok(seen) = &disk.grants else { return };
         let known = self.facts.grants.get_or_insert_default();
-        for (volume, grant) in seen {
-            match grant {
-                Ok(grant) => {
-                    self.facts.unread_grants.remove(volume);
-                    if known.get(volume).is_none_or(|known| known.serial < grant.serial) {
-                        known.insert(volume.clone(), grant.clone());
+        let mut damaged = BTreeMap::new();
+        for volume in seen.keys().chain(known.keys()).cloned().collect::<BTreeSet<_>>() {
+            let before = known.get(&volume);
+            match (seen.get(&volume), before.map(|before| before.serial)) {
+                (Some(Ok(grant)), serial) if serial.is_none_or(|serial| serial <= grant.serial) => {
+                    self.desk.behind.remove(&volume);
+                    self.facts.unread_grants.remove(&volume);
+                    if serial != Some(grant.serial) {
+                        known.insert(volume, grant.clone());
                     }
                 }
-                Err(why) if !known.contains_key(volume) => {
-                    self.facts.unread_grants.insert(volume.clone(), why.clone());
+                (Some(Err(why)), None) => _ = self.facts.unread_grants.insert(volume, why.clone()),
+                (Some(Err(why)), Some(_)) => _ = damaged.insert(volume, why.clone()),
+                (later, _) => {
+                    let serial = later.and_then(|later| later.as_ref().ok()).map_or(0, |grant| grant.serial);
+                    // Twice the same, and it is not that the look was too early.
+                    if self.desk.behind.insert(volume.clone(), serial) == Some(serial) {
+                        let why = if later.is_some() { "its last entry is missing" } else { "it is gone" };
+                        damaged.insert(volume, why.into());
+                    }
                 }
-                Err(_) => {}
             }
         }
+        let volumes: Vec<_> = damaged.keys().cloned().collect();
+        self.facts.damaged_grants = damaged;
+        volumes.into_iter().for_each(|volume| self.write_anew(volume));
     }
 }

@@ -1,44 +1,76 @@
 //! The desk at which tickets are handed out: one at a time for a volume, in the order in which
 //! they were asked for.
 //!
-//! A ticket is granted when nobody else is connected, or after everybody else was cut off; its
-//! holder is the only host that the volume's regions let in from before it is answered, unless the map
-//! leaves the volume open; and it is on record, durably, before that. Those that wait for the same host's tickets are granted
+//! A ticket is granted when nobody else is connected and nobody else holds the last one, or after
+//! everybody else was cut off; its holder is the only host that the volume's regions let in from before
+//! it is answered, unless the map leaves the volume open; and it is on record, durably, before that
+//! (`decide::granting` has the order of it). Those that wait for the same host's tickets are granted
 //! together: each its own generation, all of them with one write.
 
-use super::counter::{Counter, Order, Outcome, Reply, Served, Wanted};
+use super::counter::{Asker, Counter, Order, Outcome, Recorded, Reply, Served, Wanted};
+use super::holders::Absences;
 use super::requests::Answer;
 use super::{Event, Supervisor};
 use crate::act::written::Written;
-use crate::decide::attach::{attached, may_attach, may_permit};
+use crate::decide::attach::{attached, may_attach, may_let_go, may_permit};
 use crate::decide::facts::{Fencing, Gap};
 use crate::names::VolumeName;
+use crate::observe::presence::Presence;
 use crate::port_map::Fence;
 use crate::wire::{self, Attach, Refusal};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
+use tokio::sync::watch;
 
-/// Who waits at the desk, by volume.
-#[derive(Default)]
+/// Who waits at the desk, by volume, and what is remembered there.
 pub(super) struct Desk {
     waiting: BTreeMap<VolumeName, VecDeque<Order>>,
     written: Arc<Written>,
+    /// Whether systemd enforces whom units let in; `None` as long as that could not be tried.
+    enforced: watch::Sender<Option<bool>>,
+    /// The sockets that were destroyed and that a downstairs had not let go of when it was last
+    /// looked at, by inode.
+    lingering: BTreeMap<VolumeName, HashSet<u64>>,
+    pub(super) absences: Absences,
+    /// The last entries that were read of records that have later ones, by their serial.
+    pub(super) behind: BTreeMap<VolumeName, u64>,
+}
+
+impl Default for Desk {
+    fn default() -> Self {
+        Self {
+            waiting: BTreeMap::new(),
+            written: Arc::default(),
+            enforced: watch::Sender::new(None),
+            lingering: BTreeMap::new(),
+            absences: Absences::default(),
+            behind: BTreeMap::new(),
+        }
+    }
 }
 
 impl Supervisor {
     /// Takes a host's wish for a ticket.
-    pub(super) fn ask_for_ticket(&mut self, volume: VolumeName, host: IpAddr, attach: Attach, answer: Reply) {
+    pub(super) fn ask_for_ticket(&mut self, volume: VolumeName, asker: Asker, attach: Attach) {
         let ready = self.editor.ready(&volume);
-        match may_attach(&self.config, ready, &volume, host) {
+        match may_attach(&self.config, ready, &volume, asker.host) {
             Err(why) => {
                 if why.code == "HOST_NOT_ALLOWED" {
-                    self.knocked(&volume, Some(host));
+                    self.knocked(&volume, Some(asker.host));
                 }
-                _ = answer.send(Ok(Answer::Refused(self.refusal(&volume, why))));
+                _ = asker.answer.send(Ok(Answer::Refused(self.refusal(&volume, why))));
             }
-            Ok(_) => self.queue(volume, Order { host, wish: Wanted::Ticket(attach), answer }),
+            Ok(_) => self.queue(volume, Order { asker, wish: Wanted::Ticket(attach) }),
+        }
+    }
+
+    /// Takes a host's word that it lets go of its ticket.
+    pub(super) fn let_go(&mut self, volume: VolumeName, asker: Asker, generation: Option<u64>) {
+        match may_let_go(&self.config, &volume) {
+            Err(why) => _ = asker.answer.send(Ok(Answer::Refused(self.refusal(&volume, why)))),
+            Ok(_) => self.queue(volume, Order { asker, wish: Wanted::LetGo(generation) }),
         }
     }
 
@@ -50,10 +82,18 @@ impl Supervisor {
             _ = answer.send(Err(wire::Error::new("HOST_UNKNOWN", message, "for example 192.168.4.17")));
             return;
         };
+        let asker = Asker { host, there: Presence::nobody(), answer };
         match may_permit(&self.config, &volume, host, allow) {
-            Err(why) => _ = answer.send(Err(why)),
-            Ok(_) => self.queue(volume, Order { host, wish: Wanted::Permit(allow), answer }),
+            Err(why) => _ = asker.answer.send(Err(why)),
+            Ok(_) => self.queue(volume, Order { asker, wish: Wanted::Permit(allow) }),
         }
+    }
+
+    /// Writes what is known of a volume's tickets anew, as its record is not as it was written.
+    pub(super) fn write_anew(&mut self, volume: VolumeName) {
+        let (answer, _) = tokio::sync::oneshot::channel();
+        let asker = Asker { host: self.config.address, there: Presence::nobody(), answer };
+        self.queue(volume, Order { asker, wish: Wanted::Rewrite });
     }
 
     fn refusal(&self, volume: &VolumeName, error: wire::Error) -> Refusal {
@@ -101,9 +141,11 @@ impl Supervisor {
     /// Whether an order is still one that may be carried out: what was right when it came in may
     /// not be so any more when its turn has come.
     fn judge_again(&self, volume: &VolumeName, order: &Order) -> Result<(), wire::Error> {
+        let host = order.asker.host;
         match order.wish {
-            Wanted::Ticket(_) => may_attach(&self.config, self.editor.ready(volume), volume, order.host),
-            Wanted::Permit(allow) => may_permit(&self.config, volume, order.host, allow),
+            Wanted::Ticket(_) => may_attach(&self.config, self.editor.ready(volume), volume, host),
+            Wanted::Permit(allow) => may_permit(&self.config, volume, host, allow),
+            Wanted::LetGo(_) | Wanted::Rewrite => may_let_go(&self.config, volume),
         }
         .map(|_| ())
     }
@@ -116,18 +158,36 @@ impl Supervisor {
                 Err(why) => order.refuse(&self.refusal(volume, why)),
             }
         }
-        let batch = good;
-        let Some(first) = batch.first() else { return };
-        let known = self.facts.grants.is_some();
-        let (Some(disk), true) = (self.disk(), known) else {
+        let Some(first) = good.first() else { return };
+        let Some(counter) = self.counter(volume, first) else {
             let why = wire::Error::new("NOT_READY", "the data disk has not been looked at", "ask again in a moment");
             let refusal = self.refusal(volume, why);
-            batch.into_iter().for_each(|order| order.refuse(&refusal));
-            return;
+            return good.into_iter().for_each(|order| order.refuse(&refusal));
         };
+        self.facts.granting.insert(volume.clone());
+        let (events, volume, disk) = (self.events.clone(), volume.clone(), counter.disk);
+        tokio::spawn(async move {
+            // Even a panic is an end that is heard of: the volume is not blocked by it.
+            let done = tokio::spawn(counter.serve(good)).await;
+            let (served, said) = done.unwrap_or_else(|why| {
+                tracing::error!("what was asked for {volume} was cut short: {why}");
+                (Served::cut_short(volume, disk), Vec::new())
+            });
+            _ = events.send(Event::Served(served)).await;
+            // The loop hears of it before the host does: whoever asks next finds it so.
+            for (answer, reply) in said {
+                _ = answer.send(reply);
+            }
+        });
+    }
+
+    /// Everything that it takes to serve a host; `None` as long as the disk was not looked at.
+    fn counter(&self, volume: &VolumeName, first: &Order) -> Option<Counter> {
+        let disk = self.disk().filter(|_| self.facts.grants.is_some())?;
         let regions = self.config.local_regions().into_iter().filter(|local| local.name.volume() == volume);
-        let counter = Counter {
-            host: first.host,
+        let ledger = self.facts.disk.as_ref().and_then(|disk| disk.ledger.as_ref().ok());
+        Some(Counter {
+            host: first.asker.host,
             shop: self.shop.on(disk),
             bus: self.bus.clone(),
             disk,
@@ -135,30 +195,16 @@ impl Supervisor {
             grant: self.facts.granted(volume),
             fences: self.fences(volume),
             since: self.seen_since(volume),
+            away: self.away_for(volume),
             written: self.desk.written.clone(),
             uuids: self.editor.uuids(volume),
             volume: volume.clone(),
             processes: self.processes(volume),
-            ended: HashSet::new(),
             unread: self.facts.unread_grants.contains_key(volume),
-            enforced: self.enforced(),
-            touched: false,
-        };
-        self.facts.granting.insert(volume.clone());
-        let (events, volume) = (self.events.clone(), volume.clone());
-        tokio::spawn(async move {
-            // Even a panic is an end that is heard of: the volume is not blocked by it.
-            let done = tokio::spawn(counter.serve(batch)).await;
-            let served = done.unwrap_or_else(|why| {
-                tracing::error!("what was asked for {volume} was cut short: {why}");
-                (Served { volume, disk, grant: None, fence: Outcome::Unknown }, Vec::new())
-            });
-            _ = events.send(Event::Served(served.0)).await;
-            // The loop hears of it before the host does: whoever asks next finds it so.
-            for (answer, reply) in served.1 {
-                _ = answer.send(reply);
-            }
-        });
+            listed: ledger.is_some_and(|ledger| ledger.tickets.contains(volume)),
+            enforced: self.desk.enforced.subscribe(),
+            attempt: super::counter::Attempt::with(self.desk.lingering.get(volume).cloned().unwrap_or_default()),
+        })
     }
 
     /// Whom each of the volume's units lets in, as far as is known.
@@ -167,13 +213,14 @@ impl Supervisor {
         here.map(|(_, region)| region.unit.as_ref().and_then(|unit| unit.fence.clone())).collect()
     }
 
-    /// Whether systemd enforces whom units let in; `None` as long as that could not be tried.
-    fn enforced(&self) -> Option<bool> {
-        match &self.facts.enforcement.as_ref()?.address {
+    /// Tells whoever waits for it whether systemd enforces whom units let in.
+    pub(super) fn tell_enforced(&self) {
+        let found = self.facts.enforcement.as_ref().and_then(|found| match &found.address {
             Ok(()) => Some(true),
             Err(Gap::Untried(_)) => None,
             Err(_) => Some(false),
-        }
+        });
+        self.desk.enforced.send_replace(found);
     }
 
     fn processes(&self, volume: &VolumeName) -> Vec<u32> {
@@ -187,12 +234,19 @@ impl Supervisor {
     }
 
     /// Takes what was done at the desk.
-    pub(super) fn hear_served(&mut self, Served { volume, disk, grant, fence }: Served) {
+    pub(super) fn hear_served(&mut self, Served { volume, disk, recorded, fence, lingering }: Served) {
         self.facts.granting.remove(&volume);
-        // Of another disk it says nothing.
-        if let (Some(grant), Some(grants), true) = (grant, self.facts.grants.as_mut(), self.last_disk == Some(disk)) {
+        self.desk.lingering.remove(&volume);
+        if !lingering.is_empty() {
+            self.desk.lingering.insert(volume.clone(), lingering);
+        }
+        // Only what is on record is believed; and of another disk it says nothing.
+        if let (Recorded::Grant(grant), Some(grants), true) =
+            (recorded, self.facts.grants.as_mut(), self.last_disk == Some(disk))
+        {
             grants.insert(volume.clone(), grant);
             self.facts.unread_grants.remove(&volume);
+            self.facts.damaged_grants.remove(&volume);
         }
         let now = match fence {
             Outcome::Untouched => None,
@@ -213,10 +267,12 @@ impl Supervisor {
 /// The first that waits, and all that want the same for the same host. Whoever has hung up is not
 /// served: he would not know of it, and others would be cut off for nothing.
 fn next_batch(waiting: &mut VecDeque<Order>) -> Vec<Order> {
-    waiting.retain(|order| !order.answer.is_closed());
+    waiting.retain(|order| order.wish == Wanted::Rewrite || !order.asker.answer.is_closed());
     let Some(first) = waiting.pop_front() else { return Vec::new() };
     let alike = |order: &Order| match (first.wish, order.wish) {
-        (Wanted::Ticket(one), Wanted::Ticket(other)) => order.host == first.host && one.takeover == other.takeover,
+        (Wanted::Ticket(one), Wanted::Ticket(other)) => {
+            order.asker.host == first.asker.host && one.takeover == other.takeover
+        }
         _ => false,
     };
     let (with, rest): (Vec<_>, Vec<_>) = waiting.drain(..).partition(alike);

@@ -9,7 +9,7 @@ mod ticket;
 pub use difference::{Change, Condition, Configurations, Difference, Files, Unattachable};
 pub use job::{Granted, Job, JobKind, JobProgress, JobState, Proposal};
 pub use storage::{DeletedRegion, Marked, StorageDetail, StoredRegion};
-pub use ticket::{Attach, Attached, Holder, Refusal, Ticket, TicketRegion};
+pub use ticket::{Attach, Attached, Holder, Refusal, Release, Released, Ticket, TicketRegion};
 
 use crate::check::{Code, Severity};
 use crate::names::{RegionName, SledName, VolumeName};

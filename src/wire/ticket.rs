@@ -63,8 +63,11 @@ pub struct TicketRegion {
 
 /// The body of an answer that is no ticket: an [`ErrorBody`](super::ErrorBody) with what helps to
 /// ask better. Its error's code is `GENERATION_TOO_HIGH` (400: so high an `at_least` is never granted),
-/// `HOST_NOT_ALLOWED` (403), `VOLUME_ATTACHED_ELSEWHERE` (409), `NOT_READY`, `NOT_FENCED` (the units
-/// do not keep others out) or `NOT_RECORDED` (all 503), or one of those that every path has.
+/// `ASKER_GONE` (400: the connection was closed before it was answered), `HOST_NOT_ALLOWED` (403),
+/// `VOLUME_ATTACHED_ELSEWHERE` (409), `VOLUME_HELD_ELSEWHERE` (409: who holds the last ticket is not
+/// connected, and may come back), `NOT_READY`, `NOT_FENCED` (the units do not keep others out) or
+/// `NOT_RECORDED` (all 503), or one of those that every path has; to a host that would let go,
+/// `NOT_HELD` or `STILL_ATTACHED` (409).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
     /// Why.
@@ -75,6 +78,26 @@ pub struct Refusal {
     /// Who is connected.
     #[serde(default)]
     pub attached: Vec<Attached>,
+}
+
+/// The body of `POST /v1/volumes/{volume}/release`. An empty body is all of its defaults.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Release {
+    /// The ticket of this generation; without it, whichever the host holds.
+    #[serde(default)]
+    pub generation: Option<u64>,
+}
+
+/// What a host has let go of: it is let in no more, and the next one need not wait for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Released {
+    /// The volume.
+    pub volume: VolumeName,
+    /// The address of the host.
+    pub host: IpAddr,
+    /// The generation of its ticket.
+    pub generation: u64,
 }
 
 /// A host that is connected to regions of a volume.
@@ -107,4 +130,7 @@ pub struct Holder {
     /// them again or they hold a ticket of their own.
     #[serde(default)]
     pub denied: Vec<IpAddr>,
+    /// It has let go of its ticket: it is let in no more.
+    #[serde(default)]
+    pub released: bool,
 }

@@ -96,6 +96,35 @@ fn who_is_attached_elsewhere_is_named_and_can_be_taken_over() {
     assert!(code == 1 && err.contains("pumped-piglet"), "{code} {err}");
 }
 
+/// Another host that is not connected may come back. Who asks loses, and lets go of what the others granted;
+/// who runs waits, and says for whom.
+#[test]
+fn who_loses_lets_go_and_who_waits_says_for_whom() {
+    let sleds = fleet(87, 3);
+    all_live(&sleds);
+    sleds[..2].iter().for_each(|sled| sled.tell(|mind| mind.held = true));
+    let (code, out, _) = done(&["ticket", "--json"], &sleds[1]);
+    assert!(code == 1 && out.contains("VOLUME_HELD_ELSEWHERE") && out.contains("pumped-piglet"), "{code} {out}");
+    let released = |sled: &Sled| sled.mind.lock().unwrap().released.clone();
+    let granted = sleds[2].mind.lock().unwrap().granted;
+    assert_eq!(released(&sleds[2]), [granted]);
+    assert!(sleds[..2].iter().all(|sled| released(sled).is_empty()));
+
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = server(dir.path(), &sleds[1], &[]).spawn().unwrap();
+    let line = lines(&mut child).find(|line| line.contains("pumped-piglet")).unwrap();
+    assert!(line.contains("is held elsewhere") && line.contains("tries again"), "{line}");
+    sleds[..2].iter().for_each(|sled| sled.tell(|mind| mind.held = false));
+    let mut out = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut out).unwrap();
+    assert!(out.contains("--gen"), "{out}");
+    drop(child.stdin.take());
+    child.wait().unwrap();
+    // Of a volume that is won nothing is let go.
+    assert!(released(&sleds[0]).is_empty());
+    assert_eq!(done(&["release"], &sleds[0]).0, 0);
+}
+
 #[test]
 fn what_a_sled_babbles_does_not_count() {
     let sleds = fleet(76, 3);

@@ -40,6 +40,10 @@ pub struct Mind {
     pub attached: bool,
     /// And it says so when it is asked for the volume.
     pub tells: bool,
+    /// Another host holds it, and is not connected.
+    pub held: bool,
+    /// The generations that were let go of, as asked.
+    pub released: Vec<u64>,
     pub port_map: &'static str,
     pub first_port: u16,
     pub tls: bool,
@@ -76,6 +80,8 @@ pub fn fleet(net: u8, sleds: usize) -> Vec<Arc<Sled>> {
             competitor: 0,
             attached: false,
             tells: false,
+            held: false,
+            released: Vec::new(),
             port_map: "sha256:one",
             first_port: 3830,
             tls: false,
@@ -129,8 +135,13 @@ impl Sled {
         let (status, answer) = match (manner, line.starts_with("POST ")) {
             (Manner::Floods, _) => (200, format!("\"{}\"", "x".repeat(3 << 20))),
             (Manner::Babbles(text), _) => (200, text.to_owned()),
-            (Manner::Refuses, true) => refusal(503, "NOT_READY", "a region is down", json!({})),
-            (Manner::Hangs, true) => return reader.read_to_end(&mut body).map(drop),
+            (Manner::Refuses, true) if line.contains("/attach ") => {
+                refusal(503, "NOT_READY", "a region is down", json!({}))
+            }
+            (Manner::Hangs, true) if line.contains("/attach ") => return reader.read_to_end(&mut body).map(drop),
+            (_, true) if line.contains("/release ") => {
+                self.asked_to_let_go(&serde_json::from_slice(&body).unwrap_or_default())
+            }
             (_, true) => self.asked_for_ticket(&serde_json::from_slice(&body).unwrap_or_default()),
             (_, false) => self.asked_for_volume(&line),
         };
@@ -184,6 +195,10 @@ impl Sled {
             let more = json!({"generation": mind.granted, "attached": attached()});
             return refusal(409, "VOLUME_ATTACHED_ELSEWHERE", "pumped-piglet is connected", more);
         }
+        if mind.held && wanted["takeover"] != true {
+            let why = "by pumped-piglet (10.0.0.7), which is not connected";
+            return refusal(409, "VOLUME_HELD_ELSEWHERE", why, json!({"generation": mind.granted}));
+        }
         if !mind.ready {
             return refusal(503, "NOT_READY", "a region is down", json!({"generation": mind.granted}));
         }
@@ -205,6 +220,15 @@ impl Sled {
                 (200, ticket.to_string())
             }
         }
+    }
+}
+
+impl Sled {
+    fn asked_to_let_go(&self, wanted: &Value) -> (u16, String) {
+        let mut mind = self.mind.lock().unwrap();
+        let generation = wanted["generation"].as_u64().unwrap();
+        mind.released.push(generation);
+        (200, json!({"volume": VOLUME, "host": "127.0.0.1", "generation": generation}).to_string())
     }
 }
 

@@ -4,8 +4,9 @@
 use crate::PATIENCE;
 use crate::machine::{Machine, SMALL};
 use crate::operations::Operation;
+use crucible_sled::act::ledger;
 use crucible_sled::act::tickets::load;
-use crucible_sled::region::Grant;
+use crucible_sled::region::{Grant, Ledger};
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 use std::fs;
@@ -65,9 +66,14 @@ fn recorded(machine: &Machine) -> Option<Grant> {
 /// All regions serve, and none of the two hosts was ever granted anything.
 fn unrecorded(machine: &Machine) {
     served(machine);
-    machine.sh(
-        "systemctl stop sledd.socket sledd; rm -rf /crucible/.sled/tickets /run/answers; systemctl start sledd.socket",
-    );
+    machine.sh("systemctl stop sledd.socket sledd; rm -rf /crucible/.sled/tickets /run/answers");
+    // A record that is known to have been there would be one that was lost.
+    let forget = |ledger: &mut Ledger| {
+        ledger.tickets.clear();
+        Ok(())
+    };
+    ledger::change(&inside(machine).join("crucible"), forget).unwrap();
+    machine.sh("systemctl start sledd.socket");
     machine.wait_for("still-fawn", |volume| volume.ready && volume.generation == 0);
 }
 

@@ -56,6 +56,13 @@ fn generation(said: &str) -> Option<u64> {
     said.split(|c: char| !c.is_ascii_digit()).find(|digits| digits.len() == 10)?.parse().ok()
 }
 
+/// A host lets go of the volume, at so many sleds; of these others may be dead.
+fn let_go(host: &Host, sleds: usize) {
+    let (code, said) = attach(host, &["release", VOLUME]);
+    assert_eq!(said.matches("let go of").count(), sleds, "{said}");
+    assert_eq!(code, Some(if sleds == ADDRESSES.len() { 0 } else { 3 }), "{said}");
+}
+
 /// At how many sleds a host gets in.
 fn reached(host: &Host) -> usize {
     ADDRESSES.iter().filter(|address| host.reaches_at(address, 3830)).count()
@@ -79,6 +86,10 @@ fn a_ticket_of_three_sleds_has_one_generation() {
 
     let (code, said) = attach(&sleds.host("192.168.4.66"), &["ticket", VOLUME]);
     assert!(code == Some(1) && said.contains("192.168.4.66"), "{code:?} {said}");
+    // The first one may come back, until it says that it does not.
+    let (code, said) = attach(&second, &["ticket", VOLUME]);
+    assert!(code == Some(1) && said.contains("held elsewhere") && said.contains("192.168.4.17"), "{code:?} {said}");
+    let_go(&first, 3);
     assert!(win(&second) > generation);
     assert_eq!((reached(&first), reached(&second)), (0, 3));
 }
@@ -114,6 +125,7 @@ fn any_two_of_three_sleds_are_enough_and_one_is_not() {
             assert!(generation > last, "{generation} after {last} without sled {n}");
             last = generation;
             assert_eq!(reached(host), 2);
+            let_go(host, 2);
         }
         sleds.plug(n);
         sleds.sled(n).wait_for(VOLUME, |volume| volume.ready);
@@ -123,6 +135,7 @@ fn any_two_of_three_sleds_are_enough_and_one_is_not() {
     assert!(generation > last);
     assert_eq!((reached(&hosts[0]), reached(&hosts[1])), (3, 0));
     sleds.kill(0);
+    let_go(&hosts[0], 2);
     let after = win(&hosts[1]);
     assert!(after > generation);
     assert_eq!((reached(&hosts[0]), reached(&hosts[1])), (0, 2));
@@ -132,14 +145,16 @@ fn any_two_of_three_sleds_are_enough_and_one_is_not() {
     assert!(code.is_some_and(|code| code != 0 && code != 124), "{code:?} after {:?}: {said}", began.elapsed());
 }
 
-/// Rounds in which all hosts ask at once. Some may go away with nothing, as each hinders the others.
+/// Rounds in which all hosts ask at once. Some may go away with nothing, as each hinders the others. Of
+/// those that ask for no takeover one wins at most, and keeps it; what the others were granted they let go of.
 #[test]
 fn of_hosts_that_compete_the_highest_winner_alone_is_let_in() {
     let sleds = Sleds::boot();
     let hosts = ["192.168.4.17", "192.168.4.175", "192.168.4.19"].map(|address| sleds.host(address));
     let (mut highest, mut decided) = (0, 0);
     for _ in 0..8 {
-        let asking = hosts.clone().map(|host| std::thread::spawn(move || attach(&host, &["ticket", VOLUME])));
+        let asking =
+            hosts.clone().map(|host| std::thread::spawn(move || attach(&host, &["ticket", VOLUME, "--takeover"])));
         let answers = asking.map(|thread| thread.join().unwrap());
         let won = answers.each_ref().map(|(code, said)| generation(said).filter(|_| *code == Some(0)));
         let all: BTreeSet<_> = won.iter().flatten().copied().collect();
@@ -156,4 +171,17 @@ fn of_hosts_that_compete_the_highest_winner_alone_is_let_in() {
         }
     }
     assert!(decided > 0, "in no round all of them won");
+    let holds = |host: &Host| attach(host, &["release", VOLUME]).1.contains("let go of");
+    let mut one = 0;
+    for _ in 0..4 {
+        hosts.iter().for_each(|host| _ = holds(host));
+        let asking = hosts.clone().map(|host| std::thread::spawn(move || attach(&host, &["ticket", VOLUME])));
+        let answers = asking.map(|thread| thread.join().unwrap());
+        let won: Vec<_> = hosts.iter().zip(&answers).filter(|(_, (code, _))| *code == Some(0)).collect();
+        assert!(won.len() <= 1, "{answers:?}");
+        one += won.len();
+        let there: Vec<_> = hosts.iter().filter(|host| reached(host) > 0).map(|host| &host.address).collect();
+        assert_eq!(there, won.iter().map(|(host, _)| &host.address).collect::<Vec<_>>(), "{answers:?}");
+    }
+    assert!(one > 0, "nobody won in any round");
 }

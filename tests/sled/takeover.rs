@@ -6,7 +6,7 @@ use crate::lines::{Line, Siege};
 use crate::machine::hosts::Host;
 use crate::machine::{Machine, PATIENCE, SLED};
 use crate::port_map::{PUMPED_PIGLET, STILL_FAWN, boot, is_let_in, is_shut_out};
-use crate::tickets::{ATTACH, SOON, granted, refused};
+use crate::tickets::{ATTACH, RELEASE, SOON, granted, let_go, refused};
 use std::time::Instant;
 
 /// The wish for a ticket, whoever is there.
@@ -47,11 +47,33 @@ fn a_ticket_shuts_out_everybody_else() {
     machine.wait_for("still-fawn", |volume| volume.ready);
     assert!(first.reaches(3830));
     is_shut_out(&second, &[3830]);
-    // Nobody is connected: the second one need not even ask for a takeover.
+    // Nobody is connected, and the first one may come back: until it lets go, or is away for long.
     is_left(&machine);
+    let refusal = refused(&second, "", 409, "VOLUME_HELD_ELSEWHERE");
+    assert!(refusal.error.message.contains(STILL_FAWN) && refusal.attached.is_empty(), "{refusal:#?}");
+    assert!(first.reaches(3830));
+    // It does not lose what it has attached, and nobody else lets go of it.
+    let line = Line::open(&first, 3830);
+    not_released(&first, "", "STILL_ATTACHED");
+    not_released(&second, "", "NOT_HELD");
+    line.close();
+    let generation = machine.volume("still-fawn").generation;
+    not_released(&first, &format!("{{\"generation\": {}}}", generation - 1), "NOT_HELD");
+    let_go(&first);
+    // Without a ticket nobody is let in.
+    is_shut_out(&first, &[3830]);
+    is_shut_out(&second, &[3830]);
+    assert!(machine.volume("still-fawn").holder.unwrap().released);
     granted(&second, "");
     assert!(second.reaches(3830));
     is_shut_out(&first, &[3830]);
+    assert!(machine.volume("still-fawn").generation > generation);
+}
+
+/// A host would let go, and does not for this reason.
+fn not_released(host: &Host, body: &str, code: &str) {
+    let (status, answer) = host.ask("POST", RELEASE, body);
+    assert_eq!((status, &answer["error"]["code"]), (409, &code.into()), "{answer:#}");
 }
 
 #[test]
@@ -178,6 +200,7 @@ fn who_was_cut_off_comes_back_with_a_ticket_of_its_own() {
     line.close();
     drop(lines);
     is_left(&machine);
+    let_go(&second);
     granted(&first, "");
     assert!(first.reaches(3830));
     is_shut_out(&second, &[3830, 3831, 3832]);

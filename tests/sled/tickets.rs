@@ -1,7 +1,7 @@
 //! Tickets: who gets one, with which generation, and what is never granted twice.
 
 use crate::calm::Calm;
-use crate::machine::hosts::{Host, read_answer};
+use crate::machine::hosts::{Host, Space, read_answer};
 use crate::machine::{Layer, Machine, SLED};
 use crate::port_map::{MAP, PUMPED_PIGLET, STILL_FAWN, STRANGER, boot};
 use crucible_sled::wire::{Refusal, Ticket};
@@ -16,6 +16,8 @@ use std::time::Duration;
 
 /// Where a ticket is asked for.
 pub const ATTACH: &str = "/v1/volumes/still-fawn/attach";
+/// Where a host says that it has done with the volume.
+pub const RELEASE: &str = "/v1/volumes/still-fawn/release";
 /// The longest that a grant may take, with a takeover and all, on a machine that is not busy otherwise.
 pub const SOON: Duration = Duration::from_secs(1);
 
@@ -33,6 +35,13 @@ pub fn refused(host: &Host, body: &str, status: u16, code: &str) -> Refusal {
     let refusal: Refusal = serde_json::from_value(answer).unwrap();
     assert!(!refusal.error.message.is_empty() && !refusal.error.remedy.is_empty());
     refusal
+}
+
+/// A host lets go of its ticket.
+pub fn let_go(host: &Host) {
+    let (status, answer) = host.ask("POST", RELEASE, "");
+    assert_eq!(status, 200, "{answer:#}");
+    assert_eq!(answer["host"], host.address.as_str());
 }
 
 fn clock() -> u64 {
@@ -254,8 +263,26 @@ fn an_open_volume_is_granted_to_anyone_and_then_to_one_at_a_time() {
     granted(&other, "{\"takeover\": true}");
     assert!(other.reaches(3830) && !stranger.reaches(3830));
     assert!(machine.host(STILL_FAWN).reaches(3830), "it is closed to somebody who was never there");
-    // Nobody is connected any more, and a ticket lets the first one in again.
+    // Nobody is connected any more, and a ticket lets the first one in again once the other has done.
     machine.wait_for("still-fawn", |volume| volume.attached.is_empty());
+    refused(&stranger, "", 409, "VOLUME_HELD_ELSEWHERE");
+    let_go(&other);
     granted(&stranger, "");
     assert!(stranger.reaches(3830));
+    // What comes from a sled would never be seen as a host's: it gets no ticket, of an open volume
+    // neither, and others are granted theirs as if it had not asked.
+    let_go(&stranger);
+    for sled in [SLED, "192.168.4.190"] {
+        let asks = if sled == SLED { inside(&machine) } else { machine.host(sled) };
+        for body in ["", "{\"takeover\": true}"] {
+            let refusal = refused(&asks, body, 403, "HOST_NOT_ALLOWED");
+            assert!(refusal.error.message.contains(sled) && refusal.generation == 0, "{refusal:#?}");
+        }
+    }
+    granted(&other, "");
+}
+
+/// The sled itself, as if it were a host.
+fn inside(machine: &Machine) -> Host {
+    Host { space: Space::of(machine.leader()), address: SLED.to_owned() }
 }

@@ -35,8 +35,8 @@ pub struct Disk {
     pub surveys: BTreeMap<RegionName, Survey>,
     /// What lies in the trash, by the directory's name: how many bytes are taken.
     pub trash: BTreeMap<String, u64>,
-    /// What was granted to hosts of each volume that has a record of it, or why that cannot be read;
-    /// or why no record can be.
+    /// What was granted to hosts of each volume that has a record of it, or why that cannot be read,
+    /// for example because it is gone; or why no record can be.
     pub grants: Result<BTreeMap<VolumeName, Result<Grant, String>>, String>,
 }
 

@@ -64,6 +64,9 @@ pub struct Facts {
     pub grants: Option<BTreeMap<VolumeName, Grant>>,
     /// The volumes of which the record of what was granted cannot be read, and why.
     pub unread_grants: BTreeMap<VolumeName, String>,
+    /// The volumes of which the record of what was granted is not as it is known to be, and why: it
+    /// is written anew.
+    pub damaged_grants: BTreeMap<VolumeName, String>,
     /// systemd does not know the units as they are configured now: nothing is started.
     pub stale_units: bool,
     /// Since when each host that is connected to a volume has been seen.

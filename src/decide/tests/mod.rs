@@ -38,7 +38,7 @@ fn config() -> Configuration {
     config_of(MAP)
 }
 
-fn config_of(map: &str) -> Configuration {
+pub(super) fn config_of(map: &str) -> Configuration {
     let source = |text: &str| Source { file: "f".into(), text: Ok(text.into()) };
     let sled = vec![source(include_str!("../../../etc/sled.toml"))];
     config::read(&Sources { sled, port_map: source(map), ephemeral: 32768..=60999 }).unwrap()

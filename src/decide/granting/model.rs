@@ -1,0 +1,439 @@
+//! Everything that can happen around one sled's tickets of one volume, in every order: hosts that ask,
+//! hang up, attach and go; a systemd that is slow or refuses, and sets one unit and not the next; a
+//! record that cannot be written, or goes bad; an operator; the end of the supervisor and of the machine;
+//! and time. The sled goes by the product's own code: the order of the steps (`granting`), who is in
+//! the way (`decide::attach`), what is on record (`Grant`) and whom the units let in for it
+//! (`Fence`). The search visits every state within its bounds and looks at what must hold in each; rules that
+//! are broken on purpose show that it finds what each of them prevents. Only for tests.
+//!
+//! What must hold: at no moment do two hosts reach the volume's ports unless an operator allowed it, and
+//! nobody without a grant ever does. And nobody loses what he was granted to one that asked for no
+//! takeover, unless he let go of it, was cut off, or stayed away for longer than he may.
+
+mod cases;
+
+use super::{Kind, Next, Step};
+use crate::decide::attach::{InTheWay, in_the_way};
+use crate::decide::tests::config_of;
+use crate::names::{RegionName, VolumeName};
+use crate::port_map::{Fence, PortMap};
+use crate::region::Grant;
+use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+const HOSTS: usize = 2;
+/// More states than this are too many for a test.
+const LIMIT: usize = 400_000;
+const MAP: &str = r#"
+[sleds.proper-raptor]
+address = "192.168.4.189"
+[defaults]
+extent_count = 4
+[volumes.v]
+hosts = ["192.168.4.1", "192.168.4.2"]
+regions = ["proper-raptor:3830", "proper-raptor:3831", "proper-raptor:3832"]
+"#;
+
+/// What may happen so many times each, and the rules that the sled goes by.
+#[derive(Clone)]
+struct Rules {
+    /// Tickets are asked for; with or without takeover.
+    asks: u8,
+    takeovers: bool,
+    /// Steps fail; only those that are named.
+    failures: u8,
+    failing: &'static [Step],
+    /// The supervisor ends, or the machine does.
+    ends: u8,
+    /// Time passes, by less than a host may be away.
+    ticks: u8,
+    /// The record is damaged.
+    damages: u8,
+    /// An operator allows or cuts off a host.
+    words: u8,
+    /// The order of the steps.
+    after: fn(Kind, Step, bool) -> Next,
+    /// Whether the fence is made narrow, or at once what is to be on record.
+    narrow: bool,
+    /// Whether who holds the last ticket is in the way though it is not connected.
+    regards_holder: bool,
+    /// Whether only what is on record is believed.
+    believes_record: bool,
+    /// Whether an operator may cut somebody off while it is not known who holds it.
+    denies_unread: bool,
+}
+
+const REAL: Rules = Rules {
+    asks: 2,
+    takeovers: true,
+    failures: 1,
+    failing: &[Step::Asker, Step::Prepare, Step::Narrow, Step::Cut, Step::StillThere, Step::Record, Step::Open],
+    ends: 1,
+    ticks: 0,
+    damages: 0,
+    words: 0,
+    after: Kind::after,
+    narrow: true,
+    regards_holder: true,
+    believes_record: true,
+    denies_unread: false,
+};
+
+/// What is wanted, for a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Wish {
+    Ticket { takeover: bool },
+    Permit(bool),
+    LetGo,
+}
+
+/// What the desk is at.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Desk {
+    host: usize,
+    wish: Wish,
+    step: Step,
+    /// What it knew when it began.
+    grant: Grant,
+    unread: bool,
+    away: Option<Duration>,
+    cut: BTreeSet<usize>,
+    next: Grant,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct State {
+    /// Whom each of the units lets in, a bit for each host: the first, and the others together.
+    units: [u8; 2],
+    /// The hosts that are connected.
+    connected: u8,
+    /// What the disk says; `None` if it cannot be read.
+    disk: Option<Grant>,
+    /// What is believed; `None` if it is not known.
+    believed: Option<Grant>,
+    desk: Option<Desk>,
+    /// Who was granted it last in truth, until it is taken from him rightly; and whom an operator allows.
+    truth: Option<usize>,
+    allowed: u8,
+    /// How long the holder has been away in truth, in ticks; and as the supervisor has counted.
+    away: u8,
+    counted: u8,
+    left: [u8; 6],
+}
+
+/// So many ticks are longer than a host may be away.
+const AWAY: u8 = 3;
+
+fn ip(host: usize) -> IpAddr {
+    IpAddr::from([192, 168, 4, host as u8 + 1])
+}
+
+struct World {
+    map: PortMap,
+    volume: VolumeName,
+    rules: Rules,
+}
+
+impl World {
+    fn of(rules: Rules) -> Self {
+        Self { map: config_of(MAP).map, volume: "v".parse().unwrap(), rules }
+    }
+
+    /// Whom a fence lets in.
+    fn bits(&self, fence: &Fence) -> u8 {
+        (0..HOSTS).filter(|host| fence.admits(ip(*host))).map(|host| 1 << host).sum()
+    }
+
+    fn around(&self, grant: &Grant) -> Fence {
+        Fence::around(&self.map, &self.volume, Some(grant))
+    }
+
+    /// The first host holds the volume, and is attached.
+    fn first(&self) -> State {
+        let grant = Grant::default().to(ip(0), 1, Timestamp::UNIX_EPOCH, &BTreeSet::new());
+        let rules = &self.rules;
+        State {
+            units: [0b01; 2],
+            connected: 0b01,
+            disk: Some(grant.clone()),
+            believed: Some(grant),
+            desk: None,
+            truth: Some(0),
+            allowed: 0,
+            away: 0,
+            counted: 0,
+            left: [rules.asks, rules.failures, rules.ends, rules.ticks, rules.damages, rules.words],
+        }
+    }
+
+    fn steps(&self, state: &State, next: &mut Vec<State>) -> Result<(), String> {
+        for host in 0..HOSTS {
+            self.comes_and_goes(state, host, next);
+            self.asks(state, host, next);
+        }
+        match &state.desk {
+            Some(desk) => self.goes_on(state, desk, next)?,
+            None => self.is_put_right(state, next),
+        }
+        self.ends(state, next);
+        self.passes(state, next);
+        Ok(())
+    }
+
+    /// A host attaches if it is let in; one that is attached goes.
+    fn comes_and_goes(&self, state: &State, host: usize, next: &mut Vec<State>) {
+        let bit = 1 << host;
+        let change = |connected| State { connected, ..state.clone() };
+        if state.connected & bit != 0 {
+            next.push(change(state.connected & !bit));
+        } else if state.units.iter().all(|unit| unit & bit != 0) {
+            // Who comes back while it is being decided, and is gone again before the fence stands, is not
+            // seen by anybody; who stays is.
+            let back = state.truth == Some(host) && state.desk.is_none();
+            next.push(State {
+                away: if back { 0 } else { state.away },
+                counted: if back { 0 } else { state.counted },
+                ..change(state.connected | bit)
+            });
+        }
+    }
+
+    fn asks(&self, state: &State, host: usize, next: &mut Vec<State>) {
+        if state.desk.is_some() {
+            return;
+        }
+        let mut begin = |wish, which: usize| {
+            let mut state = state.clone();
+            let Some(left) = state.left[which].checked_sub(1) else { return };
+            state.left[which] = left;
+            let grant = state.believed.clone().unwrap_or_default();
+            let away = (state.counted > 0).then(|| Duration::from_secs(20) * u32::from(state.counted));
+            let (unread, next_one) = (state.believed.is_none(), grant.clone());
+            let step = Kind::Change.first();
+            state.desk = Some(Desk { host, wish, step, grant, unread, away, cut: BTreeSet::new(), next: next_one });
+            next.push(state);
+        };
+        begin(Wish::Ticket { takeover: false }, 0);
+        if self.rules.takeovers {
+            begin(Wish::Ticket { takeover: true }, 0);
+        }
+        begin(Wish::LetGo, 0);
+        begin(Wish::Permit(true), 5);
+        begin(Wish::Permit(false), 5);
+    }
+
+    /// The desk does its next step, which goes well or not.
+    fn goes_on(&self, state: &State, desk: &Desk, next: &mut Vec<State>) -> Result<(), String> {
+        let mut well = state.clone();
+        let went = self.does(&mut well, desk)?;
+        next.push(self.after(well, went));
+        if went && state.left[1] > 0 && self.rules.failing.contains(&desk.step) {
+            let mut failed = state.clone();
+            failed.left[1] -= 1;
+            if desk.step == Step::Narrow || desk.step == Step::Open {
+                // The first unit has it, the next has not.
+                let mut part = failed.clone();
+                self.does(&mut part, desk)?;
+                failed = State { units: [part.units[0], failed.units[1]], ..failed };
+            }
+            next.push(self.after(failed, false));
+        }
+        Ok(())
+    }
+
+    /// Does a step, and whether it went well by itself.
+    fn does(&self, state: &mut State, desk: &Desk) -> Result<bool, String> {
+        let Some(own) = &mut state.desk else { return Ok(false) };
+        match desk.step {
+            Step::Asker | Step::Prepare | Step::StillThere => Ok(true),
+            Step::Judge => Ok(self.judges(state.connected, own)),
+            Step::Narrow => {
+                state.units = [self.narrow(desk); 2];
+                Ok(true)
+            }
+            Step::Cut => {
+                let fence = self.narrow(desk);
+                let gone = own.cut.iter().map(|host| 1_u8 << host).sum::<u8>() | !fence;
+                let others = state.connected & !(1 << desk.host) & !gone;
+                state.connected &= !gone;
+                Ok(others == 0 || !matches!(desk.wish, Wish::Ticket { .. }))
+            }
+            Step::Record => {
+                let next = own.next.clone();
+                (state.disk, own.grant, own.unread) = (Some(next.clone()), next, false);
+                state.is_granted(desk)?;
+                Ok(true)
+            }
+            Step::Open => {
+                state.units = [self.bits(&self.around(&desk.grant)); 2];
+                Ok(true)
+            }
+            Step::PutBack => {
+                if !desk.unread {
+                    state.units = [self.bits(&self.around(&desk.grant)); 2];
+                }
+                Ok(true)
+            }
+        }
+    }
+
+    fn narrow(&self, desk: &Desk) -> u8 {
+        let (wanted, now) = (self.around(&desk.next), self.around(&desk.grant));
+        match (self.rules.narrow, desk.unread) {
+            (false, _) => self.bits(&wanted),
+            (true, true) => self.bits(&Fence::shut(&self.map).narrow(&wanted)),
+            (true, false) => self.bits(&now.narrow(&wanted)),
+        }
+    }
+
+    fn judges(&self, connected: u8, desk: &mut Desk) -> bool {
+        let host = desk.host;
+        let region: RegionName = "v-0".parse().unwrap();
+        let others: BTreeMap<_, _> = (0..HOSTS)
+            .filter(|other| *other != host && connected & 1 << other != 0)
+            .map(|other| (ip(other), BTreeSet::from([region.clone()])))
+            .collect();
+        match desk.wish {
+            Wish::Ticket { .. } if desk.unread => false,
+            Wish::Ticket { takeover } => {
+                desk.cut = (0..HOSTS).filter(|other| others.contains_key(&ip(*other))).collect();
+                let cut = desk.cut.iter().map(|other| ip(*other)).collect();
+                let way = in_the_way(&self.map, &self.volume, &desk.grant, ip(host), others, desk.away);
+                let free = match way {
+                    InTheWay::Nobody => true,
+                    InTheWay::Holder(..) => takeover || !self.rules.regards_holder,
+                    InTheWay::Connected(_) => takeover,
+                };
+                desk.next = desk.grant.to(ip(host), desk.grant.generation + 1, Timestamp::UNIX_EPOCH, &cut);
+                free
+            }
+            Wish::LetGo => {
+                (desk.cut, desk.next) = ([host].into(), desk.grant.let_go());
+                desk.grant.holder.is_some_and(|(holder, _)| holder == ip(host)) && connected & 1 << host == 0
+            }
+            Wish::Permit(allow) => {
+                if !allow {
+                    desk.cut = [host].into();
+                }
+                desk.next = match (desk.unread, allow) {
+                    (true, true) => {
+                        desk.grant.to(ip(host), desk.grant.generation, Timestamp::UNIX_EPOCH, &BTreeSet::new())
+                    }
+                    (_, allow) => desk.grant.with(ip(host), allow),
+                };
+                allow || !desk.unread || self.rules.denies_unread
+            }
+        }
+    }
+
+    /// What comes after a step.
+    fn after(&self, mut state: State, went: bool) -> State {
+        let Some(desk) = &mut state.desk else { return state };
+        match (self.rules.after)(Kind::Change, desk.step, went) {
+            Next::Do(step) => desk.step = step,
+            Next::Over(end) => {
+                let grant = desk.grant.clone();
+                if end.recorded || !self.rules.believes_record {
+                    state.believed = Some(grant);
+                }
+                (state.desk, state.counted) = (None, if end.recorded { 0 } else { state.counted });
+                if state.truth.is_some_and(|truth| state.connected & 1 << truth != 0) {
+                    (state.away, state.counted) = (0, 0);
+                }
+            }
+        }
+        state
+    }
+
+    /// While nobody is at the desk the units become what is believed, and who is not let in is cut off.
+    fn is_put_right(&self, state: &State, next: &mut Vec<State>) {
+        let Some(believed) = &state.believed else { return };
+        let units = [self.bits(&self.around(believed)); 2];
+        if state.units != units {
+            next.push(State { units, connected: state.connected & units[0], ..state.clone() });
+        }
+    }
+
+    /// The supervisor ends, in the midst of whatever it does, and is back; or the machine is.
+    fn ends(&self, state: &State, next: &mut Vec<State>) {
+        let Some(left) = state.left[2].checked_sub(1) else { return };
+        let mut again = State { believed: state.disk.clone(), desk: None, counted: 0, ..state.clone() };
+        again.left[2] = left;
+        // Regions start behind a fence alone: as long as it is not known which, none does.
+        let units = state.disk.as_ref().map_or(0, |grant| self.bits(&self.around(grant)));
+        next.push(State { units: [units; 2], connected: 0, away: 0, ..again.clone() });
+        next.push(again);
+    }
+
+    /// Time passes; a record goes bad.
+    fn passes(&self, state: &State, next: &mut Vec<State>) {
+        if let (Some(left), Some(truth)) = (state.left[3].checked_sub(1), state.truth)
+            && state.connected & 1 << truth == 0
+        {
+            let mut later = State { away: state.away + 1, counted: state.counted + 1, ..state.clone() };
+            later.left[3] = left;
+            next.push(later);
+        }
+        if let (Some(left), None) = (state.left[4].checked_sub(1), &state.desk) {
+            // What is read is then not known; a supervisor that knows it writes it anew.
+            let mut bad = State { disk: None, believed: None, counted: 0, ..state.clone() };
+            bad.left[4] = left;
+            next.push(bad);
+        }
+    }
+}
+
+impl State {
+    /// What is on record now is the truth, if it was rightly put there.
+    fn is_granted(&mut self, desk: &Desk) -> Result<(), String> {
+        match desk.wish {
+            Wish::Ticket { takeover } => {
+                let robbed = self.truth.filter(|truth| *truth != desk.host && self.away < AWAY && !takeover);
+                if robbed.is_some() {
+                    return Err(format!("robbed: {self:?}"));
+                }
+                (self.truth, self.allowed, self.away) = (Some(desk.host), 0, 0);
+            }
+            Wish::LetGo => self.truth = self.truth.filter(|truth| *truth != desk.host),
+            Wish::Permit(true) if desk.unread => (self.truth, self.allowed, self.away) = (Some(desk.host), 0, 0),
+            Wish::Permit(true) => self.allowed |= 1 << desk.host,
+            Wish::Permit(false) => {
+                self.allowed &= !(1 << desk.host);
+                self.truth = self.truth.filter(|truth| *truth != desk.host);
+            }
+        }
+        Ok(())
+    }
+
+    fn holds(&self) -> Result<(), String> {
+        let reach = self.units[0] | self.units[1];
+        let granted = self.truth.map_or(0, |truth| 1 << truth) | self.allowed;
+        if (reach & !self.allowed).count_ones() > 1 {
+            return Err(format!("two: {self:?}"));
+        }
+        if reach & !granted != 0 {
+            return Err(format!("without a grant: {self:?}"));
+        }
+        Ok(())
+    }
+}
+
+/// Searches everything that can happen: how many states there are, or the first fault.
+fn search(rules: &Rules) -> Result<usize, String> {
+    let world = World::of(rules.clone());
+    let first = world.first();
+    let (mut seen, mut open, mut next) = (HashSet::from([first.clone()]), vec![first], Vec::new());
+    while let Some(state) = open.pop() {
+        world.steps(&state, &mut next)?;
+        for state in next.drain(..) {
+            state.holds()?;
+            if seen.insert(state.clone()) {
+                assert!(seen.len() < LIMIT, "more than {LIMIT} states");
+                open.push(state);
+            }
+        }
+    }
+    Ok(seen.len())
+}
