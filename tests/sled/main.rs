@@ -22,6 +22,7 @@ mod enforcement;
 mod failures;
 mod faults;
 mod fleet;
+mod grants;
 mod host;
 mod hostile;
 mod intruders;
