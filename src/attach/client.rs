@@ -4,6 +4,7 @@
 //! Nothing that a sled answers is believed before it was checked; nothing is followed, kept
 //! alive or asked twice here.
 
+use super::dial::dial;
 use super::endpoint::Endpoint;
 use crate::names::{SledName, VolumeName};
 use crate::wire::{Attach, Error, Refusal, Release, Released, Ticket, Volume};
@@ -16,14 +17,12 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fmt::Display;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// How long a connection may take to be made.
-const CONNECT: Duration = Duration::from_secs(5);
 /// How long an answer may take, beside the time that it is held.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a grant may take: whoever is attached may have to be cut off first.
@@ -101,9 +100,14 @@ pub(super) async fn look(sled: &Endpoint, name: &VolumeName, hold: Option<Hold>)
 pub(super) async fn ticket(sled: &Endpoint, name: &VolumeName, wanted: Attach) -> Result<Ticket, Trouble> {
     let wanted = serde_json::to_vec(&wanted).map_err(|why| Trouble::Odd(why.to_string()))?;
     let path = format!("/v1/volumes/{name}/attach");
-    let Answer { status, body, .. } = ask(sled, Method::POST, &path, wanted.into(), GRANT).await?;
+    let Answer { status, body, from } = ask(sled, Method::POST, &path, wanted.into(), GRANT).await?;
     match status {
-        StatusCode::OK => read_ticket(name, &body).map_err(Trouble::Odd),
+        StatusCode::OK => match read_ticket(name, &body) {
+            Ok(ticket) if ticket.host.to_canonical() != from => {
+                Err(Trouble::Odd(format!("its ticket is for {}, and this host asked from {from}", ticket.host)))
+            }
+            read => read.map_err(Trouble::Odd),
+        },
         status => Err(refused(status, &body).unwrap_or_else(|| odd(status))),
     }
 }
@@ -173,10 +177,11 @@ struct Answer {
 
 async fn ask(sled: &Endpoint, method: Method, path: &str, body: Bytes, patience: Duration) -> Result<Answer, Trouble> {
     let unreachable = |why: &dyn Display| Trouble::Unreachable(why.to_string());
-    let stream = timeout(CONNECT, TcpStream::connect((sled.host.as_str(), sled.port))).await;
-    let stream = stream.map_err(|_| unreachable(&"no connection in 5 s"))?.map_err(|why| unreachable(&why))?;
+    let stream = dial(&sled.host, sled.port).await.map_err(|why| unreachable(&why))?;
+    // By its address, whatever name it was found by: it need not know that.
+    let host = stream.peer_addr().map_err(|why| unreachable(&why))?;
     let from = stream.local_addr().map_err(|why| unreachable(&why))?.ip().to_canonical();
-    let answer = timeout(patience, exchange(stream, sled, method, path, body)).await;
+    let answer = timeout(patience, exchange(stream, host, method, path, body)).await;
     let late = || unreachable(&format_args!("no answer in {} s", patience.as_secs()));
     let (status, body) = answer.map_err(|_| late())??;
     Ok(Answer { status, body, from })
@@ -186,14 +191,14 @@ async fn ask(sled: &Endpoint, method: Method, path: &str, body: Bytes, patience:
 /// so that it ends when this does.
 async fn exchange(
     stream: TcpStream,
-    sled: &Endpoint,
+    host: SocketAddr,
     method: Method,
     path: &str,
     body: Bytes,
 ) -> Result<(StatusCode, Bytes), Trouble> {
     let cut = |why: hyper::Error| Trouble::Unreachable(why.to_string());
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(cut)?;
-    let request = Request::builder().method(method).uri(path).header(http::header::HOST, sled.to_string());
+    let request = Request::builder().method(method).uri(path).header(http::header::HOST, host.to_string());
     let request = request.header(http::header::CONTENT_TYPE, "application/json").body(Full::new(body));
     let request = request.map_err(|why| Trouble::Odd(why.to_string()))?;
     let answer = async {

@@ -40,18 +40,22 @@ impl FromStr for Endpoint {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let rest = match text.split_once("://") {
-            Some(("http", rest)) => rest.strip_suffix('/').unwrap_or(rest),
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
             Some(_) => return Err("is no URL of a sled: sleds speak http"),
             None => text,
         };
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
         let (host, port) = parts(rest).ok_or("is no address, ADDRESS:PORT or http://ADDRESS:PORT")?;
         let port = match port {
             None => HTTP_PORT,
             Some(port) => port.parse().ok().filter(|port| *port != 0).ok_or("has no port from 1 to 65535")?,
         };
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
-        let legal =
-            host.parse::<Ipv6Addr>().is_ok() || (host.starts_with(char::is_alphanumeric) && host.chars().all(plain));
+        // What ends in a number is an address, and to be one: 0177.0.0.1 would be read as another.
+        let last = host.trim_end_matches('.').rsplit('.').next().unwrap_or_default();
+        let number = last.starts_with(|c: char| c.is_ascii_digit());
+        let name = host.starts_with(char::is_alphanumeric) && host.chars().all(plain) && !number;
+        let legal = name || host.parse::<IpAddr>().is_ok();
         match legal {
             true => Ok(Self { host: host.to_owned(), port }),
             false => Err("is no address, ADDRESS:PORT or http://ADDRESS:PORT"),
@@ -85,10 +89,16 @@ mod tests {
             ("http://192.168.4.189", "192.168.4.189:3800"),
             ("http://192.168.4.189:3801/", "192.168.4.189:3801"),
             ("proper-raptor.lan", "proper-raptor.lan:3800"),
+            ("HTTP://192.168.4.189:3801/", "192.168.4.189:3801"),
+            ("192.168.4.189/", "192.168.4.189:3800"),
+            ("proper-raptor:3801/", "proper-raptor:3801"),
             ("fd00::1", "[fd00::1]:3800"),
             ("http://[fd00::1]:3801", "[fd00::1]:3801"),
         ] {
             assert_eq!(text.parse::<Endpoint>().unwrap().to_string(), shown);
+        }
+        for wrong in ["0177.0.0.1", "127.1", "2130706433", "0x7f.1", "1.2.3.4.5", "a//", "/"] {
+            assert!(wrong.parse::<Endpoint>().is_err(), "{wrong}");
         }
         for wrong in ["", ":", "a:", "a:0", "a:65536", "https://a", "a/b", "a b", "http://", "[::1", "[x]", "::g", "-a"]
         {

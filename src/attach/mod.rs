@@ -7,13 +7,13 @@
 //!
 //! | module | job |
 //! |---|---|
-//! | [`endpoint`], [`client`] | where a sled is, and what it answers |
+//! | [`endpoint`], [`dial`], [`client`] | where a sled is, how it is reached, and what it answers |
 //! | [`sleds`] | what is known of every sled that carries the volume |
 //! | [`wait`] | polls them all until the volume may be attached |
 //! | [`ballot`] | whether the volume is won. Pure |
 //! | [`ticket`] | asks them all for it, round by round |
 //! | [`release`] | lets go of it |
-//! | [`lock`], [`server`] | one server a host, and becoming it |
+//! | [`lock`], [`program`], [`server`] | one server a host, whether it can be run, and becoming it |
 //!
 //! Exit codes: 0 done and well, 1 failed, 2 wrong usage, 3 done but not well (the volume is not
 //! ready), 4 no sled can be reached.
@@ -21,9 +21,11 @@
 mod arguments;
 pub mod ballot;
 mod client;
+mod dial;
 mod endpoint;
 mod failure;
 mod lock;
+mod program;
 mod release;
 mod server;
 mod show;
@@ -97,8 +99,17 @@ async fn carry_out(arguments: &Arguments) -> Result<Done, Failure> {
 }
 
 async fn wait(target: &Target, timeout: Duration, json: bool) -> Result<ExitCode, Failure> {
-    let deadline = Instant::now() + timeout;
-    let sleds = wait::until_ready(&target.volume, target.sleds()?, Some(deadline)).await?;
+    let sleds = if timeout.is_zero() {
+        // No time to wait: one look.
+        let sleds = Sleds::look(&target.volume, target.sleds()?).await;
+        sleds.found()?;
+        if !sleds.ready() {
+            return Err(wait::late(&sleds));
+        }
+        sleds
+    } else {
+        wait::until_ready(&target.volume, target.sleds()?, Some(Instant::now() + timeout)).await?
+    };
     show::waited(&sleds, json)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -132,6 +143,9 @@ async fn status(target: &Target, json: bool) -> Result<ExitCode, Failure> {
 async fn attach(arguments: &RunArguments) -> Result<Server, Failure> {
     let target = &arguments.target;
     let given = target.sleds()?;
+    if arguments.timeout.is_some_and(|timeout| Duration::from(timeout).is_zero()) {
+        return Err(Failure::usage("--timeout 0s leaves no time to win anything", "for example --timeout 30s"));
+    }
     let server = Server::prepare(arguments)?;
     let deadline = arguments.timeout.map(|timeout| Instant::now() + timeout.into());
     let mut backoff = Backoff::new(PAUSES[0], PAUSES[1]);

@@ -4,6 +4,7 @@
 use super::arguments::RunArguments;
 use super::failure::Failure;
 use super::lock::Lock;
+use super::program::runnable;
 use super::show::note;
 use super::ticket::Won;
 use nix::unistd::{AccessFlags, access};
@@ -37,6 +38,10 @@ impl Server {
             return Err(Failure::usage(format!("{flag} is what the ticket says"), "leave it away"));
         }
         access(&arguments.program, AccessFlags::X_OK).map_err(|why| missing("server", &arguments.program, why))?;
+        if let Err(why) = runnable(&arguments.program) {
+            let message = format!("{} cannot be the server: {why}", arguments.program.display());
+            return Err(Failure::usage(message, "name crucible-nbd-server with --program"));
+        }
         let mut command = Command::new(&arguments.program);
         let files = [
             ("--cert-pem", &arguments.cert_pem),

@@ -8,10 +8,12 @@ use super::endpoint::Endpoint;
 use super::failure::Failure;
 use super::release::Granted;
 use super::sleds::Sleds;
-use crate::names::{SledName, VolumeName};
+use crate::decide::generation::REACH;
+use crate::names::SledName;
 use crate::wire::{Attach, Attached, Ticket};
 use http::StatusCode;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -75,7 +77,7 @@ async fn ballot(sleds: &Sleds, takeover: bool, granted: &mut Granted) -> Result<
         carriers.iter().map(|(name, address)| (name.clone(), sleds.endpoint_of(name, *address))).collect();
     let mut round = Round::first(sleds.highest());
     loop {
-        let answers = ask_all(&sleds.volume, &voters, round, takeover, granted).await;
+        let answers = ask_all(sleds, &voters, round, takeover, granted).await;
         match round.decide(&regarded(&voters, &answers)) {
             Decision::Won(generation) => return won(sleds, answers, generation, takeover),
             Decision::Lost(why) => return Err(lost(sleds, &answers, why, takeover)),
@@ -141,7 +143,7 @@ fn is_not_ready(code: &str) -> bool {
 /// One round: what each sled answers. Whoever has not answered when the round is over is not
 /// waited for, and its connection is closed.
 async fn ask_all(
-    volume: &VolumeName,
+    sleds: &Sleds,
     voters: &BTreeMap<SledName, Endpoint>,
     round: Round,
     takeover: bool,
@@ -150,7 +152,7 @@ async fn ask_all(
     let wanted = Attach { at_least: round.at_least(), takeover };
     let mut open = JoinSet::new();
     for (name, endpoint) in voters {
-        let (name, endpoint, volume) = (name.clone(), endpoint.clone(), volume.clone());
+        let (name, endpoint, volume) = (name.clone(), endpoint.clone(), sleds.volume.clone());
         let carriers = voters.keys().cloned().collect();
         open.spawn(async move {
             let answer = client::ticket(&endpoint, &volume, wanted).await;
@@ -171,6 +173,8 @@ async fn ask_all(
                     if let (Ok(ticket), Some(at)) = (&answer, voters.get(&name)) {
                         granted.add(name.clone(), at.clone(), ticket.generation);
                     }
+                    let held = |ticket| hold(sleds, &name, round, &ticket).map(|()| ticket).map_err(Trouble::Odd);
+                    let answer = answer.and_then(held);
                     answers.insert(name, answer);
                 }
                 Some(Err(_)) => {}
@@ -181,6 +185,29 @@ async fn ask_all(
         if end.is_none() && answers.len() >= majority(voters.len()) {
             end = Some(Instant::now() + GRACE);
         }
+    }
+}
+
+/// That a ticket is for what the sleds said of the volume a moment ago: a host must not connect
+/// anywhere else, nor use up the numbers.
+fn hold(sleds: &Sleds, name: &SledName, round: Round, ticket: &Ticket) -> Result<(), String> {
+    let itself = sleds.looks().find(|look| look.volume.sled == *name);
+    let Some(look) = itself.or_else(|| sleds.looks().next()) else { return Ok(()) };
+    let targets = look.volume.regions.iter().map(|region| SocketAddr::new(region.address, region.port));
+    if !targets.eq(ticket.targets.iter().copied()) {
+        let named: Vec<_> = ticket.targets.iter().map(ToString::to_string).collect();
+        return Err(format!("the ticket of {name} names {}, and its regions are elsewhere", named.join(", ")));
+    }
+    if itself.is_some_and(|look| look.volume.port_map != ticket.port_map) {
+        return Err(format!("the port map of {name} has changed since it was asked for the volume: try again"));
+    }
+    let most = sleds.highest().max(round.at_least()).saturating_add(REACH);
+    match ticket.generation {
+        low if low < round.at_least() => {
+            Err(format!("{name} grants generation {low}, which is less than was asked for"))
+        }
+        high if high > most => Err(format!("{name} grants generation {high}, which is absurdly high")),
+        _ => Ok(()),
     }
 }
 

@@ -60,7 +60,8 @@ fn silent(sleds: &Sleds) -> Error {
     Error::new("UNREACHABLE", message, "are they on, and is this host's network up?")
 }
 
-fn late(sleds: &Sleds) -> Failure {
+/// That time is up, and why the volume may not be attached yet.
+pub(super) fn late(sleds: &Sleds) -> Failure {
     let reasons: BTreeSet<_> = sleds.reasons().into_iter().map(|reason| reason.code).collect();
     let reasons = reasons.into_iter().collect::<Vec<_>>().join(", ");
     let message = format!("time is up, and {} may not be attached yet: {reasons}", sleds.volume);

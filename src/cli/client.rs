@@ -3,7 +3,7 @@
 use crate::wire::{Error, ErrorBody, Sled};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
@@ -17,6 +17,9 @@ use tokio::time::{sleep, timeout};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long to wait before asking one again that has only just started.
 const MOMENT: Duration = Duration::from_millis(50);
+
+/// How long a body may be, in bytes: of a sled with a thousand regions it has less than a tenth of it.
+const LONGEST: usize = 64 << 20;
 
 /// Why a question was not answered.
 #[derive(Debug, thiserror::Error)]
@@ -137,7 +140,7 @@ impl Client {
         let request = request.body(Full::new(what)).map_err(io::Error::other)?;
         let answer = sender.send_request(request).await.map_err(|why| unreachable(io::Error::other(why)))?;
         let status = answer.status();
-        let body = answer.into_body().collect().await.map_err(io::Error::other)?.to_bytes();
+        let body = Limited::new(answer.into_body(), LONGEST).collect().await.map_err(io::Error::other)?.to_bytes();
         driver.abort();
         read(status, &body)
     }

@@ -1,11 +1,36 @@
-//! `[http]` of `sled.toml`: where the HTTP endpoint listens. systemd opens these sockets one after
+//! `[http]` of `sled.toml`: where the HTTP endpoint listens, and to which names it answers. systemd opens these sockets one after
 //! the other, and none of them if one cannot be opened. Pure.
 
 use crate::source::{Faults, Origin, Section};
 use std::net::{IpAddr, SocketAddr};
 
-/// Reads the section; empty if it names no address.
-pub(super) fn listen(mut section: Section<'_>, faults: &mut Faults) -> Vec<SocketAddr> {
+/// Reads the section: the addresses, empty if it names none, and the names in small letters.
+pub(super) fn read(mut section: Section<'_>, faults: &mut Faults) -> (Vec<SocketAddr>, Vec<String>) {
+    let read = (listen(&mut section, faults), names(&mut section, faults));
+    section.finish(faults);
+    read
+}
+
+fn names(section: &mut Section<'_>, faults: &mut Faults) -> Vec<String> {
+    const REMEDY: &str = "write the name by which the sled is asked, without a port, as \"storage.example.com\"";
+    let (texts, _) = section.texts("names", faults).unwrap_or_else(|| (Vec::new(), section.origin().clone()));
+    let label = |label: &str| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        !label.is_empty() && label.len() <= 63 && label.chars().all(plain)
+    };
+    let mut names = Vec::new();
+    for (text, origin) in texts {
+        let number = text.rsplit('.').next().is_some_and(|last| last.starts_with(|c: char| c.is_ascii_digit()));
+        if text.split('.').all(label) && text.len() <= 253 && !number {
+            names.push(text.to_ascii_lowercase());
+        } else {
+            faults.push(&origin, "http.names", format!("{text:?} is no name of a machine"), REMEDY);
+        }
+    }
+    names
+}
+
+fn listen(section: &mut Section<'_>, faults: &mut Faults) -> Vec<SocketAddr> {
     let (texts, _) = section.texts("listen", faults).unwrap_or_else(|| (Vec::new(), section.origin().clone()));
     let mut taken: Vec<(SocketAddr, &str, Origin)> = Vec::new();
     for (text, origin) in texts {
@@ -25,7 +50,6 @@ pub(super) fn listen(mut section: Section<'_>, faults: &mut Faults) -> Vec<Socke
             _ => faults.push(&origin, "http.listen", format!("{text:?} is no address with a port"), REMEDY),
         }
     }
-    section.finish(faults);
     taken.into_iter().map(|(address, ..)| address).collect()
 }
 

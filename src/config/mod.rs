@@ -49,6 +49,9 @@ pub struct Configuration {
     pub address: IpAddr,
     /// Where the HTTP endpoint listens.
     pub listen: Vec<SocketAddr>,
+    /// Names in small letters by which the sled may be asked over HTTP, beside its address and names that
+    /// are private to a network.
+    pub names: Vec<String>,
 }
 
 impl Configuration {
@@ -102,7 +105,7 @@ fn read_all(sources: &Sources, faults: &mut Faults) -> Option<Configuration> {
         [] => vec![SocketAddr::new(address, HTTP_PORT)],
         some => some.to_vec(),
     };
-    Some(Configuration { sled: config, map, address, listen })
+    Some(Configuration { sled: config, map, address, listen, names: sled.names })
 }
 
 /// Reads a configuration that was in force once. It had no fault then; if a later version of the program

@@ -1,7 +1,7 @@
 //! `sled.toml`: what one machine is, where its data lies, and what its network must be.
 
 use super::appliance::{self, Appliance};
-use super::listen::listen;
+use super::listen;
 use super::tls::{self, Tls};
 use super::values::{Days, INTERFACE, OrNever, Positive, USER, plain_path, word};
 use crate::names::SledName;
@@ -163,6 +163,7 @@ pub(super) struct Draft {
     tls: Option<Tls>,
     pub(super) appliance: appliance::Draft,
     pub(super) listen: Vec<SocketAddr>,
+    pub(super) names: Vec<String>,
 }
 
 impl Draft {
@@ -186,11 +187,11 @@ pub(super) fn read(document: &Document, faults: &mut Faults) -> Draft {
     let storage = storage(top.section("storage", faults), faults);
     let downstairs = downstairs(top.section("downstairs", faults), faults);
     let network = network(top.section("network", faults), faults);
-    let listen = listen(top.section("http", faults), faults);
+    let (listen, names) = listen::read(top.section("http", faults), faults);
     let tls = tls::read(top.section("tls", faults), faults);
     let appliance = appliance::read(top.section("appliance", faults), faults);
     top.finish(faults);
-    Draft { name, storage, downstairs, network, tls, appliance, listen }
+    Draft { name, storage, downstairs, network, tls, appliance, listen, names }
 }
 
 fn sled_name(mut section: Section<'_>, faults: &mut Faults) -> Option<(SledName, Origin)> {

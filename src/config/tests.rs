@@ -79,6 +79,8 @@ fn every_fault_of_sled_toml_is_named_with_its_line() {
         ("root = \"/crucible\"", "root = \"crucible\"", "no plain absolute path", "/crucible"),
         ("root = \"/crucible\"", "root = \"/srv/../crucible\"", "no plain absolute path", "/crucible"),
         ("#listen = [\"192.168.4.189:3800\"]", "listen = [\"192.168.4.189\"]", "no address with a port", "3800"),
+        ("#names = []", "names = [\"a.example:3800\"]", "no name of a machine", "without a port"),
+        ("#names = []", "names = [\"10.0.0.1\"]", "no name of a machine", "without a port"),
         ("name = \"proper-raptor\"", "name = \"proper-rapter\"", "has no sled", "\"proper-raptor\""),
         ("name = \"proper-raptor\"", "name = \"../x\"", "a-z, 0-9 and -", "proper-raptor"),
         ("root = \"/crucible\"", "root = 3", "is an integer", "a string"),

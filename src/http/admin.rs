@@ -1,6 +1,7 @@
 //! What only the unix socket takes: requests for something to be done.
 
 use super::answer::{Answer, bulletin, error, json, not_allowed};
+use super::target::Query;
 use crate::names::{RegionName, VolumeName};
 use crate::span::Span;
 use crate::supervisor::{self, Asked, Handle, Manner, Reload, Reloading, Request, Wish};
@@ -55,7 +56,7 @@ where
 }
 
 /// Answers a request.
-pub(super) async fn answer(handle: &Handle, method: &Method, path: &[&str], query: &str, brought: Bytes) -> Answer {
+pub(super) async fn answer(handle: &Handle, method: &Method, path: &[&str], query: &Query, brought: Bytes) -> Answer {
     let wish = match wish(method, path, query, brought) {
         Ok(Some(wish)) => wish,
         Ok(None) => return not_allowed(allowed(path).unwrap_or_default()),
@@ -97,7 +98,7 @@ fn render(granted: supervisor::Answer) -> Answer {
 }
 
 /// What is wished; `None` for a method that the path does not take.
-fn wish(method: &Method, path: &[&str], query: &str, brought: Bytes) -> Result<Option<Wish>, Error> {
+fn wish(method: &Method, path: &[&str], query: &Query, brought: Bytes) -> Result<Option<Wish>, Error> {
     let wish = match (method, path) {
         (&Method::POST, ["v1", "regions", name]) => {
             parameters(query, [])?;
@@ -129,7 +130,6 @@ fn wish(method: &Method, path: &[&str], query: &str, brought: Bytes) -> Result<O
         }
         (&Method::POST, ["v1", "downstairs", "upgrade"]) => {
             let [force, from] = parameters(query, ["force", "from"])?;
-            let from = from.map(|from| percent_encoding::percent_decode_str(&from).decode_utf8_lossy().into_owned());
             let from = from.unwrap_or_default();
             let program = (!brought.is_empty()).then(|| (brought, PathBuf::from(from)));
             Wish::Upgrade(program, truth("force", force)?)
@@ -165,31 +165,18 @@ fn volume(name: &str) -> Result<VolumeName, Error> {
 }
 
 /// The host that is meant: its address, or its name in the map.
-fn host(query: &str) -> Result<String, Error> {
+fn host(query: &Query) -> Result<String, Error> {
     let missing = || Error::new("BAD_QUERY", "it is not said which host", "for example host=192.168.4.17");
-    let text = one(query, "host")?.ok_or_else(missing)?;
-    Ok(percent_encoding::percent_decode_str(&text).decode_utf8_lossy().into_owned())
+    one(query, "host")?.ok_or_else(missing)
 }
 
-/// The values of the parameters that are known. Any other is refused: what a mistyped one was to
-/// say must not be overlooked.
-fn parameters<const N: usize>(query: &str, known: [&str; N]) -> Result<[Option<String>; N], Error> {
-    let mut found = [const { None }; N];
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        match known.iter().position(|known| *known == key) {
-            Some(index) => found[index] = Some(value.to_owned()),
-            None => {
-                let remedy = if N == 0 { "none is known here".into() } else { format!("known: {}", known.join(", ")) };
-                return Err(Error::new("BAD_QUERY", format!("there is no parameter {key:?}"), remedy));
-            }
-        }
-    }
-    Ok(found)
+/// The values of the parameters that are known.
+fn parameters<const N: usize>(query: &Query, known: [&str; N]) -> Result<[Option<String>; N], Error> {
+    query.only(known)
 }
 
 /// The value of the only parameter that is known.
-fn one(query: &str, known: &str) -> Result<Option<String>, Error> {
+fn one(query: &Query, known: &str) -> Result<Option<String>, Error> {
     parameters(query, [known]).map(|[value]| value)
 }
 
@@ -202,12 +189,11 @@ fn truth(key: &str, value: Option<String>) -> Result<bool, Error> {
     }
 }
 
-/// A sentence, percent-encoded in the query. One line, and not too long to be shown everywhere.
+/// A sentence. One line, and not too long to be shown everywhere.
 fn spoken(text: String) -> Result<String, Error> {
     const MOST: usize = 200;
     let wrong = |what: &str| Error::new("BAD_QUERY", format!("reason {what}"), "one line of up to 200 characters");
-    let decoded = percent_encoding::percent_decode_str(&text).decode_utf8().map_err(|_| wrong("is no UTF-8"))?;
-    let text = decoded.trim();
+    let text = text.trim();
     match text.chars().any(char::is_control) || text.chars().count() > MOST {
         true => Err(wrong("is too long, or has control characters in it")),
         false => Ok(text.to_owned()),
@@ -215,7 +201,7 @@ fn spoken(text: String) -> Result<String, Error> {
 }
 
 /// Whether hosts are to wait, for how long, and why.
-fn maintenance(query: &str) -> Result<Option<Asked>, Error> {
+fn maintenance(query: &Query) -> Result<Option<Asked>, Error> {
     let [on, time, reason] = parameters(query, ["on", "for", "reason"])?;
     let remedy = "write a length of time such as 30m";
     let time = time.map(|text| text.parse().map_err(|why| Error::new("BAD_QUERY", format!("for {why}"), remedy)));
@@ -230,7 +216,7 @@ fn maintenance(query: &str) -> Result<Option<Asked>, Error> {
 }
 
 /// Whether the configuration is only shown, what it may do, and who asks.
-fn reload(query: &str) -> Result<Reloading, Error> {
+fn reload(query: &Query) -> Result<Reloading, Error> {
     let [show, yes, unattended, number, by] = parameters(query, ["dry_run", "yes", "unattended", "kept", "by"])?;
     let how = match (truth("dry_run", show)?, truth("yes", yes)?, truth("unattended", unattended)?) {
         (true, ..) => Reload::Show,
@@ -260,7 +246,7 @@ fn second(text: String) -> Result<i64, Error> {
 }
 
 /// A directory, as it stands in unit files: nothing in it needs quoting.
-fn from(query: &str) -> Result<Option<PathBuf>, Error> {
+fn from(query: &Query) -> Result<Option<PathBuf>, Error> {
     let Some(text) = one(query, "from")? else { return Ok(None) };
     let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+".contains(c));
     let whole = text.starts_with('/') && text.split('/').skip(1).all(|part| !matches!(part, "" | "." | ".."));
@@ -273,7 +259,7 @@ fn from(query: &str) -> Result<Option<PathBuf>, Error> {
     }
 }
 
-fn replace(query: &str) -> Result<Option<Uuid>, Error> {
+fn replace(query: &Query) -> Result<Option<Uuid>, Error> {
     let text = one(query, "replace")?;
     text.map(|text| text.parse()).transpose().map_err(|_| {
         Error::new("BAD_QUERY", "replace is no UUID", "write the one that sledctl storage init or status shows")
@@ -299,7 +285,8 @@ mod tests {
     #[test]
     fn a_wish_is_read_or_refused() {
         let read = |method: Method, path: &str, query: &str| {
-            wish(&method, &path.split('/').collect::<Vec<_>>(), query, Bytes::new()).map_err(|why| why.code)
+            let query = super::super::target::read_query(query);
+            wish(&method, &path.split('/').collect::<Vec<_>>(), &query, Bytes::new()).map_err(|why| why.code)
         };
         let name = "v1/regions/still-fawn-0";
         assert!(matches!(read(Method::POST, name, ""), Ok(Some(Wish::Create(_)))));

@@ -5,7 +5,10 @@ mod admin;
 mod answer;
 mod attach;
 mod door;
+mod origin;
 mod route;
+mod seats;
+mod target;
 
 use crate::observe::backoff::Backoff;
 use crate::observe::presence::{Line, Presence};
@@ -17,12 +20,12 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
 use route::{answer, ended};
-use std::collections::HashMap;
+use seats::{Seat, Seats};
 use std::ffi::CString;
 use std::future::Future;
 use std::io;
-use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
@@ -39,13 +42,8 @@ pub struct Sockets {
     pub admin: Vec<std::os::unix::net::UnixListener>,
 }
 
-/// How many connections are served at once over TCP; further ones wait in the kernel. A
-/// fleet has a few hosts, each with a poll or two.
-const MOST_CONNECTIONS: usize = 512;
 /// The admin socket has places of its own, so that a flood of polls does not lock out `sledctl`.
 const MOST_ADMIN_CONNECTIONS: usize = 64;
-/// How many of them one address may have.
-const MOST_PER_ADDRESS: usize = 64;
 /// How long a connection may last; after the answer that is then under way it is closed, and
 /// a host that polls makes another.
 const LIFETIME: Duration = Duration::from_secs(300);
@@ -93,38 +91,12 @@ pub async fn serve(sockets: Sockets, handle: Handle, ready: fn(), end: impl Futu
 #[derive(Clone)]
 struct Visits {
     end: watch::Sender<bool>,
-    seats: Arc<Mutex<HashMap<IpAddr, usize>>>,
-}
-
-/// A place that an address takes up as long as this exists.
-struct Seat {
-    address: IpAddr,
-    seats: Arc<Mutex<HashMap<IpAddr, usize>>>,
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let mut seats = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(taken) = seats.get_mut(&self.address) {
-            *taken -= 1;
-        }
-        seats.retain(|_, taken| *taken > 0);
-    }
+    seats: Seats,
 }
 
 impl Visits {
     fn new() -> Self {
-        Self { end: watch::Sender::new(false), seats: Arc::default() }
-    }
-
-    /// A place for a client at this address; `None` if it has too many already.
-    fn seat(&self, address: IpAddr) -> Option<Seat> {
-        let mut seats = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = seats.entry(address).or_default();
-        (*taken < MOST_PER_ADDRESS).then(|| {
-            *taken += 1;
-            Seat { address, seats: self.seats.clone() }
-        })
+        Self { end: watch::Sender::new(false), seats: Seats::default() }
     }
 
     /// Asks every client's connection to end after its present answer, and waits for that.
@@ -136,10 +108,9 @@ impl Visits {
 
 fn open(sockets: Sockets, handle: &Handle, visits: &Visits) -> io::Result<JoinSet<io::Result<()>>> {
     let mut doors = JoinSet::new();
-    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     for listener in sockets.http {
         listener.set_nonblocking(true)?;
-        doors.spawn(serve_tcp(TcpListener::from_std(listener)?, handle.clone(), places.clone(), visits.clone()));
+        doors.spawn(serve_tcp(TcpListener::from_std(listener)?, handle.clone(), visits.clone()));
     }
     let places = Arc::new(Semaphore::new(MOST_ADMIN_CONNECTIONS));
     for listener in sockets.admin {
@@ -149,10 +120,9 @@ fn open(sockets: Sockets, handle: &Handle, visits: &Visits) -> io::Result<JoinSe
     Ok(doors)
 }
 
-async fn serve_tcp(listener: TcpListener, handle: Handle, places: Arc<Semaphore>, visits: Visits) -> io::Result<()> {
+async fn serve_tcp(listener: TcpListener, handle: Handle, visits: Visits) -> io::Result<()> {
     let mut pause = accept_pause();
     loop {
-        let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(why) => {
@@ -163,16 +133,26 @@ async fn serve_tcp(listener: TcpListener, handle: Handle, places: Arc<Semaphore>
         };
         pause.reset();
         // One that has too many is hung up on; the others find a place.
-        let Some(seat) = visits.seat(peer.ip()) else { continue };
+        let Some(mut seat) = visits.seats.seat(peer.ip(), is_known(&handle, peer.ip())) else { continue };
+        let Ok(at) = stream.local_addr() else { continue };
         _ = stream.set_nodelay(true);
         let line = Line::new(stream);
         let presence = line.presence();
-        let talk = converse(line, handle.clone(), Door::Tcp(peer.ip()), presence, &visits);
+        let talk = converse(line, handle.clone(), Door::Tcp(peer.ip()), presence, Some((at, &seat)), &visits);
         tokio::spawn(async move {
-            talk.await;
-            drop((place, seat));
+            // Cancel-safe: whichever ends first, the connection is closed.
+            tokio::select! {
+                () = talk => {}
+                () = seat.given_up() => {}
+            }
         });
     }
+}
+
+/// Whether a client has one of the places that are kept: a host or a sled of the map, or this machine.
+fn is_known(handle: &Handle, address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    address.is_loopback() || handle.bulletins.borrow().as_ref().is_some_and(|last| last.known.contains(&address))
 }
 
 async fn serve_unix(listener: UnixListener, handle: Handle, places: Arc<Semaphore>, visits: Visits) -> io::Result<()> {
@@ -189,7 +169,7 @@ async fn serve_unix(listener: UnixListener, handle: Handle, places: Arc<Semaphor
         };
         pause.reset();
         let door = Door::Admin { admitted: admitted(&stream) };
-        let talk = converse(stream, handle.clone(), door, Presence::nobody(), &visits);
+        let talk = converse(stream, handle.clone(), door, Presence::nobody(), None, &visits);
         tokio::spawn(async move {
             talk.await;
             drop(place);
@@ -202,16 +182,19 @@ fn accept_pause() -> Backoff {
     Backoff::new(Duration::from_millis(1), Duration::from_millis(200))
 }
 
+/// Answers a client until it has gone. `front`: where it came in over TCP, and its place.
 fn converse<S>(
     stream: S,
     handle: Handle,
     door: Door,
     presence: Presence,
+    front: Option<(SocketAddr, &Seat)>,
     visits: &Visits,
 ) -> impl Future<Output = ()> + use<S>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let (at, answering_it) = front.map(|(at, seat)| (at, seat.answering())).unzip();
     let end = visits.end.subscribe();
     let (answering, asked) = (end.clone(), watch::Sender::new(false));
     let mut first = asked.subscribe();
@@ -219,7 +202,12 @@ where
         asked.send_replace(true);
         request.extensions_mut().insert(presence.clone());
         let (handle, end) = (handle.clone(), answering.clone());
-        async move { Ok::<_, std::convert::Infallible>(answer(request, door, &handle, end).await) }
+        let busy = answering_it.as_ref().map(|begin| begin());
+        async move {
+            let answer = answer(request, door, at, &handle, end).await;
+            drop(busy);
+            Ok::<_, std::convert::Infallible>(answer)
+        }
     });
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(16 * 1024);
@@ -282,7 +270,8 @@ mod tests {
         let handle = Handle { bulletins, requests: mpsc::channel(1).0 };
         let (mut host, stream) = tokio::io::duplex(4096);
         let visits = Visits::new();
-        tokio::spawn(converse(stream, handle, Door::Tcp("192.168.4.17".parse().unwrap()), Presence::nobody(), &visits));
+        let (door, nobody) = (Door::Tcp("192.168.4.17".parse().unwrap()), Presence::nobody());
+        tokio::spawn(converse(stream, handle, door, nobody, None, &visits));
 
         let began = Instant::now();
         let ask = |wait: u32| format!("GET /v1/volumes/still-fawn?wait={wait} HTTP/1.1\r\nHost: sled\r\n\r\n");

@@ -14,7 +14,8 @@ use crate::wire::{self, State};
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -36,6 +37,10 @@ pub struct Bulletin {
     pub maintenance: Bytes,
     /// Every job that is remembered.
     pub jobs: Arc<BTreeMap<u64, wire::Job>>,
+    /// The hosts and sleds of the map, and who is connected: they are never without a place to ask.
+    pub known: BTreeSet<IpAddr>,
+    /// The names by which this sled may be asked over HTTP, beside those that are private to a network.
+    pub names: BTreeSet<String>,
     /// Why there is no verdict at all.
     pub broken: Option<wire::Error>,
 }
@@ -147,6 +152,8 @@ impl Editor {
             storage: body(&storage_detail(&self.config, facts)),
             maintenance: body(&facts.maintenance),
             jobs: jobs.clone(),
+            known: self.known(),
+            names: self.config.names.iter().cloned().collect(),
             broken: None,
         };
         self.out.send_replace(Some(Arc::new(bulletin)));
@@ -283,6 +290,13 @@ impl Editor {
             wire::Peer { host, ..peer.clone() }
         };
         peers.map(named).collect()
+    }
+
+    fn known(&self) -> BTreeSet<IpAddr> {
+        let map = &self.config.map;
+        let hosts = map.volumes.values().flat_map(|volume| &volume.hosts).chain(map.hosts.values());
+        let attached = self.volumes.values().flat_map(|volume| &volume.attached).map(|host| &host.address);
+        hosts.chain(map.sleds.values().map(|sled| &sled.address)).chain(attached).copied().collect()
     }
 
     fn elsewhere(&self) -> BTreeMap<VolumeName, Vec<SledName>> {

@@ -248,6 +248,54 @@ fn nbd(sled: &Sled) -> String {
     format!("{}:10809", sled.address)
 }
 
+/// A ticket that is not for what the same sled said of the volume is none.
+#[test]
+fn a_ticket_that_lies_is_refused() {
+    let sleds = fleet(95, 1);
+    all_live(&sleds);
+    ticket(&sleds[0]);
+    for (what, said) in [
+        ("targets", "8.8.8.8:53"),
+        ("generation", "absurdly high"),
+        ("low", "less than was asked"),
+        ("port_map", "has changed"),
+        ("host", "is for 10.0.0.7"),
+    ] {
+        sleds[0].tell(|mind| mind.manner = Manner::Lies(what));
+        let (code, out, err) = done(&["ticket"], &sleds[0]);
+        assert!(code == 1 && err.contains(said), "{what}: {code} {out}{err}");
+    }
+}
+
+/// What cannot be run is refused before the volume is won for it.
+#[test]
+fn what_is_no_program_of_this_machine_wins_nothing() {
+    let sleds = fleet(96, 1);
+    all_live(&sleds);
+    let dir = tempfile::tempdir().unwrap();
+    let mut elf = fs::read(env!("CARGO_BIN_EXE_crucible-attach")).unwrap()[..4096].to_vec();
+    elf[18] ^= 0xff;
+    for (name, bytes) in [("empty", &b""[..]), ("foreign", &elf), ("text", b"echo won; exit 0\n")] {
+        let path = dir.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        let words = ["--program", path.to_str().unwrap()];
+        let (code, out, err) = said(&server_without(dir.path(), &sleds[0], &words).output().unwrap());
+        assert!(code == 2 && err.contains("cannot be the server"), "{name}: {code} {out}{err}");
+    }
+    assert_eq!(sleds[0].mind.lock().unwrap().asked.len(), 0, "it was asked for all the same");
+}
+
+#[test]
+fn without_time_to_wait_one_look_tells() {
+    let sleds = fleet(97, 1);
+    all_live(&sleds);
+    assert_eq!(done(&["wait", "--timeout", "0s"], &sleds[0]).0, 0);
+    sleds[0].tell(|mind| mind.ready = false);
+    let (code, _, err) = done(&["wait", "--timeout", "0s"], &sleds[0]);
+    assert!(code == 1 && err.contains("REGION_DOWN"), "{code} {err}");
+}
+
 #[test]
 fn it_becomes_the_server_and_holds_the_lock() {
     let sleds = fleet(82, 3);

@@ -22,6 +22,8 @@ pub enum Manner {
     Babbles(&'static str),
     /// It does not hold an answer, whatever is asked.
     Hasty,
+    /// Its ticket has this in a place that the volume has not.
+    Lies(&'static str),
     /// It grants nothing, whatever it says of the volume.
     Refuses,
 }
@@ -141,6 +143,18 @@ impl Sled {
             (Manner::Hangs, true) if line.contains("/attach ") => return reader.read_to_end(&mut body).map(drop),
             (_, true) if line.contains("/release ") => {
                 self.asked_to_let_go(&serde_json::from_slice(&body).unwrap_or_default())
+            }
+            (Manner::Lies(what), true) => {
+                let (status, ticket) = self.asked_for_ticket(&serde_json::from_slice(&body).unwrap_or_default());
+                let mut ticket: Value = serde_json::from_str(&ticket).unwrap();
+                match what {
+                    "targets" => ticket["targets"][1] = "8.8.8.8:53".into(),
+                    "generation" => ticket["generation"] = u64::MAX.into(),
+                    "low" => ticket["generation"] = 1.into(),
+                    "port_map" => ticket[what] = "sha256:other".into(),
+                    _ => ticket["host"] = "10.0.0.7".into(),
+                }
+                (status, ticket.to_string())
             }
             (_, true) => self.asked_for_ticket(&serde_json::from_slice(&body).unwrap_or_default()),
             (_, false) => self.asked_for_volume(&line),

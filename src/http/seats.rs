@@ -1,0 +1,162 @@
+//! The places for those who connect over TCP. Hosts and sleds of the port map have places that no
+//! stranger can take; strangers have few each; and when places run short, whoever is being answered
+//! stays, and whoever has been silent for longest has to go.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::oneshot;
+
+/// How many connections there may be at once. A fleet has a few hosts, each with a poll or two.
+const MOST: usize = 512;
+/// How many of them strangers may have; the others are kept for who is known.
+const MOST_STRANGERS: usize = 256;
+/// How many one address may have, if it is known.
+const MOST_PER_ADDRESS: usize = 64;
+/// How many one address may have that nobody knows.
+const MOST_PER_STRANGER: usize = 16;
+
+/// All places.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Seats(Arc<Mutex<Taken>>);
+
+#[derive(Debug, Default)]
+struct Taken {
+    /// The number of the next one: the lowest has come first.
+    next: u64,
+    guests: BTreeMap<u64, Guest>,
+}
+
+#[derive(Debug)]
+struct Guest {
+    address: IpAddr,
+    known: bool,
+    answered: Arc<AtomicBool>,
+    /// Dropped to ask it to leave.
+    _stay: oneshot::Sender<()>,
+}
+
+/// A place, for as long as this exists.
+#[derive(Debug)]
+pub(super) struct Seat {
+    number: u64,
+    answered: Arc<AtomicBool>,
+    leave: oneshot::Receiver<()>,
+    seats: Seats,
+}
+
+/// Marks its seat's guest as one that is being answered, for as long as this exists.
+#[derive(Debug)]
+pub(super) struct Answering(Arc<AtomicBool>);
+
+impl Seats {
+    /// A place for a client at this address; `None` if there is none, and all who have one are being
+    /// answered. Known are the hosts and sleds of the port map, and this machine itself.
+    pub(super) fn seat(&self, address: IpAddr, known: bool) -> Option<Seat> {
+        let mut taken = self.taken();
+        let (own, all) = match known {
+            true => (MOST_PER_ADDRESS, MOST),
+            false => (MOST_PER_STRANGER, MOST_STRANGERS),
+        };
+        taken.make_room(own, |guest| guest.address == address)?;
+        // A stranger leaves no place for one who is known; the other way round it does.
+        taken.make_room(all, |guest| known || !guest.known)?;
+        taken.next += 1;
+        let (number, answered) = (taken.next, Arc::new(AtomicBool::new(false)));
+        let (stay, leave) = oneshot::channel();
+        taken.guests.insert(number, Guest { address, known, answered: answered.clone(), _stay: stay });
+        Some(Seat { number, answered, leave, seats: self.clone() })
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Taken {
+    /// Makes room for one more of these, of which there may be so many: the one who has been silent
+    /// for longest goes, strangers first. `None` if nobody is silent.
+    fn make_room(&mut self, most: usize, these: impl Fn(&Guest) -> bool) -> Option<()> {
+        if self.guests.values().filter(|guest| these(guest)).count() < most {
+            return Some(());
+        }
+        let silent = self.guests.iter().filter(|(_, guest)| these(guest) && !guest.answered.load(Ordering::Relaxed));
+        let number = silent.min_by_key(|(number, guest)| (guest.known, **number)).map(|(number, _)| *number)?;
+        self.guests.remove(&number);
+        Some(())
+    }
+}
+
+impl Seat {
+    /// Says that its guest is being answered.
+    pub(super) fn answering(&self) -> impl Fn() -> Answering + use<> {
+        let answered = self.answered.clone();
+        move || {
+            answered.store(true, Ordering::Relaxed);
+            Answering(answered.clone())
+        }
+    }
+
+    /// Waits until the place is wanted for somebody else. Cancel-safe: nothing is ever sent.
+    pub(super) async fn given_up(&mut self) {
+        _ = (&mut self.leave).await;
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.seats.taken().guests.remove(&self.number);
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(last: u8) -> IpAddr {
+        IpAddr::from([192, 168, 4, last])
+    }
+
+    fn is_left(seat: &mut Seat) -> bool {
+        seat.leave.try_recv() == Err(oneshot::error::TryRecvError::Closed)
+    }
+
+    /// The flood that was seen: 31 addresses with 1,500 silent connections.
+    #[test]
+    fn silent_strangers_do_not_take_the_places_of_hosts() {
+        let seats = Seats::default();
+        let mut strangers: Vec<_> = (0..1500).map(|n| seats.seat(ip(100 + (n % 31) as u8), false).unwrap()).collect();
+        let stay = |strangers: &mut Vec<Seat>| strangers.iter_mut().map(is_left).filter(|left| !left).count();
+        assert_eq!(stay(&mut strangers), MOST_STRANGERS);
+        let hosts: Vec<_> = (0..4).flat_map(|host| std::iter::repeat_n(host, 64)).collect();
+        let mut hosts: Vec<_> = hosts.into_iter().map(|host| seats.seat(ip(host), true).unwrap()).collect();
+        assert!(!hosts.iter_mut().any(is_left));
+        // And one more host than there are places: a stranger goes.
+        let one = seats.seat(ip(17), true).unwrap();
+        assert_eq!(stay(&mut strangers), MOST_STRANGERS - 1);
+        assert!(!hosts.iter_mut().any(is_left));
+        drop((one, hosts, strangers));
+        assert_eq!(seats.taken().guests.len(), 0);
+    }
+
+    #[test]
+    fn who_is_being_answered_stays() {
+        let seats = Seats::default();
+        let mut all: Vec<_> = (0..MOST_PER_STRANGER).map(|_| seats.seat(ip(1), false).unwrap()).collect();
+        let busy: Vec<_> = all.iter().map(|seat| seat.answering()()).collect();
+        assert!(seats.seat(ip(1), false).is_none(), "it has too many already");
+        assert!(seats.seat(ip(2), false).is_some(), "that is none of another's concern");
+        let mut busy = busy.into_iter();
+        drop(busy.by_ref().nth(3));
+        let late = seats.seat(ip(1), false).unwrap();
+        assert_eq!(all.iter_mut().map(is_left).filter(|left| *left).count(), 1, "the oldest of four");
+        drop((late, busy));
+    }
+}

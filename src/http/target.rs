@@ -1,0 +1,129 @@
+//! What a request is about: the segments of its path and the parameters of its query, with their
+//! percent escapes resolved once, here. What is not known is refused: what a mistyped parameter was to
+//! say must not be overlooked.
+
+use crate::wire::Error;
+use http::Uri;
+
+/// A request's path, by segments; none of them is empty.
+pub(super) type Path = Vec<String>;
+
+/// A request's parameters, in their order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Query(Vec<(String, String)>);
+
+/// The path of a URL. A slash at its end means nothing; `None` if a segment is empty otherwise, for there
+/// is nothing of that name.
+///
+/// # Errors
+/// An escape is none, or what it stands for is no text.
+pub(super) fn path(uri: &Uri) -> Result<Option<Path>, Error> {
+    let path = uri.path();
+    let path = path.strip_prefix('/').unwrap_or(path);
+    let path = path.strip_suffix('/').unwrap_or(path);
+    if path.is_empty() {
+        return Ok(Some(Vec::new()));
+    }
+    let decode = |part| decoded(part).ok_or_else(|| Error::new("BAD_PATH", bad(part), "escape bytes as %2F"));
+    let segments: Path = path.split('/').map(decode).collect::<Result<_, _>>()?;
+    Ok((!segments.iter().any(String::is_empty)).then_some(segments))
+}
+
+/// The parameters of a URL.
+///
+/// # Errors
+/// One is named twice; an escape is none, or what it stands for is no text.
+pub(super) fn query(uri: &Uri) -> Result<Query, Error> {
+    let mut found: Vec<(String, String)> = Vec::new();
+    for pair in uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let decode = |part| decoded(part).ok_or_else(|| Error::new("BAD_QUERY", bad(part), "escape bytes as %26"));
+        let (key, value) = (decode(key)?, decode(value)?);
+        if found.iter().any(|(known, _)| *known == key) {
+            return Err(Error::new("BAD_QUERY", format!("{key:?} is there twice"), "say it once"));
+        }
+        found.push((key, value));
+    }
+    Ok(Query(found))
+}
+
+impl Query {
+    /// The values of the parameters that are known here.
+    ///
+    /// # Errors
+    /// There is another one.
+    pub(super) fn only<const N: usize>(&self, known: [&str; N]) -> Result<[Option<String>; N], Error> {
+        let mut found = [const { None }; N];
+        for (key, value) in &self.0 {
+            let Some(index) = known.iter().position(|known| known == key) else {
+                let remedy = if N == 0 { "none is known here".into() } else { format!("known: {}", known.join(", ")) };
+                return Err(Error::new("BAD_QUERY", format!("there is no parameter {key:?}"), remedy));
+            };
+            found[index] = Some(value.clone());
+        }
+        Ok(found)
+    }
+}
+
+fn bad(part: &str) -> String {
+    format!("{part:?} has an escape that is none, or is no UTF-8")
+}
+
+/// A text without its escapes; `None` if one of them is none.
+fn decoded(text: &str) -> Option<String> {
+    let digits = |escape: &str| escape.len() >= 2 && escape.bytes().take(2).all(|digit| digit.is_ascii_hexdigit());
+    if !text.split('%').skip(1).all(digits) {
+        return None;
+    }
+    percent_encoding::percent_decode_str(text).decode_utf8().ok().map(std::borrow::Cow::into_owned)
+}
+
+#[cfg(test)]
+pub(super) fn read_query(text: &str) -> Query {
+    query(&format!("/?{text}").parse().unwrap()).unwrap()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_path_is_its_segments() {
+        let read = |text: &str| path(&text.parse().unwrap()).map_err(|why| why.code);
+        let is = |segments: &[&str]| Ok(Some(segments.iter().map(ToString::to_string).collect::<Vec<_>>()));
+        assert_eq!(read("/"), is(&[]));
+        assert_eq!(read("/v1/volumes"), is(&["v1", "volumes"]));
+        assert_eq!(read("/v1/volumes/"), is(&["v1", "volumes"]));
+        assert_eq!(read("/v1/volumes/still%2Dfawn?x=/"), is(&["v1", "volumes", "still-fawn"]));
+        assert_eq!(read("/v1/volumes/a%2fattach"), is(&["v1", "volumes", "a/attach"]));
+        assert_eq!(read("http://sled:3800/v1/sled"), is(&["v1", "sled"]));
+        for nothing in ["/v1//volumes", "/v1/volumes//attach", "//v1/sled", "/v1/volumes//"] {
+            assert_eq!(read(nothing), Ok(None), "{nothing}");
+        }
+        for bad in ["/v1/%", "/v1/%z0", "/v1/%2", "/v1/%ff"] {
+            assert_eq!(read(bad), Err("BAD_PATH".into()), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_parameter_is_known_and_said_once() {
+        let read = |text: &str| query(&format!("/?{text}").parse().unwrap()).map_err(|why| why.code);
+        assert_eq!(read("a=%31%202&&b").unwrap().only(["a", "b"]).unwrap(), [Some("1 2".into()), Some("".into())]);
+        assert_eq!(read("%61=1").unwrap().only(["a"]).unwrap(), [Some("1".into())]);
+        assert!(read("a=1").unwrap().only([]).is_err() && read("").unwrap().only([]).is_ok());
+        for bad in ["a=1&a=2", "a=%", "a=%ff", "%ff=1"] {
+            assert_eq!(read(bad), Err("BAD_QUERY".into()), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_url_is_read_or_refused_without_panic(text in "/[ -~]{0,60}") {
+            if let Ok(uri) = text.parse::<Uri>() {
+                _ = path(&uri);
+                _ = query(&uri);
+            }
+        }
+    }
+}
