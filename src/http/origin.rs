@@ -74,8 +74,8 @@ fn is_own(host: &Authority, at: SocketAddr, names: &BTreeSet<String>) -> bool {
     }
     // A number, whatever its form, is an address, and to a browser one in another form is the same.
     let number = name.rsplit('.').next().is_some_and(|last| last.starts_with(|c: char| c.is_ascii_digit()));
-    let below = |domain: &&str| name.strip_suffix(*domain).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'));
-    names.contains(name) || !name.is_empty() && !number && (!name.contains('.') || PRIVATE.iter().any(|d| below(&d)))
+    let below = |domain: &str| name.strip_suffix(domain).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'));
+    names.contains(name) || !name.is_empty() && !number && (!name.contains('.') || PRIVATE.iter().any(|d| below(d)))
 }
 
 #[cfg(test)]
