@@ -19,6 +19,7 @@ mod deletion;
 mod device;
 mod disk;
 mod enforcement;
+mod face;
 mod failures;
 mod faults;
 mod fleet;

@@ -1,0 +1,86 @@
+//! The network face of a sled towards those who mean no good, or know no better: a flood, a browser's
+//! foreign pages, odd URLs.
+
+use crate::machine::hosts::{Host, PATIENCE, SLED, read_answer};
+use crate::machine::{Layer, Machine};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+
+/// How many addresses flood the sled, and with how many connections in all.
+const FLOOD: (u8, usize) = (31, 1500);
+
+/// One request with these lines in its head: the status.
+fn status(host: &Host, method: &str, path: &str, head: &str) -> u16 {
+    let request = format!("{method} {path} HTTP/1.1\r\n{head}Connection: close\r\nContent-Length: 0\r\n\r\n");
+    host.within(move || {
+        let mut stream = TcpStream::connect((SLED, 3800)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        read_answer(stream).unwrap().0
+    })
+}
+
+/// Silent connections from many addresses, which the switch has for it.
+fn flood(machine: &Machine) -> Vec<TcpStream> {
+    let (addresses, all) = FLOOD;
+    let from = move |n: usize| format!("192.168.4.{}", 100 + n % usize::from(addresses));
+    for n in 0..usize::from(addresses) {
+        machine.outside(&["ip", "address", "add", &format!("{}/24", from(n)), "dev", "switch"]);
+    }
+    machine.in_outside(move || {
+        let to: SocketAddr = format!("{SLED}:3800").parse().unwrap();
+        let one = |n| {
+            let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
+            let from: SocketAddr = format!("{}:0", from(n)).parse().unwrap();
+            bind(&socket, &from).unwrap();
+            // One that is hung up on at once is one that has no place.
+            connect(&socket, &to).ok().map(|()| TcpStream::from(socket))
+        };
+        (0..all).filter_map(one).collect()
+    })
+}
+
+#[test]
+fn strangers_lock_out_nobody_and_foreign_pages_get_nothing() {
+    let machine = Layer::small().boot_and_create();
+    let host = machine.host("192.168.4.17");
+
+    let silent = flood(&machine);
+    let program = Path::new(env!("CARGO_BIN_EXE_sledd")).with_file_name("crucible-attach");
+    let words = ["timeout", "20", program.to_str().unwrap(), "wait", "still-fawn", "--sled", SLED, "--timeout", "10s"];
+    let waited = host.run(&words);
+    assert!(waited.status.success(), "{} connections: {waited:?}", silent.len());
+    drop(silent);
+
+    let volume = "/v1/volumes/still-fawn";
+    let attach = "/v1/volumes/still-fawn/attach";
+    for own in ["Host: 192.168.4.189:3800\r\n", "Host: proper-raptor:3800\r\n", "Host: proper-raptor.lan\r\n", ""] {
+        assert_eq!(status(&host, "GET", volume, own), 200, "{own:?}");
+    }
+    for foreign in ["Host: evil.example\r\n", "Host: proper-raptor.evil.example:3800\r\n", "Host: localhost:3800\r\n"] {
+        assert_eq!(status(&host, "GET", volume, foreign), 421, "{foreign:?}");
+        assert_eq!(status(&host, "POST", attach, foreign), 421, "{foreign:?}");
+    }
+    for page in ["Origin: http://evil.example\r\n", "Origin: null\r\n", "Sec-Fetch-Site: cross-site\r\n"] {
+        assert_eq!(status(&host, "POST", attach, &format!("Host: sled\r\n{page}")), 403, "{page:?}");
+    }
+    assert_eq!(machine.volume("still-fawn").generation, 0, "a page has won a volume");
+
+    for (path, expected) in [
+        ("/v1/volumes/", 200),
+        ("/v1/volumes/still%2Dfawn", 200),
+        ("/v1/volumes//", 404),
+        ("/v1/volumes/%zz", 400),
+        ("/v1/sled?pretty", 400),
+        ("/v1/volumes?x=1", 400),
+        ("/v1/storage?x", 400),
+        ("/v1/maintenance?x", 400),
+        ("/v1/jobs?x", 400),
+        ("/healthz?x", 400),
+        ("/v1/volumes/still-fawn?wait=1&wait=2", 400),
+    ] {
+        assert_eq!(status(&host, "GET", path, "Host: sled\r\n"), expected, "{path}");
+    }
+}
