@@ -8,7 +8,7 @@ use crate::act;
 use crate::act::ports::{self, Taken};
 use crate::act::units::NotRefreshed;
 use crate::config::Configuration;
-use crate::decide::facts::{Active, Bus, Busy, Fencing, Start};
+use crate::decide::facts::{Active, Bus, Busy, Fencing, Outdated, Start};
 use crate::decide::plan::{Action, plan};
 use crate::names::RegionName;
 use crate::port_map::Fence;
@@ -191,13 +191,20 @@ impl Supervisor {
     }
 
     fn hear_refreshed(&mut self, result: Result<(), NotRefreshed>) {
-        self.facts.bus = Some(match &result {
-            Ok(()) => Bus::Connected,
-            Err(why) => Bus::Unreachable(format!("it does not read the units again: {why}")),
-        });
         self.unrefreshed = result.is_err();
-        self.bus = self.line.clone().filter(|_| result.is_ok());
-        if let Some(bus) = self.bus.clone() {
+        let outdated = match &result {
+            Err(NotRefreshed::Programs(why)) => Some(Outdated::Programs(why.clone())),
+            Err(why @ NotRefreshed::Kept(_)) => Some(Outdated::Kept(why.to_string())),
+            Ok(()) | Err(NotRefreshed::Systemd(_)) => None,
+        };
+        self.facts.bus = Some(match &result {
+            Err(NotRefreshed::Systemd(why)) => Bus::Unreachable(format!("it does not read the units again: {why}")),
+            // With the units as they were, everything goes on.
+            _ => Bus::Connected,
+        });
+        self.bus = self.line.clone().filter(|_| result.is_ok() || outdated.is_some());
+        self.facts.outdated = outdated;
+        if let Some(bus) = self.bus.clone().filter(|_| result.is_ok()) {
             self.facts.stale_units = false;
             self.put_in_place(&bus);
         }

@@ -149,6 +149,7 @@ impl Supervisor {
             granting: _,
             maintenance: _,
             unfinished_upgrade: _,
+            outdated: _,
             leaving: _,
             stuck_adoptions: _,
             stuck_removals: _,

@@ -84,6 +84,28 @@ async fn what_cannot_be_refreshed_on_this_connection_is_asked_again() {
 }
 
 #[tokio::test]
+async fn with_units_that_cannot_be_written_the_last_good_ones_go_on() {
+    use crate::check::Code;
+    for (why, code) in [
+        (NotRefreshed::Programs("damaged".into()), Code::ProgramsUnreadable),
+        (NotRefreshed::Kept("No space left on device".into()), Code::UnitsOutdated),
+    ] {
+        let (mut supervisor, _inbox) = supervisor();
+        let codes = |supervisor: &Supervisor| {
+            let verdict = judge(&supervisor.config, &supervisor.facts);
+            verdict.findings.into_iter().map(|finding| finding.code).collect::<Vec<_>>()
+        };
+        let now = supervisor.world;
+        supervisor.hear(Event::Systemd(now, Said::Refreshed(Err(why))));
+        assert_eq!(supervisor.facts.bus, Some(Bus::Connected), "systemd answers");
+        assert!(supervisor.unrefreshed && !supervisor.facts.stale_units, "it is tried again, and regions start");
+        assert!(codes(&supervisor).contains(&code) && !codes(&supervisor).contains(&Code::SystemdUnreachable));
+        supervisor.hear(Event::Systemd(now, Said::Refreshed(Ok(()))));
+        assert!(!codes(&supervisor).contains(&code));
+    }
+}
+
+#[tokio::test]
 async fn another_configuration_makes_old_what_was_looked_for_by_the_one_before() {
     let (mut supervisor, _inbox) = supervisor();
     supervisor.facts.network = Some(Network::default());

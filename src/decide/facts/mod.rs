@@ -58,6 +58,8 @@ pub struct Facts {
     pub grants: Option<BTreeMap<VolumeName, Grant>>,
     /// The volumes of which the record of what was granted cannot be read, and why.
     pub unread_grants: BTreeMap<VolumeName, String>,
+    /// Why the units stay as they were last configured; what runs by them goes on.
+    pub outdated: Option<Outdated>,
     /// systemd does not know the units as they are configured now: nothing is started.
     pub stale_units: bool,
     /// Since when each host that is connected to a volume has been seen.
@@ -131,6 +133,15 @@ pub enum Bus {
     Connected,
     /// It does not, and this is why.
     Unreachable(String),
+}
+
+/// Why the units stay as they were last configured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outdated {
+    /// The record of which program each region runs cannot be read, and why.
+    Programs(String),
+    /// What systemd's generator falls back on cannot be written, and why.
+    Kept(String),
 }
 
 /// The network, as netlink and sysfs tell it.
