@@ -7,6 +7,7 @@ pub mod connections;
 pub mod create;
 pub mod fence;
 pub mod inspect;
+pub mod jobs;
 pub mod ledger;
 pub mod legacy;
 pub mod lived;

@@ -29,7 +29,7 @@ fn allowed(path: &[&str]) -> Option<&'static str> {
         ["v1", "downstairs", "upgrade"]
         | ["v1", "regions", _, "restore" | "purge" | "restart" | "hold" | "release"]
         | ["v1", "volumes", _, "allow" | "deny"]
-        | ["v1", "reload"]
+        | ["v1", "reload" | "look"]
         | ["v1", "storage", "init"] => Some("POST"),
         ["v1", "maintenance"] => Some("GET, HEAD, PUT"),
         ["v1", "jobs", _] => Some("GET, HEAD, DELETE"),
@@ -82,7 +82,9 @@ fn render(granted: supervisor::Answer) -> Answer {
         supervisor::Answer::Proposal(proposal) => json(StatusCode::OK, &proposal),
         supervisor::Answer::Marked(marked) => json(StatusCode::OK, &marked),
         supervisor::Answer::Maintenance(maintenance) => json(StatusCode::OK, &maintenance),
-        supervisor::Answer::Permitted | supervisor::Answer::Left => json(StatusCode::OK, &()),
+        supervisor::Answer::Permitted | supervisor::Answer::Left | supervisor::Answer::Looked => {
+            json(StatusCode::OK, &())
+        }
         supervisor::Answer::Difference(difference) => json(StatusCode::OK, &difference),
         supervisor::Answer::Ticket(ticket) => json(StatusCode::OK, &ticket),
         supervisor::Answer::Refused(refusal) => json(StatusCode::CONFLICT, &refusal),
@@ -93,8 +95,7 @@ fn render(granted: supervisor::Answer) -> Answer {
 fn wish(method: &Method, path: &[&str], query: &str, brought: Bytes) -> Result<Option<Wish>, Error> {
     let wish = match (method, path) {
         (&Method::POST, ["v1", "regions", name]) => {
-            parameters(query, [])?;
-            Wish::Create(region(name)?)
+            Wish::Create(region(name)?, one(query, "never_existed")?.map(|name| region(&name)).transpose()?)
         }
         (&Method::DELETE, ["v1", "regions", name]) => Wish::Delete(region(name)?, one(query, "yes_destroy")?),
         (&Method::POST, ["v1", "regions", name, "adopt"]) => Wish::Adopt(region(name)?, from(query)?),
@@ -129,6 +130,10 @@ fn wish(method: &Method, path: &[&str], query: &str, brought: Bytes) -> Result<O
         }
         (&Method::POST, ["v1", "volumes", name, verb @ ("allow" | "deny")]) => {
             Wish::Permit(volume(name)?, host(query)?, *verb == "allow")
+        }
+        (&Method::POST, ["v1", "look"]) => {
+            parameters(query, [])?;
+            Wish::Look
         }
         (&Method::POST, ["v1", "reload"]) => Wish::Reload(reload(query)?),
         (&Method::PUT, ["v1", "maintenance"]) => Wish::Maintain(maintenance(query)?),
@@ -274,7 +279,7 @@ mod tests {
             wish(&method, &path.split('/').collect::<Vec<_>>(), query, Bytes::new()).map_err(|why| why.code)
         };
         let name = "v1/regions/still-fawn-0";
-        assert!(matches!(read(Method::POST, name, ""), Ok(Some(Wish::Create(_)))));
+        assert!(matches!(read(Method::POST, name, ""), Ok(Some(Wish::Create(_, None)))));
         let delete = read(Method::DELETE, name, "yes_destroy=still-fawn-0");
         assert!(matches!(delete, Ok(Some(Wish::Delete(_, Some(yes)))) if yes == "still-fawn-0"));
         assert!(matches!(read(Method::PUT, name, ""), Ok(None)));

@@ -8,7 +8,7 @@ mod ticket;
 
 pub use difference::{Change, Difference};
 pub use job::{Granted, Job, JobKind, JobProgress, JobState, Proposal};
-pub use storage::{DeletedRegion, Marked, StorageDetail, StoredRegion};
+pub use storage::{DeletedRegion, Marked, StorageDetail, StoredRegion, WantedRegion};
 pub use ticket::{Attach, Attached, Holder, Refusal, Ticket, TicketRegion};
 
 use crate::check::{Code, Severity};
