@@ -1,8 +1,9 @@
 //! The sled asks its hosts to wait: during maintenance, which ends by itself, and while the
 //! machine is being switched off, when the regions are stopped one volume after the other.
 
+use super::Supervisor;
+use super::event::Event;
 use super::requests::{Answer, Asked};
-use super::{Event, Supervisor};
 use crate::act;
 use crate::names::{RegionName, VolumeName};
 use crate::observe::deaths;
@@ -46,7 +47,7 @@ impl Supervisor {
             )
         };
         let shop = self.shop.clone();
-        tokio::spawn(async move {
+        let writing = async move {
             let text = wanted.clone();
             let written = tokio::task::spawn_blocking(move || act::maintenance::write(text.as_ref())).await;
             let written = written.unwrap_or_else(|why| Err(std::io::Error::other(why))).map_err(failed);
@@ -54,7 +55,9 @@ impl Supervisor {
                 shop.tell(Event::Maintenance(wanted.clone())).await;
             }
             _ = answer.send(written.map(|()| Answer::Maintenance(wanted)));
-        });
+            None
+        };
+        self.errands.run(|_| None, writing);
     }
 
     /// Ends maintenance whose time is over.
@@ -92,7 +95,7 @@ impl Supervisor {
             }
         }
         let shop = self.shop.clone();
-        tokio::spawn(async move {
+        let leaving = async move {
             if act::units::machine_stops(&bus).await {
                 let (told, heard) = oneshot::channel();
                 shop.tell(Event::Leaving(told)).await;
@@ -102,7 +105,9 @@ impl Supervisor {
                 }
             }
             _ = answer.send(Ok(Answer::Left));
-        });
+            None
+        };
+        self.errands.run(|_| None, leaving);
     }
 }
 

@@ -1,7 +1,8 @@
 //! The jobs that were asked for: their numbers, how far each is, and how each ended. Only the
 //! list; the work itself is [`work`](super::work)'s.
 
-use super::Event;
+use super::errands::Errands;
+use super::event::Event;
 use crate::act::progress::{self, Course, Progress, Step};
 use crate::names::RegionName;
 use crate::wire::{self, JobKind, JobProgress, JobState};
@@ -9,7 +10,7 @@ use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 /// How many jobs are remembered after their end.
 const REMEMBERED: usize = 1000;
@@ -29,14 +30,14 @@ pub(super) struct Jobs {
     all: Arc<BTreeMap<u64, wire::Job>>,
     courses: BTreeMap<u64, watch::Sender<Course>>,
     next: u64,
-    events: mpsc::Sender<Event>,
+    errands: Errands,
 }
 
 impl Jobs {
-    pub(super) fn new(events: mpsc::Sender<Event>) -> Self {
+    pub(super) fn new(errands: Errands) -> Self {
         // No number that an earlier supervisor gave: who follows a job must not meet another.
         let next = Timestamp::now().as_millisecond().unsigned_abs();
-        Self { all: Arc::default(), courses: BTreeMap::new(), next, events }
+        Self { all: Arc::default(), courses: BTreeMap::new(), next, errands }
     }
 
     /// Every job that is remembered.
@@ -67,9 +68,9 @@ impl Jobs {
         }
         let course = watch::Sender::new(Course::Open);
         self.courses.insert(job.id, course.clone());
-        let (id, events) = (job.id, self.events.clone());
+        let (id, errands) = (job.id, self.errands.clone());
         // A step that finds the channel full is not worth waiting for.
-        let tell = move |step| _ = events.try_send(Event::Step(id, step));
+        let tell = move |step| errands.tell_if_room(Event::Step(id, step));
         (job, Progress::new(tell, course))
     }
 
@@ -129,8 +130,8 @@ mod tests {
 
     #[test]
     fn a_job_is_cancelled_until_it_is_too_late() {
-        let (events, _heard) = mpsc::channel(8);
-        let mut jobs = Jobs::new(events);
+        let (events, _heard) = tokio::sync::mpsc::channel(8);
+        let mut jobs = Jobs::new(Errands::new(events));
         let name = "still-fawn-0".parse().unwrap();
         let (first, progress) = jobs.register(JobKind::Create, &name);
         assert!(progress.check().is_ok());

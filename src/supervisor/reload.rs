@@ -4,12 +4,13 @@
 //! Whom the regions let in follows at once, as the plan finds that it is not as the map says. What
 //! becomes of regions that moved or went is in [`moves`](super::moves).
 
+use super::Supervisor;
+use super::event::Event;
 use super::requests::Answer;
-use super::{Event, Supervisor};
 use crate::config::Configuration;
 use crate::config_dir;
 use crate::decide::difference::{difference, gone, moved};
-use crate::decide::facts::Region;
+use crate::decide::facts::{Facts, Region};
 use crate::source::Fault;
 use crate::wire::{self, Difference};
 use std::sync::Arc;
@@ -39,14 +40,17 @@ pub(super) struct Reading {
 impl Supervisor {
     /// Reads the files, aside from the loop.
     pub(super) fn read_again(&self, reload: Reload, answer: Reply) {
-        let (dir, events) = (self.config_dir.clone(), self.events.clone());
-        tokio::spawn(async move {
-            let read = tokio::task::spawn_blocking(move || config_dir::read(&dir)).await;
-            match read {
-                Ok(read) => _ = events.send(Event::Read(Box::new(Reading { read, reload, answer }))).await,
-                Err(why) => _ = answer.send(Err(wire::Error::new("FAILED", why.to_string(), "ask again"))),
+        let dir = self.config_dir.clone();
+        let reading = async move {
+            match tokio::task::spawn_blocking(move || config_dir::read(&dir)).await {
+                Ok(read) => Some(Event::Read(Box::new(Reading { read, reload, answer }))),
+                Err(why) => {
+                    _ = answer.send(Err(wire::Error::new("FAILED", why.to_string(), "ask again")));
+                    None
+                }
             }
-        });
+        };
+        self.errands.run(|_| None, reading);
     }
 
     /// Takes what was read.
@@ -111,7 +115,56 @@ impl Supervisor {
         }
     }
 
-    fn take_over(&mut self, new: Configuration) {
+    /// Forgets what another configuration has made old. Every fact stands here, so that whoever adds
+    /// one thinks of it; what observers told and nobody took yet is old with them
+    /// ([`Told`](crate::observe::Told)).
+    fn forget(&mut self, old: &Configuration) {
+        let new = &self.config.sled;
+        let Facts {
+            // Of what was looked for by the old one.
+            network,
+            tls,
+            expired,
+            // Of regions: those that are new or elsewhere have been seen to.
+            regions: _,
+            intruders: _,
+            // A look for the other regions is asked for.
+            disk: _,
+            // Said anew with the connection.
+            bus: _,
+            stale_units: _,
+            // Of this machine, this disk and whoever comes, whatever the configuration.
+            enforcement: _,
+            image: _,
+            settled: _,
+            removing: _,
+            unseen: _,
+            busy: _,
+            just_created: _,
+            holding: _,
+            grants: _,
+            unread_grants: _,
+            seen_since: _,
+            knocks: _,
+            granting: _,
+            maintenance: _,
+            unfinished_upgrade: _,
+            leaving: _,
+            stuck_adoptions: _,
+            stuck_removals: _,
+        } = &mut self.facts;
+        if old.sled.network != new.network {
+            *network = None;
+        }
+        if old.sled.tls != new.tls {
+            *tls = None;
+        }
+        if old.sled.storage.keep_deleted != new.storage.keep_deleted {
+            expired.clear();
+        }
+    }
+
+    pub(super) fn take_over(&mut self, new: Configuration) {
         let old = std::mem::replace(&mut self.config, Arc::new(new));
         let config = self.config.clone();
         for name in gone(&old, &config) {
@@ -133,16 +186,14 @@ impl Supervisor {
             self.region(&local.name, |region| (region.sockets, region.pulse) = (None, None));
             self.moves.waiting.insert(local.name);
         }
-        if old.sled.tls != config.sled.tls {
-            self.facts.tls = None;
-        }
+        self.world.config += 1;
+        self.forget(&old);
         self.facts.stale_units = true;
         self.editor.configure(config.clone());
         self.shop.config = config.clone();
         self.freshness.allow(config.sled.downstairs.hung_after.into());
         // systemd is asked to read the units anew when the new watch on it begins.
-        self.observers.renew(&old, &config);
-        self.renewed = true;
+        self.observers.renew(&old, &config, self.world.config);
         self.tell_wards();
     }
 }

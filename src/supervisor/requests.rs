@@ -1,10 +1,11 @@
 //! What the admin socket asks for, and what it is answered.
 
+use super::event::Event;
 use super::upgrade::{Cargo, Spoken, Upgrade};
 use super::work::Task;
-use super::{Event, Reload, Supervisor, adoption};
+use super::{Reload, Supervisor, adoption};
 use crate::act::storage;
-use crate::decide::facts::Region;
+use crate::decide::facts::{Disk, Region};
 use crate::decide::permits::{Creation, Deletion, may_adopt, may_create, may_delete, may_purge, may_restore};
 use crate::decide::storage::{running, usable};
 use crate::decide::turns::{Manner, may_hold, may_release, may_restart, may_upgrade};
@@ -109,12 +110,21 @@ impl Supervisor {
         ) {
             return self.answer(request);
         }
-        let (scanner, shop) = (self.observers.scanner.clone(), self.shop.clone());
-        tokio::spawn(async move {
-            if let Ok(disk) = tokio::task::spawn_blocking(move || scanner.scan()).await {
-                shop.tell(Event::Looked(disk, request)).await;
+        let scanner = self.observers.scanner.clone();
+        let looking = async move { Some(Event::Looked(scanner.look().await?, request)) };
+        self.errands.run(|_| None, looking);
+    }
+
+    /// Answers a request by what the disk looked like, unless that was a look for the regions of
+    /// another configuration: then it is looked at once more.
+    pub(super) fn hear_look(&mut self, disk: Disk, request: Request) {
+        match disk.config == self.world.config {
+            true => {
+                self.see_disk(disk);
+                self.answer(request);
             }
-        });
+            false => self.look_first(request),
+        }
     }
 
     /// Answers a request, now or when what it asks for has been looked at.
@@ -221,13 +231,15 @@ impl Supervisor {
     fn propose(&self, name: RegionName, from: Option<PathBuf>, answer: oneshot::Sender<Result<Answer, wire::Error>>) {
         let granted = may_adopt(&self.config, &self.facts, &name).and_then(|local| Ok((local, self.line()?)));
         let shop = self.shop.clone();
-        tokio::spawn(async move {
+        let proposing = async move {
             let proposal = match granted {
                 Ok((local, bus)) => Ok(Answer::Proposal(adoption::propose(&shop, &local, from, &bus).await)),
                 Err(why) => Err(why),
             };
             _ = answer.send(proposal);
-        });
+            None
+        };
+        self.errands.run(|_| None, proposing);
     }
 
     fn init_storage(&self, replace: Option<Uuid>, answer: oneshot::Sender<Result<Answer, wire::Error>>) {
@@ -240,7 +252,7 @@ impl Supervisor {
             return;
         }
         let shop = self.shop.clone();
-        tokio::spawn(async move {
+        let marking = async move {
             let config = shop.config.clone();
             let done = shop.held(move || storage::init(&config, replace)).await;
             shop.look_again().await;
@@ -253,6 +265,8 @@ impl Supervisor {
                 Ok(Answer::Marked(wire::Marked { disk: mark.disk, sled: mark.sled, marked: mark.marked }))
             });
             _ = answer.send(marked);
-        });
+            None
+        };
+        self.errands.run(|_| None, marking);
     }
 }

@@ -6,9 +6,10 @@
 //! leaves the volume open; and it is on record, durably, before that. Those that wait for the same host's tickets are granted
 //! together: each its own generation, all of them with one write.
 
+use super::Supervisor;
 use super::counter::{Counter, Order, Outcome, Reply, Served, Wanted};
+use super::event::Event;
 use super::requests::Answer;
-use super::{Event, Supervisor};
 use crate::act::written::Written;
 use crate::decide::attach::{attached, may_attach, may_permit};
 use crate::decide::facts::{Fencing, Gap};
@@ -145,19 +146,17 @@ impl Supervisor {
             touched: false,
         };
         self.facts.granting.insert(volume.clone());
-        let (events, volume) = (self.events.clone(), volume.clone());
-        tokio::spawn(async move {
-            // Even a panic is an end that is heard of: the volume is not blocked by it.
-            let done = tokio::spawn(counter.serve(batch)).await;
-            let served = done.unwrap_or_else(|why| {
-                tracing::error!("what was asked for {volume} was cut short: {why}");
-                (Served { volume, disk, grant: None, fence: Outcome::Unknown }, Vec::new())
-            });
-            _ = events.send(Event::Served(served.0)).await;
+        let (errands, volume) = (self.errands.clone(), volume.clone());
+        // A panic is heard of: the volume is not blocked by it.
+        let lost = move |_| Some(Event::Served(Served { volume, disk, grant: None, fence: Outcome::Unknown }));
+        self.errands.run(lost, async move {
+            let (served, said) = counter.serve(batch).await;
+            errands.tell(Event::Served(served)).await;
             // The loop hears of it before the host does: whoever asks next finds it so.
-            for (answer, reply) in served.1 {
+            for (answer, reply) in said {
                 _ = answer.send(reply);
             }
+            None
         });
     }
 

@@ -4,9 +4,9 @@
 //! What regions are to run is on record before anything is restarted: after a crash the roll goes
 //! on where it was.
 
-use super::Event;
 use super::care;
 use super::company;
+use super::event::Event;
 use super::workshop::{Workshop, cancelled, cut_short};
 use crate::act::progress::Progress;
 use crate::act::{ledger, programs, units};
@@ -193,7 +193,9 @@ impl Rolling<'_> {
 
     /// Makes systemd know what each region is to run.
     async fn refresh(&self) -> Result<(), wire::Error> {
-        let failed = |why| wire::Error::new("UPGRADE_FAILED", format!("systemd: {why}"), "systemctl status");
+        let failed = |why: units::NotRefreshed| {
+            wire::Error::new("UPGRADE_FAILED", format!("systemd: {why}"), "systemctl status")
+        };
         units::refresh(self.bus, &self.shop.config).await.map_err(failed)
     }
 
@@ -216,7 +218,7 @@ impl Rolling<'_> {
                 Ok(()) => self.switch(record, local).await,
                 Err(why) => Err(why),
             };
-            self.shop.tell(Event::Free(local.name.clone(), self.job)).await;
+            self.shop.tell(Event::Free { job: self.job, region: local.name.clone() }).await;
             switched?;
             restarted += 1;
         }
@@ -237,11 +239,11 @@ impl Rolling<'_> {
 
     /// Waits until a region serves that is about to.
     async fn serves_soon(&self, local: &LocalRegion) -> Result<(), String> {
-        match self.shop.serving.borrow().contains(&local.name) {
+        match self.shop.serving.borrow().contains_key(&local.name) {
             true => return Ok(()),
             false => self.progress.step(format!("{}: waiting until it serves", local.name), 0, 0),
         }
-        company::wait_until_it_serves(self.shop, local, self.bus).await
+        company::wait_until_it_serves(self.shop, local, self.bus, None).await
     }
 
     /// Puts on record that a region is to run the program from now on.
@@ -268,13 +270,13 @@ impl Rolling<'_> {
     async fn switch(&self, record: &mut Programs, local: &LocalRegion) -> Result<(), wire::Error> {
         let failed = |why: String| wire::Error::new("UPGRADE_FAILED", format!("{}: {why}", local.name), "");
         let served = match self.force {
-            true => self.shop.serving.borrow().contains(&local.name),
+            true => self.shop.serving.borrow().contains_key(&local.name),
             false => self.serves_soon(local).await.map(|()| true).map_err(failed)?,
         };
         self.note(record, local).await?;
         // A host that comes just now is no reason to watch for less long.
         let hosts = company::hosts(local).await.unwrap_or_default();
-        match care::down_and_up(self.shop, local, self.bus, self.progress).await {
+        match care::down_and_up(self.shop, self.job, local, self.bus, self.progress).await {
             Err(_) if !served => return Ok(()),
             done => done?,
         }
@@ -304,7 +306,10 @@ impl Rolling<'_> {
         let time: Duration = self.shop.config.sled.downstairs.steady_after.into();
         self.progress.step(format!("{}: watching it for {} s", local.name, time.as_secs()), 0, 0);
         let mut serving = self.shop.serving.subscribe();
-        match timeout(time, serving.wait_for(|serving| !serving.contains(&local.name))).await {
+        let run = serving.borrow().get(&local.name).cloned();
+        // Another run is a break as well, however short.
+        let broken = serving.wait_for(|serving| run.is_none() || serving.get(&local.name) != run.as_ref());
+        match timeout(time, broken).await {
             Err(_) => Ok(()),
             Ok(_) => Err(format!("it did not serve for {} s without a break", time.as_secs())),
         }
@@ -346,7 +351,7 @@ impl Rolling<'_> {
     async fn give_all_back(&self, record: &mut Programs) -> Result<(), wire::Error> {
         for local in self.regions().await?.iter().rev() {
             let given = self.give_back(record, local).await;
-            self.shop.tell(Event::Free(local.name.clone(), self.job)).await;
+            self.shop.tell(Event::Free { job: self.job, region: local.name.clone() }).await;
             given?;
         }
         Ok(())
@@ -364,12 +369,12 @@ impl Rolling<'_> {
         self.progress.step(format!("{name}: taking it back"), 0, 0);
         // One that serves waits until the others do and hosts have caught up; one that does not has
         // nothing to lose.
-        let force = !self.shop.serving.borrow().contains(name);
+        let force = !self.shop.serving.borrow().contains_key(name);
         let manner = |starts| Manner { force, rolling: true, starts };
         care::turn(self.shop, self.job, local, manner(false), self.progress).await?;
         // From here on nothing is done about it unasked; and what the program did wrong is not held
         // against the region.
-        self.shop.tell(Event::Mark(name.clone(), Busy::Restarting)).await;
+        self.shop.tell(Event::Mark { job: self.job, region: name.clone(), busy: Busy::Restarting }).await;
         if let Some(roll) = &mut record.rolling {
             roll.done.retain(|done| done != name);
         }
@@ -381,6 +386,6 @@ impl Rolling<'_> {
             return Ok(());
         }
         care::turn(self.shop, self.job, local, manner(true), self.progress).await?;
-        care::down_and_up(self.shop, local, self.bus, self.progress).await
+        care::down_and_up(self.shop, self.job, local, self.bus, self.progress).await
     }
 }
