@@ -11,7 +11,7 @@ use crate::http::{self, Sockets};
 use crate::logging::{self, Journal};
 use crate::port_map;
 use crate::source::Fault;
-use crate::supervisor::{Bulletin, Handle, Reload, Request, Wish, supervise};
+use crate::supervisor::{Bulletin, Handle, LoopPulse, Reload, Request, Wish, supervise};
 use crate::systemd::dropin;
 use crate::systemd::notify::tell;
 use crate::wire;
@@ -148,7 +148,7 @@ fn broken(faults: &[Fault]) -> (Handle, std::pin::Pin<Box<dyn Future<Output = ()
             tell(&[NotifyState::Watchdog]);
         }
     };
-    (Handle { bulletins, requests }, Box::pin(idle))
+    (Handle { bulletins, requests, pulse: LoopPulse::new(IDLE_TURN) }, Box::pin(idle))
 }
 
 /// The sockets of `sledd.socket`; run by hand, the configured ones.

@@ -17,10 +17,15 @@ use crate::region::format::Trailer;
 use crate::region::{Adoption, Record, RegionJson};
 use crate::systemd::names;
 use jiff::Timestamp;
-use nix::unistd::User;
+use nix::NixPath;
+use nix::dir::Dir;
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
+use nix::sys::stat::{Mode, SFlag, fstatat};
+use nix::unistd::{Gid, Uid, User, fchownat};
 use std::fs;
 use std::io;
-use std::os::unix::fs::{MetadataExt, lchown};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// A directory that may be adopted: a whole region, as the map wants it.
@@ -223,23 +228,32 @@ pub fn take_over(config: &Configuration, name: &RegionName, candidate: &Candidat
 }
 
 /// Gives everything below a directory, and it, an owner.
-fn own(dir: &Path, (uid, gid): (u32, u32)) -> io::Result<()> {
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        match entry.file_type()?.is_dir() {
-            true => own(&entry.path(), (uid, gid))?,
-            false => give(&entry.path(), (uid, gid))?,
-        }
-    }
-    give(dir, (uid, gid))
+fn own(dir: &Path, owner: (u32, u32)) -> io::Result<()> {
+    own_open(open_dir(AT_FDCWD, dir)?, owner)
 }
 
-fn give(path: &Path, (uid, gid): (u32, u32)) -> io::Result<()> {
-    let found = fs::symlink_metadata(path)?;
-    match (found.uid(), found.gid()) == (uid, gid) {
-        true => Ok(()),
-        false => lchown(path, Some(uid), Some(gid)),
+/// Opens a directory, and nothing that a link leads to.
+fn open_dir<P: ?Sized + NixPath>(at: impl AsFd, name: &P) -> io::Result<Dir> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    Ok(Dir::openat(at, name, flags, Mode::empty())?)
+}
+
+/// The same for a directory that is open. The files belong to somebody who may move them meanwhile:
+/// so no path is walked twice, every name is one in a directory that is held open, and none that is a
+/// link is followed.
+fn own_open(mut dir: Dir, (uid, gid): (u32, u32)) -> io::Result<()> {
+    let names = dir.iter().map(|entry| entry.map(|entry| entry.file_name().to_owned()));
+    let names = names.collect::<nix::Result<Vec<_>>>()?;
+    for name in names.iter().filter(|name| !matches!(name.to_bytes(), b"." | b"..")) {
+        let found = fstatat(&dir, name.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW)?;
+        if SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR {
+            own_open(open_dir(&dir, name.as_c_str())?, (uid, gid))?;
+        } else if (found.st_uid, found.st_gid) != (uid, gid) {
+            let owner = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+            fchownat(&dir, name.as_c_str(), owner.0, owner.1, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+        }
     }
+    std::os::unix::fs::fchown(&dir, Some(uid), Some(gid))
 }
 
 /// Notes that an adoption is complete: nothing is undone any more.
@@ -285,4 +299,49 @@ pub fn give_back(config: &Configuration, name: &RegionName, adoption: &Adoption)
         Ok(())
     })
     .map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    /// Whom the files belong to may put a link in a directory's place at any moment.
+    #[test]
+    fn no_link_is_followed_that_is_put_in_a_directorys_place() {
+        let made = tempfile::tempdir().unwrap();
+        let (region, outside) = (made.path().join("region"), made.path().join("outside"));
+        let (sub, aside) = (region.join("00"), made.path().join("aside"));
+        fs::create_dir_all(&sub).unwrap();
+        fs::create_dir(&outside).unwrap();
+        let names: Vec<_> = (0..40).map(|number| format!("{number:03}")).collect();
+        for name in &names {
+            fs::write(sub.join(name), "").unwrap();
+            fs::write(outside.join(name), "").unwrap();
+        }
+        symlink(outside.join("000"), region.join("link")).unwrap();
+        let done = AtomicBool::new(false);
+        let link = made.path().join("link");
+        symlink(&outside, &link).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    _ = fs::rename(&sub, &aside).and_then(|()| fs::rename(&link, &sub));
+                    _ = fs::rename(&sub, &link).and_then(|()| fs::rename(&aside, &sub));
+                }
+            });
+            for round in 0..300 {
+                // What it does not find, or finds to be a link, is no directory of the region any more.
+                _ = own(&region, (60000 + round % 2, 60000));
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        let owner = |path: &Path| fs::metadata(path).unwrap().uid();
+        assert_eq!(owner(&outside), owner(made.path()));
+        assert!(names.iter().all(|name| owner(&outside.join(name)) == owner(made.path())));
+        own(&region, (60002, 60000)).unwrap();
+        assert!(names.iter().all(|name| owner(&sub.join(name)) == 60002));
+        assert_eq!(fs::symlink_metadata(region.join("link")).unwrap().uid(), 60002);
+    }
 }

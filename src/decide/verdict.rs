@@ -77,7 +77,8 @@ fn sled_findings(config: &Configuration, facts: &Facts) -> Vec<Finding> {
     found.extend(image::findings(facts));
     found.extend(storage::findings(config, facts));
     if facts.unfinished_upgrade {
-        let cause = "an upgrade of the downstairs program was begun and not finished: regions run different programs";
+        let cause =
+            "an upgrade of the downstairs program was begun and not finished: regions may run different programs";
         let remedy = "sledctl downstairs shows which; begin it again: sledctl downstairs upgrade PATH";
         found.push(about_sled(Code::UpgradeUnfinished, "downstairs".into(), cause.into(), remedy.into()));
     }

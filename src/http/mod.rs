@@ -268,7 +268,8 @@ mod tests {
         let volumes = [("still-fawn".parse().unwrap(), page)].into();
         let bulletin = Bulletin { volumes, ..Bulletin::default() };
         let (_keep, bulletins) = watch::channel(Some(Arc::new(bulletin)));
-        let handle = Handle { bulletins, requests: mpsc::channel(1).0 };
+        let pulse = crate::supervisor::LoopPulse::new(Duration::from_secs(3600));
+        let handle = Handle { bulletins, requests: mpsc::channel(1).0, pulse };
         let (mut host, stream) = tokio::io::duplex(4096);
         let visits = Visits::new();
         tokio::spawn(converse(stream, handle, Door::Tcp("192.168.4.17".parse().unwrap()), &visits));

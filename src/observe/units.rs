@@ -55,6 +55,8 @@ pub async fn watch(regions: Vec<RegionName>, rhythm: Rhythm, to: Publisher) -> R
 struct Line {
     bus: Connection,
     changes: MessageStream,
+    /// systemd reads its unit files again, or has done so: what was set beside them may be as it was.
+    reloads: MessageStream,
     units: HashMap<OwnedObjectPath, RegionName>,
 }
 
@@ -71,12 +73,19 @@ impl Line {
             .build()?;
         // Listening comes before looking, so that no change falls between the two.
         let changes = MessageStream::for_match_rule(rule, &bus, Some(QUEUE)).await?;
+        let rule = MatchRule::builder()
+            .msg_type(zbus::message::Type::Signal)
+            .sender("org.freedesktop.systemd1")
+            .interface("org.freedesktop.systemd1.Manager")
+            .member("Reloading")
+            .build()?;
+        let reloads = MessageStream::for_match_rule(rule, &bus, Some(QUEUE)).await?;
         manager.subscribe().await?;
         let mut units = HashMap::new();
         for region in regions {
             units.insert(manager.load_unit(&names::unit(region)).await?, region.clone());
         }
-        Ok(Self { bus, changes, units })
+        Ok(Self { bus, changes, reloads, units })
     }
 }
 
@@ -87,7 +96,7 @@ async fn session(
     to: &Publisher,
     backoff: &mut Backoff,
 ) -> zbus::Result<NobodyListens> {
-    let Line { bus, mut changes, units } = Line::open(regions).await?;
+    let Line { bus, mut changes, mut reloads, units } = Line::open(regions).await?;
     backoff.reset();
     let mut slow = rhythm.every(SLOW_LOOK);
     let (mut greeted, mut restarts) = (false, BTreeMap::new());
@@ -97,6 +106,10 @@ async fn session(
         tokio::select! {
             _ = slow.next() => changed.extend(units.keys().map(ToString::to_string)),
             () = due(&restarts) => {}
+            reload = reloads.next() => {
+                path(reload)?;
+                changed.extend(units.keys().map(ToString::to_string));
+            }
             change = changes.next() => {
                 changed.insert(path(change)?);
             }

@@ -83,6 +83,7 @@ use upgrade::upgrade_is_unfinished;
 use uuid::Uuid;
 use versions::Versions;
 use wards::Ward;
+pub use watchdog::LoopPulse;
 use watchdog::Watchdog;
 use workshop::Workshop;
 
@@ -102,6 +103,8 @@ pub struct Handle {
     pub bulletins: watch::Receiver<Option<Arc<Bulletin>>>,
     /// Where requests go.
     pub requests: mpsc::Sender<Request>,
+    /// Whether the loop turns.
+    pub pulse: LoopPulse,
 }
 
 /// Where the verdicts are published.
@@ -158,11 +161,13 @@ struct Supervisor {
 pub fn supervise(config: Configuration, config_dir: PathBuf, sysfs: PathBuf) -> (Handle, impl Future<Output = ()>) {
     let (publish, bulletins) = watch::channel(None);
     let (requests, asked) = mpsc::channel(QUEUE);
+    let watchdog = Watchdog::new();
+    let pulse = watchdog.pulse();
     let run = async move {
-        let (supervisor, inbox) = Supervisor::new(config, config_dir, sysfs, publish);
+        let (supervisor, inbox) = Supervisor::new(config, config_dir, sysfs, publish, watchdog);
         supervisor.run(inbox, asked).await;
     };
-    (Handle { bulletins, requests }, run)
+    (Handle { bulletins, requests, pulse }, run)
 }
 
 /// What comes to the loop from aside, and what its turns feed.
@@ -174,13 +179,18 @@ struct Inbox {
 
 impl Supervisor {
     /// One that knows nothing yet, with its observers.
-    fn new(config: Configuration, config_dir: PathBuf, sysfs: PathBuf, publish: Publish) -> (Self, Inbox) {
+    fn new(
+        config: Configuration,
+        config_dir: PathBuf,
+        sysfs: PathBuf,
+        publish: Publish,
+        watchdog: Watchdog,
+    ) -> (Self, Inbox) {
         let config = Arc::new(config);
         let (to, observations) = observe::channel(QUEUE);
         let (events, ended) = mpsc::channel(QUEUE);
         let errands = Errands::new(events);
         let now = Instant::now();
-        let watchdog = Watchdog::new();
         let observers = Observers::spawn(&config, sysfs, watchdog.turn(), &to);
         let regions = config.local_regions();
         let supervisor = Self {

@@ -21,7 +21,7 @@ fn config(more: &str) -> Configuration {
 
 /// A supervisor whose observers have not begun: as long as nobody waits for anything.
 fn supervisor() -> (Supervisor, Inbox) {
-    Supervisor::new(config(""), "/nowhere".into(), "/nowhere".into(), watch::channel(None).0)
+    Supervisor::new(config(""), "/nowhere".into(), "/nowhere".into(), watch::channel(None).0, Watchdog::new())
 }
 
 fn unit(pid: u32, invocation: &str) -> Unit {
