@@ -18,6 +18,7 @@ pub mod permits;
 pub mod plan;
 mod process;
 mod region;
+pub mod remedy;
 pub mod settle;
 pub mod storage;
 mod strangers;

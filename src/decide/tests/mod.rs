@@ -10,6 +10,7 @@ mod fixed_point;
 mod permits;
 mod plan;
 mod properties;
+mod remedy;
 mod settle;
 mod storage;
 mod tls;
