@@ -77,6 +77,8 @@ pub(super) struct Attempt {
     ended: HashSet<u64>,
     /// How many were destroyed now.
     destroyed: usize,
+    /// What was on record before is so again, by a later entry.
+    taken_back: bool,
     /// What generation each order gets.
     given: Vec<Result<u64, wire::Error>>,
 }
@@ -126,7 +128,8 @@ impl Counter {
             Left::AsRecorded => self.on_record().map_or(Outcome::Unknown, Outcome::Now),
             Left::Unknown => Outcome::Unknown,
         };
-        let recorded = if end.recorded { Recorded::Grant(self.grant) } else { Recorded::Nothing };
+        let recorded =
+            if end.recorded || self.attempt.taken_back { Recorded::Grant(self.grant) } else { Recorded::Nothing };
         Served { volume: self.volume, disk: self.disk, recorded, fence, lingering: self.attempt.ended }
     }
 

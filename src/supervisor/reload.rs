@@ -50,6 +50,8 @@ type Reply = oneshot::Sender<Result<Answer, wire::Error>>;
 
 /// A configuration, as it was read for a request, and what was looked at for it.
 pub(super) struct Reading {
+    /// The one in force then, with which it was compared.
+    of: Arc<Configuration>,
     texts: Texts,
     read: Result<(Arc<Configuration>, Fresh), wire::Error>,
     asked: Reloading,
@@ -79,6 +81,7 @@ impl Supervisor {
         let (scanner, sysfs) = (self.observers.scanner.clone(), self.observers.sysfs());
         let alive = |(name, region): (&_, &Region)| Some((Clone::clone(name), region.alive()?));
         let pids = self.facts.regions.iter().filter_map(alive).collect();
+        let of = old.clone();
         tokio::spawn(async move {
             let read: Result<(Texts, Result<Configuration, Vec<Fault>>), _> = tokio::task::spawn_blocking(move || {
                 let texts = texts.unwrap_or_else(|| config_dir::texts(&dir));
@@ -95,12 +98,16 @@ impl Supervisor {
                 Ok((texts, Err(faults))) => (texts, Err(refused_for(&faults))),
                 Err(why) => (Texts::default(), Err(wire::Error::new("FAILED", why.to_string(), "ask again"))),
             };
-            _ = events.send(Event::Read(Box::new(Reading { texts, read, asked, answer }))).await;
+            _ = events.send(Event::Read(Box::new(Reading { of, texts, read, asked, answer }))).await;
         });
     }
 
     /// Takes what was read.
-    pub(super) fn hear_reading(&mut self, Reading { texts, read, asked, answer }: Reading) {
+    pub(super) fn hear_reading(&mut self, Reading { of, texts, read, asked, answer }: Reading) {
+        if !Arc::ptr_eq(&of, &self.config) {
+            // Another one is in force since, and what was looked at was looked at for the one before.
+            return self.read_again(asked, answer);
+        }
         let decided = read.and_then(|(new, fresh)| Ok((self.decide(&new, &texts, &fresh, asked.how)?, new, fresh)));
         match decided {
             Err(why) => refuse(answer, why, asked.how != Reload::Show),

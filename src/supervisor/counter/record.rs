@@ -102,12 +102,20 @@ impl Counter {
             Ok(written) => self.generations(batch, base, written, now),
             Err(why) => batch.iter().map(|_| Err(why.clone())).collect(),
         };
-        // If none can be granted after all, what is on record now is one that nobody was told of.
-        let recorded = match highest(&right).filter(|_| right != given) {
-            None => recorded,
-            Some(more) => {
+        let recorded = match after_look(&given, &right) {
+            After::Stands => recorded,
+            After::Again(more) => {
                 next.generation = more;
                 self.write(next.clone()).await
+            }
+            After::TakeBack(why) => {
+                // Who is refused is not the holder, after a restart neither. Into the same slot: if that
+                // fails, the one before it is still in the other.
+                let back = Grant { serial: next.serial + 2, ..self.grant.clone() };
+                self.write(back.clone()).await.and_then(|()| {
+                    (self.grant, self.attempt.taken_back) = (back, true);
+                    Err(why)
+                })
             }
         };
         self.attempt.given = right;
@@ -224,6 +232,29 @@ impl Counter {
     }
 }
 
+/// What becomes of a record that was written while it was looked what the regions hold.
+#[derive(Debug, PartialEq)]
+enum After {
+    /// It says what is granted.
+    Stands,
+    /// It is made again, with this generation.
+    Again(u64),
+    /// Nobody is granted anything after all, for this reason: it says again what it said before.
+    TakeBack(wire::Error),
+}
+
+/// What becomes of the record, by what each order was to get and what it gets by what was seen meanwhile.
+fn after_look(given: &Given, right: &Given) -> After {
+    match right.iter().flatten().max() {
+        Some(_) if right == given => After::Stands,
+        Some(highest) => After::Again(*highest),
+        None => {
+            let why = right.iter().find_map(|one| one.as_ref().err()).cloned();
+            After::TakeBack(why.unwrap_or_else(|| wire::Error::new("NOT_READY", "nothing was granted", "ask again")))
+        }
+    }
+}
+
 /// Does something on the disk, aside from the loop's thread.
 async fn blocking<T: Send + 'static>(what: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T, wire::Error> {
     let done = tokio::task::spawn_blocking(what).await.unwrap_or_else(|why| Err(io::Error::other(why)));
@@ -233,4 +264,19 @@ async fn blocking<T: Send + 'static>(what: impl FnOnce() -> io::Result<T> + Send
 fn not_recorded(why: &io::Error) -> wire::Error {
     let message = format!("it could not be put on record, so it was not granted: {why}");
     wire::Error::new("NOT_RECORDED", message, "see sledctl storage and dmesg, and ask again")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_refused_by_what_was_seen_meanwhile_does_not_stay_on_record() {
+        let why = wire::Error::new("NOT_READY", "an extent cannot be read", "sledctl checks");
+        let refused = || Err(why.clone());
+        assert_eq!(after_look(&vec![Ok(7), Ok(8)], &vec![Ok(7), Ok(8)]), After::Stands);
+        assert_eq!(after_look(&vec![Ok(7), Ok(8)], &vec![Ok(90), Ok(91)]), After::Again(91));
+        assert_eq!(after_look(&vec![Ok(7), Ok(8)], &vec![refused(), Ok(9)]), After::Again(9));
+        assert_eq!(after_look(&vec![Ok(7)], &vec![refused()]), After::TakeBack(why.clone()));
+    }
 }
