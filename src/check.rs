@@ -77,6 +77,9 @@ codes! {
     DataReadOnly = "DATA_READ_ONLY", Blocking;
     /// The data disk is full, and regions take their blocks as they are written.
     DiskFull = "DISK_FULL", Blocking;
+    /// Less of the data disk is free than a repair needs: what differs between a volume's regions cannot be
+    /// mended, and a host that attaches anew waits for that.
+    RepairImpossible = "REPAIR_IMPOSSIBLE", Blocking;
     /// Less of the data disk is free than is to be kept in reserve.
     DiskLow = "DISK_LOW", Warning;
     /// The ledger on the data disk cannot be read.

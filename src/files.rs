@@ -79,6 +79,10 @@ pub struct Room {
     pub capacity: u64,
     /// How many bytes of it are free.
     pub free: u64,
+    /// How many files it can hold; 0 if there is no such limit.
+    pub inodes: u64,
+    /// How many more files can be made on it.
+    pub inodes_free: u64,
     /// It cannot be written to.
     pub read_only: bool,
 }
@@ -92,6 +96,8 @@ pub fn room(path: &Path) -> io::Result<Room> {
     Ok(Room {
         capacity: stat.blocks() * stat.fragment_size(),
         free: stat.blocks_available() * stat.fragment_size(),
+        inodes: stat.files(),
+        inodes_free: stat.files_available(),
         read_only: stat.flags().contains(FsFlags::ST_RDONLY),
     })
 }

@@ -5,6 +5,7 @@
 //! rename refuses to replace anything. A failed attempt removes what it made itself.
 
 use super::inspect::{region_json, trailers};
+use super::ledger;
 use super::mark::is_mounted;
 use super::places::{self, INCOMING};
 use super::ports::Taken;
@@ -158,9 +159,9 @@ impl Attempt {
         let storage = &config.sled.storage;
         is_mounted(storage, disk).map_err(|why| CreateError::NotMounted(why.to_string()))?;
         let incoming = storage.root.join(INCOMING);
-        if storage.provisioning == Provisioning::Thick {
-            fits(storage, local.geometry)?;
-        }
+        let known = ledger::load(&storage.root).into_iter().flat_map(|loaded| loaded.ledger.regions.into_values());
+        let repair = known.map(|record| record.geometry.extent_file_bytes()).max().unwrap_or_default();
+        fits(storage, local.geometry, repair)?;
         let user = &config.sled.downstairs.user;
         let owner = User::from_name(user).ok().flatten().ok_or_else(|| CreateError::NoUser(user.clone()))?;
         make_dir(&incoming, 0o755).map_err(failed)?;

@@ -5,8 +5,10 @@
 //! Whoever changes it holds the disk (`Scanner::while_held` of `observe::disk`).
 
 use crate::files::{make_dir, move_dir, replace, write_aside};
-use crate::region::Ledger;
+use crate::names::RegionName;
 use crate::region::ledger::LedgerError;
+use crate::region::{Ledger, Rebuilt};
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -15,6 +17,9 @@ use std::path::{Path, PathBuf};
 pub const DIR: &str = ".sled";
 const FILE: &str = "ledger.json";
 const COPY: &str = "ledger.json.copy";
+/// What else tells that a disk had a ledger: records of tickets, below [`DIR`], and deleted regions.
+const TICKETS: &str = "tickets";
+const TRASH: &str = ".trash";
 /// The most bytes that are read: a record has about 300, a sled a few hundred regions.
 const MOST: u64 = 4 * 1024 * 1024;
 
@@ -68,7 +73,9 @@ fn read(root: &Path, file: &str) -> io::Result<Ledger> {
 /// It cannot be read or written, or `change` refused; then it is as it was.
 pub fn change<T>(root: &Path, change: impl FnOnce(&mut Ledger) -> io::Result<T>) -> io::Result<T> {
     let mut ledger = load(root)?.ledger;
+    ledger.learn();
     let changed = change(&mut ledger)?;
+    ledger.learn();
     let wanted = ledger.clone();
     match save(root, ledger) {
         // It is there, and only its last sync failed: to say that it is not would be wrong.
@@ -93,7 +100,8 @@ pub fn mend(root: &Path) -> io::Result<()> {
     }
 }
 
-/// Writes the first ledger of a disk, if there is none at all.
+/// Writes the first ledger of a disk, if there is none at all. Where regions or traces of them lie, there
+/// was one, and it was lost.
 ///
 /// # Errors
 /// It cannot be written.
@@ -101,9 +109,36 @@ pub fn begin(root: &Path) -> io::Result<()> {
     make_dir(&root.join(DIR), 0o700)?;
     let missing = |file: &str| !root.join(DIR).join(file).exists();
     match missing(FILE) && missing(COPY) {
-        true => save(root, Ledger::default()),
+        true => save(root, if has_traces(root)? { rebuilt() } else { Ledger::default() }),
         false => Ok(()),
     }
+}
+
+/// Whether something lies on a disk that only a supervisor with a ledger has put there.
+fn has_traces(root: &Path) -> io::Result<bool> {
+    for entry in fs::read_dir(root.join(DIR))? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if name == TICKETS || name.contains(".unreadable.") {
+            return Ok(true);
+        }
+    }
+    for entry in fs::read_dir(root)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        // What the runbook made is called vm-HOST-i, and never was on record.
+        let named = name.parse::<RegionName>().is_ok() && !name.starts_with("vm-");
+        let region = named && entry.path().join("region.json").exists();
+        if region || name == TRASH {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// A ledger that knows that the one before it was lost.
+fn rebuilt() -> Ledger {
+    let since = crate::times::in_seconds(jiff::Timestamp::now());
+    Ledger { rebuilt: Some(Rebuilt { since, known: BTreeSet::new() }), ..Ledger::default() }
 }
 
 /// Whether a ledger that [`load`] could not read is lost: garbage, or not there at all. One of
@@ -128,7 +163,7 @@ pub fn begin_anew(root: &Path) -> io::Result<Vec<PathBuf>> {
             renamed => aside.push(renamed?),
         }
     }
-    begin(root)?;
+    save(root, rebuilt())?;
     Ok(aside)
 }
 
@@ -159,7 +194,6 @@ fn save(root: &Path, mut ledger: Ledger) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::names::RegionName;
     use crate::region::{Geometry, Record};
     use uuid::Uuid;
 
@@ -224,7 +258,30 @@ mod tests {
         assert_eq!(fs::read(file(root.path(), FILE)).unwrap(), b"{");
         let aside = begin_anew(root.path()).unwrap();
         assert_eq!(fs::read(&aside[0]).unwrap(), b"{");
-        assert_eq!(load(root.path()).unwrap().ledger.regions.len(), 0);
+        let anew = load(root.path()).unwrap().ledger;
+        let (known, other) = ("a-0".parse().unwrap(), "a-1".parse().unwrap());
+        assert!(anew.regions.is_empty() && anew.doubted(&known).is_some());
+        put(root.path(), "a-0", 1).unwrap();
+        change(root.path(), |ledger| {
+            ledger.regions.clear();
+            Ok(())
+        })
+        .unwrap();
+        let anew = load(root.path()).unwrap().ledger;
+        assert!(anew.doubted(&known).is_none() && anew.doubted(&other).is_some());
+    }
+
+    /// A mark and a ledger that were both removed: what lies there tells that there was one.
+    #[test]
+    fn a_disk_with_regions_on_it_had_a_ledger() {
+        for (trace, lost) in [("a-0/region.json", true), (".trash/x", true), ("vm-a-0/region.json", false)] {
+            let root = tempfile::tempdir().unwrap();
+            let file = root.path().join(trace);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, "").unwrap();
+            begin(root.path()).unwrap();
+            assert_eq!(load(root.path()).unwrap().ledger.rebuilt.is_some(), lost, "{trace}");
+        }
     }
 
     #[test]

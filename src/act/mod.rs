@@ -8,6 +8,7 @@ pub mod create;
 pub mod fence;
 pub mod in_force;
 pub mod inspect;
+pub mod jobs;
 pub mod ledger;
 pub mod legacy;
 pub mod lived;

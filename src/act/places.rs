@@ -152,6 +152,11 @@ pub fn restore(root: &Path, stone: &Tombstone) -> io::Result<()> {
 /// # Errors
 /// There is none, or the file system refused.
 pub fn begin_removal(root: &Path, stone: &Tombstone) -> io::Result<PathBuf> {
+    let noted = |other: &Tombstone| other.dir() == stone.dir() && other.removing;
+    if ledger::load(root)?.ledger.tombstones.iter().any(noted) {
+        // It was tried before.
+        return Ok(root.join(TRASH).join(stone.dir()));
+    }
     ledger::change(root, |ledger| {
         let known = ledger.tombstones.iter_mut().find(|other| other.dir() == stone.dir());
         known.ok_or_else(|| io::Error::other("it is not in the trash"))?.removing = true;

@@ -1,7 +1,7 @@
 //! Thick provisioning: every block of a region's extent files is taken when the region is
 //! made, so that a disk that is too small shows then, and not when a host writes.
 
-use crate::config::Storage;
+use crate::config::{Provisioning, Storage};
 use crate::files::{Room, room};
 use crate::region::Geometry;
 use crate::region::format::extent_path;
@@ -23,22 +23,28 @@ pub enum ReserveError {
     Io(#[from] io::Error),
 }
 
-/// Whether a region fits beside the reserve.
+/// Whether a region fits beside the reserve, and beside what a repair takes: that of this region, or of one
+/// that is there already (`repair`, in bytes). A thin one takes nothing at first.
 ///
 /// # Errors
 /// [`ReserveError::NoRoom`] with the arithmetic, or what statvfs(3) says.
-pub fn fits(storage: &Storage, geometry: Geometry) -> Result<(), ReserveError> {
+pub fn fits(storage: &Storage, geometry: Geometry, repair: u64) -> Result<(), ReserveError> {
     let Room { capacity, free, .. } = room(&storage.root)?;
-    let (needs, keeps) = (geometry.disk_bytes(), storage.reserve.of(capacity));
+    let repair = repair.max(geometry.extent_file_bytes());
+    let (needs, keeps) = match storage.provisioning {
+        Provisioning::Thick => (geometry.disk_bytes(), storage.reserve.of(capacity).max(repair)),
+        Provisioning::Thin => (0, repair),
+    };
     if needs.saturating_add(keeps) <= free {
         return Ok(());
     }
     Err(ReserveError::NoRoom(format!(
-        "it does not fit: it takes {}, {} is free, and {} is kept in reserve ({}): {needs} + {keeps} > {free} bytes",
+        "it does not fit: it takes {}, {} is free, and {} is kept in reserve ({}, and at least {} to repair a region)",
         size::spoken(needs),
         size::spoken(free),
         size::spoken(keeps),
-        storage.reserve
+        storage.reserve,
+        size::spoken(repair)
     )))
 }
 

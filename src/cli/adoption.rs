@@ -44,6 +44,8 @@ fn refused(region: RegionName, error: &Error) -> Proposal {
 
 /// The regions that `--all` means: every one of the map on this sled that is not on record.
 pub(super) async fn all(client: &Client) -> Result<Vec<RegionName>, Failure> {
+    // What lies there now, not what was seen a while ago.
+    let () = client.order(Method::POST, "/v1/look").await?;
     let sled = client.sled().await?;
     let lost = sled.checks.iter().any(|check| check.code.as_str() == "LEDGER_UNREADABLE");
     let waits = |region: &crate::wire::Region| {

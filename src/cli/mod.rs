@@ -95,6 +95,7 @@ async fn ask(arguments: &Arguments) -> Result<bool, Failure> {
         Command::Volume(VolumeCommand::Deny { volume, host }) => permit(&client, volume, host, "deny", json).await,
         Command::Region(command) => region(&client, command, json).await,
         Command::Storage { command: None } => {
+            let () = client.order(Method::POST, "/v1/look").await?;
             let storage: wire::StorageDetail = client.get("/v1/storage").await?;
             print(json, &storage, stored::storage)?;
             Ok(storage.storage.mounted)
@@ -175,7 +176,14 @@ async fn region(client: &Client, command: &RegionCommand, json: bool) -> Result<
                 return Ok(true);
             }
             let regions = chosen(client, &wanted.which, |_| true).await?;
-            regions.iter().map(|region| order(region, Method::POST, String::new())).collect()
+            if wanted.which.all || regions.len() > 1 {
+                let () = client.order(Method::POST, "/v1/look").await?;
+                let detail: wire::StorageDetail = client.get("/v1/storage").await?;
+                stored::fit(&detail, &regions).map_err(Failure::Refused)?;
+            }
+            let never = |region: &RegionName| wanted.never_existed.as_ref().filter(|name| *name == region);
+            let rest = |region| query(&[("never_existed", never(region).map(ToString::to_string))]);
+            regions.iter().map(|region| order(region, Method::POST, rest(region))).collect()
         }
         RegionCommand::Restart { which, rolling, force } => {
             let regions = chosen(client, which, |region| region.pid.is_some()).await?;

@@ -1,10 +1,11 @@
 //! What takes the data disk, and the jobs, as a person reads them.
 
 use super::show::{ago, or_dash};
+use crate::names::RegionName;
 use crate::size::spoken;
 use crate::table::{Table, Tone, plain};
 use crate::times::in_seconds;
-use crate::wire::{DeletedRegion, Job, JobState, StorageDetail, StoredRegion};
+use crate::wire::{DeletedRegion, Error, Job, JobState, StorageDetail, StoredRegion};
 use std::fmt::Write;
 
 /// `sledctl storage`.
@@ -27,6 +28,10 @@ pub(super) fn storage(detail: &StorageDetail) -> String {
     line("unreserved", detail.unreserved_bytes, "may still be written and is not reserved");
     line("free", short.free_bytes, "");
     line("reserve", detail.reserve_bytes, "to be kept free");
+    line("repair", detail.repair_bytes, "must be free so that a region can be repaired");
+    if let Some(inodes) = detail.inodes_free {
+        _ = writeln!(out, "  {:<10} {inodes:>10}  files can be made yet", "inodes");
+    }
     if !detail.regions.is_empty() {
         out += &format!("\n{}", regions(&detail.regions));
     }
@@ -34,6 +39,31 @@ pub(super) fn storage(detail: &StorageDetail) -> String {
         out += &format!("\n{}", trash(&detail.trash));
     }
     out
+}
+
+/// Whether all of these regions fit on the disk, if each takes its blocks when it is made: told once,
+/// before the first is.
+///
+/// # Errors
+/// They do not.
+pub(super) fn fit(detail: &StorageDetail, regions: &[RegionName]) -> Result<(), Error> {
+    let wanted: Vec<_> = detail.wanted.iter().filter(|wanted| regions.contains(&wanted.region)).collect();
+    let (needs, count): (u64, _) = (wanted.iter().map(|wanted| wanted.bytes).sum(), wanted.len());
+    let repair = wanted.iter().map(|wanted| wanted.repair_bytes).max().unwrap_or_default().max(detail.repair_bytes);
+    let (keeps, free) = (detail.reserve_bytes.max(repair), detail.storage.free_bytes);
+    if count < 2 || detail.provisioning != "thick" || needs.saturating_add(keeps) <= free {
+        return Ok(());
+    }
+    let message = format!(
+        "{count} regions do not fit on {}: together they take {}, {} is free, and {} is kept in reserve: none is created",
+        detail.storage.root,
+        spoken(needs),
+        spoken(free),
+        spoken(keeps)
+    );
+    let remedy = "free some (sledctl storage), make the volumes smaller in port-map.toml, name the regions that are to be \
+                  created first, or set storage.provisioning = \"thin\"";
+    Err(Error::new("NO_ROOM", message, remedy))
 }
 
 fn regions(regions: &[StoredRegion]) -> String {
@@ -75,7 +105,7 @@ fn trash(trash: &[DeletedRegion]) -> String {
 /// `sledctl jobs`.
 pub(super) fn jobs(jobs: &[Job]) -> String {
     if jobs.is_empty() {
-        return "no jobs since the supervisor started\n".into();
+        return "no jobs yet\n".into();
     }
     let mut table = Table::new(&["JOB", "WHAT", "REGION", "STATE", "AGO", "STEP"]);
     for job in jobs {
@@ -117,4 +147,44 @@ pub(super) fn job(job: &Job) -> String {
         _ = writeln!(out, "\n  {}\n    -> {}", error.code, error.remedy);
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Storage, WantedRegion};
+
+    #[test]
+    fn what_does_not_fit_together_is_told_once() {
+        let names: Vec<RegionName> = ["a-0", "a-1", "a-2"].map(|name| name.parse().unwrap()).into();
+        let detail = |gib: u64, provisioning: &str| StorageDetail {
+            storage: Storage {
+                root: "/crucible".into(),
+                mounted: true,
+                capacity_bytes: 100 << 30,
+                free_bytes: gib << 30,
+                promised_bytes: 0,
+                used_bytes: 0,
+            },
+            disk: None,
+            belongs_to: None,
+            reserve_bytes: 5 << 30,
+            repair_bytes: 0,
+            inodes_free: None,
+            wanted: names
+                .iter()
+                .map(|name| WantedRegion { region: name.clone(), bytes: 10 << 30, repair_bytes: 1 << 27 })
+                .collect(),
+            provisioning: provisioning.into(),
+            unreserved_bytes: 0,
+            regions: Vec::new(),
+            trash: Vec::new(),
+        };
+        assert!(fit(&detail(35, "thick"), &names).is_ok());
+        let why = fit(&detail(34, "thick"), &names).unwrap_err();
+        assert!(why.message.contains("3 regions") && why.message.contains("take 30 GiB, 34 GiB is free"), "{why:?}");
+        // Fewer of them, or such as take nothing yet.
+        assert!(fit(&detail(34, "thick"), &names[..2]).is_ok());
+        assert!(fit(&detail(4, "thin"), &names).is_ok());
+    }
 }

@@ -11,6 +11,7 @@ use crate::port_map::LocalRegion;
 use crate::region::{Record, RegionJson};
 use crate::times::in_seconds;
 use crate::wire::State;
+use jiff::Timestamp;
 use std::path::Path;
 
 /// What lies on disk, as far as it decides whether a downstairs may run on it.
@@ -55,7 +56,10 @@ pub(super) fn identity<'a>(config: &Configuration, local: &LocalRegion, facts: &
         (None, OnDisk::Absent) if disk.unadopted.contains(&local.name) => {
             Identity::Wrong(State::Held, Box::new(unadopted(config, local)))
         }
-        (None, OnDisk::Absent) => Identity::NeverCreated,
+        (None, OnDisk::Absent) => match ledger.doubted(&local.name) {
+            Some(since) => Identity::Wrong(State::Missing, Box::new(doubted(local, since, &config.sled.storage.root))),
+            None => Identity::NeverCreated,
+        },
         (None, _) => {
             let cause = format!("{dir} exists, and the ledger does not know it");
             let remedy = format!(
@@ -128,6 +132,20 @@ fn lost(local: &LocalRegion, record: &Record, root: &Path) -> Finding {
     let remedy = format!(
         "find out who removed it, and restore {root}/{name}; if it is lost for good: \
          sledctl region delete {name} --yes-destroy {name}, and create it anew"
+    );
+    Finding::about_region(local, Code::RegionMissing, cause, remedy)
+}
+
+/// The ledger that would tell is lost.
+fn doubted(local: &LocalRegion, since: Timestamp, root: &Path) -> Finding {
+    let (name, root) = (&local.name, root.display());
+    let cause = format!(
+        "{root}/{name} is not there, and it is not known whether it ever was: the ledger was lost, and begun anew at \
+         {since}"
+    );
+    let remedy = format!(
+        "if it existed, look for its directory, and: sledctl region adopt {name} --from DIR; if it never did, or is lost \
+         for good: sledctl region create {name} --never-existed {name}"
     );
     Finding::about_region(local, Code::RegionMissing, cause, remedy)
 }

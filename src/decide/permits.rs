@@ -10,7 +10,7 @@ use crate::config::Configuration;
 use crate::names::RegionName;
 use crate::port_map::LocalRegion;
 use crate::region::{Ledger, Record, Tombstone};
-use crate::wire;
+use crate::wire::{self, State};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use uuid::Uuid;
@@ -24,12 +24,18 @@ pub enum Creation {
     Go(LocalRegion),
 }
 
-/// Whether a region may be created.
+/// Whether a region may be created. `never_existed` is the name that the operator repeated, of one that
+/// a ledger that was lost may have known.
 ///
 /// # Errors
 /// Why not, with a remedy: no such region here, no disk, something in its place, a port that
 /// is taken, a job that is at it already.
-pub fn may_create(config: &Configuration, facts: &Facts, name: &RegionName) -> Result<Creation, wire::Error> {
+pub fn may_create(
+    config: &Configuration,
+    facts: &Facts,
+    name: &RegionName,
+    never_existed: Option<&RegionName>,
+) -> Result<Creation, wire::Error> {
     let local = local(config, name)?;
     let region = idle(facts, name)?;
     let ledger = readable(config, facts)?;
@@ -42,6 +48,10 @@ pub fn may_create(config: &Configuration, facts: &Facts, name: &RegionName) -> R
         Identity::Wrong(_, finding) if ledger.regions.contains_key(name) => {
             let message = format!("{name} is on record and is never created again: {}", finding.cause);
             Err(wire::Error::new("REGION_EXISTS", message, finding.remedy))
+        }
+        Identity::Wrong(State::Missing, _) if never_existed == Some(name) && ledger.doubted(name).is_some() => {
+            usable(config, facts)?;
+            ports_free(&region, &local).map(|()| Creation::Go(local))
         }
         Identity::Wrong(_, finding) => {
             let message = format!("nothing is destroyed to create: {}", finding.cause);

@@ -5,15 +5,20 @@ use super::facts::{Active, Disk, Facts, Settled};
 use super::finding::{Finding, Scope};
 use crate::check::Code;
 use crate::config::{Configuration, Provisioning};
-use crate::names::RegionName;
+use crate::names::{RegionName, VolumeName};
 use crate::region::Ledger;
 use crate::size;
 use crate::times::in_seconds;
 use crate::wire;
+use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// Below this a thin region cannot count on its next write.
 const FULL: u64 = 16 << 20;
+/// With fewer free inodes than this no file can be counted on: a change of the ledger takes two.
+const FEW_FILES: u64 = 8;
+/// Below so many percent of all inodes they are low.
+const INODES_LOW: u64 = 5;
 
 /// Why a disk is not this sled's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,7 +132,11 @@ pub(super) fn findings(config: &Configuration, facts: &Facts) -> Vec<Finding> {
         (None, _, _) if disk.read_only => found.push(read_only(config)),
         (None, Err(why), _) => found.push(unreadable(config, disk, why)),
         (None, Ok(_), Settled::Failed(why)) => found.push(unsettled(why)),
-        (None, Ok(_), _) => found.extend(room(config, disk)),
+        (None, Ok(_), _) => {
+            found.extend(room(config, disk));
+            found.extend(files(config, disk));
+            found.extend(repairs(config, disk));
+        }
     }
     if let Some(why) = &disk.damage {
         let cause = format!("one of the ledger's two copies cannot be read: {why}");
@@ -197,6 +206,70 @@ fn about(config: &Configuration, code: Code, cause: String, remedy: String) -> F
 /// Whether regions would find no room for what they still have to write.
 pub fn full(disk: &Disk) -> bool {
     disk.mounted && !disk.read_only && disk.ledger.is_ok() && disk.free < FULL && unreserved(disk) > 0
+}
+
+/// Whether no file can be made on a disk: one is needed for a repair, and for every change of the ledger.
+pub fn no_inodes(disk: &Disk) -> bool {
+    disk.mounted && !disk.read_only && disk.inodes > 0 && disk.inodes_free < FEW_FILES
+}
+
+/// Whether files can be made on the data disk.
+fn files(config: &Configuration, disk: &Disk) -> Option<Finding> {
+    let root = config.sled.storage.root.display();
+    let low = disk.inodes > 0 && disk.inodes_free < disk.inodes / 100 * INODES_LOW;
+    let room = format!("{} of {} inodes are free at {root}", disk.inodes_free, disk.inodes);
+    let remedy = format!(
+        "remove small files that are no region's: du --inodes -xS {root} | sort -n | tail shows where they lie; their size \
+         does not matter"
+    );
+    match no_inodes(disk) {
+        true => {
+            let cause = format!(
+                "{room}: no file can be made, however many bytes are free: nothing is created, deleted or held, and no \
+                 region can be repaired"
+            );
+            Some(about(config, Code::DiskFull, cause, remedy))
+        }
+        false => low.then(|| about(config, Code::DiskLow, format!("{room}: soon no file can be made on it"), remedy)),
+    }
+}
+
+/// How many bytes must be free so that a region on record can be repaired: its largest extent's file is
+/// copied beside the old one, however the region's own blocks were taken. `None` without regions.
+pub fn repair_room(disk: &Disk) -> Option<u64> {
+    let regions = disk.ledger.iter().flat_map(|ledger| ledger.regions.values());
+    regions.map(|record| record.geometry.extent_file_bytes()).max()
+}
+
+/// The volumes whose regions cannot be repaired. A full disk has a finding of its own.
+fn repairs(config: &Configuration, disk: &Disk) -> Vec<Finding> {
+    let Ok(ledger) = disk.ledger.as_ref().map_err(|_| ()) else { return Vec::new() };
+    if full(disk) {
+        return Vec::new();
+    }
+    let mut needs: BTreeMap<&VolumeName, u64> = BTreeMap::new();
+    for (name, record) in &ledger.regions {
+        let most = needs.entry(name.volume()).or_default();
+        *most = record.geometry.extent_file_bytes().max(*most);
+    }
+    let short =
+        needs.into_iter().filter(|(volume, needs)| disk.free < *needs && config.map.volumes.contains_key(*volume));
+    let finding = |(volume, needs): (&VolumeName, u64)| Finding {
+        code: Code::RepairImpossible,
+        subject: format!("volume {volume}"),
+        scope: Scope::Volume(volume.clone()),
+        cause: format!(
+            "{} is free at {}, and to repair a region takes {}: a region that was away stays out of date, and a host that \
+             attaches anew would wait for its repair without end",
+            size::spoken(disk.free),
+            config.sled.storage.root.display(),
+            size::spoken(needs)
+        ),
+        remedy: "make room on the disk (sledctl storage shows what takes it); hosts that are attached go on: restart \
+                 neither them nor a region before"
+            .into(),
+    };
+    short.map(finding).collect()
 }
 
 /// Whether there is room on the data disk.

@@ -30,7 +30,7 @@ fn allowed(path: &[&str]) -> Option<&'static str> {
         ["v1", "downstairs", "upgrade"]
         | ["v1", "regions", _, "restore" | "purge" | "restart" | "hold" | "release"]
         | ["v1", "volumes", _, "allow" | "deny"]
-        | ["v1", "reload"]
+        | ["v1", "reload" | "look"]
         | ["v1", "storage", "init"] => Some("POST"),
         ["v1", "config"] | ["v1", "config", _] => Some("GET"),
         ["v1", "maintenance"] => Some("GET, HEAD, PUT"),
@@ -87,7 +87,9 @@ fn render(granted: supervisor::Answer) -> Answer {
         supervisor::Answer::Proposal(proposal) => json(StatusCode::OK, &proposal),
         supervisor::Answer::Marked(marked) => json(StatusCode::OK, &marked),
         supervisor::Answer::Maintenance(maintenance) => json(StatusCode::OK, &maintenance),
-        supervisor::Answer::Permitted | supervisor::Answer::Left => json(StatusCode::OK, &()),
+        supervisor::Answer::Permitted | supervisor::Answer::Left | supervisor::Answer::Looked => {
+            json(StatusCode::OK, &())
+        }
         supervisor::Answer::Difference(difference) => json(StatusCode::OK, &difference),
         supervisor::Answer::Configurations(all) => json(StatusCode::OK, &all),
         supervisor::Answer::Kept(kept) => json(StatusCode::OK, &kept),
@@ -101,8 +103,7 @@ fn render(granted: supervisor::Answer) -> Answer {
 fn wish(method: &Method, path: &[&str], query: &Query, brought: Bytes) -> Result<Option<Wish>, Error> {
     let wish = match (method, path) {
         (&Method::POST, ["v1", "regions", name]) => {
-            parameters(query, [])?;
-            Wish::Create(region(name)?)
+            Wish::Create(region(name)?, one(query, "never_existed")?.map(|name| region(&name)).transpose()?)
         }
         (&Method::DELETE, ["v1", "regions", name]) => Wish::Delete(region(name)?, one(query, "yes_destroy")?),
         (&Method::POST, ["v1", "regions", name, "adopt"]) => Wish::Adopt(region(name)?, from(query)?),
@@ -136,6 +137,10 @@ fn wish(method: &Method, path: &[&str], query: &Query, brought: Bytes) -> Result
         }
         (&Method::POST, ["v1", "volumes", name, verb @ ("allow" | "deny")]) => {
             Wish::Permit(volume(name)?, host(query)?, *verb == "allow")
+        }
+        (&Method::POST, ["v1", "look"]) => {
+            parameters(query, [])?;
+            Wish::Look
         }
         (&Method::POST, ["v1", "reload"]) => Wish::Reload(reload(query)?),
         (&Method::GET, ["v1", "config"]) => {
@@ -289,7 +294,7 @@ mod tests {
             wish(&method, &path.split('/').collect::<Vec<_>>(), &query, Bytes::new()).map_err(|why| why.code)
         };
         let name = "v1/regions/still-fawn-0";
-        assert!(matches!(read(Method::POST, name, ""), Ok(Some(Wish::Create(_)))));
+        assert!(matches!(read(Method::POST, name, ""), Ok(Some(Wish::Create(_, None)))));
         let delete = read(Method::DELETE, name, "yes_destroy=still-fawn-0");
         assert!(matches!(delete, Ok(Some(Wish::Delete(_, Some(yes)))) if yes == "still-fawn-0"));
         assert!(matches!(read(Method::PUT, name, ""), Ok(None)));

@@ -13,7 +13,7 @@ use crate::act::places::{TRASH, legacy_dir};
 use crate::act::tickets;
 use crate::config::Configuration;
 use crate::decide::facts::{Disk, OnDisk, Survey};
-use crate::decide::storage::belongs;
+use crate::decide::storage::{belongs, full, no_inodes, repair_room, unreserved};
 use crate::files::{Room, may_use, room};
 use crate::names::RegionName;
 use crate::region::{Ledger, Record, Tombstone};
@@ -71,7 +71,10 @@ pub async fn watch(
 /// Whether something is there that cannot be used as it is.
 fn is_wrong(disk: &Disk) -> bool {
     let unreadable = disk.regions.values().any(|found| matches!(found, OnDisk::Unreadable(_)));
-    unreadable || disk.surveys.values().any(|survey| survey.fault.is_some()) || disk.ledger.is_err()
+    // Nobody tells of room that is made, nor of a directory that is put where a region is missed.
+    let missed = disk.regions.values().any(|found| *found == OnDisk::Absent);
+    let scarce = missed || full(disk) || no_inodes(disk) || repair_room(disk).is_some_and(|needs| disk.free < needs);
+    unreadable || scarce || disk.surveys.values().any(|survey| survey.fault.is_some()) || disk.ledger.is_err()
 }
 
 /// The kernel's word that the mounts have changed. Without it (an odd kernel or sandbox) the
@@ -105,6 +108,8 @@ pub struct Scanner {
     serial: Mutex<u64>,
     /// The last surveys: to look at every file again whenever somebody asks would be too much.
     surveyed: Mutex<BTreeMap<RegionName, (Instant, Record, Survey)>>,
+    /// More was promised than is free: how much of it is taken is looked at more often.
+    scarce: Mutex<bool>,
     /// How many extents of those whose downstairs has ended were dirty then, once they are counted.
     dirty: Mutex<BTreeMap<RegionName, Option<u32>>>,
 }
@@ -113,7 +118,13 @@ impl Scanner {
     /// A scanner of the regions that the configuration has here.
     pub fn new(config: Arc<Configuration>) -> Self {
         let config = Mutex::new(config);
-        Self { config, serial: Mutex::new(0), surveyed: Mutex::default(), dirty: Mutex::default() }
+        Self {
+            config,
+            serial: Mutex::new(0),
+            surveyed: Mutex::default(),
+            scarce: Mutex::default(),
+            dirty: Mutex::default(),
+        }
     }
 
     /// Looks for the regions of another configuration from now on.
@@ -133,6 +144,12 @@ impl Scanner {
     pub fn scan_for(&self, config: &Arc<Configuration>) -> Disk {
         let serial = self.hold();
         Self::new(config.clone()).look(*serial)
+    }
+
+    /// One look at everything, the files of every region included.
+    pub fn scan_afresh(&self) -> Disk {
+        self.surveyed.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.scan()
     }
 
     /// Changes something: no look falls between the two halves of a change, and no two changes
@@ -162,7 +179,7 @@ impl Scanner {
         if !may_use(root, storage.require_mount) {
             return Disk { serial, ..Disk::default() };
         }
-        let Room { capacity, free, read_only } = room(root).unwrap_or_default();
+        let Room { capacity, free, inodes, inodes_free, read_only } = room(root).unwrap_or_default();
         let on_disk = |name: &RegionName| (name.clone(), region(&root.join(name.to_string())));
         let old = |name: &&RegionName| fs::symlink_metadata(legacy_dir(root, name)).is_ok_and(|found| found.is_dir());
         let disk = Disk {
@@ -170,6 +187,8 @@ impl Scanner {
             mounted: true,
             capacity,
             free,
+            inodes,
+            inodes_free,
             read_only,
             mark: mark::read(root),
             remembered: mark::remembered(&mark::memory()).unwrap_or_else(|why| {
@@ -204,17 +223,21 @@ impl Scanner {
             disk.regions.entry(name.clone()).or_insert_with(|| region(&root.join(name.to_string())));
         }
         let (surveys, trash) = (self.surveys(config, &ledger), trash(root, &ledger));
-        Disk { surveys, trash, ledger: Ok(ledger), damage, ..disk }
+        let disk = Disk { surveys, trash, ledger: Ok(ledger), damage, ..disk };
+        *self.scarce.lock().unwrap_or_else(PoisonError::into_inner) = unreserved(&disk) > disk.free;
+        disk
     }
 
     /// The files of every region on record whose directory is there.
     fn surveys(&self, config: &Configuration, ledger: &Ledger) -> BTreeMap<RegionName, Survey> {
         let owner = User::from_name(&config.sled.downstairs.user).ok().flatten().map(|user| user.uid.as_raw());
         let mut known = self.surveyed.lock().unwrap_or_else(PoisonError::into_inner);
+        let good =
+            if *self.scarce.lock().unwrap_or_else(PoisonError::into_inner) { SLOW_LOOK / 2 } else { SURVEY_AGAIN };
         known.retain(|name, (at, record, survey)| {
             let same = ledger.regions.get(name) == Some(record);
             // What is wrong is looked at each time: it may have been put right.
-            same && survey.fault.is_none() && at.elapsed() < SURVEY_AGAIN
+            same && survey.fault.is_none() && at.elapsed() < good
         });
         let mut dirty = self.dirty.lock().unwrap_or_else(PoisonError::into_inner);
         let mut surveys = BTreeMap::new();

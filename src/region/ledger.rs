@@ -45,6 +45,19 @@ pub struct Ledger {
     /// say that nothing was ever granted.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub tickets: BTreeSet<VolumeName>,
+    /// The ledger before this one was lost: of what it said only this is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rebuilt: Option<Rebuilt>,
+}
+
+/// What is known since a ledger was lost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rebuilt {
+    /// When it was begun anew.
+    pub since: Timestamp,
+    /// The regions of which something has been on record since: whether they exist is known again.
+    pub known: BTreeSet<RegionName>,
 }
 
 /// Why a region is kept from running, until somebody releases it.
@@ -200,7 +213,8 @@ impl Ledger {
 
     /// The lowest version that can say this.
     fn version(&self) -> u32 {
-        match !self.tickets.is_empty() || self.tombstones.iter().any(|stone| stone.buried.is_some()) {
+        let newest = self.rebuilt.is_some() || !self.tickets.is_empty();
+        match newest || self.tombstones.iter().any(|stone| stone.buried.is_some()) {
             true => LEDGER_VERSION,
             false if self.holds.is_empty() => OLDEST,
             false => WITH_HOLDS,
@@ -218,6 +232,21 @@ impl Ledger {
         if seen > 0 {
             let known = self.generations.entry(volume.clone()).or_default();
             *known = seen.max(*known);
+        }
+    }
+
+    /// Since when it is not known whether a region that is not on record has existed; `None` if that is
+    /// known.
+    pub fn doubted(&self, region: &RegionName) -> Option<Timestamp> {
+        let rebuilt = self.rebuilt.as_ref().filter(|rebuilt| !rebuilt.known.contains(region))?;
+        (!self.regions.contains_key(region)).then_some(rebuilt.since)
+    }
+
+    /// Whatever is on record is known from now on, even when it is not on record any more.
+    pub fn learn(&mut self) {
+        if let Some(rebuilt) = &mut self.rebuilt {
+            let dead = self.tombstones.iter().map(|stone| &stone.region);
+            rebuilt.known.extend(self.regions.keys().chain(dead).cloned());
         }
     }
 
@@ -304,6 +333,23 @@ mod tests {
         let text = ledger.to_text().unwrap();
         assert!(String::from_utf8_lossy(&text).contains("\"version\": 4"));
         assert_eq!(Ledger::parse(&text).unwrap(), ledger);
+    }
+
+    #[test]
+    fn what_was_on_record_since_a_ledger_was_lost_is_known_for_good() {
+        let (region, other): (RegionName, RegionName) =
+            ("still-fawn-0".parse().unwrap(), "still-fawn-1".parse().unwrap());
+        let since = Timestamp::from_second(7).unwrap();
+        let mut ledger = Ledger { rebuilt: Some(Rebuilt { since, known: BTreeSet::new() }), ..Ledger::default() };
+        assert_eq!(ledger.doubted(&region), Some(since));
+        ledger.regions.insert(region.clone(), one().regions[&region].clone());
+        ledger.learn();
+        ledger.regions.clear();
+        assert_eq!((ledger.doubted(&region), ledger.doubted(&other)), (None, Some(since)));
+        let text = ledger.to_text().unwrap();
+        assert!(String::from_utf8(text.clone()).unwrap().contains("\"version\": 4"));
+        assert_eq!(Ledger::parse(&text).unwrap(), ledger);
+        assert_eq!(one().doubted(&other), None);
     }
 
     #[test]

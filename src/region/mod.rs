@@ -10,5 +10,5 @@ pub mod mark;
 pub use format::RegionJson;
 pub use geometry::Geometry;
 pub use grant::Grant;
-pub use ledger::{Adoption, HeldBy, Hold, Ledger, OldUnit, Record, Tombstone};
+pub use ledger::{Adoption, HeldBy, Hold, Ledger, OldUnit, Rebuilt, Record, Tombstone};
 pub use mark::Mark;

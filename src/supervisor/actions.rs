@@ -5,11 +5,13 @@ use super::work::Task;
 use super::{Event, Supervisor, settling};
 use crate::act;
 use crate::act::ports::{self, Taken};
+use crate::act::progress::Progress;
 use crate::config::Configuration;
 use crate::decide::facts::{Busy, Fencing, Settled, Start};
 use crate::decide::plan::{Action, plan};
 use crate::names::RegionName;
 use crate::port_map::Fence;
+use crate::region::Tombstone;
 use crate::wire::{self, JobKind};
 use std::sync::Arc;
 use uuid::Uuid;
@@ -40,9 +42,7 @@ impl Supervisor {
                 Action::Stop(name) => self.change(name, Change::Stop, bus.clone()),
                 Action::Restart(name) => self.change(name, Change::Restart, bus.clone()),
                 Action::Forgive(name) => self.forgive(name, bus.clone()),
-                Action::Remove(stone) => {
-                    self.begin(JobKind::Purge, Task::Purge(stone), bus.clone(), disk);
-                }
+                Action::Remove(stone) => self.remove(stone, bus.clone(), disk),
             }
         }
     }
@@ -113,6 +113,25 @@ impl Supervisor {
     pub(super) fn begin(&mut self, kind: JobKind, task: Task, bus: zbus::Connection, disk: Uuid) -> wire::Job {
         let name = task.region();
         let (job, progress) = self.jobs.register(kind, &name);
+        self.set_going(task, job, progress, bus, disk)
+    }
+
+    /// Removes what was kept long enough. One that failed before is the same job once more.
+    fn remove(&mut self, stone: Tombstone, bus: zbus::Connection, disk: Uuid) {
+        let again = self.removals.job_of(&stone.dir());
+        let (job, progress) = self.jobs.register_unasked(JobKind::Purge, &stone.region, again);
+        self.set_going(Task::Purge(stone), job, progress, bus, disk);
+    }
+
+    fn set_going(
+        &mut self,
+        task: Task,
+        job: wire::Job,
+        progress: Progress,
+        bus: zbus::Connection,
+        disk: Uuid,
+    ) -> wire::Job {
+        let name = task.region();
         let busy = match &task {
             Task::Create(_) => Some(Busy::Creating),
             Task::Adopt(..) => Some(Busy::Adopting),
@@ -124,7 +143,7 @@ impl Supervisor {
                 None
             }
             Task::Purge(stone) => {
-                self.removal = Some((job.id, stone.dir()));
+                self.removals.begin(job.id, stone.dir());
                 self.facts.removing = true;
                 None
             }

@@ -13,6 +13,7 @@ impl Supervisor {
     pub(super) fn look_back(&mut self) {
         self.facts.unseen = self.freshness.unseen(PATIENCE);
         self.note_time();
+        self.facts.stuck_removals = self.removals.waiting();
         for (name, region) in &mut self.facts.regions {
             if let Some(pulse) = region.pulse.as_mut().filter(|pulse| pulse.beat == Beat::Answering)
                 && self.freshness.silent(name)
@@ -30,7 +31,6 @@ impl Supervisor {
             self.tried_again = Instant::now();
             self.facts.just_created.clear();
             self.facts.stuck_adoptions.clear();
-            self.facts.stuck_removals.clear();
             if matches!(self.facts.settled, Settled::Failed(_)) {
                 self.facts.settled = Settled::No;
             }

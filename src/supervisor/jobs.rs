@@ -2,6 +2,7 @@
 //! list; the work itself is [`work`](super::work)'s.
 
 use super::Event;
+use crate::act::jobs::Remembered;
 use crate::act::progress::{self, Course, Progress, Step};
 use crate::names::RegionName;
 use crate::times;
@@ -13,6 +14,10 @@ use tokio::sync::{mpsc, watch};
 
 /// How many jobs are remembered after their end.
 const REMEMBERED: usize = 1000;
+/// How many of them outlive the supervisor.
+const WRITTEN: usize = 200;
+/// How many of those that nobody asked for.
+const REMEMBERED_UNASKED: usize = 200;
 /// The code of the error with which cancelled work ends.
 pub(super) const CANCELLED: &str = "CANCELLED";
 
@@ -30,13 +35,46 @@ pub(super) struct Jobs {
     courses: BTreeMap<u64, watch::Sender<Course>>,
     next: u64,
     events: mpsc::Sender<Event>,
+    /// Something has changed that is to outlive this supervisor.
+    changed: bool,
+    /// That is being written.
+    writing: bool,
 }
 
 impl Jobs {
-    pub(super) fn new(events: mpsc::Sender<Event>) -> Self {
-        // No number that an earlier supervisor gave: who follows a job must not meet another.
-        let next = times::now().as_millisecond().unsigned_abs();
-        Self { all: Arc::default(), courses: BTreeMap::new(), next, events }
+    /// Goes on where an earlier supervisor was: with no number that it gave, as who follows a job must not
+    /// meet another. What it was at was cut short.
+    pub(super) fn new(events: mpsc::Sender<Event>, known: Remembered) -> Self {
+        let next = known.jobs.iter().map(|job| job.id + 1).fold(known.next, u64::max);
+        let mut changed = false;
+        let all = known.jobs.into_iter().map(|mut job| {
+            if job.state == JobState::Running {
+                let message = format!("sledd ended while it was at {} {}", job.kind.as_str(), job.region);
+                let remedy =
+                    format!("see sledctl region show {}: what was left undone is finished or taken back", job.region);
+                (job.state, job.error) = (JobState::Failed, Some(wire::Error::new("CUT_SHORT", message, remedy)));
+                (job.progress, job.cancellable, changed) = (None, false, true);
+            }
+            (job.id, job)
+        });
+        let all = Arc::new(all.collect());
+        Self { all, courses: BTreeMap::new(), next, events, changed, writing: false }
+    }
+
+    /// What is to be written down now, if anything.
+    pub(super) fn take_changes(&mut self) -> Option<Remembered> {
+        if !self.changed || self.writing {
+            return None;
+        }
+        (self.changed, self.writing) = (false, true);
+        let mut jobs: Vec<_> = self.all.values().rev().take(WRITTEN).cloned().collect();
+        jobs.reverse();
+        Some(Remembered { next: self.next, jobs })
+    }
+
+    /// It was written down, or could not be.
+    pub(super) fn written(&mut self) {
+        self.writing = false;
     }
 
     /// Every job that is remembered.
@@ -44,10 +82,24 @@ impl Jobs {
         &self.all
     }
 
-    /// Puts a job on the list, and makes the worker's end of it.
+    /// Puts a job on the list that somebody asked for, and makes the worker's end of it.
     pub(super) fn register(&mut self, kind: JobKind, region: &RegionName) -> (wire::Job, Progress) {
+        self.put(kind, region, false, None)
+    }
+
+    /// Puts one of the supervisor's own on it, or one of these once more.
+    pub(super) fn register_unasked(
+        &mut self,
+        kind: JobKind,
+        region: &RegionName,
+        again: Option<u64>,
+    ) -> (wire::Job, Progress) {
+        self.put(kind, region, true, again)
+    }
+
+    fn put(&mut self, kind: JobKind, region: &RegionName, unasked: bool, again: Option<u64>) -> (wire::Job, Progress) {
         let job = wire::Job {
-            id: self.next,
+            id: again.unwrap_or(self.next),
             kind,
             region: region.clone(),
             state: JobState::Running,
@@ -57,12 +109,17 @@ impl Jobs {
             error: None,
             asked: times::now(),
             took_ms: None,
+            unasked,
         };
-        self.next += 1;
+        self.next += u64::from(again.is_none());
+        self.changed = true;
         let jobs = Arc::make_mut(&mut self.all);
         jobs.insert(job.id, job.clone());
-        let mut ended = jobs.values().filter(|job| job.state != JobState::Running).map(|job| job.id);
-        if let Some(oldest) = ended.next().filter(|_| jobs.len() > REMEMBERED) {
+        // Its own are forgotten for its own, and never one that somebody asked for.
+        let mut ended = jobs.values().filter(|job| job.state != JobState::Running && job.unasked == unasked);
+        let alike = jobs.values().filter(|job| job.unasked == unasked).count();
+        let most = if unasked { REMEMBERED_UNASKED } else { REMEMBERED };
+        if let Some(oldest) = ended.next().map(|job| job.id).filter(|_| alike > most) {
             jobs.remove(&oldest);
         }
         let course = watch::Sender::new(Course::Open);
@@ -86,7 +143,7 @@ impl Jobs {
     pub(super) fn cancel(&mut self, id: u64) -> Result<wire::Job, wire::Error> {
         let Some(job) = self.all.get(&id) else {
             let message = format!("there is no job {id}");
-            return Err(wire::Error::new("JOB_UNKNOWN", message, "jobs are forgotten when sledd restarts"));
+            return Err(wire::Error::new("JOB_UNKNOWN", message, "sledctl jobs lists those that are remembered"));
         };
         let refuse = |why: &str| {
             let message = format!("job {id} ({} {}) {why}", job.kind.as_str(), job.region);
@@ -102,6 +159,7 @@ impl Jobs {
     /// Notes the end of a job.
     pub(super) fn end(&mut self, ended: Ended) {
         self.courses.remove(&ended.id);
+        self.changed = true;
         let Some(job) = Arc::make_mut(&mut self.all).get_mut(&ended.id) else { return };
         let (kind, name, took) = (job.kind.as_str(), &job.region, ended.took.as_millis());
         job.took_ms = took.try_into().ok();
@@ -128,9 +186,51 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_somebody_asked_for_is_not_forgotten_for_what_nobody_did() {
+        let (events, _heard) = mpsc::channel(8);
+        let mut jobs = Jobs::new(events, Remembered::default());
+        let name = "still-fawn-0".parse().unwrap();
+        let end = |jobs: &mut Jobs, id| jobs.end(Ended { id, result: Ok("done".into()), took: Duration::ZERO });
+        let (asked, _progress) = jobs.register(JobKind::Create, &name);
+        end(&mut jobs, asked.id);
+        for _ in 0..3 * REMEMBERED {
+            let (own, _progress) = jobs.register_unasked(JobKind::Purge, &name, None);
+            end(&mut jobs, own.id);
+        }
+        assert!(jobs.all().contains_key(&asked.id) && !jobs.all()[&asked.id].unasked);
+        assert_eq!(jobs.all().len(), 1 + REMEMBERED_UNASKED);
+        // Once more: the same number.
+        let last = *jobs.all().keys().last().unwrap();
+        let (again, _progress) = jobs.register_unasked(JobKind::Purge, &name, Some(last));
+        assert_eq!((again.id, jobs.all()[&last].state), (last, JobState::Running));
+    }
+
+    #[test]
+    fn numbers_are_small_and_go_on_over_a_restart() {
+        let (events, _heard) = mpsc::channel(8);
+        let mut jobs = Jobs::new(events.clone(), Remembered::default());
+        assert_eq!(jobs.take_changes(), None);
+        let name = "still-fawn-0".parse().unwrap();
+        let (first, _first) = jobs.register(JobKind::Create, &name);
+        let written = jobs.take_changes().unwrap();
+        // One at a time; what has changed meanwhile comes after it.
+        let (second, _second) = jobs.register(JobKind::Delete, &name);
+        jobs.end(Ended { id: first.id, result: Ok("done".into()), took: Duration::ZERO });
+        assert_eq!((written.next, jobs.take_changes()), (2, None));
+        jobs.written();
+        let written = jobs.take_changes().unwrap();
+        assert_eq!((first.id, second.id, written.next, written.jobs.len()), (1, 2, 3, 2));
+        let mut next = Jobs::new(events, written);
+        assert_eq!(next.all()[&1].state, JobState::Done);
+        let cut = &next.all()[&2];
+        assert!(cut.state == JobState::Failed && cut.error.as_ref().is_some_and(|why| why.code == "CUT_SHORT"));
+        assert_eq!(next.register(JobKind::Create, &name).0.id, 3);
+    }
+
+    #[test]
     fn a_job_is_cancelled_until_it_is_too_late() {
         let (events, _heard) = mpsc::channel(8);
-        let mut jobs = Jobs::new(events);
+        let mut jobs = Jobs::new(events, Remembered::default());
         let name = "still-fawn-0".parse().unwrap();
         let (first, progress) = jobs.register(JobKind::Create, &name);
         assert!(progress.check().is_ok());

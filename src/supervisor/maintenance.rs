@@ -162,7 +162,7 @@ impl Supervisor {
     }
 
     /// Answers when what is known now has been published: who asks then sees what was answered.
-    fn answer_when_shown(&mut self, reply: Reply, result: Result<Answer, wire::Error>) {
+    pub(super) fn answer_when_shown(&mut self, reply: Reply, result: Result<Answer, wire::Error>) {
         let (told, heard) = oneshot::channel();
         self.told.push(told);
         tokio::spawn(async move {

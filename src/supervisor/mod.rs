@@ -38,6 +38,7 @@ mod moves;
 mod observers;
 mod pages;
 mod reload;
+mod removals;
 mod requests;
 mod settling;
 mod sight;
@@ -152,6 +153,8 @@ enum Event {
     Seen(Disk),
     /// The disk was looked at, for a request that is to be answered by what is there now.
     Looked(Disk, Request),
+    /// What is to be remembered of jobs was written, or could not be.
+    Noted,
     /// A job is doing this now.
     Step(u64, Step),
     /// A job has ended, and this is what the disk looked like then.
@@ -188,8 +191,7 @@ struct Supervisor {
     jobs: Jobs,
     /// The jobs that are at a region, by the region.
     workers: BTreeMap<RegionName, u64>,
-    /// The job that removes something from the trash, and what.
-    removal: Option<(u64, String)>,
+    removals: removals::Removals,
     /// The job that rolls another program over the regions.
     upgrading: Option<u64>,
     versions: Versions,
@@ -250,9 +252,9 @@ pub fn supervise(start: Start, config_dir: PathBuf, sysfs: PathBuf, line: Line) 
                 ..Facts::default()
             },
             bus: None,
-            jobs: Jobs::new(events.clone()),
+            jobs: Jobs::new(events.clone(), crate::act::jobs::read()),
             workers: BTreeMap::new(),
-            removal: None,
+            removals: removals::Removals::default(),
             upgrading: None,
             versions: Versions::default(),
             desk: Desk::default(),
@@ -326,6 +328,7 @@ impl Supervisor {
             // What was begun, or is to be answered, does not wait until all has been judged.
             tokio::task::yield_now().await;
             self.act();
+            self.note_jobs();
             self.ask_versions();
             let serving = serving(&self.config, &self.facts);
             self.recovered(&serving);
@@ -408,6 +411,7 @@ impl Supervisor {
                 self.see_disk(disk);
                 self.answer(request);
             }
+            Event::Noted => self.jobs.written(),
             Event::Step(id, step) => self.jobs.step(id, step),
             Event::Ended(name, ended, disk) => self.end(&name, *ended, disk),
         }
@@ -415,14 +419,11 @@ impl Supervisor {
 
     fn end(&mut self, name: &RegionName, ended: Ended, disk: Option<Disk>) {
         let id = ended.id;
-        if self
-            .removal
-            .take_if(|(removal, _)| *removal == id)
-            .is_some_and(|(_, dir)| ended.result.is_err() && self.facts.stuck_removals.insert(dir))
-        {
-            tracing::warn!(REGION = %name, "the removal is tried again after a while");
+        if let Some(pause) = self.removals.end(id, ended.result.is_ok()) {
+            tracing::warn!(REGION = %name, "the removal is tried again in {} s", pause.as_secs());
         }
-        self.facts.removing = self.removal.is_some();
+        self.facts.stuck_removals = self.removals.waiting();
+        self.facts.removing = self.removals.is_busy();
         if self.upgrading.take_if(|job| *job == id).is_some() {
             self.facts.unfinished_upgrade = upgrade_is_unfinished();
             self.workers.retain(|name, job| {
@@ -458,6 +459,21 @@ impl Supervisor {
         }
         self.observers.look_at_sockets();
         self.move_next();
+    }
+
+    /// Writes down what is to be remembered of jobs, if that has changed.
+    fn note_jobs(&mut self) {
+        let Some(known) = self.jobs.take_changes() else { return };
+        let shop = self.shop.clone();
+        tokio::spawn(async move {
+            let written = tokio::task::spawn_blocking(move || crate::act::jobs::write(&known)).await;
+            match written {
+                Ok(Ok(())) => {}
+                Ok(Err(why)) => tracing::warn!("what became of jobs cannot be remembered: {why}"),
+                Err(why) => tracing::warn!("what became of jobs cannot be remembered: {why}"),
+            }
+            shop.tell(Event::Noted).await;
+        });
     }
 
     /// The identity of the disk that was last looked at.

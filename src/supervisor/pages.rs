@@ -2,7 +2,7 @@
 
 use crate::config::{Configuration, Provisioning};
 use crate::decide::facts::{Disk, Facts, OnDisk};
-use crate::decide::storage::unreserved;
+use crate::decide::storage::{repair_room, unreserved};
 use crate::names::{RegionName, VolumeName};
 use crate::region::{Ledger, Tombstone};
 use crate::times;
@@ -62,6 +62,9 @@ pub(super) fn storage_detail(config: &Configuration, facts: &Facts) -> wire::Sto
         disk: mark.map(|mark| mark.disk),
         belongs_to: mark.map(|mark| mark.sled.clone()),
         reserve_bytes: settings.reserve.of(disk.map_or(0, |disk| disk.capacity)),
+        repair_bytes: disk.and_then(repair_room).unwrap_or_default(),
+        inodes_free: disk.filter(|disk| disk.inodes > 0).map(|disk| disk.inodes_free),
+        wanted: disk.and_then(ledger).map(|ledger| wanted(config, ledger)).unwrap_or_default(),
         provisioning: match settings.provisioning {
             Provisioning::Thick => "thick".into(),
             Provisioning::Thin => "thin".into(),
@@ -70,6 +73,17 @@ pub(super) fn storage_detail(config: &Configuration, facts: &Facts) -> wire::Sto
         regions: disk.map(regions).unwrap_or_default(),
         trash: disk.map(|disk| trash(config, facts, disk)).unwrap_or_default(),
     }
+}
+
+fn wanted(config: &Configuration, ledger: &Ledger) -> Vec<wire::WantedRegion> {
+    let local = config.local_regions().into_iter();
+    let new = local.filter(|local| !ledger.regions.contains_key(&local.name));
+    let one = |local: crate::port_map::LocalRegion| wire::WantedRegion {
+        region: local.name,
+        bytes: local.geometry.disk_bytes(),
+        repair_bytes: local.geometry.extent_file_bytes(),
+    };
+    new.map(one).collect()
 }
 
 fn regions(disk: &Disk) -> Vec<wire::StoredRegion> {

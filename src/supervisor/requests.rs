@@ -32,8 +32,8 @@ pub struct Request {
 /// What is wished.
 #[derive(Debug)]
 pub enum Wish {
-    /// Create a region.
-    Create(RegionName),
+    /// Create a region; with its name said once more, if it may have existed.
+    Create(RegionName, Option<RegionName>),
     /// Delete a region; with its name said once more.
     Delete(RegionName, Option<String>),
     /// Have a deleted region back; of several the one that was deleted at that second.
@@ -70,6 +70,8 @@ pub enum Wish {
     Configurations(Option<u64>),
     /// The daemon was told to end: do what has to be done before.
     Leave,
+    /// Look at the disk and at everything that lies there, and answer when what was seen is shown.
+    Look,
     /// Mark the data disk as this sled's, in place of the one that is named.
     InitStorage(Option<Uuid>),
 }
@@ -108,6 +110,8 @@ pub enum Answer {
     Permitted,
     /// A host has let go of its ticket.
     Released(wire::Released),
+    /// What was looked at is shown.
+    Looked,
     /// The daemon may end.
     Left,
 }
@@ -130,8 +134,10 @@ impl Supervisor {
             return self.answer(request);
         }
         let (scanner, shop) = (self.observers.scanner.clone(), self.shop.clone());
+        let afresh = matches!(request.wish, Wish::Look);
         tokio::spawn(async move {
-            if let Ok(disk) = tokio::task::spawn_blocking(move || scanner.scan()).await {
+            let look = move || if afresh { scanner.scan_afresh() } else { scanner.scan() };
+            if let Ok(disk) = tokio::task::spawn_blocking(look).await {
                 shop.tell(Event::Looked(disk, request)).await;
             }
         });
@@ -140,7 +146,7 @@ impl Supervisor {
     /// Answers a request, now or when what it asks for has been looked at.
     pub(super) fn answer(&mut self, Request { wish, answer }: Request) {
         let granted = match wish {
-            Wish::Create(name) => self.create(&name),
+            Wish::Create(name, never_existed) => self.create(&name, never_existed.as_ref()),
             Wish::Delete(name, yes) => self.delete(&name, yes.as_deref()),
             Wish::Restore(name, time) => self.restore(&name, time),
             Wish::Purge(name, time, yes) => self.purge(&name, time, yes.as_deref()),
@@ -165,13 +171,14 @@ impl Supervisor {
                 return;
             }
             Wish::Leave => return self.leave(answer),
+            Wish::Look => return self.answer_when_shown(answer, Ok(Answer::Looked)),
             Wish::InitStorage(replace) => return self.init_storage(replace, answer),
         };
         _ = answer.send(granted.map(Answer::Granted));
     }
 
-    fn create(&mut self, name: &RegionName) -> Result<wire::Granted, wire::Error> {
-        match may_create(&self.config, &self.facts, name)? {
+    fn create(&mut self, name: &RegionName, never_existed: Option<&RegionName>) -> Result<wire::Granted, wire::Error> {
+        match may_create(&self.config, &self.facts, name, never_existed)? {
             Creation::AlreadyThere(uuid) => Ok(wire::Granted::AlreadyThere(uuid)),
             Creation::Go(local) => self.grant(JobKind::Create, Task::Create(local)),
         }

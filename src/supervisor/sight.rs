@@ -2,7 +2,7 @@
 
 use super::Supervisor;
 use crate::decide::facts::{Active, Beat, Bus, Disk, Start, Unit};
-use crate::decide::storage::{belongs, identity};
+use crate::decide::storage::{belongs, full, identity};
 use crate::names::RegionName;
 use crate::observe::Observation;
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,6 +31,11 @@ impl Supervisor {
             Observation::Pulse(name, pulse) => {
                 if pulse.as_ref().is_some_and(|pulse| pulse.beat == Beat::Asked) {
                     self.observers.look_at_sockets();
+                }
+                let answers = pulse.as_ref().is_some_and(|pulse| pulse.beat == Beat::Answering);
+                if answers && self.facts.disk.as_ref().is_some_and(full) {
+                    // There is room again, perhaps: nobody else tells of it.
+                    self.observers.look_at_disk();
                 }
                 let silent = pulse.as_ref().is_some_and(|pulse| pulse.beat == Beat::Silent);
                 self.region(&name, |region| region.pulse = pulse);

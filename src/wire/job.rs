@@ -77,7 +77,7 @@ impl JobKind {
 /// Long work that somebody asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
-    /// Its number, unique until the supervisor restarts.
+    /// Its number on this machine: 1, 2, 3, over restarts of the supervisor too.
     pub id: u64,
     /// What it does.
     pub kind: JobKind,
@@ -97,6 +97,9 @@ pub struct Job {
     pub asked: Timestamp,
     /// How long it took in milliseconds, the wait for its turn included.
     pub took_ms: Option<u64>,
+    /// Nobody asked for it: the supervisor's own.
+    #[serde(default)]
+    pub unasked: bool,
 }
 
 /// How much of a step is done.

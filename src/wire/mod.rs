@@ -8,7 +8,7 @@ mod ticket;
 
 pub use difference::{Change, Condition, Configurations, Difference, Files, Unattachable};
 pub use job::{Granted, Job, JobKind, JobProgress, JobState, Proposal};
-pub use storage::{DeletedRegion, Marked, StorageDetail, StoredRegion};
+pub use storage::{DeletedRegion, Marked, StorageDetail, StoredRegion, WantedRegion};
 pub use ticket::{Attach, Attached, Holder, Refusal, Release, Released, Ticket, TicketRegion};
 
 use crate::check::{Code, Severity};

@@ -18,6 +18,15 @@ pub struct StorageDetail {
     pub belongs_to: Option<SledName>,
     /// How many bytes are to be kept free.
     pub reserve_bytes: u64,
+    /// How many bytes must be free so that a region can be repaired.
+    #[serde(default)]
+    pub repair_bytes: u64,
+    /// How many files can be made on it yet; absent where there is no limit.
+    #[serde(default)]
+    pub inodes_free: Option<u64>,
+    /// The regions that the port map puts on this sled and that are not on record.
+    #[serde(default)]
+    pub wanted: Vec<WantedRegion>,
     /// Whether new regions reserve their blocks: `thick` or `thin`.
     pub provisioning: String,
     /// How many bytes the regions may still take that are not reserved.
@@ -26,6 +35,17 @@ pub struct StorageDetail {
     pub regions: Vec<StoredRegion>,
     /// What was deleted and can be had back or is being removed, oldest first.
     pub trash: Vec<DeletedRegion>,
+}
+
+/// A region that is not there yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WantedRegion {
+    /// Its name.
+    pub region: RegionName,
+    /// How many bytes it may take.
+    pub bytes: u64,
+    /// How many bytes must be free so that it can be repaired.
+    pub repair_bytes: u64,
 }
 
 /// A region on record, by what it takes.

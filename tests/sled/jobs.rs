@@ -56,6 +56,14 @@ fn a_creation_is_followed_and_cancelled_without_a_trace() {
     machine.ok(&["sledctl", "region", "create", "still-fawn-0"]);
     let listed = machine.ok(&["sledctl", "jobs"]);
     assert!(listed.contains("cancelled") && listed.contains("done"), "{listed}");
+    // They are numbered from 1, and outlive the supervisor.
+    assert_eq!(jobs(&machine).iter().map(|job| job.id).collect::<Vec<_>>(), [1, 2]);
+    machine.sh(
+        "until grep -q '\"id\":2,.*\"done\"' /var/lib/sled/jobs.json; do sleep 0.02; done; systemctl restart sledd",
+    );
+    assert_eq!(machine.ok(&["sledctl", "jobs"]).matches("still-fawn-0").count(), 2);
+    machine.ok(&["sledctl", "region", "create", "still-fawn-1"]);
+    assert_eq!(jobs(&machine).last().unwrap().id, 3);
 }
 
 /// The supervisor is killed while `create` runs: what it was making is stopped and removed by

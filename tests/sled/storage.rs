@@ -97,6 +97,22 @@ fn a_lost_ledger_stops_everything_but_what_runs_and_is_rebuilt_from_the_regions(
     let uuids = |regions: &[crucible_sled::wire::Region]| regions.iter().map(|r| r.uuid).collect::<Vec<_>>();
     assert_eq!(uuids(&machine.volume("still-fawn").regions), uuids(&regions));
     assert_eq!(machine.sh("ls /crucible/.sled | grep -c unreadable"), "2\n");
+
+    // Lost once more, and a directory with it: whether that region ever was is not known any more.
+    machine.sh("systemctl stop sledd.service sledd.socket crucible-downstairs@still-fawn-1; \
+         mv /crucible/still-fawn-1 /root/; cd /crucible/.sled; echo '{' >ledger.json; echo >ledger.json.copy; \
+         systemctl start sledd.socket");
+    machine.wait_for_check("still-fawn", "LEDGER_UNREADABLE");
+    machine.ok(&["sledctl", "region", "adopt", "--all"]);
+    let check = machine.wait_for_check("still-fawn", "REGION_MISSING");
+    assert!(check.cause.contains("the ledger was lost"), "{check:#?}");
+    for words in [&["--all"][..], &["still-fawn-1"]] {
+        let refused = machine.run(&[&["sledctl", "region", "create"], words].concat());
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(refused.status.code() == Some(1) && said.contains("--never-existed still-fawn-1"), "{said}");
+    }
+    machine.ok(&["sledctl", "region", "create", "still-fawn-1", "--never-existed", "still-fawn-1"]);
+    machine.wait_for("still-fawn", |volume| volume.ready);
 }
 
 #[test]
@@ -114,9 +130,15 @@ fn thick_regions_take_their_blocks_or_are_refused_with_the_arithmetic() {
     let blocks: u64 = machine.sh("du -s --block-size=1 /crucible/still-fawn-0 | cut -f1").trim().parse().unwrap();
     assert!(blocks >= 64 << 20, "only {blocks} bytes are taken");
     assert_eq!(machine.sh("stat -c %s /crucible/still-fawn-0/00/000/03F"), "1245472\n");
-    let refused = machine.run(&["sledctl", "region", "create", "still-fawn-1", "still-fawn-2"]);
+    // Together they are refused once, before the first; one alone with its own arithmetic.
+    let refused = machine.run(&["sledctl", "region", "create", "--all"]);
     let said = String::from_utf8_lossy(&refused.stderr);
-    for part in ["does not fit: it takes 76 MiB, ", " is kept in reserve (5%): 79710208 + "] {
+    assert!(said.contains("2 regions do not fit on /crucible: together they take 152"), "{said}");
+    machine.ok(&["sledctl", "region", "create", "still-fawn-1"]);
+    let refused = machine.run(&["sledctl", "region", "create", "still-fawn-2"]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    for part in ["does not fit: it takes 76 MiB, ", " is kept in reserve (5%, and at least 1.1 MiB to repair a region)"]
+    {
         assert!(said.contains(part), "{part:?} is not in {said}");
     }
     assert_eq!(machine.sh("ls -A /crucible/.incoming"), "");

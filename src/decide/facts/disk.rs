@@ -15,6 +15,10 @@ pub struct Disk {
     pub capacity: u64,
     /// How many bytes of it are free.
     pub free: u64,
+    /// How many files it can hold; 0 if there is no such limit.
+    pub inodes: u64,
+    /// How many more files can be made on it.
+    pub inodes_free: u64,
     /// It cannot be written to.
     pub read_only: bool,
     /// Which sled it belongs to, if it was marked; or why that cannot be read.
@@ -59,6 +63,8 @@ impl Default for Disk {
             mounted: false,
             capacity: 0,
             free: 0,
+            inodes: 0,
+            inodes_free: 0,
             read_only: false,
             mark: Ok(None),
             remembered: None,

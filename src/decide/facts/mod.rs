@@ -85,7 +85,7 @@ pub struct Facts {
     pub leaving: bool,
     /// The adoptions that could not be undone, and why. It is tried again after a while.
     pub stuck_adoptions: BTreeMap<RegionName, String>,
-    /// What could not be removed from the trash. It is tried again after a while.
+    /// What could not be removed from the trash, until it is time to try it again: after ever longer.
     pub stuck_removals: BTreeSet<String>,
     /// The regions that the map puts on this sled; every one has an entry.
     pub regions: BTreeMap<RegionName, Region>,

@@ -3,7 +3,7 @@
 use super::*;
 use crate::decide::facts::Stranger;
 use crate::decide::permits::{Creation, Deletion, may_adopt, may_create, may_delete, may_purge, may_restore};
-use crate::region::Tombstone;
+use crate::region::{Rebuilt, Tombstone};
 use crate::wire::Peer;
 
 #[test]
@@ -11,11 +11,11 @@ fn a_region_is_created_only_where_nothing_is() {
     let config = config();
     let whole = well(&config);
     let uuid = Uuid::from_u128(100);
-    assert_eq!(may_create(&config, &whole, &first()), Ok(Creation::AlreadyThere(uuid)));
+    assert_eq!(may_create(&config, &whole, &first(), None), Ok(Creation::AlreadyThere(uuid)));
     let refusal = |change: fn(&mut Facts), name: &str| {
         let mut facts = whole.clone();
         change(&mut facts);
-        may_create(&config, &facts, &name.parse().unwrap()).unwrap_err().code
+        may_create(&config, &facts, &name.parse().unwrap(), None).unwrap_err().code
     };
     assert_eq!(refusal(|_| (), "pve-0"), "REGION_UNKNOWN");
     assert_eq!(refusal(|f| f.disk.as_mut().unwrap().mounted = false, FIRST), "DATA_NOT_MOUNTED");
@@ -35,21 +35,43 @@ fn a_region_is_created_only_where_nothing_is() {
     stopped(&mut facts);
     forget(&mut facts);
     facts.disk.as_mut().unwrap().regions.insert(first(), OnDisk::Absent);
-    assert!(matches!(may_create(&config, &facts, &first()), Ok(Creation::Go(_))));
+    assert!(matches!(may_create(&config, &facts, &first(), None), Ok(Creation::Go(_))));
     facts.disk.as_mut().unwrap().unadopted.insert(first());
-    assert_eq!(may_create(&config, &facts, &first()).unwrap_err().code, "REGION_UNADOPTED");
+    assert_eq!(may_create(&config, &facts, &first(), None).unwrap_err().code, "REGION_UNADOPTED");
     facts.disk.as_mut().unwrap().unadopted.clear();
     facts.settled = Settled::Running;
-    assert_eq!(may_create(&config, &facts, &first()).unwrap_err().code, "STARTING");
+    assert_eq!(may_create(&config, &facts, &first(), None).unwrap_err().code, "STARTING");
     facts.settled = well(&config).settled;
     facts.disk.as_mut().unwrap().read_only = true;
-    assert_eq!(may_create(&config, &facts, &first()).unwrap_err().code, "DATA_READ_ONLY");
+    assert_eq!(may_create(&config, &facts, &first(), None).unwrap_err().code, "DATA_READ_ONLY");
     facts.disk.as_mut().unwrap().read_only = false;
     let mark = facts.disk.as_ref().unwrap().mark.clone().unwrap().unwrap();
     facts.settled = Settled::Done(mark.disk);
     let stranger = Stranger { pid: Some(9), command: "nc".into(), unit: None };
     region(&mut facts).sockets.as_mut().unwrap().data = Holder::Other(stranger);
-    assert_eq!(may_create(&config, &facts, &first()).unwrap_err().code, "PORT_TAKEN");
+    assert_eq!(may_create(&config, &facts, &first(), None).unwrap_err().code, "PORT_TAKEN");
+}
+
+/// What a lost ledger may have known is not made anew but by its name.
+#[test]
+fn a_region_that_may_have_existed_is_created_only_by_its_name() {
+    let config = config();
+    let mut facts = well(&config);
+    stopped(&mut facts);
+    let disk = facts.disk.as_mut().unwrap();
+    disk.regions.insert(first(), OnDisk::Absent);
+    let ledger = disk.ledger.as_mut().unwrap();
+    ledger.regions.remove(&first());
+    ledger.rebuilt = Some(Rebuilt { since: Timestamp::UNIX_EPOCH, known: Default::default() });
+    let why = may_create(&config, &facts, &first(), None).unwrap_err();
+    assert!(why.code == "REGION_MISSING" && why.remedy.contains("--never-existed still-fawn-0"), "{why:?}");
+    let other = "still-fawn-1".parse().unwrap();
+    assert!(may_create(&config, &facts, &first(), Some(&other)).is_err());
+    assert!(matches!(may_create(&config, &facts, &first(), Some(&first())), Ok(Creation::Go(_))));
+    // Known since, or never lost: as ever.
+    let ledger = facts.disk.as_mut().unwrap().ledger.as_mut().unwrap();
+    ledger.rebuilt.as_mut().unwrap().known.insert(first());
+    assert!(matches!(may_create(&config, &facts, &first(), None), Ok(Creation::Go(_))));
 }
 
 #[test]

@@ -59,8 +59,33 @@ fn what_is_promised_is_held_against_what_is_free() {
     disk.free = 0;
     assert_eq!(has(&facts, Code::DiskFull), None);
     assert!(has(&facts, Code::DiskLow).is_some());
+    // But what was away cannot be repaired: no host attaches anew.
+    assert!(has(&facts, Code::RepairImpossible).is_some() && !judge(&config, &facts).ready(&volume()));
+    let extent = config.local_regions()[0].geometry.extent_file_bytes();
+    for (free, well) in [(extent - 1, false), (extent, true)] {
+        facts.disk.as_mut().unwrap().free = free;
+        assert_eq!(judge(&config, &facts).ready(&volume()), well, "{free}");
+    }
+    facts.disk.as_mut().unwrap().free = 0;
     facts.disk.as_mut().unwrap().surveys.clear();
     assert!(has(&facts, Code::DiskFull).is_some());
+}
+
+/// Files are counted as bytes are, and where they are not limited they are not.
+#[test]
+fn a_disk_without_inodes_is_full() {
+    let config = config();
+    let mut facts = well(&config);
+    for (inodes, inodes_free, code) in
+        [(0, 0, None), (1000, 500, None), (1000, 49, Some(Code::DiskLow)), (1000, 0, Some(Code::DiskFull))]
+    {
+        let disk = facts.disk.as_mut().unwrap();
+        (disk.inodes, disk.inodes_free) = (inodes, inodes_free);
+        let codes = [Code::DiskLow, Code::DiskFull];
+        let found = judge(&config, &facts).findings.into_iter().find(|finding| codes.contains(&finding.code));
+        assert_eq!(found.as_ref().map(|finding| finding.code), code, "{inodes_free} of {inodes}");
+        assert!(found.is_none_or(|finding| finding.cause.contains("inodes") && finding.remedy.contains("--inodes")));
+    }
 }
 
 #[test]
