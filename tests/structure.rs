@@ -130,3 +130,27 @@ fn the_manual_explains_every_code() {
         assert!(page.contains(code.as_str()), "{code} is not in man/sledctl.1");
     }
 }
+
+/// How data goes away is said where a remedy has named what is milder first, and to whoever asked for
+/// it: in no other text.
+#[test]
+fn no_other_text_offers_to_destroy() {
+    let words = ["region delete", "region purge", "mkfs", "wipefs", "rm -r", "blkdiscard"];
+    let may = [
+        // The words of the last resort.
+        "decide/remedy.rs",
+        // Answers to one who asks to delete, and what a reload leaves behind for that.
+        "decide/permits.rs",
+        "decide/difference.rs",
+        // Of regions that the map does not have any more, after how to have them back.
+        "decide/storage.rs",
+        "supervisor/moves.rs",
+    ];
+    let modules = LAYERS.iter().flat_map(|layer| layer.iter()).filter(|module| !["cli"].contains(module));
+    for (file, code) in modules.flat_map(|module| sources(module)) {
+        for word in words {
+            let allowed = may.iter().any(|may| file.ends_with(may));
+            assert!(allowed || !code.contains(word), "{} says {word:?}", file.display());
+        }
+    }
+}

@@ -4,6 +4,7 @@
 //! slowly, until it is a crash loop.
 
 use super::facts::Exit;
+use super::remedy::Remedy::{self, Lost, Mild};
 
 /// The status with which the unit's flock(1) ends when another process has the lock; set in
 /// the unit's drop-in.
@@ -61,19 +62,24 @@ pub struct Row {
     /// What is wrong, as part of a sentence that begins with the region's name or "it".
     pub meaning: &'static str,
     /// What to do.
-    pub remedy: &'static str,
+    pub remedy: Remedy,
 }
 
-const RESTORE: &str = "restore its directory from a backup; or, if the volume's other regions are whole, delete it, \
-                       create it anew and have the host repair it";
+/// A file of it is not there, or is not what it was: who did that may still have it.
+const RESTORE: Remedy = Lost("look at the disk first (dmesg); put back what was there, or restore {dir} from a backup");
 
-const SEE_TLS: &str = "see TLS_UNUSABLE in sledctl checks";
+const SEE_TLS: Remedy = Mild("see TLS_UNUSABLE in sledctl checks");
+const END: Remedy = Mild("end the process that has it");
+const ROOM: Remedy = Mild("make room: sledctl storage");
+const OWNER: Remedy = Mild("chown -R {user}: {dir} && chmod -R u+rwX {dir} (what the files hold is as it was)");
+const DISK: Remedy = Mild("look at the disk (dmesg; smartctl -a): the files may be whole, on a disk that is not");
+const DESCRIPTORS: Remedy = Mild("see LimitNOFILE= of its unit (systemctl cat), which a drop-in must have lowered");
 
-const fn row(words: &'static str, kind: Kind, meaning: &'static str, remedy: &'static str) -> Row {
+const fn row(words: &'static str, kind: Kind, meaning: &'static str, remedy: Remedy) -> Row {
     Row { words, kind, meaning, remedy }
 }
 
-/// The rows, the more particular ones first. The texts are upstream's, at message version 13;
+/// The rows: the more particular ones first, and the milder before those that it could also be. The texts are upstream's, at message version 13;
 /// those of fixtures are held against this table by a test.
 pub const ROWS: &[Row] = &[
     // Of the files of [tls], and of no others, it says just this before the system's own words.
@@ -81,44 +87,63 @@ pub const ROWS: &[Row] = &[
     row("rustls error", Kind::Tls, "its certificate and key cannot be used", SEE_TLS),
     row("client cert verifier builder error", Kind::Tls, "its root certificate cannot be used", SEE_TLS),
     row("common/src/x509.rs", Kind::Tls, "its key is not in a form that it takes", SEE_TLS),
-    row("Address already in use", Kind::Port, "a port of it is taken", "end the process that has it"),
-    row("failed to bind to", Kind::Port, "its repair port is taken", "end the process that has it"),
+    row("Address already in use", Kind::Port, "a port of it is taken", END),
+    row("failed to bind to", Kind::Port, "its repair port is taken", END),
     row(
         "Error: Operation not permitted",
         Kind::Permanent,
         "its unit does not let it bind the port that it was started with, which is not the port map's",
-        "see ExecStart= and SocketBindAllow= of its unit (systemctl cat), one of which a drop-in must have changed",
+        Mild(
+            "see ExecStart= and SocketBindAllow= of its unit (systemctl cat), one of which a drop-in must have changed",
+        ),
     ),
-    row("Cannot assign requested address", Kind::Network, "this machine does not have its address", "see the network"),
-    row("No space left on device", Kind::Space, "the data disk is full", "make room: sledctl storage"),
-    row("ENOSPC", Kind::Space, "the data disk is full", "make room: sledctl storage"),
-    row("Read-only file system", Kind::Space, "the data disk cannot be written to", "see dmesg, and mount it again"),
+    row(
+        "Cannot assign requested address",
+        Kind::Network,
+        "this machine does not have its address",
+        Mild("see the network"),
+    ),
+    row("No space left on device", Kind::Space, "the data disk is full", ROOM),
+    row("ENOSPC", Kind::Space, "the data disk is full", ROOM),
+    row(
+        "Read-only file system",
+        Kind::Space,
+        "the data disk cannot be written to",
+        Mild("see dmesg, and mount it again"),
+    ),
+    row("Permission denied", Kind::Permanent, "its files may not be opened by the service user", OWNER),
+    row("Input/output error", Kind::Permanent, "the data disk failed to read or write", DISK),
+    row(
+        "failed: Operation not permitted",
+        Kind::Permanent,
+        "its files may not be changed, not even by their owner",
+        Mild("lsattr -R {dir} shows which are immutable: chattr -R -i -a {dir}"),
+    ),
     row(
         "file not found opening region config",
         Kind::Permanent,
         "its region.json is missing",
-        "restore region.json from a backup, or the whole directory",
+        Mild("put region.json back into {dir}, from where it was moved or from a backup"),
     ),
-    row("opening region config", Kind::Permanent, "its region.json cannot be read", RESTORE),
+    row(
+        "opening region config",
+        Kind::Permanent,
+        "its region.json cannot be read",
+        Lost("restore region.json of {dir} from a backup"),
+    ),
     row(
         "Database read version mismatch",
         Kind::Permanent,
         "its region has another format than this program reads",
-        "install the program that wrote it",
-    ),
-    row(
-        "Permission denied",
-        Kind::Permanent,
-        "its files may not be opened by the service user",
-        "give them to downstairs.user of sled.toml, with mode 0600 or 0644",
+        Mild("install the program that wrote it"),
     ),
     row(
         "cannot open all required files",
         Kind::Permanent,
         "it may not open as many files as it has extents",
-        "see LimitNOFILE= of its unit (systemctl cat), which a drop-in must have lowered",
+        DESCRIPTORS,
     ),
-    row("Too many open files", Kind::Permanent, "it may not open as many files as it has extents", "see LimitNOFILE="),
+    row("Too many open files", Kind::Permanent, "it may not open as many files as it has extents", DESCRIPTORS),
     row("Missing context slot", Kind::Permanent, "the checksums of a block in it are lost", RESTORE),
     row("metadata deserialization failed", Kind::Permanent, "an extent of it holds garbage", RESTORE),
     row("unknown tag", Kind::Permanent, "an extent of it is cut off or holds garbage", RESTORE),
@@ -128,7 +153,7 @@ pub const ROWS: &[Row] = &[
         "No CA certificates were loaded",
         Kind::Permanent,
         "there is no bundle of CA certificates, without which it does not start",
-        "apt install ca-certificates",
+        Mild("apt install ca-certificates"),
     ),
 ];
 

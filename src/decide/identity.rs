@@ -1,14 +1,15 @@
 //! Whether what lies in a region's directory is the region on record, whole and as the map wants
 //! it: only then may a downstairs run on it.
 
-use super::facts::{Busy, Facts, OnDisk};
+use super::facts::{Busy, Disk, Facts, OnDisk, Region};
 use super::finding::Finding;
+use super::remedy::or_replace;
 use super::storage::belongs;
 use crate::check::Code;
 use crate::config::Configuration;
 use crate::names::RegionName;
 use crate::port_map::LocalRegion;
-use crate::region::{Record, RegionJson};
+use crate::region::{Ledger, Record, RegionJson};
 use crate::times::in_seconds;
 use crate::wire::State;
 use jiff::Timestamp;
@@ -35,6 +36,7 @@ pub(super) fn identity<'a>(config: &Configuration, local: &LocalRegion, facts: &
         return Identity::Unavailable;
     };
     let dir = config.region_dir(&local.name).display().to_string();
+    let alive = facts.regions.get(&local.name).and_then(Region::alive);
     let wrong = |code, cause: String, remedy: String| {
         Identity::Wrong(State::Failed, Box::new(Finding::about_region(local, code, cause, remedy)))
     };
@@ -69,11 +71,17 @@ pub(super) fn identity<'a>(config: &Configuration, local: &LocalRegion, facts: &
             wrong(Code::RegionUnrecorded, cause, remedy)
         }
         (Some(record), OnDisk::Absent) => {
-            Identity::Wrong(State::Missing, Box::new(lost(local, record, &config.sled.storage.root)))
+            Identity::Wrong(State::Missing, Box::new(lost(local, record, &config.sled.storage.root, alive)))
         }
-        (Some(_), OnDisk::Unreadable(why)) => wrong(Code::RegionIdentity, format!("{dir}: {why}"), restore(&dir)),
+        (Some(_), OnDisk::Unreadable(why)) => {
+            let remedy = alive.map_or_else(|| restore(&dir), |pid| rescue(pid, &dir));
+            wrong(Code::RegionIdentity, format!("{dir}: {why}"), remedy)
+        }
         (Some(record), OnDisk::Present(found)) => match differences(record, found) {
-            Some(cause) => wrong(Code::RegionIdentity, cause, restore(&dir)),
+            Some(cause) => {
+                let (cause, remedy) = other(config, disk, ledger, local, found, cause);
+                wrong(Code::RegionIdentity, cause, remedy)
+            }
             None if record.geometry != local.geometry => {
                 let (wants, has) = (local.geometry, record.geometry);
                 let cause = format!("the port map wants {wants}, and the region was made as {has}");
@@ -84,7 +92,9 @@ pub(super) fn identity<'a>(config: &Configuration, local: &LocalRegion, facts: &
                 )
             }
             None => match damage(local, facts) {
-                Some(fault) => wrong(Code::RegionDamaged, format!("{dir}: {fault}"), repair(&dir, &local.name, fault)),
+                Some(fault) => {
+                    wrong(Code::RegionDamaged, format!("{dir}: {fault}"), repair(config, &dir, &local.name, fault))
+                }
                 None => Identity::Known(record),
             },
         },
@@ -100,14 +110,62 @@ fn damage<'a>(local: &LocalRegion, facts: &'a Facts) -> Option<&'a str> {
     disk.surveys.get(&local.name)?.fault.as_deref().filter(|_| !runs)
 }
 
-fn repair(dir: &str, name: &RegionName, fault: &str) -> String {
-    match fault.contains("belongs to") || fault.contains("mounted") {
-        true => format!("put that right in {dir}; nothing is started on it as it is"),
-        false => format!(
-            "restore {dir}; or, if the volume's other regions are whole: sledctl region delete {name} --yes-destroy \
-             {name}, create it anew, and have the host repair it"
-        ),
+/// What a look at the files that found something wrong asks for. Only a file that is gone, or has
+/// another length, may be lost.
+fn repair(config: &Configuration, dir: &str, name: &RegionName, fault: &str) -> String {
+    let user = &config.sled.downstairs.user;
+    if fault.contains("belongs to") {
+        return format!("chown -R {user}: {dir}; it starts by itself then");
     }
+    if fault.contains("mounted") {
+        return format!("umount {dir} (findmnt {dir} shows what is mounted there); nothing is started on it as it is");
+    }
+    let lost = ["bytes, and", "os error 2)", "not a regular file", "it is none", "it is gone"];
+    match lost.iter().any(|words| fault.contains(words)) {
+        true => or_replace(&format!("put back what was moved, or restore {dir} from a backup"), name),
+        false => format!("look at the disk (dmesg): the files may be whole; nothing is started on {dir} as it is"),
+    }
+}
+
+/// Another region than the one on record lies in the directory. If that one lies in another's place,
+/// the two were swapped.
+fn other(
+    config: &Configuration,
+    disk: &Disk,
+    ledger: &Ledger,
+    local: &LocalRegion,
+    found: &RegionJson,
+    mut cause: String,
+) -> (String, String) {
+    let dir = config.region_dir(&local.name);
+    let uuid_of = |name: &RegionName| ledger.regions.get(name).map(|record| record.uuid);
+    let own = uuid_of(&local.name);
+    let mine = |on_disk: &OnDisk| matches!(on_disk, OnDisk::Present(json) if Some(json.uuid) == own);
+    let there = disk.regions.iter().find(|(name, on_disk)| **name != local.name && mine(on_disk));
+    let owner = ledger.regions.iter().find(|(name, record)| **name != local.name && record.uuid == found.uuid);
+    if let Some((owner, _)) = owner {
+        cause += &format!("; it is the region of {owner}");
+    }
+    let Some((there, _)) = there else { return (cause, restore(&dir.display().to_string())) };
+    let place = config.region_dir(there);
+    cause += &format!("; {} lies in {}", local.name, place.display());
+    let remedy = format!(
+        "the directories were swapped or renamed: give each its own name back; {} belongs at {}, and nothing of it is \
+         lost; stop the downstairs of both before (sledctl region hold), and release them after",
+        place.display(),
+        dir.display()
+    );
+    (cause, remedy)
+}
+
+/// The directory of a region that is served was removed or emptied: the process has the files open,
+/// and as long as it lives they are all there.
+fn rescue(pid: u32, dir: &str) -> String {
+    format!(
+        "do not stop or restart process {pid}, and do not reboot: it still has the data (ls -l /proc/{pid}/fd shows \
+         the deleted files); with no host writing, copy each out to another directory by the name that is shown there \
+         (cp /proc/{pid}/fd/N DIR/XX/YYY/ZZZ), give {dir} a region.json as it was, and put the copy in its place"
+    )
 }
 
 fn unadopted(config: &Configuration, local: &LocalRegion) -> Finding {
@@ -125,14 +183,17 @@ fn restore(dir: &str) -> String {
     format!("restore {dir}; the supervisor starts nothing on it as it is")
 }
 
-fn lost(local: &LocalRegion, record: &Record, root: &Path) -> Finding {
+fn lost(local: &LocalRegion, record: &Record, root: &Path, alive: Option<u32>) -> Finding {
     let (name, root) = (&local.name, root.display());
-    let cause =
-        format!("{root}/{name} is gone; the region {} was there since {}", record.uuid, in_seconds(record.created));
-    let remedy = format!(
-        "find out who removed it, and restore {root}/{name}; if it is lost for good: \
-         sledctl region delete {name} --yes-destroy {name}, and create it anew"
-    );
+    let since = in_seconds(record.created);
+    let mut cause = format!("{root}/{name} is gone; the region {} was there since {since}", record.uuid);
+    let remedy = match alive {
+        Some(pid) => {
+            cause += &format!("; its process {pid} serves it still, from files that have no name any more");
+            rescue(pid, &format!("{root}/{name}"))
+        }
+        None => or_replace(&format!("find out who moved or removed it, and put {root}/{name} back"), name),
+    };
     Finding::about_region(local, Code::RegionMissing, cause, remedy)
 }
 

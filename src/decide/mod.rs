@@ -21,6 +21,7 @@ pub mod plan;
 mod process;
 pub mod prospect;
 mod region;
+pub mod remedy;
 pub mod settle;
 pub mod storage;
 mod strangers;

@@ -131,7 +131,9 @@ fn hold(config: &Configuration, local: &LocalRegion, facts: &Facts, region: &Reg
     }
     if let Some(failure) = failure.filter(|failure| failure.kind == Kind::Permanent) {
         let why = format!("its downstairs {}", failure.cause());
-        let remedy = failure.row.map(|row| row.remedy.to_owned());
+        let dir = config.region_dir(&local.name).display().to_string();
+        let user = &config.sled.downstairs.user;
+        let remedy = failure.row.map(|row| row.remedy.of(&local.name, &dir, user));
         return Some(Action::Hold(local.name.clone(), HeldBy::Failure, why, remedy));
     }
     let settings = &config.sled.downstairs;

@@ -135,7 +135,13 @@ fn not_running(
         let finding = Finding::about_region(local, Code::PortTaken, cause, remedy);
         return (State::Stopped, Some(Finding { subject: format!("port {port}"), ..finding }));
     }
-    let remedy = format!("it starts by itself when that is over; systemctl status {}", names::unit(&local.name));
+    let unit = names::unit(&local.name);
+    let remedy = match &region.start {
+        Start::Refused(why) if why.contains("is masked") => {
+            format!("systemctl unmask {unit}; it starts by itself then")
+        }
+        _ => format!("it starts by itself when that is over; systemctl status {unit}"),
+    };
     let cause = match facts.intruded(&local.name) {
         true => "its downstairs does not run: another process has files of it open for writing".into(),
         false => waits_for(config, facts, region, taken),
@@ -176,7 +182,11 @@ fn strangers(local: &LocalRegion, sockets: &Sockets) -> Vec<Finding> {
 fn port_taken(local: &LocalRegion, port: u16, stranger: &Stranger) -> Finding {
     let (who, remedy) = match (stranger.pid, &stranger.unit) {
         (Some(pid), Some(unit)) => {
-            (format!("process {pid} ({}) of {unit}", stranger.command), format!("systemctl stop {unit}"))
+            let remedy = match unit.ends_with(".service") || unit.ends_with(".socket") {
+                true => format!("systemctl disable --now {unit} (stopped alone, it may be back after a reboot)"),
+                false => format!("end process {pid}"),
+            };
+            (format!("process {pid} ({}) of {unit}", stranger.command), remedy)
         }
         (Some(pid), None) => (format!("process {pid} ({})", stranger.command), format!("end process {pid}")),
         (None, _) => ("a process that cannot be seen".into(), format!("find it: ss -tlnp 'sport = :{port}'")),
@@ -256,6 +266,10 @@ fn hung(config: &Configuration, local: &LocalRegion, region: &Region) -> Finding
     // It shakes hands with one after the other, and asks nobody twice.
     let unshaken = config.sled.tls.is_some() && region.pulse.as_ref().is_some_and(|pulse| pulse.identity.is_none());
     let remedy = match (doing, config.sled.downstairs.restart_hung_after) {
+        (Some(Doing { state: 'T', pid, .. }), _) => format!("kill -CONT {pid}: it goes on where it was stopped"),
+        (Some(Doing { state: 't', pid, .. }), _) => format!(
+            "a debugger or tracer holds it (TracerPid in /proc/{pid}/status): let it go, and it goes on where it was"
+        ),
         (Some(Doing { journal_stopped: true, .. }), _) => {
             "the journal is stopped, and whoever writes to it waits: systemctl restart systemd-journald".to_owned()
         }

@@ -148,8 +148,8 @@ fn shared_uuids(ledger: &Ledger) -> Vec<Finding> {
                  directories that were swapped are not told apart"
             ),
             remedy:
-                "to give each its own: back the volume up, detach it, delete the three, create them anew, restore the \
-                     backup"
+                "nothing has to be done as long as they serve; one that is lost is made anew with a UUID of its own, \
+                     and the host repairs it"
                     .into(),
         }
     };

@@ -11,8 +11,9 @@ use crate::act::peers::{shortened, unit};
 use crate::decide::facts::Stranger;
 use crate::names::RegionName;
 use crate::systemd::names;
+use nix::time::{ClockId, clock_gettime};
 use procfs::process::{FDPermissions, FDTarget, Process, all_processes};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -22,6 +23,8 @@ use tokio::sync::Notify;
 
 /// How often to look when nobody knows of a reason.
 pub const SLOW_LOOK: Duration = Duration::from_secs(15);
+/// How many downstairs are remembered as harmless.
+const MOST_LOOKED: usize = 1000;
 
 /// Watches until nobody listens any more. `look` asks for a look at once.
 ///
@@ -36,37 +39,70 @@ pub async fn watch(
 ) -> Result<(), NobodyListens> {
     let (root, regions) = (Arc::new(root), Arc::new(regions));
     let mut slow = rhythm.every(SLOW_LOOK);
+    let mut looked = Looked::new();
     loop {
         // Cancel-safe: a beat or a permit that is not taken stays.
         tokio::select! {
             _ = slow.next() => {}
             () = look.notified() => {}
         }
-        let (root, regions) = (root.clone(), regions.clone());
-        match tokio::task::spawn_blocking(move || scan(&root, &regions)).await {
-            Ok(seen) => publish(&to, Observation::Intruders(seen)).await?,
+        let (root, regions, mut known) = (root.clone(), regions.clone(), std::mem::take(&mut looked));
+        let look = move || {
+            // Those that have ended are forgotten now and then, and the others looked at once more.
+            if known.len() > MOST_LOOKED {
+                known.clear();
+            }
+            let seen = scan(&root, &regions, &mut known);
+            (seen, known)
+        };
+        match tokio::task::spawn_blocking(look).await {
+            Ok((seen, known)) => {
+                looked = known;
+                publish(&to, Observation::Intruders(seen)).await?;
+            }
             Err(why) => tracing::error!("the look at open files ended early: {why}"),
         }
     }
 }
 
+/// The downstairs of regions' own units that were found to write nowhere else, once they had opened
+/// all that they open: their many descriptors are not looked at again. By id and start.
+type Looked = BTreeSet<(i32, u64)>;
+
+/// A downstairs opens its extents at its start; after this it has them all.
+const OPENS_WITHIN: Duration = Duration::from_secs(60);
+
+/// For how long a process has run.
+fn age(process: &Process) -> Option<Duration> {
+    let began = process.stat().ok()?.starttime / procfs::ticks_per_second();
+    let now = clock_gettime(ClockId::CLOCK_BOOTTIME).ok()?;
+    Some(Duration::from_secs(u64::try_from(now.tv_sec()).ok()?.saturating_sub(began)))
+}
+
 /// One look at every process.
-fn scan(root: &Path, regions: &[RegionName]) -> BTreeMap<RegionName, Vec<Stranger>> {
+fn scan(root: &Path, regions: &[RegionName], looked: &mut Looked) -> BTreeMap<RegionName, Vec<Stranger>> {
     let mut found: BTreeMap<RegionName, Vec<Stranger>> = BTreeMap::new();
     let Ok(disk) = fs::metadata(root).map(|root| root.dev()) else { return found };
     let own = std::process::id().cast_signed();
     for process in all_processes().into_iter().flatten().flatten().filter(|process| process.pid != own) {
         let unit = unit(&process);
-        // What the supervisor has run is its own to look after, and a region's own unit writes where
-        // it was told to: their many descriptors are not looked at.
-        let own = [names::DOWNSTAIRS, "crucible-create-", "crucible-remove-"];
-        if unit.as_deref().is_some_and(|unit| own.iter().any(|own| unit.starts_with(own))) {
+        // What the supervisor has run is its own to look after.
+        let helpers = ["crucible-create-", "crucible-remove-"];
+        if unit.as_deref().is_some_and(|unit| helpers.iter().any(|own| unit.starts_with(own))) {
             continue;
         }
-        for region in written(&process, disk, regions) {
+        // A region's own unit may write to that region, and to no other: a drop-in can have it do so.
+        let own = unit.as_deref().and_then(|unit| regions.iter().find(|region| names::unit(region) == unit));
+        let long_lived = own.is_some() && age(&process).is_some_and(|age| age > OPENS_WITHIN);
+        if long_lived && !looked.insert((process.pid, process.stat().map_or(0, |stat| stat.starttime))) {
+            continue;
+        }
+        for region in written(&process, disk, regions).into_iter().filter(|region| own != Some(region)) {
             let words = process.cmdline().unwrap_or_default().join(" ");
             let stranger =
                 Stranger { pid: process.pid.try_into().ok(), command: shortened(&words), unit: unit.clone() };
+            // One that does harm is looked at each time: it may stop.
+            looked.retain(|(pid, _)| *pid != process.pid);
             found.entry(region).or_default().push(stranger);
         }
     }
@@ -116,7 +152,7 @@ mod tests {
         };
         let mut writing = cat().stdout(writer).spawn().unwrap();
         let mut reading = Command::new("tail").args(["-f"]).arg(extent(1)).stdout(Stdio::null()).spawn().unwrap();
-        let found = scan(root.path(), &regions);
+        let found = scan(root.path(), &regions, &mut Looked::new());
         assert_eq!(found.keys().collect::<Vec<_>>(), [&regions[0]]);
         let stranger = &found[&regions[0]][0];
         assert_eq!((stranger.pid, stranger.command.as_str()), (Some(writing.id()), "cat"));
@@ -124,6 +160,6 @@ mod tests {
             child.kill().unwrap();
             child.wait().unwrap();
         }
-        assert_eq!(scan(root.path(), &regions), BTreeMap::new());
+        assert_eq!(scan(root.path(), &regions, &mut Looked::new()), BTreeMap::new());
     }
 }

@@ -36,6 +36,8 @@ pub const ASK_EVERY: Duration = ROUND;
 /// 0.1 s after its start, one of a thousand extents after 0.8 s.
 const KNOCK: Duration = Duration::from_millis(5);
 const KNOCK_FOR: Duration = Duration::from_secs(2);
+/// The longest pause between two questions who it is, before these are left to the rounds.
+const KNOCK_WHO: Duration = Duration::from_secs(1);
 /// How often one is tried that has not listened in that time.
 const KNOCK_RARELY: Duration = Duration::from_millis(500);
 
@@ -172,8 +174,32 @@ impl Patient<'_> {
             }
             *answers += 1;
             self.tell(Beat::Answering, identity.clone()).await?;
-            asked = self.rounds.next().await;
+            let due = self.until_the_round(&mut identity).await?;
+            asked = due;
         }
+    }
+
+    /// Waits for the next round. It binds its repair port after its data port: as long as that has
+    /// not told who it is, it is asked again, ever more slowly.
+    async fn until_the_round(&mut self, identity: &mut Identity) -> Result<Instant, NobodyListens> {
+        let mut pauses = Backoff::new(KNOCK, ASK_EVERY);
+        while matches!(identity, Some(Err(_))) {
+            let pause = pauses.grow();
+            if pause > KNOCK_WHO {
+                break;
+            }
+            // Cancel-safe: a beat that is not returned is not taken.
+            tokio::select! {
+                due = self.rounds.next() => return Ok(due),
+                () = sleep_until(Instant::now() + pause) => {}
+            }
+            let told = self.identity().await;
+            if told.is_ok() {
+                *identity = Some(told);
+                self.tell(Beat::Answering, identity.clone()).await?;
+            }
+        }
+        Ok(self.rounds.next().await)
     }
 
     /// Looks for the answer, first soon after the question and then more and more rarely, until
@@ -273,12 +299,20 @@ mod tests {
 
     impl Played {
         async fn begin() -> Self {
+            Self::bound(true).await
+        }
+
+        /// One whose second port is bound, or is not yet.
+        async fn bound(second: bool) -> Self {
             let address: IpAddr = "127.0.0.1".parse().unwrap();
             loop {
                 let data = TcpListener::bind((address, 0)).await.unwrap();
                 let port = data.local_addr().unwrap().port();
                 let Ok(repair) = TcpListener::bind((address, port.saturating_add(4000))).await else { continue };
-                tokio::spawn(tell_identity(repair));
+                match second {
+                    true => _ = tokio::spawn(tell_identity(repair)),
+                    false => drop(repair),
+                }
                 let geometry = Geometry { block_size: 512, extent_size: 1, extent_count: 1 };
                 let local = LocalRegion { name: "still-fawn-0".parse().unwrap(), port, geometry };
                 return Self { data, local, address };
@@ -287,12 +321,16 @@ mod tests {
 
         /// The beats that are told of it.
         fn watched(&self) -> mpsc::Receiver<Observation> {
+            self.watched_every(ROUNDS)
+        }
+
+        fn watched_every(&self, time: Duration) -> mpsc::Receiver<Observation> {
             let (to, beats) = mpsc::channel(64);
             let (local, address) = (self.local.clone(), self.address);
             tokio::spawn(async move {
-                let (rhythm, drum) = Rhythm::new(ROUNDS);
+                let (rhythm, drum) = Rhythm::new(time);
                 tokio::spawn(drum);
-                let rounds = rhythm.every(ROUNDS);
+                let rounds = rhythm.every(time);
                 let (local, to, tls) = (&local, &to, None);
                 let (told, presents, dialer) = (None, None, Dialer::default());
                 Patient { local, address, pid: PID, rounds, allowance: PATIENCE, tls, to, told, presents, dialer }
@@ -373,6 +411,24 @@ mod tests {
         assert_eq!(next(&mut beats).await.beat, Beat::Answering);
         // Some 10 ms, on a machine that has nothing else to do.
         assert!(listens.elapsed() < Duration::from_millis(100), "it took {:?}", listens.elapsed());
+    }
+
+    /// The two ports are bound one after the other, and the second may come later than the first
+    /// answer.
+    #[tokio::test]
+    async fn who_it_is_is_known_as_soon_as_the_second_port_is_there() {
+        let played = Played::bound(false).await;
+        let long = Duration::from_secs(600);
+        let mut beats = played.watched_every(long);
+        let mut stream = played.asked().await;
+        assert_eq!(next(&mut beats).await.beat, Beat::Asked);
+        stream.write_all(&IMOK).await.unwrap();
+        let first = next(&mut beats).await;
+        assert!(first.beat == Beat::Answering && first.identity.is_some_and(|who| who.is_err()));
+        let repair = TcpListener::bind((played.address, played.local.repair_port())).await.unwrap();
+        tokio::spawn(tell_identity(repair));
+        // It is not left to the next round, which is ten minutes away.
+        assert_eq!(next(&mut beats).await.identity, Some(Ok(UUID.parse().unwrap())));
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 //! What the observers tell becomes facts, and a reason to look elsewhere.
 
 use super::Supervisor;
-use crate::decide::facts::{Active, Beat, Bus, Disk, Start, Unit};
+use crate::decide::facts::{Active, Beat, Bus, Disk, Holder, Pulse, Start, Unit};
 use crate::decide::storage::{belongs, full, identity};
 use crate::names::RegionName;
 use crate::observe::Observation;
@@ -29,7 +29,7 @@ impl Supervisor {
                 self.stamp_visitors();
             }
             Observation::Pulse(name, pulse) => {
-                if pulse.as_ref().is_some_and(|pulse| pulse.beat == Beat::Asked) {
+                if pulse.as_ref().is_some_and(|pulse| self.sockets_are_due(&name, pulse)) {
                     self.observers.look_at_sockets();
                 }
                 let answers = pulse.as_ref().is_some_and(|pulse| pulse.beat == Beat::Answering);
@@ -53,6 +53,19 @@ impl Supervisor {
             Observation::Tls(tls) => self.facts.tls = Some(tls),
             Observation::Network(network) => self.facts.network = Some(network),
             Observation::Disk(disk) => self.see_disk(*disk),
+        }
+    }
+
+    /// Whether the sockets tell less than a pulse does: it was reached just now, or both of its ports
+    /// answer, and they were not its own when they were last looked at.
+    fn sockets_are_due(&self, name: &RegionName, pulse: &Pulse) -> bool {
+        let sockets = self.facts.regions.get(name).and_then(|region| region.sockets.as_ref());
+        let own = sockets
+            .is_some_and(|seen| seen.pid == Some(pulse.pid) && seen.data == Holder::Own && seen.repair == Holder::Own);
+        match (&pulse.beat, &pulse.identity) {
+            (Beat::Asked, _) => true,
+            (Beat::Answering, Some(Ok(_))) => !own,
+            _ => false,
         }
     }
 

@@ -18,6 +18,7 @@ enum Fault {
     Exit(String),
     Panic(String),
     SlowStart(Duration),
+    BindGap(Duration),
     Hang,
     Livelock,
     WrongUuid(Uuid),
@@ -76,6 +77,15 @@ impl Faults {
         .unwrap_or_default()
     }
 
+    /// How long to wait between binding the data port and the repair port.
+    pub fn bind_gap(&self) -> Duration {
+        self.find(|fault| match fault {
+            Fault::BindGap(pause) => Some(*pause),
+            _ => None,
+        })
+        .unwrap_or_default()
+    }
+
     /// How long to wait before creating each extent.
     pub fn slow_create(&self) -> Duration {
         self.find(|fault| match fault {
@@ -99,6 +109,7 @@ fn parse(fault: &str) -> Option<Fault> {
         "exit" => Some(Fault::Exit(argument.to_owned())),
         "panic" => Some(Fault::Panic(argument.to_owned())),
         "slow-start" => pause().map(Fault::SlowStart),
+        "bind-gap" => pause().map(Fault::BindGap),
         "hang" => Some(Fault::Hang),
         "livelock" => Some(Fault::Livelock),
         "wrong-uuid" => argument.parse().ok().map(Fault::WrongUuid),

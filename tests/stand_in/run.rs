@@ -85,6 +85,7 @@ fn listen(options: &RunOptions, region: Region, flushes: Vec<u64>) -> Outcome {
     let repair = SocketAddr::new(options.address, port);
     // In this order: an address that is not local is the data port's failure.
     let data_listener = TcpListener::bind(data)?;
+    std::thread::sleep(FaultFile::of_region(&options.data).read()?.bind_gap());
     let repair_listener = TcpListener::bind(repair).map_err(|_| {
         Failure::new(format!("got \"failed to create server: failed to bind to {repair}\" from repair main"))
     })?;

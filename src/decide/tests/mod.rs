@@ -11,6 +11,7 @@ mod pending;
 mod permits;
 mod plan;
 mod properties;
+mod remedy;
 mod settle;
 mod storage;
 mod tls;

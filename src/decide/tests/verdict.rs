@@ -236,7 +236,7 @@ fn a_stranger_on_a_port_is_named_with_what_to_do() {
     let found = verdict.findings.iter().find(|finding| finding.code == Code::PortTaken).unwrap();
     assert_eq!(found.subject, "port 7830");
     assert!(found.cause.contains("process 9 (nc -l 7830) of nc.service"), "{found:#?}");
-    assert!(found.remedy.contains("systemctl stop nc.service"), "{found:#?}");
+    assert!(found.remedy.contains("systemctl disable --now nc.service"), "{found:#?}");
 }
 
 #[test]

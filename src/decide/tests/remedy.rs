@@ -1,0 +1,195 @@
+//! What an operator is told to do, for everything that can be found: the mild before the last resort.
+
+use super::*;
+use crate::check::Code;
+use crate::decide::facts::{Doing, Exit, Start};
+use crate::decide::failure::{ROWS, classify};
+use crate::decide::plan::{Action, plan};
+use crate::decide::remedy::{LAST, Remedy};
+use crate::decide::verdict::judge;
+
+/// Words by which data goes away.
+const DESTROYING: [&str; 11] = [
+    "delete",
+    "purge",
+    "destroy",
+    "mkfs",
+    "wipefs",
+    "rm -",
+    "dd if",
+    "create it anew",
+    "create them anew",
+    "format it",
+    "blkdiscard",
+];
+/// Causes under which a replica may be lost. Under every other cause nothing is.
+const LOSSES: [&str; 12] = [
+    "is missing",
+    "is gone",
+    "are lost",
+    "garbage",
+    "cut off",
+    "wrong length",
+    "has 100 bytes",
+    "os error 2)",
+    "cannot be read",
+    "not a regular file",
+    "it is none",
+    "does not put",
+];
+
+/// No remedy destroys where a milder cause fits: the words of the last resort come after others, and
+/// only for what may be lost.
+fn is_mild_first(cause: &str, remedy: &str) {
+    let Some(at) = DESTROYING.iter().filter_map(|word| remedy.find(word)).min() else { return };
+    assert!(LOSSES.iter().any(|loss| cause.contains(loss)), "{cause:?} loses nothing, and its remedy is {remedy:?}");
+    let before = &remedy[..at];
+    let said = [LAST, "or, to delete it"].iter().any(|last| before.find(last).is_some_and(|at| at > 10));
+    assert!(said, "nothing milder comes before it: {remedy:?}");
+}
+
+fn survey(fault: &str) -> Survey {
+    Survey { fault: Some(fault.into()), ..Survey::default() }
+}
+
+/// What a failed downstairs says, row by row.
+#[test]
+fn every_row_of_the_failures_is_mild_first() {
+    for row in ROWS {
+        let remedy = row.remedy.of(&first(), "/crucible/still-fawn-0", "crucible");
+        is_mild_first(row.meaning, &remedy);
+        assert!(!remedy.contains('{') && !remedy.is_empty(), "{remedy}");
+        assert_eq!(matches!(row.remedy, Remedy::Lost(_)), remedy.contains(LAST), "{remedy}");
+    }
+}
+
+/// Whatever else the text of a failure has in it: a wrong owner, an immutable file and a failing disk
+/// are told as such.
+#[test]
+fn a_milder_cause_comes_before_a_lost_replica() {
+    let open = "Error open \"a/region.json\": {} opening region config \"a/region.json\"";
+    let extent = "IO Error: extent 1: open of \"00/000/001\" failed: {}";
+    for shape in [open, extent] {
+        for (why, words) in [
+            ("Permission denied (os error 13)", "chown -R crucible: /crucible/still-fawn-0"),
+            ("Input/output error (os error 5)", "dmesg"),
+            ("Too many open files (os error 24)", "LimitNOFILE="),
+        ] {
+            let text = format!("Error: {}", shape.replace("{}", why));
+            let mut facts = well(&config());
+            region(&mut facts).unit = Some(Unit { exit: Some(Exit::Status(1)), ..unit(Active::Activating) });
+            region(&mut facts).failure = Some(classify(Exit::Status(1), std::slice::from_ref(&text)));
+            let actions = plan(&config(), &facts);
+            let [Action::Hold(_, _, cause, Some(remedy))] = actions.as_slice() else { panic!("{text}: {actions:?}") };
+            assert!(remedy.contains(words) && !remedy.contains("delete"), "{cause}: {remedy}");
+        }
+    }
+    let immutable = extent.replace("{}", "Operation not permitted (os error 1)");
+    let found = classify(Exit::Status(1), &[immutable]).row.unwrap();
+    assert!(found.remedy.of(&first(), "/d", "u").contains("chattr"));
+}
+
+/// One thing at a time is otherwise with a region's files, its process, its unit.
+#[test]
+fn every_finding_is_mild_first() {
+    type Change = Box<dyn Fn(&mut Facts)>;
+    let mut changes: Vec<Change> = Vec::new();
+    for fault in [
+        "region.json: it belongs to the user with id 0, and 998 is right",
+        "it cannot be written to: something is mounted read-only there",
+        "00/000/001: No such file or directory (os error 2)",
+        "00/000/001: Input/output error (os error 5)",
+        "00/000/001: Permission denied (os error 13)",
+        "00/000/001: it has 100 bytes, and 137367584 are right",
+        "00/000/001: it is not a regular file",
+    ] {
+        changes.push(Box::new(move |facts| {
+            stopped(facts);
+            facts.disk.as_mut().unwrap().surveys.insert(first(), survey(fault));
+        }));
+    }
+    for lies in [OnDisk::Absent, OnDisk::Unreadable("region.json: odd".into())] {
+        for runs in [true, false] {
+            let lies = lies.clone();
+            changes.push(Box::new(move |facts| {
+                if !runs {
+                    stopped(facts);
+                }
+                facts.disk.as_mut().unwrap().regions.insert(first(), lies.clone());
+            }));
+        }
+    }
+    changes.push(Box::new(|facts| {
+        let ledger = facts.disk.as_mut().unwrap().ledger.as_mut().unwrap();
+        let one = ledger.regions[&first()].clone();
+        ledger.regions.values_mut().for_each(|record| *record = one.clone());
+    }));
+    changes.push(Box::new(|facts| _ = facts.disk.as_mut().unwrap().ledger.as_mut().unwrap().regions.clear()));
+    changes.push(Box::new(|facts| facts.disk.as_mut().unwrap().ledger = Err("torn".into())));
+    changes.push(Box::new(|facts| facts.disk.as_mut().unwrap().mark = Ok(None)));
+    changes.push(Box::new(|facts| facts.disk = Some(Disk::default())));
+    changes.push(Box::new(|facts| facts.disk.as_mut().unwrap().read_only = true));
+    changes.push(Box::new(|facts| facts.disk.as_mut().unwrap().free = 0));
+    changes.push(Box::new(|facts| {
+        let ledger = facts.disk.as_mut().unwrap().ledger.as_mut().unwrap();
+        let record = ledger.regions[&first()].clone();
+        ledger.regions.insert("old-1".parse().unwrap(), record);
+    }));
+    for (number, change) in changes.iter().enumerate() {
+        let mut facts = well(&config());
+        change(&mut facts);
+        let findings = judge(&config(), &facts).findings;
+        assert!(!findings.is_empty(), "change {number} is not noticed");
+        for finding in findings {
+            is_mild_first(&finding.cause, &finding.remedy);
+        }
+    }
+}
+
+fn found(facts: &Facts, code: Code) -> (String, String) {
+    let found = judge(&config(), facts).findings.into_iter().find(|finding| finding.code == code);
+    let found = found.unwrap_or_else(|| panic!("no {code}"));
+    (found.cause, found.remedy)
+}
+
+/// Two directories were swapped: where each lies is told.
+#[test]
+fn directories_that_were_swapped_are_told_with_where_each_lies() {
+    let mut facts = well(&config());
+    let second: RegionName = "still-fawn-1".parse().unwrap();
+    let regions = &mut facts.disk.as_mut().unwrap().regions;
+    let (one, other) = (regions[&first()].clone(), regions[&second].clone());
+    regions.insert(first(), other);
+    regions.insert(second, one);
+    let (cause, remedy) = found(&facts, Code::RegionIdentity);
+    assert!(cause.contains("it is the region of still-fawn-1"), "{cause}");
+    assert!(cause.contains("still-fawn-0 lies in /crucible/still-fawn-1"), "{cause}");
+    assert!(remedy.contains("swapped") && remedy.contains("/crucible/still-fawn-0"), "{remedy}");
+}
+
+/// The directory of a running region was removed: the process still has the data.
+#[test]
+fn what_a_process_still_holds_is_told_and_how_to_get_it_out() {
+    let mut facts = well(&config());
+    facts.disk.as_mut().unwrap().regions.insert(first(), OnDisk::Absent);
+    let (cause, remedy) = found(&facts, Code::RegionMissing);
+    assert!(cause.contains("process 100 serves it still"), "{cause}");
+    assert!(remedy.contains("do not stop or restart process 100") && remedy.contains("/proc/100/fd"), "{remedy}");
+    assert!(!remedy.contains("sledctl region delete"), "{remedy}");
+}
+
+#[test]
+fn what_was_stopped_is_continued_and_what_is_masked_is_unmasked() {
+    let mut facts = well(&config());
+    let doing = Doing { pid: 100, state: 'T', cpu_percent: 0, backlog: 0, unread: 8, journal_stopped: false };
+    region(&mut facts).pulse.as_mut().unwrap().beat = Beat::Silent;
+    region(&mut facts).doing = Some(doing);
+    assert!(found(&facts, Code::RegionHung).1.starts_with("kill -CONT 100"));
+
+    let mut facts = well(&config());
+    stopped(&mut facts);
+    region(&mut facts).start = Start::Refused("Unit crucible-downstairs@still-fawn-0.service is masked.".into());
+    let (cause, remedy) = found(&facts, Code::RegionDown);
+    assert!(cause.contains("is masked"), "{cause}");
+    assert!(remedy.contains("systemctl unmask crucible-downstairs@still-fawn-0.service"), "{remedy}");
+}
