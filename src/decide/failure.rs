@@ -79,8 +79,8 @@ const fn row(words: &'static str, kind: Kind, meaning: &'static str, remedy: Rem
     Row { words, kind, meaning, remedy }
 }
 
-/// The rows: the more particular ones first, and the milder before those that it could also be. The texts are upstream's, at message version 13;
-/// those of fixtures are held against this table by a test.
+/// The rows: the more particular ones first, and the milder before those that it could also be. The
+/// texts are upstream's, at message version 13; those of fixtures are held against this table by a test.
 pub const ROWS: &[Row] = &[
     // Of the files of [tls], and of no others, it says just this before the system's own words.
     row("Error: IO error", Kind::Tls, "a file of [tls] cannot be read", SEE_TLS),
@@ -113,6 +113,14 @@ pub const ROWS: &[Row] = &[
     ),
     row("Permission denied", Kind::Permanent, "its files may not be opened by the service user", OWNER),
     row("Input/output error", Kind::Permanent, "the data disk failed to read or write", DISK),
+    row("Structure needs cleaning", Kind::Permanent, "the file system of the data disk is damaged", DISK),
+    row(
+        "cannot open all required files",
+        Kind::Permanent,
+        "it may not open as many files as it has extents",
+        DESCRIPTORS,
+    ),
+    row("Too many open files", Kind::Permanent, "it may not open as many files as it has extents", DESCRIPTORS),
     row(
         "failed: Operation not permitted",
         Kind::Permanent,
@@ -137,13 +145,6 @@ pub const ROWS: &[Row] = &[
         "its region has another format than this program reads",
         Mild("install the program that wrote it"),
     ),
-    row(
-        "cannot open all required files",
-        Kind::Permanent,
-        "it may not open as many files as it has extents",
-        DESCRIPTORS,
-    ),
-    row("Too many open files", Kind::Permanent, "it may not open as many files as it has extents", DESCRIPTORS),
     row("Missing context slot", Kind::Permanent, "the checksums of a block in it are lost", RESTORE),
     row("metadata deserialization failed", Kind::Permanent, "an extent of it holds garbage", RESTORE),
     row("unknown tag", Kind::Permanent, "an extent of it is cut off or holds garbage", RESTORE),

@@ -9,6 +9,7 @@ use crate::check::Code;
 use crate::config::Configuration;
 use crate::port_map::LocalRegion;
 use crate::region::{HeldBy, Hold};
+use crate::systemd::names;
 use crate::wire::State;
 
 /// Judges one region.
@@ -91,7 +92,15 @@ fn intruder(local: &LocalRegion, stranger: &Stranger) -> Finding {
         "process {pid} ({}){of} has files of {name} open for writing; two writers corrupt a region",
         stranger.command
     );
+    let region = |unit: &str| {
+        Some(unit.strip_prefix(names::DOWNSTAIRS)?.strip_prefix('@')?.strip_suffix(".service")?.to_owned())
+    };
     let remedy = match &stranger.unit {
+        Some(unit) if let Some(other) = region(unit) => format!(
+            "a drop-in has it do so (systemctl cat {unit} shows which): take that away, then: systemctl daemon-reload && \
+             systemctl restart {unit}; until then: sledctl region hold {other}, or systemctl stop {unit} if there is no \
+             such region"
+        ),
         Some(unit) if unit.ends_with(".service") => format!("if it is no repair of yours: systemctl stop {unit}"),
         _ => format!("if it is no repair of yours: kill {pid}"),
     };

@@ -43,6 +43,22 @@ fn a_second_downstairs_is_named_and_hosts_are_kept_away() {
     expel(&machine);
     assert_eq!(machine.get("/v1/volumes/still-fawn").0, 200);
     assert_eq!(machine.pids(), before);
+
+    // Another region's own unit, which a drop-in has write to this one.
+    let other = unit("still-fawn-2");
+    let dropin = format!("/etc/systemd/system/{other}.d/zz-by-hand.conf");
+    machine.sh(&format!(
+        "mkdir -p $(dirname {dropin}); printf '[Service]\\nReadWritePaths=/crucible\\nExecStart=\\nExecStart=%s\\n' \
+         '/usr/lib/crucible/crucible-downstairs run -d /crucible/{REGION} -p 3832 -a 192.168.4.189' >{dropin}; \
+         systemctl daemon-reload; systemctl restart {other}"
+    ));
+    let check = machine.wait_for_check("still-fawn", "REGION_FOREIGN_PROCESS");
+    assert_eq!(check.subject, format!("region {REGION}"));
+    assert!(check.cause.contains(&format!("of {other}")), "{check:#?}");
+    assert!(check.remedy.contains(&format!("systemctl cat {other}")), "{check:#?}");
+    assert_eq!(machine.get("/v1/volumes/still-fawn").0, 503);
+    machine.sh(&format!("rm {dropin}; systemctl daemon-reload; systemctl restart {other}"));
+    machine.wait_for("still-fawn", |volume| volume.ready);
 }
 
 #[test]

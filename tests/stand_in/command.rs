@@ -16,6 +16,7 @@ Faults on demand:
     exit TEXT                 at start: print TEXT to stderr, exit 1
     panic TEXT                at start: panic with TEXT, SIGABRT
     slow-start MILLISECONDS   at start: wait before binding the ports
+    bind-gap MILLISECONDS     at start: wait between the data and the repair port
     hang                      no answer on either port while the line stands
     livelock                  as hang, burning CPU once a frame has arrived
     wrong-uuid UUID           GET /region-info reports this UUID
