@@ -127,7 +127,7 @@ fn every_finding_is_mild_first() {
         let one = ledger.regions[&first()].clone();
         ledger.regions.values_mut().for_each(|record| *record = one.clone());
     }));
-    changes.push(Box::new(|facts| _ = facts.disk.as_mut().unwrap().ledger.as_mut().unwrap().regions.clear()));
+    changes.push(Box::new(|facts| facts.disk.as_mut().unwrap().ledger.as_mut().unwrap().regions.clear()));
     changes.push(Box::new(|facts| facts.disk.as_mut().unwrap().ledger = Err("torn".into())));
     changes.push(Box::new(|facts| facts.disk.as_mut().unwrap().mark = Ok(None)));
     changes.push(Box::new(|facts| facts.disk = Some(Disk::default())));
