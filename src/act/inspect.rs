@@ -10,9 +10,13 @@ use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
+use std::time::Duration;
 
 /// The most bytes of a `region.json` that are read; a real one has under 300.
 const MOST_REGION_JSON: u64 = 64 * 1024;
+/// How often a fault is looked at before it is believed of a region that runs, and after what pause.
+const LOOKS: u32 = 4;
+const LOOK: Duration = Duration::from_millis(250);
 /// Bytes a block of `st_blocks` (stat(2)).
 const STAT_BLOCK: u64 = 512;
 
@@ -94,6 +98,36 @@ pub fn survey(dir: &Path, geometry: Geometry, owner: Option<u32>) -> Survey {
     survey
 }
 
+/// What would keep a downstairs of this user from starting on a region on which one runs: as
+/// [`survey`], and by the files' modes. That one replaces an extent's file while it repairs it, so what
+/// is wrong is looked at again for a while.
+///
+/// # Errors
+/// The first fault, which has stayed.
+pub fn startable(dir: &Path, geometry: Geometry, owner: Option<u32>) -> Result<(), String> {
+    let mut fault = None;
+    for _ in 0..LOOKS {
+        fault = survey(dir, geometry, owner).fault.or_else(|| locked(dir, geometry));
+        if fault.is_none() {
+            return Ok(());
+        }
+        std::thread::sleep(LOOK);
+    }
+    fault.map_or(Ok(()), Err)
+}
+
+/// The first file that its owner may not read and write.
+fn locked(dir: &Path, geometry: Geometry) -> Option<String> {
+    let names = ["", "region.json"].map(str::to_owned).into_iter().chain((0..geometry.extent_count).map(extent_path));
+    names.into_iter().find_map(|name| {
+        let found = fs::symlink_metadata(dir.join(&name)).ok()?;
+        let needed = if found.is_dir() { 0o700 } else { 0o600 };
+        let name = if name.is_empty() { "the directory" } else { &name };
+        (found.mode() & needed != needed)
+            .then(|| format!("{name}: its mode is {:03o}, with which its owner may not use it", found.mode() & 0o777))
+    })
+}
+
 fn fault(found: &Metadata, length: Option<u64>, owner: Option<u32>, dir: bool) -> Option<String> {
     let right = if dir { found.is_dir() } else { found.is_file() };
     if !right {
@@ -120,7 +154,7 @@ pub fn allocated(dir: &Path) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     const SMALL: Geometry = Geometry { block_size: 512, extent_size: 1, extent_count: 2 };
 
@@ -145,6 +179,18 @@ mod tests {
         assert_eq!(trailers(dir.path(), SMALL, |_| ()).unwrap().len(), 2);
         let found = survey(dir.path(), SMALL, Some(me));
         assert!(found.fault.is_none() && found.allocated >= 4096 && dirty(dir.path(), SMALL) == 0, "{found:?}");
+        assert_eq!(startable(dir.path(), SMALL, Some(me)), Ok(()));
+        let mode =
+            |mode| fs::set_permissions(dir.path().join(extent_path(1)), fs::Permissions::from_mode(mode)).unwrap();
+        mode(0o400);
+        assert!(startable(dir.path(), SMALL, Some(me)).unwrap_err().contains("its mode is 400"));
+        // A fault that passes is none: a downstairs at work has replaced the file.
+        let mended = std::thread::scope(|scope| {
+            let looking = scope.spawn(|| startable(dir.path(), SMALL, Some(me)));
+            mode(0o600);
+            looking.join().unwrap()
+        });
+        assert_eq!(mended, Ok(()));
         let first = File::options().write(true).open(dir.path().join(extent_path(0))).unwrap();
         first.write_at(&[1], SMALL.extent_file_bytes() - TRAILER_BYTES as u64).unwrap();
         assert_eq!(dirty(dir.path(), SMALL), 1);
@@ -156,6 +202,7 @@ mod tests {
         {
             assert!(fault.contains("it has 100 bytes"), "{fault}");
         }
+        assert!(startable(dir.path(), SMALL, None).unwrap_err().contains("it has 100 bytes"));
         fs::remove_file(&extent).unwrap();
         assert!(survey(dir.path(), SMALL, None).fault.unwrap().contains("00/000/001"));
         symlink("000", &extent).unwrap();

@@ -3,7 +3,7 @@
 
 use super::facts::{Busy, Disk, Facts, OnDisk, Region};
 use super::finding::Finding;
-use super::remedy::or_replace;
+use super::remedy::{of_files, or_replace};
 use super::storage::belongs;
 use crate::check::Code;
 use crate::config::Configuration;
@@ -93,7 +93,7 @@ pub(super) fn identity<'a>(config: &Configuration, local: &LocalRegion, facts: &
             }
             None => match damage(local, facts) {
                 Some(fault) => {
-                    wrong(Code::RegionDamaged, format!("{dir}: {fault}"), repair(config, &dir, &local.name, fault))
+                    wrong(Code::RegionDamaged, format!("{dir}: {fault}"), of_files(config, &local.name, fault))
                 }
                 None => Identity::Known(record),
             },
@@ -108,23 +108,6 @@ fn damage<'a>(local: &LocalRegion, facts: &'a Facts) -> Option<&'a str> {
     // Of a disk that cannot be written to as a whole, another finding tells.
     let disk = facts.disk.as_ref().filter(|disk| !disk.read_only)?;
     disk.surveys.get(&local.name)?.fault.as_deref().filter(|_| !runs)
-}
-
-/// What a look at the files that found something wrong asks for. Only a file that is gone, or has
-/// another length, may be lost.
-fn repair(config: &Configuration, dir: &str, name: &RegionName, fault: &str) -> String {
-    let user = &config.sled.downstairs.user;
-    if fault.contains("belongs to") {
-        return format!("chown -R {user}: {dir}; it starts by itself then");
-    }
-    if fault.contains("mounted") {
-        return format!("umount {dir} (findmnt {dir} shows what is mounted there); nothing is started on it as it is");
-    }
-    let lost = ["bytes, and", "os error 2)", "not a regular file", "it is none", "it is gone"];
-    match lost.iter().any(|words| fault.contains(words)) {
-        true => or_replace(&format!("put back what was moved, or restore {dir} from a backup"), name),
-        false => format!("look at the disk (dmesg): the files may be whole; nothing is started on {dir} as it is"),
-    }
 }
 
 /// Another region than the one on record lies in the directory. If that one lies in another's place,

@@ -6,6 +6,7 @@
 //! the mild things first, and the last resort after them, in the words of [`or_replace`]. These are
 //! written here and nowhere else: a test holds the sources, and all that can be found, against it.
 
+use crate::config::Configuration;
 use crate::names::RegionName;
 
 /// What opens the last resort.
@@ -37,4 +38,24 @@ pub fn or_replace(mild: &str, name: &RegionName) -> String {
         "{mild}; {LAST}, and the volume's other regions are whole: sledctl region delete {name} --yes-destroy {name} \
          (what there is of it is kept for a while), then create it anew, and the host repairs it"
     )
+}
+
+/// What a look at a region's files that found something wrong asks for. Only a file that is gone, or
+/// has another length, may be lost.
+pub fn of_files(config: &Configuration, name: &RegionName, fault: &str) -> String {
+    let (user, dir) = (&config.sled.downstairs.user, config.region_dir(name).display().to_string());
+    if fault.contains("belongs to") {
+        return format!("chown -R {user}: {dir}; it starts by itself then");
+    }
+    if fault.contains("its mode") {
+        return format!("chmod -R u+rwX {dir}; it starts by itself then");
+    }
+    if fault.contains("mounted") {
+        return format!("umount {dir} (findmnt {dir} shows what is mounted there); nothing is started on it as it is");
+    }
+    let lost = ["bytes, and", "os error 2)", "not a regular file", "it is none", "it is gone"];
+    match lost.iter().any(|words| fault.contains(words)) {
+        true => or_replace(&format!("put back what was moved, or restore {dir} from a backup"), name),
+        false => format!("look at the disk (dmesg): the files may be whole; nothing is started on {dir} as it is"),
+    }
 }

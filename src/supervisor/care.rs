@@ -1,6 +1,7 @@
 //! Restarting, holding and releasing a region on request: one region of a volume at a time, each
 //! when its turn has come, and the next one only when the hosts are back on the last.
 
+use super::beforehand;
 use super::company::{self, Lack};
 use super::workshop::{Workshop, cancelled};
 use super::{Claim, Event};
@@ -78,6 +79,8 @@ pub(super) async fn restart(
     progress: &Progress,
 ) -> Result<String, wire::Error> {
     turn(shop, job, local, manner, progress).await?;
+    // Since it was asked for, its turn may have been long in coming.
+    beforehand::could_start(&shop.config, local, bus).await?;
     progress.no_way_back().map_err(|_| cancelled())?;
     let began = Instant::now();
     down_and_up(shop, local, bus, progress).await?;

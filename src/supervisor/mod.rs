@@ -22,6 +22,7 @@
 mod absence;
 mod actions;
 mod adoption;
+mod beforehand;
 mod bulletin;
 mod care;
 mod company;

@@ -3,7 +3,7 @@
 use super::counter::Asker;
 use super::upgrade::{Cargo, Spoken, Upgrade};
 use super::work::Task;
-use super::{Event, Reloading, Supervisor, adoption};
+use super::{Event, Reloading, Supervisor, adoption, beforehand};
 use crate::act::storage;
 use crate::config::Kept;
 use crate::decide::facts::Region;
@@ -133,13 +133,18 @@ impl Supervisor {
         ) {
             return self.answer(request);
         }
-        let (scanner, shop) = (self.observers.scanner.clone(), self.shop.clone());
+        let (scanner, shop, bus) = (self.observers.scanner.clone(), self.shop.clone(), self.bus.clone());
         let afresh = matches!(request.wish, Wish::Look);
         tokio::spawn(async move {
             let look = move || if afresh { scanner.scan_afresh() } else { scanner.scan() };
-            if let Ok(disk) = tokio::task::spawn_blocking(look).await {
-                shop.tell(Event::Looked(disk, request)).await;
+            let Ok(disk) = tokio::task::spawn_blocking(look).await else { return };
+            if let Wish::Restart(name, _) = &request.wish
+                && let Err(why) = beforehand::of_request(&shop.config, &disk, name, bus.as_ref()).await
+            {
+                _ = request.answer.send(Err(why));
+                return;
             }
+            shop.tell(Event::Looked(disk, request)).await;
         });
     }
 

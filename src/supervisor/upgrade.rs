@@ -5,6 +5,7 @@
 //! on where it was.
 
 use super::Event;
+use super::beforehand;
 use super::care;
 use super::company;
 use super::workshop::{Workshop, cancelled, cut_short};
@@ -77,6 +78,10 @@ pub(super) async fn upgrade(
     let mut record = aside(programs::load).await?.map_err(unreadable)?;
     if !matches!(order.cargo, Cargo::Unfinished) {
         progress.step("checking the program", 0, 0);
+        let serving = shop.serving.borrow().clone();
+        for local in rolling.regions().await?.iter().filter(|local| serving.contains(&local.name)) {
+            beforehand::files(&shop.config, local).await?;
+        }
         let to = rolling.stage(&mut record, order).await?;
         progress.no_way_back().map_err(|_| cancelled())?;
         let (force, since) = (rolling.force, Timestamp::now());
@@ -271,6 +276,10 @@ impl Rolling<'_> {
             true => self.shop.serving.borrow().contains(&local.name),
             false => self.serves_soon(local).await.map(|()| true).map_err(failed)?,
         };
+        if served {
+            // It runs what it ran before, and goes on doing so if it could not start again.
+            beforehand::files(&self.shop.config, local).await?;
+        }
         self.note(record, local).await?;
         // A host that comes just now is no reason to watch for less long.
         let hosts = company::hosts(local).await.unwrap_or_default();

@@ -82,6 +82,33 @@ fn a_restarted_region_has_a_new_process_and_the_others_have_not() {
     let after = pids(&after);
     assert_eq!((after[0], after[2]), (before[0], before[2]));
     assert!(after[1].is_some() && after[1] != before[1]);
+
+    // One that would not start again is not stopped, whoever asks.
+    let would_stay_away = |spoil: &str, code: &str, remedy: &str, mend: &str| {
+        machine.sh(&format!("cd /crucible/{REGION}; {spoil}"));
+        for words in [&["restart", REGION][..], &["restart", REGION, "--force"]] {
+            assert_eq!(refused(&machine, words), code, "{spoil}");
+        }
+        let said = machine.run(&["sledctl", "region", "restart", REGION]);
+        let said = String::from_utf8_lossy(&said.stderr).into_owned();
+        assert!(said.contains("is left as it is") && said.contains(remedy), "{said}");
+        let volume = machine.volume("still-fawn");
+        assert!(volume.ready && pids(&volume) == after, "{spoil}: {volume:#?}");
+        machine.sh(&format!("cd /crucible/{REGION}; {mend}"));
+    };
+    let program = "/usr/lib/crucible/crucible-downstairs";
+    would_stay_away(&format!("chmod a-x {program}"), "PROGRAM_UNUSABLE", program, &format!("chmod a+x {program}"));
+    would_stay_away("chmod 000 00/000/001", "REGION_DAMAGED", "chmod -R u+rwX", "chmod 600 00/000/001");
+    would_stay_away("mv 00/000/001 /root/", "REGION_DAMAGED", "put back what was moved", "mv /root/001 00/000/");
+    would_stay_away("chown root 00/000/001", "REGION_DAMAGED", "chown -R crucible:", "true");
+    // Neither is it for another program, nor because its ports have moved.
+    let upgrade = machine.run(&["sledctl", "--json", "downstairs", "upgrade"]);
+    assert!(String::from_utf8_lossy(&upgrade.stdout).contains("REGION_DAMAGED"), "{upgrade:?}");
+    machine.sh("sed -i s/proper-raptor:3831/proper-raptor:3931/ /etc/sled/port-map.toml; sledctl reload --yes");
+    machine.sh("until journalctl -b -u sledd -o cat | grep -q 'did not come up at its new place'; do :; done");
+    assert_eq!(pids(&machine.volume("still-fawn")), after);
+    machine.sh(&format!("chown crucible /crucible/{REGION}/00/000/001; sledctl region restart {REGION}"));
+    assert_eq!(machine.wait_for("still-fawn", |volume| volume.ready).regions[1].port, 3931);
 }
 
 /// Looks at a volume at every change of it, until told to stop; returns the most regions that did
