@@ -22,6 +22,7 @@ mod process;
 pub mod prospect;
 mod region;
 pub mod remedy;
+pub mod repair;
 pub mod settle;
 pub mod storage;
 mod strangers;

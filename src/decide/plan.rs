@@ -11,6 +11,7 @@
 use super::facts::{Active, Bus, Facts, Fencing, Holder, Region, Settled, Start};
 use super::failure::{Kind, ended};
 use super::identity::{Identity, identity};
+use super::repair::may_go_now;
 use super::storage::{belongs, full, usable};
 use super::tls;
 use super::turns::{is_fit, siblings_serve};
@@ -169,7 +170,7 @@ fn may_restart(config: &Configuration, local: &LocalRegion, facts: &Facts, regio
     let long = after.is_some_and(|after| region.hung_seconds >= after.seconds && region.hung_seconds > 0);
     let known = is_fit(config, facts, local);
     let room = facts.disk.as_ref().is_some_and(|disk| !full(disk));
-    let company = || siblings_serve(config, facts, &local.name).is_ok();
+    let company = || siblings_serve(config, facts, &local.name).is_ok() && may_go_now(config, facts, local).is_ok();
     long && region.alive().is_some() && known && room && !facts.busy.contains_key(&local.name) && company()
 }
 

@@ -9,6 +9,7 @@ use super::facts::{Busy, Facts};
 use super::finding::Finding;
 use super::identity::{Identity, identity};
 use super::permits::{idle, local, not_on_record, ports_free, unseen};
+use super::repair;
 use super::storage::usable;
 use super::tls;
 use super::verdict::serving;
@@ -23,6 +24,8 @@ use crate::wire;
 pub struct Manner {
     /// Even if a sibling does not serve.
     pub force: bool,
+    /// Even if a host that is connected could not repair its copy afterwards.
+    pub unrepaired: bool,
     /// While no other region of the sled is away.
     pub rolling: bool,
     /// It is started again afterwards.
@@ -60,6 +63,7 @@ pub fn may_restart(
     let local = on_record(config, facts, name)?;
     fit(config, facts, &local)?;
     siblings_now(config, facts, name, force)?;
+    repaired(config, facts, &local, force)?;
     Ok(local)
 }
 
@@ -79,7 +83,13 @@ pub fn may_hold(
         return Err(wire::Error::new("REGION_HELD", format!("{name} is held already"), remedy));
     }
     siblings_now(config, facts, name, force)?;
+    repaired(config, facts, &local, force)?;
     Ok(local)
+}
+
+/// Whether what it misses can be made up for, unless that does not matter.
+fn repaired(config: &Configuration, facts: &Facts, local: &LocalRegion, force: bool) -> Result<(), wire::Error> {
+    if force { Ok(()) } else { repair::may_go_now(config, facts, local) }
 }
 
 /// Whether a region may be released.
@@ -161,6 +171,7 @@ pub fn may_upgrade(config: &Configuration, facts: &Facts, force: bool) -> Result
         let remedy = format!("see sledctl region show {}; with --force it is done all the same", down.name);
         return Err(wire::Error::new("SIBLING_DOWN", message, remedy));
     }
+    here.iter().try_for_each(|local| repaired(config, facts, local, force))?;
     if here.is_empty() {
         let message = "no region is on record: there is nothing to roll a program over";
         return Err(wire::Error::new("REGION_UNKNOWN", message, "sledctl region create --all"));

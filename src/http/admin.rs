@@ -117,12 +117,14 @@ fn wish(method: &Method, path: &[&str], query: &Query, brought: Bytes) -> Result
         }
         (&Method::POST, ["v1", "regions", name, "restart"]) => {
             let [force, rolling] = parameters(query, ["force", "rolling"])?;
-            let manner = Manner { force: truth("force", force)?, rolling: truth("rolling", rolling)?, starts: true };
+            let force = truth("force", force)?;
+            let manner = Manner { force, unrepaired: force, rolling: truth("rolling", rolling)?, starts: true };
             Wish::Restart(region(name)?, manner)
         }
         (&Method::POST, ["v1", "regions", name, "hold"]) => {
             let [force, reason] = parameters(query, ["force", "reason"])?;
-            let manner = Manner { force: truth("force", force)?, rolling: false, starts: false };
+            let force = truth("force", force)?;
+            let manner = Manner { force, unrepaired: force, rolling: false, starts: false };
             Wish::Hold(region(name)?, reason.map(spoken).transpose()?.unwrap_or_default(), manner)
         }
         (&Method::POST, ["v1", "regions", name, "release"]) => {

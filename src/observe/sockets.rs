@@ -151,12 +151,13 @@ impl Looker {
         let dropped = |port| drops.get(&port).copied().unwrap_or_default();
         let (address, owners) = (self.address, &self.owners);
         let seen = self.regions.iter().map(|local| {
+            let elsewhere = elsewhere(table, address, local, owners);
             let sockets = Sockets {
                 pid: pids.get(&local.name).copied(),
                 data: holder(table, address, local, local.port, owners),
                 repair: holder(table, address, local, local.repair_port(), owners),
-                elsewhere: elsewhere(table, address, local, owners),
-                connected: connected(table, local, owners),
+                connected: connected(table, local, &elsewhere, owners),
+                elsewhere,
                 dropped: dropped(local.port).saturating_add(dropped(local.repair_port())),
             };
             (local.name.clone(), sockets)
@@ -194,13 +195,13 @@ fn elsewhere(table: &[TcpNetEntry], address: IpAddr, local: &LocalRegion, owners
     others
 }
 
-/// The peers of a region's data port. Both ends of the supervisor's own probe are on this
+/// The peers of a region's data port, or of where it listens in its place. Both ends of the supervisor's own probe are on this
 /// machine: its peer's address is the local address of one of the supervisor's own sockets.
-fn connected(table: &[TcpNetEntry], local: &LocalRegion, owners: &Owners) -> Vec<Peer> {
+fn connected(table: &[TcpNetEntry], local: &LocalRegion, elsewhere: &[SocketAddr], owners: &Owners) -> Vec<Peer> {
     let ours: HashSet<_> = table.iter().filter(|e| owners.is_probe(e.inode)).map(|e| e.local_address).collect();
-    let here = |entry: &&TcpNetEntry| {
-        is_open(entry) && entry.local_address.port() == local.port && owners.has(&local.name, entry.inode)
-    };
+    let at = |port: u16| port == local.port || elsewhere.iter().any(|other| other.port() == port);
+    let here =
+        |entry: &&TcpNetEntry| is_open(entry) && at(entry.local_address.port()) && owners.has(&local.name, entry.inode);
     // What a supervisor that was killed has left at one that hangs: the other end is on this machine, and
     // no process has it any more.
     let left = |entry: &TcpNetEntry| {

@@ -45,6 +45,7 @@ pub(super) async fn adopt(
         Lack::Cancelled => cancelled(),
         Lack::Of(what) => refused(format!("{what}; taking it down now would leave the host with one")),
     })?;
+    company::repairable(shop, local, &candidate.dir).await.map_err(|why| refused(why.message))?;
     progress.no_way_back().map_err(|_| cancelled())?;
     progress.step("taking it over", 0, 0);
     let noted = adopt::adoption(&candidate, served.as_ref());

@@ -56,6 +56,9 @@ pub(super) async fn turn(
             () = progress.cancelled() => return Err(cancelled()),
         }
     }
+    if !manner.unrepaired {
+        company::repairable(shop, local, &shop.config.region_dir(&local.name)).await?;
+    }
     if manner.force {
         return Ok(());
     }

@@ -8,9 +8,11 @@ use crate::act::places::legacy_dir;
 use crate::act::progress::Progress;
 use crate::act::{peers, units};
 use crate::config::Configuration;
+use crate::decide::repair;
 use crate::port_map::LocalRegion;
 use crate::region::format::Trailer;
 use crate::systemd::names;
+use crate::wire;
 use Company::{Accompanied, Alone};
 use std::collections::BTreeSet;
 use std::fs;
@@ -68,6 +70,33 @@ pub(super) async fn wait(shop: &Workshop, local: &LocalRegion, dir: &Path, progr
         tokio::select! {
             () = sleep(if well { FLUSH } else { LOOK }) => {}
             () = progress.cancelled() => return Err(Lack::Cancelled),
+        }
+    }
+}
+
+/// Whether hosts that are connected to a region could repair it after it was away: looked at anew, wherever
+/// its downstairs listens.
+///
+/// # Errors
+/// That they could not; or it cannot be told who is connected.
+pub(super) async fn repairable(shop: &Workshop, local: &LocalRegion, dir: &Path) -> Result<(), wire::Error> {
+    let (shop, region, dir) = (shop.clone(), local.clone(), dir.to_owned());
+    let look = move || {
+        let mut hosts = peers::at_port(region.port)?;
+        for runner in peers::runners(&dir)? {
+            for port in peers::listening(runner.pid)? {
+                hosts.extend(peers::at_port(port)?);
+            }
+        }
+        Ok(repair::may_go(&shop.config, &shop.scanner.scan(), &region, &hosts))
+    };
+    let looked: std::io::Result<_> =
+        tokio::task::spawn_blocking(look).await.unwrap_or_else(|why| Err(std::io::Error::other(why)));
+    match looked {
+        Ok(repairable) => repairable,
+        Err(why) => {
+            let message = format!("{}: it cannot be told who is connected: {why}", local.name);
+            Err(wire::Error::new("FAILED", message, "ask again; see journalctl -u sledd"))
         }
     }
 }

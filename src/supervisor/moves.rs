@@ -10,6 +10,7 @@ use super::work::Task;
 use super::{Event, Supervisor};
 use crate::act::units;
 use crate::decide::facts::{Beat, Holder, Region};
+use crate::decide::repair::may_go_now;
 use crate::decide::storage::usable;
 use crate::decide::turns::{Manner, fit};
 use crate::names::RegionName;
@@ -29,6 +30,8 @@ pub(super) struct Moves {
     job: Option<u64>,
     /// Those that run and are not in the map, as long as it cannot be told whether that is right.
     strays: Vec<RegionName>,
+    /// Those of which was told that they wait until what they miss could be repaired.
+    told: BTreeSet<RegionName>,
     /// Those that the map had here, until another one was taken over.
     pub(super) removed: BTreeSet<RegionName>,
 }
@@ -88,21 +91,29 @@ impl Supervisor {
         }
         if self.moves.waiting.is_empty() {
             self.moves.aside.clear();
+            self.moves.told.clear();
             return;
         }
         let waiting = std::mem::take(&mut self.moves.waiting);
         self.moves.waiting = waiting.into_iter().filter(|name| self.is_elsewhere(name)).collect();
         let wanted = self.config.local_regions().into_iter().filter(|local| self.moves.waiting.contains(&local.name));
         let wanted: Vec<_> = wanted.filter(|local| !self.facts.busy.contains_key(&local.name)).collect();
-        let next = wanted.iter().find(|local| fit(&self.config, &self.facts, local).is_ok());
+        // One that a host could not repair afterwards waits where it is until there is room for that.
+        let may_go = |local: &LocalRegion| may_go_now(&self.config, &self.facts, local).is_ok();
+        let next = wanted.iter().find(|local| fit(&self.config, &self.facts, local).is_ok() && may_go(local));
+        let kept =
+            wanted.iter().filter_map(|local| Some((&local.name, may_go_now(&self.config, &self.facts, local).err()?)));
+        for (name, why) in kept.filter(|(name, _)| self.moves.told.insert((*name).clone())) {
+            tracing::warn!(REGION = %name, CODE = %why.code, "it is not moved to where the port map has it now: {}", why.message);
+        }
         if let Some(local) = next.cloned() {
             // Siblings that are to move as well serve no host where the map has them.
             let sibling = |other: &&RegionName| **other != local.name && other.volume() == local.name.volume();
             let force = self.moves.waiting.iter().chain(&self.moves.aside).any(|other| sibling(&other));
-            let manner = Manner { force, rolling: true, starts: true };
+            let manner = Manner { force, unrepaired: false, rolling: true, starts: true };
             let job = self.begin(JobKind::Restart, Task::Restart(local, manner), bus, disk);
             self.moves.job = Some(job.id);
-        } else if let Some(local) = wanted.iter().find(|local| self.waits_for_another(local)) {
+        } else if let Some(local) = wanted.iter().find(|local| self.waits_for_another(local) && may_go(local)) {
             // They want each other's ports: one steps aside, and is started when its own are free.
             self.moves.aside.insert(local.name.clone());
             self.change(local.name.clone(), Change::Stop, bus);

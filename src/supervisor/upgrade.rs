@@ -216,7 +216,7 @@ impl Rolling<'_> {
             if done && self.serves_soon(local).await.is_ok() && self.runs_it(record, local).await.is_ok() {
                 continue;
             }
-            let manner = Manner { force: self.force, rolling: true, starts: true };
+            let manner = Manner { force: self.force, unrepaired: self.force, rolling: true, starts: true };
             let switched = match care::turn(self.shop, self.job, local, manner, self.progress).await {
                 Ok(()) => self.switch(record, local).await,
                 Err(why) => Err(why),
@@ -374,7 +374,7 @@ impl Rolling<'_> {
         // One that serves waits until the others do and hosts have caught up; one that does not has
         // nothing to lose.
         let force = !self.shop.serving.borrow().contains(name);
-        let manner = |starts| Manner { force, rolling: true, starts };
+        let manner = |starts| Manner { force, unrepaired: force, rolling: true, starts };
         care::turn(self.shop, self.job, local, manner(false), self.progress).await?;
         // From here on nothing is done about it unasked; and what the program did wrong is not held
         // against the region.

@@ -1,7 +1,9 @@
 //! The data disk and what lies on it.
 
-use crate::machine::{Layer, has};
+use crate::machine::{Layer, SMALL, has};
+use crate::tickets::refused;
 use crucible_sled::wire::State;
+use std::net::TcpStream;
 
 #[test]
 fn another_uuid_in_region_json_starts_nothing() {
@@ -118,9 +120,7 @@ fn a_lost_ledger_stops_everything_but_what_runs_and_is_rebuilt_from_the_regions(
 #[test]
 fn thick_regions_take_their_blocks_or_are_refused_with_the_arithmetic() {
     // 64 extents of 1 MiB and a bit; three such regions do not fit into 160 MB.
-    let map = crate::machine::SMALL
-        .replace("extent_size = 64", "extent_size = 2048")
-        .replace("extent_count = 4", "extent_count = 64");
+    let map = SMALL.replace("extent_size = 64", "extent_size = 2048").replace("extent_count = 4", "extent_count = 64");
     let machine = Layer::small()
         .with("etc/sled/port-map.toml", &map)
         .with("etc/sled/sled.toml.d/60-thick.toml", "[storage]\nprovisioning = \"thick\"\n")
@@ -197,4 +197,54 @@ fn a_full_disk_blocks_thin_regions_until_there_is_room() {
     machine.sh("rm /crucible/full");
     machine.wait_for("still-fawn", |volume| volume.ready);
     assert_eq!(machine.pids(), before, "a full disk is not cured by a restart");
+}
+
+/// Thick regions on a disk that something else has filled: they go on, and a host that is attached too. But
+/// what one of them misses while it is away could not be repaired.
+#[test]
+fn what_could_not_be_repaired_stays_with_its_host_and_no_other_attaches() {
+    let machine = Layer::small()
+        .with("etc/sled/sled.toml.d/60-thick.toml", "[storage]\nprovisioning = \"thick\"\n")
+        .with_disk("200M")
+        .boot_and_create();
+    let before = machine.pids();
+    let connect = |ports: [u16; 3]| {
+        machine.in_outside(move || ports.map(|port| TcpStream::connect((crate::machine::SLED, port)).unwrap()))
+    };
+    let connected = |count: usize| {
+        machine.wait_for("still-fawn", |volume| {
+            volume.regions.iter().filter(|region| !region.connected.is_empty()).count() == count
+        })
+    };
+    let host = connect([3830, 3831, 3832]);
+    connected(3);
+    machine.sh("dd if=/dev/zero of=/crucible/full bs=1M 2>/dev/null || true");
+    machine.wait_for_check("still-fawn", "REPAIR_IMPOSSIBLE");
+    assert!(!machine.volume("still-fawn").ready);
+    refused(&machine.host("192.168.4.17"), "", 503, "NOT_READY");
+    for words in
+        [&["region", "restart", "still-fawn-0"][..], &["region", "hold", "still-fawn-0"], &["downstairs", "upgrade"]]
+    {
+        let asked = machine.run(&[&["sledctl"], words].concat());
+        let said = String::from_utf8_lossy(&asked.stderr);
+        assert_eq!(asked.status.code(), Some(1), "{words:?}: {said}");
+        for part in ["192.168.4.17 is connected to it, and could not repair", "a repair takes", "--force"] {
+            assert!(said.contains(part), "{words:?}: {part:?} is not in {said}");
+        }
+    }
+    // Nor does a region go to another port.
+    machine.sh("sed -i 's/:3830\", \"proper-raptor:3831/:3840\", \"proper-raptor:3831/' /etc/sled/port-map.toml; \
+         sledctl reload --yes; until journalctl -u sledd -o cat | grep 'is not moved to where the port map has it' | \
+         grep -q 'could not repair'; do sleep 0.1; done");
+    assert_eq!(machine.pids(), before);
+    // Once nobody is connected nobody misses anything.
+    drop(host);
+    let moved = machine.wait_for("still-fawn", |volume| volume.regions[0].state == Some(State::Serving));
+    assert_eq!(moved.regions[0].port, 3840);
+    assert!(!moved.ready && has(&moved, "REPAIR_IMPOSSIBLE"));
+    machine.ok(&["sledctl", "region", "restart", "still-fawn-1"]);
+    machine.sh("rm /crucible/full");
+    let host = connect([3840, 3831, 3832]);
+    machine.wait_for("still-fawn", |volume| volume.ready);
+    drop(host);
 }

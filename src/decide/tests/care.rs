@@ -30,7 +30,7 @@ fn held(by: HeldBy) -> Hold {
 }
 
 fn manner(force: bool, rolling: bool) -> Manner {
-    Manner { force, rolling, starts: true }
+    Manner { force, unrepaired: force, rolling, starts: true }
 }
 
 fn codes(config: &Configuration, facts: &Facts) -> Vec<Code> {
@@ -249,4 +249,40 @@ fn hosts_are_asked_to_wait() {
     assert_eq!(codes(&config, &facts), [Code::SledStopping]);
     stopped(&mut facts);
     assert_eq!(plan(&config, &facts), []);
+}
+
+/// A host that is connected to a region writes on while it is away: it goes only if what it misses can be
+/// made up for, or by force.
+#[test]
+fn a_region_that_could_not_be_repaired_does_not_go_away_from_a_host() {
+    let config = config();
+    let mut facts = well(&config);
+    let extent = config.local_regions()[0].geometry.extent_file_bytes();
+    let peer = crate::wire::Peer { address: "192.168.4.17".parse().unwrap(), port: 7, host: None };
+    for (free, inodes_free, connected, well) in
+        [(extent, 9, true, true), (extent - 1, 9, false, true), (extent - 1, 9, true, false), (extent, 3, true, false)]
+    {
+        let disk = facts.disk.as_mut().unwrap();
+        (disk.free, disk.inodes, disk.inodes_free) = (free, 1000, inodes_free);
+        region(&mut facts).sockets.as_mut().unwrap().connected =
+            Some(peer.clone()).into_iter().filter(|_| connected).collect();
+        let all = |force| {
+            let restart = may_restart(&config, &facts, &first(), force).map(|_| ());
+            let hold = may_hold(&config, &facts, &first(), force).map(|_| ());
+            [restart, hold, may_upgrade(&config, &facts, force).map(|_| ())]
+        };
+        for asked in all(false) {
+            assert_eq!(asked.is_ok(), well, "{free} {inodes_free} {connected}: {asked:?}");
+        }
+        let said = all(false).map(|asked| asked.err().map(|why| (why.code, why.message.contains("192.168.4.17"))));
+        assert!(well || said.iter().all(|said| *said == Some(("REPAIR_IMPOSSIBLE".into(), true))), "{said:?}");
+        assert!(all(true).iter().all(Result::is_ok));
+        // Nor is it restarted unasked, however long it hangs.
+        let mut hangs = config.clone();
+        hangs.sled.downstairs.restart_hung_after = Some(Span::seconds(60));
+        region(&mut facts).hung_seconds = 60;
+        let restarted = plan(&hangs, &facts).contains(&Action::Restart(first()));
+        assert_eq!(restarted, well, "{free} {inodes_free} {connected}");
+        region(&mut facts).hung_seconds = 0;
+    }
 }
