@@ -25,6 +25,8 @@ pub struct Connection {
     pub state: TcpState,
     /// The inode of its socket; 0 if no process has it: it is not accepted yet, or was closed.
     pub inode: u64,
+    /// How many bytes that were written to it its other end has not acknowledged.
+    pub unsent: u32,
     /// A number that no other socket has had since the machine was booted.
     pub cookie: u64,
     name: sock_diag::Name,
@@ -53,11 +55,25 @@ pub fn open(ports: &[u16]) -> io::Result<Vec<Connection>> {
             peer: name.peer(),
             state: TcpState::from_u8(told.state)?,
             inode: told.inode.into(),
+            unsent: told.unsent,
             cookie: name.cookie(),
             name,
         })
     };
     Ok(told(OPEN, ports, false)?.into_iter().filter_map(connection).collect())
+}
+
+/// How many bytes that were written to the connection between these two the other end has not
+/// acknowledged; `None` if there is no such connection any more.
+///
+/// # Errors
+/// The kernel does not tell.
+pub fn unsent(local: SocketAddr, peer: SocketAddr) -> io::Result<Option<u32>> {
+    let whole = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+    let (local, peer) = (whole(local), whole(peer));
+    let all = told(OPEN, &[local.port()], false)?;
+    let its = all.iter().find(|told| (told.name.local(), told.name.peer()) == (local, peer));
+    Ok(its.map(|told| told.unsent))
 }
 
 /// Destroys exactly this connection: whoever has it gets `ECONNABORTED`, and its peer a reset, if

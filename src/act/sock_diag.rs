@@ -56,6 +56,8 @@ pub struct Told {
     pub state: u8,
     /// Its inode; 0 if no process has it.
     pub inode: u32,
+    /// How many bytes its peer has not acknowledged, sent or not.
+    pub unsent: u32,
     /// How many packets it dropped, if that was asked for.
     pub drops: Option<u32>,
 }
@@ -224,7 +226,8 @@ fn told(answer: &[u8]) -> Option<Told> {
     }
     let mut id = [0; 48];
     id.copy_from_slice(&fixed[4..52]);
-    Some(Told { name: Name { family: fixed[0], id }, state: fixed[1], inode: number(fixed, 68), drops })
+    let name = Name { family: fixed[0], id };
+    Some(Told { name, state: fixed[1], unsent: number(fixed, 60), inode: number(fixed, 68), drops })
 }
 
 /// A number of 32 bits, as this machine writes them. The caller knows that it is there.

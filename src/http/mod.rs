@@ -11,7 +11,8 @@ mod seats;
 mod target;
 
 use crate::observe::backoff::Backoff;
-use crate::observe::presence::{Line, Presence};
+use crate::observe::line::Line;
+use crate::observe::presence::Presence;
 use crate::supervisor::Handle;
 use door::Door;
 use http::Request;
@@ -136,14 +137,16 @@ async fn serve_tcp(listener: TcpListener, handle: Handle, visits: Visits) -> io:
         let Some(mut seat) = visits.seats.seat(peer.ip(), is_known(&handle, peer.ip())) else { continue };
         let Ok(at) = stream.local_addr() else { continue };
         _ = stream.set_nodelay(true);
-        let line = Line::new(stream);
+        let line = Line::from(stream);
         let presence = line.presence();
-        let talk = converse(line, handle.clone(), Door::Tcp(peer.ip()), presence, Some((at, &seat)), &visits);
+        let front = Some((at, &seat));
+        let talk = converse(line, handle.clone(), Door::Tcp(peer.ip()), presence.clone(), front, &visits);
         tokio::spawn(async move {
             // Cancel-safe: whichever ends first, the connection is closed.
             tokio::select! {
                 () = talk => {}
                 () = seat.given_up() => {}
+                () = presence.gone() => {}
             }
         });
     }
@@ -169,9 +172,15 @@ async fn serve_unix(listener: UnixListener, handle: Handle, places: Arc<Semaphor
         };
         pause.reset();
         let door = Door::Admin { admitted: admitted(&stream) };
-        let talk = converse(stream, handle.clone(), door, Presence::nobody(), None, &visits);
+        let line = Line::from(stream);
+        let presence = line.presence();
+        let talk = converse(line, handle.clone(), door, presence.clone(), None, &visits);
         tokio::spawn(async move {
-            talk.await;
+            // Cancel-safe: whichever ends first, the connection is closed.
+            tokio::select! {
+                () = talk => {}
+                () = presence.gone() => {}
+            }
             drop(place);
         });
     }
@@ -202,7 +211,7 @@ where
         asked.send_replace(true);
         request.extensions_mut().insert(presence.clone());
         let (handle, end) = (handle.clone(), answering.clone());
-        let busy = answering_it.as_ref().map(|begin| begin());
+        let busy = (presence.asked(request.version()), answering_it.as_ref().map(|begin| begin()));
         async move {
             let answer = answer(request, door, at, &handle, end).await;
             drop(busy);
@@ -210,6 +219,8 @@ where
         }
     });
     let mut server = http1::Builder::new();
+    // Whoever sends nothing more is answered all the same; whether he has gone is seen to beside this.
+    server.half_close(true);
     server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(16 * 1024);
     let connection = server.serve_connection(TokioIo::new(stream), service);
     async move {
@@ -285,5 +296,44 @@ mod tests {
         }
         assert_eq!(began.elapsed().as_secs(), 354);
         assert_eq!(host.read(&mut answer).await.unwrap(), 0, "the connection lasts for ever");
+    }
+
+    /// A question with the end behind it is answered, at once or when it was held for so long; and who
+    /// has closed the connection does not keep his place until then.
+    #[tokio::test]
+    async fn who_sends_nothing_more_is_answered_and_who_has_gone_is_not_waited_for() {
+        let page = Page { ready: false, revision: 1, body: "not yet\n".into() };
+        let volumes = [("still-fawn".parse().unwrap(), page)].into();
+        let (_keep, bulletins) = watch::channel(Some(Arc::new(Bulletin { volumes, ..Bulletin::default() })));
+        let handle = Handle { bulletins, requests: mpsc::channel(1).0 };
+        let visits = Visits::new();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(serve_tcp(listener, handle, visits.clone()));
+        let ask = async |wait: &str| {
+            let mut host = tokio::net::TcpStream::connect(address).await.unwrap();
+            let ask = format!("GET /v1/volumes/still-fawn{wait} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+            host.write_all(ask.as_bytes()).await.unwrap();
+            host
+        };
+        for (wait, times) in [("", 50), ("?wait=0.2", 5)] {
+            for _ in 0..times {
+                let mut host = ask(wait).await;
+                host.shutdown().await.unwrap();
+                let mut answer = String::new();
+                host.read_to_string(&mut answer).await.unwrap();
+                assert!(answer.contains("HTTP/1.1 503"), "{wait}: {answer:?}");
+            }
+        }
+        let gone = [ask("?wait=60").await, ask("?wait=60").await];
+        while visits.seats.answered() < gone.len() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        drop(gone);
+        let left = Instant::now();
+        while visits.seats.answered() > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert!(left.elapsed() < Duration::from_secs(50), "they were waited for");
     }
 }

@@ -69,6 +69,12 @@ impl Seats {
         Some(Seat { number, answered, leave, seats: self.clone() })
     }
 
+    /// How many are being answered.
+    #[cfg(test)]
+    pub(super) fn answered(&self) -> usize {
+        self.taken().guests.values().filter(|guest| guest.answered.load(Ordering::Relaxed)).count()
+    }
+
     fn taken(&self) -> MutexGuard<'_, Taken> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

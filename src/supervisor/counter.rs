@@ -16,6 +16,7 @@ use crate::names::{RegionName, VolumeName};
 use crate::port_map::{Fence, LocalRegion};
 use crate::region::Grant;
 use crate::wire::{self, Attach, Refusal};
+use futures_util::future::join_all;
 use jiff::Timestamp;
 pub(super) use order::{Asker, Order, Outcome, Recorded, Reply, Served, Wanted};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -173,7 +174,7 @@ impl Counter {
 
     async fn step(&mut self, step: Step, batch: &mut Vec<Order>, said: &mut Vec<Said>) -> Result<(), Refusal> {
         match step {
-            Step::Asker | Step::StillThere => self.dismiss(batch, said),
+            Step::Asker | Step::StillThere => self.dismiss(batch, said).await,
             Step::Prepare => self.prepare(batch).await,
             Step::Judge => self.judge(batch).await,
             Step::Narrow => self.narrow().await,
@@ -185,11 +186,15 @@ impl Counter {
     }
 
     /// Who is not there any more gets nothing: he would not know of what he holds.
-    fn dismiss(&self, batch: &mut Vec<Order>, said: &mut Vec<Said>) -> Result<(), Refusal> {
-        let (here, gone) = std::mem::take(batch).into_iter().partition(Order::is_awaited);
-        *batch = here;
-        // Whoever has only said that he sends no more gets to read it.
-        said.extend(gone.into_iter().map(|order: Order| (order.asker.answer, order.wish.refused(&self.gone()))));
+    async fn dismiss(&self, batch: &mut Vec<Order>, said: &mut Vec<Said>) -> Result<(), Refusal> {
+        let there = join_all(batch.iter().map(Order::is_awaited)).await;
+        for (order, there) in std::mem::take(batch).into_iter().zip(there) {
+            match there {
+                true => batch.push(order),
+                // Of some it cannot be seen that they listen still.
+                false => said.push((order.asker.answer, order.wish.refused(&self.gone()))),
+            }
+        }
         if batch.is_empty() { Err(self.gone()) } else { Ok(()) }
     }
 
@@ -233,7 +238,8 @@ impl Counter {
             }
         }
         // All that may have taken a while, and now somebody is disturbed.
-        if batch.iter().any(Order::is_awaited) { Ok(()) } else { Err(self.gone()) }
+        let there = join_all(batch.iter().map(Order::is_awaited)).await;
+        if there.contains(&true) { Ok(()) } else { Err(self.gone()) }
     }
 
     /// Who has to be cut off before the host may have a ticket.

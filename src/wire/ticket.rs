@@ -63,7 +63,7 @@ pub struct TicketRegion {
 
 /// The body of an answer that is no ticket: an [`ErrorBody`](super::ErrorBody) with what helps to
 /// ask better. Its error's code is `GENERATION_TOO_HIGH` (400: so high an `at_least` is never granted),
-/// `ASKER_GONE` (400: the connection was closed before it was answered), `HOST_NOT_ALLOWED` (403),
+/// `ASKER_GONE` (400: the connection was closed before it was answered, or nobody takes what is said on it), `HOST_NOT_ALLOWED` (403),
 /// `VOLUME_ATTACHED_ELSEWHERE` (409), `VOLUME_HELD_ELSEWHERE` (409: who holds the last ticket is not
 /// connected, and may come back), `NOT_READY`, `NOT_FENCED` (the units do not keep others out) or
 /// `NOT_RECORDED` (all 503), or one of those that every path has; to a host that would let go,

@@ -4,8 +4,8 @@
 use crate::machine::hosts::{Host, PATIENCE, SLED, read_answer};
 use crate::machine::{Layer, Machine};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
-use std::io::Write;
-use std::net::{SocketAddr, TcpStream};
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::Path;
 
 /// How many addresses flood the sled, and with how many connections in all.
@@ -19,6 +19,20 @@ fn status(host: &Host, method: &str, path: &str, head: &str) -> u16 {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.write_all(request.as_bytes()).unwrap();
         read_answer(stream).unwrap().0
+    })
+}
+
+/// One request with the end behind it: all that is answered.
+fn ask_and_say_no_more(host: &Host, path: &str) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: sled\r\nConnection: close\r\n\r\n");
+    host.within(move || {
+        let mut stream = TcpStream::connect((SLED, 3800)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
     })
 }
 
@@ -55,6 +69,14 @@ fn strangers_lock_out_nobody_and_foreign_pages_get_nothing() {
     drop(silent);
 
     let volume = "/v1/volumes/still-fawn";
+    let revision = machine.volume("still-fawn").revision;
+    for (held, times) in [(String::new(), 100), (format!("?wait=1&revision={revision}"), 3)] {
+        for _ in 0..times {
+            let answer = ask_and_say_no_more(&host, &format!("{volume}{held}"));
+            // Beside what is said to see whether anybody listens.
+            assert!(answer.contains("HTTP/1.1 200"), "{held}: {answer:?}");
+        }
+    }
     let attach = "/v1/volumes/still-fawn/attach";
     for own in ["Host: 192.168.4.189:3800\r\n", "Host: proper-raptor:3800\r\n", "Host: proper-raptor.lan\r\n", ""] {
         assert_eq!(status(&host, "GET", volume, own), 200, "{own:?}");

@@ -86,9 +86,9 @@ impl Order {
 
     /// Whether whoever asked is there to be answered. What an operator wants is done all the same,
     /// once it was begun.
-    pub(super) fn is_awaited(&self) -> bool {
+    pub(super) async fn is_awaited(&self) -> bool {
         match self.wish {
-            Wanted::Ticket(_) | Wanted::LetGo(_) => !self.asker.answer.is_closed() && self.asker.there.is_there(),
+            Wanted::Ticket(_) | Wanted::LetGo(_) => !self.asker.answer.is_closed() && self.asker.there.is_there().await,
             Wanted::Permit(_) | Wanted::Rewrite => true,
         }
     }

@@ -43,8 +43,9 @@ impl Counter {
 
     /// Whoever asked is not there to be answered.
     pub(super) fn gone(&self) -> Refusal {
-        let message = "the connection on which it was asked was closed at the other end, so nothing was granted";
-        self.plain("ASKER_GONE", message, "keep the connection open until it is answered, and send nothing behind")
+        let message = "the connection on which it was asked was closed at the other end, or nobody takes what is \
+                       said on it, so nothing was granted";
+        self.plain("ASKER_GONE", message, "keep the connection open until it is answered, and speak HTTP/1.1")
     }
 
     pub(super) fn deaf(&self, why: &str) -> Refusal {
