@@ -2,6 +2,7 @@
 //! Reads files and the kernel's ephemeral range; what they mean is [`config`]'s.
 
 use crate::broker::{self, Wanted};
+use crate::clean;
 use crate::config::{self, Configuration, FRAGMENTS, Sources, Texts, hidden};
 pub use crate::config::{PORT_MAP, SLED};
 use crate::source::{Fault, Source};
@@ -65,7 +66,10 @@ fn sources(dir: &Path) -> Sources {
 
 /// The texts of the files that belong to the configuration of a directory.
 pub fn texts(dir: &Path) -> Texts {
-    let name = |file: &Path| file.strip_prefix(dir).unwrap_or(file).display().to_string();
+    let name = |file: &Path| {
+        let name = file.strip_prefix(dir).unwrap_or(file).display().to_string();
+        clean::line(&name).into_owned()
+    };
     Texts(files(dir).iter().map(|file| (name(file), text(dir, file))).collect())
 }
 

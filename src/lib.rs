@@ -13,7 +13,7 @@
 //!
 //! | module | job |
 //! |---|---|
-//! | [`names`], [`region`], [`source`], [`port_map`], [`config`], [`programs`], [`check`], [`size`], [`span`], [`lived`], [`times`], [`table`], [`wire`], [`protocol`] | the nouns: what things are called and what they look like. Pure |
+//! | [`names`], [`region`], [`source`], [`port_map`], [`config`], [`programs`], [`check`], [`clean`], [`size`], [`span`], [`lived`], [`times`], [`table`], [`wire`], [`protocol`] | the nouns: what things are called and what they look like. Pure |
 //! | [`decide`] | from intent and facts to actions and a verdict. Pure |
 //! | [`systemd`] | unit names, drop-ins, D-Bus proxies |
 //! | [`observe`] | each module watches one thing and publishes facts |
@@ -23,7 +23,7 @@
 //! | [`attach`] | the face on the host: it waits for sleds, wins a volume, and becomes its server |
 //! | [`appliance`] | what the image does beside the supervisor: first boot and network |
 //! | [`update`] | another version of the image, tried, and kept or given up |
-//! | [`daemon`], [`config_dir`], [`files`], [`broker`], [`logging`] | start-up, the file system, the machine's network, and the journal |
+//! | [`daemon`], [`config_dir`], [`files`], [`broker`], [`logging`], [`terminal`] | start-up, the file system, the machine's network, the journal and the terminal |
 //!
 //! Imports run downwards only. What is pure imports no tokio, no zbus and no hyper; a test
 //! says so.
@@ -33,6 +33,7 @@ pub mod appliance;
 pub mod attach;
 pub mod broker;
 pub mod check;
+pub mod clean;
 pub mod cli;
 pub mod config;
 pub mod config_dir;
@@ -54,6 +55,7 @@ pub mod span;
 pub mod supervisor;
 pub mod systemd;
 pub mod table;
+pub mod terminal;
 pub mod times;
 pub mod update;
 pub mod wire;

@@ -6,6 +6,7 @@
 //! Here a thread of its own sends, and alone waits for journald. What it has no room for is
 //! lost, and the journal is told how much that was. Spans are left out: the daemon has none.
 
+use crate::clean;
 use nix::errno::Errno;
 use std::borrow::Cow;
 use std::fmt;
@@ -195,7 +196,8 @@ impl Record {
         if name.is_empty() {
             return;
         }
-        let value = cut(value);
+        let value = clean::lines(value);
+        let value = cut(&value);
         self.0.extend(name);
         // Only a value of several lines needs its length told.
         if value.contains('\n') {

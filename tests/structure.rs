@@ -7,8 +7,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules from the bottom up: each may use those before it in the list, and itself.
-const LAYERS: [&[&str]; 11] = [
-    &["broker", "check", "logging", "names", "protocol", "files", "lived", "size", "source", "span", "table", "times"],
+const LAYERS: [&[&str]; 12] = [
+    &["clean"],
+    &[
+        "broker", "check", "logging", "names", "protocol", "files", "lived", "size", "source", "span", "table",
+        "terminal", "times",
+    ],
     &["region"],
     &["port_map"],
     &["config", "programs"],
@@ -22,7 +26,8 @@ const LAYERS: [&[&str]; 11] = [
 ];
 
 /// What must do no I/O of its own.
-const PURE: [&str; 20] = [
+const PURE: [&str; 21] = [
+    "clean",
     "lived",
     "times",
     "size",
@@ -119,6 +124,16 @@ fn every_module_has_its_layer() {
     let modules = lib.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
     for module in modules {
         assert!(LAYERS.iter().any(|layer| layer.contains(&module)), "{module} has no layer");
+    }
+}
+
+/// What programs print is made harmless in one place; so nothing is printed in another.
+#[test]
+fn programs_print_in_one_place() {
+    for (file, code) in ["cli", "attach", "update", "appliance"].iter().flat_map(|module| sources(module)) {
+        for word in ["print!", "println!", "anstream", "stdout().lock", "stderr().lock", "io::stderr(),"] {
+            assert!(!code.contains(word), "{} prints by itself: {word}", file.display());
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use super::places::{self, INCOMING};
 use super::ports::Taken;
 use super::progress::{Cancelled, Progress};
 use super::reserve::{ReserveError, fits, reserve};
+use crate::clean;
 use crate::config::{Configuration, Provisioning};
 use crate::files::{make_dir, set_mode, sync_dir};
 use crate::names::RegionName;
@@ -278,7 +279,7 @@ fn complaint(stderr: OwnedFd) -> Option<String> {
     file.seek(SeekFrom::Start(0)).and_then(|_| file.take(MOST_COMPLAINT).read_to_end(&mut text)).ok()?;
     let text = String::from_utf8_lossy(&text);
     let text = text.trim().trim_start_matches("Error: ");
-    (!text.is_empty()).then(|| text.to_owned())
+    (!text.is_empty()).then(|| clean::lines(text).into_owned())
 }
 
 /// Holds what `create` made against what it was asked for: `region.json`, and every extent

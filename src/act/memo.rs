@@ -1,6 +1,7 @@
 //! What a transient unit writes, in the machine's memory: a file without a name that it gets as
 //! its standard output or error, and that goes away by itself. It is never on a disk.
 
+use crate::clean;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -28,6 +29,6 @@ impl Memo {
         let mut file = File::from(self.0);
         let mut text = Vec::new();
         file.seek(SeekFrom::Start(0)).and_then(|_| file.take(MOST).read_to_end(&mut text)).ok()?;
-        Some(String::from_utf8_lossy(&text).trim().to_owned())
+        Some(clean::lines(String::from_utf8_lossy(&text).trim()).into_owned())
     }
 }

@@ -2,6 +2,7 @@
 //! something is taken away from them. What cannot be told is an error, never "nobody".
 
 use crate::broker;
+use crate::clean;
 use crate::decide::facts::Stranger;
 use procfs::net::{TcpNetEntry, TcpState};
 use procfs::process::{FDTarget, Process, all_processes};
@@ -33,20 +34,28 @@ pub fn inodes(process: &Process) -> HashSet<u64> {
     sockets.collect()
 }
 
-/// The unit whose control group a process is in: the last part of the path that names one.
+/// The unit whose control group a process is in: the last part of the path that names one. Whoever was
+/// given a group of his own names those below it.
 pub fn unit(process: &Process) -> Option<String> {
     let groups = process.cgroups().ok()?;
     let path = &groups.into_iter().find(|group| group.hierarchy == 0)?.pathname;
     let units = |part: &&str| part.ends_with(".service") || part.ends_with(".scope");
-    path.split('/').rfind(units).map(str::to_owned)
+    path.split('/').rfind(units).map(|unit| clean::line(unit).into_owned())
 }
 
-/// A command line as it is shown: not for ever.
-pub fn shortened(command: &str) -> String {
+/// What a process was started as, or its name where it says nothing: as it is shown, harmless and not
+/// for ever.
+pub fn command(process: &Process) -> String {
     const MOST: usize = 160;
+    let words = process.cmdline().unwrap_or_default().join(" ");
+    let command = match words.is_empty() {
+        true => process.stat().map(|stat| stat.comm).unwrap_or_default(),
+        false => words,
+    };
+    let command = clean::line(&command);
     match command.char_indices().nth(MOST) {
         Some((end, _)) => format!("{}…", &command[..end]),
-        None => command.to_owned(),
+        None => command.into_owned(),
     }
 }
 
@@ -58,12 +67,7 @@ pub fn stranger(inode: u64) -> Stranger {
     let Some(process) = behind.next() else {
         return Stranger { pid: None, command: String::new(), unit: None };
     };
-    let words = process.cmdline().unwrap_or_default().join(" ");
-    let command = match words.is_empty() {
-        true => process.stat().map(|stat| stat.comm).unwrap_or_default(),
-        false => words,
-    };
-    Stranger { pid: process.pid.try_into().ok(), command: shortened(&command), unit: unit(&process) }
+    Stranger { pid: process.pid.try_into().ok(), command: command(&process), unit: unit(&process) }
 }
 
 /// The addresses of those connected to a port of this machine, whoever listens there; the
@@ -116,7 +120,7 @@ pub fn runners(dir: &Path) -> io::Result<Vec<Runner>> {
     let mut found = Vec::new();
     for process in all.flatten().filter(|process| process.pid.cast_unsigned() != own) {
         if is_on(&process, &files)? {
-            let command = process.cmdline().unwrap_or_default().join(" ");
+            let command = command(&process);
             found.push(Runner { pid: process.pid.cast_unsigned(), command, unit: unit(&process) });
         }
     }

@@ -6,47 +6,52 @@ use super::failure::Failure;
 use super::release::Outcome;
 use super::sleds::{Sled, Sleds};
 use super::ticket::Won;
+use crate::clean;
 use crate::names::SledName;
 use crate::size;
 use crate::table::{Cell, Table, Tone, plain};
+use crate::terminal;
 use crate::wire::{Region, Released, State, Volume};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io;
 
 /// The longest text that is shown of what a sled says.
 const LONGEST: usize = 600;
 
-/// A text without control characters, and not too long.
-fn clean(text: &str) -> String {
-    let whole = text.chars().count() <= LONGEST;
-    let shown = text.chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c });
-    shown.chain((!whole).then_some('…')).collect()
+/// A sled's text, on one line and not too long.
+fn short(text: &str) -> String {
+    let text = clean::line(text);
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.into_owned(),
+    }
 }
 
 /// Tells something beside the answer.
 pub(super) fn note(text: &str) {
-    _ = writeln!(anstream::stderr(), "crucible-attach: {}", clean(text));
+    terminal::note(&format!("crucible-attach: {}", short(text)));
 }
 
 /// Tells a failure, where it can be told at all.
 pub(super) fn failure(failure: &Failure, json: bool) {
     let error = failure.error();
     _ = match json {
-        true => writeln!(anstream::stdout(), "{}", json!({ "error": error })),
+        true => terminal::json(&json!({ "error": error })),
         false => {
-            let (message, remedy) = (clean(&error.message), clean(&error.remedy));
-            writeln!(anstream::stderr(), "crucible-attach: {message}\n    {remedy}")
+            let (message, remedy) = (short(&error.message), short(&error.remedy));
+            terminal::note(&format!("crucible-attach: {message}\n    {remedy}"));
+            Ok(())
         }
     };
 }
 
 fn print(text: &str) -> Result<(), Failure> {
-    Ok(anstream::stdout().lock().write_all(text.as_bytes())?)
+    Ok(terminal::out(text)?)
 }
 
 fn print_json(value: &Value) -> Result<(), Failure> {
-    print(&(serde_json::to_string_pretty(value).map_err(io::Error::from)? + "\n"))
+    Ok(terminal::json(value)?)
 }
 
 /// What every sled said, as it said it; of one that said nothing of the volume, why not.
@@ -142,18 +147,18 @@ pub(super) fn status(sleds: &Sleds, json: bool) -> Result<(), Failure> {
         }
     }
     if let Some(what) = sleds.disagreement() {
-        _ = writeln!(out, "  {}", Tone::Warning.paint(&clean(&what)));
+        _ = writeln!(out, "  {}", Tone::Warning.paint(&short(&what)));
     }
     for (look, check) in sleds.looks().flat_map(|look| look.checks.iter().map(move |check| (look, check))) {
-        let (severity, code, subject) = (clean(&check.severity), clean(&check.code), clean(&check.subject));
+        let (severity, code, subject) = (short(&check.severity), short(&check.code), short(&check.subject));
         _ = writeln!(out, "\n{severity} {code}  {}: {subject}", look.volume.sled);
-        _ = writeln!(out, "    {}\n    -> {}", clean(&check.cause), clean(&check.remedy));
+        _ = writeln!(out, "    {}\n    -> {}", short(&check.cause), short(&check.remedy));
     }
     print(&out)
 }
 
 fn troubled(trouble: &Trouble) -> String {
-    clean(&trouble.error().message)
+    short(&trouble.error().message)
 }
 
 fn row(region: &Region) -> Vec<Cell> {
@@ -181,7 +186,7 @@ fn holder(volume: &Volume) -> String {
             format!("lets in: nobody, as {} has let go of it (generation {})", holder.address, holder.generation)
         }
         Some(holder) => {
-            let name = holder.host.as_ref().map(|name| format!("{} ", clean(name))).unwrap_or_default();
+            let name = holder.host.as_ref().map(|name| format!("{} ", short(name))).unwrap_or_default();
             format!("lets in: {name}{}, generation {}, since {}", holder.address, holder.generation, holder.since)
         }
     }
@@ -193,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_text_cannot_move_the_cursor_or_fill_the_screen() {
-        assert_eq!(clean("a\u{1b}[2Jb\nc"), "a [2Jb c");
-        assert_eq!(clean(&"x".repeat(10_000)).chars().count(), LONGEST + 1);
+        assert_eq!(short("a\u{1b}[2Jb\nc"), "a\\u{1b}[2Jb\\u{a}c");
+        assert_eq!(short(&"x".repeat(10_000)).chars().count(), LONGEST + 1);
     }
 }

@@ -17,7 +17,7 @@ pub(super) async fn adopt(
     json: bool,
 ) -> Result<bool, Failure> {
     if regions.is_empty() && !dry_run && !json {
-        anstream::println!("nothing waits to be adopted");
+        crate::terminal::out("nothing waits to be adopted\n")?;
     }
     let query =
         from.map(|dir| format!("?from={}", dir.display().to_string().trim_end_matches('/'))).unwrap_or_default();

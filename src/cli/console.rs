@@ -9,10 +9,11 @@ use crate::check::Code;
 use crate::config_dir;
 use crate::port_map::HTTP_PORT;
 use crate::table::Tone;
+use crate::terminal;
 use crate::update::release::Release;
 use jiff::Timestamp;
 use std::fmt::Write as _;
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -21,10 +22,6 @@ use tokio::time::{Instant, sleep_until};
 
 /// How often it is drawn anew.
 const TURN: Duration = Duration::from_secs(5);
-/// Clears the screen and goes to its beginning, not blinking where nothing has changed.
-const HOME: &str = "\x1b[H";
-const REST_OF_LINE: &str = "\x1b[K";
-const REST_OF_SCREEN: &str = "\x1b[J";
 
 /// Shows it until it is ended, or once where there is no screen.
 pub(super) async fn run(client: &Client, once: bool) -> Result<bool, Failure> {
@@ -33,10 +30,10 @@ pub(super) async fn run(client: &Client, once: bool) -> Result<bool, Failure> {
     loop {
         let page = page(client).await;
         if !live {
-            print!("{page}");
+            terminal::out(&page)?;
             return Ok(true);
         }
-        draw(&page)?;
+        terminal::draw(&page)?;
         let next = Instant::now() + TURN;
         // Cancelling either loses nothing: the one is a clock, the other a channel.
         let pressed = tokio::select! {
@@ -47,13 +44,6 @@ pub(super) async fn run(client: &Client, once: bool) -> Result<bool, Failure> {
             return set_up();
         }
     }
-}
-
-fn draw(page: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    let lines: Vec<_> = page.lines().map(|line| format!("{line}{REST_OF_LINE}\n")).collect();
-    write!(out, "{HOME}{}{REST_OF_SCREEN}", lines.concat())?;
-    out.flush()
 }
 
 /// Whether Enter was pressed. Reading a terminal cannot be cancelled: a thread of its own does it.
@@ -78,7 +68,7 @@ fn is_configured() -> bool {
 
 /// Asks the questions, and boots into the answers.
 fn set_up() -> Result<bool, Failure> {
-    print!("{HOME}{REST_OF_SCREEN}");
+    terminal::draw("")?;
     let this = std::env::current_exe()?;
     if Command::new(this).arg("setup").status()?.success() {
         Command::new("systemctl").arg("reboot").status()?;

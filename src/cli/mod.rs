@@ -19,6 +19,7 @@ mod work;
 pub use arguments::Arguments;
 
 use crate::names::{RegionName, VolumeName};
+use crate::terminal;
 use crate::wire;
 use arguments::{
     Command, ConfigCommand, Deleted, DownstairsCommand, JobsCommand, MaintenanceCommand, RegionCommand, StorageCommand,
@@ -27,7 +28,6 @@ use arguments::{
 use client::{Client, Failure};
 use http::Method;
 use show::print;
-use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 use work::{Order, carry_out};
@@ -303,8 +303,8 @@ fn no_region(region: &RegionName) -> Failure {
 /// Tells a failure, where it can be told at all.
 fn report(failure: &Failure, json: bool) {
     let error = failure.error();
-    _ = match json {
-        true => writeln!(anstream::stdout(), "{}", serde_json::json!({ "error": error })),
-        false => writeln!(anstream::stderr(), "sledctl: {}\n    {}", error.message, error.remedy),
-    };
+    match json {
+        true => _ = terminal::json(&wire::ErrorBody { error }),
+        false => terminal::note(&format!("sledctl: {}\n    {}", error.message, error.remedy)),
+    }
 }

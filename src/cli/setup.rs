@@ -9,11 +9,12 @@ use crate::config_dir::{self, PORT_MAP, SLED};
 use crate::files::{make_dir, replace, set_mode};
 use crate::names::SledName;
 use crate::source::Source;
+use crate::terminal;
 use crate::wire;
 use clap::Args;
 use std::fmt::Display;
 use std::fs;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -77,7 +78,7 @@ pub(super) fn run(arguments: &SetupArguments) -> Result<bool, Failure> {
         let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
         let places = Places { root: arguments.root.clone(), partition: arguments.partition.clone(), credentials };
         for line in boot::run(&places) {
-            eprintln!("{line}");
+            terminal::note(&line);
         }
         return Ok(true);
     }
@@ -131,17 +132,19 @@ fn given(arguments: &SetupArguments) -> Result<Files, Failure> {
 
 /// By questions, on a terminal.
 fn ask() -> Result<Files, Failure> {
-    println!("This makes the machine one sled of your fleet. What is in [ ] is taken if you just press Enter.\n");
+    terminal::out(
+        "This makes the machine one sled of your fleet. What is in [ ] is taken if you just press Enter.\n\n",
+    )?;
     let adapters = adapters();
     for (name, what) in &adapters {
-        println!("    {name:<18} {what}");
+        terminal::out(&format!("    {name:<18} {what}\n"))?;
     }
     let nic = question("Network adapter", adapters.first().map(|(name, _)| name.clone()))?;
     let name = question::<SledName>("Name of this sled in the port map", None)?;
     let address = question::<Cidr>("Address, with the length of its network's prefix (192.168.4.189/24)", None)?;
     let gateway = question("Gateway (none: -)", Some(Maybe(first_of(address))))?.0;
     let dns = question("Name server (none: -)", Some(Maybe(gateway)))?.0;
-    println!("Who may log in by ssh, as root? One public key, on one line; without one nobody can.");
+    terminal::out("Who may log in by ssh, as root? One public key, on one line; without one nobody can.\n")?;
     let key = question("Key (none: -)", Some("-".to_owned()))?;
     let (dns, create) = (dns.into_iter().collect(), false);
     let answers = Answers { name, address, nic, gateway, dns, ntp: Vec::new(), create_on_first_boot: create };
@@ -187,10 +190,9 @@ where
 {
     loop {
         match &default {
-            Some(default) => print!("{text} [{default}]: "),
-            None => print!("{text}: "),
+            Some(default) => terminal::out(&format!("{text} [{default}]: "))?,
+            None => terminal::out(&format!("{text}: "))?,
         }
-        io::stdout().flush()?;
         let mut line = String::new();
         if io::stdin().read_line(&mut line)? == 0 {
             return Err(refused("INCOMPLETE", "the answers ended", "answer every question"));
@@ -199,7 +201,7 @@ where
             ("", Some(default)) => return default.to_string().parse().map_err(|_| no_default()),
             (answer, _) => match answer.parse() {
                 Ok(value) => return Ok(value),
-                Err(why) => println!("    {why}"),
+                Err(why) => terminal::out(&format!("    {why}\n"))?,
             },
         }
     }
@@ -261,6 +263,6 @@ fn install(files: &Files) -> Result<(), Failure> {
         replace(&own.join(dir), name, keys.as_bytes())?;
         set_mode(&own.join(KEYS), 0o644)?;
     }
-    println!("The configuration is written. The sled is set up by it when it boots: systemctl reboot");
+    terminal::out("The configuration is written. The sled is set up by it when it boots: systemctl reboot\n")?;
     Ok(())
 }

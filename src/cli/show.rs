@@ -4,12 +4,12 @@ use super::client::Failure;
 use crate::check::Severity;
 use crate::size;
 use crate::table::{Cell, Table, Tone, plain};
+use crate::terminal;
 use crate::times::in_seconds;
 use crate::wire::{Check, Maintenance, Network, Proposal, Region, Sled, State, Storage, Volume, Volumes};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::net::IpAddr;
 
 /// Prints a value: as JSON, or as a person reads it.
@@ -18,11 +18,11 @@ pub(super) fn print<T: Serialize + ?Sized>(
     value: &T,
     show: impl FnOnce(&T) -> String,
 ) -> Result<(), Failure> {
-    let text = match json {
-        true => serde_json::to_string_pretty(value).map_err(std::io::Error::from)? + "\n",
-        false => show(value),
+    let printed = match json {
+        true => terminal::json(value),
+        false => terminal::out(&show(value)),
     };
-    Ok(anstream::stdout().lock().write_all(text.as_bytes())?)
+    Ok(printed?)
 }
 
 /// `sledctl status`.

@@ -6,6 +6,7 @@ use super::show::print;
 use crate::check::Code;
 use crate::config_dir;
 use crate::table::{Table, Tone, plain};
+use crate::terminal;
 use crate::update::offer::Offer;
 use crate::update::record::{self, Adapter, Attempt, Before, Outcome};
 use crate::update::release::{self, Installed, Release};
@@ -183,7 +184,7 @@ async fn apply(
     // What was taken before, and neither started nor rolled since.
     let waiting = || {
         let version = Attempt::load()?.waiting(&running.version, &installed)?;
-        eprintln!("{source} has nothing newer than {version}, which is in its slot already");
+        terminal::note(&format!("{source} has nothing newer than {version}, which is in its slot already"));
         Some(version)
     };
     let Some(version) = taken.await?.or_else(waiting) else {
@@ -239,14 +240,14 @@ fn told(applied: &Applied) -> String {
 async fn try_to_roll(client: &Client, running: &Release, version: &str, json: bool) -> Result<Option<bool>, Failure> {
     match roll(client, running, version, json).await {
         Err(Failure::Io(why)) => {
-            eprintln!("{version} cannot be compared with {}: {why}", running.version);
+            terminal::note(&format!("{version} cannot be compared with {}: {why}", running.version));
             Ok(None)
         }
         rolled => rolled.inspect_err(|_| {
-            eprintln!(
+            terminal::note(&format!(
                 "{version} is in its slot and starts at the next boot, but its downstairs was not rolled over all of \
                  the regions (the same command tries it again):"
-            );
+            ));
         }),
     }
 }
@@ -367,7 +368,7 @@ async fn watch(client: &Client, running: &Release) -> Result<bool, Failure> {
             Verdict::Good(why) => break Ok(why),
             Verdict::Bad(why) => break Err(why),
             Verdict::Wait(why) if why != told => {
-                eprintln!("waiting for {why}");
+                terminal::note(&format!("waiting for {why}"));
                 told = why;
             }
             Verdict::Wait(_) => {}
@@ -381,7 +382,7 @@ async fn watch(client: &Client, running: &Release) -> Result<bool, Failure> {
     }
     judged
         .map(|why| {
-            eprintln!("this boot is a good one: {why}");
+            terminal::note(&format!("this boot is a good one: {why}"));
             true
         })
         .map_err(|why| {

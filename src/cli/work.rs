@@ -1,7 +1,9 @@
 //! Everything that becomes a job: asks for each region, then follows the jobs with a bar each.
 
 use super::client::{Client, Failure};
+use crate::clean;
 use crate::names::RegionName;
+use crate::terminal;
 use crate::wire::{Error, Granted, Job, JobKind, JobState};
 use http::Method;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -61,13 +63,13 @@ pub(super) async fn carry_out(client: &Client, orders: Vec<Order>, json: bool) -
     while let Some(ended) = following.join_next().await {
         let outcome = ended.map_err(std::io::Error::other)??;
         if !json {
-            bars.suspend(|| say(&outcome));
+            bars.suspend(|| say(&outcome))?;
         }
         outcomes.push(outcome);
     }
     outcomes.sort_by(|a, b| a.region.cmp(&b.region));
     if json {
-        anstream::println!("{}", serde_json::to_string_pretty(&outcomes).map_err(std::io::Error::from)?);
+        terminal::json(&outcomes)?;
     }
     match outcomes.iter().filter(|outcome| outcome.error.is_some()).count() {
         0 => Ok(true),
@@ -87,8 +89,8 @@ pub(super) async fn see_through(client: &Client, granted: Granted, json: bool) -
     let outcome = follow(client, region, Ok(granted), &bar).await?;
     bar.finish_and_clear();
     match (json, &outcome.error, &outcome.job) {
-        (true, ..) => anstream::println!("{}", serde_json::to_string_pretty(&outcome).map_err(std::io::Error::from)?),
-        (false, None, Some(job)) => anstream::println!("{}: {}", kind.as_str(), job.step),
+        (true, ..) => terminal::json(&outcome)?,
+        (false, None, Some(job)) => terminal::out(&format!("{}: {}\n", kind.as_str(), job.step))?,
         _ => {}
     }
     match outcome.error {
@@ -146,17 +148,18 @@ fn show(bar: &ProgressBar, job: &Job) {
     let (done, total) = job.progress.map_or((0, 1), |progress| (progress.done, progress.total));
     bar.set_length(total);
     bar.set_position(done);
-    bar.set_message(job.step.clone());
+    bar.set_message(clean::line(&job.step).into_owned());
 }
 
-fn say(outcome: &Outcome) {
+fn say(outcome: &Outcome) -> std::io::Result<()> {
     let region = &outcome.region;
     match (&outcome.already_there, &outcome.job, &outcome.error) {
-        (_, _, Some(error)) => anstream::eprintln!("{}\n    {}", error.message, error.remedy),
-        (Some(uuid), ..) => anstream::println!("{region}: exists already, as {uuid}"),
-        (_, Some(job), _) => anstream::println!("{region}: {}", done(job)),
+        (_, _, Some(error)) => terminal::note(&format!("{}\n    {}", error.message, error.remedy)),
+        (Some(uuid), ..) => terminal::out(&format!("{region}: exists already, as {uuid}\n"))?,
+        (_, Some(job), _) => terminal::out(&format!("{region}: {}\n", done(job)))?,
         _ => {}
     }
+    Ok(())
 }
 
 fn done(job: &Job) -> String {

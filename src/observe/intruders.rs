@@ -7,7 +7,7 @@
 
 use super::rhythm::Rhythm;
 use super::{NobodyListens, Observation, Publisher, publish};
-use crate::act::peers::{shortened, unit};
+use crate::act::peers::{command, unit};
 use crate::decide::facts::Stranger;
 use crate::names::RegionName;
 use crate::systemd::names;
@@ -98,9 +98,8 @@ fn scan(root: &Path, regions: &[RegionName], looked: &mut Looked) -> BTreeMap<Re
             continue;
         }
         for region in written(&process, disk, regions).into_iter().filter(|region| own != Some(region)) {
-            let words = process.cmdline().unwrap_or_default().join(" ");
             let stranger =
-                Stranger { pid: process.pid.try_into().ok(), command: shortened(&words), unit: unit.clone() };
+                Stranger { pid: process.pid.try_into().ok(), command: command(&process), unit: unit.clone() };
             // One that does harm is looked at each time: it may stop.
             looked.retain(|(pid, _)| *pid != process.pid);
             found.entry(region).or_default().push(stranger);

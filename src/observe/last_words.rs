@@ -6,6 +6,7 @@
 //! for a few times.
 
 use super::backoff::Backoff;
+use crate::clean;
 use std::io;
 use std::process::Stdio;
 use std::time::Duration;
@@ -71,7 +72,7 @@ async fn look(invocation: &str) -> io::Result<Vec<String>> {
 /// The lines that are no entries of its log.
 fn spoken(text: &str) -> Vec<String> {
     let lines = text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('{'));
-    lines.map(str::to_owned).collect()
+    lines.map(|line| clean::line(line).into_owned()).collect()
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 use super::pages::{holder, storage, storage_detail, uuid};
 use crate::check::Severity;
+use crate::clean;
 use crate::config::Configuration;
 use crate::decide::attach::attached;
 use crate::decide::facts::Facts;
@@ -202,9 +203,9 @@ impl Editor {
             wire::Check {
                 code: finding.code,
                 severity: finding.code.severity(),
-                subject: finding.subject.clone(),
-                cause: finding.cause.clone(),
-                remedy: finding.remedy.clone(),
+                subject: clean::line(&finding.subject).into_owned(),
+                cause: clean::lines(&finding.cause).into_owned(),
+                remedy: clean::lines(&finding.remedy).into_owned(),
                 since,
             }
         });
@@ -365,9 +366,6 @@ fn status_line(ready: usize, sled: &wire::Sled) -> String {
 
 /// A body as it is sent. Every wire type has a JSON form; should one not, the error is sent.
 pub(crate) fn body(value: &impl Serialize) -> Bytes {
-    let text = serde_json::to_vec_pretty(value).map(|mut text| {
-        text.push(b'\n');
-        text
-    });
-    text.unwrap_or_else(|why| format!("{{\"error\":{why:?}}}").into_bytes()).into()
+    let text = serde_json::to_string_pretty(value).map(|text| clean::json(&text).into_owned() + "\n");
+    text.unwrap_or_else(|why| format!("{{\"error\":{why:?}}}")).into()
 }

@@ -2,6 +2,7 @@
 
 use super::release::mount_loader;
 use super::transfers::definitions;
+use crate::clean;
 use serde::Deserialize;
 use std::fs;
 use std::io;
@@ -87,6 +88,6 @@ fn succeeded(output: Output) -> io::Result<Vec<u8>> {
         return Ok(output.stdout);
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    let said: Vec<_> = said.lines().rev().take(3).map(str::trim).collect();
+    let said: Vec<_> = said.lines().rev().take(3).map(|line| clean::line(line.trim())).collect();
     Err(io::Error::other(said.into_iter().rev().collect::<Vec<_>>().join("; ")))
 }

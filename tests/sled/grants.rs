@@ -85,9 +85,9 @@ fn nobody_is_cut_off_and_nobody_is_let_in_for_a_ticket_that_nobody_gets() {
     // Who listens still is answered: what it may not have, it does not get, and in the old way of
     // speaking it cannot be seen that it listens.
     let answer = asks_and_listens(&asks, "1.1", "");
-    assert!(answer.ends_with('}') && answer.contains("VOLUME_ATTACHED_ELSEWHERE"), "{answer}");
+    assert!(answer.contains("VOLUME_ATTACHED_ELSEWHERE"), "{answer}");
     let answer = asks_and_listens(&asks, "1.0", TAKEOVER);
-    assert!(answer.ends_with('}') && answer.contains("ASKER_GONE"), "{answer}");
+    assert!(answer.contains("ASKER_GONE"), "{answer}");
     // What cannot be recorded is known before.
     machine.sh("chattr +i /crucible/.sled/tickets/still-fawn");
     refused(&asks, TAKEOVER, 503, "NOT_RECORDED");

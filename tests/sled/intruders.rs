@@ -2,9 +2,10 @@
 //! beside it.
 
 use crate::machine::{Layer, Machine, has, unit};
-use crucible_sled::wire::State;
+use crucible_sled::wire::{Check, State, Volume};
 
 const REGION: &str = "still-fawn-1";
+const ANOTHER: &str = "still-fawn-2";
 
 /// A second downstairs, started by hand on the region's directory.
 fn intrude(machine: &Machine) -> String {
@@ -32,14 +33,23 @@ fn is_not_started(machine: &Machine) {
 fn a_second_downstairs_is_named_and_hosts_are_kept_away() {
     let machine = Layer::small().boot_and_create();
     let before = machine.pids();
+    machine.sh(&odd(ANOTHER));
     let pid = intrude(&machine);
-    let check = machine.wait_for_check("still-fawn", "REGION_FOREIGN_PROCESS");
+    let about = |volume: &Volume, region: &str| {
+        let mut all = volume.checks.clone().into_iter().filter(|check| check.code.as_str() == "REGION_FOREIGN_PROCESS");
+        all.find(|check| check.subject.ends_with(region))
+    };
+    let volume =
+        machine.wait_for("still-fawn", |volume| [REGION, ANOTHER].iter().all(|name| about(volume, name).is_some()));
+    let [check, odd] = [REGION, ANOTHER].map(|name| about(&volume, name).unwrap());
     for words in [format!("process {pid} "), "run -d /crucible/still-fawn-1".into(), "intruder.service".into()] {
         assert!(check.cause.contains(&words), "{words:?} is not in {check:#?}");
     }
     assert!(check.remedy.contains("systemctl stop intruder.service"), "{check:#?}");
     assert_eq!(machine.get("/v1/volumes/still-fawn").0, 503);
     assert_eq!(machine.region(REGION).state, Some(State::Failed));
+    its_words_move_nobodys_cursor(&machine, &odd);
+    machine.ok(&["systemctl", "stop", "odd"]);
     expel(&machine);
     assert_eq!(machine.get("/v1/volumes/still-fawn").0, 200);
     assert_eq!(machine.pids(), before);
@@ -59,6 +69,36 @@ fn a_second_downstairs_is_named_and_hosts_are_kept_away() {
     assert_eq!(machine.get("/v1/volumes/still-fawn").0, 503);
     machine.sh(&format!("rm {dropin}; systemctl daemon-reload; systemctl restart {other}"));
     machine.wait_for("still-fawn", |volume| volume.ready);
+}
+
+/// Has a process run whose name would do things to a terminal, with a region's file open.
+fn odd(region: &str) -> String {
+    let name = "printf 'x\\033]0;mine\\007\\033[2J\\302\\233\\342\\200\\256'";
+    format!(
+        "cat >/run/odd <<'END'\nexec -a \"$({name})\" sleep infinity 3>>/crucible/{region}/region.json\nEND\n\
+         systemd-run --unit=odd bash /run/odd"
+    )
+}
+
+/// What a process calls itself reaches whoever reads of it as what it is, and does nothing to his terminal.
+fn its_words_move_nobodys_cursor(machine: &Machine, check: &Check) {
+    let shown = "x\\u{1b}]0;mine\\u{7}\\u{1b}[2J\\u{9b}\\u{202e}";
+    assert!(check.cause.contains(shown), "{check:#?}");
+    for words in [
+        &["sledctl", "checks"][..],
+        &["sledctl", "status"],
+        &["sledctl", "--json", "checks"],
+        &["sledctl", "console", "--once"],
+        &["sledctl", "region", "show", ANOTHER],
+        &["journalctl", "-b", "-o", "cat", "-a", "-u", "sledd.service"],
+    ] {
+        let told = machine.run(words);
+        let told = String::from_utf8([told.stdout, told.stderr].concat()).unwrap();
+        assert!(told.contains("mine"), "{words:?} does not tell: {told}");
+        for hidden in ['\u{1b}', '\u{7}', '\u{9b}', '\u{202e}'] {
+            assert!(!told.contains(hidden), "{words:?}: {hidden:?} in {told:?}");
+        }
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! each other by the same library. A key is never shown or logged.
 
 use super::access::Reader;
+use crate::clean;
 use crate::decide::facts::{Certificate, Flaw, KeyForm, Refusal};
 use jiff::Timestamp;
 use nix::fcntl::OFlag;
@@ -129,7 +130,7 @@ pub(super) fn shown(der: &CertificateDer<'static>) -> Result<Certificate, Flaw> 
     let time = |at| Timestamp::from_second(seconds(at)).unwrap_or(Timestamp::MAX);
     let subject = match fields.subject.to_string() {
         name if name.is_empty() => "nobody".to_owned(),
-        name => name,
+        name => clean::line(&name).into_owned(),
     };
     Ok(Certificate {
         subject,
