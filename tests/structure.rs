@@ -117,6 +117,20 @@ fn imports_run_downwards_only() {
     }
 }
 
+/// What the loop has done aside is begun in one place: there its end is heard of, even if it panics.
+/// And an event goes to the loop by that place alone.
+#[test]
+fn what_is_done_aside_is_begun_in_one_place() {
+    for (file, code) in sources("supervisor") {
+        let here = file.file_name().is_some_and(|name| name == "errands.rs");
+        for word in ["tokio::spawn(", "events.send(", "events.try_send("] {
+            assert!(here || !code.contains(word), "{} has {word}", file.display());
+        }
+        // As long as a disk hangs, every one of these is a thread: they go by the scanner.
+        assert!(!code.contains(".scan("), "{} looks at the disk itself", file.display());
+    }
+}
+
 /// Every module of the library has its place in the picture above.
 #[test]
 fn every_module_has_its_layer() {

@@ -4,10 +4,11 @@
 use super::programs;
 use crate::config::Configuration;
 use crate::names::RegionName;
-use crate::systemd::proxy::{ManagerProxy, properties};
+use crate::systemd::proxy::{ManagerProxy, invocation as invocation_of, properties};
 use crate::systemd::{dropin, job, names};
+use std::collections::HashMap;
 use std::path::Path;
-use zbus::Connection;
+use zbus::{Connection, OwnedVariant};
 
 const SIGTERM: i32 = 15;
 /// Where systemd keeps what its generators made.
@@ -71,12 +72,26 @@ pub async fn main_pid(bus: &Connection, region: &RegionName) -> Result<u32, Stri
     }
 }
 
+/// The invocation that a region's unit is in, or was in last; `None` if it has not run.
+///
+/// # Errors
+/// What systemd answered.
+pub async fn invocation(bus: &Connection, region: &RegionName) -> Result<Option<String>, String> {
+    let unit = known(bus, &names::unit(region), "org.freedesktop.systemd1.Unit").await?;
+    Ok(unit.get("InvocationID").and_then(invocation_of))
+}
+
 /// A number that systemd knows of a service; 0 if it does not tell.
 async fn number(bus: &Connection, unit: &str, property: &str) -> Result<u32, String> {
+    let service = known(bus, unit, "org.freedesktop.systemd1.Service").await?;
+    Ok(service.get(property).and_then(|value| value.downcast_ref::<u32>().ok()).unwrap_or_default())
+}
+
+/// What systemd knows of a unit.
+async fn known(bus: &Connection, unit: &str, interface: &str) -> Result<HashMap<String, OwnedVariant>, String> {
     let manager = ManagerProxy::new(bus).await.map_err(job::spoken)?;
     let object = manager.load_unit(unit).await.map_err(job::spoken)?;
-    let service = properties(bus, &object, "org.freedesktop.systemd1.Service").await.map_err(job::spoken)?;
-    Ok(service.get(property).and_then(|value| value.downcast_ref::<u32>().ok()).unwrap_or_default())
+    properties(bus, &object, interface).await.map_err(job::spoken)
 }
 
 /// Makes systemd forget how often it restarted a region's unit: the delay before the next
@@ -103,25 +118,37 @@ pub async fn strays(bus: &Connection, config: &Configuration) -> Result<Vec<Regi
     Ok(units.iter().filter_map(|unit| region(&unit.0)).filter(|name| !here.contains(name)).collect())
 }
 
+/// Why systemd does not know the units as they are configured.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotRefreshed {
+    /// The record of programs cannot be read.
+    #[error("the record of programs cannot be read: {0}")]
+    Programs(String),
+    /// What systemd answered.
+    #[error("{0}")]
+    Systemd(String),
+}
+
 /// Makes systemd run its generators again if what they made differs from the configuration:
 /// it was changed since the machine started or was last reloaded.
 ///
 /// # Errors
-/// What systemd answered.
-pub async fn refresh(bus: &Connection, config: &Configuration) -> Result<(), String> {
+/// Why it does not know the units as they are configured.
+pub async fn refresh(bus: &Connection, config: &Configuration) -> Result<(), NotRefreshed> {
     let stale = |(unit, text): &(String, String)| {
         let file = Path::new(GENERATED).join(format!("{unit}.d")).join(dropin::FILE);
         std::fs::read_to_string(file).ok().as_deref() != Some(text)
     };
-    let programs = programs::load().map_err(|why| format!("the record of programs cannot be read: {why}"))?;
+    let programs = programs::load().map_err(|why| NotRefreshed::Programs(why.to_string()))?;
     let all = dropin::all(config, &programs);
     let before: Vec<_> = all.iter().filter(|unit| stale(unit)).collect();
     if before.is_empty() && !left_over(&all) {
         return Ok(());
     }
     tracing::info!("the units are older than the configuration: asking systemd to reload them");
-    let manager = ManagerProxy::new(bus).await.map_err(job::spoken)?;
-    manager.reload().await.map_err(job::spoken)?;
+    let refused = |why| NotRefreshed::Systemd(job::spoken(why));
+    let manager = ManagerProxy::new(bus).await.map_err(refused)?;
+    manager.reload().await.map_err(refused)?;
     let renewed = |name: &str| before.iter().any(|unit| unit.0 == name && !stale(unit));
     // What it gives now may go to another address.
     if renewed(names::BROKER)
@@ -133,7 +160,7 @@ pub async fn refresh(bus: &Connection, config: &Configuration) -> Result<(), Str
     // socket is started anew: this supervisor with it, which may open none itself.
     if renewed(names::SOCKET) {
         tracing::info!("hosts are to poll elsewhere: asking systemd to restart {}", names::SOCKET);
-        manager.restart_unit(names::SOCKET, "replace").await.map_err(job::spoken)?;
+        manager.restart_unit(names::SOCKET, "replace").await.map_err(refused)?;
     }
     Ok(())
 }

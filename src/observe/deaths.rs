@@ -6,6 +6,7 @@
 //! pidfd is its, whoever had the number before.
 
 use super::{NobodyListens, Observation, Publisher, publish, register};
+use crate::decide::facts::Run;
 use crate::names::RegionName;
 use crate::systemd::names;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -16,28 +17,30 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
 /// Watches the main processes of one region, one after the other, until nobody listens any more.
-/// `pid` tells the main process of its unit.
+/// `run` tells the run that its unit is in.
 ///
 /// # Errors
 /// [`NobodyListens`], in the end.
 pub async fn watch(
     region: RegionName,
-    mut pid: watch::Receiver<Option<u32>>,
+    mut run: watch::Receiver<Option<Run>>,
     to: Publisher,
 ) -> Result<(), NobodyListens> {
     let own = names::unit(&region);
     loop {
-        let watched = *pid.borrow_and_update();
+        let watched = run.borrow_and_update().clone();
         // Cancel-safe: a pidfd that is dropped with the wish to watch it is of no use.
         let ended = tokio::select! {
-            ended = end(watched, &own) => ended,
-            changed = pid.changed() => {
+            _ = end(watched.as_ref().map(|run| run.pid), &own) => watched,
+            changed = run.changed() => {
                 changed.map_err(|_| NobodyListens)?;
                 continue;
             }
         };
-        publish(&to, Observation::Ended(region.clone(), ended)).await?;
-        pid.changed().await.map_err(|_| NobodyListens)?;
+        if let Some(ended) = ended {
+            publish(&to, Observation::Ended(region.clone(), ended)).await?;
+        }
+        run.changed().await.map_err(|_| NobodyListens)?;
     }
 }
 
@@ -123,20 +126,22 @@ mod tests {
 
     #[tokio::test]
     async fn the_watch_goes_from_one_process_to_the_next() {
-        let (told, mut heard) = tokio::sync::mpsc::channel(4);
-        let (pids, watched) = watch::channel(None);
+        let (source, mut heard) = super::super::channel(4);
+        let (_term, told) = source.begin();
+        let (runs, watched) = watch::channel(None);
         let name: RegionName = "still-fawn-0".parse().unwrap();
         let watching = tokio::spawn(super::watch(name, watched, told));
         for _ in 0..2 {
             let mut child = Command::new("true").spawn().unwrap();
             child.wait().unwrap();
-            pids.send_replace(Some(child.id()));
-            match timeout(PATIENCE, heard.recv()).await.unwrap() {
-                Some(Observation::Ended(_, pid)) => assert_eq!(pid, child.id()),
+            let run = Run { pid: child.id(), invocation: Some("a".into()) };
+            runs.send_replace(Some(run.clone()));
+            match timeout(PATIENCE, heard.recv()).await.unwrap().and_then(super::super::Told::fact) {
+                Some(Observation::Ended(_, ended)) => assert_eq!(ended, run),
                 other => panic!("{other:?}"),
             }
         }
-        drop(pids);
+        drop(runs);
         assert!(timeout(PATIENCE, watching).await.unwrap().unwrap().is_err());
     }
 }

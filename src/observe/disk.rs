@@ -18,15 +18,17 @@ use crate::files::{Room, may_use, room};
 use crate::names::RegionName;
 use crate::region::{Ledger, Record, Tombstone};
 use nix::unistd::User;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
+use tokio::task::JoinError;
 
 /// How often to look when nobody knows of a reason.
 pub const SLOW_LOOK: Duration = Duration::from_secs(15);
@@ -56,13 +58,9 @@ pub async fn watch(
             () = look.notified() => {}
             () = mounts.changed() => {}
         }
-        let scanner = scanner.clone();
-        match tokio::task::spawn_blocking(move || scanner.scan()).await {
-            Ok(seen) => {
-                wrong = is_wrong(&seen);
-                publish(&to, Observation::Disk(Box::new(seen))).await?;
-            }
-            Err(why) => tracing::error!("the look at the disk ended early: {why}"),
+        if let Some(seen) = scanner.look().await {
+            wrong = is_wrong(&seen);
+            publish(&to, Observation::Disk(Box::new(seen))).await?;
         }
         soon.skip_past();
     }
@@ -101,89 +99,134 @@ impl Mounts {
     }
 }
 
-/// Looks at the disk, never while something is being changed there.
+/// Looks at the disk, never while something is being changed there. One thread does either, and all
+/// others wait for it without one: at a disk that hangs no more than one is stuck.
 #[derive(Debug)]
 pub struct Scanner {
-    config: Mutex<Arc<Configuration>>,
-    serial: Mutex<u64>,
+    /// The configuration, and its number.
+    config: Mutex<(u64, Arc<Configuration>)>,
+    /// Whose turn it is at the disk.
+    turn: Arc<tokio::sync::Mutex<Known>>,
+    /// The serial of the last look that was begun.
+    begun: AtomicU64,
+    /// The last look that has ended: it answers all who asked before it began.
+    last: Mutex<Option<Disk>>,
+    /// The regions whose downstairs have ended since the last look was begun.
+    distrusted: Mutex<BTreeSet<RegionName>>,
+    /// The next look is to survey the files of every region.
+    afresh: AtomicBool,
+}
+
+/// What is known from earlier looks.
+#[derive(Debug, Default)]
+struct Known {
     /// The last surveys: to look at every file again whenever somebody asks would be too much.
-    surveyed: Mutex<BTreeMap<RegionName, (Instant, Record, Survey)>>,
+    surveyed: BTreeMap<RegionName, (Instant, Record, Survey)>,
     /// More was promised than is free: how much of it is taken is looked at more often.
-    scarce: Mutex<bool>,
+    scarce: bool,
     /// How many extents of those whose downstairs has ended were dirty then, once they are counted.
-    dirty: Mutex<BTreeMap<RegionName, Option<u32>>>,
+    dirty: BTreeMap<RegionName, Option<u32>>,
+}
+
+/// A panic leaves nothing half done in these.
+fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
+    what.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Scanner {
     /// A scanner of the regions that the configuration has here.
     pub fn new(config: Arc<Configuration>) -> Self {
-        let config = Mutex::new(config);
-        Self {
-            config,
-            serial: Mutex::new(0),
-            surveyed: Mutex::default(),
-            scarce: Mutex::default(),
-            dirty: Mutex::default(),
+        let (turn, last, distrusted) = Default::default();
+        let (config, begun, afresh) = (Mutex::new((0, config)), AtomicU64::new(0), AtomicBool::new(false));
+        Self { config, turn, begun, last, distrusted, afresh }
+    }
+
+    /// Looks for the regions of another configuration, of this number, from now on.
+    pub fn configure(&self, number: u64, config: Arc<Configuration>) {
+        *lock(&self.config) = (number, config);
+    }
+
+    /// One look at everything, begun after it was asked for; who asks while another one is under way
+    /// shares the next. `None` if it ended early.
+    pub async fn look(self: &Arc<Self>) -> Option<Disk> {
+        let before = self.begun.load(Ordering::Relaxed);
+        let mut known = self.turn.clone().lock_owned().await;
+        if let Some(disk) = lock(&self.last).clone().filter(|disk| disk.serial > before) {
+            return Some(disk);
         }
-    }
-
-    /// Looks for the regions of another configuration from now on.
-    pub fn configure(&self, config: Arc<Configuration>) {
-        *self.config.lock().unwrap_or_else(PoisonError::into_inner) = config;
-    }
-
-    /// One look at everything.
-    pub fn scan(&self) -> Disk {
-        let mut serial = self.hold();
-        *serial += 1;
-        self.look(*serial)
+        let scanner = self.clone();
+        // The turn goes with the thread: it is over when that is, whoever waits for it or not.
+        let look = move || {
+            let serial = scanner.begun.fetch_add(1, Ordering::Relaxed) + 1;
+            if scanner.afresh.swap(false, Ordering::Relaxed) {
+                known.surveyed.clear();
+            }
+            for region in std::mem::take(&mut *lock(&scanner.distrusted)) {
+                known.surveyed.remove(&region);
+                known.dirty.insert(region, None);
+            }
+            let disk = scanner.scan(serial, &mut known);
+            *lock(&scanner.last) = Some(disk.clone());
+            disk
+        };
+        let looked = tokio::task::spawn_blocking(look).await;
+        looked.inspect_err(|why| tracing::error!("the look at the disk ended early: {why}")).ok()
     }
 
     /// One look at everything as another configuration has it, which changes nothing that is known of
-    /// the one in force.
-    pub fn scan_for(&self, config: &Arc<Configuration>) -> Disk {
-        let serial = self.hold();
-        Self::new(config.clone()).look(*serial)
+    /// the one in force. `None` if it ended early.
+    pub async fn look_for(&self, config: &Arc<Configuration>) -> Option<Disk> {
+        let (turn, config) = (self.turn.clone().lock_owned().await, config.clone());
+        let serial = self.begun.load(Ordering::Relaxed);
+        let look = move || {
+            let _turn = turn;
+            Self::new(config).scan(serial, &mut Known::default())
+        };
+        let looked = tokio::task::spawn_blocking(look).await;
+        looked.inspect_err(|why| tracing::error!("the look at the disk ended early: {why}")).ok()
     }
 
-    /// One look at everything, the files of every region included.
-    pub fn scan_afresh(&self) -> Disk {
-        self.surveyed.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        self.scan()
+    /// As [`Scanner::look`], the files of every region included.
+    pub async fn look_afresh(self: &Arc<Self>) -> Option<Disk> {
+        self.afresh.store(true, Ordering::Relaxed);
+        self.look().await
     }
 
     /// Changes something: no look falls between the two halves of a change, and no two changes
     /// of the ledger meet.
-    pub fn while_held<T>(&self, change: impl FnOnce() -> T) -> T {
-        let _serial = self.hold();
-        change()
+    ///
+    /// # Errors
+    /// It panicked.
+    pub async fn change<T: Send + 'static>(&self, change: impl FnOnce() -> T + Send + 'static) -> Result<T, JoinError> {
+        let turn = self.turn.clone().lock_owned().await;
+        let change = move || {
+            let _turn = turn;
+            change()
+        };
+        tokio::task::spawn_blocking(change).await
     }
 
     /// The downstairs of a region has ended: the next look surveys its files anew, and counts what
-    /// was left dirty.
-    pub fn distrust(&self, region: &RegionName) {
-        self.surveyed.lock().unwrap_or_else(PoisonError::into_inner).remove(region);
-        self.dirty.lock().unwrap_or_else(PoisonError::into_inner).insert(region.clone(), None);
+    /// was left dirty. The serial of the first look that is begun from now on.
+    pub fn distrust(&self, region: &RegionName) -> u64 {
+        lock(&self.distrusted).insert(region.clone());
+        self.begun.load(Ordering::Relaxed) + 1
     }
 
-    fn hold(&self) -> MutexGuard<'_, u64> {
-        // A panic under the lock leaves nothing half done that a look would not see.
-        self.serial.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn look(&self, serial: u64) -> Disk {
-        let config = self.config.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    fn scan(&self, serial: u64, known: &mut Known) -> Disk {
+        let (number, config) = lock(&self.config).clone();
         let regions: Vec<_> = config.local_regions().into_iter().map(|local| local.name).collect();
         let storage = &config.sled.storage;
         let root = &storage.root;
         if !may_use(root, storage.require_mount) {
-            return Disk { serial, ..Disk::default() };
+            return Disk { serial, config: number, ..Disk::default() };
         }
         let Room { capacity, free, inodes, inodes_free, read_only } = room(root).unwrap_or_default();
         let on_disk = |name: &RegionName| (name.clone(), region(&root.join(name.to_string())));
         let old = |name: &&RegionName| fs::symlink_metadata(legacy_dir(root, name)).is_ok_and(|found| found.is_dir());
         let disk = Disk {
             serial,
+            config: number,
             mounted: true,
             capacity,
             free,
@@ -200,46 +243,46 @@ impl Scanner {
             ..Disk::default()
         };
         match belongs(&config, &disk) {
-            Ok(()) => self.with_ledger(&config, disk),
+            Ok(()) => with_ledger(&config, disk, known),
             // What another sled's ledger says is not this one's to show or to act on.
             Err(_) => Disk { ledger: Err("the disk is not this sled's".into()), ..disk },
         }
     }
+}
 
-    /// Adds what the ledger says, and what lies on the disk by its word.
-    fn with_ledger(&self, config: &Configuration, mut disk: Disk) -> Disk {
-        let root = &config.sled.storage.root;
-        // Whether or not the ledger can be read: whom a volume lets in does not depend on it.
-        disk.grants = tickets::load(root).map_err(|why| format!("{}: {why}", root.display()));
-        let Loaded { ledger, damage } = match ledger::load(root) {
-            Err(why) => return Disk { ledger_lost: ledger::is_lost(&why), ledger: Err(why.to_string()), ..disk },
-            Ok(loaded) => loaded,
-        };
-        if let Ok(records) = &mut disk.grants {
-            tickets::miss(root, records, &ledger.tickets);
-        }
-        // Regions on record that the map does not have are looked at as well.
-        for name in ledger.regions.keys() {
-            disk.regions.entry(name.clone()).or_insert_with(|| region(&root.join(name.to_string())));
-        }
-        let (surveys, trash) = (self.surveys(config, &ledger), trash(root, &ledger));
-        let disk = Disk { surveys, trash, ledger: Ok(ledger), damage, ..disk };
-        *self.scarce.lock().unwrap_or_else(PoisonError::into_inner) = unreserved(&disk) > disk.free;
-        disk
+/// Adds what the ledger says, and what lies on the disk by its word.
+fn with_ledger(config: &Configuration, mut disk: Disk, known: &mut Known) -> Disk {
+    let root = &config.sled.storage.root;
+    // Whether or not the ledger can be read: whom a volume lets in does not depend on it.
+    disk.grants = tickets::load(root).map_err(|why| format!("{}: {why}", root.display()));
+    let Loaded { ledger, damage } = match ledger::load(root) {
+        Err(why) => return Disk { ledger_lost: ledger::is_lost(&why), ledger: Err(why.to_string()), ..disk },
+        Ok(loaded) => loaded,
+    };
+    if let Ok(records) = &mut disk.grants {
+        tickets::miss(root, records, &ledger.tickets);
     }
+    // Regions on record that the map does not have are looked at as well.
+    for name in ledger.regions.keys() {
+        disk.regions.entry(name.clone()).or_insert_with(|| region(&root.join(name.to_string())));
+    }
+    let (surveys, trash) = (known.surveys(config, &ledger), trash(root, &ledger));
+    let disk = Disk { surveys, trash, ledger: Ok(ledger), damage, ..disk };
+    known.scarce = unreserved(&disk) > disk.free;
+    disk
+}
 
+impl Known {
     /// The files of every region on record whose directory is there.
-    fn surveys(&self, config: &Configuration, ledger: &Ledger) -> BTreeMap<RegionName, Survey> {
+    fn surveys(&mut self, config: &Configuration, ledger: &Ledger) -> BTreeMap<RegionName, Survey> {
         let owner = User::from_name(&config.sled.downstairs.user).ok().flatten().map(|user| user.uid.as_raw());
-        let mut known = self.surveyed.lock().unwrap_or_else(PoisonError::into_inner);
-        let good =
-            if *self.scarce.lock().unwrap_or_else(PoisonError::into_inner) { SLOW_LOOK / 2 } else { SURVEY_AGAIN };
+        let good = if self.scarce { SLOW_LOOK / 2 } else { SURVEY_AGAIN };
+        let Self { surveyed: known, dirty, .. } = self;
         known.retain(|name, (at, record, survey)| {
             let same = ledger.regions.get(name) == Some(record);
             // What is wrong is looked at each time: it may have been put right.
             same && survey.fault.is_none() && at.elapsed() < good
         });
-        let mut dirty = self.dirty.lock().unwrap_or_else(PoisonError::into_inner);
         let mut surveys = BTreeMap::new();
         for (name, record) in &ledger.regions {
             let dir = config.region_dir(name);
@@ -269,5 +312,71 @@ fn region(dir: &Path) -> OnDisk {
         Err(why) => OnDisk::Unreadable(why.to_string()),
         Ok(found) if !found.is_dir() => OnDisk::Unreadable("it is not a directory".into()),
         Ok(_) => region_json(dir).map_or_else(OnDisk::Unreadable, OnDisk::Present),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{self, Sources};
+    use crate::source::Source;
+    use std::sync::mpsc;
+
+    fn scanner() -> Arc<Scanner> {
+        let source = |text: &str| Source { file: "f".into(), text: Ok(text.into()) };
+        let sources = Sources {
+            sled: vec![source(include_str!("../../etc/sled.toml"))],
+            port_map: source(include_str!("../../etc/port-map.toml")),
+            ephemeral: 32768..=60999,
+        };
+        Arc::new(Scanner::new(Arc::new(config::read(&sources).unwrap())))
+    }
+
+    /// A disk that hangs: whoever asks for a look or a change waits, and no thread does.
+    #[test]
+    fn at_a_disk_that_hangs_one_thread_is_stuck_and_no_more() {
+        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(2).build().unwrap();
+        runtime.block_on(async {
+            let scanner = scanner();
+            let (let_go, hung) = mpsc::channel::<()>();
+            let (begun, stuck) = tokio::sync::oneshot::channel();
+            let hangs = scanner.clone();
+            let hanging = tokio::spawn(async move {
+                hangs
+                    .change(move || {
+                        _ = begun.send(());
+                        _ = hung.recv();
+                    })
+                    .await
+            });
+            stuck.await.unwrap();
+            let name: RegionName = "still-fawn-0".parse().unwrap();
+            assert_eq!(scanner.distrust(&name), 1, "the loop must not wait for the disk");
+            let waiting: Vec<_> = (0..50)
+                .map(|_| {
+                    tokio::spawn({
+                        let scanner = scanner.clone();
+                        async move { scanner.look().await.map(|disk| disk.serial) }
+                    })
+                })
+                .collect();
+            let given_up = tokio::spawn({
+                let scanner = scanner.clone();
+                async move { scanner.change(|| ()).await }
+            });
+            tokio::task::yield_now().await;
+            given_up.abort();
+            // The other thread is free for whatever is not on that disk.
+            for _ in 0..50 {
+                tokio::task::spawn_blocking(|| ()).await.unwrap();
+            }
+            let_go.send(()).unwrap();
+            hanging.await.unwrap().unwrap();
+            for look in waiting {
+                // All that waited have one look.
+                assert_eq!(look.await.unwrap(), Some(1));
+            }
+            assert_eq!(scanner.look().await.map(|disk| disk.serial), Some(2));
+        });
     }
 }

@@ -135,10 +135,11 @@ impl Changes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::{Told, channel};
     use tokio::sync::mpsc;
 
-    async fn next(told: &mut mpsc::Receiver<Observation>) -> Files {
-        match tokio::time::timeout(Duration::from_secs(60), told.recv()).await.unwrap() {
+    async fn next(told: &mut mpsc::Receiver<Told>) -> Files {
+        match tokio::time::timeout(Duration::from_secs(60), told.recv()).await.unwrap().and_then(Told::fact) {
             Some(Observation::Files(files)) => *files,
             other => panic!("{other:?}"),
         }
@@ -152,7 +153,8 @@ mod tests {
         fs::write(at("port-map.toml"), include_str!("../../etc/port-map.toml")).unwrap();
         // A rhythm so slow that nothing but the kernel's word comes in time.
         let (rhythm, drum) = Rhythm::new(Duration::from_secs(3600));
-        let (to, mut told) = mpsc::channel(8);
+        let (source, mut told) = channel(8);
+        let (_term, to) = source.begin();
         tokio::spawn(drum);
         tokio::spawn(watch(dir.path().to_owned(), rhythm, to));
         let first = next(&mut told).await;

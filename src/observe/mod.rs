@@ -50,19 +50,20 @@ use crate::names::RegionName;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
+use std::sync::{Arc, Weak};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
-/// A fact, as it reaches the supervisor.
+/// A fact, as an observer sees it.
 #[derive(Debug)]
 pub enum Observation {
     /// systemd answers on this connection, or does not, and why.
     Bus(Result<zbus::Connection, String>),
     /// A region's unit.
     Unit(RegionName, facts::Unit),
-    /// A region's main process has ended.
-    Ended(RegionName, u32),
+    /// The main process of this run of a region's unit has ended.
+    Ended(RegionName, facts::Run),
     /// Who else has a region's files open for writing; a full picture.
     Intruders(BTreeMap<RegionName, Vec<facts::Stranger>>),
     /// Who holds the regions' ports; a full picture.
@@ -83,8 +84,59 @@ pub enum Observation {
     Disk(Box<facts::Disk>),
 }
 
-/// Where observers publish.
-pub type Publisher = mpsc::Sender<Observation>;
+/// Makes the channel to the supervisor, in which so many facts may wait.
+pub fn channel(queue: usize) -> (Source, mpsc::Receiver<Told>) {
+    let (to, from) = mpsc::channel(queue);
+    (Source(to), from)
+}
+
+/// Where observers are begun.
+#[derive(Debug, Clone)]
+pub struct Source(mpsc::Sender<Told>);
+
+impl Source {
+    /// What an observer, or several that end together, publish by; and as long as the term lasts they
+    /// are believed.
+    pub fn begin(&self) -> (Term, Publisher) {
+        let term = Arc::new(());
+        let publisher = Publisher { to: self.0.clone(), term: Arc::downgrade(&term) };
+        (Term(term), publisher)
+    }
+}
+
+/// The time for which an observer watches. When it is dropped, what the observer has told and nobody
+/// has taken yet is old: it was of something else than is to be watched now.
+#[derive(Debug)]
+pub struct Term(#[expect(dead_code, reason = "it is there or not")] Arc<()>);
+
+/// By what observers publish.
+#[derive(Debug, Clone)]
+pub struct Publisher {
+    to: mpsc::Sender<Told>,
+    term: Weak<()>,
+}
+
+impl Publisher {
+    /// Returns when the supervisor has ended. Cancel-safe.
+    pub async fn closed(&self) {
+        self.to.closed().await;
+    }
+}
+
+/// A fact as it reaches the supervisor: it is the result of an observer's watch, and holds only as
+/// long as that watches.
+#[derive(Debug)]
+pub struct Told {
+    term: Weak<()>,
+    fact: Observation,
+}
+
+impl Told {
+    /// The fact, unless whoever told it watches no more.
+    pub fn fact(self) -> Option<Observation> {
+        (self.term.strong_count() > 0).then_some(self.fact)
+    }
+}
 
 /// The supervisor is gone, and with it the reason to observe.
 #[derive(Debug, thiserror::Error)]
@@ -96,7 +148,7 @@ pub struct NobodyListens;
 /// # Errors
 /// [`NobodyListens`] when the supervisor has ended.
 pub async fn publish(to: &Publisher, fact: Observation) -> Result<(), NobodyListens> {
-    to.send(fact).await.map_err(|_| NobodyListens)
+    to.to.send(Told { term: to.term.clone(), fact }).await.map_err(|_| NobodyListens)
 }
 
 /// Has the runtime wait on a file of the kernel's.
@@ -105,4 +157,22 @@ fn register(file: File, interest: Interest) -> io::Result<AsyncFd<File>> {
     // SAFETY: the descriptor is the file's own, open as long as the file is, and the `AsyncFd`
     // owns the file.
     Ok(unsafe { AsyncFd::register_with_interest(file, interest) }?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_told_by_one_who_watches_no_more_is_not_believed() {
+        let (source, mut heard) = channel(4);
+        let ((old, before), (_new, now)) = (source.begin(), source.begin());
+        for to in [&before, &now] {
+            publish(to, Observation::Network(facts::Network::default())).await.unwrap();
+        }
+        drop(old);
+        publish(&before, Observation::Network(facts::Network::default())).await.unwrap();
+        let believed = [(); 3].map(|()| heard.try_recv().unwrap().fact().is_some());
+        assert_eq!(believed, [false, true, false]);
+    }
 }

@@ -18,6 +18,7 @@ use std::net::IpAddr;
 use std::os::fd::{FromRawFd, IntoRawFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tokio::task::JoinSet;
 
 /// How often to look when the kernel has told of no change: the speed of a link can change
 /// without an event.
@@ -52,9 +53,11 @@ async fn session(
 ) -> Result<NobodyListens, rtnetlink::Error> {
     let socket = socket().map_err(|why| rtnetlink::Error::NamespaceError(why.to_string()))?;
     let (connection, handle, mut changes) = rtnetlink::from_socket(socket);
-    let driver = tokio::spawn(connection);
+    // It ends with this future, however that ends.
+    let mut driver = JoinSet::new();
+    driver.spawn(connection);
     let mut slow = rhythm.every(SLOW_LOOK);
-    let ended = loop {
+    loop {
         // Cancel-safe: a beat or a message that is not taken stays.
         let more = tokio::select! {
             _ = slow.next() => true,
@@ -66,14 +69,12 @@ async fn session(
         }
         let seen = look(&handle, wanted, sysfs).await?;
         if let Err(gone) = publish(to, Observation::Network(seen)).await {
-            break Ok(gone);
+            return Ok(gone);
         }
         if !more {
-            break Err(rtnetlink::Error::RequestFailed);
+            return Err(rtnetlink::Error::RequestFailed);
         }
-    };
-    driver.abort();
-    ended
+    }
 }
 
 /// A netlink socket of the machine's network that is told of changes to interfaces and addresses.

@@ -18,7 +18,7 @@ use super::tls::dial;
 use super::{NobodyListens, Observation, Publisher, publish};
 use crate::broker::{Dialer, NoConnection};
 use crate::config::Tls;
-use crate::decide::facts::{Beat, Pulse};
+use crate::decide::facts::{Beat, Pulse, Run};
 use crate::port_map::LocalRegion;
 use jiff::Timestamp;
 use std::io;
@@ -48,8 +48,8 @@ const LOOK: Duration = Duration::from_millis(5);
 /// How often one is looked for that is long in coming.
 const LOOK_RARELY: Duration = Duration::from_millis(500);
 
-/// Watches one region for as long as somebody listens. `pid` tells the main process of its
-/// unit; while there is none, nobody is asked. One that takes longer than `allowance` to
+/// Watches one region for as long as somebody listens. `run` tells the run that its
+/// unit is in; while there is none, nobody is asked. One that takes longer than `allowance` to
 /// answer is silent. With `tls` it is spoken to over TLS, by these files.
 ///
 /// # Errors
@@ -57,14 +57,14 @@ const LOOK_RARELY: Duration = Duration::from_millis(500);
 pub async fn watch(
     local: LocalRegion,
     address: IpAddr,
-    mut pid: watch::Receiver<Option<u32>>,
+    mut run: watch::Receiver<Option<Run>>,
     rhythm: Rhythm,
     allowance: Duration,
     tls: Option<Tls>,
     to: Publisher,
 ) -> Result<(), NobodyListens> {
     loop {
-        let asked = *pid.borrow_and_update();
+        let asked = run.borrow_and_update().as_ref().map(|run| run.pid);
         let asking = async {
             match asked {
                 Some(pid) => {
@@ -82,7 +82,7 @@ pub async fn watch(
         // Cancel-safe: a connection that is dropped with the old process is of no use.
         tokio::select! {
             gone = asking => return gone,
-            changed = pid.changed() => changed.map_err(|_| NobodyListens)?,
+            changed = run.changed() => changed.map_err(|_| NobodyListens)?,
         }
     }
 }
@@ -278,6 +278,7 @@ pub fn started_with_tls(pid: u32) -> Option<bool> {
 mod tests {
     use super::*;
     use crate::observe::Observation;
+    use crate::observe::{Told, channel};
     use crate::protocol::{IMOK, RUOK};
     use crate::region::Geometry;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -320,14 +321,16 @@ mod tests {
         }
 
         /// The beats that are told of it.
-        fn watched(&self) -> mpsc::Receiver<Observation> {
+        fn watched(&self) -> mpsc::Receiver<Told> {
             self.watched_every(ROUNDS)
         }
 
-        fn watched_every(&self, time: Duration) -> mpsc::Receiver<Observation> {
-            let (to, beats) = mpsc::channel(64);
+        fn watched_every(&self, time: Duration) -> mpsc::Receiver<Told> {
+            let (source, beats) = channel(64);
+            let (term, to) = source.begin();
             let (local, address) = (self.local.clone(), self.address);
             tokio::spawn(async move {
+                let _term = term;
                 let (rhythm, drum) = Rhythm::new(time);
                 tokio::spawn(drum);
                 let rounds = rhythm.every(time);
@@ -365,9 +368,9 @@ mod tests {
         assert_eq!(question, RUOK);
     }
 
-    async fn next(beats: &mut mpsc::Receiver<Observation>) -> Pulse {
-        match timeout(Duration::from_secs(5), beats.recv()).await.unwrap().unwrap() {
-            Observation::Pulse(_, Some(pulse)) => pulse,
+    async fn next(beats: &mut mpsc::Receiver<Told>) -> Pulse {
+        match timeout(Duration::from_secs(5), beats.recv()).await.unwrap().and_then(Told::fact) {
+            Some(Observation::Pulse(_, Some(pulse))) => pulse,
             seen => panic!("{seen:?}"),
         }
     }
@@ -396,11 +399,12 @@ mod tests {
         let mut played = Played::begin().await;
         let at = played.data.local_addr().unwrap();
         drop(played.data);
-        let (to, mut beats) = mpsc::channel(64);
-        let (_pid, pid) = watch::channel(Some(PID));
+        let (source, mut beats) = channel(64);
+        let (_term, to) = source.begin();
+        let (_run, run) = watch::channel(Some(Run { pid: PID, invocation: None }));
         let (rhythm, drum) = Rhythm::new(ROUNDS);
         tokio::spawn(drum);
-        tokio::spawn(super::watch(played.local.clone(), played.address, pid, rhythm, PATIENCE, None, to));
+        tokio::spawn(super::watch(played.local.clone(), played.address, run, rhythm, PATIENCE, None, to));
         assert_eq!(next(&mut beats).await.beat, Beat::Refused);
         sleep_until(Instant::now() + Duration::from_millis(300)).await;
         played.data = TcpListener::bind(at).await.unwrap();
@@ -474,11 +478,13 @@ mod tests {
     #[tokio::test]
     async fn nobody_is_asked_without_a_process() {
         let played = Played::begin().await;
-        let (to, mut beats) = mpsc::channel(64);
-        let (_pid, pid) = watch::channel(None);
+        let (source, mut beats) = channel(64);
+        let (_term, to) = source.begin();
+        let (_run, run) = watch::channel(None);
         let (rhythm, _drum) = Rhythm::new(ROUNDS);
-        tokio::spawn(super::watch(played.local.clone(), played.address, pid, rhythm, PATIENCE, None, to));
-        assert!(matches!(beats.recv().await, Some(Observation::Pulse(_, None))));
+        tokio::spawn(super::watch(played.local.clone(), played.address, run, rhythm, PATIENCE, None, to));
+        let told = beats.recv().await.and_then(Told::fact);
+        assert!(matches!(told, Some(Observation::Pulse(_, None))), "{told:?}");
         assert!(timeout(2 * ROUNDS, played.data.accept()).await.is_err());
     }
 }

@@ -10,7 +10,7 @@ use super::{NobodyListens, Observation, Publisher, publish};
 use crate::decide::facts::{Active, Exit, Unit};
 use crate::names::RegionName;
 use crate::systemd::job::spoken;
-use crate::systemd::proxy::{ManagerProxy, properties};
+use crate::systemd::proxy::{ManagerProxy, invocation, properties};
 use crate::systemd::{fence, names};
 use futures_util::future::try_join_all;
 use futures_util::{FutureExt, StreamExt};
@@ -184,12 +184,6 @@ fn read(unit: &HashMap<String, OwnedVariant>) -> Unit {
         since: unit.get("ActiveEnterTimestamp").and_then(moment),
         fence: fence::of(unit),
     }
-}
-
-/// An invocation as the journal writes it; systemd tells its 16 bytes, or none.
-fn invocation(value: &OwnedVariant) -> Option<String> {
-    let bytes = Vec::<u8>::try_from(value.clone()).ok().filter(|bytes| bytes.len() == 16)?;
-    Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// A point in time in microseconds since 1970; 0 is none.

@@ -1,8 +1,9 @@
 //! While the machine is being switched off: hosts are told, and the regions are stopped one volume
 //! after the other.
 
+use super::Supervisor;
+use super::event::Event;
 use super::requests::Answer;
-use super::{Event, Supervisor};
 use crate::act;
 use crate::names::{RegionName, VolumeName};
 use crate::observe::deaths;
@@ -34,7 +35,7 @@ impl Supervisor {
             }
         }
         let shop = self.shop.clone();
-        tokio::spawn(async move {
+        let leaving = async move {
             if act::units::machine_stops(&bus).await {
                 let (told, heard) = oneshot::channel();
                 shop.tell(Event::Leaving(told)).await;
@@ -44,7 +45,9 @@ impl Supervisor {
                 }
             }
             _ = answer.send(Ok(Answer::Left));
-        });
+            None
+        };
+        self.errands.run(|_| None, leaving);
     }
 }
 

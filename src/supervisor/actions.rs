@@ -1,13 +1,15 @@
 //! What the loop sets going: it spawns, and hears of the end.
 
+use super::Supervisor;
+use super::event::{Said, World};
 use super::health::Change;
 use super::work::Task;
-use super::{Event, Supervisor, settling};
 use crate::act;
 use crate::act::ports::{self, Taken};
 use crate::act::progress::Progress;
+use crate::act::units::NotRefreshed;
 use crate::config::Configuration;
-use crate::decide::facts::{Busy, Fencing, Settled, Start};
+use crate::decide::facts::{Active, Bus, Busy, Fencing, Start};
 use crate::decide::plan::{Action, plan};
 use crate::names::RegionName;
 use crate::port_map::Fence;
@@ -28,14 +30,8 @@ impl Supervisor {
             // Everything else is done on a disk, or to what runs on it.
             let Some(disk) = self.disk() else { return };
             match action {
-                Action::Settle => {
-                    self.facts.settled = Settled::Running;
-                    tokio::spawn(settling::settle(self.shop.on(disk), disk, bus.clone()));
-                }
-                Action::Undo(names) => {
-                    self.facts.busy.extend(names.iter().map(|name| (name.clone(), Busy::Adopting)));
-                    tokio::spawn(settling::undo(self.shop.on(disk), names, bus.clone()));
-                }
+                Action::Settle => self.settle(disk, bus.clone()),
+                Action::Undo(names) => self.undo(disk, names, bus.clone()),
                 Action::Fence(..) => {}
                 Action::Start(name) => self.start(name, bus.clone()),
                 Action::Hold(name, by, why, remedy) => self.hold(name, by, why, remedy, disk),
@@ -50,8 +46,9 @@ impl Supervisor {
     fn start(&mut self, name: RegionName, bus: zbus::Connection) {
         tracing::info!(REGION = %name, "starting {name}");
         self.region(&name, |region| region.start = Start::Asked);
-        let (events, config) = (self.events.clone(), self.config.clone());
-        tokio::spawn(async move {
+        let (config, region) = (self.config.clone(), name.clone());
+        let lost = move |why| Said::Started(region, Start::Refused(why));
+        self.ask_systemd(lost, async move {
             let began = match tried(&config, &name).await {
                 Err(taken) => taken,
                 Ok(()) => match act::units::start(&bus, &name).await {
@@ -59,15 +56,16 @@ impl Supervisor {
                     Err(why) => Start::Refused(why),
                 },
             };
-            _ = events.send(Event::Started(name, began)).await;
+            Said::Started(name, began)
         });
     }
 
     /// Changes whom a region's unit lets in, and cuts off those that it does not any more.
     fn fence(&mut self, name: RegionName, wanted: Fence, bus: zbus::Connection) {
         self.region(&name, |region| region.fencing = Fencing::Asked);
-        let (events, config) = (self.events.clone(), self.config.clone());
-        tokio::spawn(async move {
+        let (config, region, fence) = (self.config.clone(), name.clone(), wanted.clone());
+        let lost = move |why| Said::Fenced(region, fence, Err(why));
+        self.ask_systemd(lost, async move {
             let done = act::fence::set(&bus, &name, &wanted).await;
             let local = config.local_regions().into_iter().find(|local| local.name == name);
             if let (Ok(()), Some(local)) = (&done, local) {
@@ -78,7 +76,7 @@ impl Supervisor {
                     Err(why) => tracing::error!(REGION = %name, "{name}: not every connection was cut off: {why}"),
                 }
             }
-            _ = events.send(Event::Fenced(name, wanted, done)).await;
+            Said::Fenced(name, wanted, done)
         });
     }
 
@@ -102,11 +100,13 @@ impl Supervisor {
     fn forgive(&mut self, name: RegionName, bus: zbus::Connection) {
         // systemd sends no signal of it; what it says at the unit's next change is right again.
         self.region(&name, |region| region.unit.iter_mut().for_each(|unit| unit.restarts = 0));
-        tokio::spawn(async move {
+        let forgiving = async move {
             if let Err(why) = act::units::forgive(&bus, &name).await {
                 tracing::warn!(REGION = %name, "systemd does not forget the restarts of {name}: {why}");
             }
-        });
+            None
+        };
+        self.errands.run(|_| None, forgiving);
     }
 
     /// Begins a job, and marks the region as one that a job is at.
@@ -159,14 +159,67 @@ impl Supervisor {
     /// Sees to it that systemd knows the units as they are configured; nothing is started
     /// before that.
     pub(super) fn refresh_units(&self, bus: zbus::Connection) {
-        let (config, events) = (self.config.clone(), self.events.clone());
-        tokio::spawn(async move {
-            let result = act::units::refresh(&bus, &config).await;
-            _ = events.send(Event::Refreshed(bus.clone(), result)).await;
+        let (config, line) = (self.config.clone(), bus.clone());
+        let lost = |why| Said::Refreshed(Err(NotRefreshed::Systemd(why)));
+        self.ask_systemd(lost, async move { Said::Refreshed(act::units::refresh(&line, &config).await) });
+        let config = self.config.clone();
+        let reserving = async move {
             if let Err(why) = act::reserved::refresh(&bus, &config).await {
                 tracing::warn!("the ports of the port map are not kept free for the regions: {why}");
             }
+            None
+        };
+        self.errands.run(|_| None, reserving);
+    }
+
+    /// Takes what systemd did, or did not do. Of another connection or another configuration than
+    /// there is now it is not believed.
+    pub(super) fn hear_systemd(&mut self, of: World, said: Said) {
+        if of != self.world {
+            return self.not_believed(said);
+        }
+        match said {
+            Said::Refreshed(result) => self.hear_refreshed(result),
+            Said::Started(name, result) => self.region(&name, |region| {
+                let inactive = region.unit.as_ref().is_some_and(|unit| unit.active == Active::Inactive);
+                region.start = if result == Start::Granted && !inactive { Start::Idle } else { result };
+            }),
+            Said::Changed(name, done) => self.hear_change(&name, done),
+            Said::Fenced(name, fence, done) => self.hear_fenced(&name, fence, done),
+            Said::Strays(strays) => self.hear_strays(strays),
+        }
+    }
+
+    /// What had waited for it waits no more; what there is now is asked for again by the plan, or is
+    /// already.
+    fn not_believed(&mut self, said: Said) {
+        match said {
+            // Whoever changed the world has asked for these again.
+            Said::Refreshed(_) | Said::Strays(_) => {}
+            Said::Started(name, _) => self.region(&name, |region| region.start = Start::Idle),
+            Said::Changed(name, _) => self.region(&name, |region| region.changing = false),
+            Said::Fenced(name, ..) => {
+                self.region(&name, |region| {
+                    region.fencing = Fencing::Idle;
+                    // It may have been done, and in part.
+                    region.unit.iter_mut().for_each(|unit| unit.fence = None);
+                });
+                self.serve(&name.volume().clone());
+            }
+        }
+    }
+
+    fn hear_refreshed(&mut self, result: Result<(), NotRefreshed>) {
+        self.facts.bus = Some(match &result {
+            Ok(()) => Bus::Connected,
+            Err(why) => Bus::Unreachable(format!("it does not read the units again: {why}")),
         });
+        self.unrefreshed = result.is_err();
+        self.bus = self.line.clone().filter(|_| result.is_ok());
+        if let Some(bus) = self.bus.clone() {
+            self.facts.stale_units = false;
+            self.put_in_place(&bus);
+        }
     }
 }
 

@@ -4,8 +4,8 @@
 //! What is looked at, stopped, moved and started is [`act`](crate::act)'s; the order is this
 //! one's, and the way back.
 
-use super::Event;
 use super::company::{self, Lack};
+use super::event::Event;
 use super::workshop::{Workshop, cancelled};
 use crate::act::adopt::{self, Candidate};
 use crate::act::legacy::{self, Served};
@@ -86,7 +86,9 @@ async fn readable_ledger(shop: &Workshop) -> Result<(), String> {
     };
     if shop.held(anew).await.map_err(|why| why.message)?? {
         // What lies in the trash is found again when the adoptions are done.
-        shop.tell(Event::Unsettled).await;
+        if let Some(disk) = shop.disk {
+            shop.tell(Event::Unsettled(disk)).await;
+        }
     }
     Ok(())
 }
@@ -161,8 +163,9 @@ async fn carry_out(
     if served.is_some_and(|served| served.unit.active) {
         progress.step("starting its new unit", 0, 0);
         shop.look_again().await;
+        let before = units::invocation(bus, name).await?;
         units::start(bus, name).await?;
-        company::wait_until_it_serves(shop, local, bus).await?;
+        company::wait_until_it_serves(shop, local, bus, before).await?;
     }
     let (root, region) = (shop.config.sled.storage.root.clone(), name.clone());
     let ended = shop.held(move || adopt::commit(&root, &region)).await.map_err(|why| why.message)?;

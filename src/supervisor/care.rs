@@ -3,8 +3,8 @@
 
 use super::beforehand;
 use super::company::{self, Lack};
+use super::event::{Claim, Event};
 use super::workshop::{Workshop, cancelled};
-use super::{Claim, Event};
 use crate::act::progress::Progress;
 use crate::act::{ledger, units};
 use crate::decide::facts::Busy;
@@ -86,13 +86,15 @@ pub(super) async fn restart(
     beforehand::could_start(&shop.config, local, bus).await?;
     progress.no_way_back().map_err(|_| cancelled())?;
     let began = Instant::now();
-    down_and_up(shop, local, bus, progress).await?;
+    down_and_up(shop, job, local, bus, progress).await?;
     Ok(format!("restarted; it was away for {} ms", began.elapsed().as_millis()))
 }
 
-/// Restarts it, and waits until it serves and its hosts are back.
+/// Restarts it, and waits until it serves and its hosts are back. That it serves is believed of the
+/// run that the restart has made, and of those after it: what was known of the one before is old.
 pub(super) async fn down_and_up(
     shop: &Workshop,
+    job: u64,
     local: &LocalRegion,
     bus: &Connection,
     progress: &Progress,
@@ -102,14 +104,15 @@ pub(super) async fn down_and_up(
         wire::Error::new("RESTART_FAILED", format!("{}: {why}", local.name), remedy)
     };
     let hosts = company::hosts(local).await.map_err(failed)?;
-    shop.tell(Event::Mark(local.name.clone(), Busy::Restarting)).await;
+    shop.tell(Event::Mark { job, region: local.name.clone(), busy: Busy::Restarting }).await;
     progress.step(format!("{}: restarting", local.name), 0, 0);
     // Its restarts so far are not the new one's.
     _ = units::forgive(bus, &local.name).await;
+    let before = units::invocation(bus, &local.name).await.map_err(failed)?;
     units::restart(bus, &local.name).await.map_err(failed)?;
     progress.step(format!("{}: waiting until it serves", local.name), 0, 0);
-    company::wait_until_it_serves(shop, local, bus).await.map_err(failed)?;
-    shop.tell(Event::Mark(local.name.clone(), Busy::Watching)).await;
+    company::wait_until_it_serves(shop, local, bus, before).await.map_err(failed)?;
+    shop.tell(Event::Mark { job, region: local.name.clone(), busy: Busy::Watching }).await;
     company::wait_for_return(shop, local, &hosts, progress).await.map_err(failed)
 }
 
@@ -124,7 +127,7 @@ pub(super) async fn hold(
 ) -> Result<String, wire::Error> {
     turn(shop, job, local, manner, progress).await?;
     progress.no_way_back().map_err(|_| cancelled())?;
-    shop.tell(Event::Mark(local.name.clone(), Busy::Holding)).await;
+    shop.tell(Event::Mark { job, region: local.name.clone(), busy: Busy::Holding }).await;
     let hold = Hold { by: HeldBy::Operator, why, remedy: None, since: times::now() };
     record(shop, &local.name, Some(hold)).await?;
     progress.step("stopping its unit", 0, 0);
@@ -140,10 +143,10 @@ pub(super) async fn hold(
 pub(super) async fn release(shop: &Workshop, local: &LocalRegion, progress: &Progress) -> Result<String, wire::Error> {
     progress.no_way_back().map_err(|_| cancelled())?;
     // Before the ledger, too: a hold that is only on its way there must not come back.
-    shop.tell(Event::Released(local.name.clone())).await;
+    shop.tell(Event::Released(shop.disk, local.name.clone())).await;
     record(shop, &local.name, None).await?;
     shop.look_again().await;
-    shop.tell(Event::Released(local.name.clone())).await;
+    shop.tell(Event::Released(shop.disk, local.name.clone())).await;
     Ok("released; it is started as soon as everything is right".into())
 }
 
@@ -157,7 +160,7 @@ pub(super) async fn forgive(
         record(shop, name, None).await?;
         shop.look_again().await;
     }
-    shop.tell(Event::Released(name.clone())).await;
+    shop.tell(Event::Released(shop.disk, name.clone())).await;
     Ok(())
 }
 

@@ -8,13 +8,15 @@ use crate::act::places::legacy_dir;
 use crate::act::progress::Progress;
 use crate::act::{peers, units};
 use crate::config::Configuration;
+use crate::decide::facts::Run;
 use crate::decide::repair;
+use crate::names::RegionName;
 use crate::port_map::LocalRegion;
 use crate::region::format::Trailer;
 use crate::systemd::names;
 use crate::wire;
 use Company::{Accompanied, Alone};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
@@ -80,15 +82,18 @@ pub(super) async fn wait(shop: &Workshop, local: &LocalRegion, dir: &Path, progr
 /// # Errors
 /// That they could not; or it cannot be told who is connected.
 pub(super) async fn repairable(shop: &Workshop, local: &LocalRegion, dir: &Path) -> Result<(), wire::Error> {
+    let early = || std::io::Error::other("the look at the disk ended early");
+    let disk = shop.scanner.look().await.ok_or_else(early);
     let (shop, region, dir) = (shop.clone(), local.clone(), dir.to_owned());
     let look = move || {
+        let disk = disk?;
         let mut hosts = peers::at_port(region.port)?;
         for runner in peers::runners(&dir)? {
             for port in peers::listening(runner.pid)? {
                 hosts.extend(peers::at_port(port)?);
             }
         }
-        Ok(repair::may_go(&shop.config, &shop.scanner.scan(), &region, &hosts))
+        Ok(repair::may_go(&shop.config, &disk, &region, &hosts))
     };
     let looked: std::io::Result<_> =
         tokio::task::spawn_blocking(look).await.unwrap_or_else(|why| Err(std::io::Error::other(why)));
@@ -143,14 +148,20 @@ fn behind(theirs: &[Trailer], ours: &[Trailer]) -> bool {
     theirs.iter().zip(ours).any(|(their, our)| (their.generation, their.flush) < (our.generation, our.flush))
 }
 
-/// Waits until a region serves that was just started.
+/// Waits until a region serves that was just started: in another invocation of its unit than the
+/// one `before`, of which it may still be known that it served.
 ///
 /// # Errors
 /// Why it does not, in words for an operator.
-pub(super) async fn wait_until_it_serves(shop: &Workshop, local: &LocalRegion, bus: &Connection) -> Result<(), String> {
+pub(super) async fn wait_until_it_serves(
+    shop: &Workshop,
+    local: &LocalRegion,
+    bus: &Connection,
+    before: Option<String>,
+) -> Result<(), String> {
     let time = PATIENCE + HASHING * local.geometry.extent_count;
     let mut serving = shop.serving.subscribe();
-    let serves = serving.wait_for(|serving| serving.contains(&local.name));
+    let serves = serving.wait_for(|serving| serves_anew(serving, &local.name, before.as_ref()));
     let fails = async {
         loop {
             sleep(LOOK).await;
@@ -168,6 +179,11 @@ pub(super) async fn wait_until_it_serves(shop: &Workshop, local: &LocalRegion, b
         },
         () = fails => Err(format!("its downstairs ends again and again under {unit}: see journalctl -u {unit}")),
     }
+}
+
+/// Whether a region serves in another invocation than this one.
+fn serves_anew(serving: &BTreeMap<RegionName, Run>, name: &RegionName, before: Option<&String>) -> bool {
+    serving.get(name).is_some_and(|run| before.is_none() || run.invocation.as_ref() != before)
 }
 
 /// The hosts that are connected to a region.
@@ -215,6 +231,19 @@ pub(super) async fn wait_for_return(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn that_it_serves_is_believed_of_another_invocation_only() {
+        let name: RegionName = "still-fawn-0".parse().unwrap();
+        let served =
+            |invocation: &str| BTreeMap::from([(name.clone(), Run { pid: 7, invocation: Some(invocation.into()) })]);
+        let before = "a".to_owned();
+        // What was last judged is from before the restart: even if the process has the same number.
+        assert!(!serves_anew(&served("a"), &name, Some(&before)));
+        assert!(serves_anew(&served("b"), &name, Some(&before)));
+        assert!(serves_anew(&served("a"), &name, None));
+        assert!(!serves_anew(&BTreeMap::new(), &name, None));
+    }
 
     #[test]
     fn a_replica_that_lacks_a_flush_is_behind() {

@@ -1,9 +1,10 @@
 //! What becomes of a region whose downstairs has ended or hangs: the end is noted and its reason
 //! looked up, and what the plan says about it is set going.
 
-use super::{Claim, Event, Supervisor};
+use super::Supervisor;
+use super::event::{Claim, Event, Said};
 use crate::act::{self, ledger};
-use crate::decide::facts::{Beat, Busy, Doing, Exit, Region, Unit};
+use crate::decide::facts::{Beat, Busy, Doing, Exit, Region, Run, Unit};
 use crate::decide::failure::{Failure, Kind, LOCKED, classify};
 use crate::decide::storage::full;
 use crate::decide::turns::{Denied, claim};
@@ -32,8 +33,8 @@ pub(super) enum Change {
 impl Supervisor {
     /// Takes what the kernel says: the process has ended, whatever systemd may say yet. Nothing else
     /// is looked at now, before those who wait are told; systemd's word gives reason enough.
-    pub(super) fn see_end(&mut self, name: &RegionName, pid: u32) {
-        self.region(name, |region| region.ended = Some(pid));
+    pub(super) fn see_end(&mut self, name: &RegionName, run: Run) {
+        self.region(name, |region| region.ended = Some(run));
     }
 
     /// Notes the end that a change of the unit tells of, and looks up why it came.
@@ -46,15 +47,24 @@ impl Supervisor {
             Exit::Signal(signal) => signal == SIGABRT,
         };
         let Some(run) = run.filter(|_| spoke) else { return self.explain(name, &classify(exit, &[])) };
-        let (name, events) = (name.clone(), self.events.clone());
-        tokio::spawn(async move {
+        let explained = move |region, run, lines: Vec<String>| {
+            Some(Event::Explained { region, run: Some(run), failure: classify(exit, &lines), lines })
+        };
+        let (region, ended) = (name.clone(), run.clone());
+        let lost = move |_| explained(region, ended, Vec::new());
+        let region = name.clone();
+        self.errands.run(lost, async move {
             let lines = last_words::read(&run).await;
-            _ = events.send(Event::Explained(name, classify(exit, &lines), lines)).await;
+            explained(region, run, lines)
         });
     }
 
     /// Takes the last words of one that has ended.
-    pub(super) fn hear_words(&mut self, name: &RegionName, failure: &Failure, lines: &[String]) {
+    pub(super) fn hear_words(&mut self, name: &RegionName, run: Option<&String>, failure: &Failure, lines: &[String]) {
+        // Another end has been noted meanwhile: it is that one's words that count.
+        if self.wards.get(name).is_none_or(|ward| ward.noted() != run) {
+            return;
+        }
         if failure.kind == Kind::Transient {
             // Nobody knows these words: whoever reads the journal gets to see all of them.
             let text = lines.join("\n");
@@ -94,11 +104,26 @@ impl Supervisor {
         _ = reply.send(granted);
     }
 
+    /// A job does something to the region whose turn it has.
+    pub(super) fn mark(&mut self, job: u64, region: RegionName, busy: Busy) {
+        if self.workers.get(&region) == Some(&job) {
+            self.facts.busy.insert(region, busy);
+        }
+    }
+
     /// A job does not need a region any more.
     pub(super) fn free(&mut self, name: &RegionName, job: u64) {
         if self.workers.get(name) == Some(&job) {
             self.workers.remove(name);
             self.facts.busy.remove(name);
+        }
+    }
+
+    /// A region is not held any more on this disk.
+    pub(super) fn hear_released(&mut self, disk: Option<Uuid>, name: &RegionName) {
+        // On another disk something else may be held against it.
+        if disk.is_none() || disk == self.last_disk {
+            self.released(name);
         }
     }
 
@@ -139,15 +164,18 @@ impl Supervisor {
     }
 
     /// Writes the holds into the ledger that are not there yet.
-    pub(super) fn record_holds(&self, disk: Uuid) {
+    pub(super) fn record_holds(&mut self, disk: Uuid) {
         let Some(Ok(known)) = self.facts.disk.as_ref().map(|disk| &disk.ledger) else { return };
         let new = self.facts.holding.iter().filter(|(name, _)| !known.holds.contains_key(*name));
         let new: Vec<_> = new.map(|(name, hold)| (name.clone(), hold.clone())).collect();
-        if new.is_empty() {
+        // A disk that hangs is not asked for more and more.
+        if new.is_empty() || self.recording {
             return;
         }
+        self.recording = true;
         let shop = self.shop.on(disk);
-        tokio::spawn(async move {
+        let lost = move |_| Some(Event::Held(disk, false));
+        self.errands.run(lost, async move {
             let root = shop.config.sled.storage.root.clone();
             let write = move || {
                 ledger::change(&root, |ledger| {
@@ -160,12 +188,22 @@ impl Supervisor {
                     Ok(())
                 })
             };
-            match shop.held(write).await {
-                Ok(Ok(())) => shop.look_again().await,
-                Ok(Err(why)) => tracing::error!("a hold is not on record yet: {why}; it is tried again"),
-                Err(why) => tracing::error!("a hold is not on record yet: {}; it is tried again", why.message),
+            let written = shop.held(write).await.map_err(|why| why.message);
+            let written = written.and_then(|done| done.map_err(|why| why.to_string()));
+            match &written {
+                Ok(()) => shop.look_again().await,
+                Err(why) => tracing::error!("a hold is not on record yet: {why}; it is tried again"),
             }
+            Some(Event::Held(disk, written.is_ok()))
         });
+    }
+
+    /// Takes the end of that. What came to be held meanwhile is put on record next.
+    pub(super) fn hear_held(&mut self, disk: Uuid, done: bool) {
+        self.recording = false;
+        if let Some(now) = self.disk().filter(|now| done || *now != disk) {
+            self.record_holds(now);
+        }
     }
 
     /// Stops a unit that serves nobody, or restarts one that has been hung for as long as was set.
@@ -175,13 +213,14 @@ impl Supervisor {
             Change::Restart => tracing::warn!(REGION = %name, "restarting {name}, which has been hung for too long"),
         }
         self.region(&name, |region| region.changing = true);
-        let events = self.events.clone();
-        tokio::spawn(async move {
+        let region = name.clone();
+        let lost = move |why| Said::Changed(region, Err(why));
+        self.ask_systemd(lost, async move {
             let done = match change {
                 Change::Stop => act::units::stop(&bus, &name).await,
                 Change::Restart => act::units::restart(&bus, &name).await,
             };
-            _ = events.send(Event::Changed(name, done)).await;
+            Said::Changed(name, done)
         });
     }
 
@@ -198,27 +237,37 @@ impl Supervisor {
 
     /// Looks at what those are doing that do not answer, and at the disk: a full one is the reason,
     /// and none is restarted then.
-    pub(super) fn look_at_the_hung(&self) {
+    pub(super) fn look_at_the_hung(&mut self) {
         if self.facts.regions.values().any(silent) {
             self.observers.look_at_disk();
         }
         for local in self.config.local_regions() {
             let region = self.facts.regions.get(&local.name);
             let Some(pid) = region.filter(|region| silent(region)).and_then(Region::alive) else { continue };
-            let events = self.events.clone();
-            tokio::spawn(async move {
-                let name = local.name.clone();
+            // One look at a time: a kernel that does not answer is not asked for more and more.
+            if !self.looking.insert(local.name.clone()) {
+                continue;
+            }
+            let name = local.name.clone();
+            let lost = {
+                let name = name.clone();
+                move |_| Some(Event::Doing(name, None))
+            };
+            self.errands.run(lost, async move {
                 let looked = tokio::task::spawn_blocking(move || doing::look(pid, &local)).await;
-                if let Ok(Some(seen)) = looked {
-                    _ = events.send(Event::Doing(name, seen)).await;
-                }
+                Some(Event::Doing(name, looked.ok().flatten()))
             });
         }
     }
 
-    /// Takes what one is doing that does not answer.
-    pub(super) fn hear_doing(&mut self, name: &RegionName, seen: Doing) {
-        self.region(name, |region| region.doing = Some(seen));
+    /// Takes what one is doing that does not answer, unless another process is there by now.
+    pub(super) fn hear_doing(&mut self, name: &RegionName, seen: Option<Doing>) {
+        self.looking.remove(name);
+        self.region(name, |region| {
+            if let Some(seen) = seen.filter(|seen| Some(seen.pid) == region.alive()) {
+                region.doing = Some(seen);
+            }
+        });
     }
 }
 

@@ -45,7 +45,9 @@ impl Supervisor {
             }
             self.move_again();
             self.versions.ask_again(&self.facts);
-            if let Some(bus) = self.unrefreshed.take() {
+            if std::mem::take(&mut self.unrefreshed)
+                && let Some(bus) = self.line.clone()
+            {
                 self.refresh_units(bus);
             }
             if let Some(disk) = self.disk() {

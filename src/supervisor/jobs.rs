@@ -1,7 +1,9 @@
 //! The jobs that were asked for: their numbers, how far each is, and how each ended. Only the
 //! list; the work itself is [`work`](super::work)'s.
 
-use super::Event;
+use super::Supervisor;
+use super::errands::Errands;
+use super::event::Event;
 use crate::act::jobs::Remembered;
 use crate::act::progress::{self, Course, Progress, Step};
 use crate::names::RegionName;
@@ -10,7 +12,7 @@ use crate::wire::{self, JobKind, JobProgress, JobState};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 /// How many jobs are remembered after their end.
 const REMEMBERED: usize = 1000;
@@ -34,7 +36,7 @@ pub(super) struct Jobs {
     all: Arc<BTreeMap<u64, wire::Job>>,
     courses: BTreeMap<u64, watch::Sender<Course>>,
     next: u64,
-    events: mpsc::Sender<Event>,
+    errands: Errands,
     /// Something has changed that is to outlive this supervisor.
     changed: bool,
     /// That is being written.
@@ -44,7 +46,7 @@ pub(super) struct Jobs {
 impl Jobs {
     /// Goes on where an earlier supervisor was: with no number that it gave, as who follows a job must not
     /// meet another. What it was at was cut short.
-    pub(super) fn new(events: mpsc::Sender<Event>, known: Remembered) -> Self {
+    pub(super) fn new(errands: Errands, known: Remembered) -> Self {
         let next = known.jobs.iter().map(|job| job.id + 1).fold(known.next, u64::max);
         let mut changed = false;
         let all = known.jobs.into_iter().map(|mut job| {
@@ -58,7 +60,7 @@ impl Jobs {
             (job.id, job)
         });
         let all = Arc::new(all.collect());
-        Self { all, courses: BTreeMap::new(), next, events, changed, writing: false }
+        Self { all, courses: BTreeMap::new(), next, errands, changed, writing: false }
     }
 
     /// What is to be written down now, if anything.
@@ -124,9 +126,9 @@ impl Jobs {
         }
         let course = watch::Sender::new(Course::Open);
         self.courses.insert(job.id, course.clone());
-        let (id, events) = (job.id, self.events.clone());
+        let (id, errands) = (job.id, self.errands.clone());
         // A step that finds the channel full is not worth waiting for.
-        let tell = move |step| _ = events.try_send(Event::Step(id, step));
+        let tell = move |step| errands.tell_if_room(Event::Step(id, step));
         (job, Progress::new(tell, course))
     }
 
@@ -181,14 +183,28 @@ impl Jobs {
     }
 }
 
+impl Supervisor {
+    /// Writes down what is to be remembered of jobs, if that has changed.
+    pub(super) fn note_jobs(&mut self) {
+        let Some(known) = self.jobs.take_changes() else { return };
+        self.errands.run(|_| Some(Event::Noted), async move {
+            let written = tokio::task::spawn_blocking(move || crate::act::jobs::write(&known)).await;
+            if let Err(why) = written.unwrap_or_else(|why| Err(std::io::Error::other(why))) {
+                tracing::warn!("what became of jobs cannot be remembered: {why}");
+            }
+            Some(Event::Noted)
+        });
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn what_somebody_asked_for_is_not_forgotten_for_what_nobody_did() {
-        let (events, _heard) = mpsc::channel(8);
-        let mut jobs = Jobs::new(events, Remembered::default());
+        let (events, _heard) = tokio::sync::mpsc::channel(8);
+        let mut jobs = Jobs::new(Errands::new(events), Remembered::default());
         let name = "still-fawn-0".parse().unwrap();
         let end = |jobs: &mut Jobs, id| jobs.end(Ended { id, result: Ok("done".into()), took: Duration::ZERO });
         let (asked, _progress) = jobs.register(JobKind::Create, &name);
@@ -207,8 +223,9 @@ mod tests {
 
     #[test]
     fn numbers_are_small_and_go_on_over_a_restart() {
-        let (events, _heard) = mpsc::channel(8);
-        let mut jobs = Jobs::new(events.clone(), Remembered::default());
+        let (events, _heard) = tokio::sync::mpsc::channel(8);
+        let errands = Errands::new(events);
+        let mut jobs = Jobs::new(errands.clone(), Remembered::default());
         assert_eq!(jobs.take_changes(), None);
         let name = "still-fawn-0".parse().unwrap();
         let (first, _first) = jobs.register(JobKind::Create, &name);
@@ -220,7 +237,7 @@ mod tests {
         jobs.written();
         let written = jobs.take_changes().unwrap();
         assert_eq!((first.id, second.id, written.next, written.jobs.len()), (1, 2, 3, 2));
-        let mut next = Jobs::new(events, written);
+        let mut next = Jobs::new(errands, written);
         assert_eq!(next.all()[&1].state, JobState::Done);
         let cut = &next.all()[&2];
         assert!(cut.state == JobState::Failed && cut.error.as_ref().is_some_and(|why| why.code == "CUT_SHORT"));
@@ -229,8 +246,8 @@ mod tests {
 
     #[test]
     fn a_job_is_cancelled_until_it_is_too_late() {
-        let (events, _heard) = mpsc::channel(8);
-        let mut jobs = Jobs::new(events, Remembered::default());
+        let (events, _heard) = tokio::sync::mpsc::channel(8);
+        let mut jobs = Jobs::new(Errands::new(events), Remembered::default());
         let name = "still-fawn-0".parse().unwrap();
         let (first, progress) = jobs.register(JobKind::Create, &name);
         assert!(progress.check().is_ok());

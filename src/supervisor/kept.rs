@@ -1,8 +1,9 @@
 //! What is in force, as it is kept: put on record before it is taken over, and told to whoever asks what
 //! was in force before.
 
+use super::Supervisor;
+use super::event::Event;
 use super::requests::Answer;
-use super::{Event, Supervisor};
 use crate::act::in_force;
 use crate::config::{Configuration, History, Texts};
 use crate::decide::facts::InForce;
@@ -35,6 +36,14 @@ pub(super) struct Keeping {
 }
 
 impl Start {
+    /// With this, of which nothing is on record.
+    #[cfg(test)]
+    pub(super) fn of(config: Configuration) -> Self {
+        let (texts, history, tried) = (Texts::default(), History::default(), Instant::now());
+        let kept = Keeping { texts, by: String::new(), history, not_kept: None, tried, busy: false };
+        Self { config, kept }
+    }
+
     /// Puts what a supervisor starts with on record: before systemd is asked to read the units again,
     /// whose values are taken from there.
     pub fn new(choice: in_force::Choice, dir: &Path, by: String) -> Self {
@@ -98,11 +107,12 @@ impl Supervisor {
         }
         (self.kept.busy, self.kept.tried) = (true, Instant::now());
         let (dir, texts, by) = (self.config_dir.clone(), self.kept.texts.clone(), self.kept.by.clone());
-        let (map, events) = (self.config.map.digest.clone(), self.events.clone());
-        tokio::spawn(async move {
+        let map = self.config.map.digest.clone();
+        let lost = |why| Some(Event::Kept(Err(why)));
+        self.errands.run(lost, async move {
             let written = tokio::task::spawn_blocking(move || in_force::record(&dir, &texts, &map, &by)).await;
             let written = written.map_err(|why| why.to_string()).and_then(|done| done.map_err(|why| why.to_string()));
-            _ = events.send(Event::Kept(written)).await;
+            Some(Event::Kept(written))
         });
     }
 

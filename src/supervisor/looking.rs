@@ -5,7 +5,7 @@ use crate::act::peers::at_port;
 use crate::act::ports::{self, By, Taken};
 use crate::config::Configuration;
 use crate::decide::difference::started_anew;
-use crate::decide::facts::{Facts, Fresh, Network, Stranger};
+use crate::decide::facts::{Disk, Facts, Fresh, Network, Stranger};
 use crate::names::RegionName;
 use crate::observe::disk::Scanner;
 use crate::observe::pulse::started_with_tls;
@@ -37,14 +37,16 @@ impl Look {
     /// Looks. Who is connected comes last: a promise that nobody is cut off is made of it.
     ///
     /// # Errors
-    /// It cannot be told who is connected.
+    /// It cannot be told what is on the disk, or who is connected.
     pub(super) async fn take(self) -> Result<Fresh, wire::Error> {
         let network = self.network().await;
-        let looked = spawn_blocking(move || self.rest(network)).await;
         let failed = |why: String| {
-            let message = format!("nothing was changed: it cannot be told who is connected: {why}");
+            let message = format!("nothing was changed: it cannot be told {why}");
             wire::Error::new("FAILED", message, "ask again; see journalctl -u sledd")
         };
+        let disk = self.scanner.look_for(&self.new).await.ok_or_else(|| failed("what is on the disk".into()))?;
+        let looked = spawn_blocking(move || self.rest(network, disk)).await;
+        let failed = |why| failed(format!("who is connected: {why}"));
         looked.map_err(|why| failed(why.to_string()))?.map_err(|why| failed(why.to_string()))
     }
 
@@ -60,13 +62,12 @@ impl Look {
         }
     }
 
-    fn rest(self, network: Option<Network>) -> std::io::Result<Fresh> {
+    fn rest(self, network: Option<Network>, disk: Disk) -> std::io::Result<Fresh> {
         let new = &self.new;
         let tls = new.sled.tls.as_ref().map(|files| tls::look_once(files, new));
         let speaks_tls = self.pids.iter().filter_map(|(name, pid)| Some((name.clone(), started_with_tls(*pid)?)));
         let speaks_tls: BTreeMap<_, _> = speaks_tls.collect();
-        let mut fresh = Fresh { network, tls, speaks_tls, ..Fresh::default() };
-        fresh.disk = Some(self.scanner.scan_for(new));
+        let mut fresh = Fresh { network, tls, speaks_tls, disk: Some(disk), ..Fresh::default() };
         fresh.taken = self.taken(&fresh);
         fresh.unusable = unusable(&self.old, new);
         for local in self.old.local_regions() {

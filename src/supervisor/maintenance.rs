@@ -3,8 +3,9 @@
 //! What is asked for and what ends by itself is written by one hand, one after the other: what is
 //! known here is always what was last written.
 
+use super::Supervisor;
+use super::event::Event;
 use super::requests::{Answer, Asked};
-use super::{Event, Supervisor};
 use crate::act::maintenance::{Kept, read, write};
 use crate::lived::Moment;
 use crate::times;
@@ -130,9 +131,12 @@ impl Supervisor {
 
     fn write_maintenance(&mut self) {
         let Some(order) = self.maintenance.next() else { return };
-        let (shop, wanted) = (self.shop.clone(), order.wanted.clone());
-        tokio::spawn(async move {
-            let clock = shop.clock.clone();
+        let (clock, wanted, again) = (self.shop.clock.clone(), order.wanted.clone(), order.wanted.clone());
+        let lost = move |why: String| {
+            let order = Order { wanted: again, reply: None };
+            Some(Event::Maintenance(order, Err(io::Error::other(why))))
+        };
+        self.errands.run(lost, async move {
             let writing = move || {
                 // Its end is counted from here.
                 if wanted.is_some() {
@@ -141,7 +145,7 @@ impl Supervisor {
                 write(wanted.as_ref())
             };
             let written = tokio::task::spawn_blocking(writing).await.unwrap_or_else(|why| Err(io::Error::other(why)));
-            shop.tell(Event::Maintenance(order, written)).await;
+            Some(Event::Maintenance(order, written))
         });
     }
 
@@ -165,10 +169,12 @@ impl Supervisor {
     pub(super) fn answer_when_shown(&mut self, reply: Reply, result: Result<Answer, wire::Error>) {
         let (told, heard) = oneshot::channel();
         self.told.push(told);
-        tokio::spawn(async move {
+        let answering = async move {
             _ = heard.await;
             _ = reply.send(result);
-        });
+            None
+        };
+        self.errands.run(|_| None, answering);
     }
 }
 

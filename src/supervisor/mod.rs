@@ -27,6 +27,8 @@ mod bulletin;
 mod care;
 mod company;
 mod counter;
+mod errands;
+mod event;
 mod freshness;
 mod health;
 mod hindsight;
@@ -44,6 +46,8 @@ mod requests;
 mod settling;
 mod sight;
 mod strangers;
+#[cfg(test)]
+mod tests;
 mod tickets;
 mod upgrade;
 mod versions;
@@ -60,27 +64,22 @@ pub use kept::Start;
 pub use reload::{Reload, Reloading};
 pub use requests::{Answer, Asked, Request, Wish};
 
-use crate::act::progress::Step;
-use crate::config::{Configuration, History};
-use crate::decide::facts::{self, Active, Bus, Busy, Disk, Doing, Facts, Settled};
-use crate::decide::failure::Failure;
+use crate::config::Configuration;
+use crate::decide::facts::{self, Busy, Disk, Facts, Run, Settled};
 use crate::decide::storage::identity;
-use crate::decide::turns::Denied;
 use crate::decide::verdict::{judge, serving};
 use crate::names::RegionName;
-use crate::observe::Observation;
-use crate::port_map::Fence;
-use crate::programs::Program;
+use crate::observe::{self, Told};
 use crate::wire::{self, JobKind};
 use bulletin::Editor;
-use counter::Served;
+use errands::Errands;
+use event::{Event, World};
 use freshness::Freshness;
 use hindsight::alarm;
 use jobs::{Ended, Jobs};
 use kept::Keeping;
 use moves::Moves;
 use observers::Observers;
-use reload::{Reading, Recorded};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -105,71 +104,6 @@ const TRY_AGAIN: Duration = Duration::from_millis(9500);
 /// The first bulletin waits for a complete picture, but no longer than this.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The end of an action, or a step of it.
-enum Event {
-    /// systemd, on this connection, knows the units as they are configured, or does not, and
-    /// why.
-    Refreshed(zbus::Connection, Result<(), String>),
-    /// What became of the wish to start a unit.
-    Started(RegionName, facts::Start),
-    /// Nothing is left undone on the disk with this identity, or it is, and why.
-    Settled(Result<Uuid, String>),
-    /// These adoptions were undone, but for some that could not be, and why.
-    Undone(Vec<RegionName>, BTreeMap<RegionName, String>),
-    /// The ledger was begun anew: what lies on the disk is settled by it once more.
-    Unsettled,
-    /// A downstairs has ended, for this reason, and wrote these last lines.
-    Explained(RegionName, Failure, Vec<String>),
-    /// systemd has stopped or restarted a unit, or has not, and why.
-    Changed(RegionName, Result<(), String>),
-    /// What one is doing that does not answer.
-    Doing(RegionName, Doing),
-    /// A job asks whether a region's turn has come.
-    Claim(Claim),
-    /// The job that has the region's turn does this to it now.
-    Mark(RegionName, Busy),
-    /// The job does not need the region any more.
-    Free(RegionName, u64),
-    /// What a process runs, as that states it.
-    Runs(RegionName, u32, Program),
-    /// systemd has changed whom a region's unit lets in, or has not, and why.
-    Fenced(RegionName, Fence, Result<(), String>),
-    /// These regions run, and are not in the map.
-    Strays(Vec<RegionName>),
-    /// A configuration was read, for a request, and what it speaks of was looked at.
-    Read(Box<Reading>),
-    /// A configuration that is to be taken over was put on record, or could not be.
-    Recorded(Box<Recorded>),
-    /// What is in force was kept at last, or could not be again, and why.
-    Kept(Result<History, String>),
-    /// Somebody was served at the ticket desk.
-    Served(Served),
-    /// A region is not held any more.
-    Released(RegionName),
-    /// What became of something that was to be written of maintenance.
-    Maintenance(maintenance::Order, std::io::Result<()>),
-    /// The machine is being switched off; told when hosts have been told.
-    Leaving(oneshot::Sender<()>),
-    /// The disk was looked at.
-    Seen(Disk),
-    /// The disk was looked at, for a request that is to be answered by what is there now.
-    Looked(Disk, Request),
-    /// What is to be remembered of jobs was written, or could not be.
-    Noted,
-    /// A job is doing this now.
-    Step(u64, Step),
-    /// A job has ended, and this is what the disk looked like then.
-    Ended(RegionName, Box<Ended>, Option<Disk>),
-}
-
-/// A job's question whether a region's turn has come.
-struct Claim {
-    job: u64,
-    region: RegionName,
-    manner: Manner,
-    reply: oneshot::Sender<Result<(), Denied>>,
-}
-
 /// What the rest of the daemon holds of the supervisor.
 #[derive(Debug, Clone)]
 pub struct Handle {
@@ -179,6 +113,9 @@ pub struct Handle {
     pub requests: mpsc::Sender<Request>,
 }
 
+/// Where the verdicts are published.
+type Publish = watch::Sender<Option<Arc<Bulletin>>>;
+
 /// The state of the loop.
 struct Supervisor {
     config: Arc<Configuration>,
@@ -187,7 +124,12 @@ struct Supervisor {
     /// What is in force, and was before, on record.
     kept: Keeping,
     facts: Facts,
+    /// The connection to systemd, when it knows the units as they are configured.
     bus: Option<zbus::Connection>,
+    /// The connection that there is, whether or not.
+    line: Option<zbus::Connection>,
+    /// What results must be of to be believed.
+    world: World,
     observers: Observers,
     jobs: Jobs,
     /// The jobs that are at a region, by the region.
@@ -202,17 +144,19 @@ struct Supervisor {
     wards: BTreeMap<RegionName, Ward>,
     freshness: Freshness,
     editor: Editor,
-    events: mpsc::Sender<Event>,
+    errands: Errands,
+    /// Holds are being put on record.
+    recording: bool,
+    /// The regions whose process is being looked at, as it does not answer.
+    looking: BTreeSet<RegionName>,
     /// The units that systemd would not stop or restart; asked again after a while.
     unchanged: BTreeSet<RegionName>,
-    /// systemd on this connection would not read the units again; asked again after a while.
-    unrefreshed: Option<zbus::Connection>,
+    /// systemd would not read the units again; asked again after a while.
+    unrefreshed: bool,
     /// The data disk that was last there.
     last_disk: Option<Uuid>,
     moves: Moves,
     maintenance: maintenance::Maintenance,
-    /// Other observers have taken the place of some: what these had told is old.
-    renewed: bool,
     /// Who is waiting until what is known now has been published.
     told: Vec<oneshot::Sender<()>>,
     started: Instant,
@@ -239,39 +183,58 @@ pub fn line() -> (Handle, Line) {
 pub fn supervise(start: Start, config_dir: PathBuf, sysfs: PathBuf, line: Line) -> impl Future<Output = ()> {
     let Line { publish, asked } = line;
     async move {
+        let (supervisor, inbox) = Supervisor::new(start, config_dir, sysfs, publish);
+        supervisor.run(inbox, asked).await;
+    }
+}
+
+/// What comes to the loop from aside, and what its turns feed.
+struct Inbox {
+    watchdog: Watchdog,
+    observations: mpsc::Receiver<Told>,
+    ended: mpsc::Receiver<Event>,
+}
+
+impl Supervisor {
+    /// One that knows nothing yet, with its observers.
+    fn new(start: Start, config_dir: PathBuf, sysfs: PathBuf, publish: Publish) -> (Self, Inbox) {
         let (config, kept) = (Arc::new(start.config), start.kept);
-        let (to, observations) = mpsc::channel(QUEUE);
+        let (to, observations) = observe::channel(QUEUE);
         let (events, ended) = mpsc::channel(QUEUE);
+        let errands = Errands::new(events);
         let now = Instant::now();
         let watchdog = Watchdog::new();
         let observers = Observers::spawn(&config, config_dir.clone(), sysfs, watchdog.turn(), &to);
         let regions = config.local_regions();
-        let supervisor = Supervisor {
+        let supervisor = Self {
             facts: Facts {
                 regions: regions.iter().map(|local| (local.name.clone(), Default::default())).collect(),
                 in_force: Some(kept.in_force()),
                 ..Facts::default()
             },
             bus: None,
-            jobs: Jobs::new(events.clone(), crate::act::jobs::read()),
+            line: None,
+            world: World::default(),
+            jobs: Jobs::new(errands.clone(), crate::act::jobs::read()),
             workers: BTreeMap::new(),
             removals: removals::Removals::default(),
             upgrading: None,
             versions: Versions::default(),
             desk: Desk::default(),
             knocks: Knocks::default(),
-            shop: Workshop::new(config.clone(), observers.scanner.clone(), events.clone()),
+            shop: Workshop::new(config.clone(), observers.scanner.clone(), errands.clone()),
             wards: regions.iter().map(|local| (local.name.clone(), Ward::default())).collect(),
             freshness: Freshness::new(config.sled.downstairs.hung_after.into()),
             observers,
             editor: Editor::new(config.clone(), publish),
-            events,
+            errands,
+            recording: false,
+            looking: BTreeSet::new(),
             unchanged: BTreeSet::new(),
-            unrefreshed: None,
+            unrefreshed: false,
             last_disk: None,
             moves: Moves::default(),
             maintenance: maintenance::Maintenance::default(),
-            renewed: false,
             told: Vec::new(),
             config_dir,
             kept,
@@ -279,18 +242,11 @@ pub fn supervise(start: Start, config_dir: PathBuf, sysfs: PathBuf, line: Line) 
             tried_again: now,
             config,
         };
-        supervisor.run(watchdog, observations, ended, asked).await;
+        (supervisor, Inbox { watchdog, observations, ended })
     }
-}
 
-impl Supervisor {
-    async fn run(
-        mut self,
-        mut watchdog: Watchdog,
-        mut observations: mpsc::Receiver<Observation>,
-        mut ended: mpsc::Receiver<Event>,
-        mut asked: mpsc::Receiver<Request>,
-    ) {
+    async fn run(mut self, inbox: Inbox, mut asked: mpsc::Receiver<Request>) {
+        let Inbox { mut watchdog, mut observations, mut ended } = inbox;
         let mut turns = self.observers.turns();
         let mut patience = std::pin::pin!(sleep(PATIENCE));
         self.resume_maintenance();
@@ -299,7 +255,7 @@ impl Supervisor {
             let alarm_at = self.alarm();
             // Cancel-safe: `recv` and `next` lose nothing when another arm wins.
             tokio::select! {
-                Some(seen) = observations.recv() => self.see(seen),
+                Some(told) = observations.recv() => self.take(told),
                 Some(event) = ended.recv() => self.hear(event),
                 request = asked.recv() => match request {
                     Some(request) => self.look_first(request),
@@ -313,12 +269,9 @@ impl Supervisor {
                 _ = turns.next() => self.look_back(),
                 () = &mut patience, if !patience.is_elapsed() => self.look_back(),
             }
-            if std::mem::take(&mut self.renewed) {
-                self.forget_what_waits(&mut observations);
-            }
             // A burst of facts is one change: everything that waits is taken before judging.
-            while let Ok(seen) = observations.try_recv() {
-                self.see(seen);
+            while let Ok(told) = observations.try_recv() {
+                self.take(told);
             }
             while let Ok(event) = ended.try_recv() {
                 self.hear(event);
@@ -334,7 +287,7 @@ impl Supervisor {
             let serving = serving(&self.config, &self.facts);
             self.recovered(&serving);
             self.note_absences(&serving);
-            self.shop.tell_serving(serving);
+            self.shop.tell_serving(self.runs_of(serving));
             if self.complete() {
                 let verdict = judge(&self.config, &self.facts);
                 self.editor.publish(&self.facts, verdict, self.jobs.all());
@@ -356,62 +309,35 @@ impl Supervisor {
     /// Takes the end of an action.
     fn hear(&mut self, event: Event) {
         match event {
-            Event::Refreshed(bus, result) => {
-                self.facts.bus = Some(match &result {
-                    Ok(()) => Bus::Connected,
-                    Err(why) => Bus::Unreachable(format!("it does not read the units again: {why}")),
-                });
-                self.unrefreshed = result.is_err().then(|| bus.clone());
-                self.bus = result.is_ok().then(|| bus.clone());
-                if result.is_ok() {
-                    self.facts.stale_units = false;
-                    self.put_in_place(&bus);
-                }
+            Event::Systemd(of, said) => self.hear_systemd(of, said),
+            Event::Settled(disk, result) => self.hear_settled(disk, result),
+            Event::Undone(disk, names, stuck) => self.hear_undone(disk, names, stuck),
+            Event::Explained { region, run, failure, lines } => {
+                self.hear_words(&region, run.as_ref(), &failure, &lines)
             }
-            Event::Started(name, result) => self.region(&name, |region| {
-                let inactive = region.unit.as_ref().is_some_and(|unit| unit.active == Active::Inactive);
-                let granted = result == facts::Start::Granted && !inactive;
-                region.start = if granted { facts::Start::Idle } else { result };
-            }),
-            Event::Settled(result) => {
-                self.facts.settled = match result {
-                    Ok(disk) => Settled::Done(disk),
-                    Err(why) => Settled::Failed(why),
-                };
-            }
-            Event::Undone(names, stuck) => {
-                self.facts.stuck_adoptions.extend(stuck);
-                for name in names {
-                    self.facts.busy.remove(&name);
-                }
-            }
-            Event::Explained(name, failure, lines) => self.hear_words(&name, &failure, &lines),
-            Event::Changed(name, done) => self.hear_change(&name, done),
             Event::Doing(name, seen) => self.hear_doing(&name, seen),
+            Event::Held(disk, done) => self.hear_held(disk, done),
             Event::Claim(claim) => self.grant_turn(claim),
-            Event::Mark(name, busy) => _ = self.facts.busy.insert(name, busy),
-            Event::Free(name, job) => self.free(&name, job),
-            Event::Runs(name, pid, program) => self.region(&name, |region| {
-                region.program = Some(program).filter(|_| region.alive() == Some(pid));
+            Event::Mark { job, region, busy } => self.mark(job, region, busy),
+            Event::Free { job, region } => self.free(&region, job),
+            Event::Runs(name, run, program) => self.region(&name, |region| {
+                region.program = Some(program).filter(|_| region.run().as_ref() == Some(&run));
             }),
-            Event::Fenced(name, fence, done) => self.hear_fenced(&name, fence, done),
             Event::Served(served) => self.hear_served(served),
-            Event::Strays(strays) => self.hear_strays(strays),
             Event::Read(reading) => self.hear_reading(*reading),
             Event::Recorded(recorded) => self.hear_recorded(*recorded),
             Event::Kept(written) => self.hear_kept(written),
-            Event::Released(name) => self.released(&name),
+            Event::Released(disk, name) => self.hear_released(disk, &name),
             Event::Maintenance(order, written) => self.hear_maintenance(order, written),
             Event::Leaving(told) => {
                 self.facts.leaving = true;
                 self.told.push(told);
             }
-            Event::Unsettled => self.facts.settled = Settled::No,
+            Event::Unsettled(disk) if self.last_disk == Some(disk) => self.facts.settled = Settled::No,
+            // Of another disk it is not known either.
+            Event::Unsettled(_) => {}
             Event::Seen(disk) => self.see_disk(disk),
-            Event::Looked(disk, request) => {
-                self.see_disk(disk);
-                self.answer(request);
-            }
+            Event::Looked(disk, request) => self.hear_look(disk, request),
             Event::Noted => self.jobs.written(),
             Event::Step(id, step) => self.jobs.step(id, step),
             Event::Ended(name, ended, disk) => self.end(&name, *ended, disk),
@@ -442,7 +368,10 @@ impl Supervisor {
         let well = ended.result.is_ok();
         self.jobs.end(ended);
         self.moved(id, well);
-        disk.into_iter().for_each(|disk| self.see_disk(disk));
+        match disk {
+            Some(disk) => self.see_disk(disk),
+            None => self.observers.look_at_disk(),
+        }
         if made_anew {
             self.released(name);
         }
@@ -462,19 +391,10 @@ impl Supervisor {
         self.move_next();
     }
 
-    /// Writes down what is to be remembered of jobs, if that has changed.
-    fn note_jobs(&mut self) {
-        let Some(known) = self.jobs.take_changes() else { return };
-        let shop = self.shop.clone();
-        tokio::spawn(async move {
-            let written = tokio::task::spawn_blocking(move || crate::act::jobs::write(&known)).await;
-            match written {
-                Ok(Ok(())) => {}
-                Ok(Err(why)) => tracing::warn!("what became of jobs cannot be remembered: {why}"),
-                Err(why) => tracing::warn!("what became of jobs cannot be remembered: {why}"),
-            }
-            shop.tell(Event::Noted).await;
-        });
+    /// Which run of each of these regions it is.
+    fn runs_of(&self, names: BTreeSet<RegionName>) -> BTreeMap<RegionName, Run> {
+        let run = |name: RegionName| Some((name.clone(), self.facts.regions.get(&name)?.run()?));
+        names.into_iter().filter_map(run).collect()
     }
 
     /// The identity of the disk that was last looked at.

@@ -5,9 +5,10 @@
 //! A region leaves the list of those that are to move when it is where it should be, and not before;
 //! if one does not come up again, the others stay.
 
+use super::Supervisor;
+use super::event::Said;
 use super::health::Change;
 use super::work::Task;
-use super::{Event, Supervisor};
 use crate::act::units;
 use crate::decide::facts::{Beat, Holder, Region};
 use crate::decide::repair::may_go_now;
@@ -39,12 +40,11 @@ pub(super) struct Moves {
 impl Supervisor {
     /// systemd knows the units as they are configured now.
     pub(super) fn put_in_place(&mut self, bus: &zbus::Connection) {
-        let (config, events, bus) = (self.config.clone(), self.events.clone(), bus.clone());
-        tokio::spawn(async move {
-            match units::strays(&bus, &config).await {
-                Ok(strays) => _ = events.send(Event::Strays(strays)).await,
-                Err(why) => tracing::warn!("systemd does not tell which units run: {why}"),
-            }
+        let (config, bus) = (self.config.clone(), bus.clone());
+        self.ask_systemd(|_| Said::Strays(Vec::new()), async move {
+            let strays = units::strays(&bus, &config).await;
+            let strays = strays.inspect_err(|why| tracing::warn!("systemd does not tell which units run: {why}"));
+            Said::Strays(strays.unwrap_or_default())
         });
         self.move_next();
     }
@@ -60,17 +60,19 @@ impl Supervisor {
         };
         for name in strays.into_iter().filter(|name| !here.contains(name)) {
             let (shop, bus, meant) = (self.shop.clone(), bus.clone(), self.moves.removed.contains(&name));
-            tokio::spawn(async move {
+            let stopping = async move {
                 let hosts = shop.hosts(&name).await.map(|hosts| !hosts.is_empty()).unwrap_or(true);
                 if hosts && !meant {
                     tracing::error!(REGION = %name, "{name} runs and is not in the port map; hosts use it, so it is left: put it back into the map, or sledctl region delete {name}");
-                    return;
+                    return None;
                 }
                 tracing::warn!(REGION = %name, "{name} runs, and the port map has no such region here: it is stopped");
                 if let Err(why) = units::stop(&bus, &name).await {
                     tracing::error!(REGION = %name, "{name} is not stopped: {why}");
                 }
-            });
+                None
+            };
+            self.errands.run(|_| None, stopping);
         }
     }
 

@@ -2,12 +2,14 @@
 
 use crate::appliance;
 use crate::config::Configuration;
+use crate::decide::facts::Run;
 use crate::names::RegionName;
 use crate::observe::disk::Scanner;
 use crate::observe::rhythm::{Beats, Rhythm};
 use crate::observe::sockets::Pids;
 use crate::observe::{
-    NobodyListens, Publisher, deaths, disk, enforcement, files, image, intruders, network, pulse, sockets, tls, units,
+    NobodyListens, Source, Term, deaths, disk, enforcement, files, image, intruders, network, pulse, sockets, tls,
+    units,
 };
 use crate::port_map::LocalRegion;
 use std::collections::BTreeMap;
@@ -22,6 +24,10 @@ pub(super) struct Observers {
     regions: BTreeMap<RegionName, Watch>,
     /// Those that are started anew for another configuration.
     others: Vec<AbortHandle>,
+    /// What these have told is believed as long as it is theirs to tell.
+    their_term: Option<Term>,
+    /// The same of those that watch for good.
+    _term: Term,
     pids: watch::Sender<Pids>,
     sockets: Arc<Notify>,
     disk: Arc<Notify>,
@@ -32,14 +38,15 @@ pub(super) struct Observers {
     /// Looks at the disk, for those who change it.
     pub(super) scanner: Arc<Scanner>,
     sysfs: PathBuf,
-    to: Publisher,
+    source: Source,
     tasks: JoinSet<Result<(), NobodyListens>>,
 }
 
 /// The observers of one region.
 struct Watch {
-    pid: watch::Sender<Option<u32>>,
+    run: watch::Sender<Option<Run>>,
     tasks: [AbortHandle; 2],
+    _term: Term,
 }
 
 impl Observers {
@@ -50,8 +57,9 @@ impl Observers {
         config_dir: PathBuf,
         sysfs: PathBuf,
         turn: Duration,
-        to: &Publisher,
+        source: &Source,
     ) -> Self {
+        let (term, to) = source.begin();
         let [sockets, disk, intruders, tls] = [(); 4].map(|()| Arc::new(Notify::new()));
         let scanner = Arc::new(Scanner::new(config.clone()));
         let (rhythm, drum) = Rhythm::new(turn);
@@ -63,10 +71,12 @@ impl Observers {
             tasks.spawn(image::watch(rhythm.clone(), to.clone()));
         }
         tasks.spawn(files::watch(config_dir, rhythm.clone(), to.clone()));
-        tasks.spawn(disk::watch(scanner.clone(), rhythm.clone(), disk.clone(), to.clone()));
+        tasks.spawn(disk::watch(scanner.clone(), rhythm.clone(), disk.clone(), to));
         let mut observers = Self {
             regions: BTreeMap::new(),
             others: Vec::new(),
+            their_term: None,
+            _term: term,
             pids: watch::Sender::new(Pids::new()),
             sockets,
             disk,
@@ -76,7 +86,7 @@ impl Observers {
             rhythm,
             scanner,
             sysfs,
-            to: to.clone(),
+            source: source.clone(),
             tasks,
         };
         observers.watch(config);
@@ -86,10 +96,10 @@ impl Observers {
         observers
     }
 
-    /// Goes on with another configuration. A region of which nothing has changed is watched on: what
+    /// Goes on with another configuration, of this number. A region of which nothing has changed is watched on: what
     /// is known of it stays so.
-    pub(super) fn renew(&mut self, old: &Configuration, new: &Arc<Configuration>) {
-        self.scanner.configure(new.clone());
+    pub(super) fn renew(&mut self, old: &Configuration, new: &Arc<Configuration>, number: u64) {
+        self.scanner.configure(number, new.clone());
         self.others.drain(..).for_each(|task| task.abort());
         let before: BTreeMap<_, _> = old.local_regions().into_iter().map(|local| (local.name.clone(), local)).collect();
         let same =
@@ -98,13 +108,13 @@ impl Observers {
         let wanted = new.local_regions();
         let gone: Vec<_> = before.keys().filter(|name| wanted.iter().all(|local| local.name != **name)).collect();
         for name in gone {
-            self.set_pid(name, None);
+            self.set_run(name, None);
             self.regions.remove(name);
         }
         for local in wanted {
             if !same || before.get(&local.name) != Some(&local) {
-                let pid = self.regions.remove(&local.name).and_then(|watch| *watch.pid.borrow());
-                self.watch_region(new, local, pid);
+                let run = self.regions.remove(&local.name).and_then(|watch| watch.run.borrow().clone());
+                self.watch_region(new, local, run);
             }
         }
         self.watch(new);
@@ -113,7 +123,8 @@ impl Observers {
 
     /// Starts what watches all regions together.
     fn watch(&mut self, config: &Arc<Configuration>) {
-        let (regions, to) = (config.local_regions(), &self.to);
+        let (regions, (term, to)) = (config.local_regions(), self.source.begin());
+        self.their_term = Some(term);
         let names: Vec<_> = regions.iter().map(|local| local.name.clone()).collect();
         let beat = || self.rhythm.clone();
         let tasks = &mut self.tasks;
@@ -127,21 +138,21 @@ impl Observers {
             tasks.spawn(sockets::watch(regions, config.address, pids, beat(), look, to.clone())),
         ]);
         if let Some(wanted) = config.sled.tls.clone() {
-            self.others.push(tasks.spawn(tls::watch(wanted, config.clone(), beat(), self.tls.clone(), to.clone())));
+            self.others.push(tasks.spawn(tls::watch(wanted, config.clone(), beat(), self.tls.clone(), to)));
         }
     }
 
-    /// Starts what watches one region, of which this is the main process.
-    fn watch_region(&mut self, config: &Configuration, local: LocalRegion, pid: Option<u32>) {
+    /// Starts what watches one region, whose unit is in this run.
+    fn watch_region(&mut self, config: &Configuration, local: LocalRegion, run: Option<Run>) {
         let allowance = config.sled.downstairs.hung_after.into();
-        let (address, files, to) = (config.address, config.sled.tls.clone(), &self.to);
+        let (address, files, (term, to)) = (config.address, config.sled.tls.clone(), self.source.begin());
         let (name, beat) = (local.name.clone(), self.rhythm.clone());
-        let (pid, watched) = watch::channel(pid);
+        let (run, watched) = watch::channel(run);
         let tasks = [
             self.tasks.spawn(deaths::watch(name.clone(), watched.clone(), to.clone())),
-            self.tasks.spawn(pulse::watch(local, address, watched, beat, allowance, files, to.clone())),
+            self.tasks.spawn(pulse::watch(local, address, watched, beat, allowance, files, to)),
         ];
-        self.regions.insert(name, Watch { pid, tasks });
+        self.regions.insert(name, Watch { run, tasks, _term: term });
     }
 
     /// Where sysfs is mounted.
@@ -172,10 +183,15 @@ impl Observers {
         }
     }
 
-    /// Tells which main process a region's unit has.
-    pub(super) fn set_pid(&self, name: &RegionName, pid: Option<u32>) {
+    /// Tells which run a region's unit is in.
+    pub(super) fn set_run(&self, name: &RegionName, run: Option<Run>) {
+        let pid = run.as_ref().map(|run| run.pid);
         if let Some(watch) = self.regions.get(name) {
-            watch.pid.send_if_modified(|known| std::mem::replace(known, pid) != pid);
+            watch.run.send_if_modified(|known| {
+                let changed = *known != run;
+                *known = run;
+                changed
+            });
         }
         self.pids.send_if_modified(|pids| {
             let known = match pid {

@@ -6,9 +6,10 @@
 //! Whom the regions let in follows at once, as the plan finds that it is not as the map says. What
 //! becomes of regions that moved or went is in [`moves`](super::moves).
 
+use super::Supervisor;
+use super::event::Event;
 use super::looking::Look;
 use super::requests::Answer;
-use super::{Event, Supervisor};
 use crate::act::in_force;
 use crate::config::{Configuration, History, Texts};
 use crate::config_dir;
@@ -77,12 +78,13 @@ impl Supervisor {
             Ok(texts) => texts,
             Err(why) => return refuse(answer, why, false),
         };
-        let (dir, events, old) = (self.config_dir.clone(), self.events.clone(), self.config.clone());
+        let (dir, old) = (self.config_dir.clone(), self.config.clone());
         let (scanner, sysfs) = (self.observers.scanner.clone(), self.observers.sysfs());
         let alive = |(name, region): (&_, &Region)| Some((Clone::clone(name), region.alive()?));
         let pids = self.facts.regions.iter().filter_map(alive).collect();
         let of = old.clone();
-        tokio::spawn(async move {
+        // If it is cut short, whoever asked is told by the answer that does not come.
+        self.errands.run(|_| None, async move {
             let read: Result<(Texts, Result<Configuration, Vec<Fault>>), _> = tokio::task::spawn_blocking(move || {
                 let texts = texts.unwrap_or_else(|| config_dir::texts(&dir));
                 let read = config_dir::read_texts(&texts, &dir);
@@ -98,7 +100,7 @@ impl Supervisor {
                 Ok((texts, Err(faults))) => (texts, Err(refused_for(&faults))),
                 Err(why) => (Texts::default(), Err(wire::Error::new("FAILED", why.to_string(), "ask again"))),
             };
-            _ = events.send(Event::Read(Box::new(Reading { of, texts, read, asked, answer }))).await;
+            Some(Event::Read(Box::new(Reading { of, texts, read, asked, answer })))
         });
     }
 
@@ -156,13 +158,15 @@ impl Supervisor {
         answer: Reply,
     ) {
         self.kept.busy = true;
-        let (dir, events) = (self.config_dir.clone(), self.events.clone());
-        tokio::spawn(async move {
+        let dir = self.config_dir.clone();
+        // If it is cut short nothing is taken over, and what is in force is put on record again.
+        let lost = |why| Some(Event::Kept(Err(why)));
+        self.errands.run(lost, async move {
             let (written, map, who) = (texts.clone(), new.map.digest.clone(), by.clone());
             let done = tokio::task::spawn_blocking(move || in_force::record(&dir, &written, &map, &who)).await;
             let history = done.map_err(|why| why.to_string()).and_then(|done| done.map_err(|why| why.to_string()));
             let recorded = Recorded { texts, new, fresh, found, by, history, answer };
-            _ = events.send(Event::Recorded(Box::new(recorded))).await;
+            Some(Event::Recorded(Box::new(recorded)))
         });
     }
 
@@ -209,7 +213,60 @@ impl Supervisor {
         }
     }
 
-    fn take_over(&mut self, new: Arc<Configuration>, fresh: &Fresh) {
+    /// Forgets what another configuration has made old. Every fact stands here, so that whoever adds
+    /// one thinks of it; what observers told and nobody took yet is old with them
+    /// ([`Told`](crate::observe::Told)).
+    fn forget(&mut self, old: &Configuration) {
+        let new = &self.config.sled;
+        let Facts {
+            // Of what was looked for by the old one.
+            network,
+            tls,
+            kept_for,
+            // Of regions: those that are new or elsewhere have been seen to.
+            regions: _,
+            intruders: _,
+            // A look for the other regions is asked for.
+            disk: _,
+            // Said anew with the connection.
+            bus: _,
+            stale_units: _,
+            // Of this machine, this disk and whoever comes, whatever the configuration.
+            enforcement: _,
+            image: _,
+            settled: _,
+            removing: _,
+            unseen: _,
+            busy: _,
+            just_created: _,
+            holding: _,
+            grants: _,
+            unread_grants: _,
+            damaged_grants: _,
+            seen_since: _,
+            knocks: _,
+            granting: _,
+            maintenance: _,
+            unfinished_upgrade: _,
+            leaving: _,
+            files: _,
+            in_force: _,
+            stuck_adoptions: _,
+            stuck_removals: _,
+        } = &mut self.facts;
+        if old.sled.network != new.network {
+            *network = None;
+        }
+        if old.sled.tls != new.tls {
+            *tls = None;
+        }
+        if old.sled.storage.keep_deleted != new.storage.keep_deleted {
+            // Counted anew by what is to be kept now.
+            kept_for.clear();
+        }
+    }
+
+    pub(super) fn take_over(&mut self, new: Arc<Configuration>, fresh: &Fresh) {
         let anew = started_anew(&self.config, &new, &seen_now(&self.facts, fresh));
         let old = std::mem::replace(&mut self.config, new);
         let config = self.config.clone();
@@ -232,16 +289,14 @@ impl Supervisor {
             self.region(&local.name, |region| (region.sockets, region.pulse) = (None, None));
             self.moves.waiting.insert(local.name);
         }
-        if old.sled.tls != config.sled.tls {
-            self.facts.tls = None;
-        }
+        self.world.config += 1;
+        self.forget(&old);
         self.facts.stale_units = true;
         self.editor.configure(config.clone());
         self.shop.config = config.clone();
         self.freshness.allow(config.sled.downstairs.hung_after.into());
         // systemd is asked to read the units anew when the new watch on it begins.
-        self.observers.renew(&old, &config);
-        self.renewed = true;
+        self.observers.renew(&old, &config, self.world.config);
         self.tell_wards();
     }
 }

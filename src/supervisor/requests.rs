@@ -1,12 +1,13 @@
 //! What the admin socket asks for, and what it is answered.
 
 use super::counter::Asker;
+use super::event::Event;
 use super::upgrade::{Cargo, Spoken, Upgrade};
 use super::work::Task;
-use super::{Event, Reloading, Supervisor, adoption, beforehand};
+use super::{Reloading, Supervisor, adoption, beforehand};
 use crate::act::storage;
 use crate::config::Kept;
-use crate::decide::facts::Region;
+use crate::decide::facts::{Disk, Region};
 use crate::decide::permits::{Creation, Deletion, may_adopt, may_create, may_delete, may_purge, may_restore};
 use crate::decide::storage::{running, usable};
 use crate::decide::turns::{Manner, may_hold, may_release, may_restart, may_upgrade};
@@ -135,17 +136,28 @@ impl Supervisor {
         }
         let (scanner, shop, bus) = (self.observers.scanner.clone(), self.shop.clone(), self.bus.clone());
         let afresh = matches!(request.wish, Wish::Look);
-        tokio::spawn(async move {
-            let look = move || if afresh { scanner.scan_afresh() } else { scanner.scan() };
-            let Ok(disk) = tokio::task::spawn_blocking(look).await else { return };
+        self.errands.run(|_| None, async move {
+            let disk = if afresh { scanner.look_afresh().await? } else { scanner.look().await? };
             if let Wish::Restart(name, _) = &request.wish
                 && let Err(why) = beforehand::of_request(&shop.config, &disk, name, bus.as_ref()).await
             {
                 _ = request.answer.send(Err(why));
-                return;
+                return None;
             }
-            shop.tell(Event::Looked(disk, request)).await;
+            Some(Event::Looked(disk, request))
         });
+    }
+
+    /// Answers a request by what the disk looked like, unless that was a look for the regions of
+    /// another configuration: then it is looked at once more.
+    pub(super) fn hear_look(&mut self, disk: Disk, request: Request) {
+        match disk.config == self.world.config {
+            true => {
+                self.see_disk(disk);
+                self.answer(request);
+            }
+            false => self.look_first(request),
+        }
     }
 
     /// Answers a request, now or when what it asks for has been looked at.
@@ -262,13 +274,15 @@ impl Supervisor {
     fn propose(&self, name: RegionName, from: Option<PathBuf>, answer: oneshot::Sender<Result<Answer, wire::Error>>) {
         let granted = may_adopt(&self.config, &self.facts, &name).and_then(|local| Ok((local, self.line()?)));
         let shop = self.shop.clone();
-        tokio::spawn(async move {
+        let proposing = async move {
             let proposal = match granted {
                 Ok((local, bus)) => Ok(Answer::Proposal(adoption::propose(&shop, &local, from, &bus).await)),
                 Err(why) => Err(why),
             };
             _ = answer.send(proposal);
-        });
+            None
+        };
+        self.errands.run(|_| None, proposing);
     }
 
     fn init_storage(&self, replace: Option<Uuid>, answer: oneshot::Sender<Result<Answer, wire::Error>>) {
@@ -281,7 +295,7 @@ impl Supervisor {
             return;
         }
         let shop = self.shop.clone();
-        tokio::spawn(async move {
+        let marking = async move {
             let config = shop.config.clone();
             let done = shop.held(move || storage::init(&config, replace)).await;
             shop.look_again().await;
@@ -294,6 +308,8 @@ impl Supervisor {
                 Ok(Answer::Marked(wire::Marked { disk: mark.disk, sled: mark.sled, marked: mark.marked }))
             });
             _ = answer.send(marked);
-        });
+            None
+        };
+        self.errands.run(|_| None, marking);
     }
 }

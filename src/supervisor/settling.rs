@@ -1,25 +1,64 @@
 //! What an earlier supervisor left undone: the directories are settled before anything else is
 //! done on the disk, and adoptions that were cut short are undone beside it.
 
+use super::event::Event;
 use super::workshop::Workshop;
-use super::{Event, adoption};
+use super::{Supervisor, adoption};
 use crate::act::{ledger, settle};
+use crate::decide::facts::{Busy, Settled};
 use crate::names::RegionName;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 use zbus::Connection;
 
-/// Settles what is on this disk, looks at it, and tells the loop.
-pub(super) async fn settle(shop: Workshop, disk: Uuid, bus: Connection) {
-    // In a task of its own, so that even a panic in it is an end that is heard of.
-    let worker = shop.clone();
-    let settled = tokio::spawn(async move { steps(&worker, &bus).await }).await;
-    let settled = settled.unwrap_or_else(|why| Err(why.to_string()));
-    if let Err(why) = &settled {
-        tracing::error!("what an earlier supervisor left undone cannot be finished: {why}");
+impl Supervisor {
+    /// Settles what is on this disk, looks at it, and tells the loop.
+    pub(super) fn settle(&mut self, disk: Uuid, bus: Connection) {
+        self.facts.settled = Settled::Running;
+        let shop = self.shop.on(disk);
+        let lost = move |why| Some(Event::Settled(disk, Err(why)));
+        self.errands.run(lost, async move {
+            let settled = steps(&shop, &bus).await;
+            shop.look_again().await;
+            Some(Event::Settled(disk, settled))
+        });
     }
-    shop.look_again().await;
-    shop.tell(Event::Settled(settled.map(|()| disk))).await;
+
+    /// Takes the end of that. Of another disk than is there now it says nothing.
+    pub(super) fn hear_settled(&mut self, disk: Uuid, result: Result<(), String>) {
+        self.facts.settled = match result {
+            _ if self.last_disk != Some(disk) => Settled::No,
+            Ok(()) => Settled::Done(disk),
+            Err(why) => {
+                tracing::error!("what an earlier supervisor left undone cannot be finished: {why}");
+                Settled::Failed(why)
+            }
+        };
+    }
+
+    /// Undoes adoptions that were cut short, and tells the loop which could not be undone, and why.
+    pub(super) fn undo(&mut self, disk: Uuid, names: Vec<RegionName>, bus: Connection) {
+        self.facts.busy.extend(names.iter().map(|name| (name.clone(), Busy::Adopting)));
+        let (shop, wanted) = (self.shop.on(disk), names.clone());
+        let all = move |why: String| names.iter().map(|name| (name.clone(), why.clone())).collect();
+        let (lost, failed) = (wanted.clone(), all.clone());
+        let lost = move |why| Some(Event::Undone(disk, lost, failed(why)));
+        self.errands.run(lost, async move {
+            let stuck = undo_each(&shop, &wanted, &bus).await.unwrap_or_else(all);
+            shop.look_again().await;
+            Some(Event::Undone(disk, wanted, stuck))
+        });
+    }
+
+    /// Takes the end of that. What is stuck on another disk than is there now is none of its business.
+    pub(super) fn hear_undone(&mut self, disk: Uuid, names: Vec<RegionName>, stuck: BTreeMap<RegionName, String>) {
+        if self.last_disk == Some(disk) {
+            self.facts.stuck_adoptions.extend(stuck);
+        }
+        for name in names {
+            self.facts.busy.remove(&name);
+        }
+    }
 }
 
 async fn steps(shop: &Workshop, bus: &Connection) -> Result<(), String> {
@@ -29,16 +68,6 @@ async fn steps(shop: &Workshop, bus: &Connection) -> Result<(), String> {
     let left_over = shop.held(move || settle::directories(&config, clock.now())).await.map_err(|why| why.message)?;
     let left_over = left_over.map_err(|why| why.to_string())?;
     tokio::task::spawn_blocking(move || settle::sweep(left_over)).await.map_err(|why| why.to_string())
-}
-
-/// Undoes adoptions that were cut short, and tells the loop which could not be undone, and why.
-pub(super) async fn undo(shop: Workshop, names: Vec<RegionName>, bus: Connection) {
-    let (worker, wanted) = (shop.clone(), names.clone());
-    let undone = tokio::spawn(async move { undo_each(&worker, &wanted, &bus).await }).await;
-    let failed = |why: String| names.iter().map(|name| (name.clone(), why.clone())).collect();
-    let stuck = undone.map_err(|why| why.to_string()).and_then(|undone| undone).unwrap_or_else(failed);
-    shop.look_again().await;
-    shop.tell(Event::Undone(names, stuck)).await;
 }
 
 async fn undo_each(

@@ -4,22 +4,23 @@ use super::Supervisor;
 use crate::decide::facts::{Active, Beat, Bus, Disk, Holder, Pulse, Start, Unit};
 use crate::decide::storage::{belongs, full, identity};
 use crate::names::RegionName;
-use crate::observe::Observation;
+use crate::observe::{Observation, Told};
 use std::collections::{BTreeMap, BTreeSet};
-use tokio::sync::mpsc;
 
 impl Supervisor {
-    /// Takes a fact.
-    pub(super) fn see(&mut self, seen: Observation) {
+    /// Takes a fact, unless whoever told it watches no more: it was of another configuration.
+    pub(super) fn take(&mut self, told: Told) {
+        if let Some(seen) = told.fact() {
+            self.see(seen);
+        }
+    }
+
+    fn see(&mut self, seen: Observation) {
         self.freshness.note(&seen);
         match seen {
-            Observation::Bus(Ok(bus)) => self.refresh_units(bus),
-            Observation::Bus(Err(why)) => {
-                (self.bus, self.unrefreshed) = (None, None);
-                self.facts.bus = Some(Bus::Unreachable(why));
-            }
+            Observation::Bus(line) => self.see_line(line),
             Observation::Unit(name, unit) => self.see_unit(&name, unit),
-            Observation::Ended(name, pid) => self.see_end(&name, pid),
+            Observation::Ended(name, run) => self.see_end(&name, run),
             Observation::Intruders(seen) => self.facts.intruders = Some(seen),
             Observation::Sockets(seen) => {
                 self.see_drops(&seen);
@@ -69,27 +70,44 @@ impl Supervisor {
         }
     }
 
-    fn see_unit(&mut self, name: &RegionName, unit: Unit) {
+    /// Another connection to systemd, or none any more: what was asked on the one before has no answer.
+    pub(super) fn see_line(&mut self, line: Result<zbus::Connection, String>) {
+        self.world.line += 1;
+        self.unrefreshed = false;
+        match line {
+            Ok(bus) => {
+                self.line = Some(bus.clone());
+                self.refresh_units(bus);
+            }
+            Err(why) => {
+                (self.bus, self.line) = (None, None);
+                self.facts.bus = Some(Bus::Unreachable(why));
+            }
+        }
+    }
+
+    pub(super) fn see_unit(&mut self, name: &RegionName, unit: Unit) {
         if self.facts.regions.get(name).is_none_or(|region| region.unit.as_ref() == Some(&unit)) {
             // A slow look has found nothing new, or one that is not in the map any more.
             return;
         }
         let runs = unit.active == Active::Active;
         self.note_end(name, &unit);
-        self.observers.set_pid(name, unit.pid.filter(|_| runs));
+        self.observers.set_run(name, unit.run());
         self.observers.look_at_sockets();
         self.observers.look_at_intruders();
-        let serial = self.facts.disk.as_ref().map_or(0, |disk| disk.serial);
+        // What lies on disk is looked at anew before a downstairs starts on it again.
+        let needs_look = (!runs).then(|| self.observers.scanner.distrust(name));
         if !runs {
-            // What lies on disk is looked at anew before a downstairs starts on it again.
-            let scanner = self.observers.scanner.clone();
-            let region = name.clone();
-            tokio::task::spawn_blocking(move || scanner.distrust(&region));
             self.observers.look_at_disk();
         }
         self.region(name, |region| {
-            if !runs && region.unit.as_ref().is_none_or(|before| before.active != unit.active) {
-                region.needs_look = serial + 1;
+            if region.unit.as_ref().is_none_or(|before| before.active != unit.active) {
+                region.needs_look = needs_look.unwrap_or(region.needs_look);
+            }
+            if region.unit.as_ref().is_none_or(|before| before.run() != unit.run()) {
+                // That was another run's, even if its process had the same number.
+                (region.pulse, region.doing, region.program) = (None, None, None);
             }
             if unit.active != Active::Inactive {
                 region.start = Start::Idle;
@@ -98,18 +116,10 @@ impl Supervisor {
         });
     }
 
-    /// Takes what waits, but for the full pictures of observers that are no more: these were of other
-    /// regions.
-    pub(super) fn forget_what_waits(&mut self, observations: &mut mpsc::Receiver<Observation>) {
-        while let Ok(seen) = observations.try_recv() {
-            if !matches!(seen, Observation::Intruders(_) | Observation::Sockets(_) | Observation::Network(_)) {
-                self.see(seen);
-            }
-        }
-    }
-
     pub(super) fn see_disk(&mut self, disk: Disk) {
-        if self.facts.disk.as_ref().is_some_and(|known| known.serial >= disk.serial) {
+        // Of another configuration it tells nothing of some regions; there is a look under way for this.
+        let other = disk.config != self.world.config;
+        if other || self.facts.disk.as_ref().is_some_and(|known| known.serial >= disk.serial) {
             return;
         }
         if let Some(now) = identity(&disk) {

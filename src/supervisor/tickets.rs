@@ -7,10 +7,11 @@
 //! (`decide::granting` has the order of it). Those that wait for the same host's tickets are granted
 //! together: each its own generation, all of them with one write.
 
+use super::Supervisor;
 use super::counter::{Asker, Counter, Order, Outcome, Recorded, Reply, Served, Wanted};
+use super::event::Event;
 use super::holders::Absences;
 use super::requests::Answer;
-use super::{Event, Supervisor};
 use crate::act::written::Written;
 use crate::decide::attach::{attached, may_attach, may_let_go, may_permit};
 use crate::decide::facts::{Fencing, Gap};
@@ -165,19 +166,17 @@ impl Supervisor {
             return good.into_iter().for_each(|order| order.refuse(&refusal));
         };
         self.facts.granting.insert(volume.clone());
-        let (events, volume, disk) = (self.events.clone(), volume.clone(), counter.disk);
-        tokio::spawn(async move {
-            // Even a panic is an end that is heard of: the volume is not blocked by it.
-            let done = tokio::spawn(counter.serve(good)).await;
-            let (served, said) = done.unwrap_or_else(|why| {
-                tracing::error!("what was asked for {volume} was cut short: {why}");
-                (Served::cut_short(volume, disk), Vec::new())
-            });
-            _ = events.send(Event::Served(served)).await;
+        let (errands, volume, disk) = (self.errands.clone(), volume.clone(), counter.disk);
+        // A panic is heard of: the volume is not blocked by it.
+        let lost = move |_| Some(Event::Served(Served::cut_short(volume, disk)));
+        self.errands.run(lost, async move {
+            let (served, said) = counter.serve(good).await;
+            errands.tell(Event::Served(served)).await;
             // The loop hears of it before the host does: whoever asks next finds it so.
             for (answer, reply) in said {
                 _ = answer.send(reply);
             }
+            None
         });
     }
 

@@ -4,10 +4,10 @@
 //! What regions are to run is on record before anything is restarted: after a crash the roll goes
 //! on where it was.
 
-use super::Event;
 use super::beforehand;
 use super::care;
 use super::company;
+use super::event::Event;
 use super::workshop::{Workshop, cancelled, cut_short};
 use crate::act::progress::Progress;
 use crate::act::{ledger, programs, units};
@@ -79,7 +79,7 @@ pub(super) async fn upgrade(
     if !matches!(order.cargo, Cargo::Unfinished) {
         progress.step("checking the program", 0, 0);
         let serving = shop.serving.borrow().clone();
-        for local in rolling.regions().await?.iter().filter(|local| serving.contains(&local.name)) {
+        for local in rolling.regions().await?.iter().filter(|local| serving.contains_key(&local.name)) {
             beforehand::files(&shop.config, local).await?;
         }
         let to = rolling.stage(&mut record, order).await?;
@@ -198,7 +198,9 @@ impl Rolling<'_> {
 
     /// Makes systemd know what each region is to run.
     async fn refresh(&self) -> Result<(), wire::Error> {
-        let failed = |why| wire::Error::new("UPGRADE_FAILED", format!("systemd: {why}"), "systemctl status");
+        let failed = |why: units::NotRefreshed| {
+            wire::Error::new("UPGRADE_FAILED", format!("systemd: {why}"), "systemctl status")
+        };
         units::refresh(self.bus, &self.shop.config).await.map_err(failed)
     }
 
@@ -221,7 +223,7 @@ impl Rolling<'_> {
                 Ok(()) => self.switch(record, local).await,
                 Err(why) => Err(why),
             };
-            self.shop.tell(Event::Free(local.name.clone(), self.job)).await;
+            self.shop.tell(Event::Free { job: self.job, region: local.name.clone() }).await;
             switched?;
             restarted += 1;
         }
@@ -242,11 +244,11 @@ impl Rolling<'_> {
 
     /// Waits until a region serves that is about to.
     async fn serves_soon(&self, local: &LocalRegion) -> Result<(), String> {
-        match self.shop.serving.borrow().contains(&local.name) {
+        match self.shop.serving.borrow().contains_key(&local.name) {
             true => return Ok(()),
             false => self.progress.step(format!("{}: waiting until it serves", local.name), 0, 0),
         }
-        company::wait_until_it_serves(self.shop, local, self.bus).await
+        company::wait_until_it_serves(self.shop, local, self.bus, None).await
     }
 
     /// Puts on record that a region is to run the program from now on.
@@ -273,7 +275,7 @@ impl Rolling<'_> {
     async fn switch(&self, record: &mut Programs, local: &LocalRegion) -> Result<(), wire::Error> {
         let failed = |why: String| wire::Error::new("UPGRADE_FAILED", format!("{}: {why}", local.name), "");
         let served = match self.force {
-            true => self.shop.serving.borrow().contains(&local.name),
+            true => self.shop.serving.borrow().contains_key(&local.name),
             false => self.serves_soon(local).await.map(|()| true).map_err(failed)?,
         };
         if served {
@@ -283,7 +285,7 @@ impl Rolling<'_> {
         self.note(record, local).await?;
         // A host that comes just now is no reason to watch for less long.
         let hosts = company::hosts(local).await.unwrap_or_default();
-        match care::down_and_up(self.shop, local, self.bus, self.progress).await {
+        match care::down_and_up(self.shop, self.job, local, self.bus, self.progress).await {
             Err(_) if !served => return Ok(()),
             done => done?,
         }
@@ -313,7 +315,10 @@ impl Rolling<'_> {
         let time: Duration = self.shop.config.sled.downstairs.steady_after.into();
         self.progress.step(format!("{}: watching it for {} s", local.name, time.as_secs()), 0, 0);
         let mut serving = self.shop.serving.subscribe();
-        match timeout(time, serving.wait_for(|serving| !serving.contains(&local.name))).await {
+        let run = serving.borrow().get(&local.name).cloned();
+        // Another run is a break as well, however short.
+        let broken = serving.wait_for(|serving| run.is_none() || serving.get(&local.name) != run.as_ref());
+        match timeout(time, broken).await {
             Err(_) => Ok(()),
             Ok(_) => Err(format!("it did not serve for {} s without a break", time.as_secs())),
         }
@@ -355,7 +360,7 @@ impl Rolling<'_> {
     async fn give_all_back(&self, record: &mut Programs) -> Result<(), wire::Error> {
         for local in self.regions().await?.iter().rev() {
             let given = self.give_back(record, local).await;
-            self.shop.tell(Event::Free(local.name.clone(), self.job)).await;
+            self.shop.tell(Event::Free { job: self.job, region: local.name.clone() }).await;
             given?;
         }
         Ok(())
@@ -373,12 +378,12 @@ impl Rolling<'_> {
         self.progress.step(format!("{name}: taking it back"), 0, 0);
         // One that serves waits until the others do and hosts have caught up; one that does not has
         // nothing to lose.
-        let force = !self.shop.serving.borrow().contains(name);
+        let force = !self.shop.serving.borrow().contains_key(name);
         let manner = |starts| Manner { force, unrepaired: force, rolling: true, starts };
         care::turn(self.shop, self.job, local, manner(false), self.progress).await?;
         // From here on nothing is done about it unasked; and what the program did wrong is not held
         // against the region.
-        self.shop.tell(Event::Mark(name.clone(), Busy::Restarting)).await;
+        self.shop.tell(Event::Mark { job: self.job, region: name.clone(), busy: Busy::Restarting }).await;
         if let Some(roll) = &mut record.rolling {
             roll.done.retain(|done| done != name);
         }
@@ -390,6 +395,6 @@ impl Rolling<'_> {
             return Ok(());
         }
         care::turn(self.shop, self.job, local, manner(true), self.progress).await?;
-        care::down_and_up(self.shop, local, self.bus, self.progress).await
+        care::down_and_up(self.shop, self.job, local, self.bus, self.progress).await
     }
 }

@@ -1,11 +1,12 @@
 //! Which program each region's process runs: every program is asked once for its version, however
 //! many run it, and a process by the file that it was started from, even if that was replaced.
 
+use super::Supervisor;
+use super::event::Event;
 use super::upgrade::{Cargo, Spoken, Upgrade};
 use super::work::Task;
-use super::{Event, Supervisor};
 use crate::act::programs;
-use crate::decide::facts::{Beat, Facts};
+use crate::decide::facts::{Beat, Facts, Run};
 use crate::decide::storage::usable;
 use crate::decide::turns::may_upgrade;
 use crate::names::RegionName;
@@ -23,7 +24,7 @@ type File = (u64, u64, u64, i64);
 #[derive(Default)]
 pub(super) struct Versions {
     /// The process of each region that was asked last.
-    asked: BTreeMap<RegionName, u32>,
+    asked: BTreeMap<RegionName, Run>,
     /// What each program said. Locked while one is asked: who comes next gets the same answer.
     known: Arc<Mutex<HashMap<File, Program>>>,
     /// An upgrade that was cut short has been gone on with.
@@ -46,25 +47,24 @@ impl Supervisor {
         for (name, region) in &mut self.facts.regions {
             // Not before it answers: until then the process may be that of flock(1), which becomes it.
             let answers = region.pulse.as_ref().is_some_and(|pulse| pulse.beat == Beat::Answering);
-            let pid = region.alive().filter(|pid| answers && region.pulse.as_ref().is_some_and(|p| p.pid == *pid));
-            if pid == self.versions.asked.get(name).copied() {
+            let run = region.run().filter(|run| answers && region.pulse.as_ref().is_some_and(|p| p.pid == run.pid));
+            if run.as_ref() == self.versions.asked.get(name) {
                 continue;
             }
-            if pid.is_none() && region.alive() == self.versions.asked.get(name).copied() {
+            if run.is_none() && region.run().as_ref() == self.versions.asked.get(name) {
                 // It does not answer for a moment, and is still the one that was asked.
                 continue;
             }
             region.program = None;
-            match pid {
+            match run {
                 None => _ = self.versions.asked.remove(name),
-                Some(pid) => {
-                    self.versions.asked.insert(name.clone(), pid);
+                Some(run) => {
+                    self.versions.asked.insert(name.clone(), run.clone());
                     let (name, user, bus) = (name.clone(), self.config.sled.downstairs.user.clone(), bus.clone());
-                    let (known, events) = (self.versions.known.clone(), self.events.clone());
-                    tokio::spawn(async move {
-                        if let Some(program) = version(&known, &bus, &user, pid).await {
-                            _ = events.send(Event::Runs(name, pid, program)).await;
-                        }
+                    let known = self.versions.known.clone();
+                    self.errands.run(|_| None, async move {
+                        let program = version(&known, &bus, &user, run.pid).await?;
+                        Some(Event::Runs(name, run, program))
                     });
                 }
             }

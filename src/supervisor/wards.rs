@@ -56,6 +56,11 @@ impl Ward {
         })
     }
 
+    /// The run whose end was noted last.
+    pub(super) fn noted(&self) -> Option<&String> {
+        self.noted.as_ref()
+    }
+
     /// Takes what an end meant.
     pub(super) fn ended(&mut self, failure: &Failure) {
         let now = Instant::now();

@@ -4,11 +4,12 @@
 //! Each job is a task of its own, in which even a panic is an end that is heard of. It takes
 //! its own decisions only where time has passed since the request was granted.
 
+use super::adoption;
 use super::care;
+use super::event::Event;
 use super::jobs::Ended;
 use super::upgrade::{self, Upgrade};
 use super::workshop::{Workshop, cancelled, cut_short};
-use super::{Event, adoption};
 use crate::act::create::{self, CreateError};
 use crate::act::inspect::allocated;
 use crate::act::peers::{at_port, listening, runners};
@@ -65,15 +66,16 @@ impl Task {
 impl Workshop {
     /// Begins a job.
     pub(super) fn begin(&self, id: u64, task: Task, bus: zbus::Connection, progress: Progress) {
-        let shop = self.clone();
-        tokio::spawn(async move {
-            let (began, region, worker) = (Instant::now(), task.region(), shop.clone());
-            let working = tokio::spawn(async move { worker.work(id, task, &bus, &progress).await });
-            let result = working.await.unwrap_or_else(|why| Err(cut_short(&why)));
-            let scanner = shop.scanner.clone();
-            let disk = tokio::task::spawn_blocking(move || scanner.scan()).await.ok();
-            let ended = Ended { id, result, took: began.elapsed() };
-            _ = shop.events.send(Event::Ended(region, Box::new(ended), disk)).await;
+        let (shop, began, region) = (self.clone(), Instant::now(), task.region());
+        let end = move |region, result, disk| {
+            Some(Event::Ended(region, Box::new(Ended { id, result, took: began.elapsed() }), disk))
+        };
+        let of = region.clone();
+        let lost = move |why: String| end(of, Err(cut_short(&why)), None);
+        self.errands.run(lost, async move {
+            let result = shop.work(id, task, &bus, &progress).await;
+            let disk = shop.scanner.look().await;
+            end(region, result, disk)
         });
     }
 

@@ -1,18 +1,20 @@
 //! What all work has in common: the configuration, the disk that it is granted for, turns, and
 //! the way back to the loop. What is done is in [`work`](super::work).
 
-use super::Event;
+use super::errands::Errands;
+use super::event::Event;
 use super::jobs::CANCELLED;
 use crate::act::lived::Clock;
 use crate::act::mark::is_mounted;
 use crate::config::Configuration;
+use crate::decide::facts::Run;
 use crate::names::RegionName;
 use crate::observe::disk::Scanner;
 use crate::wire;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::available_parallelism;
-use tokio::sync::{Mutex, Semaphore, mpsc, watch};
+use tokio::sync::{Mutex, Semaphore, watch};
 use uuid::Uuid;
 
 /// What all work has in common. Cheap to clone.
@@ -20,7 +22,7 @@ use uuid::Uuid;
 pub(super) struct Workshop {
     pub(super) config: Arc<Configuration>,
     pub(super) scanner: Arc<Scanner>,
-    pub(super) events: mpsc::Sender<Event>,
+    pub(super) errands: Errands,
     /// The turns of creations.
     pub(super) cores: Arc<Semaphore>,
     /// How many creations run side by side.
@@ -29,22 +31,22 @@ pub(super) struct Workshop {
     pub(super) adoptions: Arc<Mutex<()>>,
     /// The disk that the work was granted for; without one it is not asked which it is.
     pub(super) disk: Option<Uuid>,
-    /// The regions that serve, as the loop last judged.
-    pub(super) serving: watch::Sender<BTreeSet<RegionName>>,
+    /// The regions that serve, as the loop last judged, and which of their runs it is that does.
+    pub(super) serving: watch::Sender<BTreeMap<RegionName, Run>>,
     /// How long the sled has lived.
     pub(super) clock: Arc<Clock>,
 }
 
 impl Workshop {
-    pub(super) fn new(config: Arc<Configuration>, scanner: Arc<Scanner>, events: mpsc::Sender<Event>) -> Self {
+    pub(super) fn new(config: Arc<Configuration>, scanner: Arc<Scanner>, errands: Errands) -> Self {
         // Several for each core: a creation mostly waits for the disk's journal, and the commits
         // of those that wait together are one. Two cores: 2 side by side took 2100 ms for twelve
         // regions, 4 took 730, 8 took 670, 12 took 580.
         let turns = available_parallelism().map_or(6, |cores| u32::try_from(cores.get() * 6).unwrap_or(6));
         let cores = Arc::new(Semaphore::new(turns as usize));
-        let serving = watch::Sender::new(BTreeSet::new());
+        let serving = watch::Sender::new(BTreeMap::new());
         let clock = Arc::new(Clock::open());
-        Self { config, scanner, events, cores, turns, adoptions: Arc::default(), disk: None, serving, clock }
+        Self { config, scanner, errands, cores, turns, adoptions: Arc::default(), disk: None, serving, clock }
     }
 
     /// For work on this disk, and no other that may be mounted when its turn comes.
@@ -53,7 +55,7 @@ impl Workshop {
     }
 
     /// Tells who waits for it which regions serve.
-    pub(super) fn tell_serving(&self, serving: BTreeSet<RegionName>) {
+    pub(super) fn tell_serving(&self, serving: BTreeMap<RegionName, Run>) {
         self.serving.send_if_modified(|known| {
             let changed = *known != serving;
             *known = serving;
@@ -63,13 +65,12 @@ impl Workshop {
 
     /// Tells the loop something. It hears it unless it has ended.
     pub(super) async fn tell(&self, event: Event) {
-        _ = self.events.send(event).await;
+        self.errands.tell(event).await;
     }
 
     /// Looks at the disk, and tells the loop what is there now.
     pub(super) async fn look_again(&self) {
-        let scanner = self.scanner.clone();
-        if let Ok(disk) = tokio::task::spawn_blocking(move || scanner.scan()).await {
+        if let Some(disk) = self.scanner.look().await {
             self.tell(Event::Seen(disk)).await;
         }
     }
@@ -80,16 +81,14 @@ impl Workshop {
         &self,
         change: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, wire::Error> {
-        let (scanner, config, disk) = (self.scanner.clone(), self.config.clone(), self.disk);
+        let (config, disk) = (self.config.clone(), self.disk);
         let held = move || {
-            scanner.while_held(|| {
-                if let Some(disk) = disk {
-                    is_mounted(&config.sled.storage, disk)?;
-                }
-                Ok(change())
-            })
+            if let Some(disk) = disk {
+                is_mounted(&config.sled.storage, disk)?;
+            }
+            Ok(change())
         };
-        let done: std::io::Result<T> = tokio::task::spawn_blocking(held).await.map_err(|why| cut_short(&why))?;
+        let done: std::io::Result<T> = self.scanner.change(held).await.map_err(|why| cut_short(&why))?;
         done.map_err(|why| wire::Error::new("DATA_FOREIGN", why.to_string(), "sledctl status shows the disk"))
     }
 }
@@ -100,7 +99,7 @@ pub(super) fn cancelled() -> wire::Error {
 }
 
 /// The end of work that panicked or was dropped.
-pub(super) fn cut_short(why: &tokio::task::JoinError) -> wire::Error {
+pub(super) fn cut_short(why: &impl std::fmt::Display) -> wire::Error {
     let message = format!("the work was cut short: {why}");
     wire::Error::new("FAILED", message, "see journalctl -u sledd; what it left is found at the next start of sledd")
 }

@@ -94,3 +94,9 @@ pub async fn properties(
         .await?;
     body.body().deserialize()
 }
+
+/// An invocation as the journal writes it; systemd tells its 16 bytes, or none.
+pub fn invocation(value: &OwnedVariant) -> Option<String> {
+    let bytes = Vec::<u8>::try_from(value.clone()).ok().filter(|bytes| bytes.len() == 16)?;
+    Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}

@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Disk {
     /// Counts the looks: of two pictures the one with the higher number is newer.
     pub serial: u64,
+    /// The number of the configuration whose regions were looked for.
+    pub config: u64,
     /// A file system of its own is mounted at the root.
     pub mounted: bool,
     /// Its capacity in bytes.
@@ -60,6 +62,7 @@ impl Default for Disk {
     fn default() -> Self {
         Self {
             serial: 0,
+            config: 0,
             mounted: false,
             capacity: 0,
             free: 0,

@@ -11,7 +11,7 @@ pub use disk::{Disk, OnDisk, Survey};
 pub use enforcement::{Enforcement, Gap};
 pub use files::{Files, Fresh, InForce};
 pub use image::Image;
-pub use region::{Active, Beat, Doing, Exit, Fencing, Holder, Pulse, Region, Sockets, Start, Stranger, Unit};
+pub use region::{Active, Beat, Doing, Exit, Fencing, Holder, Pulse, Region, Run, Sockets, Start, Stranger, Unit};
 pub use tls::{Certificate, Flaw, KeyForm, Refusal, Tls};
 
 use crate::config::Configuration;

@@ -28,9 +28,9 @@ pub struct Region {
     /// What lies on disk was last looked at before its downstairs ended: only a look with at
     /// least this serial tells what it would start on.
     pub needs_look: u64,
-    /// The last process of its unit that has ended, by the kernel's word; systemd may not have
+    /// The last run of its unit whose process has ended, by the kernel's word; systemd may not have
     /// said so yet.
-    pub ended: Option<u32>,
+    pub ended: Option<Run>,
     /// Why its last downstairs ended, unless one has served since.
     pub failure: Option<Failure>,
     /// How often it ended within the time in which that is counted.
@@ -50,13 +50,35 @@ pub struct Region {
 impl Region {
     /// Its main process, unless it has ended.
     pub fn alive(&self) -> Option<u32> {
-        let unit = self.unit.as_ref().filter(|unit| unit.active == Active::Active)?;
-        unit.pid.filter(|pid| Some(*pid) != self.ended)
+        self.run().map(|run| run.pid)
+    }
+
+    /// The run that its unit is in, unless its process has ended. Numbers of processes are given
+    /// again: it is the run that has ended, and not the number.
+    pub fn run(&self) -> Option<Run> {
+        self.unit.as_ref().and_then(Unit::run).filter(|run| self.ended.as_ref() != Some(run))
     }
 
     /// Whether its unit runs, or would by itself.
     pub fn runs(&self) -> bool {
         self.unit.as_ref().is_some_and(|unit| matches!(unit.active, Active::Active | Active::Activating))
+    }
+}
+
+/// One run of a region's unit.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Run {
+    /// Its main process.
+    pub pid: u32,
+    /// Its invocation, if systemd told it.
+    pub invocation: Option<String>,
+}
+
+impl Unit {
+    /// The run that it is in, if it is active.
+    pub fn run(&self) -> Option<Run> {
+        let pid = self.pid.filter(|_| self.active == Active::Active)?;
+        Some(Run { pid, invocation: self.invocation.clone() })
     }
 }
 

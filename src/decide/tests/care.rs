@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::check::Code;
-use crate::decide::facts::{Doing, Exit, Stranger};
+use crate::decide::facts::{Doing, Exit, Run, Stranger};
 use crate::decide::failure::{Failure, classify};
 use crate::decide::plan::{Action, plan};
 use crate::decide::turns::{Denied, Manner, claim, may_hold, may_release, may_restart, may_upgrade};
@@ -107,15 +107,23 @@ fn a_crash_loop_is_held_and_a_hold_stops_it() {
     }
 }
 
+/// The run of a region that is well, by its process.
+fn run(pid: u32) -> Run {
+    Run { pid, invocation: Some(pid.to_string()) }
+}
+
 #[test]
 fn the_kernels_word_comes_before_systemds() {
     let config = config();
     let mut facts = well(&config);
-    region(&mut facts).ended = Some(100);
+    region(&mut facts).ended = Some(run(100));
     let verdict = judge(&config, &facts);
     assert!(!verdict.ready(&volume()) && verdict.findings[0].code == Code::RegionDown);
-    region(&mut facts).ended = Some(99);
+    region(&mut facts).ended = Some(run(99));
     assert!(judge(&config, &facts).ready(&volume()), "an older process");
+    // A number that was given again: it is another run.
+    region(&mut facts).ended = Some(Run { pid: 100, invocation: Some("before".into()) });
+    assert!(judge(&config, &facts).ready(&volume()), "an older run");
 }
 
 #[test]
@@ -138,7 +146,7 @@ fn one_that_hangs_is_told_with_what_it_does_and_left_alone_unless_that_is_set() 
     region(&mut facts).hung_seconds = 60;
     let second: RegionName = "still-fawn-1".parse().unwrap();
     let mut alone = facts.clone();
-    alone.regions.get_mut(&second).unwrap().ended = Some(101);
+    alone.regions.get_mut(&second).unwrap().ended = Some(run(101));
     assert_eq!(plan(&config, &alone), [], "a sibling is down");
     // A full disk is not cured by a restart.
     facts.disk.as_mut().unwrap().free = 0;
@@ -170,7 +178,7 @@ fn replicas_go_one_at_a_time() {
     empty.disk.as_mut().unwrap().ledger.as_mut().unwrap().regions.clear();
     // By this code an update knows that there is nothing to roll.
     assert_eq!(may_upgrade(&config, &empty, false).unwrap_err().code, "REGION_UNKNOWN");
-    facts.regions.get_mut(&second).unwrap().ended = Some(101);
+    facts.regions.get_mut(&second).unwrap().ended = Some(run(101));
     assert_eq!(may_restart(&config, &facts, &first(), false).unwrap_err().code, "SIBLING_DOWN");
     assert_eq!(may_upgrade(&config, &facts, false).unwrap_err().code, "SIBLING_DOWN");
     assert!(may_restart(&config, &facts, &first(), true).is_ok());

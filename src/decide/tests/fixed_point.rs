@@ -39,8 +39,10 @@ fn any_region() -> impl Strategy<Value = Region> {
             let exit = (!runs).then_some(Exit::Status(1));
             let own = if runs { Holder::Own } else { holder };
             let identity = Some(Ok(Uuid::from_u128(100)));
+            let unit = Unit { pid, restarts, exit, fence: fence().filter(|_| fenced), ..unit(active) };
             Region {
-                unit: Some(Unit { pid, restarts, exit, fence: fence().filter(|_| fenced), ..unit(active) }),
+                ended: unit.run().filter(|_| dead),
+                unit: Some(unit),
                 sockets: Some(Sockets {
                     pid,
                     data: own.clone(),
@@ -50,7 +52,6 @@ fn any_region() -> impl Strategy<Value = Region> {
                     dropped: 0,
                 }),
                 pulse: pid.map(|pid| Pulse { pid, beat, identity, presents: None }),
-                ended: pid.filter(|_| dead),
                 failure,
                 crashes,
                 steady,

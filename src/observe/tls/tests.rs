@@ -1,9 +1,9 @@
 //! The files of `[tls]` in every state, and a call to one that speaks as a downstairs does.
 
 use super::*;
-use crate::decide::facts::{Beat, Flaw, KeyForm, Refusal};
-use crate::observe::pulse;
+use crate::decide::facts::{Beat, Flaw, KeyForm, Refusal, Run};
 use crate::observe::ruok::Line;
+use crate::observe::{Told, channel, pulse};
 use crate::port_map::LocalRegion;
 use crate::protocol::{IMOK, RUOK};
 use crate::region::Geometry;
@@ -267,23 +267,25 @@ async fn one_that_speaks_tls_is_asked_as_any_other() {
 }
 
 /// A region that accepts and does as it is told, and the beats of a pulse that calls it by TLS.
-async fn beats(listener: &TcpListener, files: config::Tls, pid: u32) -> mpsc::Receiver<Observation> {
-    let (to, beats) = mpsc::channel(16);
+async fn beats(listener: &TcpListener, files: config::Tls, pid: u32) -> mpsc::Receiver<Told> {
+    let (source, beats) = channel(16);
+    let (term, to) = source.begin();
     let (rhythm, drum) = Rhythm::new(Duration::from_millis(50));
     let at = listener.local_addr().unwrap();
     let geometry = Geometry { block_size: 512, extent_size: 1, extent_count: 1 };
     let local = LocalRegion { name: "still-fawn-0".parse().unwrap(), port: at.port(), geometry };
     tokio::spawn(drum);
     tokio::spawn(async move {
-        let (_keep, pid) = watch::channel(Some(pid));
-        pulse::watch(local, at.ip(), pid, rhythm, Duration::from_millis(200), Some(files), to).await
+        let _term = term;
+        let (_keep, run) = watch::channel(Some(Run { pid, invocation: None }));
+        pulse::watch(local, at.ip(), run, rhythm, Duration::from_millis(200), Some(files), to).await
     });
     beats
 }
 
-async fn next(beats: &mut mpsc::Receiver<Observation>) -> Beat {
-    match timeout(Duration::from_secs(5), beats.recv()).await.unwrap().unwrap() {
-        Observation::Pulse(_, Some(pulse)) => pulse.beat,
+async fn next(beats: &mut mpsc::Receiver<Told>) -> Beat {
+    match timeout(Duration::from_secs(5), beats.recv()).await.unwrap().and_then(Told::fact) {
+        Some(Observation::Pulse(_, Some(pulse))) => pulse.beat,
         seen => panic!("{seen:?}"),
     }
 }

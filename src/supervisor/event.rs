@@ -1,0 +1,108 @@
+//! What the loop hears of what it had done aside.
+//!
+//! The rule: **an event says what it is a result of**, and nothing is believed for a world that has
+//! changed meanwhile. Most name it: a run of a region's unit, a job, a disk, a request. What systemd
+//! answered is a result of the connection on which it was asked and of the configuration for which
+//! ([`World`]); of another one it is not believed, what had waited for it waits no more, and what
+//! there is now is asked for again. Which of the two an event is, is its type: only [`Said`] has a
+//! [`World`], and [`Supervisor::hear_systemd`](super::Supervisor::hear_systemd) is the only one to
+//! take it. What observers tell is bound in the same way to the observer that told it
+//! ([`observe::Told`](crate::observe::Told)).
+
+use super::counter::Served;
+use super::jobs::Ended;
+use super::maintenance;
+use super::reload::{Reading, Recorded};
+use super::requests::Request;
+use crate::act::progress::Step;
+use crate::act::units::NotRefreshed;
+use crate::config::History;
+use crate::decide::facts::{Busy, Disk, Doing, Run, Start};
+use crate::decide::failure::Failure;
+use crate::decide::turns::{Denied, Manner};
+use crate::names::RegionName;
+use crate::port_map::Fence;
+use crate::programs::Program;
+use std::collections::BTreeMap;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+/// The configuration that is in force and the connection to systemd, each by its number: it grows
+/// whenever there is another, or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct World {
+    pub(super) config: u64,
+    pub(super) line: u64,
+}
+
+/// The end of an action, or a step of it.
+pub(super) enum Event {
+    /// What systemd did or did not do, in the world in which it was asked.
+    Systemd(World, Said),
+    /// Nothing is left undone on this disk, or it is, and why.
+    Settled(Uuid, Result<(), String>),
+    /// These adoptions on this disk were undone, but for some that could not be, and why.
+    Undone(Uuid, Vec<RegionName>, BTreeMap<RegionName, String>),
+    /// The ledger of this disk was begun anew: what lies there is settled by it once more.
+    Unsettled(Uuid),
+    /// The downstairs of this run has ended, for this reason, and wrote these last lines.
+    Explained { region: RegionName, run: Option<String>, failure: Failure, lines: Vec<String> },
+    /// What the process is doing that does not answer; `None` if it has ended.
+    Doing(RegionName, Option<Doing>),
+    /// The holds that were to be put on record on this disk are there, or are not.
+    Held(Uuid, bool),
+    /// A job asks whether a region's turn has come.
+    Claim(Claim),
+    /// The job that has the region's turn does this to it now.
+    Mark { job: u64, region: RegionName, busy: Busy },
+    /// The job does not need the region any more.
+    Free { job: u64, region: RegionName },
+    /// What a run's process runs, as that states it.
+    Runs(RegionName, Run, Program),
+    /// A configuration was read, for a request, and what it speaks of was looked at.
+    Read(Box<Reading>),
+    /// A configuration that is to be taken over was put on record, or could not be.
+    Recorded(Box<Recorded>),
+    /// What is in force was kept at last, or could not be again, and why.
+    Kept(Result<History, String>),
+    /// Somebody was served at the ticket desk.
+    Served(Served),
+    /// A region is not held any more on this disk.
+    Released(Option<Uuid>, RegionName),
+    /// What became of something that was to be written of maintenance.
+    Maintenance(maintenance::Order, std::io::Result<()>),
+    /// The machine is being switched off; told when hosts have been told.
+    Leaving(oneshot::Sender<()>),
+    /// The disk was looked at.
+    Seen(Disk),
+    /// The disk was looked at, for a request that is to be answered by what is there now.
+    Looked(Disk, Request),
+    /// What is to be remembered of jobs was written, or could not be.
+    Noted,
+    /// A job is doing this now.
+    Step(u64, Step),
+    /// A job at this region has ended, and this is what the disk looked like then.
+    Ended(RegionName, Box<Ended>, Option<Disk>),
+}
+
+/// What systemd did, or did not do.
+pub(super) enum Said {
+    /// It knows the units as they are configured, or does not, and why.
+    Refreshed(Result<(), NotRefreshed>),
+    /// What became of the wish to start a unit.
+    Started(RegionName, Start),
+    /// It has stopped or restarted a unit, or has not, and why.
+    Changed(RegionName, Result<(), String>),
+    /// It has changed whom a region's unit lets in, or has not, and why.
+    Fenced(RegionName, Fence, Result<(), String>),
+    /// These regions run, and are not in the map.
+    Strays(Vec<RegionName>),
+}
+
+/// A job's question whether a region's turn has come.
+pub(super) struct Claim {
+    pub(super) job: u64,
+    pub(super) region: RegionName,
+    pub(super) manner: Manner,
+    pub(super) reply: oneshot::Sender<Result<(), Denied>>,
+}

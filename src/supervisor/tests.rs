@@ -1,0 +1,132 @@
+//! What the loop believes, and what it does not: results of a world that has changed meanwhile.
+
+use super::event::Said;
+use super::*;
+use crate::act::units::NotRefreshed;
+use crate::config::{self, Sources};
+use crate::decide::facts::{Active, Bus, Disk, Fencing, Fresh, Network, Pulse, Start, Tls, Unit};
+use crate::decide::facts::{Beat, Region};
+use crate::port_map::Fence;
+use crate::source::Source;
+
+fn config(more: &str) -> Configuration {
+    let source = |text: &str| Source { file: "f".into(), text: Ok(text.into()) };
+    let sources = Sources {
+        sled: vec![source(include_str!("../../etc/sled.toml")), source(more)],
+        port_map: source(include_str!("../../etc/port-map.toml")),
+        ephemeral: 32768..=60999,
+    };
+    config::read(&sources).unwrap()
+}
+
+/// A supervisor whose observers have not begun: as long as nobody waits for anything.
+fn supervisor() -> (Supervisor, Inbox) {
+    Supervisor::new(super::Start::of(config("")), "/nowhere".into(), "/nowhere".into(), watch::channel(None).0)
+}
+
+/// The supervisor goes on with another configuration.
+fn take_over(supervisor: &mut Supervisor, new: Configuration) {
+    supervisor.take_over(Arc::new(new), &Fresh::default());
+}
+
+fn unit(pid: u32, invocation: &str) -> Unit {
+    Unit {
+        active: Active::Active,
+        pid: Some(pid),
+        exit: None,
+        result: "success".into(),
+        restarts: 0,
+        invocation: Some(invocation.into()),
+        since: None,
+        fence: Some(Fence::default()),
+    }
+}
+
+#[tokio::test]
+async fn what_systemd_did_for_another_configuration_or_connection_is_not_believed() {
+    type Change = fn(&mut Supervisor);
+    let reload: Change = |supervisor| take_over(supervisor, config("[downstairs]\nhung_after = \"9s\"\n"));
+    let lost: Change = |supervisor| supervisor.see_line(Err("it went away".into()));
+    for (what, change) in [("another configuration", reload), ("another connection", lost)] {
+        let (mut supervisor, _inbox) = supervisor();
+        let name = supervisor.config.local_regions()[0].name.clone();
+        let region = |supervisor: &Supervisor| supervisor.facts.regions[&name].clone();
+        supervisor.region(&name, |region| {
+            (region.start, region.changing, region.fencing) = (Start::Asked, true, Fencing::Asked);
+            region.unit = Some(unit(7, "a"));
+        });
+        supervisor.facts.stale_units = true;
+        let asked = supervisor.world;
+        change(&mut supervisor);
+        assert_ne!(supervisor.world, asked, "{what}");
+        let bus = supervisor.facts.bus.clone();
+        supervisor.hear(Event::Systemd(asked, Said::Refreshed(Ok(()))));
+        assert!(supervisor.facts.stale_units && supervisor.bus.is_none(), "{what}");
+        assert_eq!(supervisor.facts.bus, bus, "{what}: it counts as connected");
+        // Nobody waits for these any more: the plan asks again.
+        supervisor.hear(Event::Systemd(asked, Said::Started(name.clone(), Start::Refused("old".into()))));
+        supervisor.hear(Event::Systemd(asked, Said::Changed(name.clone(), Err("old".into()))));
+        supervisor.hear(Event::Systemd(asked, Said::Fenced(name.clone(), Fence::default(), Ok(()))));
+        let Region { start, changing, fencing, unit, .. } = region(&supervisor);
+        assert_eq!((start, changing, fencing), (Start::Idle, false, Fencing::Idle), "{what}");
+        assert_eq!(unit.unwrap().fence, None, "{what}: it is not known whom it lets in");
+        // Of this world it is.
+        let now = supervisor.world;
+        supervisor.hear(Event::Systemd(now, Said::Started(name.clone(), Start::Refused("new".into()))));
+        assert_eq!(region(&supervisor).start, Start::Refused("new".into()), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_refreshed_on_this_connection_is_asked_again() {
+    let (mut supervisor, _inbox) = supervisor();
+    let now = supervisor.world;
+    supervisor.hear(Event::Systemd(now, Said::Refreshed(Err(NotRefreshed::Systemd("busy".into())))));
+    assert!(supervisor.unrefreshed);
+    supervisor.see_line(Err("gone".into()));
+    assert!(!supervisor.unrefreshed, "on the next one it is asked in any case");
+    assert!(matches!(&supervisor.facts.bus, Some(Bus::Unreachable(why)) if why == "gone"));
+}
+
+#[tokio::test]
+async fn another_configuration_makes_old_what_was_looked_for_by_the_one_before() {
+    let (mut supervisor, _inbox) = supervisor();
+    supervisor.facts.network = Some(Network::default());
+    let (at, cert, key, root_cert) = (jiff::Timestamp::UNIX_EPOCH, Ok(Vec::new()), Ok(()), Ok(Vec::new()));
+    supervisor.facts.tls = Some(Tls { at, cert, key, root_cert, refused: None });
+    supervisor.facts.kept_for.insert("x".into(), 0);
+    take_over(&mut supervisor, config("[downstairs]\nhung_after = \"9s\"\n"));
+    let facts = &supervisor.facts;
+    assert!(facts.network.is_some() && facts.tls.is_some() && !facts.kept_for.is_empty());
+    let tls = "[tls]\ncert = \"/c\"\nkey = \"/k\"\nroot_cert = \"/r\"\n";
+    take_over(&mut supervisor, config(&format!("[network]\nnic = \"eth7\"\n[storage]\nkeep_deleted = \"30d\"\n{tls}")));
+    let facts = &supervisor.facts;
+    assert!(facts.network.is_none() && facts.tls.is_none() && facts.kept_for.is_empty());
+}
+
+#[tokio::test]
+async fn a_look_for_the_regions_of_another_configuration_is_not_believed() {
+    let (mut supervisor, _inbox) = supervisor();
+    take_over(&mut supervisor, config("[downstairs]\nhung_after = \"9s\"\n"));
+    supervisor.hear(Event::Seen(Disk { serial: 1, ..Disk::default() }));
+    assert!(supervisor.facts.disk.is_none());
+    supervisor.hear(Event::Seen(Disk { serial: 2, config: supervisor.world.config, ..Disk::default() }));
+    assert!(supervisor.facts.disk.is_some());
+}
+
+#[tokio::test]
+async fn what_was_known_of_a_run_is_not_known_of_the_next() {
+    let (mut supervisor, _inbox) = supervisor();
+    let name = supervisor.config.local_regions()[0].name.clone();
+    supervisor.see_unit(&name, unit(7, "a"));
+    let run = supervisor.facts.regions[&name].run().unwrap();
+    supervisor.region(&name, |region| {
+        region.pulse = Some(Pulse { pid: 7, beat: Beat::Answering, identity: None, presents: None });
+    });
+    supervisor.see_end(&name, run);
+    assert_eq!(supervisor.facts.regions[&name].alive(), None);
+    // The next run's process has the same number.
+    supervisor.see_unit(&name, unit(7, "b"));
+    let region = &supervisor.facts.regions[&name];
+    assert_eq!((region.alive(), &region.pulse), (Some(7), &None));
+}
