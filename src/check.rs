@@ -61,6 +61,10 @@ codes! {
     ConfigPending = "CONFIG_PENDING", Information;
     /// systemd cannot be reached over D-Bus: what is known of the units is old.
     SystemdUnreachable = "SYSTEMD_UNREACHABLE", Warning;
+    /// Which downstairs program each region runs cannot be read: the units stay as they were.
+    ProgramsUnreadable = "PROGRAMS_UNREADABLE", Warning;
+    /// systemd does not have the units as they are configured: they stay as they were.
+    UnitsOutdated = "UNITS_OUTDATED", Warning;
     /// systemd does not enforce which ports and hosts a region's unit is given, or it is not known.
     PortMapNotEnforced = "PORT_MAP_NOT_ENFORCED", Warning;
     /// The storage root is not a mount point of its own.

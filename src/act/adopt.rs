@@ -8,9 +8,9 @@
 use super::inspect::{region_json, trailers};
 use super::legacy::Served;
 use super::peers::{Runner, listening, runners};
-use super::{ledger, places};
+use super::{ledger, owner, places};
 use crate::config::Configuration;
-use crate::files::{move_dir, set_mode};
+use crate::files::move_dir;
 use crate::names::RegionName;
 use crate::port_map::LocalRegion;
 use crate::region::format::Trailer;
@@ -20,7 +20,7 @@ use crate::times;
 use nix::unistd::User;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{MetadataExt, lchown};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// A directory that may be adopted: a whole region, as the map wants it.
@@ -209,8 +209,7 @@ pub fn take_over(config: &Configuration, name: &RegionName, candidate: &Candidat
     if candidate.dir != place {
         move_dir(&candidate.dir, &place)?;
     }
-    own(&place, (owner.uid.as_raw(), owner.gid.as_raw()))?;
-    set_mode(&place, 0o750)?;
+    owner::give(&place, Some(candidate.owner), (owner.uid.as_raw(), owner.gid.as_raw()), 0o750)?;
     let by = format!("adopted from {}", candidate.dir.display());
     let record = Record { uuid: candidate.json.uuid, geometry: candidate.json.geometry(), created: times::now(), by };
     let generation = candidate.trailers.iter().map(|trailer| trailer.generation).max().unwrap_or_default();
@@ -219,26 +218,6 @@ pub fn take_over(config: &Configuration, name: &RegionName, candidate: &Candidat
         ledger.regions.insert(name.clone(), record);
         Ok(())
     })
-}
-
-/// Gives everything below a directory, and it, an owner.
-fn own(dir: &Path, (uid, gid): (u32, u32)) -> io::Result<()> {
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        match entry.file_type()?.is_dir() {
-            true => own(&entry.path(), (uid, gid))?,
-            false => give(&entry.path(), (uid, gid))?,
-        }
-    }
-    give(dir, (uid, gid))
-}
-
-fn give(path: &Path, (uid, gid): (u32, u32)) -> io::Result<()> {
-    let found = fs::symlink_metadata(path)?;
-    match (found.uid(), found.gid()) == (uid, gid) {
-        true => Ok(()),
-        false => lchown(path, Some(uid), Some(gid)),
-    }
 }
 
 /// Notes that an adoption is complete: nothing is undone any more.
@@ -274,8 +253,9 @@ pub fn give_back(config: &Configuration, name: &RegionName, adoption: &Adoption)
     if !is_it(&adoption.from) {
         return Err(format!("the region {} is not in {} again", adoption.uuid, adoption.from.display()));
     }
-    own(&adoption.from, adoption.owner).map_err(failed)?;
-    set_mode(&adoption.from, adoption.mode).map_err(failed)?;
+    let user = User::from_name(&config.sled.downstairs.user).ok().flatten();
+    let ours = user.map(|user| (user.uid.as_raw(), user.gid.as_raw()));
+    owner::give(&adoption.from, ours, adoption.owner, adoption.mode).map_err(failed)?;
     // The note stays until the old unit serves again; as long as it does, nothing starts here.
     ledger::change(root, |ledger| {
         if ledger.regions.get(name).is_some_and(|record| record.uuid == adoption.uuid) {

@@ -15,6 +15,7 @@ pub mod lived;
 pub mod maintenance;
 pub mod mark;
 mod memo;
+pub mod owner;
 pub mod peers;
 pub mod places;
 pub mod ports;

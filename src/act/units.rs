@@ -124,9 +124,23 @@ pub enum NotRefreshed {
     /// The record of programs cannot be read.
     #[error("the record of programs cannot be read: {0}")]
     Programs(String),
-    /// What systemd answered.
+    /// systemd has read the units again, or refuses to, and they are not as they are configured.
+    #[error("{0}")]
+    Stale(String),
+    /// systemd has not answered, and why.
     #[error("{0}")]
     Systemd(String),
+}
+
+impl NotRefreshed {
+    /// An answer of systemd's own is a refusal, as when /run is full; one of D-Bus means that there is none.
+    fn from(why: zbus::Error) -> Self {
+        let own = |name: &str| name.starts_with("org.freedesktop.systemd1.");
+        match &why {
+            zbus::Error::MethodError(name, ..) if own(name.as_str()) => Self::Stale(job::spoken(why)),
+            _ => Self::Systemd(job::spoken(why)),
+        }
+    }
 }
 
 /// Makes systemd run its generators again if what they made differs from the configuration:
@@ -146,9 +160,8 @@ pub async fn refresh(bus: &Connection, config: &Configuration) -> Result<(), Not
         return Ok(());
     }
     tracing::info!("the units are older than the configuration: asking systemd to reload them");
-    let refused = |why| NotRefreshed::Systemd(job::spoken(why));
-    let manager = ManagerProxy::new(bus).await.map_err(refused)?;
-    manager.reload().await.map_err(refused)?;
+    let manager = ManagerProxy::new(bus).await.map_err(NotRefreshed::from)?;
+    manager.reload().await.map_err(NotRefreshed::from)?;
     let renewed = |name: &str| before.iter().any(|unit| unit.0 == name && !stale(unit));
     // What it gives now may go to another address.
     if renewed(names::BROKER)
@@ -160,9 +173,12 @@ pub async fn refresh(bus: &Connection, config: &Configuration) -> Result<(), Not
     // socket is started anew: this supervisor with it, which may open none itself.
     if renewed(names::SOCKET) {
         tracing::info!("hosts are to poll elsewhere: asking systemd to restart {}", names::SOCKET);
-        manager.restart_unit(names::SOCKET, "replace").await.map_err(refused)?;
+        manager.restart_unit(names::SOCKET, "replace").await.map_err(NotRefreshed::from)?;
     }
-    Ok(())
+    match all.iter().filter(|unit| stale(unit)).count() {
+        0 => Ok(()),
+        some => Err(NotRefreshed::Stale(format!("it has read them again, and {some} of {} are others", all.len()))),
+    }
 }
 
 /// Whether systemd has values of a region that is not configured any more.
@@ -174,4 +190,20 @@ fn left_over(all: &[(String, String)]) -> bool {
         let unit = name.strip_suffix(".d").filter(|unit| unit.starts_with(&region));
         unit.is_some_and(|unit| all.iter().all(|(wanted, _)| wanted != unit))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zbus::Message;
+
+    #[test]
+    fn a_refusal_of_systemds_is_an_answer() {
+        let failed = |name: &str| {
+            let message = Message::signal("/", "a.b", "C").build(&()).unwrap();
+            NotRefreshed::from(zbus::Error::MethodError(name.try_into().unwrap(), Some("why".into()), message))
+        };
+        assert_eq!(failed("org.freedesktop.systemd1.DiskFull"), NotRefreshed::Stale("why".into()));
+        assert_eq!(failed("org.freedesktop.DBus.Error.NoReply"), NotRefreshed::Systemd("why".into()));
+    }
 }

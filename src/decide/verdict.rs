@@ -1,7 +1,7 @@
 //! What is so, from what is wanted and what was seen: the state of every region, and every
 //! condition that holds. Without times; the supervisor knows since when.
 
-use super::facts::{Bus, Facts, Watched};
+use super::facts::{Bus, Facts, Outdated, Watched};
 use super::finding::{Finding, Scope};
 use super::{enforcement, image, network, pending, region, storage, strangers, tls};
 use crate::check::{Code, Severity};
@@ -73,12 +73,14 @@ fn sled_findings(config: &Configuration, facts: &Facts) -> Vec<Finding> {
         let remedy = "systemctl status dbus; what is shown of the units is what was last known".to_owned();
         found.push(about_sled(Code::SystemdUnreachable, "systemd".into(), cause, remedy));
     }
+    found.extend(facts.outdated.as_ref().map(outdated));
     found.extend(pending::findings(config, facts));
     found.extend(enforcement::finding(facts));
     found.extend(image::findings(facts));
     found.extend(storage::findings(config, facts));
     if facts.unfinished_upgrade {
-        let cause = "an upgrade of the downstairs program was begun and not finished: regions run different programs";
+        let cause =
+            "an upgrade of the downstairs program was begun and not finished: regions may run different programs";
         let remedy = "sledctl downstairs shows which; begin it again: sledctl downstairs upgrade PATH";
         found.push(about_sled(Code::UpgradeUnfinished, "downstairs".into(), cause.into(), remedy.into()));
     }
@@ -101,6 +103,25 @@ fn maintenance(maintenance: &Maintenance) -> Finding {
     };
     let cause = format!("no host may attach a volume{end}, as somebody is at work on the sled{reason}");
     about_sled(Code::Maintenance, "sled".into(), cause, remedy)
+}
+
+/// The last good goes on: what runs is as it was, and so is what is started.
+fn outdated(why: &Outdated) -> Finding {
+    let (code, subject, cause, remedy) = match why {
+        Outdated::Programs(why) => (
+            Code::ProgramsUnreadable,
+            "downstairs",
+            format!("which downstairs program each region runs cannot be read: {why}; the units stay as they were"),
+            "restore /var/lib/sled/programs.json, for example from a backup; it is read again by itself",
+        ),
+        Outdated::Stale(why) => (
+            Code::UnitsOutdated,
+            "units",
+            format!("systemd does not have the units as they are configured: {why}; they stay as they were"),
+            "see df -h /run and journalctl -b -p err _PID=1; it is tried again by itself",
+        ),
+    };
+    about_sled(code, subject.into(), cause, remedy.into())
 }
 
 fn about_sled(code: Code, subject: String, cause: String, remedy: String) -> Finding {

@@ -6,17 +6,16 @@
 //! held up by a canary, and the other way round.
 
 use super::backoff::Backoff;
+use super::changes::{arrived, began, owners, reloads};
 use super::{NobodyListens, Observation, Publisher, publish};
 use crate::act::canary;
 use crate::decide::facts::Gap;
 use crate::systemd::job::spoken;
 use crate::systemd::proxy::ManagerProxy;
 use futures_util::StreamExt;
-use std::num::NonZero;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
-use zbus::{Connection, MatchRule, Message, MessageStream};
 
 /// After systemd has changed, it is let finish what it does then.
 const MOMENT: Duration = Duration::from_secs(1);
@@ -28,9 +27,6 @@ const RETRY: Duration = Duration::from_secs(60);
 /// So often it is tried before it is told that it could not be: a canary that systemd forgets
 /// because it executes itself anew is nothing to tell.
 const TRIES: u32 = 3;
-/// The signals that may wait to be read while a canary runs; a full queue would hold up the whole
-/// connection, and with it the canary.
-const QUEUE: NonZero<usize> = NonZero::new(1024).unwrap();
 /// How long systemd may take to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
@@ -102,37 +98,4 @@ async fn at(due: Option<Instant>) {
         Some(due) => sleep_until(due).await,
         None => std::future::pending().await,
     }
-}
-
-/// systemd tells when it begins to read its units again, and when it has done so; also when it
-/// has executed itself.
-async fn reloads(bus: &Connection) -> zbus::Result<MessageStream> {
-    let rule = MatchRule::builder()
-        .msg_type(zbus::message::Type::Signal)
-        .sender("org.freedesktop.systemd1")
-        .interface("org.freedesktop.systemd1.Manager")
-        .member("Reloading")
-        .build()?;
-    MessageStream::for_match_rule(rule, bus, Some(QUEUE)).await
-}
-
-/// Whether a message says that systemd has begun to read its units again.
-fn began(reloading: &Message) -> zbus::Result<bool> {
-    reloading.body().deserialize()
-}
-
-/// D-Bus tells when another connection is systemd's: one that executes itself has a new one.
-async fn owners(bus: &Connection) -> zbus::Result<MessageStream> {
-    let rule = MatchRule::builder()
-        .msg_type(zbus::message::Type::Signal)
-        .sender("org.freedesktop.DBus")
-        .interface("org.freedesktop.DBus")
-        .member("NameOwnerChanged")
-        .arg(0, "org.freedesktop.systemd1")
-        .build()?;
-    MessageStream::for_match_rule(rule, bus, Some(QUEUE)).await
-}
-
-fn arrived(message: Option<zbus::Result<Message>>) -> zbus::Result<Message> {
-    message.ok_or_else(|| zbus::Error::Failure("the connection was closed".into()))?
 }

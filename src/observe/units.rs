@@ -1,10 +1,13 @@
 //! The units of the regions, as systemd's signals tell of them.
 //!
 //! A signal says only that something has changed; the unit is then read whole, so that what
-//! is published is one consistent picture. When D-Bus goes away this says so, and connects
+//! is published is one consistent picture. When systemd has read its units again or has executed
+//! itself, all are: what was set while they ran, whom they let in above all, may be lost with that,
+//! and no unit's own signal tells of it. When D-Bus goes away this says so, and connects
 //! again for as long as it takes.
 
 use super::backoff::Backoff;
+use super::changes::{arrived, began, is_there, owners, reloads};
 use super::rhythm::Rhythm;
 use super::{NobodyListens, Observation, Publisher, publish};
 use crate::decide::facts::{Active, Exit, Unit};
@@ -56,6 +59,8 @@ pub async fn watch(regions: Vec<RegionName>, rhythm: Rhythm, to: Publisher) -> R
 struct Line {
     bus: Connection,
     changes: MessageStream,
+    reloads: MessageStream,
+    owners: MessageStream,
     units: HashMap<OwnedObjectPath, RegionName>,
 }
 
@@ -72,12 +77,13 @@ impl Line {
             .build()?;
         // Listening comes before looking, so that no change falls between the two.
         let changes = MessageStream::for_match_rule(rule, &bus, Some(QUEUE)).await?;
+        let (reloads, owners) = (reloads(&bus).await?, owners(&bus).await?);
         manager.subscribe().await?;
         let mut units = HashMap::new();
         for region in regions {
             units.insert(manager.load_unit(&names::unit(region)).await?, region.clone());
         }
-        Ok(Self { bus, changes, units })
+        Ok(Self { bus, changes, reloads, owners, units })
     }
 }
 
@@ -88,7 +94,8 @@ async fn session(
     to: &Publisher,
     backoff: &mut Backoff,
 ) -> zbus::Result<NobodyListens> {
-    let Line { bus, mut changes, units } = Line::open(regions).await?;
+    let Line { bus, mut changes, mut reloads, mut owners, units } = Line::open(regions).await?;
+    let all = || units.keys().map(ToString::to_string);
     backoff.reset();
     let mut slow = rhythm.every(SLOW_LOOK);
     let (mut greeted, mut restarts) = (false, BTreeMap::new());
@@ -96,7 +103,13 @@ async fn session(
         let mut changed = BTreeSet::new();
         // Cancel-safe: a beat or a message that is not taken stays.
         tokio::select! {
-            _ = slow.next() => changed.extend(units.keys().map(ToString::to_string)),
+            _ = slow.next() => changed.extend(all()),
+            reload = reloads.next() => if !began(&arrived(reload)?)? {
+                changed.extend(all());
+            },
+            owner = owners.next() => if is_there(&arrived(owner)?)? {
+                changed.extend(all());
+            },
             () = due(&restarts) => {}
             change = changes.next() => {
                 changed.insert(path(change)?);

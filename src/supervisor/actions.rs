@@ -9,14 +9,19 @@ use crate::act::ports::{self, Taken};
 use crate::act::progress::Progress;
 use crate::act::units::NotRefreshed;
 use crate::config::Configuration;
-use crate::decide::facts::{Active, Bus, Busy, Fencing, Start};
+use crate::decide::facts::{Active, Bus, Busy, Fencing, Outdated, Start};
 use crate::decide::plan::{Action, plan};
 use crate::names::RegionName;
 use crate::port_map::Fence;
 use crate::region::Tombstone;
 use crate::wire::{self, JobKind};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
 use uuid::Uuid;
+
+/// After this systemd is asked again to read units that it has read to no effect.
+const RARELY: Duration = Duration::from_secs(60);
 
 impl Supervisor {
     /// Does what the plan says.
@@ -210,13 +215,24 @@ impl Supervisor {
     }
 
     fn hear_refreshed(&mut self, result: Result<(), NotRefreshed>) {
-        self.facts.bus = Some(match &result {
-            Ok(()) => Bus::Connected,
-            Err(why) => Bus::Unreachable(format!("it does not read the units again: {why}")),
+        self.unrefreshed = result.as_ref().err().map(|why| match why {
+            // It is a burden for the whole machine, and to no effect before somebody mends something.
+            NotRefreshed::Stale(_) => Instant::now() + RARELY,
+            NotRefreshed::Programs(_) | NotRefreshed::Systemd(_) => Instant::now(),
         });
-        self.unrefreshed = result.is_err();
-        self.bus = self.line.clone().filter(|_| result.is_ok());
-        if let Some(bus) = self.bus.clone() {
+        let outdated = match &result {
+            Err(NotRefreshed::Programs(why)) => Some(Outdated::Programs(why.clone())),
+            Err(NotRefreshed::Stale(why)) => Some(Outdated::Stale(why.clone())),
+            Ok(()) | Err(NotRefreshed::Systemd(_)) => None,
+        };
+        self.facts.bus = Some(match &result {
+            Err(NotRefreshed::Systemd(why)) => Bus::Unreachable(format!("it does not read the units again: {why}")),
+            // With the units as they were, everything goes on.
+            _ => Bus::Connected,
+        });
+        self.bus = self.line.clone().filter(|_| result.is_ok() || outdated.is_some());
+        self.facts.outdated = outdated;
+        if let Some(bus) = self.bus.clone().filter(|_| result.is_ok()) {
             self.facts.stale_units = false;
             self.put_in_place(&bus);
         }

@@ -45,7 +45,7 @@ impl Supervisor {
             }
             self.move_again();
             self.versions.ask_again(&self.facts);
-            if std::mem::take(&mut self.unrefreshed)
+            if self.unrefreshed.take_if(|due| *due <= Instant::now()).is_some()
                 && let Some(bus) = self.line.clone()
             {
                 self.refresh_units(bus);

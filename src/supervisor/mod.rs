@@ -151,8 +151,8 @@ struct Supervisor {
     looking: BTreeSet<RegionName>,
     /// The units that systemd would not stop or restart; asked again after a while.
     unchanged: BTreeSet<RegionName>,
-    /// systemd would not read the units again; asked again after a while.
-    unrefreshed: bool,
+    /// systemd would not read the units again, or to no effect; asked again from then on.
+    unrefreshed: Option<Instant>,
     /// The data disk that was last there.
     last_disk: Option<Uuid>,
     moves: Moves,
@@ -231,7 +231,7 @@ impl Supervisor {
             recording: false,
             looking: BTreeSet::new(),
             unchanged: BTreeSet::new(),
-            unrefreshed: false,
+            unrefreshed: None,
             last_disk: None,
             moves: Moves::default(),
             maintenance: maintenance::Maintenance::default(),

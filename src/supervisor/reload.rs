@@ -248,6 +248,7 @@ impl Supervisor {
             granting: _,
             maintenance: _,
             unfinished_upgrade: _,
+            outdated: _,
             leaving: _,
             files: _,
             in_force: _,

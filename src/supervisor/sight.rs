@@ -73,7 +73,7 @@ impl Supervisor {
     /// Another connection to systemd, or none any more: what was asked on the one before has no answer.
     pub(super) fn see_line(&mut self, line: Result<zbus::Connection, String>) {
         self.world.line += 1;
-        self.unrefreshed = false;
+        self.unrefreshed = None;
         match line {
             Ok(bus) => {
                 self.line = Some(bus.clone());

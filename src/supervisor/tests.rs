@@ -82,10 +82,35 @@ async fn what_cannot_be_refreshed_on_this_connection_is_asked_again() {
     let (mut supervisor, _inbox) = supervisor();
     let now = supervisor.world;
     supervisor.hear(Event::Systemd(now, Said::Refreshed(Err(NotRefreshed::Systemd("busy".into())))));
-    assert!(supervisor.unrefreshed);
+    assert!(supervisor.unrefreshed.is_some());
     supervisor.see_line(Err("gone".into()));
-    assert!(!supervisor.unrefreshed, "on the next one it is asked in any case");
+    assert!(supervisor.unrefreshed.is_none(), "on the next one it is asked in any case");
     assert!(matches!(&supervisor.facts.bus, Some(Bus::Unreachable(why)) if why == "gone"));
+}
+
+#[tokio::test]
+async fn with_units_that_cannot_be_written_the_last_good_ones_go_on() {
+    use crate::check::Code;
+    for (why, code) in [
+        (NotRefreshed::Programs("damaged".into()), Code::ProgramsUnreadable),
+        (NotRefreshed::Stale("No space left on device".into()), Code::UnitsOutdated),
+    ] {
+        let (mut supervisor, _inbox) = supervisor();
+        let codes = |supervisor: &Supervisor| {
+            let verdict = judge(&supervisor.config, &supervisor.facts);
+            verdict.findings.into_iter().map(|finding| finding.code).collect::<Vec<_>>()
+        };
+        let now = supervisor.world;
+        supervisor.hear(Event::Systemd(now, Said::Refreshed(Err(why))));
+        assert_eq!(supervisor.facts.bus, Some(Bus::Connected), "systemd answers");
+        assert!(
+            supervisor.unrefreshed.is_some() && !supervisor.facts.stale_units,
+            "it is tried again, and regions start"
+        );
+        assert!(codes(&supervisor).contains(&code) && !codes(&supervisor).contains(&Code::SystemdUnreachable));
+        supervisor.hear(Event::Systemd(now, Said::Refreshed(Ok(()))));
+        assert!(!codes(&supervisor).contains(&code));
+    }
 }
 
 #[tokio::test]

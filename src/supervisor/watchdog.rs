@@ -2,12 +2,14 @@
 //! status. Fed by the loop's own turns, so that a loop that is stuck is restarted.
 
 use crate::observe::rhythm::ROUND;
-use crate::systemd::notify::tell;
+use crate::systemd::notify::Line;
 use sd_notify::NotifyState;
 use std::time::{Duration, Instant};
 
-/// The connection to systemd's notification socket.
+/// The connection to systemd's notification socket. It stays open: a supervisor that has no
+/// descriptor left turns still, and is not killed for it.
 pub(super) struct Watchdog {
+    line: Line,
     turn: Duration,
     fed: Option<Instant>,
     said: Option<String>,
@@ -21,7 +23,7 @@ impl Watchdog {
 
     fn within(limit: Option<Duration>) -> Self {
         let limit = limit.filter(|limit| !limit.is_zero());
-        Self { turn: limit.map_or(ROUND, |limit| ROUND.min(limit / 2)), fed: None, said: None }
+        Self { line: Line::open(), turn: limit.map_or(ROUND, |limit| ROUND.min(limit / 2)), fed: None, said: None }
     }
 
     /// How often the loop must turn: at least once in half of the time that systemd waits
@@ -34,13 +36,13 @@ impl Watchdog {
     pub(super) fn turned(&mut self, status: impl FnOnce() -> Option<String>) {
         let status = status();
         if status.is_some() && status != self.said {
-            status.iter().for_each(|status| tell(&[NotifyState::Status(status)]));
+            status.iter().for_each(|status| self.line.tell(&[NotifyState::Status(status)]));
             self.said = status;
         }
         // In a burst of turns it is fed now and then.
         if self.fed.is_none_or(|fed| fed.elapsed() >= self.turn / 10) {
             self.fed = Some(Instant::now());
-            tell(&[NotifyState::Watchdog]);
+            self.line.tell(&[NotifyState::Watchdog]);
         }
     }
 }

@@ -67,6 +67,8 @@ pub struct Facts {
     /// The volumes of which the record of what was granted is not as it is known to be, and why: it
     /// is written anew.
     pub damaged_grants: BTreeMap<VolumeName, String>,
+    /// Why the units stay as they were last configured; what runs by them goes on.
+    pub outdated: Option<Outdated>,
     /// systemd does not know the units as they are configured now: nothing is started.
     pub stale_units: bool,
     /// Since when each host that is connected to a volume has been seen.
@@ -140,6 +142,15 @@ pub enum Bus {
     Connected,
     /// It does not, and this is why.
     Unreachable(String),
+}
+
+/// Why the units stay as they were last configured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outdated {
+    /// The record of which program each region runs cannot be read, and why.
+    Programs(String),
+    /// systemd has read its units again, or refuses to, and they are not as they are configured.
+    Stale(String),
 }
 
 /// The network, as netlink and sysfs tell it.
