@@ -110,8 +110,18 @@ codes! {
     BridgeMissing = "BRIDGE_MISSING", Blocking;
     /// The network interface is no port of the bridge.
     BridgePortMissing = "BRIDGE_PORT_MISSING", Blocking;
+    /// The bridge lets nothing through the network interface.
+    BridgePortBlocked = "BRIDGE_PORT_BLOCKED", Blocking;
     /// The bridge does not carry the sled's address.
     BridgeAddress = "BRIDGE_ADDRESS", Blocking;
+    /// Another machine has the sled's address: the kernel does not use it.
+    AddressDuplicate = "ADDRESS_DUPLICATE", Blocking;
+    /// The bridge has the sled's address in a network of another size, or of one address.
+    AddressPrefix = "ADDRESS_PREFIX", Warning;
+    /// The bridge and the network interface take packets of different lengths.
+    MtuMismatch = "MTU_MISMATCH", Warning;
+    /// There is no default route, although a gateway is configured.
+    NoDefaultRoute = "NO_DEFAULT_ROUTE", Warning;
     /// The files of `[tls]` cannot be used: hosts and regions cannot talk to each other by them.
     TlsUnusable = "TLS_UNUSABLE", Blocking;
     /// A certificate ends soon.

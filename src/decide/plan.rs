@@ -219,10 +219,5 @@ fn may_start(config: &Configuration, local: &LocalRegion, facts: &Facts, region:
     let free = region.sockets.as_ref().is_some_and(|s| s.data == Holder::Nobody && s.repair == Holder::Nobody);
     let final_word = matches!(&region.failure, Some(failure) if failure.kind == Kind::Permanent);
     let ready = idle && unasked && room && free && !final_word && facts.is_fenced(config, &local.name);
-    ready && is_fit(config, facts, local) && has_address(config, facts)
-}
-
-fn has_address(config: &Configuration, facts: &Facts) -> bool {
-    let bridge = facts.network.as_ref().and_then(|network| network.bridge.as_ref());
-    bridge.is_some_and(|bridge| bridge.up && bridge.addresses.contains(&config.address))
+    ready && is_fit(config, facts, local)
 }

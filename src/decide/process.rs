@@ -4,6 +4,7 @@
 use super::facts::{Active, Beat, Doing, Facts, Holder, Region, Sockets, Start, Stranger, Unit};
 use super::failure::ended;
 use super::finding::Finding;
+use super::network;
 use super::plan::is_queued;
 use super::storage::full;
 use super::tls;
@@ -134,6 +135,10 @@ fn not_running(
         let remedy = "the region starts by itself when the port is free".to_owned();
         let finding = Finding::about_region(local, Code::PortTaken, cause, remedy);
         return (State::Stopped, Some(Finding { subject: format!("port {port}"), ..finding }));
+    }
+    if network::is_duplicate(config, facts) && region.start == Start::Idle && !facts.leaving && !taken {
+        // One check says so, of the sled.
+        return (State::Stopped, None);
     }
     let unit = names::unit(&local.name);
     let remedy = match &region.start {

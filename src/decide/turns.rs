@@ -8,6 +8,7 @@
 use super::facts::{Busy, Facts};
 use super::finding::Finding;
 use super::identity::{Identity, identity};
+use super::network::has_address;
 use super::permits::{idle, local, not_on_record, ports_free, unseen};
 use super::repair;
 use super::storage::usable;
@@ -240,6 +241,10 @@ pub fn fit(config: &Configuration, facts: &Facts, local: &LocalRegion) -> Result
     }
     if facts.disk.as_ref().is_none_or(|disk| disk.read_only) {
         return Err(wire::Error::new("DATA_READ_ONLY", "the data disk cannot be written to", "sledctl status"));
+    }
+    if !has_address(config, facts) {
+        let message = format!("{name} is not started: {} does not have the sled's address", config.sled.network.bridge);
+        return Err(wire::Error::new(Code::BridgeAddress.as_str(), message, "sledctl network; sledctl status"));
     }
     if facts.intruders.is_none() || facts.intruded(name) {
         let message = format!("{name} is not started: another process has files of it open for writing");

@@ -6,15 +6,19 @@ use super::rhythm::Rhythm;
 use super::{NobodyListens, Observation, Publisher, publish};
 use crate::broker::{self, Wanted};
 use crate::config;
-use crate::decide::facts::{Bridge, Network, Nic};
+use crate::decide::facts::{Bridge, Network, Nic, PortState};
 use futures_util::{StreamExt, TryStreamExt};
-use netlink_packet_route::address::{AddressAttribute, AddressMessage};
-use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
+use netlink_packet_route::link::{
+    BridgePortState, InfoBridgePort, InfoKind, InfoPortData, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, Prop,
+};
+use netlink_packet_route::route::{RouteHeader, RouteType};
 use rtnetlink::sys::{AsyncSocket, SocketAddr, TokioSocket};
-use rtnetlink::{Handle, MulticastGroup};
+use rtnetlink::{Handle, IpVersion, MulticastGroup, RouteMessageBuilder};
 use std::fs;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{FromRawFd, IntoRawFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -77,10 +81,17 @@ async fn session(
     }
 }
 
-/// A netlink socket of the machine's network that is told of changes to interfaces and addresses.
+/// A netlink socket of the machine's network that is told of changes to interfaces, addresses and
+/// routes.
 #[expect(unsafe_code, reason = "netlink-sys has no safe way to take a socket over")]
 fn socket() -> io::Result<TokioSocket> {
-    let groups = [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
+    let groups = [
+        MulticastGroup::Link,
+        MulticastGroup::Ipv4Ifaddr,
+        MulticastGroup::Ipv6Ifaddr,
+        MulticastGroup::Ipv4Route,
+        MulticastGroup::Ipv6Route,
+    ];
     let mask = groups.into_iter().fold(0, |mask, group| mask | 1 << (group as u32 - 1));
     let given = broker::open(Wanted::Route)?;
     // SAFETY: the descriptor is open, nobody else has it, and the socket owns it from here on.
@@ -105,23 +116,107 @@ pub async fn look_once(wanted: &config::Network, sysfs: &Path) -> Result<Network
 async fn look(handle: &Handle, wanted: &config::Network, sysfs: &Path) -> Result<Network, rtnetlink::Error> {
     let links: Vec<LinkMessage> = handle.link().get().execute().try_collect().await?;
     let addresses: Vec<AddressMessage> = handle.address().get().execute().try_collect().await?;
-    // An adapter that is failing can take its time to tell its speed.
-    let (tree, device) = (sysfs.to_owned(), wanted.nic.clone());
+    let (default_v4, default_v6) =
+        (has_default(handle, IpVersion::V4).await?, has_default(handle, IpVersion::V6).await?);
+    let nic = links.iter().find(|link| is_named(link, &wanted.nic));
+    // An adapter that is failing can take its time to tell its speed. sysfs knows it by one name only.
+    let (tree, device) = (sysfs.to_owned(), nic.and_then(name).unwrap_or(&wanted.nic).clone());
     let speeds = tokio::task::spawn_blocking(move || (link_speed(&tree, &device), usb_speed(&tree, &device)));
     let (link_mbps, usb_mbps) = speeds.await.unwrap_or_default();
-    let nic = links.iter().find(|link| name(link) == Some(&wanted.nic)).map(|link| Nic {
+    let master = |link| master(link).and_then(|index| links.iter().find(|l| l.header.index == index));
+    let nic = nic.map(|link| Nic {
         up: link.header.flags.contains(LinkFlags::Up),
         carrier: link.header.flags.contains(LinkFlags::LowerUp),
-        master: master(link).and_then(|index| links.iter().find(|l| l.header.index == index)).and_then(name).cloned(),
+        master: master(link).and_then(|master| match is_named(master, &wanted.bridge) {
+            true => Some(wanted.bridge.clone()),
+            false => name(master).cloned(),
+        }),
         link_mbps,
         usb_mbps,
+        mtu: mtu(link),
+        port: port(link),
     });
-    let bridge = links.iter().find(|link| name(link) == Some(&wanted.bridge) && is_bridge(link));
-    let bridge = bridge.map(|link| Bridge {
-        up: link.header.flags.contains(LinkFlags::Up),
-        addresses: addresses.iter().filter(|a| a.header.index == link.header.index).flat_map(ips).collect(),
+    let bridge = links.iter().find(|link| is_named(link, &wanted.bridge) && is_bridge(link));
+    let bridge = bridge.map(|link| bridge_of(link, &addresses));
+    Ok(Network { nic, bridge, default_v4, default_v6 })
+}
+
+fn bridge_of(link: &LinkMessage, addresses: &[AddressMessage]) -> Bridge {
+    let up = link.header.flags.contains(LinkFlags::Up);
+    let mut bridge = Bridge { up, mtu: mtu(link), ..Bridge::default() };
+    let own = addresses.iter().filter(|address| address.header.index == link.header.index);
+    for (address, ip) in own.filter_map(|address| Some((address, ips(address)?))) {
+        bridge.prefixes.insert(ip, address.header.prefix_len);
+        let flags = &address.header.flags;
+        let fit = match () {
+            () if flags.contains(AddressHeaderFlags::Dadfailed) => &mut bridge.duplicates,
+            () if flags.contains(AddressHeaderFlags::Tentative) && !flags.contains(AddressHeaderFlags::Optimistic) => {
+                &mut bridge.tentative
+            }
+            () => &mut bridge.addresses,
+        };
+        fit.push(ip);
+    }
+    bridge
+}
+
+/// Whether there is a default route of this kind. A machine that does not have IPv6 at all has none.
+async fn has_default(handle: &Handle, version: IpVersion) -> Result<bool, rtnetlink::Error> {
+    let (any, family) = match version {
+        IpVersion::V4 => (RouteMessageBuilder::<Ipv4Addr>::new().build(), AddressFamily::Inet),
+        IpVersion::V6 => (RouteMessageBuilder::<Ipv6Addr>::new().build(), AddressFamily::Inet6),
+    };
+    let mut routes = handle.route().get(any).execute();
+    let mut found = false;
+    // To the end: the next question is on the same socket.
+    while let Some(route) = routes.try_next().await? {
+        let header = &route.header;
+        // Without IPv6 it is IPv4's routes that are told.
+        found |= header.address_family == family
+            && header.destination_prefix_length == 0
+            && header.table == RouteHeader::RT_TABLE_MAIN
+            && header.kind == RouteType::Unicast;
+    }
+    Ok(found)
+}
+
+/// Whether a name is a link's own or one of its others (`ip link property`).
+fn is_named(link: &LinkMessage, wanted: &str) -> bool {
+    let others = link.attributes.iter().filter_map(|attribute| match attribute {
+        LinkAttribute::PropList(others) => Some(others),
+        _ => None,
     });
-    Ok(Network { nic, bridge })
+    let is_other = |other: &Prop| matches!(other, Prop::AltIfName(other) if other == wanted);
+    name(link).is_some_and(|name| name == wanted) || others.flatten().any(is_other)
+}
+
+fn mtu(link: &LinkMessage) -> Option<u32> {
+    link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Mtu(mtu) => Some(*mtu),
+        _ => None,
+    })
+}
+
+/// What a bridge has it do, if it is a port of one.
+fn port(link: &LinkMessage) -> Option<PortState> {
+    let of_bridge = |info: &LinkInfo| match info {
+        LinkInfo::PortData(InfoPortData::BridgePort(settings)) => settings.iter().find_map(|setting| match setting {
+            InfoBridgePort::State(state) => Some(*state),
+            _ => None,
+        }),
+        _ => None,
+    };
+    let state = link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::LinkInfo(infos) => infos.iter().find_map(of_bridge),
+        _ => None,
+    });
+    match state? {
+        BridgePortState::Disabled => Some(PortState::Disabled),
+        BridgePortState::Blocking => Some(PortState::Blocking),
+        BridgePortState::Listening | BridgePortState::Learning => Some(PortState::Waiting),
+        BridgePortState::Forwarding => Some(PortState::Forwarding),
+        _ => None,
+    }
 }
 
 fn name(link: &LinkMessage) -> Option<&String> {

@@ -44,6 +44,11 @@ fn faults_of_the_adapter_and_the_bridge_are_named() {
             "ip link set gone name enx00e04ca81110; ip link set enx00e04ca81110 up",
         ),
         ("ip link set br0 name gone", "BRIDGE_MISSING", "ip link set gone name br0"),
+        (
+            "bridge link set dev enx00e04ca81110 state 0",
+            "BRIDGE_PORT_BLOCKED",
+            "bridge link set dev enx00e04ca81110 state 3",
+        ),
     ] {
         machine.sh(cause);
         wait(code);
@@ -55,6 +60,34 @@ fn faults_of_the_adapter_and_the_bridge_are_named() {
         machine.sh(mend);
         well();
     }
+    for (cause, code, mend) in [
+        ("ip link set br0 mtu 1400", "MTU_MISMATCH", "ip link set br0 mtu 1500"),
+        (
+            "ip address flush dev br0; ip address add 192.168.4.189/32 dev br0",
+            "ADDRESS_PREFIX",
+            "ip address flush dev br0; ip address add 192.168.4.189/24 dev br0",
+        ),
+    ] {
+        machine.sh(cause);
+        wait(code);
+        machine.sh(mend);
+        well();
+    }
+    // By another of its names it is the same adapter.
+    machine.sh("ip link set enx00e04ca81110 down; ip link set enx00e04ca81110 name sled0");
+    wait("NIC_MISSING");
+    machine.sh("ip link property add dev sled0 altname enx00e04ca81110; ip link set sled0 up");
+    well();
+    assert_eq!(machine.get("/v1/volumes/still-fawn?wait=10").0, 200);
+
+    // Another machine has the address, which the kernel finds out for IPv6.
+    machine.outside(&["ip", "address", "add", "fd00::189/64", "dev", "switch", "nodad"]);
+    machine.sh("ip address add fd00::189/64 dev br0; \
+         sed -i 's/192.168.4.189/fd00::189/; s/\"192.168.4.1\"/\"fd00::1\"/' /etc/sled/*.toml; \
+         until ip -6 address show dev br0 | grep -q dadfailed; do :; done");
+    let told = machine.run(&["sledctl", "config", "diff"]);
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(told.contains("would come: blocking ADDRESS_DUPLICATE") && !told.contains("REGION_DOWN"), "{told}");
 }
 
 /// An adapter on a USB 2 port, at a lower speed than expected: sysfs says so, as a tree of

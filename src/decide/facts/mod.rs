@@ -4,6 +4,7 @@ mod disk;
 mod enforcement;
 mod files;
 mod image;
+mod network;
 mod region;
 mod tls;
 
@@ -11,6 +12,7 @@ pub use disk::{Disk, OnDisk, Survey};
 pub use enforcement::{Enforcement, Gap};
 pub use files::{Files, Fresh, InForce};
 pub use image::Image;
+pub use network::{Bridge, Network, Nic, PortState};
 pub use region::{Active, Beat, Doing, Exit, Fencing, Holder, Pulse, Region, Run, Sockets, Start, Stranger, Unit};
 pub use tls::{Certificate, Flaw, KeyForm, Refusal, Tls};
 
@@ -151,39 +153,6 @@ pub enum Outdated {
     Programs(String),
     /// systemd has read its units again, or refuses to, and they are not as they are configured.
     Stale(String),
-}
-
-/// The network, as netlink and sysfs tell it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Network {
-    /// The configured network interface, if it is there.
-    pub nic: Option<Nic>,
-    /// The configured bridge, if it is there and is one.
-    pub bridge: Option<Bridge>,
-}
-
-/// A network interface.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Nic {
-    /// It is switched on.
-    pub up: bool,
-    /// It has a link.
-    pub carrier: bool,
-    /// The bridge that it is a port of.
-    pub master: Option<String>,
-    /// The negotiated speed in Mbit/s, if the driver tells.
-    pub link_mbps: Option<u32>,
-    /// The speed of its USB connection in Mbit/s, if it has one.
-    pub usb_mbps: Option<u32>,
-}
-
-/// A bridge.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Bridge {
-    /// It is up.
-    pub up: bool,
-    /// Its addresses.
-    pub addresses: Vec<IpAddr>,
 }
 
 impl Facts {

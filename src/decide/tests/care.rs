@@ -204,7 +204,8 @@ fn what_must_not_be_started_is_not_restarted_either() {
     let config = config();
     let stranger = || Stranger { pid: Some(9), command: "x".into(), unit: None };
     type Change = fn(&mut Facts, Stranger);
-    let obstacles: [(Change, &str); 4] = [
+    let obstacles: [(Change, &str); 5] = [
+        (|f, _| f.network.as_mut().unwrap().bridge.as_mut().unwrap().addresses.clear(), "BRIDGE_ADDRESS"),
         (|f, s| f.intruders = Some([(first(), vec![s])].into()), "REGION_FOREIGN_PROCESS"),
         (|f, s| region(f).sockets.as_mut().unwrap().repair = Holder::Other(s), "PORT_TAKEN"),
         (|f, _| _ = f.holding.insert(first(), held(HeldBy::Failure)), "REGION_HELD"),

@@ -7,6 +7,7 @@ mod difference;
 mod enforcement;
 mod failure;
 mod fixed_point;
+mod network;
 mod pending;
 mod permits;
 mod plan;
@@ -18,8 +19,8 @@ mod tls;
 mod verdict;
 
 use super::facts::{
-    Active, Beat, Bridge, Bus, Busy, Disk, Facts, Holder, Network, Nic, OnDisk, Pulse, Region, Settled, Sockets,
-    Survey, Unit,
+    Active, Beat, Bridge, Bus, Busy, Disk, Facts, Holder, Network, Nic, OnDisk, PortState, Pulse, Region, Settled,
+    Sockets, Survey, Unit,
 };
 use crate::config::{self, Configuration, Sources};
 use crate::names::{RegionName, VolumeName};
@@ -55,11 +56,25 @@ fn first() -> RegionName {
 
 /// All is well.
 fn well(config: &Configuration) -> Facts {
-    let nic = Nic { up: true, carrier: true, master: Some("br0".into()), link_mbps: Some(2500), usb_mbps: Some(5000) };
-    let bridge = Bridge { up: true, addresses: vec![config.address] };
+    let nic = Nic {
+        up: true,
+        carrier: true,
+        master: Some("br0".into()),
+        link_mbps: Some(2500),
+        usb_mbps: Some(5000),
+        mtu: Some(1500),
+        port: Some(PortState::Forwarding),
+    };
+    let bridge = Bridge {
+        up: true,
+        addresses: vec![config.address],
+        prefixes: [(config.address, 24)].into(),
+        mtu: Some(1500),
+        ..Bridge::default()
+    };
     let mut facts = Facts {
         bus: Some(Bus::Connected),
-        network: Some(Network { nic: Some(nic), bridge: Some(bridge) }),
+        network: Some(Network { nic: Some(nic), bridge: Some(bridge), default_v4: true, default_v6: false }),
         disk: Some(Disk { serial: 7, mounted: true, capacity: 1 << 40, free: 1 << 39, ..Disk::default() }),
         ..Facts::default()
     };

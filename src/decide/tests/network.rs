@@ -1,0 +1,126 @@
+//! What the network's facts mean, one cause at a time.
+
+use super::*;
+use crate::check::{Code, Severity};
+use crate::decide::facts::Image;
+use crate::decide::finding::Finding;
+use crate::decide::plan::{Action, plan};
+use crate::decide::verdict::judge;
+use crate::wire::State;
+
+fn network(facts: &mut Facts) -> (&mut Nic, &mut Bridge) {
+    let network = facts.network.as_mut().unwrap();
+    (network.nic.as_mut().unwrap(), network.bridge.as_mut().unwrap())
+}
+
+fn found(change: impl Fn(&mut Facts)) -> Vec<Finding> {
+    let mut facts = well(&config());
+    change(&mut facts);
+    judge(&config(), &facts).findings
+}
+
+/// The one finding that a change leads to.
+fn only(change: impl Fn(&mut Facts)) -> Finding {
+    let found = found(change);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    found.into_iter().next().unwrap()
+}
+
+#[test]
+fn what_the_bridge_lets_nothing_through_blocks() {
+    for (state, words, remedy) in [
+        (PortState::Disabled, "is disabled", "bridge link set dev enx00e04ca81110 state 3"),
+        (PortState::Blocking, "to break a loop", "second cable"),
+        (PortState::Waiting, "looks for loops", "wait"),
+    ] {
+        let found = only(|facts| network(facts).0.port = Some(state));
+        assert!(found.code == Code::BridgePortBlocked && found.code.severity() == Severity::Blocking, "{found:?}");
+        assert!(found.cause.contains(words) && found.remedy.contains(remedy), "{found:?}");
+    }
+    // Without a link, that is the cause; and one that is no port of the bridge is told as that.
+    let unplugged =
+        only(|facts| (network(facts).0.carrier, network(facts).0.port) = (false, Some(PortState::Disabled)));
+    assert_eq!(unplugged.code, Code::NicNoCarrier);
+    let down = only(|facts| {
+        network(facts).0.port = Some(PortState::Disabled);
+        network(facts).1.up = false;
+    });
+    assert_eq!(down.code, Code::BridgeAddress);
+    let elsewhere = only(|facts| {
+        let nic = network(facts).0;
+        (nic.master, nic.port, nic.mtu) = (Some("br7".into()), Some(PortState::Disabled), Some(9000));
+    });
+    assert_eq!(elsewhere.code, Code::BridgePortMissing);
+}
+
+#[test]
+fn different_lengths_are_told_with_the_one_that_both_take() {
+    for (bridge, nic, words) in [(9000, 1500, "a connection hangs"), (1500, 9000, "that arrive")] {
+        let found = only(|facts| {
+            network(facts).0.mtu = Some(nic);
+            network(facts).1.mtu = Some(bridge);
+        });
+        assert!(found.code == Code::MtuMismatch && found.code.severity() == Severity::Warning, "{found:?}");
+        assert!(found.cause.contains(words) && found.remedy.contains("br0 mtu 1500"), "{found:?}");
+    }
+}
+
+#[test]
+fn a_network_of_one_address_is_odd_everywhere_and_another_than_configured_on_the_image() {
+    let of = |length: u8, image: bool| {
+        found(move |facts| {
+            network(facts).1.prefixes = [(config().address, length)].into();
+            facts.image = image.then(Image::default);
+        })
+    };
+    assert_eq!(of(24, true), []);
+    // Set up by hand, it is as it was meant.
+    assert_eq!(of(16, false), []);
+    for (length, image) in [(32, false), (32, true), (16, true)] {
+        let found = of(length, image);
+        assert_eq!(found.len(), 1, "{found:#?}");
+        assert!(found[0].code == Code::AddressPrefix && found[0].cause.contains(&format!("/{length}")), "{found:?}");
+        assert!(found[0].remedy.contains("ip address add 192.168.4.189/24 dev br0"), "{found:?}");
+    }
+}
+
+#[test]
+fn a_gateway_that_no_route_leads_to_is_told_on_the_image() {
+    let without = |facts: &mut Facts| facts.network.as_mut().unwrap().default_v4 = false;
+    assert_eq!(found(without), []);
+    let told = only(|facts| {
+        without(facts);
+        facts.image = Some(Image::default());
+    });
+    assert!(told.code == Code::NoDefaultRoute && told.remedy.contains("via 192.168.4.1 dev br0"), "{told:?}");
+}
+
+/// Twelve regions that wait for the address say nothing: one check says why there is none.
+#[test]
+fn an_address_that_another_machine_has_is_one_check() {
+    let waiting = |facts: &mut Facts| {
+        let bridge = network(facts).1;
+        bridge.duplicates = std::mem::take(&mut bridge.addresses);
+        for local in config().local_regions() {
+            let region = facts.regions.get_mut(&local.name).unwrap();
+            region.unit = Some(unit(Active::Inactive));
+            let sockets = region.sockets.as_mut().unwrap();
+            (sockets.pid, sockets.data, sockets.repair) = (None, Holder::Nobody, Holder::Nobody);
+            region.pulse = None;
+        }
+    };
+    let told = only(waiting);
+    assert!(told.code == Code::AddressDuplicate && told.code.severity() == Severity::Blocking, "{told:?}");
+    assert!(told.cause.contains("another machine has the sled's address 192.168.4.189"), "{told:?}");
+    let mut facts = well(&config());
+    waiting(&mut facts);
+    let verdict = judge(&config(), &facts);
+    assert!(!verdict.ready(&volume()) && verdict.states.values().all(|state| *state == State::Stopped));
+    assert!(!plan(&config(), &facts).iter().any(|action| matches!(action, Action::Start(_))));
+    // As long as it is looked at, that is said.
+    let looked_at = found(|facts| {
+        let bridge = network(facts).1;
+        bridge.tentative = std::mem::take(&mut bridge.addresses);
+    });
+    assert!(looked_at.iter().any(|found| found.code == Code::BridgeAddress && found.cause.contains("yet")));
+}
