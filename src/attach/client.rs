@@ -65,6 +65,32 @@ pub(super) struct Look {
     pub(super) from: IpAddr,
 }
 
+impl Look {
+    /// Why the sled will give this host no ticket, whatever becomes of the volume.
+    pub(super) fn refused(&self) -> Option<String> {
+        let Volume { volume, hosts, regions, sled, .. } = &self.volume;
+        if regions.iter().any(|region| region.address.to_canonical() == self.from) {
+            return Some(format!("{} is a sled, and a sled attaches no volume", self.from));
+        }
+        let named = hosts.is_empty() || hosts.iter().any(|host| host.to_canonical() == self.from);
+        (!named).then(|| format!("the port map of {sled} does not let {} attach {volume}", self.from))
+    }
+
+    /// Why the sled lets this host in with a ticket only, which others need not have.
+    pub(super) fn denied(&self) -> Option<String> {
+        // A sled of before says it of the hosts that were cut off since the first ticket.
+        let since = self.volume.holder.iter().flat_map(|holder| &holder.denied);
+        let denied = self.volume.denied.iter().chain(since).any(|host| host.to_canonical() == self.from);
+        denied.then(|| {
+            format!(
+                "{} was cut off, by an operator or for another's ticket: it is let in when an operator allows it, or \
+                 with a ticket of its own",
+                self.from
+            )
+        })
+    }
+}
+
 /// A check as a sled tells it, which may be newer than this program and know other codes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]

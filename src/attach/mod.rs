@@ -41,7 +41,7 @@ use arguments::{Command, RunArguments, Target};
 use failure::Failure;
 use release::Granted;
 use server::Server;
-use sleds::Sleds;
+use sleds::{Aim, Sleds};
 use std::process::ExitCode;
 use std::time::Duration;
 use ticket::{Lost, Won};
@@ -86,7 +86,7 @@ async fn carry_out(arguments: &Arguments) -> Result<Done, Failure> {
         Command::Wait { target, timeout } => wait(target, (*timeout).into(), json).await?,
         Command::Status { target } => status(target, json).await?,
         Command::Ticket { target, takeover } => {
-            let sleds = Sleds::look(&target.volume, target.sleds()?).await;
+            let sleds = Sleds::look(&target.volume, target.sleds()?, Aim::Win).await;
             sleds.found()?;
             let won = ticket::win(&sleds, *takeover, &mut Granted::default()).await.map_err(Failure::from)?;
             show::ticket(&won, json)?;
@@ -101,14 +101,15 @@ async fn carry_out(arguments: &Arguments) -> Result<Done, Failure> {
 async fn wait(target: &Target, timeout: Duration, json: bool) -> Result<ExitCode, Failure> {
     let sleds = if timeout.is_zero() {
         // No time to wait: one look.
-        let sleds = Sleds::look(&target.volume, target.sleds()?).await;
+        let sleds = Sleds::look(&target.volume, target.sleds()?, Aim::Attach).await;
         sleds.found()?;
+        sleds.admitted()?;
         if !sleds.ready() {
             return Err(wait::late(&sleds));
         }
         sleds
     } else {
-        wait::until_ready(&target.volume, target.sleds()?, Some(Instant::now() + timeout)).await?
+        wait::until_ready(&target.volume, target.sleds()?, Some(Instant::now() + timeout), Aim::Attach).await?
     };
     show::waited(&sleds, json)?;
     Ok(ExitCode::SUCCESS)
@@ -116,7 +117,7 @@ async fn wait(target: &Target, timeout: Duration, json: bool) -> Result<ExitCode
 
 /// Lets go of a volume on every sled that says that this host holds it.
 async fn release(target: &Target, json: bool) -> Result<ExitCode, Failure> {
-    let sleds = Sleds::look(&target.volume, target.sleds()?).await;
+    let sleds = Sleds::look(&target.volume, target.sleds()?, Aim::Win).await;
     sleds.found()?;
     let outcome = Granted::held(&sleds).release(&target.volume).await;
     show::released(&sleds, &outcome, json)?;
@@ -130,7 +131,7 @@ async fn release(target: &Target, json: bool) -> Result<ExitCode, Failure> {
 }
 
 async fn status(target: &Target, json: bool) -> Result<ExitCode, Failure> {
-    let sleds = Sleds::look(&target.volume, target.sleds()?).await;
+    let sleds = Sleds::look(&target.volume, target.sleds()?, Aim::Win).await;
     if !json || !sleds.reached() {
         sleds.found()?;
     }
@@ -150,7 +151,7 @@ async fn attach(arguments: &RunArguments) -> Result<Server, Failure> {
     let deadline = arguments.timeout.map(|timeout| Instant::now() + timeout.into());
     let mut backoff = Backoff::new(PAUSES[0], PAUSES[1]);
     loop {
-        let sleds = wait::until_ready(&target.volume, given.clone(), deadline).await?;
+        let sleds = wait::until_ready(&target.volume, given.clone(), deadline, Aim::Win).await?;
         sleds.tls().into_iter().try_for_each(|tls| server.suits(tls))?;
         // Won by a majority, it could still not become active without every sled's grant.
         let mut granted = Granted::default();

@@ -70,7 +70,7 @@ pub(super) fn waited(sleds: &Sleds, json: bool) -> Result<(), Failure> {
         return print_json(&bodies(sleds));
     }
     let on: Vec<_> = sleds.carriers().keys().map(ToString::to_string).collect();
-    print(&format!("{} may be attached: {} say so\n", sleds.volume, on.join(", ")))
+    print(&format!("{} may be attached by this host: {} say so\n", sleds.volume, on.join(", ")))
 }
 
 /// `crucible-attach ticket`.
@@ -140,6 +140,11 @@ pub(super) fn status(sleds: &Sleds, json: bool) -> Result<(), Failure> {
     out.push('\n');
     for volume in sleds.looks().map(|look| &look.volume) {
         _ = writeln!(out, "  {}  {}", volume.sled, holder(volume));
+    }
+    for look in sleds.looks() {
+        if let Some(why) = look.refused().or_else(|| look.denied()) {
+            _ = writeln!(out, "  {}  {}", look.volume.sled, Tone::Bad.paint(&short(&why)));
+        }
     }
     for sled in &sleds.all {
         if let Some(Err(trouble)) = &sled.news {

@@ -14,6 +14,15 @@ use std::net::IpAddr;
 /// More sleds than this are not asked for one volume, whatever they say.
 const MOST: usize = 16;
 
+/// What whoever asks about a volume is after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Aim {
+    /// To attach it as things are.
+    Attach,
+    /// To win a ticket for it, which lets in a host that was cut off, too.
+    Win,
+}
+
 /// A sled, and what it last said.
 #[derive(Debug)]
 pub(super) struct Sled {
@@ -25,6 +34,7 @@ pub(super) struct Sled {
 #[derive(Debug)]
 pub(super) struct Sleds {
     pub(super) volume: VolumeName,
+    pub(super) aim: Aim,
     pub(super) all: Vec<Sled>,
     /// How many of them were named by whoever called; they come first.
     given: usize,
@@ -40,14 +50,14 @@ pub(super) struct Reason {
 }
 
 impl Sleds {
-    pub(super) fn new(volume: &VolumeName, given: Vec<Endpoint>) -> Self {
+    pub(super) fn new(volume: &VolumeName, given: Vec<Endpoint>, aim: Aim) -> Self {
         let all: Vec<_> = given.into_iter().map(|endpoint| Sled { endpoint, news: None }).collect();
-        Self { volume: volume.clone(), given: all.len(), all }
+        Self { volume: volume.clone(), aim, given: all.len(), all }
     }
 
     /// One look at each of them.
-    pub(super) async fn look(volume: &VolumeName, given: Vec<Endpoint>) -> Self {
-        let mut sleds = Self::new(volume, given);
+    pub(super) async fn look(volume: &VolumeName, given: Vec<Endpoint>, aim: Aim) -> Self {
+        let mut sleds = Self::new(volume, given, aim);
         let mut open: Vec<_> = (0..sleds.all.len()).collect();
         while !open.is_empty() {
             let asked = open.iter().map(|index| client::look(&sleds.all[*index].endpoint, volume, None));
@@ -99,11 +109,40 @@ impl Sleds {
         found.map_or_else(|| Endpoint::usual(address), |sled| sled.endpoint.clone())
     }
 
-    /// Whether every sled that carries the volume says that it may be attached.
+    /// Whether every sled that carries the volume says that it may be attached, and by this host.
     pub(super) fn ready(&self) -> bool {
-        let ready: BTreeSet<_> = self.looks().filter(|look| look.volume.ready).map(|look| &look.volume.sled).collect();
+        let open = |look: &&Look| look.volume.ready && self.shut(look).is_none();
+        let ready: BTreeSet<_> = self.looks().filter(open).map(|look| &look.volume.sled).collect();
         let carriers = self.carriers();
         !carriers.is_empty() && carriers.keys().all(|sled| ready.contains(sled))
+    }
+
+    /// Why a sled does not let this host attach the volume.
+    fn shut(&self, look: &Look) -> Option<(&'static str, String)> {
+        let refused = look.refused().map(|why| ("HOST_NOT_ALLOWED", why));
+        refused.or_else(|| {
+            let denied = look.denied().filter(|_| self.aim == Aim::Attach);
+            denied.map(|why| ("HOST_DENIED", why))
+        })
+    }
+
+    /// That not every sled that says anything of the volume refuses this host: to wait for that would be
+    /// of no use.
+    ///
+    /// # Errors
+    /// Why the first of them does.
+    pub(super) fn admitted(&self) -> Result<(), Failure> {
+        if self.all.iter().any(|sled| sled.news.is_none()) {
+            return Ok(());
+        }
+        let refused: Option<Vec<_>> = self.looks().map(Look::refused).collect();
+        match refused.and_then(|all| all.into_iter().next()) {
+            None => Ok(()),
+            Some(why) => {
+                let remedy = format!("if it is to: add it to hosts of [volumes.{}] in port-map.toml", self.volume);
+                Err(Failure::refused("HOST_NOT_ALLOWED", why, remedy))
+            }
+        }
     }
 
     /// Whether the data ports want TLS, as any of them says.
@@ -167,7 +206,16 @@ impl Sleds {
                         cause: error.message,
                     });
                 }
-                Some(Ok(look)) => reasons.extend(blocking(look)),
+                Some(Ok(look)) => {
+                    let shut = self.shut(look).map(|(code, cause)| Reason {
+                        sled: look.volume.sled.to_string(),
+                        code: code.into(),
+                        subject: String::new(),
+                        cause,
+                    });
+                    reasons.extend(shut);
+                    reasons.extend(blocking(look));
+                }
             }
         }
         let silent = carriers.iter().filter(|(name, address)| {

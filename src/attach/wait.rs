@@ -8,7 +8,7 @@ use super::client::{self, Look, Trouble};
 use super::endpoint::Endpoint;
 use super::failure::Failure;
 use super::show::note;
-use super::sleds::{Reason, Sleds};
+use super::sleds::{Aim, Reason, Sleds};
 use crate::names::VolumeName;
 use crate::observe::backoff::Backoff;
 use crate::wire::Error;
@@ -32,16 +32,17 @@ const MOST: usize = 20;
 
 type News = (usize, Result<Look, Trouble>);
 
-/// Waits until a volume may be attached; what its sleds said then.
+/// Waits until this host may attach a volume; what its sleds said then.
 ///
 /// # Errors
-/// If that takes until the deadline, or no sled that was named carries the volume.
+/// If that takes until the deadline, no sled that was named carries the volume, or all refuse this host.
 pub(super) async fn until_ready(
     volume: &VolumeName,
     given: Vec<Endpoint>,
     deadline: Option<Instant>,
+    aim: Aim,
 ) -> Result<Sleds, Failure> {
-    let mut sleds = Sleds::new(volume, given);
+    let mut sleds = Sleds::new(volume, given, aim);
     let mut teller = Teller::default();
     let done = match deadline {
         None => Ok(poll(&mut sleds, &mut teller).await),
@@ -85,6 +86,7 @@ async fn poll(sleds: &mut Sleds, teller: &mut Teller) -> Result<(), Failure> {
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
         }
         sleds.carried()?;
+        sleds.admitted()?;
         teller.tells(sleds);
         if sleds.ready() {
             // What one of them said may be half a minute old.

@@ -248,6 +248,7 @@ impl Editor {
             checks: concerning.map(|(_, check)| check.clone()).collect(),
             generation: facts.granted(name).generation,
             holder: holder(&self.config, facts, name),
+            denied: facts.granted(name).denied.iter().copied().collect(),
             attached: attached(&self.config, &facts.visitors(&self.config, name), |address| {
                 facts.seen_since.get(&(name.clone(), address)).copied().map_or(now, times::in_milliseconds)
             }),

@@ -156,6 +156,10 @@ pub struct Volume {
     /// Who holds the last ticket that this sled granted; absent while there is none.
     #[serde(default)]
     pub holder: Option<Holder>,
+    /// Hosts that were cut off, by an operator or for another's ticket: they are let in when an operator
+    /// allows them, or with a ticket of their own.
+    #[serde(default)]
+    pub denied: Vec<IpAddr>,
     /// The hosts that are connected to its regions on this sled.
     #[serde(default)]
     pub attached: Vec<Attached>,

@@ -227,6 +227,47 @@ fn the_end_of_a_wait_is_told_by_its_code() {
     assert!(code == 1 && err.contains("no such volume"), "{code} {err}");
 }
 
+/// What a host is told is about that host: a volume that is ready for others is not for one whom the map
+/// does not name, or who was cut off.
+#[test]
+fn who_is_not_let_in_is_told_so_whatever_the_volume_is() {
+    let sleds = fleet(70, 2);
+    all_live(&sleds);
+    sleds.iter().for_each(|sled| sled.tell(|mind| mind.hosts = vec!["10.0.0.7", "127.0.0.1"]));
+    assert_eq!(done(&["wait"], &sleds[0]).0, 0);
+    // It does not wait for what does not come.
+    sleds.iter().for_each(|sled| sled.tell(|mind| mind.hosts = vec!["10.0.0.7"]));
+    for words in [&["wait", "--timeout", "1h"][..], &["wait", "--timeout", "0s"]] {
+        let (code, out, err) = done(words, &sleds[0]);
+        assert!(
+            code == 1 && out.is_empty() && err.contains("does not let 127.0.0.1 attach still-fawn"),
+            "{code} {err}"
+        );
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (code, _, err) = said(&server(dir.path(), &sleds[0], &["--timeout", "1h"]).output().unwrap());
+    assert!(code == 1 && err.contains("does not let 127.0.0.1 attach still-fawn"), "{code} {err}");
+    let (code, out, _) = done(&["status"], &sleds[0]);
+    assert!(code == 3 && out.contains("not ready") && out.contains("does not let 127.0.0.1"), "{code} {out}");
+    // One whose map is not rolled out yet.
+    sleds[1].tell(|mind| mind.hosts = Vec::new());
+    let mut child = attach(&["wait"], &sleds[0]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let told = lines(&mut child).find(|line| line.contains("HOST_NOT_ALLOWED")).unwrap();
+    assert!(told.contains("still-fawn waits for sled-0"), "{told}");
+    sleds[0].tell(|mind| mind.hosts = vec!["127.0.0.1"]);
+    assert!(child.wait().unwrap().success());
+
+    // Who was cut off waits until he is allowed, and has no need to if he wants a ticket.
+    sleds[1].tell(|mind| mind.denied = vec!["127.0.0.1"]);
+    let (code, _, err) = done(&["wait", "--timeout", "1s"], &sleds[0]);
+    assert!(code == 1 && err.contains("sled-1: HOST_DENIED") && err.contains("ticket of its own"), "{code} {err}");
+    let (code, out, _) = done(&["status"], &sleds[0]);
+    assert!(code == 0 && out.contains("127.0.0.1 was cut off"), "{code} {out}");
+    assert_eq!(done(&["ticket"], &sleds[0]).0, 0);
+    sleds[1].tell(|mind| mind.denied = Vec::new());
+    assert_eq!(done(&["wait"], &sleds[0]).0, 0);
+}
+
 /// `crucible-attach run` of a script that says what it was given and ends with its input.
 fn server(dir: &Path, sled: &Sled, words: &[&str]) -> Command {
     let program = dir.join("nbd-server");

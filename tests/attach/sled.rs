@@ -2,9 +2,11 @@
 //! misbehave as they are told.
 
 use crucible_sled::decide::generation;
+use nix::sched::{CloneFlags, unshare};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::process::Command;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -46,6 +48,9 @@ pub struct Mind {
     pub held: bool,
     /// The generations that were let go of, as asked.
     pub released: Vec<u64>,
+    /// Whom its map lets attach the volume, and who was cut off.
+    pub hosts: Vec<&'static str>,
+    pub denied: Vec<&'static str>,
     pub port_map: &'static str,
     pub first_port: u16,
     pub tls: bool,
@@ -68,6 +73,7 @@ pub struct Sled {
 
 /// Sleds of one volume at 127.`net`.0.1 and on, port 3800; so many of them live.
 pub fn fleet(net: u8, sleds: usize) -> Vec<Arc<Sled>> {
+    own_network();
     let at = |index: usize| (format!("sled-{index}"), Ipv4Addr::new(127, net, 0, index as u8 + 1));
     let regions = [0, 1, 2].map(|region| at(region % sleds));
     let sled = |index: usize| {
@@ -84,6 +90,8 @@ pub fn fleet(net: u8, sleds: usize) -> Vec<Arc<Sled>> {
             tells: false,
             held: false,
             released: Vec::new(),
+            hosts: Vec::new(),
+            denied: Vec::new(),
             port_map: "sha256:one",
             first_port: 3830,
             tls: false,
@@ -94,6 +102,15 @@ pub fn fleet(net: u8, sleds: usize) -> Vec<Arc<Sled>> {
         Arc::new(Sled { name, address, mind: Mutex::new(mind), changed: Condvar::new(), regions })
     };
     (0..sleds).map(sled).collect()
+}
+
+/// Moves this thread, and all that it starts from now on, to a network of its own: neither another run of
+/// these tests nor anything else of the machine's is at its port 3800. Whoever may not do that shares the
+/// machine's loopback, as long as nobody else is there.
+fn own_network() {
+    if unshare(CloneFlags::CLONE_NEWNET).is_ok() {
+        assert!(Command::new("ip").args(["link", "set", "lo", "up"]).status().unwrap().success());
+    }
 }
 
 impl Sled {
@@ -182,7 +199,7 @@ impl Sled {
         let attached = if mind.tells { attached() } else { json!([]) };
         let body = json!({"volume": VOLUME, "attached": attached, "ready": mind.ready, "revision": mind.revision,
             "as_of": "2026-01-25T00:00:00Z", "sled": self.name, "port_map": mind.port_map, "fault_tolerance": 1,
-            "size_bytes": 13_421_772_800_u64, "hosts": [], "regions": self.regions(&mind),
+            "size_bytes": 13_421_772_800_u64, "hosts": mind.hosts, "denied": mind.denied, "regions": self.regions(&mind),
             "checks": if mind.ready { json!([]) } else { json!([check]) }, "generation": mind.granted,
             "tls": mind.tells_tls.then_some(mind.tls)});
         (if mind.ready { 200 } else { 503 }, body.to_string())

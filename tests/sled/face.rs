@@ -7,6 +7,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::Path;
+use std::process::Output;
 
 /// How many addresses flood the sled, and with how many connections in all.
 const FLOOD: (u8, usize) = (31, 1500);
@@ -36,6 +37,12 @@ fn ask_and_say_no_more(host: &Host, path: &str) -> String {
     })
 }
 
+/// `crucible-attach wait` of this host, for so long.
+fn wait(host: &Host, time: &str) -> Output {
+    let program = Path::new(env!("CARGO_BIN_EXE_sledd")).with_file_name("crucible-attach");
+    host.run(&["timeout", "60", program.to_str().unwrap(), "wait", "still-fawn", "--sled", SLED, "--timeout", time])
+}
+
 /// Silent connections from many addresses, which the switch has for it.
 fn flood(machine: &Machine) -> Vec<TcpStream> {
     let (addresses, all) = FLOOD;
@@ -62,11 +69,18 @@ fn strangers_lock_out_nobody_and_foreign_pages_get_nothing() {
     let host = machine.host("192.168.4.17");
 
     let silent = flood(&machine);
-    let program = Path::new(env!("CARGO_BIN_EXE_sledd")).with_file_name("crucible-attach");
-    let words = ["timeout", "20", program.to_str().unwrap(), "wait", "still-fawn", "--sled", SLED, "--timeout", "10s"];
-    let waited = host.run(&words);
+    let waited = wait(&host, "10s");
     assert!(waited.status.success(), "{} connections: {waited:?}", silent.len());
     drop(silent);
+    // What a host is told is about that host.
+    let told = |waited: &Output, what: &str| String::from_utf8_lossy(&waited.stderr).contains(what);
+    let other = wait(&machine.host("192.168.4.18"), "60s");
+    assert!(other.status.code() == Some(1) && told(&other, "does not let 192.168.4.18 attach"), "{other:?}");
+    machine.ok(&["sledctl", "volume", "deny", "still-fawn", "192.168.4.17"]);
+    let denied = wait(&host, "1s");
+    assert!(denied.status.code() == Some(1) && told(&denied, "HOST_DENIED"), "{denied:?}");
+    machine.ok(&["sledctl", "volume", "allow", "still-fawn", "192.168.4.17"]);
+    assert!(wait(&host, "60s").status.success());
 
     let volume = "/v1/volumes/still-fawn";
     let revision = machine.volume("still-fawn").revision;
