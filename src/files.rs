@@ -1,6 +1,7 @@
 //! What the standard library lacks for files that must survive a power cut, and for those that
 //! somebody else owns: a region's directory belongs to the service user, and is read by root.
 
+use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, openat, renameat2};
 use nix::sys::stat::Mode;
 use nix::sys::statvfs::{FsFlags, statvfs};
@@ -33,11 +34,39 @@ pub fn replace(dir: &Path, file: &str, text: &[u8]) -> io::Result<()> {
 /// # Errors
 /// What the file system says.
 pub fn write_aside(dir: &Path, file: &str, text: &[u8]) -> io::Result<PathBuf> {
-    let aside = dir.join(format!("{file}.new"));
-    let mut new = File::create(&aside)?;
+    let aside = aside(dir, file);
+    // What is there already keeps its blocks: on a full disk there may be no others.
+    let mut new = File::options().write(true).create(true).truncate(false).open(&aside)?;
     new.write_all(text)?;
+    new.set_len(text.len() as u64)?;
     new.sync_all()?;
     Ok(aside)
+}
+
+fn aside(dir: &Path, file: &str) -> PathBuf {
+    dir.join(format!("{file}.new"))
+}
+
+/// Gives what was written aside the file's own name, which is not synced yet. What had that name is kept
+/// aside: so the next write needs no inode, and as a rule no block, when there are none left.
+///
+/// # Errors
+/// What the file system says.
+pub fn swap_in(dir: &Path, file: &str) -> io::Result<()> {
+    let (new, own) = (aside(dir, file), dir.join(file));
+    match renameat2(AT_FDCWD, &new, AT_FDCWD, &own, RenameFlags::RENAME_EXCHANGE) {
+        // There was none; or a file system that cannot exchange two.
+        Err(Errno::ENOENT | Errno::EINVAL | Errno::ENOSYS) => fs::rename(new, own),
+        swapped => Ok(swapped?),
+    }
+}
+
+/// Keeps an inode for the next write of a file, unless there is one.
+///
+/// # Errors
+/// What the file system says: that there is none left, above all.
+pub fn keep_aside(dir: &Path, file: &str) -> io::Result<()> {
+    File::options().write(true).create(true).truncate(false).open(aside(dir, file)).map(|_| ())
 }
 
 /// Makes a directory, durably, if it is not there. `mode` holds whatever the umask is.
@@ -176,6 +205,25 @@ mod tests {
         assert!(read_below(dir.path(), "sub", 5).is_err());
         symlink("/etc", at("out")).unwrap();
         assert!(open_below(dir.path(), "out/passwd").is_err());
+    }
+
+    #[test]
+    fn what_a_file_was_is_kept_aside_for_the_next_write() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let inode = |name: &str| fs::metadata(at(name)).unwrap().ino();
+        for text in ["one and more", "two", "three"] {
+            write_aside(dir.path(), "file", text.as_bytes()).unwrap();
+            swap_in(dir.path(), "file").unwrap();
+            assert_eq!(fs::read_to_string(at("file")).unwrap(), text);
+        }
+        assert_eq!(fs::read_to_string(at("file.new")).unwrap(), "two");
+        let both = [inode("file"), inode("file.new")];
+        keep_aside(dir.path(), "file").unwrap();
+        write_aside(dir.path(), "file", b"4").unwrap();
+        swap_in(dir.path(), "file").unwrap();
+        assert_eq!([inode("file.new"), inode("file")], both);
+        assert_eq!(fs::read_to_string(at("file")).unwrap(), "4");
     }
 
     #[test]

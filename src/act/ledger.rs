@@ -4,7 +4,7 @@
 //!
 //! Whoever changes it holds the disk (`Scanner::while_held` of `observe::disk`).
 
-use crate::files::{make_dir, move_dir, replace, write_aside};
+use crate::files::{keep_aside, make_dir, move_dir, swap_in, sync_dir, write_aside};
 use crate::names::RegionName;
 use crate::region::ledger::LedgerError;
 use crate::region::{Ledger, Rebuilt};
@@ -100,6 +100,18 @@ pub fn mend(root: &Path) -> io::Result<()> {
     }
 }
 
+/// Makes sure that the ledger can be changed and a region deleted although the disk has no inodes left: what
+/// that takes is there already, from when there were some.
+///
+/// # Errors
+/// It is not, and cannot be made now.
+pub fn keep_room(root: &Path) -> io::Result<()> {
+    if !root.join(TRASH).exists() {
+        make_dir(&root.join(TRASH), 0o700)?;
+    }
+    [FILE, COPY].into_iter().try_for_each(|file| keep_aside(&root.join(DIR), file))
+}
+
 /// Writes the first ledger of a disk, if there is none at all. Where regions or traces of them lie, there
 /// was one, and it was lost.
 ///
@@ -184,11 +196,13 @@ fn put_aside(dir: &Path, file: &str) -> io::Result<PathBuf> {
 fn save(root: &Path, mut ledger: Ledger) -> io::Result<()> {
     ledger.serial += 1;
     let (dir, text) = (root.join(DIR), ledger.to_text()?);
-    let copy = write_aside(&dir, COPY, &text)?;
-    replace(&dir, FILE, &text)?;
+    write_aside(&dir, COPY, &text)?;
+    write_aside(&dir, FILE, &text)?;
+    swap_in(&dir, FILE)?;
+    sync_dir(&dir)?;
     // Never before the file itself: until here the copy is the ledger before this change, and
     // whether its own name is durable at once does not matter.
-    fs::rename(copy, dir.join(COPY))
+    swap_in(&dir, COPY)
 }
 
 #[cfg(test)]
@@ -269,6 +283,26 @@ mod tests {
         .unwrap();
         let anew = load(root.path()).unwrap().ledger;
         assert!(anew.doubted(&known).is_none() && anew.doubted(&other).is_some());
+    }
+
+    #[test]
+    fn it_is_changed_without_another_inode() {
+        let root = tempfile::tempdir().unwrap();
+        begin(root.path()).unwrap();
+        keep_room(root.path()).unwrap();
+        let files = || {
+            let entries = fs::read_dir(root.path().join(DIR)).unwrap().map(|entry| entry.unwrap().metadata().unwrap());
+            let mut inodes: Vec<_> = entries.map(|found| std::os::unix::fs::MetadataExt::ino(&found)).collect();
+            inodes.sort_unstable();
+            inodes
+        };
+        let before = files();
+        for index in 0..5 {
+            put(root.path(), &format!("a-{}", index % 3), index + 1).unwrap();
+            assert_eq!(files(), before);
+        }
+        assert_eq!(load(root.path()).unwrap().ledger.regions.len(), 3);
+        assert!(root.path().join(TRASH).is_dir());
     }
 
     /// A mark and a ledger that were both removed: what lies there tells that there was one.

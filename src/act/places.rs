@@ -209,6 +209,9 @@ fn undo(root: &Path, back: impl FnOnce(&mut Ledger)) {
 /// The file system refused; what was done until then stays done.
 pub fn settle(root: &Path, moment: Moment) -> io::Result<(Vec<String>, Vec<PathBuf>)> {
     ledger::mend(root)?;
+    if let Err(why) = ledger::keep_room(root) {
+        tracing::warn!("nothing is kept for when the disk has no inodes left: {why}");
+    }
     let ledger = ledger::load(root)?.ledger;
     let (mut done, mut sweep) = (Vec::new(), Vec::new());
     let place = |name: &RegionName| root.join(name.to_string());

@@ -12,6 +12,10 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+/// How many files and directories a region has beside its extents' at most, and what a repair and a change of
+/// the ledger take.
+const FILES_BESIDE: u64 = 64;
+
 /// Why blocks were not reserved.
 #[derive(Debug, thiserror::Error)]
 pub enum ReserveError {
@@ -29,7 +33,12 @@ pub enum ReserveError {
 /// # Errors
 /// [`ReserveError::NoRoom`] with the arithmetic, or what statvfs(3) says.
 pub fn fits(storage: &Storage, geometry: Geometry, repair: u64) -> Result<(), ReserveError> {
-    let Room { capacity, free, .. } = room(&storage.root)?;
+    let Room { capacity, free, inodes, inodes_free, .. } = room(&storage.root)?;
+    let files = u64::from(geometry.extent_count) + FILES_BESIDE;
+    if inodes > 0 && inodes_free < files {
+        let why = format!("it has {files} files, and there are {inodes_free} inodes left for any");
+        return Err(ReserveError::NoRoom(why));
+    }
     let repair = repair.max(geometry.extent_file_bytes());
     let (needs, keeps) = match storage.provisioning {
         Provisioning::Thick => (geometry.disk_bytes(), storage.reserve.of(capacity).max(repair)),

@@ -213,20 +213,25 @@ pub fn no_inodes(disk: &Disk) -> bool {
     disk.mounted && !disk.read_only && disk.inodes > 0 && disk.inodes_free < FEW_FILES
 }
 
+/// What there is too little of: blocks for what regions still have to write, inodes, room for a repair.
+pub fn shortages(disk: &Disk) -> [bool; 3] {
+    [full(disk), no_inodes(disk), repair_room(disk).is_some_and(|needs| disk.free < needs)]
+}
+
 /// Whether files can be made on the data disk.
 fn files(config: &Configuration, disk: &Disk) -> Option<Finding> {
     let root = config.sled.storage.root.display();
     let low = disk.inodes > 0 && disk.inodes_free < disk.inodes / 100 * INODES_LOW;
     let room = format!("{} of {} inodes are free at {root}", disk.inodes_free, disk.inodes);
     let remedy = format!(
-        "remove small files that are no region's: du --inodes -xS {root} | sort -n | tail shows where they lie; their size \
+        "remove small files that are no region's, or a region for good (sledctl region delete, then purge): du --inodes -xS {root} | sort -n | tail shows where they lie; their size \
          does not matter"
     );
     match no_inodes(disk) {
         true => {
             let cause = format!(
-                "{room}: no file can be made, however many bytes are free: nothing is created, deleted or held, and no \
-                 region can be repaired"
+                "{room}: no file can be made, however many bytes are free: nothing is created, and no region can be \
+                 repaired"
             );
             Some(about(config, Code::DiskFull, cause, remedy))
         }

@@ -13,7 +13,7 @@ use crate::act::places::{TRASH, legacy_dir};
 use crate::act::tickets;
 use crate::config::Configuration;
 use crate::decide::facts::{Disk, OnDisk, Survey};
-use crate::decide::storage::{belongs, full, no_inodes, repair_room, unreserved};
+use crate::decide::storage::{belongs, shortages, unreserved};
 use crate::files::{Room, may_use, room};
 use crate::names::RegionName;
 use crate::region::{Ledger, Record, Tombstone};
@@ -36,6 +36,11 @@ pub const SLOW_LOOK: Duration = Duration::from_secs(15);
 /// Whoever has changed something, or has seen a downstairs end, distrusts it before.
 const SURVEY_AGAIN: Duration = Duration::from_secs(60);
 
+/// The same while more is promised than is free: how much of it is taken is looked at with what is free.
+const SURVEY_SCARCE: Duration = Duration::from_secs(5);
+/// How often to look whether there is room, while there is too little. Nothing tells of it.
+const ROOM_LOOK: Duration = Duration::from_millis(500);
+
 /// Watches until nobody listens any more. `look` asks for a look at once.
 ///
 /// # Errors
@@ -48,7 +53,7 @@ pub async fn watch(
 ) -> Result<(), NobodyListens> {
     let mounts = Mounts::open();
     let (mut slow, mut soon) = (rhythm.every(SLOW_LOOK), rhythm.every(ROUND));
-    let mut wrong = false;
+    let (mut wrong, mut short) = (false, None);
     loop {
         // Cancel-safe: a beat, a permit or a readiness that is not taken stays.
         tokio::select! {
@@ -57,9 +62,11 @@ pub async fn watch(
             _ = soon.next(), if wrong => {}
             () = look.notified() => {}
             () = mounts.changed() => {}
+            () = relieved(&scanner, short.as_ref()) => {}
         }
         if let Some(seen) = scanner.look().await {
             wrong = is_wrong(&seen);
+            short = shortages(&seen).contains(&true).then(|| seen.clone());
             publish(&to, Observation::Disk(Box::new(seen))).await?;
         }
         soon.skip_past();
@@ -69,10 +76,26 @@ pub async fn watch(
 /// Whether something is there that cannot be used as it is.
 fn is_wrong(disk: &Disk) -> bool {
     let unreadable = disk.regions.values().any(|found| matches!(found, OnDisk::Unreadable(_)));
-    // Nobody tells of room that is made, nor of a directory that is put where a region is missed.
+    // Nobody tells of a directory that is put where a region is missed.
     let missed = disk.regions.values().any(|found| *found == OnDisk::Absent);
-    let scarce = missed || full(disk) || no_inodes(disk) || repair_room(disk).is_some_and(|needs| disk.free < needs);
-    unreadable || scarce || disk.surveys.values().any(|survey| survey.fault.is_some()) || disk.ledger.is_err()
+    unreadable || missed || disk.surveys.values().any(|survey| survey.fault.is_some()) || disk.ledger.is_err()
+}
+
+/// Waits until something is not short any more that was, or something else is; for ever if nothing was.
+/// Cancel-safe: nothing is taken.
+async fn relieved(scanner: &Scanner, before: Option<&Disk>) {
+    let Some(before) = before else { return std::future::pending().await };
+    let was = shortages(before);
+    loop {
+        tokio::time::sleep(ROOM_LOOK).await;
+        let root = lock(&scanner.config).1.sled.storage.root.clone();
+        let now = scanner.change(move || room(&root)).await;
+        if let Ok(Ok(Room { free, inodes_free, .. })) = now
+            && shortages(&Disk { free, inodes_free, ..before.clone() }) != was
+        {
+            return;
+        }
+    }
 }
 
 /// The kernel's word that the mounts have changed. Without it (an odd kernel or sandbox) the
@@ -115,6 +138,8 @@ pub struct Scanner {
     distrusted: Mutex<BTreeSet<RegionName>>,
     /// The next look is to survey the files of every region.
     afresh: AtomicBool,
+    /// The same, if more is promised than is free.
+    changed: AtomicBool,
 }
 
 /// What is known from earlier looks.
@@ -122,8 +147,6 @@ pub struct Scanner {
 struct Known {
     /// The last surveys: to look at every file again whenever somebody asks would be too much.
     surveyed: BTreeMap<RegionName, (Instant, Record, Survey)>,
-    /// More was promised than is free: how much of it is taken is looked at more often.
-    scarce: bool,
     /// How many extents of those whose downstairs has ended were dirty then, once they are counted.
     dirty: BTreeMap<RegionName, Option<u32>>,
 }
@@ -137,8 +160,9 @@ impl Scanner {
     /// A scanner of the regions that the configuration has here.
     pub fn new(config: Arc<Configuration>) -> Self {
         let (turn, last, distrusted) = Default::default();
-        let (config, begun, afresh) = (Mutex::new((0, config)), AtomicU64::new(0), AtomicBool::new(false));
-        Self { config, turn, begun, last, distrusted, afresh }
+        let (config, begun) = (Mutex::new((0, config)), AtomicU64::new(0));
+        let (afresh, changed) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { config, turn, begun, last, distrusted, afresh, changed }
     }
 
     /// Looks for the regions of another configuration, of this number, from now on.
@@ -165,7 +189,8 @@ impl Scanner {
                 known.surveyed.remove(&region);
                 known.dirty.insert(region, None);
             }
-            let disk = scanner.scan(serial, &mut known);
+            let changed = scanner.changed.swap(false, Ordering::Relaxed);
+            let disk = scanner.scan(serial, &mut known, if changed { Duration::ZERO } else { SURVEY_SCARCE });
             *lock(&scanner.last) = Some(disk.clone());
             disk
         };
@@ -180,7 +205,7 @@ impl Scanner {
         let serial = self.begun.load(Ordering::Relaxed);
         let look = move || {
             let _turn = turn;
-            Self::new(config).scan(serial, &mut Known::default())
+            Self::new(config).scan(serial, &mut Known::default(), SURVEY_SCARCE)
         };
         let looked = tokio::task::spawn_blocking(look).await;
         looked.inspect_err(|why| tracing::error!("the look at the disk ended early: {why}")).ok()
@@ -189,6 +214,13 @@ impl Scanner {
     /// As [`Scanner::look`], the files of every region included.
     pub async fn look_afresh(self: &Arc<Self>) -> Option<Disk> {
         self.afresh.store(true, Ordering::Relaxed);
+        self.look().await
+    }
+
+    /// As [`Scanner::look`], after a region has come or gone: if more is promised than is free, by what is taken
+    /// of it now.
+    pub async fn look_changed(self: &Arc<Self>) -> Option<Disk> {
+        self.changed.store(true, Ordering::Relaxed);
         self.look().await
     }
 
@@ -213,7 +245,8 @@ impl Scanner {
         self.begun.load(Ordering::Relaxed) + 1
     }
 
-    fn scan(&self, serial: u64, known: &mut Known) -> Disk {
+    /// `scarce` is how old a survey may be while more is promised than is free.
+    fn scan(&self, serial: u64, known: &mut Known, scarce: Duration) -> Disk {
         let (number, config) = lock(&self.config).clone();
         let regions: Vec<_> = config.local_regions().into_iter().map(|local| local.name).collect();
         let storage = &config.sled.storage;
@@ -243,7 +276,7 @@ impl Scanner {
             ..Disk::default()
         };
         match belongs(&config, &disk) {
-            Ok(()) => with_ledger(&config, disk, known),
+            Ok(()) => with_ledger(&config, disk, known, scarce),
             // What another sled's ledger says is not this one's to show or to act on.
             Err(_) => Disk { ledger: Err("the disk is not this sled's".into()), ..disk },
         }
@@ -251,7 +284,7 @@ impl Scanner {
 }
 
 /// Adds what the ledger says, and what lies on the disk by its word.
-fn with_ledger(config: &Configuration, mut disk: Disk, known: &mut Known) -> Disk {
+fn with_ledger(config: &Configuration, mut disk: Disk, known: &mut Known, scarce: Duration) -> Disk {
     let root = &config.sled.storage.root;
     // Whether or not the ledger can be read: whom a volume lets in does not depend on it.
     disk.grants = tickets::load(root).map_err(|why| format!("{}: {why}", root.display()));
@@ -266,18 +299,19 @@ fn with_ledger(config: &Configuration, mut disk: Disk, known: &mut Known) -> Dis
     for name in ledger.regions.keys() {
         disk.regions.entry(name.clone()).or_insert_with(|| region(&root.join(name.to_string())));
     }
-    let (surveys, trash) = (known.surveys(config, &ledger), trash(root, &ledger));
-    let disk = Disk { surveys, trash, ledger: Ok(ledger), damage, ..disk };
-    known.scarce = unreserved(&disk) > disk.free;
+    let (surveys, trash) = (known.surveys(config, &ledger, SURVEY_AGAIN), trash(root, &ledger));
+    let mut disk = Disk { surveys, trash, ledger: Ok(ledger), damage, ..disk };
+    if unreserved(&disk) > disk.free {
+        disk.surveys = disk.ledger.iter().flat_map(|ledger| known.surveys(config, ledger, scarce)).collect();
+    }
     disk
 }
 
 impl Known {
-    /// The files of every region on record whose directory is there.
-    fn surveys(&mut self, config: &Configuration, ledger: &Ledger) -> BTreeMap<RegionName, Survey> {
+    /// The files of every region on record whose directory is there, as they were not longer ago than `good`.
+    fn surveys(&mut self, config: &Configuration, ledger: &Ledger, good: Duration) -> BTreeMap<RegionName, Survey> {
         let owner = User::from_name(&config.sled.downstairs.user).ok().flatten().map(|user| user.uid.as_raw());
-        let good = if self.scarce { SLOW_LOOK / 2 } else { SURVEY_AGAIN };
-        let Self { surveyed: known, dirty, .. } = self;
+        let Self { surveyed: known, dirty } = self;
         known.retain(|name, (at, record, survey)| {
             let same = ledger.regions.get(name) == Some(record);
             // What is wrong is looked at each time: it may have been put right.

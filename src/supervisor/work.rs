@@ -16,7 +16,7 @@ use crate::act::peers::{at_port, listening, runners};
 use crate::act::ports::{self, Taken};
 use crate::act::progress::Progress;
 use crate::act::reserve::ReserveError;
-use crate::act::{adopt, places, trash};
+use crate::act::{adopt, ledger, places, trash};
 use crate::config::Provisioning;
 use crate::decide::permits::{Deletion, in_use};
 use crate::decide::turns::Manner;
@@ -48,6 +48,11 @@ pub(super) enum Task {
 }
 
 impl Task {
+    /// Whether what is promised to regions changes by it, or what is free.
+    fn changes(&self) -> bool {
+        matches!(self, Self::Create(_) | Self::Delete(..) | Self::Restore(_) | Self::Purge(_) | Self::Adopt(..))
+    }
+
     /// The region that it is done to.
     pub(super) fn region(&self) -> RegionName {
         match self {
@@ -66,7 +71,7 @@ impl Task {
 impl Workshop {
     /// Begins a job.
     pub(super) fn begin(&self, id: u64, task: Task, bus: zbus::Connection, progress: Progress) {
-        let (shop, began, region) = (self.clone(), Instant::now(), task.region());
+        let (shop, began, region, changes) = (self.clone(), Instant::now(), task.region(), task.changes());
         let end = move |region, result, disk| {
             Some(Event::Ended(region, Box::new(Ended { id, result, took: began.elapsed() }), disk))
         };
@@ -74,7 +79,7 @@ impl Workshop {
         let lost = move |why: String| end(of, Err(cut_short(&why)), None);
         self.errands.run(lost, async move {
             let result = shop.work(id, task, &bus, &progress).await;
-            let disk = shop.scanner.look().await;
+            let disk = if changes { shop.scanner.look_changed().await } else { shop.scanner.look().await };
             end(region, result, disk)
         });
     }
@@ -147,6 +152,9 @@ impl Workshop {
         if !hosts.is_empty() {
             return Err(in_use(name, &hosts));
         }
+        let root = self.config.sled.storage.root.clone();
+        let room = self.held(move || ledger::keep_room(&root)).await?;
+        room.map_err(|why| failed(format!("that cannot be put on record: {why}; nothing was stopped")))?;
         job::stop(bus, &names::unit(name)).await.map_err(failed)?;
         let (root, place, name) = (self.config.sled.storage.root.clone(), self.config.region_dir(name), name.clone());
         let (keep, clock) = (self.config.sled.storage.keep_deleted, self.clock.clone());
