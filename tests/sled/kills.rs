@@ -50,6 +50,8 @@ fn ask_on(
 ) -> JoinHandle<Vec<String>> {
     std::thread::spawn(move || {
         poller.enter();
+        // All that is left of the processors: they ask without pause, and a kill is to have its turn.
+        rustix::process::setpriority_process(None, 10).unwrap();
         let mut failed = Vec::new();
         while !stop.load(Ordering::Relaxed) {
             asked.fetch_add(1, Ordering::Relaxed);
