@@ -8,7 +8,7 @@
 //! | part | figure |
 //! |---|---|
 //! | `deaths` | a region is killed: when a waiting poll is answered, and when it serves again |
-//! | `idle` | wake-ups and processor time of a supervisor with twelve regions and nothing to do |
+//! | `idle` | wake-ups, processor time and memory of a supervisor with twelve regions and nothing to do |
 
 #![allow(clippy::unwrap_used, reason = "a benchmark may panic")]
 
@@ -49,6 +49,8 @@ fn main() -> ExitCode {
 const MOST_WAKEUPS: f64 = 1.0;
 /// The most processor time, in percent of one core.
 const MOST_CPU: f64 = 0.1;
+/// The most memory, in MiB: its program's text and the C library's included, which it maps.
+const MOST_MEMORY: f64 = 12.0;
 /// After this nothing is left to do: what was created is settled, and restarts are forgiven.
 const CALM: Duration = Duration::from_secs(65);
 /// How long is watched.
@@ -67,12 +69,13 @@ fn idle() -> bool {
     let spent = processor_time(&sledd) - before;
     let seconds = calm(WATCHED).as_secs_f64();
     let (wakeups, cpu) = (slept as f64 / seconds, spent / seconds * 100.0);
+    let memory = sledd.status().unwrap().vmrss.unwrap() as f64 / 1024.0;
     println!(
         "idle, twelve regions: {wakeups:.2} wake-ups a second (limit {MOST_WAKEUPS}), {cpu:.3} % CPU (limit {MOST_CPU}); \
-         pushed aside {:.2} times a second",
+         pushed aside {:.2} times a second; {memory:.1} MiB of memory (limit {MOST_MEMORY})",
         pushed as f64 / seconds
     );
-    is_within(wakeups <= MOST_WAKEUPS && cpu <= MOST_CPU)
+    is_within(wakeups <= MOST_WAKEUPS && cpu <= MOST_CPU && memory <= MOST_MEMORY)
 }
 
 /// The supervisor's process.
