@@ -175,6 +175,9 @@ pub async fn refresh(bus: &Connection, config: &Configuration) -> Result<(), Not
         tracing::info!("hosts are to poll elsewhere: asking systemd to restart {}", names::SOCKET);
         manager.restart_unit(names::SOCKET, "replace").await.map_err(NotRefreshed::from)?;
     }
+    // What they are to run may have been put on record meanwhile.
+    let programs = programs::load().map_err(|why| NotRefreshed::Programs(why.to_string()))?;
+    let all = dropin::all(config, &programs);
     match all.iter().filter(|unit| stale(unit)).count() {
         0 => Ok(()),
         some => Err(NotRefreshed::Stale(format!("it has read them again, and {some} of {} are others", all.len()))),

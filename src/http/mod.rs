@@ -278,7 +278,8 @@ mod tests {
         let volumes = [("still-fawn".parse().unwrap(), page)].into();
         let bulletin = Bulletin { volumes, ..Bulletin::default() };
         let (_keep, bulletins) = watch::channel(Some(Arc::new(bulletin)));
-        let handle = Handle { bulletins, requests: mpsc::channel(1).0 };
+        let pulse = crate::supervisor::LoopPulse::new(Duration::from_secs(3600));
+        let handle = Handle { bulletins, requests: mpsc::channel(1).0, pulse };
         let (mut host, stream) = tokio::io::duplex(4096);
         let visits = Visits::new();
         let (door, nobody) = (Door::Tcp("192.168.4.17".parse().unwrap()), Presence::nobody());
@@ -305,7 +306,8 @@ mod tests {
         let page = Page { ready: false, revision: 1, body: "not yet\n".into() };
         let volumes = [("still-fawn".parse().unwrap(), page)].into();
         let (_keep, bulletins) = watch::channel(Some(Arc::new(Bulletin { volumes, ..Bulletin::default() })));
-        let handle = Handle { bulletins, requests: mpsc::channel(1).0 };
+        let pulse = crate::supervisor::LoopPulse::new(Duration::from_secs(3600));
+        let handle = Handle { bulletins, requests: mpsc::channel(1).0, pulse };
         let visits = Visits::new();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

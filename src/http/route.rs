@@ -59,7 +59,7 @@ where
     let query = &query;
     let reads = matches!(request.method, Method::GET | Method::HEAD);
     match (segments.as_slice(), reads) {
-        (["healthz"], true) => latest(handle, query, |_| text(StatusCode::OK, "ok\n")),
+        (["healthz"], true) => latest(handle, query, |_| health(handle)),
         (["v1", "sled"], true) => latest(handle, query, |bulletin| ready(StatusCode::OK, bulletin.sled.clone())),
         (["v1", "volumes"], true) => latest(handle, query, |bulletin| ready(StatusCode::OK, bulletin.brief.clone())),
         (["v1", "volumes", name], true) => volume(handle, name, query, end).await,
@@ -90,6 +90,19 @@ where
             StatusCode::NOT_FOUND,
             Error::new("NOT_FOUND", format!("there is nothing at {}", uri.path()), "see the README for the paths"),
         ),
+    }
+}
+
+/// Whether the supervisor's loop turns: what is told here is answered beside it, and might go on for
+/// ever with a verdict of long ago.
+fn health(handle: &Handle) -> Answer {
+    match handle.pulse.stuck() {
+        None => text(StatusCode::OK, "ok\n"),
+        Some(since) => {
+            let message = format!("the supervisor's loop has not turned for {} s", since.as_secs());
+            let remedy = "its watchdog restarts it; if it does not: systemctl restart sledd, and journalctl -u sledd";
+            error(StatusCode::SERVICE_UNAVAILABLE, Error::new("LOOP_STUCK", message, remedy))
+        }
     }
 }
 

@@ -92,6 +92,7 @@ use upgrade::upgrade_is_unfinished;
 use uuid::Uuid;
 use versions::Versions;
 use wards::Ward;
+pub use watchdog::LoopPulse;
 use watchdog::Watchdog;
 use workshop::Workshop;
 
@@ -111,6 +112,8 @@ pub struct Handle {
     pub bulletins: watch::Receiver<Option<Arc<Bulletin>>>,
     /// Where requests go.
     pub requests: mpsc::Sender<Request>,
+    /// Whether the loop turns.
+    pub pulse: LoopPulse,
 }
 
 /// Where the verdicts are published.
@@ -166,44 +169,44 @@ struct Supervisor {
 /// The other end of a [`Handle`]: what a supervisor publishes, and is asked.
 #[derive(Debug)]
 pub struct Line {
-    publish: watch::Sender<Option<Arc<Bulletin>>>,
+    publish: Publish,
     asked: mpsc::Receiver<Request>,
+    watchdog: Watchdog,
 }
 
 /// A handle of the supervisor that is to be, and what it needs for that.
 pub fn line() -> (Handle, Line) {
     let (publish, bulletins) = watch::channel(None);
     let (requests, asked) = mpsc::channel(QUEUE);
-    (Handle { bulletins, requests }, Line { publish, asked })
+    let watchdog = Watchdog::new();
+    (Handle { bulletins, requests, pulse: watchdog.pulse() }, Line { publish, asked, watchdog })
 }
 
 /// Supervises. The future is the loop; it ends when its handle is dropped,
 /// and when an observer is lost, which only a new supervisor can mend.
 /// `config_dir` is where the configuration lies, and `sysfs` where sysfs is mounted.
-pub fn supervise(start: Start, config_dir: PathBuf, sysfs: PathBuf, line: Line) -> impl Future<Output = ()> {
-    let Line { publish, asked } = line;
-    async move {
-        let (supervisor, inbox) = Supervisor::new(start, config_dir, sysfs, publish);
-        supervisor.run(inbox, asked).await;
-    }
+pub async fn supervise(start: Start, config_dir: PathBuf, sysfs: PathBuf, line: Line) {
+    let (supervisor, inbox) = Supervisor::new(start, config_dir, sysfs, line);
+    supervisor.run(inbox).await;
 }
 
-/// What comes to the loop from aside, and what its turns feed.
+/// What comes to the loop, and what its turns feed.
 struct Inbox {
     watchdog: Watchdog,
     observations: mpsc::Receiver<Told>,
     ended: mpsc::Receiver<Event>,
+    asked: mpsc::Receiver<Request>,
 }
 
 impl Supervisor {
     /// One that knows nothing yet, with its observers.
-    fn new(start: Start, config_dir: PathBuf, sysfs: PathBuf, publish: Publish) -> (Self, Inbox) {
+    fn new(start: Start, config_dir: PathBuf, sysfs: PathBuf, line: Line) -> (Self, Inbox) {
+        let Line { publish, asked, watchdog } = line;
         let (config, kept) = (Arc::new(start.config), start.kept);
         let (to, observations) = observe::channel(QUEUE);
         let (events, ended) = mpsc::channel(QUEUE);
         let errands = Errands::new(events);
         let now = Instant::now();
-        let watchdog = Watchdog::new();
         let observers = Observers::spawn(&config, config_dir.clone(), sysfs, watchdog.turn(), &to);
         let regions = config.local_regions();
         let supervisor = Self {
@@ -242,11 +245,11 @@ impl Supervisor {
             tried_again: now,
             config,
         };
-        (supervisor, Inbox { watchdog, observations, ended })
+        (supervisor, Inbox { watchdog, observations, ended, asked })
     }
 
-    async fn run(mut self, inbox: Inbox, mut asked: mpsc::Receiver<Request>) {
-        let Inbox { mut watchdog, mut observations, mut ended } = inbox;
+    async fn run(mut self, inbox: Inbox) {
+        let Inbox { mut watchdog, mut observations, mut ended, mut asked } = inbox;
         let mut turns = self.observers.turns();
         let mut patience = std::pin::pin!(sleep(PATIENCE));
         self.resume_maintenance();

@@ -21,7 +21,7 @@ fn config(more: &str) -> Configuration {
 
 /// A supervisor whose observers have not begun: as long as nobody waits for anything.
 fn supervisor() -> (Supervisor, Inbox) {
-    Supervisor::new(super::Start::of(config("")), "/nowhere".into(), "/nowhere".into(), watch::channel(None).0)
+    Supervisor::new(super::Start::of(config("")), "/nowhere".into(), "/nowhere".into(), line().1)
 }
 
 /// The supervisor goes on with another configuration.

@@ -83,6 +83,13 @@ pub(super) async fn upgrade(
             beforehand::files(&shop.config, local).await?;
         }
         let to = rolling.stage(&mut record, order).await?;
+        // What an earlier one left undone is of no account any more.
+        record.rolling = None;
+        if to == record.current && rolling.all_run(&record).await? {
+            record.forget_unused();
+            save(&record).await?;
+            return Ok(format!("nothing was restarted: all regions run {} already", rolling.shown(&record)));
+        }
         progress.no_way_back().map_err(|_| cancelled())?;
         let (force, since) = (rolling.force, Timestamp::now());
         record.rolling = Some(Roll { to, done: Vec::new(), force, since, back: false });
@@ -240,6 +247,18 @@ impl Rolling<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether every region that runs is a process of the program on record: then there is nothing to
+    /// roll. One that does not run is started with it.
+    async fn all_run(&self, record: &Programs) -> Result<bool, wire::Error> {
+        for local in self.regions().await? {
+            let wanted = record.of(&local.name, &self.shop.config.sled.downstairs.program);
+            if units::main_pid(self.bus, &local.name).await.is_ok_and(|pid| !programs::is(pid, wanted)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Waits until a region serves that is about to.

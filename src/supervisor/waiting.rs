@@ -30,7 +30,7 @@ pub async fn for_a_good_one(dir: &Path, faults: &[Fault], line: &mut Line) -> Op
         // Cancel-safe: a turn or a request that is not taken stays.
         let request = tokio::select! {
             _ = turn.tick() => {
-                tell(&[NotifyState::Watchdog]);
+                line.watchdog.turned(|| None);
                 continue;
             }
             request = line.asked.recv() => request?,

@@ -4,15 +4,44 @@
 use crate::observe::rhythm::ROUND;
 use crate::systemd::notify::Line;
 use sd_notify::NotifyState;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The connection to systemd's notification socket. It stays open: a supervisor that has no
 /// descriptor left turns still, and is not killed for it.
+#[derive(Debug)]
 pub(super) struct Watchdog {
     line: Line,
     turn: Duration,
     fed: Option<Instant>,
     said: Option<String>,
+    pulse: LoopPulse,
+}
+
+/// When the loop last turned, for whoever asks whether it does.
+#[derive(Debug, Clone)]
+pub struct LoopPulse {
+    last: Arc<Mutex<Instant>>,
+    /// A loop that has not turned for so long is stuck.
+    limit: Duration,
+}
+
+impl LoopPulse {
+    /// One that has turned just now, and does so at least once in this time.
+    pub fn new(turn: Duration) -> Self {
+        Self { last: Arc::new(Mutex::new(Instant::now())), limit: 2 * turn }
+    }
+
+    /// The loop has turned once.
+    fn beat(&self) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// For how long the loop has not turned, if that is longer than two rounds.
+    pub fn stuck(&self) -> Option<Duration> {
+        let since = self.last.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
+        (since > self.limit).then_some(since)
+    }
 }
 
 impl Watchdog {
@@ -23,7 +52,13 @@ impl Watchdog {
 
     fn within(limit: Option<Duration>) -> Self {
         let limit = limit.filter(|limit| !limit.is_zero());
-        Self { line: Line::open(), turn: limit.map_or(ROUND, |limit| ROUND.min(limit / 2)), fed: None, said: None }
+        let turn = limit.map_or(ROUND, |limit| ROUND.min(limit / 2));
+        Self { turn, fed: None, said: None, line: Line::open(), pulse: LoopPulse::new(turn) }
+    }
+
+    /// Whether the loop turns, for others.
+    pub(super) fn pulse(&self) -> LoopPulse {
+        self.pulse.clone()
     }
 
     /// How often the loop must turn: at least once in half of the time that systemd waits
@@ -34,6 +69,7 @@ impl Watchdog {
 
     /// The loop has turned once.
     pub(super) fn turned(&mut self, status: impl FnOnce() -> Option<String>) {
+        self.pulse.beat();
         let status = status();
         if status.is_some() && status != self.said {
             status.iter().for_each(|status| self.line.tell(&[NotifyState::Status(status)]));
@@ -50,6 +86,16 @@ impl Watchdog {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_loop_that_has_not_turned_for_two_rounds_is_stuck() {
+        let pulse = LoopPulse::new(Duration::from_secs(5));
+        assert_eq!(pulse.stuck(), None);
+        *pulse.last.lock().unwrap() = Instant::now().checked_sub(Duration::from_secs(11)).unwrap();
+        assert!(pulse.stuck().is_some_and(|since| since >= Duration::from_secs(11)));
+        pulse.beat();
+        assert_eq!(pulse.stuck(), None);
+    }
 
     #[test]
     fn the_loop_turns_twice_while_systemd_waits_and_once_a_round() {

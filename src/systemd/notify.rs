@@ -57,6 +57,7 @@ fn connect(place: &OsStr) -> io::Result<UnixDatagram> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
     #[test]
     fn systemd_is_told_by_a_path_and_by_an_abstract_name() {
@@ -76,5 +77,34 @@ mod tests {
             // One that does not listen is not waited for.
             (0..10_000).for_each(|_| line.tell(&[NotifyState::Watchdog]));
         }
+    }
+
+    #[test]
+    fn what_is_told_needs_no_descriptor() {
+        // In a process of its own: its limit is every thread's.
+        let alone = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "systemd::notify::tests::without_descriptors", "--ignored"])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&alone.stdout);
+        assert!(alone.status.success() && said.contains("1 passed"), "{said}");
+    }
+
+    #[test]
+    #[ignore = "a part of the test before it"]
+    fn without_descriptors() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("notify");
+        let systemd = UnixDatagram::bind(&socket).unwrap();
+        let line = Line(Some(connect(socket.as_os_str()).unwrap()));
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        setrlimit(Resource::RLIMIT_NOFILE, 0, hard).unwrap();
+        let none = UnixDatagram::unbound();
+        line.tell(&[NotifyState::Watchdog]);
+        setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+        assert!(none.is_err());
+        let mut heard = [0; 64];
+        let length = systemd.recv(&mut heard).unwrap();
+        assert_eq!(&heard[..length], b"WATCHDOG=1\n");
     }
 }

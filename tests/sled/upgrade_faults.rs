@@ -42,6 +42,11 @@ fn a_new_program_is_rolled_over_every_region_and_stays() {
     machine.wait_for("still-fawn", newer);
     assert!(pids(&machine).iter().all(|pid| !before.contains(pid)));
     assert!(machine.sh("sledctl downstairs").contains("0.0.2"));
+    // The same once more: nothing is restarted, and nothing watched.
+    let same = pids(&machine);
+    let said = machine.sh(&format!("{NEWER}; sledctl downstairs upgrade /root/new; rm /root/new"));
+    assert!(said.contains("nothing was restarted: all regions run 0.0.2"), "{said}");
+    assert_eq!(pids(&machine), same);
     machine.reboot();
     machine.wait_for("still-fawn", newer);
     // And back to the one of sled.toml; what was staged goes.
