@@ -19,6 +19,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use zbus::{Connection, Variant};
 
 const RECORD: &str = "programs.json";
+/// What it is written anew from when it is damaged.
+const COPY: &str = "programs.json.copy";
 /// Where staged programs lie, in the machine's memory; each in a directory of its own.
 const STAGED: &str = "programs";
 /// A staged program's name, by which people know its process.
@@ -35,9 +37,18 @@ pub fn load() -> io::Result<Programs> {
 }
 
 fn load_from(dir: &Path) -> io::Result<Programs> {
-    match fs::read(dir.join(RECORD)) {
-        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(Programs::default()),
-        text => Ok(serde_json::from_slice(&text?)?),
+    match read(&dir.join(RECORD)) {
+        // Whoever takes it away wants every region to run the program of sled.toml.
+        Ok(record) => Ok(record.unwrap_or_default()),
+        Err(why) => read(&dir.join(COPY)).ok().flatten().ok_or(why),
+    }
+}
+
+/// What a file says; `None` if it is not there.
+fn read(file: &Path) -> io::Result<Option<Programs>> {
+    match fs::read(file) {
+        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(None),
+        text => Ok(Some(serde_json::from_slice(&text?)?)),
     }
 }
 
@@ -46,7 +57,41 @@ fn load_from(dir: &Path) -> io::Result<Programs> {
 /// # Errors
 /// It cannot be written; then it is as it was.
 pub fn save(programs: &Programs) -> io::Result<()> {
-    replace(&memory(), RECORD, &serde_json::to_vec_pretty(programs)?)
+    save_in(&memory(), programs)
+}
+
+fn save_in(dir: &Path, programs: &Programs) -> io::Result<()> {
+    let text = serde_json::to_vec_pretty(programs)?;
+    replace(dir, RECORD, &text)?;
+    // It counts as it is written: the copy follows when it is next looked at, if not now.
+    if let Err(why) = replace(dir, COPY, &text) {
+        tracing::warn!("the copy of {RECORD} is not written: {why}");
+    }
+    Ok(())
+}
+
+/// Sees that the record and its copy are the same: a damaged one is written anew from the copy, and
+/// kept beside it for whoever wants to know what was in it.
+///
+/// # Errors
+/// One of them cannot be written, or both are damaged.
+pub fn mend() -> io::Result<()> {
+    mend_in(&memory())
+}
+
+fn mend_in(dir: &Path) -> io::Result<()> {
+    match (read(&dir.join(RECORD)), read(&dir.join(COPY))) {
+        (Ok(record), Ok(copy)) if record == copy => Ok(()),
+        (Ok(Some(record)), _) => replace(dir, COPY, &serde_json::to_vec_pretty(&record)?),
+        (Ok(None), _) => fs::remove_file(dir.join(COPY)),
+        (Err(why), Ok(Some(copy))) => {
+            let damaged = format!("{RECORD}.damaged");
+            tracing::error!("{RECORD} is damaged: {why}; it is written anew from its copy, and kept as {damaged}");
+            fs::rename(dir.join(RECORD), dir.join(damaged))?;
+            replace(dir, RECORD, &serde_json::to_vec_pretty(&copy)?)
+        }
+        (Err(why), _) => Err(why),
+    }
 }
 
 /// What was copied, and is not on record yet.
@@ -180,7 +225,35 @@ mod tests {
         assert!(first.path.exists() && !other.path.exists());
         assert_eq!(load_from(dir.path()).unwrap(), Programs::default());
         fs::write(dir.path().join(RECORD), "{").unwrap();
-        assert!(load_from(dir.path()).is_err());
+        assert!(load_from(dir.path()).is_err() && mend_in(dir.path()).is_err());
+    }
+
+    #[test]
+    fn a_damaged_record_is_written_anew_from_its_copy() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        let (record, copy) = (dir.join(RECORD), dir.join(COPY));
+        let known = Programs { current: Some("d".into()), ..Programs::default() };
+        // As one that was written before there were copies.
+        fs::write(&record, serde_json::to_vec(&known).unwrap()).unwrap();
+        mend_in(dir).unwrap();
+        for damage in ["", "{", "{\"current\": 7}"] {
+            fs::write(&record, damage).unwrap();
+            assert_eq!(load_from(dir).unwrap(), known);
+            mend_in(dir).unwrap();
+            assert_eq!(read(&record).unwrap(), Some(known.clone()));
+            assert_eq!(fs::read_to_string(dir.join("programs.json.damaged")).unwrap(), damage);
+        }
+        fs::write(&copy, "{").unwrap();
+        assert_eq!(load_from(dir).unwrap(), known);
+        mend_in(dir).unwrap();
+        let next = Programs { current: None, ..known.clone() };
+        save_in(dir, &next).unwrap();
+        assert_eq!((read(&record).unwrap(), read(&copy).unwrap()), (Some(next.clone()), Some(next)));
+        // Taken away, it does not come back.
+        fs::remove_file(&record).unwrap();
+        mend_in(dir).unwrap();
+        assert!(load_from(dir).unwrap() == Programs::default() && !copy.exists());
     }
 
     #[test]

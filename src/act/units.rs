@@ -153,6 +153,10 @@ pub async fn refresh(bus: &Connection, config: &Configuration) -> Result<(), Not
         let file = Path::new(GENERATED).join(format!("{unit}.d")).join(dropin::FILE);
         std::fs::read_to_string(file).ok().as_deref() != Some(text)
     };
+    // systemd's generator reads it as well.
+    if let Err(why) = programs::mend() {
+        tracing::warn!("the record of programs has no good copy: {why}");
+    }
     let programs = programs::load().map_err(|why| NotRefreshed::Programs(why.to_string()))?;
     let all = dropin::all(config, &programs);
     let before: Vec<_> = all.iter().filter(|unit| stale(unit)).collect();

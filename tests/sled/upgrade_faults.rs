@@ -47,6 +47,16 @@ fn a_new_program_is_rolled_over_every_region_and_stays() {
     let said = machine.sh(&format!("{NEWER}; sledctl downstairs upgrade /root/new; rm /root/new"));
     assert!(said.contains("nothing was restarted: all regions run 0.0.2"), "{said}");
     assert_eq!(pids(&machine), same);
+    // The record of it is damaged: by its copy systemd gives the units the same program still, and what another
+    // configuration brings is started.
+    let record = "/var/lib/sled/programs.json";
+    machine.sh(&format!("echo '{{' > {record} && systemctl daemon-reload"));
+    assert!(machine.sh("systemctl cat crucible-downstairs@still-fawn-0").contains("/var/lib/sled/programs/"));
+    machine.sh("mkdir -p /etc/sled/sled.toml.d && printf '[downstairs]\\nhung_after = \"6s\"\\n' > /etc/sled/sled.toml.d/90.toml");
+    machine.ok(&["sledctl", "reload", "--yes"]);
+    machine.sh(&format!("until test -s {record}.damaged && grep -q current {record}; do sleep 0.1; done"));
+    machine.sh("systemctl kill --signal=KILL crucible-downstairs@still-fawn-0");
+    machine.wait_for("still-fawn", |volume| newer(volume) && volume.regions[0].pid != same[0]);
     machine.reboot();
     machine.wait_for("still-fawn", newer);
     // And back to the one of sled.toml; what was staged goes.
