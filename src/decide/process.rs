@@ -42,6 +42,10 @@ pub(super) fn judge_unit(
             (State::Starting, Some(down(local, format!("its downstairs {}; systemd starts it again", why(region)))))
         }
         Active::Active => judge_process(config, local, facts, region, record),
+        // What it gave up was another region, or is to be tried once more.
+        Active::Failed if region.is_former(unit.invocation.as_ref()) => {
+            not_running(config, local, facts, region, !found.is_empty())
+        }
         Active::Failed => (State::Failed, Some(gave_up(local, region, unit))),
         Active::Inactive => not_running(config, local, facts, region, !found.is_empty()),
         Active::Activating if unit.exit.is_some() => {

@@ -4,7 +4,7 @@
 use super::Supervisor;
 use super::event::{Claim, Event, Said};
 use crate::act::{self, ledger};
-use crate::decide::facts::{Beat, Busy, Doing, Exit, Region, Run, Unit};
+use crate::decide::facts::{Active, Beat, Busy, Doing, Exit, Region, Run, Unit};
 use crate::decide::failure::{Failure, Kind, LOCKED, classify};
 use crate::decide::storage::full;
 use crate::decide::turns::{Denied, claim};
@@ -39,7 +39,11 @@ impl Supervisor {
 
     /// Notes the end that a change of the unit tells of, and looks up why it came.
     pub(super) fn note_end(&mut self, name: &RegionName, unit: &Unit) {
-        let before = self.facts.regions.get(name).and_then(|region| region.unit.clone());
+        let region = self.facts.regions.get(name);
+        if region.is_some_and(|region| region.is_former(unit.invocation.as_ref())) {
+            return;
+        }
+        let before = region.and_then(|region| region.unit.clone());
         let Some(ward) = self.wards.get_mut(name) else { return };
         let Some((run, exit)) = ward.changed(before.as_ref(), unit) else { return };
         let spoke = match exit {
@@ -63,6 +67,10 @@ impl Supervisor {
     pub(super) fn hear_words(&mut self, name: &RegionName, run: Option<&String>, failure: &Failure, lines: &[String]) {
         // Another end has been noted meanwhile: it is that one's words that count.
         if self.wards.get(name).is_none_or(|ward| ward.noted() != run) {
+            return;
+        }
+        // It was over before there was this region.
+        if self.facts.regions.get(name).is_none_or(|region| region.is_former(run)) {
             return;
         }
         if failure.kind == Kind::Transient {
@@ -133,7 +141,11 @@ impl Supervisor {
         if let Some(ward) = self.wards.get_mut(name) {
             ward.forget();
         }
-        self.region(name, |region| region.failure = None);
+        self.region(name, |region| {
+            region.failure = None;
+            let over = region.unit.as_ref().filter(|unit| matches!(unit.active, Active::Inactive | Active::Failed));
+            region.former = over.and_then(|unit| unit.invocation.clone());
+        });
         self.tell_wards();
     }
 

@@ -140,6 +140,33 @@ async fn a_look_for_the_regions_of_another_configuration_is_not_believed() {
 }
 
 #[tokio::test]
+async fn how_a_unit_ended_says_nothing_of_a_region_that_was_made_since() {
+    use crate::decide::failure::classify;
+    let (mut supervisor, _inbox) = supervisor();
+    let name = supervisor.config.local_regions()[0].name.clone();
+    let exit = Some(facts::Exit::Status(1));
+    let gave_up = Unit { active: Active::Failed, pid: None, exit, result: "exit-code".into(), ..unit(7, "a") };
+    supervisor.see_unit(&name, gave_up.clone());
+    supervisor.released(&name);
+    assert!(supervisor.facts.regions[&name].is_former(Some(&"a".into())));
+    // Its last words are read at last, and systemd says of it once more what it said before.
+    let (failure, lines) = (classify(facts::Exit::Status(1), &[]), Vec::new());
+    let explained = |run: &str| Event::Explained {
+        region: name.clone(),
+        run: Some(run.into()),
+        failure: failure.clone(),
+        lines: lines.clone(),
+    };
+    supervisor.hear(explained("a"));
+    supervisor.see_unit(&name, Unit { restarts: 1, ..gave_up.clone() });
+    assert_eq!(supervisor.facts.regions[&name].failure, None);
+    // Of the next run it is believed.
+    supervisor.see_unit(&name, Unit { invocation: Some("b".into()), ..gave_up });
+    supervisor.hear(explained("b"));
+    assert_eq!(supervisor.facts.regions[&name].failure, Some(failure.clone()));
+}
+
+#[tokio::test]
 async fn what_was_known_of_a_run_is_not_known_of_the_next() {
     let (mut supervisor, _inbox) = supervisor();
     let name = supervisor.config.local_regions()[0].name.clone();

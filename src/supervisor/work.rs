@@ -16,7 +16,7 @@ use crate::act::peers::{at_port, listening, runners};
 use crate::act::ports::{self, Taken};
 use crate::act::progress::Progress;
 use crate::act::reserve::ReserveError;
-use crate::act::{adopt, ledger, places, trash};
+use crate::act::{adopt, ledger, places, trash, units};
 use crate::config::Provisioning;
 use crate::decide::permits::{Deletion, in_use};
 use crate::decide::turns::Manner;
@@ -91,6 +91,10 @@ impl Workshop {
         bus: &zbus::Connection,
         progress: &Progress,
     ) -> Result<String, wire::Error> {
+        if matches!(task, Task::Create(_) | Task::Restore(_) | Task::Adopt(..)) {
+            // What its unit ended with before is not the new region's doing. It need not be known yet.
+            _ = units::forgive(bus, &task.region()).await;
+        }
         match task {
             Task::Create(local) => {
                 let name = local.name.clone();

@@ -31,6 +31,9 @@ pub struct Region {
     /// The last run of its unit whose process has ended, by the kernel's word; systemd may not have
     /// said so yet.
     pub ended: Option<Run>,
+    /// The run that its unit was last in when the region was made, or released: how that ended says
+    /// nothing of the region that there is now.
+    pub former: Option<String>,
     /// Why its last downstairs ended, unless one has served since.
     pub failure: Option<Failure>,
     /// How often it ended within the time in which that is counted.
@@ -57,6 +60,11 @@ impl Region {
     /// again: it is the run that has ended, and not the number.
     pub fn run(&self) -> Option<Run> {
         self.unit.as_ref().and_then(Unit::run).filter(|run| self.ended.as_ref() != Some(run))
+    }
+
+    /// Whether a run of its unit was over before the region was made, or released.
+    pub fn is_former(&self, run: Option<&String>) -> bool {
+        self.former.is_some() && self.former.as_ref() == run
     }
 
     /// Whether its unit runs, or would by itself.

@@ -113,6 +113,23 @@ fn run(pid: u32) -> Run {
 }
 
 #[test]
+fn what_systemd_gave_up_before_the_region_was_made_is_not_its_failure() {
+    let config = config();
+    let mut facts = well(&config);
+    let seen = region(&mut facts);
+    let gone = seen.unit.as_mut().unwrap();
+    (gone.active, gone.pid, gone.exit, gone.result) =
+        (Active::Failed, None, Some(Exit::Status(1)), "start-limit-hit".into());
+    let state = |facts: &Facts| judge(&config, facts).states[&first()];
+    assert_eq!(state(&facts), State::Failed);
+    region(&mut facts).former = Some("100".into());
+    assert_ne!(state(&facts), State::Failed);
+    // A later run is its own.
+    region(&mut facts).unit.as_mut().unwrap().invocation = Some("101".into());
+    assert_eq!(state(&facts), State::Failed);
+}
+
+#[test]
 fn the_kernels_word_comes_before_systemds() {
     let config = config();
     let mut facts = well(&config);
