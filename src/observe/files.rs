@@ -2,20 +2,17 @@
 //! their directories (inotify(7)); that of a file that a link leads to, or of directories that were
 //! replaced, is found by a look at their numbers and times. Reads only.
 
+use super::directories::Changes;
 use super::rhythm::Rhythm;
-use super::{NobodyListens, Observation, Publisher, publish, register};
+use super::{NobodyListens, Observation, Publisher, publish};
 use crate::config::FRAGMENTS;
 use crate::config_dir;
 use crate::decide::facts::Files;
-use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::time::sleep;
 
 /// How often to look when the kernel has told of no change.
@@ -31,7 +28,7 @@ pub async fn watch(dir: PathBuf, rhythm: Rhythm, to: Publisher) -> Result<(), No
     let changes = Changes::open();
     let (mut slow, mut known) = (rhythm.every(SLOW_LOOK), None);
     loop {
-        changes.of(&dir);
+        changes.of([dir.as_path(), &dir.join(FRAGMENTS)]);
         // Cancel-safe: a beat or a readiness that is not taken stays.
         tokio::select! {
             _ = slow.next() => {}
@@ -77,59 +74,6 @@ fn marks(dir: &Path) -> Vec<(PathBuf, Vec<[i64; 4]>)> {
         (file, seen)
     };
     config_dir::files(dir).into_iter().chain([dir.join(FRAGMENTS)]).map(of).collect()
-}
-
-/// The kernel's word that something in a directory has changed. Without it (all watches are taken) the
-/// slow look is all there is.
-struct Changes(Option<AsyncFd<File>>);
-
-impl Changes {
-    fn open() -> Self {
-        let opened = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC);
-        let watched = opened.map_err(io::Error::from).and_then(|fd| register(File::from(fd), Interest::READABLE));
-        Self(watched.inspect_err(|why| tracing::warn!("the kernel does not tell of changed files: {why}")).ok())
-    }
-
-    /// Watches a configuration's directory, and that of its fragments. One that is watched stays so.
-    fn of(&self, dir: &Path) {
-        let Some(file) = &self.0 else { return };
-        let what = WatchFlags::CREATE
-            | WatchFlags::DELETE
-            | WatchFlags::MOVED_FROM
-            | WatchFlags::MOVED_TO
-            | WatchFlags::CLOSE_WRITE
-            | WatchFlags::ATTRIB
-            | WatchFlags::DELETE_SELF
-            | WatchFlags::MOVE_SELF;
-        for dir in [dir, &dir.join(FRAGMENTS)] {
-            // One that is not there is made in one that is.
-            _ = inotify::add_watch(file.get_ref(), dir, what);
-        }
-    }
-
-    async fn next(&self) {
-        match &self.0 {
-            None => std::future::pending().await,
-            Some(file) => match file.ready(Interest::READABLE).await {
-                Ok(mut ready) => {
-                    ready.clear_ready();
-                    self.take();
-                }
-                Err(why) => {
-                    tracing::warn!("the kernel stopped telling of changed files: {why}");
-                    std::future::pending().await
-                }
-            },
-        }
-    }
-
-    /// Takes what it has told: only that it did is of interest.
-    fn take(&self) {
-        let mut events = [0; 4096];
-        if let Some(file) = &self.0 {
-            while file.get_ref().read(&mut events).is_ok_and(|length| length > 0) {}
-        }
-    }
 }
 
 #[cfg(test)]

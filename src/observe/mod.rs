@@ -27,6 +27,7 @@
 pub mod backoff;
 mod changes;
 pub mod deaths;
+mod directories;
 pub mod disk;
 pub mod doing;
 pub mod enforcement;

@@ -3,11 +3,13 @@
 //! A signal says only that something has changed; the unit is then read whole, so that what
 //! is published is one consistent picture. When systemd has read its units again or has executed
 //! itself, all are: what was set while they ran, whom they let in above all, may be lost with that,
-//! and no unit's own signal tells of it. When D-Bus goes away this says so, and connects
-//! again for as long as it takes.
+//! and no unit's own signal tells of it. Nor does one tell that somebody has set such a property
+//! (systemctl set-property): but systemd writes it down beside its unit files, and that is seen.
+//! When D-Bus goes away this says so, and connects again for as long as it takes.
 
 use super::backoff::Backoff;
 use super::changes::{arrived, began, is_there, owners, reloads};
+use super::directories::Changes;
 use super::rhythm::Rhythm;
 use super::{NobodyListens, Observation, Publisher, publish};
 use crate::decide::facts::{Active, Exit, Unit};
@@ -21,6 +23,7 @@ use jiff::Timestamp;
 use nix::time::{ClockId, clock_gettime};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZero;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use zbus::{Connection, MatchRule, MessageStream};
@@ -36,6 +39,8 @@ const QUEUE: NonZero<usize> = NonZero::new(1024).unwrap();
 pub const SLOW_LOOK: Duration = Duration::from_secs(60);
 /// After a restart is due, it is asked for: not before.
 const MOMENT: Duration = Duration::from_millis(1);
+/// When something was written beside the unit files, the rest of it is waited for.
+const AFTER_WRITING: Duration = Duration::from_millis(50);
 /// How long systemd may take to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
@@ -57,6 +62,8 @@ pub async fn watch(regions: Vec<RegionName>, rhythm: Rhythm, to: Publisher) -> R
 
 /// A connection to systemd on which every change of a unit is told, and the regions' units.
 struct Line {
+    /// What is set beside systemd's unit files.
+    beside: Beside,
     bus: Connection,
     changes: MessageStream,
     reloads: MessageStream,
@@ -76,6 +83,7 @@ impl Line {
             .path_namespace("/org/freedesktop/systemd1/unit")
             .build()?;
         // Listening comes before looking, so that no change falls between the two.
+        let beside = Beside::watch(regions);
         let changes = MessageStream::for_match_rule(rule, &bus, Some(QUEUE)).await?;
         let (reloads, owners) = (reloads(&bus).await?, owners(&bus).await?);
         manager.subscribe().await?;
@@ -83,7 +91,7 @@ impl Line {
         for region in regions {
             units.insert(manager.load_unit(&names::unit(region)).await?, region.clone());
         }
-        Ok(Self { bus, changes, reloads, owners, units })
+        Ok(Self { beside, bus, changes, reloads, owners, units })
     }
 }
 
@@ -94,11 +102,11 @@ async fn session(
     to: &Publisher,
     backoff: &mut Backoff,
 ) -> zbus::Result<NobodyListens> {
-    let Line { bus, mut changes, mut reloads, mut owners, units } = Line::open(regions).await?;
+    let Line { beside, bus, mut changes, mut reloads, mut owners, units } = Line::open(regions).await?;
     let all = || units.keys().map(ToString::to_string);
     backoff.reset();
     let mut slow = rhythm.every(SLOW_LOOK);
-    let (mut greeted, mut restarts) = (false, BTreeMap::new());
+    let (mut greeted, mut restarts, mut written) = (false, BTreeMap::new(), None);
     loop {
         let mut changed = BTreeSet::new();
         // Cancel-safe: a beat or a message that is not taken stays.
@@ -111,6 +119,15 @@ async fn session(
                 changed.extend(all());
             },
             () = due(&restarts) => {}
+            // Several files are written one after the other.
+            () = beside.changed(), if greeted => {
+                written.get_or_insert(Instant::now() + AFTER_WRITING);
+            }
+            () = at(written) => {
+                written = None;
+                beside.again();
+                changed.extend(all());
+            }
             change = changes.next() => {
                 changed.insert(path(change)?);
             }
@@ -174,9 +191,47 @@ fn restart(unit: &HashMap<String, OwnedVariant>) -> Option<Duration> {
 
 /// Waits until the first of them is due. Cancel-safe: nothing is taken.
 async fn due(restarts: &BTreeMap<RegionName, Instant>) {
-    match restarts.values().min() {
-        Some(at) => sleep_until(*at).await,
+    at(restarts.values().min().copied()).await;
+}
+
+/// Waits for a moment, if there is one. Cancel-safe: nothing is taken.
+async fn at(due: Option<Instant>) {
+    match due {
+        Some(at) => sleep_until(at).await,
         None => std::future::pending().await,
+    }
+}
+
+/// Where systemd keeps what is set of units beside their files, until it is taken back and until a reboot
+/// (systemd.unit(5), "System Unit Search Path").
+const CONTROL: [&str; 2] = ["/etc/systemd/system.control", "/run/systemd/system.control"];
+
+/// The directories of these settings.
+struct Beside {
+    changes: Changes,
+    dirs: Vec<PathBuf>,
+}
+
+impl Beside {
+    fn watch(regions: &[RegionName]) -> Self {
+        let of_units = |control: &Path| -> Vec<PathBuf> {
+            let own = regions.iter().map(|region| control.join(format!("{}.d", names::unit(region))));
+            control.parent().map(Path::to_owned).into_iter().chain([control.to_owned()]).chain(own).collect()
+        };
+        let dirs = CONTROL.iter().flat_map(|control| of_units(Path::new(control))).collect();
+        let beside = Self { changes: Changes::open(), dirs };
+        beside.again();
+        beside
+    }
+
+    /// Watches those, too, that have been made since.
+    fn again(&self) {
+        self.changes.of(self.dirs.iter().map(PathBuf::as_path));
+    }
+
+    /// Returns when something was set, or taken back. Cancel-safe.
+    async fn changed(&self) {
+        self.changes.next().await;
     }
 }
 
