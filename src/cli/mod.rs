@@ -68,7 +68,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
 
 /// Asks and shows; `Ok(false)` when what is shown is not well.
 async fn ask(arguments: &Arguments) -> Result<bool, Failure> {
-    let client = Client::new(&arguments.socket);
+    let client = &Client::new(&arguments.socket);
     let json = arguments.json;
     match &arguments.command {
         Command::Status => {
@@ -81,59 +81,79 @@ async fn ask(arguments: &Arguments) -> Result<bool, Failure> {
             print(json, &sled.checks, |checks| show::checks(checks))?;
             Ok(sled.well)
         }
-        Command::Volume(VolumeCommand::List) => {
+        Command::Volume(command) => volume(client, command, json).await,
+        Command::Region(command) => region(client, command, json).await,
+        Command::Storage { command } => storage(client, command.as_ref(), json).await,
+        Command::Maintenance(command) => maintenance(client, command, json).await,
+        Command::Downstairs { command } => downstairs(client, command.as_ref(), json).await,
+        Command::Jobs { command } => jobs(client, command.as_ref(), json).await,
+        Command::Config(command) => configuration(client, command, json).await,
+        Command::Update(command) => update::run(client, command, json).await,
+        Command::Setup(arguments) => setup::run(arguments),
+        Command::Console { once } => console::run(client, *once).await,
+        Command::Reload { yes, dry_run, unattended } => {
+            let manner = config::Manner { yes: *yes, dry_run: *dry_run, unattended: *unattended };
+            config::reload(client, manner, json).await
+        }
+    }
+}
+
+async fn volume(client: &Client, command: &VolumeCommand, json: bool) -> Result<bool, Failure> {
+    match command {
+        VolumeCommand::List => {
             let volumes: wire::Volumes = client.get("/v1/volumes").await?;
             print(json, &volumes, show::volumes)?;
             Ok(volumes.volumes.iter().all(|volume| volume.ready))
         }
-        Command::Volume(VolumeCommand::Show { volume }) => {
+        VolumeCommand::Show { volume } => {
             let volume: wire::Volume = client.get(&format!("/v1/volumes/{volume}")).await?;
             print(json, &volume, show::volume)?;
             Ok(volume.ready)
         }
-        Command::Volume(VolumeCommand::Allow { volume, host }) => permit(&client, volume, host, "allow", json).await,
-        Command::Volume(VolumeCommand::Deny { volume, host }) => permit(&client, volume, host, "deny", json).await,
-        Command::Region(command) => region(&client, command, json).await,
-        Command::Storage { command: None } => {
+        VolumeCommand::Allow { volume, host } => permit(client, volume, host, "allow", json).await,
+        VolumeCommand::Deny { volume, host } => permit(client, volume, host, "deny", json).await,
+    }
+}
+
+async fn storage(client: &Client, command: Option<&StorageCommand>, json: bool) -> Result<bool, Failure> {
+    match command {
+        None => {
             let () = client.order(Method::POST, "/v1/look").await?;
             let storage: wire::StorageDetail = client.get("/v1/storage").await?;
             print(json, &storage, stored::storage)?;
             Ok(storage.storage.mounted)
         }
-        Command::Storage { command: Some(StorageCommand::Init { replace }) } => {
+        Some(StorageCommand::Init { replace }) => {
             let query = replace.map(|uuid| format!("?replace={uuid}")).unwrap_or_default();
             let marked: wire::Marked = client.order(Method::POST, &format!("/v1/storage/init{query}")).await?;
-            print(json, &marked, |marked| {
-                format!(
-                    "the data disk is {}, of the sled {} since {}\n",
-                    marked.disk,
-                    marked.sled,
-                    crate::times::in_seconds(marked.marked)
-                )
-            })?;
+            let shown = |marked: &wire::Marked| {
+                let since = crate::times::in_seconds(marked.marked);
+                format!("the data disk is {}, of the sled {} since {since}\n", marked.disk, marked.sled)
+            };
+            print(json, &marked, shown)?;
             Ok(true)
         }
-        Command::Maintenance(command) => maintenance(&client, command, json).await,
-        Command::Downstairs { command: None } => {
+    }
+}
+
+async fn downstairs(client: &Client, command: Option<&DownstairsCommand>, json: bool) -> Result<bool, Failure> {
+    match command {
+        None => {
             let regions = here(client.sled().await?);
             print(json, &regions, |regions| show::programs(regions))?;
             Ok(true)
         }
-        Command::Downstairs { command: Some(DownstairsCommand::Upgrade { program, force }) } => {
-            upgrade(&client, program.as_deref(), *force, json).await
-        }
-        Command::Jobs { command } => jobs(&client, command.as_ref(), json).await,
-        Command::Config(ConfigCommand::Diff) => config::diff(&client, json).await,
-        Command::Config(ConfigCommand::Check { .. }) => Ok(true),
-        Command::Update(command) => update::run(&client, command, json).await,
-        Command::Setup(arguments) => setup::run(arguments),
-        Command::Console { once } => console::run(&client, *once).await,
-        Command::Config(ConfigCommand::History) => history::history(&client, json).await,
-        Command::Config(ConfigCommand::Restore { number, yes }) => history::restore(&client, *number, *yes, json).await,
-        Command::Reload { yes, dry_run, unattended } => {
-            let manner = config::Manner { yes: *yes, dry_run: *dry_run, unattended: *unattended };
-            config::reload(&client, manner, json).await
-        }
+        Some(DownstairsCommand::Upgrade { program, force }) => upgrade(client, program.as_deref(), *force, json).await,
+    }
+}
+
+async fn configuration(client: &Client, command: &ConfigCommand, json: bool) -> Result<bool, Failure> {
+    match command {
+        ConfigCommand::Diff => config::diff(client, json).await,
+        // It needs no supervisor: it was done before.
+        ConfigCommand::Check { .. } => Ok(true),
+        ConfigCommand::History => history::history(client, json).await,
+        ConfigCommand::Restore { number, yes } => history::restore(client, *number, *yes, json).await,
     }
 }
 

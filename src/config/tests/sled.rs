@@ -1,0 +1,132 @@
+//! Every fault that `sled.toml` could have.
+
+use super::*;
+
+#[test]
+fn every_fault_of_sled_toml_is_named_with_its_line() {
+    for (from, to, problem, remedy) in [
+        ("reserve = \"5%\"", "resreve = \"5%\"", "no key", "reserve"),
+        ("[http]", "[htpt]", "no key", "write http"),
+        ("\"thick\"\n", "\"thik\"\n", "neither thick nor thin", "\"thick\" or \"thin\""),
+        ("\"5%\"", "\"lots\"", "neither a percentage", "\"5%\""),
+        ("\"5%\"", "\"500%\"", "neither a percentage", "\"5%\""),
+        ("min_link_mbps = 2500", "min_link_mbps = \"fast\"", "is a string", "an integer"),
+        ("min_usb_mbps = 5000", "min_usb_mbps = -1", "-1 is not from", "from 1"),
+        ("#hung_after = \"5s\"", "hung_after = \"soon\"", "no length of time", "\"5s\""),
+        ("#steady_after = \"1m\"", "steady_after = \"0s\"", "no time at all", "\"1s\""),
+        ("#crashes = 5", "crashes = 1", "1 is not from 2", "from 2"),
+        ("user = \"crucible\"", "user = \"a b\"", "no name of a user", "31 letters"),
+        ("bridge = \"br0\"", "bridge = \"a-bridge-of-sixteen\"", "no name of an interface", "15 letters"),
+        ("root = \"/crucible\"", "root = \"crucible\"", "no plain absolute path", "/crucible"),
+        ("root = \"/crucible\"", "root = \"/srv/../crucible\"", "no plain absolute path", "/crucible"),
+        ("#listen = [\"192.168.4.189:3800\"]", "listen = [\"192.168.4.189\"]", "no address with a port", "3800"),
+        ("#names = []", "names = [\"a.example:3800\"]", "no name of a machine", "without a port"),
+        ("#names = []", "names = [\"10.0.0.1\"]", "no name of a machine", "without a port"),
+        ("name = \"proper-raptor\"", "name = \"proper-rapter\"", "has no sled", "\"proper-raptor\""),
+        ("name = \"proper-raptor\"", "name = \"../x\"", "a-z, 0-9 and -", "proper-raptor"),
+        ("root = \"/crucible\"", "root = 3", "is an integer", "a string"),
+        // A number alone is no size, with or without quotes, and a remedy leads to no other meaning.
+        ("reserve = \"5%\"", "reserve = 5", "is an integer", "\"5%\" or a size such as \"20GiB\""),
+        ("reserve = \"5%\"", "reserve = \"5\"", "\"5%\" or as \"5GiB\"", "\"5%\""),
+        ("reserve = \"5%\"", "reserve = \"20GB\"", "write \"20GiB\"", "\"20GiB\""),
+        ("reserve = \"5%\"", "reserve = \"20g\"", "neither a percentage", "\"20GiB\""),
+        ("#keep_deleted = \"7d\"", "keep_deleted = \"1m\"", "write \"1min\" or \"30d\"", "days or hours"),
+        ("#keep_deleted = \"7d\"", "keep_deleted = \"2M\"", "write \"2min\" or \"60d\"", "days or hours"),
+        ("#keep_deleted = \"7d\"", "keep_deleted = 7", "is an integer", "\"7d\""),
+        ("#hung_after = \"5s\"", "hung_after = 5", "is an integer", "\"5s\""),
+        ("nic = \"enx00e04ca81110\"", "nic = \"br0\"", "is the bridge itself", "ip link"),
+        ("nic = \"enx00e04ca81110\"", "nic = \"lo\"", "reaches no host", "ip link"),
+        ("bridge = \"br0\"", "bridge = \"lo\"", "no bridge", "br0"),
+        ("gateway = \"192.168.4.1\"", "gateway = \"192.168.5.1\"", "not in the network of the sled", "router's"),
+        ("gateway = \"192.168.4.1\"", "gateway = \"192.168.4.189\"", "is the sled itself", "router's"),
+        ("gateway = \"192.168.4.1\"", "gateway = \"192.168.4.255\"", "broadcast address of 192.168.4.0/24", "router's"),
+        ("gateway = \"192.168.4.1\"", "gateway = \"192.168.4.0\"", "the network 192.168.4.0/24 itself", "router's"),
+        ("gateway = \"192.168.4.1\"", "gateway = \"0.0.0.0\"", "no address of a router", "router's"),
+        ("dns = [\"192.168.4.53\"]", "dns = [\"0.0.0.0\"]", "no server's address", "each once"),
+        ("dns = [\"192.168.4.53\"]", "dns = [\"192.168.4.53\", \"192.168.4.53\"]", "listed twice", "each once"),
+    ] {
+        one_fault("sled.toml", from, to, problem, remedy);
+    }
+}
+
+/// Where the endpoint is to listen: each socket is opened by itself, and none if one cannot be.
+#[test]
+fn of_two_sockets_in_one_place_the_second_is_a_fault() {
+    for (first, second, problem) in [
+        ("0.0.0.0:3800", "192.168.4.189:3800", "taken by \"0.0.0.0:3800\" already (sled.toml, line"),
+        ("192.168.4.189:3800", "0.0.0.0:3800", "taken by \"192.168.4.189:3800\""),
+        ("192.168.4.189:3800", "192.168.4.189:3800", "taken by"),
+        ("192.168.4.189:3800", "[::ffff:192.168.4.189]:3800", "taken by"),
+        ("[::]:3800", "192.168.4.189:3800", "taken by \"[::]:3800\""),
+        ("[::]:3800", "0.0.0.0:3800", "taken by"),
+        ("[fd00::1]:3800", "[::]:3800", "taken by"),
+        ("192.168.4.189:3800", "224.0.0.1:3800", "a group"),
+        ("192.168.4.189:3800", "[ff02::1]:3800", "a group"),
+        ("192.168.4.189:3800", "255.255.255.255:3800", "everybody's"),
+        ("192.168.4.189:3800", "[fe80::1]:3800", "does not say on which"),
+        ("192.168.4.189:3800", "", ""),
+        ("192.168.4.189:3800", "192.168.4.189:3801", ""),
+        ("0.0.0.0:3800", "[fd00::1]:3800", ""),
+        ("192.168.4.189:3800", "127.0.0.1:3800", ""),
+        ("192.168.4.189:3800", "[fe80::1%2]:3800", ""),
+    ] {
+        let list: Vec<_> =
+            [first, second].into_iter().filter(|one| !one.is_empty()).map(|one| format!("{one:?}")).collect();
+        let sled =
+            SLED.replacen("#listen = [\"192.168.4.189:3800\"]", &format!("listen = [\n{}\n]", list.join(",\n")), 1);
+        let found = faults(&sled, MAP);
+        match problem {
+            "" => assert_eq!(found, [], "{first} {second}"),
+            problem => {
+                assert_eq!(found.len(), 1, "{first} {second}: {found:#?}");
+                assert_eq!((found[0].key.as_str(), found[0].line), ("http.listen", line(&sled, list[1].as_str())));
+                assert!(found[0].problem.contains(problem), "{found:#?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_network_of_an_appliance_suits_its_address() {
+    let found = |from: &str, to: &str| faults(&SLED.replacen(from, to, 1), MAP);
+    let prefix = found("prefix = 24", "prefix = 64");
+    assert!(prefix.len() == 1 && prefix[0].key == "appliance.prefix" && prefix[0].line.is_some(), "{prefix:?}");
+    let gateway = found("gateway = \"192.168.4.1\"", "gateway = \"fd00::1\"");
+    assert!(gateway.len() == 1 && gateway[0].key == "appliance.gateway", "{gateway:?}");
+    let update = found("# update = \"https://updates.example/sled\"", "update = \"ftp://x\"");
+    assert!(update.len() == 1 && update[0].key == "appliance.update", "{update:?}");
+}
+
+/// The shipped file with its example of TLS in force.
+fn with_tls() -> String {
+    ["cert", "key", "root_cert"].iter().fold(SLED.to_owned(), |text, key| {
+        let shown = format!("# {key} = ");
+        assert!(text.contains(&shown), "{key} is not shown");
+        text.replacen(&shown, &format!("{key} = "), 1)
+    })
+}
+
+#[test]
+fn tls_is_three_files_or_none() {
+    assert_eq!(read(&sources(SLED, MAP)).unwrap().sled.tls, None);
+    let tls = read(&sources(&with_tls(), MAP)).unwrap().sled.tls.unwrap();
+    assert_eq!(tls.cert, std::path::Path::new("/etc/sled/tls/cert.pem"));
+    assert_eq!(tls.expires_warning, Tls::EXPIRES_WARNING);
+    let text = with_tls().replace("#expires_warning = \"30d\"", "expires_warning = \"7d\"");
+    assert_eq!(read(&sources(&text, MAP)).unwrap().sled.tls.unwrap().expires_warning.to_string(), "7 d");
+    for (from, to, at, problem, remedy) in [
+        ("key = \"/etc/sled/tls/key.pem\"", "", "[tls]", "is missing", "all three: cert, key and root_cert"),
+        ("root_cert = \"/etc/sled/tls/root.pem\"", "", "[tls]", "is missing", "/etc/sled/tls/root.pem"),
+        ("\"/etc/sled/tls/cert.pem\"", "\"tls/cert.pem\"", "tls/cert.pem", "no plain absolute path", "begins with /"),
+        ("\"/etc/sled/tls/key.pem\"", "\"/root/key.pem\"", "/root/key.pem", "below /root", "move it"),
+        ("\"/etc/sled/tls/key.pem\"", "3", "key = 3", "is an integer", "a string"),
+        ("#expires_warning = \"30d\"", "expires_warning = \"0d\"", "\"0d\"", "no time at all", "\"30d\""),
+        ("#expires_warning = ", "expire_warning = ", "expire_warning", "no key", "write expires_warning"),
+    ] {
+        let text = with_tls().replacen(from, to, 1);
+        let found = faults(&text, MAP);
+        assert_eq!(found.len(), 1, "{to:?}: {found:#?}");
+        assert_eq!(found[0].line, line(&text, at), "{found:#?}");
+        assert!(found[0].problem.contains(problem) && found[0].remedy.contains(remedy), "{found:#?}");
+    }
+}
