@@ -1,6 +1,8 @@
 //! What a host does that the sled sees.
 
+use crate::machine::hosts::is_well;
 use crate::machine::{Layer, PATIENCE, SLED};
+use std::cell::RefCell;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -14,8 +16,13 @@ fn a_connected_host_is_shown_and_is_answered() {
     let mut answer = [0; 8];
     stream.read_exact(&mut answer).unwrap();
     assert_eq!(answer, crucible_sled::protocol::IMOK);
-    let volume = machine.wait_for("still-fawn", |volume| !volume.regions[0].connected.is_empty());
     let own = stream.local_addr().unwrap();
+    // It asks again and again: who is silent for 45 s is hung up on, and a look may be late on a busy machine.
+    let stream = RefCell::new(stream);
+    let volume = machine.wait_for("still-fawn", |volume| {
+        assert!(is_well(&mut stream.borrow_mut()), "it is hung up on");
+        !volume.regions[0].connected.is_empty()
+    });
     let peer = &volume.regions[0].connected[0];
     assert_eq!((peer.address, peer.port), (own.ip(), own.port()), "{volume:#?}");
     assert!(volume.regions[1].connected.is_empty(), "the supervisor's own probe is shown");
