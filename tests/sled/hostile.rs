@@ -78,7 +78,7 @@ fn silly_names_are_refused_before_anything_is_asked() {
             assert_eq!(refused.status.code(), Some(2), "{words:?} {name:?}: {refused:?}");
         }
     }
-    assert_eq!(machine.sh("ls -A /crucible"), ".sled\nlost+found\n");
+    assert_eq!(machine.sh("ls -A /crucible"), ".sled\n.trash\nlost+found\n");
 }
 
 /// The disk is full to the last blocks at each step: what is asked for is done or refused, the

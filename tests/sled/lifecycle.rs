@@ -16,7 +16,7 @@ fn twelve_regions_from_nothing_to_200() {
         assert_eq!(body["regions"][0]["state"], "missing");
         assert_eq!(body["checks"][0]["code"], "REGION_MISSING");
     }
-    assert_eq!(machine.sh("ls -A /crucible"), ".sled\nlost+found\n", "something was made unasked");
+    assert_eq!(machine.sh("ls -A /crucible"), ".sled\n.trash\nlost+found\n", "something was made unasked");
 
     let said = machine.ok(&["sledctl", "region", "create", "--all"]);
     assert_eq!(said.lines().filter(|line| line.contains(": created in ")).count(), 12, "{said}");
