@@ -141,13 +141,14 @@ fn other(
     (cause, remedy)
 }
 
-/// The directory of a region that is served was removed or emptied: the process has the files open,
-/// and as long as it lives they are all there.
+/// The directory of a region that is served was moved, removed or emptied: the process has the files
+/// open, and as long as it lives they are all there.
 fn rescue(pid: u32, dir: &str) -> String {
     format!(
-        "do not stop or restart process {pid}, and do not reboot: it still has the data (ls -l /proc/{pid}/fd shows \
-         the deleted files); with no host writing, copy each out to another directory by the name that is shown there \
-         (cp /proc/{pid}/fd/N DIR/XX/YYY/ZZZ), give {dir} a region.json as it was, and put the copy in its place"
+        "do not stop or restart process {pid}, and do not reboot: it still has the data, that of deleted files too, and \
+         ls -l /proc/{pid}/fd shows where each is; if they were moved, move them back; if they are deleted: with no \
+         host writing, copy each out to another directory by the name that is shown there (cp /proc/{pid}/fd/N \
+         DIR/XX/YYY/ZZZ), give that a region.json as it was, and put it in the place of {dir}"
     )
 }
 
@@ -172,7 +173,7 @@ fn lost(local: &LocalRegion, record: &Record, root: &Path, alive: Option<u32>) -
     let mut cause = format!("{root}/{name} is gone; the region {} was there since {since}", record.uuid);
     let remedy = match alive {
         Some(pid) => {
-            cause += &format!("; its process {pid} serves it still, from files that have no name any more");
+            cause += &format!("; its process {pid} serves it still, from the files that it has open");
             rescue(pid, &format!("{root}/{name}"))
         }
         None => or_replace(&format!("find out who moved or removed it, and put {root}/{name} back"), name),

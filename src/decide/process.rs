@@ -38,6 +38,7 @@ pub(super) fn judge_unit(
     };
     let mut found: Vec<_> = region.sockets.iter().flat_map(|sockets| strangers(local, sockets)).collect();
     let (state, own) = match unit.active {
+        _ if unit.masked && region.alive().is_none() => (State::Stopped, Some(masked(local))),
         Active::Active if region.alive().is_none() => {
             (State::Starting, Some(down(local, format!("its downstairs {}; systemd starts it again", why(region)))))
         }
@@ -144,13 +145,7 @@ fn not_running(
         // One check says so, of the sled.
         return (State::Stopped, None);
     }
-    let unit = names::unit(&local.name);
-    let remedy = match &region.start {
-        Start::Refused(why) if why.contains("is masked") => {
-            format!("systemctl unmask {unit}; it starts by itself then")
-        }
-        _ => format!("it starts by itself when that is over; systemctl status {unit}"),
-    };
+    let remedy = format!("it starts by itself when that is over; systemctl status {}", names::unit(&local.name));
     let cause = match facts.intruded(&local.name) {
         true => "its downstairs does not run: another process has files of it open for writing".into(),
         false => waits_for(config, facts, region, taken),
@@ -192,7 +187,10 @@ fn port_taken(local: &LocalRegion, port: u16, stranger: &Stranger) -> Finding {
     let (who, remedy) = match (stranger.pid, &stranger.unit) {
         (Some(pid), Some(unit)) => {
             let remedy = match unit.ends_with(".service") || unit.ends_with(".socket") {
-                true => format!("systemctl disable --now {unit} (stopped alone, it may be back after a reboot)"),
+                true => format!(
+                    "systemctl disable --now {unit} (stopped alone, it may be back after a reboot), or, of one that is \
+                     not enabled: systemctl stop {unit}"
+                ),
                 false => format!("end process {pid}"),
             };
             (format!("process {pid} ({}) of {unit}", stranger.command), remedy)
@@ -220,6 +218,15 @@ fn gave_up(local: &LocalRegion, region: &Region, unit: &Unit) -> Finding {
         unit.result
     );
     let remedy = format!("read why: journalctl -u {name} -n 50; it is started again when everything is right");
+    Finding::about_region(local, Code::RegionDown, cause, remedy)
+}
+
+/// Somebody wants systemd not to start it.
+fn masked(local: &LocalRegion) -> Finding {
+    let unit = names::unit(&local.name);
+    let cause = "its downstairs does not run: its unit is masked, so that systemd does not start it".into();
+    // One link may lie in /run and one in /etc.
+    let remedy = format!("systemctl unmask {unit} && systemctl unmask --runtime {unit}; it starts by itself then");
     Finding::about_region(local, Code::RegionDown, cause, remedy)
 }
 

@@ -99,6 +99,7 @@ fn serving(facts: &Facts, name: &crate::names::RegionName) -> Region {
         restarts: 0,
         invocation: None,
         since: None,
+        masked: false,
         fence: None,
     };
     let pulse =

@@ -18,7 +18,7 @@ use crate::check::Code;
 use crate::config::Configuration;
 use crate::names::RegionName;
 use crate::port_map::LocalRegion;
-use crate::wire;
+use crate::wire::{self, State};
 
 /// How a region is taken down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +83,9 @@ pub fn may_hold(
         let remedy = format!("see why: sledctl region show {name}");
         return Err(wire::Error::new("REGION_HELD", format!("{name} is held already"), remedy));
     }
+    if !force {
+        keeps_data(config, facts, &local)?;
+    }
     siblings_now(config, facts, name, force)?;
     repaired(config, facts, &local, force)?;
     Ok(local)
@@ -91,6 +94,18 @@ pub fn may_hold(
 /// Whether what it misses can be made up for, unless that does not matter.
 fn repaired(config: &Configuration, facts: &Facts, local: &LocalRegion, force: bool) -> Result<(), wire::Error> {
     if force { Ok(()) } else { repair::may_go_now(config, facts, local) }
+}
+
+/// Its directory is gone and its process serves it still: that alone has the data.
+fn keeps_data(config: &Configuration, facts: &Facts, local: &LocalRegion) -> Result<(), wire::Error> {
+    let alive = facts.regions.get(&local.name).is_some_and(|region| region.alive().is_some());
+    match identity(config, local, facts) {
+        Identity::Wrong(State::Missing, finding) if alive => {
+            let message = format!("{} is left running, as nothing else has its data: {}", local.name, finding.cause);
+            Err(wire::Error::new(finding.code.as_str(), message, finding.remedy))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whether a region may be released.

@@ -10,6 +10,7 @@ use super::{NobodyListens, Observation, Publisher, publish};
 use crate::act::peers::{command, unit};
 use crate::decide::facts::Stranger;
 use crate::names::RegionName;
+use crate::region::format::extent_path;
 use crate::systemd::names;
 use nix::time::{ClockId, clock_gettime};
 use procfs::process::{FDPermissions, FDTarget, Process, all_processes};
@@ -97,7 +98,7 @@ fn scan(root: &Path, regions: &[RegionName], looked: &mut Looked) -> BTreeMap<Re
         if long_lived && !looked.insert((process.pid, process.stat().map_or(0, |stat| stat.starttime))) {
             continue;
         }
-        for region in written(&process, disk, regions).into_iter().filter(|region| own != Some(region)) {
+        for region in written(&process, root, disk, regions).into_iter().filter(|region| own != Some(region)) {
             let stranger =
                 Stranger { pid: process.pid.try_into().ok(), command: command(&process), unit: unit.clone() };
             // One that does harm is looked at each time: it may stop.
@@ -109,7 +110,7 @@ fn scan(root: &Path, regions: &[RegionName], looked: &mut Looked) -> BTreeMap<Re
 }
 
 /// The regions of which a process has a file open for writing.
-fn written(process: &Process, disk: u64, regions: &[RegionName]) -> Vec<RegionName> {
+fn written(process: &Process, root: &Path, disk: u64, regions: &[RegionName]) -> Vec<RegionName> {
     let mut found: Vec<RegionName> = Vec::new();
     for descriptor in process.fd().into_iter().flatten().flatten() {
         let FDTarget::Path(path) = &descriptor.target else { continue };
@@ -119,13 +120,23 @@ fn written(process: &Process, disk: u64, regions: &[RegionName]) -> Vec<RegionNa
         // By its name first: to look at a file on a file system of somebody else's may take for ever.
         let parts = path.components().filter_map(|part| part.as_os_str().to_str());
         let named = parts.filter_map(|part| regions.iter().find(|region| region.to_string() == part)).next_back();
-        let Some(region) = named.filter(|region| !found.contains(region)) else { continue };
         let link = format!("/proc/{}/fd/{}", process.pid, descriptor.fd);
+        let region = named.or_else(|| regions.iter().find(|region| is_first_extent(&link, path, root, region)));
+        let Some(region) = region.filter(|region| !found.contains(region)) else { continue };
         if fs::metadata(link).is_ok_and(|file| file.dev() == disk && file.is_file()) {
             found.push(region.clone());
         }
     }
     found
+}
+
+/// Whether an open file is a region's first extent, which every downstairs has open: a unit with its own
+/// view of the disk may have the region's directory as a mount, and its files are known by nothing else.
+fn is_first_extent(link: &str, path: &Path, root: &Path, region: &RegionName) -> bool {
+    let first = extent_path(0);
+    let file = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
+    path.ends_with(&first)
+        && file(&root.join(region.to_string()).join(first)).is_some_and(|own| file(Path::new(link)) == Some(own))
 }
 
 #[cfg(test)]

@@ -251,6 +251,7 @@ fn read(unit: &HashMap<String, OwnedVariant>) -> Unit {
         invocation: unit.get("InvocationID").and_then(invocation),
         since: unit.get("ActiveEnterTimestamp").and_then(moment),
         fence: fence::of(unit),
+        masked: text("LoadState") == "masked",
     }
 }
 

@@ -38,6 +38,7 @@ fn unit(pid: u32, invocation: &str) -> Unit {
         restarts: 0,
         invocation: Some(invocation.into()),
         since: None,
+        masked: false,
         fence: Some(Fence::default()),
     }
 }

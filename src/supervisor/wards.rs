@@ -126,7 +126,7 @@ mod tests {
     fn unit(active: Active, run: &str, restarts: u32) -> Unit {
         let exit = (active != Active::Active).then_some(Exit::Signal(9));
         let (result, invocation) = ("signal".into(), Some(run.to_owned()));
-        Unit { active, pid: None, exit, result, restarts, invocation, since: None, fence: None }
+        Unit { active, pid: None, exit, result, restarts, invocation, since: None, fence: None, masked: false }
     }
 
     #[tokio::test(start_paused = true)]

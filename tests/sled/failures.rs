@@ -200,3 +200,59 @@ fn a_broken_region_is_still_held_after_a_reboot() {
     machine.ok(&["sledctl", "region", "release", REGION]);
     ready(&machine);
 }
+
+/// What is only stopped, masked, misplaced or removed is not lost: what is said about it, done to the
+/// letter, puts it right.
+#[test]
+fn what_an_operator_is_told_puts_it_right() {
+    let machine = Layer::small().boot_and_create();
+    let before = machine.pids();
+    let pid = machine.region(REGION).pid.unwrap();
+    machine.ok(&["kill", "-STOP", &pid.to_string()]);
+    let told = |code: &str, words: &str| {
+        let has = |volume: &crucible_sled::wire::Volume| {
+            volume.checks.iter().find(|check| check.code.as_str() == code && check.remedy.contains(words)).cloned()
+        };
+        has(&machine.wait_for("still-fawn", |volume| has(volume).is_some())).unwrap()
+    };
+    let stopped = told("REGION_HUNG", "kill -CONT");
+    machine.sh(stopped.remedy.split(':').next().unwrap());
+    ready(&machine);
+    assert_eq!(machine.pids(), before);
+
+    machine.ok(&["systemctl", "mask", &unit(REGION)]);
+    machine.kill("KILL", REGION);
+    let masked = told("REGION_DOWN", "systemctl unmask");
+    machine.sh(masked.remedy.split(';').next().unwrap());
+    ready(&machine);
+
+    // Swapped, each says where the other lies.
+    let swap = "cd /crucible; sledctl region hold still-fawn-0; sledctl region hold still-fawn-1 --force; \
+                mv still-fawn-0 x; mv still-fawn-1 still-fawn-0; mv x still-fawn-1; sledctl region release --all";
+    machine.sh(swap);
+    let swapped = told("REGION_IDENTITY", "the directories were swapped");
+    assert!(swapped.cause.contains("it is the region of still-fawn-"), "{swapped:#?}");
+    assert!(swapped.cause.contains("lies in /crucible/still-fawn-"), "{swapped:#?}");
+    assert!(machine.is_stopped("still-fawn-0") && machine.is_stopped(REGION));
+    machine.sh("cd /crucible; mv still-fawn-0 x; mv still-fawn-1 still-fawn-0; mv x still-fawn-1");
+    ready(&machine);
+
+    // Removed under its downstairs, which has it still.
+    let pid = machine.region(REGION).pid.unwrap();
+    machine.sh(&format!("cp -a /crucible/{REGION}/region.json /root/; rm -r /crucible/{REGION}"));
+    let gone = told("REGION_MISSING", "do not stop or restart process");
+    assert!(gone.cause.contains(&format!("its process {pid} serves it still")), "{gone:#?}");
+    for verb in ["restart", "hold"] {
+        let refused = machine.run(&["sledctl", "region", verb, REGION]);
+        assert!(String::from_utf8_lossy(&refused.stderr).contains(&format!("process {pid}")), "{refused:?}");
+    }
+    machine.sh(&format!(
+        "cd /proc/{pid}/fd; for fd in *; do file=$(readlink $fd) || continue; case $file in /[0-9A-F]*' (deleted)') \
+         file=/crucible/rescued${{file% (deleted)}}; mkdir -p ${{file%/*}}; cp $fd $file;; esac; done; \
+         cp /root/region.json /crucible/rescued/; \
+         chown -R crucible: /crucible/rescued; mv /crucible/rescued /crucible/{REGION}"
+    ));
+    ready(&machine);
+    machine.ok(&["sledctl", "region", "restart", REGION]);
+    ready(&machine);
+}

@@ -58,7 +58,7 @@ fn a_second_downstairs_is_named_and_hosts_are_kept_away() {
     let other = unit("still-fawn-2");
     let dropin = format!("/etc/systemd/system/{other}.d/zz-by-hand.conf");
     machine.sh(&format!(
-        "mkdir -p $(dirname {dropin}); printf '[Service]\\nReadWritePaths=/crucible\\nExecStart=\\nExecStart=%s\\n' \
+        "mkdir -p $(dirname {dropin}); printf '[Service]\\nReadWritePaths=/crucible/{REGION}\\nExecStart=\\nExecStart=%s\\n' \
          '/usr/lib/crucible/crucible-downstairs run -d /crucible/{REGION} -p 3832 -a 192.168.4.189' >{dropin}; \
          systemctl daemon-reload; systemctl restart {other}"
     ));

@@ -155,6 +155,8 @@ pub struct Unit {
     pub since: Option<Timestamp>,
     /// Whom it lets in; `None` if systemd does not tell.
     pub fence: Option<Fence>,
+    /// Somebody has masked it: systemd does not start it.
+    pub masked: bool,
 }
 
 /// A unit's state, as systemd has it.

@@ -103,6 +103,7 @@ fn well(config: &Configuration) -> Facts {
                 restarts: 0,
                 invocation: Some(pid.to_string()),
                 since: None,
+                masked: false,
                 fence: Some(Fence::around(&config.map, local.name.volume(), None)),
             }),
             sockets: Some(Sockets {
@@ -156,6 +157,7 @@ fn unit(active: Active) -> Unit {
         restarts: 0,
         invocation: None,
         since: None,
+        masked: false,
         fence: fence(),
     }
 }

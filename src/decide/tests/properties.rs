@@ -31,6 +31,7 @@ fn any_unit() -> impl Strategy<Value = Option<Unit>> {
             restarts,
             invocation: None,
             since: None,
+            masked: false,
             fence: fence(),
         },
     ))

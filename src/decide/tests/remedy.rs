@@ -2,11 +2,12 @@
 
 use super::*;
 use crate::check::Code;
-use crate::decide::facts::{Doing, Exit, Start};
+use crate::decide::facts::{Doing, Exit};
 use crate::decide::failure::{ROWS, classify};
 use crate::decide::finding::Finding;
 use crate::decide::plan::{Action, plan};
 use crate::decide::remedy::{LAST, Remedy};
+use crate::decide::turns::{may_hold, may_restart};
 use crate::decide::verdict::judge;
 
 /// Words by which data goes away.
@@ -43,7 +44,7 @@ const LOSSES: [&str; 12] = [
 /// only for what may be lost.
 fn is_mild_first(cause: &str, remedy: &str) {
     // Files of which the name is gone already are "deleted".
-    let remedy = remedy.replace("deleted files", "files");
+    let remedy = remedy.replace("deleted", "gone");
     let Some(at) = DESTROYING.iter().filter_map(|word| remedy.find(word)).min() else { return };
     assert!(LOSSES.iter().any(|loss| cause.contains(loss)), "{cause:?} loses nothing, and its remedy is {remedy:?}");
     let said =
@@ -186,6 +187,11 @@ fn what_a_process_still_holds_is_told_and_how_to_get_it_out() {
     assert!(cause.contains("process 100 serves it still"), "{cause}");
     assert!(remedy.contains("do not stop or restart process 100") && remedy.contains("/proc/100/fd"), "{remedy}");
     assert!(!remedy.contains("sledctl region delete"), "{remedy}");
+    // Neither is it stopped, unless somebody insists.
+    for refused in [may_hold(&config(), &facts, &first(), false), may_restart(&config(), &facts, &first(), true)] {
+        assert_eq!(refused.unwrap_err().code, "REGION_MISSING");
+    }
+    assert!(may_hold(&config(), &facts, &first(), true).is_ok());
 }
 
 #[test]
@@ -198,7 +204,7 @@ fn what_was_stopped_is_continued_and_what_is_masked_is_unmasked() {
 
     let mut facts = well(&config());
     stopped(&mut facts);
-    region(&mut facts).start = Start::Refused("Unit crucible-downstairs@still-fawn-0.service is masked.".into());
+    region(&mut facts).unit.as_mut().unwrap().masked = true;
     let (cause, remedy) = found(&facts, Code::RegionDown);
     assert!(cause.contains("is masked"), "{cause}");
     assert!(remedy.contains("systemctl unmask crucible-downstairs@still-fawn-0.service"), "{remedy}");
