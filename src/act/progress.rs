@@ -49,6 +49,18 @@ impl Progress {
         (self.tell)(Step { doing: doing.into(), done, total });
     }
 
+    /// The same for one of several parts: a step that does not say how far it is, is this far.
+    pub fn part(&self, done: u64, total: u64) -> Self {
+        let tell = self.tell.clone();
+        let tell = move |step: Step| tell(if step.total == 0 { Step { done, total, ..step } } else { step });
+        Self { tell: Arc::new(tell), course: self.course.clone() }
+    }
+
+    /// The same for work that goes on to its end, whatever becomes of what it was a part of.
+    pub fn for_good(&self) -> Self {
+        Self { tell: self.tell.clone(), course: watch::Sender::new(Course::ForGood) }
+    }
+
     /// From here on the work cannot be cancelled.
     ///
     /// # Errors
@@ -102,5 +114,16 @@ mod tests {
         let progress = Progress::new(|_| (), course.clone());
         assert!(cancel(&course) && cancel(&course));
         assert!(progress.check().is_err() && progress.no_way_back().is_err());
+        assert!(progress.part(1, 2).check().is_err() && progress.for_good().check().is_ok());
+    }
+
+    #[test]
+    fn a_part_says_how_far_the_whole_is() {
+        let (tell, told) = std::sync::mpsc::channel();
+        let course = watch::Sender::new(Course::Open);
+        let progress = Progress::new(move |step| _ = tell.send((step.done, step.total)), course).part(3, 12);
+        progress.step("waiting", 0, 0);
+        progress.step("counting", 1, 2);
+        assert_eq!(told.try_iter().collect::<Vec<_>>(), [(3, 12), (1, 2)]);
     }
 }

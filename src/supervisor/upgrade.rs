@@ -8,6 +8,7 @@ use super::beforehand;
 use super::care;
 use super::company;
 use super::event::Event;
+use super::jobs::CANCELLED;
 use super::workshop::{Workshop, cancelled, cut_short};
 use crate::act::progress::Progress;
 use crate::act::{ledger, programs, units};
@@ -90,19 +91,19 @@ pub(super) async fn upgrade(
             save(&record).await?;
             return Ok(format!("nothing was restarted: all regions run {} already", rolling.shown(&record)));
         }
-        progress.no_way_back().map_err(|_| cancelled())?;
+        progress.check().map_err(|_| cancelled())?;
         let (force, since) = (rolling.force, Timestamp::now());
         record.rolling = Some(Roll { to, done: Vec::new(), force, since, back: false });
         save(&record).await?;
     }
-    _ = progress.no_way_back();
     let Some(roll) = record.rolling.clone() else { return Ok("there was nothing left to do".into()) };
     rolling.force = roll.force;
     if roll.back {
         let why = wire::Error::new("UPGRADE_FAILED", "an upgrade that was cut short was taken back", "");
         return Err(rolling.back(&mut record, why).await);
     }
-    match rolling.roll(&mut record).await {
+    let rolled = rolling.roll(&mut record).await;
+    match rolled.and_then(|restarted| progress.no_way_back().map(|()| restarted).map_err(|_| cancelled())) {
         Ok(restarted) => {
             record.arrive();
             rolling.tidy(&mut record).await?;
@@ -215,27 +216,33 @@ impl Rolling<'_> {
     async fn roll(&self, record: &mut Programs) -> Result<usize, wire::Error> {
         let (all, mut restarted) = (self.regions().await?, 0);
         for (number, local) in all.iter().enumerate() {
-            self.progress.step(format!("{}: its turn is waited for", local.name), number as u64, all.len() as u64);
-            if care::is_held(self.shop, &local.name).await? {
-                // Nothing runs on it. When it is released it gets the program.
-                self.note(record, local).await?;
-                continue;
-            }
-            let done = record.rolling.as_ref().is_some_and(|roll| roll.done.contains(&local.name));
-            if done && self.serves_soon(local).await.is_ok() && self.runs_it(record, local).await.is_ok() {
-                continue;
-            }
-            let manner = Manner { force: self.force, unrepaired: self.force, rolling: true, starts: true };
-            let switched = match care::turn(self.shop, self.job, local, manner, self.progress).await {
-                Ok(()) => self.switch(record, local).await,
-                Err(why) => Err(why),
-            };
+            self.progress.check().map_err(|_| cancelled())?;
+            let progress = self.progress.part(number as u64, all.len() as u64);
+            let one = Rolling { progress: &progress, ..*self };
+            let switched = one.roll_over(record, local).await;
             self.shop.tell(Event::Free { job: self.job, region: local.name.clone() }).await;
-            switched?;
-            restarted += 1;
+            restarted += usize::from(switched?);
         }
         self.check_all(record, &all).await?;
         Ok(restarted)
+    }
+
+    /// Rolls over one region; whether that was restarted.
+    async fn roll_over(&self, record: &mut Programs, local: &LocalRegion) -> Result<bool, wire::Error> {
+        self.progress.step(format!("{}: its turn is waited for", local.name), 0, 0);
+        if care::is_held(self.shop, &local.name).await? {
+            // Nothing runs on it. When it is released it gets the program.
+            self.note(record, local).await?;
+            return Ok(false);
+        }
+        let done = record.rolling.as_ref().is_some_and(|roll| roll.done.contains(&local.name));
+        if done && self.serves_soon(local).await.is_ok() && self.runs_it(record, local).await.is_ok() {
+            return Ok(false);
+        }
+        let manner = Manner { force: self.force, unrepaired: self.force, rolling: true, starts: true };
+        care::turn(self.shop, self.job, local, manner, self.progress).await?;
+        self.switch(record, local).await?;
+        Ok(true)
     }
 
     /// Sees that nothing runs anything else.
@@ -310,7 +317,7 @@ impl Rolling<'_> {
         }
         self.runs_it(record, local).await.map_err(failed)?;
         if hosts.is_empty() {
-            self.watch(local).await.map_err(failed)?;
+            self.watch(local).await?;
         }
         Ok(())
     }
@@ -329,17 +336,33 @@ impl Rolling<'_> {
         Err(format!("its unit does not run {} (systemctl cat shows what it runs)", wanted.display()))
     }
 
-    /// Nobody is connected to it: that it goes on serving is all that can be seen.
-    async fn watch(&self, local: &LocalRegion) -> Result<(), String> {
+    /// Nobody is connected to it: that it goes on serving is all that can be seen. Whoever has something to
+    /// do with it meanwhile does not wait until it has been seen for long enough.
+    async fn watch(&self, local: &LocalRegion) -> Result<(), wire::Error> {
+        let failed = |why: String| wire::Error::new("UPGRADE_FAILED", format!("{}: {why}", local.name), "");
         let time: Duration = self.shop.config.sled.downstairs.steady_after.into();
-        self.progress.step(format!("{}: watching it for {} s", local.name, time.as_secs()), 0, 0);
-        let mut serving = self.shop.serving.subscribe();
-        let run = serving.borrow().get(&local.name).cloned();
-        // Another run is a break as well, however short.
-        let broken = serving.wait_for(|serving| run.is_none() || serving.get(&local.name) != run.as_ref());
-        match timeout(time, broken).await {
-            Err(_) => Ok(()),
-            Ok(_) => Err(format!("it did not serve for {} s without a break", time.as_secs())),
+        self.shop.tell(Event::Free { job: self.job, region: local.name.clone() }).await;
+        loop {
+            self.progress.step(format!("{}: watching it for {} s", local.name, time.as_secs()), 0, 0);
+            let mut serving = self.shop.serving.subscribe();
+            let run = serving.borrow().get(&local.name).cloned();
+            // Another run is a break as well, however short.
+            let broken = serving.wait_for(|serving| run.is_none() || serving.get(&local.name) != run.as_ref());
+            tokio::select! {
+                () = self.progress.cancelled() => return Err(cancelled()),
+                done = timeout(time, broken) => if done.is_err() {
+                    return Ok(());
+                },
+            }
+            if care::is_held(self.shop, &local.name).await? {
+                // Nothing runs on it any more, and what ran was not at fault.
+                return Ok(());
+            }
+            self.serves_soon(local).await.map_err(failed)?;
+            // One that somebody has restarted is another run that systemd has not restarted yet.
+            if units::restarts(self.bus, &local.name).await.map_err(failed)? > 0 {
+                return Err(failed(format!("it did not serve for {} s without a break", time.as_secs())));
+            }
         }
     }
 
@@ -350,8 +373,12 @@ impl Rolling<'_> {
         if let Some(roll) = &mut record.rolling {
             roll.back = true;
         }
+        // That it was cancelled does not keep it from being taken back.
+        _ = self.progress.no_way_back();
+        let progress = self.progress.for_good();
+        let back = Rolling { progress: &progress, ..*self };
         let undone = match save(record).await {
-            Ok(()) => self.give_all_back(record).await,
+            Ok(()) => back.give_all_back(record).await,
             Err(why) => Err(why),
         };
         let same = record.rolling.as_ref().is_some_and(|roll| roll.to == record.current);
@@ -367,6 +394,7 @@ impl Rolling<'_> {
                 "what was restarted runs the file of sled.toml as it is now".to_owned(),
                 "to go back, bring the old program: sledctl downstairs upgrade PATH",
             ),
+            Ok(()) if why.code == CANCELLED => return why,
             Ok(()) => ("every region runs what it ran before".to_owned(), "see why: journalctl -u sledd"),
             Err(stuck) => (
                 format!("taking it back has stopped, as {}; the others are left as they are", stuck.message),

@@ -1,7 +1,7 @@
 //! Another downstairs program: stand-ins that state another version, or that are no good.
 
 use crate::machine::{Layer, Machine, SLED};
-use crucible_sled::wire::{State, Volume};
+use crucible_sled::wire::{Job, JobKind, JobState, State, Volume};
 use std::net::TcpStream;
 
 const STEADY: (&str, &str) = ("etc/sled/sled.toml.d/60-steady.toml", "[downstairs]\nsteady_after = \"1s\"\n");
@@ -62,6 +62,35 @@ fn a_new_program_is_rolled_over_every_region_and_stays() {
     // And back to the one of sled.toml; what was staged goes.
     machine.ok(&["sledctl", "downstairs", "upgrade"]);
     machine.wait_for("still-fawn", |volume| versions(volume).iter().all(|version| version.starts_with("0.0.1")));
+    assert_eq!(machine.sh("ls /var/lib/sled/programs"), "");
+}
+
+/// As long as nobody is connected a region is watched for a while, here for longer than any test: meanwhile
+/// others do not wait, how far it is can be seen, and it can be ended.
+#[test]
+fn an_upgrade_lets_others_go_first_and_can_be_cancelled() {
+    let machine = Layer::small().with(STEADY.0, "[downstairs]\nsteady_after = \"1h\"\n").boot_and_create();
+    machine.wait_for("still-fawn", |volume| versions(volume).iter().all(|version| version.starts_with("0.0.1")));
+    machine.sh(&format!("{NEWER}; sledctl downstairs upgrade /root/new >/root/said 2>&1 & true"));
+    let upgrade = || {
+        let jobs: Vec<Job> = serde_json::from_value(machine.get("/v1/jobs").1).unwrap();
+        jobs.into_iter().find(|job| job.kind == JobKind::Upgrade)
+    };
+    let watches = |job: &Job| job.step.contains("still-fawn-0: watching it for 3600 s");
+    let job = std::iter::repeat_with(upgrade).flatten().find(watches).unwrap();
+    assert!(job.progress.is_some_and(|progress| progress.total == 3) && job.cancellable, "{job:#?}");
+    // Another region.
+    machine.ok(&["sledctl", "region", "hold", "still-fawn-1"]);
+    machine.ok(&["sledctl", "region", "release", "still-fawn-1"]);
+    machine.wait_for("still-fawn", |volume| volume.ready);
+    // One that somebody restarts is watched anew.
+    machine.ok(&["sledctl", "region", "restart", "still-fawn-0"]);
+    machine.wait_for("still-fawn", |volume| volume.ready && versions(volume)[0].starts_with("0.0.2"));
+    machine.ok(&["sledctl", "jobs", "cancel", &job.id.to_string()]);
+    std::iter::repeat_with(upgrade).flatten().find(|job| job.state == JobState::Cancelled).unwrap();
+    machine.wait_for("still-fawn", |volume| {
+        volume.ready && volume.checks.is_empty() && versions(volume).iter().all(|version| version.starts_with("0.0.1"))
+    });
     assert_eq!(machine.sh("ls /var/lib/sled/programs"), "");
 }
 
