@@ -14,6 +14,7 @@ use crate::source::Fault;
 use crate::supervisor::{Line, Reload, Reloading, Request, Start, Wish, line, supervise, waiting};
 use crate::systemd::dropin;
 use crate::systemd::notify::tell;
+use crate::terminal;
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
 use std::fs;
@@ -206,7 +207,10 @@ pub fn generate(config: &Path, dir: &Path) -> io::Result<()> {
     let dropins = programs.and_then(|programs| {
         let choice = choice(config)?;
         if let Some(faults) = &choice.instead_of {
-            eprintln!("sledd: {} fault(s) in the configuration; the units are as was in force before", faults.len());
+            let count = faults.len();
+            terminal::note(&format!(
+                "sledd: {count} fault(s) in the configuration; the units are as was in force before"
+            ));
         }
         Ok(dropin::all(&choice.config, &programs))
     });

@@ -144,7 +144,7 @@ fn every_module_has_its_layer() {
 /// What programs print is made harmless in one place; so nothing is printed in another.
 #[test]
 fn programs_print_in_one_place() {
-    for (file, code) in ["cli", "attach", "update", "appliance"].iter().flat_map(|module| sources(module)) {
+    for (file, code) in ["cli", "attach", "update", "appliance", "daemon"].iter().flat_map(|module| sources(module)) {
         for word in ["print!", "println!", "anstream", "stdout().lock", "stderr().lock", "io::stderr(),"] {
             assert!(!code.contains(word), "{} prints by itself: {word}", file.display());
         }

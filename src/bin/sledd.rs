@@ -1,7 +1,7 @@
 //! `sledd`, the supervisor of a storage sled.
 
 use clap::Parser;
-use crucible_sled::{config_dir, daemon};
+use crucible_sled::{config_dir, daemon, terminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -57,7 +57,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
-            eprintln!("sledd: {why}");
+            terminal::note(&format!("sledd: {why}"));
             ExitCode::FAILURE
         }
     }
