@@ -93,6 +93,35 @@ fn exit_codes_tell_usage_from_no_supervisor() {
     assert_eq!(json["error"]["code"], "UNREACHABLE");
 }
 
+/// A supervisor that dies while it is at it cannot be reached any more: that is no failure of what was asked.
+#[test]
+fn a_supervisor_that_ends_under_way_is_told_by_the_exit_code() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("admin.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let job = serde_json::json!({"job": {"id": 7, "kind": "restart", "region": "pve-0", "state": "running", "step": "",
+        "progress": null, "cancellable": true, "error": null, "asked": "2026-01-01T00:00:00Z", "took_ms": null}});
+    let (job, half) = (job.to_string(), "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"id\"");
+    let granted = format!("HTTP/1.1 202 Accepted\r\ncontent-length: {}\r\n\r\n{job}", job.len());
+    for last in ["", half] {
+        for json in [&["--json"][..], &[]] {
+            let answer = |said: &str| {
+                let (mut stream, _) = listener.accept().unwrap();
+                let asked = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+                assert!(asked.take_while(|line| !line.is_empty()).count() > 0);
+                stream.write_all(said.as_bytes()).unwrap();
+            };
+            let output = std::thread::scope(|scope| {
+                scope.spawn(|| [granted.as_str(), last].into_iter().for_each(answer));
+                sledctl(&[json, &["--socket", path.to_str().unwrap(), "region", "restart", "pve-0"]].concat())
+            });
+            let said = text(&output.stderr) + &text(&output.stdout);
+            assert_eq!(output.status.code(), Some(4), "{said}");
+            assert!(said.contains("sledctl jobs") || said.contains("UNREACHABLE"), "{said}");
+        }
+    }
+}
+
 #[test]
 fn what_interrupts_hosts_or_needs_a_restart_is_told_by_the_exit_code() {
     let dir = tempfile::tempdir().unwrap();

@@ -24,6 +24,7 @@ pub mod progress;
 pub mod reserve;
 pub mod reserved;
 pub mod settle;
+pub mod since;
 mod sock_diag;
 pub mod storage;
 pub mod tickets;

@@ -3,7 +3,7 @@
 use crate::wire::{Error, ErrorBody, Sled};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
@@ -38,6 +38,9 @@ pub(super) enum Failure {
         /// How many were asked for.
         all: usize,
     },
+    /// It ended while it was at something, and what becomes of that is not known.
+    #[error("the supervisor ended while it was at it; what has become of it: sledctl jobs")]
+    Gone,
     /// Something else went wrong on the way.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -57,6 +60,9 @@ impl Failure {
             ),
             Self::Refused(error) => error.clone(),
             Self::Several { .. } => Error::new("FAILED", self.to_string(), "see above: each says why, and what to do"),
+            Self::Gone => {
+                Error::new("UNREACHABLE", self.to_string(), "systemctl status sledd.service; then: sledctl jobs")
+            }
             Self::Io(why) => Error::new("FAILED", why.to_string(), "see journalctl -u sledd"),
         }
     }
@@ -140,7 +146,14 @@ impl Client {
         let request = request.body(Full::new(what)).map_err(io::Error::other)?;
         let answer = sender.send_request(request).await.map_err(|why| unreachable(io::Error::other(why)))?;
         let status = answer.status();
-        let body = Limited::new(answer.into_body(), LONGEST).collect().await.map_err(io::Error::other)?.to_bytes();
+        let body = Limited::new(answer.into_body(), LONGEST).collect().await.map_err(|why| {
+            match why.is::<LengthLimitError>() {
+                true => Failure::Io(io::Error::other(why)),
+                // It ended while it answered.
+                false => unreachable(io::Error::other(why)),
+            }
+        });
+        let body = body?.to_bytes();
         driver.abort();
         read(status, &body)
     }

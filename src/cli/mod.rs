@@ -2,7 +2,7 @@
 //!
 //! Exit codes: 0 done and well, 1 failed, 2 wrong usage, 3 done but not well (a blocking
 //! condition is shown, or a change that interrupts hosts or needs a restart), 4 the supervisor
-//! cannot be reached.
+//! cannot be reached, or ended while it was at it.
 
 mod adoption;
 mod arguments;
@@ -58,10 +58,10 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         Err(Failure::Io(why)) if why.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(failure) => {
             // Jobs have told in JSON what became of each.
-            if !(arguments.json && matches!(failure, Failure::Several { .. })) {
+            if !(arguments.json && matches!(failure, Failure::Several { .. } | Failure::Gone)) {
                 report(&failure, arguments.json);
             }
-            ExitCode::from(if matches!(failure, Failure::Unreachable(..)) { UNREACHABLE } else { 1 })
+            ExitCode::from(if matches!(failure, Failure::Unreachable(..) | Failure::Gone) { UNREACHABLE } else { 1 })
         }
     }
 }

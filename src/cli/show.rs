@@ -202,6 +202,10 @@ pub(super) fn region(region: &Region, all: &[Check]) -> String {
     let (state, tone) = state(region);
     let mut out = format!("{}: {}\n\n", Tone::Heading.paint(&region.name.to_string()), tone.paint(&state));
     _ = writeln!(out, "  since      {}", or_dash(region.since.map(in_seconds)));
+    if let Some(at) = region.stopped_outside {
+        let at = in_seconds(at);
+        _ = writeln!(out, "  stopped    at {at} by systemctl or another program, not by the supervisor");
+    }
     _ = writeln!(out, "  address    {}, data port {}, repair port {}", region.address, region.port, region.repair_port);
     _ = writeln!(out, "  uuid       {}", or_dash(region.uuid));
     _ = writeln!(out, "  process    {}", or_dash(region.pid));

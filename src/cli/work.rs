@@ -42,6 +42,14 @@ struct Outcome {
     error: Option<Error>,
 }
 
+impl Outcome {
+    /// Whether the supervisor ended while it was at it: it did not answer any more, or one that came after it
+    /// says so.
+    fn is_gone(&self) -> bool {
+        self.error.as_ref().is_some_and(|why| ["UNREACHABLE", "CUT_SHORT"].contains(&why.code.as_str()))
+    }
+}
+
 /// Asks for all of it and waits for the end; `Ok(true)` if everything was done. One that is
 /// refused does not keep the others from being asked for.
 pub(super) async fn carry_out(client: &Client, orders: Vec<Order>, json: bool) -> Result<bool, Failure> {
@@ -71,6 +79,9 @@ pub(super) async fn carry_out(client: &Client, orders: Vec<Order>, json: bool) -
     if json {
         terminal::json(&outcomes)?;
     }
+    if outcomes.iter().any(Outcome::is_gone) {
+        return Err(Failure::Gone);
+    }
     match outcomes.iter().filter(|outcome| outcome.error.is_some()).count() {
         0 => Ok(true),
         failed => Err(Failure::Several { failed, all: outcomes.len() }),
@@ -93,7 +104,9 @@ pub(super) async fn see_through(client: &Client, granted: Granted, json: bool) -
         (false, None, Some(job)) => terminal::out(&format!("{}: {}\n", kind.as_str(), job.step))?,
         _ => {}
     }
+    let gone = outcome.is_gone();
     match outcome.error {
+        Some(_) if gone => Err(Failure::Gone),
         Some(why) if !json => Err(Failure::Refused(why)),
         Some(_) => Err(Failure::Several { failed: 1, all: 1 }),
         None => Ok(true),

@@ -1,6 +1,7 @@
 //! Who may have a ticket, and who is in the way of it.
 
 use super::facts::Facts;
+use crate::check::Severity;
 use crate::config::Configuration;
 use crate::names::{RegionName, VolumeName};
 use crate::port_map::{LocalRegion, PortMap};
@@ -50,13 +51,14 @@ pub fn in_the_way(
 }
 
 /// Whether a host may have a ticket for a volume, as far as can be told without looking who is
-/// connected: the volume's regions on this sled. `ready` says whether it may be attached now.
+/// connected: the volume's regions on this sled. `ready` says whether it may be attached now, and if not, which
+/// conditions were shown as the reason.
 ///
 /// # Errors
 /// No such volume here, the map does not name the host, or the volume is not ready.
 pub fn may_attach(
     config: &Configuration,
-    ready: bool,
+    ready: Result<(), &[wire::Check]>,
     volume: &VolumeName,
     host: IpAddr,
 ) -> Result<Vec<LocalRegion>, wire::Error> {
@@ -72,11 +74,26 @@ pub fn may_attach(
         let remedy = format!("add it to hosts of [volumes.{volume}] in port-map.toml, then: sledctl reload");
         return Err(wire::Error::new("HOST_NOT_ALLOWED", message, remedy));
     }
-    if !ready {
-        let message = format!("{volume} may not be attached now");
-        return Err(wire::Error::new("NOT_READY", message, format!("see why: GET /v1/volumes/{volume}?wait=30")));
+    match ready {
+        Ok(()) => Ok(regions),
+        Err(reasons) => Err(not_ready(volume, reasons)),
     }
-    Ok(regions)
+}
+
+/// The refusal of what is not ready: the first of the conditions that block it says why, and what to do.
+fn not_ready(volume: &VolumeName, reasons: &[wire::Check]) -> wire::Error {
+    let mut blocking = reasons.iter().filter(|check| check.severity == Severity::Blocking);
+    let all = format!("GET /v1/volumes/{volume}?wait=30");
+    let Some(first) = blocking.next() else {
+        let message = format!("{volume} may not be attached now");
+        return wire::Error::new("NOT_READY", message, format!("see why: {all}"));
+    };
+    let more = match blocking.count() {
+        0 => String::new(),
+        more => format!(" (and {more} more: {all})"),
+    };
+    let message = format!("{volume} may not be attached now: {}: {}: {}{more}", first.code, first.subject, first.cause);
+    wire::Error::new("NOT_READY", message, first.remedy.clone())
 }
 
 /// Whether an operator may allow a host to talk to a volume, or cut it off.

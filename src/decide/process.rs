@@ -1,7 +1,7 @@
 //! What a region's unit and process mean, once it is known that the region is what it should be:
 //! whether it serves, and in what way it does not.
 
-use super::facts::{Active, Beat, Doing, Facts, Holder, Region, Sockets, Start, Stranger, Unit};
+use super::facts::{Active, Beat, Doing, Facts, Holder, Region, Sockets, Start, Stopped, Stranger, Unit};
 use super::failure::ended;
 use super::finding::Finding;
 use super::network;
@@ -14,6 +14,7 @@ use crate::port_map::LocalRegion;
 use crate::region::Record;
 use crate::size;
 use crate::systemd::names;
+use crate::times::in_seconds;
 use crate::wire::State;
 use std::net::{IpAddr, SocketAddr};
 
@@ -169,9 +170,19 @@ fn waits_for(config: &Configuration, facts: &Facts, region: &Region, port_taken:
         (Start::Idle, _) if !addresses.unwrap_or_default().contains(&config.address) => {
             format!("its downstairs does not run: it waits until this machine has the address {}", config.address)
         }
+        (Start::Idle, None) if stopped(region).is_some() => {
+            let at = stopped(region).map(|stopped| in_seconds(stopped.at).to_string()).unwrap_or_default();
+            format!("its unit was stopped at {at} by systemctl or another program, not by the supervisor")
+        }
         (_, Some(failure)) => format!("its downstairs {}; it is started again when that is over", failure.cause()),
         _ => "its downstairs does not run".into(),
     }
+}
+
+/// That its last run was stopped from outside.
+fn stopped(region: &Region) -> Option<&Stopped> {
+    let run = &region.unit.as_ref()?.invocation;
+    region.stopped.as_ref().filter(|stopped| stopped.run == *run)
 }
 
 fn strangers(local: &LocalRegion, sockets: &Sockets) -> Vec<Finding> {

@@ -153,6 +153,9 @@ impl Supervisor {
                 None
             }
         };
+        if busy.is_some_and(|busy| !busy.passive()) {
+            self.ends(&name);
+        }
         if let Some(busy) = busy {
             self.workers.insert(name.clone(), job.id);
             self.facts.busy.insert(name, busy);

@@ -1,7 +1,9 @@
 //! The last verdict as the faces show it: times are put to it, every body is serialised once,
 //! and a volume's revision grows when its body changes.
 
+use super::memory::Memory;
 use super::pages::{holder, storage, storage_detail, uuid};
+use crate::act::since::Since as Told;
 use crate::check::Severity;
 use crate::clean;
 use crate::config::Configuration;
@@ -81,10 +83,12 @@ pub(super) struct Editor {
     conditions: Since<(crate::check::Code, String)>,
     volumes: BTreeMap<VolumeName, wire::Volume>,
     status: Option<String>,
+    memory: Memory,
 }
 
 impl Editor {
-    pub(super) fn new(config: Arc<Configuration>, out: watch::Sender<Option<Arc<Bulletin>>>) -> Self {
+    /// `memory` is what an earlier supervisor of this boot has told.
+    pub(super) fn new(config: Arc<Configuration>, out: watch::Sender<Option<Arc<Bulletin>>>, memory: Memory) -> Self {
         Self {
             config,
             out,
@@ -95,6 +99,7 @@ impl Editor {
             conditions: BTreeMap::new(),
             volumes: BTreeMap::new(),
             status: None,
+            memory,
         }
     }
 
@@ -116,9 +121,13 @@ impl Editor {
         self.volumes.retain(|volume, _| here.iter().any(|name| name.volume() == volume));
     }
 
-    /// Whether a volume may be attached, as was last published.
-    pub(super) fn ready(&self, volume: &VolumeName) -> bool {
-        self.volumes.get(volume).is_some_and(|volume| volume.ready)
+    /// Whether a volume may be attached, as was last published; and if not, what was said of it.
+    pub(super) fn ready(&self, volume: &VolumeName) -> Result<(), &[wire::Check]> {
+        match self.volumes.get(volume) {
+            Some(volume) if volume.ready => Ok(()),
+            Some(volume) => Err(&volume.checks),
+            None => Err(&[]),
+        }
     }
 
     /// The identities of a volume's regions on this sled, as was last published.
@@ -138,6 +147,7 @@ impl Editor {
         let now = times::now();
         self.stamp_states(facts, &verdict, now);
         let checks = self.stamp_findings(&verdict.findings, now);
+        self.tell_the_next(facts);
         for (name, ready) in self.names_here(&verdict) {
             let next = self.volume(&name, ready, facts, &verdict, &checks, now);
             self.volumes.insert(name, next);
@@ -180,7 +190,9 @@ impl Editor {
                 // What served before this supervisor came has served since systemd started it.
                 let unit = facts.regions.get(name).and_then(|region| region.unit.as_ref()?.since);
                 let since = unit.filter(|since| first && *state == State::Serving && *since < now);
-                let since = since.map_or(now, times::in_milliseconds);
+                let earlier =
+                    self.memory.earlier().states.remove(name).filter(|(was, since)| was == state && *since < now);
+                let since = since.map(times::in_milliseconds).or(earlier.map(|(_, since)| since)).unwrap_or(now);
                 self.states.insert(name.clone(), Stamped { state: *state, since, seen: Instant::now() });
             }
         }
@@ -197,7 +209,7 @@ impl Editor {
             let key = (finding.code, finding.subject.clone());
             let since = self.conditions.get(&key).copied().unwrap_or_else(|| {
                 announce(finding);
-                now
+                seen_before(self.memory.earlier(), &key).filter(|since| *since < now).unwrap_or(now)
             });
             held.insert(key, since);
             wire::Check {
@@ -216,6 +228,17 @@ impl Editor {
         }
         self.conditions = held;
         checks
+    }
+
+    /// Tells the next supervisor of this boot since when what is so.
+    fn tell_the_next(&mut self, facts: &Facts) {
+        let conditions = self.conditions.iter().map(|((code, subject), since)| (*code, subject.clone(), *since));
+        let states = self.states.iter().map(|(name, stamped)| (name.clone(), (stamped.state, stamped.since)));
+        let stopped = facts.regions.iter().filter_map(|(name, region)| {
+            region.stopped.as_ref().map(|stopped| (name.clone(), (stopped.at, stopped.run.clone())))
+        });
+        let now = Told { conditions: conditions.collect(), states: states.collect(), stopped: stopped.collect() };
+        self.memory.tell(now);
     }
 
     /// A volume's body; its revision grows if anything but the time of it has changed.
@@ -277,6 +300,7 @@ impl Editor {
             state: stamped.map(|stamped| stamped.state),
             since: stamped.map(|stamped| stamped.since),
             pid: seen.and_then(crate::decide::facts::Region::alive),
+            stopped_outside: seen.and_then(|region| Some(region.stopped.as_ref()?.at)),
             version: seen.and_then(|region| Some(region.program.as_ref()?.version.clone())),
             message_version: seen.and_then(|region| Some(region.program.as_ref()?.messages)),
             connected: seen.map(|region| self.connected(region)).unwrap_or_default(),
@@ -339,6 +363,12 @@ impl Editor {
             checks: checks.to_vec(),
         }
     }
+}
+
+/// Since when a condition held that an earlier supervisor has seen; that is asked once.
+fn seen_before(earlier: &mut Told, key: &(crate::check::Code, String)) -> Option<Timestamp> {
+    let at = earlier.conditions.iter().position(|(code, subject, _)| (code, subject) == (&key.0, &key.1))?;
+    Some(earlier.conditions.swap_remove(at).2)
 }
 
 fn announce(finding: &Finding) {

@@ -85,9 +85,21 @@ pub(super) async fn restart(
     // Since it was asked for, its turn may have been long in coming.
     beforehand::could_start(&shop.config, local, bus).await?;
     progress.no_way_back().map_err(|_| cancelled())?;
-    let began = Instant::now();
-    down_and_up(shop, job, local, bus, progress).await?;
-    Ok(format!("restarted; it was away for {} ms", began.elapsed().as_millis()))
+    let away = down_and_up(shop, job, local, bus, progress).await?;
+    let back = match away.hosts {
+        Some(time) => format!("; its hosts were back {} ms after its stop", time.as_millis()),
+        None => String::new(),
+    };
+    let served = away.served.as_millis();
+    Ok(format!("restarted; it was away for {served} ms, from its stop until it was seen to serve{back}"))
+}
+
+/// How long a region was away, from the moment at which systemd was asked to restart it.
+pub(super) struct Away {
+    /// Until it was seen to serve again.
+    pub(super) served: Duration,
+    /// Until the hosts that were connected were so again; `None` if nobody was.
+    pub(super) hosts: Option<Duration>,
 }
 
 /// Restarts it, and waits until it serves and its hosts are back. That it serves is believed of the
@@ -98,7 +110,7 @@ pub(super) async fn down_and_up(
     local: &LocalRegion,
     bus: &Connection,
     progress: &Progress,
-) -> Result<(), wire::Error> {
+) -> Result<Away, wire::Error> {
     let failed = |why: String| {
         let remedy = format!("see sledctl region show {}; nothing else was restarted because of it", local.name);
         wire::Error::new("RESTART_FAILED", format!("{}: {why}", local.name), remedy)
@@ -109,11 +121,14 @@ pub(super) async fn down_and_up(
     // Its restarts so far are not the new one's.
     _ = units::forgive(bus, &local.name).await;
     let before = units::invocation(bus, &local.name).await.map_err(failed)?;
+    let began = Instant::now();
     units::restart(bus, &local.name).await.map_err(failed)?;
     progress.step(format!("{}: waiting until it serves", local.name), 0, 0);
     company::wait_until_it_serves(shop, local, bus, before).await.map_err(failed)?;
+    let served = began.elapsed();
     shop.tell(Event::Mark { job, region: local.name.clone(), busy: Busy::Watching }).await;
-    company::wait_for_return(shop, local, &hosts, progress).await.map_err(failed)
+    company::wait_for_return(shop, local, &hosts, progress).await.map_err(failed)?;
+    Ok(Away { served, hosts: (!hosts.is_empty()).then(|| began.elapsed()) })
 }
 
 /// Stops a region, and keeps it from running until it is released.

@@ -115,6 +115,9 @@ impl Supervisor {
     /// A job does something to the region whose turn it has.
     pub(super) fn mark(&mut self, job: u64, region: RegionName, busy: Busy) {
         if self.workers.get(&region) == Some(&job) {
+            if !busy.passive() {
+                self.ends(&region);
+            }
             self.facts.busy.insert(region, busy);
         }
     }
@@ -224,6 +227,7 @@ impl Supervisor {
             Change::Stop => tracing::info!(REGION = %name, "stopping {name}, which would only end again"),
             Change::Restart => tracing::warn!(REGION = %name, "restarting {name}, which has been hung for too long"),
         }
+        self.ends(&name);
         self.region(&name, |region| region.changing = true);
         let region = name.clone();
         let lost = move |why| Said::Changed(region, Err(why));

@@ -37,8 +37,10 @@ mod jobs;
 mod kept;
 mod looking;
 mod maintenance;
+mod memory;
 mod moves;
 mod observers;
+mod outside;
 mod pages;
 mod reload;
 mod removals;
@@ -143,6 +145,7 @@ struct Supervisor {
     versions: Versions,
     desk: Desk,
     knocks: Knocks,
+    outside: outside::Outside,
     shop: Workshop,
     wards: BTreeMap<RegionName, Ward>,
     freshness: Freshness,
@@ -209,9 +212,14 @@ impl Supervisor {
         let now = Instant::now();
         let observers = Observers::spawn(&config, config_dir.clone(), sysfs, watchdog.turn(), &to);
         let regions = config.local_regions();
+        let since = crate::act::since::read();
+        let known = |name: &RegionName| {
+            let stopped = since.stopped.get(name).cloned().map(|(at, run)| facts::Stopped { at, run });
+            facts::Region { stopped, ..facts::Region::default() }
+        };
         let supervisor = Self {
             facts: Facts {
-                regions: regions.iter().map(|local| (local.name.clone(), Default::default())).collect(),
+                regions: regions.iter().map(|local| (local.name.clone(), known(&local.name))).collect(),
                 in_force: Some(kept.in_force()),
                 ..Facts::default()
             },
@@ -229,7 +237,8 @@ impl Supervisor {
             wards: regions.iter().map(|local| (local.name.clone(), Ward::default())).collect(),
             freshness: Freshness::new(config.sled.downstairs.hung_after.into()),
             observers,
-            editor: Editor::new(config.clone(), publish),
+            outside: outside::Outside::default(),
+            editor: Editor::new(config.clone(), publish, memory::Memory::begin(since)),
             errands,
             recording: false,
             looking: BTreeSet::new(),
@@ -282,6 +291,7 @@ impl Supervisor {
             while let Ok(request) = asked.try_recv() {
                 self.look_first(request);
             }
+            self.see_who_stopped();
             // What was begun, or is to be answered, does not wait until all has been judged.
             tokio::task::yield_now().await;
             self.act();

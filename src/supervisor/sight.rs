@@ -93,6 +93,7 @@ impl Supervisor {
         }
         let runs = unit.active == Active::Active;
         self.note_end(name, &unit);
+        self.note_change(name, &unit);
         self.observers.set_run(name, unit.run());
         self.observers.look_at_sockets();
         self.observers.look_at_intruders();

@@ -313,7 +313,7 @@ impl Rolling<'_> {
         let hosts = company::hosts(local).await.unwrap_or_default();
         match care::down_and_up(self.shop, self.job, local, self.bus, self.progress).await {
             Err(_) if !served => return Ok(()),
-            done => done?,
+            done => _ = done?,
         }
         self.runs_it(record, local).await.map_err(failed)?;
         if hosts.is_empty() {
@@ -442,6 +442,6 @@ impl Rolling<'_> {
             return Ok(());
         }
         care::turn(self.shop, self.job, local, manner(true), self.progress).await?;
-        care::down_and_up(self.shop, self.job, local, self.bus, self.progress).await
+        care::down_and_up(self.shop, self.job, local, self.bus, self.progress).await.map(|_| ())
     }
 }

@@ -77,7 +77,7 @@ pub struct Check {
     pub cause: String,
     /// What to do, in a sentence.
     pub remedy: String,
-    /// Since when it holds, as far as this supervisor saw.
+    /// Since when it holds, as far as the supervisors of this boot saw.
     pub since: Timestamp,
 }
 
@@ -112,10 +112,14 @@ pub struct Region {
     pub uuid: Option<Uuid>,
     /// What it is doing; absent for other sleds' regions, of which this sled knows nothing.
     pub state: Option<State>,
-    /// Since when it is in that state, as far as this supervisor saw.
+    /// Since when it is in that state, as far as the supervisors of this boot saw.
     pub since: Option<Timestamp>,
     /// The main process of its unit.
     pub pid: Option<u32>,
+    /// When its unit was last stopped or restarted by somebody else than the supervisor, since the machine was
+    /// booted.
+    #[serde(default)]
+    pub stopped_outside: Option<Timestamp>,
     /// The version of the program that it runs, as that states it; absent while it is not known.
     #[serde(default)]
     pub version: Option<String>,

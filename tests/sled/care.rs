@@ -76,7 +76,7 @@ fn a_restarted_region_has_a_new_process_and_the_others_have_not() {
     let machine = Layer::small().boot_and_create();
     let before = pids(&machine.volume("still-fawn"));
     let said = machine.ok(&["sledctl", "region", "restart", REGION]);
-    assert!(said.contains("restarted; it was away for"), "{said}");
+    assert!(said.contains("restarted; it was away for") && said.contains("until it was seen to serve ("), "{said}");
     let after = machine.volume("still-fawn");
     assert!(after.ready, "{after:#?}");
     let after = pids(&after);

@@ -239,7 +239,8 @@ fn what_could_not_be_repaired_stays_with_its_host_and_no_other_attaches() {
     machine.sh("dd if=/dev/zero of=/crucible/full bs=1M 2>/dev/null || true");
     machine.wait_for_check("still-fawn", "REPAIR_IMPOSSIBLE");
     assert!(!machine.volume("still-fawn").ready);
-    refused(&machine.host("192.168.4.17"), "", 503, "NOT_READY");
+    let why = refused(&machine.host("192.168.4.17"), "", 503, "NOT_READY").error;
+    assert!(why.message.contains("REPAIR_IMPOSSIBLE") && why.remedy.contains("make room"), "{why:#?}");
     for words in
         [&["region", "restart", "still-fawn-0"][..], &["region", "hold", "still-fawn-0"], &["downstairs", "upgrade"]]
     {

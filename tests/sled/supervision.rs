@@ -254,3 +254,49 @@ fn a_faulty_configuration_at_boot_is_told_to_hosts_until_it_is_mended() {
     }
     assert_eq!(machine.sh("ss -Hltn 'sport = :3800' | wc -l").trim(), "1", "and nowhere else");
 }
+
+/// Who is stopped by somebody else than the supervisor has a trace of it; and since when things are so is known
+/// over a restart of the supervisor.
+#[test]
+fn what_systemctl_stops_leaves_a_trace_and_times_outlive_the_supervisor() {
+    let machine = Layer::small().boot_and_create();
+    let stopped = |name: &str| machine.region(name).stopped_outside;
+    let unit = |index: usize| format!("crucible-downstairs@still-fawn-{index}");
+    let anew = |index: usize, before: Option<u32>| {
+        machine.wait_for("still-fawn", move |volume| {
+            let region = &volume.regions[index];
+            region.state == Some(State::Serving) && region.pid.is_some() && region.pid != before
+        });
+    };
+    for (index, verb) in [(0, "stop"), (2, "restart")] {
+        let before = machine.region(&format!("still-fawn-{index}")).pid;
+        machine.ok(&["systemctl", verb, &unit(index)]);
+        anew(index, before);
+        let name = format!("still-fawn-{index}");
+        assert!(stopped(&name).is_some(), "{verb}");
+        assert!(machine.ok(&["sledctl", "region", "show", &name]).contains("by systemctl"));
+        machine.sh(&format!("journalctl -u sledd -o cat | grep -Eq '{name} was (stopped|restarted) by systemctl'"));
+    }
+    // What the supervisor does itself, and what ends by itself, is nobody else's doing.
+    let before = machine.region("still-fawn-1").pid;
+    machine.ok(&["sledctl", "region", "restart", "still-fawn-1"]);
+    anew(1, before);
+    let before = machine.region("still-fawn-1").pid;
+    machine.ok(&["kill", "-KILL", &before.unwrap().to_string()]);
+    anew(1, before);
+    machine.ok(&["sledctl", "region", "hold", "still-fawn-1"]);
+    machine.ok(&["sledctl", "region", "release", "still-fawn-1"]);
+    machine.wait_for("still-fawn", |volume| volume.ready);
+    assert_eq!(stopped("still-fawn-1"), None);
+
+    machine.ok(&["sledctl", "region", "hold", "still-fawn-1"]);
+    let held = |machine: &Machine| {
+        let since = machine.wait_for_check("still-fawn", "REGION_HELD").since;
+        (since, machine.region("still-fawn-1").since, machine.region("still-fawn-0").stopped_outside)
+    };
+    let before = held(&machine);
+    let started = machine.sled().started;
+    machine.sh("until grep -q REGION_HELD /run/sled/since.json; do sleep 0.02; done; systemctl kill -s KILL sledd");
+    while machine.sled().started == started {}
+    assert_eq!(held(&machine), before);
+}

@@ -13,7 +13,9 @@ pub use enforcement::{Enforcement, Gap};
 pub use files::{Files, Fresh, InForce};
 pub use image::Image;
 pub use network::{Bridge, Network, Nic, PortState};
-pub use region::{Active, Beat, Doing, Exit, Fencing, Holder, Pulse, Region, Run, Sockets, Start, Stranger, Unit};
+pub use region::{
+    Active, Beat, Doing, Exit, Fencing, Holder, Pulse, Region, Run, Sockets, Start, Stopped, Stranger, Unit,
+};
 pub use tls::{Certificate, Flaw, KeyForm, Refusal, Tls};
 
 use crate::config::Configuration;

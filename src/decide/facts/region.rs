@@ -34,6 +34,8 @@ pub struct Region {
     /// The run that its unit was last in when the region was made, or released: how that ended says
     /// nothing of the region that there is now.
     pub former: Option<String>,
+    /// When it was last stopped by somebody else than the supervisor, since the machine was booted.
+    pub stopped: Option<Stopped>,
     /// Why its last downstairs ended, unless one has served since.
     pub failure: Option<Failure>,
     /// How often it ended within the time in which that is counted.
@@ -88,6 +90,15 @@ impl Unit {
         let pid = self.pid.filter(|_| self.active == Active::Active)?;
         Some(Run { pid, invocation: self.invocation.clone() })
     }
+}
+
+/// That a unit was stopped from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stopped {
+    /// When that was seen.
+    pub at: Timestamp,
+    /// The run that was ended.
+    pub run: Option<String>,
 }
 
 /// What a process that does not answer is doing.

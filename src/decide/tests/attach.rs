@@ -1,6 +1,7 @@
 //! Who may have a ticket, and who is in the way of it.
 
 use super::*;
+use crate::check::Code;
 use crate::decide::attach::{attached, elsewhere, may_attach, may_permit, others};
 use std::net::IpAddr;
 
@@ -12,8 +13,25 @@ fn ip(text: &str) -> IpAddr {
 fn a_host_of_the_map_has_a_ticket_when_the_volume_is_ready() {
     let config = config();
     let host = ip("192.168.4.17");
-    assert_eq!(may_attach(&config, true, &volume(), host).unwrap().len(), 3);
-    let code = |ready, name: &str, host| may_attach(&config, ready, &name.parse().unwrap(), host).unwrap_err().code;
+    assert_eq!(may_attach(&config, Ok(()), &volume(), host).unwrap().len(), 3);
+    let check = |code: Code| crate::wire::Check {
+        code,
+        severity: code.severity(),
+        subject: "disk".into(),
+        cause: format!("{code} is so"),
+        remedy: "mend it".into(),
+        since: Timestamp::UNIX_EPOCH,
+    };
+    let asked = |ready: bool, name: &str, host| {
+        let checks = [check(Code::DiskLow), check(Code::DiskFull), check(Code::RegionHung)];
+        let ready = if ready { Ok(()) } else { Err(&checks[..]) };
+        may_attach(&config, ready, &name.parse().unwrap(), host).unwrap_err()
+    };
+    let code = |ready, name: &str, host| asked(ready, name, host).code;
+    // Who asks is told why, and what to do.
+    let said = asked(false, "still-fawn", host);
+    assert!(said.message.contains("DISK_FULL: disk: DISK_FULL is so (and 1 more"), "{}", said.message);
+    assert_eq!(said.remedy, "mend it");
     assert_eq!(code(false, "still-fawn", host), "NOT_READY");
     assert_eq!(code(true, "still-faun", host), "VOLUME_UNKNOWN");
     // Who is not allowed learns nothing of whether it is ready.
