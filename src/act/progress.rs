@@ -1,8 +1,16 @@
 //! How long work tells how far it is, and hears that it is to stop.
 
+use crate::names::RegionName;
+use crate::wire::{Ask, Word};
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+/// How often a question is told again.
+const TELL_AGAIN: Duration = Duration::from_millis(500);
 
 /// How far some work is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +21,8 @@ pub struct Step {
     pub done: u64,
     /// Of how much; 0 if that is not known.
     pub total: u64,
+    /// What it wants to be told before it goes on.
+    pub asks: Option<Ask>,
 }
 
 /// Whether work goes on. Decided once, by the worker or by whoever cancels it.
@@ -31,6 +41,8 @@ pub enum Course {
 pub struct Progress {
     tell: Arc<dyn Fn(Step) + Send + Sync>,
     course: watch::Sender<Course>,
+    answers: watch::Receiver<Option<(u64, Word)>>,
+    asked: Arc<AtomicU64>,
 }
 
 /// The work was cancelled by whoever asked for it.
@@ -39,26 +51,52 @@ pub struct Progress {
 pub struct Cancelled;
 
 impl Progress {
-    /// Progress that `tell` hears of, of work whose course `course` holds.
+    /// Progress that `tell` hears of, of work whose course `course` holds. What it asks nobody answers.
     pub fn new(tell: impl Fn(Step) + Send + Sync + 'static, course: watch::Sender<Course>) -> Self {
-        Self { tell: Arc::new(tell), course }
+        let (_, answers) = watch::channel(None);
+        Self { tell: Arc::new(tell), course, answers, asked: Arc::default() }
+    }
+
+    /// The same, told by `answers` what it asks, by the number of the question.
+    pub fn answered_by(self, answers: watch::Receiver<Option<(u64, Word)>>) -> Self {
+        Self { answers, ..self }
     }
 
     /// Tells what is being done, and how much of it.
     pub fn step(&self, doing: impl Into<Cow<'static, str>>, done: u64, total: u64) {
-        (self.tell)(Step { doing: doing.into(), done, total });
+        (self.tell)(Step { doing: doing.into(), done, total, asks: None });
+    }
+
+    /// Asks how the other sleds of a region's volume are, and waits for the word; `None` if nobody has given it
+    /// within `patience`. Cancel-safe: a word that is not taken stays.
+    pub async fn ask(&self, region: &RegionName, patience: Duration) -> Option<Word> {
+        let ask = Ask { number: self.asked.fetch_add(1, Ordering::Relaxed) + 1, region: region.clone() };
+        let mut answers = self.answers.clone();
+        let told = answers.wait_for(|word| word.as_ref().is_some_and(|(number, _)| *number == ask.number));
+        let again = async {
+            loop {
+                // It is told by and by: a step may find no room.
+                let doing = format!("{}: waiting for word of the volume's other sleds", ask.region).into();
+                (self.tell)(Step { doing, done: 0, total: 0, asks: Some(ask.clone()) });
+                sleep(TELL_AGAIN).await;
+            }
+        };
+        tokio::select! {
+            told = timeout(patience, told) => told.ok()?.ok()?.as_ref().map(|(_, word)| word.clone()),
+            () = again => None,
+        }
     }
 
     /// The same for one of several parts: a step that does not say how far it is, is this far.
     pub fn part(&self, done: u64, total: u64) -> Self {
         let tell = self.tell.clone();
         let tell = move |step: Step| tell(if step.total == 0 { Step { done, total, ..step } } else { step });
-        Self { tell: Arc::new(tell), course: self.course.clone() }
+        Self { tell: Arc::new(tell), ..self.clone() }
     }
 
     /// The same for work that goes on to its end, whatever becomes of what it was a part of.
     pub fn for_good(&self) -> Self {
-        Self { tell: self.tell.clone(), course: watch::Sender::new(Course::ForGood) }
+        Self { course: watch::Sender::new(Course::ForGood), ..self.clone() }
     }
 
     /// From here on the work cannot be cancelled.
@@ -103,6 +141,18 @@ fn set(course: &mut Course, to: Course) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_word_is_taken_for_the_question_that_it_answers() {
+        let (answer, answers) = watch::channel(Some((1, Word::Well)));
+        let progress = Progress::new(|step| assert!(step.asks.is_some()), watch::Sender::new(Course::Open));
+        let progress = progress.answered_by(answers);
+        let (region, patience) = ("a-0".parse().unwrap(), Duration::from_secs(60));
+        assert_eq!(progress.ask(&region, patience).await, Some(Word::Well));
+        assert_eq!(progress.ask(&region, patience).await, None);
+        answer.send_replace(Some((3, Word::Yield)));
+        assert_eq!(progress.ask(&region, patience).await, Some(Word::Yield));
+    }
 
     #[test]
     fn whoever_is_first_decides() {

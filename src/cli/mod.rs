@@ -10,6 +10,7 @@ mod client;
 mod config;
 mod console;
 mod history;
+mod others;
 mod setup;
 mod show;
 mod stored;

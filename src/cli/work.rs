@@ -1,6 +1,7 @@
 //! Everything that becomes a job: asks for each region, then follows the jobs with a bar each.
 
 use super::client::{Client, Failure};
+use super::others::Others;
 use crate::clean;
 use crate::names::RegionName;
 use crate::terminal;
@@ -127,8 +128,12 @@ async fn follow(
         Err(Failure::Refused(error)) => return Ok(Outcome { error: Some(error), ..outcome }),
         Err(other) => return Err(other),
     };
+    let mut others = Others::default();
     while job.state == JobState::Running {
         show(bar, &job);
+        if let Some(ask) = &job.asks {
+            others.answer(client, job.id, ask).await;
+        }
         // Where nobody watches, the answer is held until the end.
         let wait = if bar.is_hidden() { 60.0 } else { LOOK.as_secs_f64() };
         job = match client.get_held(&format!("/v1/jobs/{}?wait={wait}", job.id)).await {

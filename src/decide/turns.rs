@@ -27,6 +27,8 @@ pub struct Manner {
     pub force: bool,
     /// Even if a host that is connected could not repair its copy afterwards.
     pub unrepaired: bool,
+    /// Only when whoever follows the job has asked the volume's other sleds.
+    pub asks: bool,
     /// While no other region of the sled is away.
     pub rolling: bool,
     /// It is started again afterwards.
@@ -139,6 +141,12 @@ fn siblings_now(config: &Configuration, facts: &Facts, name: &RegionName, force:
         true => Ok(()),
         false => siblings_serve(config, facts, name).map_err(Denied::error),
     }
+}
+
+/// Whether other sleds have regions of the same volume.
+pub fn is_spread(config: &Configuration, name: &RegionName) -> bool {
+    let volume = config.map.volumes.get(name.volume());
+    volume.is_some_and(|volume| volume.regions.iter().any(|region| region.sled != config.sled.name))
 }
 
 fn siblings(config: &Configuration, name: &RegionName) -> impl Iterator<Item = RegionName> {

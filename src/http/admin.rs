@@ -34,12 +34,13 @@ fn allowed(path: &[&str]) -> Option<&'static str> {
         | ["v1", "storage", "init"] => Some("POST"),
         ["v1", "config"] | ["v1", "config", _] => Some("GET"),
         ["v1", "maintenance"] => Some("GET, HEAD, PUT"),
+        ["v1", "jobs", _, "word"] => Some("POST"),
         ["v1", "jobs", _] => Some("GET, HEAD, DELETE"),
         _ => None,
     }
 }
 
-/// What comes with a request: a program, where one is wanted. Elsewhere it is not read.
+/// What comes with a request: a program or a word, where one is wanted. Elsewhere it is not read.
 ///
 /// # Errors
 /// It is larger than any program, or the connection broke.
@@ -47,11 +48,12 @@ pub(super) async fn brought<B>(path: &[&str], body: B) -> Result<Bytes, Error>
 where
     B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
 {
-    if path != ["v1", "downstairs", "upgrade"] {
+    if !matches!(path, ["v1", "downstairs", "upgrade"] | ["v1", "jobs", _, "word"]) {
         return Ok(Bytes::new());
     }
     let read = Limited::new(body, MOST_PROGRAM).collect().await;
-    let wrong = |why| Error::new("BAD_BODY", format!("the program was not taken: {why}"), "bring the program itself");
+    let wrong =
+        |why| Error::new("BAD_BODY", format!("what was brought was not taken: {why}"), "bring what is wanted itself");
     read.map(http_body_util::Collected::to_bytes).map_err(wrong)
 }
 
@@ -118,13 +120,14 @@ fn wish(method: &Method, path: &[&str], query: &Query, brought: Bytes) -> Result
         (&Method::POST, ["v1", "regions", name, "restart"]) => {
             let [force, rolling] = parameters(query, ["force", "rolling"])?;
             let force = truth("force", force)?;
-            let manner = Manner { force, unrepaired: force, rolling: truth("rolling", rolling)?, starts: true };
+            let manner =
+                Manner { force, unrepaired: force, asks: !force, rolling: truth("rolling", rolling)?, starts: true };
             Wish::Restart(region(name)?, manner)
         }
         (&Method::POST, ["v1", "regions", name, "hold"]) => {
             let [force, reason] = parameters(query, ["force", "reason"])?;
             let force = truth("force", force)?;
-            let manner = Manner { force, unrepaired: force, rolling: false, starts: false };
+            let manner = Manner { force, unrepaired: force, asks: !force, rolling: false, starts: false };
             Wish::Hold(region(name)?, reason.map(spoken).transpose()?.unwrap_or_default(), manner)
         }
         (&Method::POST, ["v1", "regions", name, "release"]) => {
@@ -154,6 +157,13 @@ fn wish(method: &Method, path: &[&str], query: &Query, brought: Bytes) -> Result
             Wish::Configurations(Some(kept(number)?))
         }
         (&Method::PUT, ["v1", "maintenance"]) => Wish::Maintain(maintenance(query)?),
+        (&Method::POST, ["v1", "jobs", id, "word"]) => {
+            let wrong = |what: &str| Error::new("BAD_QUERY", what, "answer the question as the job has it");
+            let number = one(query, "number")?.and_then(|number| number.parse().ok());
+            let word = serde_json::from_slice(&brought).map_err(|why| wrong(&format!("that is no word: {why}")))?;
+            let id = id.parse().map_err(|_| wrong("there is no such job"))?;
+            Wish::Word(id, number.ok_or_else(|| wrong("number is missing"))?, word)
+        }
         (&Method::DELETE, ["v1", "jobs", id]) => Wish::Cancel(id.parse().map_err(|_| {
             Error::new("JOB_UNKNOWN", format!("there is no job {id}"), "sledctl jobs lists those that there are")
         })?),

@@ -204,14 +204,16 @@ fn wait(query: &Query) -> Result<Option<Wait>, Error> {
     }
 }
 
-/// A job; with `wait`, when it has ended or time is up.
+/// A job; with `wait`, when it has ended, or asks something, or time is up.
 async fn job(handle: &Handle, id: &str, query: &Query, end: End) -> Answer {
     let wait = match wait(query) {
         Ok(wait) => wait.map_or(Duration::ZERO, |wait| wait.time),
         Err(why) => return error(StatusCode::BAD_REQUEST, why),
     };
     let find = |bulletin: &Option<Arc<Bulletin>>| bulletin.as_ref()?.jobs.get(&id.parse().ok()?).cloned();
-    let over = |bulletin: &Option<Arc<Bulletin>>| find(bulletin).is_none_or(|job| job.state != JobState::Running);
+    let over = |bulletin: &Option<Arc<Bulletin>>| {
+        find(bulletin).is_none_or(|job| job.state != JobState::Running || job.asks.is_some())
+    };
     until(handle, wait, over, end).await;
     let found = find(&handle.bulletins.borrow());
     match found {

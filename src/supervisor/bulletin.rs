@@ -8,7 +8,7 @@ use crate::check::Severity;
 use crate::clean;
 use crate::config::Configuration;
 use crate::decide::attach::attached;
-use crate::decide::facts::Facts;
+use crate::decide::facts::{Busy, Facts};
 use crate::decide::finding::Finding;
 use crate::decide::verdict::Verdict;
 use crate::names::{RegionName, SledName, VolumeName};
@@ -303,6 +303,7 @@ impl Editor {
             stopped_outside: seen.and_then(|region| Some(region.stopped.as_ref()?.at)),
             version: seen.and_then(|region| Some(region.program.as_ref()?.version.clone())),
             message_version: seen.and_then(|region| Some(region.program.as_ref()?.messages)),
+            turn: here && facts.busy.get(&name).is_some_and(|busy| *busy != Busy::Waiting),
             connected: seen.map(|region| self.connected(region)).unwrap_or_default(),
             name,
         })

@@ -8,12 +8,12 @@ use super::workshop::{Workshop, cancelled};
 use crate::act::progress::Progress;
 use crate::act::{ledger, units};
 use crate::decide::facts::Busy;
-use crate::decide::turns::{Denied, Manner};
+use crate::decide::turns::{Denied, Manner, is_spread};
 use crate::names::RegionName;
 use crate::port_map::LocalRegion;
 use crate::region::{HeldBy, Hold};
 use crate::times;
-use crate::wire;
+use crate::wire::{self, Word};
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
@@ -23,6 +23,9 @@ use zbus::Connection;
 const PATIENCE: Duration = Duration::from_secs(300);
 /// How long one is waited for at most.
 const LONGEST: Duration = Duration::from_secs(6 * 3600);
+/// How long the word of other sleds is waited for, and how long a turn is given up for another sled's.
+const WORD: Duration = Duration::from_secs(60);
+const YIELDED: Duration = Duration::from_secs(1);
 /// How often to ask whether it has.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -38,22 +41,18 @@ pub(super) async fn turn(
     manner: Manner,
     progress: &Progress,
 ) -> Result<(), wire::Error> {
-    let (began, mut hope) = (Instant::now(), Instant::now());
+    // What does not serve makes nothing worse when it goes.
+    let serves = shop.serving.borrow().contains_key(&local.name);
+    let asks = manner.asks && serves && is_spread(&shop.config, &local.name);
+    let began = Instant::now();
     loop {
-        let (reply, answer) = oneshot::channel();
-        shop.tell(Event::Claim(Claim { job, region: local.name.clone(), manner, reply })).await;
-        let gone = || wire::Error::new("STOPPING", "the supervisor is ending", "ask again in a moment");
-        match answer.await.map_err(|_| gone())? {
-            Ok(()) => break,
-            Err(Denied::Refused(why)) => return Err(why),
-            // As long as others are at work there is hope.
-            Err(Denied::Later(why)) if why.code == "BUSY" && began.elapsed() < LONGEST => hope = Instant::now(),
-            Err(Denied::Later(why)) if hope.elapsed() >= PATIENCE => return Err(why),
-            Err(Denied::Later(_)) => {}
+        claim(shop, job, local, manner, progress).await?;
+        if !asks || has_word(shop, job, local, progress).await? {
+            break;
         }
-        tokio::select! {
-            () = sleep(LOOK) => {}
-            () = progress.cancelled() => return Err(cancelled()),
+        if began.elapsed() >= PATIENCE {
+            let message = format!("{} stays as it is: other sleds have had their turn all the time", local.name);
+            return Err(wire::Error::new("BUSY", message, "see sledctl jobs on these, and ask again"));
         }
     }
     if !manner.unrepaired {
@@ -70,6 +69,63 @@ pub(super) async fn turn(
             wire::Error::new("HOST_ALONE", message, "wait until its hosts have all three; --force does it all the same")
         }
     })
+}
+
+/// Waits until a region's turn has come on this sled.
+async fn claim(
+    shop: &Workshop,
+    job: u64,
+    local: &LocalRegion,
+    manner: Manner,
+    progress: &Progress,
+) -> Result<(), wire::Error> {
+    let (began, mut hope) = (Instant::now(), Instant::now());
+    loop {
+        let (reply, answer) = oneshot::channel();
+        shop.tell(Event::Claim(Claim { job, region: local.name.clone(), manner, reply })).await;
+        let gone = || wire::Error::new("STOPPING", "the supervisor is ending", "ask again in a moment");
+        match answer.await.map_err(|_| gone())? {
+            Ok(()) => return Ok(()),
+            Err(Denied::Refused(why)) => return Err(why),
+            // As long as others are at work there is hope.
+            Err(Denied::Later(why)) if why.code == "BUSY" && began.elapsed() < LONGEST => hope = Instant::now(),
+            Err(Denied::Later(why)) if hope.elapsed() >= PATIENCE => return Err(why),
+            Err(Denied::Later(_)) => {}
+        }
+        tokio::select! {
+            () = sleep(LOOK) => {}
+            () = progress.cancelled() => return Err(cancelled()),
+        }
+    }
+}
+
+/// Whether the other sleds of the volume let the region go: its turn can be seen by then, and whoever follows the
+/// job asks them. If one of them has its turn, this one is given up for a moment.
+async fn has_word(shop: &Workshop, job: u64, local: &LocalRegion, progress: &Progress) -> Result<bool, wire::Error> {
+    let word = tokio::select! {
+        word = progress.ask(&local.name, WORD) => word,
+        () = progress.cancelled() => return Err(cancelled()),
+    };
+    match word {
+        Some(Word::Well) => Ok(true),
+        Some(Word::No(why)) => Err(why),
+        Some(Word::Yield) => {
+            shop.tell(Event::Free { job, region: local.name.clone() }).await;
+            tokio::select! {
+                () = sleep(YIELDED) => Ok(false),
+                () = progress.cancelled() => Err(cancelled()),
+            }
+        }
+        None => {
+            let message = format!(
+                "{} stays as it is: {} has regions on other sleds, and nobody has told how they are",
+                local.name,
+                local.name.volume()
+            );
+            let remedy = "ask for it with sledctl, which asks them; with --force it is done all the same";
+            Err(wire::Error::new("SIBLING_UNKNOWN", message, remedy))
+        }
+    }
 }
 
 /// Restarts a region.

@@ -8,7 +8,7 @@ use crate::act::jobs::Remembered;
 use crate::act::progress::{self, Course, Progress, Step};
 use crate::names::RegionName;
 use crate::times;
-use crate::wire::{self, JobKind, JobProgress, JobState};
+use crate::wire::{self, JobKind, JobProgress, JobState, Word};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +35,8 @@ pub(super) struct Ended {
 pub(super) struct Jobs {
     all: Arc<BTreeMap<u64, wire::Job>>,
     courses: BTreeMap<u64, watch::Sender<Course>>,
+    /// Where each hears what it has asked.
+    words: BTreeMap<u64, watch::Sender<Option<(u64, Word)>>>,
     next: u64,
     errands: Errands,
     /// Something has changed that is to outlive this supervisor.
@@ -55,12 +57,12 @@ impl Jobs {
                 let remedy =
                     format!("see sledctl region show {}: what was left undone is finished or taken back", job.region);
                 (job.state, job.error) = (JobState::Failed, Some(wire::Error::new("CUT_SHORT", message, remedy)));
-                (job.progress, job.cancellable, changed) = (None, false, true);
+                (job.progress, job.cancellable, job.asks, changed) = (None, false, None, true);
             }
             (job.id, job)
         });
         let all = Arc::new(all.collect());
-        Self { all, courses: BTreeMap::new(), next, errands, changed, writing: false }
+        Self { all, courses: BTreeMap::new(), words: BTreeMap::new(), next, errands, changed, writing: false }
     }
 
     /// What is to be written down now, if anything.
@@ -111,6 +113,7 @@ impl Jobs {
             error: None,
             asked: times::now(),
             took_ms: None,
+            asks: None,
             unasked,
         };
         self.next += u64::from(again.is_none());
@@ -129,15 +132,32 @@ impl Jobs {
         let (id, errands) = (job.id, self.errands.clone());
         // A step that finds the channel full is not worth waiting for.
         let tell = move |step| errands.tell_if_room(Event::Step(id, step));
-        (job, Progress::new(tell, course))
+        let (word, words) = watch::channel(None);
+        self.words.insert(job.id, word);
+        (job, Progress::new(tell, course).answered_by(words))
     }
 
     /// Notes what a job is doing.
     pub(super) fn step(&mut self, id: u64, step: Step) {
         if let Some(job) = Arc::make_mut(&mut self.all).get_mut(&id) {
             job.step = step.doing.into_owned();
+            job.asks = step.asks.map(Box::new);
             job.progress = (step.total > 0).then_some(JobProgress { done: step.done, total: step.total });
             job.cancellable = self.courses.get(&id).is_some_and(|course| *course.borrow() == Course::Open);
+        }
+    }
+
+    /// Gives a job the word that it has asked for.
+    pub(super) fn word(&mut self, id: u64, number: u64, word: Word) -> Result<wire::Job, wire::Error> {
+        match (self.all.get(&id), self.words.get(&id)) {
+            (Some(job), Some(hears)) => {
+                hears.send_replace(Some((number, word)));
+                Ok(job.clone())
+            }
+            _ => {
+                let message = format!("there is no job {id} that asks anything");
+                Err(wire::Error::new("JOB_UNKNOWN", message, "sledctl jobs lists those that are remembered"))
+            }
         }
     }
 
@@ -161,11 +181,12 @@ impl Jobs {
     /// Notes the end of a job.
     pub(super) fn end(&mut self, ended: Ended) {
         self.courses.remove(&ended.id);
+        self.words.remove(&ended.id);
         self.changed = true;
         let Some(job) = Arc::make_mut(&mut self.all).get_mut(&ended.id) else { return };
         let (kind, name, took) = (job.kind.as_str(), &job.region, ended.took.as_millis());
         job.took_ms = took.try_into().ok();
-        (job.progress, job.cancellable) = (None, false);
+        (job.progress, job.cancellable, job.asks) = (None, false, None);
         match ended.result {
             Ok(what) => {
                 tracing::info!(REGION = %name, "{kind} {name}: {what}, in {took} ms");
@@ -260,7 +281,7 @@ mod tests {
 
         let (second, progress) = jobs.register(JobKind::Delete, &name);
         progress.no_way_back().unwrap();
-        jobs.step(second.id, Step { doing: "moving".into(), done: 1, total: 2 });
+        jobs.step(second.id, Step { doing: "moving".into(), done: 1, total: 2, asks: None });
         assert_eq!(jobs.cancel(second.id).unwrap_err().code, "NOT_CANCELLABLE");
         assert!(progress.check().is_ok() && !jobs.all()[&second.id].cancellable);
         assert_eq!(jobs.all()[&second.id].progress, Some(JobProgress { done: 1, total: 2 }));

@@ -1,6 +1,7 @@
 //! What the next supervisor is told of since when things are so. It is written whenever it changes, by one
 //! writer, aside from the loop.
 
+use super::errands::Errands;
 use crate::act::since::{self, Since};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -18,9 +19,9 @@ pub(super) struct Memory {
 
 impl Memory {
     /// What an earlier supervisor of this boot has told, and the writer of what is told the next.
-    pub(super) fn begin(earlier: Since) -> Self {
+    pub(super) fn begin(earlier: Since, errands: &Errands) -> Self {
         let (tell, mut told) = watch::channel(earlier.clone());
-        tokio::spawn(async move {
+        errands.run(|_| None, async move {
             let mut well = true;
             while told.changed().await.is_ok() {
                 let now = told.borrow_and_update().clone();
@@ -31,6 +32,7 @@ impl Memory {
                 }
                 well = done.is_ok();
             }
+            None
         });
         Self { earlier, began: Instant::now(), tell }
     }
@@ -68,7 +70,7 @@ mod tests {
     async fn what_was_not_seen_again_yet_is_told_on() {
         let at = Timestamp::from_second(7).unwrap();
         let earlier = Since { conditions: vec![(Code::DiskLow, "disk".into(), at)], ..Since::default() };
-        let mut memory = Memory::begin(earlier);
+        let mut memory = Memory::begin(earlier, &Errands::new(tokio::sync::mpsc::channel(1).0));
         memory.tell(Since { conditions: vec![(Code::DiskFull, "disk".into(), at)], ..Since::default() });
         assert_eq!(memory.tell.borrow().conditions.len(), 2);
         memory.earlier().conditions.clear();

@@ -238,7 +238,7 @@ impl Supervisor {
             freshness: Freshness::new(config.sled.downstairs.hung_after.into()),
             observers,
             outside: outside::Outside::default(),
-            editor: Editor::new(config.clone(), publish, memory::Memory::begin(since)),
+            editor: Editor::new(config.clone(), publish, memory::Memory::begin(since, &errands)),
             errands,
             recording: false,
             looking: BTreeSet::new(),

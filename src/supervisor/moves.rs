@@ -112,7 +112,7 @@ impl Supervisor {
             // Siblings that are to move as well serve no host where the map has them.
             let sibling = |other: &&RegionName| **other != local.name && other.volume() == local.name.volume();
             let force = self.moves.waiting.iter().chain(&self.moves.aside).any(|other| sibling(&other));
-            let manner = Manner { force, unrepaired: false, rolling: true, starts: true };
+            let manner = Manner { force, unrepaired: false, asks: false, rolling: true, starts: true };
             let job = self.begin(JobKind::Restart, Task::Restart(local, manner), bus, disk);
             self.moves.job = Some(job.id);
         } else if let Some(local) = wanted.iter().find(|local| self.waits_for_another(local) && may_go(local)) {

@@ -80,6 +80,7 @@ mod tests {
             invocation: Some(run.into()),
             since: None,
             fence: None,
+            masked: false,
         };
         let serving = unit(Active::Active, "a", 2);
         let failed = Unit { result: "signal".into(), ..unit(Active::Inactive, "a", 2) };

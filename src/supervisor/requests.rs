@@ -56,6 +56,8 @@ pub enum Wish {
     Upgrade(Option<(Bytes, PathBuf)>, bool),
     /// End a job early.
     Cancel(u64),
+    /// Tell a job what it has asked, by the number of the question.
+    Word(u64, u64, wire::Word),
     /// Ask hosts to wait, or not any more.
     Maintain(Option<Asked>),
     /// A ticket for a volume, for the host at this address, as long as it is there to be given it.
@@ -173,6 +175,7 @@ impl Supervisor {
             Wish::Release(name) => self.release(&name),
             Wish::Upgrade(program, force) => self.upgrade(program, force),
             Wish::Cancel(id) => self.jobs.cancel(id).map(wire::Granted::Job),
+            Wish::Word(id, number, word) => self.jobs.word(id, number, word).map(wire::Granted::Job),
             Wish::ProposeAdoption(name, from) => return self.propose(name, from, answer),
             Wish::Maintain(wanted) => return self.maintain(wanted, answer),
             Wish::Attach(volume, host, wanted, there) => {

@@ -63,6 +63,8 @@ struct Rolling<'a> {
     shop: &'a Workshop,
     job: u64,
     force: bool,
+    /// Somebody follows it, and can ask other sleds.
+    asks: bool,
     bus: &'a Connection,
     progress: &'a Progress,
 }
@@ -75,7 +77,8 @@ pub(super) async fn upgrade(
     bus: &Connection,
     progress: &Progress,
 ) -> Result<String, wire::Error> {
-    let mut rolling = Rolling { shop, job, force: order.force, bus, progress };
+    let asks = !order.force && !matches!(order.cargo, Cargo::Unfinished);
+    let mut rolling = Rolling { shop, job, force: order.force, asks, bus, progress };
     let mut record = aside(programs::load).await?.map_err(unreadable)?;
     if !matches!(order.cargo, Cargo::Unfinished) {
         progress.step("checking the program", 0, 0);
@@ -239,7 +242,7 @@ impl Rolling<'_> {
         if done && self.serves_soon(local).await.is_ok() && self.runs_it(record, local).await.is_ok() {
             return Ok(false);
         }
-        let manner = Manner { force: self.force, unrepaired: self.force, rolling: true, starts: true };
+        let manner = Manner { force: self.force, unrepaired: self.force, asks: self.asks, rolling: true, starts: true };
         care::turn(self.shop, self.job, local, manner, self.progress).await?;
         self.switch(record, local).await?;
         Ok(true)
@@ -426,7 +429,7 @@ impl Rolling<'_> {
         // One that serves waits until the others do and hosts have caught up; one that does not has
         // nothing to lose.
         let force = !self.shop.serving.borrow().contains_key(name);
-        let manner = |starts| Manner { force, unrepaired: force, rolling: true, starts };
+        let manner = |starts| Manner { force, unrepaired: force, asks: false, rolling: true, starts };
         care::turn(self.shop, self.job, local, manner(false), self.progress).await?;
         // From here on nothing is done about it unasked; and what the program did wrong is not held
         // against the region.

@@ -97,9 +97,34 @@ pub struct Job {
     pub asked: Timestamp,
     /// How long it took in milliseconds, the wait for its turn included.
     pub took_ms: Option<u64>,
+    /// What it wants to be told before it goes on, by whoever follows it.
+    #[serde(default)]
+    pub asks: Option<Box<Ask>>,
     /// Nobody asked for it: the supervisor's own.
     #[serde(default)]
     pub unasked: bool,
+}
+
+/// A job's question how the other sleds of a volume are. The supervisor has no way to them: whoever follows the
+/// job asks them, and gives his [`Word`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ask {
+    /// The number of the question: the job may ask more than once.
+    pub number: u64,
+    /// The region that would go away for a moment.
+    pub region: RegionName,
+}
+
+/// What is answered to an [`Ask`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Word {
+    /// The volume's other regions serve, and none of them is about to go away.
+    Well,
+    /// Another sled has its turn: this job gives up its own, and asks again.
+    Yield,
+    /// It is not so, and why.
+    No(Error),
 }
 
 /// How much of a step is done.

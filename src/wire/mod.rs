@@ -7,7 +7,7 @@ mod storage;
 mod ticket;
 
 pub use difference::{Change, Condition, Configurations, Difference, Files, Unattachable};
-pub use job::{Granted, Job, JobKind, JobProgress, JobState, Proposal};
+pub use job::{Ask, Granted, Job, JobKind, JobProgress, JobState, Proposal, Word};
 pub use storage::{DeletedRegion, Marked, StorageDetail, StoredRegion, WantedRegion};
 pub use ticket::{Attach, Attached, Holder, Refusal, Release, Released, Ticket, TicketRegion};
 
@@ -126,6 +126,9 @@ pub struct Region {
     /// The version of the messages that this program understands.
     #[serde(default)]
     pub message_version: Option<u32>,
+    /// A job has its turn at it: it is away, or may be so at any moment.
+    #[serde(default)]
+    pub turn: bool,
     /// Who is connected to the data port, the supervisor's own probe left out.
     pub connected: Vec<Peer>,
 }

@@ -5,6 +5,7 @@ use crate::machine::hosts::{CONNECT, Host, is_well};
 use crate::sleds::{ADDRESSES, NAMES, Sleds};
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Instant;
 
 const VOLUME: &str = "still-fawn";
@@ -184,4 +185,64 @@ fn of_hosts_that_compete_the_highest_winner_alone_is_let_in() {
         assert_eq!(there, won.iter().map(|(host, _)| &host.address).collect::<Vec<_>>(), "{answers:?}");
     }
     assert!(one > 0, "nobody won in any round");
+}
+
+/// A region goes away for a moment only while those of the other sleds serve; and of two that are to go at the same
+/// time one waits for the other.
+#[test]
+fn a_region_goes_only_while_those_of_other_sleds_serve_and_stay() {
+    let sleds = Sleds::boot();
+    let ask = |n: usize, words: &[&str]| {
+        let output = sleds.sled(n).run(&[&["sledctl"], words].concat());
+        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        (output.status.code(), said)
+    };
+    let restart = |n: usize| ask(n, &["region", "restart", &format!("still-fawn-{n}")]);
+    // By the kernel's clock, which the machines have in common.
+    let away = |n: usize| {
+        let time = |what: &str| -> u64 {
+            let unit = format!("crucible-downstairs@still-fawn-{n}");
+            let shown = sleds.sled(n).ok(&["systemctl", "show", "--value", "-p", what, &unit]);
+            shown.trim().parse().unwrap()
+        };
+        (time("ActiveExitTimestampMonotonic"), time("ActiveEnterTimestampMonotonic"))
+    };
+    for _ in 0..3 {
+        let both = [0, 1].map(|n| {
+            let words = ["sledctl", "region", "restart", &format!("still-fawn-{n}")];
+            sleds.sled(n).enter(&words).stderr(Stdio::piped()).spawn().unwrap()
+        });
+        for one in both {
+            let output = one.wait_with_output().unwrap();
+            assert!(output.status.success(), "{output:?}");
+        }
+        let ((left, back), (other_left, other_back)) = (away(0), away(1));
+        assert!(left < back && other_left < other_back);
+        assert!(back < other_left || other_back < left, "{left}..{back} and {other_left}..{other_back}");
+    }
+    let pid = || sleds.sled(0).region("still-fawn-0").pid;
+    let before = pid();
+    sleds.sled(1).ok(&["sledctl", "region", "hold", "still-fawn-1"]);
+    for words in
+        [&["region", "restart", "still-fawn-0"][..], &["region", "hold", "still-fawn-0"], &["downstairs", "upgrade"]]
+    {
+        let (code, said) = ask(0, words);
+        assert!(code == Some(1) && said.contains("still-fawn-1 on quick-otter does not serve"), "{words:?}: {said}");
+    }
+    sleds.sled(1).ok(&["sledctl", "region", "release", "still-fawn-1"]);
+    sleds.sled(1).wait_for(VOLUME, |volume| volume.ready);
+    sleds.cut(1);
+    sleds.cut(2);
+    let (code, said) = restart(0);
+    assert!(code == Some(1) && said.contains("cannot be asked") && said.contains("--force"), "{said}");
+    assert_eq!(pid(), before);
+    assert_eq!(ask(0, &["region", "restart", "still-fawn-0", "--force"]).0, Some(0));
+    assert_ne!(pid(), before);
+    sleds.plug(1);
+    sleds.plug(2);
+    for n in [1, 2] {
+        sleds.sled(n).wait_for(VOLUME, |volume| volume.ready);
+    }
+    let (code, said) = ask(0, &["downstairs", "upgrade"]);
+    assert_eq!(code, Some(0), "{said}");
 }

@@ -30,7 +30,7 @@ fn held(by: HeldBy) -> Hold {
 }
 
 fn manner(force: bool, rolling: bool) -> Manner {
-    Manner { force, unrepaired: force, rolling, starts: true }
+    Manner { force, unrepaired: force, asks: false, rolling, starts: true }
 }
 
 fn codes(config: &Configuration, facts: &Facts) -> Vec<Code> {
