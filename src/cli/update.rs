@@ -200,13 +200,31 @@ async fn apply(
         Attempt { rolled: true, ..attempt }.save()?;
     }
     let needs_reboot = rolled.is_none();
-    let rebooting = needs_reboot && reboot;
+    let begun = match needs_reboot && reboot {
+        true => begin_reboot("systemctl").await.map(|()| true),
+        false => Ok(false),
+    };
+    let rebooting = *begun.as_ref().unwrap_or(&false);
     let applied = Applied { running: running.version.clone(), version, needs_reboot, rebooting };
     print(json, &applied, told)?;
-    if rebooting {
-        Command::new("systemctl").arg("reboot").status().await?;
+    begun.map(|_| rolled.unwrap_or(true))
+}
+
+/// Has the machine rebooted. It answers when that is begun, some time before anything is ended.
+async fn begin_reboot(systemctl: &str) -> Result<(), Failure> {
+    let failed = |why: String| {
+        let remedy = "see systemd-inhibit --list and systemctl list-jobs; then: systemctl reboot";
+        Err(refused("NOT_REBOOTED", format!("the machine does not reboot: {why}"), remedy))
+    };
+    let output = Command::new(systemctl).arg("reboot").stdin(Stdio::null()).output().await;
+    match output {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            failed(if said.is_empty() { format!("{systemctl} ended with {}", output.status) } else { said })
+        }
+        Err(why) => failed(format!("{systemctl}: {why}")),
     }
-    Ok(rolled.unwrap_or(true))
 }
 
 /// Remembers what serves now, and that this version is tried next.
@@ -422,6 +440,15 @@ fn files_digest(dir: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_reboot_that_does_not_begin_is_a_failure() {
+        assert!(begin_reboot("true").await.is_ok());
+        for cannot in ["false", "/no/such/program"] {
+            let failed = begin_reboot(cannot).await;
+            assert!(matches!(failed, Err(Failure::Refused(why)) if why.code == "NOT_REBOOTED"), "{cannot}");
+        }
+    }
 
     #[test]
     fn a_roll_over_no_region_is_no_failure_and_waits_for_a_reboot() {

@@ -58,15 +58,23 @@ pub(super) async fn carry_out(client: &Client, orders: Vec<Order>, json: bool) -
     if json || !std::io::stderr().is_terminal() {
         bars.set_draw_target(ProgressDrawTarget::hidden());
     }
-    let mut following = JoinSet::new();
+    let (mut following, mut unreached, all) = (JoinSet::new(), Vec::new(), orders.len());
     for order in orders {
-        let asked = client.order::<Granted>(order.method, &order.path).await;
+        let mut asked = client.order::<Granted>(order.method, &order.path).await;
+        if let Err(failure @ Failure::Unreachable(..)) = asked {
+            asked = Err(Failure::Refused(failure.error()));
+            unreached.push(failure);
+        }
         let (client, bar) = (client.clone(), bar(&bars, &order.region));
         following.spawn(async move {
             let outcome = follow(&client, order.region, asked, &bar).await;
             bar.finish_and_clear();
             outcome
         });
+    }
+    // Of none it is known more than that it could not be asked for.
+    if let Some(failure) = unreached.pop().filter(|_| unreached.len() + 1 == all) {
+        return Err(failure);
     }
     let mut outcomes = Vec::new();
     while let Some(ended) = following.join_next().await {
@@ -125,8 +133,8 @@ async fn follow(
     let mut job = match asked {
         Ok(Granted::Job(job)) => job,
         Ok(Granted::AlreadyThere(uuid)) => return Ok(Outcome { already_there: Some(uuid), ..outcome }),
-        Err(Failure::Refused(error)) => return Ok(Outcome { error: Some(error), ..outcome }),
-        Err(other) => return Err(other),
+        // The supervisor may be there again for the next one.
+        Err(failure) => return Ok(Outcome { error: Some(failure.error()), ..outcome }),
     };
     let mut others = Others::default();
     while job.state == JobState::Running {
@@ -185,5 +193,48 @@ fn done(job: &Job) -> String {
     match job.kind {
         JobKind::Create => format!("created in {took} ms"),
         _ => format!("{} ({took} ms)", job.step),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixListener;
+
+    fn orders() -> Vec<Order> {
+        let order = |name: &str| Order::new(name.parse().unwrap(), Method::POST, format!("/v1/regions/{name}"));
+        ["still-fawn-0", "still-fawn-1", "still-fawn-2"].map(order).into()
+    }
+
+    /// Answers the first, and is cut off at every other.
+    async fn answer_one(socket: &Path) {
+        let listener = UnixListener::bind(socket).unwrap();
+        let mut first = true;
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            _ = stream.read(&mut [0; 4096]).await;
+            if std::mem::take(&mut first) {
+                let body = "{\"error\":{\"code\":\"IN_USE\",\"message\":\"a host uses it\",\"remedy\":\"detach it\"}}";
+                let head = format!("HTTP/1.1 409 Conflict\r\ncontent-length: {}\r\n\r\n", body.len());
+                _ = stream.write_all(format!("{head}{body}").as_bytes()).await;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn one_that_could_not_be_asked_for_takes_nothing_from_the_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("socket");
+        let client = Client::new(&socket);
+        // With nobody there at all, that is what there is to say.
+        assert!(matches!(carry_out(&client, orders(), true).await, Err(Failure::Unreachable(..))));
+        let server = answer_one(&socket);
+        let done = tokio::select! {
+            done = carry_out(&client, orders(), true) => done,
+            () = server => unreachable!(),
+        };
+        assert!(matches!(done, Err(Failure::Several { failed: 3, all: 3 })), "{done:?}");
     }
 }

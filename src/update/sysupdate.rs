@@ -4,6 +4,7 @@ use super::release::mount_loader;
 use super::transfers::definitions;
 use crate::clean;
 use serde::Deserialize;
+use serde_json::Value;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -52,16 +53,22 @@ pub async fn versions() -> io::Result<Versions> {
 /// # Errors
 /// As [`versions`].
 pub async fn available() -> io::Result<Option<String>> {
-    #[derive(Deserialize)]
-    struct New {
-        available: Option<String>,
-    }
-    let output = command(&["--json=short", "check-new"]).stdin(Stdio::null()).output().await?;
-    // It ends with a code of its own when there is none.
-    let new: Result<New, _> = serde_json::from_slice(&output.stdout);
-    match new {
-        Ok(new) => Ok(new.available),
-        Err(_) => succeeded(output).map(|_| None),
+    offered(command(&["--json=short", "check-new"]).stdin(Stdio::null()).output().await?)
+}
+
+/// What it answers: a version, or that there is none. Anything else is no answer, and does not mean that
+/// there is none.
+fn offered(output: Output) -> io::Result<Option<String>> {
+    let answer: Option<Value> = serde_json::from_slice(&output.stdout).ok();
+    match answer.as_ref().and_then(|answer| answer.get("available")) {
+        // Whatever it ends with: some versions of it have a code of their own for this.
+        Some(Value::Null) => Ok(None),
+        Some(Value::String(version)) if !version.is_empty() => Ok(Some(version.clone())),
+        _ => {
+            let said = String::from_utf8_lossy(&succeeded(output)?).into_owned();
+            let said = said.lines().next().unwrap_or_default().chars().take(80).collect::<String>();
+            Err(io::Error::other(format!("what it answers is not understood: {:?}", clean::line(&said))))
+        }
     }
 }
 
@@ -90,4 +97,27 @@ fn succeeded(output: Output) -> io::Result<Vec<u8>> {
     let said = String::from_utf8_lossy(&output.stderr);
     let said: Vec<_> = said.lines().rev().take(3).map(|line| clean::line(line.trim())).collect();
     Err(io::Error::other(said.into_iter().rev().collect::<Vec<_>>().join("; ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::ExitStatus;
+
+    fn answered(code: i32, stdout: &str, stderr: &str) -> Result<Option<String>, String> {
+        let status = ExitStatus::from_raw(code << 8);
+        offered(Output { status, stdout: stdout.into(), stderr: stderr.into() }).map_err(|why| why.to_string())
+    }
+
+    #[test]
+    fn what_is_not_understood_does_not_mean_that_there_is_nothing_newer() {
+        assert_eq!(answered(0, "{\"available\":\"2.0\"}\n", ""), Ok(Some("2.0".into())));
+        assert_eq!(answered(0, "{\"available\":null}", ""), Ok(None));
+        assert_eq!(answered(1, "{\"available\":null}", "No candidate found."), Ok(None));
+        for odd in ["", "2.0\n", "{}", "[]", "{\"available\":7}", "{\"available\":\"\"}", "{\"available\":\"2.0\""] {
+            assert!(answered(0, odd, "").unwrap_err().contains("not understood"), "{odd}");
+        }
+        assert_eq!(answered(1, "", "x\nno signature\n"), Err("x; no signature".into()));
+    }
 }
