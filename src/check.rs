@@ -173,6 +173,8 @@ codes! {
     RegionUuidShared = "REGION_UUID_SHARED", Warning;
     /// Somebody whom a volume does not let in is at its ports, or tried to be.
     ClientForeign = "CLIENT_FOREIGN", Warning;
+    /// A host that uses the volume has lacked one of its regions for long, although that serves.
+    VolumeDegraded = "VOLUME_DEGRADED", Warning;
     /// The volume names no hosts: anyone may attach it.
     VolumeOpen = "VOLUME_OPEN", Warning;
 }

@@ -14,6 +14,7 @@ pub mod generation;
 pub mod granting;
 mod identity;
 mod image;
+mod lacks;
 mod network;
 mod pending;
 pub mod permits;

@@ -3,7 +3,7 @@
 
 use super::facts::{Bus, Facts, Outdated, Watched};
 use super::finding::{Finding, Scope};
-use super::{enforcement, image, network, pending, region, storage, strangers, tls};
+use super::{enforcement, image, lacks, network, pending, region, storage, strangers, tls};
 use crate::check::{Code, Severity};
 use crate::config::Configuration;
 use crate::names::{RegionName, VolumeName};
@@ -46,6 +46,7 @@ pub fn judge(config: &Configuration, facts: &Facts) -> Verdict {
         states.insert(local.name, state);
         findings.extend(found);
     }
+    findings.extend(lacks::findings(config, facts));
     findings.extend(open_volumes(config, &states));
     if let Some(Ok(ledger)) = facts.disk.as_ref().map(|disk| &disk.ledger) {
         findings.extend(shared_uuids(ledger));

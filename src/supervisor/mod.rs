@@ -35,6 +35,7 @@ mod hindsight;
 mod holders;
 mod jobs;
 mod kept;
+mod lacks;
 mod looking;
 mod maintenance;
 mod memory;
@@ -300,6 +301,7 @@ impl Supervisor {
             let serving = serving(&self.config, &self.facts);
             self.recovered(&serving);
             self.note_absences(&serving);
+            self.note_lacks(&serving);
             self.shop.tell_serving(self.runs_of(serving));
             if self.complete() {
                 let verdict = judge(&self.config, &self.facts);

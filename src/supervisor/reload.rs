@@ -245,6 +245,7 @@ impl Supervisor {
             damaged_grants: _,
             seen_since: _,
             knocks: _,
+            lacks: _,
             granting: _,
             maintenance: _,
             unfinished_upgrade: _,

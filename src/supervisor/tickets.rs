@@ -11,6 +11,7 @@ use super::Supervisor;
 use super::counter::{Asker, Counter, Order, Outcome, Recorded, Reply, Served, Wanted};
 use super::event::Event;
 use super::holders::Absences;
+use super::lacks::Lacks;
 use super::requests::Answer;
 use crate::act::written::Written;
 use crate::decide::attach::{attached, may_attach, may_let_go, may_permit};
@@ -35,6 +36,8 @@ pub(super) struct Desk {
     /// looked at, by inode.
     lingering: BTreeMap<VolumeName, HashSet<u64>>,
     pub(super) absences: Absences,
+    /// Which hosts lack a region.
+    pub(super) lacks: Lacks,
     /// The last entries that were read of records that have later ones, by their serial.
     pub(super) behind: BTreeMap<VolumeName, u64>,
 }
@@ -47,6 +50,7 @@ impl Default for Desk {
             enforced: watch::Sender::new(None),
             lingering: BTreeMap::new(),
             absences: Absences::default(),
+            lacks: Lacks::default(),
             behind: BTreeMap::new(),
         }
     }

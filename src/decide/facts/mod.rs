@@ -77,6 +77,9 @@ pub struct Facts {
     pub stale_units: bool,
     /// Since when each host that is connected to a volume has been seen.
     pub seen_since: BTreeMap<(VolumeName, IpAddr), Timestamp>,
+    /// For how many seconds a host that is connected to others of a volume's regions has not been to
+    /// this one, although it serves; counted by a clock that nobody sets.
+    pub lacks: BTreeMap<(RegionName, IpAddr), u64>,
     /// Those that the map does not let in, and that tried of late.
     pub knocks: BTreeMap<VolumeName, Knock>,
     /// The volumes at whose fence somebody is at work.

@@ -7,6 +7,7 @@ mod difference;
 mod enforcement;
 mod failure;
 mod fixed_point;
+mod lacks;
 mod network;
 mod pending;
 mod permits;
