@@ -199,7 +199,6 @@ fn done(job: &Job) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::Path;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::UnixListener;
 
@@ -209,8 +208,7 @@ mod tests {
     }
 
     /// Answers the first, and is cut off at every other.
-    async fn answer_one(socket: &Path) {
-        let listener = UnixListener::bind(socket).unwrap();
+    async fn answer_one(listener: UnixListener) {
         let mut first = true;
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
@@ -230,7 +228,8 @@ mod tests {
         let client = Client::new(&socket);
         // With nobody there at all, that is what there is to say.
         assert!(matches!(carry_out(&client, orders(), true).await, Err(Failure::Unreachable(..))));
-        let server = answer_one(&socket);
+        // Bound before anybody asks.
+        let server = answer_one(UnixListener::bind(&socket).unwrap());
         let done = tokio::select! {
             done = carry_out(&client, orders(), true) => done,
             () = server => unreachable!(),
