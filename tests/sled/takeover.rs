@@ -81,9 +81,10 @@ fn who_comes_second_is_told_who_is_there_and_disturbs_nobody() {
     let machine = boot();
     let (first, second) = hosts(&machine);
     let lines = attach(&first);
-    let before = machine.volume("still-fawn").generation;
-    // A moment after it connected, no later than the next look at the sockets.
-    machine.wait_for("still-fawn", |volume| volume.attached.iter().any(|attached| attached.regions.len() == 3));
+    // A moment after it connected, no later than the next look at the sockets; and then its ticket is shown.
+    let seen =
+        machine.wait_for("still-fawn", |volume| volume.attached.iter().any(|attached| attached.regions.len() == 3));
+    let before = seen.generation;
     let refusal = refused(&second, "", 409, "VOLUME_ATTACHED_ELSEWHERE");
     let attached = &refusal.attached[0];
     assert_eq!(
