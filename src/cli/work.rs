@@ -45,9 +45,13 @@ struct Outcome {
 
 impl Outcome {
     /// Whether the supervisor ended while it was at it: it did not answer any more, or one that came after it
-    /// says so.
+    /// says so. Of what could not be asked for there is no job.
     fn is_gone(&self) -> bool {
-        self.error.as_ref().is_some_and(|why| ["UNREACHABLE", "CUT_SHORT"].contains(&why.code.as_str()))
+        self.error.as_ref().is_some_and(|why| match why.code.as_str() {
+            "CUT_SHORT" => true,
+            "UNREACHABLE" => self.job.is_some(),
+            _ => false,
+        })
     }
 }
 
@@ -147,7 +151,7 @@ async fn follow(
         job = match client.get_held(&format!("/v1/jobs/{}?wait={wait}", job.id)).await {
             Ok(job) => job,
             // What becomes of this one is not known; that of the others still is.
-            Err(failure) => return Ok(Outcome { error: Some(failure.error()), ..outcome }),
+            Err(failure) => return Ok(Outcome { error: Some(failure.error()), job: Some(job), ..outcome }),
         };
     }
     let cancelled =
