@@ -22,6 +22,7 @@ pub(super) use order::{Asker, Order, Outcome, Recorded, Reply, Served, Wanted};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -57,7 +58,7 @@ pub(super) struct Counter {
     /// What is on record could not be read.
     pub(super) unread: bool,
     /// The ledger knows that there is a record.
-    pub(super) listed: bool,
+    pub(super) listed: AtomicBool,
     /// Whether systemd enforces whom the units let in, as is found out by trying.
     pub(super) enforced: watch::Receiver<Option<bool>>,
     pub(super) attempt: Attempt,
@@ -131,7 +132,14 @@ impl Counter {
         };
         let recorded =
             if end.recorded || self.attempt.taken_back { Recorded::Grant(self.grant) } else { Recorded::Nothing };
-        Served { volume: self.volume, disk: self.disk, recorded, fence, lingering: self.attempt.ended }
+        Served {
+            volume: self.volume,
+            disk: self.disk,
+            recorded,
+            listed: self.listed.into_inner(),
+            fence,
+            lingering: self.attempt.ended,
+        }
     }
 
     fn config(&self) -> &Configuration {

@@ -16,6 +16,7 @@ use super::requests::Answer;
 use crate::act::written::Written;
 use crate::decide::attach::{attached, may_attach, may_let_go, may_permit};
 use crate::decide::facts::{Fencing, Gap};
+use crate::decide::storage::identity;
 use crate::names::VolumeName;
 use crate::observe::presence::Presence;
 use crate::port_map::Fence;
@@ -24,6 +25,7 @@ use jiff::Timestamp;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use tokio::sync::watch;
 
 /// Who waits at the desk, by volume, and what is remembered there.
@@ -204,7 +206,7 @@ impl Supervisor {
             volume: volume.clone(),
             processes: self.processes(volume),
             unread: self.facts.unread_grants.contains_key(volume),
-            listed: ledger.is_some_and(|ledger| ledger.tickets.contains(volume)),
+            listed: AtomicBool::new(ledger.is_some_and(|ledger| ledger.tickets.contains(volume))),
             enforced: self.desk.enforced.subscribe(),
             attempt: super::counter::Attempt::with(self.desk.lingering.get(volume).cloned().unwrap_or_default()),
         })
@@ -237,11 +239,18 @@ impl Supervisor {
     }
 
     /// Takes what was done at the desk.
-    pub(super) fn hear_served(&mut self, Served { volume, disk, recorded, fence, lingering }: Served) {
+    pub(super) fn hear_served(&mut self, served: Served) {
+        let Served { volume, disk, recorded, listed, fence, lingering } = served;
         self.facts.granting.remove(&volume);
         self.desk.lingering.remove(&volume);
         if !lingering.is_empty() {
             self.desk.lingering.insert(volume.clone(), lingering);
+        }
+        // Known before the disk is looked at again: each ticket until then would be entered into the ledger anew.
+        let found = self.facts.disk.as_mut().filter(|found| identity(found) == Some(disk));
+        let ledger = found.and_then(|found| found.ledger.as_mut().ok());
+        if let (true, Some(ledger)) = (listed, ledger) {
+            ledger.tickets.insert(volume.clone());
         }
         // Only what is on record is believed; and of another disk it says nothing.
         if let (Recorded::Grant(grant), Some(grants), true) =

@@ -49,6 +49,8 @@ pub(in crate::supervisor) struct Served {
     /// The disk that it is on record on.
     pub(in crate::supervisor) disk: Uuid,
     pub(in crate::supervisor) recorded: Recorded,
+    /// Whether the ledger knows that there is a record.
+    pub(in crate::supervisor) listed: bool,
     pub(in crate::supervisor) fence: Outcome,
     /// The sockets that were destroyed and that a downstairs has not let go of yet, by inode.
     pub(in crate::supervisor) lingering: HashSet<u64>,
@@ -75,7 +77,8 @@ pub(in crate::supervisor) enum Outcome {
 impl Served {
     /// Nobody knows what was done.
     pub(in crate::supervisor) fn cut_short(volume: VolumeName, disk: Uuid) -> Self {
-        Self { volume, disk, recorded: Recorded::Nothing, fence: Outcome::Unknown, lingering: HashSet::new() }
+        let (recorded, fence) = (Recorded::Nothing, Outcome::Unknown);
+        Self { volume, disk, recorded, listed: false, fence, lingering: HashSet::new() }
     }
 }
 

@@ -13,6 +13,7 @@ use crate::wire::{self, Attach, Refusal};
 use jiff::Timestamp;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// What generation each order gets.
 type Given = Vec<Result<u64, wire::Error>>;
@@ -29,7 +30,8 @@ impl Counter {
     /// The record, open to be written; begun if there is none, and then the ledger knows of it before
     /// anything is in it.
     pub(super) async fn open_book(&self, ticket: bool) -> Result<Book, wire::Error> {
-        let (config, disk, volume, listed) = (self.shop.config.clone(), self.disk, self.volume.clone(), self.listed);
+        let (config, disk, volume) = (self.shop.config.clone(), self.disk, self.volume.clone());
+        let listed = self.listed.load(Ordering::Relaxed);
         let look = move || -> io::Result<Option<Book>> {
             mark::is_mounted(&config.sled.storage, disk)?;
             if listed { tickets::open(&config.sled.storage.root, &volume) } else { Ok(None) }
@@ -42,7 +44,7 @@ impl Counter {
 
     async fn begin_book(&self, ticket: bool) -> Result<Book, wire::Error> {
         let (config, volume) = (self.shop.config.clone(), self.volume.clone());
-        let begin = move || -> io::Result<Book> {
+        let begin = move || -> io::Result<(Book, bool)> {
             let root = &config.sled.storage.root;
             if tickets::open(root, &volume)?.is_none() {
                 tickets::begin(root, &volume)?;
@@ -51,15 +53,21 @@ impl Counter {
                 ledger.tickets.insert(volume.clone());
                 Ok(())
             });
-            match listed {
+            let listed = match listed {
                 Err(why) if ticket => return Err(why),
                 // What an operator says holds, whatever has become of the ledger.
-                Err(why) => tracing::error!("that {volume} has a record of tickets is not in the ledger: {why}"),
-                Ok(()) => {}
-            }
-            tickets::open(root, &volume)?.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+                Err(why) => {
+                    tracing::error!("that {volume} has a record of tickets is not in the ledger: {why}");
+                    false
+                }
+                Ok(()) => true,
+            };
+            let book = tickets::open(root, &volume)?.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+            Ok((book, listed))
         };
-        self.shop.held(begin).await?.map_err(|why| not_recorded(&why))
+        let (book, listed) = self.shop.held(begin).await?.map_err(|why| not_recorded(&why))?;
+        self.listed.store(listed, Ordering::Relaxed);
+        Ok(book)
     }
 
     /// Puts what is wanted on record.
@@ -163,7 +171,8 @@ impl Counter {
     /// else the one that there is.
     async fn write(&self, grant: Grant) -> Result<(), wire::Error> {
         let (config, disk, volume) = (self.shop.config.clone(), self.disk, self.volume.clone());
-        let (open, listed, text) = (self.attempt.book.clone(), self.listed, grant.clone());
+        let (open, text) = (self.attempt.book.clone(), grant.clone());
+        let listed = self.listed.load(Ordering::Relaxed);
         let write = move || -> io::Result<bool> {
             mark::is_mounted(&config.sled.storage, disk)?;
             let there = || if listed { tickets::open(&config.sled.storage.root, &volume) } else { Ok(None) };
