@@ -23,7 +23,7 @@ use crate::decide::turns::{Denied, Manner};
 use crate::names::RegionName;
 use crate::port_map::Fence;
 use crate::programs::Program;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -49,8 +49,8 @@ pub(super) enum Event {
     Explained { region: RegionName, run: Option<String>, failure: Failure, lines: Vec<String> },
     /// What the process is doing that does not answer; `None` if it has ended.
     Doing(RegionName, Option<Doing>),
-    /// The holds that were to be put on record on this disk are there, or are not.
-    Held(Uuid, bool),
+    /// The holds of these regions, which were to be put on record on this disk, are there, or are not.
+    Held { disk: Uuid, tried: BTreeSet<RegionName>, done: bool },
     /// A job asks whether a region's turn has come.
     Claim(Claim),
     /// The job that has the region's turn does this to it now.

@@ -3,6 +3,7 @@
 
 use super::Supervisor;
 use super::event::{Claim, Event, Said};
+use super::workshop::Workshop;
 use crate::act::{self, ledger};
 use crate::decide::facts::{Active, Beat, Busy, Doing, Exit, Region, Run, Unit};
 use crate::decide::failure::{Failure, Kind, LOCKED, classify};
@@ -13,7 +14,7 @@ use crate::observe::{doing, last_words};
 use crate::region::{HeldBy, Hold};
 use crate::times;
 use crate::wire;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 use zbus::Connection;
 
@@ -178,45 +179,45 @@ impl Supervisor {
         self.record_holds(disk);
     }
 
+    /// The holds that the ledger is to have, and does not yet. A region that is not on record has none: with a
+    /// ledger that was begun anew it is held in memory only, until it is adopted or made again.
+    fn unrecorded(&self) -> BTreeMap<RegionName, Hold> {
+        let Some(Ok(known)) = self.facts.disk.as_ref().map(|disk| &disk.ledger) else { return BTreeMap::new() };
+        let new =
+            |(name, _): &(&RegionName, &Hold)| known.regions.contains_key(*name) && !known.holds.contains_key(*name);
+        let new = self.facts.holding.iter().filter(new);
+        new.map(|(name, hold)| (name.clone(), hold.clone())).collect()
+    }
+
     /// Writes the holds into the ledger that are not there yet.
     pub(super) fn record_holds(&mut self, disk: Uuid) {
-        let Some(Ok(known)) = self.facts.disk.as_ref().map(|disk| &disk.ledger) else { return };
-        let new = self.facts.holding.iter().filter(|(name, _)| !known.holds.contains_key(*name));
-        let new: Vec<_> = new.map(|(name, hold)| (name.clone(), hold.clone())).collect();
+        let new = self.unrecorded();
         // A disk that hangs is not asked for more and more.
         if new.is_empty() || self.recording {
             return;
         }
         self.recording = true;
         let shop = self.shop.on(disk);
-        let lost = move |_| Some(Event::Held(disk, false));
-        self.errands.run(lost, async move {
-            let root = shop.config.sled.storage.root.clone();
-            let write = move || {
-                ledger::change(&root, |ledger| {
-                    for (name, hold) in new {
-                        // A region that was deleted meanwhile is not held any more.
-                        if ledger.regions.contains_key(&name) {
-                            ledger.holds.entry(name).or_insert(hold);
-                        }
-                    }
-                    Ok(())
-                })
-            };
-            let written = shop.held(write).await.map_err(|why| why.message);
-            let written = written.and_then(|done| done.map_err(|why| why.to_string()));
+        let tried: BTreeSet<_> = new.keys().cloned().collect();
+        let held = move |done| Some(Event::Held { disk, tried, done });
+        let lost = held.clone();
+        self.errands.run(move |_| lost(false), async move {
+            let written = write_holds(&shop, new).await;
             match &written {
                 Ok(()) => shop.look_again().await,
                 Err(why) => tracing::error!("a hold is not on record yet: {why}; it is tried again"),
             }
-            Some(Event::Held(disk, written.is_ok()))
+            held(written.is_ok())
         });
     }
 
-    /// Takes the end of that. What came to be held meanwhile is put on record next.
-    pub(super) fn hear_held(&mut self, disk: Uuid, done: bool) {
+    /// Takes the end of that. What came to be held meanwhile is put on record next; what was tried is not,
+    /// whatever came of it: that waits for the next time that everything is tried again.
+    pub(super) fn hear_held(&mut self, disk: Uuid, tried: &BTreeSet<RegionName>, done: bool) {
         self.recording = false;
-        if let Some(now) = self.disk().filter(|now| done || *now != disk) {
+        let Some(now) = self.disk() else { return };
+        let more = self.unrecorded().keys().any(|name| !tried.contains(name));
+        if now != disk || (done && more) {
             self.record_holds(now);
         }
     }
@@ -285,6 +286,23 @@ impl Supervisor {
             }
         });
     }
+}
+
+/// Puts holds on record.
+async fn write_holds(shop: &Workshop, new: BTreeMap<RegionName, Hold>) -> Result<(), String> {
+    let root = shop.config.sled.storage.root.clone();
+    let write = move || {
+        ledger::change(&root, |ledger| {
+            for (name, hold) in new {
+                // A region that was deleted meanwhile is not held any more.
+                if ledger.regions.contains_key(&name) {
+                    ledger.holds.entry(name).or_insert(hold);
+                }
+            }
+            Ok(())
+        })
+    };
+    shop.held(write).await.map_err(|why| why.message)?.map_err(|why| why.to_string())
 }
 
 fn silent(region: &Region) -> bool {

@@ -331,7 +331,7 @@ impl Supervisor {
                 self.hear_words(&region, run.as_ref(), &failure, &lines)
             }
             Event::Doing(name, seen) => self.hear_doing(&name, seen),
-            Event::Held(disk, done) => self.hear_held(disk, done),
+            Event::Held { disk, tried, done } => self.hear_held(disk, &tried, done),
             Event::Claim(claim) => self.grant_turn(claim),
             Event::Mark { job, region, busy } => self.mark(job, region, busy),
             Event::Free { job, region } => self.free(&region, job),
