@@ -8,7 +8,7 @@
 use super::inspect::{region_json, trailers};
 use super::legacy::Served;
 use super::peers::{Runner, listening, runners};
-use super::{ledger, owner, places};
+use super::{layout, ledger, owner};
 use crate::config::Configuration;
 use crate::files::move_dir;
 use crate::names::RegionName;
@@ -48,7 +48,7 @@ pub fn candidate(config: &Configuration, local: &LocalRegion, from: Option<&Path
     let dir = match from {
         Some(dir) => dir.to_owned(),
         None if fs::symlink_metadata(&place).is_ok() => place.clone(),
-        None => places::legacy_dir(root, &local.name),
+        None => layout::legacy_dir(root, &local.name),
     };
     if dir != place && fs::symlink_metadata(&place).is_ok() {
         return Err(format!("{} exists: nothing is put over it", place.display()));
@@ -90,7 +90,7 @@ fn not_ours(config: &Configuration, dir: &Path, name: &RegionName) -> Result<(),
     let (real_dir, real_root) = (real(dir), real(root));
     let Ok(below) = real_dir.strip_prefix(&real_root) else { return Ok(()) };
     let first = below.components().next().map(|part| part.as_os_str().to_string_lossy().into_owned());
-    let own = first.as_deref().is_some_and(|first| [ledger::DIR, places::INCOMING, places::TRASH].contains(&first));
+    let own = first.as_deref().is_some_and(|first| [layout::DIR, layout::INCOMING, layout::TRASH].contains(&first));
     let mapped = config.local_regions().into_iter().map(|local| local.name);
     let recorded = ledger::load(root).into_iter().flat_map(|loaded| loaded.ledger.regions.into_keys());
     let other = mapped.chain(recorded).any(|other| other != *name && Some(other.to_string()) == first);

@@ -5,9 +5,10 @@
 //! rename refuses to replace anything. A failed attempt removes what it made itself.
 
 use super::inspect::{region_json, trailers};
+use super::layout::INCOMING;
 use super::ledger;
 use super::mark::is_mounted;
-use super::places::{self, INCOMING};
+use super::places;
 use super::ports::Taken;
 use super::progress::{Cancelled, Progress};
 use super::reserve::{ReserveError, fits, reserve};

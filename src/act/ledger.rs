@@ -2,24 +2,20 @@
 //! renamed, so that a crash leaves the old one or the new one and never half of one. A copy of
 //! it lies beside it, for the day on which the file cannot be read.
 //!
-//! Whoever changes it holds the disk (`Scanner::while_held` of `observe::disk`).
+//! Whoever changes it holds the disk (`Scanner::change` of `observe::disk`).
 
+use super::layout::{DIR, TICKETS, TRASH};
 use crate::files::{keep_aside, make_dir, move_dir, swap_in, sync_dir, write_aside};
 use crate::names::RegionName;
+use crate::region::Ledger;
 use crate::region::ledger::LedgerError;
-use crate::region::{Ledger, Rebuilt};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-/// The directory of the supervisor's own files below the storage root.
-pub const DIR: &str = ".sled";
 const FILE: &str = "ledger.json";
 const COPY: &str = "ledger.json.copy";
-/// What else tells that a disk had a ledger: records of tickets, below [`DIR`], and deleted regions.
-const TICKETS: &str = "tickets";
-const TRASH: &str = ".trash";
 /// The most bytes that are read: a record has about 300, a sled a few hundred regions.
 const MOST: u64 = 4 * 1024 * 1024;
 
@@ -113,15 +109,15 @@ pub fn keep_room(root: &Path) -> io::Result<()> {
 }
 
 /// Writes the first ledger of a disk, if there is none at all. Where regions or traces of them lie, there
-/// was one, and it was lost.
+/// was one, and it was lost: of `regions`, those of the map, it may have known each.
 ///
 /// # Errors
 /// It cannot be written.
-pub fn begin(root: &Path) -> io::Result<()> {
+pub fn begin(root: &Path, regions: &BTreeSet<RegionName>) -> io::Result<()> {
     make_dir(&root.join(DIR), 0o700)?;
     let missing = |file: &str| !root.join(DIR).join(file).exists();
     match missing(FILE) && missing(COPY) {
-        true => save(root, if has_traces(root)? { rebuilt() } else { Ledger::default() }),
+        true => save(root, if has_traces(root)? { rebuilt(regions) } else { Ledger::default() }),
         false => Ok(()),
     }
 }
@@ -148,9 +144,8 @@ fn has_traces(root: &Path) -> io::Result<bool> {
 }
 
 /// A ledger that knows that the one before it was lost.
-fn rebuilt() -> Ledger {
-    let since = crate::times::in_seconds(jiff::Timestamp::now());
-    Ledger { rebuilt: Some(Rebuilt { since, known: BTreeSet::new() }), ..Ledger::default() }
+fn rebuilt(regions: &BTreeSet<RegionName>) -> Ledger {
+    Ledger::rebuilt(regions.clone(), crate::times::in_seconds(jiff::Timestamp::now()))
 }
 
 /// Whether a ledger that [`load`] could not read is lost: garbage, or not there at all. One of
@@ -159,11 +154,12 @@ pub fn is_lost(why: &io::Error) -> bool {
     matches!(why.kind(), io::ErrorKind::InvalidData | io::ErrorKind::NotFound)
 }
 
-/// Puts a ledger that is lost aside, and begins a new one. Nothing is deleted.
+/// Puts a ledger that is lost aside, and begins a new one, which doubts of each of `regions`, those of the
+/// map, whether it existed. Nothing is deleted.
 ///
 /// # Errors
 /// It is not lost, or the file system refused.
-pub fn begin_anew(root: &Path) -> io::Result<Vec<PathBuf>> {
+pub fn begin_anew(root: &Path, regions: &BTreeSet<RegionName>) -> io::Result<Vec<PathBuf>> {
     if let Some(why) = load(root).err().filter(|why| !is_lost(why)) {
         return Err(why);
     }
@@ -175,7 +171,7 @@ pub fn begin_anew(root: &Path) -> io::Result<Vec<PathBuf>> {
             renamed => aside.push(renamed?),
         }
     }
-    save(root, rebuilt())?;
+    save(root, rebuilt(regions))?;
     Ok(aside)
 }
 
@@ -221,7 +217,7 @@ mod tests {
 
     fn root() -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
-        begin(root.path()).unwrap();
+        begin(root.path(), &BTreeSet::new()).unwrap();
         root
     }
 
@@ -270,10 +266,10 @@ mod tests {
         assert!(load(root.path()).unwrap_err().to_string().contains("ledger.json"));
         assert!(put(root.path(), "a-1", 2).is_err());
         assert_eq!(fs::read(file(root.path(), FILE)).unwrap(), b"{");
-        let aside = begin_anew(root.path()).unwrap();
+        let (known, other): (RegionName, RegionName) = ("a-0".parse().unwrap(), "a-1".parse().unwrap());
+        let aside = begin_anew(root.path(), &[known.clone(), other.clone()].into()).unwrap();
         assert_eq!(fs::read(&aside[0]).unwrap(), b"{");
         let anew = load(root.path()).unwrap().ledger;
-        let (known, other) = ("a-0".parse().unwrap(), "a-1".parse().unwrap());
         assert!(anew.regions.is_empty() && anew.doubted(&known).is_some());
         put(root.path(), "a-0", 1).unwrap();
         change(root.path(), |ledger| {
@@ -283,12 +279,14 @@ mod tests {
         .unwrap();
         let anew = load(root.path()).unwrap().ledger;
         assert!(anew.doubted(&known).is_none() && anew.doubted(&other).is_some());
+        put(root.path(), "a-1", 2).unwrap();
+        assert_eq!(load(root.path()).unwrap().ledger.rebuilt, None, "nothing is left that is not known");
     }
 
     #[test]
     fn it_is_changed_without_another_inode() {
         let root = tempfile::tempdir().unwrap();
-        begin(root.path()).unwrap();
+        begin(root.path(), &BTreeSet::new()).unwrap();
         keep_room(root.path()).unwrap();
         let files = || {
             let entries = fs::read_dir(root.path().join(DIR)).unwrap().map(|entry| entry.unwrap().metadata().unwrap());
@@ -308,13 +306,26 @@ mod tests {
     /// A mark and a ledger that were both removed: what lies there tells that there was one.
     #[test]
     fn a_disk_with_regions_on_it_had_a_ledger() {
-        for (trace, lost) in [("a-0/region.json", true), (".trash/x", true), ("vm-a-0/region.json", false)] {
+        for (trace, lost) in [
+            ("a-0/region.json", true),
+            (".trash/x", true),
+            (".sled/tickets/a", true),
+            (".sled/ledger.json.unreadable.7", true),
+            // What the runbook made, what mkfs makes, and a beginning that the power cut off.
+            ("vm-a-0/region.json", false),
+            ("lost+found/x", false),
+            (".sled/ledger.json.new", false),
+        ] {
             let root = tempfile::tempdir().unwrap();
             let file = root.path().join(trace);
             fs::create_dir_all(file.parent().unwrap()).unwrap();
             fs::write(file, "").unwrap();
-            begin(root.path()).unwrap();
-            assert_eq!(load(root.path()).unwrap().ledger.rebuilt.is_some(), lost, "{trace}");
+            let mapped: RegionName = "b-0".parse().unwrap();
+            begin(root.path(), &[mapped.clone()].into()).unwrap();
+            let ledger = load(root.path()).unwrap().ledger;
+            assert_eq!(ledger.doubted(&mapped).is_some(), lost, "{trace}");
+            // Of one that the map gets later nothing was lost.
+            assert_eq!(ledger.doubted(&"c-0".parse().unwrap()), None, "{trace}");
         }
     }
 
@@ -322,16 +333,16 @@ mod tests {
     fn a_newer_ledger_is_not_lost() {
         let root = root();
         put(root.path(), "a-0", 1).unwrap();
-        let newer = fs::read_to_string(file(root.path(), FILE)).unwrap().replace("\"version\": 2", "\"version\": 5");
+        let newer = fs::read_to_string(file(root.path(), FILE)).unwrap().replace("\"version\": 2", "\"version\": 6");
         fs::write(file(root.path(), FILE), &newer).unwrap();
         fs::write(file(root.path(), COPY), &newer).unwrap();
         assert!(!is_lost(&load(root.path()).unwrap_err()));
         // Even beside one that can be read.
-        let own = fs::read_to_string(file(root.path(), FILE)).unwrap().replace("\"version\": 5", "\"version\": 2");
+        let own = fs::read_to_string(file(root.path(), FILE)).unwrap().replace("\"version\": 6", "\"version\": 2");
         fs::write(file(root.path(), COPY), own).unwrap();
         assert!(!is_lost(&load(root.path()).unwrap_err()) && mend(root.path()).is_err());
         fs::write(file(root.path(), COPY), &newer).unwrap();
-        assert!(begin_anew(root.path()).is_err());
+        assert!(begin_anew(root.path(), &BTreeSet::new()).is_err());
         assert_eq!(fs::read_to_string(file(root.path(), FILE)).unwrap(), newer);
     }
 

@@ -1,10 +1,12 @@
 //! The mark on the data disk and the machine's memory of it: which disk is this sled's.
 
-use super::ledger::{self, DIR};
+use super::layout::DIR;
+use super::ledger;
 use crate::config::Storage;
 use crate::files::{make_dir, may_use, replace};
-use crate::names::SledName;
+use crate::names::{RegionName, SledName};
 use crate::region::Mark;
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -62,15 +64,15 @@ fn parse(file: &Path) -> Result<Option<Mark>, String> {
     }
 }
 
-/// Marks the disk at a storage root as this sled's and begins its ledger; what lies on it is
-/// left as it is.
+/// Marks the disk at a storage root as this sled's and begins its ledger, by the `regions` that the map
+/// puts on it; what lies there is left as it is.
 ///
 /// # Errors
 /// It cannot be written.
-pub fn put(root: &Path, sled: &SledName) -> io::Result<Mark> {
+pub fn put(root: &Path, sled: &SledName, regions: &BTreeSet<RegionName>) -> io::Result<Mark> {
     make_dir(&root.join(DIR), 0o700)?;
     // The ledger first: a disk that is marked has one.
-    ledger::begin(root)?;
+    ledger::begin(root, regions)?;
     let mark = Mark::new(sled.clone());
     replace(&root.join(DIR), FILE, &mark.to_text()?)?;
     Ok(mark)
@@ -93,7 +95,7 @@ mod tests {
     fn a_disk_is_marked_once_and_remembered() {
         let (root, memory) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         assert_eq!(read(root.path()), Ok(None));
-        let mark = put(root.path(), &"proper-raptor".parse().unwrap()).unwrap();
+        let mark = put(root.path(), &"proper-raptor".parse().unwrap(), &BTreeSet::new()).unwrap();
         assert_eq!(read(root.path()), Ok(Some(mark.clone())));
         assert_eq!(ledger::load(root.path()).unwrap().ledger.regions.len(), 0);
         assert_eq!(remembered(memory.path()), Ok(None));

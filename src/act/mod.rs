@@ -9,6 +9,7 @@ pub mod fence;
 pub mod in_force;
 pub mod inspect;
 pub mod jobs;
+pub mod layout;
 pub mod ledger;
 pub mod legacy;
 pub mod lived;

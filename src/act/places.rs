@@ -6,6 +6,7 @@
 //! another. Whoever calls this holds the disk, so that no look falls between the two halves.
 
 use super::inspect::region_json;
+use super::layout::{INCOMING, TRASH};
 use super::ledger;
 use crate::decide::settle::{Listing, Step, settle as steps};
 use crate::files::{make_dir, move_dir, sync_dir};
@@ -17,16 +18,6 @@ use jiff::Timestamp;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-
-/// Where attempts are made, below the storage root.
-pub const INCOMING: &str = ".incoming";
-/// Where deleted regions are kept, below the storage root.
-pub const TRASH: &str = ".trash";
-
-/// Where the runbook puts a region: `vm-HOST-i` for replica i of the volume named like the host.
-pub fn legacy_dir(root: &Path, name: &RegionName) -> PathBuf {
-    root.join(format!("vm-{name}"))
-}
 
 /// Gives a region that was made in `.incoming` its name and puts it on record.
 ///
@@ -305,7 +296,7 @@ mod tests {
     fn what_was_never_told_from_when_on_it_is_kept_is_kept_from_now_on() {
         let root = tempfile::tempdir().unwrap();
         let root = root.path();
-        ledger::begin(root).unwrap();
+        ledger::begin(root, &Default::default()).unwrap();
         let moment = |clock: u128, ms| Moment { clock: Uuid::from_u128(clock), ms };
         let stones = [None, Some(moment(1, 50)), Some(moment(2, 50)), Some(moment(1, 900))];
         let geometry = Geometry { block_size: 512, extent_size: 1, extent_count: 1 };

@@ -49,7 +49,10 @@ pub fn init(config: &Configuration, replace: Option<Uuid>) -> io::Result<Mark> {
                 mark.sled, mark.disk
             ));
         }
-        _ => mark::put(&storage.root, sled)?,
+        _ => {
+            let regions = config.local_regions().into_iter().map(|local| local.name).collect();
+            mark::put(&storage.root, sled, &regions)?
+        }
     };
     mark::remember(&mark::memory(), &mark)?;
     Ok(mark)

@@ -6,7 +6,7 @@
 //! generations do not fall all the same, as the clock and the regions' trailers are floors, too
 //! ([`generation`](crate::decide::generation)); whom the volume lets in is then for an operator to say.
 
-use super::ledger::DIR;
+use super::layout::{DIR, TICKETS};
 use crate::files::{make_dir, open_below, replace, sync_dir};
 use crate::names::VolumeName;
 use crate::region::Grant;
@@ -18,8 +18,6 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// The directory below the supervisor's own.
-const TICKETS: &str = "tickets";
 /// How many slots a file has.
 const SLOTS: usize = 2;
 

@@ -1,7 +1,7 @@
 //! Removing for good what was deleted: slowly, at idle priority, in a unit of systemd's that
 //! outlives the supervisor and can write nowhere else.
 
-use super::places;
+use super::layout::TRASH;
 use crate::config::Configuration;
 use crate::region::Tombstone;
 use crate::systemd::{job, names};
@@ -28,7 +28,7 @@ const CPU_IDLE: i32 = 5;
 /// # Errors
 /// Why something of it is left; asking again goes on where this ended.
 pub async fn remove(bus: &Connection, config: &Configuration, stone: &Tombstone) -> Result<(), String> {
-    let dir = config.sled.storage.root.join(places::TRASH).join(stone.dir());
+    let dir = config.sled.storage.root.join(TRASH).join(stone.dir());
     if !dir.exists() {
         return Ok(());
     }

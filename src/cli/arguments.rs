@@ -252,8 +252,8 @@ pub(super) struct CreateArguments {
     /// Only if `appliance.create_on_first_boot` is set (sled-first-regions.service).
     #[arg(long, hide = true)]
     pub(super) first_boot: bool,
-    /// The region's name once more, if a ledger that was lost may have known it: it never existed, or is
-    /// lost for good.
+    /// The region's name once more, if it was in the port map when the ledger was lost, which may have known
+    /// it: it never existed, or is lost for good.
     #[arg(long, value_name = "REGION", conflicts_with = "all")]
     pub(super) never_existed: Option<RegionName>,
 }

@@ -7,9 +7,9 @@
 use super::rhythm::{ROUND, Rhythm};
 use super::{NobodyListens, Observation, Publisher, publish, register};
 use crate::act::inspect::{self, allocated, region_json, survey};
+use crate::act::layout::{TRASH, legacy_dir};
 use crate::act::ledger::{self, Loaded};
 use crate::act::mark;
-use crate::act::places::{TRASH, legacy_dir};
 use crate::act::tickets;
 use crate::config::Configuration;
 use crate::decide::facts::{Disk, OnDisk, Survey};

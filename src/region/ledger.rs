@@ -18,8 +18,10 @@ use uuid::Uuid;
 
 /// The newest version of the text that is understood. A text has the lowest version that can say
 /// what it says: an older supervisor can read what a newer one leaves, unless a region is held, or
-/// one was deleted, a ticket was granted, or the ledger was lost once.
-pub const LEDGER_VERSION: u32 = 4;
+/// one was deleted, a ticket was granted, or the ledger was lost and it is not known yet what it knew. One
+/// that it does not understand it leaves alone: it is not lost.
+pub const LEDGER_VERSION: u32 = 5;
+const WITH_TICKETS: u32 = 4;
 const WITH_HOLDS: u32 = 3;
 const OLDEST: u32 = 2;
 
@@ -45,19 +47,20 @@ pub struct Ledger {
     /// say that nothing was ever granted.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub tickets: BTreeSet<VolumeName>,
-    /// The ledger before this one was lost: of what it said only this is known.
+    /// The ledger before this one was lost, and it is not known of every region yet whether it existed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rebuilt: Option<Rebuilt>,
 }
 
-/// What is known since a ledger was lost.
+/// What is not known since a ledger was lost.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rebuilt {
     /// When it was begun anew.
     pub since: Timestamp,
-    /// The regions of which something has been on record since: whether they exist is known again.
-    pub known: BTreeSet<RegionName>,
+    /// The regions that the port map had here then, but for those of which something has been on record
+    /// since. Never empty: with the last of them the doubt is over.
+    pub doubted: BTreeSet<RegionName>,
 }
 
 /// Why a region is kept from running, until somebody releases it.
@@ -213,11 +216,12 @@ impl Ledger {
 
     /// The lowest version that can say this.
     fn version(&self) -> u32 {
-        let newest = self.rebuilt.is_some() || !self.tickets.is_empty();
-        match newest || self.tombstones.iter().any(|stone| stone.buried.is_some()) {
-            true => LEDGER_VERSION,
-            false if self.holds.is_empty() => OLDEST,
-            false => WITH_HOLDS,
+        let with_tickets = !self.tickets.is_empty() || self.tombstones.iter().any(|stone| stone.buried.is_some());
+        match () {
+            () if self.rebuilt.is_some() => LEDGER_VERSION,
+            () if with_tickets => WITH_TICKETS,
+            () if !self.holds.is_empty() => WITH_HOLDS,
+            () => OLDEST,
         }
     }
 
@@ -238,16 +242,23 @@ impl Ledger {
     /// Since when it is not known whether a region that is not on record has existed; `None` if that is
     /// known.
     pub fn doubted(&self, region: &RegionName) -> Option<Timestamp> {
-        let rebuilt = self.rebuilt.as_ref().filter(|rebuilt| !rebuilt.known.contains(region))?;
+        let rebuilt = self.rebuilt.as_ref().filter(|rebuilt| rebuilt.doubted.contains(region))?;
         (!self.regions.contains_key(region)).then_some(rebuilt.since)
+    }
+
+    /// One in the place of one that was lost, which may have known each of these regions.
+    pub fn rebuilt(doubted: BTreeSet<RegionName>, since: Timestamp) -> Self {
+        let rebuilt = Some(Rebuilt { since, doubted }).filter(|rebuilt| !rebuilt.doubted.is_empty());
+        Self { rebuilt, ..Self::default() }
     }
 
     /// Whatever is on record is known from now on, even when it is not on record any more.
     pub fn learn(&mut self) {
         if let Some(rebuilt) = &mut self.rebuilt {
             let dead = self.tombstones.iter().map(|stone| &stone.region);
-            rebuilt.known.extend(self.regions.keys().chain(dead).cloned());
+            self.regions.keys().chain(dead).for_each(|known| _ = rebuilt.doubted.remove(known));
         }
+        self.rebuilt.take_if(|rebuilt| rebuilt.doubted.is_empty());
     }
 
     /// The tombstones of a region that can still be had back, oldest first.
@@ -290,8 +301,9 @@ mod tests {
     #[test]
     fn a_newer_or_altered_ledger_is_refused() {
         let text = String::from_utf8(one().to_text().unwrap()).unwrap();
-        let newer = text.replace("\"version\": 2", "\"version\": 5");
-        assert!(Ledger::parse(newer.as_bytes()).unwrap_err() == LedgerError::Version(5));
+        // Whatever else is in it that nobody knows yet.
+        let newer = text.replace("\"version\": 2", "\"version\": 6").replace("\"serial\"", "\"odd\": 1, \"serial\"");
+        assert!(Ledger::parse(newer.as_bytes()).unwrap_err() == LedgerError::Version(6));
         let altered = text.replace("\"extent_count\": 2", "\"extent_count\": 3");
         assert!(Ledger::parse(altered.as_bytes()).unwrap_err().to_string().contains("digest"));
         assert!(Ledger::parse(b"").is_err());
@@ -336,20 +348,67 @@ mod tests {
     }
 
     #[test]
-    fn what_was_on_record_since_a_ledger_was_lost_is_known_for_good() {
+    fn what_was_on_record_since_a_ledger_was_lost_is_known_for_good_and_the_doubt_ends_with_the_last() {
         let (region, other): (RegionName, RegionName) =
             ("still-fawn-0".parse().unwrap(), "still-fawn-1".parse().unwrap());
         let since = Timestamp::from_second(7).unwrap();
-        let mut ledger = Ledger { rebuilt: Some(Rebuilt { since, known: BTreeSet::new() }), ..Ledger::default() };
-        assert_eq!(ledger.doubted(&region), Some(since));
-        ledger.regions.insert(region.clone(), one().regions[&region].clone());
+        let mut ledger = Ledger::rebuilt([region.clone(), other.clone()].into(), since);
+        assert_eq!((ledger.doubted(&region), ledger.doubted(&"later-0".parse().unwrap())), (Some(since), None));
+        let record = one().regions[&region].clone();
+        ledger.regions.insert(region.clone(), record.clone());
         ledger.learn();
         ledger.regions.clear();
         assert_eq!((ledger.doubted(&region), ledger.doubted(&other)), (None, Some(since)));
-        let text = ledger.to_text().unwrap();
-        assert!(String::from_utf8(text.clone()).unwrap().contains("\"version\": 4"));
-        assert_eq!(Ledger::parse(&text).unwrap(), ledger);
+        assert_eq!(Ledger::parse(&ledger.to_text().unwrap()).unwrap(), ledger);
         assert_eq!(one().doubted(&other), None);
+        // What was deleted existed.
+        let deleted = Tombstone { region: other.clone(), ..one().tombstones[0].clone() };
+        ledger.tombstones.push(deleted);
+        ledger.learn();
+        assert_eq!((ledger.doubted(&other), ledger.rebuilt), (None, None));
+        assert_eq!(Ledger::rebuilt(BTreeSet::new(), since), Ledger::default(), "of an empty map nothing is doubted");
+    }
+
+    /// What a version has beyond the one before it is written under that version, and never under an older one:
+    /// a program that knows only that would take it for garbage, and the regions for lost.
+    #[test]
+    fn a_version_says_nothing_that_programs_of_its_time_do_not_know() {
+        let known: [(&str, u32); 8] = [
+            ("serial", 2),
+            ("regions", 2),
+            ("tombstones", 2),
+            ("adoptions", 2),
+            ("generations", 2),
+            ("holds", 3),
+            ("tickets", 4),
+            ("rebuilt", 5),
+        ];
+        let (name, since): (RegionName, _) = ("still-fawn-0".parse().unwrap(), Timestamp::UNIX_EPOCH);
+        let hold = Hold { by: HeldBy::Operator, why: String::new(), remedy: None, since };
+        for extras in 0..16u8 {
+            let mut ledger = match extras & 1 > 0 {
+                true => Ledger { rebuilt: Ledger::rebuilt([name.clone()].into(), since).rebuilt, ..one() },
+                false => one(),
+            };
+            if extras & 2 > 0 {
+                ledger.tickets.insert("still-fawn".parse().unwrap());
+            }
+            if extras & 4 > 0 {
+                ledger.holds.insert(name.clone(), hold.clone());
+            }
+            if extras & 8 > 0 {
+                ledger.tombstones[0].buried = Some(Moment { clock: Uuid::from_u128(3), ms: 77 });
+            }
+            let text = ledger.to_text().unwrap();
+            assert_eq!(Ledger::parse(&text).unwrap(), ledger);
+            let text: serde_json::Value = serde_json::from_slice(&text).unwrap();
+            let version = text["version"].as_u64().unwrap();
+            for key in text["ledger"].as_object().unwrap().keys() {
+                let since = known.iter().find(|(name, _)| name == key).map(|(_, since)| *since);
+                assert!(u64::from(since.unwrap()) <= version, "{key} under version {version}");
+            }
+            assert!(version >= 4 || !text.to_string().contains("buried"), "buried under version {version}");
+        }
     }
 
     #[test]

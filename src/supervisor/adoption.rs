@@ -73,12 +73,14 @@ pub(super) async fn adopt(
 /// what it said.
 async fn readable_ledger(shop: &Workshop) -> Result<(), String> {
     let root = shop.config.sled.storage.root.clone();
+    let regions = shop.config.local_regions().into_iter().map(|local| local.name).collect();
     let anew = move || -> Result<bool, String> {
         match ledger::load(&root) {
             Ok(_) => Ok(false),
             Err(why) => {
                 // One that a newer supervisor wrote is not lost, and this says so.
-                let aside = ledger::begin_anew(&root).map_err(|why| format!("the ledger cannot be read: {why}"))?;
+                let aside = ledger::begin_anew(&root, &regions);
+                let aside = aside.map_err(|why| format!("the ledger cannot be read: {why}"))?;
                 tracing::warn!("the ledger could not be read ({why}); a new one was begun, the old lies in {aside:?}");
                 Ok(true)
             }

@@ -4,7 +4,7 @@
 
 use super::workshop::Workshop;
 use crate::act::inspect::trailers;
-use crate::act::places::legacy_dir;
+use crate::act::layout::legacy_dir;
 use crate::act::progress::Progress;
 use crate::act::{peers, units};
 use crate::config::Configuration;

@@ -4,7 +4,7 @@
 use crate::{Commits, SUBSETS, Story, mounts, say};
 use crucible_sled::act::inspect::{region_json, trailers};
 use crucible_sled::act::progress::{Course, Progress};
-use crucible_sled::act::{create, ledger, places};
+use crucible_sled::act::{create, layout, ledger, places};
 use crucible_sled::lived::Moment;
 use crucible_sled::names::RegionName;
 use crucible_sled::region::{Geometry, Record, Tombstone};
@@ -28,7 +28,7 @@ fn record(number: usize) -> Record {
 }
 
 fn put_on_record(root: &Path, number: usize) -> io::Result<()> {
-    ledger::begin(root)?;
+    ledger::begin(root, &Default::default())?;
     ledger::change(root, |ledger| Ok(ledger.regions.insert(name(number), record(number)))).map(|_| ())
 }
 
@@ -55,8 +55,8 @@ fn program() -> PathBuf {
 
 /// Makes a region as a creation's job does.
 fn make(root: &Path, number: usize) {
-    ledger::begin(root).unwrap();
-    let dir = root.join(places::INCOMING).join(format!("{}.{}", name(number), record(number).uuid.simple()));
+    ledger::begin(root, &Default::default()).unwrap();
+    let dir = root.join(layout::INCOMING).join(format!("{}.{}", name(number), record(number).uuid.simple()));
     fs::create_dir_all(&dir).unwrap();
     let size = [("--block-size", GEOMETRY.block_size), ("--extent-size", GEOMETRY.extent_size)];
     let mut command = Command::new(program());
@@ -131,7 +131,7 @@ fn is_somewhere(root: &Path, returned: usize) -> Result<(), String> {
         _ if in_place => {}
         _ => {
             let stone = stone(root).ok_or("it is neither in its place nor in the trash")?;
-            is_whole(&root.join(places::TRASH).join(stone.dir()), 0)?;
+            is_whole(&root.join(layout::TRASH).join(stone.dir()), 0)?;
         }
     }
     Ok(())

@@ -2,7 +2,7 @@
 //! ticket on, by which the record begins.
 
 use crate::regions::cuts;
-use crucible_sled::act::ledger::DIR;
+use crucible_sled::act::layout::DIR;
 use crucible_sled::act::tickets::{load, record};
 use crucible_sled::files::make_dir;
 use crucible_sled::names::VolumeName;

@@ -62,15 +62,15 @@ fn a_region_that_may_have_existed_is_created_only_by_its_name() {
     disk.regions.insert(first(), OnDisk::Absent);
     let ledger = disk.ledger.as_mut().unwrap();
     ledger.regions.remove(&first());
-    ledger.rebuilt = Some(Rebuilt { since: Timestamp::UNIX_EPOCH, known: Default::default() });
+    ledger.rebuilt = Some(Rebuilt { since: Timestamp::UNIX_EPOCH, doubted: [first()].into() });
     let why = may_create(&config, &facts, &first(), None).unwrap_err();
     assert!(why.code == "REGION_MISSING" && why.remedy.contains("--never-existed still-fawn-0"), "{why:?}");
     let other = "still-fawn-1".parse().unwrap();
     assert!(may_create(&config, &facts, &first(), Some(&other)).is_err());
     assert!(matches!(may_create(&config, &facts, &first(), Some(&first())), Ok(Creation::Go(_))));
-    // Known since, or never lost: as ever.
+    // Known since, in the map only since, or never lost: as ever.
     let ledger = facts.disk.as_mut().unwrap().ledger.as_mut().unwrap();
-    ledger.rebuilt.as_mut().unwrap().known.insert(first());
+    ledger.rebuilt.as_mut().unwrap().doubted = ["later-0".parse().unwrap()].into();
     assert!(matches!(may_create(&config, &facts, &first(), None), Ok(Creation::Go(_))));
 }
 
