@@ -21,6 +21,8 @@ use zbus::{Connection, Variant};
 const RECORD: &str = "programs.json";
 /// What it is written anew from when it is damaged.
 const COPY: &str = "programs.json.copy";
+/// What a damaged one is kept as.
+const DAMAGED: &str = "programs.json.damaged";
 /// Where staged programs lie, in the machine's memory; each in a directory of its own.
 const STAGED: &str = "programs";
 /// A staged program's name, by which people know its process.
@@ -36,7 +38,11 @@ pub fn load() -> io::Result<Programs> {
     load_from(&memory())
 }
 
-fn load_from(dir: &Path) -> io::Result<Programs> {
+/// As [`load`], from a directory.
+///
+/// # Errors
+/// As there.
+pub fn load_from(dir: &Path) -> io::Result<Programs> {
     match read(&dir.join(RECORD)) {
         // Whoever takes it away wants every region to run the program of sled.toml.
         Ok(record) => Ok(record.unwrap_or_default()),
@@ -60,7 +66,12 @@ pub fn save(programs: &Programs) -> io::Result<()> {
     save_in(&memory(), programs)
 }
 
-fn save_in(dir: &Path, programs: &Programs) -> io::Result<()> {
+/// As [`save`], in a directory.
+///
+/// # Errors
+/// As there.
+pub fn save_in(dir: &Path, programs: &Programs) -> io::Result<()> {
+    let _alone = alone(dir)?;
     let text = serde_json::to_vec_pretty(programs)?;
     replace(dir, RECORD, &text)?;
     // It counts as it is written: the copy follows when it is next looked at, if not now.
@@ -71,7 +82,7 @@ fn save_in(dir: &Path, programs: &Programs) -> io::Result<()> {
 }
 
 /// Sees that the record and its copy are the same: a damaged one is written anew from the copy, and
-/// kept beside it for whoever wants to know what was in it.
+/// kept beside it for whoever wants to know what was in it. It waits for the disk, and for whoever writes.
 ///
 /// # Errors
 /// One of them cannot be written, or both are damaged.
@@ -79,19 +90,41 @@ pub fn mend() -> io::Result<()> {
     mend_in(&memory())
 }
 
-fn mend_in(dir: &Path) -> io::Result<()> {
+/// As [`mend`], in a directory.
+///
+/// # Errors
+/// As there.
+pub fn mend_in(dir: &Path) -> io::Result<()> {
+    let _alone = alone(dir)?;
     match (read(&dir.join(RECORD)), read(&dir.join(COPY))) {
         (Ok(record), Ok(copy)) if record == copy => Ok(()),
         (Ok(Some(record)), _) => replace(dir, COPY, &serde_json::to_vec_pretty(&record)?),
         (Ok(None), _) => fs::remove_file(dir.join(COPY)),
         (Err(why), Ok(Some(copy))) => {
-            let damaged = format!("{RECORD}.damaged");
-            tracing::error!("{RECORD} is damaged: {why}; it is written anew from its copy, and kept as {damaged}");
-            fs::rename(dir.join(RECORD), dir.join(damaged))?;
+            tracing::error!("{RECORD} is damaged: {why}; it is written anew from its copy, and kept as {DAMAGED}");
+            keep_damaged(dir)?;
             replace(dir, RECORD, &serde_json::to_vec_pretty(&copy)?)
         }
         (Err(why), _) => Err(why),
     }
+}
+
+/// Gives the record another name beside its own. It is at no moment without that: where there is no
+/// record every region runs the program of `sled.toml`.
+fn keep_damaged(dir: &Path) -> io::Result<()> {
+    match fs::remove_file(dir.join(DAMAGED)) {
+        Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(why),
+        _ => {}
+    }
+    fs::hard_link(dir.join(RECORD), dir.join(DAMAGED))
+}
+
+/// Held by whoever writes: two at once would write one file aside, and the later one what it had read
+/// before the earlier wrote.
+fn alone(dir: &Path) -> io::Result<File> {
+    let dir = File::open(dir)?;
+    dir.lock()?;
+    Ok(dir)
 }
 
 /// What was copied, and is not on record yet.
@@ -242,7 +275,7 @@ mod tests {
             assert_eq!(load_from(dir).unwrap(), known);
             mend_in(dir).unwrap();
             assert_eq!(read(&record).unwrap(), Some(known.clone()));
-            assert_eq!(fs::read_to_string(dir.join("programs.json.damaged")).unwrap(), damage);
+            assert_eq!(fs::read_to_string(dir.join(DAMAGED)).unwrap(), damage);
         }
         fs::write(&copy, "{").unwrap();
         assert_eq!(load_from(dir).unwrap(), known);
@@ -254,6 +287,49 @@ mod tests {
         fs::remove_file(&record).unwrap();
         mend_in(dir).unwrap();
         assert!(load_from(dir).unwrap() == Programs::default() && !copy.exists());
+    }
+
+    #[test]
+    fn a_damaged_record_that_cannot_be_written_anew_is_not_taken_for_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        let known = Programs { current: Some("d".into()), ..Programs::default() };
+        save_in(dir, &known).unwrap();
+        fs::write(dir.join(RECORD), "{").unwrap();
+        // As on a full disk: nothing can be written aside.
+        let aside = dir.join(format!("{RECORD}.new"));
+        fs::create_dir(&aside).unwrap();
+        for _ in 0..2 {
+            assert!(mend_in(dir).is_err());
+            assert_eq!(load_from(dir).unwrap(), known);
+        }
+        fs::remove_dir(&aside).unwrap();
+        mend_in(dir).unwrap();
+        assert_eq!(read(&dir.join(RECORD)).unwrap(), Some(known));
+        assert_eq!(fs::read_to_string(dir.join(DAMAGED)).unwrap(), "{");
+    }
+
+    #[test]
+    fn whoever_mends_the_record_takes_nothing_back_that_is_saved_meanwhile() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        let numbered = |number: u32| Programs { current: Some(number.to_string()), ..Programs::default() };
+        save_in(dir, &numbered(0)).unwrap();
+        let over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let mending = scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    mend_in(dir).unwrap();
+                }
+            });
+            for number in 1..300 {
+                save_in(dir, &numbered(number)).unwrap();
+                let copy = read(&dir.join(COPY)).unwrap();
+                assert_eq!((load_from(dir).unwrap(), copy), (numbered(number), Some(numbered(number))));
+            }
+            over.store(true, Ordering::Relaxed);
+            mending.join().unwrap();
+        });
     }
 
     #[test]

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod mounts;
+mod programs;
 mod recorder;
 mod regions;
 mod replay;
