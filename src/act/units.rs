@@ -4,10 +4,15 @@
 use super::programs;
 use crate::config::Configuration;
 use crate::names::RegionName;
+use crate::port_map::LocalRegion;
+use crate::programs::Programs;
 use crate::systemd::proxy::{ManagerProxy, invocation as invocation_of, properties};
 use crate::systemd::{dropin, job, names};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::fs;
+use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use zbus::{Connection, OwnedVariant};
 
 const SIGTERM: i32 = 15;
@@ -61,15 +66,12 @@ pub async fn restarts(bus: &Connection, region: &RegionName) -> Result<u32, Stri
     number(bus, &names::unit(region), "NRestarts").await
 }
 
-/// The main process of a region's unit.
+/// The main process of a region's unit; `None` if it has none.
 ///
 /// # Errors
-/// What systemd answered, or that there is none.
-pub async fn main_pid(bus: &Connection, region: &RegionName) -> Result<u32, String> {
-    match number(bus, &names::unit(region), "MainPID").await? {
-        0 => Err("its unit has no process".into()),
-        pid => Ok(pid),
-    }
+/// What systemd answered.
+pub async fn main_pid(bus: &Connection, region: &RegionName) -> Result<Option<u32>, String> {
+    Ok(Some(number(bus, &names::unit(region), "MainPID").await?).filter(|pid| *pid != 0))
 }
 
 /// The invocation that a region's unit is in, or was in last; `None` if it has not run.
@@ -81,10 +83,11 @@ pub async fn invocation(bus: &Connection, region: &RegionName) -> Result<Option<
     Ok(unit.get("InvocationID").and_then(invocation_of))
 }
 
-/// A number that systemd knows of a service; 0 if it does not tell.
+/// A number that systemd knows of a service.
 async fn number(bus: &Connection, unit: &str, property: &str) -> Result<u32, String> {
     let service = known(bus, unit, "org.freedesktop.systemd1.Service").await?;
-    Ok(service.get(property).and_then(|value| value.downcast_ref::<u32>().ok()).unwrap_or_default())
+    let number = service.get(property).and_then(|value| value.downcast_ref::<u32>().ok());
+    number.ok_or_else(|| format!("systemd does not tell {property} of {unit}"))
 }
 
 /// What systemd knows of a unit.
@@ -118,15 +121,25 @@ pub async fn strays(bus: &Connection, config: &Configuration) -> Result<Vec<Regi
     Ok(units.iter().filter_map(|unit| region(&unit.0)).filter(|name| !here.contains(name)).collect())
 }
 
-/// Why systemd does not know the units as they are configured.
+/// Why systemd does not know the units as they are configured, and whose: of the other regions it does.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotRefreshed {
     /// The record of programs cannot be read.
-    #[error("the record of programs cannot be read: {0}")]
-    Programs(String),
+    #[error("the record of programs cannot be read: {why}")]
+    Programs {
+        /// Why not.
+        why: String,
+        /// The regions whose units are not as they are configured, whichever program they run.
+        regions: BTreeSet<RegionName>,
+    },
     /// systemd has read the units again, or refuses to, and they are not as they are configured.
-    #[error("{0}")]
-    Stale(String),
+    #[error("{why}")]
+    Stale {
+        /// Why not.
+        why: String,
+        /// The regions whose units these are.
+        regions: BTreeSet<RegionName>,
+    },
     /// systemd has not answered, and why.
     #[error("{0}")]
     Systemd(String),
@@ -134,10 +147,10 @@ pub enum NotRefreshed {
 
 impl NotRefreshed {
     /// An answer of systemd's own is a refusal, as when /run is full; one of D-Bus means that there is none.
-    fn from(why: zbus::Error) -> Self {
+    fn from(why: zbus::Error, regions: BTreeSet<RegionName>) -> Self {
         let own = |name: &str| name.starts_with("org.freedesktop.systemd1.");
         match &why {
-            zbus::Error::MethodError(name, ..) if own(name.as_str()) => Self::Stale(job::spoken(why)),
+            zbus::Error::MethodError(name, ..) if own(name.as_str()) => Self::Stale { why: job::spoken(why), regions },
             _ => Self::Systemd(job::spoken(why)),
         }
     }
@@ -148,25 +161,33 @@ impl NotRefreshed {
 ///
 /// # Errors
 /// Why it does not know the units as they are configured.
-pub async fn refresh(bus: &Connection, config: &Configuration) -> Result<(), NotRefreshed> {
-    let stale = |(unit, text): &(String, String)| {
-        let file = Path::new(GENERATED).join(format!("{unit}.d")).join(dropin::FILE);
-        std::fs::read_to_string(file).ok().as_deref() != Some(text)
-    };
-    // systemd's generator reads it as well.
-    if let Err(why) = programs::mend() {
-        tracing::warn!("the record of programs has no good copy: {why}");
+pub async fn refresh(bus: &Connection, config: &Arc<Configuration>) -> Result<(), NotRefreshed> {
+    let mut before = look(config).await?;
+    loop {
+        if before.stale.is_empty() && !before.left_over {
+            return Ok(());
+        }
+        tracing::info!("the units are older than the configuration: asking systemd to reload them");
+        let refused = |why| NotRefreshed::from(why, before.regions(config));
+        let manager = ManagerProxy::new(bus).await.map_err(&refused)?;
+        manager.reload().await.map_err(&refused)?;
+        let after = look(config).await?;
+        begin_anew(bus, &before, &after).await.map_err(refused)?;
+        if after.stale.is_empty() {
+            return Ok(());
+        }
+        // What they are to run was put on record meanwhile: these are as they were to be before.
+        if after.programs == before.programs {
+            let why = format!("it has read them again, and {} of {} are others", after.stale.len(), after.all);
+            return Err(NotRefreshed::Stale { why, regions: after.regions(config) });
+        }
+        before = after;
     }
-    let programs = programs::load().map_err(|why| NotRefreshed::Programs(why.to_string()))?;
-    let all = dropin::all(config, &programs);
-    let before: Vec<_> = all.iter().filter(|unit| stale(unit)).collect();
-    if before.is_empty() && !left_over(&all) {
-        return Ok(());
-    }
-    tracing::info!("the units are older than the configuration: asking systemd to reload them");
-    let manager = ManagerProxy::new(bus).await.map_err(NotRefreshed::from)?;
-    manager.reload().await.map_err(NotRefreshed::from)?;
-    let renewed = |name: &str| before.iter().any(|unit| unit.0 == name && !stale(unit));
+}
+
+/// Has begun anew what is not a region's, and was not as it is configured.
+async fn begin_anew(bus: &Connection, before: &Look, after: &Look) -> zbus::Result<()> {
+    let renewed = |name: &str| before.stale.contains(name) && !after.stale.contains(name);
     // What it gives now may go to another address.
     if renewed(names::BROKER)
         && let Err(why) = job::restart(bus, names::BROKER).await
@@ -177,20 +198,65 @@ pub async fn refresh(bus: &Connection, config: &Configuration) -> Result<(), Not
     // socket is started anew: this supervisor with it, which may open none itself.
     if renewed(names::SOCKET) {
         tracing::info!("hosts are to poll elsewhere: asking systemd to restart {}", names::SOCKET);
-        manager.restart_unit(names::SOCKET, "replace").await.map_err(NotRefreshed::from)?;
+        ManagerProxy::new(bus).await?.restart_unit(names::SOCKET, "replace").await?;
     }
-    // What they are to run may have been put on record meanwhile.
-    let programs = programs::load().map_err(|why| NotRefreshed::Programs(why.to_string()))?;
-    let all = dropin::all(config, &programs);
-    match all.iter().filter(|unit| stale(unit)).count() {
-        0 => Ok(()),
-        some => Err(NotRefreshed::Stale(format!("it has read them again, and {some} of {} are others", all.len()))),
+    Ok(())
+}
+
+/// What systemd's generators have made, beside what is configured.
+#[derive(Debug)]
+struct Look {
+    /// By which record of programs that was told.
+    programs: Programs,
+    /// The units that are not as they are configured, of so many.
+    stale: BTreeSet<String>,
+    all: usize,
+    /// There are values of a region that is not configured any more.
+    left_over: bool,
+}
+
+impl Look {
+    fn take(config: &Configuration, programs: io::Result<Programs>, generated: &Path) -> Result<Self, NotRefreshed> {
+        let there = |unit: &str| fs::read_to_string(generated.join(format!("{unit}.d")).join(dropin::FILE)).ok();
+        let programs = programs.map_err(|why| {
+            // With the program that each has, whichever that is.
+            let alike = |local: &LocalRegion| {
+                let there = there(&names::unit(&local.name))?;
+                Some(dropin::region(config, dropin::program(&there)?, local) == there)
+            };
+            let regions = config.local_regions().into_iter().filter(|local| alike(local) != Some(true));
+            NotRefreshed::Programs { why: why.to_string(), regions: regions.map(|local| local.name).collect() }
+        })?;
+        let all = dropin::all(config, &programs);
+        let stale = all.iter().filter(|(unit, text)| there(unit).as_ref() != Some(text));
+        let stale = stale.map(|(unit, _)| unit.clone()).collect();
+        Ok(Self { stale, left_over: left_over(&all, generated), all: all.len(), programs })
+    }
+
+    /// The regions whose units are not as they are configured.
+    fn regions(&self, config: &Configuration) -> BTreeSet<RegionName> {
+        let names = config.local_regions().into_iter().map(|local| local.name);
+        names.filter(|name| self.stale.contains(&names::unit(name))).collect()
     }
 }
 
+/// Looks, aside from the loop; and sees first that the record of programs has a good copy, as systemd's
+/// generator reads it as well.
+async fn look(config: &Arc<Configuration>) -> Result<Look, NotRefreshed> {
+    let config = config.clone();
+    let looking = move || {
+        if let Err(why) = programs::mend() {
+            tracing::warn!("the record of programs and its copy are not made the same: {why}");
+        }
+        Look::take(&config, programs::load(), Path::new(GENERATED))
+    };
+    let looked = tokio::task::spawn_blocking(looking).await;
+    looked.unwrap_or_else(|why| Err(NotRefreshed::Systemd(why.to_string())))
+}
+
 /// Whether systemd has values of a region that is not configured any more.
-fn left_over(all: &[(String, String)]) -> bool {
-    let generated = std::fs::read_dir(GENERATED).into_iter().flatten().flatten();
+fn left_over(all: &[(String, String)], generated: &Path) -> bool {
+    let generated = fs::read_dir(generated).into_iter().flatten().flatten();
     let mut names = generated.filter_map(|entry| entry.file_name().into_string().ok());
     let region = format!("{}@", names::DOWNSTAIRS);
     names.any(|name| {
@@ -202,15 +268,58 @@ fn left_over(all: &[(String, String)]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{self, Sources};
+    use crate::source::Source;
     use zbus::Message;
 
     #[test]
     fn a_refusal_of_systemds_is_an_answer() {
         let failed = |name: &str| {
             let message = Message::signal("/", "a.b", "C").build(&()).unwrap();
-            NotRefreshed::from(zbus::Error::MethodError(name.try_into().unwrap(), Some("why".into()), message))
+            let why = zbus::Error::MethodError(name.try_into().unwrap(), Some("why".into()), message);
+            NotRefreshed::from(why, BTreeSet::new())
         };
-        assert_eq!(failed("org.freedesktop.systemd1.DiskFull"), NotRefreshed::Stale("why".into()));
+        let refused = NotRefreshed::Stale { why: "why".into(), regions: BTreeSet::new() };
+        assert_eq!(failed("org.freedesktop.systemd1.DiskFull"), refused);
         assert_eq!(failed("org.freedesktop.DBus.Error.NoReply"), NotRefreshed::Systemd("why".into()));
+    }
+
+    /// Whose unit is not as it is configured is told one by one, also without the record of programs.
+    #[test]
+    fn of_units_those_that_are_others_are_named() {
+        let source = |text: &str| Source { file: "f".into(), text: Ok(text.into()) };
+        let sources = Sources {
+            sled: vec![source(include_str!("../../etc/sled.toml"))],
+            port_map: source(include_str!("../../etc/port-map.toml")),
+            ephemeral: 32768..=60999,
+        };
+        let config = config::read(&sources).unwrap();
+        let generated = tempfile::tempdir().unwrap();
+        let put = |unit: &str, text: &str| {
+            let dir = generated.path().join(format!("{unit}.d"));
+            fs::create_dir_all(&dir).unwrap();
+            fs::write(dir.join(dropin::FILE), text).unwrap();
+        };
+        let all = dropin::all(&config, &Programs::default());
+        all.iter().for_each(|(unit, text)| put(unit, text));
+        let look = |programs| Look::take(&config, programs, generated.path());
+        let unreadable = || Err(io::Error::other("damaged"));
+        let seen = look(Ok(Programs::default())).unwrap();
+        assert!(seen.stale.is_empty() && !seen.left_over && seen.regions(&config).is_empty());
+        // What they run does not matter when it is not known what they are to run.
+        let local = config.local_regions().remove(0);
+        put(&names::unit(&local.name), &dropin::region(&config, Path::new("/staged/x"), &local));
+        let names = |seen: Result<Look, NotRefreshed>| match seen {
+            Ok(seen) => seen.regions(&config),
+            Err(NotRefreshed::Programs { regions, .. }) => regions,
+            Err(other) => panic!("{other}"),
+        };
+        assert_eq!(names(look(Ok(Programs::default()))), BTreeSet::from([local.name.clone()]));
+        assert_eq!(names(look(unreadable())), BTreeSet::new());
+        let (other, gone) = (&config.local_regions()[1].name, &config.local_regions()[2].name);
+        put(&names::unit(other), &all[2].1);
+        fs::remove_dir_all(generated.path().join(format!("{}.d", names::unit(gone)))).unwrap();
+        assert_eq!(names(look(unreadable())), BTreeSet::from([other.clone(), gone.clone()]));
+        assert_eq!(look(Ok(Programs::default())).unwrap().stale.len(), 3);
     }
 }

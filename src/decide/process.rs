@@ -149,13 +149,13 @@ fn not_running(
     let remedy = format!("it starts by itself when that is over; systemctl status {}", names::unit(&local.name));
     let cause = match facts.intruded(&local.name) {
         true => "its downstairs does not run: another process has files of it open for writing".into(),
-        false => waits_for(config, facts, region, taken),
+        false => waits_for(config, local, facts, region, taken),
     };
     (State::Stopped, Some(Finding::about_region(local, Code::RegionDown, cause, remedy)))
 }
 
 /// Why a unit that could run does not.
-fn waits_for(config: &Configuration, facts: &Facts, region: &Region, port_taken: bool) -> String {
+fn waits_for(config: &Configuration, local: &LocalRegion, facts: &Facts, region: &Region, port_taken: bool) -> String {
     let addresses = facts.network.as_ref().and_then(|network| network.bridge.as_ref()).map(|b| b.addresses.as_slice());
     match (&region.start, &region.failure) {
         _ if facts.leaving => "its downstairs does not run: the machine is being switched off".into(),
@@ -164,6 +164,9 @@ fn waits_for(config: &Configuration, facts: &Facts, region: &Region, port_taken:
         }
         _ if tls::usable(config, facts).is_err() => {
             "its downstairs does not run: the files of [tls] cannot be used".into()
+        }
+        _ if facts.outdated(&local.name).is_some() => {
+            "its downstairs does not run: systemd does not have its unit as it is configured".into()
         }
         _ if port_taken => "its downstairs does not run: a port of its own is taken".into(),
         (Start::Refused(why), _) => format!("systemd does not start it: {}", why.trim_end_matches('.')),

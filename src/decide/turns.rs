@@ -13,7 +13,7 @@ use super::permits::{idle, local, not_on_record, ports_free, unseen};
 use super::repair;
 use super::storage::usable;
 use super::tls;
-use super::verdict::serving;
+use super::verdict::{outdated, serving};
 use crate::check::Code;
 use crate::config::Configuration;
 use crate::names::RegionName;
@@ -35,10 +35,10 @@ pub struct Manner {
     pub starts: bool,
 }
 
-/// Why a region does not get its turn.
+/// Why a region does not get its turn, or is not started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Denied {
-    /// Not yet: another region of the volume is away.
+    /// Not yet: another region of the volume is away, or something is not known yet.
     Later(wire::Error),
     /// It will not.
     Refused(wire::Error),
@@ -64,7 +64,10 @@ pub fn may_restart(
     force: bool,
 ) -> Result<LocalRegion, wire::Error> {
     let local = on_record(config, facts, name)?;
-    fit(config, facts, &local)?;
+    // What passes by itself is waited for when its turn comes.
+    if let Err(Denied::Refused(why)) = fit(config, facts, &local) {
+        return Err(why);
+    }
     siblings_now(config, facts, name, force)?;
     repaired(config, facts, &local, force)?;
     Ok(local)
@@ -212,7 +215,7 @@ pub fn claim(config: &Configuration, facts: &Facts, name: &RegionName, manner: M
     usable(config, facts).map_err(Denied::Refused)?;
     if manner.starts {
         let local = local(config, name).map_err(Denied::Refused)?;
-        fit(config, facts, &local).map_err(Denied::Refused)?;
+        fit(config, facts, &local)?;
         if !facts.is_fenced(config, name) {
             let message = format!("{name} stays as it is: whom it lets in is being changed");
             return Err(Denied::Later(wire::Error::new("NOT_FENCED", message, "ask again in a moment")));
@@ -241,48 +244,58 @@ pub fn claim(config: &Configuration, facts: &Facts, name: &RegionName, manner: M
 /// never a second process.
 ///
 /// # Errors
-/// Why not.
-pub fn fit(config: &Configuration, facts: &Facts, local: &LocalRegion) -> Result<(), wire::Error> {
+/// Why not, and whether it is worth asking again: what was not looked at yet, or is being asked for, is.
+pub fn fit(config: &Configuration, facts: &Facts, local: &LocalRegion) -> Result<(), Denied> {
     let name = &local.name;
-    let refuse = |finding: &Finding| {
-        let message = format!("{name} is not started: {}", finding.cause);
-        Err(wire::Error::new(finding.code.as_str(), message, finding.remedy.clone()))
+    let refuse = |code: &str, what: &str, remedy: String| {
+        Err(Denied::Refused(wire::Error::new(code, format!("{name} is not started: {what}"), remedy)))
+    };
+    let found = |finding: &Finding| refuse(finding.code.as_str(), &finding.cause, finding.remedy.clone());
+    let later = |code: &str, what: &str| {
+        let message = format!("{name} is not started: {what}");
+        Err(Denied::Later(wire::Error::new(code, message, "ask again in a moment")))
     };
     match identity(config, local, facts) {
         Identity::Known(_) => {}
-        Identity::Wrong(_, finding) => return refuse(&finding),
-        Identity::NeverCreated => return Err(not_on_record(config, name)),
-        Identity::Unavailable => return Err(unseen(config, name)),
+        Identity::Wrong(_, finding) => return found(&finding),
+        Identity::NeverCreated => return Err(Denied::Refused(not_on_record(config, name))),
+        Identity::Unavailable => return Err(Denied::Later(unseen(config, name))),
     }
     if facts.stale_units {
-        let message = format!("{name} is not started: systemd does not know its unit as it is configured now");
-        return Err(wire::Error::new("STARTING", message, "ask again in a moment"));
+        return later("STARTING", "systemd has not told yet that it knows its unit as it is configured now");
+    }
+    if let Some(why) = facts.outdated(name) {
+        return found(&outdated(why));
     }
     if facts.held(name).is_some() {
         let message = format!("{name} is held: it is not started");
-        return Err(wire::Error::new("REGION_HELD", message, format!("sledctl region release {name}")));
+        let remedy = format!("sledctl region release {name}");
+        return Err(Denied::Refused(wire::Error::new("REGION_HELD", message, remedy)));
     }
     if facts.disk.as_ref().is_none_or(|disk| disk.read_only) {
-        return Err(wire::Error::new("DATA_READ_ONLY", "the data disk cannot be written to", "sledctl status"));
+        return refuse("DATA_READ_ONLY", "the data disk cannot be written to", "sledctl status".into());
+    }
+    if facts.network.is_none() {
+        return later("NOT_SEEN", "the network was not looked at yet");
     }
     if !has_address(config, facts) {
-        let message = format!("{name} is not started: {} does not have the sled's address", config.sled.network.bridge);
-        return Err(wire::Error::new(Code::BridgeAddress.as_str(), message, "sledctl network; sledctl status"));
+        let what = format!("{} does not have the sled's address", config.sled.network.bridge);
+        return refuse(Code::BridgeAddress.as_str(), &what, "sledctl network; sledctl status".into());
     }
-    if facts.intruders.is_none() || facts.intruded(name) {
-        let message = format!("{name} is not started: another process has files of it open for writing");
-        return Err(wire::Error::new("REGION_FOREIGN_PROCESS", message, format!("see sledctl region show {name}")));
+    if facts.intruders.is_none() {
+        return later("NOT_SEEN", "who has files of it open for writing was not looked at yet");
+    }
+    if facts.intruded(name) {
+        let remedy = format!("see sledctl region show {name}");
+        return refuse("REGION_FOREIGN_PROCESS", "another process has files of it open for writing", remedy);
     }
     match tls::usable(config, facts) {
         Ok(()) => {}
-        Err(Some(finding)) => return refuse(&finding),
-        Err(None) => {
-            let message = format!("{name} is not started: the files of [tls] were not looked at yet");
-            return Err(wire::Error::new(Code::TlsUnusable.as_str(), message, "wait a moment"));
-        }
+        Err(Some(finding)) => return found(&finding),
+        Err(None) => return later("NOT_SEEN", "the files of [tls] were not looked at yet"),
     }
     let region = facts.regions.get(name).cloned().unwrap_or_default();
-    ports_free(&region, local)
+    ports_free(&region, local).map_err(Denied::Refused)
 }
 
 /// As [`fit`], without the reason.

@@ -1,7 +1,7 @@
 //! What is so, from what is wanted and what was seen: the state of every region, and every
 //! condition that holds. Without times; the supervisor knows since when.
 
-use super::facts::{Bus, Facts, Outdated, Watched};
+use super::facts::{Bus, Facts, Obstacle, Outdated, Watched};
 use super::finding::{Finding, Scope};
 use super::{enforcement, image, lacks, network, pending, region, storage, strangers, tls};
 use crate::check::{Code, Severity};
@@ -106,19 +106,27 @@ fn maintenance(maintenance: &Maintenance) -> Finding {
     about_sled(Code::Maintenance, "sled".into(), cause, remedy)
 }
 
-/// The last good goes on: what runs is as it was, and so is what is started.
-fn outdated(why: &Outdated) -> Finding {
-    let (code, subject, cause, remedy) = match why {
-        Outdated::Programs(why) => (
+/// The last good goes on: what runs is as it was, and so is what is started; but for regions that are
+/// configured otherwise than their units.
+pub(super) fn outdated(outdated: &Outdated) -> Finding {
+    let kept = outdated.regions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let kept = match outdated.regions.is_empty() {
+        true => "they stay as they were".to_owned(),
+        false => format!("they stay as they were, and by these none of {kept} is started"),
+    };
+    let (code, subject, cause, remedy) = match &outdated.by {
+        Obstacle::Programs(why) => (
             Code::ProgramsUnreadable,
             "downstairs",
-            format!("which downstairs program each region runs cannot be read: {why}; the units stay as they were"),
+            format!(
+                "which downstairs program each region runs cannot be read, so the units are not written anew: {why}; {kept}"
+            ),
             "restore /var/lib/sled/programs.json, for example from a backup; it is read again by itself",
         ),
-        Outdated::Stale(why) => (
+        Obstacle::Systemd(why) => (
             Code::UnitsOutdated,
             "units",
-            format!("systemd does not have the units as they are configured: {why}; they stay as they were"),
+            format!("systemd does not have the units as they are configured: {why}; {kept}"),
             "see df -h /run and journalctl -b -p err _PID=1; it is tried again by itself",
         ),
     };

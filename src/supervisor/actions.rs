@@ -9,7 +9,7 @@ use crate::act::ports::{self, Taken};
 use crate::act::progress::Progress;
 use crate::act::units::NotRefreshed;
 use crate::config::Configuration;
-use crate::decide::facts::{Active, Bus, Busy, Fencing, Outdated, Start};
+use crate::decide::facts::{Active, Bus, Busy, Fencing, Obstacle, Outdated, Start};
 use crate::decide::plan::{Action, plan};
 use crate::names::RegionName;
 use crate::port_map::Fence;
@@ -220,23 +220,31 @@ impl Supervisor {
     fn hear_refreshed(&mut self, result: Result<(), NotRefreshed>) {
         self.unrefreshed = result.as_ref().err().map(|why| match why {
             // It is a burden for the whole machine, and to no effect before somebody mends something.
-            NotRefreshed::Stale(_) => Instant::now() + RARELY,
-            NotRefreshed::Programs(_) | NotRefreshed::Systemd(_) => Instant::now(),
+            NotRefreshed::Stale { .. } => Instant::now() + RARELY,
+            NotRefreshed::Programs { .. } | NotRefreshed::Systemd(_) => Instant::now(),
         });
-        let outdated = match &result {
-            Err(NotRefreshed::Programs(why)) => Some(Outdated::Programs(why.clone())),
-            Err(NotRefreshed::Stale(why)) => Some(Outdated::Stale(why.clone())),
-            Ok(()) | Err(NotRefreshed::Systemd(_)) => None,
+        let well = result.is_ok();
+        let outdated = match result {
+            Err(NotRefreshed::Systemd(why)) => {
+                self.facts.bus = Some(Bus::Unreachable(format!("it does not read the units again: {why}")));
+                (self.bus, self.facts.outdated) = (None, None);
+                return;
+            }
+            Err(NotRefreshed::Programs { why, regions }) => Some(Outdated { by: Obstacle::Programs(why), regions }),
+            Err(NotRefreshed::Stale { why, regions }) => Some(Outdated { by: Obstacle::Systemd(why), regions }),
+            Ok(()) => None,
         };
-        self.facts.bus = Some(match &result {
-            Err(NotRefreshed::Systemd(why)) => Bus::Unreachable(format!("it does not read the units again: {why}")),
-            // With the units as they were, everything goes on.
-            _ => Bus::Connected,
-        });
-        self.bus = self.line.clone().filter(|_| result.is_ok() || outdated.is_some());
-        self.facts.outdated = outdated;
-        if let Some(bus) = self.bus.clone().filter(|_| result.is_ok()) {
-            self.facts.stale_units = false;
+        // With the units as they were, everything goes on but the regions that are configured otherwise.
+        self.facts.bus = Some(Bus::Connected);
+        self.bus = self.line.clone();
+        let news = well || self.facts.stale_units || self.facts.outdated != outdated;
+        let unread = |outdated: &Option<Outdated>| matches!(outdated, Some(Outdated { by: Obstacle::Programs(_), .. }));
+        if unread(&self.facts.outdated) && !unread(&outdated) {
+            // It was not to be seen in a record that could not be read.
+            self.look_for_upgrade();
+        }
+        (self.facts.stale_units, self.facts.outdated) = (false, outdated);
+        if let Some(bus) = self.bus.clone().filter(|_| news) {
             self.put_in_place(&bus);
         }
     }

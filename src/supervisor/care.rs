@@ -11,7 +11,7 @@ use crate::decide::facts::Busy;
 use crate::decide::turns::{Denied, Manner, is_spread};
 use crate::names::RegionName;
 use crate::port_map::LocalRegion;
-use crate::region::{HeldBy, Hold};
+use crate::region::{HeldBy, Hold, Ledger};
 use crate::times;
 use crate::wire::{self, Word};
 use std::time::Duration;
@@ -235,16 +235,42 @@ pub(super) async fn forgive(
     Ok(())
 }
 
+/// How a region is, by the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It is on record, and may run.
+    Kept,
+    /// It is kept from running.
+    Held,
+    /// It is not on record: it was deleted.
+    Gone,
+}
+
+/// How a region is, by the ledger.
+pub(super) async fn standing(shop: &Workshop, name: &RegionName) -> Result<Standing, wire::Error> {
+    let ledger = on_record(shop).await?;
+    Ok(match (ledger.regions.contains_key(name), ledger.holds.contains_key(name)) {
+        (false, _) => Standing::Gone,
+        (true, true) => Standing::Held,
+        (true, false) => Standing::Kept,
+    })
+}
+
 /// Whether a region is held, by the ledger.
 pub(super) async fn is_held(shop: &Workshop, name: &RegionName) -> Result<bool, wire::Error> {
-    Ok(held(shop, name).await?.is_some())
+    Ok(standing(shop, name).await? == Standing::Held)
 }
 
 async fn held(shop: &Workshop, name: &RegionName) -> Result<Option<Hold>, wire::Error> {
-    let (root, region) = (shop.config.sled.storage.root.clone(), name.clone());
+    Ok(on_record(shop).await?.holds.remove(name))
+}
+
+/// The ledger, as it is on the disk.
+pub(super) async fn on_record(shop: &Workshop) -> Result<Ledger, wire::Error> {
+    let root = shop.config.sled.storage.root.clone();
     let loaded = shop.held(move || ledger::load(&root)).await?;
     let failed = |why: std::io::Error| wire::Error::new("LEDGER_UNREADABLE", why.to_string(), "sledctl status");
-    Ok(loaded.map_err(failed)?.ledger.holds.remove(&region))
+    Ok(loaded.map_err(failed)?.ledger)
 }
 
 async fn record(shop: &Workshop, name: &RegionName, hold: Option<Hold>) -> Result<(), wire::Error> {

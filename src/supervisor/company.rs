@@ -148,6 +148,11 @@ fn behind(theirs: &[Trailer], ours: &[Trailer]) -> bool {
     theirs.iter().zip(ours).any(|(their, our)| (their.generation, their.flush) < (our.generation, our.flush))
 }
 
+/// How long a region may take to serve once it was started.
+pub(super) fn patience(local: &LocalRegion) -> Duration {
+    PATIENCE + HASHING * local.geometry.extent_count
+}
+
 /// Waits until a region serves that was just started: in another invocation of its unit than the
 /// one `before`, of which it may still be known that it served.
 ///
@@ -159,7 +164,7 @@ pub(super) async fn wait_until_it_serves(
     bus: &Connection,
     before: Option<String>,
 ) -> Result<(), String> {
-    let time = PATIENCE + HASHING * local.geometry.extent_count;
+    let time = patience(local);
     let mut serving = shop.serving.subscribe();
     let serves = serving.wait_for(|serving| serves_anew(serving, &local.name, before.as_ref()));
     let fails = async {

@@ -77,6 +77,8 @@ pub(super) enum Event {
     Seen(Disk),
     /// The disk was looked at, for a request that is to be answered by what is there now.
     Looked(Disk, Request),
+    /// By its record an upgrade was begun and has not ended, or that is not so.
+    Unfinished(bool),
     /// What is to be remembered of jobs was written, or could not be.
     Noted,
     /// A job is doing this now.

@@ -229,6 +229,9 @@ impl Supervisor {
             Change::Restart => tracing::warn!(REGION = %name, "restarting {name}, which has been hung for too long"),
         }
         self.ends(&name);
+        if let Some(ward) = self.wards.get_mut(&name) {
+            ward.changed_unasked();
+        }
         self.region(&name, |region| region.changing = true);
         let region = name.clone();
         let lost = move |why| Said::Changed(region, Err(why));

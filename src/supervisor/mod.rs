@@ -54,6 +54,7 @@ mod tests;
 mod tickets;
 mod upgrade;
 mod versions;
+mod vigil;
 pub mod waiting;
 mod wards;
 mod watchdog;
@@ -302,7 +303,8 @@ impl Supervisor {
             self.recovered(&serving);
             self.note_absences(&serving);
             self.note_lacks(&serving);
-            self.shop.tell_serving(self.runs_of(serving));
+            let breaks = self.wards.iter().map(|(name, ward)| (name.clone(), ward.breaks()));
+            self.shop.tell_serving(self.runs_of(serving), breaks.collect());
             if self.complete() {
                 let verdict = judge(&self.config, &self.facts);
                 self.editor.publish(&self.facts, verdict, self.jobs.all());
@@ -353,6 +355,9 @@ impl Supervisor {
             Event::Unsettled(_) => {}
             Event::Seen(disk) => self.see_disk(disk),
             Event::Looked(disk, request) => self.hear_look(disk, request),
+            Event::Unfinished(unfinished) => {
+                self.facts.unfinished_upgrade = unfinished && self.upgrading.is_none();
+            }
             Event::Noted => self.jobs.written(),
             Event::Step(id, step) => self.jobs.step(id, step),
             Event::Ended(name, ended, disk) => self.end(&name, *ended, disk),
@@ -367,7 +372,7 @@ impl Supervisor {
         self.facts.stuck_removals = self.removals.waiting();
         self.facts.removing = self.removals.is_busy();
         if self.upgrading.take_if(|job| *job == id).is_some() {
-            self.facts.unfinished_upgrade = upgrade_is_unfinished();
+            self.look_for_upgrade();
             self.workers.retain(|name, job| {
                 let others = *job != id;
                 if !others {

@@ -93,16 +93,17 @@ async fn what_cannot_be_refreshed_on_this_connection_is_asked_again() {
 async fn with_units_that_cannot_be_written_the_last_good_ones_go_on() {
     use crate::check::Code;
     for (why, code) in [
-        (NotRefreshed::Programs("damaged".into()), Code::ProgramsUnreadable),
-        (NotRefreshed::Stale("No space left on device".into()), Code::UnitsOutdated),
-    ] {
+        (|regions| NotRefreshed::Programs { why: "damaged".into(), regions }, Code::ProgramsUnreadable),
+        (|regions| NotRefreshed::Stale { why: "No space left on device".into(), regions }, Code::UnitsOutdated),
+    ] as [(fn(BTreeSet<RegionName>) -> NotRefreshed, Code); 2]
+    {
         let (mut supervisor, _inbox) = supervisor();
         let codes = |supervisor: &Supervisor| {
             let verdict = judge(&supervisor.config, &supervisor.facts);
             verdict.findings.into_iter().map(|finding| finding.code).collect::<Vec<_>>()
         };
         let now = supervisor.world;
-        supervisor.hear(Event::Systemd(now, Said::Refreshed(Err(why))));
+        supervisor.hear(Event::Systemd(now, Said::Refreshed(Err(why(BTreeSet::new())))));
         assert_eq!(supervisor.facts.bus, Some(Bus::Connected), "systemd answers");
         assert!(
             supervisor.unrefreshed.is_some() && !supervisor.facts.stale_units,
@@ -111,6 +112,19 @@ async fn with_units_that_cannot_be_written_the_last_good_ones_go_on() {
         assert!(codes(&supervisor).contains(&code) && !codes(&supervisor).contains(&Code::SystemdUnreachable));
         supervisor.hear(Event::Systemd(now, Said::Refreshed(Ok(()))));
         assert!(!codes(&supervisor).contains(&code));
+        // After another configuration was taken over all but those start that it has changed.
+        take_over(&mut supervisor, config("[downstairs]\nhung_after = \"9s\"\n"));
+        assert!(supervisor.facts.stale_units);
+        let name = supervisor.config.local_regions()[0].name.clone();
+        let now = supervisor.world;
+        supervisor.hear(Event::Systemd(now, Said::Refreshed(Err(why([name.clone()].into())))));
+        assert!(!supervisor.facts.stale_units && supervisor.unrefreshed.is_some());
+        let kept: Vec<_> =
+            supervisor.facts.regions.keys().filter(|name| supervisor.facts.outdated(name).is_some()).collect();
+        assert_eq!(kept, [&name]);
+        let verdict = judge(&supervisor.config, &supervisor.facts);
+        let told = verdict.findings.into_iter().find(|finding| finding.code == code).unwrap();
+        assert!(told.cause.contains(&name.to_string()), "{}", told.cause);
     }
 }
 

@@ -5,13 +5,14 @@
 //! on where it was.
 
 use super::beforehand;
-use super::care;
+use super::care::{self, Standing};
 use super::company;
 use super::event::Event;
 use super::jobs::CANCELLED;
+use super::vigil;
 use super::workshop::{Workshop, cancelled, cut_short};
 use crate::act::progress::Progress;
-use crate::act::{ledger, programs, units};
+use crate::act::{programs, units};
 use crate::decide::facts::Busy;
 use crate::decide::turns::Manner;
 use crate::port_map::LocalRegion;
@@ -22,7 +23,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use std::path::PathBuf;
 use std::time::Duration;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use zbus::Connection;
 
 /// How often to look what a process runs, and how often at most.
@@ -90,8 +91,7 @@ pub(super) async fn upgrade(
         // What an earlier one left undone is of no account any more.
         record.rolling = None;
         if to == record.current && rolling.all_run(&record).await? {
-            record.forget_unused();
-            save(&record).await?;
+            rolling.tidy(&mut record).await?;
             return Ok(format!("nothing was restarted: all regions run {} already", rolling.shown(&record)));
         }
         progress.check().map_err(|_| cancelled())?;
@@ -224,10 +224,23 @@ impl Rolling<'_> {
             let one = Rolling { progress: &progress, ..*self };
             let switched = one.roll_over(record, local).await;
             self.shop.tell(Event::Free { job: self.job, region: local.name.clone() }).await;
-            restarted += usize::from(switched?);
+            restarted += match switched {
+                // It has nothing to do with the program any more, nor with the others.
+                Err(why) if why.code != CANCELLED && self.is_gone(local).await? => {
+                    tracing::info!(REGION = %local.name, "{} is left out of the upgrade: it is gone", local.name);
+                    0
+                }
+                switched => usize::from(switched?),
+            };
         }
         self.check_all(record, &all).await?;
         Ok(restarted)
+    }
+
+    /// Whether a region was deleted meanwhile, or left the map.
+    async fn is_gone(&self, local: &LocalRegion) -> Result<bool, wire::Error> {
+        let mapped = self.shop.breaks.borrow().contains_key(&local.name);
+        Ok(!mapped || care::standing(self.shop, &local.name).await? == Standing::Gone)
     }
 
     /// Rolls over one region; whether that was restarted.
@@ -251,7 +264,7 @@ impl Rolling<'_> {
     /// Sees that nothing runs anything else.
     async fn check_all(&self, record: &Programs, all: &[LocalRegion]) -> Result<(), wire::Error> {
         for local in all {
-            if units::main_pid(self.bus, &local.name).await.is_ok() {
+            if self.main_pid(local).await?.is_some() {
                 let failed = |why: String| wire::Error::new("UPGRADE_FAILED", format!("{}: {why}", local.name), "");
                 self.runs_it(record, local).await.map_err(failed)?;
             }
@@ -264,11 +277,19 @@ impl Rolling<'_> {
     async fn all_run(&self, record: &Programs) -> Result<bool, wire::Error> {
         for local in self.regions().await? {
             let wanted = record.of(&local.name, &self.shop.config.sled.downstairs.program);
-            if units::main_pid(self.bus, &local.name).await.is_ok_and(|pid| !programs::is(pid, wanted)) {
+            if self.main_pid(&local).await?.is_some_and(|pid| !programs::is(pid, wanted)) {
                 return Ok(false);
             }
         }
         Ok(true)
+    }
+
+    /// The process of a region, if it runs. That systemd does not tell is no answer.
+    async fn main_pid(&self, local: &LocalRegion) -> Result<Option<u32>, wire::Error> {
+        units::main_pid(self.bus, &local.name).await.map_err(|why| {
+            let message = format!("{}: systemd does not tell which process it has: {why}", local.name);
+            wire::Error::new("UPGRADE_FAILED", message, "systemctl status dbus")
+        })
     }
 
     /// Waits until a region serves that is about to.
@@ -292,10 +313,7 @@ impl Rolling<'_> {
 
     /// The regions that are on record.
     async fn regions(&self) -> Result<Vec<LocalRegion>, wire::Error> {
-        let root = self.shop.config.sled.storage.root.clone();
-        let loaded = self.shop.held(move || ledger::load(&root)).await?;
-        let failed = |why: std::io::Error| wire::Error::new("LEDGER_UNREADABLE", why.to_string(), "sledctl status");
-        let known = loaded.map_err(failed)?.ledger.regions;
+        let known = care::on_record(self.shop).await?.regions;
         Ok(self.shop.config.local_regions().into_iter().filter(|local| known.contains_key(&local.name)).collect())
     }
 
@@ -320,7 +338,7 @@ impl Rolling<'_> {
         }
         self.runs_it(record, local).await.map_err(failed)?;
         if hosts.is_empty() {
-            self.watch(local).await?;
+            vigil::keep(self.shop, self.job, local, self.progress).await?;
         }
         Ok(())
     }
@@ -330,43 +348,13 @@ impl Rolling<'_> {
     async fn runs_it(&self, record: &Programs, local: &LocalRegion) -> Result<(), String> {
         let wanted = record.of(&local.name, &self.shop.config.sled.downstairs.program);
         for _ in 0..LOOKS {
-            let pid = units::main_pid(self.bus, &local.name).await?;
+            let pid = units::main_pid(self.bus, &local.name).await?.ok_or("its unit has no process")?;
             if programs::is(pid, wanted) {
                 return Ok(());
             }
             sleep(LOOK).await;
         }
         Err(format!("its unit does not run {} (systemctl cat shows what it runs)", wanted.display()))
-    }
-
-    /// Nobody is connected to it: that it goes on serving is all that can be seen. Whoever has something to
-    /// do with it meanwhile does not wait until it has been seen for long enough.
-    async fn watch(&self, local: &LocalRegion) -> Result<(), wire::Error> {
-        let failed = |why: String| wire::Error::new("UPGRADE_FAILED", format!("{}: {why}", local.name), "");
-        let time: Duration = self.shop.config.sled.downstairs.steady_after.into();
-        self.shop.tell(Event::Free { job: self.job, region: local.name.clone() }).await;
-        loop {
-            self.progress.step(format!("{}: watching it for {} s", local.name, time.as_secs()), 0, 0);
-            let mut serving = self.shop.serving.subscribe();
-            let run = serving.borrow().get(&local.name).cloned();
-            // Another run is a break as well, however short.
-            let broken = serving.wait_for(|serving| run.is_none() || serving.get(&local.name) != run.as_ref());
-            tokio::select! {
-                () = self.progress.cancelled() => return Err(cancelled()),
-                done = timeout(time, broken) => if done.is_err() {
-                    return Ok(());
-                },
-            }
-            if care::is_held(self.shop, &local.name).await? {
-                // Nothing runs on it any more, and what ran was not at fault.
-                return Ok(());
-            }
-            self.serves_soon(local).await.map_err(failed)?;
-            // One that somebody has restarted is another run that systemd has not restarted yet.
-            if units::restarts(self.bus, &local.name).await.map_err(failed)? > 0 {
-                return Err(failed(format!("it did not serve for {} s without a break", time.as_secs())));
-            }
-        }
     }
 
     /// Gives every region its old program again, the last one first; and stops at one that does not
@@ -411,7 +399,10 @@ impl Rolling<'_> {
         for local in self.regions().await?.iter().rev() {
             let given = self.give_back(record, local).await;
             self.shop.tell(Event::Free { job: self.job, region: local.name.clone() }).await;
-            given?;
+            match given {
+                Err(_) if self.is_gone(local).await? => {}
+                given => given?,
+            }
         }
         Ok(())
     }
@@ -421,7 +412,7 @@ impl Rolling<'_> {
         let name = &local.name;
         let Some(roll) = record.rolling.clone() else { return Ok(()) };
         let old = record.path(record.current.as_ref(), &self.shop.config.sled.downstairs.program).to_owned();
-        let runs_old = units::main_pid(self.bus, name).await.is_ok_and(|pid| programs::is(pid, &old));
+        let runs_old = self.main_pid(local).await?.is_some_and(|pid| programs::is(pid, &old));
         if !roll.done.contains(name) && runs_old {
             return Ok(());
         }

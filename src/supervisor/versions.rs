@@ -3,7 +3,7 @@
 
 use super::Supervisor;
 use super::event::Event;
-use super::upgrade::{Cargo, Spoken, Upgrade};
+use super::upgrade::{Cargo, Spoken, Upgrade, upgrade_is_unfinished};
 use super::work::Task;
 use crate::act::programs;
 use crate::decide::facts::{Beat, Facts, Run};
@@ -70,6 +70,13 @@ impl Supervisor {
             }
         }
         self.resume_upgrade(bus);
+    }
+
+    /// Looks, aside from the loop, whether an upgrade was begun that has not ended.
+    pub(super) fn look_for_upgrade(&self) {
+        self.errands.run(|_| None, async {
+            tokio::task::spawn_blocking(upgrade_is_unfinished).await.ok().map(Event::Unfinished)
+        });
     }
 
     fn resume_upgrade(&mut self, bus: Connection) {

@@ -28,6 +28,8 @@ pub(super) struct Ward {
     not_before: Option<Instant>,
     /// Since when it has been hung.
     hung: Option<Instant>,
+    /// How often it ended by itself, hung, or had to be stopped or restarted unasked, ever.
+    breaks: u64,
 }
 
 impl Ward {
@@ -42,6 +44,7 @@ impl Ward {
         self.ahead &= more == 0;
         let time = Instant::now();
         self.crashes.extend(std::iter::repeat_n(time, missed as usize));
+        self.breaks += u64::from(missed);
         let unasked = match now.active {
             Active::Activating | Active::Failed => true,
             Active::Inactive | Active::Deactivating => now.result != "success",
@@ -52,8 +55,19 @@ impl Ward {
         (!known).then(|| {
             self.noted.clone_from(&now.invocation);
             self.ahead = matches!(now.active, Active::Activating | Active::Deactivating);
+            self.breaks += 1;
             (now.invocation.clone(), exit)
         })
+    }
+
+    /// It is stopped or restarted, and nobody has asked for that.
+    pub(super) fn changed_unasked(&mut self) {
+        self.breaks += 1;
+    }
+
+    /// How often it has not gone on as it should, ever: what was asked for is none of that.
+    pub(super) fn breaks(&self) -> u64 {
+        self.breaks
     }
 
     /// The run whose end was noted last.
@@ -75,7 +89,7 @@ impl Ward {
 
     /// Forgets everything: it was released.
     pub(super) fn forget(&mut self) {
-        *self = Self { noted: self.noted.take(), ..Self::default() };
+        *self = Self { noted: self.noted.take(), breaks: self.breaks, ..Self::default() };
     }
 
     /// Writes what time has made of it into the facts. As long as the disk is full, whoever hangs
@@ -90,6 +104,7 @@ impl Ward {
         region.pausing = self.not_before.is_some();
         let pid = region.alive();
         let silent = region.pulse.as_ref().is_some_and(|pulse| Some(pulse.pid) == pid && pulse.beat == Beat::Silent);
+        self.breaks += u64::from(silent && !full && self.hung.is_none());
         self.hung = (silent && !full).then(|| self.hung.unwrap_or(now));
         region.hung_seconds = self.hung.map_or(0, |since| now.duration_since(since).as_secs());
         if region.steady {
@@ -152,7 +167,10 @@ mod tests {
             before = now;
         }
         ward.tell(&mut region, &settings(), false);
-        assert_eq!(region.crashes, 4);
+        assert_eq!((region.crashes, ward.breaks()), (4, 4));
+        ward.forget();
+        assert_eq!(ward.breaks(), 4, "whoever counts on from a number is not led astray");
+        ward.crashes = std::iter::repeat_n(Instant::now(), 4).collect();
         tokio::time::advance(Duration::from_secs(121)).await;
         ward.tell(&mut region, &settings(), false);
         assert_eq!(region.crashes, 0);
@@ -175,15 +193,17 @@ mod tests {
         }
         assert_eq!((pauses[0], pauses[1], pauses[11]), (100, 200, 30_000));
     }
+
     #[tokio::test(start_paused = true)]
     async fn time_on_a_full_disk_does_not_count_as_hung() {
         let (mut ward, settings) = (Ward::default(), settings());
         let unit = Unit { pid: Some(7), ..unit(Active::Active, "a", 0) };
         let pulse = Pulse { pid: 7, beat: Beat::Silent, identity: None, presents: None };
         let mut region = Region { unit: Some(unit), pulse: Some(pulse), ..Region::default() };
-        for (full, hung) in [(false, 0), (false, 10), (true, 0), (true, 0), (false, 0), (false, 10)] {
+        let told = [(false, 0, 1), (false, 10, 1), (true, 0, 1), (true, 0, 1), (false, 0, 2), (false, 10, 2)];
+        for (full, hung, breaks) in told {
             ward.tell(&mut region, &settings, full);
-            assert_eq!(region.hung_seconds, hung);
+            assert_eq!((region.hung_seconds, ward.breaks()), (hung, breaks));
             tokio::time::advance(Duration::from_secs(10)).await;
         }
     }

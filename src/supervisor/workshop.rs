@@ -33,6 +33,9 @@ pub(super) struct Workshop {
     pub(super) disk: Option<Uuid>,
     /// The regions that serve, as the loop last judged, and which of their runs it is that does.
     pub(super) serving: watch::Sender<BTreeMap<RegionName, Run>>,
+    /// The regions of the map that is in force, and how often each has not gone on as it should, ever:
+    /// it ended by itself, hung, or was stopped or restarted unasked.
+    pub(super) breaks: watch::Sender<BTreeMap<RegionName, u64>>,
     /// How long the sled has lived.
     pub(super) clock: Arc<Clock>,
 }
@@ -44,9 +47,9 @@ impl Workshop {
         // regions, 4 took 730, 8 took 670, 12 took 580.
         let turns = available_parallelism().map_or(6, |cores| u32::try_from(cores.get() * 6).unwrap_or(6));
         let cores = Arc::new(Semaphore::new(turns as usize));
-        let serving = watch::Sender::new(BTreeMap::new());
+        let (serving, breaks) = (watch::Sender::new(BTreeMap::new()), watch::Sender::new(BTreeMap::new()));
         let clock = Arc::new(Clock::open());
-        Self { config, scanner, errands, cores, turns, adoptions: Arc::default(), disk: None, serving, clock }
+        Self { config, scanner, errands, cores, turns, adoptions: Arc::default(), disk: None, serving, breaks, clock }
     }
 
     /// For work on this disk, and no other that may be mounted when its turn comes.
@@ -54,13 +57,12 @@ impl Workshop {
         Self { disk: Some(disk), ..self.clone() }
     }
 
-    /// Tells who waits for it which regions serve.
-    pub(super) fn tell_serving(&self, serving: BTreeMap<RegionName, Run>) {
-        self.serving.send_if_modified(|known| {
-            let changed = *known != serving;
-            *known = serving;
-            changed
-        });
+    /// Tells who waits for it which regions serve, and how often each of the map's has not gone on as it
+    /// should.
+    pub(super) fn tell_serving(&self, serving: BTreeMap<RegionName, Run>, breaks: BTreeMap<RegionName, u64>) {
+        // Of what has just broken it is not heard first that it serves again.
+        publish(&self.breaks, breaks);
+        publish(&self.serving, serving);
     }
 
     /// Tells the loop something. It hears it unless it has ended.
@@ -91,6 +93,15 @@ impl Workshop {
         let done: std::io::Result<T> = self.scanner.change(held).await.map_err(|why| cut_short(&why))?;
         done.map_err(|why| wire::Error::new("DATA_FOREIGN", why.to_string(), "sledctl status shows the disk"))
     }
+}
+
+/// Puts a value in place of the one that is known, and wakes who waits if it is another.
+fn publish<T: PartialEq>(to: &watch::Sender<T>, value: T) {
+    to.send_if_modified(|known| {
+        let changed = *known != value;
+        *known = value;
+        changed
+    });
 }
 
 /// The end of work whose asker has changed his mind.

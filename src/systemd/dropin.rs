@@ -10,15 +10,20 @@ use crate::config::{Configuration, Tls};
 use crate::port_map::{Fence, LocalRegion};
 use crate::programs::Programs;
 use std::fmt::{Display, Write};
+use std::path::Path;
 
 /// The name of every drop-in below its unit's `.d` directory. Drop-ins are read in the order of
 /// their names, and what is set while a unit runs lies in `50-PROPERTY.conf`: that has to count.
 pub const FILE: &str = "10-sled.conf";
 
+/// What stands between a region's program and its directory.
+const RUN: &str = " run --data ";
+
 /// The drop-ins of a configuration: each unit's name and the text of its drop-in.
 pub fn all(config: &Configuration, programs: &Programs) -> Vec<(String, String)> {
     let regions = config.local_regions();
-    let each = regions.iter().map(|local| (names::unit(&local.name), region(config, programs, local)));
+    let program = |local: &LocalRegion| programs.of(&local.name, &config.sled.downstairs.program);
+    let each = regions.iter().map(|local| (names::unit(&local.name), region(config, program(local), local)));
     [socket("http.listen of sled.toml", &config.listen), broker(config)].into_iter().chain(each).collect()
 }
 
@@ -44,12 +49,11 @@ fn broker(config: &Configuration) -> (String, String) {
     (names::BROKER.into(), text)
 }
 
-/// The values of one region. The lock is taken on the directory itself and is held by the
+/// The values of one region that runs this program. The lock is taken on the directory itself and is held by the
 /// downstairs as long as it lives: flock(1) becomes the downstairs and hands it over.
-fn region(config: &Configuration, programs: &Programs, local: &LocalRegion) -> String {
+pub fn region(config: &Configuration, program: &Path, local: &LocalRegion) -> String {
     let dir = config.region_dir(&local.name).display().to_string();
     let root = config.sled.storage.root.display();
-    let program = programs.of(&local.name, &config.sled.downstairs.program).display();
     let mounted = match config.sled.storage.require_mount {
         true => format!("RequiresMountsFor={root}\nAssertPathIsMountPoint={root}\n"),
         false => String::new(),
@@ -69,7 +73,8 @@ fn region(config: &Configuration, programs: &Programs, local: &LocalRegion) -> S
          {fence}\
          ExecStart=\n\
          ExecStart=/usr/bin/flock --exclusive --nonblock --no-fork --conflict-exit-code 75 {dir} \
-         {program} run --data {dir} --port {port} --address {address}{tls}\n",
+         {program}{RUN}{dir} --port {port} --address {address}{tls}\n",
+        program = program.display(),
         name = local.name,
         port = local.port,
         repair = local.repair_port(),
@@ -79,6 +84,12 @@ fn region(config: &Configuration, programs: &Programs, local: &LocalRegion) -> S
         fence = fence::lines(&Fence::around(&config.map, local.name.volume(), None)),
         tls = config.sled.tls.as_ref().map(tls).unwrap_or_default(),
     )
+}
+
+/// The program that a region runs by these values of it.
+pub fn program(region: &str) -> Option<&Path> {
+    let (before, _) = region.split_once(RUN)?;
+    before.rsplit_once(' ').map(|(_, program)| Path::new(program))
 }
 
 /// What makes the data port speak TLS.
@@ -130,6 +141,7 @@ mod tests {
         ] {
             assert!(text.contains(wanted), "{wanted:?} is not in {text}");
         }
+        assert_eq!(program(text), Some(Path::new("/usr/lib/crucible/crucible-downstairs")));
         let open = all.iter().find(|(unit, _)| unit == "crucible-downstairs@pve-0.service");
         let (_, text) = open.unwrap();
         assert!(text.contains("SocketBindDeny=any") && !text.contains("IPAddress"), "{text}");

@@ -86,6 +86,18 @@ fn an_upgrade_lets_others_go_first_and_can_be_cancelled() {
     // One that somebody restarts is watched anew.
     machine.ok(&["sledctl", "region", "restart", "still-fawn-0"]);
     machine.wait_for("still-fawn", |volume| volume.ready && versions(volume)[0].starts_with("0.0.2"));
+    // One that is deleted has nothing to do with the program any more, and the next one gets it.
+    let step = |what: &str| {
+        let at_it = |job: &Job| {
+            assert_eq!(job.state, JobState::Running, "{job:#?}");
+            job.step.contains(what)
+        };
+        std::iter::repeat_with(upgrade).flatten().find(at_it).unwrap()
+    };
+    machine.ok(&["sledctl", "region", "delete", "still-fawn-0", "--yes-destroy", "still-fawn-0"]);
+    step("still-fawn-1: its turn is waited for");
+    machine.ok(&["sledctl", "region", "restore", "still-fawn-0"]);
+    step("still-fawn-1: watching it for 3600 s");
     machine.ok(&["sledctl", "jobs", "cancel", &job.id.to_string()]);
     std::iter::repeat_with(upgrade).flatten().find(|job| job.state == JobState::Cancelled).unwrap();
     machine.wait_for("still-fawn", |volume| {
@@ -176,4 +188,16 @@ fn a_way_back_stops_at_one_that_does_not_come_back() {
     machine.wait_for("still-fawn", |volume| {
         volume.ready && volume.checks.is_empty() && versions(volume).iter().all(|version| version.starts_with("0.0.1"))
     });
+    // Another one that stops so: whoever begins anew finds nothing to restart, and nothing of it is left.
+    machine.sh("echo exit no such luck >/crucible/still-fawn-0/stand-in-fault");
+    let failed = machine.run(&["sledctl", "downstairs", "upgrade", "/root/new"]);
+    let said = String::from_utf8_lossy(&failed.stderr);
+    assert!(said.contains("taking it back has stopped"), "{said}");
+    machine.sh(
+        "rm /crucible/still-fawn-0/stand-in-fault; until sledctl region list; do sledctl region release --all; done",
+    );
+    let said = machine.ok(&["sledctl", "downstairs", "upgrade"]);
+    assert!(said.contains("nothing was restarted"), "{said}");
+    assert_eq!(machine.sh("ls /var/lib/sled/programs"), "");
+    machine.wait_for("still-fawn", |volume| volume.ready && volume.checks.is_empty());
 }

@@ -71,9 +71,10 @@ pub struct Facts {
     /// The volumes of which the record of what was granted is not as it is known to be, and why: it
     /// is written anew.
     pub damaged_grants: BTreeMap<VolumeName, String>,
-    /// Why the units stay as they were last configured; what runs by them goes on.
+    /// Why some units stay as they were last configured; what runs by them goes on.
     pub outdated: Option<Outdated>,
-    /// systemd does not know the units as they are configured now: nothing is started.
+    /// systemd has not told yet whether it knows the units as they are configured now: until then
+    /// nothing is started.
     pub stale_units: bool,
     /// Since when each host that is connected to a volume has been seen.
     pub seen_since: BTreeMap<(VolumeName, IpAddr), Timestamp>,
@@ -151,13 +152,22 @@ pub enum Bus {
     Unreachable(String),
 }
 
-/// Why the units stay as they were last configured.
+/// That some units stay as they were last configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outdated {
+pub struct Outdated {
+    /// What keeps them so.
+    pub by: Obstacle,
+    /// The regions whose units these are: they are not started by them. All others are.
+    pub regions: BTreeSet<RegionName>,
+}
+
+/// What keeps units as they were last configured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Obstacle {
     /// The record of which program each region runs cannot be read, and why.
     Programs(String),
-    /// systemd has read its units again, or refuses to, and they are not as they are configured.
-    Stale(String),
+    /// systemd has read its units again, or refuses to, and why they are not as they are configured.
+    Systemd(String),
 }
 
 impl Facts {
@@ -165,6 +175,11 @@ impl Facts {
     pub fn held(&self, name: &RegionName) -> Option<&Hold> {
         let ledger = self.disk.as_ref().and_then(|disk| disk.ledger.as_ref().ok());
         ledger.and_then(|ledger| ledger.holds.get(name)).or_else(|| self.holding.get(name))
+    }
+
+    /// Why a region's unit is not as it is configured, if it is not.
+    pub fn outdated(&self, name: &RegionName) -> Option<&Outdated> {
+        self.outdated.as_ref().filter(|outdated| outdated.regions.contains(name))
     }
 
     /// Whether a process of others writes to a region's files, as far as is known.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::check::Code;
-use crate::decide::facts::{Doing, Exit, Run, Stranger};
+use crate::decide::facts::{Doing, Exit, Obstacle, Outdated, Run, Stranger};
 use crate::decide::failure::{Failure, classify};
 use crate::decide::plan::{Action, plan};
 use crate::decide::turns::{Denied, Manner, claim, may_hold, may_release, may_restart, may_upgrade};
@@ -221,7 +221,11 @@ fn what_must_not_be_started_is_not_restarted_either() {
     let config = config();
     let stranger = || Stranger { pid: Some(9), command: "x".into(), unit: None };
     type Change = fn(&mut Facts, Stranger);
-    let obstacles: [(Change, &str); 5] = [
+    let obstacles: [(Change, &str); 6] = [
+        (
+            |f, _| f.outdated = Some(Outdated { by: Obstacle::Systemd("x".into()), regions: [first()].into() }),
+            "UNITS_OUTDATED",
+        ),
         (|f, _| f.network.as_mut().unwrap().bridge.as_mut().unwrap().addresses.clear(), "BRIDGE_ADDRESS"),
         (|f, s| f.intruders = Some([(first(), vec![s])].into()), "REGION_FOREIGN_PROCESS"),
         (|f, s| region(f).sockets.as_mut().unwrap().repair = Holder::Other(s), "PORT_TAKEN"),
@@ -245,6 +249,38 @@ fn what_must_not_be_started_is_not_restarted_either() {
         let stop = Manner { starts: false, ..manner(true, false) };
         assert_eq!(claim(&config, &facts, &first(), stop), Ok(()));
     }
+}
+
+/// What was not looked at yet, or is being asked for, is waited for.
+#[test]
+fn what_is_not_known_yet_is_asked_again() {
+    let config = config();
+    type Change = fn(&mut Facts);
+    let unknown: [(Change, &str); 4] = [
+        (|f| f.stale_units = true, "STARTING"),
+        (|f| f.intruders = None, "NOT_SEEN"),
+        (|f| f.network = None, "NOT_SEEN"),
+        (|f| _ = f.disk.as_mut().unwrap().regions.remove(&first()), "NOT_SEEN"),
+    ];
+    for (change, code) in unknown {
+        let mut facts = well(&config);
+        change(&mut facts);
+        let claimed = claim(&config, &facts, &first(), manner(false, false));
+        assert!(matches!(&claimed, Err(Denied::Later(why)) if why.code == code), "{claimed:?}");
+        assert!(may_restart(&config, &facts, &first(), false).is_ok(), "{code}: its turn is waited for");
+    }
+    // A unit of which systemd has told that it is another keeps nobody else from being started.
+    let (mut facts, second) = (well(&config), "still-fawn-1".parse::<RegionName>().unwrap());
+    facts.outdated = Some(Outdated { by: Obstacle::Programs("x".into()), regions: [second.clone()].into() });
+    assert_eq!(claim(&config, &facts, &first(), manner(false, false)), Ok(()));
+    let refused = may_restart(&config, &facts, &second, true).unwrap_err();
+    assert!(refused.code == "PROGRAMS_UNREADABLE" && refused.message.contains("still-fawn-1"), "{refused:?}");
+    // And says so where somebody looks for it.
+    facts.outdated.as_mut().unwrap().regions = [first()].into();
+    stopped(&mut facts);
+    let verdict = judge(&config, &facts);
+    let down = verdict.findings.iter().find(|finding| finding.code == Code::RegionDown).unwrap();
+    assert!(down.cause.contains("as it is configured"), "{down:?}");
 }
 
 #[test]

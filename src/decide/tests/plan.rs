@@ -1,7 +1,7 @@
 //! What is done, and what keeps it from being done.
 
 use super::*;
-use crate::decide::facts::{Fencing, Start, Stranger};
+use crate::decide::facts::{Fencing, Obstacle, Outdated, Start, Stranger};
 use crate::decide::plan::{Action, plan};
 use crate::decide::verdict::judge;
 use crate::region::Grant;
@@ -37,6 +37,7 @@ fn a_stopped_region_is_started_once_everything_is_right() {
         |f| region(f).start = Start::Asked,
         |f| f.grants = None,
         |f| f.stale_units = true,
+        |f| f.outdated = Some(Outdated { by: Obstacle::Systemd(String::new()), regions: [first()].into() }),
         |f| _ = f.unread_grants.insert(volume(), String::new()),
         |f| {
             region(f).unit.as_mut().unwrap().fence = None;
