@@ -121,9 +121,9 @@ impl Supervisor {
         self.set_going(task, job, progress, bus, disk)
     }
 
-    /// Removes what was kept long enough. One that failed before is the same job once more.
+    /// Removes what was kept long enough. One of these that failed before is the same job once more.
     fn remove(&mut self, stone: Tombstone, bus: zbus::Connection, disk: Uuid) {
-        let again = self.removals.job_of(&stone.dir());
+        let again = self.removals.own_job_of(&stone.dir());
         let (job, progress) = self.jobs.register_unasked(JobKind::Purge, &stone.region, again);
         self.set_going(Task::Purge(stone), job, progress, bus, disk);
     }
@@ -148,7 +148,7 @@ impl Supervisor {
                 None
             }
             Task::Purge(stone) => {
-                self.removals.begin(job.id, stone.dir());
+                self.removals.begin(&job, stone.dir());
                 self.facts.removing = true;
                 None
             }

@@ -79,8 +79,8 @@ pub(super) enum Event {
     Looked(Disk, Request),
     /// By its record an upgrade was begun and has not ended, or that is not so.
     Unfinished(bool),
-    /// What is to be remembered of jobs was written, or could not be.
-    Noted,
+    /// What is to be remembered of jobs was written, or could not be, and why.
+    Noted(Result<(), String>),
     /// A job is doing this now.
     Step(u64, Step),
     /// A job at this region has ended, and this is what the disk looked like then.

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 /// How many jobs are remembered after their end.
 const REMEMBERED: usize = 1000;
-/// How many of them outlive the supervisor.
+/// How many outlive the supervisor of those that somebody asked for, and how many of the others.
 const WRITTEN: usize = 200;
 /// How many of those that nobody asked for.
 const REMEMBERED_UNASKED: usize = 200;
@@ -43,13 +43,15 @@ pub(super) struct Jobs {
     changed: bool,
     /// That is being written.
     writing: bool,
+    /// It could not be written when it was last tried.
+    unwritten: bool,
 }
 
 impl Jobs {
     /// Goes on where an earlier supervisor was: with no number that it gave, as who follows a job must not
     /// meet another. What it was at was cut short.
     pub(super) fn new(errands: Errands, known: Remembered) -> Self {
-        let next = known.jobs.iter().map(|job| job.id + 1).fold(known.next, u64::max);
+        let next = known.jobs.iter().map(|job| job.id.saturating_add(1)).fold(known.next, u64::max);
         let mut changed = false;
         let all = known.jobs.into_iter().map(|mut job| {
             if job.state == JobState::Running {
@@ -62,23 +64,39 @@ impl Jobs {
             (job.id, job)
         });
         let all = Arc::new(all.collect());
-        Self { all, courses: BTreeMap::new(), words: BTreeMap::new(), next, errands, changed, writing: false }
+        let (courses, words) = (BTreeMap::new(), BTreeMap::new());
+        Self { all, courses, words, next, errands, changed, writing: false, unwritten: false }
     }
 
-    /// What is to be written down now, if anything.
+    /// What is to be written down now, if anything: the newest of those that somebody asked for and of
+    /// the others, each counted for itself, and whatever is not over.
     pub(super) fn take_changes(&mut self) -> Option<Remembered> {
         if !self.changed || self.writing {
             return None;
         }
         (self.changed, self.writing) = (false, true);
-        let mut jobs: Vec<_> = self.all.values().rev().take(WRITTEN).cloned().collect();
+        let (mut asked, mut unasked) = (0, 0);
+        let newest = |job: &&wire::Job| {
+            let count = if job.unasked { &mut unasked } else { &mut asked };
+            *count += 1;
+            *count <= WRITTEN || job.state == JobState::Running
+        };
+        let mut jobs: Vec<_> = self.all.values().rev().filter(newest).cloned().collect();
         jobs.reverse();
         Some(Remembered { next: self.next, jobs })
     }
 
-    /// It was written down, or could not be.
-    pub(super) fn written(&mut self) {
-        self.writing = false;
+    /// It was written down, or could not be, and why.
+    pub(super) fn written(&mut self, done: Result<(), String>) {
+        if let (Err(why), false) = (&done, self.unwritten) {
+            tracing::warn!("what became of jobs cannot be remembered: {why}; it is tried again");
+        }
+        (self.writing, self.unwritten) = (false, done.is_err());
+    }
+
+    /// What could not be written is to be once more.
+    pub(super) fn write_again(&mut self) {
+        self.changed |= self.unwritten && !self.writing;
     }
 
     /// Every job that is remembered.
@@ -102,6 +120,8 @@ impl Jobs {
     }
 
     fn put(&mut self, kind: JobKind, region: &RegionName, unasked: bool, again: Option<u64>) -> (wire::Job, Progress) {
+        // What somebody asked for stays as it ended.
+        let again = again.filter(|id| self.all.get(id).is_none_or(|job| job.unasked));
         let job = wire::Job {
             id: again.unwrap_or(self.next),
             kind,
@@ -116,7 +136,7 @@ impl Jobs {
             asks: None,
             unasked,
         };
-        self.next += u64::from(again.is_none());
+        self.next = self.next.saturating_add(u64::from(again.is_none()));
         self.changed = true;
         let jobs = Arc::make_mut(&mut self.all);
         jobs.insert(job.id, job.clone());
@@ -150,6 +170,11 @@ impl Jobs {
     /// Gives a job the word that it has asked for.
     pub(super) fn word(&mut self, id: u64, number: u64, word: Word) -> Result<wire::Job, wire::Error> {
         match (self.all.get(&id), self.words.get(&id)) {
+            // How it was before it is asked, or for another question, is no answer to this one.
+            (Some(job), Some(_)) if job.asks.as_ref().is_none_or(|ask| ask.number != number) => {
+                let message = format!("job {id} does not ask question {number} now");
+                Err(wire::Error::new("NOT_ASKED", message, format!("answer what it asks: GET /v1/jobs/{id}")))
+            }
             (Some(job), Some(hears)) => {
                 hears.send_replace(Some((number, word)));
                 Ok(job.clone())
@@ -208,12 +233,10 @@ impl Supervisor {
     /// Writes down what is to be remembered of jobs, if that has changed.
     pub(super) fn note_jobs(&mut self) {
         let Some(known) = self.jobs.take_changes() else { return };
-        self.errands.run(|_| Some(Event::Noted), async move {
+        self.errands.run(|why| Some(Event::Noted(Err(why))), async move {
             let written = tokio::task::spawn_blocking(move || crate::act::jobs::write(&known)).await;
-            if let Err(why) = written.unwrap_or_else(|why| Err(std::io::Error::other(why))) {
-                tracing::warn!("what became of jobs cannot be remembered: {why}");
-            }
-            Some(Event::Noted)
+            let written = written.unwrap_or_else(|why| Err(std::io::Error::other(why)));
+            Some(Event::Noted(written.map_err(|why| why.to_string())))
         });
     }
 }
@@ -236,10 +259,75 @@ mod tests {
         }
         assert!(jobs.all().contains_key(&asked.id) && !jobs.all()[&asked.id].unasked);
         assert_eq!(jobs.all().len(), 1 + REMEMBERED_UNASKED);
+        // Nor is it over a restart.
+        let written = jobs.take_changes().unwrap();
+        assert!(written.jobs.contains(&jobs.all()[&asked.id]));
+        assert_eq!(written.jobs.len(), 1 + WRITTEN);
         // Once more: the same number.
         let last = *jobs.all().keys().last().unwrap();
         let (again, _progress) = jobs.register_unasked(JobKind::Purge, &name, Some(last));
         assert_eq!((again.id, jobs.all()[&last].state), (last, JobState::Running));
+        // But never that of one that somebody asked for: how it ended is his answer.
+        let before = jobs.all()[&asked.id].clone();
+        let (own, _progress) = jobs.register_unasked(JobKind::Purge, &name, Some(asked.id));
+        assert!(own.id > last && own.unasked);
+        assert_eq!(jobs.all()[&asked.id], before);
+    }
+
+    #[test]
+    fn what_is_not_over_is_written_however_many_came_since() {
+        let (events, _heard) = tokio::sync::mpsc::channel(8);
+        let mut jobs = Jobs::new(Errands::new(events), Remembered::default());
+        let name = "still-fawn-0".parse().unwrap();
+        let (long, _progress) = jobs.register(JobKind::Upgrade, &name);
+        for _ in 0..WRITTEN + 1 {
+            let (job, _progress) = jobs.register(JobKind::Hold, &name);
+            jobs.end(Ended { id: job.id, result: Ok("done".into()), took: Duration::ZERO });
+        }
+        let written = jobs.take_changes().unwrap();
+        assert_eq!((written.jobs[0].id, written.jobs[1].id, written.jobs.len()), (long.id, long.id + 2, 1 + WRITTEN));
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_tried_again_at_the_next_look_back_and_not_before() {
+        let (events, _heard) = tokio::sync::mpsc::channel(8);
+        let mut jobs = Jobs::new(Errands::new(events), Remembered::default());
+        let name = "still-fawn-0".parse().unwrap();
+        let (_job, _progress) = jobs.register(JobKind::Create, &name);
+        let first = jobs.take_changes().unwrap();
+        jobs.written(Err("No space left on device".into()));
+        assert_eq!(jobs.take_changes(), None, "the loop would turn for nothing else");
+        jobs.write_again();
+        assert_eq!(jobs.take_changes(), Some(first));
+        // While that is under way it is not begun twice.
+        jobs.write_again();
+        assert_eq!(jobs.take_changes(), None);
+        jobs.written(Ok(()));
+        jobs.write_again();
+        assert_eq!(jobs.take_changes(), None, "it was written");
+    }
+
+    #[test]
+    fn a_word_is_heard_only_while_its_question_is_asked() {
+        let (events, _heard) = tokio::sync::mpsc::channel(8);
+        let mut jobs = Jobs::new(Errands::new(events), Remembered::default());
+        let name: RegionName = "still-fawn-0".parse().unwrap();
+        let (job, _progress) = jobs.register(JobKind::Restart, &name);
+        let asks = |number| {
+            let asks = Some(wire::Ask { number, region: "still-fawn-0".parse().unwrap() });
+            Step { doing: "waiting".into(), done: 0, total: 0, asks }
+        };
+        let code = |jobs: &mut Jobs, id, number| jobs.word(id, number, Word::Well).map_err(|why| why.code);
+        // How the others are before it is asked says nothing of then.
+        assert_eq!(code(&mut jobs, job.id, 1), Err("NOT_ASKED".into()));
+        assert_eq!(*jobs.words[&job.id].borrow(), None);
+        jobs.step(job.id, asks(1));
+        assert_eq!(code(&mut jobs, job.id, 2), Err("NOT_ASKED".into()));
+        assert!(code(&mut jobs, job.id, 1).is_ok());
+        assert_eq!(*jobs.words[&job.id].borrow(), Some((1, Word::Well)));
+        jobs.step(job.id, Step { asks: None, ..asks(1) });
+        assert_eq!(code(&mut jobs, job.id, 1), Err("NOT_ASKED".into()));
+        assert_eq!(code(&mut jobs, job.id + 1, 1), Err("JOB_UNKNOWN".into()));
     }
 
     #[test]
@@ -255,7 +343,7 @@ mod tests {
         let (second, _second) = jobs.register(JobKind::Delete, &name);
         jobs.end(Ended { id: first.id, result: Ok("done".into()), took: Duration::ZERO });
         assert_eq!((written.next, jobs.take_changes()), (2, None));
-        jobs.written();
+        jobs.written(Ok(()));
         let written = jobs.take_changes().unwrap();
         assert_eq!((first.id, second.id, written.next, written.jobs.len()), (1, 2, 3, 2));
         let mut next = Jobs::new(errands, written);

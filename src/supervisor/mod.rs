@@ -358,7 +358,7 @@ impl Supervisor {
             Event::Unfinished(unfinished) => {
                 self.facts.unfinished_upgrade = unfinished && self.upgrading.is_none();
             }
-            Event::Noted => self.jobs.written(),
+            Event::Noted(written) => self.jobs.written(written),
             Event::Step(id, step) => self.jobs.step(id, step),
             Event::Ended(name, ended, disk) => self.end(&name, *ended, disk),
         }

@@ -134,6 +134,9 @@ impl Supervisor {
             }
         }
         self.see_grants(&disk);
+        if let Ok(ledger) = &disk.ledger {
+            self.removals.see(ledger);
+        }
         self.facts.disk = Some(disk);
         self.note_time();
     }
