@@ -148,7 +148,7 @@ async fn follow(
         }
         // Where nobody watches, the answer is held until the end.
         let wait = if bar.is_hidden() { 60.0 } else { LOOK.as_secs_f64() };
-        job = match client.get_held(&format!("/v1/jobs/{}?wait={wait}", job.id)).await {
+        job = match client.get_held(&format!("/v1/jobs/{}?wait={wait}&asks=true", job.id)).await {
             Ok(job) => job,
             // What becomes of this one is not known; that of the others still is.
             Err(failure) => return Ok(Outcome { error: Some(failure.error()), job: Some(job), ..outcome }),

@@ -198,7 +198,7 @@ fn one(query: &Query, known: &str) -> Result<Option<String>, Error> {
 }
 
 /// `true` or `false`; absent is false.
-fn truth(key: &str, value: Option<String>) -> Result<bool, Error> {
+pub(super) fn truth(key: &str, value: Option<String>) -> Result<bool, Error> {
     match value.as_deref() {
         None | Some("false") => Ok(false),
         Some("true") => Ok(true),

@@ -191,8 +191,12 @@ fn no_volume(bulletin: &Bulletin, name: &str) -> Answer {
 /// Reads `wait` and `revision`. Anything else is refused: a host whose `wait` was mistyped
 /// would poll without pause.
 fn wait(query: &Query) -> Result<Option<Wait>, Error> {
-    let wrong = |what: &str, remedy: &str| Error::new("BAD_QUERY", what, remedy);
     let [time, revision] = query.only(["wait", "revision"])?;
+    wait_of(time, revision)
+}
+
+fn wait_of(time: Option<String>, revision: Option<String>) -> Result<Option<Wait>, Error> {
+    let wrong = |what: &str, remedy: &str| Error::new("BAD_QUERY", what, remedy);
     let time = time.map(|text| text.parse().ok().filter(|seconds| (0.0..=LONGEST_WAIT).contains(seconds)));
     let time = time.map(|time| time.ok_or_else(|| wrong("wait is no number from 0 to 60", "for example ?wait=30")));
     let revision = revision.map(|text| {
@@ -204,15 +208,23 @@ fn wait(query: &Query) -> Result<Option<Wait>, Error> {
     }
 }
 
-/// A job; with `wait`, when it has ended, or asks something, or time is up.
+/// How long the answer about a job is held, and whether it is given as soon as the job asks something: only
+/// to one who says that he would answer. Another one would ask again at once, and again.
+fn job_wait(query: &Query) -> Result<(Duration, bool), Error> {
+    let [time, revision, asks] = query.only(["wait", "revision", "asks"])?;
+    let time = wait_of(time, revision)?.map_or(Duration::ZERO, |wait| wait.time);
+    Ok((time, admin::truth("asks", asks)?))
+}
+
+/// A job; with `wait`, when it has ended, or time is up; with `asks` as well when it asks something.
 async fn job(handle: &Handle, id: &str, query: &Query, end: End) -> Answer {
-    let wait = match wait(query) {
-        Ok(wait) => wait.map_or(Duration::ZERO, |wait| wait.time),
+    let (wait, answers) = match job_wait(query) {
+        Ok(wait) => wait,
         Err(why) => return error(StatusCode::BAD_REQUEST, why),
     };
     let find = |bulletin: &Option<Arc<Bulletin>>| bulletin.as_ref()?.jobs.get(&id.parse().ok()?).cloned();
     let over = |bulletin: &Option<Arc<Bulletin>>| {
-        find(bulletin).is_none_or(|job| job.state != JobState::Running || job.asks.is_some())
+        find(bulletin).is_none_or(|job| job.state != JobState::Running || answers && job.asks.is_some())
     };
     until(handle, wait, over, end).await;
     let found = find(&handle.bulletins.borrow());
@@ -220,7 +232,7 @@ async fn job(handle: &Handle, id: &str, query: &Query, end: End) -> Answer {
         Some(job) => json(StatusCode::OK, &job),
         None => error(
             StatusCode::NOT_FOUND,
-            Error::new("JOB_UNKNOWN", format!("there is no job {id}"), "jobs are forgotten when sledd restarts"),
+            Error::new("JOB_UNKNOWN", format!("there is no job {id}"), "sledctl jobs lists those that are remembered"),
         ),
     }
 }
@@ -229,6 +241,38 @@ async fn job(handle: &Handle, id: &str, query: &Query, end: End) -> Answer {
 mod tests {
     use super::super::target::read_query;
     use super::*;
+    use crate::wire::{Ask, Job, JobKind};
+    use tokio::sync::mpsc;
+    use tokio::time::Instant;
+
+    /// Whoever does not know of questions is not told that there is one before his time is up.
+    #[tokio::test(start_paused = true)]
+    async fn a_job_that_asks_something_ends_the_wait_of_one_who_would_answer() {
+        let job = Job {
+            id: 7,
+            kind: JobKind::Restart,
+            region: "still-fawn-0".parse().unwrap(),
+            state: JobState::Running,
+            step: "waiting".into(),
+            progress: None,
+            cancellable: true,
+            error: None,
+            asked: jiff::Timestamp::UNIX_EPOCH,
+            took_ms: None,
+            asks: Some(Box::new(Ask { number: 1, region: "still-fawn-0".parse().unwrap() })),
+            unasked: false,
+        };
+        let jobs = Arc::new([(7, job)].into());
+        let (_keep, bulletins) = watch::channel(Some(Arc::new(Bulletin { jobs, ..Bulletin::default() })));
+        let pulse = crate::supervisor::LoopPulse::new(Duration::from_secs(3600));
+        let handle = Handle { bulletins, requests: mpsc::channel(1).0, pulse };
+        let (_never, end) = watch::channel(false);
+        for (query, held) in [("wait=20", 20), ("wait=20&asks=false", 20), ("wait=20&asks=true", 0), ("asks=true", 0)] {
+            let began = Instant::now();
+            let answer = super::job(&handle, "7", &read_query(query), end.clone()).await;
+            assert_eq!((answer.status(), began.elapsed().as_secs()), (StatusCode::OK, held), "{query}");
+        }
+    }
 
     #[test]
     fn wait_and_revision_are_read() {
@@ -237,6 +281,9 @@ mod tests {
         assert_eq!(wait("").unwrap(), None);
         assert_eq!(wait("wait=1.5").unwrap(), Some(Wait { time: seconds(1.5), revision: None }));
         assert_eq!(wait("revision=7&wait=60").unwrap(), Some(Wait { time: seconds(60.0), revision: Some(7) }));
+        assert_eq!(job_wait(&read_query("wait=2")).unwrap(), (seconds(2.0), false));
+        assert_eq!(job_wait(&read_query("wait=2&asks=true")).unwrap(), (seconds(2.0), true));
+        assert!(job_wait(&read_query("wait=2&asks=1")).is_err() && wait("wait=2&asks=true").is_err());
         for wrong in
             ["wait=61", "wait=-1", "wait=NaN", "wait=", "wait=inf", "revision=1", "wait=1&revision=x", "wat=1", "wait"]
         {
