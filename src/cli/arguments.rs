@@ -1,5 +1,6 @@
 //! The command line of `sledctl`.
 
+use super::others::Elsewhere;
 use super::setup::SetupArguments;
 use super::update::UpdateCommand;
 use crate::config_dir;
@@ -147,6 +148,8 @@ pub(super) enum RegionCommand {
         /// Even if another region of the volume does not serve.
         #[arg(long)]
         force: bool,
+        #[command(flatten)]
+        elsewhere: Elsewhere,
     },
     /// Stop a region and keep it from running, until it is released; also over a reboot.
     Hold {
@@ -158,6 +161,8 @@ pub(super) enum RegionCommand {
         /// Even if another region of the volume does not serve.
         #[arg(long)]
         force: bool,
+        #[command(flatten)]
+        elsewhere: Elsewhere,
     },
     /// Let regions run again that are held, by somebody or because they failed.
     Release(Which),
@@ -228,6 +233,8 @@ pub(super) enum DownstairsCommand {
         /// Even if a region does not serve, or hosts that are connected speak another version.
         #[arg(long)]
         force: bool,
+        #[command(flatten)]
+        elsewhere: Elsewhere,
     },
 }
 

@@ -1,5 +1,6 @@
 //! The supervisor's unix socket, spoken to in HTTP.
 
+use super::others::{Doors, Elsewhere};
 use crate::wire::{Error, ErrorBody, Sled};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
@@ -9,6 +10,7 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::time::{sleep, timeout};
@@ -77,11 +79,21 @@ pub(super) fn encoded(text: &str) -> String {
 #[derive(Debug, Clone)]
 pub(super) struct Client {
     socket: PathBuf,
+    /// Where the supervisor's neighbours are asked, which it cannot ask itself.
+    pub(super) doors: Arc<Doors>,
 }
 
 impl Client {
     pub(super) fn new(socket: &Path) -> Self {
-        Self { socket: socket.to_owned() }
+        Self { socket: socket.to_owned(), doors: Arc::default() }
+    }
+
+    /// The same, which asks its neighbours where somebody has said.
+    ///
+    /// # Errors
+    /// What was said is of none of them.
+    pub(super) async fn knowing(&self, elsewhere: &Elsewhere) -> Result<Self, Failure> {
+        Ok(Self { doors: Arc::new(Doors::find(self, elsewhere).await?), ..self.clone() })
     }
 
     /// Everything about the sled.

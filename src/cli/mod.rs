@@ -144,7 +144,9 @@ async fn downstairs(client: &Client, command: Option<&DownstairsCommand>, json: 
             print(json, &regions, |regions| show::programs(regions))?;
             Ok(true)
         }
-        Some(DownstairsCommand::Upgrade { program, force }) => upgrade(client, program.as_deref(), *force, json).await,
+        Some(DownstairsCommand::Upgrade { program, force, elsewhere }) => {
+            upgrade(&client.knowing(elsewhere).await?, program.as_deref(), *force, json).await
+        }
     }
 }
 
@@ -206,12 +208,12 @@ async fn region(client: &Client, command: &RegionCommand, json: bool) -> Result<
             let rest = |region| query(&[("never_existed", never(region).map(ToString::to_string))]);
             regions.iter().map(|region| order(region, Method::POST, rest(region))).collect()
         }
-        RegionCommand::Restart { which, rolling, force } => {
+        RegionCommand::Restart { which, rolling, force, .. } => {
             let regions = chosen(client, which, |region| region.pid.is_some()).await?;
             let flags = query(&[flag("rolling", *rolling), flag("force", *force)]);
             regions.iter().map(|region| order(region, Method::POST, format!("/restart{flags}"))).collect()
         }
-        RegionCommand::Hold { region, reason, force } => {
+        RegionCommand::Hold { region, reason, force, .. } => {
             let query = query(&[("reason", reason.as_deref().map(client::encoded)), flag("force", *force)]);
             vec![order(region, Method::POST, format!("/hold{query}"))]
         }
@@ -230,7 +232,13 @@ async fn region(client: &Client, command: &RegionCommand, json: bool) -> Result<
             vec![order(&region.region, Method::POST, format!("/purge{query}"))]
         }
     };
-    carry_out(client, orders, json).await
+    let client = match command {
+        RegionCommand::Restart { elsewhere, .. } | RegionCommand::Hold { elsewhere, .. } => {
+            client.knowing(elsewhere).await?
+        }
+        _ => client.clone(),
+    };
+    carry_out(&client, orders, json).await
 }
 
 /// The regions that are named, or all of this sled for which there is something to do.

@@ -5,10 +5,13 @@
 //! question is; and who sees another's turn does not go. Of two that see each other the one with the lower name
 //! keeps its turn and waits, and the other gives up its own for a moment.
 
-use super::client::Client;
-use crate::names::SledName;
+use super::client::{Client, Failure};
+use crate::config_dir;
+use crate::names::{RegionName, SledName, VolumeName};
+use crate::port_map::HTTP_PORT;
 use crate::wire::{Ask, Error, Granted, Peer, State, Volume, Word};
 use bytes::Bytes;
+use clap::Args;
 use http::Request;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;
@@ -17,13 +20,12 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-/// The port at which every sled answers, unless it was told otherwise.
-const PORT: u16 = 3800;
 /// How long one may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long what passes is waited for: a host that connects anew, another sled's turn.
@@ -33,15 +35,84 @@ const LOOK: Duration = Duration::from_millis(250);
 /// How long a body may be, in bytes.
 const LONGEST: usize = 1 << 20;
 
+/// Where other sleds are asked.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Elsewhere {
+    /// Where another sled answers, if at a port that this sled cannot know: neither the one at which it answers
+    /// itself nor 3800. The address as the port map has it; for several sleds several times.
+    #[arg(long = "sled", value_name = "ADDRESS:PORT")]
+    sleds: Vec<SocketAddr>,
+}
+
+/// At which ports other sleds are asked: where somebody has said; else where this sled answers itself, as a fleet
+/// is mostly configured alike, and where every sled does that was not told otherwise. It is only a guess: what
+/// answers there says which sled it is.
+#[derive(Debug)]
+pub(super) struct Doors {
+    said: BTreeMap<IpAddr, u16>,
+    usual: Vec<u16>,
+}
+
+impl Default for Doors {
+    fn default() -> Self {
+        Self { said: BTreeMap::new(), usual: vec![HTTP_PORT] }
+    }
+}
+
+impl Doors {
+    /// The doors of a supervisor's neighbours.
+    ///
+    /// # Errors
+    /// What was said is of none of them.
+    pub(super) async fn find(client: &Client, elsewhere: &Elsewhere) -> Result<Self, Failure> {
+        let mut doors = Self::default();
+        let config = config_dir::read(Path::new(config_dir::DEFAULT));
+        for at in config.iter().flat_map(|config| &config.listen).rev() {
+            doors.usual.retain(|port| *port != at.port());
+            doors.usual.insert(0, at.port());
+        }
+        if elsewhere.sleds.is_empty() {
+            return Ok(doors);
+        }
+        let sled = client.sled().await?;
+        let others = sled.volumes.iter().flat_map(|volume| &volume.regions).filter(|region| region.sled != sled.sled);
+        doors.hear(&elsewhere.sleds, others.map(|region| (region.address, &region.sled)).collect())?;
+        Ok(doors)
+    }
+
+    fn hear(&mut self, said: &[SocketAddr], others: BTreeMap<IpAddr, &SledName>) -> Result<(), Failure> {
+        for at in said {
+            let address = at.ip().to_canonical();
+            if !others.contains_key(&address) {
+                let known = others.iter().map(|(address, name)| format!("{name} ({address})")).collect::<Vec<_>>();
+                let known = if known.is_empty() { "no other sled".to_owned() } else { known.join(", ") };
+                let message = format!("{address} is no sled that shares a volume with this one");
+                let error = Error::new("SLED_UNKNOWN", message, format!("by the port map these are: {known}"));
+                return Err(Failure::Refused(error));
+            }
+            self.said.insert(address, at.port());
+        }
+        Ok(())
+    }
+
+    fn of(&self, address: IpAddr) -> Vec<SocketAddr> {
+        let said = self.said.get(&address.to_canonical()).map(|port| vec![*port]);
+        let ports = said.unwrap_or_else(|| self.usual.clone());
+        ports.into_iter().map(|port| SocketAddr::new(address, port)).collect()
+    }
+}
+
 /// What another sled says of a volume, as far as it matters.
 #[derive(Debug, Clone, Deserialize)]
 struct Theirs {
+    volume: VolumeName,
+    sled: SledName,
     regions: Vec<Seen>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
 struct Seen {
-    name: String,
+    name: RegionName,
     sled: SledName,
     state: Option<State>,
     #[serde(default)]
@@ -92,7 +163,7 @@ async fn word(client: &Client, ask: &Ask) -> Word {
             Ok(volume) => volume,
             Err(why) => return Word::No(why.error()),
         };
-        let found = judge(&volume, ask, &look(&volume).await);
+        let found = judge(&volume, ask, &look(&volume, &client.doors).await);
         match found {
             Found::Well => return Word::Well,
             Found::No(why) => return Word::No(why),
@@ -105,19 +176,32 @@ async fn word(client: &Client, ask: &Ask) -> Word {
 }
 
 /// What each of the other sleds of a volume says of it, or why it does not.
-async fn look(volume: &Volume) -> BTreeMap<SledName, Result<Theirs, String>> {
+async fn look(volume: &Volume, doors: &Doors) -> BTreeMap<SledName, Result<Theirs, String>> {
     let others = volume.regions.iter().filter(|region| region.sled != volume.sled);
     let others: BTreeMap<SledName, IpAddr> = others.map(|region| (region.sled.clone(), region.address)).collect();
     let mut asking = JoinSet::new();
     for (sled, address) in others {
-        let path = format!("/v1/volumes/{}", volume.volume);
+        let (volume, doors) = (volume.volume.clone(), doors.of(address));
         asking.spawn(async move {
-            let asked = timeout(PATIENCE, get(SocketAddr::new(address, PORT), &path)).await;
-            let said = asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-            (sled, said.map_err(|why| format!("{address}:{PORT}: {why}")))
+            let said = ask_sled(&sled, &volume, &doors).await;
+            (sled, said)
         });
     }
     asking.join_all().await.into_iter().collect()
+}
+
+/// What a sled says of a volume at the first of these doors at which it is the one that answers.
+async fn ask_sled(sled: &SledName, volume: &VolumeName, doors: &[SocketAddr]) -> Result<Theirs, String> {
+    let mut whys = Vec::new();
+    for at in doors {
+        let asked = timeout(PATIENCE, get(*at, &format!("/v1/volumes/{volume}"))).await;
+        match asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+            Ok(theirs) if theirs.sled == *sled && theirs.volume == *volume => return Ok(theirs),
+            Ok(theirs) => whys.push(format!("{at}: {} answers there, of {}", theirs.sled, theirs.volume)),
+            Err(why) => whys.push(format!("{at}: {why}")),
+        }
+    }
+    Err(whys.join("; "))
 }
 
 async fn get(at: SocketAddr, path: &str) -> io::Result<Theirs> {
@@ -141,26 +225,32 @@ fn judge(own: &Volume, ask: &Ask, all: &BTreeMap<SledName, Result<Theirs, String
     let mine = own.regions.iter().find(|region| region.name == *name);
     let hosts: Vec<_> = mine.into_iter().flat_map(|region| &region.connected).map(|peer| peer.address).collect();
     let (mut turn, mut later) = (None, None);
-    for (sled, said) in all {
-        let theirs = match said {
-            Ok(theirs) => theirs.regions.iter().filter(|region| region.sled == *sled),
-            Err(why) => {
+    // By what this sled knows to be there: of what another one does not mention, nothing is known.
+    for region in own.regions.iter().filter(|region| region.sled != own.sled) {
+        let (name, sled) = (&region.name, &region.sled);
+        let unknown = |what: String, remedy: &str| Found::No(because("SIBLING_UNKNOWN", what, remedy.into()));
+        let theirs = match all.get(sled) {
+            Some(Ok(theirs)) => theirs.regions.iter().find(|seen| seen.name == *name && seen.sled == *sled),
+            silent => {
+                let why = silent.and_then(|said| said.as_ref().err()).map_or("it was not asked", String::as_str);
                 let what = format!("{sled} cannot be asked how its regions of {} are ({why})", own.volume);
-                return Found::No(because("SIBLING_UNKNOWN", what, "see whether it runs".into()));
+                return unknown(what, "see whether it runs; if it answers at another port: --sled ADDRESS:PORT");
             }
         };
-        for region in theirs {
-            let missing = || hosts.iter().find(|host| !region.connected.iter().any(|peer| peer.address == **host));
-            if region.turn {
-                turn = turn.or_else(|| Some(sled.clone()));
-            } else if region.state != Some(State::Serving) {
-                let state = region.state.map_or_else(|| "not known".to_owned(), |state| state.to_string());
-                let what = format!("{} on {sled} does not serve (it is {state})", region.name);
-                return Found::No(because("SIBLING_DOWN", what, format!("see sledctl status on {sled}")));
-            } else if let Some(host) = missing() {
-                let what = format!("{host} is connected to it and not to {} on {sled}", region.name);
-                later = Some(because("HOST_ALONE", what, "wait until its hosts have all three".into()));
-            }
+        let Some(theirs) = theirs else {
+            let what = format!("{sled} does not know that {name} is on it");
+            return unknown(what, "see whether both have the same port map (sledctl status, port_map)");
+        };
+        let missing = || hosts.iter().find(|host| !theirs.connected.iter().any(|peer| peer.address == **host));
+        if theirs.turn {
+            turn = turn.or_else(|| Some(sled.clone()));
+        } else if theirs.state != Some(State::Serving) {
+            let state = theirs.state.map_or_else(|| "not known".to_owned(), |state| state.to_string());
+            let what = format!("{name} on {sled} does not serve (it is {state})");
+            return Found::No(because("SIBLING_DOWN", what, format!("see sledctl status on {sled}")));
+        } else if let Some(host) = missing() {
+            let what = format!("{host} is connected to it and not to {name} on {sled}");
+            later = Some(because("HOST_ALONE", what, "wait until its hosts have all three".into()));
         }
     }
     match (turn, later) {
@@ -173,6 +263,8 @@ fn judge(own: &Volume, ask: &Ask, all: &BTreeMap<SledName, Result<Theirs, String
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
 
     #[test]
     fn a_region_goes_only_while_those_of_other_sleds_serve_and_stay() {
@@ -208,5 +300,48 @@ mod tests {
         }
         let silent = judge(&own, &ask, &[(other.clone(), Err("no answer".into()))].into());
         assert_eq!(code(silent), "SIBLING_UNKNOWN");
+        assert_eq!(code(judge(&own, &ask, &BTreeMap::new())), "SIBLING_UNKNOWN");
+        // One that has another map says nothing of it.
+        for (key, value) in [("name", "still-fawn-2"), ("sled", "third")] {
+            let mut said = said.clone();
+            said["regions"][1][key] = value.into();
+            assert_eq!(code(judged(&said)), "SIBLING_UNKNOWN", "{key}");
+        }
+    }
+
+    /// A sled that answers with this, once and again; at which port.
+    async fn sled(body: String) -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                _ = stream.read(&mut [0; 4096]).await;
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+                _ = stream.write_all(format!("{head}{body}").as_bytes()).await;
+            }
+        });
+        port
+    }
+
+    #[tokio::test]
+    async fn a_sled_is_asked_where_it_answers_and_only_it_is_believed() {
+        let here: IpAddr = "127.0.0.1".parse().unwrap();
+        let body = |sled: &str| format!("{{\"volume\": \"still-fawn\", \"sled\": \"{sled}\", \"regions\": []}}");
+        let (other, third) = (sled(body("other")).await, sled(body("third")).await);
+        let (name, volume) = ("other".parse().unwrap(), "still-fawn".parse().unwrap());
+        let ask = async |doors: &Doors| ask_sled(&name, &volume, &doors.of(here)).await.map(|theirs| theirs.sled);
+        // What listens at the first port is another sled.
+        let mut doors = Doors { said: BTreeMap::new(), usual: vec![third, other] };
+        assert_eq!(ask(&doors).await.as_ref(), Ok(&name));
+        doors.usual = vec![third];
+        let why = ask(&doors).await.unwrap_err();
+        assert!(why.contains("third answers there") && why.contains(&format!("127.0.0.1:{third}")), "{why}");
+        // Where somebody has said, and nowhere else.
+        let known = BTreeMap::from([(here, &name)]);
+        doors.hear(&[SocketAddr::new(here, other)], known.clone()).unwrap();
+        assert_eq!(ask(&doors).await.as_ref(), Ok(&name));
+        let refused = doors.hear(&["192.168.4.7:3900".parse().unwrap()], known).unwrap_err().error();
+        assert_eq!((refused.code.as_str(), refused.remedy.contains("other (127.0.0.1)")), ("SLED_UNKNOWN", true));
     }
 }

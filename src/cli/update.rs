@@ -2,6 +2,7 @@
 //! machine itself, as root; of the supervisor it only asks how the regions are.
 
 use super::client::{Client, Failure};
+use super::others::Elsewhere;
 use super::show::print;
 use crate::check::Code;
 use crate::config_dir;
@@ -51,6 +52,8 @@ pub(super) enum UpdateCommand {
         /// Reboot into it at once, if a reboot is needed.
         #[arg(long)]
         reboot: bool,
+        #[command(flatten)]
+        elsewhere: Elsewhere,
     },
     /// Show which version runs, which others can be started, and what became of the last update.
     Status,
@@ -107,7 +110,9 @@ pub(super) async fn run(client: &Client, command: &UpdateCommand, json: bool) ->
             })?;
             Ok(true)
         }
-        UpdateCommand::Apply { source, reboot } => apply(client, source.as_deref(), *reboot, &running, json).await,
+        UpdateCommand::Apply { source, reboot, elsewhere } => {
+            apply(&client.knowing(elsewhere).await?, source.as_deref(), *reboot, &running, json).await
+        }
         UpdateCommand::Status => status(running, json),
         UpdateCommand::Judge => watch(client, &running).await,
         UpdateCommand::Remember => {
