@@ -196,6 +196,22 @@ pub fn running(pid: u32) -> io::Result<(u64, u64, u64, i64)> {
     Ok((file.dev(), file.ino(), file.size(), file.mtime_nsec() ^ file.mtime()))
 }
 
+/// What a program's file is like: another one, or one to which anything was done, is not in the same state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct State {
+    file: (u64, u64),
+    changed: (i64, i64),
+}
+
+/// What a program's file is like now.
+///
+/// # Errors
+/// There is none.
+pub fn state(program: &Path) -> io::Result<State> {
+    let file = fs::metadata(program)?;
+    Ok(State { file: (file.dev(), file.ino()), changed: (file.ctime(), file.ctime_nsec()) })
+}
+
 /// Whether a process runs the program that lies there now.
 pub fn is(pid: u32, program: &Path) -> bool {
     let file = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();

@@ -26,6 +26,8 @@ const LONGEST: Duration = Duration::from_secs(6 * 3600);
 /// How long the word of other sleds is waited for, and how long a turn is given up for another sled's.
 const WORD: Duration = Duration::from_secs(60);
 const YIELDED: Duration = Duration::from_secs(1);
+/// If that word took longer, what was seen of this sled before it is looked at once more.
+const FRESH: Duration = Duration::from_secs(5);
 /// How often to ask whether it has.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -41,33 +43,66 @@ pub(super) async fn turn(
     manner: Manner,
     progress: &Progress,
 ) -> Result<(), wire::Error> {
-    // What does not serve makes nothing worse when it goes.
-    let serves = shop.serving.borrow().contains_key(&local.name);
-    let asks = manner.asks && serves && is_spread(&shop.config, &local.name);
     let began = Instant::now();
     loop {
         claim(shop, job, local, manner, progress).await?;
-        if !asks || has_word(shop, job, local, progress).await? {
-            break;
+        match others_stay(shop, job, local, manner, progress).await? {
+            Stay::Now => return Ok(()),
+            Stay::Then | Stay::Yielded if began.elapsed() < PATIENCE => {}
+            Stay::Yielded => return Err(busy(local, "other sleds have had their turn all the time")),
+            Stay::Then => return Err(busy(local, "other sleds are too long in telling how their regions are")),
         }
-        if began.elapsed() >= PATIENCE {
-            let message = format!("{} stays as it is: other sleds have had their turn all the time", local.name);
-            return Err(wire::Error::new("BUSY", message, "see sledctl jobs on these, and ask again"));
-        }
     }
-    if !manner.unrepaired {
-        company::repairable(shop, local, &shop.config.region_dir(&local.name)).await?;
-    }
-    if manner.force {
-        return Ok(());
-    }
+}
+
+fn busy(local: &LocalRegion, why: &str) -> wire::Error {
+    let message = format!("{} stays as it is: {why}", local.name);
+    wire::Error::new("BUSY", message, "see sledctl jobs on these, and ask again")
+}
+
+/// Whether the volume's other regions stay when this one goes.
+enum Stay {
+    /// They do, as was seen a moment ago.
+    Now,
+    /// They did, when it was looked; the last word of it was long in coming.
+    Then,
+    /// The turn was given up for another sled's.
+    Yielded,
+}
+
+/// Looks whether the volume's other regions stay, and have what this one has: those of this sled, and then by
+/// their sleds' word the others, which are asked last, as of them nothing is heard by itself.
+async fn others_stay(
+    shop: &Workshop,
+    job: u64,
+    local: &LocalRegion,
+    manner: Manner,
+    progress: &Progress,
+) -> Result<Stay, wire::Error> {
     let dir = shop.config.region_dir(&local.name);
-    company::wait(shop, local, &dir, progress).await.map_err(|lack| match lack {
-        Lack::Cancelled => cancelled(),
-        Lack::Of(what) => {
-            let message = format!("{} stays as it is: {what}; a host needs two of three regions", local.name);
-            wire::Error::new("HOST_ALONE", message, "wait until its hosts have all three; --force does it all the same")
-        }
+    if !manner.unrepaired {
+        company::repairable(shop, local, &dir).await?;
+    }
+    if !manner.force {
+        company::wait(shop, local, &dir, progress).await.map_err(|lack| match lack {
+            Lack::Cancelled => cancelled(),
+            Lack::Of(what) => {
+                let message = format!("{} stays as it is: {what}; a host needs two of three regions", local.name);
+                let remedy = "wait until its hosts have all three; --force does it all the same";
+                wire::Error::new("HOST_ALONE", message, remedy)
+            }
+        })?;
+    }
+    // What does not serve makes nothing worse when it goes; it may do since its turn was asked for.
+    let serves = shop.serving.borrow().contains_key(&local.name);
+    if !(manner.asks && serves && is_spread(&shop.config, &local.name)) {
+        return Ok(Stay::Now);
+    }
+    let looked = Instant::now();
+    Ok(match has_word(shop, job, local, progress).await? {
+        false => Stay::Yielded,
+        true if looked.elapsed() > FRESH => Stay::Then,
+        true => Stay::Now,
     })
 }
 
@@ -139,7 +174,7 @@ pub(super) async fn restart(
 ) -> Result<String, wire::Error> {
     turn(shop, job, local, manner, progress).await?;
     // Since it was asked for, its turn may have been long in coming.
-    beforehand::could_start(&shop.config, local, bus).await?;
+    beforehand::could_start(shop, local, bus).await?;
     progress.no_way_back().map_err(|_| cancelled())?;
     let away = down_and_up(shop, job, local, bus, progress).await?;
     let back = match away.hosts {

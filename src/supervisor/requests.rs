@@ -141,7 +141,7 @@ impl Supervisor {
         self.errands.run(|_| None, async move {
             let disk = if afresh { scanner.look_afresh().await? } else { scanner.look().await? };
             if let Wish::Restart(name, _) = &request.wish
-                && let Err(why) = beforehand::of_request(&shop.config, &disk, name, bus.as_ref()).await
+                && let Err(why) = beforehand::of_request(&shop, &disk, name, bus.as_ref()).await
             {
                 _ = request.answer.send(Err(why));
                 return None;

@@ -1,6 +1,7 @@
 //! What all work has in common: the configuration, the disk that it is granted for, turns, and
 //! the way back to the loop. What is done is in [`work`](super::work).
 
+use super::beforehand::Lately;
 use super::errands::Errands;
 use super::event::Event;
 use super::jobs::CANCELLED;
@@ -38,6 +39,8 @@ pub(super) struct Workshop {
     pub(super) breaks: watch::Sender<BTreeMap<RegionName, u64>>,
     /// How long the sled has lived.
     pub(super) clock: Arc<Clock>,
+    /// The programs that were found to run a moment ago.
+    pub(super) lately: Arc<Lately>,
 }
 
 impl Workshop {
@@ -49,7 +52,8 @@ impl Workshop {
         let cores = Arc::new(Semaphore::new(turns as usize));
         let (serving, breaks) = (watch::Sender::new(BTreeMap::new()), watch::Sender::new(BTreeMap::new()));
         let clock = Arc::new(Clock::open());
-        Self { config, scanner, errands, cores, turns, adoptions: Arc::default(), disk: None, serving, breaks, clock }
+        let (adoptions, lately) = (Arc::default(), Arc::default());
+        Self { config, scanner, errands, cores, turns, adoptions, disk: None, serving, breaks, clock, lately }
     }
 
     /// For work on this disk, and no other that may be mounted when its turn comes.
