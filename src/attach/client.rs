@@ -7,7 +7,7 @@
 use super::dial::dial;
 use super::endpoint::Endpoint;
 use crate::names::{SledName, VolumeName};
-use crate::wire::{Attach, Error, Refusal, Release, Released, Ticket, Volume};
+use crate::wire::{Attach, Error, Holder, Refusal, Release, Released, Ticket, Volume};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
@@ -74,6 +74,32 @@ impl Look {
         }
         let named = hosts.is_empty() || hosts.iter().any(|host| host.to_canonical() == self.from);
         (!named).then(|| format!("the port map of {sled} does not let {} attach {volume}", self.from))
+    }
+
+    /// Why the sled gives this host no ticket for now, unless it takes the volume over: another host has it, or
+    /// keeps it while it is away.
+    pub(super) fn taken(&self) -> Option<(&'static str, String)> {
+        let named = |address: IpAddr, name: &Option<String>| match name {
+            Some(name) => format!("{name} ({address})"),
+            None => address.to_string(),
+        };
+        let volume = &self.volume;
+        if let Some(other) = volume.attached.iter().find(|host| host.address.to_canonical() != self.from) {
+            let who = named(other.address, &other.host);
+            let cause = format!("{} is attached by {who} since {}", volume.volume, other.since);
+            return Some(("VOLUME_ATTACHED_ELSEWHERE", cause));
+        }
+        let keeps = |holder: &&Holder| holder.keeps == Some(true) && holder.address.to_canonical() != self.from;
+        let holder = volume.holder.as_ref().filter(keeps)?;
+        let cause = format!(
+            "{} is held by {} since {}, which is not connected: until it comes back, lets go (crucible-attach release \
+             {}, on it) or stays away",
+            volume.volume,
+            named(holder.address, &holder.host),
+            holder.since,
+            volume.volume
+        );
+        Some(("VOLUME_HELD_ELSEWHERE", cause))
     }
 
     /// Why the sled lets this host in with a ticket only, which others need not have.

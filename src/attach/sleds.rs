@@ -19,7 +19,7 @@ const MOST: usize = 16;
 pub(super) enum Aim {
     /// To attach it as things are.
     Attach,
-    /// To win a ticket for it, which lets in a host that was cut off, too.
+    /// To win a ticket for it, by a takeover if that is said, which lets in a host that was cut off, too.
     Win,
 }
 
@@ -120,9 +120,9 @@ impl Sleds {
     /// Why a sled does not let this host attach the volume.
     fn shut(&self, look: &Look) -> Option<(&'static str, String)> {
         let refused = look.refused().map(|why| ("HOST_NOT_ALLOWED", why));
-        refused.or_else(|| {
-            let denied = look.denied().filter(|_| self.aim == Aim::Attach);
-            denied.map(|why| ("HOST_DENIED", why))
+        refused.or_else(|| match self.aim {
+            Aim::Attach => look.denied().map(|why| ("HOST_DENIED", why)).or_else(|| look.taken()),
+            Aim::Win => None,
         })
     }
 

@@ -41,13 +41,23 @@ pub fn in_the_way(
     if !others.is_empty() {
         return InTheWay::Connected(others);
     }
-    let hosts = map.volumes.get(volume).map(|volume| volume.hosts.as_slice()).unwrap_or_default();
-    let may = |host: &IpAddr| hosts.is_empty() || hosts.contains(host);
-    let back = away.is_none_or(|away| away <= RETURN_LIMIT);
-    match grant.in_hand().filter(|(holder, _)| *holder != asks && may(holder) && back) {
+    match keeper(map, volume, grant, away).filter(|(holder, _)| *holder != asks) {
         Some((holder, since)) => InTheWay::Holder(holder, since),
         None => InTheWay::Nobody,
     }
+}
+
+/// Who keeps the last ticket of a volume from other hosts, connected or not, and since when it was granted.
+pub fn keeper(
+    map: &PortMap,
+    volume: &VolumeName,
+    grant: &Grant,
+    away: Option<Duration>,
+) -> Option<(IpAddr, Timestamp)> {
+    let hosts = map.volumes.get(volume).map(|volume| volume.hosts.as_slice()).unwrap_or_default();
+    let may = |host: &IpAddr| hosts.is_empty() || hosts.contains(host);
+    let back = away.is_none_or(|away| away <= RETURN_LIMIT);
+    grant.in_hand().filter(|(holder, _)| may(holder) && back)
 }
 
 /// Whether a host may have a ticket for a volume, as far as can be told without looking who is

@@ -24,6 +24,7 @@ impl Supervisor {
             region.steady = self.editor.serving_for(name).is_some_and(|time| time >= steady);
         }
         self.keep_again();
+        self.jobs.write_again();
         self.tell_wards();
         self.forget_knocks();
         self.look_at_the_hung();
@@ -59,7 +60,8 @@ impl Supervisor {
     /// When something is to be told that nobody else tells of.
     pub(super) fn alarm(&self) -> Option<Instant> {
         let settings = &self.config.sled.downstairs;
-        self.wards.values().filter_map(|ward| ward.alarm(settings)).chain(self.end_of_maintenance()).min()
+        let wards = self.wards.values().filter_map(|ward| ward.alarm(settings));
+        wards.chain(self.end_of_maintenance()).chain(self.desk.absences.alarm()).min()
     }
 
     /// Notes how long is left of what is kept for a while, and what ends by itself; and sees to it

@@ -3,6 +3,7 @@
 //! the monotonic clock, and anew by each supervisor: what it did not see it does not count.
 
 use super::Supervisor;
+use crate::decide::attach::RETURN_LIMIT;
 use crate::names::{RegionName, VolumeName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -29,6 +30,13 @@ impl Absences {
     fn time(&self, volume: &VolumeName) -> Option<Duration> {
         self.0.get(volume).map(|(_, since)| since.elapsed())
     }
+
+    /// When the next one has been away for too long to be waited for.
+    pub(super) fn alarm(&self) -> Option<Instant> {
+        let over = |(_, since): &(Ticket, Instant)| *since + RETURN_LIMIT + Duration::from_millis(1);
+        let now = Instant::now();
+        self.0.values().map(over).filter(|at| *at > now).min()
+    }
 }
 
 impl Supervisor {
@@ -40,6 +48,8 @@ impl Supervisor {
             let away = self.away(&volume, serving);
             self.desk.absences.note(&volume, away);
         }
+        let absences = &self.desk.absences;
+        self.facts.away = absences.0.keys().filter_map(|name| Some((name.clone(), absences.time(name)?))).collect();
     }
 
     fn away(&self, volume: &VolumeName, serving: &BTreeSet<RegionName>) -> Option<Ticket> {
@@ -72,9 +82,11 @@ mod tests {
         let wait = |seconds| tokio::time::advance(Duration::from_secs(seconds));
         absences.note(&volume, ticket(7));
         wait(30).await;
+        let over = absences.alarm().map(|at| at - Instant::now());
+        assert_eq!(over, Some(Duration::from_millis(15_001)));
         absences.note(&volume, ticket(7));
         wait(16).await;
-        assert_eq!(absences.time(&volume), Some(Duration::from_secs(46)));
+        assert_eq!((absences.time(&volume), absences.alarm()), (Some(Duration::from_secs(46)), None));
         // It was there for a moment, or the regions were not; and it has asked anew.
         for between in [None, ticket(8)] {
             absences.note(&volume, between);

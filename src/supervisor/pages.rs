@@ -1,6 +1,7 @@
 //! Parts of the bodies that come from the facts of the data disk alone.
 
 use crate::config::{Configuration, Provisioning};
+use crate::decide::attach::keeper;
 use crate::decide::facts::{Disk, Facts, OnDisk};
 use crate::decide::storage::{repair_room, unreserved};
 use crate::names::{RegionName, VolumeName};
@@ -30,6 +31,7 @@ pub(super) fn holder(config: &Configuration, facts: &Facts, volume: &VolumeName)
         since: times::in_milliseconds(since),
         denied: grant.denied.iter().copied().collect(),
         released: grant.released,
+        keeps: Some(keeper(&config.map, volume, grant, facts.away.get(volume).copied()).is_some()),
     })
 }
 

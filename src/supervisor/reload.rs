@@ -246,6 +246,7 @@ impl Supervisor {
             seen_since: _,
             knocks: _,
             lacks: _,
+            away: _,
             granting: _,
             maintenance: _,
             unfinished_upgrade: _,

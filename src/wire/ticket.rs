@@ -63,7 +63,8 @@ pub struct TicketRegion {
 
 /// The body of an answer that is no ticket: an [`ErrorBody`](super::ErrorBody) with what helps to
 /// ask better. Its error's code is `GENERATION_TOO_HIGH` (400: so high an `at_least` is never granted),
-/// `ASKER_GONE` (400: the connection was closed before it was answered, or nobody takes what is said on it), `HOST_NOT_ALLOWED` (403),
+/// `ASKER_GONE` (400: the connection was closed before it was answered), `ASKER_UNSEEN` (503: whether somebody
+/// listens on it could not be seen), `HOST_NOT_ALLOWED` (403),
 /// `VOLUME_ATTACHED_ELSEWHERE` (409), `VOLUME_HELD_ELSEWHERE` (409: who holds the last ticket is not
 /// connected, and may come back), `NOT_READY`, `NOT_FENCED` (the units do not keep others out) or
 /// `NOT_RECORDED` (all 503), or one of those that every path has; to a host that would let go,
@@ -133,4 +134,8 @@ pub struct Holder {
     /// It has let go of its ticket: it is let in no more.
     #[serde(default)]
     pub released: bool,
+    /// It keeps its ticket although it is away: until it lets go, is cut off, or has been away for longer than an
+    /// upstairs would be, another host gets none without a takeover. Absent from a sled that does not say so yet.
+    #[serde(default)]
+    pub keeps: Option<bool>,
 }

@@ -6,7 +6,7 @@
 mod sled;
 
 use serde_json::Value;
-use sled::{Manner, Sled, VOLUME, fleet};
+use sled::{Manner, Mind, Sled, VOLUME, fleet};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
@@ -266,6 +266,33 @@ fn who_is_not_let_in_is_told_so_whatever_the_volume_is() {
     assert_eq!(done(&["ticket"], &sleds[0]).0, 0);
     sleds[1].tell(|mind| mind.denied = Vec::new());
     assert_eq!(done(&["wait"], &sleds[0]).0, 0);
+}
+
+/// A volume that is ready is not for one who would be refused a ticket, because another host is attached, or
+/// away and expected back; whoever waits for it hears for whom, and of its end.
+#[test]
+fn who_would_have_to_take_it_over_is_told_for_whom_he_waits() {
+    let sleds = fleet(69, 2);
+    all_live(&sleds);
+    for (code, change) in [
+        ("VOLUME_HELD_ELSEWHERE", (|mind, on| (mind.held, mind.tells_keeper) = (on, true)) as fn(&mut Mind, bool)),
+        ("VOLUME_ATTACHED_ELSEWHERE", |mind, on| (mind.attached, mind.tells) = (on, on)),
+    ] {
+        sleds[1].tell(|mind| change(mind, true));
+        let (exit, out, err) = done(&["wait", "--timeout", "0s"], &sleds[0]);
+        assert!(exit == 1 && out.is_empty() && err.contains(code), "{exit} {out}{err}");
+        // What it is told of is what it would be answered.
+        let (exit, out, _) = done(&["ticket", "--json"], &sleds[0]);
+        assert!(exit == 1 && out.contains(code), "{exit} {out}");
+        let mut child = attach(&["wait"], &sleds[0]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let told = lines(&mut child).find(|line| line.contains(code)).unwrap();
+        assert!(told.contains("waits for sled-1") && told.contains("pumped-piglet (10.0.0.7)"), "{told}");
+        // The volume itself is ready, and whoever takes it over need not wait.
+        assert_eq!(done(&["status"], &sleds[0]).0, 0);
+        assert_eq!(done(&["ticket", "--takeover"], &sleds[0]).0, 0);
+        sleds[1].tell(|mind| change(mind, false));
+        assert!(child.wait().unwrap().success(), "{code}");
+    }
 }
 
 /// `crucible-attach run` of a script that says what it was given and ends with its input.

@@ -46,6 +46,8 @@ pub struct Mind {
     pub tells: bool,
     /// Another host holds it, and is not connected.
     pub held: bool,
+    /// And it says so when it is asked for the volume, as every sled does that is not older.
+    pub tells_keeper: bool,
     /// The generations that were let go of, as asked.
     pub released: Vec<u64>,
     /// Whom its map lets attach the volume, and who was cut off.
@@ -89,6 +91,7 @@ pub fn fleet(net: u8, sleds: usize) -> Vec<Arc<Sled>> {
             attached: false,
             tells: false,
             held: false,
+            tells_keeper: false,
             released: Vec::new(),
             hosts: Vec::new(),
             denied: Vec::new(),
@@ -197,7 +200,9 @@ impl Sled {
         let check = json!({"code": "REGION_DOWN", "severity": "blocking", "subject": "region still-fawn-0",
             "cause": "it ended", "remedy": "wait", "since": "2026-01-25T00:00:00Z"});
         let attached = if mind.tells { attached() } else { json!([]) };
-        let body = json!({"volume": VOLUME, "attached": attached, "ready": mind.ready, "revision": mind.revision,
+        let holder = json!({"address": "10.0.0.7", "host": "pumped-piglet", "generation": mind.granted,
+            "since": "2026-01-25T00:00:00Z", "denied": [], "released": !mind.held, "keeps": mind.held});
+        let body = json!({"volume": VOLUME, "holder": mind.tells_keeper.then_some(holder), "attached": attached, "ready": mind.ready, "revision": mind.revision,
             "as_of": "2026-01-25T00:00:00Z", "sled": self.name, "port_map": mind.port_map, "fault_tolerance": 1,
             "size_bytes": 13_421_772_800_u64, "hosts": mind.hosts, "denied": mind.denied, "regions": self.regions(&mind),
             "checks": if mind.ready { json!([]) } else { json!([check]) }, "generation": mind.granted,

@@ -26,6 +26,7 @@ use crate::wire::Maintenance;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 use uuid::Uuid;
 
 /// Everything that is known. What was not looked at yet is `None` or `Unknown`, never a
@@ -81,6 +82,9 @@ pub struct Facts {
     /// For how many seconds a host that is connected to others of a volume's regions has not been to
     /// this one, although it serves; counted by a clock that nobody sets.
     pub lacks: BTreeMap<(RegionName, IpAddr), u64>,
+    /// For how long the holder of a volume's last ticket has been away, if it is, although it could be there;
+    /// counted by a clock that nobody sets.
+    pub away: BTreeMap<VolumeName, Duration>,
     /// Those that the map does not let in, and that tried of late.
     pub knocks: BTreeMap<VolumeName, Knock>,
     /// The volumes at whose fence somebody is at work.

@@ -2,8 +2,13 @@
 
 use super::*;
 use crate::check::Code;
-use crate::decide::attach::{attached, elsewhere, may_attach, may_permit, others};
+use crate::decide::attach::{
+    InTheWay, RETURN_LIMIT, attached, elsewhere, in_the_way, keeper, may_attach, may_permit, others,
+};
+use crate::region::Grant;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Duration;
 
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -61,4 +66,31 @@ fn those_in_the_way_are_hosts_and_not_the_one_that_asks() {
     let why = elsewhere(&volume(), &shown);
     assert!(why.message.contains("192.168.4.18, since 1970-01-01T00:00:00Z"), "{why:?}");
     assert!(why.remedy.contains("takeover"), "{why:?}");
+}
+
+/// What is shown of the holder is what a host that asks is answered.
+#[test]
+fn who_keeps_a_ticket_is_in_the_way_of_every_other_host_and_nobody_else_is() {
+    let config = config();
+    let (holder, other) = (ip("192.168.4.17"), ip("192.168.4.18"));
+    let held = Grant::default().to(holder, 7, Timestamp::UNIX_EPOCH, &BTreeSet::new());
+    let long = Some(RETURN_LIMIT + Duration::from_millis(1));
+    let foreign = Grant::default().to(other, 7, Timestamp::UNIX_EPOCH, &BTreeSet::new());
+    for (grant, away, keeps) in [
+        (&Grant::default(), None, false),
+        (&held, None, true),
+        (&held, Some(RETURN_LIMIT), true),
+        (&held, long, false),
+        (&held.let_go(), None, false),
+        (&held.with(holder, false), None, false),
+        // The map does not name it any more.
+        (&foreign, None, false),
+    ] {
+        let found = keeper(&config.map, &volume(), grant, away);
+        assert_eq!(found.is_some(), keeps, "{grant:?} {away:?}");
+        let asked = in_the_way(&config.map, &volume(), grant, ip("192.168.4.19"), Default::default(), away);
+        assert_eq!(asked, found.map_or(InTheWay::Nobody, |(holder, since)| InTheWay::Holder(holder, since)));
+        let itself = in_the_way(&config.map, &volume(), grant, holder, Default::default(), away);
+        assert_eq!(itself, InTheWay::Nobody);
+    }
 }
