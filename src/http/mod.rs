@@ -211,7 +211,7 @@ where
         asked.send_replace(true);
         request.extensions_mut().insert(presence.clone());
         let (handle, end) = (handle.clone(), answering.clone());
-        let busy = (presence.asked(request.version()), answering_it.as_ref().map(|begin| begin()));
+        let busy = (presence.asked(), answering_it.as_ref().map(|begin| begin()));
         async move {
             let answer = answer(request, door, at, &handle, end).await;
             drop(busy);
@@ -312,22 +312,25 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(serve_tcp(listener, handle, visits.clone()));
-        let ask = async |wait: &str| {
+        let ask = async |wait: &str, version: &str| {
             let mut host = tokio::net::TcpStream::connect(address).await.unwrap();
-            let ask = format!("GET /v1/volumes/still-fawn{wait} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+            let ask = format!("GET /v1/volumes/still-fawn{wait} HTTP/{version}\r\nHost: localhost\r\n\r\n");
             host.write_all(ask.as_bytes()).await.unwrap();
             host
         };
         for (wait, times) in [("", 50), ("?wait=0.2", 5)] {
-            for _ in 0..times {
-                let mut host = ask(wait).await;
+            for version in ["1.1", "1.0"].into_iter().cycle().take(times) {
+                let mut host = ask(wait, version).await;
                 host.shutdown().await.unwrap();
                 let mut answer = String::new();
                 host.read_to_string(&mut answer).await.unwrap();
-                assert!(answer.contains("HTTP/1.1 503"), "{wait}: {answer:?}");
+                // The answer, and nothing before it.
+                let whole =
+                    answer.starts_with(&format!("HTTP/{version} 503 ")) && answer.ends_with("\r\n\r\nnot yet\n");
+                assert!(whole, "{wait}: {answer:?}");
             }
         }
-        let gone = [ask("?wait=60").await, ask("?wait=60").await];
+        let gone = [ask("?wait=60", "1.1").await, ask("?wait=60", "1.0").await];
         while visits.seats.answered() < gone.len() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }

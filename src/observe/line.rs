@@ -2,21 +2,23 @@
 //! answered, and whoever has only said that he sends nothing more is still to be answered.
 
 use super::presence::Presence;
-use hyper::Version;
 use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::Mutex;
 use tokio::time::sleep;
 
 /// How long until it is looked again where nothing can tell of an end.
 const LOOK: Duration = Duration::from_secs(1);
+/// How every answer begins, whatever it is and in whichever version of HTTP/1 it was asked for.
+const BEGINNING: &[u8] = b"HTTP/1.";
 
 /// One end of a connection.
 #[derive(Debug)]
@@ -33,8 +35,12 @@ pub(super) struct Wire {
     pub(super) socket: Socket,
     /// The kernel has not taken all of what was to be said.
     owes: AtomicBool,
-    /// A question is being answered that may be answered in between.
-    patient: AtomicBool,
+    /// A question is being answered.
+    asked: AtomicBool,
+    /// How many bytes of the answer were said before there was one.
+    ahead: AtomicUsize,
+    /// One at a time sees whether what is said is taken.
+    pub(super) looking: Mutex<()>,
 }
 
 /// A connection to talk on, of which somebody may be shown whether the other end is still there.
@@ -59,7 +65,8 @@ impl From<UnixStream> for Line {
 
 impl Line {
     fn new(socket: Socket) -> Self {
-        Self(Arc::new(Wire { socket, owes: AtomicBool::new(false), patient: AtomicBool::new(false) }))
+        let (owes, asked, ahead) = (AtomicBool::new(false), AtomicBool::new(false), AtomicUsize::new(0));
+        Self(Arc::new(Wire { socket, owes, asked, ahead, looking: Mutex::new(()) }))
     }
 
     /// Who shows whether its other end is still there.
@@ -69,11 +76,9 @@ impl Line {
 }
 
 impl Question {
-    /// A question that came in this version: before HTTP/1.1 nothing may be said before the answer.
-    pub(super) fn of(wire: Option<Arc<Wire>>, version: Version) -> Self {
-        let wire = wire.filter(|_| version >= Version::HTTP_11);
+    pub(super) fn of(wire: Option<Arc<Wire>>) -> Self {
         if let Some(wire) = &wire {
-            wire.patient.store(true, Ordering::Relaxed);
+            wire.asked.store(true, Ordering::Relaxed);
         }
         Self(wire)
     }
@@ -82,16 +87,47 @@ impl Question {
 impl Drop for Question {
     fn drop(&mut self) {
         if let Some(wire) = &self.0 {
-            wire.patient.store(false, Ordering::Relaxed);
+            wire.asked.store(false, Ordering::Relaxed);
         }
     }
 }
 
 impl Wire {
-    /// Whether something may be said now that is not the answer: somebody waits who understands it,
-    /// and nothing is half said.
-    pub(super) fn is_silent(&self) -> bool {
-        self.patient.load(Ordering::Relaxed) && !self.owes.load(Ordering::Relaxed)
+    /// Whether something of the answer may be said now, although it is not known yet: a question is being
+    /// answered, nothing is half said, and of what every answer begins with there is something left.
+    pub(super) fn may_begin(&self) -> bool {
+        let begun = self.ahead.load(Ordering::Relaxed);
+        self.asked.load(Ordering::Relaxed) && !self.owes.load(Ordering::Relaxed) && begun < BEGINNING.len()
+    }
+
+    /// Says the next byte of what every answer begins with; what is written next goes on behind it. To be called
+    /// only if it may be, with nothing awaited in between.
+    ///
+    /// # Errors
+    /// The kernel does not take it: [`WouldBlock`](io::ErrorKind::WouldBlock), if that passes.
+    pub(super) fn begin(&self) -> io::Result<()> {
+        let begun = self.ahead.load(Ordering::Relaxed);
+        let next = BEGINNING.get(begun..=begun).unwrap_or_default();
+        if self.socket.try_write(&[IoSlice::new(next)])? == 1 {
+            self.ahead.store(begun + 1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// How many bytes of what is to be said now were said ahead of it, if any.
+    ///
+    /// # Errors
+    /// It does not begin with these: no answer does that.
+    fn said_ahead(&self, bytes: &[IoSlice<'_>]) -> io::Result<Option<usize>> {
+        let begun = BEGINNING.get(..self.ahead.load(Ordering::Relaxed)).unwrap_or_default();
+        if begun.is_empty() {
+            return Ok(None);
+        }
+        if !bytes.iter().flat_map(|part| part.iter()).take(begun.len()).eq(begun) {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "what was begun as an answer is none"));
+        }
+        self.ahead.store(0, Ordering::Relaxed);
+        Ok(Some(begun.len()))
     }
 
     /// Waits until the other end has said that it sends nothing more, or is gone. Cancel-safe: it takes
@@ -134,6 +170,14 @@ impl Socket {
         }
     }
 
+    /// Waits until the kernel may take something. Cancel-safe.
+    pub(super) async fn writable(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.writable().await,
+            Self::Unix(stream) => stream.writable().await,
+        }
+    }
+
     fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(stream) => stream.poll_write_ready(cx),
@@ -148,7 +192,7 @@ impl Socket {
         }
     }
 
-    pub(super) fn try_write(&self, bytes: &[IoSlice<'_>]) -> io::Result<usize> {
+    fn try_write(&self, bytes: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.try_write_vectored(bytes),
             Self::Unix(stream) => stream.try_write_vectored(bytes),
@@ -185,8 +229,11 @@ impl AsyncRead for Line {
 impl Line {
     fn poll_writing(&self, cx: &mut Context<'_>, bytes: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let wanted: usize = bytes.iter().map(|part| part.len()).sum();
+        self.0.owes.store(true, Ordering::Relaxed);
+        if let Some(said) = self.0.said_ahead(bytes)? {
+            return Poll::Ready(Ok(said));
+        }
         loop {
-            self.0.owes.store(true, Ordering::Relaxed);
             ready!(self.0.socket.poll_writable(cx))?;
             match self.0.socket.try_write(bytes) {
                 Err(why) if why.kind() == io::ErrorKind::WouldBlock => {}

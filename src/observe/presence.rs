@@ -2,15 +2,18 @@
 //! connection. That nothing can be read any more is no measure of it: what was sent behind the question
 //! may lie there unread, and the end behind that. And whoever sends nothing more may listen still, which
 //! across a network looks like one who has closed the connection, until something is said to him.
+//!
+//! What is said to him is the answer, a byte of what every one begins with: whoever waits for one understands
+//! it, whichever version he speaks, and hears nothing that he would not have heard anyhow. His kernel takes it,
+//! or says that nobody listens any more.
 
 use super::backoff::Backoff;
 use super::line::{Question, Socket, Wire};
 use crate::act::connections;
-use hyper::Version;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::ioctl_fionread;
+use rustix::io::{Errno, ioctl_fionread};
 use std::fmt;
-use std::io::IoSlice;
+use std::io;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -19,14 +22,13 @@ use tokio::time::{sleep, timeout};
 /// If more bytes than this were sent behind a question, the end may wait behind them where the kernel
 /// cannot see it, for want of room: far less than there is room for, far more than anybody sends.
 const MOST_BEHIND: u64 = 16 * 1024;
-/// What may be said at any time before the answer, and means nothing: whose connection is closed
-/// cannot take it, and his kernel says so.
-const STILL_AT_IT: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
-/// How long until a kernel has told whether it was taken.
-const TAKEN: Duration = Duration::from_secs(2);
+/// How long until a kernel has told whether it was taken: a packet that is lost is sent again after 0.2 s,
+/// and after ever longer.
+const TAKEN: Duration = Duration::from_secs(5);
 /// How long until it is looked again where it could not be told.
 const LOOK: Duration = Duration::from_secs(1);
-/// How long until whoever listened is asked again: some clients count how often they are.
+/// How long until whoever listened is asked again: there are few bytes to do it with, and no answer is
+/// held for longer than three times this.
 const AGAIN: Duration = Duration::from_secs(20);
 
 /// Whether the other end of a connection is still there. Does not keep it open.
@@ -35,10 +37,13 @@ pub struct Presence(Weak<Wire>);
 
 /// What is seen of the other end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sight {
+pub enum Sight {
+    /// It has not closed the connection, and this end has it still.
     There,
+    /// It has.
     Gone,
-    /// It cannot be told now.
+    /// It cannot be told now: it has said that it sends nothing more, and whether it listens was not seen in time;
+    /// or more lies unread than it can be seen behind.
     Untold,
 }
 
@@ -53,15 +58,22 @@ impl Presence {
     }
 
     /// Says that a question is being answered on the connection, as long as what this returns exists.
-    pub fn asked(&self, version: Version) -> Question {
-        Question::of(self.0.upgrade(), version)
+    pub fn asked(&self) -> Question {
+        Question::of(self.0.upgrade())
     }
 
-    /// Whether the other end has not closed the connection, and this one has it still. Of one who has
-    /// said that he sends nothing more it waits until he was seen to listen, some seconds at most, and
-    /// if that cannot be seen, he is not there.
-    pub async fn is_there(&self) -> bool {
-        self.look().await == Sight::There
+    /// Looks whether the other end is there. Of one who has said that he sends nothing more it waits until he was
+    /// seen to listen, some seconds at most. Cancel-safe.
+    pub async fn look(&self) -> Sight {
+        let Some(wire) = self.0.upgrade() else { return Sight::Gone };
+        match (events(&wire.socket), &wire.socket) {
+            (Ok(seen), _) if is_over(seen) => Sight::Gone,
+            // Here the kernel knows both ends.
+            (Ok(_), Socket::Unix(_)) => Sight::There,
+            (Ok(seen), Socket::Tcp(stream)) if seen.contains(PollFlags::RDHUP) => listens(&wire, stream).await,
+            (Ok(_), socket) if ioctl_fionread(socket).is_ok_and(|behind| behind <= MOST_BEHIND) => Sight::There,
+            _ => Sight::Untold,
+        }
     }
 
     /// Waits until the other end has closed the connection. Cancel-safe: it takes nothing from it.
@@ -76,20 +88,6 @@ impl Presence {
             }
         }
     }
-
-    async fn look(&self) -> Sight {
-        let Some(wire) = self.0.upgrade() else { return Sight::Gone };
-        match (events(&wire.socket), &wire.socket) {
-            (seen, _) if is_over(seen) => Sight::Gone,
-            // Here the kernel knows both ends.
-            (_, Socket::Unix(_)) => Sight::There,
-            (seen, Socket::Tcp(stream)) if seen.contains(PollFlags::RDHUP) => listens(&wire, stream).await,
-            (_, socket) => match ioctl_fionread(socket) {
-                Ok(behind) if behind <= MOST_BEHIND => Sight::There,
-                _ => Sight::Untold,
-            },
-        }
-    }
 }
 
 impl fmt::Debug for Presence {
@@ -99,11 +97,15 @@ impl fmt::Debug for Presence {
 }
 
 /// What the kernel has to say about the other end: nothing, if all is well.
-fn events(socket: &Socket) -> PollFlags {
+fn events(socket: &Socket) -> Result<PollFlags, Errno> {
     let mut look = [PollFd::new(socket, PollFlags::RDHUP)];
-    match poll(&mut look, Some(&Timespec::default())) {
-        Ok(_) => look[0].revents(),
-        Err(_) => PollFlags::ERR,
+    loop {
+        match poll(&mut look, Some(&Timespec::default())) {
+            Ok(_) => return Ok(look[0].revents()),
+            // A signal that came just then says nothing of it.
+            Err(Errno::INTR) => {}
+            Err(why) => return Err(why),
+        }
     }
 }
 
@@ -111,30 +113,43 @@ fn is_over(seen: PollFlags) -> bool {
     seen.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL)
 }
 
-/// Whether somebody takes what is said to one who sends nothing more.
+/// Whether somebody takes what is said to one who sends nothing more. What was said before has to be taken
+/// first: that it was says nothing of now.
 async fn listens(wire: &Wire, stream: &TcpStream) -> Sight {
-    if !wire.is_silent() || unsent(stream) != Some(0) {
-        return Sight::Untold;
-    }
-    // There is room for it, as nothing else waits to be sent.
-    if !wire.socket.try_write(&[IoSlice::new(STILL_AT_IT)]).is_ok_and(|length| length == STILL_AT_IT.len()) {
-        return Sight::Gone;
-    }
-    let answer = async {
-        let mut pause = Backoff::new(Duration::from_millis(1), Duration::from_millis(50));
+    let look = async {
+        let _alone = wire.looking.lock().await;
+        if taken(wire, stream).await == Sight::Gone {
+            return Sight::Gone;
+        }
         loop {
-            // In this order: what is refused is no more waited for either.
-            let left = unsent(stream);
-            if is_over(events(&wire.socket)) {
-                return Sight::Gone;
+            if !wire.may_begin() {
+                return Sight::Untold;
             }
-            if left == Some(0) {
-                return Sight::There;
+            match wire.begin() {
+                Ok(()) => return taken(wire, stream).await,
+                // There is room, as nothing waits to be sent; that was not heard of yet.
+                Err(why) if why.kind() == io::ErrorKind::WouldBlock => _ = wire.socket.writable().await,
+                Err(_) => return Sight::Gone,
             }
-            pause.pause().await;
         }
     };
-    timeout(TAKEN, answer).await.unwrap_or(Sight::Untold)
+    timeout(TAKEN, look).await.unwrap_or(Sight::Untold)
+}
+
+/// Waits until the other end has taken all that was said, or is over.
+async fn taken(wire: &Wire, stream: &TcpStream) -> Sight {
+    let mut pause = Backoff::new(Duration::from_millis(1), Duration::from_millis(50));
+    loop {
+        // In this order: what is refused is no more waited for either.
+        let left = unsent(stream);
+        if events(&wire.socket).is_ok_and(is_over) {
+            return Sight::Gone;
+        }
+        if left == Some(0) {
+            return Sight::There;
+        }
+        pause.pause().await;
+    }
 }
 
 /// How many bytes the other end's kernel has not taken yet.
@@ -159,9 +174,9 @@ mod tests {
     }
 
     /// The kernel passes it on in no time, but not in none.
-    async fn is_soon(presence: &Presence, there: bool) -> bool {
+    async fn is_soon(presence: &Presence, wanted: Sight) -> bool {
         let began = Instant::now();
-        while presence.is_there().await != there {
+        while presence.look().await != wanted {
             if began.elapsed() > Duration::from_secs(60) {
                 return false;
             }
@@ -174,56 +189,101 @@ mod tests {
         for behind in [&b""[..], b"x", &[b'x'; 4000]] {
             let (mut near, line) = pair().await;
             let presence = line.presence();
-            let _asked = presence.asked(Version::HTTP_11);
+            let _asked = presence.asked();
             near.write_all(behind).unwrap();
-            assert!(presence.is_there().await);
+            assert_eq!(presence.look().await, Sight::There);
             near.shutdown(Shutdown::Write).unwrap();
             line.0.said_all().await.unwrap();
-            assert!(presence.is_there().await, "{} bytes hide that it listens", behind.len());
-            let mut said = vec![0; STILL_AT_IT.len()];
+            assert_eq!(presence.look().await, Sight::There, "{} bytes hide that it listens", behind.len());
+            let mut said = [0];
             near.read_exact(&mut said).unwrap();
-            assert_eq!(said, STILL_AT_IT);
+            assert_eq!(&said, b"H");
             drop(near);
             timeout(Duration::from_secs(60), presence.gone()).await.unwrap();
-            assert!(!presence.is_there().await);
+            assert_eq!(presence.look().await, Sight::Gone);
 
             let (mut near, line) = pair().await;
             let presence = line.presence();
-            let _asked = presence.asked(Version::HTTP_11);
+            let _asked = presence.asked();
             near.write_all(behind).unwrap();
             drop(near);
-            assert!(is_soon(&presence, false).await, "{} bytes hide that it has gone", behind.len());
+            assert!(is_soon(&presence, Sight::Gone).await, "{} bytes hide that it has gone", behind.len());
         }
     }
 
-    /// To one who does not understand it nothing is said, nor in the middle of something.
+    /// The answer is what it is, however often it was looked before; what is no answer is not begun, nor in the
+    /// middle of another.
     #[tokio::test]
-    async fn who_cannot_be_asked_whether_he_listens_is_not_there_and_has_not_gone() {
-        let (mut near, line) = pair().await;
+    async fn who_is_asked_whether_he_listens_hears_the_answer_and_nothing_else() {
+        for looks in [1, 3, 7] {
+            let (mut near, mut line) = pair().await;
+            let presence = line.presence();
+            near.shutdown(Shutdown::Write).unwrap();
+            line.0.said_all().await.unwrap();
+            assert_eq!(presence.look().await, Sight::Untold, "nothing is being answered");
+            for answer in ["HTTP/1.0 200 OK\r\n\r\n", "HTTP/1.1 409 Conflict\r\n\r\n"] {
+                let asked = presence.asked();
+                for _ in 0..looks {
+                    assert_eq!(presence.look().await, Sight::There);
+                }
+                if looks == 7 {
+                    assert_eq!(presence.look().await, Sight::Untold, "there is no more to say");
+                }
+                drop(asked);
+                assert_eq!(presence.look().await, Sight::Untold);
+                line.write_all(answer.as_bytes()).await.unwrap();
+                let mut said = vec![0; answer.len()];
+                near.read_exact(&mut said).unwrap();
+                assert_eq!(said, answer.as_bytes());
+            }
+            drop(line);
+            assert_eq!(near.read(&mut [0]).unwrap(), 0);
+        }
+        let (near, mut line) = pair().await;
         let presence = line.presence();
         near.shutdown(Shutdown::Write).unwrap();
         line.0.said_all().await.unwrap();
-        assert_eq!(presence.look().await, Sight::Untold);
-        let old = presence.asked(Version::HTTP_10);
-        assert_eq!(presence.look().await, Sight::Untold);
-        drop(old);
-        let new = presence.asked(Version::HTTP_11);
+        let _asked = presence.asked();
         assert_eq!(presence.look().await, Sight::There);
-        drop(new);
-        assert!(!presence.is_there().await);
-        drop(line);
-        let mut said = Vec::new();
-        near.read_to_end(&mut said).unwrap();
-        assert_eq!(said, STILL_AT_IT, "it was asked more than once");
+        assert!(line.write_all(b"what is no answer").await.is_err());
+    }
+
+    /// Across a slow link what was said before is not taken yet; and two may look at once.
+    #[tokio::test]
+    async fn who_has_not_taken_yet_what_was_said_before_is_not_gone() {
+        let (near, mut line) = narrow_pair().await;
+        let presence = line.presence();
+        // More than the other end has room for, and less than this end's kernel takes at once.
+        let before = vec![b'x'; 48 * 1024];
+        line.write_all(&before).await.unwrap();
+        near.shutdown(Shutdown::Write).unwrap();
+        line.0.said_all().await.unwrap();
+        let Socket::Tcp(stream) = &line.0.socket else { panic!("it is of TCP") };
+        assert_ne!(unsent(stream), Some(0));
+        let _asked = presence.asked();
+        let mut near = tokio::net::TcpStream::from_std(near).unwrap();
+        let mut said = vec![0; before.len() + 2];
+        let (one, other, read) = tokio::join!(presence.look(), presence.look(), near.read_exact(&mut said));
+        assert_eq!((one, other, read.unwrap()), (Sight::There, Sight::There, before.len() + 2));
+        assert!(said.ends_with(b"xHT"));
+    }
+
+    /// A connection whose near end has little room for what is said to it.
+    async fn narrow_pair() -> (std::net::TcpStream, Line) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        let near = socket.connect(listener.local_addr().unwrap()).await.unwrap();
+        (near.into_std().unwrap(), Line::from(listener.accept().await.unwrap().0))
     }
 
     #[tokio::test]
-    async fn who_fills_the_line_until_no_end_could_be_seen_is_not_there() {
+    async fn who_fills_the_line_until_no_end_could_be_seen_is_not_taken_for_one_who_is_there() {
         let (mut near, line) = pair().await;
         near.set_nonblocking(true).unwrap();
         while near.write(&[0; 4096]).is_ok() {}
         near.shutdown(Shutdown::Write).unwrap();
-        assert!(is_soon(&line.presence(), false).await);
+        assert!(is_soon(&line.presence(), Sight::Untold).await);
     }
 
     #[tokio::test]
@@ -232,12 +292,12 @@ mod tests {
         let (mut near, line) = (near.into_std().unwrap(), Line::from(far));
         let presence = line.presence();
         near.shutdown(Shutdown::Write).unwrap();
-        assert!(presence.is_there().await);
+        assert_eq!(presence.look().await, Sight::There);
         near.set_nonblocking(true).unwrap();
         assert_eq!(near.read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
         drop(near);
         presence.gone().await;
-        assert!(!presence.is_there().await);
+        assert_eq!(presence.look().await, Sight::Gone);
     }
 
     #[tokio::test]
@@ -248,12 +308,12 @@ mod tests {
         let mut question = [0; 8];
         line.read_exact(&mut question).await.unwrap();
         line.write_all(b"answer").await.unwrap();
-        assert!(presence.is_there().await);
+        assert_eq!(presence.look().await, Sight::There);
         line.shutdown().await.unwrap();
         let mut answer = String::new();
         near.read_to_string(&mut answer).unwrap();
         assert_eq!((&question, answer.as_str()), (b"question", "answer"));
         drop(line);
-        assert!(!presence.is_there().await && !Presence::nobody().is_there().await);
+        assert_eq!((presence.look().await, Presence::nobody().look().await), (Sight::Gone, Sight::Gone));
     }
 }

@@ -13,6 +13,7 @@ use crate::config::Configuration;
 use crate::decide::attach::{InTheWay, in_the_way, others};
 use crate::decide::granting::{End, Kind, Left, Next, Step};
 use crate::names::{RegionName, VolumeName};
+use crate::observe::presence::Sight;
 use crate::port_map::{Fence, LocalRegion};
 use crate::region::Grant;
 use crate::wire::{self, Attach, Refusal};
@@ -196,14 +197,15 @@ impl Counter {
     /// Who is not there any more gets nothing: he would not know of what he holds.
     async fn dismiss(&self, batch: &mut Vec<Order>, said: &mut Vec<Said>) -> Result<(), Refusal> {
         let there = join_all(batch.iter().map(Order::is_awaited)).await;
+        let nobody = self.somebody(&there);
         for (order, there) in std::mem::take(batch).into_iter().zip(there) {
             match there {
-                true => batch.push(order),
-                // Of some it cannot be seen that they listen still.
-                false => said.push((order.asker.answer, order.wish.refused(&self.gone()))),
+                Sight::There => batch.push(order),
+                Sight::Gone => said.push((order.asker.answer, order.wish.refused(&self.gone()))),
+                Sight::Untold => said.push((order.asker.answer, order.wish.refused(&self.unheard()))),
             }
         }
-        if batch.is_empty() { Err(self.gone()) } else { Ok(()) }
+        nobody
     }
 
     /// systemd answers, and the record is open to be written.
@@ -247,7 +249,16 @@ impl Counter {
         }
         // All that may have taken a while, and now somebody is disturbed.
         let there = join_all(batch.iter().map(Order::is_awaited)).await;
-        if there.contains(&true) { Ok(()) } else { Err(self.gone()) }
+        self.somebody(&there)
+    }
+
+    /// That somebody of these is there.
+    fn somebody(&self, seen: &[Sight]) -> Result<(), Refusal> {
+        match (seen.contains(&Sight::There), seen.contains(&Sight::Untold)) {
+            (true, _) => Ok(()),
+            (false, true) => Err(self.unheard()),
+            (false, false) => Err(self.gone()),
+        }
     }
 
     /// Who has to be cut off before the host may have a ticket.

@@ -1,7 +1,7 @@
 //! What somebody wants of a volume, who it is, and what was done for him.
 
 use crate::names::VolumeName;
-use crate::observe::presence::Presence;
+use crate::observe::presence::{Presence, Sight};
 use crate::port_map::Fence;
 use crate::region::Grant;
 use crate::supervisor::requests::Answer;
@@ -89,10 +89,11 @@ impl Order {
 
     /// Whether whoever asked is there to be answered. What an operator wants is done all the same,
     /// once it was begun.
-    pub(super) async fn is_awaited(&self) -> bool {
+    pub(super) async fn is_awaited(&self) -> Sight {
         match self.wish {
-            Wanted::Ticket(_) | Wanted::LetGo(_) => !self.asker.answer.is_closed() && self.asker.there.is_there().await,
-            Wanted::Permit(_) | Wanted::Rewrite => true,
+            Wanted::Ticket(_) | Wanted::LetGo(_) if self.asker.answer.is_closed() => Sight::Gone,
+            Wanted::Ticket(_) | Wanted::LetGo(_) => self.asker.there.look().await,
+            Wanted::Permit(_) | Wanted::Rewrite => Sight::There,
         }
     }
 }

@@ -43,9 +43,16 @@ impl Counter {
 
     /// Whoever asked is not there to be answered.
     pub(super) fn gone(&self) -> Refusal {
-        let message = "the connection on which it was asked was closed at the other end, or nobody takes what is \
-                       said on it, so nothing was granted";
-        self.plain("ASKER_GONE", message, "keep the connection open until it is answered, and speak HTTP/1.1")
+        let message = "the connection on which it was asked was closed at the other end, so nothing was granted";
+        self.plain("ASKER_GONE", message, "keep the connection open until it is answered")
+    }
+
+    /// Whether whoever asked is there to be answered could not be seen.
+    pub(super) fn unheard(&self) -> Refusal {
+        let message = "whether somebody waits for the answer could not be seen, so nothing was granted: the end of \
+                       what is sent was said, and what is said on the connection was not taken in time; or far more \
+                       was sent than was asked for";
+        self.plain("ASKER_UNSEEN", message, "ask again; best without saying that nothing more is sent (shutdown)")
     }
 
     pub(super) fn deaf(&self, why: &str) -> Refusal {
