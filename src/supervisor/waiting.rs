@@ -8,9 +8,7 @@ use crate::act::in_force::Choice;
 use crate::config::{Configuration, Texts};
 use crate::config_dir;
 use crate::source::Fault;
-use crate::systemd::notify::tell;
 use crate::wire::{self, Change, Difference};
-use sd_notify::NotifyState;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,13 +22,13 @@ const TURN: Duration = Duration::from_millis(500);
 pub async fn for_a_good_one(dir: &Path, faults: &[Fault], line: &mut Line) -> Option<(Choice, String)> {
     tell_faults(faults);
     publish(line, faults);
-    let mut error = wire::Error::config_invalid(faults);
+    let (mut error, mut count) = (wire::Error::config_invalid(faults), faults.len());
     let mut turn = interval(TURN);
     loop {
         // Cancel-safe: a turn or a request that is not taken stays.
         let request = tokio::select! {
             _ = turn.tick() => {
-                line.watchdog.turned(|| None);
+                line.watchdog.turned(|| Some(status(count)));
                 continue;
             }
             request = line.asked.recv() => request?,
@@ -51,7 +49,7 @@ pub async fn for_a_good_one(dir: &Path, faults: &[Fault], line: &mut Line) -> Op
                 Err(faults) => {
                     tell_faults(&faults);
                     publish(line, &faults);
-                    error = wire::Error::config_invalid(&faults);
+                    (error, count) = (wire::Error::config_invalid(&faults), faults.len());
                     _ = answer.send(Err(error.clone()));
                 }
             },
@@ -76,8 +74,11 @@ async fn look(dir: &Path) -> Result<(Configuration, Texts), Vec<Fault>> {
 fn publish(line: &Line, faults: &[Fault]) {
     let bulletin = Bulletin { broken: Some(wire::Error::config_invalid(faults)), ..Bulletin::default() };
     line.publish.send_replace(Some(Arc::new(bulletin)));
-    let status = format!("the configuration has {} fault(s): sledctl config check", faults.len());
-    tell(&[NotifyState::Status(&status)]);
+}
+
+/// What systemd shows meanwhile.
+fn status(faults: usize) -> String {
+    format!("the configuration has {faults} fault(s): sledctl config check")
 }
 
 /// Everything is another than nothing.

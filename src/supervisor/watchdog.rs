@@ -71,14 +71,15 @@ impl Watchdog {
     pub(super) fn turned(&mut self, status: impl FnOnce() -> Option<String>) {
         self.pulse.beat();
         let status = status();
-        if status.is_some() && status != self.said {
-            status.iter().for_each(|status| self.line.tell(&[NotifyState::Status(status)]));
-            self.said = status;
+        // What systemd does not take is said again at the next turn.
+        if let Some(status) = status.filter(|status| self.said.as_ref() != Some(status))
+            && self.line.tell(&[NotifyState::Status(&status)])
+        {
+            self.said = Some(status);
         }
         // In a burst of turns it is fed now and then.
-        if self.fed.is_none_or(|fed| fed.elapsed() >= self.turn / 10) {
+        if self.fed.is_none_or(|fed| fed.elapsed() >= self.turn / 10) && self.line.tell(&[NotifyState::Watchdog]) {
             self.fed = Some(Instant::now());
-            self.line.tell(&[NotifyState::Watchdog]);
         }
     }
 }
@@ -86,6 +87,7 @@ impl Watchdog {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::net::UnixDatagram;
 
     #[test]
     fn a_loop_that_has_not_turned_for_two_rounds_is_stuck() {
@@ -103,5 +105,30 @@ mod tests {
         let turns =
             [None, Some(0), Some(1), Some(10), Some(60)].map(|limit| Watchdog::within(limit.map(seconds)).turn());
         assert_eq!(turns, [ROUND, ROUND, Duration::from_millis(500), seconds(5), ROUND]);
+    }
+
+    /// systemd is busy for a while: its queue is full.
+    #[test]
+    fn what_systemd_did_not_take_is_said_at_the_next_turn() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().join("notify");
+        let systemd = UnixDatagram::bind(&place).unwrap();
+        systemd.set_nonblocking(true).unwrap();
+        let heard = || {
+            let mut text = [0; 64];
+            let all = std::iter::from_fn(|| systemd.recv(&mut text).ok().map(|length| text[..length].to_vec()));
+            all.map(|text| String::from_utf8(text).unwrap()).filter(|text| text != "x").collect::<Vec<_>>()
+        };
+        let others = UnixDatagram::unbound().unwrap();
+        others.set_nonblocking(true).unwrap();
+        while others.send_to(b"x", &place).is_ok() {}
+        let mut watchdog = Watchdog { line: Line::to(place.as_os_str()), ..Watchdog::within(None) };
+        let mut turned = || watchdog.turned(|| Some("well".into()));
+        turned();
+        assert!(heard().is_empty());
+        turned();
+        assert_eq!(heard(), ["STATUS=well\n", "WATCHDOG=1\n"]);
+        turned();
+        assert!(heard().is_empty(), "it was said already");
     }
 }

@@ -7,57 +7,117 @@ use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::thread;
+use std::time::Duration;
 
-/// Tells systemd something; without systemd it says nothing.
+/// How long to wait before systemd is told again what it did not take.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Tells systemd what it must hear: that the daemon is ready, or ends. What it does not take at once is
+/// said again, aside, until it does. Without systemd nobody is told anything.
 pub fn tell(states: &[NotifyState<'_>]) {
-    if let Err(why) = sd_notify::notify(states) {
-        tracing::warn!("systemd cannot be notified: {why}");
+    let (mut line, text) = (Line::open(), text(states));
+    if line.say(&text) {
+        return;
+    }
+    let aside = thread::Builder::new().name("notify".into());
+    let until_it_is_heard = move || {
+        while !line.say(&text) {
+            thread::sleep(PAUSE);
+        }
+    };
+    if let Err(why) = aside.spawn(until_it_is_heard) {
+        tracing::warn!("systemd is not told again what it did not take: {why}");
     }
 }
 
 /// A notification socket that stays open: for what has to be told even when no descriptor is left.
 #[derive(Debug)]
-pub struct Line(Option<UnixDatagram>);
+pub struct Line(Option<Open>);
+
+#[derive(Debug)]
+struct Open {
+    place: SocketAddr,
+    socket: UnixDatagram,
+    /// The last time it could not be told: which was said.
+    failed: bool,
+}
 
 impl Line {
     /// Opens it where `NOTIFY_SOCKET` says; without systemd nobody is told anything.
     pub fn open() -> Self {
         let place = std::env::var_os("NOTIFY_SOCKET");
-        let opened = place.map(|place| connect(&place)).transpose();
+        let opened = place.map(|place| Open::at(&place)).transpose();
         Self(opened.inspect_err(|why| tracing::warn!("systemd cannot be notified: {why}")).ok().flatten())
     }
 
-    /// Tells systemd something. It is not waited for: a systemd that does not listen is told the next
-    /// time.
-    pub fn tell(&self, states: &[NotifyState<'_>]) {
-        let Some(socket) = &self.0 else { return };
-        let mut text = String::new();
-        states.iter().for_each(|state| _ = writeln!(text, "{state}"));
-        match socket.send(text.as_bytes()) {
-            Err(why) if why.kind() != io::ErrorKind::WouldBlock => {
-                tracing::warn!("systemd cannot be notified: {why}");
-            }
-            _ => {}
-        }
+    /// One to whoever listens at a path.
+    #[cfg(test)]
+    pub(crate) fn to(place: &OsStr) -> Self {
+        Self(Some(Open::at(place).unwrap()))
+    }
+
+    /// Tells systemd something, and returns whether it has it, or there is none. It is not waited for: what
+    /// a systemd that does not listen has not taken is to be told again.
+    #[must_use]
+    pub fn tell(&mut self, states: &[NotifyState<'_>]) -> bool {
+        self.say(&text(states))
+    }
+
+    fn say(&mut self, text: &str) -> bool {
+        self.0.as_mut().is_none_or(|open| open.say(text))
     }
 }
 
-/// A path, or with an `@` in front an abstract name (sd_notify(3)).
-fn connect(place: &OsStr) -> io::Result<UnixDatagram> {
-    let address = match place.as_bytes().strip_prefix(b"@") {
-        Some(name) => SocketAddr::from_abstract_name(name)?,
-        None => SocketAddr::from_pathname(place)?,
-    };
-    let socket = UnixDatagram::unbound()?;
-    socket.connect_addr(&address)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket)
+impl Open {
+    /// At a path, or with an `@` in front at an abstract name (sd_notify(3)).
+    fn at(place: &OsStr) -> io::Result<Self> {
+        let place = match place.as_bytes().strip_prefix(b"@") {
+            Some(name) => SocketAddr::from_abstract_name(name)?,
+            None => SocketAddr::from_pathname(place)?,
+        };
+        let socket = UnixDatagram::unbound()?;
+        socket.set_nonblocking(true)?;
+        // One that is not there yet, or not at the moment, is looked for when there is something to say.
+        _ = socket.connect_addr(&place);
+        Ok(Self { place, socket, failed: false })
+    }
+
+    fn say(&mut self, text: &str) -> bool {
+        let said = self.socket.send(text.as_bytes()).or_else(|why| match why.kind() {
+            io::ErrorKind::WouldBlock => Err(why),
+            // Another socket may be there by now: the same one of ours goes to that, and no descriptor is
+            // needed for it.
+            _ => self.socket.connect_addr(&self.place).and_then(|()| self.socket.send(text.as_bytes())),
+        });
+        let Err(why) = said else {
+            self.failed = false;
+            return true;
+        };
+        if why.kind() != io::ErrorKind::WouldBlock && !std::mem::replace(&mut self.failed, true) {
+            tracing::warn!("systemd cannot be notified: {why}");
+        }
+        false
+    }
+}
+
+fn text(states: &[NotifyState<'_>]) -> String {
+    let mut text = String::new();
+    states.iter().for_each(|state| _ = writeln!(text, "{state}"));
+    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    use std::ffi::OsString;
+
+    fn heard(by: &UnixDatagram) -> String {
+        let mut text = [0; 64];
+        let length = by.recv(&mut text).unwrap();
+        String::from_utf8(text[..length].to_vec()).unwrap()
+    }
 
     #[test]
     fn systemd_is_told_by_a_path_and_by_an_abstract_name() {
@@ -65,17 +125,35 @@ mod tests {
         let path = dir.path().join("notify");
         let name = format!("sled-notify-{}", std::process::id());
         let abstractly = SocketAddr::from_abstract_name(&name).unwrap();
-        for (heard, place) in [
+        let places: [(_, OsString); 2] = [
             (UnixDatagram::bind(&path).unwrap(), path.into_os_string()),
             (UnixDatagram::bind_addr(&abstractly).unwrap(), format!("@{name}").into()),
-        ] {
-            let line = Line(Some(connect(&place).unwrap()));
-            line.tell(&[NotifyState::Status("well"), NotifyState::Watchdog]);
-            let mut text = [0; 64];
-            let length = heard.recv(&mut text).unwrap();
-            assert_eq!(&text[..length], b"STATUS=well\nWATCHDOG=1\n");
-            // One that does not listen is not waited for.
-            (0..10_000).for_each(|_| line.tell(&[NotifyState::Watchdog]));
+        ];
+        for (systemd, place) in places {
+            let mut line = Line::to(&place);
+            assert!(line.tell(&[NotifyState::Status("well"), NotifyState::Watchdog]));
+            assert_eq!(heard(&systemd), "STATUS=well\nWATCHDOG=1\n");
+            // One that does not listen is not waited for, and it is known that it did not hear.
+            assert!((0..10_000).any(|_| !line.tell(&[NotifyState::Watchdog])), "nobody took them all");
+            while heard(&systemd) == "WATCHDOG=1\n" && !line.tell(&[NotifyState::Status("again")]) {}
+            while heard(&systemd) != "STATUS=again\n" {}
+        }
+    }
+
+    /// What listens there is another than before, or comes only after it was looked for.
+    #[test]
+    fn another_systemd_at_the_same_place_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().join("notify");
+        let mut line = Line::to(place.as_os_str());
+        assert!(!line.tell(&[NotifyState::Watchdog]), "nobody is there");
+        for _ in 0..2 {
+            let systemd = UnixDatagram::bind(&place).unwrap();
+            assert!(line.tell(&[NotifyState::Watchdog]));
+            assert_eq!(heard(&systemd), "WATCHDOG=1\n");
+            drop(systemd);
+            assert!(!line.tell(&[NotifyState::Watchdog]), "nobody listens any more");
+            std::fs::remove_file(&place).unwrap();
         }
     }
 
@@ -96,15 +174,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("notify");
         let systemd = UnixDatagram::bind(&socket).unwrap();
-        let line = Line(Some(connect(socket.as_os_str()).unwrap()));
+        let mut line = Line::to(socket.as_os_str());
         let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
         setrlimit(Resource::RLIMIT_NOFILE, 0, hard).unwrap();
         let none = UnixDatagram::unbound();
-        line.tell(&[NotifyState::Watchdog]);
+        let told = line.tell(&[NotifyState::Watchdog]);
         setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
-        assert!(none.is_err());
-        let mut heard = [0; 64];
-        let length = systemd.recv(&mut heard).unwrap();
-        assert_eq!(&heard[..length], b"WATCHDOG=1\n");
+        assert!(none.is_err() && told);
+        assert_eq!(heard(&systemd), "WATCHDOG=1\n");
     }
 }
