@@ -29,6 +29,8 @@
 //! says so.
 
 pub mod act;
+#[cfg(test)]
+mod alone;
 pub mod appliance;
 pub mod attach;
 pub mod broker;

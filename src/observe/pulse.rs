@@ -287,6 +287,8 @@ mod tests {
 
     const ROUNDS: Duration = Duration::from_millis(50);
     const PATIENCE: Duration = Duration::from_millis(200);
+    /// Longer than any machine takes to answer.
+    const LONG: Duration = Duration::from_secs(600);
     /// No process.
     const PID: u32 = 7_000_000;
     const UUID: &str = "5a11fa40-0000-4000-8000-000000000001";
@@ -322,10 +324,11 @@ mod tests {
 
         /// The beats that are told of it.
         fn watched(&self) -> mpsc::Receiver<Told> {
-            self.watched_every(ROUNDS)
+            self.watched_with(ROUNDS, LONG)
         }
 
-        fn watched_every(&self, time: Duration) -> mpsc::Receiver<Told> {
+        /// The same, asked once in this time, and given so long to answer.
+        fn watched_with(&self, time: Duration, allowance: Duration) -> mpsc::Receiver<Told> {
             let (source, beats) = channel(64);
             let (term, to) = source.begin();
             let (local, address) = (self.local.clone(), self.address);
@@ -336,9 +339,7 @@ mod tests {
                 let rounds = rhythm.every(time);
                 let (local, to, tls) = (&local, &to, None);
                 let (told, presents, dialer) = (None, None, Dialer::default());
-                Patient { local, address, pid: PID, rounds, allowance: PATIENCE, tls, to, told, presents, dialer }
-                    .attend()
-                    .await
+                Patient { local, address, pid: PID, rounds, allowance, tls, to, told, presents, dialer }.attend().await
             });
             beats
         }
@@ -369,7 +370,7 @@ mod tests {
     }
 
     async fn next(beats: &mut mpsc::Receiver<Told>) -> Pulse {
-        match timeout(Duration::from_secs(5), beats.recv()).await.unwrap().and_then(Told::fact) {
+        match timeout(Duration::from_secs(60), beats.recv()).await.unwrap().and_then(Told::fact) {
             Some(Observation::Pulse(_, Some(pulse))) => pulse,
             seen => panic!("{seen:?}"),
         }
@@ -378,6 +379,7 @@ mod tests {
     #[tokio::test]
     async fn one_that_answers_is_asked_once_a_round_and_who_it_is_once() {
         let played = Played::begin().await;
+        let began = Instant::now();
         let mut beats = played.watched();
         let mut stream = played.asked().await;
         assert_eq!(next(&mut beats).await.beat, Beat::Asked);
@@ -385,13 +387,12 @@ mod tests {
         let first = next(&mut beats).await;
         assert_eq!((first.pid, &first.beat), (PID, &Beat::Answering));
         assert_eq!(first.identity, Some(Ok(UUID.parse().unwrap())));
-        let answered = Instant::now();
         for _ in 0..3 {
             read_question(&mut stream).await;
             stream.write_all(&IMOK).await.unwrap();
             assert_eq!(next(&mut beats).await, first);
         }
-        assert!(answered.elapsed() > 2 * ROUNDS, "it was asked more than once a round");
+        assert!(began.elapsed() > 2 * ROUNDS, "it was asked more than once a round");
     }
 
     #[tokio::test]
@@ -402,19 +403,16 @@ mod tests {
         let (source, mut beats) = channel(64);
         let (_term, to) = source.begin();
         let (_run, run) = watch::channel(Some(Run { pid: PID, invocation: None }));
-        let (rhythm, drum) = Rhythm::new(ROUNDS);
+        // It is not left to the next round, which is ten minutes away.
+        let (rhythm, drum) = Rhythm::new(LONG);
         tokio::spawn(drum);
-        tokio::spawn(super::watch(played.local.clone(), played.address, run, rhythm, PATIENCE, None, to));
+        tokio::spawn(super::watch(played.local.clone(), played.address, run, rhythm, LONG, None, to));
         assert_eq!(next(&mut beats).await.beat, Beat::Refused);
-        sleep_until(Instant::now() + Duration::from_millis(300)).await;
         played.data = TcpListener::bind(at).await.unwrap();
-        let listens = Instant::now();
         let mut stream = played.asked().await;
         stream.write_all(&IMOK).await.unwrap();
         assert_eq!(next(&mut beats).await.beat, Beat::Asked);
         assert_eq!(next(&mut beats).await.beat, Beat::Answering);
-        // Some 10 ms, on a machine that has nothing else to do.
-        assert!(listens.elapsed() < Duration::from_millis(100), "it took {:?}", listens.elapsed());
     }
 
     /// The two ports are bound one after the other, and the second may come later than the first
@@ -422,8 +420,7 @@ mod tests {
     #[tokio::test]
     async fn who_it_is_is_known_as_soon_as_the_second_port_is_there() {
         let played = Played::bound(false).await;
-        let long = Duration::from_secs(600);
-        let mut beats = played.watched_every(long);
+        let mut beats = played.watched_with(LONG, LONG);
         let mut stream = played.asked().await;
         assert_eq!(next(&mut beats).await.beat, Beat::Asked);
         stream.write_all(&IMOK).await.unwrap();
@@ -438,15 +435,15 @@ mod tests {
     #[tokio::test]
     async fn one_that_answers_too_late_is_silent_until_then() {
         let played = Played::begin().await;
-        let mut beats = played.watched();
+        let began = Instant::now();
+        let mut beats = played.watched_with(ROUNDS, PATIENCE);
         let mut stream = played.asked().await;
-        let asked = Instant::now();
         assert_eq!(next(&mut beats).await.beat, Beat::Asked);
         let silent = next(&mut beats).await;
         assert_eq!(silent.beat, Beat::Silent);
         assert!(silent.identity.is_some_and(|identity| identity.is_ok()));
-        let waited = asked.elapsed();
-        assert!(waited > PATIENCE * 9 / 10 && waited < PATIENCE * 2, "it was silent after {waited:?}");
+        let waited = began.elapsed();
+        assert!(waited >= PATIENCE, "it was silent after {waited:?}");
         // Never asked twice: what comes next is the answer.
         stream.write_all(&IMOK).await.unwrap();
         assert_eq!(next(&mut beats).await.beat, Beat::Answering);

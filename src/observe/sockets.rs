@@ -232,6 +232,7 @@ fn unseen(sockets: &Sockets) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::alone::is_alone;
     use crate::region::Geometry;
     use std::net::{TcpListener, TcpStream};
 
@@ -262,8 +263,8 @@ mod tests {
         Pids::from([(name(), std::process::id())])
     }
 
-    /// Tests run side by side in this process, and each opens sockets of its own: between two
-    /// looks there is always something new. What must be asked is asked until nothing is.
+    /// Elsewhere in the machine sockets are opened all the time: between two looks there may be something
+    /// new. What must be asked is asked until nothing is.
     fn settled(looker: &mut Looker, pids: &Pids) -> Sockets {
         loop {
             looker.look(pids).unwrap();
@@ -276,6 +277,9 @@ mod tests {
     /// Real sockets of this very process, as it sees itself and as others would see it.
     #[test]
     fn a_listener_is_own_or_a_stranger_with_pid_and_command() {
+        if !is_alone("observe::sockets::tests::a_listener_is_own_or_a_stranger_with_pid_and_command") {
+            return;
+        }
         let listener = listener();
         let mut looker = looker(port(&listener));
         let seen = looker.look(&own()).unwrap();
@@ -295,6 +299,9 @@ mod tests {
 
     #[test]
     fn a_peer_is_seen_and_the_own_probe_is_not() {
+        if !is_alone("observe::sockets::tests::a_peer_is_seen_and_the_own_probe_is_not") {
+            return;
+        }
         let listener = listener();
         let mut looker = looker(port(&listener));
         let client = TcpStream::connect((HERE, port(&listener))).unwrap();
@@ -310,6 +317,9 @@ mod tests {
     /// The other end was closed, as by the end of its process, and this one did not notice.
     #[test]
     fn what_a_dead_probe_has_left_is_no_peer() {
+        if !is_alone("observe::sockets::tests::what_a_dead_probe_has_left_is_no_peer") {
+            return;
+        }
         let listener = listener();
         let mut looker = looker(port(&listener));
         let client = TcpStream::connect((HERE, port(&listener))).unwrap();
@@ -324,6 +334,9 @@ mod tests {
 
     #[test]
     fn what_is_known_is_not_asked_again_and_what_is_new_is() {
+        if !is_alone("observe::sockets::tests::what_is_known_is_not_asked_again_and_what_is_new_is") {
+            return;
+        }
         let listener = listener();
         let mut looker = looker(port(&listener));
         assert_eq!(settled(&mut looker, &own()).data, Holder::Own);

@@ -110,6 +110,7 @@ fn text(states: &[NotifyState<'_>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::alone::is_alone;
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     use std::ffi::OsString;
 
@@ -159,18 +160,10 @@ mod tests {
 
     #[test]
     fn what_is_told_needs_no_descriptor() {
-        // In a process of its own: its limit is every thread's.
-        let alone = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "systemd::notify::tests::without_descriptors", "--ignored"])
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&alone.stdout);
-        assert!(alone.status.success() && said.contains("1 passed"), "{said}");
-    }
-
-    #[test]
-    #[ignore = "a part of the test before it"]
-    fn without_descriptors() {
+        // Its limit is every thread's.
+        if !is_alone("systemd::notify::tests::what_is_told_needs_no_descriptor") {
+            return;
+        }
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("notify");
         let systemd = UnixDatagram::bind(&socket).unwrap();
