@@ -5,7 +5,7 @@ use crate::broker;
 use crate::clean;
 use crate::decide::facts::Stranger;
 use procfs::net::{TcpNetEntry, TcpState};
-use procfs::process::{FDTarget, Process, all_processes};
+use procfs::process::{Process, all_processes};
 use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::io;
@@ -24,14 +24,21 @@ pub struct Runner {
     pub unit: Option<String>,
 }
 
+/// The descriptors of a process, and what each is open at, as the kernel names it; none if it has gone or
+/// may not be looked at. One question to the kernel each, as there are some hundreds.
+pub fn descriptors(pid: i32) -> impl Iterator<Item = (PathBuf, PathBuf)> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    entries.filter_map(|entry| {
+        let link = entry.path();
+        let target = fs::read_link(&link).ok()?;
+        Some((link, target))
+    })
+}
+
 /// The sockets that a process has open; none if it has gone or may not be looked at.
 pub fn inodes(process: &Process) -> HashSet<u64> {
-    let descriptors = process.fd().into_iter().flatten().flatten();
-    let sockets = descriptors.filter_map(|descriptor| match descriptor.target {
-        FDTarget::Socket(inode) => Some(inode),
-        _ => None,
-    });
-    sockets.collect()
+    let inode = |target: PathBuf| target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok();
+    descriptors(process.pid).filter_map(|(_, target)| inode(target)).collect()
 }
 
 /// The unit whose control group a process is in: the last part of the path that names one. Whoever was

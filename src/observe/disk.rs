@@ -36,7 +36,8 @@ pub const SLOW_LOOK: Duration = Duration::from_secs(15);
 /// Whoever has changed something, or has seen a downstairs end, distrusts it before.
 const SURVEY_AGAIN: Duration = Duration::from_secs(60);
 
-/// The same while more is promised than is free: how much of it is taken is looked at with what is free.
+/// The same while more is promised than is free, once anything was taken: how much of it is looked at with what
+/// is free.
 const SURVEY_SCARCE: Duration = Duration::from_secs(5);
 /// How often to look whether there is room, while there is too little. Nothing tells of it.
 const ROOM_LOOK: Duration = Duration::from_millis(500);
@@ -146,9 +147,30 @@ pub struct Scanner {
 #[derive(Debug, Default)]
 struct Known {
     /// The last surveys: to look at every file again whenever somebody asks would be too much.
-    surveyed: BTreeMap<RegionName, (Instant, Record, Survey)>,
+    surveyed: BTreeMap<RegionName, Surveyed>,
     /// How many extents of those whose downstairs has ended were dirty then, once they are counted.
     dirty: BTreeMap<RegionName, Option<u32>>,
+}
+
+/// A survey, and of what it is.
+#[derive(Debug)]
+struct Surveyed {
+    at: Instant,
+    record: Record,
+    /// How many bytes were free then.
+    free: u64,
+    survey: Survey,
+}
+
+impl Surveyed {
+    /// Whether it tells how things are, by what is free now: while more is promised than is free, for as long as
+    /// `scarce` says, or as nothing more was taken.
+    fn is_good(&self, free: u64, scarce: Option<Duration>) -> bool {
+        let age = self.at.elapsed();
+        let taken = scarce.is_some_and(|scarce| age >= scarce && (scarce.is_zero() || self.free != free));
+        // What is wrong is looked at each time: it may have been put right.
+        self.survey.fault.is_none() && age < SURVEY_AGAIN && !taken
+    }
 }
 
 /// A panic leaves nothing half done in these.
@@ -299,24 +321,28 @@ fn with_ledger(config: &Configuration, mut disk: Disk, known: &mut Known, scarce
     for name in ledger.regions.keys() {
         disk.regions.entry(name.clone()).or_insert_with(|| region(&root.join(name.to_string())));
     }
-    let (surveys, trash) = (known.surveys(config, &ledger, SURVEY_AGAIN), trash(root, &ledger));
+    let (surveys, trash) = (known.surveys(config, &ledger, disk.free, None), trash(root, &ledger));
     let mut disk = Disk { surveys, trash, ledger: Ok(ledger), damage, ..disk };
     if unreserved(&disk) > disk.free {
-        disk.surveys = disk.ledger.iter().flat_map(|ledger| known.surveys(config, ledger, scarce)).collect();
+        let anew = |ledger| known.surveys(config, ledger, disk.free, Some(scarce));
+        disk.surveys = disk.ledger.iter().flat_map(anew).collect();
     }
     disk
 }
 
 impl Known {
-    /// The files of every region on record whose directory is there, as they were not longer ago than `good`.
-    fn surveys(&mut self, config: &Configuration, ledger: &Ledger, good: Duration) -> BTreeMap<RegionName, Survey> {
+    /// The files of every region on record whose directory is there, as a survey has them that is good still
+    /// ([`Surveyed::is_good`]).
+    fn surveys(
+        &mut self,
+        config: &Configuration,
+        ledger: &Ledger,
+        free: u64,
+        scarce: Option<Duration>,
+    ) -> BTreeMap<RegionName, Survey> {
         let owner = User::from_name(&config.sled.downstairs.user).ok().flatten().map(|user| user.uid.as_raw());
         let Self { surveyed: known, dirty } = self;
-        known.retain(|name, (at, record, survey)| {
-            let same = ledger.regions.get(name) == Some(record);
-            // What is wrong is looked at each time: it may have been put right.
-            same && survey.fault.is_none() && at.elapsed() < good
-        });
+        known.retain(|name, known| ledger.regions.get(name) == Some(&known.record) && known.is_good(free, scarce));
         let mut surveys = BTreeMap::new();
         for (name, record) in &ledger.regions {
             let dir = config.region_dir(name);
@@ -324,9 +350,9 @@ impl Known {
                 let count = || inspect::dirty(&dir, record.geometry);
                 let dirty = dirty.get_mut(name).map_or(0, |counted| *counted.get_or_insert_with(count));
                 let survey = || Survey { dirty, ..survey(&dir, record.geometry, owner) };
-                let fresh = || (Instant::now(), record.clone(), survey());
-                let (_, _, survey) = known.entry(name.clone()).or_insert_with(fresh);
-                surveys.insert(name.clone(), survey.clone());
+                let fresh = || Surveyed { at: Instant::now(), record: record.clone(), free, survey: survey() };
+                let surveyed = known.entry(name.clone()).or_insert_with(fresh);
+                surveys.insert(name.clone(), surveyed.survey.clone());
             } else {
                 known.remove(name);
             }
@@ -364,6 +390,21 @@ mod tests {
             ephemeral: 32768..=60999,
         };
         Arc::new(Scanner::new(Arc::new(config::read(&sources).unwrap())))
+    }
+
+    #[test]
+    fn files_are_looked_at_again_where_something_was_taken_and_is_missed() {
+        let geometry = crate::region::Geometry { block_size: 512, extent_size: 1, extent_count: 1 };
+        let created = jiff::Timestamp::UNIX_EPOCH;
+        let record = Record { uuid: uuid::Uuid::nil(), geometry, created, by: "a test".into() };
+        let survey = Survey { allocated: 0, dirty: 0, fault: None };
+        let ago = |seconds| Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap();
+        let of = |seconds| Surveyed { at: ago(seconds), record: record.clone(), free: 70, survey: survey.clone() };
+        let good = |seconds, free, scarce: Option<u64>| of(seconds).is_good(free, scarce.map(Duration::from_secs));
+        assert!(good(30, 70, None) && good(30, 60, None) && !good(61, 70, None));
+        assert!(good(30, 70, Some(5)) && !good(30, 60, Some(5)) && good(3, 60, Some(5)) && !good(61, 70, Some(5)));
+        // A region has come or gone.
+        assert!(!good(30, 70, Some(0)));
     }
 
     /// A disk that hangs: whoever asks for a look or a change waits, and no thread does.

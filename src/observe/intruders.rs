@@ -7,13 +7,13 @@
 
 use super::rhythm::Rhythm;
 use super::{NobodyListens, Observation, Publisher, publish};
-use crate::act::peers::{command, unit};
+use crate::act::peers::{command, descriptors, unit};
 use crate::decide::facts::Stranger;
 use crate::names::RegionName;
 use crate::region::format::extent_path;
 use crate::systemd::names;
 use nix::time::{ClockId, clock_gettime};
-use procfs::process::{FDPermissions, FDTarget, Process, all_processes};
+use procfs::process::{Process, all_processes};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -24,6 +24,9 @@ use tokio::sync::Notify;
 
 /// How often to look when nobody knows of a reason.
 pub const SLOW_LOOK: Duration = Duration::from_secs(15);
+/// Whoever owns a link in `/proc/PID/fd` may write to it, as stat(2) has it: the descriptor is open for writing
+/// (proc_pid_fd(5)).
+const WRITES: u32 = 0o200;
 /// How many downstairs are remembered as harmless.
 const MOST_LOOKED: usize = 1000;
 
@@ -112,18 +115,15 @@ fn scan(root: &Path, regions: &[RegionName], looked: &mut Looked) -> BTreeMap<Re
 /// The regions of which a process has a file open for writing.
 fn written(process: &Process, root: &Path, disk: u64, regions: &[RegionName]) -> Vec<RegionName> {
     let mut found: Vec<RegionName> = Vec::new();
-    for descriptor in process.fd().into_iter().flatten().flatten() {
-        let FDTarget::Path(path) = &descriptor.target else { continue };
-        if !descriptor.mode().contains(FDPermissions::WRITE) {
-            continue;
-        }
+    for (link, path) in descriptors(process.pid).filter(|(_, path)| path.is_absolute()) {
         // By its name first: to look at a file on a file system of somebody else's may take for ever.
         let parts = path.components().filter_map(|part| part.as_os_str().to_str());
         let named = parts.filter_map(|part| regions.iter().find(|region| region.to_string() == part)).next_back();
-        let link = format!("/proc/{}/fd/{}", process.pid, descriptor.fd);
-        let region = named.or_else(|| regions.iter().find(|region| is_first_extent(&link, path, root, region)));
+        let region = named.or_else(|| regions.iter().find(|region| is_first_extent(&link, &path, root, region)));
         let Some(region) = region.filter(|region| !found.contains(region)) else { continue };
-        if fs::metadata(link).is_ok_and(|file| file.dev() == disk && file.is_file()) {
+        // Of the link itself the mode is that of the descriptor.
+        let writes = fs::symlink_metadata(&link).is_ok_and(|link| link.mode() & WRITES != 0);
+        if writes && fs::metadata(link).is_ok_and(|file| file.dev() == disk && file.is_file()) {
             found.push(region.clone());
         }
     }
@@ -132,11 +132,11 @@ fn written(process: &Process, root: &Path, disk: u64, regions: &[RegionName]) ->
 
 /// Whether an open file is a region's first extent, which every downstairs has open: a unit with its own
 /// view of the disk may have the region's directory as a mount, and its files are known by nothing else.
-fn is_first_extent(link: &str, path: &Path, root: &Path, region: &RegionName) -> bool {
+fn is_first_extent(link: &Path, path: &Path, root: &Path, region: &RegionName) -> bool {
     let first = extent_path(0);
     let file = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
     path.ends_with(&first)
-        && file(&root.join(region.to_string()).join(first)).is_some_and(|own| file(Path::new(link)) == Some(own))
+        && file(&root.join(region.to_string()).join(first)).is_some_and(|own| file(link) == Some(own))
 }
 
 #[cfg(test)]
