@@ -37,12 +37,29 @@ fn read_in(dir: &Path) -> Since {
     let known = match fs::read(dir.join(FILE)) {
         Err(why) if why.kind() == io::ErrorKind::NotFound => return Since::default(),
         Err(why) => Err(why.to_string()),
-        Ok(text) => serde_json::from_slice(&text).map_err(|why| why.to_string()),
+        Ok(text) => parse(&text).map_err(|why| why.to_string()),
     };
     known.unwrap_or_else(|why| {
         tracing::warn!("{} cannot be read: {why}; since when things are so counts from now", dir.join(FILE).display());
         Since::default()
     })
+}
+
+/// The file, as far as every version of the supervisor can read it.
+#[derive(Deserialize)]
+struct Text {
+    conditions: Vec<serde_json::Value>,
+    states: BTreeMap<RegionName, serde_json::Value>,
+    #[serde(default)]
+    stopped: BTreeMap<RegionName, (Timestamp, Option<String>)>,
+}
+
+/// Reads each by itself: a condition or a state that only another version of the supervisor knows is left out.
+fn parse(text: &[u8]) -> serde_json::Result<Since> {
+    let Text { conditions, states, stopped } = serde_json::from_slice(text)?;
+    let conditions = conditions.into_iter().filter_map(|one| serde_json::from_value(one).ok()).collect();
+    let states = states.into_iter().filter_map(|(name, one)| Some((name, serde_json::from_value(one).ok()?))).collect();
+    Ok(Since { conditions, states, stopped })
 }
 
 /// Writes it.
@@ -68,6 +85,11 @@ mod tests {
             stopped: [(name, (at, Some("run".into())))].into(),
         };
         replace(dir.path(), FILE, &serde_json::to_vec(&known).unwrap()).unwrap();
+        assert_eq!(read_in(dir.path()), known);
+        // A newer version was here, and knew more of everything.
+        let text = fs::read_to_string(dir.path().join(FILE)).unwrap();
+        let newer = text.replace("[[\"DISK_LOW\"", "[[\"DISK_ODD\",\"disk\",\"1970-01-01T00:00:07Z\"],[\"DISK_LOW\"");
+        fs::write(dir.path().join(FILE), newer.replacen('{', "{\"newer\":1,", 1)).unwrap();
         assert_eq!(read_in(dir.path()), known);
         fs::write(dir.path().join(FILE), "{").unwrap();
         assert_eq!(read_in(dir.path()), Since::default());
