@@ -213,10 +213,10 @@ impl Supervisor {
         }
     }
 
-    /// Forgets what another configuration has made old. Every fact stands here, so that whoever adds
-    /// one thinks of it; what observers told and nobody took yet is old with them
-    /// ([`Told`](crate::observe::Told)).
-    fn forget(&mut self, old: &Configuration) {
+    /// Forgets what another configuration has made old, for what was seen when it was looked at for this one.
+    /// Every fact stands here, so that whoever adds one thinks of it; what observers told and nobody took yet
+    /// is old with them ([`Told`](crate::observe::Told)).
+    fn forget(&mut self, old: &Configuration, fresh: &Fresh) {
         let new = &self.config.sled;
         let Facts {
             // Of what was looked for by the old one.
@@ -258,10 +258,10 @@ impl Supervisor {
             stuck_removals: _,
         } = &mut self.facts;
         if old.sled.network != new.network {
-            *network = None;
+            network.clone_from(&fresh.network);
         }
         if old.sled.tls != new.tls {
-            *tls = None;
+            tls.clone_from(&fresh.tls);
         }
         if old.sled.storage.keep_deleted != new.storage.keep_deleted {
             // Counted anew by what is to be kept now.
@@ -293,7 +293,7 @@ impl Supervisor {
             self.moves.waiting.insert(local.name);
         }
         self.world.config += 1;
-        self.forget(&old);
+        self.forget(&old, fresh);
         self.facts.stale_units = true;
         self.editor.configure(config.clone());
         self.shop.config = config.clone();

@@ -4,7 +4,7 @@ use super::event::Said;
 use super::*;
 use crate::act::units::NotRefreshed;
 use crate::config::{self, Sources};
-use crate::decide::facts::{Active, Bus, Disk, Fencing, Fresh, Network, Pulse, Start, Tls, Unit};
+use crate::decide::facts::{Active, Bus, Disk, Fencing, Flaw, Fresh, Network, Pulse, Start, Tls, Unit};
 use crate::decide::facts::{Beat, Region};
 use crate::port_map::Fence;
 use crate::source::Source;
@@ -142,6 +142,14 @@ async fn another_configuration_makes_old_what_was_looked_for_by_the_one_before()
     take_over(&mut supervisor, config(&format!("[network]\nnic = \"eth7\"\n[storage]\nkeep_deleted = \"30d\"\n{tls}")));
     let facts = &supervisor.facts;
     assert!(facts.network.is_none() && facts.tls.is_none() && facts.kept_for.is_empty());
+    // What was seen when it was looked for the new one is known: nobody waits for the observers to see it again.
+    let network = Network { default_v4: true, ..Network::default() };
+    let (cert, key, root_cert) = (Err(Flaw::Missing), Ok(()), Ok(Vec::new()));
+    let tls = Tls { at, cert, key, root_cert, refused: None };
+    let fresh = Fresh { network: Some(network.clone()), tls: Some(tls.clone()), ..Fresh::default() };
+    let more = "[network]\nnic = \"eth8\"\n[tls]\ncert = \"/d\"\nkey = \"/k\"\nroot_cert = \"/r\"\n";
+    supervisor.take_over(Arc::new(config(more)), &fresh);
+    assert_eq!((&supervisor.facts.network, &supervisor.facts.tls), (&Some(network), &Some(tls)));
 }
 
 #[tokio::test]
