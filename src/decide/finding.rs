@@ -37,6 +37,19 @@ impl Finding {
         Self { code, subject: format!("region {}", local.name), scope, cause, remedy }
     }
 
+    /// Tells what another one tells that is the same condition.
+    fn unite(&mut self, other: Self) {
+        for (told, more) in [(&mut self.cause, other.cause), (&mut self.remedy, other.remedy)] {
+            let known = *told == more || told.starts_with(&format!("{more}; ")) || told.ends_with(&format!("; {more}"));
+            if !known {
+                *told += &format!("; {more}");
+            }
+        }
+        if self.scope == Scope::Operator || other.scope == Scope::Sled {
+            self.scope = other.scope;
+        }
+    }
+
     /// Whether it concerns a volume.
     pub fn concerns(&self, volume: &VolumeName) -> bool {
         match &self.scope {
@@ -45,4 +58,17 @@ impl Finding {
             Scope::Operator => false,
         }
     }
+}
+
+/// One finding for each condition. A condition is its code and what it is about, by which since when it is so is
+/// told: what is found of one more than once, for example of each of several processes, is told in one.
+pub(super) fn united(findings: Vec<Finding>) -> Vec<Finding> {
+    let mut all: Vec<Finding> = Vec::new();
+    for one in findings {
+        match all.iter_mut().find(|known| known.code == one.code && known.subject == one.subject) {
+            Some(known) => known.unite(one),
+            None => all.push(one),
+        }
+    }
+    all
 }

@@ -227,15 +227,17 @@ fn files(config: &Configuration, disk: &Disk) -> Option<Finding> {
         "remove small files that are no region's, or a region for good (sledctl region delete, then purge): du --inodes -xS {root} | sort -n | tail shows where they lie; their size \
          does not matter"
     );
+    // A condition of its own: the disk may be short of bytes as well, or get more of the one and not of the other.
+    let about = |code, cause| Finding { subject: format!("inodes {root}"), ..about(config, code, cause, remedy) };
     match no_inodes(disk) {
         true => {
             let cause = format!(
                 "{room}: no file can be made, however many bytes are free: nothing is created, and no region can be \
                  repaired"
             );
-            Some(about(config, Code::DiskFull, cause, remedy))
+            Some(about(Code::DiskFull, cause))
         }
-        false => low.then(|| about(config, Code::DiskLow, format!("{room}: soon no file can be made on it"), remedy)),
+        false => low.then(|| about(Code::DiskLow, format!("{room}: soon no file can be made on it"))),
     }
 }
 

@@ -2,7 +2,7 @@
 //! condition that holds. Without times; the supervisor knows since when.
 
 use super::facts::{Bus, Facts, Obstacle, Outdated, Watched};
-use super::finding::{Finding, Scope};
+use super::finding::{Finding, Scope, united};
 use super::{enforcement, image, lacks, network, pending, region, storage, strangers, tls};
 use crate::check::{Code, Severity};
 use crate::config::Configuration;
@@ -18,7 +18,7 @@ use uuid::Uuid;
 pub struct Verdict {
     /// The state of every region on this sled.
     pub states: BTreeMap<RegionName, State>,
-    /// Every condition that holds, blocking ones first.
+    /// Every condition that holds, blocking ones first; no two with the same code about the same thing.
     pub findings: Vec<Finding>,
 }
 
@@ -51,6 +51,7 @@ pub fn judge(config: &Configuration, facts: &Facts) -> Verdict {
     if let Some(Ok(ledger)) = facts.disk.as_ref().map(|disk| &disk.ledger) {
         findings.extend(shared_uuids(ledger));
     }
+    let mut findings = united(findings);
     findings.sort_by(|a, b| {
         (a.code.severity(), a.code, &a.cause, &a.subject).cmp(&(b.code.severity(), b.code, &b.cause, &b.subject))
     });

@@ -4,6 +4,7 @@
 mod attach;
 mod care;
 mod difference;
+mod distinct;
 mod enforcement;
 mod failure;
 mod fixed_point;
