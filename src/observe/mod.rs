@@ -25,6 +25,7 @@
 //! are never dropped, and none of them is so urgent that it may overtake another.
 
 pub mod backoff;
+pub mod call;
 mod changes;
 pub mod deaths;
 mod directories;

@@ -4,23 +4,17 @@
 //! passes the downstairs' main loop, leaves no log line, and cannot disturb an upstairs. All
 //! regions are asked in the same moment, and their answers are looked for in the same moments
 //! after it. The identity comes from `/region-info` on the repair port, once a connection.
-//! Nothing else is ever sent to a downstairs.
-//!
-//! With `[tls]` the connection is a host's in every way but what is said on it. What a process was
-//! started with decides how it could be spoken to; one that was started with the other is told, and
-//! not asked.
+//! Nothing else is ever sent to a downstairs. How it is reached is [`call`](super::call)'s.
 
 use super::backoff::Backoff;
+use super::call::{Caller, NoCall};
 use super::region_info::ask as region_info;
 use super::rhythm::{Beats, ROUND, Rhythm};
 use super::ruok::Line;
-use super::tls::dial;
 use super::{NobodyListens, Observation, Publisher, publish};
-use crate::broker::{Dialer, NoConnection};
 use crate::config::Tls;
 use crate::decide::facts::{Beat, Pulse, Run};
 use crate::port_map::LocalRegion;
-use jiff::Timestamp;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -69,9 +63,7 @@ pub async fn watch(
             match asked {
                 Some(pid) => {
                     let rounds = rhythm.every(ASK_EVERY);
-                    let (local, tls, to) = (&local, tls.as_ref(), &to);
-                    let (told, presents, dialer) = (None, None, Dialer::default());
-                    Patient { local, address, pid, rounds, allowance, tls, to, told, presents, dialer }.attend().await
+                    Patient::new(&local, address, pid, rounds, allowance, tls.as_ref(), &to).attend().await
                 }
                 None => {
                     publish(&to, Observation::Pulse(local.name.clone(), None)).await?;
@@ -94,33 +86,38 @@ struct Patient<'a> {
     pid: u32,
     rounds: Beats,
     allowance: Duration,
-    tls: Option<&'a Tls>,
     to: &'a Publisher,
     told: Option<Pulse>,
-    /// When the certificate ends that it showed last.
-    presents: Option<Timestamp>,
-    dialer: Dialer,
+    caller: Caller<'a>,
 }
 
 /// What is known of an identity, once it was asked for.
 type Identity = Option<Result<Uuid, String>>;
 
-impl Patient<'_> {
+impl<'a> Patient<'a> {
+    fn new(
+        local: &'a LocalRegion,
+        address: IpAddr,
+        pid: u32,
+        rounds: Beats,
+        allowance: Duration,
+        tls: Option<&'a Tls>,
+        to: &'a Publisher,
+    ) -> Self {
+        let caller = Caller::new(&local.name, SocketAddr::new(address, local.port), pid, tls);
+        Self { local, address, pid, rounds, allowance, to, told: None, caller }
+    }
+
     /// Connects, again and again, and asks. Nothing tells when a downstairs begins to listen,
     /// so the first tries come fast.
     async fn attend(mut self) -> Result<(), NobodyListens> {
         let mut backoff = Backoff::new(KNOCK, KNOCK_RARELY).eager_for(KNOCK_FOR);
         loop {
-            let data = SocketAddr::new(self.address, self.local.port);
-            match timeout(self.allowance, self.call(data)).await {
+            match timeout(self.allowance, self.caller.call()).await {
                 Ok(Ok(line)) => {
-                    self.tell(Beat::Asked, None).await?;
-                    let mut answers = 0;
-                    let why = self.converse(line, &mut answers).await?;
-                    if answers > 0 {
+                    if self.ask_on(line).await? {
                         backoff.reset();
                     }
-                    self.tell(Beat::Lost(why.to_string()), None).await?;
                 }
                 Ok(Err(NoCall::Refused)) => self.tell(Beat::Refused, None).await?,
                 Ok(Err(NoCall::Otherwise)) => {
@@ -128,33 +125,30 @@ impl Patient<'_> {
                     // It stays so for as long as it lives.
                     std::future::pending().await
                 }
-                Ok(Err(NoCall::NoSocket(why))) => {
-                    self.tell(Beat::Unasked(why.to_string()), None).await?;
-                    self.rounds.skip_past();
-                    self.rounds.next().await;
-                }
-                Ok(Err(NoCall::Lost(why))) => {
-                    self.tell(Beat::Lost(why.to_string()), None).await?;
-                    // It listens, so there is no hurry; and it logs each try.
-                    self.rounds.skip_past();
-                    self.rounds.next().await;
-                }
+                Ok(Err(NoCall::NoSocket(why))) => self.tell_and_wait(Beat::Unasked(why.to_string())).await?,
+                // It listens, so there is no hurry; and it logs each try.
+                Ok(Err(NoCall::Lost(why))) => self.tell_and_wait(Beat::Lost(why.to_string())).await?,
                 Err(_) => self.tell(Beat::Silent, None).await?,
             }
             backoff.pause().await;
         }
     }
 
-    /// Connects, and shakes hands if it is to.
-    async fn call(&mut self, data: SocketAddr) -> Result<Line, NoCall> {
-        let stream = self.dialer.connect(data).await.map_err(NoCall::from)?;
-        if started_with_tls(self.pid).is_some_and(|tls| tls != self.tls.is_some()) {
-            return Err(NoCall::Otherwise);
-        }
-        let Some(tls) = self.tls else { return Line::new(stream).map_err(NoCall::Lost) };
-        let session = dial::shake(tls, &self.local.name, stream).await.map_err(NoCall::Lost)?;
-        self.presents = dial::end(&session);
-        Line::secret(session).map_err(NoCall::Lost)
+    /// Asks on a connection that has just come about, until it breaks. Whether it was ever answered.
+    async fn ask_on(&mut self, line: Line) -> Result<bool, NobodyListens> {
+        self.tell(Beat::Asked, None).await?;
+        let mut answers = 0;
+        let why = self.converse(line, &mut answers).await?;
+        self.tell(Beat::Lost(why.to_string()), None).await?;
+        Ok(answers > 0)
+    }
+
+    /// Tells a beat, and leaves it at that until the next round.
+    async fn tell_and_wait(&mut self, beat: Beat) -> Result<(), NobodyListens> {
+        self.tell(beat, None).await?;
+        self.rounds.skip_past();
+        self.rounds.next().await;
+        Ok(())
     }
 
     /// Asks on one connection until it breaks, and returns why it did.
@@ -228,7 +222,7 @@ impl Patient<'_> {
     }
 
     async fn tell(&mut self, beat: Beat, identity: Identity) -> Result<(), NobodyListens> {
-        let pulse = Pulse { pid: self.pid, beat, identity, presents: self.presents };
+        let pulse = Pulse { pid: self.pid, beat, identity, presents: self.caller.presents() };
         // An answer is told each time, so that a pulse that stops is noticed.
         if self.told.as_ref() == Some(&pulse) && pulse.beat != Beat::Answering {
             return Ok(());
@@ -247,241 +241,5 @@ impl Patient<'_> {
     }
 }
 
-/// Why there is nobody to ask.
-enum NoCall {
-    /// Nobody listens.
-    Refused,
-    /// It speaks TLS and should not, or the other way round.
-    Otherwise,
-    /// There is nothing to call with.
-    NoSocket(io::Error),
-    /// Hands were not shaken.
-    Lost(io::Error),
-}
-
-impl From<NoConnection> for NoCall {
-    fn from(none: NoConnection) -> Self {
-        match none {
-            NoConnection::NoSocket(why) => Self::NoSocket(why),
-            NoConnection::Refused(_) => Self::Refused,
-        }
-    }
-}
-
-/// Whether a process was started to speak TLS, if that can be told.
-pub fn started_with_tls(pid: u32) -> Option<bool> {
-    let words = std::fs::read(format!("/proc/{pid}/cmdline")).ok().filter(|words| !words.is_empty())?;
-    Some(words.split(|byte| *byte == 0).any(|word| word.starts_with(b"--cert-pem")))
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::observe::Observation;
-    use crate::observe::{Told, channel};
-    use crate::protocol::{IMOK, RUOK};
-    use crate::region::Geometry;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::{TcpListener, TcpStream};
-    use tokio::sync::mpsc;
-
-    const ROUNDS: Duration = Duration::from_millis(50);
-    const PATIENCE: Duration = Duration::from_millis(200);
-    /// Longer than any machine takes to answer.
-    const LONG: Duration = Duration::from_secs(600);
-    /// No process.
-    const PID: u32 = 7_000_000;
-    const UUID: &str = "5a11fa40-0000-4000-8000-000000000001";
-
-    /// Both ports of a downstairs that the test plays.
-    struct Played {
-        data: TcpListener,
-        local: LocalRegion,
-        address: IpAddr,
-    }
-
-    impl Played {
-        async fn begin() -> Self {
-            Self::bound(true).await
-        }
-
-        /// One whose second port is bound, or is not yet.
-        async fn bound(second: bool) -> Self {
-            let address: IpAddr = "127.0.0.1".parse().unwrap();
-            loop {
-                let data = TcpListener::bind((address, 0)).await.unwrap();
-                let port = data.local_addr().unwrap().port();
-                let Ok(repair) = TcpListener::bind((address, port.saturating_add(4000))).await else { continue };
-                match second {
-                    true => _ = tokio::spawn(tell_identity(repair)),
-                    false => drop(repair),
-                }
-                let geometry = Geometry { block_size: 512, extent_size: 1, extent_count: 1 };
-                let local = LocalRegion { name: "still-fawn-0".parse().unwrap(), port, geometry };
-                return Self { data, local, address };
-            }
-        }
-
-        /// The beats that are told of it.
-        fn watched(&self) -> mpsc::Receiver<Told> {
-            self.watched_with(ROUNDS, LONG)
-        }
-
-        /// The same, asked once in this time, and given so long to answer.
-        fn watched_with(&self, time: Duration, allowance: Duration) -> mpsc::Receiver<Told> {
-            let (source, beats) = channel(64);
-            let (term, to) = source.begin();
-            let (local, address) = (self.local.clone(), self.address);
-            tokio::spawn(async move {
-                let _term = term;
-                let (rhythm, drum) = Rhythm::new(time);
-                tokio::spawn(drum);
-                let rounds = rhythm.every(time);
-                let (local, to, tls) = (&local, &to, None);
-                let (told, presents, dialer) = (None, None, Dialer::default());
-                Patient { local, address, pid: PID, rounds, allowance, tls, to, told, presents, dialer }.attend().await
-            });
-            beats
-        }
-
-        async fn asked(&self) -> TcpStream {
-            let mut stream = self.data.accept().await.unwrap().0;
-            read_question(&mut stream).await;
-            stream
-        }
-    }
-
-    async fn tell_identity(repair: TcpListener) {
-        while let Ok((mut stream, _)) = repair.accept().await {
-            let body = format!(
-                "{{\"block_size\":512,\"extent_size\":{{\"value\":1,\"shift\":9}},\"extent_count\":1,\"uuid\":\"{UUID}\",\
-                 \"encrypted\":false,\"database_read_version\":1,\"database_write_version\":1}}"
-            );
-            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-            _ = stream.read(&mut [0; 1024]).await;
-            _ = stream.write_all(answer.as_bytes()).await;
-        }
-    }
-
-    async fn read_question(stream: &mut TcpStream) {
-        let mut question = [0; RUOK.len()];
-        stream.read_exact(&mut question).await.unwrap();
-        assert_eq!(question, RUOK);
-    }
-
-    async fn next(beats: &mut mpsc::Receiver<Told>) -> Pulse {
-        match timeout(Duration::from_secs(60), beats.recv()).await.unwrap().and_then(Told::fact) {
-            Some(Observation::Pulse(_, Some(pulse))) => pulse,
-            seen => panic!("{seen:?}"),
-        }
-    }
-
-    #[tokio::test]
-    async fn one_that_answers_is_asked_once_a_round_and_who_it_is_once() {
-        let played = Played::begin().await;
-        let began = Instant::now();
-        let mut beats = played.watched();
-        let mut stream = played.asked().await;
-        assert_eq!(next(&mut beats).await.beat, Beat::Asked);
-        stream.write_all(&IMOK).await.unwrap();
-        let first = next(&mut beats).await;
-        assert_eq!((first.pid, &first.beat), (PID, &Beat::Answering));
-        assert_eq!(first.identity, Some(Ok(UUID.parse().unwrap())));
-        for _ in 0..3 {
-            read_question(&mut stream).await;
-            stream.write_all(&IMOK).await.unwrap();
-            assert_eq!(next(&mut beats).await, first);
-        }
-        assert!(began.elapsed() > 2 * ROUNDS, "it was asked more than once a round");
-    }
-
-    #[tokio::test]
-    async fn one_that_begins_to_listen_is_found_at_once() {
-        let mut played = Played::begin().await;
-        let at = played.data.local_addr().unwrap();
-        drop(played.data);
-        let (source, mut beats) = channel(64);
-        let (_term, to) = source.begin();
-        let (_run, run) = watch::channel(Some(Run { pid: PID, invocation: None }));
-        // It is not left to the next round, which is ten minutes away.
-        let (rhythm, drum) = Rhythm::new(LONG);
-        tokio::spawn(drum);
-        tokio::spawn(super::watch(played.local.clone(), played.address, run, rhythm, LONG, None, to));
-        assert_eq!(next(&mut beats).await.beat, Beat::Refused);
-        played.data = TcpListener::bind(at).await.unwrap();
-        let mut stream = played.asked().await;
-        stream.write_all(&IMOK).await.unwrap();
-        assert_eq!(next(&mut beats).await.beat, Beat::Asked);
-        assert_eq!(next(&mut beats).await.beat, Beat::Answering);
-    }
-
-    /// The two ports are bound one after the other, and the second may come later than the first
-    /// answer.
-    #[tokio::test]
-    async fn who_it_is_is_known_as_soon_as_the_second_port_is_there() {
-        let played = Played::bound(false).await;
-        let mut beats = played.watched_with(LONG, LONG);
-        let mut stream = played.asked().await;
-        assert_eq!(next(&mut beats).await.beat, Beat::Asked);
-        stream.write_all(&IMOK).await.unwrap();
-        let first = next(&mut beats).await;
-        assert!(first.beat == Beat::Answering && first.identity.is_some_and(|who| who.is_err()));
-        let repair = TcpListener::bind((played.address, played.local.repair_port())).await.unwrap();
-        tokio::spawn(tell_identity(repair));
-        // It is not left to the next round, which is ten minutes away.
-        assert_eq!(next(&mut beats).await.identity, Some(Ok(UUID.parse().unwrap())));
-    }
-
-    #[tokio::test]
-    async fn one_that_answers_too_late_is_silent_until_then() {
-        let played = Played::begin().await;
-        let began = Instant::now();
-        let mut beats = played.watched_with(ROUNDS, PATIENCE);
-        let mut stream = played.asked().await;
-        assert_eq!(next(&mut beats).await.beat, Beat::Asked);
-        let silent = next(&mut beats).await;
-        assert_eq!(silent.beat, Beat::Silent);
-        assert!(silent.identity.is_some_and(|identity| identity.is_ok()));
-        let waited = began.elapsed();
-        assert!(waited >= PATIENCE, "it was silent after {waited:?}");
-        // Never asked twice: what comes next is the answer.
-        stream.write_all(&IMOK).await.unwrap();
-        assert_eq!(next(&mut beats).await.beat, Beat::Answering);
-        read_question(&mut stream).await;
-    }
-
-    #[tokio::test]
-    async fn a_connection_that_ends_or_says_anything_else_is_lost_and_made_anew() {
-        let played = Played::begin().await;
-        let mut beats = played.watched();
-        let lost = |why: &str| Beat::Lost(why.to_owned());
-        for (said, why) in [
-            (&b""[..], lost("unexpected end of file")),
-            (&RUOK, lost("it answered [08, 00, 00, 00, 09, 00, 00, 00] to Ruok")),
-            (&[IMOK, IMOK].concat(), lost("it spoke unasked")),
-        ] {
-            let mut stream = played.asked().await;
-            assert_eq!(next(&mut beats).await.beat, Beat::Asked);
-            stream.write_all(said).await.unwrap();
-            if said.is_empty() {
-                drop(stream);
-            } else if said.starts_with(&IMOK) {
-                assert_eq!(next(&mut beats).await.beat, Beat::Answering);
-            }
-            assert_eq!(next(&mut beats).await.beat, why);
-        }
-    }
-
-    #[tokio::test]
-    async fn nobody_is_asked_without_a_process() {
-        let played = Played::begin().await;
-        let (source, mut beats) = channel(64);
-        let (_term, to) = source.begin();
-        let (_run, run) = watch::channel(None);
-        let (rhythm, _drum) = Rhythm::new(ROUNDS);
-        tokio::spawn(super::watch(played.local.clone(), played.address, run, rhythm, PATIENCE, None, to));
-        let told = beats.recv().await.and_then(Told::fact);
-        assert!(matches!(told, Some(Observation::Pulse(_, None))), "{told:?}");
-        assert!(timeout(2 * ROUNDS, played.data.accept()).await.is_err());
-    }
-}
+mod tests;

@@ -1,0 +1,75 @@
+//! Reaching a region's downstairs at its data port, as a host does: a connection, and with `[tls]` the hands
+//! that are shaken on it.
+//!
+//! What a process was started with decides how it could be spoken to; one that was started with the other
+//! is not spoken to at all.
+
+use super::ruok::Line;
+use super::tls::dial;
+use crate::broker::{Dialer, NoConnection};
+use crate::config::Tls;
+use crate::names::RegionName;
+use jiff::Timestamp;
+use std::io;
+use std::net::SocketAddr;
+
+/// Whom to reach, and how.
+pub(super) struct Caller<'a> {
+    region: &'a RegionName,
+    data: SocketAddr,
+    pid: u32,
+    tls: Option<&'a Tls>,
+    presents: Option<Timestamp>,
+    dialer: Dialer,
+}
+
+impl<'a> Caller<'a> {
+    /// For the region that the process `pid` serves at `data`; with `tls` over TLS, by these files.
+    pub(super) fn new(region: &'a RegionName, data: SocketAddr, pid: u32, tls: Option<&'a Tls>) -> Self {
+        Self { region, data, pid, tls, presents: None, dialer: Dialer::default() }
+    }
+
+    /// When the certificate ends that it showed last; `None` before it has shown one.
+    pub(super) fn presents(&self) -> Option<Timestamp> {
+        self.presents
+    }
+
+    /// Connects, and shakes hands if it is to. Cancel-safe: half a connection is of no use.
+    pub(super) async fn call(&mut self) -> Result<Line, NoCall> {
+        let stream = self.dialer.connect(self.data).await.map_err(NoCall::from)?;
+        if started_with_tls(self.pid).is_some_and(|tls| tls != self.tls.is_some()) {
+            return Err(NoCall::Otherwise);
+        }
+        let Some(tls) = self.tls else { return Line::new(stream).map_err(NoCall::Lost) };
+        let session = dial::shake(tls, self.region, stream).await.map_err(NoCall::Lost)?;
+        self.presents = dial::end(&session);
+        Line::secret(session).map_err(NoCall::Lost)
+    }
+}
+
+/// Why there is nobody to ask.
+pub(super) enum NoCall {
+    /// Nobody listens.
+    Refused,
+    /// It speaks TLS and should not, or the other way round.
+    Otherwise,
+    /// There is nothing to call with.
+    NoSocket(io::Error),
+    /// Hands were not shaken.
+    Lost(io::Error),
+}
+
+impl From<NoConnection> for NoCall {
+    fn from(none: NoConnection) -> Self {
+        match none {
+            NoConnection::NoSocket(why) => Self::NoSocket(why),
+            NoConnection::Refused(_) => Self::Refused,
+        }
+    }
+}
+
+/// Whether a process was started to speak TLS, if that can be told.
+pub fn started_with_tls(pid: u32) -> Option<bool> {
+    let words = std::fs::read(format!("/proc/{pid}/cmdline")).ok().filter(|words| !words.is_empty())?;
+    Some(words.split(|byte| *byte == 0).any(|word| word.starts_with(b"--cert-pem")))
+}
