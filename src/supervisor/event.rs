@@ -45,8 +45,8 @@ pub(super) enum Event {
     Undone(Uuid, Vec<RegionName>, BTreeMap<RegionName, String>),
     /// The ledger of this disk was begun anew: what lies there is settled by it once more.
     Unsettled(Uuid),
-    /// The downstairs of this run has ended, for this reason, and wrote these last lines.
-    Explained { region: RegionName, run: Option<String>, failure: Failure, lines: Vec<String> },
+    /// The last words of a downstairs that has ended were looked up.
+    Explained(LastWords),
     /// What the process is doing that does not answer; `None` if it has ended.
     Doing(RegionName, Option<Doing>),
     /// The holds of these regions, which were to be put on record on this disk, are there, or are not.
@@ -99,6 +99,14 @@ pub(super) enum Said {
     Fenced(RegionName, Fence, Result<(), String>),
     /// These regions run, and are not in the map.
     Strays(Vec<RegionName>),
+}
+
+/// Why the downstairs of a region's run has ended, and the last lines that it wrote.
+pub(super) struct LastWords {
+    pub(super) region: RegionName,
+    pub(super) run: Option<String>,
+    pub(super) failure: Failure,
+    pub(super) lines: Vec<String>,
 }
 
 /// A job's question whether a region's turn has come.

@@ -2,7 +2,7 @@
 //! looked up, and what the plan says about it is set going.
 
 use super::Supervisor;
-use super::event::{Claim, Event, Said};
+use super::event::{Claim, Event, LastWords, Said};
 use super::workshop::Workshop;
 use crate::act::{self, ledger};
 use crate::decide::facts::{Active, Beat, Busy, Doing, Exit, Region, Run, Unit};
@@ -53,7 +53,8 @@ impl Supervisor {
         };
         let Some(run) = run.filter(|_| spoke) else { return self.explain(name, &classify(exit, &[])) };
         let explained = move |region, run, lines: Vec<String>| {
-            Some(Event::Explained { region, run: Some(run), failure: classify(exit, &lines), lines })
+            let failure = classify(exit, &lines);
+            Some(Event::Explained(LastWords { region, run: Some(run), failure, lines }))
         };
         let (region, ended) = (name.clone(), run.clone());
         let lost = move |_| explained(region, ended, Vec::new());
@@ -65,13 +66,13 @@ impl Supervisor {
     }
 
     /// Takes the last words of one that has ended.
-    pub(super) fn hear_words(&mut self, name: &RegionName, run: Option<&String>, failure: &Failure, lines: &[String]) {
+    pub(super) fn hear_words(&mut self, LastWords { region: name, run, failure, lines }: &LastWords) {
         // Another end has been noted meanwhile: it is that one's words that count.
-        if self.wards.get(name).is_none_or(|ward| ward.noted() != run) {
+        if self.wards.get(name).is_none_or(|ward| ward.noted() != run.as_ref()) {
             return;
         }
         // It was over before there was this region.
-        if self.facts.regions.get(name).is_none_or(|region| region.is_former(run)) {
+        if self.facts.regions.get(name).is_none_or(|region| region.is_former(run.as_ref())) {
             return;
         }
         if failure.kind == Kind::Transient {

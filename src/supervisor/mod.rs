@@ -27,6 +27,7 @@ mod bulletin;
 mod care;
 mod company;
 mod counter;
+mod endings;
 mod errands;
 mod event;
 mod freshness;
@@ -69,18 +70,17 @@ pub use reload::{Reload, Reloading};
 pub use requests::{Answer, Asked, Request, Wish};
 
 use crate::config::Configuration;
-use crate::decide::facts::{self, Busy, Disk, Facts, Run, Settled};
+use crate::decide::facts::{self, Facts, Run};
 use crate::decide::storage::identity;
 use crate::decide::verdict::{judge, serving};
 use crate::names::RegionName;
 use crate::observe::{self, Told};
-use crate::wire::{self, JobKind};
 use bulletin::Editor;
 use errands::Errands;
 use event::{Event, World};
 use freshness::Freshness;
 use hindsight::alarm;
-use jobs::{Ended, Jobs};
+use jobs::Jobs;
 use kept::Keeping;
 use moves::Moves;
 use observers::Observers;
@@ -323,92 +323,40 @@ impl Supervisor {
         }
     }
 
-    /// Takes the end of an action.
+    /// Takes the end of an action, or a step of it.
     fn hear(&mut self, event: Event) {
         match event {
             Event::Systemd(of, said) => self.hear_systemd(of, said),
             Event::Settled(disk, result) => self.hear_settled(disk, result),
             Event::Undone(disk, names, stuck) => self.hear_undone(disk, names, stuck),
-            Event::Explained { region, run, failure, lines } => {
-                self.hear_words(&region, run.as_ref(), &failure, &lines)
-            }
+            Event::Unsettled(disk) => self.hear_unsettled(disk),
+            Event::Explained(words) => self.hear_words(&words),
             Event::Doing(name, seen) => self.hear_doing(&name, seen),
             Event::Held { disk, tried, done } => self.hear_held(disk, &tried, done),
             Event::Claim(claim) => self.grant_turn(claim),
             Event::Mark { job, region, busy } => self.mark(job, region, busy),
             Event::Free { job, region } => self.free(&region, job),
-            Event::Runs(name, run, program) => self.region(&name, |region| {
-                region.program = Some(program).filter(|_| region.run().as_ref() == Some(&run));
-            }),
+            Event::Runs(name, run, program) => self.hear_program(&name, &run, program),
             Event::Served(served) => self.hear_served(served),
             Event::Read(reading) => self.hear_reading(*reading),
             Event::Recorded(recorded) => self.hear_recorded(*recorded),
             Event::Kept(written) => self.hear_kept(written),
             Event::Released(disk, name) => self.hear_released(disk, &name),
             Event::Maintenance(order, written) => self.hear_maintenance(order, written),
-            Event::Leaving(told) => {
-                self.facts.leaving = true;
-                self.told.push(told);
-            }
-            Event::Unsettled(disk) if self.last_disk == Some(disk) => self.facts.settled = Settled::No,
-            // Of another disk it is not known either.
-            Event::Unsettled(_) => {}
+            Event::Leaving(told) => self.hear_leaving(told),
             Event::Seen(disk) => self.see_disk(disk),
             Event::Looked(disk, request) => self.hear_look(disk, request),
-            Event::Unfinished(unfinished) => {
-                self.facts.unfinished_upgrade = unfinished && self.upgrading.is_none();
-            }
+            Event::Unfinished(unfinished) => self.hear_unfinished(unfinished),
             Event::Noted(written) => self.jobs.written(written),
             Event::Step(id, step) => self.jobs.step(id, step),
             Event::Ended(name, ended, disk) => self.end(&name, *ended, disk),
         }
     }
 
-    fn end(&mut self, name: &RegionName, ended: Ended, disk: Option<Disk>) {
-        let id = ended.id;
-        if let Some(pause) = self.removals.end(id, ended.result.is_ok()) {
-            tracing::warn!(REGION = %name, "the removal is tried again in {} s", pause.as_secs());
-        }
-        self.facts.stuck_removals = self.removals.waiting();
-        self.facts.removing = self.removals.is_busy();
-        if self.upgrading.take_if(|job| *job == id).is_some() {
-            self.look_for_upgrade();
-            self.workers.retain(|name, job| {
-                let others = *job != id;
-                if !others {
-                    self.facts.busy.remove(name);
-                }
-                others
-            });
-        }
-        // What was held against a region is not held against what takes its place.
-        let anew =
-            |job: &wire::Job| matches!(job.kind, JobKind::Create | JobKind::Delete | JobKind::Restore | JobKind::Adopt);
-        let made_anew = ended.result.is_ok() && self.jobs.all().get(&id).is_some_and(anew);
-        let well = ended.result.is_ok();
-        self.jobs.end(ended);
-        self.moved(id, well);
-        match disk {
-            Some(disk) => self.see_disk(disk),
-            None => self.observers.look_at_disk(),
-        }
-        if made_anew {
-            self.released(name);
-        }
-        // Only the job that is at a region leaves it: a removal of what it was is not.
-        if self.workers.get(name) == Some(&id) {
-            self.workers.remove(name);
-            let was = self.facts.busy.remove(name);
-            let creating = self.facts.busy.values().any(|busy| *busy == Busy::Creating);
-            match creating {
-                true if was == Some(Busy::Creating) => _ = self.facts.just_created.insert(name.clone()),
-                true => {}
-                false => self.facts.just_created.clear(),
-            }
-            self.region(name, |region| region.start = facts::Start::Idle);
-        }
-        self.observers.look_at_sockets();
-        self.move_next();
+    /// The machine is being switched off; `told` is when hosts have been told.
+    fn hear_leaving(&mut self, told: oneshot::Sender<()>) {
+        self.facts.leaving = true;
+        self.told.push(told);
     }
 
     /// Which run of each of these regions it is.

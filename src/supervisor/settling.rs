@@ -36,6 +36,13 @@ impl Supervisor {
         };
     }
 
+    /// The ledger of this disk was begun anew. Of another disk than is there now that says nothing.
+    pub(super) fn hear_unsettled(&mut self, disk: Uuid) {
+        if self.last_disk == Some(disk) {
+            self.facts.settled = Settled::No;
+        }
+    }
+
     /// Undoes adoptions that were cut short, and tells the loop which could not be undone, and why.
     pub(super) fn undo(&mut self, disk: Uuid, names: Vec<RegionName>, bus: Connection) {
         self.facts.busy.extend(names.iter().map(|name| (name.clone(), Busy::Adopting)));

@@ -1,6 +1,6 @@
 //! What the loop believes, and what it does not: results of a world that has changed meanwhile.
 
-use super::event::Said;
+use super::event::{LastWords, Said};
 use super::*;
 use crate::act::units::NotRefreshed;
 use crate::config::{self, Sources};
@@ -174,11 +174,9 @@ async fn how_a_unit_ended_says_nothing_of_a_region_that_was_made_since() {
     assert!(supervisor.facts.regions[&name].is_former(Some(&"a".into())));
     // Its last words are read at last, and systemd says of it once more what it said before.
     let (failure, lines) = (classify(facts::Exit::Status(1), &[]), Vec::new());
-    let explained = |run: &str| Event::Explained {
-        region: name.clone(),
-        run: Some(run.into()),
-        failure: failure.clone(),
-        lines: lines.clone(),
+    let explained = |run: &str| {
+        let (region, run, failure, lines) = (name.clone(), Some(run.into()), failure.clone(), lines.clone());
+        Event::Explained(LastWords { region, run, failure, lines })
     };
     supervisor.hear(explained("a"));
     supervisor.see_unit(&name, Unit { restarts: 1, ..gave_up.clone() });

@@ -40,6 +40,13 @@ impl Versions {
 }
 
 impl Supervisor {
+    /// Takes what a run's process runs, unless another run is there by now.
+    pub(super) fn hear_program(&mut self, name: &RegionName, run: &Run, program: Program) {
+        self.region(name, |region| {
+            region.program = Some(program).filter(|_| region.run().as_ref() == Some(run));
+        });
+    }
+
     /// Asks for the version of what has been started since it was last asked; and goes on with an
     /// upgrade that was cut short.
     pub(super) fn ask_versions(&mut self) {
@@ -77,6 +84,11 @@ impl Supervisor {
         self.errands.run(|_| None, async {
             tokio::task::spawn_blocking(upgrade_is_unfinished).await.ok().map(Event::Unfinished)
         });
+    }
+
+    /// Takes the end of that. One that has begun meanwhile is not unfinished.
+    pub(super) fn hear_unfinished(&mut self, unfinished: bool) {
+        self.facts.unfinished_upgrade = unfinished && self.upgrading.is_none();
     }
 
     fn resume_upgrade(&mut self, bus: Connection) {
