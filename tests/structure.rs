@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+use clap::{Command, CommandFactory};
+use crucible_sled::{attach, cli};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -154,10 +157,152 @@ fn programs_print_in_one_place() {
 /// The manual knows every code that an operator can meet.
 #[test]
 fn the_manual_explains_every_code() {
-    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("man/sledctl.1")).unwrap();
+    let page = read("man/sledctl.1");
     for code in crucible_sled::check::Code::ALL {
         assert!(page.contains(code.as_str()), "{code} is not in man/sledctl.1");
     }
+}
+
+/// A file of the repository.
+fn read(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
+
+/// The commands that people call, by their names.
+fn programs() -> [(&'static str, Command); 2] {
+    [("sledctl", cli::Arguments::command()), ("crucible-attach", attach::Arguments::command())]
+}
+
+/// Below a command: the others, each with the words that lead to it.
+fn below(command: &Command, words: &[String]) -> Vec<(Vec<String>, Command)> {
+    let mut all = Vec::new();
+    for command in command.get_subcommands().filter(|command| !command.is_hide_set()) {
+        let words = [words, &[command.get_name().to_owned()]].concat();
+        all.extend(below(command, &words));
+        all.push((words, command.clone()));
+    }
+    all
+}
+
+/// The long options that a command shows.
+fn options(command: &Command) -> impl Iterator<Item = String> {
+    let shown = command.get_arguments().filter(|argument| !argument.is_hide_set());
+    shown.filter_map(|argument| Some(format!("--{}", argument.get_long()?)))
+}
+
+/// The long options in a text.
+fn dashed(text: &str) -> BTreeSet<String> {
+    let word = |c: char| c.is_ascii_lowercase() || c == '-';
+    let words = text.split(|c: char| !word(c)).filter(|word| word.len() > 2 && word.starts_with("--"));
+    words.map(str::to_owned).collect()
+}
+
+/// The codes of what is refused in this code.
+fn refusals(code: &str) -> BTreeSet<String> {
+    let begins = ["refused(", "plain(", "Error::new("];
+    let first = |rest: &str| Some(rest.trim_start().strip_prefix('"')?.split('"').next()?.to_owned());
+    let all = begins.iter().flat_map(|begins| code.split(begins).skip(1)).filter_map(first);
+    all.filter(|code| code.chars().all(|c| c.is_ascii_uppercase() || c == '_')).collect()
+}
+
+/// Whoever meets a code finds it in the manual of who gave it.
+#[test]
+fn the_manual_has_the_codes_of_what_hosts_are_refused() {
+    let modules = [
+        ("man/crucible-attach.1", &["attach"][..], 10),
+        ("man/sledctl.1", &["supervisor/counter", "supervisor/tickets", "decide/attach"], 8),
+    ];
+    for (page, modules, least) in modules {
+        let text = read(page);
+        let codes: BTreeSet<_> =
+            modules.iter().flat_map(|module| sources(module)).flat_map(|it| refusals(&it.1)).collect();
+        assert!(codes.len() >= least, "{codes:?}");
+        let missing: Vec<_> = codes.iter().filter(|code| !text.contains(*code)).collect();
+        assert_eq!(missing, Vec::<&String>::new(), "in {page}");
+    }
+}
+
+/// A page has every command and option that there is, and no others.
+#[test]
+fn the_manual_has_every_command_and_option_and_no_other() {
+    // Options of the programs that are spoken of.
+    let others = ["--target", "--gen", "--key"];
+    let mut wrong = Vec::new();
+    for (name, program) in programs() {
+        let page =
+            ["\\fB", "\\fI", "\\fR"].iter().fold(read(&format!("man/{name}.1")), |page, font| page.replace(font, ""));
+        let page = page.replace("\\-", "-");
+        let said = dashed(&page);
+        let commands = below(&program, &[]);
+        assert!(commands.len() > 4, "{name} has no commands");
+        let mut known: BTreeSet<_> = options(&program).chain(others.map(str::to_owned)).collect();
+        for (words, command) in &commands {
+            let words = words.join(" ");
+            if !page.contains(&words) {
+                wrong.push(format!("{name} {words} is missing"));
+            }
+            known.extend(options(command));
+        }
+        let shown = known.iter().filter(|option| !others.contains(&option.as_str()));
+        let missing =
+            shown.filter(|option| !said.contains(*option)).map(|option| format!("{name} {option} is missing"));
+        let invented = said.difference(&known).map(|option| format!("{name} has no {option}"));
+        wrong.extend(missing.chain(invented));
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
+/// What a text names behind a program's name: each call, to its end.
+fn calls<'a>(text: &'a str, name: &str) -> Vec<&'a str> {
+    let ends = |c: char| ";,\"()`.:\n\\".contains(c);
+    let name = format!("{name} ");
+    text.split(&name).skip(1).map(|rest| rest.split(ends).next().unwrap()).collect()
+}
+
+/// Whether there is such a call: its commands, and their options.
+fn is_there(program: &Command, call: &str) -> bool {
+    // What is filled in right behind a word is none of it.
+    let cut = |word: &'_ str| word.find('{').filter(|at| *at > 0).map_or(word.len(), |at| at);
+    let (mut command, mut words) = (program, call.split_whitespace().map(|word| &word[..cut(word)]).peekable());
+    while let Some(next) = words.peek().and_then(|word| command.find_subcommand(word)) {
+        command = next;
+        words.next();
+    }
+    let whole = !command.is_subcommand_required_set();
+    let known: Vec<String> = [program, command]
+        .into_iter()
+        .flat_map(Command::get_arguments)
+        .filter_map(|argument| Some(format!("--{}", argument.get_long()?)))
+        .collect();
+    whole && words.filter(|word| word.starts_with("--")).all(|word| known.iter().any(|known| known == word))
+}
+
+/// A remedy is of use only if what it says to call can be called.
+#[test]
+fn every_call_that_is_named_exists() {
+    let (mut found, mut wrong) = (0, Vec::new());
+    let mut texts: Vec<_> = LAYERS.iter().flat_map(|layer| layer.iter()).flat_map(|module| sources(module)).collect();
+    texts.extend(["README.md", "systemd/sled/sledd.service"].map(|file| (file.into(), read(file))));
+    for (file, text) in texts {
+        // One that goes on in the next line.
+        let mut parts = text.split("\\\n");
+        let first = parts.next().unwrap().to_owned();
+        let text = parts.fold(first, |text, part| text + part.trim_start());
+        for (name, program) in programs() {
+            for call in calls(&text, name) {
+                // Of the program itself.
+                let of_itself = ["asks", "shows", "says", "is", "and", "(", "does", "has"];
+                if call.split_whitespace().next().is_none_or(|word| of_itself.contains(&word)) {
+                    continue;
+                }
+                found += 1;
+                if !is_there(&program, call) {
+                    wrong.push(format!("{} says: {name} {call}", file.display()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty() && found > 100, "{found} calls; {wrong:#?}");
 }
 
 /// How data goes away is said where a remedy has named what is milder first, and to whoever asked for

@@ -43,7 +43,7 @@ pub(super) struct SetupArguments {
     #[arg(long)]
     create_on_first_boot: bool,
     /// A sled.toml in the place of what the arguments above would make.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["address", "nic", "gateway", "dns", "ntp"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["name", "address", "nic", "gateway", "dns", "ntp", "create_on_first_boot"])]
     sled_toml: Option<PathBuf>,
     /// The fleet's port map; without it, one of this sled alone and without volumes.
     #[arg(long, value_name = "FILE")]
@@ -66,6 +66,17 @@ pub(super) struct SetupArguments {
     partition: PathBuf,
 }
 
+impl SetupArguments {
+    /// Whether they leave all of it to questions. What is said beside these would be lost.
+    fn say_nothing(&self) -> bool {
+        let Self { name, address, nic, gateway, dns, ntp, create_on_first_boot, .. } = self;
+        let own = name.is_some() || address.is_some() || nic.is_some() || gateway.is_some();
+        let files = [&self.sled_toml, &self.port_map, &self.authorized_keys];
+        let more = !dns.is_empty() || !ntp.is_empty() || *create_on_first_boot;
+        !own && !more && files.iter().all(|file| file.is_none())
+    }
+}
+
 /// The files of a configuration.
 struct Files {
     sled: String,
@@ -82,10 +93,7 @@ pub(super) fn run(arguments: &SetupArguments) -> Result<bool, Failure> {
         }
         return Ok(true);
     }
-    let files = match (&arguments.sled_toml, &arguments.name) {
-        (None, None) if io::stdin().is_terminal() => ask()?,
-        _ => given(arguments)?,
-    };
+    let files = if arguments.say_nothing() && io::stdin().is_terminal() { ask()? } else { given(arguments)? };
     check(&files)?;
     match &arguments.into {
         Some(dir) => write_config_partition(dir, &files)?,
@@ -265,4 +273,33 @@ fn install(files: &Files) -> Result<(), Failure> {
     }
     terminal::out("The configuration is written. The sled is set up by it when it boots: systemctl reboot\n")?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: SetupArguments,
+    }
+
+    fn parsed(words: &[&str]) -> Result<SetupArguments, clap::Error> {
+        Line::try_parse_from([&["setup"], words].concat()).map(|line| line.arguments)
+    }
+
+    /// What is said is used, or refused: by a file that has its own, and by questions.
+    #[test]
+    fn nothing_that_is_said_is_lost() {
+        for said in [["--name", "a"], ["--gateway", "192.168.4.1"], ["--create-on-first-boot", "--into=/x"]] {
+            parsed(&[&["--sled-toml", "x", "--port-map", "y"], &said[..]].concat()).unwrap_err();
+            assert!(!parsed(&said).unwrap().say_nothing(), "{said:?}");
+        }
+        for file in ["--port-map", "--authorized-keys"] {
+            assert!(!parsed(&[file, "x"]).unwrap().say_nothing(), "{file}");
+        }
+        assert!(parsed(&[]).unwrap().say_nothing() && parsed(&["--into", "/x"]).unwrap().say_nothing());
+    }
 }

@@ -280,7 +280,7 @@ pub fn fit(config: &Configuration, facts: &Facts, local: &LocalRegion) -> Result
     }
     if !has_address(config, facts) {
         let what = format!("{} does not have the sled's address", config.sled.network.bridge);
-        return refuse(Code::BridgeAddress.as_str(), &what, "sledctl network; sledctl status".into());
+        return refuse(Code::BridgeAddress.as_str(), &what, "see BRIDGE_ADDRESS in sledctl checks".into());
     }
     if facts.intruders.is_none() {
         return later("NOT_SEEN", "who has files of it open for writing was not looked at yet");

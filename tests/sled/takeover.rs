@@ -166,17 +166,7 @@ fn a_takeover_leaves_nothing_of_connections_that_had_ended_either() {
     while left_of_the_first(&machine).matches("FIN-WAIT-2").count() < 6 {
         assert!(began.elapsed() < PATIENCE, "no connection is ended");
     }
-    // On a busy machine a region takes longer to let go than anybody is kept waiting for: then it is asked
-    // again, as any host does.
-    let began = Instant::now();
-    loop {
-        let (status, answer) = second.ask("POST", ATTACH, TAKEOVER);
-        if status == 200 {
-            break;
-        }
-        let again = status == 503 && answer["error"]["code"] == "NOT_FENCED";
-        assert!(again && began.elapsed() < PATIENCE, "{status}: {answer:#}");
-    }
+    granted(&second, TAKEOVER);
     assert_eq!(left_of_the_first(&machine), "");
     sieges.into_iter().for_each(|siege| _ = siege.end());
 }
