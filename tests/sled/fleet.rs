@@ -246,4 +246,19 @@ fn a_region_goes_only_while_those_of_other_sleds_serve_and_stay() {
     }
     let (code, said) = ask(0, &upgrade);
     assert!(code == Some(0) && said.contains("1 region(s) restarted"), "{said}");
+    // One that answers at another port is asked there, if somebody says so.
+    let listen = "[http]\nlisten = [\"192.168.4.190:3900\"]\n";
+    sleds.sled(1).sh(&format!(
+        "printf '{listen}' >/etc/sled/sled.toml.d/90-http.toml; systemctl daemon-reload; systemctl stop sledd.service; \
+         systemctl restart sledd.socket; systemctl start sledd.service"
+    ));
+    sleds.sled(1).sh("until sledctl volume show still-fawn >/dev/null; do sleep 0.1; done");
+    let (code, said) = restart(0);
+    assert!(code == Some(1) && said.contains("cannot be asked") && said.contains("--sled ADDRESS:PORT"), "{said}");
+    let restart_at = |at: &str| ask(0, &["region", "restart", "still-fawn-0", "--sled", at]);
+    let (code, said) = restart_at("192.168.4.7:3900");
+    assert!(code == Some(1) && said.contains("no sled that shares") && said.contains("quick-otter (192.168.4.190)"));
+    let before = pid();
+    let (code, said) = restart_at("192.168.4.190:3900");
+    assert!(code == Some(0) && pid() != before, "{said}");
 }
