@@ -9,15 +9,16 @@ use super::client::{Client, Failure};
 use crate::config_dir;
 use crate::names::{RegionName, SledName, VolumeName};
 use crate::port_map::HTTP_PORT;
-use crate::wire::{Ask, Error, Granted, Peer, State, Volume, Word};
+use crate::wire::{Ask, Error, Granted, Hosts, Peer, State, Volume, Word};
 use bytes::Bytes;
 use clap::Args;
-use http::Request;
+use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use serde::de::DeserializeOwned;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -119,6 +120,27 @@ struct Seen {
     turn: bool,
     #[serde(default)]
     connected: Vec<Peer>,
+    /// The hosts that are connected, as was seen last.
+    #[serde(skip)]
+    hosts: BTreeSet<IpAddr>,
+}
+
+impl Theirs {
+    /// With who is connected by a look that was made for it; a sled of before shows who was some seconds ago.
+    fn seeing(mut self, hosts: Option<&Hosts>) -> Self {
+        for region in &mut self.regions {
+            region.hosts = connected(&region.name, &region.connected, hosts);
+        }
+        self
+    }
+}
+
+/// The hosts that are connected to a region.
+fn connected(name: &RegionName, shown: &[Peer], looked: Option<&Hosts>) -> BTreeSet<IpAddr> {
+    match looked {
+        Some(looked) => looked.attached.iter().filter(|host| host.regions.contains(name)).map(|h| h.address).collect(),
+        None => shown.iter().map(|peer| peer.address).collect(),
+    }
 }
 
 /// What comes of asking.
@@ -163,7 +185,12 @@ async fn word(client: &Client, ask: &Ask) -> Word {
             Ok(volume) => volume,
             Err(why) => return Word::No(why.error()),
         };
-        let found = judge(&volume, ask, &look(&volume, &client.doors).await);
+        let hosts: Option<Hosts> = match client.get(&format!("/v1/volumes/{}/hosts", volume.volume)).await {
+            Ok(hosts) => Some(hosts),
+            Err(Failure::Refused(why)) if why.code == "NOT_FOUND" => None,
+            Err(why) => return Word::No(why.error()),
+        };
+        let found = judge(&volume, hosts.as_ref(), ask, &look(&volume, &client.doors).await);
         match found {
             Found::Well => return Word::Well,
             Found::No(why) => return Word::No(why),
@@ -194,7 +221,7 @@ async fn look(volume: &Volume, doors: &Doors) -> BTreeMap<SledName, Result<Their
 async fn ask_sled(sled: &SledName, volume: &VolumeName, doors: &[SocketAddr]) -> Result<Theirs, String> {
     let mut whys = Vec::new();
     for at in doors {
-        let asked = timeout(PATIENCE, get(*at, &format!("/v1/volumes/{volume}"))).await;
+        let asked = timeout(PATIENCE, ask_at(*at, volume)).await;
         match asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
             Ok(theirs) if theirs.sled == *sled && theirs.volume == *volume => return Ok(theirs),
             Ok(theirs) => whys.push(format!("{at}: {} answers there, of {}", theirs.sled, theirs.volume)),
@@ -204,26 +231,42 @@ async fn ask_sled(sled: &SledName, volume: &VolumeName, doors: &[SocketAddr]) ->
     Err(whys.join("; "))
 }
 
-async fn get(at: SocketAddr, path: &str) -> io::Result<Theirs> {
+async fn ask_at(at: SocketAddr, volume: &VolumeName) -> io::Result<Theirs> {
+    let path = format!("/v1/volumes/{volume}");
+    let theirs: Theirs = get(at, &path).await?.ok_or_else(|| io::Error::other("it does not know the volume"))?;
+    let hosts: Option<Hosts> = get(at, &format!("{path}/hosts")).await?;
+    match hosts {
+        Some(hosts) if hosts.sled != theirs.sled || hosts.volume != theirs.volume => {
+            Err(io::Error::other("its answers are of different sleds"))
+        }
+        hosts => Ok(theirs.seeing(hosts.as_ref())),
+    }
+}
+
+/// What is at a path; `None` if nothing is.
+async fn get<T: DeserializeOwned>(at: SocketAddr, path: &str) -> io::Result<Option<T>> {
     let stream = TcpStream::connect(at).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
     let _driver = JoinSet::from_iter([connection]);
     let request = Request::get(path).header(http::header::HOST, at.to_string());
     let request = request.body(Empty::<Bytes>::new()).map_err(io::Error::other)?;
     let answer = sender.send_request(request).await.map_err(io::Error::other)?;
+    if answer.status() == StatusCode::NOT_FOUND {
+        return Ok(None);
+    }
     let body = Limited::new(answer.into_body(), LONGEST).collect().await.map_err(io::Error::other)?.to_bytes();
-    serde_json::from_slice(&body).map_err(|_| io::Error::other("its answer is no volume"))
+    serde_json::from_slice(&body).map(Some).map_err(|_| io::Error::other("its answer is no sled's"))
 }
 
 /// What that means for a region of this sled that would go away for a moment.
-fn judge(own: &Volume, ask: &Ask, all: &BTreeMap<SledName, Result<Theirs, String>>) -> Found {
+fn judge(own: &Volume, looked: Option<&Hosts>, ask: &Ask, all: &BTreeMap<SledName, Result<Theirs, String>>) -> Found {
     let name = &ask.region;
     let because = |code: &str, what: String, remedy: String| {
         let message = format!("{name} stays as it is: {what}, and a host needs two of three regions");
         Error::new(code, message, format!("{remedy}; with --force it is done all the same"))
     };
     let mine = own.regions.iter().find(|region| region.name == *name);
-    let hosts: Vec<_> = mine.into_iter().flat_map(|region| &region.connected).map(|peer| peer.address).collect();
+    let hosts = mine.map(|region| connected(name, &region.connected, looked)).unwrap_or_default();
     let (mut turn, mut later) = (None, None);
     // By what this sled knows to be there: of what another one does not mention, nothing is known.
     for region in own.regions.iter().filter(|region| region.sled != own.sled) {
@@ -241,7 +284,7 @@ fn judge(own: &Volume, ask: &Ask, all: &BTreeMap<SledName, Result<Theirs, String
             let what = format!("{sled} does not know that {name} is on it");
             return unknown(what, "see whether both have the same port map (sledctl status, port_map)");
         };
-        let missing = || hosts.iter().find(|host| !theirs.connected.iter().any(|peer| peer.address == **host));
+        let missing = || hosts.difference(&theirs.hosts).next();
         if theirs.turn {
             turn = turn.or_else(|| Some(sled.clone()));
         } else if theirs.state != Some(State::Serving) {
@@ -278,8 +321,8 @@ mod tests {
             ("serving".into(), serde_json::json!([{"address": "192.168.4.17", "port": 9, "host": null}]));
         let other: SledName = "other".parse().unwrap();
         let judged = |said: &serde_json::Value| {
-            let theirs = serde_json::from_value(said.clone()).map_err(|why| why.to_string());
-            judge(&own, &ask, &[(other.clone(), theirs)].into())
+            let theirs: Theirs = serde_json::from_value(said.clone()).unwrap();
+            judge(&own, None, &ask, &[(other.clone(), Ok(theirs.seeing(None)))].into())
         };
         let code = |found: Found| match found {
             Found::No(why) | Found::Later(why) => why.code,
@@ -298,9 +341,26 @@ mod tests {
             said["regions"][1][key] = value;
             assert_eq!(code(judged(&said)), wanted);
         }
-        let silent = judge(&own, &ask, &[(other.clone(), Err("no answer".into()))].into());
+        let silent = judge(&own, None, &ask, &[(other.clone(), Err("no answer".into()))].into());
         assert_eq!(code(silent), "SIBLING_UNKNOWN");
-        assert_eq!(code(judge(&own, &ask, &BTreeMap::new())), "SIBLING_UNKNOWN");
+        assert_eq!(code(judge(&own, None, &ask, &BTreeMap::new())), "SIBLING_UNKNOWN");
+        // What a look tells counts, and not what was shown before it: of this sled, and of the other.
+        let host = |regions: &[usize]| {
+            let regions: Vec<_> = regions.iter().map(|index| own.regions[*index].name.clone()).collect();
+            let host = serde_json::json!({"address": "192.168.4.17", "since": own.as_of, "regions": regions});
+            let attached = if regions.is_empty() { serde_json::json!([]) } else { serde_json::json!([host]) };
+            serde_json::json!({"volume": own.volume, "sled": "other", "attached": attached})
+        };
+        let looked = |mine: &[usize], its: &[usize]| {
+            let read = |body| serde_json::from_value::<Hosts>(body).unwrap();
+            let theirs: Theirs = serde_json::from_value(said.clone()).unwrap();
+            let all = [(other.clone(), Ok(theirs.seeing(Some(&read(host(its))))))].into();
+            code(judge(&own, Some(&read(host(mine))), &ask, &all))
+        };
+        assert_eq!(looked(&[0], &[1]), "Well");
+        assert_eq!(looked(&[0], &[2]), "HOST_ALONE");
+        assert_eq!(looked(&[0], &[]), "HOST_ALONE");
+        assert_eq!(looked(&[], &[]), "Well");
         // One that has another map says nothing of it.
         for (key, value) in [("name", "still-fawn-2"), ("sled", "third")] {
             let mut said = said.clone();
@@ -316,8 +376,12 @@ mod tests {
         tokio::spawn(async move {
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
-                _ = stream.read(&mut [0; 4096]).await;
-                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+                let mut asked = [0; 4096];
+                let length = stream.read(&mut asked).await.unwrap_or(0);
+                // As one of before: it knows of no such thing.
+                let hosts = String::from_utf8_lossy(&asked[..length]).contains("/hosts ");
+                let status = if hosts { "404 Not Found" } else { "200 OK" };
+                let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n", body.len());
                 _ = stream.write_all(format!("{head}{body}").as_bytes()).await;
             }
         });

@@ -95,6 +95,7 @@ fn render(granted: supervisor::Answer) -> Answer {
         supervisor::Answer::Difference(difference) => json(StatusCode::OK, &difference),
         supervisor::Answer::Configurations(all) => json(StatusCode::OK, &all),
         supervisor::Answer::Kept(kept) => json(StatusCode::OK, &kept),
+        supervisor::Answer::Hosts(hosts) => json(StatusCode::OK, &hosts),
         supervisor::Answer::Ticket(ticket) => json(StatusCode::OK, &ticket),
         supervisor::Answer::Released(released) => json(StatusCode::OK, &released),
         supervisor::Answer::Refused(refusal) => json(StatusCode::CONFLICT, &refusal),
@@ -284,7 +285,7 @@ fn replace(query: &Query) -> Result<Option<Uuid>, Error> {
 }
 
 /// What a refused request is in HTTP's terms.
-fn status(why: &Error) -> StatusCode {
+pub(super) fn status(why: &Error) -> StatusCode {
     match why.code.as_str() {
         "CONFIG_UNKNOWN" | "REGION_UNKNOWN" | "REGION_ELSEWHERE" | "JOB_UNKNOWN" | "VOLUME_UNKNOWN"
         | "VOLUME_ELSEWHERE" => StatusCode::NOT_FOUND,

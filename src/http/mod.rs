@@ -5,6 +5,7 @@ mod admin;
 mod answer;
 mod attach;
 mod door;
+mod hosts;
 mod origin;
 mod route;
 mod seats;

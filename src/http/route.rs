@@ -3,7 +3,7 @@
 use super::answer::{Answer, bulletin, error, json, not_allowed, ready, text};
 use super::door::Door;
 use super::target::{self, Query};
-use super::{admin, attach, origin};
+use super::{admin, attach, hosts, origin};
 use crate::names::VolumeName;
 use crate::supervisor::{Bulletin, Handle, Page};
 use crate::wire::{Error, JobState};
@@ -63,6 +63,7 @@ where
         (["v1", "sled"], true) => latest(handle, query, |bulletin| ready(StatusCode::OK, bulletin.sled.clone())),
         (["v1", "volumes"], true) => latest(handle, query, |bulletin| ready(StatusCode::OK, bulletin.brief.clone())),
         (["v1", "volumes", name], true) => volume(handle, name, query, end).await,
+        (["v1", "volumes", name, "hosts"], true) => hosts::answer(handle, name, query).await,
         (["v1", "jobs"], true) => {
             latest(handle, query, |bulletin| json(StatusCode::OK, &bulletin.jobs.values().collect::<Vec<_>>()))
         }
@@ -83,7 +84,8 @@ where
         (
             ["healthz"]
             | ["v1", "sled" | "volumes" | "jobs" | "storage" | "maintenance"]
-            | ["v1", "volumes" | "jobs", _],
+            | ["v1", "volumes" | "jobs", _]
+            | ["v1", "volumes", _, "hosts"],
             false,
         ) => not_allowed("GET, HEAD"),
         _ => error(

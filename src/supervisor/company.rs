@@ -2,18 +2,23 @@
 //! takes a region down makes sure first that nobody is left with less than two, and waits
 //! afterwards until it serves and they are back.
 
+use super::Supervisor;
+use super::counter::Reply;
+use super::requests::Answer;
 use super::workshop::Workshop;
 use crate::act::inspect::trailers;
 use crate::act::layout::legacy_dir;
 use crate::act::progress::Progress;
 use crate::act::{peers, units};
 use crate::config::Configuration;
+use crate::decide::attach::{attached, may_let_go, others};
 use crate::decide::facts::Run;
 use crate::decide::repair;
-use crate::names::RegionName;
+use crate::names::{RegionName, VolumeName};
 use crate::port_map::LocalRegion;
 use crate::region::format::Trailer;
 use crate::systemd::names;
+use crate::times;
 use crate::wire;
 use Company::{Accompanied, Alone};
 use std::collections::{BTreeMap, BTreeSet};
@@ -189,6 +194,38 @@ pub(super) async fn wait_until_it_serves(
 /// Whether a region serves in another invocation than this one.
 fn serves_anew(serving: &BTreeMap<RegionName, Run>, name: &RegionName, before: Option<&String>) -> bool {
     serving.get(name).is_some_and(|run| before.is_none() || run.invocation.as_ref() != before)
+}
+
+impl Supervisor {
+    /// Tells who is connected to a volume, by a look that is made for this.
+    pub(super) fn tell_hosts(&self, volume: VolumeName, answer: Reply) {
+        let here = match may_let_go(&self.config, &volume) {
+            Ok(here) => here,
+            Err(why) => {
+                _ = answer.send(Err(why));
+                return;
+            }
+        };
+        let (config, since) = (self.config.clone(), self.seen_since(&volume));
+        let look = move || -> std::io::Result<wire::Hosts> {
+            let mut seen = Vec::new();
+            for local in here {
+                seen.extend(peers::at_port(local.port)?.into_iter().map(|address| (address, local.name.clone())));
+            }
+            let hosts = others(&config, &seen, None);
+            let since = |address| since.get(&address).copied().map_or_else(times::now, times::in_milliseconds);
+            let attached = attached(&config, &hosts, since);
+            Ok(wire::Hosts { volume, sled: config.sled.name.clone(), attached })
+        };
+        self.errands.run(|_| None, async move {
+            let looked = tokio::task::spawn_blocking(look).await.unwrap_or_else(|why| Err(std::io::Error::other(why)));
+            _ = answer.send(looked.map(Answer::Hosts).map_err(|why| {
+                let message = format!("it cannot be told who is connected: {why}");
+                wire::Error::new("NOT_SEEN", message, "ask again; see journalctl -u sledd")
+            }));
+            None
+        });
+    }
 }
 
 /// The hosts that are connected to a region.

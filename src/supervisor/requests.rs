@@ -60,6 +60,8 @@ pub enum Wish {
     Word(u64, u64, wire::Word),
     /// Ask hosts to wait, or not any more.
     Maintain(Option<Asked>),
+    /// Who is connected to a volume now.
+    Hosts(VolumeName),
     /// A ticket for a volume, for the host at this address, as long as it is there to be given it.
     Attach(VolumeName, IpAddr, Attach, Presence),
     /// The host at this address lets go of its ticket for a volume: the one with this generation, or
@@ -105,6 +107,8 @@ pub enum Answer {
     Configurations(Box<wire::Configurations>),
     /// One that was, with its files.
     Kept(Box<Kept>),
+    /// Who is connected to a volume.
+    Hosts(wire::Hosts),
     /// A ticket.
     Ticket(Box<wire::Ticket>),
     /// No ticket, and why.
@@ -128,6 +132,7 @@ impl Supervisor {
             request.wish,
             Wish::Leave
                 | Wish::Maintain(_)
+                | Wish::Hosts(_)
                 | Wish::Attach(..)
                 | Wish::LetGo(..)
                 | Wish::Permit(..)
@@ -178,6 +183,7 @@ impl Supervisor {
             Wish::Word(id, number, word) => self.jobs.word(id, number, word).map(wire::Granted::Job),
             Wish::ProposeAdoption(name, from) => return self.propose(name, from, answer),
             Wish::Maintain(wanted) => return self.maintain(wanted, answer),
+            Wish::Hosts(volume) => return self.tell_hosts(volume, answer),
             Wish::Attach(volume, host, wanted, there) => {
                 return self.ask_for_ticket(volume, Asker { host, there, answer }, wanted);
             }

@@ -233,7 +233,7 @@ impl Supervisor {
         here.filter_map(|(_, region)| region.alive()).collect()
     }
 
-    fn seen_since(&self, volume: &VolumeName) -> BTreeMap<IpAddr, Timestamp> {
+    pub(super) fn seen_since(&self, volume: &VolumeName) -> BTreeMap<IpAddr, Timestamp> {
         let here = self.facts.seen_since.iter().filter(|((at, _), _)| at == volume);
         here.map(|((_, address), since)| (*address, *since)).collect()
     }

@@ -9,7 +9,7 @@ mod ticket;
 pub use difference::{Change, Condition, Configurations, Difference, Files, Unattachable};
 pub use job::{Ask, Granted, Job, JobKind, JobProgress, JobState, Proposal, Word};
 pub use storage::{DeletedRegion, Marked, StorageDetail, StoredRegion, WantedRegion};
-pub use ticket::{Attach, Attached, Holder, Refusal, Release, Released, Ticket, TicketRegion};
+pub use ticket::{Attach, Attached, Holder, Hosts, Refusal, Release, Released, Ticket, TicketRegion};
 
 use crate::check::{Code, Severity};
 use crate::names::{RegionName, SledName, VolumeName};

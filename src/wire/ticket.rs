@@ -115,6 +115,18 @@ pub struct Attached {
     pub regions: Vec<RegionName>,
 }
 
+/// The body of `GET /v1/volumes/{volume}/hosts`: who is connected, by a look that was made for this answer. What
+/// other bodies show of connections may be some seconds old, as nothing tells when one ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hosts {
+    /// The volume.
+    pub volume: VolumeName,
+    /// The sled that answers.
+    pub sled: SledName,
+    /// The hosts that are connected to its regions on this sled.
+    pub attached: Vec<Attached>,
+}
+
 /// Whom a volume's regions on a sled let in since a ticket was granted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {

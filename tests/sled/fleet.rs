@@ -1,7 +1,7 @@
 //! Three sleds with one region of a volume each, and hosts that want a majority of them.
 
 use crate::calm::Calm;
-use crate::machine::hosts::{CONNECT, Host, is_well};
+use crate::machine::hosts::{CONNECT, Host, hang_up, is_well};
 use crate::sleds::{ADDRESSES, NAMES, Sleds};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -220,6 +220,7 @@ fn a_region_goes_only_while_those_of_other_sleds_serve_and_stay() {
         assert!(left < back && other_left < other_back);
         assert!(back < other_left || other_back < left, "{left}..{back} and {other_left}..{other_back}");
     }
+    a_host_that_has_just_left_another_sled_is_not_left_alone(&sleds);
     let pid = || sleds.sled(0).region("still-fawn-0").pid;
     let before = pid();
     sleds.sled(1).ok(&["sledctl", "region", "hold", "still-fawn-1"]);
@@ -261,4 +262,30 @@ fn a_region_goes_only_while_those_of_other_sleds_serve_and_stay() {
     let before = pid();
     let (code, said) = restart_at("192.168.4.190:3900");
     assert!(code == Some(0) && pid() != before, "{said}");
+}
+
+/// What was shown of its connections a moment ago is not believed: it is waited for.
+fn a_host_that_has_just_left_another_sled_is_not_left_alone(sleds: &Sleds) {
+    let host = sleds.host("192.168.4.17");
+    let mut lines = ADDRESSES.map(|address| host.connect_to(address, 3830).unwrap());
+    assert!(lines.iter_mut().all(is_well));
+    for n in 0..3 {
+        sleds.sled(n).wait_for(VOLUME, |volume| volume.attached.len() == 1);
+    }
+    let (_, shown) = host.ask_at(ADDRESSES[1], "GET", "/v1/volumes/still-fawn/hosts", "").unwrap();
+    assert_eq!((&shown["sled"], &shown["attached"][0]["address"]), (&NAMES[1].into(), &"192.168.4.17".into()));
+    let before = sleds.sled(0).region("still-fawn-0").pid;
+    hang_up(&mut lines[1]);
+    let (_, now) = host.ask_at(ADDRESSES[1], "GET", "/v1/volumes/still-fawn/hosts", "").unwrap();
+    assert_eq!(now["attached"], serde_json::json!([]));
+    let restart = ["sledctl", "region", "restart", "still-fawn-0"];
+    let restart = sleds.sled(0).enter(&restart).stderr(Stdio::piped()).spawn().unwrap();
+    sleds.sled(0).sh("until sledctl --json jobs | grep -q '\"asks\": *{'; do sleep 0.1; done; sleep 1");
+    assert_eq!(sleds.sled(0).region("still-fawn-0").pid, before, "a host was left with one region");
+    lines[1] = host.connect_to(ADDRESSES[1], 3830).unwrap();
+    assert!(is_well(&mut lines[1]));
+    let output = restart.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_ne!(sleds.sled(0).region("still-fawn-0").pid, before);
+    lines.iter_mut().for_each(hang_up);
 }
