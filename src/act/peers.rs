@@ -9,7 +9,7 @@ use procfs::process::{Process, all_processes};
 use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -77,8 +77,22 @@ pub fn stranger(inode: u64) -> Stranger {
     Stranger { pid: process.pid.try_into().ok(), command: command(&process), unit: unit(&process) }
 }
 
+/// An address as it is told of either end: of an IPv4 connection to who listens by IPv6 the two are told
+/// in different forms.
+pub fn plain(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// Whether nobody is at the other end of a connection, which is on this machine: no process has it any
+/// more. A supervisor that was killed leaves such a one at a downstairs that hangs.
+pub fn is_left(entry: &TcpNetEntry, table: &[TcpNetEntry]) -> bool {
+    let (own, peer) = (plain(entry.local_address), plain(entry.remote_address));
+    let here = peer.ip() == own.ip() || peer.ip().is_loopback();
+    here && !table.iter().any(|other| plain(other.local_address) == peer && other.inode != 0)
+}
+
 /// The addresses of those connected to a port of this machine, whoever listens there; the
-/// supervisor's own probe left out.
+/// supervisor's own probe left out, and what one before it left.
 ///
 /// # Errors
 /// procfs does not tell.
@@ -90,11 +104,12 @@ pub fn at_port(port: u16) -> io::Result<BTreeSet<IpAddr>> {
 }
 
 fn connected(table: &[TcpNetEntry], port: u16, own: &HashSet<u64>) -> BTreeSet<IpAddr> {
-    let probes: HashSet<_> = table.iter().filter(|e| own.contains(&e.inode)).map(|e| e.local_address).collect();
+    let probes: HashSet<_> = table.iter().filter(|e| own.contains(&e.inode)).map(|e| plain(e.local_address)).collect();
     let open = table.iter().filter(|e| {
         matches!(e.state, TcpState::Established | TcpState::CloseWait)
             && e.local_address.port() == port
-            && !probes.contains(&e.remote_address)
+            && !probes.contains(&plain(e.remote_address))
+            && !is_left(e, table)
     });
     open.map(|e| e.remote_address.ip().to_canonical()).collect()
 }
@@ -168,6 +183,7 @@ fn is_on(process: &Process, files: &HashSet<(u64, u64)>) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::alone::is_alone;
     use std::fs::File;
     use std::net::{TcpListener, TcpStream};
     use std::os::unix::fs::symlink;
@@ -184,6 +200,33 @@ mod tests {
         let table = procfs::net::tcp().unwrap();
         assert_eq!(connected(&table, port, &HashSet::new()), [client.local_addr().unwrap().ip()].into());
         drop(accepted);
+    }
+
+    /// As the end of a supervisor leaves it at a downstairs that hangs, and does not notice.
+    #[test]
+    fn what_a_dead_probe_has_left_is_nobody() {
+        // What another test starts has a copy of the descriptor for a moment.
+        if !is_alone("act::peers::tests::what_a_dead_probe_has_left_is_nobody") {
+            return;
+        }
+        for (at, to) in [("127.0.0.1:0", "127.0.0.1"), ("[::]:0", "127.0.0.1")] {
+            let Ok(listener) = TcpListener::bind(at) else {
+                assert_ne!(at, "127.0.0.1:0");
+                eprintln!("skipped: there is no IPv6 here");
+                continue;
+            };
+            let port = listener.local_addr().unwrap().port();
+            let client = TcpStream::connect((to, port)).unwrap();
+            let _accepted = listener.accept().unwrap();
+            let peers = || {
+                let table = [procfs::net::tcp().unwrap(), broker::tcp6()].concat();
+                connected(&table, port, &HashSet::new())
+            };
+            assert_eq!(peers(), [to.parse().unwrap()].into(), "{at}");
+            assert!(at_port(port).unwrap().is_empty(), "{at}: it is this process's own");
+            drop(client);
+            assert_eq!(peers(), BTreeSet::new(), "{at}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::owners::{Owners, is_at, is_open};
 use super::rhythm::Rhythm;
 use super::{NobodyListens, Observation, Publisher, publish};
 use crate::act::connections;
-use crate::act::peers::stranger;
+use crate::act::peers::{is_left, plain, stranger};
 use crate::broker;
 use crate::decide::facts::{Holder, Sockets, Stranger};
 use crate::names::RegionName;
@@ -198,19 +198,12 @@ fn elsewhere(table: &[TcpNetEntry], address: IpAddr, local: &LocalRegion, owners
 /// The peers of a region's data port, or of where it listens in its place. Both ends of the supervisor's own probe are on this
 /// machine: its peer's address is the local address of one of the supervisor's own sockets.
 fn connected(table: &[TcpNetEntry], local: &LocalRegion, elsewhere: &[SocketAddr], owners: &Owners) -> Vec<Peer> {
-    let ours: HashSet<_> = table.iter().filter(|e| owners.is_probe(e.inode)).map(|e| e.local_address).collect();
+    let ours: HashSet<_> = table.iter().filter(|e| owners.is_probe(e.inode)).map(|e| plain(e.local_address)).collect();
     let at = |port: u16| port == local.port || elsewhere.iter().any(|other| other.port() == port);
     let here =
         |entry: &&TcpNetEntry| is_open(entry) && at(entry.local_address.port()) && owners.has(&local.name, entry.inode);
-    // What a supervisor that was killed has left at one that hangs: the other end is on this machine, and
-    // no process has it any more.
-    let left = |entry: &TcpNetEntry| {
-        let own = entry.remote_address.ip().to_canonical();
-        let local = own == entry.local_address.ip().to_canonical() || own.is_loopback();
-        local && !table.iter().any(|other| other.local_address == entry.remote_address && other.inode != 0)
-    };
     let strangers = table.iter().filter(here);
-    let strangers = strangers.filter(|entry| !ours.contains(&entry.remote_address) && !left(entry));
+    let strangers = strangers.filter(|entry| !ours.contains(&plain(entry.remote_address)) && !is_left(entry, table));
     let mut peers: Vec<_> = strangers
         .map(|entry| Peer {
             address: entry.remote_address.ip().to_canonical(),
