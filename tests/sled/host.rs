@@ -1,7 +1,9 @@
 //! What a host does that the sled sees.
 
 use crate::machine::hosts::is_well;
-use crate::machine::{Layer, PATIENCE, SLED};
+use crate::machine::{Layer, Machine, PATIENCE, SLED, has};
+use crucible_sled::check::Code;
+use crucible_sled::wire::Volume;
 use std::cell::RefCell;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -26,8 +28,40 @@ fn a_connected_host_is_shown_and_is_answered() {
     let peer = &volume.regions[0].connected[0];
     assert_eq!((peer.address, peer.port), (own.ip(), own.port()), "{volume:#?}");
     assert!(volume.regions[1].connected.is_empty(), "the supervisor's own probe is shown");
-    drop(stream);
-    machine.wait_for("still-fawn", |volume| volume.regions[0].connected.is_empty());
+
+    // With two of three regions for long, what it lacks is told, and why that matters; it goes on all the same.
+    let connect = |port| machine.in_outside(move || TcpStream::connect((SLED, port)).unwrap());
+    let mut streams = vec![stream.into_inner(), connect(3831)];
+    let degraded = |volume: &Volume| has(volume, "VOLUME_DEGRADED");
+    let volume = ask_until(&machine, &mut streams, degraded);
+    let check = volume.checks.iter().find(|check| check.code == Code::VolumeDegraded).unwrap();
+    for words in [
+        "192.168.4.17 is connected to still-fawn-0 and still-fawn-1 and has not been to still-fawn-2 for more than a minute",
+        "2 of 3 regions here",
+    ] {
+        assert!(check.cause.contains(words), "{words:?} is not in {check:#?}");
+    }
+    assert!(volume.ready && check.subject == "volume still-fawn of 192.168.4.17", "{volume:#?}");
+    assert!(check.remedy.contains("sledctl region restart still-fawn-2"), "{check:#?}");
+    assert_eq!(machine.run(&["sledctl", "status"]).status.code(), Some(0), "a warning");
+    streams.push(connect(3832));
+    ask_until(&machine, &mut streams, |volume| !degraded(volume));
+    drop(streams);
+    machine.wait_for("still-fawn", |volume| volume.regions.iter().all(|region| region.connected.is_empty()));
+}
+
+/// Waits until the volume is as wanted. It asks on each connection again and again, as who is silent for 45 s is
+/// hung up on.
+fn ask_until(machine: &Machine, streams: &mut [TcpStream], wanted: impl Fn(&Volume) -> bool) -> Volume {
+    let began = Instant::now();
+    let mut volume = machine.volume("still-fawn");
+    while !wanted(&volume) {
+        assert!(began.elapsed() < 5 * PATIENCE, "waited in vain; the last was {volume:#?}");
+        assert!(streams.iter_mut().all(is_well), "it is hung up on");
+        let path = format!("/v1/volumes/still-fawn?wait=20&revision={}", volume.revision);
+        volume = serde_json::from_value(machine.get(&path).1).unwrap();
+    }
+    volume
 }
 
 /// One host that takes every place it can get leaves the others theirs.

@@ -88,6 +88,24 @@ fn faults_of_the_adapter_and_the_bridge_are_named() {
     let told = machine.run(&["sledctl", "config", "diff"]);
     let told = String::from_utf8_lossy(&told.stdout).into_owned();
     assert!(told.contains("would come: blocking ADDRESS_DUPLICATE") && !told.contains("REGION_DOWN"), "{told}");
+
+    // A machine that is started so: the regions wait, and are silent about it.
+    machine.sh("systemctl stop sledd.socket sledd.service 'crucible-downstairs@*'; systemctl start sledd.service");
+    wait("ADDRESS_DUPLICATE");
+    // Everything was looked at, and what a region waits for is none of its faults.
+    machine
+        .sh("until sledctl --json volume show still-fawn | grep -c '\"state\": \"stopped\"' | grep -qx 3; do :; done");
+    let told = machine.run(&["sledctl", "checks"]);
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(told.contains("ADDRESS_DUPLICATE") && told.contains("another machine has"), "{told}");
+    for silent in ["REGION_DOWN", "REGION_STARTING", "BRIDGE_ADDRESS", "PORT_TAKEN"] {
+        assert!(!told.contains(silent), "{silent} is told beside it:\n{told}");
+    }
+    assert!(machine.pids().iter().all(|unit| unit.contains("MainPID=0")), "{:?}", machine.pids());
+    // The other one goes, and the address is looked at anew, as the remedy says: everything is well by itself.
+    machine.outside(&["ip", "address", "del", "fd00::189/64", "dev", "switch"]);
+    machine.sh("ip address del fd00::189/64 dev br0 && ip address add fd00::189/64 dev br0");
+    well();
 }
 
 /// An adapter on a USB 2 port, at a lower speed than expected: sysfs says so, as a tree of

@@ -115,8 +115,12 @@ fn a_lost_ledger_stops_everything_but_what_runs_and_is_rebuilt_from_the_regions(
         let said = String::from_utf8_lossy(&refused.stderr);
         assert!(refused.status.code() == Some(1) && said.contains("--never-existed still-fawn-1"), "{said}");
     }
+    // What an older supervisor cannot read is in the ledger for as long as there is a doubt, and no longer.
+    let ledger = || machine.sh("cat /crucible/.sled/ledger.json");
+    assert!(ledger().contains("\"version\": 5") && ledger().contains("doubted"), "{}", ledger());
     machine.ok(&["sledctl", "region", "create", "still-fawn-1", "--never-existed", "still-fawn-1"]);
     machine.wait_for("still-fawn", |volume| volume.ready);
+    assert!(!ledger().contains("\"version\": 5") && !ledger().contains("doubted"), "{}", ledger());
 }
 
 #[test]
