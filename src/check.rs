@@ -167,6 +167,8 @@ codes! {
     ConfigRefused = "CONFIG_REFUSED", Warning;
     /// An upgrade of the downstairs program was begun and not finished.
     UpgradeUnfinished = "UPGRADE_UNFINISHED", Warning;
+    /// A region is to be restarted, and the volume's regions on other sleds keep it back.
+    TurnAwaited = "TURN_AWAITED", Warning;
     /// A region is on record that the port map does not put on this sled.
     RegionUnmapped = "REGION_UNMAPPED", Warning;
     /// Regions of one volume have the same UUID.

@@ -6,6 +6,7 @@ pub mod canary;
 pub mod connections;
 pub mod create;
 pub mod fence;
+pub mod follower;
 pub mod in_force;
 pub mod inspect;
 pub mod jobs;

@@ -245,6 +245,13 @@ pub(super) enum JobsCommand {
         /// Its number.
         id: u64,
     },
+    /// Follow a job until it has ended, and ask a volume's other sleds for it.
+    Follow {
+        /// Its number.
+        id: u64,
+        #[command(flatten)]
+        elsewhere: Elsewhere,
+    },
     /// Cancel a job, if it has not gone too far.
     Cancel {
         /// Its number.

@@ -31,7 +31,7 @@ use http::Method;
 use show::print;
 use std::path::Path;
 use std::process::ExitCode;
-use work::{Order, carry_out};
+use work::{Order, carry_out, see_through};
 
 /// Done, but not well.
 const NOT_WELL: u8 = 3;
@@ -309,6 +309,10 @@ async fn jobs(client: &Client, command: Option<&JobsCommand>, json: bool) -> Res
             let job: wire::Job = client.get(&format!("/v1/jobs/{id}")).await?;
             print(json, &job, stored::job)?;
             return Ok(job.error.is_none());
+        }
+        Some(JobsCommand::Follow { id, elsewhere }) => {
+            let job: wire::Job = client.get(&format!("/v1/jobs/{id}")).await?;
+            return see_through(&client.knowing(elsewhere).await?, wire::Granted::Job(job), json).await;
         }
         Some(JobsCommand::Cancel { id }) => {
             let granted: wire::Granted = client.order(Method::DELETE, &format!("/v1/jobs/{id}")).await?;

@@ -3,7 +3,7 @@
 
 use super::facts::Facts;
 use crate::config::Configuration;
-use crate::names::{RegionName, VolumeName};
+use crate::names::{RegionName, SledName, VolumeName};
 use crate::port_map::{Fence, LocalRegion};
 use crate::region::Tombstone;
 use crate::wire::{Change, Difference};
@@ -47,6 +47,17 @@ pub fn started_anew(old: &Configuration, new: &Configuration, facts: &Facts) -> 
     let elsewhere =
         |local: &LocalRegion| ports.get(&local.name).is_some_and(|port| *port != local.port || other(local));
     new.local_regions().into_iter().filter(elsewhere).collect()
+}
+
+/// Whether regions of a volume that other sleds serve are to be found somewhere else by the new map.
+pub fn moves_elsewhere(old: &Configuration, new: &Configuration, volume: &VolumeName) -> bool {
+    let places = |config: &Configuration| {
+        let regions = config.map.volumes.get(volume).into_iter().flat_map(|volume| &volume.regions);
+        let others = regions.filter(|region| region.sled != config.sled.name);
+        let address = |sled: &SledName| config.map.sleds.get(sled).map(|sled| sled.address);
+        others.map(|region| (address(&region.sled), region.port)).collect::<BTreeSet<_>>()
+    };
+    places(old) != places(new)
 }
 
 fn change(subject: String, what: String, effect: impl Into<String>) -> Change {

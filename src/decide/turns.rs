@@ -27,12 +27,30 @@ pub struct Manner {
     pub force: bool,
     /// Even if a host that is connected could not repair its copy afterwards.
     pub unrepaired: bool,
-    /// Only when whoever follows the job has asked the volume's other sleds.
-    pub asks: bool,
+    /// Whether the volume's other sleds are asked.
+    pub asks: Asks,
     /// While no other region of the sled is away.
     pub rolling: bool,
     /// It is started again afterwards.
     pub starts: bool,
+}
+
+/// Whether a volume's other sleds are asked before one of its regions goes away for a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asks {
+    /// They are not.
+    Nobody,
+    /// They are; if one is not well, the region does not go.
+    Others,
+    /// They are, again and again, until all are well: nobody waits for the job.
+    Patiently,
+}
+
+impl Asks {
+    /// They are asked, unless it is done by force.
+    pub fn unless(force: bool) -> Self {
+        if force { Self::Nobody } else { Self::Others }
+    }
 }
 
 /// Why a region does not get its turn, or is not started.

@@ -1,7 +1,7 @@
 //! What is so, from what is wanted and what was seen: the state of every region, and every
 //! condition that holds. Without times; the supervisor knows since when.
 
-use super::facts::{Bus, Facts, Obstacle, Outdated, Watched};
+use super::facts::{Awaited, Bus, Facts, Obstacle, Outdated, Watched};
 use super::finding::{Finding, Scope, united};
 use super::{enforcement, image, lacks, network, pending, region, storage, strangers, tls};
 use crate::check::{Code, Severity};
@@ -47,6 +47,7 @@ pub fn judge(config: &Configuration, facts: &Facts) -> Verdict {
         findings.extend(found);
     }
     findings.extend(lacks::findings(config, facts));
+    findings.extend(config.local_regions().iter().filter_map(|local| awaits(local, facts)));
     findings.extend(open_volumes(config, &states));
     if let Some(Ok(ledger)) = facts.disk.as_ref().map(|disk| &disk.ledger) {
         findings.extend(shared_uuids(ledger));
@@ -132,6 +133,14 @@ pub(super) fn outdated(outdated: &Outdated) -> Finding {
         ),
     };
     about_sled(code, subject.into(), cause, remedy.into())
+}
+
+/// It is to be restarted, as the map or an upgrade has it, and the volume's other sleds keep it back.
+fn awaits(local: &LocalRegion, facts: &Facts) -> Option<Finding> {
+    let Awaited { job, why } = facts.awaiting.get(&local.name)?;
+    let cause = format!("job {job} is to restart it, and waits until that does no harm: {}", why.message);
+    let remedy = format!("{}; it goes on by itself then; to give it up: sledctl jobs cancel {job}", why.remedy);
+    Some(Finding::about_region(local, Code::TurnAwaited, cause, remedy))
 }
 
 fn about_sled(code: Code, subject: String, cause: String, remedy: String) -> Finding {

@@ -4,7 +4,7 @@ use super::answer::{Answer, bulletin, error, json, not_allowed};
 use super::target::Query;
 use crate::names::{RegionName, VolumeName};
 use crate::span::Span;
-use crate::supervisor::{self, Asked, Handle, Manner, Reload, Reloading, Request, Wish};
+use crate::supervisor::{self, Asked, Asks, Handle, Manner, Reload, Reloading, Request, Wish};
 use crate::wire::{Error, Granted};
 use bytes::Bytes;
 use http::{Method, StatusCode};
@@ -121,14 +121,19 @@ fn wish(method: &Method, path: &[&str], query: &Query, brought: Bytes) -> Result
         (&Method::POST, ["v1", "regions", name, "restart"]) => {
             let [force, rolling] = parameters(query, ["force", "rolling"])?;
             let force = truth("force", force)?;
-            let manner =
-                Manner { force, unrepaired: force, asks: !force, rolling: truth("rolling", rolling)?, starts: true };
+            let manner = Manner {
+                force,
+                unrepaired: force,
+                asks: Asks::unless(force),
+                rolling: truth("rolling", rolling)?,
+                starts: true,
+            };
             Wish::Restart(region(name)?, manner)
         }
         (&Method::POST, ["v1", "regions", name, "hold"]) => {
             let [force, reason] = parameters(query, ["force", "reason"])?;
             let force = truth("force", force)?;
-            let manner = Manner { force, unrepaired: force, asks: !force, rolling: false, starts: false };
+            let manner = Manner { force, unrepaired: force, asks: Asks::unless(force), rolling: false, starts: false };
             Wish::Hold(region(name)?, reason.map(spoken).transpose()?.unwrap_or_default(), manner)
         }
         (&Method::POST, ["v1", "regions", name, "release"]) => {

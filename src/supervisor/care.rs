@@ -4,11 +4,12 @@
 use super::beforehand;
 use super::company::{self, Lack};
 use super::event::{Claim, Event};
+use super::word::Question;
 use super::workshop::{Workshop, cancelled};
 use crate::act::progress::Progress;
 use crate::act::{ledger, units};
 use crate::decide::facts::Busy;
-use crate::decide::turns::{Denied, Manner, is_spread};
+use crate::decide::turns::{Asks, Denied, Manner};
 use crate::names::RegionName;
 use crate::port_map::LocalRegion;
 use crate::region::{HeldBy, Hold, Ledger};
@@ -23,10 +24,7 @@ use zbus::Connection;
 const PATIENCE: Duration = Duration::from_secs(300);
 /// How long one is waited for at most.
 const LONGEST: Duration = Duration::from_secs(6 * 3600);
-/// How long the word of other sleds is waited for, and how long a turn is given up for another sled's.
-const WORD: Duration = Duration::from_secs(60);
-const YIELDED: Duration = Duration::from_secs(1);
-/// If that word took longer, what was seen of this sled before it is looked at once more.
+/// If the word of other sleds took longer, what was seen of this sled before it is looked at once more.
 const FRESH: Duration = Duration::from_secs(5);
 /// How often to ask whether it has.
 const LOOK: Duration = Duration::from_millis(250);
@@ -41,14 +39,20 @@ pub(super) async fn turn(
     job: u64,
     local: &LocalRegion,
     manner: Manner,
+    bus: &Connection,
     progress: &Progress,
 ) -> Result<(), wire::Error> {
-    let began = Instant::now();
+    let question = Question { shop, job, local, asks: manner.asks, bus, progress };
+    let (began, patient) = (Instant::now(), manner.asks == Asks::Patiently);
     loop {
+        if patient {
+            // Before its turn, which would keep the other sleds from theirs for as long.
+            question.wait().await?;
+        }
         claim(shop, job, local, manner, progress).await?;
-        match others_stay(shop, job, local, manner, progress).await? {
+        match others_stay(&question, manner).await? {
             Stay::Now => return Ok(()),
-            Stay::Then | Stay::Yielded if began.elapsed() < PATIENCE => {}
+            Stay::Then | Stay::Yielded if patient || began.elapsed() < PATIENCE => {}
             Stay::Yielded => return Err(busy(local, "other sleds have had their turn all the time")),
             Stay::Then => return Err(busy(local, "other sleds are too long in telling how their regions are")),
         }
@@ -66,19 +70,14 @@ enum Stay {
     Now,
     /// They did, when it was looked; the last word of it was long in coming.
     Then,
-    /// The turn was given up for another sled's.
+    /// The turn was given up: another sled has its own, or is not well any more.
     Yielded,
 }
 
 /// Looks whether the volume's other regions stay, and have what this one has: those of this sled, and then by
 /// their sleds' word the others, which are asked last, as of them nothing is heard by itself.
-async fn others_stay(
-    shop: &Workshop,
-    job: u64,
-    local: &LocalRegion,
-    manner: Manner,
-    progress: &Progress,
-) -> Result<Stay, wire::Error> {
+async fn others_stay(question: &Question<'_>, manner: Manner) -> Result<Stay, wire::Error> {
+    let Question { shop, local, progress, .. } = question;
     let dir = shop.config.region_dir(&local.name);
     if !manner.unrepaired {
         company::repairable(shop, local, &dir).await?;
@@ -93,17 +92,16 @@ async fn others_stay(
             }
         })?;
     }
-    // What does not serve makes nothing worse when it goes; it may do since its turn was asked for.
-    let serves = shop.serving.borrow().contains_key(&local.name);
-    if !(manner.asks && serves && is_spread(&shop.config, &local.name)) {
+    if !question.is_due().await {
         return Ok(Stay::Now);
     }
     let looked = Instant::now();
-    Ok(match has_word(shop, job, local, progress).await? {
-        false => Stay::Yielded,
-        true if looked.elapsed() > FRESH => Stay::Then,
-        true => Stay::Now,
-    })
+    match question.ask().await? {
+        Word::Well if looked.elapsed() > FRESH => Ok(Stay::Then),
+        Word::Well => Ok(Stay::Now),
+        Word::No(why) if manner.asks != Asks::Patiently => Err(why),
+        Word::No(_) | Word::Yield => question.give_way().await.map(|()| Stay::Yielded),
+    }
 }
 
 /// Waits until a region's turn has come on this sled.
@@ -134,35 +132,6 @@ async fn claim(
     }
 }
 
-/// Whether the other sleds of the volume let the region go: its turn can be seen by then, and whoever follows the
-/// job asks them. If one of them has its turn, this one is given up for a moment.
-async fn has_word(shop: &Workshop, job: u64, local: &LocalRegion, progress: &Progress) -> Result<bool, wire::Error> {
-    let word = tokio::select! {
-        word = progress.ask(&local.name, WORD) => word,
-        () = progress.cancelled() => return Err(cancelled()),
-    };
-    match word {
-        Some(Word::Well) => Ok(true),
-        Some(Word::No(why)) => Err(why),
-        Some(Word::Yield) => {
-            shop.tell(Event::Free { job, region: local.name.clone() }).await;
-            tokio::select! {
-                () = sleep(YIELDED) => Ok(false),
-                () = progress.cancelled() => Err(cancelled()),
-            }
-        }
-        None => {
-            let message = format!(
-                "{} stays as it is: {} has regions on other sleds, and nobody has told how they are",
-                local.name,
-                local.name.volume()
-            );
-            let remedy = "ask for it with sledctl, which asks them; with --force it is done all the same";
-            Err(wire::Error::new("SIBLING_UNKNOWN", message, remedy))
-        }
-    }
-}
-
 /// Restarts a region.
 pub(super) async fn restart(
     shop: &Workshop,
@@ -172,7 +141,7 @@ pub(super) async fn restart(
     bus: &Connection,
     progress: &Progress,
 ) -> Result<String, wire::Error> {
-    turn(shop, job, local, manner, progress).await?;
+    turn(shop, job, local, manner, bus, progress).await?;
     // Since it was asked for, its turn may have been long in coming.
     beforehand::could_start(shop, local, bus).await?;
     progress.no_way_back().map_err(|_| cancelled())?;
@@ -231,7 +200,7 @@ pub(super) async fn hold(
     bus: &Connection,
     progress: &Progress,
 ) -> Result<String, wire::Error> {
-    turn(shop, job, local, manner, progress).await?;
+    turn(shop, job, local, manner, bus, progress).await?;
     progress.no_way_back().map_err(|_| cancelled())?;
     shop.tell(Event::Mark { job, region: local.name.clone(), busy: Busy::Holding }).await;
     let hold = Hold { by: HeldBy::Operator, why, remedy: None, since: times::now() };

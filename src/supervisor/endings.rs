@@ -14,6 +14,7 @@ impl Supervisor {
         self.end_removal(id, well, name);
         self.end_upgrade(id);
         let made_anew = well && self.makes_anew(id);
+        self.facts.awaiting.retain(|_, awaited| awaited.job != id);
         self.jobs.end(ended);
         self.moved(id, well);
         match disk {

@@ -17,7 +17,7 @@ use super::requests::Request;
 use crate::act::progress::Step;
 use crate::act::units::NotRefreshed;
 use crate::config::History;
-use crate::decide::facts::{Busy, Disk, Doing, Run, Start};
+use crate::decide::facts::{Awaited, Busy, Disk, Doing, Run, Start};
 use crate::decide::failure::Failure;
 use crate::decide::turns::{Denied, Manner};
 use crate::names::RegionName;
@@ -77,6 +77,8 @@ pub(super) enum Event {
     Seen(Disk),
     /// The disk was looked at, for a request that is to be answered by what is there now.
     Looked(Disk, Request),
+    /// A job waits for the word of other sleds, of a region, and nobody waits for the job; or not any more.
+    Awaits(RegionName, Option<Awaited>),
     /// By its record an upgrade was begun and has not ended, or that is not so.
     Unfinished(bool),
     /// What is to be remembered of jobs was written, or could not be, and why.

@@ -59,10 +59,11 @@ mod vigil;
 pub mod waiting;
 mod wards;
 mod watchdog;
+mod word;
 mod work;
 mod workshop;
 
-pub use crate::decide::turns::Manner;
+pub use crate::decide::turns::{Asks, Manner};
 pub(crate) use bulletin::body;
 pub use bulletin::{Bulletin, Page};
 pub use kept::Start;
@@ -92,9 +93,8 @@ use strangers::Knocks;
 use tickets::Desk;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep};
-use upgrade::upgrade_is_unfinished;
 use uuid::Uuid;
-use versions::Versions;
+use versions::{Versions, upgrade_is_unfinished};
 use wards::Ward;
 pub use watchdog::LoopPulse;
 use watchdog::Watchdog;
@@ -346,6 +346,7 @@ impl Supervisor {
             Event::Leaving(told) => self.hear_leaving(told),
             Event::Seen(disk) => self.see_disk(disk),
             Event::Looked(disk, request) => self.hear_look(disk, request),
+            Event::Awaits(name, what) => self.hear_awaits(name, what),
             Event::Unfinished(unfinished) => self.hear_unfinished(unfinished),
             Event::Noted(written) => self.jobs.written(written),
             Event::Step(id, step) => self.jobs.step(id, step),

@@ -10,11 +10,13 @@ use super::event::Said;
 use super::health::Change;
 use super::work::Task;
 use crate::act::units;
-use crate::decide::facts::{Beat, Holder, Region};
+use crate::config::Configuration;
+use crate::decide::difference::moves_elsewhere;
+use crate::decide::facts::{Awaited, Beat, Holder, Region};
 use crate::decide::repair::may_go_now;
 use crate::decide::storage::usable;
-use crate::decide::turns::{Manner, fit};
-use crate::names::RegionName;
+use crate::decide::turns::{Asks, Manner, fit, is_spread};
+use crate::names::{RegionName, VolumeName};
 use crate::port_map::LocalRegion;
 use crate::systemd::names;
 use crate::wire::JobKind;
@@ -33,8 +35,22 @@ pub(super) struct Moves {
     strays: Vec<RegionName>,
     /// Those of which was told that they wait until what they miss could be repaired.
     told: BTreeSet<RegionName>,
+    /// The volumes that have moved on other sleds as well: whoever used them where they were uses none of
+    /// them any more, and these sleds wait for each other in vain.
+    all_over: BTreeSet<VolumeName>,
     /// Those that the map had here, until another one was taken over.
     pub(super) removed: BTreeSet<RegionName>,
+}
+
+impl Moves {
+    /// Notes what another configuration moves.
+    pub(super) fn note(&mut self, old: &Configuration, new: &Configuration, anew: &[LocalRegion]) {
+        for volume in anew.iter().map(|local| local.name.volume()) {
+            if moves_elsewhere(old, new, volume) {
+                self.all_over.insert(volume.clone());
+            }
+        }
+    }
 }
 
 impl Supervisor {
@@ -94,12 +110,15 @@ impl Supervisor {
         if self.moves.waiting.is_empty() {
             self.moves.aside.clear();
             self.moves.told.clear();
+            self.moves.all_over.clear();
             return;
         }
         let waiting = std::mem::take(&mut self.moves.waiting);
         self.moves.waiting = waiting.into_iter().filter(|name| self.is_elsewhere(name)).collect();
         let wanted = self.config.local_regions().into_iter().filter(|local| self.moves.waiting.contains(&local.name));
-        let wanted: Vec<_> = wanted.filter(|local| !self.facts.busy.contains_key(&local.name)).collect();
+        let mut wanted: Vec<_> = wanted.filter(|local| !self.facts.busy.contains_key(&local.name)).collect();
+        // Those of volumes that have regions on other sleds may have to wait for these.
+        wanted.sort_by_key(|local| is_spread(&self.config, &local.name));
         // One that a host could not repair afterwards waits where it is until there is room for that.
         let may_go = |local: &LocalRegion| may_go_now(&self.config, &self.facts, local).is_ok();
         let next = wanted.iter().find(|local| fit(&self.config, &self.facts, local).is_ok() && may_go(local));
@@ -112,13 +131,23 @@ impl Supervisor {
             // Siblings that are to move as well serve no host where the map has them.
             let sibling = |other: &&RegionName| **other != local.name && other.volume() == local.name.volume();
             let force = self.moves.waiting.iter().chain(&self.moves.aside).any(|other| sibling(&other));
-            let manner = Manner { force, unrepaired: false, asks: false, rolling: true, starts: true };
+            let all_over = self.moves.all_over.contains(local.name.volume());
+            let asks = if all_over { Asks::Nobody } else { Asks::Patiently };
+            let manner = Manner { force, unrepaired: false, asks, rolling: true, starts: true };
             let job = self.begin(JobKind::Restart, Task::Restart(local, manner), bus, disk);
             self.moves.job = Some(job.id);
         } else if let Some(local) = wanted.iter().find(|local| self.waits_for_another(local) && may_go(local)) {
             // They want each other's ports: one steps aside, and is started when its own are free.
             self.moves.aside.insert(local.name.clone());
             self.change(local.name.clone(), Change::Stop, bus);
+        }
+    }
+
+    /// A job that nobody waits for waits for other sleds itself, or does not any more.
+    pub(super) fn hear_awaits(&mut self, name: RegionName, what: Option<Awaited>) {
+        match what {
+            Some(what) => _ = self.facts.awaiting.insert(name, what),
+            None => _ = self.facts.awaiting.remove(&name),
         }
     }
 

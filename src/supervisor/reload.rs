@@ -200,7 +200,11 @@ impl Supervisor {
     fn nobody_is_at(&self, new: &Configuration, now: &Facts) -> Result<(), wire::Error> {
         let busy = |what: String| {
             let message = format!("nothing was changed: {what}");
-            Err(wire::Error::new("BUSY", message, "wait until it is done: sledctl jobs"))
+            Err(wire::Error::new(
+                "BUSY",
+                message,
+                "wait until it is done (sledctl jobs), or cancel it: sledctl jobs cancel JOB",
+            ))
         };
         if self.upgrading.is_some() {
             return busy("another downstairs program is being rolled over the regions".into());
@@ -250,6 +254,7 @@ impl Supervisor {
             granting: _,
             maintenance: _,
             unfinished_upgrade: _,
+            awaiting: _,
             outdated: _,
             leaving: _,
             files: _,
@@ -271,6 +276,7 @@ impl Supervisor {
 
     pub(super) fn take_over(&mut self, new: Arc<Configuration>, fresh: &Fresh) {
         let anew = started_anew(&self.config, &new, &seen_now(&self.facts, fresh));
+        self.moves.note(&self.config, &new, &anew);
         let old = std::mem::replace(&mut self.config, new);
         let config = self.config.clone();
         for name in gone(&old, &config) {

@@ -14,7 +14,7 @@ use super::workshop::{Workshop, cancelled, cut_short};
 use crate::act::progress::Progress;
 use crate::act::{programs, units};
 use crate::decide::facts::Busy;
-use crate::decide::turns::Manner;
+use crate::decide::turns::{Asks, Manner};
 use crate::port_map::LocalRegion;
 use crate::programs::{Program, Programs, Roll};
 use crate::region::HeldBy;
@@ -64,8 +64,8 @@ struct Rolling<'a> {
     shop: &'a Workshop,
     job: u64,
     force: bool,
-    /// Somebody follows it, and can ask other sleds.
-    asks: bool,
+    /// Whether the other sleds of a volume are asked.
+    asks: Asks,
     bus: &'a Connection,
     progress: &'a Progress,
 }
@@ -78,10 +78,10 @@ pub(super) async fn upgrade(
     bus: &Connection,
     progress: &Progress,
 ) -> Result<String, wire::Error> {
-    let asks = !order.force && !matches!(order.cargo, Cargo::Unfinished);
-    let mut rolling = Rolling { shop, job, force: order.force, asks, bus, progress };
+    let unfinished = matches!(order.cargo, Cargo::Unfinished);
+    let mut rolling = Rolling { shop, job, force: order.force, asks: Asks::unless(order.force), bus, progress };
     let mut record = aside(programs::load).await?.map_err(unreadable)?;
-    if !matches!(order.cargo, Cargo::Unfinished) {
+    if !unfinished {
         progress.step("checking the program", 0, 0);
         let serving = shop.serving.borrow().clone();
         for local in rolling.regions().await?.iter().filter(|local| serving.contains_key(&local.name)) {
@@ -101,6 +101,10 @@ pub(super) async fn upgrade(
     }
     let Some(roll) = record.rolling.clone() else { return Ok("there was nothing left to do".into()) };
     rolling.force = roll.force;
+    if unfinished {
+        // Whoever asked for it has gone.
+        rolling.asks = if roll.force { Asks::Nobody } else { Asks::Patiently };
+    }
     if roll.back {
         let why = wire::Error::new("UPGRADE_FAILED", "an upgrade that was cut short was taken back", "");
         return Err(rolling.back(&mut record, why).await);
@@ -119,11 +123,6 @@ pub(super) async fn upgrade(
 /// Does something that waits for the disk, aside from the loop.
 async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, wire::Error> {
     tokio::task::spawn_blocking(work).await.map_err(|why| cut_short(&why))
-}
-
-/// Whether a roll was begun that has not ended.
-pub(super) fn upgrade_is_unfinished() -> bool {
-    programs::load().is_ok_and(|record| record.rolling.is_some())
 }
 
 fn unreadable(why: std::io::Error) -> wire::Error {
@@ -256,7 +255,7 @@ impl Rolling<'_> {
             return Ok(false);
         }
         let manner = Manner { force: self.force, unrepaired: self.force, asks: self.asks, rolling: true, starts: true };
-        care::turn(self.shop, self.job, local, manner, self.progress).await?;
+        care::turn(self.shop, self.job, local, manner, self.bus, self.progress).await?;
         self.switch(record, local).await?;
         Ok(true)
     }
@@ -364,10 +363,18 @@ impl Rolling<'_> {
         if let Some(roll) = &mut record.rolling {
             roll.back = true;
         }
-        // That it was cancelled does not keep it from being taken back.
-        _ = self.progress.no_way_back();
-        let progress = self.progress.for_good();
-        let back = Rolling { progress: &progress, ..*self };
+        // That it was cancelled does not keep it from being taken back; nor can that be cancelled, unless
+        // it may wait for long.
+        let patient = self.asks == Asks::Patiently && self.progress.check().is_ok();
+        let progress = match patient {
+            true => self.progress.clone(),
+            false => {
+                _ = self.progress.no_way_back();
+                self.progress.for_good()
+            }
+        };
+        let asks = if self.asks == Asks::Patiently && !patient { Asks::Others } else { self.asks };
+        let back = Rolling { progress: &progress, asks, ..*self };
         let undone = match save(record).await {
             Ok(()) => back.give_all_back(record).await,
             Err(why) => Err(why),
@@ -420,8 +427,9 @@ impl Rolling<'_> {
         // One that serves waits until the others do and hosts have caught up; one that does not has
         // nothing to lose.
         let force = !self.shop.serving.borrow().contains_key(name);
-        let manner = |starts| Manner { force, unrepaired: force, asks: false, rolling: true, starts };
-        care::turn(self.shop, self.job, local, manner(false), self.progress).await?;
+        let manner = |asks, starts| Manner { force, unrepaired: force, asks, rolling: true, starts };
+        let asks = if force { Asks::Nobody } else { self.asks };
+        care::turn(self.shop, self.job, local, manner(asks, false), self.bus, self.progress).await?;
         // From here on nothing is done about it unasked; and what the program did wrong is not held
         // against the region.
         self.shop.tell(Event::Mark { job: self.job, region: name.clone(), busy: Busy::Restarting }).await;
@@ -435,7 +443,7 @@ impl Rolling<'_> {
         if care::is_held(self.shop, name).await? {
             return Ok(());
         }
-        care::turn(self.shop, self.job, local, manner(true), self.progress).await?;
+        care::turn(self.shop, self.job, local, manner(Asks::Nobody, true), self.bus, self.progress).await?;
         care::down_and_up(self.shop, self.job, local, self.bus, self.progress).await.map(|_| ())
     }
 }

@@ -3,7 +3,7 @@
 
 use super::Supervisor;
 use super::event::Event;
-use super::upgrade::{Cargo, Spoken, Upgrade, upgrade_is_unfinished};
+use super::upgrade::{Cargo, Spoken, Upgrade};
 use super::work::Task;
 use crate::act::programs;
 use crate::decide::facts::{Beat, Facts, Run};
@@ -102,6 +102,11 @@ impl Supervisor {
             self.begin(JobKind::Upgrade, Task::Upgrade(first, Box::new(order)), bus, disk);
         }
     }
+}
+
+/// Whether a roll was begun that has not ended. It waits for the disk.
+pub(super) fn upgrade_is_unfinished() -> bool {
+    programs::load().is_ok_and(|record| record.rolling.is_some())
 }
 
 async fn version(known: &Mutex<HashMap<File, Program>>, bus: &Connection, user: &str, pid: u32) -> Option<Program> {

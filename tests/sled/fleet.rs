@@ -3,6 +3,7 @@
 use crate::calm::Calm;
 use crate::machine::hosts::{CONNECT, Host, hang_up, is_well};
 use crate::sleds::{ADDRESSES, NAMES, Sleds};
+use crucible_sled::wire::Volume;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Stdio;
@@ -247,6 +248,7 @@ fn a_region_goes_only_while_those_of_other_sleds_serve_and_stay() {
     }
     let (code, said) = ask(0, &upgrade);
     assert!(code == Some(0) && said.contains("1 region(s) restarted"), "{said}");
+    what_nobody_waits_for_waits_for_the_others(&sleds);
     // One that answers at another port is asked there, if somebody says so.
     let listen = "[http]\nlisten = [\"192.168.4.190:3900\"]\n";
     sleds.sled(1).sh(&format!(
@@ -288,4 +290,43 @@ fn a_host_that_has_just_left_another_sled_is_not_left_alone(sleds: &Sleds) {
     assert!(output.status.success(), "{output:?}");
     assert_ne!(sleds.sled(0).region("still-fawn-0").pid, before);
     lines.iter_mut().for_each(hang_up);
+}
+
+/// An upgrade that goes on after a crash, and a region that the map has elsewhere: nobody follows these jobs, so
+/// the supervisor has the other sleds asked; and as long as one of them is not well, they wait.
+fn what_nobody_waits_for_waits_for_the_others(sleds: &Sleds) {
+    let (own, other) = (sleds.sled(0), sleds.sled(1));
+    let waits = || {
+        let check = own.wait_for_check(VOLUME, "TURN_AWAITED");
+        assert!(check.cause.contains("still-fawn-1 on quick-otter does not serve"), "{check:#?}");
+        assert!(check.remedy.contains("sledctl jobs cancel"), "{check:#?}");
+    };
+    let goes_on = |wanted: &dyn Fn(&Volume) -> bool| {
+        other.ok(&["sledctl", "region", "release", "still-fawn-1"]);
+        own.wait_for(VOLUME, |volume| volume.ready && volume.checks.is_empty() && wanted(volume));
+    };
+    let hold = || other.ok(&["sledctl", "region", "hold", "still-fawn-1"]);
+    let before = own.region("still-fawn-0").pid;
+    hold();
+    let roll = r#"{"to": null, "done": [], "force": false, "since": "2026-01-01T00:00:00Z", "back": false}"#;
+    let record = "/var/lib/sled/programs.json";
+    own.sh(&format!(
+        r#"echo '{{"current": null, "rolling": {roll}, "staged": {{}}}}' >{record} && systemctl kill --signal=KILL sledd"#
+    ));
+    waits();
+    assert_eq!(own.region("still-fawn-0").pid, before);
+    goes_on(&|volume| volume.regions[0].pid != before);
+    own.sh(&format!("until grep -q '\"rolling\": null' {record}; do sleep 0.1; done"));
+
+    let (before, host) = (own.region("still-fawn-0").pid, sleds.host("192.168.4.17"));
+    hold();
+    let mut line = host.connect_to(ADDRESSES[0], 3830).unwrap();
+    own.wait_for(VOLUME, |volume| !volume.regions[0].connected.is_empty());
+    own.sh("sed -i s/proper-raptor:3830/proper-raptor:3840/ /etc/sled/port-map.toml; until sledctl reload --yes; do sleep 0.1; done");
+    waits();
+    assert!(is_well(&mut line) && own.run(&["kill", "-0", &before.unwrap().to_string()]).status.success());
+    // One that is connected to this region and to no other would keep it back as well.
+    drop(line);
+    goes_on(&|volume| volume.regions[0].port == 3840 && volume.regions[0].pid != before);
+    own.sh("until test -z \"$(systemctl list-units --no-legend 'sled-follower-*')\"; do sleep 0.1; done");
 }

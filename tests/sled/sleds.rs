@@ -85,6 +85,7 @@ fn port(n: usize) -> String {
 
 fn boot(switch: &Arc<Switch>, n: usize) -> Machine {
     let layer = Layer::shipped().with("etc/sled/port-map.toml", MAP).named(NAMES[n], ADDRESSES[n]);
+    let layer = layer.with("etc/sled/sled.toml.d/60-steady.toml", "[downstairs]\nsteady_after = \"1s\"\n");
     let machine = layer.boot_on(switch, &port(n));
     machine.ok(&["sledctl", "region", "create", "--all"]);
     machine.wait_for("still-fawn", |volume| volume.ready);

@@ -22,7 +22,7 @@ use crate::config::Configuration;
 use crate::names::{RegionName, VolumeName};
 use crate::port_map::Fence;
 use crate::region::{Grant, Hold};
-use crate::wire::Maintenance;
+use crate::wire::{self, Maintenance};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -95,6 +95,9 @@ pub struct Facts {
     pub maintenance: Option<Maintenance>,
     /// A roll of another downstairs program was cut short, and no job goes on with it.
     pub unfinished_upgrade: bool,
+    /// The regions that a job is to take away for a moment, which nobody waits for, and which waits
+    /// itself until the volume's other sleds are well.
+    pub awaiting: BTreeMap<RegionName, Awaited>,
     /// The machine is being switched off.
     pub leaving: bool,
     /// The adoptions that could not be undone, and why. It is tried again after a while.
@@ -209,6 +212,15 @@ impl Facts {
     pub fn at_work(&self, name: &RegionName) -> Option<Busy> {
         self.busy.get(name).copied().filter(|busy| !busy.passive())
     }
+}
+
+/// That a job waits for a volume's other sleds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Awaited {
+    /// The job.
+    pub job: u64,
+    /// What it waits for: what the others were last found to lack.
+    pub why: wire::Error,
 }
 
 /// Attempts of those that the map does not let in.

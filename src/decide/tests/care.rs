@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::check::Code;
-use crate::decide::facts::{Doing, Exit, Obstacle, Outdated, Run, Stranger};
+use crate::decide::facts::{Awaited, Doing, Exit, Obstacle, Outdated, Run, Stranger};
 use crate::decide::failure::{Failure, classify};
 use crate::decide::plan::{Action, plan};
-use crate::decide::turns::{Denied, Manner, claim, may_hold, may_release, may_restart, may_upgrade};
+use crate::decide::turns::{Asks, Denied, Manner, claim, may_hold, may_release, may_restart, may_upgrade};
 use crate::decide::verdict::judge;
 use crate::region::{HeldBy, Hold};
 use crate::span::Span;
@@ -30,7 +30,7 @@ fn held(by: HeldBy) -> Hold {
 }
 
 fn manner(force: bool, rolling: bool) -> Manner {
-    Manner { force, unrepaired: force, asks: false, rolling, starts: true }
+    Manner { force, unrepaired: force, asks: Asks::Nobody, rolling, starts: true }
 }
 
 fn codes(config: &Configuration, facts: &Facts) -> Vec<Code> {
@@ -281,6 +281,19 @@ fn what_is_not_known_yet_is_asked_again() {
     let verdict = judge(&config, &facts);
     let down = verdict.findings.iter().find(|finding| finding.code == Code::RegionDown).unwrap();
     assert!(down.cause.contains("as it is configured"), "{down:?}");
+}
+
+#[test]
+fn a_region_that_other_sleds_keep_back_is_told_with_the_job_that_waits() {
+    let config = config();
+    let mut facts = well(&config);
+    let why = crate::wire::Error::new("SIBLING_DOWN", "still-fawn-1 on other does not serve", "see other");
+    facts.awaiting.insert(first(), Awaited { job: 7, why });
+    let verdict = judge(&config, &facts);
+    let [found] = verdict.findings.as_slice() else { panic!("{verdict:?}") };
+    assert!(found.code == Code::TurnAwaited && verdict.ready(&volume()), "it goes on serving meanwhile");
+    assert!(found.cause.contains("still-fawn-1 on other") && found.cause.contains("job 7"), "{found:?}");
+    assert!(found.remedy.contains("see other") && found.remedy.contains("sledctl jobs cancel 7"), "{found:?}");
 }
 
 #[test]

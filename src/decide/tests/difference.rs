@@ -1,7 +1,7 @@
 //! What a changed configuration would change.
 
 use super::*;
-use crate::decide::difference::{difference, gone, started_anew};
+use crate::decide::difference::{difference, gone, moves_elsewhere, started_anew};
 use crate::decide::facts::{Fresh, Stranger};
 use crate::decide::prospect::prospect;
 use crate::region::Tombstone;
@@ -31,6 +31,27 @@ fn attached(facts: &mut Facts) {
 fn connected(facts: &mut Facts, address: &str) {
     let peer = Peer { address: address.parse().unwrap(), port: 4711, host: None };
     region(facts).sockets.as_mut().unwrap().connected = vec![peer];
+}
+
+/// Two sleds whose regions of a volume both move would wait for each other in vain.
+#[test]
+fn what_moves_on_other_sleds_is_told_from_what_moves_here() {
+    let map = |regions: [&str; 3]| {
+        let regions = regions.map(|region| format!("\"{region}\"")).join(", ");
+        let other = "[sleds.other]\naddress = \"192.168.4.190\"\n";
+        config_of(
+            &format!("{other}{MAP}")
+                .replace("\"proper-raptor:3830\", \"proper-raptor:3831\", \"proper-raptor:3832\"", &regions),
+        )
+    };
+    let old = map(["proper-raptor:3830", "other:3830", "other:3831"]);
+    for (new, elsewhere) in [
+        (["proper-raptor:3830", "other:3830", "other:3831"], false),
+        (["proper-raptor:3840", "other:3830", "other:3831"], false),
+        (["proper-raptor:3840", "other:3830", "other:3841"], true),
+    ] {
+        assert_eq!(moves_elsewhere(&old, &map(new), &volume()), elsewhere, "{new:?}");
+    }
 }
 
 #[test]
