@@ -6,7 +6,7 @@ use crate::size;
 use crate::table::{Cell, Table, Tone, plain};
 use crate::terminal;
 use crate::times::in_seconds;
-use crate::wire::{Check, Maintenance, Network, Proposal, Region, Sled, State, Storage, Volume, Volumes};
+use crate::wire::{Check, Holder, Maintenance, Network, Proposal, Region, Sled, State, Storage, Volume, Volumes};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -120,7 +120,8 @@ pub(super) fn volume(volume: &Volume) -> String {
     _ = writeln!(out, "  hosts            {}", if hosts.is_empty() { "anyone" } else { &hosts });
     if let Some(holder) = &volume.holder {
         let who = named(&holder.address, holder.host.as_ref());
-        _ = writeln!(out, "  ticket           {who}, generation {}, {} ago", holder.generation, ago(holder.since));
+        let (generation, since, kept) = (holder.generation, ago(holder.since), kept(volume, holder));
+        _ = writeln!(out, "  ticket           {who}, generation {generation}, {since} ago{kept}");
         let denied: Vec<_> = holder.denied.iter().map(ToString::to_string).collect();
         if !denied.is_empty() {
             _ = writeln!(out, "  cut off          {}", denied.join(" "));
@@ -137,6 +138,17 @@ pub(super) fn volume(volume: &Volume) -> String {
         out += &format!("\n{}", checks(&volume.checks));
     }
     out
+}
+
+/// What the holder of a ticket that is not connected keeps from others.
+fn kept(volume: &Volume, holder: &Holder) -> &'static str {
+    let attached = volume.attached.iter().any(|host| host.address == holder.address);
+    match (holder.released, holder.keeps) {
+        (true, _) => "; it has let go of it",
+        (false, Some(true)) if !attached => "; away, and kept from others until it lets go or stays away",
+        (false, Some(false)) if !attached => "; away, and no more kept from others",
+        _ => "",
+    }
 }
 
 /// An address, with its name if it has one.
@@ -300,5 +312,32 @@ pub(super) fn ago(since: Timestamp) -> String {
         60..3600 => format!("{} min", seconds / 60),
         3600..86_400 => format!("{} h", seconds / 3600),
         _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn of_a_ticket_it_is_told_whether_others_wait_for_its_holder() {
+        let shown = |released: bool, keeps: Option<bool>, attached: bool| {
+            let mut body: serde_json::Value =
+                serde_json::from_str(include_str!("../attach/tests/volume.json")).unwrap();
+            let (address, since) = ("192.168.4.17", "2026-01-25T00:00:00Z");
+            body["holder"] = json!({"address": address, "generation": 7, "since": since, "released": released,
+                "keeps": keeps});
+            let host = json!({"address": address, "since": since, "regions": ["still-fawn-0"]});
+            body["attached"] = if attached { json!([host]) } else { json!([]) };
+            let text = volume(&serde_json::from_value(body).unwrap());
+            let line = text.lines().find(|line| line.contains("generation 7")).unwrap();
+            line.split_once(';').map(|(_, kept)| kept.trim().to_owned()).unwrap_or_default()
+        };
+        assert!(shown(false, Some(true), false).contains("kept from others"));
+        assert!(shown(false, Some(false), false).contains("no more kept"));
+        assert!(shown(true, Some(false), false).contains("let go"));
+        // One that is there, and what a sled of before does not say.
+        assert_eq!((shown(false, Some(true), true), shown(false, None, false)), (String::new(), String::new()));
     }
 }
