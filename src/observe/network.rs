@@ -107,10 +107,10 @@ fn socket() -> io::Result<TokioSocket> {
 pub async fn look_once(wanted: &config::Network, sysfs: &Path) -> Result<Network, rtnetlink::Error> {
     let socket = socket().map_err(|why| rtnetlink::Error::NamespaceError(why.to_string()))?;
     let (connection, handle, _changes) = rtnetlink::from_socket(socket);
-    let driver = tokio::spawn(connection);
-    let seen = look(&handle, wanted, sysfs).await;
-    driver.abort();
-    seen
+    // It ends with this future, however that ends.
+    let mut driver = JoinSet::new();
+    driver.spawn(connection);
+    look(&handle, wanted, sysfs).await
 }
 
 async fn look(handle: &Handle, wanted: &config::Network, sysfs: &Path) -> Result<Network, rtnetlink::Error> {

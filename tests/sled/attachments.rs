@@ -9,6 +9,7 @@ use crate::machine::{Machine, SLED, has};
 use crate::port_map::{PUMPED_PIGLET, STILL_FAWN, boot, is_shut_out};
 use crate::takeover::TAKEOVER;
 use crate::tickets::{SOON, granted, refused};
+use crucible_sled::wire::Volume;
 use std::time::{Duration, Instant};
 
 /// How long it may take until a volume is active; it takes half a second.
@@ -102,7 +103,8 @@ fn the_next_host_has_what_the_first_one_flushed_and_is_not_disturbed_by_it() {
     assert_eq!(connections(&machine, &first), "");
     is_shut_out(&first, &[3830, 3831, 3832]);
     // It may have given up at once; if not, it was heard.
-    let volume = machine.wait_for("still-fawn", |volume| !tries || has(volume, "CLIENT_FOREIGN"));
+    let told = |volume: &Volume| (!tries || has(volume, "CLIENT_FOREIGN")) && !volume.attached.is_empty();
+    let volume = machine.wait_for("still-fawn", told);
     assert!(volume.ready && volume.attached.iter().all(|attached| attached.address == second.ip()), "{volume:#?}");
     assert_eq!(machine.pids(), before);
 }
