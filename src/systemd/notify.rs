@@ -10,8 +10,8 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::thread;
 use std::time::Duration;
 
-/// How long to wait before systemd is told again what it did not take.
-const PAUSE: Duration = Duration::from_millis(100);
+/// How long to wait before systemd is told again what it did not take: at first, and at most.
+const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(5)];
 
 /// Tells systemd what it must hear: that the daemon is ready, or ends. What it does not take at once is
 /// said again, aside, until it does. Without systemd nobody is told anything.
@@ -22,8 +22,10 @@ pub fn tell(states: &[NotifyState<'_>]) {
     }
     let aside = thread::Builder::new().name("notify".into());
     let until_it_is_heard = move || {
+        let [mut pause, longest] = PAUSES;
         while !line.say(&text) {
-            thread::sleep(PAUSE);
+            thread::sleep(pause);
+            pause = longest.min(pause * 2);
         }
     };
     if let Err(why) = aside.spawn(until_it_is_heard) {
