@@ -16,7 +16,10 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(5)
 /// Tells systemd what it must hear: that the daemon is ready, or ends. What it does not take at once is
 /// said again, aside, until it does. Without systemd nobody is told anything.
 pub fn tell(states: &[NotifyState<'_>]) {
-    let (mut line, text) = (Line::open(), text(states));
+    tell_until_heard(Line::open(), text(states));
+}
+
+fn tell_until_heard(mut line: Line, text: String) {
     if line.say(&text) {
         return;
     }
@@ -141,6 +144,16 @@ mod tests {
             while heard(&systemd) == "WATCHDOG=1\n" && !line.tell(&[NotifyState::Status("again")]) {}
             while heard(&systemd) != "STATUS=again\n" {}
         }
+    }
+
+    /// A start whose end is not heard of would be given up.
+    #[test]
+    fn what_nobody_hears_is_said_until_somebody_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().join("notify");
+        tell_until_heard(Line::to(place.as_os_str()), text(&[NotifyState::Ready]));
+        let systemd = UnixDatagram::bind(&place).unwrap();
+        assert_eq!(heard(&systemd), "READY=1\n");
     }
 
     /// What listens there is another than before, or comes only after it was looked for.
