@@ -95,7 +95,11 @@ pub fn mend() -> io::Result<()> {
 /// # Errors
 /// As there.
 pub fn mend_in(dir: &Path) -> io::Result<()> {
-    let _alone = alone(dir)?;
+    let _alone = match alone(dir) {
+        // Nothing was ever put on record there.
+        Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(()),
+        alone => alone?,
+    };
     match (read(&dir.join(RECORD)), read(&dir.join(COPY))) {
         (Ok(record), Ok(copy)) if record == copy => Ok(()),
         (Ok(Some(record)), _) => replace(dir, COPY, &serde_json::to_vec_pretty(&record)?),
@@ -303,6 +307,17 @@ mod tests {
         fs::remove_file(&record).unwrap();
         mend_in(dir).unwrap();
         assert!(load_from(dir).unwrap() == Programs::default() && !copy.exists());
+    }
+
+    #[test]
+    fn where_nothing_was_ever_put_on_record_there_is_nothing_to_mend() {
+        let dir = tempfile::tempdir().unwrap();
+        let nowhere = dir.path().join("sled");
+        mend_in(&nowhere).unwrap();
+        assert!(!nowhere.exists() && load_from(&nowhere).unwrap() == Programs::default());
+        // What cannot be looked at is no such place.
+        fs::write(&nowhere, "").unwrap();
+        assert!(mend_in(&nowhere).is_err());
     }
 
     #[test]
