@@ -83,14 +83,17 @@ pub fn change<T>(root: &Path, change: impl FnOnce(&mut Ledger) -> io::Result<T>)
     }
 }
 
-/// Writes both copies anew if one of them is not as it should be.
+/// Writes both copies anew if one of them is not as it should be, or does not say yet which of `regions`, those
+/// of the map, it doubts.
 ///
 /// # Errors
 /// As [`change`].
-pub fn mend(root: &Path) -> io::Result<()> {
-    let Loaded { ledger, damage } = load(root)?;
+pub fn mend(root: &Path, regions: &BTreeSet<RegionName>) -> io::Result<()> {
+    let Loaded { ledger: found, damage } = load(root)?;
     let behind = read(root, FILE).ok() != read(root, COPY).ok();
-    match damage.is_some() || behind {
+    let mut ledger = found.clone();
+    ledger.settle(regions);
+    match damage.is_some() || behind || ledger != found {
         true => save(root, ledger),
         false => Ok(()),
     }
@@ -239,7 +242,7 @@ mod tests {
                 assert_eq!(loaded.ledger.regions.len(), 3);
                 assert!(loaded.damage.unwrap().contains(gone));
             }
-            mend(root.path()).unwrap();
+            mend(root.path(), &BTreeSet::new()).unwrap();
             assert_eq!(load(root.path()).unwrap().damage, None);
         }
     }
@@ -253,7 +256,7 @@ mod tests {
         for behind in [FILE, COPY] {
             fs::write(file(root.path(), behind), &old).unwrap();
             assert_eq!(load(root.path()).unwrap().ledger.regions.len(), 2);
-            mend(root.path()).unwrap();
+            mend(root.path(), &BTreeSet::new()).unwrap();
         }
     }
 
@@ -340,7 +343,7 @@ mod tests {
         // Even beside one that can be read.
         let own = fs::read_to_string(file(root.path(), FILE)).unwrap().replace("\"version\": 6", "\"version\": 2");
         fs::write(file(root.path(), COPY), own).unwrap();
-        assert!(!is_lost(&load(root.path()).unwrap_err()) && mend(root.path()).is_err());
+        assert!(!is_lost(&load(root.path()).unwrap_err()) && mend(root.path(), &BTreeSet::new()).is_err());
         fs::write(file(root.path(), COPY), &newer).unwrap();
         assert!(begin_anew(root.path(), &BTreeSet::new()).is_err());
         assert_eq!(fs::read_to_string(file(root.path(), FILE)).unwrap(), newer);

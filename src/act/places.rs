@@ -15,6 +15,7 @@ use crate::names::RegionName;
 use crate::region::{Ledger, Record, Tombstone};
 use crate::times;
 use jiff::Timestamp;
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -194,12 +195,12 @@ fn undo(root: &Path, back: impl FnOnce(&mut Ledger)) {
 /// Makes the directories what the ledger says. Returns what was done, in words, and the
 /// left-overs that are still to be removed: removing may take long, and needs no hold on the
 /// disk. What lies in the trash and was never told from when on it is kept is kept from this moment
-/// on.
+/// on. What a ledger that was begun anew may have known, and does not say, is of `regions`, those of the map.
 ///
 /// # Errors
 /// The file system refused; what was done until then stays done.
-pub fn settle(root: &Path, moment: Moment) -> io::Result<(Vec<String>, Vec<PathBuf>)> {
-    ledger::mend(root)?;
+pub fn settle(root: &Path, regions: &BTreeSet<RegionName>, moment: Moment) -> io::Result<(Vec<String>, Vec<PathBuf>)> {
+    ledger::mend(root, regions)?;
     if let Err(why) = ledger::keep_room(root) {
         tracing::warn!("nothing is kept for when the disk has no inodes left: {why}");
     }
@@ -312,7 +313,7 @@ mod tests {
             .unwrap();
         }
         for now in [100, 200] {
-            settle(root, moment(1, now)).unwrap();
+            settle(root, &Default::default(), moment(1, now)).unwrap();
             let stones = ledger::load(root).unwrap().ledger.tombstones;
             let buried: Vec<_> = stones.into_iter().map(|stone| stone.buried.unwrap().ms).collect();
             // The last one is of the future: a record that was put back.

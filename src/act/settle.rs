@@ -35,7 +35,8 @@ pub async fn stop_left_over_units(bus: &Connection) -> Result<(), String> {
 /// # Errors
 /// The file system refused.
 pub fn directories(config: &Configuration, moment: Moment) -> io::Result<Vec<PathBuf>> {
-    let (done, sweep) = places::settle(&config.sled.storage.root, moment)?;
+    let regions = config.local_regions().into_iter().map(|local| local.name).collect();
+    let (done, sweep) = places::settle(&config.sled.storage.root, &regions, moment)?;
     for what in done {
         tracing::info!("after a crash: {what}");
     }

@@ -7,6 +7,7 @@
 //! from a ledger.
 
 use super::Geometry;
+use super::doubt::{Doubt, Rebuilt};
 use crate::lived::Moment;
 use crate::names::{RegionName, VolumeName};
 use jiff::Timestamp;
@@ -50,17 +51,6 @@ pub struct Ledger {
     /// The ledger before this one was lost, and it is not known of every region yet whether it existed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rebuilt: Option<Rebuilt>,
-}
-
-/// What is not known since a ledger was lost.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Rebuilt {
-    /// When it was begun anew.
-    pub since: Timestamp,
-    /// The regions that the port map had here then, but for those of which something has been on record
-    /// since. Never empty: with the last of them the doubt is over.
-    pub doubted: BTreeSet<RegionName>,
 }
 
 /// Why a region is kept from running, until somebody releases it.
@@ -217,11 +207,12 @@ impl Ledger {
     /// The lowest version that can say this.
     fn version(&self) -> u32 {
         let with_tickets = !self.tickets.is_empty() || self.tombstones.iter().any(|stone| stone.buried.is_some());
-        match () {
-            () if self.rebuilt.is_some() => LEDGER_VERSION,
-            () if with_tickets => WITH_TICKETS,
-            () if !self.holds.is_empty() => WITH_HOLDS,
-            () => OLDEST,
+        match self.rebuilt.as_ref().map(|rebuilt| &rebuilt.doubt) {
+            Some(Doubt::Of(_)) => LEDGER_VERSION,
+            Some(Doubt::AllBut(_)) => WITH_TICKETS,
+            None if with_tickets => WITH_TICKETS,
+            None if !self.holds.is_empty() => WITH_HOLDS,
+            None => OLDEST,
         }
     }
 
@@ -242,23 +233,33 @@ impl Ledger {
     /// Since when it is not known whether a region that is not on record has existed; `None` if that is
     /// known.
     pub fn doubted(&self, region: &RegionName) -> Option<Timestamp> {
-        let rebuilt = self.rebuilt.as_ref().filter(|rebuilt| rebuilt.doubted.contains(region))?;
+        let rebuilt = self.rebuilt.as_ref().filter(|rebuilt| rebuilt.doubt.is_about(region))?;
         (!self.regions.contains_key(region)).then_some(rebuilt.since)
     }
 
     /// One in the place of one that was lost, which may have known each of these regions.
     pub fn rebuilt(doubted: BTreeSet<RegionName>, since: Timestamp) -> Self {
-        let rebuilt = Some(Rebuilt { since, doubted }).filter(|rebuilt| !rebuilt.doubted.is_empty());
-        Self { rebuilt, ..Self::default() }
+        let mut ledger = Self { rebuilt: Some(Rebuilt { since, doubt: Doubt::Of(doubted) }), ..Self::default() };
+        ledger.learn();
+        ledger
     }
 
     /// Whatever is on record is known from now on, even when it is not on record any more.
     pub fn learn(&mut self) {
+        let dead = self.tombstones.iter().map(|stone| &stone.region);
+        let recorded = self.regions.keys().chain(dead);
+        self.rebuilt.take_if(|rebuilt| {
+            rebuilt.doubt.learn(recorded);
+            rebuilt.doubt.is_over()
+        });
+    }
+
+    /// Doubts none but `regions`, those of the map, if it doubts any that is not known.
+    pub fn settle(&mut self, regions: &BTreeSet<RegionName>) {
         if let Some(rebuilt) = &mut self.rebuilt {
-            let dead = self.tombstones.iter().map(|stone| &stone.region);
-            self.regions.keys().chain(dead).for_each(|known| _ = rebuilt.doubted.remove(known));
+            rebuilt.doubt.settle(regions);
         }
-        self.rebuilt.take_if(|rebuilt| rebuilt.doubted.is_empty());
+        self.learn();
     }
 
     /// The tombstones of a region that can still be had back, oldest first.

@@ -1,14 +1,16 @@
 //! A region as it is defined, as it lies on disk, and as it is recorded. Pure: nothing here
 //! opens a file.
 
+mod doubt;
 pub mod format;
 pub mod geometry;
 pub mod grant;
 pub mod ledger;
 pub mod mark;
 
+pub use doubt::{Doubt, Rebuilt};
 pub use format::RegionJson;
 pub use geometry::Geometry;
 pub use grant::Grant;
-pub use ledger::{Adoption, HeldBy, Hold, Ledger, OldUnit, Rebuilt, Record, Tombstone};
+pub use ledger::{Adoption, HeldBy, Hold, Ledger, OldUnit, Record, Tombstone};
 pub use mark::Mark;

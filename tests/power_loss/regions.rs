@@ -88,7 +88,7 @@ fn is_settled(root: &Path) -> Result<Vec<RegionName>, String> {
         let stray: Vec<_> = stray.filter(|name| name.starts_with("volume")).collect();
         return if stray.is_empty() { Ok(Vec::new()) } else { Err(format!("{stray:?} without a ledger")) };
     }
-    places::settle(root, MOMENT).map_err(|why| format!("it is not settled: {why}"))?;
+    places::settle(root, &Default::default(), MOMENT).map_err(|why| format!("it is not settled: {why}"))?;
     let ledger = ledger::load(root).map_err(|why| why.to_string())?.ledger;
     for number in 0..10 {
         let place = root.join(name(number).to_string());

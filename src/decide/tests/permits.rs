@@ -3,7 +3,7 @@
 use super::*;
 use crate::decide::facts::Stranger;
 use crate::decide::permits::{Creation, Deletion, may_adopt, may_create, may_delete, may_purge, may_restore};
-use crate::region::{Rebuilt, Tombstone};
+use crate::region::{Doubt, Rebuilt, Tombstone};
 use crate::wire::Peer;
 
 #[test]
@@ -62,7 +62,7 @@ fn a_region_that_may_have_existed_is_created_only_by_its_name() {
     disk.regions.insert(first(), OnDisk::Absent);
     let ledger = disk.ledger.as_mut().unwrap();
     ledger.regions.remove(&first());
-    ledger.rebuilt = Some(Rebuilt { since: Timestamp::UNIX_EPOCH, doubted: [first()].into() });
+    ledger.rebuilt = Some(Rebuilt { since: Timestamp::UNIX_EPOCH, doubt: Doubt::Of([first()].into()) });
     let why = may_create(&config, &facts, &first(), None).unwrap_err();
     assert!(why.code == "REGION_MISSING" && why.remedy.contains("--never-existed still-fawn-0"), "{why:?}");
     let other = "still-fawn-1".parse().unwrap();
@@ -70,7 +70,7 @@ fn a_region_that_may_have_existed_is_created_only_by_its_name() {
     assert!(matches!(may_create(&config, &facts, &first(), Some(&first())), Ok(Creation::Go(_))));
     // Known since, in the map only since, or never lost: as ever.
     let ledger = facts.disk.as_mut().unwrap().ledger.as_mut().unwrap();
-    ledger.rebuilt.as_mut().unwrap().doubted = ["later-0".parse().unwrap()].into();
+    ledger.rebuilt.as_mut().unwrap().doubt = Doubt::Of(["later-0".parse().unwrap()].into());
     assert!(matches!(may_create(&config, &facts, &first(), None), Ok(Creation::Go(_))));
 }
 
