@@ -4,6 +4,8 @@
 use crate::broker;
 use crate::clean;
 use crate::decide::facts::Stranger;
+use crate::port_map::REPAIR_OFFSET;
+use procfs::ProcError;
 use procfs::net::{TcpNetEntry, TcpState};
 use procfs::process::{Process, all_processes};
 use std::collections::{BTreeSet, HashSet};
@@ -114,14 +116,35 @@ fn connected(table: &[TcpNetEntry], port: u16, own: &HashSet<u64>) -> BTreeSet<I
     open.map(|e| e.remote_address.ip().to_canonical()).collect()
 }
 
-/// The ports at which a process listens.
+/// The addresses of those connected to a region: at the port that is its own, whoever listens there, and
+/// wherever these processes, which run on it, listen for hosts. One that waits to be moved serves where the
+/// map had it before.
+///
+/// # Errors
+/// procfs does not tell.
+pub fn visitors(port: u16, runners: impl IntoIterator<Item = u32>) -> io::Result<BTreeSet<IpAddr>> {
+    let mut visitors = at_port(port)?;
+    for pid in runners {
+        let ports = listening(pid)?;
+        let repair = |port: &u16| port.checked_sub(REPAIR_OFFSET).is_some_and(|data| ports.contains(&data));
+        for other in ports.iter().filter(|other| **other != port && !repair(other)) {
+            visitors.extend(at_port(*other)?);
+        }
+    }
+    Ok(visitors)
+}
+
+/// The ports at which a process listens; none if it has gone.
 ///
 /// # Errors
 /// procfs does not tell.
 pub fn listening(pid: u32) -> io::Result<BTreeSet<u16>> {
     let mut table = broker::tcp().map_err(io::Error::other)?;
     table.extend(broker::tcp6());
-    let own = Process::new(pid.cast_signed()).map(|process| inodes(&process)).map_err(io::Error::other)?;
+    let own = match Process::new(pid.cast_signed()) {
+        Err(ProcError::NotFound(_)) => return Ok(BTreeSet::new()),
+        process => process.map(|process| inodes(&process)).map_err(io::Error::other)?,
+    };
     let listeners = table.iter().filter(|e| e.state == TcpState::Listen && own.contains(&e.inode));
     Ok(listeners.map(|e| e.local_address.port()).collect())
 }
@@ -186,6 +209,7 @@ mod tests {
     use crate::alone::is_alone;
     use std::fs::File;
     use std::net::{TcpListener, TcpStream};
+    use std::os::fd::OwnedFd;
     use std::os::unix::fs::symlink;
     use std::process::Command;
 
@@ -227,6 +251,24 @@ mod tests {
             drop(client);
             assert_eq!(peers(), BTreeSet::new(), "{at}");
         }
+    }
+
+    #[test]
+    fn who_is_connected_where_a_region_was_before_is_seen() {
+        let (listener, other) = (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+        let (port, new) = (listener.local_addr().unwrap().port(), other.local_addr().unwrap().port());
+        let client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        // Each end is another process's, as a downstairs and a host are.
+        let hold = |end: OwnedFd| Command::new("sleep").arg("600").stdin(end).spawn().unwrap();
+        let mut both = [hold(listener.into()), hold(client.into())];
+        let seen = |pids: &[u32]| visitors(new, pids.iter().copied()).unwrap();
+        assert_eq!(seen(&[both[0].id()]), ["127.0.0.1".parse().unwrap()].into());
+        assert_eq!(seen(&[]), BTreeSet::new());
+        for one in &mut both {
+            one.kill().unwrap();
+            one.wait().unwrap();
+        }
+        assert_eq!(seen(&[both[0].id()]), BTreeSet::new(), "it has gone");
     }
 
     #[test]

@@ -92,12 +92,7 @@ pub(super) async fn repairable(shop: &Workshop, local: &LocalRegion, dir: &Path)
     let (shop, region, dir) = (shop.clone(), local.clone(), dir.to_owned());
     let look = move || {
         let disk = disk?;
-        let mut hosts = peers::at_port(region.port)?;
-        for runner in peers::runners(&dir)? {
-            for port in peers::listening(runner.pid)? {
-                hosts.extend(peers::at_port(port)?);
-            }
-        }
+        let hosts = peers::visitors(region.port, peers::runners(&dir)?.into_iter().map(|runner| runner.pid))?;
         Ok(repair::may_go(&shop.config, &disk, &region, &hosts))
     };
     let looked: std::io::Result<_> =
@@ -124,8 +119,12 @@ pub(super) enum Company {
 /// # Errors
 /// What a connected host would miss if this region went away now.
 pub(super) fn look(config: &Configuration, local: &LocalRegion, dir: &Path) -> Result<Company, String> {
-    let connected = |port| peers::at_port(port).map_err(|why| format!("it cannot be told who is connected: {why}"));
-    let hosts = connected(local.port)?;
+    let connected = |dir: &Path, port| {
+        let runners = peers::runners(dir).map(|runners| runners.into_iter().map(|runner| runner.pid));
+        let visitors = runners.and_then(|runners| peers::visitors(port, runners));
+        visitors.map_err(|why| format!("it cannot be told who is connected: {why}"))
+    };
+    let hosts = connected(dir, local.port)?;
     if hosts.is_empty() {
         return Ok(Alone);
     }
@@ -133,13 +132,13 @@ pub(super) fn look(config: &Configuration, local: &LocalRegion, dir: &Path) -> R
     let name = &local.name;
     let others = config.local_regions().into_iter().filter(|l| l.name.volume() == name.volume() && l.name != *name);
     for sibling in others {
-        if let Some(host) = hosts.difference(&connected(sibling.port)?).next() {
+        let places = [config.region_dir(&sibling.name), legacy_dir(&config.sled.storage.root, &sibling.name)];
+        let there = places.iter().find(|dir| fs::symlink_metadata(dir).is_ok());
+        if let Some(host) = hosts.difference(&connected(there.unwrap_or(&places[0]), sibling.port)?).next() {
             return Err(format!("{host} is connected to it and not to {}", sibling.name));
         }
-        let root = &config.sled.storage.root;
-        let places = [root.join(sibling.name.to_string()), legacy_dir(root, &sibling.name)];
         // One that is served from elsewhere, and waits to be adopted from there, cannot be read.
-        let Some(there) = places.iter().find(|dir| fs::symlink_metadata(dir).is_ok()) else { continue };
+        let Some(there) = there else { continue };
         let theirs = trailers(there, sibling.geometry, |_| ()).map_err(|why| format!("{}: {why}", sibling.name))?;
         if behind(&theirs, &ours) {
             return Err(format!("{} has not caught up with it", sibling.name));
@@ -197,6 +196,12 @@ fn serves_anew(serving: &BTreeMap<RegionName, Run>, name: &RegionName, before: O
 }
 
 impl Supervisor {
+    /// The processes that run on these regions, wherever these listen.
+    fn run_on(&self, regions: &[LocalRegion]) -> BTreeMap<RegionName, u32> {
+        let pid = |name: &RegionName| self.facts.regions.get(name).and_then(|region| region.alive());
+        regions.iter().filter_map(|local| Some((local.name.clone(), pid(&local.name)?))).collect()
+    }
+
     /// Tells who is connected to a volume, by a look that is made for this.
     pub(super) fn tell_hosts(&self, volume: VolumeName, answer: Reply) {
         let here = match may_let_go(&self.config, &volume) {
@@ -207,10 +212,12 @@ impl Supervisor {
             }
         };
         let (config, since) = (self.config.clone(), self.seen_since(&volume));
+        let runs = self.run_on(&here);
         let look = move || -> std::io::Result<wire::Hosts> {
             let mut seen = Vec::new();
             for local in here {
-                seen.extend(peers::at_port(local.port)?.into_iter().map(|address| (address, local.name.clone())));
+                let visitors = peers::visitors(local.port, runs.get(&local.name).copied())?;
+                seen.extend(visitors.into_iter().map(|address| (address, local.name.clone())));
             }
             let hosts = others(&config, &seen, None);
             let since = |address| since.get(&address).copied().map_or_else(times::now, times::in_milliseconds);
@@ -228,7 +235,8 @@ impl Supervisor {
     }
 }
 
-/// The hosts that are connected to a region.
+/// The hosts that are connected to a region where the map has it: whoever is elsewhere does not look for
+/// it here once it has moved.
 ///
 /// # Errors
 /// It cannot be told.
@@ -255,9 +263,12 @@ pub(super) async fn wait_for_return(
     let siblings: Vec<_> = all.filter(|other| other.name.volume() == volume && other.name != local.name).collect();
     loop {
         let now = hosts(local).await?;
+        if before.is_subset(&now) {
+            return Ok(());
+        }
         let mut elsewhere = BTreeSet::new();
         for sibling in &siblings {
-            elsewhere.extend(hosts(sibling).await?);
+            elsewhere.extend(shop.hosts(&sibling.name).await?);
         }
         let Some(away) = before.iter().find(|host| !now.contains(host) && elsewhere.contains(host)) else {
             return Ok(());
@@ -273,6 +284,11 @@ pub(super) async fn wait_for_return(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{self, Sources};
+    use crate::source::Source;
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::OwnedFd;
+    use std::process::Command;
 
     #[test]
     fn that_it_serves_is_believed_of_another_invocation_only() {
@@ -285,6 +301,32 @@ mod tests {
         assert!(serves_anew(&served("b"), &name, Some(&before)));
         assert!(serves_anew(&served("a"), &name, None));
         assert!(!serves_anew(&BTreeMap::new(), &name, None));
+    }
+
+    /// As a region that waits to be moved: it serves at another port than the map has by now.
+    #[test]
+    fn a_host_where_the_map_had_a_region_before_is_one_of_its_hosts() {
+        let source = |text: &str| Source { file: "f".into(), text: Ok(text.into()) };
+        let sources = Sources {
+            sled: vec![source(include_str!("../../etc/sled.toml"))],
+            port_map: source(include_str!("../../etc/port-map.toml")),
+            ephemeral: 32768..=60999,
+        };
+        let config = config::read(&sources).unwrap();
+        let (local, dir) = (config.local_regions()[0].clone(), tempfile::tempdir().unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let looked = || look(&config, &local, dir.path()).map(|company| matches!(company, Alone));
+        let hold = |end: OwnedFd, at: &Path| Command::new("sleep").arg("600").current_dir(at).stdin(end).spawn();
+        let host = hold(client.into(), Path::new("/")).unwrap();
+        assert_eq!(looked(), Ok(true), "nothing runs on it");
+        let downstairs = hold(listener.into(), dir.path()).unwrap();
+        assert!(looked().is_err(), "it is looked whether that one has the others as well");
+        for mut one in [host, downstairs] {
+            one.kill().unwrap();
+            one.wait().unwrap();
+        }
+        assert_eq!(looked(), Ok(true));
     }
 
     #[test]

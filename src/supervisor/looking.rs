@@ -1,7 +1,7 @@
 //! What is looked at for a configuration before it is taken over, or only shown: what would be so with it,
 //! at this moment. Nothing of it changes what is known of the one in force.
 
-use crate::act::peers::at_port;
+use crate::act::peers::visitors;
 use crate::act::ports::{self, By, Taken};
 use crate::config::Configuration;
 use crate::decide::difference::started_anew;
@@ -71,7 +71,7 @@ impl Look {
         fresh.taken = self.taken(&fresh);
         fresh.unusable = unusable(&self.old, new);
         for local in self.old.local_regions() {
-            let peers = at_port(local.port)?;
+            let peers = visitors(local.port, self.pids.get(&local.name).copied())?;
             let peers = peers.into_iter().map(|address| Peer { address, port: 0, host: None }).collect();
             fresh.connected.insert(local.name, peers);
         }

@@ -325,7 +325,9 @@ fn what_nobody_waits_for_waits_for_the_others(sleds: &Sleds) {
     own.sh("sed -i s/proper-raptor:3830/proper-raptor:3840/ /etc/sled/port-map.toml; until sledctl reload --yes; do sleep 0.1; done");
     waits();
     assert!(is_well(&mut line) && own.run(&["kill", "-0", &before.unwrap().to_string()]).status.success());
-    // One that is connected to this region and to no other would keep it back as well.
+    // One that is connected to this region and to no other would keep it back as well: it is seen where it is.
+    let (_, seen) = host.ask_at(ADDRESSES[0], "GET", "/v1/volumes/still-fawn/hosts", "").unwrap();
+    assert_eq!(seen["attached"][0]["regions"], serde_json::json!(["still-fawn-0"]), "{seen}");
     drop(line);
     goes_on(&|volume| volume.regions[0].port == 3840 && volume.regions[0].pid != before);
     own.sh("until test -z \"$(systemctl list-units --no-legend 'sled-follower-*')\"; do sleep 0.1; done");
