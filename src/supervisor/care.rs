@@ -24,7 +24,7 @@ use zbus::Connection;
 const PATIENCE: Duration = Duration::from_secs(300);
 /// How long one is waited for at most.
 const LONGEST: Duration = Duration::from_secs(6 * 3600);
-/// If the word of other sleds took longer, what was seen of this sled before it is looked at once more.
+/// What took longer to be seen is old: if the word of other sleds did, this sled is looked at once more.
 const FRESH: Duration = Duration::from_secs(5);
 /// How often to ask whether it has.
 const LOOK: Duration = Duration::from_millis(250);
@@ -50,12 +50,33 @@ pub(super) async fn turn(
             question.wait().await?;
         }
         claim(shop, job, local, manner, progress).await?;
-        match others_stay(&question, manner).await? {
-            Stay::Now => return Ok(()),
-            Stay::Then | Stay::Yielded if patient || began.elapsed() < PATIENCE => {}
-            Stay::Yielded => return Err(busy(local, "other sleds have had their turn all the time")),
-            Stay::Then => return Err(busy(local, "other sleds are too long in telling how their regions are")),
+        match next(others_stay(&question, manner).await?, patient, began.elapsed()) {
+            Next::Goes => return Ok(()),
+            // Whoever waits for others has no turn: these may be waiting for that.
+            Next::GivesWay => question.give_way().await?,
+            Next::Ends(why) => return Err(busy(local, why)),
         }
+    }
+}
+
+/// What comes of the look at the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// The region goes away for a moment.
+    Goes,
+    /// The turn is given up for a moment, and asked for again.
+    GivesWay,
+    /// It has been waited for long enough.
+    Ends(&'static str),
+}
+
+/// What comes next, after so long.
+fn next(stay: Stay, patient: bool, waited: Duration) -> Next {
+    match stay {
+        Stay::Now => Next::Goes,
+        Stay::Then | Stay::Not if patient || waited < PATIENCE => Next::GivesWay,
+        Stay::Not => Next::Ends("other sleds have had their turn all the time"),
+        Stay::Then => Next::Ends("the volume's regions are too long in telling how they are"),
     }
 }
 
@@ -65,18 +86,45 @@ fn busy(local: &LocalRegion, why: &str) -> wire::Error {
 }
 
 /// Whether the volume's other regions stay when this one goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stay {
     /// They do, as was seen a moment ago.
     Now,
-    /// They did, when it was looked; the last word of it was long in coming.
+    /// They did, when it was looked; what was seen last was long in coming.
     Then,
-    /// The turn was given up: another sled has its own, or is not well any more.
-    Yielded,
+    /// Another sled has its own turn, or is not well any more.
+    Not,
 }
 
 /// Looks whether the volume's other regions stay, and have what this one has: those of this sled, and then by
 /// their sleds' word the others, which are asked last, as of them nothing is heard by itself.
 async fn others_stay(question: &Question<'_>, manner: Manner) -> Result<Stay, wire::Error> {
+    own_stay(question, manner).await?;
+    if !question.is_due().await {
+        return Ok(Stay::Now);
+    }
+    let asked = Instant::now();
+    match question.ask().await? {
+        Word::Well if asked.elapsed() <= FRESH => return Ok(Stay::Now),
+        Word::Well => {}
+        Word::No(why) if manner.asks != Asks::Patiently => return Err(why),
+        Word::No(_) | Word::Yield => return Ok(Stay::Not),
+    }
+    // However long the word was in coming, it is of a look that was made for it just now: what is old by
+    // then is what was seen of this sled.
+    let told = Instant::now();
+    if ask_for_turn(question.shop, question.job, question.local, manner).await?.is_err() {
+        return Ok(Stay::Then);
+    }
+    own_stay(question, manner).await?;
+    Ok(if told.elapsed() <= FRESH { Stay::Now } else { Stay::Then })
+}
+
+/// Makes sure of the volume's other regions on this sled.
+///
+/// # Errors
+/// What a host would miss.
+async fn own_stay(question: &Question<'_>, manner: Manner) -> Result<(), wire::Error> {
     let Question { shop, local, progress, .. } = question;
     let dir = shop.config.region_dir(&local.name);
     if !manner.unrepaired {
@@ -92,16 +140,7 @@ async fn others_stay(question: &Question<'_>, manner: Manner) -> Result<Stay, wi
             }
         })?;
     }
-    if !question.is_due().await {
-        return Ok(Stay::Now);
-    }
-    let looked = Instant::now();
-    match question.ask().await? {
-        Word::Well if looked.elapsed() > FRESH => Ok(Stay::Then),
-        Word::Well => Ok(Stay::Now),
-        Word::No(why) if manner.asks != Asks::Patiently => Err(why),
-        Word::No(_) | Word::Yield => question.give_way().await.map(|()| Stay::Yielded),
-    }
+    Ok(())
 }
 
 /// Waits until a region's turn has come on this sled.
@@ -114,10 +153,7 @@ async fn claim(
 ) -> Result<(), wire::Error> {
     let (began, mut hope) = (Instant::now(), Instant::now());
     loop {
-        let (reply, answer) = oneshot::channel();
-        shop.tell(Event::Claim(Claim { job, region: local.name.clone(), manner, reply })).await;
-        let gone = || wire::Error::new("STOPPING", "the supervisor is ending", "ask again in a moment");
-        match answer.await.map_err(|_| gone())? {
+        match ask_for_turn(shop, job, local, manner).await? {
             Ok(()) => return Ok(()),
             Err(Denied::Refused(why)) => return Err(why),
             // As long as others are at work there is hope.
@@ -130,6 +166,18 @@ async fn claim(
             () = progress.cancelled() => return Err(cancelled()),
         }
     }
+}
+
+/// Asks once whether a region's turn has come on this sled; if so, it lasts.
+async fn ask_for_turn(
+    shop: &Workshop,
+    job: u64,
+    local: &LocalRegion,
+    manner: Manner,
+) -> Result<Result<(), Denied>, wire::Error> {
+    let (reply, answer) = oneshot::channel();
+    shop.tell(Event::Claim(Claim { job, region: local.name.clone(), manner, reply })).await;
+    answer.await.map_err(|_| wire::Error::new("STOPPING", "the supervisor is ending", "ask again in a moment"))
 }
 
 /// Restarts a region.
@@ -296,4 +344,26 @@ async fn record(shop: &Workshop, name: &RegionName, hold: Option<Hold>) -> Resul
         )
     };
     shop.held(write).await?.map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_waits_for_others_with_a_turn_of_his_own() {
+        let (short, long) = (Duration::ZERO, PATIENCE);
+        for patient in [false, true] {
+            for waited in [short, long] {
+                assert_eq!(next(Stay::Now, patient, waited), Next::Goes);
+                for stay in [Stay::Then, Stay::Not] {
+                    let next = next(stay, patient, waited);
+                    match patient || waited == short {
+                        true => assert_eq!(next, Next::GivesWay),
+                        false => assert!(matches!(next, Next::Ends(_))),
+                    }
+                }
+            }
+        }
+    }
 }
