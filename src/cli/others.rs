@@ -217,18 +217,28 @@ async fn look(volume: &Volume, doors: &Doors) -> BTreeMap<SledName, Result<Their
     asking.join_all().await.into_iter().collect()
 }
 
-/// What a sled says of a volume at the first of these doors at which it is the one that answers.
+/// What a sled says of a volume at whichever of these doors it answers first. All are tried at once: one of
+/// which nothing comes back, as a firewall has it, keeps nobody waiting.
 async fn ask_sled(sled: &SledName, volume: &VolumeName, doors: &[SocketAddr]) -> Result<Theirs, String> {
-    let mut whys = Vec::new();
-    for at in doors {
-        let asked = timeout(PATIENCE, ask_at(*at, volume)).await;
-        match asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+    let mut asking: JoinSet<_> = doors.iter().map(|at| ask_in_time(*at, volume.clone())).collect();
+    let mut whys = BTreeMap::new();
+    while let Some(asked) = asking.join_next().await {
+        // One that ended early has not answered.
+        let Ok((at, asked)) = asked else { continue };
+        let why = match asked {
             Ok(theirs) if theirs.sled == *sled && theirs.volume == *volume => return Ok(theirs),
-            Ok(theirs) => whys.push(format!("{at}: {} answers there, of {}", theirs.sled, theirs.volume)),
-            Err(why) => whys.push(format!("{at}: {why}")),
-        }
+            Ok(theirs) => format!("{at}: {} answers there, of {}", theirs.sled, theirs.volume),
+            Err(why) => format!("{at}: {why}"),
+        };
+        whys.insert(doors.iter().position(|door| *door == at), why);
     }
-    Err(whys.join("; "))
+    Err(whys.into_values().collect::<Vec<_>>().join("; "))
+}
+
+/// What is said at a door, within [`PATIENCE`].
+async fn ask_in_time(at: SocketAddr, volume: VolumeName) -> (SocketAddr, io::Result<Theirs>) {
+    let asked = timeout(PATIENCE, ask_at(at, &volume)).await;
+    (at, asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())))
 }
 
 async fn ask_at(at: SocketAddr, volume: &VolumeName) -> io::Result<Theirs> {
@@ -398,6 +408,12 @@ mod tests {
         // What listens at the first port is another sled.
         let mut doors = Doors { said: BTreeMap::new(), usual: vec![third, other] };
         assert_eq!(ask(&doors).await.as_ref(), Ok(&name));
+        // One at which nothing is ever answered is not waited for.
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        doors.usual = vec![silent.local_addr().unwrap().port(), other];
+        let began = Instant::now();
+        assert_eq!(ask(&doors).await.as_ref(), Ok(&name));
+        assert!(began.elapsed() < PATIENCE);
         doors.usual = vec![third];
         let why = ask(&doors).await.unwrap_err();
         assert!(why.contains("third answers there") && why.contains(&format!("127.0.0.1:{third}")), "{why}");
