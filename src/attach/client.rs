@@ -6,6 +6,7 @@
 
 use super::dial::dial;
 use super::endpoint::Endpoint;
+use crate::decide::attach::RETURN_LIMIT;
 use crate::names::{SledName, VolumeName};
 use crate::wire::{Attach, Error, Holder, Refusal, Release, Released, Ticket, Volume};
 use bytes::Bytes;
@@ -92,12 +93,13 @@ impl Look {
         let keeps = |holder: &&Holder| holder.keeps == Some(true) && holder.address.to_canonical() != self.from;
         let holder = volume.holder.as_ref().filter(keeps)?;
         let cause = format!(
-            "{} is held by {} since {}, which is not connected: until it comes back, lets go (crucible-attach release \
-             {}, on it) or stays away",
-            volume.volume,
+            "{} holds {} since {} and is not connected; others wait until it lets go (crucible-attach release {}, on \
+             it) or has been away for {} s",
             named(holder.address, &holder.host),
+            volume.volume,
             holder.since,
-            volume.volume
+            volume.volume,
+            RETURN_LIMIT.as_secs()
         );
         Some(("VOLUME_HELD_ELSEWHERE", cause))
     }
@@ -292,6 +294,19 @@ mod tests {
         for (from, to) in [(":3831", ":0"), ("1769300000", "0"), (", \"192.168.4.189:3832\"", "")] {
             assert!(read_ticket(&name, TICKET.replace(from, to).as_bytes()).is_err(), "{to}");
         }
+    }
+
+    #[test]
+    fn who_keeps_a_volume_while_away_is_told_with_what_ends_that() {
+        let name: VolumeName = "still-fawn".parse().unwrap();
+        let mut body: Value = serde_json::from_str(VOLUME).unwrap();
+        body["attached"] = Value::Array(Vec::new());
+        let since = "2026-01-01T00:00:00Z";
+        body["holder"] = serde_json::json!({"address": "10.0.0.7", "generation": 7, "since": since, "keeps": true});
+        let look = read_look(&name, body.to_string().as_bytes(), HERE).unwrap();
+        let why = "10.0.0.7 holds still-fawn since 2026-01-01T00:00:00Z and is not connected; others wait until it lets \
+                   go (crucible-attach release still-fawn, on it) or has been away for 45 s";
+        assert_eq!(look.taken(), Some(("VOLUME_HELD_ELSEWHERE", why.to_owned())));
     }
 
     /// A text with a piece cut out and something put in its place.

@@ -164,6 +164,11 @@ fn siblings_now(config: &Configuration, facts: &Facts, name: &RegionName, force:
     }
 }
 
+/// Why a region stays as it is, for whoever says that himself: of a refusal that begins with it.
+pub fn reason<'a>(name: &RegionName, refusal: &'a str) -> &'a str {
+    refusal.strip_prefix(&format!("{name} stays as it is: ")).unwrap_or(refusal)
+}
+
 /// Whether other sleds have regions of the same volume.
 pub fn is_spread(config: &Configuration, name: &RegionName) -> bool {
     let volume = config.map.volumes.get(name.volume());

@@ -3,6 +3,7 @@
 
 use super::facts::{Awaited, Bus, Facts, Obstacle, Outdated, Watched};
 use super::finding::{Finding, Scope, united};
+use super::turns::reason;
 use super::{enforcement, image, lacks, network, pending, region, storage, strangers, tls};
 use crate::check::{Code, Severity};
 use crate::config::Configuration;
@@ -138,7 +139,7 @@ pub(super) fn outdated(outdated: &Outdated) -> Finding {
 /// It is to be restarted, as the map or an upgrade has it, and the volume's other sleds keep it back.
 fn awaits(local: &LocalRegion, facts: &Facts) -> Option<Finding> {
     let Awaited { job, why } = facts.awaiting.get(&local.name)?;
-    let cause = format!("job {job} is to restart it, and waits until that does no harm: {}", why.message);
+    let cause = format!("job {job} is to restart it, and waits: {}", reason(&local.name, &why.message));
     let remedy = format!("{}; it goes on by itself then; to give it up: sledctl jobs cancel {job}", why.remedy);
     Some(Finding::about_region(local, Code::TurnAwaited, cause, remedy))
 }

@@ -7,7 +7,7 @@ use super::workshop::{Workshop, cancelled};
 use crate::act::follower;
 use crate::act::progress::Progress;
 use crate::decide::facts::Awaited;
-use crate::decide::turns::{Asks, is_spread};
+use crate::decide::turns::{Asks, is_spread, reason};
 use crate::port_map::LocalRegion;
 use crate::wire::{self, Word};
 use std::convert::Infallible;
@@ -95,7 +95,8 @@ impl Question<'_> {
         while self.is_due().await
             && let Word::No(why) = self.ask().await?
         {
-            self.progress.step(format!("{}: waiting, as {}", self.local.name, why.message), 0, 0);
+            let (name, cause) = (&self.local.name, reason(&self.local.name, &why.message));
+            self.progress.step(format!("{name}: waiting, as {cause}"), 0, 0);
             self.tell(Some(Awaited { job: self.job, why })).await;
             self.pause(AGAIN).await?;
         }

@@ -287,12 +287,13 @@ fn what_is_not_known_yet_is_asked_again() {
 fn a_region_that_other_sleds_keep_back_is_told_with_the_job_that_waits() {
     let config = config();
     let mut facts = well(&config);
-    let why = crate::wire::Error::new("SIBLING_DOWN", "still-fawn-1 on other does not serve", "see other");
+    let why = "still-fawn-0 stays as it is: still-fawn-1 on other does not serve";
+    let why = crate::wire::Error::new("SIBLING_DOWN", why, "see other");
     facts.awaiting.insert(first(), Awaited { job: 7, why });
     let verdict = judge(&config, &facts);
     let [found] = verdict.findings.as_slice() else { panic!("{verdict:?}") };
     assert!(found.code == Code::TurnAwaited && verdict.ready(&volume()), "it goes on serving meanwhile");
-    assert!(found.cause.contains("still-fawn-1 on other") && found.cause.contains("job 7"), "{found:?}");
+    assert_eq!(found.cause, "job 7 is to restart it, and waits: still-fawn-1 on other does not serve");
     assert!(found.remedy.contains("see other") && found.remedy.contains("sledctl jobs cancel 7"), "{found:?}");
 }
 
