@@ -12,6 +12,10 @@ use tokio::time::{sleep, timeout};
 /// How often a question is told again.
 const TELL_AGAIN: Duration = Duration::from_millis(500);
 
+/// How long a better word is waited for after one that says that it could not be told how they are. Whoever has
+/// said that may know less of where they answer than another who follows the job.
+const BETTER: Duration = Duration::from_secs(5);
+
 /// How far some work is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
@@ -68,11 +72,20 @@ impl Progress {
     }
 
     /// Asks how the other sleds of a region's volume are, and waits for the word; `None` if nobody has given it
-    /// within `patience`. Cancel-safe: a word that is not taken stays.
+    /// within `patience`. That they are not known is the word only if nobody knows more within [`BETTER`]: several
+    /// may follow the job. Cancel-safe: a word that is not taken stays.
     pub async fn ask(&self, region: &RegionName, patience: Duration) -> Option<Word> {
         let ask = Ask { number: self.asked.fetch_add(1, Ordering::Relaxed) + 1, region: region.clone() };
         let mut answers = self.answers.clone();
-        let told = answers.wait_for(|word| word.as_ref().is_some_and(|(number, _)| *number == ask.number));
+        let own = |word: &Option<(u64, Word)>| word.as_ref().is_some_and(|(number, _)| *number == ask.number);
+        let knows = |word: &Option<(u64, Word)>| own(word) && !word.as_ref().is_some_and(|(_, word)| is_unknown(word));
+        let told = async {
+            let first = timeout(patience, heard(&mut answers, own)).await.ok()??;
+            match is_unknown(&first) {
+                false => Some(first),
+                true => Some(timeout(BETTER, heard(&mut answers, knows)).await.ok().flatten().unwrap_or(first)),
+            }
+        };
         let again = async {
             loop {
                 // It is told by and by: a step may find no room.
@@ -82,7 +95,7 @@ impl Progress {
             }
         };
         tokio::select! {
-            told = timeout(patience, told) => told.ok()?.ok()?.as_ref().map(|(_, word)| word.clone()),
+            word = told => word,
             () = again => None,
         }
     }
@@ -123,6 +136,19 @@ impl Progress {
     }
 }
 
+/// The first word that is one of those.
+async fn heard(
+    answers: &mut watch::Receiver<Option<(u64, Word)>>,
+    wanted: impl FnMut(&Option<(u64, Word)>) -> bool,
+) -> Option<Word> {
+    answers.wait_for(wanted).await.ok()?.as_ref().map(|(_, word)| word.clone())
+}
+
+/// Whether somebody has said that he cannot tell.
+fn is_unknown(word: &Word) -> bool {
+    matches!(word, Word::No(why) if why.code == "SIBLING_UNKNOWN")
+}
+
 /// Cancels work; whether it could be.
 pub fn cancel(course: &watch::Sender<Course>) -> bool {
     course.send_if_modified(|course| set(course, Course::Cancelled));
@@ -152,6 +178,39 @@ mod tests {
         assert_eq!(progress.ask(&region, patience).await, None);
         answer.send_replace(Some((3, Word::Yield)));
         assert_eq!(progress.ask(&region, patience).await, Some(Word::Yield));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_knows_is_heard_before_one_who_does_not() {
+        let (answer, answers) = watch::channel(None);
+        let progress = Progress::new(|_| (), watch::Sender::new(Course::Open)).answered_by(answers);
+        let (region, patience) = ("a-0".parse().unwrap(), Duration::from_secs(60));
+        let no = |code: &str| Word::No(crate::wire::Error::new(code, "x", "y"));
+        let said = |words: Vec<Word>, number: u64| {
+            let answer = answer.clone();
+            async move {
+                for word in words {
+                    sleep(Duration::from_secs(1)).await;
+                    answer.send_replace(Some((number, word)));
+                }
+            }
+        };
+        // One who asks at the wrong door is the first to answer.
+        let words = vec![no("SIBLING_UNKNOWN"), Word::Well];
+        assert_eq!(tokio::join!(progress.ask(&region, patience), said(words, 1)).0, Some(Word::Well));
+        let words = vec![no("SIBLING_UNKNOWN"), no("SIBLING_UNKNOWN"), no("SIBLING_DOWN")];
+        assert_eq!(tokio::join!(progress.ask(&region, patience), said(words, 2)).0, Some(no("SIBLING_DOWN")));
+        // If nobody knows more, that is the word; and what is known is heard at once.
+        let began = tokio::time::Instant::now();
+        let unknown = vec![no("SIBLING_UNKNOWN")];
+        assert_eq!(tokio::join!(progress.ask(&region, patience), said(unknown, 3)).0, Some(no("SIBLING_UNKNOWN")));
+        assert_eq!(began.elapsed(), Duration::from_secs(1) + BETTER);
+        let began = tokio::time::Instant::now();
+        assert_eq!(
+            tokio::join!(progress.ask(&region, patience), said(vec![no("SIBLING_DOWN")], 4)).0,
+            Some(no("SIBLING_DOWN"))
+        );
+        assert_eq!(began.elapsed(), Duration::from_secs(1));
     }
 
     #[test]
