@@ -10,8 +10,9 @@ use crate::config::Configuration;
 use crate::names::{RegionName, VolumeName};
 use crate::port_map::LocalRegion;
 use crate::region::Ledger;
-use crate::wire::{Maintenance, State};
+use crate::wire::{self, Maintenance, State};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use uuid::Uuid;
 
 /// What is so.
@@ -48,7 +49,7 @@ pub fn judge(config: &Configuration, facts: &Facts) -> Verdict {
         findings.extend(found);
     }
     findings.extend(lacks::findings(config, facts));
-    findings.extend(config.local_regions().iter().filter_map(|local| awaits(local, facts)));
+    findings.extend(config.local_regions().iter().filter_map(|local| awaits(config, local, facts)));
     findings.extend(open_volumes(config, &states));
     if let Some(Ok(ledger)) = facts.disk.as_ref().map(|disk| &disk.ledger) {
         findings.extend(shared_uuids(ledger));
@@ -137,11 +138,36 @@ pub(super) fn outdated(outdated: &Outdated) -> Finding {
 }
 
 /// It is to be restarted, as the map or an upgrade has it, and the volume's other sleds keep it back.
-fn awaits(local: &LocalRegion, facts: &Facts) -> Option<Finding> {
+fn awaits(config: &Configuration, local: &LocalRegion, facts: &Facts) -> Option<Finding> {
     let Awaited { job, why } = facts.awaiting.get(&local.name)?;
     let cause = format!("job {job} is to restart it, and waits: {}", reason(&local.name, &why.message));
-    let remedy = format!("{}; it goes on by itself then; to give it up: sledctl jobs cancel {job}", why.remedy);
+    let anyway = match facts.upgrading == Some(*job) {
+        true => "sledctl downstairs upgrade --force".to_owned(),
+        false => format!("sledctl region restart {} --force", local.name),
+    };
+    let remedy = format!(
+        "{}; it goes on by itself then; to give it up: sledctl jobs cancel {job}; to have it all the same: that, and \
+         then {anyway}",
+        what_helps(config, local, facts, *job, why)
+    );
     Some(Finding::about_region(local, Code::TurnAwaited, cause, remedy))
+}
+
+/// What helps a job that nobody follows and that has no `--force`, for what is said to somebody who asks.
+fn what_helps(config: &Configuration, local: &LocalRegion, facts: &Facts, job: u64, why: &wire::Error) -> String {
+    let said = why.remedy.strip_suffix("; with --force it is done all the same").unwrap_or(&why.remedy);
+    if why.code != "HOST_ALONE" {
+        return said.replace(": --sled ADDRESS:PORT", &format!(": sledctl jobs follow {job} --sled ADDRESS:PORT"));
+    }
+    let meant = |host: &IpAddr| why.message.split_whitespace().any(|word| word == host.to_string());
+    let hosts = facts.visitors(config, local.name.volume()).into_keys().filter(meant);
+    let named = hosts.map(|host| match config.map.name_of(host) {
+        Some(name) => format!("{name} ({host})"),
+        None => host.to_string(),
+    });
+    let named = named.collect::<Vec<_>>().join(" and ");
+    let on = if named.is_empty() { "that host".to_owned() } else { named };
+    format!("{said}; if it does not come back by itself: detach the volume on {on}, and attach it again")
 }
 
 fn about_sled(code: Code, subject: String, cause: String, remedy: String) -> Finding {

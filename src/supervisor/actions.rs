@@ -143,7 +143,7 @@ impl Supervisor {
             Task::Delete(..) | Task::Restore(_) => Some(Busy::Deleting),
             Task::Restart(..) | Task::Hold(..) | Task::Release(_) => Some(Busy::Waiting),
             Task::Upgrade(..) => {
-                self.upgrading = Some(job.id);
+                self.facts.upgrading = Some(job.id);
                 self.facts.unfinished_upgrade = false;
                 None
             }

@@ -10,13 +10,14 @@ use crate::wire::JobKind;
 impl Supervisor {
     /// Takes the end of a job at a region, and what the disk looked like then.
     pub(super) fn end(&mut self, name: &RegionName, ended: Ended, disk: Option<Disk>) {
-        let (id, well) = (ended.id, ended.result.is_ok());
+        let (id, why) = (ended.id, ended.result.as_ref().err().cloned());
+        let well = why.is_none();
         self.end_removal(id, well, name);
         self.end_upgrade(id);
         let made_anew = well && self.makes_anew(id);
         self.facts.awaiting.retain(|_, awaited| awaited.job != id);
         self.jobs.end(ended);
-        self.moved(id, well);
+        self.moved(id, why.as_ref());
         match disk {
             Some(disk) => self.see_disk(disk),
             None => self.observers.look_at_disk(),
@@ -43,7 +44,7 @@ impl Supervisor {
 
     /// If it was the upgrade: it leaves every region that it was at.
     fn end_upgrade(&mut self, id: u64) {
-        if self.upgrading.take_if(|job| *job == id).is_none() {
+        if self.facts.upgrading.take_if(|job| *job == id).is_none() {
             return;
         }
         self.look_for_upgrade();

@@ -142,8 +142,6 @@ struct Supervisor {
     /// The jobs that are at a region, by the region.
     workers: BTreeMap<RegionName, u64>,
     removals: removals::Removals,
-    /// The job that rolls another program over the regions.
-    upgrading: Option<u64>,
     versions: Versions,
     desk: Desk,
     knocks: Knocks,
@@ -231,7 +229,6 @@ impl Supervisor {
             jobs: Jobs::new(errands.clone(), crate::act::jobs::read()),
             workers: BTreeMap::new(),
             removals: removals::Removals::default(),
-            upgrading: None,
             versions: Versions::default(),
             desk: Desk::default(),
             knocks: Knocks::default(),

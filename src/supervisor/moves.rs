@@ -3,11 +3,13 @@
 //! stays where it is.
 //!
 //! A region leaves the list of those that are to move when it is where it should be, and not before;
-//! if one does not come up again, the others stay.
+//! if one does not come up again, the others stay. One that its volume's other sleds keep back keeps back
+//! none of another volume.
 
 use super::Supervisor;
 use super::event::Said;
 use super::health::Change;
+use super::jobs::CANCELLED;
 use super::work::Task;
 use crate::act::units;
 use crate::config::Configuration;
@@ -19,8 +21,8 @@ use crate::decide::turns::{Asks, Manner, fit, is_spread};
 use crate::names::{RegionName, VolumeName};
 use crate::port_map::LocalRegion;
 use crate::systemd::names;
-use crate::wire::JobKind;
-use std::collections::BTreeSet;
+use crate::wire::{self, JobKind};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The regions whose place was changed.
 #[derive(Default)]
@@ -29,8 +31,8 @@ pub(super) struct Moves {
     pub(super) waiting: BTreeSet<RegionName>,
     /// Those that were stopped to make room for another, as long as others are to move.
     aside: BTreeSet<RegionName>,
-    /// The job that restarts one of them.
-    job: Option<u64>,
+    /// The jobs that restart one of them each: one of a volume, and one beside those that wait for other sleds.
+    jobs: BTreeMap<u64, RegionName>,
     /// Those that run and are not in the map, as long as it cannot be told whether that is right.
     strays: Vec<RegionName>,
     /// Those of which was told that they wait until what they miss could be repaired.
@@ -104,7 +106,7 @@ impl Supervisor {
     /// Restarts the next region that is to move, if it is time for it.
     pub(super) fn move_next(&mut self) {
         let (Some(bus), Some(disk)) = (self.bus.clone(), self.disk()) else { return };
-        if self.moves.job.is_some() || self.facts.stale_units {
+        if self.facts.stale_units {
             return;
         }
         if self.moves.waiting.is_empty() {
@@ -115,10 +117,7 @@ impl Supervisor {
         }
         let waiting = std::mem::take(&mut self.moves.waiting);
         self.moves.waiting = waiting.into_iter().filter(|name| self.is_elsewhere(name)).collect();
-        let wanted = self.config.local_regions().into_iter().filter(|local| self.moves.waiting.contains(&local.name));
-        let mut wanted: Vec<_> = wanted.filter(|local| !self.facts.busy.contains_key(&local.name)).collect();
-        // Those of volumes that have regions on other sleds may have to wait for these.
-        wanted.sort_by_key(|local| is_spread(&self.config, &local.name));
+        let wanted = self.to_move();
         // One that a host could not repair afterwards waits where it is until there is room for that.
         let may_go = |local: &LocalRegion| may_go_now(&self.config, &self.facts, local).is_ok();
         let next = wanted.iter().find(|local| fit(&self.config, &self.facts, local).is_ok() && may_go(local));
@@ -134,13 +133,35 @@ impl Supervisor {
             let all_over = self.moves.all_over.contains(local.name.volume());
             let asks = if all_over { Asks::Nobody } else { Asks::Patiently };
             let manner = Manner { force, unrepaired: false, asks, rolling: true, starts: true };
+            let name = local.name.clone();
             let job = self.begin(JobKind::Restart, Task::Restart(local, manner), bus, disk);
-            self.moves.job = Some(job.id);
+            self.moves.jobs.insert(job.id, name);
+        } else if !self.moves.jobs.is_empty() {
+            // It may be one of these that is in the way, and it goes away by itself.
         } else if let Some(local) = wanted.iter().find(|local| self.waits_for_another(local) && may_go(local)) {
             // They want each other's ports: one steps aside, and is started when its own are free.
             self.moves.aside.insert(local.name.clone());
             self.change(local.name.clone(), Change::Stop, bus);
         }
+    }
+
+    /// Those whose turn may be now. What waits for other sleds, for as long as that takes, keeps none of another
+    /// volume back.
+    fn to_move(&self) -> Vec<LocalRegion> {
+        let waits = |(job, name): (&u64, &RegionName)| {
+            self.facts.awaiting.get(name).is_some_and(|awaited: &Awaited| awaited.job == *job)
+        };
+        if !self.moves.jobs.iter().all(waits) {
+            return Vec::new();
+        }
+        let under_way: BTreeSet<_> = self.moves.jobs.values().map(RegionName::volume).collect();
+        let may = |name: &RegionName| !self.facts.busy.contains_key(name) && !under_way.contains(name.volume());
+        let all = self.config.local_regions().into_iter();
+        let mut wanted: Vec<_> =
+            all.filter(|local| self.moves.waiting.contains(&local.name) && may(&local.name)).collect();
+        // Those of volumes that have regions on other sleds may have to wait for these.
+        wanted.sort_by_key(|local| is_spread(&self.config, &local.name));
+        wanted
     }
 
     /// A job that nobody waits for waits for other sleds itself, or does not any more.
@@ -149,19 +170,31 @@ impl Supervisor {
             Some(what) => _ = self.facts.awaiting.insert(name, what),
             None => _ = self.facts.awaiting.remove(&name),
         }
+        self.move_next();
     }
 
-    /// The job that restarts one of them has ended.
-    pub(super) fn moved(&mut self, job: u64, well: bool) {
-        if self.moves.job.take_if(|running| *running == job).is_none() {
-            return;
-        }
-        if !well {
-            let left: Vec<_> = std::mem::take(&mut self.moves.waiting).iter().map(ToString::to_string).collect();
-            tracing::error!(
-                "a region did not come up at its new place (sledctl jobs); these stay where they are until sledctl region restart: {}",
-                left.join(" ")
-            );
+    /// A job that restarts one of them has ended: well, or why not.
+    pub(super) fn moved(&mut self, job: u64, why: Option<&wire::Error>) {
+        let Some(name) = self.moves.jobs.remove(&job) else { return };
+        match why {
+            None => {}
+            Some(why) if why.code == CANCELLED => {
+                // It is this one that is not wanted.
+                self.moves.waiting.remove(&name);
+                tracing::warn!(REGION = %name, "{name} stays where it is, as job {job} was cancelled: sledctl region restart {name} moves it to where the port map has it");
+            }
+            Some(why) => {
+                let left: Vec<_> = std::mem::take(&mut self.moves.waiting).iter().map(ToString::to_string).collect();
+                tracing::error!(
+                    REGION = %name,
+                    "{name} was not moved: {} (sledctl jobs show {job}); these stay where they are until sledctl region restart: {}",
+                    why.message, left.join(" ")
+                );
+                for other in std::mem::take(&mut self.moves.jobs).into_keys() {
+                    // One that is past that point is done.
+                    _ = self.jobs.cancel(other);
+                }
+            }
         }
     }
 
@@ -183,5 +216,70 @@ impl Supervisor {
             _ => false,
         };
         sockets.is_some_and(|sockets| held(&sockets.data) || held(&sockets.repair))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::jobs::Ended;
+    use super::super::tests::{spread, supervisor_of};
+    use super::*;
+    use std::time::Duration;
+
+    fn names(locals: Vec<LocalRegion>) -> Vec<String> {
+        locals.into_iter().map(|local| local.name.to_string()).collect()
+    }
+
+    fn awaited(job: u64) -> Awaited {
+        Awaited { job, why: wire::Error::new("SIBLING_DOWN", "x", "y") }
+    }
+
+    /// A supervisor of which every region is to move, and at whose spread volume a job is.
+    fn moving() -> (Supervisor, super::super::Inbox, u64, RegionName) {
+        let (mut supervisor, inbox) = supervisor_of(spread());
+        let here = supervisor.config.local_regions();
+        supervisor.moves.waiting = here.iter().map(|local| local.name.clone()).collect();
+        let name = here.into_iter().map(|local| local.name).find(|name| is_spread(&supervisor.config, name)).unwrap();
+        let (job, _) = supervisor.jobs.register(JobKind::Restart, &name);
+        supervisor.moves.jobs.insert(job.id, name.clone());
+        (supervisor, inbox, job.id, name)
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_other_sleds_keeps_no_other_volume_back() {
+        let (mut supervisor, _inbox, job, name) = moving();
+        assert_eq!(names(supervisor.to_move()), Vec::<String>::new(), "one after the other");
+        supervisor.hear_awaits(name.clone(), Some(awaited(job)));
+        assert_eq!(names(supervisor.to_move()), ["local-0", "local-1", "local-2"], "and none of its own volume");
+        // One of these is under way.
+        let other: RegionName = "local-0".parse().unwrap();
+        let (second, _) = supervisor.jobs.register(JobKind::Restart, &other);
+        supervisor.moves.jobs.insert(second.id, other);
+        assert!(supervisor.to_move().is_empty());
+        supervisor.moved(second.id, None);
+        supervisor.hear_awaits(name, None);
+        assert!(supervisor.to_move().is_empty(), "it does not wait any more");
+    }
+
+    #[tokio::test]
+    async fn one_that_is_cancelled_stays_and_the_others_move() {
+        let (mut supervisor, _inbox, job, name) = moving();
+        let others = supervisor.moves.waiting.len() - 1;
+        let cancelled = wire::Error::new(CANCELLED, "it was cancelled", "");
+        supervisor.end(&name, Ended { id: job, result: Err(cancelled), took: Duration::ZERO }, None);
+        assert!(!supervisor.moves.waiting.contains(&name) && supervisor.moves.waiting.len() == others);
+        assert!(supervisor.moves.jobs.is_empty() && names(supervisor.to_move()).len() == others);
+    }
+
+    #[tokio::test]
+    async fn after_one_that_does_not_come_up_none_is_moved() {
+        let (mut supervisor, _inbox, job, name) = moving();
+        let other: RegionName = "local-0".parse().unwrap();
+        let (second, progress) = supervisor.jobs.register(JobKind::Restart, &other);
+        supervisor.moves.jobs.insert(second.id, other);
+        let failed = wire::Error::new("RESTART_FAILED", "it does not serve", "");
+        supervisor.end(&name, Ended { id: job, result: Err(failed), took: Duration::ZERO }, None);
+        assert!(supervisor.moves.waiting.is_empty() && supervisor.moves.jobs.is_empty());
+        assert!(progress.check().is_err(), "one that waits is not moved later either");
     }
 }

@@ -198,22 +198,27 @@ impl Supervisor {
 
     /// What is under way goes on with what it began with: a region must not be taken from it.
     fn nobody_is_at(&self, new: &Configuration, now: &Facts) -> Result<(), wire::Error> {
-        let busy = |what: String| {
-            let message = format!("nothing was changed: {what}");
-            Err(wire::Error::new(
-                "BUSY",
-                message,
-                "wait until it is done (sledctl jobs), or cancel it: sledctl jobs cancel JOB",
-            ))
+        let busy = |what: String, remedy: String| {
+            Err(wire::Error::new("BUSY", format!("nothing was changed: {what}"), remedy))
         };
-        if self.upgrading.is_some() {
-            return busy("another downstairs program is being rolled over the regions".into());
+        if let Some(job) = self.facts.upgrading {
+            let waits = self.facts.awaiting.values().find(|awaited| awaited.job == job);
+            let waits = waits.map(|awaited| format!(", and waits: {}", awaited.why.message)).unwrap_or_default();
+            let remedy = format!(
+                "wait until it is done (sledctl jobs show {job}); or cancel it, reload, and roll it again: sledctl \
+                 jobs cancel {job}, sledctl reload, sledctl downstairs upgrade"
+            );
+            return busy(format!("job {job} rolls another downstairs program over the regions{waits}"), remedy);
         }
         let moved: Vec<_> = started_anew(&self.config, new, now).into_iter().map(|local| local.name).collect();
         let touched = gone(&self.config, new).into_iter().chain(moved);
         match touched.into_iter().find(|name| self.facts.busy.contains_key(name)) {
             None => Ok(()),
-            Some(name) => busy(format!("a job is at {name}, and the new map moves or removes it")),
+            Some(name) => {
+                let job = self.workers.get(&name).map_or_else(|| "JOB".to_owned(), u64::to_string);
+                let remedy = format!("wait until it is done (sledctl jobs), or cancel it: sledctl jobs cancel {job}");
+                busy(format!("a job is at {name}, and the new map moves or removes it"), remedy)
+            }
         }
     }
 
@@ -255,6 +260,7 @@ impl Supervisor {
             maintenance: _,
             unfinished_upgrade: _,
             awaiting: _,
+            upgrading: _,
             outdated: _,
             leaving: _,
             files: _,

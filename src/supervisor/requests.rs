@@ -251,7 +251,7 @@ impl Supervisor {
     }
 
     fn upgrade(&mut self, program: Option<(Bytes, PathBuf)>, force: bool) -> Result<wire::Granted, wire::Error> {
-        if self.upgrading.is_some() {
+        if self.facts.upgrading.is_some() {
             let message = "another upgrade is under way";
             return Err(wire::Error::new("BUSY", message, "wait until it is done: sledctl jobs"));
         }

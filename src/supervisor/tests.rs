@@ -21,7 +21,23 @@ fn config(more: &str) -> Configuration {
 
 /// A supervisor whose observers have not begun: as long as nobody waits for anything.
 fn supervisor() -> (Supervisor, Inbox) {
-    Supervisor::new(super::Start::of(config("")), "/nowhere".into(), "/nowhere".into(), line().1)
+    supervisor_of(config(""))
+}
+
+/// The same of a configuration.
+pub(super) fn supervisor_of(config: Configuration) -> (Supervisor, Inbox) {
+    Supervisor::new(super::Start::of(config), "/nowhere".into(), "/nowhere".into(), line().1)
+}
+
+/// A volume that is on other sleds as well, and one that is not.
+pub(super) fn spread() -> Configuration {
+    let map = "[sleds.proper-raptor]\naddress = \"192.168.4.189\"\n[sleds.quick-otter]\naddress = \"192.168.4.190\"\n\
+               [defaults]\nextent_count = 4\n[volumes.local]\n\
+               regions = [\"proper-raptor:3830\", \"proper-raptor:3831\", \"proper-raptor:3832\"]\n[volumes.spread]\n\
+               regions = [\"proper-raptor:3840\", \"proper-raptor:3841\", \"quick-otter:3840\"]\n";
+    let source = |text: &str| Source { file: "f".into(), text: Ok(text.into()) };
+    let sled = vec![source(include_str!("../../etc/sled.toml"))];
+    config::read(&Sources { sled, port_map: source(map), ephemeral: 32768..=60999 }).unwrap()
 }
 
 /// The supervisor goes on with another configuration.

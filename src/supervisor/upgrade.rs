@@ -396,7 +396,8 @@ impl Rolling<'_> {
             Ok(()) => ("every region runs what it ran before".to_owned(), "see why: journalctl -u sledd"),
             Err(stuck) => (
                 format!("taking it back has stopped, as {}; the others are left as they are", stuck.message),
-                "see sledctl downstairs; mend that, then: systemctl restart sledd, which goes on with it",
+                "see sledctl downstairs; mend that, then: systemctl restart sledd, which goes on with it; without a \
+                 sled that is gone for good: sledctl reload with a map that has it no more, or sledctl downstairs upgrade --force",
             ),
         };
         wire::Error::new("UPGRADE_FAILED", format!("{}; {end}", why.message), remedy)

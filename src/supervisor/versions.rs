@@ -88,11 +88,11 @@ impl Supervisor {
 
     /// Takes the end of that. One that has begun meanwhile is not unfinished.
     pub(super) fn hear_unfinished(&mut self, unfinished: bool) {
-        self.facts.unfinished_upgrade = unfinished && self.upgrading.is_none();
+        self.facts.unfinished_upgrade = unfinished && self.facts.upgrading.is_none();
     }
 
     fn resume_upgrade(&mut self, bus: Connection) {
-        let due = self.facts.unfinished_upgrade && !self.versions.resumed && self.upgrading.is_none();
+        let due = self.facts.unfinished_upgrade && !self.versions.resumed && self.facts.upgrading.is_none();
         let ready = due && usable(&self.config, &self.facts).is_ok() && self.editor.has_published();
         let (Some(disk), true) = (self.disk(), ready) else { return };
         self.versions.resumed = true;

@@ -98,6 +98,8 @@ pub struct Facts {
     /// The regions that a job is to take away for a moment, which nobody waits for, and which waits
     /// itself until the volume's other sleds are well.
     pub awaiting: BTreeMap<RegionName, Awaited>,
+    /// The job that rolls another downstairs program over the regions.
+    pub upgrading: Option<u64>,
     /// The machine is being switched off.
     pub leaving: bool,
     /// The adoptions that could not be undone, and why. It is tried again after a while.

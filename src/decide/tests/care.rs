@@ -295,6 +295,30 @@ fn a_region_that_other_sleds_keep_back_is_told_with_the_job_that_waits() {
     assert!(found.code == Code::TurnAwaited && verdict.ready(&volume()), "it goes on serving meanwhile");
     assert_eq!(found.cause, "job 7 is to restart it, and waits: still-fawn-1 on other does not serve");
     assert!(found.remedy.contains("see other") && found.remedy.contains("sledctl jobs cancel 7"), "{found:?}");
+    // A job has no --force; what works depends on what it is.
+    let remedy = |facts: &Facts, code: &str, message: &str, remedy: &str| {
+        let mut facts = facts.clone();
+        let remedy = format!("{remedy}; with --force it is done all the same");
+        facts.awaiting.insert(first(), Awaited { job: 7, why: crate::wire::Error::new(code, message, remedy) });
+        let found = judge(&config, &facts).findings;
+        found.into_iter().find(|finding| finding.code == Code::TurnAwaited).unwrap().remedy
+    };
+    let unknown = "if it answers at another port: --sled ADDRESS:PORT";
+    let said = remedy(&facts, "SIBLING_UNKNOWN", "x", unknown);
+    assert!(said.contains("sledctl jobs follow 7 --sled ADDRESS:PORT") && !said.contains("with --force"), "{said}");
+    assert!(said.contains("sledctl region restart still-fawn-0 --force"), "{said}");
+    // One that does not find back: by its name.
+    let host = "192.168.4.17".parse().unwrap();
+    let peer = crate::wire::Peer { address: host, port: 7, host: None };
+    facts.regions.get_mut(&first()).unwrap().sockets.as_mut().unwrap().connected = vec![peer];
+    let alone = "still-fawn-0 stays as it is: 192.168.4.17 is connected to it and not to still-fawn-1 on other";
+    let said = remedy(&facts, "HOST_ALONE", alone, "wait until its hosts have all three");
+    assert!(said.contains("detach the volume on 192.168.4.17, and attach it again"), "{said}");
+    let said = remedy(&facts, "HOST_ALONE", "192.168.4.170 is connected", "wait");
+    assert!(said.contains("detach the volume on that host"), "{said}");
+    facts.upgrading = Some(7);
+    let said = remedy(&facts, "SIBLING_DOWN", "x", "see other");
+    assert!(said.contains("sledctl downstairs upgrade --force") && !said.contains("region restart"), "{said}");
 }
 
 #[test]
