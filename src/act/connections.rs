@@ -64,15 +64,19 @@ pub fn open(ports: &[u16]) -> io::Result<Vec<Connection>> {
 }
 
 /// How many bytes that were written to the connection between these two the other end has not
-/// acknowledged; `None` if there is no such connection any more.
+/// acknowledged; `None` if there is no such connection any more. It costs the same however many there are.
 ///
 /// # Errors
 /// The kernel does not tell.
 pub fn unsent(local: SocketAddr, peer: SocketAddr) -> io::Result<Option<u32>> {
     let whole = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
-    let (local, peer) = (whole(local), whole(peer));
-    let all = told(OPEN, &[local.port()], false)?;
-    let its = all.iter().find(|told| (told.name.local(), told.name.peer()) == (local, peer));
+    let told = match sock_diag::between(local, peer) {
+        Err(why) if why.raw_os_error() == Some(ENOENT) => None,
+        told => told?,
+    };
+    let is_open = |state: u8| 1_u32.checked_shl(state.into()).is_some_and(|state| OPEN & state > 0);
+    let ends = (whole(local), whole(peer));
+    let its = told.filter(|told| (told.name.local(), told.name.peer()) == ends && is_open(told.state));
     Ok(its.map(|told| told.unsent))
 }
 
@@ -211,6 +215,27 @@ mod tests {
         if nix::unistd::geteuid().is_root() {
             assert!(destroy(&seen[0]).unwrap());
             assert_eq!((&accepted).read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionAborted);
+        }
+    }
+
+    #[test]
+    fn of_one_connection_it_is_told_what_its_other_end_has_not_taken() {
+        for (at, to) in [("127.0.0.1:0", "127.0.0.1"), ("[::]:0", "127.0.0.1"), ("[::]:0", "::1")] {
+            let listener = TcpListener::bind(at).unwrap();
+            let near = TcpStream::connect((to, port(&listener))).unwrap();
+            let (mut far, other) = (listener.accept().unwrap().0, pair(&listener));
+            let ends = |stream: &TcpStream| (stream.local_addr().unwrap(), stream.peer_addr().unwrap());
+            let told = |(local, peer)| unsent(local, peer).unwrap();
+            assert_eq!(told(ends(&far)), Some(0), "{at} {to}");
+            far.set_nonblocking(true).unwrap();
+            while far.write(&[0; 65536]).is_ok() {}
+            assert!(told(ends(&far)) > Some(0), "{at} {to}");
+            assert_eq!((told(ends(&other.1)), told(ends(&near))), (Some(0), Some(0)), "{at} {to}");
+            // Who listens there is no connection; nor is what the kernel alone remembers.
+            let (local, peer) = ends(&far);
+            assert_eq!(told((local, SocketAddr::new(peer.ip(), 1))), None, "{at} {to}");
+            drop(listener);
+            assert_eq!(told((local, SocketAddr::new(peer.ip(), 1))), None, "{at} {to}");
         }
     }
 

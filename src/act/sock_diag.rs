@@ -63,6 +63,23 @@ pub struct Told {
 }
 
 impl Name {
+    /// Of whichever socket has these two ends: with no cookie (`INET_DIAG_NOCOOKIE`).
+    fn between(local: SocketAddr, peer: SocketAddr) -> Self {
+        let mut id = [0; 48];
+        for (end, port, address) in [(local, 0, 4), (peer, 2, 20)] {
+            id[port..port + 2].copy_from_slice(&end.port().to_be_bytes());
+            match end.ip().to_canonical() {
+                IpAddr::V4(ip) => id[address..address + 4].copy_from_slice(&ip.octets()),
+                IpAddr::V6(ip) => id[address..address + 16].copy_from_slice(&ip.octets()),
+            }
+        }
+        if let SocketAddr::V6(local) = local {
+            id[36..40].copy_from_slice(&local.scope_id().to_ne_bytes());
+        }
+        id[40..].fill(u8::MAX);
+        Self { family: FAMILIES[usize::from(local.ip().to_canonical().is_ipv6())], id }
+    }
+
     /// Its own address. One that is IPv4's, written as IPv6's, is told as IPv4's.
     pub fn local(&self) -> SocketAddr {
         SocketAddr::new(self.address(4), self.port(0))
@@ -103,6 +120,19 @@ pub fn list(family: u8, states: u32, ports: &[u16], drops: bool) -> io::Result<V
     body.extend(attribute(BYTECODE, &filter(ports)?)?);
     let mut found = Vec::new();
     exchange(BY_FAMILY, REQUEST | LIST, &body, |answer| found.extend(told(answer)))?;
+    Ok(found)
+}
+
+/// The TCP socket with these two ends; where there is none, the kernel may tell of one that listens at the first.
+/// It looks in the place where such a socket has to be, and goes through no list.
+///
+/// # Errors
+/// What the kernel answered: `ENOENT` if there is neither.
+pub fn between(local: SocketAddr, peer: SocketAddr) -> io::Result<Option<Told>> {
+    let name = Name::between(local, peer);
+    let mut found = None;
+    let asked = request(name.family, 0, u32::MAX, &name.id);
+    exchange(BY_FAMILY, REQUEST | ACKNOWLEDGE, &asked, |answer| found = told(answer))?;
     Ok(found)
 }
 

@@ -25,6 +25,8 @@ const MOST_BEHIND: u64 = 16 * 1024;
 /// How long until a kernel has told whether it was taken: a packet that is lost is sent again after 0.2 s,
 /// and after ever longer.
 const TAKEN: Duration = Duration::from_secs(5);
+/// The longest pause between two looks whether it was.
+const PAUSE: Duration = Duration::from_millis(200);
 /// How long until it is looked again where it could not be told.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long until whoever listened is asked again: there are few bytes to do it with, and no answer is
@@ -138,7 +140,7 @@ async fn listens(wire: &Wire, stream: &TcpStream) -> Sight {
 
 /// Waits until the other end has taken all that was said, or is over.
 async fn taken(wire: &Wire, stream: &TcpStream) -> Sight {
-    let mut pause = Backoff::new(Duration::from_millis(1), Duration::from_millis(50));
+    let mut pause = Backoff::new(Duration::from_millis(1), PAUSE);
     loop {
         // In this order: what is refused is no more waited for either.
         let left = unsent(stream);
