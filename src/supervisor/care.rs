@@ -208,6 +208,9 @@ pub(super) struct Away {
     pub(super) served: Duration,
     /// Until the hosts that were connected were so again; `None` if nobody was.
     pub(super) hosts: Option<Duration>,
+    /// How often it had not gone on as it should, ever, when it was seen to serve again; `None` if the map
+    /// does not have it here any more.
+    pub(super) breaks: Option<u64>,
 }
 
 /// Restarts it, and waits until it serves and its hosts are back. That it serves is believed of the
@@ -233,10 +236,10 @@ pub(super) async fn down_and_up(
     units::restart(bus, &local.name).await.map_err(failed)?;
     progress.step(format!("{}: waiting until it serves", local.name), 0, 0);
     company::wait_until_it_serves(shop, local, bus, before).await.map_err(failed)?;
-    let served = began.elapsed();
+    let (served, breaks) = (began.elapsed(), shop.breaks.borrow().get(&local.name).copied());
     shop.tell(Event::Mark { job, region: local.name.clone(), busy: Busy::Watching }).await;
     company::wait_for_return(shop, local, &hosts, progress).await.map_err(failed)?;
-    Ok(Away { served, hosts: (!hosts.is_empty()).then(|| began.elapsed()) })
+    Ok(Away { served, hosts: (!hosts.is_empty()).then(|| began.elapsed()), breaks })
 }
 
 /// Stops a region, and keeps it from running until it is released.

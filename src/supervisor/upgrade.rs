@@ -331,13 +331,13 @@ impl Rolling<'_> {
         self.note(record, local).await?;
         // A host that comes just now is no reason to watch for less long.
         let hosts = company::hosts(local).await.unwrap_or_default();
-        match care::down_and_up(self.shop, self.job, local, self.bus, self.progress).await {
+        let away = match care::down_and_up(self.shop, self.job, local, self.bus, self.progress).await {
             Err(_) if !served => return Ok(()),
-            done => _ = done?,
-        }
+            away => away?,
+        };
         self.runs_it(record, local).await.map_err(failed)?;
         if hosts.is_empty() {
-            vigil::keep(self.shop, self.job, local, self.progress).await?;
+            vigil::keep(self.shop, self.job, local, away.breaks, (self.bus, self.progress)).await?;
         }
         Ok(())
     }

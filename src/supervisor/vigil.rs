@@ -11,6 +11,7 @@ use super::company;
 use super::event::Event;
 use super::workshop::{Workshop, cancelled};
 use crate::act::progress::Progress;
+use crate::act::units;
 use crate::decide::facts::Run;
 use crate::names::RegionName;
 use crate::port_map::LocalRegion;
@@ -19,6 +20,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
+use zbus::Connection;
 
 /// How many times as long as it is to serve the watch may take, beside the time to come up.
 const TIMES: u32 = 3;
@@ -109,7 +111,8 @@ fn later(at: Instant, time: Duration) -> Instant {
     at.checked_add(time).unwrap_or_else(|| at + NEVER)
 }
 
-/// Watches a region until it has served for `downstairs.steady_after`. Whoever has something to do with it
+/// Watches a region until it has served for `downstairs.steady_after`, counted on from `before`: how often it
+/// had broken, ever, when it was first seen to serve after its restart. Whoever has something to do with it
 /// meanwhile does not wait until then.
 ///
 /// # Errors
@@ -118,12 +121,17 @@ pub(super) async fn keep(
     shop: &Workshop,
     job: u64,
     local: &LocalRegion,
-    progress: &Progress,
+    before: Option<u64>,
+    (bus, progress): (&Connection, &Progress),
 ) -> Result<(), wire::Error> {
+    let failed = |why: String| wire::Error::new("UPGRADE_FAILED", format!("{}: {why}", local.name), "");
+    if let again @ 1.. = units::restarts(bus, &local.name).await.map_err(failed)? {
+        return Err(failed(format!("it has ended by itself since it was restarted, {again} time(s)")));
+    }
     let (name, steady) = (&local.name, Duration::from(shop.config.sled.downstairs.steady_after));
     let (mut breaks, mut serving) = (shop.breaks.subscribe(), shop.serving.subscribe());
-    let mut vigil =
-        Vigil::begin(Instant::now(), steady, company::patience(local), Sight::of(name, &mut breaks, &mut serving));
+    let sight = Sight { breaks: before, ..Sight::of(name, &mut breaks, &mut serving) };
+    let mut vigil = Vigil::begin(Instant::now(), steady, company::patience(local), sight);
     shop.tell(Event::Free { job, region: name.clone() }).await;
     loop {
         let (now, seen) = (Instant::now(), Sight::of(name, &mut breaks, &mut serving));
@@ -131,7 +139,7 @@ pub(super) async fn keep(
         let until = match vigil.look(now, seen) {
             Found::Until(at) => at,
             Found::Well | Found::Gone => return Ok(()),
-            Found::Broken(why) => return Err(wire::Error::new("UPGRADE_FAILED", format!("{name}: {why}"), "")),
+            Found::Broken(why) => return Err(failed(why)),
         };
         if away && care::standing(shop, name).await? != Standing::Kept {
             return Ok(());
@@ -188,6 +196,9 @@ mod tests {
             Found::Broken(why) => assert!(why.contains(what), "{why}"),
             other => panic!("{other:?}"),
         };
+        // It was over before the watch began, and after it was first seen to serve.
+        let mut late = Vigil::begin(now, STEADY, PATIENCE, Sight { breaks: Some(3), ..sight(4, Some("b")) });
+        broken(late.look(now, sight(4, Some("b"))), "has ended");
         // It hung, in the same run; or was restarted for that, and nobody looked in between.
         broken(begin().look(now + after(9), sight(4, None)), "hung");
         broken(begin().look(now + after(9), sight(4, Some("a"))), "hung");
