@@ -19,15 +19,14 @@ use zbus::Connection;
 const ONE_VOLUME: Duration = Duration::from_secs(5);
 /// How long all of it may take, so that a machine that is switched off does go off.
 const ALL: Duration = Duration::from_secs(30);
+/// How long it may take to write down what is to be remembered of jobs.
+const NOTING: Duration = Duration::from_secs(2);
 
 impl Supervisor {
     /// The daemon was told to end. If that is because the machine is being switched off, hosts are
     /// told first, and then the regions are stopped.
     pub(super) fn leave(&mut self, answer: oneshot::Sender<Result<Answer, wire::Error>>) {
-        let Some(bus) = self.bus.clone() else {
-            _ = answer.send(Ok(Answer::Left));
-            return;
-        };
+        let (bus, noted) = (self.bus.clone(), self.note_jobs_at_the_end());
         let mut volumes: BTreeMap<VolumeName, Vec<(RegionName, u32)>> = BTreeMap::new();
         for (name, region) in &self.facts.regions {
             if let Some(pid) = region.alive() {
@@ -36,7 +35,9 @@ impl Supervisor {
         }
         let shop = self.shop.clone();
         let leaving = async move {
-            if act::units::machine_stops(&bus).await {
+            if let Some(bus) = bus
+                && act::units::machine_stops(&bus).await
+            {
                 let (told, heard) = oneshot::channel();
                 shop.tell(Event::Leaving(told)).await;
                 _ = heard.await;
@@ -44,6 +45,8 @@ impl Supervisor {
                     tracing::warn!("not every region was stopped within {} s", ALL.as_secs());
                 }
             }
+            // If the disk takes longer, some numbers are skipped.
+            _ = timeout(NOTING, noted).await;
             _ = answer.send(Ok(Answer::Left));
             None
         };

@@ -4,7 +4,7 @@
 use super::Supervisor;
 use super::errands::Errands;
 use super::event::Event;
-use crate::act::jobs::Remembered;
+use crate::act::jobs::{self, Remembered};
 use crate::act::progress::{self, Course, Progress, Step};
 use crate::names::RegionName;
 use crate::times;
@@ -12,7 +12,7 @@ use crate::wire::{self, JobKind, JobProgress, JobState, Word};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 /// How many jobs are remembered after their end.
 const REMEMBERED: usize = 1000;
@@ -38,11 +38,16 @@ pub(super) struct Jobs {
     /// Where each hears what it has asked.
     words: BTreeMap<u64, watch::Sender<Option<(u64, Word)>>>,
     next: u64,
+    /// From here on the next supervisor gives numbers: what is on the disk keeps only those below from being
+    /// given again.
+    reserved: u64,
     errands: Errands,
     /// Something has changed that is to outlive this supervisor.
     changed: bool,
-    /// That is being written.
-    writing: bool,
+    /// That is being written, with the first number that is not kept by it.
+    writing: Option<u64>,
+    /// The supervisor ends, and no more numbers are kept for it.
+    leaving: bool,
     /// It could not be written when it was last tried.
     unwritten: bool,
 }
@@ -52,6 +57,7 @@ impl Jobs {
     /// meet another. What it was at was cut short.
     pub(super) fn new(errands: Errands, known: Remembered) -> Self {
         let next = known.jobs.iter().map(|job| job.id.saturating_add(1)).fold(known.next, u64::max);
+        let reserved = known.reserved;
         let mut changed = false;
         let all = known.jobs.into_iter().map(|mut job| {
             if job.state == JobState::Running {
@@ -65,16 +71,19 @@ impl Jobs {
         });
         let all = Arc::new(all.collect());
         let (courses, words) = (BTreeMap::new(), BTreeMap::new());
-        Self { all, courses, words, next, errands, changed, writing: false, unwritten: false }
+        let (writing, leaving, unwritten) = (None, false, false);
+        Self { all, courses, words, next, reserved, errands, changed, writing, leaving, unwritten }
     }
 
     /// What is to be written down now, if anything: the newest of those that somebody asked for and of
     /// the others, each counted for itself, and whatever is not over.
     pub(super) fn take_changes(&mut self) -> Option<Remembered> {
-        if !self.changed || self.writing {
+        if !self.changed || self.writing.is_some() {
             return None;
         }
-        (self.changed, self.writing) = (false, true);
+        let reserved = self.next.saturating_add(if self.leaving { 0 } else { jobs::BLOCK });
+        (self.changed, self.writing) = (false, Some(reserved));
+        self.reserved = self.reserved.min(reserved);
         let (mut asked, mut unasked) = (0, 0);
         let newest = |job: &&wire::Job| {
             let count = if job.unasked { &mut unasked } else { &mut asked };
@@ -83,7 +92,25 @@ impl Jobs {
         };
         let mut jobs: Vec<_> = self.all.values().rev().filter(newest).cloned().collect();
         jobs.reverse();
-        Some(Remembered { next: self.next, jobs })
+        Some(Remembered { next: self.next, reserved, jobs })
+    }
+
+    /// What is to be written down now that the supervisor ends, unless something is being written: the next one
+    /// goes on with the very next number.
+    pub(super) fn leave(&mut self) -> Option<Remembered> {
+        (self.leaving, self.changed) = (true, true);
+        self.take_changes()
+    }
+
+    /// A number that no job had before, even if an earlier supervisor could write down none of its own, and that
+    /// no later one gives.
+    fn number(&mut self) -> u64 {
+        if self.next >= self.reserved {
+            self.next = self.next.max(jobs::anew(times::now()));
+        }
+        let number = self.next;
+        self.next = self.next.saturating_add(1);
+        number
     }
 
     /// It was written down, or could not be, and why.
@@ -91,12 +118,15 @@ impl Jobs {
         if let (Err(why), false) = (&done, self.unwritten) {
             tracing::warn!("what became of jobs cannot be remembered: {why}; it is tried again");
         }
-        (self.writing, self.unwritten) = (false, done.is_err());
+        if let (Ok(()), Some(reserved)) = (&done, self.writing) {
+            self.reserved = reserved;
+        }
+        (self.writing, self.unwritten) = (None, done.is_err());
     }
 
     /// What could not be written is to be once more.
     pub(super) fn write_again(&mut self) {
-        self.changed |= self.unwritten && !self.writing;
+        self.changed |= self.unwritten && self.writing.is_none();
     }
 
     /// Every job that is remembered.
@@ -123,7 +153,7 @@ impl Jobs {
         // What somebody asked for stays as it ended.
         let again = again.filter(|id| self.all.get(id).is_none_or(|job| job.unasked));
         let job = wire::Job {
-            id: again.unwrap_or(self.next),
+            id: again.unwrap_or_else(|| self.number()),
             kind,
             region: region.clone(),
             state: JobState::Running,
@@ -136,7 +166,6 @@ impl Jobs {
             asks: None,
             unasked,
         };
-        self.next = self.next.saturating_add(u64::from(again.is_none()));
         self.changed = true;
         let jobs = Arc::make_mut(&mut self.all);
         jobs.insert(job.id, job.clone());
@@ -233,11 +262,27 @@ impl Supervisor {
     /// Writes down what is to be remembered of jobs, if that has changed.
     pub(super) fn note_jobs(&mut self) {
         let Some(known) = self.jobs.take_changes() else { return };
+        _ = self.write_jobs(known);
+    }
+
+    /// Writes down what is to be remembered of jobs at the end. Whoever gets what this returns hears when that is
+    /// done; at once, if it cannot be done now.
+    pub(super) fn note_jobs_at_the_end(&mut self) -> oneshot::Receiver<()> {
+        match self.jobs.leave() {
+            Some(known) => self.write_jobs(known),
+            None => oneshot::channel().1,
+        }
+    }
+
+    fn write_jobs(&mut self, known: Remembered) -> oneshot::Receiver<()> {
+        let (done, heard) = oneshot::channel();
         self.errands.run(|why| Some(Event::Noted(Err(why))), async move {
-            let written = tokio::task::spawn_blocking(move || crate::act::jobs::write(&known)).await;
+            let written = tokio::task::spawn_blocking(move || jobs::write(&known)).await;
             let written = written.unwrap_or_else(|why| Err(std::io::Error::other(why)));
+            _ = done.send(());
             Some(Event::Noted(written.map_err(|why| why.to_string())))
         });
+        heard
     }
 }
 
@@ -245,10 +290,43 @@ impl Supervisor {
 mod tests {
     use super::*;
 
+    /// As on a machine that had no jobs.
+    fn fresh() -> Remembered {
+        Remembered { next: 1, reserved: 1 + jobs::BLOCK, jobs: Vec::new() }
+    }
+
+    #[test]
+    fn a_number_that_the_disk_keeps_from_nobody_is_the_clocks() {
+        let (events, _heard) = tokio::sync::mpsc::channel(8);
+        let mut jobs = Jobs::new(Errands::new(events), fresh());
+        let name: RegionName = "still-fawn-0".parse().unwrap();
+        let give = |jobs: &mut Jobs| jobs.register(JobKind::Hold, &name).0.id;
+        // What is taken to be written is not on the disk before that is said.
+        let kept: Vec<_> = (0..jobs::BLOCK).map(|_| give(&mut jobs)).collect();
+        assert_eq!(kept, (1..=jobs::BLOCK).collect::<Vec<_>>());
+        let taken = jobs.take_changes().unwrap();
+        assert_eq!((taken.next, taken.reserved), (1 + jobs::BLOCK, 1 + 2 * jobs::BLOCK));
+        jobs.written(Err("Read-only file system".into()));
+        let beyond = give(&mut jobs);
+        assert!(beyond >= jobs::anew(times::now()) - 100, "{beyond}");
+        assert!(give(&mut jobs) > beyond);
+        // Once it is written, they are in a row again.
+        let taken = jobs.take_changes().unwrap();
+        jobs.written(Ok(()));
+        assert_eq!(give(&mut jobs), taken.next);
+        // At the end none is left over; who comes even then gets one that the next supervisor does not give.
+        let last = jobs.leave().unwrap();
+        assert_eq!((last.reserved, last.next), (taken.next + 1, taken.next + 1));
+        jobs.written(Ok(()));
+        assert!(give(&mut jobs) >= last.reserved);
+        let after = jobs.take_changes().unwrap();
+        assert_eq!(after.reserved, after.next, "it is on record as well");
+    }
+
     #[test]
     fn what_somebody_asked_for_is_not_forgotten_for_what_nobody_did() {
         let (events, _heard) = tokio::sync::mpsc::channel(8);
-        let mut jobs = Jobs::new(Errands::new(events), Remembered::default());
+        let mut jobs = Jobs::new(Errands::new(events), fresh());
         let name = "still-fawn-0".parse().unwrap();
         let end = |jobs: &mut Jobs, id| jobs.end(Ended { id, result: Ok("done".into()), took: Duration::ZERO });
         let (asked, _progress) = jobs.register(JobKind::Create, &name);
@@ -277,7 +355,7 @@ mod tests {
     #[test]
     fn what_is_not_over_is_written_however_many_came_since() {
         let (events, _heard) = tokio::sync::mpsc::channel(8);
-        let mut jobs = Jobs::new(Errands::new(events), Remembered::default());
+        let mut jobs = Jobs::new(Errands::new(events), fresh());
         let name = "still-fawn-0".parse().unwrap();
         let (long, _progress) = jobs.register(JobKind::Upgrade, &name);
         for _ in 0..WRITTEN + 1 {
@@ -291,7 +369,7 @@ mod tests {
     #[test]
     fn what_could_not_be_written_is_tried_again_at_the_next_look_back_and_not_before() {
         let (events, _heard) = tokio::sync::mpsc::channel(8);
-        let mut jobs = Jobs::new(Errands::new(events), Remembered::default());
+        let mut jobs = Jobs::new(Errands::new(events), fresh());
         let name = "still-fawn-0".parse().unwrap();
         let (_job, _progress) = jobs.register(JobKind::Create, &name);
         let first = jobs.take_changes().unwrap();
@@ -310,7 +388,7 @@ mod tests {
     #[test]
     fn a_word_is_heard_only_while_its_question_is_asked() {
         let (events, _heard) = tokio::sync::mpsc::channel(8);
-        let mut jobs = Jobs::new(Errands::new(events), Remembered::default());
+        let mut jobs = Jobs::new(Errands::new(events), fresh());
         let name: RegionName = "still-fawn-0".parse().unwrap();
         let (job, _progress) = jobs.register(JobKind::Restart, &name);
         let asks = |number| {
@@ -334,7 +412,7 @@ mod tests {
     fn numbers_are_small_and_go_on_over_a_restart() {
         let (events, _heard) = tokio::sync::mpsc::channel(8);
         let errands = Errands::new(events);
-        let mut jobs = Jobs::new(errands.clone(), Remembered::default());
+        let mut jobs = Jobs::new(errands.clone(), fresh());
         assert_eq!(jobs.take_changes(), None);
         let name = "still-fawn-0".parse().unwrap();
         let (first, _first) = jobs.register(JobKind::Create, &name);
@@ -356,7 +434,7 @@ mod tests {
     #[test]
     fn a_job_is_cancelled_until_it_is_too_late() {
         let (events, _heard) = tokio::sync::mpsc::channel(8);
-        let mut jobs = Jobs::new(Errands::new(events), Remembered::default());
+        let mut jobs = Jobs::new(Errands::new(events), fresh());
         let name = "still-fawn-0".parse().unwrap();
         let (first, progress) = jobs.register(JobKind::Create, &name);
         assert!(progress.check().is_ok());

@@ -5,6 +5,7 @@ use super::Supervisor;
 use super::event::Event;
 use super::requests::Answer;
 use crate::act::in_force;
+use crate::act::jobs::{self, Remembered};
 use crate::config::{Configuration, History, Texts};
 use crate::decide::facts::InForce;
 use crate::source::Fault;
@@ -21,6 +22,8 @@ const AGAIN: Duration = Duration::from_secs(60);
 pub struct Start {
     pub(super) config: Configuration,
     pub(super) kept: Keeping,
+    /// What is known of jobs, and the numbers that are kept for it.
+    pub(super) jobs: Remembered,
 }
 
 /// What is in force, and what is kept of it.
@@ -41,7 +44,7 @@ impl Start {
     pub(super) fn of(config: Configuration) -> Self {
         let (texts, history, tried) = (Texts::default(), History::default(), Instant::now());
         let kept = Keeping { texts, by: String::new(), history, not_kept: None, tried, busy: false };
-        Self { config, kept }
+        Self { config, kept, jobs: Remembered { next: 1, reserved: 1 + jobs::BLOCK, jobs: Vec::new() } }
     }
 
     /// Puts what a supervisor starts with on record: before systemd is asked to read the units again,
@@ -56,7 +59,7 @@ impl Start {
             Err(why) => (in_force::load(dir).unwrap_or_default(), Some(why.to_string())),
         };
         let (texts, tried, busy) = (choice.texts, Instant::now(), false);
-        Self { config: choice.config, kept: Keeping { texts, by, history, not_kept, tried, busy } }
+        Self { config: choice.config, kept: Keeping { texts, by, history, not_kept, tried, busy }, jobs: jobs::begin() }
     }
 }
 

@@ -226,7 +226,7 @@ impl Supervisor {
             bus: None,
             line: None,
             world: World::default(),
-            jobs: Jobs::new(errands.clone(), crate::act::jobs::read()),
+            jobs: Jobs::new(errands.clone(), start.jobs),
             workers: BTreeMap::new(),
             removals: removals::Removals::default(),
             versions: Versions::default(),
