@@ -4,6 +4,7 @@
 
 use super::Supervisor;
 use super::counter::Reply;
+use super::event::Event;
 use super::requests::Answer;
 use super::workshop::Workshop;
 use crate::act::inspect::trailers;
@@ -195,6 +196,9 @@ fn serves_anew(serving: &BTreeMap<RegionName, Run>, name: &RegionName, before: O
     serving.get(name).is_some_and(|run| before.is_none() || run.invocation.as_ref() != before)
 }
 
+/// The volumes that are being looked at, and who has asked since that look began: it is none of his.
+pub(super) type Looks = BTreeMap<VolumeName, Vec<Reply>>;
+
 impl Supervisor {
     /// The processes that run on these regions, wherever these listen.
     fn run_on(&self, regions: &[LocalRegion]) -> BTreeMap<RegionName, u32> {
@@ -202,15 +206,32 @@ impl Supervisor {
         regions.iter().filter_map(|local| Some((local.name.clone(), pid(&local.name)?))).collect()
     }
 
-    /// Tells who is connected to a volume, by a look that is made for this.
-    pub(super) fn tell_hosts(&self, volume: VolumeName, answer: Reply) {
+    /// Tells who is connected to a volume, by a look that begins after this was asked. There is one at a time of
+    /// each volume, and the next one is for all who ask meanwhile.
+    pub(super) fn tell_hosts(&mut self, volume: VolumeName, answer: Reply) {
+        match self.looks.get_mut(&volume) {
+            Some(waiting) => waiting.push(answer),
+            None => self.look_for(volume, vec![answer]),
+        }
+    }
+
+    /// A look at a volume's hosts is over.
+    pub(super) fn hear_hosts(&mut self, volume: VolumeName) {
+        let mut waiting = self.looks.remove(&volume).unwrap_or_default();
+        waiting.retain(|answer| !answer.is_closed());
+        if !waiting.is_empty() {
+            self.look_for(volume, waiting);
+        }
+    }
+
+    fn look_for(&mut self, volume: VolumeName, answers: Vec<Reply>) {
         let here = match may_let_go(&self.config, &volume) {
             Ok(here) => here,
-            Err(why) => {
-                _ = answer.send(Err(why));
-                return;
-            }
+            Err(why) => return tell_each(answers, &Err(why)),
         };
+        self.looks.insert(volume.clone(), Vec::new());
+        let over = Event::HostsTold(volume.clone());
+        let lost = Event::HostsTold(volume.clone());
         let (config, since) = (self.config.clone(), self.seen_since(&volume));
         let runs = self.run_on(&here);
         let look = move || -> std::io::Result<wire::Hosts> {
@@ -224,15 +245,20 @@ impl Supervisor {
             let attached = attached(&config, &hosts, since);
             Ok(wire::Hosts { volume, sled: config.sled.name.clone(), attached })
         };
-        self.errands.run(|_| None, async move {
+        self.errands.run(|_| Some(lost), async move {
             let looked = tokio::task::spawn_blocking(look).await.unwrap_or_else(|why| Err(std::io::Error::other(why)));
-            _ = answer.send(looked.map(Answer::Hosts).map_err(|why| {
+            let told = looked.map_err(|why| {
                 let message = format!("it cannot be told who is connected: {why}");
                 wire::Error::new("NOT_SEEN", message, "ask again; see journalctl -u sledd")
-            }));
-            None
+            });
+            tell_each(answers, &told);
+            Some(over)
         });
     }
+}
+
+fn tell_each(answers: Vec<Reply>, told: &Result<wire::Hosts, wire::Error>) {
+    answers.into_iter().for_each(|answer| _ = answer.send(told.clone().map(Answer::Hosts)));
 }
 
 /// The hosts that are connected to a region where the map has it: whoever is elsewhere does not look for

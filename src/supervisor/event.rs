@@ -20,7 +20,7 @@ use crate::config::History;
 use crate::decide::facts::{Awaited, Busy, Disk, Doing, Run, Start};
 use crate::decide::failure::Failure;
 use crate::decide::turns::{Denied, Manner};
-use crate::names::RegionName;
+use crate::names::{RegionName, VolumeName};
 use crate::port_map::Fence;
 use crate::programs::Program;
 use std::collections::{BTreeMap, BTreeSet};
@@ -83,6 +83,8 @@ pub(super) enum Event {
     Unfinished(bool),
     /// What is to be remembered of jobs was written, or could not be, and why.
     Noted(Result<(), String>),
+    /// It was told who is connected to a volume, or that could not be seen.
+    HostsTold(VolumeName),
     /// A job is doing this now.
     Step(u64, Step),
     /// A job at this region has ended, and this is what the disk looked like then.

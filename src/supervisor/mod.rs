@@ -145,6 +145,7 @@ struct Supervisor {
     versions: Versions,
     desk: Desk,
     knocks: Knocks,
+    looks: company::Looks,
     outside: outside::Outside,
     shop: Workshop,
     wards: BTreeMap<RegionName, Ward>,
@@ -232,6 +233,7 @@ impl Supervisor {
             versions: Versions::default(),
             desk: Desk::default(),
             knocks: Knocks::default(),
+            looks: company::Looks::default(),
             shop: Workshop::new(config.clone(), observers.scanner.clone(), errands.clone()),
             wards: regions.iter().map(|local| (local.name.clone(), Ward::default())).collect(),
             freshness: Freshness::new(config.sled.downstairs.hung_after.into()),
@@ -346,6 +348,7 @@ impl Supervisor {
             Event::Awaits(name, what) => self.hear_awaits(name, what),
             Event::Unfinished(unfinished) => self.hear_unfinished(unfinished),
             Event::Noted(written) => self.jobs.written(written),
+            Event::HostsTold(volume) => self.hear_hosts(volume),
             Event::Step(id, step) => self.jobs.step(id, step),
             Event::Ended(name, ended, disk) => self.end(&name, *ended, disk),
         }

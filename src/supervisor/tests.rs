@@ -60,6 +60,36 @@ fn unit(pid: u32, invocation: &str) -> Unit {
 }
 
 #[tokio::test]
+async fn who_asks_who_is_connected_while_that_is_looked_at_shares_the_next_look() {
+    let (mut supervisor, mut inbox) = supervisor();
+    let volume = supervisor.config.local_regions()[0].name.volume().clone();
+    let ask = |supervisor: &mut Supervisor| {
+        let (answer, answered) = oneshot::channel();
+        supervisor.tell_hosts(volume.clone(), answer);
+        answered
+    };
+    let (first, mut second) = (ask(&mut supervisor), ask(&mut supervisor));
+    let (third, gone) = (ask(&mut supervisor), ask(&mut supervisor));
+    drop(gone);
+    assert!(matches!(first.await, Ok(Ok(Answer::Hosts(_)))));
+    assert!(second.try_recv().is_err(), "that look began before it was asked");
+    let mut over = async || loop {
+        if let Some(event @ Event::HostsTold(_)) = inbox.ended.recv().await {
+            return event;
+        }
+    };
+    supervisor.hear(over().await);
+    assert!(supervisor.looks.values().all(Vec::is_empty) && supervisor.looks.len() == 1, "there is one for both");
+    assert!(matches!((second.await, third.await), (Ok(Ok(Answer::Hosts(_))), Ok(Ok(Answer::Hosts(_))))));
+    supervisor.hear(over().await);
+    assert!(supervisor.looks.is_empty());
+    let (answer, answered) = oneshot::channel();
+    supervisor.tell_hosts("nobodys".parse().unwrap(), answer);
+    assert_eq!(answered.await.unwrap().unwrap_err().code, "VOLUME_UNKNOWN");
+    assert!(supervisor.looks.is_empty());
+}
+
+#[tokio::test]
 async fn what_systemd_did_for_another_configuration_or_connection_is_not_believed() {
     type Change = fn(&mut Supervisor);
     let reload: Change = |supervisor| take_over(supervisor, config("[downstairs]\nhung_after = \"9s\"\n"));
