@@ -3,6 +3,7 @@
 use crate::names::RegionName;
 use crate::wire::{Ask, Word};
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -71,11 +72,12 @@ impl Progress {
         (self.tell)(Step { doing: doing.into(), done, total, asks: None });
     }
 
-    /// Asks how the other sleds of a region's volume are, and waits for the word; `None` if nobody has given it
-    /// within `patience`. That they are not known is the word only if nobody knows more within [`BETTER`]: several
+    /// Asks how the other sleds of a region's volume are, but for those regions that have `moved`, and waits for
+    /// the word; `None` if nobody has given it within `patience`. That they are not known is the word only if nobody knows more within [`BETTER`]: several
     /// may follow the job. Cancel-safe: a word that is not taken stays.
-    pub async fn ask(&self, region: &RegionName, patience: Duration) -> Option<Word> {
-        let ask = Ask { number: self.asked.fetch_add(1, Ordering::Relaxed) + 1, region: region.clone() };
+    pub async fn ask(&self, region: &RegionName, moved: &BTreeSet<RegionName>, patience: Duration) -> Option<Word> {
+        let number = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
+        let ask = Ask { number, region: region.clone(), moved: moved.clone() };
         let mut answers = self.answers.clone();
         let own = |word: &Option<(u64, Word)>| word.as_ref().is_some_and(|(number, _)| *number == ask.number);
         let knows = |word: &Option<(u64, Word)>| own(word) && !word.as_ref().is_some_and(|(_, word)| is_unknown(word));
@@ -171,20 +173,23 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_word_is_taken_for_the_question_that_it_answers() {
         let (answer, answers) = watch::channel(Some((1, Word::Well)));
-        let progress = Progress::new(|step| assert!(step.asks.is_some()), watch::Sender::new(Course::Open));
+        let progress =
+            Progress::new(|step| assert_eq!(step.asks.unwrap().moved.len(), 1), watch::Sender::new(Course::Open));
         let progress = progress.answered_by(answers);
-        let (region, patience) = ("a-0".parse().unwrap(), Duration::from_secs(60));
-        assert_eq!(progress.ask(&region, patience).await, Some(Word::Well));
-        assert_eq!(progress.ask(&region, patience).await, None);
+        let (region, moved) = ("a-0".parse().unwrap(), ["a-1".parse().unwrap()].into());
+        let patience = Duration::from_secs(60);
+        assert_eq!(progress.ask(&region, &moved, patience).await, Some(Word::Well));
+        assert_eq!(progress.ask(&region, &moved, patience).await, None);
         answer.send_replace(Some((3, Word::Yield)));
-        assert_eq!(progress.ask(&region, patience).await, Some(Word::Yield));
+        assert_eq!(progress.ask(&region, &moved, patience).await, Some(Word::Yield));
     }
 
     #[tokio::test(start_paused = true)]
     async fn whoever_knows_is_heard_before_one_who_does_not() {
         let (answer, answers) = watch::channel(None);
         let progress = Progress::new(|_| (), watch::Sender::new(Course::Open)).answered_by(answers);
-        let (region, patience) = ("a-0".parse().unwrap(), Duration::from_secs(60));
+        let (region, moved) = ("a-0".parse().unwrap(), BTreeSet::new());
+        let patience = Duration::from_secs(60);
         let no = |code: &str| Word::No(crate::wire::Error::new(code, "x", "y"));
         let said = |words: Vec<Word>, number: u64| {
             let answer = answer.clone();
@@ -197,17 +202,20 @@ mod tests {
         };
         // One who asks at the wrong door is the first to answer.
         let words = vec![no("SIBLING_UNKNOWN"), Word::Well];
-        assert_eq!(tokio::join!(progress.ask(&region, patience), said(words, 1)).0, Some(Word::Well));
+        assert_eq!(tokio::join!(progress.ask(&region, &moved, patience), said(words, 1)).0, Some(Word::Well));
         let words = vec![no("SIBLING_UNKNOWN"), no("SIBLING_UNKNOWN"), no("SIBLING_DOWN")];
-        assert_eq!(tokio::join!(progress.ask(&region, patience), said(words, 2)).0, Some(no("SIBLING_DOWN")));
+        assert_eq!(tokio::join!(progress.ask(&region, &moved, patience), said(words, 2)).0, Some(no("SIBLING_DOWN")));
         // If nobody knows more, that is the word; and what is known is heard at once.
         let began = tokio::time::Instant::now();
         let unknown = vec![no("SIBLING_UNKNOWN")];
-        assert_eq!(tokio::join!(progress.ask(&region, patience), said(unknown, 3)).0, Some(no("SIBLING_UNKNOWN")));
+        assert_eq!(
+            tokio::join!(progress.ask(&region, &moved, patience), said(unknown, 3)).0,
+            Some(no("SIBLING_UNKNOWN"))
+        );
         assert_eq!(began.elapsed(), Duration::from_secs(1) + BETTER);
         let began = tokio::time::Instant::now();
         assert_eq!(
-            tokio::join!(progress.ask(&region, patience), said(vec![no("SIBLING_DOWN")], 4)).0,
+            tokio::join!(progress.ask(&region, &moved, patience), said(vec![no("SIBLING_DOWN")], 4)).0,
             Some(no("SIBLING_DOWN"))
         );
         assert_eq!(began.elapsed(), Duration::from_secs(1));

@@ -9,7 +9,7 @@ use super::client::{Client, Failure};
 use crate::config_dir;
 use crate::names::{RegionName, SledName, VolumeName};
 use crate::port_map::HTTP_PORT;
-use crate::wire::{Ask, Error, Granted, Hosts, Peer, State, Volume, Word};
+use crate::wire::{Ask, Error, Granted, Hosts, Peer, Region, State, Volume, Word};
 use bytes::Bytes;
 use clap::Args;
 use http::{Request, StatusCode};
@@ -190,7 +190,7 @@ async fn word(client: &Client, ask: &Ask) -> Word {
             Err(Failure::Refused(why)) if why.code == "NOT_FOUND" => None,
             Err(why) => return Word::No(why.error()),
         };
-        let found = judge(&volume, hosts.as_ref(), ask, &look(&volume, &client.doors).await);
+        let found = judge(&volume, hosts.as_ref(), ask, &look(&volume, ask, &client.doors).await);
         match found {
             Found::Well => return Word::Well,
             Found::No(why) => return Word::No(why),
@@ -202,9 +202,14 @@ async fn word(client: &Client, ask: &Ask) -> Word {
     }
 }
 
+/// The regions on other sleds that matter.
+fn asked_about<'a>(own: &'a Volume, ask: &'a Ask) -> impl Iterator<Item = &'a Region> {
+    own.regions.iter().filter(|region| region.sled != own.sled && !ask.moved.contains(&region.name))
+}
+
 /// What each of the other sleds of a volume says of it, or why it does not.
-async fn look(volume: &Volume, doors: &Doors) -> BTreeMap<SledName, Result<Theirs, String>> {
-    let others = volume.regions.iter().filter(|region| region.sled != volume.sled);
+async fn look(volume: &Volume, ask: &Ask, doors: &Doors) -> BTreeMap<SledName, Result<Theirs, String>> {
+    let others = asked_about(volume, ask);
     let others: BTreeMap<SledName, IpAddr> = others.map(|region| (region.sled.clone(), region.address)).collect();
     let mut asking = JoinSet::new();
     for (sled, address) in others {
@@ -279,7 +284,7 @@ fn judge(own: &Volume, looked: Option<&Hosts>, ask: &Ask, all: &BTreeMap<SledNam
     let hosts = mine.map(|region| connected(name, &region.connected, looked)).unwrap_or_default();
     let (mut turn, mut later) = (None, None);
     // By what this sled knows to be there: of what another one does not mention, nothing is known.
-    for region in own.regions.iter().filter(|region| region.sled != own.sled) {
+    for region in asked_about(own, ask) {
         let (name, sled) = (&region.name, &region.sled);
         let unknown = |what: String, remedy: &str| Found::No(because("SIBLING_UNKNOWN", what, remedy.into()));
         let theirs = match all.get(sled) {
@@ -324,7 +329,7 @@ mod tests {
         let mut own: Volume = serde_json::from_str(include_str!("../attach/tests/volume.json")).unwrap();
         own.regions[1].sled = "other".parse().unwrap();
         own.regions[0].connected = vec![Peer { address: "192.168.4.17".parse().unwrap(), port: 7, host: None }];
-        let ask = Ask { number: 1, region: own.regions[0].name.clone() };
+        let ask = Ask { number: 1, region: own.regions[0].name.clone(), moved: BTreeSet::new() };
         let mut said: serde_json::Value = serde_json::to_value(&own).unwrap();
         let region = &mut said["regions"][1];
         (region["state"], region["connected"]) =
@@ -354,6 +359,11 @@ mod tests {
         let silent = judge(&own, None, &ask, &[(other.clone(), Err("no answer".into()))].into());
         assert_eq!(code(silent), "SIBLING_UNKNOWN");
         assert_eq!(code(judge(&own, None, &ask, &BTreeMap::new())), "SIBLING_UNKNOWN");
+        // One that has moved as well is not asked about.
+        let moving = Ask { moved: [own.regions[1].name.clone()].into(), ..ask.clone() };
+        assert_eq!(judge(&own, None, &moving, &BTreeMap::new()), Found::Well);
+        let beside = Ask { moved: [own.regions[2].name.clone()].into(), ..ask.clone() };
+        assert_eq!(code(judge(&own, None, &beside, &BTreeMap::new())), "SIBLING_UNKNOWN");
         // What a look tells counts, and not what was shown before it: of this sled, and of the other.
         let host = |regions: &[usize]| {
             let regions: Vec<_> = regions.iter().map(|index| own.regions[*index].name.clone()).collect();

@@ -3,7 +3,7 @@
 
 use super::facts::Facts;
 use crate::config::Configuration;
-use crate::names::{RegionName, SledName, VolumeName};
+use crate::names::{RegionName, VolumeName};
 use crate::port_map::{Fence, LocalRegion};
 use crate::region::Tombstone;
 use crate::wire::{Change, Difference};
@@ -49,15 +49,16 @@ pub fn started_anew(old: &Configuration, new: &Configuration, facts: &Facts) -> 
     new.local_regions().into_iter().filter(elsewhere).collect()
 }
 
-/// Whether regions of a volume that other sleds serve are to be found somewhere else by the new map.
-pub fn moves_elsewhere(old: &Configuration, new: &Configuration, volume: &VolumeName) -> bool {
-    let places = |config: &Configuration| {
-        let regions = config.map.volumes.get(volume).into_iter().flat_map(|volume| &volume.regions);
-        let others = regions.filter(|region| region.sled != config.sled.name);
-        let address = |sled: &SledName| config.map.sleds.get(sled).map(|sled| sled.address);
-        others.map(|region| (address(&region.sled), region.port)).collect::<BTreeSet<_>>()
+/// Which regions of a volume, by their index, other sleds have and are to be found somewhere else by the new map.
+pub fn moved_elsewhere(old: &Configuration, new: &Configuration, volume: &VolumeName) -> [bool; 3] {
+    let place = |config: &Configuration, index: usize| {
+        let region = config.map.volumes.get(volume)?.regions.get(index)?;
+        Some((config.map.sleds.get(&region.sled)?.address, region.port, region.sled != config.sled.name))
     };
-    places(old) != places(new)
+    [0, 1, 2].map(|index| match (place(old, index), place(new, index)) {
+        (from, to @ Some((_, _, true))) => from != to,
+        _ => false,
+    })
 }
 
 fn change(subject: String, what: String, effect: impl Into<String>) -> Change {

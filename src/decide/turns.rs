@@ -16,9 +16,10 @@ use super::tls;
 use super::verdict::{outdated, serving};
 use crate::check::Code;
 use crate::config::Configuration;
-use crate::names::RegionName;
+use crate::names::{RegionName, VolumeName};
 use crate::port_map::LocalRegion;
 use crate::wire::{self, State};
+use std::collections::BTreeSet;
 
 /// How a region is taken down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,12 +45,36 @@ pub enum Asks {
     Others,
     /// They are, again and again, until all are well: nobody waits for the job.
     Patiently,
+    /// So they are, but for those of the volume's regions, by their index, that the map has moved as well: no
+    /// host has these where they are to be, and two that move would wait for each other in vain.
+    Unmoved([bool; 3]),
 }
 
 impl Asks {
     /// They are asked, unless it is done by force.
     pub fn unless(force: bool) -> Self {
         if force { Self::Nobody } else { Self::Others }
+    }
+
+    /// Whether nobody waits for the job.
+    pub fn patiently(self) -> bool {
+        matches!(self, Self::Patiently | Self::Unmoved(_))
+    }
+
+    /// Which regions of a volume are not asked about.
+    pub fn left_out(self, volume: &VolumeName) -> BTreeSet<RegionName> {
+        let Self::Unmoved(moved) = self else { return BTreeSet::new() };
+        let moved = moved.into_iter().enumerate().filter(|(_, moved)| *moved);
+        moved.filter_map(|(index, _)| RegionName::new(volume.clone(), index)).collect()
+    }
+
+    /// Whether there is a region on another sled to ask about.
+    pub fn anybody(self, config: &Configuration, name: &RegionName) -> bool {
+        let (volume, left_out) = (config.map.volumes.get(name.volume()), self.left_out(name.volume()));
+        let others = volume.into_iter().flat_map(|volume| volume.regions.iter().enumerate());
+        let mut others = others.filter(|(_, region)| region.sled != config.sled.name);
+        let asked = |index| RegionName::new(name.volume().clone(), index).is_some_and(|one| !left_out.contains(&one));
+        self != Self::Nobody && others.any(|(index, _)| asked(index))
     }
 }
 

@@ -261,7 +261,7 @@ mod tests {
             error: None,
             asked: jiff::Timestamp::UNIX_EPOCH,
             took_ms: None,
-            asks: Some(Box::new(Ask { number: 1, region: "still-fawn-0".parse().unwrap() })),
+            asks: Some(Box::new(Ask { number: 1, region: "still-fawn-0".parse().unwrap(), moved: Default::default() })),
             unasked: false,
         };
         let jobs = Arc::new([(7, job)].into());

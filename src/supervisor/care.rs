@@ -9,7 +9,7 @@ use super::workshop::{Workshop, cancelled};
 use crate::act::progress::Progress;
 use crate::act::{ledger, units};
 use crate::decide::facts::Busy;
-use crate::decide::turns::{Asks, Denied, Manner};
+use crate::decide::turns::{Denied, Manner};
 use crate::names::RegionName;
 use crate::port_map::LocalRegion;
 use crate::region::{HeldBy, Hold, Ledger};
@@ -43,7 +43,7 @@ pub(super) async fn turn(
     progress: &Progress,
 ) -> Result<(), wire::Error> {
     let question = Question { shop, job, local, asks: manner.asks, bus, progress };
-    let (began, patient) = (Instant::now(), manner.asks == Asks::Patiently);
+    let (began, patient) = (Instant::now(), manner.asks.patiently());
     loop {
         if patient {
             // Before its turn, which would keep the other sleds from theirs for as long.
@@ -107,7 +107,7 @@ async fn others_stay(question: &Question<'_>, manner: Manner) -> Result<Stay, wi
     match question.ask().await? {
         Word::Well if asked.elapsed() <= FRESH => return Ok(Stay::Now),
         Word::Well => {}
-        Word::No(why) if manner.asks != Asks::Patiently => return Err(why),
+        Word::No(why) if !manner.asks.patiently() => return Err(why),
         Word::No(_) | Word::Yield => return Ok(Stay::Not),
     }
     // However long the word was in coming, it is of a look that was made for it just now: what is old by

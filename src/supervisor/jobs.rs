@@ -392,7 +392,7 @@ mod tests {
         let name: RegionName = "still-fawn-0".parse().unwrap();
         let (job, _progress) = jobs.register(JobKind::Restart, &name);
         let asks = |number| {
-            let asks = Some(wire::Ask { number, region: "still-fawn-0".parse().unwrap() });
+            let asks = Some(wire::Ask { number, region: "still-fawn-0".parse().unwrap(), moved: Default::default() });
             Step { doing: "waiting".into(), done: 0, total: 0, asks }
         };
         let code = |jobs: &mut Jobs, id, number| jobs.word(id, number, Word::Well).map_err(|why| why.code);

@@ -13,7 +13,7 @@ use super::jobs::CANCELLED;
 use super::work::Task;
 use crate::act::units;
 use crate::config::Configuration;
-use crate::decide::difference::moves_elsewhere;
+use crate::decide::difference::moved_elsewhere;
 use crate::decide::facts::{Awaited, Beat, Holder, Region};
 use crate::decide::repair::may_go_now;
 use crate::decide::storage::usable;
@@ -37,9 +37,9 @@ pub(super) struct Moves {
     strays: Vec<RegionName>,
     /// Those of which was told that they wait until what they miss could be repaired.
     told: BTreeSet<RegionName>,
-    /// The volumes that have moved on other sleds as well: whoever used them where they were uses none of
-    /// them any more, and these sleds wait for each other in vain.
-    all_over: BTreeSet<VolumeName>,
+    /// Which regions of a volume, by their index, have moved on other sleds as well: whoever used them where
+    /// they were uses them no more, and these sleds would wait for each other in vain.
+    elsewhere: BTreeMap<VolumeName, [bool; 3]>,
     /// Those that the map had here, until another one was taken over.
     pub(super) removed: BTreeSet<RegionName>,
 }
@@ -48,9 +48,8 @@ impl Moves {
     /// Notes what another configuration moves.
     pub(super) fn note(&mut self, old: &Configuration, new: &Configuration, anew: &[LocalRegion]) {
         for volume in anew.iter().map(|local| local.name.volume()) {
-            if moves_elsewhere(old, new, volume) {
-                self.all_over.insert(volume.clone());
-            }
+            let known = self.elsewhere.entry(volume.clone()).or_default();
+            known.iter_mut().zip(moved_elsewhere(old, new, volume)).for_each(|(known, moved)| *known |= moved);
         }
     }
 }
@@ -112,7 +111,7 @@ impl Supervisor {
         if self.moves.waiting.is_empty() {
             self.moves.aside.clear();
             self.moves.told.clear();
-            self.moves.all_over.clear();
+            self.moves.elsewhere.clear();
             return;
         }
         let waiting = std::mem::take(&mut self.moves.waiting);
@@ -130,8 +129,8 @@ impl Supervisor {
             // Siblings that are to move as well serve no host where the map has them.
             let sibling = |other: &&RegionName| **other != local.name && other.volume() == local.name.volume();
             let force = self.moves.waiting.iter().chain(&self.moves.aside).any(|other| sibling(&other));
-            let all_over = self.moves.all_over.contains(local.name.volume());
-            let asks = if all_over { Asks::Nobody } else { Asks::Patiently };
+            let elsewhere = self.moves.elsewhere.get(local.name.volume());
+            let asks = elsewhere.map_or(Asks::Patiently, |moved| Asks::Unmoved(*moved));
             let manner = Manner { force, unrepaired: false, asks, rolling: true, starts: true };
             let name = local.name.clone();
             let job = self.begin(JobKind::Restart, Task::Restart(local, manner), bus, disk);

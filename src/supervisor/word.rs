@@ -7,7 +7,7 @@ use super::workshop::{Workshop, cancelled};
 use crate::act::follower;
 use crate::act::progress::Progress;
 use crate::decide::facts::Awaited;
-use crate::decide::turns::{Asks, is_spread, reason};
+use crate::decide::turns::{Asks, reason};
 use crate::port_map::LocalRegion;
 use crate::wire::{self, Word};
 use std::convert::Infallible;
@@ -42,11 +42,11 @@ impl Question<'_> {
     /// where the map has it serves those who are connected to it all the same.
     pub(super) async fn is_due(&self) -> bool {
         let (shop, name, asks) = (self.shop, &self.local.name, self.asks);
-        if asks == Asks::Nobody || !is_spread(&shop.config, name) {
+        if !asks.anybody(&shop.config, name) {
             return false;
         }
         let serves = shop.serving.borrow().contains_key(name);
-        serves || (asks == Asks::Patiently && shop.hosts(name).await.map_or(true, |hosts| !hosts.is_empty()))
+        serves || (asks.patiently() && shop.hosts(name).await.map_or(true, |hosts| !hosts.is_empty()))
     }
 
     /// How the others are. Nobody's word is a no.
@@ -54,7 +54,8 @@ impl Question<'_> {
     /// # Errors
     /// The job was cancelled.
     pub(super) async fn ask(&self) -> Result<Word, wire::Error> {
-        let unfollowed = if self.asks == Asks::Patiently { UNFOLLOWED } else { FOLLOWED };
+        let unfollowed = if self.asks.patiently() { UNFOLLOWED } else { FOLLOWED };
+        let moved = self.asks.left_out(self.local.name.volume());
         let followed = async {
             sleep(unfollowed).await;
             if let Err(why) = follower::begin(self.bus, &self.shop.config.map, self.job).await {
@@ -63,7 +64,7 @@ impl Question<'_> {
             std::future::pending::<Infallible>().await
         };
         tokio::select! {
-            word = self.progress.ask(&self.local.name, unfollowed + WORD) => {
+            word = self.progress.ask(&self.local.name, &moved, unfollowed + WORD) => {
                 Ok(word.unwrap_or_else(|| Word::No(self.unheard())))
             }
             never = followed => match never {},

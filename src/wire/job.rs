@@ -4,6 +4,7 @@ use super::Error;
 use crate::names::RegionName;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use uuid::Uuid;
 
@@ -113,6 +114,9 @@ pub struct Ask {
     pub number: u64,
     /// The region that would go away for a moment.
     pub region: RegionName,
+    /// Those of the volume's other regions that are not asked about, as the port map has moved them as well.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub moved: BTreeSet<RegionName>,
 }
 
 /// What is answered to an [`Ask`].

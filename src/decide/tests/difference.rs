@@ -1,9 +1,10 @@
 //! What a changed configuration would change.
 
 use super::*;
-use crate::decide::difference::{difference, gone, moves_elsewhere, started_anew};
+use crate::decide::difference::{difference, gone, moved_elsewhere, started_anew};
 use crate::decide::facts::{Fresh, Stranger};
 use crate::decide::prospect::prospect;
+use crate::decide::turns::Asks;
 use crate::region::Tombstone;
 use crate::wire::{Change, Peer};
 
@@ -45,13 +46,21 @@ fn what_moves_on_other_sleds_is_told_from_what_moves_here() {
         )
     };
     let old = map(["proper-raptor:3830", "other:3830", "other:3831"]);
-    for (new, elsewhere) in [
-        (["proper-raptor:3830", "other:3830", "other:3831"], false),
-        (["proper-raptor:3840", "other:3830", "other:3831"], false),
-        (["proper-raptor:3840", "other:3830", "other:3841"], true),
+    for (new, elsewhere, left) in [
+        (["proper-raptor:3830", "other:3830", "other:3831"], [false, false, false], true),
+        (["proper-raptor:3840", "other:3830", "other:3831"], [false, false, false], true),
+        // The other one has to serve all the same: a host may have that and this one alone.
+        (["proper-raptor:3840", "other:3830", "other:3841"], [false, false, true], true),
+        (["proper-raptor:3840", "other:3840", "other:3841"], [false, true, true], false),
     ] {
-        assert_eq!(moves_elsewhere(&old, &map(new), &volume()), elsewhere, "{new:?}");
+        let config = map(new);
+        assert_eq!(moved_elsewhere(&old, &config, &volume()), elsewhere, "{new:?}");
+        let asks = Asks::Unmoved(elsewhere);
+        assert_eq!(asks.anybody(&config, &first()), left, "{new:?}");
+        let out = asks.left_out(&volume()).iter().map(|name| usize::from(name.index())).collect::<Vec<_>>();
+        assert_eq!(out, (0..3).filter(|index| elsewhere[*index]).collect::<Vec<_>>());
     }
+    assert!(!Asks::Nobody.anybody(&old, &first()) && Asks::Patiently.anybody(&old, &first()));
 }
 
 #[test]
