@@ -73,8 +73,8 @@ impl Progress {
     }
 
     /// Asks how the other sleds of a region's volume are, but for those regions that have `moved`, and waits for
-    /// the word; `None` if nobody has given it within `patience`. That they are not known is the word only if nobody knows more within [`BETTER`]: several
-    /// may follow the job. Cancel-safe: a word that is not taken stays.
+    /// the word; `None` if nobody has given it within `patience`. That they are not known is the word only if
+    /// nobody knows more within [`BETTER`]: several may follow the job. Cancel-safe: a word that is not taken stays.
     pub async fn ask(&self, region: &RegionName, moved: &BTreeSet<RegionName>, patience: Duration) -> Option<Word> {
         let number = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
         let ask = Ask { number, region: region.clone(), moved: moved.clone() };

@@ -268,8 +268,7 @@ fn left_over(all: &[(String, String)], generated: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{self, Sources};
-    use crate::source::Source;
+    use crate::config;
     use zbus::Message;
 
     #[test]
@@ -287,13 +286,7 @@ mod tests {
     /// Whose unit is not as it is configured is told one by one, also without the record of programs.
     #[test]
     fn of_units_those_that_are_others_are_named() {
-        let source = |text: &str| Source { file: "f".into(), text: Ok(text.into()) };
-        let sources = Sources {
-            sled: vec![source(include_str!("../../etc/sled.toml"))],
-            port_map: source(include_str!("../../etc/port-map.toml")),
-            ephemeral: 32768..=60999,
-        };
-        let config = config::read(&sources).unwrap();
+        let config = config::shipped("");
         let generated = tempfile::tempdir().unwrap();
         let put = |unit: &str, text: &str| {
             let dir = generated.path().join(format!("{unit}.d"));

@@ -135,5 +135,17 @@ fn own_address(name: &Option<(SledName, Origin)>, map: &PortMap, faults: &mut Fa
     entry.map(|sled| sled.address)
 }
 
+/// The configuration as it is shipped, with `more` of `sled.toml`.
+#[cfg(test)]
+pub(crate) fn shipped(more: &str) -> Configuration {
+    let source = |text: &str| crate::source::Source { file: "f".into(), text: Ok(text.into()) };
+    let sources = Sources {
+        sled: vec![source(include_str!("../../etc/sled.toml")), source(more)],
+        port_map: source(include_str!("../../etc/port-map.toml")),
+        ephemeral: 32768..=60999,
+    };
+    read(&sources).unwrap()
+}
+
 #[cfg(test)]
 mod tests;

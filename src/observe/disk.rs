@@ -5,26 +5,26 @@
 //! changes something on the disk asks for a look.
 
 use super::rhythm::{ROUND, Rhythm};
+use super::surveys::{self, Surveys};
 use super::{NobodyListens, Observation, Publisher, publish, register};
-use crate::act::inspect::{self, allocated, region_json, survey};
+use crate::act::inspect::{allocated, region_json};
 use crate::act::layout::{TRASH, legacy_dir};
 use crate::act::ledger::{self, Loaded};
 use crate::act::mark;
 use crate::act::tickets;
 use crate::config::Configuration;
-use crate::decide::facts::{Disk, OnDisk, Survey};
+use crate::decide::facts::{Disk, OnDisk};
 use crate::decide::storage::{belongs, shortages, unreserved};
 use crate::files::{Room, may_use, room};
 use crate::names::RegionName;
-use crate::region::{Ledger, Record, Tombstone};
-use nix::unistd::User;
+use crate::region::{Ledger, Tombstone};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
@@ -32,13 +32,6 @@ use tokio::task::JoinError;
 
 /// How often to look when nobody knows of a reason.
 pub const SLOW_LOOK: Duration = Duration::from_secs(15);
-/// How long a survey of a region's files is good: a hundred files each, so not at every look.
-/// Whoever has changed something, or has seen a downstairs end, distrusts it before.
-const SURVEY_AGAIN: Duration = Duration::from_secs(60);
-
-/// The same while more is promised than is free, once anything was taken: how much of it is looked at with what
-/// is free.
-const SURVEY_SCARCE: Duration = Duration::from_secs(5);
 /// How often to look whether there is room, while there is too little. Nothing tells of it.
 const ROOM_LOOK: Duration = Duration::from_millis(500);
 
@@ -130,7 +123,7 @@ pub struct Scanner {
     /// The configuration, and its number.
     config: Mutex<(u64, Arc<Configuration>)>,
     /// Whose turn it is at the disk.
-    turn: Arc<tokio::sync::Mutex<Known>>,
+    turn: Arc<tokio::sync::Mutex<Surveys>>,
     /// The serial of the last look that was begun.
     begun: AtomicU64,
     /// The last look that has ended: it answers all who asked before it began.
@@ -141,36 +134,6 @@ pub struct Scanner {
     afresh: AtomicBool,
     /// The same, if more is promised than is free.
     changed: AtomicBool,
-}
-
-/// What is known from earlier looks.
-#[derive(Debug, Default)]
-struct Known {
-    /// The last surveys: to look at every file again whenever somebody asks would be too much.
-    surveyed: BTreeMap<RegionName, Surveyed>,
-    /// How many extents of those whose downstairs has ended were dirty then, once they are counted.
-    dirty: BTreeMap<RegionName, Option<u32>>,
-}
-
-/// A survey, and of what it is.
-#[derive(Debug)]
-struct Surveyed {
-    at: Instant,
-    record: Record,
-    /// How many bytes were free then.
-    free: u64,
-    survey: Survey,
-}
-
-impl Surveyed {
-    /// Whether it tells how things are, by what is free now: while more is promised than is free, for as long as
-    /// `scarce` says, or as nothing more was taken.
-    fn is_good(&self, free: u64, scarce: Option<Duration>) -> bool {
-        let age = self.at.elapsed();
-        let taken = scarce.is_some_and(|scarce| age >= scarce && (scarce.is_zero() || self.free != free));
-        // What is wrong is looked at each time: it may have been put right.
-        self.survey.fault.is_none() && age < SURVEY_AGAIN && !taken
-    }
 }
 
 /// A panic leaves nothing half done in these.
@@ -205,14 +168,13 @@ impl Scanner {
         let look = move || {
             let serial = scanner.begun.fetch_add(1, Ordering::Relaxed) + 1;
             if scanner.afresh.swap(false, Ordering::Relaxed) {
-                known.surveyed.clear();
+                known.forget();
             }
             for region in std::mem::take(&mut *lock(&scanner.distrusted)) {
-                known.surveyed.remove(&region);
-                known.dirty.insert(region, None);
+                known.distrust(region);
             }
             let changed = scanner.changed.swap(false, Ordering::Relaxed);
-            let disk = scanner.scan(serial, &mut known, if changed { Duration::ZERO } else { SURVEY_SCARCE });
+            let disk = scanner.scan(serial, &mut known, if changed { Duration::ZERO } else { surveys::SCARCE });
             *lock(&scanner.last) = Some(disk.clone());
             disk
         };
@@ -227,7 +189,7 @@ impl Scanner {
         let serial = self.begun.load(Ordering::Relaxed);
         let look = move || {
             let _turn = turn;
-            Self::new(config).scan(serial, &mut Known::default(), SURVEY_SCARCE)
+            Self::new(config).scan(serial, &mut Surveys::default(), surveys::SCARCE)
         };
         let looked = tokio::task::spawn_blocking(look).await;
         looked.inspect_err(|why| tracing::error!("the look at the disk ended early: {why}")).ok()
@@ -268,7 +230,7 @@ impl Scanner {
     }
 
     /// `scarce` is how old a survey may be while more is promised than is free.
-    fn scan(&self, serial: u64, known: &mut Known, scarce: Duration) -> Disk {
+    fn scan(&self, serial: u64, known: &mut Surveys, scarce: Duration) -> Disk {
         let (number, config) = lock(&self.config).clone();
         let regions: Vec<_> = config.local_regions().into_iter().map(|local| local.name).collect();
         let storage = &config.sled.storage;
@@ -306,7 +268,7 @@ impl Scanner {
 }
 
 /// Adds what the ledger says, and what lies on the disk by its word.
-fn with_ledger(config: &Configuration, mut disk: Disk, known: &mut Known, scarce: Duration) -> Disk {
+fn with_ledger(config: &Configuration, mut disk: Disk, known: &mut Surveys, scarce: Duration) -> Disk {
     let root = &config.sled.storage.root;
     // Whether or not the ledger can be read: whom a volume lets in does not depend on it.
     disk.grants = tickets::load(root).map_err(|why| format!("{}: {why}", root.display()));
@@ -321,44 +283,13 @@ fn with_ledger(config: &Configuration, mut disk: Disk, known: &mut Known, scarce
     for name in ledger.regions.keys() {
         disk.regions.entry(name.clone()).or_insert_with(|| region(&root.join(name.to_string())));
     }
-    let (surveys, trash) = (known.surveys(config, &ledger, disk.free, None), trash(root, &ledger));
+    let (surveys, trash) = (known.of(config, &ledger, disk.free, None), trash(root, &ledger));
     let mut disk = Disk { surveys, trash, ledger: Ok(ledger), damage, ..disk };
     if unreserved(&disk) > disk.free {
-        let anew = |ledger| known.surveys(config, ledger, disk.free, Some(scarce));
+        let anew = |ledger| known.of(config, ledger, disk.free, Some(scarce));
         disk.surveys = disk.ledger.iter().flat_map(anew).collect();
     }
     disk
-}
-
-impl Known {
-    /// The files of every region on record whose directory is there, as a survey has them that is good still
-    /// ([`Surveyed::is_good`]).
-    fn surveys(
-        &mut self,
-        config: &Configuration,
-        ledger: &Ledger,
-        free: u64,
-        scarce: Option<Duration>,
-    ) -> BTreeMap<RegionName, Survey> {
-        let owner = User::from_name(&config.sled.downstairs.user).ok().flatten().map(|user| user.uid.as_raw());
-        let Self { surveyed: known, dirty } = self;
-        known.retain(|name, known| ledger.regions.get(name) == Some(&known.record) && known.is_good(free, scarce));
-        let mut surveys = BTreeMap::new();
-        for (name, record) in &ledger.regions {
-            let dir = config.region_dir(name);
-            if fs::symlink_metadata(&dir).is_ok() {
-                let count = || inspect::dirty(&dir, record.geometry);
-                let dirty = dirty.get_mut(name).map_or(0, |counted| *counted.get_or_insert_with(count));
-                let survey = || Survey { dirty, ..survey(&dir, record.geometry, owner) };
-                let fresh = || Surveyed { at: Instant::now(), record: record.clone(), free, survey: survey() };
-                let surveyed = known.entry(name.clone()).or_insert_with(fresh);
-                surveys.insert(name.clone(), surveyed.survey.clone());
-            } else {
-                known.remove(name);
-            }
-        }
-        surveys
-    }
 }
 
 fn trash(root: &Path, ledger: &Ledger) -> BTreeMap<String, u64> {
@@ -378,33 +309,11 @@ fn region(dir: &Path) -> OnDisk {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{self, Sources};
-    use crate::source::Source;
+    use crate::config;
     use std::sync::mpsc;
 
     fn scanner() -> Arc<Scanner> {
-        let source = |text: &str| Source { file: "f".into(), text: Ok(text.into()) };
-        let sources = Sources {
-            sled: vec![source(include_str!("../../etc/sled.toml"))],
-            port_map: source(include_str!("../../etc/port-map.toml")),
-            ephemeral: 32768..=60999,
-        };
-        Arc::new(Scanner::new(Arc::new(config::read(&sources).unwrap())))
-    }
-
-    #[test]
-    fn files_are_looked_at_again_where_something_was_taken_and_is_missed() {
-        let geometry = crate::region::Geometry { block_size: 512, extent_size: 1, extent_count: 1 };
-        let created = jiff::Timestamp::UNIX_EPOCH;
-        let record = Record { uuid: uuid::Uuid::nil(), geometry, created, by: "a test".into() };
-        let survey = Survey { allocated: 0, dirty: 0, fault: None };
-        let ago = |seconds| Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap();
-        let of = |seconds| Surveyed { at: ago(seconds), record: record.clone(), free: 70, survey: survey.clone() };
-        let good = |seconds, free, scarce: Option<u64>| of(seconds).is_good(free, scarce.map(Duration::from_secs));
-        assert!(good(30, 70, None) && good(30, 60, None) && !good(61, 70, None));
-        assert!(good(30, 70, Some(5)) && !good(30, 60, Some(5)) && good(3, 60, Some(5)) && !good(61, 70, Some(5)));
-        // A region has come or gone.
-        assert!(!good(30, 70, Some(0)));
+        Arc::new(Scanner::new(Arc::new(config::shipped(""))))
     }
 
     /// A disk that hangs: whoever asks for a look or a change waits, and no thread does.

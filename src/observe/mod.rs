@@ -45,6 +45,7 @@ mod region_info;
 pub mod rhythm;
 mod ruok;
 pub mod sockets;
+mod surveys;
 pub mod tls;
 pub mod units;
 

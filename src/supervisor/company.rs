@@ -310,8 +310,7 @@ pub(super) async fn wait_for_return(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{self, Sources};
-    use crate::source::Source;
+    use crate::config;
     use std::net::{TcpListener, TcpStream};
     use std::os::fd::OwnedFd;
     use std::process::Command;
@@ -332,13 +331,7 @@ mod tests {
     /// As a region that waits to be moved: it serves at another port than the map has by now.
     #[test]
     fn a_host_where_the_map_had_a_region_before_is_one_of_its_hosts() {
-        let source = |text: &str| Source { file: "f".into(), text: Ok(text.into()) };
-        let sources = Sources {
-            sled: vec![source(include_str!("../../etc/sled.toml"))],
-            port_map: source(include_str!("../../etc/port-map.toml")),
-            ephemeral: 32768..=60999,
-        };
-        let config = config::read(&sources).unwrap();
+        let config = config::shipped("");
         let (local, dir) = (config.local_regions()[0].clone(), tempfile::tempdir().unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();

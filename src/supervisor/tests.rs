@@ -10,13 +10,7 @@ use crate::port_map::Fence;
 use crate::source::Source;
 
 fn config(more: &str) -> Configuration {
-    let source = |text: &str| Source { file: "f".into(), text: Ok(text.into()) };
-    let sources = Sources {
-        sled: vec![source(include_str!("../../etc/sled.toml")), source(more)],
-        port_map: source(include_str!("../../etc/port-map.toml")),
-        ephemeral: 32768..=60999,
-    };
-    config::read(&sources).unwrap()
+    config::shipped(more)
 }
 
 /// A supervisor whose observers have not begun: as long as nobody waits for anything.

@@ -101,32 +101,19 @@ fn tls(files: &Tls) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{self, Sources};
-    use crate::source::Source;
+    use crate::config;
 
     #[test]
     fn with_tls_a_region_gets_its_files() {
-        let source = |text: &str| Source { file: "f".into(), text: Ok(text.into()) };
         let tls = "[tls]\ncert = \"/etc/c\"\nkey = \"/etc/k\"\nroot_cert = \"/etc/r\"\n";
-        let sources = Sources {
-            sled: vec![source(include_str!("../../etc/sled.toml")), source(tls)],
-            port_map: source(include_str!("../../etc/port-map.toml")),
-            ephemeral: 32768..=60999,
-        };
-        let all = all(&config::read(&sources).unwrap(), &Programs::default());
+        let all = all(&config::shipped(tls), &Programs::default());
         let end = "--address 192.168.4.189 --cert-pem /etc/c --key-pem /etc/k --root-cert-pem /etc/r\n";
         assert!(all[2..].iter().all(|(_, text)| text.ends_with(end)), "{:?}", all[2]);
     }
 
     #[test]
     fn the_runbooks_sled_has_sockets_and_twelve_regions() {
-        let source = |text: &str| Source { file: "f".into(), text: Ok(text.into()) };
-        let sources = Sources {
-            sled: vec![source(include_str!("../../etc/sled.toml"))],
-            port_map: source(include_str!("../../etc/port-map.toml")),
-            ephemeral: 32768..=60999,
-        };
-        let all = all(&config::read(&sources).unwrap(), &Programs::default());
+        let all = all(&config::shipped(""), &Programs::default());
         assert_eq!(all.len(), 14);
         assert!(all[0].1.contains("ListenStream=192.168.4.189:3800\n"));
         assert!(all[1].1.contains("IPAddressAllow=192.168.4.189\n"));

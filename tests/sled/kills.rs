@@ -1,9 +1,7 @@
-//! A sled whose downstairs are killed at random, while hosts ask all the time: every kill must be
+//! A sled whose downstairs are killed at random, while hosts ask without pause: every kill must be
 //! noticed, and every question answered. A suite of its own: tests/run kills.
 //!
-//! `KILLS_SEED` repeats a run, as far as the order of the kills goes. `KILLS_PAUSE_MS` is how long a host waits
-//! before it asks again, 3 if nothing is said: with 0 it is a million polls, as many ends of connections for the
-//! kernel to remember, and five times as long.
+//! `KILLS_SEED` repeats a run, as far as the order of the kills goes.
 
 use crate::machine::{Layer, Machine, PATIENCE, Poller, ask};
 use crucible_sled::wire::{State, Volume};
@@ -52,10 +50,9 @@ fn ask_on(
     stop: Arc<AtomicBool>,
     asked: Arc<AtomicUsize>,
 ) -> JoinHandle<Vec<String>> {
-    let pause = std::env::var("KILLS_PAUSE_MS").map_or(3, |pause| pause.parse().unwrap());
     std::thread::spawn(move || {
         poller.enter();
-        // All that is left of the processors: a kill is to have its turn.
+        // All that is left of the processors: they ask without pause, and a kill is to have its turn.
         rustix::process::setpriority_process(None, 10).unwrap();
         let mut failed = Vec::new();
         while !stop.load(Ordering::Relaxed) {
@@ -64,7 +61,6 @@ fn ask_on(
                 Ok((200 | 503, body)) if serde_json::from_str::<Volume>(&body).is_ok() => {}
                 other => failed.push(format!("{other:?}")),
             }
-            std::thread::sleep(Duration::from_millis(pause));
         }
         failed
     })
