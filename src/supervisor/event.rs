@@ -108,7 +108,7 @@ pub(super) enum Said {
 /// Why the downstairs of a region's run has ended, and the last lines that it wrote.
 pub(super) struct LastWords {
     pub(super) region: RegionName,
-    pub(super) run: Option<String>,
+    pub(super) run: String,
     pub(super) failure: Failure,
     pub(super) lines: Vec<String>,
 }

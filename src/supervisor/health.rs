@@ -3,6 +3,7 @@
 
 use super::Supervisor;
 use super::event::{Claim, Event, LastWords, Said};
+use super::wards::Explained;
 use super::workshop::Workshop;
 use crate::act::{self, ledger};
 use crate::decide::facts::{Active, Beat, Busy, Doing, Exit, Region, Run, Unit};
@@ -51,10 +52,17 @@ impl Supervisor {
             Exit::Status(status) => status != LOCKED && status < OF_SYSTEMD,
             Exit::Signal(signal) => signal == SIGABRT,
         };
-        let Some(run) = run.filter(|_| spoke) else { return self.explain(name, &classify(exit, &[])) };
+        let Some(run) = run.filter(|_| spoke) else {
+            let failure = classify(exit, &[]);
+            ward.ended(&failure);
+            return self.explain(name, &failure);
+        };
+        ward.awaits_words(run.clone());
+        // Why the one before it crashed is not why this one has ended.
+        self.region(name, |region| _ = region.failure.take_if(|failure| failure.kind == Kind::Transient));
         let explained = move |region, run, lines: Vec<String>| {
             let failure = classify(exit, &lines);
-            Some(Event::Explained(LastWords { region, run: Some(run), failure, lines }))
+            Some(Event::Explained(LastWords { region, run, failure, lines }))
         };
         let (region, ended) = (name.clone(), run.clone());
         let lost = move |_| explained(region, ended, Vec::new());
@@ -67,12 +75,11 @@ impl Supervisor {
 
     /// Takes the last words of one that has ended.
     pub(super) fn hear_words(&mut self, LastWords { region: name, run, failure, lines }: &LastWords) {
-        // Another end has been noted meanwhile: it is that one's words that count.
-        if self.wards.get(name).is_none_or(|ward| ward.noted() != run.as_ref()) {
-            return;
-        }
+        let Some(ward) = self.wards.get_mut(name) else { return };
+        let which = ward.explained(run, failure);
         // It was over before there was this region.
-        if self.facts.regions.get(name).is_none_or(|region| region.is_former(run.as_ref())) {
+        let former = self.facts.regions.get(name).is_none_or(|region| region.is_former(Some(run)));
+        if former || which == Explained::Forgotten {
             return;
         }
         if failure.kind == Kind::Transient {
@@ -80,15 +87,17 @@ impl Supervisor {
             let text = lines.join("\n");
             tracing::warn!(REGION = %name, "{name}: its downstairs {}; it wrote:\n{text}", failure.cause());
         }
-        self.explain(name, failure);
+        match which {
+            Explained::Latest => self.explain(name, failure),
+            // The words of the end that came after it are what is told.
+            Explained::Earlier | Explained::Forgotten => self.tell_wards(),
+        }
     }
 
+    /// Tells why a region's last end came.
     fn explain(&mut self, name: &RegionName, failure: &Failure) {
         if failure.kind != Kind::Transient {
             tracing::warn!(REGION = %name, "{name}: its downstairs {}", failure.cause());
-        }
-        if let Some(ward) = self.wards.get_mut(name) {
-            ward.ended(failure);
         }
         self.region(name, |region| region.failure = Some(failure.clone()));
         self.tell_wards();

@@ -215,7 +215,7 @@ async fn how_a_unit_ended_says_nothing_of_a_region_that_was_made_since() {
     // Its last words are read at last, and systemd says of it once more what it said before.
     let (failure, lines) = (classify(facts::Exit::Status(1), &[]), Vec::new());
     let explained = |run: &str| {
-        let (region, run, failure, lines) = (name.clone(), Some(run.into()), failure.clone(), lines.clone());
+        let (region, run, failure, lines) = (name.clone(), run.into(), failure.clone(), lines.clone());
         Event::Explained(LastWords { region, run, failure, lines })
     };
     supervisor.hear(explained("a"));

@@ -5,7 +5,7 @@
 use crate::config::Downstairs;
 use crate::decide::facts::{Active, Beat, Exit, Region, Unit};
 use crate::decide::failure::{Failure, Kind};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -20,6 +20,8 @@ pub(super) struct Ward {
     crashes: VecDeque<Instant>,
     /// The run whose end has been noted.
     noted: Option<String>,
+    /// The runs whose ends have been noted, and whose last words are being looked for.
+    unexplained: BTreeSet<String>,
     /// An end was noted that systemd has not counted as a restart yet.
     ahead: bool,
     /// How often in a row it ended for something that had to be waited for.
@@ -30,6 +32,17 @@ pub(super) struct Ward {
     hung: Option<Instant>,
     /// How often it ended by itself, hung, or had to be stopped or restarted unasked, ever.
     breaks: u64,
+}
+
+/// Which end last words are of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Explained {
+    /// The last one there was.
+    Latest,
+    /// One after which there was another.
+    Earlier,
+    /// One that is not held against the region any more, or was never noted.
+    Forgotten,
 }
 
 impl Ward {
@@ -70,9 +83,26 @@ impl Ward {
         self.breaks
     }
 
-    /// The run whose end was noted last.
-    pub(super) fn noted(&self) -> Option<&String> {
-        self.noted.as_ref()
+    /// The last words of a run whose end was noted are being looked for.
+    pub(super) fn awaits_words(&mut self, run: String) {
+        self.unexplained.insert(run);
+    }
+
+    /// Takes what an end meant whose words have been found: of which end it is. They may come after
+    /// the next end, or after what was held against the region was forgotten.
+    pub(super) fn explained(&mut self, run: &str, failure: &Failure) -> Explained {
+        if !self.unexplained.remove(run) {
+            return Explained::Forgotten;
+        }
+        if self.noted.as_deref() == Some(run) {
+            self.ended(failure);
+            return Explained::Latest;
+        }
+        // How long to wait is for the end to say that came after it; but that it crashed, it did.
+        if failure.kind == Kind::Transient {
+            self.crashes.push_back(Instant::now());
+        }
+        Explained::Earlier
     }
 
     /// Takes what an end meant.
@@ -174,6 +204,36 @@ mod tests {
         tokio::time::advance(Duration::from_secs(121)).await;
         ward.tell(&mut region, &settings(), false);
         assert_eq!(region.crashes, 0);
+    }
+
+    /// A journal that is slow hides no crash: each counts, once, whatever came in between.
+    #[tokio::test(start_paused = true)]
+    async fn an_end_that_is_explained_after_the_next_one_counts_as_well() {
+        let (mut ward, mut region) = (Ward::default(), Region::default());
+        let (crashed, taken) = (
+            classify(Exit::Status(1), &["no such luck".into()]),
+            classify(Exit::Status(1), &["Error: Address already in use (os error 98)".into()]),
+        );
+        let mut before = unit(Active::Active, "a", 0);
+        for (restarts, run) in (0..).zip(["a", "b", "c"]) {
+            for active in [Active::Active, Active::Activating] {
+                let now = unit(active, run, restarts);
+                if let Some((Some(run), _)) = ward.changed(Some(&before), &now) {
+                    ward.awaits_words(run);
+                }
+                before = now;
+            }
+        }
+        assert_eq!(ward.explained("a", &crashed), Explained::Earlier);
+        assert_eq!(ward.explained("a", &crashed), Explained::Forgotten, "it counts once");
+        assert_eq!(ward.explained("b", &taken), Explained::Earlier);
+        assert_eq!(ward.explained("c", &crashed), Explained::Latest);
+        ward.tell(&mut region, &settings(), false);
+        assert_eq!((region.crashes, region.pausing), (2, false));
+        ward.changed(Some(&before), &unit(Active::Activating, "d", 3));
+        ward.awaits_words("d".into());
+        ward.forget();
+        assert_eq!(ward.explained("d", &crashed), Explained::Forgotten, "it was released meanwhile");
     }
 
     #[tokio::test(start_paused = true)]

@@ -60,8 +60,10 @@ fn a_crash_loop_is_held_until_it_is_released() {
     let volume = machine.wait_for("still-fawn", |volume| volume.regions[1].state == Some(State::Held));
     assert!(!volume.ready && !has(&volume, "REGION_DOWN"), "{volume:#?}");
     machine.wait_until_stopped(REGION);
-    // The first end is that of the one that was killed.
-    assert_eq!(machine.count(&unit(REGION), "no such luck"), 4);
+    // The first end is that of the one that was killed. While the last words of the fifth are looked for,
+    // systemd may start it once more.
+    let crashes = machine.count(&unit(REGION), "no such luck");
+    assert!((4..=5).contains(&crashes), "it crashed {crashes} times");
     assert_eq!(machine.hear(2, &unit(REGION), "Started|Scheduled restart"), "");
     machine.reboot();
     machine.wait_for_check("still-fawn", "REGION_CRASH_LOOP");
