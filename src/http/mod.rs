@@ -266,7 +266,7 @@ fn admitted(stream: &UnixStream) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::supervisor::{Bulletin, Page};
+    use crate::supervisor::{Body, Bulletin, Page};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::sync::mpsc;
     use tokio::time::{Instant, sleep_until};
@@ -275,7 +275,7 @@ mod tests {
     /// question is answered before it is hung up on.
     #[tokio::test(start_paused = true)]
     async fn a_held_answer_outlives_its_connections_time() {
-        let page = Page { ready: false, revision: 1, body: "not yet\n".into() };
+        let page = Page { ready: false, revision: 1, body: Body::from("not yet\n") };
         let volumes = [("still-fawn".parse().unwrap(), page)].into();
         let bulletin = Bulletin { volumes, ..Bulletin::default() };
         let (_keep, bulletins) = watch::channel(Some(Arc::new(bulletin)));
@@ -304,7 +304,7 @@ mod tests {
     /// has closed the connection does not keep his place until then.
     #[tokio::test]
     async fn who_sends_nothing_more_is_answered_and_who_has_gone_is_not_waited_for() {
-        let page = Page { ready: false, revision: 1, body: "not yet\n".into() };
+        let page = Page { ready: false, revision: 1, body: Body::from("not yet\n") };
         let volumes = [("still-fawn".parse().unwrap(), page)].into();
         let (_keep, bulletins) = watch::channel(Some(Arc::new(Bulletin { volumes, ..Bulletin::default() })));
         let pulse = crate::supervisor::LoopPulse::new(Duration::from_secs(3600));

@@ -60,8 +60,8 @@ where
     let reads = matches!(request.method, Method::GET | Method::HEAD);
     match (segments.as_slice(), reads) {
         (["healthz"], true) => latest(handle, query, |_| health(handle)),
-        (["v1", "sled"], true) => latest(handle, query, |bulletin| ready(StatusCode::OK, bulletin.sled.clone())),
-        (["v1", "volumes"], true) => latest(handle, query, |bulletin| ready(StatusCode::OK, bulletin.brief.clone())),
+        (["v1", "sled"], true) => latest(handle, query, |bulletin| ready(StatusCode::OK, bulletin.sled.bytes())),
+        (["v1", "volumes"], true) => latest(handle, query, |bulletin| ready(StatusCode::OK, bulletin.brief.bytes())),
         (["v1", "volumes", name], true) => volume(handle, name, query, end).await,
         (["v1", "volumes", name, "hosts"], true) => hosts::answer(handle, name, query).await,
         (["v1", "jobs"], true) => {
@@ -69,9 +69,9 @@ where
         }
         (["v1", "jobs", id], true) => job(handle, id, query, end).await,
         (["v1", "maintenance"], true) => {
-            latest(handle, query, |bulletin| ready(StatusCode::OK, bulletin.maintenance.clone()))
+            latest(handle, query, |bulletin| ready(StatusCode::OK, bulletin.maintenance.bytes()))
         }
-        (["v1", "storage"], true) => latest(handle, query, |bulletin| ready(StatusCode::OK, bulletin.storage.clone())),
+        (["v1", "storage"], true) => latest(handle, query, |bulletin| ready(StatusCode::OK, bulletin.storage.bytes())),
         (["v1", "volumes", name, verb @ ("attach" | "release")], _) => {
             let (query, there) = (uri.query().unwrap_or_default(), request.extensions.get().cloned());
             let asked = attach::Asked { name, verb, query, door, there };
@@ -149,8 +149,8 @@ async fn volume(handle: &Handle, name: &str, query: &Query, end: End) -> Answer 
         }
     };
     match last {
-        Some(page) if page.ready => ready(StatusCode::OK, page.body),
-        Some(page) => ready(StatusCode::SERVICE_UNAVAILABLE, page.body),
+        Some(page) if page.ready => ready(StatusCode::OK, page.body.bytes()),
+        Some(page) => ready(StatusCode::SERVICE_UNAVAILABLE, page.body.bytes()),
         None => no_volume(&first, name.as_str()),
     }
 }

@@ -46,7 +46,7 @@ pub async fn watch(
     to: Publisher,
 ) -> Result<(), NobodyListens> {
     let mounts = Mounts::open();
-    let (mut slow, mut soon) = (rhythm.every(SLOW_LOOK), rhythm.every(ROUND));
+    let (mut slow, mut soon) = (rhythm.in_turn(SLOW_LOOK, 1), rhythm.every(ROUND));
     let (mut wrong, mut short) = (false, None);
     loop {
         // Cancel-safe: a beat, a permit or a readiness that is not taken stays.

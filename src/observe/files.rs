@@ -26,7 +26,7 @@ const MOMENT: Duration = Duration::from_millis(100);
 /// [`NobodyListens`], in the end.
 pub async fn watch(dir: PathBuf, rhythm: Rhythm, to: Publisher) -> Result<(), NobodyListens> {
     let changes = Changes::open();
-    let (mut slow, mut known) = (rhythm.every(SLOW_LOOK), None);
+    let (mut slow, mut known) = (rhythm.in_turn(SLOW_LOOK, 0), None);
     loop {
         changes.of([dir.as_path(), &dir.join(FRAGMENTS)]);
         // Cancel-safe: a beat or a readiness that is not taken stays.

@@ -42,7 +42,7 @@ pub async fn watch(
     to: Publisher,
 ) -> Result<(), NobodyListens> {
     let (root, regions) = (Arc::new(root), Arc::new(regions));
-    let mut slow = rhythm.every(SLOW_LOOK);
+    let mut slow = rhythm.in_turn(SLOW_LOOK, 2);
     let mut looked = Looked::new();
     loop {
         // Cancel-safe: a beat or a permit that is not taken stays.

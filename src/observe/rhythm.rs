@@ -54,8 +54,16 @@ impl Rhythm {
     /// The beats that are so far apart, or as near to that as there are any. All who ask for
     /// the same time hear the same ones.
     pub fn every(&self, time: Duration) -> Beats {
+        self.in_turn(time, 0)
+    }
+
+    /// The same at another place among them: looks that each take a thread for a moment come one after the
+    /// other, beat by beat. At the same beat they would take a thread each, and these would wait in turn for the one
+    /// heap that there is (`MALLOC_ARENA_MAX=1`), and sleep and be woken each time.
+    pub fn in_turn(&self, time: Duration, place: u64) -> Beats {
         let beats = time.as_secs_f64() / self.period.as_secs_f64();
-        Beats { last: self.last.clone(), due: 0, apart: (beats.round() as u64).max(1) }
+        let apart = (beats.round() as u64).max(1);
+        Beats { last: self.last.clone(), due: 0, apart, place: place % apart }
     }
 }
 
@@ -65,6 +73,8 @@ pub struct Beats {
     last: watch::Receiver<Beat>,
     due: u64,
     apart: u64,
+    /// Which of these beats it is.
+    place: u64,
 }
 
 impl Beats {
@@ -91,7 +101,8 @@ impl Beats {
     }
 
     fn skip(&mut self, number: u64) {
-        self.due = (number / self.apart + 1) * self.apart;
+        let past = (number + self.apart - self.place) / self.apart;
+        self.due = past * self.apart + self.place;
     }
 }
 
@@ -157,6 +168,27 @@ mod tests {
         let (one, other, late) = tokio::join!(one.next(), other.next(), late.next());
         assert_eq!((one, one), (other, late));
         assert!(one >= began + PERIOD * 3, "{:?}", one - began);
+    }
+
+    #[tokio::test]
+    async fn those_in_turn_come_one_after_the_other() {
+        let (rhythm, drum) = Rhythm::new(PERIOD);
+        let (_tell, last) = watch::channel(Beat { number: 0, at: Instant::now() });
+        for (apart, place, number, due) in
+            [(3, 0, 0, 3), (3, 0, 3, 6), (3, 1, 0, 1), (3, 1, 1, 4), (3, 2, 1, 2), (3, 2, 2, 5), (1, 0, 7, 8)]
+        {
+            let mut beats = Beats { last: last.clone(), due: 0, apart, place };
+            beats.skip(number);
+            assert_eq!(beats.due, due, "{place} of {apart} after {number}");
+        }
+        let mut all = [0, 1, 2].map(|place| rhythm.in_turn(PERIOD * 3, place));
+        for beats in &mut all {
+            beats.next().await;
+        }
+        tokio::spawn(drum);
+        let [zero, one, two] = &mut all;
+        let (zero, one, two) = tokio::join!(zero.next(), one.next(), two.next());
+        assert!(one < two && two < zero, "{one:?} {two:?} {zero:?}");
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
-//! The last verdict as the faces show it: times are put to it, every body is serialised once,
+//! The last verdict as the faces show it: times are put to it, every body is serialised once at most,
 //! and a volume's revision grows when its body changes.
 
+use super::body::{Body, body};
 use super::memory::Memory;
 use super::pages::{holder, storage, storage_detail, uuid};
 use crate::act::since::Since as Told;
@@ -14,9 +15,7 @@ use crate::decide::verdict::Verdict;
 use crate::names::{RegionName, SledName, VolumeName};
 use crate::times;
 use crate::wire::{self, State};
-use bytes::Bytes;
 use jiff::Timestamp;
-use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -31,13 +30,13 @@ pub struct Bulletin {
     /// The other volumes of the map, with the sleds that carry them.
     pub elsewhere: BTreeMap<VolumeName, Vec<SledName>>,
     /// The body of `/v1/volumes`.
-    pub brief: Bytes,
+    pub brief: Body,
     /// The body of `/v1/sled`.
-    pub sled: Bytes,
+    pub sled: Body,
     /// The body of `/v1/storage`.
-    pub storage: Bytes,
+    pub storage: Body,
     /// The body of `/v1/maintenance`.
-    pub maintenance: Bytes,
+    pub maintenance: Body,
     /// Every job that is remembered.
     pub jobs: Arc<BTreeMap<u64, wire::Job>>,
     /// The hosts and sleds of the map, and who is connected: they are never without a place to ask.
@@ -56,7 +55,7 @@ pub struct Page {
     /// Changes when the body does.
     pub revision: u64,
     /// The body.
-    pub body: Bytes,
+    pub body: Body,
 }
 
 /// The state of a region, and since when it is in it.
@@ -155,13 +154,16 @@ impl Editor {
         let sled = self.sled(facts, &checks, now);
         let ready = sled.volumes.iter().filter(|volume| volume.ready).count();
         self.status = Some(status_line(ready, &sled));
+        let (storage, maintenance) = (storage_detail(&self.config, facts), facts.maintenance.clone());
+        let sled = Arc::new(sled);
+        let whole = sled.clone();
         let bulletin = Bulletin {
-            volumes: self.volumes.iter().map(|(name, volume)| (name.clone(), page(volume))).collect(),
+            volumes: pages(&sled),
             elsewhere: self.elsewhere(),
-            brief: body(&sled.brief()),
-            sled: body(&sled),
-            storage: body(&storage_detail(&self.config, facts)),
-            maintenance: body(&facts.maintenance),
+            brief: Body::of(move || body(&whole.brief())),
+            sled: Body::of(move || body(&*sled)),
+            storage: Body::of(move || body(&storage)),
+            maintenance: Body::of(move || body(&maintenance)),
             jobs: jobs.clone(),
             known: self.known(),
             names: self.config.names.iter().cloned().collect(),
@@ -384,8 +386,14 @@ fn announce(finding: &Finding) {
     }
 }
 
-fn page(volume: &wire::Volume) -> Page {
-    Page { ready: volume.ready, revision: volume.revision, body: body(volume) }
+/// The pages of a sled's volumes.
+fn pages(sled: &Arc<wire::Sled>) -> BTreeMap<VolumeName, Page> {
+    let page = |(at, volume): (usize, &wire::Volume)| {
+        let sled = sled.clone();
+        let body = Body::of(move || body(&sled.volumes[at]));
+        (volume.volume.clone(), Page { ready: volume.ready, revision: volume.revision, body })
+    };
+    sled.volumes.iter().enumerate().map(page).collect()
 }
 
 fn status_line(ready: usize, sled: &wire::Sled) -> String {
@@ -394,10 +402,4 @@ fn status_line(ready: usize, sled: &wire::Sled) -> String {
         None => format!("{ready} of {all} volumes ready"),
         Some(first) => format!("{ready} of {all} volumes ready; {}: {}", first.code, first.cause),
     }
-}
-
-/// A body as it is sent. Every wire type has a JSON form; should one not, the error is sent.
-pub(crate) fn body(value: &impl Serialize) -> Bytes {
-    let text = serde_json::to_string_pretty(value).map(|text| clean::json(&text).into_owned() + "\n");
-    text.unwrap_or_else(|why| format!("{{\"error\":{why:?}}}")).into()
 }

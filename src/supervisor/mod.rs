@@ -23,6 +23,7 @@ mod absence;
 mod actions;
 mod adoption;
 mod beforehand;
+mod body;
 mod bulletin;
 mod care;
 mod company;
@@ -64,7 +65,8 @@ mod work;
 mod workshop;
 
 pub use crate::decide::turns::{Asks, Manner};
-pub(crate) use bulletin::body;
+pub use body::Body;
+pub(crate) use body::body;
 pub use bulletin::{Bulletin, Page};
 pub use kept::Start;
 pub use reload::{Reload, Reloading};
