@@ -34,9 +34,11 @@ const CLD_EXITED: i32 = 1;
 /// The messages that may wait to be read; more than every unit changing at once sends.
 const QUEUE: NonZero<usize> = NonZero::new(1024).unwrap();
 
-/// How often to look when systemd has told of no change: while it executes itself anew
-/// (`daemon-reexec`) its signals are lost.
-pub const SLOW_LOOK: Duration = Duration::from_secs(60);
+/// How often to look when systemd has told of no change. Its signals are lost while it executes itself anew
+/// (`daemon-reexec`), but that it has done so is heard, and every end is heard of from the kernel as well: this is
+/// for what nobody has thought of. A unit has some three hundred properties, and to read those of twelve was
+/// half of what an idle supervisor did.
+pub const SLOW_LOOK: Duration = Duration::from_secs(300);
 /// After a restart is due, it is asked for: not before.
 const MOMENT: Duration = Duration::from_millis(1);
 /// When something was written beside the unit files, the rest of it is waited for.
