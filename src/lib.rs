@@ -20,6 +20,7 @@
 //! | [`act`] | each module does one kind of action |
 //! | [`supervisor`] | the loop: facts in, plan, actions out, verdict published |
 //! | [`http`], [`cli`] | the faces: they render the last verdict |
+//! | [`nbd`], [`relay`] | the host's disk: the protocol, and the server that outlives its servers |
 //! | [`attach`] | the face on the host: it waits for sleds, wins a volume, and becomes its server |
 //! | [`appliance`] | what the image does beside the supervisor: first boot and network |
 //! | [`update`] | another version of the image, tried, and kept or given up |
@@ -46,11 +47,13 @@ pub mod http;
 pub mod lived;
 pub mod logging;
 pub mod names;
+pub mod nbd;
 pub mod observe;
 pub mod port_map;
 pub mod programs;
 pub mod protocol;
 pub mod region;
+pub mod relay;
 pub mod size;
 pub mod source;
 pub mod span;

@@ -10,10 +10,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules from the bottom up: each may use those before it in the list, and itself.
-const LAYERS: [&[&str]; 12] = [
+const LAYERS: [&[&str]; 13] = [
     &["clean"],
     &[
-        "broker", "check", "logging", "names", "protocol", "files", "lived", "size", "source", "span", "table",
+        "broker", "check", "logging", "names", "nbd", "protocol", "files", "lived", "size", "source", "span", "table",
         "terminal", "times",
     ],
     &["region"],
@@ -24,12 +24,13 @@ const LAYERS: [&[&str]; 12] = [
     &["act"],
     &["observe"],
     &["supervisor"],
+    &["relay"],
     &["http", "cli", "attach"],
     &["daemon"],
 ];
 
 /// What must do no I/O of its own.
-const PURE: [&str; 21] = [
+const PURE: [&str; 24] = [
     "clean",
     "lived",
     "times",
@@ -47,6 +48,9 @@ const PURE: [&str; 21] = [
     "decide",
     "table",
     "attach/ballot",
+    "nbd",
+    "relay/engine",
+    "relay/written",
     "appliance/answers",
     "appliance/network",
     "update/transfers",

@@ -1,0 +1,494 @@
+//! What is asked of the server and when, what is kept until it lasts, and what is answered. Pure.
+//!
+//! **The promise**: a client never sees an error that another server would not have seen, and what was
+//! acknowledged to it is read back, whatever server dies in between.
+//!
+//! Why it holds. (1) Requests are sent in the order in which they came, over one connection, to a
+//! server that does one at a time and answers in order: when a flush is answered, every write that was sent
+//! before it lasts. (2) Nothing is answered to a client before the server has answered it; so a write that was
+//! answered is kept here, from before it was sent until a flush that was sent after it is answered. (3) After
+//! a server is lost, the next one is first given all that was kept, in the order in which it was written, and
+//! a flush; then everything that was not answered, in its order, from its beginning. A write that the lost
+//! server had done in part or whole is done again, after all that came before it and before all that came after
+//! it: what is on the disk in the end is what the order says. (4) Only one server at a time can write: the sleds
+//! grant the next ticket over the one before, and the lost one's process is ended before the next begins.
+//! `engine/model.rs` checks it: each interleaving of requests, answers, and ends of the server and of the relay itself.
+//!
+//! An upstairs gives up a replica that is away when 1,000 jobs or 50 MiB wait for it, and with a second one
+//! fails every request at once. Half of that is never exceeded: at [`Bounds`] nothing more is sent until a
+//! flush, which is sent by itself before, has been answered.
+
+use super::written::Written;
+use bytes::{Bytes, BytesMut};
+use std::collections::VecDeque;
+
+/// The largest piece of a request, in bytes: with its header it fits into one segment on loopback (65,483 bytes), so
+/// that the server finds it whole when it reads. What it finds a part of, it writes a part of, and that costs it
+/// a read.
+pub const PIECE: u32 = 60 * 1024;
+
+/// How much may wait for a flush, and how much may be on its way to the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Bounds {
+    /// Jobs of the upstairs since the last flush: one a piece, reads as well.
+    pub jobs: u64,
+    /// Bytes written since the last flush.
+    pub bytes: u64,
+    /// The pieces that may be on their way.
+    pub pieces: usize,
+}
+
+impl Default for Bounds {
+    /// Half of the 1,000 jobs and less than the 50 MiB at which an upstairs gives a replica up.
+    fn default() -> Self {
+        Self { jobs: 500, bytes: 32 << 20, pieces: 64 }
+    }
+}
+
+/// What a client asks for. It lies within the volume, and is not empty.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Wish {
+    /// So many bytes from an offset on.
+    Read(u64, u32),
+    /// These bytes at an offset; where they are kept.
+    Write(u64, Bytes, Kept),
+    /// That what was acknowledged lasts.
+    Flush,
+}
+
+/// Where something lies among what is kept. Later is greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Kept(pub u64);
+
+/// A request of a client, by a number that tells it from all others.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Request {
+    id: u64,
+    wish: Wish,
+    /// How much of it has been sent, and how much has been answered: bytes, or 1 of a flush.
+    sent: u32,
+    answered: u32,
+    /// What was read.
+    read: BytesMut,
+}
+
+/// What is sent to the server.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Piece {
+    /// By what its reply is told.
+    pub cookie: u64,
+    /// What it is.
+    pub order: Order,
+}
+
+/// What a piece asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Order {
+    /// So many bytes from an offset on.
+    Read(u64, u32),
+    /// These bytes at an offset.
+    Write(u64, Bytes),
+    /// So many bytes at an offset, which lie among what is kept so far behind where it begins.
+    Again(u64, Kept, u32, u32),
+    /// That what was written lasts.
+    Flush,
+}
+
+/// A piece that is not answered yet.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Sent {
+    cookie: u64,
+    /// How many bytes the answer has.
+    expects: u32,
+    what: What,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum What {
+    /// So much of the first request that is not answered yet.
+    Part(u32),
+    /// A flush that no client asked for, and what had been sent before it.
+    OwnFlush(Tally),
+    /// The same of a client.
+    Flush(Tally),
+    /// What was kept, again.
+    Again,
+    /// The flush after all of that.
+    LastOfAll(Tally),
+}
+
+/// A write that was acknowledged, and does not last yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Acknowledged {
+    kept: Kept,
+    offset: u64,
+    length: u32,
+}
+
+/// The server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Server {
+    /// There is none.
+    Lost,
+    /// It is given what was kept: which one is next, and how much of that was sent.
+    Catches { next: usize, sent: u32 },
+    /// It serves.
+    Serves,
+}
+
+/// Jobs and bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+struct Tally {
+    jobs: u64,
+    bytes: u64,
+}
+
+/// What a reply of the server has brought about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing that anybody waits for.
+    Nothing,
+    /// A request is done; what was read.
+    Done(u64, Bytes),
+}
+
+/// The reply is not the one that was due, or says that something failed: this server is of no use any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unusable {
+    /// It has answered something else.
+    #[error("it answered what it was not asked")]
+    Astray,
+    /// It could not do what it was asked, by this number of errno.
+    #[error("a request failed in it (errno {0})")]
+    Failed(u32),
+}
+
+/// See the module.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Engine {
+    bounds: Bounds,
+    written: Written,
+    server: Server,
+    /// In their order, those first that are on their way.
+    requests: VecDeque<Request>,
+    /// How many of these have been sent whole.
+    begun: usize,
+    sent: VecDeque<Sent>,
+    kept: VecDeque<Acknowledged>,
+    /// What this server has been sent, ever, and how much of it lasts.
+    total: Tally,
+    lasts: Tally,
+    flushes: usize,
+    cookie: u64,
+}
+
+impl Engine {
+    /// One that has no server yet, of a volume of `size` bytes in blocks of `block`. `kept` is what an earlier
+    /// relay had not seen last: where it lies, its offset and its length, in the order in which it was written.
+    pub fn new(size: u64, block: u32, bounds: Bounds, kept: impl IntoIterator<Item = (Kept, u64, u32)>) -> Self {
+        let kept = kept.into_iter().map(|(kept, offset, length)| Acknowledged { kept, offset, length });
+        let mut engine = Self {
+            bounds,
+            written: Written::nothing(size, block),
+            server: Server::Lost,
+            requests: VecDeque::new(),
+            begun: 0,
+            sent: VecDeque::new(),
+            kept: kept.collect(),
+            total: Tally::default(),
+            lasts: Tally::default(),
+            flushes: 0,
+            cookie: 0,
+        };
+        for Acknowledged { offset, length, .. } in engine.kept.clone() {
+            engine.written.note(offset, length);
+        }
+        engine
+    }
+
+    /// Takes a request.
+    pub fn ask(&mut self, id: u64, wish: Wish) {
+        self.requests.push_back(Request { id, wish, sent: 0, answered: 0, read: BytesMut::new() });
+    }
+
+    /// There is a server, which has been asked nothing yet.
+    pub fn has_server(&mut self) {
+        self.forget_server();
+        self.server = match self.kept.is_empty() {
+            true => Server::Serves,
+            false => Server::Catches { next: 0, sent: 0 },
+        };
+    }
+
+    /// The server is lost, with all that it had not answered.
+    pub fn lost(&mut self) {
+        self.forget_server();
+        self.server = Server::Lost;
+    }
+
+    fn forget_server(&mut self) {
+        self.sent.clear();
+        self.begun = 0;
+        // Each server has a connection of its own, on which they begin anew.
+        (self.total, self.lasts, self.flushes, self.cookie) = (Tally::default(), Tally::default(), 0, 0);
+        for request in &mut self.requests {
+            (request.sent, request.answered) = (0, 0);
+        }
+    }
+
+    /// What is to be sent next, if anything may be now.
+    pub fn to_send(&mut self) -> Option<Piece> {
+        if self.server == Server::Lost || self.sent.len() >= self.bounds.pieces {
+            return None;
+        }
+        let waits = Tally { jobs: self.total.jobs - self.lasts.jobs, bytes: self.total.bytes - self.lasts.bytes };
+        if self.flushes == 0 && (waits.jobs >= self.bounds.jobs / 2 || waits.bytes >= self.bounds.bytes / 2) {
+            return Some(self.send(Order::Flush, What::OwnFlush));
+        }
+        let order = match self.server {
+            Server::Lost => return None,
+            Server::Catches { next, sent } => self.catch_up(next, sent)?,
+            Server::Serves => self.part()?,
+        };
+        let bytes = match &order {
+            Order::Write(_, data) => data.len() as u64,
+            Order::Again(.., length) => u64::from(*length),
+            Order::Read(..) | Order::Flush => 0,
+        };
+        let fits = waits.jobs < self.bounds.jobs && (waits.bytes == 0 || waits.bytes + bytes <= self.bounds.bytes);
+        if !fits && order != Order::Flush {
+            return None;
+        }
+        let length = bytes as u32;
+        match (&order, &mut self.server) {
+            (Order::Again(_, _, behind, length), Server::Catches { next, sent }) => {
+                *sent = behind + length;
+                if self.kept.get(*next).is_some_and(|kept| *sent == kept.length) {
+                    (*next, *sent) = (*next + 1, 0);
+                }
+                self.total.bytes += bytes;
+                return Some(self.send(order, |_| What::Again));
+            }
+            (Order::Flush, Server::Catches { .. }) => return Some(self.send(order, What::LastOfAll)),
+            _ => {}
+        }
+        let request = self.requests.get_mut(self.begun)?;
+        let part = match &order {
+            Order::Read(_, length) => *length,
+            Order::Flush => 1,
+            Order::Write(..) => length,
+            Order::Again(..) => return None,
+        };
+        request.sent += part;
+        self.begun += usize::from(request.sent == request.whole());
+        self.total.bytes += bytes;
+        let flush = order == Order::Flush;
+        Some(self.send(order, |tally| if flush { What::Flush(tally) } else { What::Part(part) }))
+    }
+
+    /// What is next of that which was kept; the flush after it once.
+    fn catch_up(&self, next: usize, sent: u32) -> Option<Order> {
+        let Some(Acknowledged { kept, offset, length }) = self.kept.get(next) else {
+            let over = self.sent.iter().any(|sent| matches!(sent.what, What::LastOfAll(_)));
+            return (!over).then_some(Order::Flush);
+        };
+        let at = offset + u64::from(sent);
+        Some(Order::Again(at, *kept, sent, self.cut(at, length - sent)))
+    }
+
+    /// What is next of the first request that has not been sent whole.
+    fn part(&self) -> Option<Order> {
+        let request = self.requests.get(self.begun)?;
+        let sent = request.sent;
+        Some(match &request.wish {
+            Wish::Flush => Order::Flush,
+            Wish::Write(offset, data, _) => {
+                let at = offset + u64::from(sent);
+                let length = self.cut(at, request.whole() - sent);
+                Order::Write(at, data.slice(sent as usize..(sent + length) as usize))
+            }
+            Wish::Read(offset, length) => {
+                let at = offset + u64::from(sent);
+                Order::Read(at, self.doubt(at, self.cut(at, length - sent)))
+            }
+        })
+    }
+
+    /// How much of so many bytes at an offset is one piece: whole blocks, or a part of one.
+    fn cut(&self, at: u64, length: u32) -> u32 {
+        let block = self.written.block();
+        let into = (at % u64::from(block)) as u32;
+        let whole = length.min(PIECE.max(block)) / block * block;
+        match into {
+            0 if whole > 0 => whole,
+            _ => length.min(block - into),
+        }
+    }
+
+    /// How much of a piece is read at once: the blocks that are known to have been written, or the half of one.
+    fn doubt(&self, at: u64, length: u32) -> u32 {
+        let block = self.written.block();
+        if length < block {
+            return length;
+        }
+        let blocks = (0..length / block).take_while(|index| self.written.has(at + u64::from(index * block))).count();
+        if blocks == 0 { block / 2 } else { blocks as u32 * block }
+    }
+
+    fn send(&mut self, order: Order, what: impl FnOnce(Tally) -> What) -> Piece {
+        self.total.jobs += 1;
+        self.flushes += usize::from(order == Order::Flush);
+        self.cookie += 1;
+        let expects = if let Order::Read(_, length) = order { length } else { 0 };
+        self.sent.push_back(Sent { cookie: self.cookie, expects, what: what(self.total) });
+        Piece { cookie: self.cookie, order }
+    }
+
+    /// How many bytes of data the next reply brings, if it says that it worked; `None` if none is due.
+    pub fn expects(&self) -> Option<u32> {
+        self.sent.front().map(|sent| sent.expects)
+    }
+
+    /// Takes the server's next reply, and the data that came with it.
+    ///
+    /// # Errors
+    /// [`Unusable`]: then the server is to be given up, and [`lost`](Self::lost) to be said.
+    pub fn reply(&mut self, cookie: u64, error: u32, data: &[u8]) -> Result<Outcome, Unusable> {
+        let due = self.sent.front().filter(|sent| sent.cookie == cookie).ok_or(Unusable::Astray)?;
+        if error != 0 {
+            return Err(Unusable::Failed(error));
+        }
+        if data.len() != due.expects as usize {
+            return Err(Unusable::Astray);
+        }
+        let Some(Sent { what, .. }) = self.sent.pop_front() else { return Err(Unusable::Astray) };
+        match what {
+            What::Part(length) => return Ok(self.answered(length, data)),
+            What::Again => {}
+            What::OwnFlush(before) => {
+                self.flushed(before);
+                // While it catches up nothing is let go: all of it is given to the next one if this one is lost.
+                if self.server == Server::Serves {
+                    self.kept.clear();
+                }
+            }
+            What::Flush(before) => {
+                self.flushed(before);
+                self.kept.clear();
+                return Ok(self.answered(1, data));
+            }
+            What::LastOfAll(before) => {
+                self.flushed(before);
+                self.kept.clear();
+                self.server = Server::Serves;
+            }
+        }
+        Ok(Outcome::Nothing)
+    }
+
+    fn flushed(&mut self, before: Tally) {
+        self.flushes -= 1;
+        self.lasts = before;
+    }
+
+    /// So much more of the first request was answered.
+    fn answered(&mut self, length: u32, data: &[u8]) -> Outcome {
+        let Some(request) = self.requests.front_mut() else { return Outcome::Nothing };
+        if let Wish::Read(offset, whole) = request.wish {
+            if request.answered == 0 {
+                request.read.clear();
+                request.read.reserve(whole as usize);
+            }
+            request.read.extend_from_slice(data);
+            learn(&mut self.written, offset, request.answered, &request.read);
+        }
+        if let Wish::Write(offset, ..) = request.wish {
+            // Not before: a read that comes before it may have to be sent once more.
+            self.written.note(offset + u64::from(request.answered), length);
+        }
+        request.answered += length;
+        if request.answered < request.whole() {
+            return Outcome::Nothing;
+        }
+        self.begun -= 1;
+        let Some(Request { id, wish, read, .. }) = self.requests.pop_front() else { return Outcome::Nothing };
+        if let Wish::Write(offset, data, kept) = wish {
+            self.kept.push_back(Acknowledged { kept, offset, length: data.len() as u32 });
+        }
+        Outcome::Done(id, read.freeze())
+    }
+
+    /// Ends everything that was asked: the requests that nobody will ever answer.
+    pub fn give_up(&mut self) -> Vec<u64> {
+        self.lost();
+        self.requests.drain(..).map(|request| request.id).collect()
+    }
+
+    /// From where on something is still needed of what was kept; `None` if nothing is.
+    pub fn needs(&self) -> Option<Kept> {
+        let write = |request: &Request| if let Wish::Write(_, _, kept) = request.wish { Some(kept) } else { None };
+        self.kept.front().map(|first| first.kept).or_else(|| self.requests.iter().find_map(write))
+    }
+
+    /// Whether nothing is asked, kept, or on its way.
+    pub fn is_idle(&self) -> bool {
+        self.requests.is_empty() && self.kept.is_empty() && self.sent.is_empty()
+    }
+
+    /// How things are.
+    pub fn state(&self) -> State {
+        State {
+            requests: self.requests.len(),
+            on_the_way: self.sent.len(),
+            kept_writes: self.kept.len(),
+            kept_bytes: self.kept.iter().map(|kept| u64::from(kept.length)).sum(),
+            serves: self.server == Server::Serves,
+        }
+    }
+}
+
+/// How things are with a relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct State {
+    /// The requests that are not answered.
+    pub requests: usize,
+    /// The pieces of them that the server has, and has not answered.
+    pub on_the_way: usize,
+    /// The writes that were acknowledged and do not last yet.
+    pub kept_writes: usize,
+    /// Their bytes.
+    pub kept_bytes: u64,
+    /// A server serves, and has all that was kept.
+    pub serves: bool,
+}
+
+impl Request {
+    /// How long it is: bytes, or 1 of a flush.
+    fn whole(&self) -> u32 {
+        match &self.wish {
+            Wish::Read(_, length) => *length,
+            Wish::Write(_, data, _) => data.len() as u32,
+            Wish::Flush => 1,
+        }
+    }
+}
+
+/// Which blocks have been read whole of that which was read from an offset on, since so much of it had been: those
+/// in which there is anything have been written.
+fn learn(written: &mut Written, offset: u64, before: u32, read: &[u8]) {
+    let block = u64::from(written.block());
+    let end = offset + read.len() as u64;
+    let mut at = (offset + u64::from(before)) / block * block;
+    while at + block <= end {
+        if at >= offset && !written.has(at) {
+            let begins = (at - offset) as usize;
+            if read.get(begins..begins + block as usize).is_some_and(|read| read.iter().any(|byte| *byte != 0)) {
+                written.note(at, written.block());
+            }
+        }
+        at += block;
+    }
+}
+
+#[cfg(test)]
+mod model;
