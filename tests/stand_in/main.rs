@@ -14,6 +14,7 @@ mod data_port;
 mod extent;
 mod failure;
 mod faults;
+mod http;
 mod log;
 mod main_loop;
 mod region;

@@ -4,17 +4,15 @@
 //! client closes it or says so.
 
 use crate::faults::FaultFile;
+use crate::http::{self, Request};
 use crate::log;
 use crate::region::Region;
 use serde_json::{Value, json};
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
-
-/// Longest line of a request's head.
-const LONGEST: u64 = 8 << 10;
 
 /// What the repair port tells.
 pub struct RepairPort {
@@ -26,12 +24,6 @@ pub struct RepairPort {
     pub read_only: bool,
     /// What a test wants to go wrong.
     pub faults: FaultFile,
-}
-
-struct Request {
-    method: String,
-    path: String,
-    last: bool,
 }
 
 impl RepairPort {
@@ -62,7 +54,7 @@ impl RepairPort {
 
     fn converse(&self, mut stream: &TcpStream, peer: SocketAddr) -> io::Result<()> {
         let mut reader = BufReader::new(stream);
-        while let Some(request) = read_request(&mut reader)? {
+        while let Some(request) = http::read_request(&mut reader)? {
             let start = Instant::now();
             self.faults.wait_while_hung();
             let id = Uuid::new_v4();
@@ -74,7 +66,7 @@ impl RepairPort {
             context["latency_us"] = json!(start.elapsed().as_micros() as u64);
             context["response_code"] = json!(status);
             log::info("request completed", &context);
-            stream.write_all(response(status, id, &body, request.last).as_bytes())?;
+            stream.write_all(http::response(status, id, &body, request.last).as_bytes())?;
             if request.last {
                 break;
             }
@@ -88,9 +80,9 @@ impl RepairPort {
             ("GET", "/region-mode") => (200, self.read_only.to_string()),
             ("GET", path) => {
                 self.fall_over_extent(path);
-                (404, not_found(id))
+                (404, http::not_found(id))
             }
-            _ => (404, not_found(id)),
+            _ => (404, http::not_found(id)),
         }
     }
 
@@ -113,48 +105,4 @@ impl RepairPort {
             panic!("index out of bounds: the len is {count} but the index is {number}");
         }
     }
-}
-
-fn not_found(id: Uuid) -> String {
-    json!({"request_id": id, "message": "Not Found"}).to_string()
-}
-
-fn response(status: u16, id: Uuid, body: &str, last: bool) -> String {
-    let reason = if status == 200 { "OK" } else { "Not Found" };
-    let connection = if last { "connection: close\r\n" } else { "" };
-    format!(
-        "HTTP/1.1 {status} {reason}\r\n\
-         content-type: application/json\r\n\
-         x-request-id: {id}\r\n\
-         content-length: {}\r\n\
-         {connection}\r\n{body}",
-        body.len()
-    )
-}
-
-/// Reads the head of a request, or nothing if there is none any more.
-fn read_request(reader: &mut impl BufRead) -> io::Result<Option<Request>> {
-    let first = read_line(reader)?;
-    let mut words = first.split_ascii_whitespace();
-    let (Some(method), Some(path), Some(protocol)) = (words.next(), words.next(), words.next()) else {
-        return Ok(None);
-    };
-    let mut last = protocol != "HTTP/1.1";
-    loop {
-        let line = read_line(reader)?.to_ascii_lowercase();
-        match line.trim_end().split_once(':') {
-            Some(("connection", value)) => last |= value.trim() == "close",
-            // A body would be taken for the next request: hang up after it.
-            Some(("content-length" | "transfer-encoding", _)) => last = true,
-            Some(_) => {}
-            None => break,
-        }
-    }
-    Ok(Some(Request { method: method.to_owned(), path: path.to_owned(), last }))
-}
-
-fn read_line(reader: &mut impl BufRead) -> io::Result<String> {
-    let mut line = String::new();
-    reader.by_ref().take(LONGEST).read_line(&mut line)?;
-    Ok(line)
 }
