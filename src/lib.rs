@@ -18,6 +18,7 @@
 //! | [`systemd`] | unit names, drop-ins, D-Bus proxies |
 //! | [`observe`] | each module watches one thing and publishes facts |
 //! | [`act`] | each module does one kind of action |
+//! | [`device`] | the kernel's network block device, on the host |
 //! | [`supervisor`] | the loop: facts in, plan, actions out, verdict published |
 //! | [`http`], [`cli`] | the faces: they render the last verdict |
 //! | [`nbd`], [`relay`] | the host's disk: the protocol, and the server that outlives its servers |
@@ -42,6 +43,7 @@ pub mod config;
 pub mod config_dir;
 pub mod daemon;
 pub mod decide;
+pub mod device;
 pub mod files;
 pub mod http;
 pub mod lived;

@@ -22,7 +22,7 @@ const LAYERS: [&[&str]; 13] = [
     &["wire", "systemd", "config_dir"],
     &["decide", "appliance", "update"],
     &["act"],
-    &["observe"],
+    &["observe", "device"],
     &["supervisor"],
     &["relay"],
     &["http", "cli", "attach"],
@@ -30,7 +30,7 @@ const LAYERS: [&[&str]; 13] = [
 ];
 
 /// What must do no I/O of its own.
-const PURE: [&str; 24] = [
+const PURE: [&str; 27] = [
     "clean",
     "lived",
     "times",
@@ -51,6 +51,9 @@ const PURE: [&str; 24] = [
     "nbd",
     "relay/engine",
     "relay/written",
+    "device/backend",
+    "device/handshake",
+    "device/message",
     "appliance/answers",
     "appliance/network",
     "update/transfers",

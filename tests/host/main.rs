@@ -1,0 +1,6 @@
+//! The host's half on a real host: a Debian 13 with its full kernel, in QEMU (`tests/run host`).
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod device;
+mod machine;
