@@ -48,9 +48,8 @@ pub enum Shaken {
 /// What the server says, or that the connection broke.
 pub async fn shake_hands(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), name: &str) -> Result<Export, Shaken> {
     let (mut handshake, mut length) = Handshake::begin(name)?;
-    let mut bytes = Vec::new();
     loop {
-        bytes.resize(length, 0);
+        let mut bytes = vec![0; length];
         stream.read_exact(&mut bytes).await?;
         match handshake.take(&bytes)? {
             Next::Done(export) => return Ok(export),

@@ -105,9 +105,8 @@ impl Failure {
     /// What to do, in a sentence.
     pub fn remedy(&self) -> String {
         match self {
-            Self::NoModule => "modprobe nbd, as root; in a container or a network namespace of its own there is none: \
-                               do it on the host itself"
-                .into(),
+            Self::NoModule => "modprobe nbd, as root and on the host itself: no container can".into(),
+
             Self::Forbidden => "run it as root (CAP_SYS_ADMIN), on the host itself and not in a container".into(),
             Self::InUse(_) => "leave the number away, and the kernel takes a device that is free".into(),
             Self::NoDevice(_) => "ls /sys/block shows which devices there are".into(),

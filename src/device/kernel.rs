@@ -120,7 +120,8 @@ impl Kernel {
         }
     }
 
-    /// Listens to what it tells of dead links from now on.
+    /// Listens to what it tells of dead links from now on. It tells that in the host's own network only: who has
+    /// a network of its own hears nothing.
     ///
     /// # Errors
     /// Why it cannot be listened to.

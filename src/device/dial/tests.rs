@@ -7,7 +7,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 fn told(size: u64) -> Vec<u8> {
     let head = |kind: u32, length: u32| {
-        [&0x3e8_8904_5565_a9u64.to_be_bytes()[..], &7u32.to_be_bytes(), &kind.to_be_bytes(), &length.to_be_bytes()]
+        [&0x0003_e889_0455_65a9_u64.to_be_bytes()[..], &7u32.to_be_bytes(), &kind.to_be_bytes(), &length.to_be_bytes()]
             .concat()
     };
     [head(3, 12), vec![0, 0], size.to_be_bytes().into(), vec![0, 5], head(1, 0)].concat()

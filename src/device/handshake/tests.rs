@@ -29,7 +29,7 @@ fn greeting(flags: u16) -> Vec<u8> {
 
 fn reply(kind: u32, content: &[u8]) -> Vec<u8> {
     [
-        &0x3e8_8904_5565_a9u64.to_be_bytes()[..],
+        &0x0003_e889_0455_65a9_u64.to_be_bytes()[..],
         &7u32.to_be_bytes(),
         &kind.to_be_bytes(),
         &(content.len() as u32).to_be_bytes(),
