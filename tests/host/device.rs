@@ -44,9 +44,7 @@ impl Bench<'_> {
     }
 
     fn kill_server(&self) {
-        self.says(&format!(
-            "systemctl kill --signal=KILL server; while systemctl is-active -q server; do sleep 0.1; done"
-        ));
+        self.says("systemctl kill --signal=KILL server; while systemctl is-active -q server; do sleep 0.1; done");
     }
 
     /// Kills the server, and returns when the kernel has told that the link is dead.
