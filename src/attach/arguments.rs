@@ -25,7 +25,7 @@ pub struct Arguments {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done and well, 1 failed, 2 wrong usage, 3 done but not well, \
-                          4 no sled can be reached.";
+                          4 no sled can be reached, 5 the volume that was served is another host's now.";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -56,6 +56,9 @@ pub(super) enum Command {
         #[command(flatten)]
         target: Target,
     },
+    /// Wait for a volume, win it, and serve it to this host for as long as it lives: a server that ends, or a sled
+    /// that restarts, is a pause.
+    Serve(ServeArguments),
     /// Wait for a volume, win it, and become the server that attaches it.
     Run(RunArguments),
 }
@@ -104,7 +107,27 @@ pub(super) struct RunArguments {
     pub(super) extra: Vec<OsString>,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct ServeArguments {
+    #[command(flatten)]
+    pub(super) run: RunArguments,
+    /// Where it is served: a socket. Without it, /run/crucible-attach/VOLUME.sock.
+    #[arg(long, value_name = "PATH")]
+    pub(super) socket: Option<PathBuf>,
+    /// Serve it over TCP as well, on an address of this host's own (127.0.0.1:10810, [::1]:10810).
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) listen: Option<SocketAddr>,
+    /// Where it is on record what this host has attached, so that another volume of the same name is not taken for it.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/crucible-attach")]
+    pub(super) state: PathBuf,
+}
+
 impl Target {
+    /// A volume, and where it is known to be asked for.
+    pub(super) fn of(volume: VolumeName, sleds: Vec<Endpoint>) -> Self {
+        Self { volume, sleds }
+    }
+
     /// The sleds to ask first.
     ///
     /// # Errors

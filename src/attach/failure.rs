@@ -4,6 +4,11 @@ use crate::wire::Error;
 use std::io;
 use std::process::ExitCode;
 
+/// Another host has the volume now.
+pub(super) const TAKEN: &str = "VOLUME_TAKEN";
+/// What has the volume's name is something else.
+pub(super) const CHANGED: &str = "BACKEND_CHANGED";
+
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
@@ -43,6 +48,7 @@ impl Failure {
     /// The exit code.
     pub(super) fn code(&self) -> ExitCode {
         ExitCode::from(match self {
+            Self::Refused(error) if [TAKEN, CHANGED].contains(&error.code.as_str()) => 5,
             Self::Refused(_) | Self::Io(_) => 1,
             Self::Usage(_) => 2,
             Self::Unreachable(_) => 4,

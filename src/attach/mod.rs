@@ -1,7 +1,7 @@
 //! `crucible-attach`, on a host: asks the sleds that carry a volume whether it may be attached,
 //! wins it, and becomes the `crucible-nbd-server` that attaches it.
 //!
-//! It keeps nothing on the host but a lock, holds no child, and never talks to a downstairs. What
+//! But for [`serve`], which relays, it keeps nothing on the host but a lock and holds no child. It never talks to a downstairs. What
 //! the sleds answer is somebody else's text: it is limited in size, checked, and shown without
 //! its control characters.
 //!
@@ -14,12 +14,15 @@
 //! | [`ticket`] | asks them all for it, round by round |
 //! | [`release`] | lets go of it |
 //! | [`lock`], [`program`], [`server`] | one server a host, whether it can be run, and becoming it |
+//! | [`serve`], [`child`], [`backing`] | the relay of a volume: its servers as children, one after the other, and what it is a relay of |
 //!
 //! Exit codes: 0 done and well, 1 failed, 2 wrong usage, 3 done but not well (the volume is not
-//! ready), 4 no sled can be reached.
+//! ready), 4 no sled can be reached, 5 the volume is another host's now, or another one: what was served ended.
 
 mod arguments;
+mod backing;
 pub mod ballot;
+mod child;
 mod client;
 mod dial;
 mod endpoint;
@@ -27,6 +30,7 @@ mod failure;
 mod lock;
 mod program;
 mod release;
+mod serve;
 mod server;
 mod show;
 mod sleds;
@@ -93,6 +97,7 @@ async fn carry_out(arguments: &Arguments) -> Result<Done, Failure> {
             ExitCode::SUCCESS
         }
         Command::Release { target } => release(target, json).await?,
+        Command::Serve(arguments) => serve::serve(arguments).await?,
         Command::Run(arguments) => return attach(arguments).await.map(|server| Done::Won(Box::new(server))),
     };
     Ok(Done::Shown(shown))
@@ -109,7 +114,8 @@ async fn wait(target: &Target, timeout: Duration, json: bool) -> Result<ExitCode
         }
         sleds
     } else {
-        wait::until_ready(&target.volume, target.sleds()?, Some(Instant::now() + timeout), Aim::Attach).await?
+        wait::until_ready(&target.volume, target.sleds()?, Some(Instant::now() + timeout), Aim::Attach, &|_| Ok(()))
+            .await?
     };
     show::waited(&sleds, json)?;
     Ok(ExitCode::SUCCESS)
@@ -139,29 +145,48 @@ async fn status(target: &Target, json: bool) -> Result<ExitCode, Failure> {
     Ok(if sleds.ready() { ExitCode::SUCCESS } else { ExitCode::from(NOT_WELL) })
 }
 
-/// Wins the volume, so that it can be served: waits for it as often as that is of use. After its time
-/// nothing is won any more.
+/// Wins the volume, so that this process can become its server.
 async fn attach(arguments: &RunArguments) -> Result<Server, Failure> {
-    let target = &arguments.target;
-    let given = target.sleds()?;
+    let deadline = deadline(arguments)?;
+    let server = Server::prepare(arguments)?;
+    let won = win(&arguments.target, arguments.takeover, deadline, &server, &|_| Ok(())).await?;
+    server.with(&won)
+}
+
+/// When time is up.
+///
+/// # Errors
+/// If there is none from the beginning.
+fn deadline(arguments: &RunArguments) -> Result<Option<Instant>, Failure> {
     if arguments.timeout.is_some_and(|timeout| Duration::from(timeout).is_zero()) {
         return Err(Failure::usage("--timeout 0s leaves no time to win anything", "for example --timeout 30s"));
     }
-    let server = Server::prepare(arguments)?;
-    let deadline = arguments.timeout.map(|timeout| Instant::now() + timeout.into());
+    Ok(arguments.timeout.map(|timeout| Instant::now() + timeout.into()))
+}
+
+/// Wins the volume: waits for it as often as that is of use, and as long as `still` says that it is, of what its
+/// sleds say. After its time nothing is won any more.
+async fn win(
+    target: &Target,
+    takeover: bool,
+    deadline: Option<Instant>,
+    server: &Server,
+    still: &(dyn Fn(&Sleds) -> Result<(), Failure> + Sync),
+) -> Result<Won, Failure> {
+    let given = target.sleds()?;
     let mut backoff = Backoff::new(PAUSES[0], PAUSES[1]);
     loop {
-        let sleds = wait::until_ready(&target.volume, given.clone(), deadline, Aim::Win).await?;
+        let sleds = wait::until_ready(&target.volume, given.clone(), deadline, Aim::Win, still).await?;
         sleds.tls().into_iter().try_for_each(|tls| server.suits(tls))?;
         // Won by a majority, it could still not become active without every sled's grant.
         let mut granted = Granted::default();
-        let obstacle = match within(deadline, ticket::win(&sleds, arguments.takeover, &mut granted)).await {
+        let obstacle = match within(deadline, ticket::win(&sleds, takeover, &mut granted)).await {
             None => {
                 granted.release(&target.volume).await;
                 return Err(late(&target.volume, "its sleds were still being asked"));
             }
             Some(Ok(Won { obstacle: Some(obstacle), .. })) => obstacle,
-            Some(Ok(won)) => return server.with(&won),
+            Some(Ok(won)) => return Ok(won),
             Some(Err(lost)) => lost,
         };
         let failure = match obstacle {

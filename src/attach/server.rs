@@ -12,15 +12,17 @@ use std::ffi::{OsStr, OsString};
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A server that is about to be.
 #[derive(Debug)]
 pub(super) struct Server {
     lock: Lock,
-    command: Command,
+    program: PathBuf,
+    arguments: Vec<OsString>,
     tls: bool,
+    nbd: SocketAddr,
 }
 
 impl Server {
@@ -42,7 +44,7 @@ impl Server {
             let message = format!("{} cannot be the server: {why}", arguments.program.display());
             return Err(Failure::usage(message, "name crucible-nbd-server with --program"));
         }
-        let mut command = Command::new(&arguments.program);
+        let mut words = Vec::new();
         let files = [
             ("--cert-pem", &arguments.cert_pem),
             ("--key-pem", &arguments.key_pem),
@@ -51,13 +53,14 @@ impl Server {
         for (flag, path) in files {
             if let Some(path) = path {
                 access(path, AccessFlags::R_OK).map_err(|why| missing("file", path, why))?;
-                command.arg(flag).arg(path);
+                words.extend([flag.into(), path.clone().into_os_string()]);
             }
         }
-        command.args(&arguments.extra);
+        words.extend(arguments.extra.iter().cloned());
         let lock = Lock::take(&arguments.lock, &arguments.target.volume)?;
         can_listen(arguments.nbd)?;
-        Ok(Self { lock, command, tls: arguments.cert_pem.is_some() })
+        let (program, tls) = (arguments.program.clone(), arguments.cert_pem.is_some());
+        Ok(Self { lock, program, arguments: words, tls, nbd: arguments.nbd })
     }
 
     /// Whether it has what the sleds want.
@@ -80,28 +83,48 @@ impl Server {
     /// # Errors
     /// As [`Server::suits`]: sleds of an earlier version tell it with the ticket only.
     pub(super) fn with(mut self, won: &Won) -> Result<Self, Failure> {
-        self.suits(won.ticket.tls)?;
-        for target in &won.ticket.targets {
-            self.command.arg("--target").arg(target.to_string());
-        }
-        self.command.arg("--gen").arg(won.generation.to_string());
+        self.arguments = self.words(won)?;
         note(&format!("{} is won with generation {}", won.ticket.volume, won.generation));
         Ok(self)
     }
 
+    /// What the server of a volume that is won is told.
+    ///
+    /// # Errors
+    /// As [`Server::with`].
+    pub(super) fn words(&self, won: &Won) -> Result<Vec<OsString>, Failure> {
+        self.suits(won.ticket.tls)?;
+        let mut words = self.arguments.clone();
+        for target in &won.ticket.targets {
+            words.extend(["--target".into(), target.to_string().into()]);
+        }
+        words.extend(["--gen".into(), won.generation.to_string().into()]);
+        Ok(words)
+    }
+
+    /// The program.
+    pub(super) fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// Where it is going to listen.
+    pub(super) fn listens(&self) -> SocketAddr {
+        self.nbd
+    }
+
     /// Becomes it. Returns only if that fails.
-    pub(super) fn becomes(mut self: Box<Self>) -> Failure {
+    pub(super) fn becomes(&self) -> Failure {
         let why = match self.lock.outlives_exec() {
-            Ok(()) => self.command.exec(),
+            Ok(()) => Command::new(&self.program).args(&self.arguments).exec(),
             Err(why) => why,
         };
-        let program = Path::new(self.command.get_program()).display();
+        let program = self.program.display();
         Failure::refused("NO_SERVER", format!("{program} cannot be run: {why}"), "name another --program")
     }
 }
 
 /// That the server is going to be able to listen: one that was not started by this program has no lock.
-fn can_listen(at: SocketAddr) -> Result<(), Failure> {
+pub(super) fn can_listen(at: SocketAddr) -> Result<(), Failure> {
     match TcpListener::bind(at) {
         Ok(_) => Ok(()),
         Err(why) if why.kind() == ErrorKind::AddrInUse => {

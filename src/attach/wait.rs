@@ -35,18 +35,20 @@ type News = (usize, Result<Look, Trouble>);
 /// Waits until this host may attach a volume; what its sleds said then.
 ///
 /// # Errors
-/// If that takes until the deadline, no sled that was named carries the volume, or all refuse this host.
+/// If that takes until the deadline, no sled that was named carries the volume, all refuse this host, or `still` says
+/// that it is of no use any more.
 pub(super) async fn until_ready(
     volume: &VolumeName,
     given: Vec<Endpoint>,
     deadline: Option<Instant>,
     aim: Aim,
+    still: &(dyn Fn(&Sleds) -> Result<(), Failure> + Sync),
 ) -> Result<Sleds, Failure> {
     let mut sleds = Sleds::new(volume, given, aim);
     let mut teller = Teller::default();
     let done = match deadline {
-        None => Ok(poll(&mut sleds, &mut teller).await),
-        Some(deadline) => timeout_at(deadline, poll(&mut sleds, &mut teller)).await,
+        None => Ok(poll(&mut sleds, &mut teller, still).await),
+        Some(deadline) => timeout_at(deadline, poll(&mut sleds, &mut teller, still)).await,
     };
     match done {
         Ok(done) => done.map(|()| sleds),
@@ -69,7 +71,11 @@ pub(super) fn late(sleds: &Sleds) -> Failure {
     Failure::refused("TIMED_OUT", message, format!("see crucible-attach status {}", sleds.volume))
 }
 
-async fn poll(sleds: &mut Sleds, teller: &mut Teller) -> Result<(), Failure> {
+async fn poll(
+    sleds: &mut Sleds,
+    teller: &mut Teller,
+    still: &(dyn Fn(&Sleds) -> Result<(), Failure> + Sync),
+) -> Result<(), Failure> {
     let (sender, mut news) = mpsc::channel(16);
     let mut pollers = JoinSet::new();
     let start = |pollers: &mut JoinSet<()>, sleds: &Sleds, index: usize| {
@@ -87,6 +93,7 @@ async fn poll(sleds: &mut Sleds, teller: &mut Teller) -> Result<(), Failure> {
         }
         sleds.carried()?;
         sleds.admitted()?;
+        still(sleds)?;
         teller.tells(sleds);
         if sleds.ready() {
             // What one of them said may be half a minute old.
@@ -94,6 +101,7 @@ async fn poll(sleds: &mut Sleds, teller: &mut Teller) -> Result<(), Failure> {
                 sleds.hears(index, heard).into_iter().for_each(|index| start(&mut pollers, sleds, index));
             }
         }
+        still(sleds)?;
         if sleds.ready() {
             return Ok(());
         }

@@ -166,6 +166,7 @@ pub enum Unusable {
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Engine {
+    size: u64,
     bounds: Bounds,
     written: Written,
     server: Server,
@@ -188,6 +189,7 @@ impl Engine {
     pub fn new(size: u64, block: u32, bounds: Bounds, kept: impl IntoIterator<Item = (Kept, u64, u32)>) -> Self {
         let kept = kept.into_iter().map(|(kept, offset, length)| Acknowledged { kept, offset, length });
         let mut engine = Self {
+            size,
             bounds,
             written: Written::nothing(size, block),
             server: Server::Lost,
@@ -204,6 +206,11 @@ impl Engine {
             engine.written.note(offset, length);
         }
         engine
+    }
+
+    /// The size of the volume, in bytes.
+    pub fn size(&self) -> u64 {
+        self.size
     }
 
     /// Takes a request.

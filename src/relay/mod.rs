@@ -1,4 +1,464 @@
 //! The relay of a host: an NBD server for the host's own clients, which has upstream's `crucible-nbd-server` do
-//! what they ask, one after the other when one is lost, and never lets them see that.
+//! what they ask, one after the other when one is lost, and never lets them see that. It is no cache: nothing is
+//! answered before the server has answered it. Where the next server comes from is not its business, but
+//! [`Supply`]'s.
+//!
+//! | module | job |
+//! |---|---|
+//! | [`engine`] | what is asked, kept and answered, and why nothing is lost. Pure |
+//! | [`written`] | which blocks are known to have been written. Pure |
+//! | [`log`] | where acknowledged writes are kept |
+//! | `clients` | those who ask |
+//! | `upstream` | the server that is asked |
+
+mod clients;
 pub mod engine;
+pub mod log;
+mod upstream;
 pub mod written;
+
+pub use clients::LONGEST;
+pub use upstream::Useless;
+
+use crate::nbd::Errno;
+use crate::nbd::flags::{CAN_MULTI_CONN, HAS_FLAGS, SEND_FLUSH};
+use crate::nbd::negotiation::Export;
+use crate::nbd::transmission::{Command, Request};
+use bytes::Bytes;
+use clients::{Asked, Wished};
+use engine::{Bounds, Engine, Kept, Order, Outcome, Piece, State, Wish};
+use log::{Log, Records};
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, sleep_until};
+use upstream::{Turn, Upstream};
+
+/// How many requests may be on their way from the clients to the engine.
+const QUEUE: usize = 256;
+/// A server that has answered nothing for so long is looked at, and how often from then on. A replica that is
+/// repaired while it serves holds requests up for some seconds.
+const SILENT: Duration = Duration::from_secs(15);
+const LOOK: Duration = Duration::from_secs(5);
+/// How many looks in a row must find that a silent server has no reason to be.
+const LOOKS: u32 = 3;
+/// How long a stop waits until what was acknowledged lasts.
+pub const LAST_FLUSH: Duration = Duration::from_secs(15);
+/// The pause before what found no memory is tried again.
+const MEMORY: Duration = Duration::from_millis(100);
+
+/// Where servers come from. It has one at most, and ends it before it begins the next.
+pub trait Supply: Send + 'static {
+    /// Why there will be no more.
+    type End: Send;
+
+    /// The next server, as soon as there can be one: where it listens. Takes as long as it takes.
+    fn next(&mut self) -> impl Future<Output = Result<SocketAddr, Self::End>> + Send;
+
+    /// Whether the server has no reason to be silent: all that it needs is there, and it says itself that it is
+    /// active.
+    fn should_answer(&mut self) -> impl Future<Output = bool> + Send;
+}
+
+/// A volume, as its clients see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Volume {
+    /// Its name.
+    pub name: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The size of a block of its regions, in bytes.
+    pub block: u32,
+}
+
+/// How things are, for whoever asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Status {
+    /// What is asked, kept and on its way.
+    pub state: State,
+    /// How many servers there have been.
+    pub servers: u64,
+    /// Since when there is none that serves.
+    pub held_since: Option<Instant>,
+    /// How many requests were answered.
+    pub answered: u64,
+}
+
+/// Why a relay has ended.
+#[derive(Debug)]
+pub enum End<E> {
+    /// It was stopped; whether all that was acknowledged lasts.
+    Stopped {
+        /// How much does not.
+        left: State,
+    },
+    /// There will be no more servers: everything was answered with an error.
+    Refused(E),
+}
+
+/// The clients' side of a relay. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Door {
+    export: Export,
+    asked: mpsc::Sender<Asked>,
+}
+
+impl Door {
+    /// Serves a client until it leaves.
+    pub async fn serve<S: AsyncRead + AsyncWrite + Send + 'static>(self, stream: S) {
+        if let Err(why) = clients::serve(stream, self.export, self.asked).await {
+            tracing::warn!("a client was left: {why}");
+        }
+    }
+}
+
+/// A relay that has no server yet.
+pub struct Relay {
+    engine: Engine,
+    log: Log,
+    asked: mpsc::Receiver<Asked>,
+    /// Who waits for which answer. A request without anybody is the relay's own.
+    waiting: HashMap<u64, clients::To>,
+    last: u64,
+    servers: u64,
+    answered: u64,
+    held_since: Option<Instant>,
+    news: watch::Sender<Option<Status>>,
+}
+
+type Coming<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// What the loop has to do with the server.
+enum Server<S: Supply> {
+    /// The next one is looked for.
+    Sought(Coming<(S, Result<SocketAddr, S::End>)>),
+    /// It is connected to.
+    Entered(S, Coming<io::Result<(Upstream, crate::nbd::entry::Entered)>>),
+    /// It serves.
+    Serves(S, Upstream),
+    /// It serves, or should: that is being found out.
+    Doubted(Coming<(S, bool)>, Upstream),
+    /// For a moment: it is about to become another of these.
+    None,
+}
+
+impl Relay {
+    /// A relay of a volume, and the door to it. `records` is what `log` has kept since an earlier one.
+    pub fn new(volume: &Volume, log: Log, records: Records, news: watch::Sender<Option<Status>>) -> (Self, Door) {
+        let (to, asked) = mpsc::channel(QUEUE);
+        let export = Export {
+            name: volume.name.clone(),
+            size: volume.size,
+            // All clients are served by one connection, in one order.
+            flags: HAS_FLAGS | SEND_FLUSH | CAN_MULTI_CONN,
+            blocks: [1, volume.block.max(4096), LONGEST],
+        };
+        let relay = Self {
+            engine: Engine::new(volume.size, volume.block, Bounds::default(), records),
+            log,
+            asked,
+            waiting: HashMap::new(),
+            last: 0,
+            servers: 0,
+            answered: 0,
+            held_since: Some(Instant::now()),
+            news,
+        };
+        (relay, Door { export, asked: to })
+    }
+
+    /// The descriptor of what is kept.
+    pub fn kept(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.log.descriptor()
+    }
+
+    /// Serves until it is stopped or there are no more servers. The supply comes back: its server may live.
+    pub async fn run<S: Supply>(mut self, supply: S, mut stop: watch::Receiver<bool>) -> (Option<S>, End<S::End>) {
+        let mut server = seek(supply);
+        let mut stopping: Option<Instant> = None;
+        let mut heard = Instant::now();
+        let mut looks = 0;
+        loop {
+            let owed = self.engine.expects().is_some();
+            if let Err(why) = self.send(&mut server) {
+                server = self.lose(server, &why);
+            }
+            if !owed {
+                // Nothing was to be said until now.
+                (heard, looks) = (Instant::now(), 0);
+            }
+            self.tell();
+            if stopping.is_some() && self.engine.is_idle() {
+                return (server.supply(), End::Stopped { left: self.engine.state() });
+            }
+            let due = heard + SILENT + LOOK * looks;
+            let owes = self.engine.expects().is_some();
+            let mut failed = None;
+            // Cancel-safe: a channel and a connection lose nothing, the futures are kept, and the clock is absolute.
+            tokio::select! {
+                // What the server says comes first: it makes room.
+                biased;
+                happened = happens(&mut server) => match happened {
+                    Happened::Turned(Ok(Turn::Heard)) => {
+                        (heard, looks) = (Instant::now(), 0);
+                        failed = self.hear(&mut server).err();
+                    }
+                    Happened::Turned(Ok(Turn::PassedOn)) => {}
+                    Happened::Turned(Err(why)) => failed = Some(Useless::Gone(why)),
+                    Happened::Found(supply, at) => server = Server::Entered(supply, Box::pin(Upstream::enter(at))),
+                    Happened::Ended(supply, why) => {
+                        self.refuse();
+                        return (Some(supply), End::Refused(why));
+                    }
+                    Happened::Entered(supply, upstream, entered) => {
+                        heard = Instant::now();
+                        server = self.begin(supply, upstream, entered);
+                    }
+                    Happened::NotEntered(supply, why) => {
+                        tracing::warn!("the server could not be entered: {why}");
+                        server = seek(supply);
+                    }
+                    Happened::Judged(supply, upstream, should) => {
+                        server = Server::Serves(supply, upstream);
+                        looks = if should { looks + 1 } else { 0 };
+                        if !should {
+                            heard = Instant::now();
+                        } else if looks >= LOOKS {
+                            failed = Some(Useless::Silent(heard.elapsed().as_secs()));
+                        }
+                    }
+                },
+                Some(asked) = self.asked.recv(), if stopping.is_none() => self.take(asked).await,
+                () = sleep_until(due), if owes && matches!(server, Server::Serves(..)) => server = server.doubted(),
+                () = sleep_until(stopping.unwrap_or(due)), if stopping.is_some() => {
+                    return (server.supply(), End::Stopped { left: self.engine.state() });
+                }
+                _ = stop.wait_for(|stop| *stop), if stopping.is_none() => {
+                    stopping = Some(Instant::now() + LAST_FLUSH);
+                    if !self.engine.is_idle() {
+                        self.last += 1;
+                        self.engine.ask(self.last, Wish::Flush);
+                    }
+                }
+            }
+            if let Some(why) = failed {
+                server = self.lose(server, &why);
+            }
+        }
+    }
+
+    /// Takes a request, and as many as wait behind it: what is kept is kept before it is sent.
+    async fn take(&mut self, first: Asked) {
+        let mut next = Some(first);
+        while let Some(Asked { wish, reply }) = next {
+            self.last += 1;
+            let wish = match wish {
+                Wished::Read(offset, length) => Wish::Read(offset, length),
+                Wished::Flush => Wish::Flush,
+                Wished::Write(offset, data) => {
+                    let kept = self.keep(offset, &data).await;
+                    Wish::Write(offset, data, kept)
+                }
+            };
+            self.waiting.insert(self.last, reply);
+            self.engine.ask(self.last, wish);
+            next = self.asked.try_recv().ok();
+        }
+    }
+
+    /// Keeps a write, however long that takes: a machine that has no memory has some sooner or later.
+    async fn keep(&mut self, offset: u64, data: &Bytes) -> Kept {
+        let mut told = false;
+        loop {
+            match self.log.append(offset, data) {
+                Ok(kept) => return kept,
+                Err(why) if !told => tracing::error!("writes wait, as they cannot be kept: {why}"),
+                Err(_) => {}
+            }
+            told = true;
+            sleep(MEMORY).await;
+        }
+    }
+
+    /// Sends what may be sent now.
+    fn send<S: Supply>(&mut self, server: &mut Server<S>) -> Result<(), Useless> {
+        let (Server::Serves(_, upstream) | Server::Doubted(_, upstream)) = server else { return Ok(()) };
+        while !upstream.is_full()
+            && let Some(Piece { cookie, order }) = self.engine.to_send()
+        {
+            let again;
+            let (request, data) = match &order {
+                Order::Read(offset, length) => (request(Command::Read, cookie, *offset, *length), &[][..]),
+                Order::Flush => (request(Command::Flush, cookie, 0, 0), &[][..]),
+                Order::Write(offset, data) => (request(Command::Write, cookie, *offset, data.len() as u32), &data[..]),
+                Order::Again(offset, kept, behind, length) => {
+                    again = self.log.read(*kept, *behind, *length)?;
+                    (request(Command::Write, cookie, *offset, *length), &again[..])
+                }
+            };
+            upstream.say(&[&request.written(), data])?;
+        }
+        Ok(())
+    }
+
+    /// Takes every reply that is there.
+    fn hear<S: Supply>(&mut self, server: &mut Server<S>) -> Result<(), Useless> {
+        let (Server::Serves(_, upstream) | Server::Doubted(_, upstream)) = server else { return Ok(()) };
+        while let Some(outcome) = upstream.reply(&mut self.engine)? {
+            if let Outcome::Done(id, data) = outcome {
+                self.answered += 1;
+                if let Some(to) = self.waiting.remove(&id) {
+                    to.answer(Ok(data));
+                }
+            }
+        }
+        if self.held_since.is_some() && self.engine.state().serves {
+            let held = self.held_since.take().map(|since| since.elapsed()).unwrap_or_default();
+            tracing::info!("requests go on; they were held for {:.1} s", held.as_secs_f64());
+        }
+        if let Err(why) = self.log.forget(self.engine.needs()) {
+            tracing::warn!("more is kept than is needed: {why}");
+        }
+        Ok(())
+    }
+
+    /// A server serves from now on, if it has the volume.
+    fn begin<S: Supply>(&mut self, supply: S, upstream: Upstream, size: u64) -> Server<S> {
+        if size != self.engine.size() {
+            tracing::error!("the server has {size} bytes, and the volume has {}: it is given up", self.engine.size());
+            return seek(supply);
+        }
+        self.servers += 1;
+        let State { kept_writes, kept_bytes, .. } = self.engine.state();
+        if kept_writes > 0 {
+            tracing::info!("{kept_writes} acknowledged writes ({kept_bytes} bytes) are given to the next server first");
+        }
+        self.engine.has_server();
+        if self.engine.state().serves
+            && let Some(since) = self.held_since.take()
+        {
+            tracing::info!("requests go on; they were held for {:.1} s", since.elapsed().as_secs_f64());
+        }
+        Server::Serves(supply, upstream)
+    }
+
+    /// Answers everything with an error: there is no server any more, and will be none.
+    fn refuse(&mut self) {
+        for id in self.engine.give_up() {
+            if let Some(to) = self.waiting.remove(&id) {
+                to.answer(Err(Errno::Io));
+            }
+        }
+        self.asked.close();
+        while let Ok(Asked { reply, .. }) = self.asked.try_recv() {
+            reply.answer(Err(Errno::Io));
+        }
+    }
+
+    /// The server is of no use any more; another one is looked for.
+    fn lose<S: Supply>(&mut self, server: Server<S>, why: &Useless) -> Server<S> {
+        self.engine.lost();
+        let State { requests, kept_writes, .. } = self.engine.state();
+        tracing::warn!("the server is lost: {why}; {requests} requests are held, {kept_writes} writes are kept");
+        self.held_since.get_or_insert_with(Instant::now);
+        match server {
+            Server::Serves(supply, _) => seek(supply),
+            // As soon as it is known what was asked.
+            Server::Doubted(doubt, _) => Server::Sought(Box::pin(async move {
+                let (mut supply, _) = doubt.await;
+                let found = supply.next().await;
+                (supply, found)
+            })),
+            other => other,
+        }
+    }
+
+    fn tell(&self) {
+        let Self { servers, held_since, answered, .. } = *self;
+        self.news.send_replace(Some(Status { state: self.engine.state(), servers, held_since, answered }));
+    }
+}
+
+/// What has happened with the server.
+enum Happened<S: Supply> {
+    Turned(io::Result<Turn>),
+    Found(S, SocketAddr),
+    Ended(S, S::End),
+    Entered(S, Upstream, u64),
+    NotEntered(S, io::Error),
+    Judged(S, Upstream, bool),
+}
+
+/// Waits until something happens with the server. Cancel-safe: what is awaited stays where it is, and is taken only
+/// when it has come.
+async fn happens<S: Supply>(server: &mut Server<S>) -> Happened<S> {
+    match server {
+        Server::Sought(found) => match found.await {
+            (supply, Ok(at)) => Happened::Found(supply, at),
+            (supply, Err(why)) => Happened::Ended(supply, why),
+        },
+        Server::Entered(_, entered) => {
+            let entered = entered.await;
+            match (std::mem::replace(server, Server::None), entered) {
+                (Server::Entered(supply, _), Ok((upstream, entered))) => {
+                    Happened::Entered(supply, upstream, entered.size)
+                }
+                (Server::Entered(supply, _), Err(why)) => Happened::NotEntered(supply, why),
+                _ => std::future::pending().await,
+            }
+        }
+        Server::Serves(_, upstream) => Happened::Turned(upstream.turn().await),
+        Server::Doubted(doubt, upstream) => {
+            // Cancel-safe, both.
+            let (supply, should) = tokio::select! {
+                turned = upstream.turn() => return Happened::Turned(turned),
+                judged = doubt => judged,
+            };
+            match std::mem::replace(server, Server::None) {
+                Server::Doubted(_, upstream) => Happened::Judged(supply, upstream, should),
+                _ => std::future::pending().await,
+            }
+        }
+        Server::None => std::future::pending().await,
+    }
+}
+
+/// Looks for the next server.
+fn seek<S: Supply>(mut supply: S) -> Server<S> {
+    Server::Sought(Box::pin(async move {
+        let found = supply.next().await;
+        (supply, found)
+    }))
+}
+
+impl<S: Supply> Server<S> {
+    /// Finds out whether it has a reason to be silent.
+    fn doubted(self) -> Self {
+        match self {
+            Self::Serves(mut supply, upstream) => {
+                let doubt = async move {
+                    let should = supply.should_answer().await;
+                    (supply, should)
+                };
+                Self::Doubted(Box::pin(doubt), upstream)
+            }
+            other => other,
+        }
+    }
+
+    /// What servers come from, unless the next one is being looked for.
+    fn supply(self) -> Option<S> {
+        match self {
+            Self::Serves(supply, _) | Self::Entered(supply, _) => Some(supply),
+            Self::Sought(_) | Self::Doubted(..) | Self::None => None,
+        }
+    }
+}
+
+fn request(command: Command, cookie: u64, offset: u64, length: u32) -> Request {
+    Request { command, flags: 0, cookie, offset, length }
+}

@@ -41,6 +41,10 @@ pub struct Ticket {
     pub regions: Vec<TicketRegion>,
     /// The size that a host sees, in bytes.
     pub size_bytes: u64,
+    /// The size of a block of the regions, in bytes. A sled of before does not tell it; then it is 4,096, as in
+    /// every port map that was ever shipped.
+    #[serde(default = "usual_block")]
+    pub block_size: u64,
     /// The digest of the sled's port map.
     pub port_map: String,
     /// How many sleds may die, whichever they are, without losing data.
@@ -48,6 +52,10 @@ pub struct Ticket {
     /// The data ports want TLS.
     #[serde(default)]
     pub tls: bool,
+}
+
+fn usual_block() -> u64 {
+    4096
 }
 
 /// A region in a ticket.

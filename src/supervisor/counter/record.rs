@@ -234,6 +234,7 @@ impl Counter {
             targets: wanted.regions.iter().filter_map(target).collect(),
             regions: regions.collect(),
             size_bytes: wanted.geometry.data_bytes(),
+            block_size: wanted.geometry.block_size,
             port_map: map.digest.clone(),
             fault_tolerance: wanted.fault_tolerance(),
             tls: config.sled.tls.is_some(),

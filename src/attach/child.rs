@@ -1,0 +1,182 @@
+//! Upstream's server as a child: begun with a ticket, found to listen when it is active, asked how it is, and ended.
+//! Never decides when.
+
+use super::failure::Failure;
+use super::server::{Server, can_listen};
+use super::show::note;
+use super::ticket::Won;
+use crate::clean;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use std::error::Error;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+use tokio::time::{sleep, timeout};
+
+/// How often it is looked whether it listens: it does once it is active, and nothing tells of that.
+const LISTENS: Duration = Duration::from_millis(10);
+/// How long it may take to say how it is.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// The most that is read of that; a real answer has some hundred bytes.
+const LONGEST: usize = 64 * 1024;
+
+/// A server that was begun.
+#[derive(Debug)]
+pub(super) struct Serving {
+    child: Child,
+    /// Where it says how it is.
+    control: Option<SocketAddr>,
+}
+
+/// What it says of itself, as far as that matters here.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(super) struct Info {
+    /// `active`, once it serves.
+    pub(super) state: String,
+    /// The same of each replica.
+    pub(super) ds_state: Vec<Replica>,
+}
+
+/// How one replica is, in the server's words.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(super) struct Replica {
+    #[serde(rename = "type")]
+    pub(super) state: String,
+}
+
+impl Info {
+    /// Whether nothing of it is a reason to be silent.
+    pub(super) fn is_active(&self) -> bool {
+        self.state == "active" && self.ds_state.iter().all(|replica| replica.state == "active")
+    }
+
+    /// Of what it answers.
+    ///
+    /// # Errors
+    /// What it is instead.
+    pub(super) fn read(body: &[u8]) -> serde_json::Result<Self> {
+        serde_json::from_slice(body)
+    }
+}
+
+impl Serving {
+    /// Begins a server with what was won. It ends with this process, however that ends.
+    ///
+    /// # Errors
+    /// If it cannot be run, or something else listens where it is going to.
+    pub(super) fn begin(server: &Server, won: &Won) -> Result<Self, Failure> {
+        can_listen(server.listens())?;
+        let mut words = server.words(won)?;
+        let named = words.iter().any(|word| word.to_string_lossy().starts_with("--control"));
+        let control = if named { None } else { free() };
+        if let Some(control) = control {
+            words.extend(["--control".into(), control.to_string().into()]);
+        }
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--"]).arg(server.program()).args(words);
+        // What it prints has the key in it, and a line a request.
+        command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
+        let child = command.spawn().map_err(|why| {
+            let message = format!("{} cannot be run: {why}", server.program().display());
+            Failure::refused("NO_SERVER", message, "is util-linux installed (setpriv), and the server in its place?")
+        })?;
+        note(&format!("{} is won with generation {}, and its server begins", won.ticket.volume, won.generation));
+        Ok(Self { child, control })
+    }
+
+    /// Waits until it listens: from then on it is active.
+    ///
+    /// # Errors
+    /// How it ended instead.
+    pub(super) async fn listens(&mut self, at: SocketAddr) -> Result<(), String> {
+        loop {
+            // Cancel-safe: nothing is lost by trying again.
+            tokio::select! {
+                ended = self.child.wait() => return Err(said(ended)),
+                () = sleep(LISTENS) => {}
+            }
+            if let Ok(stream) = TcpStream::connect(at).await {
+                // It serves one client after the other, and this one leaves.
+                drop(stream);
+                return Ok(());
+            }
+        }
+    }
+
+    /// What it says of itself.
+    ///
+    /// # Errors
+    /// Why it says nothing.
+    pub(super) async fn info(&self) -> Result<Info, Box<dyn Error + Send + Sync>> {
+        let control = self.control.ok_or("it was told where to say so by whoever began it")?;
+        timeout(PATIENCE, ask(control)).await?
+    }
+
+    /// Ends it, and returns when it has ended.
+    pub(super) async fn end(mut self) {
+        if let Err(why) = self.child.kill().await {
+            note(&format!("the server cannot be ended: {}", clean::line(&why.to_string())));
+        }
+    }
+}
+
+fn said(ended: std::io::Result<ExitStatus>) -> String {
+    match ended {
+        Ok(status) => format!("it ended ({status})"),
+        Err(why) => format!("it is not known how it ended: {why}"),
+    }
+}
+
+/// A port that nobody listens on just now.
+fn free() -> Option<SocketAddr> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr()).ok()
+}
+
+async fn ask(control: SocketAddr) -> Result<Info, Box<dyn Error + Send + Sync>> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(TcpStream::connect(control).await?)).await?;
+    let request = http::Request::get("/info").header(http::header::HOST, control.to_string());
+    let request = request.body(Empty::<Bytes>::new())?;
+    let asking = async {
+        let answer = sender.send_request(request).await?;
+        let body = Limited::new(answer.into_body(), LONGEST).collect().await?;
+        Ok(Info::read(&body.to_bytes())?)
+    };
+    let (mut connection, mut asking) = (std::pin::pin!(connection), std::pin::pin!(asking));
+    // Cancel-safe: the connection is driven only while the answer is awaited.
+    tokio::select! {
+        answer = &mut asking => answer,
+        _ = &mut connection => asking.await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_servers_say_of_themselves_is_understood() {
+        let said = |state: &str, replicas: [&str; 3]| {
+            let replicas = replicas.map(|state| serde_json::json!({"type": state, "value": {"mode": "x"}}));
+            Info::read(serde_json::json!({"state": state, "ds_state": replicas, "up_jobs": 0}).to_string().as_bytes())
+                .unwrap()
+        };
+        assert!(said("active", ["active", "active", "active"]).is_active());
+        assert!(!said("active", ["active", "live_repair", "active"]).is_active());
+        assert!(!said("initializing", ["connecting", "connecting", "connecting"]).is_active());
+        assert!(Info::read(b"{}").is_err());
+        // What real ones said, where it is at hand.
+        let Some(dir) = std::env::var_os("CRUCIBLE_FIXTURES") else { return };
+        for file in std::fs::read_dir(std::path::Path::new(&dir).join("info")).unwrap() {
+            let path = file.unwrap().path();
+            let info = Info::read(&std::fs::read(&path).unwrap()).unwrap();
+            let named = path.file_name().unwrap().to_string_lossy().into_owned();
+            assert_eq!(info.is_active(), named == "active-active-active-active.json", "{named}");
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! The relay's clients: each a connection on which requests are read and answered, in whatever order they are
+//! done. Never asks the server anything.
+//!
+//! What a client may have asked for and not read the answer of is bounded: beyond that its requests are not
+//! read. One that never reads holds up itself alone.
+
+use super::engine::PIECE;
+use crate::nbd::negotiation::{Export, Negotiation, Next};
+use crate::nbd::transmission::{Command, REQUEST, Reply, Request};
+use crate::nbd::{Broken, Errno};
+use bytes::{Bytes, BytesMut};
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::timeout;
+
+/// The longest request, in bytes: what the protocol has a client assume that was told of no other.
+pub const LONGEST: u32 = 32 << 20;
+/// How many bytes a client may have asked for, read or written, that it has not had an answer to; one longer request
+/// may be alone. Linux' kernel has 128 requests at once as a rule.
+const BYTES: u32 = 8 << 20;
+/// What a request takes of that beside its data.
+const LEAST: u32 = 4096;
+/// How long a handshake may take: what it says is little.
+const HANDSHAKE: Duration = Duration::from_secs(30);
+
+/// A request of a client, and where its answer goes.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) wish: Wished,
+    pub(super) reply: To,
+}
+
+/// What is asked for; it is within the volume and not empty.
+#[derive(Debug)]
+pub(super) enum Wished {
+    Read(u64, u32),
+    Write(u64, Bytes),
+    Flush,
+}
+
+/// Where an answer goes.
+#[derive(Debug)]
+pub(super) struct To {
+    cookie: u64,
+    answers: mpsc::UnboundedSender<Answer>,
+    room: OwnedSemaphorePermit,
+}
+
+/// An answer, and the room that is its request's until it is written.
+#[derive(Debug)]
+struct Answer {
+    reply: Reply,
+    data: Bytes,
+    _room: OwnedSemaphorePermit,
+}
+
+impl To {
+    /// Answers. Whoever asked may have gone.
+    pub(super) fn answer(self, result: Result<Bytes, Errno>) {
+        let reply = Reply::of(self.cookie, result.as_ref().map(|_| ()).map_err(|errno| *errno));
+        _ = self.answers.send(Answer { reply, data: result.unwrap_or_default(), _room: self.room });
+    }
+}
+
+/// Why a client was left.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Left {
+    #[error(transparent)]
+    Broken(#[from] Broken),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("its handshake took more than {} s", HANDSHAKE.as_secs())]
+    Slow,
+}
+
+/// Serves one client until it leaves. `Ok` if it did so as it should, or before it asked for anything.
+pub(super) async fn serve<S>(stream: S, export: Export, to: mpsc::Sender<Asked>) -> Result<(), Left>
+where
+    S: AsyncRead + AsyncWrite + Send + 'static,
+{
+    let (read, mut write) = tokio::io::split(stream);
+    let mut read = BufReader::with_capacity(PIECE as usize, read);
+    let size = export.size;
+    match timeout(HANDSHAKE, shake(&mut read, &mut write, export)).await {
+        Err(_) => return Err(Left::Slow),
+        Ok(Ok(true)) => {}
+        Ok(Ok(false)) => return Ok(()),
+        Ok(Err(why)) => return Err(why),
+    }
+    let (answers, mut answered) = mpsc::unbounded_channel();
+    let asking = ask(&mut read, size, &to, answers);
+    let answering = async {
+        while let Some(Answer { reply, data, _room }) = answered.recv().await {
+            write.write_all(&reply.written()).await?;
+            write.write_all(&data).await?;
+        }
+        io::Result::Ok(())
+    };
+    tokio::pin!(asking, answering);
+    // Cancel-safe: whichever ends first, nothing more is wanted of the other, or it is waited for.
+    tokio::select! {
+        asked = &mut asking => {
+            asked?;
+            // It has said that it leaves: what it asked for is answered before.
+            Ok(answering.await?)
+        }
+        answered = &mut answering => Ok(answered?),
+    }
+}
+
+/// The handshake; whether requests follow.
+async fn shake<R, W>(read: &mut R, write: &mut W, export: Export) -> Result<bool, Left>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let (mut out, mut input) = (Vec::new(), BytesMut::new());
+    let mut negotiation = Negotiation::begin(export, &mut out);
+    let mut byte = [0; 1];
+    loop {
+        write.write_all(&std::mem::take(&mut out)).await?;
+        // Byte by byte out of the buffer: what follows the handshake is to be left in it.
+        match read.read(&mut byte).await? {
+            0 if input.is_empty() => return Ok(false),
+            0 => return Err(io::Error::from(ErrorKind::UnexpectedEof).into()),
+            _ => input.extend_from_slice(&byte),
+        }
+        match negotiation.hear(&mut input, &mut out)? {
+            Next::Options => {}
+            Next::Transmission => {
+                write.write_all(&out).await?;
+                return Ok(true);
+            }
+            Next::End => {
+                write.write_all(&out).await?;
+                return Ok(false);
+            }
+        }
+    }
+}
+
+/// Reads requests until the client leaves.
+async fn ask<R>(
+    read: &mut R,
+    size: u64,
+    to: &mpsc::Sender<Asked>,
+    answers: mpsc::UnboundedSender<Answer>,
+) -> Result<(), Left>
+where
+    R: AsyncRead + Unpin,
+{
+    let room = Arc::new(Semaphore::new(BYTES as usize));
+    loop {
+        let mut header = [0; REQUEST];
+        match read.read_exact(&mut header).await {
+            Ok(_) => {}
+            // Nobody has to say that it leaves.
+            Err(why) if why.kind() == ErrorKind::UnexpectedEof => return Ok(()),
+            Err(why) => return Err(why.into()),
+        }
+        let request = Request::read(&header)?;
+        let within = request.is_within(size, LONGEST);
+        if request.command == Command::Disconnect {
+            return Ok(());
+        }
+        if request.command == Command::Write && request.length > LONGEST {
+            return Err(Broken(format!("a write of {} bytes", request.length)).into());
+        }
+        let moves = matches!(request.command, Command::Read | Command::Write) && within.is_ok();
+        let needs = if moves { request.length.clamp(LEAST, BYTES) } else { LEAST };
+        let room = room.clone().acquire_many_owned(needs).await.map_err(io::Error::other)?;
+        let data = match request.command {
+            Command::Write => {
+                let mut data = BytesMut::zeroed(request.length as usize);
+                read.read_exact(&mut data).await?;
+                data.freeze()
+            }
+            _ => Bytes::new(),
+        };
+        let reply = To { cookie: request.cookie, answers: answers.clone(), room };
+        let wish = match (within, request.command) {
+            (Err(errno), _) => {
+                reply.answer(Err(errno));
+                continue;
+            }
+            (Ok(()), Command::Flush) => Wished::Flush,
+            // Nothing of nothing.
+            _ if request.length == 0 => {
+                reply.answer(Ok(Bytes::new()));
+                continue;
+            }
+            (Ok(()), Command::Write) => Wished::Write(request.offset, data),
+            (Ok(()), _) => Wished::Read(request.offset, request.length),
+        };
+        if to.send(Asked { wish, reply }).await.is_err() {
+            // The relay ends, and what was asked is answered no more.
+            return Ok(());
+        }
+    }
+}
