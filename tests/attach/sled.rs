@@ -55,6 +55,8 @@ pub struct Mind {
     pub denied: Vec<&'static str>,
     pub port_map: &'static str,
     pub first_port: u16,
+    /// How large it is, in bytes.
+    pub size: u64,
     pub tls: bool,
     /// And it says so when it is asked for the volume.
     pub tells_tls: bool,
@@ -97,6 +99,7 @@ pub fn fleet(net: u8, sleds: usize) -> Vec<Arc<Sled>> {
             denied: Vec::new(),
             port_map: "sha256:one",
             first_port: 3830,
+            size: 13_421_772_800,
             tls: false,
             tells_tls: true,
             looks: 0,
@@ -204,7 +207,7 @@ impl Sled {
             "since": "2026-01-25T00:00:00Z", "denied": [], "released": !mind.held, "keeps": mind.held});
         let body = json!({"volume": VOLUME, "holder": mind.tells_keeper.then_some(holder), "attached": attached, "ready": mind.ready, "revision": mind.revision,
             "as_of": "2026-01-25T00:00:00Z", "sled": self.name, "port_map": mind.port_map, "fault_tolerance": 1,
-            "size_bytes": 13_421_772_800_u64, "hosts": mind.hosts, "denied": mind.denied, "regions": self.regions(&mind),
+            "size_bytes": mind.size, "hosts": mind.hosts, "denied": mind.denied, "regions": self.regions(&mind),
             "checks": if mind.ready { json!([]) } else { json!([check]) }, "generation": mind.granted,
             "tls": mind.tells_tls.then_some(mind.tls)});
         (if mind.ready { 200 } else { 503 }, body.to_string())
@@ -251,7 +254,7 @@ impl Sled {
                 let ticket = json!({"volume": VOLUME, "generation": generation, "sled": self.name,
                     "host": "127.0.0.1", "granted": "2026-01-25T00:00:00Z",
                     "targets": regions.iter().map(target).collect::<Vec<_>>(),
-                    "regions": regions.iter().map(name).collect::<Vec<_>>(), "size_bytes": 13_421_772_800_u64,
+                    "regions": regions.iter().map(name).collect::<Vec<_>>(), "size_bytes": mind.size,
                     "port_map": mind.port_map, "fault_tolerance": 1, "tls": mind.tls});
                 (200, ticket.to_string())
             }

@@ -1,0 +1,179 @@
+//! A host with a relay, a sled that is none, three downstairs, and the servers that the relay begins: the stand-ins,
+//! or with `CRUCIBLE_BIN` the real programs. Each in a network of its own.
+
+use crate::client::Client;
+use crate::sled::{Sled, VOLUME, fleet};
+use std::fs::{self, File};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Bytes of the volume: 4 extents of 1024 blocks.
+pub const SIZE: u64 = 4 * 1024 * BLOCK as u64;
+pub const BLOCK: usize = 4096;
+
+/// Where the real programs are, if the server is among them.
+pub fn real() -> Option<PathBuf> {
+    let programs = std::env::var_os("CRUCIBLE_BIN").map(PathBuf::from);
+    programs.filter(|programs| programs.join("crucible-nbd-server").exists())
+}
+
+fn program(name: &str) -> PathBuf {
+    let stand_ins = || Path::new(env!("CARGO_BIN_EXE_sledd")).parent().unwrap().join("examples");
+    real().unwrap_or_else(stand_ins).join(name)
+}
+
+/// Waits until something is so; it is asked often, for nothing tells.
+pub fn until(mut so: impl FnMut() -> bool) {
+    while !so() {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+pub struct Host {
+    pub dir: tempfile::TempDir,
+    pub sled: Arc<Sled>,
+    downstairs: Vec<Child>,
+    relay: Option<Child>,
+    relays: usize,
+}
+
+impl Host {
+    /// Everything but the relay.
+    pub fn new() -> Self {
+        let sled = fleet(7, 1).remove(0);
+        sled.tell(|mind| mind.size = SIZE);
+        sled.lives();
+        let mut host = Self { dir: tempfile::tempdir().unwrap(), sled, downstairs: Vec::new(), relay: None, relays: 0 };
+        for index in 0..3 {
+            let region = host.dir.path().join(format!("region-{index}"));
+            let uuid = format!("1111111{index}-1111-4111-8111-111111111111");
+            let mut create = Command::new(program("crucible-downstairs"));
+            create.args(["create", "--uuid", &uuid, "--block-size", "4096", "--extent-size", "1024"]);
+            create.args(["--extent-count", "4", "--data"]).arg(&region).stdout(Stdio::null());
+            assert!(create.status().unwrap().success());
+            let mut run = Command::new(program("crucible-downstairs"));
+            run.args(["run", "--address", "127.7.0.1", "--port", &format!("{}", 3830 + index), "--data"]);
+            host.downstairs.push(run.arg(region).stdout(Stdio::null()).spawn().unwrap());
+        }
+        for index in 0..3 {
+            let at = SocketAddr::from(([127, 7, 0, 1], 3830 + index));
+            until(|| TcpStream::connect(at).is_ok());
+        }
+        host
+    }
+
+    /// The same, with a relay that serves.
+    pub fn serving() -> Self {
+        let mut host = Self::new();
+        host.begin();
+        until(|| host.said().contains("its server begins"));
+        host
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.dir.path().join("socket")
+    }
+
+    /// The command that begins a relay.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_crucible-attach"));
+        command.env_remove("CRUCIBLE_SLEDS").env_remove("NOTIFY_SOCKET").args(["serve", VOLUME, "--sled", "127.7.0.1"]);
+        command.arg("--program").arg(program("crucible-nbd-server"));
+        command.arg("--socket").arg(self.socket()).arg("--state").arg(self.dir.path().join("state"));
+        command.arg("--lock").arg(self.dir.path().join("lock")).env_remove("RUST_BACKTRACE");
+        command.env("STAND_IN_STORE", self.dir.path().join("store")).env("STAND_IN_SIZE", SIZE.to_string());
+        command
+    }
+
+    /// Begins a relay.
+    pub fn begin(&mut self) {
+        let command = self.command();
+        self.begin_as(command);
+    }
+
+    /// Begins a relay by this command.
+    pub fn begin_as(&mut self, mut command: Command) {
+        self.relays += 1;
+        self.relay = Some(command.stderr(File::create(self.told()).unwrap()).spawn().unwrap());
+    }
+
+    fn told(&self) -> PathBuf {
+        self.dir.path().join(format!("said-{}", self.relays))
+    }
+
+    /// What the last relay has said.
+    pub fn said(&self) -> String {
+        fs::read_to_string(self.told()).unwrap_or_default()
+    }
+
+    /// A client of the relay, which listens or is about to.
+    pub fn client(&self) -> Client {
+        let mut client = None;
+        until(|| {
+            client = Client::attached(&self.socket()).ok();
+            client.is_some()
+        });
+        client.unwrap()
+    }
+
+    /// The process of the server that the relay has just now, if it has one.
+    pub fn server(&self) -> Option<u32> {
+        let relay = self.relay.as_ref()?.id();
+        let children = fs::read_to_string(format!("/proc/{relay}/task/{relay}/children")).ok()?;
+        children.split_whitespace().next()?.parse().ok()
+    }
+
+    /// Kills the server; another one follows.
+    pub fn kill_server(&self) {
+        let mut server = None;
+        until(|| {
+            server = self.server();
+            server.is_some()
+        });
+        signal(server.unwrap(), "KILL");
+    }
+
+    /// Asks the stand-in to do wrong from now on.
+    pub fn fault(&self, lines: &str) {
+        let (new, store) = (self.dir.path().join("fault"), self.dir.path().join("store"));
+        fs::create_dir_all(&store).unwrap();
+        fs::write(&new, lines).unwrap();
+        fs::rename(new, store.join("stand-in-fault")).unwrap();
+    }
+
+    /// What it is still asked to do wrong.
+    pub fn faults(&self) -> String {
+        fs::read_to_string(self.dir.path().join("store/stand-in-fault")).unwrap_or_default()
+    }
+
+    /// Ends the relay by a signal, and returns how it ended.
+    pub fn end(&mut self, name: &str) -> ExitStatus {
+        let mut relay = self.relay.take().unwrap();
+        signal(relay.id(), name);
+        relay.wait().unwrap()
+    }
+
+    /// Waits until the relay ends by itself.
+    pub fn ended(&mut self) -> ExitStatus {
+        self.relay.take().unwrap().wait().unwrap()
+    }
+}
+
+fn signal(process: u32, name: &str) {
+    assert!(Command::new("kill").args(["-s", name, &process.to_string()]).status().unwrap().success());
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the relay said:\n{}", self.said());
+        }
+        for child in self.relay.iter_mut().chain(&mut self.downstairs) {
+            _ = child.kill();
+            _ = child.wait();
+        }
+    }
+}
