@@ -1,5 +1,6 @@
 //! The control port, on which one asks how the volume and its replicas are.
 
+use crate::faults::Faults;
 use crate::http;
 use crate::replicas::Replicas;
 use serde_json::{Value, json};
@@ -13,14 +14,15 @@ use uuid::Uuid;
 /// What the control port tells.
 pub struct Control {
     replicas: Arc<Replicas>,
+    faults: Faults,
     active: AtomicBool,
 }
 
 impl Control {
     /// Listens at an address, for as long as the process lives. If that is taken nothing comes of it,
     /// nor does it with the real one.
-    pub fn serve(address: SocketAddr, replicas: Arc<Replicas>) -> Arc<Self> {
-        let control = Arc::new(Self { replicas, active: AtomicBool::new(false) });
+    pub fn serve(address: SocketAddr, replicas: Arc<Replicas>, faults: Faults) -> Arc<Self> {
+        let control = Arc::new(Self { replicas, faults, active: AtomicBool::new(false) });
         match TcpListener::bind(address) {
             Ok(listener) => {
                 let control = Arc::clone(&control);
@@ -52,6 +54,7 @@ impl Control {
     fn converse(&self, mut stream: &TcpStream) -> io::Result<()> {
         let mut reader = BufReader::new(stream);
         while let Some(request) = http::read_request(&mut reader)? {
+            self.faults.wait_while_mute();
             let id = Uuid::new_v4();
             let (status, body) = match (request.method.as_str(), request.path.as_str()) {
                 ("GET", "/info") => (200, self.info().to_string()),
@@ -68,7 +71,7 @@ impl Control {
 
     fn info(&self) -> Value {
         let active = self.active.load(Ordering::Relaxed);
-        json!({
+        let mut info = json!({
             "state": if active { "active" } else { "initializing" },
             "ds_state": self.replicas.states(active),
             "up_jobs": 0,
@@ -80,6 +83,10 @@ impl Control {
             "extent_limit": [null, null, null],
             "live_repair_completed": [0, 0, 0],
             "live_repair_aborted": [0, 0, 0],
-        })
+        });
+        for (member, value) in self.faults.info().iter().flat_map(|other| other.as_object()).flatten() {
+            info[member] = value.clone();
+        }
+        info
     }
 }

@@ -6,10 +6,13 @@
 //!     stuck            it does not become active while the line stands
 //!     away N           the first N targets seem away while the line stands
 //!     hang             no answer to a client while the line stands; the control port answers
+//!     mute             no answer on the control port while the line stands
+//!     info JSON        the control port's answer has the members of this object instead of its own
 //!     slow MS          each request waits so long
 //!     fail KIND        the next request of the kind fails: EIO, and a flush drops the connection
 //!     drop KIND        the next one is not done; the connection is dropped
 //!     lose KIND        the next one is done, but the connection is dropped instead of an answer
+//!     cut KIND         the next one is done, and the connection is dropped in the middle of the answer
 //!     exit KIND        the next one is not done; the process ends
 //!     die KIND         the next one is done, but the process ends instead of an answer
 //!     half             the next flush keeps the first half of its blocks, and the process ends
@@ -19,6 +22,7 @@
 //! does not fall over it as well. A test writes the file by renaming another one over it. A fault that
 //! nobody knows ends the program: a test that misspells one must not pass.
 
+use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -46,6 +50,8 @@ pub enum Strike {
     Drop,
     /// It is done, and the connection ends.
     Lose,
+    /// It is done, and the connection ends in the middle of the answer.
+    Cut,
     /// It is not done, and the process ends.
     Exit,
     /// It is done, and the process ends.
@@ -60,6 +66,8 @@ enum Fault {
     Stuck,
     Away(usize),
     Hang,
+    Mute,
+    Info(Value),
     Slow(Duration),
     Once(Strike, Option<Kind>),
 }
@@ -98,9 +106,20 @@ impl Faults {
 
     /// Returns once no hang is asked for.
     pub fn wait_while_hung(&self) {
-        while self.stands(&Fault::Hang) {
-            std::thread::sleep(LOOK_AGAIN);
-        }
+        self.wait_while(&Fault::Hang);
+    }
+
+    /// Returns once the control port may answer.
+    pub fn wait_while_mute(&self) {
+        self.wait_while(&Fault::Mute);
+    }
+
+    /// What the control port is to say, as members of an object.
+    pub fn info(&self) -> Option<Value> {
+        self.find(|fault| match fault {
+            Fault::Info(info) => Some(info),
+            _ => None,
+        })
     }
 
     /// Waits as long as each request is to wait.
@@ -131,6 +150,12 @@ impl Faults {
         })
     }
 
+    fn wait_while(&self, wanted: &Fault) {
+        while self.stands(wanted) {
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+
     fn stands(&self, wanted: &Fault) -> bool {
         self.find(|fault| (fault == *wanted).then_some(())).is_some()
     }
@@ -158,10 +183,13 @@ fn fault(line: &str) -> Option<Fault> {
         "stuck" => Some(Fault::Stuck),
         "away" => argument.parse().ok().map(Fault::Away),
         "hang" => Some(Fault::Hang),
+        "mute" => Some(Fault::Mute),
+        "info" => serde_json::from_str(argument).ok().filter(Value::is_object).map(Fault::Info),
         "slow" => argument.parse().ok().map(Duration::from_millis).map(Fault::Slow),
         "fail" => once(Strike::Fail),
         "drop" => once(Strike::Drop),
         "lose" => once(Strike::Lose),
+        "cut" => once(Strike::Cut),
         "exit" => once(Strike::Exit),
         "die" => once(Strike::Die),
         "half" => Some(Fault::Once(Strike::Half, Some(Kind::Flush))),

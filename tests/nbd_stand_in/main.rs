@@ -30,16 +30,22 @@
 
 mod command;
 mod control;
+#[path = "../stand_in/failure.rs"]
 mod failure;
 mod faults;
 mod handshake;
 #[path = "../stand_in/http.rs"]
 mod http;
+#[path = "../stand_in/pem.rs"]
+mod pem;
 mod replica;
 mod replicas;
 mod reply;
 mod settings;
 mod store;
+#[path = "../stand_in/stream.rs"]
+mod stream;
+mod tls;
 mod transmission;
 mod volume;
 
@@ -53,6 +59,7 @@ use settings::Settings;
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use store::Store;
+use tls::Tls;
 use volume::Volume;
 
 const ADDRESS: &str = "127.0.0.1:10809";
@@ -71,9 +78,9 @@ fn run(opt: &Opt) -> Outcome<std::convert::Infallible> {
     let settings = Settings::of_environment()?;
     let store = Store::open(&settings)?;
     let faults = Faults::of_store(&settings.store);
-    let replicas = Replicas::connect(&opt.target, settings.retry, faults.clone());
+    let replicas = Replicas::connect(&opt.target, Tls::of(opt)?, settings.retry, faults.clone());
     println!("Crucible runtime is spawned");
-    let control = opt.control.map(|address| Control::serve(address, Arc::clone(&replicas)));
+    let control = opt.control.map(|address| Control::serve(address, Arc::clone(&replicas), faults.clone()));
     let active = volume::activate(store, opt.generation, &replicas, &faults)?;
     if let Some(control) = control {
         control.is_active();

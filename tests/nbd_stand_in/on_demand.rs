@@ -2,6 +2,8 @@
 
 use crate::client::{Client, EIO, FLUSH, READ, WRITE};
 use crate::parts::{BLOCK, Volume, real, until};
+use serde_json::json;
+use std::io::{ErrorKind, Read};
 use std::time::{Duration, Instant};
 
 /// A volume, unless the programs are the real ones, which do none of this.
@@ -132,6 +134,42 @@ fn a_connection_is_dropped_before_a_request_is_done_or_after() {
         client = volume.client();
         assert_eq!(client.read(0, 1).unwrap(), [found], "{fault}");
     }
+}
+
+#[test]
+fn a_connection_is_dropped_in_the_middle_of_an_answer() {
+    let Some(volume) = stand_in() else { return };
+    let _server = volume.server(1);
+    let mut client = volume.client();
+    for (fault, bytes) in [("cut write", 8), ("cut read", 16 + BLOCK / 2), ("cut flush", 8)] {
+        struck(&volume, &mut client, fault);
+        assert_eq!(client.bytes(bytes).unwrap().len(), bytes, "{fault}");
+        assert!(client.is_dropped(), "{fault}");
+        client = volume.client();
+    }
+    assert_eq!(client.read(0, 1).unwrap(), [9]);
+}
+
+#[test]
+fn the_control_port_says_what_it_is_told_to_or_nothing() {
+    let Some(volume) = stand_in() else { return };
+    let server = volume.server(1);
+    volume.client();
+    volume.fault(r#"info {"state":"initializing","reconcile_done":3,"reconcile_needed":10}"#);
+    let info = server.info();
+    assert_eq!(
+        [&info["state"], &info["reconcile_done"], &info["up_jobs"]],
+        [&json!("initializing"), &json!(3), &json!(0)]
+    );
+    volume.fault("mute");
+    let mut asked = server.ask();
+    // Its answer would come by the time a client has one.
+    assert_eq!(volume.client().flush().unwrap(), 0);
+    asked.set_nonblocking(true).unwrap();
+    assert_eq!(asked.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+    asked.set_nonblocking(false).unwrap();
+    volume.fault("");
+    assert_eq!(asked.read(&mut [0]).unwrap(), 1);
 }
 
 #[test]

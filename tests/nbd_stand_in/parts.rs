@@ -11,7 +11,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 /// Where the server tells of itself.
-const CONTROL: &str = "127.0.0.1:7777";
+pub const CONTROL: &str = "127.0.0.1:7777";
 /// Bytes of the volume: 4 extents of 1024 blocks.
 pub const SIZE: u64 = 4 * 1024 * BLOCK as u64;
 /// Bytes of a block.
@@ -60,10 +60,16 @@ impl Volume {
 
     /// Starts a downstairs, and returns once it answers.
     pub fn start(&mut self, replica: usize) {
+        self.start_as(replica, |_| ());
+    }
+
+    /// Starts one with more options.
+    pub fn start_as(&mut self, replica: usize, with: impl Fn(&mut Command)) {
         let port = port(replica);
         let mut run = Command::new(program("crucible-downstairs"));
         run.args(["run", "--address", "127.0.0.1", "--port", &port.to_string(), "--data"]);
         run.arg(self.region(replica)).stdout(Stdio::null());
+        with(&mut run);
         self.replicas[replica] = Some(run.spawn().unwrap());
         until("a downstairs listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
     }
@@ -139,12 +145,17 @@ pub struct Server {
 }
 
 impl Server {
-    /// What it says of itself.
-    pub fn info(&self) -> serde_json::Value {
-        until("the control port answers", || TcpStream::connect(CONTROL).is_ok());
+    /// A connection by which it has been asked how it is.
+    pub fn ask(&self) -> TcpStream {
+        until("the control port listens", || TcpStream::connect(CONTROL).is_ok());
         let mut stream = TcpStream::connect(CONTROL).unwrap();
         stream.write_all(b"GET /info HTTP/1.1\r\nhost: it\r\nconnection: close\r\n\r\n").unwrap();
-        let mut answer = String::new();
+        stream
+    }
+
+    /// What it says of itself.
+    pub fn info(&self) -> serde_json::Value {
+        let (mut stream, mut answer) = (self.ask(), String::new());
         stream.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
         serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()

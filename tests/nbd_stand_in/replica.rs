@@ -1,8 +1,10 @@
 //! One target: a connection to it for as long as it answers, and a new one after that.
 
 use crate::replicas::Replicas;
+use crate::stream::Stream;
+use crate::tls::Tls;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 const RUOK: [u8; 8] = [8, 0, 0, 0, 9, 0, 0, 0];
@@ -14,7 +16,7 @@ const ASK: Duration = Duration::from_secs(10);
 
 /// A connection to a target, and what was asked by it.
 pub struct Link {
-    stream: TcpStream,
+    stream: Stream,
     /// Which connection to this target it is.
     number: u64,
     asked: u64,
@@ -45,12 +47,12 @@ impl Link {
 }
 
 /// Connects to a target for as long as the process lives.
-pub fn stay_connected(all: &Replicas, replica: usize, target: SocketAddr, retry: Duration) -> ! {
+pub fn stay_connected(all: &Replicas, replica: usize, target: SocketAddr, tls: &Option<Tls>, retry: Duration) -> ! {
     for number in 0.. {
-        if let Ok(stream) = connect(target) {
-            let ended = listen(all, replica, number, &stream);
+        if let Ok(mut stream) = connect(replica, target, tls) {
+            let ended = listen(all, replica, number, &mut stream);
             all.change(replica, |replica| replica.link = None);
-            _ = stream.shutdown(Shutdown::Both);
+            stream.close();
             println!("target {target}: {}", ended.expect_err("it listens until something is wrong"));
         }
         std::thread::sleep(retry);
@@ -58,19 +60,21 @@ pub fn stay_connected(all: &Replicas, replica: usize, target: SocketAddr, retry:
     unreachable!("there are more numbers than seconds")
 }
 
-fn connect(target: SocketAddr) -> io::Result<TcpStream> {
+fn connect(replica: usize, target: SocketAddr, tls: &Option<Tls>) -> io::Result<Stream> {
     let stream = TcpStream::connect_timeout(&target, ASK)?;
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(ASK))?;
-    stream.set_write_timeout(Some(ASK))?;
+    let stream = match tls {
+        Some(tls) => Stream::Decrypted(tls.decrypted(replica, stream)?),
+        None => Stream::Plain(stream),
+    };
+    stream.limit(ASK, ASK)?;
     Ok(stream)
 }
 
 /// Counts answers until the connection ends. The target is there from the first one on.
-fn listen(all: &Replicas, replica: usize, number: u64, stream: &TcpStream) -> io::Result<std::convert::Infallible> {
+fn listen(all: &Replicas, replica: usize, number: u64, stream: &mut Stream) -> io::Result<std::convert::Infallible> {
     let mut link = Some(Link { stream: stream.try_clone()?, number, asked: 0, answered: 0 });
     link.iter_mut().for_each(|link| _ = link.ask());
-    let (mut stream, mut heard) = (stream, Instant::now());
+    let mut heard = Instant::now();
     loop {
         let mut answer = [0; 8];
         match stream.read_exact(&mut answer) {

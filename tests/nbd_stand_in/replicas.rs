@@ -7,6 +7,7 @@
 
 use crate::faults::Faults;
 use crate::replica::{self, Link};
+use crate::tls::Tls;
 use serde_json::{Value, json};
 use std::io::{self, Error};
 use std::net::SocketAddr;
@@ -39,12 +40,13 @@ pub struct Replica {
 
 impl Replicas {
     /// Connects to them for as long as the process lives.
-    pub fn connect(targets: &[SocketAddr], retry: Duration, faults: Faults) -> Arc<Self> {
+    pub fn connect(targets: &[SocketAddr], tls: Option<Tls>, retry: Duration, faults: Faults) -> Arc<Self> {
         let replicas = Mutex::new(targets.iter().map(|_| Replica::default()).collect());
         let all = Arc::new(Self { replicas, changed: Condvar::new(), faults });
+        let tls = Arc::new(tls);
         for (number, target) in targets.iter().copied().enumerate() {
-            let all = Arc::clone(&all);
-            std::thread::spawn(move || replica::stay_connected(&all, number, target, retry));
+            let (all, tls) = (Arc::clone(&all), Arc::clone(&tls));
+            std::thread::spawn(move || replica::stay_connected(&all, number, target, &tls, retry));
         }
         all
     }

@@ -13,8 +13,9 @@ mod loopback;
 mod on_demand;
 mod parts;
 
+use certificates::Authority;
 use client::{ADDRESS, Client, EIO, ENOSYS, EXPORT_NAME, FLAGS, FLUSH, READ, TRIM, WRITE, WRITE_ZEROES};
-use parts::{BLOCK, SIZE, Volume, until};
+use parts::{BLOCK, CONTROL, SIZE, Volume, until};
 use std::io::Write;
 use std::net::TcpStream;
 use std::os::unix::process::ExitStatusExt;
@@ -320,4 +321,40 @@ fn answers_in_small_writes_wait_for_the_client() {
         .collect();
     took.sort();
     assert!(took[15].as_millis() >= 30, "{took:?}");
+}
+
+/// A root, with what it has issued: the sled's and the host's certificates, and one by another name.
+fn authority(volume: &Volume) -> Authority {
+    let made = Authority::new(volume.dir.path(), 9);
+    made.issue("sled", 9, certificates::NAMES).issue("host", 9, "subjectAltName=DNS:host");
+    made.issue("other", 9, "subjectAltName=DNS:other");
+    made
+}
+
+#[test]
+fn by_tls_it_ends_with_the_first_handshake_that_fails() {
+    let mut volume = Volume::new(0);
+    let made = authority(&volume);
+    let tls = |command: &mut Command, cert: &str, key: &str| {
+        let flags = [("--cert-pem", cert), ("--key-pem", key), ("--root-cert-pem", "root.pem")];
+        flags.iter().for_each(|(flag, file)| _ = command.arg(flag).arg(made.path(file)));
+    };
+    let by = |volume: &Volume, cert: &str, key: &str| {
+        let mut command = volume.command(1);
+        tls(&mut command, cert, key);
+        command
+    };
+    let unread = "Error: IO error\n\nCaused by:\n    No such file or directory";
+    ends(&volume, &mut by(&volume, "nowhere", "host.key"), FAILED, unread);
+    let one = "called `Option::unwrap()` on a `None` value";
+    ends(&volume, volume.command(1).arg("--cert-pem").arg(made.path("host.pem")), ABORTED, one);
+    (0..3).for_each(|replica| volume.start_as(replica, |command| tls(command, "sled.pem", "sled.key")));
+    ends(&volume, &mut by(&volume, "host.pem", "sled.key"), ABORTED, "KeyMismatch");
+    let server = volume.started(by(&volume, "host.pem", "host.key").args(["--control", CONTROL]));
+    assert_eq!(volume.client().write(0, &[1; BLOCK]).unwrap(), 0);
+    assert_eq!(server.replicas(), ["active", "active", "active"]);
+    drop(server);
+    volume.kill(1);
+    volume.start_as(1, |command| tls(command, "other.pem", "other.key"));
+    ends(&volume, &mut by(&volume, "host.pem", "host.key"), ABORTED, "NotValidForNameContext");
 }

@@ -11,6 +11,8 @@ use std::io::{self, Error, ErrorKind, Read, Write};
 const REQUEST_MAGIC: u32 = 0x2560_9513;
 const REPLY_MAGIC: u32 = 0x6744_6698;
 const PIECE: usize = 64 << 10;
+/// Bytes of an answer before its data.
+const HEADER: usize = 16;
 
 const READ: u16 = 0;
 const WRITE: u16 = 1;
@@ -61,22 +63,14 @@ pub fn serve(client: &mut (impl Read + Write), volume: &mut Volume, faults: &Fau
             Some(Strike::Exit) => std::process::exit(1),
             _ => {}
         }
-        // What is lost is a read's data as well.
-        let unanswered = matches!(strike, Some(Strike::Lose | Strike::Die));
-        let left = match kind {
-            Kind::Read if strike == Some(Strike::Fail) => Left::Answer(EIO),
-            Kind::Read if unanswered => Left::Nothing,
-            Kind::Read => request.copy_out(client, volume, &mut buffer, nagle)?,
-            Kind::Write => request.copy_in(client, volume, &mut buffer, strike == Some(Strike::Fail))?,
-            Kind::Flush if strike == Some(Strike::Fail) => return Err(invalid("failed on demand")),
-            Kind::Flush => {
-                volume.flush(if strike == Some(Strike::Half) { Part::Half } else { Part::All })?;
-                Left::Answer(0)
-            }
-        };
+        let left = request.serve(client, volume, &mut buffer, kind, strike, nagle)?;
         match (strike, left) {
             (Some(Strike::Lose), _) => return Err(invalid("lost on demand")),
             (Some(Strike::Die | Strike::Half), _) => std::process::exit(1),
+            (Some(Strike::Cut), _) => {
+                client.write_all(&request.header(0)[..HEADER / 2])?;
+                return Err(invalid("cut on demand"));
+            }
             (_, Left::Answer(error)) => request.answer(client, error, nagle)?,
             (_, Left::Nothing) => {}
         }
@@ -100,9 +94,47 @@ impl Request {
         })
     }
 
+    /// Does what is asked for, as far as the fault that strikes leaves it to be done.
+    fn serve(
+        &self,
+        client: &mut (impl Read + Write),
+        volume: &mut Volume,
+        buffer: &mut [u8],
+        kind: Kind,
+        strike: Option<Strike>,
+        nagle: bool,
+    ) -> io::Result<Left> {
+        let fail = strike == Some(Strike::Fail);
+        match kind {
+            Kind::Read if fail => Ok(Left::Answer(EIO)),
+            Kind::Read if strike == Some(Strike::Cut) => {
+                self.answer(client, 0, nagle)?;
+                client.write_all(&buffer[..PIECE.min(self.length / 2)])?;
+                Err(invalid("cut on demand"))
+            }
+            // What is lost is its data as well.
+            Kind::Read if strike.is_some() => Ok(Left::Nothing),
+            Kind::Read => self.copy_out(client, volume, buffer, nagle),
+            Kind::Write => self.copy_in(client, volume, buffer, fail),
+            Kind::Flush if fail => Err(invalid("failed on demand")),
+            Kind::Flush => {
+                volume.flush(if strike == Some(Strike::Half) { Part::Half } else { Part::All })?;
+                Ok(Left::Answer(0))
+            }
+        }
+    }
+
+    fn header(&self, error: u32) -> [u8; HEADER] {
+        let mut header = [0; HEADER];
+        header[..4].copy_from_slice(&REPLY_MAGIC.to_be_bytes());
+        header[4..8].copy_from_slice(&error.to_be_bytes());
+        header[8..].copy_from_slice(&self.cookie.to_be_bytes());
+        header
+    }
+
     fn answer(&self, client: &mut impl Write, error: u32, nagle: bool) -> io::Result<()> {
-        let parts: [&[u8]; 3] = [&REPLY_MAGIC.to_be_bytes(), &error.to_be_bytes(), &self.cookie.to_be_bytes()];
-        reply::write(client, &parts, nagle)
+        let header = self.header(error);
+        reply::write(client, &[&header[..4], &header[4..8], &header[8..]], nagle)
     }
 
     /// Reads. It has said that all is well before it knows, so that an error after the first piece ends

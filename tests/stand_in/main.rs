@@ -17,6 +17,7 @@ mod faults;
 mod http;
 mod log;
 mod main_loop;
+mod pem;
 mod region;
 mod repair_port;
 mod run;

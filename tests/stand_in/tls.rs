@@ -8,16 +8,15 @@
 use crate::command::RunOptions;
 use crate::failure::{Failure, Outcome};
 use crate::log;
+use crate::pem::blocks;
 use serde_json::json;
-use std::io::{self, BufReader};
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::sync::Arc;
 use tokio::io::copy;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivatePkcs1KeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{Error, RootCertStore, ServerConfig};
@@ -57,14 +56,6 @@ fn panic_without_a_key() -> ! {
 
 fn refused(why: Error) -> Failure {
     Failure::caused_by("rustls error", &why.to_string())
-}
-
-/// The blocks of a kind in a PEM file; others are overlooked.
-fn blocks<T: PemObject>(path: &Path) -> Outcome<Vec<T>> {
-    let unread = |cause: String| Failure::caused_by("IO error", &cause);
-    let file = std::fs::File::open(path).map_err(|why| unread(why.to_string()))?;
-    let read: Result<Vec<T>, pem::Error> = T::pem_reader_iter(BufReader::new(file)).collect();
-    read.map_err(|why| unread(why.to_string()))
 }
 
 /// Accepts connections for as long as the process lives, and hands on what is decrypted.
