@@ -30,7 +30,7 @@ const LAYERS: [&[&str]; 13] = [
 ];
 
 /// What must do no I/O of its own.
-const PURE: [&str; 27] = [
+const PURE: [&str; 26] = [
     "clean",
     "lived",
     "times",
@@ -52,7 +52,6 @@ const PURE: [&str; 27] = [
     "relay/engine",
     "relay/written",
     "device/backend",
-    "device/handshake",
     "device/message",
     "appliance/answers",
     "appliance/network",

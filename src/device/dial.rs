@@ -1,7 +1,7 @@
 //! Connecting to an NBD server, up to where its requests begin: what the kernel is handed.
 
 use super::failure::Failure;
-use super::handshake::{Export, Handshake, HandshakeError, Next};
+use crate::nbd::handshake::{Export, Handshake, HandshakeError, Next};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;

@@ -1,7 +1,7 @@
 //! Why the kernel's network block device is not as it should be, in sentences of cause and remedy.
 
 use super::backend::Backend;
-use super::handshake::HandshakeError;
+use crate::nbd::handshake::HandshakeError;
 use crate::wire::Error;
 use std::io;
 use std::time::Duration;

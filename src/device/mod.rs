@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! dial (a server, up to its requests) ──► kernel (takes the socket) ──► /dev/nbdN, /dev/crucible/V
-//!        └── handshake                          ├── message
+//!        └── nbd::handshake                     ├── message
 //!                                               ├── link dead ──► dial again ──► reconfigure
 //!                                               └── sysfs (what it is connected to)
 //! ```
@@ -12,7 +12,6 @@
 //! |---|---|
 //! | [`backend`] | what a device is connected to, as the kernel keeps it. Pure |
 //! | [`message`] | the messages of the kernel's family `nbd`. Pure |
-//! | [`handshake`] | the client's half of the NBD handshake. Pure |
 //! | [`kernel`] | asks the kernel, and listens to it |
 //! | [`dial`] | connects to a server |
 //! | [`sysfs`] | what is shown of a device |
@@ -24,7 +23,6 @@
 pub mod backend;
 pub mod dial;
 pub mod failure;
-pub mod handshake;
 pub mod kernel;
 pub mod message;
 pub mod sysfs;

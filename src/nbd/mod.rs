@@ -5,11 +5,13 @@
 //! |---|---|
 //! | [`negotiation`] | the server's half of the handshake |
 //! | [`entry`] | the client's half, as far as a server of one export needs it |
+//! | [`handshake`] | the client's half with any server, and not a byte more than it: for the kernel |
 //! | [`transmission`] | requests and replies |
 //!
 //! The source of every number is the NBD project's `doc/proto.md`.
 
 pub mod entry;
+pub mod handshake;
 pub mod negotiation;
 pub mod transmission;
 
@@ -25,6 +27,20 @@ pub(crate) const NO_ZEROES: u16 = 1 << 1;
 pub(crate) const EXPORT_NAME: u32 = 1;
 /// How many zeroes follow the answer to it.
 pub(crate) const ZEROES: usize = 124;
+/// The option that asks for an export and its block sizes, and can be refused.
+pub(crate) const GO: u32 = 7;
+/// What opens each answer to an option.
+pub(crate) const OPTION_REPLY: u64 = 0x0003_e889_0455_65a9;
+/// Answers to an option: it is done, and a part of what is told before.
+pub(crate) const ACK: u32 = 1;
+pub(crate) const INFORMATION: u32 = 3;
+/// The bit of those that are refusals; that the option is not known, and that the export is not.
+pub(crate) const REFUSAL: u32 = 1 << 31;
+pub(crate) const UNSUPPORTED: u32 = REFUSAL | 1;
+pub(crate) const UNKNOWN: u32 = REFUSAL | 6;
+/// What is told: the export's size and flags, and its block sizes.
+pub(crate) const INFO_EXPORT: u16 = 0;
+pub(crate) const INFO_BLOCK_SIZE: u16 = 3;
 
 /// Flags of an export.
 pub mod flags {

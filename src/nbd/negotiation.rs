@@ -4,7 +4,10 @@
 //! Structured replies are not offered: they would say what a simple reply says, as nothing here is sparse and
 //! no read fails in the middle.
 
-use super::{Broken, EXPORT_NAME, FIXED_NEWSTYLE, GREETING, NO_ZEROES, OPTION, ZEROES, take};
+use super::{
+    ACK, Broken, EXPORT_NAME, FIXED_NEWSTYLE, GO, GREETING, INFO_BLOCK_SIZE, INFO_EXPORT, INFORMATION, NO_ZEROES,
+    OPTION, OPTION_REPLY, REFUSAL, UNKNOWN, UNSUPPORTED, ZEROES, take,
+};
 use bytes::{Buf, BytesMut};
 
 /// The longest option that is read; a name has at most 4,096 bytes.
@@ -12,18 +15,9 @@ const LONGEST: u32 = 16 * 1024;
 const ABORT: u32 = 2;
 const LIST: u32 = 3;
 const INFO: u32 = 6;
-const GO: u32 = 7;
-const REPLY_MAGIC: u64 = 0x0003_e889_0455_65a9;
 
-const ACK: u32 = 1;
 const SERVER: u32 = 2;
-const INFORMATION: u32 = 3;
-const UNSUPPORTED: u32 = (1 << 31) + 1;
-const INVALID: u32 = (1 << 31) + 3;
-const UNKNOWN: u32 = (1 << 31) + 6;
-
-const INFO_EXPORT: u16 = 0;
-const INFO_BLOCK_SIZE: u16 = 3;
+const INVALID: u32 = REFUSAL | 3;
 
 /// What is served.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,7 +97,7 @@ impl Negotiation {
 
     fn answer(&self, option: u32, data: &[u8], out: &mut Vec<u8>) -> Result<Next, Broken> {
         let mut reply = |kind: u32, data: &[u8]| {
-            out.extend(REPLY_MAGIC.to_be_bytes());
+            out.extend(OPTION_REPLY.to_be_bytes());
             out.extend(option.to_be_bytes());
             out.extend(kind.to_be_bytes());
             out.extend((data.len() as u32).to_be_bytes());
@@ -240,7 +234,7 @@ mod tests {
             let mut kinds = Vec::new();
             let mut rest = &out[..];
             while let Some((header, more)) = rest.split_first_chunk::<20>() {
-                assert_eq!(header[..8], REPLY_MAGIC.to_be_bytes());
+                assert_eq!(header[..8], OPTION_REPLY.to_be_bytes());
                 kinds.push(u32::from_be_bytes(*header[12..].first_chunk().unwrap()));
                 rest = &more[u32::from_be_bytes(*header[16..].first_chunk().unwrap()) as usize..];
             }

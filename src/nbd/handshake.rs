@@ -5,37 +5,22 @@
 //!
 //! The numbers are those of the protocol's description (doc/proto.md of nbd).
 
+use super::{
+    ACK, EXPORT_NAME, FIXED_NEWSTYLE, GO, GREETING, INFO_BLOCK_SIZE, INFO_EXPORT, INFORMATION, NO_ZEROES, OPTION,
+    OPTION_REPLY, REFUSAL, UNKNOWN, UNSUPPORTED, ZEROES,
+};
 use std::mem;
 
-/// "NBDMAGIC", "IHAVEOPT", and what an answer to an option begins with.
-const MAGIC: u64 = 0x4e42_444d_4147_4943;
-const OPTION: u64 = 0x4948_4156_454f_5054;
-const REPLY: u64 = 0x0003_e889_0455_65a9;
 /// What servers of before 2011 say in place of "IHAVEOPT".
-const OLD_STYLE: u64 = 0x0000_4202_8186_1253;
-/// Flags of both sides: answers to options have a length; no 124 zeroes behind [`EXPORT_NAME`]'s.
-const FIXED: u16 = 1 << 0;
-const NO_ZEROES: u16 = 1 << 1;
-/// The options.
-const EXPORT_NAME: u32 = 1;
-const GO: u32 = 7;
-/// Answers to an option: it is done; a part of it; and errors, which have the highest bit.
-const ACK: u32 = 1;
-const INFO: u32 = 3;
-const ERROR: u32 = 1 << 31;
-const UNSUPPORTED: u32 = ERROR | 1;
-const TLS_REQUIRED: u32 = ERROR | 5;
-const UNKNOWN: u32 = ERROR | 6;
-const SHUTDOWN: u32 = ERROR | 7;
-/// Parts of an answer to [`GO`].
-const INFO_EXPORT: u16 = 0;
-const INFO_BLOCK_SIZE: u16 = 3;
+const OLD_STYLE: [u8; 8] = 0x0000_4202_8186_1253_u64.to_be_bytes();
+/// Refusals that only a client has to know: TLS first, and that the server is about to end.
+const TLS_REQUIRED: u32 = REFUSAL | 5;
+const SHUTDOWN: u32 = REFUSAL | 7;
 
-/// The length of a greeting, of an answer's header, and of the answer to [`EXPORT_NAME`] without its zeroes.
-const GREETING: usize = 18;
+/// The length of what a server says first, of an answer's header, and of the answer to [`EXPORT_NAME`] without its zeroes.
+const OPENING: usize = 18;
 const HEADER: usize = 20;
 const OLD_ANSWER: usize = 10;
-const ZEROES: usize = 124;
 /// The longest name of an export, and the longest answer that is read, in bytes: the protocol limits texts to
 /// the first, and an answer has one text at most.
 pub const LONGEST_NAME: usize = 4096;
@@ -143,7 +128,7 @@ impl Handshake {
             return Err(HandshakeError::LongName);
         }
         let expects = Expects::Greeting;
-        Ok((Self { name: name.into(), expects, no_zeroes: false, export: None, blocks: None }, GREETING))
+        Ok((Self { name: name.into(), expects, no_zeroes: false, export: None, blocks: None }, OPENING))
     }
 
     /// What follows from the bytes that were to be read.
@@ -164,19 +149,19 @@ impl Handshake {
     }
 
     fn greeted(&mut self, reader: &mut Reader<'_>) -> Result<Next, HandshakeError> {
-        if reader.u64()? != MAGIC {
+        if reader.next()? != GREETING {
             return Err(HandshakeError::NoServer);
         }
-        match reader.u64()? {
+        match reader.next()? {
             OPTION => {}
             OLD_STYLE => return Err(HandshakeError::OldStyle),
             _ => return Err(HandshakeError::NoServer),
         }
-        let flags = reader.u16()? & (FIXED | NO_ZEROES);
+        let flags = reader.u16()? & (FIXED_NEWSTYLE | NO_ZEROES);
         self.no_zeroes = flags & NO_ZEROES != 0;
         let mine = u32::from(flags).to_be_bytes().to_vec();
         // Without fixed newstyle there is no answer to an option that is not known.
-        Ok(if flags & FIXED == 0 { self.by_name(mine) } else { self.go(mine) })
+        Ok(if flags & FIXED_NEWSTYLE == 0 { self.by_name(mine) } else { self.go(mine) })
     }
 
     fn go(&mut self, mut to: Vec<u8>) -> Next {
@@ -196,7 +181,7 @@ impl Handshake {
     }
 
     fn header(&mut self, reader: &mut Reader<'_>) -> Result<Next, HandshakeError> {
-        if reader.u64()? != REPLY {
+        if reader.u64()? != OPTION_REPLY {
             return Err(HandshakeError::Broken("an answer without its mark"));
         }
         if reader.u32()? != GO {
@@ -219,9 +204,9 @@ impl Handshake {
                 let (size, flags) = self.export.ok_or(HandshakeError::Broken("an export without its size"))?;
                 return Ok(Next::Done(Export { size, flags, blocks: self.blocks }));
             }
-            INFO => self.told(content)?,
+            INFORMATION => self.told(content)?,
             UNSUPPORTED => return Ok(self.by_name(Vec::new())),
-            error if error & ERROR != 0 => return Err(refused(error, content)),
+            error if error & REFUSAL != 0 => return Err(refused(error, content)),
             // Of answers that are not known it is said that they are to be passed over.
             _ => {}
         }
@@ -252,12 +237,12 @@ fn refused(kind: u32, content: &[u8]) -> HandshakeError {
         UNKNOWN => HandshakeError::Unknown(text),
         TLS_REQUIRED => HandshakeError::Tls(text),
         SHUTDOWN => HandshakeError::ShutsDown(text),
-        _ => HandshakeError::Refused { number: kind & !ERROR, text },
+        _ => HandshakeError::Refused { number: kind & !REFUSAL, text },
     }
 }
 
 fn option(which: u32, content: &[u8]) -> Vec<u8> {
-    let mut bytes = OPTION.to_be_bytes().to_vec();
+    let mut bytes = OPTION.to_vec();
     bytes.extend(which.to_be_bytes());
     bytes.extend((content.len() as u32).to_be_bytes());
     bytes.extend(content);
