@@ -120,7 +120,7 @@ fn connected(bench: &Bench<'_>) -> String {
 }
 
 fn data_is_kept(bench: &Bench<'_>, index: &str) {
-    bench.says("head -c 16M /dev/urandom >/root/source");
+    bench.says("head -c 4M /dev/urandom >/root/source");
     bench.says(&format!("mkfs.ext4 -q /dev/nbd{index} && mount /dev/crucible/still-fawn /mnt"));
     bench.says("cp /root/source /mnt/kept && sync /mnt/kept");
 }
@@ -207,8 +207,8 @@ fn other_servers(bench: &Bench<'_>) {
     bench.says(&format!(
         "udevadm settle; test -b /dev/crucible/a && test -b /dev/crucible/b && cmp -n 1048576 /dev/nbd{one} {FILE}"
     ));
-    bench.says(&format!("dd if=/root/source of=/dev/nbd{two} bs=1M count=8 oflag=direct conv=fsync status=none"));
-    bench.says(&format!("dd if=/dev/nbd{two} bs=1M iflag=direct status=none | cmp - -n 8388608 /root/source"));
+    bench.says(&format!("dd if=/root/source of=/dev/nbd{two} bs=1M count=4 oflag=direct conv=fsync status=none"));
+    bench.says(&format!("dd if=/dev/nbd{two} bs=1M count=4 iflag=direct status=none | cmp - /root/source"));
     for index in [one, two] {
         bench.device(&format!("disconnect {index}"));
     }
