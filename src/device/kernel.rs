@@ -63,8 +63,13 @@ impl Kernel {
     }
 
     /// Gives a device whose link is dead another socket, on which the handshake is over and the very same is
-    /// served. What waits for it goes on. The kernel passes it over without a word while the link is not
-    /// dead: it is for when [`LinkDead`] has told so.
+    /// served. What waits for it goes on.
+    ///
+    /// While the link is not dead the kernel passes the socket over without a word, and closes it: its server
+    /// sees a client that hangs up at once. So it is for when [`LinkDead`] has told so, and for whoever has just
+    /// begun to listen and does not know what was told before. The kernel tells of a dead link some
+    /// microseconds before it takes another socket, which is less than a handshake lasts; a server of ours that
+    /// sees its client hang up without a request while the device waits is to be given to it once more.
     ///
     /// # Errors
     /// Why it is not given: there is no such device, it is not connected, or to something else.
