@@ -35,7 +35,7 @@ pub fn until(mut so: impl FnMut() -> bool) {
 pub struct Host {
     pub dir: tempfile::TempDir,
     pub sled: Arc<Sled>,
-    downstairs: Vec<Child>,
+    downstairs: Vec<Option<Child>>,
     relay: Option<Child>,
     relays: usize,
 }
@@ -54,15 +54,26 @@ impl Host {
             create.args(["create", "--uuid", &uuid, "--block-size", "4096", "--extent-size", "1024"]);
             create.args(["--extent-count", "4", "--data"]).arg(&region).stdout(Stdio::null());
             assert!(create.status().unwrap().success());
-            let mut run = Command::new(program("crucible-downstairs"));
-            run.args(["run", "--address", "127.7.0.1", "--port", &format!("{}", 3830 + index), "--data"]);
-            host.downstairs.push(run.arg(region).stdout(Stdio::null()).spawn().unwrap());
+            host.downstairs.push(None);
         }
-        for index in 0..3 {
-            let at = SocketAddr::from(([127, 7, 0, 1], 3830 + index));
-            until(|| TcpStream::connect(at).is_ok());
-        }
+        (0..3).for_each(|index| host.start(index));
         host
+    }
+
+    /// Starts a downstairs, and returns when it listens.
+    pub fn start(&mut self, index: usize) {
+        let (region, port) = (self.dir.path().join(format!("region-{index}")), 3830 + index as u16);
+        let mut run = Command::new(program("crucible-downstairs"));
+        run.args(["run", "--address", "127.7.0.1", "--port", &port.to_string(), "--data"]);
+        self.downstairs[index] = Some(run.arg(region).stdout(Stdio::null()).spawn().unwrap());
+        until(|| TcpStream::connect(SocketAddr::from(([127, 7, 0, 1], port))).is_ok());
+    }
+
+    /// Kills a downstairs.
+    pub fn kill(&mut self, index: usize) {
+        let mut child = self.downstairs[index].take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     /// The same, with a relay that serves.
@@ -162,7 +173,7 @@ impl Host {
     }
 }
 
-fn signal(process: u32, name: &str) {
+pub fn signal(process: u32, name: &str) {
     assert!(Command::new("kill").args(["-s", name, &process.to_string()]).status().unwrap().success());
 }
 
@@ -171,7 +182,7 @@ impl Drop for Host {
         if std::thread::panicking() {
             eprintln!("the relay said:\n{}", self.said());
         }
-        for child in self.relay.iter_mut().chain(&mut self.downstairs) {
+        for child in self.relay.iter_mut().chain(self.downstairs.iter_mut().flatten()) {
             _ = child.kill();
             _ = child.wait();
         }

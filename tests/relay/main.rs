@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod client;
+mod faults;
 mod host;
 #[allow(dead_code, reason = "it is made for other tests")]
 #[path = "../attach/sled.rs"]
