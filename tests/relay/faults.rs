@@ -158,8 +158,10 @@ fn strike(host: &mut Host, store: &Store, chance: &mut Chance) -> &'static str {
             "the whole sled is away"
         }
         5 => {
+            // Without a sled none would begin.
+            let server = server(host);
             host.sled.tell(|mind| mind.ready = false);
-            signal(server(host), "KILL");
+            signal(server, "KILL");
             (0..3).for_each(|index| host.kill(index));
             pause(2000, chance);
             (0..3).for_each(|index| host.start(index));

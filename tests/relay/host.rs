@@ -174,7 +174,8 @@ impl Host {
 }
 
 pub fn signal(process: u32, name: &str) {
-    assert!(Command::new("kill").args(["-s", name, &process.to_string()]).status().unwrap().success());
+    // It may have ended by itself meanwhile.
+    _ = Command::new("kill").args(["-s", name, &process.to_string()]).stderr(Stdio::null()).status().unwrap();
 }
 
 impl Drop for Host {
