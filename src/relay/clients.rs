@@ -11,6 +11,7 @@ use crate::nbd::{Broken, Errno};
 use bytes::{Bytes, BytesMut};
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -76,8 +77,13 @@ pub(super) enum Left {
     Slow,
 }
 
-/// Serves one client until it leaves. `Ok` if it did so as it should, or before it asked for anything.
-pub(super) async fn serve<S>(stream: S, export: Export, to: mpsc::Sender<Asked>) -> Result<(), Left>
+/// Serves one client until it leaves. `refused` says that whatever is asked from now on is to fail. `Ok` if it did so as it should, or before it asked for anything.
+pub(super) async fn serve<S>(
+    stream: S,
+    export: Export,
+    to: mpsc::Sender<Asked>,
+    refused: Arc<AtomicBool>,
+) -> Result<(), Left>
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
@@ -91,7 +97,7 @@ where
         Ok(Err(why)) => return Err(why),
     }
     let (answers, mut answered) = mpsc::unbounded_channel();
-    let asking = ask(&mut read, size, &to, answers);
+    let asking = ask(&mut read, size, &to, answers, &refused);
     let answering = async {
         while let Some(Answer { reply, data, _room }) = answered.recv().await {
             write.write_all(&reply.written()).await?;
@@ -148,6 +154,7 @@ async fn ask<R>(
     size: u64,
     to: &mpsc::Sender<Asked>,
     answers: mpsc::UnboundedSender<Answer>,
+    refused: &AtomicBool,
 ) -> Result<(), Left>
 where
     R: AsyncRead + Unpin,
@@ -195,9 +202,12 @@ where
             (Ok(()), Command::Write) => Wished::Write(request.offset, data),
             (Ok(()), _) => Wished::Read(request.offset, request.length),
         };
-        if to.send(Asked { wish, reply }).await.is_err() {
-            // The relay ends, and what was asked is answered no more.
-            return Ok(());
+        if let Err(mpsc::error::SendError(asked)) = to.send(Asked { wish, reply }).await {
+            match refused.load(Ordering::Relaxed) {
+                true => asked.reply.answer(Err(Errno::Io)),
+                // The relay was stopped. The next one is asked, by whoever connects anew: no error is right.
+                false => return Ok(()),
+            }
         }
     }
 }

@@ -32,6 +32,8 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
@@ -105,12 +107,14 @@ pub enum End<E> {
 pub struct Door {
     export: Export,
     asked: mpsc::Sender<Asked>,
+    /// There will be no more servers.
+    refused: Arc<AtomicBool>,
 }
 
 impl Door {
     /// Serves a client until it leaves.
     pub async fn serve<S: AsyncRead + AsyncWrite + Send + 'static>(self, stream: S) {
-        if let Err(why) = clients::serve(stream, self.export, self.asked).await {
+        if let Err(why) = clients::serve(stream, self.export, self.asked, self.refused).await {
             tracing::warn!("a client was left: {why}");
         }
     }
@@ -128,6 +132,7 @@ pub struct Relay {
     answered: u64,
     held_since: Option<Instant>,
     news: watch::Sender<Option<Status>>,
+    refused: Arc<AtomicBool>,
 }
 
 type Coming<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -150,6 +155,7 @@ impl Relay {
     /// A relay of a volume, and the door to it. `records` is what `log` has kept since an earlier one.
     pub fn new(volume: &Volume, log: Log, records: Records, news: watch::Sender<Option<Status>>) -> (Self, Door) {
         let (to, asked) = mpsc::channel(QUEUE);
+        let refused = Arc::new(AtomicBool::new(false));
         let export = Export {
             name: volume.name.clone(),
             size: volume.size,
@@ -167,8 +173,9 @@ impl Relay {
             answered: 0,
             held_since: Some(Instant::now()),
             news,
+            refused: refused.clone(),
         };
-        (relay, Door { export, asked: to })
+        (relay, Door { export, asked: to, refused })
     }
 
     /// The descriptor of what is kept.
@@ -348,6 +355,7 @@ impl Relay {
 
     /// Answers everything with an error: there is no server any more, and will be none.
     fn refuse(&mut self) {
+        self.refused.store(true, Ordering::Relaxed);
         for id in self.engine.give_up() {
             if let Some(to) = self.waiting.remove(&id) {
                 to.answer(Err(Errno::Io));
