@@ -68,6 +68,7 @@ pub(super) async fn serve(arguments: &ServeArguments) -> Result<ExitCode, Failur
         size: won.ticket.size_bytes,
         block: u32::try_from(won.ticket.block_size).map_err(io::Error::other)?,
     };
+    let held = store.names();
     let (log, records) = store.kept.map_or_else(|| Log::create(name.as_str()).map(|log| (log, Records::new())), Ok)?;
     let unix = store.socket.map_or_else(|| bind(&socket(arguments)), Ok)?;
     let tcp = match arguments.listen {
@@ -91,7 +92,7 @@ pub(super) async fn serve(arguments: &ServeArguments) -> Result<ExitCode, Failur
     };
     let (news, heard) = watch::channel(None);
     let (relay, door) = Relay::new(&volume, log, records, news);
-    store_away(&relay, &unix);
+    store_away(&relay, &unix, &held);
     let (stop, stopped) = watch::channel(false);
     let serving = async {
         // Cancel-safe: these never end by themselves, and have nothing to lose.
@@ -260,6 +261,12 @@ struct Store {
 }
 
 impl Store {
+    /// The names of what was left, and is used.
+    fn names(&self) -> Vec<&'static str> {
+        let all = [(KEPT, self.kept.is_some()), (SOCKET, self.socket.is_some())];
+        all.into_iter().filter_map(|(name, there)| there.then_some(name)).collect()
+    }
+
     fn taken(volume: &VolumeName) -> Result<Self, Failure> {
         let mut store = Self::default();
         let Ok(stored) = sd_notify::listen_fds_with_names() else { return Ok(store) };
@@ -269,7 +276,14 @@ impl Store {
                 KEPT => {
                     // Opened anew, and so this process's own.
                     let file = File::options().read(true).write(true).open(format!("/proc/self/fd/{descriptor}"))?;
-                    store.kept = Log::open(OwnedFd::from(file), volume.as_str())?;
+                    store.kept = Log::open(OwnedFd::from(file), volume.as_str()).map_err(|why| {
+                        let remedy = "to give up what was not flushed: systemctl stop it, and start it again";
+                        Failure::refused("KEPT_UNREADABLE", why.to_string(), remedy)
+                    })?;
+                    if store.kept.is_none() {
+                        // Of another volume: no relay of this one has any use for it.
+                        forget();
+                    }
                 }
                 SOCKET => {
                     let socket = sockets.take_unix_listener(index)?;
@@ -286,9 +300,11 @@ impl Store {
     }
 }
 
-/// Leaves with systemd what is to outlive this process. Without systemd it does not.
-fn store_away(relay: &Relay, unix: &UnixListener) {
-    for (name, descriptor) in [(KEPT, relay.kept()), (SOCKET, unix.as_fd())] {
+/// Leaves with systemd what is to outlive this process, unless it has come from there: it stays there until it is
+/// taken back. Without systemd nothing outlives it.
+fn store_away(relay: &Relay, unix: &UnixListener, held: &[&str]) {
+    let all = [(KEPT, relay.kept()), (SOCKET, unix.as_fd())];
+    for (name, descriptor) in all.into_iter().filter(|(name, _)| !held.contains(name)) {
         let states = [NotifyState::FdStore, NotifyState::FdName(name)];
         if let Err(why) = sd_notify::notify_with_fds(&states, &[descriptor])
             && std::env::var_os("NOTIFY_SOCKET").is_some()

@@ -15,13 +15,15 @@ use std::sync::{Arc, Mutex};
 pub struct Store {
     place: PathBuf,
     stored: Arc<Mutex<BTreeMap<String, RawFd>>>,
+    /// The names under which anything was sent, each time.
+    sent: Arc<Mutex<Vec<String>>>,
 }
 
 impl Store {
     pub fn open(dir: &Path) -> Self {
         let place = dir.join("notify");
         let socket = UnixDatagram::bind(&place).unwrap();
-        let store = Self { place, stored: Arc::default() };
+        let store = Self { place, stored: Arc::default(), sent: Arc::default() };
         let listens = store.clone();
         std::thread::spawn(move || listens.listen(&socket));
         store
@@ -47,10 +49,18 @@ impl Store {
             let mut stored = self.stored.lock().unwrap();
             match name {
                 Some(name) if said.contains("FDSTOREREMOVE=1") => _ = stored.remove(name),
-                Some(name) if said.contains("FDSTORE=1") => _ = stored.insert(name.to_owned(), descriptors[0]),
+                Some(name) if said.contains("FDSTORE=1") => {
+                    self.sent.lock().unwrap().push(name.to_owned());
+                    stored.insert(name.to_owned(), descriptors[0]);
+                }
                 _ => {}
             }
         }
+    }
+
+    /// Under which names anything was sent, each time.
+    pub fn sent(&self) -> Vec<String> {
+        self.sent.lock().unwrap().clone()
     }
 
     /// The command, run with what is stored: as 3, 4 and on, by its names.
