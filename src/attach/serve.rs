@@ -246,7 +246,8 @@ impl Supply for Servers {
 
     async fn should_answer(&mut self) -> bool {
         let Some(child) = &self.child else { return false };
-        let active = child.info().await.is_ok_and(|info| info.is_active());
+        // One that does not even say how it is has stopped altogether.
+        let active = child.info().await.map_or(true, |info| info.is_active());
         let given = self.target.sleds().unwrap_or_default();
         let look = Sleds::look(&self.target.volume, given, Aim::Win);
         active && timeout(PATIENCE, look).await.is_ok_and(|sleds| sleds.ready())

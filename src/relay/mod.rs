@@ -62,7 +62,7 @@ pub trait Supply: Send + 'static {
     fn next(&mut self) -> impl Future<Output = Result<SocketAddr, Self::End>> + Send;
 
     /// Whether the server has no reason to be silent: all that it needs is there, and it says itself that it is
-    /// active.
+    /// active, or says nothing at all.
     fn should_answer(&mut self) -> impl Future<Output = bool> + Send;
 }
 

@@ -140,6 +140,41 @@ fn more_than_a_server_bears_is_never_left_unflushed() {
     assert_eq!(client.read(at(999), BLOCK).unwrap(), block(999, 3));
 }
 
+/// With its sleds there, a server that says nothing is of no use; nobody has to end it.
+#[test]
+fn a_server_that_hangs_is_replaced() {
+    let host = Host::serving();
+    let mut client = host.client();
+    client.write(0, &block(0, 1)).unwrap();
+    let server = host.server().unwrap();
+    host::signal(server, "STOP");
+    client.write(at(1), &block(1, 1)).unwrap();
+    assert_eq!((client.read(0, BLOCK).unwrap(), client.read(at(1), BLOCK).unwrap()), (block(0, 1), block(1, 1)));
+    assert_ne!(host.server(), Some(server));
+    assert!(host.said().contains("it has answered nothing for"), "{}", host.said());
+}
+
+/// One that hangs and says of itself that all is well, as a stand-in can be told to.
+#[test]
+fn a_server_that_hangs_and_says_that_it_is_well_is_replaced() {
+    if real().is_some() {
+        eprintln!("skipped: the real server cannot be told to hang");
+        return;
+    }
+    let host = Host::serving();
+    let mut client = host.client();
+    client.write(0, &block(0, 1)).unwrap();
+    let server = host.server();
+    host.fault("hang\n");
+    let cookie = client.send(Command::Write, at(1), BLOCK, &block(1, 1)).unwrap();
+    // Until it is replaced; the next one is to do as it is asked.
+    until(|| host.said().contains("it has answered nothing for"));
+    host.fault("");
+    assert_eq!(client.answer().unwrap(), (cookie, Ok(())));
+    assert_eq!((client.read(0, BLOCK).unwrap(), client.read(at(1), BLOCK).unwrap()), (block(0, 1), block(1, 1)));
+    assert_ne!(host.server(), server);
+}
+
 /// Each of the ways in which a server can fail: no client ever hears of one.
 #[test]
 fn a_server_that_fails_is_replaced_and_nobody_hears_of_it() {
