@@ -37,7 +37,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use upstream::{Turn, Upstream};
 
 /// How many requests may be on their way from the clients to the engine.
@@ -207,8 +207,15 @@ impl Relay {
             let mut failed = None;
             // Cancel-safe: a channel and a connection lose nothing, the futures are kept, and the clock is absolute.
             tokio::select! {
-                // What the server says comes first: it makes room.
+                // A stop is not kept waiting by a load; then what the server says: it makes room.
                 biased;
+                _ = stop.wait_for(|stop| *stop), if stopping.is_none() => {
+                    stopping = Some(Instant::now() + LAST_FLUSH);
+                    if !self.engine.is_idle() {
+                        self.last += 1;
+                        self.engine.ask(self.last, Wish::Flush);
+                    }
+                }
                 happened = happens(&mut server) => match happened {
                     Happened::Turned(Ok(Turn::Heard)) => {
                         (heard, looks) = (Instant::now(), 0);
@@ -216,7 +223,7 @@ impl Relay {
                     }
                     Happened::Turned(Ok(Turn::PassedOn)) => {}
                     Happened::Turned(Err(why)) => failed = Some(Useless::Gone(why)),
-                    Happened::Found(supply, at) => server = Server::Entered(supply, Box::pin(Upstream::enter(at))),
+                    Happened::Found(supply, at) => server = enter(supply, at),
                     Happened::Ended(supply, why) => {
                         self.refuse();
                         return (Some(supply), End::Refused(why));
@@ -243,13 +250,6 @@ impl Relay {
                 () = sleep_until(due), if owes && matches!(server, Server::Serves(..)) => server = server.doubted(),
                 () = sleep_until(stopping.unwrap_or(due)), if stopping.is_some() => {
                     return (server.supply(), End::Stopped { left: self.engine.state() });
-                }
-                _ = stop.wait_for(|stop| *stop), if stopping.is_none() => {
-                    stopping = Some(Instant::now() + LAST_FLUSH);
-                    if !self.engine.is_idle() {
-                        self.last += 1;
-                        self.engine.ask(self.last, Wish::Flush);
-                    }
                 }
             }
             if let Some(why) = failed {
@@ -433,6 +433,12 @@ async fn happens<S: Supply>(server: &mut Server<S>) -> Happened<S> {
         }
         Server::None => std::future::pending().await,
     }
+}
+
+/// Connects to a server. One that does not answer to that is as good as none.
+fn enter<S: Supply>(supply: S, at: SocketAddr) -> Server<S> {
+    let entered = async move { timeout(SILENT, Upstream::enter(at)).await.unwrap_or_else(|late| Err(late.into())) };
+    Server::Entered(supply, Box::pin(entered))
 }
 
 /// Looks for the next server.
