@@ -45,10 +45,15 @@ impl Failure {
         }
     }
 
+    /// Whether no time will cure it: the volume is another host's, or another one.
+    pub(super) fn is_final(&self) -> bool {
+        matches!(self, Self::Refused(error) if [TAKEN, CHANGED].contains(&error.code.as_str()))
+    }
+
     /// The exit code.
     pub(super) fn code(&self) -> ExitCode {
         ExitCode::from(match self {
-            Self::Refused(error) if [TAKEN, CHANGED].contains(&error.code.as_str()) => 5,
+            Self::Refused(_) if self.is_final() => 5,
             Self::Refused(_) | Self::Io(_) => 1,
             Self::Usage(_) => 2,
             Self::Unreachable(_) => 4,

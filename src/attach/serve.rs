@@ -62,7 +62,13 @@ pub(super) async fn serve(arguments: &ServeArguments) -> Result<ExitCode, Failur
     }
     keep_going();
     let target = &arguments.run.target;
-    let won = win(target, arguments.run.takeover, deadline, &server, &|sleds| still_own(sleds, last)).await?;
+    let won = win(target, arguments.run.takeover, deadline, &server, &|sleds| still_own(sleds, last)).await;
+    let won = won.inspect_err(|why| {
+        if why.error().code == TAKEN {
+            // What was kept is another host's to write over; it must not stand in the way of the next start.
+            forget();
+        }
+    })?;
     let volume = Volume {
         name: name.to_string(),
         size: won.ticket.size_bytes,
@@ -122,8 +128,13 @@ async fn finish(
         child.end().await;
     }
     let left = match end {
-        End::Refused(why) => {
+        End::Refused(why) if why.error().code == TAKEN => {
             forget();
+            return Err(why);
+        }
+        End::Refused(why) => {
+            // Nothing was written to it, and what is kept of the first one stays where it is.
+            _ = timeout(RELEASE, release(name, target)).await;
             return Err(why);
         }
         End::Stopped { left } => left,
@@ -191,6 +202,19 @@ struct Servers {
 }
 
 impl Servers {
+    /// The volume, won; and it is the one that it was.
+    async fn win(&mut self) -> Result<Won, Failure> {
+        let won = match self.won.take() {
+            Some(won) => *won,
+            None => {
+                let last = self.last;
+                win(&self.target, false, None, &self.server, &|sleds| still_own(sleds, last)).await?
+            }
+        };
+        Backing::of(&won.ticket).is_known(&self.state)?;
+        Ok(won)
+    }
+
     /// A server that listens; `None` if it did not come so far.
     async fn begin(&mut self, won: &Won) -> Option<SocketAddr> {
         let at = self.server.listens();
@@ -229,16 +253,16 @@ impl Supply for Servers {
         }
         let mut backoff = Backoff::new(PAUSES[0], PAUSES[1]);
         loop {
-            let won = match self.won.take() {
-                Some(won) => *won,
-                None => {
-                    let last = self.last;
-                    win(&self.target, false, None, &self.server, &|sleds| still_own(sleds, last)).await?
+            match self.win().await {
+                Ok(won) => {
+                    if let Some(at) = self.begin(&won).await {
+                        return Ok(at);
+                    }
                 }
-            };
-            Backing::of(&won.ticket).is_known(&self.state)?;
-            if let Some(at) = self.begin(&won).await {
-                return Ok(at);
+                Err(why) if why.is_final() => return Err(why),
+                // It may be cured, and whoever asked for something waits for that rather than see an error: sleds that
+                // disagree while a port map is being rolled out, for example.
+                Err(why) => note(&format!("{why}; {}; tries again", why.error().remedy)),
             }
             backoff.pause().await;
         }
@@ -278,7 +302,9 @@ impl Store {
                     // Opened anew, and so this process's own.
                     let file = File::options().read(true).write(true).open(format!("/proc/self/fd/{descriptor}"))?;
                     store.kept = Log::open(OwnedFd::from(file), volume.as_str()).map_err(|why| {
-                        let remedy = "to give up what was not flushed: systemctl stop it, and start it again";
+                        let remedy = format!(
+                            "to give up what was not flushed: systemctl clean --what=fdstore crucible-attach@{volume}"
+                        );
                         Failure::refused("KEPT_UNREADABLE", why.to_string(), remedy)
                     })?;
                     if store.kept.is_none() {

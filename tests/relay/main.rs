@@ -236,6 +236,22 @@ fn when_another_host_has_the_volume_the_error_comes_at_once_and_says_who() {
     assert!(said.contains("pumped-piglet (10.0.0.7)") && said.contains("is another host's"), "{said}");
 }
 
+/// What waiting may cure is waited for, whatever the sleds call it.
+#[test]
+fn a_refusal_that_may_pass_is_no_error() {
+    let host = Host::serving();
+    let mut client = host.client();
+    client.write(0, &block(0, 1)).unwrap();
+    // Whoever asks for a ticket is refused for good, as far as that goes.
+    host.sled.tell(|mind| mind.attached = true);
+    host.kill_server();
+    let held = client.send(Command::Write, at(1), BLOCK, &block(1, 1)).unwrap();
+    until(|| host.said().contains("is attached elsewhere") && host.said().contains("tries again"));
+    host.sled.tell(|mind| mind.attached = false);
+    assert_eq!(client.answer().unwrap(), (held, Ok(())));
+    assert_eq!(client.read(0, BLOCK).unwrap(), block(0, 1));
+}
+
 #[test]
 fn what_has_the_same_name_and_is_something_else_is_not_written_to() {
     let mut host = Host::serving();
