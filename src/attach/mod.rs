@@ -14,7 +14,9 @@
 //! | [`ticket`] | asks them all for it, round by round |
 //! | [`release`] | lets go of it |
 //! | [`lock`], [`program`], [`server`] | one server a host, whether it can be run, and becoming it |
-//! | [`serve`], [`child`], [`backing`] | the relay of a volume: its servers as children, one after the other, and what it is a relay of |
+//! | [`serve`] | the relay of a volume, from its beginning to its end |
+//! | [`servers`], [`child`], [`backing`] | its servers as children, one after the other, and what it is a relay of |
+//! | [`doors`], [`store`] | where its clients come in, and what outlives it |
 //!
 //! Exit codes: 0 done and well, 1 failed, 2 wrong usage, 3 done but not well (the volume is not
 //! ready), 4 no sled can be reached, 5 the volume is another host's now, or another one: what was served ended.
@@ -25,6 +27,7 @@ pub mod ballot;
 mod child;
 mod client;
 mod dial;
+mod doors;
 mod endpoint;
 mod failure;
 mod lock;
@@ -32,8 +35,10 @@ mod program;
 mod release;
 mod serve;
 mod server;
+mod servers;
 mod show;
 mod sleds;
+mod store;
 mod ticket;
 mod wait;
 
