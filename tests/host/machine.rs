@@ -7,6 +7,7 @@
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+use std::ffi::OsString;
 use std::fs;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -27,6 +28,9 @@ const SHELLS: usize = 3;
 /// In MiB.
 const MEMORY: &str = "1024";
 
+/// The adapter that leads to this machine; each host has the same.
+const OWN: &str = "52:54:00:12:34:56";
+
 /// Where disks lie, and what their names begin with; the process that made one follows.
 const DISKS: &str = "/var/tmp";
 const PREFIX: &str = "crucible-host.";
@@ -35,6 +39,8 @@ const PREFIX: &str = "crucible-host.";
 pub struct Host {
     dir: TempDir,
     kernel: PathBuf,
+    /// What else it has.
+    devices: Vec<OsString>,
 }
 
 /// A host that runs.
@@ -77,21 +83,37 @@ fn sweep() {
 impl Host {
     /// One as it was installed.
     pub fn new() -> Self {
+        Self::with(|_| ())
+    }
+
+    /// The same, with what is put into this directory on top of it.
+    pub fn with(lay: impl FnOnce(&Path)) -> Self {
         sweep();
         let made = Command::new(repository("tests/host/rootfs")).stderr(Stdio::inherit()).output().unwrap();
         assert!(made.status.success(), "tests/host/rootfs failed");
         let kernel = PathBuf::from(String::from_utf8(made.stdout).unwrap().trim());
         let prefix = format!("{PREFIX}{}.", std::process::id());
-        let host = Self { dir: TempDir::with_prefix_in(prefix, DISKS).unwrap(), kernel };
-        let mut copy = Command::new("cp");
-        copy.args(["--reflink=auto", "--sparse=always"]).arg(host.kernel.join("disk.img")).arg(host.file("disk"));
-        assert!(copy.status().unwrap().success(), "there is no room for a disk");
-        fs::create_dir(host.file("shared")).unwrap();
-        fs::set_permissions(host.file("shared"), fs::Permissions::from_mode(0o755)).unwrap();
+        let dir = TempDir::with_prefix_in(prefix, DISKS).unwrap();
+        let host = Self { dir, kernel, devices: Vec::new() };
+        for name in ["shared", "layer"] {
+            fs::create_dir(host.file(name)).unwrap();
+            fs::set_permissions(host.file(name), fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        lay(&host.file("layer"));
+        let mut disk = Command::new(repository("tests/host/disk"));
+        disk.arg(host.kernel.join("disk.img")).arg(host.file("layer")).arg(host.file("disk"));
+        assert!(disk.status().unwrap().success(), "tests/host/disk failed");
         host
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    /// With more arguments for QEMU.
+    pub fn and(mut self, arguments: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
+        self.devices.extend(arguments.into_iter().map(Into::into));
+        self
+    }
+
+    /// A path beside its disk.
+    pub fn file(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
@@ -139,7 +161,8 @@ impl Host {
         qemu.args(["-append", "root=/dev/vda rw console=ttyS0 mitigations=off audit=0 quiet"]);
         // What is written is there when QEMU is killed: it lies with this machine's kernel.
         qemu.arg("-drive").arg(format!("file={},format=raw,if=virtio,cache=unsafe", self.file("disk").display()));
-        qemu.args(["-netdev", "user,id=net", "-device", "virtio-net,netdev=net", "-device", "virtio-rng"]);
+        let own = format!("virtio-net,netdev=net,mac={OWN}");
+        qemu.args(["-netdev", "user,id=net", "-device", &own, "-device", "virtio-rng"]);
         let shared = self.file("shared");
         qemu.arg("-virtfs");
         qemu.arg(format!("local,path={},mount_tag=shared,security_model=none", shared.display()));
@@ -149,6 +172,7 @@ impl Host {
             qemu.arg("-chardev").arg(format!("socket,id=shell{shell},path={}", path.display()));
             qemu.arg("-device").arg(format!("virtserialport,chardev=shell{shell},name=shell{shell}"));
         }
+        qemu.args(&self.devices);
         qemu
     }
 }

@@ -3,4 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod device;
+mod hub;
 mod machine;
+mod network;
+mod two;
