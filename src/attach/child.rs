@@ -1,8 +1,10 @@
 //! Upstream's server as a child: begun with a ticket, found to listen when it is active, asked how it is, and ended.
 //! Never decides when.
 
+use super::apart::Ways;
 use super::failure::Failure;
-use super::server::{Server, can_listen};
+use super::network::Network;
+use super::server::Server;
 use super::show::note;
 use super::ticket::Won;
 use crate::clean;
@@ -12,7 +14,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use std::error::Error;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -30,8 +32,11 @@ const LONGEST: usize = 64 * 1024;
 #[derive(Debug)]
 pub(super) struct Serving {
     child: Child,
+    network: Network,
     /// Where it says how it is.
     control: Option<SocketAddr>,
+    /// How it reaches its sleds.
+    ways: Ways,
 }
 
 /// What it says of itself, as far as that matters here.
@@ -70,11 +75,16 @@ impl Serving {
     ///
     /// # Errors
     /// If it cannot be run, or something else listens where it is going to.
-    pub(super) fn begin(server: &Server, won: &Won) -> Result<Self, Failure> {
-        can_listen(server.listens())?;
+    pub(super) async fn begin(server: &Server, won: &Won) -> Result<Self, Failure> {
+        let network = server.network().clone();
+        network.can_listen(server.listens())?;
         let mut words = server.words(won)?;
+        let ways = network.ways(&won.ticket.targets).await.map_err(|why| {
+            let message = format!("the server cannot be led to {}'s sleds: {why}", won.ticket.volume);
+            Failure::refused("NOT_APART", message, "see the addresses that sledctl volume show has of it")
+        })?;
         let named = words.iter().any(|word| word.to_string_lossy().starts_with("--control"));
-        let control = if named { None } else { free() };
+        let control = if named { None } else { network.free().await };
         if let Some(control) = control {
             words.extend(["--control".into(), control.to_string().into()]);
         }
@@ -82,29 +92,27 @@ impl Serving {
         command.args(["--pdeathsig", "KILL", "--"]).arg(server.program()).args(words);
         // What it prints has the key in it, and a line a request.
         command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
-        let child = command.spawn().map_err(|why| {
+        let child = network.spawn(command).await.map_err(|why| {
             let message = format!("{} cannot be run: {why}", server.program().display());
             Failure::refused("NO_SERVER", message, "is util-linux installed (setpriv), and the server in its place?")
         })?;
         note(&format!("{} is won with generation {}, and its server begins", won.ticket.volume, won.generation));
-        Ok(Self { child, control })
+        Ok(Self { child, network, control, ways })
     }
 
-    /// Waits until it listens: from then on it is active.
+    /// Waits until it listens, from when on it is active: a connection to it.
     ///
     /// # Errors
     /// How it ended instead.
-    pub(super) async fn listens(&mut self, at: SocketAddr) -> Result<(), String> {
+    pub(super) async fn listens(&mut self, at: SocketAddr) -> Result<TcpStream, String> {
         loop {
             // Cancel-safe: nothing is lost by trying again.
             tokio::select! {
                 ended = self.child.wait() => return Err(said(ended)),
                 () = sleep(LISTENS) => {}
             }
-            if let Ok(stream) = TcpStream::connect(at).await {
-                // It serves one client after the other, and this one leaves.
-                drop(stream);
-                return Ok(());
+            if let Ok(stream) = self.network.connect(at).await {
+                return Ok(stream);
             }
         }
     }
@@ -115,7 +123,7 @@ impl Serving {
     /// Why it says nothing.
     pub(super) async fn info(&self) -> Result<Info, Box<dyn Error + Send + Sync>> {
         let control = self.control.ok_or("it was told where to say so by whoever began it")?;
-        timeout(PATIENCE, ask(control)).await?
+        timeout(PATIENCE, async { ask(self.network.connect(control).await?, control).await }).await?
     }
 
     /// Ends it, and returns when it has ended.
@@ -123,6 +131,8 @@ impl Serving {
         if let Err(why) = self.child.kill().await {
             note(&format!("the server cannot be ended: {}", clean::line(&why.to_string())));
         }
+        // Nothing that it has said is still on its way when the next one begins.
+        self.ways.end().await;
     }
 }
 
@@ -133,13 +143,8 @@ fn said(ended: std::io::Result<ExitStatus>) -> String {
     }
 }
 
-/// A port that nobody listens on just now.
-fn free() -> Option<SocketAddr> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr()).ok()
-}
-
-async fn ask(control: SocketAddr) -> Result<Info, Box<dyn Error + Send + Sync>> {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(TcpStream::connect(control).await?)).await?;
+async fn ask(stream: TcpStream, control: SocketAddr) -> Result<Info, Box<dyn Error + Send + Sync>> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let request = http::Request::get("/info").header(http::header::HOST, control.to_string());
     let request = request.body(Empty::<Bytes>::new())?;
     let asking = async {

@@ -1,6 +1,7 @@
-//! The lock that keeps a second server off a host: upstream's listens on 127.0.0.1:10809 and
-//! nowhere else. The process that runs the server holds it, for it inherits the descriptor; the
-//! file says who that is and is of no meaning without the lock.
+//! The locks of a host: one for the one server that has the host's 127.0.0.1:10809, as upstream's listens nowhere
+//! else, and one for each volume, which nobody attaches twice. The process that runs the server holds them, and where
+//! it becomes the server, for it inherits the descriptors; the file says who that is and is of no meaning without
+//! the lock.
 
 use super::failure::Failure;
 use crate::names::VolumeName;
@@ -10,16 +11,43 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+/// Somebody has the host's place.
+pub(super) const BUSY: &str = "HOST_BUSY";
+
 /// A lock that is held as long as this is, and by the program that this process becomes.
 #[derive(Debug)]
 pub(super) struct Lock(Flock<File>);
 
 impl Lock {
-    /// Takes the lock for a volume.
+    /// Takes the host's lock for a volume.
     ///
     /// # Errors
     /// If another process has it, which is named, or the file cannot be made.
     pub(super) fn take(path: &Path, volume: &VolumeName) -> Result<Self, Failure> {
+        Self::of(path, volume, |holder| {
+            let message = format!("a server runs on this host already, or is about to ({}): {holder}", path.display());
+            let remedy = "run: one volume a host, as upstream's server listens on 127.0.0.1:10809 only; of several, serve each: crucible-attach serve";
+            Failure::refused(BUSY, message, format!("{remedy} {volume}"))
+        })
+    }
+
+    /// Takes a volume's own lock, which lies beside the host's.
+    ///
+    /// # Errors
+    /// As [`Lock::take`].
+    pub(super) fn take_own(host: &Path, volume: &VolumeName) -> Result<Self, Failure> {
+        let path = host.with_file_name(format!("{volume}.lock"));
+        Self::of(&path, volume, |holder| {
+            let message =
+                format!("{volume} is attached to this host already, or about to be ({}): {holder}", path.display());
+            let remedy =
+                format!("a volume is served once: end the other first (systemctl status crucible-attach@{volume})");
+            Failure::refused("VOLUME_BUSY", message, remedy)
+        })
+    }
+
+    /// Takes a lock, or says what is the matter of who has it.
+    fn of(path: &Path, volume: &VolumeName, busy: impl FnOnce(String) -> Failure) -> Result<Self, Failure> {
         let broken = |why: io::Error| {
             Failure::refused(
                 "LOCK_FAILED",
@@ -36,7 +64,7 @@ impl Lock {
                 write(&lock, volume).map_err(broken)?;
                 Ok(Self(lock))
             }
-            Err((file, nix::Error::EWOULDBLOCK)) => Err(taken(path, file)),
+            Err((file, nix::Error::EWOULDBLOCK)) => Err(busy(holder(path, file))),
             Err((_, why)) => Err(broken(why.into())),
         }
     }
@@ -56,16 +84,15 @@ fn write(mut file: &File, volume: &VolumeName) -> io::Result<()> {
     file.write_all(format!("{} {volume}\n", std::process::id()).as_bytes())
 }
 
-fn taken(path: &Path, file: File) -> Failure {
+/// Who has it.
+fn holder(path: &Path, file: File) -> String {
     let mut text = String::new();
     _ = file.take(200).read_to_string(&mut text);
     let holder = text.trim().split_once(' ').and_then(|(pid, volume)| {
         let (pid, volume): (u32, VolumeName) = (pid.parse().ok()?, volume.parse().ok()?);
         Some(format!("process {pid} has it, for the volume {volume}"))
     });
-    let holder = holder.unwrap_or_else(|| format!("see who has it: fuser -v {}", path.display()));
-    let message = format!("a server runs on this host already, or is about to ({}): {holder}", path.display());
-    Failure::refused("HOST_BUSY", message, "one volume a host: upstream's server listens on 127.0.0.1:10809 only")
+    holder.unwrap_or_else(|| format!("see who has it: fuser -v {}", path.display()))
 }
 
 #[cfg(test)]
@@ -83,5 +110,17 @@ mod tests {
         drop(lock);
         assert!(Lock::take(&path, &"pve".parse().unwrap()).is_ok());
         assert!(fs::read_to_string(&path).unwrap().ends_with(" pve\n"));
+    }
+
+    #[test]
+    fn a_volume_has_a_lock_of_its_own_beside_the_hosts() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, [one, other]) = (dir.path().join("lock"), ["pve", "still-fawn"].map(|name| name.parse().unwrap()));
+        let _host = Lock::take(&path, &one).unwrap();
+        let (_one, _other) = (Lock::take_own(&path, &one).unwrap(), Lock::take_own(&path, &other).unwrap());
+        let said = Lock::take_own(&path, &other).unwrap_err();
+        assert_eq!(said.error().code, "VOLUME_BUSY");
+        assert!(said.to_string().contains(&format!("process {} has it", std::process::id())), "{said}");
+        assert_eq!(Lock::take(&path, &other).unwrap_err().error().code, BUSY);
     }
 }

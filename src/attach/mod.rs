@@ -13,7 +13,8 @@
 //! | [`ballot`] | whether the volume is won. Pure |
 //! | [`ticket`] | asks them all for it, round by round |
 //! | [`release`] | lets go of it |
-//! | [`lock`], [`program`], [`server`] | one server a host, whether it can be run, and becoming it |
+//! | [`lock`], [`program`], [`server`] | one server a volume, whether it can be run, and becoming it |
+//! | [`network`], [`apart`], [`forward`] | where servers run: the first in the host's network, the others in one each |
 //! | [`serve`] | the relay of a volume, from its beginning to its end |
 //! | [`servers`], [`child`], [`backing`] | its servers as children, one after the other, and what it is a relay of |
 //! | [`doors`], [`store`] | where its clients come in, and what outlives it |
@@ -21,6 +22,7 @@
 //! Exit codes: 0 done and well, 1 failed, 2 wrong usage, 3 done but not well (the volume is not
 //! ready), 4 no sled can be reached, 5 the volume is another host's now, or another one: what was served ended.
 
+mod apart;
 mod arguments;
 mod backing;
 pub mod ballot;
@@ -30,7 +32,9 @@ mod dial;
 mod doors;
 mod endpoint;
 mod failure;
+mod forward;
 mod lock;
+mod network;
 mod program;
 mod release;
 mod serve;

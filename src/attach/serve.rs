@@ -42,7 +42,7 @@ pub(super) async fn serve(arguments: &ServeArguments) -> Result<ExitCode, Failur
     let subscriber = tracing_subscriber::fmt().with_writer(io::stderr).without_time().with_target(false);
     _ = subscriber.with_ansi(false).try_init();
     let name = arguments.run.target.volume.clone();
-    let (server, deadline) = (Server::prepare(&arguments.run)?, deadline(&arguments.run)?);
+    let (server, deadline) = (Server::prepare_beside(&arguments.run).await?, deadline(&arguments.run)?);
     let store = Store::taken(&name)?;
     let last = store.kept.as_ref().map_or(Ok(0), |(log, _)| log.generation())?;
     if store.kept.as_ref().is_some_and(|(_, records)| !records.is_empty()) {

@@ -1,16 +1,16 @@
-//! Becoming `crucible-nbd-server`: the process goes on, with the lock and what the sleds granted.
-//! It makes no key and shows none.
+//! What a `crucible-nbd-server` is run with, and where: becoming it, the process goes on with the locks and what the
+//! sleds granted. It makes no key and shows none.
 
 use super::arguments::RunArguments;
 use super::failure::Failure;
-use super::lock::Lock;
+use super::lock::{BUSY, Lock};
+use super::network::{Network, can_listen, ends_listening};
 use super::program::runnable;
 use super::show::note;
 use super::ticket::Won;
 use nix::unistd::{AccessFlags, access};
 use std::ffi::{OsStr, OsString};
-use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,7 +18,8 @@ use std::process::Command;
 /// A server that is about to be.
 #[derive(Debug)]
 pub(super) struct Server {
-    lock: Lock,
+    locks: Vec<Lock>,
+    network: Network,
     program: PathBuf,
     arguments: Vec<OsString>,
     tls: bool,
@@ -27,40 +28,48 @@ pub(super) struct Server {
 
 impl Server {
     /// Looks at everything that can be wrong on this host before anybody is cut off elsewhere,
-    /// and takes the lock.
+    /// and takes the locks.
     ///
     /// # Errors
     /// What is wrong.
     pub(super) fn prepare(arguments: &RunArguments) -> Result<Self, Failure> {
-        let missing = |what: &str, path: &Path, why| {
-            Failure::refused("NO_FILE", format!("the {what} {}: {why}", path.display()), "name it on the command line")
-        };
-        if let Some(flag) = arguments.extra.iter().find(|word| is_own(word)) {
-            let flag = flag.display();
-            return Err(Failure::usage(format!("{flag} is what the ticket says"), "leave it away"));
-        }
-        access(&arguments.program, AccessFlags::X_OK).map_err(|why| missing("server", &arguments.program, why))?;
-        if let Err(why) = runnable(&arguments.program) {
-            let message = format!("{} cannot be the server: {why}", arguments.program.display());
-            return Err(Failure::usage(message, "name crucible-nbd-server with --program"));
-        }
-        let mut words = Vec::new();
-        let files = [
-            ("--cert-pem", &arguments.cert_pem),
-            ("--key-pem", &arguments.key_pem),
-            ("--root-cert-pem", &arguments.root_cert_pem),
-        ];
-        for (flag, path) in files {
-            if let Some(path) = path {
-                access(path, AccessFlags::R_OK).map_err(|why| missing("file", path, why))?;
-                words.extend([flag.into(), path.clone().into_os_string()]);
-            }
-        }
-        words.extend(arguments.extra.iter().cloned());
-        let lock = Lock::take(&arguments.lock, &arguments.target.volume)?;
+        let words = words(arguments)?;
+        let (lock, volume) = (&arguments.lock, &arguments.target.volume);
+        let locks = vec![Lock::take(lock, volume)?, Lock::take_own(lock, volume)?];
         can_listen(arguments.nbd)?;
+        Ok(Self::of(arguments, words, locks, Network::Host))
+    }
+
+    /// The same of one that need not have the host's place: if another has it, it gets a network of its own.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub(super) async fn prepare_beside(arguments: &RunArguments) -> Result<Self, Failure> {
+        let words = words(arguments)?;
+        let (lock, volume) = (&arguments.lock, &arguments.target.volume);
+        let own = Lock::take_own(lock, volume)?;
+        match Lock::take(lock, volume) {
+            Ok(lock) => {
+                ends_listening(arguments.nbd).await?;
+                Ok(Self::of(arguments, words, vec![lock, own], Network::Host))
+            }
+            Err(busy) if busy.error().code == BUSY => {
+                let network = Network::apart().await.map_err(|why| {
+                    let message = format!("{busy}; and {volume}'s server cannot have a network of its own: {why}");
+                    let remedy = "it takes CAP_SYS_ADMIN and CAP_NET_ADMIN, which root has, and crucible-attach@.service as \
+                                  shipped; or end the other server first";
+                    Failure::refused("NOT_APART", message, remedy)
+                })?;
+                note(&format!("{busy}: the server of {volume} gets a network of its own"));
+                Ok(Self::of(arguments, words, vec![own], network))
+            }
+            Err(why) => Err(why),
+        }
+    }
+
+    fn of(arguments: &RunArguments, words: Vec<OsString>, locks: Vec<Lock>, network: Network) -> Self {
         let (program, tls) = (arguments.program.clone(), arguments.cert_pem.is_some());
-        Ok(Self { lock, program, arguments: words, tls, nbd: arguments.nbd })
+        Self { locks, network, program, arguments: words, tls, nbd: arguments.nbd }
     }
 
     /// Whether it has what the sleds want.
@@ -107,6 +116,11 @@ impl Server {
         &self.program
     }
 
+    /// Where it runs.
+    pub(super) fn network(&self) -> &Network {
+        &self.network
+    }
+
     /// Where it is going to listen.
     pub(super) fn listens(&self) -> SocketAddr {
         self.nbd
@@ -114,7 +128,7 @@ impl Server {
 
     /// Becomes it. Returns only if that fails.
     pub(super) fn becomes(&self) -> Failure {
-        let why = match self.lock.outlives_exec() {
+        let why = match self.locks.iter().try_for_each(Lock::outlives_exec) {
             Ok(()) => Command::new(&self.program).args(&self.arguments).exec(),
             Err(why) => why,
         };
@@ -123,20 +137,34 @@ impl Server {
     }
 }
 
-/// That the server is going to be able to listen: one that was not started by this program has no lock.
-pub(super) fn can_listen(at: SocketAddr) -> Result<(), Failure> {
-    match TcpListener::bind(at) {
-        Ok(_) => Ok(()),
-        Err(why) if why.kind() == ErrorKind::AddrInUse => {
-            let message = format!("something listens on {at} already");
-            let remedy = format!("a host has one server: end the other first (ss -tlnp 'sport = :{}')", at.port());
-            Err(Failure::refused("HOST_BUSY", message, remedy))
-        }
-        Err(why) => {
-            let message = format!("the server could not listen on {at}: {why}");
-            Err(Failure::refused("NO_SERVER", message, "see ip address show lo"))
+/// What the command line has for the server, looked at.
+fn words(arguments: &RunArguments) -> Result<Vec<OsString>, Failure> {
+    let missing = |what: &str, path: &Path, why| {
+        Failure::refused("NO_FILE", format!("the {what} {}: {why}", path.display()), "name it on the command line")
+    };
+    if let Some(flag) = arguments.extra.iter().find(|word| is_own(word)) {
+        let flag = flag.display();
+        return Err(Failure::usage(format!("{flag} is what the ticket says"), "leave it away"));
+    }
+    access(&arguments.program, AccessFlags::X_OK).map_err(|why| missing("server", &arguments.program, why))?;
+    if let Err(why) = runnable(&arguments.program) {
+        let message = format!("{} cannot be the server: {why}", arguments.program.display());
+        return Err(Failure::usage(message, "name crucible-nbd-server with --program"));
+    }
+    let mut words = Vec::new();
+    let files = [
+        ("--cert-pem", &arguments.cert_pem),
+        ("--key-pem", &arguments.key_pem),
+        ("--root-cert-pem", &arguments.root_cert_pem),
+    ];
+    for (flag, path) in files {
+        if let Some(path) = path {
+            access(path, AccessFlags::R_OK).map_err(|why| missing("file", path, why))?;
+            words.extend([flag.into(), path.clone().into_os_string()]);
         }
     }
+    words.extend(arguments.extra.iter().cloned());
+    Ok(words)
 }
 
 /// Whether an argument for the server is one that the ticket gives.

@@ -13,9 +13,9 @@ use super::win;
 use crate::observe::backoff::Backoff;
 use crate::relay::Supply;
 use crate::relay::log::Shared;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// The pauses before a server that did not come up is tried again.
@@ -67,26 +67,25 @@ impl Servers {
         Ok(won)
     }
 
-    /// A server that listens; `None` if it did not come so far.
-    async fn begin(&mut self, won: &Won) -> Option<SocketAddr> {
-        let at = self.server.listens();
+    /// A connection to a server; `None` if it did not come so far.
+    async fn begin(&mut self, won: &Won) -> Option<TcpStream> {
         // Before it begins: whoever comes after this process knows of it.
         if let Err(why) = self.shared.set_generation(won.generation) {
             note(&format!("the generation cannot be kept: {why}"));
             return None;
         }
         self.last = won.generation;
-        let mut child = match Serving::begin(&self.server, won) {
+        let mut child = match Serving::begin(&self.server, won).await {
             Ok(child) => child,
             Err(why) => {
                 note(&format!("{why}; tries again"));
                 return None;
             }
         };
-        match child.listens(at).await {
-            Ok(()) => {
+        match child.listens(self.server.listens()).await {
+            Ok(stream) => {
                 self.child = Some(child);
-                Some(at)
+                Some(stream)
             }
             Err(why) => {
                 note(&format!("the server did not come up: {why}; tries again"));
@@ -99,7 +98,7 @@ impl Servers {
 impl Supply for Servers {
     type End = Failure;
 
-    async fn next(&mut self) -> Result<SocketAddr, Failure> {
+    async fn next(&mut self) -> Result<TcpStream, Failure> {
         if let Some(child) = self.child.take() {
             child.end().await;
         }
@@ -107,8 +106,8 @@ impl Supply for Servers {
         loop {
             match self.win().await {
                 Ok(won) => {
-                    if let Some(at) = self.begin(&won).await {
-                        return Ok(at);
+                    if let Some(stream) = self.begin(&won).await {
+                        return Ok(stream);
                     }
                 }
                 Err(why) if why.is_final() => return Err(why),

@@ -30,12 +30,12 @@ use engine::{Bounds, Engine, Kept, Order, Outcome, Piece, State, Wish};
 use log::{Log, Records};
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use upstream::{Turn, Upstream};
@@ -58,8 +58,8 @@ pub trait Supply: Send + 'static {
     /// Why there will be no more.
     type End: Send;
 
-    /// The next server, as soon as there can be one: where it listens. Takes as long as it takes.
-    fn next(&mut self) -> impl Future<Output = Result<SocketAddr, Self::End>> + Send;
+    /// The next server, as soon as there can be one: a connection to it. Takes as long as it takes.
+    fn next(&mut self) -> impl Future<Output = Result<TcpStream, Self::End>> + Send;
 
     /// Whether the server has no reason to be silent: all that it needs is there, and it says itself that it is
     /// active, or says nothing at all.
@@ -140,8 +140,8 @@ type Coming<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// What the loop has to do with the server.
 enum Server<S: Supply> {
     /// The next one is looked for.
-    Sought(Coming<(S, Result<SocketAddr, S::End>)>),
-    /// It is connected to.
+    Sought(Coming<(S, Result<TcpStream, S::End>)>),
+    /// Its export is entered.
     Entered(S, Coming<io::Result<(Upstream, crate::nbd::entry::Entered)>>),
     /// It serves.
     Serves(S, Upstream),
@@ -223,7 +223,7 @@ impl Relay {
                     }
                     Happened::Turned(Ok(Turn::PassedOn)) => {}
                     Happened::Turned(Err(why)) => failed = Some(Useless::Gone(why)),
-                    Happened::Found(supply, at) => server = enter(supply, at),
+                    Happened::Found(supply, stream) => server = enter(supply, stream),
                     Happened::Ended(supply, why) => {
                         self.refuse();
                         return (Some(supply), End::Refused(why));
@@ -394,7 +394,7 @@ impl Relay {
 /// What has happened with the server.
 enum Happened<S: Supply> {
     Turned(io::Result<Turn>),
-    Found(S, SocketAddr),
+    Found(S, TcpStream),
     Ended(S, S::End),
     Entered(S, Upstream, u64),
     NotEntered(S, io::Error),
@@ -406,7 +406,7 @@ enum Happened<S: Supply> {
 async fn happens<S: Supply>(server: &mut Server<S>) -> Happened<S> {
     match server {
         Server::Sought(found) => match found.await {
-            (supply, Ok(at)) => Happened::Found(supply, at),
+            (supply, Ok(stream)) => Happened::Found(supply, stream),
             (supply, Err(why)) => Happened::Ended(supply, why),
         },
         Server::Entered(_, entered) => {
@@ -435,9 +435,9 @@ async fn happens<S: Supply>(server: &mut Server<S>) -> Happened<S> {
     }
 }
 
-/// Connects to a server. One that does not answer to that is as good as none.
-fn enter<S: Supply>(supply: S, at: SocketAddr) -> Server<S> {
-    let entered = async move { timeout(SILENT, Upstream::enter(at)).await.unwrap_or_else(|late| Err(late.into())) };
+/// Enters a server's export. One that does not answer to that is as good as none.
+fn enter<S: Supply>(supply: S, stream: TcpStream) -> Server<S> {
+    let entered = async move { timeout(SILENT, Upstream::enter(stream)).await.unwrap_or_else(|late| Err(late.into())) };
     Server::Entered(supply, Box::pin(entered))
 }
 

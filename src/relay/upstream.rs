@@ -11,7 +11,6 @@ use crate::nbd::transmission::{REPLY, Reply};
 use bytes::{Buf, BytesMut};
 use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 use std::io::{self, ErrorKind, IoSlice};
-use std::net::SocketAddr;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
@@ -37,9 +36,8 @@ pub(super) enum Turn {
 }
 
 impl Upstream {
-    /// Connects to a server, and enters its export.
-    pub(super) async fn enter(at: SocketAddr) -> io::Result<(Self, Entered)> {
-        let stream = TcpStream::connect(at).await?;
+    /// Enters the export of a server that is connected to.
+    pub(super) async fn enter(stream: TcpStream) -> io::Result<(Self, Entered)> {
         stream.set_nodelay(true)?;
         let mut upstream = Self { stream, input: BytesMut::new(), out: BytesMut::new() };
         let (mut entry, mut said) = (Entry::default(), Vec::new());

@@ -68,6 +68,7 @@ pub struct Mind {
 /// A sled, as long as the test lasts.
 pub struct Sled {
     pub name: String,
+    pub volume: &'static str,
     pub address: Ipv4Addr,
     pub mind: Mutex<Mind>,
     changed: Condvar,
@@ -78,6 +79,11 @@ pub struct Sled {
 /// Sleds of one volume at 127.`net`.0.1 and on, port 3800; so many of them live.
 pub fn fleet(net: u8, sleds: usize) -> Vec<Arc<Sled>> {
     own_network();
+    fleet_of(VOLUME, net, sleds)
+}
+
+/// The same of another volume, in the network that this thread is in.
+pub fn fleet_of(volume: &'static str, net: u8, sleds: usize) -> Vec<Arc<Sled>> {
     let at = |index: usize| (format!("sled-{index}"), Ipv4Addr::new(127, net, 0, index as u8 + 1));
     let regions = [0, 1, 2].map(|region| at(region % sleds));
     let sled = |index: usize| {
@@ -105,7 +111,7 @@ pub fn fleet(net: u8, sleds: usize) -> Vec<Arc<Sled>> {
             looks: 0,
             asked: Vec::new(),
         };
-        Arc::new(Sled { name, address, mind: Mutex::new(mind), changed: Condvar::new(), regions })
+        Arc::new(Sled { name, volume, address, mind: Mutex::new(mind), changed: Condvar::new(), regions })
     };
     (0..sleds).map(sled).collect()
 }
@@ -187,7 +193,7 @@ impl Sled {
     }
 
     fn asked_for_volume(&self, line: &str) -> (u16, String) {
-        if !line.contains(&format!("/v1/volumes/{VOLUME}")) {
+        if !line.contains(&format!("/v1/volumes/{}", self.volume)) {
             return refusal(404, "VOLUME_UNKNOWN", "the port map has no such volume", json!({}));
         }
         let value =
@@ -205,7 +211,7 @@ impl Sled {
         let attached = if mind.tells { attached() } else { json!([]) };
         let holder = json!({"address": "10.0.0.7", "host": "pumped-piglet", "generation": mind.granted,
             "since": "2026-01-25T00:00:00Z", "denied": [], "released": !mind.held, "keeps": mind.held});
-        let body = json!({"volume": VOLUME, "holder": mind.tells_keeper.then_some(holder), "attached": attached, "ready": mind.ready, "revision": mind.revision,
+        let body = json!({"volume": self.volume, "holder": mind.tells_keeper.then_some(holder), "attached": attached, "ready": mind.ready, "revision": mind.revision,
             "as_of": "2026-01-25T00:00:00Z", "sled": self.name, "port_map": mind.port_map, "fault_tolerance": 1,
             "size_bytes": mind.size, "hosts": mind.hosts, "denied": mind.denied, "regions": self.regions(&mind),
             "checks": if mind.ready { json!([]) } else { json!([check]) }, "generation": mind.granted,
@@ -215,7 +221,7 @@ impl Sled {
 
     fn regions(&self, mind: &Mind) -> Value {
         let region = |(index, (sled, address)): (usize, &(String, Ipv4Addr))| {
-            json!({"name": format!("{VOLUME}-{index}"), "index": index, "sled": sled, "address": address,
+            json!({"name": format!("{}-{index}", self.volume), "index": index, "sled": sled, "address": address,
                 "port": mind.first_port + index as u16, "repair_port": mind.first_port + 4000 + index as u16,
                 "uuid": null, "state": (*sled == self.name).then_some("serving"), "since": null, "pid": null,
                 "connected": []})
@@ -250,8 +256,8 @@ impl Sled {
                 let target = |(index, (_, address)): &(usize, &(String, Ipv4Addr))| {
                     format!("{address}:{}", usize::from(mind.first_port) + index)
                 };
-                let name = |(index, (sled, _)): &(usize, &(String, Ipv4Addr))| json!({"name": format!("{VOLUME}-{index}"), "sled": sled, "uuid": null});
-                let ticket = json!({"volume": VOLUME, "generation": generation, "sled": self.name,
+                let name = |(index, (sled, _)): &(usize, &(String, Ipv4Addr))| json!({"name": format!("{}-{index}", self.volume), "sled": sled, "uuid": null});
+                let ticket = json!({"volume": self.volume, "generation": generation, "sled": self.name,
                     "host": "127.0.0.1", "granted": "2026-01-25T00:00:00Z",
                     "targets": regions.iter().map(target).collect::<Vec<_>>(),
                     "regions": regions.iter().map(name).collect::<Vec<_>>(), "size_bytes": mind.size,
@@ -267,7 +273,7 @@ impl Sled {
         let mut mind = self.mind.lock().unwrap();
         let generation = wanted["generation"].as_u64().unwrap();
         mind.released.push(generation);
-        (200, json!({"volume": VOLUME, "host": "127.0.0.1", "generation": generation}).to_string())
+        (200, json!({"volume": self.volume, "host": "127.0.0.1", "generation": generation}).to_string())
     }
 }
 

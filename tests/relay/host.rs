@@ -1,8 +1,8 @@
 //! A host with a relay, a sled that is none, three downstairs, and the servers that the relay begins: the stand-ins,
-//! or with `CRUCIBLE_BIN` the real programs. Each in a network of its own.
+//! or with `CRUCIBLE_BIN` the real programs. Each in a network of its own, but for those that are one host's.
 
 use crate::client::Client;
-use crate::sled::{Sled, VOLUME, fleet};
+use crate::sled::{Sled, fleet, fleet_of};
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -35,6 +35,8 @@ pub fn until(mut so: impl FnMut() -> bool) {
 pub struct Host {
     pub dir: tempfile::TempDir,
     pub sled: Arc<Sled>,
+    /// What keeps the servers of one host apart.
+    lock: PathBuf,
     downstairs: Vec<Option<Child>>,
     relay: Option<Child>,
     relays: usize,
@@ -43,10 +45,20 @@ pub struct Host {
 impl Host {
     /// Everything but the relay.
     pub fn new() -> Self {
-        let sled = fleet(7, 1).remove(0);
+        let dir = tempfile::tempdir().unwrap();
+        let lock = dir.path().join("lock");
+        Self::with(fleet(7, 1).remove(0), dir, lock)
+    }
+
+    /// The same host, and another volume of another sled: 127.`net`.0.1.
+    pub fn beside(&self, volume: &'static str, net: u8) -> Self {
+        Self::with(fleet_of(volume, net, 1).remove(0), tempfile::tempdir().unwrap(), self.lock.clone())
+    }
+
+    fn with(sled: Arc<Sled>, dir: tempfile::TempDir, lock: PathBuf) -> Self {
         sled.tell(|mind| mind.size = SIZE);
         sled.lives();
-        let mut host = Self { dir: tempfile::tempdir().unwrap(), sled, downstairs: Vec::new(), relay: None, relays: 0 };
+        let mut host = Self { dir, sled, lock, downstairs: Vec::new(), relay: None, relays: 0 };
         for index in 0..3 {
             let region = host.dir.path().join(format!("region-{index}"));
             let uuid = format!("1111111{index}-1111-4111-8111-111111111111");
@@ -64,9 +76,9 @@ impl Host {
     pub fn start(&mut self, index: usize) {
         let (region, port) = (self.dir.path().join(format!("region-{index}")), 3830 + index as u16);
         let mut run = Command::new(program("crucible-downstairs"));
-        run.args(["run", "--address", "127.7.0.1", "--port", &port.to_string(), "--data"]);
+        run.args(["run", "--address", &self.sled.address.to_string(), "--port", &port.to_string(), "--data"]);
         self.downstairs[index] = Some(run.arg(region).stdout(Stdio::null()).spawn().unwrap());
-        until(|| TcpStream::connect(SocketAddr::from(([127, 7, 0, 1], port))).is_ok());
+        until(|| TcpStream::connect(SocketAddr::from((self.sled.address, port))).is_ok());
     }
 
     /// Kills a downstairs.
@@ -79,9 +91,19 @@ impl Host {
     /// The same, with a relay that serves.
     pub fn serving() -> Self {
         let mut host = Self::new();
-        host.begin();
-        until(|| host.said().contains("its server begins"));
+        host.serve();
         host
+    }
+
+    /// Begins a relay, and returns when it has won the volume.
+    pub fn serve(&mut self) {
+        self.begin();
+        until(|| self.said().contains("its server begins"));
+    }
+
+    /// The lock of the host.
+    pub fn lock(&self) -> &Path {
+        &self.lock
     }
 
     pub fn socket(&self) -> PathBuf {
@@ -91,10 +113,11 @@ impl Host {
     /// The command that begins a relay.
     pub fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_crucible-attach"));
-        command.env_remove("CRUCIBLE_SLEDS").env_remove("NOTIFY_SOCKET").args(["serve", VOLUME, "--sled", "127.7.0.1"]);
+        command.env_remove("CRUCIBLE_SLEDS").env_remove("NOTIFY_SOCKET");
+        command.args(["serve", self.sled.volume, "--sled", &self.sled.address.to_string()]);
         command.arg("--program").arg(program("crucible-nbd-server"));
         command.arg("--socket").arg(self.socket()).arg("--state").arg(self.dir.path().join("state"));
-        command.arg("--lock").arg(self.dir.path().join("lock")).env_remove("RUST_BACKTRACE");
+        command.arg("--lock").arg(&self.lock).env_remove("RUST_BACKTRACE");
         command.env("STAND_IN_STORE", self.dir.path().join("store")).env("STAND_IN_SIZE", SIZE.to_string());
         command
     }
@@ -132,9 +155,15 @@ impl Host {
 
     /// The process of the server that the relay has just now, if it has one.
     pub fn server(&self) -> Option<u32> {
-        let relay = self.relay.as_ref()?.id();
-        let children = fs::read_to_string(format!("/proc/{relay}/task/{relay}/children")).ok()?;
-        children.split_whitespace().next()?.parse().ok()
+        // Whichever of its threads has begun it.
+        let threads = fs::read_dir(format!("/proc/{}/task", self.relay()?)).ok()?.flatten();
+        let children = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+        threads.map(children).find_map(|children| children.split_whitespace().next()?.parse().ok())
+    }
+
+    /// The process of the relay, if there is one.
+    pub fn relay(&self) -> Option<u32> {
+        self.relay.as_ref().map(Child::id)
     }
 
     /// Kills the server; another one follows.

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
+mod apart;
 mod client;
 mod faults;
 mod host;
@@ -15,7 +16,6 @@ mod store;
 use crucible_sled::nbd::transmission::Command;
 use host::{BLOCK, Host, SIZE, real, until};
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
 
 /// A block with something in it that tells which it is, and since when.
 fn block(number: usize, round: u8) -> Vec<u8> {
@@ -26,9 +26,9 @@ fn at(number: usize) -> u64 {
     (number * BLOCK) as u64
 }
 
-fn qemu(socket: &Path, commands: &[&str]) -> String {
+fn qemu(host: &Host, commands: &[&str]) -> String {
     let mut io = std::process::Command::new("qemu-io");
-    io.args(["-f", "raw", &format!("nbd+unix:///still-fawn?socket={}", socket.display())]);
+    io.args(["-f", "raw", &format!("nbd+unix:///{}?socket={}", host.sled.volume, host.socket().display())]);
     let output = io.args(commands.iter().flat_map(|command| ["-c", command])).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -46,7 +46,7 @@ fn what_is_written_is_read_back_by_us_and_by_qemu() {
     assert_eq!(client.read(at(7) + 13, long.len()).unwrap(), long);
     assert_eq!(client.read(at(7), 13).unwrap(), [0; 13]);
     let said = qemu(
-        &host.socket(),
+        &host,
         &[
             "write -P 0x5a 1M 64k",
             "flush",

@@ -1,0 +1,117 @@
+//! Where upstream's server of a volume runs: in the host's network, as the one that may listen there, or in one of its
+//! own, where nothing else is.
+
+use super::apart::{Apart, Ways};
+use super::failure::Failure;
+use super::lock::BUSY;
+use std::io::{self, ErrorKind};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep};
+
+/// How long one that has just been killed may go on listening.
+const ENDS: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// Where a server runs. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) enum Network {
+    /// Where this process is.
+    Host,
+    /// In a network of its own.
+    Apart(Arc<Apart>),
+}
+
+impl Network {
+    /// One of its own.
+    ///
+    /// # Errors
+    /// As [`Apart::new`].
+    pub(super) async fn apart() -> io::Result<Self> {
+        Ok(Self::Apart(Arc::new(Apart::new().await?)))
+    }
+
+    /// That a server can listen there.
+    ///
+    /// # Errors
+    /// Who does already.
+    pub(super) fn can_listen(&self, at: SocketAddr) -> Result<(), Failure> {
+        match self {
+            Self::Host => can_listen(at),
+            // Nobody else is there.
+            Self::Apart(_) => Ok(()),
+        }
+    }
+
+    /// Whatever a server needs to reach its sleds, for as long as it lives.
+    ///
+    /// # Errors
+    /// Why that cannot be had.
+    pub(super) async fn ways(&self, targets: &[SocketAddr]) -> io::Result<Ways> {
+        match self {
+            Self::Host => Ok(Ways::default()),
+            Self::Apart(apart) => apart.ways(targets).await,
+        }
+    }
+
+    /// A connection to what listens there.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(super) async fn connect(&self, at: SocketAddr) -> io::Result<TcpStream> {
+        match self {
+            Self::Host => TcpStream::connect(at).await,
+            Self::Apart(apart) => apart.connect(at).await,
+        }
+    }
+
+    /// Begins a program there.
+    ///
+    /// # Errors
+    /// Why it cannot be run.
+    pub(super) async fn spawn(&self, mut command: Command) -> io::Result<Child> {
+        match self {
+            Self::Host => command.spawn(),
+            Self::Apart(apart) => apart.spawn(command).await,
+        }
+    }
+
+    /// An address there on which nobody listens just now.
+    pub(super) async fn free(&self) -> Option<SocketAddr> {
+        let free = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
+        match self {
+            Self::Host => free().ok(),
+            Self::Apart(apart) => apart.within(async move { free() }).await.ok(),
+        }
+    }
+}
+
+/// That the server is going to be able to listen: one that was not started by this program has no lock.
+pub(super) fn can_listen(at: SocketAddr) -> Result<(), Failure> {
+    match TcpListener::bind(at) {
+        Ok(_) => Ok(()),
+        Err(why) if why.kind() == ErrorKind::AddrInUse => {
+            let message = format!("something listens on {at} already");
+            let remedy = format!("a host has one server: end the other first (ss -tlnp 'sport = :{}')", at.port());
+            Err(Failure::refused("HOST_BUSY", message, remedy))
+        }
+        Err(why) => {
+            let message = format!("the server could not listen on {at}: {why}");
+            Err(Failure::refused("NO_SERVER", message, "see ip address show lo"))
+        }
+    }
+}
+
+/// Waits until nothing listens there: the server of a relay that was killed ends a moment later than it.
+pub(super) async fn ends_listening(at: SocketAddr) -> Result<(), Failure> {
+    let until = Instant::now() + ENDS;
+    loop {
+        match can_listen(at) {
+            Err(busy) if busy.error().code == BUSY && Instant::now() < until => sleep(LOOK_AGAIN).await,
+            looked => return looked,
+        }
+    }
+}
