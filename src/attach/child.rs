@@ -1,6 +1,7 @@
 //! Upstream's server as a child: begun with a ticket, found to listen when it is active, asked how it is, and ended.
 //! Never decides when.
 
+use super::activity::Info;
 use super::apart::Ways;
 use super::failure::Failure;
 use super::network::Network;
@@ -12,7 +13,6 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use serde::Deserialize;
 use std::error::Error;
 use std::net::SocketAddr;
 use std::process::{ExitStatus, Stdio};
@@ -39,35 +39,12 @@ pub(super) struct Serving {
     ways: Ways,
 }
 
-/// What it says of itself, as far as that matters here.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub(super) struct Info {
-    /// `active`, once it serves.
-    pub(super) state: String,
-    /// The same of each replica.
-    pub(super) ds_state: Vec<Replica>,
-}
-
-/// How one replica is, in the server's words.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub(super) struct Replica {
-    #[serde(rename = "type")]
-    pub(super) state: String,
-}
-
-impl Info {
-    /// Whether nothing of it is a reason to be silent.
-    pub(super) fn is_active(&self) -> bool {
-        self.state == "active" && self.ds_state.iter().all(|replica| replica.state == "active")
-    }
-
-    /// Of what it answers.
-    ///
-    /// # Errors
-    /// What it is instead.
-    pub(super) fn read(body: &[u8]) -> serde_json::Result<Self> {
-        serde_json::from_slice(body)
-    }
+/// Where a server is asked how it is.
+#[derive(Debug, Clone)]
+pub(super) struct Control {
+    /// Unless it was told where to say so by whoever began it.
+    pub(super) at: Option<SocketAddr>,
+    network: Network,
 }
 
 impl Serving {
@@ -117,13 +94,22 @@ impl Serving {
         }
     }
 
+    /// Its process, unless it has ended.
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Where it says how it is.
+    pub(super) fn control(&self) -> Control {
+        Control { at: self.control, network: self.network.clone() }
+    }
+
     /// What it says of itself.
     ///
     /// # Errors
     /// Why it says nothing.
     pub(super) async fn info(&self) -> Result<Info, Box<dyn Error + Send + Sync>> {
-        let control = self.control.ok_or("it was told where to say so by whoever began it")?;
-        timeout(PATIENCE, async { ask(self.network.connect(control).await?, control).await }).await?
+        info(&self.control()).await
     }
 
     /// Ends it, and returns when it has ended.
@@ -134,6 +120,15 @@ impl Serving {
         // Nothing that it has said is still on its way when the next one begins.
         self.ways.end().await;
     }
+}
+
+/// What a server says of itself.
+///
+/// # Errors
+/// Why it says nothing.
+pub(super) async fn info(control: &Control) -> Result<Info, Box<dyn Error + Send + Sync>> {
+    let at = control.at.ok_or("it was told where to say so by whoever began it")?;
+    timeout(PATIENCE, async { ask(control.network.connect(at).await?, at).await }).await?
 }
 
 fn said(ended: std::io::Result<ExitStatus>) -> String {
@@ -157,31 +152,5 @@ async fn ask(stream: TcpStream, control: SocketAddr) -> Result<Info, Box<dyn Err
     tokio::select! {
         answer = &mut asking => answer,
         _ = &mut connection => asking.await,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_servers_say_of_themselves_is_understood() {
-        let said = |state: &str, replicas: [&str; 3]| {
-            let replicas = replicas.map(|state| serde_json::json!({"type": state, "value": {"mode": "x"}}));
-            Info::read(serde_json::json!({"state": state, "ds_state": replicas, "up_jobs": 0}).to_string().as_bytes())
-                .unwrap()
-        };
-        assert!(said("active", ["active", "active", "active"]).is_active());
-        assert!(!said("active", ["active", "live_repair", "active"]).is_active());
-        assert!(!said("initializing", ["connecting", "connecting", "connecting"]).is_active());
-        assert!(Info::read(b"{}").is_err());
-        // What real ones said, where it is at hand.
-        let Some(dir) = std::env::var_os("CRUCIBLE_FIXTURES") else { return };
-        for file in std::fs::read_dir(std::path::Path::new(&dir).join("info")).unwrap() {
-            let path = file.unwrap().path();
-            let info = Info::read(&std::fs::read(&path).unwrap()).unwrap();
-            let named = path.file_name().unwrap().to_string_lossy().into_owned();
-            assert_eq!(info.is_active(), named == "active-active-active-active.json", "{named}");
-        }
     }
 }

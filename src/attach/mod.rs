@@ -18,17 +18,23 @@
 //! | [`serve`] | the relay of a volume, from its beginning to its end |
 //! | [`servers`], [`child`], [`backing`] | its servers as children, one after the other, and what it is a relay of |
 //! | [`doors`], [`store`] | where its clients come in, and what outlives it |
+//! | [`account`], [`activity`], [`state`], [`control`] | how it is, and where it says so |
+//! | [`disk`] | the kernel's device of a volume, and where it is mounted |
 //!
 //! Exit codes: 0 done and well, 1 failed, 2 wrong usage, 3 done but not well (the volume is not
 //! ready), 4 no sled can be reached, 5 the volume is another host's now, or another one: what was served ended.
 
+mod account;
+mod activity;
 mod apart;
 mod arguments;
 mod backing;
 pub mod ballot;
 mod child;
 mod client;
+mod control;
 mod dial;
+mod disk;
 mod doors;
 mod endpoint;
 mod failure;
@@ -42,6 +48,7 @@ mod server;
 mod servers;
 mod show;
 mod sleds;
+mod state;
 mod store;
 mod ticket;
 mod wait;

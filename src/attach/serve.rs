@@ -4,7 +4,9 @@
 //! What is kept of unflushed writes, and the socket, lie in systemd's descriptor store: a relay that is killed
 //! or upgraded comes back to them. A stop lets go of the volume once everything lasts.
 
+use super::account::Account;
 use super::arguments::{ServeArguments, Target};
+use super::control;
 use super::deadline;
 use super::doors::{accept, bind};
 use super::failure::{Failure, TAKEN};
@@ -43,6 +45,11 @@ pub(super) async fn serve(arguments: &ServeArguments) -> Result<ExitCode, Failur
     _ = subscriber.with_ansi(false).try_init();
     let name = arguments.run.target.volume.clone();
     let (server, deadline) = (Server::prepare_beside(&arguments.run).await?, deadline(&arguments.run)?);
+    let account = Account::of(&name);
+    match bind(&control::beside(&socket(arguments))) {
+        Ok(listener) => _ = tokio::spawn(control::answer(listener, account.clone())),
+        Err(why) => note(&format!("warning: nobody can be told how it is: {why}")),
+    }
     let store = Store::taken(&name)?;
     let last = store.kept.as_ref().map_or(Ok(0), |(log, _)| log.generation())?;
     if store.kept.as_ref().is_some_and(|(_, records)| !records.is_empty()) {
@@ -83,9 +90,11 @@ pub(super) async fn serve(arguments: &ServeArguments) -> Result<ExitCode, Failur
         won: Some(Box::new(won)),
         last,
         shared: log.share()?,
+        account: account.clone(),
     };
     let (news, heard) = watch::channel(None);
     let (relay, door) = Relay::new(&volume, log, records, news);
+    account.relay(relay.gauge(), heard.clone());
     store_away(&relay, &unix, &held);
     let (stop, stopped) = watch::channel(false);
     let serving = async {

@@ -1,6 +1,8 @@
 //! Upstream's servers of a relayed volume, one after the other: each begins with a ticket of its own, won while no
 //! other host was granted the volume. Never touches a request.
 
+use super::account::{Account, ServerSeen};
+use super::activity::Activity;
 use super::arguments::Target;
 use super::backing::Backing;
 use super::child::Serving;
@@ -16,12 +18,14 @@ use crate::relay::log::Shared;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// The pauses before a server that did not come up is tried again.
 const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(10)];
 /// How long the sleds may take to say whether a server has reason to be silent.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// So many reasons why a server is silent are told.
+const REASONS: usize = 3;
 
 /// That no other host was granted the volume since this generation: what this one has kept must not be written over
 /// what that one wrote.
@@ -51,6 +55,7 @@ pub(super) struct Servers {
     /// The last generation that a server began with.
     pub(super) last: u64,
     pub(super) shared: Shared,
+    pub(super) account: Account,
 }
 
 impl Servers {
@@ -75,23 +80,43 @@ impl Servers {
             return None;
         }
         self.last = won.generation;
+        self.account.won(won);
         let mut child = match Serving::begin(&self.server, won).await {
             Ok(child) => child,
             Err(why) => {
                 note(&format!("{why}; tries again"));
+                self.account.troubled(Some(&why));
                 return None;
             }
         };
+        self.account.server(self.seen(&child));
         match child.listens(self.server.listens()).await {
             Ok(stream) => {
+                self.account.serves();
                 self.child = Some(child);
                 Some(stream)
             }
             Err(why) => {
                 note(&format!("the server did not come up: {why}; tries again"));
+                let remedy = format!("journalctl -u crucible-attach@{}, and crucible-attach(1)", self.target.volume);
+                let message = format!("the server did not come up: {why}");
+                self.account.troubled(Some(&Failure::refused("NO_SERVER", message, remedy)));
+                self.account.server(None);
                 None
             }
         }
+    }
+
+    /// What is told of a server.
+    fn seen(&self, child: &Serving) -> Option<ServerSeen> {
+        Some(ServerSeen {
+            pid: child.pid()?,
+            program: self.server.program().display().to_string(),
+            listens: self.server.listens(),
+            control: child.control(),
+            since: Instant::now(),
+            serves: false,
+        })
     }
 }
 
@@ -99,6 +124,7 @@ impl Supply for Servers {
     type End = Failure;
 
     async fn next(&mut self) -> Result<TcpStream, Failure> {
+        self.account.server(None);
         if let Some(child) = self.child.take() {
             child.end().await;
         }
@@ -113,18 +139,31 @@ impl Supply for Servers {
                 Err(why) if why.is_final() => return Err(why),
                 // It may be cured, and whoever asked for something waits for that rather than see an error: sleds that
                 // disagree while a port map is being rolled out, for example.
-                Err(why) => note(&format!("{why}; {}; tries again", why.error().remedy)),
+                Err(why) => {
+                    note(&format!("{why}; {}; tries again", why.error().remedy));
+                    self.account.troubled(Some(&why));
+                }
             }
             backoff.pause().await;
         }
     }
 
-    async fn should_answer(&mut self) -> bool {
-        let Some(child) = &self.child else { return false };
+    async fn excuse(&mut self) -> Option<String> {
+        let Some(child) = &self.child else { return Some("it has only begun".into()) };
         // One that does not even say how it is has stopped altogether.
-        let active = child.info().await.map_or(true, |info| info.is_active());
+        if let Ok(activity) = child.info().await.map(|info| info.activity())
+            && activity != Activity::Active
+        {
+            return Some(format!("it is {activity}"));
+        }
         let given = self.target.sleds().unwrap_or_default();
-        let look = Sleds::look(&self.target.volume, given, Aim::Win);
-        active && timeout(PATIENCE, look).await.is_ok_and(|sleds| sleds.ready())
+        match timeout(PATIENCE, Sleds::look(&self.target.volume, given, Aim::Win)).await {
+            Err(_) => Some("the sleds do not say how they are".into()),
+            Ok(sleds) if sleds.ready() => None,
+            Ok(sleds) => {
+                let reasons: Vec<_> = sleds.reasons().iter().take(REASONS).map(ToString::to_string).collect();
+                Some(if reasons.is_empty() { "not all sleds answer".into() } else { reasons.join("; ") })
+            }
+        }
     }
 }

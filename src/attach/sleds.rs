@@ -9,6 +9,7 @@ use crate::names::{SledName, VolumeName};
 use futures_util::future::join_all;
 use http::StatusCode;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::IpAddr;
 
 /// More sleds than this are not asked for one volume, whatever they say.
@@ -47,6 +48,13 @@ pub(super) struct Reason {
     pub(super) code: String,
     pub(super) subject: String,
     pub(super) cause: String,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let subject = if self.subject.is_empty() { String::new() } else { format!(" {}", self.subject) };
+        write!(to, "{}: {}{subject}: {}", self.sled, self.code, self.cause)
+    }
 }
 
 impl Sleds {

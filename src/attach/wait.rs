@@ -171,9 +171,7 @@ impl Teller {
                     self.due = Some(self.due.map_or(*when + AGAIN, |due| due.min(*when + AGAIN)));
                 }
                 _ => {
-                    let subject =
-                        if reason.subject.is_empty() { String::new() } else { format!(" {}", reason.subject) };
-                    lines.push(format!("{}: {}{subject}: {}", reason.sled, reason.code, reason.cause));
+                    lines.push(reason.to_string());
                     self.told.insert(key(reason), (reason.cause.clone(), now));
                 }
             }

@@ -1,6 +1,8 @@
 //! What sysfs shows of network block devices.
 
 use super::backend::Backend;
+use crate::names::VolumeName;
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -63,13 +65,38 @@ impl Sysfs {
     /// If the list of devices cannot be read.
     pub fn find(&self, backend: &Backend) -> io::Result<Option<u32>> {
         let wanted = backend.to_string();
+        Ok(self.first(|seen| seen.backend.as_ref() == Some(&wanted))?.map(|(index, _)| index))
+    }
+
+    /// The device that is connected to a volume of this name, whichever it is, if one is.
+    ///
+    /// # Errors
+    /// As of [`find`](Self::find).
+    pub fn of(&self, volume: &VolumeName) -> io::Result<Option<(u32, Seen)>> {
+        self.first(|seen| {
+            let backend = seen.backend.as_ref().and_then(|backend| backend.parse::<Backend>().ok());
+            backend.is_some_and(|backend| backend.volume() == volume)
+        })
+    }
+
+    /// The numbers that a device and its partitions go by, `MAJOR:MINOR`.
+    pub fn numbers(&self, index: u32) -> BTreeSet<String> {
+        let device = self.device(index);
+        let part = format!("nbd{index}p");
+        let parts = fs::read_dir(&device).into_iter().flatten().flatten();
+        let parts = parts.filter(|entry| entry.file_name().to_string_lossy().starts_with(&part));
+        let all = parts.map(|entry| entry.path()).chain([device.clone()]);
+        all.filter_map(|device| read(&device.join("dev")).ok()?).collect()
+    }
+
+    /// The first device that is connected, and of which something is so.
+    fn first(&self, so: impl Fn(&Seen) -> bool) -> io::Result<Option<(u32, Seen)>> {
         for entry in fs::read_dir(&self.0)? {
             let name = entry?.file_name();
             let Some(index) = name.to_str().and_then(|name| name.strip_prefix("nbd")?.parse().ok()) else { continue };
             // One that goes meanwhile is none.
-            let seen = self.see(index).ok().flatten();
-            if seen.is_some_and(|seen| seen.pid.is_some() && seen.backend.as_ref() == Some(&wanted)) {
-                return Ok(Some(index));
+            if let Some(seen) = self.see(index).ok().flatten().filter(|seen| seen.pid.is_some() && so(seen)) {
+                return Ok(Some((index, seen)));
             }
         }
         Ok(None)
@@ -136,6 +163,13 @@ mod tests {
         assert_eq!(sysfs.see(2).unwrap().unwrap().backend, None);
         assert_eq!(sysfs.see(3).unwrap(), None);
         assert_eq!(sysfs.find(&backend).unwrap(), Some(1));
+        let volume = backend.volume();
+        assert_eq!(sysfs.of(volume).unwrap().map(|(index, seen)| (index, seen.size)), Some((1, 1 << 20)));
+        assert_eq!(sysfs.of(&"still".parse().unwrap()).unwrap(), None);
+        fs::write(dir.path().join("block/nbd1/dev"), "43:32\n").unwrap();
+        fs::create_dir_all(dir.path().join("block/nbd1/nbd1p1")).unwrap();
+        fs::write(dir.path().join("block/nbd1/nbd1p1/dev"), "43:33\n").unwrap();
+        assert_eq!(sysfs.numbers(1), ["43:32".to_owned(), "43:33".to_owned()].into());
         assert_eq!(sysfs.find(&"crucible/still-fawn@2".parse().unwrap()).unwrap(), None);
         sysfs.limit(1, 32).unwrap();
         assert_eq!(sysfs.see(1).unwrap().unwrap().max_sectors_kb, 32);

@@ -5,6 +5,7 @@
 //! read. One that never reads holds up itself alone.
 
 use super::engine::PIECE;
+use super::gauge::Kind;
 use crate::nbd::negotiation::{Export, Negotiation, Next};
 use crate::nbd::transmission::{Command, REQUEST, Reply, Request};
 use crate::nbd::{Broken, Errno};
@@ -12,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
@@ -45,6 +46,9 @@ pub(super) enum Wished {
 /// Where an answer goes.
 #[derive(Debug)]
 pub(super) struct To {
+    pub(super) kind: Kind,
+    /// When it was read, or the first of it.
+    pub(super) began: Instant,
     cookie: u64,
     answers: mpsc::UnboundedSender<Answer>,
     room: OwnedSemaphorePermit,
@@ -168,7 +172,7 @@ where
             Err(why) if why.kind() == ErrorKind::UnexpectedEof => return Ok(()),
             Err(why) => return Err(why.into()),
         }
-        let request = Request::read(&header)?;
+        let (request, began) = (Request::read(&header)?, Instant::now());
         let within = request.is_within(size, LONGEST);
         if request.command == Command::Disconnect {
             return Ok(());
@@ -187,7 +191,12 @@ where
             }
             _ => Bytes::new(),
         };
-        let reply = To { cookie: request.cookie, answers: answers.clone(), room };
+        let kind = match request.command {
+            Command::Write => Kind::Write,
+            Command::Flush => Kind::Flush,
+            _ => Kind::Read,
+        };
+        let reply = To { kind, began, cookie: request.cookie, answers: answers.clone(), room };
         let wish = match (within, request.command) {
             (Err(errno), _) => {
                 reply.answer(Err(errno));

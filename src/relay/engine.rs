@@ -437,6 +437,11 @@ impl Engine {
         self.kept.front().map(|first| first.kept).or_else(|| self.requests.iter().find_map(write))
     }
 
+    /// The first request that is not answered.
+    pub fn first(&self) -> Option<u64> {
+        self.requests.front().map(|request| request.id)
+    }
+
     /// Whether nothing is asked, kept, or on its way.
     pub fn is_idle(&self) -> bool {
         self.requests.is_empty() && self.kept.is_empty() && self.sent.is_empty()

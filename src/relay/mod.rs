@@ -8,11 +8,13 @@
 //! | [`engine`] | what is asked, kept and answered, and why nothing is lost. Pure |
 //! | [`written`] | which blocks are known to have been written. Pure |
 //! | [`log`] | where acknowledged writes are kept |
+//! | [`gauge`] | what it has done: latencies, and pauses with their causes |
 //! | `clients` | those who ask |
 //! | `upstream` | the server that is asked |
 
 mod clients;
 pub mod engine;
+pub mod gauge;
 pub mod log;
 mod upstream;
 pub mod written;
@@ -27,6 +29,7 @@ use crate::nbd::transmission::{Command, Request};
 use bytes::Bytes;
 use clients::{Asked, Wished};
 use engine::{Bounds, Engine, Kept, Order, Outcome, Piece, State, Wish};
+use gauge::Gauge;
 use log::{Log, Records};
 use std::collections::HashMap;
 use std::io;
@@ -61,9 +64,9 @@ pub trait Supply: Send + 'static {
     /// The next server, as soon as there can be one: a connection to it. Takes as long as it takes.
     fn next(&mut self) -> impl Future<Output = Result<TcpStream, Self::End>> + Send;
 
-    /// Whether the server has no reason to be silent: all that it needs is there, and it says itself that it is
-    /// active, or says nothing at all.
-    fn should_answer(&mut self) -> impl Future<Output = bool> + Send;
+    /// Why the server may be silent; `None` if it has no reason: all that it needs is there, and it says itself that it
+    /// is active, or says nothing at all.
+    fn excuse(&mut self) -> impl Future<Output = Option<String>> + Send;
 }
 
 /// A volume, as its clients see it.
@@ -88,6 +91,8 @@ pub struct Status {
     pub held_since: Option<Instant>,
     /// How many requests were answered.
     pub answered: u64,
+    /// When the first of those began that are not answered.
+    pub oldest: Option<Instant>,
 }
 
 /// Why a relay has ended.
@@ -131,8 +136,11 @@ pub struct Relay {
     servers: u64,
     answered: u64,
     held_since: Option<Instant>,
+    /// The server answers nothing, and has a reason.
+    silent: bool,
     news: watch::Sender<Option<Status>>,
     refused: Arc<AtomicBool>,
+    gauge: Gauge,
 }
 
 type Coming<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -146,7 +154,7 @@ enum Server<S: Supply> {
     /// It serves.
     Serves(S, Upstream),
     /// It serves, or should: that is being found out.
-    Doubted(Coming<(S, bool)>, Upstream),
+    Doubted(Coming<(S, Option<String>)>, Upstream),
     /// For a moment: it is about to become another of these.
     None,
 }
@@ -172,15 +180,23 @@ impl Relay {
             servers: 0,
             answered: 0,
             held_since: Some(Instant::now()),
+            silent: false,
             news,
             refused: refused.clone(),
+            gauge: Gauge::default(),
         };
+        relay.gauge.pauses(|| "it has only begun".into());
         (relay, Door { export, asked: to, refused })
     }
 
     /// The descriptor of what is kept.
     pub fn kept(&self) -> std::os::fd::BorrowedFd<'_> {
         self.log.descriptor()
+    }
+
+    /// What it counts and measures, for whoever asks.
+    pub fn gauge(&self) -> Gauge {
+        self.gauge.clone()
     }
 
     /// Serves until it is stopped or there are no more servers. The supply comes back: its server may live.
@@ -236,10 +252,11 @@ impl Relay {
                         tracing::warn!("the server could not be entered: {why}");
                         server = seek(supply);
                     }
-                    Happened::Judged(supply, upstream, should) => {
+                    Happened::Judged(supply, upstream, excuse) => {
                         server = Server::Serves(supply, upstream);
-                        looks = if should { looks + 1 } else { 0 };
-                        if !should {
+                        looks = if excuse.is_none() { looks + 1 } else { 0 };
+                        if let Some(why) = excuse {
+                            self.waits_for_it(&why, heard.elapsed());
                             heard = Instant::now();
                         } else if looks >= LOOKS {
                             failed = Some(Useless::Silent(heard.elapsed().as_secs()));
@@ -319,14 +336,12 @@ impl Relay {
             if let Outcome::Done(id, data) = outcome {
                 self.answered += 1;
                 if let Some(to) = self.waiting.remove(&id) {
+                    self.gauge.answered(to.kind, to.began);
                     to.answer(Ok(data));
                 }
             }
         }
-        if self.held_since.is_some() && self.engine.state().serves {
-            let held = self.held_since.take().map(|since| since.elapsed()).unwrap_or_default();
-            tracing::info!("requests go on; they were held for {:.1} s", held.as_secs_f64());
-        }
+        self.goes_on();
         if let Err(why) = self.log.forget(self.engine.needs()) {
             tracing::warn!("more is kept than is needed: {why}");
         }
@@ -343,14 +358,30 @@ impl Relay {
         let State { kept_writes, kept_bytes, .. } = self.engine.state();
         if kept_writes > 0 {
             tracing::info!("{kept_writes} acknowledged writes ({kept_bytes} bytes) are given to the next server first");
+            self.gauge.replays(kept_writes);
         }
         self.engine.has_server();
-        if self.engine.state().serves
-            && let Some(since) = self.held_since.take()
-        {
-            tracing::info!("requests go on; they were held for {:.1} s", since.elapsed().as_secs_f64());
-        }
+        self.goes_on();
         Server::Serves(supply, upstream)
+    }
+
+    /// Requests go on, if a server serves.
+    fn goes_on(&mut self) {
+        if (self.held_since.is_none() && !self.silent) || !self.engine.state().serves {
+            return;
+        }
+        (self.held_since, self.silent) = (None, false);
+        if let Some(pause) = self.gauge.goes_on() {
+            tracing::info!("requests go on; they were held for {:.1} s: {}", pause.length.as_secs_f64(), pause.why);
+        }
+    }
+
+    /// The server has been silent for so long, and may be.
+    fn waits_for_it(&mut self, why: &str, silent: Duration) {
+        if !std::mem::replace(&mut self.silent, true) {
+            tracing::warn!("the server has answered nothing for {} s, and is waited for: {why}", silent.as_secs());
+            self.gauge.pauses_since(silent, || format!("the server answered nothing: {why}"));
+        }
     }
 
     /// Answers everything with an error: there is no server any more, and will be none.
@@ -373,6 +404,7 @@ impl Relay {
         let State { requests, kept_writes, .. } = self.engine.state();
         tracing::warn!("the server is lost: {why}; {requests} requests are held, {kept_writes} writes are kept");
         self.held_since.get_or_insert_with(Instant::now);
+        self.gauge.pauses(|| format!("the server was lost: {why}"));
         match server {
             Server::Serves(supply, _) => seek(supply),
             // As soon as it is known what was asked.
@@ -387,7 +419,8 @@ impl Relay {
 
     fn tell(&self) {
         let Self { servers, held_since, answered, .. } = *self;
-        self.news.send_replace(Some(Status { state: self.engine.state(), servers, held_since, answered }));
+        let oldest = self.engine.first().and_then(|id| self.waiting.get(&id)).map(|to| to.began.into());
+        self.news.send_replace(Some(Status { state: self.engine.state(), servers, held_since, answered, oldest }));
     }
 }
 
@@ -398,7 +431,7 @@ enum Happened<S: Supply> {
     Ended(S, S::End),
     Entered(S, Upstream, u64),
     NotEntered(S, io::Error),
-    Judged(S, Upstream, bool),
+    Judged(S, Upstream, Option<String>),
 }
 
 /// Waits until something happens with the server. Cancel-safe: what is awaited stays where it is, and is taken only
@@ -422,12 +455,12 @@ async fn happens<S: Supply>(server: &mut Server<S>) -> Happened<S> {
         Server::Serves(_, upstream) => Happened::Turned(upstream.turn().await),
         Server::Doubted(doubt, upstream) => {
             // Cancel-safe, both.
-            let (supply, should) = tokio::select! {
+            let (supply, excuse) = tokio::select! {
                 turned = upstream.turn() => return Happened::Turned(turned),
                 judged = doubt => judged,
             };
             match std::mem::replace(server, Server::None) {
-                Server::Doubted(_, upstream) => Happened::Judged(supply, upstream, should),
+                Server::Doubted(_, upstream) => Happened::Judged(supply, upstream, excuse),
                 _ => std::future::pending().await,
             }
         }
@@ -455,8 +488,8 @@ impl<S: Supply> Server<S> {
         match self {
             Self::Serves(mut supply, upstream) => {
                 let doubt = async move {
-                    let should = supply.should_answer().await;
-                    (supply, should)
+                    let excuse = supply.excuse().await;
+                    (supply, excuse)
                 };
                 Self::Doubted(Box::pin(doubt), upstream)
             }

@@ -4,7 +4,9 @@
 use crate::client::Client;
 use crate::sled::{Sled, fleet, fleet_of};
 use std::fs::{self, File};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -107,7 +109,37 @@ impl Host {
     }
 
     pub fn socket(&self) -> PathBuf {
-        self.dir.path().join("socket")
+        self.dir.path().join("still-fawn.sock")
+    }
+
+    /// What the relay answers to a request on its control socket: its status, and its body.
+    pub fn control(&self, request: &str) -> std::io::Result<(u16, serde_json::Value)> {
+        let mut stream = UnixStream::connect(self.dir.path().join("still-fawn.control"))?;
+        stream.write_all(format!("{request} HTTP/1.1\r\nHost: relay\r\nConnection: close\r\n\r\n").as_bytes())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        Ok((status, serde_json::from_str(body).unwrap()))
+    }
+
+    /// How the relay is, which has begun or is about to.
+    pub fn state(&self) -> serde_json::Value {
+        let mut state = None;
+        until(|| {
+            state = self.control("GET /v1/relay").ok();
+            state.is_some()
+        });
+        state.unwrap().1
+    }
+
+    /// Waits until the relay says that something is so.
+    pub fn until_state(&self, so: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+        let mut state = self.state();
+        while !so(&state) {
+            state = self.state();
+        }
+        state
     }
 
     /// The command that begins a relay.

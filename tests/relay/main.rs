@@ -11,6 +11,7 @@ mod host;
 #[allow(dead_code, reason = "it is made for other tests")]
 #[path = "../attach/sled.rs"]
 mod sled;
+mod state;
 mod store;
 
 use crucible_sled::nbd::transmission::Command;
