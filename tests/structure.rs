@@ -169,6 +169,15 @@ fn the_manual_explains_every_code() {
     }
 }
 
+/// And every code of what can be wrong on a host.
+#[test]
+fn the_manual_explains_every_code_of_a_host() {
+    let page = read("man/crucible-attach.1");
+    for code in attach::findings::Code::ALL {
+        assert!(page.contains(code.as_str()), "{code} is not in man/crucible-attach.1");
+    }
+}
+
 /// A file of the repository.
 fn read(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()

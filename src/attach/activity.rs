@@ -55,6 +55,20 @@ impl Info {
     }
 }
 
+impl Activity {
+    /// In a word.
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            Self::Activating => "activating",
+            Self::Reconciling { .. } => "reconciling",
+            Self::Active => "active",
+            Self::Degraded { .. } => "degraded",
+            Self::Repairing { .. } => "repairing",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// What a server is at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "snake_case")]

@@ -1,16 +1,15 @@
 //! The command line of `crucible-attach`.
 
+use super::conf::{Conf, PLACE, SLEDS};
 use super::endpoint::Endpoint;
 use super::failure::Failure;
+use super::here::Places;
 use crate::names::VolumeName;
 use crate::span::Span;
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::PathBuf;
-
-/// Where sleds are named when the command line names none.
-const SLEDS: &str = "CRUCIBLE_SLEDS";
+use std::path::{Path, PathBuf};
 
 /// Attaches volumes of storage sleds to this host.
 #[derive(Debug, Parser)]
@@ -37,11 +36,12 @@ pub(super) enum Command {
         #[arg(long, value_name = "TIME", default_value = "5m")]
         timeout: Span,
     },
-    /// Show a volume: its regions, who is attached, and what is wrong.
-    Status {
-        #[command(flatten)]
-        target: Target,
-    },
+    /// Show a volume: its regions, who is attached, how it is served on this host, and what is wrong; or all volumes of
+    /// this host, a line each.
+    Status(StatusArguments),
+    /// Tell a monitoring system in one line how the volumes of this host are.
+    #[command(after_help = "Exit codes: 0 well, 1 warning, 2 critical, 3 unknown.")]
+    Check(CheckArguments),
     /// Win a volume, so that its sleds let in this host and no other, and print the ticket.
     Ticket {
         #[command(flatten)]
@@ -69,9 +69,34 @@ pub(super) struct Target {
     /// The volume.
     pub(super) volume: VolumeName,
     /// A sled that carries a region of it: an address, with or without port, or a URL. Without
-    /// it, those that CRUCIBLE_SLEDS lists. Other sleds of the volume are found by themselves.
+    /// it, those that CRUCIBLE_SLEDS or the volume's configuration lists. Other sleds of the volume are found by themselves.
     #[arg(long = "sled", value_name = "URL")]
     sleds: Vec<Endpoint>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StatusArguments {
+    /// The volume; without it, all of this host.
+    pub(super) volume: Option<VolumeName>,
+    /// A sled that carries a region of it; without it, those that CRUCIBLE_SLEDS or the volume's configuration lists.
+    #[arg(long = "sled", value_name = "URL", requires = "volume")]
+    pub(super) sleds: Vec<Endpoint>,
+    #[command(flatten)]
+    pub(super) places: Places,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CheckArguments {
+    /// The volume; without it, all of this host.
+    pub(super) volume: Option<VolumeName>,
+    /// A sled that carries a region of it; without it, those that the volume's configuration lists.
+    #[arg(long = "sled", value_name = "URL", requires = "volume")]
+    pub(super) sleds: Vec<Endpoint>,
+    /// Write the metrics of all volumes to crucible_attach.prom in this directory, for node_exporter.
+    #[arg(long, value_name = "DIR", conflicts_with = "volume")]
+    pub(super) textfile: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) places: Places,
 }
 
 #[derive(Debug, Args)]
@@ -133,24 +158,44 @@ impl Target {
     /// # Errors
     /// If none is named, or the environment names something else.
     pub(super) fn sleds(&self) -> Result<Vec<Endpoint>, Failure> {
-        let mut sleds = self.sleds.clone();
-        if sleds.is_empty() {
-            let text = std::env::var(SLEDS).unwrap_or_default();
-            let words = text.split([' ', ',', '\t', '\n']).filter(|word| !word.is_empty());
-            let read = |word: &str| word.parse().map_err(|why| format!("{SLEDS}: {word:?} {why}"));
-            let read = words.map(read).collect::<Result<_, _>>();
-            sleds = read.map_err(|why| Failure::usage(why, "for example CRUCIBLE_SLEDS=192.168.4.189"))?;
-        }
-        sleds.sort();
-        sleds.dedup();
-        match sleds.is_empty() {
-            true => Err(Failure::usage(
-                "no sled is named",
-                format!("--sled 192.168.4.189, or {SLEDS} in the environment; any one of the volume's is enough"),
-            )),
-            false => Ok(sleds),
-        }
+        sleds(&self.sleds, &self.volume, Path::new(PLACE))
     }
+}
+
+/// The sleds to ask first for a volume: those that are given, or those of the environment, or of the volume's
+/// configuration.
+///
+/// # Errors
+/// If none is named, or something else is.
+pub(super) fn sleds(given: &[Endpoint], volume: &VolumeName, config: &Path) -> Result<Vec<Endpoint>, Failure> {
+    let wrong = |why| Failure::usage(why, "for example CRUCIBLE_SLEDS=192.168.4.189");
+    let mut sleds = given.to_vec();
+    if sleds.is_empty() {
+        sleds = endpoints(&std::env::var(SLEDS).unwrap_or_default()).map_err(wrong)?;
+    }
+    if sleds.is_empty()
+        && let Ok(Some(conf)) = Conf::of(config, volume)
+    {
+        sleds = endpoints(&conf.sleds).map_err(wrong)?;
+    }
+    sleds.sort();
+    sleds.dedup();
+    match sleds.is_empty() {
+        true => Err(Failure::usage(
+            "no sled is named",
+            format!("--sled 192.168.4.189, or {SLEDS} in the environment; any one of the volume's is enough"),
+        )),
+        false => Ok(sleds),
+    }
+}
+
+/// The sleds that such a variable names.
+///
+/// # Errors
+/// What is none of them.
+pub(super) fn endpoints(text: &str) -> Result<Vec<Endpoint>, String> {
+    let words = text.split([' ', ',', '\t', '\n']).filter(|word| !word.is_empty());
+    words.map(|word| word.parse().map_err(|why| format!("{SLEDS}: {word:?} {why}"))).collect()
 }
 
 #[cfg(test)]
@@ -166,6 +211,10 @@ mod tests {
         for right in [
             "x wait v --sled 10.0.0.1 --timeout 30s",
             "x status v --sled http://10.0.0.1:3800 --sled a --json",
+            "x status",
+            "x check",
+            "x check v --sled a",
+            "x check --textfile /tmp",
             "x ticket v --takeover",
             "x release v --sled a",
             "x run v --sled a -- --control 127.0.0.1:1",
@@ -182,6 +231,8 @@ mod tests {
             "x run v --cert-pem a",
             "x run v --control 127.0.0.1:1",
             "x status v --takeover",
+            "x status --sled a",
+            "x check v --textfile /tmp",
         ] {
             assert!(read(wrong).is_err(), "{wrong}");
         }

@@ -19,7 +19,10 @@
 //! | [`servers`], [`child`], [`backing`] | its servers as children, one after the other, and what it is a relay of |
 //! | [`doors`], [`store`] | where its clients come in, and what outlives it |
 //! | [`account`], [`activity`], [`state`], [`control`] | how it is, and where it says so |
-//! | [`disk`] | the kernel's device of a volume, and where it is mounted |
+//! | [`disk`], [`conf`], [`here`] | what is to be seen of a volume on this host |
+//! | [`findings`] | what is wrong with it, and what to do. Pure |
+//! | [`status`], [`glance`] | all of that on one screen |
+//! | [`check`], [`metrics`] | all of that for monitoring |
 //!
 //! Exit codes: 0 done and well, 1 failed, 2 wrong usage, 3 done but not well (the volume is not
 //! ready), 4 no sled can be reached, 5 the volume is another host's now, or another one: what was served ended.
@@ -30,16 +33,22 @@ mod apart;
 mod arguments;
 mod backing;
 pub mod ballot;
+mod check;
 mod child;
 mod client;
+mod conf;
 mod control;
 mod dial;
 mod disk;
 mod doors;
 mod endpoint;
 mod failure;
+pub mod findings;
 mod forward;
+mod glance;
+mod here;
 mod lock;
+mod metrics;
 mod network;
 mod program;
 mod release;
@@ -49,6 +58,7 @@ mod servers;
 mod show;
 mod sleds;
 mod state;
+mod status;
 mod store;
 mod ticket;
 mod wait;
@@ -104,7 +114,8 @@ async fn carry_out(arguments: &Arguments) -> Result<Done, Failure> {
     let json = arguments.json;
     let shown = match &arguments.command {
         Command::Wait { target, timeout } => wait(target, (*timeout).into(), json).await?,
-        Command::Status { target } => status(target, json).await?,
+        Command::Status(arguments) => status::status(arguments, json).await?,
+        Command::Check(arguments) => check::check(arguments, json).await?,
         Command::Ticket { target, takeover } => {
             let sleds = Sleds::look(&target.volume, target.sleds()?, Aim::Win).await;
             sleds.found()?;
@@ -150,15 +161,6 @@ async fn release(target: &Target, json: bool) -> Result<ExitCode, Failure> {
         (false, true) => ExitCode::from(NOT_WELL),
         (false, false) => ExitCode::SUCCESS,
     })
-}
-
-async fn status(target: &Target, json: bool) -> Result<ExitCode, Failure> {
-    let sleds = Sleds::look(&target.volume, target.sleds()?, Aim::Win).await;
-    if !json || !sleds.reached() {
-        sleds.found()?;
-    }
-    show::status(&sleds, json)?;
-    Ok(if sleds.ready() { ExitCode::SUCCESS } else { ExitCode::from(NOT_WELL) })
 }
 
 /// Wins the volume, so that this process can become its server.

@@ -20,7 +20,7 @@ use std::io;
 const LONGEST: usize = 600;
 
 /// A sled's text, on one line and not too long.
-fn short(text: &str) -> String {
+pub(super) fn short(text: &str) -> String {
     let text = clean::line(text);
     match text.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}…", &text[..end]),
@@ -46,16 +46,16 @@ pub(super) fn failure(failure: &Failure, json: bool) {
     };
 }
 
-fn print(text: &str) -> Result<(), Failure> {
+pub(super) fn print(text: &str) -> Result<(), Failure> {
     Ok(terminal::out(text)?)
 }
 
-fn print_json(value: &Value) -> Result<(), Failure> {
+pub(super) fn print_json(value: &Value) -> Result<(), Failure> {
     Ok(terminal::json(value)?)
 }
 
 /// What every sled said, as it said it; of one that said nothing of the volume, why not.
-fn bodies(sleds: &Sleds) -> Value {
+pub(super) fn bodies(sleds: &Sleds) -> Value {
     let body = |sled: &Sled| match &sled.news {
         Some(Ok(look)) => Some(look.body.clone()),
         Some(Err(trouble)) => Some(json!({ "url": format!("http://{}", sled.endpoint), "error": trouble.error() })),
@@ -124,11 +124,8 @@ pub(super) fn released(sleds: &Sleds, outcome: &Outcome, json: bool) -> Result<(
     print(&out)
 }
 
-/// `crucible-attach status`.
-pub(super) fn status(sleds: &Sleds, json: bool) -> Result<(), Failure> {
-    if json {
-        return print_json(&bodies(sleds));
-    }
+/// What the sleds say of a volume, for `crucible-attach status`.
+pub(super) fn status(sleds: &Sleds) -> String {
     let ready = if sleds.ready() { Tone::Well.paint("ready") } else { Tone::Bad.paint("not ready") };
     let mut out = format!("{}: {ready}\n\n", Tone::Heading.paint(sleds.volume.as_str()));
     let mut table = Table::new(&["REGION", "SLED", "STATE", "ADDRESS", "CONNECTED"]);
@@ -159,7 +156,7 @@ pub(super) fn status(sleds: &Sleds, json: bool) -> Result<(), Failure> {
         _ = writeln!(out, "\n{severity} {code}  {}: {subject}", look.volume.sled);
         _ = writeln!(out, "    {}\n    -> {}", short(&check.cause), short(&check.remedy));
     }
-    print(&out)
+    out
 }
 
 fn troubled(trouble: &Trouble) -> String {

@@ -46,6 +46,16 @@ pub(super) enum Found<T> {
     There(T),
 }
 
+impl<T> Found<T> {
+    /// It, if it is there.
+    pub(super) fn there(&self) -> Option<&T> {
+        match self {
+            Self::None => None,
+            Self::There(there) => Some(there),
+        }
+    }
+}
+
 impl<T> From<Option<T>> for Found<T> {
     fn from(found: Option<T>) -> Self {
         found.map_or(Self::None, Self::There)
@@ -169,6 +179,33 @@ pub(super) struct MountState {
     /// Where else.
     #[serde(default)]
     pub(super) also: Vec<String>,
+}
+
+/// The service of a volume, as systemd has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ServiceState {
+    pub(super) name: String,
+    /// `active`, `failed` and others, in systemd's words.
+    pub(super) state: String,
+    /// It begins with the machine.
+    pub(super) enabled: bool,
+    /// With what its process ended last.
+    pub(super) exit_status: i32,
+    /// What it says of itself.
+    pub(super) says: String,
+}
+
+/// A storage of Proxmox that lies on the volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct StorageState {
+    pub(super) name: String,
+    pub(super) kind: String,
+    /// Whether Proxmox finds it usable on this host; absent if it does not say.
+    pub(super) active: Option<bool>,
+    /// It is used only while something is mounted there (`is_mountpoint`).
+    pub(super) guarded: bool,
+    /// The nodes that it is declared for; absent: all of the cluster.
+    pub(super) nodes: Option<String>,
 }
 
 #[cfg(test)]

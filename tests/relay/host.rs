@@ -123,6 +123,16 @@ impl Host {
         Ok((status, serde_json::from_str(body).unwrap()))
     }
 
+    /// What a command says that looks at this host: its exit code and what it prints. `etc` in this host's directory
+    /// is for its configurations.
+    pub fn asked(&self, words: &[&str]) -> (i32, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_crucible-attach"));
+        command.env_remove("CRUCIBLE_SLEDS").args(words).arg("--run").arg(self.dir.path());
+        let output = command.arg("--config").arg(self.dir.path().join("etc")).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code().unwrap(), String::from_utf8(said).unwrap())
+    }
+
     /// How the relay is, which has begun or is about to.
     pub fn state(&self) -> serde_json::Value {
         let mut state = None;

@@ -84,3 +84,63 @@ fn a_server_that_waits_for_its_sleds_is_no_server_lost_and_is_told() {
     assert!(state["relay"]["last_pause"]["seconds"].as_f64() > Some(10.0), "{state}");
     assert_eq!(host.server(), Some(server));
 }
+
+/// A screen, a line and metrics of a relay that serves, and of one that is killed.
+#[test]
+fn status_and_check_show_a_relay_that_serves_and_one_that_is_gone() {
+    let mut host = Host::new();
+    let etc = host.dir.path().join("etc");
+    std::fs::create_dir(&etc).unwrap();
+    let (code, said) = host.asked(&["check"]);
+    assert!(code == 3 && said.starts_with("CRUCIBLE UNKNOWN - no volume"), "{code} {said}");
+    std::fs::write(etc.join("still-fawn.conf"), "CRUCIBLE_SLEDS=127.7.0.1\n").unwrap();
+    let (code, said) = host.asked(&["check"]);
+    assert!(code == 2 && said.contains("still-fawn: RELAY_DOWN: "), "{code} {said}");
+    host.begin();
+    host.until_state(|state| state["relay"]["serves"] == true);
+    host.client().write(0, &block(0, 1)).unwrap();
+
+    // Which sleds it has is known from its configuration.
+    let (code, said) = host.asked(&["status", "still-fawn"]);
+    assert_eq!(code, 0, "{said}");
+    let generation = host.sled.mind.lock().unwrap().granted;
+    for part in ["still-fawn: ready", "this host: served", "1 writes of 500, 4 KiB of 32 MiB", "device    none"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert!(said.contains(&format!("generation {generation}, won ")), "{said}");
+    let (code, said) = host.asked(&["status", "still-fawn", "--json"]);
+    let bodies: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, &bodies[0]["sled"], &bodies[1]["ready"]), (0, &"sled-0".into(), &true.into()));
+    assert_eq!(bodies[1]["host"]["relay"]["relay"]["kept_writes"], 1);
+    let (code, said) = host.asked(&["status"]);
+    assert!(code == 0 && said.lines().any(|line| line.starts_with("still-fawn  served  active  ")), "{code} {said}");
+    let (code, said) = host.asked(&["check", "still-fawn"]);
+    assert!(code == 0 && said.starts_with("CRUCIBLE OK - still-fawn: served, its server is active"), "{code} {said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    let out = host.dir.path().to_str().unwrap();
+    assert_eq!(host.asked(&["check", "--textfile", out]).0, 0);
+    let metrics = std::fs::read_to_string(host.dir.path().join("crucible_attach.prom")).unwrap();
+    for part in
+        ["crucible_attach_serves{volume=\"still-fawn\"} 1\n", "_sled_ready{volume=\"still-fawn\",sled=\"sled-0\"} 1\n"]
+    {
+        assert!(metrics.contains(part), "{part}: {metrics}");
+    }
+
+    // The sled is not ready: what is served goes on, and somebody should look.
+    host.sled.tell(|mind| mind.ready = false);
+    let (code, said) = host.asked(&["check", "still-fawn"]);
+    assert!(code == 1 && said.contains("VOLUME_NOT_READY: REGION_DOWN: it ended"), "{code} {said}");
+    let (code, said) = host.asked(&["status", "still-fawn"]);
+    assert!(code == 3 && said.contains("not ready") && said.contains("this host: served"), "{code} {said}");
+    host.kill_server();
+    host.until_state(|state| state["relay"]["held"]["seconds"].as_f64() > Some(5.0));
+    let (code, said) = host.asked(&["check", "--json"]);
+    let body: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, &body["state"], &body["volumes"][0]["state"]), (2, &"critical".into(), &"critical".into()));
+    assert_eq!(body["volumes"][0]["findings"][0]["code"], "REQUESTS_HELD");
+    let (code, said) = host.asked(&["status", "still-fawn"]);
+    assert!(code == 3 && said.contains("the server was lost: ") && said.contains("REQUESTS_HELD"), "{code} {said}");
+    host.end("KILL");
+    let (code, said) = host.asked(&["status", "still-fawn"]);
+    assert!(code == 3 && said.contains("this host: no relay serves it"), "{code} {said}");
+}

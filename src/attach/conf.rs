@@ -1,0 +1,100 @@
+//! The volumes that this host is to serve: what is written of each in `/etc/crucible-attach/VOLUME.conf`, which its
+//! service reads as its environment.
+
+use crate::names::VolumeName;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+/// Where these files lie.
+pub(super) const PLACE: &str = "/etc/crucible-attach";
+/// The variable that names sleds.
+pub(super) const SLEDS: &str = "CRUCIBLE_SLEDS";
+/// The variable with what `serve` is told beside.
+const OPTIONS: &str = "CRUCIBLE_OPTIONS";
+
+/// What is written of a volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Conf {
+    pub(super) volume: VolumeName,
+    /// As they are written.
+    pub(super) sleds: String,
+    options: String,
+}
+
+impl Conf {
+    /// What is written of a volume; `None` if nothing is.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub(super) fn of(place: &Path, volume: &VolumeName) -> io::Result<Option<Self>> {
+        match fs::read_to_string(place.join(format!("{volume}.conf"))) {
+            Ok(text) => Ok(Some(Self::read(volume, &text))),
+            Err(why) if why.kind() == ErrorKind::NotFound => Ok(None),
+            Err(why) => Err(why),
+        }
+    }
+
+    /// Whether the kernel's device is to be connected.
+    pub(super) fn wants_device(&self) -> bool {
+        self.options.split_whitespace().any(|word| word == "--device")
+    }
+
+    /// Of a text.
+    pub(super) fn read(volume: &VolumeName, text: &str) -> Self {
+        let value = |wanted: &str| {
+            let lines = text.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';']));
+            // The last one counts.
+            let mut values = lines.filter_map(|line| line.split_once('=')).filter(|(name, _)| name.trim() == wanted);
+            values.next_back().map(|(_, value)| unquoted(value.trim()).to_owned()).unwrap_or_default()
+        };
+        Self { volume: volume.clone(), sleds: value(SLEDS), options: value(OPTIONS) }
+    }
+}
+
+fn unquoted(value: &str) -> &str {
+    let within = |quote: char| value.strip_prefix(quote)?.strip_suffix(quote);
+    within('"').or_else(|| within('\'')).unwrap_or(value)
+}
+
+/// The volumes of which something is written, by name. A file that is named like no volume is none.
+///
+/// # Errors
+/// If the directory cannot be read; one that is not there has no files.
+pub(super) fn volumes(place: &Path) -> io::Result<Vec<VolumeName>> {
+    let entries = match fs::read_dir(place) {
+        Err(why) if why.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let files: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
+    let named = files.iter().filter(|file| file.extension().is_some_and(|kind| kind == "conf"));
+    let mut volumes: Vec<_> = named.filter_map(|file| file.file_stem()?.to_str()?.parse().ok()).collect();
+    volumes.sort();
+    Ok(volumes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_of_a_volume_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path();
+        assert_eq!(volumes(&place.join("none")).unwrap(), []);
+        fs::write(
+            place.join("still-fawn.conf"),
+            "# CRUCIBLE_SLEDS=x\nCRUCIBLE_SLEDS=\"a, b\"\nCRUCIBLE_OPTIONS=--device\n",
+        )
+        .unwrap();
+        fs::write(place.join("pve.conf"), "CRUCIBLE_SLEDS=a\nCRUCIBLE_SLEDS=b\n").unwrap();
+        fs::write(place.join("Not a volume.conf"), "").unwrap();
+        fs::write(place.join("pve.conf.old"), "").unwrap();
+        let names = volumes(place).unwrap();
+        assert_eq!(names.iter().map(|name| name.as_str()).collect::<Vec<_>>(), ["pve", "still-fawn"]);
+        let read = |index: usize| Conf::of(place, &names[index]).unwrap().unwrap();
+        assert_eq!((read(1).sleds.as_str(), read(1).wants_device()), ("a, b", true));
+        assert_eq!((read(0).sleds.as_str(), read(0).wants_device()), ("b", false));
+        assert_eq!(Conf::of(place, &"other".parse().unwrap()).unwrap(), None);
+    }
+}

@@ -1,0 +1,334 @@
+//! What is wrong with a volume on this host, each with its cause and what to do: from what was seen here, and what the
+//! sleds said. Pure.
+
+use super::activity::Activity;
+use super::here::Here;
+use super::state::{Found, State};
+use crate::check::Severity;
+use crate::wire::Error;
+use serde::Serialize;
+use std::fmt;
+
+/// A pause that is shorter is no news yet: a server is replaced in about that time.
+const PAUSE: f64 = 5.0;
+/// A request that waits for longer waits for something: a sled, as a rule.
+const SLOW: f64 = 10.0;
+/// With what `serve` ends if the volume is another host's, or another one.
+const TAKEN: i32 = 5;
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $text:literal, $severity:ident;)*) => {
+        /// What can be wrong, by a name that stays.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+        pub enum Code {
+            $($(#[$doc])* #[serde(rename = $text)] $name,)*
+        }
+
+        impl Code {
+            /// Each of them.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// As it is written everywhere.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// How much it matters.
+            pub(super) fn severity(self) -> Severity {
+                match self { $(Self::$name => Severity::$severity,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The volume's service has ended, as the volume is another host's now, or another one.
+    VolumeLost = "VOLUME_LOST", Blocking;
+    /// No relay serves it, and one should.
+    RelayDown = "RELAY_DOWN", Blocking;
+    /// The kernel has a device of it, and no relay.
+    DeviceAlone = "DEVICE_ALONE", Blocking;
+    /// Its requests are held.
+    RequestsHeld = "REQUESTS_HELD", Blocking;
+    /// What is mounted can be read only.
+    MountReadOnly = "MOUNT_READ_ONLY", Blocking;
+    /// No sled says how it is.
+    SledsSilent = "SLEDS_SILENT", Blocking;
+    /// The relay waits for the volume, and has not won it yet.
+    NotWon = "NOT_WON", Blocking;
+    /// There should be a device, and there is none.
+    DeviceMissing = "DEVICE_MISSING", Blocking;
+    /// The relay does not say how it is.
+    RelaySilent = "RELAY_SILENT", Warning;
+    /// A request has waited for long.
+    RequestsSlow = "REQUESTS_SLOW", Warning;
+    /// The server serves without all replicas.
+    ServerDegraded = "SERVER_DEGRADED", Warning;
+    /// The server repairs a replica.
+    ServerRepairs = "SERVER_REPAIRS", Warning;
+    /// The server does not say how it is.
+    ServerSilent = "SERVER_SILENT", Warning;
+    /// The device has another size than the volume.
+    DeviceSize = "DEVICE_SIZE", Warning;
+    /// A sled does not say how it is.
+    SledSilent = "SLED_SILENT", Warning;
+    /// The sleds say that it may not be attached as it is.
+    VolumeNotReady = "VOLUME_NOT_READY", Warning;
+    /// Proxmox does not use its storage on this host.
+    StorageInactive = "STORAGE_INACTIVE", Warning;
+    /// Proxmox would write beneath the mountpoint.
+    StorageUnguarded = "STORAGE_UNGUARDED", Warning;
+    /// The service was stopped, and does not begin with the machine.
+    Detached = "DETACHED", Information;
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.pad(self.as_str())
+    }
+}
+
+/// Something that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Finding {
+    pub(super) severity: Severity,
+    pub(super) code: Code,
+    /// What it is about: the volume, or a part of it.
+    pub(super) subject: String,
+    pub(super) cause: String,
+    pub(super) remedy: String,
+}
+
+impl Finding {
+    pub(super) fn new(
+        code: Code,
+        subject: impl Into<String>,
+        cause: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        let (subject, cause, remedy) = (subject.into(), cause.into(), remedy.into());
+        Self { severity: code.severity(), code, subject, cause, remedy }
+    }
+}
+
+/// What the sleds say of a volume, in short.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Word {
+    /// All that carry it say that this host may attach it.
+    pub(super) ready: bool,
+    /// Why not: what each says, with what to do.
+    pub(super) reasons: Vec<(String, Error)>,
+    /// Those that answer nothing, and why.
+    pub(super) silent: Vec<(String, Error)>,
+    /// Any of them answers.
+    pub(super) reached: bool,
+}
+
+/// What is wrong of what is to be seen here, the worst first.
+pub(super) fn of(here: &Here, word: Option<&Word>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    if here.concerns() {
+        match (&here.relay, &here.trouble) {
+            (Some(Found::There(state)), _) => relay(here, state, &mut found),
+            (Some(Found::None), _) => found.extend(no_relay(here)),
+            (None, Some(why)) => found.push(Finding::new(Code::RelaySilent, "relay", &why.message, &why.remedy)),
+            (None, None) => {}
+        }
+        device(here, &mut found);
+        if let Some(word) = word {
+            sleds(here, word, &mut found);
+        }
+    }
+    found.sort_by_key(|finding| (finding.severity, finding.code));
+    found
+}
+
+/// Why there is no relay.
+fn no_relay(here: &Here) -> Option<Finding> {
+    let volume = &here.volume;
+    let unit = format!("crucible-attach@{volume}");
+    let service = here.service.as_ref().and_then(Found::there);
+    if let Some(device) = here.device.as_ref().and_then(Found::there) {
+        let cause = format!(
+            "{} is connected and no relay serves it: its requests wait, and fail when 10 minutes are over",
+            device.path
+        );
+        return Some(Finding::new(Code::DeviceAlone, &device.path, cause, format!("systemctl start {unit}")));
+    }
+    Some(match service {
+        Some(service) if service.state == "failed" && service.exit_status == TAKEN => Finding::new(
+            Code::VolumeLost,
+            &service.name,
+            "its service has ended: another host was granted the volume, or what has its name is something else",
+            format!("journalctl -u {unit} says which; if it is to be here again: systemctl start {unit}"),
+        ),
+        Some(service) if service.state == "failed" => Finding::new(
+            Code::RelayDown,
+            &service.name,
+            format!("its service has failed (exit status {})", service.exit_status),
+            format!("journalctl -u {unit} says why; then: systemctl start {unit}"),
+        ),
+        Some(service) if !service.enabled && service.state == "inactive" => Finding::new(
+            Code::Detached,
+            &service.name,
+            "its service was stopped, and does not begin with the machine",
+            format!("to attach it: systemctl enable --now {unit}"),
+        ),
+        Some(service) => Finding::new(
+            Code::RelayDown,
+            &service.name,
+            format!("no relay serves it, and its service is {}", service.state),
+            format!("systemctl start {unit}"),
+        ),
+        None => Finding::new(Code::RelayDown, volume.as_str(), "no relay serves it", format!("systemctl start {unit}")),
+    })
+}
+
+fn relay(here: &Here, state: &State, found: &mut Vec<Finding>) {
+    let volume = &here.volume;
+    let see = || format!("crucible-attach status {volume} shows what its sleds lack; requests go on by themselves");
+    let Some(relay) = &state.relay else {
+        let why = state.trouble.as_ref().map_or_else(|| "it waits for its sleds".to_owned(), |why| why.message.clone());
+        found.push(Finding::new(Code::NotWon, "relay", format!("{volume} is not won yet: {why}"), see()));
+        return;
+    };
+    match &relay.held {
+        Some(pause) if pause.seconds >= PAUSE => {
+            let cause = format!("requests are held for {}: {}", length(pause.seconds), pause.why);
+            let remedy = state.trouble.as_ref().map_or_else(see, |why| format!("{}: {}", why.message, why.remedy));
+            found.push(Finding::new(Code::RequestsHeld, "relay", cause, remedy));
+        }
+        _ => {
+            if let Some(oldest) = relay.oldest_request_seconds.filter(|oldest| *oldest >= SLOW) {
+                let cause = format!("a request waits for {}, though a server serves", length(oldest));
+                found.push(Finding::new(Code::RequestsSlow, "relay", cause, see()));
+            }
+        }
+    }
+    if let Some(server) = state.server.as_ref().filter(|server| server.serves) {
+        let subject = format!("server (process {})", server.pid);
+        match (&server.activity, &server.silent) {
+            (Some(activity @ Activity::Degraded { .. }), _) => found.push(Finding::new(
+                Code::ServerDegraded,
+                subject,
+                format!("it is {activity}"),
+                format!("crucible-attach status {volume} shows how its sled is; the replica is repaired by itself when it is back"),
+            )),
+            (Some(activity @ Activity::Repairing { .. }), _) => found.push(Finding::new(
+                Code::ServerRepairs,
+                subject,
+                format!("it is {activity}"),
+                "wait until it has gone through all extents; meanwhile restart no other sled of the volume",
+            )),
+            (None, Some(why)) => {
+                let remedy = format!("it is replaced by itself if it answers no requests either; journalctl -u crucible-attach@{volume}");
+                found.push(Finding::new(Code::ServerSilent, subject, format!("it does not say how it is: {why}"), remedy));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn device(here: &Here, found: &mut Vec<Finding>) {
+    let volume = &here.volume;
+    let size = here.state().and_then(|state| state.ticket.as_ref()).map(|ticket| ticket.size_bytes);
+    let serves = here.state().and_then(|state| state.relay.as_ref()).is_some_and(|relay| relay.serves);
+    match &here.device {
+        Some(Found::None) if serves && here.conf.as_ref().is_some_and(super::conf::Conf::wants_device) => {
+            let remedy = format!(
+                "journalctl -u crucible-attach@{volume} says why; is the kernel's module there (modprobe nbd)?"
+            );
+            found.push(Finding::new(
+                Code::DeviceMissing,
+                "device",
+                "the kernel has no device of it, and its service is to connect one",
+                remedy,
+            ));
+        }
+        Some(Found::There(device)) if size.is_some_and(|size| size != device.size_bytes) => {
+            let cause = format!("it has {} bytes, and the volume has {}", device.size_bytes, size.unwrap_or_default());
+            found.push(Finding::new(
+                Code::DeviceSize,
+                &device.path,
+                cause,
+                format!("systemctl restart crucible-attach@{volume} connects it anew; nothing is lost by that"),
+            ));
+        }
+        _ => {}
+    }
+    if let Some(Found::There(mount)) = &here.mount
+        && mount.read_only
+    {
+        let device = here.device.as_ref().and_then(Found::there).map_or("the device", |device| &device.path);
+        let cause = "it is read-only: it was mounted so, or the file system has met an error";
+        let remedy = format!(
+            "dmesg says which; after an error, stop what uses it, then: umount {0} && fsck {device} && mount {0}",
+            mount.path
+        );
+        found.push(Finding::new(Code::MountReadOnly, &mount.path, cause, remedy));
+    }
+    if let Some(Found::There(storage)) = &here.storage {
+        if storage.active == Some(false) {
+            let remedy = format!("is it enabled for this node, and mounted? pvesm status --storage {}", storage.name);
+            found.push(Finding::new(
+                Code::StorageInactive,
+                &storage.name,
+                "Proxmox does not find it usable on this host",
+                remedy,
+            ));
+        }
+        if storage.kind == "dir" && !storage.guarded {
+            let remedy = format!("pvesm set {} --is_mountpoint yes", storage.name);
+            let cause =
+                "Proxmox writes to the directory beneath when nothing is mounted there, and fills this host's own disk";
+            found.push(Finding::new(Code::StorageUnguarded, &storage.name, cause, remedy));
+        }
+    }
+}
+
+fn sleds(here: &Here, word: &Word, found: &mut Vec<Finding>) {
+    let serves =
+        here.state().and_then(|state| state.relay.as_ref()).is_some_and(|relay| relay.serves && relay.held.is_none());
+    if !word.reached {
+        let all: Vec<_> = word.silent.iter().map(|(sled, why)| format!("{sled}: {}", why.message)).collect();
+        let mut finding = Finding::new(
+            Code::SledsSilent,
+            here.volume.as_str(),
+            format!("no sled answers: {}", all.join("; ")),
+            "are they on, and is this host's network up?",
+        );
+        // Two of its programs are two things: what is asked about them, and what serves the data.
+        finding.severity = if serves { Severity::Warning } else { Severity::Blocking };
+        found.push(finding);
+        return;
+    }
+    for (sled, why) in &word.silent {
+        found.push(Finding::new(Code::SledSilent, sled, &why.message, &why.remedy));
+    }
+    if let Some((sled, why)) = word.reasons.first().filter(|_| !word.ready) {
+        let more = match word.reasons.len() {
+            1 => String::new(),
+            all => format!(" (and {} more)", all - 1),
+        };
+        let cause = format!("{}: {}{more}", why.code, why.message);
+        found.push(Finding::new(Code::VolumeNotReady, sled, cause, &why.remedy));
+    }
+}
+
+/// A length of time, as people say it.
+pub(super) fn length(seconds: f64) -> String {
+    match seconds {
+        short if short < 0.001 => format!("{:.2} ms", short * 1e3),
+        short if short < 0.1 => format!("{:.1} ms", short * 1e3),
+        short if short < 1.0 => format!("{:.0} ms", short * 1e3),
+        some if some < 60.0 => format!("{some:.1} s"),
+        minutes if minutes < 3600.0 => format!("{:.0} min {:.0} s", (minutes / 60.0).floor(), (minutes % 60.0).floor()),
+        hours if hours < 86_400.0 => {
+            format!("{:.0} h {:.0} min", (hours / 3600.0).floor(), (hours % 3600.0 / 60.0).floor())
+        }
+        days => format!("{:.0} d {:.0} h", (days / 86_400.0).floor(), (days % 86_400.0 / 3600.0).floor()),
+    }
+}
+
+#[cfg(test)]
+mod tests;
