@@ -64,7 +64,7 @@ pub(super) enum Command {
 }
 
 /// A volume and where to ask for it.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(super) struct Target {
     /// The volume.
     pub(super) volume: VolumeName,
@@ -142,6 +142,9 @@ pub(super) struct ServeArguments {
     /// Serve it over TCP as well, on an address of this host's own (127.0.0.1:10810, [::1]:10810).
     #[arg(long, value_name = "ADDRESS")]
     pub(super) listen: Option<SocketAddr>,
+    /// Connect the kernel's device to it as well: /dev/nbdN, and /dev/crucible/VOLUME by udev's rule.
+    #[arg(long)]
+    pub(super) device: bool,
     /// Where it is on record what this host has attached, so that another volume of the same name is not taken for it.
     #[arg(long, value_name = "DIR", default_value = "/var/lib/crucible-attach")]
     pub(super) state: PathBuf,

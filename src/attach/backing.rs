@@ -1,12 +1,14 @@
 //! What a volume was when this host attached it first: what has the same name and is something else must
 //! not be written to as if it were that. Kept in a file a volume.
 
-use super::failure::{CHANGED, Failure};
+use super::failure::{CHANGED, Failure, NOT_RECORDED};
 use crate::files;
 use crate::names::{RegionName, VolumeName};
 use crate::wire::Ticket;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -20,6 +22,12 @@ pub(super) struct Backing {
     block_size: u64,
     /// The identities of its regions, as far as the sleds that granted it have told them.
     regions: BTreeMap<RegionName, Uuid>,
+    /// What tells it from another that had its name, for the kernel: the same for as long as this record lasts.
+    #[serde(default)]
+    identity: String,
+    /// The last generation that a server of this host began with, 0 if none did.
+    #[serde(default)]
+    generation: u64,
 }
 
 impl Backing {
@@ -31,7 +39,71 @@ impl Backing {
             size_bytes: ticket.size_bytes,
             block_size: ticket.block_size,
             regions: regions.collect(),
+            identity: String::new(),
+            generation: 0,
         }
+    }
+
+    /// What is on record of a volume; `None` if this host has never attached it.
+    ///
+    /// # Errors
+    /// `NOT_RECORDED`, if the record cannot be read.
+    pub(super) fn recorded(dir: &Path, volume: &VolumeName) -> Result<Option<Self>, Failure> {
+        let path = path(dir, volume);
+        match fs::read(&path) {
+            Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|why| broken(&path, volume, &why)),
+            Err(why) if why.kind() == ErrorKind::NotFound => Ok(None),
+            Err(why) => Err(broken(&path, volume, &why)),
+        }
+    }
+
+    /// The volume.
+    pub(super) fn volume(&self) -> &VolumeName {
+        &self.volume
+    }
+
+    /// Its size in bytes.
+    pub(super) fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
+    /// The size of its blocks in bytes.
+    pub(super) fn block_size(&self) -> u64 {
+        self.block_size
+    }
+
+    /// What tells it from another that had its name; empty before it is on record.
+    pub(super) fn identity(&self) -> &str {
+        &self.identity
+    }
+
+    /// The last generation that a server of this host began with, 0 if none did.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// It with this generation on record, before a server begins with it.
+    ///
+    /// # Errors
+    /// `NOT_RECORDED`.
+    pub(super) fn begins_with(&mut self, dir: &Path, generation: u64) -> Result<(), Failure> {
+        self.generation = generation;
+        self.record(dir)
+    }
+
+    fn record(&self, dir: &Path) -> Result<(), Failure> {
+        let broken = |why: &dyn Display| broken(&path(dir, &self.volume), &self.volume, why);
+        let text = serde_json::to_vec_pretty(self).map_err(|why| broken(&why))?;
+        fs::create_dir_all(dir).map_err(|why| broken(&why))?;
+        files::replace(dir, &format!("{}.json", self.volume), &text).map_err(|why| broken(&why))
+    }
+
+    /// An identity for one that has none: of what it is now, and so the same if the record is lost.
+    fn identify(&self) -> String {
+        let mut hash = Sha256::new();
+        hash.update(self.size_bytes.to_le_bytes());
+        self.regions.values().for_each(|uuid| hash.update(uuid.as_bytes()));
+        hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// In what it differs from what it was; `None` if it is the same, or more is known of it now.
@@ -48,39 +120,39 @@ impl Backing {
         })
     }
 
-    /// That it is what this host has attached before, or the first that it attaches under this name; on record
-    /// from now on.
+    /// It as it is on record, once it is found to be what this host has attached before, or is the first that it
+    /// attaches under this name.
     ///
     /// # Errors
     /// `BACKEND_CHANGED`, or why it cannot be put on record.
-    pub(super) fn is_known(&self, dir: &Path) -> Result<(), Failure> {
-        let (path, file) = (path(dir, &self.volume), format!("{}.json", self.volume));
-        let broken = |why: &dyn std::fmt::Display| {
-            let message = format!("what was attached as {} cannot be told: {}: {why}", self.volume, path.display());
-            Failure::refused("NOT_RECORDED", message, "name another --state, or mend the file")
-        };
-        let was = match fs::read(&path) {
-            Ok(text) => Some(serde_json::from_slice::<Self>(&text).map_err(|why| broken(&why))?),
-            Err(why) if why.kind() == ErrorKind::NotFound => None,
-            Err(why) => return Err(broken(&why)),
-        };
+    pub(super) fn is_known(&self, dir: &Path) -> Result<Self, Failure> {
+        let was = Self::recorded(dir, &self.volume)?;
         if let Some(how) = was.as_ref().and_then(|was| self.differs(was)) {
             let message = format!("{} is not what this host has attached before: {how}", self.volume);
             let remedy = format!(
                 "if it is meant to be another one, and what was written to the first is given up: rm {}",
-                path.display()
+                path(dir, &self.volume).display()
             );
             return Err(Failure::refused(CHANGED, message, remedy));
         }
         let mut now = self.clone();
-        now.regions.extend(was.iter().flat_map(|was| was.regions.clone()));
-        if was.as_ref() != Some(&now) {
-            let text = serde_json::to_vec_pretty(&now).map_err(|why| broken(&why))?;
-            fs::create_dir_all(dir).map_err(|why| broken(&why))?;
-            files::replace(dir, &file, &text).map_err(|why| broken(&why))?;
+        if let Some(was) = &was {
+            now.regions.extend(was.regions.clone());
+            (now.identity, now.generation) = (was.identity.clone(), was.generation);
         }
-        Ok(())
+        if now.identity.is_empty() {
+            now.identity = now.identify();
+        }
+        if was.as_ref() != Some(&now) {
+            now.record(dir)?;
+        }
+        Ok(now)
     }
+}
+
+fn broken(path: &Path, volume: &VolumeName, why: &dyn Display) -> Failure {
+    let message = format!("what was attached as {volume} cannot be told: {}: {why}", path.display());
+    Failure::refused(NOT_RECORDED, message, "name another --state, or mend the file")
 }
 
 fn path(dir: &Path, volume: &VolumeName) -> PathBuf {
@@ -97,11 +169,14 @@ mod tests {
         let ticket: Ticket = serde_json::from_str(include_str!("tests/ticket.json")).unwrap();
         let mut first = Backing::of(&ticket);
         first.regions.insert("still-fawn-0".parse().unwrap(), Uuid::from_u128(1));
-        first.is_known(dir.path()).unwrap();
-        first.is_known(dir.path()).unwrap();
+        let mut known = first.is_known(dir.path()).unwrap();
+        assert_eq!(first.is_known(dir.path()).unwrap(), known);
+        known.begins_with(dir.path(), 7).unwrap();
+        assert_eq!(first.is_known(dir.path()).unwrap().generation(), 7);
+        assert!(known.identity().len() == 16 && first.identity().is_empty());
         // Of other sleds' regions less is known: that is no difference.
         let less = Backing { regions: BTreeMap::new(), ..first.clone() };
-        less.is_known(dir.path()).unwrap();
+        assert_eq!(less.is_known(dir.path()).unwrap(), known);
         let name = first.regions.keys().next().unwrap().clone();
         let mut other = first.clone();
         other.regions.insert(name, Uuid::nil());

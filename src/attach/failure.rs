@@ -8,6 +8,8 @@ use std::process::ExitCode;
 pub(super) const TAKEN: &str = "VOLUME_TAKEN";
 /// What has the volume's name is something else.
 pub(super) const CHANGED: &str = "BACKEND_CHANGED";
+/// What it was cannot be told.
+pub(super) const NOT_RECORDED: &str = "NOT_RECORDED";
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]

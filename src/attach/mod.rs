@@ -17,7 +17,8 @@
 //! | [`network`], [`apart`], [`forward`] | where servers run: the first in the host's network, the others in one each |
 //! | [`serve`] | the relay of a volume, from its beginning to its end |
 //! | [`servers`], [`child`], [`backing`] | its servers as children, one after the other, and what it is a relay of |
-//! | [`doors`], [`store`] | where its clients come in, and what outlives it |
+//! | [`doors`], [`device`] | where its clients come in, and the kernel as one of them |
+//! | [`store`] | what outlives it |
 //! | [`account`], [`activity`], [`state`], [`control`] | how it is, and where it says so |
 //! | [`disk`], [`conf`], [`here`] | what is to be seen of a volume on this host |
 //! | [`findings`] | what is wrong with it, and what to do. Pure |
@@ -38,6 +39,7 @@ mod child;
 mod client;
 mod conf;
 mod control;
+mod device;
 mod dial;
 mod disk;
 mod doors;

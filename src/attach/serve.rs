@@ -6,27 +6,32 @@
 
 use super::account::Account;
 use super::arguments::{ServeArguments, Target};
+use super::backing::Backing;
 use super::control;
 use super::deadline;
+use super::device::{Device, Left};
 use super::doors::{accept, bind};
-use super::failure::{Failure, TAKEN};
+use super::failure::{CHANGED, Failure, NOT_RECORDED, TAKEN};
 use super::release::Granted;
 use super::server::Server;
-use super::servers::{Servers, still_own};
+use super::servers::Servers;
 use super::show::note;
 use super::sleds::{Aim, Sleds};
 use super::store::{Store, forget, store_away};
-use super::win;
+use crate::device::DEAD_TIMEOUT;
 use crate::names::VolumeName;
 use crate::relay::log::{Log, Records};
-use crate::relay::{End, Relay, Status, Volume};
+use crate::relay::{Door, End, Relay, Status, Volume};
 use rustix::mm::{MlockAllFlags, mlockall};
 use sd_notify::NotifyState;
+use std::cell::Cell;
+use std::future::pending;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -43,110 +48,187 @@ const RELEASE: Duration = Duration::from_secs(5);
 pub(super) async fn serve(arguments: &ServeArguments) -> Result<ExitCode, Failure> {
     let subscriber = tracing_subscriber::fmt().with_writer(io::stderr).without_time().with_target(false);
     _ = subscriber.with_ansi(false).try_init();
-    let name = arguments.run.target.volume.clone();
+    let name = &arguments.run.target.volume;
     let (server, deadline) = (Server::prepare_beside(&arguments.run).await?, deadline(&arguments.run)?);
-    let account = Account::of(&name);
+    let account = Account::of(name);
     match bind(&control::beside(&socket(arguments))) {
         Ok(listener) => _ = tokio::spawn(control::answer(listener, account.clone())),
         Err(why) => note(&format!("warning: nobody can be told how it is: {why}")),
     }
-    let store = Store::taken(&name)?;
-    let last = store.kept.as_ref().map_or(Ok(0), |(log, _)| log.generation())?;
-    if store.kept.as_ref().is_some_and(|(_, records)| !records.is_empty()) {
-        note("an earlier relay has left writes that do not last yet: they are written again first");
-    }
+    let store = Store::taken(name)?;
     keep_going();
-    let target = &arguments.run.target;
-    let won = win(target, arguments.run.takeover, deadline, &server, &|sleds| still_own(sleds, last)).await;
-    let won = won.inspect_err(|why| {
-        if why.error().code == TAKEN {
-            // What was kept is another host's to write over; it must not stand in the way of the next start.
-            forget();
-        }
-    })?;
-    let volume = Volume {
-        name: name.to_string(),
-        size: won.ticket.size_bytes,
-        block: u32::try_from(won.ticket.block_size).map_err(io::Error::other)?,
-    };
+    let before = Before::of(arguments, &store)?;
     let held = store.names();
     let (log, records) = store.kept.map_or_else(|| Log::create(name.as_str()).map(|log| (log, Records::new())), Ok)?;
-    let unix = store.socket.map_or_else(|| bind(&socket(arguments)), Ok)?;
-    let tcp = match arguments.listen {
-        Some(at) if !at.ip().is_loopback() => {
-            return Err(Failure::usage(
-                format!("{at} is not this host's own"),
-                "--listen 127.0.0.1:10810, for example",
-            ));
-        }
-        Some(at) => Some(TcpListener::bind(at).await?),
-        None => None,
-    };
-    let servers = Servers {
+    let mut servers = Servers {
         server,
-        target: Target::of(name.clone(), target.sleds()?),
+        target: Target::of(name.clone(), arguments.run.target.sleds()?),
         state: arguments.state.clone(),
         child: None,
-        won: Some(Box::new(won)),
-        last,
+        won: None,
+        last: before.last,
         shared: log.share()?,
         account: account.clone(),
+        backing: None,
+    };
+    let backing = match before.backing {
+        Some(backing) => backing,
+        None => {
+            let first = servers.first(arguments.run.takeover, deadline).await;
+            match first {
+                Ok(backing) => backing,
+                Err(why) => return Err(given_up(why, name, &servers.target).await),
+            }
+        }
+    };
+    let (unix, tcp) = (store.socket.map_or_else(|| bind(&socket(arguments)), Ok)?, tcp(arguments.listen).await?);
+    let volume = Volume {
+        name: name.to_string(),
+        size: backing.size_bytes(),
+        block: u32::try_from(backing.block_size()).map_err(io::Error::other)?,
     };
     let (news, heard) = watch::channel(None);
     let (relay, door) = Relay::new(&volume, log, records, news);
     account.relay(relay.gauge(), heard.clone());
     store_away(&relay, &unix, &held);
-    let (stop, stopped) = watch::channel(false);
-    let serving = async {
-        // Cancel-safe: these never end by themselves, and have nothing to lose.
-        tokio::select! {
-            () = accept(&unix, tcp.as_ref(), &door) => {}
-            () = tell(heard) => {}
-            () = leave(&stop) => {}
+    let device = arguments.device.then(|| Device::of(&backing)).transpose()?;
+    let ways = Ways { unix, tcp, door, device: device.as_ref() };
+    let target = servers.target.clone();
+    let (left, (servers, end)) = ways.lead(relay, servers, heard).await?;
+    finish(servers, end, &target, device.as_ref(), left).await
+}
+
+/// What was before this relay.
+struct Before {
+    /// What is on record of the volume, if an earlier relay has left something to come back to.
+    backing: Option<Backing>,
+    /// The last generation that a server of it began with; 0 if there is nothing to come back to.
+    last: u64,
+}
+
+impl Before {
+    fn of(arguments: &ServeArguments, store: &Store) -> Result<Self, Failure> {
+        let recorded = Backing::recorded(&arguments.state, &arguments.run.target.volume)?;
+        let device = match &recorded {
+            Some(known) if arguments.device => Device::of(known)?.connected(),
+            _ => None,
+        };
+        if store.kept.as_ref().is_some_and(|(_, records)| !records.is_empty()) {
+            note("an earlier relay has left writes that do not last yet: they are written again first");
         }
-    };
-    let (servers, end) = tokio::select! {
-        ended = relay.run(servers, stopped) => ended,
-        () = serving => return Err(Failure::Io(io::Error::other("it serves no more"))),
-    };
-    // What was answered last is still on its way to the clients.
-    sleep(Duration::from_millis(100)).await;
-    finish(servers, end, &name, target).await
+        let kept = store.kept.as_ref().map_or(Ok(0), |(log, _)| log.generation())?;
+        let known = recorded.as_ref().filter(|_| device.is_some()).map_or(0, Backing::generation);
+        Ok(Self { last: kept.max(known), backing: recorded.filter(|_| device.is_some() || store.kept.is_some()) })
+    }
+}
+
+/// Why there was nothing to serve, once what is in the way of the next start is put aside.
+async fn given_up(why: Failure, name: &VolumeName, target: &Target) -> Failure {
+    match why.error().code.as_str() {
+        // What was kept is another host's to write over; it must not stand in the way of the next start.
+        TAKEN => forget(),
+        // Nothing was written to it.
+        CHANGED | NOT_RECORDED => _ = timeout(RELEASE, release(name, target)).await,
+        _ => {}
+    }
+    why
+}
+
+/// The ways in which the volume is used, and told of.
+struct Ways<'a> {
+    unix: UnixListener,
+    tcp: Option<TcpListener>,
+    door: Door,
+    device: Option<&'a Device>,
+}
+
+type Ended = (Option<Servers>, End<Failure>);
+
+impl Ways<'_> {
+    /// Lets everybody in for as long as the relay runs: what was left of the device, and how the relay has ended.
+    async fn lead(
+        self,
+        relay: Relay,
+        servers: Servers,
+        heard: watch::Receiver<Option<Status>>,
+    ) -> Result<(Left, Ended), Failure> {
+        let ((stop, stopped), (leaving, leaves)) = (watch::channel(false), watch::channel(false));
+        let (shown, shows) = watch::channel(None);
+        let left = Cell::new(Left::Gone);
+        let keep = async {
+            match self.device {
+                Some(device) => device.keep(&self.door, heard.clone(), leaves, &shown).await,
+                None => pending().await,
+            }
+        };
+        let leave = async {
+            asked_to_leave().await;
+            _ = sd_notify::notify(&[NotifyState::Stopping]);
+            leaving.send_replace(true);
+            if let Some(device) = self.device {
+                left.set(device.leave().await);
+            }
+            stop.send_replace(true);
+            pending().await
+        };
+        // Cancel-safe: these never end by themselves, and have nothing to lose.
+        let serving = async {
+            tokio::select! {
+                () = accept(&self.unix, self.tcp.as_ref(), &self.door) => {}
+                () = tell(heard.clone(), self.device.map(|_| shows)) => {}
+                () = keep => {}
+                () = leave => {}
+            }
+        };
+        let ended = tokio::select! {
+            ended = relay.run(servers, stopped) => ended,
+            () = serving => return Err(Failure::Io(io::Error::other("it serves no more"))),
+        };
+        // What was answered last is still on its way to the clients.
+        sleep(PAUSE).await;
+        Ok((left.get(), ended))
+    }
 }
 
 /// What is to be done when the relay has ended.
 async fn finish(
     servers: Option<Servers>,
     end: End<Failure>,
-    name: &VolumeName,
     target: &Target,
+    device: Option<&Device>,
+    left: Left,
 ) -> Result<ExitCode, Failure> {
+    let name = &target.volume;
     if let Some(child) = servers.and_then(|mut servers| servers.child.take()) {
         child.end().await;
     }
-    let left = match end {
-        End::Refused(why) if why.error().code == TAKEN => {
-            forget();
-            return Err(why);
-        }
-        End::Refused(why) => {
-            // Nothing was written to it, and what is kept of the first one stays where it is.
-            _ = timeout(RELEASE, release(name, target)).await;
-            return Err(why);
-        }
+    let ended = matches!(end, End::Refused(_)) || matches!(left, Left::Doomed(_));
+    if let Some(device) = device.filter(|_| ended) {
+        // Nobody will serve it any more: what it waits for fails at once.
+        device.disconnect().await;
+    }
+    let owed = match end {
+        End::Refused(why) => return Err(given_up(why, name, target).await),
         End::Stopped { left } => left,
     };
-    if left.kept_writes > 0 || left.requests > 0 {
+    if owed.kept_writes > 0 || owed.requests > 0 {
         note(&format!(
             "stopped; {} acknowledged writes ({} bytes) do not last, and {} requests were not answered: no server could \
              take them in time. They are kept as long as systemd keeps them (a restart does)",
-            left.kept_writes, left.kept_bytes, left.requests
+            owed.kept_writes, owed.kept_bytes, owed.requests
         ));
         return Ok(ExitCode::from(super::NOT_WELL));
     }
     forget();
-    let told = timeout(RELEASE, release(name, target)).await;
-    match told {
+    if let Left::InUse(index) = left {
+        note(&format!(
+            "stopped; /dev/nbd{index} is in use, and {name} stays this host's: what is asked of the device waits for \
+             the next start, {} s at most",
+            DEAD_TIMEOUT.as_secs()
+        ));
+        return Ok(ExitCode::SUCCESS);
+    }
+    match timeout(RELEASE, release(name, target)).await {
         Ok(Ok(())) => note(&format!("stopped; {name} is let go of")),
         Ok(Err(why)) => note(&format!("stopped; the sleds go on keeping {name} for this host: {why}")),
         Err(_) => note(&format!("stopped; not all sleds could be told that {name} is let go of")),
@@ -185,32 +267,56 @@ fn socket(arguments: &ServeArguments) -> PathBuf {
     arguments.socket.clone().unwrap_or_else(usual)
 }
 
-/// Tells systemd when it serves, and how it is.
-async fn tell(mut heard: watch::Receiver<Option<Status>>) {
+/// Where TCP clients come in, if they may.
+async fn tcp(listen: Option<SocketAddr>) -> Result<Option<TcpListener>, Failure> {
+    match listen {
+        Some(at) if !at.ip().is_loopback() => {
+            Err(Failure::usage(format!("{at} is not this host's own"), "--listen 127.0.0.1:10810, for example"))
+        }
+        Some(at) => Ok(Some(TcpListener::bind(at).await?)),
+        None => Ok(None),
+    }
+}
+
+/// Tells systemd when it serves, and how it is: with a device, once that is there.
+async fn tell(mut heard: watch::Receiver<Option<Status>>, mut device: Option<watch::Receiver<Option<u32>>>) {
     let mut told = None;
-    while heard.changed().await.is_ok() {
-        let Some(status) = *heard.borrow_and_update() else { continue };
-        let serves = status.held_since.is_none();
-        if told != Some(serves) {
-            let text = if serves { "serves" } else { "holds requests until there is a server" };
-            let ready = serves.then_some(NotifyState::Ready);
+    loop {
+        let there = device.as_ref().is_none_or(|device| device.borrow().is_some());
+        let serves = heard.borrow_and_update().map(|status| status.held_since.is_none());
+        let ready = serves.map(|serves| (serves, there));
+        if let Some(ready) = ready.filter(|ready| told != Some(*ready)) {
+            let text = match ready {
+                (false, _) => "holds requests until there is a server",
+                (true, false) => "serves; its device is not there yet",
+                (true, true) => "serves",
+            };
+            let ready = (ready == (true, true)).then_some(NotifyState::Ready);
             let states: Vec<_> = ready.into_iter().chain([NotifyState::Status(text)]).collect();
             _ = sd_notify::notify(&states);
-            told = Some(serves);
+        }
+        told = ready;
+        let shown = async {
+            match &mut device {
+                Some(device) => _ = device.changed().await,
+                None => pending().await,
+            }
+        };
+        // Cancel-safe: what has changed is seen the next time.
+        tokio::select! {
+            changed = heard.changed() => if changed.is_err() { return pending().await },
+            () = shown => {}
         }
     }
 }
 
-/// Waits to be told to stop, and passes it on; never returns.
-async fn leave(stop: &watch::Sender<bool>) {
+/// Waits to be told to stop.
+async fn asked_to_leave() {
     let signals = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
-    let [Ok(mut terminate), Ok(mut interrupt)] = signals else { return std::future::pending().await };
+    let [Ok(mut terminate), Ok(mut interrupt)] = signals else { return pending().await };
     // Cancel-safe: a signal that is not taken stays.
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    _ = sd_notify::notify(&[NotifyState::Stopping]);
-    stop.send_replace(true);
-    std::future::pending().await
 }

@@ -29,7 +29,7 @@ const REASONS: usize = 3;
 
 /// That no other host was granted the volume since this generation: what this one has kept must not be written over
 /// what that one wrote.
-pub(super) fn still_own(sleds: &Sleds, last: u64) -> Result<(), Failure> {
+fn still_own(sleds: &Sleds, last: u64) -> Result<(), Failure> {
     let other = sleds.looks().find_map(|look| {
         let holder = look.volume.holder.as_ref()?;
         let other = holder.generation > last && holder.address.to_canonical() != look.from;
@@ -56,9 +56,23 @@ pub(super) struct Servers {
     pub(super) last: u64,
     pub(super) shared: Shared,
     pub(super) account: Account,
+    /// What is on record of the volume.
+    pub(super) backing: Option<Backing>,
 }
 
 impl Servers {
+    /// The volume, won before there is a relay: what it is. Others may be cut off, and time may be up.
+    ///
+    /// # Errors
+    /// Why it is not won, or not what it was.
+    pub(super) async fn first(&mut self, takeover: bool, deadline: Option<Instant>) -> Result<Backing, Failure> {
+        let last = self.last;
+        let won = win(&self.target, takeover, deadline, &self.server, &|sleds| still_own(sleds, last)).await?;
+        let backing = Backing::of(&won.ticket).is_known(&self.state)?;
+        self.won = Some(Box::new(won));
+        Ok(backing)
+    }
+
     /// The volume, won; and it is the one that it was.
     async fn win(&mut self) -> Result<Won, Failure> {
         let won = match self.won.take() {
@@ -68,15 +82,17 @@ impl Servers {
                 win(&self.target, false, None, &self.server, &|sleds| still_own(sleds, last)).await?
             }
         };
-        Backing::of(&won.ticket).is_known(&self.state)?;
+        self.backing = Some(Backing::of(&won.ticket).is_known(&self.state)?);
         Ok(won)
     }
 
     /// A connection to a server; `None` if it did not come so far.
     async fn begin(&mut self, won: &Won) -> Option<TcpStream> {
         // Before it begins: whoever comes after this process knows of it.
-        if let Err(why) = self.shared.set_generation(won.generation) {
-            note(&format!("the generation cannot be kept: {why}"));
+        let kept = self.shared.set_generation(won.generation).map_err(Failure::from);
+        let recorded = self.backing.as_mut().map_or(Ok(()), |known| known.begins_with(&self.state, won.generation));
+        if let Err(why) = kept.and(recorded) {
+            note(&format!("the generation cannot be kept: {why}; tries again"));
             return None;
         }
         self.last = won.generation;

@@ -200,8 +200,12 @@ async fn ask(request: Request, socket: Option<OwnedFd>) -> Result<io::Result<Vec
     .await?
 }
 
-/// Does something that may block in a thread of its own; whoever waits for it can end before it has.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+/// Does something that the kernel may keep in a thread of its own; whoever waits for it can end before it has, and so
+/// can the process.
+///
+/// # Errors
+/// If there can be no thread.
+pub async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
     let (done, result) = oneshot::channel();
     thread::Builder::new().name("nbd".into()).spawn(move || done.send(work()))?;
     result.await.map_err(|_| io::Error::other("what asks the kernel has broken off"))

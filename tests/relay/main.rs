@@ -16,6 +16,7 @@ mod store;
 
 use crucible_sled::nbd::transmission::Command;
 use host::{BLOCK, Host, SIZE, real, until};
+use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 
 /// A block with something in it that tells which it is, and since when.
@@ -309,6 +310,19 @@ fn a_relay_that_is_killed_loses_nothing_that_was_acknowledged() {
     assert!(host.said().contains("an earlier relay has left writes"), "{}", host.said());
     // What lies in the store already is not put there once more: a place of it would be used up each time.
     assert_eq!(store.sent(), ["kept", "socket"]);
+    // While no sled lets it in it comes back all the same: whoever asks waits here, and not for somebody to ask.
+    assert_eq!(host.end("KILL").signal(), Some(9));
+    host.sled.tell(|mind| mind.ready = false);
+    host.begin_as(store.with(host.command()));
+    let mut client = host.client();
+    let asked = client.send(Command::Read, at(149), BLOCK, &[]).unwrap();
+    until(|| host.said().contains("waits for"));
+    assert!(!host.said().contains("its server begins"), "{}", host.said());
+    host.sled.tell(|mind| mind.ready = true);
+    assert_eq!(client.answer().unwrap(), (asked, Ok(())));
+    let mut read = vec![0; BLOCK];
+    client.stream.read_exact(&mut read).unwrap();
+    assert_eq!(read, block(149, 2));
     // Another host has had it meanwhile: what is kept must not be written over what that one wrote.
     client.write(0, &block(0, 7)).unwrap();
     host.end("KILL");

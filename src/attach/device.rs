@@ -1,0 +1,230 @@
+//! The kernel's device of a relayed volume: connected to the relay as soon as it serves, handed another socket
+//! when its own has ended, and disconnected when nothing uses it any more. The relay is its server: they are
+//! the two ends of one pair of sockets, and no file or port lies between them.
+//!
+//! The relay's own end says when a link is dead, in whichever network it runs, and also that the kernel has
+//! passed a socket over, which it does without a word while it thinks that the one before still lives.
+
+use super::backing::Backing;
+use super::failure::Failure;
+use super::show::note;
+use crate::act::units::machine_stops;
+use crate::device::backend::Backend;
+use crate::device::dial::shake_hands;
+use crate::device::failure::Failure as Refused;
+use crate::device::kernel::{Kernel, aside};
+use crate::device::message::Connect;
+use crate::device::{BLOCK_SIZE, DEAD_TIMEOUT, dial::Shaken};
+use crate::observe::backoff::Backoff;
+use crate::relay::{Door, Status};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::net::UnixStream;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+/// The pauses before a socket that was not taken is handed in again: the kernel sees within microseconds that a link
+/// is dead, but for a machine that is busy.
+const PAUSES: [Duration; 2] = [Duration::from_millis(5), Duration::from_secs(5)];
+/// A socket that was kept so long was taken.
+const TAKEN: Duration = Duration::from_secs(1);
+/// How long what is in use gets to write to the volume before the machine goes down without it.
+const SYNC: Duration = Duration::from_secs(10);
+/// The longest that the kernel may need to disconnect: it waits for requests that are on their way.
+const DISCONNECT: Duration = Duration::from_secs(5);
+
+/// How long udev may take to give a device its name: it reads what is on it first.
+const NAMED: Duration = Duration::from_secs(60);
+/// It is there while udev runs.
+const UDEV: &str = "/run/udev/control";
+/// Between two looks whether it has.
+const MOMENT: Duration = Duration::from_millis(10);
+
+/// Where udev's rule has the names.
+fn names() -> &'static Path {
+    Path::new("/dev/crucible")
+}
+
+/// The device of a volume.
+#[derive(Debug)]
+pub(super) struct Device {
+    kernel: Kernel,
+    backend: Backend,
+    size: u64,
+}
+
+/// What has become of it when it was left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Left {
+    /// There is none any more.
+    Gone,
+    /// It is in use, and waits for the next relay.
+    InUse(u32),
+    /// It is in use, and the machine goes down: nothing will come back to it.
+    Doomed(u32),
+}
+
+impl Device {
+    /// That of this volume.
+    ///
+    /// # Errors
+    /// If what tells it from another of its name cannot be told to the kernel.
+    pub(super) fn of(backing: &Backing) -> Result<Self, Failure> {
+        let backend = Backend::new(backing.volume().clone(), backing.identity()).map_err(io::Error::other)?;
+        Ok(Self { kernel: Kernel::default(), backend, size: backing.size_bytes() })
+    }
+
+    /// Its number, if it is connected, its link dead or not.
+    pub(super) fn connected(&self) -> Option<u32> {
+        // No sysfs, no device.
+        self.kernel.sysfs().find(&self.backend).ok().flatten()
+    }
+
+    /// Keeps it connected to the relay until it is to be left; never returns. One that an earlier relay has left is
+    /// handed a socket at once, so that what waits in it waits here; a new one is connected when the volume is served
+    /// for the first time, since whoever sees a new device reads it. `shown` says which it is.
+    pub(super) async fn keep(
+        &self,
+        door: &Door,
+        mut served: watch::Receiver<Option<Status>>,
+        mut leaving: watch::Receiver<bool>,
+        shown: &watch::Sender<Option<u32>>,
+    ) {
+        let kept = async {
+            if self.connected().is_none() {
+                _ = served.wait_for(|status| status.is_some_and(|status| status.held_since.is_none())).await;
+            }
+            let mut backoff = Backoff::new(PAUSES[0], PAUSES[1]);
+            let mut told = String::new();
+            loop {
+                match self.hand_over(door).await {
+                    Ok((index, mut link)) => {
+                        // Cancel-safe: it only looks; a link that has ended meanwhile is what udev waits for.
+                        tokio::select! {
+                            () = self.named(index) => {}
+                            _ = &mut link => {
+                                backoff.pause().await;
+                                continue;
+                            }
+                        }
+                        shown.send_replace(Some(index));
+                        if timeout(TAKEN, &mut link).await.is_err() {
+                            note(&format!("{} is /dev/nbd{index}", self.backend.volume()));
+                            backoff.reset();
+                            told.clear();
+                            _ = link.await;
+                            note(&format!("/dev/nbd{index} has lost its connection; what is asked of it waits"));
+                        }
+                    }
+                    // Each reason once.
+                    Err(why) if why.to_string() != told => {
+                        told = why.to_string();
+                        note(&format!("there is no device yet: {why}; {}; tries again", why.remedy()));
+                    }
+                    Err(_) => {}
+                }
+                backoff.pause().await;
+            }
+        };
+        // Cancel-safe: what was handed over stays where it is.
+        tokio::select! {
+            () = kept => {}
+            _ = leaving.wait_for(|leaving| *leaving) => {}
+        }
+        std::future::pending().await
+    }
+
+    /// Gives the kernel a socket to the relay: for its device, or for a new one.
+    async fn hand_over(&self, door: &Door) -> Result<(u32, JoinHandle<()>), Refused> {
+        let (own, mut kernels) = UnixStream::pair()?;
+        let link = tokio::spawn(door.clone().serve(own));
+        let export = shake_hands(&mut kernels, self.backend.volume().as_str()).await.map_err(|why| match why {
+            Shaken::Io(why) => Refused::Io(why),
+            Shaken::Handshake(why) => Refused::Handshake { server: "the relay".into(), why },
+        })?;
+        let kernels = kernels.into_std()?;
+        kernels.set_nonblocking(false)?;
+        let kernels = OwnedFd::from(kernels);
+        if let Some(index) = self.connected() {
+            self.kernel.reconfigure(index, &self.backend, kernels).await?;
+            return Ok((index, link));
+        }
+        let device = Connect {
+            index: None,
+            size: self.size,
+            block_size: BLOCK_SIZE,
+            server_flags: export.flags,
+            client_flags: 0,
+            dead_timeout: DEAD_TIMEOUT,
+            timeout: None,
+            backend: self.backend.clone(),
+        };
+        Ok((self.kernel.connect(device, kernels).await?, link))
+    }
+
+    /// Returns when the device has the volume's name: whoever is told that it is there asks for it by that.
+    async fn named(&self, index: u32) {
+        let (name, device) = (names().join(self.backend.volume().as_str()), PathBuf::from(format!("/dev/nbd{index}")));
+        let named = async {
+            // Nothing tells of it here but the file itself.
+            while std::fs::canonicalize(&name).ok().as_ref() != Some(&device) {
+                sleep(MOMENT).await;
+            }
+        };
+        // Where there is no udev, nothing gives names.
+        if Path::new(UDEV).exists() && timeout(NAMED, named).await.is_err() {
+            note(&format!("{} is not there: is udev's rule in place (66-crucible.rules)?", name.display()));
+        }
+    }
+
+    /// Leaves it: disconnects it if nothing uses it. What it asks for is still answered.
+    pub(super) async fn leave(&self) -> Left {
+        let Some(index) = self.connected() else { return Left::Gone };
+        match is_in_use(index).await {
+            Ok(false) => {
+                self.disconnect().await;
+                return Left::Gone;
+            }
+            Ok(true) => {}
+            Err(why) => note(&format!("whether /dev/nbd{index} is in use is not known: {why}")),
+        }
+        let stops = match zbus::Connection::system().await {
+            Ok(bus) => machine_stops(&bus).await,
+            Err(_) => false,
+        };
+        if !stops {
+            return Left::InUse(index);
+        }
+        // Whatever could not be unmounted: what it has written should last.
+        if timeout(SYNC, aside(rustix::fs::sync)).await.is_err() {
+            note(&format!("what was written to /dev/nbd{index} last may be lost: no sled has taken it in time"));
+        }
+        Left::Doomed(index)
+    }
+
+    /// Disconnects it, whoever uses it: what it waits for fails.
+    pub(super) async fn disconnect(&self) {
+        let Some(index) = self.connected() else { return };
+        match timeout(DISCONNECT, self.kernel.disconnect(index)).await {
+            Ok(Ok(())) => note(&format!("/dev/nbd{index} is disconnected")),
+            Ok(Err(why)) => note(&format!("/dev/nbd{index} is not disconnected: {why}; {}", why.remedy())),
+            Err(_) => note(&format!("/dev/nbd{index} is not disconnected yet")),
+        }
+    }
+}
+
+/// Whether a device is mounted, or is otherwise somebody's alone.
+async fn is_in_use(index: u32) -> io::Result<bool> {
+    let path = format!("/dev/nbd{index}");
+    let open = move || rustix::fs::open(path, OFlags::RDONLY | OFlags::EXCL | OFlags::CLOEXEC, Mode::empty()).map(drop);
+    match timeout(DISCONNECT, aside(open)).await?? {
+        Ok(()) => Ok(false),
+        Err(Errno::BUSY) => Ok(true),
+        Err(why) => Err(why.into()),
+    }
+}
