@@ -124,12 +124,14 @@ impl Before {
 
 /// Why there was nothing to serve, once what is in the way of the next start is put aside.
 async fn given_up(why: Failure, name: &VolumeName, target: &Target) -> Failure {
-    match why.error().code.as_str() {
+    let code = why.error().code;
+    if code == TAKEN {
         // What was kept is another host's to write over; it must not stand in the way of the next start.
-        TAKEN => forget(),
-        // Nothing was written to it.
-        CHANGED | NOT_RECORDED => _ = timeout(RELEASE, release(name, target)).await,
-        _ => {}
+        forget();
+    }
+    if [TAKEN, CHANGED, NOT_RECORDED].contains(&code.as_str()) {
+        // What was granted to this host since is of no use to it.
+        _ = timeout(RELEASE, release(name, target)).await;
     }
     why
 }

@@ -44,6 +44,19 @@ fn still_own(sleds: &Sleds, last: u64) -> Result<(), Failure> {
     Err(Failure::refused(TAKEN, message, format!("see crucible-attach status {}", sleds.volume)))
 }
 
+/// The same of what was won: between a look and a ticket another host may have had the volume, and let go of it again.
+fn not_since(won: Won, last: u64) -> Result<Won, Failure> {
+    let Some((others, sled)) = won.others.clone().filter(|(others, _)| last > 0 && *others > last) else {
+        return Ok(won);
+    };
+    let volume = &won.ticket.volume;
+    let message = format!(
+        "{volume} was another host's meanwhile: {sled} has granted it to another with generation {others}, after this \
+         host's {last}; what was not flushed here is given up"
+    );
+    Err(Failure::refused(TAKEN, message, format!("see crucible-attach status {volume}")))
+}
+
 /// Upstream's servers of a volume, one after the other.
 pub(super) struct Servers {
     pub(super) server: Server,
@@ -66,21 +79,24 @@ impl Servers {
     /// # Errors
     /// Why it is not won, or not what it was.
     pub(super) async fn first(&mut self, takeover: bool, deadline: Option<Instant>) -> Result<Backing, Failure> {
-        let last = self.last;
-        let won = win(&self.target, takeover, deadline, &self.server, &|sleds| still_own(sleds, last)).await?;
+        let won = self.own(takeover, deadline).await?;
         let backing = Backing::of(&won.ticket).is_known(&self.state)?;
         self.won = Some(Box::new(won));
         Ok(backing)
+    }
+
+    /// The volume, won, and nobody else's since the last server began.
+    async fn own(&self, takeover: bool, deadline: Option<Instant>) -> Result<Won, Failure> {
+        let last = self.last;
+        let won = win(&self.target, takeover, deadline, &self.server, &|sleds| still_own(sleds, last)).await?;
+        not_since(won, last)
     }
 
     /// The volume, won; and it is the one that it was.
     async fn win(&mut self) -> Result<Won, Failure> {
         let won = match self.won.take() {
             Some(won) => *won,
-            None => {
-                let last = self.last;
-                win(&self.target, false, None, &self.server, &|sleds| still_own(sleds, last)).await?
-            }
+            None => self.own(false, None).await?,
         };
         self.backing = Some(Backing::of(&won.ticket).is_known(&self.state)?);
         Ok(won)

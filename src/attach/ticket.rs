@@ -32,6 +32,9 @@ pub(super) struct Won {
     pub(super) generation: u64,
     /// A ticket with that generation; all that were granted with it agree.
     pub(super) ticket: Ticket,
+    /// The highest generation that any of the sleds that answered ever granted to another host, and which sled that is.
+    /// Whoever won one before is among them: two majorities have a sled in common.
+    pub(super) others: Option<(u64, SledName)>,
     /// The sleds that granted it.
     pub(super) granted: Vec<SledName>,
     /// The sleds that granted nothing in that round: their regions do not let this host in yet.
@@ -225,7 +228,11 @@ fn won(sleds: &Sleds, answers: Answers, generation: u64, takeover: bool) -> Resu
     };
     match tickets.iter().find_map(|other| disagreement(&ticket, other)) {
         Some(failure) => Err(Lost { failure, passing: false }),
-        None => Ok(Won { generation, ticket, granted, missing, obstacle }),
+        None => {
+            let others = tickets.iter().filter(|ticket| ticket.others > 0);
+            let others = others.map(|ticket| (ticket.others, ticket.sled.clone())).max();
+            Ok(Won { generation, ticket, others, granted, missing, obstacle })
+        }
     }
 }
 

@@ -31,11 +31,20 @@ pub struct Grant {
     /// nobody. A record of before there was such a thing does not say it, and says that it has not.
     #[serde(default, skip_serializing_if = "is_not")]
     pub released: bool,
+    /// The highest generation that was ever granted to another host than the holder; 0 if none was, or nobody knows:
+    /// a record of before there was such a thing does not say it.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub others: u64,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
 fn is_not(what: &bool) -> bool {
     !what
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_none(what: &u64) -> bool {
+    *what == 0
 }
 
 /// A grant with the digest of its text.
@@ -69,8 +78,12 @@ impl Grant {
             let older = denied.iter().find(|other| !cut.contains(other)).or(denied.first()).copied();
             older.map(|older| denied.remove(&older));
         }
+        let others = match self.holder {
+            Some((holder, _)) if holder != host => self.generation,
+            _ => self.others,
+        };
         let (holder, allowed) = (Some((host, now)), BTreeSet::new());
-        Self { serial: self.serial + 1, generation, holder, allowed, denied, released: false }
+        Self { serial: self.serial + 1, generation, holder, allowed, denied, released: false, others }
     }
 
     /// The next one, in which the holder has let go of its ticket.
@@ -188,6 +201,22 @@ mod tests {
         assert_eq!(read.in_hand(), Some((ip(17), Timestamp::UNIX_EPOCH)));
         // What says nothing new is written as before.
         assert!(!String::from_utf8(read.to_text().unwrap()).unwrap().contains("released"));
+    }
+
+    #[test]
+    fn what_others_were_granted_is_known_however_often_the_holder_asks() {
+        let at = Timestamp::UNIX_EPOCH;
+        let none = hosts(&[]);
+        let first = Grant::default().to(ip(1), 5, at, &none);
+        let again = first.to(ip(1), 6, at, &none);
+        assert_eq!((first.others, again.others), (0, 0));
+        let other = again.to(ip(2), 9, at, &none).let_go();
+        assert_eq!(other.others, 6);
+        let back = other.to(ip(1), 12, at, &none);
+        assert_eq!((back.others, back.to(ip(1), 13, at, &none).others), (9, 9));
+        assert_eq!(Grant::parse(&back.to_text().unwrap()), Some(back));
+        // What says nothing new is written as before.
+        assert!(!String::from_utf8(first.to_text().unwrap()).unwrap().contains("others"));
     }
 
     #[test]

@@ -29,6 +29,10 @@ pub struct Ticket {
     pub volume: VolumeName,
     /// The generation to attach it with: higher than any that this sled granted before.
     pub generation: u64,
+    /// The highest generation that the sled ever granted to another host than this; 0 if it granted none, or does not
+    /// know. What this host has kept of a time before it must not be written.
+    #[serde(default)]
+    pub others: u64,
     /// The sled that grants it.
     pub sled: SledName,
     /// The address of the host that asked.

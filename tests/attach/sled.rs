@@ -48,6 +48,8 @@ pub struct Mind {
     pub held: bool,
     /// And it says so when it is asked for the volume, as every sled does that is not older.
     pub tells_keeper: bool,
+    /// The highest generation that another host was granted, as a ticket tells it.
+    pub others: u64,
     /// The generations that were let go of, as asked.
     pub released: Vec<u64>,
     /// Whom its map lets attach the volume, and who was cut off.
@@ -100,6 +102,7 @@ pub fn fleet_of(volume: &'static str, net: u8, sleds: usize) -> Vec<Arc<Sled>> {
             tells: false,
             held: false,
             tells_keeper: false,
+            others: 0,
             released: Vec::new(),
             hosts: Vec::new(),
             denied: Vec::new(),
@@ -257,7 +260,7 @@ impl Sled {
                     format!("{address}:{}", usize::from(mind.first_port) + index)
                 };
                 let name = |(index, (sled, _)): &(usize, &(String, Ipv4Addr))| json!({"name": format!("{}-{index}", self.volume), "sled": sled, "uuid": null});
-                let ticket = json!({"volume": self.volume, "generation": generation, "sled": self.name,
+                let ticket = json!({"volume": self.volume, "generation": generation, "others": mind.others, "sled": self.name,
                     "host": "127.0.0.1", "granted": "2026-01-25T00:00:00Z",
                     "targets": regions.iter().map(target).collect::<Vec<_>>(),
                     "regions": regions.iter().map(name).collect::<Vec<_>>(), "size_bytes": mind.size,

@@ -238,6 +238,25 @@ fn when_another_host_has_the_volume_the_error_comes_at_once_and_says_who() {
     assert!(said.contains("pumped-piglet (10.0.0.7)") && said.contains("is another host's"), "{said}");
 }
 
+/// Another host had the volume between the look and the ticket, and has let go of it again: only the ticket tells.
+#[test]
+fn what_another_host_had_meanwhile_is_not_written_over() {
+    let mut host = Host::serving();
+    let mut client = host.client();
+    client.write(0, &block(0, 1)).unwrap();
+    host.sled.tell(|mind| mind.ready = false);
+    host.kill_server();
+    until(|| host.said().contains("waits for sled-0"));
+    host.sled.tell(|mind| {
+        mind.granted += 1;
+        mind.others = mind.granted;
+        mind.ready = true;
+    });
+    assert_eq!(host.ended().code(), Some(5));
+    let said = host.said();
+    assert!(said.contains("was another host's meanwhile: sled-0 has granted it"), "{said}");
+}
+
 /// What waiting may cure is waited for, whatever the sleds call it.
 #[test]
 fn a_refusal_that_may_pass_is_no_error() {

@@ -129,6 +129,8 @@ fn a_takeover_cuts_the_first_host_off_before_it_is_granted() {
     let granted_at = Instant::now();
     assert!(began.elapsed() < SOON, "it took {:?}", began.elapsed());
     assert!(ticket.generation > older);
+    // What the second has kept of a time before the first had the volume it must not write.
+    assert_eq!(ticket.others, older);
     for line in &lines {
         assert!(line.is_cut_within(SOON));
     }

@@ -228,6 +228,7 @@ impl Counter {
         wire::Ticket {
             volume: self.volume.clone(),
             generation,
+            others: self.grant.others,
             sled: config.sled.name.clone(),
             host: self.host,
             granted,
