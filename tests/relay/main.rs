@@ -8,6 +8,7 @@ mod apart;
 mod client;
 mod faults;
 mod host;
+mod noise;
 #[allow(dead_code, reason = "it is made for other tests")]
 #[path = "../attach/sled.rs"]
 mod sled;
