@@ -407,7 +407,7 @@ impl Engine {
                 request.read.reserve(whole as usize);
             }
             request.read.extend_from_slice(data);
-            learn(&mut self.written, offset, request.answered, &request.read);
+            self.written.learn(offset, request.answered, &request.read);
         }
         if let Wish::Write(offset, ..) = request.wish {
             // Not before: a read that comes before it may have to be sent once more.
@@ -482,23 +482,6 @@ impl Request {
             Wish::Write(_, data, _) => data.len() as u32,
             Wish::Flush => 1,
         }
-    }
-}
-
-/// Which blocks have been read whole of that which was read from an offset on, since so much of it had been: those
-/// in which there is anything have been written.
-fn learn(written: &mut Written, offset: u64, before: u32, read: &[u8]) {
-    let block = u64::from(written.block());
-    let end = offset + read.len() as u64;
-    let mut at = (offset + u64::from(before)) / block * block;
-    while at + block <= end {
-        if at >= offset && !written.has(at) {
-            let begins = (at - offset) as usize;
-            if read.get(begins..begins + block as usize).is_some_and(|read| read.iter().any(|byte| *byte != 0)) {
-                written.note(at, written.block());
-            }
-        }
-        at += block;
     }
 }
 

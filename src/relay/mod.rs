@@ -10,12 +10,13 @@
 //! | [`log`] | where acknowledged writes are kept |
 //! | [`gauge`] | what it has done: latencies, and pauses with their causes |
 //! | `clients` | those who ask |
-//! | `upstream` | the server that is asked |
+//! | `server`, `upstream` | how it stands with the server, and the connection to it |
 
 mod clients;
 pub mod engine;
 pub mod gauge;
 pub mod log;
+mod server;
 mod upstream;
 pub mod written;
 
@@ -31,16 +32,15 @@ use clients::{Asked, Wished};
 use engine::{Bounds, Engine, Kept, Order, Outcome, Piece, State, Wish};
 use gauge::Gauge;
 use log::{Log, Records};
+use server::{Happened, Server, enter, happens, seek};
 use std::collections::HashMap;
-use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 use upstream::{Turn, Upstream};
 
 /// How many requests may be on their way from the clients to the engine.
@@ -141,22 +141,6 @@ pub struct Relay {
     news: watch::Sender<Option<Status>>,
     refused: Arc<AtomicBool>,
     gauge: Gauge,
-}
-
-type Coming<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-
-/// What the loop has to do with the server.
-enum Server<S: Supply> {
-    /// The next one is looked for.
-    Sought(Coming<(S, Result<TcpStream, S::End>)>),
-    /// Its export is entered.
-    Entered(S, Coming<io::Result<(Upstream, crate::nbd::entry::Entered)>>),
-    /// It serves.
-    Serves(S, Upstream),
-    /// It serves, or should: that is being found out.
-    Doubted(Coming<(S, Option<String>)>, Upstream),
-    /// For a moment: it is about to become another of these.
-    None,
 }
 
 impl Relay {
@@ -421,88 +405,6 @@ impl Relay {
         let Self { servers, held_since, answered, .. } = *self;
         let oldest = self.engine.first().and_then(|id| self.waiting.get(&id)).map(|to| to.began.into());
         self.news.send_replace(Some(Status { state: self.engine.state(), servers, held_since, answered, oldest }));
-    }
-}
-
-/// What has happened with the server.
-enum Happened<S: Supply> {
-    Turned(io::Result<Turn>),
-    Found(S, TcpStream),
-    Ended(S, S::End),
-    Entered(S, Upstream, u64),
-    NotEntered(S, io::Error),
-    Judged(S, Upstream, Option<String>),
-}
-
-/// Waits until something happens with the server. Cancel-safe: what is awaited stays where it is, and is taken only
-/// when it has come.
-async fn happens<S: Supply>(server: &mut Server<S>) -> Happened<S> {
-    match server {
-        Server::Sought(found) => match found.await {
-            (supply, Ok(stream)) => Happened::Found(supply, stream),
-            (supply, Err(why)) => Happened::Ended(supply, why),
-        },
-        Server::Entered(_, entered) => {
-            let entered = entered.await;
-            match (std::mem::replace(server, Server::None), entered) {
-                (Server::Entered(supply, _), Ok((upstream, entered))) => {
-                    Happened::Entered(supply, upstream, entered.size)
-                }
-                (Server::Entered(supply, _), Err(why)) => Happened::NotEntered(supply, why),
-                _ => std::future::pending().await,
-            }
-        }
-        Server::Serves(_, upstream) => Happened::Turned(upstream.turn().await),
-        Server::Doubted(doubt, upstream) => {
-            // Cancel-safe, both.
-            let (supply, excuse) = tokio::select! {
-                turned = upstream.turn() => return Happened::Turned(turned),
-                judged = doubt => judged,
-            };
-            match std::mem::replace(server, Server::None) {
-                Server::Doubted(_, upstream) => Happened::Judged(supply, upstream, excuse),
-                _ => std::future::pending().await,
-            }
-        }
-        Server::None => std::future::pending().await,
-    }
-}
-
-/// Enters a server's export. One that does not answer to that is as good as none.
-fn enter<S: Supply>(supply: S, stream: TcpStream) -> Server<S> {
-    let entered = async move { timeout(SILENT, Upstream::enter(stream)).await.unwrap_or_else(|late| Err(late.into())) };
-    Server::Entered(supply, Box::pin(entered))
-}
-
-/// Looks for the next server.
-fn seek<S: Supply>(mut supply: S) -> Server<S> {
-    Server::Sought(Box::pin(async move {
-        let found = supply.next().await;
-        (supply, found)
-    }))
-}
-
-impl<S: Supply> Server<S> {
-    /// Finds out whether it has a reason to be silent.
-    fn doubted(self) -> Self {
-        match self {
-            Self::Serves(mut supply, upstream) => {
-                let doubt = async move {
-                    let excuse = supply.excuse().await;
-                    (supply, excuse)
-                };
-                Self::Doubted(Box::pin(doubt), upstream)
-            }
-            other => other,
-        }
-    }
-
-    /// What servers come from, unless the next one is being looked for.
-    fn supply(self) -> Option<S> {
-        match self {
-            Self::Serves(supply, _) | Self::Entered(supply, _) => Some(supply),
-            Self::Sought(_) | Self::Doubted(..) | Self::None => None,
-        }
     }
 }
 

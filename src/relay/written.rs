@@ -43,6 +43,23 @@ impl Written {
         }
     }
 
+    /// What a read tells that began at an offset, and of which this much was read before: of the blocks that have been
+    /// read whole since, those in which there is anything have been written.
+    pub fn learn(&mut self, offset: u64, before: u32, read: &[u8]) {
+        let block = u64::from(self.block);
+        let end = offset + read.len() as u64;
+        let mut at = (offset + u64::from(before)) / block * block;
+        while at + block <= end {
+            if at >= offset && !self.has(at) {
+                let begins = (at - offset) as usize;
+                if read.get(begins..begins + block as usize).is_some_and(|read| read.iter().any(|byte| *byte != 0)) {
+                    self.note(at, self.block);
+                }
+            }
+            at += block;
+        }
+    }
+
     fn place(&self, offset: u64) -> (usize, u64) {
         let block = offset / u64::from(self.block);
         (usize::try_from(block / 64).unwrap_or(usize::MAX), 1 << (block % 64))
@@ -62,5 +79,19 @@ mod tests {
         assert_eq!(known, [0, 1, 64]);
         written.note(199 * 512, 4096);
         assert!(written.has(199 * 512) && !written.has(1 << 40));
+    }
+
+    #[test]
+    fn a_block_that_was_read_whole_and_is_not_empty_was_written() {
+        let mut written = Written::nothing(8 * 512, 512);
+        let mut read = vec![0; 4 * 512];
+        read[700] = 1;
+        read[3 * 512] = 1;
+        // The first block is read in part, and so is the last.
+        written.learn(100, 0, &read[100..3 * 512 + 10]);
+        let known = |written: &Written| (0..8).filter(|block| written.has(block * 512)).collect::<Vec<_>>();
+        assert_eq!(known(&written), [1]);
+        written.learn(100, 3 * 512, &read[100..]);
+        assert_eq!(known(&written), [1, 3]);
     }
 }

@@ -1,0 +1,110 @@
+//! How it stands with the relay's server: the next one is looked for, it is entered, it serves, or it should and
+//! does not. Which comes after which is the relay's to say.
+
+use super::upstream::{Turn, Upstream};
+use super::{SILENT, Supply};
+use crate::nbd::entry::Entered;
+use std::future::pending;
+use std::io;
+use std::mem;
+use std::pin::Pin;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+type Coming<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// What the loop has to do with the server.
+pub(super) enum Server<S: Supply> {
+    /// The next one is looked for.
+    Sought(Coming<(S, Result<TcpStream, S::End>)>),
+    /// Its export is entered.
+    Entered(S, Coming<io::Result<(Upstream, Entered)>>),
+    /// It serves.
+    Serves(S, Upstream),
+    /// It serves, or should: that is being found out.
+    Doubted(Coming<(S, Option<String>)>, Upstream),
+    /// For a moment: it is about to become another of these.
+    None,
+}
+
+/// What has happened with the server.
+pub(super) enum Happened<S: Supply> {
+    Turned(io::Result<Turn>),
+    Found(S, TcpStream),
+    Ended(S, S::End),
+    Entered(S, Upstream, u64),
+    NotEntered(S, io::Error),
+    Judged(S, Upstream, Option<String>),
+}
+
+/// Waits until something happens with the server. Cancel-safe: what is awaited stays where it is, and is taken only
+/// when it has come.
+pub(super) async fn happens<S: Supply>(server: &mut Server<S>) -> Happened<S> {
+    match server {
+        Server::Sought(found) => match found.await {
+            (supply, Ok(stream)) => Happened::Found(supply, stream),
+            (supply, Err(why)) => Happened::Ended(supply, why),
+        },
+        Server::Entered(_, entered) => {
+            let entered = entered.await;
+            match (mem::replace(server, Server::None), entered) {
+                (Server::Entered(supply, _), Ok((upstream, entered))) => {
+                    Happened::Entered(supply, upstream, entered.size)
+                }
+                (Server::Entered(supply, _), Err(why)) => Happened::NotEntered(supply, why),
+                _ => pending().await,
+            }
+        }
+        Server::Serves(_, upstream) => Happened::Turned(upstream.turn().await),
+        Server::Doubted(doubt, upstream) => {
+            // Cancel-safe, both.
+            let (supply, excuse) = tokio::select! {
+                turned = upstream.turn() => return Happened::Turned(turned),
+                judged = doubt => judged,
+            };
+            match mem::replace(server, Server::None) {
+                Server::Doubted(_, upstream) => Happened::Judged(supply, upstream, excuse),
+                _ => pending().await,
+            }
+        }
+        Server::None => pending().await,
+    }
+}
+
+/// Enters a server's export. One that does not answer to that is as good as none.
+pub(super) fn enter<S: Supply>(supply: S, stream: TcpStream) -> Server<S> {
+    let entered = async move { timeout(SILENT, Upstream::enter(stream)).await.unwrap_or_else(|late| Err(late.into())) };
+    Server::Entered(supply, Box::pin(entered))
+}
+
+/// Looks for the next server.
+pub(super) fn seek<S: Supply>(mut supply: S) -> Server<S> {
+    Server::Sought(Box::pin(async move {
+        let found = supply.next().await;
+        (supply, found)
+    }))
+}
+
+impl<S: Supply> Server<S> {
+    /// Finds out whether it has a reason to be silent.
+    pub(super) fn doubted(self) -> Self {
+        match self {
+            Self::Serves(mut supply, upstream) => {
+                let doubt = async move {
+                    let excuse = supply.excuse().await;
+                    (supply, excuse)
+                };
+                Self::Doubted(Box::pin(doubt), upstream)
+            }
+            other => other,
+        }
+    }
+
+    /// What servers come from, unless the next one is being looked for.
+    pub(super) fn supply(self) -> Option<S> {
+        match self {
+            Self::Serves(supply, _) | Self::Entered(supply, _) => Some(supply),
+            Self::Sought(_) | Self::Doubted(..) | Self::None => None,
+        }
+    }
+}
