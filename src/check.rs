@@ -75,6 +75,8 @@ codes! {
     SledStopping = "SLED_STOPPING", Blocking;
     /// Somebody is at work on the sled: hosts are asked to wait.
     Maintenance = "MAINTENANCE", Blocking;
+    /// The volume is to be free: who has it is asked to detach it, and nobody else gets a ticket.
+    VolumeDraining = "VOLUME_DRAINING", Blocking;
     /// Something has not been looked at for too long: what is known of it may be old.
     NotSeen = "NOT_SEEN", Blocking;
     /// The data disk cannot be written to.

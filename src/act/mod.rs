@@ -5,6 +5,7 @@ pub mod adopt;
 pub mod canary;
 pub mod connections;
 pub mod create;
+pub mod drains;
 pub mod fence;
 pub mod follower;
 pub mod in_force;

@@ -113,6 +113,26 @@ pub(super) enum VolumeCommand {
         /// The host: its address, or its name in the port map.
         host: String,
     },
+    /// Ask the host that has a volume to detach it, and wait for that. No host gets a ticket until it is ended.
+    Drain(DrainArguments),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DrainArguments {
+    /// The volume.
+    pub(super) volume: VolumeName,
+    /// End it: hosts may attach the volume again.
+    #[arg(long, conflicts_with_all = ["no_wait", "timeout", "reason"])]
+    pub(super) end: bool,
+    /// Only ask, and do not wait until it is detached.
+    #[arg(long, conflicts_with = "timeout")]
+    pub(super) no_wait: bool,
+    /// How long to wait; the drain goes on after it.
+    #[arg(long, value_name = "TIME", default_value = "2m")]
+    pub(super) timeout: Span,
+    /// Why, for whoever sees that it is drained.
+    #[arg(long, value_name = "TEXT")]
+    pub(super) reason: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -9,6 +9,7 @@ mod arguments;
 mod client;
 mod config;
 mod console;
+mod drain;
 mod history;
 mod others;
 mod setup;
@@ -113,6 +114,7 @@ async fn volume(client: &Client, command: &VolumeCommand, json: bool) -> Result<
         }
         VolumeCommand::Allow { volume, host } => permit(client, volume, host, "allow", json).await,
         VolumeCommand::Deny { volume, host } => permit(client, volume, host, "deny", json).await,
+        VolumeCommand::Drain(arguments) => drain::run(client, arguments, json).await,
     }
 }
 

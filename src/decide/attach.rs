@@ -138,6 +138,14 @@ pub fn may_let_go(config: &Configuration, volume: &VolumeName) -> Result<Vec<Loc
     regions(config, volume)
 }
 
+/// Whether a volume may be drained by this sled.
+///
+/// # Errors
+/// No such volume here.
+pub fn may_drain(config: &Configuration, volume: &VolumeName) -> Result<(), wire::Error> {
+    regions(config, volume).map(drop)
+}
+
 /// The regions of a volume on this sled, of which there is at least one.
 fn regions(config: &Configuration, volume: &VolumeName) -> Result<Vec<LocalRegion>, wire::Error> {
     let Some(wanted) = config.map.volumes.get(volume) else {

@@ -10,7 +10,7 @@ use crate::config::Configuration;
 use crate::names::{RegionName, VolumeName};
 use crate::port_map::LocalRegion;
 use crate::region::Ledger;
-use crate::wire::{self, Maintenance, State};
+use crate::wire::{self, Drain, DrainState, Maintenance, State};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use uuid::Uuid;
@@ -92,6 +92,7 @@ fn sled_findings(config: &Configuration, facts: &Facts) -> Vec<Finding> {
     found.extend(strangers::findings(config, facts));
     found.extend(strangers::unread(facts));
     found.extend(facts.maintenance.as_ref().map(maintenance));
+    found.extend(facts.drains.iter().filter(|(volume, _)| config.map.volumes.contains_key(volume)).map(drain));
     if facts.leaving {
         let cause = "the machine is being switched off, and the regions are stopped".to_owned();
         found.push(about_sled(Code::SledStopping, "sled".into(), cause, "wait until it is back".into()));
@@ -108,6 +109,30 @@ fn maintenance(maintenance: &Maintenance) -> Finding {
     };
     let cause = format!("no host may attach a volume{end}, as somebody is at work on the sled{reason}");
     about_sled(Code::Maintenance, "sled".into(), cause, remedy)
+}
+
+/// A volume is to be free.
+fn drain((volume, drain): (&VolumeName, &Drain)) -> Finding {
+    let reason = drain.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+    let said = match &drain.said {
+        None => "who has it has not answered".to_owned(),
+        Some(said) => match said.state {
+            DrainState::Detaching => format!("{} is detaching it", said.host),
+            DrainState::Detached => format!("{} has detached it", said.host),
+            DrainState::InUse => format!("at {} it is in use: {}", said.host, said.users.join(", ")),
+            DrainState::Failed => {
+                format!(
+                    "{} could not detach it: {}",
+                    said.host,
+                    said.message.as_deref().unwrap_or("it does not say why")
+                )
+            }
+        },
+    };
+    let cause = format!("it is being drained{reason}, and no host gets a ticket; {said}");
+    let remedy = format!("when it may be attached again: sledctl volume drain {volume} --end");
+    let (subject, scope) = (format!("volume {volume}"), Scope::Volume(volume.clone()));
+    Finding { code: Code::VolumeDraining, subject, scope, cause, remedy }
 }
 
 /// The last good goes on: what runs is as it was, and so is what is started; but for regions that are

@@ -27,6 +27,7 @@ fn allowed(path: &[&str]) -> Option<&'static str> {
     match path {
         ["v1", "regions", _] => Some("POST, DELETE"),
         ["v1", "regions", _, "adopt"] => Some("GET, POST"),
+        ["v1", "volumes", _, "drain"] => Some("POST, DELETE"),
         ["v1", "downstairs", "upgrade"]
         | ["v1", "regions", _, "restore" | "purge" | "restart" | "hold" | "release"]
         | ["v1", "volumes", _, "allow" | "deny"]
@@ -92,6 +93,7 @@ fn render(granted: supervisor::Answer) -> Answer {
         supervisor::Answer::Permitted | supervisor::Answer::Left | supervisor::Answer::Looked => {
             json(StatusCode::OK, &())
         }
+        supervisor::Answer::Drain(drain) => json(StatusCode::OK, &drain),
         supervisor::Answer::Difference(difference) => json(StatusCode::OK, &difference),
         supervisor::Answer::Configurations(all) => json(StatusCode::OK, &all),
         supervisor::Answer::Kept(kept) => json(StatusCode::OK, &kept),
@@ -148,6 +150,13 @@ fn wish(method: &Method, path: &[&str], query: &Query, brought: Bytes) -> Result
         }
         (&Method::POST, ["v1", "volumes", name, verb @ ("allow" | "deny")]) => {
             Wish::Permit(volume(name)?, host(query)?, *verb == "allow")
+        }
+        (&Method::POST, ["v1", "volumes", name, "drain"]) => {
+            Wish::Drain(volume(name)?, Some(one(query, "reason")?.map(spoken).transpose()?))
+        }
+        (&Method::DELETE, ["v1", "volumes", name, "drain"]) => {
+            parameters(query, [])?;
+            Wish::Drain(volume(name)?, None)
         }
         (&Method::POST, ["v1", "look"]) => {
             parameters(query, [])?;

@@ -6,7 +6,7 @@ use super::door::Door;
 use crate::names::VolumeName;
 use crate::observe::presence::Presence;
 use crate::supervisor::{self, Handle, Request, Wish};
-use crate::wire::{Error, Refusal, Release};
+use crate::wire::{Drained, Error, Refusal, Release};
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -20,6 +20,7 @@ use tokio::time::timeout;
 const MOST: usize = 4096;
 /// What bodies look like.
 const ATTACH: &str = "{\"at_least\": 0, \"takeover\": false}";
+const DRAINED: &str = "{\"id\": 1769300000000, \"state\": \"detached\"}";
 const RELEASE: &str = "{\"generation\": 1769300000}";
 /// How long a host may take to send it.
 const SLOWEST: Duration = Duration::from_secs(5);
@@ -28,7 +29,7 @@ const SLOWEST: Duration = Duration::from_secs(5);
 pub(super) struct Asked<'a> {
     /// The volume's name, as it was written.
     pub(super) name: &'a str,
-    /// `attach` or `release`.
+    /// `attach`, `release` or `drained`.
     pub(super) verb: &'a str,
     pub(super) query: &'a str,
     pub(super) door: Door,
@@ -36,7 +37,7 @@ pub(super) struct Asked<'a> {
     pub(super) there: Option<Presence>,
 }
 
-/// Answers `POST /v1/volumes/{volume}/attach` and `…/release`.
+/// Answers `POST /v1/volumes/{volume}/attach`, `…/release` and `…/drained`.
 pub(super) async fn answer<B>(handle: &Handle, method: &Method, asked: Asked<'_>, body: B) -> Answer
 where
     B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
@@ -63,6 +64,13 @@ where
     let host = host.to_canonical();
     let wish = match verb {
         "attach" => wanted(body, ATTACH).await.map(|wanted| Wish::Attach(volume, host, wanted, there)),
+        "drained" => match wanted::<_, Option<Drained>>(body, DRAINED).await {
+            Ok(Some(said)) => Ok(Wish::Drained(volume, host, said, there)),
+            Ok(None) => {
+                Err((StatusCode::BAD_REQUEST, Error::new("BAD_BODY", "it says nothing", format!("send {DRAINED}"))))
+            }
+            Err(why) => Err(why),
+        },
         _ => wanted(body, RELEASE).await.map(|Release { generation }| Wish::LetGo(volume, host, generation, there)),
     };
     let wish = match wish {
@@ -74,6 +82,7 @@ where
     match (sent, answered.await) {
         (Ok(()), Ok(Ok(supervisor::Answer::Ticket(ticket)))) => json(StatusCode::OK, &ticket),
         (Ok(()), Ok(Ok(supervisor::Answer::Released(released)))) => json(StatusCode::OK, &released),
+        (Ok(()), Ok(Ok(supervisor::Answer::Drain(drain)))) => json(StatusCode::OK, &drain),
         (Ok(()), Ok(Ok(supervisor::Answer::Refused(refusal)))) => refused(&refusal),
         (Ok(()), Ok(Err(why))) => error(StatusCode::SERVICE_UNAVAILABLE, why),
         _ => error(
@@ -87,7 +96,9 @@ fn refused(refusal: &Refusal) -> Answer {
     let status = match refusal.error.code.as_str() {
         "HOST_NOT_ALLOWED" => StatusCode::FORBIDDEN,
         "VOLUME_UNKNOWN" | "VOLUME_ELSEWHERE" => StatusCode::NOT_FOUND,
-        "VOLUME_ATTACHED_ELSEWHERE" | "VOLUME_HELD_ELSEWHERE" | "NOT_HELD" | "STILL_ATTACHED" => StatusCode::CONFLICT,
+        "VOLUME_ATTACHED_ELSEWHERE" | "VOLUME_HELD_ELSEWHERE" | "NOT_HELD" | "STILL_ATTACHED" | "NOT_DRAINING" => {
+            StatusCode::CONFLICT
+        }
         "GENERATION_TOO_HIGH" | "ASKER_GONE" => StatusCode::BAD_REQUEST,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     };

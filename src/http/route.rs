@@ -72,7 +72,7 @@ where
             latest(handle, query, |bulletin| ready(StatusCode::OK, bulletin.maintenance.bytes()))
         }
         (["v1", "storage"], true) => latest(handle, query, |bulletin| ready(StatusCode::OK, bulletin.storage.bytes())),
-        (["v1", "volumes", name, verb @ ("attach" | "release")], _) => {
+        (["v1", "volumes", name, verb @ ("attach" | "release" | "drained")], _) => {
             let (query, there) = (uri.query().unwrap_or_default(), request.extensions.get().cloned());
             let asked = attach::Asked { name, verb, query, door, there };
             attach::answer(handle, &request.method, asked, body).await

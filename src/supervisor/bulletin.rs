@@ -278,6 +278,7 @@ impl Editor {
                 facts.seen_since.get(&(name.clone(), address)).copied().map_or(now, times::in_milliseconds)
             }),
             tls: Some(self.config.sled.tls.is_some()),
+            drain: facts.drains.get(name).cloned(),
         };
         if known.is_some_and(|known| *known != volume) {
             volume.revision += 1;

@@ -10,10 +10,12 @@
 //! ([`observe::Told`](crate::observe::Told)).
 
 use super::counter::Served;
+use super::drains;
 use super::jobs::Ended;
 use super::maintenance;
 use super::reload::{Reading, Recorded};
 use super::requests::Request;
+use crate::act::drains::Drains;
 use crate::act::progress::Step;
 use crate::act::units::NotRefreshed;
 use crate::config::History;
@@ -69,6 +71,8 @@ pub(super) enum Event {
     Served(Served),
     /// A region is not held any more on this disk.
     Released(Option<Uuid>, RegionName),
+    /// What became of something that was to be written of drains.
+    Drains(Option<Box<(drains::Order, Drains)>>, std::io::Result<()>),
     /// What became of something that was to be written of maintenance.
     Maintenance(maintenance::Order, std::io::Result<()>),
     /// The machine is being switched off; told when hosts have been told.

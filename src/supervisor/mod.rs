@@ -28,6 +28,7 @@ mod bulletin;
 mod care;
 mod company;
 mod counter;
+mod drains;
 mod endings;
 mod errands;
 mod event;
@@ -166,6 +167,7 @@ struct Supervisor {
     last_disk: Option<Uuid>,
     moves: Moves,
     maintenance: maintenance::Maintenance,
+    drains: drains::Queue,
     /// Who is waiting until what is known now has been published.
     told: Vec<oneshot::Sender<()>>,
     started: Instant,
@@ -250,6 +252,7 @@ impl Supervisor {
             last_disk: None,
             moves: Moves::default(),
             maintenance: maintenance::Maintenance::default(),
+            drains: drains::Queue::default(),
             told: Vec::new(),
             config_dir,
             kept,
@@ -265,6 +268,7 @@ impl Supervisor {
         let mut turns = self.observers.turns();
         let mut patience = std::pin::pin!(sleep(PATIENCE));
         self.resume_maintenance();
+        self.resume_drains();
         self.facts.unfinished_upgrade = upgrade_is_unfinished();
         loop {
             let alarm_at = self.alarm();
@@ -344,6 +348,7 @@ impl Supervisor {
             Event::Kept(written) => self.hear_kept(written),
             Event::Released(disk, name) => self.hear_released(disk, &name),
             Event::Maintenance(order, written) => self.hear_maintenance(order, written),
+            Event::Drains(order, written) => self.hear_drains(order, written),
             Event::Leaving(told) => self.hear_leaving(told),
             Event::Seen(disk) => self.see_disk(disk),
             Event::Looked(disk, request) => self.hear_look(disk, request),

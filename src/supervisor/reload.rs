@@ -258,6 +258,7 @@ impl Supervisor {
             away: _,
             granting: _,
             maintenance: _,
+            drains: _,
             unfinished_upgrade: _,
             awaiting: _,
             upgrading: _,

@@ -69,6 +69,10 @@ pub enum Wish {
     LetGo(VolumeName, IpAddr, Option<u64>, Presence),
     /// Let a host, by its address or its name in the map, talk to a volume again, or cut it off.
     Permit(VolumeName, String, bool),
+    /// Have a volume drained, for a reason if there is one, or not any more.
+    Drain(VolumeName, Option<Option<String>>),
+    /// The host at this address says what has come of that it is to detach a volume.
+    Drained(VolumeName, IpAddr, wire::Drained, Presence),
     /// Take the configuration over from its files, or show what that would change.
     Reload(Reloading),
     /// What was in force; or the one with this number, with its files.
@@ -115,6 +119,8 @@ pub enum Answer {
     Refused(wire::Refusal),
     /// A host is let in again, or was cut off.
     Permitted,
+    /// A volume is being drained, or not any more.
+    Drain(Option<wire::Drain>),
     /// A host has let go of its ticket.
     Released(wire::Released),
     /// What was looked at is shown.
@@ -136,6 +142,8 @@ impl Supervisor {
                 | Wish::Attach(..)
                 | Wish::LetGo(..)
                 | Wish::Permit(..)
+                | Wish::Drain(..)
+                | Wish::Drained(..)
                 | Wish::Reload(_)
                 | Wish::Configurations(_)
         ) {
@@ -191,6 +199,10 @@ impl Supervisor {
                 return self.let_go(volume, Asker { host, there, answer }, ticket);
             }
             Wish::Permit(volume, host, allow) => return self.permit(volume, &host, allow, answer),
+            Wish::Drain(volume, wanted) => return self.drain(volume, wanted, answer),
+            Wish::Drained(volume, host, said, there) => {
+                return self.hear_drained(volume, Asker { host, there, answer }, said);
+            }
             Wish::Reload(asked) => return self.read_again(asked, answer),
             Wish::Configurations(number) => {
                 _ = answer.send(self.configurations(number));

@@ -19,7 +19,7 @@ use crate::decide::facts::{Fencing, Gap};
 use crate::decide::storage::identity;
 use crate::names::VolumeName;
 use crate::observe::presence::Presence;
-use crate::port_map::Fence;
+use crate::port_map::{Fence, LocalRegion};
 use crate::wire::{self, Attach, Refusal};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -61,8 +61,7 @@ impl Default for Desk {
 impl Supervisor {
     /// Takes a host's wish for a ticket.
     pub(super) fn ask_for_ticket(&mut self, volume: VolumeName, asker: Asker, attach: Attach) {
-        let ready = self.editor.ready(&volume);
-        match may_attach(&self.config, ready, &volume, asker.host) {
+        match self.may_attach(&volume, asker.host) {
             Err(why) => {
                 if why.code == "HOST_NOT_ALLOWED" {
                     self.knocked(&volume, Some(asker.host));
@@ -103,7 +102,18 @@ impl Supervisor {
         self.queue(volume, Order { asker, wish: Wanted::Rewrite });
     }
 
-    fn refusal(&self, volume: &VolumeName, error: wire::Error) -> Refusal {
+    /// Whether a host may have a ticket, as far as can be told without looking who is connected.
+    fn may_attach(&self, volume: &VolumeName, host: IpAddr) -> Result<Vec<LocalRegion>, wire::Error> {
+        let may = may_attach(&self.config, self.ready_for(volume, host), volume, host);
+        match (self.is_kept_from(volume, host), may) {
+            // Who may not attach it at all is told that.
+            (Some(why), Ok(_)) => Err(why),
+            (Some(why), Err(refused)) if refused.code == "NOT_READY" => Err(why),
+            (_, may) => may,
+        }
+    }
+
+    pub(super) fn refusal(&self, volume: &VolumeName, error: wire::Error) -> Refusal {
         let hosts = match error.code.as_str() {
             "HOST_NOT_ALLOWED" => BTreeMap::new(),
             _ => self.facts.visitors(&self.config, volume),
@@ -150,7 +160,7 @@ impl Supervisor {
     fn judge_again(&self, volume: &VolumeName, order: &Order) -> Result<(), wire::Error> {
         let host = order.asker.host;
         match order.wish {
-            Wanted::Ticket(_) => may_attach(&self.config, self.editor.ready(volume), volume, host),
+            Wanted::Ticket(_) => self.may_attach(volume, host),
             Wanted::Permit(allow) => may_permit(&self.config, volume, host, allow),
             Wanted::LetGo(_) | Wanted::Rewrite => may_let_go(&self.config, volume),
         }

@@ -140,7 +140,7 @@ fn is_shared(check: &Check, seen: &Seen<'_>) -> bool {
         // Unless it is there and this version cannot drive it.
         Code::NicMissing | Code::BridgePortMissing => !seen.adapter_plugged,
         // What somebody asked for.
-        Code::Maintenance | Code::RegionHeld | Code::SledStopping => true,
+        Code::Maintenance | Code::VolumeDraining | Code::RegionHeld | Code::SledStopping => true,
         // A certificate that has ended has ended for all.
         Code::TlsUnusable => true,
         _ => false,

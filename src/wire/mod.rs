@@ -2,11 +2,13 @@
 //! host's tool share. Fields may be added; none is renamed or removed. Pure.
 
 mod difference;
+mod drain;
 mod job;
 mod storage;
 mod ticket;
 
 pub use difference::{Change, Condition, Configurations, Difference, Files, Unattachable};
+pub use drain::{Drain, DrainSaid, DrainState, Drained};
 pub use job::{Ask, Granted, Job, JobKind, JobProgress, JobState, Proposal, Word};
 pub use storage::{DeletedRegion, Marked, StorageDetail, StoredRegion, WantedRegion};
 pub use ticket::{Attach, Attached, Holder, Hosts, Refusal, Release, Released, Ticket, TicketRegion};
@@ -173,6 +175,10 @@ pub struct Volume {
     /// Whether the data ports of this sled want TLS; absent from a sled that does not say so yet.
     #[serde(default)]
     pub tls: Option<bool>,
+    /// It is to be free: who has it is asked to detach. Absent if it is not, and from a sled that does not know of
+    /// such a thing.
+    #[serde(default)]
+    pub drain: Option<Drain>,
 }
 
 /// A volume in short: an entry of `GET /v1/volumes`.

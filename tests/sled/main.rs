@@ -18,6 +18,7 @@ mod clock;
 mod deletion;
 mod device;
 mod disk;
+mod drain;
 mod enforcement;
 mod face;
 mod failures;

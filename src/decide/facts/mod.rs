@@ -22,7 +22,7 @@ use crate::config::Configuration;
 use crate::names::{RegionName, VolumeName};
 use crate::port_map::Fence;
 use crate::region::{Grant, Hold};
-use crate::wire::{self, Maintenance};
+use crate::wire::{self, Drain, Maintenance};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -93,6 +93,8 @@ pub struct Facts {
     pub intruders: Option<BTreeMap<RegionName, Vec<Stranger>>>,
     /// Hosts are asked to wait, and until when.
     pub maintenance: Option<Maintenance>,
+    /// The volumes that are being drained.
+    pub drains: BTreeMap<VolumeName, Drain>,
     /// A roll of another downstairs program was cut short, and no job goes on with it.
     pub unfinished_upgrade: bool,
     /// The regions that a job is to take away for a moment, which nobody waits for, and which waits

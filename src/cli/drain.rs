@@ -1,0 +1,191 @@
+//! `sledctl volume drain`: asks the host that has a volume to detach it, and waits for what comes of that.
+
+use super::arguments::DrainArguments;
+use super::client::{self, Client, Failure};
+use super::show::print;
+use crate::clean;
+use crate::terminal;
+use crate::times::in_seconds;
+use crate::wire::{Attached, Drain, DrainState, Error, Volume};
+use http::Method;
+use std::net::IpAddr;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long the supervisor is to hold its answer, in seconds, at most.
+const HOLD: u64 = 30;
+
+/// Does what the arguments say; whether the volume is free.
+pub(super) async fn run(client: &Client, arguments: &DrainArguments, json: bool) -> Result<bool, Failure> {
+    let volume = &arguments.volume;
+    let path = format!("/v1/volumes/{volume}/drain");
+    if arguments.end {
+        let now: Option<Drain> = client.order(Method::DELETE, &path).await?;
+        print(json, &now, |_| format!("{volume} is not being drained: hosts may attach it\n"))?;
+        return Ok(true);
+    }
+    let reason = arguments.reason.as_ref().map(|reason| format!("?reason={}", client::encoded(reason)));
+    let asked: Option<Drain> = client.order(Method::POST, &format!("{path}{}", reason.unwrap_or_default())).await?;
+    let Some(asked) = asked else { return Err(gone(volume.as_str())) };
+    let mut now: Volume = client.get(&format!("/v1/volumes/{volume}")).await?;
+    if !arguments.no_wait {
+        now = wait(client, now, asked.id, arguments.timeout.into(), json).await?;
+    }
+    let end = End::of(&now, asked.id, arguments.no_wait);
+    print(json, &now, |now| end.said(now, arguments.timeout.seconds))?;
+    Ok(matches!(end, End::Free | End::Asked))
+}
+
+/// Waits until the host has said how it ended, or nobody has the volume.
+async fn wait(client: &Client, mut now: Volume, id: u64, time: Duration, json: bool) -> Result<Volume, Failure> {
+    let until = Instant::now() + time;
+    let mut told = String::new();
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if !matches!(End::of(&now, id, false), End::Open) || left.is_zero() {
+            return Ok(now);
+        }
+        let waits = waits_for(&now);
+        if waits != told && !json {
+            terminal::note(&waits);
+            told = waits;
+        }
+        let hold = HOLD.min(left.as_secs() + 1);
+        let path = format!("/v1/volumes/{}?wait={hold}&revision={}", now.volume, now.revision);
+        now = client.get_held(&path).await?;
+    }
+}
+
+fn waits_for(volume: &Volume) -> String {
+    let detaches = volume.drain.as_ref().and_then(|drain| drain.said.as_ref());
+    match detaches {
+        Some(said) => format!("{} is detaching {}", said.host, volume.volume),
+        None => format!("{} is asked to detach {}", who(volume), volume.volume),
+    }
+}
+
+/// Who has a volume: those that are connected, or who holds it.
+fn who(volume: &Volume) -> String {
+    let named = |address: IpAddr, name: &Option<String>| match name {
+        Some(name) => format!("{} ({address})", clean::line(name)),
+        None => address.to_string(),
+    };
+    let mut hosts: Vec<_> =
+        volume.attached.iter().map(|Attached { address, host, .. }| named(*address, host)).collect();
+    if let Some(holder) = volume.holder.as_ref().filter(|holder| !holder.released && hosts.is_empty()) {
+        hosts.push(named(holder.address, &holder.host));
+    }
+    hosts.join(" and ")
+}
+
+/// How it ended.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    /// Nobody has it.
+    Free,
+    /// It was asked, and is not waited for.
+    Asked,
+    /// Something uses it, or it could not be detached.
+    Refused,
+    /// It is not known yet.
+    Open,
+    /// Somebody has ended the drain, or asked anew.
+    Over,
+}
+
+impl End {
+    fn of(volume: &Volume, id: u64, no_wait: bool) -> Self {
+        let Some(drain) = volume.drain.as_ref().filter(|drain| drain.id == id) else { return Self::Over };
+        let has = |host: IpAddr| {
+            let holds = volume.holder.as_ref().is_some_and(|holder| holder.address == host && !holder.released);
+            holds || volume.attached.iter().any(|attached| attached.address == host)
+        };
+        let nobody = volume.attached.is_empty() && volume.holder.as_ref().is_none_or(|holder| holder.released);
+        match drain.said.as_ref() {
+            _ if nobody => Self::Free,
+            Some(said) if matches!(said.state, DrainState::InUse | DrainState::Failed) && has(said.host) => {
+                Self::Refused
+            }
+            _ if no_wait => Self::Asked,
+            _ => Self::Open,
+        }
+    }
+
+    fn said(&self, volume: &Volume, seconds: u64) -> String {
+        let name = &volume.volume;
+        let end = format!("no host gets a ticket until: sledctl volume drain {name} --end\n");
+        let said = volume.drain.as_ref().and_then(|drain| drain.said.as_ref());
+        match self {
+            Self::Free => match said {
+                Some(said) if said.state == DrainState::Detached => {
+                    format!("{} has detached {name}, at {}; {end}", said.host, in_seconds(said.at))
+                }
+                _ => format!("no host has {name}; {end}"),
+            },
+            Self::Asked => format!("{} is asked to detach {name}; {end}", who(volume)),
+            Self::Refused => {
+                let Some(said) = said else { return end };
+                let users: String = said.users.iter().map(|user| format!("  {}\n", clean::line(user))).collect();
+                let why = said.message.as_deref().unwrap_or("it does not say why");
+                format!("{} has not detached {name}: {}\n{users}{end}", said.host, clean::line(why))
+            }
+            Self::Open => format!(
+                "{} has said nothing within {seconds} s: its crucible-attach is older than this, does not serve it, or is \
+                 not there; detach it there by hand\n{end}",
+                who(volume)
+            ),
+            Self::Over => format!("somebody has ended the drain of {name}, or asked for it anew\n"),
+        }
+    }
+}
+
+fn gone(volume: &str) -> Failure {
+    let message = format!("{volume} is not being drained, though it was asked for");
+    Failure::Refused(Error::new("FAILED", message, "see journalctl -u sledd"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn volume(attached: &[&str], released: bool, said: Option<(&str, &str)>) -> Volume {
+        let attached: Vec<_> = attached
+            .iter()
+            .map(|address| serde_json::json!({"address": address, "since": "2026-01-01T00:00:00Z", "regions": []}))
+            .collect();
+        let said = said.map(|(host, state)| {
+            serde_json::json!({"host": host, "state": state, "users": ["process 7 (qemu)"], "message": "it is in use",
+                "at": "2026-01-01T00:00:00Z"})
+        });
+        serde_json::from_value(serde_json::json!({
+            "volume": "still-fawn", "ready": false, "revision": 1, "as_of": "2026-01-01T00:00:00Z", "sled": "proper-raptor",
+            "port_map": "x", "fault_tolerance": 0, "size_bytes": 1, "hosts": [], "regions": [], "checks": [], "generation": 7,
+            "attached": attached, "holder": {"address": "10.0.0.7", "generation": 7, "since": "2026-01-01T00:00:00Z",
+                "released": released},
+            "drain": {"id": 3, "since": "2026-01-01T00:00:00Z", "said": said},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn how_it_ends_is_told_by_who_has_it_and_what_he_says() {
+        for (volume, end, part) in [
+            (volume(&["10.0.0.7"], false, None), End::Open, "10.0.0.7 has said nothing within 60 s"),
+            (volume(&["10.0.0.7"], false, Some(("10.0.0.7", "detaching"))), End::Open, "10.0.0.7"),
+            (volume(&["10.0.0.7"], false, Some(("10.0.0.7", "in_use"))), End::Refused, "  process 7 (qemu)\n"),
+            (volume(&["10.0.0.7"], false, Some(("10.0.0.7", "failed"))), End::Refused, "it is in use"),
+            // It has said so, and is seen to be connected still.
+            (volume(&["10.0.0.7"], false, Some(("10.0.0.7", "detached"))), End::Open, ""),
+            (volume(&[], true, Some(("10.0.0.7", "detached"))), End::Free, "10.0.0.7 has detached still-fawn"),
+            (volume(&[], true, None), End::Free, "no host has still-fawn"),
+            // Who said so once has it no more, and another does.
+            (volume(&["10.0.0.8"], true, Some(("10.0.0.7", "in_use"))), End::Open, "10.0.0.8"),
+        ] {
+            assert_eq!(End::of(&volume, 3, false), end);
+            let said = end.said(&volume, 60);
+            assert!(said.contains(part) && said.contains("volume drain still-fawn --end"), "{said}");
+        }
+        let open = volume(&["10.0.0.7"], false, None);
+        assert_eq!((End::of(&open, 3, true), End::of(&open, 4, false)), (End::Asked, End::Over));
+    }
+}
