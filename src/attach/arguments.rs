@@ -61,6 +61,11 @@ pub(super) enum Command {
     Serve(ServeArguments),
     /// Wait for a volume, win it, and become the server that attaches it.
     Run(RunArguments),
+    /// Set up this host for a volume: its service, its file system, its mount, and a storage of Proxmox on it. What is so
+    /// already is left as it is.
+    Install(InstallArguments),
+    /// Take away from this host what was set up for a volume. The volume's data stays.
+    Uninstall(UninstallArguments),
 }
 
 /// A volume and where to ask for it.
@@ -150,7 +155,80 @@ pub(super) struct ServeArguments {
     pub(super) state: PathBuf,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct InstallArguments {
+    #[command(flatten)]
+    pub(super) target: Target,
+    /// A crucible-nbd-server, of which this host is to have a copy as /usr/lib/crucible/crucible-nbd-server.
+    #[arg(long, value_name = "FILE")]
+    pub(super) server: Option<PathBuf>,
+    /// This host's certificate, if the sleds want TLS.
+    #[arg(long, value_name = "FILE", requires_all = ["key_pem", "root_cert_pem"])]
+    pub(super) cert_pem: Option<PathBuf>,
+    /// The key of the certificate.
+    #[arg(long, value_name = "FILE", requires_all = ["cert_pem", "root_cert_pem"])]
+    pub(super) key_pem: Option<PathBuf>,
+    /// The certificate that the sleds' are signed with.
+    #[arg(long, value_name = "FILE", requires_all = ["cert_pem", "key_pem"])]
+    pub(super) root_cert_pem: Option<PathBuf>,
+    /// Where it is mounted. Without it, where it is or was mounted, or /mnt/crucible-VOLUME.
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["raw", "no_mount"])]
+    pub(super) mount: Option<PathBuf>,
+    /// Only the device: nothing is made on it, and it is not mounted.
+    #[arg(long, conflicts_with = "no_mount")]
+    pub(super) raw: bool,
+    /// Only the device and a file system on it: it is not mounted.
+    #[arg(long)]
+    pub(super) no_mount: bool,
+    /// The name of the storage, on a host of Proxmox. Without it, the one that it has, or crucible-VOLUME.
+    #[arg(long, value_name = "ID", conflicts_with_all = ["raw", "no_mount"], value_parser = storage_id)]
+    pub(super) storage: Option<String>,
+    /// What the storage is for. Without it, what it is for, or images,vztmpl,iso,backup.
+    #[arg(long, value_name = "LIST", conflicts_with_all = ["raw", "no_mount"], value_parser = content_list)]
+    pub(super) content: Option<String>,
+    /// How long its service may take to be ready.
+    #[arg(long, value_name = "TIME", default_value = "5m")]
+    pub(super) timeout: Span,
+    /// Change nothing, and show what would be done.
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct UninstallArguments {
+    /// The volume.
+    pub(super) volume: VolumeName,
+    /// Change nothing, and show what would be done.
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+/// A name as Proxmox has it for storages.
+fn storage_id(text: &str) -> Result<String, &'static str> {
+    let inner = |c: u8| c.is_ascii_alphanumeric() || b"-_.".contains(&c);
+    let ends =
+        text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.ends_with(|c: char| c.is_ascii_alphanumeric());
+    match ends && text.len() > 1 && text.bytes().all(inner) {
+        true => Ok(text.into()),
+        false => Err("a storage is named by letters, digits, -, _ and ., with a letter first"),
+    }
+}
+
+/// A list of what a storage is for.
+fn content_list(text: &str) -> Result<String, &'static str> {
+    let word = |word: &str| !word.is_empty() && word.bytes().all(|c| c.is_ascii_lowercase());
+    match text.split(',').all(word) {
+        true => Ok(text.into()),
+        false => Err("for example images,rootdir,vztmpl,iso,backup"),
+    }
+}
+
 impl Target {
+    /// The sleds that the command line names.
+    pub(super) fn named(&self) -> &[Endpoint] {
+        &self.sleds
+    }
+
     /// A volume, and where it is known to be asked for.
     pub(super) fn of(volume: VolumeName, sleds: Vec<Endpoint>) -> Self {
         Self { volume, sleds }
@@ -222,6 +300,9 @@ mod tests {
             "x release v --sled a",
             "x run v --sled a -- --control 127.0.0.1:1",
             "x run v --cert-pem a --key-pem b --root-cert-pem c",
+            "x install v --sled a --mount /mnt/v --storage crucible-v --content images,iso --dry-run",
+            "x install v --raw",
+            "x uninstall v --json",
         ] {
             assert!(read(right).is_ok(), "{right}");
         }
@@ -236,6 +317,13 @@ mod tests {
             "x status v --takeover",
             "x status --sled a",
             "x check v --textfile /tmp",
+            "x install v --raw --no-mount",
+            "x install v --raw --mount /mnt/v",
+            "x install v --no-mount --storage x1",
+            "x install v --storage -x",
+            "x install v --content images,,iso",
+            "x uninstall v --purge",
+            "x uninstall v --sled a",
         ] {
             assert!(read(wrong).is_err(), "{wrong}");
         }

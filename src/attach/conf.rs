@@ -11,7 +11,7 @@ pub(super) const PLACE: &str = "/etc/crucible-attach";
 /// The variable that names sleds.
 pub(super) const SLEDS: &str = "CRUCIBLE_SLEDS";
 /// The variable with what `serve` is told beside.
-const OPTIONS: &str = "CRUCIBLE_OPTIONS";
+pub(super) const OPTIONS: &str = "CRUCIBLE_OPTIONS";
 
 /// What is written of a volume.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -24,6 +24,8 @@
 //! | [`findings`] | what is wrong with it, and what to do. Pure |
 //! | [`status`], [`glance`] | all of that on one screen |
 //! | [`check`], [`metrics`] | all of that for monitoring |
+//! | [`disk`] | the kernel's device of a volume, and where it is mounted |
+//! | [`install`] | all of that as a part of this host, at each boot, and back |
 //!
 //! Exit codes: 0 done and well, 1 failed, 2 wrong usage, 3 done but not well (the volume is not
 //! ready), 4 no sled can be reached, 5 the volume is another host's now, or another one: what was served ended.
@@ -49,6 +51,7 @@ pub mod findings;
 mod forward;
 mod glance;
 mod here;
+mod install;
 mod lock;
 mod metrics;
 mod network;
@@ -127,6 +130,8 @@ async fn carry_out(arguments: &Arguments) -> Result<Done, Failure> {
         }
         Command::Release { target } => release(target, json).await?,
         Command::Serve(arguments) => serve::serve(arguments).await?,
+        Command::Install(arguments) => install::install(arguments, json).await?,
+        Command::Uninstall(arguments) => install::uninstall(arguments, json).await?,
         Command::Run(arguments) => return attach(arguments).await.map(|server| Done::Won(Box::new(server))),
     };
     Ok(Done::Shown(shown))

@@ -23,11 +23,27 @@ const NO_SUCH_UNIT: &str = "org.freedesktop.systemd1.NoSuchUnit";
 /// # Errors
 /// Why it does not run, in words for an operator.
 pub async fn start(bus: &Connection, unit: &str) -> Result<(), String> {
-    let asked = async |manager: ManagerProxy<'_>| manager.start_unit(unit, "fail").await;
-    match timeout(START_LIMIT, run(bus, asked)).await {
+    match timeout(START_LIMIT, run_start(bus, unit)).await {
         Ok(ended) => ended,
         Err(_) => Err(format!("systemd has not told the end of its job for {} s", START_LIMIT.as_secs())),
     }
+}
+
+/// Starts a unit and waits, for as long as that takes: one that waits for something may never have started.
+/// Whoever ends to wait leaves the job as it is.
+///
+/// # Errors
+/// Why it does not run, in words for an operator.
+pub async fn run_start(bus: &Connection, unit: &str) -> Result<(), String> {
+    run(bus, async |manager: ManagerProxy<'_>| manager.start_unit(unit, "fail").await).await
+}
+
+/// Restarts a unit, or starts it, as [`run_start`] does.
+///
+/// # Errors
+/// Why it does not run, in words for an operator.
+pub async fn run_restart(bus: &Connection, unit: &str) -> Result<(), String> {
+    run(bus, async |manager: ManagerProxy<'_>| manager.restart_unit(unit, "replace").await).await
 }
 
 /// Restarts a unit, or starts it, and waits until systemd has done so, or has not.
@@ -35,8 +51,7 @@ pub async fn start(bus: &Connection, unit: &str) -> Result<(), String> {
 /// # Errors
 /// Why it does not run, in words for an operator.
 pub async fn restart(bus: &Connection, unit: &str) -> Result<(), String> {
-    let asked = async |manager: ManagerProxy<'_>| manager.restart_unit(unit, "replace").await;
-    match timeout(START_LIMIT, run(bus, asked)).await {
+    match timeout(START_LIMIT, run_restart(bus, unit)).await {
         Ok(ended) => ended,
         Err(_) => Err(format!("systemd has not told the end of its job for {} s", START_LIMIT.as_secs())),
     }

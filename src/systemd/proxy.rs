@@ -62,6 +62,8 @@ pub trait Manager {
     fn features(&self) -> zbus::Result<String>;
     /// Forgets a unit's failure and its restarts.
     fn reset_failed_unit(&self, name: &str) -> zbus::Result<()>;
+    /// Removes what a unit that does not run has left: `fdstore`, for example.
+    fn clean_unit(&self, name: &str, mask: &[&str]) -> zbus::Result<()>;
     /// Changes settings of a unit, at once if it runs; until the next boot if `runtime`.
     fn set_unit_properties(&self, name: &str, runtime: bool, properties: &Properties<'_>) -> zbus::Result<()>;
     /// Makes a unit that no file describes and starts it.

@@ -4,6 +4,7 @@
 
 mod device;
 mod hub;
+mod install;
 mod machine;
 mod network;
 mod two;

@@ -1,0 +1,117 @@
+//! Programs that a host has, run to their end: what they print is limited, and they are asked nothing.
+
+use super::super::failure::Failure;
+use std::io::ErrorKind;
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+/// How long one may take that only looks.
+pub(super) const LOOK: Duration = Duration::from_secs(30);
+/// How much is said of what one has printed, in characters.
+const MOST: usize = 500;
+
+/// What has come of a program.
+#[derive(Debug)]
+pub(super) struct Ran {
+    /// Its exit code; -1 if it was killed.
+    pub(super) code: i32,
+    /// What it has printed.
+    pub(super) printed: String,
+    /// What it has said as errors.
+    pub(super) said: String,
+}
+
+impl Ran {
+    /// The last that it has said, in short.
+    pub(super) fn last_words(&self) -> String {
+        let text = if self.said.trim().is_empty() { &self.printed } else { &self.said };
+        let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        let text = lines[lines.len().saturating_sub(4)..].join("; ");
+        match text.is_empty() {
+            true => format!("it ended with {}", self.code),
+            false => text.chars().take(MOST).collect(),
+        }
+    }
+}
+
+/// Runs a program; `None` if there is none of that name.
+///
+/// # Errors
+/// If it takes longer than its limit (`None`: it may take as long as it likes), or cannot be run.
+pub(super) async fn found(program: &str, words: &[&str], limit: Option<Duration>) -> Result<Option<Ran>, Failure> {
+    let mut command = Command::new(program);
+    command.args(words).env("LC_ALL", "C").stdin(Stdio::null()).kill_on_drop(true);
+    let output = command.output();
+    let ended = match limit {
+        None => output.await,
+        Some(limit) => match timeout(limit, output).await {
+            Ok(ended) => ended,
+            Err(_) => {
+                let message = format!("{program} {} has not ended in {} s", words.join(" "), limit.as_secs());
+                return Err(Failure::refused("PROGRAM_HANGS", message, "see what it waits for, and try again"));
+            }
+        },
+    };
+    match ended {
+        Ok(output) => Ok(Some(Ran {
+            code: output.status.code().unwrap_or(-1),
+            printed: String::from_utf8_lossy(&output.stdout).into_owned(),
+            said: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })),
+        Err(why) if why.kind() == ErrorKind::NotFound => Ok(None),
+        Err(why) => Err(Failure::refused("NO_PROGRAM", format!("{program} cannot be run: {why}"), "see ls -l of it")),
+    }
+}
+
+/// Runs a program that a host has, from this package of Debian.
+///
+/// # Errors
+/// As [`found`], or that it has not.
+pub(super) async fn run(program: &str, package: &str, words: &[&str], limit: Option<Duration>) -> Result<Ran, Failure> {
+    found(program, words, limit).await?.ok_or_else(|| {
+        Failure::refused("NO_PROGRAM", format!("this host has no {program}"), format!("apt install {package}"))
+    })
+}
+
+/// Runs a program that has to succeed.
+///
+/// # Errors
+/// As [`run`], or what it says.
+pub(super) async fn done(
+    program: &str,
+    package: &str,
+    words: &[&str],
+    limit: Option<Duration>,
+) -> Result<Ran, Failure> {
+    let ran = run(program, package, words, limit).await?;
+    match ran.code {
+        0 => Ok(ran),
+        _ => Err(failed(program, words, &ran)),
+    }
+}
+
+/// That a program has failed.
+pub(super) fn failed(program: &str, words: &[&str], ran: &Ran) -> Failure {
+    let message = format!("{program} {}: {}", words.join(" "), ran.last_words());
+    Failure::refused("PROGRAM_FAILED", message, "see what it says; what was done before stays, and is not done again")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_program_is_limited_in_time_and_its_words_in_length() {
+        let code = |failure: Failure| failure.error().code;
+        let ran = run("sh", "dash", &["-c", "echo a; echo b >&2; exit 3"], Some(LOOK)).await.unwrap();
+        assert_eq!((ran.code, ran.printed.as_str(), ran.last_words().as_str()), (3, "a\n", "b"));
+        let late = run("sleep", "coreutils", &["1000"], Some(Duration::from_millis(50))).await.unwrap_err();
+        assert_eq!(code(late), "PROGRAM_HANGS");
+        assert!(found("no-such-program", &[], None).await.unwrap().is_none());
+        assert_eq!(code(run("no-such-program", "x", &[], None).await.unwrap_err()), "NO_PROGRAM");
+        let why = done("sh", "dash", &["-c", "yes | head -c 9000; exit 1"], None).await.unwrap_err().error();
+        assert!(why.code == "PROGRAM_FAILED" && why.message.len() < 700, "{why:?}");
+    }
+}
