@@ -1,6 +1,7 @@
 //! What a relay's parts tell of themselves, so that somebody else can be told: what is won, which server there is,
 //! and how the relay is. Written where it happens, read by [`control`](super::control).
 
+use super::backing::Backing;
 use super::child::{self, Control};
 use super::disk;
 use super::failure::Failure;
@@ -66,7 +67,7 @@ impl Account {
             granted_by: won.granted.clone(),
             size_bytes: won.ticket.size_bytes,
             block_size: won.ticket.block_size,
-            identity: None,
+            identity: Some(Backing::of(&won.ticket).identity().to_owned()),
         };
         self.0.send_modify(|entries| entries.ticket = Some((ticket, Instant::now())));
     }

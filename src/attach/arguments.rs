@@ -39,6 +39,8 @@ pub(super) enum Command {
     /// Show a volume: its regions, who is attached, how it is served on this host, and what is wrong; or all volumes of
     /// this host, a line each.
     Status(StatusArguments),
+    /// Unmount a volume that this host has, if nothing uses it, and let go of it; or say what uses it.
+    Detach(DetachArguments),
     /// Tell a monitoring system in one line how the volumes of this host are.
     #[command(after_help = "Exit codes: 0 well, 1 warning, 2 critical, 3 unknown.")]
     Check(CheckArguments),
@@ -86,6 +88,20 @@ pub(super) struct StatusArguments {
     /// A sled that carries a region of it; without it, those that CRUCIBLE_SLEDS or the volume's configuration lists.
     #[arg(long = "sled", value_name = "URL", requires = "volume")]
     pub(super) sleds: Vec<Endpoint>,
+    #[command(flatten)]
+    pub(super) places: Places,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DetachArguments {
+    /// The volume.
+    pub(super) volume: VolumeName,
+    /// A sled that carries a region of it; without it, those that CRUCIBLE_SLEDS or the volume's configuration lists.
+    #[arg(long = "sled", value_name = "URL")]
+    pub(super) sleds: Vec<Endpoint>,
+    /// Tell the sleds that have asked for it how it went (crucible-detach@.service).
+    #[arg(long, hide = true)]
+    pub(super) asked: bool,
     #[command(flatten)]
     pub(super) places: Places,
 }

@@ -6,9 +6,10 @@
 
 use super::dial::dial;
 use super::endpoint::Endpoint;
+use crate::check::{Code, Severity};
 use crate::decide::attach::RETURN_LIMIT;
 use crate::names::{SledName, VolumeName};
-use crate::wire::{Attach, Error, Holder, Refusal, Release, Released, Ticket, Volume};
+use crate::wire::{Attach, Drained, Error, Holder, Refusal, Release, Released, Ticket, Volume};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
@@ -75,6 +76,17 @@ impl Look {
         }
         let named = hosts.is_empty() || hosts.iter().any(|host| host.to_canonical() == self.from);
         (!named).then(|| format!("the port map of {sled} does not let {} attach {volume}", self.from))
+    }
+
+    /// Whether the sled says that this host may attach the volume. That it is being drained keeps who has it from nothing:
+    /// it may need another server to detach it.
+    pub(super) fn is_ready(&self) -> bool {
+        let holds = || {
+            let own = |holder: &Holder| holder.address.to_canonical() == self.from && !holder.released;
+            self.volume.drain.is_some() && self.volume.holder.as_ref().is_some_and(own)
+        };
+        let mut blocking = self.checks.iter().filter(|check| check.severity == Severity::Blocking.to_string());
+        self.volume.ready || holds() && blocking.all(|check| check.code == Code::VolumeDraining.as_str())
     }
 
     /// Why the sled gives this host no ticket for now, unless it takes the volume over: another host has it, or
@@ -176,6 +188,17 @@ pub(super) async fn release(sled: &Endpoint, name: &VolumeName, generation: u64)
         StatusCode::OK => {
             serde_json::from_slice(&body).map_err(|why| Trouble::Odd(format!("its answer is odd: {why}")))
         }
+        status => Err(refused(status, &body).unwrap_or_else(|| odd(status))),
+    }
+}
+
+/// Says what has come of a sled's wish that a volume is detached.
+pub(super) async fn drained(sled: &Endpoint, name: &VolumeName, said: &Drained) -> Result<(), Trouble> {
+    let said = serde_json::to_vec(said).map_err(|why| Trouble::Odd(why.to_string()))?;
+    let path = format!("/v1/volumes/{name}/drained");
+    let Answer { status, body, .. } = ask(sled, Method::POST, &path, said.into(), PATIENCE).await?;
+    match status {
+        StatusCode::OK => Ok(()),
         status => Err(refused(status, &body).unwrap_or_else(|| odd(status))),
     }
 }

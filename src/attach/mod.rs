@@ -24,7 +24,7 @@
 //! | [`findings`] | what is wrong with it, and what to do. Pure |
 //! | [`status`], [`glance`] | all of that on one screen |
 //! | [`check`], [`metrics`] | all of that for monitoring |
-//! | [`disk`] | the kernel's device of a volume, and where it is mounted |
+//! | [`detach`], [`wish`] | unmounts and lets go of a volume; on a sled's wish as well |
 //! | [`install`] | all of that as a part of this host, at each boot, and back |
 //!
 //! Exit codes: 0 done and well, 1 failed, 2 wrong usage, 3 done but not well (the volume is not
@@ -41,6 +41,7 @@ mod child;
 mod client;
 mod conf;
 mod control;
+mod detach;
 mod device;
 mod dial;
 mod disk;
@@ -67,6 +68,7 @@ mod status;
 mod store;
 mod ticket;
 mod wait;
+mod wish;
 
 pub use arguments::Arguments;
 
@@ -121,6 +123,7 @@ async fn carry_out(arguments: &Arguments) -> Result<Done, Failure> {
         Command::Wait { target, timeout } => wait(target, (*timeout).into(), json).await?,
         Command::Status(arguments) => status::status(arguments, json).await?,
         Command::Check(arguments) => check::check(arguments, json).await?,
+        Command::Detach(arguments) => detach::detach(arguments, json).await?,
         Command::Ticket { target, takeover } => {
             let sleds = Sleds::look(&target.volume, target.sleds()?, Aim::Win).await;
             sleds.found()?;

@@ -18,6 +18,7 @@ use super::servers::Servers;
 use super::show::note;
 use super::sleds::{Aim, Sleds};
 use super::store::{Store, forget, store_away};
+use super::wish;
 use crate::device::DEAD_TIMEOUT;
 use crate::names::VolumeName;
 use crate::relay::log::{Log, Records};
@@ -92,8 +93,8 @@ pub(super) async fn serve(arguments: &ServeArguments) -> Result<ExitCode, Failur
     account.relay(relay.gauge(), heard.clone());
     store_away(&relay, &unix, &held);
     let device = arguments.device.then(|| Device::of(&backing)).transpose()?;
-    let ways = Ways { unix, tcp, door, device: device.as_ref() };
     let target = servers.target.clone();
+    let ways = Ways { unix, tcp, door, device: device.as_ref(), target: &target };
     let (left, (servers, end)) = ways.lead(relay, servers, heard).await?;
     finish(servers, end, &target, device.as_ref(), left).await
 }
@@ -142,6 +143,7 @@ struct Ways<'a> {
     tcp: Option<TcpListener>,
     door: Door,
     device: Option<&'a Device>,
+    target: &'a Target,
 }
 
 type Ended = (Option<Servers>, End<Failure>);
@@ -173,6 +175,7 @@ impl Ways<'_> {
             stop.send_replace(true);
             pending().await
         };
+        let wishes = wish::heed(&self.target.volume, self.target.sleds()?);
         // Cancel-safe: these never end by themselves, and have nothing to lose.
         let serving = async {
             tokio::select! {
@@ -180,6 +183,7 @@ impl Ways<'_> {
                 () = tell(heard.clone(), self.device.map(|_| shows)) => {}
                 () = keep => {}
                 () = leave => {}
+                () = wishes => {}
             }
         };
         let ended = tokio::select! {

@@ -119,7 +119,7 @@ impl Sleds {
 
     /// Whether every sled that carries the volume says that it may be attached, and by this host.
     pub(super) fn ready(&self) -> bool {
-        let open = |look: &&Look| look.volume.ready && self.shut(look).is_none();
+        let open = |look: &&Look| look.is_ready() && self.shut(look).is_none();
         let ready: BTreeSet<_> = self.looks().filter(open).map(|look| &look.volume.sled).collect();
         let carriers = self.carriers();
         !carriers.is_empty() && carriers.keys().all(|sled| ready.contains(sled))
@@ -252,7 +252,7 @@ impl Sleds {
 
 fn blocking(look: &Look) -> Vec<Reason> {
     let volume = &look.volume;
-    if volume.ready {
+    if look.is_ready() {
         return Vec::new();
     }
     let reason = |code: &str, subject: &str, cause: &str| Reason {

@@ -115,7 +115,7 @@ async fn fresh(sleds: &Sleds) -> Vec<News> {
 }
 
 /// Polls a sled for ever.
-async fn ask(index: usize, endpoint: Endpoint, volume: VolumeName, sender: mpsc::Sender<News>) {
+pub(super) async fn ask(index: usize, endpoint: Endpoint, volume: VolumeName, sender: mpsc::Sender<News>) {
     let mut backoff = Backoff::new(PAUSES[0], PAUSES[1]);
     let mut known = None;
     loop {

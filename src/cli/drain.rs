@@ -117,7 +117,8 @@ impl End {
         let said = volume.drain.as_ref().and_then(|drain| drain.said.as_ref());
         match self {
             Self::Free => match said {
-                Some(said) if said.state == DrainState::Detached => {
+                // Nobody has it any more: who was at it has done it, and its last word is on its way.
+                Some(said) if matches!(said.state, DrainState::Detached | DrainState::Detaching) => {
                     format!("{} has detached {name}, at {}; {end}", said.host, in_seconds(said.at))
                 }
                 _ => format!("no host has {name}; {end}"),
@@ -178,6 +179,7 @@ mod tests {
             (volume(&["10.0.0.7"], false, Some(("10.0.0.7", "detached"))), End::Open, ""),
             (volume(&[], true, Some(("10.0.0.7", "detached"))), End::Free, "10.0.0.7 has detached still-fawn"),
             (volume(&[], true, None), End::Free, "no host has still-fawn"),
+            (volume(&[], true, Some(("10.0.0.7", "detaching"))), End::Free, "10.0.0.7 has detached still-fawn"),
             // Who said so once has it no more, and another does.
             (volume(&["10.0.0.8"], true, Some(("10.0.0.7", "in_use"))), End::Open, "10.0.0.8"),
         ] {

@@ -50,6 +50,9 @@ pub struct Mind {
     pub tells_keeper: bool,
     /// The highest generation that another host was granted, as a ticket tells it.
     pub others: u64,
+    /// It is being drained, by this wish; and what hosts have said to it.
+    pub drain: Option<u64>,
+    pub drained: Vec<Value>,
     /// The generations that were let go of, as asked.
     pub released: Vec<u64>,
     /// Whom its map lets attach the volume, and who was cut off.
@@ -103,6 +106,8 @@ pub fn fleet_of(volume: &'static str, net: u8, sleds: usize) -> Vec<Arc<Sled>> {
             held: false,
             tells_keeper: false,
             others: 0,
+            drain: None,
+            drained: Vec::new(),
             released: Vec::new(),
             hosts: Vec::new(),
             denied: Vec::new(),
@@ -173,6 +178,10 @@ impl Sled {
                 refusal(503, "NOT_READY", "a region is down", json!({}))
             }
             (Manner::Hangs, true) if line.contains("/attach ") => return reader.read_to_end(&mut body).map(drop),
+            (_, true) if line.contains("/drained ") => {
+                self.tell(|mind| mind.drained.push(serde_json::from_slice(&body).unwrap()));
+                (200, "null".to_owned())
+            }
             (_, true) if line.contains("/release ") => {
                 self.asked_to_let_go(&serde_json::from_slice(&body).unwrap_or_default())
             }
@@ -218,7 +227,8 @@ impl Sled {
             "as_of": "2026-01-25T00:00:00Z", "sled": self.name, "port_map": mind.port_map, "fault_tolerance": 1,
             "size_bytes": mind.size, "hosts": mind.hosts, "denied": mind.denied, "regions": self.regions(&mind),
             "checks": if mind.ready { json!([]) } else { json!([check]) }, "generation": mind.granted,
-            "tls": mind.tells_tls.then_some(mind.tls)});
+            "tls": mind.tells_tls.then_some(mind.tls),
+            "drain": mind.drain.map(|id| json!({"id": id, "since": "2026-01-25T00:00:00Z"}))});
         (if mind.ready { 200 } else { 503 }, body.to_string())
     }
 

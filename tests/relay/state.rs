@@ -21,6 +21,7 @@ fn a_relay_tells_how_it_is_at_any_time() {
     assert_eq!(state["server"]["pid"], host.server().unwrap());
     assert_eq!(state["server"]["activity"]["is"], "active");
     assert_eq!(state["relay"]["last_pause"]["why"], "it has only begun");
+    assert!(state["ticket"]["identity"].is_string(), "{state}");
     // No device was connected, which is another thing than that nobody has looked.
     assert_eq!((&state["device"]["state"], &state["mount"]["state"]), (&"none".into(), &"none".into()));
 
@@ -143,4 +144,26 @@ fn status_and_check_show_a_relay_that_serves_and_one_that_is_gone() {
     host.end("KILL");
     let (code, said) = host.asked(&["status", "still-fawn"]);
     assert!(code == 3 && said.contains("this host: no relay serves it"), "{code} {said}");
+}
+
+/// A sled asks for the volume to be detached: the relay hears of it, each wish once, and says what hinders it.
+#[test]
+fn a_wish_that_it_be_detached_is_heard_and_answered() {
+    let host = Host::serving();
+    host.until_state(|state| state["relay"]["serves"] == true);
+    let drained = || host.sled.mind.lock().unwrap().drained.clone();
+    // Its service is not installed where this runs, so that nothing is begun.
+    for (count, id) in [7, 8].into_iter().enumerate() {
+        host.sled.tell(|mind| mind.drain = Some(id));
+        until(|| drained().len() > count);
+        let said = &drained()[count];
+        assert_eq!((&said["id"], &said["state"]), (&id.into(), &"failed".into()));
+        assert!(
+            said["message"].as_str().unwrap().starts_with("crucible-detach@still-fawn.service cannot be started: ")
+        );
+        // The same wish, told again with whatever else changes.
+        host.sled.tell(|mind| mind.clock += 1);
+    }
+    assert_eq!(host.said().matches("asks for still-fawn to be detached").count(), 2, "{}", host.said());
+    assert_eq!(host.client().read(0, BLOCK).unwrap(), vec![0; BLOCK]);
 }

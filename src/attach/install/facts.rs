@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// How far an installation goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Extent {
+pub(in crate::attach) enum Extent {
     /// The device, and nothing on it.
     Device,
     /// And a file system on it, that somebody else mounts.
@@ -18,39 +18,39 @@ pub(super) enum Extent {
 
 /// What is wanted.
 #[derive(Debug, Clone)]
-pub(super) struct Wanted {
+pub(in crate::attach) struct Wanted {
     /// The volume.
-    pub(super) volume: VolumeName,
+    pub(in crate::attach) volume: VolumeName,
     /// Its sleds, as they are written; `None`: those that are on record.
-    pub(super) sleds: Option<Vec<String>>,
+    pub(in crate::attach) sleds: Option<Vec<String>>,
     /// The files for sleds that want TLS, as options of `serve`; `None`: those that are on record.
-    pub(super) tls: Option<Vec<String>>,
+    pub(in crate::attach) tls: Option<Vec<String>>,
     /// A program that is to be this host's server.
-    pub(super) server: Option<PathBuf>,
+    pub(in crate::attach) server: Option<PathBuf>,
     /// How far it goes.
-    pub(super) extent: Extent,
+    pub(in crate::attach) extent: Extent,
     /// Where it is mounted; `None`: where it is or was, or else in the usual place.
-    pub(super) mount: Option<PathBuf>,
+    pub(in crate::attach) mount: Option<PathBuf>,
     /// The name of the storage; `None`: the one that it has, or else the usual one.
-    pub(super) storage: Option<String>,
+    pub(in crate::attach) storage: Option<String>,
     /// What the storage is for, as Proxmox lists it; `None`: what it is for, or else the usual.
-    pub(super) content: Option<String>,
+    pub(in crate::attach) content: Option<String>,
 }
 
 /// Whether the kernel has network block devices.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Kernel {
+pub(in crate::attach) struct Kernel {
     /// It has them now.
-    pub(super) loaded: bool,
+    pub(in crate::attach) loaded: bool,
     /// It could.
-    pub(super) loadable: bool,
+    pub(in crate::attach) loadable: bool,
     /// It is going to at each boot.
-    pub(super) at_boot: bool,
+    pub(in crate::attach) at_boot: bool,
 }
 
 /// What a file is, that is or is to be the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Program {
+pub(in crate::attach) enum Program {
     /// There is none.
     Missing,
     /// It is no server that could be used, and why.
@@ -61,66 +61,66 @@ pub(super) enum Program {
 
 /// A unit that somebody has made by hand for the same purpose.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct OldUnit {
+pub(in crate::attach) struct OldUnit {
     /// Its name.
-    pub(super) name: String,
+    pub(in crate::attach) name: String,
     /// Its file.
-    pub(super) file: PathBuf,
+    pub(in crate::attach) file: PathBuf,
     /// Where it mounts, if it is a mount.
-    pub(super) mounts: Option<PathBuf>,
+    pub(in crate::attach) mounts: Option<PathBuf>,
     /// It runs, or is mounted.
-    pub(super) active: bool,
+    pub(in crate::attach) active: bool,
 }
 
 /// What was set up by hand.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Old {
+pub(in crate::attach) struct Old {
     /// The units, in the order in which they are stopped.
-    pub(super) units: Vec<OldUnit>,
+    pub(in crate::attach) units: Vec<OldUnit>,
     /// Where an earlier installation has put a mount's unit aside.
-    pub(super) aside: Option<OldUnit>,
+    pub(in crate::attach) aside: Option<OldUnit>,
     /// What the server is told to attach, as far as that can be read.
-    pub(super) targets: BTreeSet<SocketAddr>,
+    pub(in crate::attach) targets: BTreeSet<SocketAddr>,
     /// A line of /etc/fstab that mounts a network block device.
-    pub(super) fstab: Option<String>,
+    pub(in crate::attach) fstab: Option<String>,
     /// Who uses what is mounted.
-    pub(super) users: Vec<String>,
+    pub(in crate::attach) users: Vec<String>,
 }
 
 /// The volume's own service.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Service {
+pub(in crate::attach) struct Service {
     /// systemd knows it: there is a template.
-    pub(super) known: bool,
+    pub(in crate::attach) known: bool,
     /// It is started at each boot.
-    pub(super) enabled: bool,
+    pub(in crate::attach) enabled: bool,
     /// Its state, as systemd has it.
-    pub(super) state: String,
+    pub(in crate::attach) state: String,
     /// What it says of itself.
-    pub(super) says: String,
+    pub(in crate::attach) says: String,
     /// The environment that it runs in, if it runs.
-    pub(super) environment: Option<BTreeMap<String, String>>,
+    pub(in crate::attach) environment: Option<BTreeMap<String, String>>,
     /// It was stopped, and could not flush: what was acknowledged is kept by systemd.
-    pub(super) unflushed: bool,
+    pub(in crate::attach) unflushed: bool,
     /// Its process.
-    pub(super) pid: Option<u32>,
+    pub(in crate::attach) pid: Option<u32>,
 }
 
 impl Service {
     /// The device answers.
-    pub(super) fn is_active(&self) -> bool {
+    pub(in crate::attach) fn is_active(&self) -> bool {
         self.state == "active"
     }
 
     /// Nothing of it runs, or is about to.
-    pub(super) fn is_stopped(&self) -> bool {
+    pub(in crate::attach) fn is_stopped(&self) -> bool {
         ["inactive", "failed", ""].contains(&self.state.as_str())
     }
 }
 
 /// What is on a device, as far as blkid can tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Content {
+pub(in crate::attach) enum Content {
     /// Nothing at all.
     Nothing,
     /// An ext4.
@@ -131,20 +131,20 @@ pub(super) enum Content {
 
 /// The volume as a device of this host.
 #[derive(Debug, Clone)]
-pub(super) struct Device {
+pub(in crate::attach) struct Device {
     /// Its number: it is `/dev/nbdN`.
-    pub(super) index: u32,
+    pub(in crate::attach) index: u32,
     /// In bytes.
-    pub(super) size: u64,
+    pub(in crate::attach) size: u64,
     /// What is on it.
-    pub(super) content: Content,
+    pub(in crate::attach) content: Content,
     /// Who uses it, but for the mount.
-    pub(super) users: Vec<String>,
+    pub(in crate::attach) users: Vec<String>,
 }
 
 /// Whether nothing can be written into a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Flag {
+pub(in crate::attach) enum Flag {
     /// Nothing can.
     Set,
     /// It can.
@@ -155,7 +155,7 @@ pub(super) enum Flag {
 
 /// What is at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Place {
+pub(in crate::attach) enum Place {
     /// Nothing.
     Nothing,
     /// Something that is no directory.
@@ -172,96 +172,96 @@ pub(super) enum Place {
 
 /// A mount's unit that an installation has written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Mount {
+pub(in crate::attach) struct Mount {
     /// Its name.
-    pub(super) name: String,
+    pub(in crate::attach) name: String,
     /// Where it mounts.
-    pub(super) path: PathBuf,
+    pub(in crate::attach) path: PathBuf,
     /// Its text.
-    pub(super) text: String,
+    pub(in crate::attach) text: String,
     /// It follows its service.
-    pub(super) enabled: bool,
+    pub(in crate::attach) enabled: bool,
 }
 
 /// A storage, as Proxmox has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Storage {
+pub(in crate::attach) struct Storage {
     /// Its name.
-    pub(super) name: String,
+    pub(in crate::attach) name: String,
     /// Of which kind.
-    pub(super) kind: String,
+    pub(in crate::attach) kind: String,
     /// Where it is, if it is a directory.
-    pub(super) path: Option<PathBuf>,
+    pub(in crate::attach) path: Option<PathBuf>,
     /// What for.
-    pub(super) content: BTreeSet<String>,
+    pub(in crate::attach) content: BTreeSet<String>,
     /// The nodes that have it; `None`: all.
-    pub(super) nodes: Option<BTreeSet<String>>,
+    pub(in crate::attach) nodes: Option<BTreeSet<String>>,
     /// It is used only where something is mounted.
-    pub(super) is_mountpoint: bool,
+    pub(in crate::attach) is_mountpoint: bool,
 }
 
 /// What Proxmox says.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Proxmox {
+pub(in crate::attach) struct Proxmox {
     /// This node, as the others call it.
-    pub(super) node: String,
+    pub(in crate::attach) node: String,
     /// All nodes.
-    pub(super) nodes: BTreeSet<String>,
+    pub(in crate::attach) nodes: BTreeSet<String>,
     /// All storages.
-    pub(super) storages: Vec<Storage>,
+    pub(in crate::attach) storages: Vec<Storage>,
 }
 
 /// What was found on a host.
 #[derive(Debug, Clone)]
-pub(super) struct Facts {
+pub(in crate::attach) struct Facts {
     /// Of the kernel.
-    pub(super) kernel: Kernel,
+    pub(in crate::attach) kernel: Kernel,
     /// udev knows the names of devices.
-    pub(super) rule: bool,
+    pub(in crate::attach) rule: bool,
     /// The server, and what was given to become it.
-    pub(super) server: Program,
+    pub(in crate::attach) server: Program,
     /// See above; `None` if nothing was given.
-    pub(super) given: Option<Program>,
+    pub(in crate::attach) given: Option<Program>,
     /// What was set up by hand.
-    pub(super) old: Old,
+    pub(in crate::attach) old: Old,
     /// Where the volume's regions are, as its sleds say; empty if none says anything.
-    pub(super) targets: BTreeSet<SocketAddr>,
+    pub(in crate::attach) targets: BTreeSet<SocketAddr>,
     /// The configuration.
-    pub(super) conf: Option<String>,
+    pub(in crate::attach) conf: Option<String>,
     /// The service.
-    pub(super) service: Service,
+    pub(in crate::attach) service: Service,
     /// The device.
-    pub(super) device: Option<Device>,
+    pub(in crate::attach) device: Option<Device>,
     /// How large the volume is, as its last ticket said.
-    pub(super) size: Option<u64>,
+    pub(in crate::attach) size: Option<u64>,
     /// The units that mount it.
-    pub(super) mounts: Vec<Mount>,
+    pub(in crate::attach) mounts: Vec<Mount>,
     /// Where it is to be mounted, what is there, and what unit of somebody else's has the name.
-    pub(super) path: PathBuf,
+    pub(in crate::attach) path: PathBuf,
     /// See above.
-    pub(super) place: Place,
+    pub(in crate::attach) place: Place,
     /// See above.
-    pub(super) stranger: bool,
+    pub(in crate::attach) stranger: bool,
     /// Who uses what is mounted there.
-    pub(super) users: Vec<String>,
+    pub(in crate::attach) users: Vec<String>,
     /// `None`: this is no Proxmox host.
-    pub(super) proxmox: Option<Proxmox>,
+    pub(in crate::attach) proxmox: Option<Proxmox>,
 }
 
 impl Facts {
     /// The unit that mounts the volume, if one does.
-    pub(super) fn mount(&self) -> Option<&Mount> {
+    pub(in crate::attach) fn mount(&self) -> Option<&Mount> {
         self.mounts.iter().find(|mount| mount.path == self.path)
     }
 
     /// A unit made by hand that has mounted, or does.
-    pub(super) fn old_mount(&self) -> Option<&OldUnit> {
+    pub(in crate::attach) fn old_mount(&self) -> Option<&OldUnit> {
         self.old.units.iter().find(|unit| unit.mounts.is_some()).or(self.old.aside.as_ref())
     }
 }
 
 /// Where a volume is mounted: as it is said, or as it was, or in the usual place.
-pub(super) fn mountpoint(wanted: &Wanted, own: &[Mount], old: &Old) -> PathBuf {
+pub(in crate::attach) fn mountpoint(wanted: &Wanted, own: &[Mount], old: &Old) -> PathBuf {
     let was = || own.first().map(|mount| mount.path.clone());
     let by_hand = || old.units.iter().find_map(|unit| unit.mounts.clone());
     let aside = || old.aside.as_ref().and_then(|unit| unit.mounts.clone());
@@ -269,6 +269,6 @@ pub(super) fn mountpoint(wanted: &Wanted, own: &[Mount], old: &Old) -> PathBuf {
 }
 
 /// The usual place.
-pub(super) fn usual(volume: &VolumeName) -> PathBuf {
+pub(in crate::attach) fn usual(volume: &VolumeName) -> PathBuf {
     Path::new("/mnt").join(format!("crucible-{volume}"))
 }

@@ -18,7 +18,7 @@
 
 mod act;
 mod command;
-mod facts;
+pub(super) mod facts;
 mod flag;
 mod look;
 mod old;
@@ -26,11 +26,11 @@ mod places;
 mod plan;
 mod report;
 mod storage;
-mod texts;
+pub(super) mod texts;
 mod trouble;
 mod undo;
-mod units;
-mod users;
+pub(super) mod units;
+pub(super) mod users;
 
 use super::arguments::{InstallArguments, UninstallArguments};
 use super::failure::Failure;

@@ -1,7 +1,7 @@
 //! The files that an installation writes: the configuration of the volume's service, and the unit that mounts
 //! the volume. Pure.
 
-pub(super) use super::super::conf::{OPTIONS, SLEDS};
+pub(in crate::attach) use super::super::conf::{OPTIONS, SLEDS};
 use crate::names::VolumeName;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,22 +10,22 @@ use std::path::{Component, Path, PathBuf};
 /// What makes `serve` connect the kernel's device.
 const DEVICE: &str = "--device";
 /// The options that name files for TLS, each with a value.
-pub(super) const TLS: [&str; 3] = ["--cert-pem", "--key-pem", "--root-cert-pem"];
+pub(in crate::attach) const TLS: [&str; 3] = ["--cert-pem", "--key-pem", "--root-cert-pem"];
 /// How the first line of a mount's unit begins; the volume follows.
 const MARK: &str = "# Made by crucible-attach(1) for the volume ";
 
 /// The name of a volume's service.
-pub(super) fn service(volume: &VolumeName) -> String {
+pub(in crate::attach) fn service(volume: &VolumeName) -> String {
     format!("crucible-attach@{volume}.service")
 }
 
 /// The device of a volume.
-pub(super) fn device(volume: &VolumeName) -> PathBuf {
+pub(in crate::attach) fn device(volume: &VolumeName) -> PathBuf {
     Path::new("/dev/crucible").join(volume.as_str())
 }
 
 /// The values in a file of environment variables, as far as they matter here: the last of each name counts.
-pub(super) fn values(conf: &str) -> BTreeMap<String, String> {
+pub(in crate::attach) fn values(conf: &str) -> BTreeMap<String, String> {
     let lines = conf.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';']));
     let pairs = lines.filter_map(|line| line.split_once('='));
     pairs.map(|(name, value)| (name.trim().to_owned(), unquoted(value.trim()).to_owned())).collect()
@@ -37,7 +37,7 @@ fn unquoted(value: &str) -> &str {
 }
 
 /// A configuration with these sleds and this for TLS, and for the rest as it was.
-pub(super) fn conf(was: Option<&str>, sleds: Option<&[String]>, tls: Option<&[String]>) -> String {
+pub(in crate::attach) fn conf(was: Option<&str>, sleds: Option<&[String]>, tls: Option<&[String]>) -> String {
     let before = values(was.unwrap_or_default());
     let of = |name: &str| before.get(name).cloned().unwrap_or_default();
     let sleds = sleds.map_or_else(|| of(SLEDS), |sleds| sleds.join(","));
@@ -85,7 +85,7 @@ fn options(before: &str, tls: Option<&[String]>) -> String {
 }
 
 /// A path as the name of its unit, as `systemd-escape --path` writes it.
-pub(super) fn escaped(path: &Path) -> String {
+pub(in crate::attach) fn escaped(path: &Path) -> String {
     let parts: Vec<_> = path
         .components()
         .filter_map(|part| match part {
@@ -106,7 +106,7 @@ pub(super) fn escaped(path: &Path) -> String {
 }
 
 /// The name of the unit that mounts something at a path.
-pub(super) fn mount_name(path: &Path) -> String {
+pub(in crate::attach) fn mount_name(path: &Path) -> String {
     format!("{}.mount", escaped(path))
 }
 
@@ -114,7 +114,7 @@ pub(super) fn mount_name(path: &Path) -> String {
 ///
 /// It follows its service and does not need it: a relay that is started anew is a pause, and no reason to unmount. Nothing
 /// waits for it: neither a boot, for it belongs to no target, nor a shutdown for long.
-pub(super) fn mount(volume: &VolumeName, path: &Path) -> String {
+pub(in crate::attach) fn mount(volume: &VolumeName, path: &Path) -> String {
     let (service, device) = (service(volume), device(volume).display().to_string());
     let path = path.display().to_string().replace('%', "%%");
     format!(
@@ -140,12 +140,12 @@ pub(super) fn mount(volume: &VolumeName, path: &Path) -> String {
 }
 
 /// The volume that a mount's unit was made for, if an installation has made it.
-pub(super) fn made_for(unit: &str) -> Option<VolumeName> {
+pub(in crate::attach) fn made_for(unit: &str) -> Option<VolumeName> {
     unit.lines().next()?.strip_prefix(MARK)?.split(';').next()?.parse().ok()
 }
 
 /// What a setting of a unit's is; the last one counts.
-pub(super) fn setting<'a>(unit: &'a str, name: &str) -> Option<&'a str> {
+pub(in crate::attach) fn setting<'a>(unit: &'a str, name: &str) -> Option<&'a str> {
     unit.lines()
         .filter_map(|line| line.trim().strip_prefix(name)?.trim_start().strip_prefix('='))
         .next_back()

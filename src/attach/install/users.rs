@@ -13,18 +13,23 @@ use std::path::{Path, PathBuf};
 ///
 /// # Errors
 /// If the kernel does not say.
-pub(super) fn mounts() -> io::Result<Vec<MountInfo>> {
+pub(in crate::attach) fn mounts() -> io::Result<Vec<MountInfo>> {
     let mounts = Process::myself().and_then(|own| own.mountinfo());
     Ok(mounts.map_err(io::Error::other)?.into_iter().collect())
 }
 
+/// A mount, as one that uses something.
+pub(in crate::attach) fn mount_at(path: &Path) -> String {
+    format!("a mount at {}", path.display())
+}
+
 /// What is mounted at a path, on top of whatever else is.
-pub(super) fn mounted_at<'a>(mounts: &'a [MountInfo], path: &Path) -> Option<&'a MountInfo> {
+pub(in crate::attach) fn mounted_at<'a>(mounts: &'a [MountInfo], path: &Path) -> Option<&'a MountInfo> {
     mounts.iter().rev().find(|mount| place(mount) == path)
 }
 
 /// Who uses what is mounted at a path.
-pub(super) fn of_mount(path: &Path, mounts: &[MountInfo]) -> Vec<String> {
+pub(in crate::attach) fn of_mount(path: &Path, mounts: &[MountInfo]) -> Vec<String> {
     let Some(own) = mounted_at(mounts, path) else { return Vec::new() };
     let mut users = within(path, mounts);
     let Some(device) = number(&own.majmin) else { return users };
@@ -35,11 +40,8 @@ pub(super) fn of_mount(path: &Path, mounts: &[MountInfo]) -> Vec<String> {
 /// What the kernel has of a mount: other mounts in it, files that are disks, files that are swapped to.
 fn within(path: &Path, mounts: &[MountInfo]) -> Vec<String> {
     let below = |other: &Path| other != path && other.starts_with(path);
-    let mut users: Vec<_> = mounts
-        .iter()
-        .filter(|mount| below(&place(mount)))
-        .map(|mount| format!("a mount at {}", place(mount).display()))
-        .collect();
+    let mut users: Vec<_> =
+        mounts.iter().filter(|mount| below(&place(mount))).map(|mount| mount_at(&place(mount))).collect();
     for entry in fs::read_dir("/sys/block").into_iter().flatten().flatten() {
         let file = fs::read_to_string(entry.path().join("loop/backing_file")).unwrap_or_default();
         if below(Path::new(file.trim())) {
@@ -56,14 +58,14 @@ fn swaps() -> Vec<PathBuf> {
 }
 
 /// Who uses a network block device, but for the mount at a path and a process.
-pub(super) fn of_device(index: u32, but: &Path, process: Option<u32>, mounts: &[MountInfo]) -> Vec<String> {
+pub(in crate::attach) fn of_device(index: u32, but: &Path, process: Option<u32>, mounts: &[MountInfo]) -> Vec<String> {
     let disks = disks(index);
     let numbers: BTreeSet<_> = disks.iter().filter_map(|disk| number(&majmin(disk)?)).collect();
     let of_it = |majmin: &str| number(majmin).is_some_and(|number| numbers.contains(&number));
     let mut users: Vec<_> = mounts
         .iter()
         .filter(|mount| of_it(&mount.majmin) && place(mount) != but)
-        .map(|mount| format!("a mount at {}", place(mount).display()))
+        .map(|mount| mount_at(&place(mount)))
         .collect();
     for disk in &disks {
         for holder in fs::read_dir(disk.join("holders")).into_iter().flatten().flatten() {
@@ -90,7 +92,7 @@ fn disks(index: u32) -> Vec<PathBuf> {
 }
 
 /// `MAJOR:MINOR` of a device in sysfs.
-pub(super) fn majmin(disk: &Path) -> Option<String> {
+pub(in crate::attach) fn majmin(disk: &Path) -> Option<String> {
     fs::read_to_string(disk.join("dev")).ok().map(|text| text.trim().to_owned())
 }
 

@@ -1,0 +1,71 @@
+//! What the sleds wish of whoever has a volume: that it is detached (`sledctl volume drain`). A relay that serves hears of it
+//! by the answer that each sled holds for it, at the cost of a question in half a minute; what is to be done is more than its
+//! sandbox lets it do, and systemd begins it.
+
+use super::client::{self, Look};
+use super::endpoint::Endpoint;
+use super::show::note;
+use super::sleds::{Aim, Sleds};
+use super::wait;
+use crate::names::{SledName, VolumeName};
+use crate::systemd::job::spoken;
+use crate::systemd::proxy::ManagerProxy;
+use crate::wire::{DrainState, Drained};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+/// How long systemd may take to begin it.
+const SYSTEMD: Duration = Duration::from_secs(10);
+
+/// Does what the sleds wish; never returns.
+pub(super) async fn heed(volume: &VolumeName, given: Vec<Endpoint>) {
+    let mut sleds = Sleds::new(volume, given, Aim::Win);
+    let (sender, mut news) = mpsc::channel(16);
+    let mut pollers = JoinSet::new();
+    let mut heeded: BTreeMap<SledName, u64> = BTreeMap::new();
+    let start = |pollers: &mut JoinSet<()>, sleds: &Sleds, index: usize| {
+        pollers.spawn(wait::ask(index, sleds.all[index].endpoint.clone(), volume.clone(), sender.clone()));
+    };
+    (0..sleds.all.len()).for_each(|index| start(&mut pollers, &sleds, index));
+    while let Some((index, heard)) = news.recv().await {
+        let wish = heard.as_ref().ok().and_then(|look| Some((look.volume.sled.clone(), open_wish(look)?)));
+        sleds.hears(index, heard).into_iter().for_each(|index| start(&mut pollers, &sleds, index));
+        if let Some((sled, id)) = wish.filter(|(sled, id)| heeded.get(sled) != Some(id)) {
+            note(&format!("{sled} asks for {volume} to be detached"));
+            heeded.insert(sled, id);
+            if let Err(why) = begin(volume).await {
+                note(&format!("it cannot be begun to be detached: {why}"));
+                let at = &sleds.all[index].endpoint;
+                let message = Some(format!("crucible-detach@{volume}.service cannot be started: {why}"));
+                let said = Drained { id, state: DrainState::Failed, users: Vec::new(), message };
+                if let Err(why) = client::drained(at, volume, &said).await {
+                    note(&format!("{at} was not told so: {}", why.error().message));
+                }
+            }
+        }
+    }
+    std::future::pending().await
+}
+
+/// The wish of a sled that nobody has answered, or only begun to.
+fn open_wish(look: &Look) -> Option<u64> {
+    let drain = look.volume.drain.as_ref()?;
+    let open = drain.said.as_ref().is_none_or(|said| said.state == DrainState::Detaching);
+    open.then_some(drain.id)
+}
+
+/// Has systemd begin to detach it.
+async fn begin(volume: &VolumeName) -> Result<(), String> {
+    let unit = format!("crucible-detach@{volume}.service");
+    let asked = async {
+        let bus = zbus::connection::Builder::system().method_timeout(SYSTEMD).build().await?;
+        ManagerProxy::new(&bus).await?.start_unit(&unit, "replace").await
+    };
+    match timeout(SYSTEMD, asked).await {
+        Ok(asked) => asked.map(drop).map_err(spoken),
+        Err(_) => Err(format!("systemd has not answered for {} s", SYSTEMD.as_secs())),
+    }
+}
