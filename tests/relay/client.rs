@@ -1,4 +1,5 @@
-//! A client of the relay's socket: it sends what it is told, several at once if it likes, and takes what comes.
+//! A client of the relay's socket, or of a server itself: it sends what it is told, several at once if it likes, and
+//! takes what comes.
 
 use bytes::BytesMut;
 use crucible_sled::nbd::entry::Entry;
@@ -8,8 +9,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-pub struct Client {
-    pub stream: UnixStream,
+pub struct Client<S = UnixStream> {
+    pub stream: S,
     pub size: u64,
     cookie: u64,
 }
@@ -17,9 +18,16 @@ pub struct Client {
 impl Client {
     /// Connected, and ready to ask.
     pub fn attached(socket: &Path) -> io::Result<Self> {
-        let mut stream = UnixStream::connect(socket)?;
+        let stream = UnixStream::connect(socket)?;
         // Longer than anything takes: who waits so long waits for ever.
         stream.set_read_timeout(Some(Duration::from_secs(300)))?;
+        Self::over(stream)
+    }
+}
+
+impl<S: Read + Write> Client<S> {
+    /// Ready to ask, over a connection on which nothing was said.
+    pub fn over(mut stream: S) -> io::Result<Self> {
         let (mut entry, mut input, mut out) = (Entry::default(), BytesMut::new(), Vec::new());
         loop {
             let mut byte = [0; 1];

@@ -22,7 +22,7 @@ pub fn real() -> Option<PathBuf> {
     programs.filter(|programs| programs.join("crucible-nbd-server").exists())
 }
 
-fn program(name: &str) -> PathBuf {
+pub fn program(name: &str) -> PathBuf {
     let stand_ins = || Path::new(env!("CARGO_BIN_EXE_sledd")).parent().unwrap().join("examples");
     real().unwrap_or_else(stand_ins).join(name)
 }
