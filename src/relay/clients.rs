@@ -59,14 +59,14 @@ pub(super) struct To {
 struct Answer {
     reply: Reply,
     data: Bytes,
-    _room: OwnedSemaphorePermit,
+    room: OwnedSemaphorePermit,
 }
 
 impl To {
     /// Answers. Whoever asked may have gone.
     pub(super) fn answer(self, result: Result<Bytes, Errno>) {
         let reply = Reply::of(self.cookie, result.as_ref().map(|_| ()).map_err(|errno| *errno));
-        _ = self.answers.send(Answer { reply, data: result.unwrap_or_default(), _room: self.room });
+        _ = self.answers.send(Answer { reply, data: result.unwrap_or_default(), room: self.room });
     }
 }
 
@@ -103,9 +103,25 @@ where
     let (answers, mut answered) = mpsc::unbounded_channel();
     let asking = ask(&mut read, size, &to, answers, &refused);
     let answering = async {
-        while let Some(Answer { reply, data, _room }) = answered.recv().await {
-            write.write_all(&reply.written()).await?;
-            write.write_all(&data).await?;
+        let (mut out, mut rooms) = (Vec::with_capacity(PIECE as usize), Vec::new());
+        while let Some(first) = answered.recv().await {
+            let mut next = Some(first);
+            // What else is there goes with it: whoever has asked for much at once is woken once.
+            while let Some(Answer { reply, data, room }) = next {
+                out.extend_from_slice(&reply.written());
+                rooms.push(room);
+                if data.len() > PIECE as usize {
+                    write.write_all(&out).await?;
+                    write.write_all(&data).await?;
+                    out.clear();
+                } else {
+                    out.extend_from_slice(&data);
+                }
+                next = if out.len() < PIECE as usize { answered.try_recv().ok() } else { None };
+            }
+            write.write_all(&out).await?;
+            out.clear();
+            rooms.clear();
         }
         io::Result::Ok(())
     };

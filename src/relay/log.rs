@@ -29,6 +29,8 @@ const FIRST: u64 = 4096;
 const HEADER: u64 = 16;
 /// How much must be of no use any more before it is given back.
 const WORTH: u64 = 1 << 20;
+/// Up to so many bytes are sooner copied than written by a call of their own.
+const TOGETHER: usize = 16 << 10;
 /// The longest name of whose it is.
 const LONGEST: usize = 1024;
 
@@ -134,11 +136,13 @@ impl Log {
     /// What the kernel says: there is no memory.
     pub fn append(&mut self, offset: u64, data: &[u8]) -> io::Result<Kept> {
         let at = self.ends;
-        let mut header = [0; HEADER as usize];
-        header[..8].copy_from_slice(&offset.to_le_bytes());
-        header[8..].copy_from_slice(&(data.len() as u64).to_le_bytes());
-        self.file.write_all_at(&header, at)?;
-        self.file.write_all_at(data, at + HEADER)?;
+        let header = [offset.to_le_bytes(), (data.len() as u64).to_le_bytes()];
+        if data.len() > TOGETHER {
+            self.file.write_all_at(header.as_flattened(), at)?;
+            self.file.write_all_at(data, at + HEADER)?;
+        } else {
+            self.file.write_all_at(&[header.as_flattened(), data].concat(), at)?;
+        }
         let ends = at + HEADER + data.len() as u64;
         // Only now it is there for whoever comes after this process.
         self.file.write_all_at(&ends.to_le_bytes(), ENDS)?;
