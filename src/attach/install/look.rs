@@ -217,7 +217,7 @@ async fn program(path: &Path, limit: Duration) -> Result<Program, Failure> {
 
 /// The units that mount the volume.
 fn own_mounts(dir: &Path, wanted: &Wanted) -> io::Result<Vec<Mount>> {
-    let wants = dir.join(format!("{}.wants", texts::service(&wanted.volume)));
+    let wants = dir.join(format!("{}.wants", texts::device_unit(&wanted.volume)));
     let mut mounts = Vec::new();
     for entry in fs::read_dir(dir)?.flatten() {
         let Some(name) = entry.file_name().to_str().filter(|name| name.ends_with(".mount")).map(str::to_owned) else {

@@ -24,6 +24,11 @@ pub(in crate::attach) fn device(volume: &VolumeName) -> PathBuf {
     Path::new("/dev/crucible").join(volume.as_str())
 }
 
+/// The unit that systemd has for it.
+pub(super) fn device_unit(volume: &VolumeName) -> String {
+    format!("{}.device", escaped(&device(volume)))
+}
+
 /// The values in a file of environment variables, as far as they matter here: the last of each name counts.
 pub(in crate::attach) fn values(conf: &str) -> BTreeMap<String, String> {
     let lines = conf.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';']));
@@ -113,9 +118,10 @@ pub(in crate::attach) fn mount_name(path: &Path) -> String {
 /// The unit that mounts a volume at a path.
 ///
 /// It follows its service and does not need it: a relay that is started anew is a pause, and no reason to unmount. Nothing
-/// waits for it: neither a boot, for it belongs to no target, nor a shutdown for long.
+/// waits for it: neither a boot, for it belongs to no target, nor a shutdown for long. Its device starts it, whenever that
+/// comes: a job of the boot's that waits for a device is given up after a minute and a half, and with it the mount.
 pub(in crate::attach) fn mount(volume: &VolumeName, path: &Path) -> String {
-    let (service, device) = (service(volume), device(volume).display().to_string());
+    let (service, wanted_by, device) = (service(volume), device_unit(volume), device(volume).display().to_string());
     let path = path.display().to_string().replace('%', "%%");
     format!(
         "{MARK}{volume}; crucible-attach uninstall {volume} removes it.\n\
@@ -135,7 +141,7 @@ pub(in crate::attach) fn mount(volume: &VolumeName, path: &Path) -> String {
          TimeoutSec=60\n\
          \n\
          [Install]\n\
-         WantedBy={service}\n"
+         WantedBy={wanted_by}\n"
     )
 }
 
@@ -210,6 +216,7 @@ mod tests {
         assert_eq!(made_for("[Unit]\n"), None);
         assert_eq!(setting(&text, "Where"), Some("/mnt/100%%"));
         assert_eq!(setting(&text, "What"), Some("/dev/crucible/still-fawn"));
+        assert_eq!(setting(&text, "WantedBy"), Some("dev-crucible-still\\x2dfawn.device"));
         assert_eq!(setting("What = /dev/nbd0 \nWhatever=1", "What"), Some("/dev/nbd0"));
     }
 }
