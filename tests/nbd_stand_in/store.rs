@@ -12,6 +12,12 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+/// What the file of a server's life says once another one is active.
+const DEPOSED: &[u8] = b"deposed";
+/// Bytes that are written at once, about.
+const RUN: usize = 1 << 20;
 
 #[derive(Serialize, Deserialize)]
 struct Shape {
@@ -47,9 +53,11 @@ pub struct Active {
     pub block_size: u64,
     dir: PathBuf,
     holder: Holder,
-    _life: File,
+    life: File,
     data: File,
     written: File,
+    /// What `written` holds: nobody else changes it meanwhile.
+    known: Mutex<Vec<u8>>,
 }
 
 impl Store {
@@ -88,10 +96,14 @@ impl Store {
             if active.generation >= generation && active.lives(&self.dir)? {
                 return Ok(Err(self));
             }
-            _ = fs::remove_file(self.dir.join(&active.life));
+            let life = self.dir.join(&active.life);
+            // It looks for that before each request.
+            _ = fs::write(&life, DEPOSED);
+            _ = fs::remove_file(life);
         }
         let holder = Holder { generation, life: format!("life.{generation}.{}", std::process::id()) };
-        let life = File::create(self.dir.join(&holder.life))?;
+        let life =
+            File::options().create(true).truncate(true).read(true).write(true).open(self.dir.join(&holder.life))?;
         life.lock()?;
         write(&self.dir.join("record.json"), &Record { active: Some(holder.clone()), ..record })?;
         let open = |name: &str| File::options().read(true).write(true).open(self.dir.join(name));
@@ -100,9 +112,10 @@ impl Store {
             block_size: self.shape.block_size,
             data: open("data")?,
             written: open("written")?,
+            known: Mutex::new(fs::read(self.dir.join("written"))?),
             dir: self.dir,
             holder,
-            _life: life,
+            life,
         }))
     }
 }
@@ -124,19 +137,20 @@ impl Holder {
 impl Active {
     /// Whether another server has become active since.
     pub fn is_deposed(&self) -> io::Result<bool> {
-        Ok(record(&self.dir)?.active.as_ref() != Some(&self.holder))
+        Ok(self.life.read_at(&mut [0], 0)? > 0)
     }
 
-    /// A block, if it was ever written.
-    pub fn block(&self, number: u64) -> io::Result<Option<Vec<u8>>> {
-        let mut written = [0];
-        self.written.read_exact_at(&mut written, number)?;
-        if written == [0] {
-            return Ok(None);
+    /// So many blocks from this one on: those that were ever written.
+    pub fn blocks(&self, first: u64, count: usize) -> io::Result<Vec<Option<Vec<u8>>>> {
+        let known = self.known.lock().expect("a panic ends the process");
+        let known = &known[first as usize..][..count];
+        if known.iter().all(|written| *written == 0) {
+            return Ok(vec![None; count]);
         }
-        let mut block = vec![0; self.block_size as usize];
-        self.data.read_exact_at(&mut block, number * self.block_size)?;
-        Ok(Some(block))
+        let mut data = vec![0; count * self.block_size as usize];
+        self.data.read_exact_at(&mut data, first * self.block_size)?;
+        let blocks = data.chunks(self.block_size as usize).zip(known);
+        Ok(blocks.map(|(block, written)| (*written != 0).then(|| block.to_vec())).collect())
     }
 
     /// Keeps these blocks, unless another server has become active.
@@ -151,11 +165,25 @@ impl Active {
             record.flushed = self.holder.generation;
             write(&self.dir.join("record.json"), &record)?;
         }
+        // Neighbours together: a store may lie where each call takes its time.
+        let (mut first, mut run) = (0, Vec::new());
         for (number, block) in blocks {
-            self.data.write_all_at(block, number * self.block_size)?;
-            self.written.write_all_at(&[1], *number)?;
+            let next = first + run.len() as u64 / self.block_size;
+            if *number != next || run.len() >= RUN {
+                self.put(first, &run)?;
+                (first, run) = (*number, Vec::new());
+            }
+            run.extend_from_slice(block);
         }
+        self.put(first, &run)?;
         Ok(true)
+    }
+
+    fn put(&self, first: u64, run: &[u8]) -> io::Result<()> {
+        self.data.write_all_at(run, first * self.block_size)?;
+        let count = run.len() / self.block_size as usize;
+        self.known.lock().expect("a panic ends the process")[first as usize..][..count].fill(1);
+        self.written.write_all_at(&vec![1; count], first)
     }
 }
 

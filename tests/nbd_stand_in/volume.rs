@@ -78,10 +78,12 @@ impl Volume {
         let start = self.reach(offset, done, buffer.len())?;
         self.require_active()?;
         self.replicas.wait_for_one()?;
-        for piece in self.pieces(start, buffer.len()) {
+        let pieces: Vec<Piece> = self.pieces(start, buffer.len()).collect();
+        let kept = self.active.blocks(start / self.active.block_size, pieces.len())?;
+        for (piece, kept) in pieces.iter().zip(kept) {
             let whole = piece.length == self.active.block_size as usize;
             let into = &mut buffer[piece.at..][..piece.length];
-            match self.block(piece.block)? {
+            match self.unflushed.get(&piece.block).cloned().or(kept) {
                 Some(block) => into.copy_from_slice(&block[piece.skip..][..piece.length]),
                 None if whole => {}
                 None => into.fill(0),
@@ -133,7 +135,7 @@ impl Volume {
     fn block(&self, number: u64) -> io::Result<Option<Vec<u8>>> {
         match self.unflushed.get(&number) {
             Some(block) => Ok(Some(block.clone())),
-            None => self.active.block(number),
+            None => Ok(self.active.blocks(number, 1)?.remove(0)),
         }
     }
 
