@@ -23,7 +23,7 @@ use tempfile::TempDir;
 pub const PATIENCE: Duration = Duration::from_secs(300);
 /// Between two looks at what nothing tells of.
 const MOMENT: Duration = Duration::from_millis(200);
-/// How many commands can run at once.
+/// How many commands can run at once, beside that which tells why a test has failed.
 const SHELLS: usize = 3;
 /// In MiB.
 const MEMORY: &str = "1024";
@@ -32,8 +32,8 @@ const MEMORY: &str = "1024";
 const OWN: &str = "52:54:00:12:34:56";
 
 /// Where disks lie, and what their names begin with; the process that made one follows.
-const DISKS: &str = "/var/tmp";
-const PREFIX: &str = "crucible-host.";
+pub const DISKS: &str = "/var/tmp";
+pub const PREFIX: &str = "crucible-host.";
 
 /// A host that is switched off: its disk, and what it shares with the test.
 pub struct Host {
@@ -126,7 +126,7 @@ impl Host {
 
     /// Switches it on.
     pub fn boot(&self) -> Machine<'_> {
-        let listeners: Vec<_> = (0..SHELLS).map(|shell| self.listen(shell)).collect();
+        let listeners: Vec<_> = (0..=SHELLS).map(|shell| self.listen(shell)).collect();
         let qemu = Mutex::new(self.qemu().spawn().unwrap());
         let mut machine = Machine { qemu, host: self, shells: Vec::new() };
         for listener in listeners {
@@ -161,13 +161,13 @@ impl Host {
         qemu.args(["-append", "root=/dev/vda rw console=ttyS0 mitigations=off audit=0 quiet"]);
         // What is written is there when QEMU is killed: it lies with this machine's kernel.
         qemu.arg("-drive").arg(format!("file={},format=raw,if=virtio,cache=unsafe", self.file("disk").display()));
-        let own = format!("virtio-net,netdev=net,mac={OWN}");
+        let own = format!("virtio-net,netdev=net,mac={OWN},romfile=");
         qemu.args(["-netdev", "user,id=net", "-device", &own, "-device", "virtio-rng"]);
         let shared = self.file("shared");
         qemu.arg("-virtfs");
         qemu.arg(format!("local,path={},mount_tag=shared,security_model=none", shared.display()));
         qemu.args(["-device", "virtio-serial"]);
-        for shell in 0..SHELLS {
+        for shell in 0..=SHELLS {
             let path = self.file(&format!("shell{shell}"));
             qemu.arg("-chardev").arg(format!("socket,id=shell{shell},path={}", path.display()));
             qemu.arg("-device").arg(format!("virtserialport,chardev=shell{shell},name=shell{shell}"));
@@ -205,7 +205,10 @@ impl Machine<'_> {
     /// Runs a command as root; one that is given while the machine boots is run as soon as it can be. Several
     /// can run at once, from several threads.
     pub fn run(&self, command: &str) -> Outcome {
-        let mut shell = self.shell();
+        self.run_by(self.shell(), command)
+    }
+
+    fn run_by(&self, mut shell: MutexGuard<'_, BufReader<UnixStream>>, command: &str) -> Outcome {
         shell.get_mut().write_all(format!("{}\n{command}", command.len()).as_bytes()).unwrap();
         let mut line = Vec::new();
         self.read(command, || shell.read_until(b'\n', &mut line));
@@ -225,7 +228,7 @@ impl Machine<'_> {
 
     /// A shell that nobody uses, or the first as soon as it is free.
     fn shell(&self) -> MutexGuard<'_, BufReader<UnixStream>> {
-        let free = self.shells.iter().find_map(|shell| match shell.try_lock() {
+        let free = self.shells[..SHELLS].iter().find_map(|shell| match shell.try_lock() {
             Ok(free) => Some(free),
             Err(TryLockError::Poisoned(free)) => Some(free.into_inner()),
             Err(TryLockError::WouldBlock) => None,
@@ -286,6 +289,17 @@ impl Machine<'_> {
         host.boot()
     }
 
+    /// Shows what its journal has, of a test that has failed.
+    fn last_words(&self) {
+        let words = "hostname; echo w >/proc/sysrq-trigger; journalctl -q -b --no-pager -n 80 -o short-monotonic; systemctl list-jobs --no-legend";
+        // On a thread of its own: that this fails as well must not end the test before it has told why it did.
+        let said =
+            std::thread::scope(|scope| scope.spawn(|| self.run_by(self.shells[SHELLS].lock().unwrap(), words)).join());
+        if let Ok(said) = said {
+            eprintln!("{}", said.printed);
+        }
+    }
+
     fn ends_after(&self, command: &str) {
         self.says(command);
         let began = Instant::now();
@@ -298,6 +312,9 @@ impl Machine<'_> {
 
 impl Drop for Machine<'_> {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.last_words();
+        }
         let qemu = self.qemu.get_mut().unwrap_or_else(PoisonError::into_inner);
         // The tools and all that they started: QEMU cannot tell it from a pulled plug.
         _ = killpg(Pid::from_raw(qemu.id().cast_signed()), Signal::SIGKILL);

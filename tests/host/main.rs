@@ -6,5 +6,7 @@ mod device;
 mod hub;
 mod install;
 mod machine;
+mod mounted;
 mod network;
+mod outages;
 mod two;

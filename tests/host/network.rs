@@ -5,7 +5,7 @@
 //! volume's data in a directory of this machine that all hosts have, as if it were with the sleds.
 
 use crate::hub::Hub;
-use crate::machine::{Host, Machine, programs, repository};
+use crate::machine::{DISKS, Host, Machine, PREFIX, programs, repository};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -57,7 +57,8 @@ pub fn address(host: u8) -> String {
 impl Network {
     /// One with nobody on it.
     pub fn new() -> Self {
-        let dir = tempfile::Builder::new().prefix("crucible-net.").tempdir_in("/run").unwrap();
+        // The next test removes it if this one is killed.
+        let dir = TempDir::with_prefix_in(format!("{PREFIX}{}.", std::process::id()), DISKS).unwrap();
         fs::create_dir(dir.path().join("store")).unwrap();
         Self { hub: Hub::new(dir.path(), 3), dir }
     }
@@ -84,7 +85,7 @@ impl Network {
     }
 
     fn join(&self, host: Host, end: usize, mac: &str) -> Host {
-        let adapter = format!("virtio-net,netdev=cable,mac={mac}");
+        let adapter = format!("virtio-net,netdev=cable,mac={mac},romfile=");
         host.and(["-netdev", &self.hub.netdev(end), "-device", &adapter])
     }
 }
@@ -148,6 +149,8 @@ fn lay_host(layer: &Path, number: u8, mac: &str) {
     install(layer, &["--host"]);
     crucible(layer, "crucible-nbd-server");
     put(layer, "etc/hostname", &format!("host{number}\n"));
+    // What gives a device up after a minute and a half does so at once: here a sled is not away for so long.
+    put(layer, "etc/systemd/system.conf.d/devices.conf", "[Manager]\nDefaultDeviceTimeoutSec=20s\n");
     let network =
         format!("[Match]\nMACAddress={mac}\n\n[Network]\nAddress={}/24\nLinkLocalAddressing=no\n", address(number));
     put(layer, "etc/systemd/network/20-cable.network", &network);
@@ -186,26 +189,5 @@ impl IsSled for Machine<'_> {
 
     fn until_ready(&self) {
         self.until_says(&format!("sledctl --json volume show {VOLUME}"), |shown| shown.contains("\"ready\": true"));
-    }
-}
-
-/// What is done on a host's machine.
-pub trait IsHost {
-    /// Has systemd serve the volume, now and at each boot, with more options for `crucible-attach serve`.
-    fn serves(&self, options: &str);
-    /// Waits until the relay says that it serves.
-    fn until_served(&self);
-}
-
-impl IsHost for Machine<'_> {
-    fn serves(&self, options: &str) {
-        self.says(&format!(
-            "printf 'CRUCIBLE_SLEDS={SLED}\\nCRUCIBLE_OPTIONS={options}\\n' >/etc/crucible-attach/{VOLUME}.conf && \
-             systemctl enable --now --no-block crucible-attach@{VOLUME}.service"
-        ));
-    }
-
-    fn until_served(&self) {
-        self.until_says(&format!("systemctl is-active crucible-attach@{VOLUME}"), |state| state.trim() == "active");
     }
 }

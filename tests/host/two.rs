@@ -1,6 +1,7 @@
 //! A sled's machine and a host's: what the one serves and the other has.
 
-use crate::network::{IsHost, IsSled, Network, SIZE, VOLUME};
+use crate::mounted::IsHost;
+use crate::network::{IsSled, Network, SIZE, VOLUME};
 
 #[test]
 fn a_host_has_what_a_sled_serves() {

@@ -1,0 +1,79 @@
+//! A volume that is mounted and under load: its sled reboots, its relay is killed and restarted.
+
+use crate::machine::Machine;
+use crate::mounted::{AT, IsHost, share_load};
+use crate::network::{IsSled, Network, VOLUME};
+use std::time::Instant;
+
+/// How often the relay is killed under the load.
+const KILLS: usize = 2;
+
+#[test]
+fn a_mounted_volume_outlives_its_sled_and_its_relays() {
+    let network = Network::new();
+    let (sled, host) = (network.sled(), network.host(1));
+    share_load(&host);
+    let (sled, host) = (sled.boot(), host.boot());
+    let mut steps = Steps::new();
+    sled.create();
+    steps.took("the regions");
+    host.serves("--device");
+    host.until_served();
+    steps.took("the relay");
+    host.mounts();
+    steps.took("the file system");
+    host.loads();
+    steps.took("the load");
+    let sled = sled_reboots(sled, &host);
+    steps.took("the sled's reboot");
+    relay_is_killed(&host);
+    relay_is_restarted(&host);
+    host.ends_load();
+    steps.took("the relay's deaths");
+    host.verifies();
+    drop(sled);
+}
+
+/// What the parts of a test take, for whoever reads what it prints.
+struct Steps(Instant);
+
+impl Steps {
+    fn new() -> Self {
+        Self(Instant::now())
+    }
+
+    fn took(&mut self, what: &str) {
+        eprintln!("{what}: {:.0} s", self.0.elapsed().as_secs_f32());
+        self.0 = Instant::now();
+    }
+}
+
+/// What is written waits, and nothing else is seen of it.
+fn sled_reboots<'a>(sled: Machine<'a>, host: &Machine<'_>) -> Machine<'a> {
+    let sled = sled.reboot();
+    sled.until_ready();
+    host.goes_on();
+    host.is_mounted();
+    sled
+}
+
+/// The next relay takes the device over, mounted as it is, and what the one before had kept.
+fn relay_is_killed(host: &Machine<'_>) {
+    for _ in 0..KILLS {
+        let before = host.relay("MainPID");
+        assert_ne!(host.relay("NFileDescriptorStore"), "0");
+        host.says(&format!("systemctl kill --signal=KILL --kill-whom=main crucible-attach@{VOLUME}"));
+        host.until("another relay", || (![&before, "0"].contains(&host.relay("MainPID").as_str())).then_some(()));
+        host.goes_on();
+        host.is_mounted();
+    }
+}
+
+/// As an upgrade does.
+fn relay_is_restarted(host: &Machine<'_>) {
+    let device = host.says(&format!("findmnt -no MAJ:MIN {AT}"));
+    host.says(&format!("systemctl restart crucible-attach@{VOLUME}"));
+    host.goes_on();
+    assert_eq!(host.says(&format!("findmnt -no MAJ:MIN {AT}")), device);
+    host.is_mounted();
+}
