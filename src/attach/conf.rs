@@ -2,6 +2,7 @@
 //! service reads as its environment.
 
 use crate::names::VolumeName;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -42,14 +43,17 @@ impl Conf {
 
     /// Of a text.
     pub(super) fn read(volume: &VolumeName, text: &str) -> Self {
-        let value = |wanted: &str| {
-            let lines = text.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';']));
-            // The last one counts.
-            let mut values = lines.filter_map(|line| line.split_once('=')).filter(|(name, _)| name.trim() == wanted);
-            values.next_back().map(|(_, value)| unquoted(value.trim()).to_owned()).unwrap_or_default()
-        };
+        let mut values = values(text);
+        let mut value = |name: &str| values.remove(name).unwrap_or_default();
         Self { volume: volume.clone(), sleds: value(SLEDS), options: value(OPTIONS) }
     }
+}
+
+/// The values in a file of environment variables, as far as they matter here: the last of each name counts.
+pub(super) fn values(conf: &str) -> BTreeMap<String, String> {
+    let lines = conf.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';']));
+    let pairs = lines.filter_map(|line| line.split_once('='));
+    pairs.map(|(name, value)| (name.trim().to_owned(), unquoted(value.trim()).to_owned())).collect()
 }
 
 fn unquoted(value: &str) -> &str {

@@ -7,11 +7,10 @@ use super::disk::{self, Disk};
 use super::failure::Failure;
 use super::here::Here;
 use super::install::texts;
-use super::install::units::Units;
-use super::install::users;
 use super::release::Granted;
 use super::sleds::{Aim, Sleds};
-use super::{NOT_WELL, arguments, client, show};
+use super::units::Units;
+use super::{NOT_WELL, arguments, client, show, users};
 use crate::clean;
 use crate::names::VolumeName;
 use crate::wire::{DrainState, Drained, Error};
@@ -162,7 +161,7 @@ async fn steps(arguments: &DetachArguments, outcome: &mut Outcome) -> Result<(),
     let here = Here::look(volume, &arguments.places, false).await;
     let systemd = Units::connect().await?;
     let service = systemd.service(&texts::service(volume)).await?;
-    let mounts = users::mounts()?;
+    let mounts = disk::all_mounts()?;
     let disk = Disk::of(volume)?;
     if let Some(disk) = &disk {
         let places: Vec<_> = disk.mounts(&mounts).iter().map(|mount| disk::place(mount)).collect();
@@ -224,7 +223,7 @@ fn in_the_way(
 async fn unmount(systemd: &Units, disk: &Disk, place: &Path, outcome: &mut Outcome) -> Result<(), Failure> {
     let name = texts::mount_name(place);
     let stopped = systemd.stop(&name).await;
-    let mounts = users::mounts()?;
+    let mounts = disk::all_mounts()?;
     if !disk.mounts(&mounts).iter().any(|mount| disk::place(mount) == place) {
         outcome.done.push(format!("{} is unmounted", place.display()));
         return Ok(());

@@ -45,8 +45,9 @@ impl Disk {
 ///
 /// # Errors
 /// If it cannot be read.
-pub(super) fn all_mounts() -> procfs::ProcResult<Vec<MountInfo>> {
-    Ok(Process::myself()?.mountinfo()?.0)
+pub(super) fn all_mounts() -> std::io::Result<Vec<MountInfo>> {
+    let mounts = Process::myself().and_then(|own| own.mountinfo());
+    Ok(mounts.map_err(std::io::Error::other)?.0)
 }
 
 /// The device of a volume and where it is mounted; `None` of what could not be looked for.

@@ -1,7 +1,8 @@
 //! `crucible-attach`, on a host: asks the sleds that carry a volume whether it may be attached,
 //! wins it, and becomes the `crucible-nbd-server` that attaches it.
 //!
-//! But for [`serve`], which relays, it keeps nothing on the host but a lock and holds no child. It never talks to a downstairs. What
+//! But for [`serve`], which relays, and [`install`], it keeps nothing on the host but locks and holds no child. It never talks to a
+//! downstairs. What
 //! the sleds answer is somebody else's text: it is limited in size, checked, and shown without
 //! its control characters.
 //!
@@ -20,7 +21,7 @@
 //! | [`doors`], [`device`] | where its clients come in, and the kernel as one of them |
 //! | [`store`] | what outlives it |
 //! | [`account`], [`activity`], [`state`], [`control`] | how it is, and where it says so |
-//! | [`disk`], [`conf`], [`here`] | what is to be seen of a volume on this host |
+//! | [`disk`], [`users`], [`units`], [`conf`], [`here`] | what is to be seen of a volume on this host: its device, who uses it, systemd's units |
 //! | [`findings`] | what is wrong with it, and what to do. Pure |
 //! | [`status`], [`glance`] | all of that on one screen |
 //! | [`check`], [`metrics`] | all of that for monitoring |
@@ -67,6 +68,8 @@ mod state;
 mod status;
 mod store;
 mod ticket;
+mod units;
+mod users;
 mod wait;
 mod wish;
 

@@ -3,12 +3,13 @@
 use super::super::backing::Backing;
 use super::super::failure::Failure;
 use super::super::program::runnable;
+use super::super::units::Units;
+use super::super::{disk, users};
 use super::command::{self, LOOK};
 use super::facts::{Content, Device, Facts, Flag, Kernel, Mount, Place, Program, Proxmox, Wanted, mountpoint};
 use super::places::{self, STATE, UNITS};
 use super::texts::{self, made_for, setting};
-use super::units::Units;
-use super::{flag, old, storage, users};
+use super::{flag, old, storage};
 use crate::device::backend::Backend;
 use crate::device::sysfs::Sysfs;
 use procfs::process::MountInfo;
@@ -88,7 +89,7 @@ impl Looker<'_> {
         let name = texts::mount_name(&facts.path);
         let text = read(&Path::new(UNITS).join(&name))?;
         facts.stranger = text.is_some_and(|text| made_for(&text).as_ref() != Some(volume));
-        let mounts = users::mounts()?;
+        let mounts = disk::all_mounts()?;
         facts.device = self.device(facts, &mounts).await?;
         facts.place = place(&facts.path, facts.device.as_ref(), &mounts)?;
         facts.users = match facts.place {
@@ -366,7 +367,7 @@ mod tests {
     #[test]
     fn what_is_at_a_path() {
         let dir = tempfile::tempdir().unwrap();
-        let mounts = users::mounts().unwrap();
+        let mounts = disk::all_mounts().unwrap();
         let at = |path: &Path| place(path, None, &mounts).unwrap();
         assert_eq!(at(&dir.path().join("none")), Place::Nothing);
         assert!(matches!(at(dir.path()), Place::Empty(_)));

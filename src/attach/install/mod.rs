@@ -11,9 +11,9 @@
 //! | [`texts`], [`places`] | the files that are written, and where. Pure |
 //! | [`storage`] | Proxmox' storages. Pure |
 //! | [`trouble`] | causes and remedies. Pure |
-//! | [`look`], [`old`], [`users`] | what is on the host, what was set up by hand, who uses it |
+//! | [`look`], [`old`] | what is on the host, and what was set up by hand |
 //! | [`act`] | carries out |
-//! | [`units`], [`command`], [`flag`] | systemd, programs, the immutable flag |
+//! | [`command`], [`flag`] | programs, the immutable flag |
 //! | [`report`] | what is said of each step |
 
 mod act;
@@ -29,12 +29,11 @@ mod storage;
 pub(super) mod texts;
 mod trouble;
 mod undo;
-pub(super) mod units;
-pub(super) mod users;
 
 use super::arguments::{InstallArguments, UninstallArguments};
 use super::failure::Failure;
 use super::sleds::{Aim, Sleds};
+use super::units::Units;
 use act::Hand;
 use facts::{Extent, Facts, Wanted};
 use look::Looker;
@@ -45,7 +44,6 @@ use std::net::SocketAddr;
 use std::path::{Component, Path};
 use std::process::ExitCode;
 use std::time::Duration;
-use units::Units;
 
 /// Where the volume's service is kept from seeing anything.
 const HIDDEN: [&str; 5] = ["/home", "/root", "/run/user", "/tmp", "/var/tmp"];

@@ -2,11 +2,11 @@
 //! to attach.
 
 use super::super::failure::Failure;
+use super::super::units::Units;
+use super::super::{disk, users};
 use super::facts::{Old, OldUnit};
 use super::places;
 use super::texts::{made_for, setting};
-use super::units::Units;
-use super::users;
 use procfs::process::all_processes;
 use std::collections::BTreeSet;
 use std::fs;
@@ -35,7 +35,7 @@ pub(super) async fn look(dir: &Path, units: &Units) -> Result<Old, Failure> {
     old.fstab = fs::read_to_string("/etc/fstab").ok().and_then(|text| in_fstab(&text));
     let texts = old.units.iter().filter_map(|unit| fs::read_to_string(&unit.file).ok());
     old.targets = texts.flat_map(|text| [targets(&text), scripts(&text)]).flatten().chain(running()).collect();
-    let mounts = users::mounts()?;
+    let mounts = disk::all_mounts()?;
     let mounted = old.units.iter().filter(|unit| unit.active).filter_map(|unit| unit.mounts.as_ref());
     old.users = mounted.flat_map(|path| users::of_mount(path, &mounts)).collect();
     Ok(old)

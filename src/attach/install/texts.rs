@@ -1,9 +1,8 @@
 //! The files that an installation writes: the configuration of the volume's service, and the unit that mounts
 //! the volume. Pure.
 
-pub(in crate::attach) use super::super::conf::{OPTIONS, SLEDS};
+pub(in crate::attach) use super::super::conf::{OPTIONS, SLEDS, values};
 use crate::names::VolumeName;
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Component, Path, PathBuf};
 
@@ -27,18 +26,6 @@ pub(in crate::attach) fn device(volume: &VolumeName) -> PathBuf {
 /// The unit that systemd has for it.
 pub(super) fn device_unit(volume: &VolumeName) -> String {
     format!("{}.device", escaped(&device(volume)))
-}
-
-/// The values in a file of environment variables, as far as they matter here: the last of each name counts.
-pub(in crate::attach) fn values(conf: &str) -> BTreeMap<String, String> {
-    let lines = conf.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';']));
-    let pairs = lines.filter_map(|line| line.split_once('='));
-    pairs.map(|(name, value)| (name.trim().to_owned(), unquoted(value.trim()).to_owned())).collect()
-}
-
-fn unquoted(value: &str) -> &str {
-    let within = |quote: char| value.strip_prefix(quote)?.strip_suffix(quote);
-    within('"').or_else(|| within('\'')).unwrap_or(value)
 }
 
 /// A configuration with these sleds and this for TLS, and for the rest as it was.

@@ -1,35 +1,25 @@
 //! Who uses a file system or a block device, so that it can be said to whoever would take it away: processes, and
 //! what the kernel has made of it. Reads only, and only as well as procfs tells.
 
-use super::super::disk::place;
+use super::disk::place;
 use procfs::process::{MountInfo, Process, all_processes};
 use std::collections::BTreeSet;
 use std::fs;
-use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-/// What is mounted on this host.
-///
-/// # Errors
-/// If the kernel does not say.
-pub(in crate::attach) fn mounts() -> io::Result<Vec<MountInfo>> {
-    let mounts = Process::myself().and_then(|own| own.mountinfo());
-    Ok(mounts.map_err(io::Error::other)?.into_iter().collect())
-}
-
 /// A mount, as one that uses something.
-pub(in crate::attach) fn mount_at(path: &Path) -> String {
+pub(super) fn mount_at(path: &Path) -> String {
     format!("a mount at {}", path.display())
 }
 
 /// What is mounted at a path, on top of whatever else is.
-pub(in crate::attach) fn mounted_at<'a>(mounts: &'a [MountInfo], path: &Path) -> Option<&'a MountInfo> {
+pub(super) fn mounted_at<'a>(mounts: &'a [MountInfo], path: &Path) -> Option<&'a MountInfo> {
     mounts.iter().rev().find(|mount| place(mount) == path)
 }
 
 /// Who uses what is mounted at a path.
-pub(in crate::attach) fn of_mount(path: &Path, mounts: &[MountInfo]) -> Vec<String> {
+pub(super) fn of_mount(path: &Path, mounts: &[MountInfo]) -> Vec<String> {
     let Some(own) = mounted_at(mounts, path) else { return Vec::new() };
     let mut users = within(path, mounts);
     let Some(device) = number(&own.majmin) else { return users };
@@ -58,7 +48,7 @@ fn swaps() -> Vec<PathBuf> {
 }
 
 /// Who uses a network block device, but for the mount at a path and a process.
-pub(in crate::attach) fn of_device(index: u32, but: &Path, process: Option<u32>, mounts: &[MountInfo]) -> Vec<String> {
+pub(super) fn of_device(index: u32, but: &Path, process: Option<u32>, mounts: &[MountInfo]) -> Vec<String> {
     let disks = disks(index);
     let numbers: BTreeSet<_> = disks.iter().filter_map(|disk| number(&majmin(disk)?)).collect();
     let of_it = |majmin: &str| number(majmin).is_some_and(|number| numbers.contains(&number));
@@ -92,7 +82,7 @@ fn disks(index: u32) -> Vec<PathBuf> {
 }
 
 /// `MAJOR:MINOR` of a device in sysfs.
-pub(in crate::attach) fn majmin(disk: &Path) -> Option<String> {
+pub(super) fn majmin(disk: &Path) -> Option<String> {
     fs::read_to_string(disk.join("dev")).ok().map(|text| text.trim().to_owned())
 }
 
@@ -148,7 +138,7 @@ mod tests {
 
     #[test]
     fn what_is_mounted_is_seen() {
-        let mounts = mounts().unwrap();
+        let mounts = super::super::disk::all_mounts().unwrap();
         assert!(mounted_at(&mounts, Path::new("/proc")).is_some());
         assert!(mounted_at(&mounts, Path::new("/proc/none")).is_none());
         assert_eq!(number("43:16"), Some(nix::sys::stat::makedev(43, 16)));

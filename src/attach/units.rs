@@ -1,7 +1,8 @@
-//! The host's systemd, as an installation needs it.
+//! The host's systemd: its units started, stopped, enabled and told of, as those need it that set up a host or detach a
+//! volume from it.
 
-use super::super::failure::Failure;
-use super::facts::Service;
+use super::failure::Failure;
+use super::install::facts::Service;
 use crate::observe::last_words;
 use crate::systemd::job::{self, spoken};
 use crate::systemd::proxy::{ManagerProxy, invocation, properties};
@@ -19,7 +20,7 @@ const NOT_FLUSHED: i32 = 3;
 
 /// systemd.
 #[derive(Debug)]
-pub(in crate::attach) struct Units(Connection);
+pub(super) struct Units(Connection);
 
 fn broken(why: impl std::fmt::Display) -> Failure {
     Failure::refused(
@@ -39,7 +40,7 @@ impl Units {
     ///
     /// # Errors
     /// If it cannot be reached.
-    pub(in crate::attach) async fn connect() -> Result<Self, Failure> {
+    pub(super) async fn connect() -> Result<Self, Failure> {
         let bus = zbus::connection::Builder::system().method_timeout(ANSWER_LIMIT).build().await.map_err(broken)?;
         let units = Self(bus);
         units.manager().await?.subscribe().await.map_err(|why| broken(spoken(why)))?;
@@ -62,7 +63,7 @@ impl Units {
     ///
     /// # Errors
     /// If systemd does not say.
-    pub(in crate::attach) async fn service(&self, name: &str) -> Result<Service, Failure> {
+    pub(super) async fn service(&self, name: &str) -> Result<Service, Failure> {
         let (unit, service) = (self.about(name, "Unit").await?, self.about(name, "Service").await?);
         let pid = service.get("MainPID").and_then(|value| value.downcast_ref::<u32>().ok()).filter(|pid| *pid != 0);
         let status = service.get("ExecMainStatus").and_then(|value| value.downcast_ref::<i32>().ok());
@@ -82,13 +83,13 @@ impl Units {
     ///
     /// # Errors
     /// If systemd does not say.
-    pub(in crate::attach) async fn is_active(&self, name: &str) -> Result<bool, Failure> {
+    pub(super) async fn is_active(&self, name: &str) -> Result<bool, Failure> {
         let state = text(&self.about(name, "Unit").await?, "ActiveState");
         Ok(!["inactive", "failed"].contains(&state.as_str()))
     }
 
     /// What a service says of itself.
-    pub(in crate::attach) async fn says(&self, name: &str) -> String {
+    pub(super) async fn says(&self, name: &str) -> String {
         self.about(name, "Service").await.map(|service| text(&service, "StatusText")).unwrap_or_default()
     }
 
@@ -96,7 +97,7 @@ impl Units {
     ///
     /// # Errors
     /// What it has said last.
-    pub(in crate::attach) async fn start(&self, name: &str, anew: bool) -> Result<(), Failure> {
+    pub(super) async fn start(&self, name: &str, anew: bool) -> Result<(), Failure> {
         let started = match anew {
             true => job::run_restart(&self.0, name).await,
             false => job::run_start(&self.0, name).await,
@@ -119,7 +120,7 @@ impl Units {
     ///
     /// # Errors
     /// Why it has not.
-    pub(in crate::attach) async fn stop(&self, name: &str) -> Result<(), Failure> {
+    pub(super) async fn stop(&self, name: &str) -> Result<(), Failure> {
         job::stop(&self.0, name).await.map_err(|why| refused("does not stop", name, &why))
     }
 
@@ -127,7 +128,7 @@ impl Units {
     ///
     /// # Errors
     /// What systemd says.
-    pub(in crate::attach) async fn enable(&self, name: &str) -> Result<(), Failure> {
+    pub(super) async fn enable(&self, name: &str) -> Result<(), Failure> {
         let manager = self.manager().await?;
         let enabled = manager.enable_unit_files(&[name], false, false).await;
         enabled.map_err(|why| refused("cannot be enabled", name, &spoken(why)))?;
@@ -138,7 +139,7 @@ impl Units {
     ///
     /// # Errors
     /// What systemd says.
-    pub(in crate::attach) async fn disable(&self, names: &[&str]) -> Result<(), Failure> {
+    pub(super) async fn disable(&self, names: &[&str]) -> Result<(), Failure> {
         let disabled = self.manager().await?.disable_unit_files(names, false).await;
         disabled.map_err(|why| refused("cannot be disabled", &names.join(" "), &spoken(why)))?;
         self.reload().await
@@ -148,12 +149,12 @@ impl Units {
     ///
     /// # Errors
     /// What systemd says.
-    pub(in crate::attach) async fn reload(&self) -> Result<(), Failure> {
+    pub(super) async fn reload(&self) -> Result<(), Failure> {
         self.manager().await?.reload().await.map_err(|why| broken(spoken(why)))
     }
 
     /// Has systemd forget the sockets of a service that has ended, where it knows of such a thing.
-    pub(in crate::attach) async fn forget(&self, name: &str) {
+    pub(super) async fn forget(&self, name: &str) {
         if let Ok(manager) = self.manager().await {
             _ = manager.clean_unit(name, &["fdstore"]).await;
             // It may have ended in a way that systemd calls a failure.
