@@ -168,6 +168,24 @@ where
     }
 }
 
+/// What follows a request.
+async fn data<R: AsyncRead + Unpin>(read: &mut R, request: &Request) -> io::Result<Bytes> {
+    if request.command != Command::Write {
+        return Ok(Bytes::new());
+    }
+    let mut data = BytesMut::zeroed(request.length as usize);
+    read.read_exact(&mut data).await?;
+    Ok(data.freeze())
+}
+
+fn kind(command: Command) -> Kind {
+    match command {
+        Command::Write => Kind::Write,
+        Command::Flush => Kind::Flush,
+        _ => Kind::Read,
+    }
+}
+
 /// Reads requests until the client leaves.
 async fn ask<R>(
     read: &mut R,
@@ -199,20 +217,8 @@ where
         let moves = matches!(request.command, Command::Read | Command::Write) && within.is_ok();
         let needs = if moves { request.length.clamp(LEAST, BYTES) } else { LEAST };
         let room = room.clone().acquire_many_owned(needs).await.map_err(io::Error::other)?;
-        let data = match request.command {
-            Command::Write => {
-                let mut data = BytesMut::zeroed(request.length as usize);
-                read.read_exact(&mut data).await?;
-                data.freeze()
-            }
-            _ => Bytes::new(),
-        };
-        let kind = match request.command {
-            Command::Write => Kind::Write,
-            Command::Flush => Kind::Flush,
-            _ => Kind::Read,
-        };
-        let reply = To { kind, began, cookie: request.cookie, answers: answers.clone(), room };
+        let data = data(read, &request).await?;
+        let reply = To { kind: kind(request.command), began, cookie: request.cookie, answers: answers.clone(), room };
         let wish = match (within, request.command) {
             (Err(errno), _) => {
                 reply.answer(Err(errno));

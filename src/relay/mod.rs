@@ -10,7 +10,7 @@
 //! | [`log`] | where acknowledged writes are kept |
 //! | [`gauge`] | what it has done: latencies, and pauses with their causes |
 //! | `clients` | those who ask |
-//! | `server`, `upstream` | how it stands with the server, and the connection to it |
+//! | `server`, `upstream` | how it stands with the server and how long it may be silent, and the connection to it |
 
 mod clients;
 pub mod engine;
@@ -32,7 +32,7 @@ use clients::{Asked, Wished};
 use engine::{Bounds, Engine, Kept, Order, Outcome, Piece, State, Wish};
 use gauge::Gauge;
 use log::{Log, Records};
-use server::{Happened, Server, enter, happens, seek};
+use server::{Happened, Patience, Server, enter, happens, seek};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,12 +45,6 @@ use upstream::{Turn, Upstream};
 
 /// How many requests may be on their way from the clients to the engine.
 const QUEUE: usize = 256;
-/// A server that has answered nothing for so long is looked at, and how often from then on. A replica that is
-/// repaired while it serves holds requests up for some seconds.
-const SILENT: Duration = Duration::from_secs(15);
-const LOOK: Duration = Duration::from_secs(5);
-/// How many looks in a row must find that a silent server has no reason to be.
-const LOOKS: u32 = 3;
 /// How long a stop waits until what was acknowledged lasts.
 pub const LAST_FLUSH: Duration = Duration::from_secs(15);
 /// The pause before what found no memory is tried again.
@@ -143,6 +137,9 @@ pub struct Relay {
     gauge: Gauge,
 }
 
+/// The supply, whose server may live, and how it has ended.
+type Ended<S> = (Option<S>, End<<S as Supply>::End>);
+
 impl Relay {
     /// A relay of a volume, and the door to it. `records` is what `log` has kept since an earlier one.
     pub fn new(volume: &Volume, log: Log, records: Records, news: watch::Sender<Option<Status>>) -> (Self, Door) {
@@ -184,11 +181,10 @@ impl Relay {
     }
 
     /// Serves until it is stopped or there are no more servers. The supply comes back: its server may live.
-    pub async fn run<S: Supply>(mut self, supply: S, mut stop: watch::Receiver<bool>) -> (Option<S>, End<S::End>) {
+    pub async fn run<S: Supply>(mut self, supply: S, mut stop: watch::Receiver<bool>) -> Ended<S> {
         let mut server = seek(supply);
         let mut stopping: Option<Instant> = None;
-        let mut heard = Instant::now();
-        let mut looks = 0;
+        let mut patience = Patience::new();
         loop {
             let owed = self.engine.expects().is_some();
             if let Err(why) = self.send(&mut server) {
@@ -196,15 +192,13 @@ impl Relay {
             }
             if !owed {
                 // Nothing was to be said until now.
-                (heard, looks) = (Instant::now(), 0);
+                patience = Patience::new();
             }
             self.tell();
             if stopping.is_some() && self.engine.is_idle() {
                 return (server.supply(), End::Stopped { left: self.engine.state() });
             }
-            let due = heard + SILENT + LOOK * looks;
-            let owes = self.engine.expects().is_some();
-            let mut failed = None;
+            let (due, owes) = (patience.due(), self.engine.expects().is_some());
             // Cancel-safe: a channel and a connection lose nothing, the futures are kept, and the clock is absolute.
             tokio::select! {
                 // A stop is not kept waiting by a load; then what the server says: it makes room.
@@ -216,36 +210,9 @@ impl Relay {
                         self.engine.ask(self.last, Wish::Flush);
                     }
                 }
-                happened = happens(&mut server) => match happened {
-                    Happened::Turned(Ok(Turn::Heard)) => {
-                        (heard, looks) = (Instant::now(), 0);
-                        failed = self.hear(&mut server).err();
-                    }
-                    Happened::Turned(Ok(Turn::PassedOn)) => {}
-                    Happened::Turned(Err(why)) => failed = Some(Useless::Gone(why)),
-                    Happened::Found(supply, stream) => server = enter(supply, stream),
-                    Happened::Ended(supply, why) => {
-                        self.refuse();
-                        return (Some(supply), End::Refused(why));
-                    }
-                    Happened::Entered(supply, upstream, entered) => {
-                        heard = Instant::now();
-                        server = self.begin(supply, upstream, entered);
-                    }
-                    Happened::NotEntered(supply, why) => {
-                        tracing::warn!("the server could not be entered: {why}");
-                        server = seek(supply);
-                    }
-                    Happened::Judged(supply, upstream, excuse) => {
-                        server = Server::Serves(supply, upstream);
-                        looks = if excuse.is_none() { looks + 1 } else { 0 };
-                        if let Some(why) = excuse {
-                            self.waits_for_it(&why, heard.elapsed());
-                            heard = Instant::now();
-                        } else if looks >= LOOKS {
-                            failed = Some(Useless::Silent(heard.elapsed().as_secs()));
-                        }
-                    }
+                happened = happens(&mut server) => match self.heed(happened, server, &mut patience) {
+                    Ok(now) => server = now,
+                    Err(ended) => return ended,
                 },
                 Some(asked) = self.asked.recv(), if stopping.is_none() => self.take(asked).await,
                 () = sleep_until(due), if owes && matches!(server, Server::Serves(..)) => server = server.doubted(),
@@ -253,10 +220,48 @@ impl Relay {
                     return (server.supply(), End::Stopped { left: self.engine.state() });
                 }
             }
-            if let Some(why) = failed {
-                server = self.lose(server, &why);
-            }
         }
+    }
+
+    /// Heeds what has happened with the server: how it stands with it then, or how the relay ends.
+    fn heed<S: Supply>(
+        &mut self,
+        happened: Happened<S>,
+        mut server: Server<S>,
+        patience: &mut Patience,
+    ) -> Result<Server<S>, Ended<S>> {
+        let lost = match happened {
+            Happened::Turned(Ok(Turn::Heard)) => {
+                *patience = Patience::new();
+                self.hear(&mut server).err()
+            }
+            Happened::Turned(Ok(Turn::PassedOn)) => None,
+            Happened::Turned(Err(why)) => Some(Useless::Gone(why)),
+            Happened::Found(supply, stream) => return Ok(enter(supply, stream)),
+            Happened::Ended(supply, why) => {
+                self.refuse();
+                return Err((Some(supply), End::Refused(why)));
+            }
+            Happened::Entered(supply, upstream, entered) => {
+                patience.begins_anew();
+                return Ok(self.begin(supply, upstream, entered));
+            }
+            Happened::NotEntered(supply, why) => {
+                tracing::warn!("the server could not be entered: {why}");
+                return Ok(seek(supply));
+            }
+            Happened::Judged(supply, upstream, excuse) => {
+                server = Server::Serves(supply, upstream);
+                if let Some(why) = &excuse {
+                    self.waits_for_it(why, patience.silence());
+                }
+                patience.judged(excuse.is_some())
+            }
+        };
+        Ok(match lost {
+            Some(why) => self.lose(server, &why),
+            None => server,
+        })
     }
 
     /// Takes a request, and as many as wait behind it: what is kept is kept before it is sent.

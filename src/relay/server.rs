@@ -1,15 +1,23 @@
 //! How it stands with the relay's server: the next one is looked for, it is entered, it serves, or it should and
 //! does not. Which comes after which is the relay's to say.
 
-use super::upstream::{Turn, Upstream};
-use super::{SILENT, Supply};
+use super::Supply;
+use super::upstream::{Turn, Upstream, Useless};
 use crate::nbd::entry::Entered;
 use std::future::pending;
 use std::io;
 use std::mem;
 use std::pin::Pin;
+use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
+
+/// A server that has answered nothing for so long is looked at, and how often from then on. A replica that is
+/// repaired while it serves holds requests up for some seconds.
+const SILENT: Duration = Duration::from_secs(15);
+const LOOK: Duration = Duration::from_secs(5);
+/// How many looks in a row must find that a silent server has no reason to be.
+const LOOKS: u32 = 3;
 
 type Coming<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -106,5 +114,44 @@ impl<S: Supply> Server<S> {
             Self::Serves(supply, _) | Self::Entered(supply, _) => Some(supply),
             Self::Sought(_) | Self::Doubted(..) | Self::None => None,
         }
+    }
+}
+
+/// How long the server has been silent that owes an answer, and how often that was looked at.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    heard: Instant,
+    looks: u32,
+}
+
+impl Patience {
+    /// It has just said something, or owes nothing.
+    pub(super) fn new() -> Self {
+        Self { heard: Instant::now(), looks: 0 }
+    }
+
+    /// When it is to be looked at.
+    pub(super) fn due(self) -> Instant {
+        self.heard + SILENT + LOOK * self.looks
+    }
+
+    /// For how long it has been silent.
+    pub(super) fn silence(self) -> Duration {
+        self.heard.elapsed()
+    }
+
+    /// It is another server.
+    pub(super) fn begins_anew(&mut self) {
+        self.heard = Instant::now();
+    }
+
+    /// It was looked at: one that has an excuse has more time; why it is of no use, after some looks without.
+    pub(super) fn judged(&mut self, excused: bool) -> Option<Useless> {
+        if excused {
+            *self = Self::new();
+            return None;
+        }
+        self.looks += 1;
+        (self.looks >= LOOKS).then(|| Useless::Silent(self.silence().as_secs()))
     }
 }

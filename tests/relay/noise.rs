@@ -121,11 +121,8 @@ fn broken(why: Broken) -> io::Error {
     io::Error::other(why)
 }
 
-/// One server, until it is left or leaves.
-async fn serve(mut stream: TcpStream, noise: Option<(usize, Noise)>, lasting: &Mutex<Vec<u8>>) -> io::Result<()> {
-    if let Some((_, Noise::Greets(bytes))) = &noise {
-        return stream.write_all(bytes).await;
-    }
+/// The handshake of one that serves rightly so far.
+async fn enter(stream: &mut TcpStream) -> io::Result<()> {
     let export = Export {
         name: "v".into(),
         size: SIZE as u64,
@@ -139,9 +136,17 @@ async fn serve(mut stream: TcpStream, noise: Option<(usize, Noise)>, lasting: &M
         stream.read_exact(&mut byte).await?;
         input.extend_from_slice(&byte);
         if negotiation.hear(&mut input, &mut out).map_err(broken)? == Next::Transmission {
-            break stream.write_all(&out).await?;
+            return stream.write_all(&out).await;
         }
     }
+}
+
+/// One server, until it is left or leaves.
+async fn serve(mut stream: TcpStream, noise: Option<(usize, Noise)>, lasting: &Mutex<Vec<u8>>) -> io::Result<()> {
+    if let Some((_, Noise::Greets(bytes))) = &noise {
+        return stream.write_all(bytes).await;
+    }
+    enter(&mut stream).await?;
     let mut own = lasting.lock().unwrap().clone();
     let mut answered = 0;
     loop {
