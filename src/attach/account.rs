@@ -57,8 +57,8 @@ impl Account {
         }))
     }
 
-    /// This was won.
-    pub(super) fn won(&self, won: &Won) {
+    /// This was won, of what is on record as this.
+    pub(super) fn won(&self, won: &Won, known: Option<&Backing>) {
         let ticket = TicketState {
             generation: won.generation,
             since: won.ticket.granted,
@@ -67,7 +67,7 @@ impl Account {
             granted_by: won.granted.clone(),
             size_bytes: won.ticket.size_bytes,
             block_size: won.ticket.block_size,
-            identity: Some(Backing::of(&won.ticket).identity().to_owned()),
+            identity: known.and_then(Backing::identity).map(str::to_owned),
         };
         self.0.send_modify(|entries| entries.ticket = Some((ticket, Instant::now())));
     }

@@ -22,9 +22,10 @@ pub(super) struct Backing {
     block_size: u64,
     /// The identities of its regions, as far as the sleds that granted it have told them.
     regions: BTreeMap<RegionName, Uuid>,
-    /// What tells it from another that had its name, for the kernel: the same for as long as this record lasts.
+    /// What tells it from another that had its name, for the kernel: the same for as long as this record lasts. Absent
+    /// before it is on record.
     #[serde(default)]
-    identity: String,
+    identity: Option<String>,
     /// The last generation that a server of this host began with, 0 if none did.
     #[serde(default)]
     generation: u64,
@@ -39,7 +40,7 @@ impl Backing {
             size_bytes: ticket.size_bytes,
             block_size: ticket.block_size,
             regions: regions.collect(),
-            identity: String::new(),
+            identity: None,
             generation: 0,
         }
     }
@@ -72,9 +73,9 @@ impl Backing {
         self.block_size
     }
 
-    /// What tells it from another that had its name; empty before it is on record.
-    pub(super) fn identity(&self) -> &str {
-        &self.identity
+    /// What tells it from another that had its name; `None` before it is on record.
+    pub(super) fn identity(&self) -> Option<&str> {
+        self.identity.as_deref()
     }
 
     /// The last generation that a server of this host began with, 0 if none did.
@@ -140,8 +141,8 @@ impl Backing {
             now.regions.extend(was.regions.clone());
             (now.identity, now.generation) = (was.identity.clone(), was.generation);
         }
-        if now.identity.is_empty() {
-            now.identity = now.identify();
+        if now.identity.is_none() {
+            now.identity = Some(now.identify());
         }
         if was.as_ref() != Some(&now) {
             now.record(dir)?;
@@ -173,7 +174,7 @@ mod tests {
         assert_eq!(first.is_known(dir.path()).unwrap(), known);
         known.begins_with(dir.path(), 7).unwrap();
         assert_eq!(first.is_known(dir.path()).unwrap().generation(), 7);
-        assert!(known.identity().len() == 16 && first.identity().is_empty());
+        assert!(known.identity().unwrap().len() == 16 && first.identity().is_none());
         // Of other sleds' regions less is known: that is no difference.
         let less = Backing { regions: BTreeMap::new(), ..first.clone() };
         assert_eq!(less.is_known(dir.path()).unwrap(), known);

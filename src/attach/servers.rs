@@ -105,14 +105,17 @@ impl Servers {
     /// A connection to a server; `None` if it did not come so far.
     async fn begin(&mut self, won: &Won) -> Option<TcpStream> {
         // Before it begins: whoever comes after this process knows of it.
-        let kept = self.shared.set_generation(won.generation).map_err(Failure::from);
-        let recorded = self.backing.as_mut().map_or(Ok(()), |known| known.begins_with(&self.state, won.generation));
-        if let Err(why) = kept.and(recorded) {
+        if let Err(why) = self.shared.set_generation(won.generation) {
             note(&format!("the generation cannot be kept: {why}; tries again"));
             return None;
         }
+        if let Some(Err(why)) = self.backing.as_mut().map(|known| known.begins_with(&self.state, won.generation)) {
+            // An earlier one is on record: whoever goes by that believes too soon that another host had the volume,
+            // and never too late. A host's full disk is no reason to hold what is asked.
+            note(&format!("warning: {why}; {}; goes on with what is kept in memory", why.error().remedy));
+        }
         self.last = won.generation;
-        self.account.won(won);
+        self.account.won(won, self.backing.as_ref());
         let mut child = match Serving::begin(&self.server, won).await {
             Ok(child) => child,
             Err(why) => {

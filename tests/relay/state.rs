@@ -22,6 +22,10 @@ fn a_relay_tells_how_it_is_at_any_time() {
     assert_eq!(state["server"]["activity"]["is"], "active");
     assert_eq!(state["relay"]["last_pause"]["why"], "it has only begun");
     assert!(state["ticket"]["identity"].is_string(), "{state}");
+    let record = std::fs::read(host.dir.path().join("state/still-fawn.json")).unwrap();
+    let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
+    assert_eq!(record["identity"].as_str().map(str::len), Some(16));
+    assert_eq!(state["ticket"]["identity"], record["identity"]);
     // No device was connected, which is another thing than that nobody has looked.
     assert_eq!((&state["device"]["state"], &state["mount"]["state"]), (&"none".into(), &"none".into()));
 
