@@ -63,7 +63,7 @@ impl Outcome {
 
     /// That these use it.
     fn in_use(&mut self, what: &str, users: Vec<String>) {
-        let message = format!("{what} is in use: {}", users.join(", "));
+        let message = format!("{what} is in use: {}", users::named(&users));
         let remedy = format!("end these, then again: crucible-attach detach {}", self.volume);
         self.state = State::InUse;
         (self.users, self.error) = (users, Some(Error::new("IN_USE", message, remedy)));
@@ -108,7 +108,7 @@ async fn asked(arguments: &DetachArguments) -> Result<Outcome, Failure> {
     let wishes: Vec<_> = wishes.collect();
     let tell = async |state: DrainState, users: Vec<String>, message: Option<String>| {
         for (sled, id) in &wishes {
-            let body = Drained { id: *id, state, users: users.clone(), message: message.clone() };
+            let body = Drained { id: *id, state, users: users.clone(), message: message.clone() }.fitting();
             let told = timeout(TOLD, client::drained(sled, volume, &body)).await;
             if let Some(why) =
                 told.map_or(Some("no answer".to_owned()), |told| told.err().map(|why| why.error().message))

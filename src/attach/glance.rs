@@ -217,8 +217,8 @@ fn row(here: &Here) -> Vec<Cell> {
     };
     let device = here.device.as_ref().and_then(Found::there).map_or("-", |device| &device.path);
     let mount = match here.mount.as_ref().and_then(Found::there) {
-        Some(mount) if mount.read_only => (format!("{} (read-only)", mount.path), Tone::Bad),
-        Some(mount) => plain(&mount.path),
+        Some(mount) if mount.read_only => (format!("{} (read-only)", short(&mount.path)), Tone::Bad),
+        Some(mount) => plain(short(&mount.path)),
         None => plain("-"),
     };
     vec![

@@ -8,6 +8,15 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+/// How many of those that use something are named.
+const MOST: usize = 8;
+
+/// Those that use something, in a sentence.
+pub(super) fn named(users: &[String]) -> String {
+    let more = users.len().checked_sub(MOST).filter(|more| *more > 0).map(|more| format!("and {more} more"));
+    users.iter().take(MOST).cloned().chain(more).collect::<Vec<_>>().join(", ")
+}
+
 /// A mount, as one that uses something.
 pub(super) fn mount_at(path: &Path) -> String {
     format!("a mount at {}", path.display())
@@ -134,6 +143,14 @@ mod tests {
         child.wait().unwrap();
         assert!(named.iter().any(|user| user.starts_with(&format!("process {} (", child.id()))), "{named:?}");
         assert_eq!(but, Vec::<String>::new());
+    }
+
+    #[test]
+    fn not_all_of_many_are_named() {
+        let users: Vec<_> = (0..10).map(|number| format!("process {number}")).collect();
+        assert!(named(&users).ends_with("process 7, and 2 more"));
+        assert_eq!(named(&users[..2]), "process 0, process 1");
+        assert!(named(&users[..8]).ends_with("process 6, process 7"));
     }
 
     #[test]

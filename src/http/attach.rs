@@ -6,7 +6,7 @@ use super::door::Door;
 use crate::names::VolumeName;
 use crate::observe::presence::Presence;
 use crate::supervisor::{self, Handle, Request, Wish};
-use crate::wire::{Drained, Error, Refusal, Release};
+use crate::wire::{Drained, Error, LARGEST_ASKED, Refusal, Release};
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -16,8 +16,6 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-/// The largest body that is read, in bytes; a real one has some 40.
-const MOST: usize = 4096;
 /// What bodies look like.
 const ATTACH: &str = "{\"at_least\": 0, \"takeover\": false}";
 const DRAINED: &str = "{\"id\": 1769300000000, \"state\": \"detached\"}";
@@ -113,12 +111,12 @@ where
 {
     let bad =
         |status, message: String| (status, Error::new("BAD_BODY", message, format!("send {example}, or nothing")));
-    let long = || bad(StatusCode::PAYLOAD_TOO_LARGE, format!("the body has more than {MOST} bytes"));
-    if body.size_hint().lower() > MOST as u64 {
+    let long = || bad(StatusCode::PAYLOAD_TOO_LARGE, format!("the body has more than {LARGEST_ASKED} bytes"));
+    if body.size_hint().lower() > LARGEST_ASKED as u64 {
         // It says so beforehand: there is nothing to wait for.
         return Err(long());
     }
-    let read = timeout(SLOWEST, Limited::new(body, MOST).collect()).await;
+    let read = timeout(SLOWEST, Limited::new(body, LARGEST_ASKED).collect()).await;
     let read = read.map_err(|_| bad(StatusCode::REQUEST_TIMEOUT, "the body did not come in time".into()))?;
     let text = read.map_err(|why| match why.is::<LengthLimitError>() {
         true => long(),

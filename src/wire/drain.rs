@@ -1,5 +1,6 @@
 //! That whoever has a volume is asked to detach it, and what has come of that. Pure.
 
+use super::ticket::LARGEST_ASKED;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -64,4 +65,35 @@ pub struct Drained {
     /// Why it is not detached.
     #[serde(default)]
     pub message: Option<String>,
+}
+
+/// So much of each text of a [`Drained`] is told, in characters.
+const LONGEST: usize = 200;
+
+impl Drained {
+    /// It as a sled reads it: with as many of those that use the volume as a body has room for ([`LARGEST_ASKED`]).
+    #[must_use]
+    pub fn fitting(mut self) -> Self {
+        let short = |text: &mut String| *text = text.chars().take(LONGEST).collect();
+        self.message.iter_mut().chain(&mut self.users).for_each(short);
+        while !self.users.is_empty() && serde_json::to_vec(&self).is_ok_and(|body| body.len() > LARGEST_ASKED) {
+            self.users.pop();
+        }
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn however_many_use_it_a_sled_reads_it() {
+        let users: Vec<_> = (0..500).map(|number| format!("process {number} (\u{1}{})", "ä".repeat(300))).collect();
+        let all = Drained { id: u64::MAX, state: DrainState::InUse, message: Some(users.join(", ")), users };
+        let fitting = all.fitting();
+        assert!(serde_json::to_vec(&fitting).unwrap().len() <= LARGEST_ASKED && fitting.users.len() > 3);
+        let few = Drained { users: vec!["process 7 (qemu)".into()], message: None, ..fitting };
+        assert_eq!(few.clone().fitting(), few);
+    }
 }

@@ -11,7 +11,7 @@ pub use difference::{Change, Condition, Configurations, Difference, Files, Unatt
 pub use drain::{Drain, DrainSaid, DrainState, Drained};
 pub use job::{Ask, Granted, Job, JobKind, JobProgress, JobState, Proposal, Word};
 pub use storage::{DeletedRegion, Marked, StorageDetail, StoredRegion, WantedRegion};
-pub use ticket::{Attach, Attached, Holder, Hosts, Refusal, Release, Released, Ticket, TicketRegion};
+pub use ticket::{Attach, Attached, Holder, Hosts, LARGEST_ASKED, Refusal, Release, Released, Ticket, TicketRegion};
 
 use crate::check::{Code, Severity};
 use crate::names::{RegionName, SledName, VolumeName};

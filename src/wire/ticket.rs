@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 use uuid::Uuid;
 
+/// The largest body of a host's that a sled reads, in bytes; a ticket's has some 40.
+pub const LARGEST_ASKED: usize = 4096;
+
 /// The body of `POST /v1/volumes/{volume}/attach`. An empty body is all of its defaults.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
