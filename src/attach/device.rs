@@ -8,6 +8,7 @@
 use super::backing::Backing;
 use super::failure::Failure;
 use super::show::note;
+use super::{disk, users};
 use crate::act::units::machine_stops;
 use crate::device::backend::Backend;
 use crate::device::dial::shake_hands;
@@ -26,7 +27,7 @@ use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 /// The pauses before a socket that was not taken is handed in again: the kernel sees within microseconds that a link
 /// is dead, but for a machine that is busy.
@@ -44,6 +45,9 @@ const NAMED: Duration = Duration::from_secs(60);
 const UDEV: &str = "/run/udev/control";
 /// Between two looks whether it has.
 const MOMENT: Duration = Duration::from_millis(10);
+
+/// Whoever has it open for longer uses it.
+const PASSING: Duration = Duration::from_secs(2);
 
 /// Where udev's rule has the names.
 fn names() -> &'static Path {
@@ -75,7 +79,9 @@ impl Device {
     /// # Errors
     /// If what tells it from another of its name cannot be told to the kernel.
     pub(super) fn of(backing: &Backing) -> Result<Self, Failure> {
-        let backend = Backend::new(backing.volume().clone(), backing.identity()).map_err(io::Error::other)?;
+        let identity =
+            backing.identity().ok_or_else(|| io::Error::other("what the volume is was not put on record"))?;
+        let backend = Backend::new(backing.volume().clone(), identity).map_err(io::Error::other)?;
         Ok(Self { kernel: Kernel::default(), backend, size: backing.size_bytes() })
     }
 
@@ -185,12 +191,12 @@ impl Device {
     /// Leaves it: disconnects it if nothing uses it. What it asks for is still answered.
     pub(super) async fn leave(&self) -> Left {
         let Some(index) = self.connected() else { return Left::Gone };
-        match is_in_use(index).await {
-            Ok(false) => {
+        match self.users(index).await {
+            Ok(None) => {
                 self.disconnect().await;
                 return Left::Gone;
             }
-            Ok(true) => {}
+            Ok(Some(users)) => note(&format!("/dev/nbd{index} is in use: {}", users::named(&users))),
             Err(why) => note(&format!("whether /dev/nbd{index} is in use is not known: {why}")),
         }
         let stops = match zbus::Connection::system().await {
@@ -207,24 +213,45 @@ impl Device {
         Left::Doomed(index)
     }
 
+    /// Who uses it, if anybody does. Whoever only has it open for a moment, as udev has, does not.
+    async fn users(&self, index: u32) -> io::Result<Option<Vec<String>>> {
+        let until = Instant::now() + PASSING;
+        loop {
+            let looked = timeout(DISCONNECT, aside(move || used(index))).await???;
+            let Some((held, users)) = looked else { return Ok(None) };
+            if held || Instant::now() >= until {
+                return Ok(Some(users));
+            }
+            sleep(MOMENT).await;
+        }
+    }
+
     /// Disconnects it, whoever uses it: what it waits for fails.
     pub(super) async fn disconnect(&self) {
         let Some(index) = self.connected() else { return };
         match timeout(DISCONNECT, self.kernel.disconnect(index)).await {
             Ok(Ok(())) => note(&format!("/dev/nbd{index} is disconnected")),
             Ok(Err(why)) => note(&format!("/dev/nbd{index} is not disconnected: {why}; {}", why.remedy())),
-            Err(_) => note(&format!("/dev/nbd{index} is not disconnected yet")),
+            Err(_) => note(&format!(
+                "/dev/nbd{index} is not disconnected after {} s: the kernel still waits for what was asked of it; see journalctl -k",
+                DISCONNECT.as_secs()
+            )),
         }
     }
 }
 
-/// Whether a device is mounted, or is otherwise somebody's alone.
-async fn is_in_use(index: u32) -> io::Result<bool> {
-    let path = format!("/dev/nbd{index}");
-    let open = move || rustix::fs::open(path, OFlags::RDONLY | OFlags::EXCL | OFlags::CLOEXEC, Mode::empty()).map(drop);
-    match timeout(DISCONNECT, aside(open)).await?? {
-        Ok(()) => Ok(false),
-        Err(Errno::BUSY) => Ok(true),
-        Err(why) => Err(why.into()),
-    }
+/// Who uses a device, and whether it is mounted or otherwise somebody's alone; `None` if nobody does.
+fn used(index: u32) -> io::Result<Option<(bool, Vec<String>)>> {
+    let flags = OFlags::RDONLY | OFlags::EXCL | OFlags::CLOEXEC;
+    let held = match rustix::fs::open(format!("/dev/nbd{index}"), flags, Mode::empty()) {
+        Ok(_) => false,
+        Err(Errno::BUSY) => true,
+        Err(why) => return Err(why.into()),
+    };
+    let users = users::of_device(index, Path::new(""), None, &disk::all_mounts()?);
+    Ok(match (held, users.is_empty()) {
+        (false, true) => None,
+        (true, true) => Some((true, vec!["somebody has it alone".into()])),
+        (held, false) => Some((held, users)),
+    })
 }

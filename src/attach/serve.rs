@@ -2,7 +2,8 @@
 //! other, and what outlives it. Never touches a request: that is [`relay`]'s.
 //!
 //! What is kept of unflushed writes, and the socket, lie in systemd's descriptor store: a relay that is killed
-//! or upgraded comes back to them. A stop lets go of the volume once everything lasts.
+//! or upgraded comes back to them, and to the kernel's device. A stop lets go of the volume once everything lasts, unless
+//! somebody uses that device.
 
 use super::account::Account;
 use super::arguments::{ServeArguments, Target};
