@@ -73,7 +73,7 @@ impl Looker<'_> {
         Ok(facts)
     }
 
-    /// Looks again at what changes by itself and by most steps, and is quickly looked at.
+    /// Looks again at what changes by itself and by most steps, and is quickly looked at: what is on a device is not.
     ///
     /// # Errors
     /// What cannot be looked at, and why.
@@ -90,7 +90,8 @@ impl Looker<'_> {
         let text = read(&Path::new(UNITS).join(&name))?;
         facts.stranger = text.is_some_and(|text| made_for(&text).as_ref() != Some(volume));
         let mounts = disk::all_mounts()?;
-        facts.device = self.device(facts, &mounts).await?;
+        let before = facts.device.take();
+        facts.device = self.device(facts, before, &mounts).await?;
         facts.place = place(&facts.path, facts.device.as_ref(), &mounts)?;
         facts.users = match facts.place {
             Place::Volume => users::of_mount(&facts.path, &mounts),
@@ -126,7 +127,25 @@ impl Looker<'_> {
         Ok(())
     }
 
-    async fn device(&self, facts: &Facts, mounts: &[MountInfo]) -> Result<Option<Device>, Failure> {
+    /// Looks again at what is on the device, before and after something is made on it. Nothing of it is remembered by
+    /// the kernel: each look has it read over the network.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub(super) async fn content(&self, facts: &mut Facts) -> Result<(), Failure> {
+        if let Some(device) = &mut facts.device {
+            device.content = content(&texts::device(&self.wanted.volume), device.size).await?;
+        }
+        Ok(())
+    }
+
+    /// The device; what is on it as it was `before`, if that was the same.
+    async fn device(
+        &self,
+        facts: &Facts,
+        before: Option<Device>,
+        mounts: &[MountInfo],
+    ) -> Result<Option<Device>, Failure> {
         let name = texts::device(&self.wanted.volume);
         let Ok(node) = fs::canonicalize(&name) else { return Ok(None) };
         let index = node.file_name().and_then(|name| name.to_str()?.strip_prefix("nbd")?.parse::<u32>().ok());
@@ -138,7 +157,10 @@ impl Looker<'_> {
         Ok(Some(Device {
             index,
             size: seen.size,
-            content: content(&name, seen.size).await?,
+            content: match before.filter(|before| (before.index, before.size) == (index, seen.size)) {
+                Some(before) => before.content,
+                None => content(&name, seen.size).await?,
+            },
             users: users::of_device(index, &facts.path, facts.service.pid, mounts),
         }))
     }

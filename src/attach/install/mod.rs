@@ -190,6 +190,9 @@ async fn carry_out(
     report: &mut Report<'_>,
 ) -> Result<(), Failure> {
     looker.again(facts).await?;
+    if step == plan::Step::FileSystem {
+        looker.content(facts).await?;
+    }
     let (action, what) = match plan::judge(step, wanted, facts).map_err(Failure::Refused)? {
         plan::Verdict::Already(what) => return report.says(step.name(), Outcome::Already, what),
         plan::Verdict::Skipped(what) => return report.says(step.name(), Outcome::Skipped, what),
@@ -201,6 +204,7 @@ async fn carry_out(
     match step {
         plan::Step::Kernel => looker.kernel(facts).await?,
         plan::Step::Server => looker.server(facts).await?,
+        plan::Step::FileSystem => looker.content(facts).await?,
         plan::Step::Storage => looker.storages(facts).await?,
         _ => {}
     }

@@ -1,5 +1,6 @@
 //! Why a step cannot be done, and what to do first. No remedy of these has data destroyed. Pure.
 
+use super::super::users::named;
 use super::facts::{OldUnit, Wanted};
 use super::places;
 use crate::size;
@@ -7,9 +8,6 @@ use crate::wire::Error;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
-
-/// How many of those that use something are named.
-const MOST: usize = 8;
 
 pub(super) fn no_module() -> Error {
     crate::device::failure::Failure::NoModule.error()
@@ -67,11 +65,7 @@ pub(super) fn old_is_another(wanted: &Wanted, old: &BTreeSet<SocketAddr>, now: &
 }
 
 pub(super) fn busy(what: &str, users: &[String]) -> Error {
-    let mut named: Vec<_> = users.iter().take(MOST).cloned().collect();
-    if users.len() > MOST {
-        named.push(format!("and {} more", users.len() - MOST));
-    }
-    let message = format!("{what} is in use by {}", named.join(", "));
+    let message = format!("{what} is in use by {}", named(users));
     Error::new("IN_USE", message, "stop what uses it first: it would lose what it has open")
 }
 
