@@ -133,7 +133,7 @@ mod tests {
     use super::*;
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
     use std::io::{ErrorKind, Read, Write};
-    use std::net::{Ipv6Addr, Shutdown, TcpListener, TcpStream};
+    use std::net::{Ipv6Addr, Shutdown, SocketAddrV4, TcpListener, TcpStream};
     use std::os::fd::{AsFd, AsRawFd};
     use std::time::{Duration, Instant};
 
@@ -177,6 +177,14 @@ mod tests {
         assert_eq!(open(&[port(&first), port(&second)]).unwrap().len(), 2);
     }
 
+    /// A socket at an end, connected to another.
+    fn connected(from: SocketAddrV4, to: SocketAddrV4) -> TcpStream {
+        let end = socket(AddressFamily::Inet, SockType::Stream, SockFlag::empty(), None).unwrap();
+        bind(end.as_raw_fd(), &SockaddrIn::from(from)).unwrap();
+        connect(end.as_raw_fd(), &SockaddrIn::from(to)).unwrap();
+        TcpStream::from(end)
+    }
+
     /// Another connection between the very same ends is not the one that was seen.
     #[test]
     fn what_came_in_its_place_stays() {
@@ -184,7 +192,10 @@ mod tests {
             return eprintln!("skipped: only root destroys sockets");
         }
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let (near, far) = pair(&listener);
+        let SocketAddr::V4(at) = listener.local_addr().unwrap() else { panic!("it is of IPv4") };
+        // Of an address that nobody else uses: else its port may be somebody's before it is bound again.
+        let near = connected("127.61.0.1:0".parse().unwrap(), at);
+        let far = listener.accept().unwrap().0;
         let gone = of(&far, &open(&[port(&listener)]).unwrap()).unwrap();
         let (SocketAddr::V4(local), SocketAddr::V4(peer)) = (near.local_addr().unwrap(), near.peer_addr().unwrap())
         else {
@@ -192,10 +203,8 @@ mod tests {
         };
         assert!(destroy(&gone).unwrap());
         drop(near);
-        let again = socket(AddressFamily::Inet, SockType::Stream, SockFlag::empty(), None).unwrap();
-        bind(again.as_raw_fd(), &SockaddrIn::from(local)).unwrap();
-        connect(again.as_raw_fd(), &SockaddrIn::from(peer)).unwrap();
-        let (mut accepted, mut again) = (listener.accept().unwrap().0, TcpStream::from(again));
+        let mut again = connected(local, peer);
+        let mut accepted = listener.accept().unwrap().0;
         let new = of(&accepted, &open(&[port(&listener)]).unwrap()).unwrap();
         assert_eq!((new.local, new.peer), (gone.local, gone.peer));
         assert_ne!(new.cookie, gone.cookie);

@@ -126,6 +126,7 @@ async fn pass(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, mut said: Vec<u8>, 
 mod tests {
     use super::*;
     use std::net::Ipv4Addr;
+    use tokio::net::TcpSocket;
     use tokio::task::JoinHandle;
 
     /// A way to whoever listens at an address, and where it begins.
@@ -196,16 +197,17 @@ mod tests {
     /// What is said while nobody is there is heard when somebody is; and who has left meanwhile is not waited for.
     #[tokio::test]
     async fn a_region_that_is_away_is_waited_for() {
-        let (region, target) = region().await;
-        drop(region);
-        let (at, _way) = way(target).await;
-        let mut left = TcpStream::connect(at).await.unwrap();
-        left.write_all(b"a").await.unwrap();
-        drop(left);
+        // Bound, so that nobody else is there meanwhile; who connects is refused until it listens.
+        let away = TcpSocket::new_v4().unwrap();
+        away.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let (at, _way) = way(away.local_addr().unwrap()).await;
         let mut waits = TcpStream::connect(at).await.unwrap();
         waits.write_all(b"b").await.unwrap();
-        sleep(AGAIN * 2).await;
-        let region = TcpListener::bind(target).await.unwrap();
+        let mut leaves = TcpStream::connect(at).await.unwrap();
+        leaves.write_all(b"a").await.unwrap();
+        leaves.shutdown().await.unwrap();
+        assert_eq!(leaves.read(&mut [0]).await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+        let region = away.listen(8).unwrap();
         let mut reached = region.accept().await.unwrap().0;
         assert_eq!(reached.read_u8().await.unwrap(), b'b');
         reached.write_all(b"c").await.unwrap();
