@@ -9,4 +9,5 @@ mod machine;
 mod mounted;
 mod network;
 mod outages;
+mod steps;
 mod two;

@@ -3,7 +3,7 @@
 use crate::machine::Machine;
 use crate::mounted::{AT, IsHost, share_load};
 use crate::network::{IsSled, Network, VOLUME};
-use std::time::Instant;
+use crate::steps::Steps;
 
 /// How often the relay is killed under the load.
 const KILLS: usize = 2;
@@ -32,20 +32,6 @@ fn a_mounted_volume_outlives_its_sled_and_its_relays() {
     steps.took("the relay's deaths");
     host.verifies();
     drop(sled);
-}
-
-/// What the parts of a test take, for whoever reads what it prints.
-struct Steps(Instant);
-
-impl Steps {
-    fn new() -> Self {
-        Self(Instant::now())
-    }
-
-    fn took(&mut self, what: &str) {
-        eprintln!("{what}: {:.0} s", self.0.elapsed().as_secs_f32());
-        self.0 = Instant::now();
-    }
 }
 
 /// What is written waits, and nothing else is seen of it.

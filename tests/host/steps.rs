@@ -1,0 +1,18 @@
+//! What the parts of a test take, for whoever reads what it prints.
+
+use std::time::Instant;
+
+/// Since the last step.
+pub struct Steps(Instant);
+
+impl Steps {
+    pub fn new() -> Self {
+        Self(Instant::now())
+    }
+
+    /// That a step is done.
+    pub fn took(&mut self, what: &str) {
+        eprintln!("{what}: {:.0} s", self.0.elapsed().as_secs_f32());
+        self.0 = Instant::now();
+    }
+}
