@@ -3,7 +3,7 @@
 
 use super::activity::Activity;
 use super::here::Here;
-use super::state::{Found, State};
+use super::state::{Found, ServiceState, State};
 use crate::check::Severity;
 use crate::wire::Error;
 use serde::Serialize;
@@ -122,6 +122,8 @@ pub(super) struct Word {
     pub(super) silent: Vec<(String, Error)>,
     /// Any of them answers.
     pub(super) reached: bool,
+    /// Another host that one of them has granted it, and how.
+    pub(super) another: Option<String>,
 }
 
 /// What is wrong of what is to be seen here, the worst first.
@@ -130,7 +132,7 @@ pub(super) fn of(here: &Here, word: Option<&Word>) -> Vec<Finding> {
     if here.concerns() {
         match (&here.relay, &here.trouble) {
             (Some(Found::There(state)), _) => relay(here, state, &mut found),
-            (Some(Found::None), _) => found.extend(no_relay(here)),
+            (Some(Found::None), _) => found.extend(no_relay(here, word)),
             (None, Some(why)) => found.push(Finding::new(Code::RelaySilent, "relay", &why.message, &why.remedy)),
             (None, None) => {}
         }
@@ -144,10 +146,14 @@ pub(super) fn of(here: &Here, word: Option<&Word>) -> Vec<Finding> {
 }
 
 /// Why there is no relay.
-fn no_relay(here: &Here) -> Option<Finding> {
+fn no_relay(here: &Here, word: Option<&Word>) -> Option<Finding> {
     let volume = &here.volume;
     let unit = format!("crucible-attach@{volume}");
     let service = here.service.as_ref().and_then(Found::there);
+    // What the kernel still has of a device is of no use then.
+    if let Some(service) = service.filter(|service| service.state == "failed" && service.exit_status == TAKEN) {
+        return Some(taken(here, service, word));
+    }
     if let Some(device) = here.device.as_ref().and_then(Found::there) {
         let cause = format!(
             "{} is connected and no relay serves it: its requests wait, and fail when 10 minutes are over",
@@ -156,12 +162,6 @@ fn no_relay(here: &Here) -> Option<Finding> {
         return Some(Finding::new(Code::DeviceAlone, &device.path, cause, format!("systemctl start {unit}")));
     }
     Some(match service {
-        Some(service) if service.state == "failed" && service.exit_status == TAKEN => Finding::new(
-            Code::VolumeLost,
-            &service.name,
-            "its service has ended: another host was granted the volume, or what has its name is something else",
-            format!("journalctl -u {unit} says which; if it is to be here again: systemctl start {unit}"),
-        ),
         Some(service) if service.state == "failed" => Finding::new(
             Code::RelayDown,
             &service.name,
@@ -182,6 +182,24 @@ fn no_relay(here: &Here) -> Option<Finding> {
         ),
         None => Finding::new(Code::RelayDown, volume.as_str(), "no relay serves it", format!("systemctl start {unit}")),
     })
+}
+
+/// That its service has ended for good.
+fn taken(here: &Here, service: &ServiceState, word: Option<&Word>) -> Finding {
+    let unit = format!("crucible-attach@{}", here.volume);
+    let (cause, first) = match word.and_then(|word| word.another.as_ref()) {
+        Some(another) => (format!("its service has ended, and it is another host's: {another}"), "detach it there"),
+        None => (
+            "its service has ended: another host was granted the volume, or what has its name is something else".into(),
+            "see which (journalctl -u the service)",
+        ),
+    };
+    let mounted = here.mount.as_ref().and_then(Found::there);
+    let mounted = mounted.map_or_else(String::new, |mount| {
+        format!("what is mounted at {0} fails: end what uses it, then: umount {0}; ", mount.path)
+    });
+    let remedy = format!("{mounted}if it is to be here again: {first}, then: systemctl start {unit}");
+    Finding::new(Code::VolumeLost, &service.name, cause, remedy)
 }
 
 fn relay(here: &Here, state: &State, found: &mut Vec<Finding>) {

@@ -22,7 +22,7 @@ use super::store::{Store, forget, store_away};
 use super::wish;
 use crate::device::DEAD_TIMEOUT;
 use crate::names::VolumeName;
-use crate::relay::log::{Log, Records};
+use crate::relay::log::{Log, Records, Shared};
 use crate::relay::{Door, End, Relay, Status, Volume};
 use rustix::mm::{MlockAllFlags, mlockall};
 use sd_notify::NotifyState;
@@ -62,6 +62,7 @@ pub(super) async fn serve(arguments: &ServeArguments) -> Result<ExitCode, Failur
     let before = Before::of(arguments, &store)?;
     let held = store.names();
     let (log, records) = store.kept.map_or_else(|| Log::create(name.as_str()).map(|log| (log, Records::new())), Ok)?;
+    let own = log.share()?;
     let mut servers = Servers {
         server,
         target: Target::of(name.clone(), arguments.run.target.sleds()?),
@@ -95,7 +96,7 @@ pub(super) async fn serve(arguments: &ServeArguments) -> Result<ExitCode, Failur
     store_away(&relay, &unix, &held);
     let device = arguments.device.then(|| Device::of(&backing)).transpose()?;
     let target = servers.target.clone();
-    let ways = Ways { unix, tcp, door, device: device.as_ref(), target: &target };
+    let ways = Ways { unix, tcp, door, device: device.as_ref(), target: &target, own };
     let (left, (servers, end)) = ways.lead(relay, servers, heard).await?;
     finish(servers, end, &target, device.as_ref(), left).await
 }
@@ -145,6 +146,8 @@ struct Ways<'a> {
     door: Door,
     device: Option<&'a Device>,
     target: &'a Target,
+    /// With which generation the last server began.
+    own: Shared,
 }
 
 type Ended = (Option<Servers>, End<Failure>);
@@ -176,7 +179,7 @@ impl Ways<'_> {
             stop.send_replace(true);
             pending().await
         };
-        let wishes = wish::heed(&self.target.volume, self.target.sleds()?);
+        let over = wish::heed(&self.target.volume, self.target.sleds()?, &self.own);
         // Cancel-safe: these never end by themselves, and have nothing to lose.
         let serving = async {
             tokio::select! {
@@ -184,11 +187,10 @@ impl Ways<'_> {
                 () = tell(heard.clone(), self.device.map(|_| shows)) => {}
                 () = keep => {}
                 () = leave => {}
-                () = wishes => {}
             }
         };
         let ended = tokio::select! {
-            ended = relay.run(servers, stopped) => ended,
+            ended = relay.run(servers, stopped, over) => ended,
             () = serving => return Err(Failure::Io(io::Error::other("it serves no more"))),
         };
         // What was answered last is still on its way to the clients.

@@ -5,7 +5,9 @@ use super::account::{Account, ServerSeen};
 use super::activity::Activity;
 use super::arguments::Target;
 use super::backing::Backing;
+use super::ballot::majority;
 use super::child::Serving;
+use super::client::Look;
 use super::failure::{Failure, TAKEN};
 use super::server::Server;
 use super::show::note;
@@ -15,6 +17,7 @@ use super::win;
 use crate::observe::backoff::Backoff;
 use crate::relay::Supply;
 use crate::relay::log::Shared;
+use crate::wire::Holder;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -27,16 +30,27 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// So many reasons why a server is silent are told.
 const REASONS: usize = 3;
 
+/// That the volume is another host's, as a majority of its sleds say: they have cut this one off, and what is asked of its
+/// server waits for ever. Of a host that won fewer of them it is not the volume.
+pub(super) fn lost(sleds: &Sleds, last: u64) -> Option<Failure> {
+    let others = sleds.looks().filter(|look| other_holder(look, last).is_some()).count();
+    (others >= majority(sleds.carriers().len())).then(|| still_own(sleds, last).err()).flatten()
+}
+
+/// Another host that a sled has granted the volume since this generation.
+fn other_holder(look: &Look, last: u64) -> Option<&Holder> {
+    let holder = look.volume.holder.as_ref()?;
+    let other = holder.generation > last && holder.address.to_canonical() != look.from;
+    (last > 0 && other).then_some(holder)
+}
+
 /// That no other host was granted the volume since this generation: what this one has kept must not be written over
 /// what that one wrote.
 fn still_own(sleds: &Sleds, last: u64) -> Result<(), Failure> {
-    let other = sleds.looks().find_map(|look| {
-        let holder = look.volume.holder.as_ref()?;
-        let other = holder.generation > last && holder.address.to_canonical() != look.from;
-        (last > 0 && other).then(|| (look.volume.sled.clone(), holder.clone()))
-    });
+    let other = sleds.looks().find_map(|look| Some((&look.volume.sled, other_holder(look, last)?)));
     let Some((sled, holder)) = other else { return Ok(()) };
-    let host = holder.host.map_or_else(|| holder.address.to_string(), |name| format!("{name} ({})", holder.address));
+    let host =
+        holder.host.as_ref().map_or_else(|| holder.address.to_string(), |name| format!("{name} ({})", holder.address));
     let message = format!(
         "{} is another host's: {sled} has granted it to {host} with generation {} since {}; what was not flushed here is given up",
         sleds.volume, holder.generation, holder.since

@@ -2,7 +2,7 @@
 //! of this host, a line each.
 
 use super::arguments::StatusArguments;
-use super::client::Trouble;
+use super::client::{Look, Trouble};
 use super::conf::{self, Conf};
 use super::endpoint::Endpoint;
 use super::failure::Failure;
@@ -12,7 +12,7 @@ use super::sleds::{Aim, Sleds};
 use super::{NOT_WELL, arguments, glance, show};
 use crate::check::Severity;
 use crate::names::VolumeName;
-use crate::wire::Error;
+use crate::wire::{Error, Holder};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -77,9 +77,11 @@ async fn one(volume: &VolumeName, arguments: &StatusArguments, json: bool) -> Re
         Some(why) if !here.concerns() => return Err(why),
         trouble => trouble,
     };
+    let word = sleds.as_ref().map(word);
     // The sleds' own checks are shown as they are; what is found here is beside them.
-    let findings = findings::of(&here, None);
-    let seen = Seen { here, word: sleds.as_ref().map(word), sleds, findings };
+    let findings =
+        findings::of(&here, word.as_ref().map(|word| Word { another: word.another.clone(), ..shown() }).as_ref());
+    let seen = Seen { here, word, sleds, findings };
     if json {
         let mut bodies = seen.sleds.as_ref().map_or_else(|| json!([]), show::bodies);
         if let Value::Array(bodies) = &mut bodies {
@@ -163,6 +165,11 @@ pub(super) async fn quickly(volume: &VolumeName, given: &[Endpoint], places: &Pl
     Seen { here, sleds, word, findings }
 }
 
+/// What is shown of the sleds already: nothing of it is found once more.
+fn shown() -> Word {
+    Word { ready: true, reached: true, ..Word::default() }
+}
+
 /// That none has said in time how it is.
 fn late(given: &[Endpoint]) -> Word {
     let why =
@@ -192,5 +199,14 @@ fn word(sleds: &Sleds) -> Word {
         let remedy = remedy(&reason.code, &reason.subject);
         (reason.sled, Error::new(&reason.code, reason.cause, remedy))
     });
-    Word { ready: sleds.ready(), reasons: reasons.collect(), reached: sleds.reached(), silent }
+    let another = sleds.looks().find_map(|look| granted(look, look.volume.holder.as_ref()?));
+    Word { ready: sleds.ready(), reasons: reasons.collect(), reached: sleds.reached(), silent, another }
+}
+
+/// How a sled has granted it to another host.
+fn granted(look: &Look, holder: &Holder) -> Option<String> {
+    let host =
+        holder.host.as_ref().map_or_else(|| holder.address.to_string(), |name| format!("{name} ({})", holder.address));
+    let how = format!("{} has granted it to {host} with generation {}", look.volume.sled, holder.generation);
+    (holder.address.to_canonical() != look.from).then(|| format!("{how} since {}", holder.since))
 }

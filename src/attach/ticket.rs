@@ -9,7 +9,7 @@ use super::failure::Failure;
 use super::release::Granted;
 use super::sleds::Sleds;
 use crate::decide::generation::REACH;
-use crate::names::SledName;
+use crate::names::{SledName, VolumeName};
 use crate::wire::{Attach, Attached, Ticket};
 use http::StatusCode;
 use std::collections::BTreeMap;
@@ -106,13 +106,16 @@ fn free(sleds: &Sleds) -> Result<(), Lost> {
         false => {
             let attached: Vec<_> = attached.iter().collect();
             let message = format!("{} is attached elsewhere{}", sleds.volume, hosts(&attached));
-            Err(Lost { failure: elsewhere(message), passing: false })
+            Err(Lost { failure: elsewhere(&sleds.volume, message), passing: false })
         }
     }
 }
 
-fn elsewhere(message: String) -> Failure {
-    let remedy = "detach it there; or, to cut that host off and attach it here: --takeover";
+fn elsewhere(volume: &VolumeName, message: String) -> Failure {
+    let remedy = format!(
+        "detach it there; or, to cut that host off and have it here: crucible-attach ticket {volume} --takeover, and \
+         then the same again"
+    );
     Failure::refused("VOLUME_ATTACHED_ELSEWHERE", message, remedy)
 }
 
@@ -275,7 +278,7 @@ fn lost(sleds: &Sleds, answers: &Answers, why: Loss, takeover: bool) -> Lost {
                 return Lost { failure: Failure::refused(HELD, message, remedy), passing };
             }
             let attached: Vec<_> = refused.iter().flat_map(|trouble| attached(trouble)).collect();
-            elsewhere(format!("{volume} is attached elsewhere{}: {said}", hosts(&attached)))
+            elsewhere(volume, format!("{volume} is attached elsewhere{}: {said}", hosts(&attached)))
         }
         Loss::Refused => Failure::refused("REFUSED", format!("{volume} is not to be had: {said}"), remedy),
         Loss::NoMajority if !passing => {

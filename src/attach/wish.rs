@@ -1,13 +1,16 @@
-//! What the sleds wish of whoever has a volume: that it is detached (`sledctl volume drain`). A relay that serves hears of it
-//! by the answer that each sled holds for it, at the cost of a question in half a minute; what is to be done is more than its
-//! sandbox lets it do, and systemd begins it.
+//! What the sleds say to whoever has a volume: that they wish it detached (`sledctl volume drain`), or that it is another
+//! host's now. A relay that serves hears of it by the answer that each sled holds for it, at the cost of a question in half a
+//! minute. What is to be done for a wish is more than its sandbox lets it do, and systemd begins it.
 
 use super::client::{self, Look};
 use super::endpoint::Endpoint;
+use super::failure::Failure;
+use super::servers::lost;
 use super::show::note;
 use super::sleds::{Aim, Sleds};
 use super::wait;
 use crate::names::{SledName, VolumeName};
+use crate::relay::log::Shared;
 use crate::systemd::job::spoken;
 use crate::systemd::proxy::ManagerProxy;
 use crate::wire::{DrainState, Drained};
@@ -20,8 +23,9 @@ use tokio::time::timeout;
 /// How long systemd may take to begin it.
 const SYSTEMD: Duration = Duration::from_secs(10);
 
-/// Does what the sleds wish; never returns.
-pub(super) async fn heed(volume: &VolumeName, given: Vec<Endpoint>) {
+/// Does what the sleds wish, until they say that the volume is another host's; `own` tells with which generation the last
+/// server began. A server that is cut off need not notice, and whoever asks for something would wait for ever.
+pub(super) async fn heed(volume: &VolumeName, given: Vec<Endpoint>, own: &Shared) -> Failure {
     let mut sleds = Sleds::new(volume, given, Aim::Win);
     let (sender, mut news) = mpsc::channel(16);
     let mut pollers = JoinSet::new();
@@ -33,6 +37,10 @@ pub(super) async fn heed(volume: &VolumeName, given: Vec<Endpoint>) {
     while let Some((index, heard)) = news.recv().await {
         let wish = heard.as_ref().ok().and_then(|look| Some((look.volume.sled.clone(), open_wish(look)?)));
         sleds.hears(index, heard).into_iter().for_each(|index| start(&mut pollers, &sleds, index));
+        // What cannot be read is not known; the next server's ticket is looked at all the same.
+        if let Some(why) = own.generation().ok().and_then(|last| lost(&sleds, last)) {
+            return why;
+        }
         if let Some((sled, id)) = wish.filter(|(sled, id)| heeded.get(sled) != Some(id)) {
             note(&format!("{sled} asks for {volume} to be detached"));
             heeded.insert(sled, id);

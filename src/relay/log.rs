@@ -56,6 +56,19 @@ impl Shared {
     pub fn set_generation(&self, generation: u64) -> io::Result<()> {
         self.0.write_all_at(&generation.to_le_bytes(), GENERATION)
     }
+
+    /// With which generation the last server began; 0 if there was none.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn generation(&self) -> io::Result<u64> {
+        generation(&self.0)
+    }
+}
+
+fn generation(file: &File) -> io::Result<u64> {
+    let mut word = [0; 8];
+    file.read_exact_at(&mut word, GENERATION).map(|()| u64::from_le_bytes(word))
 }
 
 /// What was kept by the relay before: where it lies, its offset and its length.
@@ -118,8 +131,7 @@ impl Log {
     /// # Errors
     /// What the kernel says.
     pub fn generation(&self) -> io::Result<u64> {
-        let mut word = [0; 8];
-        self.file.read_exact_at(&mut word, GENERATION).map(|()| u64::from_le_bytes(word))
+        generation(&self.file)
     }
 
     /// Another handle of the same.
@@ -214,7 +226,7 @@ mod tests {
         assert_eq!(other.read(second, 9_990, 10).unwrap(), [7; 10]);
         assert!(first < second && again(&log, "pve").unwrap().is_none());
         log.share().unwrap().set_generation(7).unwrap();
-        assert_eq!(other.generation().unwrap(), 7);
+        assert_eq!((other.generation().unwrap(), log.share().unwrap().generation().unwrap()), (7, 7));
         other.forget(None).unwrap();
         assert_eq!(again(&log, "still-fawn").unwrap().unwrap().1, []);
     }

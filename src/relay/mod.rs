@@ -34,6 +34,7 @@ use gauge::Gauge;
 use log::{Log, Records};
 use server::{Happened, Patience, Server, enter, happens, seek};
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -180,9 +181,15 @@ impl Relay {
         self.gauge.clone()
     }
 
-    /// Serves until it is stopped or there are no more servers. The supply comes back: its server may live.
-    pub async fn run<S: Supply>(mut self, supply: S, mut stop: watch::Receiver<bool>) -> Ended<S> {
-        let mut server = seek(supply);
+    /// Serves until it is stopped, there are no more servers, or `over` says that there will be none, whatever the one
+    /// says that there is. The supply comes back: its server may live.
+    pub async fn run<S: Supply>(
+        mut self,
+        supply: S,
+        mut stop: watch::Receiver<bool>,
+        over: impl Future<Output = S::End>,
+    ) -> Ended<S> {
+        let (mut server, mut over) = (seek(supply), pin!(over));
         let mut stopping: Option<Instant> = None;
         let mut patience = Patience::new();
         loop {
@@ -209,6 +216,10 @@ impl Relay {
                         self.last += 1;
                         self.engine.ask(self.last, Wish::Flush);
                     }
+                }
+                why = &mut over => {
+                    self.refuse();
+                    return (server.supply(), End::Refused(why));
                 }
                 happened = happens(&mut server) => match self.heed(happened, server, &mut patience) {
                     Ok(now) => server = now,

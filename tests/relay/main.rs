@@ -239,6 +239,30 @@ fn when_another_host_has_the_volume_the_error_comes_at_once_and_says_who() {
     assert!(said.contains("pumped-piglet (10.0.0.7)") && said.contains("is another host's"), "{said}");
 }
 
+/// A server that is cut off says that it waits, and waits for ever: what its sleds say is heard all the same.
+#[test]
+fn when_another_host_has_the_volume_a_server_that_waits_is_not_waited_for() {
+    if real().is_some() {
+        eprintln!("skipped: the real server cannot be told to wait");
+        return;
+    }
+    let mut host = Host::serving();
+    let mut client = host.client();
+    client.write(0, &block(0, 1)).unwrap();
+    host.fault("hang\ninfo {\"ds_state\": [{\"type\": \"connecting\"}, {\"type\": \"connecting\"}, {\"type\": \"connecting\"}]}\n");
+    let held = client.send(Command::Write, at(1), BLOCK, &block(1, 1)).unwrap();
+    host.sled.tell(|mind| {
+        mind.granted += 1;
+        mind.tells_keeper = true;
+        mind.held = true;
+    });
+    assert_eq!(client.answer().unwrap(), (held, Err(5)));
+    assert_eq!(host.ended().code(), Some(5));
+    let said = host.said();
+    assert!(said.contains("pumped-piglet (10.0.0.7)") && said.contains("is another host's"), "{said}");
+    until(|| host.server().is_none());
+}
+
 /// Another host had the volume between the look and the ticket, and has let go of it again: only the ticket tells.
 #[test]
 fn what_another_host_had_meanwhile_is_not_written_over() {

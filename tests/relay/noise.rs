@@ -267,7 +267,7 @@ async fn endures(noisy: Vec<(usize, Noise)>, steps: &[Step], strangers: &[Strang
     let (relay, door) = Relay::new(&volume, Log::create("v")?, Records::new(), news);
     let lasting = Arc::new(Mutex::new(vec![0; SIZE]));
     let (stop, stopped) = watch::channel(false);
-    let relay = relay.run(Servers { noisy: noisy.into_iter(), lasting }, stopped);
+    let relay = relay.run(Servers { noisy: noisy.into_iter(), lasting }, stopped, std::future::pending());
     let clients = async {
         let beside = async {
             for stranger in strangers {

@@ -60,6 +60,8 @@ fn each_thing_that_is_wrong_is_found_with_its_cause() {
         (no_relay(true, "failed", true, 1), Some("DEVICE_ALONE"), "/dev/nbd0 is connected and no relay serves it"),
         (no_relay(false, "failed", true, 1), Some("RELAY_DOWN"), "has failed (exit status 1)"),
         (no_relay(false, "failed", true, 5), Some("VOLUME_LOST"), "another host was granted the volume"),
+        // A device that the kernel has as long as it is mounted waits for nobody.
+        (no_relay(true, "failed", true, 5), Some("VOLUME_LOST"), "another host was granted the volume"),
         (no_relay(false, "inactive", true, 0), Some("RELAY_DOWN"), "its service is inactive"),
         (no_relay(false, "inactive", false, 0), Some("DETACHED"), "was stopped"),
         (activity(Activity::Degraded { replicas: vec![2] }), Some("SERVER_DEGRADED"), "active without replica 2"),
