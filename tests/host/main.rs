@@ -10,4 +10,5 @@ mod mounted;
 mod network;
 mod outages;
 mod steps;
+mod takeover;
 mod two;
