@@ -10,6 +10,7 @@ use super::failure::Failure;
 use super::show::note;
 use super::{disk, users};
 use crate::act::units::machine_stops;
+use crate::clean;
 use crate::device::backend::Backend;
 use crate::device::dial::shake_hands;
 use crate::device::failure::Failure as Refused;
@@ -38,6 +39,14 @@ const TAKEN: Duration = Duration::from_secs(1);
 const SYNC: Duration = Duration::from_secs(10);
 /// The longest that the kernel may need to disconnect: it waits for requests that are on their way.
 const DISCONNECT: Duration = Duration::from_secs(5);
+
+/// While something waits for an answer: between two looks whether the machine goes down.
+const LOOK: Duration = Duration::from_secs(5);
+/// How long systemd may take to say so.
+const ASKED: Duration = Duration::from_secs(5);
+/// How long something may wait for an answer when the machine goes down: a sled that reboots at the same time is back by
+/// then. What is to be unmounted would wait for ever, and the relay is only told to stop after that.
+const LAST_CHANCE: Duration = Duration::from_secs(60);
 
 /// How long udev may take to give a device its name: it reads what is on it first.
 const NAMED: Duration = Duration::from_secs(60);
@@ -188,8 +197,9 @@ impl Device {
         }
     }
 
-    /// Leaves it: disconnects it if nothing uses it. What it asks for is still answered.
-    pub(super) async fn leave(&self) -> Left {
+    /// Leaves it: disconnects it if nothing uses it. What it asks for is still answered. If it is `hopeless` that anything
+    /// will be, nothing is waited for.
+    pub(super) async fn leave(&self, hopeless: bool) -> Left {
         let Some(index) = self.connected() else { return Left::Gone };
         match self.users(index).await {
             Ok(None) => {
@@ -199,15 +209,11 @@ impl Device {
             Ok(Some(users)) => note(&format!("/dev/nbd{index} is in use: {}", users::named(&users))),
             Err(why) => note(&format!("whether /dev/nbd{index} is in use is not known: {why}")),
         }
-        let stops = match zbus::Connection::system().await {
-            Ok(bus) => machine_stops(&bus).await,
-            Err(_) => false,
-        };
-        if !stops {
+        if !goes_down().await {
             return Left::InUse(index);
         }
         // Whatever could not be unmounted: what it has written should last.
-        if timeout(SYNC, aside(rustix::fs::sync)).await.is_err() {
+        if hopeless || timeout(SYNC, aside(rustix::fs::sync)).await.is_err() {
             note(&format!("what was written to /dev/nbd{index} last may be lost: no sled has taken it in time"));
         }
         Left::Doomed(index)
@@ -238,6 +244,38 @@ impl Device {
             )),
         }
     }
+}
+
+/// Returns when the machine goes down, and what was asked before that is not answered for too long.
+pub(super) async fn is_hopeless(served: watch::Receiver<Option<Status>>) {
+    let stuck = |time| served.borrow().and_then(|status| status.oldest).is_some_and(|oldest| oldest.elapsed() >= time);
+    let mut down: Option<Instant> = None;
+    loop {
+        sleep(LOOK).await;
+        if down.is_none() && stuck(LOOK) && goes_down().await {
+            down = Some(Instant::now());
+        }
+        if down.is_some_and(|down| down.elapsed() >= LAST_CHANCE) && stuck(LAST_CHANCE) {
+            let waited = LAST_CHANCE.as_secs();
+            return note(&format!(
+                "the machine goes down, and no sled has answered for {waited} s: it is not waited for"
+            ));
+        }
+    }
+}
+
+/// Whether the machine is being switched off or rebooted, as far as systemd says so.
+async fn goes_down() -> bool {
+    let asked = async {
+        match zbus::Connection::system().await {
+            Ok(bus) => machine_stops(&bus).await,
+            Err(why) => {
+                note(&format!("whether the machine goes down is not known: {}", clean::line(&why.to_string())));
+                false
+            }
+        }
+    };
+    timeout(ASKED, asked).await.unwrap_or(false)
 }
 
 /// Who uses a device, and whether it is mounted or otherwise somebody's alone; `None` if nobody does.

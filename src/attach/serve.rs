@@ -10,7 +10,7 @@ use super::arguments::{ServeArguments, Target};
 use super::backing::Backing;
 use super::control;
 use super::deadline;
-use super::device::{Device, Left};
+use super::device::{Device, Left, is_hopeless};
 use super::doors::{accept, bind};
 use super::failure::{CHANGED, Failure, NOT_RECORDED, TAKEN};
 use super::release::Granted;
@@ -22,6 +22,7 @@ use super::store::{Store, forget, store_away};
 use super::wish;
 use crate::device::DEAD_TIMEOUT;
 use crate::names::VolumeName;
+use crate::relay::engine::State;
 use crate::relay::log::{Log, Records, Shared};
 use crate::relay::{Door, End, Relay, Status, Volume};
 use rustix::mm::{MlockAllFlags, mlockall};
@@ -170,11 +171,15 @@ impl Ways<'_> {
             }
         };
         let leave = async {
-            asked_to_leave().await;
+            // Cancel-safe: both only look and wait.
+            let hopeless = tokio::select! {
+                () = asked_to_leave() => false,
+                () = is_hopeless(heard.clone()), if self.device.is_some() => true,
+            };
             _ = sd_notify::notify(&[NotifyState::Stopping]);
             leaving.send_replace(true);
             if let Some(device) = self.device {
-                left.set(device.leave().await);
+                left.set(device.leave(hopeless).await);
             }
             stop.send_replace(true);
             pending().await
@@ -221,11 +226,7 @@ async fn finish(
         End::Stopped { left } => left,
     };
     if owed.kept_writes > 0 || owed.requests > 0 {
-        note(&format!(
-            "stopped; {} acknowledged writes ({} bytes) do not last, and {} requests were not answered: no server could \
-             take them in time. They are kept as long as systemd keeps them (a restart does)",
-            owed.kept_writes, owed.kept_bytes, owed.requests
-        ));
+        note(&not_lasting(&owed, left));
         return Ok(ExitCode::from(super::NOT_WELL));
     }
     forget();
@@ -243,6 +244,19 @@ async fn finish(
         Err(_) => note(&format!("stopped; not all sleds could be told that {name} is let go of")),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is said of a stop that no server could take part in.
+fn not_lasting(owed: &State, left: Left) -> String {
+    let kept = match left {
+        Left::Doomed(_) => "They go with this machine",
+        Left::Gone | Left::InUse(_) => "They are kept as long as systemd keeps them (a restart does)",
+    };
+    format!(
+        "stopped; {} acknowledged writes ({} bytes) do not last, and {} requests were not answered: no server could take \
+         them in time. {kept}",
+        owed.kept_writes, owed.kept_bytes, owed.requests
+    )
 }
 
 /// Lets go of the volume everywhere.
