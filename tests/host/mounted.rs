@@ -19,8 +19,12 @@ pub trait IsHost {
     fn serves(&self, options: &str);
     /// Waits until the relay says that it serves.
     fn until_served(&self);
-    /// Has the volume, which is served as a device, mounted now and whenever it is there.
+    /// Has the volume mounted now and whenever it is there, as an installation does; and waits until it is.
     fn mounts(&self);
+    /// Waits until it is mounted by itself.
+    fn until_mounted(&self);
+    /// That its file system is in order, which it is mounted again after.
+    fn is_in_order(&self);
     /// That it is mounted, and can be written to.
     fn is_mounted(&self);
     /// Starts the load.
@@ -52,16 +56,18 @@ impl IsHost for Machine<'_> {
     }
 
     fn mounts(&self) {
-        // By its device, which may come at any time: a boot's job that waits for one is given up after a while.
-        let unit = format!(
-            "[Unit]\nDefaultDependencies=no\nAfter=crucible-attach@{VOLUME}.service\nConflicts=umount.target\n\
-             Before=umount.target\n\n[Mount]\nWhat=/dev/crucible/{VOLUME}\nWhere={AT}\nType=ext4\nOptions=noatime\n\
-             TimeoutSec=60\n\n[Install]\nWantedBy=dev-crucible-still\\x2dfawn.device\n"
-        );
-        self.says(&format!(
-            "mkfs.ext4 -q /dev/crucible/{VOLUME} && cat >/etc/systemd/system/mnt-volume.mount <<'END'\n{unit}END"
-        ));
-        self.says("systemctl daemon-reload && systemctl enable --now mnt-volume.mount");
+        self.says(&format!("crucible-attach install {VOLUME} --sled {SLED} --mount {AT}"));
+        self.is_mounted();
+    }
+
+    fn until_mounted(&self) {
+        self.until_says(&format!("findmnt -no FSTYPE {AT}"), |mounted| mounted.trim() == "ext4");
+        self.is_mounted();
+    }
+
+    fn is_in_order(&self) {
+        self.says(&format!("systemctl stop mnt-volume.mount && e2fsck -fn /dev/crucible/{VOLUME}"));
+        self.says("systemctl start mnt-volume.mount");
         self.is_mounted();
     }
 

@@ -149,8 +149,6 @@ fn lay_host(layer: &Path, number: u8, mac: &str) {
     install(layer, &["--host"]);
     crucible(layer, "crucible-nbd-server");
     put(layer, "etc/hostname", &format!("host{number}\n"));
-    // What gives a device up after a minute and a half does so at once: here a sled is not away for so long.
-    put(layer, "etc/systemd/system.conf.d/devices.conf", "[Manager]\nDefaultDeviceTimeoutSec=20s\n");
     let network =
         format!("[Match]\nMACAddress={mac}\n\n[Network]\nAddress={}/24\nLinkLocalAddressing=no\n", address(number));
     put(layer, "etc/systemd/network/20-cable.network", &network);

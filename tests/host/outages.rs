@@ -17,9 +17,6 @@ fn a_mounted_volume_outlives_its_sled_and_its_relays() {
     let mut steps = Steps::new();
     sled.create();
     steps.took("the regions");
-    host.serves("--device");
-    host.until_served();
-    steps.took("the relay");
     host.mounts();
     steps.took("the file system");
     host.loads();
