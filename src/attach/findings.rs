@@ -3,11 +3,14 @@
 
 use super::activity::Activity;
 use super::here::Here;
+use super::install::texts::mount_name;
 use super::state::{Found, ServiceState, State};
 use crate::check::Severity;
+use crate::clean;
 use crate::wire::Error;
 use serde::Serialize;
 use std::fmt;
+use std::path::Path;
 
 /// A pause that is shorter is no news yet: a server is replaced in about that time.
 const PAUSE: f64 = 5.0;
@@ -52,6 +55,8 @@ codes! {
     RequestsHeld = "REQUESTS_HELD", Blocking;
     /// What is mounted can be read only.
     MountReadOnly = "MOUNT_READ_ONLY", Blocking;
+    /// It is to be mounted, and is not.
+    NotMounted = "NOT_MOUNTED", Blocking;
     /// No sled says how it is.
     SledsSilent = "SLEDS_SILENT", Blocking;
     /// The relay waits for the volume, and has not won it yet.
@@ -285,6 +290,7 @@ fn device(here: &Here, found: &mut Vec<Finding>) {
         );
         found.push(Finding::new(Code::MountReadOnly, &mount.path, cause, remedy));
     }
+    not_mounted(here, found);
     if let Some(Found::There(storage)) = &here.storage {
         if storage.active == Some(false) {
             let remedy = format!("is it enabled for this node, and mounted? pvesm status --storage {}", storage.name);
@@ -301,6 +307,21 @@ fn device(here: &Here, found: &mut Vec<Finding>) {
                 "Proxmox writes to the directory beneath when nothing is mounted there, and fills this host's own disk";
             found.push(Finding::new(Code::StorageUnguarded, &storage.name, cause, remedy));
         }
+    }
+}
+
+/// Where it is to be mounted, if its device is there and answers, and it is mounted nowhere.
+fn not_mounted(here: &Here, found: &mut Vec<Finding>) {
+    let serves = here.state().and_then(|state| state.relay.as_ref()).is_some_and(|relay| relay.serves);
+    let at = here.mounts_at.as_ref().and_then(|at| at.first());
+    if let (Some(at), true, Some(Found::There(device)), Some(Found::None)) = (at, serves, &here.device, &here.mount) {
+        let at = at.display().to_string();
+        found.push(Finding::new(
+            Code::NotMounted,
+            clean::line(&at),
+            format!("{} is there, and is to be mounted here, and is not", device.path),
+            format!("systemctl start '{0}'; journalctl -u '{0}' says why it was not", mount_name(Path::new(&at))),
+        ));
     }
 }
 

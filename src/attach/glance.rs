@@ -34,7 +34,9 @@ pub(super) fn one(here: &Here, findings: &[Finding]) -> String {
         let also = if mount.also.is_empty() { String::new() } else { format!("; and at {}", mount.also.join(", ")) };
         line(&mut out, "mount", &format!("{}, {}, {how}{}", short(&mount.path), mount.file_system, short(&also)));
     } else if matches!((&here.mount, &here.device), (Some(Found::None), Some(Found::There(_)))) {
-        line(&mut out, "mount", "none");
+        let to_be = here.mounts_at.iter().flatten().next().map(|at| at.display().to_string());
+        let said = to_be.map_or_else(|| "none".into(), |at| Tone::Bad.paint(&format!("not mounted at {}", short(&at))));
+        line(&mut out, "mount", &said);
     }
     if let Some(Found::There(storage)) = &here.storage {
         let active = match storage.active {

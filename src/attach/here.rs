@@ -2,8 +2,8 @@
 //! and the storage that Proxmox has on it. Looks at each for a short time only, and changes nothing.
 
 use super::conf::Conf;
-use super::disk;
 use super::state::{DeviceState, Found, MountState, ServiceState, State, StorageState};
+use super::{disk, mounts};
 use crate::clean;
 use crate::names::VolumeName;
 use crate::systemd::proxy::{ManagerProxy, properties};
@@ -58,6 +58,8 @@ pub(super) struct Here {
     pub(super) trouble: Option<Error>,
     pub(super) device: Option<Found<DeviceState>>,
     pub(super) mount: Option<Found<MountState>>,
+    /// Where it is to be mounted whenever it is there.
+    pub(super) mounts_at: Option<Vec<PathBuf>>,
     pub(super) storage: Option<Found<StorageState>>,
 }
 
@@ -71,6 +73,9 @@ impl Here {
             Err(why) => (None, Some(why)),
         };
         let (device, mount) = disk::look(volume);
+        let mounts_at = mounts::of(Path::new(mounts::UNITS), volume).ok();
+        let mounts_at =
+            mounts_at.map(|all| all.into_iter().filter(|unit| unit.enabled).map(|unit| unit.path).collect());
         let storage = match &mount {
             Some(Found::There(mount)) if proxmox => storage(&mount.path).await,
             // Nothing is mounted that a storage could lie on.
@@ -86,6 +91,7 @@ impl Here {
             trouble,
             device,
             mount,
+            mounts_at,
             storage,
         }
     }
@@ -264,6 +270,7 @@ impl Here {
             trouble: None,
             device: Some(Found::There(device)),
             mount: Some(Found::There(mount)),
+            mounts_at: Some(vec!["/mnt/crucible/still-fawn".into()]),
             storage: Some(Found::There(storage)),
         }
     }

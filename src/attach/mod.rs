@@ -21,7 +21,7 @@
 //! | [`doors`], [`device`] | where its clients come in, and the kernel as one of them |
 //! | [`store`] | what outlives it |
 //! | [`account`], [`activity`], [`state`], [`control`] | how it is, and where it says so |
-//! | [`disk`], [`users`], [`units`], [`conf`], [`here`] | what is to be seen of a volume on this host: its device, who uses it, systemd's units |
+//! | [`disk`], [`mounts`], [`users`], [`units`], [`conf`], [`here`] | what is to be seen of a volume on this host: its device, where that is mounted or is to be, who uses it, systemd's units |
 //! | [`findings`] | what is wrong with it, and what to do. Pure |
 //! | [`status`], [`glance`] | all of that on one screen |
 //! | [`check`], [`metrics`] | all of that for monitoring |
@@ -56,6 +56,7 @@ mod here;
 mod install;
 mod lock;
 mod metrics;
+mod mounts;
 mod network;
 mod program;
 mod release;

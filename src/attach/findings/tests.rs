@@ -77,6 +77,17 @@ fn each_thing_that_is_wrong_is_found_with_its_cause() {
             "it waits for its sleds",
         ),
         (
+            changed(|here| (here.mount, here.storage) = (Some(Found::None), None)),
+            Some("NOT_MOUNTED"),
+            "/dev/nbd0 is there, and is to be mounted here",
+        ),
+        // Whoever has it raw wants no mount.
+        (
+            changed(|here| (here.mount, here.mounts_at, here.storage) = (Some(Found::None), Some(Vec::new()), None)),
+            None,
+            "",
+        ),
+        (
             changed(|here| (here.device, here.mount, here.storage) = (Some(Found::None), Some(Found::None), None)),
             Some("DEVICE_MISSING"),
             "no device",

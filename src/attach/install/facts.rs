@@ -1,5 +1,6 @@
 //! What is wanted of a host, and what was found on it: what the plan is made of. Pure.
 
+use super::super::mounts::Mount;
 use crate::names::VolumeName;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -168,19 +169,6 @@ pub(in crate::attach) enum Place {
     Volume,
     /// Something else is mounted there: what.
     Else(String),
-}
-
-/// A mount's unit that an installation has written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::attach) struct Mount {
-    /// Its name.
-    pub(in crate::attach) name: String,
-    /// Where it mounts.
-    pub(in crate::attach) path: PathBuf,
-    /// Its text.
-    pub(in crate::attach) text: String,
-    /// It follows its service.
-    pub(in crate::attach) enabled: bool,
 }
 
 /// A storage, as Proxmox has it.

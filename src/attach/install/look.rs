@@ -4,11 +4,11 @@ use super::super::backing::Backing;
 use super::super::failure::Failure;
 use super::super::program::runnable;
 use super::super::units::Units;
-use super::super::{disk, users};
+use super::super::{disk, mounts, users};
 use super::command::{self, LOOK};
-use super::facts::{Content, Device, Facts, Flag, Kernel, Mount, Place, Program, Proxmox, Wanted, mountpoint};
+use super::facts::{Content, Device, Facts, Flag, Kernel, Place, Program, Proxmox, Wanted, mountpoint};
 use super::places::{self, STATE, UNITS};
-use super::texts::{self, made_for, setting};
+use super::texts::{self, made_for};
 use super::{flag, old, storage};
 use crate::device::backend::Backend;
 use crate::device::sysfs::Sysfs;
@@ -84,7 +84,7 @@ impl Looker<'_> {
         facts.conf = read(&places::conf(volume))?;
         facts.service = self.units.service(&texts::service(volume)).await?;
         facts.size = Backing::recorded(Path::new(STATE), volume)?.map(|backing| backing.size_bytes());
-        facts.mounts = own_mounts(Path::new(UNITS), self.wanted)?;
+        facts.mounts = mounts::of(Path::new(UNITS), &self.wanted.volume)?;
         facts.path = mountpoint(self.wanted, &facts.mounts, &facts.old);
         let name = texts::mount_name(&facts.path);
         let text = read(&Path::new(UNITS).join(&name))?;
@@ -236,25 +236,6 @@ async fn program(path: &Path, limit: Duration) -> Result<Program, Failure> {
     let mut digest = Sha256::new();
     io::copy(&mut File::open(path)?, &mut digest)?;
     Ok(Program::Fit(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()))
-}
-
-/// The units that mount the volume.
-fn own_mounts(dir: &Path, wanted: &Wanted) -> io::Result<Vec<Mount>> {
-    let wants = dir.join(format!("{}.wants", texts::device_unit(&wanted.volume)));
-    let mut mounts = Vec::new();
-    for entry in fs::read_dir(dir)?.flatten() {
-        let Some(name) = entry.file_name().to_str().filter(|name| name.ends_with(".mount")).map(str::to_owned) else {
-            continue;
-        };
-        let Some(text) = read(&entry.path())?.filter(|text| made_for(text).as_ref() == Some(&wanted.volume)) else {
-            continue;
-        };
-        let path = setting(&text, "Where").unwrap_or_default().replace("%%", "%").into();
-        let enabled = fs::symlink_metadata(wants.join(&name)).is_ok();
-        mounts.push(Mount { name, path, text, enabled });
-    }
-    mounts.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(mounts)
 }
 
 /// What is at a path.

@@ -2,6 +2,8 @@
 
 /// Where the configurations of volumes lie.
 pub(super) use super::super::conf::PLACE as CONFIGURATIONS;
+/// Where an operator's units lie.
+pub(super) use super::super::mounts::UNITS;
 use crate::names::VolumeName;
 use std::path::{Path, PathBuf};
 
@@ -9,8 +11,6 @@ use std::path::{Path, PathBuf};
 pub(super) const SERVER: &str = "/usr/lib/crucible/crucible-nbd-server";
 /// What makes the kernel load its module at each boot, if the package has not brought it.
 pub(super) const MODULES: &str = "/etc/modules-load.d/crucible-attach.conf";
-/// Where an operator's units lie.
-pub(super) const UNITS: &str = "/etc/systemd/system";
 /// Where it is on record what was attached.
 pub(super) const STATE: &str = "/var/lib/crucible-attach";
 /// What is put behind the name of a unit that was made by hand: systemd takes it for no unit any more.

@@ -24,7 +24,7 @@ pub(in crate::attach) fn device(volume: &VolumeName) -> PathBuf {
 }
 
 /// The unit that systemd has for it.
-pub(super) fn device_unit(volume: &VolumeName) -> String {
+pub(in crate::attach) fn device_unit(volume: &VolumeName) -> String {
     format!("{}.device", escaped(&device(volume)))
 }
 

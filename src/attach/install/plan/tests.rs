@@ -1,5 +1,6 @@
-use super::super::facts::{Device, Kernel, Mount, Old, OldUnit, Service};
+use super::super::facts::{Device, Kernel, Old, OldUnit, Service};
 use super::*;
+use crate::attach::mounts::Mount;
 use std::collections::BTreeSet;
 
 const SIZE: u64 = 12_884_901_888;
