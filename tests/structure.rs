@@ -30,7 +30,7 @@ const LAYERS: [&[&str]; 13] = [
 ];
 
 /// What must do no I/O of its own.
-const PURE: [&str; 33] = [
+const PURE: [&str; 34] = [
     "clean",
     "lived",
     "times",
@@ -57,6 +57,7 @@ const PURE: [&str; 33] = [
     "attach/install/undo",
     "nbd",
     "relay/engine",
+    "relay/pieces",
     "relay/written",
     "device/backend",
     "device/message",

@@ -4,8 +4,8 @@
 //! What a client may have asked for and not read the answer of is bounded: beyond that its requests are not
 //! read. One that never reads holds up itself alone.
 
-use super::engine::PIECE;
 use super::gauge::Kind;
+use super::pieces::PIECE;
 use crate::nbd::negotiation::{Export, Negotiation, Next};
 use crate::nbd::transmission::{Command, REQUEST, Reply, Request};
 use crate::nbd::{Broken, Errno};

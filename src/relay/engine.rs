@@ -18,14 +18,10 @@
 //! fails every request at once. Half of that is never exceeded: at [`Bounds`] nothing more is sent until a
 //! flush, which is sent by itself before, has been answered.
 
+use super::pieces::{Order, Piece, certain, cut};
 use super::written::Written;
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
-
-/// The largest piece of a request, in bytes: with its header it fits into one segment on loopback (65,483 bytes), so
-/// that the server finds it whole when it reads. What it finds a part of, it writes a part of, and that costs it
-/// a read.
-pub const PIECE: u32 = 60 * 1024;
 
 /// How much may wait for a flush, and how much may be on its way to the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -70,28 +66,6 @@ struct Request {
     answered: u32,
     /// What was read.
     read: BytesMut,
-}
-
-/// What is sent to the server.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Piece {
-    /// By what its reply is told.
-    pub cookie: u64,
-    /// What it is.
-    pub order: Order,
-}
-
-/// What a piece asks for.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Order {
-    /// So many bytes from an offset on.
-    Read(u64, u32),
-    /// These bytes at an offset.
-    Write(u64, Bytes),
-    /// So many bytes at an offset, which lie among what is kept so far behind where it begins.
-    Again(u64, Kept, u32, u32),
-    /// That what was written lasts.
-    Flush,
 }
 
 /// A piece that is not answered yet.
@@ -300,7 +274,7 @@ impl Engine {
             return (!over).then_some(Order::Flush);
         };
         let at = offset + u64::from(sent);
-        Some(Order::Again(at, *kept, sent, self.cut(at, length - sent)))
+        Some(Order::Again(at, *kept, sent, cut(self.written.block(), at, length - sent)))
     }
 
     /// What is next of the first request that has not been sent whole.
@@ -311,35 +285,15 @@ impl Engine {
             Wish::Flush => Order::Flush,
             Wish::Write(offset, data, _) => {
                 let at = offset + u64::from(sent);
-                let length = self.cut(at, request.whole() - sent);
+                let length = cut(self.written.block(), at, request.whole() - sent);
                 Order::Write(at, data.slice(sent as usize..(sent + length) as usize))
             }
             Wish::Read(offset, length) => {
                 let at = offset + u64::from(sent);
-                Order::Read(at, self.doubt(at, self.cut(at, length - sent)))
+                let length = cut(self.written.block(), at, length - sent);
+                Order::Read(at, certain(&self.written, at, length))
             }
         })
-    }
-
-    /// How much of so many bytes at an offset is one piece: whole blocks, or a part of one.
-    fn cut(&self, at: u64, length: u32) -> u32 {
-        let block = self.written.block();
-        let into = (at % u64::from(block)) as u32;
-        let whole = length.min(PIECE.max(block)) / block * block;
-        match into {
-            0 if whole > 0 => whole,
-            _ => length.min(block - into),
-        }
-    }
-
-    /// How much of a piece is read at once: the blocks that are known to have been written, or the half of one.
-    fn doubt(&self, at: u64, length: u32) -> u32 {
-        let block = self.written.block();
-        if length < block {
-            return length;
-        }
-        let blocks = (0..length / block).take_while(|index| self.written.has(at + u64::from(index * block))).count();
-        if blocks == 0 { block / 2 } else { blocks as u32 * block }
     }
 
     fn send(&mut self, order: Order, what: impl FnOnce(Tally) -> What) -> Piece {

@@ -6,6 +6,7 @@
 //! | module | job |
 //! |---|---|
 //! | [`engine`] | what is asked, kept and answered, and why nothing is lost. Pure |
+//! | [`pieces`] | how a request is cut up for the server. Pure |
 //! | [`written`] | which blocks are known to have been written. Pure |
 //! | [`log`] | where acknowledged writes are kept |
 //! | [`gauge`] | what it has done: latencies, and pauses with their causes |
@@ -16,6 +17,7 @@ mod clients;
 pub mod engine;
 pub mod gauge;
 pub mod log;
+pub mod pieces;
 mod server;
 mod upstream;
 pub mod written;
@@ -29,9 +31,10 @@ use crate::nbd::negotiation::Export;
 use crate::nbd::transmission::{Command, Request};
 use bytes::Bytes;
 use clients::{Asked, Wished};
-use engine::{Bounds, Engine, Kept, Order, Outcome, Piece, State, Wish};
+use engine::{Bounds, Engine, Kept, Outcome, State, Wish};
 use gauge::Gauge;
 use log::{Log, Records};
+use pieces::{Order, Piece};
 use server::{Happened, Patience, Server, enter, happens, seek};
 use std::collections::HashMap;
 use std::pin::pin;

@@ -1,0 +1,76 @@
+//! How a request is cut into the pieces that the server is asked for. Pure.
+
+use super::engine::Kept;
+use super::written::Written;
+use bytes::Bytes;
+
+/// The largest piece of a request, in bytes: with its header it fits into one segment on loopback (65,483 bytes), so
+/// that the server finds it whole when it reads. What it finds a part of, it writes a part of, and that costs it
+/// a read.
+pub const PIECE: u32 = 60 * 1024;
+
+/// What is sent to the server.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Piece {
+    /// By what its reply is told.
+    pub cookie: u64,
+    /// What it is.
+    pub order: Order,
+}
+
+/// What a piece asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Order {
+    /// So many bytes from an offset on.
+    Read(u64, u32),
+    /// These bytes at an offset.
+    Write(u64, Bytes),
+    /// So many bytes at an offset, which lie among what is kept so far behind where it begins.
+    Again(u64, Kept, u32, u32),
+    /// That what was written lasts.
+    Flush,
+}
+
+/// How much of so many bytes at an offset, in blocks of `block` bytes, is one piece: whole blocks, or a part of one.
+pub fn cut(block: u32, at: u64, length: u32) -> u32 {
+    let into = (at % u64::from(block)) as u32;
+    let whole = length.min(PIECE.max(block)) / block * block;
+    match into {
+        0 if whole > 0 => whole,
+        _ => length.min(block - into),
+    }
+}
+
+/// How much of a piece is read at once: the blocks that are known to have been written, or the half of one.
+pub fn certain(written: &Written, at: u64, length: u32) -> u32 {
+    let block = written.block();
+    if length < block {
+        return length;
+    }
+    let blocks = (0..length / block).take_while(|index| written.has(at + u64::from(index * block))).count();
+    if blocks == 0 { block / 2 } else { blocks as u32 * block }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_piece_is_whole_blocks_or_a_part_of_one() {
+        let most = PIECE / 512 * 512;
+        for (at, length, piece) in [(0, 512, 512), (0, 1 << 20, most), (512, 1000, 512), (1, 1 << 20, 511), (3, 7, 7)] {
+            assert_eq!(cut(512, at, length), piece, "{length} at {at}");
+        }
+        // A block is not cut, however large it is.
+        assert_eq!(cut(1 << 17, 0, 1 << 20), 1 << 17);
+    }
+
+    #[test]
+    fn what_is_not_known_to_be_written_is_read_in_parts() {
+        let mut written = Written::nothing(8 * 512, 512);
+        written.note(512, 1024);
+        for (at, length, piece) in [(0, 2048, 256), (512, 2048, 1024), (256, 256, 256), (1536, 512, 256)] {
+            assert_eq!(certain(&written, at, length), piece, "{length} at {at}");
+        }
+    }
+}
