@@ -45,7 +45,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use subjects::{Client, Subject};
+use subjects::{Client, Processes, Subject};
 
 /// A part: whether it kept within its limits.
 type Part = fn(&mut Host) -> bool;
@@ -92,7 +92,7 @@ const KINDS: [&str; 3] = ["write", "read", "flush"];
 fn latency(host: &mut Host) -> bool {
     let mut all: BTreeMap<Subject, Times> = BTreeMap::new();
     for round in 0..rounds(ROUNDS) {
-        subjects::each(host, &Subject::ALL, |subject, client| {
+        subjects::each(host, &Subject::ALL, |subject, client, _, _| {
             let requests = if subject == Subject::Untouched { FEWER } else { REQUESTS };
             one_at_a_time(client, rounds(requests), round, all.entry(subject).or_default());
         });
@@ -150,35 +150,55 @@ fn one_at_a_time(client: &mut Client, requests: usize, round: usize, [writes, re
     }
 }
 
-/// Something that is done, and how much of it in a second.
-type Load = fn(&mut Client) -> f64;
+/// Something that is done, and how much of it that was.
+type Load = fn(&mut Client) -> usize;
+
+/// How much was done in a second, and how long the relay and the server ran for each, in µs.
+struct Rate {
+    rate: f64,
+    relay: f64,
+    server: f64,
+}
+
+/// The median, by which they are in their order then.
+fn middle_of(rates: &mut [Rate], of: impl Fn(&Rate) -> f64) -> f64 {
+    rates.sort_unstable_by(|one, other| of(one).total_cmp(&of(other)));
+    of(&rates[rates.len() / 2])
+}
 
 /// As much as goes.
 fn throughput(host: &mut Host) -> bool {
     let kinds: [(&str, &str, Load); 3] = [
-        ("1 MiB writes, one after the other", "MiB/s", long_writes),
-        ("4 KiB writes, 16 at a time", "requests/s", |client| short(client, Command::Write)),
-        ("4 KiB reads, 16 at a time", "requests/s", |client| short(client, Command::Read)),
+        ("1 MiB writes, one after the other", "MiB", long_writes),
+        ("4 KiB writes, 16 at a time", "requests", |client| short(client, Command::Write)),
+        ("4 KiB reads, 16 at a time", "requests", |client| short(client, Command::Read)),
     ];
     let subjects = [Subject::Quick, Subject::Relay, Subject::Apart, Subject::Qemu];
-    let mut rates: BTreeMap<(&str, Subject), Vec<f64>> = BTreeMap::new();
+    let mut all: BTreeMap<(&str, Subject), Vec<Rate>> = BTreeMap::new();
     for _ in 0..rounds(ROUNDS) {
-        subjects::each(host, &subjects, |subject, client| {
+        subjects::each(host, &subjects, |subject, client, relay, server| {
             for (kind, _, load) in kinds {
-                rates.entry((kind, subject)).or_default().push(load(client));
+                let (before, began) = ([relay, server].map(Processes::spent), Instant::now());
+                let count = load(client) as f64;
+                let (rate, [relay, server]) =
+                    (count / began.elapsed().as_secs_f64(), [relay, server].map(Processes::spent));
+                let each = |spent: Duration, before: Duration| ms(&(spent - before)) * 1000.0 / count;
+                let rate = Rate { rate, relay: each(relay, before[0]), server: each(server, before[1]) };
+                all.entry((kind, subject)).or_default().push(rate);
             }
         });
     }
     let mut within = true;
     for (kind, unit, _) in kinds {
-        println!("{kind}, and a flush at the end, in {unit}:");
+        println!("{kind}, and a flush at the end, in {unit} a second; and µs of a processor for each:");
         let mut middle = BTreeMap::new();
         for subject in subjects {
-            let Some(rates) = rates.get_mut(&(kind, subject)) else { continue };
-            rates.sort_unstable_by(f64::total_cmp);
-            let (least, most) = (rates[0], rates[rates.len() - 1]);
-            middle.insert(subject, rates[rates.len() / 2]);
-            println!("  {:<38} {:>8.0}  ({least:.0} to {most:.0})", subject.name(), middle[&subject]);
+            let Some(rates) = all.get_mut(&(kind, subject)) else { continue };
+            let [relay, server] = [|rate: &Rate| rate.relay, |rate: &Rate| rate.server].map(|of| middle_of(rates, of));
+            middle.insert(subject, middle_of(rates, |rate| rate.rate));
+            let (least, most) = (rates[0].rate, rates[rates.len() - 1].rate);
+            print!("  {:<38} {:>8.0}  ({least:.0} to {most:.0})", subject.name(), middle[&subject]);
+            println!("  relay {relay:.0}, server {server:.0}");
         }
         let of = |subject| middle[&subject] / middle[&Subject::Quick];
         let (relay, apart) = (of(Subject::Relay), of(Subject::Apart));
@@ -188,17 +208,16 @@ fn throughput(host: &mut Host) -> bool {
     is_within(within)
 }
 
-fn long_writes(client: &mut Client) -> f64 {
+fn long_writes(client: &mut Client) -> usize {
     let (data, count) = (vec![0x5a; 1 << 20], rounds(LONG));
-    let began = Instant::now();
     for number in 0..count {
         client.write((number << 20) as u64 % SIZE, &data).unwrap();
     }
     client.flush().unwrap();
-    count as f64 / began.elapsed().as_secs_f64()
+    count
 }
 
-fn short(client: &mut Client, command: Command) -> f64 {
+fn short(client: &mut Client, command: Command) -> usize {
     let data = if command == Command::Write { vec![0xa5; BLOCK] } else { Vec::new() };
     let (count, mut read) = (rounds(SHORT).max(2 * DEPTH), vec![0; BLOCK]);
     let mut sent = 0;
@@ -206,7 +225,6 @@ fn short(client: &mut Client, command: Command) -> f64 {
         client.send(command, (sent * 37 % 997 * BLOCK) as u64, BLOCK, &data).unwrap();
         sent += 1;
     };
-    let began = Instant::now();
     (0..DEPTH).for_each(|_| send(client));
     for answered in 1..=count {
         assert_eq!(client.answer().unwrap().1, Ok(()));
@@ -218,5 +236,5 @@ fn short(client: &mut Client, command: Command) -> f64 {
         }
     }
     client.flush().unwrap();
-    count as f64 / began.elapsed().as_secs_f64()
+    count
 }

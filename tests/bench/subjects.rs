@@ -5,6 +5,7 @@ use super::client;
 use super::figures::is_short;
 use super::host::{Host, SIZE, program, until};
 use nix::fcntl::{Flock, FlockArg};
+use procfs::process::Process;
 use rustix::net::sockopt::set_tcp_quickack;
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -144,33 +145,54 @@ pub fn relay_apart(host: &mut Host) -> Flock<File> {
     place
 }
 
-/// Lets each of them have a turn; those that are not installed have none.
-pub fn each(host: &mut Host, subjects: &[Subject], mut turn: impl FnMut(Subject, &mut Client)) {
+/// Processes, by what they have had of the processors so far.
+pub struct Processes(Vec<u32>);
+
+impl Processes {
+    /// How long they have run, on whichever processor: a figure that other programs of the machine change little.
+    pub fn spent(&self) -> Duration {
+        self.0.iter().map(|process| ran(*process)).sum()
+    }
+}
+
+/// How long the threads of a process have run that live.
+fn ran(process: u32) -> Duration {
+    let tasks = Process::new(process.cast_signed()).unwrap().tasks().unwrap().flatten();
+    tasks.filter_map(|task| task.schedstat().ok()).map(|stat| Duration::from_nanos(stat.sum_exec_runtime)).sum()
+}
+
+/// Lets each of them have a turn, with the relay's process, if there is one, and the server's; those that are not
+/// installed have none.
+pub fn each(host: &mut Host, subjects: &[Subject], mut turn: impl FnMut(Subject, &mut Client, &Processes, &Processes)) {
     let has = |subject| subjects.contains(&subject);
-    let mut turn = |subject, line| turn(subject, &mut Client::over(line).unwrap());
+    let mut turn = |subject, line, relay: Option<u32>, server: Option<u32>| {
+        let [relay, server] = [relay, server].map(|process| Processes(process.into_iter().collect()));
+        turn(subject, &mut Client::over(line).unwrap(), &relay, &server);
+    };
     {
-        let (_server, stream, _) = Alone::begin(host);
+        let (alone, stream, _) = Alone::begin(host);
+        let server = Some(alone.0.id());
         // One client after the other.
         if has(Subject::Untouched) {
-            turn(Subject::Untouched, Line::Plain(stream));
+            turn(Subject::Untouched, Line::Plain(stream), None, server);
         } else {
             drop(stream);
         }
         if has(Subject::Quick) {
-            turn(Subject::Quick, Line::Quick(no_delay(TcpStream::connect(SERVER).unwrap())));
+            turn(Subject::Quick, Line::Quick(no_delay(TcpStream::connect(SERVER).unwrap())), None, server);
         }
     }
     relay(host);
-    turn(Subject::Relay, Line::Unix(connected(&host.socket())));
+    turn(Subject::Relay, Line::Unix(connected(&host.socket())), host.relay(), host.server());
     host.end("TERM");
     let place = relay_apart(host);
-    turn(Subject::Apart, Line::Unix(connected(&host.socket())));
+    turn(Subject::Apart, Line::Unix(connected(&host.socket())), host.relay(), host.server());
     host.end("TERM");
     drop(place);
     if has(Subject::Qemu)
-        && let Some((_qemu, stream)) = qemu(host)
+        && let Some((qemu, stream)) = qemu(host)
     {
-        turn(Subject::Qemu, Line::Unix(stream));
+        turn(Subject::Qemu, Line::Unix(stream), None, Some(qemu.0.id()));
     }
 }
 
