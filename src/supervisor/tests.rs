@@ -244,6 +244,49 @@ async fn what_was_known_of_a_run_is_not_known_of_the_next() {
     assert_eq!((region.alive(), &region.pulse), (Some(7), &None));
 }
 
+/// Who has let go of a volume, and was seen to be gone for that, is no stranger at its ports.
+#[tokio::test]
+async fn who_was_connected_before_the_fence_changed_is_not_believed_to_be() {
+    use super::counter::{Outcome, Recorded, Served};
+    use crate::decide::facts::{Enforcement, Holder, Sockets};
+    use crate::wire::Peer;
+    let (mut supervisor, _inbox) = supervisor();
+    let volume = supervisor.config.local_regions()[0].name.volume().clone();
+    let name = supervisor.config.local_regions()[0].name.clone();
+    let [stays, goes] = ["192.168.4.18", "192.168.4.17"].map(|address| address.parse().unwrap());
+    let (config, connected) =
+        (supervisor.config.clone(), [stays, goes].map(|address| Peer { address, port: 40_000, host: None }));
+    let shut = Fence::shut(&config.map);
+    let fence = Fence { allow: [crate::port_map::Prefix::only(stays)].into(), ..shut };
+    let served = |fence: &Fence| Served {
+        volume: volume.clone(),
+        disk: uuid::Uuid::nil(),
+        recorded: Recorded::Nothing,
+        listed: false,
+        fence: Outcome::Now(fence.clone()),
+        lingering: std::collections::HashSet::new(),
+    };
+    supervisor.see_unit(&name, unit(7, "a"));
+    supervisor.region(&name, |region| {
+        region.sockets = Some(Sockets {
+            pid: Some(7),
+            data: Holder::Own,
+            repair: Holder::Own,
+            elsewhere: vec![],
+            connected: connected.to_vec(),
+            dropped: 0,
+        });
+    });
+    let hosts = |supervisor: &Supervisor| supervisor.facts.visitors(&config, &volume).into_keys().collect::<Vec<_>>();
+    // What is not enforced cuts nobody off.
+    supervisor.hear_served(served(&fence));
+    assert_eq!(hosts(&supervisor), [goes, stays]);
+    supervisor.facts.enforcement = Some(Enforcement { bind: Ok(()), address: Ok(()) });
+    supervisor.tell_enforced();
+    supervisor.hear_served(served(&fence));
+    assert_eq!(hosts(&supervisor), [stays]);
+}
+
 /// With a ledger that was begun anew nothing of a region that is held is on record.
 #[tokio::test]
 async fn a_hold_is_put_on_record_once_and_only_of_a_region_that_is() {

@@ -277,8 +277,14 @@ impl Supervisor {
             Outcome::Unknown => Some(None),
         };
         if let Some(fence) = now {
+            let enforced = *self.desk.enforced.borrow() == Some(true);
             for (_, region) in self.facts.regions.iter_mut().filter(|(name, _)| *name.volume() == volume) {
                 region.unit.iter_mut().for_each(|unit| unit.fence.clone_from(&fence));
+                // Whom it does not let in was found to have gone, or was cut off: what was seen before it came into force
+                // says nothing of that. Who is there in spite of it is seen by the next look.
+                if let (true, Some(fence), Some(sockets)) = (enforced, &fence, &mut region.sockets) {
+                    sockets.connected.retain(|peer| fence.admits(peer.address));
+                }
             }
             self.observers.look_at_sockets();
         }
