@@ -212,7 +212,7 @@ fn refused(status: StatusCode, body: &[u8]) -> Option<Trouble> {
 }
 
 /// A volume's body, if it is one of this volume and of one piece.
-fn read_look(name: &VolumeName, body: &[u8], from: IpAddr) -> Result<Look, String> {
+pub(super) fn read_look(name: &VolumeName, body: &[u8], from: IpAddr) -> Result<Look, String> {
     let said = |why: &dyn Display| format!("its answer is no volume: {why}");
     let body: Value = serde_json::from_slice(body).map_err(|why| said(&why))?;
     let mut rest = body.clone();

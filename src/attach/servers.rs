@@ -18,6 +18,7 @@ use crate::observe::backoff::Backoff;
 use crate::relay::Supply;
 use crate::relay::log::Shared;
 use crate::wire::Holder;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -33,8 +34,10 @@ const REASONS: usize = 3;
 /// That the volume is another host's, as a majority of its sleds say: they have cut this one off, and what is asked of its
 /// server waits for ever. Of a host that won fewer of them it is not the volume.
 pub(super) fn lost(sleds: &Sleds, last: u64) -> Option<Failure> {
-    let others = sleds.looks().filter(|look| other_holder(look, last).is_some()).count();
-    (others >= majority(sleds.carriers().len())).then(|| still_own(sleds, last).err()).flatten()
+    let others = sleds.looks().filter(|look| other_holder(look, last).is_some());
+    // One that was named twice is one.
+    let others: BTreeSet<_> = others.map(|look| &look.volume.sled).collect();
+    (others.len() >= majority(sleds.carriers().len())).then(|| still_own(sleds, last).err()).flatten()
 }
 
 /// Another host that a sled has granted the volume since this generation.
@@ -214,5 +217,46 @@ impl Supply for Servers {
                 Some(if reasons.is_empty() { "not all sleds answer".into() } else { reasons.join("; ") })
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::client::read_look;
+    use super::*;
+    use serde_json::{Value, json};
+    use std::net::IpAddr;
+
+    /// What the first sled of three says, the second, and the first once more by another of its addresses: which host each
+    /// has granted the volume with which generation.
+    fn told(granted: [(&str, u64); 3]) -> Sleds {
+        let volume = "still-fawn".parse().unwrap();
+        let endpoints = ["10.0.0.1", "10.0.0.2", "10.1.0.1"].map(|address| address.parse().unwrap());
+        let mut sleds = Sleds::new(&volume, endpoints.into(), Aim::Win);
+        let from: IpAddr = "192.168.4.17".parse().unwrap();
+        for (index, (sled, (address, generation))) in ["a", "b", "a"].into_iter().zip(granted).enumerate() {
+            let mut body: Value = serde_json::from_str(include_str!("tests/volume.json")).unwrap();
+            body["sled"] = json!(sled);
+            for (region, sled) in ["a", "b", "c"].into_iter().enumerate() {
+                body["regions"][region]["sled"] = json!(sled);
+                body["regions"][region]["address"] = json!(format!("10.0.0.{}", region + 1));
+            }
+            let since = "2026-01-25T00:00:00Z";
+            body["holder"] = json!({"address": address, "generation": generation, "since": since});
+            sleds.hears(index, Ok(read_look(&volume, body.to_string().as_bytes(), from).unwrap()));
+        }
+        sleds
+    }
+
+    #[test]
+    fn a_volume_is_lost_to_whoever_a_majority_has_granted_it() {
+        let (own, other) = (("192.168.4.17", 7), ("10.0.0.7", 8));
+        let why = lost(&told([other, other, other]), 7).unwrap().error();
+        assert!(why.code == TAKEN && why.message.contains("10.0.0.7 with generation 8"), "{why:?}");
+        // One of three is no majority, however often it is asked; the next server's ticket is another matter.
+        assert!(lost(&told([other, own, other]), 7).is_none() && still_own(&told([other, own, other]), 7).is_err());
+        // What was before, and what nobody has begun with yet.
+        assert!(lost(&told([other, other, other]), 8).is_none() && lost(&told([other, other, other]), 0).is_none());
+        assert!(lost(&told([own, own, own]), 6).is_none());
     }
 }
