@@ -1,15 +1,12 @@
-//! A volume that is mounted and under load: its sled reboots, its relay is killed and restarted.
+//! A volume that is mounted and under load: its sled reboots, its relay is killed and restarted; and its host reboots.
 
 use crate::machine::Machine;
 use crate::mounted::{AT, IsHost, share_load};
 use crate::network::{IsSled, Network, VOLUME};
 use crate::steps::Steps;
 
-/// How often the relay is killed under the load.
-const KILLS: usize = 2;
-
 #[test]
-fn a_mounted_volume_outlives_its_sled_and_its_relays() {
+fn a_mounted_volume_outlives_its_sled_its_relays_and_its_host() {
     let network = Network::new();
     let (sled, host) = (network.sled(), network.host(1));
     share_load(&host);
@@ -24,10 +21,13 @@ fn a_mounted_volume_outlives_its_sled_and_its_relays() {
     let sled = sled_reboots(sled, &host);
     steps.took("the sled's reboot");
     relay_is_killed(&host);
+    steps.took("the relay's death");
     relay_is_restarted(&host);
     host.ends_load();
-    steps.took("the relay's deaths");
+    steps.took("the relay's restart");
     host.verifies();
+    host_reboots(host);
+    steps.took("the host's reboot");
     drop(sled);
 }
 
@@ -42,21 +42,27 @@ fn sled_reboots<'a>(sled: Machine<'a>, host: &Machine<'_>) -> Machine<'a> {
 
 /// The next relay takes the device over, mounted as it is, and what the one before had kept.
 fn relay_is_killed(host: &Machine<'_>) {
-    for _ in 0..KILLS {
-        let before = host.relay("MainPID");
-        assert_ne!(host.relay("NFileDescriptorStore"), "0");
-        host.says(&format!("systemctl kill --signal=KILL --kill-whom=main crucible-attach@{VOLUME}"));
-        host.until("another relay", || (![&before, "0"].contains(&host.relay("MainPID").as_str())).then_some(()));
-        host.goes_on();
-        host.is_mounted();
-    }
+    let before = host.relay("MainPID");
+    assert_ne!(host.relay("NFileDescriptorStore"), "0");
+    host.says(&format!("systemctl kill --signal=KILL --kill-whom=main crucible-attach@{VOLUME}"));
+    host.until("another relay", || (![&before, "0"].contains(&host.relay("MainPID").as_str())).then_some(()));
+    host.goes_on();
+    host.is_mounted();
 }
 
-/// As an upgrade does.
+/// As an upgrade does: what the second relay has taken over, the third one does.
 fn relay_is_restarted(host: &Machine<'_>) {
     let device = host.says(&format!("findmnt -no MAJ:MIN {AT}"));
     host.says(&format!("systemctl restart crucible-attach@{VOLUME}"));
     host.goes_on();
     assert_eq!(host.says(&format!("findmnt -no MAJ:MIN {AT}")), device);
     host.is_mounted();
+}
+
+/// Nobody has to do anything for it.
+fn host_reboots(host: Machine<'_>) {
+    let host = host.reboot();
+    host.until_mounted();
+    host.verifies();
+    host.has_no_errors();
 }
