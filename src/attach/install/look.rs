@@ -23,6 +23,8 @@ use std::time::Duration;
 
 /// How long a program may take to say what it is.
 const HELP: Duration = Duration::from_secs(10);
+/// How long blkid may take: it reads the volume in many places, and its sleds may be slow, or away for a moment.
+const READS: Duration = Duration::from_secs(180);
 /// How much is read at both ends of a device in which blkid finds nothing, in bytes.
 const ENDS: usize = 1 << 20;
 /// Where udev's rule may lie.
@@ -261,7 +263,7 @@ fn place(path: &Path, device: Option<&Device>, mounts: &[MountInfo]) -> io::Resu
 async fn content(device: &Path, size: u64) -> Result<Content, Failure> {
     let name = device.display().to_string();
     let words = ["--probe", "--output", "export", &name];
-    let ran = command::run("blkid", "util-linux", &words, Some(LOOK)).await?;
+    let ran = command::run("blkid", "util-linux", &words, Some(READS)).await?;
     match ran.code {
         0 => Ok(found(&ran.printed)),
         2 => nothing(device, size),
