@@ -290,8 +290,7 @@ impl Engine {
             }
             Wish::Read(offset, length) => {
                 let at = offset + u64::from(sent);
-                let length = cut(self.written.block(), at, length - sent);
-                Order::Read(at, certain(&self.written, at, length))
+                Order::Read(at, certain(&self.written, at, length - sent))
             }
         })
     }

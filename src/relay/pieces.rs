@@ -41,13 +41,22 @@ pub fn cut(block: u32, at: u64, length: u32) -> u32 {
     }
 }
 
-/// How much of a piece is read at once: the blocks that are known to have been written, or the half of one.
+/// How much of so many bytes at an offset is read at once: the blocks that are known to have been written, or parts of
+/// such as are not, of which one request has two at most: where it begins and where it ends.
 pub fn certain(written: &Written, at: u64, length: u32) -> u32 {
     let block = written.block();
-    if length < block {
-        return length;
+    let (into, piece) = ((at % u64::from(block)) as u32, cut(block, at, length));
+    if into > 0 {
+        // With it a part of the next one, if that has to be read in parts as well.
+        let behind = length - piece;
+        let next = if behind < block { behind } else { block / 2 };
+        let doubtful = behind > 0 && !written.has(at + u64::from(piece));
+        return if doubtful { piece + next } else { piece };
     }
-    let blocks = (0..length / block).take_while(|index| written.has(at + u64::from(index * block))).count();
+    if piece < block {
+        return piece;
+    }
+    let blocks = (0..piece / block).take_while(|index| written.has(at + u64::from(index * block))).count();
     if blocks == 0 { block / 2 } else { blocks as u32 * block }
 }
 
@@ -69,8 +78,38 @@ mod tests {
     fn what_is_not_known_to_be_written_is_read_in_parts() {
         let mut written = Written::nothing(8 * 512, 512);
         written.note(512, 1024);
-        for (at, length, piece) in [(0, 2048, 256), (512, 2048, 1024), (256, 256, 256), (1536, 512, 256)] {
+        for (at, length, piece) in [
+            (0, 2048, 256),
+            // What is known need not be.
+            (256, 1792, 256),
+            (512, 2048, 1024),
+            (1536, 2048, 256),
+            (1792, 1792, 512),
+            (3584, 512, 256),
+            (3840, 256, 256),
+            // What a client asks for in part is right by that.
+            (1700, 500, 500),
+            (1700, 200, 200),
+            (1536, 100, 100),
+        ] {
             assert_eq!(certain(&written, at, length), piece, "{length} at {at}");
+        }
+    }
+
+    /// However long a read is, no request has the whole of a block in it that may never have been written.
+    #[test]
+    fn no_doubtful_block_is_read_whole() {
+        let mut written = Written::nothing(16 * 512, 512);
+        [3, 4, 9].into_iter().for_each(|block| written.note(block * 512, 512));
+        for (offset, end) in (0..40).flat_map(|at| (at + 1..80).map(move |end| (at * 100, end * 100))) {
+            let mut at = offset;
+            while at < end {
+                let piece = u64::from(certain(&written, at, (end - at) as u32));
+                let whole = at.div_ceil(512)..(at + piece) / 512;
+                assert!(piece > 0 && at + piece <= end, "{piece} at {at} of {offset} to {end}");
+                assert!(whole.clone().all(|block| written.has(block * 512)), "{whole:?} of {offset} to {end}");
+                at += piece;
+            }
         }
     }
 }
