@@ -209,7 +209,8 @@ impl Device {
             Ok(Some(users)) => note(&format!("/dev/nbd{index} is in use: {}", users::named(&users))),
             Err(why) => note(&format!("whether /dev/nbd{index} is in use is not known: {why}")),
         }
-        if !goes_down().await {
+        // Whoever has no hope knows that already, and systemd may not answer any more.
+        if !hopeless && !goes_down().await {
             return Left::InUse(index);
         }
         // Whatever could not be unmounted: what it has written should last.
@@ -275,7 +276,13 @@ async fn goes_down() -> bool {
             }
         }
     };
-    timeout(ASKED, asked).await.unwrap_or(false)
+    timeout(ASKED, asked).await.unwrap_or_else(|_| {
+        note(&format!(
+            "whether the machine goes down is not known: systemd has not answered for {} s",
+            ASKED.as_secs()
+        ));
+        false
+    })
 }
 
 /// Who uses a device, and whether it is mounted or otherwise somebody's alone; `None` if nobody does.

@@ -1,10 +1,9 @@
 //! `crucible-attach`, on a host: asks the sleds that carry a volume whether it may be attached,
 //! wins it, and becomes the `crucible-nbd-server` that attaches it.
 //!
-//! But for [`serve`], which relays, and [`install`], it keeps nothing on the host but locks and holds no child. It never talks to a
-//! downstairs. What
-//! the sleds answer is somebody else's text: it is limited in size, checked, and shown without
-//! its control characters.
+//! But for [`serve`], which relays, and [`install`], it keeps nothing on the host but locks and holds no child. It never
+//! talks to a downstairs. What the sleds answer is somebody else's text: it is limited in size, checked, and shown
+//! without its control characters.
 //!
 //! | module | job |
 //! |---|---|
