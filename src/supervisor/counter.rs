@@ -94,11 +94,11 @@ impl Attempt {
 }
 
 /// An answer, and where it goes.
-type Said = (Reply, Result<Answer, wire::Error>);
+pub(super) type Answered = (Reply, Result<Answer, wire::Error>);
 
 impl Counter {
     /// Serves those who want the same for the same host.
-    pub(super) async fn serve(mut self, mut batch: Vec<Order>) -> (Served, Vec<Said>) {
+    pub(super) async fn serve(mut self, mut batch: Vec<Order>) -> (Served, Vec<Answered>) {
         let Some(wish) = batch.first().map(|order| order.wish) else {
             return (Served::cut_short(self.volume, self.disk), Vec::new());
         };
@@ -181,7 +181,7 @@ impl Counter {
         }
     }
 
-    async fn step(&mut self, step: Step, batch: &mut Vec<Order>, said: &mut Vec<Said>) -> Result<(), Refusal> {
+    async fn step(&mut self, step: Step, batch: &mut Vec<Order>, said: &mut Vec<Answered>) -> Result<(), Refusal> {
         match step {
             Step::Asker | Step::StillThere => self.dismiss(batch, said).await,
             Step::Prepare => self.prepare(batch).await,
@@ -195,7 +195,7 @@ impl Counter {
     }
 
     /// Who is not there any more gets nothing: he would not know of what he holds.
-    async fn dismiss(&self, batch: &mut Vec<Order>, said: &mut Vec<Said>) -> Result<(), Refusal> {
+    async fn dismiss(&self, batch: &mut Vec<Order>, said: &mut Vec<Answered>) -> Result<(), Refusal> {
         let there = join_all(batch.iter().map(Order::is_awaited)).await;
         let nobody = self.somebody(&there);
         for (order, there) in std::mem::take(batch).into_iter().zip(there) {

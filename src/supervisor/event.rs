@@ -9,7 +9,7 @@
 //! take it. What observers tell is bound in the same way to the observer that told it
 //! ([`observe::Told`](crate::observe::Told)).
 
-use super::counter::Served;
+use super::counter::{Answered, Served};
 use super::drains;
 use super::jobs::Ended;
 use super::maintenance;
@@ -67,8 +67,8 @@ pub(super) enum Event {
     Recorded(Box<Recorded>),
     /// What is in force was kept at last, or could not be again, and why.
     Kept(Result<History, String>),
-    /// Somebody was served at the ticket desk.
-    Served(Served),
+    /// Somebody was served at the ticket desk, and this is what he is to be answered.
+    Served(Served, Vec<Answered>),
     /// A region is not held any more on this disk.
     Released(Option<Uuid>, RegionName),
     /// What became of something that was to be written of drains.

@@ -318,6 +318,7 @@ impl Supervisor {
                     self.observers.settle();
                 }
             }
+            self.answer_served();
             watchdog.turned(|| self.editor.status());
         }
     }
@@ -342,7 +343,7 @@ impl Supervisor {
             Event::Mark { job, region, busy } => self.mark(job, region, busy),
             Event::Free { job, region } => self.free(&region, job),
             Event::Runs(name, run, program) => self.hear_program(&name, &run, program),
-            Event::Served(served) => self.hear_served(served),
+            Event::Served(served, answers) => self.hear_served(served, answers),
             Event::Read(reading) => self.hear_reading(*reading),
             Event::Recorded(recorded) => self.hear_recorded(*recorded),
             Event::Kept(written) => self.hear_kept(written),

@@ -8,7 +8,7 @@
 //! together: each its own generation, all of them with one write.
 
 use super::Supervisor;
-use super::counter::{Asker, Counter, Order, Outcome, Recorded, Reply, Served, Wanted};
+use super::counter::{Answered, Asker, Counter, Order, Outcome, Recorded, Reply, Served, Wanted};
 use super::event::Event;
 use super::holders::Absences;
 use super::lacks::Lacks;
@@ -32,6 +32,8 @@ use tokio::sync::watch;
 pub(super) struct Desk {
     waiting: BTreeMap<VolumeName, VecDeque<Order>>,
     written: Arc<Written>,
+    /// What those who were served are answered once it is published.
+    answers: Vec<Answered>,
     /// Whether systemd enforces whom units let in; `None` as long as that could not be tried.
     enforced: watch::Sender<Option<bool>>,
     /// The sockets that were destroyed and that a downstairs had not let go of when it was last
@@ -49,6 +51,7 @@ impl Default for Desk {
         Self {
             waiting: BTreeMap::new(),
             written: Arc::default(),
+            answers: Vec::new(),
             enforced: watch::Sender::new(None),
             lingering: BTreeMap::new(),
             absences: Absences::default(),
@@ -182,17 +185,12 @@ impl Supervisor {
             return good.into_iter().for_each(|order| order.refuse(&refusal));
         };
         self.facts.granting.insert(volume.clone());
-        let (errands, volume, disk) = (self.errands.clone(), volume.clone(), counter.disk);
+        let (volume, disk) = (volume.clone(), counter.disk);
         // A panic is heard of: the volume is not blocked by it.
-        let lost = move |_| Some(Event::Served(Served::cut_short(volume, disk)));
+        let lost = move |_| Some(Event::Served(Served::cut_short(volume, disk), Vec::new()));
         self.errands.run(lost, async move {
-            let (served, said) = counter.serve(good).await;
-            errands.tell(Event::Served(served)).await;
-            // The loop hears of it before the host does: whoever asks next finds it so.
-            for (answer, reply) in said {
-                _ = answer.send(reply);
-            }
-            None
+            let (served, answers) = counter.serve(good).await;
+            Some(Event::Served(served, answers))
         });
     }
 
@@ -248,8 +246,10 @@ impl Supervisor {
         here.map(|((_, address), since)| (*address, *since)).collect()
     }
 
-    /// Takes what was done at the desk.
-    pub(super) fn hear_served(&mut self, served: Served) {
+    /// Takes what was done at the desk. Who was served is answered when it is published
+    /// ([`answer_served`](Self::answer_served)).
+    pub(super) fn hear_served(&mut self, served: Served, answers: Vec<Answered>) {
+        self.desk.answers.extend(answers);
         let Served { volume, disk, recorded, listed, fence, lingering } = served;
         self.facts.granting.remove(&volume);
         self.desk.lingering.remove(&volume);
@@ -289,6 +289,14 @@ impl Supervisor {
             self.observers.look_at_sockets();
         }
         self.serve(&volume);
+    }
+
+    /// Answers who was served. What came of it is published by now: whoever has his answer, and asks who holds
+    /// the volume, finds it so.
+    pub(super) fn answer_served(&mut self) {
+        for (answer, reply) in self.desk.answers.drain(..) {
+            _ = answer.send(reply);
+        }
     }
 }
 

@@ -64,7 +64,7 @@ fn generations_rise_and_are_no_lower_than_the_clock_and_the_wish() {
         let ticket = granted(&host, body);
         assert!(ticket.generation > last && ticket.generation >= least - 1, "{ticket:#?} after {last}, {body}");
         last = ticket.generation;
-        let volume = machine.wait_for("still-fawn", |volume| volume.generation >= last);
+        let volume = machine.volume("still-fawn");
         assert_eq!(volume.generation, last);
         let holder = volume.holder.unwrap();
         assert_eq!((holder.address, holder.generation, holder.host.as_deref()), (host.ip(), last, Some("still-fawn")));
@@ -76,6 +76,20 @@ fn generations_rise_and_are_no_lower_than_the_clock_and_the_wish() {
     assert_eq!((ticket.volume, ticket.sled, ticket.size_bytes), (volume.volume, volume.sled, volume.size_bytes));
     for (region, here) in ticket.regions.iter().zip(&volume.regions) {
         assert_eq!((&region.name, &region.sled, region.uuid), (&here.name, &here.sled, here.uuid));
+    }
+}
+
+/// Whoever has his answer finds in the next one what came of it.
+#[test]
+fn what_was_answered_is_published() {
+    let machine = boot();
+    let host = machine.host(STILL_FAWN);
+    for _ in 0..20 {
+        let ticket = granted(&host, "");
+        let holder = machine.volume("still-fawn").holder.expect("nobody holds what was granted");
+        assert_eq!((holder.generation, holder.released), (ticket.generation, false));
+        let_go(&host);
+        assert!(machine.volume("still-fawn").holder.is_none_or(|holder| holder.released));
     }
 }
 

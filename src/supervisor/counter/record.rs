@@ -1,7 +1,7 @@
 //! Generations, and their record: each ticket has one of its own, which is on record before it is
 //! handed over.
 
-use super::{Answer, Counter, Order, Said, Wanted};
+use super::{Answer, Answered, Counter, Order, Wanted};
 use crate::act::ledger;
 use crate::act::mark;
 use crate::act::tickets::{self, Book};
@@ -188,7 +188,7 @@ impl Counter {
     }
 
     /// What each of them is told.
-    pub(super) fn answers(&self, batch: Vec<Order>, failed: Option<&Refusal>) -> Vec<Said> {
+    pub(super) fn answers(&self, batch: Vec<Order>, failed: Option<&Refusal>) -> Vec<Answered> {
         let granted = self.grant.holder.map_or_else(Timestamp::now, |(_, since)| since);
         let mut given = self.attempt.given.iter();
         let answer = |order: &Order| match (failed, order.wish, given.next()) {
