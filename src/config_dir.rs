@@ -1,10 +1,10 @@
 //! The configuration's directory, `/etc/sled`: which files belong to it, and what they say.
 //! Reads files and the kernel's ephemeral range; what they mean is [`config`]'s.
 
-use crate::broker::{self, Wanted};
 use crate::clean;
 use crate::config::{self, Configuration, FRAGMENTS, Sources, Texts, hidden};
 pub use crate::config::{PORT_MAP, SLED};
+use crate::kernel::broker::{self, Wanted};
 use crate::source::{Fault, Source};
 use jiff::Timestamp;
 use std::fs::{self, File};

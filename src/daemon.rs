@@ -1,17 +1,19 @@
 //! `sledd`: from the configuration and the sockets that systemd passes to a running
 //! supervisor with its HTTP faces.
 
-pub use crate::act::canary::report as canary;
-use crate::act::in_force::{self, Choice};
+use crate::act::programs;
 pub use crate::act::trash::empty;
-use crate::act::{programs, reserved};
-use crate::broker;
 use crate::config::Configuration;
 use crate::http::{self, Sockets};
+use crate::kernel::broker;
+use crate::kernel::port_reservation;
 use crate::logging::{self, Journal};
+pub use crate::observe::canary::report as canary;
 use crate::port_map;
 use crate::source::Fault;
-use crate::supervisor::{Line, Reload, Reloading, Request, Start, Wish, line, supervise, waiting};
+use crate::store::in_force::{self, Choice};
+use crate::supervisor::unconfigured;
+use crate::supervisor::{Line, Reload, Reloading, Request, Start, Wish, line, supervise};
 use crate::systemd::dropin;
 use crate::systemd::notify::tell;
 use crate::terminal;
@@ -92,7 +94,7 @@ async fn serve(options: &Options) -> io::Result<()> {
 async fn supervised(options: &Options, chosen: Result<Choice, Vec<Fault>>, mut line: Line) {
     let chosen = match chosen {
         Ok(choice) => Some((choice, "the start of sledd".to_owned())),
-        Err(faults) => waiting::for_a_good_one(&options.config, &faults, &mut line).await,
+        Err(faults) => unconfigured::for_a_good_one(&options.config, &faults, &mut line).await,
     };
     let Some((choice, by)) = chosen else { return };
     let start = Start::new(choice, &options.config, by);
@@ -174,7 +176,7 @@ fn log_to_journal() -> Option<logging::Rest> {
 /// # Errors
 /// The configuration has faults, or the kernel does not take the ports; they stay as they were.
 pub fn reserve_ports(config: &Path) -> io::Result<()> {
-    reserved::reserve(&choice(config)?.config)
+    port_reservation::reserve(&choice(config)?.config)
 }
 
 /// Opens sockets for whoever asks at the socket that systemd passed.

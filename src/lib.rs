@@ -16,6 +16,8 @@
 //! | [`names`], [`region`], [`source`], [`port_map`], [`config`], [`programs`], [`check`], [`clean`], [`size`], [`span`], [`lived`], [`times`], [`table`], [`wire`], [`protocol`] | the nouns: what things are called and what they look like. Pure |
 //! | [`decide`] | from intent and facts to actions and a verdict. Pure |
 //! | [`systemd`] | unit names, drop-ins, D-Bus proxies |
+//! | [`kernel`] | what is asked of the kernel: sockets, connections, processes, ports |
+//! | [`store`] | what is read from and written to the data disk and the machine's memory |
 //! | [`observe`] | each module watches one thing and publishes facts |
 //! | [`act`] | each module does one kind of action |
 //! | [`device`] | the kernel's network block device, on the host |
@@ -25,7 +27,7 @@
 //! | [`attach`] | the face on the host: it waits for sleds, wins a volume, and becomes its server |
 //! | [`appliance`] | what the image does beside the supervisor: first boot and network |
 //! | [`update`] | another version of the image, tried, and kept or given up |
-//! | [`daemon`], [`config_dir`], [`files`], [`broker`], [`logging`], [`terminal`] | start-up, the file system, the machine's network, the journal and the terminal |
+//! | [`daemon`], [`config_dir`], [`files`], [`backoff`], [`progress`], [`logging`], [`terminal`] | start-up, the file system, pauses, how far work is, the journal and the terminal |
 //!
 //! Imports run downwards only. What is pure imports no tokio, no zbus and no hyper; a test
 //! says so.
@@ -35,7 +37,7 @@ pub mod act;
 mod alone;
 pub mod appliance;
 pub mod attach;
-pub mod broker;
+pub mod backoff;
 pub mod check;
 pub mod clean;
 pub mod cli;
@@ -46,6 +48,7 @@ pub mod decide;
 pub mod device;
 pub mod files;
 pub mod http;
+pub mod kernel;
 pub mod lived;
 pub mod logging;
 pub mod names;
@@ -53,12 +56,14 @@ pub mod nbd;
 pub mod observe;
 pub mod port_map;
 pub mod programs;
+pub mod progress;
 pub mod protocol;
 pub mod region;
 pub mod relay;
 pub mod size;
 pub mod source;
 pub mod span;
+pub mod store;
 pub mod supervisor;
 pub mod systemd;
 pub mod table;

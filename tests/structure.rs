@@ -10,19 +10,21 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules from the bottom up: each may use those before it in the list, and itself.
-const LAYERS: [&[&str]; 13] = [
+const LAYERS: [&[&str]; 15] = [
     &["clean"],
     &[
-        "broker", "check", "logging", "names", "nbd", "protocol", "files", "lived", "size", "source", "span", "table",
+        "backoff", "check", "logging", "names", "nbd", "protocol", "files", "lived", "size", "source", "span", "table",
         "terminal", "times",
     ],
     &["region"],
     &["port_map"],
     &["config", "programs"],
-    &["wire", "systemd", "config_dir"],
-    &["decide", "appliance", "update"],
-    &["act"],
-    &["observe", "device"],
+    &["wire", "systemd"],
+    &["decide", "update", "progress"],
+    &["kernel"],
+    &["config_dir"],
+    &["store", "appliance"],
+    &["observe", "act", "device"],
     &["supervisor"],
     &["relay"],
     &["http", "cli", "attach"],
@@ -139,7 +141,7 @@ fn imports_run_downwards_only() {
 #[test]
 fn what_is_done_aside_is_begun_in_one_place() {
     for (file, code) in sources("supervisor") {
-        let here = file.file_name().is_some_and(|name| name == "errands.rs");
+        let here = file.file_name().is_some_and(|name| name == "tasks.rs");
         for word in ["tokio::spawn(", "events.send(", "events.try_send("] {
             assert!(here || !code.contains(word), "{} has {word}", file.display());
         }
@@ -233,7 +235,7 @@ fn refusals(code: &str) -> BTreeSet<String> {
 fn the_manual_has_the_codes_of_what_hosts_are_refused() {
     let modules = [
         ("man/crucible-attach.1", &["attach"][..], 10),
-        ("man/sledctl.1", &["supervisor/counter", "supervisor/tickets", "decide/attach"], 8),
+        ("man/sledctl.1", &["supervisor/fencing", "decide/attach"], 8),
     ];
     for (page, modules, least) in modules {
         let text = read(page);
@@ -341,7 +343,7 @@ fn no_other_text_offers_to_destroy() {
         "decide/difference.rs",
         // Of regions that the map does not have any more, after how to have them back.
         "decide/storage.rs",
-        "supervisor/moves.rs",
+        "supervisor/relocations.rs",
         // Where nothing at all is, and the plan says so.
         "install/act.rs",
     ];

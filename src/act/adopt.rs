@@ -5,16 +5,18 @@
 //! Nothing is copied and no byte of a region is changed. In which order things are stopped and
 //! started is the supervisor's.
 
-use super::inspect::{region_json, trailers};
-use super::legacy::Served;
-use super::peers::{Runner, listening, runners};
-use super::{layout, ledger, owner};
+use crate::act::legacy::Served;
+use crate::act::owner;
 use crate::config::Configuration;
 use crate::files::move_dir;
+use crate::kernel::processes::{Runner, listening, runners};
 use crate::names::RegionName;
 use crate::port_map::LocalRegion;
 use crate::region::format::Trailer;
 use crate::region::{Adoption, Record, RegionJson};
+use crate::store::layout;
+use crate::store::ledger;
+use crate::store::region_dir::{region_json, trailers};
 use crate::systemd::names;
 use crate::times;
 use nix::unistd::User;

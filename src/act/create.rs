@@ -4,21 +4,21 @@
 //! Nothing that exists is ever written to: the new directory is this attempt's own, and the
 //! rename refuses to replace anything. A failed attempt removes what it made itself.
 
-use super::inspect::{region_json, trailers};
-use super::layout::INCOMING;
-use super::ledger;
-use super::mark::is_mounted;
-use super::places;
-use super::ports::Taken;
-use super::progress::{Cancelled, Progress};
-use super::reserve::{ReserveError, fits, reserve};
+use crate::act::thick::{ReserveError, fits, reserve};
 use crate::clean;
 use crate::config::{Configuration, Provisioning};
 use crate::files::{make_dir, set_mode, sync_dir};
+use crate::kernel::ports::Taken;
 use crate::names::RegionName;
 use crate::port_map::LocalRegion;
+use crate::progress::{Cancelled, Progress};
 use crate::region::Record;
 use crate::region::format::{Trailer, extent_path};
+use crate::store::layout::INCOMING;
+use crate::store::ledger;
+use crate::store::mark::is_mounted;
+use crate::store::places;
+use crate::store::region_dir::{region_json, trailers};
 use crate::systemd::{job, names, sandbox};
 use crate::times;
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};

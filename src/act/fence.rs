@@ -6,8 +6,8 @@
 //! had one would hold the old upstairs for 45 seconds, and could demote the new one when it closes
 //! late.
 
-use super::connections::{self, Connection};
-use super::peers::inodes;
+use crate::kernel::connections::{self, Connection};
+use crate::kernel::processes::inodes;
 use crate::names::RegionName;
 use crate::port_map::{Fence, LocalRegion};
 use crate::systemd::proxy::ManagerProxy;

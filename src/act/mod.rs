@@ -1,36 +1,25 @@
 //! What is done to the world. Each module does one kind of thing, whole or not at all, and
 //! decides nothing: whether it may be done was decided before.
+//!
+//! | module | does |
+//! |---|---|
+//! | [`create`], [`thick`] | makes a region, and takes its blocks |
+//! | [`adopt`], [`legacy`], [`owner`] | takes a region over from what served it before |
+//! | [`units`], [`programs`] | has systemd start units with their present values, by the program that each is to run |
+//! | [`fence`] | changes whom a unit lets in, and ends the connections of the others |
+//! | [`storage`], [`settle`] | takes a data disk into use, and does what an earlier supervisor left undone |
+//! | [`trash`] | removes for good what was deleted |
+//! | [`follower`] | has somebody follow a job that nobody follows |
 
 pub mod adopt;
-pub mod canary;
-pub mod connections;
 pub mod create;
-pub mod drains;
 pub mod fence;
 pub mod follower;
-pub mod in_force;
-pub mod inspect;
-pub mod jobs;
-pub mod layout;
-pub mod ledger;
 pub mod legacy;
-pub mod lived;
-pub mod maintenance;
-pub mod mark;
-mod memo;
 pub mod owner;
-pub mod peers;
-pub mod places;
-pub mod ports;
 pub mod programs;
-pub mod progress;
-pub mod reserve;
-pub mod reserved;
 pub mod settle;
-pub mod since;
-mod sock_diag;
 pub mod storage;
-pub mod tickets;
+pub mod thick;
 pub mod trash;
 pub mod units;
-pub mod written;

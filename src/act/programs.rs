@@ -4,10 +4,10 @@
 //! A program is asked as the service user, in a sandbox of systemd's, and never as root: whoever
 //! brings it is trusted with the regions and with nothing else.
 
-use super::mark::memory;
-use super::memo::Memo;
 use crate::files::{make_dir, replace, set_mode, sync_dir};
 use crate::programs::{Program, Programs, Staged};
+use crate::store::mark::memory;
+use crate::systemd::output::Output;
 use crate::systemd::{job, sandbox};
 use crate::times;
 use sha2::{Digest, Sha256};
@@ -234,7 +234,7 @@ pub fn exe(pid: u32) -> PathBuf {
 pub async fn ask(bus: &Connection, user: &str, program: &Path) -> Result<Program, String> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let unit = format!("crucible-version-{}-{}.service", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-    let (said, complained) = (Memo::new()?, Memo::new()?);
+    let (said, complained) = (Output::new()?, Output::new()?);
     let properties = settings(user, program, &said, &complained);
     let ended = job::run_transient(bus, &unit, &properties).await;
     ended.map_err(|why| complained.text().filter(|text| !text.is_empty()).unwrap_or(why))?;
@@ -242,7 +242,12 @@ pub async fn ask(bus: &Connection, user: &str, program: &Path) -> Result<Program
 }
 
 /// It reads, and writes nowhere (systemd.exec(5)).
-fn settings<'a>(user: &str, program: &Path, said: &'a Memo, complained: &'a Memo) -> Vec<(&'static str, Variant<'a>)> {
+fn settings<'a>(
+    user: &str,
+    program: &Path,
+    said: &'a Output,
+    complained: &'a Output,
+) -> Vec<(&'static str, Variant<'a>)> {
     let program = program.display().to_string();
     let exec = vec![(program.clone(), vec![program, "version".into()], false)];
     let own = vec![

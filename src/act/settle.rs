@@ -2,10 +2,12 @@
 //! what the ledger says, left-overs go. Adoptions that were cut short are not undone here but by
 //! the supervisor, one by one, as that takes systemd and time.
 
-use super::storage::remember;
-use super::{ledger, places, tickets};
+use crate::act::storage::remember;
 use crate::config::Configuration;
 use crate::lived::Moment;
+use crate::store::grants;
+use crate::store::ledger;
+use crate::store::places;
 use crate::systemd::job::{self, spoken};
 use crate::systemd::names;
 use crate::systemd::proxy::ManagerProxy;
@@ -48,7 +50,7 @@ pub fn directories(config: &Configuration, moment: Moment) -> io::Result<Vec<Pat
 /// Sees to it that the ledger knows of every record of tickets: one from before it kept that, or
 /// from before it was lost.
 fn list_tickets(root: &Path) -> io::Result<()> {
-    let there: BTreeSet<_> = tickets::load(root)?.into_keys().collect();
+    let there: BTreeSet<_> = grants::load(root)?.into_keys().collect();
     match there.is_subset(&ledger::load(root)?.ledger.tickets) {
         true => Ok(()),
         false => ledger::change(root, |ledger| {

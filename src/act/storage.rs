@@ -1,9 +1,9 @@
 //! Taking a data disk into use: its mark, its ledger, and the machine's memory of it.
 
-use super::mark;
 use crate::config::Configuration;
 use crate::files::may_use;
 use crate::region::Mark;
+use crate::store::mark;
 use crate::times::in_seconds;
 use std::io;
 use uuid::Uuid;

@@ -1,9 +1,9 @@
 //! Removing for good what was deleted: slowly, at idle priority, in a unit of systemd's that
 //! outlives the supervisor and can write nowhere else.
 
-use super::layout::TRASH;
 use crate::config::Configuration;
 use crate::region::Tombstone;
+use crate::store::layout::TRASH;
 use crate::systemd::{job, names};
 use std::fs::{self, File};
 use std::io;

@@ -1,7 +1,7 @@
 //! What is asked of systemd about the regions' units: that it knows their present values,
 //! starts them, and forgets their restarts.
 
-use super::programs;
+use crate::act::programs;
 use crate::config::Configuration;
 use crate::names::RegionName;
 use crate::port_map::LocalRegion;
@@ -50,12 +50,6 @@ pub async fn restart(bus: &Connection, region: &RegionName) -> Result<(), String
 pub async fn end(bus: &Connection, region: &RegionName) -> Result<(), String> {
     let manager = ManagerProxy::new(bus).await.map_err(job::spoken)?;
     manager.kill_unit(&names::unit(region), "main", SIGTERM).await.map_err(job::spoken)
-}
-
-/// Whether the machine is being switched off or rebooted.
-pub async fn machine_stops(bus: &Connection) -> bool {
-    let state = async { ManagerProxy::new(bus).await?.system_state().await };
-    state.await.is_ok_and(|state| state == "stopping")
 }
 
 /// How often systemd restarted a region's unit by itself.

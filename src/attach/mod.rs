@@ -75,8 +75,8 @@ mod wish;
 
 pub use arguments::Arguments;
 
+use crate::backoff::Backoff;
 use crate::names::VolumeName;
-use crate::observe::backoff::Backoff;
 use arguments::{Command, RunArguments, Target};
 use failure::Failure;
 use release::Granted;

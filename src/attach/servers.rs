@@ -14,7 +14,7 @@ use super::show::note;
 use super::sleds::{Aim, Sleds};
 use super::ticket::Won;
 use super::win;
-use crate::observe::backoff::Backoff;
+use crate::backoff::Backoff;
 use crate::relay::Supply;
 use crate::relay::log::Shared;
 use crate::wire::Holder;

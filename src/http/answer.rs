@@ -1,6 +1,7 @@
 //! The answers' form: JSON bodies that are ready already, and errors that all look alike.
 
-use crate::supervisor::{Bulletin, Handle, body};
+use crate::supervisor::body;
+use crate::supervisor::{Bulletin, Handle};
 use crate::wire::{Error, ErrorBody};
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};

@@ -3,8 +3,8 @@
 
 use super::answer::{Answer, bulletin, error, json, not_allowed};
 use super::door::Door;
+use crate::kernel::presence::Presence;
 use crate::names::VolumeName;
-use crate::observe::presence::Presence;
 use crate::supervisor::{self, Handle, Request, Wish};
 use crate::wire::{Drained, Error, LARGEST_ASKED, Refusal, Release};
 use bytes::Bytes;

@@ -11,9 +11,9 @@ mod route;
 mod seats;
 mod target;
 
-use crate::observe::backoff::Backoff;
-use crate::observe::line::Line;
-use crate::observe::presence::Presence;
+use crate::backoff::Backoff;
+use crate::kernel::line::Line;
+use crate::kernel::presence::Presence;
 use crate::supervisor::Handle;
 use door::Door;
 use http::Request;

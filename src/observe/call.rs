@@ -4,11 +4,11 @@
 //! What a process was started with decides how it could be spoken to; one that was started with the other
 //! is not spoken to at all.
 
-use super::ruok::Line;
-use super::tls::dial;
-use crate::broker::{Dialer, NoConnection};
 use crate::config::Tls;
+use crate::kernel::broker::{Dialer, NoConnection};
 use crate::names::RegionName;
+use crate::observe::ruok::Line;
+use crate::observe::tls::dial;
 use jiff::Timestamp;
 use std::io;
 use std::net::SocketAddr;

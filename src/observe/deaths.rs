@@ -5,9 +5,9 @@
 //! So the process behind it must be one of the region's own unit *after* it was opened: then the
 //! pidfd is its, whoever had the number before.
 
-use super::{NobodyListens, Observation, Publisher, publish, register};
 use crate::decide::facts::Run;
 use crate::names::RegionName;
+use crate::observe::{NobodyListens, Observation, Publisher, publish, register};
 use crate::systemd::names;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::fs::{self, File};
@@ -97,7 +97,7 @@ mod tests {
 
     /// The unit that this test runs in, as a downstairs' would be its own.
     fn here() -> Option<String> {
-        crate::act::peers::unit(&procfs::process::Process::myself().unwrap())
+        crate::kernel::processes::unit(&procfs::process::Process::myself().unwrap())
     }
 
     #[tokio::test]
@@ -126,7 +126,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_watch_goes_from_one_process_to_the_next() {
-        let (source, mut heard) = super::super::channel(4);
+        let (source, mut heard) = crate::observe::channel(4);
         let (_term, told) = source.begin();
         let (runs, watched) = watch::channel(None);
         let name: RegionName = "still-fawn-0".parse().unwrap();
@@ -136,7 +136,7 @@ mod tests {
             child.wait().unwrap();
             let run = Run { pid: child.id(), invocation: Some("a".into()) };
             runs.send_replace(Some(run.clone()));
-            match timeout(PATIENCE, heard.recv()).await.unwrap().and_then(super::super::Told::fact) {
+            match timeout(PATIENCE, heard.recv()).await.unwrap().and_then(crate::observe::Told::fact) {
                 Some(Observation::Ended(_, ended)) => assert_eq!(ended, run),
                 other => panic!("{other:?}"),
             }

@@ -1,7 +1,7 @@
 //! The kernel's word that something in a directory has changed (inotify(7)). Only that it has: whoever
 //! asks looks for himself.
 
-use super::register;
+use crate::observe::register;
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use std::fs::File;
 use std::io::{self, Read};

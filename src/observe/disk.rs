@@ -4,20 +4,20 @@
 //! The kernel tells of every mount and unmount through `/proc/self/mountinfo`; whoever
 //! changes something on the disk asks for a look.
 
-use super::rhythm::{ROUND, Rhythm};
-use super::surveys::{self, Surveys};
-use super::{NobodyListens, Observation, Publisher, publish, register};
-use crate::act::inspect::{allocated, region_json};
-use crate::act::layout::{TRASH, legacy_dir};
-use crate::act::ledger::{self, Loaded};
-use crate::act::mark;
-use crate::act::tickets;
 use crate::config::Configuration;
 use crate::decide::facts::{Disk, OnDisk};
 use crate::decide::storage::{belongs, shortages, unreserved};
 use crate::files::{Room, may_use, room};
 use crate::names::RegionName;
+use crate::observe::rhythm::{ROUND, Rhythm};
+use crate::observe::surveys::{self, Surveys};
+use crate::observe::{NobodyListens, Observation, Publisher, publish, register};
 use crate::region::{Ledger, Tombstone};
+use crate::store::grants;
+use crate::store::layout::{TRASH, legacy_dir};
+use crate::store::ledger::{self, Loaded};
+use crate::store::mark;
+use crate::store::region_dir::{allocated, region_json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
@@ -271,13 +271,13 @@ impl Scanner {
 fn with_ledger(config: &Configuration, mut disk: Disk, known: &mut Surveys, scarce: Duration) -> Disk {
     let root = &config.sled.storage.root;
     // Whether or not the ledger can be read: whom a volume lets in does not depend on it.
-    disk.grants = tickets::load(root).map_err(|why| format!("{}: {why}", root.display()));
+    disk.grants = grants::load(root).map_err(|why| format!("{}: {why}", root.display()));
     let Loaded { ledger, damage } = match ledger::load(root) {
         Err(why) => return Disk { ledger_lost: ledger::is_lost(&why), ledger: Err(why.to_string()), ..disk },
         Ok(loaded) => loaded,
     };
     if let Ok(records) = &mut disk.grants {
-        tickets::miss(root, records, &ledger.tickets);
+        grants::miss(root, records, &ledger.tickets);
     }
     // Regions on record that the map does not have are looked at as well.
     for name in ledger.regions.keys() {

@@ -1,8 +1,8 @@
 //! What a process is doing that listens and does not answer, from procfs: for people to tell a
 //! livelock from a disk that hangs. Looked at only then, and reads only.
 
-use crate::broker;
 use crate::decide::facts::Doing;
+use crate::kernel::broker;
 use crate::port_map::LocalRegion;
 use procfs::net::{TcpNetEntry, TcpState};
 use procfs::process::{Process, Stat, all_processes};

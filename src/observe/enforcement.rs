@@ -5,11 +5,11 @@
 //! On a connection of its own, for the signals of the manager alone: who watches the units is not
 //! held up by a canary, and the other way round.
 
-use super::backoff::Backoff;
-use super::changes::{arrived, began, owners, reloads};
-use super::{NobodyListens, Observation, Publisher, publish};
-use crate::act::canary;
+use crate::backoff::Backoff;
 use crate::decide::facts::Gap;
+use crate::observe::canary;
+use crate::observe::changes::{arrived, began, owners, reloads};
+use crate::observe::{NobodyListens, Observation, Publisher, publish};
 use crate::systemd::job::spoken;
 use crate::systemd::proxy::ManagerProxy;
 use futures_util::StreamExt;

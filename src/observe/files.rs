@@ -2,12 +2,12 @@
 //! their directories (inotify(7)); that of a file that a link leads to, or of directories that were
 //! replaced, is found by a look at their numbers and times. Reads only.
 
-use super::directories::Changes;
-use super::rhythm::Rhythm;
-use super::{NobodyListens, Observation, Publisher, publish};
 use crate::config::FRAGMENTS;
 use crate::config_dir;
 use crate::decide::facts::Files;
+use crate::observe::directories::Changes;
+use crate::observe::rhythm::Rhythm;
+use crate::observe::{NobodyListens, Observation, Publisher, publish};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};

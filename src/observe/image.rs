@@ -1,10 +1,10 @@
 //! What the image says of itself and of the last update, on a machine that runs one: three small
 //! files, read anew when one of them has changed.
 
-use super::rhythm::Rhythm;
-use super::{NobodyListens, Observation, Publisher, publish};
 use crate::appliance;
 use crate::decide::facts::Image;
+use crate::observe::rhythm::Rhythm;
+use crate::observe::{NobodyListens, Observation, Publisher, publish};
 use crate::update::record::{Attempt, Outcome};
 use crate::update::release::Release;
 use std::path::Path;

@@ -5,11 +5,11 @@
 //! Only files open for writing count: who reads a region, to back it up or to check it, does no
 //! harm. Files are told by the disk that they are on, whatever path a process came by.
 
-use super::rhythm::Rhythm;
-use super::{NobodyListens, Observation, Publisher, publish};
-use crate::act::peers::{command, descriptors, unit};
 use crate::decide::facts::Stranger;
+use crate::kernel::processes::{command, descriptors, unit};
 use crate::names::RegionName;
+use crate::observe::rhythm::Rhythm;
+use crate::observe::{NobodyListens, Observation, Publisher, publish};
 use crate::region::format::extent_path;
 use crate::systemd::names;
 use nix::time::{ClockId, clock_gettime};

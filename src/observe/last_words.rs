@@ -5,7 +5,7 @@
 //! journal itself is stopped. What was written last may still be on its way there; it is looked
 //! for a few times.
 
-use super::backoff::Backoff;
+use crate::backoff::Backoff;
 use crate::clean;
 use std::io;
 use std::process::Stdio;

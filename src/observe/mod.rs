@@ -24,8 +24,8 @@
 //! All publish into one bounded channel to the supervisor, and wait when it is full: facts
 //! are never dropped, and none of them is so urgent that it may overtake another.
 
-pub mod backoff;
 pub mod call;
+pub mod canary;
 mod changes;
 pub mod deaths;
 mod directories;
@@ -36,10 +36,8 @@ pub mod files;
 pub mod image;
 pub mod intruders;
 pub mod last_words;
-pub mod line;
 pub mod network;
 mod owners;
-pub mod presence;
 pub mod pulse;
 mod region_info;
 pub mod rhythm;

@@ -1,12 +1,12 @@
 //! The network interface and the bridge: rtnetlink says what is there and when it changes,
 //! sysfs says how fast it is.
 
-use super::backoff::Backoff;
-use super::rhythm::Rhythm;
-use super::{NobodyListens, Observation, Publisher, publish};
-use crate::broker::{self, Wanted};
+use crate::backoff::Backoff;
 use crate::config;
 use crate::decide::facts::{Bridge, Network, Nic, PortState};
+use crate::kernel::broker::{self, Wanted};
+use crate::observe::rhythm::Rhythm;
+use crate::observe::{NobodyListens, Observation, Publisher, publish};
 use futures_util::{StreamExt, TryStreamExt};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};

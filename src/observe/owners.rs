@@ -5,7 +5,7 @@
 //! ask, and a main process that is another. The rule has exceptions (a socket can be handed
 //! over, an old number given to a new one), so after a minute nothing is believed any more.
 
-use crate::act::peers::inodes;
+use crate::kernel::processes::inodes;
 use crate::names::RegionName;
 use crate::port_map::LocalRegion;
 use procfs::net::{TcpNetEntry, TcpState};

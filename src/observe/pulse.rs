@@ -4,16 +4,16 @@
 //! passes the downstairs' main loop, leaves no log line, and cannot disturb an upstairs. All
 //! regions are asked in the same moment, and their answers are looked for in the same moments
 //! after it. The identity comes from `/region-info` on the repair port, once a connection.
-//! Nothing else is ever sent to a downstairs. How it is reached is [`call`](super::call)'s.
+//! Nothing else is ever sent to a downstairs. How it is reached is [`call`](crate::observe::call)'s.
 
-use super::backoff::Backoff;
-use super::call::{Caller, NoCall};
-use super::region_info::ask as region_info;
-use super::rhythm::{Beats, ROUND, Rhythm};
-use super::ruok::Line;
-use super::{NobodyListens, Observation, Publisher, publish};
+use crate::backoff::Backoff;
 use crate::config::Tls;
 use crate::decide::facts::{Beat, Pulse, Run};
+use crate::observe::call::{Caller, NoCall};
+use crate::observe::region_info::ask as region_info;
+use crate::observe::rhythm::{Beats, ROUND, Rhythm};
+use crate::observe::ruok::Line;
+use crate::observe::{NobodyListens, Observation, Publisher, publish};
 use crate::port_map::LocalRegion;
 use std::io;
 use std::net::{IpAddr, SocketAddr};

@@ -1,7 +1,7 @@
 //! What a repair port says of the region that it serves (`GET /region-info`): asked once a
 //! connection, and believed by nobody before it is compared with the record.
 
-use crate::broker::{Dialer, NoConnection};
+use crate::kernel::broker::{Dialer, NoConnection};
 use crate::region::RegionJson;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};

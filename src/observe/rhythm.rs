@@ -5,7 +5,7 @@
 //! three times on its way through their wheel: twelve that ask every two seconds were most of
 //! what an idle supervisor did. Never a clock for anything that has to come sooner.
 
-use super::{NobodyListens, register};
+use crate::observe::{NobodyListens, register};
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use std::fs::File;

@@ -4,7 +4,7 @@
 //! nothing that arrives on it, so that twelve answers do not wake the supervisor twelve times.
 //! It is the same over TLS: only hands are shaken with the runtime's help, before.
 
-use super::tls::dial::Session;
+use crate::observe::tls::dial::Session;
 use crate::protocol::{IMOK, RUOK};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;

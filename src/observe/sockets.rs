@@ -4,15 +4,15 @@
 //! reason (a unit changed, a downstairs was reached) and otherwise every quarter of a minute.
 //! Strangers are reported, never touched.
 
-pub use super::owners::Pids;
-use super::owners::{Owners, is_at, is_open};
-use super::rhythm::Rhythm;
-use super::{NobodyListens, Observation, Publisher, publish};
-use crate::act::connections;
-use crate::act::peers::{is_left, plain, stranger};
-use crate::broker;
 use crate::decide::facts::{Holder, Sockets, Stranger};
+use crate::kernel::broker;
+use crate::kernel::connections;
+use crate::kernel::processes::{is_left, plain, stranger};
 use crate::names::RegionName;
+pub use crate::observe::owners::Pids;
+use crate::observe::owners::{Owners, is_at, is_open};
+use crate::observe::rhythm::Rhythm;
+use crate::observe::{NobodyListens, Observation, Publisher, publish};
 use crate::port_map::LocalRegion;
 use crate::systemd::names;
 use crate::wire::Peer;

@@ -1,11 +1,11 @@
 //! What the regions' files are like, remembered: there are a hundred of each region, and to look at all of
 //! them takes a thousand questions to the disk. Of what a survey is stands beside it.
 
-use crate::act::inspect::{self, survey};
 use crate::config::Configuration;
 use crate::decide::facts::Survey;
 use crate::names::RegionName;
 use crate::region::{Ledger, Record};
+use crate::store::region_dir::{self, survey};
 use nix::unistd::User;
 use std::collections::BTreeMap;
 use std::fs;
@@ -77,7 +77,7 @@ impl Surveys {
         for (name, record) in &ledger.regions {
             let dir = config.region_dir(name);
             if fs::symlink_metadata(&dir).is_ok() {
-                let count = || inspect::dirty(&dir, record.geometry);
+                let count = || region_dir::dirty(&dir, record.geometry);
                 let dirty = dirty.get_mut(name).map_or(0, |counted| *counted.get_or_insert_with(count));
                 let survey = || Survey { dirty, ..survey(&dir, record.geometry, owner) };
                 let fresh = || Surveyed { at: Instant::now(), record: record.clone(), free, survey: survey() };

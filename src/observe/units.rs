@@ -7,13 +7,13 @@
 //! (systemctl set-property): but systemd writes it down beside its unit files, and that is seen.
 //! When D-Bus goes away this says so, and connects again for as long as it takes.
 
-use super::backoff::Backoff;
-use super::changes::{arrived, began, is_there, owners, reloads};
-use super::directories::Changes;
-use super::rhythm::Rhythm;
-use super::{NobodyListens, Observation, Publisher, publish};
+use crate::backoff::Backoff;
 use crate::decide::facts::{Active, Exit, Unit};
 use crate::names::RegionName;
+use crate::observe::changes::{arrived, began, is_there, owners, reloads};
+use crate::observe::directories::Changes;
+use crate::observe::rhythm::Rhythm;
+use crate::observe::{NobodyListens, Observation, Publisher, publish};
 use crate::systemd::job::spoken;
 use crate::systemd::proxy::{ManagerProxy, invocation, properties};
 use crate::systemd::{fence, names};

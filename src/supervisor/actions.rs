@@ -1,19 +1,20 @@
 //! What the loop sets going: it spawns, and hears of the end.
 
-use super::Supervisor;
-use super::event::{Said, World};
-use super::health::Change;
-use super::work::Task;
 use crate::act;
-use crate::act::ports::{self, Taken};
-use crate::act::progress::Progress;
 use crate::act::units::NotRefreshed;
 use crate::config::Configuration;
 use crate::decide::facts::{Active, Bus, Busy, Fencing, Obstacle, Outdated, Start};
 use crate::decide::plan::{Action, plan};
+use crate::kernel::port_reservation;
+use crate::kernel::ports::{self, Taken};
 use crate::names::RegionName;
 use crate::port_map::Fence;
+use crate::progress::Progress;
 use crate::region::Tombstone;
+use crate::supervisor::Supervisor;
+use crate::supervisor::event::{Said, World};
+use crate::supervisor::facts::exits::Change;
+use crate::supervisor::jobs::run::Task;
 use crate::wire::{self, JobKind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +26,7 @@ const RARELY: Duration = Duration::from_secs(60);
 
 impl Supervisor {
     /// Does what the plan says.
-    pub(super) fn act(&mut self) {
+    pub(in crate::supervisor) fn act(&mut self) {
         let Some(bus) = self.bus.clone() else { return };
         for action in plan(&self.config, &self.facts) {
             if let Action::Fence(name, wanted) = action {
@@ -86,7 +87,7 @@ impl Supervisor {
     }
 
     /// systemd has changed whom a region's unit lets in, or has not.
-    pub(super) fn hear_fenced(&mut self, name: &RegionName, fence: Fence, done: Result<(), String>) {
+    pub(in crate::supervisor) fn hear_fenced(&mut self, name: &RegionName, fence: Fence, done: Result<(), String>) {
         self.region(name, |region| match done {
             Ok(()) => {
                 region.fencing = Fencing::Idle;
@@ -115,7 +116,13 @@ impl Supervisor {
     }
 
     /// Begins a job, and marks the region as one that a job is at.
-    pub(super) fn begin(&mut self, kind: JobKind, task: Task, bus: zbus::Connection, disk: Uuid) -> wire::Job {
+    pub(in crate::supervisor) fn begin(
+        &mut self,
+        kind: JobKind,
+        task: Task,
+        bus: zbus::Connection,
+        disk: Uuid,
+    ) -> wire::Job {
         let name = task.region();
         let (job, progress) = self.jobs.register(kind, &name);
         self.set_going(task, job, progress, bus, disk)
@@ -166,13 +173,13 @@ impl Supervisor {
 
     /// Sees to it that systemd knows the units as they are configured; nothing is started
     /// before that.
-    pub(super) fn refresh_units(&self, bus: zbus::Connection) {
+    pub(in crate::supervisor) fn refresh_units(&self, bus: zbus::Connection) {
         let (config, line) = (self.config.clone(), bus.clone());
         let lost = |why| Said::Refreshed(Err(NotRefreshed::Systemd(why)));
         self.ask_systemd(lost, async move { Said::Refreshed(act::units::refresh(&line, &config).await) });
         let config = self.config.clone();
         let reserving = async move {
-            if let Err(why) = act::reserved::refresh(&bus, &config).await {
+            if let Err(why) = port_reservation::refresh(&bus, &config).await {
                 tracing::warn!("the ports of the port map are not kept free for the regions: {why}");
             }
             None
@@ -182,7 +189,7 @@ impl Supervisor {
 
     /// Takes what systemd did, or did not do. Of another connection or another configuration than
     /// there is now it is not believed.
-    pub(super) fn hear_systemd(&mut self, of: World, said: Said) {
+    pub(in crate::supervisor) fn hear_systemd(&mut self, of: World, said: Said) {
         if of != self.world {
             return self.not_believed(said);
         }

@@ -4,15 +4,15 @@
 //! What is asked for and what hosts say is written by one hand, one after the other: what is known here is always what
 //! was last written.
 
-use super::Supervisor;
-use super::counter::{Asker, Reply};
-use super::event::Event;
-use super::requests::Answer;
-use crate::act::drains::{Drains, read, write};
 use crate::check::Code;
 use crate::clean;
 use crate::decide::attach::{may_drain, may_let_go};
 use crate::names::VolumeName;
+use crate::store::drains::{Drains, read, write};
+use crate::supervisor::Supervisor;
+use crate::supervisor::event::Event;
+use crate::supervisor::fencing::grant::{Asker, Reply};
+use crate::supervisor::requests::Answer;
 use crate::times;
 use crate::wire::{self, Drain, DrainSaid, Drained};
 use std::collections::VecDeque;
@@ -25,13 +25,13 @@ const LONGEST: usize = 300;
 
 /// What is to be written of drains, one after the other.
 #[derive(Default)]
-pub(super) struct Queue {
+pub(in crate::supervisor) struct Queue {
     waiting: VecDeque<Order>,
     writing: bool,
 }
 
 /// What is to become of a volume's drain.
-pub(super) struct Order {
+pub(in crate::supervisor) struct Order {
     volume: VolumeName,
     change: Change,
     /// Who waits for it, and for whom it is, if that is a host.
@@ -50,7 +50,7 @@ enum Change {
 
 impl Supervisor {
     /// Takes up again what an earlier supervisor knew of them.
-    pub(super) fn resume_drains(&mut self) {
+    pub(in crate::supervisor) fn resume_drains(&mut self) {
         match read() {
             Ok(known) => self.facts.drains = known,
             Err(why) => {
@@ -60,7 +60,7 @@ impl Supervisor {
     }
 
     /// Takes an operator's wish that a volume is drained, or not any more.
-    pub(super) fn drain(&mut self, volume: VolumeName, wanted: Option<Option<String>>, reply: Reply) {
+    pub(in crate::supervisor) fn drain(&mut self, volume: VolumeName, wanted: Option<Option<String>>, reply: Reply) {
         match may_drain(&self.config, &volume) {
             Err(why) => _ = reply.send(Err(why)),
             Ok(()) => {
@@ -71,7 +71,7 @@ impl Supervisor {
     }
 
     /// Takes what a host says to that it is to detach.
-    pub(super) fn hear_drained(&mut self, volume: VolumeName, asker: Asker, said: Drained) {
+    pub(in crate::supervisor) fn hear_drained(&mut self, volume: VolumeName, asker: Asker, said: Drained) {
         let Asker { host, answer, .. } = asker;
         match may_let_go(&self.config, &volume) {
             Err(why) => _ = answer.send(Ok(Answer::Refused(self.refusal(&volume, why)))),
@@ -147,7 +147,7 @@ impl Supervisor {
     }
 
     /// Takes what became of something that was to be written.
-    pub(super) fn hear_drains(&mut self, order: Option<Box<(Order, Drains)>>, written: io::Result<()>) {
+    pub(in crate::supervisor) fn hear_drains(&mut self, order: Option<Box<(Order, Drains)>>, written: io::Result<()>) {
         self.drains.writing = false;
         if let Some((order, drains)) = order.map(|order| *order) {
             let result = match written {
@@ -169,7 +169,7 @@ impl Supervisor {
 
     /// Why a host gets no ticket of a volume that is being drained. Who holds it may have one: it may need another
     /// server to detach what it has.
-    pub(super) fn is_kept_from(&self, volume: &VolumeName, host: IpAddr) -> Option<wire::Error> {
+    pub(in crate::supervisor) fn is_kept_from(&self, volume: &VolumeName, host: IpAddr) -> Option<wire::Error> {
         let drain = self.facts.drains.get(volume)?;
         let holds = self.facts.granted(volume).in_hand().is_some_and(|(holder, _)| holder == host);
         (!holds).then(|| {
@@ -181,7 +181,7 @@ impl Supervisor {
     }
 
     /// Whether a volume may be attached, as was last published; that it is being drained keeps its holder from nothing.
-    pub(super) fn ready_for(&self, volume: &VolumeName, host: IpAddr) -> Result<(), &[wire::Check]> {
+    pub(in crate::supervisor) fn ready_for(&self, volume: &VolumeName, host: IpAddr) -> Result<(), &[wire::Check]> {
         let ready = self.editor.ready(volume);
         let holds = || self.facts.granted(volume).in_hand().is_some_and(|(holder, _)| holder == host);
         match ready {

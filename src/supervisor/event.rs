@@ -5,18 +5,10 @@
 //! answered is a result of the connection on which it was asked and of the configuration for which
 //! ([`World`]); of another one it is not believed, what had waited for it waits no more, and what
 //! there is now is asked for again. Which of the two an event is, is its type: only [`Said`] has a
-//! [`World`], and [`Supervisor::hear_systemd`](super::Supervisor::hear_systemd) is the only one to
+//! [`World`], and [`Supervisor::hear_systemd`](crate::supervisor::Supervisor::hear_systemd) is the only one to
 //! take it. What observers tell is bound in the same way to the observer that told it
 //! ([`observe::Told`](crate::observe::Told)).
 
-use super::counter::{Answered, Served};
-use super::drains;
-use super::jobs::Ended;
-use super::maintenance;
-use super::reload::{Reading, Recorded};
-use super::requests::Request;
-use crate::act::drains::Drains;
-use crate::act::progress::Step;
 use crate::act::units::NotRefreshed;
 use crate::config::History;
 use crate::decide::facts::{Awaited, Busy, Disk, Doing, Run, Start};
@@ -25,6 +17,14 @@ use crate::decide::turns::{Denied, Manner};
 use crate::names::{RegionName, VolumeName};
 use crate::port_map::Fence;
 use crate::programs::Program;
+use crate::progress::Step;
+use crate::store::drains::Drains;
+use crate::supervisor::configuration::reload::{Reading, Recorded};
+use crate::supervisor::drains;
+use crate::supervisor::fencing::grant::{Answered, Served};
+use crate::supervisor::jobs::list::Ended;
+use crate::supervisor::maintenance;
+use crate::supervisor::requests::Request;
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -32,13 +32,13 @@ use uuid::Uuid;
 /// The configuration that is in force and the connection to systemd, each by its number: it grows
 /// whenever there is another, or none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct World {
-    pub(super) config: u64,
-    pub(super) line: u64,
+pub(in crate::supervisor) struct World {
+    pub(in crate::supervisor) config: u64,
+    pub(in crate::supervisor) line: u64,
 }
 
 /// The end of an action, or a step of it.
-pub(super) enum Event {
+pub(in crate::supervisor) enum Event {
     /// What systemd did or did not do, in the world in which it was asked.
     Systemd(World, Said),
     /// Nothing is left undone on this disk, or it is, and why.
@@ -96,7 +96,7 @@ pub(super) enum Event {
 }
 
 /// What systemd did, or did not do.
-pub(super) enum Said {
+pub(in crate::supervisor) enum Said {
     /// It knows the units as they are configured, or does not, and why.
     Refreshed(Result<(), NotRefreshed>),
     /// What became of the wish to start a unit.
@@ -110,17 +110,17 @@ pub(super) enum Said {
 }
 
 /// Why the downstairs of a region's run has ended, and the last lines that it wrote.
-pub(super) struct LastWords {
-    pub(super) region: RegionName,
-    pub(super) run: String,
-    pub(super) failure: Failure,
-    pub(super) lines: Vec<String>,
+pub(in crate::supervisor) struct LastWords {
+    pub(in crate::supervisor) region: RegionName,
+    pub(in crate::supervisor) run: String,
+    pub(in crate::supervisor) failure: Failure,
+    pub(in crate::supervisor) lines: Vec<String>,
 }
 
 /// A job's question whether a region's turn has come.
-pub(super) struct Claim {
-    pub(super) job: u64,
-    pub(super) region: RegionName,
-    pub(super) manner: Manner,
-    pub(super) reply: oneshot::Sender<Result<(), Denied>>,
+pub(in crate::supervisor) struct Claim {
+    pub(in crate::supervisor) job: u64,
+    pub(in crate::supervisor) region: RegionName,
+    pub(in crate::supervisor) manner: Manner,
+    pub(in crate::supervisor) reply: oneshot::Sender<Result<(), Denied>>,
 }

@@ -3,11 +3,11 @@
 //! What is asked for and what ends by itself is written by one hand, one after the other: what is
 //! known here is always what was last written.
 
-use super::Supervisor;
-use super::event::Event;
-use super::requests::{Answer, Asked};
-use crate::act::maintenance::{Kept, read, write};
 use crate::lived::Moment;
+use crate::store::maintenance::{Kept, read, write};
+use crate::supervisor::Supervisor;
+use crate::supervisor::event::Event;
+use crate::supervisor::requests::{Answer, Asked};
 use crate::times;
 use crate::wire;
 use std::collections::VecDeque;
@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 /// What is known of maintenance, and what is to be written of it.
 #[derive(Default)]
-pub(super) struct Maintenance {
+pub(in crate::supervisor) struct Maintenance {
     kept: Option<Kept>,
     waiting: VecDeque<Order>,
     writing: bool,
@@ -27,7 +27,7 @@ pub(super) struct Maintenance {
 type Reply = oneshot::Sender<Result<Answer, wire::Error>>;
 
 /// Something to be written.
-pub(super) struct Order {
+pub(in crate::supervisor) struct Order {
     wanted: Option<Kept>,
     /// Who waits for it.
     reply: Option<Reply>,
@@ -77,7 +77,7 @@ impl Maintenance {
 
 impl Supervisor {
     /// Takes up again what an earlier supervisor knew of it.
-    pub(super) fn resume_maintenance(&mut self) {
+    pub(in crate::supervisor) fn resume_maintenance(&mut self) {
         match read() {
             Ok(None) => {}
             Ok(Some(known)) => {
@@ -94,7 +94,7 @@ impl Supervisor {
     }
 
     /// Begins it, or ends it.
-    pub(super) fn maintain(&mut self, wanted: Option<Asked>, reply: Reply) {
+    pub(in crate::supervisor) fn maintain(&mut self, wanted: Option<Asked>, reply: Reply) {
         let (now, clock) = (self.shop.clock.now(), times::now());
         let wanted = wanted.map(|Asked { time, reason }| Kept::begin(reason, time.map(Into::into), now, clock));
         self.maintenance.ask(wanted, Some(reply));
@@ -102,7 +102,7 @@ impl Supervisor {
     }
 
     /// Ends it when its time is over.
-    pub(super) fn end_maintenance(&mut self) {
+    pub(in crate::supervisor) fn end_maintenance(&mut self) {
         if self.maintenance.end(self.shop.clock.now()) {
             tracing::info!("maintenance is over");
             self.show_maintenance();
@@ -111,19 +111,19 @@ impl Supervisor {
     }
 
     /// When it ends by itself.
-    pub(super) fn end_of_maintenance(&self) -> Option<Instant> {
+    pub(in crate::supervisor) fn end_of_maintenance(&self) -> Option<Instant> {
         let left = self.maintenance.left(self.shop.clock.now()).filter(|_| self.maintenance.is_idle())?;
         // A moment later, so that it is over when it is looked at.
         Some(Instant::now() + left + Duration::from_millis(1))
     }
 
     /// Whether the time until its end is counted.
-    pub(super) fn maintenance_counts(&self) -> bool {
+    pub(in crate::supervisor) fn maintenance_counts(&self) -> bool {
         self.maintenance.left(self.shop.clock.now()).is_some()
     }
 
     /// Shows what is known of it, with the times that the clock has now.
-    pub(super) fn show_maintenance(&mut self) {
+    pub(in crate::supervisor) fn show_maintenance(&mut self) {
         let (now, clock) = (self.shop.clock.now(), times::now());
         self.maintenance.kept.iter_mut().for_each(|kept| kept.show(now, clock));
         self.facts.maintenance = self.maintenance.kept.as_ref().map(|kept| kept.shown.clone());
@@ -150,7 +150,7 @@ impl Supervisor {
     }
 
     /// Takes what became of something that was to be written.
-    pub(super) fn hear_maintenance(&mut self, order: Order, written: io::Result<()>) {
+    pub(in crate::supervisor) fn hear_maintenance(&mut self, order: Order, written: io::Result<()>) {
         self.maintenance.written(order.wanted, written.is_ok());
         self.show_maintenance();
         let failed = |why: io::Error| {
@@ -166,7 +166,7 @@ impl Supervisor {
     }
 
     /// Answers when what is known now has been published: who asks then sees what was answered.
-    pub(super) fn answer_when_shown(&mut self, reply: Reply, result: Result<Answer, wire::Error>) {
+    pub(in crate::supervisor) fn answer_when_shown(&mut self, reply: Reply, result: Result<Answer, wire::Error>) {
         let (told, heard) = oneshot::channel();
         self.told.push(told);
         let answering = async move {

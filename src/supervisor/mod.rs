@@ -12,96 +12,69 @@
 //!   └─────────────────────────┘  bulletin (watch) ──► http
 //!        ▲              │ spawns: a start, a stop, a job, a settling
 //!        │ endings,     ▼
-//!        └ questions ── act, in the order that work, care, upgrade, adoption and settling say
+//!        └ questions ── act, in the order that jobs and recovery say
 //!        ▲ requests (bounded): http's admin socket
 //! ```
 //!
 //! The loop never waits for an action: it spawns it and hears of its end. It holds no child
 //! process but, for a moment, the journal's reader; when it dies, nothing that it started does.
 
-mod absence;
 mod actions;
-mod adoption;
-mod beforehand;
-mod body;
-mod bulletin;
-mod care;
-mod company;
-mod counter;
+mod configuration;
 mod drains;
-mod endings;
-mod errands;
 mod event;
-mod freshness;
-mod health;
-mod hindsight;
-mod holders;
+mod facts;
+mod fencing;
 mod jobs;
-mod kept;
-mod lacks;
-mod looking;
 mod maintenance;
-mod memory;
-mod moves;
-mod observers;
-mod outside;
-mod pages;
-mod reload;
-mod removals;
+mod publish;
+mod recovery;
+mod relocations;
 mod requests;
-mod settling;
-mod sight;
-mod strangers;
+mod shutdown;
+mod tasks;
 #[cfg(test)]
 mod tests;
-mod tickets;
-mod upgrade;
-mod versions;
-mod vigil;
-pub mod waiting;
-mod wards;
+pub mod unconfigured;
 mod watchdog;
-mod word;
-mod work;
-mod workshop;
 
 pub use crate::decide::turns::{Asks, Manner};
-pub use body::Body;
-pub(crate) use body::body;
-pub use bulletin::{Bulletin, Page};
-pub use kept::Start;
-pub use reload::{Reload, Reloading};
+pub use configuration::in_force::Start;
+pub use configuration::reload::{Reload, Reloading};
+pub use publish::body::Body;
+pub(crate) use publish::body::body;
+pub use publish::publisher::{Bulletin, Page};
 pub use requests::{Answer, Asked, Request, Wish};
 
 use crate::config::Configuration;
-use crate::decide::facts::{self, Facts, Run};
+use crate::decide::facts::{Facts, Region, Run, Stopped};
 use crate::decide::storage::identity;
 use crate::decide::verdict::{judge, serving};
 use crate::names::RegionName;
 use crate::observe::{self, Told};
-use bulletin::Editor;
-use errands::Errands;
+use configuration::in_force::Keeping;
 use event::{Event, World};
-use freshness::Freshness;
-use hindsight::alarm;
-use jobs::Jobs;
-use kept::Keeping;
-use moves::Moves;
-use observers::Observers;
+use facts::crash_history::Ward;
+use facts::observers::Observers;
+use facts::running_programs::{Versions, upgrade_is_unfinished};
+use facts::staleness::Freshness;
+use facts::timer::alarm;
+use fencing::queue::Desk;
+use fencing::visitors::Knocks;
+use jobs::context::Workshop;
+use jobs::list::Jobs;
+use publish::publisher::Editor;
+use relocations::Moves;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use strangers::Knocks;
-use tickets::Desk;
+use tasks::Errands;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
-use versions::{Versions, upgrade_is_unfinished};
-use wards::Ward;
 pub use watchdog::LoopPulse;
 use watchdog::Watchdog;
-use workshop::Workshop;
 
 /// How many facts, endings or requests may wait. More than twelve regions can change at once
 /// in a burst; whoever finds the channel full waits.
@@ -144,12 +117,12 @@ struct Supervisor {
     jobs: Jobs,
     /// The jobs that are at a region, by the region.
     workers: BTreeMap<RegionName, u64>,
-    removals: removals::Removals,
+    removals: jobs::removals::Removals,
     versions: Versions,
     desk: Desk,
     knocks: Knocks,
-    looks: company::Looks,
-    outside: outside::Outside,
+    looks: jobs::host_redundancy::Looks,
+    outside: facts::outside_stops::Outside,
     shop: Workshop,
     wards: BTreeMap<RegionName, Ward>,
     freshness: Freshness,
@@ -217,10 +190,10 @@ impl Supervisor {
         let now = Instant::now();
         let observers = Observers::spawn(&config, config_dir.clone(), sysfs, watchdog.turn(), &to);
         let regions = config.local_regions();
-        let since = crate::act::since::read();
+        let since = crate::store::since::read();
         let known = |name: &RegionName| {
-            let stopped = since.stopped.get(name).cloned().map(|(at, run)| facts::Stopped { at, run });
-            facts::Region { stopped, ..facts::Region::default() }
+            let stopped = since.stopped.get(name).cloned().map(|(at, run)| Stopped { at, run });
+            Region { stopped, ..Region::default() }
         };
         let supervisor = Self {
             facts: Facts {
@@ -233,17 +206,17 @@ impl Supervisor {
             world: World::default(),
             jobs: Jobs::new(errands.clone(), start.jobs),
             workers: BTreeMap::new(),
-            removals: removals::Removals::default(),
+            removals: jobs::removals::Removals::default(),
             versions: Versions::default(),
             desk: Desk::default(),
             knocks: Knocks::default(),
-            looks: company::Looks::default(),
+            looks: jobs::host_redundancy::Looks::default(),
             shop: Workshop::new(config.clone(), observers.scanner.clone(), errands.clone()),
             wards: regions.iter().map(|local| (local.name.clone(), Ward::default())).collect(),
             freshness: Freshness::new(config.sled.downstairs.hung_after.into()),
             observers,
-            outside: outside::Outside::default(),
-            editor: Editor::new(config.clone(), publish, memory::Memory::begin(since, &errands)),
+            outside: facts::outside_stops::Outside::default(),
+            editor: Editor::new(config.clone(), publish, publish::since::Memory::begin(since, &errands)),
             errands,
             recording: false,
             looking: BTreeSet::new(),

@@ -1,19 +1,21 @@
 //! What the admin socket asks for, and what it is answered.
 
-use super::counter::Asker;
-use super::event::Event;
-use super::upgrade::{Cargo, Spoken, Upgrade};
-use super::work::Task;
-use super::{Reloading, Supervisor, adoption, beforehand};
 use crate::act::storage;
 use crate::config::Kept;
 use crate::decide::facts::{Disk, Region};
 use crate::decide::permits::{Creation, Deletion, may_adopt, may_create, may_delete, may_purge, may_restore};
 use crate::decide::storage::{running, usable};
 use crate::decide::turns::{Manner, may_hold, may_release, may_restart, may_upgrade};
+use crate::kernel::presence::Presence;
 use crate::names::{RegionName, VolumeName};
-use crate::observe::presence::Presence;
 use crate::span::Span;
+use crate::supervisor::event::Event;
+use crate::supervisor::fencing::grant::Asker;
+use crate::supervisor::jobs::adoption;
+use crate::supervisor::jobs::restart_check;
+use crate::supervisor::jobs::run::Task;
+use crate::supervisor::jobs::upgrade::{Cargo, Spoken, Upgrade};
+use crate::supervisor::{Reloading, Supervisor};
 use crate::wire::{self, Attach, JobKind};
 use bytes::Bytes;
 use std::net::IpAddr;
@@ -132,7 +134,7 @@ pub enum Answer {
 impl Supervisor {
     /// Looks at the disk before a request is answered: what was seen half a minute ago may
     /// have been moved away since.
-    pub(super) fn look_first(&mut self, request: Request) {
+    pub(in crate::supervisor) fn look_first(&mut self, request: Request) {
         // These do not depend on what lies there, and some are in a hurry.
         if matches!(
             request.wish,
@@ -154,7 +156,7 @@ impl Supervisor {
         self.errands.run(|_| None, async move {
             let disk = if afresh { scanner.look_afresh().await? } else { scanner.look().await? };
             if let Wish::Restart(name, _) = &request.wish
-                && let Err(why) = beforehand::of_request(&shop, &disk, name, bus.as_ref()).await
+                && let Err(why) = restart_check::of_request(&shop, &disk, name, bus.as_ref()).await
             {
                 _ = request.answer.send(Err(why));
                 return None;
@@ -165,7 +167,7 @@ impl Supervisor {
 
     /// Answers a request by what the disk looked like, unless that was a look for the regions of
     /// another configuration: then it is looked at once more.
-    pub(super) fn hear_look(&mut self, disk: Disk, request: Request) {
+    pub(in crate::supervisor) fn hear_look(&mut self, disk: Disk, request: Request) {
         match disk.config == self.world.config {
             true => {
                 self.see_disk(disk);
@@ -176,7 +178,7 @@ impl Supervisor {
     }
 
     /// Answers a request, now or when what it asks for has been looked at.
-    pub(super) fn answer(&mut self, Request { wish, answer }: Request) {
+    pub(in crate::supervisor) fn answer(&mut self, Request { wish, answer }: Request) {
         let granted = match wish {
             Wish::Create(name, never_existed) => self.create(&name, never_existed.as_ref()),
             Wish::Delete(name, yes) => self.delete(&name, yes.as_deref()),

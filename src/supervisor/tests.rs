@@ -1,13 +1,13 @@
 //! What the loop believes, and what it does not: results of a world that has changed meanwhile.
 
-use super::event::{LastWords, Said};
-use super::*;
 use crate::act::units::NotRefreshed;
 use crate::config::{self, Sources};
 use crate::decide::facts::{Active, Bus, Disk, Fencing, Flaw, Fresh, Network, Pulse, Start, Tls, Unit};
-use crate::decide::facts::{Beat, Region};
+use crate::decide::facts::{Beat, Exit, Region};
 use crate::port_map::Fence;
 use crate::source::Source;
+use crate::supervisor::event::{LastWords, Said};
+use crate::supervisor::*;
 
 fn config(more: &str) -> Configuration {
     config::shipped(more)
@@ -19,12 +19,12 @@ fn supervisor() -> (Supervisor, Inbox) {
 }
 
 /// The same of a configuration.
-pub(super) fn supervisor_of(config: Configuration) -> (Supervisor, Inbox) {
-    Supervisor::new(super::Start::of(config), "/nowhere".into(), "/nowhere".into(), line().1)
+pub(in crate::supervisor) fn supervisor_of(config: Configuration) -> (Supervisor, Inbox) {
+    Supervisor::new(crate::supervisor::Start::of(config), "/nowhere".into(), "/nowhere".into(), line().1)
 }
 
 /// A volume that is on other sleds as well, and one that is not.
-pub(super) fn spread() -> Configuration {
+pub(in crate::supervisor) fn spread() -> Configuration {
     let map = "[sleds.proper-raptor]\naddress = \"192.168.4.189\"\n[sleds.quick-otter]\naddress = \"192.168.4.190\"\n\
                [defaults]\nextent_count = 4\n[volumes.local]\n\
                regions = [\"proper-raptor:3830\", \"proper-raptor:3831\", \"proper-raptor:3832\"]\n[volumes.spread]\n\
@@ -207,13 +207,13 @@ async fn how_a_unit_ended_says_nothing_of_a_region_that_was_made_since() {
     use crate::decide::failure::classify;
     let (mut supervisor, _inbox) = supervisor();
     let name = supervisor.config.local_regions()[0].name.clone();
-    let exit = Some(facts::Exit::Status(1));
+    let exit = Some(Exit::Status(1));
     let gave_up = Unit { active: Active::Failed, pid: None, exit, result: "exit-code".into(), ..unit(7, "a") };
     supervisor.see_unit(&name, gave_up.clone());
     supervisor.released(&name);
     assert!(supervisor.facts.regions[&name].is_former(Some(&"a".into())));
     // Its last words are read at last, and systemd says of it once more what it said before.
-    let (failure, lines) = (classify(facts::Exit::Status(1), &[]), Vec::new());
+    let (failure, lines) = (classify(Exit::Status(1), &[]), Vec::new());
     let explained = |run: &str| {
         let (region, run, failure, lines) = (name.clone(), run.into(), failure.clone(), lines.clone());
         Event::Explained(LastWords { region, run, failure, lines })
@@ -247,8 +247,8 @@ async fn what_was_known_of_a_run_is_not_known_of_the_next() {
 /// Who has let go of a volume, and was seen to be gone for that, is no stranger at its ports.
 #[tokio::test]
 async fn who_was_connected_before_the_fence_changed_is_not_believed_to_be() {
-    use super::counter::{Outcome, Recorded, Served};
     use crate::decide::facts::{Enforcement, Holder, Sockets};
+    use crate::supervisor::fencing::grant::{Outcome, Recorded, Served};
     use crate::wire::Peer;
     let (mut supervisor, _inbox) = supervisor();
     let volume = supervisor.config.local_regions()[0].name.volume().clone();
@@ -279,11 +279,11 @@ async fn who_was_connected_before_the_fence_changed_is_not_believed_to_be() {
     });
     let hosts = |supervisor: &Supervisor| supervisor.facts.visitors(&config, &volume).into_keys().collect::<Vec<_>>();
     // What is not enforced cuts nobody off.
-    supervisor.hear_served(served(&fence));
+    supervisor.hear_served(served(&fence), Vec::new());
     assert_eq!(hosts(&supervisor), [goes, stays]);
     supervisor.facts.enforcement = Some(Enforcement { bind: Ok(()), address: Ok(()) });
     supervisor.tell_enforced();
-    supervisor.hear_served(served(&fence));
+    supervisor.hear_served(served(&fence), Vec::new());
     assert_eq!(hosts(&supervisor), [stays]);
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 /// The connection to systemd's notification socket. It stays open: a supervisor that has no
 /// descriptor left turns still, and is not killed for it.
 #[derive(Debug)]
-pub(super) struct Watchdog {
+pub(in crate::supervisor) struct Watchdog {
     line: Line,
     turn: Duration,
     fed: Option<Instant>,
@@ -46,7 +46,7 @@ impl LoopPulse {
 
 impl Watchdog {
     /// One that is fed as the unit wants it (`WatchdogSec=`).
-    pub(super) fn new() -> Self {
+    pub(in crate::supervisor) fn new() -> Self {
         Self::within(sd_notify::watchdog_enabled())
     }
 
@@ -57,18 +57,18 @@ impl Watchdog {
     }
 
     /// Whether the loop turns, for others.
-    pub(super) fn pulse(&self) -> LoopPulse {
+    pub(in crate::supervisor) fn pulse(&self) -> LoopPulse {
         self.pulse.clone()
     }
 
     /// How often the loop must turn: at least once in half of the time that systemd waits
     /// (sd_watchdog_enabled(3) recommends the half), and once a round.
-    pub(super) fn turn(&self) -> Duration {
+    pub(in crate::supervisor) fn turn(&self) -> Duration {
         self.turn
     }
 
     /// The loop has turned once.
-    pub(super) fn turned(&mut self, status: impl FnOnce() -> Option<String>) {
+    pub(in crate::supervisor) fn turned(&mut self, status: impl FnOnce() -> Option<String>) {
         self.pulse.beat();
         let status = status();
         // What systemd does not take is said again at the next turn.

@@ -5,7 +5,9 @@
 pub mod dropin;
 pub mod fence;
 pub mod job;
+pub mod machine;
 pub mod names;
 pub mod notify;
+pub mod output;
 pub mod proxy;
 pub mod sandbox;

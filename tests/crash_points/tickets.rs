@@ -4,9 +4,9 @@
 use crate::PATIENCE;
 use crate::machine::{Machine, SMALL};
 use crate::operations::Operation;
-use crucible_sled::act::ledger;
-use crucible_sled::act::tickets::load;
 use crucible_sled::region::{Grant, Ledger};
+use crucible_sled::store::grants::load;
+use crucible_sled::store::ledger;
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 use std::fs;

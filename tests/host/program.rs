@@ -13,13 +13,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+use crucible_sled::backoff::Backoff;
 use crucible_sled::device::backend::Backend;
 use crucible_sled::device::dial::{Address, dial};
 use crucible_sled::device::failure::Failure;
 use crucible_sled::device::kernel::{Event, Kernel, LinkDead};
 use crucible_sled::device::message::Connect;
 use crucible_sled::device::{BLOCK_SIZE, DEAD_TIMEOUT};
-use crucible_sled::observe::backoff::Backoff;
 use std::process::ExitCode;
 use std::time::Duration;
 

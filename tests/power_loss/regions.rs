@@ -2,12 +2,15 @@
 //! the supervisor's own functions, on a recorded disk, in the order in which its jobs call them.
 
 use crate::{Commits, SUBSETS, Story, mounts, say};
-use crucible_sled::act::inspect::{region_json, trailers};
-use crucible_sled::act::progress::{Course, Progress};
-use crucible_sled::act::{create, layout, ledger, places};
+use crucible_sled::act::create;
 use crucible_sled::lived::Moment;
 use crucible_sled::names::RegionName;
+use crucible_sled::progress::{Course, Progress};
 use crucible_sled::region::{Geometry, Record, Tombstone};
+use crucible_sled::store::layout;
+use crucible_sled::store::ledger;
+use crucible_sled::store::places;
+use crucible_sled::store::region_dir::{region_json, trailers};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};

@@ -2,11 +2,11 @@
 //! ticket on, by which the record begins.
 
 use crate::regions::cuts;
-use crucible_sled::act::layout::DIR;
-use crucible_sled::act::tickets::{load, record};
 use crucible_sled::files::make_dir;
 use crucible_sled::names::VolumeName;
 use crucible_sled::region::Grant;
+use crucible_sled::store::grants::{load, record};
+use crucible_sled::store::layout::DIR;
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 use std::net::IpAddr;

@@ -7,7 +7,7 @@ use crate::machine::{Machine, SLED};
 use crate::port_map::{PUMPED_PIGLET, STILL_FAWN, boot, is_let_in, is_shut_out};
 use crate::takeover::TAKEOVER;
 use crate::tickets::{ATTACH, granted, refused};
-use crucible_sled::act::tickets::load;
+use crucible_sled::store::grants::load;
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::path::{Path, PathBuf};

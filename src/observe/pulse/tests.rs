@@ -1,7 +1,7 @@
 //! A downstairs that the test plays, and what is told of it.
 
-use super::*;
 use crate::observe::Observation;
+use crate::observe::pulse::*;
 use crate::observe::{Told, channel};
 use crate::protocol::{IMOK, RUOK};
 use crate::region::Geometry;
@@ -128,7 +128,7 @@ async fn one_that_begins_to_listen_is_found_at_once() {
     // It is not left to the next round, which is ten minutes away.
     let (rhythm, drum) = Rhythm::new(LONG);
     tokio::spawn(drum);
-    tokio::spawn(super::watch(played.local.clone(), played.address, run, rhythm, LONG, None, to));
+    tokio::spawn(crate::observe::pulse::watch(played.local.clone(), played.address, run, rhythm, LONG, None, to));
     assert_eq!(next(&mut beats).await.beat, Beat::Refused);
     played.data = TcpListener::bind(at).await.unwrap();
     let mut stream = played.asked().await;
@@ -201,7 +201,7 @@ async fn nobody_is_asked_without_a_process() {
     let (_term, to) = source.begin();
     let (_run, run) = watch::channel(None);
     let (rhythm, _drum) = Rhythm::new(ROUNDS);
-    tokio::spawn(super::watch(played.local.clone(), played.address, run, rhythm, PATIENCE, None, to));
+    tokio::spawn(crate::observe::pulse::watch(played.local.clone(), played.address, run, rhythm, PATIENCE, None, to));
     let told = beats.recv().await.and_then(Told::fact);
     assert!(matches!(told, Some(Observation::Pulse(_, None))), "{told:?}");
     assert!(timeout(2 * ROUNDS, played.data.accept()).await.is_err());

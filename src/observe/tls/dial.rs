@@ -1,10 +1,10 @@
 //! Calls a region's data port over TLS, as a host does: with the sled's own certificate, and by
 //! the name by which hosts call the region. Nothing is said on the connection here.
 
-use super::material::{Material, shown};
-use super::name_of;
 use crate::config::Tls;
 use crate::names::RegionName;
+use crate::observe::tls::material::{Material, shown};
+use crate::observe::tls::name_of;
 use jiff::Timestamp;
 use std::io;
 use std::sync::Arc;

@@ -1,9 +1,9 @@
 //! What the files of `[tls]` hold, read as strictly as the downstairs reads them, and held against
 //! each other by the same library. A key is never shown or logged.
 
-use super::access::Reader;
 use crate::clean;
 use crate::decide::facts::{Certificate, Flaw, KeyForm, Refusal};
+use crate::observe::tls::access::Reader;
 use jiff::Timestamp;
 use nix::fcntl::OFlag;
 use std::collections::BTreeSet;

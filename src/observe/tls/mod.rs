@@ -11,10 +11,10 @@ mod access;
 pub mod dial;
 mod material;
 
-use super::rhythm::{ROUND, Rhythm};
-use super::{NobodyListens, Observation, Publisher, publish};
 use crate::config::{self, Configuration};
 use crate::decide::facts::{Certificate, Tls};
+use crate::observe::rhythm::{ROUND, Rhythm};
+use crate::observe::{NobodyListens, Observation, Publisher, publish};
 use access::Reader;
 use jiff::Timestamp;
 use material::Material;

@@ -1,8 +1,8 @@
 //! The files of `[tls]` in every state, and a call to one that speaks as a downstairs does.
 
-use super::*;
 use crate::decide::facts::{Beat, Flaw, KeyForm, Refusal, Run};
 use crate::observe::ruok::Line;
+use crate::observe::tls::*;
 use crate::observe::{Told, channel, pulse};
 use crate::port_map::LocalRegion;
 use crate::protocol::{IMOK, RUOK};

@@ -1,0 +1,19 @@
+//! What is asked of the kernel: sockets, connections, processes, ports. Decides nothing; what an answer means is known
+//! elsewhere.
+//!
+//! | module | asks for |
+//! |---|---|
+//! | [`broker`] | what a supervisor without a network needs of the machine's |
+//! | [`sock_diag`], [`connections`] | TCP sockets over netlink: listed, and destroyed one by one |
+//! | [`processes`] | who is connected, and who runs on a directory |
+//! | [`ports`], [`port_reservation`] | whether a port can be had, and that it is kept free |
+//! | [`line`], [`presence`] | whether the other end of a connection is still there |
+
+pub mod broker;
+pub mod connections;
+pub mod line;
+pub mod port_reservation;
+pub mod ports;
+pub mod presence;
+pub mod processes;
+mod sock_diag;

@@ -1,0 +1,27 @@
+//! What is read from and written to the data disk and the machine's memory (`/var/lib/sled`, `/run/sled`): each module
+//! has one file, or one kind of them, durably and whole. Decides nothing, and asks neither systemd nor the network.
+//!
+//! | module | file |
+//! |---|---|
+//! | [`layout`] | what lies where below a storage root |
+//! | [`mark`] | the data disk's mark, and the machine's memory of it |
+//! | [`ledger`] | which regions are there, and what is so of each |
+//! | [`grants`] | the tickets of a volume |
+//! | [`places`], [`region_dir`], [`generations`] | a region's directory: where it lies, what lies in it, and the highest generation in its extents |
+//! | [`in_force`] | the configurations that are and were in force |
+//! | [`maintenance`], [`drains`] | what hosts are asked |
+//! | [`jobs`], [`since`], [`lived`] | how jobs ended, since when things are so, how long the sled has lived |
+
+pub mod drains;
+pub mod generations;
+pub mod grants;
+pub mod in_force;
+pub mod jobs;
+pub mod layout;
+pub mod ledger;
+pub mod lived;
+pub mod maintenance;
+pub mod mark;
+pub mod places;
+pub mod region_dir;
+pub mod since;

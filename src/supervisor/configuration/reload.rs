@@ -1,0 +1,363 @@
+//! Another configuration is taken over while everything runs: what it changes is shown first, one
+//! with a fault changes nothing, and nobody is disturbed whom it does not concern. What is promised of
+//! it is promised from what was looked at for it, and not from what was known before; and before it is
+//! taken over it is put on record ([`kept`](crate::supervisor::configuration::in_force)).
+//!
+//! Whom the regions let in follows at once, as the plan finds that it is not as the map says. What
+//! becomes of regions that moved or went is in [`moves`](crate::supervisor::relocations).
+
+use crate::config::{Configuration, History, Texts};
+use crate::config_dir;
+use crate::decide::difference::{gone, started_anew};
+use crate::decide::facts::{Facts, Fresh, Region};
+use crate::decide::prospect::{prospect, seen_now};
+use crate::source::Fault;
+use crate::store::in_force;
+use crate::supervisor::Supervisor;
+use crate::supervisor::configuration::preview::Look;
+use crate::supervisor::event::Event;
+use crate::supervisor::requests::Answer;
+use crate::wire::{self, Difference};
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// What to do with the configuration in the files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reload {
+    /// Show what it would change.
+    Show,
+    /// Take it over, unless a host that is connected would be cut off or interrupted, a volume could not
+    /// be attached any more, a region would stop, or something that is kept would be destroyed.
+    Gently,
+    /// Take it over as who cannot be asked: hosts may be interrupted, as the map says, and nothing else.
+    Unattended,
+    /// Take it over.
+    Apply,
+}
+
+/// A wish to look at a configuration, or to take it over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reloading {
+    /// What to do with it.
+    pub how: Reload,
+    /// The one that was in force under this number, in place of the files; it is only shown.
+    pub kept: Option<u64>,
+    /// Who asks.
+    pub by: String,
+}
+
+/// Where the answer goes.
+type Reply = oneshot::Sender<Result<Answer, wire::Error>>;
+
+/// A configuration, as it was read for a request, and what was looked at for it.
+pub(in crate::supervisor) struct Reading {
+    /// The one in force then, with which it was compared.
+    of: Arc<Configuration>,
+    texts: Texts,
+    read: Result<(Arc<Configuration>, Fresh), wire::Error>,
+    asked: Reloading,
+    answer: Reply,
+}
+
+/// A configuration that is to be taken over, and what came of putting it on record.
+pub(in crate::supervisor) struct Recorded {
+    texts: Texts,
+    new: Arc<Configuration>,
+    fresh: Fresh,
+    found: Difference,
+    by: String,
+    history: Result<History, String>,
+    answer: Reply,
+}
+
+impl Supervisor {
+    /// Reads the files, and looks at what they speak of, aside from the loop.
+    pub(in crate::supervisor) fn read_again(&self, asked: Reloading, answer: Reply) {
+        let texts = asked.kept.map(|number| self.kept.texts(number)).transpose();
+        let texts = match texts {
+            Ok(texts) => texts,
+            Err(why) => return refuse(answer, why, false),
+        };
+        let (dir, old) = (self.config_dir.clone(), self.config.clone());
+        let (scanner, sysfs) = (self.observers.scanner.clone(), self.observers.sysfs());
+        let alive = |(name, region): (&_, &Region)| Some((Clone::clone(name), region.alive()?));
+        let pids = self.facts.regions.iter().filter_map(alive).collect();
+        let of = old.clone();
+        // If it is cut short, whoever asked is told by the answer that does not come.
+        self.errands.run(|_| None, async move {
+            let read: Result<(Texts, Result<Configuration, Vec<Fault>>), _> = tokio::task::spawn_blocking(move || {
+                let texts = texts.unwrap_or_else(|| config_dir::texts(&dir));
+                let read = config_dir::read_texts(&texts, &dir);
+                (texts, read)
+            })
+            .await;
+            let (texts, read) = match read {
+                Ok((texts, Ok(new))) => {
+                    let new = Arc::new(new);
+                    let look = Look { old, new: new.clone(), scanner, sysfs, pids };
+                    (texts, look.take().await.map(|fresh| (new, fresh)))
+                }
+                Ok((texts, Err(faults))) => (texts, Err(refused_for(&faults))),
+                Err(why) => (Texts::default(), Err(wire::Error::new("FAILED", why.to_string(), "ask again"))),
+            };
+            Some(Event::Read(Box::new(Reading { of, texts, read, asked, answer })))
+        });
+    }
+
+    /// Takes what was read.
+    pub(in crate::supervisor) fn hear_reading(&mut self, Reading { of, texts, read, asked, answer }: Reading) {
+        if !Arc::ptr_eq(&of, &self.config) {
+            // Another one is in force since, and what was looked at was looked at for the one before.
+            return self.read_again(asked, answer);
+        }
+        let decided = read.and_then(|(new, fresh)| Ok((self.decide(&new, &texts, &fresh, asked.how)?, new, fresh)));
+        match decided {
+            Err(why) => refuse(answer, why, asked.how != Reload::Show),
+            Ok((found, ..)) if asked.how == Reload::Show || found.from_files == found.to_files => {
+                let applied = asked.how != Reload::Show;
+                let number = self.kept.in_force().number.filter(|_| applied);
+                _ = answer.send(Ok(Answer::Difference(Box::new(Difference { applied, number, ..found }))));
+            }
+            Ok((found, new, fresh)) => self.record((texts, new, fresh), found, asked.by, answer),
+        }
+    }
+
+    /// What it would change, if it may be taken over as was asked.
+    fn decide(
+        &self,
+        new: &Configuration,
+        texts: &Texts,
+        fresh: &Fresh,
+        how: Reload,
+    ) -> Result<Difference, wire::Error> {
+        let mut found = prospect(&self.config, new, &self.facts, fresh);
+        (found.from_files, found.to_files) = (self.kept.in_force().digest, texts.digest());
+        if how == Reload::Show {
+            found.refused = may_be_taken(&found, Reload::Gently).err();
+            return Ok(found);
+        }
+        may_be_taken(&found, how)?;
+        if self.bus.is_none() {
+            let message = "nothing was changed: systemd does not answer, and could not be told";
+            return Err(wire::Error::new("SYSTEMD_UNREACHABLE", message, "systemctl status dbus"));
+        }
+        self.nobody_is_at(new, &seen_now(&self.facts, fresh))?;
+        if self.kept.busy {
+            let message = "nothing was changed: another reload is under way";
+            return Err(wire::Error::new("BUSY", message, "ask again in a moment"));
+        }
+        Ok(found)
+    }
+
+    /// Puts it on record: what the machine would be run by after a power cut is what it is run by.
+    fn record(
+        &mut self,
+        (texts, new, fresh): (Texts, Arc<Configuration>, Fresh),
+        found: Difference,
+        by: String,
+        answer: Reply,
+    ) {
+        self.kept.busy = true;
+        let dir = self.config_dir.clone();
+        // If it is cut short nothing is taken over, and what is in force is put on record again.
+        let lost = |why| Some(Event::Kept(Err(why)));
+        self.errands.run(lost, async move {
+            let (written, map, who) = (texts.clone(), new.map.digest.clone(), by.clone());
+            let done = tokio::task::spawn_blocking(move || in_force::record(&dir, &written, &map, &who)).await;
+            let history = done.map_err(|why| why.to_string()).and_then(|done| done.map_err(|why| why.to_string()));
+            let recorded = Recorded { texts, new, fresh, found, by, history, answer };
+            Some(Event::Recorded(Box::new(recorded)))
+        });
+    }
+
+    /// It is on record, or cannot be put there: then nothing is changed.
+    pub(in crate::supervisor) fn hear_recorded(&mut self, recorded: Recorded) {
+        self.kept.busy = false;
+        let Recorded { texts, new, fresh, mut found, by, history, answer } = recorded;
+        let history = match history {
+            Ok(history) => history,
+            Err(why) => {
+                let message = format!("nothing was changed: what is in force could not be kept: {why}");
+                let remedy = "make room for it and make it writable: /var/lib/sled";
+                return refuse(answer, wire::Error::new("NOT_KEPT", message, remedy), true);
+            }
+        };
+        for change in &found.changes {
+            tracing::warn!("the configuration is another: {}: {}; {}", change.subject, change.what, change.effect);
+        }
+        let (from, to) = (&found.from_files, &found.to_files);
+        tracing::info!("the configuration in force is {to}, by {by}; it was {from}");
+        self.kept.replace(texts, by, history);
+        self.facts.in_force = Some(self.kept.in_force());
+        if *new != *self.config {
+            self.take_over(new, &fresh);
+        }
+        (found.applied, found.number) = (true, self.kept.in_force().number);
+        _ = answer.send(Ok(Answer::Difference(Box::new(found))));
+    }
+
+    /// What is under way goes on with what it began with: a region must not be taken from it.
+    fn nobody_is_at(&self, new: &Configuration, now: &Facts) -> Result<(), wire::Error> {
+        let busy = |what: String, remedy: String| {
+            Err(wire::Error::new("BUSY", format!("nothing was changed: {what}"), remedy))
+        };
+        if let Some(job) = self.facts.upgrading {
+            let waits = self.facts.awaiting.values().find(|awaited| awaited.job == job);
+            let waits = waits.map(|awaited| format!(", and waits: {}", awaited.why.message)).unwrap_or_default();
+            let remedy = format!(
+                "wait until it is done (sledctl jobs show {job}); or cancel it, reload, and roll it again: sledctl \
+                 jobs cancel {job}, sledctl reload, sledctl downstairs upgrade"
+            );
+            return busy(format!("job {job} rolls another downstairs program over the regions{waits}"), remedy);
+        }
+        let moved: Vec<_> = started_anew(&self.config, new, now).into_iter().map(|local| local.name).collect();
+        let touched = gone(&self.config, new).into_iter().chain(moved);
+        match touched.into_iter().find(|name| self.facts.busy.contains_key(name)) {
+            None => Ok(()),
+            Some(name) => {
+                let job = self.workers.get(&name).map_or_else(|| "JOB".to_owned(), u64::to_string);
+                let remedy = format!("wait until it is done (sledctl jobs), or cancel it: sledctl jobs cancel {job}");
+                busy(format!("a job is at {name}, and the new map moves or removes it"), remedy)
+            }
+        }
+    }
+
+    /// Forgets what another configuration has made old, for what was seen when it was looked at for this one.
+    /// Every fact stands here, so that whoever adds one thinks of it; what observers told and nobody took yet
+    /// is old with them ([`Told`](crate::observe::Told)).
+    fn forget(&mut self, old: &Configuration, fresh: &Fresh) {
+        let new = &self.config.sled;
+        let Facts {
+            // Of what was looked for by the old one.
+            network,
+            tls,
+            kept_for,
+            // Of regions: those that are new or elsewhere have been seen to.
+            regions: _,
+            intruders: _,
+            // A look for the other regions is asked for.
+            disk: _,
+            // Said anew with the connection.
+            bus: _,
+            stale_units: _,
+            // Of this machine, this disk and whoever comes, whatever the configuration.
+            enforcement: _,
+            image: _,
+            settled: _,
+            removing: _,
+            unseen: _,
+            busy: _,
+            just_created: _,
+            holding: _,
+            grants: _,
+            unread_grants: _,
+            damaged_grants: _,
+            seen_since: _,
+            knocks: _,
+            lacks: _,
+            away: _,
+            granting: _,
+            maintenance: _,
+            drains: _,
+            unfinished_upgrade: _,
+            awaiting: _,
+            upgrading: _,
+            outdated: _,
+            leaving: _,
+            files: _,
+            in_force: _,
+            stuck_adoptions: _,
+            stuck_removals: _,
+        } = &mut self.facts;
+        if old.sled.network != new.network {
+            network.clone_from(&fresh.network);
+        }
+        if old.sled.tls != new.tls {
+            tls.clone_from(&fresh.tls);
+        }
+        if old.sled.storage.keep_deleted != new.storage.keep_deleted {
+            // Counted anew by what is to be kept now.
+            kept_for.clear();
+        }
+    }
+
+    pub(in crate::supervisor) fn take_over(&mut self, new: Arc<Configuration>, fresh: &Fresh) {
+        let anew = started_anew(&self.config, &new, &seen_now(&self.facts, fresh));
+        self.moves.note(&self.config, &new, &anew);
+        let old = std::mem::replace(&mut self.config, new);
+        let config = self.config.clone();
+        for name in gone(&old, &config) {
+            self.facts.regions.remove(&name);
+            self.wards.remove(&name);
+            self.moves.removed.insert(name);
+        }
+        for local in config.local_regions() {
+            self.moves.removed.remove(&local.name);
+            self.wards.entry(local.name.clone()).or_default();
+            self.facts.regions.entry(local.name).or_insert_with(|| {
+                // Whoever writes to it was not looked for.
+                self.facts.intruders = None;
+                Region::default()
+            });
+        }
+        for local in anew {
+            // What is known of it is known of another place.
+            self.region(&local.name, |region| (region.sockets, region.pulse) = (None, None));
+            self.moves.waiting.insert(local.name);
+        }
+        self.world.config += 1;
+        self.forget(&old, fresh);
+        self.facts.stale_units = true;
+        self.editor.configure(config.clone());
+        self.shop.config = config.clone();
+        self.freshness.allow(config.sled.downstairs.hung_after.into());
+        // systemd is asked to read the units anew when the new watch on it begins.
+        self.observers.renew(&old, &config, self.world.config);
+        self.tell_wards();
+    }
+}
+
+/// Whether a configuration may be taken over as was asked.
+///
+/// # Errors
+/// Everything that it would do and that was not said to be meant.
+fn may_be_taken(found: &Difference, how: Reload) -> Result<(), wire::Error> {
+    if let Some(change) = found.changes.iter().find(|change| change.needs_restart) {
+        let message = format!("nothing was changed: {} cannot be changed while sledd runs", change.what);
+        return Err(wire::Error::new("NEEDS_RESTART", message, change.effect.clone()));
+    }
+    let told = |hit: &wire::Change| format!("{}: {}", hit.subject, hit.effect);
+    let interrupts =
+        found.changes.iter().filter(|change| change.interrupts && !change.needs_yes && how == Reload::Gently);
+    let interrupts: Vec<_> = interrupts.map(told).collect();
+    let mut harms: Vec<_> = found.changes.iter().filter(|change| change.needs_yes).map(told).collect();
+    harms.extend(
+        found
+            .unattachable
+            .iter()
+            .map(|lost| format!("volume {}: it may be attached now, and could not be then: {}", lost.volume, lost.why)),
+    );
+    if how == Reload::Apply || (interrupts.is_empty() && harms.is_empty()) {
+        return Ok(());
+    }
+    let (code, what) = match harms.is_empty() {
+        true => ("HOSTS_CONNECTED", "hosts that are connected would be interrupted"),
+        false => ("NEEDS_YES", "this would do harm"),
+    };
+    let list = interrupts.into_iter().chain(harms).collect::<Vec<_>>().join("; ");
+    let message = format!("nothing was changed: {what}: {list}");
+    Err(wire::Error::new(code, message, "if that is meant: sledctl reload --yes"))
+}
+
+fn refuse(answer: Reply, why: wire::Error, aloud: bool) {
+    if aloud {
+        tracing::error!("the configuration is as it was: {}", why.message);
+    }
+    _ = answer.send(Err(why));
+}
+
+fn refused_for(faults: &[Fault]) -> wire::Error {
+    let list = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    let message = format!("nothing was changed: the configuration has {} fault(s):\n{list}", faults.len());
+    wire::Error::new("CONFIG_INVALID", message, "mend them, then: sledctl reload")
+}

@@ -1,0 +1,111 @@
+//! What has not happened: facts that have grown old, pauses that are over, what was asked for in
+//! vain and may be asked for again; and whether enough has been seen to say anything at all.
+
+use crate::decide::facts::{Active, Beat, Bus, Fencing, Settled, Start};
+use crate::region::Tombstone;
+use crate::supervisor::{PATIENCE, Supervisor, TRY_AGAIN};
+use std::time::Duration;
+use tokio::time::Instant;
+
+impl Supervisor {
+    /// Looks back at what has not happened: facts that have grown old, and, less often, units
+    /// that were asked for in vain and may be asked for again.
+    pub(in crate::supervisor) fn look_back(&mut self) {
+        self.facts.unseen = self.freshness.unseen(PATIENCE);
+        self.note_time();
+        self.facts.stuck_removals = self.removals.waiting();
+        for (name, region) in &mut self.facts.regions {
+            if let Some(pulse) = region.pulse.as_mut().filter(|pulse| pulse.beat == Beat::Answering)
+                && self.freshness.silent(name)
+            {
+                pulse.beat = Beat::Silent;
+            }
+            let steady = self.config.sled.downstairs.steady_after.into();
+            region.steady = self.editor.serving_for(name).is_some_and(|time| time >= steady);
+        }
+        self.keep_again();
+        self.jobs.write_again();
+        self.tell_wards();
+        self.forget_knocks();
+        self.look_at_the_hung();
+        if self.tried_again.elapsed() >= TRY_AGAIN {
+            self.tried_again = Instant::now();
+            self.facts.just_created.clear();
+            self.facts.stuck_adoptions.clear();
+            if matches!(self.facts.settled, Settled::Failed(_)) {
+                self.facts.settled = Settled::No;
+            }
+            for region in self.facts.regions.values_mut().filter(|region| region.start != Start::Asked) {
+                region.start = Start::Idle;
+            }
+            for region in self.facts.regions.values_mut().filter(|region| region.fencing != Fencing::Asked) {
+                region.fencing = Fencing::Idle;
+            }
+            for name in std::mem::take(&mut self.unchanged) {
+                self.region(&name, |region| region.changing = false);
+            }
+            self.move_again();
+            self.versions.ask_again(&self.facts);
+            if self.unrefreshed.take_if(|due| *due <= Instant::now()).is_some()
+                && let Some(bus) = self.line.clone()
+            {
+                self.refresh_units(bus);
+            }
+            if let Some(disk) = self.disk() {
+                self.record_holds(disk);
+            }
+        }
+    }
+
+    /// When something is to be told that nobody else tells of.
+    pub(in crate::supervisor) fn alarm(&self) -> Option<Instant> {
+        let settings = &self.config.sled.downstairs;
+        let wards = self.wards.values().filter_map(|ward| ward.alarm(settings));
+        wards.chain(self.end_of_maintenance()).chain(self.desk.absences.alarm()).min()
+    }
+
+    /// Notes how long is left of what is kept for a while, and what ends by itself; and sees to it
+    /// that as long as something is counted, little of it is lost when the power is cut.
+    pub(in crate::supervisor) fn note_time(&mut self) {
+        let ledger = self.facts.disk.iter().flat_map(|disk| disk.ledger.iter());
+        let stones = ledger.flat_map(|ledger| &ledger.tombstones);
+        let (now, keep) = (self.shop.clock.now(), Duration::from(self.config.sled.storage.keep_deleted));
+        let left = |stone: &Tombstone| {
+            let kept = stone.buried.and_then(|buried| now.since(buried))?;
+            let left = keep.saturating_sub(kept);
+            Some((stone.dir(), left.as_secs() + u64::from(left.subsec_nanos() > 0)))
+        };
+        self.facts.kept_for = stones.filter_map(left).collect();
+        self.show_maintenance();
+        self.end_maintenance();
+        let counts = !self.facts.kept_for.is_empty() || self.maintenance_counts();
+        if counts && self.shop.clock.is_due() {
+            let clock = self.shop.clock.clone();
+            tokio::task::spawn_blocking(move || clock.stamp());
+        }
+    }
+
+    /// Whether the picture is complete enough to be shown: a supervisor that has just been
+    /// restarted says nothing before it has seen what it said before.
+    pub(in crate::supervisor) fn complete(&self) -> bool {
+        let facts = &self.facts;
+        let asked = facts.bus.is_some() && facts.network.is_some() && facts.disk.is_some() && facts.intruders.is_some();
+        let seen = facts.regions.values().all(|region| match (&region.unit, &region.sockets, &region.pulse) {
+            (None, ..) => matches!(facts.bus, Some(Bus::Unreachable(_))),
+            (Some(unit), ..) if unit.active != Active::Active => region.sockets.is_some(),
+            (Some(unit), Some(sockets), Some(pulse)) => sockets.pid == unit.pid && pulse.beat != Beat::Asked,
+            _ => false,
+        });
+        let asked = asked && (facts.tls.is_some() || self.config.sled.tls.is_none());
+        let settled = !matches!(facts.settled, Settled::Running);
+        self.editor.has_published() || (asked && seen && settled) || self.started.elapsed() > PATIENCE
+    }
+}
+
+/// Waits for an alarm, if there is one. Cancel-safe: it is asked for anew each time.
+pub(in crate::supervisor) async fn alarm(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

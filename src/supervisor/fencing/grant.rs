@@ -1,0 +1,402 @@
+//! What is done at the ticket desk for one host, aside from the loop, which hears of it before the
+//! host does. In which order is `decide::granting`'s; here is what each step of it is.
+
+mod order;
+mod record;
+mod refusal;
+
+use crate::act::fence;
+use crate::config::Configuration;
+use crate::decide::attach::{InTheWay, in_the_way, others};
+use crate::decide::granting::{End, Kind, Left, Next, Step};
+use crate::kernel::presence::Sight;
+use crate::names::{RegionName, VolumeName};
+use crate::port_map::{Fence, LocalRegion};
+use crate::region::Grant;
+use crate::store::generations::Written;
+use crate::store::grants;
+use crate::supervisor::jobs::context::Workshop;
+use crate::supervisor::requests::Answer;
+use crate::wire::{self, Attach, Refusal};
+use futures_util::future::join_all;
+use jiff::Timestamp;
+pub(in crate::supervisor) use order::{Asker, Order, Outcome, Recorded, Reply, Served, Wanted};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use uuid::Uuid;
+use zbus::Connection;
+
+/// How long systemd may take to say that it is there. It answers within a millisecond; while it starts
+/// units, after some tens of them.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+/// How long it is waited until it is known whether anybody is kept out: for longer than the first
+/// canary takes, and for less than a host waits for its ticket.
+const CANARY_LIMIT: Duration = Duration::from_secs(15);
+
+/// Everything that it takes to serve a host.
+pub(in crate::supervisor) struct Counter {
+    pub(in crate::supervisor) volume: VolumeName,
+    pub(in crate::supervisor) host: IpAddr,
+    pub(in crate::supervisor) shop: Workshop,
+    pub(in crate::supervisor) bus: Option<Connection>,
+    pub(in crate::supervisor) disk: Uuid,
+    pub(in crate::supervisor) regions: Vec<LocalRegion>,
+    /// What is on record.
+    pub(in crate::supervisor) grant: Grant,
+    /// Whom the units let in.
+    pub(in crate::supervisor) fences: Vec<Option<Fence>>,
+    pub(in crate::supervisor) since: BTreeMap<IpAddr, Timestamp>,
+    /// For how long the holder on record has been away, if it is.
+    pub(in crate::supervisor) away: Option<Duration>,
+    pub(in crate::supervisor) written: Arc<Written>,
+    pub(in crate::supervisor) uuids: BTreeMap<RegionName, Uuid>,
+    /// The main processes of the volume's units.
+    pub(in crate::supervisor) processes: Vec<u32>,
+    /// What is on record could not be read.
+    pub(in crate::supervisor) unread: bool,
+    /// The ledger knows that there is a record.
+    pub(in crate::supervisor) listed: AtomicBool,
+    /// Whether systemd enforces whom the units let in, as is found out by trying.
+    pub(in crate::supervisor) enforced: watch::Receiver<Option<bool>>,
+    pub(in crate::supervisor) attempt: Attempt,
+}
+
+/// What was done so far.
+#[derive(Default)]
+pub(in crate::supervisor) struct Attempt {
+    /// The record, open to be written.
+    book: Option<Arc<grants::Book>>,
+    /// Who is to be cut off.
+    cut: BTreeSet<IpAddr>,
+    /// What is to be on record.
+    next: Grant,
+    /// Whom the units let in meanwhile.
+    narrow: Fence,
+    /// The sockets that were destroyed, by inode, and that no downstairs is known to have let go of.
+    ended: HashSet<u64>,
+    /// How many were destroyed now.
+    destroyed: usize,
+    /// What was on record before is so again, by a later entry.
+    taken_back: bool,
+    /// What generation each order gets.
+    given: Vec<Result<u64, wire::Error>>,
+}
+
+impl Attempt {
+    /// Nothing was done yet; these sockets are of an earlier one.
+    pub(in crate::supervisor) fn with(ended: HashSet<u64>) -> Self {
+        Self { ended, ..Self::default() }
+    }
+}
+
+/// An answer, and where it goes.
+pub(in crate::supervisor) type Answered = (Reply, Result<Answer, wire::Error>);
+
+impl Counter {
+    /// Serves those who want the same for the same host.
+    pub(in crate::supervisor) async fn serve(mut self, mut batch: Vec<Order>) -> (Served, Vec<Answered>) {
+        let Some(wish) = batch.first().map(|order| order.wish) else {
+            return (Served::cut_short(self.volume, self.disk), Vec::new());
+        };
+        let (kind, mut said) = (self.kind(wish), Vec::new());
+        let (mut step, mut failed) = (kind.first(), None);
+        let end = loop {
+            let went = self.step(step, &mut batch, &mut said).await;
+            let next = kind.after(step, went.is_ok());
+            // What failed first is why; what failed after it is for the journal.
+            if let Err(why) = went {
+                tracing::debug!(VOLUME = %self.volume, "{}: {step:?}: {}", self.volume, why.error.message);
+                failed.get_or_insert(why);
+            }
+            match next {
+                Next::Do(next) => step = next,
+                Next::Over(end) => break end,
+            }
+        };
+        let failed = failed.map(|why| self.truthful(why, end));
+        if let (Some(why), Wanted::Rewrite) = (&failed, wish) {
+            tracing::error!(VOLUME = %self.volume, "{}: its record is not written anew: {}", self.volume, why.error.message);
+        }
+        said.extend(self.answers(batch, failed.as_ref()));
+        (self.served(end), said)
+    }
+
+    fn served(self, end: End) -> Served {
+        let fence = match end.fence {
+            Left::AsItWas => Outcome::Untouched,
+            Left::AsRecorded => self.on_record().map_or(Outcome::Unknown, Outcome::Now),
+            Left::Unknown => Outcome::Unknown,
+        };
+        let recorded =
+            if end.recorded || self.attempt.taken_back { Recorded::Grant(self.grant) } else { Recorded::Nothing };
+        Served {
+            volume: self.volume,
+            disk: self.disk,
+            recorded,
+            listed: self.listed.into_inner(),
+            fence,
+            lingering: self.attempt.ended,
+        }
+    }
+
+    fn config(&self) -> &Configuration {
+        &self.shop.config
+    }
+
+    /// Whom the units are to let in when this is on record.
+    fn around(&self, grant: &Grant) -> Fence {
+        Fence::around(&self.config().map, &self.volume, Some(grant))
+    }
+
+    /// Whom the units are to let in by what is on record; if that cannot be read, those that they let
+    /// in now, if they agree on it.
+    fn on_record(&self) -> Option<Fence> {
+        if !self.unread {
+            return Some(self.around(&self.grant));
+        }
+        let first = self.fences.first()?.clone()?;
+        self.fences.iter().all(|fence| fence.as_ref() == Some(&first)).then_some(first)
+    }
+
+    /// Whether the map lets anybody attach the volume.
+    fn is_open(&self) -> bool {
+        self.config().map.volumes.get(&self.volume).is_none_or(|volume| volume.hosts.is_empty())
+    }
+
+    fn kind(&self, wish: Wanted) -> Kind {
+        let stands = || self.fences.iter().all(|fence| fence.as_ref() == Some(&self.around(&self.grant)));
+        let holds = || self.grant.in_hand().is_some_and(|(holder, _)| holder == self.host);
+        let alone = || holds() && self.grant.allowed.is_empty();
+        match wish {
+            Wanted::Rewrite => Kind::Rewrite,
+            // It is the only one that could be there.
+            Wanted::Ticket(_) if alone() && *self.enforced.borrow() == Some(true) && !self.is_open() && stands() => {
+                Kind::Renewal
+            }
+            _ => Kind::Change,
+        }
+    }
+
+    async fn step(&mut self, step: Step, batch: &mut Vec<Order>, said: &mut Vec<Answered>) -> Result<(), Refusal> {
+        match step {
+            Step::Asker | Step::StillThere => self.dismiss(batch, said).await,
+            Step::Prepare => self.prepare(batch).await,
+            Step::Judge => self.judge(batch).await,
+            Step::Narrow => self.narrow().await,
+            Step::Cut => self.cut_off(batch).await,
+            Step::Record => self.record(batch).await,
+            Step::Open => self.open().await,
+            Step::PutBack => self.put_back().await,
+        }
+    }
+
+    /// Who is not there any more gets nothing: he would not know of what he holds.
+    async fn dismiss(&self, batch: &mut Vec<Order>, said: &mut Vec<Answered>) -> Result<(), Refusal> {
+        let there = join_all(batch.iter().map(Order::is_awaited)).await;
+        let nobody = self.somebody(&there);
+        for (order, there) in std::mem::take(batch).into_iter().zip(there) {
+            match there {
+                Sight::There => batch.push(order),
+                Sight::Gone => said.push((order.asker.answer, order.wish.refused(&self.gone()))),
+                Sight::Untold => said.push((order.asker.answer, order.wish.refused(&self.unheard()))),
+            }
+        }
+        nobody
+    }
+
+    /// systemd answers, and the record is open to be written.
+    async fn prepare(&mut self, batch: &[Order]) -> Result<(), Refusal> {
+        let rewrite = batch.iter().all(|order| order.wish == Wanted::Rewrite);
+        if !rewrite {
+            let bus = self.bus.clone().ok_or_else(|| self.deaf("it does not answer"))?;
+            match timeout(ANSWER_LIMIT, fence::answers(&bus)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(why)) => return Err(self.deaf(&why)),
+                Err(_) => return Err(self.deaf(&format!("it has not answered for {} s", ANSWER_LIMIT.as_secs()))),
+            }
+        }
+        let ticket = batch.iter().any(|order| matches!(order.wish, Wanted::Ticket(_)));
+        let book = self.open_book(ticket).await.map_err(|why| self.refusal(why, Vec::new()))?;
+        if rewrite {
+            self.attempt.next = self.grant.again();
+        }
+        self.attempt.book = Some(Arc::new(book));
+        Ok(())
+    }
+
+    /// Whether what is wanted may be; who is cut off for it, and what is to be on record then.
+    async fn judge(&mut self, batch: &[Order]) -> Result<(), Refusal> {
+        let host = self.host;
+        match batch.first().map(|order| order.wish) {
+            Some(Wanted::Permit(allow)) => {
+                self.attempt.next = self.permitted(allow)?;
+                self.attempt.cut = if allow { BTreeSet::new() } else { BTreeSet::from([host]) };
+            }
+            Some(Wanted::LetGo(generation)) => {
+                self.attempt.next = self.left(generation)?;
+                self.attempt.cut = BTreeSet::from([host]);
+            }
+            _ => {
+                let takeover = takes_over(batch);
+                self.attempt.cut = self.free(takeover).await?;
+                self.may_grant(batch).await.map_err(|why| self.refusal(why, Vec::new()))?;
+                self.attempt.next = self.grant.to(host, 0, Timestamp::now(), &self.attempt.cut);
+            }
+        }
+        // All that may have taken a while, and now somebody is disturbed.
+        let there = join_all(batch.iter().map(Order::is_awaited)).await;
+        self.somebody(&there)
+    }
+
+    /// That somebody of these is there.
+    fn somebody(&self, seen: &[Sight]) -> Result<(), Refusal> {
+        match (seen.contains(&Sight::There), seen.contains(&Sight::Untold)) {
+            (true, _) => Ok(()),
+            (false, true) => Err(self.unheard()),
+            (false, false) => Err(self.gone()),
+        }
+    }
+
+    /// Who has to be cut off before the host may have a ticket.
+    async fn free(&mut self, takeover: bool) -> Result<BTreeSet<IpAddr>, Refusal> {
+        if self.unread {
+            return Err(self.unreadable("nobody gets a ticket"));
+        }
+        let others = self.others()?;
+        let connected: BTreeSet<_> = others.keys().copied().collect();
+        match in_the_way(&self.config().map, &self.volume, &self.grant, self.host, others, self.away) {
+            InTheWay::Nobody => {}
+            InTheWay::Connected(hosts) if !takeover => return Err(self.attached_elsewhere(&hosts)),
+            InTheWay::Holder(holder, since) if !takeover => return Err(self.held_elsewhere(holder, since)),
+            InTheWay::Connected(_) | InTheWay::Holder(..) => {
+                if self.is_enforced().await? || connected.is_empty() {
+                    return Ok(connected);
+                }
+                return Err(self.cannot_cut());
+            }
+        }
+        Ok(connected)
+    }
+
+    /// Whether anybody is kept out at all. As long as that is not known, it is waited for.
+    async fn is_enforced(&mut self) -> Result<bool, Refusal> {
+        let known = timeout(CANARY_LIMIT, self.enforced.wait_for(Option::is_some)).await;
+        let known = known.ok().and_then(|known| known.ok().and_then(|known| *known));
+        known.ok_or_else(|| self.unproved())
+    }
+
+    /// An operator's word, as it is on record then. If what was there cannot be read, the host that he
+    /// allows is the holder, as of the others nobody knows whether they were cut off; and to cut off one of
+    /// them would let in all the others.
+    fn permitted(&self, allow: bool) -> Result<Grant, Refusal> {
+        match (self.unread, allow) {
+            (true, true) => Ok(self.grant.to(self.host, self.grant.generation, Timestamp::now(), &BTreeSet::new())),
+            (true, false) => Err(self.unreadable("nobody is cut off")),
+            (false, allow) => Ok(self.grant.with(self.host, allow)),
+        }
+    }
+
+    /// What is on record when the host has let go of its ticket.
+    fn left(&self, generation: Option<u64>) -> Result<Grant, Refusal> {
+        if self.unread {
+            return Err(self.unreadable("nobody lets go of it"));
+        }
+        let holds = self.grant.holder.is_some_and(|(holder, _)| holder == self.host);
+        if !holds || generation.is_some_and(|generation| generation != self.grant.generation) {
+            return Err(self.not_held(generation));
+        }
+        let talks = fence::talking(&self.regions).map_err(|why| self.unseen(&why))?;
+        match talks.iter().find(|(address, _)| *address == self.host) {
+            Some((_, region)) => Err(self.still_attached(region)),
+            None => Ok(self.grant.let_go()),
+        }
+    }
+
+    /// Whom the units let in from now on: those alone that what is on record and what is to be there
+    /// have in common.
+    ///
+    /// Connections end before: systemd takes tens of milliseconds for each unit, in which it loads
+    /// programs into the kernel, and the last one's packets pass until its turn. Who comes again before
+    /// that is destroyed when the fence stands.
+    async fn narrow(&mut self) -> Result<(), Refusal> {
+        let cut = self.attempt.cut.clone();
+        if !cut.is_empty() {
+            let ended = fence::cut(&self.regions, |address| cut.contains(&address));
+            let ended = ended.map_err(|why| self.unseen(&why))?;
+            self.attempt.destroyed += ended.len();
+            self.attempt.ended.extend(ended);
+        }
+        let wanted = self.around(&self.attempt.next);
+        let standing = self.on_record().unwrap_or_else(|| Fence::shut(&self.config().map));
+        self.attempt.narrow = standing.narrow(&wanted);
+        self.enclose(self.attempt.narrow.clone()).await
+    }
+
+    /// Ends the connections of whoever is not let in any more, and waits until the downstairs have
+    /// let go of them.
+    async fn cut_off(&mut self, batch: &[Order]) -> Result<(), Refusal> {
+        let ticket = batch.iter().any(|order| matches!(order.wish, Wanted::Ticket(_)));
+        if ticket {
+            // One that came before the fence stood is in the way like those before it.
+            let after = self.others()?;
+            if !after.is_empty() && !takes_over(batch) {
+                return Err(self.attached_elsewhere(&after));
+            }
+            self.attempt.cut.extend(after.into_keys());
+            self.attempt.next = self.grant.to(self.host, 0, Timestamp::now(), &self.attempt.cut);
+            // Where the map lets anybody in, who came meanwhile is not kept out yet.
+            let whole = self.attempt.narrow.narrow(&self.around(&self.attempt.next));
+            if whole != self.attempt.narrow {
+                self.attempt.narrow = whole.clone();
+                self.enclose(whole).await?;
+            }
+        }
+        // Whom the fence keeps out has nothing left here, whether it was still connected or not. A
+        // fence that may not hold ends nothing for good: then it is those that were found.
+        let (cut, narrow) = (self.attempt.cut.clone(), self.attempt.narrow.clone());
+        let holds = *self.enforced.borrow() == Some(true);
+        let whose = |address| cut.contains(&address) || holds && !narrow.admits(address);
+        let more = fence::destroy(&self.regions, whose).await.map_err(|why| self.unseen(&why))?;
+        self.attempt.destroyed += more.len();
+        self.attempt.ended.extend(more);
+        if self.attempt.destroyed > 0 {
+            let message = format!("{}: {} connection(s) were cut off", self.volume, self.attempt.destroyed);
+            tracing::warn!(VOLUME = %self.volume, "{message}");
+        }
+        self.attempt.ended = fence::let_go(self.processes.clone(), std::mem::take(&mut self.attempt.ended)).await;
+        // To whoever is only kept out it makes no difference; a newcomer would be demoted by it.
+        if ticket && !self.attempt.ended.is_empty() { Err(self.lingers()) } else { Ok(()) }
+    }
+
+    /// Lets in whom the record lets in.
+    async fn open(&mut self) -> Result<(), Refusal> {
+        let whole = self.around(&self.grant);
+        if whole == self.attempt.narrow { Ok(()) } else { self.enclose(whole).await }
+    }
+
+    /// Lets in whom what is on record lets in, and nothing else was put there.
+    async fn put_back(&mut self) -> Result<(), Refusal> {
+        let before = self.on_record().ok_or_else(|| self.deaf("it is not known whom it let in"))?;
+        self.enclose(before).await
+    }
+
+    async fn enclose(&self, wanted: Fence) -> Result<(), Refusal> {
+        let bus = self.bus.clone().ok_or_else(|| self.deaf("it does not answer"))?;
+        fence::set_all(&bus, &self.regions, &wanted).await.map_err(|why| self.deaf(&why))
+    }
+
+    /// The other hosts that are connected now.
+    fn others(&self) -> Result<BTreeMap<IpAddr, BTreeSet<RegionName>>, Refusal> {
+        let connected = fence::connected(&self.regions).map_err(|why| self.unseen(&why))?;
+        Ok(others(self.config(), &connected, Some(self.host)))
+    }
+}
+
+fn takes_over(batch: &[Order]) -> bool {
+    batch.iter().any(|order| matches!(order.wish, Wanted::Ticket(Attach { takeover: true, .. })))
+}

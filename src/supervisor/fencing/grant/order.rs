@@ -1,0 +1,108 @@
+//! What somebody wants of a volume, who it is, and what was done for him.
+
+use crate::kernel::presence::{Presence, Sight};
+use crate::names::VolumeName;
+use crate::port_map::Fence;
+use crate::region::Grant;
+use crate::supervisor::requests::Answer;
+use crate::wire::{self, Attach, Refusal};
+use std::collections::HashSet;
+use std::net::IpAddr;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+/// Where an answer goes.
+pub(in crate::supervisor) type Reply = oneshot::Sender<Result<Answer, wire::Error>>;
+
+/// Who asks for something.
+pub(in crate::supervisor) struct Asker {
+    /// The host that it is for.
+    pub(in crate::supervisor) host: IpAddr,
+    /// Whether it is there still, where that matters.
+    pub(in crate::supervisor) there: Presence,
+    /// Where the answer goes.
+    pub(in crate::supervisor) answer: Reply,
+}
+
+/// What somebody waits for.
+pub(in crate::supervisor) struct Order {
+    pub(in crate::supervisor) asker: Asker,
+    pub(in crate::supervisor) wish: Wanted,
+}
+
+/// What is wanted of a volume, for a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::supervisor) enum Wanted {
+    /// A ticket.
+    Ticket(Attach),
+    /// That it is let in again, or cut off.
+    Permit(bool),
+    /// That it does not hold its ticket any more: the one with this generation, or whichever.
+    LetGo(Option<u64>),
+    /// That the record says again what it said.
+    Rewrite,
+}
+
+/// What was done at the desk for a volume.
+pub(in crate::supervisor) struct Served {
+    pub(in crate::supervisor) volume: VolumeName,
+    /// The disk that it is on record on.
+    pub(in crate::supervisor) disk: Uuid,
+    pub(in crate::supervisor) recorded: Recorded,
+    /// Whether the ledger knows that there is a record.
+    pub(in crate::supervisor) listed: bool,
+    pub(in crate::supervisor) fence: Outcome,
+    /// The sockets that were destroyed and that a downstairs has not let go of yet, by inode.
+    pub(in crate::supervisor) lingering: HashSet<u64>,
+}
+
+/// What was put on record: nothing that is not is ever believed.
+pub(in crate::supervisor) enum Recorded {
+    /// This.
+    Grant(Grant),
+    /// Nothing: what was on record is so still.
+    Nothing,
+}
+
+/// What became of whom the units let in.
+pub(in crate::supervisor) enum Outcome {
+    /// It is as it was.
+    Untouched,
+    /// It is this now.
+    Now(Fence),
+    /// It may have been changed in part.
+    Unknown,
+}
+
+impl Served {
+    /// Nobody knows what was done.
+    pub(in crate::supervisor) fn cut_short(volume: VolumeName, disk: Uuid) -> Self {
+        let (recorded, fence) = (Recorded::Nothing, Outcome::Unknown);
+        Self { volume, disk, recorded, listed: false, fence, lingering: HashSet::new() }
+    }
+}
+
+impl Order {
+    pub(in crate::supervisor) fn refuse(self, refusal: &Refusal) {
+        _ = self.asker.answer.send(self.wish.refused(refusal));
+    }
+
+    /// Whether whoever asked is there to be answered. What an operator wants is done all the same,
+    /// once it was begun.
+    pub(super) async fn is_awaited(&self) -> Sight {
+        match self.wish {
+            Wanted::Ticket(_) | Wanted::LetGo(_) if self.asker.answer.is_closed() => Sight::Gone,
+            Wanted::Ticket(_) | Wanted::LetGo(_) => self.asker.there.look().await,
+            Wanted::Permit(_) | Wanted::Rewrite => Sight::There,
+        }
+    }
+}
+
+impl Wanted {
+    pub(super) fn refused(self, refusal: &Refusal) -> Result<Answer, wire::Error> {
+        match self {
+            Self::Ticket(_) | Self::LetGo(_) => Ok(Answer::Refused(refusal.clone())),
+            Self::Permit(_) | Self::Rewrite => Err(refusal.error.clone()),
+        }
+    }
+}

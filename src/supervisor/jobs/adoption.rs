@@ -1,0 +1,201 @@
+//! An adoption from its turn to its end: one region after the other, and none while a host
+//! would be left with fewer than two of its regions.
+//!
+//! What is looked at, stopped, moved and started is [`act`](crate::act)'s; the order is this
+//! one's, and the way back.
+
+use crate::act::adopt::{self, Candidate};
+use crate::act::legacy::{self, Served};
+use crate::act::units;
+use crate::kernel::processes;
+use crate::names::RegionName;
+use crate::port_map::LocalRegion;
+use crate::progress::Progress;
+use crate::region::Adoption;
+use crate::store::ledger;
+use crate::supervisor::event::Event;
+use crate::supervisor::jobs::context::{Workshop, cancelled};
+use crate::supervisor::jobs::host_redundancy::{self, Lack};
+use crate::systemd::{job, names};
+use crate::wire;
+use std::path::PathBuf;
+use zbus::Connection;
+
+/// Adopts a region, or leaves everything as it was.
+pub(in crate::supervisor) async fn adopt(
+    shop: &Workshop,
+    local: &LocalRegion,
+    from: Option<PathBuf>,
+    bus: &Connection,
+    progress: &Progress,
+) -> Result<String, wire::Error> {
+    let _turn = tokio::select! {
+        turn = shop.adoptions.lock() => turn,
+        () = progress.cancelled() => return Err(cancelled()),
+    };
+    progress.check().map_err(|_| cancelled())?;
+    let name = &local.name;
+    let refused = |why: String| {
+        let message = format!("{name} is not adopted: {why}");
+        wire::Error::new("NOT_ADOPTED", message, "everything is as it was; mend that and ask again")
+    };
+    progress.step("checking", 0, 0);
+    readable_ledger(shop).await.map_err(refused)?;
+    let (candidate, served) = proposal(shop, local, from, bus).await.map_err(refused)?;
+    host_redundancy::wait(shop, local, &candidate.dir, progress).await.map_err(|lack| match lack {
+        Lack::Cancelled => cancelled(),
+        Lack::Of(what) => refused(format!("{what}; taking it down now would leave the host with one")),
+    })?;
+    host_redundancy::repairable(shop, local, &candidate.dir).await.map_err(|why| refused(why.message))?;
+    progress.no_way_back().map_err(|_| cancelled())?;
+    progress.step("taking it over", 0, 0);
+    let noted = adopt::adoption(&candidate, served.as_ref());
+    let (root, region, note) = (shop.config.sled.storage.root.clone(), name.clone(), noted);
+    let begun = shop.held(move || adopt::begin(&root, &region, note)).await?;
+    // An earlier one that could not be undone has noted how everything was before it.
+    let noted = begun.map_err(|why| refused(why.to_string()))?;
+    match carry_out(shop, local, &candidate, served.as_ref(), bus, progress).await {
+        Ok(()) => Ok(format!("adopted from {} as {}", candidate.dir.display(), candidate.json.uuid)),
+        Err(why) => {
+            progress.step("undoing it", 0, 0);
+            match undo(shop, name, noted, bus).await {
+                Ok(()) => Err(refused(why)),
+                Err(undo) => Err(wire::Error::new(
+                    "NOT_ADOPTED",
+                    format!("{name} is not adopted: {why}; and it could not be undone: {undo}"),
+                    "mend that; undoing it is tried again by itself",
+                )),
+            }
+        }
+    }
+}
+
+/// With a ledger that cannot be read, adoption begins a new one: the regions themselves tell
+/// what it said.
+async fn readable_ledger(shop: &Workshop) -> Result<(), String> {
+    let root = shop.config.sled.storage.root.clone();
+    let regions = shop.config.local_regions().into_iter().map(|local| local.name).collect();
+    let anew = move || -> Result<bool, String> {
+        match ledger::load(&root) {
+            Ok(_) => Ok(false),
+            Err(why) => {
+                // One that a newer supervisor wrote is not lost, and this says so.
+                let aside = ledger::begin_anew(&root, &regions);
+                let aside = aside.map_err(|why| format!("the ledger cannot be read: {why}"))?;
+                tracing::warn!("the ledger could not be read ({why}); a new one was begun, the old lies in {aside:?}");
+                Ok(true)
+            }
+        }
+    };
+    if shop.held(anew).await.map_err(|why| why.message)?? {
+        // What lies in the trash is found again when the adoptions are done.
+        if let Some(disk) = shop.disk {
+            shop.tell(Event::Unsettled(disk)).await;
+        }
+    }
+    Ok(())
+}
+
+/// What adopting a region would come to, without doing it.
+pub(in crate::supervisor) async fn propose(
+    shop: &Workshop,
+    local: &LocalRegion,
+    from: Option<PathBuf>,
+    bus: &Connection,
+) -> wire::Proposal {
+    let (port, region) = (local.port, local.name.clone());
+    let hosts = tokio::task::spawn_blocking(move || processes::at_port(port)).await;
+    let connected = hosts.into_iter().flatten().flatten().collect();
+    match proposal(shop, local, from, bus).await {
+        Err(why) => wire::Proposal { region, from: None, uuid: None, unit: None, connected, problem: Some(why) },
+        Ok((candidate, served)) => {
+            let (config, local, dir) = (shop.config.clone(), local.clone(), candidate.dir.clone());
+            let company = tokio::task::spawn_blocking(move || host_redundancy::look(&config, &local, &dir)).await;
+            wire::Proposal {
+                from: Some(candidate.dir.display().to_string()),
+                uuid: Some(candidate.json.uuid),
+                unit: served.map(|served| served.unit.name),
+                connected,
+                problem: company.map_or_else(|why| Some(why.to_string()), Result::err),
+                region,
+            }
+        }
+    }
+}
+
+/// What would be adopted: the directory and what serves it, both found to be as they should.
+pub(in crate::supervisor) async fn proposal(
+    shop: &Workshop,
+    local: &LocalRegion,
+    from: Option<PathBuf>,
+    bus: &Connection,
+) -> Result<(Candidate, Option<Served>), String> {
+    let (config, region) = (shop.config.clone(), local.clone());
+    let looked = tokio::task::spawn_blocking(move || adopt::candidate(&config, &region, from.as_deref())).await;
+    let candidate = looked.map_err(|why| why.to_string())??;
+    let served = legacy::find(bus, &local.name, &candidate.dir).await?;
+    let local = local.clone();
+    let checking = move || adopt::check_server(&local, &candidate, served.as_ref()).map(|()| (candidate, served));
+    tokio::task::spawn_blocking(checking).await.map_err(|why| why.to_string())?
+}
+
+/// Stops what served it, takes it over, and sees it serve.
+async fn carry_out(
+    shop: &Workshop,
+    local: &LocalRegion,
+    candidate: &Candidate,
+    served: Option<&Served>,
+    bus: &Connection,
+    progress: &Progress,
+) -> Result<(), String> {
+    let name = &local.name;
+    if let Some(served) = served {
+        progress.step("stopping its old unit", 0, 0);
+        legacy::switch_off(bus, &served.unit).await?;
+    }
+    progress.step("taking it over", 0, 0);
+    let (config, region, found, own) = (shop.config.clone(), name.clone(), candidate.clone(), names::unit(name));
+    let taking = move || {
+        // What was started since it was looked at; in its place its own unit may run on it.
+        let in_place = found.dir == config.region_dir(&region);
+        adopt::unused(&found.dir, |runner| in_place && runner.unit.as_ref() == Some(&own))?;
+        adopt::take_over(&config, &region, &found).map_err(|why| why.to_string())
+    };
+    shop.held(taking).await.map_err(|why| why.message)??;
+    // One that never ran and cannot: there is nobody to wait for.
+    if served.is_some_and(|served| served.unit.active) {
+        progress.step("starting its new unit", 0, 0);
+        shop.look_again().await;
+        let before = units::invocation(bus, name).await?;
+        units::start(bus, name).await?;
+        host_redundancy::wait_until_it_serves(shop, local, bus, before).await?;
+    }
+    let (root, region) = (shop.config.sled.storage.root.clone(), name.clone());
+    let ended = shop.held(move || adopt::commit(&root, &region)).await.map_err(|why| why.message)?;
+    ended.map_err(|why| why.to_string())
+}
+
+/// Undoes an adoption wholly: the old unit serves the region again, as it was. Can be done
+/// again after a crash.
+///
+/// # Errors
+/// Why it is not undone, in words for an operator; it stays noted.
+pub(in crate::supervisor) async fn undo(
+    shop: &Workshop,
+    name: &RegionName,
+    adoption: Adoption,
+    bus: &Connection,
+) -> Result<(), String> {
+    // In place, and running under its own unit: that was so before.
+    if adoption.unit.is_some() || adoption.from != shop.config.region_dir(name) {
+        job::stop(bus, &names::unit(name)).await?;
+    }
+    let (config, region, unit) = (shop.config.clone(), name.clone(), adoption.unit.clone());
+    shop.held(move || adopt::give_back(&config, &region, &adoption)).await.map_err(|why| why.message)??;
+    if let Some(unit) = &unit {
+        legacy::switch_on(bus, unit).await?;
+    }
+    let (root, region) = (shop.config.sled.storage.root.clone(), name.clone());
+    let ended = shop.held(move || adopt::commit(&root, &region)).await.map_err(|why| why.message)?;
+    ended.map_err(|why| why.to_string())
+}

@@ -1,0 +1,456 @@
+//! The jobs that were asked for: their numbers, how far each is, and how each ended. Only the
+//! list; the work itself is [`work`](crate::supervisor::jobs::run)'s.
+
+use crate::names::RegionName;
+use crate::progress::{self, Course, Progress, Step};
+use crate::store::jobs::{self, Remembered};
+use crate::supervisor::Supervisor;
+use crate::supervisor::event::Event;
+use crate::supervisor::tasks::Errands;
+use crate::times;
+use crate::wire::{self, JobKind, JobProgress, JobState, Word};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{oneshot, watch};
+
+/// How many jobs are remembered after their end.
+const REMEMBERED: usize = 1000;
+/// How many outlive the supervisor of those that somebody asked for, and how many of the others.
+const WRITTEN: usize = 200;
+/// How many of those that nobody asked for.
+const REMEMBERED_UNASKED: usize = 200;
+/// The code of the error with which cancelled work ends.
+pub(in crate::supervisor) const CANCELLED: &str = "CANCELLED";
+
+/// The end of a job.
+pub(in crate::supervisor) struct Ended {
+    pub(in crate::supervisor) id: u64,
+    /// What was done, in words; or why it was not.
+    pub(in crate::supervisor) result: Result<String, wire::Error>,
+    pub(in crate::supervisor) took: Duration,
+}
+
+/// All jobs, by their numbers.
+pub(in crate::supervisor) struct Jobs {
+    all: Arc<BTreeMap<u64, wire::Job>>,
+    courses: BTreeMap<u64, watch::Sender<Course>>,
+    /// Where each hears what it has asked.
+    words: BTreeMap<u64, watch::Sender<Option<(u64, Word)>>>,
+    next: u64,
+    /// From here on the next supervisor gives numbers: what is on the disk keeps only those below from being
+    /// given again.
+    reserved: u64,
+    errands: Errands,
+    /// Something has changed that is to outlive this supervisor.
+    changed: bool,
+    /// That is being written, with the first number that is not kept by it.
+    writing: Option<u64>,
+    /// The supervisor ends, and no more numbers are kept for it.
+    leaving: bool,
+    /// It could not be written when it was last tried.
+    unwritten: bool,
+}
+
+impl Jobs {
+    /// Goes on where an earlier supervisor was: with no number that it gave, as who follows a job must not
+    /// meet another. What it was at was cut short.
+    pub(in crate::supervisor) fn new(errands: Errands, known: Remembered) -> Self {
+        let next = known.jobs.iter().map(|job| job.id.saturating_add(1)).fold(known.next, u64::max);
+        let reserved = known.reserved;
+        let mut changed = false;
+        let all = known.jobs.into_iter().map(|mut job| {
+            if job.state == JobState::Running {
+                let message = format!("sledd ended while it was at {} {}", job.kind.as_str(), job.region);
+                let remedy =
+                    format!("see sledctl region show {}: what was left undone is finished or taken back", job.region);
+                (job.state, job.error) = (JobState::Failed, Some(wire::Error::new("CUT_SHORT", message, remedy)));
+                (job.progress, job.cancellable, job.asks, changed) = (None, false, None, true);
+            }
+            (job.id, job)
+        });
+        let all = Arc::new(all.collect());
+        let (courses, words) = (BTreeMap::new(), BTreeMap::new());
+        let (writing, leaving, unwritten) = (None, false, false);
+        Self { all, courses, words, next, reserved, errands, changed, writing, leaving, unwritten }
+    }
+
+    /// What is to be written down now, if anything: the newest of those that somebody asked for and of
+    /// the others, each counted for itself, and whatever is not over.
+    pub(in crate::supervisor) fn take_changes(&mut self) -> Option<Remembered> {
+        if !self.changed || self.writing.is_some() {
+            return None;
+        }
+        let reserved = self.next.saturating_add(if self.leaving { 0 } else { jobs::BLOCK });
+        (self.changed, self.writing) = (false, Some(reserved));
+        self.reserved = self.reserved.min(reserved);
+        let (mut asked, mut unasked) = (0, 0);
+        let newest = |job: &&wire::Job| {
+            let count = if job.unasked { &mut unasked } else { &mut asked };
+            *count += 1;
+            *count <= WRITTEN || job.state == JobState::Running
+        };
+        let mut jobs: Vec<_> = self.all.values().rev().filter(newest).cloned().collect();
+        jobs.reverse();
+        Some(Remembered { next: self.next, reserved, jobs })
+    }
+
+    /// What is to be written down now that the supervisor ends, unless something is being written: the next one
+    /// goes on with the very next number.
+    pub(in crate::supervisor) fn leave(&mut self) -> Option<Remembered> {
+        (self.leaving, self.changed) = (true, true);
+        self.take_changes()
+    }
+
+    /// A number that no job had before, even if an earlier supervisor could write down none of its own, and that
+    /// no later one gives.
+    fn number(&mut self) -> u64 {
+        if self.next >= self.reserved {
+            self.next = self.next.max(jobs::anew(times::now()));
+        }
+        let number = self.next;
+        self.next = self.next.saturating_add(1);
+        number
+    }
+
+    /// It was written down, or could not be, and why.
+    pub(in crate::supervisor) fn written(&mut self, done: Result<(), String>) {
+        if let (Err(why), false) = (&done, self.unwritten) {
+            tracing::warn!("what became of jobs cannot be remembered: {why}; it is tried again");
+        }
+        if let (Ok(()), Some(reserved)) = (&done, self.writing) {
+            self.reserved = reserved;
+        }
+        (self.writing, self.unwritten) = (None, done.is_err());
+    }
+
+    /// What could not be written is to be once more.
+    pub(in crate::supervisor) fn write_again(&mut self) {
+        self.changed |= self.unwritten && self.writing.is_none();
+    }
+
+    /// Every job that is remembered.
+    pub(in crate::supervisor) fn all(&self) -> &Arc<BTreeMap<u64, wire::Job>> {
+        &self.all
+    }
+
+    /// Puts a job on the list that somebody asked for, and makes the worker's end of it.
+    pub(in crate::supervisor) fn register(&mut self, kind: JobKind, region: &RegionName) -> (wire::Job, Progress) {
+        self.put(kind, region, false, None)
+    }
+
+    /// Puts one of the supervisor's own on it, or one of these once more.
+    pub(in crate::supervisor) fn register_unasked(
+        &mut self,
+        kind: JobKind,
+        region: &RegionName,
+        again: Option<u64>,
+    ) -> (wire::Job, Progress) {
+        self.put(kind, region, true, again)
+    }
+
+    fn put(&mut self, kind: JobKind, region: &RegionName, unasked: bool, again: Option<u64>) -> (wire::Job, Progress) {
+        // What somebody asked for stays as it ended.
+        let again = again.filter(|id| self.all.get(id).is_none_or(|job| job.unasked));
+        let job = wire::Job {
+            id: again.unwrap_or_else(|| self.number()),
+            kind,
+            region: region.clone(),
+            state: JobState::Running,
+            step: "waiting for its turn".into(),
+            progress: None,
+            cancellable: true,
+            error: None,
+            asked: times::now(),
+            took_ms: None,
+            asks: None,
+            unasked,
+        };
+        self.changed = true;
+        let jobs = Arc::make_mut(&mut self.all);
+        jobs.insert(job.id, job.clone());
+        // Its own are forgotten for its own, and never one that somebody asked for.
+        let mut ended = jobs.values().filter(|job| job.state != JobState::Running && job.unasked == unasked);
+        let alike = jobs.values().filter(|job| job.unasked == unasked).count();
+        let most = if unasked { REMEMBERED_UNASKED } else { REMEMBERED };
+        if let Some(oldest) = ended.next().map(|job| job.id).filter(|_| alike > most) {
+            jobs.remove(&oldest);
+        }
+        let course = watch::Sender::new(Course::Open);
+        self.courses.insert(job.id, course.clone());
+        let (id, errands) = (job.id, self.errands.clone());
+        // A step that finds the channel full is not worth waiting for.
+        let tell = move |step| errands.tell_if_room(Event::Step(id, step));
+        let (word, words) = watch::channel(None);
+        self.words.insert(job.id, word);
+        (job, Progress::new(tell, course).answered_by(words))
+    }
+
+    /// Notes what a job is doing.
+    pub(in crate::supervisor) fn step(&mut self, id: u64, step: Step) {
+        if let Some(job) = Arc::make_mut(&mut self.all).get_mut(&id) {
+            job.step = step.doing.into_owned();
+            job.asks = step.asks.map(Box::new);
+            job.progress = (step.total > 0).then_some(JobProgress { done: step.done, total: step.total });
+            job.cancellable = self.courses.get(&id).is_some_and(|course| *course.borrow() == Course::Open);
+        }
+    }
+
+    /// Gives a job the word that it has asked for.
+    pub(in crate::supervisor) fn word(&mut self, id: u64, number: u64, word: Word) -> Result<wire::Job, wire::Error> {
+        match (self.all.get(&id), self.words.get(&id)) {
+            // How it was before it is asked, or for another question, is no answer to this one.
+            (Some(job), Some(_)) if job.asks.as_ref().is_none_or(|ask| ask.number != number) => {
+                let message = format!("job {id} does not ask question {number} now");
+                Err(wire::Error::new("NOT_ASKED", message, format!("answer what it asks: GET /v1/jobs/{id}")))
+            }
+            (Some(job), Some(hears)) => {
+                hears.send_replace(Some((number, word)));
+                Ok(job.clone())
+            }
+            _ => {
+                let message = format!("there is no job {id} that asks anything");
+                Err(wire::Error::new("JOB_UNKNOWN", message, "sledctl jobs lists those that are remembered"))
+            }
+        }
+    }
+
+    /// Asks a job to end early.
+    pub(in crate::supervisor) fn cancel(&mut self, id: u64) -> Result<wire::Job, wire::Error> {
+        let Some(job) = self.all.get(&id) else {
+            let message = format!("there is no job {id}");
+            return Err(wire::Error::new("JOB_UNKNOWN", message, "sledctl jobs lists those that are remembered"));
+        };
+        let refuse = |why: &str| {
+            let message = format!("job {id} ({} {}) {why}", job.kind.as_str(), job.region);
+            Err(wire::Error::new("NOT_CANCELLABLE", message, format!("see sledctl jobs show {id}")))
+        };
+        match self.courses.get(&id) {
+            None => refuse("has ended"),
+            Some(course) if progress::cancel(course) => Ok(job.clone()),
+            Some(_) => refuse("is past the point at which it could be cancelled"),
+        }
+    }
+
+    /// Notes the end of a job.
+    pub(in crate::supervisor) fn end(&mut self, ended: Ended) {
+        self.courses.remove(&ended.id);
+        self.words.remove(&ended.id);
+        self.changed = true;
+        let Some(job) = Arc::make_mut(&mut self.all).get_mut(&ended.id) else { return };
+        let (kind, name, took) = (job.kind.as_str(), &job.region, ended.took.as_millis());
+        job.took_ms = took.try_into().ok();
+        (job.progress, job.cancellable, job.asks) = (None, false, None);
+        match ended.result {
+            Ok(what) => {
+                tracing::info!(REGION = %name, "{kind} {name}: {what}, in {took} ms");
+                (job.state, job.step) = (JobState::Done, what);
+            }
+            Err(why) if why.code == CANCELLED => {
+                tracing::info!(REGION = %name, "{kind} {name}: cancelled");
+                (job.state, job.step) = (JobState::Cancelled, "cancelled; everything is as it was".into());
+            }
+            Err(why) => {
+                tracing::error!(REGION = %name, CODE = %why.code, "{kind} {name}: {}; {}", why.message, why.remedy);
+                (job.state, job.error) = (JobState::Failed, Some(why));
+            }
+        }
+    }
+}
+
+impl Supervisor {
+    /// Writes down what is to be remembered of jobs, if that has changed.
+    pub(in crate::supervisor) fn note_jobs(&mut self) {
+        let Some(known) = self.jobs.take_changes() else { return };
+        _ = self.write_jobs(known);
+    }
+
+    /// Writes down what is to be remembered of jobs at the end. Whoever gets what this returns hears when that is
+    /// done; at once, if it cannot be done now.
+    pub(in crate::supervisor) fn note_jobs_at_the_end(&mut self) -> oneshot::Receiver<()> {
+        match self.jobs.leave() {
+            Some(known) => self.write_jobs(known),
+            None => oneshot::channel().1,
+        }
+    }
+
+    fn write_jobs(&mut self, known: Remembered) -> oneshot::Receiver<()> {
+        let (done, heard) = oneshot::channel();
+        self.errands.run(|why| Some(Event::Noted(Err(why))), async move {
+            let written = tokio::task::spawn_blocking(move || jobs::write(&known)).await;
+            let written = written.unwrap_or_else(|why| Err(std::io::Error::other(why)));
+            _ = done.send(());
+            Some(Event::Noted(written.map_err(|why| why.to_string())))
+        });
+        heard
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As on a machine that had no jobs.
+    fn fresh() -> Remembered {
+        Remembered { next: 1, reserved: 1 + jobs::BLOCK, jobs: Vec::new() }
+    }
+
+    #[test]
+    fn a_number_that_the_disk_keeps_from_nobody_is_the_clocks() {
+        let (events, _heard) = tokio::sync::mpsc::channel(8);
+        let mut jobs = Jobs::new(Errands::new(events), fresh());
+        let name: RegionName = "still-fawn-0".parse().unwrap();
+        let give = |jobs: &mut Jobs| jobs.register(JobKind::Hold, &name).0.id;
+        // What is taken to be written is not on the disk before that is said.
+        let kept: Vec<_> = (0..jobs::BLOCK).map(|_| give(&mut jobs)).collect();
+        assert_eq!(kept, (1..=jobs::BLOCK).collect::<Vec<_>>());
+        let taken = jobs.take_changes().unwrap();
+        assert_eq!((taken.next, taken.reserved), (1 + jobs::BLOCK, 1 + 2 * jobs::BLOCK));
+        jobs.written(Err("Read-only file system".into()));
+        let beyond = give(&mut jobs);
+        assert!(beyond >= jobs::anew(times::now()) - 100, "{beyond}");
+        assert!(give(&mut jobs) > beyond);
+        // Once it is written, they are in a row again.
+        let taken = jobs.take_changes().unwrap();
+        jobs.written(Ok(()));
+        assert_eq!(give(&mut jobs), taken.next);
+        // At the end none is left over; who comes even then gets one that the next supervisor does not give.
+        let last = jobs.leave().unwrap();
+        assert_eq!((last.reserved, last.next), (taken.next + 1, taken.next + 1));
+        jobs.written(Ok(()));
+        assert!(give(&mut jobs) >= last.reserved);
+        let after = jobs.take_changes().unwrap();
+        assert_eq!(after.reserved, after.next, "it is on record as well");
+    }
+
+    #[test]
+    fn what_somebody_asked_for_is_not_forgotten_for_what_nobody_did() {
+        let (events, _heard) = tokio::sync::mpsc::channel(8);
+        let mut jobs = Jobs::new(Errands::new(events), fresh());
+        let name = "still-fawn-0".parse().unwrap();
+        let end = |jobs: &mut Jobs, id| jobs.end(Ended { id, result: Ok("done".into()), took: Duration::ZERO });
+        let (asked, _progress) = jobs.register(JobKind::Create, &name);
+        end(&mut jobs, asked.id);
+        for _ in 0..3 * REMEMBERED {
+            let (own, _progress) = jobs.register_unasked(JobKind::Purge, &name, None);
+            end(&mut jobs, own.id);
+        }
+        assert!(jobs.all().contains_key(&asked.id) && !jobs.all()[&asked.id].unasked);
+        assert_eq!(jobs.all().len(), 1 + REMEMBERED_UNASKED);
+        // Nor is it over a restart.
+        let written = jobs.take_changes().unwrap();
+        assert!(written.jobs.contains(&jobs.all()[&asked.id]));
+        assert_eq!(written.jobs.len(), 1 + WRITTEN);
+        // Once more: the same number.
+        let last = *jobs.all().keys().last().unwrap();
+        let (again, _progress) = jobs.register_unasked(JobKind::Purge, &name, Some(last));
+        assert_eq!((again.id, jobs.all()[&last].state), (last, JobState::Running));
+        // But never that of one that somebody asked for: how it ended is his answer.
+        let before = jobs.all()[&asked.id].clone();
+        let (own, _progress) = jobs.register_unasked(JobKind::Purge, &name, Some(asked.id));
+        assert!(own.id > last && own.unasked);
+        assert_eq!(jobs.all()[&asked.id], before);
+    }
+
+    #[test]
+    fn what_is_not_over_is_written_however_many_came_since() {
+        let (events, _heard) = tokio::sync::mpsc::channel(8);
+        let mut jobs = Jobs::new(Errands::new(events), fresh());
+        let name = "still-fawn-0".parse().unwrap();
+        let (long, _progress) = jobs.register(JobKind::Upgrade, &name);
+        for _ in 0..WRITTEN + 1 {
+            let (job, _progress) = jobs.register(JobKind::Hold, &name);
+            jobs.end(Ended { id: job.id, result: Ok("done".into()), took: Duration::ZERO });
+        }
+        let written = jobs.take_changes().unwrap();
+        assert_eq!((written.jobs[0].id, written.jobs[1].id, written.jobs.len()), (long.id, long.id + 2, 1 + WRITTEN));
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_tried_again_at_the_next_look_back_and_not_before() {
+        let (events, _heard) = tokio::sync::mpsc::channel(8);
+        let mut jobs = Jobs::new(Errands::new(events), fresh());
+        let name = "still-fawn-0".parse().unwrap();
+        let (_job, _progress) = jobs.register(JobKind::Create, &name);
+        let first = jobs.take_changes().unwrap();
+        jobs.written(Err("No space left on device".into()));
+        assert_eq!(jobs.take_changes(), None, "the loop would turn for nothing else");
+        jobs.write_again();
+        assert_eq!(jobs.take_changes(), Some(first));
+        // While that is under way it is not begun twice.
+        jobs.write_again();
+        assert_eq!(jobs.take_changes(), None);
+        jobs.written(Ok(()));
+        jobs.write_again();
+        assert_eq!(jobs.take_changes(), None, "it was written");
+    }
+
+    #[test]
+    fn a_word_is_heard_only_while_its_question_is_asked() {
+        let (events, _heard) = tokio::sync::mpsc::channel(8);
+        let mut jobs = Jobs::new(Errands::new(events), fresh());
+        let name: RegionName = "still-fawn-0".parse().unwrap();
+        let (job, _progress) = jobs.register(JobKind::Restart, &name);
+        let asks = |number| {
+            let asks = Some(wire::Ask { number, region: "still-fawn-0".parse().unwrap(), moved: Default::default() });
+            Step { doing: "waiting".into(), done: 0, total: 0, asks }
+        };
+        let code = |jobs: &mut Jobs, id, number| jobs.word(id, number, Word::Well).map_err(|why| why.code);
+        // How the others are before it is asked says nothing of then.
+        assert_eq!(code(&mut jobs, job.id, 1), Err("NOT_ASKED".into()));
+        assert_eq!(*jobs.words[&job.id].borrow(), None);
+        jobs.step(job.id, asks(1));
+        assert_eq!(code(&mut jobs, job.id, 2), Err("NOT_ASKED".into()));
+        assert!(code(&mut jobs, job.id, 1).is_ok());
+        assert_eq!(*jobs.words[&job.id].borrow(), Some((1, Word::Well)));
+        jobs.step(job.id, Step { asks: None, ..asks(1) });
+        assert_eq!(code(&mut jobs, job.id, 1), Err("NOT_ASKED".into()));
+        assert_eq!(code(&mut jobs, job.id + 1, 1), Err("JOB_UNKNOWN".into()));
+    }
+
+    #[test]
+    fn numbers_are_small_and_go_on_over_a_restart() {
+        let (events, _heard) = tokio::sync::mpsc::channel(8);
+        let errands = Errands::new(events);
+        let mut jobs = Jobs::new(errands.clone(), fresh());
+        assert_eq!(jobs.take_changes(), None);
+        let name = "still-fawn-0".parse().unwrap();
+        let (first, _first) = jobs.register(JobKind::Create, &name);
+        let written = jobs.take_changes().unwrap();
+        // One at a time; what has changed meanwhile comes after it.
+        let (second, _second) = jobs.register(JobKind::Delete, &name);
+        jobs.end(Ended { id: first.id, result: Ok("done".into()), took: Duration::ZERO });
+        assert_eq!((written.next, jobs.take_changes()), (2, None));
+        jobs.written(Ok(()));
+        let written = jobs.take_changes().unwrap();
+        assert_eq!((first.id, second.id, written.next, written.jobs.len()), (1, 2, 3, 2));
+        let mut next = Jobs::new(errands, written);
+        assert_eq!(next.all()[&1].state, JobState::Done);
+        let cut = &next.all()[&2];
+        assert!(cut.state == JobState::Failed && cut.error.as_ref().is_some_and(|why| why.code == "CUT_SHORT"));
+        assert_eq!(next.register(JobKind::Create, &name).0.id, 3);
+    }
+
+    #[test]
+    fn a_job_is_cancelled_until_it_is_too_late() {
+        let (events, _heard) = tokio::sync::mpsc::channel(8);
+        let mut jobs = Jobs::new(Errands::new(events), fresh());
+        let name = "still-fawn-0".parse().unwrap();
+        let (first, progress) = jobs.register(JobKind::Create, &name);
+        assert!(progress.check().is_ok());
+        jobs.cancel(first.id).unwrap();
+        assert!(progress.check().is_err());
+        let cancelled = wire::Error::new(CANCELLED, "it was cancelled", "");
+        jobs.end(Ended { id: first.id, result: Err(cancelled), took: Duration::ZERO });
+        assert_eq!(jobs.all()[&first.id].state, JobState::Cancelled);
+        assert_eq!(jobs.cancel(first.id).unwrap_err().code, "NOT_CANCELLABLE");
+
+        let (second, progress) = jobs.register(JobKind::Delete, &name);
+        progress.no_way_back().unwrap();
+        jobs.step(second.id, Step { doing: "moving".into(), done: 1, total: 2, asks: None });
+        assert_eq!(jobs.cancel(second.id).unwrap_err().code, "NOT_CANCELLABLE");
+        assert!(progress.check().is_ok() && !jobs.all()[&second.id].cancellable);
+        assert_eq!(jobs.all()[&second.id].progress, Some(JobProgress { done: 1, total: 2 }));
+        assert_eq!(jobs.cancel(7).unwrap_err().code, "JOB_UNKNOWN");
+    }
+}

@@ -1,0 +1,127 @@
+//! The word of a volume's other sleds, before one of its regions goes away for a moment. The supervisor
+//! has no way to them: whoever follows the job asks them. For a job that nobody follows it has it
+//! followed; and work that nobody waits for waits until the others are well, for as long as that takes.
+
+use crate::act::follower;
+use crate::decide::facts::Awaited;
+use crate::decide::turns::{Asks, reason};
+use crate::port_map::LocalRegion;
+use crate::progress::Progress;
+use crate::supervisor::event::Event;
+use crate::supervisor::jobs::context::{Workshop, cancelled};
+use crate::wire::{self, Word};
+use std::convert::Infallible;
+use std::time::Duration;
+use tokio::time::sleep;
+use zbus::Connection;
+
+/// How long the word is waited for once somebody should follow the job.
+const WORD: Duration = Duration::from_secs(60);
+/// After this somebody is made to follow the job, if nobody who does has answered: of one that somebody has
+/// asked for, when that one would have answered. He may know better where the others are.
+const FOLLOWED: Duration = Duration::from_secs(57);
+/// Of one that nobody waits for.
+const UNFOLLOWED: Duration = Duration::from_secs(1);
+/// How long a turn is given up for another sled's.
+const YIELDED: Duration = Duration::from_secs(1);
+/// How often those are asked again that were not well.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// What a job asks, of one region.
+pub(in crate::supervisor) struct Question<'a> {
+    pub(in crate::supervisor) shop: &'a Workshop,
+    pub(in crate::supervisor) job: u64,
+    pub(in crate::supervisor) local: &'a LocalRegion,
+    pub(in crate::supervisor) asks: Asks,
+    pub(in crate::supervisor) bus: &'a Connection,
+    pub(in crate::supervisor) progress: &'a Progress,
+}
+
+impl Question<'_> {
+    /// Whether there is somebody to ask. What does not serve makes nothing worse when it goes; one that is not
+    /// where the map has it serves those who are connected to it all the same.
+    pub(in crate::supervisor) async fn is_due(&self) -> bool {
+        let (shop, name, asks) = (self.shop, &self.local.name, self.asks);
+        if !asks.anybody(&shop.config, name) {
+            return false;
+        }
+        let serves = shop.serving.borrow().contains_key(name);
+        serves || (asks.patiently() && shop.hosts(name).await.map_or(true, |hosts| !hosts.is_empty()))
+    }
+
+    /// How the others are. Nobody's word is a no.
+    ///
+    /// # Errors
+    /// The job was cancelled.
+    pub(in crate::supervisor) async fn ask(&self) -> Result<Word, wire::Error> {
+        let unfollowed = if self.asks.patiently() { UNFOLLOWED } else { FOLLOWED };
+        let moved = self.asks.left_out(self.local.name.volume());
+        let followed = async {
+            sleep(unfollowed).await;
+            if let Err(why) = follower::begin(self.bus, &self.shop.config.map, self.job).await {
+                tracing::warn!("nobody is made to follow job {}: {why}", self.job);
+            }
+            std::future::pending::<Infallible>().await
+        };
+        tokio::select! {
+            word = self.progress.ask(&self.local.name, &moved, unfollowed + WORD) => {
+                Ok(word.unwrap_or_else(|| Word::No(self.unheard())))
+            }
+            never = followed => match never {},
+            () = self.progress.cancelled() => Err(cancelled()),
+        }
+    }
+
+    /// Nobody has told.
+    fn unheard(&self) -> wire::Error {
+        let (name, volume, job) = (&self.local.name, self.local.name.volume(), self.job);
+        let message = format!(
+            "{name} stays as it is: {volume} has regions on other sleds, and nobody who follows job {job} has told how \
+             they are"
+        );
+        let remedy = format!(
+            "ask for it with sledctl, and leave that running: it asks them (and for a job that waits: sledctl jobs \
+             follow {job}); journalctl -u {} has why nobody did; with --force it is done all the same",
+            follower::unit(job)
+        );
+        wire::Error::new("SIBLING_UNKNOWN", message, remedy)
+    }
+
+    /// Waits until the others are well, for as long as that takes; until then that is a condition, and
+    /// nobody is kept back.
+    ///
+    /// # Errors
+    /// The job was cancelled.
+    pub(in crate::supervisor) async fn wait(&self) -> Result<(), wire::Error> {
+        while self.is_due().await
+            && let Word::No(why) = self.ask().await?
+        {
+            let (name, cause) = (&self.local.name, reason(&self.local.name, &why.message));
+            self.progress.step(format!("{name}: waiting, as {cause}"), 0, 0);
+            self.tell(Some(Awaited { job: self.job, why })).await;
+            self.pause(AGAIN).await?;
+        }
+        self.tell(None).await;
+        Ok(())
+    }
+
+    async fn tell(&self, what: Option<Awaited>) {
+        self.shop.tell(Event::Awaits(self.local.name.clone(), what)).await;
+    }
+
+    /// Gives the region's turn up for a moment: another sled has its own, or is not well any more.
+    ///
+    /// # Errors
+    /// The job was cancelled.
+    pub(in crate::supervisor) async fn give_way(&self) -> Result<(), wire::Error> {
+        self.shop.tell(Event::Free { job: self.job, region: self.local.name.clone() }).await;
+        self.pause(YIELDED).await
+    }
+
+    async fn pause(&self, time: Duration) -> Result<(), wire::Error> {
+        tokio::select! {
+            () = sleep(time) => Ok(()),
+            () = self.progress.cancelled() => Err(cancelled()),
+        }
+    }
+}

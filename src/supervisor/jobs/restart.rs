@@ -1,0 +1,377 @@
+//! Restarting, holding and releasing a region on request: one region of a volume at a time, each
+//! when its turn has come, and the next one only when the hosts are back on the last.
+
+use crate::act::units;
+use crate::decide::facts::Busy;
+use crate::decide::turns::{Denied, Manner};
+use crate::names::RegionName;
+use crate::port_map::LocalRegion;
+use crate::progress::Progress;
+use crate::region::{HeldBy, Hold, Ledger};
+use crate::store::ledger;
+use crate::supervisor::event::{Claim, Event};
+use crate::supervisor::jobs::context::{Workshop, cancelled};
+use crate::supervisor::jobs::host_redundancy::{self, Lack};
+use crate::supervisor::jobs::other_sleds::Question;
+use crate::supervisor::jobs::restart_check;
+use crate::times;
+use crate::wire::{self, Word};
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep};
+use zbus::Connection;
+
+/// How long a turn is waited for after the last sign that it may come.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// How long one is waited for at most.
+const LONGEST: Duration = Duration::from_secs(6 * 3600);
+/// What took longer to be seen is old: if the word of other sleds did, this sled is looked at once more.
+const FRESH: Duration = Duration::from_secs(5);
+/// How often to ask whether it has.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Waits until a region's turn has come, and the hosts have caught up with the others. From then
+/// on its siblings stay, until the job ends.
+///
+/// # Errors
+/// Why it does not come: in words for an operator.
+pub(in crate::supervisor) async fn turn(
+    shop: &Workshop,
+    job: u64,
+    local: &LocalRegion,
+    manner: Manner,
+    bus: &Connection,
+    progress: &Progress,
+) -> Result<(), wire::Error> {
+    let question = Question { shop, job, local, asks: manner.asks, bus, progress };
+    let (began, patient) = (Instant::now(), manner.asks.patiently());
+    loop {
+        if patient {
+            // Before its turn, which would keep the other sleds from theirs for as long.
+            question.wait().await?;
+        }
+        claim(shop, job, local, manner, progress).await?;
+        match next(others_stay(&question, manner).await?, patient, began.elapsed()) {
+            Next::Goes => return Ok(()),
+            // Whoever waits for others has no turn: these may be waiting for that.
+            Next::GivesWay => question.give_way().await?,
+            Next::Ends(why) => return Err(busy(local, why)),
+        }
+    }
+}
+
+/// What comes of the look at the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// The region goes away for a moment.
+    Goes,
+    /// The turn is given up for a moment, and asked for again.
+    GivesWay,
+    /// It has been waited for long enough.
+    Ends(&'static str),
+}
+
+/// What comes next, after so long.
+fn next(stay: Stay, patient: bool, waited: Duration) -> Next {
+    match stay {
+        Stay::Now => Next::Goes,
+        Stay::Then | Stay::Not if patient || waited < PATIENCE => Next::GivesWay,
+        Stay::Not => Next::Ends("other sleds have had their turn all the time"),
+        Stay::Then => Next::Ends("the volume's regions are too long in telling how they are"),
+    }
+}
+
+fn busy(local: &LocalRegion, why: &str) -> wire::Error {
+    let message = format!("{} stays as it is: {why}", local.name);
+    wire::Error::new("BUSY", message, "see sledctl jobs on these, and ask again")
+}
+
+/// Whether the volume's other regions stay when this one goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stay {
+    /// They do, as was seen a moment ago.
+    Now,
+    /// They did, when it was looked; what was seen last was long in coming.
+    Then,
+    /// Another sled has its own turn, or is not well any more.
+    Not,
+}
+
+/// Looks whether the volume's other regions stay, and have what this one has: those of this sled, and then by
+/// their sleds' word the others, which are asked last, as of them nothing is heard by itself.
+async fn others_stay(question: &Question<'_>, manner: Manner) -> Result<Stay, wire::Error> {
+    own_stay(question, manner).await?;
+    if !question.is_due().await {
+        return Ok(Stay::Now);
+    }
+    let asked = Instant::now();
+    match question.ask().await? {
+        Word::Well if asked.elapsed() <= FRESH => return Ok(Stay::Now),
+        Word::Well => {}
+        Word::No(why) if !manner.asks.patiently() => return Err(why),
+        Word::No(_) | Word::Yield => return Ok(Stay::Not),
+    }
+    // However long the word was in coming, it is of a look that was made for it just now: what is old by
+    // then is what was seen of this sled.
+    let told = Instant::now();
+    if ask_for_turn(question.shop, question.job, question.local, manner).await?.is_err() {
+        return Ok(Stay::Then);
+    }
+    own_stay(question, manner).await?;
+    Ok(if told.elapsed() <= FRESH { Stay::Now } else { Stay::Then })
+}
+
+/// Makes sure of the volume's other regions on this sled.
+///
+/// # Errors
+/// What a host would miss.
+async fn own_stay(question: &Question<'_>, manner: Manner) -> Result<(), wire::Error> {
+    let Question { shop, local, progress, .. } = question;
+    let dir = shop.config.region_dir(&local.name);
+    if !manner.unrepaired {
+        host_redundancy::repairable(shop, local, &dir).await?;
+    }
+    if !manner.force {
+        host_redundancy::wait(shop, local, &dir, progress).await.map_err(|lack| match lack {
+            Lack::Cancelled => cancelled(),
+            Lack::Of(what) => {
+                let message = format!("{} stays as it is: {what}; a host needs two of three regions", local.name);
+                let remedy = "wait until its hosts have all three; --force does it all the same";
+                wire::Error::new("HOST_ALONE", message, remedy)
+            }
+        })?;
+    }
+    Ok(())
+}
+
+/// Waits until a region's turn has come on this sled.
+async fn claim(
+    shop: &Workshop,
+    job: u64,
+    local: &LocalRegion,
+    manner: Manner,
+    progress: &Progress,
+) -> Result<(), wire::Error> {
+    let (began, mut hope) = (Instant::now(), Instant::now());
+    loop {
+        match ask_for_turn(shop, job, local, manner).await? {
+            Ok(()) => return Ok(()),
+            Err(Denied::Refused(why)) => return Err(why),
+            // As long as others are at work there is hope.
+            Err(Denied::Later(why)) if why.code == "BUSY" && began.elapsed() < LONGEST => hope = Instant::now(),
+            Err(Denied::Later(why)) if hope.elapsed() >= PATIENCE => return Err(why),
+            Err(Denied::Later(_)) => {}
+        }
+        tokio::select! {
+            () = sleep(LOOK) => {}
+            () = progress.cancelled() => return Err(cancelled()),
+        }
+    }
+}
+
+/// Asks once whether a region's turn has come on this sled; if so, it lasts.
+async fn ask_for_turn(
+    shop: &Workshop,
+    job: u64,
+    local: &LocalRegion,
+    manner: Manner,
+) -> Result<Result<(), Denied>, wire::Error> {
+    let (reply, answer) = oneshot::channel();
+    shop.tell(Event::Claim(Claim { job, region: local.name.clone(), manner, reply })).await;
+    answer.await.map_err(|_| wire::Error::new("STOPPING", "the supervisor is ending", "ask again in a moment"))
+}
+
+/// Restarts a region.
+pub(in crate::supervisor) async fn restart(
+    shop: &Workshop,
+    job: u64,
+    local: &LocalRegion,
+    manner: Manner,
+    bus: &Connection,
+    progress: &Progress,
+) -> Result<String, wire::Error> {
+    turn(shop, job, local, manner, bus, progress).await?;
+    // Since it was asked for, its turn may have been long in coming.
+    restart_check::could_start(shop, local, bus).await?;
+    progress.no_way_back().map_err(|_| cancelled())?;
+    let away = down_and_up(shop, job, local, bus, progress).await?;
+    let back = match away.hosts {
+        Some(time) => format!("; its hosts were back {} ms after its stop", time.as_millis()),
+        None => String::new(),
+    };
+    let served = away.served.as_millis();
+    Ok(format!("restarted; it was away for {served} ms, from its stop until it was seen to serve{back}"))
+}
+
+/// How long a region was away, from the moment at which systemd was asked to restart it.
+pub(in crate::supervisor) struct Away {
+    /// Until it was seen to serve again.
+    pub(in crate::supervisor) served: Duration,
+    /// Until the hosts that were connected were so again; `None` if nobody was.
+    pub(in crate::supervisor) hosts: Option<Duration>,
+    /// How often it had not gone on as it should, ever, when it was seen to serve again; `None` if the map
+    /// does not have it here any more.
+    pub(in crate::supervisor) breaks: Option<u64>,
+}
+
+/// Restarts it, and waits until it serves and its hosts are back. That it serves is believed of the
+/// run that the restart has made, and of those after it: what was known of the one before is old.
+pub(in crate::supervisor) async fn down_and_up(
+    shop: &Workshop,
+    job: u64,
+    local: &LocalRegion,
+    bus: &Connection,
+    progress: &Progress,
+) -> Result<Away, wire::Error> {
+    let failed = |why: String| {
+        let remedy = format!("see sledctl region show {}; nothing else was restarted because of it", local.name);
+        wire::Error::new("RESTART_FAILED", format!("{}: {why}", local.name), remedy)
+    };
+    let hosts = host_redundancy::hosts(local).await.map_err(failed)?;
+    shop.tell(Event::Mark { job, region: local.name.clone(), busy: Busy::Restarting }).await;
+    progress.step(format!("{}: restarting", local.name), 0, 0);
+    // Its restarts so far are not the new one's.
+    _ = units::forgive(bus, &local.name).await;
+    let before = units::invocation(bus, &local.name).await.map_err(failed)?;
+    let began = Instant::now();
+    units::restart(bus, &local.name).await.map_err(failed)?;
+    progress.step(format!("{}: waiting until it serves", local.name), 0, 0);
+    host_redundancy::wait_until_it_serves(shop, local, bus, before).await.map_err(failed)?;
+    let (served, breaks) = (began.elapsed(), shop.breaks.borrow().get(&local.name).copied());
+    shop.tell(Event::Mark { job, region: local.name.clone(), busy: Busy::Watching }).await;
+    host_redundancy::wait_for_return(shop, local, &hosts, progress).await.map_err(failed)?;
+    Ok(Away { served, hosts: (!hosts.is_empty()).then(|| began.elapsed()), breaks })
+}
+
+/// Stops a region, and keeps it from running until it is released.
+pub(in crate::supervisor) async fn hold(
+    shop: &Workshop,
+    job: u64,
+    local: &LocalRegion,
+    (why, manner): (String, Manner),
+    bus: &Connection,
+    progress: &Progress,
+) -> Result<String, wire::Error> {
+    turn(shop, job, local, manner, bus, progress).await?;
+    progress.no_way_back().map_err(|_| cancelled())?;
+    shop.tell(Event::Mark { job, region: local.name.clone(), busy: Busy::Holding }).await;
+    let hold = Hold { by: HeldBy::Operator, why, remedy: None, since: times::now() };
+    record(shop, &local.name, Some(hold)).await?;
+    progress.step("stopping its unit", 0, 0);
+    let failed = |why: String| {
+        let message = format!("{} is held, but its unit was not stopped: {why}", local.name);
+        wire::Error::new("NOT_STOPPED", message, "it is tried again by itself; see systemctl status")
+    };
+    units::stop(bus, &local.name).await.map_err(failed)?;
+    Ok("held; it does not run until it is released".into())
+}
+
+/// Lets a region run again.
+pub(in crate::supervisor) async fn release(
+    shop: &Workshop,
+    local: &LocalRegion,
+    progress: &Progress,
+) -> Result<String, wire::Error> {
+    progress.no_way_back().map_err(|_| cancelled())?;
+    // Before the ledger, too: a hold that is only on its way there must not come back.
+    shop.tell(Event::Released(shop.disk, local.name.clone())).await;
+    record(shop, &local.name, None).await?;
+    shop.look_again().await;
+    shop.tell(Event::Released(shop.disk, local.name.clone())).await;
+    Ok("released; it is started as soon as everything is right".into())
+}
+
+/// Takes a hold away that `which` says is not to stay, and what led to it.
+pub(in crate::supervisor) async fn forgive(
+    shop: &Workshop,
+    name: &RegionName,
+    which: impl FnOnce(&Hold) -> bool + Send + 'static,
+) -> Result<(), wire::Error> {
+    if held(shop, name).await?.is_some_and(|hold| which(&hold)) {
+        record(shop, name, None).await?;
+        shop.look_again().await;
+    }
+    shop.tell(Event::Released(shop.disk, name.clone())).await;
+    Ok(())
+}
+
+/// How a region is, by the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::supervisor) enum Standing {
+    /// It is on record, and may run.
+    Kept,
+    /// It is kept from running.
+    Held,
+    /// It is not on record: it was deleted.
+    Gone,
+}
+
+/// How a region is, by the ledger.
+pub(in crate::supervisor) async fn standing(shop: &Workshop, name: &RegionName) -> Result<Standing, wire::Error> {
+    let ledger = on_record(shop).await?;
+    Ok(match (ledger.regions.contains_key(name), ledger.holds.contains_key(name)) {
+        (false, _) => Standing::Gone,
+        (true, true) => Standing::Held,
+        (true, false) => Standing::Kept,
+    })
+}
+
+/// Whether a region is held, by the ledger.
+pub(in crate::supervisor) async fn is_held(shop: &Workshop, name: &RegionName) -> Result<bool, wire::Error> {
+    Ok(standing(shop, name).await? == Standing::Held)
+}
+
+async fn held(shop: &Workshop, name: &RegionName) -> Result<Option<Hold>, wire::Error> {
+    Ok(on_record(shop).await?.holds.remove(name))
+}
+
+/// The ledger, as it is on the disk.
+pub(in crate::supervisor) async fn on_record(shop: &Workshop) -> Result<Ledger, wire::Error> {
+    let root = shop.config.sled.storage.root.clone();
+    let loaded = shop.held(move || ledger::load(&root)).await?;
+    let failed = |why: std::io::Error| wire::Error::new("LEDGER_UNREADABLE", why.to_string(), "sledctl status");
+    Ok(loaded.map_err(failed)?.ledger)
+}
+
+async fn record(shop: &Workshop, name: &RegionName, hold: Option<Hold>) -> Result<(), wire::Error> {
+    let (root, region) = (shop.config.sled.storage.root.clone(), name.clone());
+    let write = move || {
+        ledger::change(&root, |ledger| {
+            match hold {
+                Some(hold) => _ = ledger.holds.insert(region, hold),
+                None => _ = ledger.holds.remove(&region),
+            }
+            Ok(())
+        })
+    };
+    let failed = |why: std::io::Error| {
+        wire::Error::new(
+            "NOT_RECORDED",
+            format!("the ledger was not written: {why}"),
+            "see sledctl storage and dmesg, and ask again",
+        )
+    };
+    shop.held(write).await?.map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_waits_for_others_with_a_turn_of_his_own() {
+        let (short, long) = (Duration::ZERO, PATIENCE);
+        for patient in [false, true] {
+            for waited in [short, long] {
+                assert_eq!(next(Stay::Now, patient, waited), Next::Goes);
+                for stay in [Stay::Then, Stay::Not] {
+                    let next = next(stay, patient, waited);
+                    match patient || waited == short {
+                        true => assert_eq!(next, Next::GivesWay),
+                        false => assert!(matches!(next, Next::Ends(_))),
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! A body of JSON, as the faces send it. Never what is in it.
+
+use crate::clean;
+use bytes::Bytes;
+use serde::Serialize;
+use std::fmt;
+use std::sync::{Arc, LazyLock};
+
+/// A body as it is sent. Every wire type has a JSON form; should one not, the error is sent.
+pub(crate) fn body(value: &impl Serialize) -> Bytes {
+    let text = serde_json::to_string_pretty(value).map(|text| clean::json(&text).into_owned() + "\n");
+    text.unwrap_or_else(|why| format!("{{\"error\":{why:?}}}")).into()
+}
+
+/// A body as it is sent, written when it is asked for first: an idle supervisor publishes far more often
+/// than anybody asks. Cheap to clone.
+#[derive(Clone)]
+pub struct Body(Arc<LazyLock<Bytes, Box<dyn FnOnce() -> Bytes + Send>>>);
+
+impl Body {
+    pub(in crate::supervisor) fn of(write: impl FnOnce() -> Bytes + Send + 'static) -> Self {
+        Self(Arc::new(LazyLock::new(Box::new(write))))
+    }
+
+    /// Its bytes.
+    pub fn bytes(&self) -> Bytes {
+        (**self.0).clone()
+    }
+}
+
+impl From<&'static str> for Body {
+    fn from(text: &'static str) -> Self {
+        Self::of(|| text.into())
+    }
+}
+
+impl Default for Body {
+    fn default() -> Self {
+        Self::of(Bytes::new)
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Body").field(&LazyLock::get(&self.0)).finish()
+    }
+}

@@ -1,0 +1,415 @@
+//! The last verdict as the faces show it: times are put to it, every body is serialised once at most,
+//! and a volume's revision grows when its body changes.
+
+use crate::check::Severity;
+use crate::clean;
+use crate::config::Configuration;
+use crate::decide::attach::attached;
+use crate::decide::facts::{Busy, Facts};
+use crate::decide::finding::Finding;
+use crate::decide::verdict::Verdict;
+use crate::names::{RegionName, SledName, VolumeName};
+use crate::store::since::Since as Told;
+use crate::supervisor::publish::body::{Body, body};
+use crate::supervisor::publish::since::Memory;
+use crate::supervisor::publish::storage_view::{holder, storage, storage_detail, uuid};
+use crate::times;
+use crate::wire::{self, State};
+use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// What the faces show.
+#[derive(Debug, Default)]
+pub struct Bulletin {
+    /// The volumes with a region on this sled, by name.
+    pub volumes: BTreeMap<VolumeName, Page>,
+    /// The other volumes of the map, with the sleds that carry them.
+    pub elsewhere: BTreeMap<VolumeName, Vec<SledName>>,
+    /// The body of `/v1/volumes`.
+    pub brief: Body,
+    /// The body of `/v1/sled`.
+    pub sled: Body,
+    /// The body of `/v1/storage`.
+    pub storage: Body,
+    /// The body of `/v1/maintenance`.
+    pub maintenance: Body,
+    /// Every job that is remembered.
+    pub jobs: Arc<BTreeMap<u64, wire::Job>>,
+    /// The hosts and sleds of the map, and who is connected: they are never without a place to ask.
+    pub known: BTreeSet<IpAddr>,
+    /// The names by which this sled may be asked over HTTP, beside those that are private to a network.
+    pub names: BTreeSet<String>,
+    /// Why there is no verdict at all.
+    pub broken: Option<wire::Error>,
+}
+
+/// The body of one volume.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// A host may attach it now.
+    pub ready: bool,
+    /// Changes when the body does.
+    pub revision: u64,
+    /// The body.
+    pub body: Body,
+}
+
+/// The state of a region, and since when it is in it.
+#[derive(Debug, Clone, Copy)]
+struct Stamped {
+    state: State,
+    /// By the clock, as it is shown.
+    since: Timestamp,
+    /// As this supervisor has seen it.
+    seen: Instant,
+}
+
+/// What is known of a condition or state beyond the verdict: since when it holds.
+type Since<K> = BTreeMap<K, Timestamp>;
+
+/// Makes bulletins of verdicts, and publishes them.
+pub(in crate::supervisor) struct Editor {
+    config: Arc<Configuration>,
+    out: watch::Sender<Option<Arc<Bulletin>>>,
+    began: Instant,
+    started: Timestamp,
+    settled_ms: Option<u64>,
+    states: BTreeMap<RegionName, Stamped>,
+    conditions: Since<(crate::check::Code, String)>,
+    volumes: BTreeMap<VolumeName, wire::Volume>,
+    status: Option<String>,
+    memory: Memory,
+}
+
+impl Editor {
+    /// `memory` is what an earlier supervisor of this boot has told.
+    pub(in crate::supervisor) fn new(
+        config: Arc<Configuration>,
+        out: watch::Sender<Option<Arc<Bulletin>>>,
+        memory: Memory,
+    ) -> Self {
+        Self {
+            config,
+            out,
+            began: Instant::now(),
+            started: times::now(),
+            settled_ms: None,
+            states: BTreeMap::new(),
+            conditions: BTreeMap::new(),
+            volumes: BTreeMap::new(),
+            status: None,
+            memory,
+        }
+    }
+
+    /// Whether anything was published yet.
+    pub(in crate::supervisor) fn has_published(&self) -> bool {
+        self.status.is_some()
+    }
+
+    /// The last verdict in a line, for `systemctl status`.
+    pub(in crate::supervisor) fn status(&self) -> Option<String> {
+        self.status.clone()
+    }
+
+    /// Shows another configuration from now on.
+    pub(in crate::supervisor) fn configure(&mut self, config: Arc<Configuration>) {
+        self.config = config;
+        let here: Vec<_> = self.config.local_regions().into_iter().map(|local| local.name).collect();
+        self.states.retain(|name, _| here.contains(name));
+        self.volumes.retain(|volume, _| here.iter().any(|name| name.volume() == volume));
+    }
+
+    /// Whether a volume may be attached, as was last published; and if not, what was said of it.
+    pub(in crate::supervisor) fn ready(&self, volume: &VolumeName) -> Result<(), &[wire::Check]> {
+        match self.volumes.get(volume) {
+            Some(volume) if volume.ready => Ok(()),
+            Some(volume) => Err(&volume.checks),
+            None => Err(&[]),
+        }
+    }
+
+    /// The identities of a volume's regions on this sled, as was last published.
+    pub(in crate::supervisor) fn uuids(&self, volume: &VolumeName) -> BTreeMap<RegionName, uuid::Uuid> {
+        let regions = self.volumes.get(volume).into_iter().flat_map(|volume| &volume.regions);
+        regions.filter_map(|region| Some((region.name.clone(), region.uuid?))).collect()
+    }
+
+    /// How long a region has been serving without a break, as far as this supervisor has seen.
+    pub(in crate::supervisor) fn serving_for(&self, name: &RegionName) -> Option<Duration> {
+        let stamped = self.states.get(name).filter(|stamped| stamped.state == State::Serving)?;
+        Some(stamped.seen.elapsed())
+    }
+
+    /// Publishes a verdict.
+    pub(in crate::supervisor) fn publish(
+        &mut self,
+        facts: &Facts,
+        verdict: Verdict,
+        jobs: &Arc<BTreeMap<u64, wire::Job>>,
+    ) {
+        let now = times::now();
+        self.stamp_states(facts, &verdict, now);
+        let checks = self.stamp_findings(&verdict.findings, now);
+        self.tell_the_next(facts);
+        for (name, ready) in self.names_here(&verdict) {
+            let next = self.volume(&name, ready, facts, &verdict, &checks, now);
+            self.volumes.insert(name, next);
+        }
+        let sled = self.sled(facts, &checks, now);
+        let ready = sled.volumes.iter().filter(|volume| volume.ready).count();
+        self.status = Some(status_line(ready, &sled));
+        let (storage, maintenance) = (storage_detail(&self.config, facts), facts.maintenance.clone());
+        let sled = Arc::new(sled);
+        let whole = sled.clone();
+        let bulletin = Bulletin {
+            volumes: pages(&sled),
+            elsewhere: self.elsewhere(),
+            brief: Body::of(move || body(&whole.brief())),
+            sled: Body::of(move || body(&*sled)),
+            storage: Body::of(move || body(&storage)),
+            maintenance: Body::of(move || body(&maintenance)),
+            jobs: jobs.clone(),
+            known: self.known(),
+            names: self.config.names.iter().cloned().collect(),
+            broken: None,
+        };
+        self.out.send_replace(Some(Arc::new(bulletin)));
+    }
+
+    fn names_here(&self, verdict: &Verdict) -> Vec<(VolumeName, bool)> {
+        let mut names: Vec<_> = verdict.states.keys().map(|region| region.volume().clone()).collect();
+        names.dedup();
+        names.into_iter().map(|name| (name.clone(), verdict.ready(&name))).collect()
+    }
+
+    /// Whether every region has served since this supervisor began.
+    pub(in crate::supervisor) fn has_settled(&self) -> bool {
+        self.settled_ms.is_some()
+    }
+
+    fn stamp_states(&mut self, facts: &Facts, verdict: &Verdict, now: Timestamp) {
+        let first = !self.has_published();
+        for (name, state) in &verdict.states {
+            let known = self.states.get(name).filter(|known| known.state == *state);
+            if known.is_none() {
+                tracing::info!(REGION = %name, STATE = %state, "{name} is {state}");
+                // What served before this supervisor came has served since systemd started it.
+                let unit = facts.regions.get(name).and_then(|region| region.unit.as_ref()?.since);
+                let since = unit.filter(|since| first && *state == State::Serving && *since < now);
+                let earlier =
+                    self.memory.earlier().states.remove(name).filter(|(was, since)| was == state && *since < now);
+                let since = since.map(times::in_milliseconds).or(earlier.map(|(_, since)| since)).unwrap_or(now);
+                self.states.insert(name.clone(), Stamped { state: *state, since, seen: Instant::now() });
+            }
+        }
+        let serving = verdict.states.values().all(|state| *state == State::Serving);
+        if serving && !verdict.states.is_empty() && self.settled_ms.is_none() {
+            self.settled_ms = self.began.elapsed().as_millis().try_into().ok();
+        }
+    }
+
+    /// Puts times to the findings, and writes those that are new or gone to the journal.
+    fn stamp_findings(&mut self, findings: &[Finding], now: Timestamp) -> Vec<wire::Check> {
+        let mut held = BTreeMap::new();
+        let checks = findings.iter().map(|finding| {
+            let key = (finding.code, finding.subject.clone());
+            let since = self.conditions.get(&key).copied().unwrap_or_else(|| {
+                announce(finding);
+                seen_before(self.memory.earlier(), &key).filter(|since| *since < now).unwrap_or(now)
+            });
+            held.insert(key, since);
+            wire::Check {
+                code: finding.code,
+                severity: finding.code.severity(),
+                subject: clean::line(&finding.subject).into_owned(),
+                cause: clean::lines(&finding.cause).into_owned(),
+                remedy: clean::lines(&finding.remedy).into_owned(),
+                since,
+            }
+        });
+        let checks = checks.collect();
+        let over = self.conditions.keys().filter(|key| !held.contains_key(key) && !key.0.passes());
+        for (code, subject) in over {
+            tracing::info!(CODE = %code, SUBJECT = %subject, "{code} is over: {subject}");
+        }
+        self.conditions = held;
+        checks
+    }
+
+    /// Tells the next supervisor of this boot since when what is so.
+    fn tell_the_next(&mut self, facts: &Facts) {
+        let conditions = self.conditions.iter().map(|((code, subject), since)| (*code, subject.clone(), *since));
+        let states = self.states.iter().map(|(name, stamped)| (name.clone(), (stamped.state, stamped.since)));
+        let stopped = facts.regions.iter().filter_map(|(name, region)| {
+            region.stopped.as_ref().map(|stopped| (name.clone(), (stopped.at, stopped.run.clone())))
+        });
+        let now = Told { conditions: conditions.collect(), states: states.collect(), stopped: stopped.collect() };
+        self.memory.tell(now);
+    }
+
+    /// A volume's body; its revision grows if anything but the time of it has changed.
+    fn volume(
+        &self,
+        name: &VolumeName,
+        ready: bool,
+        facts: &Facts,
+        verdict: &Verdict,
+        checks: &[wire::Check],
+        now: Timestamp,
+    ) -> wire::Volume {
+        let wanted = &self.config.map.volumes[name];
+        let known = self.volumes.get(name);
+        let concerning = verdict.findings.iter().zip(checks).filter(|(finding, _)| finding.concerns(name));
+        let indices = 0..wanted.regions.len();
+        // A first revision that no earlier supervisor gave: the clock's milliseconds.
+        let first = self.started.as_millisecond().unsigned_abs();
+        let mut volume = wire::Volume {
+            volume: name.clone(),
+            ready,
+            revision: known.map_or(first, |known| known.revision),
+            as_of: known.map_or(now, |known| known.as_of),
+            sled: self.config.sled.name.clone(),
+            port_map: self.config.map.digest.clone(),
+            fault_tolerance: wanted.fault_tolerance(),
+            size_bytes: wanted.geometry.data_bytes(),
+            hosts: wanted.hosts.clone(),
+            regions: indices.filter_map(|index| self.region(name, index, facts)).collect(),
+            checks: concerning.map(|(_, check)| check.clone()).collect(),
+            generation: facts.granted(name).generation,
+            holder: holder(&self.config, facts, name),
+            denied: facts.granted(name).denied.iter().copied().collect(),
+            attached: attached(&self.config, &facts.visitors(&self.config, name), |address| {
+                facts.seen_since.get(&(name.clone(), address)).copied().map_or(now, times::in_milliseconds)
+            }),
+            tls: Some(self.config.sled.tls.is_some()),
+            drain: facts.drains.get(name).cloned(),
+        };
+        if known.is_some_and(|known| *known != volume) {
+            volume.revision += 1;
+        }
+        volume.as_of = now;
+        volume
+    }
+
+    fn region(&self, volume: &VolumeName, index: usize, facts: &Facts) -> Option<wire::Region> {
+        let name = RegionName::new(volume.clone(), index)?;
+        let placement = self.config.map.volumes.get(volume)?.regions.get(index)?;
+        let here = placement.sled == self.config.sled.name;
+        let stamped = self.states.get(&name).filter(|_| here);
+        let seen = facts.regions.get(&name).filter(|_| here);
+        Some(wire::Region {
+            index: name.index(),
+            sled: placement.sled.clone(),
+            address: self.config.map.sleds.get(&placement.sled)?.address,
+            port: placement.port,
+            repair_port: placement.port + crate::port_map::REPAIR_OFFSET,
+            uuid: uuid(facts, &name).filter(|_| here),
+            state: stamped.map(|stamped| stamped.state),
+            since: stamped.map(|stamped| stamped.since),
+            pid: seen.and_then(crate::decide::facts::Region::alive),
+            stopped_outside: seen.and_then(|region| Some(region.stopped.as_ref()?.at)),
+            version: seen.and_then(|region| Some(region.program.as_ref()?.version.clone())),
+            message_version: seen.and_then(|region| Some(region.program.as_ref()?.messages)),
+            turn: here && facts.busy.get(&name).is_some_and(|busy| *busy != Busy::Waiting),
+            connected: seen.map(|region| self.connected(region)).unwrap_or_default(),
+            name,
+        })
+    }
+
+    /// The peers of a region, by name where the map has one.
+    fn connected(&self, region: &crate::decide::facts::Region) -> Vec<wire::Peer> {
+        let peers = region.sockets.iter().flat_map(|sockets| &sockets.connected);
+        let named = |peer: &wire::Peer| {
+            let host = self.config.map.name_of(peer.address).map(str::to_owned);
+            wire::Peer { host, ..peer.clone() }
+        };
+        peers.map(named).collect()
+    }
+
+    fn known(&self) -> BTreeSet<IpAddr> {
+        let map = &self.config.map;
+        let hosts = map.volumes.values().flat_map(|volume| &volume.hosts).chain(map.hosts.values());
+        let attached = self.volumes.values().flat_map(|volume| &volume.attached).map(|host| &host.address);
+        hosts.chain(map.sleds.values().map(|sled| &sled.address)).chain(attached).copied().collect()
+    }
+
+    fn elsewhere(&self) -> BTreeMap<VolumeName, Vec<SledName>> {
+        let others = self.config.map.volumes.iter().filter(|(name, _)| !self.volumes.contains_key(name));
+        others
+            .map(|(name, volume)| {
+                let mut sleds: Vec<_> = volume.regions.iter().map(|region| region.sled.clone()).collect();
+                sleds.sort();
+                sleds.dedup();
+                (name.clone(), sleds)
+            })
+            .collect()
+    }
+
+    fn sled(&self, facts: &Facts, checks: &[wire::Check], now: Timestamp) -> wire::Sled {
+        let nic = facts.network.as_ref().and_then(|network| network.nic.as_ref());
+        let bridge = facts.network.as_ref().and_then(|network| network.bridge.as_ref());
+        wire::Sled {
+            sled: self.config.sled.name.clone(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            as_of: now,
+            started: self.started,
+            settled_ms: self.settled_ms,
+            address: self.config.address,
+            port_map: self.config.map.digest.clone(),
+            maintenance: facts.maintenance.clone(),
+            well: checks.iter().all(|check| check.severity != Severity::Blocking),
+            network: wire::Network {
+                nic: self.config.sled.network.nic.clone(),
+                carrier: nic.map(|nic| nic.carrier),
+                link_mbps: nic.and_then(|nic| nic.link_mbps),
+                usb_mbps: nic.and_then(|nic| nic.usb_mbps),
+                bridge: self.config.sled.network.bridge.clone(),
+                addresses: bridge.map(|bridge| bridge.addresses.clone()),
+            },
+            storage: storage(&self.config, facts.disk.as_ref()),
+            volumes: self.volumes.values().cloned().collect(),
+            checks: checks.to_vec(),
+        }
+    }
+}
+
+/// Since when a condition held that an earlier supervisor has seen; that is asked once.
+fn seen_before(earlier: &mut Told, key: &(crate::check::Code, String)) -> Option<Timestamp> {
+    let at = earlier.conditions.iter().position(|(code, subject, _)| (code, subject) == (&key.0, &key.1))?;
+    Some(earlier.conditions.swap_remove(at).2)
+}
+
+fn announce(finding: &Finding) {
+    let (code, subject) = (finding.code, &finding.subject);
+    let text = format!("{code}: {subject}: {}; {}", finding.cause, finding.remedy);
+    match code.severity() {
+        // The region's state says it already.
+        _ if code.passes() => {}
+        Severity::Blocking => tracing::error!(CODE = %code, SUBJECT = %subject, "{text}"),
+        Severity::Warning => tracing::warn!(CODE = %code, SUBJECT = %subject, "{text}"),
+        Severity::Information => tracing::info!(CODE = %code, SUBJECT = %subject, "{text}"),
+    }
+}
+
+/// The pages of a sled's volumes.
+fn pages(sled: &Arc<wire::Sled>) -> BTreeMap<VolumeName, Page> {
+    let page = |(at, volume): (usize, &wire::Volume)| {
+        let sled = sled.clone();
+        let body = Body::of(move || body(&sled.volumes[at]));
+        (volume.volume.clone(), Page { ready: volume.ready, revision: volume.revision, body })
+    };
+    sled.volumes.iter().enumerate().map(page).collect()
+}
+
+fn status_line(ready: usize, sled: &wire::Sled) -> String {
+    let all = sled.volumes.len();
+    match sled.checks.iter().find(|check| check.severity == Severity::Blocking) {
+        None => format!("{ready} of {all} volumes ready"),
+        Some(first) => format!("{ready} of {all} volumes ready; {}: {}", first.code, first.cause),
+    }
+}

@@ -1,0 +1,80 @@
+//! What the next supervisor is told of since when things are so. It is written whenever it changes, by one
+//! writer, aside from the loop.
+
+use crate::store::since::{self, Since};
+use crate::supervisor::tasks::Errands;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// How long what an earlier supervisor saw is waited for to be seen again: some things are looked at late.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What was told, and what is to be.
+#[derive(Debug)]
+pub(in crate::supervisor) struct Memory {
+    earlier: Since,
+    began: Instant,
+    tell: watch::Sender<Since>,
+}
+
+impl Memory {
+    /// What an earlier supervisor of this boot has told, and the writer of what is told the next.
+    pub(in crate::supervisor) fn begin(earlier: Since, errands: &Errands) -> Self {
+        let (tell, mut told) = watch::channel(earlier.clone());
+        errands.run(|_| None, async move {
+            let mut well = true;
+            while told.changed().await.is_ok() {
+                let now = told.borrow_and_update().clone();
+                let written = tokio::task::spawn_blocking(move || since::write(&now)).await;
+                let done = written.unwrap_or_else(|why| Err(std::io::Error::other(why)));
+                if let (true, Err(why)) = (well, &done) {
+                    tracing::warn!("since when things are so is not written for the next supervisor: {why}");
+                }
+                well = done.is_ok();
+            }
+            None
+        });
+        Self { earlier, began: Instant::now(), tell }
+    }
+
+    /// What an earlier supervisor saw, and has not been seen again yet.
+    pub(in crate::supervisor) fn earlier(&mut self) -> &mut Since {
+        if self.began.elapsed() > PATIENCE {
+            self.earlier = Since::default();
+        }
+        &mut self.earlier
+    }
+
+    /// Tells the next supervisor how it is, and what may be seen again.
+    pub(in crate::supervisor) fn tell(&mut self, mut now: Since) {
+        let earlier = self.earlier().clone();
+        now.conditions.extend(earlier.conditions);
+        for (name, state) in earlier.states {
+            now.states.entry(name).or_insert(state);
+        }
+        self.tell.send_if_modified(|known| {
+            let changed = *known != now;
+            *known = now;
+            changed
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Code;
+    use jiff::Timestamp;
+
+    #[tokio::test]
+    async fn what_was_not_seen_again_yet_is_told_on() {
+        let at = Timestamp::from_second(7).unwrap();
+        let earlier = Since { conditions: vec![(Code::DiskLow, "disk".into(), at)], ..Since::default() };
+        let mut memory = Memory::begin(earlier, &Errands::new(tokio::sync::mpsc::channel(1).0));
+        memory.tell(Since { conditions: vec![(Code::DiskFull, "disk".into(), at)], ..Since::default() });
+        assert_eq!(memory.tell.borrow().conditions.len(), 2);
+        memory.earlier().conditions.clear();
+        memory.tell(Since::default());
+        assert_eq!(*memory.tell.borrow(), Since::default());
+    }
+}

@@ -1,0 +1,104 @@
+//! What an earlier supervisor left undone: the directories are settled before anything else is
+//! done on the disk, and adoptions that were cut short are undone beside it.
+
+use crate::act::settle;
+use crate::decide::facts::{Busy, Settled};
+use crate::names::RegionName;
+use crate::store::ledger;
+use crate::supervisor::Supervisor;
+use crate::supervisor::event::Event;
+use crate::supervisor::jobs::adoption;
+use crate::supervisor::jobs::context::Workshop;
+use std::collections::BTreeMap;
+use uuid::Uuid;
+use zbus::Connection;
+
+impl Supervisor {
+    /// Settles what is on this disk, looks at it, and tells the loop.
+    pub(in crate::supervisor) fn settle(&mut self, disk: Uuid, bus: Connection) {
+        self.facts.settled = Settled::Running;
+        let shop = self.shop.on(disk);
+        let lost = move |why| Some(Event::Settled(disk, Err(why)));
+        self.errands.run(lost, async move {
+            let settled = steps(&shop, &bus).await;
+            shop.look_again().await;
+            Some(Event::Settled(disk, settled))
+        });
+    }
+
+    /// Takes the end of that. Of another disk than is there now it says nothing.
+    pub(in crate::supervisor) fn hear_settled(&mut self, disk: Uuid, result: Result<(), String>) {
+        self.facts.settled = match result {
+            _ if self.last_disk != Some(disk) => Settled::No,
+            Ok(()) => Settled::Done(disk),
+            Err(why) => {
+                tracing::error!("what an earlier supervisor left undone cannot be finished: {why}");
+                Settled::Failed(why)
+            }
+        };
+    }
+
+    /// The ledger of this disk was begun anew. Of another disk than is there now that says nothing.
+    pub(in crate::supervisor) fn hear_unsettled(&mut self, disk: Uuid) {
+        if self.last_disk == Some(disk) {
+            self.facts.settled = Settled::No;
+        }
+    }
+
+    /// Undoes adoptions that were cut short, and tells the loop which could not be undone, and why.
+    pub(in crate::supervisor) fn undo(&mut self, disk: Uuid, names: Vec<RegionName>, bus: Connection) {
+        self.facts.busy.extend(names.iter().map(|name| (name.clone(), Busy::Adopting)));
+        let (shop, wanted) = (self.shop.on(disk), names.clone());
+        let all = move |why: String| names.iter().map(|name| (name.clone(), why.clone())).collect();
+        let (lost, failed) = (wanted.clone(), all.clone());
+        let lost = move |why| Some(Event::Undone(disk, lost, failed(why)));
+        self.errands.run(lost, async move {
+            let stuck = undo_each(&shop, &wanted, &bus).await.unwrap_or_else(all);
+            shop.look_again().await;
+            Some(Event::Undone(disk, wanted, stuck))
+        });
+    }
+
+    /// Takes the end of that. What is stuck on another disk than is there now is none of its business.
+    pub(in crate::supervisor) fn hear_undone(
+        &mut self,
+        disk: Uuid,
+        names: Vec<RegionName>,
+        stuck: BTreeMap<RegionName, String>,
+    ) {
+        if self.last_disk == Some(disk) {
+            self.facts.stuck_adoptions.extend(stuck);
+        }
+        for name in names {
+            self.facts.busy.remove(&name);
+        }
+    }
+}
+
+async fn steps(shop: &Workshop, bus: &Connection) -> Result<(), String> {
+    settle::stop_left_over_units(bus).await?;
+    let config = shop.config.clone();
+    let clock = shop.clock.clone();
+    let left_over = shop.held(move || settle::directories(&config, clock.now())).await.map_err(|why| why.message)?;
+    let left_over = left_over.map_err(|why| why.to_string())?;
+    tokio::task::spawn_blocking(move || settle::sweep(left_over)).await.map_err(|why| why.to_string())
+}
+
+async fn undo_each(
+    shop: &Workshop,
+    names: &[RegionName],
+    bus: &Connection,
+) -> Result<BTreeMap<RegionName, String>, String> {
+    let root = shop.config.sled.storage.root.clone();
+    let loaded = shop.held(move || ledger::load(&root)).await.map_err(|why| why.message)?;
+    let noted = loaded.map_err(|why| why.to_string())?.ledger.adoptions;
+    let mut stuck = BTreeMap::new();
+    for (name, adoption) in noted.into_iter().filter(|(name, _)| names.contains(name)) {
+        tracing::warn!(REGION = %name, "undoing the adoption of {name}, which was cut short");
+        if let Err(why) = adoption::undo(shop, &name, adoption, bus).await {
+            tracing::error!(REGION = %name, "the adoption of {name} could not be undone: {why}");
+            stuck.insert(name, why);
+        }
+    }
+    Ok(stuck)
+}

@@ -1,0 +1,76 @@
+//! While the machine is being switched off: hosts are told, and the regions are stopped one volume
+//! after the other.
+
+use crate::act;
+use crate::names::{RegionName, VolumeName};
+use crate::observe::deaths;
+use crate::supervisor::Supervisor;
+use crate::supervisor::event::Event;
+use crate::supervisor::requests::Answer;
+use crate::systemd::names;
+use crate::wire;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+use zbus::Connection;
+
+/// How long the regions of one volume may take to end; they do nothing at their end.
+const ONE_VOLUME: Duration = Duration::from_secs(5);
+/// How long all of it may take, so that a machine that is switched off does go off.
+const ALL: Duration = Duration::from_secs(30);
+/// How long it may take to write down what is to be remembered of jobs.
+const NOTING: Duration = Duration::from_secs(2);
+
+impl Supervisor {
+    /// The daemon was told to end. If that is because the machine is being switched off, hosts are
+    /// told first, and then the regions are stopped.
+    pub(in crate::supervisor) fn leave(&mut self, answer: oneshot::Sender<Result<Answer, wire::Error>>) {
+        let (bus, noted) = (self.bus.clone(), self.note_jobs_at_the_end());
+        let mut volumes: BTreeMap<VolumeName, Vec<(RegionName, u32)>> = BTreeMap::new();
+        for (name, region) in &self.facts.regions {
+            if let Some(pid) = region.alive() {
+                volumes.entry(name.volume().clone()).or_default().push((name.clone(), pid));
+            }
+        }
+        let shop = self.shop.clone();
+        let leaving = async move {
+            if let Some(bus) = bus
+                && crate::systemd::machine::machine_stops(&bus).await
+            {
+                let (told, heard) = oneshot::channel();
+                shop.tell(Event::Leaving(told)).await;
+                _ = heard.await;
+                if timeout(ALL, stop_each(&bus, volumes)).await.is_err() {
+                    tracing::warn!("not every region was stopped within {} s", ALL.as_secs());
+                }
+            }
+            // If the disk takes longer, some numbers are skipped.
+            _ = timeout(NOTING, noted).await;
+            _ = answer.send(Ok(Answer::Left));
+            None
+        };
+        self.errands.run(|_| None, leaving);
+    }
+}
+
+/// Stops the regions of one volume after those of the other. systemd has a job for each of these
+/// units that waits for this supervisor's end; so it is the processes that are told.
+async fn stop_each(bus: &Connection, volumes: BTreeMap<VolumeName, Vec<(RegionName, u32)>>) {
+    for (volume, regions) in volumes {
+        tracing::info!("stopping {volume}: the machine is being switched off");
+        let all = async {
+            for (name, _) in &regions {
+                if let Err(why) = act::units::end(bus, name).await {
+                    tracing::warn!(REGION = %name, "{name} is not told to end: {why}");
+                }
+            }
+            for (name, pid) in &regions {
+                deaths::end(Some(*pid), &names::unit(name)).await;
+            }
+        };
+        if timeout(ONE_VOLUME, all).await.is_err() {
+            tracing::warn!("the regions of {volume} have not ended within {} s", ONE_VOLUME.as_secs());
+        }
+    }
+}

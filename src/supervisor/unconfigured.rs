@@ -1,0 +1,96 @@
+//! Before there is a configuration to supervise by: everybody who asks is told what is wrong with the files,
+//! what runs goes on, and a reload looks at them again. The first one without a fault begins the
+//! supervision, in the same process: nobody has to ask twice.
+
+use crate::config::{Configuration, Texts};
+use crate::config_dir;
+use crate::source::Fault;
+use crate::store::in_force::Choice;
+use crate::supervisor::configuration::in_force::tell_faults;
+use crate::supervisor::{Answer, Bulletin, Line, Reload, Reloading, Request, Wish};
+use crate::wire::{self, Change, Difference};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::interval;
+
+/// How often the watchdog is fed.
+const TURN: Duration = Duration::from_millis(500);
+
+/// Waits until a reload finds a configuration without a fault, and returns it, and who has asked for it.
+/// `None` when nobody can ask any more.
+pub async fn for_a_good_one(dir: &Path, faults: &[Fault], line: &mut Line) -> Option<(Choice, String)> {
+    tell_faults(faults);
+    publish(line, faults);
+    let (mut error, mut count) = (wire::Error::config_invalid(faults), faults.len());
+    let mut turn = interval(TURN);
+    loop {
+        // Cancel-safe: a turn or a request that is not taken stays.
+        let request = tokio::select! {
+            _ = turn.tick() => {
+                line.watchdog.turned(|| Some(status(count)));
+                continue;
+            }
+            request = line.asked.recv() => request?,
+        };
+        match request {
+            Request { wish: Wish::Leave, answer } => _ = answer.send(Ok(Answer::Left)),
+            Request { wish: Wish::Reload(Reloading { how, by, kept: None }), answer } => match look(dir).await {
+                Ok((config, texts)) if how == Reload::Show => {
+                    _ = answer.send(Ok(Answer::Difference(Box::new(beginning(&config, &texts)))));
+                }
+                Ok((config, texts)) => {
+                    let done = Difference { applied: true, ..beginning(&config, &texts) };
+                    _ = answer.send(Ok(Answer::Difference(Box::new(done))));
+                    // Who asks from now on waits for the first verdict.
+                    line.publish.send_replace(None);
+                    return Some((Choice { config, texts, instead_of: None }, by));
+                }
+                Err(faults) => {
+                    tell_faults(&faults);
+                    publish(line, &faults);
+                    (error, count) = (wire::Error::config_invalid(&faults), faults.len());
+                    _ = answer.send(Err(error.clone()));
+                }
+            },
+            Request { answer, .. } => _ = answer.send(Err(error.clone())),
+        }
+    }
+}
+
+/// Reads the files anew, aside from the loop.
+async fn look(dir: &Path) -> Result<(Configuration, Texts), Vec<Fault>> {
+    let at: PathBuf = dir.to_owned();
+    let read = tokio::task::spawn_blocking(move || {
+        let texts = config_dir::texts(&at);
+        config_dir::read_texts(&texts, &at).map(|config| (config, texts))
+    });
+    read.await.unwrap_or_else(|why| {
+        let (file, problem) = (dir.display().to_string(), format!("cannot be read: {why}"));
+        Err(vec![Fault { file, line: None, key: String::new(), problem, remedy: "ask again".into() }])
+    })
+}
+
+fn publish(line: &Line, faults: &[Fault]) {
+    let bulletin = Bulletin { broken: Some(wire::Error::config_invalid(faults)), ..Bulletin::default() };
+    line.publish.send_replace(Some(Arc::new(bulletin)));
+}
+
+/// What systemd shows meanwhile.
+fn status(faults: usize) -> String {
+    format!("the configuration has {faults} fault(s): sledctl config check")
+}
+
+/// Everything is another than nothing.
+fn beginning(config: &Configuration, texts: &Texts) -> Difference {
+    let change = Change {
+        subject: format!("sled {}", config.sled.name),
+        what: "no configuration is in force, and this one has no fault".into(),
+        effect: format!("its {} regions are supervised from then on", config.local_regions().len()),
+        interrupts: false,
+        needs_restart: false,
+        needs_yes: false,
+    };
+    let (to, to_files) = (config.map.digest.clone(), texts.digest());
+    Difference { to, to_files, changes: vec![change], ..Difference::default() }
+}
