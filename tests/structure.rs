@@ -5,7 +5,7 @@
 
 use clap::{Command, CommandFactory};
 use crucible_sled::{attach, cli};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -32,7 +32,7 @@ const LAYERS: [&[&str]; 15] = [
 ];
 
 /// What must do no I/O of its own.
-const PURE: [&str; 34] = [
+const PURE: [&str; 35] = [
     "clean",
     "lived",
     "times",
@@ -53,8 +53,9 @@ const PURE: [&str; 34] = [
     "attach/install/facts",
     "attach/install/places",
     "attach/install/plan",
+    "attach/install/step",
     "attach/install/storage",
-    "attach/install/texts",
+    "attach/texts",
     "attach/install/trouble",
     "attach/install/undo",
     "nbd",
@@ -107,18 +108,72 @@ fn what_is_pure_does_no_io() {
     }
 }
 
-/// The modules of this crate that some code names.
-fn imported(code: &str) -> Vec<String> {
-    let mut names = Vec::new();
-    for rest in code.split("crate::").skip(1) {
-        let word =
-            |text: &str| text.trim().split(|c: char| !(c.is_alphanumeric() || c == '_')).next().unwrap().to_owned();
-        match rest.strip_prefix('{') {
-            Some(list) => names.extend(list.split('}').next().unwrap().split(',').map(word)),
-            None => names.push(word(rest)),
-        }
+/// The module that a file of `src` is.
+fn module_of(file: &Path) -> Vec<String> {
+    let within = file.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap().with_extension("");
+    let mut parts: Vec<_> = within.iter().map(|part| part.to_str().unwrap().to_owned()).collect();
+    if parts.last().is_some_and(|last| last == "mod") {
+        parts.pop();
     }
-    names
+    parts
+}
+
+/// What a file names of this crate, from its root, whether by `crate::` or by `super::`, in a list or not.
+fn named(file: &Path, code: &str) -> Vec<Vec<String>> {
+    let (module, mut all) = (module_of(file), Vec::new());
+    let begins = |at: usize| !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':');
+    for (at, _) in code.match_indices("crate::").filter(|(at, _)| begins(*at)) {
+        follow(Vec::new(), &code[at + "crate::".len()..], &mut all);
+    }
+    for (at, _) in code.match_indices("super::").filter(|(at, _)| begins(*at)) {
+        let (mut rest, mut up) = (&code[at..], module.clone());
+        while let Some(next) = rest.strip_prefix("super::") {
+            up.pop();
+            rest = next;
+        }
+        follow(up, rest, &mut all);
+    }
+    all
+}
+
+/// Follows a path to its end, or each of a list of them.
+fn follow(mut path: Vec<String>, rest: &str, all: &mut Vec<Vec<String>>) {
+    let rest = rest.trim_start();
+    if let Some(list) = rest.strip_prefix('{') {
+        let (mut depth, mut begins) = (0, 0);
+        for (at, c) in list.char_indices() {
+            match c {
+                '{' => depth += 1,
+                ',' | '}' if depth == 0 => {
+                    follow(path.clone(), &list[begins..at], all);
+                    begins = at + 1;
+                    if c == '}' {
+                        return;
+                    }
+                }
+                '}' => depth -= 1,
+                _ => {}
+            }
+        }
+        return;
+    }
+    let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len());
+    path.push(rest[..end].to_owned());
+    match rest[end..].strip_prefix("::") {
+        Some(more) => follow(path, more, all),
+        None => all.push(path),
+    }
+}
+
+#[test]
+fn names_are_followed_in_each_of_their_forms() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/attach/install/act.rs");
+    let code =
+        "use crate::{a::b, c::{self, D}}; use super::super::units::Units; super::{plan, undo::x}; my_crate::no();";
+    let names: Vec<_> = named(&file, code).iter().map(|path| path.join("::")).collect();
+    let wanted =
+        ["a::b", "c::self", "c::D", "attach::units::Units", "attach::install::plan", "attach::install::undo::x"];
+    assert_eq!(names, wanted);
 }
 
 #[test]
@@ -126,14 +181,64 @@ fn imports_run_downwards_only() {
     for (height, layer) in LAYERS.iter().enumerate() {
         for module in *layer {
             for (file, code) in sources(module) {
-                for other in imported(&code) {
-                    let Some(at) = LAYERS.iter().position(|layer| layer.contains(&other.as_str())) else { continue };
-                    let beside = at == height && other != *module;
-                    assert!(at <= height && !beside, "{} looks up or aside at {other}", file.display());
+                for other in named(&file, &code) {
+                    let Some(at) = LAYERS.iter().position(|layer| layer.contains(&other[0].as_str())) else { continue };
+                    let beside = at == height && other[0] != *module;
+                    assert!(at <= height && !beside, "{} looks up or aside at {}", file.display(), other.join("::"));
                 }
             }
         }
     }
+}
+
+/// The rooms that lie in a circle, each with those it is in it with: what the loop hears of is what its rooms have to
+/// tell, and names their types.
+const CIRCLES: [(&str, &[&str]); 1] =
+    [("supervisor", &["configuration", "drains", "event", "fencing", "jobs", "maintenance", "requests", "tasks"])];
+
+/// No two modules of a folder, whatever lies in them, need one another.
+#[test]
+fn there_is_no_circle_within_a_folder() {
+    let names = LAYERS.iter().flat_map(|layer| layer.iter());
+    let all: Vec<_> = names.flat_map(|module| sources(module)).collect();
+    let modules: Vec<_> = all.iter().map(|(file, _)| module_of(file)).collect();
+    // From each module to those that it names, by the folder in which both lie.
+    let mut arrows: BTreeMap<&[String], BTreeMap<&str, BTreeSet<String>>> = BTreeMap::new();
+    for ((file, code), module) in all.iter().zip(&modules) {
+        for path in named(file, code) {
+            let shared = module.iter().zip(&path).take_while(|(one, other)| one == other).count();
+            let (Some(from), Some(to)) = (module.get(shared), path.get(shared)) else { continue };
+            if shared > 0 && modules.iter().any(|module| module.starts_with(&path[..=shared])) {
+                arrows.entry(&module[..shared]).or_default().entry(from).or_default().insert(to.clone());
+            }
+        }
+    }
+    let mut found = Vec::new();
+    for (folder, arrows) in &arrows {
+        let circle: Vec<_> = arrows.keys().filter(|module| reaches(arrows, module, module)).copied().collect();
+        let folder = folder.join("/");
+        let known = CIRCLES.iter().find(|(known, _)| *known == folder).map_or(&[][..], |(_, circle)| circle);
+        if circle != known {
+            found.push((folder, circle));
+        }
+    }
+    assert_eq!(found, Vec::new());
+}
+
+/// Whether one comes to the other by the arrows.
+fn reaches(arrows: &BTreeMap<&str, BTreeSet<String>>, from: &str, to: &str) -> bool {
+    let (mut seen, mut next) = (BTreeSet::new(), vec![from]);
+    while let Some(at) = next.pop() {
+        for other in arrows.get(at).into_iter().flatten() {
+            if other == to {
+                return true;
+            }
+            if seen.insert(other.as_str()) {
+                next.push(other);
+            }
+        }
+    }
+    false
 }
 
 /// What the loop has done aside is begun in one place: there its end is heard of, even if it panics.

@@ -3,13 +3,13 @@
 
 use super::arguments::CheckArguments;
 use super::findings::Finding;
+use super::health::Health;
 use super::metrics;
 use super::state::{Found, State};
 use super::status::{Seen, every, quickly};
 use super::{Failure, show};
 use crate::check::Severity;
 use crate::{clean, files};
-use serde::Serialize;
 use serde_json::json;
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -20,49 +20,6 @@ use std::process::ExitCode;
 
 /// The file of metrics.
 const FILE: &str = "crucible_attach.prom";
-
-/// How it is, in the words of monitoring; the worst of several is the greatest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Health {
-    Ok,
-    Unknown,
-    Warning,
-    Critical,
-}
-
-impl Health {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Ok => "OK",
-            Self::Warning => "WARNING",
-            Self::Critical => "CRITICAL",
-            Self::Unknown => "UNKNOWN",
-        }
-    }
-
-    /// The exit code.
-    pub(super) fn number(self) -> u8 {
-        match self {
-            Self::Ok => 0,
-            Self::Warning => 1,
-            Self::Critical => 2,
-            Self::Unknown => 3,
-        }
-    }
-
-    /// Of a volume.
-    pub(super) fn of(seen: &Seen) -> Self {
-        let worst = seen.findings.iter().map(|finding| finding.severity).min();
-        match worst {
-            Some(Severity::Blocking) => Self::Critical,
-            // What may not be asked is not known to be wrong.
-            _ if seen.here.relay.is_none() || !seen.here.concerns() => Self::Unknown,
-            Some(Severity::Warning) => Self::Warning,
-            _ => Self::Ok,
-        }
-    }
-}
 
 /// Checks one volume, or all of this host.
 ///

@@ -3,8 +3,8 @@
 
 use super::activity::Activity;
 use super::here::Here;
-use super::install::texts::mount_name;
 use super::state::{Found, ServiceState, State};
+use super::texts::mount_name;
 use crate::check::Severity;
 use crate::clean;
 use crate::wire::Error;

@@ -1,7 +1,7 @@
 //! Metrics of the volumes of this host, in Prometheus' text format, for node_exporter's textfile collector. Pure.
 
 use super::activity::Activity;
-use super::check::Health;
+use super::health::Health;
 use super::state::{Found, PauseState, RelayState, Took};
 use super::status::Seen;
 use crate::check::Severity;

@@ -1,6 +1,6 @@
 //! The units that mount a volume on this host, as an installation has written them. Reads, and changes nothing.
 
-use super::install::texts::{device_unit, made_for, setting};
+use super::texts::{device_unit, made_for, setting};
 use crate::names::VolumeName;
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -51,7 +51,7 @@ pub(super) fn of(dir: &Path, volume: &VolumeName) -> io::Result<Vec<Mount>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::attach::install::texts;
+    use crate::attach::texts;
     use std::os::unix::fs::symlink;
 
     #[test]

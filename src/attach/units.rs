@@ -2,7 +2,6 @@
 //! volume from it.
 
 use super::failure::Failure;
-use super::install::facts::Service;
 use crate::observe::last_words;
 use crate::systemd::job::{self, spoken};
 use crate::systemd::proxy::{ManagerProxy, invocation, properties};
@@ -17,6 +16,37 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 const WORDS: usize = 4;
 /// With what `serve` ends if it was stopped and could not flush.
 const NOT_FLUSHED: i32 = 3;
+
+/// The volume's own service.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Service {
+    /// systemd knows it: there is a template.
+    pub(super) known: bool,
+    /// It is started at each boot.
+    pub(super) enabled: bool,
+    /// Its state, as systemd has it.
+    pub(super) state: String,
+    /// What it says of itself.
+    pub(super) says: String,
+    /// The environment that it runs in, if it runs.
+    pub(super) environment: Option<BTreeMap<String, String>>,
+    /// It was stopped, and could not flush: what was acknowledged is kept by systemd.
+    pub(super) unflushed: bool,
+    /// Its process.
+    pub(super) pid: Option<u32>,
+}
+
+impl Service {
+    /// The device answers.
+    pub(super) fn is_active(&self) -> bool {
+        self.state == "active"
+    }
+
+    /// Nothing of it runs, or is about to.
+    pub(super) fn is_stopped(&self) -> bool {
+        ["inactive", "failed", ""].contains(&self.state.as_str())
+    }
+}
 
 /// systemd.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! The command line of `sledctl`.
 
-use super::others::Elsewhere;
+use super::doors::Elsewhere;
 use super::setup::SetupArguments;
 use super::update::UpdateCommand;
 use crate::config_dir;

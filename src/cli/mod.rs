@@ -9,6 +9,7 @@ mod arguments;
 mod client;
 mod config;
 mod console;
+mod doors;
 mod drain;
 mod history;
 mod others;

@@ -6,12 +6,10 @@
 //! keeps its turn and waits, and the other gives up its own for a moment.
 
 use super::client::{Client, Failure};
-use crate::config_dir;
+use super::doors::Doors;
 use crate::names::{RegionName, SledName, VolumeName};
-use crate::port_map::HTTP_PORT;
 use crate::wire::{Ask, Error, Granted, Hosts, Peer, Region, State, Volume, Word};
 use bytes::Bytes;
-use clap::Args;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;
@@ -21,7 +19,6 @@ use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -35,73 +32,6 @@ const PASSES: Duration = Duration::from_secs(50);
 const LOOK: Duration = Duration::from_millis(250);
 /// How long a body may be, in bytes.
 const LONGEST: usize = 1 << 20;
-
-/// Where other sleds are asked.
-#[derive(Debug, Clone, Args)]
-pub(super) struct Elsewhere {
-    /// Where another sled answers, if at a port that this sled cannot know: neither the one at which it answers
-    /// itself nor 3800. The address as the port map has it; for several sleds several times.
-    #[arg(long = "sled", value_name = "ADDRESS:PORT")]
-    sleds: Vec<SocketAddr>,
-}
-
-/// At which ports other sleds are asked: where somebody has said; else where this sled answers itself, as a fleet
-/// is mostly configured alike, and where every sled does that was not told otherwise. It is only a guess: what
-/// answers there says which sled it is.
-#[derive(Debug)]
-pub(super) struct Doors {
-    said: BTreeMap<IpAddr, u16>,
-    usual: Vec<u16>,
-}
-
-impl Default for Doors {
-    fn default() -> Self {
-        Self { said: BTreeMap::new(), usual: vec![HTTP_PORT] }
-    }
-}
-
-impl Doors {
-    /// The doors of a supervisor's neighbours.
-    ///
-    /// # Errors
-    /// What was said is of none of them.
-    pub(super) async fn find(client: &Client, elsewhere: &Elsewhere) -> Result<Self, Failure> {
-        let mut doors = Self::default();
-        let config = config_dir::read(Path::new(config_dir::DEFAULT));
-        for at in config.iter().flat_map(|config| &config.listen).rev() {
-            doors.usual.retain(|port| *port != at.port());
-            doors.usual.insert(0, at.port());
-        }
-        if elsewhere.sleds.is_empty() {
-            return Ok(doors);
-        }
-        let sled = client.sled().await?;
-        let others = sled.volumes.iter().flat_map(|volume| &volume.regions).filter(|region| region.sled != sled.sled);
-        doors.hear(&elsewhere.sleds, others.map(|region| (region.address, &region.sled)).collect())?;
-        Ok(doors)
-    }
-
-    fn hear(&mut self, said: &[SocketAddr], others: BTreeMap<IpAddr, &SledName>) -> Result<(), Failure> {
-        for at in said {
-            let address = at.ip().to_canonical();
-            if !others.contains_key(&address) {
-                let known = others.iter().map(|(address, name)| format!("{name} ({address})")).collect::<Vec<_>>();
-                let known = if known.is_empty() { "no other sled".to_owned() } else { known.join(", ") };
-                let message = format!("{address} is no sled that shares a volume with this one");
-                let error = Error::new("SLED_UNKNOWN", message, format!("by the port map these are: {known}"));
-                return Err(Failure::Refused(error));
-            }
-            self.said.insert(address, at.port());
-        }
-        Ok(())
-    }
-
-    fn of(&self, address: IpAddr) -> Vec<SocketAddr> {
-        let said = self.said.get(&address.to_canonical()).map(|port| vec![*port]);
-        let ports = said.unwrap_or_else(|| self.usual.clone());
-        ports.into_iter().map(|port| SocketAddr::new(address, port)).collect()
-    }
-}
 
 /// What another sled says of a volume, as far as it matters.
 #[derive(Debug, Clone, Deserialize)]
@@ -431,7 +361,7 @@ mod tests {
         let known = BTreeMap::from([(here, &name)]);
         doors.hear(&[SocketAddr::new(here, other)], known.clone()).unwrap();
         assert_eq!(ask(&doors).await.as_ref(), Ok(&name));
-        let refused = doors.hear(&["192.168.4.7:3900".parse().unwrap()], known).unwrap_err().error();
+        let refused = doors.hear(&["192.168.4.7:3900".parse().unwrap()], known).unwrap_err();
         assert_eq!((refused.code.as_str(), refused.remedy.contains("other (127.0.0.1)")), ("SLED_UNKNOWN", true));
     }
 }

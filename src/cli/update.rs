@@ -2,7 +2,7 @@
 //! machine itself, as root; of the supervisor it only asks how the regions are.
 
 use super::client::{Client, Failure};
-use super::others::Elsewhere;
+use super::doors::Elsewhere;
 use super::show::print;
 use crate::check::Code;
 use crate::config_dir;

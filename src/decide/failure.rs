@@ -3,7 +3,6 @@
 //! apart. Text that no row knows is taken for a passing trouble: it is tried again, ever more
 //! slowly, until it is a crash loop.
 
-use super::facts::Exit;
 use super::remedy::Remedy::{self, Lost, Mild};
 
 /// The status with which the unit's flock(1) ends when another process has the lock; set in
@@ -11,6 +10,15 @@ use super::remedy::Remedy::{self, Lost, Mild};
 pub const LOCKED: i32 = 75;
 /// The most that is shown of what a downstairs said, in characters.
 const MOST_SHOWN: usize = 300;
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// By itself, with this status.
+    Status(i32),
+    /// By this signal.
+    Signal(i32),
+}
 
 /// What kind of failure it was: what has to happen before another start makes sense.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

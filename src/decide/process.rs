@@ -5,7 +5,6 @@ use super::facts::{Active, Beat, Doing, Facts, Holder, Region, Sockets, Start, S
 use super::failure::ended;
 use super::finding::Finding;
 use super::network;
-use super::plan::is_queued;
 use super::storage::full;
 use super::tls;
 use crate::check::Code;
@@ -32,7 +31,7 @@ pub(super) fn judge_unit(
     local: &LocalRegion,
     facts: &Facts,
     region: &Region,
-    record: &Record,
+    (record, queued): (&Record, bool),
 ) -> Judged {
     let Some(unit) = &region.unit else {
         return (State::Stopped, vec![down(local, "systemd has not told its state yet".into())]);
@@ -46,10 +45,10 @@ pub(super) fn judge_unit(
         Active::Active => judge_process(config, local, facts, region, record),
         // What it gave up was another region, or is to be tried once more.
         Active::Failed if region.is_former(unit.invocation.as_ref()) => {
-            not_running(config, local, facts, region, !found.is_empty())
+            not_running(config, local, facts, region, (!found.is_empty(), queued))
         }
         Active::Failed => (State::Failed, Some(gave_up(local, region, unit))),
-        Active::Inactive => not_running(config, local, facts, region, !found.is_empty()),
+        Active::Inactive => not_running(config, local, facts, region, (!found.is_empty(), queued)),
         Active::Activating if unit.exit.is_some() => {
             (State::Starting, Some(down(local, format!("its downstairs {}; systemd starts it again", why(region)))))
         }
@@ -123,13 +122,13 @@ fn not_running(
     local: &LocalRegion,
     facts: &Facts,
     region: &Region,
-    taken: bool,
+    (taken, queued): (bool, bool),
 ) -> JudgedProcess {
     if facts.just_created.contains(&local.name) {
         let cause = "it was just created, and starts when the other creations are done".to_owned();
         return (State::Starting, Some(Finding { cause, ..starting(local, facts) }));
     }
-    if is_queued(config, local, facts) {
+    if queued {
         let cause = "it is started when those before it have been".to_owned();
         return (State::Starting, Some(Finding { cause, ..starting(local, facts) }));
     }

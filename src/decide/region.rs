@@ -7,21 +7,40 @@ use super::process::{Judged, judge_unit};
 use super::storage::belongs;
 use crate::check::Code;
 use crate::config::Configuration;
+use crate::names::RegionName;
 use crate::port_map::LocalRegion;
 use crate::region::{HeldBy, Hold};
 use crate::systemd::names;
 use crate::wire::State;
+use std::collections::BTreeSet;
 
-/// Judges one region.
-pub(super) fn judge(config: &Configuration, local: &LocalRegion, facts: &Facts, region: &Region) -> Judged {
+/// Judges one region. `queued`: it is to be started, and waits for those before it ([`plan`](super::plan) knows).
+pub(super) fn judge(
+    config: &Configuration,
+    local: &LocalRegion,
+    facts: &Facts,
+    region: &Region,
+    queued: bool,
+) -> Judged {
     match facts.at_work(&local.name) {
         Some(busy) => at_work(local, busy),
-        None => judge_idle(config, local, facts, region),
+        None => judge_idle(config, local, facts, region, queued),
     }
 }
 
+/// The regions that serve, those that a job is at included: who adopts a region waits for it
+/// to serve.
+pub fn serving(config: &Configuration, facts: &Facts) -> BTreeSet<RegionName> {
+    let serves = |local: &LocalRegion| {
+        // One that serves is not queued.
+        let judged = |seen: &Region| judge_idle(config, local, facts, seen, false).0;
+        facts.regions.get(&local.name).map_or_else(|| judged(&Region::default()), judged) == State::Serving
+    };
+    config.local_regions().into_iter().filter(serves).map(|local| local.name).collect()
+}
+
 /// Judges one region whatever a job may be doing to it.
-pub(super) fn judge_idle(config: &Configuration, local: &LocalRegion, facts: &Facts, region: &Region) -> Judged {
+fn judge_idle(config: &Configuration, local: &LocalRegion, facts: &Facts, region: &Region, queued: bool) -> Judged {
     match identity(config, local, facts) {
         Identity::Unavailable if region.alive().is_some() => (State::Failed, Vec::new()),
         Identity::Unavailable if absent(config, local, facts) => (State::Missing, Vec::new()),
@@ -34,7 +53,7 @@ pub(super) fn judge_idle(config: &Configuration, local: &LocalRegion, facts: &Fa
         Identity::Known(record) => {
             let (state, mut found) = match facts.held(&local.name) {
                 Some(hold) => (State::Held, vec![held(local, hold)]),
-                None => judge_unit(config, local, facts, region, record),
+                None => judge_unit(config, local, facts, region, (record, queued)),
             };
             let strangers = facts.intruders.iter().filter_map(|seen| seen.get(&local.name)).flatten();
             let before = found.len();

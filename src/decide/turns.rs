@@ -9,11 +9,12 @@ use super::facts::{Busy, Facts};
 use super::finding::Finding;
 use super::identity::{Identity, identity};
 use super::network::has_address;
+use super::outdated;
 use super::permits::{idle, local, not_on_record, ports_free, unseen};
+use super::region::serving;
 use super::repair;
 use super::storage::usable;
 use super::tls;
-use super::verdict::{outdated, serving};
 use crate::check::Code;
 use crate::config::Configuration;
 use crate::names::{RegionName, VolumeName};
@@ -313,7 +314,7 @@ pub fn fit(config: &Configuration, facts: &Facts, local: &LocalRegion) -> Result
         return later("STARTING", "systemd has not told yet that it knows its unit as it is configured now");
     }
     if let Some(why) = facts.outdated(name) {
-        return found(&outdated(why));
+        return found(&outdated::finding(why));
     }
     if facts.held(name).is_some() {
         let message = format!("{name} is held: it is not started");

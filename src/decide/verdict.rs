@@ -1,17 +1,18 @@
 //! What is so, from what is wanted and what was seen: the state of every region, and every
 //! condition that holds. Without times; the supervisor knows since when.
 
-use super::facts::{Awaited, Bus, Facts, Obstacle, Outdated, Watched};
+use super::facts::{Awaited, Bus, Facts, Watched};
 use super::finding::{Finding, Scope, united};
+use super::plan::is_queued;
 use super::turns::reason;
-use super::{enforcement, image, lacks, network, pending, region, storage, strangers, tls};
+use super::{enforcement, image, lacks, network, outdated, pending, region, storage, strangers, tls};
 use crate::check::{Code, Severity};
 use crate::config::Configuration;
 use crate::names::{RegionName, VolumeName};
 use crate::port_map::LocalRegion;
 use crate::region::Ledger;
 use crate::wire::{self, Drain, DrainState, Maintenance, State};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use uuid::Uuid;
 
@@ -44,7 +45,7 @@ pub fn judge(config: &Configuration, facts: &Facts) -> Verdict {
     for local in config.local_regions() {
         let unknown = Default::default();
         let seen = facts.regions.get(&local.name).unwrap_or(&unknown);
-        let (state, found) = region::judge(config, &local, facts, seen);
+        let (state, found) = region::judge(config, &local, facts, seen, is_queued(config, &local, facts));
         states.insert(local.name, state);
         findings.extend(found);
     }
@@ -61,16 +62,6 @@ pub fn judge(config: &Configuration, facts: &Facts) -> Verdict {
     Verdict { states, findings }
 }
 
-/// The regions that serve, those that a job is at included: who adopts a region waits for it
-/// to serve.
-pub fn serving(config: &Configuration, facts: &Facts) -> BTreeSet<RegionName> {
-    let serves = |local: &LocalRegion| {
-        let seen = facts.regions.get(&local.name).cloned().unwrap_or_default();
-        region::judge_idle(config, local, facts, &seen).0 == State::Serving
-    };
-    config.local_regions().into_iter().filter(serves).map(|local| local.name).collect()
-}
-
 fn sled_findings(config: &Configuration, facts: &Facts) -> Vec<Finding> {
     let mut found: Vec<_> = facts.unseen.iter().map(|(what, seconds)| not_seen(*what, *seconds)).collect();
     if let Some(Bus::Unreachable(why)) = &facts.bus {
@@ -78,7 +69,7 @@ fn sled_findings(config: &Configuration, facts: &Facts) -> Vec<Finding> {
         let remedy = "systemctl status dbus; what is shown of the units is what was last known".to_owned();
         found.push(about_sled(Code::SystemdUnreachable, "systemd".into(), cause, remedy));
     }
-    found.extend(facts.outdated.as_ref().map(outdated));
+    found.extend(facts.outdated.as_ref().map(outdated::finding));
     found.extend(pending::findings(config, facts));
     found.extend(enforcement::finding(facts));
     found.extend(image::findings(facts));
@@ -133,33 +124,6 @@ fn drain((volume, drain): (&VolumeName, &Drain)) -> Finding {
     let remedy = format!("when it may be attached again: sledctl volume drain {volume} --end");
     let (subject, scope) = (format!("volume {volume}"), Scope::Volume(volume.clone()));
     Finding { code: Code::VolumeDraining, subject, scope, cause, remedy }
-}
-
-/// The last good goes on: what runs is as it was, and so is what is started; but for regions that are
-/// configured otherwise than their units.
-pub(super) fn outdated(outdated: &Outdated) -> Finding {
-    let kept = outdated.regions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let kept = match outdated.regions.is_empty() {
-        true => "they stay as they were".to_owned(),
-        false => format!("they stay as they were, and by these none of {kept} is started"),
-    };
-    let (code, subject, cause, remedy) = match &outdated.by {
-        Obstacle::Programs(why) => (
-            Code::ProgramsUnreadable,
-            "downstairs",
-            format!(
-                "which downstairs program each region runs cannot be read, so the units are not written anew: {why}; {kept}"
-            ),
-            "restore /var/lib/sled/programs.json, for example from a backup; it is read again by itself",
-        ),
-        Obstacle::Systemd(why) => (
-            Code::UnitsOutdated,
-            "units",
-            format!("systemd does not have the units as they are configured: {why}; {kept}"),
-            "see df -h /run and journalctl -b -p err _PID=1; it is tried again by itself",
-        ),
-    };
-    about_sled(code, subject.into(), cause, remedy.into())
 }
 
 /// It is to be restarted, as the map or an upgrade has it, and the volume's other sleds keep it back.

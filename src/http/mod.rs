@@ -139,7 +139,7 @@ async fn serve_tcp(listener: TcpListener, handle: Handle, visits: Visits) -> io:
         let Ok(at) = stream.local_addr() else { continue };
         _ = stream.set_nodelay(true);
         let line = Line::from(stream);
-        let presence = line.presence();
+        let presence = Presence::of(&line);
         let front = Some((at, &seat));
         let talk = converse(line, handle.clone(), Door::Tcp(peer.ip()), presence.clone(), front, &visits);
         tokio::spawn(async move {
@@ -174,7 +174,7 @@ async fn serve_unix(listener: UnixListener, handle: Handle, places: Arc<Semaphor
         pause.reset();
         let door = Door::Admin { admitted: admitted(&stream) };
         let line = Line::from(stream);
-        let presence = line.presence();
+        let presence = Presence::of(&line);
         let talk = converse(line, handle.clone(), door, presence.clone(), None, &visits);
         tokio::spawn(async move {
             // Cancel-safe: whichever ends first, the connection is closed.

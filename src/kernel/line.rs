@@ -1,7 +1,6 @@
 //! A connection to talk on, that can be watched beside the talk: who asks may go away while he is
 //! answered, and whoever has only said that he sends nothing more is still to be answered.
 
-use crate::kernel::presence::Presence;
 use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -67,11 +66,6 @@ impl Line {
     fn new(socket: Socket) -> Self {
         let (owes, asked, ahead) = (AtomicBool::new(false), AtomicBool::new(false), AtomicUsize::new(0));
         Self(Arc::new(Wire { socket, owes, asked, ahead, looking: Mutex::new(()) }))
-    }
-
-    /// Who shows whether its other end is still there.
-    pub fn presence(&self) -> Presence {
-        Presence::of(&self.0)
     }
 }
 

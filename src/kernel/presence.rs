@@ -9,7 +9,7 @@
 
 use crate::backoff::Backoff;
 use crate::kernel::connections;
-use crate::kernel::line::{Question, Socket, Wire};
+use crate::kernel::line::{Line, Question, Socket, Wire};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, ioctl_fionread};
 use std::fmt;
@@ -50,8 +50,9 @@ pub enum Sight {
 }
 
 impl Presence {
-    pub(super) fn of(wire: &Arc<Wire>) -> Self {
-        Self(Arc::downgrade(wire))
+    /// Of the other end of this one.
+    pub fn of(line: &Line) -> Self {
+        Self(Arc::downgrade(&line.0))
     }
 
     /// Of nobody: never there.
@@ -162,7 +163,6 @@ fn unsent(stream: &TcpStream) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::line::Line;
     use std::io::{Read, Write};
     use std::net::Shutdown;
     use std::time::Instant;
@@ -190,7 +190,7 @@ mod tests {
     async fn a_closed_connection_is_told_from_one_on_which_somebody_listens_whatever_was_sent_before() {
         for behind in [&b""[..], b"x", &[b'x'; 4000]] {
             let (mut near, line) = pair().await;
-            let presence = line.presence();
+            let presence = Presence::of(&line);
             let _asked = presence.asked();
             near.write_all(behind).unwrap();
             assert_eq!(presence.look().await, Sight::There);
@@ -205,7 +205,7 @@ mod tests {
             assert_eq!(presence.look().await, Sight::Gone);
 
             let (mut near, line) = pair().await;
-            let presence = line.presence();
+            let presence = Presence::of(&line);
             let _asked = presence.asked();
             near.write_all(behind).unwrap();
             drop(near);
@@ -219,7 +219,7 @@ mod tests {
     async fn who_is_asked_whether_he_listens_hears_the_answer_and_nothing_else() {
         for looks in [1, 3, 7] {
             let (mut near, mut line) = pair().await;
-            let presence = line.presence();
+            let presence = Presence::of(&line);
             near.shutdown(Shutdown::Write).unwrap();
             line.0.said_all().await.unwrap();
             assert_eq!(presence.look().await, Sight::Untold, "nothing is being answered");
@@ -242,7 +242,7 @@ mod tests {
             assert_eq!(near.read(&mut [0]).unwrap(), 0);
         }
         let (near, mut line) = pair().await;
-        let presence = line.presence();
+        let presence = Presence::of(&line);
         near.shutdown(Shutdown::Write).unwrap();
         line.0.said_all().await.unwrap();
         let _asked = presence.asked();
@@ -254,7 +254,7 @@ mod tests {
     #[tokio::test]
     async fn who_has_not_taken_yet_what_was_said_before_is_not_gone() {
         let (near, mut line) = narrow_pair().await;
-        let presence = line.presence();
+        let presence = Presence::of(&line);
         // More than the other end has room for, and less than this end's kernel takes at once.
         let before = vec![b'x'; 48 * 1024];
         line.write_all(&before).await.unwrap();
@@ -285,14 +285,14 @@ mod tests {
         near.set_nonblocking(true).unwrap();
         while near.write(&[0; 4096]).is_ok() {}
         near.shutdown(Shutdown::Write).unwrap();
-        assert!(is_soon(&line.presence(), Sight::Untold).await);
+        assert!(is_soon(&Presence::of(&line), Sight::Untold).await);
     }
 
     #[tokio::test]
     async fn on_the_machine_itself_nothing_needs_to_be_said() {
         let (near, far) = UnixStream::pair().unwrap();
         let (mut near, line) = (near.into_std().unwrap(), Line::from(far));
-        let presence = line.presence();
+        let presence = Presence::of(&line);
         near.shutdown(Shutdown::Write).unwrap();
         assert_eq!(presence.look().await, Sight::There);
         near.set_nonblocking(true).unwrap();
@@ -305,7 +305,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_said_on_the_line_arrives_and_its_end_too() {
         let (mut near, mut line) = pair().await;
-        let presence = line.presence();
+        let presence = Presence::of(&line);
         near.write_all(b"question").unwrap();
         let mut question = [0; 8];
         line.read_exact(&mut question).await.unwrap();

@@ -18,7 +18,7 @@
 //! fails every request at once. Half of that is never exceeded: at [`Bounds`] nothing more is sent until a
 //! flush, which is sent by itself before, has been answered.
 
-use super::pieces::{Order, Piece, certain, cut};
+use super::pieces::{Kept, Order, Piece, certain, cut};
 use super::written::Written;
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
@@ -51,10 +51,6 @@ pub enum Wish {
     /// That what was acknowledged lasts.
     Flush,
 }
-
-/// Where something lies among what is kept. Later is greater.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Kept(pub u64);
 
 /// A request of a client, by a number that tells it from all others.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -11,7 +11,7 @@
 //! 4096   records: offset u64, length u64, data
 //! ```
 
-use super::engine::Kept;
+use super::pieces::Kept;
 use nix::fcntl::{FallocateFlags, fallocate};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use std::fs::File;

@@ -1,6 +1,5 @@
 //! How a request is cut into the pieces that the server is asked for. Pure.
 
-use super::engine::Kept;
 use super::written::Written;
 use bytes::Bytes;
 
@@ -8,6 +7,10 @@ use bytes::Bytes;
 /// that the server finds it whole when it reads. What it finds a part of, it writes a part of, and that costs it
 /// a read.
 pub const PIECE: u32 = 60 * 1024;
+
+/// Where something lies among what is kept. Later is greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Kept(pub u64);
 
 /// What is sent to the server.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

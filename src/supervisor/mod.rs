@@ -48,8 +48,9 @@ pub use requests::{Answer, Asked, Request, Wish};
 
 use crate::config::Configuration;
 use crate::decide::facts::{Facts, Region, Run, Stopped};
+use crate::decide::region::serving;
 use crate::decide::storage::identity;
-use crate::decide::verdict::{judge, serving};
+use crate::decide::verdict::judge;
 use crate::names::RegionName;
 use crate::observe::{self, Told};
 use configuration::in_force::Keeping;

@@ -1,8 +1,9 @@
 //! What is wanted of a host, and what was found on it: what the plan is made of. Pure.
 
 use super::super::mounts::Mount;
+use super::super::units::Service;
 use crate::names::VolumeName;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -86,37 +87,6 @@ pub(in crate::attach) struct Old {
     pub(in crate::attach) fstab: Option<String>,
     /// Who uses what is mounted.
     pub(in crate::attach) users: Vec<String>,
-}
-
-/// The volume's own service.
-#[derive(Debug, Clone, Default)]
-pub(in crate::attach) struct Service {
-    /// systemd knows it: there is a template.
-    pub(in crate::attach) known: bool,
-    /// It is started at each boot.
-    pub(in crate::attach) enabled: bool,
-    /// Its state, as systemd has it.
-    pub(in crate::attach) state: String,
-    /// What it says of itself.
-    pub(in crate::attach) says: String,
-    /// The environment that it runs in, if it runs.
-    pub(in crate::attach) environment: Option<BTreeMap<String, String>>,
-    /// It was stopped, and could not flush: what was acknowledged is kept by systemd.
-    pub(in crate::attach) unflushed: bool,
-    /// Its process.
-    pub(in crate::attach) pid: Option<u32>,
-}
-
-impl Service {
-    /// The device answers.
-    pub(in crate::attach) fn is_active(&self) -> bool {
-        self.state == "active"
-    }
-
-    /// Nothing of it runs, or is about to.
-    pub(in crate::attach) fn is_stopped(&self) -> bool {
-        ["inactive", "failed", ""].contains(&self.state.as_str())
-    }
 }
 
 /// What is on a device, as far as blkid can tell.

@@ -3,13 +3,13 @@
 use super::super::backing::Backing;
 use super::super::failure::Failure;
 use super::super::program::runnable;
-use super::super::units::Units;
+use super::super::units::{Service, Units};
 use super::super::{disk, mounts, users};
 use super::command::{self, LOOK};
 use super::facts::{Content, Device, Facts, Flag, Kernel, Place, Program, Proxmox, Wanted, mountpoint};
 use super::places::{self, STATE, UNITS};
-use super::texts::{self, made_for};
 use super::{flag, old, storage};
+use crate::attach::texts::{self, made_for};
 use crate::device::backend::Backend;
 use crate::device::sysfs::Sysfs;
 use procfs::process::MountInfo;
@@ -56,7 +56,7 @@ impl Looker<'_> {
             old: super::facts::Old::default(),
             targets: self.targets.clone(),
             conf: None,
-            service: super::facts::Service::default(),
+            service: Service::default(),
             device: None,
             size: None,
             mounts: Vec::new(),

@@ -7,7 +7,7 @@
 //! | module | job |
 //! |---|---|
 //! | [`facts`] | what is wanted, and what was found. Pure |
-//! | [`plan`], [`undo`] | what each step would do, or why it cannot. Pure |
+//! | [`step`], [`plan`], [`undo`] | the steps, and what each would do, or why it cannot. Pure |
 //! | [`texts`], [`places`] | the files that are written, and where. Pure |
 //! | [`storage`] | Proxmox' storages. Pure |
 //! | [`trouble`] | causes and remedies. Pure |
@@ -25,14 +25,15 @@ mod old;
 mod places;
 mod plan;
 mod report;
+mod step;
 mod storage;
-pub(super) mod texts;
-mod trouble;
+pub(super) mod trouble;
 mod undo;
 
 use super::arguments::{InstallArguments, UninstallArguments};
 use super::failure::Failure;
 use super::sleds::{Aim, Sleds};
+use super::texts;
 use super::units::Units;
 use act::Hand;
 use facts::{Extent, Facts, Wanted};

@@ -6,7 +6,7 @@ use super::super::units::Units;
 use super::super::{disk, users};
 use super::facts::{Old, OldUnit};
 use super::places;
-use super::texts::{made_for, setting};
+use crate::attach::texts::{made_for, setting};
 use procfs::process::all_processes;
 use std::collections::BTreeSet;
 use std::fs;

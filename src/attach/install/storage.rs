@@ -4,7 +4,8 @@
 //! on which nothing is mounted would fill its own disk.
 
 use super::facts::{Proxmox, Storage, Wanted};
-use super::plan::{Action, Verdict};
+pub(super) use super::step::Change;
+use super::step::{Action, Verdict};
 use super::trouble;
 use crate::wire::Error;
 use serde_json::Value;
@@ -13,16 +14,6 @@ use std::path::Path;
 
 /// What a storage is for, unless it is said.
 const USUAL: &str = "images,vztmpl,iso,backup";
-
-/// What `pvesm` is told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Change(pub(super) Vec<String>);
-
-impl Change {
-    fn of(words: &[&str]) -> Self {
-        Self(words.iter().map(|word| (*word).to_owned()).collect())
-    }
-}
 
 /// The storages in an answer to `pvesh get /storage`.
 ///

@@ -4,8 +4,8 @@
 use super::facts::{Facts, Flag, Place, usual};
 use super::places;
 use super::storage::{self, Change};
-use super::texts;
 use super::trouble;
+use crate::attach::texts;
 use crate::names::VolumeName;
 use crate::wire::Error;
 
@@ -187,7 +187,7 @@ mod tests {
         let nothing = Facts {
             mounts: Vec::new(),
             place: Place::Nothing,
-            service: super::super::facts::Service { known: true, ..Default::default() },
+            service: crate::attach::units::Service { known: true, ..Default::default() },
             device: None,
             conf: None,
             ..facts.clone()

@@ -1,5 +1,6 @@
 //! What is known of one region: its unit, its process, its ports, and whether it answers.
 
+pub use crate::decide::failure::Exit;
 use crate::decide::failure::Failure;
 use crate::port_map::Fence;
 use crate::programs::Program;
@@ -183,15 +184,6 @@ pub enum Active {
     Deactivating,
     /// Not running, and systemd has given up.
     Failed,
-}
-
-/// How a process ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exit {
-    /// By itself, with this status.
-    Status(i32),
-    /// By this signal.
-    Signal(i32),
 }
 
 /// Who holds a region's ports.

@@ -9,7 +9,7 @@ use crate::store::lived::Clock;
 use crate::store::mark::is_mounted;
 use crate::supervisor::event::Event;
 use crate::supervisor::jobs::list::CANCELLED;
-use crate::supervisor::jobs::restart_check::Lately;
+use crate::supervisor::jobs::program_checks::Lately;
 use crate::supervisor::tasks::Errands;
 use crate::wire;
 use std::collections::BTreeMap;

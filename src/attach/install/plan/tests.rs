@@ -1,6 +1,7 @@
-use super::super::facts::{Device, Kernel, Old, OldUnit, Service};
+use super::super::facts::{Device, Kernel, Old, OldUnit};
 use super::*;
 use crate::attach::mounts::Mount;
+use crate::attach::units::Service;
 use std::collections::BTreeSet;
 
 const SIZE: u64 = 12_884_901_888;

@@ -1,7 +1,7 @@
 //! The files that an installation writes: the configuration of the volume's service, and the unit that mounts
 //! the volume. Pure.
 
-pub(in crate::attach) use super::super::conf::{OPTIONS, SLEDS, values};
+pub(in crate::attach) use super::conf::{OPTIONS, SLEDS, values};
 use crate::names::VolumeName;
 use std::fmt::Write as _;
 use std::path::{Component, Path, PathBuf};
