@@ -50,11 +50,15 @@ fn relay_is_killed(host: &Machine<'_>) {
     host.is_mounted();
 }
 
-/// As an upgrade does: what the second relay has taken over, the third one does.
+/// As an upgrade does: what the second relay has taken over, the third one does. The second ends its server itself, when
+/// everything is flushed, and needs no other for that.
 fn relay_is_restarted(host: &Machine<'_>) {
     let device = host.says(&format!("findmnt -no MAJ:MIN {AT}"));
+    let second = host.relay("InvocationID");
     host.says(&format!("systemctl restart crucible-attach@{VOLUME}"));
     host.goes_on();
+    let said = host.says(&format!("journalctl -q -o cat _SYSTEMD_INVOCATION_ID={second}"));
+    assert!(said.contains("stopped; ") && !said.contains("the server is lost"), "{said}");
     assert_eq!(host.says(&format!("findmnt -no MAJ:MIN {AT}")), device);
     host.is_mounted();
 }
