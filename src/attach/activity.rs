@@ -36,6 +36,12 @@ impl Info {
         serde_json::from_slice(body)
     }
 
+    /// It is active, and has lost so many of its replicas that nothing is flushed before it has connected to them anew.
+    pub(super) fn is_adrift(&self) -> bool {
+        let connecting = self.ds_state.iter().filter(|replica| replica.state == "connecting").count();
+        self.state == "active" && connecting >= 2
+    }
+
     /// What it is at.
     pub(super) fn activity(&self) -> Activity {
         let Self { reconcile_done: done, reconcile_needed: needed, .. } = *self;

@@ -184,7 +184,8 @@ impl Ways<'_> {
             stop.send_replace(true);
             pending().await
         };
-        let over = wish::heed(&self.target.volume, self.target.sleds()?, &self.own);
+        let (tells, back) = watch::channel(());
+        let over = wish::heed(&self.target.volume, self.target.sleds()?, &self.own, &tells);
         // Cancel-safe: these never end by themselves, and have nothing to lose.
         let serving = async {
             tokio::select! {
@@ -195,7 +196,7 @@ impl Ways<'_> {
             }
         };
         let ended = tokio::select! {
-            ended = relay.run(servers, stopped, over) => ended,
+            ended = relay.run(servers, stopped, over, back) => ended,
             () = serving => return Err(Failure::Io(io::Error::other("it serves no more"))),
         };
         // What was answered last is still on its way to the clients.

@@ -2,7 +2,7 @@
 //! other host was granted the volume. Never touches a request.
 
 use super::account::{Account, ServerSeen};
-use super::activity::Activity;
+use super::activity::{Activity, Info};
 use super::arguments::Target;
 use super::backing::Backing;
 use super::ballot::majority;
@@ -15,8 +15,8 @@ use super::sleds::{Aim, Sleds};
 use super::ticket::Won;
 use super::win;
 use crate::backoff::Backoff;
-use crate::relay::Supply;
 use crate::relay::log::Shared;
+use crate::relay::{Silence, Supply};
 use crate::wire::Holder;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -200,21 +200,25 @@ impl Supply for Servers {
         }
     }
 
-    async fn excuse(&mut self) -> Option<String> {
-        let Some(child) = &self.child else { return Some("it has only begun".into()) };
+    async fn silence(&mut self) -> Silence {
+        let Some(child) = &self.child else { return Silence::Excused("it has only begun".into()) };
         // One that does not even say how it is has stopped altogether.
-        if let Ok(activity) = child.info().await.map(|info| info.activity())
-            && activity != Activity::Active
+        let info = child.info().await.ok();
+        let adrift = info.as_ref().is_some_and(Info::is_adrift);
+        if let Some(activity) = info.map(|info| info.activity()).filter(|activity| *activity != Activity::Active)
+            && !adrift
         {
-            return Some(format!("it is {activity}"));
+            return Silence::Excused(format!("it is {activity}"));
         }
         let given = self.target.sleds().unwrap_or_default();
         match timeout(PATIENCE, Sleds::look(&self.target.volume, given, Aim::Win)).await {
-            Err(_) => Some("the sleds do not say how they are".into()),
-            Ok(sleds) if sleds.ready() => None,
+            Err(_) => Silence::Excused("the sleds do not say how they are".into()),
+            Ok(sleds) if sleds.ready() && adrift => Silence::Adrift,
+            Ok(sleds) if sleds.ready() => Silence::Unexcused,
             Ok(sleds) => {
                 let reasons: Vec<_> = sleds.reasons().iter().take(REASONS).map(ToString::to_string).collect();
-                Some(if reasons.is_empty() { "not all sleds answer".into() } else { reasons.join("; ") })
+                let reasons = if reasons.is_empty() { "not all sleds answer".into() } else { reasons.join("; ") };
+                Silence::Excused(reasons)
             }
         }
     }

@@ -15,17 +15,54 @@ use crate::systemd::job::spoken;
 use crate::systemd::proxy::ManagerProxy;
 use crate::wire::{DrainState, Drained};
 use std::collections::BTreeMap;
+use std::future::pending;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 
+/// So long after the sleds are all ready again it is told, and how often: a server may notice late that it was cut off, and
+/// after ten seconds it has looked for them by itself.
+const BACK: Duration = Duration::from_millis(300);
+const TIMES: u32 = 33;
 /// How long systemd may take to begin it.
 const SYSTEMD: Duration = Duration::from_secs(10);
 
+/// Whether the sleds are ready, and what is still to be told of it.
+struct Readiness {
+    ready: bool,
+    due: Option<Instant>,
+    left: u32,
+}
+
+impl Readiness {
+    /// They are ready, or not.
+    fn sees(&mut self, ready: bool) {
+        if ready && !self.ready {
+            (self.due, self.left) = (Some(Instant::now() + BACK), TIMES);
+        }
+        self.ready = ready;
+    }
+
+    /// Returns when it is to be told that they are back. Cancel-safe: the clock is absolute.
+    async fn comes(&self) {
+        match self.due {
+            Some(at) if self.ready => sleep_until(at).await,
+            _ => pending().await,
+        }
+    }
+
+    /// It is told.
+    fn told(&mut self) {
+        self.left = self.left.saturating_sub(1);
+        self.due = (self.left > 0).then(|| Instant::now() + BACK);
+    }
+}
+
 /// Does what the sleds wish, until they say that the volume is another host's; `own` tells with which generation the last
-/// server began. A server that is cut off need not notice, and whoever asks for something would wait for ever.
-pub(super) async fn heed(volume: &VolumeName, given: Vec<Endpoint>, own: &Shared) -> Failure {
+/// server began. A server that is cut off need not notice, and whoever asks for something would wait for ever. `back` is
+/// told when the sleds are ready again.
+pub(super) async fn heed(volume: &VolumeName, given: Vec<Endpoint>, own: &Shared, back: &watch::Sender<()>) -> Failure {
     let mut sleds = Sleds::new(volume, given, Aim::Win);
     let (sender, mut news) = mpsc::channel(16);
     let mut pollers = JoinSet::new();
@@ -34,9 +71,20 @@ pub(super) async fn heed(volume: &VolumeName, given: Vec<Endpoint>, own: &Shared
         pollers.spawn(wait::ask(index, sleds.all[index].endpoint.clone(), volume.clone(), sender.clone()));
     };
     (0..sleds.all.len()).for_each(|index| start(&mut pollers, &sleds, index));
-    while let Some((index, heard)) = news.recv().await {
+    let mut readiness = Readiness { ready: true, due: None, left: 0 };
+    loop {
+        // Cancel-safe: a channel loses nothing.
+        let (index, heard) = tokio::select! {
+            Some(news) = news.recv() => news,
+            () = readiness.comes() => {
+                readiness.told();
+                back.send_replace(());
+                continue;
+            }
+        };
         let wish = heard.as_ref().ok().and_then(|look| Some((look.volume.sled.clone(), open_wish(look)?)));
         sleds.hears(index, heard).into_iter().for_each(|index| start(&mut pollers, &sleds, index));
+        readiness.sees(sleds.ready());
         // What cannot be read is not known; the next server's ticket is looked at all the same.
         if let Some(why) = own.generation().ok().and_then(|last| lost(&sleds, last)) {
             return why;
@@ -55,7 +103,6 @@ pub(super) async fn heed(volume: &VolumeName, given: Vec<Endpoint>, own: &Shared
             }
         }
     }
-    std::future::pending().await
 }
 
 /// The wish of a sled that nobody has answered, or only begun to.

@@ -54,6 +54,8 @@ const QUEUE: usize = 256;
 pub const LAST_FLUSH: Duration = Duration::from_secs(15);
 /// The pause before what found no memory is tried again.
 const MEMORY: Duration = Duration::from_millis(100);
+/// A server that owes an answer and has said nothing for so long is looked at when its sleds are back.
+const QUIET: Duration = Duration::from_millis(500);
 
 /// Where servers come from. It has one at most, and ends it before it begins the next.
 pub trait Supply: Send + 'static {
@@ -63,9 +65,19 @@ pub trait Supply: Send + 'static {
     /// The next server, as soon as there can be one: a connection to it. Takes as long as it takes.
     fn next(&mut self) -> impl Future<Output = Result<TcpStream, Self::End>> + Send;
 
-    /// Why the server may be silent; `None` if it has no reason: all that it needs is there, and it says itself that it
-    /// is active, or says nothing at all.
-    fn excuse(&mut self) -> impl Future<Output = Option<String>> + Send;
+    /// Why the server is silent.
+    fn silence(&mut self) -> impl Future<Output = Silence> + Send;
+}
+
+/// Why a server is silent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Silence {
+    /// It has this reason, and is waited for.
+    Excused(String),
+    /// It has none: all that it needs is there, and it says itself that it is active, or says nothing at all.
+    Unexcused,
+    /// All that it needs is there again, and it has not come back to it: another server would at once.
+    Adrift,
 }
 
 /// A volume, as its clients see it.
@@ -186,12 +198,14 @@ impl Relay {
     }
 
     /// Serves until it is stopped, there are no more servers, or `over` says that there will be none, whatever the one
-    /// says that there is. The supply comes back: its server may live.
+    /// says that there is. Whenever `back` changes, what servers need may be there again. The supply comes back: its
+    /// server may live.
     pub async fn run<S: Supply>(
         mut self,
         supply: S,
         mut stop: watch::Receiver<bool>,
         over: impl Future<Output = S::End>,
+        mut back: watch::Receiver<()>,
     ) -> Ended<S> {
         let (mut server, mut over) = (seek(supply), pin!(over));
         let mut stopping: Option<Instant> = None;
@@ -230,6 +244,10 @@ impl Relay {
                     Err(ended) => return ended,
                 },
                 Some(asked) = self.asked.recv(), if stopping.is_none() => self.take(asked).await,
+                // One that has just said something needs no other.
+                Ok(()) = back.changed() => if owes && patience.silence() >= QUIET {
+                    server = server.doubted();
+                },
                 () = sleep_until(due), if owes && matches!(server, Server::Serves(..)) => server = server.doubted(),
                 () = sleep_until(stopping.unwrap_or(due)), if stopping.is_some() => {
                     return (server.supply(), End::Stopped { left: self.engine.state() });
@@ -265,12 +283,13 @@ impl Relay {
                 tracing::warn!("the server could not be entered: {why}");
                 return Ok(seek(supply));
             }
-            Happened::Judged(supply, upstream, excuse) => {
+            Happened::Judged(supply, upstream, silence) => {
                 server = Server::Serves(supply, upstream);
-                if let Some(why) = &excuse {
+                let due = Instant::now() >= patience.due();
+                if let (Silence::Excused(why), true) = (&silence, due) {
                     self.waits_for_it(why, patience.silence());
                 }
-                patience.judged(excuse.is_some())
+                patience.judged(&silence)
             }
         };
         Ok(match lost {

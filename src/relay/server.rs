@@ -1,8 +1,8 @@
 //! How it stands with the relay's server: the next one is looked for, it is entered, it serves, or it should and
 //! does not. Which comes after which is the relay's to say.
 
-use super::Supply;
 use super::upstream::{Turn, Upstream, Useless};
+use super::{Silence, Supply};
 use crate::nbd::entry::Entered;
 use std::future::pending;
 use std::io;
@@ -30,7 +30,7 @@ pub(super) enum Server<S: Supply> {
     /// It serves.
     Serves(S, Upstream),
     /// It serves, or should: that is being found out.
-    Doubted(Coming<(S, Option<String>)>, Upstream),
+    Doubted(Coming<(S, Silence)>, Upstream),
     /// For a moment: it is about to become another of these.
     None,
 }
@@ -42,7 +42,7 @@ pub(super) enum Happened<S: Supply> {
     Ended(S, S::End),
     Entered(S, Upstream, u64),
     NotEntered(S, io::Error),
-    Judged(S, Upstream, Option<String>),
+    Judged(S, Upstream, Silence),
 }
 
 /// Waits until something happens with the server. Cancel-safe: what is awaited stays where it is, and is taken only
@@ -66,12 +66,12 @@ pub(super) async fn happens<S: Supply>(server: &mut Server<S>) -> Happened<S> {
         Server::Serves(_, upstream) => Happened::Turned(upstream.turn().await),
         Server::Doubted(doubt, upstream) => {
             // Cancel-safe, both.
-            let (supply, excuse) = tokio::select! {
+            let (supply, silence) = tokio::select! {
                 turned = upstream.turn() => return Happened::Turned(turned),
                 judged = doubt => judged,
             };
             match mem::replace(server, Server::None) {
-                Server::Doubted(_, upstream) => Happened::Judged(supply, upstream, excuse),
+                Server::Doubted(_, upstream) => Happened::Judged(supply, upstream, silence),
                 _ => pending().await,
             }
         }
@@ -99,8 +99,8 @@ impl<S: Supply> Server<S> {
         match self {
             Self::Serves(mut supply, upstream) => {
                 let doubt = async move {
-                    let excuse = supply.excuse().await;
-                    (supply, excuse)
+                    let silence = supply.silence().await;
+                    (supply, silence)
                 };
                 Self::Doubted(Box::pin(doubt), upstream)
             }
@@ -145,13 +145,15 @@ impl Patience {
         self.heard = Instant::now();
     }
 
-    /// It was looked at: one that has an excuse has more time; why it is of no use, after some looks without.
-    pub(super) fn judged(&mut self, excused: bool) -> Option<Useless> {
-        if excused {
-            *self = Self::new();
-            return None;
+    /// It was looked at: one that has an excuse has more time; why it is of no use, after some looks without. A look that
+    /// was not due yet is none of them.
+    pub(super) fn judged(&mut self, silence: &Silence) -> Option<Useless> {
+        match silence {
+            Silence::Adrift => return Some(Useless::Adrift),
+            _ if Instant::now() < self.due() => return None,
+            Silence::Excused(_) => *self = Self::new(),
+            Silence::Unexcused => self.looks += 1,
         }
-        self.looks += 1;
         (self.looks >= LOOKS).then(|| Useless::Silent(self.silence().as_secs()))
     }
 }

@@ -133,6 +133,9 @@ pub enum Useless {
     /// It has not answered for so many seconds, though nothing keeps it from that.
     #[error("it has answered nothing for {0} s, though its sleds serve and it says that it is active")]
     Silent(u64),
+    /// Its sleds were away, and are back; it is not.
+    #[error("its sleds serve again, and it has not come back to them")]
+    Adrift,
 }
 
 fn broken(why: Broken) -> io::Error {

@@ -13,8 +13,9 @@ const KILLS: usize = 15;
 const OUTAGES: usize = 5;
 /// So much longer than a server's own start a pause may be.
 const MOST_EXTRA: Duration = Duration::from_secs(1);
-/// So soon after the sled is ready requests go on. A server that lives looks for a replica that was away every 10 s, so in
-/// the host's own network this is missed; apart its connection is held by the relay, which sees at once that there is a sled.
+/// So soon after the sled is ready requests go on. A server that lives looks for a replica that was away every 10 s, which
+/// the relay does not wait for: it has another one; apart its connection is held by the relay, which sees at once that
+/// there is a sled.
 const MOST_AFTER: Duration = Duration::from_millis(1500);
 /// So many writes are between two flushes.
 const UNFLUSHED: u64 = 50;

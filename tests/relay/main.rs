@@ -157,6 +157,32 @@ fn a_server_that_hangs_is_replaced() {
     assert!(host.said().contains("it has answered nothing for"), "{}", host.said());
 }
 
+/// A sled that is back is used at once, and not when a server looks again for its replicas, which upstream's does every
+/// ten seconds, and the stand-in here never.
+#[test]
+fn a_server_that_does_not_come_back_to_its_sled_is_replaced() {
+    let mut host = Host::new();
+    let mut command = host.command();
+    command.env("STAND_IN_RETRY", "1000000000");
+    host.begin_as(command);
+    until(|| host.said().contains("its server begins"));
+    let mut client = host.client();
+    client.write(0, &block(0, 1)).unwrap();
+    let server = host.server();
+    host.sled.tell(|mind| mind.ready = false);
+    (0..3).for_each(|index| host.kill(index));
+    let flushing = std::thread::spawn(move || client.flush().map(|()| client.read(0, BLOCK).unwrap()));
+    host.until_state(|state| state["relay"]["requests"] != 0);
+    (0..3).for_each(|index| host.start(index));
+    host.sled.tell(|mind| mind.ready = true);
+    assert_eq!(flushing.join().unwrap().unwrap(), block(0, 1));
+    // The real one may have looked just then.
+    if real().is_none() {
+        assert_ne!(host.server(), server);
+        assert!(host.said().contains("it has not come back to them"), "{}", host.said());
+    }
+}
+
 /// One that hangs and says of itself that all is well, as a stand-in can be told to.
 #[test]
 fn a_server_that_hangs_and_says_that_it_is_well_is_replaced() {

@@ -10,7 +10,7 @@ use crucible_sled::nbd::flags::{HAS_FLAGS, SEND_FLUSH};
 use crucible_sled::nbd::negotiation::{Export, Negotiation, Next};
 use crucible_sled::nbd::transmission::{Command, REPLY, REQUEST, Reply, Request};
 use crucible_sled::relay::log::{Log, Records};
-use crucible_sled::relay::{Door, End, Relay, Supply, Volume};
+use crucible_sled::relay::{Door, End, Relay, Silence, Supply, Volume};
 use proptest::prelude::*;
 use std::io;
 use std::ops::Range;
@@ -112,8 +112,8 @@ impl Supply for Servers {
         Ok(connected)
     }
 
-    async fn excuse(&mut self) -> Option<String> {
-        Some("it is one of a test's".into())
+    async fn silence(&mut self) -> Silence {
+        Silence::Excused("it is one of a test's".into())
     }
 }
 
@@ -267,7 +267,8 @@ async fn endures(noisy: Vec<(usize, Noise)>, steps: &[Step], strangers: &[Strang
     let (relay, door) = Relay::new(&volume, Log::create("v")?, Records::new(), news);
     let lasting = Arc::new(Mutex::new(vec![0; SIZE]));
     let (stop, stopped) = watch::channel(false);
-    let relay = relay.run(Servers { noisy: noisy.into_iter(), lasting }, stopped, std::future::pending());
+    let relay =
+        relay.run(Servers { noisy: noisy.into_iter(), lasting }, stopped, std::future::pending(), watch::channel(()).1);
     let clients = async {
         let beside = async {
             for stranger in strangers {
