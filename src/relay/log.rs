@@ -2,14 +2,18 @@
 //! long as somebody else has its descriptor (a memfd in systemd's descriptor store). Never on a disk: what it is
 //! for is the disk.
 //!
-//! It only grows: what is not needed any more is punched out of it, so nothing in it ever moves. A record that was
-//! begun and not ended, because its writer was killed, is beyond the end that the first page tells.
+//! All of that memory is taken at the beginning, and none is given back: what is written through this host's own device is
+//! what has to be written before there is memory again. So it is a ring. A record that was begun and not ended, because
+//! its writer was killed, is beyond the end that the first page tells.
 //!
 //! ```text
 //! 0      "SLEDKEPT", version u32, length of what follows u32, whose it is
-//! 2048   where it begins, where it ends, the generation of the last server (u64 each)
-//! 4096   records: offset u64, length u64, data
+//! 2048   where it begins, where it ends, the generation of the last server, how large the ring is (u64 each)
+//! 4096   the ring, of records: offset u64, length u64, data. Places in it are counted on, from 4096, and never anew
 //! ```
+//!
+//! In version 1 there was no ring, and a record lay where its place says. One that was left by such a relay is read,
+//! and becomes a ring as soon as nothing in it is needed.
 
 use super::pieces::Kept;
 use nix::fcntl::{FallocateFlags, fallocate};
@@ -19,16 +23,21 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
-const MAGIC: [u8; 12] = *b"SLEDKEPT\x01\0\0\0";
+const MAGIC: [u8; 12] = *b"SLEDKEPT\x02\0\0\0";
+const WITHOUT_RING: [u8; 12] = *b"SLEDKEPT\x01\0\0\0";
 const BEGINS: u64 = 2048;
 const ENDS: u64 = BEGINS + 8;
 const GENERATION: u64 = ENDS + 8;
-/// Where records begin; nothing before it is ever punched out.
+const RING: u64 = GENERATION + 8;
+/// Where the ring begins.
 const FIRST: u64 = 4096;
 /// The length of a record without its data.
 const HEADER: u64 = 16;
-/// How much must be of no use any more before it is given back.
-const WORTH: u64 = 1 << 20;
+/// How large the ring is: half of what may wait for a flush, at which one is sent; what a client may ask for
+/// meanwhile, 8 MiB; and the records' headers. One that is larger than the ring has a larger one for itself.
+const ROOM: u64 = 25 << 20;
+/// No place is farther: nobody writes so much.
+const FARTHEST: u64 = 1 << 62;
 /// Up to so many bytes are sooner copied than written by a call of their own.
 const TOGETHER: usize = 16 << 10;
 /// The longest name of whose it is.
@@ -40,8 +49,8 @@ pub struct Log {
     file: File,
     begins: u64,
     ends: u64,
-    /// Up to where it has been given back.
-    punched: u64,
+    /// How large the ring is.
+    room: u64,
 }
 
 /// A handle of what is kept, for whoever begins servers.
@@ -78,14 +87,14 @@ impl Log {
     /// An empty one. `whose` tells it from that of another volume.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// What the kernel says: there is no memory.
     pub fn create(whose: &str) -> io::Result<Self> {
         let file = File::from(memfd_create("crucible-kept", MFdFlags::MFD_CLOEXEC)?);
         let named = whose.as_bytes().get(..LONGEST.min(whose.len())).unwrap_or_default();
         file.write_all_at(&[&MAGIC[..], &(named.len() as u32).to_le_bytes(), named].concat(), 0)?;
-        let log = Self { file, begins: FIRST, ends: FIRST, punched: FIRST };
-        log.file.write_all_at(&FIRST.to_le_bytes(), BEGINS)?;
-        log.file.write_all_at(&FIRST.to_le_bytes(), ENDS)?;
+        file.write_all_at([FIRST.to_le_bytes(), FIRST.to_le_bytes()].as_flattened(), BEGINS)?;
+        let mut log = Self { file, begins: FIRST, ends: FIRST, room: 0 };
+        log.resize(ROOM)?;
         Ok(log)
     }
 
@@ -98,7 +107,8 @@ impl Log {
         let mut head = [0; 16];
         file.read_exact_at(&mut head, 0)?;
         let length = u32::from_le_bytes([head[12], head[13], head[14], head[15]]) as usize;
-        if head[..12] != MAGIC || length > LONGEST {
+        let ring = head[..12] == MAGIC;
+        if !(ring || head[..12] == WITHOUT_RING) || length > LONGEST {
             return Err(damaged("it begins as none does"));
         }
         let mut named = vec![0; length];
@@ -110,19 +120,29 @@ impl Log {
             let mut word = [0; 8];
             file.read_exact_at(&mut word, at).map(|()| u64::from_le_bytes(word))
         };
-        let (begins, ends) = (word(BEGINS)?, word(ENDS)?);
-        if begins < FIRST || ends < begins {
+        // Without a ring it is never gone round.
+        let room = if ring { word(RING)? } else { FARTHEST };
+        let log = Self { begins: word(BEGINS)?, ends: word(ENDS)?, room, file };
+        if log.begins < FIRST || log.ends < log.begins || log.ends > FARTHEST || log.ends - log.begins > room {
             return Err(damaged("it ends before it begins"));
         }
-        let (mut at, mut records) = (begins, Records::new());
-        while at < ends {
-            let (offset, length) = (word(at)?, word(at + 8)?);
-            let short = u32::try_from(length).ok().filter(|_| ends - at >= HEADER && length <= ends - at - HEADER);
+        let records = log.records()?;
+        Ok(Some((log, records)))
+    }
+
+    fn records(&self) -> io::Result<Records> {
+        let (mut at, mut records) = (self.begins, Records::new());
+        while at < self.ends {
+            let mut header = [[0; 8]; 2];
+            self.read_at(header.as_flattened_mut(), at)?;
+            let [offset, length] = header.map(u64::from_le_bytes);
+            let left = self.ends - at;
+            let short = u32::try_from(length).ok().filter(|_| left >= HEADER && length <= left - HEADER);
             let length = short.ok_or_else(|| damaged("a record goes beyond its end"))?;
             records.push((Kept(at), offset, length));
             at += HEADER + u64::from(length);
         }
-        Ok(Some((Self { file, begins, ends, punched: FIRST }, records)))
+        Ok(records)
     }
 
     /// With which generation the last server began; 0 if there was none. Whoever finds a higher one that is another
@@ -142,23 +162,33 @@ impl Log {
         self.file.try_clone().map(Shared)
     }
 
-    /// Keeps a write.
+    /// Whether a write of so many bytes can be kept now. If it cannot, it can as soon as nothing else is kept.
+    pub fn has_room(&self, length: usize) -> bool {
+        self.begins == self.ends || self.room == ROOM && self.ends - self.begins + HEADER + length as u64 <= ROOM
+    }
+
+    /// Keeps a write that there is room for.
     ///
     /// # Errors
-    /// What the kernel says: there is no memory.
+    /// What the kernel says: there is no memory, or there is no room.
     pub fn append(&mut self, offset: u64, data: &[u8]) -> io::Result<Kept> {
-        let at = self.ends;
+        let (at, whole) = (self.ends, HEADER + data.len() as u64);
+        if !self.has_room(data.len()) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        if at == self.begins && self.room != whole.max(ROOM) {
+            self.resize(whole.max(ROOM))?;
+        }
         let header = [offset.to_le_bytes(), (data.len() as u64).to_le_bytes()];
         if data.len() > TOGETHER {
-            self.file.write_all_at(header.as_flattened(), at)?;
-            self.file.write_all_at(data, at + HEADER)?;
+            self.write_at(header.as_flattened(), at)?;
+            self.write_at(data, at + HEADER)?;
         } else {
-            self.file.write_all_at(&[header.as_flattened(), data].concat(), at)?;
+            self.write_at(&[header.as_flattened(), data].concat(), at)?;
         }
-        let ends = at + HEADER + data.len() as u64;
         // Only now it is there for whoever comes after this process.
-        self.file.write_all_at(&ends.to_le_bytes(), ENDS)?;
-        self.ends = ends;
+        self.file.write_all_at(&(at + whole).to_le_bytes(), ENDS)?;
+        self.ends = at + whole;
         Ok(Kept(at))
     }
 
@@ -168,7 +198,7 @@ impl Log {
     /// What the kernel says.
     pub fn read(&self, kept: Kept, behind: u32, length: u32) -> io::Result<Vec<u8>> {
         let mut data = vec![0; length as usize];
-        self.file.read_exact_at(&mut data, kept.0 + HEADER + u64::from(behind))?;
+        self.read_at(&mut data, kept.0 + HEADER + u64::from(behind))?;
         Ok(data)
     }
 
@@ -178,19 +208,47 @@ impl Log {
     /// What the kernel says. Then more is kept than is needed.
     pub fn forget(&mut self, needed: Option<Kept>) -> io::Result<()> {
         let begins = needed.map_or(self.ends, |kept| kept.0);
-        if begins == self.begins {
-            return Ok(());
-        }
-        self.file.write_all_at(&begins.to_le_bytes(), BEGINS)?;
-        self.begins = begins;
-        let useless = begins / FIRST * FIRST;
-        if useless - self.punched >= WORTH {
-            let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
-            let at = |at: u64| i64::try_from(at).map_err(io::Error::other);
-            fallocate(&self.file, flags, at(self.punched)?, at(useless - self.punched)?)?;
-            self.punched = useless;
+        if begins != self.begins {
+            self.file.write_all_at(&begins.to_le_bytes(), BEGINS)?;
+            self.begins = begins;
         }
         Ok(())
+    }
+
+    /// Makes an empty one a ring of so many bytes, all of which it has from then on. A relay that is killed meanwhile
+    /// leaves an empty one.
+    fn resize(&mut self, room: u64) -> io::Result<()> {
+        let signed = |number: u64| i64::try_from(number).map_err(io::Error::other);
+        // It is none of a size until it has that.
+        self.room = 0;
+        self.file.write_all_at(&MAGIC, 0)?;
+        self.file.write_all_at(&0_u64.to_le_bytes(), RING)?;
+        self.file.set_len(self.file.metadata()?.len().min(FIRST + room))?;
+        fallocate(&self.file, FallocateFlags::empty(), signed(FIRST)?, signed(room)?)?;
+        self.file.write_all_at(&room.to_le_bytes(), RING)?;
+        self.room = room;
+        Ok(())
+    }
+
+    /// How much of so many bytes at a place lies in one piece, and where.
+    fn piece(&self, at: u64, length: usize) -> (usize, u64) {
+        let into = (at - FIRST) % self.room;
+        let piece = usize::try_from(self.room - into).unwrap_or(usize::MAX).min(length);
+        (piece, FIRST + into)
+    }
+
+    fn read_at(&self, data: &mut [u8], at: u64) -> io::Result<()> {
+        let (piece, place) = self.piece(at, data.len());
+        let (first, rest) = data.split_at_mut(piece);
+        self.file.read_exact_at(first, place)?;
+        self.file.read_exact_at(rest, FIRST)
+    }
+
+    fn write_at(&self, data: &[u8], at: u64) -> io::Result<()> {
+        let (piece, place) = self.piece(at, data.len());
+        let (first, rest) = data.split_at(piece);
+        self.file.write_all_at(first, place)?;
+        self.file.write_all_at(rest, FIRST)
     }
 
     /// Its descriptor, for whoever is to keep it.
@@ -207,6 +265,7 @@ fn damaged(why: &str) -> io::Error {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::collections::VecDeque;
     use std::os::unix::fs::MetadataExt;
 
     fn again(log: &Log, whose: &str) -> io::Result<Option<(Log, Records)>> {
@@ -232,23 +291,71 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_needed_takes_no_memory() {
+    fn its_memory_is_its_own_from_the_beginning_and_no_more_of_it() {
         let mut log = Log::create("v").unwrap();
-        for round in 0..64 {
-            let kept = log.append(round, &vec![1; 1 << 20]).unwrap();
-            log.forget(Some(kept)).unwrap();
+        let taken = |log: &Log| log.file.metadata().unwrap().blocks() * 512;
+        assert_eq!(taken(&log), ROOM + FIRST);
+        let mut needed = VecDeque::new();
+        for round in 0..200_u64 {
+            let data = vec![round as u8; (1 << 20) - 7];
+            if !log.has_room(data.len()) {
+                assert!(log.append(round, &data).is_err() && needed.len() == 24);
+                needed.drain(..20);
+                log.forget(Some(needed[0])).unwrap();
+            }
+            needed.push_back(log.append(round, &data).unwrap());
         }
-        let taken = log.file.metadata().unwrap().blocks() * 512;
-        assert!(taken <= 4 << 20, "{taken}");
+        // Those that lie across its end as well.
+        let records = again(&log, "v").unwrap().unwrap().1;
+        assert_eq!(records.iter().map(|(kept, ..)| *kept).collect::<VecDeque<_>>(), needed);
+        for (kept, round, length) in records {
+            assert!(log.read(kept, 1, length - 1).unwrap().iter().all(|byte| u64::from(*byte) == round));
+        }
+        assert_eq!(taken(&log), ROOM + FIRST);
+    }
+
+    #[test]
+    fn what_is_larger_has_a_ring_for_itself() {
+        let mut log = Log::create("v").unwrap();
+        let large = vec![7; ROOM as usize];
+        log.append(0, &[1]).unwrap();
+        assert!(!log.has_room(large.len()));
+        log.forget(None).unwrap();
+        let kept = log.append(0, &large).unwrap();
+        assert!(!log.has_room(1) && log.read(kept, ROOM as u32 - 1, 1).unwrap() == [7]);
+        assert_eq!(again(&log, "v").unwrap().unwrap().1, [(kept, 0, ROOM as u32)]);
+        log.forget(None).unwrap();
+        log.append(0, &[1]).unwrap();
+        assert!(log.has_room(1));
+        assert_eq!(log.file.metadata().unwrap().len(), ROOM + FIRST);
+    }
+
+    #[test]
+    fn what_was_left_without_a_ring_is_read_and_becomes_one() {
+        let file = File::from(memfd_create("v", MFdFlags::MFD_CLOEXEC).unwrap());
+        file.write_all_at(&[&WITHOUT_RING[..], &1_u32.to_le_bytes(), b"v"].concat(), 0).unwrap();
+        let begins = FIRST + 3 * ROOM;
+        file.write_all_at([begins, begins + HEADER + 5, 7].map(u64::to_le_bytes).as_flattened(), BEGINS).unwrap();
+        file.write_all_at([512, 5].map(u64::to_le_bytes).as_flattened(), begins).unwrap();
+        file.write_all_at(b"first", begins + HEADER).unwrap();
+        let (mut log, records) = Log::open(file.into(), "v").unwrap().unwrap();
+        assert_eq!(records, [(Kept(begins), 512, 5)]);
+        assert_eq!(log.read(Kept(begins), 1, 4).unwrap(), b"irst");
+        assert!(!log.has_room(1));
+        log.forget(None).unwrap();
+        let kept = log.append(1024, b"second").unwrap();
+        let (log, records) = again(&log, "v").unwrap().unwrap();
+        assert_eq!(records, [(kept, 1024, 6)]);
+        assert!(log.has_room(1) && log.read(kept, 0, 6).unwrap() == b"second" && log.generation().unwrap() == 7);
     }
 
     proptest! {
         #[test]
-        fn a_damaged_one_is_no_panic(bytes: Vec<u8>, begins: u64, ends: u64) {
+        fn a_damaged_one_is_no_panic(bytes: Vec<u8>, begins: u64, ends: u64, room: u64, ring: bool) {
             let log = Log::create("v").unwrap();
+            log.file.write_all_at(if ring { &MAGIC } else { &WITHOUT_RING }, 0).unwrap();
             log.file.write_all_at(&bytes, FIRST).unwrap();
-            log.file.write_all_at(&begins.to_le_bytes(), BEGINS).unwrap();
-            log.file.write_all_at(&ends.to_le_bytes(), ENDS).unwrap();
+            log.file.write_all_at([begins, ends, 0, room].map(u64::to_le_bytes).as_flattened(), BEGINS).unwrap();
             _ = again(&log, "v");
         }
     }

@@ -10,7 +10,7 @@
 //! | [`written`] | which blocks are known to have been written. Pure |
 //! | [`log`] | where acknowledged writes are kept |
 //! | [`gauge`] | what it has done: latencies, and pauses with their causes |
-//! | `clients` | those who ask |
+//! | `clients`, `queue` | those who ask, and what they have asked for |
 //! | `server`, `upstream` | how it stands with the server and how long it may be silent, and the connection to it |
 
 mod clients;
@@ -18,6 +18,7 @@ pub mod engine;
 pub mod gauge;
 pub mod log;
 pub mod pieces;
+mod queue;
 mod server;
 mod upstream;
 pub mod written;
@@ -36,6 +37,7 @@ use gauge::Gauge;
 use log::{Log, Records};
 use pieces::Kept;
 use pieces::{Order, Piece};
+use queue::Queue;
 use server::{Happened, Patience, Server, enter, happens, seek};
 use std::collections::HashMap;
 use std::pin::pin;
@@ -140,7 +142,7 @@ impl Door {
 pub struct Relay {
     engine: Engine,
     log: Log,
-    asked: mpsc::Receiver<Asked>,
+    queue: Queue,
     /// Who waits for which answer. A request without anybody is the relay's own.
     waiting: HashMap<u64, clients::To>,
     last: u64,
@@ -172,7 +174,7 @@ impl Relay {
         let relay = Self {
             engine: Engine::new(volume.size, volume.block, Bounds::default(), records),
             log,
-            asked,
+            queue: Queue::of(asked),
             waiting: HashMap::new(),
             last: 0,
             servers: 0,
@@ -243,7 +245,7 @@ impl Relay {
                     Ok(now) => server = now,
                     Err(ended) => return ended,
                 },
-                Some(asked) = self.asked.recv(), if stopping.is_none() => self.take(asked).await,
+Some(asked) = self.queue.next(&self.log), if stopping.is_none() => self.take(asked).await,
                 // One that has just said something needs no other.
                 Ok(()) = back.changed() => if owes && patience.silence() >= QUIET {
                     server = server.doubted();
@@ -301,8 +303,13 @@ impl Relay {
     /// Takes a request, and as many as wait behind it: what is kept is kept before it is sent.
     async fn take(&mut self, first: Asked) {
         let mut next = Some(first);
-        while let Some(Asked { wish, reply }) = next {
+        while let Some(asked) = next {
             self.last += 1;
+            let Some(Asked { wish, reply }) = self.queue.fitting(asked, &self.log) else {
+                // What is kept is needed until a flush has been answered, and nobody else may ask for one.
+                self.engine.ask(self.last, Wish::Flush);
+                return;
+            };
             let wish = match wish {
                 Wished::Read(offset, length) => Wish::Read(offset, length),
                 Wished::Flush => Wish::Flush,
@@ -313,7 +320,7 @@ impl Relay {
             };
             self.waiting.insert(self.last, reply);
             self.engine.ask(self.last, wish);
-            next = self.asked.try_recv().ok();
+            next = self.queue.another();
         }
     }
 
@@ -415,8 +422,7 @@ impl Relay {
                 to.answer(Err(Errno::Io));
             }
         }
-        self.asked.close();
-        while let Ok(Asked { reply, .. }) = self.asked.try_recv() {
+        for Asked { reply, .. } in self.queue.closed() {
             reply.answer(Err(Errno::Io));
         }
     }

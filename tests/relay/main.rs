@@ -143,6 +143,29 @@ fn more_than_a_server_bears_is_never_left_unflushed() {
     assert_eq!(client.read(at(999), BLOCK).unwrap(), block(999, 3));
 }
 
+/// What there is no memory for waits for a flush, which nobody but the relay asks for.
+#[test]
+fn more_than_can_be_kept_waits_and_is_all_answered() {
+    let host = Host::serving();
+    let mut clients: Vec<_> = (0..5).map(|_| host.client()).collect();
+    clients[0].flush().unwrap();
+    let data = |number: usize| vec![number as u8 | 1; 1 << 20];
+    let server = host.server().unwrap();
+    host::signal(server, "STOP");
+    for (number, client) in clients.iter_mut().enumerate() {
+        for _ in 0..8 {
+            client.send(Command::Write, at(number * 256), 1 << 20, &data(number)).unwrap();
+        }
+    }
+    // 24 writes and that flush.
+    host.until_state(|state| state["relay"]["requests"] == 25);
+    host::signal(server, "CONT");
+    for (number, client) in clients.iter_mut().enumerate() {
+        (0..8).for_each(|_| assert_eq!(client.answer().unwrap().1, Ok(())));
+        assert!(client.read(at(number * 256), 1 << 20).unwrap() == data(number));
+    }
+}
+
 /// With its sleds there, a server that says nothing is of no use; nobody has to end it.
 #[test]
 fn a_server_that_hangs_is_replaced() {

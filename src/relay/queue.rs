@@ -1,0 +1,58 @@
+//! What the clients have asked for and the engine has not been asked: in its order, and a write not before there is
+//! room to keep it. What is behind such a one waits with it.
+
+use super::clients::{Asked, Wished};
+use super::log::Log;
+use std::future::pending;
+use tokio::sync::mpsc;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Queue {
+    asked: mpsc::Receiver<Asked>,
+    held: Option<Asked>,
+}
+
+impl Queue {
+    /// Of what comes by a channel.
+    pub(super) fn of(asked: mpsc::Receiver<Asked>) -> Self {
+        Self { asked, held: None }
+    }
+
+    /// What is next, as soon as there is room for it; `None` if nobody is left who may ask. Cancel-safe.
+    pub(super) async fn next(&mut self, log: &Log) -> Option<Asked> {
+        match self.held.take_if(|held| fits(held, log)) {
+            None if self.held.is_some() => pending().await,
+            None => self.asked.recv().await,
+            held => held,
+        }
+    }
+
+    /// What is there already behind that.
+    pub(super) fn another(&mut self) -> Option<Asked> {
+        self.asked.try_recv().ok()
+    }
+
+    /// What there is room for; the other is the next again.
+    pub(super) fn fitting(&mut self, asked: Asked, log: &Log) -> Option<Asked> {
+        if !fits(&asked, log) {
+            self.held = Some(asked);
+            return None;
+        }
+        Some(asked)
+    }
+
+    /// Lets nobody ask any more: all that is left.
+    pub(super) fn closed(&mut self) -> Vec<Asked> {
+        self.asked.close();
+        let mut left: Vec<_> = self.held.take().into_iter().collect();
+        while let Some(asked) = self.another() {
+            left.push(asked);
+        }
+        left
+    }
+}
+
+fn fits(asked: &Asked, log: &Log) -> bool {
+    !matches!(&asked.wish, Wished::Write(_, data) if !log.has_room(data.len()))
+}
