@@ -4,6 +4,10 @@
 //! write FILE RECORD ROUNDS ENOUGH   writes blocks of FILE and reads others back, until the file ENOUGH is there;
 //!                                   the number of rounds is in ROUNDS
 //! verify FILE RECORD                compares what is in FILE with what was known to last
+//! dirty FILE SIZE MIB               writes so many MiB to FILE, which has SIZE MiB, again and again from its beginning,
+//!                                   as fast as the page cache takes them; and flushes them
+//! eat LEFT                          takes memory until no more than so many MiB can be had, makes the file
+//!                                   /run/eaten, and stays
 //! ```
 //!
 //! Each block says which it is and when it was written. RECORD holds what every block had at least when FILE was last
@@ -15,6 +19,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
+const MIB: usize = 1 << 20;
 const BLOCK: usize = 4096;
 const BLOCKS: u64 = 2048;
 /// Blocks that are written in a round, and that are read.
@@ -28,6 +33,8 @@ fn main() {
     match words[..] {
         [word, file, record, rounds, enough] if word == Path::new("write") => write(file, record, rounds, enough),
         [word, file, record] if word == Path::new("verify") => verify(file, record),
+        [word, file, size, mib] if word == Path::new("dirty") => dirty(file, number(size), number(mib)),
+        [word, left] if word == Path::new("eat") => eat(number(left)),
         _ => panic!("what is {words:?}?"),
     }
 }
@@ -136,4 +143,36 @@ fn verify(file: &Path, record: &Path) {
         compared += u64::from(at_least > 0);
     }
     println!("{compared} blocks compared");
+}
+
+fn number(word: &Path) -> u64 {
+    word.to_str().unwrap().parse().unwrap()
+}
+
+fn dirty(file: &Path, size: u64, mib: u64) {
+    let into = File::options().create(true).write(true).truncate(false).open(file).unwrap();
+    for number in 0..mib {
+        let data = vec![number as u8; MIB];
+        into.write_all_at(&data, number % size * MIB as u64).unwrap_or_else(|why| panic!("write: {why}"));
+    }
+    into.sync_all().unwrap_or_else(|why| panic!("flush: {why}"));
+    println!("{mib} MiB");
+}
+
+fn eat(left: u64) {
+    let mut eaten: Vec<Vec<u8>> = Vec::new();
+    while available() > left {
+        eaten.push(vec![1; MIB]);
+    }
+    fs::write("/run/eaten", eaten.len().to_string()).unwrap();
+    loop {
+        std::thread::park();
+    }
+}
+
+/// How many MiB can be had without any being taken from somebody.
+fn available() -> u64 {
+    let text = fs::read_to_string("/proc/meminfo").unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
 }
