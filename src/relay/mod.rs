@@ -228,33 +228,33 @@ impl Relay {
             let (due, owes) = (patience.due(), self.engine.expects().is_some());
             // Cancel-safe: a channel and a connection lose nothing, the futures are kept, and the clock is absolute.
             tokio::select! {
-                // A stop is not kept waiting by a load; then what the server says: it makes room.
-                biased;
-                _ = stop.wait_for(|stop| *stop), if stopping.is_none() => {
-                    stopping = Some(Instant::now() + LAST_FLUSH);
-                    if !self.engine.is_idle() {
-                        self.last += 1;
-                        self.engine.ask(self.last, Wish::Flush);
-                    }
-                }
-                why = &mut over => {
-                    self.refuse();
-                    return (server.supply(), End::Refused(why));
-                }
-                happened = happens(&mut server) => match self.heed(happened, server, &mut patience) {
-                    Ok(now) => server = now,
-                    Err(ended) => return ended,
-                },
-Some(asked) = self.queue.next(&self.log), if stopping.is_none() => self.take(asked).await,
-                // One that has just said something needs no other.
-                Ok(()) = back.changed() => if owes && patience.silence() >= QUIET {
-                    server = server.doubted();
-                },
-                () = sleep_until(due), if owes && matches!(server, Server::Serves(..)) => server = server.doubted(),
-                () = sleep_until(stopping.unwrap_or(due)), if stopping.is_some() => {
-                    return (server.supply(), End::Stopped { left: self.engine.state() });
-                }
-            }
+                            // A stop is not kept waiting by a load; then what the server says: it makes room.
+                            biased;
+                            _ = stop.wait_for(|stop| *stop), if stopping.is_none() => {
+                                stopping = Some(Instant::now() + LAST_FLUSH);
+                                if !self.engine.is_idle() {
+                                    self.last += 1;
+                                    self.engine.ask(self.last, Wish::Flush);
+                                }
+                            }
+                            why = &mut over => {
+                                self.refuse();
+                                return (server.supply(), End::Refused(why));
+                            }
+                            happened = happens(&mut server) => match self.heed(happened, server, &mut patience) {
+                                Ok(now) => server = now,
+                                Err(ended) => return ended,
+                            },
+            Some(asked) = self.queue.next(&self.log), if stopping.is_none() => self.take(asked).await,
+                            // One that has just said something needs no other.
+                            Ok(()) = back.changed() => if owes && patience.silence() >= QUIET {
+                                server = server.doubted();
+                            },
+                            () = sleep_until(due), if owes && matches!(server, Server::Serves(..)) => server = server.doubted(),
+                            () = sleep_until(stopping.unwrap_or(due)), if stopping.is_some() => {
+                                return (server.supply(), End::Stopped { left: self.engine.state() });
+                            }
+                        }
         }
     }
 
@@ -287,8 +287,7 @@ Some(asked) = self.queue.next(&self.log), if stopping.is_none() => self.take(ask
             }
             Happened::Judged(supply, upstream, silence) => {
                 server = Server::Serves(supply, upstream);
-                let due = Instant::now() >= patience.due();
-                if let (Silence::Excused(why), true) = (&silence, due) {
+                if let (Silence::Excused(why), true) = (&silence, patience.is_out()) {
                     self.waits_for_it(why, patience.silence());
                 }
                 patience.judged(&silence)

@@ -135,6 +135,11 @@ impl Patience {
         self.heard + SILENT + LOOK * self.looks
     }
 
+    /// Whether it is to be looked at now: not if it has answered since it was doubted.
+    pub(super) fn is_out(self) -> bool {
+        Instant::now() >= self.due()
+    }
+
     /// For how long it has been silent.
     pub(super) fn silence(self) -> Duration {
         self.heard.elapsed()
@@ -150,10 +155,51 @@ impl Patience {
     pub(super) fn judged(&mut self, silence: &Silence) -> Option<Useless> {
         match silence {
             Silence::Adrift => return Some(Useless::Adrift),
-            _ if Instant::now() < self.due() => return None,
+            _ if !self.is_out() => return None,
             Silence::Excused(_) => *self = Self::new(),
             Silence::Unexcused => self.looks += 1,
         }
         (self.looks >= LOOKS).then(|| Useless::Silent(self.silence().as_secs()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::advance;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_server_is_given_up_after_some_looks_without_an_excuse() {
+        let mut patience = Patience::new();
+        assert!(!patience.is_out());
+        advance(SILENT).await;
+        for look in 1..LOOKS {
+            assert!(patience.is_out() && patience.judged(&Silence::Unexcused).is_none(), "{look}");
+            assert!(!patience.is_out());
+            advance(LOOK).await;
+        }
+        assert!(matches!(patience.judged(&Silence::Unexcused), Some(Useless::Silent(25))));
+        assert!(patience.judged(&Silence::Excused("it is degraded".into())).is_none() && !patience.is_out());
+    }
+
+    /// It was asked why it is silent, and has answered before that was known.
+    #[tokio::test(start_paused = true)]
+    async fn what_has_answered_meanwhile_is_not_judged() {
+        let mut patience = Patience::new();
+        advance(SILENT).await;
+        assert!(patience.is_out());
+        patience = Patience::new();
+        advance(SILENT / 2).await;
+        (0..LOOKS).for_each(|look| assert!(patience.judged(&Silence::Unexcused).is_none(), "{look}"));
+        assert!(patience.judged(&Silence::Excused("it is degraded".into())).is_none());
+        // That it has been silent since then is counted from there.
+        advance(SILENT / 2).await;
+        assert!(patience.is_out());
+    }
+
+    /// Its sleds are back, and it is not: that is no matter of time.
+    #[tokio::test(start_paused = true)]
+    async fn one_that_is_adrift_is_given_up_at_once() {
+        assert!(matches!(Patience::new().judged(&Silence::Adrift), Some(Useless::Adrift)));
     }
 }
