@@ -11,6 +11,7 @@
 //! | [`log`] | where acknowledged writes are kept |
 //! | [`gauge`] | what it has done: latencies, and pauses with their causes |
 //! | `clients`, `queue` | those who ask, and what they have asked for |
+//! | [`Supply`] | where servers come from |
 //! | `server`, `upstream` | how it stands with the server and how long it may be silent, and the connection to it |
 
 mod clients;
@@ -20,6 +21,7 @@ pub mod log;
 pub mod pieces;
 mod queue;
 mod server;
+mod supply;
 mod upstream;
 pub mod written;
 
@@ -44,8 +46,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+pub use supply::{Silence, Supply};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use upstream::{Turn, Upstream};
@@ -56,31 +58,6 @@ const QUEUE: usize = 256;
 pub const LAST_FLUSH: Duration = Duration::from_secs(15);
 /// The pause before what found no memory is tried again.
 const MEMORY: Duration = Duration::from_millis(100);
-/// A server that owes an answer and has said nothing for so long is looked at when its sleds are back.
-const QUIET: Duration = Duration::from_millis(500);
-
-/// Where servers come from. It has one at most, and ends it before it begins the next.
-pub trait Supply: Send + 'static {
-    /// Why there will be no more.
-    type End: Send;
-
-    /// The next server, as soon as there can be one: a connection to it. Takes as long as it takes.
-    fn next(&mut self) -> impl Future<Output = Result<TcpStream, Self::End>> + Send;
-
-    /// Why the server is silent.
-    fn silence(&mut self) -> impl Future<Output = Silence> + Send;
-}
-
-/// Why a server is silent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Silence {
-    /// It has this reason, and is waited for.
-    Excused(String),
-    /// It has none: all that it needs is there, and it says itself that it is active, or says nothing at all.
-    Unexcused,
-    /// All that it needs is there again, and it has not come back to it: another server would at once.
-    Adrift,
-}
 
 /// A volume, as its clients see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -228,33 +205,33 @@ impl Relay {
             let (due, owes) = (patience.due(), self.engine.expects().is_some());
             // Cancel-safe: a channel and a connection lose nothing, the futures are kept, and the clock is absolute.
             tokio::select! {
-                            // A stop is not kept waiting by a load; then what the server says: it makes room.
-                            biased;
-                            _ = stop.wait_for(|stop| *stop), if stopping.is_none() => {
-                                stopping = Some(Instant::now() + LAST_FLUSH);
-                                if !self.engine.is_idle() {
-                                    self.last += 1;
-                                    self.engine.ask(self.last, Wish::Flush);
-                                }
-                            }
-                            why = &mut over => {
-                                self.refuse();
-                                return (server.supply(), End::Refused(why));
-                            }
-                            happened = happens(&mut server) => match self.heed(happened, server, &mut patience) {
-                                Ok(now) => server = now,
-                                Err(ended) => return ended,
-                            },
-            Some(asked) = self.queue.next(&self.log), if stopping.is_none() => self.take(asked).await,
-                            // One that has just said something needs no other.
-                            Ok(()) = back.changed() => if owes && patience.silence() >= QUIET {
-                                server = server.doubted();
-                            },
-                            () = sleep_until(due), if owes && matches!(server, Server::Serves(..)) => server = server.doubted(),
-                            () = sleep_until(stopping.unwrap_or(due)), if stopping.is_some() => {
-                                return (server.supply(), End::Stopped { left: self.engine.state() });
-                            }
-                        }
+                // A stop is not kept waiting by a load; then what the server says: it makes room.
+                biased;
+                _ = stop.wait_for(|stop| *stop), if stopping.is_none() => {
+                    stopping = Some(Instant::now() + LAST_FLUSH);
+                    if !self.engine.is_idle() {
+                        self.last += 1;
+                        self.engine.ask(self.last, Wish::Flush);
+                    }
+                }
+                why = &mut over => {
+                    self.refuse();
+                    return (server.supply(), End::Refused(why));
+                }
+                happened = happens(&mut server) => match self.heed(happened, server, &mut patience) {
+                    Ok(now) => server = now,
+                    Err(ended) => return ended,
+                },
+                Some(asked) = self.queue.next(&self.log), if stopping.is_none() => self.take(asked).await,
+                // One that has just said something needs no other.
+                Ok(()) = back.changed() => if owes && patience.is_quiet() {
+                    server = server.doubted();
+                },
+                () = sleep_until(due), if owes && matches!(server, Server::Serves(..)) => server = server.doubted(),
+                () = sleep_until(stopping.unwrap_or(due)), if stopping.is_some() => {
+                    return (server.supply(), End::Stopped { left: self.engine.state() });
+                }
+            }
         }
     }
 
@@ -361,19 +338,26 @@ impl Relay {
     /// Takes every reply that is there.
     fn hear<S: Supply>(&mut self, server: &mut Server<S>) -> Result<(), Useless> {
         let (Server::Serves(_, upstream) | Server::Doubted(_, upstream)) = server else { return Ok(()) };
-        while let Some(outcome) = upstream.reply(&mut self.engine)? {
-            if let Outcome::Done(id, data) = outcome {
-                self.answered += 1;
-                if let Some(to) = self.waiting.remove(&id) {
-                    self.gauge.answered(to.kind, to.began);
-                    to.answer(Ok(data));
+        let heard = loop {
+            match upstream.reply(&mut self.engine) {
+                Ok(Some(Outcome::Done(id, data))) => {
+                    self.answered += 1;
+                    if let Some(to) = self.waiting.remove(&id) {
+                        self.gauge.answered(to.kind, to.began);
+                        to.answer(Ok(data));
+                    }
                 }
+                Ok(Some(_)) => {}
+                Ok(None) => break Ok(()),
+                Err(why) => break Err(why),
             }
-        }
-        self.goes_on();
+        };
+        // Of one that was right before it was wrong as well: whoever waits for room would wait for another answer.
         if let Err(why) = self.log.forget(self.engine.needs()) {
             tracing::warn!("more is kept than is needed: {why}");
         }
+        heard?;
+        self.goes_on();
         Ok(())
     }
 
@@ -447,8 +431,12 @@ impl Relay {
 
     fn tell(&self) {
         let Self { servers, held_since, answered, .. } = *self;
-        let oldest = self.engine.first().and_then(|id| self.waiting.get(&id)).map(|to| to.began.into());
-        self.news.send_replace(Some(Status { state: self.engine.state(), servers, held_since, answered, oldest }));
+        let first = self.engine.first().and_then(|id| self.waiting.get(&id)).map(|to| to.began);
+        // Behind a flush of the relay's own, for which nobody waits, may be one that is held for want of room.
+        let oldest = first.or(self.queue.since()).map(Into::into);
+        let mut state = self.engine.state();
+        state.requests += usize::from(self.queue.since().is_some());
+        self.news.send_replace(Some(Status { state, servers, held_since, answered, oldest }));
     }
 }
 

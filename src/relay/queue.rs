@@ -4,6 +4,7 @@
 use super::clients::{Asked, Wished};
 use super::log::Log;
 use std::future::pending;
+use std::time::Instant;
 use tokio::sync::mpsc;
 
 /// See the module.
@@ -26,6 +27,11 @@ impl Queue {
             None => self.asked.recv().await,
             held => held,
         }
+    }
+
+    /// Since when a request is held for want of room.
+    pub(super) fn since(&self) -> Option<Instant> {
+        self.held.as_ref().map(|held| held.reply.began)
     }
 
     /// What is there already behind that.

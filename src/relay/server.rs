@@ -19,6 +19,9 @@ const LOOK: Duration = Duration::from_secs(5);
 /// How many looks in a row must find that a silent server has no reason to be.
 const LOOKS: u32 = 3;
 
+/// A server that owes an answer and has said nothing for so long is looked at when its sleds are back.
+const QUIET: Duration = Duration::from_millis(500);
+
 type Coming<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// What the loop has to do with the server.
@@ -140,6 +143,11 @@ impl Patience {
         Instant::now() >= self.due()
     }
 
+    /// Whether it has said nothing for a while.
+    pub(super) fn is_quiet(self) -> bool {
+        self.silence() >= QUIET
+    }
+
     /// For how long it has been silent.
     pub(super) fn silence(self) -> Duration {
         self.heard.elapsed()
@@ -154,7 +162,8 @@ impl Patience {
     /// was not due yet is none of them.
     pub(super) fn judged(&mut self, silence: &Silence) -> Option<Useless> {
         match silence {
-            Silence::Adrift => return Some(Useless::Adrift),
+            // It may have come back to them while that was found out.
+            Silence::Adrift => return self.is_quiet().then_some(Useless::Adrift),
             _ if !self.is_out() => return None,
             Silence::Excused(_) => *self = Self::new(),
             Silence::Unexcused => self.looks += 1,
@@ -200,6 +209,9 @@ mod tests {
     /// Its sleds are back, and it is not: that is no matter of time.
     #[tokio::test(start_paused = true)]
     async fn one_that_is_adrift_is_given_up_at_once() {
-        assert!(matches!(Patience::new().judged(&Silence::Adrift), Some(Useless::Adrift)));
+        let mut patience = Patience::new();
+        assert!(patience.judged(&Silence::Adrift).is_none(), "it has just said something");
+        advance(QUIET).await;
+        assert!(matches!(patience.judged(&Silence::Adrift), Some(Useless::Adrift)));
     }
 }
