@@ -157,8 +157,8 @@ fn more_than_can_be_kept_waits_and_is_all_answered() {
             client.send(Command::Write, at(number * 256), 1 << 20, &data(number)).unwrap();
         }
     }
-    // 24 writes and that flush.
-    host.until_state(|state| state["relay"]["requests"] == 25);
+    // 24 writes, a flush for the one that waits, and that one.
+    host.until_state(|state| state["relay"]["requests"] == 26);
     host::signal(server, "CONT");
     for (number, client) in clients.iter_mut().enumerate() {
         (0..8).for_each(|_| assert_eq!(client.answer().unwrap().1, Ok(())));
