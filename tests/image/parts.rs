@@ -113,7 +113,7 @@ fn a_configuration_goes_into_an_image_whole_or_not_at_all() {
 fn config(disk: &Disk) -> String {
     let script = "start=$(sfdisk --json \"$0\" | python3 -c 'import json, sys; \
                   print(next(p[\"start\"] for p in json.load(sys.stdin)[\"partitiontable\"][\"partitions\"] if p[\"name\"] == \"CONFIG\"))'); \
-                  mtype -i \"$0$((start * 512))\" '::/*'";
+                  mtype -i \"$0@@$((start * 512))\" '::/*'";
     run(Command::new(repository("image/tools"))
         .env("TOOLS_BIND", "/var/tmp")
         .args(["sh", "-c", script])
