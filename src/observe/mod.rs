@@ -19,7 +19,8 @@
 //! which the supervisor wakes once. With nothing to do it wakes less than once a second, and
 //! whoever makes it wake more often finds out by `tests/run bench`.
 //!
-//! [`last_words`], [`doing`], [`presence`] of a [`line`]'s other end, and `region_info` look at one thing when somebody asks.
+//! [`last_words`], [`doing`] and `region_info` look at one thing when somebody asks; [`canary`] is what [`enforcement`] has
+//! systemd start to find out.
 //!
 //! All publish into one bounded channel to the supervisor, and wait when it is full: facts
 //! are never dropped, and none of them is so urgent that it may overtake another.

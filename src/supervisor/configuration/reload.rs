@@ -4,7 +4,7 @@
 //! taken over it is put on record ([`kept`](crate::supervisor::configuration::in_force)).
 //!
 //! Whom the regions let in follows at once, as the plan finds that it is not as the map says. What
-//! becomes of regions that moved or went is in [`moves`](crate::supervisor::relocations).
+//! becomes of regions that moved or went is in [`relocations`](crate::supervisor::relocations).
 
 use crate::config::{Configuration, History, Texts};
 use crate::config_dir;

@@ -293,8 +293,8 @@ impl Supervisor {
         self.serve(&volume);
     }
 
-    /// Answers who was served. What came of it is published by now: whoever has his answer, and asks who holds
-    /// the volume, finds it so.
+    /// Answers who was served. What came of it is published by now, if anything is: whoever has his answer, and asks
+    /// who holds the volume, finds it so.
     pub(in crate::supervisor) fn answer_served(&mut self) {
         for (answer, reply) in self.desk.answers.drain(..) {
             _ = answer.send(reply);

@@ -1,5 +1,5 @@
 //! What all work has in common: the configuration, the disk that it is granted for, turns, and
-//! the way back to the loop. What is done is in [`work`](crate::supervisor::jobs::run).
+//! the way back to the loop. What is done is in [`run`](crate::supervisor::jobs::run).
 
 use crate::config::Configuration;
 use crate::decide::facts::Run;

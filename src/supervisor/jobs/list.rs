@@ -1,5 +1,5 @@
 //! The jobs that were asked for: their numbers, how far each is, and how each ended. Only the
-//! list; the work itself is [`work`](crate::supervisor::jobs::run)'s.
+//! list; the work itself is [`run`](crate::supervisor::jobs::run)'s.
 
 use crate::names::RegionName;
 use crate::progress::{self, Course, Progress, Step};
