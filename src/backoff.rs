@@ -35,9 +35,10 @@ impl Backoff {
     /// The pause that comes next; the one after it is twice as long.
     pub fn grow(&mut self) -> Duration {
         let now = self.next;
-        match self.spent < self.eager {
-            true => self.spent += now,
-            false => self.next = (now * 2).min(self.most),
+        if self.spent < self.eager {
+            self.spent += now
+        } else {
+            self.next = (now * 2).min(self.most)
         }
         now
     }

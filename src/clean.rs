@@ -12,10 +12,7 @@ const PAINT: [&str; 6] = ["\x1b[0m", "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[32m
 /// Whether a character is shown as itself and changes nothing around it: neither a control character,
 /// nor one of format, nor one that joins others.
 fn is_plain(c: char) -> bool {
-    match c.is_ascii() {
-        true => !c.is_ascii_control(),
-        false => c.escape_debug().eq([c]),
-    }
+    if c.is_ascii() { !c.is_ascii_control() } else { c.escape_debug().eq([c]) }
 }
 
 /// A text of one line.
@@ -31,9 +28,12 @@ pub fn lines(text: &str) -> Cow<'_, str> {
 
 /// What is shown to a person: lines, painted.
 pub fn page(text: &str) -> Cow<'_, str> {
-    let kept = |rest: &str| match rest.starts_with(['\n', '\t']) {
-        true => Some(1),
-        false => PAINT.iter().find(|paint| rest.starts_with(**paint)).map(|paint| paint.len()),
+    let kept = |rest: &str| {
+        if rest.starts_with(['\n', '\t']) {
+            Some(1)
+        } else {
+            PAINT.iter().find(|paint| rest.starts_with(**paint)).map(|paint| paint.len())
+        }
     };
     written_out(text, kept, |out, c| out.extend(c.escape_unicode()))
 }

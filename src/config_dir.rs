@@ -101,9 +101,10 @@ fn text(dir: &Path, file: &Path) -> Result<String, String> {
         }
         let mut text = String::new();
         File::open(file)?.take(MOST + 1).read_to_string(&mut text)?;
-        match text.len() as u64 > MOST {
-            true => Err(io::Error::other(format!("it has more than {} MiB", MOST >> 20))),
-            false => Ok(text),
+        if text.len() as u64 > MOST {
+            Err(io::Error::other(format!("it has more than {} MiB", MOST >> 20)))
+        } else {
+            Ok(text)
         }
     };
     read().map_err(|why| format!("cannot be read: {why}"))

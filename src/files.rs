@@ -157,10 +157,7 @@ pub fn open_below(dir: &Path, file: &str) -> io::Result<File> {
     }
     plain(name)?;
     let file = File::from(openat(&at, name, step | OFlag::O_NONBLOCK, Mode::empty())?);
-    match file.metadata()?.is_file() {
-        true => Ok(file),
-        false => Err(io::Error::other("it is not a regular file")),
-    }
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a regular file")) }
 }
 
 fn plain(part: &str) -> io::Result<()> {
@@ -177,10 +174,7 @@ fn plain(part: &str) -> io::Result<()> {
 pub fn read_below(dir: &Path, file: &str, most: u64) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
     open_below(dir, file)?.take(most + 1).read_to_end(&mut text)?;
-    match text.len() as u64 > most {
-        true => Err(io::Error::other(format!("it has more than {most} bytes"))),
-        false => Ok(text),
-    }
+    if text.len() as u64 > most { Err(io::Error::other(format!("it has more than {most} bytes"))) } else { Ok(text) }
 }
 
 #[cfg(test)]

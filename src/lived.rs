@@ -65,10 +65,7 @@ impl Record {
     /// The record as it is at this time of this boot. Of a boot that it does not know yet, the time
     /// until now does not count.
     pub fn at(&self, boot: &str, boot_ms: u64) -> Self {
-        let more = match self.boot == boot {
-            true => boot_ms.saturating_sub(self.boot_ms),
-            false => 0,
-        };
+        let more = if self.boot == boot { boot_ms.saturating_sub(self.boot_ms) } else { 0 };
         let lived_ms = self.lived_ms.saturating_add(more);
         Self { clock: self.clock, boot: boot.to_owned(), boot_ms, lived_ms }
     }

@@ -83,9 +83,10 @@ impl Progress {
         let knows = |word: &Option<(u64, Word)>| own(word) && !word.as_ref().is_some_and(|(_, word)| is_unknown(word));
         let told = async {
             let first = timeout(patience, heard(&mut answers, own)).await.ok()??;
-            match is_unknown(&first) {
-                false => Some(first),
-                true => Some(timeout(BETTER, heard(&mut answers, knows)).await.ok().flatten().unwrap_or(first)),
+            if is_unknown(&first) {
+                Some(timeout(BETTER, heard(&mut answers, knows)).await.ok().flatten().unwrap_or(first))
+            } else {
+                Some(first)
             }
         };
         let again = async {

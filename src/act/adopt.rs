@@ -96,10 +96,7 @@ fn not_ours(config: &Configuration, dir: &Path, name: &RegionName) -> Result<(),
     let mapped = config.local_regions().into_iter().map(|local| local.name);
     let recorded = ledger::load(root).into_iter().flat_map(|loaded| loaded.ledger.regions.into_keys());
     let other = mapped.chain(recorded).any(|other| other != *name && Some(other.to_string()) == first);
-    match own || other {
-        true => Err(format!("{} is the supervisor's own", dir.display())),
-        false => Ok(()),
-    }
+    if own || other { Err(format!("{} is the supervisor's own", dir.display())) } else { Ok(()) }
 }
 
 /// The first file below a directory that does not belong to its owner, and to whom it does.

@@ -325,10 +325,7 @@ fn for_each_file(dir: &Path, work: &impl Fn(&File) -> io::Result<()>) -> io::Res
 fn sync_each(dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
-        match entry.file_type()?.is_dir() {
-            true => sync_each(&entry.path())?,
-            false => File::open(entry.path())?.sync_all()?,
-        }
+        if entry.file_type()?.is_dir() { sync_each(&entry.path())? } else { File::open(entry.path())?.sync_all()? }
     }
     sync_dir(dir)
 }

@@ -51,12 +51,13 @@ pub fn directories(config: &Configuration, moment: Moment) -> io::Result<Vec<Pat
 /// from before it was lost.
 fn list_tickets(root: &Path) -> io::Result<()> {
     let there: BTreeSet<_> = grants::load(root)?.into_keys().collect();
-    match there.is_subset(&ledger::load(root)?.ledger.tickets) {
-        true => Ok(()),
-        false => ledger::change(root, |ledger| {
+    if there.is_subset(&ledger::load(root)?.ledger.tickets) {
+        Ok(())
+    } else {
+        ledger::change(root, |ledger| {
             ledger.tickets.extend(there);
             Ok(())
-        }),
+        })
     }
 }
 

@@ -111,9 +111,10 @@ fn take_over(places: &Places, own: &Path) -> io::Result<Option<String>> {
     }
     let refused = faults(&own.join(CONFIG), &brought);
     let names: Vec<_> = brought.keys().map(|file| (*file).to_owned()).collect();
-    let line = match refused.is_empty() {
-        true => format!("taken over: {}", names.join(", ")),
-        false => format!("not taken over: {}", refused.join("; ")),
+    let line = if refused.is_empty() {
+        format!("taken over: {}", names.join(", "))
+    } else {
+        format!("not taken over: {}", refused.join("; "))
     };
     if refused.is_empty() {
         for file in &BROUGHT {

@@ -224,19 +224,17 @@ fn storage_id(text: &str) -> Result<String, &'static str> {
     let inner = |c: u8| c.is_ascii_alphanumeric() || b"-_.".contains(&c);
     let ends =
         text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.ends_with(|c: char| c.is_ascii_alphanumeric());
-    match ends && text.len() > 1 && text.bytes().all(inner) {
-        true => Ok(text.into()),
-        false => Err("a storage is named by letters, digits, -, _ and ., with a letter first"),
+    if ends && text.len() > 1 && text.bytes().all(inner) {
+        Ok(text.into())
+    } else {
+        Err("a storage is named by letters, digits, -, _ and ., with a letter first")
     }
 }
 
 /// A list of what a storage is for.
 fn content_list(text: &str) -> Result<String, &'static str> {
     let word = |word: &str| !word.is_empty() && word.bytes().all(|c| c.is_ascii_lowercase());
-    match text.split(',').all(word) {
-        true => Ok(text.into()),
-        false => Err("for example images,rootdir,vztmpl,iso,backup"),
-    }
+    if text.split(',').all(word) { Ok(text.into()) } else { Err("for example images,rootdir,vztmpl,iso,backup") }
 }
 
 impl Target {
@@ -277,12 +275,13 @@ pub(super) fn sleds(given: &[Endpoint], volume: &VolumeName, config: &Path) -> R
     }
     sleds.sort();
     sleds.dedup();
-    match sleds.is_empty() {
-        true => Err(Failure::usage(
+    if sleds.is_empty() {
+        Err(Failure::usage(
             "no sled is named",
             format!("--sled 192.168.4.189, or {SLEDS} in the environment; any one of the volume's is enough"),
-        )),
-        false => Ok(sleds),
+        ))
+    } else {
+        Ok(sleds)
     }
 }
 

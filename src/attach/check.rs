@@ -59,9 +59,10 @@ pub(super) async fn check(arguments: &CheckArguments, json: bool) -> Result<Exit
 }
 
 fn unknown(why: &str, json: bool) -> Result<ExitCode, Failure> {
-    match json {
-        true => show::print_json(&json!({"state": Health::Unknown, "volumes": [], "why": why}))?,
-        false => show::print(&format!("CRUCIBLE UNKNOWN - {}\n", of_line(why)))?,
+    if json {
+        show::print_json(&json!({"state": Health::Unknown, "volumes": [], "why": why}))?
+    } else {
+        show::print(&format!("CRUCIBLE UNKNOWN - {}\n", of_line(why)))?
     }
     Ok(ExitCode::from(Health::Unknown.number()))
 }

@@ -221,9 +221,10 @@ pub(super) fn read_look(name: &VolumeName, body: &[u8], from: IpAddr) -> Result<
     let volume: Volume = serde_json::from_value(rest).map_err(|why| said(&why))?;
     let regions = volume.regions.iter().map(|region| (region.name.volume(), region.index, region.name.index()));
     let right = regions.eq((0..3).map(|index| (name, index, index)));
-    match volume.volume == *name && right {
-        true => Ok(Look { body, volume, checks, from }),
-        false => Err(said(&format_args!("not {name} with its three regions"))),
+    if volume.volume == *name && right {
+        Ok(Look { body, volume, checks, from })
+    } else {
+        Err(said(&format_args!("not {name} with its three regions")))
     }
 }
 
@@ -234,9 +235,10 @@ fn read_ticket(name: &VolumeName, body: &[u8]) -> Result<Ticket, String> {
     let regions = ticket.regions.iter().map(|region| (region.name.volume(), region.name.index()));
     let right = regions.eq((0..3).map(|index| (name, index)));
     let targets = ticket.targets.len() == 3 && ticket.targets.iter().all(|target| target.port() != 0);
-    match ticket.volume == *name && right && targets && ticket.generation > 0 {
-        true => Ok(ticket),
-        false => Err(said(&format_args!("not one for {name} with its three regions"))),
+    if ticket.volume == *name && right && targets && ticket.generation > 0 {
+        Ok(ticket)
+    } else {
+        Err(said(&format_args!("not one for {name} with its three regions")))
     }
 }
 

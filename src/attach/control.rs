@@ -62,18 +62,16 @@ pub(super) async fn answer(listener: UnixListener, account: Account) {
 async fn converse(stream: UnixStream, account: Account) {
     let service = service_fn(async |request: Request<Incoming>| {
         let (method, path) = (request.method(), request.uri().path());
-        Ok::<_, Infallible>(match PATHS.contains(&path) {
-            false => {
-                error(StatusCode::NOT_FOUND, Error::new("NOT_FOUND", "there is nothing at this path", "GET /v1/relay"))
-            }
-            true if method == Method::GET || method == Method::HEAD => json(StatusCode::OK, &account.state().await),
-            true => {
-                let message = "this path does not take that method";
-                let mut refused =
-                    error(StatusCode::METHOD_NOT_ALLOWED, Error::new("METHOD_NOT_ALLOWED", message, "use GET"));
-                refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-                refused
-            }
+        Ok::<_, Infallible>(if !PATHS.contains(&path) {
+            error(StatusCode::NOT_FOUND, Error::new("NOT_FOUND", "there is nothing at this path", "GET /v1/relay"))
+        } else if method == Method::GET || method == Method::HEAD {
+            json(StatusCode::OK, &account.state().await)
+        } else {
+            let message = "this path does not take that method";
+            let mut refused =
+                error(StatusCode::METHOD_NOT_ALLOWED, Error::new("METHOD_NOT_ALLOWED", message, "use GET"));
+            refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            refused
         })
     });
     let mut server = http1::Builder::new();

@@ -79,13 +79,11 @@ impl Outcome {
 /// # Errors
 /// If it cannot be shown.
 pub(super) async fn detach(arguments: &DetachArguments, json: bool) -> Result<ExitCode, Failure> {
-    let outcome = match arguments.asked {
-        true => asked(arguments).await?,
-        false => carry_out(arguments).await,
-    };
-    match json {
-        true => show::print_json(&serde_json::to_value(&outcome).map_err(std::io::Error::from)?)?,
-        false => show::print(&said(&outcome))?,
+    let outcome = if arguments.asked { asked(arguments).await? } else { carry_out(arguments).await };
+    if json {
+        show::print_json(&serde_json::to_value(&outcome).map_err(std::io::Error::from)?)?
+    } else {
+        show::print(&said(&outcome))?
     }
     Ok(match (outcome.state, &outcome.error) {
         // Whoever has asked knows it.

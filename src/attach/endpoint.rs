@@ -28,9 +28,10 @@ impl Endpoint {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.host.contains(':') {
-            true => write!(f, "[{}]:{}", self.host, self.port),
-            false => write!(f, "{}:{}", self.host, self.port),
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
         }
     }
 }
@@ -56,9 +57,10 @@ impl FromStr for Endpoint {
         let number = last.starts_with(|c: char| c.is_ascii_digit());
         let name = host.starts_with(char::is_alphanumeric) && host.chars().all(plain) && !number;
         let legal = name || host.parse::<IpAddr>().is_ok();
-        match legal {
-            true => Ok(Self { host: host.to_owned(), port }),
-            false => Err("is no address, ADDRESS:PORT or http://ADDRESS:PORT"),
+        if legal {
+            Ok(Self { host: host.to_owned(), port })
+        } else {
+            Err("is no address, ADDRESS:PORT or http://ADDRESS:PORT")
         }
     }
 }

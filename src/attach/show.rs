@@ -36,13 +36,12 @@ pub(super) fn note(text: &str) {
 /// Tells a failure, where it can be told at all.
 pub(super) fn failure(failure: &Failure, json: bool) {
     let error = failure.error();
-    _ = match json {
-        true => terminal::json(&json!({ "error": error })),
-        false => {
-            let (message, remedy) = (short(&error.message), short(&error.remedy));
-            terminal::note(&format!("crucible-attach: {message}\n    {remedy}"));
-            Ok(())
-        }
+    _ = if json {
+        terminal::json(&json!({ "error": error }))
+    } else {
+        let (message, remedy) = (short(&error.message), short(&error.remedy));
+        terminal::note(&format!("crucible-attach: {message}\n    {remedy}"));
+        Ok(())
     };
 }
 

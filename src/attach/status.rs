@@ -102,10 +102,7 @@ async fn one(volume: &VolumeName, arguments: &StatusArguments, json: bool) -> Re
 /// 0 if all is well, of what can be told.
 fn code(all: &[Seen]) -> ExitCode {
     let ready = |seen: &Seen| seen.word.as_ref().is_none_or(|word| word.ready);
-    match all.iter().all(|seen| ready(seen) && !seen.is_bad()) {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::from(NOT_WELL),
-    }
+    if all.iter().all(|seen| ready(seen) && !seen.is_bad()) { ExitCode::SUCCESS } else { ExitCode::from(NOT_WELL) }
 }
 
 async fn all(arguments: &StatusArguments, json: bool) -> Result<ExitCode, Failure> {

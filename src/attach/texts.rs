@@ -63,10 +63,10 @@ fn options(before: &str, tls: Option<&[String]>) -> String {
     let mut given = before.split_whitespace();
     while let Some(word) = given.next() {
         let name = word.split('=').next().unwrap_or_default();
-        match tls.is_some() && TLS.contains(&name) {
-            true if word == name => _ = given.next(),
-            true => {}
-            false => words.push(word),
+        if tls.is_none() || !TLS.contains(&name) {
+            words.push(word);
+        } else if word == name {
+            given.next();
         }
     }
     if !words.contains(&DEVICE) {

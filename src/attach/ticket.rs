@@ -101,13 +101,12 @@ fn free(sleds: &Sleds) -> Result<(), Lost> {
         look.volume.attached.clone().into_iter().filter(move |host| host.address.to_canonical() != from)
     };
     let attached: Vec<_> = sleds.looks().flat_map(others).collect();
-    match attached.is_empty() {
-        true => Ok(()),
-        false => {
-            let attached: Vec<_> = attached.iter().collect();
-            let message = format!("{} is attached elsewhere{}", sleds.volume, hosts(&attached));
-            Err(Lost { failure: elsewhere(&sleds.volume, message), passing: false })
-        }
+    if attached.is_empty() {
+        Ok(())
+    } else {
+        let attached: Vec<_> = attached.iter().collect();
+        let message = format!("{} is attached elsewhere{}", sleds.volume, hosts(&attached));
+        Err(Lost { failure: elsewhere(&sleds.volume, message), passing: false })
     }
 }
 
@@ -162,9 +161,12 @@ async fn ask_all(
         let carriers = voters.keys().cloned().collect();
         open.spawn(async move {
             let answer = client::ticket(&endpoint, &volume, wanted).await;
-            let answer = answer.and_then(|ticket| match ticket.sled == name && client::carriers(&ticket) == carriers {
-                true => Ok(ticket),
-                false => Err(Trouble::Odd(format!("{endpoint} grants as {}, for other sleds", ticket.sled))),
+            let answer = answer.and_then(|ticket| {
+                if ticket.sled == name && client::carriers(&ticket) == carriers {
+                    Ok(ticket)
+                } else {
+                    Err(Trouble::Odd(format!("{endpoint} grants as {}, for other sleds", ticket.sled)))
+                }
             });
             (name, answer)
         });

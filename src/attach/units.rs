@@ -128,10 +128,7 @@ impl Units {
     /// # Errors
     /// What it has said last.
     pub(super) async fn start(&self, name: &str, anew: bool) -> Result<(), Failure> {
-        let started = match anew {
-            true => job::run_restart(&self.0, name).await,
-            false => job::run_start(&self.0, name).await,
-        };
+        let started = if anew { job::run_restart(&self.0, name).await } else { job::run_start(&self.0, name).await };
         match started {
             Ok(()) => Ok(()),
             Err(why) => Err(refused("does not start", name, &format!("{why}{}", self.last_words(name).await))),

@@ -46,9 +46,10 @@ impl FromStr for UpdateSource {
         let url = if text.starts_with('/') { format!("file://{text}") } else { text.to_owned() };
         let known = ["https://", "http://", "file:///"].iter().any(|scheme| url.starts_with(scheme));
         let rest = url.split_once("://").map_or("", |(_, rest)| rest).trim_end_matches('/');
-        match known && !rest.is_empty() && url.chars().all(plain) {
-            true => Ok(Self(url.trim_end_matches('/').to_owned())),
-            false => Err("is neither a URL (https, http, file) nor a directory"),
+        if known && !rest.is_empty() && url.chars().all(plain) {
+            Ok(Self(url.trim_end_matches('/').to_owned()))
+        } else {
+            Err("is neither a URL (https, http, file) nor a directory")
         }
     }
 }

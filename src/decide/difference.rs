@@ -261,15 +261,19 @@ fn hosts(old: &Configuration, new: &Configuration, facts: &Facts, volume: &Volum
     if before == after {
         return Vec::new();
     }
-    let spoken = |set: &BTreeSet<IpAddr>| match set.is_empty() {
-        true => "anyone".to_owned(),
-        false => set.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+    let spoken = |set: &BTreeSet<IpAddr>| {
+        if set.is_empty() {
+            "anyone".to_owned()
+        } else {
+            set.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+        }
     };
     let fence = fence(new, facts, volume);
     let cut: BTreeSet<_> = facts.visitors(old, volume).into_keys().filter(|host| !fence.admits(*host)).collect();
-    let effect = match cut.is_empty() {
-        true => "at once; nobody who is connected is cut off".to_owned(),
-        false => format!("at once; cut off: {}", spoken(&cut)),
+    let effect = if cut.is_empty() {
+        "at once; nobody who is connected is cut off".to_owned()
+    } else {
+        format!("at once; cut off: {}", spoken(&cut))
     };
     let what = format!("hosts: {} -> {}", spoken(&before), spoken(&after));
     vec![Change { interrupts: !cut.is_empty(), ..change(format!("volume {volume}"), what, effect) }]

@@ -170,9 +170,10 @@ fn mtu(config: &Configuration, bridge: &Bridge, nic: &Nic) -> Option<Finding> {
     if whole == part || nic.master.as_ref() != Some(name) {
         return None;
     }
-    let what = match whole > part {
-        true => "what is longer is lost on the way out, and a connection hangs as soon as it has much to say",
-        false => "longer ones that arrive are lost",
+    let what = if whole > part {
+        "what is longer is lost on the way out, and a connection hangs as soon as it has much to say"
+    } else {
+        "longer ones that arrive are lost"
     };
     let cause = format!("{name} takes packets of {whole} bytes and its port {wanted} of {part}: {what}");
     let least = whole.min(part);
@@ -194,9 +195,10 @@ fn prefix(config: &Configuration, facts: &Facts, bridge: &Bridge) -> Option<Find
     if !alone && !other {
         return None;
     }
-    let why = match alone {
-        true => "a network of one address, in which there is no host".to_owned(),
-        false => format!("and appliance.prefix of sled.toml is {wanted}"),
+    let why = if alone {
+        "a network of one address, in which there is no host".to_owned()
+    } else {
+        format!("and appliance.prefix of sled.toml is {wanted}")
     };
     let cause = format!("{name} has {address}/{has}, {why}");
     let right = if alone && !other { usual_prefix(address) } else { wanted };

@@ -112,13 +112,18 @@ fn next(config: &Configuration, local: &LocalRegion, facts: &Facts) -> Option<Ac
     }
     let name = || local.name.clone();
     let restarts = region.unit.as_ref().map_or(0, |unit| unit.restarts);
-    match () {
-        () if facts.held(&local.name).is_some() => region.runs().then(|| Action::Stop(name())),
-        () if must_wait(config, local, facts, region) => Some(Action::Stop(name())),
-        () if may_start(config, local, facts, region) => Some(Action::Start(name())),
-        () if may_restart(config, local, facts, region) => Some(Action::Restart(name())),
-        () if region.steady && restarts > 0 => Some(Action::Forgive(name())),
-        () => hold(config, local, facts, region),
+    if facts.held(&local.name).is_some() {
+        region.runs().then(|| Action::Stop(name()))
+    } else if must_wait(config, local, facts, region) {
+        Some(Action::Stop(name()))
+    } else if may_start(config, local, facts, region) {
+        Some(Action::Start(name()))
+    } else if may_restart(config, local, facts, region) {
+        Some(Action::Restart(name()))
+    } else if region.steady && restarts > 0 {
+        Some(Action::Forgive(name()))
+    } else {
+        hold(config, local, facts, region)
     }
 }
 

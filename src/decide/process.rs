@@ -146,9 +146,10 @@ fn not_running(
         return (State::Stopped, None);
     }
     let remedy = format!("it starts by itself when that is over; systemctl status {}", names::unit(&local.name));
-    let cause = match facts.intruded(&local.name) {
-        true => "its downstairs does not run: another process has files of it open for writing".into(),
-        false => waits_for(config, local, facts, region, taken),
+    let cause = if facts.intruded(&local.name) {
+        "its downstairs does not run: another process has files of it open for writing".into()
+    } else {
+        waits_for(config, local, facts, region, taken)
     };
     (State::Stopped, Some(Finding::about_region(local, Code::RegionDown, cause, remedy)))
 }
@@ -199,12 +200,13 @@ fn strangers(local: &LocalRegion, sockets: &Sockets) -> Vec<Finding> {
 fn port_taken(local: &LocalRegion, port: u16, stranger: &Stranger) -> Finding {
     let (who, remedy) = match (stranger.pid, &stranger.unit) {
         (Some(pid), Some(unit)) => {
-            let remedy = match unit.ends_with(".service") || unit.ends_with(".socket") {
-                true => format!(
+            let remedy = if unit.ends_with(".service") || unit.ends_with(".socket") {
+                format!(
                     "systemctl disable --now {unit} (stopped alone, it may be back after a reboot), or, of one that is \
                      not enabled: systemctl stop {unit}"
-                ),
-                false => format!("end process {pid}"),
+                )
+            } else {
+                format!("end process {pid}")
             };
             (format!("process {pid} ({}) of {unit}", stranger.command), remedy)
         }
@@ -254,9 +256,10 @@ fn moved(local: &LocalRegion, address: IpAddr, places: &[SocketAddr]) -> Finding
 
 /// It was started before `[tls]` was written, or taken away.
 fn otherwise(config: &Configuration, local: &LocalRegion) -> Finding {
-    let cause = match config.sled.tls.is_some() {
-        true => "its downstairs was started without TLS, and sled.toml has [tls]",
-        false => "its downstairs was started with TLS, and sled.toml has no [tls]",
+    let cause = if config.sled.tls.is_some() {
+        "its downstairs was started without TLS, and sled.toml has [tls]"
+    } else {
+        "its downstairs was started with TLS, and sled.toml has no [tls]"
     };
     let remedy = format!("when no host uses it: sledctl region restart {} --force", local.name);
     Finding::about_region(local, Code::RegionDown, cause.into(), remedy)

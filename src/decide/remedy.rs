@@ -54,8 +54,9 @@ pub fn of_files(config: &Configuration, name: &RegionName, fault: &str) -> Strin
         return format!("umount {dir} (findmnt {dir} shows what is mounted there); nothing is started on it as it is");
     }
     let lost = ["bytes, and", "os error 2)", "not a regular file", "it is none", "it is gone"];
-    match lost.iter().any(|words| fault.contains(words)) {
-        true => or_replace(&format!("put back what was moved, or restore {dir} from a backup"), name),
-        false => format!("look at the disk (dmesg): the files may be whole; nothing is started on {dir} as it is"),
+    if lost.iter().any(|words| fault.contains(words)) {
+        or_replace(&format!("put back what was moved, or restore {dir} from a backup"), name)
+    } else {
+        format!("look at the disk (dmesg): the files may be whole; nothing is started on {dir} as it is")
     }
 }

@@ -24,12 +24,12 @@ pub fn may_go(
     hosts: &BTreeSet<IpAddr>,
 ) -> Result<(), wire::Error> {
     let (root, needs) = (config.sled.storage.root.display(), local.geometry.extent_file_bytes());
-    let lack = match () {
-        () if disk.free < needs => {
-            format!("{} is free at {root}, and a repair takes {}", size::spoken(disk.free), size::spoken(needs))
-        }
-        () if no_inodes(disk) => format!("{root} has no inodes left, and a repair makes files"),
-        () => return Ok(()),
+    let lack = if disk.free < needs {
+        format!("{} is free at {root}, and a repair takes {}", size::spoken(disk.free), size::spoken(needs))
+    } else if no_inodes(disk) {
+        format!("{root} has no inodes left, and a repair makes files")
+    } else {
+        return Ok(());
     };
     if hosts.is_empty() {
         return Ok(());

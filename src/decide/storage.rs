@@ -161,15 +161,16 @@ fn unavailable(config: &Configuration, disk: &Disk) -> Option<Finding> {
         let foreign = belongs(config, disk).err()?;
         return Some(about(config, Code::DataForeign, foreign.cause, foreign.remedy));
     }
-    let (cause, remedy) = match config.sled.storage.require_mount {
-        true => (
+    let (cause, remedy) = if config.sled.storage.require_mount {
+        (
             format!("no file system is mounted at {root}: nothing is created and nothing is started"),
             format!("mount the data disk at {root} (systemctl status '*.mount' shows why it is not)"),
-        ),
-        false => (
+        )
+    } else {
+        (
             format!("there is no directory {root}: nothing is created and nothing is started"),
             format!("make {root}, or correct storage.root of sled.toml"),
-        ),
+        )
     };
     Some(about(config, Code::DataNotMounted, cause, remedy))
 }
@@ -183,12 +184,11 @@ fn read_only(config: &Configuration) -> Finding {
 
 fn unreadable(config: &Configuration, disk: &Disk, why: &str) -> Finding {
     let cause = format!("neither copy of the ledger can be read: {why}");
-    let remedy = match disk.ledger_lost {
-        true => {
-            "nothing is started or created until it is rebuilt from the regions themselves: \
-             sledctl region adopt --all --dry-run, then without --dry-run"
-        }
-        false => "it is not lost: install the sledd that wrote it, or see dmesg for errors of the disk",
+    let remedy = if disk.ledger_lost {
+        "nothing is started or created until it is rebuilt from the regions themselves: \
+         sledctl region adopt --all --dry-run, then without --dry-run"
+    } else {
+        "it is not lost: install the sledd that wrote it, or see dmesg for errors of the disk"
     };
     about(config, Code::LedgerUnreadable, cause, remedy.into())
 }
@@ -229,15 +229,14 @@ fn files(config: &Configuration, disk: &Disk) -> Option<Finding> {
     );
     // A condition of its own: the disk may be short of bytes as well, or get more of the one and not of the other.
     let about = |code, cause| Finding { subject: format!("inodes {root}"), ..about(config, code, cause, remedy) };
-    match no_inodes(disk) {
-        true => {
-            let cause = format!(
-                "{room}: no file can be made, however many bytes are free: nothing is created, and no region can be \
-                 repaired"
-            );
-            Some(about(Code::DiskFull, cause))
-        }
-        false => low.then(|| about(Code::DiskLow, format!("{room}: soon no file can be made on it"))),
+    if no_inodes(disk) {
+        let cause = format!(
+            "{room}: no file can be made, however many bytes are free: nothing is created, and no region can be \
+             repaired"
+        );
+        Some(about(Code::DiskFull, cause))
+    } else {
+        low.then(|| about(Code::DiskLow, format!("{room}: soon no file can be made on it")))
     }
 }
 
@@ -341,9 +340,10 @@ fn unmapped(config: &Configuration, disk: &Disk) -> Vec<Finding> {
         let cause = format!(
             "it is on record, and the port map does not put {name} on this sled: it is stopped unless a host uses it, and its data stays"
         );
-        let twice = match config.map.volumes.contains_key(name.volume()) {
-            true => format!(" --yes-destroy {name}"),
-            false => String::new(),
+        let twice = if config.map.volumes.contains_key(name.volume()) {
+            format!(" --yes-destroy {name}")
+        } else {
+            String::new()
         };
         let remedy = format!(
             "put it back into port-map.toml, then: sledctl reload; or, to delete it, which keeps its data for a while: \

@@ -58,14 +58,13 @@ fn foreign(config: &Configuration, facts: &Facts, volume: &VolumeName) -> Option
         return None;
     }
     let hosts = &config.map.volumes.get(volume)?.hosts;
-    let remedy = match hosts.is_empty() {
-        true => {
-            format!("if it may: sledctl volume allow {volume} ADDRESS; if it is no host of yours, find out what it is")
-        }
-        false => format!(
+    let remedy = if hosts.is_empty() {
+        format!("if it may: sledctl volume allow {volume} ADDRESS; if it is no host of yours, find out what it is")
+    } else {
+        format!(
             "if it may: add it to hosts of [volumes.{volume}] in port-map.toml, or after a takeover: sledctl volume \
              allow {volume} ADDRESS; otherwise find out what it is"
-        ),
+        )
     };
     Some(Finding {
         code: Code::ClientForeign,

@@ -209,10 +209,7 @@ fn endings(wanted: &config::Tls, seen: &Tls) -> Vec<Finding> {
     });
     let root = first(&seen.root_cert).map(|cert| {
         let (file, subject, end) = (wanted.root_cert.display(), &cert.subject, cert.not_after);
-        let cause = match seen.at < end {
-            true => format!("{file}: the root certificate of {subject} expires at {end}"),
-            false => format!("{file}: the root certificate of {subject} expired at {end}; regions and hosts do not look at that, but other tools do"),
-        };
+        let cause = if seen.at < end { format!("{file}: the root certificate of {subject} expires at {end}") } else { format!("{file}: the root certificate of {subject} expired at {end}; regions and hosts do not look at that, but other tools do") };
         let remedy = "have certificates issued by a new root, put both roots into the file on every sled and host, and then replace the certificates";
         finding(Code::CertExpires, &wanted.root_cert, cause, remedy.into())
     });

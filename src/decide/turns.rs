@@ -175,18 +175,16 @@ pub fn may_release(config: &Configuration, facts: &Facts, name: &RegionName) -> 
 fn on_record(config: &Configuration, facts: &Facts, name: &RegionName) -> Result<LocalRegion, wire::Error> {
     let local = local(config, name)?;
     idle(facts, name)?;
-    match usable(config, facts)?.regions.contains_key(name) {
-        true => Ok(local),
-        false => Err(not_on_record(config, name)),
-    }
+    if usable(config, facts)?.regions.contains_key(name) { Ok(local) } else { Err(not_on_record(config, name)) }
 }
 
 /// One that a job is at will serve again: that is waited for when the turn comes.
 fn siblings_now(config: &Configuration, facts: &Facts, name: &RegionName, force: bool) -> Result<(), wire::Error> {
     let away = |sibling: &RegionName| facts.busy.contains_key(sibling);
-    match force || siblings(config, name).any(|sibling| away(&sibling)) {
-        true => Ok(()),
-        false => siblings_serve(config, facts, name).map_err(Denied::error),
+    if force || siblings(config, name).any(|sibling| away(&sibling)) {
+        Ok(())
+    } else {
+        siblings_serve(config, facts, name).map_err(Denied::error)
     }
 }
 

@@ -130,9 +130,10 @@ fn drain((volume, drain): (&VolumeName, &Drain)) -> Finding {
 fn awaits(config: &Configuration, local: &LocalRegion, facts: &Facts) -> Option<Finding> {
     let Awaited { job, why } = facts.awaiting.get(&local.name)?;
     let cause = format!("job {job} is to restart it, and waits: {}", reason(&local.name, &why.message));
-    let anyway = match facts.upgrading == Some(*job) {
-        true => "sledctl downstairs upgrade --force".to_owned(),
-        false => format!("sledctl region restart {} --force", local.name),
+    let anyway = if facts.upgrading == Some(*job) {
+        "sledctl downstairs upgrade --force".to_owned()
+    } else {
+        format!("sledctl region restart {} --force", local.name)
     };
     let remedy = format!(
         "{}; it goes on by itself then; to give it up: sledctl jobs cancel {job}; to have it all the same: that, and \

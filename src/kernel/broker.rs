@@ -118,10 +118,8 @@ pub fn open(wanted: Wanted) -> io::Result<OwnedFd> {
     }
     // One that was killed in the middle of an answer, or a signal, is no reason to be without.
     let again = [ErrorKind::Interrupted, ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset, ErrorKind::BrokenPipe];
-    let asked = ask(&broker, wanted).or_else(|why| match again.contains(&why.kind()) {
-        true => ask(&broker, wanted),
-        false => Err(why),
-    });
+    let asked =
+        ask(&broker, wanted).or_else(|why| if again.contains(&why.kind()) { ask(&broker, wanted) } else { Err(why) });
     match asked {
         Ok(answer) => {
             *deaf = None;

@@ -55,10 +55,9 @@ impl fmt::Display for Ports {
                 _ => ranges.push((*port, *port)),
             }
         }
-        let words = ranges.into_iter().map(|(first, last)| match first == last {
-            true => first.to_string(),
-            false => format!("{first}-{last}"),
-        });
+        let words = ranges
+            .into_iter()
+            .map(|(first, last)| if first == last { first.to_string() } else { format!("{first}-{last}") });
         f.write_str(&words.collect::<Vec<_>>().join(","))
     }
 }

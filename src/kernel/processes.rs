@@ -57,10 +57,7 @@ pub fn unit(process: &Process) -> Option<String> {
 pub fn command(process: &Process) -> String {
     const MOST: usize = 160;
     let words = process.cmdline().unwrap_or_default().join(" ");
-    let command = match words.is_empty() {
-        true => process.stat().map(|stat| stat.comm).unwrap_or_default(),
-        false => words,
-    };
+    let command = if words.is_empty() { process.stat().map(|stat| stat.comm).unwrap_or_default() } else { words };
     let command = clean::line(&command);
     match command.char_indices().nth(MOST) {
         Some((end, _)) => format!("{}…", &command[..end]),
@@ -178,12 +175,11 @@ fn identities(dir: &Path, into: &mut HashSet<(u64, u64)>) -> io::Result<()> {
     into.insert((found.dev(), found.ino()));
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
-        match entry.file_type()?.is_dir() {
-            true => identities(&entry.path(), into)?,
-            false => {
-                let found = entry.metadata()?;
-                into.insert((found.dev(), found.ino()));
-            }
+        if entry.file_type()?.is_dir() {
+            identities(&entry.path(), into)?
+        } else {
+            let found = entry.metadata()?;
+            into.insert((found.dev(), found.ino()));
         }
     }
     Ok(())

@@ -103,9 +103,10 @@ impl Name {
     fn address(&self, at: usize) -> IpAddr {
         let mut bytes = [0; 16];
         bytes.copy_from_slice(&self.id[at..at + 16]);
-        match self.family == FAMILIES[0] {
-            true => Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]).into(),
-            false => IpAddr::from(Ipv6Addr::from(bytes)).to_canonical(),
+        if self.family == FAMILIES[0] {
+            Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]).into()
+        } else {
+            IpAddr::from(Ipv6Addr::from(bytes)).to_canonical()
         }
     }
 }

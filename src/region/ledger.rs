@@ -186,9 +186,10 @@ impl Ledger {
             return Err(LedgerError::Version(versioned.version));
         }
         let sealed: Sealed = serde_json::from_slice(text).map_err(garbage)?;
-        match sealed.ledger.digest().map_err(garbage)? == sealed.sha256 {
-            true => Ok(sealed.ledger),
-            false => Err(LedgerError::Garbage("its digest does not fit what it says".into())),
+        if sealed.ledger.digest().map_err(garbage)? == sealed.sha256 {
+            Ok(sealed.ledger)
+        } else {
+            Err(LedgerError::Garbage("its digest does not fit what it says".into()))
         }
     }
 
@@ -387,9 +388,10 @@ mod tests {
         let (name, since): (RegionName, _) = ("still-fawn-0".parse().unwrap(), Timestamp::UNIX_EPOCH);
         let hold = Hold { by: HeldBy::Operator, why: String::new(), remedy: None, since };
         for extras in 0..16u8 {
-            let mut ledger = match extras & 1 > 0 {
-                true => Ledger { rebuilt: Ledger::rebuilt([name.clone()].into(), since).rebuilt, ..one() },
-                false => one(),
+            let mut ledger = if extras & 1 > 0 {
+                Ledger { rebuilt: Ledger::rebuilt([name.clone()].into(), since).rebuilt, ..one() }
+            } else {
+                one()
             };
             if extras & 2 > 0 {
                 ledger.tickets.insert("still-fawn".parse().unwrap());

@@ -234,11 +234,11 @@ where
             (Ok(()), _) => Wished::Read(request.offset, request.length),
         };
         if let Err(mpsc::error::SendError(asked)) = to.send(Asked { wish, reply }).await {
-            match refused.load(Ordering::Relaxed) {
-                true => asked.reply.answer(Err(Errno::Io)),
+            if !refused.load(Ordering::Relaxed) {
                 // The relay was stopped. The next one is asked, by whoever connects anew: no error is right.
-                false => return Ok(()),
+                return Ok(());
             }
+            asked.reply.answer(Err(Errno::Io));
         }
     }
 }

@@ -191,10 +191,7 @@ impl Engine {
     /// There is a server, which has been asked nothing yet.
     pub fn has_server(&mut self) {
         self.forget_server();
-        self.server = match self.kept.is_empty() {
-            true => Server::Serves,
-            false => Server::Catches { next: 0, sent: 0 },
-        };
+        self.server = if self.kept.is_empty() { Server::Serves } else { Server::Catches { next: 0, sent: 0 } };
     }
 
     /// The server is lost, with all that it had not answered.

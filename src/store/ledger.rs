@@ -93,10 +93,7 @@ pub fn mend(root: &Path, regions: &BTreeSet<RegionName>) -> io::Result<()> {
     let behind = read(root, FILE).ok() != read(root, COPY).ok();
     let mut ledger = found.clone();
     ledger.settle(regions);
-    match damage.is_some() || behind || ledger != found {
-        true => save(root, ledger),
-        false => Ok(()),
-    }
+    if damage.is_some() || behind || ledger != found { save(root, ledger) } else { Ok(()) }
 }
 
 /// Makes sure that the ledger can be changed and a region deleted although the disk has no inodes left: what
@@ -119,9 +116,10 @@ pub fn keep_room(root: &Path) -> io::Result<()> {
 pub fn begin(root: &Path, regions: &BTreeSet<RegionName>) -> io::Result<()> {
     make_dir(&root.join(DIR), 0o700)?;
     let missing = |file: &str| !root.join(DIR).join(file).exists();
-    match missing(FILE) && missing(COPY) {
-        true => save(root, if has_traces(root)? { rebuilt(regions) } else { Ledger::default() }),
-        false => Ok(()),
+    if missing(FILE) && missing(COPY) {
+        save(root, if has_traces(root)? { rebuilt(regions) } else { Ledger::default() })
+    } else {
+        Ok(())
     }
 }
 

@@ -54,9 +54,10 @@ fn broker(config: &Configuration) -> (String, String) {
 pub fn region(config: &Configuration, program: &Path, local: &LocalRegion) -> String {
     let dir = config.region_dir(&local.name).display().to_string();
     let root = config.sled.storage.root.display();
-    let mounted = match config.sled.storage.require_mount {
-        true => format!("RequiresMountsFor={root}\nAssertPathIsMountPoint={root}\n"),
-        false => String::new(),
+    let mounted = if config.sled.storage.require_mount {
+        format!("RequiresMountsFor={root}\nAssertPathIsMountPoint={root}\n")
+    } else {
+        String::new()
     };
     format!(
         "# Region {name}, from sled.toml and port-map.toml: data on {port}, repair on {repair}.\n\

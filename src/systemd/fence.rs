@@ -18,9 +18,12 @@ type Item = (i32, Vec<u8>, u32);
 
 /// The lines of a drop-in; none for a fence that lets everybody in.
 pub fn lines(fence: &Fence) -> String {
-    let line = |key: &str, set: &BTreeSet<Prefix>| match set.is_empty() {
-        true => String::new(),
-        false => format!("{key}={}\n", set.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")),
+    let line = |key: &str, set: &BTreeSet<Prefix>| {
+        if set.is_empty() {
+            String::new()
+        } else {
+            format!("{key}={}\n", set.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
+        }
     };
     line(DENY, &fence.deny) + &line(ALLOW, &fence.allow)
 }

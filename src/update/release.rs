@@ -82,9 +82,10 @@ pub fn installed() -> io::Result<Vec<Installed>> {
 /// It cannot be mounted.
 pub fn mount_loader() -> io::Result<()> {
     let status = Command::new("systemctl").args(["start", "boot.mount"]).status()?;
-    match status.success() {
-        true => Ok(()),
-        false => Err(io::Error::other("/boot cannot be mounted: see systemctl status boot.mount")),
+    if status.success() {
+        Ok(())
+    } else {
+        Err(io::Error::other("/boot cannot be mounted: see systemctl status boot.mount"))
     }
 }
 

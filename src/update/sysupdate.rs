@@ -78,9 +78,10 @@ fn offered(output: Output) -> io::Result<Option<String>> {
 /// It cannot be run, or failed: then nothing of the new version can be started.
 pub async fn take(version: &str) -> io::Result<()> {
     let status = command(&["update", version]).stdin(Stdio::null()).stdout(Stdio::null()).status().await?;
-    match status.success() {
-        true => Ok(()),
-        false => Err(io::Error::other(format!("systemd-sysupdate ended with {status}; what it said is above"))),
+    if status.success() {
+        Ok(())
+    } else {
+        Err(io::Error::other(format!("systemd-sysupdate ended with {status}; what it said is above")))
     }
 }
 

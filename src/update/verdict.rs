@@ -83,9 +83,10 @@ pub fn judge(before: &Before, seen: &Seen<'_>) -> Verdict {
         let blocking: Vec<_> = volume.checks.iter().filter(|check| check.severity == Severity::Blocking).collect();
         // Without its disk a region is in whatever state that leaves it in.
         let diskless = blocking.iter().any(|check| is_of_the_disk(check.code, seen));
-        match diskless || (!blocking.is_empty() && blocking.iter().all(|check| is_shared(check, seen))) {
-            true => excused.extend(blocking.iter().map(|check| check.code.as_str())),
-            false => missing.push(reasons(volume, &lacks, &blocking, seen)),
+        if diskless || (!blocking.is_empty() && blocking.iter().all(|check| is_shared(check, seen))) {
+            excused.extend(blocking.iter().map(|check| check.code.as_str()))
+        } else {
+            missing.push(reasons(volume, &lacks, &blocking, seen))
         }
     }
     conclude(excused, &missing, seen.waited)

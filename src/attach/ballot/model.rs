@@ -428,9 +428,10 @@ fn what_is_broken_is_found() {
     }
     fn higher_is_as_good(round: &Round, answers: &[Answer]) -> Decision {
         let granted = answers.iter().filter(|answer| matches!(answer, Answer::Granted(_))).count();
-        match granted >= majority(answers.len()) && round.at_least() > 0 {
-            true => Decision::Won(round.at_least()),
-            false => round.decide(answers),
+        if granted >= majority(answers.len()) && round.at_least() > 0 {
+            Decision::Won(round.at_least())
+        } else {
+            round.decide(answers)
         }
     }
     finds(&Fleet { decide: one_is_enough, ..TWO_HOSTS }, "apart");

@@ -29,10 +29,7 @@ impl Ran {
         let text = if self.said.trim().is_empty() { &self.printed } else { &self.said };
         let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
         let text = lines[lines.len().saturating_sub(4)..].join("; ");
-        match text.is_empty() {
-            true => format!("it ended with {}", self.code),
-            false => text.chars().take(MOST).collect(),
-        }
+        if text.is_empty() { format!("it ended with {}", self.code) } else { text.chars().take(MOST).collect() }
     }
 }
 

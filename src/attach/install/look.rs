@@ -244,9 +244,10 @@ async fn program(path: &Path, limit: Duration) -> Result<Program, Failure> {
 fn place(path: &Path, device: Option<&Device>, mounts: &[MountInfo]) -> io::Result<Place> {
     if let Some(mount) = users::mounted_at(mounts, path) {
         let own = device.and_then(|device| users::majmin(Path::new(&format!("/sys/block/nbd{}", device.index))));
-        return Ok(match own.as_ref() == Some(&mount.majmin) {
-            true => Place::Volume,
-            false => Place::Else(mount.mount_source.clone().unwrap_or_else(|| mount.fs_type.clone())),
+        return Ok(if own.as_ref() == Some(&mount.majmin) {
+            Place::Volume
+        } else {
+            Place::Else(mount.mount_source.clone().unwrap_or_else(|| mount.fs_type.clone()))
         });
     }
     match fs::symlink_metadata(path) {

@@ -85,9 +85,10 @@ pub(super) async fn uninstall(arguments: &UninstallArguments, json: bool) -> Res
 fn wanted(arguments: &InstallArguments) -> Result<Wanted, Failure> {
     let named = arguments.target.named();
     let on_record = || fs::metadata(places::conf(&arguments.target.volume)).is_ok();
-    let sleds = match named.is_empty() && on_record() {
-        true => None,
-        false => Some(arguments.target.sleds()?.iter().map(ToString::to_string).collect()),
+    let sleds = if named.is_empty() && on_record() {
+        None
+    } else {
+        Some(arguments.target.sleds()?.iter().map(ToString::to_string).collect())
     };
     let extent = match (arguments.raw, arguments.no_mount) {
         (true, _) => Extent::Device,
@@ -175,9 +176,10 @@ async fn installed(
     for step in plan::Step::ALL {
         carry_out(step, wanted, &looker, &hand, &mut facts, report).await?;
     }
-    Ok(match report.is_idle() {
-        true => format!("{} is installed, and was: nothing was changed", wanted.volume),
-        false => format!("{} is installed", wanted.volume),
+    Ok(if report.is_idle() {
+        format!("{} is installed, and was: nothing was changed", wanted.volume)
+    } else {
+        format!("{} is installed", wanted.volume)
     })
 }
 
@@ -243,9 +245,10 @@ async fn uninstalled(wanted: &Wanted, dry_run: bool, report: &mut Report<'_>) ->
     for step in undo::Step::ALL {
         undo_step(step, &looker, &hand, &mut facts, report).await?;
     }
-    Ok(match report.is_idle() {
-        true => format!("{} was not installed: nothing was changed", wanted.volume),
-        false => format!("{} is not installed any more; its data is as it was", wanted.volume),
+    Ok(if report.is_idle() {
+        format!("{} was not installed: nothing was changed", wanted.volume)
+    } else {
+        format!("{} is not installed any more; its data is as it was", wanted.volume)
     })
 }
 
@@ -274,10 +277,7 @@ async fn undo_step(
 
 /// That this process may do all of it.
 fn may() -> Result<(), Failure> {
-    match nix::unistd::geteuid().is_root() {
-        true => Ok(()),
-        false => Err(Failure::Refused(trouble::not_root())),
-    }
+    if nix::unistd::geteuid().is_root() { Ok(()) } else { Err(Failure::Refused(trouble::not_root())) }
 }
 
 fn no_effect(step: &str, what: &str) -> Failure {

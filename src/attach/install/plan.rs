@@ -121,9 +121,10 @@ fn configuration(wanted: &Wanted, facts: &Facts) -> Result<Verdict, Error> {
         return Err(trouble::no_sleds(wanted));
     }
     let what = format!("{}: sleds {}, options {}", path.display(), of(SLEDS), of(OPTIONS));
-    Ok(match facts.conf.as_deref() == Some(text.as_str()) {
-        true => Verdict::Already(what),
-        false => Verdict::Do(Action::Configure(text), what),
+    Ok(if facts.conf.as_deref() == Some(text.as_str()) {
+        Verdict::Already(what)
+    } else {
+        Verdict::Do(Action::Configure(text), what)
     })
 }
 

@@ -110,10 +110,12 @@ fn joined(wanted: &Wanted, proxmox: &Proxmox, storage: &Storage) -> Verdict {
         words.extend(["--content".into(), content.to_owned()]);
         how.push(format!("is for {content}"));
     }
-    match how.is_empty() {
-        false => Verdict::Do(Action::Store(Change(words)), format!("the storage {name} {}", how.join(", "))),
-        true if storage.nodes.is_none() => Verdict::Already(format!("the storage {name} is there, for all nodes")),
-        true => Verdict::Already(format!("the storage {name} is there, for this node")),
+    if !how.is_empty() {
+        Verdict::Do(Action::Store(Change(words)), format!("the storage {name} {}", how.join(", ")))
+    } else if storage.nodes.is_none() {
+        Verdict::Already(format!("the storage {name} is there, for all nodes"))
+    } else {
+        Verdict::Already(format!("the storage {name} is there, for this node"))
     }
 }
 
@@ -127,18 +129,17 @@ pub(super) fn unwanted(proxmox: &Proxmox, path: &Path) -> Option<(Change, String
     let mut nodes = storage.nodes.clone().unwrap_or_else(|| proxmox.nodes.clone());
     nodes.remove(&proxmox.node);
     let (name, node) = (&storage.name, &proxmox.node);
-    Some(match nodes.is_empty() {
-        true => (
+    Some(if nodes.is_empty() {
+        (
             Change::of(&["remove", name]),
             format!("the storage {name} is removed, for no other node has it; its data stays"),
-        ),
-        false => {
-            let nodes = list(&nodes);
-            (
-                Change::of(&["set", name, "--nodes", &nodes]),
-                format!("the storage {name} is for {nodes} only, and not for {node}"),
-            )
-        }
+        )
+    } else {
+        let nodes = list(&nodes);
+        (
+            Change::of(&["set", name, "--nodes", &nodes]),
+            format!("the storage {name} is for {nodes} only, and not for {node}"),
+        )
     })
 }
 

@@ -93,11 +93,10 @@ fn a_crash_loop_is_held_and_a_hold_stops_it() {
     assert!(why.contains("5 times within 2 min") && why.contains("signal 9"), "{why}");
     for recorded in [false, true] {
         let mut facts = facts.clone();
-        match recorded {
-            true => {
-                _ = facts.disk.as_mut().unwrap().ledger.as_mut().unwrap().holds.insert(first(), held(HeldBy::CrashLoop))
-            }
-            false => _ = facts.holding.insert(first(), held(HeldBy::CrashLoop)),
+        if recorded {
+            _ = facts.disk.as_mut().unwrap().ledger.as_mut().unwrap().holds.insert(first(), held(HeldBy::CrashLoop))
+        } else {
+            _ = facts.holding.insert(first(), held(HeldBy::CrashLoop))
         }
         assert_eq!(plan(&config, &facts), [Action::Stop(first())]);
         region(&mut facts).unit = Some(unit(Active::Inactive));

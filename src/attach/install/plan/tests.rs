@@ -212,9 +212,10 @@ fn a_file_system_is_made_where_nothing_is_and_the_size_is_right() {
     // What was mounted by hand is on the volume, or it is not the volume.
     for aside in [true, false] {
         let (mut old, mut facts) = (by_hand().old, empty.clone());
-        match aside {
-            true => facts.old.aside = Some(old.units.remove(0)),
-            false => facts.old = old,
+        if aside {
+            facts.old.aside = Some(old.units.remove(0))
+        } else {
+            facts.old = old
         }
         facts.service.state = "active".into();
         assert_eq!(refused(&wanted(), &facts), "NOTHING_THERE");
