@@ -1,5 +1,5 @@
-//! What a relay's parts tell of themselves, so that somebody else can be told: what is won, which server there is,
-//! and how the relay is. Written where it happens, read by [`control`](super::control).
+//! Account of a relay: the ticket that was won, the server that runs, and how the relay is. Written where it happens,
+//! read by [`control`](super::control).
 
 use super::backing::Backing;
 use super::child::{self, Control};
@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// What is told. Cheap to clone: all clones are one.
+/// The account of one relay. Cheap to clone: all clones are one.
 #[derive(Debug, Clone)]
 pub(super) struct Account(watch::Sender<Entries>);
 
@@ -44,7 +44,7 @@ pub(super) struct ServerSeen {
 }
 
 impl Account {
-    /// Of a relay that has only begun.
+    /// Open the account of a relay that has only begun.
     pub(super) fn of(volume: &VolumeName) -> Self {
         let began = Instant::now();
         Self(watch::Sender::new(Entries {
@@ -57,7 +57,7 @@ impl Account {
         }))
     }
 
-    /// This was won, of what is on record as this.
+    /// Note what was won; `known` is what is on record of it.
     pub(super) fn won(&self, won: &Won, known: Option<&Backing>) {
         let ticket = TicketState {
             generation: won.generation,
@@ -72,12 +72,12 @@ impl Account {
         self.0.send_modify(|entries| entries.ticket = Some((ticket, Instant::now())));
     }
 
-    /// There is a server, or none.
+    /// Note the server, or that there is none.
     pub(super) fn server(&self, server: Option<ServerSeen>) {
         self.0.send_modify(|entries| entries.server = server);
     }
 
-    /// The server listens.
+    /// Note that the server listens.
     pub(super) fn serves(&self) {
         self.0.send_modify(|entries| {
             entries.server.iter_mut().for_each(|server| server.serves = true);
@@ -85,17 +85,17 @@ impl Account {
         });
     }
 
-    /// Why there is no server yet; it is tried again.
+    /// Note why there is no server yet; it is tried again.
     pub(super) fn troubled(&self, why: Option<&Failure>) {
         self.0.send_modify(|entries| entries.trouble = why.map(Failure::error));
     }
 
-    /// There is a relay.
+    /// Note the relay, once there is one.
     pub(super) fn relay(&self, gauge: Gauge, news: watch::Receiver<Option<Status>>) {
         self.0.send_modify(|entries| entries.relay = Some((gauge, news)));
     }
 
-    /// How everything is now. The server is asked.
+    /// Give the state of everything now. The server is asked.
     pub(super) async fn state(&self) -> State {
         let Entries { volume, began, ticket, server, trouble, relay } = self.0.borrow().clone();
         let (device, mount) = disk::look(&volume);
@@ -121,7 +121,7 @@ impl Account {
     }
 }
 
-/// A server, and what it says of itself.
+/// Ask a server for its state.
 async fn asked(server: ServerSeen) -> ServerState {
     let (info, silent) = match child::info(&server.control).await {
         Ok(info) => (Some(info), None),
@@ -140,7 +140,7 @@ async fn asked(server: ServerSeen) -> ServerState {
     }
 }
 
-/// What a relay and its gauge show.
+/// Render what a relay and its gauge show.
 fn shown(reading: &Reading, status: &Status) -> RelayState {
     let bounds = Bounds::default();
     let pause = |pause: &Pause, ago: Option<Duration>| PauseState {

@@ -1,26 +1,26 @@
-//! What upstream's server says of itself (`/info` of its `--control`), and what that comes to. Pure.
+//! Activity of upstream's server, as it tells it (`/info` of its `--control`). Pure.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// What it says, as far as that matters here.
+/// The server's answer, as far as it matters here.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Info {
     /// `active`, once it serves.
     pub(super) state: String,
-    /// The same of each replica.
+    /// The state of each replica, in the same words.
     pub(super) ds_state: Vec<Replica>,
-    /// How many extents were made alike before it serves, and how many are to be.
+    /// Extents that were made alike before it serves, and how many are to be.
     #[serde(default)]
     pub(super) reconcile_done: u64,
     #[serde(default)]
     pub(super) reconcile_needed: u64,
-    /// Of each replica that is repaired while it serves: which extent it has come to.
+    /// The extent that the repair of each replica has come to, while the server serves.
     #[serde(default)]
     pub(super) extent_limit: Vec<Option<u64>>,
 }
 
-/// How one replica is, in the server's words.
+/// The state of one replica, in the server's words.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Replica {
     #[serde(rename = "type")]
@@ -28,21 +28,23 @@ pub(super) struct Replica {
 }
 
 impl Info {
-    /// Of what it answers.
+    /// Read the server's answer.
     ///
     /// # Errors
-    /// What it is instead.
+    ///
+    /// If it is something else.
     pub(super) fn read(body: &[u8]) -> serde_json::Result<Self> {
         serde_json::from_slice(body)
     }
 
-    /// It is active, and has lost so many of its replicas that nothing is flushed before it has connected to them anew.
+    /// Whether an active server has lost so many of its replicas that nothing is flushed before it has connected to
+    /// them anew.
     pub(super) fn is_adrift(&self) -> bool {
         let connecting = self.ds_state.iter().filter(|replica| replica.state == "connecting").count();
         self.state == "active" && connecting >= 2
     }
 
-    /// What it is at.
+    /// The activity that these states come to.
     pub(super) fn activity(&self) -> Activity {
         let Self { reconcile_done: done, reconcile_needed: needed, .. } = *self;
         if self.state != "active" {
@@ -62,7 +64,7 @@ impl Info {
 }
 
 impl Activity {
-    /// In a word.
+    /// The activity in a word.
     pub(super) fn word(&self) -> &'static str {
         match self {
             Self::Activating => "activating",
@@ -75,19 +77,19 @@ impl Activity {
     }
 }
 
-/// What a server is at.
+/// The activity of a server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "snake_case")]
 pub(super) enum Activity {
-    /// It looks for its replicas.
+    /// The server looks for its replicas.
     Activating,
-    /// It makes its replicas alike before it serves: so many extents of so many.
+    /// The server makes its replicas alike before it serves: so many extents of so many.
     Reconciling { done: u64, needed: u64 },
-    /// It serves, with all replicas.
+    /// The server serves, with all replicas.
     Active,
-    /// It serves, without these replicas.
+    /// The server serves, without these replicas.
     Degraded { replicas: Vec<usize> },
-    /// It serves, and repairs a replica, whose extents it goes through: it has come to this one.
+    /// The server serves, and repairs a replica, whose extents it goes through: it has come to this one.
     Repairing { replica: usize, extent: u64 },
     /// A later version knows of more.
     #[serde(other)]
@@ -128,7 +130,7 @@ mod tests {
         assert!(!is_active(&said("active", ["active", "live_repair", "active"])));
         assert!(!is_active(&said("initializing", ["connecting", "connecting", "connecting"])));
         assert!(Info::read(b"{}").is_err());
-        // What real ones said, where it is at hand.
+        // Answers of real servers, where they are at hand.
         let Some(dir) = std::env::var_os("CRUCIBLE_FIXTURES") else { return };
         for file in std::fs::read_dir(std::path::Path::new(&dir).join("info")).unwrap() {
             let path = file.unwrap().path();

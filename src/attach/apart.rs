@@ -15,7 +15,7 @@
 //! would see without all this. There is no link between the two networks, no route, no address and no rule is added to
 //! the host's, and the kernel ends it all when this process and the server have ended, however they did.
 //!
-//! It costs a copy of each byte in each direction, and a wake-up of the thread each way: some 75 µs a request. The
+//! The cost is a copy of each byte in each direction, and a wake-up of the thread each way: some 75 µs a request. The
 //! first volume of a host has none of it.
 
 use super::forward::lead;
@@ -35,9 +35,10 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-/// Between two looks whether an address can be reached, and how long that may take on a machine that is busy.
-const MOMENT: Duration = Duration::from_millis(1);
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The pause between two looks whether an address can be reached, and how long that may take on a machine that is
+/// busy.
+const ADDRESS_POLL: Duration = Duration::from_millis(1);
+const ADDRESS_LIMIT: Duration = Duration::from_secs(30);
 
 /// A network with nothing but loopback, and this process's thread in it. It ends when this is dropped, and the last
 /// process in it has ended.
@@ -46,18 +47,18 @@ pub(super) struct Apart {
     inside: Handle,
     outside: Handle,
     network: rtnetlink::Handle,
-    /// The number of its loopback.
+    /// The number of the network's loopback.
     loopback: u32,
-    /// The thread lives as long as this.
+    /// Keeps the thread alive: the network ends when this is dropped.
     _stays: oneshot::Sender<Infallible>,
 }
 
-/// Ways out of it, to sleds. To drop them is to reset all that goes over them.
+/// Ways out of the network, to sleds. To drop them is to reset all that goes over them.
 #[derive(Debug, Default)]
 pub(super) struct Ways(JoinSet<()>);
 
 impl Apart {
-    /// Makes one.
+    /// Make a network.
     ///
     /// # Errors
     /// If this process may not (`CAP_SYS_ADMIN`, `CAP_NET_ADMIN`), or the kernel cannot.
@@ -77,10 +78,10 @@ impl Apart {
         Ok(Self { inside, outside: Handle::current(), network, loopback, _stays: stays })
     }
 
-    /// Leads from the targets' own addresses, there, to the targets.
+    /// Lead from the targets' own addresses, in the network, to the targets.
     ///
     /// # Errors
-    /// If an address cannot be had there.
+    /// If an address cannot be had in the network.
     pub(super) async fn ways(&self, targets: &[SocketAddr]) -> io::Result<Ways> {
         let mut ways = Ways::default();
         let targets: BTreeSet<_> = targets.iter().copied().collect();
@@ -92,7 +93,7 @@ impl Apart {
         Ok(ways)
     }
 
-    /// Gives the loopback an address.
+    /// Give the loopback an address.
     async fn has(&self, address: IpAddr) -> io::Result<()> {
         let length = if address.is_ipv4() { 32 } else { 128 };
         let mut request = self.network.address().add(self.loopback, address, length).replace();
@@ -107,15 +108,15 @@ impl Apart {
                     TcpStream::connect(listener.local_addr()?).await.map(drop)
                 };
                 match self.within(connect).await {
-                    Err(why) if why.kind() == io::ErrorKind::NetworkUnreachable => sleep(MOMENT).await,
+                    Err(why) if why.kind() == io::ErrorKind::NetworkUnreachable => sleep(ADDRESS_POLL).await,
                     reached => return reached,
                 }
             }
         };
-        timeout(PATIENCE, reached).await?
+        timeout(ADDRESS_LIMIT, reached).await?
     }
 
-    /// A connection to what listens there.
+    /// Connect to what listens in the network.
     ///
     /// # Errors
     /// Why there is none.
@@ -125,7 +126,7 @@ impl Apart {
         TcpStream::from_std(stream)
     }
 
-    /// Begins a program there. What ends it with the thread that began it ends it with this.
+    /// Begin a program in the network. What ends it with the thread that began it ends it with the network.
     ///
     /// # Errors
     /// Why it cannot be run.
@@ -133,10 +134,10 @@ impl Apart {
         self.within(async move { command.spawn() }).await
     }
 
-    /// Does something there.
+    /// Run a future in the network.
     ///
     /// # Errors
-    /// What it says, or that the thread has ended.
+    /// The future's own, or that the thread has ended.
     pub(super) async fn within<T, F>(&self, what: F) -> io::Result<T>
     where
         T: Send + 'static,
@@ -147,13 +148,13 @@ impl Apart {
 }
 
 impl Ways {
-    /// Ends them, and returns when nothing goes over them any more.
+    /// End the ways, and return when nothing goes over them any more.
     pub(super) async fn end(mut self) {
         self.0.shutdown().await;
     }
 }
 
-/// The thread in the network.
+/// The thread's whole life in the network.
 fn live(tell: oneshot::Sender<io::Result<Handle>>, left: oneshot::Receiver<Infallible>) {
     // Each thread says that for itself; if it cannot, the relay's has told so. The server inherits it.
     _ = rustix::process::configure_io_flusher_behavior(true);
@@ -167,7 +168,7 @@ fn live(tell: oneshot::Sender<io::Result<Handle>>, left: oneshot::Receiver<Infal
     }
 }
 
-/// What the kernel has said.
+/// The kernel's refusal as an I/O error.
 fn refused(why: rtnetlink::Error) -> io::Error {
     match why {
         rtnetlink::Error::NetlinkError(message) => message.to_io(),
@@ -180,7 +181,7 @@ mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-    /// In a network that has these addresses, and is not this machine's. It needs root.
+    /// Run a test in a network that has these addresses, and is not this machine's. It needs root.
     fn in_a_network(addresses: &'static [&'static str], test: impl Future<Output = ()> + Send + 'static) {
         let tested = std::thread::spawn(move || {
             if let Err(why) = unshare(CloneFlags::CLONE_NEWNET) {

@@ -1,5 +1,5 @@
-//! What a volume was when this host attached it first: what has the same name and is something else must
-//! not be written to as if it were that. Kept in a file a volume.
+//! Backing of a volume: its identity when this host attached it first, kept in a file a volume. A volume of the same
+//! name that is something else must not be written to as if it were that.
 
 use super::failure::{CHANGED, Failure, NOT_RECORDED};
 use crate::files;
@@ -14,7 +14,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
-/// What a volume is.
+/// The identity of a volume.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Backing {
     volume: VolumeName,
@@ -22,8 +22,8 @@ pub(super) struct Backing {
     block_size: u64,
     /// The identities of its regions, as far as the sleds that granted it have told them.
     regions: BTreeMap<RegionName, Uuid>,
-    /// What tells it from another that had its name, for the kernel: the same for as long as this record lasts. Absent
-    /// before it is on record.
+    /// The identity for the kernel, which tells the volume from another that had its name: the same for as long as
+    /// this record lasts. Absent before it is on record.
     #[serde(default)]
     identity: Option<String>,
     /// The last generation that a server of this host began with, 0 if none did.
@@ -32,7 +32,7 @@ pub(super) struct Backing {
 }
 
 impl Backing {
-    /// As a ticket has it.
+    /// The backing as a ticket has it.
     pub(super) fn of(ticket: &Ticket) -> Self {
         let regions = ticket.regions.iter().filter_map(|region| Some((region.name.clone(), region.uuid?)));
         Self {
@@ -45,7 +45,7 @@ impl Backing {
         }
     }
 
-    /// What is on record of a volume; `None` if this host has never attached it.
+    /// Read what is on record of a volume; `None` if this host has never attached it.
     ///
     /// # Errors
     /// `NOT_RECORDED`, if the record cannot be read.
@@ -63,17 +63,18 @@ impl Backing {
         &self.volume
     }
 
-    /// Its size in bytes.
+    /// The volume's size in bytes.
     pub(super) fn size_bytes(&self) -> u64 {
         self.size_bytes
     }
 
-    /// The size of its blocks in bytes.
+    /// The size of the volume's blocks in bytes.
     pub(super) fn block_size(&self) -> u64 {
         self.block_size
     }
 
-    /// What tells it from another that had its name; `None` before it is on record.
+    /// The identity for the kernel, which tells the volume from another that had its name; `None` before it is on
+    /// record.
     pub(super) fn identity(&self) -> Option<&str> {
         self.identity.as_deref()
     }
@@ -83,7 +84,7 @@ impl Backing {
         self.generation
     }
 
-    /// It with this generation on record, before a server begins with it.
+    /// Put a generation on record, before a server begins with it.
     ///
     /// # Errors
     /// `NOT_RECORDED`.
@@ -99,7 +100,7 @@ impl Backing {
         files::replace(dir, &format!("{}.json", self.volume), &text).map_err(|why| broken(&why))
     }
 
-    /// An identity for one that has none: of what it is now, and so the same if the record is lost.
+    /// Make an identity for a volume that has none: of what it is now, and so the same if the record is lost.
     fn identify(&self) -> String {
         let mut hash = Sha256::new();
         hash.update(self.size_bytes.to_le_bytes());
@@ -107,7 +108,7 @@ impl Backing {
         hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// In what it differs from what it was; `None` if it is the same, or more is known of it now.
+    /// The difference from the backing on record; `None` if it is the same, or more is known of it now.
     fn differs(&self, was: &Self) -> Option<String> {
         if self.size_bytes != was.size_bytes {
             return Some(format!("it has {} bytes, and had {}", self.size_bytes, was.size_bytes));
@@ -121,8 +122,8 @@ impl Backing {
         })
     }
 
-    /// It as it is on record, once it is found to be what this host has attached before, or is the first that it
-    /// attaches under this name.
+    /// Find the backing to be what this host has attached before, or the first under this name, and give it as it is
+    /// on record.
     ///
     /// # Errors
     /// `BACKEND_CHANGED`, or why it cannot be put on record.

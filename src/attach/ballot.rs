@@ -1,5 +1,5 @@
-//! Whether a host has won a volume: from what the sleds that carry it answered, to won, ask
-//! again, or lost. Pure: it asks nobody and knows no time; [`super::ticket`] does the asking.
+//! Ballot of a host for a volume: from the answers of the sleds that carry it, to won, ask again, or lost. Pure: it
+//! asks nobody and knows no time; [`super::ticket`] does the asking.
 //!
 //! Each sled grants generations of its own accord (`decide::generation`), every one higher than
 //! the last, on record before it is answered; and from a grant on, its regions of the volume let
@@ -42,23 +42,23 @@
 #[cfg(test)]
 mod model;
 
-/// How far above the highest generation seen the next round asks.
+/// The distance of the next round's generation from the highest one seen.
 pub const SLACK: u64 = 16;
-/// After so many rounds without a winner the host gives up.
+/// The rounds without a winner after which the host gives up.
 pub const ROUNDS: u32 = 8;
 
-/// What a sled has answered in a round.
+/// The answer of a sled in a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Answer {
     /// Nothing, or not yet.
     Silent,
-    /// It granted this generation.
+    /// The sled granted this generation.
     Granted(u64),
-    /// It granted none.
+    /// The sled granted none.
     Refused {
         /// The highest that it ever granted, as it says; 0 if it does not say.
         highest: u64,
-        /// To ask it again is of no use.
+        /// Asking it again is of no use.
         firm: bool,
     },
 }
@@ -66,15 +66,15 @@ pub enum Answer {
 /// A round of asking every sled that carries regions of the volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Round {
-    /// How many came before it.
+    /// The number of rounds before this one.
     number: u32,
-    /// The generation that each is asked for.
+    /// The generation that each sled is asked for.
     at_least: u64,
     /// The highest one that was seen before it.
     highest: u64,
 }
 
-/// What a round has come to.
+/// The decision that a round has come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
     /// The volume is won with this generation.
@@ -85,24 +85,24 @@ pub enum Decision {
     Lost(Loss),
 }
 
-/// Why a volume was not won.
+/// A volume that was not won, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loss {
-    /// So many refuse that the others are no majority.
+    /// So many sleds refuse that the others are no majority.
     Refused,
     /// The rounds are over, and no majority has answered alike.
     NoMajority,
-    /// There is no higher generation to ask for.
+    /// No higher generation is left to ask for.
     UsedUp,
 }
 
-/// How many of so many sleds are a majority.
+/// The number of sleds that is a majority of so many.
 pub fn majority(sleds: usize) -> usize {
     sleds / 2 + 1
 }
 
 impl Round {
-    /// The first round. `highest` is what the sleds say was granted before; 0 if nothing was.
+    /// Begin the first round. `highest` is what the sleds say was granted before; 0 if nothing was.
     pub fn first(highest: u64) -> Self {
         let at_least = if highest == 0 { 0 } else { highest.saturating_add(1) };
         Self { number: 0, at_least, highest }
@@ -113,13 +113,13 @@ impl Round {
         self.at_least
     }
 
-    /// How many rounds came before this one.
+    /// The number of rounds before this one.
     pub fn number(&self) -> u32 {
         self.number
     }
 
-    /// What the round comes to with these answers, one for each sled that carries regions of the
-    /// volume. Only answers to this round's requests may be among them.
+    /// Decide a round from these answers, one for each sled that carries regions of the volume. Only answers to this
+    /// round's requests may be among them.
     pub fn decide(&self, answers: &[Answer]) -> Decision {
         let needed = majority(answers.len());
         let alike = |generation| answers.iter().filter(|answer| **answer == Answer::Granted(generation)).count();

@@ -21,7 +21,7 @@ use std::process::ExitCode;
 /// The file of metrics.
 const FILE: &str = "crucible_attach.prom";
 
-/// Checks one volume, or all of this host.
+/// Check one volume, or all of this host.
 ///
 /// # Errors
 /// If it cannot be printed.
@@ -67,7 +67,7 @@ fn unknown(why: &str, json: bool) -> Result<ExitCode, Failure> {
     Ok(ExitCode::from(Health::Unknown.number()))
 }
 
-/// The line, and behind it the numbers.
+/// Compose the line, and behind it the numbers.
 fn line(worst: Health, seen: &[Seen]) -> String {
     let mut order: Vec<_> = seen.iter().collect();
     order.sort_by_key(|seen| std::cmp::Reverse(Health::of(seen)));
@@ -87,7 +87,7 @@ fn of_line(text: &str) -> String {
     clean::line(text).replace('|', "/")
 }
 
-/// In a sentence, how a volume is.
+/// Say in a sentence how a volume is.
 fn summary(seen: &Seen) -> String {
     let bad: Vec<_> = seen.findings.iter().filter(|finding| finding.severity != Severity::Information).collect();
     if let Some(Finding { code, cause, .. }) = bad.first() {
@@ -112,7 +112,7 @@ fn summary(seen: &Seen) -> String {
     }
 }
 
-/// What a monitoring system draws curves of.
+/// The numbers that a monitoring system draws curves of.
 fn numbers(state: &State, of: Option<&str>) -> String {
     let name = |name: &str| of.map_or_else(|| name.to_owned(), |of| format!("{of}_{name}"));
     let mut out = String::new();
@@ -136,8 +136,8 @@ fn numbers(state: &State, of: Option<&str>) -> String {
     out
 }
 
-/// Writes the metrics so that whoever reads them finds the old ones or the new ones. What lies in the way of that is
-/// not followed, wherever it leads.
+/// Write the metrics so that a reader finds the old ones or the new ones. A link that lies in the way of that is not
+/// followed.
 fn write(dir: &Path, text: &str) -> io::Result<()> {
     let aside = dir.join(format!("{FILE}.new"));
     match fs::remove_file(&aside) {
@@ -182,7 +182,7 @@ mod tests {
             "{said}"
         );
         assert!(said.contains(" | still-fawn_requests=3 ") && said.matches(['|', '\n']).count() == 2, "{said}");
-        // What cannot be asked is not known.
+        // A relay that cannot be asked is not known.
         let mut secret = Here::example();
         (secret.relay, secret.trouble) = (None, Some(crate::wire::Error::new("NOT_ROOT", "a|b\nc", "use sudo")));
         let secret = seen(secret);

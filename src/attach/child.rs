@@ -21,37 +21,37 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
-/// How often it is looked whether it listens: it does once it is active, and nothing tells of that.
-const LISTENS: Duration = Duration::from_millis(10);
-/// How long it may take to say how it is.
-const PATIENCE: Duration = Duration::from_secs(3);
-/// The most that is read of that; a real answer has some hundred bytes.
-const LONGEST: usize = 64 * 1024;
+/// The pause between two looks whether a server listens: it does once it is active, and nothing tells of that.
+const LISTEN_POLL: Duration = Duration::from_millis(10);
+/// How long a server may take to say how it is.
+const INFO_LIMIT: Duration = Duration::from_secs(3);
+/// The most that is read of that, in bytes; a real answer has some hundred.
+const INFO_LIMIT_BYTES: usize = 64 * 1024;
 
 /// A server that was begun.
 #[derive(Debug)]
 pub(super) struct Serving {
     child: Child,
     network: Network,
-    /// Where it says how it is.
+    /// The address at which the server says how it is.
     control: Option<SocketAddr>,
-    /// How it reaches its sleds.
+    /// The ways to its sleds.
     ways: Ways,
 }
 
-/// Where a server is asked how it is.
+/// The address at which a server is asked how it is.
 #[derive(Debug, Clone)]
 pub(super) struct Control {
-    /// Unless it was told where to say so by whoever began it.
+    /// `None` if the server was told where to say so by whoever began it.
     pub(super) at: Option<SocketAddr>,
     network: Network,
 }
 
 impl Serving {
-    /// Begins a server with what was won. It ends with this process, however that ends.
+    /// Begin a server with what was won. It ends with this process, however that ends.
     ///
     /// # Errors
-    /// If it cannot be run, or something else listens where it is going to.
+    /// If the server cannot be run, or something else listens where it is going to.
     pub(super) async fn begin(server: &Server, won: &Won) -> Result<Self, Failure> {
         let network = server.network().clone();
         network.can_listen(server.listens())?;
@@ -67,7 +67,7 @@ impl Serving {
         }
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]).arg(server.program()).args(words);
-        // What it prints has the key in it, and a line a request.
+        // The output has the key in it, and a line a request.
         command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
         let child = network.spawn(command).await.map_err(|why| {
             let message = format!("{} cannot be run: {why}", server.program().display());
@@ -77,16 +77,16 @@ impl Serving {
         Ok(Self { child, network, control, ways })
     }
 
-    /// Waits until it listens, from when on it is active: a connection to it.
+    /// Wait until the server listens, from when on it is active: a connection to it.
     ///
     /// # Errors
-    /// How it ended instead.
+    /// How the server ended instead.
     pub(super) async fn listens(&mut self, at: SocketAddr) -> Result<TcpStream, String> {
         loop {
             // Cancel-safe: nothing is lost by trying again.
             tokio::select! {
                 ended = self.child.wait() => return Err(said(ended)),
-                () = sleep(LISTENS) => {}
+                () = sleep(LISTEN_POLL) => {}
             }
             if let Ok(stream) = self.network.connect(at).await {
                 return Ok(stream);
@@ -94,25 +94,25 @@ impl Serving {
         }
     }
 
-    /// Its process, unless it has ended.
+    /// The server's process, unless it has ended.
     pub(super) fn pid(&self) -> Option<u32> {
         self.child.id()
     }
 
-    /// Where it says how it is.
+    /// The address at which the server says how it is.
     pub(super) fn control(&self) -> Control {
         Control { at: self.control, network: self.network.clone() }
     }
 
-    /// What it says of itself.
+    /// Ask the server how it is.
     ///
     /// # Errors
-    /// Why it says nothing.
+    /// Why the server says nothing.
     pub(super) async fn info(&self) -> Result<Info, Box<dyn Error + Send + Sync>> {
         info(&self.control()).await
     }
 
-    /// Ends it, and returns when it has ended.
+    /// End the server, and return when it has ended.
     pub(super) async fn end(mut self) {
         if let Err(why) = self.child.kill().await {
             note(&format!("the server cannot be ended: {}", clean::line(&why.to_string())));
@@ -122,13 +122,13 @@ impl Serving {
     }
 }
 
-/// What a server says of itself.
+/// Ask a server how it is.
 ///
 /// # Errors
-/// Why it says nothing.
+/// Why the server says nothing.
 pub(super) async fn info(control: &Control) -> Result<Info, Box<dyn Error + Send + Sync>> {
     let at = control.at.ok_or("it was told where to say so by whoever began it")?;
-    timeout(PATIENCE, async { ask(control.network.connect(at).await?, at).await }).await?
+    timeout(INFO_LIMIT, async { ask(control.network.connect(at).await?, at).await }).await?
 }
 
 fn said(ended: std::io::Result<ExitStatus>) -> String {
@@ -144,7 +144,7 @@ async fn ask(stream: TcpStream, control: SocketAddr) -> Result<Info, Box<dyn Err
     let request = request.body(Empty::<Bytes>::new())?;
     let asking = async {
         let answer = sender.send_request(request).await?;
-        let body = Limited::new(answer.into_body(), LONGEST).collect().await?;
+        let body = Limited::new(answer.into_body(), INFO_LIMIT_BYTES).collect().await?;
         Ok(Info::read(&body.to_bytes())?)
     };
     let (mut connection, mut asking) = (std::pin::pin!(connection), std::pin::pin!(asking));

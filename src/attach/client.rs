@@ -1,5 +1,5 @@
-//! A sled, spoken to in HTTP over TCP. Every question is a connection of its own, and a question
-//! that is given up closes it at once: a sled must not grant what nobody waits for.
+//! Client of a sled, in HTTP over TCP. Every question is a connection of its own, and a question that is given up
+//! closes it at once: a sled must not grant what nobody waits for.
 //!
 //! Nothing that a sled answers is believed before it was checked; nothing is followed, kept
 //! alive or asked twice here.
@@ -26,20 +26,20 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// How long an answer may take, beside the time that it is held.
-const PATIENCE: Duration = Duration::from_secs(10);
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 /// How long a grant may take: whoever is attached may have to be cut off first.
-const GRANT: Duration = Duration::from_secs(20);
-/// How long a body may be.
-const LONGEST: usize = 1 << 20;
+const GRANT_LIMIT: Duration = Duration::from_secs(20);
+/// How long a body may be, in bytes.
+const BODY_LIMIT_BYTES: usize = 1 << 20;
 
-/// Why a sled has not answered what it was asked.
+/// A question that a sled has not answered, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Trouble {
-    /// It cannot be reached, or has not answered in time.
+    /// The sled cannot be reached, or has not answered in time.
     Unreachable(String),
-    /// It answered something odd.
+    /// The sled answered something odd.
     Odd(String),
-    /// It refused, with this status.
+    /// The sled refused, with this status.
     Refused(StatusCode, Box<Refusal>),
 }
 
@@ -56,11 +56,11 @@ impl Trouble {
     }
 }
 
-/// What a sled says of a volume: the body as it is, and what it means.
+/// A sled's view of a volume: the body as it is, and what it means.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Look {
     pub(super) body: Value,
-    /// Without its checks: they are `checks`.
+    /// The volume without its checks: they are `checks`.
     pub(super) volume: Volume,
     pub(super) checks: Vec<Condition>,
     /// This host's address, as that sled sees it.
@@ -68,7 +68,7 @@ pub(super) struct Look {
 }
 
 impl Look {
-    /// Why the sled will give this host no ticket, whatever becomes of the volume.
+    /// The reason why the sled will give this host no ticket, whatever becomes of the volume.
     pub(super) fn refused(&self) -> Option<String> {
         let Volume { volume, hosts, regions, sled, .. } = &self.volume;
         if regions.iter().any(|region| region.address.to_canonical() == self.from) {
@@ -89,8 +89,8 @@ impl Look {
         self.volume.ready || holds() && blocking.all(|check| check.code == Code::VolumeDraining.as_str())
     }
 
-    /// Why the sled gives this host no ticket for now, unless it takes the volume over: another host has it, or
-    /// keeps it while it is away.
+    /// The reason why the sled gives this host no ticket for now, unless it takes the volume over: another host has
+    /// it, or keeps it while it is away.
     pub(super) fn taken(&self) -> Option<(&'static str, String)> {
         let named = |address: IpAddr, name: &Option<String>| match name {
             Some(name) => format!("{name} ({address})"),
@@ -116,7 +116,7 @@ impl Look {
         Some(("VOLUME_HELD_ELSEWHERE", cause))
     }
 
-    /// Why the sled lets this host in with a ticket only, which others need not have.
+    /// The reason why the sled lets this host in with a ticket only, which others need not have.
     pub(super) fn denied(&self) -> Option<String> {
         // A sled of before says it of the hosts that were cut off since the first ticket.
         let since = self.volume.holder.iter().flat_map(|holder| &holder.denied);
@@ -145,13 +145,13 @@ pub(super) struct Condition {
 /// How long a sled is to hold its answer, and until its revision is not this one.
 pub(super) type Hold = (u64, u64);
 
-/// Asks a sled for a volume.
+/// Ask a sled for a volume.
 pub(super) async fn look(sled: &Endpoint, name: &VolumeName, hold: Option<Hold>) -> Result<Look, Trouble> {
     let path = match hold {
         Some((seconds, revision)) => format!("/v1/volumes/{name}?wait={seconds}&revision={revision}"),
         None => format!("/v1/volumes/{name}"),
     };
-    let patience = PATIENCE + Duration::from_secs(hold.map_or(0, |(seconds, _)| seconds));
+    let patience = ANSWER_LIMIT + Duration::from_secs(hold.map_or(0, |(seconds, _)| seconds));
     let Answer { status, body, from } = ask(sled, Method::GET, &path, Bytes::new(), patience).await?;
     // A volume that is not ready answers 503 with its own body.
     match status {
@@ -162,11 +162,11 @@ pub(super) async fn look(sled: &Endpoint, name: &VolumeName, hold: Option<Hold>)
     }
 }
 
-/// Asks a sled for the right to attach a volume.
+/// Ask a sled for the right to attach a volume.
 pub(super) async fn ticket(sled: &Endpoint, name: &VolumeName, wanted: Attach) -> Result<Ticket, Trouble> {
     let wanted = serde_json::to_vec(&wanted).map_err(|why| Trouble::Odd(why.to_string()))?;
     let path = format!("/v1/volumes/{name}/attach");
-    let Answer { status, body, from } = ask(sled, Method::POST, &path, wanted.into(), GRANT).await?;
+    let Answer { status, body, from } = ask(sled, Method::POST, &path, wanted.into(), GRANT_LIMIT).await?;
     match status {
         StatusCode::OK => match read_ticket(name, &body) {
             Ok(ticket) if ticket.host.to_canonical() != from => {
@@ -178,12 +178,12 @@ pub(super) async fn ticket(sled: &Endpoint, name: &VolumeName, wanted: Attach) -
     }
 }
 
-/// Lets go of what a sled has granted with this generation.
+/// Let go of what a sled has granted with this generation.
 pub(super) async fn release(sled: &Endpoint, name: &VolumeName, generation: u64) -> Result<Released, Trouble> {
     let wanted = serde_json::to_vec(&Release { generation: Some(generation) });
     let wanted = wanted.map_err(|why| Trouble::Odd(why.to_string()))?;
     let path = format!("/v1/volumes/{name}/release");
-    let Answer { status, body, .. } = ask(sled, Method::POST, &path, wanted.into(), GRANT).await?;
+    let Answer { status, body, .. } = ask(sled, Method::POST, &path, wanted.into(), GRANT_LIMIT).await?;
     match status {
         StatusCode::OK => {
             serde_json::from_slice(&body).map_err(|why| Trouble::Odd(format!("its answer is odd: {why}")))
@@ -192,11 +192,11 @@ pub(super) async fn release(sled: &Endpoint, name: &VolumeName, generation: u64)
     }
 }
 
-/// Says what has come of a sled's wish that a volume is detached.
+/// Tell a sled what has come of its wish that a volume is detached.
 pub(super) async fn drained(sled: &Endpoint, name: &VolumeName, said: &Drained) -> Result<(), Trouble> {
     let said = serde_json::to_vec(said).map_err(|why| Trouble::Odd(why.to_string()))?;
     let path = format!("/v1/volumes/{name}/drained");
-    let Answer { status, body, .. } = ask(sled, Method::POST, &path, said.into(), PATIENCE).await?;
+    let Answer { status, body, .. } = ask(sled, Method::POST, &path, said.into(), ANSWER_LIMIT).await?;
     match status {
         StatusCode::OK => Ok(()),
         status => Err(refused(status, &body).unwrap_or_else(|| odd(status))),
@@ -211,7 +211,7 @@ fn refused(status: StatusCode, body: &[u8]) -> Option<Trouble> {
     Some(Trouble::Refused(status, serde_json::from_slice(body).ok()?))
 }
 
-/// A volume's body, if it is one of this volume and of one piece.
+/// Read a volume's body, if it is one of this volume and of one piece.
 pub(super) fn read_look(name: &VolumeName, body: &[u8], from: IpAddr) -> Result<Look, String> {
     let said = |why: &dyn Display| format!("its answer is no volume: {why}");
     let body: Value = serde_json::from_slice(body).map_err(|why| said(&why))?;
@@ -228,7 +228,7 @@ pub(super) fn read_look(name: &VolumeName, body: &[u8], from: IpAddr) -> Result<
     }
 }
 
-/// A ticket, if it is one for this volume and of one piece.
+/// Read a ticket, if it is one for this volume and of one piece.
 fn read_ticket(name: &VolumeName, body: &[u8]) -> Result<Ticket, String> {
     let said = |why: &dyn Display| format!("its answer is no ticket: {why}");
     let ticket: Ticket = serde_json::from_slice(body).map_err(|why| said(&why))?;
@@ -257,7 +257,7 @@ struct Answer {
 async fn ask(sled: &Endpoint, method: Method, path: &str, body: Bytes, patience: Duration) -> Result<Answer, Trouble> {
     let unreachable = |why: &dyn Display| Trouble::Unreachable(why.to_string());
     let stream = dial(&sled.host, sled.port).await.map_err(|why| unreachable(&why))?;
-    // By its address, whatever name it was found by: it need not know that.
+    // The host by its address, whatever name it was found by: the sled need not know that.
     let host = stream.peer_addr().map_err(|why| unreachable(&why))?;
     let from = stream.local_addr().map_err(|why| unreachable(&why))?.ip().to_canonical();
     let answer = timeout(patience, exchange(stream, host, method, path, body)).await;
@@ -266,8 +266,8 @@ async fn ask(sled: &Endpoint, method: Method, path: &str, body: Bytes, patience:
     Ok(Answer { status, body, from })
 }
 
-/// Sends a request and reads the answer. The connection is driven here and by no task of its own,
-/// so that it ends when this does.
+/// Send a request and read the answer. The connection is driven here and by no task of its own, so that it ends when
+/// this does.
 async fn exchange(
     stream: TcpStream,
     host: SocketAddr,
@@ -283,7 +283,7 @@ async fn exchange(
     let answer = async {
         let answer = sender.send_request(request).await.map_err(cut)?;
         let status = answer.status();
-        let body = Limited::new(answer.into_body(), LONGEST).collect().await;
+        let body = Limited::new(answer.into_body(), BODY_LIMIT_BYTES).collect().await;
         Ok((status, body.map_err(|why| Trouble::Odd(format!("its answer cannot be read: {why}")))?.to_bytes()))
     };
     let (mut answer, mut connection) = (pin!(answer), pin!(connection));
@@ -292,7 +292,7 @@ async fn exchange(
         // Cancel-safe: both go on where they were.
         tokio::select! {
             answer = &mut answer => return answer,
-            // What it has read is still to be had.
+            // The bytes that it has read are still to be had.
             _ = &mut connection, if !ended => ended = true,
         }
     }

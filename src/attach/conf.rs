@@ -1,5 +1,5 @@
-//! The volumes that this host is to serve: what is written of each in `/etc/crucible-attach/VOLUME.conf`, which its
-//! service reads as its environment.
+//! Configurations of the volumes that this host is to serve: one in `/etc/crucible-attach/VOLUME.conf` each, which
+//! its service reads as its environment.
 
 use crate::names::VolumeName;
 use std::collections::BTreeMap;
@@ -7,24 +7,24 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-/// Where these files lie.
+/// The directory of the configurations.
 pub(super) const PLACE: &str = "/etc/crucible-attach";
 /// The variable that names sleds.
 pub(super) const SLEDS: &str = "CRUCIBLE_SLEDS";
-/// The variable with what `serve` is told beside.
+/// The variable with the other options of `serve`.
 pub(super) const OPTIONS: &str = "CRUCIBLE_OPTIONS";
 
-/// What is written of a volume.
+/// The configuration of one volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Conf {
     pub(super) volume: VolumeName,
-    /// As they are written.
+    /// The sleds as they are written.
     pub(super) sleds: String,
     options: String,
 }
 
 impl Conf {
-    /// What is written of a volume; `None` if nothing is.
+    /// Read the configuration of a volume; `None` if there is none.
     ///
     /// # Errors
     /// If it cannot be read.
@@ -41,7 +41,7 @@ impl Conf {
         self.options.split_whitespace().any(|word| word == "--device")
     }
 
-    /// Of a text.
+    /// Take the configuration from its text.
     pub(super) fn read(volume: &VolumeName, text: &str) -> Self {
         let mut values = values(text);
         let mut value = |name: &str| values.remove(name).unwrap_or_default();
@@ -49,7 +49,7 @@ impl Conf {
     }
 }
 
-/// The values in a file of environment variables, as far as they matter here: the last of each name counts.
+/// Read the values in a file of environment variables, as far as they matter here: the last of each name counts.
 pub(super) fn values(conf: &str) -> BTreeMap<String, String> {
     let lines = conf.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';']));
     let pairs = lines.filter_map(|line| line.split_once('='));
@@ -61,7 +61,7 @@ fn unquoted(value: &str) -> &str {
     within('"').or_else(|| within('\'')).unwrap_or(value)
 }
 
-/// The volumes of which something is written, by name. A file that is named like no volume is none.
+/// List the volumes that have a configuration, by name. A file that is named like no volume is none.
 ///
 /// # Errors
 /// If the directory cannot be read; one that is not there has no files.

@@ -21,44 +21,44 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
-/// How many may ask at once.
-const MOST: usize = 16;
-/// How long one may take, from when it connected until it has its answers.
-const LIFETIME: Duration = Duration::from_secs(60);
+/// Connections that are answered at once.
+const CONNECTION_LIMIT: usize = 16;
+/// How long a connection may last, until it has its answers.
+const CONNECTION_LIFETIME: Duration = Duration::from_secs(60);
 /// How long the first line of a question may take.
-const HEAD: Duration = Duration::from_secs(10);
-/// The pause after somebody could not be let in, for want of descriptors.
-const PAUSE: Duration = Duration::from_millis(100);
-/// Where it is told.
+const HEAD_LIMIT: Duration = Duration::from_secs(10);
+/// The pause after a connection could not be let in, for want of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// The paths at which the state is told.
 const PATHS: [&str; 2] = ["/", "/v1/relay"];
 
-/// Where the relay that serves this socket tells how it is.
+/// The path of the control socket, beside the relay's own.
 pub(super) fn beside(socket: &Path) -> PathBuf {
     socket.with_extension("control")
 }
 
-/// Answers for ever.
+/// Answer connections for ever.
 pub(super) async fn answer(listener: UnixListener, account: Account) {
-    let places = Arc::new(Semaphore::new(MOST));
+    let places = Arc::new(Semaphore::new(CONNECTION_LIMIT));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
                 let account = account.clone();
                 tokio::spawn(async move {
-                    _ = timeout(LIFETIME, converse(stream, account)).await;
+                    _ = timeout(CONNECTION_LIFETIME, converse(stream, account)).await;
                     drop(place);
                 });
             }
             Err(why) => {
                 note(&format!("a question could not be taken: {why}"));
-                sleep(PAUSE).await;
+                sleep(ACCEPT_PAUSE).await;
             }
         }
     }
 }
 
-/// Answers one that asks, until it leaves.
+/// Answer one connection, until the other side leaves.
 async fn converse(stream: UnixStream, account: Account) {
     let service = service_fn(async |request: Request<Incoming>| {
         let (method, path) = (request.method(), request.uri().path());
@@ -75,8 +75,8 @@ async fn converse(stream: UnixStream, account: Account) {
         })
     });
     let mut server = http1::Builder::new();
-    server.half_close(true).timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(16 * 1024);
-    // Whoever hangs up or speaks nonsense does it at his own cost.
+    server.half_close(true).timer(TokioTimer::new()).header_read_timeout(HEAD_LIMIT).max_buf_size(16 * 1024);
+    // A client that hangs up or speaks nonsense does it at his own cost.
     _ = server.serve_connection(TokioIo::new(stream), service).await;
 }
 

@@ -24,35 +24,35 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 /// How long the sleds are told that the volume is let go of: they may still see the server's connections.
-const RELEASE: Duration = Duration::from_secs(6);
-/// How long the kernel may take to have no device any more once its relay has ended.
-const GONE: Duration = Duration::from_secs(5);
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+const RELEASE_LIMIT: Duration = Duration::from_secs(6);
+/// How long the kernel may take to have no device any more once its relay has ended, and the pause between two looks.
+const DEVICE_GONE_LIMIT: Duration = Duration::from_secs(5);
+const DEVICE_POLL: Duration = Duration::from_millis(100);
 /// How long the sleds that have asked for it may take to be told.
-const TOLD: Duration = Duration::from_secs(20);
+const TELL_LIMIT: Duration = Duration::from_secs(20);
 
-/// What has become of it.
+/// The outcome of a detachment, in a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum State {
-    /// It is attached here no more.
+    /// The volume is attached here no more.
     Detached,
-    /// Something uses it, and it is as it was.
+    /// Something uses the volume, and it is as it was.
     InUse,
-    /// It could not be detached, for another reason.
+    /// The volume could not be detached, for another reason.
     Failed,
 }
 
-/// What was done, and what is in the way.
+/// The outcome of a detachment: what was done, and what is in the way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Outcome {
     pub(super) volume: VolumeName,
     pub(super) state: State,
-    /// What was done, in its order.
+    /// The steps that were done, in their order.
     pub(super) done: Vec<String>,
-    /// What uses it.
+    /// The users of the volume.
     pub(super) users: Vec<String>,
-    /// Why it is not detached.
+    /// The reason why the volume is not detached.
     pub(super) error: Option<Error>,
 }
 
@@ -61,7 +61,7 @@ impl Outcome {
         Self { volume: volume.clone(), state: State::Detached, done: Vec::new(), users: Vec::new(), error: None }
     }
 
-    /// That these use it.
+    /// Note that these use it.
     fn in_use(&mut self, what: &str, users: Vec<String>) {
         let message = format!("{what} is in use: {}", users::named(&users));
         let remedy = format!("end these, then again: crucible-attach detach {}", self.volume);
@@ -74,7 +74,7 @@ impl Outcome {
     }
 }
 
-/// Detaches a volume, and shows what was done.
+/// Detach a volume, and show what was done.
 ///
 /// # Errors
 /// If it cannot be shown.
@@ -86,7 +86,7 @@ pub(super) async fn detach(arguments: &DetachArguments, json: bool) -> Result<Ex
         show::print(&said(&outcome))?
     }
     Ok(match (outcome.state, &outcome.error) {
-        // Whoever has asked knows it.
+        // The sleds that have asked know it.
         (State::InUse, _) if arguments.asked => ExitCode::SUCCESS,
         (State::Detached, None) => ExitCode::SUCCESS,
         (State::Detached, Some(_)) => ExitCode::from(NOT_WELL),
@@ -94,7 +94,7 @@ pub(super) async fn detach(arguments: &DetachArguments, json: bool) -> Result<Ex
     })
 }
 
-/// Does it, and tells the sleds that have asked for it how it went.
+/// Detach the volume, and tell the sleds that have asked for it how it went.
 async fn asked(arguments: &DetachArguments) -> Result<Outcome, Failure> {
     let volume = &arguments.volume;
     let given = arguments::sleds(&arguments.sleds, volume, &arguments.places.config)?;
@@ -107,7 +107,7 @@ async fn asked(arguments: &DetachArguments) -> Result<Outcome, Failure> {
     let tell = async |state: DrainState, users: Vec<String>, message: Option<String>| {
         for (sled, id) in &wishes {
             let body = Drained { id: *id, state, users: users.clone(), message: message.clone() }.fitting();
-            let told = timeout(TOLD, client::drained(sled, volume, &body)).await;
+            let told = timeout(TELL_LIMIT, client::drained(sled, volume, &body)).await;
             if let Some(why) =
                 told.map_or(Some("no answer".to_owned()), |told| told.err().map(|why| why.error().message))
             {
@@ -126,7 +126,7 @@ async fn asked(arguments: &DetachArguments) -> Result<Outcome, Failure> {
     Ok(outcome)
 }
 
-/// As people read it.
+/// The outcome as people read it.
 fn said(outcome: &Outcome) -> String {
     let mut out = String::new();
     outcome.done.iter().for_each(|done| _ = writeln!(out, "{}", clean::line(done)));
@@ -192,12 +192,12 @@ async fn steps(arguments: &DetachArguments, outcome: &mut Outcome) -> Result<(),
         ));
     }
     gone(volume).await?;
-    // It is detached here, whatever the sleds can be told.
+    // The volume is detached here, whatever the sleds can be told.
     outcome.error = release(arguments, outcome).await.err().map(|why| why.error());
     Ok(())
 }
 
-/// What uses a device or what is mounted of it, but for its own mounts and the relay.
+/// The users of a device or of what is mounted of it, but for its own mounts and the relay.
 fn in_the_way(
     disk: &Disk,
     places: &[PathBuf],
@@ -217,7 +217,7 @@ fn in_the_way(
     (!found.is_empty()).then(|| (disk.shown.path.clone(), found))
 }
 
-/// Unmounts, as systemd would: what a unit mounts is stopped.
+/// Unmount, as systemd would: what a unit mounts is stopped.
 async fn unmount(systemd: &Units, disk: &Disk, place: &Path, outcome: &mut Outcome) -> Result<(), Failure> {
     let name = texts::mount_name(place);
     let stopped = systemd.stop(&name).await;
@@ -236,9 +236,9 @@ async fn unmount(systemd: &Units, disk: &Disk, place: &Path, outcome: &mut Outco
     Ok(())
 }
 
-/// Waits until the kernel has no device of it any more: the relay has disconnected it.
+/// Wait until the kernel has no device of the volume any more: the relay has disconnected it.
 async fn gone(volume: &VolumeName) -> Result<(), Failure> {
-    let until = Instant::now() + GONE;
+    let until = Instant::now() + DEVICE_GONE_LIMIT;
     while let Some(disk) = Disk::of(volume)? {
         if Instant::now() > until {
             let message = format!("{} is connected still, though nothing is seen that uses it", disk.shown.path);
@@ -248,19 +248,19 @@ async fn gone(volume: &VolumeName) -> Result<(), Failure> {
                 format!("lsblk {} shows what lies on it; then again", disk.shown.path),
             ));
         }
-        sleep(LOOK_AGAIN).await;
+        sleep(DEVICE_POLL).await;
     }
     Ok(())
 }
 
-/// Lets go of it on the sleds, if the relay has not.
+/// Let go of the volume on its sleds, if the relay has not.
 async fn release(arguments: &DetachArguments, outcome: &mut Outcome) -> Result<(), Failure> {
     let volume = &arguments.volume;
     let given = arguments::sleds(&arguments.sleds, volume, &arguments.places.config)?;
-    let until = Instant::now() + RELEASE;
+    let until = Instant::now() + RELEASE_LIMIT;
     let late = || {
         let message =
-            format!("it is detached here, and not all of its sleds could be told so in {} s", RELEASE.as_secs());
+            format!("it is detached here, and not all of its sleds could be told so in {} s", RELEASE_LIMIT.as_secs());
         Failure::refused(
             "NOT_RELEASED",
             message,
@@ -286,7 +286,7 @@ async fn release(arguments: &DetachArguments, outcome: &mut Outcome) -> Result<(
         if Instant::now() >= until {
             return Err(late());
         }
-        sleep(LOOK_AGAIN).await;
+        sleep(DEVICE_POLL).await;
     }
 }
 

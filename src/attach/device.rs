@@ -33,32 +33,32 @@ use tokio::time::{Instant, sleep, timeout};
 /// The pauses before a socket that was not taken is handed in again: the kernel sees within microseconds that a link
 /// is dead, but for a machine that is busy.
 const PAUSES: [Duration; 2] = [Duration::from_millis(5), Duration::from_secs(5)];
-/// A socket that was kept so long was taken.
-const TAKEN: Duration = Duration::from_secs(1);
+/// How long a socket is kept that was taken.
+const SOCKET_TAKEN: Duration = Duration::from_secs(1);
 /// How long what is in use gets to write to the volume before the machine goes down without it.
-const SYNC: Duration = Duration::from_secs(10);
+const SYNC_LIMIT: Duration = Duration::from_secs(10);
 /// The longest that the kernel may need to disconnect: it waits for requests that are on their way.
-const DISCONNECT: Duration = Duration::from_secs(5);
+const DISCONNECT_LIMIT: Duration = Duration::from_secs(5);
 
-/// While something waits for an answer: between two looks whether the machine goes down.
-const LOOK: Duration = Duration::from_secs(5);
+/// The pause between two looks whether the machine goes down, while something waits for an answer.
+const SHUTDOWN_POLL: Duration = Duration::from_secs(5);
 /// How long systemd may take to say so.
-const ASKED: Duration = Duration::from_secs(5);
+const SYSTEMD_LIMIT: Duration = Duration::from_secs(5);
 /// How long something may wait for an answer when the machine goes down: a sled that reboots at the same time is back by
 /// then. What is to be unmounted would wait for ever, and the relay is only told to stop after that.
 const LAST_CHANCE: Duration = Duration::from_secs(60);
 
 /// How long udev may take to give a device its name: it reads what is on it first.
-const NAMED: Duration = Duration::from_secs(60);
-/// It is there while udev runs.
+const NAME_LIMIT: Duration = Duration::from_secs(60);
+/// The path that exists while udev runs.
 const UDEV: &str = "/run/udev/control";
-/// Between two looks whether it has.
-const MOMENT: Duration = Duration::from_millis(10);
+/// The pause between two looks whether udev has named it, or somebody uses it.
+const NAME_POLL: Duration = Duration::from_millis(10);
 
-/// Whoever has it open for longer uses it.
-const PASSING: Duration = Duration::from_secs(2);
+/// How long a device may be open without being in use.
+const PASSING_USE: Duration = Duration::from_secs(2);
 
-/// Where udev's rule has the names.
+/// The directory of the names that udev's rule gives.
 fn names() -> &'static Path {
     Path::new("/dev/crucible")
 }
@@ -71,22 +71,22 @@ pub(super) struct Device {
     size: u64,
 }
 
-/// What has become of it when it was left.
+/// The state of a device that was left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Left {
-    /// There is none any more.
+    /// The kernel has no device any more.
     Gone,
-    /// It is in use, and waits for the next relay.
+    /// The device is in use, and waits for the next relay.
     InUse(u32),
-    /// It is in use, and the machine goes down: nothing will come back to it.
+    /// The device is in use, and the machine goes down: nothing will come back to it.
     Doomed(u32),
 }
 
 impl Device {
-    /// That of this volume.
+    /// Open the device of a volume.
     ///
     /// # Errors
-    /// If what tells it from another of its name cannot be told to the kernel.
+    /// If the identity of the volume cannot be told to the kernel.
     pub(super) fn of(backing: &Backing) -> Result<Self, Failure> {
         let identity =
             backing.identity().ok_or_else(|| io::Error::other("what the volume is was not put on record"))?;
@@ -94,15 +94,15 @@ impl Device {
         Ok(Self { kernel: Kernel::default(), backend, size: backing.size_bytes() })
     }
 
-    /// Its number, if it is connected, its link dead or not.
+    /// The device's number, if it is connected, its link dead or not.
     pub(super) fn connected(&self) -> Option<u32> {
         // No sysfs, no device.
         self.kernel.sysfs().find(&self.backend).ok().flatten()
     }
 
-    /// Keeps it connected to the relay until it is to be left; never returns. One that an earlier relay has left is
-    /// handed a socket at once, so that what waits in it waits here; a new one is connected when the volume is served
-    /// for the first time, since whoever sees a new device reads it. `shown` says which it is.
+    /// Keep the device connected to the relay until it is to be left; never returns. One that an earlier relay has
+    /// left is handed a socket at once, so that what waits in it waits here; a new one is connected when the volume
+    /// is served for the first time, since whoever sees a new device reads it. `shown` says which it is.
     pub(super) async fn keep(
         &self,
         door: &Door,
@@ -128,7 +128,7 @@ impl Device {
                             }
                         }
                         shown.send_replace(Some(index));
-                        if timeout(TAKEN, &mut link).await.is_err() {
+                        if timeout(SOCKET_TAKEN, &mut link).await.is_err() {
                             note(&format!("{} is /dev/nbd{index}", self.backend.volume()));
                             backoff.reset();
                             told.clear();
@@ -154,7 +154,7 @@ impl Device {
         std::future::pending().await
     }
 
-    /// Gives the kernel a socket to the relay: for its device, or for a new one.
+    /// Give the kernel a socket to the relay: for its device, or for a new one.
     async fn hand_over(&self, door: &Door) -> Result<(u32, JoinHandle<()>), Refused> {
         let (own, mut kernels) = UnixStream::pair()?;
         let link = tokio::spawn(door.clone().serve(own));
@@ -182,23 +182,23 @@ impl Device {
         Ok((self.kernel.connect(device, kernels).await?, link))
     }
 
-    /// Returns when the device has the volume's name: whoever is told that it is there asks for it by that.
+    /// Return when the device has the volume's name: whoever is told that it is there asks for it by that.
     async fn named(&self, index: u32) {
         let (name, device) = (names().join(self.backend.volume().as_str()), PathBuf::from(format!("/dev/nbd{index}")));
         let named = async {
             // Nothing tells of it here but the file itself.
             while std::fs::canonicalize(&name).ok().as_ref() != Some(&device) {
-                sleep(MOMENT).await;
+                sleep(NAME_POLL).await;
             }
         };
-        // Where there is no udev, nothing gives names.
-        if Path::new(UDEV).exists() && timeout(NAMED, named).await.is_err() {
+        // Without udev nothing gives names.
+        if Path::new(UDEV).exists() && timeout(NAME_LIMIT, named).await.is_err() {
             note(&format!("{} is not there: is udev's rule in place (66-crucible.rules)?", name.display()));
         }
     }
 
-    /// Leaves it: disconnects it if nothing uses it. What it asks for is still answered. If it is `hopeless` that anything
-    /// will be, nothing is waited for.
+    /// Leave the device: disconnect it if nothing uses it. Its requests are still answered; if it is `hopeless` that
+    /// they will be, nothing is waited for.
     pub(super) async fn leave(&self, hopeless: bool) -> Left {
         let Some(index) = self.connected() else { return Left::Gone };
         match self.users(index).await {
@@ -209,51 +209,52 @@ impl Device {
             Ok(Some(users)) => note(&format!("/dev/nbd{index} is in use: {}", users::named(&users))),
             Err(why) => note(&format!("whether /dev/nbd{index} is in use is not known: {why}")),
         }
-        // Whoever has no hope knows that already, and systemd may not answer any more.
+        // A hopeless stop knows that already, and systemd may not answer any more.
         if !hopeless && !goes_down().await {
             return Left::InUse(index);
         }
-        // Whatever could not be unmounted: what it has written should last.
-        if hopeless || timeout(SYNC, aside(rustix::fs::sync)).await.is_err() {
+        // The mounts that could not be unmounted: what was written to them should last.
+        if hopeless || timeout(SYNC_LIMIT, aside(rustix::fs::sync)).await.is_err() {
             note(&format!("what was written to /dev/nbd{index} last may be lost: no sled has taken it in time"));
         }
         Left::Doomed(index)
     }
 
-    /// Who uses it, if anybody does. Whoever only has it open for a moment, as udev has, does not.
+    /// The users of the device, if anybody uses it. A program that only has it open for a moment, as udev has, does
+    /// not.
     async fn users(&self, index: u32) -> io::Result<Option<Vec<String>>> {
-        let until = Instant::now() + PASSING;
+        let until = Instant::now() + PASSING_USE;
         loop {
-            let looked = timeout(DISCONNECT, aside(move || used(index))).await???;
+            let looked = timeout(DISCONNECT_LIMIT, aside(move || used(index))).await???;
             let Some((held, users)) = looked else { return Ok(None) };
             if held || Instant::now() >= until {
                 return Ok(Some(users));
             }
-            sleep(MOMENT).await;
+            sleep(NAME_POLL).await;
         }
     }
 
-    /// Disconnects it, whoever uses it: what it waits for fails.
+    /// Disconnect the device, whoever uses it: what it waits for fails.
     pub(super) async fn disconnect(&self) {
         let Some(index) = self.connected() else { return };
-        match timeout(DISCONNECT, self.kernel.disconnect(index)).await {
+        match timeout(DISCONNECT_LIMIT, self.kernel.disconnect(index)).await {
             Ok(Ok(())) => note(&format!("/dev/nbd{index} is disconnected")),
             Ok(Err(why)) => note(&format!("/dev/nbd{index} is not disconnected: {why}; {}", why.remedy())),
             Err(_) => note(&format!(
                 "/dev/nbd{index} is not disconnected after {} s: the kernel still waits for what was asked of it; see journalctl -k",
-                DISCONNECT.as_secs()
+                DISCONNECT_LIMIT.as_secs()
             )),
         }
     }
 }
 
-/// Returns when the machine goes down, and what was asked before that is not answered for too long.
+/// Return when the machine goes down, and what was asked before that is not answered for too long.
 pub(super) async fn is_hopeless(served: watch::Receiver<Option<Status>>) {
     let stuck = |time| served.borrow().and_then(|status| status.oldest).is_some_and(|oldest| oldest.elapsed() >= time);
     let mut down: Option<Instant> = None;
     loop {
-        sleep(LOOK).await;
-        if down.is_none() && stuck(LOOK) && goes_down().await {
+        sleep(SHUTDOWN_POLL).await;
+        if down.is_none() && stuck(SHUTDOWN_POLL) && goes_down().await {
             down = Some(Instant::now());
         }
         if down.is_some_and(|down| down.elapsed() >= LAST_CHANCE) && stuck(LAST_CHANCE) {
@@ -276,16 +277,16 @@ async fn goes_down() -> bool {
             }
         }
     };
-    timeout(ASKED, asked).await.unwrap_or_else(|_| {
+    timeout(SYSTEMD_LIMIT, asked).await.unwrap_or_else(|_| {
         note(&format!(
             "whether the machine goes down is not known: systemd has not answered for {} s",
-            ASKED.as_secs()
+            SYSTEMD_LIMIT.as_secs()
         ));
         false
     })
 }
 
-/// Who uses a device, and whether it is mounted or otherwise somebody's alone; `None` if nobody does.
+/// The users of a device, and whether it is mounted or otherwise somebody's alone; `None` if nobody uses it.
 fn used(index: u32) -> io::Result<Option<(bool, Vec<String>)>> {
     let flags = OFlags::RDONLY | OFlags::EXCL | OFlags::CLOEXEC;
     let held = match rustix::fs::open(format!("/dev/nbd{index}"), flags, Mode::empty()) {

@@ -1,5 +1,5 @@
-//! Connecting to a sled by a name that may have several addresses: both families in turn, each a
-//! moment after the last (RFC 8305), so that a dead one costs a moment and not the sled.
+//! Dialling of a sled by a name that may have several addresses: both families in turn, each a moment after the last
+//! (RFC 8305), so that a dead one costs a moment and not the sled.
 
 use std::collections::VecDeque;
 use std::io;
@@ -10,23 +10,23 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 /// How long a name may take to be found.
-const LOOKUP: Duration = Duration::from_secs(5);
+const LOOKUP_LIMIT: Duration = Duration::from_secs(5);
 /// How long one address may take.
-const CONNECT: Duration = Duration::from_secs(5);
-/// The next address is tried after this, or when the last has failed.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// The time after which the next address is tried, unless the last has failed before.
 const STAGGER: Duration = Duration::from_millis(250);
-/// More addresses than this are not tried.
-const MOST: usize = 16;
+/// The most addresses that are tried.
+const ADDRESS_LIMIT: usize = 16;
 
-/// Connects to a host, by its address or name.
+/// Connect to a host, by its address or name.
 ///
 /// # Errors
-/// Why the last address was not to be had, or the name.
+/// The fault of the last address, or of the name.
 pub(super) async fn dial(host: &str, port: u16) -> io::Result<TcpStream> {
     let late = |what: &str| io::Error::new(io::ErrorKind::TimedOut, what.to_owned());
-    let found = timeout(LOOKUP, lookup_host((host, port))).await;
+    let found = timeout(LOOKUP_LIMIT, lookup_host((host, port))).await;
     let found = found.map_err(|_| late("its name is not found in 5 s"))??;
-    first(in_turn(found.take(MOST)), STAGGER).await.unwrap_or_else(|| Err(late("its name has no address")))
+    first(in_turn(found.take(ADDRESS_LIMIT)), STAGGER).await.unwrap_or_else(|| Err(late("its name has no address")))
 }
 
 /// The addresses in the order in which they are tried: the families take turns.
@@ -42,7 +42,7 @@ fn in_turn(found: impl Iterator<Item = SocketAddr>) -> VecDeque<SocketAddr> {
     order
 }
 
-/// The first of them that answers; the others are given up. `None` if there is none at all.
+/// Take the first of them that answers; the others are given up. `None` if there is none at all.
 async fn first(mut order: VecDeque<SocketAddr>, stagger: Duration) -> Option<io::Result<TcpStream>> {
     let mut trying = JoinSet::new();
     let mut last = None;
@@ -50,7 +50,7 @@ async fn first(mut order: VecDeque<SocketAddr>, stagger: Duration) -> Option<io:
         if let Some(address) = order.pop_front() {
             trying.spawn(async move {
                 let late = |_| io::Error::new(io::ErrorKind::TimedOut, format!("no connection to {address} in 5 s"));
-                timeout(CONNECT, TcpStream::connect(address)).await.unwrap_or_else(|why| Err(late(why)))
+                timeout(CONNECT_LIMIT, TcpStream::connect(address)).await.unwrap_or_else(|why| Err(late(why)))
             });
         }
         // Cancel-safe: a task's end is taken whole or not at all.
@@ -82,7 +82,7 @@ mod tests {
         assert_eq!(in_turn(found.into_iter()), order);
     }
 
-    /// One that never answers, for its queue is full, comes first.
+    /// The first never answers, for its queue is full.
     #[tokio::test]
     async fn an_address_that_is_dead_does_not_hold_up_the_next() {
         let dead = TcpSocket::new_v4().unwrap();
@@ -95,7 +95,8 @@ mod tests {
         }
         let lives = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let order = [there, lives.local_addr().unwrap()];
-        let stream = timeout(CONNECT, first(order.into(), Duration::from_millis(1))).await.unwrap().unwrap().unwrap();
+        let stream =
+            timeout(CONNECT_LIMIT, first(order.into(), Duration::from_millis(1))).await.unwrap().unwrap().unwrap();
         assert_eq!(stream.peer_addr().unwrap(), order[1]);
         assert!(first(VecDeque::new(), STAGGER).await.is_none());
         drop(lives);

@@ -19,7 +19,7 @@ pub(super) struct Disk {
 }
 
 impl Disk {
-    /// That of a volume, whichever identity it has; `None` if the kernel has none.
+    /// Find the device of a volume, whichever identity it has; `None` if the kernel has none.
     ///
     /// # Errors
     /// If sysfs cannot be read.
@@ -35,13 +35,13 @@ impl Disk {
         Ok(Some(Self { index, shown, numbers: sysfs.numbers(index) }))
     }
 
-    /// Where it and its partitions are mounted, as these mounts say; in their order.
+    /// The mounts of the device and its partitions among these, in their order.
     pub(super) fn mounts<'a>(&self, mounts: &'a [MountInfo]) -> Vec<&'a MountInfo> {
         mounts.iter().filter(|mount| self.numbers.contains(&mount.majmin)).collect()
     }
 }
 
-/// What is mounted, as this process sees it.
+/// List what is mounted, as this process sees it.
 ///
 /// # Errors
 /// If it cannot be read.
@@ -50,7 +50,7 @@ pub(super) fn all_mounts() -> std::io::Result<Vec<MountInfo>> {
     Ok(mounts.map_err(std::io::Error::other)?.0)
 }
 
-/// The device of a volume and where it is mounted; `None` of what could not be looked for.
+/// Look for the device of a volume and its mount; `None` of what could not be looked for.
 pub(super) fn look(volume: &VolumeName) -> (Option<Found<DeviceState>>, Option<Found<MountState>>) {
     let Ok(disk) = Disk::of(volume) else { return (None, None) };
     let Some(disk) = disk else { return (Some(Found::None), Some(Found::None)) };
@@ -59,7 +59,7 @@ pub(super) fn look(volume: &VolumeName) -> (Option<Found<DeviceState>>, Option<F
     (Some(Found::There(disk.shown)), mounted)
 }
 
-/// Where something is mounted first, and where else.
+/// The first of these mounts, and where else.
 fn mounted(mounts: &[&MountInfo]) -> Option<MountState> {
     let (first, others) = mounts.split_first()?;
     Some(MountState {
@@ -70,7 +70,7 @@ fn mounted(mounts: &[&MountInfo]) -> Option<MountState> {
     })
 }
 
-/// Where something is mounted. The kernel writes blanks, and a backslash itself, by their numbers in base eight.
+/// The path of a mount. The kernel writes blanks, and a backslash itself, by their numbers in base eight.
 pub(super) fn place(mount: &MountInfo) -> PathBuf {
     let written = mount.mount_point.as_os_str().as_bytes();
     let (mut path, mut rest) = (Vec::with_capacity(written.len()), written);
@@ -86,8 +86,8 @@ pub(super) fn place(mount: &MountInfo) -> PathBuf {
     OsString::from_vec(path).into()
 }
 
-/// Whether nothing can be written there: by the mount's own option, or the file system's, which it sets itself when
-/// it has met an error (`emergency_ro` since Linux 6.15).
+/// Whether nothing can be written to a mount: by its own option, or the file system's, which it sets itself when it
+/// has met an error (`emergency_ro` since Linux 6.15).
 fn is_read_only(mount: &MountInfo) -> bool {
     mount.mount_options.contains_key("ro")
         || ["ro", "emergency_ro", "shutdown"].iter().any(|option| mount.super_options.contains_key(*option))

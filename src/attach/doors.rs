@@ -1,4 +1,4 @@
-//! Where a relay's clients come in: a socket for root alone, and TCP on loopback if that is asked for.
+//! Doors of a relay, by which its clients come in: a socket for root alone, and TCP on loopback if that is asked for.
 
 use super::failure::Failure;
 use super::show::note;
@@ -13,12 +13,12 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
-/// How many clients there may be at once: a device or a virtual machine has one or two.
-const CLIENTS: usize = 16;
-/// The pause after one that could not be let in.
-const PAUSE: Duration = Duration::from_millis(100);
+/// Clients that are served at once: a device or a virtual machine has one or two.
+const CLIENT_LIMIT: usize = 16;
+/// The pause after a client that could not be let in.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A socket for root alone, in place of what an earlier relay has left there.
+/// Bind a socket for root alone, in place of what an earlier relay has left there.
 pub(super) fn bind(path: &Path) -> Result<UnixListener, Failure> {
     let broken = |why: io::Error| {
         let message = format!("{} cannot be listened on: {why}", path.display());
@@ -34,9 +34,9 @@ pub(super) fn bind(path: &Path) -> Result<UnixListener, Failure> {
     Ok(listener)
 }
 
-/// Lets clients in.
+/// Let clients in.
 pub(super) async fn accept(unix: &UnixListener, tcp: Option<&TcpListener>, door: &Door) {
-    let room = Arc::new(Semaphore::new(CLIENTS));
+    let room = Arc::new(Semaphore::new(CLIENT_LIMIT));
     loop {
         let Ok(room) = room.clone().acquire_owned().await else { return };
         let door = door.clone();
@@ -69,5 +69,5 @@ async fn from(tcp: Option<&TcpListener>) -> io::Result<tokio::net::TcpStream> {
 
 async fn refused(why: &io::Error) {
     note(&format!("a client was not let in: {why}"));
-    sleep(PAUSE).await;
+    sleep(ACCEPT_PAUSE).await;
 }

@@ -1,11 +1,11 @@
-//! Where a sled is asked: `http://192.168.4.189:3800`, or less of it.
+//! Endpoint of a sled, where it is asked: `http://192.168.4.189:3800`, or less of it.
 
 use crate::port_map::HTTP_PORT;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
-/// Where a sled answers.
+/// The address and port at which a sled answers.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Endpoint {
     /// An address or a name.
@@ -15,12 +15,12 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
-    /// Where a sled with this address answers if nobody says otherwise.
+    /// The endpoint of a sled with this address if nobody says otherwise.
     pub(super) fn usual(address: IpAddr) -> Self {
         Self { host: address.to_string(), port: HTTP_PORT }
     }
 
-    /// Its address, if that is given as one.
+    /// The endpoint's address, if it is given as one.
     pub(super) fn address(&self) -> Option<IpAddr> {
         self.host.parse().ok()
     }
@@ -52,7 +52,7 @@ impl FromStr for Endpoint {
             Some(port) => port.parse().ok().filter(|port| *port != 0).ok_or("has no port from 1 to 65535")?,
         };
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
-        // What ends in a number is an address, and to be one: 0177.0.0.1 would be read as another.
+        // A name that ends in a number is an address, and has to be one: 0177.0.0.1 would be read as another.
         let last = host.trim_end_matches('.').rsplit('.').next().unwrap_or_default();
         let number = last.starts_with(|c: char| c.is_ascii_digit());
         let name = host.starts_with(char::is_alphanumeric) && host.chars().all(plain) && !number;

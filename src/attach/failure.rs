@@ -1,4 +1,4 @@
-//! Why a command did not do what it should, and the exit code that says so.
+//! Failures of a command, and the exit codes that say so.
 
 use crate::wire::Error;
 use std::io;
@@ -6,12 +6,12 @@ use std::process::ExitCode;
 
 /// Another host has the volume now.
 pub(super) const TAKEN: &str = "VOLUME_TAKEN";
-/// What has the volume's name is something else.
+/// Something else has the volume's name.
 pub(super) const CHANGED: &str = "BACKEND_CHANGED";
-/// What it was cannot be told.
+/// The record of what the volume was cannot be read.
 pub(super) const NOT_RECORDED: &str = "NOT_RECORDED";
 
-/// Why a command failed.
+/// A failure of a command.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
     /// The command line asks for something that makes no sense.
@@ -20,7 +20,7 @@ pub(super) enum Failure {
     /// No sled can be reached.
     #[error("{}", .0.message)]
     Unreachable(Error),
-    /// It is not to be had, and why.
+    /// The volume is not to be had, and why.
     #[error("{}", .0.message)]
     Refused(Error),
     /// Something else went wrong on the way.
@@ -29,12 +29,12 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    /// A wrong usage, and the right one.
+    /// Name a wrong usage, and the right one.
     pub(super) fn usage(message: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::Usage(Error::new("USAGE", message, remedy))
     }
 
-    /// A refusal from its parts.
+    /// Make a refusal from its parts.
     pub(super) fn refused(code: &str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::Refused(Error::new(code, message, remedy))
     }

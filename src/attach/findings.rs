@@ -1,4 +1,4 @@
-//! What is wrong with a volume on this host, each with its cause and what to do: from what was seen here, and what the
+//! Findings about a volume on this host, each with its cause and what to do: from what was seen here, and what the
 //! sleds said. Pure.
 
 use super::activity::Activity;
@@ -12,16 +12,16 @@ use serde::Serialize;
 use std::fmt;
 use std::path::Path;
 
-/// A pause that is shorter is no news yet: a server is replaced in about that time.
-const PAUSE: f64 = 5.0;
-/// A request that waits for longer waits for something: a sled, as a rule.
-const SLOW: f64 = 10.0;
-/// With what `serve` ends if the volume is another host's, or another one.
-const TAKEN: i32 = 5;
+/// The length from which a pause is news, in seconds: a server is replaced in about that time.
+const PAUSE_SECONDS: f64 = 5.0;
+/// The wait from which a request is slow, in seconds: it waits for something, a sled as a rule.
+const SLOW_SECONDS: f64 = 10.0;
+/// The exit status of `serve` if the volume is another host's, or another one.
+const TAKEN_STATUS: i32 = 5;
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $text:literal, $severity:ident;)*) => {
-        /// What can be wrong, by a name that stays.
+        /// The kind of a finding, by a name that stays.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
         pub enum Code {
             $($(#[$doc])* #[serde(rename = $text)] $name,)*
@@ -36,7 +36,7 @@ macro_rules! codes {
                 match self { $(Self::$name => $text,)* }
             }
 
-            /// How much it matters.
+            /// The severity of such a finding.
             pub(super) fn severity(self) -> Severity {
                 match self { $(Self::$name => Severity::$severity,)* }
             }
@@ -51,11 +51,11 @@ codes! {
     RelayDown = "RELAY_DOWN", Blocking;
     /// The kernel has a device of it, and no relay.
     DeviceAlone = "DEVICE_ALONE", Blocking;
-    /// Its requests are held.
+    /// The relay holds requests.
     RequestsHeld = "REQUESTS_HELD", Blocking;
-    /// What is mounted can be read only.
+    /// The file system that is mounted can be read only.
     MountReadOnly = "MOUNT_READ_ONLY", Blocking;
-    /// It is to be mounted, and is not.
+    /// The volume is to be mounted, and is not.
     NotMounted = "NOT_MOUNTED", Blocking;
     /// No sled says how it is.
     SledsSilent = "SLEDS_SILENT", Blocking;
@@ -93,12 +93,12 @@ impl fmt::Display for Code {
     }
 }
 
-/// Something that is wrong.
+/// A finding: something that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Finding {
     pub(super) severity: Severity,
     pub(super) code: Code,
-    /// What it is about: the volume, or a part of it.
+    /// The subject: the volume, or a part of it.
     pub(super) subject: String,
     pub(super) cause: String,
     pub(super) remedy: String,
@@ -116,22 +116,22 @@ impl Finding {
     }
 }
 
-/// What the sleds say of a volume, in short.
+/// The sleds' word on a volume, in short.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Word {
-    /// All that carry it say that this host may attach it.
+    /// All that carry the volume say that this host may attach it.
     pub(super) ready: bool,
-    /// Why not: what each says, with what to do.
+    /// The reasons why not: what each says, with what to do.
     pub(super) reasons: Vec<(String, Error)>,
-    /// Those that answer nothing, and why.
+    /// The sleds that answer nothing, and why.
     pub(super) silent: Vec<(String, Error)>,
-    /// Any of them answers.
+    /// One of them at least answers.
     pub(super) reached: bool,
-    /// Another host that one of them has granted it, and how.
+    /// Another host that one of them has granted the volume, and how.
     pub(super) another: Option<String>,
 }
 
-/// What is wrong of what is to be seen here, the worst first.
+/// Find what is wrong of what is to be seen here, the worst first.
 pub(super) fn of(here: &Here, word: Option<&Word>) -> Vec<Finding> {
     let mut found = Vec::new();
     if here.concerns() {
@@ -150,13 +150,13 @@ pub(super) fn of(here: &Here, word: Option<&Word>) -> Vec<Finding> {
     found
 }
 
-/// Why there is no relay.
+/// The reason why there is no relay.
 fn no_relay(here: &Here, word: Option<&Word>) -> Option<Finding> {
     let volume = &here.volume;
     let unit = format!("crucible-attach@{volume}");
     let service = here.service.as_ref().and_then(Found::there);
-    // What the kernel still has of a device is of no use then.
-    if let Some(service) = service.filter(|service| service.state == "failed" && service.exit_status == TAKEN) {
+    // A device that the kernel still has is of no use then.
+    if let Some(service) = service.filter(|service| service.state == "failed" && service.exit_status == TAKEN_STATUS) {
         return Some(taken(here, service, word));
     }
     if let Some(device) = here.device.as_ref().and_then(Found::there) {
@@ -189,7 +189,7 @@ fn no_relay(here: &Here, word: Option<&Word>) -> Option<Finding> {
     })
 }
 
-/// That its service has ended for good.
+/// The service has ended for good.
 fn taken(here: &Here, service: &ServiceState, word: Option<&Word>) -> Finding {
     let unit = format!("crucible-attach@{}", here.volume);
     let (cause, first) = match word.and_then(|word| word.another.as_ref()) {
@@ -216,13 +216,13 @@ fn relay(here: &Here, state: &State, found: &mut Vec<Finding>) {
         return;
     };
     match &relay.held {
-        Some(pause) if pause.seconds >= PAUSE => {
+        Some(pause) if pause.seconds >= PAUSE_SECONDS => {
             let cause = format!("requests are held for {}: {}", length(pause.seconds), pause.why);
             let remedy = state.trouble.as_ref().map_or_else(see, |why| format!("{}: {}", why.message, why.remedy));
             found.push(Finding::new(Code::RequestsHeld, "relay", cause, remedy));
         }
         _ => {
-            if let Some(oldest) = relay.oldest_request_seconds.filter(|oldest| *oldest >= SLOW) {
+            if let Some(oldest) = relay.oldest_request_seconds.filter(|oldest| *oldest >= SLOW_SECONDS) {
                 let cause = format!("a request waits for {}, though a server serves", length(oldest));
                 found.push(Finding::new(Code::RequestsSlow, "relay", cause, see()));
             }
@@ -310,7 +310,7 @@ fn device(here: &Here, found: &mut Vec<Finding>) {
     }
 }
 
-/// Where it is to be mounted, if its device is there and answers, and it is mounted nowhere.
+/// The mount that is missing: the device is there and answers, and is mounted nowhere.
 fn not_mounted(here: &Here, found: &mut Vec<Finding>) {
     let serves = here.state().and_then(|state| state.relay.as_ref()).is_some_and(|relay| relay.serves);
     let at = here.mounts_at.as_ref().and_then(|at| at.first());

@@ -1,5 +1,6 @@
-//! Ways to sleds for a server that has a network of its own ([`apart`](super::apart)): what it says to a region's
-//! address there is said to the region from the host's network, and what the region answers is answered there.
+//! Forwarding of a server's connections from a network of its own ([`apart`](super::apart)) to the regions: what the
+//! server says to a region's address there is said to the region from the host's network, and what the region answers
+//! is answered there.
 //!
 //! Bytes go on as they come: how each side ends is passed on, the end of what it says as well as a reset. While a sled
 //! is away its connection is taken and waits: it goes on within moments of the region's coming back, where
@@ -16,14 +17,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 
-/// How many bytes may be on their way in one direction of a connection: two pieces of a request.
-const ROOM: usize = 128 * 1024;
+/// The bytes that may be on their way in one direction of a connection: two pieces of a request.
+const DIRECTION_LIMIT_BYTES: usize = 128 * 1024;
 /// How long a region may take to be connected to, and the pause before that is tried again.
-const PATIENCE: Duration = Duration::from_secs(2);
-const AGAIN: Duration = Duration::from_millis(200);
+const CONNECT_LIMIT: Duration = Duration::from_secs(2);
+const CONNECT_PAUSE: Duration = Duration::from_millis(200);
 
-/// Leads those who connect to a listener to the region at this address, which is reached from `outside`; never
-/// ends. To drop it is to reset all of its connections.
+/// Lead those who connect to a listener to the region at this address, which is reached from `outside`; never ends.
+/// To drop it is to reset all of its connections.
 pub(super) async fn lead(listener: TcpListener, target: SocketAddr, outside: Handle) {
     let mut carried = FuturesUnordered::new();
     loop {
@@ -33,7 +34,7 @@ pub(super) async fn lead(listener: TcpListener, target: SocketAddr, outside: Han
                 Ok((inner, _)) => carried.push(carry(inner, target, &outside)),
                 Err(why) => {
                     tracing::warn!("a connection to {target} was not taken: {why}");
-                    sleep(AGAIN).await;
+                    sleep(CONNECT_PAUSE).await;
                 }
             },
             Some(()) = carried.next() => {}
@@ -41,17 +42,20 @@ pub(super) async fn lead(listener: TcpListener, target: SocketAddr, outside: Han
     }
 }
 
-/// Carries one connection to its end.
+/// Carry one connection to its end.
 async fn carry(mut inner: TcpStream, target: SocketAddr, outside: &Handle) {
     if is_set(&inner).is_err() {
         return;
     }
-    let mut said = vec![0; ROOM];
+    let mut said = vec![0; DIRECTION_LIMIT_BYTES];
     let Some((mut outer, length)) = reached(&mut inner, &mut said, target, outside).await else { return };
     let whole = {
         let ((from_inner, to_inner), (from_outer, to_outer)) = (inner.split(), outer.split());
         // Cancel-safe: if one direction fails, neither is wanted any more.
-        tokio::try_join!(pass(from_inner, to_outer, said, length), pass(from_outer, to_inner, vec![0; ROOM], 0))
+        tokio::try_join!(
+            pass(from_inner, to_outer, said, length),
+            pass(from_outer, to_inner, vec![0; DIRECTION_LIMIT_BYTES], 0)
+        )
     };
     if whole.is_ok() {
         let all = [&inner, &outer];
@@ -59,15 +63,14 @@ async fn carry(mut inner: TcpStream, target: SocketAddr, outside: &Handle) {
     }
 }
 
-/// Sets what is the same of both sides: whatever ends before they have said all that they wanted to is told of it by a
-/// reset.
+/// Set the options of both sides: a side that ends before it has said all that it wanted to is told of by a reset.
 fn is_set(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     stream.set_zero_linger()
 }
 
-/// Connects to a region, however long that takes, and hears meanwhile what it is to be told: how many bytes of
-/// `said`. `None` if whoever wanted that has gone.
+/// Connect to a region, however long that takes, and hear meanwhile what it is to be told: how many bytes of `said`.
+/// `None` if the server has gone.
 async fn reached(
     inner: &mut TcpStream,
     said: &mut [u8],
@@ -89,12 +92,12 @@ async fn reached(
     }
 }
 
-/// Connects to a region from `outside`, as soon as that can be done.
+/// Connect to a region from `outside`, as soon as that can be done.
 async fn reach(target: SocketAddr, outside: &Handle) -> TcpStream {
     let mut told = false;
     loop {
         let reaching = outside.spawn(async move {
-            let stream = timeout(PATIENCE, TcpStream::connect(target)).await??;
+            let stream = timeout(CONNECT_LIMIT, TcpStream::connect(target)).await??;
             is_set(&stream)?;
             // Of that network for good, and watched from now on where it is used.
             stream.into_std()
@@ -105,11 +108,11 @@ async fn reach(target: SocketAddr, outside: &Handle) -> TcpStream {
             Err(_) => {}
         }
         told = true;
-        sleep(AGAIN).await;
+        sleep(CONNECT_PAUSE).await;
     }
 }
 
-/// Passes on what one side says, of which so much has been heard, and that it says no more.
+/// Pass on what one side says, of which so much has been heard, and that it says no more.
 async fn pass(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, mut said: Vec<u8>, mut length: usize) -> io::Result<()> {
     loop {
         to.write_all(&said[..length]).await?;
@@ -117,7 +120,7 @@ async fn pass(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, mut said: Vec<u8>, 
         if length == 0 {
             return to.shutdown().await;
         }
-        // Whoever waits for that before it says more need not (tcp(7): it is not permanent).
+        // A sender that waits for that before it says more need not (tcp(7): it is not permanent).
         from.as_ref().set_quickack(true)?;
     }
 }
@@ -129,7 +132,7 @@ mod tests {
     use tokio::net::TcpSocket;
     use tokio::task::JoinHandle;
 
-    /// A way to whoever listens at an address, and where it begins.
+    /// A way to a listener at an address, and where it begins.
     async fn way(target: SocketAddr) -> (SocketAddr, JoinHandle<()>) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         (listener.local_addr().unwrap(), tokio::spawn(lead(listener, target, Handle::current())))
@@ -194,7 +197,8 @@ mod tests {
         }
     }
 
-    /// What is said while nobody is there is heard when somebody is; and who has left meanwhile is not waited for.
+    /// Words said while nobody is there are heard when somebody is; and a server that has left meanwhile is not
+    /// waited for.
     #[tokio::test]
     async fn a_region_that_is_away_is_waited_for() {
         // Bound, so that nobody else is there meanwhile; who connects is refused until it listens.
@@ -214,7 +218,7 @@ mod tests {
         assert_eq!(waits.read_u8().await.unwrap(), b'c');
     }
 
-    /// Whoever does not read holds up who writes to it, and no memory.
+    /// A side that does not read holds up who writes to it, and no memory.
     #[tokio::test]
     async fn what_is_on_its_way_is_bounded() {
         let (region, target) = region().await;
@@ -224,7 +228,7 @@ mod tests {
         let mut sent = 0;
         while timeout(Duration::from_millis(300), one.writable()).await.is_ok() {
             sent += one.try_write(&[0; 65536]).unwrap_or_default();
-            // What four sockets may hold, and much more than a way does.
+            // The capacity of four sockets, and much more than a way's.
             assert!(sent < 64 << 20, "{sent}");
         }
     }

@@ -1,5 +1,5 @@
-//! A volume on this host at a glance: what serves it, what waits, what is kept, and where it is mounted; the worst last,
-//! with what to do, where the eye ends. Pure.
+//! Glance at a volume on this host: what serves it, what waits, what is kept, and where it is mounted; the worst
+//! last, with what to do, where the eye ends. Pure.
 
 use super::findings::{Finding, length};
 use super::here::Here;
@@ -11,7 +11,7 @@ use crate::table::{Cell, Table, Tone, plain};
 use crate::times::in_seconds;
 use std::fmt::Write as _;
 
-/// `crucible-attach status V`, below what the sleds say.
+/// The screen of `crucible-attach status V`, below what the sleds say.
 pub(super) fn one(here: &Here, findings: &[Finding]) -> String {
     let (word, tone) = summary(here);
     let mut out = format!("\n{}: {}\n\n", Tone::Heading.paint("this host"), tone.paint(&word));
@@ -54,7 +54,7 @@ fn line(out: &mut String, name: &str, text: &str) {
     _ = writeln!(out, "  {name:<9} {text}");
 }
 
-/// In a word, how it is.
+/// The state of the volume in a word.
 fn summary(here: &Here) -> (String, Tone) {
     let Some(state) = here.state() else {
         return match (&here.relay, here.configured) {
@@ -166,7 +166,7 @@ fn requests(out: &mut String, relay: &RelayState) {
     }
 }
 
-/// How long requests took, of the kinds that there were; `None` if there were none.
+/// The latency of requests, by the kinds that there were; `None` if there were none.
 fn latency(relay: &RelayState, of: fn(Took) -> f64) -> Option<String> {
     let kinds = [("read", relay.latency.read), ("write", relay.latency.write), ("flush", relay.latency.flush)];
     let told = kinds.into_iter().filter_map(|(kind, took)| Some(format!("{kind} {}", length(of(took?)))));
@@ -174,7 +174,7 @@ fn latency(relay: &RelayState, of: fn(Took) -> f64) -> Option<String> {
     (!told.is_empty()).then(|| told.join(", "))
 }
 
-/// What is wrong, with what to do; `of` names the volume where there are several.
+/// The findings, each with what to do; `of` names the volume where there are several.
 fn wrong(of: Option<&str>, findings: &[Finding]) -> String {
     let mut out = String::new();
     for finding in findings {
@@ -191,7 +191,7 @@ fn wrong(of: Option<&str>, findings: &[Finding]) -> String {
     out
 }
 
-/// `crucible-attach status`: a line a volume, and below it what is wrong.
+/// The screen of `crucible-attach status`: a line a volume, and below it what is wrong.
 pub(super) fn all(volumes: &[(&Here, &[Finding])]) -> String {
     let mut table = Table::new(&["VOLUME", "HERE", "SERVER", "WAIT", "KEPT", "DEVICE", "MOUNT"]);
     volumes.iter().for_each(|(here, _)| table.row(row(here)));
@@ -239,7 +239,7 @@ mod tests {
     use super::*;
     use crate::attach::findings;
 
-    /// Read aloud, and no line longer than a terminal.
+    /// The screen is read aloud, and no line is longer than a terminal.
     #[test]
     fn a_screen_has_everything_and_fits_a_terminal() {
         let here = Here::example();

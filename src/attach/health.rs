@@ -1,10 +1,10 @@
-//! How a volume is, in the words of monitoring.
+//! Health of a volume, in the words of monitoring.
 
 use super::status::Seen;
 use crate::check::Severity;
 use serde::Serialize;
 
-/// How it is, in the words of monitoring; the worst of several is the greatest.
+/// The health of a volume; the worst of several is the greatest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Health {
@@ -34,12 +34,12 @@ impl Health {
         }
     }
 
-    /// Of a volume.
+    /// The health of a volume.
     pub(super) fn of(seen: &Seen) -> Self {
         let worst = seen.findings.iter().map(|finding| finding.severity).min();
         match worst {
             Some(Severity::Blocking) => Self::Critical,
-            // What may not be asked is not known to be wrong.
+            // A relay that may not be asked is not known to be wrong.
             _ if seen.here.relay.is_none() || !seen.here.concerns() => Self::Unknown,
             Some(Severity::Warning) => Self::Warning,
             _ => Self::Ok,

@@ -1,5 +1,5 @@
-//! What is to be seen of a volume on this host: its service, its relay, the kernel's device, where that is mounted,
-//! and the storage that Proxmox has on it. Looks at each for a short time only, and changes nothing.
+//! View of a volume on this host: its service, its relay, the kernel's device, where that is mounted, and the storage
+//! that Proxmox has on it. Looks at each for a short time only, and changes nothing.
 
 use super::conf::Conf;
 use super::state::{DeviceState, Found, MountState, ServiceState, State, StorageState};
@@ -25,15 +25,15 @@ use tokio::time::timeout;
 use zbus::OwnedVariant;
 
 /// How long a relay may take to answer; it asks its server, for 3 s at most.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How long systemd may take.
-const SYSTEMD: Duration = Duration::from_secs(2);
-/// How long Proxmox may take: its programs need a second to begin.
-const PROXMOX: Duration = Duration::from_secs(8);
+const RELAY_LIMIT: Duration = Duration::from_secs(5);
+/// How long systemd may take to answer.
+const SYSTEMD_LIMIT: Duration = Duration::from_secs(2);
+/// How long Proxmox may take to answer: its programs need a second to begin.
+const PROXMOX_LIMIT: Duration = Duration::from_secs(8);
 /// The most that is read of an answer, in bytes.
-const LONGEST: usize = 1 << 20;
+const ANSWER_LIMIT_BYTES: usize = 1 << 20;
 
-/// Where it is looked.
+/// The directories that are looked at.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Places {
     /// Where the relays' control sockets are.
@@ -44,27 +44,27 @@ pub(super) struct Places {
     pub(super) config: PathBuf,
 }
 
-/// What is to be seen. `None` is what could not be looked at.
+/// The volume as it is to be seen here. `None` is what could not be looked at.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Here {
     pub(super) volume: VolumeName,
-    /// It is to be served by this host.
+    /// The volume is to be served by this host.
     pub(super) configured: bool,
     #[serde(skip)]
     pub(super) conf: Option<Conf>,
     pub(super) service: Option<Found<ServiceState>>,
     pub(super) relay: Option<Found<State>>,
-    /// Why the relay could not be asked.
+    /// The reason why the relay could not be asked.
     pub(super) trouble: Option<Error>,
     pub(super) device: Option<Found<DeviceState>>,
     pub(super) mount: Option<Found<MountState>>,
-    /// Where it is to be mounted whenever it is there.
+    /// The places where it is to be mounted whenever it is there.
     pub(super) mounts_at: Option<Vec<PathBuf>>,
     pub(super) storage: Option<Found<StorageState>>,
 }
 
 impl Here {
-    /// Looks; `proxmox` says whether at that as well, which takes a second.
+    /// Look at the volume; `proxmox` says whether at that as well, which takes a second.
     pub(super) async fn look(volume: &VolumeName, places: &Places, proxmox: bool) -> Self {
         let conf = Conf::of(&places.config, volume).ok().flatten();
         let (relay, service) = tokio::join!(relay(volume, &places.run), service(volume));
@@ -78,7 +78,7 @@ impl Here {
             mounts_at.map(|all| all.into_iter().filter(|unit| unit.enabled).map(|unit| unit.path).collect());
         let storage = match &mount {
             Some(Found::There(mount)) if proxmox => storage(&mount.path).await,
-            // Nothing is mounted that a storage could lie on.
+            // No mount, and so no storage on one.
             Some(Found::None) if proxmox => Some(Found::None),
             _ => None,
         };
@@ -96,7 +96,7 @@ impl Here {
         }
     }
 
-    /// How the relay is, if there is one.
+    /// The relay's state, if there is one.
     pub(super) fn state(&self) -> Option<&State> {
         self.relay.as_ref()?.there()
     }
@@ -108,7 +108,7 @@ impl Here {
     }
 }
 
-/// How a relay is; `None` if there is none.
+/// Ask the relay for its state; `None` if there is none.
 async fn relay(volume: &VolumeName, run: &Path) -> Result<Option<State>, Error> {
     let socket = run.join(format!("{volume}.control"));
     let stream = match UnixStream::connect(&socket).await {
@@ -120,11 +120,11 @@ async fn relay(volume: &VolumeName, run: &Path) -> Result<Option<State>, Error> 
         }
         Err(why) => return Err(silent(volume, &why.to_string())),
     };
-    match timeout(PATIENCE, ask(stream)).await {
+    match timeout(RELAY_LIMIT, ask(stream)).await {
         Ok(Ok(state)) if state.volume == *volume => Ok(Some(state)),
         Ok(Ok(state)) => Err(silent(volume, &format!("it is that of {}", state.volume))),
         Ok(Err(why)) => Err(silent(volume, &why.to_string())),
-        Err(_) => Err(silent(volume, &format!("it has answered nothing for {} s", PATIENCE.as_secs()))),
+        Err(_) => Err(silent(volume, &format!("it has answered nothing for {} s", RELAY_LIMIT.as_secs()))),
     }
 }
 
@@ -141,7 +141,7 @@ async fn ask(stream: UnixStream) -> io::Result<State> {
     let request = request.map_err(io::Error::other)?;
     let asking = async {
         let answer = sender.send_request(request).await.map_err(broken)?;
-        let body = Limited::new(answer.into_body(), LONGEST).collect().await.map_err(io::Error::other)?;
+        let body = Limited::new(answer.into_body(), ANSWER_LIMIT_BYTES).collect().await.map_err(io::Error::other)?;
         Ok(serde_json::from_slice(&body.to_bytes())?)
     };
     let (mut connection, mut asking) = (std::pin::pin!(connection), std::pin::pin!(asking));
@@ -156,13 +156,13 @@ async fn ask(stream: UnixStream) -> io::Result<State> {
 async fn service(volume: &VolumeName) -> Option<Found<ServiceState>> {
     let name = format!("crucible-attach@{volume}.service");
     let asked = async {
-        let bus = zbus::connection::Builder::system().method_timeout(SYSTEMD).build().await?;
+        let bus = zbus::connection::Builder::system().method_timeout(SYSTEMD_LIMIT).build().await?;
         let object = ManagerProxy::new(&bus).await?.load_unit(&name).await?;
         let unit = properties(&bus, &object, "org.freedesktop.systemd1.Unit").await?;
         let service = properties(&bus, &object, "org.freedesktop.systemd1.Service").await?;
         zbus::Result::Ok((unit, service))
     };
-    let (unit, service) = timeout(SYSTEMD, asked).await.ok()?.ok()?;
+    let (unit, service) = timeout(SYSTEMD_LIMIT, asked).await.ok()?.ok()?;
     let text = |from: &HashMap<String, OwnedVariant>, key: &str| {
         let value = from.get(key).and_then(|value| value.downcast_ref::<&str>().ok());
         value.map(|value| clean::line(value).into_owned()).unwrap_or_default()
@@ -201,7 +201,7 @@ async fn storage(mounted: &str) -> Option<Found<StorageState>> {
     }))
 }
 
-/// What Proxmox answers at a path of its API.
+/// Ask Proxmox for a path of its API.
 async fn pvesh(path: &str) -> Option<Value> {
     let mut command = Command::new("pvesh");
     command
@@ -209,8 +209,8 @@ async fn pvesh(path: &str) -> Option<Value> {
         .stdin(Stdio::null())
         .stderr(Stdio::null())
         .kill_on_drop(true);
-    let output = timeout(PROXMOX, command.output()).await.ok()?.ok()?;
-    if output.status.success() && output.stdout.len() <= LONGEST {
+    let output = timeout(PROXMOX_LIMIT, command.output()).await.ok()?.ok()?;
+    if output.status.success() && output.stdout.len() <= ANSWER_LIMIT_BYTES {
         serde_json::from_slice(&output.stdout).ok()
     } else {
         None
@@ -219,7 +219,7 @@ async fn pvesh(path: &str) -> Option<Value> {
 
 #[cfg(test)]
 impl Here {
-    /// One on which all is well.
+    /// A host on which all is well.
     pub(super) fn example() -> Self {
         let value = serde_json::json!({
             "volume": "still-fawn", "version": "0.1.0", "pid": 700, "running_seconds": 86_400.0,

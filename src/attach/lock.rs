@@ -11,7 +11,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// Somebody has the host's place.
+/// Another process has the host's place.
 pub(super) const BUSY: &str = "HOST_BUSY";
 
 /// A lock that is held as long as this is, and by the program that this process becomes.
@@ -19,7 +19,7 @@ pub(super) const BUSY: &str = "HOST_BUSY";
 pub(super) struct Lock(Flock<File>);
 
 impl Lock {
-    /// Takes the host's lock for a volume.
+    /// Take the host's lock for a volume.
     ///
     /// # Errors
     /// If another process has it, which is named, or the file cannot be made.
@@ -31,7 +31,7 @@ impl Lock {
         })
     }
 
-    /// Takes a volume's own lock, which lies beside the host's.
+    /// Take a volume's own lock, which lies beside the host's.
     ///
     /// # Errors
     /// As [`Lock::take`].
@@ -46,7 +46,7 @@ impl Lock {
         })
     }
 
-    /// Takes a lock, or says what is the matter of who has it.
+    /// Take a lock, or say by `busy` who has it.
     fn of(path: &Path, volume: &VolumeName, busy: impl FnOnce(String) -> Failure) -> Result<Self, Failure> {
         let broken = |why: io::Error| {
             Failure::refused(
@@ -69,10 +69,10 @@ impl Lock {
         }
     }
 
-    /// Lets the program that this process becomes have the lock.
+    /// Let the program that this process becomes have the lock.
     ///
     /// # Errors
-    /// What fcntl(2) says.
+    /// The error of fcntl(2).
     pub(super) fn outlives_exec(&self) -> io::Result<()> {
         fcntl(&*self.0, FcntlArg::F_SETFD(FdFlag::empty()))?;
         Ok(())
@@ -84,7 +84,7 @@ fn write(mut file: &File, volume: &VolumeName) -> io::Result<()> {
     file.write_all(format!("{} {volume}\n", std::process::id()).as_bytes())
 }
 
-/// Who has it.
+/// The process that has the lock, as its file says.
 fn holder(path: &Path, file: File) -> String {
     let mut text = String::new();
     _ = file.take(200).read_to_string(&mut text);

@@ -136,7 +136,7 @@ fn latency(seen: &Seen, value: impl Fn(Took) -> f64) -> Vec<Sample> {
     kinds.into_iter().filter_map(|(kind, took)| Some((vec![("kind", kind.to_owned())], value(took?)))).collect()
 }
 
-/// All metrics of all volumes. A metric of which nothing is known is left out.
+/// Compose all metrics of all volumes. A metric of which nothing is known is left out.
 pub(super) fn page(seen: &[Seen]) -> String {
     let mut out = String::new();
     for Metric { name, kind, help, of } in METRICS {

@@ -89,14 +89,14 @@ use std::time::Duration;
 use ticket::{Lost, Won};
 use tokio::time::{Instant, sleep, timeout_at};
 
-/// Done, but not well.
+/// The exit code of what is done, but not well.
 const NOT_WELL: u8 = 3;
-/// How far two hosts that have disturbed each other come apart: as after so many rounds.
-const BY_CHANCE: u32 = 5;
+/// The round after which two hosts that have disturbed each other pause as long as this host then does.
+const CHANCE_ROUND: u32 = 5;
 /// The pauses before a volume that was ready and could not be won is looked at again.
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(30)];
 
-/// Does what the command line says. Does not return if that is to become the server, and works.
+/// Carry out the command line. Does not return if that is to become the server, and works.
 pub fn run(arguments: &Arguments) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let done = runtime.map_err(Failure::from).and_then(|runtime| runtime.block_on(carry_out(arguments)));
@@ -107,7 +107,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
     });
     match done {
         Ok(code) => code,
-        // Whoever read it has read enough.
+        // The reader of standard output has read enough.
         Err(Failure::Io(why)) if why.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(failure) => {
             show::failure(&failure, arguments.json);
@@ -116,7 +116,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
     }
 }
 
-/// What a command has come to.
+/// The result of a command.
 enum Done {
     Shown(ExitCode),
     Won(Box<Server>),
@@ -163,7 +163,7 @@ async fn wait(target: &Target, timeout: Duration, json: bool) -> Result<ExitCode
     Ok(ExitCode::SUCCESS)
 }
 
-/// Lets go of a volume on every sled that says that this host holds it.
+/// Let go of a volume on every sled that says that this host holds it.
 async fn release(target: &Target, json: bool) -> Result<ExitCode, Failure> {
     let sleds = Sleds::look(&target.volume, target.sleds()?, Aim::Win).await;
     sleds.found()?;
@@ -178,7 +178,7 @@ async fn release(target: &Target, json: bool) -> Result<ExitCode, Failure> {
     })
 }
 
-/// Wins the volume, so that this process can become its server.
+/// Win the volume, so that this process can become its server.
 async fn attach(arguments: &RunArguments) -> Result<Server, Failure> {
     let deadline = deadline(arguments)?;
     let server = Server::prepare(arguments)?;
@@ -186,7 +186,7 @@ async fn attach(arguments: &RunArguments) -> Result<Server, Failure> {
     server.with(&won)
 }
 
-/// When time is up.
+/// The instant at which time is up.
 ///
 /// # Errors
 /// If there is none from the beginning.
@@ -197,8 +197,8 @@ fn deadline(arguments: &RunArguments) -> Result<Option<Instant>, Failure> {
     Ok(arguments.timeout.map(|timeout| Instant::now() + timeout.into()))
 }
 
-/// Wins the volume: waits for it as often as that is of use, and as long as `still` says that it is, of what its
-/// sleds say. After its time nothing is won any more.
+/// Win the volume: wait for it as often as that is of use, and as long as `still` says that it is, of what its sleds
+/// say. After its time nothing is won any more.
 async fn win(
     target: &Target,
     takeover: bool,
@@ -229,7 +229,7 @@ async fn win(
         show::note(&format!("{failure}; tries again"));
         // Of two that are in each other's way one comes first sooner or later.
         let pause = async {
-            sleep(ticket::pause(BY_CHANCE)).await;
+            sleep(ticket::pause(CHANCE_ROUND)).await;
             backoff.pause().await;
         };
         if within(deadline, pause).await.is_none() {
@@ -238,7 +238,7 @@ async fn win(
     }
 }
 
-/// What comes of it before its time is up; what comes later is not taken.
+/// Give what comes of a future before the deadline; what comes later is not taken.
 async fn within<T>(deadline: Option<Instant>, what: impl Future<Output = T>) -> Option<T> {
     match deadline {
         None => Some(what.await),

@@ -1,4 +1,4 @@
-//! The units that mount a volume on this host, as an installation has written them. Reads, and changes nothing.
+//! Mount units of a volume on this host, as an installation has written them. Reads, and changes nothing.
 
 use super::texts::{device_unit, made_for, setting};
 use crate::names::VolumeName;
@@ -6,26 +6,24 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-/// Where units are that belong to this host alone.
+/// The directory of the units that belong to this host alone.
 pub(super) const UNITS: &str = "/etc/systemd/system";
 
 /// A mount's unit that an installation has written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mount {
-    /// Its name.
     pub(super) name: String,
-    /// Where it mounts.
+    /// The path at which it mounts.
     pub(super) path: PathBuf,
-    /// Its text.
     pub(super) text: String,
-    /// It mounts whenever the device is there.
+    /// The unit mounts whenever the device is there.
     pub(super) enabled: bool,
 }
 
-/// Those of a volume among the units in a directory, by where they mount.
+/// List the units of a volume in a directory, by where they mount.
 ///
 /// # Errors
-/// If they cannot be read.
+/// If the units cannot be read.
 pub(super) fn of(dir: &Path, volume: &VolumeName) -> io::Result<Vec<Mount>> {
     let wants = dir.join(format!("{}.wants", device_unit(volume)));
     let mut mounts = Vec::new();
@@ -35,7 +33,7 @@ pub(super) fn of(dir: &Path, volume: &VolumeName) -> io::Result<Vec<Mount>> {
         };
         let text = match fs::read_to_string(entry.path()) {
             Ok(text) if made_for(&text).as_ref() == Some(volume) => text,
-            // Somebody else's, whatever it is; or a link to nothing.
+            // A unit of somebody else's, whatever it is; or a link to nothing.
             Ok(_) => continue,
             Err(why) if [ErrorKind::NotFound, ErrorKind::InvalidData].contains(&why.kind()) => continue,
             Err(why) => return Err(why),

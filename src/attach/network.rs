@@ -1,4 +1,4 @@
-//! Where upstream's server of a volume runs: in the host's network, as the one that may listen there, or in one of its
+//! Network in which upstream's server of a volume runs: the host's, as the one that may listen there, or one of its
 //! own, where nothing else is.
 
 use super::apart::{Apart, Ways};
@@ -12,21 +12,21 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
-/// How long one that has just been killed may go on listening.
-const ENDS: Duration = Duration::from_secs(2);
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// How long a server that has just been killed may go on listening, and the pause between two looks.
+const LISTENER_GONE_LIMIT: Duration = Duration::from_secs(2);
+const LISTENER_POLL: Duration = Duration::from_millis(20);
 
-/// Where a server runs. Cheap to clone.
+/// The network of one server. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) enum Network {
-    /// Where this process is.
+    /// The network of this process.
     Host,
-    /// In a network of its own.
+    /// A network of the server's own.
     Apart(Arc<Apart>),
 }
 
 impl Network {
-    /// One of its own.
+    /// Make a network of the server's own.
     ///
     /// # Errors
     /// As [`Apart::new`].
@@ -34,22 +34,22 @@ impl Network {
         Ok(Self::Apart(Arc::new(Apart::new().await?)))
     }
 
-    /// That a server can listen there.
+    /// Find that a server can listen there.
     ///
     /// # Errors
-    /// Who does already.
+    /// The process that does already.
     pub(super) fn can_listen(&self, at: SocketAddr) -> Result<(), Failure> {
         match self {
             Self::Host => can_listen(at),
-            // Nobody else is there.
+            // No other process is there.
             Self::Apart(_) => Ok(()),
         }
     }
 
-    /// Whatever a server needs to reach its sleds, for as long as it lives.
+    /// Make the ways that a server needs to reach its sleds, for as long as it lives.
     ///
     /// # Errors
-    /// Why that cannot be had.
+    /// If these cannot be had.
     pub(super) async fn ways(&self, targets: &[SocketAddr]) -> io::Result<Ways> {
         match self {
             Self::Host => Ok(Ways::default()),
@@ -57,7 +57,7 @@ impl Network {
         }
     }
 
-    /// A connection to what listens there.
+    /// Connect to what listens there.
     ///
     /// # Errors
     /// Why there is none.
@@ -68,7 +68,7 @@ impl Network {
         }
     }
 
-    /// Begins a program there.
+    /// Begin a program there.
     ///
     /// # Errors
     /// Why it cannot be run.
@@ -79,7 +79,7 @@ impl Network {
         }
     }
 
-    /// An address there on which nobody listens just now.
+    /// Find an address there on which nobody listens just now.
     pub(super) async fn free(&self) -> Option<SocketAddr> {
         let free = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
         match self {
@@ -89,7 +89,7 @@ impl Network {
     }
 }
 
-/// That the server is going to be able to listen: one that was not started by this program has no lock.
+/// Find that the server is going to be able to listen: one that was not started by this program has no lock.
 pub(super) fn can_listen(at: SocketAddr) -> Result<(), Failure> {
     match TcpListener::bind(at) {
         Ok(_) => Ok(()),
@@ -105,12 +105,12 @@ pub(super) fn can_listen(at: SocketAddr) -> Result<(), Failure> {
     }
 }
 
-/// Waits until nothing listens there: the server of a relay that was killed ends a moment later than it.
+/// Wait until nothing listens there: the server of a relay that was killed ends a moment later than it.
 pub(super) async fn ends_listening(at: SocketAddr) -> Result<(), Failure> {
-    let until = Instant::now() + ENDS;
+    let until = Instant::now() + LISTENER_GONE_LIMIT;
     loop {
         match can_listen(at) {
-            Err(busy) if busy.error().code == BUSY && Instant::now() < until => sleep(LOOK_AGAIN).await,
+            Err(busy) if busy.error().code == BUSY && Instant::now() < until => sleep(LISTENER_POLL).await,
             looked => return looked,
         }
     }

@@ -1,4 +1,4 @@
-//! Whether a file is a program that this machine runs, looked at before anybody is cut off for it.
+//! Programs that this machine can run, told from files that it cannot, before anybody is cut off for one.
 //! The C library hands what the kernel does not take to a shell: another machine's program would
 //! be run as a script, by root.
 
@@ -6,16 +6,16 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
-/// How much of a file is looked at, in bytes: the header of an ELF file, or a first line.
-const HEAD: u64 = 256;
+/// The bytes of a file that are looked at: the header of an ELF file, or a first line.
+const HEAD_BYTES: u64 = 256;
 /// The size of an ELF file's header for 64 bits; the one for 32 is smaller.
-const HEADER: usize = 64;
+const ELF_HEADER_BYTES: usize = 64;
 
-/// That a file is a program for this machine: of the same kind as this very one, or a script that
-/// names what it is run by.
+/// Find a file to be a program for this machine: of the same kind as this very one, or a script that names what it is
+/// run by.
 ///
 /// # Errors
-/// What it is instead.
+/// The kind of file that it is instead.
 pub(super) fn runnable(path: &Path) -> Result<(), String> {
     let told = |why: io::Error| why.to_string();
     if !fs::metadata(path).map_err(told)?.is_file() {
@@ -38,7 +38,7 @@ pub(super) fn runnable(path: &Path) -> Result<(), String> {
 
 fn head(path: &Path) -> io::Result<Vec<u8>> {
     let mut head = Vec::new();
-    File::open(path)?.take(HEAD).read_to_end(&mut head)?;
+    File::open(path)?.take(HEAD_BYTES).read_to_end(&mut head)?;
     Ok(head)
 }
 
@@ -48,7 +48,7 @@ fn is_alike(head: &[u8], own: &[u8]) -> Result<(), String> {
     if !head.starts_with(MAGIC) {
         return Err("it is no program (neither ELF nor #!)".into());
     }
-    if head.len() < HEADER {
+    if head.len() < ELF_HEADER_BYTES {
         return Err("it is the beginning of a program".into());
     }
     // Class and byte order; then the type (a program is 2, or 3 if it can lie anywhere), the machine.

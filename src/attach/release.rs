@@ -1,6 +1,6 @@
-//! Lets go of a volume, on every sled that granted it to this host: the next one need not wait whether
-//! this one comes back. Who has won it does so when it has done with it; who has lost a ballot does so at
-//! once, so that what some sleds granted it is in nobody's way.
+//! Release of a volume on every sled that granted it to this host: the next host need not wait whether this one comes
+//! back. A host that has won lets go when it has done with the volume; one that has lost a ballot does so at once, so
+//! that what some sleds granted it is in nobody's way.
 
 use super::client::{self, Trouble};
 use super::endpoint::Endpoint;
@@ -10,20 +10,20 @@ use crate::wire::Released;
 use futures_util::future::join_all;
 use std::collections::BTreeMap;
 
-/// Which sleds have granted a volume to this host, where they are, and with which generation.
+/// The sleds that have granted a volume to this host, where they are, and with which generation.
 #[derive(Debug, Default)]
 pub(super) struct Granted(BTreeMap<SledName, (Endpoint, u64)>);
 
-/// What became of it, by sled.
+/// The outcome of a release, by sled.
 pub(super) type Outcome = BTreeMap<SledName, Result<Released, Trouble>>;
 
 impl Granted {
-    /// A sled has granted it.
+    /// Note a sled that has granted it.
     pub(super) fn add(&mut self, sled: SledName, at: Endpoint, generation: u64) {
         self.0.insert(sled, (at, generation));
     }
 
-    /// What the sleds say that this host holds, as each of them sees it.
+    /// The grants that the sleds say that this host holds, as each of them sees it.
     pub(super) fn held(sleds: &Sleds) -> Self {
         let mut held = Self::default();
         for look in sleds.looks() {
@@ -39,7 +39,7 @@ impl Granted {
         held
     }
 
-    /// Lets go of it everywhere, at once. A sled that has granted more meanwhile keeps that.
+    /// Release the volume everywhere, at once. A sled that has granted more meanwhile keeps that.
     pub(super) async fn release(self, volume: &VolumeName) -> Outcome {
         let each = self.0.into_iter().map(async |(sled, (at, generation))| {
             let released = client::release(&at, volume, generation).await;

@@ -1,8 +1,8 @@
 //! The relay of a volume, as a service of the host: what it is a relay of, its sockets, its servers one after the
 //! other, and what outlives it. Never touches a request: that is [`relay`]'s.
 //!
-//! What is kept of unflushed writes, and the socket, lie in systemd's descriptor store: a relay that is killed
-//! or upgraded comes back to them, and to the kernel's device. A stop lets go of the volume once everything lasts, unless
+//! The log of unflushed writes, and the socket, lie in systemd's descriptor store: a relay that is killed or upgraded
+//! comes back to them, and to the kernel's device. A stop lets go of the volume once everything lasts, unless
 //! somebody uses that device.
 
 use super::account::Account;
@@ -40,14 +40,14 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 /// The pause before the sleds are told once more that the volume is let go of.
-const PAUSE: Duration = Duration::from_millis(100);
+const RELEASE_PAUSE: Duration = Duration::from_millis(100);
 /// How long the sleds are told that the volume is let go of: they may still see the server's connections.
-const RELEASE: Duration = Duration::from_secs(5);
+const RELEASE_LIMIT: Duration = Duration::from_secs(5);
 
-/// Serves a volume until it is stopped, or another host has it.
+/// Serve a volume until it is stopped, or another host has it.
 ///
 /// # Errors
-/// Why it does not, or does no longer.
+/// Why the volume is not served, or no longer.
 pub(super) async fn serve(arguments: &ServeArguments) -> Result<ExitCode, Failure> {
     let subscriber = tracing_subscriber::fmt().with_writer(io::stderr).without_time().with_target(false);
     _ = subscriber.with_ansi(false).try_init();
@@ -102,9 +102,9 @@ pub(super) async fn serve(arguments: &ServeArguments) -> Result<ExitCode, Failur
     finish(servers, end, &target, device.as_ref(), left).await
 }
 
-/// What was before this relay.
+/// The traces of an earlier relay.
 struct Before {
-    /// What is on record of the volume, if an earlier relay has left something to come back to.
+    /// The record of the volume, if an earlier relay has left something to come back to.
     backing: Option<Backing>,
     /// The last generation that a server of it began with; 0 if there is nothing to come back to.
     last: u64,
@@ -126,16 +126,16 @@ impl Before {
     }
 }
 
-/// Why there was nothing to serve, once what is in the way of the next start is put aside.
+/// Explain why there was nothing to serve, once what is in the way of the next start is put aside.
 async fn given_up(why: Failure, name: &VolumeName, target: &Target) -> Failure {
     let code = why.error().code;
     if code == TAKEN {
-        // What was kept is another host's to write over; it must not stand in the way of the next start.
+        // Writes that were kept are another host's to write over; they must not stand in the way of the next start.
         forget();
     }
     if [TAKEN, CHANGED, NOT_RECORDED].contains(&code.as_str()) {
-        // What was granted to this host since is of no use to it.
-        _ = timeout(RELEASE, release(name, target)).await;
+        // Grants to this host since then are of no use to it.
+        _ = timeout(RELEASE_LIMIT, release(name, target)).await;
     }
     why
 }
@@ -147,14 +147,14 @@ struct Ways<'a> {
     door: Door,
     device: Option<&'a Device>,
     target: &'a Target,
-    /// With which generation the last server began.
+    /// The generation that the last server began with.
     own: Shared,
 }
 
 type Ended = (Option<Servers>, End<Failure>);
 
 impl Ways<'_> {
-    /// Lets everybody in for as long as the relay runs: what was left of the device, and how the relay has ended.
+    /// Let everybody in for as long as the relay runs: what was left of the device, and how the relay has ended.
     async fn lead(
         self,
         relay: Relay,
@@ -199,13 +199,13 @@ impl Ways<'_> {
             ended = relay.run(servers, stopped, over, back) => ended,
             () = serving => return Err(Failure::Io(io::Error::other("it serves no more"))),
         };
-        // What was answered last is still on its way to the clients.
-        sleep(PAUSE).await;
+        // Answers that were given last are still on their way to the clients.
+        sleep(RELEASE_PAUSE).await;
         Ok((left.get(), ended))
     }
 }
 
-/// What is to be done when the relay has ended.
+/// Finish when the relay has ended.
 async fn finish(
     servers: Option<Servers>,
     end: End<Failure>,
@@ -219,7 +219,7 @@ async fn finish(
     }
     let ended = matches!(end, End::Refused(_)) || matches!(left, Left::Doomed(_));
     if let Some(device) = device.filter(|_| ended) {
-        // Nobody will serve it any more: what it waits for fails at once.
+        // No relay will serve it any more: what it waits for fails at once.
         device.disconnect().await;
     }
     let owed = match end {
@@ -239,7 +239,7 @@ async fn finish(
         ));
         return Ok(ExitCode::SUCCESS);
     }
-    match timeout(RELEASE, release(name, target)).await {
+    match timeout(RELEASE_LIMIT, release(name, target)).await {
         Ok(Ok(())) => note(&format!("stopped; {name} is let go of")),
         Ok(Err(why)) => note(&format!("stopped; the sleds go on keeping {name} for this host: {why}")),
         Err(_) => note(&format!("stopped; not all sleds could be told that {name} is let go of")),
@@ -247,7 +247,7 @@ async fn finish(
     Ok(ExitCode::SUCCESS)
 }
 
-/// What is said of a stop that no server could take part in.
+/// Explain a stop that no server could take part in.
 fn not_lasting(owed: &State, left: Left) -> String {
     let kept = match left {
         Left::Doomed(_) => "They go with this machine",
@@ -260,7 +260,7 @@ fn not_lasting(owed: &State, left: Left) -> String {
     )
 }
 
-/// Lets go of the volume everywhere.
+/// Release the volume everywhere.
 async fn release(name: &VolumeName, target: &Target) -> Result<(), Failure> {
     loop {
         let sleds = Sleds::look(name, target.sleds()?, Aim::Win).await;
@@ -269,13 +269,13 @@ async fn release(name: &VolumeName, target: &Target) -> Result<(), Failure> {
         if outcome.values().all(Result::is_ok) {
             return Ok(());
         }
-        // They see the connections of a server that has just ended for a moment.
-        sleep(PAUSE).await;
+        // The sleds see the connections of a server that has just ended for a moment.
+        sleep(RELEASE_PAUSE).await;
     }
 }
 
-/// Writes that the kernel wants to be rid of go through this process: it must not wait for memory that these would
-/// free. Its children inherit the first.
+/// Keep writes that the kernel wants to be rid of going through this process: it must not wait for memory that these
+/// would free. Its children inherit the first.
 fn keep_going() {
     if let Err(why) = rustix::process::configure_io_flusher_behavior(true) {
         note(&format!("warning: when memory is short, writes through the kernel's device may hang: {why}"));
@@ -291,7 +291,7 @@ fn socket(arguments: &ServeArguments) -> PathBuf {
     arguments.socket.clone().unwrap_or_else(usual)
 }
 
-/// Where TCP clients come in, if they may.
+/// Listen for TCP clients, if they may come in.
 async fn tcp(listen: Option<SocketAddr>) -> Result<Option<TcpListener>, Failure> {
     match listen {
         Some(at) if !at.ip().is_loopback() => {
@@ -302,7 +302,7 @@ async fn tcp(listen: Option<SocketAddr>) -> Result<Option<TcpListener>, Failure>
     }
 }
 
-/// Tells systemd when it serves, and how it is: with a device, once that is there.
+/// Tell systemd when the volume is served, and how it is: with a device, once that is there.
 async fn tell(mut heard: watch::Receiver<Option<Status>>, mut device: Option<watch::Receiver<Option<u32>>>) {
     let mut told = None;
     loop {
@@ -334,7 +334,7 @@ async fn tell(mut heard: watch::Receiver<Option<Status>>, mut device: Option<wat
     }
 }
 
-/// Waits to be told to stop.
+/// Wait to be told to stop.
 async fn asked_to_leave() {
     let signals = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
     let [Ok(mut terminate), Ok(mut interrupt)] = signals else { return pending().await };

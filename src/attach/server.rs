@@ -1,5 +1,6 @@
-//! What a `crucible-nbd-server` is run with, and where: becoming it, the process goes on with the locks and what the
-//! sleds granted. It makes no key and shows none.
+//! Server that a host becomes, or has as a child: the arguments of a `crucible-nbd-server`, its locks and its
+//! network. Becoming it, the process goes on with the locks and what the sleds granted. It makes no key and shows
+//! none.
 
 use super::arguments::RunArguments;
 use super::failure::Failure;
@@ -27,11 +28,10 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Looks at everything that can be wrong on this host before anybody is cut off elsewhere,
-    /// and takes the locks.
+    /// Look at everything that can be wrong on this host before anybody is cut off elsewhere, and take the locks.
     ///
     /// # Errors
-    /// What is wrong.
+    /// The fault that was found.
     pub(super) fn prepare(arguments: &RunArguments) -> Result<Self, Failure> {
         let words = words(arguments)?;
         let (lock, volume) = (&arguments.lock, &arguments.target.volume);
@@ -40,10 +40,10 @@ impl Server {
         Ok(Self::of(arguments, words, locks, Network::Host))
     }
 
-    /// The same of one that need not have the host's place: if another has it, it gets a network of its own.
+    /// Prepare a server that need not have the host's place: if another has it, it gets a network of its own.
     ///
     /// # Errors
-    /// What is wrong.
+    /// The fault that was found.
     pub(super) async fn prepare_beside(arguments: &RunArguments) -> Result<Self, Failure> {
         let words = words(arguments)?;
         let (lock, volume) = (&arguments.lock, &arguments.target.volume);
@@ -72,7 +72,7 @@ impl Server {
         Self { locks, network, program, arguments: words, tls, nbd: arguments.nbd }
     }
 
-    /// Whether it has what the sleds want.
+    /// Find the server to have what the sleds want.
     ///
     /// # Errors
     /// If they want TLS and there are no certificates, or the other way round.
@@ -97,7 +97,7 @@ impl Server {
         Ok(self)
     }
 
-    /// What the server of a volume that is won is told.
+    /// The arguments for the server of a volume that is won.
     ///
     /// # Errors
     /// As [`Server::with`].
@@ -111,22 +111,21 @@ impl Server {
         Ok(words)
     }
 
-    /// The program.
     pub(super) fn program(&self) -> &Path {
         &self.program
     }
 
-    /// Where it runs.
+    /// The network in which it runs.
     pub(super) fn network(&self) -> &Network {
         &self.network
     }
 
-    /// Where it is going to listen.
+    /// The address on which it is going to listen.
     pub(super) fn listens(&self) -> SocketAddr {
         self.nbd
     }
 
-    /// Becomes it. Returns only if that fails.
+    /// Become the server. Returns only if that fails.
     pub(super) fn becomes(&self) -> Failure {
         let why = match self.locks.iter().try_for_each(Lock::outlives_exec) {
             Ok(()) => Command::new(&self.program).args(&self.arguments).exec(),
@@ -137,7 +136,7 @@ impl Server {
     }
 }
 
-/// What the command line has for the server, looked at.
+/// The arguments for the server on the command line, looked at.
 fn words(arguments: &RunArguments) -> Result<Vec<OsString>, Failure> {
     let missing = |what: &str, path: &Path, why| {
         Failure::refused("NO_FILE", format!("the {what} {}: {why}", path.display()), "name it on the command line")

@@ -27,15 +27,15 @@ use tokio::time::{Instant, timeout};
 /// The pauses before a server that did not come up is tried again.
 const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(10)];
 /// How long the sleds may take to say whether a server has reason to be silent.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// So many reasons why a server is silent are told.
-const REASONS: usize = 3;
+const SLEDS_LIMIT: Duration = Duration::from_secs(5);
+/// The most reasons of a server's silence that are told.
+const REASON_LIMIT: usize = 3;
 
-/// That the volume is another host's, as a majority of its sleds say: they have cut this one off, and what is asked of its
-/// server waits for ever. Of a host that won fewer of them it is not the volume.
+/// Find the volume to be another host's, as a majority of its sleds say: they have cut this one off, and what is
+/// asked of its server waits for ever. Of a host that won fewer of them it is not the volume.
 pub(super) fn lost(sleds: &Sleds, last: u64) -> Option<Failure> {
     let others = sleds.looks().filter(|look| other_holder(look, last).is_some());
-    // One that was named twice is one.
+    // A sled that was named twice is one.
     let others: BTreeSet<_> = others.map(|look| &look.volume.sled).collect();
     (others.len() >= majority(sleds.carriers().len())).then(|| still_own(sleds, last).err()).flatten()
 }
@@ -47,8 +47,8 @@ fn other_holder(look: &Look, last: u64) -> Option<&Holder> {
     (last > 0 && other).then_some(holder)
 }
 
-/// That no other host was granted the volume since this generation: what this one has kept must not be written over
-/// what that one wrote.
+/// Find that no other host was granted the volume since this generation: what this one has kept must not be written
+/// over what that one wrote.
 fn still_own(sleds: &Sleds, last: u64) -> Result<(), Failure> {
     let other = sleds.looks().find_map(|look| Some((&look.volume.sled, other_holder(look, last)?)));
     let Some((sled, holder)) = other else { return Ok(()) };
@@ -61,7 +61,8 @@ fn still_own(sleds: &Sleds, last: u64) -> Result<(), Failure> {
     Err(Failure::refused(TAKEN, message, format!("see crucible-attach status {}", sleds.volume)))
 }
 
-/// The same of what was won: between a look and a ticket another host may have had the volume, and let go of it again.
+/// The same of what was won: between a look and a ticket another host may have had the volume, and let go of it
+/// again.
 fn not_since(won: Won, last: u64) -> Result<Won, Failure> {
     let Some((others, sled)) = won.others.clone().filter(|(others, _)| last > 0 && *others > last) else {
         return Ok(won);
@@ -80,21 +81,21 @@ pub(super) struct Servers {
     pub(super) target: Target,
     pub(super) state: PathBuf,
     pub(super) child: Option<Serving>,
-    /// What was won before there was a relay.
+    /// The win from before there was a relay.
     pub(super) won: Option<Box<Won>>,
     /// The last generation that a server began with.
     pub(super) last: u64,
     pub(super) shared: Shared,
     pub(super) account: Account,
-    /// What is on record of the volume.
+    /// The record of the volume.
     pub(super) backing: Option<Backing>,
 }
 
 impl Servers {
-    /// The volume, won before there is a relay: what it is. Others may be cut off, and time may be up.
+    /// Win the volume before there is a relay, and tell what it is. Others may be cut off, and time may be up.
     ///
     /// # Errors
-    /// Why it is not won, or not what it was.
+    /// Why the volume is not won, or not what it was.
     pub(super) async fn first(&mut self, takeover: bool, deadline: Option<Instant>) -> Result<Backing, Failure> {
         let won = self.own(takeover, deadline).await?;
         let backing = Backing::of(&won.ticket).is_known(&self.state)?;
@@ -102,14 +103,14 @@ impl Servers {
         Ok(backing)
     }
 
-    /// The volume, won, and nobody else's since the last server began.
+    /// Win the volume as nobody else's since the last server began.
     async fn own(&self, takeover: bool, deadline: Option<Instant>) -> Result<Won, Failure> {
         let last = self.last;
         let won = win(&self.target, takeover, deadline, &self.server, &|sleds| still_own(sleds, last)).await?;
         not_since(won, last)
     }
 
-    /// The volume, won; and it is the one that it was.
+    /// Win the volume, and find it to be the one that it was.
     async fn win(&mut self) -> Result<Won, Failure> {
         let won = match self.won.take() {
             Some(won) => *won,
@@ -119,9 +120,9 @@ impl Servers {
         Ok(won)
     }
 
-    /// A connection to a server; `None` if it did not come so far.
+    /// Begin a server and connect to it; `None` if it did not come so far.
     async fn begin(&mut self, won: &Won) -> Option<TcpStream> {
-        // Before it begins: whoever comes after this process knows of it.
+        // The generation before the server begins: whoever comes after this process knows of it.
         if let Err(why) = self.shared.set_generation(won.generation) {
             note(&format!("the generation cannot be kept: {why}; tries again"));
             return None;
@@ -159,7 +160,7 @@ impl Servers {
         }
     }
 
-    /// What is told of a server.
+    /// The account of a server.
     fn seen(&self, child: &Serving) -> Option<ServerSeen> {
         Some(ServerSeen {
             pid: child.pid()?,
@@ -189,8 +190,8 @@ impl Supply for Servers {
                     }
                 }
                 Err(why) if why.is_final() => return Err(why),
-                // It may be cured, and whoever asked for something waits for that rather than see an error: sleds that
-                // disagree while a port map is being rolled out, for example.
+                // A cure may come, and whoever asked for something waits for that rather than see an error: sleds
+                // that disagree while a port map is being rolled out, for example.
                 Err(why) => {
                     note(&format!("{why}; {}; tries again", why.error().remedy));
                     self.account.troubled(Some(&why));
@@ -202,7 +203,7 @@ impl Supply for Servers {
 
     async fn silence(&mut self) -> Silence {
         let Some(child) = &self.child else { return Silence::Excused("it has only begun".into()) };
-        // One that does not even say how it is has stopped altogether.
+        // A server that does not even say how it is has stopped altogether.
         let info = child.info().await.ok();
         let adrift = info.as_ref().is_some_and(Info::is_adrift);
         if let Some(activity) = info.map(|info| info.activity()).filter(|activity| *activity != Activity::Active)
@@ -211,12 +212,12 @@ impl Supply for Servers {
             return Silence::Excused(format!("it is {activity}"));
         }
         let given = self.target.sleds().unwrap_or_default();
-        match timeout(PATIENCE, Sleds::look(&self.target.volume, given, Aim::Win)).await {
+        match timeout(SLEDS_LIMIT, Sleds::look(&self.target.volume, given, Aim::Win)).await {
             Err(_) => Silence::Excused("the sleds do not say how they are".into()),
             Ok(sleds) if sleds.ready() && adrift => Silence::Adrift,
             Ok(sleds) if sleds.ready() => Silence::Unexcused,
             Ok(sleds) => {
-                let reasons: Vec<_> = sleds.reasons().iter().take(REASONS).map(ToString::to_string).collect();
+                let reasons: Vec<_> = sleds.reasons().iter().take(REASON_LIMIT).map(ToString::to_string).collect();
                 let reasons = if reasons.is_empty() { "not all sleds answer".into() } else { reasons.join("; ") };
                 Silence::Excused(reasons)
             }
@@ -231,8 +232,8 @@ mod tests {
     use serde_json::{Value, json};
     use std::net::IpAddr;
 
-    /// What the first sled of three says, the second, and the first once more by another of its addresses: which host each
-    /// has granted the volume with which generation.
+    /// Sleds as told by the first of three, the second, and the first once more by another of its addresses: which
+    /// host each has granted the volume with which generation.
     fn told(granted: [(&str, u64); 3]) -> Sleds {
         let volume = "still-fawn".parse().unwrap();
         let endpoints = ["10.0.0.1", "10.0.0.2", "10.1.0.1"].map(|address| address.parse().unwrap());
@@ -259,7 +260,7 @@ mod tests {
         assert!(why.code == TAKEN && why.message.contains("10.0.0.7 with generation 8"), "{why:?}");
         // One of three is no majority, however often it is asked; the next server's ticket is another matter.
         assert!(lost(&told([other, own, other]), 7).is_none() && still_own(&told([other, own, other]), 7).is_err());
-        // What was before, and what nobody has begun with yet.
+        // Grants from before, and those that nobody has begun with yet.
         assert!(lost(&told([other, other, other]), 8).is_none() && lost(&told([other, other, other]), 0).is_none());
         assert!(lost(&told([own, own, own]), 6).is_none());
     }

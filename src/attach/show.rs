@@ -1,5 +1,5 @@
-//! What `crucible-attach` prints: answers on standard output, everything else on standard error.
-//! Texts of sleds are shown without control characters, and not at any length.
+//! Output of `crucible-attach`: answers on standard output, everything else on standard error. Texts of sleds are
+//! shown without control characters, and not at any length.
 
 use super::client::Trouble;
 use super::failure::Failure;
@@ -16,24 +16,24 @@ use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::io;
 
-/// The longest text that is shown of what a sled says.
-const LONGEST: usize = 600;
+/// The longest text that is shown of what a sled says, in characters.
+const TEXT_LIMIT_CHARS: usize = 600;
 
-/// A sled's text, on one line and not too long.
+/// Shorten a sled's text to one line that is not too long.
 pub(super) fn short(text: &str) -> String {
     let text = clean::line(text);
-    match text.char_indices().nth(LONGEST) {
+    match text.char_indices().nth(TEXT_LIMIT_CHARS) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.into_owned(),
     }
 }
 
-/// Tells something beside the answer.
+/// Print a note beside the answer.
 pub(super) fn note(text: &str) {
     terminal::note(&format!("crucible-attach: {}", short(text)));
 }
 
-/// Tells a failure, where it can be told at all.
+/// Print a failure, where it can be printed at all.
 pub(super) fn failure(failure: &Failure, json: bool) {
     let error = failure.error();
     _ = if json {
@@ -53,7 +53,7 @@ pub(super) fn print_json(value: &Value) -> Result<(), Failure> {
     Ok(terminal::json(value)?)
 }
 
-/// What every sled said, as it said it; of one that said nothing of the volume, why not.
+/// Every sled's body as it came; of one that said nothing of the volume, why not.
 pub(super) fn bodies(sleds: &Sleds) -> Value {
     let body = |sled: &Sled| match &sled.news {
         Some(Ok(look)) => Some(look.body.clone()),
@@ -63,7 +63,7 @@ pub(super) fn bodies(sleds: &Sleds) -> Value {
     sleds.all.iter().filter_map(body).collect()
 }
 
-/// `crucible-attach wait`.
+/// Print the answer of `crucible-attach wait`.
 pub(super) fn waited(sleds: &Sleds, json: bool) -> Result<(), Failure> {
     if json {
         return print_json(&bodies(sleds));
@@ -72,7 +72,7 @@ pub(super) fn waited(sleds: &Sleds, json: bool) -> Result<(), Failure> {
     print(&format!("{} may be attached by this host: {} say so\n", sleds.volume, on.join(", ")))
 }
 
-/// `crucible-attach ticket`.
+/// Print the answer of `crucible-attach ticket`.
 pub(super) fn ticket(won: &Won, json: bool) -> Result<(), Failure> {
     let ticket = &won.ticket;
     if json {
@@ -94,7 +94,7 @@ pub(super) fn ticket(won: &Won, json: bool) -> Result<(), Failure> {
     print(&out)
 }
 
-/// `crucible-attach release`.
+/// Print the answer of `crucible-attach release`.
 pub(super) fn released(sleds: &Sleds, outcome: &Outcome, json: bool) -> Result<(), Failure> {
     if json {
         let body = |(sled, done): (&SledName, &Result<Released, Trouble>)| match done {
@@ -123,7 +123,7 @@ pub(super) fn released(sleds: &Sleds, outcome: &Outcome, json: bool) -> Result<(
     print(&out)
 }
 
-/// What the sleds say of a volume, for `crucible-attach status`.
+/// Compose what the sleds say of a volume, for `crucible-attach status`.
 pub(super) fn status(sleds: &Sleds) -> String {
     let ready = if sleds.ready() { Tone::Well.paint("ready") } else { Tone::Bad.paint("not ready") };
     let mut out = format!("{}: {ready}\n\n", Tone::Heading.paint(sleds.volume.as_str()));
@@ -179,7 +179,7 @@ fn row(region: &Region) -> Vec<Cell> {
     ]
 }
 
-/// Who holds the volume, as a sled says.
+/// The holder of the volume, as a sled says.
 fn holder(volume: &Volume) -> String {
     match &volume.holder {
         None => format!("lets in: no ticket was granted yet (generation {})", volume.generation),
@@ -200,6 +200,6 @@ mod tests {
     #[test]
     fn a_text_cannot_move_the_cursor_or_fill_the_screen() {
         assert_eq!(short("a\u{1b}[2Jb\nc"), "a\\u{1b}[2Jb\\u{a}c");
-        assert_eq!(short(&"x".repeat(10_000)).chars().count(), LONGEST + 1);
+        assert_eq!(short(&"x".repeat(10_000)).chars().count(), TEXT_LIMIT_CHARS + 1);
     }
 }

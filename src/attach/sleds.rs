@@ -1,5 +1,5 @@
-//! What is known of every sled that carries a volume: those that were named, and those that they
-//! name. It believes a sled about itself, and about others only where they are.
+//! Sleds that carry a volume: those that were named, those that they name, and what is known of each. A sled is
+//! believed about itself, and about others only where they are.
 
 use super::client::{self, Look, Trouble};
 use super::endpoint::Endpoint;
@@ -12,15 +12,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
-/// More sleds than this are not asked for one volume, whatever they say.
-const MOST: usize = 16;
+/// The most sleds that are asked for one volume, whatever they say.
+const SLED_LIMIT: usize = 16;
 
-/// What whoever asks about a volume is after.
+/// The aim of a question about a volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Aim {
-    /// To attach it as things are.
+    /// Attaching the volume as things are.
     Attach,
-    /// To win a ticket for it, by a takeover if that is said, which lets in a host that was cut off, too.
+    /// Winning a ticket for it, by a takeover if that is said, which lets in a host that was cut off, too.
     Win,
 }
 
@@ -37,7 +37,7 @@ pub(super) struct Sleds {
     pub(super) volume: VolumeName,
     pub(super) aim: Aim,
     pub(super) all: Vec<Sled>,
-    /// How many of them were named by whoever called; they come first.
+    /// The number of them that were named by the caller; they come first.
     given: usize,
 }
 
@@ -63,7 +63,7 @@ impl Sleds {
         Self { volume: volume.clone(), aim, given: all.len(), all }
     }
 
-    /// One look at each of them.
+    /// Look once at each of them.
     pub(super) async fn look(volume: &VolumeName, given: Vec<Endpoint>, aim: Aim) -> Self {
         let mut sleds = Self::new(volume, given, aim);
         let mut open: Vec<_> = (0..sleds.all.len()).collect();
@@ -75,7 +75,7 @@ impl Sleds {
         sleds
     }
 
-    /// Takes what a sled says; which others are known since.
+    /// Take what a sled says, and tell which others are known since.
     pub(super) fn hears(&mut self, index: usize, news: Result<Look, Trouble>) -> Vec<usize> {
         let before = self.all.len();
         if let Ok(look) = &news {
@@ -84,7 +84,7 @@ impl Sleds {
                     let name = sled.news.as_ref().and_then(|news| Some(&news.as_ref().ok()?.volume.sled));
                     sled.endpoint.address() == Some(region.address) || name == Some(&region.sled)
                 });
-                if !known && self.all.len() < MOST {
+                if !known && self.all.len() < SLED_LIMIT {
                     self.all.push(Sled { endpoint: Endpoint::usual(region.address), news: None });
                 }
             }
@@ -93,7 +93,7 @@ impl Sleds {
         (before..self.all.len()).collect()
     }
 
-    /// What they said of the volume.
+    /// The answers that are looks at the volume.
     pub(super) fn looks(&self) -> impl Iterator<Item = &Look> {
         self.all.iter().filter_map(|sled| sled.news.as_ref()?.as_ref().ok())
     }
@@ -109,7 +109,7 @@ impl Sleds {
         regions.map(|region| (region.sled.clone(), region.address)).collect()
     }
 
-    /// Where a sled that carries the volume is asked.
+    /// The endpoint of a sled that carries the volume.
     pub(super) fn endpoint_of(&self, name: &SledName, address: IpAddr) -> Endpoint {
         let itself = |sled: &&Sled| matches!(&sled.news, Some(Ok(look)) if look.volume.sled == *name);
         let there = |sled: &&Sled| sled.endpoint.address() == Some(address);
@@ -125,7 +125,7 @@ impl Sleds {
         !carriers.is_empty() && carriers.keys().all(|sled| ready.contains(sled))
     }
 
-    /// Why a sled does not let this host attach the volume.
+    /// The reason why a sled does not let this host attach the volume.
     fn shut(&self, look: &Look) -> Option<(&'static str, String)> {
         let refused = look.refused().map(|why| ("HOST_NOT_ALLOWED", why));
         refused.or_else(|| match self.aim {
@@ -134,8 +134,8 @@ impl Sleds {
         })
     }
 
-    /// That not every sled that says anything of the volume refuses this host: to wait for that would be
-    /// of no use.
+    /// Find that not every sled that says anything of the volume refuses this host: to wait for that would be of no
+    /// use.
     ///
     /// # Errors
     /// Why the first of them does.
@@ -153,7 +153,7 @@ impl Sleds {
         }
     }
 
-    /// Whether the data ports want TLS, as any of them says.
+    /// The answers whether the data ports want TLS.
     pub(super) fn tls(&self) -> BTreeSet<bool> {
         self.looks().filter_map(|look| look.volume.tls).collect()
     }
@@ -163,7 +163,7 @@ impl Sleds {
         self.looks().map(|look| look.volume.generation).max().unwrap_or_default()
     }
 
-    /// That somebody knows the volume.
+    /// Find that somebody knows the volume.
     ///
     /// # Errors
     /// Why nobody does.
@@ -186,24 +186,24 @@ impl Sleds {
         }
     }
 
-    /// That not every sled that was named says that it does not carry the volume: to wait for
-    /// that would be of no use.
+    /// Find that not every sled that was named says that it does not carry the volume: to wait for that would be of
+    /// no use.
     ///
     /// # Errors
-    /// What the first of them says.
+    /// The words of the first of them.
     pub(super) fn carried(&self) -> Result<(), Failure> {
         let nowhere = |sled: &Sled| matches!(&sled.news, Some(Err(Trouble::Refused(StatusCode::NOT_FOUND, _))));
         if self.all.iter().take(self.given).all(nowhere) { self.found() } else { Ok(()) }
     }
 
-    /// Why the volume may not be attached, as far as anybody has said anything.
+    /// The reasons why the volume may not be attached, as far as anybody has said anything.
     pub(super) fn reasons(&self) -> Vec<Reason> {
         let carriers = self.carriers();
         let mut reasons = Vec::new();
         for sled in &self.all {
             match &sled.news {
                 None => {}
-                // Whoever does not carry it does not matter, if somebody does.
+                // A sled that does not carry it does not matter, if another does.
                 Some(Err(Trouble::Refused(StatusCode::NOT_FOUND, _))) if !carriers.is_empty() => {}
                 Some(Err(trouble)) => {
                     let (error, subject) = (trouble.error(), String::new());
@@ -240,7 +240,7 @@ impl Sleds {
         reasons
     }
 
-    /// Which of them have another port map than the first, if any.
+    /// The sleds that have another port map than the first, if any.
     pub(super) fn disagreement(&self) -> Option<String> {
         let first = &self.looks().next()?.volume;
         let others = self.looks().filter(|look| look.volume.port_map != first.port_map);

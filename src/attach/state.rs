@@ -1,5 +1,6 @@
-//! How a relay is, as it answers on its control socket and `status` reads it. Fields may be added; none is renamed
-//! or removed. Lengths of time are in seconds, and were measured as such: never the difference of two times of day. Pure.
+//! State of a relay, as it answers on its control socket and `status` reads it. Fields may be added; none is renamed
+//! or removed. Lengths of time are in seconds, and were measured as such: never the difference of two times of day.
+//! Pure.
 
 use super::activity::{Activity, Info};
 use crate::names::{SledName, VolumeName};
@@ -8,7 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 
-/// The whole answer.
+/// The whole answer of a relay.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct State {
     pub(super) volume: VolumeName,
@@ -16,16 +17,16 @@ pub(super) struct State {
     pub(super) version: String,
     pub(super) pid: u32,
     pub(super) running_seconds: f64,
-    /// What it has won; absent until it has.
+    /// The ticket that was won; absent until one is.
     #[serde(default)]
     pub(super) ticket: Option<TicketState>,
     /// Upstream's server; absent while there is none.
     #[serde(default)]
     pub(super) server: Option<ServerState>,
-    /// Why there was no server when one was last tried to be had.
+    /// The reason why there was no server when one was last tried to be had.
     #[serde(default)]
     pub(super) trouble: Option<Error>,
-    /// Its clients' side; absent until it has won the volume once.
+    /// The clients' side; absent until the relay has won the volume once.
     #[serde(default)]
     pub(super) relay: Option<RelayState>,
     /// The kernel's device; `null` if it was not looked for.
@@ -36,18 +37,18 @@ pub(super) struct State {
     pub(super) mount: Option<Found<MountState>>,
 }
 
-/// What was looked for, and is there or not. That it was not looked for is another thing: `null`.
+/// A thing that was looked for, and is there or not. That it was not looked for is another matter: `null`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub(super) enum Found<T> {
-    /// There is none.
+    /// Nothing is there.
     None,
-    /// It is there.
+    /// The thing that is there.
     There(T),
 }
 
 impl<T> Found<T> {
-    /// It, if it is there.
+    /// The thing, if it is there.
     pub(super) fn there(&self) -> Option<&T> {
         match self {
             Self::None => None,
@@ -66,7 +67,7 @@ impl<T> From<Option<T>> for Found<T> {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct TicketState {
     pub(super) generation: u64,
-    /// When a sled granted it, by its clock; and how long ago it was won.
+    /// The moment at which a sled granted it, by its clock; and how long ago it was won.
     pub(super) since: Timestamp,
     pub(super) since_seconds: f64,
     /// This host, as that sled sees it.
@@ -74,7 +75,7 @@ pub(super) struct TicketState {
     pub(super) granted_by: Vec<SledName>,
     pub(super) size_bytes: u64,
     pub(super) block_size: u64,
-    /// What tells the volume from another that had its name; absent while that is not known.
+    /// The identity of the volume, which tells it from another that had its name; absent while that is not known.
     #[serde(default)]
     pub(super) identity: Option<String>,
 }
@@ -85,17 +86,17 @@ pub(super) struct ServerState {
     pub(super) pid: u32,
     pub(super) program: String,
     pub(super) listens: SocketAddr,
-    /// Where it says how it is, unless whoever began it has said where.
+    /// The address at which the server says how it is, unless whoever began it has said where.
     pub(super) control: Option<SocketAddr>,
     pub(super) since_seconds: f64,
-    /// It takes connections, which it does once it is active.
+    /// The server takes connections, which it does once it is active.
     pub(super) serves: bool,
-    /// What it says of itself; absent if it says nothing.
+    /// The server's own word on its activity; absent if it says nothing.
     #[serde(default)]
     pub(super) activity: Option<Activity>,
     #[serde(default)]
     pub(super) info: Option<Info>,
-    /// Why it says nothing.
+    /// The reason why it says nothing.
     #[serde(default)]
     pub(super) silent: Option<String>,
 }
@@ -114,13 +115,13 @@ pub(super) struct RelayState {
     pub(super) kept_bytes: u64,
     pub(super) most_kept_writes: u64,
     pub(super) most_kept_bytes: u64,
-    /// Requests are held: for how long, and why; absent while they go on.
+    /// The hold of requests: for how long, and why; absent while they go on.
     #[serde(default)]
     pub(super) held: Option<PauseState>,
-    /// The last time that they were, and how long that is over.
+    /// The last hold of requests, and how long that is over.
     #[serde(default)]
     pub(super) last_pause: Option<PauseState>,
-    /// How often they were, and how long together.
+    /// The number of holds, and how long they lasted together.
     pub(super) pauses: u64,
     pub(super) paused_seconds: f64,
     /// Servers so far; how many of them were given kept writes again, and how many writes those were.
@@ -136,12 +137,12 @@ pub(super) struct RelayState {
 pub(super) struct PauseState {
     pub(super) seconds: f64,
     pub(super) why: String,
-    /// How long it is over; absent while it lasts.
+    /// The time since it is over; absent while it lasts.
     #[serde(default)]
     pub(super) ago_seconds: Option<f64>,
 }
 
-/// How long requests took that were answered in the last while; of a kind that was not asked for, nothing.
+/// The latency of requests that were answered in the last while; of a kind that was not asked for, nothing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct LatencyState {
     pub(super) over_seconds: f64,
@@ -150,7 +151,7 @@ pub(super) struct LatencyState {
     pub(super) flush: Option<Took>,
 }
 
-/// How long requests of one kind took.
+/// The latency of requests of one kind.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(super) struct Took {
     pub(super) requests: usize,
@@ -164,19 +165,19 @@ pub(super) struct DeviceState {
     /// `/dev/nbdN`.
     pub(super) path: String,
     pub(super) size_bytes: u64,
-    /// What the kernel was told that it is connected to.
+    /// The backend that the kernel was told that it is connected to.
     pub(super) backend: String,
     pub(super) max_sectors_kb: u32,
 }
 
-/// Where the device is mounted.
+/// The mount of a device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct MountState {
     pub(super) path: String,
     pub(super) file_system: String,
     /// Nothing can be written to it: by its own option, or as the file system has met an error.
     pub(super) read_only: bool,
-    /// Where else.
+    /// The other places.
     #[serde(default)]
     pub(super) also: Vec<String>,
 }
@@ -187,11 +188,11 @@ pub(super) struct ServiceState {
     pub(super) name: String,
     /// `active`, `failed` and others, in systemd's words.
     pub(super) state: String,
-    /// It begins with the machine.
+    /// The service begins with the machine.
     pub(super) enabled: bool,
-    /// With what its process ended last.
+    /// The exit status of its last process.
     pub(super) exit_status: i32,
-    /// What it says of itself.
+    /// The service's own word on how it is.
     pub(super) says: String,
 }
 
@@ -202,7 +203,7 @@ pub(super) struct StorageState {
     pub(super) kind: String,
     /// Whether Proxmox finds it usable on this host; absent if it does not say.
     pub(super) active: Option<bool>,
-    /// It is used only while something is mounted there (`is_mountpoint`).
+    /// The storage is used only while something is mounted there (`is_mountpoint`).
     pub(super) guarded: bool,
     /// The nodes that it is declared for; absent: all of the cluster.
     pub(super) nodes: Option<String>,

@@ -22,7 +22,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 /// How long the sleds may take where several volumes are looked at, or for monitoring.
-const PATIENCE: Duration = Duration::from_secs(6);
+const SLEDS_LIMIT: Duration = Duration::from_secs(6);
 
 /// A volume: what is to be seen here, what its sleds say, and what is wrong.
 pub(super) struct Seen {
@@ -38,7 +38,7 @@ impl Seen {
         self.findings.iter().any(|finding| finding.severity == Severity::Blocking)
     }
 
-    /// As JSON.
+    /// The volume as JSON.
     fn body(&self) -> Result<Value, Failure> {
         let mut host = serde_json::to_value(&self.here).map_err(std::io::Error::from)?;
         host["findings"] = json!(self.findings);
@@ -47,7 +47,7 @@ impl Seen {
     }
 }
 
-/// Shows it.
+/// Show a volume, or all of this host.
 ///
 /// # Errors
 /// If there is nothing to show, and why.
@@ -73,7 +73,7 @@ async fn one(volume: &VolumeName, arguments: &StatusArguments, json: bool) -> Re
         _ => None,
     };
     let trouble = match trouble {
-        // Of a volume that nobody knows there is nothing to be shown.
+        // A volume that nobody knows has nothing to be shown.
         Some(why) if !here.concerns() => return Err(why),
         trouble => trouble,
     };
@@ -99,7 +99,7 @@ async fn one(volume: &VolumeName, arguments: &StatusArguments, json: bool) -> Re
     }
 }
 
-/// 0 if all is well, of what can be told.
+/// The exit code: 0 if all is well, of what can be told.
 fn code(all: &[Seen]) -> ExitCode {
     let ready = |seen: &Seen| seen.word.as_ref().is_none_or(|word| word.ready);
     if all.iter().all(|seen| ready(seen) && !seen.is_bad()) { ExitCode::SUCCESS } else { ExitCode::from(NOT_WELL) }
@@ -126,7 +126,7 @@ async fn all(arguments: &StatusArguments, json: bool) -> Result<ExitCode, Failur
     Ok(code(&seen))
 }
 
-/// All volumes of this host: those that are written of, and those that are served without.
+/// Look at all volumes of this host: those that are written of, and those that are served without.
 ///
 /// # Errors
 /// If it cannot be read which those are.
@@ -140,11 +140,11 @@ pub(super) async fn every(places: &Places) -> Result<Vec<Seen>, Failure> {
     Ok(all.into_iter().filter(|seen| seen.here.concerns() || seen.here.trouble.is_some()).collect())
 }
 
-/// A volume, looked at within some seconds.
+/// Look at a volume within some seconds.
 pub(super) async fn quickly(volume: &VolumeName, given: &[Endpoint], places: &Places) -> Seen {
     let conf = Conf::of(&places.config, volume).ok().flatten();
     let given = match given {
-        // Those of the environment are some volume's, and not each one's.
+        // The sleds of the environment are some volume's, and not each one's.
         [] => conf.and_then(|conf| arguments::endpoints(&conf.sleds).ok()).unwrap_or_default(),
         given => given.to_vec(),
     };
@@ -152,7 +152,7 @@ pub(super) async fn quickly(volume: &VolumeName, given: &[Endpoint], places: &Pl
         if given.is_empty() {
             return (None, None);
         }
-        match timeout(PATIENCE, Sleds::look(volume, given.clone(), Aim::Win)).await {
+        match timeout(SLEDS_LIMIT, Sleds::look(volume, given.clone(), Aim::Win)).await {
             Ok(sleds) => (Some(word(&sleds)), Some(sleds)),
             Err(_) => (Some(late(&given)), None),
         }
@@ -162,19 +162,19 @@ pub(super) async fn quickly(volume: &VolumeName, given: &[Endpoint], places: &Pl
     Seen { here, sleds, word, findings }
 }
 
-/// What is shown of the sleds already: nothing of it is found once more.
+/// The word of sleds that are shown already: nothing of it is found once more.
 fn shown() -> Word {
     Word { ready: true, reached: true, ..Word::default() }
 }
 
-/// That none has said in time how it is.
+/// The word of sleds none of which has said in time how it is.
 fn late(given: &[Endpoint]) -> Word {
     let why =
-        || Error::new("UNREACHABLE", format!("not all have answered in {} s", PATIENCE.as_secs()), "are they on?");
+        || Error::new("UNREACHABLE", format!("not all have answered in {} s", SLEDS_LIMIT.as_secs()), "are they on?");
     Word { silent: given.iter().map(|sled| (sled.to_string(), why())).collect(), ..Word::default() }
 }
 
-/// What they say, in short.
+/// The sleds' word, in short.
 fn word(sleds: &Sleds) -> Word {
     let silent = sleds.all.iter().filter_map(|sled| match &sled.news {
         Some(Err(trouble @ (Trouble::Unreachable(_) | Trouble::Odd(_)))) => {
@@ -200,7 +200,7 @@ fn word(sleds: &Sleds) -> Word {
     Word { ready: sleds.ready(), reasons: reasons.collect(), reached: sleds.reached(), silent, another }
 }
 
-/// How a sled has granted it to another host.
+/// The words in which a sled has granted it to another host.
 fn granted(look: &Look, holder: &Holder) -> Option<String> {
     let host =
         holder.host.as_ref().map_or_else(|| holder.address.to_string(), |name| format!("{name} ({})", holder.address));

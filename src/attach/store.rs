@@ -1,5 +1,5 @@
-//! What a relay leaves with systemd, so that the next one of the volume comes back to it: what is kept of unflushed
-//! writes, and the socket. Without systemd nothing outlives the process.
+//! Store of a relay with systemd, so that the next one of the volume comes back to it: its log of unflushed writes,
+//! and the socket. Without systemd nothing outlives the process.
 
 use super::failure::Failure;
 use super::show::note;
@@ -11,11 +11,11 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use tokio::net::UnixListener;
 
-/// The names in the descriptor store.
+/// The names in systemd's descriptor store.
 const KEPT: &str = "kept";
 const SOCKET: &str = "socket";
 
-/// What an earlier relay has left with systemd.
+/// The descriptors that an earlier relay has left with systemd.
 #[derive(Default)]
 pub(super) struct Store {
     pub(super) kept: Option<(Log, Records)>,
@@ -29,7 +29,7 @@ impl Store {
         all.into_iter().filter_map(|(name, there)| there.then_some(name)).collect()
     }
 
-    /// What is there of this volume.
+    /// Take what is there of this volume.
     ///
     /// # Errors
     /// `KEPT_UNREADABLE`, or why a descriptor cannot be taken.
@@ -49,7 +49,7 @@ impl Store {
                         Failure::refused("KEPT_UNREADABLE", why.to_string(), remedy)
                     })?;
                     if store.kept.is_none() {
-                        // Of another volume: no relay of this one has any use for it.
+                        // A log of another volume: no relay of this one has any use for it.
                         forget();
                     }
                 }
@@ -68,7 +68,7 @@ impl Store {
     }
 }
 
-/// Leaves with systemd what is to outlive this process, unless it has come from there: it stays there until it is
+/// Leave with systemd what is to outlive this process, unless it has come from there: it stays there until it is
 /// taken back. Without systemd nothing outlives it.
 pub(super) fn store_away(relay: &Relay, unix: &UnixListener, held: &[&str]) {
     let all = [(KEPT, relay.kept()), (SOCKET, unix.as_fd())];
@@ -84,7 +84,7 @@ pub(super) fn store_away(relay: &Relay, unix: &UnixListener, held: &[&str]) {
     }
 }
 
-/// Nothing is kept any more that the next relay needs.
+/// Take back the log: nothing is kept any more that the next relay needs.
 pub(super) fn forget() {
     let states = [NotifyState::FdStoreRemove, NotifyState::FdName(KEPT)];
     _ = sd_notify::notify(&states);

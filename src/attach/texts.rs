@@ -6,7 +6,7 @@ use crate::names::VolumeName;
 use std::fmt::Write as _;
 use std::path::{Component, Path, PathBuf};
 
-/// What makes `serve` connect the kernel's device.
+/// The option that makes `serve` connect the kernel's device.
 const DEVICE: &str = "--device";
 /// The options that name files for TLS, each with a value.
 pub(in crate::attach) const TLS: [&str; 3] = ["--cert-pem", "--key-pem", "--root-cert-pem"];
@@ -23,12 +23,12 @@ pub(in crate::attach) fn device(volume: &VolumeName) -> PathBuf {
     Path::new("/dev/crucible").join(volume.as_str())
 }
 
-/// The unit that systemd has for it.
+/// The unit that systemd has for the device.
 pub(in crate::attach) fn device_unit(volume: &VolumeName) -> String {
     format!("{}.device", escaped(&device(volume)))
 }
 
-/// A configuration with these sleds and this for TLS, and for the rest as it was.
+/// Compose a configuration with these sleds and this for TLS, and for the rest as it was.
 pub(in crate::attach) fn conf(was: Option<&str>, sleds: Option<&[String]>, tls: Option<&[String]>) -> String {
     let before = values(was.unwrap_or_default());
     let of = |name: &str| before.get(name).cloned().unwrap_or_default();
@@ -50,14 +50,14 @@ pub(in crate::attach) fn conf(was: Option<&str>, sleds: Option<&[String]>, tls: 
     for (name, value) in left {
         _ = writeln!(text, "{name}={value}");
     }
-    // What says the same is left as it is written.
+    // A configuration that says the same is left as it is written.
     match was {
         Some(was) if values(was) == values(&text) => was.to_owned(),
         _ => text,
     }
 }
 
-/// What `serve` is told: what it was told, and the device, and these files instead of others.
+/// The options of `serve`: what it was told, and the device, and these files instead of others.
 fn options(before: &str, tls: Option<&[String]>) -> String {
     let mut words: Vec<&str> = Vec::new();
     let mut given = before.split_whitespace();
@@ -76,7 +76,7 @@ fn options(before: &str, tls: Option<&[String]>) -> String {
     words.join(" ")
 }
 
-/// A path as the name of its unit, as `systemd-escape --path` writes it.
+/// Escape a path to the name of its unit, as `systemd-escape --path` does.
 pub(in crate::attach) fn escaped(path: &Path) -> String {
     let parts: Vec<_> = path
         .components()
@@ -102,11 +102,12 @@ pub(in crate::attach) fn mount_name(path: &Path) -> String {
     format!("{}.mount", escaped(path))
 }
 
-/// The unit that mounts a volume at a path.
+/// Compose the unit that mounts a volume at a path.
 ///
-/// It follows its service and does not need it: a relay that is started anew is a pause, and no reason to unmount. Nothing
-/// waits for it: neither a boot, for it belongs to no target, nor a shutdown for long. Its device starts it, whenever that
-/// comes: a job of the boot's that waits for a device is given up after a minute and a half, and with it the mount.
+/// The unit follows its service and does not need it: a relay that is started anew is a pause, and no reason to
+/// unmount. Nothing waits for it: neither a boot, for it belongs to no target, nor a shutdown for long. Its device
+/// starts it, whenever that comes: a job of the boot's that waits for a device is given up after a minute and a half,
+/// and with it the mount.
 pub(in crate::attach) fn mount(volume: &VolumeName, path: &Path) -> String {
     let (service, wanted_by, device) = (service(volume), device_unit(volume), device(volume).display().to_string());
     let path = path.display().to_string().replace('%', "%%");
@@ -137,7 +138,7 @@ pub(in crate::attach) fn made_for(unit: &str) -> Option<VolumeName> {
     unit.lines().next()?.strip_prefix(MARK)?.split(';').next()?.parse().ok()
 }
 
-/// What a setting of a unit's is; the last one counts.
+/// The value of a unit's setting; the last one counts.
 pub(in crate::attach) fn setting<'a>(unit: &'a str, name: &str) -> Option<&'a str> {
     unit.lines()
         .filter_map(|line| line.trim().strip_prefix(name)?.trim_start().strip_prefix('='))

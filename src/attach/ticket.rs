@@ -1,6 +1,6 @@
-//! Asks every sled that carries a volume for it, round by round, until [`super::ballot`] says that
-//! it is won or lost. All sleds are asked at once; one that is dead does not count. Nothing is
-//! attached here, and nobody is waited for who says that the volume is not ready.
+//! Ticket for a volume: every sled that carries it is asked, round by round, until [`super::ballot`] says that it is
+//! won or lost. All sleds are asked at once; one that is dead does not count. Nothing is attached here, and nobody is
+//! waited for who says that the volume is not ready.
 
 use super::ballot::{Answer, Decision, Loss, Round, majority};
 use super::client::{self, Look, Trouble};
@@ -20,10 +20,10 @@ use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
 
 /// How long the others have once a majority has answered.
-const GRACE: Duration = Duration::from_secs(5);
-/// The pauses between rounds are up to this, doubled each round: of two hosts that disturb each
-/// other one is first sooner or later.
-const PAUSE: Duration = Duration::from_millis(25);
+const MINORITY_LIMIT: Duration = Duration::from_secs(5);
+/// The longest pause after the first round, doubled each round: of two hosts that disturb each other one is first
+/// sooner or later.
+const FIRST_ROUND_PAUSE: Duration = Duration::from_millis(25);
 
 /// A volume that was won.
 #[derive(Debug)]
@@ -32,22 +32,22 @@ pub(super) struct Won {
     pub(super) generation: u64,
     /// A ticket with that generation; all that were granted with it agree.
     pub(super) ticket: Ticket,
-    /// The highest generation that any of the sleds that answered ever granted to another host, and which sled that is.
-    /// Whoever won one before is among them: two majorities have a sled in common.
+    /// The highest generation that any of the sleds that answered ever granted to another host, and which sled that
+    /// is. A host that won one before is among them: two majorities have a sled in common.
     pub(super) others: Option<(u64, SledName)>,
     /// The sleds that granted it.
     pub(super) granted: Vec<SledName>,
     /// The sleds that granted nothing in that round: their regions do not let this host in yet.
     pub(super) missing: Vec<SledName>,
-    /// Why, if there are any: without them nothing becomes active.
+    /// The reason why these are missing, if any are: without them nothing becomes active.
     pub(super) obstacle: Option<Lost>,
 }
 
-/// Why a volume was not won.
+/// A volume that was not won, and why.
 #[derive(Debug)]
 pub(super) struct Lost {
     pub(super) failure: Failure,
-    /// It may be won once it is ready.
+    /// The volume may be won once it is ready.
     pub(super) passing: bool,
 }
 
@@ -59,13 +59,13 @@ impl From<Lost> for Failure {
 
 type Answers = BTreeMap<SledName, Result<Ticket, Trouble>>;
 
-/// Wins the volume, or says why not, and lets go of what some sleds have granted then: it would be in
-/// others' way. What is granted meanwhile is `granted`, for whoever gives up before there is an end.
+/// Win the volume, or say why not, and let go of what some sleds have granted then: it would be in others' way. What
+/// is granted meanwhile is `granted`, for whoever gives up before there is an end.
 pub(super) async fn win(sleds: &Sleds, takeover: bool, granted: &mut Granted) -> Result<Won, Lost> {
     let won = ballot(sleds, takeover, granted).await;
     let held = std::mem::take(granted);
     if won.is_err() {
-        // Whoever cannot be told finds out by itself, after a while.
+        // A sled that cannot be told finds out by itself, after a while.
         held.release(&sleds.volume).await;
     }
     won
@@ -92,9 +92,8 @@ async fn ballot(sleds: &Sleds, takeover: bool, granted: &mut Granted) -> Result<
     }
 }
 
-/// That no sled says that another host is connected. A sled to which that host is not connected
-/// just now, for it has only just restarted, would grant the volume and lock it out: so none is
-/// asked.
+/// Find that no sled says that another host is connected. A sled to which that host is not connected just now, for it
+/// has only just restarted, would grant the volume and lock it out: so none is asked.
 fn free(sleds: &Sleds) -> Result<(), Lost> {
     let others = |look: &'_ Look| {
         let from = look.from;
@@ -118,9 +117,9 @@ fn elsewhere(volume: &VolumeName, message: String) -> Failure {
     Failure::refused("VOLUME_ATTACHED_ELSEWHERE", message, remedy)
 }
 
-/// Somewhere between nothing and the longest pause after a round.
+/// A pause somewhere between nothing and the longest after a round.
 pub(super) fn pause(round: u32) -> Duration {
-    let longest = PAUSE * 2_u32.saturating_pow(round);
+    let longest = FIRST_ROUND_PAUSE * 2_u32.saturating_pow(round);
     let chance = Uuid::new_v4().as_bytes()[0];
     longest * u32::from(chance) / 255
 }
@@ -140,13 +139,13 @@ fn regarded(voters: &BTreeMap<SledName, Endpoint>, answers: &Answers) -> Vec<Ans
     voters.keys().map(answer).collect()
 }
 
-/// That may pass, but not while a ballot lasts.
+/// Whether such a refusal may pass, but not while a ballot lasts.
 fn is_not_ready(code: &str) -> bool {
     code == "NOT_READY"
 }
 
-/// One round: what each sled answers. Whoever has not answered when the round is over is not
-/// waited for, and its connection is closed.
+/// Run one round: what each sled answers. A sled that has not answered when the round is over is not waited for, and
+/// its connection is closed.
 async fn ask_all(
     sleds: &Sleds,
     voters: &BTreeMap<SledName, Endpoint>,
@@ -191,13 +190,13 @@ async fn ask_all(
             () = sleep_until(end.unwrap_or_else(Instant::now)), if end.is_some() => return answers,
         }
         if end.is_none() && answers.len() >= majority(voters.len()) {
-            end = Some(Instant::now() + GRACE);
+            end = Some(Instant::now() + MINORITY_LIMIT);
         }
     }
 }
 
-/// That a ticket is for what the sleds said of the volume a moment ago: a host must not connect
-/// anywhere else, nor use up the numbers.
+/// Hold a ticket to what the sleds said of the volume a moment ago: a host must not connect anywhere else, nor use up
+/// the numbers.
 fn hold(sleds: &Sleds, name: &SledName, round: Round, ticket: &Ticket) -> Result<(), String> {
     let itself = sleds.looks().find(|look| look.volume.sled == *name);
     let Some(look) = itself.or_else(|| sleds.looks().next()) else { return Ok(()) };
@@ -226,7 +225,7 @@ fn won(sleds: &Sleds, answers: Answers, generation: u64, takeover: bool) -> Resu
     let tickets: Vec<_> = answers.into_values().flatten().collect();
     let granted = tickets.iter().filter(|ticket| ticket.generation == generation);
     let granted: Vec<_> = granted.map(|ticket| ticket.sled.clone()).collect();
-    // Whoever granted a lower one has to agree as well: its regions are attached like the others.
+    // A sled that granted a lower one has to agree as well: its regions are attached like the others.
     let Some(ticket) = tickets.iter().find(|ticket| ticket.generation == generation).cloned() else {
         let failure = Failure::refused("FAILED", "nobody granted what was won", "try again");
         return Err(Lost { failure, passing: false });
@@ -257,7 +256,7 @@ fn disagreement(one: &Ticket, other: &Ticket) -> Option<Failure> {
     Some(Failure::refused("SLEDS_DISAGREE", message, remedy))
 }
 
-/// Why nothing was won, from what those say who refused.
+/// Explain why nothing was won, from what those say who refused.
 fn lost(sleds: &Sleds, answers: &Answers, why: Loss, takeover: bool) -> Lost {
     let refused: Vec<_> = answers.values().filter_map(|answer| answer.as_ref().err()).collect();
     let firm = |trouble: &&Trouble| match trouble {
@@ -299,7 +298,7 @@ fn lost(sleds: &Sleds, answers: &Answers, why: Loss, takeover: bool) -> Lost {
     Lost { failure, passing }
 }
 
-/// What those say that granted nothing, and the first remedy that one of them has.
+/// The words of those that granted nothing, and the first remedy that one of them has.
 fn what_was_said(sleds: &Sleds, answers: &Answers) -> (String, String) {
     let (mut said, mut remedies) = (Vec::new(), Vec::new());
     for sled in sleds.carriers().into_keys() {
@@ -316,7 +315,7 @@ fn what_was_said(sleds: &Sleds, answers: &Answers) -> (String, String) {
     (said.join("; "), remedies.into_iter().next().unwrap_or_default())
 }
 
-/// Who holds it is not connected, and may come back: that passes, one way or the other.
+/// The holder is not connected, and may come back: that passes, one way or the other.
 const HELD: &str = "VOLUME_HELD_ELSEWHERE";
 
 fn is_held(trouble: &Trouble) -> bool {
@@ -334,7 +333,7 @@ fn attached(trouble: &Trouble) -> &[Attached] {
     }
 }
 
-/// Who is attached, and since when.
+/// The hosts that are attached, and since when.
 fn hosts(attached: &[&Attached]) -> String {
     let mut hosts: BTreeMap<String, _> = BTreeMap::new();
     for host in attached {

@@ -12,43 +12,42 @@ use zbus::{Connection, OwnedVariant};
 
 /// How long systemd may take to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
-/// How many of a unit's last words are told.
-const WORDS: usize = 4;
-/// With what `serve` ends if it was stopped and could not flush.
+/// The last words of a unit that are told, in lines.
+const WORD_LINES: usize = 4;
+/// The exit status of `serve` if it was stopped and could not flush.
 const NOT_FLUSHED: i32 = 3;
 
 /// The volume's own service.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Service {
-    /// systemd knows it: there is a template.
+    /// A template of it is known to systemd.
     pub(super) known: bool,
-    /// It is started at each boot.
+    /// The service is started at each boot.
     pub(super) enabled: bool,
-    /// Its state, as systemd has it.
+    /// The service's state, as systemd has it.
     pub(super) state: String,
-    /// What it says of itself.
+    /// The service's own word on how it is.
     pub(super) says: String,
     /// The environment that it runs in, if it runs.
     pub(super) environment: Option<BTreeMap<String, String>>,
-    /// It was stopped, and could not flush: what was acknowledged is kept by systemd.
+    /// The service was stopped, and could not flush: what was acknowledged is kept by systemd.
     pub(super) unflushed: bool,
-    /// Its process.
     pub(super) pid: Option<u32>,
 }
 
 impl Service {
-    /// The device answers.
+    /// Whether the device answers.
     pub(super) fn is_active(&self) -> bool {
         self.state == "active"
     }
 
-    /// Nothing of it runs, or is about to.
+    /// Whether nothing of it runs, or is about to.
     pub(super) fn is_stopped(&self) -> bool {
         ["inactive", "failed", ""].contains(&self.state.as_str())
     }
 }
 
-/// systemd.
+/// The host's systemd.
 #[derive(Debug)]
 pub(super) struct Units(Connection);
 
@@ -60,16 +59,16 @@ fn broken(why: impl std::fmt::Display) -> Failure {
     )
 }
 
-/// What of a unit did not work.
+/// A step with a unit that did not work.
 fn refused(what: &str, unit: &str, why: &str) -> Failure {
     Failure::refused("UNIT_FAILED", format!("{unit} {what}: {why}"), format!("see systemctl status '{unit}'"))
 }
 
 impl Units {
-    /// The system's.
+    /// Connect to the system's.
     ///
     /// # Errors
-    /// If it cannot be reached.
+    /// If systemd cannot be reached.
     pub(super) async fn connect() -> Result<Self, Failure> {
         let bus = zbus::connection::Builder::system().method_timeout(ANSWER_LIMIT).build().await.map_err(broken)?;
         let units = Self(bus);
@@ -89,7 +88,7 @@ impl Units {
         about.await.map_err(|why| broken(spoken(why)))
     }
 
-    /// A service.
+    /// Ask for a service.
     ///
     /// # Errors
     /// If systemd does not say.
@@ -118,15 +117,16 @@ impl Units {
         Ok(!["inactive", "failed"].contains(&state.as_str()))
     }
 
-    /// What a service says of itself.
+    /// A service's own word on how it is.
     pub(super) async fn says(&self, name: &str) -> String {
         self.about(name, "Service").await.map(|service| text(&service, "StatusText")).unwrap_or_default()
     }
 
-    /// Starts a unit, or starts it anew, and waits until it has started, for ever. Whoever ends to wait leaves it starting.
+    /// Start a unit, or start it anew, and wait until it has started, for ever. A caller that ends to wait leaves it
+    /// starting.
     ///
     /// # Errors
-    /// What it has said last.
+    /// The last words of the unit.
     pub(super) async fn start(&self, name: &str, anew: bool) -> Result<(), Failure> {
         let started = if anew { job::run_restart(&self.0, name).await } else { job::run_start(&self.0, name).await };
         match started {
@@ -139,22 +139,22 @@ impl Units {
         let Ok(unit) = self.about(name, "Unit").await else { return String::new() };
         let Some(run) = unit.get("InvocationID").and_then(invocation) else { return String::new() };
         let lines = last_words::read(&run).await;
-        let last = lines[lines.len().saturating_sub(WORDS)..].join("; ");
+        let last = lines[lines.len().saturating_sub(WORD_LINES)..].join("; ");
         if last.is_empty() { last } else { format!("; it said: {last}") }
     }
 
-    /// Stops a unit, and waits until it has stopped.
+    /// Stop a unit, and wait until it has stopped.
     ///
     /// # Errors
-    /// Why it has not.
+    /// Why the unit has not.
     pub(super) async fn stop(&self, name: &str) -> Result<(), Failure> {
         job::stop(&self.0, name).await.map_err(|why| refused("does not stop", name, &why))
     }
 
-    /// Has a unit start by itself.
+    /// Have a unit start by itself.
     ///
     /// # Errors
-    /// What systemd says.
+    /// The words of systemd.
     pub(super) async fn enable(&self, name: &str) -> Result<(), Failure> {
         let manager = self.manager().await?;
         let enabled = manager.enable_unit_files(&[name], false, false).await;
@@ -162,29 +162,29 @@ impl Units {
         self.reload().await
     }
 
-    /// Has units start by themselves no more.
+    /// Have units start by themselves no more.
     ///
     /// # Errors
-    /// What systemd says.
+    /// The words of systemd.
     pub(super) async fn disable(&self, names: &[&str]) -> Result<(), Failure> {
         let disabled = self.manager().await?.disable_unit_files(names, false).await;
         disabled.map_err(|why| refused("cannot be disabled", &names.join(" "), &spoken(why)))?;
         self.reload().await
     }
 
-    /// Has systemd read its files.
+    /// Have systemd read its files.
     ///
     /// # Errors
-    /// What systemd says.
+    /// The words of systemd.
     pub(super) async fn reload(&self) -> Result<(), Failure> {
         self.manager().await?.reload().await.map_err(|why| broken(spoken(why)))
     }
 
-    /// Has systemd forget the sockets of a service that has ended, where it knows of such a thing.
+    /// Have systemd forget the sockets of a service that has ended, where it knows of such a thing.
     pub(super) async fn forget(&self, name: &str) {
         if let Ok(manager) = self.manager().await {
             _ = manager.clean_unit(name, &["fdstore"]).await;
-            // It may have ended in a way that systemd calls a failure.
+            // The service may have ended in a way that systemd calls a failure.
             _ = manager.reset_failed_unit(name).await;
         }
     }

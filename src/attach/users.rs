@@ -1,4 +1,4 @@
-//! Who uses a file system or a block device, so that it can be said to whoever would take it away: processes, and
+//! Users of a file system or a block device, so that they can be named to whoever would take it away: processes, and
 //! what the kernel has made of it. Reads only, and only as well as procfs tells.
 
 use super::disk::place;
@@ -8,26 +8,26 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-/// How many of those that use something are named.
-const MOST: usize = 8;
+/// The most users of something that are named.
+const NAMED_LIMIT: usize = 8;
 
-/// Those that use something, in a sentence.
+/// Name users in a sentence.
 pub(super) fn named(users: &[String]) -> String {
-    let more = users.len().checked_sub(MOST).filter(|more| *more > 0).map(|more| format!("and {more} more"));
-    users.iter().take(MOST).cloned().chain(more).collect::<Vec<_>>().join(", ")
+    let more = users.len().checked_sub(NAMED_LIMIT).filter(|more| *more > 0).map(|more| format!("and {more} more"));
+    users.iter().take(NAMED_LIMIT).cloned().chain(more).collect::<Vec<_>>().join(", ")
 }
 
-/// A mount, as one that uses something.
+/// Name a mount, as one that uses something.
 pub(super) fn mount_at(path: &Path) -> String {
     format!("a mount at {}", path.display())
 }
 
-/// What is mounted at a path, on top of whatever else is.
+/// The mount at a path that is on top of whatever else is.
 pub(super) fn mounted_at<'a>(mounts: &'a [MountInfo], path: &Path) -> Option<&'a MountInfo> {
     mounts.iter().rev().find(|mount| place(mount) == path)
 }
 
-/// Who uses what is mounted at a path.
+/// Find the users of what is mounted at a path.
 pub(super) fn of_mount(path: &Path, mounts: &[MountInfo]) -> Vec<String> {
     let Some(own) = mounted_at(mounts, path) else { return Vec::new() };
     let mut users = within(path, mounts);
@@ -36,7 +36,7 @@ pub(super) fn of_mount(path: &Path, mounts: &[MountInfo]) -> Vec<String> {
     users
 }
 
-/// What the kernel has of a mount: other mounts in it, files that are disks, files that are swapped to.
+/// The kernel's own uses of a mount: other mounts in it, files that are disks, files that are swapped to.
 fn within(path: &Path, mounts: &[MountInfo]) -> Vec<String> {
     let below = |other: &Path| other != path && other.starts_with(path);
     let mut users: Vec<_> =
@@ -56,7 +56,7 @@ fn swaps() -> Vec<PathBuf> {
     text.lines().skip(1).filter_map(|line| Some(line.split_whitespace().next()?.into())).collect()
 }
 
-/// Who uses a network block device, but for the mount at a path and a process.
+/// Find the users of a network block device, but for the mount at a path and a process.
 pub(super) fn of_device(index: u32, but: &Path, process: Option<u32>, mounts: &[MountInfo]) -> Vec<String> {
     let disks = disks(index);
     let numbers: BTreeSet<_> = disks.iter().filter_map(|disk| number(&majmin(disk)?)).collect();
@@ -95,7 +95,7 @@ pub(super) fn majmin(disk: &Path) -> Option<String> {
     fs::read_to_string(disk.join("dev")).ok().map(|text| text.trim().to_owned())
 }
 
-/// The number of a device that is written `MAJOR:MINOR`.
+/// The device number that is written `MAJOR:MINOR`.
 fn number(majmin: &str) -> Option<u64> {
     let (major, minor) = majmin.split_once(':')?;
     Some(nix::sys::stat::makedev(major.parse().ok()?, minor.parse().ok()?))
@@ -117,7 +117,7 @@ fn processes(used: &dyn Fn(&fs::Metadata) -> bool, mapped: Option<&str>, but: Op
                 process.maps().is_ok_and(|maps| maps.iter().any(|map| map.inode != 0 && map.dev == device))
             })
     };
-    // One that ends meanwhile uses nothing.
+    // A process that ends meanwhile uses nothing.
     let all = all_processes().into_iter().flatten().flatten();
     let others = all.filter(|process| u32::try_from(process.pid()).is_ok_and(|pid| pid != own && Some(pid) != but));
     let name = |process: &Process| process.stat().map(|stat| stat.comm).unwrap_or_default();

@@ -1,6 +1,6 @@
-//! Polls every sled that carries a volume until it may be attached, and says meanwhile why it may
-//! not. A sled that cannot be reached, restarts, or answers too quickly is asked again more and
-//! more slowly, and never given up.
+//! Wait for a volume: every sled that carries it is polled until it may be attached, and it is said meanwhile why it
+//! may not. A sled that cannot be reached, restarts, or answers too quickly is asked again more and more slowly, and
+//! never given up.
 //!
 //! Each sled has a task that holds a poll at it and sends what it hears into one bounded channel.
 
@@ -19,20 +19,20 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
-/// How long a sled is to hold its answer, in seconds.
-const HOLD: u64 = 30;
-/// An answer that took less was not held: the next question waits.
-const HELD: Duration = Duration::from_secs(1);
+/// The time that a sled is to hold its answer, in seconds.
+const HOLD_SECONDS: u64 = 30;
+/// The time below which an answer was not held: the next question waits.
+const HELD_AT_LEAST: Duration = Duration::from_secs(1);
 /// The pauses between questions that are not held.
 const PAUSES: [Duration; 2] = [Duration::from_millis(20), Duration::from_secs(2)];
-/// A cause that keeps changing is told so often at most.
-const AGAIN: Duration = Duration::from_secs(10);
-/// More reasons than this are not told at once.
-const MOST: usize = 20;
+/// The shortest time between two causes of one reason that are told.
+const TELL_PAUSE: Duration = Duration::from_secs(10);
+/// The most reasons that are told at once.
+const REASON_LIMIT: usize = 20;
 
 type News = (usize, Result<Look, Trouble>);
 
-/// Waits until this host may attach a volume; what its sleds said then.
+/// Wait until this host may attach a volume, and give what its sleds said then.
 ///
 /// # Errors
 /// If that takes until the deadline, no sled that was named carries the volume, all refuse this host, or `still` says
@@ -63,7 +63,7 @@ fn silent(sleds: &Sleds) -> Error {
     Error::new("UNREACHABLE", message, "are they on, and is this host's network up?")
 }
 
-/// That time is up, and why the volume may not be attached yet.
+/// Time is up: why the volume may not be attached yet.
 pub(super) fn late(sleds: &Sleds) -> Failure {
     let reasons: BTreeSet<_> = sleds.reasons().into_iter().map(|reason| reason.code).collect();
     let reasons = reasons.into_iter().collect::<Vec<_>>().join(", ");
@@ -96,7 +96,7 @@ async fn poll(
         still(sleds)?;
         teller.tells(sleds);
         if sleds.ready() {
-            // What one of them said may be half a minute old.
+            // A sled's answer may be half a minute old.
             for (index, heard) in fresh(sleds).await {
                 sleds.hears(index, heard).into_iter().for_each(|index| start(&mut pollers, sleds, index));
             }
@@ -108,36 +108,36 @@ async fn poll(
     }
 }
 
-/// What they all say now.
+/// Ask them all for what they say now.
 async fn fresh(sleds: &Sleds) -> Vec<News> {
     let asked = sleds.all.iter().map(|sled| client::look(&sled.endpoint, &sleds.volume, None));
     join_all(asked).await.into_iter().enumerate().collect()
 }
 
-/// Polls a sled for ever.
+/// Poll a sled for ever.
 pub(super) async fn ask(index: usize, endpoint: Endpoint, volume: VolumeName, sender: mpsc::Sender<News>) {
     let mut backoff = Backoff::new(PAUSES[0], PAUSES[1]);
     let mut known = None;
     loop {
         let asked = Instant::now();
-        let heard = client::look(&endpoint, &volume, known.map(|revision| (HOLD, revision))).await;
+        let heard = client::look(&endpoint, &volume, known.map(|revision| (HOLD_SECONDS, revision))).await;
         known = heard.as_ref().ok().map(|look| look.volume.revision);
         if sender.send((index, heard)).await.is_err() {
             return;
         }
-        if asked.elapsed() >= HELD {
+        if asked.elapsed() >= HELD_AT_LEAST {
             backoff.reset();
         }
         sleep(backoff.grow()).await;
     }
 }
 
-/// Says why it waits, whenever that changes.
+/// The teller of why it waits, whenever that changes.
 #[derive(Debug, Default)]
 struct Teller {
-    /// What was told and still holds or has only just ceased to, and when.
+    /// The reasons that were told and still hold or have only just ceased to, and when.
     told: BTreeMap<(String, String, String), (String, Instant)>,
-    /// What is to be told when its time has come.
+    /// The time at which there is something to be told.
     due: Option<Instant>,
     disagreement: Option<String>,
 }
@@ -158,17 +158,17 @@ impl Teller {
         }
     }
 
-    /// What is to be said now. One reason is told again only after a while, however it changes.
+    /// The lines to be told now. One reason is told again only after a while, however it changes.
     fn lines(&mut self, reasons: &[Reason], now: Instant) -> Vec<String> {
         let mut lines = Vec::new();
         self.due = None;
         let holds: BTreeSet<_> = reasons.iter().map(key).collect();
-        self.told.retain(|key, (_, when)| holds.contains(key) || now - *when < AGAIN);
-        for reason in reasons.iter().take(MOST) {
+        self.told.retain(|key, (_, when)| holds.contains(key) || now - *when < TELL_PAUSE);
+        for reason in reasons.iter().take(REASON_LIMIT) {
             match self.told.get(&key(reason)) {
                 Some((cause, _)) if *cause == reason.cause => {}
-                Some((_, when)) if now - *when < AGAIN => {
-                    self.due = Some(self.due.map_or(*when + AGAIN, |due| due.min(*when + AGAIN)));
+                Some((_, when)) if now - *when < TELL_PAUSE => {
+                    self.due = Some(self.due.map_or(*when + TELL_PAUSE, |due| due.min(*when + TELL_PAUSE)));
                 }
                 _ => {
                     lines.push(reason.to_string());
@@ -206,7 +206,7 @@ mod tests {
             assert!(lines(second, &causes).is_empty(), "{second}");
         }
         assert_eq!(lines(12, &[reason("REGION_HUNG", "12")]), ["a: REGION_HUNG region v-0: 12"]);
-        // What has ceased for a while is news when it comes back.
+        // A cause that has ceased for a while is news when it comes back.
         assert!(lines(13, &[]).is_empty());
         assert_eq!(lines(23, &[down]).len(), 1);
     }

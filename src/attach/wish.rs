@@ -1,6 +1,7 @@
-//! What the sleds say to whoever has a volume: that they wish it detached (`sledctl volume drain`), or that it is another
-//! host's now. A relay that serves hears of it by the answer that each sled holds for it, at the cost of a question in half a
-//! minute. What is to be done for a wish is more than its sandbox lets it do, and systemd begins it.
+//! Wishes of the sleds towards whoever has a volume: that it be detached (`sledctl volume drain`), or that it is
+//! another host's now. A relay that serves hears of it by the answer that each sled holds for it, at the cost of a
+//! question in half a minute. What is to be done for a wish is more than its sandbox lets it do, and systemd begins
+//! it.
 
 use super::client::{self, Look};
 use super::endpoint::Endpoint;
@@ -21,14 +22,14 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
-/// So long after the sleds are all ready again it is told, and how often: a server may notice late that it was cut off, and
-/// after ten seconds it has looked for them by itself.
-const BACK: Duration = Duration::from_millis(300);
-const TIMES: u32 = 33;
+/// The pause after which a server is told that the sleds are all ready again, and how often: it may notice late that
+/// it was cut off, and after ten seconds it has looked for them by itself.
+const READY_PAUSE: Duration = Duration::from_millis(300);
+const READY_TIMES: u32 = 33;
 /// How long systemd may take to begin it.
-const SYSTEMD: Duration = Duration::from_secs(10);
+const SYSTEMD_LIMIT: Duration = Duration::from_secs(10);
 
-/// Whether the sleds are ready, and what is still to be told of it.
+/// The readiness of the sleds, and what is still to be told of it.
 struct Readiness {
     ready: bool,
     due: Option<Instant>,
@@ -36,15 +37,15 @@ struct Readiness {
 }
 
 impl Readiness {
-    /// They are ready, or not.
+    /// Note that the sleds are ready, or not.
     fn sees(&mut self, ready: bool) {
         if ready && !self.ready {
-            (self.due, self.left) = (Some(Instant::now() + BACK), TIMES);
+            (self.due, self.left) = (Some(Instant::now() + READY_PAUSE), READY_TIMES);
         }
         self.ready = ready;
     }
 
-    /// Returns when it is to be told that they are back. Cancel-safe: the clock is absolute.
+    /// Return when it is to be told that they are back. Cancel-safe: the clock is absolute.
     async fn comes(&self) {
         match self.due {
             Some(at) if self.ready => sleep_until(at).await,
@@ -52,16 +53,16 @@ impl Readiness {
         }
     }
 
-    /// It is told.
+    /// Note that it is told.
     fn told(&mut self) {
         self.left = self.left.saturating_sub(1);
-        self.due = (self.left > 0).then(|| Instant::now() + BACK);
+        self.due = (self.left > 0).then(|| Instant::now() + READY_PAUSE);
     }
 }
 
-/// Does what the sleds wish, until they say that the volume is another host's; `own` tells with which generation the last
-/// server began. A server that is cut off need not notice, and whoever asks for something would wait for ever. `back` is
-/// told when the sleds are ready again.
+/// Do what the sleds wish, until they say that the volume is another host's; `own` tells with which generation the
+/// last server began. A server that is cut off need not notice, and whoever asks for something would wait for ever.
+/// `back` is told when the sleds are ready again.
 pub(super) async fn heed(volume: &VolumeName, given: Vec<Endpoint>, own: &Shared, back: &watch::Sender<()>) -> Failure {
     let mut sleds = Sleds::new(volume, given, Aim::Win);
     let (sender, mut news) = mpsc::channel(16);
@@ -85,7 +86,7 @@ pub(super) async fn heed(volume: &VolumeName, given: Vec<Endpoint>, own: &Shared
         let wish = heard.as_ref().ok().and_then(|look| Some((look.volume.sled.clone(), open_wish(look)?)));
         sleds.hears(index, heard).into_iter().for_each(|index| start(&mut pollers, &sleds, index));
         readiness.sees(sleds.ready());
-        // What cannot be read is not known; the next server's ticket is looked at all the same.
+        // A generation that cannot be read is not known; the next server's ticket is looked at all the same.
         if let Some(why) = own.generation().ok().and_then(|last| lost(&sleds, last)) {
             return why;
         }
@@ -112,15 +113,15 @@ fn open_wish(look: &Look) -> Option<u64> {
     open.then_some(drain.id)
 }
 
-/// Has systemd begin to detach it.
+/// Have systemd begin to detach it.
 async fn begin(volume: &VolumeName) -> Result<(), String> {
     let unit = format!("crucible-detach@{volume}.service");
     let asked = async {
-        let bus = zbus::connection::Builder::system().method_timeout(SYSTEMD).build().await?;
+        let bus = zbus::connection::Builder::system().method_timeout(SYSTEMD_LIMIT).build().await?;
         ManagerProxy::new(&bus).await?.start_unit(&unit, "replace").await
     };
-    match timeout(SYSTEMD, asked).await {
+    match timeout(SYSTEMD_LIMIT, asked).await {
         Ok(asked) => asked.map(drop).map_err(spoken),
-        Err(_) => Err(format!("systemd has not answered for {} s", SYSTEMD.as_secs())),
+        Err(_) => Err(format!("systemd has not answered for {} s", SYSTEMD_LIMIT.as_secs())),
     }
 }

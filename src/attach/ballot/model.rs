@@ -29,15 +29,15 @@ const ASKED: u16 = u16::MAX;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Sled {
     clock: u16,
-    /// What it goes by, and what would be left of that after a crash.
+    /// The generation that it goes by, and what would be left of that after a crash.
     granted: u16,
     recorded: u16,
-    /// Whom its regions let in.
+    /// The host that its regions let in.
     lets_in: u8,
     /// The wins in whose majority it was, a bit for each.
     majorities: u8,
     slots: [u16; HOSTS],
-    /// What each host asked for and waits for no more, if such requests survive.
+    /// The requests that each host waits for no more, if such requests survive.
     ghosts: [Option<u16>; HOSTS],
 }
 
@@ -45,9 +45,9 @@ struct Sled {
 struct Host {
     ballots_left: u8,
     begun: bool,
-    /// The round it is in, and how many wins were complete when that began.
+    /// The round that it is in, and how many wins were complete when that began.
     asking: Option<(Round, usize)>,
-    /// Which win it holds: it runs with it until it begins again.
+    /// The win that it holds: it runs with it until it begins again.
     holds: Option<usize>,
 }
 
@@ -61,7 +61,7 @@ struct Win {
 struct State {
     sleds: [Option<Sled>; 3],
     hosts: [Host; HOSTS],
-    /// In the order in which they were complete.
+    /// The wins in the order in which they were complete.
     wins: Vec<Win>,
     ticks_left: u8,
     crashes_left: u8,
@@ -69,9 +69,9 @@ struct State {
 
 /// A fleet, its bounds, and the rules that it goes by.
 struct Fleet {
-    /// What the sleds' clocks show at first; one for each sled.
+    /// The sleds' clocks at first; one for each sled.
     clocks: &'static [u16],
-    /// How many ballots each host begins, and how many rounds each of them has.
+    /// The ballots that each host begins, and how many rounds each of them has.
     ballots: [u8; HOSTS],
     rounds: [u32; HOSTS],
     ticks: u8,
@@ -80,13 +80,13 @@ struct Fleet {
     refusals: bool,
     /// A request may be carried out although its asker waits for it no more.
     ghosts: bool,
-    /// How a sled grants: what is asked, what it granted, its clock.
+    /// The rule by which a sled grants: what is asked, what it granted, its clock.
     grant: fn(u64, u64, u64) -> Option<u64>,
     /// A grant is on record before it is answered.
     recorded: bool,
     /// From a grant on, the sled's regions let in its host and no other.
     fences: bool,
-    /// Whether it is looked at whom the regions let in.
+    /// The fences are checked: whom the regions let in.
     look_at_fences: bool,
     decide: fn(&Round, &[Answer]) -> Decision,
 }
@@ -140,7 +140,7 @@ impl Hasher for Quick {
     }
 }
 
-/// Searches everything that can happen: how many states there are, or the first fault.
+/// Search everything that can happen: how many states there are, or the first fault.
 fn search(fleet: &Fleet) -> Result<usize, String> {
     let first = fleet.first();
     let mut seen: HashSet<State, BuildHasherDefault<Quick>> = HashSet::default();
@@ -180,7 +180,7 @@ impl Fleet {
         }
     }
 
-    /// Every state that can come next.
+    /// The states that can come next.
     fn steps(&self, state: &State, next: &mut Vec<State>) -> Result<(), String> {
         for host in 0..HOSTS {
             match state.hosts[host].asking {
@@ -201,8 +201,8 @@ impl Fleet {
         Ok(())
     }
 
-    /// A host that asks for nothing begins a ballot: with nothing known, or with what the sleds
-    /// say now. What it ran before is over.
+    /// Have a host that asks for nothing begin a ballot: with nothing known, or with what the sleds say now. The
+    /// server that it ran before is over.
     fn begins(&self, state: &State, host: usize, next: &mut Vec<State>) {
         let in_turn = host == 0 || state.hosts[host - 1].begun;
         if state.hosts[host].ballots_left == 0 || !in_turn {
@@ -321,7 +321,7 @@ fn small(generation: u64) -> u16 {
     u16::try_from(generation).ok().filter(|small| *small != ASKED).unwrap()
 }
 
-/// What happens to a sled by itself: it crashes, its clock moves.
+/// The states after something that a sled does by itself: it crashes, its clock moves.
 fn happens(state: &State, sled: &Sled, becomes: &mut impl FnMut(&State, Sled)) {
     if state.crashes_left > 0 {
         let state = State { crashes_left: state.crashes_left - 1, ..state.clone() };
@@ -338,7 +338,7 @@ fn happens(state: &State, sled: &Sled, becomes: &mut impl FnMut(&State, Sled)) {
 }
 
 impl State {
-    /// That no generation is won twice, and that later is higher.
+    /// Find that no generation is won twice, and that later is higher.
     fn may_win(&self, new: Win, wins_before: usize) -> Result<(), String> {
         if let Some(old) = self.wins.iter().find(|old| old.generation == new.generation) {
             return Err(format!("twice: {old:?}, {new:?}: {self:?}"));
@@ -349,8 +349,7 @@ impl State {
         }
     }
 
-    /// That any two majorities meet, and that where they do the holder of the lower generation
-    /// is locked out.
+    /// Find that any two majorities meet, and that where they do the holder of the lower generation is locked out.
     fn locked_out(&self, look_at_fences: bool) -> Result<(), String> {
         for (high, winner) in self.wins.iter().enumerate() {
             for (low, loser) in self.wins.iter().enumerate().filter(|(_, loser)| loser.generation < winner.generation) {

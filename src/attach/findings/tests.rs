@@ -1,4 +1,4 @@
-//! What is wrong is found, and nothing else.
+//! Findings are what is wrong, and nothing else.
 
 use super::*;
 use crate::attach::state::PauseState;
@@ -81,7 +81,7 @@ fn each_thing_that_is_wrong_is_found_with_its_cause() {
             Some("NOT_MOUNTED"),
             "/dev/nbd0 is there, and is to be mounted here",
         ),
-        // Whoever has it raw wants no mount.
+        // A host that has it raw wants no mount.
         (
             changed(|here| (here.mount, here.mounts_at, here.storage) = (Some(Found::None), Some(Vec::new()), None)),
             None,

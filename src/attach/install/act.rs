@@ -1,4 +1,5 @@
-//! Carries out what a step says, and nothing else: each of these can be cut off at any point and done again.
+//! Actions of an installation on a host: what a step says is carried out, and nothing else; each of these can be cut
+//! off at any point and done again.
 
 use super::super::arguments::Target;
 use super::super::endpoint::Endpoint;
@@ -25,13 +26,13 @@ use std::time::Duration;
 use tokio::time::{Instant, interval, sleep_until, timeout};
 
 /// How long one of Proxmox' programs may take.
-const PROXMOX: Duration = Duration::from_secs(120);
+const PROXMOX_LIMIT: Duration = Duration::from_secs(120);
 /// How long the kernel may take to load a module.
-const MODPROBE: Duration = Duration::from_secs(60);
-/// How often it is said that a service is waited for, if it says nothing new.
-const AGAIN: Duration = Duration::from_secs(15);
+const MODPROBE_LIMIT: Duration = Duration::from_secs(60);
+/// The pause before it is said again that a service is waited for, if it says nothing new.
+const TELL_PAUSE: Duration = Duration::from_secs(15);
 
-/// Whoever carries something out.
+/// The hand that carries actions out.
 pub(super) struct Hand<'a> {
     pub(super) volume: &'a VolumeName,
     pub(super) units: &'a Units,
@@ -40,10 +41,10 @@ pub(super) struct Hand<'a> {
 }
 
 impl Hand<'_> {
-    /// Does it. What it returns is to be said beside it.
+    /// Do an action. What it returns is to be said beside it.
     ///
     /// # Errors
-    /// What could not be done.
+    /// The part that could not be done.
     pub(super) async fn does(&self, action: &Action, facts: &Facts) -> Result<Option<String>, Failure> {
         match action {
             Action::Load { now, at_boot } => load(*now, *at_boot).await?,
@@ -57,7 +58,7 @@ impl Hand<'_> {
             Action::Await => self.named(&facts.service.says).await?,
             Action::MakeFileSystem { .. } => {
                 let device = texts::device(self.volume).display().to_string();
-                // However long its sleds are away: what is cut off would be half of one.
+                // Its sleds may be away for however long: what is cut off would be half of one.
                 command::done("mkfs.ext4", "e2fsprogs", &["-q", &device], None).await?;
             }
             Action::Shield => return shield(&facts.path),
@@ -73,10 +74,10 @@ impl Hand<'_> {
         Ok(None)
     }
 
-    /// Undoes it.
+    /// Undo an action.
     ///
     /// # Errors
-    /// What could not be undone.
+    /// The part that could not be undone.
     pub(super) async fn undoes(&self, action: &undo::Action, facts: &Facts) -> Result<(), Failure> {
         match action {
             undo::Action::Store(change) => store(change).await,
@@ -101,7 +102,7 @@ impl Hand<'_> {
         }
     }
 
-    /// Stops what was set up by hand, in this order: what is mounted is unmounted before its device goes.
+    /// Stop what was set up by hand, in this order: what is mounted is unmounted before its device goes.
     async fn take_over(&self, facts: &Facts) -> Result<(), Failure> {
         let units = &facts.old.units;
         for unit in units {
@@ -117,7 +118,7 @@ impl Hand<'_> {
         self.units.reload().await
     }
 
-    /// Starts the service, and waits until it is ready, saying meanwhile why it is not.
+    /// Start the service, and wait until it is ready, saying meanwhile why it is not.
     async fn serve(&self, restart: bool, facts: &Facts) -> Result<(), Failure> {
         let name = texts::service(self.volume);
         self.units.reload().await?;
@@ -135,7 +136,7 @@ impl Hand<'_> {
         Ok(())
     }
 
-    /// Waits until udev has given the device its name, for as long as its service may take to be ready.
+    /// Wait until udev has given the device its name, for as long as its service may take to be ready.
     async fn named(&self, says: &str) -> Result<(), Failure> {
         let device = texts::device(self.volume);
         let (limit, name) = (format!("--timeout={}", self.limit.as_secs().max(1)), device.display().to_string());
@@ -145,22 +146,22 @@ impl Hand<'_> {
         }
     }
 
-    /// Returns when the sleds say that it is of no use to wait for them; they are asked why it is, and that is told.
+    /// Return when the sleds say that it is of no use to wait for them; they are asked why it is, and that is told.
     async fn hopeless(&self, sleds: Vec<Endpoint>) -> Failure {
         let target = Target::of(self.volume.clone(), sleds);
         match target.sleds() {
             Err(why) => why,
             Ok(given) => match wait::until_ready(self.volume, given, None, Aim::Win, &|_| Ok(())).await {
                 Err(why) => why,
-                // It is between this host and its server from here on.
+                // The wait is between this host and its server from here on.
                 Ok(_) => std::future::pending().await,
             },
         }
     }
 
-    /// Tells what the service says of itself, when that is something else; never returns.
+    /// Tell what the service says of itself, when that is something else; never returns.
     async fn tell(&self, name: &str, deadline: Instant) {
-        let (mut ticks, mut last) = (interval(AGAIN), String::new());
+        let (mut ticks, mut last) = (interval(TELL_PAUSE), String::new());
         ticks.tick().await;
         loop {
             ticks.tick().await;
@@ -183,14 +184,14 @@ impl Hand<'_> {
     }
 }
 
-/// What is in a list of sleds, as far as it can be read: the service says what cannot.
+/// Read a list of sleds, as far as it can be read: the service says what cannot.
 pub(super) fn endpoints(text: &str) -> Vec<Endpoint> {
     text.split([' ', ',', '\t']).filter_map(|word| word.parse().ok()).collect()
 }
 
 async fn load(now: bool, at_boot: bool) -> Result<(), Failure> {
     if now {
-        command::done("modprobe", "kmod", &["nbd"], Some(MODPROBE)).await?;
+        command::done("modprobe", "kmod", &["nbd"], Some(MODPROBE_LIMIT)).await?;
     }
     if at_boot {
         let path = Path::new(places::MODULES);
@@ -200,7 +201,7 @@ async fn load(now: bool, at_boot: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Copies a server to its place: one that runs from there goes on running the old one.
+/// Copy a server to its place: one that runs from there goes on running the old one.
 fn copy_server(from: &Path) -> Result<(), Failure> {
     let path = Path::new(places::SERVER);
     let (dir, file) = (path.parent().unwrap_or(Path::new("/")), path.file_name().unwrap_or_default());
@@ -218,7 +219,7 @@ fn write(dir: &Path, file: &str, text: &str) -> io::Result<()> {
     files::replace(dir, file, text.as_bytes()).map_err(named)
 }
 
-/// Removes a file, if it is there.
+/// Remove a file, if it is there.
 fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(why) if why.kind() != ErrorKind::NotFound => {
@@ -228,7 +229,7 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes a mountpoint, and makes it immutable, where that is known.
+/// Make a mountpoint, and make it immutable, where that is known.
 fn shield(path: &Path) -> Result<Option<String>, Failure> {
     fs::create_dir_all(path)?;
     Ok(match flag::set(path, true)? {
@@ -237,11 +238,11 @@ fn shield(path: &Path) -> Result<Option<String>, Failure> {
     })
 }
 
-/// Makes a mountpoint an ordinary directory again, or removes it.
+/// Make a mountpoint an ordinary directory again, or remove it.
 fn unshield(path: &Path, and_remove: bool) -> Result<(), Failure> {
     flag::set(path, false)?;
     if and_remove {
-        // It takes nothing away that is in it.
+        // Removing takes nothing away that is in it.
         fs::remove_dir(path)?;
     }
     Ok(())
@@ -249,10 +250,10 @@ fn unshield(path: &Path, and_remove: bool) -> Result<(), Failure> {
 
 async fn store(change: &Change) -> Result<(), Failure> {
     let words: Vec<_> = change.0.iter().map(String::as_str).collect();
-    match timeout(PROXMOX, command::done("pvesm", "libpve-storage-perl", &words, None)).await {
+    match timeout(PROXMOX_LIMIT, command::done("pvesm", "libpve-storage-perl", &words, None)).await {
         Ok(done) => done.map(|_| ()),
         Err(_) => {
-            let message = format!("pvesm {} has not ended in {} s", words.join(" "), PROXMOX.as_secs());
+            let message = format!("pvesm {} has not ended in {} s", words.join(" "), PROXMOX_LIMIT.as_secs());
             Err(Failure::refused("PROGRAM_HANGS", message, "see pvesm status, and try again"))
         }
     }
@@ -280,7 +281,7 @@ mod tests {
         let path = dir.path().join("mnt/crucible-v");
         let said = shield(&path).unwrap();
         let shielded = flag::of(&path).unwrap() == Flag::Set;
-        // Whether it can be is this machine's business.
+        // This machine decides whether it can be.
         assert_eq!(said.is_none(), shielded);
         assert_eq!(fs::write(path.join("x"), "").is_err(), shielded);
         flag::set(&path, false).unwrap();

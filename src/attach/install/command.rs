@@ -7,33 +7,37 @@ use std::time::Duration;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-/// How long one may take that only looks.
-pub(super) const LOOK: Duration = Duration::from_secs(30);
-/// How much is said of what one has printed, in characters.
-const MOST: usize = 500;
+/// How long a program may take that only looks.
+pub(super) const LOOK_LIMIT: Duration = Duration::from_secs(30);
+/// The most that is told of what one has printed, in characters.
+const LAST_WORDS_CHARS: usize = 500;
 
-/// What has come of a program.
+/// The end of a program.
 #[derive(Debug)]
 pub(super) struct Ran {
-    /// Its exit code; -1 if it was killed.
+    /// The exit code; -1 if it was killed.
     pub(super) code: i32,
-    /// What it has printed.
+    /// The text on standard output.
     pub(super) printed: String,
-    /// What it has said as errors.
+    /// The text on standard error.
     pub(super) said: String,
 }
 
 impl Ran {
-    /// The last that it has said, in short.
+    /// The last words of the program, in short.
     pub(super) fn last_words(&self) -> String {
         let text = if self.said.trim().is_empty() { &self.printed } else { &self.said };
         let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
         let text = lines[lines.len().saturating_sub(4)..].join("; ");
-        if text.is_empty() { format!("it ended with {}", self.code) } else { text.chars().take(MOST).collect() }
+        if text.is_empty() {
+            format!("it ended with {}", self.code)
+        } else {
+            text.chars().take(LAST_WORDS_CHARS).collect()
+        }
     }
 }
 
-/// Runs a program; `None` if there is none of that name.
+/// Run a program; `None` if there is none of that name.
 ///
 /// # Errors
 /// If it takes longer than its limit (`None`: it may take as long as it likes), or cannot be run.
@@ -62,7 +66,7 @@ pub(super) async fn found(program: &str, words: &[&str], limit: Option<Duration>
     }
 }
 
-/// Runs a program that a host has, from this package of Debian.
+/// Run a program that a host has, from this package of Debian.
 ///
 /// # Errors
 /// As [`found`], or that it has not.
@@ -72,10 +76,10 @@ pub(super) async fn run(program: &str, package: &str, words: &[&str], limit: Opt
     })
 }
 
-/// Runs a program that has to succeed.
+/// Run a program that has to succeed.
 ///
 /// # Errors
-/// As [`run`], or what it says.
+/// As [`run`], or the program's own words.
 pub(super) async fn done(
     program: &str,
     package: &str,
@@ -89,7 +93,7 @@ pub(super) async fn done(
     }
 }
 
-/// That a program has failed.
+/// A program has failed.
 pub(super) fn failed(program: &str, words: &[&str], ran: &Ran) -> Failure {
     let message = format!("{program} {}: {}", words.join(" "), ran.last_words());
     Failure::refused("PROGRAM_FAILED", message, "see what it says; what was done before stays, and is not done again")
@@ -102,7 +106,7 @@ mod tests {
     #[tokio::test]
     async fn a_program_is_limited_in_time_and_its_words_in_length() {
         let code = |failure: Failure| failure.error().code;
-        let ran = run("sh", "dash", &["-c", "echo a; echo b >&2; exit 3"], Some(LOOK)).await.unwrap();
+        let ran = run("sh", "dash", &["-c", "echo a; echo b >&2; exit 3"], Some(LOOK_LIMIT)).await.unwrap();
         assert_eq!((ran.code, ran.printed.as_str(), ran.last_words().as_str()), (3, "a\n", "b"));
         let late = run("sleep", "coreutils", &["1000"], Some(Duration::from_millis(50))).await.unwrap_err();
         assert_eq!(code(late), "PROGRAM_HANGS");

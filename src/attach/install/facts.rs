@@ -1,4 +1,4 @@
-//! What is wanted of a host, and what was found on it: what the plan is made of. Pure.
+//! Facts that an installation is planned from: what is wanted of a host, and what was found on it. Pure.
 
 use super::super::mounts::Mount;
 use super::super::units::Service;
@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-/// How far an installation goes.
+/// The extent of an installation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::attach) enum Extent {
     /// The device, and nothing on it.
@@ -18,10 +18,9 @@ pub(in crate::attach) enum Extent {
     Mount,
 }
 
-/// What is wanted.
+/// An installation that is wanted.
 #[derive(Debug, Clone)]
 pub(in crate::attach) struct Wanted {
-    /// The volume.
     pub(in crate::attach) volume: VolumeName,
     /// Its sleds, as they are written; `None`: those that are on record.
     pub(in crate::attach) sleds: Option<Vec<String>>,
@@ -29,67 +28,65 @@ pub(in crate::attach) struct Wanted {
     pub(in crate::attach) tls: Option<Vec<String>>,
     /// A program that is to be this host's server.
     pub(in crate::attach) server: Option<PathBuf>,
-    /// How far it goes.
+    /// The extent of the installation.
     pub(in crate::attach) extent: Extent,
-    /// Where it is mounted; `None`: where it is or was, or else in the usual place.
+    /// The path at which it is mounted; `None`: where it is or was, or else in the usual place.
     pub(in crate::attach) mount: Option<PathBuf>,
     /// The name of the storage; `None`: the one that it has, or else the usual one.
     pub(in crate::attach) storage: Option<String>,
-    /// What the storage is for, as Proxmox lists it; `None`: what it is for, or else the usual.
+    /// The content that the storage is for, as Proxmox lists it; `None`: what it is for, or else the usual.
     pub(in crate::attach) content: Option<String>,
 }
 
-/// Whether the kernel has network block devices.
+/// Network block devices of the kernel.
 #[derive(Debug, Clone, Copy, Default)]
 pub(in crate::attach) struct Kernel {
-    /// It has them now.
+    /// The kernel has them now.
     pub(in crate::attach) loaded: bool,
-    /// It could.
+    /// The kernel could have them.
     pub(in crate::attach) loadable: bool,
-    /// It is going to at each boot.
+    /// The kernel is going to have them at each boot.
     pub(in crate::attach) at_boot: bool,
 }
 
-/// What a file is, that is or is to be the server.
+/// The kind of a file that is or is to be the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::attach) enum Program {
     /// There is none.
     Missing,
-    /// It is no server that could be used, and why.
+    /// The file is no server that could be used, and why.
     Unfit(String),
-    /// It is one; what it is, in a number.
+    /// The file is one; what it is, in a number.
     Fit(String),
 }
 
 /// A unit that somebody has made by hand for the same purpose.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::attach) struct OldUnit {
-    /// Its name.
     pub(in crate::attach) name: String,
-    /// Its file.
     pub(in crate::attach) file: PathBuf,
-    /// Where it mounts, if it is a mount.
+    /// The path at which it mounts, if it is a mount.
     pub(in crate::attach) mounts: Option<PathBuf>,
-    /// It runs, or is mounted.
+    /// The unit runs, or is mounted.
     pub(in crate::attach) active: bool,
 }
 
-/// What was set up by hand.
+/// Units and settings that were made by hand.
 #[derive(Debug, Clone, Default)]
 pub(in crate::attach) struct Old {
     /// The units, in the order in which they are stopped.
     pub(in crate::attach) units: Vec<OldUnit>,
-    /// Where an earlier installation has put a mount's unit aside.
+    /// The unit of a mount that an earlier installation has put aside.
     pub(in crate::attach) aside: Option<OldUnit>,
-    /// What the server is told to attach, as far as that can be read.
+    /// The targets that the server is told to attach, as far as that can be read.
     pub(in crate::attach) targets: BTreeSet<SocketAddr>,
     /// A line of /etc/fstab that mounts a network block device.
     pub(in crate::attach) fstab: Option<String>,
-    /// Who uses what is mounted.
+    /// The users of what is mounted.
     pub(in crate::attach) users: Vec<String>,
 }
 
-/// What is on a device, as far as blkid can tell.
+/// The content of a device, as far as blkid can tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::attach) enum Content {
     /// Nothing at all.
@@ -103,13 +100,13 @@ pub(in crate::attach) enum Content {
 /// The volume as a device of this host.
 #[derive(Debug, Clone)]
 pub(in crate::attach) struct Device {
-    /// Its number: it is `/dev/nbdN`.
+    /// The device's number: it is `/dev/nbdN`.
     pub(in crate::attach) index: u32,
-    /// In bytes.
+    /// The size in bytes.
     pub(in crate::attach) size: u64,
-    /// What is on it.
+    /// The content of the device.
     pub(in crate::attach) content: Content,
-    /// Who uses it, but for the mount.
+    /// The users of the device, but for the mount.
     pub(in crate::attach) users: Vec<String>,
 }
 
@@ -118,13 +115,13 @@ pub(in crate::attach) struct Device {
 pub(in crate::attach) enum Flag {
     /// Nothing can.
     Set,
-    /// It can.
+    /// Anything can be written into it.
     Unset,
-    /// Its file system knows no such thing.
+    /// The file system knows no such thing.
     Unknown,
 }
 
-/// What is at a path.
+/// The thing at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::attach) enum Place {
     /// Nothing.
@@ -144,21 +141,20 @@ pub(in crate::attach) enum Place {
 /// A storage, as Proxmox has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::attach) struct Storage {
-    /// Its name.
     pub(in crate::attach) name: String,
-    /// Of which kind.
+    /// The kind of storage.
     pub(in crate::attach) kind: String,
-    /// Where it is, if it is a directory.
+    /// The path, if it is a directory.
     pub(in crate::attach) path: Option<PathBuf>,
-    /// What for.
+    /// The content that it is for.
     pub(in crate::attach) content: BTreeSet<String>,
     /// The nodes that have it; `None`: all.
     pub(in crate::attach) nodes: Option<BTreeSet<String>>,
-    /// It is used only where something is mounted.
+    /// The storage is used only where something is mounted.
     pub(in crate::attach) is_mountpoint: bool,
 }
 
-/// What Proxmox says.
+/// Proxmox' own view.
 #[derive(Debug, Clone, Default)]
 pub(in crate::attach) struct Proxmox {
     /// This node, as the others call it.
@@ -169,10 +165,9 @@ pub(in crate::attach) struct Proxmox {
     pub(in crate::attach) storages: Vec<Storage>,
 }
 
-/// What was found on a host.
+/// Facts that were found on a host.
 #[derive(Debug, Clone)]
 pub(in crate::attach) struct Facts {
-    /// Of the kernel.
     pub(in crate::attach) kernel: Kernel,
     /// udev knows the names of devices.
     pub(in crate::attach) rule: bool,
@@ -180,27 +175,24 @@ pub(in crate::attach) struct Facts {
     pub(in crate::attach) server: Program,
     /// See above; `None` if nothing was given.
     pub(in crate::attach) given: Option<Program>,
-    /// What was set up by hand.
+    /// The units and settings that were made by hand.
     pub(in crate::attach) old: Old,
-    /// Where the volume's regions are, as its sleds say; empty if none says anything.
+    /// The addresses of the volume's regions, as its sleds say; empty if none says anything.
     pub(in crate::attach) targets: BTreeSet<SocketAddr>,
-    /// The configuration.
     pub(in crate::attach) conf: Option<String>,
-    /// The service.
     pub(in crate::attach) service: Service,
-    /// The device.
     pub(in crate::attach) device: Option<Device>,
-    /// How large the volume is, as its last ticket said.
+    /// The size of the volume, as its last ticket said.
     pub(in crate::attach) size: Option<u64>,
     /// The units that mount it.
     pub(in crate::attach) mounts: Vec<Mount>,
-    /// Where it is to be mounted, what is there, and what unit of somebody else's has the name.
+    /// The path at which it is to be mounted, what is there, and what unit of somebody else's has the name.
     pub(in crate::attach) path: PathBuf,
     /// See above.
     pub(in crate::attach) place: Place,
     /// See above.
     pub(in crate::attach) stranger: bool,
-    /// Who uses what is mounted there.
+    /// The users of what is mounted there.
     pub(in crate::attach) users: Vec<String>,
     /// `None`: this is no Proxmox host.
     pub(in crate::attach) proxmox: Option<Proxmox>,
@@ -218,7 +210,7 @@ impl Facts {
     }
 }
 
-/// Where a volume is mounted: as it is said, or as it was, or in the usual place.
+/// The path at which a volume is mounted: as it is said, or as it was, or in the usual place.
 pub(in crate::attach) fn mountpoint(wanted: &Wanted, own: &[Mount], old: &Old) -> PathBuf {
     let was = || own.first().map(|mount| mount.path.clone());
     let by_hand = || old.units.iter().find_map(|unit| unit.mounts.clone());

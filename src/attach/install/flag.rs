@@ -12,7 +12,7 @@ fn directory(path: &Path) -> io::Result<OwnedFd> {
     Ok(open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?)
 }
 
-/// Whether it is set.
+/// Read the flag.
 ///
 /// # Errors
 /// If the directory cannot be opened.
@@ -25,11 +25,11 @@ pub(super) fn of(path: &Path) -> io::Result<Flag> {
     }
 }
 
-/// Sets it, or takes it away; returns what it is then. Where it cannot be set, it is not: of a file system that does
-/// not know it, and of a container, which may not.
+/// Set the flag, or take it away; return what it is then. Where it cannot be set, it is not: of a file system that
+/// does not know it, and of a container, which may not.
 ///
 /// # Errors
-/// What the kernel says.
+/// The error of the kernel.
 pub(super) fn set(path: &Path, immutable: bool) -> io::Result<Flag> {
     let directory = directory(path)?;
     let Ok(mut flags) = ioctl_getflags(&directory) else { return Ok(Flag::Unknown) };

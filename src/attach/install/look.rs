@@ -1,11 +1,11 @@
-//! Looks at a host: everything that the plan is made of, and again what a step may have changed. Changes nothing.
+//! Look at a host: everything that the plan is made of, and again what a step may have changed. Changes nothing.
 
 use super::super::backing::Backing;
 use super::super::failure::Failure;
 use super::super::program::runnable;
 use super::super::units::{Service, Units};
 use super::super::{disk, mounts, users};
-use super::command::{self, LOOK};
+use super::command::{self, LOOK_LIMIT};
 use super::facts::{Content, Device, Facts, Flag, Kernel, Place, Program, Proxmox, Wanted, mountpoint};
 use super::places::{self, STATE, UNITS};
 use super::{flag, old, storage};
@@ -22,36 +22,36 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long a program may take to say what it is.
-const HELP: Duration = Duration::from_secs(10);
+const HELP_LIMIT: Duration = Duration::from_secs(10);
 /// How long blkid may take: it reads the volume in many places, and its sleds may be slow, or away for a moment.
-const READS: Duration = Duration::from_secs(180);
-/// How much is read at both ends of a device in which blkid finds nothing, in bytes.
-const ENDS: usize = 1 << 20;
-/// Where udev's rule may lie.
+const BLKID_LIMIT: Duration = Duration::from_secs(180);
+/// The bytes that are read at both ends of a device in which blkid finds nothing.
+const END_BYTES: usize = 1 << 20;
+/// The directories in which udev's rule may lie.
 const RULES: [&str; 3] = ["/etc/udev/rules.d", "/usr/lib/udev/rules.d", "/lib/udev/rules.d"];
-/// Where it may be said what the kernel loads at each boot.
+/// The places where it may be said what the kernel loads at each boot.
 const MODULES: [&str; 4] =
     ["/etc/modules-load.d", "/run/modules-load.d", "/usr/lib/modules-load.d", "/usr/local/lib/modules-load.d"];
 
-/// Whoever looks, and what there is to look for.
+/// The looker at a host, and what there is to look for.
 pub(super) struct Looker<'a> {
     pub(super) wanted: &'a Wanted,
     pub(super) units: &'a Units,
-    /// Where the volume's regions are, as its sleds have said.
+    /// The addresses of the volume's regions, as its sleds have said.
     pub(super) targets: BTreeSet<SocketAddr>,
 }
 
 impl Looker<'_> {
-    /// Looks at everything.
+    /// Look at everything.
     ///
     /// # Errors
-    /// What cannot be looked at, and why.
+    /// The part that cannot be looked at, and why.
     pub(super) async fn look(&self) -> Result<Facts, Failure> {
         let wanted = self.wanted;
         let mut facts = Facts {
             kernel: Kernel::default(),
             rule: false,
-            server: program(Path::new(places::SERVER), HELP).await?,
+            server: program(Path::new(places::SERVER), HELP_LIMIT).await?,
             given: None,
             old: super::facts::Old::default(),
             targets: self.targets.clone(),
@@ -67,7 +67,7 @@ impl Looker<'_> {
             proxmox: None,
         };
         if let Some(path) = &wanted.server {
-            facts.given = Some(program(path, HELP).await?);
+            facts.given = Some(program(path, HELP_LIMIT).await?);
         }
         facts.kernel = kernel().await?;
         facts.proxmox = self.proxmox().await?;
@@ -75,10 +75,10 @@ impl Looker<'_> {
         Ok(facts)
     }
 
-    /// Looks again at what changes by itself and by most steps, and is quickly looked at: what is on a device is not.
+    /// Look again at what changes by itself and by most steps, and is quickly looked at: what is on a device is not.
     ///
     /// # Errors
-    /// What cannot be looked at, and why.
+    /// The part that cannot be looked at, and why.
     pub(super) async fn again(&self, facts: &mut Facts) -> Result<(), Failure> {
         let volume = &self.wanted.volume;
         facts.rule = RULES.iter().any(|dir| Path::new(dir).join("66-crucible.rules").exists());
@@ -102,16 +102,16 @@ impl Looker<'_> {
         Ok(())
     }
 
-    /// Looks again at the server, after it was copied.
+    /// Look again at the server, after it was copied.
     ///
     /// # Errors
     /// If it cannot be asked what it is.
     pub(super) async fn server(&self, facts: &mut Facts) -> Result<(), Failure> {
-        facts.server = program(Path::new(places::SERVER), HELP).await?;
+        facts.server = program(Path::new(places::SERVER), HELP_LIMIT).await?;
         Ok(())
     }
 
-    /// Looks again at the kernel.
+    /// Look again at the kernel.
     ///
     /// # Errors
     /// If modprobe hangs.
@@ -120,16 +120,16 @@ impl Looker<'_> {
         Ok(())
     }
 
-    /// Looks again at Proxmox' storages.
+    /// Look again at Proxmox' storages.
     ///
     /// # Errors
-    /// What its program says.
+    /// The words of its program.
     pub(super) async fn storages(&self, facts: &mut Facts) -> Result<(), Failure> {
         facts.proxmox = self.proxmox().await?;
         Ok(())
     }
 
-    /// Looks again at what is on the device, before and after something is made on it. Nothing of it is remembered by
+    /// Look again at what is on the device, before and after something is made on it. Nothing of it is remembered by
     /// the kernel: each look has it read over the network.
     ///
     /// # Errors
@@ -141,7 +141,7 @@ impl Looker<'_> {
         Ok(())
     }
 
-    /// The device; what is on it as it was `before`, if that was the same.
+    /// The device; its content as it was `before`, if that was the same.
     async fn device(
         &self,
         facts: &Facts,
@@ -174,7 +174,7 @@ impl Looker<'_> {
         };
         let ask = async |path: &'static str| {
             let words = ["get", path, "--output-format", "json"];
-            match command::found("pvesh", &words, Some(LOOK)).await? {
+            match command::found("pvesh", &words, Some(LOOK_LIMIT)).await? {
                 Some(ran) if ran.code == 0 => Ok(Some(ran.printed)),
                 Some(ran) => Err(command::failed("pvesh", &words, &ran)),
                 None => Ok(None),
@@ -190,7 +190,7 @@ impl Looker<'_> {
     }
 }
 
-/// A file's text; `None` if there is none.
+/// Read a file's text; `None` if there is none.
 fn read(path: &Path) -> io::Result<Option<String>> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
@@ -202,7 +202,7 @@ fn read(path: &Path) -> io::Result<Option<String>> {
 async fn kernel() -> Result<Kernel, Failure> {
     let loaded = Path::new("/sys/module/nbd").exists();
     let loadable = loaded || {
-        let ran = command::run("modprobe", "kmod", &["--dry-run", "--quiet", "nbd"], Some(LOOK)).await?;
+        let ran = command::run("modprobe", "kmod", &["--dry-run", "--quiet", "nbd"], Some(LOOK_LIMIT)).await?;
         ran.code == 0
     };
     let named = |file: PathBuf| {
@@ -214,7 +214,7 @@ async fn kernel() -> Result<Kernel, Failure> {
     Ok(Kernel { loaded, loadable, at_boot: files.any(named) })
 }
 
-/// What a file is that is or is to be the server: it is asked, and has to know what it is going to be told.
+/// Find the kind of a file that is or is to be the server: it is asked, and has to know what it is going to be told.
 async fn program(path: &Path, limit: Duration) -> Result<Program, Failure> {
     if !path.exists() {
         return Ok(Program::Missing);
@@ -240,7 +240,7 @@ async fn program(path: &Path, limit: Duration) -> Result<Program, Failure> {
     Ok(Program::Fit(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()))
 }
 
-/// What is at a path.
+/// Find what is at a path.
 fn place(path: &Path, device: Option<&Device>, mounts: &[MountInfo]) -> io::Result<Place> {
     if let Some(mount) = users::mounted_at(mounts, path) {
         let own = device.and_then(|device| users::majmin(Path::new(&format!("/sys/block/nbd{}", device.index))));
@@ -259,12 +259,12 @@ fn place(path: &Path, device: Option<&Device>, mounts: &[MountInfo]) -> io::Resu
     }
 }
 
-/// What is on a device: as blkid finds by looking at it, and nowhere else. Where it finds nothing there has to be
-/// nothing: it knows neither everything, nor whether it could read.
+/// Find the content of a device: as blkid finds by looking at it, and nowhere else. Where it finds nothing there has
+/// to be nothing: it knows neither everything, nor whether it could read.
 async fn content(device: &Path, size: u64) -> Result<Content, Failure> {
     let name = device.display().to_string();
     let words = ["--probe", "--output", "export", &name];
-    let ran = command::run("blkid", "util-linux", &words, Some(READS)).await?;
+    let ran = command::run("blkid", "util-linux", &words, Some(BLKID_LIMIT)).await?;
     match ran.code {
         0 => Ok(found(&ran.printed)),
         2 => nothing(device, size),
@@ -274,7 +274,7 @@ async fn content(device: &Path, size: u64) -> Result<Content, Failure> {
     }
 }
 
-/// What blkid has found.
+/// The content that blkid has found.
 fn found(printed: &str) -> Content {
     let values = texts::values(printed);
     match (values.get("TYPE"), values.get("PTTYPE")) {
@@ -285,17 +285,17 @@ fn found(printed: &str) -> Content {
     }
 }
 
-/// That both ends of a device are zeroes.
+/// Find both ends of a device to be zeroes.
 fn nothing(device: &Path, size: u64) -> Result<Content, Failure> {
     let unread = |why: io::Error| {
         let message = format!("{} cannot be read: {why}", device.display());
         Failure::refused("UNREADABLE", message, "see journalctl -k, and crucible-attach status of the volume")
     };
     let mut file = File::open(device).map_err(unread)?;
-    for start in [0, size.saturating_sub(ENDS as u64)] {
+    for start in [0, size.saturating_sub(END_BYTES as u64)] {
         file.seek(SeekFrom::Start(start)).map_err(unread)?;
         let mut bytes = Vec::new();
-        file.by_ref().take(ENDS as u64).read_to_end(&mut bytes).map_err(unread)?;
+        file.by_ref().take(END_BYTES as u64).read_to_end(&mut bytes).map_err(unread)?;
         if bytes.is_empty() {
             return Err(unread(ErrorKind::UnexpectedEof.into()));
         }
@@ -321,12 +321,12 @@ mod tests {
             path
         };
         let fit = write("fit", "#!/bin/sh\necho '  -t, --target <TARGET>'; echo '  -g, --gen <G>'\n");
-        let Program::Fit(digest) = program(&fit, HELP).await.unwrap() else { panic!() };
+        let Program::Fit(digest) = program(&fit, HELP_LIMIT).await.unwrap() else { panic!() };
         assert_eq!(digest.len(), 64);
-        assert_eq!(program(&dir.path().join("none"), HELP).await.unwrap(), Program::Missing);
+        assert_eq!(program(&dir.path().join("none"), HELP_LIMIT).await.unwrap(), Program::Missing);
         for (text, said, limit) in [
-            ("#!/bin/sh\necho nbdkit\n", "neither --target nor --gen", HELP),
-            ("plain text", "neither ELF nor #!", HELP),
+            ("#!/bin/sh\necho nbdkit\n", "neither --target nor --gen", HELP_LIMIT),
+            ("plain text", "neither ELF nor #!", HELP_LIMIT),
             ("#!/bin/sh\nexec sleep 1000\n", "has not ended", Duration::from_millis(50)),
         ] {
             let Program::Unfit(why) = program(&write("unfit", text), limit).await.unwrap() else { panic!("{text}") };
@@ -348,7 +348,7 @@ mod tests {
     async fn nothing_is_where_everything_is_zero() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("device");
-        let size = 4 * ENDS as u64;
+        let size = 4 * END_BYTES as u64;
         let write = |at: u64, text: &[u8]| {
             use std::os::unix::fs::FileExt;
             let file = File::options().create(true).truncate(true).write(true).open(&path).unwrap();

@@ -46,13 +46,13 @@ use std::path::{Component, Path};
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Where the volume's service is kept from seeing anything.
+/// The directories that the volume's service is kept from seeing.
 const HIDDEN: [&str; 5] = ["/home", "/root", "/run/user", "/tmp", "/var/tmp"];
 
-/// Installs a volume on this host.
+/// Install a volume on this host.
 ///
 /// # Errors
-/// Which step could not be done, and why; those before it stay done.
+/// The step that could not be done, and why; those before it stay done.
 pub(super) async fn install(arguments: &InstallArguments, json: bool) -> Result<ExitCode, Failure> {
     let wanted = wanted(arguments)?;
     let mut report = Report::new(&wanted.volume, json);
@@ -61,10 +61,10 @@ pub(super) async fn install(arguments: &InstallArguments, json: bool) -> Result<
     report.ends(done)
 }
 
-/// Removes from this host what an installation has made.
+/// Remove from this host what an installation has made.
 ///
 /// # Errors
-/// Which step could not be undone, and why; those before it stay undone.
+/// The step that could not be undone, and why; those before it stay undone.
 pub(super) async fn uninstall(arguments: &UninstallArguments, json: bool) -> Result<ExitCode, Failure> {
     let wanted = Wanted {
         volume: arguments.volume.clone(),
@@ -81,7 +81,7 @@ pub(super) async fn uninstall(arguments: &UninstallArguments, json: bool) -> Res
     report.ends(done)
 }
 
-/// What is wanted, of what was said.
+/// The installation that the command line asks for.
 fn wanted(arguments: &InstallArguments) -> Result<Wanted, Failure> {
     let named = arguments.target.named();
     let on_record = || fs::metadata(places::conf(&arguments.target.volume)).is_ok();
@@ -183,7 +183,7 @@ async fn installed(
     })
 }
 
-/// One step: judged by what is now, done, and looked at again.
+/// Carry out one step: judged by what is now, done, and looked at again.
 async fn carry_out(
     step: plan::Step,
     wanted: &Wanted,
@@ -223,8 +223,8 @@ async fn uninstalled(wanted: &Wanted, dry_run: bool, report: &mut Report<'_>) ->
     let units = Units::connect().await?;
     let looker = Looker { wanted, units: &units, targets: BTreeSet::new() };
     let mut facts = looker.look().await?;
-    // Where an installation has mounted it is known for as long as its unit is there; what was mounted by hand is
-    // none of this.
+    // The mountpoint of an installation is known for as long as its unit is there; what was mounted by hand is none
+    // of this.
     let path = facts.mounts.first().map_or_else(|| facts::usual(&wanted.volume), |mount| mount.path.clone());
     let wanted = &Wanted { mount: Some(path), ..wanted.clone() };
     let looker = Looker { wanted, ..looker };
@@ -275,7 +275,7 @@ async fn undo_step(
     }
 }
 
-/// That this process may do all of it.
+/// Find that this process may do all of it.
 fn may() -> Result<(), Failure> {
     if nix::unistd::geteuid().is_root() { Ok(()) } else { Err(Failure::Refused(trouble::not_root())) }
 }
@@ -285,7 +285,7 @@ fn no_effect(step: &str, what: &str) -> Failure {
     Failure::refused("NO_EFFECT", message, "see journalctl -b; the same command again tries it again")
 }
 
-/// Where the volume is, as its sleds say: one that no sled carries, or that this host may not have, is not installed. Where
+/// Ask the sleds where the volume is: one that no sled carries, or that this host may not have, is not installed. If
 /// none answers, nothing is known.
 async fn asked(wanted: &Wanted, facts: &Facts) -> Result<BTreeSet<SocketAddr>, Failure> {
     let text = texts::conf(facts.conf.as_deref(), wanted.sleds.as_deref(), None);

@@ -1,5 +1,5 @@
-//! What was set up by hand for the same purpose, as far as it can be read: three units, and what their server is told
-//! to attach.
+//! Units that were made by hand for the same purpose, as far as they can be read: three of them, and what their
+//! server is told to attach.
 
 use super::super::failure::Failure;
 use super::super::units::Units;
@@ -17,10 +17,10 @@ use std::path::{Path, PathBuf};
 const SERVICES: [&str; 2] = ["crucible-nbd-connect.service", "crucible-nbd.service"];
 /// The server that they run.
 const SERVER: &str = "crucible-nbd-server";
-/// How long a script may be that is looked into, in bytes.
-const LONGEST: u64 = 64 * 1024;
+/// The longest script that is looked into, in bytes.
+const SCRIPT_LIMIT_BYTES: u64 = 64 * 1024;
 
-/// Looks for it in a directory of units.
+/// Look for such units in a directory.
 ///
 /// # Errors
 /// If systemd does not say what runs.
@@ -73,7 +73,7 @@ fn files(dir: &Path) -> Old {
     old
 }
 
-/// What is said behind `--target` in a text, each word of it.
+/// The words behind `--target` in a text.
 fn targets(text: &str) -> BTreeSet<SocketAddr> {
     let parting = |c: char| c.is_whitespace() || "\"'\\=".contains(c);
     let words: Vec<_> = text.split(parting).filter(|word| !word.is_empty()).collect();
@@ -85,7 +85,7 @@ fn targets(text: &str) -> BTreeSet<SocketAddr> {
 fn scripts(unit: &str) -> BTreeSet<SocketAddr> {
     let script = |text: &str| {
         let path = text.split_whitespace().next()?.trim_start_matches(['-', '+', '!', '@', ':']);
-        let short = fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() <= LONGEST);
+        let short = fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() <= SCRIPT_LIMIT_BYTES);
         short.then(|| fs::read_to_string(path).ok()).flatten()
     };
     setting(unit, "ExecStart").and_then(script).map(|text| targets(&text)).unwrap_or_default()

@@ -1,5 +1,5 @@
-//! What is to be done to a host, one step after the other, from what is wanted and what was found. Pure: a step is
-//! judged by facts alone, and whoever carries one out looks again before the next.
+//! Plan of an installation: what is to be done to a host, one step after the other, from what is wanted and what was
+//! found. Pure: a step is judged by facts alone, and whoever carries one out looks again before the next.
 //!
 //! Nothing is changed where a step cannot be done: all of them are judged before the first.
 
@@ -12,10 +12,10 @@ use crate::size;
 use crate::wire::Error;
 use std::path::Path;
 
-/// What a step would do.
+/// Judge what a step would do.
 ///
 /// # Errors
-/// Why it cannot be done: a code, and what to do first.
+/// Why the step cannot be done: a code, and what to do first.
 pub(super) fn judge(step: Step, wanted: &Wanted, facts: &Facts) -> Result<Verdict, Error> {
     match step {
         Step::Kernel => kernel(facts),
@@ -135,7 +135,7 @@ fn service(wanted: &Wanted, facts: &Facts) -> Result<Verdict, Error> {
     }
     let text = texts::conf(facts.conf.as_deref(), wanted.sleds.as_deref(), wanted.tls.as_deref());
     let values = texts::values(&text);
-    // It has read what the configuration says, or says going to be.
+    // Its environment is what the configuration says, or says going to be.
     let current = |environment: &std::collections::BTreeMap<String, String>| {
         [SLEDS, OPTIONS].iter().all(|key| environment.get(*key) == values.get(*key))
     };
@@ -165,7 +165,7 @@ fn device(wanted: &Wanted, facts: &Facts) -> Result<Verdict, Error> {
     }
 }
 
-/// That a device is as large as the volume.
+/// Find a device to be as large as the volume.
 fn sized(wanted: &Wanted, facts: &Facts, device: &Device) -> Result<(), Error> {
     match facts.size {
         Some(size) if size == device.size => Ok(()),
@@ -198,7 +198,7 @@ fn file_system(wanted: &Wanted, facts: &Facts) -> Result<Verdict, Error> {
     }
 }
 
-/// What would have a mount, in an installation that has none.
+/// The verdict on a step that would have a mount, in an installation that has none.
 fn without_mount(step: Step, wanted: &Wanted, facts: &Facts) -> Result<Verdict, Error> {
     if let Some(mount) = facts.mounts.first() {
         return Err(trouble::has_mount(wanted, &mount.path));
@@ -215,7 +215,7 @@ fn mountpoint(wanted: &Wanted, facts: &Facts) -> Result<Verdict, Error> {
         return Err(trouble::mounted_elsewhere(wanted, &mount.path));
     }
     let path = facts.path.display();
-    // What was mounted by hand is gone when its turn comes.
+    // Mounts made by hand are gone when its turn comes.
     let by_hand = facts.old.units.iter().any(|unit| unit.active && unit.mounts.as_ref() == Some(&facts.path));
     match &facts.place {
         Place::Volume => Ok(Verdict::Already(format!("{path} has the volume mounted"))),
@@ -243,7 +243,7 @@ fn mountpoint(wanted: &Wanted, facts: &Facts) -> Result<Verdict, Error> {
 
 fn unit(wanted: &Wanted, facts: &Facts) -> Result<Verdict, Error> {
     let name = texts::mount_name(&facts.path);
-    // One that is being taken over is put aside first.
+    // A unit that is being taken over is put aside first.
     if facts.stranger && !facts.old.units.iter().any(|unit| unit.name == name) {
         return Err(trouble::unit_taken(&name));
     }

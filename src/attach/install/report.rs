@@ -1,5 +1,5 @@
-//! What is said of each step, as it comes: lines, or one JSON value at the end. Text of other programs is in it, and is
-//! made harmless where it is printed.
+//! Report of an installation, step by step as it comes: lines, or one JSON value at the end. Text of other programs
+//! is in it, and is made harmless where it is printed.
 
 use super::super::failure::Failure;
 use crate::clean;
@@ -10,19 +10,19 @@ use serde::Serialize;
 use serde_json::json;
 use std::process::ExitCode;
 
-/// How a step has come out.
+/// The outcome of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Outcome {
-    /// It was done.
+    /// The step was done.
     Done,
-    /// It was so already.
+    /// The host was so already.
     Already,
-    /// It would be done.
+    /// The step would be done.
     Would,
-    /// It can be told when others are done.
+    /// The outcome can be told when other steps are done.
     Later,
-    /// It does not belong to this.
+    /// The step does not belong to this.
     Skipped,
 }
 
@@ -46,7 +46,7 @@ struct Line {
     what: String,
 }
 
-/// What has come of an installation, so far.
+/// The report on an installation, so far.
 #[derive(Debug)]
 pub(super) struct Report<'a> {
     volume: &'a VolumeName,
@@ -59,7 +59,7 @@ impl<'a> Report<'a> {
         Self { volume, json, lines: Vec::new() }
     }
 
-    /// Says what has come of a step.
+    /// Report what has come of a step.
     ///
     /// # Errors
     /// If nobody reads it.
@@ -71,7 +71,7 @@ impl<'a> Report<'a> {
         Ok(())
     }
 
-    /// Says how it has ended.
+    /// Report how the installation has ended.
     ///
     /// # Errors
     /// The failure, if it is to be said elsewhere.

@@ -1,4 +1,4 @@
-//! The steps of an installation, and what one can do to the host. Pure.
+//! Steps of an installation, and what one can do to the host. Pure.
 
 use std::path::PathBuf;
 
@@ -34,7 +34,6 @@ impl Step {
         Self::Storage,
     ];
 
-    /// Its name.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Kernel => "kernel",
@@ -52,7 +51,7 @@ impl Step {
     }
 }
 
-/// Something that changes the host.
+/// An action that changes the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Action {
     /// Loads the kernel's module, now and at each boot.
@@ -79,20 +78,20 @@ pub(super) enum Action {
     Store(Change),
 }
 
-/// What is to be said of a step.
+/// The verdict on a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It is so.
+    /// The host is so.
     Already(String),
-    /// It is going to be so by this.
+    /// The host is going to be so by this.
     Do(Action, String),
-    /// It cannot be told before the steps before it are done.
+    /// The verdict cannot be given before the steps before it are done.
     Later(String),
-    /// It does not belong to this installation.
+    /// The step does not belong to this installation.
     Skipped(String),
 }
 
-/// What `pvesm` is told.
+/// The arguments of `pvesm`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Change(pub(super) Vec<String>);
 

@@ -12,13 +12,13 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// What a storage is for, unless it is said.
+/// The content that a storage is for, unless it is said.
 const USUAL: &str = "images,vztmpl,iso,backup";
 
-/// The storages in an answer to `pvesh get /storage`.
+/// Read the storages in an answer to `pvesh get /storage`.
 ///
 /// # Errors
-/// If it is something else.
+/// If the answer is something else.
 pub(super) fn storages(text: &str) -> serde_json::Result<Vec<Storage>> {
     let list: Vec<Value> = serde_json::from_str(text)?;
     let text = |value: &Value, key: &str| value[key].as_str().map(str::to_owned);
@@ -35,7 +35,7 @@ pub(super) fn storages(text: &str) -> serde_json::Result<Vec<Storage>> {
     Ok(each.collect())
 }
 
-/// It is written as a boolean, or as the path of the mountpoint.
+/// Read whether a storage needs its mount: a boolean, or the path of the mountpoint.
 fn is_mountpoint(value: &Value, path: &str) -> bool {
     match value {
         Value::String(text) => ["yes", "on", "true", "1", path].contains(&text.as_str()),
@@ -44,10 +44,10 @@ fn is_mountpoint(value: &Value, path: &str) -> bool {
     }
 }
 
-/// The nodes in an answer to `pvesh get /nodes`.
+/// Read the nodes in an answer to `pvesh get /nodes`.
 ///
 /// # Errors
-/// If it is something else.
+/// If the answer is something else.
 pub(super) fn nodes(text: &str) -> serde_json::Result<BTreeSet<String>> {
     let list: Vec<Value> = serde_json::from_str(text)?;
     Ok(list.iter().filter_map(|value| value["node"].as_str().map(str::to_owned)).collect())
@@ -61,10 +61,10 @@ fn list(set: &BTreeSet<String>) -> String {
     set.iter().map(String::as_str).collect::<Vec<_>>().join(",")
 }
 
-/// That this node has a storage at a path.
+/// Judge how this node gets a storage at a path.
 ///
 /// # Errors
-/// If something else has its name, or it has another.
+/// If something else has the storage's name, or it has another.
 pub(super) fn wanted(wanted: &Wanted, proxmox: &Proxmox, path: &Path) -> Result<Verdict, Error> {
     let there = proxmox.storages.iter().find(|storage| storage.path.as_deref() == Some(path));
     let usual = || format!("crucible-{}", wanted.volume);
@@ -91,7 +91,7 @@ fn add(wanted: &Wanted, proxmox: &Proxmox, path: &Path, name: &str) -> Verdict {
     Verdict::Do(Action::Store(Change::of(&words)), what)
 }
 
-/// A storage that is there is for this node as well.
+/// Have a storage that is there be for this node as well.
 fn joined(wanted: &Wanted, proxmox: &Proxmox, storage: &Storage) -> Verdict {
     let (name, node) = (&storage.name, &proxmox.node);
     let mut words = vec!["set".to_owned(), name.clone()];
@@ -119,7 +119,8 @@ fn joined(wanted: &Wanted, proxmox: &Proxmox, storage: &Storage) -> Verdict {
     }
 }
 
-/// What takes this node away from the storages at a path, with what is to be said of it; none if it has none there.
+/// The change that takes this node away from the storages at a path, with what is to be said of it; none if it has
+/// none there.
 pub(super) fn unwanted(proxmox: &Proxmox, path: &Path) -> Option<(Change, String)> {
     let mine = |storage: &&Storage| {
         let for_this = storage.nodes.as_ref().is_none_or(|nodes| nodes.contains(&proxmox.node));
@@ -191,7 +192,7 @@ mod tests {
             told("/mnt/three", |wanted| wanted.content = Some("iso,images".into())),
             is("set crucible-three --content iso,images")
         );
-        // By hand it was declared for all nodes: to name some now would take it from the others.
+        // Declared by hand it is for all nodes: to name some now would take it from the others.
         assert_eq!(told("/mnt/crucible-storage", |_| {}), is("set crucible-storage --is_mountpoint yes"));
         for (path, name) in [
             ("/mnt/crucible-v", "local"),

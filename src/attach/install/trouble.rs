@@ -1,4 +1,5 @@
-//! Why a step cannot be done, and what to do first. No remedy of these has data destroyed. Pure.
+//! Troubles of an installation: why a step cannot be done, and what to do first. No remedy of these has data
+//! destroyed. Pure.
 
 use super::super::users::named;
 use super::facts::{OldUnit, Wanted};

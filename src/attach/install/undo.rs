@@ -1,5 +1,5 @@
-//! What is to be undone on a host, in the reverse order of an installation. The volume's data stays, and so does what
-//! other volumes need: the server, and the kernel's module. Pure.
+//! Undoing of an installation, in the reverse order. The volume's data stays, and so does what other volumes need:
+//! the server, and the kernel's module. Pure.
 
 use super::facts::{Facts, Flag, Place, usual};
 use super::places;
@@ -25,7 +25,7 @@ impl Step {
     pub(super) const ALL: [Self; 6] =
         [Self::Storage, Self::Mount, Self::Unit, Self::Mountpoint, Self::Service, Self::Configuration];
 
-    /// Its name, as an installation has it.
+    /// The step's name, as an installation has it.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Storage => "storage",
@@ -38,7 +38,7 @@ impl Step {
     }
 }
 
-/// Something that changes the host.
+/// An action that changes the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Action {
     /// Changes Proxmox' storages.
@@ -55,19 +55,19 @@ pub(super) enum Action {
     RemoveConfiguration,
 }
 
-/// What is to be said of a step.
+/// The verdict on a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It is so.
+    /// The host is so.
     Already(String),
-    /// It is going to be so by this.
+    /// The host is going to be so by this.
     Do(Action, String),
 }
 
-/// What a step would do.
+/// Judge what a step would do.
 ///
 /// # Errors
-/// Why it cannot be done: who uses the volume, above all.
+/// Why the step cannot be done: who uses the volume, above all.
 pub(super) fn judge(step: Step, volume: &VolumeName, facts: &Facts) -> Result<Verdict, Error> {
     match step {
         Step::Storage => Ok(storage(facts)),
@@ -115,7 +115,8 @@ fn unit(facts: &Facts) -> Verdict {
 fn mountpoint(volume: &VolumeName, facts: &Facts) -> Verdict {
     let path = facts.path.display();
     match &facts.place {
-        // Not before it is unmounted; and only what an installation has made, as far as anybody can tell.
+        // The mountpoint not before it is unmounted; and only what an installation has made, as far as anybody can
+        // tell.
         Place::Volume | Place::Empty(Flag::Set) => {
             let remove = facts.path == usual(volume);
             let what = if remove { "is removed" } else { "is an ordinary directory again" };
@@ -227,7 +228,7 @@ mod tests {
         let device = Device { users: vec!["the volume group vg".into()], ..facts.device.clone().unwrap() };
         let busy = Facts { device: Some(device), place: Place::Nothing, ..facts.clone() };
         assert_eq!(all(&busy), Err("IN_USE".into()));
-        // It has ended, and what it could not flush is kept by systemd.
+        // The service has ended, and what it could not flush is kept by systemd.
         let mut kept = facts.clone();
         kept.service.state = "inactive".into();
         kept.service.unflushed = true;

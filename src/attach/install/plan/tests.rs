@@ -122,7 +122,7 @@ fn one(step: Step, wanted: &Wanted, facts: &Facts) -> Verdict {
 #[test]
 fn where_everything_is_done_nothing_is() {
     assert_eq!(actions(&wanted(), &installed()), []);
-    // Whoever names no sleds means those on record.
+    // No sleds named means those on record.
     assert_eq!(actions(&Wanted { sleds: None, ..wanted() }, &installed()), []);
 }
 
@@ -184,7 +184,7 @@ fn a_service_whose_configuration_is_another_is_started_anew() {
     facts.service.state = "activating".into();
     facts.device = None;
     assert!(matches!(one(Step::Device, &wanted(), &facts), Verdict::Later(_)));
-    // It runs, and udev reads what is on its device.
+    // The service runs, and udev reads what is on its device.
     facts.service.state = "active".into();
     assert!(matches!(one(Step::Device, &wanted(), &facts), Verdict::Do(Action::Await, _)));
 }
@@ -209,7 +209,7 @@ fn a_file_system_is_made_where_nothing_is_and_the_size_is_right() {
     let mut used = empty.clone();
     used.device.as_mut().unwrap().users.push("process 7 (dd)".into());
     assert_eq!(refused(&wanted(), &used), "IN_USE");
-    // What was mounted by hand is on the volume, or it is not the volume.
+    // A mount made by hand is of the volume, or it is not the volume.
     for aside in [true, false] {
         let (mut old, mut facts) = (by_hand().old, empty.clone());
         if aside {
@@ -268,7 +268,7 @@ fn what_was_set_up_by_hand_is_taken_over_in_place() {
     assert_eq!(taken(&|facts| facts.old.users.push("process 7 (kvm)".into())), "IN_USE");
     assert_eq!(taken(&|facts| facts.old.fstab = Some("/dev/nbd0 /mnt ext4".into())), "OLD_IN_FSTAB");
     assert_eq!(taken(&|facts| facts.old.targets = ["10.0.0.1:3840".parse().unwrap()].into()), "OLD_IS_ANOTHER");
-    // What cannot be read says nothing.
+    // Targets that cannot be read say nothing.
     let mut unread = by_hand();
     unread.old.targets = BTreeSet::new();
     assert!(actions(&wanted(), &unread).contains(&Action::TakeOver));
