@@ -43,6 +43,7 @@ pub mod pulse;
 mod region_info;
 pub mod rhythm;
 mod ruok;
+pub mod scanner;
 pub mod sockets;
 mod surveys;
 pub mod tls;

@@ -2,7 +2,7 @@
 //! renamed, so that a crash leaves the old one or the new one and never half of one. A copy of
 //! it lies beside it, for the day on which the file cannot be read.
 //!
-//! Whoever changes it holds the disk (`Scanner::change` of `observe::disk`).
+//! Whoever changes it holds the disk (`Scanner::change` of `observe::scanner`).
 
 use crate::files::{keep_aside, make_dir, move_dir, swap_in, sync_dir, write_aside};
 use crate::names::RegionName;

@@ -8,7 +8,7 @@ use crate::kernel::ports::{self, By, Taken};
 use crate::kernel::processes::visitors;
 use crate::names::RegionName;
 use crate::observe::call::started_with_tls;
-use crate::observe::disk::Scanner;
+use crate::observe::scanner::Scanner;
 use crate::observe::{network, tls};
 use crate::systemd::names;
 use crate::wire::{self, Peer};

@@ -4,8 +4,8 @@ use crate::appliance;
 use crate::config::Configuration;
 use crate::decide::facts::Run;
 use crate::names::RegionName;
-use crate::observe::disk::Scanner;
 use crate::observe::rhythm::{Beats, Rhythm};
+use crate::observe::scanner::Scanner;
 use crate::observe::sockets::Pids;
 use crate::observe::{
     NobodyListens, Source, Term, deaths, disk, enforcement, files, image, intruders, network, pulse, sockets, tls,

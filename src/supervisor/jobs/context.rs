@@ -4,7 +4,7 @@
 use crate::config::Configuration;
 use crate::decide::facts::Run;
 use crate::names::RegionName;
-use crate::observe::disk::Scanner;
+use crate::observe::scanner::Scanner;
 use crate::store::lived::Clock;
 use crate::store::mark::is_mounted;
 use crate::supervisor::event::Event;
