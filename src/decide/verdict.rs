@@ -1,7 +1,7 @@
 //! What is so, from what is wanted and what was seen: the state of every region, and every
 //! condition that holds. Without times; the supervisor knows since when.
 
-use super::facts::{Awaited, Bus, Facts, Watched};
+use super::facts::{Awaited, Bus, Facts};
 use super::finding::{Finding, Scope, united};
 use super::plan::is_queued;
 use super::turns::reason;
@@ -63,7 +63,7 @@ pub fn judge(config: &Configuration, facts: &Facts) -> Verdict {
 }
 
 fn sled_findings(config: &Configuration, facts: &Facts) -> Vec<Finding> {
-    let mut found: Vec<_> = facts.unseen.iter().map(|(what, seconds)| not_seen(*what, *seconds)).collect();
+    let mut found: Vec<_> = facts.unseen.iter().map(|(what, seconds)| not_seen(what, *seconds)).collect();
     if let Some(Bus::Unreachable(why)) = &facts.bus {
         let cause = format!("systemd does not answer on D-Bus: {why}");
         let remedy = "systemctl status dbus; what is shown of the units is what was last known".to_owned();
@@ -166,8 +166,7 @@ fn about_sled(code: Code, subject: String, cause: String, remedy: String) -> Fin
 
 /// A look that does not come back, for example at a disk that hangs, must not leave an old
 /// fact standing as if it were so.
-fn not_seen(what: Watched, seconds: u64) -> Finding {
-    let what = what.as_str();
+fn not_seen(what: &str, seconds: u64) -> Finding {
     let cause =
         format!("the {what} could not be looked at for {seconds} s: what was known of it may not be so any more");
     let remedy = format!("see journalctl -u sledd and dmesg for why the look at the {what} does not come back");

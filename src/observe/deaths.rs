@@ -5,16 +5,42 @@
 //! So the process behind it must be one of the region's own unit *after* it was opened: then the
 //! pidfd is its, whoever had the number before.
 
-use crate::decide::facts::Run;
+use crate::config::Configuration;
+use crate::decide::facts::{Facts, Run};
 use crate::names::RegionName;
+use crate::observe::observer::{Begin, Observer, TakenOver};
 use crate::observe::{NobodyListens, Observation, Publisher, publish, register};
 use crate::systemd::names;
+use futures_util::FutureExt;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::fs::{self, File};
 use std::io;
+use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
+
+/// The end of a region's main process.
+#[derive(Debug)]
+pub struct Watch;
+
+impl Observer for Watch {
+    const NAME: &'static str = "deaths";
+    const SLOW_LOOK: Option<Duration> = None;
+    const MISSED: Option<&'static str> = None;
+    const BEGIN: Begin = Begin::ByRegion(|_, region, to| watch(region.local.name, region.run, to).boxed());
+    type Fact = (RegionName, Run);
+
+    fn tell((region, run): Self::Fact) -> Observation {
+        Observation::Ended(region, run)
+    }
+
+    fn is_known(_: &Configuration, _: &Facts) -> bool {
+        true
+    }
+
+    fn forget(_: &TakenOver, _: &mut Facts) {}
+}
 
 /// Watches the main processes of one region, one after the other, until nobody listens any more.
 /// `run` tells the run that its unit is in.
@@ -38,7 +64,7 @@ pub async fn watch(
             }
         };
         if let Some(ended) = ended {
-            publish(&to, Observation::Ended(region.clone(), ended)).await?;
+            publish::<Watch>(&to, (region.clone(), ended)).await?;
         }
         run.changed().await.map_err(|_| NobodyListens)?;
     }

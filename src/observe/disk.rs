@@ -4,12 +4,15 @@
 //! The kernel tells of every mount and unmount through `/proc/self/mountinfo`; whoever
 //! changes something on the disk asks for a look.
 
-use crate::decide::facts::{Disk, OnDisk};
+use crate::config::Configuration;
+use crate::decide::facts::{Disk, Facts, OnDisk};
 use crate::decide::storage::shortages;
 use crate::files::{Room, room};
+use crate::observe::observer::{Begin, Observer, TakenOver};
 use crate::observe::rhythm::{ROUND, Rhythm};
 use crate::observe::scanner::Scanner;
 use crate::observe::{NobodyListens, Observation, Publisher, publish, register};
+use futures_util::FutureExt;
 use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,9 +21,37 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 
 /// How often to look when nobody knows of a reason.
-pub const SLOW_LOOK: Duration = Duration::from_secs(15);
+const SLOW_LOOK: Duration = Duration::from_secs(15);
 /// How often to look whether there is room, while there is too little. Nothing tells of it.
 const ROOM_LOOK: Duration = Duration::from_millis(500);
+
+/// The data disk and what lies on it.
+#[derive(Debug)]
+pub struct Watch;
+
+impl Observer for Watch {
+    const NAME: &'static str = "disk";
+    const SLOW_LOOK: Option<Duration> = Some(SLOW_LOOK);
+    const MISSED: Option<&'static str> = Some("data disk");
+    const BEFORE_A_START: bool = true;
+    const BEGIN: Begin = Begin::Once(|ground, to| {
+        let look = ground.looks.heard_by::<Self>();
+        Some(watch(ground.scanner.clone(), ground.rhythm.clone(), look, to).boxed())
+    });
+    type Fact = Disk;
+
+    fn tell(seen: Self::Fact) -> Observation {
+        Observation::Disk(Box::new(seen))
+    }
+
+    fn is_known(_: &Configuration, facts: &Facts) -> bool {
+        facts.disk.is_some()
+    }
+
+    fn forget(_: &TakenOver, _: &mut Facts) {
+        // A look for the other regions is asked for, and until it has ended this is how they are known.
+    }
+}
 
 /// Watches until nobody listens any more. `look` asks for a look at once.
 ///
@@ -48,7 +79,7 @@ pub async fn watch(
         if let Some(seen) = scanner.look().await {
             wrong = is_wrong(&seen);
             short = shortages(&seen).contains(&true).then(|| seen.clone());
-            publish(&to, Observation::Disk(Box::new(seen))).await?;
+            publish::<Watch>(&to, seen).await?;
         }
         soon.skip_past();
     }

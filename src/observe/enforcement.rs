@@ -6,13 +6,15 @@
 //! held up by a canary, and the other way round.
 
 use crate::backoff::Backoff;
-use crate::decide::facts::Gap;
+use crate::config::Configuration;
+use crate::decide::facts::{Enforcement, Facts, Gap};
 use crate::observe::canary;
 use crate::observe::changes::{arrived, began, owners, reloads};
+use crate::observe::observer::{Begin, Observer, TakenOver};
 use crate::observe::{NobodyListens, Observation, Publisher, publish};
 use crate::systemd::job::spoken;
 use crate::systemd::proxy::ManagerProxy;
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -29,6 +31,28 @@ const RETRY: Duration = Duration::from_secs(60);
 const TRIES: u32 = 3;
 /// How long systemd may take to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+
+/// Whether systemd enforces what units ask for.
+#[derive(Debug)]
+pub struct Watch;
+
+impl Observer for Watch {
+    const NAME: &'static str = "enforcement";
+    const SLOW_LOOK: Option<Duration> = None;
+    const MISSED: Option<&'static str> = None;
+    const BEGIN: Begin = Begin::Once(|ground, to| Some(watch(ground.settled.subscribe(), to).boxed()));
+    type Fact = Enforcement;
+
+    fn tell(found: Self::Fact) -> Observation {
+        Observation::known(|facts| facts.enforcement = Some(found))
+    }
+
+    fn is_known(_: &Configuration, _: &Facts) -> bool {
+        true
+    }
+
+    fn forget(_: &TakenOver, _: &mut Facts) {}
+}
 
 /// Watches until nobody listens any more. `settled` tells that all serves: what hosts wait for comes
 /// first, if it comes soon.
@@ -75,7 +99,7 @@ async fn session(to: &Publisher, backoff: &mut Backoff) -> zbus::Result<NobodyLi
             (misses, last) = (if found.untried() { misses + 1 } else { 0 }, Some(Instant::now()));
             due = found.untried().then(|| Instant::now() + if misses < TRIES { PAUSE } else { RETRY });
             if (misses == 0 || misses >= TRIES)
-                && let Err(gone) = publish(to, Observation::Enforcement(found)).await
+                && let Err(gone) = publish::<Watch>(to, found).await
             {
                 return Ok(gone);
             }

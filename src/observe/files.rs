@@ -2,12 +2,14 @@
 //! their directories (inotify(7)); that of a file that a link leads to, or of directories that were
 //! replaced, is found by a look at their numbers and times. Reads only.
 
-use crate::config::FRAGMENTS;
+use crate::config::{Configuration, FRAGMENTS};
 use crate::config_dir;
-use crate::decide::facts::Files;
+use crate::decide::facts::{Facts, Files};
 use crate::observe::directories::Changes;
+use crate::observe::observer::{Begin, Observer, TakenOver};
 use crate::observe::rhythm::Rhythm;
 use crate::observe::{NobodyListens, Observation, Publisher, publish};
+use futures_util::FutureExt;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -16,9 +18,32 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 /// How often to look when the kernel has told of no change.
-pub const SLOW_LOOK: Duration = Duration::from_secs(15);
+const SLOW_LOOK: Duration = Duration::from_secs(15);
 /// After a change others mostly follow: an editor writes, renames and sets the mode.
 const MOMENT: Duration = Duration::from_millis(100);
+
+/// The configuration's files.
+#[derive(Debug)]
+pub struct Watch;
+
+impl Observer for Watch {
+    const NAME: &'static str = "files";
+    const SLOW_LOOK: Option<Duration> = Some(SLOW_LOOK);
+    const MISSED: Option<&'static str> = None;
+    const BEGIN: Begin =
+        Begin::Once(|ground, to| Some(watch(ground.config_dir.clone(), ground.rhythm.clone(), to).boxed()));
+    type Fact = Files;
+
+    fn tell(files: Self::Fact) -> Observation {
+        Observation::known(|facts| facts.files = Some(files))
+    }
+
+    fn is_known(_: &Configuration, _: &Facts) -> bool {
+        true
+    }
+
+    fn forget(_: &TakenOver, _: &mut Facts) {}
+}
 
 /// Watches until nobody listens any more.
 ///
@@ -45,7 +70,7 @@ pub async fn watch(dir: PathBuf, rhythm: Rhythm, to: Publisher) -> Result<(), No
         match looked.await {
             Ok(Some((seen, marks))) => {
                 known = Some(marks);
-                publish(&to, Observation::Files(Box::new(seen))).await?;
+                publish::<Watch>(&to, seen).await?;
             }
             Ok(None) => {}
             Err(why) => tracing::error!("the look at the configuration's files ended early: {why}"),
@@ -84,7 +109,11 @@ mod tests {
 
     async fn next(told: &mut mpsc::Receiver<Told>) -> Files {
         match tokio::time::timeout(Duration::from_secs(60), told.recv()).await.unwrap().and_then(Told::fact) {
-            Some(Observation::Files(files)) => *files,
+            Some(Observation::Known(change)) => {
+                let mut facts = Facts::default();
+                change.apply(&mut facts);
+                facts.files.unwrap()
+            }
             other => panic!("{other:?}"),
         }
     }

@@ -2,23 +2,51 @@
 //! files, read anew when one of them has changed.
 
 use crate::appliance;
-use crate::decide::facts::Image;
+use crate::config::Configuration;
+use crate::decide::facts::{Facts, Image};
+use crate::observe::observer::{Begin, Observer, TakenOver};
 use crate::observe::rhythm::Rhythm;
 use crate::observe::{NobodyListens, Observation, Publisher, publish};
 use crate::update::record::{Attempt, Outcome};
 use crate::update::release::Release;
+use futures_util::FutureExt;
 use std::path::Path;
 use std::time::Duration;
 
 /// How often they are looked at: a boot is judged a while after the supervisor started.
-const LOOK: Duration = Duration::from_secs(60);
+const SLOW_LOOK: Duration = Duration::from_secs(60);
+
+/// What the image says of itself.
+#[derive(Debug)]
+pub struct Watch;
+
+impl Observer for Watch {
+    const NAME: &'static str = "image";
+    const SLOW_LOOK: Option<Duration> = Some(SLOW_LOOK);
+    const MISSED: Option<&'static str> = None;
+    const BEGIN: Begin = Begin::Once(|ground, to| {
+        let watching = || watch(ground.rhythm.clone(), to).boxed();
+        appliance::is_image().then(watching)
+    });
+    type Fact = Option<Image>;
+
+    fn tell(seen: Self::Fact) -> Observation {
+        Observation::known(|facts| facts.image = seen)
+    }
+
+    fn is_known(_: &Configuration, _: &Facts) -> bool {
+        true
+    }
+
+    fn forget(_: &TakenOver, _: &mut Facts) {}
+}
 
 /// Watches until nobody listens any more.
 ///
 /// # Errors
 /// [`NobodyListens`], in the end.
 pub async fn watch(rhythm: Rhythm, to: Publisher) -> Result<(), NobodyListens> {
-    let mut beats = rhythm.every(LOOK);
+    let mut beats = rhythm.every(SLOW_LOOK);
     let mut known = None;
     loop {
         beats.next().await;
@@ -26,7 +54,7 @@ pub async fn watch(rhythm: Rhythm, to: Publisher) -> Result<(), NobodyListens> {
         let seen = look();
         if known.as_ref() != Some(&seen) {
             known = Some(seen.clone());
-            publish(&to, Observation::Image(seen)).await?;
+            publish::<Watch>(&to, seen).await?;
         }
     }
 }

@@ -5,13 +5,16 @@
 //! Only files open for writing count: who reads a region, to back it up or to check it, does no
 //! harm. Files are told by the disk that they are on, whatever path a process came by.
 
-use crate::decide::facts::Stranger;
+use crate::config::Configuration;
+use crate::decide::facts::{Facts, Stranger};
 use crate::kernel::processes::{command, descriptors, unit};
 use crate::names::RegionName;
+use crate::observe::observer::{Begin, Observer, TakenOver};
 use crate::observe::rhythm::Rhythm;
 use crate::observe::{NobodyListens, Observation, Publisher, publish};
 use crate::region::format::extent_path;
 use crate::systemd::names;
+use futures_util::FutureExt;
 use nix::time::{ClockId, clock_gettime};
 use procfs::process::{Process, all_processes};
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,12 +26,44 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 /// How often to look when nobody knows of a reason.
-pub const SLOW_LOOK: Duration = Duration::from_secs(15);
+const SLOW_LOOK: Duration = Duration::from_secs(15);
 /// Whoever owns a link in `/proc/PID/fd` may write to it, as stat(2) has it: the descriptor is open for writing
 /// (proc_pid_fd(5)).
 const WRITES: u32 = 0o200;
 /// How many downstairs are remembered as harmless.
 const MOST_LOOKED: usize = 1000;
+
+/// Who else writes to a region.
+#[derive(Debug)]
+pub struct Watch;
+
+impl Observer for Watch {
+    const NAME: &'static str = "intruders";
+    const SLOW_LOOK: Option<Duration> = Some(SLOW_LOOK);
+    const MISSED: Option<&'static str> = Some("open files");
+    const BEGIN: Begin = Begin::ByConfiguration(|ground, to| {
+        let regions = ground.config.local_regions().into_iter().map(|local| local.name).collect();
+        let (root, look) = (ground.config.sled.storage.root.clone(), ground.looks.heard_by::<Self>());
+        Some(watch(root, regions, ground.rhythm.clone(), look, to).boxed())
+    });
+    type Fact = BTreeMap<RegionName, Vec<Stranger>>;
+
+    fn tell(seen: Self::Fact) -> Observation {
+        Observation::known(|facts| facts.intruders = Some(seen))
+    }
+
+    fn is_known(_: &Configuration, facts: &Facts) -> bool {
+        facts.intruders.is_some()
+    }
+
+    fn forget(by: &TakenOver, facts: &mut Facts) {
+        let before: BTreeSet<_> = by.old.local_regions().into_iter().map(|local| local.name).collect();
+        if by.new.local_regions().iter().any(|local| !before.contains(&local.name)) {
+            // Whoever writes to a new one was not looked for.
+            facts.intruders = None;
+        }
+    }
+}
 
 /// Watches until nobody listens any more. `look` asks for a look at once.
 ///
@@ -62,7 +97,7 @@ pub async fn watch(
         match tokio::task::spawn_blocking(look).await {
             Ok((seen, known)) => {
                 looked = known;
-                publish(&to, Observation::Intruders(seen)).await?;
+                publish::<Watch>(&to, seen).await?;
             }
             Err(why) => tracing::error!("the look at open files ended early: {why}"),
         }

@@ -4,16 +4,19 @@
 //!
 //! | module | watches | told by | slow look |
 //! |---|---|---|---|
-//! | [`units`] | systemd's units | D-Bus signals | 60 s |
+//! | [`units`] | systemd's units | D-Bus signals | 300 s |
 //! | [`deaths`] | the regions' main processes | a pidfd each | – |
 //! | [`pulse`] | whether a downstairs answers | nobody: it is asked | 5 s |
 //! | [`sockets`] | who listens and who is connected | whoever knows of a change | 15 s |
 //! | [`intruders`] | who else writes to a region | whoever knows of a change | 15 s |
 //! | [`network`] | the network interface and the bridge | rtnetlink | 60 s |
 //! | [`enforcement`] | whether systemd enforces what units ask for | D-Bus signals | – |
-//! | [`tls`] | the files of `[tls]`, if there are any | whoever knows of a change | an hour |
+//! | [`tls`] | the files of `[tls]`, if there are any | whoever knows of a change | 3600 s |
 //! | [`files`] | the configuration's files | inotify | 15 s |
+//! | [`image`] | what the image says of itself | nobody | 60 s |
 //! | [`disk`] | the data disk and what lies on it | `/proc/self/mountinfo` | 15 s |
+//!
+//! Each declares itself ([`observer`]), and [`ALL`] is the list of them.
 //!
 //! The slow looks have one [`rhythm`], of 5 s: what is due is done in the same moment, for
 //! which the supervisor wakes once. With nothing to do it wakes less than once a second, and
@@ -38,7 +41,8 @@ pub mod image;
 pub mod intruders;
 pub mod last_words;
 pub mod network;
-mod owners;
+pub mod observer;
+pub mod owners;
 pub mod pulse;
 mod region_info;
 pub mod rhythm;
@@ -49,15 +53,31 @@ mod surveys;
 pub mod tls;
 pub mod units;
 
-use crate::decide::facts;
+use crate::decide::facts::{self, Facts};
 use crate::names::RegionName;
-use std::collections::BTreeMap;
+use observer::{Declared, Observer};
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::sync::{Arc, Weak};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
+
+/// Every observer there is.
+pub const ALL: &[Declared] = &[
+    Declared::by::<units::Watch>(),
+    Declared::by::<deaths::Watch>(),
+    Declared::by::<pulse::Watch>(),
+    Declared::by::<sockets::Watch>(),
+    Declared::by::<intruders::Watch>(),
+    Declared::by::<network::Watch>(),
+    Declared::by::<enforcement::Watch>(),
+    Declared::by::<tls::Watch>(),
+    Declared::by::<files::Watch>(),
+    Declared::by::<image::Watch>(),
+    Declared::by::<disk::Watch>(),
+];
 
 /// A fact, as an observer sees it.
 #[derive(Debug)]
@@ -68,24 +88,37 @@ pub enum Observation {
     Unit(RegionName, facts::Unit),
     /// The main process of this run of a region's unit has ended.
     Ended(RegionName, facts::Run),
-    /// Who else has a region's files open for writing; a full picture.
-    Intruders(BTreeMap<RegionName, Vec<facts::Stranger>>),
     /// Who holds the regions' ports; a full picture.
-    Sockets(BTreeMap<RegionName, facts::Sockets>),
+    Sockets(sockets::Picture),
     /// Whether a region's downstairs answers; `None` when there is nobody to ask.
     Pulse(RegionName, Option<facts::Pulse>),
-    /// The network; a full picture.
-    Network(facts::Network),
-    /// Whether systemd enforces what the regions' units ask for.
-    Enforcement(facts::Enforcement),
-    /// The files of `[tls]`; a full picture.
-    Tls(facts::Tls),
-    /// What the image says of itself; `None` on a machine that runs none.
-    Image(Option<facts::Image>),
-    /// The configuration's files; a full picture.
-    Files(Box<facts::Files>),
     /// The disk; a full picture.
     Disk(Box<facts::Disk>),
+    /// Anything else: what it changes of what is known.
+    Known(Change),
+}
+
+impl Observation {
+    /// A full picture, which changes this of what is known.
+    pub fn known(change: impl FnOnce(&mut Facts) + Send + 'static) -> Self {
+        Self::Known(Change(Box::new(change)))
+    }
+}
+
+/// What a fact changes of what is known, and nothing comes of it beside that.
+pub struct Change(Box<dyn FnOnce(&mut Facts) + Send>);
+
+impl Change {
+    /// Makes the change.
+    pub fn apply(self, facts: &mut Facts) {
+        (self.0)(facts);
+    }
+}
+
+impl fmt::Debug for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Change")
+    }
 }
 
 /// Makes the channel to the supervisor, in which so many facts may wait.
@@ -132,10 +165,16 @@ impl Publisher {
 #[derive(Debug)]
 pub struct Told {
     term: Weak<()>,
+    by: &'static str,
     fact: Observation,
 }
 
 impl Told {
+    /// The name of the observer that told it.
+    pub fn by(&self) -> &'static str {
+        self.by
+    }
+
     /// The fact, unless whoever told it watches no more.
     pub fn fact(self) -> Option<Observation> {
         (self.term.strong_count() > 0).then_some(self.fact)
@@ -151,8 +190,9 @@ pub struct NobodyListens;
 ///
 /// # Errors
 /// [`NobodyListens`] when the supervisor has ended.
-pub async fn publish(to: &Publisher, fact: Observation) -> Result<(), NobodyListens> {
-    to.to.send(Told { term: to.term.clone(), fact }).await.map_err(|_| NobodyListens)
+pub async fn publish<O: Observer>(to: &Publisher, fact: O::Fact) -> Result<(), NobodyListens> {
+    let told = Told { term: to.term.clone(), by: O::NAME, fact: O::tell(fact) };
+    to.to.send(told).await.map_err(|_| NobodyListens)
 }
 
 /// Has the runtime wait on a file of the kernel's.
@@ -166,16 +206,28 @@ fn register(file: File, interest: Interest) -> io::Result<AsyncFd<File>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
+
+    /// The table in the preface has every observer, in the order of the list, with its slow look.
+    #[test]
+    fn the_preface_has_every_observer() {
+        let rows = include_str!("mod.rs").lines().filter_map(|line| line.strip_prefix("//! | [`"));
+        let rows: Vec<_> = rows.map(|row| (row.split('`').next(), row.split(" | ").last())).collect();
+        let slow = |look: Option<Duration>| look.map_or("– |".to_owned(), |look| format!("{} s |", look.as_secs()));
+        let wanted: Vec<_> = ALL.iter().map(|observer| (observer.name, slow(observer.slow_look))).collect();
+        let wanted: Vec<_> = wanted.iter().map(|(name, slow)| (Some(*name), Some(slow.as_str()))).collect();
+        assert_eq!(rows, wanted);
+    }
 
     #[tokio::test]
     async fn what_was_told_by_one_who_watches_no_more_is_not_believed() {
         let (source, mut heard) = channel(4);
         let ((old, before), (_new, now)) = (source.begin(), source.begin());
         for to in [&before, &now] {
-            publish(to, Observation::Network(facts::Network::default())).await.unwrap();
+            publish::<network::Watch>(to, facts::Network::default()).await.unwrap();
         }
         drop(old);
-        publish(&before, Observation::Network(facts::Network::default())).await.unwrap();
+        publish::<network::Watch>(&before, facts::Network::default()).await.unwrap();
         let believed = [(); 3].map(|()| heard.try_recv().unwrap().fact().is_some());
         assert_eq!(believed, [false, true, false]);
     }

@@ -2,12 +2,13 @@
 //! sysfs says how fast it is.
 
 use crate::backoff::Backoff;
-use crate::config;
-use crate::decide::facts::{Bridge, Network, Nic, PortState};
+use crate::config::{self, Configuration};
+use crate::decide::facts::{Bridge, Facts, Network, Nic, PortState};
 use crate::kernel::broker::{self, Wanted};
+use crate::observe::observer::{Begin, Observer, TakenOver};
 use crate::observe::rhythm::Rhythm;
 use crate::observe::{NobodyListens, Observation, Publisher, publish};
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::link::{
@@ -26,7 +27,36 @@ use tokio::task::JoinSet;
 
 /// How often to look when the kernel has told of no change: the speed of a link can change
 /// without an event.
-pub const SLOW_LOOK: Duration = Duration::from_secs(60);
+const SLOW_LOOK: Duration = Duration::from_secs(60);
+
+/// The network interface and the bridge.
+#[derive(Debug)]
+pub struct Watch;
+
+impl Observer for Watch {
+    const NAME: &'static str = "network";
+    const SLOW_LOOK: Option<Duration> = Some(SLOW_LOOK);
+    const MISSED: Option<&'static str> = Some("network");
+    const BEGIN: Begin = Begin::ByConfiguration(|ground, to| {
+        let wanted = ground.config.sled.network.clone();
+        Some(watch(wanted, ground.sysfs.clone(), ground.rhythm.clone(), to).boxed())
+    });
+    type Fact = Network;
+
+    fn tell(network: Self::Fact) -> Observation {
+        Observation::known(|facts| facts.network = Some(network))
+    }
+
+    fn is_known(_: &Configuration, facts: &Facts) -> bool {
+        facts.network.is_some()
+    }
+
+    fn forget(by: &TakenOver, facts: &mut Facts) {
+        if by.old.sled.network != by.new.sled.network {
+            facts.network.clone_from(&by.fresh.network);
+        }
+    }
+}
 
 /// Watches until nobody listens any more. `sysfs` is where sysfs is mounted.
 ///
@@ -72,7 +102,7 @@ async fn session(
             drop(change);
         }
         let seen = look(&handle, wanted, sysfs).await?;
-        if let Err(gone) = publish(to, Observation::Network(seen)).await {
+        if let Err(gone) = publish::<Watch>(to, seen).await {
             return Ok(gone);
         }
         if !more {

@@ -7,14 +7,17 @@
 //! Nothing else is ever sent to a downstairs. How it is reached is [`call`](crate::observe::call)'s.
 
 use crate::backoff::Backoff;
-use crate::config::Tls;
-use crate::decide::facts::{Beat, Pulse, Run};
+use crate::config::{Configuration, Tls};
+use crate::decide::facts::{Active, Beat, Facts, Pulse, Region, Run};
+use crate::names::RegionName;
 use crate::observe::call::{Caller, NoCall};
+use crate::observe::observer::{Begin, Observer, OfRegion, TakenOver};
 use crate::observe::region_info::ask as region_info;
 use crate::observe::rhythm::{Beats, ROUND, Rhythm};
 use crate::observe::ruok::Line;
 use crate::observe::{NobodyListens, Observation, Publisher, publish};
 use crate::port_map::LocalRegion;
+use futures_util::FutureExt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -42,6 +45,40 @@ const LOOK: Duration = Duration::from_millis(5);
 /// How often one is looked for that is long in coming.
 const LOOK_RARELY: Duration = Duration::from_millis(500);
 
+/// Whether a region's downstairs answers.
+#[derive(Debug)]
+pub struct Watch;
+
+impl Observer for Watch {
+    const NAME: &'static str = "pulse";
+    const SLOW_LOOK: Option<Duration> = Some(ASK_EVERY);
+    const MISSED: Option<&'static str> = None;
+    const BEGIN: Begin = Begin::ByRegion(|ground, OfRegion { local, run }, to| {
+        let (address, tls) = (ground.config.address, ground.config.sled.tls.clone());
+        let allowance = ground.config.sled.downstairs.hung_after.into();
+        watch(local, address, run, ground.rhythm.clone(), allowance, tls, to).boxed()
+    });
+    type Fact = (RegionName, Option<Pulse>);
+
+    fn tell((region, pulse): Self::Fact) -> Observation {
+        Observation::Pulse(region, pulse)
+    }
+
+    fn is_known(_: &Configuration, facts: &Facts) -> bool {
+        facts.regions.values().all(|Region { unit, pulse, .. }| match unit {
+            Some(unit) if unit.active == Active::Active => {
+                pulse.as_ref().is_some_and(|pulse| pulse.beat != Beat::Asked)
+            }
+            _ => true,
+        })
+    }
+
+    fn forget(by: &TakenOver, facts: &mut Facts) {
+        let anew = facts.regions.iter_mut().filter(|(name, _)| by.anew.contains(name));
+        anew.for_each(|(_, region)| region.pulse = None);
+    }
+}
+
 /// Watches one region for as long as somebody listens. `run` tells the run that its
 /// unit is in; while there is none, nobody is asked. One that takes longer than `allowance` to
 /// answer is silent. With `tls` it is spoken to over TLS, by these files.
@@ -66,7 +103,7 @@ pub async fn watch(
                     Patient::new(&local, address, pid, rounds, allowance, tls.as_ref(), &to).attend().await
                 }
                 None => {
-                    publish(&to, Observation::Pulse(local.name.clone(), None)).await?;
+                    publish::<Watch>(&to, (local.name.clone(), None)).await?;
                     std::future::pending().await
                 }
             }
@@ -228,7 +265,7 @@ impl<'a> Patient<'a> {
             return Ok(());
         }
         self.told = Some(pulse.clone());
-        publish(self.to, Observation::Pulse(self.local.name.clone(), Some(pulse))).await
+        publish::<Watch>(self.to, (self.local.name.clone(), Some(pulse))).await
     }
 
     async fn identity(&self) -> Result<Uuid, String> {

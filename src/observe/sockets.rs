@@ -4,18 +4,20 @@
 //! reason (a unit changed, a downstairs was reached) and otherwise every quarter of a minute.
 //! Strangers are reported, never touched.
 
-use crate::decide::facts::{Holder, Sockets, Stranger};
+use crate::config::Configuration;
+use crate::decide::facts::{Active, Facts, Holder, Region, Sockets, Stranger};
 use crate::kernel::broker;
 use crate::kernel::connections;
 use crate::kernel::processes::{is_left, plain, stranger};
 use crate::names::RegionName;
-pub use crate::observe::owners::Pids;
-use crate::observe::owners::{Owners, is_at, is_open};
+use crate::observe::observer::{Begin, Observer, TakenOver};
+use crate::observe::owners::{Owners, Pids, is_at, is_open};
 use crate::observe::rhythm::Rhythm;
 use crate::observe::{NobodyListens, Observation, Publisher, publish};
 use crate::port_map::LocalRegion;
 use crate::systemd::names;
 use crate::wire::Peer;
+use futures_util::FutureExt;
 use procfs::ProcResult;
 use procfs::net::{TcpNetEntry, TcpState};
 use std::collections::{BTreeMap, HashSet};
@@ -27,13 +29,46 @@ use tokio::task::spawn_blocking;
 
 /// How often to look when nobody knows of a reason: to read the table, the kernel walks through
 /// every bucket of its hash of connections, which takes 3 ms on a machine with 24 GB.
-pub const SLOW_LOOK: Duration = Duration::from_secs(15);
+const SLOW_LOOK: Duration = Duration::from_secs(15);
 /// A table with more lines than this is not read on the loop's thread: a line takes a few
 /// microseconds. A sled has some dozens.
 const MANY: usize = 500;
 
 /// Who holds each region's ports.
-type Picture = BTreeMap<RegionName, Sockets>;
+pub type Picture = BTreeMap<RegionName, Sockets>;
+
+/// Who listens and who is connected.
+#[derive(Debug)]
+pub struct Watch;
+
+impl Observer for Watch {
+    const NAME: &'static str = "sockets";
+    const SLOW_LOOK: Option<Duration> = Some(SLOW_LOOK);
+    const MISSED: Option<&'static str> = Some("sockets");
+    const BEGIN: Begin = Begin::ByConfiguration(|ground, to| {
+        let (regions, address) = (ground.config.local_regions(), ground.config.address);
+        let (pids, look) = (ground.pids.subscribe(), ground.looks.heard_by::<Self>());
+        Some(watch(regions, address, pids, ground.rhythm.clone(), look, to).boxed())
+    });
+    type Fact = Picture;
+
+    fn tell(seen: Self::Fact) -> Observation {
+        Observation::Sockets(seen)
+    }
+
+    fn is_known(_: &Configuration, facts: &Facts) -> bool {
+        facts.regions.values().all(|Region { unit, sockets, .. }| match unit {
+            None => true,
+            Some(unit) if unit.active != Active::Active => sockets.is_some(),
+            Some(unit) => sockets.as_ref().is_some_and(|sockets| sockets.pid == unit.pid),
+        })
+    }
+
+    fn forget(by: &TakenOver, facts: &mut Facts) {
+        let anew = facts.regions.iter_mut().filter(|(name, _)| by.anew.contains(name));
+        anew.for_each(|(_, region)| region.sockets = None);
+    }
+}
 
 /// Watches until nobody listens any more. `look` asks for a look at once.
 ///
@@ -66,7 +101,7 @@ pub async fn watch(
             }
         };
         match seen {
-            Ok(seen) => publish(&to, Observation::Sockets(seen)).await?,
+            Ok(seen) => publish::<Watch>(&to, seen).await?,
             Err(why) => tracing::warn!("procfs does not tell who listens: {why}"),
         }
     }

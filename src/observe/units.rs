@@ -8,10 +8,12 @@
 //! When D-Bus goes away this says so, and connects again for as long as it takes.
 
 use crate::backoff::Backoff;
-use crate::decide::facts::{Active, Exit, Unit};
+use crate::config::Configuration;
+use crate::decide::facts::{Active, Bus, Exit, Facts, Unit};
 use crate::names::RegionName;
 use crate::observe::changes::{arrived, began, is_there, owners, reloads};
 use crate::observe::directories::Changes;
+use crate::observe::observer::{Begin, Observer, TakenOver};
 use crate::observe::rhythm::Rhythm;
 use crate::observe::{NobodyListens, Observation, Publisher, publish};
 use crate::systemd::job::spoken;
@@ -46,6 +48,34 @@ const AFTER_WRITING: Duration = Duration::from_millis(50);
 /// How long systemd may take to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
+/// systemd's units, and whether it answers.
+#[derive(Debug)]
+pub struct Watch;
+
+impl Observer for Watch {
+    const NAME: &'static str = "units";
+    const SLOW_LOOK: Option<Duration> = Some(SLOW_LOOK);
+    const MISSED: Option<&'static str> = Some("units");
+    const BEGIN: Begin = Begin::ByConfiguration(|ground, to| {
+        let regions = ground.config.local_regions().into_iter().map(|local| local.name).collect();
+        Some(watch(regions, ground.rhythm.clone(), to).boxed())
+    });
+    type Fact = Observation;
+
+    fn tell(told: Self::Fact) -> Observation {
+        told
+    }
+
+    fn is_known(_: &Configuration, facts: &Facts) -> bool {
+        let unreachable = matches!(facts.bus, Some(Bus::Unreachable(_)));
+        facts.bus.is_some() && facts.regions.values().all(|region| region.unit.is_some() || unreachable)
+    }
+
+    fn forget(_: &TakenOver, _: &mut Facts) {
+        // That it answers is said anew with the connection, and the units of regions that stay are as they were.
+    }
+}
+
 /// Watches until nobody listens any more.
 ///
 /// # Errors
@@ -57,7 +87,7 @@ pub async fn watch(regions: Vec<RegionName>, rhythm: Rhythm, to: Publisher) -> R
             Ok(gone) => return Err(gone),
             Err(error) => spoken(error),
         };
-        publish(&to, Observation::Bus(Err(why))).await?;
+        publish::<Watch>(&to, Observation::Bus(Err(why))).await?;
         backoff.pause().await;
     }
 }
@@ -148,11 +178,11 @@ async fn session(
                 Some(time) => _ = restarts.insert(region.clone(), now + time),
                 None => _ = restarts.remove(&region),
             }
-            if let Err(gone) = publish(to, Observation::Unit(region, unit)).await {
+            if let Err(gone) = publish::<Watch>(to, Observation::Unit(region, unit)).await {
                 return Ok(gone);
             }
         }
-        if !greeted && let Err(gone) = publish(to, Observation::Bus(Ok(bus.clone()))).await {
+        if !greeted && let Err(gone) = publish::<Watch>(to, Observation::Bus(Ok(bus.clone()))).await {
             return Ok(gone);
         }
         greeted = true;

@@ -3,12 +3,11 @@
 //! One loop on one thread. Its tasks and channels:
 //!
 //! ```text
-//! observe::{units, network, disk, tls, sockets, intruders, enforcement}; a pulse and a pidfd a
-//! region
+//! the observers: observe::ALL
 //!        │ observations (bounded)
 //!        ▼
-//!   ┌─ the loop ──────────────┐  pids (watch) ──► pulses, sockets
-//!   │ apply → plan → judge    │  looks (notify) ──► sockets, disk
+//!   ┌─ the loop ──────────────┐  runs, pids (watch) ──► deaths, pulse, sockets
+//!   │ apply → plan → judge    │  looks (notify) ──► whichever observer hears them
 //!   └─────────────────────────┘  bulletin (watch) ──► http
 //!        ▲              │ spawns: a start, a stop, a job, a settling
 //!        │ endings,     ▼
@@ -212,7 +211,7 @@ impl Supervisor {
             desk: Desk::default(),
             knocks: Knocks::default(),
             looks: jobs::host_redundancy::Looks::default(),
-            shop: Workshop::new(config.clone(), observers.scanner.clone(), errands.clone()),
+            shop: Workshop::new(config.clone(), observers.scanner().clone(), errands.clone()),
             wards: regions.iter().map(|local| (local.name.clone(), Ward::default())).collect(),
             freshness: Freshness::new(config.sled.downstairs.hung_after.into()),
             observers,

@@ -151,7 +151,7 @@ impl Supervisor {
         ) {
             return self.answer(request);
         }
-        let (scanner, shop, bus) = (self.observers.scanner.clone(), self.shop.clone(), self.bus.clone());
+        let (scanner, shop, bus) = (self.observers.scanner().clone(), self.shop.clone(), self.bus.clone());
         let afresh = matches!(request.wish, Wish::Look);
         self.errands.run(|_| None, async move {
             let disk = if afresh { scanner.look_afresh().await? } else { scanner.look().await? };

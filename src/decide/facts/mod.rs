@@ -56,9 +56,9 @@ pub struct Facts {
     pub kept_for: BTreeMap<String, u64>,
     /// Something is being removed from the trash.
     pub removing: bool,
-    /// What has not been looked at for too long, or never, and for how many seconds. What is
+    /// What has not been looked at for too long, or never, by the word for it, and for how many seconds. What is
     /// known of it may not be so any more.
-    pub unseen: BTreeMap<Watched, u64>,
+    pub unseen: BTreeMap<&'static str, u64>,
     /// The regions that a job is at, those included that the map does not have any more.
     pub busy: BTreeMap<RegionName, Busy>,
     /// Regions that were just created while others still are: these come first.
@@ -124,34 +124,6 @@ pub enum Settled {
     Done(Uuid),
     /// It could not be finished, and why.
     Failed(String),
-}
-
-/// What is watched all the time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Watched {
-    /// The network interface and the bridge.
-    Network,
-    /// The data disk.
-    Disk,
-    /// Who listens and who is connected.
-    Sockets,
-    /// The regions' units.
-    Units,
-    /// Who writes to the regions' files.
-    Processes,
-}
-
-impl Watched {
-    /// The word for it in a sentence.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Network => "network",
-            Self::Disk => "data disk",
-            Self::Sockets => "sockets",
-            Self::Units => "units",
-            Self::Processes => "open files",
-        }
-    }
 }
 
 /// Whether systemd answers on D-Bus.

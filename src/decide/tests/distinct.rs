@@ -5,7 +5,7 @@ use super::*;
 use crate::check::Code;
 use crate::config::Tls as Wanted;
 use crate::decide::facts::{
-    Enforcement, Files, Flaw, Gap, Image, InForce, Knock, Obstacle, Outdated, Start, Stopped, Stranger, Tls, Watched,
+    Enforcement, Files, Flaw, Gap, Image, InForce, Knock, Obstacle, Outdated, Start, Stopped, Stranger, Tls,
 };
 use crate::decide::finding::Finding;
 use crate::decide::verdict::judge;
@@ -149,7 +149,7 @@ const ODD: &[Odd] = &[
     },
     |facts| facts.bus = Some(Bus::Unreachable("x".into())),
     |facts| facts.outdated = Some(Outdated { by: Obstacle::Systemd("x".into()), regions: [first()].into() }),
-    |facts| facts.unseen = [(Watched::Disk, 7), (Watched::Units, 8)].into(),
+    |facts| facts.unseen = [("data disk", 7), ("units", 8)].into(),
     |facts| facts.unfinished_upgrade = true,
     |facts| facts.leaving = true,
     |facts| {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::check::Code;
-use crate::decide::facts::{Exit, Stranger, Watched};
+use crate::decide::facts::{Exit, Stranger};
 use crate::decide::plan::plan;
 use crate::decide::verdict::judge;
 use crate::wire::State;
@@ -49,7 +49,7 @@ fn every_condition_has_its_code_and_state() {
         (|f| f.disk.as_mut().unwrap().read_only = true, None, Code::DataReadOnly, "cannot be written"),
         (|f| f.disk.as_mut().unwrap().ledger = Err("torn".into()), Some(State::Failed), Code::LedgerUnreadable, "torn"),
         (
-            |f| _ = f.unseen.insert(Watched::Disk, 91),
+            |f| _ = f.unseen.insert("data disk", 91),
             None,
             Code::NotSeen,
             "the data disk could not be looked at for 91 s",

@@ -12,10 +12,12 @@ pub mod dial;
 mod material;
 
 use crate::config::{self, Configuration};
-use crate::decide::facts::{Certificate, Tls};
+use crate::decide::facts::{Certificate, Facts, Tls};
+use crate::observe::observer::{Begin, Observer, TakenOver};
 use crate::observe::rhythm::{ROUND, Rhythm};
 use crate::observe::{NobodyListens, Observation, Publisher, publish};
 use access::Reader;
+use futures_util::FutureExt;
 use jiff::Timestamp;
 use material::Material;
 use std::collections::BTreeSet;
@@ -26,7 +28,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 
 /// How often to look when nobody knows of a reason.
-pub const SLOW_LOOK: Duration = Duration::from_secs(3600);
+const SLOW_LOOK: Duration = Duration::from_secs(3600);
 
 /// How often to ask whether they are still the same.
 const SAME: Duration = Duration::from_secs(15);
@@ -34,6 +36,36 @@ const SAME: Duration = Duration::from_secs(15);
 /// The name by which a host calls region `index` of a volume, and which the certificate is for.
 pub fn name_of(index: u8) -> String {
     format!("downstairs{index}")
+}
+
+/// The files of `[tls]`, if there are any.
+#[derive(Debug)]
+pub struct Watch;
+
+impl Observer for Watch {
+    const NAME: &'static str = "tls";
+    const SLOW_LOOK: Option<Duration> = Some(SLOW_LOOK);
+    const MISSED: Option<&'static str> = None;
+    const BEFORE_A_START: bool = true;
+    const BEGIN: Begin = Begin::ByConfiguration(|ground, to| {
+        let (wanted, look) = (ground.config.sled.tls.clone()?, ground.looks.heard_by::<Self>());
+        Some(watch(wanted, ground.config.clone(), ground.rhythm.clone(), look, to).boxed())
+    });
+    type Fact = Tls;
+
+    fn tell(tls: Self::Fact) -> Observation {
+        Observation::known(|facts| facts.tls = Some(tls))
+    }
+
+    fn is_known(config: &Configuration, facts: &Facts) -> bool {
+        facts.tls.is_some() || config.sled.tls.is_none()
+    }
+
+    fn forget(by: &TakenOver, facts: &mut Facts) {
+        if by.old.sled.tls != by.new.sled.tls {
+            facts.tls.clone_from(&by.fresh.tls);
+        }
+    }
 }
 
 /// Watches until nobody listens any more. `look` asks for a look at once.
@@ -71,7 +103,7 @@ pub async fn watch(
         match looking.await {
             Ok(Some((found, marks))) => {
                 (seen, known) = (Some(found.clone()), Some(marks));
-                publish(&to, Observation::Tls(found)).await?;
+                publish::<Watch>(&to, found).await?;
             }
             Ok(None) => {}
             Err(why) => tracing::error!("the look at the files of [tls] ended early: {why}"),

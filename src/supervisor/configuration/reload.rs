@@ -11,6 +11,8 @@ use crate::config_dir;
 use crate::decide::difference::{gone, started_anew};
 use crate::decide::facts::{Facts, Fresh, Region};
 use crate::decide::prospect::{prospect, seen_now};
+use crate::observe;
+use crate::observe::observer::TakenOver;
 use crate::source::Fault;
 use crate::store::in_force;
 use crate::supervisor::Supervisor;
@@ -18,6 +20,7 @@ use crate::supervisor::configuration::preview::Look;
 use crate::supervisor::event::Event;
 use crate::supervisor::requests::Answer;
 use crate::wire::{self, Difference};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -79,7 +82,7 @@ impl Supervisor {
             Err(why) => return refuse(answer, why, false),
         };
         let (dir, old) = (self.config_dir.clone(), self.config.clone());
-        let (scanner, sysfs) = (self.observers.scanner.clone(), self.observers.sysfs());
+        let (scanner, sysfs) = (self.observers.scanner().clone(), self.observers.sysfs());
         let alive = |(name, region): (&_, &Region)| Some((Clone::clone(name), region.alive()?));
         let pids = self.facts.regions.iter().filter_map(alive).collect();
         let of = old.clone();
@@ -222,63 +225,15 @@ impl Supervisor {
         }
     }
 
-    /// Forgets what another configuration has made old, for what was seen when it was looked at for this one.
-    /// Every fact stands here, so that whoever adds one thinks of it; what observers told and nobody took yet
-    /// is old with them ([`Told`](crate::observe::Told)).
-    fn forget(&mut self, old: &Configuration, fresh: &Fresh) {
-        let new = &self.config.sled;
-        let Facts {
-            // Of what was looked for by the old one.
-            network,
-            tls,
-            kept_for,
-            // Of regions: those that are new or elsewhere have been seen to.
-            regions: _,
-            intruders: _,
-            // A look for the other regions is asked for.
-            disk: _,
-            // Said anew with the connection.
-            bus: _,
-            stale_units: _,
-            // Of this machine, this disk and whoever comes, whatever the configuration.
-            enforcement: _,
-            image: _,
-            settled: _,
-            removing: _,
-            unseen: _,
-            busy: _,
-            just_created: _,
-            holding: _,
-            grants: _,
-            unread_grants: _,
-            damaged_grants: _,
-            seen_since: _,
-            knocks: _,
-            lacks: _,
-            away: _,
-            granting: _,
-            maintenance: _,
-            drains: _,
-            unfinished_upgrade: _,
-            awaiting: _,
-            upgrading: _,
-            outdated: _,
-            leaving: _,
-            files: _,
-            in_force: _,
-            stuck_adoptions: _,
-            stuck_removals: _,
-        } = &mut self.facts;
-        if old.sled.network != new.network {
-            network.clone_from(&fresh.network);
-        }
-        if old.sled.tls != new.tls {
-            tls.clone_from(&fresh.tls);
-        }
-        if old.sled.storage.keep_deleted != new.storage.keep_deleted {
+    /// Forgets what another configuration has made old: what its observers have told of it, and what is counted
+    /// by it.
+    fn forget(&mut self, by: &TakenOver) {
+        observe::ALL.iter().for_each(|observer| (observer.forget)(by, &mut self.facts));
+        if by.old.sled.storage.keep_deleted != by.new.sled.storage.keep_deleted {
             // Counted anew by what is to be kept now.
-            kept_for.clear();
+            self.facts.kept_for.clear();
         }
+        self.facts.stale_units = true;
     }
 
     pub(in crate::supervisor) fn take_over(&mut self, new: Arc<Configuration>, fresh: &Fresh) {
@@ -294,20 +249,12 @@ impl Supervisor {
         for local in config.local_regions() {
             self.moves.removed.remove(&local.name);
             self.wards.entry(local.name.clone()).or_default();
-            self.facts.regions.entry(local.name).or_insert_with(|| {
-                // Whoever writes to it was not looked for.
-                self.facts.intruders = None;
-                Region::default()
-            });
+            self.facts.regions.entry(local.name).or_default();
         }
-        for local in anew {
-            // What is known of it is known of another place.
-            self.region(&local.name, |region| (region.sockets, region.pulse) = (None, None));
-            self.moves.waiting.insert(local.name);
-        }
+        let anew: BTreeSet<_> = anew.into_iter().map(|local| local.name).collect();
+        self.moves.waiting.extend(anew.iter().cloned());
         self.world.config += 1;
-        self.forget(&old, fresh);
-        self.facts.stale_units = true;
+        self.forget(&TakenOver { old: &old, new: &config, fresh, anew: &anew });
         self.editor.configure(config.clone());
         self.shop.config = config.clone();
         self.freshness.allow(config.sled.downstairs.hung_after.into());

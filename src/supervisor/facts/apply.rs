@@ -10,18 +10,18 @@ use std::collections::{BTreeMap, BTreeSet};
 impl Supervisor {
     /// Takes a fact, unless whoever told it watches no more: it was of another configuration.
     pub(in crate::supervisor) fn take(&mut self, told: Told) {
+        let by = told.by();
         if let Some(seen) = told.fact() {
+            self.freshness.note(by);
             self.see(seen);
         }
     }
 
     fn see(&mut self, seen: Observation) {
-        self.freshness.note(&seen);
         match seen {
             Observation::Bus(line) => self.see_line(line),
             Observation::Unit(name, unit) => self.see_unit(&name, unit),
             Observation::Ended(name, run) => self.see_end(&name, run),
-            Observation::Intruders(seen) => self.facts.intruders = Some(seen),
             Observation::Sockets(seen) => {
                 self.see_drops(&seen);
                 for (name, sockets) in seen {
@@ -29,31 +29,30 @@ impl Supervisor {
                 }
                 self.stamp_visitors();
             }
-            Observation::Pulse(name, pulse) => {
-                if pulse.as_ref().is_some_and(|pulse| self.sockets_are_due(&name, pulse)) {
-                    self.observers.look_at_sockets();
-                }
-                let answers = pulse.as_ref().is_some_and(|pulse| pulse.beat == Beat::Answering);
-                if answers && self.facts.disk.as_ref().is_some_and(full) {
-                    // There is room again, perhaps: nobody else tells of it.
-                    self.observers.look_at_disk();
-                }
-                let silent = pulse.as_ref().is_some_and(|pulse| pulse.beat == Beat::Silent);
-                self.region(&name, |region| region.pulse = pulse);
-                self.tell_wards();
-                if silent {
-                    self.look_at_the_hung();
-                }
-            }
-            Observation::Enforcement(found) => {
-                self.facts.enforcement = Some(found);
+            Observation::Pulse(name, pulse) => self.see_pulse(&name, pulse),
+            Observation::Known(change) => {
+                change.apply(&mut self.facts);
                 self.tell_enforced();
             }
-            Observation::Image(image) => self.facts.image = image,
-            Observation::Files(files) => self.facts.files = Some(*files),
-            Observation::Tls(tls) => self.facts.tls = Some(tls),
-            Observation::Network(network) => self.facts.network = Some(network),
             Observation::Disk(disk) => self.see_disk(*disk),
+        }
+    }
+
+    fn see_pulse(&mut self, name: &RegionName, pulse: Option<Pulse>) {
+        self.freshness.note_pulse(name);
+        if pulse.as_ref().is_some_and(|pulse| self.sockets_are_due(name, pulse)) {
+            self.observers.look_at_sockets();
+        }
+        let answers = pulse.as_ref().is_some_and(|pulse| pulse.beat == Beat::Answering);
+        if answers && self.facts.disk.as_ref().is_some_and(full) {
+            // There is room again, perhaps: nobody else tells of it.
+            self.observers.look_at_disk();
+        }
+        let silent = pulse.as_ref().is_some_and(|pulse| pulse.beat == Beat::Silent);
+        self.region(name, |region| region.pulse = pulse);
+        self.tell_wards();
+        if silent {
+            self.look_at_the_hung();
         }
     }
 
@@ -98,7 +97,7 @@ impl Supervisor {
         self.observers.look_at_sockets();
         self.observers.look_at_intruders();
         // What lies on disk is looked at anew before a downstairs starts on it again.
-        let needs_look = (!runs).then(|| self.observers.scanner.distrust(name));
+        let needs_look = (!runs).then(|| self.observers.scanner().distrust(name));
         if !runs {
             self.observers.look_at_disk();
         }

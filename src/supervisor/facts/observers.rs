@@ -1,26 +1,24 @@
 //! The observers' tasks, and what they are told: which processes to watch, and when to look.
 
-use crate::appliance;
 use crate::config::Configuration;
 use crate::decide::facts::Run;
 use crate::names::RegionName;
+use crate::observe::observer::{Begin, Ground, Looks, Observer, OfRegion};
+use crate::observe::owners::Pids;
 use crate::observe::rhythm::{Beats, Rhythm};
 use crate::observe::scanner::Scanner;
-use crate::observe::sockets::Pids;
-use crate::observe::{
-    NobodyListens, Source, Term, deaths, disk, enforcement, files, image, intruders, network, pulse, sockets, tls,
-    units,
-};
+use crate::observe::{ALL, NobodyListens, Source, Term, intruders, sockets};
 use crate::port_map::LocalRegion;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
 /// The running observers.
 pub(in crate::supervisor) struct Observers {
+    ground: Ground,
     regions: BTreeMap<RegionName, Watch>,
     /// Those that are started anew for another configuration.
     others: Vec<AbortHandle>,
@@ -28,16 +26,6 @@ pub(in crate::supervisor) struct Observers {
     their_term: Option<Term>,
     /// The same of those that watch for good.
     _term: Term,
-    pids: watch::Sender<Pids>,
-    sockets: Arc<Notify>,
-    disk: Arc<Notify>,
-    intruders: Arc<Notify>,
-    tls: Arc<Notify>,
-    settled: watch::Sender<bool>,
-    rhythm: Rhythm,
-    /// Looks at the disk, for those who change it.
-    pub(in crate::supervisor) scanner: Arc<Scanner>,
-    sysfs: PathBuf,
     source: Source,
     tasks: JoinSet<Result<(), NobodyListens>>,
 }
@@ -45,7 +33,7 @@ pub(in crate::supervisor) struct Observers {
 /// The observers of one region.
 struct Watch {
     run: watch::Sender<Option<Run>>,
-    tasks: [AbortHandle; 2],
+    tasks: Vec<AbortHandle>,
     _term: Term,
 }
 
@@ -59,39 +47,30 @@ impl Observers {
         turn: Duration,
         source: &Source,
     ) -> Self {
-        let (term, to) = source.begin();
-        let [sockets, disk, intruders, tls] = [(); 4].map(|()| Arc::new(Notify::new()));
-        let scanner = Arc::new(Scanner::new(config.clone()));
         let (rhythm, drum) = Rhythm::new(turn);
+        let ground = Ground {
+            config: config.clone(),
+            config_dir,
+            sysfs,
+            rhythm,
+            scanner: Arc::new(Scanner::new(config.clone())),
+            pids: watch::Sender::new(Pids::new()),
+            settled: watch::Sender::new(false),
+            looks: Looks::of(ALL),
+        };
+        let (term, to) = source.begin();
         let mut tasks = JoinSet::new();
         tasks.spawn(drum);
-        let settled = watch::Sender::new(false);
-        tasks.spawn(enforcement::watch(settled.subscribe(), to.clone()));
-        if appliance::is_image() {
-            tasks.spawn(image::watch(rhythm.clone(), to.clone()));
+        for observer in ALL {
+            if let Begin::Once(begin) = observer.begin {
+                begin(&ground, to.clone()).into_iter().for_each(|watching| _ = tasks.spawn(watching));
+            }
         }
-        tasks.spawn(files::watch(config_dir, rhythm.clone(), to.clone()));
-        tasks.spawn(disk::watch(scanner.clone(), rhythm.clone(), disk.clone(), to));
-        let mut observers = Self {
-            regions: BTreeMap::new(),
-            others: Vec::new(),
-            their_term: None,
-            _term: term,
-            pids: watch::Sender::new(Pids::new()),
-            sockets,
-            disk,
-            intruders,
-            tls,
-            settled,
-            rhythm,
-            scanner,
-            sysfs,
-            source: source.clone(),
-            tasks,
-        };
-        observers.watch(config);
+        let (regions, others, their_term, source) = (BTreeMap::new(), Vec::new(), None, source.clone());
+        let mut observers = Self { ground, regions, others, their_term, _term: term, source, tasks };
+        observers.watch();
         for local in config.local_regions() {
-            observers.watch_region(config, local, None);
+            observers.watch_region(local, None);
         }
         observers
     }
@@ -99,7 +78,8 @@ impl Observers {
     /// Goes on with another configuration, of this number. A region of which nothing has changed is watched on: what
     /// is known of it stays so.
     pub(in crate::supervisor) fn renew(&mut self, old: &Configuration, new: &Arc<Configuration>, number: u64) {
-        self.scanner.configure(number, new.clone());
+        self.ground.config = new.clone();
+        self.ground.scanner.configure(number, new.clone());
         self.others.drain(..).for_each(|task| task.abort());
         let before: BTreeMap<_, _> = old.local_regions().into_iter().map(|local| (local.name.clone(), local)).collect();
         let same =
@@ -114,60 +94,56 @@ impl Observers {
         for local in wanted {
             if !same || before.get(&local.name) != Some(&local) {
                 let run = self.regions.remove(&local.name).and_then(|watch| watch.run.borrow().clone());
-                self.watch_region(new, local, run);
+                self.watch_region(local, run);
             }
         }
-        self.watch(new);
+        self.watch();
         self.look_at_disk();
     }
 
-    /// Starts what watches all regions together.
-    fn watch(&mut self, config: &Arc<Configuration>) {
-        let (regions, (term, to)) = (config.local_regions(), self.source.begin());
+    /// Starts what watches by the configuration.
+    fn watch(&mut self) {
+        let (term, to) = self.source.begin();
         self.their_term = Some(term);
-        let names: Vec<_> = regions.iter().map(|local| local.name.clone()).collect();
-        let beat = || self.rhythm.clone();
-        let tasks = &mut self.tasks;
-        let root = config.sled.storage.root.clone();
-        let (network, sysfs) = (config.sled.network.clone(), self.sysfs.clone());
-        let (pids, look) = (self.pids.subscribe(), self.sockets.clone());
-        self.others.extend([
-            tasks.spawn(intruders::watch(root, names.clone(), beat(), self.intruders.clone(), to.clone())),
-            tasks.spawn(units::watch(names, beat(), to.clone())),
-            tasks.spawn(network::watch(network, sysfs, beat(), to.clone())),
-            tasks.spawn(sockets::watch(regions, config.address, pids, beat(), look, to.clone())),
-        ]);
-        if let Some(wanted) = config.sled.tls.clone() {
-            self.others.push(tasks.spawn(tls::watch(wanted, config.clone(), beat(), self.tls.clone(), to)));
+        for observer in ALL {
+            if let Begin::ByConfiguration(begin) = observer.begin {
+                let watching = begin(&self.ground, to.clone());
+                self.others.extend(watching.map(|watching| self.tasks.spawn(watching)));
+            }
         }
     }
 
     /// Starts what watches one region, whose unit is in this run.
-    fn watch_region(&mut self, config: &Configuration, local: LocalRegion, run: Option<Run>) {
-        let allowance = config.sled.downstairs.hung_after.into();
-        let (address, files, (term, to)) = (config.address, config.sled.tls.clone(), self.source.begin());
-        let (name, beat) = (local.name.clone(), self.rhythm.clone());
-        let (run, watched) = watch::channel(run);
-        let tasks = [
-            self.tasks.spawn(deaths::watch(name.clone(), watched.clone(), to.clone())),
-            self.tasks.spawn(pulse::watch(local, address, watched, beat, allowance, files, to)),
-        ];
-        self.regions.insert(name, Watch { run, tasks, _term: term });
+    fn watch_region(&mut self, local: LocalRegion, run: Option<Run>) {
+        let ((term, to), (run, watched)) = (self.source.begin(), watch::channel(run));
+        let mut tasks = Vec::new();
+        for observer in ALL {
+            if let Begin::ByRegion(begin) = observer.begin {
+                let region = OfRegion { local: local.clone(), run: watched.clone() };
+                tasks.push(self.tasks.spawn(begin(&self.ground, region, to.clone())));
+            }
+        }
+        self.regions.insert(local.name, Watch { run, tasks, _term: term });
+    }
+
+    /// Looks at the disk, for those who change it.
+    pub(in crate::supervisor) fn scanner(&self) -> &Arc<Scanner> {
+        &self.ground.scanner
     }
 
     /// Where sysfs is mounted.
     pub(in crate::supervisor) fn sysfs(&self) -> PathBuf {
-        self.sysfs.clone()
+        self.ground.sysfs.clone()
     }
 
     /// Every beat of the observers' rhythm.
     pub(in crate::supervisor) fn turns(&self) -> Beats {
-        self.rhythm.every(Duration::ZERO)
+        self.ground.rhythm.every(Duration::ZERO)
     }
 
     /// Tells those that have let others go first that all serves.
     pub(in crate::supervisor) fn settle(&self) {
-        self.settled.send_if_modified(|settled| !std::mem::replace(settled, true));
+        self.ground.settled.send_if_modified(|settled| !std::mem::replace(settled, true));
     }
 
     /// Returns when an observer has ended, which none does while it is listened to: without it
@@ -193,7 +169,7 @@ impl Observers {
                 changed
             });
         }
-        self.pids.send_if_modified(|pids| {
+        self.ground.pids.send_if_modified(|pids| {
             let known = match pid {
                 Some(pid) => pids.insert(name.clone(), pid),
                 None => pids.remove(name),
@@ -204,19 +180,17 @@ impl Observers {
 
     /// Asks for a look at the sockets.
     pub(in crate::supervisor) fn look_at_sockets(&self) {
-        self.sockets.notify_one();
+        self.ground.looks.ask(sockets::Watch::NAME);
     }
 
     /// Asks for a look at who writes to regions.
     pub(in crate::supervisor) fn look_at_intruders(&self) {
-        self.intruders.notify_one();
+        self.ground.looks.ask(intruders::Watch::NAME);
     }
 
-    /// Asks for a look at the disk, and at everything else that a start depends on and that is no
-    /// event: the files of `[tls]`.
+    /// Asks for a look at the disk, and at everything else that a start depends on and that is no event.
     pub(in crate::supervisor) fn look_at_disk(&self) {
-        self.disk.notify_one();
-        self.tls.notify_one();
+        ALL.iter().filter(|observer| observer.before_a_start).for_each(|observer| self.ground.looks.ask(observer.name));
     }
 }
 

@@ -1,9 +1,8 @@
 //! How old the facts are. An observer whose look does not come back says nothing, and what it
 //! said last would stand; here it is noticed.
 
-use crate::decide::facts::Watched;
 use crate::names::RegionName;
-use crate::observe::{self, Observation};
+use crate::observe;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -16,19 +15,9 @@ pub(in crate::supervisor) struct Freshness {
     began: Instant,
     /// How long a question to a downstairs may be left unanswered.
     allowance: Duration,
-    seen: BTreeMap<Watched, Instant>,
+    /// By the observer's name.
+    seen: BTreeMap<&'static str, Instant>,
     answered: BTreeMap<RegionName, Instant>,
-}
-
-/// How often a watched thing is looked at when nothing happens.
-fn slow_look(what: Watched) -> Duration {
-    match what {
-        Watched::Network => observe::network::SLOW_LOOK,
-        Watched::Disk => observe::disk::SLOW_LOOK,
-        Watched::Sockets => observe::sockets::SLOW_LOOK,
-        Watched::Units => observe::units::SLOW_LOOK,
-        Watched::Processes => observe::intruders::SLOW_LOOK,
-    }
 }
 
 impl Freshness {
@@ -41,37 +30,23 @@ impl Freshness {
         self.allowance = allowance;
     }
 
-    /// Notes that a fact has come in.
-    pub(in crate::supervisor) fn note(&mut self, observation: &Observation) {
-        let now = Instant::now();
-        let what = match observation {
-            Observation::Network(_) => Watched::Network,
-            Observation::Disk(_) => Watched::Disk,
-            Observation::Sockets(_) => Watched::Sockets,
-            // Systemd that does not answer is a condition of its own.
-            Observation::Unit(..) | Observation::Bus(_) => Watched::Units,
-            // Looked at so rarely that it is not missed; and before the first look nothing starts.
-            Observation::Ended(..)
-            | Observation::Enforcement(_)
-            | Observation::Files(_)
-            | Observation::Image(_)
-            | Observation::Tls(_) => return,
-            Observation::Intruders(_) => Watched::Processes,
-            Observation::Pulse(name, _) => {
-                self.answered.insert(name.clone(), now);
-                return;
-            }
-        };
-        self.seen.insert(what, now);
+    /// Notes that this observer has told something.
+    pub(in crate::supervisor) fn note(&mut self, by: &'static str) {
+        self.seen.insert(by, Instant::now());
+    }
+
+    /// Notes that a region's pulse was looked for.
+    pub(in crate::supervisor) fn note_pulse(&mut self, name: &RegionName) {
+        self.answered.insert(name.clone(), Instant::now());
     }
 
     /// What was not looked at for too long, and for how many seconds; what was never looked at
     /// counts as soon as anything is shown of the sled at all (`patience` is over).
-    pub(in crate::supervisor) fn unseen(&self, patience: Duration) -> BTreeMap<Watched, u64> {
-        let all = [Watched::Network, Watched::Disk, Watched::Sockets, Watched::Units, Watched::Processes];
-        let old = all.into_iter().filter_map(|what| {
-            let (since, limit) = match self.seen.get(&what) {
-                Some(seen) => (*seen, slow_look(what) * MISSED),
+    pub(in crate::supervisor) fn unseen(&self, patience: Duration) -> BTreeMap<&'static str, u64> {
+        let old = observe::ALL.iter().filter_map(|observer| {
+            let (what, slow_look) = (observer.missed?, observer.slow_look?);
+            let (since, limit) = match self.seen.get(observer.name) {
+                Some(seen) => (*seen, slow_look * MISSED),
                 None => (self.began, patience),
             };
             let age = since.elapsed();
@@ -89,23 +64,19 @@ impl Freshness {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::facts::Network;
 
     #[tokio::test(start_paused = true)]
     async fn what_is_not_seen_is_told_after_three_slow_looks() {
         let patience = Duration::from_secs(5);
         let mut freshness = Freshness::new(Duration::from_secs(5));
         assert_eq!(freshness.unseen(patience), BTreeMap::new());
-        freshness.note(&Observation::Network(Network::default()));
+        freshness.note("network");
         tokio::time::advance(Duration::from_secs(170)).await;
         let unseen = freshness.unseen(patience);
-        assert_eq!(
-            unseen.keys().copied().collect::<Vec<_>>(),
-            [Watched::Disk, Watched::Sockets, Watched::Units, Watched::Processes]
-        );
+        assert_eq!(unseen.keys().copied().collect::<Vec<_>>(), ["data disk", "open files", "sockets", "units"]);
         tokio::time::advance(Duration::from_secs(11)).await;
-        assert_eq!(freshness.unseen(patience)[&Watched::Network], 181);
-        freshness.note(&Observation::Network(Network::default()));
-        assert!(!freshness.unseen(patience).contains_key(&Watched::Network));
+        assert_eq!(freshness.unseen(patience)["network"], 181);
+        freshness.note("network");
+        assert!(!freshness.unseen(patience).contains_key("network"));
     }
 }

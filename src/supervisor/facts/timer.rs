@@ -1,7 +1,8 @@
 //! What has not happened: facts that have grown old, pauses that are over, what was asked for in
 //! vain and may be asked for again; and whether enough has been seen to say anything at all.
 
-use crate::decide::facts::{Active, Beat, Bus, Fencing, Settled, Start};
+use crate::decide::facts::{Beat, Fencing, Settled, Start};
+use crate::observe;
 use crate::region::Tombstone;
 use crate::supervisor::{PATIENCE, Supervisor, TRY_AGAIN};
 use std::time::Duration;
@@ -88,17 +89,9 @@ impl Supervisor {
     /// Whether the picture is complete enough to be shown: a supervisor that has just been
     /// restarted says nothing before it has seen what it said before.
     pub(in crate::supervisor) fn complete(&self) -> bool {
-        let facts = &self.facts;
-        let asked = facts.bus.is_some() && facts.network.is_some() && facts.disk.is_some() && facts.intruders.is_some();
-        let seen = facts.regions.values().all(|region| match (&region.unit, &region.sockets, &region.pulse) {
-            (None, ..) => matches!(facts.bus, Some(Bus::Unreachable(_))),
-            (Some(unit), ..) if unit.active != Active::Active => region.sockets.is_some(),
-            (Some(unit), Some(sockets), Some(pulse)) => sockets.pid == unit.pid && pulse.beat != Beat::Asked,
-            _ => false,
-        });
-        let asked = asked && (facts.tls.is_some() || self.config.sled.tls.is_none());
-        let settled = !matches!(facts.settled, Settled::Running);
-        self.editor.has_published() || (asked && seen && settled) || self.started.elapsed() > PATIENCE
+        let seen = || observe::ALL.iter().all(|observer| (observer.is_known)(&self.config, &self.facts));
+        let settled = !matches!(self.facts.settled, Settled::Running);
+        self.editor.has_published() || (settled && seen()) || self.started.elapsed() > PATIENCE
     }
 }
 

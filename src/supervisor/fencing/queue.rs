@@ -235,7 +235,7 @@ impl Supervisor {
             Err(Gap::Untried(_)) => None,
             Err(_) => Some(false),
         });
-        self.desk.enforced.send_replace(found);
+        self.desk.enforced.send_if_modified(|known| std::mem::replace(known, found) != found);
     }
 
     fn processes(&self, volume: &VolumeName) -> Vec<u32> {
