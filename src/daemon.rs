@@ -163,11 +163,10 @@ fn sockets(config: Option<&Configuration>) -> io::Result<Sockets> {
 /// Under systemd the journal gets every field; by hand it is text on stderr. What the journal
 /// has not got yet is returned.
 fn log_to_journal() -> Option<logging::Rest> {
-    let journal = std::env::var_os("JOURNAL_STREAM").and_then(|_| Journal::open(Path::new(logging::SOCKET)).ok());
+    let journal = std::env::var_os("JOURNAL_STREAM").and_then(|_| Journal::open().ok());
     let (journal, rest) = journal.unzip();
     let text = journal.is_none().then(|| tracing_subscriber::fmt::layer().with_writer(io::stderr));
-    let level = tracing_subscriber::filter::LevelFilter::INFO;
-    tracing_subscriber::registry().with(level).with(journal).with(text).init();
+    tracing_subscriber::registry().with(logging::LEVEL).with(journal).with(text).init();
     rest
 }
 
