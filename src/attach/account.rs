@@ -11,7 +11,7 @@ use crate::clean;
 use crate::names::VolumeName;
 use crate::relay::Status;
 use crate::relay::engine::Bounds;
-use crate::relay::gauge::{Gauge, Latency, Pause, Reading, WHILE};
+use crate::relay::gauge::{Gauge, LATENCY_WINDOW, Latency, Pause, Reading};
 use crate::wire::Error;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -166,7 +166,7 @@ fn shown(reading: &Reading, status: &Status) -> RelayState {
         replays: reading.replays,
         replayed_writes: reading.replayed,
         answered: status.answered,
-        latency: LatencyState { over_seconds: WHILE.as_secs_f64(), read, write, flush },
+        latency: LatencyState { over_seconds: LATENCY_WINDOW.as_secs_f64(), read, write, flush },
     }
 }
 

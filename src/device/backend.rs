@@ -1,12 +1,12 @@
-//! What a device is connected to, in the words that the kernel keeps of it: another server can take
-//! the place of a dead one only if it serves the very same.
+//! Backend of a device: the server's export that it is connected to, in the words that the kernel keeps of it.
+//! Another server can take the place of a dead one only if it serves the very same.
 
 use crate::names::VolumeName;
 use std::fmt;
 use std::str::FromStr;
 
-/// What every identifier of ours begins with. The udev rule makes `/dev/crucible/VOLUME` of what lies between
-/// the beginning and the `@`.
+/// The beginning of every identifier of ours. The udev rule makes `/dev/crucible/VOLUME` of what lies between the
+/// beginning and the `@`.
 const PREFIX: &str = "crucible/";
 /// The longest identity in bytes: the kernel shows an identifier in one page of sysfs, and takes any.
 pub const LONGEST_IDENTITY: usize = 255;
@@ -18,19 +18,19 @@ pub struct Backend {
     identity: String,
 }
 
-/// Why a text is no identifier of ours.
+/// A text that is no identifier of ours, and why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BackendError {
-    /// It is not written as one.
+    /// The text is not written as one.
     #[error("it is not of the form crucible/VOLUME@IDENTITY")]
     Form,
-    /// Its identity is empty, too long, or has other characters than A-Z, a-z, 0-9, -, _, . and :
+    /// The identity is empty, too long, or has other characters than A-Z, a-z, 0-9, -, _, . and :
     #[error("an identity has 1 to {LONGEST_IDENTITY} characters of A-Z, a-z, 0-9, -, _, . and :")]
     Identity,
 }
 
 impl Backend {
-    /// A volume, and what tells it from another that once had its name.
+    /// Take a volume, and the identity that tells it from another that once had its name.
     ///
     /// # Errors
     /// [`BackendError::Identity`].
@@ -47,7 +47,7 @@ impl Backend {
         &self.volume
     }
 
-    /// What tells it from another of its name.
+    /// The identity, which tells the volume from another of its name.
     pub fn identity(&self) -> &str {
         &self.identity
     }

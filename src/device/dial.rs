@@ -1,4 +1,4 @@
-//! Connecting to an NBD server, up to where its requests begin: what the kernel is handed.
+//! Dialling of an NBD server, up to where its requests begin: the kernel is handed such a socket.
 
 use super::failure::Failure;
 use crate::nbd::handshake::{Export, Handshake, HandshakeError, Next};
@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
-/// Where a server listens.
+/// The address at which a server listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
     /// On a unix socket.
@@ -30,7 +30,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// Why a handshake came to nothing.
+/// A handshake that came to nothing, and why.
 #[derive(Debug, thiserror::Error)]
 pub enum Shaken {
     /// The connection broke.
@@ -41,11 +41,11 @@ pub enum Shaken {
     Handshake(#[from] HandshakeError),
 }
 
-/// Shakes hands on a stream that was just connected: after it, the server waits for the first request. Nothing
-/// is read that does not belong to it.
+/// Shake hands on a stream that was just connected: after it, the server waits for the first request. Nothing is read
+/// that does not belong to the handshake.
 ///
 /// # Errors
-/// What the server says, or that the connection broke.
+/// The server's refusal, or that the connection broke.
 pub async fn shake_hands(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), name: &str) -> Result<Export, Shaken> {
     let (mut handshake, mut length) = Handshake::begin(name)?;
     loop {
@@ -62,8 +62,8 @@ pub async fn shake_hands(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), nam
     }
 }
 
-/// Connects to the export of this name: its socket, as the kernel wants it, and what it is. Not in `patience`:
-/// not at all.
+/// Connect to the export of this name: its socket, as the kernel wants it, and what it is. Not in `patience`: not at
+/// all.
 ///
 /// # Errors
 /// Why there is no connection.
@@ -90,7 +90,7 @@ async fn connected(address: &Address, name: &str) -> Result<(OwnedFd, Export), F
         }
         Address::Tcp(address) => {
             let mut stream = TcpStream::connect(address).await.map_err(unreachable)?;
-            // Else each request waits for the answer to the one before it.
+            // Requests would each wait for the answer to the one before.
             stream.set_nodelay(true)?;
             let export = shake_hands(&mut stream, name).await.map_err(shaken)?;
             let stream = stream.into_std()?;

@@ -1,4 +1,4 @@
-//! Why the kernel's network block device is not as it should be, in sentences of cause and remedy.
+//! Failures of the kernel's network block device, in sentences of cause and remedy.
 
 use super::backend::Backend;
 use crate::nbd::handshake::HandshakeError;
@@ -6,7 +6,7 @@ use crate::wire::Error;
 use std::io;
 use std::time::Duration;
 
-/// Why something with a device did not work.
+/// A step with a device that did not work, and why.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// The kernel knows no family `nbd`.
@@ -29,9 +29,9 @@ pub enum Failure {
     OtherBackend {
         /// Its number.
         index: u32,
-        /// What the kernel says that it is connected to, if it was told.
+        /// The backend that the kernel names, if it was told.
         found: Option<String>,
-        /// What it should be connected to.
+        /// The backend that it should be connected to.
         wanted: Backend,
     },
     /// The kernel does not keep what a device is connected to.
@@ -40,41 +40,41 @@ pub enum Failure {
     /// The kernel refuses for another reason.
     #[error("the kernel refuses {what}: {why}")]
     Refused {
-        /// What was asked.
+        /// The step that was asked for.
         what: String,
-        /// Its error.
+        /// The kernel's error.
         why: io::Error,
     },
     /// A server cannot be reached.
     #[error("the NBD server at {server} cannot be reached: {why}")]
     Unreachable {
-        /// Where it was looked for.
+        /// The address at which it was looked for.
         server: String,
-        /// Why.
+        /// The error of the connection.
         why: io::Error,
     },
     /// A server has ended the connection, or it broke, before it was a connection.
     #[error("the NBD server at {server} has ended the connection: {why}")]
     Dropped {
-        /// Where it is.
+        /// The server's address.
         server: String,
-        /// How.
+        /// The error of the connection.
         why: io::Error,
     },
     /// A server did not say in time what it serves.
     #[error("the NBD server at {server} has not answered in {} s", .patience.as_secs_f64())]
     Late {
-        /// Where it is.
+        /// The server's address.
         server: String,
-        /// How long it was waited for.
+        /// The time that it was waited for.
         patience: Duration,
     },
     /// A server does not serve what was asked.
     #[error("{server}: {why}")]
     Handshake {
-        /// Where it is.
+        /// The server's address.
         server: String,
-        /// Why.
+        /// The server's refusal.
         why: HandshakeError,
     },
     /// Something else went wrong on the way.
@@ -83,7 +83,7 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// A stable code.
+    /// The failure's stable code.
     pub fn code(&self) -> &'static str {
         match self {
             Self::NoModule => "NBD_NO_MODULE",
@@ -102,7 +102,7 @@ impl Failure {
         }
     }
 
-    /// What to do, in a sentence.
+    /// The remedy, in a sentence.
     pub fn remedy(&self) -> String {
         match self {
             Self::NoModule => "modprobe nbd, as root and on the host itself: no container can".into(),
@@ -132,7 +132,7 @@ impl Failure {
         }
     }
 
-    /// It as it is shown.
+    /// The failure as it is shown.
     pub fn error(&self) -> Error {
         Error::new(self.code(), self.to_string(), self.remedy())
     }

@@ -1,5 +1,5 @@
-//! The kernel, asked by generic netlink to connect, to reconnect and to disconnect its network block
-//! devices, and what it tells of links that are dead.
+//! Kernel interface of the network block devices: generic netlink that connects, reconnects and disconnects them, and
+//! tells of links that are dead.
 //!
 //! Each question is asked by a thread of its own, which the kernel may keep: a disconnect speaks to the
 //! server, and where the server is this very process it waits for it. The numbers of descriptors in a
@@ -26,22 +26,22 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Those that are shown there.
+    /// Take the devices that are shown there.
     pub fn new(sysfs: Sysfs) -> Self {
         Self { sysfs }
     }
 
-    /// Where its devices are shown.
+    /// The sysfs in which its devices are shown.
     pub fn sysfs(&self) -> &Sysfs {
         &self.sysfs
     }
 
-    /// Connects a device to a server, and returns its number. The socket is one on which the handshake is
-    /// over, TCP or a unix stream; it is the kernel's from now on. A device may be connected even if this
-    /// is dropped before it is done: [`Sysfs::find`] tells.
+    /// Connect a device to a server, and return its number. The socket is one on which the handshake is over, TCP or
+    /// a unix stream; it is the kernel's from now on. A device may be connected even if this is dropped before it is
+    /// done: [`Sysfs::find`] tells.
     ///
     /// # Errors
-    /// Why it is not connected; then it is as before.
+    /// Why the device is not connected; then it is as before.
     pub async fn connect(&self, device: Connect, socket: OwnedFd) -> Result<u32, Failure> {
         let (asked, backend) = (device.index, device.backend.clone());
         let number = socket.as_raw_fd();
@@ -62,8 +62,8 @@ impl Kernel {
         Ok(index)
     }
 
-    /// Gives a device whose link is dead another socket, on which the handshake is over and the very same is
-    /// served. What waits for it goes on.
+    /// Give a device whose link is dead another socket, on which the handshake is over and the very same is served.
+    /// Requests that wait for it go on.
     ///
     /// While the link is not dead the kernel passes the socket over without a word, and closes it: its server
     /// sees a client that hangs up at once. So it is for when [`LinkDead`] has told so, and for whoever has just
@@ -72,9 +72,9 @@ impl Kernel {
     /// sees its client hang up without a request while the device waits is to be given to it once more.
     ///
     /// # Errors
-    /// Why it is not given: there is no such device, it is not connected, or to something else.
+    /// Why the socket is not given: there is no such device, it is not connected, or to something else.
     pub async fn reconfigure(&self, index: u32, backend: &Backend, socket: OwnedFd) -> Result<(), Failure> {
-        // Of a device of which it was told nothing the kernel takes any for the same.
+        // A device of which it was told nothing the kernel takes for any other.
         let seen = self.sysfs.see(index)?.ok_or(Failure::NoDevice(index))?;
         if seen.pid.is_some() && seen.backend.is_none() {
             return Err(Failure::OtherBackend { index, found: None, wanted: backend.clone() });
@@ -101,8 +101,8 @@ impl Kernel {
         Failure::Refused { what: format!("/dev/nbd{index} another server"), why }
     }
 
-    /// Disconnects a device: the server is told, and what waits for it fails. One that is not connected is
-    /// left as it is. It may take as long as the server does.
+    /// Disconnect a device: the server is told, and what waits for it fails. One that is not connected is left as it
+    /// is. It may take as long as the server does.
     ///
     /// # Errors
     /// If there is no such device, or the kernel refuses.
@@ -125,11 +125,11 @@ impl Kernel {
         }
     }
 
-    /// Listens to what it tells of dead links from now on. It tells that in the host's own network only: who has
-    /// a network of its own hears nothing.
+    /// Listen to the kernel's word of dead links from now on. It tells that in the host's own network only: a process
+    /// in a network of its own hears nothing.
     ///
     /// # Errors
-    /// Why it cannot be listened to.
+    /// Why the kernel cannot be listened to.
     pub async fn link_dead(&self) -> Result<LinkDead, Failure> {
         let family = aside(|| family(&socket()?)).await??;
         let mut socket = TokioSocket::new(NETLINK_GENERIC)?;
@@ -139,7 +139,7 @@ impl Kernel {
     }
 }
 
-/// What the kernel tells of dead links.
+/// The kernel's word of dead links, as it comes.
 pub struct LinkDead {
     socket: TokioSocket,
     told: VecDeque<u32>,
@@ -151,7 +151,7 @@ impl fmt::Debug for LinkDead {
     }
 }
 
-/// What it has told.
+/// An event of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
     /// The link of the device of this number is dead: its server has gone. Requests wait for another.
@@ -161,7 +161,7 @@ pub enum Event {
 }
 
 impl LinkDead {
-    /// The next that is told. Cancel-safe: what is not taken stays.
+    /// Take the next event. Cancel-safe: what is not taken stays.
     ///
     /// # Errors
     /// If the kernel cannot be listened to any more.
@@ -185,7 +185,7 @@ impl LinkDead {
     }
 }
 
-/// Asks aside. The inner error is the kernel's refusal; with the answer goes the descriptor that it names.
+/// Ask aside. The inner error is the kernel's refusal; with the answer goes the descriptor that it names.
 async fn ask(request: Request, socket: Option<OwnedFd>) -> Result<io::Result<Vec<Packet>>, Failure> {
     aside(move || {
         let kernel = self::socket()?;
@@ -200,7 +200,7 @@ async fn ask(request: Request, socket: Option<OwnedFd>) -> Result<io::Result<Vec
     .await?
 }
 
-/// Does something that the kernel may keep in a thread of its own; whoever waits for it can end before it has, and so
+/// Run something that the kernel may keep in a thread of its own; whoever waits for it can end before it has, and so
 /// can the process.
 ///
 /// # Errors
@@ -226,7 +226,7 @@ fn family(kernel: &Socket) -> Result<Family, Failure> {
     }
 }
 
-/// Asks, and waits for the kernel to say that it is done.
+/// Ask, and wait for the kernel to say that it is done.
 fn converse(kernel: &Socket, packet: Packet) -> io::Result<Vec<Packet>> {
     kernel.send(&packet.bytes(1), 0)?;
     let mut said = Vec::new();

@@ -1,5 +1,5 @@
-//! What is said to the kernel and what it answers, as bytes: the family `nbd` of generic netlink, and as
-//! much of its controller as it takes to find that. Nothing here knows of a socket.
+//! Messages to the kernel and its answers, as bytes: the family `nbd` of generic netlink, and as much of its
+//! controller as it takes to find that. Nothing here knows of a socket.
 //!
 //! The numbers are those of linux/netlink.h, linux/genetlink.h and linux/nbd-netlink.h.
 
@@ -54,7 +54,7 @@ const HEADER: usize = 4;
 
 /// The device goes with its connection, instead of being there without one (`NBD_CFLAG_DESTROY_ON_DISCONNECT`).
 pub const DESTROY_ON_DISCONNECT: u64 = 1 << 0;
-/// It is disconnected when the last one closes it (`NBD_CFLAG_DISCONNECT_ON_CLOSE`).
+/// The device is disconnected when the last one closes it (`NBD_CFLAG_DISCONNECT_ON_CLOSE`).
 pub const DISCONNECT_ON_CLOSE: u64 = 1 << 1;
 
 /// A message of generic netlink: whose it is, what it wants, and its attributes.
@@ -93,7 +93,7 @@ impl NetlinkDeserializable for Packet {
 }
 
 impl Packet {
-    /// It as it is sent, with the order to say when it is done.
+    /// Write the packet as it is sent, with the order to say when it is done.
     pub fn bytes(self, sequence: u32) -> Vec<u8> {
         let mut header = NetlinkHeader::default();
         header.flags = NLM_F_REQUEST | NLM_F_ACK;
@@ -124,9 +124,9 @@ fn attributes(bytes: &[u8]) -> impl Iterator<Item = NlaBuffer<&[u8]>> {
 pub enum Answer {
     /// A message of some family.
     Said(Packet),
-    /// What was asked is done.
+    /// The request is done.
     Done,
-    /// What was asked is refused.
+    /// The request is refused.
     Refused(io::Error),
     /// Something that is none of this.
     Else,
@@ -137,7 +137,7 @@ pub fn answers(bytes: &[u8]) -> Vec<Answer> {
     let mut found = Vec::new();
     let mut rest = bytes;
     while let Some(length) = rest.first_chunk().map(|length| u32::from_ne_bytes(*length) as usize) {
-        // What it says of its own length holds, or nothing behind it can be found.
+        // The length that a message gives for itself holds, or nothing behind it can be found.
         let Some(one) = rest.get(..length).filter(|one| !one.is_empty()) else { break };
         let Ok(message) = NetlinkMessage::<Packet>::deserialize(one) else { break };
         found.push(match message.payload {
@@ -161,13 +161,13 @@ pub fn find_family() -> Packet {
 /// A family: the numbers that this kernel has given it and its group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Family {
-    /// The family's.
+    /// The family's number.
     pub id: u16,
-    /// Of the group that is told of dead links.
+    /// The number of the group that is told of dead links.
     pub group: u32,
 }
 
-/// What the controller has answered; `None` if it is not this.
+/// Read the controller's answer; `None` if it is not this.
 pub fn family(packet: &Packet) -> Option<Family> {
     let id = packet.attribute(FAMILY_ID)?.value().try_into().ok().map(u16::from_ne_bytes)?;
     let groups = packet.attribute(GROUPS)?;
@@ -182,26 +182,26 @@ pub fn family(packet: &Packet) -> Option<Family> {
 /// A device that is to be connected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connect {
-    /// Which; `None` lets the kernel choose one that is free, or make one.
+    /// The device's number; `None` lets the kernel choose one that is free, or make one.
     pub index: Option<u32>,
-    /// How large it is, in bytes: a multiple of the block size.
+    /// The size in bytes: a multiple of the block size.
     pub size: u64,
     /// The size of its blocks in bytes: a power of two from 512 up to a page.
     pub block_size: u64,
-    /// What the server can do, as it said in the handshake (`NBD_FLAG_*`).
+    /// The server's abilities, as it said in the handshake (`NBD_FLAG_*`).
     pub server_flags: u16,
-    /// What the device is to do by itself: [`DESTROY_ON_DISCONNECT`], [`DISCONNECT_ON_CLOSE`], or 0.
+    /// The device's own doings: [`DESTROY_ON_DISCONNECT`], [`DISCONNECT_ON_CLOSE`], or 0.
     pub client_flags: u64,
-    /// How long requests wait for another socket when theirs is dead, in whole seconds; then they fail.
+    /// The time that requests wait for another socket when theirs is dead, in whole seconds; then they fail.
     pub dead_timeout: Duration,
-    /// After how long, in whole seconds, a server that does not answer a request is taken for dead.
-    /// `None`: never, however long it takes.
+    /// The time, in whole seconds, after which a server that does not answer a request is taken for dead. `None`:
+    /// never, however long it takes.
     pub timeout: Option<Duration>,
-    /// What it is that the server serves.
+    /// The backend: what the server serves.
     pub backend: Backend,
 }
 
-/// What can be asked of the family. Descriptors are numbers of the process that asks.
+/// A request to the family. Descriptors are numbers of the process that asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
     /// Connects a device to a socket.
@@ -215,7 +215,7 @@ pub enum Request {
 }
 
 impl Request {
-    /// It as a message to the family of this number.
+    /// Write the request as a message to the family of this number.
     pub fn packet(&self, family: u16) -> Packet {
         let (command, attributes) = match self {
             Self::Connect(device, socket) => (CONNECT, connect(device, *socket)),
@@ -277,19 +277,19 @@ fn u32_of(bytes: &[u8]) -> Option<u32> {
     bytes.try_into().ok().map(u32::from_ne_bytes)
 }
 
-/// Which device was connected, from the answer to [`Request::Connect`].
+/// Read which device was connected, from the answer to [`Request::Connect`].
 pub fn connected(packet: &Packet) -> Option<u32> {
     let index = packet.attribute(INDEX).filter(|_| packet.command == CONNECT)?;
     u32_of(index.value())
 }
 
-/// The device whose link is dead, from what the group is told.
+/// Read the device whose link is dead, from what the group is told.
 pub fn link_dead(packet: &Packet) -> Option<u32> {
     let index = packet.attribute(INDEX).filter(|_| packet.command == LINK_DEAD)?;
     u32_of(index.value())
 }
 
-/// Whether a device is connected, from the answer to [`Request::Status`]; `None` if there is no such device.
+/// Read whether a device is connected, from the answer to [`Request::Status`]; `None` if there is no such device.
 pub fn status(packet: &Packet, index: u32) -> Option<bool> {
     let devices = packet.attribute(DEVICES).filter(|_| packet.command == STATUS)?;
     attributes(devices.value()).find_map(|device| {

@@ -31,6 +31,6 @@ use std::time::Duration;
 
 /// The size of a device's blocks in bytes: a volume's.
 pub const BLOCK_SIZE: u64 = 4096;
-/// How long requests wait for another server when theirs has gone: longer than a sled takes to boot, its regions
+/// The time that requests wait for another server when theirs has gone: longer than a sled takes to boot, its regions
 /// to be looked through, and somebody to plug it in again. Then they fail, and a file system is read-only.
 pub const DEAD_TIMEOUT: Duration = Duration::from_secs(600);

@@ -1,4 +1,4 @@
-//! What sysfs shows of network block devices.
+//! Network block devices as sysfs shows them.
 
 use super::backend::Backend;
 use crate::names::VolumeName;
@@ -11,18 +11,18 @@ use std::str::FromStr;
 /// The bytes of a sector, in which the kernel counts a device's size.
 const SECTOR: u64 = 512;
 
-/// Where the devices are shown.
+/// The sysfs that shows the devices.
 #[derive(Debug, Clone)]
 pub struct Sysfs(PathBuf);
 
-/// What is shown of a device.
+/// A device as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
     /// The process that connected it, which may have ended; `None` if it is not connected.
     pub pid: Option<u32>,
-    /// What it is connected to, if the kernel was told.
+    /// The backend that it is connected to, if the kernel was told.
     pub backend: Option<String>,
-    /// How large it is, in bytes.
+    /// The size in bytes.
     pub size: u64,
     /// The largest request that it makes, in KiB (`queue/max_sectors_kb`).
     pub max_sectors_kb: u32,
@@ -35,7 +35,7 @@ impl Default for Sysfs {
 }
 
 impl Sysfs {
-    /// With sysfs mounted there.
+    /// Take the sysfs that is mounted there.
     pub fn at(sysfs: &Path) -> Self {
         Self(sysfs.join("block"))
     }
@@ -44,10 +44,10 @@ impl Sysfs {
         self.0.join(format!("nbd{index}"))
     }
 
-    /// What is shown of a device; `None` if there is none of this number.
+    /// Read what is shown of a device; `None` if there is none of this number.
     ///
     /// # Errors
-    /// What is there and cannot be read.
+    /// The part that is there and cannot be read.
     pub fn see(&self, index: u32) -> io::Result<Option<Seen>> {
         let device = self.device(index);
         let Some(size) = read(&device.join("size"))? else { return Ok(None) };
@@ -59,7 +59,7 @@ impl Sysfs {
         }))
     }
 
-    /// The device that is connected to this, if one is.
+    /// Find the device that is connected to this backend, if one is.
     ///
     /// # Errors
     /// If the list of devices cannot be read.
@@ -68,7 +68,7 @@ impl Sysfs {
         Ok(self.first(|seen| seen.backend.as_ref() == Some(&wanted))?.map(|(index, _)| index))
     }
 
-    /// The device that is connected to a volume of this name, whichever it is, if one is.
+    /// Find the device that is connected to a volume of this name, whichever it is, if one is.
     ///
     /// # Errors
     /// As of [`find`](Self::find).
@@ -89,12 +89,12 @@ impl Sysfs {
         all.filter_map(|device| read(&device.join("dev")).ok()?).collect()
     }
 
-    /// The first device that is connected, and of which something is so.
+    /// Find the first device that is connected, and of which something is so.
     fn first(&self, so: impl Fn(&Seen) -> bool) -> io::Result<Option<(u32, Seen)>> {
         for entry in fs::read_dir(&self.0)? {
             let name = entry?.file_name();
             let Some(index) = name.to_str().and_then(|name| name.strip_prefix("nbd")?.parse().ok()) else { continue };
-            // One that goes meanwhile is none.
+            // A device that goes meanwhile is none.
             if let Some(seen) = self.see(index).ok().flatten().filter(|seen| seen.pid.is_some() && so(seen)) {
                 return Ok(Some((index, seen)));
             }
@@ -102,7 +102,7 @@ impl Sysfs {
         Ok(None)
     }
 
-    /// Limits the requests of a device to so many KiB.
+    /// Limit the requests of a device to so many KiB.
     ///
     /// # Errors
     /// If there is no such device, or the limit is less than a page or more than it can.
@@ -115,7 +115,7 @@ fn number<N: FromStr>(text: &str) -> io::Result<N> {
     text.parse().map_err(|_| io::Error::new(ErrorKind::InvalidData, "sysfs shows no number where it should"))
 }
 
-/// The line of a file; `None` if there is none.
+/// Read the line of a file; `None` if there is none.
 fn read(path: &Path) -> io::Result<Option<String>> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text.trim_end_matches('\n').to_owned())),
@@ -173,7 +173,7 @@ mod tests {
         assert_eq!(sysfs.find(&"crucible/still-fawn@2".parse().unwrap()).unwrap(), None);
         sysfs.limit(1, 32).unwrap();
         assert_eq!(sysfs.see(1).unwrap().unwrap().max_sectors_kb, 32);
-        // One that was connected to it and is not any more.
+        // A device that was connected to it and is not any more.
         fs::remove_file(dir.path().join("block/nbd1/pid")).unwrap();
         assert_eq!(sysfs.find(&backend).unwrap(), None);
     }

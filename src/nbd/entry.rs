@@ -1,28 +1,28 @@
-//! The client's half of the handshake with a server that has one export: it is asked for by name, the
-//! empty one, which every server understands. Pure.
+//! Entry of a client: its half of the handshake with a server that has one export. It is asked for by name, the empty
+//! one, which every server understands. Pure.
 
 use super::{Broken, EXPORT_NAME, FIXED_NEWSTYLE, GREETING, NO_ZEROES, OPTION, ZEROES, take};
 use bytes::BytesMut;
 
-/// What a server says of its export.
+/// The server's word on its export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entered {
-    /// Its size in bytes.
+    /// The size in bytes.
     pub size: u64,
-    /// Its flags.
+    /// The flags.
     pub flags: u16,
 }
 
 /// A handshake under way.
 #[derive(Debug, Default)]
 pub struct Entry {
-    /// The greeting has been answered; whether zeroes follow.
+    /// `None` until the greeting has been answered; then the zeroes that follow.
     asked: Option<usize>,
 }
 
 impl Entry {
-    /// Takes what the server has said, as far as it is whole, and writes what is to be said to it. The
-    /// export, once it has told of it: after that comes the transmission.
+    /// Take what the server has said, as far as it is whole, and write what is to be said to it. The export, once it
+    /// has told of it: after that comes the transmission.
     ///
     /// # Errors
     /// [`Broken`] if it is no such server.

@@ -1,7 +1,7 @@
-//! The client's half of the NBD handshake, as bytes: fixed newstyle, `NBD_OPT_GO` with the sizes of blocks,
-//! and `NBD_OPT_EXPORT_NAME` with servers that do not know that. It asks for nothing that the kernel does
-//! not speak (no structured replies, no extended headers, no TLS), and for no byte more than belongs to the
-//! handshake: what follows is the kernel's.
+//! Handshake of NBD, the client's half as bytes: fixed newstyle, `NBD_OPT_GO` with the sizes of blocks, and
+//! `NBD_OPT_EXPORT_NAME` with servers that do not know that. It asks for nothing that the kernel does not speak (no
+//! structured replies, no extended headers, no TLS), and for no byte more than belongs to the handshake: what follows
+//! is the kernel's.
 //!
 //! The numbers are those of the protocol's description (doc/proto.md of nbd).
 
@@ -11,7 +11,7 @@ use super::{
 };
 use std::mem;
 
-/// What servers of before 2011 say in place of "IHAVEOPT".
+/// The first words of servers of before 2011, in place of "IHAVEOPT".
 const OLD_STYLE: [u8; 8] = 0x0000_4202_8186_1253_u64.to_be_bytes();
 /// Refusals that only a client has to know: TLS first, and that the server is about to end.
 const TLS_REQUIRED: u32 = REFUSAL | 5;
@@ -23,15 +23,15 @@ const HEADER: usize = 20;
 const OLD_ANSWER: usize = 10;
 /// The longest name of an export, and the longest answer that is read, in bytes: the protocol limits texts to
 /// the first, and an answer has one text at most.
-pub const LONGEST_NAME: usize = 4096;
-const LONGEST_ANSWER: usize = 2 * LONGEST_NAME;
+pub const NAME_LIMIT_BYTES: usize = 4096;
+const ANSWER_LIMIT_BYTES: usize = 2 * NAME_LIMIT_BYTES;
 
-/// What a server says of what it serves.
+/// The server's word on its export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Export {
-    /// How large it is, in bytes.
+    /// The size in bytes.
     pub size: u64,
-    /// What the server can do (`NBD_FLAG_*`).
+    /// The server's abilities (`NBD_FLAG_*`).
     pub flags: u16,
     /// The sizes of its blocks, if it says so.
     pub blocks: Option<Blocks>,
@@ -48,31 +48,31 @@ pub struct Blocks {
     pub maximum: u32,
 }
 
-/// Why there is no export.
+/// A handshake without an export, and why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HandshakeError {
-    /// What answers speaks something else.
+    /// The other side speaks something else.
     #[error("what answers is no NBD server")]
     NoServer,
-    /// It speaks what was spoken before names of exports.
+    /// The server speaks what was spoken before names of exports.
     #[error("it is an NBD server of the old style, without options")]
     OldStyle,
-    /// What it says is against the protocol.
+    /// The server's words are against the protocol.
     #[error("the NBD server does not keep to the protocol: {0}")]
     Broken(&'static str),
     /// The name is too long.
-    #[error("the name of an export has at most {LONGEST_NAME} bytes")]
+    #[error("the name of an export has at most {NAME_LIMIT_BYTES} bytes")]
     LongName,
-    /// It serves nothing of this name; the text is its own.
+    /// The server has nothing of this name; the text is its own.
     #[error("the NBD server has no export of this name{}", said(.0))]
     Unknown(String),
-    /// It wants TLS, which the kernel does not speak.
+    /// The server wants TLS, which the kernel does not speak.
     #[error("the NBD server wants TLS, which the kernel does not speak{}", said(.0))]
     Tls(String),
-    /// It is about to end.
+    /// The server is about to end.
     #[error("the NBD server is about to end{}", said(.0))]
     ShutsDown(String),
-    /// It refuses for another reason: the number of its answer without the highest bit, and its text.
+    /// The server refuses for another reason: the number of its answer without the highest bit, and its text.
     #[error("the NBD server refuses the export (error {number}){}", said(.text))]
     Refused {
         /// The number.
@@ -86,12 +86,12 @@ fn said(text: &str) -> String {
     if text.is_empty() { String::new() } else { format!(", and says: {text}") }
 }
 
-/// What is to be done next.
+/// The next thing to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
     /// Send this, if it is anything, and then read exactly so many bytes, at least one.
     Exchange(Vec<u8>, usize),
-    /// It is over, and the server waits for requests.
+    /// The handshake is over, and the server waits for requests.
     Done(Export),
 }
 
@@ -102,12 +102,12 @@ pub struct Handshake {
     expects: Expects,
     /// Whether the server leaves the zeroes away.
     no_zeroes: bool,
-    /// What it has said so far.
+    /// The size and flags that it has said so far.
     export: Option<(u64, u16)>,
     blocks: Option<Blocks>,
 }
 
-/// What the next bytes are.
+/// The kind of the next bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Expects {
     Greeting,
@@ -118,20 +118,20 @@ enum Expects {
 }
 
 impl Handshake {
-    /// For an export of this name (the empty one is the server's default); the first thing to be done is to
+    /// Begin for an export of this name (the empty one is the server's default); the first thing to be done is to
     /// read so many bytes.
     ///
     /// # Errors
     /// [`HandshakeError::LongName`].
     pub fn begin(name: &str) -> Result<(Self, usize), HandshakeError> {
-        if name.len() > LONGEST_NAME {
+        if name.len() > NAME_LIMIT_BYTES {
             return Err(HandshakeError::LongName);
         }
         let expects = Expects::Greeting;
         Ok((Self { name: name.into(), expects, no_zeroes: false, export: None, blocks: None }, OPENING))
     }
 
-    /// What follows from the bytes that were to be read.
+    /// Take the bytes that were to be read, and say what follows from them.
     ///
     /// # Errors
     /// Why there is no export.
@@ -188,7 +188,7 @@ impl Handshake {
             return Err(HandshakeError::Broken("an answer to what was not asked"));
         }
         let (kind, length) = (reader.u32()?, reader.u32()? as usize);
-        if length > LONGEST_ANSWER {
+        if length > ANSWER_LIMIT_BYTES {
             return Err(HandshakeError::Broken("an answer that is too long"));
         }
         if length == 0 {
@@ -207,7 +207,7 @@ impl Handshake {
             INFORMATION => self.told(content)?,
             UNSUPPORTED => return Ok(self.by_name(Vec::new())),
             error if error & REFUSAL != 0 => return Err(refused(error, content)),
-            // Of answers that are not known it is said that they are to be passed over.
+            // Answers that are not known are to be passed over, as the protocol says.
             _ => {}
         }
         self.expects = Expects::Header;
@@ -249,7 +249,7 @@ fn option(which: u32, content: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// What is left of some bytes.
+/// The rest of some bytes.
 struct Reader<'a>(&'a [u8]);
 
 impl Reader<'_> {

@@ -15,9 +15,9 @@ pub mod handshake;
 pub mod negotiation;
 pub mod transmission;
 
-/// What a server says first.
+/// The first word of a server.
 pub(crate) const GREETING: [u8; 8] = *b"NBDMAGIC";
-/// What it says next, and what opens each option of a client.
+/// The second word of a server, and what opens each option of a client.
 pub(crate) const OPTION: [u8; 8] = *b"IHAVEOPT";
 /// A flag of both sides' first words: they know options that they do not know.
 pub(crate) const FIXED_NEWSTYLE: u16 = 1;
@@ -25,11 +25,11 @@ pub(crate) const FIXED_NEWSTYLE: u16 = 1;
 pub(crate) const NO_ZEROES: u16 = 1 << 1;
 /// The option that asks for an export, and has no refusal but a closed connection.
 pub(crate) const EXPORT_NAME: u32 = 1;
-/// How many zeroes follow the answer to it.
+/// The number of zeroes that follow the answer to it.
 pub(crate) const ZEROES: usize = 124;
 /// The option that asks for an export and its block sizes, and can be refused.
 pub(crate) const GO: u32 = 7;
-/// What opens each answer to an option.
+/// The word that opens each answer to an option.
 pub(crate) const OPTION_REPLY: u64 = 0x0003_e889_0455_65a9;
 /// Answers to an option: it is done, and a part of what is told before.
 pub(crate) const ACK: u32 = 1;
@@ -38,7 +38,7 @@ pub(crate) const INFORMATION: u32 = 3;
 pub(crate) const REFUSAL: u32 = 1 << 31;
 pub(crate) const UNSUPPORTED: u32 = REFUSAL | 1;
 pub(crate) const UNKNOWN: u32 = REFUSAL | 6;
-/// What is told: the export's size and flags, and its block sizes.
+/// Kinds of information: the export's size and flags, and its block sizes.
 pub(crate) const INFO_EXPORT: u16 = 0;
 pub(crate) const INFO_BLOCK_SIZE: u16 = 3;
 
@@ -50,11 +50,11 @@ pub mod flags {
     pub const READ_ONLY: u16 = 1 << 1;
     /// `FLUSH` is understood.
     pub const SEND_FLUSH: u16 = 1 << 2;
-    /// What one connection flushes is flushed of all.
+    /// A flush on one connection is one of all.
     pub const CAN_MULTI_CONN: u16 = 1 << 8;
 }
 
-/// Why a request failed, as a reply says it: numbers of Linux' errno.
+/// The error of a request, as a reply says it: numbers of Linux' errno.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u32)]
 pub enum Errno {
@@ -62,15 +62,15 @@ pub enum Errno {
     Io = 5,
     /// The request makes no sense (EINVAL).
     Invalid = 22,
-    /// It goes beyond the end (ENOSPC), of a write.
+    /// The request goes beyond the end (ENOSPC), of a write.
     NoSpace = 28,
-    /// It is too long (EOVERFLOW).
+    /// The request is too long (EOVERFLOW).
     Overflow = 75,
     /// The server is about to end (ESHUTDOWN).
     Shutdown = 108,
 }
 
-/// What breaks a conversation: the peer does not speak this protocol, or says what makes no sense in it.
+/// A break of the conversation: the peer does not speak this protocol, or says what makes no sense in it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Broken(pub String);

@@ -1,4 +1,4 @@
-//! The server's half of the handshake: one export, by the name of its volume or by none. Pure.
+//! Negotiation of a server: its half of the handshake, with one export by the name of its volume or by none. Pure.
 //!
 //! `GO` and `INFO` are answered with the block sizes, so that a client aligns what it asks for.
 //! Structured replies are not offered: they would say what a simple reply says, as nothing here is sparse and
@@ -10,8 +10,8 @@ use super::{
 };
 use bytes::{Buf, BytesMut};
 
-/// The longest option that is read; a name has at most 4,096 bytes.
-const LONGEST: u32 = 16 * 1024;
+/// The longest option that is read, in bytes; a name has at most 4,096.
+const OPTION_LIMIT_BYTES: u32 = 16 * 1024;
 const ABORT: u32 = 2;
 const LIST: u32 = 3;
 const INFO: u32 = 6;
@@ -19,10 +19,10 @@ const INFO: u32 = 6;
 const SERVER: u32 = 2;
 const INVALID: u32 = REFUSAL | 3;
 
-/// What is served.
+/// The export that is served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Export {
-    /// Its name; the empty one means it as well.
+    /// The export's name; the empty one means it as well.
     pub name: String,
     /// Its size in bytes.
     pub size: u64,
@@ -32,7 +32,7 @@ pub struct Export {
     pub blocks: [u32; 3],
 }
 
-/// What comes next.
+/// The part of the conversation that comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
     /// The client is still to say something.
@@ -47,12 +47,12 @@ pub enum Next {
 #[derive(Debug)]
 pub struct Negotiation {
     export: Export,
-    /// What the client said first: whether it wants zeroes after `EXPORT_NAME`.
+    /// Whether the client wants zeroes after `EXPORT_NAME`, as it said first.
     zeroes: Option<bool>,
 }
 
 impl Negotiation {
-    /// A handshake, and what is to be said first.
+    /// Begin a handshake, with what is to be said first.
     pub fn begin(export: Export, out: &mut Vec<u8>) -> Self {
         out.extend(GREETING);
         out.extend(OPTION);
@@ -60,7 +60,7 @@ impl Negotiation {
         Self { export, zeroes: None }
     }
 
-    /// Takes what the client has said, as far as it is whole, and writes the answers to it.
+    /// Take what the client has said, as far as it is whole, and write the answers to it.
     ///
     /// # Errors
     /// [`Broken`] if it is no such client, or wants what there is not and can be told so in no other way.
@@ -80,7 +80,7 @@ impl Negotiation {
             }
             let word = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
             let (option, length) = (word(8), word(12));
-            if length > LONGEST {
+            if length > OPTION_LIMIT_BYTES {
                 return Err(Broken(format!("an option of {length} bytes")));
             }
             if input.len() < 16 + length as usize {
@@ -150,7 +150,7 @@ impl Negotiation {
     }
 }
 
-/// The name in an `INFO` or `GO`. Which information is wanted does not matter: there is little, and all is told.
+/// The name in an `INFO` or `GO`. The information that is wanted does not matter: there is little, and all is told.
 fn wanted(data: &[u8]) -> Option<&[u8]> {
     let (length, rest) = data.split_first_chunk::<4>()?;
     let (name, rest) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
@@ -182,7 +182,7 @@ mod tests {
         data
     }
 
-    /// What is answered to these bytes, in whatever pieces they come, and what is next.
+    /// The answers to these bytes, in whatever pieces they come, and what is next.
     fn told(bytes: &[u8], pieces: usize) -> (Result<Next, Broken>, Vec<u8>) {
         let (mut out, mut input) = (Vec::new(), BytesMut::new());
         let mut negotiation = Negotiation::begin(export(), &mut out);

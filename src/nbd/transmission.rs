@@ -2,14 +2,14 @@
 
 use super::{Broken, Errno};
 
-/// How long a request's header is, in bytes.
+/// The length of a request's header, in bytes.
 pub const REQUEST: usize = 28;
-/// How long a simple reply's header is, in bytes.
+/// The length of a simple reply's header, in bytes.
 pub const REPLY: usize = 16;
 const REQUEST_MAGIC: u32 = 0x2560_9513;
 const REPLY_MAGIC: u32 = 0x6744_6698;
 
-/// What a request asks for.
+/// The command of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
     /// So many bytes.
@@ -18,7 +18,7 @@ pub enum Command {
     Write,
     /// The client leaves; there is no reply.
     Disconnect,
-    /// What was acknowledged is to last.
+    /// Acknowledged writes are to last.
     Flush,
     /// Anything else, by its number.
     Other(u16),
@@ -39,23 +39,23 @@ impl Command {
 /// A request's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Request {
-    /// What it asks for.
+    /// The command.
     pub command: Command,
     /// Flags of it; none is understood.
     pub flags: u16,
-    /// What its reply is told by.
+    /// The cookie by which its reply is told.
     pub cookie: u64,
-    /// Where it begins, in bytes.
+    /// The offset at which it begins, in bytes.
     pub offset: u64,
-    /// How long it is, in bytes.
+    /// The length in bytes.
     pub length: u32,
 }
 
 impl Request {
-    /// Of its bytes.
+    /// Read a request from its bytes.
     ///
     /// # Errors
-    /// [`Broken`] if it is none.
+    /// [`Broken`] if they are none.
     pub fn read(bytes: &[u8; REQUEST]) -> Result<Self, Broken> {
         let mut fields = Fields(bytes);
         if fields.u32() != REQUEST_MAGIC {
@@ -72,7 +72,7 @@ impl Request {
         Ok(Self { command, flags, cookie: fields.u64(), offset: fields.u64(), length: fields.u32() })
     }
 
-    /// Its bytes.
+    /// Write the request's bytes.
     pub fn written(&self) -> [u8; REQUEST] {
         let mut bytes = [0; REQUEST];
         bytes[0..4].copy_from_slice(&REQUEST_MAGIC.to_be_bytes());
@@ -84,10 +84,10 @@ impl Request {
         bytes
     }
 
-    /// Whether it can be served of an export of this size, with requests of at most so many bytes.
+    /// Find that it can be served of an export of this size, with requests of at most so many bytes.
     ///
     /// # Errors
-    /// What is to be replied instead.
+    /// The error that is to be replied.
     pub fn is_within(&self, size: u64, most: u32) -> Result<(), Errno> {
         let end = self.offset.checked_add(self.length.into());
         match self.command {
@@ -105,22 +105,22 @@ impl Request {
 /// A simple reply's header. The data of a read that worked follows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reply {
-    /// 0, or why it failed, by a number that may be any.
+    /// 0, or the number of its error, which may be any.
     pub error: u32,
-    /// Which request it is of.
+    /// The cookie of its request.
     pub cookie: u64,
 }
 
 impl Reply {
-    /// That it has worked, or has not.
+    /// Make the reply to a request that has worked, or has not.
     pub fn of(cookie: u64, result: Result<(), Errno>) -> Self {
         Self { error: result.err().map_or(0, |errno| errno as u32), cookie }
     }
 
-    /// Of its bytes.
+    /// Read a reply from its bytes.
     ///
     /// # Errors
-    /// [`Broken`] if it is none.
+    /// [`Broken`] if they are none.
     pub fn read(bytes: &[u8; REPLY]) -> Result<Self, Broken> {
         let mut fields = Fields(bytes);
         if fields.u32() != REPLY_MAGIC {
@@ -129,7 +129,7 @@ impl Reply {
         Ok(Self { error: fields.u32(), cookie: fields.u64() })
     }
 
-    /// Its bytes.
+    /// Write the reply's bytes.
     pub fn written(&self) -> [u8; REPLY] {
         let mut bytes = [0; REPLY];
         bytes[0..4].copy_from_slice(&REPLY_MAGIC.to_be_bytes());

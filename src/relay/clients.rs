@@ -1,8 +1,8 @@
 //! The relay's clients: each a connection on which requests are read and answered, in whatever order they are
 //! done. Never asks the server anything.
 //!
-//! What a client may have asked for and not read the answer of is bounded: beyond that its requests are not
-//! read. One that never reads holds up itself alone.
+//! Requests of a client that it has not read the answers of are bounded: beyond that no more are read. One that never
+//! reads holds up itself alone.
 
 use super::gauge::Kind;
 use super::pieces::PIECE;
@@ -19,14 +19,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 
 /// The longest request, in bytes: what the protocol has a client assume that was told of no other.
-pub const LONGEST: u32 = 32 << 20;
-/// How many bytes a client may have asked for, read or written, that it has not had an answer to; one longer request
+pub const REQUEST_LIMIT_BYTES: u32 = 32 << 20;
+/// The bytes that a client may have asked for, read or written, that it has not had an answer to; one longer request
 /// may be alone. Linux' kernel has 128 requests at once as a rule.
-const BYTES: u32 = 8 << 20;
-/// What a request takes of that beside its data.
-const LEAST: u32 = 4096;
+const UNANSWERED_LIMIT_BYTES: u32 = 8 << 20;
+/// The part of that which a request takes beside its data.
+const REQUEST_COST_BYTES: u32 = 4096;
 /// How long a handshake may take: what it says is little.
-const HANDSHAKE: Duration = Duration::from_secs(30);
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(30);
 
 /// A request of a client, and where its answer goes.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ pub(super) struct Asked {
     pub(super) reply: To,
 }
 
-/// What is asked for; it is within the volume and not empty.
+/// The wish of a request; it is within the volume and not empty.
 #[derive(Debug)]
 pub(super) enum Wished {
     Read(u64, u32),
@@ -43,11 +43,11 @@ pub(super) enum Wished {
     Flush,
 }
 
-/// Where an answer goes.
+/// The destination of an answer.
 #[derive(Debug)]
 pub(super) struct To {
     pub(super) kind: Kind,
-    /// When it was read, or the first of it.
+    /// The instant at which the request was read, or the first of it.
     pub(super) began: Instant,
     cookie: u64,
     answers: mpsc::UnboundedSender<Answer>,
@@ -63,25 +63,26 @@ struct Answer {
 }
 
 impl To {
-    /// Answers. Whoever asked may have gone.
+    /// Answer. The client may have gone.
     pub(super) fn answer(self, result: Result<Bytes, Errno>) {
         let reply = Reply::of(self.cookie, result.as_ref().map(|_| ()).map_err(|errno| *errno));
         _ = self.answers.send(Answer { reply, data: result.unwrap_or_default(), room: self.room });
     }
 }
 
-/// Why a client was left.
+/// The reason why a client was left.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Left {
     #[error(transparent)]
     Broken(#[from] Broken),
     #[error(transparent)]
     Io(#[from] io::Error),
-    #[error("its handshake took more than {} s", HANDSHAKE.as_secs())]
+    #[error("its handshake took more than {} s", HANDSHAKE_LIMIT.as_secs())]
     Slow,
 }
 
-/// Serves one client until it leaves. `refused` says that whatever is asked from now on is to fail. `Ok` if it did so as it should, or before it asked for anything.
+/// Serve one client until it leaves. `refused` says that whatever is asked from now on is to fail. `Ok` if it did so
+/// as it should, or before it asked for anything.
 pub(super) async fn serve<S>(
     stream: S,
     export: Export,
@@ -94,7 +95,7 @@ where
     let (read, mut write) = tokio::io::split(stream);
     let mut read = BufReader::with_capacity(PIECE as usize, read);
     let size = export.size;
-    match timeout(HANDSHAKE, shake(&mut read, &mut write, export)).await {
+    match timeout(HANDSHAKE_LIMIT, shake(&mut read, &mut write, export)).await {
         Err(_) => return Err(Left::Slow),
         Ok(Ok(true)) => {}
         Ok(Ok(false)) => return Ok(()),
@@ -106,7 +107,7 @@ where
         let (mut out, mut rooms) = (Vec::with_capacity(PIECE as usize), Vec::new());
         while let Some(first) = answered.recv().await {
             let mut next = Some(first);
-            // What else is there goes with it: whoever has asked for much at once is woken once.
+            // Answers that are there already go with it: a client that has asked for much at once is woken once.
             while let Some(Answer { reply, data, room }) = next {
                 out.extend_from_slice(&reply.written());
                 rooms.push(room);
@@ -130,14 +131,14 @@ where
     tokio::select! {
         asked = &mut asking => {
             asked?;
-            // It has said that it leaves: what it asked for is answered before.
+            // The client has said that it leaves: what it asked for is answered before.
             Ok(answering.await?)
         }
         answered = &mut answering => Ok(answered?),
     }
 }
 
-/// The handshake; whether requests follow.
+/// Shake hands; whether requests follow.
 async fn shake<R, W>(read: &mut R, write: &mut W, export: Export) -> Result<bool, Left>
 where
     R: AsyncRead + Unpin,
@@ -168,7 +169,7 @@ where
     }
 }
 
-/// What follows a request.
+/// Read the data that follow a request.
 async fn data<R: AsyncRead + Unpin>(read: &mut R, request: &Request) -> io::Result<Bytes> {
     if request.command != Command::Write {
         return Ok(Bytes::new());
@@ -186,7 +187,7 @@ fn kind(command: Command) -> Kind {
     }
 }
 
-/// Reads requests until the client leaves.
+/// Read requests until the client leaves.
 async fn ask<R>(
     read: &mut R,
     size: u64,
@@ -197,25 +198,26 @@ async fn ask<R>(
 where
     R: AsyncRead + Unpin,
 {
-    let room = Arc::new(Semaphore::new(BYTES as usize));
+    let room = Arc::new(Semaphore::new(UNANSWERED_LIMIT_BYTES as usize));
     loop {
         let mut header = [0; REQUEST];
         match read.read_exact(&mut header).await {
             Ok(_) => {}
-            // Nobody has to say that it leaves.
+            // A client need not say that it leaves.
             Err(why) if why.kind() == ErrorKind::UnexpectedEof => return Ok(()),
             Err(why) => return Err(why.into()),
         }
         let (request, began) = (Request::read(&header)?, Instant::now());
-        let within = request.is_within(size, LONGEST);
+        let within = request.is_within(size, REQUEST_LIMIT_BYTES);
         if request.command == Command::Disconnect {
             return Ok(());
         }
-        if request.command == Command::Write && request.length > LONGEST {
+        if request.command == Command::Write && request.length > REQUEST_LIMIT_BYTES {
             return Err(Broken(format!("a write of {} bytes", request.length)).into());
         }
         let moves = matches!(request.command, Command::Read | Command::Write) && within.is_ok();
-        let needs = if moves { request.length.clamp(LEAST, BYTES) } else { LEAST };
+        let needs =
+            if moves { request.length.clamp(REQUEST_COST_BYTES, UNANSWERED_LIMIT_BYTES) } else { REQUEST_COST_BYTES };
         let room = room.clone().acquire_many_owned(needs).await.map_err(io::Error::other)?;
         let data = data(read, &request).await?;
         let reply = To { kind: kind(request.command), began, cookie: request.cookie, answers: answers.clone(), room };

@@ -1,4 +1,5 @@
-//! What is asked of the server and when, what is kept until it lasts, and what is answered. Pure.
+//! Engine of the relay: what is asked of the server and when, what is kept until it lasts, and what is answered.
+//! Pure.
 //!
 //! **The promise**: a client never sees an error that another server would not have seen, and what was
 //! acknowledged to it is read back, whatever server dies in between.
@@ -23,12 +24,12 @@ use super::written::Written;
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 
-/// How much may wait for a flush, and how much may be on its way to the server.
+/// The bounds of what waits for a flush, and of what is on its way to the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Bounds {
     /// Jobs of the upstairs since the last flush: one a piece, reads as well.
     pub jobs: u64,
-    /// Bytes written since the last flush.
+    /// Bytes that were written since the last flush.
     pub bytes: u64,
     /// The pieces that may be on their way.
     pub pieces: usize,
@@ -41,14 +42,14 @@ impl Default for Bounds {
     }
 }
 
-/// What a client asks for. It lies within the volume, and is not empty.
+/// The wish of a client. It lies within the volume, and is not empty.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Wish {
     /// So many bytes from an offset on.
     Read(u64, u32),
     /// These bytes at an offset; where they are kept.
     Write(u64, Bytes, Kept),
-    /// That what was acknowledged lasts.
+    /// A flush: what was acknowledged is to last.
     Flush,
 }
 
@@ -57,10 +58,10 @@ pub enum Wish {
 struct Request {
     id: u64,
     wish: Wish,
-    /// How much of it has been sent, and how much has been answered: bytes, or 1 of a flush.
+    /// The part that has been sent, and the part that has been answered: bytes, or 1 of a flush.
     sent: u32,
     answered: u32,
-    /// What was read.
+    /// The bytes that were read.
     read: BytesMut,
 }
 
@@ -68,7 +69,7 @@ struct Request {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Sent {
     cookie: u64,
-    /// How many bytes the answer has.
+    /// The number of bytes that the answer has.
     expects: u32,
     what: What,
 }
@@ -81,7 +82,7 @@ enum What {
     OwnFlush(Tally),
     /// The same of a client.
     Flush(Tally),
-    /// What was kept, again.
+    /// A write that was kept, again.
     Again,
     /// The flush after all of that.
     LastOfAll(Tally),
@@ -98,11 +99,11 @@ struct Acknowledged {
 /// The server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Server {
-    /// There is none.
+    /// No server is there.
     Lost,
-    /// It is given what was kept: which one is next, and how much of that was sent.
+    /// The server is given what was kept: which one is next, and how much of that was sent.
     Catches { next: usize, sent: u32 },
-    /// It serves.
+    /// The server has everything, and serves.
     Serves,
 }
 
@@ -113,7 +114,7 @@ struct Tally {
     bytes: u64,
 }
 
-/// What a reply of the server has brought about.
+/// The effect of a server's reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// Nothing that anybody waits for.
@@ -125,28 +126,28 @@ pub enum Outcome {
 /// The reply is not the one that was due, or says that something failed: this server is of no use any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unusable {
-    /// It has answered something else.
+    /// The server has answered something else.
     #[error("it answered what it was not asked")]
     Astray,
-    /// It could not do what it was asked, by this number of errno.
+    /// The server could not do what it was asked, by this number of errno.
     #[error("a request failed in it (errno {0})")]
     Failed(u32),
 }
 
-/// See the module.
+/// The engine of one relay.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Engine {
     size: u64,
     bounds: Bounds,
     written: Written,
     server: Server,
-    /// In their order, those first that are on their way.
+    /// The requests in their order, those first that are on their way.
     requests: VecDeque<Request>,
-    /// How many of these have been sent whole.
+    /// The number of these that have been sent whole.
     begun: usize,
     sent: VecDeque<Sent>,
     kept: VecDeque<Acknowledged>,
-    /// What this server has been sent, ever, and how much of it lasts.
+    /// The jobs and bytes that this server has been sent, ever, and how much of it lasts.
     total: Tally,
     lasts: Tally,
     flushes: usize,
@@ -154,8 +155,9 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// One that has no server yet, of a volume of `size` bytes in blocks of `block`. `kept` is what an earlier
-    /// relay had not seen last: where it lies, its offset and its length, in the order in which it was written.
+    /// Make an engine that has no server yet, of a volume of `size` bytes in blocks of `block`. `kept` is what an
+    /// earlier relay had not seen last: where it lies, its offset and its length, in the order in which it was
+    /// written.
     pub fn new(size: u64, block: u32, bounds: Bounds, kept: impl IntoIterator<Item = (Kept, u64, u32)>) -> Self {
         let kept = kept.into_iter().map(|(kept, offset, length)| Acknowledged { kept, offset, length });
         let mut engine = Self {
@@ -183,18 +185,18 @@ impl Engine {
         self.size
     }
 
-    /// Takes a request.
+    /// Take a request.
     pub fn ask(&mut self, id: u64, wish: Wish) {
         self.requests.push_back(Request { id, wish, sent: 0, answered: 0, read: BytesMut::new() });
     }
 
-    /// There is a server, which has been asked nothing yet.
+    /// Note that there is a server, which has been asked nothing yet.
     pub fn has_server(&mut self) {
         self.forget_server();
         self.server = if self.kept.is_empty() { Server::Serves } else { Server::Catches { next: 0, sent: 0 } };
     }
 
-    /// The server is lost, with all that it had not answered.
+    /// Lose the server, with all that it had not answered.
     pub fn lost(&mut self) {
         self.forget_server();
         self.server = Server::Lost;
@@ -210,7 +212,7 @@ impl Engine {
         }
     }
 
-    /// What is to be sent next, if anything may be now.
+    /// Decide what is to be sent next, if anything may be now.
     pub fn to_send(&mut self) -> Option<Piece> {
         if self.server == Server::Lost || self.sent.len() >= self.bounds.pieces {
             return None;
@@ -260,7 +262,7 @@ impl Engine {
         Some(self.send(order, |tally| if flush { What::Flush(tally) } else { What::Part(part) }))
     }
 
-    /// What is next of that which was kept; the flush after it once.
+    /// The next part of what was kept; the flush after it once.
     fn catch_up(&self, next: usize, sent: u32) -> Option<Order> {
         let Some(Acknowledged { kept, offset, length }) = self.kept.get(next) else {
             let over = self.sent.iter().any(|sent| matches!(sent.what, What::LastOfAll(_)));
@@ -270,7 +272,7 @@ impl Engine {
         Some(Order::Again(at, *kept, sent, cut(self.written.block(), at, length - sent)))
     }
 
-    /// What is next of the first request that has not been sent whole.
+    /// The next part of the first request that has not been sent whole.
     fn part(&self) -> Option<Order> {
         let request = self.requests.get(self.begun)?;
         let sent = request.sent;
@@ -297,12 +299,12 @@ impl Engine {
         Piece { cookie: self.cookie, order }
     }
 
-    /// How many bytes of data the next reply brings, if it says that it worked; `None` if none is due.
+    /// The number of bytes of data that the next reply brings, if it says that it worked; `None` if none is due.
     pub fn expects(&self) -> Option<u32> {
         self.sent.front().map(|sent| sent.expects)
     }
 
-    /// Takes the server's next reply, and the data that came with it.
+    /// Take the server's next reply, and the data that came with it.
     ///
     /// # Errors
     /// [`Unusable`]: then the server is to be given up, and [`lost`](Self::lost) to be said.
@@ -344,7 +346,7 @@ impl Engine {
         self.lasts = before;
     }
 
-    /// So much more of the first request was answered.
+    /// Note that so much more of the first request was answered.
     fn answered(&mut self, length: u32, data: &[u8]) -> Outcome {
         let Some(request) = self.requests.front_mut() else { return Outcome::Nothing };
         if let Wish::Read(offset, whole) = request.wish {
@@ -371,13 +373,13 @@ impl Engine {
         Outcome::Done(id, read.freeze())
     }
 
-    /// Ends everything that was asked: the requests that nobody will ever answer.
+    /// End everything that was asked: the requests that nobody will ever answer.
     pub fn give_up(&mut self) -> Vec<u64> {
         self.lost();
         self.requests.drain(..).map(|request| request.id).collect()
     }
 
-    /// From where on something is still needed of what was kept; `None` if nothing is.
+    /// The place from where on something is still needed of what was kept; `None` if nothing is.
     pub fn needs(&self) -> Option<Kept> {
         let write = |request: &Request| if let Wish::Write(_, _, kept) = request.wish { Some(kept) } else { None };
         self.kept.front().map(|first| first.kept).or_else(|| self.requests.iter().find_map(write))
@@ -393,7 +395,7 @@ impl Engine {
         self.requests.is_empty() && self.kept.is_empty() && self.sent.is_empty()
     }
 
-    /// How things are.
+    /// The state of the engine.
     pub fn state(&self) -> State {
         State {
             requests: self.requests.len(),
@@ -405,7 +407,7 @@ impl Engine {
     }
 }
 
-/// How things are with a relay.
+/// The state of a relay's engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct State {
     /// The requests that are not answered.
@@ -421,7 +423,7 @@ pub struct State {
 }
 
 impl Request {
-    /// How long it is: bytes, or 1 of a flush.
+    /// The length of the request: bytes, or 1 of a flush.
     fn whole(&self) -> u32 {
         match &self.wish {
             Wish::Read(_, length) => *length,

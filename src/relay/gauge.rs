@@ -1,23 +1,23 @@
-//! What a relay has done: how long requests took, and when none went on and why. Written by the relay, read by
-//! whoever asks how it is. Lengths of time are of the clock that never goes back.
+//! Gauge of a relay: how long requests took, and when none went on and why. Written by the relay, read by whoever
+//! asks how it is. Lengths of time are of the clock that never goes back.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What is told of latencies is of so long a while.
-pub const WHILE: Duration = Duration::from_secs(60);
-/// And of so many requests of a kind at most, the last ones: what it takes of memory is bounded.
-const MOST: usize = 1024;
+/// The time of which latencies are told.
+pub const LATENCY_WINDOW: Duration = Duration::from_secs(60);
+/// The most requests of a kind of which they are told, the last ones: what it takes of memory is bounded.
+const SAMPLE_LIMIT: usize = 1024;
 
-/// What a request is.
+/// The kind of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// It reads.
+    /// A request that reads.
     Read,
-    /// It writes.
+    /// A request that writes.
     Write,
-    /// It has what was written last.
+    /// A request that has what was written last.
     Flush,
 }
 
@@ -32,7 +32,7 @@ pub struct Gauge(Arc<Mutex<Record>>);
 
 #[derive(Debug, Default)]
 struct Record {
-    /// When each was answered, and how long it took; of each kind.
+    /// The instant at which each was answered, and how long it took; of each kind.
     took: [VecDeque<(Instant, Duration)>; 3],
     pause: Option<(Instant, String)>,
     last: Option<(Instant, Pause)>,
@@ -45,39 +45,39 @@ struct Record {
 /// A time in which no request went on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pause {
-    /// How long it was, or has been until now.
+    /// The length of it, until now if it lasts.
     pub length: Duration,
-    /// What it began with.
+    /// The cause that it began with.
     pub why: String,
 }
 
-/// How long requests of a kind took, from when they were read to when they were answered.
+/// The latency of requests of a kind, from when they were read to when they were answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Latency {
-    /// How many there were.
+    /// The number of requests.
     pub count: usize,
-    /// Half of them took no longer.
+    /// The time that half of them took no longer than.
     pub median: Duration,
-    /// The longest.
+    /// The longest time.
     pub worst: Duration,
 }
 
-/// What a gauge shows.
+/// The reading of a gauge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reading {
-    /// Of reads, writes and flushes of the last [`WHILE`]; `None` if there were none.
+    /// The latency of reads, writes and flushes of the last [`LATENCY_WINDOW`]; `None` if there were none.
     pub latency: [Option<Latency>; 3],
-    /// That of now, if there is one.
+    /// The pause of now, if there is one.
     pub pause: Option<Pause>,
     /// The last one that is over, and how long that is so.
     pub last: Option<(Duration, Pause)>,
-    /// How many are over.
+    /// The number of pauses that are over.
     pub pauses: u64,
-    /// How long they were together.
+    /// The time that they took together.
     pub paused: Duration,
-    /// How many servers were given writes again that were kept.
+    /// The number of servers that were given writes again that were kept.
     pub replays: u64,
-    /// How many writes those were.
+    /// The number of those writes.
     pub replayed: u64,
 }
 
@@ -86,29 +86,29 @@ impl Gauge {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A request was answered, which had begun then.
+    /// Note a request that was answered, and had begun then.
     pub(super) fn answered(&self, kind: Kind, began: Instant) {
         let now = Instant::now();
         let mut record = self.record();
         let took = &mut record.took[kind as usize];
-        if took.len() == MOST {
+        if took.len() == SAMPLE_LIMIT {
             took.pop_front();
         }
         took.push_back((now, now.duration_since(began)));
     }
 
-    /// Nothing goes on, unless that is so already.
+    /// Note that nothing goes on, unless that is so already.
     pub(super) fn pauses(&self, why: impl FnOnce() -> String) {
         self.pauses_since(Duration::ZERO, why);
     }
 
-    /// Nothing has gone on for so long, unless that was seen already.
+    /// Note that nothing has gone on for so long, unless that was seen already.
     pub(super) fn pauses_since(&self, ago: Duration, why: impl FnOnce() -> String) {
         let now = Instant::now();
         self.record().pause.get_or_insert_with(|| (now.checked_sub(ago).unwrap_or(now), why()));
     }
 
-    /// Everything goes on; the pause that is over, if there was one.
+    /// Note that everything goes on; the pause that is over, if there was one.
     pub(super) fn goes_on(&self) -> Option<Pause> {
         let mut record = self.record();
         let (since, why) = record.pause.take()?;
@@ -120,14 +120,14 @@ impl Gauge {
         Some(pause)
     }
 
-    /// A server is given this many writes again.
+    /// Note a server that is given this many writes again.
     pub(super) fn replays(&self, writes: usize) {
         let mut record = self.record();
         record.replays += 1;
         record.replayed += writes as u64;
     }
 
-    /// What it shows.
+    /// Read the gauge.
     pub fn reading(&self) -> Reading {
         let now = Instant::now();
         let record = self.record();
@@ -144,9 +144,9 @@ impl Gauge {
     }
 }
 
-/// Of those that were answered within the last while.
+/// The latency of those that were answered within the last while.
 fn latency(took: &VecDeque<(Instant, Duration)>, now: Instant) -> Option<Latency> {
-    let recent = took.iter().filter(|(when, _)| now.saturating_duration_since(*when) <= WHILE);
+    let recent = took.iter().filter(|(when, _)| now.saturating_duration_since(*when) <= LATENCY_WINDOW);
     let mut took: Vec<_> = recent.map(|(_, took)| *took).collect();
     took.sort_unstable();
     let (median, worst) = (*took.get(took.len() / 2)?, *took.last()?);
@@ -168,9 +168,9 @@ mod tests {
         assert_eq!((count, median.as_millis(), worst.as_millis()), (4, 3, 70));
         assert_eq!(latency(&took, at(200)), None);
         let gauge = Gauge::default();
-        (0..3 * MOST).for_each(|_| gauge.answered(Kind::Flush, begin));
+        (0..3 * SAMPLE_LIMIT).for_each(|_| gauge.answered(Kind::Flush, begin));
         let [read, write, flush] = gauge.reading().latency;
-        assert_eq!((read, write, flush.map(|flush| flush.count)), (None, None, Some(MOST)));
+        assert_eq!((read, write, flush.map(|flush| flush.count)), (None, None, Some(SAMPLE_LIMIT)));
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! Where writes are kept that were acknowledged and do not last yet: in memory that outlives this process, as
-//! long as somebody else has its descriptor (a memfd in systemd's descriptor store). Never on a disk: what it is
-//! for is the disk.
+//! Log of the writes that were acknowledged and do not last yet: memory that outlives this process, as long as
+//! somebody else has its descriptor (a memfd in systemd's descriptor store). Never on a disk: what it is for is the
+//! disk.
 //!
 //! All of that memory is taken at the beginning, and none is given back: what is written through this host's own device is
 //! what has to be written before there is memory again. So it is a ring. A record that was begun and not ended, because
@@ -29,27 +29,27 @@ const BEGINS: u64 = 2048;
 const ENDS: u64 = BEGINS + 8;
 const GENERATION: u64 = ENDS + 8;
 const RING: u64 = GENERATION + 8;
-/// Where the ring begins.
+/// The place at which the ring begins.
 const FIRST: u64 = 4096;
 /// The length of a record without its data.
-const HEADER: u64 = 16;
-/// How large the ring is: half of what may wait for a flush, at which one is sent; what a client may ask for
-/// meanwhile, 8 MiB; and the records' headers. One that is larger than the ring has a larger one for itself.
-const ROOM: u64 = 25 << 20;
-/// No place is farther: nobody writes so much.
+const RECORD_HEADER_BYTES: u64 = 16;
+/// The size of the ring in bytes: half of what may wait for a flush, at which one is sent; what a client may ask for
+/// meanwhile, 8 MiB; and the records' headers. A record that is larger than the ring has a larger one for itself.
+const RING_BYTES: u64 = 25 << 20;
+/// The farthest place: nobody writes so much.
 const FARTHEST: u64 = 1 << 62;
-/// Up to so many bytes are sooner copied than written by a call of their own.
-const TOGETHER: usize = 16 << 10;
-/// The longest name of whose it is.
-const LONGEST: usize = 1024;
+/// The bytes up to which a record is sooner copied than written by a call of its own.
+const COPY_LIMIT_BYTES: usize = 16 << 10;
+/// The longest name of an owner, in bytes.
+const OWNER_LIMIT_BYTES: usize = 1024;
 
-/// See the module.
+/// The log of one relay.
 #[derive(Debug)]
 pub struct Log {
     file: File,
     begins: u64,
     ends: u64,
-    /// How large the ring is.
+    /// The size of the ring, in bytes.
     room: u64,
 }
 
@@ -58,18 +58,18 @@ pub struct Log {
 pub struct Shared(File);
 
 impl Shared {
-    /// A server begins with this generation.
+    /// Put the generation on record with which a server begins.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// The kernel's error.
     pub fn set_generation(&self, generation: u64) -> io::Result<()> {
         self.0.write_all_at(&generation.to_le_bytes(), GENERATION)
     }
 
-    /// With which generation the last server began; 0 if there was none.
+    /// The generation that the last server began with; 0 if there was none.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// The kernel's error.
     pub fn generation(&self) -> io::Result<u64> {
         generation(&self.0)
     }
@@ -80,25 +80,25 @@ fn generation(file: &File) -> io::Result<u64> {
     file.read_exact_at(&mut word, GENERATION).map(|()| u64::from_le_bytes(word))
 }
 
-/// What was kept by the relay before: where it lies, its offset and its length.
+/// The records that the relay before has kept: where each lies, its offset and its length.
 pub type Records = Vec<(Kept, u64, u32)>;
 
 impl Log {
-    /// An empty one. `whose` tells it from that of another volume.
+    /// Create an empty log. `whose` tells it from that of another volume.
     ///
     /// # Errors
-    /// What the kernel says: there is no memory.
+    /// The kernel's error: there is no memory.
     pub fn create(whose: &str) -> io::Result<Self> {
         let file = File::from(memfd_create("crucible-kept", MFdFlags::MFD_CLOEXEC)?);
-        let named = whose.as_bytes().get(..LONGEST.min(whose.len())).unwrap_or_default();
+        let named = whose.as_bytes().get(..OWNER_LIMIT_BYTES.min(whose.len())).unwrap_or_default();
         file.write_all_at(&[&MAGIC[..], &(named.len() as u32).to_le_bytes(), named].concat(), 0)?;
         file.write_all_at([FIRST.to_le_bytes(), FIRST.to_le_bytes()].as_flattened(), BEGINS)?;
         let mut log = Self { file, begins: FIRST, ends: FIRST, room: 0 };
-        log.resize(ROOM)?;
+        log.resize(RING_BYTES)?;
         Ok(log)
     }
 
-    /// That of an earlier relay, and what is kept in it. `None` if it is another's.
+    /// Open the log of an earlier relay, with what is kept in it. `None` if it is another's.
     ///
     /// # Errors
     /// If it cannot be read, or makes no sense.
@@ -108,7 +108,7 @@ impl Log {
         file.read_exact_at(&mut head, 0)?;
         let length = u32::from_le_bytes([head[12], head[13], head[14], head[15]]) as usize;
         let ring = head[..12] == MAGIC;
-        if !(ring || head[..12] == WITHOUT_RING) || length > LONGEST {
+        if !(ring || head[..12] == WITHOUT_RING) || length > OWNER_LIMIT_BYTES {
             return Err(damaged("it begins as none does"));
         }
         let mut named = vec![0; length];
@@ -120,7 +120,7 @@ impl Log {
             let mut word = [0; 8];
             file.read_exact_at(&mut word, at).map(|()| u64::from_le_bytes(word))
         };
-        // Without a ring it is never gone round.
+        // A log without a ring is never gone round.
         let room = if ring { word(RING)? } else { FARTHEST };
         let log = Self { begins: word(BEGINS)?, ends: word(ENDS)?, room, file };
         if log.begins < FIRST || log.ends < log.begins || log.ends > FARTHEST || log.ends - log.begins > room {
@@ -137,52 +137,55 @@ impl Log {
             self.read_at(header.as_flattened_mut(), at)?;
             let [offset, length] = header.map(u64::from_le_bytes);
             let left = self.ends - at;
-            let short = u32::try_from(length).ok().filter(|_| left >= HEADER && length <= left - HEADER);
+            let short = u32::try_from(length)
+                .ok()
+                .filter(|_| left >= RECORD_HEADER_BYTES && length <= left - RECORD_HEADER_BYTES);
             let length = short.ok_or_else(|| damaged("a record goes beyond its end"))?;
             records.push((Kept(at), offset, length));
-            at += HEADER + u64::from(length);
+            at += RECORD_HEADER_BYTES + u64::from(length);
         }
         Ok(records)
     }
 
-    /// With which generation the last server began; 0 if there was none. Whoever finds a higher one that is another
-    /// host's must not write again what is kept here.
+    /// The generation that the last server began with; 0 if there was none. Whoever finds a higher one that is
+    /// another host's must not write again what is kept here.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// The kernel's error.
     pub fn generation(&self) -> io::Result<u64> {
         generation(&self.file)
     }
 
-    /// Another handle of the same.
+    /// Make another handle of the same.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// The kernel's error.
     pub fn share(&self) -> io::Result<Shared> {
         self.file.try_clone().map(Shared)
     }
 
     /// Whether a write of so many bytes can be kept now. If it cannot, it can as soon as nothing else is kept.
     pub fn has_room(&self, length: usize) -> bool {
-        self.begins == self.ends || self.room == ROOM && self.ends - self.begins + HEADER + length as u64 <= ROOM
+        self.begins == self.ends
+            || self.room == RING_BYTES && self.ends - self.begins + RECORD_HEADER_BYTES + length as u64 <= RING_BYTES
     }
 
-    /// Keeps a write that there is room for.
+    /// Keep a write that there is room for.
     ///
     /// # Errors
-    /// What the kernel says: there is no memory, or there is no room.
+    /// The kernel's error: there is no memory, or there is no room.
     pub fn append(&mut self, offset: u64, data: &[u8]) -> io::Result<Kept> {
-        let (at, whole) = (self.ends, HEADER + data.len() as u64);
+        let (at, whole) = (self.ends, RECORD_HEADER_BYTES + data.len() as u64);
         if !self.has_room(data.len()) {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        if at == self.begins && self.room != whole.max(ROOM) {
-            self.resize(whole.max(ROOM))?;
+        if at == self.begins && self.room != whole.max(RING_BYTES) {
+            self.resize(whole.max(RING_BYTES))?;
         }
         let header = [offset.to_le_bytes(), (data.len() as u64).to_le_bytes()];
-        if data.len() > TOGETHER {
+        if data.len() > COPY_LIMIT_BYTES {
             self.write_at(header.as_flattened(), at)?;
-            self.write_at(data, at + HEADER)?;
+            self.write_at(data, at + RECORD_HEADER_BYTES)?;
         } else {
             self.write_at(&[header.as_flattened(), data].concat(), at)?;
         }
@@ -192,20 +195,20 @@ impl Log {
         Ok(Kept(at))
     }
 
-    /// A part of what is kept.
+    /// Read a part of what is kept.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// The kernel's error.
     pub fn read(&self, kept: Kept, behind: u32, length: u32) -> io::Result<Vec<u8>> {
         let mut data = vec![0; length as usize];
-        self.read_at(&mut data, kept.0 + HEADER + u64::from(behind))?;
+        self.read_at(&mut data, kept.0 + RECORD_HEADER_BYTES + u64::from(behind))?;
         Ok(data)
     }
 
-    /// Forgets what came before; all of it if nothing is needed.
+    /// Forget what came before; all of it if nothing is needed.
     ///
     /// # Errors
-    /// What the kernel says. Then more is kept than is needed.
+    /// The kernel's error. Then more is kept than is needed.
     pub fn forget(&mut self, needed: Option<Kept>) -> io::Result<()> {
         let begins = needed.map_or(self.ends, |kept| kept.0);
         if begins != self.begins {
@@ -215,11 +218,11 @@ impl Log {
         Ok(())
     }
 
-    /// Makes an empty one a ring of so many bytes, all of which it has from then on. A relay that is killed meanwhile
+    /// Make an empty log a ring of so many bytes, all of which it has from then on. A relay that is killed meanwhile
     /// leaves an empty one.
     fn resize(&mut self, room: u64) -> io::Result<()> {
         let signed = |number: u64| i64::try_from(number).map_err(io::Error::other);
-        // It is none of a size until it has that.
+        // The ring is of no size until it has that.
         self.room = 0;
         self.file.write_all_at(&MAGIC, 0)?;
         self.file.write_all_at(&0_u64.to_le_bytes(), RING)?;
@@ -251,7 +254,7 @@ impl Log {
         self.file.write_all_at(rest, FIRST)
     }
 
-    /// Its descriptor, for whoever is to keep it.
+    /// The log's descriptor, for whoever is to keep it.
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
@@ -278,7 +281,7 @@ mod tests {
         let first = log.append(4096, b"first").unwrap();
         let second = log.append(0, &[7; 10_000]).unwrap();
         log.forget(Some(second)).unwrap();
-        // One that was begun and not ended.
+        // A record that was begun and not ended.
         log.file.write_all_at(&[9; 64], log.ends).unwrap();
         let (mut other, records) = again(&log, "still-fawn").unwrap().unwrap();
         assert_eq!(records, [(second, 0, 10_000)]);
@@ -294,7 +297,7 @@ mod tests {
     fn its_memory_is_its_own_from_the_beginning_and_no_more_of_it() {
         let mut log = Log::create("v").unwrap();
         let taken = |log: &Log| log.file.metadata().unwrap().blocks() * 512;
-        assert_eq!(taken(&log), ROOM + FIRST);
+        assert_eq!(taken(&log), RING_BYTES + FIRST);
         let mut needed = VecDeque::new();
         for round in 0..200_u64 {
             let data = vec![round as u8; (1 << 20) - 7];
@@ -305,39 +308,40 @@ mod tests {
             }
             needed.push_back(log.append(round, &data).unwrap());
         }
-        // Those that lie across its end as well.
+        // Records that lie across its end as well.
         let records = again(&log, "v").unwrap().unwrap().1;
         assert_eq!(records.iter().map(|(kept, ..)| *kept).collect::<VecDeque<_>>(), needed);
         for (kept, round, length) in records {
             assert!(log.read(kept, 1, length - 1).unwrap().iter().all(|byte| u64::from(*byte) == round));
         }
-        assert_eq!(taken(&log), ROOM + FIRST);
+        assert_eq!(taken(&log), RING_BYTES + FIRST);
     }
 
     #[test]
     fn what_is_larger_has_a_ring_for_itself() {
         let mut log = Log::create("v").unwrap();
-        let large = vec![7; ROOM as usize];
+        let large = vec![7; RING_BYTES as usize];
         log.append(0, &[1]).unwrap();
         assert!(!log.has_room(large.len()));
         log.forget(None).unwrap();
         let kept = log.append(0, &large).unwrap();
-        assert!(!log.has_room(1) && log.read(kept, ROOM as u32 - 1, 1).unwrap() == [7]);
-        assert_eq!(again(&log, "v").unwrap().unwrap().1, [(kept, 0, ROOM as u32)]);
+        assert!(!log.has_room(1) && log.read(kept, RING_BYTES as u32 - 1, 1).unwrap() == [7]);
+        assert_eq!(again(&log, "v").unwrap().unwrap().1, [(kept, 0, RING_BYTES as u32)]);
         log.forget(None).unwrap();
         log.append(0, &[1]).unwrap();
         assert!(log.has_room(1));
-        assert_eq!(log.file.metadata().unwrap().len(), ROOM + FIRST);
+        assert_eq!(log.file.metadata().unwrap().len(), RING_BYTES + FIRST);
     }
 
     #[test]
     fn what_was_left_without_a_ring_is_read_and_becomes_one() {
         let file = File::from(memfd_create("v", MFdFlags::MFD_CLOEXEC).unwrap());
         file.write_all_at(&[&WITHOUT_RING[..], &1_u32.to_le_bytes(), b"v"].concat(), 0).unwrap();
-        let begins = FIRST + 3 * ROOM;
-        file.write_all_at([begins, begins + HEADER + 5, 7].map(u64::to_le_bytes).as_flattened(), BEGINS).unwrap();
+        let begins = FIRST + 3 * RING_BYTES;
+        file.write_all_at([begins, begins + RECORD_HEADER_BYTES + 5, 7].map(u64::to_le_bytes).as_flattened(), BEGINS)
+            .unwrap();
         file.write_all_at([512, 5].map(u64::to_le_bytes).as_flattened(), begins).unwrap();
-        file.write_all_at(b"first", begins + HEADER).unwrap();
+        file.write_all_at(b"first", begins + RECORD_HEADER_BYTES).unwrap();
         let (mut log, records) = Log::open(file.into(), "v").unwrap().unwrap();
         assert_eq!(records, [(Kept(begins), 512, 5)]);
         assert_eq!(log.read(Kept(begins), 1, 4).unwrap(), b"irst");

@@ -25,7 +25,7 @@ mod supply;
 mod upstream;
 pub mod written;
 
-pub use clients::LONGEST;
+pub use clients::REQUEST_LIMIT_BYTES;
 pub use upstream::Useless;
 
 use crate::nbd::Errno;
@@ -52,17 +52,17 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use upstream::{Turn, Upstream};
 
-/// How many requests may be on their way from the clients to the engine.
-const QUEUE: usize = 256;
-/// How long a stop waits until what was acknowledged lasts.
+/// The most requests that are on their way from the clients to the engine.
+const REQUEST_QUEUE: usize = 256;
+/// The time that a stop waits until what was acknowledged lasts.
 pub const LAST_FLUSH: Duration = Duration::from_secs(15);
-/// The pause before what found no memory is tried again.
-const MEMORY: Duration = Duration::from_millis(100);
+/// The pause before a write that found no memory is tried again.
+const MEMORY_PAUSE: Duration = Duration::from_millis(100);
 
 /// A volume, as its clients see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Volume {
-    /// Its name.
+    /// The volume's name.
     pub name: String,
     /// Its size in bytes.
     pub size: u64,
@@ -70,30 +70,30 @@ pub struct Volume {
     pub block: u32,
 }
 
-/// How things are, for whoever asks.
+/// The status of a relay, for whoever asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Status {
-    /// What is asked, kept and on its way.
+    /// The state of what is asked, kept and on its way.
     pub state: State,
-    /// How many servers there have been.
+    /// The number of servers that there have been.
     pub servers: u64,
-    /// Since when there is none that serves.
+    /// The instant since when there is none that serves.
     pub held_since: Option<Instant>,
-    /// How many requests were answered.
+    /// The number of requests that were answered.
     pub answered: u64,
-    /// When the first of those began that are not answered.
+    /// The instant at which the first of those began that are not answered.
     pub oldest: Option<Instant>,
 }
 
-/// Why a relay has ended.
+/// The end of a relay.
 #[derive(Debug)]
 pub enum End<E> {
-    /// It was stopped; whether all that was acknowledged lasts.
+    /// The relay was stopped; whether all that was acknowledged lasts.
     Stopped {
-        /// How much does not.
+        /// The state of what does not.
         left: State,
     },
-    /// There will be no more servers: everything was answered with an error.
+    /// No more servers will come: everything was answered with an error.
     Refused(E),
 }
 
@@ -102,12 +102,12 @@ pub enum End<E> {
 pub struct Door {
     export: Export,
     asked: mpsc::Sender<Asked>,
-    /// There will be no more servers.
+    /// No more servers will come.
     refused: Arc<AtomicBool>,
 }
 
 impl Door {
-    /// Serves a client until it leaves.
+    /// Serve a client until it leaves.
     pub async fn serve<S: AsyncRead + AsyncWrite + Send + 'static>(self, stream: S) {
         if let Err(why) = clients::serve(stream, self.export, self.asked, self.refused).await {
             tracing::warn!("a client was left: {why}");
@@ -120,7 +120,7 @@ pub struct Relay {
     engine: Engine,
     log: Log,
     queue: Queue,
-    /// Who waits for which answer. A request without anybody is the relay's own.
+    /// The destinations of answers. A request without one is the relay's own.
     waiting: HashMap<u64, clients::To>,
     last: u64,
     servers: u64,
@@ -137,16 +137,16 @@ pub struct Relay {
 type Ended<S> = (Option<S>, End<<S as Supply>::End>);
 
 impl Relay {
-    /// A relay of a volume, and the door to it. `records` is what `log` has kept since an earlier one.
+    /// Make a relay of a volume, and the door to it. `records` is what `log` has kept since an earlier one.
     pub fn new(volume: &Volume, log: Log, records: Records, news: watch::Sender<Option<Status>>) -> (Self, Door) {
-        let (to, asked) = mpsc::channel(QUEUE);
+        let (to, asked) = mpsc::channel(REQUEST_QUEUE);
         let refused = Arc::new(AtomicBool::new(false));
         let export = Export {
             name: volume.name.clone(),
             size: volume.size,
             // All clients are served by one connection, in one order.
             flags: HAS_FLAGS | SEND_FLUSH | CAN_MULTI_CONN,
-            blocks: [1, volume.block.max(4096), LONGEST],
+            blocks: [1, volume.block.max(4096), REQUEST_LIMIT_BYTES],
         };
         let relay = Self {
             engine: Engine::new(volume.size, volume.block, Bounds::default(), records),
@@ -171,14 +171,14 @@ impl Relay {
         self.log.descriptor()
     }
 
-    /// What it counts and measures, for whoever asks.
+    /// The gauge of the relay, for whoever asks.
     pub fn gauge(&self) -> Gauge {
         self.gauge.clone()
     }
 
-    /// Serves until it is stopped, there are no more servers, or `over` says that there will be none, whatever the one
-    /// says that there is. Whenever `back` changes, what servers need may be there again. The supply comes back: its
-    /// server may live.
+    /// Serve until the relay is stopped, there are no more servers, or `over` says that there will be none, whatever
+    /// the one says that there is. Whenever `back` changes, what servers need may be there again. The supply comes
+    /// back: its server may live.
     pub async fn run<S: Supply>(
         mut self,
         supply: S,
@@ -223,7 +223,7 @@ impl Relay {
                     Err(ended) => return ended,
                 },
                 Some(asked) = self.queue.next(&self.log), if stopping.is_none() => self.take(asked).await,
-                // One that has just said something needs no other.
+                // A server that has just said something needs no other.
                 Ok(()) = back.changed() => if owes && patience.is_quiet() {
                     server = server.doubted();
                 },
@@ -235,7 +235,7 @@ impl Relay {
         }
     }
 
-    /// Heeds what has happened with the server: how it stands with it then, or how the relay ends.
+    /// Heed what has happened with the server: how it stands with it then, or how the relay ends.
     fn heed<S: Supply>(
         &mut self,
         happened: Happened<S>,
@@ -276,13 +276,13 @@ impl Relay {
         })
     }
 
-    /// Takes a request, and as many as wait behind it: what is kept is kept before it is sent.
+    /// Take a request, and as many as wait behind it: what is kept is kept before it is sent.
     async fn take(&mut self, first: Asked) {
         let mut next = Some(first);
         while let Some(asked) = next {
             self.last += 1;
             let Some(Asked { wish, reply }) = self.queue.fitting(asked, &self.log) else {
-                // What is kept is needed until a flush has been answered, and nobody else may ask for one.
+                // Kept writes are needed until a flush has been answered, and nobody else may ask for one.
                 self.engine.ask(self.last, Wish::Flush);
                 return;
             };
@@ -300,7 +300,7 @@ impl Relay {
         }
     }
 
-    /// Keeps a write, however long that takes: a machine that has no memory has some sooner or later.
+    /// Keep a write, however long that takes: a machine that has no memory has some sooner or later.
     async fn keep(&mut self, offset: u64, data: &Bytes) -> Kept {
         let mut told = false;
         loop {
@@ -310,11 +310,11 @@ impl Relay {
                 Err(_) => {}
             }
             told = true;
-            sleep(MEMORY).await;
+            sleep(MEMORY_PAUSE).await;
         }
     }
 
-    /// Sends what may be sent now.
+    /// Send what may be sent now.
     fn send<S: Supply>(&mut self, server: &mut Server<S>) -> Result<(), Useless> {
         let (Server::Serves(_, upstream) | Server::Doubted(_, upstream)) = server else { return Ok(()) };
         while !upstream.is_full()
@@ -335,7 +335,7 @@ impl Relay {
         Ok(())
     }
 
-    /// Takes every reply that is there.
+    /// Take every reply that is there.
     fn hear<S: Supply>(&mut self, server: &mut Server<S>) -> Result<(), Useless> {
         let (Server::Serves(_, upstream) | Server::Doubted(_, upstream)) = server else { return Ok(()) };
         let heard = loop {
@@ -352,7 +352,7 @@ impl Relay {
                 Err(why) => break Err(why),
             }
         };
-        // Of one that was right before it was wrong as well: whoever waits for room would wait for another answer.
+        // Replies that were right before it was wrong as well: whoever waits for room would wait for another answer.
         if let Err(why) = self.log.forget(self.engine.needs()) {
             tracing::warn!("more is kept than is needed: {why}");
         }
@@ -361,7 +361,7 @@ impl Relay {
         Ok(())
     }
 
-    /// A server serves from now on, if it has the volume.
+    /// Begin with a server that serves from now on, if it has the volume.
     fn begin<S: Supply>(&mut self, supply: S, upstream: Upstream, size: u64) -> Server<S> {
         if size != self.engine.size() {
             tracing::error!("the server has {size} bytes, and the volume has {}: it is given up", self.engine.size());
@@ -378,7 +378,7 @@ impl Relay {
         Server::Serves(supply, upstream)
     }
 
-    /// Requests go on, if a server serves.
+    /// Note that requests go on, if a server serves.
     fn goes_on(&mut self) {
         if (self.held_since.is_none() && !self.silent) || !self.engine.state().serves {
             return;
@@ -389,7 +389,7 @@ impl Relay {
         }
     }
 
-    /// The server has been silent for so long, and may be.
+    /// Wait for a server that has been silent for so long, and may be.
     fn waits_for_it(&mut self, why: &str, silent: Duration) {
         if !std::mem::replace(&mut self.silent, true) {
             tracing::warn!("the server has answered nothing for {} s, and is waited for: {why}", silent.as_secs());
@@ -397,7 +397,7 @@ impl Relay {
         }
     }
 
-    /// Answers everything with an error: there is no server any more, and will be none.
+    /// Answer everything with an error: there is no server any more, and will be none.
     fn refuse(&mut self) {
         self.refused.store(true, Ordering::Relaxed);
         for id in self.engine.give_up() {
@@ -410,7 +410,7 @@ impl Relay {
         }
     }
 
-    /// The server is of no use any more; another one is looked for.
+    /// Lose the server, which is of no use any more; another one is looked for.
     fn lose<S: Supply>(&mut self, server: Server<S>, why: &Useless) -> Server<S> {
         self.engine.lost();
         let State { requests, kept_writes, .. } = self.engine.state();

@@ -1,27 +1,27 @@
-//! How a request is cut into the pieces that the server is asked for. Pure.
+//! Pieces of a request, into which it is cut for the server. Pure.
 
 use super::written::Written;
 use bytes::Bytes;
 
 /// The largest piece of a request, in bytes: with its header it fits into one segment on loopback (65,483 bytes), so
-/// that the server finds it whole when it reads. What it finds a part of, it writes a part of, and that costs it
-/// a read.
+/// that the server finds it whole when it reads. A piece that it finds a part of it writes a part of, and that costs
+/// it a read.
 pub const PIECE: u32 = 60 * 1024;
 
-/// Where something lies among what is kept. Later is greater.
+/// The place of a write among what is kept. Later is greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Kept(pub u64);
 
-/// What is sent to the server.
+/// A piece as it is sent to the server.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Piece {
-    /// By what its reply is told.
+    /// The cookie by which its reply is told.
     pub cookie: u64,
-    /// What it is.
+    /// The order that it is.
     pub order: Order,
 }
 
-/// What a piece asks for.
+/// The order of a piece.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Order {
     /// So many bytes from an offset on.
@@ -30,11 +30,12 @@ pub enum Order {
     Write(u64, Bytes),
     /// So many bytes at an offset, which lie among what is kept so far behind where it begins.
     Again(u64, Kept, u32, u32),
-    /// That what was written lasts.
+    /// A flush: what was written is to last.
     Flush,
 }
 
-/// How much of so many bytes at an offset, in blocks of `block` bytes, is one piece: whole blocks, or a part of one.
+/// Cut one piece off so many bytes at an offset, in blocks of `block` bytes: whole blocks, or a part of one. Its
+/// length.
 pub fn cut(block: u32, at: u64, length: u32) -> u32 {
     let into = (at % u64::from(block)) as u32;
     let whole = length.min(PIECE.max(block)) / block * block;
@@ -44,8 +45,8 @@ pub fn cut(block: u32, at: u64, length: u32) -> u32 {
     }
 }
 
-/// How much of so many bytes at an offset is read at once: the blocks that are known to have been written, or parts of
-/// such as are not, of which one request has two at most: where it begins and where it ends.
+/// The number of so many bytes at an offset that is read at once: the blocks that are known to have been written, or
+/// parts of such as are not, of which one request has two at most: where it begins and where it ends.
 pub fn certain(written: &Written, at: u64, length: u32) -> u32 {
     let block = written.block();
     let (into, piece) = ((at % u64::from(block)) as u32, cut(block, at, length));
@@ -83,14 +84,14 @@ mod tests {
         written.note(512, 1024);
         for (at, length, piece) in [
             (0, 2048, 256),
-            // What is known need not be.
+            // Known blocks need not be.
             (256, 1792, 256),
             (512, 2048, 1024),
             (1536, 2048, 256),
             (1792, 1792, 512),
             (3584, 512, 256),
             (3840, 256, 256),
-            // What a client asks for in part is right by that.
+            // A client that asks in part is right by that.
             (1700, 500, 500),
             (1700, 200, 200),
             (1536, 100, 100),

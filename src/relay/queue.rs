@@ -1,5 +1,5 @@
-//! What the clients have asked for and the engine has not been asked: in its order, and a write not before there is
-//! room to keep it. What is behind such a one waits with it.
+//! Queue of what the clients have asked for and the engine has not been asked: in its order, and a write not before
+//! there is room to keep it. Requests behind such a one wait with it.
 
 use super::clients::{Asked, Wished};
 use super::log::Log;
@@ -7,7 +7,7 @@ use std::future::pending;
 use std::time::Instant;
 use tokio::sync::mpsc;
 
-/// See the module.
+/// The queue of one relay.
 #[derive(Debug)]
 pub(super) struct Queue {
     asked: mpsc::Receiver<Asked>,
@@ -15,12 +15,12 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// Of what comes by a channel.
+    /// Make the queue of what comes by a channel.
     pub(super) fn of(asked: mpsc::Receiver<Asked>) -> Self {
         Self { asked, held: None }
     }
 
-    /// What is next, as soon as there is room for it; `None` if nobody is left who may ask. Cancel-safe.
+    /// Take the next request, as soon as there is room for it; `None` if nobody is left who may ask. Cancel-safe.
     pub(super) async fn next(&mut self, log: &Log) -> Option<Asked> {
         match self.held.take_if(|held| fits(held, log)) {
             None if self.held.is_some() => pending().await,
@@ -29,17 +29,17 @@ impl Queue {
         }
     }
 
-    /// Since when a request is held for want of room.
+    /// The instant since which a request is held for want of room.
     pub(super) fn since(&self) -> Option<Instant> {
         self.held.as_ref().map(|held| held.reply.began)
     }
 
-    /// What is there already behind that.
+    /// Take another that is there already behind that.
     pub(super) fn another(&mut self) -> Option<Asked> {
         self.asked.try_recv().ok()
     }
 
-    /// What there is room for; the other is the next again.
+    /// Give the request back if there is room for it; else it is the next again.
     pub(super) fn fitting(&mut self, asked: Asked, log: &Log) -> Option<Asked> {
         if !fits(&asked, log) {
             self.held = Some(asked);
@@ -48,7 +48,7 @@ impl Queue {
         Some(asked)
     }
 
-    /// Lets nobody ask any more: all that is left.
+    /// Let nobody ask any more: all that is left.
     pub(super) fn closed(&mut self) -> Vec<Asked> {
         self.asked.close();
         let mut left: Vec<_> = self.held.take().into_iter().collect();

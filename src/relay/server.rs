@@ -1,5 +1,5 @@
-//! How it stands with the relay's server: the next one is looked for, it is entered, it serves, or it should and
-//! does not. Which comes after which is the relay's to say.
+//! Standing of the relay's server: the next one is looked for, it is entered, it serves, or it should and does not.
+//! The relay says which comes after which.
 
 use super::upstream::{Turn, Upstream, Useless};
 use super::{Silence, Supply};
@@ -12,33 +12,33 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
-/// A server that has answered nothing for so long is looked at, and how often from then on. A replica that is
+/// The silence after which a server is looked at, and the pause between two looks from then on. A replica that is
 /// repaired while it serves holds requests up for some seconds.
-const SILENT: Duration = Duration::from_secs(15);
-const LOOK: Duration = Duration::from_secs(5);
-/// How many looks in a row must find that a silent server has no reason to be.
-const LOOKS: u32 = 3;
+const SILENCE_LIMIT: Duration = Duration::from_secs(15);
+const SILENCE_POLL: Duration = Duration::from_secs(5);
+/// The number of looks in a row that must find that a silent server has no reason to be.
+const SILENCE_LOOKS: u32 = 3;
 
-/// A server that owes an answer and has said nothing for so long is looked at when its sleds are back.
-const QUIET: Duration = Duration::from_millis(500);
+/// The silence after which a server that owes an answer is looked at when its sleds are back.
+const QUIET_LIMIT: Duration = Duration::from_millis(500);
 
 type Coming<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// What the loop has to do with the server.
+/// The server as the loop has to do with it.
 pub(super) enum Server<S: Supply> {
     /// The next one is looked for.
     Sought(Coming<(S, Result<TcpStream, S::End>)>),
-    /// Its export is entered.
+    /// The export is entered.
     Entered(S, Coming<io::Result<(Upstream, Entered)>>),
-    /// It serves.
+    /// The server serves.
     Serves(S, Upstream),
-    /// It serves, or should: that is being found out.
+    /// The server serves, or should: that is being found out.
     Doubted(Coming<(S, Silence)>, Upstream),
     /// For a moment: it is about to become another of these.
     None,
 }
 
-/// What has happened with the server.
+/// The event of a server.
 pub(super) enum Happened<S: Supply> {
     Turned(io::Result<Turn>),
     Found(S, TcpStream),
@@ -48,7 +48,7 @@ pub(super) enum Happened<S: Supply> {
     Judged(S, Upstream, Silence),
 }
 
-/// Waits until something happens with the server. Cancel-safe: what is awaited stays where it is, and is taken only
+/// Wait until something happens with the server. Cancel-safe: what is awaited stays where it is, and is taken only
 /// when it has come.
 pub(super) async fn happens<S: Supply>(server: &mut Server<S>) -> Happened<S> {
     match server {
@@ -68,7 +68,7 @@ pub(super) async fn happens<S: Supply>(server: &mut Server<S>) -> Happened<S> {
         }
         Server::Serves(_, upstream) => Happened::Turned(upstream.turn().await),
         Server::Doubted(doubt, upstream) => {
-            // Cancel-safe, both.
+            // Both are cancel-safe.
             let (supply, silence) = tokio::select! {
                 turned = upstream.turn() => return Happened::Turned(turned),
                 judged = doubt => judged,
@@ -82,13 +82,14 @@ pub(super) async fn happens<S: Supply>(server: &mut Server<S>) -> Happened<S> {
     }
 }
 
-/// Enters a server's export. One that does not answer to that is as good as none.
+/// Enter a server's export. One that does not answer to that is as good as none.
 pub(super) fn enter<S: Supply>(supply: S, stream: TcpStream) -> Server<S> {
-    let entered = async move { timeout(SILENT, Upstream::enter(stream)).await.unwrap_or_else(|late| Err(late.into())) };
+    let entered =
+        async move { timeout(SILENCE_LIMIT, Upstream::enter(stream)).await.unwrap_or_else(|late| Err(late.into())) };
     Server::Entered(supply, Box::pin(entered))
 }
 
-/// Looks for the next server.
+/// Look for the next server.
 pub(super) fn seek<S: Supply>(mut supply: S) -> Server<S> {
     Server::Sought(Box::pin(async move {
         let found = supply.next().await;
@@ -97,7 +98,7 @@ pub(super) fn seek<S: Supply>(mut supply: S) -> Server<S> {
 }
 
 impl<S: Supply> Server<S> {
-    /// Finds out whether it has a reason to be silent.
+    /// Find out whether it has a reason to be silent.
     pub(super) fn doubted(self) -> Self {
         match self {
             Self::Serves(mut supply, upstream) => {
@@ -111,7 +112,7 @@ impl<S: Supply> Server<S> {
         }
     }
 
-    /// What servers come from, unless the next one is being looked for.
+    /// The supply of servers, unless the next one is being looked for.
     pub(super) fn supply(self) -> Option<S> {
         match self {
             Self::Serves(supply, _) | Self::Entered(supply, _) => Some(supply),
@@ -120,7 +121,7 @@ impl<S: Supply> Server<S> {
     }
 }
 
-/// How long the server has been silent that owes an answer, and how often that was looked at.
+/// The patience with a server that owes an answer: how long it has been silent, and how often that was looked at.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Patience {
     heard: Instant,
@@ -128,14 +129,14 @@ pub(super) struct Patience {
 }
 
 impl Patience {
-    /// It has just said something, or owes nothing.
+    /// Begin with a server that has just said something, or owes nothing.
     pub(super) fn new() -> Self {
         Self { heard: Instant::now(), looks: 0 }
     }
 
-    /// When it is to be looked at.
+    /// The instant at which it is to be looked at.
     pub(super) fn due(self) -> Instant {
-        self.heard + SILENT + LOOK * self.looks
+        self.heard + SILENCE_LIMIT + SILENCE_POLL * self.looks
     }
 
     /// Whether it is to be looked at now: not if it has answered since it was doubted.
@@ -145,30 +146,30 @@ impl Patience {
 
     /// Whether it has said nothing for a while.
     pub(super) fn is_quiet(self) -> bool {
-        self.silence() >= QUIET
+        self.silence() >= QUIET_LIMIT
     }
 
-    /// For how long it has been silent.
+    /// The time that it has been silent.
     pub(super) fn silence(self) -> Duration {
         self.heard.elapsed()
     }
 
-    /// It is another server.
+    /// Note that it is another server.
     pub(super) fn begins_anew(&mut self) {
         self.heard = Instant::now();
     }
 
-    /// It was looked at: one that has an excuse has more time; why it is of no use, after some looks without. A look that
-    /// was not due yet is none of them.
+    /// Judge a server that was looked at: one that has an excuse has more time; why it is of no use, after some looks
+    /// without. A look that was not due yet is none of them.
     pub(super) fn judged(&mut self, silence: &Silence) -> Option<Useless> {
         match silence {
-            // It may have come back to them while that was found out.
+            // The server may have come back to them while that was found out.
             Silence::Adrift => return self.is_quiet().then_some(Useless::Adrift),
             _ if !self.is_out() => return None,
             Silence::Excused(_) => *self = Self::new(),
             Silence::Unexcused => self.looks += 1,
         }
-        (self.looks >= LOOKS).then(|| Useless::Silent(self.silence().as_secs()))
+        (self.looks >= SILENCE_LOOKS).then(|| Useless::Silent(self.silence().as_secs()))
     }
 }
 
@@ -181,37 +182,37 @@ mod tests {
     async fn a_silent_server_is_given_up_after_some_looks_without_an_excuse() {
         let mut patience = Patience::new();
         assert!(!patience.is_out());
-        advance(SILENT).await;
-        for look in 1..LOOKS {
+        advance(SILENCE_LIMIT).await;
+        for look in 1..SILENCE_LOOKS {
             assert!(patience.is_out() && patience.judged(&Silence::Unexcused).is_none(), "{look}");
             assert!(!patience.is_out());
-            advance(LOOK).await;
+            advance(SILENCE_POLL).await;
         }
         assert!(matches!(patience.judged(&Silence::Unexcused), Some(Useless::Silent(25))));
         assert!(patience.judged(&Silence::Excused("it is degraded".into())).is_none() && !patience.is_out());
     }
 
-    /// It was asked why it is silent, and has answered before that was known.
+    /// The server was asked why it is silent, and has answered before that was known.
     #[tokio::test(start_paused = true)]
     async fn what_has_answered_meanwhile_is_not_judged() {
         let mut patience = Patience::new();
-        advance(SILENT).await;
+        advance(SILENCE_LIMIT).await;
         assert!(patience.is_out());
         patience = Patience::new();
-        advance(SILENT / 2).await;
-        (0..LOOKS).for_each(|look| assert!(patience.judged(&Silence::Unexcused).is_none(), "{look}"));
+        advance(SILENCE_LIMIT / 2).await;
+        (0..SILENCE_LOOKS).for_each(|look| assert!(patience.judged(&Silence::Unexcused).is_none(), "{look}"));
         assert!(patience.judged(&Silence::Excused("it is degraded".into())).is_none());
-        // That it has been silent since then is counted from there.
-        advance(SILENT / 2).await;
+        // The silence since then is counted from there.
+        advance(SILENCE_LIMIT / 2).await;
         assert!(patience.is_out());
     }
 
-    /// Its sleds are back, and it is not: that is no matter of time.
+    /// The sleds are back, and it is not: that is no matter of time.
     #[tokio::test(start_paused = true)]
     async fn one_that_is_adrift_is_given_up_at_once() {
         let mut patience = Patience::new();
         assert!(patience.judged(&Silence::Adrift).is_none(), "it has just said something");
-        advance(QUIET).await;
+        advance(QUIET_LIMIT).await;
         assert!(matches!(patience.judged(&Silence::Adrift), Some(Useless::Adrift)));
     }
 }

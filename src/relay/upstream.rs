@@ -1,4 +1,4 @@
-//! The one connection to the server: pieces out, replies in. Never decides what is asked.
+//! Upstream of the relay: the one connection to the server. Pieces out, replies in. Never decides what is asked.
 //!
 //! Upstream's server sets no `TCP_NODELAY` and writes a reply in several small pieces, the second of which waits
 //! until the first is acknowledged: 40 ms on loopback, unless this side acknowledges at once. So it says
@@ -14,29 +14,29 @@ use std::io::{self, ErrorKind, IoSlice};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-/// How much is read at once.
-const CHUNK: usize = 256 * 1024;
+/// The bytes that are read at once.
+const CHUNK_BYTES: usize = 256 * 1024;
 
-/// See the module.
+/// The connection to one server.
 #[derive(Debug)]
 pub(super) struct Upstream {
     stream: TcpStream,
     input: BytesMut,
-    /// What the kernel did not take yet.
+    /// The bytes that the kernel did not take yet.
     out: BytesMut,
 }
 
-/// What has happened on the connection.
+/// The event of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Turn {
     /// The server has said more.
     Heard,
-    /// All that waited has been taken by the kernel.
+    /// The kernel has taken all that waited.
     PassedOn,
 }
 
 impl Upstream {
-    /// Enters the export of a server that is connected to.
+    /// Enter the export of a server that is connected to.
     pub(super) async fn enter(stream: TcpStream) -> io::Result<(Self, Entered)> {
         stream.set_nodelay(true)?;
         let mut upstream = Self { stream, input: BytesMut::new(), out: BytesMut::new() };
@@ -53,7 +53,7 @@ impl Upstream {
         }
     }
 
-    /// Says these bytes, or as many of them as the kernel takes; the others in their time.
+    /// Say these bytes, or as many of them as the kernel takes; the others in their time.
     pub(super) fn say(&mut self, parts: &[&[u8]]) -> io::Result<()> {
         let mut sent = 0;
         if self.out.is_empty() {
@@ -79,10 +79,10 @@ impl Upstream {
         !self.out.is_empty()
     }
 
-    /// Waits until the server has said more, or the kernel has taken what waited. Cancel-safe: what was taken is
-    /// kept, what was sent is gone from here.
+    /// Wait until the server has said more, or the kernel has taken what waited. Cancel-safe: what was taken is kept,
+    /// what was sent is gone from here.
     pub(super) async fn turn(&mut self) -> io::Result<Turn> {
-        self.input.reserve(CHUNK);
+        self.input.reserve(CHUNK_BYTES);
         loop {
             let writes = if self.out.is_empty() { Interest::READABLE } else { Interest::READABLE | Interest::WRITABLE };
             let ready = self.stream.ready(writes).await?;
@@ -107,7 +107,7 @@ impl Upstream {
         }
     }
 
-    /// The next reply that is there whole, taken by the engine.
+    /// Take the next reply that is there whole, by the engine.
     pub(super) fn reply(&mut self, engine: &mut Engine) -> Result<Option<Outcome>, Useless> {
         let Some(header) = self.input.first_chunk::<REPLY>() else { return Ok(None) };
         let Reply { error, cookie } = Reply::read(header).map_err(broken)?;
@@ -121,19 +121,19 @@ impl Upstream {
     }
 }
 
-/// Why a server is of no use any more.
+/// The reason why a server is of no use any more.
 #[derive(Debug, thiserror::Error)]
 pub enum Useless {
     /// Its connection broke.
     #[error("the connection to it broke: {0}")]
     Gone(#[from] io::Error),
-    /// It answered wrongly, or could not do something.
+    /// The server answered wrongly, or could not do something.
     #[error(transparent)]
     Unusable(#[from] Unusable),
-    /// It has not answered for so many seconds, though nothing keeps it from that.
+    /// The server has not answered for so many seconds, though nothing keeps it from that.
     #[error("it has answered nothing for {0} s, though its sleds serve and it says that it is active")]
     Silent(u64),
-    /// Its sleds were away, and are back; it is not.
+    /// The server's sleds were away, and are back; it is not.
     #[error("its sleds serve again, and it has not come back to them")]
     Adrift,
 }

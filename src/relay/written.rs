@@ -1,8 +1,8 @@
-//! Of which blocks it is known that they were written. Pure.
+//! Written blocks, as far as it is known that they were written. Pure.
 //!
-//! Of any other the server may answer, when it is read whole, with what the connection carried before; when a
-//! part of it is read, what was never written is zeros. So a doubtful block is read in two parts, and one
-//! that has anything but zeros in it was written.
+//! A read of any other block, if it is whole, may be answered with what the connection carried before; when a part of
+//! it is read, what was never written is zeros. So a doubtful block is read in two parts, and one that has anything
+//! but zeros in it was written.
 
 /// The blocks of a volume, by what is known of them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -14,7 +14,7 @@ pub struct Written {
 }
 
 impl Written {
-    /// Nothing is known of any block of a volume of `size` bytes.
+    /// Know nothing of any block of a volume of `size` bytes.
     pub fn nothing(size: u64, block: u32) -> Self {
         let blocks = size.div_ceil(block.into());
         Self { block, bits: vec![0; usize::try_from(blocks.div_ceil(64)).unwrap_or_default()] }
@@ -31,8 +31,8 @@ impl Written {
         self.bits.get(word).is_some_and(|word| word & bit != 0)
     }
 
-    /// All blocks of which so many bytes from this offset on are a part have been written, or are about to be
-    /// before anything else is asked.
+    /// Note that all blocks of which so many bytes from this offset on are a part have been written, or are about to
+    /// be before anything else is asked.
     pub fn note(&mut self, offset: u64, length: u32) {
         let block = u64::from(self.block);
         for block_at in offset / block..(offset + u64::from(length)).div_ceil(block) {
@@ -43,8 +43,8 @@ impl Written {
         }
     }
 
-    /// What a read tells that began at an offset, and of which this much was read before: of the blocks that have been
-    /// read whole since, those in which there is anything have been written.
+    /// Learn from a read that began at an offset, and of which this much was read before: of the blocks that have
+    /// been read whole since, those in which there is anything have been written.
     pub fn learn(&mut self, offset: u64, before: u32, read: &[u8]) {
         let block = u64::from(self.block);
         let end = offset + read.len() as u64;

@@ -3,7 +3,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream as Peer};
 use std::thread;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 
 fn told(size: u64) -> Vec<u8> {
     let head = |kind: u32, length: u32| {
@@ -24,11 +24,11 @@ async fn what_the_server_says_early_is_left_to_the_kernel() {
         client.read_exact(&mut [0; 4 + 16 + 9]).unwrap();
         client.write_all(&[told(1 << 20), b"early".to_vec()].concat()).unwrap();
     });
-    let (socket, export) = dial(&Address::Unix(path), "v", PATIENCE).await.unwrap();
+    let (socket, export) = dial(&Address::Unix(path), "v", ANSWER_LIMIT).await.unwrap();
     server.join().unwrap();
     assert_eq!(export, Export { size: 1 << 20, flags: 5, blocks: None });
     let mut rest = String::new();
-    // It blocks, and nothing of it is missing.
+    // The socket blocks, and nothing of it is missing.
     Peer::from(socket).read_to_string(&mut rest).unwrap();
     assert_eq!(rest, "early");
 }
@@ -38,7 +38,7 @@ async fn a_server_that_does_not_serve_is_named_with_the_reason() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("nbd");
     let address = Address::Unix(path.clone());
-    let why = dial(&address, "v", PATIENCE).await.unwrap_err();
+    let why = dial(&address, "v", ANSWER_LIMIT).await.unwrap_err();
     assert!(matches!(why, Failure::Unreachable { .. }), "{why}");
     let listener = UnixListener::bind(&path).unwrap();
     let server = thread::spawn(move || {
@@ -49,12 +49,12 @@ async fn a_server_that_does_not_serve_is_named_with_the_reason() {
         client.write_all(b"220 mail.example ESMTP\n").unwrap();
         listener
     });
-    let why = dial(&address, "v", PATIENCE).await.unwrap_err();
+    let why = dial(&address, "v", ANSWER_LIMIT).await.unwrap_err();
     assert!(matches!(why, Failure::Dropped { .. }), "{why}");
-    let why = dial(&address, "v", PATIENCE).await.unwrap_err();
+    let why = dial(&address, "v", ANSWER_LIMIT).await.unwrap_err();
     assert!(why.to_string().ends_with("nbd: what answers is no NBD server"), "{why}");
     let listener = server.join().unwrap();
-    // It accepts, and says nothing.
+    // The server accepts, and says nothing.
     let why = dial(&address, "v", Duration::from_millis(20)).await.unwrap_err();
     assert!(why.to_string().ends_with("has not answered in 0.02 s"), "{why}");
     drop(listener);

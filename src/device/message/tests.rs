@@ -32,7 +32,7 @@ fn said(bytes: &[u8]) -> Packet {
     }
 }
 
-/// What the kernel reads of a request: its attributes, by their numbers.
+/// Read a request as the kernel does: its attributes, by their numbers.
 fn read(bytes: &[u8]) -> Vec<(u16, Vec<u8>)> {
     let packet = said(bytes);
     packet.attributes().map(|attribute| (attribute.kind(), attribute.value().to_vec())).collect()
@@ -50,7 +50,7 @@ fn a_request_is_the_kernels_bytes() {
         &[8, 0, 1, 0, 3, 0, 0, 0],
         // A list of sockets, in it one, in that its descriptor.
         &[16, 0, 7, 0x80, 12, 0, 1, 0x80, 8, 0, 1, 0, 7, 0, 0, 0],
-        // What it is connected to, with the zero behind it, and filled up to four.
+        // The backend, with the zero behind it, and filled up to four.
         &[17, 0, 10, 0],
         b"crucible/v@1\0\0\0\0",
     ]

@@ -1,8 +1,8 @@
 use super::*;
 use proptest::prelude::*;
 
-/// Drives a handshake with what a server has ready, and returns what it was sent as well. What is left of
-/// the server's bytes is what belongs to its requests.
+/// Drive a handshake with what a server has ready, and return what it was sent as well. The rest of the server's
+/// bytes is what belongs to its requests.
 fn drive(name: &str, server: &[u8]) -> (Result<Export, HandshakeError>, Vec<u8>, usize) {
     let (mut handshake, mut length) = Handshake::begin(name).unwrap();
     let (mut rest, mut sent) = (server, Vec::new());
@@ -74,17 +74,17 @@ fn a_server_that_does_not_know_go_is_asked_by_name() {
     let answer = [&(1u64 << 20).to_be_bytes()[..], &[0, 5]].concat();
     let plain = Export { size: 1 << 20, flags: 5, blocks: None };
     let by_name = [b"IHAVEOPT".as_slice(), &[0, 0, 0, 1, 0, 0, 0, 1], b"v"].concat();
-    // It says so, and leaves the zeroes away.
+    // The server says so, and leaves the zeroes away.
     let server = [greeting(3), reply(1 << 31 | 1, b"what?"), answer.clone()].concat();
     let (export, sent, left) = drive("v", &server);
     assert_eq!((export, left), (Ok(plain), 0));
     assert!(sent.ends_with(&by_name));
-    // It sends them.
+    // The server sends them.
     let server = [greeting(1), reply(1 << 31 | 1, &[]), answer.clone(), vec![0; 124], vec![9]].concat();
     let (export, sent, left) = drive("v", &server);
     assert_eq!((export, left), (Ok(plain), 1));
     assert_eq!(sent[..4], [0, 0, 0, 1]);
-    // It is one of before fixed newstyle, and is asked nothing else.
+    // The server is one of before fixed newstyle, and is asked nothing else.
     let server = [greeting(0), answer, vec![0; 124]].concat();
     let (export, sent, left) = drive("v", &server);
     assert_eq!((export, left), (Ok(plain), 0));

@@ -3,11 +3,11 @@
 //! yet, and a relay that may be killed as well. The search visits every state that can be reached within its
 //! bounds; relays that are broken on purpose show that it finds faults. Only for tests.
 //!
-//! What must hold in each state: whatever of the server's writes are lost now, what lies on the disk and is then written
-//! again from what is kept reads as (1) the last write that was acknowledged, or one that was not yet answered; and without
-//! what is kept, as after the end of the whole host, as (2) the last write that was acknowledged before the last flush that
-//! was answered was asked for, or a later one. A read is answered (3) with what was acknowledged last before it
-//! was asked, or with one that was not answered then or came later.
+//! Invariants of each state: whatever of the server's writes are lost now, what lies on the disk and is then written
+//! again from what is kept reads as (1) the last write that was acknowledged, or one that was not yet answered; and
+//! without what is kept, as after the end of the whole host, as (2) the last write that was acknowledged before the
+//! last flush that was answered was asked for, or a later one. A read is answered (3) with what was acknowledged last
+//! before it was asked, or with one that was not answered then or came later.
 
 use super::*;
 use std::collections::HashSet;
@@ -15,19 +15,19 @@ use std::collections::HashSet;
 /// Two bytes a block, so that a block has two parts, and two blocks.
 const BLOCK: u32 = 2;
 const BLOCKS: usize = 2;
-/// What a whole block that nobody wrote reads as.
+/// The content of a whole block that nobody wrote.
 const STALE: u8 = 0xee;
 const LIMIT: usize = 900_000;
 
-/// How a relay, or what is around it, is broken on purpose.
+/// A flaw of a relay, or of what is around it, on purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Flaw {
     None,
-    /// What was kept is forgotten when the server is lost, as by whoever only connects again.
+    /// Kept writes are forgotten when the server is lost, as by whoever only connects again.
     Reconnects,
-    /// What was kept is forgotten when a flush is sent, not when it is answered.
+    /// Kept writes are forgotten when a flush is sent, not when it is answered.
     ForgetsEarly,
-    /// What was not answered goes first, and what was kept after it.
+    /// Unanswered writes go first, and kept ones after them.
     CatchesUpLast,
     /// The lost server may go on with what it was sent while the next one serves.
     TwoServers,
@@ -37,7 +37,7 @@ enum Flaw {
     ReadsWhole,
 }
 
-/// What the client asks for.
+/// A wish of the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Ask {
     Write(usize, u8),
@@ -50,7 +50,7 @@ enum Ask {
 struct Asked {
     id: u64,
     ask: Ask,
-    /// Of a read what it may be answered with; of a flush what must last when it is answered.
+    /// The values that a read may be answered with; those that must last when a flush is answered.
     may: [Vec<u8>; BLOCKS],
 }
 
@@ -58,7 +58,7 @@ struct Asked {
 struct Program {
     inbox: VecDeque<Piece>,
     replies: VecDeque<(u64, Vec<u8>)>,
-    /// What does not last yet: where, and what.
+    /// The writes that do not last yet: where, and what.
     volatile: Vec<(u64, Vec<u8>)>,
     ended: bool,
 }
@@ -67,17 +67,17 @@ struct Program {
 struct World {
     flaw: Flaw,
     engine: Engine,
-    /// What the relay keeps outside of itself.
+    /// The log that the relay keeps outside of itself.
     log: Vec<(Kept, u64, Vec<u8>)>,
     program: Option<Program>,
-    /// One that was given up, with a flaw.
+    /// A program that was given up, with a flaw.
     lost: Option<Program>,
     disk: [u8; BLOCKS * BLOCK as usize],
     owned: [bool; BLOCKS],
     asked: VecDeque<Asked>,
     /// The last write of each block that was acknowledged.
     acknowledged: [u8; BLOCKS],
-    /// What a block may be once the host has ended: see (2).
+    /// The values that a block may have once the host has ended: see (2).
     lasting: [Vec<u8>; BLOCKS],
     writes: u8,
     left: u8,
@@ -153,7 +153,7 @@ impl World {
         next.collect()
     }
 
-    /// One of the relay's own steps: something is sent, or an answer is taken.
+    /// Take one of the relay's own steps: something is sent, or an answer is taken.
     fn relay(&self) -> Vec<Self> {
         let mut all = Vec::new();
         let mut sends = self.clone();
@@ -206,14 +206,14 @@ impl World {
             }
             Ask::Flush => {
                 for (block, may) in may.into_iter().enumerate() {
-                    // What was acknowledged before it was asked, and whatever came later.
+                    // Values that were acknowledged before it was asked, and whatever came later.
                     self.lasting[block].retain(|value| may.contains(value));
                 }
             }
         }
     }
 
-    /// The server does the next thing.
+    /// Have the server do the next thing.
     fn server(&self, lost: bool) -> Option<Self> {
         let mut next = self.clone();
         let mut program = if lost { next.lost.take()? } else { next.program.take()? };
@@ -316,7 +316,7 @@ impl World {
         all
     }
 
-    /// The relay is killed, and its server with it. The next one knows what was kept, and the client asks again.
+    /// Kill the relay, and its server with it. The next one knows what was kept, and the client asks again.
     fn killed(mut self) -> Self {
         self.kills -= 1;
         self.program = None;
@@ -331,7 +331,7 @@ impl World {
         self
     }
 
-    /// What must hold: (1) and (2).
+    /// Check the invariants (1) and (2).
     fn check(&self) {
         for ended in self.after_an_end() {
             for block in 0..BLOCKS {
@@ -361,7 +361,7 @@ impl World {
     }
 }
 
-/// Visits every state that can be reached, and returns how many there are.
+/// Visit every state that can be reached, and return how many there are.
 fn search(first: World) -> usize {
     let mut known = HashSet::from([first.clone()]);
     let mut open = vec![first];
