@@ -1,9 +1,8 @@
-//! Taking a region over from what served it before: its directory gets its place, its files
-//! their owner, the ledger a record of it. Everything is written down first
-//! ([`Adoption`]), so that it can be undone wholly, after a crash too.
+//! Adoption of a region from what served it before: its directory gets its place, its files their owner, the ledger a
+//! record of it. Everything is written down first ([`Adoption`]), so that it can be undone wholly, after a crash too.
 //!
-//! Nothing is copied and no byte of a region is changed. In which order things are stopped and
-//! started is the supervisor's.
+//! Nothing is copied and no byte of a region is changed. The supervisor decides in which order things are stopped and
+//! started.
 
 use crate::act::legacy::Served;
 use crate::act::owner;
@@ -28,23 +27,23 @@ use std::path::{Path, PathBuf};
 /// A directory that may be adopted: a whole region, as the map wants it.
 #[derive(Debug, Clone)]
 pub struct Candidate {
-    /// Where it is.
+    /// The path of the directory.
     pub dir: PathBuf,
-    /// What it says of itself.
+    /// The region's `region.json`.
     pub json: RegionJson,
     /// The trailers of its extents.
     pub trailers: Vec<Trailer>,
-    /// Who owns it.
+    /// The owner of the directory: user and group.
     pub owner: (u32, u32),
     /// The mode of the directory.
     pub mode: u32,
 }
 
-/// Looks for the directory of a region and checks it. Without `from` it is where the runbook
-/// puts it, or in its place already.
+/// Look for the directory of a region and check it. Without `from` it is where the runbook puts it, or in its place
+/// already.
 ///
 /// # Errors
-/// Why it cannot be adopted, in words for an operator.
+/// Why the directory cannot be adopted, in words for an operator.
 pub fn candidate(config: &Configuration, local: &LocalRegion, from: Option<&Path>) -> Result<Candidate, String> {
     let (root, place) = (&config.sled.storage.root, config.region_dir(&local.name));
     let dir = match from {
@@ -84,10 +83,10 @@ pub fn candidate(config: &Configuration, local: &LocalRegion, from: Option<&Path
     Ok(Candidate { dir, json, trailers, owner, mode: found.mode() & 0o7777 })
 }
 
-/// Refuses what is the supervisor's own: the place of another region, or anything in the trash.
+/// Refuse what is the supervisor's own: the place of another region, or anything in the trash.
 fn not_ours(config: &Configuration, dir: &Path, name: &RegionName) -> Result<(), String> {
     let root = &config.sled.storage.root;
-    // Through whatever link the path leads.
+    // The path may lead through a link.
     let real = |dir: &Path| fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
     let (real_dir, real_root) = (real(dir), real(root));
     let Ok(below) = real_dir.strip_prefix(&real_root) else { return Ok(()) };
@@ -116,10 +115,10 @@ fn of_another(dir: &Path, owner: (u32, u32)) -> io::Result<Option<(PathBuf, (u32
     Ok(None)
 }
 
-/// Checks what serves a directory against the map.
+/// Check what serves a directory against the map.
 ///
 /// # Errors
-/// It is served at another port, or a process runs on it that is no unit's that was found.
+/// The region is served at another port, or a process runs on it that is no unit's that was found.
 pub fn check_server(local: &LocalRegion, candidate: &Candidate, served: Option<&Served>) -> Result<(), String> {
     if let Some((unit, port)) = served.and_then(|s| Some((&s.unit.name, s.port?)))
         && port != local.port
@@ -128,7 +127,7 @@ pub fn check_server(local: &LocalRegion, candidate: &Candidate, served: Option<&
     }
     let known = [Some(names::unit(&local.name)), served.map(|served| served.unit.name.clone())];
     unused(&candidate.dir, |runner| known.contains(&runner.unit) && runner.unit.is_some())?;
-    // A command line may leave the port to a variable: what it listens on counts.
+    // The port of a command line may be a variable: what it listens on counts.
     let untold = |why: io::Error| format!("it cannot be told where it listens: {why}");
     for runner in runners(&candidate.dir).map_err(untold)? {
         let ports = listening(runner.pid).map_err(untold)?;
@@ -142,10 +141,10 @@ pub fn check_server(local: &LocalRegion, candidate: &Candidate, served: Option<&
     Ok(())
 }
 
-/// Finds that nothing runs on a directory, but what is `known`.
+/// Find that nothing runs on a directory, but what is `known`.
 ///
 /// # Errors
-/// Something does, and how to end it; or it cannot be told.
+/// The process that does, and how to end it; or it cannot be told.
 pub fn unused(dir: &Path, known: impl Fn(&Runner) -> bool) -> Result<(), String> {
     let runners = runners(dir).map_err(|why| format!("it cannot be told what runs on it: {why}"))?;
     match runners.into_iter().find(|runner| !known(runner)) {
@@ -160,7 +159,7 @@ pub fn unused(dir: &Path, known: impl Fn(&Runner) -> bool) -> Result<(), String>
     }
 }
 
-/// What undoing the adoption of a candidate takes.
+/// The adoption of a candidate, as undoing it needs it.
 pub fn adoption(candidate: &Candidate, served: Option<&Served>) -> Adoption {
     Adoption {
         uuid: candidate.json.uuid,
@@ -171,8 +170,8 @@ pub fn adoption(candidate: &Candidate, served: Option<&Served>) -> Adoption {
     }
 }
 
-/// Notes that an adoption begins. From here on it is finished or undone, and what is returned is
-/// what undoing it takes: an earlier adoption that could not be undone has noted that already.
+/// Note that an adoption begins. From here on it is finished or undone, and what is returned is what undoing it
+/// takes: an earlier adoption that could not be undone has noted that already.
 ///
 /// # Errors
 /// Another volume's region has its identity, it is on record, the adoption of another region is
@@ -196,8 +195,7 @@ pub fn begin(root: &Path, name: &RegionName, adoption: Adoption) -> io::Result<A
     })
 }
 
-/// Gives the directory its place, its files their owner, and the ledger the record. Nothing may
-/// run on it.
+/// Give the directory its place, its files their owner, and the ledger the record. Nothing may run on it.
 ///
 /// # Errors
 /// The file system refused; whoever called this undoes it.
@@ -219,7 +217,7 @@ pub fn take_over(config: &Configuration, name: &RegionName, candidate: &Candidat
     })
 }
 
-/// Notes that an adoption is complete: nothing is undone any more.
+/// Note that an adoption is complete: nothing is undone any more.
 ///
 /// # Errors
 /// The file system refused.
@@ -230,11 +228,11 @@ pub fn commit(root: &Path, name: &RegionName) -> io::Result<()> {
     })
 }
 
-/// Puts the directory back where it was, with its owner and mode, and takes the region off the
-/// record. Nothing may run on it. Does whatever of that is still to do.
+/// Put the directory back where it was, with its owner and mode, and take the region off the record. Nothing may run
+/// on it. Does whatever of that is still to do.
 ///
 /// # Errors
-/// It is not where it was, or the file system refused.
+/// The directory is not where it was, or the file system refused.
 pub fn give_back(config: &Configuration, name: &RegionName, adoption: &Adoption) -> Result<(), String> {
     let (root, place) = (&config.sled.storage.root, config.region_dir(name));
     let failed = |why: io::Error| why.to_string();

@@ -1,5 +1,5 @@
-//! Making a region: upstream's `create` runs aside as the service user in a sandbox of
-//! systemd's, what it made is checked and made durable, and only then it gets its name.
+//! Creation of a region: upstream's `create` runs aside as the service user in a sandbox of systemd's, what it made
+//! is checked and made durable, and only then it gets its name.
 //!
 //! Nothing that exists is ever written to: the new directory is this attempt's own, and the
 //! rename refuses to replace anything. A failed attempt removes what it made itself.
@@ -34,14 +34,14 @@ use uuid::Uuid;
 use zbus::Connection;
 use zbus::{Fd, Variant};
 
-/// How long `create` may take in microseconds; 4000 extents took 5.4 s.
-const CREATE_TIMEOUT: u64 = 600_000_000;
-/// The most that is shown of what `create` complained about, in bytes.
-const MOST_COMPLAINT: u64 = 2048;
-/// How often to look how far `create` is.
-const LOOK: Duration = Duration::from_millis(200);
+/// The time that `create` may take, in microseconds; 4000 extents took 5.4 s.
+const CREATE_LIMIT_MICROSECONDS: u64 = 600_000_000;
+/// The longest complaint of `create` that is shown, in bytes.
+const COMPLAINT_LIMIT_BYTES: u64 = 2048;
+/// The pause between two looks how far `create` is.
+const PROGRESS_POLL: Duration = Duration::from_millis(200);
 
-/// Why a region was not created. Unless it says otherwise, nothing was left behind.
+/// A region that was not created, and why. Unless it says otherwise, nothing was left behind.
 #[derive(Debug, thiserror::Error)]
 pub enum CreateError {
     /// The data disk has gone.
@@ -56,13 +56,13 @@ pub enum CreateError {
     /// `create` did not succeed; with what it wrote to stderr or else systemd's word.
     #[error("create failed: {0}")]
     Program(String),
-    /// What `create` made is not what was asked for.
+    /// The files that `create` made are not what was asked for.
     #[error("create ended well, but what it made is wrong: {0}")]
     Wrong(String),
-    /// Its blocks do not fit, or cannot be taken.
+    /// The region's blocks do not fit, or cannot be taken.
     #[error(transparent)]
     Reserve(#[from] ReserveError),
-    /// Whoever asked for it has changed his mind.
+    /// The operator who asked for it has changed his mind.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
     /// The file system refused.
@@ -70,9 +70,8 @@ pub enum CreateError {
     Io(&'static str, #[source] io::Error),
 }
 
-/// Makes a region, checks it and makes it durable. The caller has found that it may
-/// ([`may_create`](crate::decide::permits::may_create)), lets no two run for one name, and
-/// finishes it.
+/// Make a region, check it and make it durable. The caller has found that it may
+/// ([`may_create`](crate::decide::permits::may_create)), lets no two run for one name, and finishes it.
 ///
 /// # Errors
 /// See [`CreateError`]; nothing is left behind, unless the connection to systemd broke while
@@ -89,7 +88,7 @@ pub async fn create(
     let (settings, name) = (config.clone(), local.clone());
     let attempt = aside(move || Attempt::begin(&settings, disk, &name)).await??;
     if let Err(why) = run(bus, config, local, &attempt.dir, record.uuid, progress).await {
-        // Removing it may take a while on a slow disk.
+        // Removal may take a while on a slow disk.
         aside(|| drop(attempt)).await?;
         return Err(why);
     }
@@ -99,7 +98,7 @@ pub async fn create(
     Ok(Made { attempt, record })
 }
 
-/// Checks what `create` made, takes its blocks, and makes it durable.
+/// Check what `create` made, take its blocks, and make it durable.
 ///
 /// # Errors
 /// See [`CreateError`].
@@ -123,7 +122,7 @@ pub fn harden(dir: &Path, wanted: &Record, thick: bool, progress: &Progress) -> 
     sync_tree(dir).map_err(|why| CreateError::Io("what create made cannot be synced", why))
 }
 
-/// Does something that waits for the disk, aside from the loop.
+/// Do something that waits for the disk, aside from the loop.
 async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, CreateError> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|why| CreateError::Io("the work ended early", io::Error::other(why)))
@@ -136,10 +135,10 @@ pub struct Made {
 }
 
 impl Made {
-    /// Gives the region its name and puts it on record.
+    /// Give the region its name and put it on record.
     ///
     /// # Errors
-    /// See [`CreateError`]; then it has neither.
+    /// See [`CreateError`]; then the region has neither.
     pub fn finish(self, config: &Configuration, name: &RegionName) -> Result<Record, CreateError> {
         let mut attempt = self.attempt;
         places::place(&config.sled.storage.root, &attempt.dir, name, &self.record)
@@ -186,7 +185,7 @@ impl Drop for Attempt {
     }
 }
 
-/// Runs `create` in a transient unit and waits for its end.
+/// Run `create` in a transient unit and wait for its end.
 async fn run(
     bus: &Connection,
     config: &Configuration,
@@ -212,17 +211,17 @@ async fn run(
     ended.map_err(|why| CreateError::Program(complaint(stderr).unwrap_or(why)))
 }
 
-/// Tells how many extents there are, for as long as it is asked to.
+/// Tell how many extents there are, for as long as it is asked to.
 async fn watch(dir: &Path, local: &LocalRegion, progress: &Progress) {
     let total = local.geometry.extent_count;
     let mut made = 0;
     loop {
-        // They are made in order; the next ones are looked for from where the last look ended.
+        // The extents are made in order; the next ones are looked for from where the last look ended.
         let (dir, from) = (dir.to_owned(), made);
         let next = move || (from..total).find(|n| fs::symlink_metadata(dir.join(extent_path(*n))).is_err());
         made = aside(next).await.ok().flatten().unwrap_or(total);
         progress.step("running create", made.into(), total.into());
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(PROGRESS_POLL).await;
     }
 }
 
@@ -246,10 +245,9 @@ fn arguments(config: &Configuration, local: &LocalRegion, dir: &Path, uuid: Uuid
     .into()
 }
 
-/// It writes in its directory and nowhere else, opens no socket but a local one, and may become nobody else
-/// (systemd.exec(5)). Not all that a downstairs has that serves the network: every private mount
-/// more costs about 10 ms a region, and an ordinary user without a capability gains nothing by
-/// what they hide.
+/// The sandbox of `create`: it writes in its directory and nowhere else, opens no socket but a local one, and may
+/// become nobody else (systemd.exec(5)). Not all that a downstairs has that serves the network: every private mount
+/// more costs about 10 ms a region, and an ordinary user without a capability gains nothing by what they hide.
 fn settings<'a>(
     config: &Configuration,
     region: &LocalRegion,
@@ -263,7 +261,7 @@ fn settings<'a>(
         ("Type", "oneshot".into()),
         ("CollectMode", "inactive-or-failed".into()),
         ("ExecStart", exec.into()),
-        ("TimeoutStartUSec", CREATE_TIMEOUT.into()),
+        ("TimeoutStartUSec", CREATE_LIMIT_MICROSECONDS.into()),
         ("User", config.sled.downstairs.user.clone().into()),
         ("StandardOutput", "journal".into()),
         ("StandardErrorFileDescriptor", Fd::from(stderr.as_fd()).into()),
@@ -273,18 +271,18 @@ fn settings<'a>(
     own.into_iter().chain(sandbox::confined()).collect()
 }
 
-/// What `create` wrote to stderr, if anything.
+/// Read what `create` wrote to stderr, if anything.
 fn complaint(stderr: OwnedFd) -> Option<String> {
     let mut file = File::from(stderr);
     let mut text = Vec::new();
-    file.seek(SeekFrom::Start(0)).and_then(|_| file.take(MOST_COMPLAINT).read_to_end(&mut text)).ok()?;
+    file.seek(SeekFrom::Start(0)).and_then(|_| file.take(COMPLAINT_LIMIT_BYTES).read_to_end(&mut text)).ok()?;
     let text = String::from_utf8_lossy(&text);
     let text = text.trim().trim_start_matches("Error: ");
     (!text.is_empty()).then(|| clean::lines(text).into_owned())
 }
 
-/// Holds what `create` made against what it was asked for: `region.json`, and every extent
-/// file's length and trailer. A `create` that was killed half way passes none of it.
+/// Hold what `create` made against what it was asked for: `region.json`, and every extent file's length and trailer.
+/// A `create` that was killed half way passes none of it.
 fn check(dir: &Path, wanted: &Record, progress: impl Fn(u64)) -> Result<(), CreateError> {
     let made = region_json(dir).map_err(CreateError::Wrong)?;
     if made.uuid != wanted.uuid || made.geometry() != wanted.geometry || made.encrypted {
@@ -298,7 +296,7 @@ fn check(dir: &Path, wanted: &Record, progress: impl Fn(u64)) -> Result<(), Crea
     }
 }
 
-/// Makes every file and directory of a tree durable; upstream syncs none of them.
+/// Make every file and directory of a tree durable; upstream syncs none of them.
 fn sync_tree(dir: &Path) -> io::Result<()> {
     // All are on their way to the disk before the first is waited for: its commit is that of
     // the others, too.
@@ -309,7 +307,7 @@ fn sync_tree(dir: &Path) -> io::Result<()> {
     sync_each(dir)
 }
 
-/// Does something to every file of a tree.
+/// Do something to every file of a tree.
 fn for_each_file(dir: &Path, work: &impl Fn(&File) -> io::Result<()>) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;

@@ -1,5 +1,5 @@
-//! The fence around a region: whom its unit lets in, changed while it runs, and the end of the
-//! connections of those that are not let in any more. Who that is is decided elsewhere.
+//! Fence of a region: whom its unit lets in, changed while it runs, and the end of the connections of those that are
+//! not let in any more. Who that is is decided elsewhere.
 //!
 //! systemd drops the packets of those that its unit does not let in; the sockets stay. So they
 //! are destroyed afterwards, and it is waited until the downstairs has closed them: one that still
@@ -21,49 +21,48 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 use zbus::Connection as Bus;
 
-/// How often to look whether the connections are gone, and how long at most.
-const LOOK: Duration = Duration::from_millis(2);
-const LONGEST: Duration = Duration::from_secs(4);
-/// How long a downstairs may take to close what was destroyed: one turn of its loop, for which under
-/// full load 449 ms were measured, and more where all processors are taken. Nobody else is let in as
-/// long as one has not, and an error that waiting would have cured is none for a host to see: it waits
-/// for its ticket much longer than this.
-const LETTING_GO: Duration = Duration::from_secs(4);
+/// The pause between two looks whether the connections are gone, and how long at most they may take.
+const CONNECTION_POLL: Duration = Duration::from_millis(2);
+const DESTROY_LIMIT: Duration = Duration::from_secs(4);
+/// The time that a downstairs may take to close what was destroyed: one turn of its loop, for which under full load
+/// 449 ms were measured, and more where all processors are taken. Nobody else is let in as long as one has not, and
+/// an error that waiting would have cured is none for a host to see: it waits for its ticket much longer than this.
+const CLOSE_LIMIT: Duration = Duration::from_secs(4);
 
-/// Whether systemd answers at all: what costs it nothing is asked before anybody is disturbed for what
+/// Find that systemd answers at all: a question that costs it nothing is asked before anybody is disturbed for what
 /// it could not do.
 ///
 /// # Errors
-/// What it answered, or that it did not.
+/// The answer of systemd, or that there was none.
 pub async fn answers(bus: &Bus) -> Result<(), String> {
     let peer = zbus::fdo::PeerProxy::new(bus, "org.freedesktop.systemd1", "/org/freedesktop/systemd1");
     peer.await.map_err(job::spoken)?.ping().await.map_err(job::spoken)
 }
 
-/// Changes whom a region's unit lets in; at once if it runs, and until the next boot.
+/// Change whom a region's unit lets in; at once if it runs, and until the next boot.
 ///
 /// # Errors
-/// What systemd answered.
+/// The answer of systemd.
 pub async fn set(bus: &Bus, region: &RegionName, wanted: &Fence) -> Result<(), String> {
     let manager = ManagerProxy::new(bus).await.map_err(job::spoken)?;
     let settings = fence::settings(wanted);
     manager.set_unit_properties(&names::unit(region), true, &settings).await.map_err(job::spoken)
 }
 
-/// The same for several regions, side by side.
+/// Change whom several regions' units let in, side by side.
 ///
 /// # Errors
-/// What systemd answered first.
+/// The first answer of systemd that is an error.
 pub async fn set_all(bus: &Bus, regions: &[LocalRegion], wanted: &Fence) -> Result<(), String> {
     try_join_all(regions.iter().map(|local| set(bus, &local.name, wanted))).await.map(|_| ())
 }
 
-/// Who is connected to these regions' ports, and to which region.
+/// The hosts that are connected to these regions' ports, and to which region.
 ///
 /// # Errors
 /// The kernel does not tell.
 pub fn connected(regions: &[LocalRegion]) -> io::Result<Vec<(IpAddr, RegionName)>> {
-    // One whose end is under way serves nobody any more.
+    // A connection whose end is under way serves nobody any more.
     in_state(regions, &[TcpState::Established, TcpState::CloseWait])
 }
 
@@ -94,8 +93,8 @@ fn peer(connection: &Connection) -> IpAddr {
     connection.peer.ip().to_canonical()
 }
 
-/// Destroys the connections to these regions that `whose` says and there are now. They may come
-/// again: it is no more than a beginning. The sockets that they were, by inode.
+/// Destroy the connections to these regions that `whose` says and there are now. They may come again: it is no more
+/// than a beginning. The sockets that they were, by inode.
 ///
 /// # Errors
 /// The kernel does not tell or cannot do it.
@@ -107,7 +106,7 @@ pub fn cut(regions: &[LocalRegion], whose: impl Fn(IpAddr) -> bool) -> io::Resul
     Ok(ended)
 }
 
-/// Destroys one; what is over already was no connection of anybody, and is not counted.
+/// Destroy one; what is over already was no connection of anybody, and is not counted.
 fn end(connection: &Connection, ended: &mut HashSet<u64>) -> io::Result<()> {
     if connections::destroy(connection)? && !connection.is_over() {
         ended.insert(connection.inode);
@@ -115,9 +114,8 @@ fn end(connection: &Connection, ended: &mut HashSet<u64>) -> io::Result<()> {
     Ok(())
 }
 
-/// Destroys every connection to these regions that `whose` says, until the kernel shows none of
-/// them any more, but for what is over and an older kernel does not destroy: no process has it. The
-/// sockets that they were, by inode.
+/// Destroy every connection to these regions that `whose` says, until the kernel shows none of them any more, but for
+/// what is over and an older kernel does not destroy: no process has it. The sockets that they were, by inode.
 ///
 /// # Errors
 /// The kernel does not tell or cannot do it, or one is still there after some seconds.
@@ -130,16 +128,15 @@ pub async fn destroy(regions: &[LocalRegion], whose: impl Fn(IpAddr) -> bool) ->
             end(connection, &mut ended)?;
         }
         let Some((alive, region)) = left.iter().find(|(connection, _)| !connection.is_over()) else { return Ok(ended) };
-        if began.elapsed() > LONGEST {
+        if began.elapsed() > DESTROY_LIMIT {
             let why = format!("{} is still connected to {region}", alive.peer);
             return Err(io::Error::new(io::ErrorKind::TimedOut, why));
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(CONNECTION_POLL).await;
     }
 }
 
-/// Waits until none of these processes has any of these sockets any more, but not for ever. Those
-/// that one still has.
+/// Wait until none of these processes has any of these sockets any more, but not for ever. Those that one still has.
 pub async fn let_go(processes: Vec<u32>, sockets: HashSet<u64>) -> HashSet<u64> {
     let began = Instant::now();
     let mut left = sockets;
@@ -154,10 +151,10 @@ pub async fn let_go(processes: Vec<u32>, sockets: HashSet<u64>) -> HashSet<u64> 
             Ok(still) => left = still,
             Err(why) => tracing::error!("whether a downstairs has let go of connections cannot be told: {why}"),
         }
-        if left.is_empty() || began.elapsed() > LETTING_GO {
+        if left.is_empty() || began.elapsed() > CLOSE_LIMIT {
             break;
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(CONNECTION_POLL).await;
     }
     left
 }

@@ -1,6 +1,5 @@
-//! Somebody who follows a job that asks how a volume's other sleds are, when nobody else does: the
-//! supervisor has no way to them. It is `sledctl`, in a unit of its own, which reaches the sleds of the
-//! port map and nobody else.
+//! Follower of a job that asks how a volume's other sleds are, when nobody else follows it: the supervisor has no way
+//! to them. It is `sledctl`, in a unit of its own, which reaches the sleds of the port map and nobody else.
 
 use crate::port_map::{Fence, PortMap};
 use crate::systemd::proxy::ManagerProxy;
@@ -9,21 +8,21 @@ use std::path::PathBuf;
 use std::time::Duration;
 use zbus::{Connection, Variant};
 
-/// Who is admitted to the supervisor beside root.
+/// The group that is admitted to the supervisor beside root.
 const GROUP: &str = "sled";
-/// How much memory it may have, in bytes.
-const MEMORY: u64 = 64 << 20;
-/// How many threads it may have.
-const TASKS: u64 = 64;
-/// How long it may run. For a job that asks still after that, another one is begun with the next question.
-const LONGEST: Duration = Duration::from_secs(600);
+/// The memory that it may have, in bytes.
+const MEMORY_LIMIT_BYTES: u64 = 64 << 20;
+/// The threads that it may have.
+const TASK_LIMIT: u64 = 64;
+/// The time that it may run. For a job that asks still after that, another one is begun with the next question.
+const RUN_LIMIT: Duration = Duration::from_secs(600);
 
 /// The unit of a job's follower.
 pub fn unit(job: u64) -> String {
     format!("sled-follower-{job}.service")
 }
 
-/// Has a job followed until it ends, unless that is so already.
+/// Have a job followed until it ends, unless that is so already.
 ///
 /// # Errors
 /// Why nobody follows it, in words for an operator.
@@ -36,31 +35,32 @@ pub async fn begin(bus: &Connection, map: &PortMap, job: u64) -> Result<(), Stri
     }
 }
 
-/// `sledctl` lies beside the supervisor, whatever has become of that one's own file.
+/// The program: `sledctl` lies beside the supervisor, whatever has become of that one's own file.
 fn program() -> Result<PathBuf, String> {
     let own = std::env::current_exe().map_err(|why| format!("this program's file is not known: {why}"))?;
     Ok(own.with_file_name("sledctl"))
 }
 
-/// It reads what comes from the network, so it is nobody: a user that there is for as long as it runs, and who may
-/// ask the supervisor as one of its group; with no device, no other process, nothing to write to, and limits.
+/// The sandbox of a follower. It reads what comes from the network, so it is nobody: a user that there is for as long
+/// as it runs, and who may ask the supervisor as one of its group; with no device, no other process, nothing to write
+/// to, and limits.
 fn settings(program: &std::path::Path, fence: &Fence, job: u64) -> Vec<(&'static str, Variant<'static>)> {
     const FAMILIES: &[&str] = &["AF_UNIX", "AF_INET", "AF_INET6"];
     const MORE: &[&str] = &["@privileged", "@resources"];
     let program = program.display().to_string();
     let words = [program.as_str(), "jobs", "follow", &job.to_string()].map(str::to_owned);
-    let longest = u64::try_from(LONGEST.as_micros()).unwrap_or(u64::MAX);
+    let longest = u64::try_from(RUN_LIMIT.as_micros()).unwrap_or(u64::MAX);
     let own: Vec<(&str, Variant)> = vec![
         ("Description", format!("Ask the other sleds for job {job}").into()),
-        // Not waited for: it ends with the job.
+        // The start is not waited for: it ends with the job.
         ("Type", "exec".into()),
         ("CollectMode", "inactive-or-failed".into()),
         ("ExecStart", vec![(program, words.to_vec(), false)].into()),
         ("DynamicUser", true.into()),
         ("Group", GROUP.into()),
         ("RestrictAddressFamilies", (true, FAMILIES).into()),
-        ("MemoryMax", MEMORY.into()),
-        ("TasksMax", TASKS.into()),
+        ("MemoryMax", MEMORY_LIMIT_BYTES.into()),
+        ("TasksMax", TASK_LIMIT.into()),
         ("RuntimeMaxUSec", longest.into()),
         ("ProtectHome", "yes".into()),
         ("ProtectProc", "invisible".into()),
@@ -79,7 +79,7 @@ fn settings(program: &std::path::Path, fence: &Fence, job: u64) -> Vec<(&'static
     let confined = sandbox::confined();
     let others: Vec<_> = confined.into_iter().filter(|(name, _)| own.iter().all(|(known, _)| known != name)).collect();
     let closed = closed.map(|name| (name, true.into()));
-    // What is said of calls a second time is taken from what was allowed first.
+    // System calls that are named a second time are taken from what was allowed first.
     let calls = [("SystemCallFilter", (false, MORE).into())];
     own.into_iter().chain(others).chain(closed).chain(calls).chain(fence::settings(fence)).collect()
 }

@@ -1,5 +1,5 @@
-//! What served a region before it was adopted: a unit somebody wrote by hand, found by the
-//! directory in its command line. Looks, and switches it off and on.
+//! Legacy unit of a region, which served it before it was adopted: somebody wrote it by hand, and it is found by the
+//! directory in its command line. Looked at, and switched off and on.
 
 use crate::names::RegionName;
 use crate::region::OldUnit;
@@ -20,16 +20,16 @@ type Exec = (String, Vec<String>, bool, u64, u64, u64, u64, u32, i32, i32);
 pub struct Served {
     /// The unit.
     pub unit: OldUnit,
-    /// Its main process.
+    /// The unit's main process.
     pub pid: Option<u32>,
     /// The data port that its command line names.
     pub port: Option<u16>,
 }
 
-/// Finds the unit that serves a directory.
+/// Find the unit that serves a directory.
 ///
 /// # Errors
-/// What systemd answered, or that there are several.
+/// The answer of systemd, or that there are several.
 pub async fn find(bus: &Connection, name: &RegionName, dir: &Path) -> Result<Option<Served>, String> {
     let manager = ManagerProxy::new(bus).await.map_err(spoken)?;
     let patterns = ["crucible*.service", "*downstairs*.service"];
@@ -106,10 +106,10 @@ fn option<'a>(words: &'a [String], short: &str, long: &str) -> Option<&'a str> {
     None
 }
 
-/// Stops a unit, and takes it out of the boot.
+/// Stop a unit, and take it out of the boot.
 ///
 /// # Errors
-/// What systemd answered.
+/// The answer of systemd.
 pub async fn switch_off(bus: &Connection, unit: &OldUnit) -> Result<(), String> {
     job::stop(bus, &unit.name).await?;
     if unit.enabled {
@@ -120,15 +120,15 @@ pub async fn switch_off(bus: &Connection, unit: &OldUnit) -> Result<(), String> 
     Ok(())
 }
 
-/// Puts a unit back into the boot, and starts it, if it was so before.
+/// Put a unit back into the boot, and start it, if it was so before.
 ///
 /// # Errors
-/// What systemd answered.
+/// The answer of systemd.
 pub async fn switch_on(bus: &Connection, unit: &OldUnit) -> Result<(), String> {
     let manager = ManagerProxy::new(bus).await.map_err(spoken)?;
     let files = manager.list_unit_files_by_patterns(&[], &[&unit.name]).await.map_err(spoken)?;
     if files.is_empty() {
-        // Somebody removed it since: there is nothing to switch on any more.
+        // The unit was removed since: there is nothing to switch on any more.
         tracing::warn!("{} is gone, and is not started again", unit.name);
         return Ok(());
     }

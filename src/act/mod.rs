@@ -1,5 +1,5 @@
-//! What is done to the world. Each module does one kind of thing, whole or not at all, and
-//! decides nothing: whether it may be done was decided before.
+//! Actions on the world. Each module does one kind of thing, whole or not at all, and decides nothing: whether it may
+//! be done was decided before.
 //!
 //! | module | does |
 //! |---|---|

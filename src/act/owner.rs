@@ -1,5 +1,5 @@
-//! Gives everything below a directory an owner, by descriptors: a path may lead elsewhere a moment
-//! later, for whoever owns a directory can put a link into it at any time.
+//! Ownership of everything below a directory, given by descriptors: a path may lead elsewhere a moment later, for
+//! whoever owns a directory can put a link into it at any time.
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Uid, chownat, fchmod, fchown, fstat, openat};
 use std::io;
@@ -9,17 +9,17 @@ use std::path::Path;
 /// A user and a group.
 pub type Owner = (u32, u32);
 
-/// How a directory is opened to be read; a link in its place is an error.
+/// The flags with which a directory is opened to be read; a link in its place is an error.
 const READ: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-/// How anything is taken hold of, without following it, waiting for it or reading it.
+/// The flags with which anything is taken hold of, without following it, waiting for it or reading it.
 const HOLD: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// Gives everything below a directory, and it, the owner `to`, and it this mode. Links are given
-/// themselves, and never what they lead to.
+/// Give everything below a directory, and it, the owner `to`, and it this mode. Links are given themselves, and never
+/// what they lead to.
 ///
 /// # Errors
-/// It is no directory, the file system refused, or a file that is neither `from`'s nor `to`'s has
-/// another name somewhere else: what it is there is not known. What came before it has its new owner.
+/// The path is no directory, the file system refused, or a file that is neither `from`'s nor `to`'s has another name
+/// somewhere else: what it is there is not known. What came before it has its new owner.
 pub fn give(dir: &Path, from: Option<Owner>, to: Owner, mode: u32) -> io::Result<()> {
     let top = openat(CWD, dir, READ, Mode::empty())?;
     give_below(&top, from, to)?;
@@ -38,7 +38,7 @@ fn give_below(dir: &OwnedFd, from: Option<Owner>, to: Owner) -> io::Result<()> {
         let found = fstat(&held)?;
         let owner = (found.st_uid, found.st_gid);
         if FileType::from_raw_mode(found.st_mode) == FileType::Directory {
-            // What is held, and not what has its name by now.
+            // The directory that is held, and not what has its name by now.
             give_below(&openat(&held, c".", READ, Mode::empty())?, from, to)?;
         } else if found.st_nlink > 1 && owner != to && Some(owner) != from {
             let name = name.to_string_lossy();
@@ -101,7 +101,7 @@ mod tests {
         assert_eq!(owner(&outside), was);
     }
 
-    /// Whoever owns the directory swaps a directory in it for a link, again and again.
+    /// The owner of the directory swaps a directory in it for a link, again and again.
     #[test]
     fn a_link_that_is_put_there_meanwhile_leads_nowhere() {
         if !is_root() {
@@ -124,7 +124,7 @@ mod tests {
                 }
             });
             for round in 0..300 {
-                // What is swapped in between may be an error; it must not be another's.
+                // A link that is swapped in between may be an error; it must not be another's.
                 _ = give(&region, Some(was), (TO.0 + round % 2, TO.1), 0o750);
             }
             done.store(true, Ordering::Relaxed);

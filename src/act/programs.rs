@@ -1,5 +1,5 @@
-//! The downstairs programs that were staged, and the record of which region runs which, in the
-//! machine's memory; and what a program says of its version when it is asked.
+//! Programs of downstairs that were staged, and the record of which region runs which, in the machine's memory; and a
+//! program's version, as it says when it is asked.
 //!
 //! A program is asked as the service user, in a sandbox of systemd's, and never as root: whoever
 //! brings it is trusted with the regions and with nothing else.
@@ -19,21 +19,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use zbus::{Connection, Variant};
 
 const RECORD: &str = "programs.json";
-/// What it is written anew from when it is damaged.
+/// The copy that the record is written anew from when it is damaged.
 const COPY: &str = "programs.json.copy";
-/// What a damaged one is kept as.
+/// The name under which a damaged record is kept.
 const DAMAGED: &str = "programs.json.damaged";
-/// Where staged programs lie, in the machine's memory; each in a directory of its own.
+/// The directory of the staged programs, in the machine's memory; each in a directory of its own.
 const STAGED: &str = "programs";
 /// A staged program's name, by which people know its process.
 const NAME: &str = "crucible-downstairs";
-/// How long it may take to say it, in microseconds.
-const VERSION_TIMEOUT: u64 = 20_000_000;
+/// The time that a program may take to say its version, in microseconds.
+const VERSION_LIMIT_MICROSECONDS: u64 = 20_000_000;
 
-/// Reads the record; an empty one if there is none.
+/// Read the record; an empty one if there is none.
 ///
 /// # Errors
-/// Why it cannot be read.
+/// Why the record cannot be read.
 pub fn load() -> io::Result<Programs> {
     load_from(&memory())
 }
@@ -44,13 +44,13 @@ pub fn load() -> io::Result<Programs> {
 /// As there.
 pub fn load_from(dir: &Path) -> io::Result<Programs> {
     match read(&dir.join(RECORD)) {
-        // Whoever takes it away wants every region to run the program of sled.toml.
+        // The operator who takes it away wants every region to run the program of sled.toml.
         Ok(record) => Ok(record.unwrap_or_default()),
         Err(why) => read(&dir.join(COPY)).ok().flatten().ok_or(why),
     }
 }
 
-/// What a file says; `None` if it is not there.
+/// Read a file; `None` if it is not there.
 fn read(file: &Path) -> io::Result<Option<Programs>> {
     match fs::read(file) {
         Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -58,10 +58,10 @@ fn read(file: &Path) -> io::Result<Option<Programs>> {
     }
 }
 
-/// Writes the record, durably.
+/// Write the record, durably.
 ///
 /// # Errors
-/// It cannot be written; then it is as it was.
+/// The record cannot be written; then it is as it was.
 pub fn save(programs: &Programs) -> io::Result<()> {
     save_in(&memory(), programs)
 }
@@ -74,15 +74,15 @@ pub fn save_in(dir: &Path, programs: &Programs) -> io::Result<()> {
     let _alone = alone(dir)?;
     let text = serde_json::to_vec_pretty(programs)?;
     replace(dir, RECORD, &text)?;
-    // It counts as it is written: the copy follows when it is next looked at, if not now.
+    // The record counts as it is written: the copy follows when it is next looked at, if not now.
     if let Err(why) = replace(dir, COPY, &text) {
         tracing::warn!("the copy of {RECORD} is not written: {why}");
     }
     Ok(())
 }
 
-/// Sees that the record and its copy are the same: a damaged one is written anew from the copy, and
-/// kept beside it for whoever wants to know what was in it. It waits for the disk, and for whoever writes.
+/// See that the record and its copy are the same: a damaged one is written anew from the copy, and kept beside it for
+/// whoever wants to know what was in it. It waits for the disk, and for whoever writes.
 ///
 /// # Errors
 /// One of them cannot be written, or both are damaged.
@@ -96,7 +96,7 @@ pub fn mend() -> io::Result<()> {
 /// As there.
 pub fn mend_in(dir: &Path) -> io::Result<()> {
     let _alone = match alone(dir) {
-        // Nothing was ever put on record there.
+        // The machine never put anything on record there.
         Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(()),
         alone => alone?,
     };
@@ -113,8 +113,8 @@ pub fn mend_in(dir: &Path) -> io::Result<()> {
     }
 }
 
-/// Gives the record another name beside its own. It is at no moment without that: where there is no
-/// record every region runs the program of `sled.toml`.
+/// Give the record another name beside its own. It is at no moment without that: where there is no record every
+/// region runs the program of `sled.toml`.
 fn keep_damaged(dir: &Path) -> io::Result<()> {
     match fs::remove_file(dir.join(DAMAGED)) {
         Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(why),
@@ -123,23 +123,23 @@ fn keep_damaged(dir: &Path) -> io::Result<()> {
     fs::hard_link(dir.join(RECORD), dir.join(DAMAGED))
 }
 
-/// Held by whoever writes: two at once would write one file aside, and the later one what it had read
-/// before the earlier wrote.
+/// Lock the record for a writer: two at once would write one file aside, and the later one what it had read before
+/// the earlier wrote.
 fn alone(dir: &Path) -> io::Result<File> {
     let dir = File::open(dir)?;
     dir.lock()?;
     Ok(dir)
 }
 
-/// What was copied, and is not on record yet.
+/// A program that was copied, and is not on record yet.
 pub struct Copied {
-    /// Its digest.
+    /// The program's digest.
     pub digest: String,
-    /// Where it lies.
+    /// The path of the copy.
     pub path: PathBuf,
 }
 
-/// Puts a program into the machine's memory, durably. One that is there already stays.
+/// Put a program into the machine's memory, durably. One that is there already stays.
 ///
 /// # Errors
 /// There is no room, for example.
@@ -167,13 +167,12 @@ fn copy_to(dir: &Path, program: &[u8]) -> io::Result<Copied> {
     Ok(Copied { digest, path })
 }
 
-/// A copy with what it says of itself, as it is put on record.
+/// The record of a copy, with what it says of itself.
 pub fn staged(copied: &Copied, program: Program, from: &Path) -> Staged {
     Staged { path: copied.path.clone(), program, staged: times::now(), from: from.to_owned() }
 }
 
-/// Removes every staged program that is not on record, half-made ones included. What runs still
-/// goes on.
+/// Remove every staged program that is not on record, half-made ones included. Running ones go on.
 pub fn sweep(programs: &Programs) {
     sweep_in(&memory(), programs);
 }
@@ -190,27 +189,27 @@ fn sweep_in(dir: &Path, programs: &Programs) {
     }
 }
 
-/// Which file a process runs: device, inode, size and time of change. A program that was replaced
-/// under it is another one.
+/// The file that a process runs: device, inode, size and time of change. A program that was replaced under it is
+/// another one.
 ///
 /// # Errors
-/// It has ended.
+/// The process has ended.
 pub fn running(pid: u32) -> io::Result<(u64, u64, u64, i64)> {
     let file = fs::metadata(exe(pid))?;
     Ok((file.dev(), file.ino(), file.size(), file.mtime_nsec() ^ file.mtime()))
 }
 
-/// What a program's file is like: another one, or one to which anything was done, is not in the same state.
+/// The state of a program's file: another one, or one to which anything was done, is not in the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct State {
     file: (u64, u64),
     changed: (i64, i64),
 }
 
-/// What a program's file is like now.
+/// The state of a program's file now.
 ///
 /// # Errors
-/// There is none.
+/// The file is not there.
 pub fn state(program: &Path) -> io::Result<State> {
     let file = fs::metadata(program)?;
     Ok(State { file: (file.dev(), file.ino()), changed: (file.ctime(), file.ctime_nsec()) })
@@ -227,10 +226,10 @@ pub fn exe(pid: u32) -> PathBuf {
     format!("/proc/{pid}/exe").into()
 }
 
-/// Asks a program for its version, as the service user.
+/// Ask a program for its version, as the service user.
 ///
 /// # Errors
-/// It does not run, or does not say.
+/// The program does not run, or does not say.
 pub async fn ask(bus: &Connection, user: &str, program: &Path) -> Result<Program, String> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let unit = format!("crucible-version-{}-{}.service", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
@@ -241,7 +240,7 @@ pub async fn ask(bus: &Connection, user: &str, program: &Path) -> Result<Program
     Program::parse(&said.text().unwrap_or_default())
 }
 
-/// It reads, and writes nowhere (systemd.exec(5)).
+/// The sandbox of a program that is asked: it reads, and writes nowhere (systemd.exec(5)).
 fn settings<'a>(
     user: &str,
     program: &Path,
@@ -255,7 +254,7 @@ fn settings<'a>(
         ("Type", "oneshot".into()),
         ("CollectMode", "inactive-or-failed".into()),
         ("ExecStart", exec.into()),
-        ("TimeoutStartUSec", VERSION_TIMEOUT.into()),
+        ("TimeoutStartUSec", VERSION_LIMIT_MICROSECONDS.into()),
         ("User", user.to_owned().into()),
         ("StandardOutputFileDescriptor", said.fd().into()),
         ("StandardErrorFileDescriptor", complained.fd().into()),

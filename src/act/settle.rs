@@ -1,6 +1,6 @@
-//! What an earlier supervisor left undone: units that still run are stopped, directories become
-//! what the ledger says, left-overs go. Adoptions that were cut short are not undone here but by
-//! the supervisor, one by one, as that takes systemd and time.
+//! Settlement of what an earlier supervisor left undone: units that still run are stopped, directories become what
+//! the ledger says, left-overs go. Adoptions that were cut short are not undone here but by the supervisor, one by
+//! one, as that takes systemd and time.
 
 use crate::act::storage::remember;
 use crate::config::Configuration;
@@ -17,10 +17,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use zbus::Connection;
 
-/// Stops what an earlier supervisor had running: a `create` that nobody waits for any more.
+/// Stop what an earlier supervisor had running: a `create` that nobody waits for any more.
 ///
 /// # Errors
-/// What systemd answered.
+/// The answer of systemd.
 pub async fn stop_left_over_units(bus: &Connection) -> Result<(), String> {
     let manager = ManagerProxy::new(bus).await.map_err(spoken)?;
     let units = manager.list_units_by_patterns(&[], &[names::ANY_CREATE]).await.map_err(spoken)?;
@@ -31,8 +31,8 @@ pub async fn stop_left_over_units(bus: &Connection) -> Result<(), String> {
     Ok(())
 }
 
-/// Makes the directories what the ledger says at this moment, and remembers the disk. Returns the left-overs
-/// that are to be removed ([`sweep`]).
+/// Make the directories what the ledger says at this moment, and remember the disk. Return the left-overs that are to
+/// be removed ([`sweep`]).
 ///
 /// # Errors
 /// The file system refused.
@@ -47,8 +47,8 @@ pub fn directories(config: &Configuration, moment: Moment) -> io::Result<Vec<Pat
     Ok(sweep)
 }
 
-/// Sees to it that the ledger knows of every record of tickets: one from before it kept that, or
-/// from before it was lost.
+/// See to it that the ledger knows of every record of tickets: one from before it kept that, or from before it was
+/// lost.
 fn list_tickets(root: &Path) -> io::Result<()> {
     let there: BTreeSet<_> = grants::load(root)?.into_keys().collect();
     if there.is_subset(&ledger::load(root)?.ledger.tickets) {
@@ -61,8 +61,7 @@ fn list_tickets(root: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes the left-overs of attempts that were cut short. One that cannot be removed keeps
-/// nothing from going on.
+/// Remove the left-overs of attempts that were cut short. One that cannot be removed keeps nothing from going on.
 pub fn sweep(left_over: Vec<PathBuf>) {
     for dir in left_over {
         tracing::info!("removing {}, left by an attempt that was cut short", dir.display());

@@ -1,4 +1,4 @@
-//! Taking a data disk into use: its mark, its ledger, and the machine's memory of it.
+//! Data disk taken into use: its mark, its ledger, and the machine's memory of it.
 
 use crate::config::Configuration;
 use crate::files::may_use;
@@ -8,9 +8,8 @@ use crate::times::in_seconds;
 use std::io;
 use uuid::Uuid;
 
-/// Marks the disk at the storage root as this sled's, or finds that it is. `replace` names the
-/// disk that this one is to replace, or the one that is taken over from another sled.
-/// What lies on the disk is left as it is.
+/// Mark the disk at the storage root as this sled's, or find that it is. `replace` names the disk that this one is to
+/// replace, or the one that is taken over from another sled. Whatever lies on the disk is left as it is.
 ///
 /// # Errors
 /// Nothing is mounted there; it, or the one that this sled had, is another disk and was not
@@ -58,11 +57,11 @@ pub fn init(config: &Configuration, replace: Option<Uuid>) -> io::Result<Mark> {
     Ok(mark)
 }
 
-/// Remembers the disk that is in use, for the day on which another is mounted. What is
-/// remembered already stays: only an operator replaces it ([`init`]).
+/// Remember the disk that is in use, for the day on which another is mounted. A disk that is remembered already
+/// stays: only an operator replaces it ([`init`]).
 ///
 /// # Errors
-/// It cannot be written.
+/// The memory cannot be written.
 pub fn remember(config: &Configuration) -> io::Result<()> {
     let there = mark::read(&config.sled.storage.root).map_err(io::Error::other)?;
     let known = mark::remembered(&mark::memory()).unwrap_or_default();

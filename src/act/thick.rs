@@ -12,14 +12,14 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-/// How many files and directories a region has beside its extents' at most, and what a repair and a change of
-/// the ledger take.
+/// The most files and directories that a region has beside its extents', and what a repair and a change of the ledger
+/// take.
 const FILES_BESIDE: u64 = 64;
 
-/// Why blocks were not reserved.
+/// A region whose blocks were not reserved, and why.
 #[derive(Debug, thiserror::Error)]
 pub enum ReserveError {
-    /// They do not fit; with the arithmetic.
+    /// The blocks do not fit; with the arithmetic.
     #[error("{0}")]
     NoRoom(String),
     /// The file system refused.
@@ -27,11 +27,11 @@ pub enum ReserveError {
     Io(#[from] io::Error),
 }
 
-/// Whether a region fits beside the reserve, and beside what a repair takes: that of this region, or of one
-/// that is there already (`repair`, in bytes). A thin one takes nothing at first.
+/// Find that a region fits beside the reserve, and beside what a repair takes: that of this region, or of one that is
+/// there already (`repair`, in bytes). A thin one takes nothing at first.
 ///
 /// # Errors
-/// [`ReserveError::NoRoom`] with the arithmetic, or what statvfs(3) says.
+/// [`ReserveError::NoRoom`] with the arithmetic, or the error of statvfs(3).
 pub fn fits(storage: &Storage, geometry: Geometry, repair: u64) -> Result<(), ReserveError> {
     let Room { capacity, free, inodes, inodes_free, .. } = room(&storage.root)?;
     let files = u64::from(geometry.extent_count) + FILES_BESIDE;
@@ -57,8 +57,8 @@ pub fn fits(storage: &Storage, geometry: Geometry, repair: u64) -> Result<(), Re
     )))
 }
 
-/// Takes every block of a region's extent files, without changing a byte or a length of them.
-/// `progress` hears how many files are done.
+/// Take every block of a region's extent files, without changing a byte or a length of them. `progress` hears how
+/// many files are done.
 ///
 /// # Errors
 /// The file system refused, or did not do it although it said so.

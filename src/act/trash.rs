@@ -1,5 +1,5 @@
-//! Removing for good what was deleted: slowly, at idle priority, in a unit of systemd's that
-//! outlives the supervisor and can write nowhere else.
+//! Trash of deleted regions, removed for good: slowly, at idle priority, in a unit of systemd's that outlives the
+//! supervisor and can write nowhere else.
 
 use crate::config::Configuration;
 use crate::region::Tombstone;
@@ -12,18 +12,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use zbus::{Connection, Variant};
 
-/// How much of a file is given back in one step, in bytes: a file system holds its journal for
-/// as long as a step takes.
-const STEP: u64 = 64 << 20;
+/// The bytes of a file that are given back in one step: a file system holds its journal for as long as a step takes.
+const STEP_BYTES: u64 = 64 << 20;
 /// The pause between two steps, in which others have their turn.
-const PAUSE: Duration = Duration::from_millis(5);
-/// How long a removal may take in microseconds: a day.
-const LIMIT: u64 = 86_400_000_000;
+const STEP_PAUSE: Duration = Duration::from_millis(5);
+/// The time that a removal may take, in microseconds: a day.
+const REMOVAL_LIMIT_MICROSECONDS: u64 = 86_400_000_000;
 /// The idle class of I/O (ioprio_set(2)) and of the processor (sched(7)).
 const IO_IDLE: i32 = 3;
 const CPU_IDLE: i32 = 5;
 
-/// Removes the files of a deleted region; its tombstone says already that it is being removed.
+/// Remove a deleted region's directory from the trash; its tombstone says already that it is being removed.
 ///
 /// # Errors
 /// Why something of it is left; asking again goes on where this ended.
@@ -34,7 +33,7 @@ pub async fn remove(bus: &Connection, config: &Configuration, stone: &Tombstone)
     }
     let program = std::env::current_exe().map_err(|why| why.to_string())?;
     let unit = names::remove_unit(&stone.dir());
-    // One of an earlier supervisor may be at it still: it is not waited for, but begun again.
+    // A removal of an earlier supervisor may be at it still: it is not waited for, but begun again.
     job::stop(bus, &unit).await?;
     job::run_transient(bus, &unit, &sandbox(&program, &dir)).await
 }
@@ -51,7 +50,7 @@ fn sandbox(program: &Path, dir: &Path) -> Vec<(&'static str, Variant<'static>)> 
         ("Type", "oneshot".into()),
         ("CollectMode", "inactive-or-failed".into()),
         ("ExecStart", exec.into()),
-        ("TimeoutStartUSec", LIMIT.into()),
+        ("TimeoutStartUSec", REMOVAL_LIMIT_MICROSECONDS.into()),
         ("IOSchedulingClass", IO_IDLE.into()),
         ("CPUSchedulingPolicy", CPU_IDLE.into()),
         ("ProtectSystem", "strict".into()),
@@ -69,8 +68,8 @@ fn sandbox(program: &Path, dir: &Path) -> Vec<(&'static str, Variant<'static>)> 
     ]
 }
 
-/// Empties a directory, and leaves it: `sledd --empty DIR`. Files are cut off piece by piece
-/// before they are unlinked, and no link is followed.
+/// Empty a directory, and leave it: `sledd --empty DIR`. Files are cut off piece by piece before they are unlinked,
+/// and no link is followed.
 ///
 /// # Errors
 /// The first thing that could not be removed.
@@ -96,10 +95,10 @@ pub fn empty(dir: &Path) -> io::Result<()> {
 fn cut_off(path: &PathBuf) -> io::Result<()> {
     let file = File::options().write(true).custom_flags(nix::libc::O_NOFOLLOW).open(path)?;
     let mut length = file.metadata()?.len();
-    while length > STEP {
-        length -= STEP;
+    while length > STEP_BYTES {
+        length -= STEP_BYTES;
         file.set_len(length)?;
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(STEP_PAUSE);
     }
     fs::remove_file(path)
 }
@@ -129,7 +128,7 @@ mod tests {
         fs::write(&beside, "kept").unwrap();
         symlink(&beside, inside.join("link")).unwrap();
         symlink(dir.path(), inside.join("00/up")).unwrap();
-        File::create(inside.join("00/000/000")).unwrap().set_len(3 * STEP + 1).unwrap();
+        File::create(inside.join("00/000/000")).unwrap().set_len(3 * STEP_BYTES + 1).unwrap();
         symlink(&inside, dir.path().join("link")).unwrap();
         assert!(empty(&dir.path().join("link")).is_err());
         empty(&inside).unwrap();

@@ -1,5 +1,5 @@
-//! What is asked of systemd about the regions' units: that it knows their present values,
-//! starts them, and forgets their restarts.
+//! Units of the regions, as systemd is asked about them: that it knows their present values, starts them, and forgets
+//! their restarts.
 
 use crate::act::programs;
 use crate::config::Configuration;
@@ -16,46 +16,46 @@ use std::sync::Arc;
 use zbus::{Connection, OwnedVariant};
 
 const SIGTERM: i32 = 15;
-/// Where systemd keeps what its generators made.
+/// The directory in which systemd keeps what its generators made.
 const GENERATED: &str = "/run/systemd/generator";
 
-/// Starts a region's unit.
+/// Start a region's unit.
 ///
 /// # Errors
-/// Why it does not run, in words for an operator.
+/// Why the unit does not run, in words for an operator.
 pub async fn start(bus: &Connection, region: &RegionName) -> Result<(), String> {
     job::start(bus, &names::unit(region)).await
 }
 
-/// Stops a region's unit, also one that waits to be started again.
+/// Stop a region's unit, also one that waits to be started again.
 ///
 /// # Errors
-/// Why it may still run.
+/// Why the unit may still run.
 pub async fn stop(bus: &Connection, region: &RegionName) -> Result<(), String> {
     job::stop(bus, &names::unit(region)).await
 }
 
-/// Restarts a region's unit, or starts it.
+/// Restart a region's unit, or start it.
 ///
 /// # Errors
-/// Why it does not run, in words for an operator.
+/// Why the unit does not run, in words for an operator.
 pub async fn restart(bus: &Connection, region: &RegionName) -> Result<(), String> {
     job::restart(bus, &names::unit(region)).await
 }
 
-/// Tells a region's main process to end. It is not waited for.
+/// Tell a region's main process to end. It is not waited for.
 ///
 /// # Errors
-/// What systemd answered.
+/// The answer of systemd.
 pub async fn end(bus: &Connection, region: &RegionName) -> Result<(), String> {
     let manager = ManagerProxy::new(bus).await.map_err(job::spoken)?;
     manager.kill_unit(&names::unit(region), "main", SIGTERM).await.map_err(job::spoken)
 }
 
-/// How often systemd restarted a region's unit by itself.
+/// The number of times that systemd restarted a region's unit by itself.
 ///
 /// # Errors
-/// What systemd answered.
+/// The answer of systemd.
 pub async fn restarts(bus: &Connection, region: &RegionName) -> Result<u32, String> {
     number(bus, &names::unit(region), "NRestarts").await
 }
@@ -63,7 +63,7 @@ pub async fn restarts(bus: &Connection, region: &RegionName) -> Result<u32, Stri
 /// The main process of a region's unit; `None` if it has none.
 ///
 /// # Errors
-/// What systemd answered.
+/// The answer of systemd.
 pub async fn main_pid(bus: &Connection, region: &RegionName) -> Result<Option<u32>, String> {
     Ok(Some(number(bus, &names::unit(region), "MainPID").await?).filter(|pid| *pid != 0))
 }
@@ -71,31 +71,31 @@ pub async fn main_pid(bus: &Connection, region: &RegionName) -> Result<Option<u3
 /// The invocation that a region's unit is in, or was in last; `None` if it has not run.
 ///
 /// # Errors
-/// What systemd answered.
+/// The answer of systemd.
 pub async fn invocation(bus: &Connection, region: &RegionName) -> Result<Option<String>, String> {
     let unit = known(bus, &names::unit(region), "org.freedesktop.systemd1.Unit").await?;
     Ok(unit.get("InvocationID").and_then(invocation_of))
 }
 
-/// A number that systemd knows of a service.
+/// Read a number that systemd knows of a service.
 async fn number(bus: &Connection, unit: &str, property: &str) -> Result<u32, String> {
     let service = known(bus, unit, "org.freedesktop.systemd1.Service").await?;
     let number = service.get(property).and_then(|value| value.downcast_ref::<u32>().ok());
     number.ok_or_else(|| format!("systemd does not tell {property} of {unit}"))
 }
 
-/// What systemd knows of a unit.
+/// Read the properties that systemd knows of a unit.
 async fn known(bus: &Connection, unit: &str, interface: &str) -> Result<HashMap<String, OwnedVariant>, String> {
     let manager = ManagerProxy::new(bus).await.map_err(job::spoken)?;
     let object = manager.load_unit(unit).await.map_err(job::spoken)?;
     properties(bus, &object, interface).await.map_err(job::spoken)
 }
 
-/// Makes systemd forget how often it restarted a region's unit: the delay before the next
-/// restart is the first one again.
+/// Make systemd forget how often it restarted a region's unit: the delay before the next restart is the first one
+/// again.
 ///
 /// # Errors
-/// What systemd answered.
+/// The answer of systemd.
 pub async fn forgive(bus: &Connection, region: &RegionName) -> Result<(), String> {
     let manager = ManagerProxy::new(bus).await.map_err(job::spoken)?;
     manager.reset_failed_unit(&names::unit(region)).await.map_err(job::spoken)
@@ -104,7 +104,7 @@ pub async fn forgive(bus: &Connection, region: &RegionName) -> Result<(), String
 /// The regions that run, or would by themselves, and that the configuration does not have here.
 ///
 /// # Errors
-/// What systemd answered.
+/// The answer of systemd.
 pub async fn strays(bus: &Connection, config: &Configuration) -> Result<Vec<RegionName>, String> {
     let manager = ManagerProxy::new(bus).await.map_err(job::spoken)?;
     let pattern = format!("{}@*.service", names::DOWNSTAIRS);
@@ -115,7 +115,7 @@ pub async fn strays(bus: &Connection, config: &Configuration) -> Result<Vec<Regi
     Ok(units.iter().filter_map(|unit| region(&unit.0)).filter(|name| !here.contains(name)).collect())
 }
 
-/// Why systemd does not know the units as they are configured, and whose: of the other regions it does.
+/// Units that systemd does not know as they are configured, why, and whose: of the other regions it does.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotRefreshed {
     /// The record of programs cannot be read.
@@ -150,11 +150,11 @@ impl NotRefreshed {
     }
 }
 
-/// Makes systemd run its generators again if what they made differs from the configuration:
-/// it was changed since the machine started or was last reloaded.
+/// Refresh the units: systemd runs its generators again if what they made differs from the configuration, which was
+/// changed since the machine started or was last reloaded.
 ///
 /// # Errors
-/// Why it does not know the units as they are configured.
+/// Why systemd does not know the units as they are configured.
 pub async fn refresh(bus: &Connection, config: &Arc<Configuration>) -> Result<(), NotRefreshed> {
     let mut before = look(config).await?;
     loop {
@@ -170,7 +170,7 @@ pub async fn refresh(bus: &Connection, config: &Arc<Configuration>) -> Result<()
         if after.stale.is_empty() {
             return Ok(());
         }
-        // What they are to run was put on record meanwhile: these are as they were to be before.
+        // Programs were put on record for them meanwhile: these are as they were to be before.
         if after.programs == before.programs {
             let why = format!("it has read them again, and {} of {} are others", after.stale.len(), after.all);
             return Err(NotRefreshed::Stale { why, regions: after.regions(config) });
@@ -179,10 +179,10 @@ pub async fn refresh(bus: &Connection, config: &Arc<Configuration>) -> Result<()
     }
 }
 
-/// Has begun anew what is not a region's, and was not as it is configured.
+/// Begin anew what is not a region's, and was not as it is configured.
 async fn begin_anew(bus: &Connection, before: &Look, after: &Look) -> zbus::Result<()> {
     let renewed = |name: &str| before.stale.contains(name) && !after.stale.contains(name);
-    // What it gives now may go to another address.
+    // The sockets that it gives now may go to another address.
     if renewed(names::BROKER)
         && let Err(why) = job::restart(bus, names::BROKER).await
     {
@@ -200,12 +200,12 @@ async fn begin_anew(bus: &Connection, before: &Look, after: &Look) -> zbus::Resu
 /// What systemd's generators have made, beside what is configured.
 #[derive(Debug)]
 struct Look {
-    /// By which record of programs that was told.
+    /// The record of programs by which that was told.
     programs: Programs,
     /// The units that are not as they are configured, of so many.
     stale: BTreeSet<String>,
     all: usize,
-    /// There are values of a region that is not configured any more.
+    /// Values are there of a region that is not configured any more.
     left_over: bool,
 }
 
@@ -213,7 +213,7 @@ impl Look {
     fn take(config: &Configuration, programs: io::Result<Programs>, generated: &Path) -> Result<Self, NotRefreshed> {
         let there = |unit: &str| fs::read_to_string(generated.join(format!("{unit}.d")).join(dropin::FILE)).ok();
         let programs = programs.map_err(|why| {
-            // With the program that each has, whichever that is.
+            // The program that each has counts here, whichever that is.
             let alike = |local: &LocalRegion| {
                 let there = there(&names::unit(&local.name))?;
                 Some(dropin::region(config, dropin::program(&there)?, local) == there)
@@ -234,8 +234,8 @@ impl Look {
     }
 }
 
-/// Looks, aside from the loop; and sees first that the record of programs has a good copy, as systemd's
-/// generator reads it as well.
+/// Look, aside from the loop; and see first that the record of programs has a good copy, as systemd's generator reads
+/// it as well.
 async fn look(config: &Arc<Configuration>) -> Result<Look, NotRefreshed> {
     let config = config.clone();
     let looking = move || {
@@ -277,7 +277,7 @@ mod tests {
         assert_eq!(failed("org.freedesktop.DBus.Error.NoReply"), NotRefreshed::Systemd("why".into()));
     }
 
-    /// Whose unit is not as it is configured is told one by one, also without the record of programs.
+    /// Units that are not as they are configured are told one by one, also without the record of programs.
     #[test]
     fn of_units_those_that_are_others_are_named() {
         let config = config::shipped("");
@@ -293,7 +293,7 @@ mod tests {
         let unreadable = || Err(io::Error::other("damaged"));
         let seen = look(Ok(Programs::default())).unwrap();
         assert!(seen.stale.is_empty() && !seen.left_over && seen.regions(&config).is_empty());
-        // What they run does not matter when it is not known what they are to run.
+        // The program that they run does not matter when it is not known which they are to run.
         let local = config.local_regions().remove(0);
         put(&names::unit(&local.name), &dropin::region(&config, Path::new("/staged/x"), &local));
         let names = |seen: Result<Look, NotRefreshed>| match seen {

@@ -1,4 +1,4 @@
-//! The machine's network, for a supervisor that has none of its own.
+//! Broker of the machine's network, for a supervisor that has none of its own.
 //!
 //! sledd.service lives in an empty network (`PrivateNetwork=`) and may open no socket but a local
 //! one. Hosts reach it through the sockets of sledd.socket. The little that it needs beside those it
@@ -35,19 +35,19 @@ use std::time::{Duration, Instant};
 pub const VARIABLE: &str = "SLED_SOCKETS";
 /// The ports that the kernel gives to outgoing connections.
 pub const PORT_RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
-/// The ports that it gives to nobody who asks for any.
+/// The ports that the kernel gives to nobody who asks for any.
 pub const RESERVED_PORTS: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
 
-/// How long either side waits for the other. The broker answers in far less than a millisecond.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// How long a broker that did not answer is not asked again: who asks has other things to do.
-const PAUSE: Duration = Duration::from_secs(5);
-/// The longest text of a setting: the kernel takes 65536 ports, of five digits and a comma each.
-const LONGEST: usize = 512 * 1024;
+/// The time that either side waits for the other. The broker answers in far less than a millisecond.
+const ANSWER_LIMIT: Duration = Duration::from_secs(1);
+/// The time that a broker that did not answer is not asked again: who asks has other things to do.
+const DEAF_PAUSE: Duration = Duration::from_secs(5);
+/// The longest text of a setting, in bytes: the kernel takes 65536 ports, of five digits and a comma each.
+const SETTING_LIMIT_BYTES: usize = 512 * 1024;
 /// The process whose network is the machine's.
 const INIT: i32 = 1;
 
-/// What can be asked for. In the kernel a network's settings are those of whoever opens the file.
+/// A thing that can be asked for. In the kernel a network's settings are those of whoever opens the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
     /// A TCP socket over IPv4, connected to nothing; it does not block.
@@ -84,7 +84,7 @@ impl Wanted {
         }
     }
 
-    /// Opens it in the network of this very process.
+    /// Open it in the network of this very process.
     fn here(self) -> io::Result<OwnedFd> {
         let own = SocketFlags::CLOEXEC;
         let tcp = |family| socket_with(family, SocketType::STREAM, own | SocketFlags::NONBLOCK, None);
@@ -101,22 +101,22 @@ impl Wanted {
     }
 }
 
-/// Opens something in the machine's network.
+/// Open something in the machine's network.
 ///
 /// # Errors
 /// Why it cannot be opened, or that the broker does not answer.
 pub fn open(wanted: Wanted) -> io::Result<OwnedFd> {
-    /// When the broker did not answer.
+    /// The instant at which the broker did not answer.
     static DEAF: Mutex<Option<Instant>> = Mutex::new(None);
     let Some(broker) = broker() else { return wanted.here() };
     let mut deaf = DEAF.lock().unwrap_or_else(PoisonError::into_inner);
     let silent = |why: &dyn std::fmt::Display| {
         io::Error::new(ErrorKind::TimedOut, format!("sled-sockets.service gives no sockets: {why}"))
     };
-    if deaf.is_some_and(|when| when.elapsed() < PAUSE) {
+    if deaf.is_some_and(|when| when.elapsed() < DEAF_PAUSE) {
         return Err(silent(&"it did not answer a moment ago"));
     }
-    // One that was killed in the middle of an answer, or a signal, is no reason to be without.
+    // A broker that was killed in the middle of an answer, or a signal, is no reason to be without.
     let again = [ErrorKind::Interrupted, ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset, ErrorKind::BrokenPipe];
     let asked =
         ask(&broker, wanted).or_else(|why| if again.contains(&why.kind()) { ask(&broker, wanted) } else { Err(why) });
@@ -135,27 +135,27 @@ pub fn open(wanted: Wanted) -> io::Result<OwnedFd> {
     }
 }
 
-/// The text of a setting of the machine's network.
+/// Read a setting of the machine's network.
 ///
 /// # Errors
-/// It cannot be read.
+/// The setting cannot be read.
 pub fn read(wanted: Wanted) -> io::Result<String> {
     read_at_once(File::from(open(wanted)?))
 }
 
-/// The text of a file of the kernel's, in one read: of a list of ports the kernel tells only what
-/// fits into the first one, and the second is told that this was the end.
+/// Read a file of the kernel's in one read: of a list of ports the kernel tells only what fits into the first one,
+/// and the second is told that this was the end.
 ///
 /// # Errors
-/// It cannot be read.
+/// The file cannot be read.
 pub fn read_at_once(mut file: File) -> io::Result<String> {
-    let mut text = vec![0; LONGEST];
+    let mut text = vec![0; SETTING_LIMIT_BYTES];
     let length = file.read(&mut text)?;
     text.truncate(length);
     String::from_utf8(text).map_err(io::Error::other)
 }
 
-/// A TCP socket that can be bound where another was a moment ago, as a downstairs binds.
+/// Open a TCP socket that can be bound where another was a moment ago, as a downstairs binds.
 ///
 /// # Errors
 /// As those of [`open`].
@@ -165,10 +165,10 @@ pub fn reusing(address: SocketAddr) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Why there is no connection.
+/// A connection that failed, and why.
 #[derive(Debug)]
 pub enum NoConnection {
-    /// There was nothing to connect with.
+    /// No socket was there to connect with.
     NoSocket(io::Error),
     /// Nobody answers there.
     Refused(io::Error),
@@ -183,13 +183,13 @@ impl NoConnection {
     }
 }
 
-/// Connects over TCP. One who does not listen may be tried a hundred times a second: a socket that
-/// was refused is told to forget it (connect(2), `AF_UNSPEC`), and kept.
+/// Dialler over TCP. An address where nobody listens may be tried a hundred times a second: a socket that was refused
+/// is told to forget it (connect(2), `AF_UNSPEC`), and kept.
 #[derive(Debug, Default)]
 pub struct Dialer(Option<OwnedFd>);
 
 impl Dialer {
-    /// Connects.
+    /// Connect.
     ///
     /// # Errors
     /// Why there is no connection.
@@ -206,7 +206,7 @@ impl Dialer {
     }
 }
 
-/// The machine's TCP sockets over IPv4, as proc(5) has them.
+/// Read the machine's TCP sockets over IPv4, as proc(5) has them.
 ///
 /// # Errors
 /// procfs does not tell.
@@ -231,12 +231,12 @@ fn broker() -> Option<PathBuf> {
     std::env::var_os(VARIABLE).map(PathBuf::from)
 }
 
-/// Asks the broker. The error is one of the asking; the answer may be an error of its own.
+/// Ask the broker. The error is one of the asking; the answer may be an error of its own.
 fn ask(broker: &Path, wanted: Wanted) -> io::Result<io::Result<OwnedFd>> {
     let stream = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    // Holds for connecting as well: somebody who hangs has a queue, and it may be full.
+    // The time-out holds for connecting as well: a broker that hangs has a queue, and it may be full.
     for direction in [Timeout::Send, Timeout::Recv] {
-        set_socket_timeout(&stream, direction, Some(PATIENCE))?;
+        set_socket_timeout(&stream, direction, Some(ANSWER_LIMIT))?;
     }
     rustix::net::connect(&stream, &SocketAddrUnix::new(broker)?)?;
     rustix::io::write(&stream, &[wanted.byte()])?;
@@ -258,7 +258,7 @@ fn ask(broker: &Path, wanted: Wanted) -> io::Result<io::Result<OwnedFd>> {
     }
 }
 
-/// Gives whoever asks what is asked for, one after the other, for ever.
+/// Give whoever asks what is asked for, one after the other, for ever.
 ///
 /// # Errors
 /// Nobody can ask any more.
@@ -271,9 +271,9 @@ pub fn serve(listener: &UnixListener) -> io::Result<()> {
     }
 }
 
-/// Opens something with no more rights than it takes. To netlink it counts who opened a socket: with
-/// this unit's `CAP_NET_ADMIN` one could change addresses and routes, and nobody here is to. Only
-/// who destroys connections needs it.
+/// Open something with no more rights than it takes. To netlink it counts who opened a socket: with this unit's
+/// `CAP_NET_ADMIN` one could change addresses and routes, and nobody here is to. Only who destroys connections needs
+/// it.
 fn modestly(wanted: Wanted) -> io::Result<OwnedFd> {
     let own = capabilities(None)?;
     let effective = match wanted {
@@ -284,9 +284,9 @@ fn modestly(wanted: Wanted) -> io::Result<OwnedFd> {
     wanted.here()
 }
 
-/// Answers a question: with 0 and a descriptor, or with the number of an error.
+/// Answer a question: with 0 and a descriptor, or with the number of an error.
 fn answer(stream: &UnixStream) -> io::Result<()> {
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(ANSWER_LIMIT))?;
     let mut byte = [0];
     (&*stream).read_exact(&mut byte)?;
     let wanted = Wanted::ALL.into_iter().find(|wanted| wanted.byte() == byte[0]);
@@ -351,7 +351,7 @@ mod tests {
         });
     }
 
-    /// One that hangs costs a second, also when its queue is full.
+    /// A broker that hangs costs a second, also when its queue is full.
     #[test]
     fn a_broker_that_hangs_is_not_waited_for() {
         let dir = tempfile::tempdir().unwrap();
@@ -376,7 +376,7 @@ mod tests {
         }
     }
 
-    /// Whoever says nothing, or nonsense, holds nobody else up for long.
+    /// A client that says nothing, or nonsense, holds nobody else up for long.
     #[test]
     fn nonsense_is_refused_and_silence_ends() {
         let dir = tempfile::tempdir().unwrap();

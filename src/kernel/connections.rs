@@ -1,6 +1,6 @@
-//! The connections to ports of this machine, in the kernel's own words: listed, and destroyed one
-//! by one as `ss -K` does; and how many packets a listener dropped. It never touches a socket that
-//! it was not shown, and does not know who may be connected: that is decided elsewhere.
+//! Connections to ports of this machine, in the kernel's own words: listed, and destroyed one by one as `ss -K` does;
+//! and the packets that a listener dropped. No socket is touched that was not shown; who may be connected is decided
+//! elsewhere.
 
 use crate::kernel::sock_diag::{self, FAMILIES, Told};
 use nix::libc::{ENOENT, EOPNOTSUPP};
@@ -9,23 +9,23 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 
-/// Every state but those of a socket that listens, and of what the kernel alone remembers for a
-/// while (`TIME_WAIT`). A connection of which only the first packet has come is among them.
+/// The states of a connection: all but those of a socket that listens, and of what the kernel alone remembers for a
+/// while (`TIME_WAIT`). One of which only the first packet has come is among them.
 const OPEN: u32 = 0b1111_1111_1110 & !(LISTENING | 1 << 6);
 const LISTENING: u32 = 1 << 10;
 
 /// A connection, or one that is on the way to be one, or to be none any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connection {
-    /// Its end on this machine.
+    /// The end on this machine.
     pub local: SocketAddr,
-    /// Its other end.
+    /// The other end.
     pub peer: SocketAddr,
-    /// How far it is.
+    /// The state of TCP that it is in.
     pub state: TcpState,
     /// The inode of its socket; 0 if no process has it: it is not accepted yet, or was closed.
     pub inode: u64,
-    /// How many bytes that were written to it its other end has not acknowledged.
+    /// The bytes that were written to it and that its other end has not acknowledged.
     pub unsent: u32,
     /// A number that no other socket has had since the machine was booted.
     pub cookie: u64,
@@ -37,13 +37,13 @@ impl Connection {
     /// sends its last and waits for the peer's.
     pub fn is_over(&self) -> bool {
         use TcpState::{Closing, FinWait1, FinWait2, LastAck};
-        // One that was shut down for writing is in such a state, too, but its process has it.
+        // A socket that was shut down for writing is in such a state, too, but its process has it.
         self.inode == 0 && matches!(self.state, FinWait1 | FinWait2 | Closing | LastAck)
     }
 }
 
-/// The connections with a local port among these, over IPv4 and IPv6. The kernel picks them
-/// out: what it sends does not grow with the connections of others.
+/// List the connections with a local port among these, over IPv4 and IPv6. The kernel picks them out: what it sends
+/// does not grow with the connections of others.
 ///
 /// # Errors
 /// The kernel does not tell.
@@ -63,8 +63,8 @@ pub fn open(ports: &[u16]) -> io::Result<Vec<Connection>> {
     Ok(told(OPEN, ports, false)?.into_iter().filter_map(connection).collect())
 }
 
-/// How many bytes that were written to the connection between these two the other end has not
-/// acknowledged; `None` if there is no such connection any more. It costs the same however many there are.
+/// The bytes that were written to the connection between these two and that the other end has not acknowledged;
+/// `None` if there is no such connection any more. It costs the same however many there are.
 ///
 /// # Errors
 /// The kernel does not tell.
@@ -80,9 +80,9 @@ pub fn unsent(local: SocketAddr, peer: SocketAddr) -> io::Result<Option<u32>> {
     Ok(its.map(|told| told.unsent))
 }
 
-/// Destroys exactly this connection: whoever has it gets `ECONNABORTED`, and its peer a reset, if
-/// that is let through. False if it has gone already; one that came later in its place stays. Of
-/// one that is over a kernel before Linux 6.11 may say so and still have it.
+/// Destroy exactly this connection: whoever has it gets `ECONNABORTED`, and its peer a reset, if that is let through.
+/// False if it has gone already; one that came later in its place stays. Of one that is over a kernel before Linux
+/// 6.11 may say so and still have it.
 ///
 /// # Errors
 /// The kernel cannot do it, or `CAP_NET_ADMIN` is missing.
@@ -100,13 +100,12 @@ pub fn destroy(connection: &Connection) -> io::Result<bool> {
     }
 }
 
-/// How many packets the listeners at these ports dropped since they were opened, by port. A port
-/// without a listener is not among them.
+/// The packets that the listeners at these ports dropped since they were opened, by port. A port without a listener
+/// is not among them.
 ///
-/// What a unit's `IPAddressDeny=` keeps from a listener is counted here: on Linux 6.18 with systemd
-/// 257, each SYN of a host that was denied added exactly one, its repetitions after 1, 2 and 3 s
-/// too. So do connections that come while too many wait to be accepted; a packet for a connection
-/// that exists is counted by that one.
+/// Packets that a unit's `IPAddressDeny=` keeps from a listener are counted here: on Linux 6.18 with systemd 257,
+/// each SYN of a host that was denied added exactly one, its repetitions after 1, 2 and 3 s too. So do connections
+/// that come while too many wait to be accepted; a packet for a connection that exists is counted by that one.
 ///
 /// # Errors
 /// The kernel does not tell.
@@ -121,7 +120,7 @@ pub fn drops(ports: &[u16]) -> io::Result<BTreeMap<u16, u32>> {
 
 fn told(states: u32, ports: &[u16], drops: bool) -> io::Result<Vec<Told>> {
     let mut all = Vec::new();
-    // Without a port the kernel would tell of every socket.
+    // The kernel would tell of every socket without a port.
     for family in FAMILIES.into_iter().filter(|_| !ports.is_empty()) {
         all.extend(sock_diag::list(family, states, ports, drops)?);
     }
@@ -240,7 +239,7 @@ mod tests {
             while far.write(&[0; 65536]).is_ok() {}
             assert!(told(ends(&far)) > Some(0), "{at} {to}");
             assert_eq!((told(ends(&other.1)), told(ends(&near))), (Some(0), Some(0)), "{at} {to}");
-            // Who listens there is no connection; nor is what the kernel alone remembers.
+            // A listener there is no connection; nor is what the kernel alone remembers.
             let (local, peer) = ends(&far);
             assert_eq!(told((local, SocketAddr::new(peer.ip(), 1))), None, "{at} {to}");
             drop(listener);
@@ -257,8 +256,8 @@ mod tests {
         assert_eq!(seen.iter().map(|one| one.inode).collect::<Vec<_>>(), [0]);
     }
 
-    /// What a process has closed is over; what it has only shut down for writing is not, as it
-    /// still reads.
+    /// A connection that a process has closed is over; one that it has only shut down for writing is not, as it still
+    /// reads.
     #[test]
     fn what_no_process_reads_from_any_more_is_over() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

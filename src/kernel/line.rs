@@ -1,5 +1,5 @@
-//! A connection to talk on, that can be watched beside the talk: who asks may go away while he is
-//! answered, and whoever has only said that he sends nothing more is still to be answered.
+//! Line of a talk: a connection that can be watched beside the talk. Who asks may go away while he is answered, and
+//! whoever has only said that he sends nothing more is still to be answered.
 
 use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
 use std::io::{self, IoSlice};
@@ -14,9 +14,9 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Mutex;
 use tokio::time::sleep;
 
-/// How long until it is looked again where nothing can tell of an end.
-const LOOK: Duration = Duration::from_secs(1);
-/// How every answer begins, whatever it is and in whichever version of HTTP/1 it was asked for.
+/// The pause between two looks where nothing can tell of an end.
+const END_POLL: Duration = Duration::from_secs(1);
+/// The beginning of every answer, whatever it is and in whichever version of HTTP/1 it was asked for.
 const BEGINNING: &[u8] = b"HTTP/1.";
 
 /// One end of a connection.
@@ -36,9 +36,9 @@ pub(super) struct Wire {
     owes: AtomicBool,
     /// A question is being answered.
     asked: AtomicBool,
-    /// How many bytes of the answer were said before there was one.
+    /// The bytes of the answer that were said before there was one.
     ahead: AtomicUsize,
-    /// One at a time sees whether what is said is taken.
+    /// A lock by which one at a time sees whether what is said is taken.
     pub(super) looking: Mutex<()>,
 }
 
@@ -46,7 +46,7 @@ pub(super) struct Wire {
 #[derive(Debug)]
 pub struct Line(pub(super) Arc<Wire>);
 
-/// Marks its connection as one on which a question is being answered, for as long as this exists.
+/// A question under way: its connection is marked as one on which it is being answered, for as long as this exists.
 #[derive(Debug)]
 pub struct Question(Option<Arc<Wire>>);
 
@@ -94,8 +94,8 @@ impl Wire {
         self.asked.load(Ordering::Relaxed) && !self.owes.load(Ordering::Relaxed) && begun < BEGINNING.len()
     }
 
-    /// Says the next byte of what every answer begins with; what is written next goes on behind it. To be called
-    /// only if it may be, with nothing awaited in between.
+    /// Say the next byte of what every answer begins with; what is written next goes on behind it. To be called only
+    /// if it may be, with nothing awaited in between.
     ///
     /// # Errors
     /// The kernel does not take it: [`WouldBlock`](io::ErrorKind::WouldBlock), if that passes.
@@ -108,10 +108,10 @@ impl Wire {
         Ok(())
     }
 
-    /// How many bytes of what is to be said now were said ahead of it, if any.
+    /// The bytes of what is to be said now that were said ahead of it, if any.
     ///
     /// # Errors
-    /// It does not begin with these: no answer does that.
+    /// The bytes do not begin with these: no answer does that.
     fn said_ahead(&self, bytes: &[IoSlice<'_>]) -> io::Result<Option<usize>> {
         let begun = BEGINNING.get(..self.ahead.load(Ordering::Relaxed)).unwrap_or_default();
         if begun.is_empty() {
@@ -124,16 +124,16 @@ impl Wire {
         Ok(Some(begun.len()))
     }
 
-    /// Waits until the other end has said that it sends nothing more, or is gone. Cancel-safe: it takes
-    /// nothing from the connection.
+    /// Wait until the other end has said that it sends nothing more, or is gone. Cancel-safe: it takes nothing from
+    /// the connection.
     pub(super) async fn said_all(&self) -> io::Result<()> {
         loop {
             if self.socket.ready().await?.is_read_closed() {
                 return Ok(());
             }
-            // What nobody has read yet is told of again and again.
+            // Bytes that nobody has read yet are told of again and again.
             if self.socket.has_unread() {
-                sleep(LOOK).await;
+                sleep(END_POLL).await;
             }
         }
     }
@@ -164,7 +164,7 @@ impl Socket {
         }
     }
 
-    /// Waits until the kernel may take something. Cancel-safe.
+    /// Wait until the kernel may take something. Cancel-safe.
     pub(super) async fn writable(&self) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.writable().await,

@@ -1,4 +1,4 @@
-//! What is asked of the kernel: sockets, connections, processes, ports. Decides nothing; what an answer means is known
+//! Questions to the kernel: sockets, connections, processes, ports. Decides nothing; what an answer means is known
 //! elsewhere.
 //!
 //! | module | asks for |

@@ -1,6 +1,6 @@
-//! The ports of the port map are kept free for the regions: the kernel gives no port in
-//! `net.ipv4.ip_local_reserved_ports` to whoever asks for any. What others have reserved stays,
-//! and only what was added here is ever taken back.
+//! Reservation of the port map's ports for the regions: the kernel gives no port in
+//! `net.ipv4.ip_local_reserved_ports` to whoever asks for any. Ports that others have reserved stay, and only what
+//! was added here is ever taken back.
 //!
 //! sledd.service may not change the kernel's settings. It looks, and asks systemd to start
 //! sled-ports.service, in which [`reserve`] runs; at boot that has run already. No file in
@@ -20,7 +20,7 @@ use zbus::Connection;
 
 /// The unit that reserves them.
 const UNIT: &str = "sled-ports.service";
-/// Where the kernel keeps them.
+/// The file in which the kernel keeps them.
 const KERNEL: &str = broker::RESERVED_PORTS;
 /// The unit's own directory, gone with the next boot as the kernel's list is; and in it what was
 /// added, and not reserved before.
@@ -67,7 +67,7 @@ fn wanted(config: &Configuration) -> Ports {
     Ports(config.local_regions().iter().flat_map(|local| [local.port, local.repair_port()]).collect())
 }
 
-/// Has the map's ports reserved, if they are not, or others still are.
+/// Have the map's ports reserved, if they are not, or others still are.
 ///
 /// # Errors
 /// Why they are not.
@@ -85,7 +85,7 @@ pub async fn refresh(bus: &Connection, config: &Configuration) -> Result<(), Str
     }
 }
 
-/// What the kernel keeps now.
+/// The ports that the kernel keeps now.
 fn reserved() -> io::Result<Ports> {
     broker::read(Wanted::ReservedPorts).map_err(|why| named(Path::new(KERNEL), &why))?.parse()
 }
@@ -94,11 +94,11 @@ fn is_right(wanted: &Ports, kernel: &Ports, dir: &Path) -> io::Result<bool> {
     Ok(wanted.0.is_subset(&kernel.0) && read(&dir.join(ADDED))?.0.is_subset(&wanted.0))
 }
 
-/// Reserves the map's ports, beside what others have reserved; and those no more that were added
-/// here and are not in the map any more.
+/// Reserve the map's ports, beside what others have reserved; and those no more that were added here and are not in
+/// the map any more.
 ///
 /// # Errors
-/// They cannot be read or written.
+/// The ports cannot be read or written.
 pub fn reserve(config: &Configuration) -> io::Result<()> {
     reserve_in(&wanted(config), Path::new(KERNEL), Path::new(DIR))
 }

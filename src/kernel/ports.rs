@@ -1,5 +1,5 @@
-//! Whether a region's ports can be had, tried for a moment as its downstairs is going to; and if
-//! not, who has them. Nothing is left of a try, and nobody is ever sent away.
+//! Ports of a region, tried for a moment as its downstairs is going to; and if one cannot be had, who has it. Nothing
+//! is left of a try, and nobody is ever sent away.
 //!
 //! A downstairs binds with `SO_REUSEADDR` and then listens. Binding the same way is all it takes to
 //! know: what the kernel looks at again when a socket listens is what it looked at before, and
@@ -15,16 +15,16 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 
-/// The numbers of states (net/tcp_states.h). What is bound and does neither listen nor connect is
-/// told as closed, since Linux 6.8.
+/// The numbers of states (net/tcp_states.h). A socket that is bound and does neither listen nor connect is told as
+/// closed, since Linux 6.8.
 const TIME_WAIT: u8 = 6;
 const BOUND: u8 = 7;
 const LISTEN: u8 = 10;
 
-/// Why a region's downstairs would not get its ports.
+/// A port that a region's downstairs would not get, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Taken {
-    /// Somebody has this port.
+    /// Another has this port.
     Port(u16, By),
     /// The address is not one of this machine's.
     NoAddress(IpAddr),
@@ -32,7 +32,7 @@ pub enum Taken {
     Refused(u16, String),
 }
 
-/// Who has a port.
+/// The holder of a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum By {
     /// This process listens there.
@@ -77,10 +77,10 @@ impl fmt::Display for By {
     }
 }
 
-/// Whether both ports of a region can be had at the sled's address now.
+/// Find that both ports of a region can be had at the sled's address now.
 ///
 /// # Errors
-/// Why not, of the first of them that cannot.
+/// Why the first of them that cannot be had cannot.
 pub fn free(address: IpAddr, local: &LocalRegion) -> Result<(), Taken> {
     [local.port, local.repair_port()].into_iter().try_for_each(|port| match try_bind(address, port) {
         Ok(()) => Ok(()),
@@ -92,12 +92,12 @@ pub fn free(address: IpAddr, local: &LocalRegion) -> Result<(), Taken> {
 
 fn try_bind(address: IpAddr, port: u16) -> io::Result<()> {
     let address = SocketAddr::new(address, port);
-    // Without a socket there is no trial: the downstairs itself will say.
+    // The trial needs a socket: without one the downstairs itself will say.
     let Ok(trial) = broker::reusing(address) else { return Ok(()) };
     Ok(rustix::net::bind(&trial, &address)?)
 }
 
-/// Who has a port, of those whose socket is in the way: listeners first, then who has bound it.
+/// The holder of a port, of those whose socket is in the way: listeners first, then who has bound it.
 fn holder(address: IpAddr, port: u16) -> By {
     let told = FAMILIES.into_iter().flat_map(|family| sock_diag::list(family, u32::MAX, &[port], false));
     let here = |told: &Told| {
@@ -177,7 +177,7 @@ mod tests {
         listener
     }
 
-    /// What is said of a port while something is so; and that a downstairs would fare as was said.
+    /// The word on a port while something is so; and a downstairs fares as was said.
     fn said<T>(port: u16, so: impl FnOnce(u16) -> T) -> Result<(), Taken> {
         let _so = so(port);
         let said = free(HERE, &region(port));

@@ -1,11 +1,11 @@
-//! Whether whoever has asked something is still there to be answered: by the kernel's word on its
-//! connection. That nothing can be read any more is no measure of it: what was sent behind the question
-//! may lie there unread, and the end behind that. And whoever sends nothing more may listen still, which
-//! across a network looks like one who has closed the connection, until something is said to him.
+//! Presence of whoever has asked something, to be answered: by the kernel's word on its connection. That nothing can
+//! be read any more is no measure of it: what was sent behind the question may lie there unread, and the end behind
+//! that. And whoever sends nothing more may listen still, which across a network looks like one who has closed the
+//! connection, until something is said to him.
 //!
-//! What is said to him is the answer, a byte of what every one begins with: whoever waits for one understands
-//! it, whichever version he speaks, and hears nothing that he would not have heard anyhow. His kernel takes it,
-//! or says that nobody listens any more.
+//! The word that is said to him is the answer, a byte of what every one begins with: whoever waits for one
+//! understands it, whichever version he speaks, and hears nothing that he would not have heard anyhow. His kernel
+//! takes it, or says that nobody listens any more.
 
 use crate::backoff::Backoff;
 use crate::kernel::connections;
@@ -19,75 +19,75 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-/// If more bytes than this were sent behind a question, the end may wait behind them where the kernel
-/// cannot see it, for want of room: far less than there is room for, far more than anybody sends.
-const MOST_BEHIND: u64 = 16 * 1024;
-/// How long until a kernel has told whether it was taken: a packet that is lost is sent again after 0.2 s,
-/// and after ever longer.
-const TAKEN: Duration = Duration::from_secs(5);
+/// The bytes behind a question from which the end may wait behind them where the kernel cannot see it, for want of
+/// room: far less than there is room for, far more than anybody sends.
+const BEHIND_LIMIT_BYTES: u64 = 16 * 1024;
+/// The time until a kernel has told whether it was taken: a packet that is lost is sent again after 0.2 s, and after
+/// ever longer.
+const TAKEN_LIMIT: Duration = Duration::from_secs(5);
 /// The longest pause between two looks whether it was.
-const PAUSE: Duration = Duration::from_millis(200);
-/// How long until it is looked again where it could not be told.
-const LOOK: Duration = Duration::from_secs(1);
-/// How long until whoever listened is asked again: there are few bytes to do it with, and no answer is
-/// held for longer than three times this.
-const AGAIN: Duration = Duration::from_secs(20);
+const TAKEN_POLL: Duration = Duration::from_millis(200);
+/// The pause before it is looked again where it could not be told.
+const UNTOLD_PAUSE: Duration = Duration::from_secs(1);
+/// The pause before whoever listened is asked again: there are few bytes to do it with, and no answer is held for
+/// longer than three times this.
+const LISTENS_PAUSE: Duration = Duration::from_secs(20);
 
-/// Whether the other end of a connection is still there. Does not keep it open.
+/// The presence of the other end of a connection. Does not keep it open.
 #[derive(Clone)]
 pub struct Presence(Weak<Wire>);
 
-/// What is seen of the other end.
+/// A sight of the other end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sight {
-    /// It has not closed the connection, and this end has it still.
+    /// The other end has not closed the connection, and this end has it still.
     There,
-    /// It has.
+    /// The other end has closed it.
     Gone,
-    /// It cannot be told now: it has said that it sends nothing more, and whether it listens was not seen in time;
-    /// or more lies unread than it can be seen behind.
+    /// The other end cannot be told now: it has said that it sends nothing more, and whether it listens was not seen
+    /// in time; or more lies unread than it can be seen behind.
     Untold,
 }
 
 impl Presence {
-    /// Of the other end of this one.
+    /// The presence of the other end of this line.
     pub fn of(line: &Line) -> Self {
         Self(Arc::downgrade(&line.0))
     }
 
-    /// Of nobody: never there.
+    /// The presence of nobody: never there.
     pub fn nobody() -> Self {
         Self(Weak::new())
     }
 
-    /// Says that a question is being answered on the connection, as long as what this returns exists.
+    /// Say that a question is being answered on the connection, as long as what this returns exists.
     pub fn asked(&self) -> Question {
         Question::of(self.0.upgrade())
     }
 
-    /// Looks whether the other end is there. Of one who has said that he sends nothing more it waits until he was
-    /// seen to listen, some seconds at most. Cancel-safe.
+    /// Look whether the other end is there. Of one who has said that he sends nothing more it waits until he was seen
+    /// to listen, some seconds at most. Cancel-safe.
     pub async fn look(&self) -> Sight {
         let Some(wire) = self.0.upgrade() else { return Sight::Gone };
         match (events(&wire.socket), &wire.socket) {
             (Ok(seen), _) if is_over(seen) => Sight::Gone,
-            // Here the kernel knows both ends.
+            // The kernel knows both ends here.
             (Ok(_), Socket::Unix(_)) => Sight::There,
             (Ok(seen), Socket::Tcp(stream)) if seen.contains(PollFlags::RDHUP) => listens(&wire, stream).await,
-            (Ok(_), socket) if ioctl_fionread(socket).is_ok_and(|behind| behind <= MOST_BEHIND) => Sight::There,
+            (Ok(_), socket) if ioctl_fionread(socket).is_ok_and(|behind| behind <= BEHIND_LIMIT_BYTES) => Sight::There,
             _ => Sight::Untold,
         }
     }
 
-    /// Waits until the other end has closed the connection. Cancel-safe: it takes nothing from it.
+    /// Wait until the other end has closed the connection. Cancel-safe: it takes nothing from it.
     pub async fn gone(&self) {
         let Some(wire) = self.0.upgrade() else { return };
         _ = wire.said_all().await;
         loop {
             match self.look().await {
                 Sight::Gone => return,
-                Sight::Untold => sleep(LOOK).await,
-                Sight::There => sleep(AGAIN).await,
+                Sight::Untold => sleep(UNTOLD_PAUSE).await,
+                Sight::There => sleep(LISTENS_PAUSE).await,
             }
         }
     }
@@ -99,7 +99,7 @@ impl fmt::Debug for Presence {
     }
 }
 
-/// What the kernel has to say about the other end: nothing, if all is well.
+/// The kernel's word on the other end: nothing, if all is well.
 fn events(socket: &Socket) -> Result<PollFlags, Errno> {
     let mut look = [PollFd::new(socket, PollFlags::RDHUP)];
     loop {
@@ -116,8 +116,8 @@ fn is_over(seen: PollFlags) -> bool {
     seen.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL)
 }
 
-/// Whether somebody takes what is said to one who sends nothing more. What was said before has to be taken
-/// first: that it was says nothing of now.
+/// Find whether somebody takes what is said to one who sends nothing more. Earlier words have to be taken first: that
+/// they were says nothing of now.
 async fn listens(wire: &Wire, stream: &TcpStream) -> Sight {
     let look = async {
         let _alone = wire.looking.lock().await;
@@ -130,18 +130,18 @@ async fn listens(wire: &Wire, stream: &TcpStream) -> Sight {
             }
             match wire.begin() {
                 Ok(()) => return taken(wire, stream).await,
-                // There is room, as nothing waits to be sent; that was not heard of yet.
+                // The kernel has room, as nothing waits to be sent; that was not heard of yet.
                 Err(why) if why.kind() == io::ErrorKind::WouldBlock => _ = wire.socket.writable().await,
                 Err(_) => return Sight::Gone,
             }
         }
     };
-    timeout(TAKEN, look).await.unwrap_or(Sight::Untold)
+    timeout(TAKEN_LIMIT, look).await.unwrap_or(Sight::Untold)
 }
 
-/// Waits until the other end has taken all that was said, or is over.
+/// Wait until the other end has taken all that was said, or is over.
 async fn taken(wire: &Wire, stream: &TcpStream) -> Sight {
-    let mut pause = Backoff::new(Duration::from_millis(1), PAUSE);
+    let mut pause = Backoff::new(Duration::from_millis(1), TAKEN_POLL);
     loop {
         // In this order: what is refused is no more waited for either.
         let left = unsent(stream);
@@ -155,7 +155,7 @@ async fn taken(wire: &Wire, stream: &TcpStream) -> Sight {
     }
 }
 
-/// How many bytes the other end's kernel has not taken yet.
+/// The bytes that the other end's kernel has not taken yet.
 fn unsent(stream: &TcpStream) -> Option<u32> {
     connections::unsent(stream.local_addr().ok()?, stream.peer_addr().ok()?).ok()?
 }

@@ -1,5 +1,5 @@
-//! Who is connected, and who runs on a directory, from procfs: asked once more right before
-//! something is taken away from them. What cannot be told is an error, never "nobody".
+//! Processes that are connected, or run on a directory, from procfs: asked once more right before something is taken
+//! away from them. A question that cannot be answered is an error, never "nobody".
 
 use crate::clean;
 use crate::decide::facts::Stranger;
@@ -18,9 +18,9 @@ use std::path::{Path, PathBuf};
 /// A process that runs on a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Runner {
-    /// Its id.
+    /// The process's id.
     pub pid: u32,
-    /// Its command line.
+    /// The process's command line.
     pub command: String,
     /// The unit whose control group it is in.
     pub unit: Option<String>,
@@ -43,8 +43,8 @@ pub fn inodes(process: &Process) -> HashSet<u64> {
     descriptors(process.pid).filter_map(|(_, target)| inode(target)).collect()
 }
 
-/// The unit whose control group a process is in: the last part of the path that names one. Whoever was
-/// given a group of his own names those below it.
+/// The unit whose control group a process is in: the last part of the path that names one. A process that was given a
+/// group of its own names those below it.
 pub fn unit(process: &Process) -> Option<String> {
     let groups = process.cgroups().ok()?;
     let path = &groups.into_iter().find(|group| group.hierarchy == 0)?.pathname;
@@ -52,21 +52,20 @@ pub fn unit(process: &Process) -> Option<String> {
     path.split('/').rfind(units).map(|unit| clean::line(unit).into_owned())
 }
 
-/// What a process was started as, or its name where it says nothing: as it is shown, harmless and not
-/// for ever.
+/// The command line that a process was started with, or its name where it says nothing: as it is shown, harmless and
+/// not for ever.
 pub fn command(process: &Process) -> String {
-    const MOST: usize = 160;
+    const SHOWN_CHARS: usize = 160;
     let words = process.cmdline().unwrap_or_default().join(" ");
     let command = if words.is_empty() { process.stat().map(|stat| stat.comm).unwrap_or_default() } else { words };
     let command = clean::line(&command);
-    match command.char_indices().nth(MOST) {
+    match command.char_indices().nth(SHOWN_CHARS) {
         Some((end, _)) => format!("{}…", &command[..end]),
         None => command.into_owned(),
     }
 }
 
-/// The process behind a socket. Looks through every process, so only where a port is not
-/// its own region's.
+/// Find the process behind a socket. Looks through every process, so only where a port is not its own region's.
 pub fn stranger(inode: u64) -> Stranger {
     let processes = all_processes().into_iter().flatten().flatten();
     let mut behind = processes.filter(|process| inodes(process).contains(&inode));
@@ -76,8 +75,8 @@ pub fn stranger(inode: u64) -> Stranger {
     Stranger { pid: process.pid.try_into().ok(), command: command(&process), unit: unit(&process) }
 }
 
-/// An address as it is told of either end: of an IPv4 connection to who listens by IPv6 the two are told
-/// in different forms.
+/// The form of an address that is the same of either end: of an IPv4 connection to who listens by IPv6 the two are
+/// told in different ones.
 pub fn plain(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
@@ -113,9 +112,9 @@ fn connected(table: &[TcpNetEntry], port: u16, own: &HashSet<u64>) -> BTreeSet<I
     open.map(|e| e.remote_address.ip().to_canonical()).collect()
 }
 
-/// The addresses of those connected to a region: at the port that is its own, whoever listens there, and
-/// wherever these processes, which run on it, listen for hosts. One that waits to be moved serves where the
-/// map had it before.
+/// The addresses of those connected to a region: at the port that is its own, whoever listens there, and wherever
+/// these processes, which run on it, listen for hosts. A region that waits to be moved serves where the map had it
+/// before.
 ///
 /// # Errors
 /// procfs does not tell.
@@ -146,8 +145,8 @@ pub fn listening(pid: u32) -> io::Result<BTreeSet<u16>> {
     Ok(listeners.map(|e| e.local_address.port()).collect())
 }
 
-/// The processes that run on a directory: that have a file in it open, or work in it. A
-/// downstairs holds every extent file open, by whatever path it came to it.
+/// The processes that run on a directory: that have a file in it open, or work in it. A downstairs holds every extent
+/// file open, by whatever path it came to it.
 ///
 /// # Errors
 /// procfs does not tell.
@@ -192,7 +191,7 @@ fn is_on(process: &Process, files: &HashSet<(u64, u64)>) -> io::Result<bool> {
         return Ok(true);
     }
     match fs::read_dir(base.join("fd")) {
-        // It has ended meanwhile.
+        // The process has ended meanwhile.
         Err(why) if matches!(why.raw_os_error(), Some(nix::libc::ENOENT | nix::libc::ESRCH)) => Ok(false),
         Err(why) => Err(why),
         Ok(descriptors) => Ok(descriptors.flatten().any(|descriptor| held(descriptor.path()))),
@@ -225,7 +224,7 @@ mod tests {
     /// As the end of a supervisor leaves it at a downstairs that hangs, and does not notice.
     #[test]
     fn what_a_dead_probe_has_left_is_nobody() {
-        // What another test starts has a copy of the descriptor for a moment.
+        // Children of another test have a copy of the descriptor for a moment.
         if !is_alone("kernel::processes::tests::what_a_dead_probe_has_left_is_nobody") {
             return;
         }

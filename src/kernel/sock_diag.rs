@@ -1,5 +1,5 @@
-//! How the kernel is asked about TCP sockets over netlink (sock_diag(7)): requests and answers as
-//! bytes. It knows nothing of regions and decides nothing; what an answer means is known elsewhere.
+//! Socket diagnosis of the kernel over netlink (sock_diag(7)): requests and answers as bytes. It knows nothing of
+//! regions and decides nothing; what an answer means is known elsewhere.
 //!
 //! The numbers are those of linux/netlink.h, linux/sock_diag.h and linux/inet_diag.h.
 
@@ -14,7 +14,7 @@ use std::sync::{Mutex, PoisonError};
 const BY_FAMILY: u16 = 20;
 /// The order to destroy one (`SOCK_DESTROY`).
 const DESTROY: u16 = 21;
-/// What kernel messages these are: an error or an acknowledgement, and the end of a list.
+/// The kinds of the kernel's messages: an error or an acknowledgement, and the end of a list.
 const ERROR: u16 = 2;
 const DONE: u16 = 3;
 /// A request, one that is acknowledged, and one for a list.
@@ -47,23 +47,22 @@ pub struct Name {
     id: [u8; 48],
 }
 
-/// What the kernel tells of a socket.
+/// A socket as the kernel tells of it.
 #[derive(Debug, Clone)]
 pub struct Told {
-    /// Its name.
     pub name: Name,
-    /// The number of its state (net/tcp_states.h).
+    /// The number of the socket's state (net/tcp_states.h).
     pub state: u8,
-    /// Its inode; 0 if no process has it.
+    /// The socket's inode; 0 if no process has it.
     pub inode: u32,
-    /// How many bytes its peer has not acknowledged, sent or not.
+    /// The bytes that its peer has not acknowledged, sent or not.
     pub unsent: u32,
-    /// How many packets it dropped, if that was asked for.
+    /// The packets that it dropped, if that was asked for.
     pub drops: Option<u32>,
 }
 
 impl Name {
-    /// Of whichever socket has these two ends: with no cookie (`INET_DIAG_NOCOOKIE`).
+    /// Name whichever socket has these two ends: with no cookie (`INET_DIAG_NOCOOKIE`).
     fn between(local: SocketAddr, peer: SocketAddr) -> Self {
         let mut id = [0; 48];
         for (end, port, address) in [(local, 0, 4), (peer, 2, 20)] {
@@ -80,12 +79,12 @@ impl Name {
         Self { family: FAMILIES[usize::from(local.ip().to_canonical().is_ipv6())], id }
     }
 
-    /// Its own address. One that is IPv4's, written as IPv6's, is told as IPv4's.
+    /// The socket's own address. One that is IPv4's, written as IPv6's, is told as IPv4's.
     pub fn local(&self) -> SocketAddr {
         SocketAddr::new(self.address(4), self.port(0))
     }
 
-    /// Its peer's address.
+    /// The address of the socket's peer.
     pub fn peer(&self) -> SocketAddr {
         SocketAddr::new(self.address(20), self.port(2))
     }
@@ -111,10 +110,10 @@ impl Name {
     }
 }
 
-/// The TCP sockets of one family in these states (a bit each) with a local port among these.
+/// List the TCP sockets of one family in these states (a bit each) with a local port among these.
 ///
 /// # Errors
-/// What the kernel answered.
+/// The kernel's answer.
 pub fn list(family: u8, states: u32, ports: &[u16], drops: bool) -> io::Result<Vec<Told>> {
     let wanted = if drops { 1 << (MEMORY - 1) } else { 0 };
     let mut body = request(family, wanted, states, &[0; 48]);
@@ -124,11 +123,11 @@ pub fn list(family: u8, states: u32, ports: &[u16], drops: bool) -> io::Result<V
     Ok(found)
 }
 
-/// The TCP socket with these two ends; where there is none, the kernel may tell of one that listens at the first.
-/// It looks in the place where such a socket has to be, and goes through no list.
+/// Find the TCP socket with these two ends; where there is none, the kernel may tell of one that listens at the
+/// first. It looks in the place where such a socket has to be, and goes through no list.
 ///
 /// # Errors
-/// What the kernel answered: `ENOENT` if there is neither.
+/// The kernel's answer: `ENOENT` if there is neither.
 pub fn between(local: SocketAddr, peer: SocketAddr) -> io::Result<Option<Told>> {
     let name = Name::between(local, peer);
     let mut found = None;
@@ -137,15 +136,15 @@ pub fn between(local: SocketAddr, peer: SocketAddr) -> io::Result<Option<Told>> 
     Ok(found)
 }
 
-/// Destroys a socket: who has it is told `ECONNABORTED`, and its peer gets a reset.
+/// Destroy a socket: who has it is told `ECONNABORTED`, and its peer gets a reset.
 ///
 /// # Errors
-/// What the kernel answered: `ENOENT` if it has gone.
+/// The kernel's answer: `ENOENT` if it has gone.
 pub fn destroy(name: &Name) -> io::Result<()> {
     exchange(DESTROY, REQUEST | ACKNOWLEDGE, &request(name.family, 0, u32::MAX, &name.id), |_| ())
 }
 
-/// An `inet_diag_req_v2`.
+/// Compose an `inet_diag_req_v2`.
 fn request(family: u8, wanted: u8, states: u32, id: &[u8; 48]) -> Vec<u8> {
     let mut body = vec![family, nix::libc::IPPROTO_TCP as u8, wanted, 0];
     body.extend(states.to_ne_bytes());
@@ -187,17 +186,17 @@ fn attribute(kind: u16, content: &[u8]) -> io::Result<Vec<u8>> {
 /// Sockets on which everything that was asked has been answered.
 static IDLE: Mutex<Vec<OwnedFd>> = Mutex::new(Vec::new());
 
-/// Asks, and passes on what is answered. The kernel answers while it is asked: nothing is waited for.
+/// Ask, and pass on what is answered. The kernel answers while it is asked: nothing is waited for.
 fn exchange(kind: u16, flags: u16, body: &[u8], each: impl FnMut(&[u8])) -> io::Result<()> {
     let idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner).pop();
     let kernel = idle.map_or_else(|| broker::open(Wanted::Diagnosis), Ok)?;
     let answer = converse(&kernel, kind, flags, body, each)?;
-    // One that has broken off in the middle is not asked again.
+    // A socket that has broken off in the middle is not asked again.
     IDLE.lock().unwrap_or_else(PoisonError::into_inner).push(kernel);
     answer
 }
 
-/// What the kernel has answered; the outer error is one of the conversation.
+/// Read what the kernel has answered; the outer error is one of the conversation.
 fn converse(
     kernel: &OwnedFd,
     kind: u16,
@@ -236,7 +235,7 @@ fn message_of(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
     Some((kind, body, bytes.get(length.next_multiple_of(4)..).unwrap_or_default()))
 }
 
-/// What both kinds of last message begin with: 0, or an error's negative number.
+/// Read the beginning of both kinds of last message: 0, or an error's negative number.
 fn ended(body: &[u8]) -> io::Result<()> {
     match body.get(..4).map(|code| number(code, 0).cast_signed()) {
         None | Some(0) => Ok(()),
@@ -244,7 +243,7 @@ fn ended(body: &[u8]) -> io::Result<()> {
     }
 }
 
-/// An `inet_diag_msg` and its attributes.
+/// Read an `inet_diag_msg` and its attributes.
 fn told(answer: &[u8]) -> Option<Told> {
     let (fixed, mut rest) = answer.split_at_checked(FIXED)?;
     let mut drops = None;
@@ -261,7 +260,7 @@ fn told(answer: &[u8]) -> Option<Told> {
     Some(Told { name, state: fixed[1], unsent: number(fixed, 60), inode: number(fixed, 68), drops })
 }
 
-/// A number of 32 bits, as this machine writes them. The caller knows that it is there.
+/// Read a number of 32 bits, as this machine writes them. The caller knows that it is there.
 fn number(bytes: &[u8], at: usize) -> u32 {
     let mut number = [0; 4];
     number.copy_from_slice(&bytes[at..at + 4]);

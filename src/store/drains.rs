@@ -1,5 +1,4 @@
-//! The machine's memory of which volumes are being drained: it survives a restart of the supervisor and a reboot.
-//! Only the file.
+//! Drains of volumes, in the machine's memory: they survive a restart of the supervisor and a reboot. Only the file.
 
 use crate::files::{make_dir, replace};
 use crate::names::VolumeName;
@@ -15,10 +14,10 @@ pub type Drains = BTreeMap<VolumeName, Drain>;
 
 const FILE: &str = "drains.json";
 
-/// Reads it; nothing if nobody ever asked for it.
+/// Read the drains; none if nobody ever asked for one.
 ///
 /// # Errors
-/// Why it cannot be read.
+/// Why the file cannot be read.
 pub fn read() -> io::Result<Drains> {
     read_in(&memory())
 }
@@ -30,10 +29,10 @@ fn read_in(dir: &Path) -> io::Result<Drains> {
     }
 }
 
-/// Writes it durably.
+/// Write the drains durably.
 ///
 /// # Errors
-/// It cannot be written; then it is as it was.
+/// The file cannot be written; then it is as it was.
 pub fn write(drains: &Drains) -> io::Result<()> {
     write_in(&memory(), drains)
 }

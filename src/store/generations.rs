@@ -1,5 +1,5 @@
-//! The highest generation that was ever written to a region: what its extents' trailers say. Asked
-//! before each ticket, so what has not changed since is not read again.
+//! Generations that were written to a region: the highest that its extents' trailers say. Asked before each ticket,
+//! so what has not changed since is not read again.
 
 use crate::files::open_below;
 use crate::region::Geometry;
@@ -13,10 +13,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-/// A file that was changed less long ago may be changed again without its time telling.
-const SETTLED: Duration = Duration::from_secs(2);
+/// The age below which a file may be changed again without its time telling.
+const CHANGE_SETTLES: Duration = Duration::from_secs(2);
 
-/// What a file was like when it was read: its inode, and when it was changed.
+/// The version of a file that was read: its inode, and when it was changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Version {
     inode: u64,
@@ -24,15 +24,15 @@ struct Version {
     nanoseconds: u64,
 }
 
-/// What was read of a region's extents, by their numbers.
+/// The generations that were read of a region's extents, by their numbers.
 type Known = Vec<Option<(Version, u64)>>;
 
-/// What was read, by region.
+/// The generations that were read, by region.
 #[derive(Debug, Default)]
 pub struct Written(Mutex<HashMap<PathBuf, Known>>);
 
 impl Written {
-    /// The highest generation in the trailers of a region's extents.
+    /// Find the highest generation in the trailers of a region's extents.
     ///
     /// # Errors
     /// The first extent that is not there or not whole, and why.
@@ -40,7 +40,7 @@ impl Written {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = all.entry(dir.to_owned()).or_default();
         known.resize(geometry.extent_count as usize, None);
-        // A host waits for this: each file is looked at by its name in a folder that is open.
+        // The files are looked at by their names in a folder that is open: a host waits for this.
         let mut folder: Option<(String, OwnedFd)> = None;
         let mut highest = 0;
         for (number, known) in (0..).zip(known) {
@@ -66,12 +66,12 @@ impl Version {
     fn is_settled(&self) -> bool {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let changed = u64::try_from(self.seconds).map(|seconds| Duration::new(seconds, self.nanoseconds as u32));
-        changed.is_ok_and(|changed| now.checked_sub(changed).is_some_and(|age| age > SETTLED))
+        changed.is_ok_and(|changed| now.checked_sub(changed).is_some_and(|age| age > CHANGE_SETTLES))
     }
 }
 
-/// What the file at a path below a region's directory is like. Of the folders that it lies in the
-/// last one stays open.
+/// Read the version of the file at a path below a region's directory. Of the folders that it lies in the last one
+/// stays open.
 fn version(dir: &Path, path: &str, folder: &mut Option<(String, OwnedFd)>) -> io::Result<Version> {
     let (parent, file) = path.rsplit_once('/').unwrap_or((".", path));
     let at = match folder.take() {

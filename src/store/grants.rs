@@ -1,4 +1,4 @@
-//! The record of what was granted, one file a volume: `<root>/.sled/tickets/VOLUME`.
+//! Grants of a volume on record, one file a volume: `<root>/.sled/tickets/VOLUME`.
 //!
 //! A ticket is on record before it is answered, and a host waits for that: so the file is two
 //! slots that are written in turn, in place, and one `fdatasync` is all it costs. A slot that was
@@ -18,10 +18,10 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// How many slots a file has.
+/// The number of slots that a file has.
 const SLOTS: usize = 2;
 
-/// What is on record of each volume that has a record, or why that cannot be read.
+/// The record of each volume that has one, or why that cannot be read.
 pub type Records = BTreeMap<VolumeName, Result<Grant, String>>;
 
 /// The record of one volume, open to be written.
@@ -32,15 +32,15 @@ fn dir(root: &Path) -> PathBuf {
     root.join(DIR).join(TICKETS)
 }
 
-/// What is on record of every volume, or why that cannot be read. Nothing that lies in a record's
-/// place can hold this up.
+/// Read the record of every volume, or why that cannot be read. Nothing that lies in a record's place can hold this
+/// up.
 ///
 /// # Errors
 /// Why it cannot be told which volumes have a record.
 pub fn load(root: &Path) -> io::Result<Records> {
     let (dir, mut grants) = (dir(root), BTreeMap::new());
     let entries = match fs::read_dir(&dir) {
-        // Nothing was granted yet, as far as can be told from here.
+        // No ticket was granted yet, as far as can be told from here.
         Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(grants),
         entries => entries?,
     };
@@ -55,7 +55,7 @@ pub fn load(root: &Path) -> io::Result<Records> {
     Ok(grants)
 }
 
-/// Adds those that are known to have had a record and have none: it was lost.
+/// Add those that are known to have had a record and have none: it was lost.
 pub fn miss(root: &Path, records: &mut Records, known: &BTreeSet<VolumeName>) {
     for volume in known {
         let lost = || format!("{} is gone, and tickets were granted", dir(root).join(volume.as_str()).display());
@@ -63,7 +63,7 @@ pub fn miss(root: &Path, records: &mut Records, known: &BTreeSet<VolumeName>) {
     }
 }
 
-/// The later of the two slots.
+/// Read the later of the two slots.
 fn read(dir: &Path, file: &str) -> io::Result<Grant> {
     let mut text = Vec::new();
     open_below(dir, file)?.take((SLOT * SLOTS) as u64).read_to_end(&mut text)?;
@@ -71,11 +71,11 @@ fn read(dir: &Path, file: &str) -> io::Result<Grant> {
     newest.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "neither of its two slots is whole"))
 }
 
-/// Opens the record of a volume to write to it; `None` if there is none, or something else in its
-/// place: then it is to be begun.
+/// Open the record of a volume to write to it; `None` if there is none, or something else in its place: then it is to
+/// be begun.
 ///
 /// # Errors
-/// It cannot be written to.
+/// The record cannot be written to.
 pub fn open(root: &Path, volume: &VolumeName) -> io::Result<Option<Book>> {
     let path = dir(root).join(volume.as_str());
     match fs::symlink_metadata(&path) {
@@ -87,9 +87,9 @@ pub fn open(root: &Path, volume: &VolumeName) -> io::Result<Option<Book>> {
     OpenOptions::new().write(true).custom_flags(flags).open(path).map(|file| Some(Book(file)))
 }
 
-/// Begins the record of a volume in its full length, so that no later write changes more than its
-/// bytes; with a record of nothing in it, so that the first one that is torn leaves one that can be read.
-/// A directory in its place is put aside, and not deleted.
+/// Begin the record of a volume in its full length, so that no later write changes more than its bytes; with a record
+/// of nothing in it, so that the first one that is torn leaves one that can be read. A directory in its place is put
+/// aside, and not deleted.
 ///
 /// # Errors
 /// The file system refused.
@@ -106,23 +106,23 @@ pub fn begin(root: &Path, volume: &VolumeName) -> io::Result<()> {
 }
 
 impl Book {
-    /// Puts a grant on record, durably. It must be a later one than the last.
+    /// Put a grant on record, durably. It must be a later one than the last.
     ///
     /// # Errors
-    /// It is not on record for certain; after a power cut it may be.
+    /// The grant is not on record for certain; after a power cut it may be.
     pub fn record(&self, grant: &Grant) -> io::Result<()> {
         let text = grant.to_text().map_err(io::Error::other)?;
         let slot = (SLOT * usize::from(grant.serial % 2 == 1)) as u64;
         let written = self.0.write_all_at(&text, slot).and_then(|()| self.0.sync_data());
         if written.is_err() {
-            // What is not granted is not to be read back as if it were.
+            // A grant that is not given is not to be read back as if it were.
             _ = self.0.write_all_at(&[0; SLOT], slot);
         }
         written
     }
 }
 
-/// Puts a grant on record, durably; begins the record if there is none.
+/// Put a grant on record, durably; begin the record if there is none.
 ///
 /// # Errors
 /// As [`Book::record`], or it cannot be begun.

@@ -1,6 +1,6 @@
-//! What is in force, and what was before: the texts of the last configurations in the machine's memory,
-//! durably and whole; and which configuration a machine is to be run by. Once for all who ask: the
-//! supervisor at its start, the generator of the units, and who reserves the ports.
+//! Configurations in force, and those before: the texts of the last ones in the machine's memory, durably and whole;
+//! and which configuration a machine is to be run by. Once for all who ask: the supervisor at its start, the
+//! generator of the units, and who reserves the ports.
 //!
 //! The files are what somebody wants, and are taken when the machine starts, if there is no fault in
 //! them; else what was in force before is. From then on what the supervisor has put in force counts, and
@@ -18,21 +18,21 @@ use std::path::{Path, PathBuf};
 
 /// The file in the machine's memory.
 const FILE: &str = "configurations.json";
-/// Which boot of the machine this is.
+/// The file that tells which boot of the machine this is.
 const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 
 /// A configuration to run the machine by.
 #[derive(Debug, Clone)]
 pub struct Choice {
-    /// What it says.
+    /// The configuration itself.
     pub config: Configuration,
-    /// Its files.
+    /// The texts of its files.
     pub texts: Texts,
-    /// What is wrong with the files in the directory, if it is used in place of these.
+    /// The faults of the files in the directory, if it is used in place of these.
     pub instead_of: Option<Vec<Fault>>,
 }
 
-/// What a supervisor starts with: the files of the directory, or what was in force before.
+/// Choose the configuration that a supervisor starts with: the files of the directory, or what was in force before.
 ///
 /// # Errors
 /// The faults of the files, if there is nothing good to serve with.
@@ -44,8 +44,8 @@ pub fn at_start(dir: &Path) -> Result<Choice, Vec<Fault>> {
     }
 }
 
-/// What the machine is run by now: what a supervisor has put in force since the machine was booted,
-/// or what one would start with.
+/// Choose the configuration that the machine is run by now: the one that a supervisor has put in force since the
+/// machine was booted, or that one would start with.
 ///
 /// # Errors
 /// As [`at_start`].
@@ -62,10 +62,10 @@ fn kept(dir: &Path, may: impl FnOnce(&History) -> bool, instead_of: Option<Vec<F
     Some(Choice { config, texts, instead_of })
 }
 
-/// Reads what was in force of a directory; nothing if nothing ever was.
+/// Read the configurations that were in force of a directory; nothing if nothing ever was.
 ///
 /// # Errors
-/// It cannot be read, or is damaged.
+/// The file cannot be read, or is damaged.
 pub fn load(dir: &Path) -> io::Result<History> {
     load_from(&memory(), dir)
 }
@@ -76,15 +76,15 @@ fn load_from(memory: &Path, dir: &Path) -> io::Result<History> {
         Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(of_another()),
         text => serde_json::from_slice(&text?)?,
     };
-    // What does not say what it was is not what was in force.
+    // A text that does not say what it was is not what was in force.
     history.kept.retain(|kept| kept.texts().digest() == kept.digest);
     Ok(if history.dir == dir { history } else { of_another() })
 }
 
-/// Puts a configuration on record as the one that is in force, durably.
+/// Put a configuration on record as the one that is in force, durably.
 ///
 /// # Errors
-/// It cannot be written; then the record is as it was.
+/// The file cannot be written; then the record is as it was.
 pub fn record(dir: &Path, texts: &Texts, port_map: &str, by: &str) -> io::Result<History> {
     record_in(&memory(), dir, texts, port_map, by)
 }
@@ -107,7 +107,7 @@ fn record_in(memory: &Path, dir: &Path, texts: &Texts, port_map: &str, by: &str)
     Ok(history)
 }
 
-/// Which boot of the machine this is; empty if the kernel does not say.
+/// The boot of the machine that this is; empty if the kernel does not say.
 fn boot() -> String {
     fs::read_to_string(PathBuf::from(BOOT)).map(|text| text.trim().to_owned()).unwrap_or_default()
 }

@@ -1,5 +1,5 @@
-//! The machine's memory of jobs: how each ended that somebody may ask for, and the number of the next
-//! one. Only the file.
+//! Jobs in the machine's memory: how each ended that somebody may ask for, and the number of the next one. Only the
+//! file.
 
 use crate::files::{make_dir, replace};
 use crate::store::mark::{MEMORY_MODE, memory, remembered};
@@ -13,13 +13,13 @@ use std::io;
 use std::path::Path;
 
 const FILE: &str = "jobs.json";
-/// The least number with which it is begun anew, whatever the clock says.
-const ANEW: u64 = 1_000_000;
+/// The least number with which the file is begun anew, whatever the clock says.
+const ANEW_AT_LEAST: u64 = 1_000_000;
 
-/// How many numbers are kept for a supervisor: as many are skipped at most when it is killed.
+/// The numbers that are kept for a supervisor: as many are skipped at most when it is killed.
 pub const BLOCK: u64 = 100;
 
-/// What is remembered of jobs.
+/// The jobs that are remembered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remembered {
     /// The number of the next one.
@@ -31,7 +31,7 @@ pub struct Remembered {
 }
 
 impl Remembered {
-    /// Of jobs none, and no number is kept from being given again.
+    /// Remember no jobs, and keep no number from being given again.
     fn from(next: u64) -> Self {
         Self { next, reserved: next, jobs: Vec::new() }
     }
@@ -53,12 +53,12 @@ struct Text {
 
 /// A number that no job had before: the clock's second, as there are fewer jobs than seconds.
 pub fn anew(now: Timestamp) -> u64 {
-    u64::try_from(now.as_second()).unwrap_or_default().max(ANEW)
+    u64::try_from(now.as_second()).unwrap_or_default().max(ANEW_AT_LEAST)
 }
 
-/// Reads it, and keeps [`BLOCK`] numbers for this supervisor, durably. A job that cannot be read is told and left
-/// out, and its number is given to no other. If nothing can be read, or nothing written, the next job has a
-/// number that none had before ([`anew`]).
+/// Read the jobs, and keep [`BLOCK`] numbers for this supervisor, durably. A job that cannot be read is told and left
+/// out, and its number is given to no other. If nothing can be read, or nothing written, the next job has a number
+/// that none had before ([`anew`]).
 pub fn begin() -> Remembered {
     begin_in(&memory(), times::now())
 }
@@ -116,10 +116,10 @@ fn known_of(text: Text, file: &Path) -> Remembered {
     Remembered { reserved: known.next, ..known }
 }
 
-/// Writes it, durably.
+/// Write the jobs, durably.
 ///
 /// # Errors
-/// It cannot be written; then it is as it was.
+/// The file cannot be written; then it is as it was.
 pub fn write(known: &Remembered) -> io::Result<()> {
     write_in(&memory(), known)
 }
@@ -149,7 +149,7 @@ mod tests {
         for garbage in ["{\"next\":", "", "{\"next\": -1, \"jobs\": []}", "{\"jobs\": []}"] {
             fs::write(dir.path().join(FILE), garbage).unwrap();
             assert_eq!(read_in(dir.path(), now), Remembered::from(1_800_000_000), "{garbage}");
-            assert_eq!(read_in(dir.path(), at(7)).next, ANEW, "a clock that was never set");
+            assert_eq!(read_in(dir.path(), at(7)).next, ANEW_AT_LEAST, "a clock that was never set");
         }
     }
 
@@ -159,7 +159,7 @@ mod tests {
         let dir = dir.path();
         let first = begin_in(dir, now);
         assert_eq!((first.next, first.reserved), (1, 1 + BLOCK));
-        // It is killed before it writes anything, or ends as it should.
+        // The first is killed before it writes anything, or ends as it should.
         let second = begin_in(dir, now);
         assert_eq!(second.next, first.reserved);
         write_in(dir, &Remembered { next: 104, reserved: 104, ..second }).unwrap();
@@ -172,7 +172,7 @@ mod tests {
         assert_eq!(begin_in(dir, at(1_800_000_001)).next, 1_800_000_001);
         fs::remove_dir(&aside).unwrap();
         assert_eq!(begin_in(dir, now).next, 104 + BLOCK, "none was given from there on");
-        // It is gone, and the machine has had a disk.
+        // The file is gone, and the machine has had a disk.
         fs::remove_file(dir.join(FILE)).unwrap();
         assert_eq!(read_in(dir, now).next, 1);
         fs::write(dir.join("disk.json"), "{").unwrap();

@@ -1,8 +1,8 @@
-//! The ledger's file on the data disk: `<root>/.sled/ledger.json`, written aside, synced and
-//! renamed, so that a crash leaves the old one or the new one and never half of one. A copy of
-//! it lies beside it, for the day on which the file cannot be read.
+//! Ledger's file on the data disk: `<root>/.sled/ledger.json`, written aside, synced and renamed, so that a crash
+//! leaves the old one or the new one and never half of one. A copy of it lies beside it, for the day on which the
+//! file cannot be read.
 //!
-//! Whoever changes it holds the disk (`Scanner::change` of `observe::scanner`).
+//! The disk is held by whoever changes it (`Scanner::change` of `observe::scanner`).
 
 use crate::files::{keep_aside, make_dir, move_dir, swap_in, sync_dir, write_aside};
 use crate::names::RegionName;
@@ -17,30 +17,30 @@ use std::path::{Path, PathBuf};
 const FILE: &str = "ledger.json";
 const COPY: &str = "ledger.json.copy";
 /// The most bytes that are read: a record has about 300, a sled a few hundred regions.
-const MOST: u64 = 4 * 1024 * 1024;
+const LEDGER_LIMIT_BYTES: u64 = 4 * 1024 * 1024;
 
 /// The ledger as it was read.
 #[derive(Debug)]
 pub struct Loaded {
-    /// What it says.
+    /// The ledger itself.
     pub ledger: Ledger,
-    /// What is wrong with one of its two copies, while the other is good.
+    /// The fault of one of its two copies, while the other is good.
     pub damage: Option<String>,
 }
 
-/// Reads the ledger below a storage root: the newer of its two copies that can be read.
+/// Read the ledger of a data disk, below its storage root: the newer of its two copies that can be read.
 ///
 /// # Errors
-/// Neither can be read. No ledger at all is an error too: a disk that was marked has one, and
-/// an empty one would hide that regions exist.
+/// Neither can be read. No ledger at all is an error too: a disk that was marked has one, and an empty one would hide
+/// that regions exist.
 pub fn load(root: &Path) -> io::Result<Loaded> {
     match (read(root, FILE), read(root, COPY)) {
         (Ok(file), Ok(copy)) => {
-            // One is a change behind if a crash came between the two.
+            // The copies differ by one change if a crash came between the two.
             let ledger = if copy.serial > file.serial { copy } else { file };
             Ok(Loaded { ledger, damage: None })
         }
-        // One that a newer supervisor wrote has the last word, and is never written over.
+        // A ledger that a newer supervisor wrote has the last word, and is never written over.
         (Err(why), _) | (_, Err(why)) if why.kind() == io::ErrorKind::Unsupported => Err(why),
         (Ok(ledger), Err(why)) | (Err(why), Ok(ledger)) => Ok(Loaded { ledger, damage: Some(why.to_string()) }),
         // Of two reasons the one that must not be overlooked: one of them may not be lost.
@@ -56,17 +56,17 @@ fn read(root: &Path, file: &str) -> io::Result<Ledger> {
     let named = |kind, why: String| io::Error::new(kind, format!("{}: {why}", path.display()));
     let mut text = Vec::new();
     let open = File::open(&path).map_err(|why| named(why.kind(), why.to_string()))?;
-    open.take(MOST).read_to_end(&mut text).map_err(|why| named(why.kind(), why.to_string()))?;
+    open.take(LEDGER_LIMIT_BYTES).read_to_end(&mut text).map_err(|why| named(why.kind(), why.to_string()))?;
     Ledger::parse(&text).map_err(|why| match why {
         LedgerError::Garbage(_) => named(io::ErrorKind::InvalidData, why.to_string()),
         LedgerError::Version(_) => named(io::ErrorKind::Unsupported, why.to_string()),
     })
 }
 
-/// Changes the ledger, durably.
+/// Change the ledger, durably.
 ///
 /// # Errors
-/// It cannot be read or written, or `change` refused; then it is as it was.
+/// The ledger cannot be read or written, or `change` refused; then it is as it was.
 pub fn change<T>(root: &Path, change: impl FnOnce(&mut Ledger) -> io::Result<T>) -> io::Result<T> {
     let mut ledger = load(root)?.ledger;
     ledger.learn();
@@ -74,7 +74,7 @@ pub fn change<T>(root: &Path, change: impl FnOnce(&mut Ledger) -> io::Result<T>)
     ledger.learn();
     let wanted = ledger.clone();
     match save(root, ledger) {
-        // It is there, and only its last sync failed: to say that it is not would be wrong.
+        // The ledger is there, and only its last sync failed: to say that it is not would be wrong.
         Err(why) if load(root).is_ok_and(|now| Ledger { serial: wanted.serial, ..now.ledger } == wanted) => {
             tracing::error!("the ledger is written, and was not synced: {why}");
             Ok(changed)
@@ -83,8 +83,8 @@ pub fn change<T>(root: &Path, change: impl FnOnce(&mut Ledger) -> io::Result<T>)
     }
 }
 
-/// Writes both copies anew if one of them is not as it should be, or does not say yet which of `regions`, those
-/// of the map, it doubts.
+/// Write both copies anew if one of them is not as it should be, or does not say yet which of `regions`, those of the
+/// map, it doubts.
 ///
 /// # Errors
 /// As [`change`].
@@ -96,11 +96,11 @@ pub fn mend(root: &Path, regions: &BTreeSet<RegionName>) -> io::Result<()> {
     if damage.is_some() || behind || ledger != found { save(root, ledger) } else { Ok(()) }
 }
 
-/// Makes sure that the ledger can be changed and a region deleted although the disk has no inodes left: what
-/// that takes is there already, from when there were some.
+/// Make sure that the ledger can be changed and a region deleted although the disk has no inodes left: what that
+/// takes is there already, from when there were some.
 ///
 /// # Errors
-/// It is not, and cannot be made now.
+/// The room is not there, and cannot be made now.
 pub fn keep_room(root: &Path) -> io::Result<()> {
     if !root.join(TRASH).exists() {
         make_dir(&root.join(TRASH), 0o700)?;
@@ -108,11 +108,11 @@ pub fn keep_room(root: &Path) -> io::Result<()> {
     [FILE, COPY].into_iter().try_for_each(|file| keep_aside(&root.join(DIR), file))
 }
 
-/// Writes the first ledger of a disk, if there is none at all. Where regions or traces of them lie, there
-/// was one, and it was lost: of `regions`, those of the map, it may have known each.
+/// Write the first ledger of a disk, if there is none at all. Where regions or traces of them lie, there was one, and
+/// it was lost: of `regions`, those of the map, it may have known each.
 ///
 /// # Errors
-/// It cannot be written.
+/// The ledger cannot be written.
 pub fn begin(root: &Path, regions: &BTreeSet<RegionName>) -> io::Result<()> {
     make_dir(&root.join(DIR), 0o700)?;
     let missing = |file: &str| !root.join(DIR).join(file).exists();
@@ -134,7 +134,7 @@ fn has_traces(root: &Path) -> io::Result<bool> {
     for entry in fs::read_dir(root)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        // What the runbook made is called vm-HOST-i, and never was on record.
+        // The runbook's directories are called vm-HOST-i, and never were on record.
         let named = name.parse::<RegionName>().is_ok() && !name.starts_with("vm-");
         let region = named && entry.path().join("region.json").exists();
         if region || name == TRASH {
@@ -144,7 +144,7 @@ fn has_traces(root: &Path) -> io::Result<bool> {
     Ok(false)
 }
 
-/// A ledger that knows that the one before it was lost.
+/// Make a ledger that knows that the one before it was lost.
 fn rebuilt(regions: &BTreeSet<RegionName>) -> Ledger {
     Ledger::rebuilt(regions.clone(), crate::times::in_seconds(jiff::Timestamp::now()))
 }
@@ -155,11 +155,11 @@ pub fn is_lost(why: &io::Error) -> bool {
     matches!(why.kind(), io::ErrorKind::InvalidData | io::ErrorKind::NotFound)
 }
 
-/// Puts a ledger that is lost aside, and begins a new one, which doubts of each of `regions`, those of the
-/// map, whether it existed. Nothing is deleted.
+/// Put a ledger that is lost aside, and begin a new one, which doubts of each of `regions`, those of the map, whether
+/// it existed. Nothing is deleted.
 ///
 /// # Errors
-/// It is not lost, or the file system refused.
+/// The ledger is not lost, or the file system refused.
 pub fn begin_anew(root: &Path, regions: &BTreeSet<RegionName>) -> io::Result<Vec<PathBuf>> {
     if let Some(why) = load(root).err().filter(|why| !is_lost(why)) {
         return Err(why);
@@ -176,8 +176,8 @@ pub fn begin_anew(root: &Path, regions: &BTreeSet<RegionName>) -> io::Result<Vec
     Ok(aside)
 }
 
-/// Gives a file another name, by the time of day: never that of one that was put aside before, whatever
-/// the clock says.
+/// Give a file another name, by the time of day: never that of one that was put aside before, whatever the clock
+/// says.
 fn put_aside(dir: &Path, file: &str) -> io::Result<PathBuf> {
     let second = jiff::Timestamp::now().as_second();
     let names = (second..).map(|second| dir.join(format!("{file}.unreadable.{second}")));
@@ -312,7 +312,7 @@ mod tests {
             (".trash/x", true),
             (".sled/tickets/a", true),
             (".sled/ledger.json.unreadable.7", true),
-            // What the runbook made, what mkfs makes, and a beginning that the power cut off.
+            // Directories of the runbook, what mkfs makes, and a beginning that the power cut off.
             ("vm-a-0/region.json", false),
             ("lost+found/x", false),
             (".sled/ledger.json.new", false),
@@ -325,7 +325,7 @@ mod tests {
             begin(root.path(), &[mapped.clone()].into()).unwrap();
             let ledger = load(root.path()).unwrap().ledger;
             assert_eq!(ledger.doubted(&mapped).is_some(), lost, "{trace}");
-            // Of one that the map gets later nothing was lost.
+            // A region that the map gets later was not lost.
             assert_eq!(ledger.doubted(&"c-0".parse().unwrap()), None, "{trace}");
         }
     }
@@ -338,7 +338,7 @@ mod tests {
         fs::write(file(root.path(), FILE), &newer).unwrap();
         fs::write(file(root.path(), COPY), &newer).unwrap();
         assert!(!is_lost(&load(root.path()).unwrap_err()));
-        // Even beside one that can be read.
+        // The same beside one that can be read.
         let own = fs::read_to_string(file(root.path(), FILE)).unwrap().replace("\"version\": 6", "\"version\": 2");
         fs::write(file(root.path(), COPY), own).unwrap();
         assert!(!is_lost(&load(root.path()).unwrap_err()) && mend(root.path(), &BTreeSet::new()).is_err());

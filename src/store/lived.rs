@@ -1,4 +1,4 @@
-//! The machine's record of the time that it has lived ([`lived`](crate::lived)): in its memory, beside
+//! Life of the sled on record ([`lived`](crate::lived)): the time that it has lived, in the machine's memory, beside
 //! which disk is its own.
 //!
 //! Written whenever something begins to count, and every few minutes for as long as something does;
@@ -16,7 +16,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 const FILE: &str = "lived.json";
-/// How old the record may be while something counts: so much is lost when the power is cut.
+/// The age of the record while something counts: so much is lost when the power is cut.
 const RECORD_AGAIN: Duration = Duration::from_mins(5);
 
 /// The clock of a sled's life.
@@ -24,7 +24,7 @@ const RECORD_AGAIN: Duration = Duration::from_mins(5);
 pub struct Clock {
     dir: PathBuf,
     boot: String,
-    /// Held by whoever writes: never by whoever only asks.
+    /// The lock of whoever writes: never of one that only asks.
     writing: Mutex<()>,
     state: Mutex<State>,
 }
@@ -32,12 +32,12 @@ pub struct Clock {
 #[derive(Debug)]
 struct State {
     record: Record,
-    /// What is on disk, as far as was written; `None`: nothing yet.
+    /// The moment that is on disk, as far as was written; `None`: nothing yet.
     kept: Option<Moment>,
 }
 
 impl Clock {
-    /// Goes on with the machine's record; without one that can be read, begins a new life.
+    /// Go on with the machine's record; without one that can be read, begin a new life.
     pub fn open() -> Self {
         Self::open_in(
             memory(),
@@ -64,17 +64,18 @@ impl Clock {
         Self { dir, boot: boot.to_owned(), writing: Mutex::default(), state: Mutex::new(State { record, kept }) }
     }
 
-    /// Now.
+    /// The moment of now.
     pub fn now(&self) -> Moment {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.record = state.record.at(&self.boot, since_boot());
         state.record.moment()
     }
 
-    /// Now, durably: what begins to count at this moment has counted all that comes to be on record.
+    /// Put the moment of now on record, durably: what begins to count at it has counted all that comes to be on
+    /// record.
     ///
     /// # Errors
-    /// It cannot be written. Then what counts lasts longer, if the power is cut.
+    /// The record cannot be written. Then what counts lasts longer, if the power is cut.
     pub fn record(&self) -> io::Result<Moment> {
         // Two writers would write one file aside at once.
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);

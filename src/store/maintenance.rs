@@ -1,6 +1,6 @@
-//! The machine's memory that hosts are asked to wait: it survives a restart of the supervisor and
-//! a reboot. It ends after a time that the sled has lived, whatever the clock says. Only the file; when
-//! it ends is looked at elsewhere.
+//! Maintenance in the machine's memory, in which hosts are asked to wait: it survives a restart of the supervisor and
+//! a reboot. It ends after a time that the sled has lived, whatever the clock says. Only the file; when it ends is
+//! looked at elsewhere.
 
 use crate::files::{make_dir, replace};
 use crate::lived::Moment;
@@ -14,22 +14,22 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-/// That hosts are asked to wait, as it is remembered.
+/// The maintenance that is remembered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {
-    /// As it is shown: its times are the clock's.
+    /// The maintenance as it is shown: its times are the clock's.
     #[serde(flatten)]
     pub shown: Maintenance,
-    /// When it began; an older supervisor did not write that.
+    /// The moment at which it began; an older supervisor did not write that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     began: Option<Moment>,
-    /// When it ends by itself.
+    /// The moment at which it ends by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ends: Option<Moment>,
 }
 
 impl Kept {
-    /// One that begins now, by the sled's life and by its clock, and ends after this time, if any.
+    /// Begin one now, by the sled's life and by its clock, that ends after this time, if any.
     pub fn begin(reason: Option<String>, time: Option<Duration>, now: Moment, clock: Timestamp) -> Self {
         let since = in_seconds(clock);
         let until = time.and_then(|time| since.saturating_add(time).ok());
@@ -37,9 +37,8 @@ impl Kept {
         Self { shown, began: Some(now), ends: time.map(|time| now.after(time)) }
     }
 
-    /// Takes it up again after a restart. What was written by an older supervisor, which went by the
-    /// clock alone, or in a life of which nothing is known any more, begins now, for what may be left
-    /// of it.
+    /// Take it up again after a restart. One that was written by an older supervisor, which went by the clock alone,
+    /// or in a life of which nothing is known any more, begins now, for what may be left of it.
     pub fn resume(mut self, now: Moment, clock: Timestamp) -> Self {
         if self.began.is_some_and(|began| now.since(began).is_some()) {
             return self;
@@ -56,12 +55,12 @@ impl Kept {
         self
     }
 
-    /// How much of it is left; `None` if it does not end by itself.
+    /// The time that is left of it; `None` if it does not end by itself.
     pub fn left(&self, now: Moment) -> Option<Duration> {
         self.ends.map(|ends| ends.since(now).unwrap_or_default())
     }
 
-    /// Shows its times as the clock has them now, if that was set meanwhile or the machine was off.
+    /// Show its times as the clock has them now, if that was set meanwhile or the machine was off.
     pub fn show(&mut self, now: Moment, clock: Timestamp) {
         if let Some(since) = self.began.and_then(|began| clock.checked_sub(now.since(began)?).ok()) {
             self.shown.since = steady(self.shown.since, since);
@@ -73,10 +72,10 @@ impl Kept {
 
 const FILE: &str = "maintenance.json";
 
-/// Reads it; `None` if nobody asked for it.
+/// Read the maintenance; `None` if nobody asked for it.
 ///
 /// # Errors
-/// Why it cannot be read.
+/// Why the file cannot be read.
 pub fn read() -> io::Result<Option<Kept>> {
     read_in(&memory())
 }
@@ -88,10 +87,10 @@ fn read_in(dir: &Path) -> io::Result<Option<Kept>> {
     }
 }
 
-/// Writes it durably, or removes it.
+/// Write the maintenance durably, or remove it.
 ///
 /// # Errors
-/// It cannot be written; then it is as it was.
+/// The file cannot be written; then it is as it was.
 pub fn write(maintenance: Option<&Kept>) -> io::Result<()> {
     write_in(&memory(), maintenance)
 }
@@ -165,7 +164,7 @@ mod tests {
         let left = |clock| old.clone().resume(moment(1, 5), clock).left(moment(1, 5));
         assert_eq!(left(begun + Duration::from_mins(20)), Some(Duration::from_mins(40)));
         assert_eq!(left(begun + HOUR), Some(Duration::ZERO));
-        // It was written while the clock was years ahead.
+        // The clock was years ahead when it was written.
         assert_eq!(left(begun - Duration::from_hours(100_000)), Some(HOUR));
         let other = Kept::begin(None, Some(HOUR), moment(2, 100), at(0)).resume(moment(1, 5), at(0));
         assert_eq!(other.left(moment(1, 5)), Some(HOUR));

@@ -1,4 +1,4 @@
-//! The mark on the data disk and the machine's memory of it: which disk is this sled's.
+//! Mark of the data disk, and the machine's memory of it: which disk is this sled's.
 
 use crate::config::Storage;
 use crate::files::{make_dir, may_use, replace};
@@ -14,29 +14,29 @@ use uuid::Uuid;
 
 /// The file, below [`DIR`] on the disk and in the machine's memory.
 const FILE: &str = "disk.json";
-/// Where the machine remembers, unless systemd says otherwise (`StateDirectory=`).
+/// The directory of the machine's memory, unless systemd says otherwise (`StateDirectory=`).
 const MEMORY: &str = "/var/lib/sled";
-/// Its mode, as in the unit (`StateDirectoryMode=`): the service user must reach staged programs.
+/// The mode of that directory, as in the unit (`StateDirectoryMode=`): the service user must reach staged programs.
 pub const MEMORY_MODE: u32 = 0o711;
 
-/// Where the machine remembers its disk.
+/// The directory in which the machine remembers its disk.
 pub fn memory() -> PathBuf {
     std::env::var_os("STATE_DIRECTORY").map_or_else(|| MEMORY.into(), PathBuf::from)
 }
 
-/// Reads the mark of the disk at a storage root; `None` if it has none.
+/// Read the mark of the disk at a storage root; `None` if it has none.
 ///
 /// # Errors
-/// Why it cannot be read.
+/// Why the mark cannot be read.
 pub fn read(root: &Path) -> Result<Option<Mark>, String> {
     parse(&root.join(DIR).join(FILE))
 }
 
-/// Finds that this disk is mounted at the storage root, right now: time passes between a
-/// request and its turn, and nothing may be done on another disk or below the mount point.
+/// Find that this disk is mounted at the storage root, right now: time passes between a request and its turn, and
+/// nothing may be done on another disk or below the mount point.
 ///
 /// # Errors
-/// It is not.
+/// The disk is not.
 pub fn is_mounted(storage: &Storage, disk: Uuid) -> io::Result<()> {
     let root = storage.root.display();
     if !may_use(&storage.root, storage.require_mount) {
@@ -48,10 +48,10 @@ pub fn is_mounted(storage: &Storage, disk: Uuid) -> io::Result<()> {
     }
 }
 
-/// What the machine remembers; `None` before it has seen its disk for the first time.
+/// Read the mark that the machine remembers; `None` before it has seen its disk for the first time.
 ///
 /// # Errors
-/// Why it cannot be read.
+/// Why the mark cannot be read.
 pub fn remembered(memory: &Path) -> Result<Option<Mark>, String> {
     parse(&memory.join(FILE))
 }
@@ -64,11 +64,11 @@ fn parse(file: &Path) -> Result<Option<Mark>, String> {
     }
 }
 
-/// Marks the disk at a storage root as this sled's and begins its ledger, by the `regions` that the map
-/// puts on it; what lies there is left as it is.
+/// Mark the disk at a storage root as this sled's and begin its ledger, by the `regions` that the map puts on it;
+/// what lies there is left as it is.
 ///
 /// # Errors
-/// It cannot be written.
+/// The mark cannot be written.
 pub fn put(root: &Path, sled: &SledName, regions: &BTreeSet<RegionName>) -> io::Result<Mark> {
     make_dir(&root.join(DIR), 0o700)?;
     // The ledger first: a disk that is marked has one.
@@ -78,10 +78,10 @@ pub fn put(root: &Path, sled: &SledName, regions: &BTreeSet<RegionName>) -> io::
     Ok(mark)
 }
 
-/// Remembers a disk on the machine.
+/// Remember a disk on the machine.
 ///
 /// # Errors
-/// It cannot be written.
+/// The mark cannot be written.
 pub fn remember(memory: &Path, mark: &Mark) -> io::Result<()> {
     make_dir(memory, MEMORY_MODE)?;
     replace(memory, FILE, &mark.to_text()?)

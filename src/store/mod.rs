@@ -1,5 +1,5 @@
-//! What is read from and written to the data disk and the machine's memory (`/var/lib/sled`, `/run/sled`): each module
-//! has one file, or one kind of them, durably and whole. Decides nothing, and asks neither systemd nor the network.
+//! Files of the data disk and of the machine's memory (`/var/lib/sled`, `/run/sled`): each module has one file, or
+//! one kind of them, durably and whole. Decides nothing, and asks neither systemd nor the network.
 //!
 //! | module | file |
 //! |---|---|

@@ -1,9 +1,8 @@
-//! Where a region's directory lies: in its place, in `.incoming` while it is made, in `.trash`
-//! after it was deleted.
+//! Place of a region's directory: its own, `.incoming` while it is made, `.trash` after it was deleted.
 //!
-//! The ledger is written first, durably, and the directory follows with one rename: after a
-//! crash between the two [`settle`] does what the ledger says. No directory is ever put over
-//! another. Whoever calls this holds the disk, so that no look falls between the two halves.
+//! The ledger is written first, durably, and the directory follows with one rename: after a crash between the two
+//! [`settle`] does what the ledger says. No directory is ever put over another. The caller holds the disk, so that no
+//! look falls between the two halves.
 
 use crate::decide::settle::{Listing, Step, settle as steps};
 use crate::files::{make_dir, move_dir, sync_dir};
@@ -20,11 +19,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Gives a region that was made in `.incoming` its name and puts it on record.
+/// Give a region that was made in `.incoming` its name and put it on record.
 ///
 /// # Errors
-/// Its place is taken, its name or identity is on record already, or the file system refused;
-/// then it lies where it was and is not on record.
+/// The place is taken, the name or identity is on record already, or the file system refused; then the region lies
+/// where it was and is not on record.
 pub fn place(root: &Path, dir: &Path, name: &RegionName, record: &Record) -> io::Result<()> {
     vacant(&root.join(name.to_string()))?;
     ledger::change(root, |ledger| {
@@ -42,8 +41,8 @@ pub fn place(root: &Path, dir: &Path, name: &RegionName, record: &Record) -> io:
     })
 }
 
-/// Renames a directory. One that was renamed and whose rename was not synced counts as renamed:
-/// the ledger says so already.
+/// Rename a directory. One that was renamed and whose rename was not synced counts as renamed: the ledger says so
+/// already.
 fn moved(from: &Path, to: &Path) -> io::Result<()> {
     match move_dir(from, to) {
         Err(why) if fs::symlink_metadata(from).is_err() && fs::symlink_metadata(to).is_ok() => {
@@ -54,13 +53,13 @@ fn moved(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-/// Puts a region in the trash, where it is kept from this moment on.
+/// Put a region in the trash, where it is kept from this moment on.
 ///
 /// # Errors
-/// It is not on record, or the file system refused; then it is where it was.
+/// The region is not on record, or the file system refused; then it is where it was.
 pub fn bury(root: &Path, name: &RegionName, moment: Moment) -> io::Result<Tombstone> {
     let (trash, place) = (root.join(TRASH), root.join(name.to_string()));
-    // What a link leads to is not the supervisor's, and is never removed.
+    // The directory that a link leads to is not the supervisor's, and is never removed.
     if !fs::symlink_metadata(&place)?.is_dir() {
         return Err(io::Error::other(format!("{} is not a directory: remove it by hand", place.display())));
     }
@@ -72,7 +71,7 @@ pub fn bury(root: &Path, name: &RegionName, moment: Moment) -> io::Result<Tombst
         ledger.holds.remove(name);
         let (region, deleted, buried) = (name.clone(), times::in_seconds(Timestamp::now()), Some(moment));
         let mut stone = Tombstone { region, record, deleted, buried, moved: false, removing: false };
-        // One of this name may have been deleted within this second, or the clock was set.
+        // Another of this name may have been deleted within this second, or the clock was set.
         while trash.join(stone.dir()).exists() {
             stone.deleted += jiff::SignedDuration::from_secs(1);
         }
@@ -85,14 +84,14 @@ pub fn bury(root: &Path, name: &RegionName, moment: Moment) -> io::Result<Tombst
             ledger.regions.insert(name.clone(), stone.record.clone());
         });
     })?;
-    // It is deleted whether that is noted now or by the next start.
+    // The region is deleted whether that is noted now or by the next start.
     if let Err(why) = note_moved(root, &stone.dir()) {
         tracing::warn!("{} lies in the trash, and that is not noted yet: {why}", stone.dir());
     }
     Ok(Tombstone { moved: true, ..stone })
 }
 
-/// Notes that a deleted region lies in the trash: what lies in its place from now on is another.
+/// Note that a deleted region lies in the trash: what lies in its place from now on is another.
 fn note_moved(root: &Path, dir: &str) -> io::Result<()> {
     ledger::change(root, |ledger| {
         ledger.tombstones.iter_mut().filter(|stone| stone.dir() == dir).for_each(|stone| stone.moved = true);
@@ -100,10 +99,10 @@ fn note_moved(root: &Path, dir: &str) -> io::Result<()> {
     })
 }
 
-/// Takes a region whose directory is gone off the record.
+/// Take a region whose directory is gone off the record.
 ///
 /// # Errors
-/// It is there after all, or the file system refused.
+/// The directory is there after all, or the file system refused.
 pub fn forget(root: &Path, name: &RegionName) -> io::Result<()> {
     vacant(&root.join(name.to_string()))?;
     ledger::change(root, |ledger| {
@@ -114,10 +113,10 @@ pub fn forget(root: &Path, name: &RegionName) -> io::Result<()> {
     })
 }
 
-/// Gives a deleted region its place again.
+/// Give a deleted region its place again.
 ///
 /// # Errors
-/// Its place is taken, its removal has begun, or the file system refused; then it stays deleted.
+/// The place is taken, the removal has begun, or the file system refused; then the region stays deleted.
 pub fn restore(root: &Path, stone: &Tombstone) -> io::Result<()> {
     let name = &stone.region;
     vacant(&root.join(name.to_string()))?;
@@ -139,14 +138,14 @@ pub fn restore(root: &Path, stone: &Tombstone) -> io::Result<()> {
     })
 }
 
-/// Notes that a deleted region is being removed: it cannot be had back any more.
+/// Note that a deleted region is being removed: it cannot be had back any more.
 ///
 /// # Errors
 /// There is none, or the file system refused.
 pub fn begin_removal(root: &Path, stone: &Tombstone) -> io::Result<PathBuf> {
     let noted = |other: &Tombstone| other.dir() == stone.dir() && other.removing;
     if ledger::load(root)?.ledger.tombstones.iter().any(noted) {
-        // It was tried before.
+        // The removal was tried before.
         return Ok(root.join(TRASH).join(stone.dir()));
     }
     ledger::change(root, |ledger| {
@@ -157,10 +156,10 @@ pub fn begin_removal(root: &Path, stone: &Tombstone) -> io::Result<PathBuf> {
     Ok(root.join(TRASH).join(stone.dir()))
 }
 
-/// Drops a deleted region whose files have been removed.
+/// Drop a deleted region whose files have been removed.
 ///
 /// # Errors
-/// Its directory is not empty, or the file system refused.
+/// The directory is not empty, or the file system refused.
 pub fn end_removal(root: &Path, stone: &Tombstone) -> io::Result<()> {
     match fs::remove_dir(root.join(TRASH).join(stone.dir())) {
         Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(why),
@@ -172,7 +171,7 @@ pub fn end_removal(root: &Path, stone: &Tombstone) -> io::Result<()> {
     })
 }
 
-/// The name's place must be free, of a broken link too.
+/// Find a region's place to be free, of a broken link too.
 fn vacant(place: &Path) -> io::Result<()> {
     match fs::symlink_metadata(place) {
         Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -181,7 +180,7 @@ fn vacant(place: &Path) -> io::Result<()> {
     }
 }
 
-/// Takes a change of the ledger back whose rename was refused.
+/// Take a change of the ledger back whose rename was refused.
 fn undo(root: &Path, back: impl FnOnce(&mut Ledger)) {
     let undone = ledger::change(root, |ledger| {
         back(ledger);
@@ -192,10 +191,10 @@ fn undo(root: &Path, back: impl FnOnce(&mut Ledger)) {
     }
 }
 
-/// Makes the directories what the ledger says. Returns what was done, in words, and the
-/// left-overs that are still to be removed: removing may take long, and needs no hold on the
-/// disk. What lies in the trash and was never told from when on it is kept is kept from this moment
-/// on. What a ledger that was begun anew may have known, and does not say, is of `regions`, those of the map.
+/// Make the directories what the ledger says. Return what was done, in words, and the left-overs that are still to be
+/// removed: removing may take long, and needs no hold on the disk. Regions in the trash of which it was never told
+/// from when on they are kept are kept from this moment on. Regions that a ledger that was begun anew may have known,
+/// and does not say, are of `regions`, those of the map.
 ///
 /// # Errors
 /// The file system refused; what was done until then stays done.
@@ -245,8 +244,7 @@ pub fn settle(root: &Path, regions: &BTreeSet<RegionName>, moment: Moment) -> io
     Ok((done, sweep))
 }
 
-/// Begins to count for what was deleted by a supervisor that did not, or in a life of which nothing
-/// is known any more.
+/// Begin to count for what was deleted by a supervisor that did not, or in a life of which nothing is known any more.
 fn keep_from(root: &Path, moment: Moment) -> io::Result<()> {
     let counts = |stone: &Tombstone| stone.buried.is_some_and(|buried| moment.since(buried).is_some());
     if ledger::load(root)?.ledger.tombstones.iter().all(counts) {
@@ -258,7 +256,7 @@ fn keep_from(root: &Path, moment: Moment) -> io::Result<()> {
     })
 }
 
-/// What lies on the disk, as far as it matters to [`settle`].
+/// List what lies on the disk, as far as it matters to [`settle`].
 fn listing(root: &Path, ledger: &Ledger) -> io::Result<Listing> {
     let mut listing = Listing::default();
     let names = ledger.regions.keys().chain(ledger.tombstones.iter().map(|stone| &stone.region));
@@ -276,7 +274,7 @@ fn listing(root: &Path, ledger: &Ledger) -> io::Result<Listing> {
         for entry in entries {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            // A link is nothing that was put there by the supervisor.
+            // The supervisor never puts a link there.
             if entry.file_type()?.is_dir() {
                 found.insert(name, region_json(&entry.path()).ok());
             }
@@ -291,8 +289,8 @@ mod tests {
     use crate::region::Geometry;
     use uuid::Uuid;
 
-    /// What an older supervisor has deleted, and what was deleted in another life, is kept from the first
-    /// settling on; what counts already goes on.
+    /// Regions that an older supervisor has deleted, and those that were deleted in another life, are kept from the
+    /// first settling on; what counts already goes on.
     #[test]
     fn what_was_never_told_from_when_on_it_is_kept_is_kept_from_now_on() {
         let root = tempfile::tempdir().unwrap();

@@ -1,6 +1,5 @@
-//! What lies in a region's directory, read by the supervisor itself: `region.json`, every
-//! extent file's length and trailer, who owns them and what they take. Reads only, and follows
-//! no link: the directory belongs to the service user.
+//! Region's directory, read by the supervisor itself: `region.json`, every extent file's length and trailer, who owns
+//! them and what they take. Reads only, and follows no link: the directory belongs to the service user.
 
 use crate::decide::facts::Survey;
 use crate::files::{open_below, read_below, room};
@@ -13,27 +12,27 @@ use std::path::Path;
 use std::time::Duration;
 
 /// The most bytes of a `region.json` that are read; a real one has under 300.
-const MOST_REGION_JSON: u64 = 64 * 1024;
-/// How often a fault is looked at before it is believed of a region that runs, and after what pause.
-const LOOKS: u32 = 4;
-const LOOK: Duration = Duration::from_millis(250);
+const JSON_LIMIT_BYTES: u64 = 64 * 1024;
+/// The looks at a fault before it is believed of a region that runs, and the pause between two.
+const FAULT_LOOKS: u32 = 4;
+const FAULT_POLL: Duration = Duration::from_millis(250);
 /// Bytes a block of `st_blocks` (stat(2)).
 const STAT_BLOCK: u64 = 512;
 
-/// Reads a region's `region.json`.
+/// Read a region's `region.json`.
 ///
 /// # Errors
 /// Why there is none to be read.
 pub fn region_json(dir: &Path) -> Result<RegionJson, String> {
-    let text = read_below(dir, "region.json", MOST_REGION_JSON).map_err(|why| match why.kind() {
+    let text = read_below(dir, "region.json", JSON_LIMIT_BYTES).map_err(|why| match why.kind() {
         io::ErrorKind::NotFound => "it is no region: it has no region.json".to_owned(),
         _ => format!("region.json: {why}"),
     })?;
     RegionJson::parse(&text).map_err(|why| why.to_string())
 }
 
-/// Reads the trailer of every extent file, each of which must have exactly the right length.
-/// `progress` hears how many were read.
+/// Read the trailer of every extent file, each of which must have exactly the right length. `progress` hears how many
+/// were read.
 ///
 /// # Errors
 /// The first extent that is not there or not whole, and why.
@@ -47,10 +46,10 @@ pub fn trailers(dir: &Path, geometry: Geometry, progress: impl Fn(u64)) -> Resul
     (0..geometry.extent_count).map(one).collect()
 }
 
-/// Reads the trailer of an extent file that must have exactly this length.
+/// Read the trailer of an extent file that must have exactly this length.
 ///
 /// # Errors
-/// It has not, or what lies there is no trailer.
+/// The file has not, or what lies there is no trailer.
 pub fn trailer(file: &File, length: u64) -> io::Result<Trailer> {
     let found = file.metadata()?.len();
     if found != length {
@@ -61,8 +60,8 @@ pub fn trailer(file: &File, length: u64) -> io::Result<Trailer> {
     Trailer::parse(&trailer).map_err(io::Error::other)
 }
 
-/// How many extents were left dirty. Reads from every file: not for one that runs, whose trailers
-/// change, and whose disk has better to do.
+/// Count the extents that were left dirty. Reads from every file: not for one that runs, whose trailers change, and
+/// whose disk has better to do.
 pub fn dirty(dir: &Path, geometry: Geometry) -> u32 {
     let length = geometry.extent_file_bytes();
     let read = |number: &u32| open_below(dir, &extent_path(*number)).and_then(|file| trailer(&file, length));
@@ -70,8 +69,8 @@ pub fn dirty(dir: &Path, geometry: Geometry) -> u32 {
     dirty.count().try_into().unwrap_or(u32::MAX)
 }
 
-/// Looks at every file that a downstairs of this geometry needs, without opening it: what it
-/// takes, and the first that is missing, has a wrong length, or does not belong to `owner`.
+/// Survey every file that a downstairs of this geometry needs, without opening it: what it takes, and the first that
+/// is missing, has a wrong length, or does not belong to `owner`.
 pub fn survey(dir: &Path, geometry: Geometry, owner: Option<u32>) -> Survey {
     let mut survey = Survey::default();
     if room(dir).is_ok_and(|room| room.read_only) {
@@ -98,20 +97,20 @@ pub fn survey(dir: &Path, geometry: Geometry, owner: Option<u32>) -> Survey {
     survey
 }
 
-/// What would keep a downstairs of this user from starting on a region on which one runs: as
-/// [`survey`], and by the files' modes. That one replaces an extent's file while it repairs it, so what
-/// is wrong is looked at again for a while.
+/// Find what would keep a downstairs of this user from starting on a region on which one runs: as [`survey`], and by
+/// the files' modes. That one replaces an extent's file while it repairs it, so what is wrong is looked at again for
+/// a while.
 ///
 /// # Errors
 /// The first fault, which has stayed.
 pub fn startable(dir: &Path, geometry: Geometry, owner: Option<u32>) -> Result<(), String> {
     let mut fault = None;
-    for _ in 0..LOOKS {
+    for _ in 0..FAULT_LOOKS {
         fault = survey(dir, geometry, owner).fault.or_else(|| locked(dir, geometry));
         if fault.is_none() {
             return Ok(());
         }
-        std::thread::sleep(LOOK);
+        std::thread::sleep(FAULT_POLL);
     }
     fault.map_or(Ok(()), Err)
 }
@@ -140,7 +139,7 @@ fn fault(found: &Metadata, length: Option<u64>, owner: Option<u32>, dir: bool) -
     other.map(|owner| format!("it belongs to the user with id {}, and {owner} is right", found.uid()))
 }
 
-/// How many bytes of the disk a directory's files take.
+/// Count the bytes of the disk that a directory's files take.
 pub fn allocated(dir: &Path) -> u64 {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     let sizes = entries.map(|entry| match entry.metadata() {

@@ -1,5 +1,5 @@
-//! Since when things are as they are, for the next supervisor of this boot: in /run, as what was so before
-//! the machine was booted says nothing of now. Only the file.
+//! Since when things are as they are, for the next supervisor of this boot: in /run, as what was so before the
+//! machine was booted says nothing of now. Only the file.
 
 use crate::check::Code;
 use crate::files::replace;
@@ -12,23 +12,23 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-/// Where the supervisor's socket is, too.
+/// The directory of the supervisor's socket, too.
 const DIR: &str = "/run/sled";
 const FILE: &str = "since.json";
 
-/// What one supervisor tells the next.
+/// The times that one supervisor tells the next.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Since {
     /// The conditions that held, what each was about, and since when.
     pub conditions: Vec<(Code, String, Timestamp)>,
     /// The state of each region, and since when.
     pub states: BTreeMap<RegionName, (State, Timestamp)>,
-    /// When a region was last stopped by somebody else, and which run of its unit.
+    /// The time at which a region was last stopped by somebody else, and which run of its unit.
     #[serde(default)]
     pub stopped: BTreeMap<RegionName, (Timestamp, Option<String>)>,
 }
 
-/// Reads it. What cannot be read is told, and taken for nothing.
+/// Read the times. A file that cannot be read is told, and taken for nothing.
 pub fn read() -> Since {
     read_in(Path::new(DIR))
 }
@@ -54,7 +54,7 @@ struct Text {
     stopped: BTreeMap<RegionName, (Timestamp, Option<String>)>,
 }
 
-/// Reads each by itself: a condition or a state that only another version of the supervisor knows is left out.
+/// Read each by itself: a condition or a state that only another version of the supervisor knows is left out.
 fn parse(text: &[u8]) -> serde_json::Result<Since> {
     let Text { conditions, states, stopped } = serde_json::from_slice(text)?;
     let conditions = conditions.into_iter().filter_map(|one| serde_json::from_value(one).ok()).collect();
@@ -62,10 +62,10 @@ fn parse(text: &[u8]) -> serde_json::Result<Since> {
     Ok(Since { conditions, states, stopped })
 }
 
-/// Writes it.
+/// Write the times.
 ///
 /// # Errors
-/// It cannot be written; then it is as it was.
+/// The file cannot be written; then it is as it was.
 pub fn write(known: &Since) -> io::Result<()> {
     replace(Path::new(DIR), FILE, &serde_json::to_vec(known)?)
 }

@@ -1,5 +1,5 @@
-//! What the configuration adds to the shipped units, as the text of drop-in files: where the
-//! HTTP socket listens, what the supervisor's sockets reach, and what each region's unit runs. Pure.
+//! Drop-ins of the shipped units, as text, by which the configuration adds to them: where the HTTP socket listens,
+//! what the supervisor's sockets reach, and what each region's unit runs. Pure.
 //!
 //! The supervisor does not write these. systemd asks for them (`sledd --generator`, a
 //! systemd.generator(7)) at boot and at every `daemon-reload`, so that `systemctl cat` shows
@@ -16,10 +16,10 @@ use std::path::Path;
 /// their names, and what is set while a unit runs lies in `50-PROPERTY.conf`: that has to count.
 pub const FILE: &str = "10-sled.conf";
 
-/// What stands between a region's program and its directory.
+/// The words between a region's program and its directory.
 const RUN: &str = " run --data ";
 
-/// The drop-ins of a configuration: each unit's name and the text of its drop-in.
+/// Compose the drop-ins of a configuration: each unit's name and the text of its drop-in.
 pub fn all(config: &Configuration, programs: &Programs) -> Vec<(String, String)> {
     let regions = config.local_regions();
     let program = |local: &LocalRegion| programs.of(&local.name, &config.sled.downstairs.program);
@@ -27,9 +27,9 @@ pub fn all(config: &Configuration, programs: &Programs) -> Vec<(String, String)>
     [socket("http.listen of sled.toml", &config.listen), broker(config)].into_iter().chain(each).collect()
 }
 
-/// The drop-in of a configuration that cannot be used: hosts are told so at every address. Of a port
-/// alone systemd makes one of IPv4 where the kernel has no IPv6 (`socket_address_parse()`; its manual
-/// does not say so); `[::]` would fail there, and the operator's socket with it.
+/// Compose the drop-in of a configuration that cannot be used: hosts are told so at every address. Of a port alone
+/// systemd makes one of IPv4 where the kernel has no IPv6 (`socket_address_parse()`; its manual does not say so);
+/// `[::]` would fail there, and the operator's socket with it.
 pub fn broken(port: u16) -> (String, String) {
     socket("everywhere, to be told that the configuration is faulty (sledctl config check)", &[port])
 }
@@ -42,15 +42,15 @@ fn socket(place: &str, listen: &[impl Display]) -> (String, String) {
     (names::SOCKET.into(), text)
 }
 
-/// Whom the supervisor can connect to: this sled, at the address of its regions.
+/// The addresses that the supervisor can connect to: this sled's, at which its regions are.
 fn broker(config: &Configuration) -> (String, String) {
     let address = config.address;
     let text = format!("# The sled's own address, from the port map.\n[Service]\nIPAddressAllow={address}\n");
     (names::BROKER.into(), text)
 }
 
-/// The values of one region that runs this program. The lock is taken on the directory itself and is held by the
-/// downstairs as long as it lives: flock(1) becomes the downstairs and hands it over.
+/// Compose the values of one region that runs this program. The lock is taken on the directory itself and is held by
+/// the downstairs as long as it lives: flock(1) becomes the downstairs and hands it over.
 pub fn region(config: &Configuration, program: &Path, local: &LocalRegion) -> String {
     let dir = config.region_dir(&local.name).display().to_string();
     let root = config.sled.storage.root.display();
@@ -87,13 +87,13 @@ pub fn region(config: &Configuration, program: &Path, local: &LocalRegion) -> St
     )
 }
 
-/// The program that a region runs by these values of it.
+/// Read the program that a region runs by these values of it.
 pub fn program(region: &str) -> Option<&Path> {
     let (before, _) = region.split_once(RUN)?;
     before.rsplit_once(' ').map(|(_, program)| Path::new(program))
 }
 
-/// What makes the data port speak TLS.
+/// The arguments that make the data port speak TLS.
 fn tls(files: &Tls) -> String {
     let Tls { cert, key, root_cert, .. } = files;
     format!(" --cert-pem {} --key-pem {} --root-cert-pem {}", cert.display(), key.display(), root_cert.display())

@@ -1,5 +1,5 @@
-//! A fence in systemd's terms: as lines of a drop-in, as the properties that are set, and as
-//! those that a unit has (systemd.resource-control(5), org.freedesktop.systemd1(5)). Pure.
+//! Fence in systemd's terms: as lines of a drop-in, as the properties that are set, and as those that a unit has
+//! (systemd.resource-control(5), org.freedesktop.systemd1(5)). Pure.
 
 use crate::port_map::{Fence, Prefix};
 use std::collections::{BTreeSet, HashMap};
@@ -16,7 +16,7 @@ const DENY: &str = "IPAddressDeny";
 /// A prefix as D-Bus has it: family, address, length.
 type Item = (i32, Vec<u8>, u32);
 
-/// The lines of a drop-in; none for a fence that lets everybody in.
+/// Compose the lines of a drop-in; none for a fence that lets everybody in.
 pub fn lines(fence: &Fence) -> String {
     let line = |key: &str, set: &BTreeSet<Prefix>| {
         if set.is_empty() {
@@ -28,7 +28,7 @@ pub fn lines(fence: &Fence) -> String {
     line(DENY, &fence.deny) + &line(ALLOW, &fence.allow)
 }
 
-/// The settings that make a unit's fence this one, whatever it was.
+/// Compose the settings that make a unit's fence this one, whatever it was.
 pub fn settings(fence: &Fence) -> Vec<(&'static str, Variant<'static>)> {
     let items = |set: &BTreeSet<Prefix>| set.iter().map(item).collect::<Vec<_>>();
     // A list is added to the one that there is; an empty one takes that away. Everything comes
@@ -38,7 +38,7 @@ pub fn settings(fence: &Fence) -> Vec<(&'static str, Variant<'static>)> {
     each.map(|(key, list)| (key, list.into())).collect()
 }
 
-/// The fence that a unit has; `None` if systemd does not tell.
+/// Read the fence that a unit has; `None` if systemd does not tell.
 pub fn of(unit: &HashMap<String, OwnedVariant>) -> Option<Fence> {
     let set = |key: &str| -> Option<BTreeSet<Prefix>> {
         let list = Vec::<Item>::try_from(unit.get(key)?.clone()).ok()?;

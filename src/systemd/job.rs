@@ -1,4 +1,4 @@
-//! A job of systemd, from the call that makes it to the signal that it has ended.
+//! Job of systemd, from the call that makes it to the signal that it has ended.
 
 use super::proxy::{ManagerProxy, Properties};
 use futures_util::StreamExt;
@@ -13,15 +13,15 @@ const QUEUE: NonZero<usize> = NonZero::new(4096).unwrap();
 /// How long a start may take before it is given up: above systemd's own limit for a unit.
 const START_LIMIT: Duration = Duration::from_secs(120);
 
-/// How often to look whether a unit that runs is known still.
-const LOOK: Duration = Duration::from_secs(15);
-/// What systemd answers about a unit that is not loaded.
+/// The pause between two looks whether a unit that runs is known still.
+const UNIT_POLL: Duration = Duration::from_secs(15);
+/// The answer of systemd about a unit that is not loaded.
 const NO_SUCH_UNIT: &str = "org.freedesktop.systemd1.NoSuchUnit";
 
-/// Starts a unit and waits until systemd has done so, or has not.
+/// Start a unit and wait until systemd has done so, or has not.
 ///
 /// # Errors
-/// Why it does not run, in words for an operator.
+/// Why the unit does not run, in words for an operator.
 pub async fn start(bus: &Connection, unit: &str) -> Result<(), String> {
     match timeout(START_LIMIT, run_start(bus, unit)).await {
         Ok(ended) => ended,
@@ -29,27 +29,27 @@ pub async fn start(bus: &Connection, unit: &str) -> Result<(), String> {
     }
 }
 
-/// Starts a unit and waits, for as long as that takes: one that waits for something may never have started.
-/// Whoever ends to wait leaves the job as it is.
+/// Start a unit and wait, for as long as that takes: one that waits for something may never have started. A caller
+/// that ends to wait leaves the job as it is.
 ///
 /// # Errors
-/// Why it does not run, in words for an operator.
+/// Why the unit does not run, in words for an operator.
 pub async fn run_start(bus: &Connection, unit: &str) -> Result<(), String> {
     run(bus, async |manager: ManagerProxy<'_>| manager.start_unit(unit, "fail").await).await
 }
 
-/// Restarts a unit, or starts it, as [`run_start`] does.
+/// Restart a unit, or start it, as [`run_start`] does.
 ///
 /// # Errors
-/// Why it does not run, in words for an operator.
+/// Why the unit does not run, in words for an operator.
 pub async fn run_restart(bus: &Connection, unit: &str) -> Result<(), String> {
     run(bus, async |manager: ManagerProxy<'_>| manager.restart_unit(unit, "replace").await).await
 }
 
-/// Restarts a unit, or starts it, and waits until systemd has done so, or has not.
+/// Restart a unit, or start it, and wait until systemd has done so, or has not.
 ///
 /// # Errors
-/// Why it does not run, in words for an operator.
+/// Why the unit does not run, in words for an operator.
 pub async fn restart(bus: &Connection, unit: &str) -> Result<(), String> {
     match timeout(START_LIMIT, run_restart(bus, unit)).await {
         Ok(ended) => ended,
@@ -57,11 +57,11 @@ pub async fn restart(bus: &Connection, unit: &str) -> Result<(), String> {
     }
 }
 
-/// Runs a unit that no file describes, and waits until its start job has ended: for
-/// `Type=oneshot` that is the end of its process, and how long it may take is the unit's own.
+/// Run a unit that no file describes, and wait until its start job has ended: for `Type=oneshot` that is the end of
+/// its process, and how long it may take is the unit's own.
 ///
 /// # Errors
-/// Why it failed, in words for an operator.
+/// Why the unit failed, in words for an operator.
 pub async fn run_transient(bus: &Connection, unit: &str, properties: &Properties<'_>) -> Result<(), String> {
     let asked = async |manager: ManagerProxy<'_>| manager.start_transient_unit(unit, "fail", properties, &[]).await;
     tokio::select! {
@@ -70,12 +70,12 @@ pub async fn run_transient(bus: &Connection, unit: &str, properties: &Properties
     }
 }
 
-/// Returns when systemd has not known a unit in two looks: the end of a job is not told while
-/// systemd executes itself anew.
+/// Return when systemd has not known a unit in two looks: the end of a job is not told while systemd executes itself
+/// anew.
 async fn forgotten(bus: &Connection, unit: &str) {
     let mut looks = 0;
     while looks < 2 {
-        sleep(LOOK).await;
+        sleep(UNIT_POLL).await;
         let known = async { ManagerProxy::new(bus).await?.get_unit(unit).await };
         match known.await {
             Err(zbus::Error::MethodError(name, ..)) if name.as_str() == NO_SUCH_UNIT => looks += 1,
@@ -84,10 +84,10 @@ async fn forgotten(bus: &Connection, unit: &str) {
     }
 }
 
-/// Stops a unit and waits until it has stopped. One that is not loaded has.
+/// Stop a unit and wait until it has stopped. One that is not loaded has.
 ///
 /// # Errors
-/// Why it may still run.
+/// Why the unit may still run.
 pub async fn stop(bus: &Connection, unit: &str) -> Result<(), String> {
     let manager = ManagerProxy::new(bus).await.map_err(spoken)?;
     match manager.get_unit(unit).await {

@@ -1,6 +1,5 @@
-//! systemd: the names of its units, the text of their drop-ins, its notification socket, and
-//! the short D-Bus proxies, and the sandbox of what runs for a moment.
-//! What a unit is for is known elsewhere.
+//! systemd's interface: the names of its units, the text of their drop-ins, its notification socket, the short D-Bus
+//! proxies, and the sandbox of what runs for a moment. A unit's purpose is known elsewhere.
 
 pub mod dropin;
 pub mod fence;

@@ -1,4 +1,4 @@
-//! What systemd hears of the daemon over its notification socket.
+//! Notifications of systemd by the daemon, over its notification socket.
 
 use sd_notify::NotifyState;
 use std::ffi::OsStr;
@@ -10,10 +10,10 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::thread;
 use std::time::Duration;
 
-/// How long to wait before systemd is told again what it did not take: at first, and at most.
+/// The pause before systemd is told again what it did not take: at first, and at most.
 const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(5)];
 
-/// Tells systemd what it must hear: that the daemon is ready, or ends. What it does not take at once is
+/// Tell systemd what it must hear: that the daemon is ready, or ends. A notification that it does not take at once is
 /// said again, aside, until it does. Without systemd nobody is told anything.
 pub fn tell(states: &[NotifyState<'_>]) {
     tell_until_heard(Line::open(), text(states));
@@ -44,12 +44,12 @@ pub struct Line(Option<Open>);
 struct Open {
     place: SocketAddr,
     socket: UnixDatagram,
-    /// The last time it could not be told: which was said.
+    /// Whether it could not be told the last time: which was said.
     failed: bool,
 }
 
 impl Line {
-    /// Opens it where `NOTIFY_SOCKET` says; without systemd nobody is told anything.
+    /// Open the socket where `NOTIFY_SOCKET` says; without systemd nobody is told anything.
     pub fn open() -> Self {
         let place = std::env::var_os("NOTIFY_SOCKET");
         let opened = place.map(|place| Open::at(&place)).transpose();
@@ -62,8 +62,8 @@ impl Line {
         Self(Some(Open::at(place).unwrap()))
     }
 
-    /// Tells systemd something, and returns whether it has it, or there is none. It is not waited for: what
-    /// a systemd that does not listen has not taken is to be told again.
+    /// Tell systemd something, and return whether it has it, or there is none. It is not waited for: what a systemd
+    /// that does not listen has not taken is to be told again.
     #[must_use]
     pub fn tell(&mut self, states: &[NotifyState<'_>]) -> bool {
         self.say(&text(states))
@@ -75,7 +75,7 @@ impl Line {
 }
 
 impl Open {
-    /// At a path, or with an `@` in front at an abstract name (sd_notify(3)).
+    /// Open a socket to a path, or with an `@` in front to an abstract name (sd_notify(3)).
     fn at(place: &OsStr) -> io::Result<Self> {
         let place = match place.as_bytes().strip_prefix(b"@") {
             Some(name) => SocketAddr::from_abstract_name(name)?,
@@ -83,7 +83,7 @@ impl Open {
         };
         let socket = UnixDatagram::unbound()?;
         socket.set_nonblocking(true)?;
-        // One that is not there yet, or not at the moment, is looked for when there is something to say.
+        // A systemd that is not there yet, or not at the moment, is looked for when there is something to say.
         _ = socket.connect_addr(&place);
         Ok(Self { place, socket, failed: false })
     }
@@ -139,7 +139,7 @@ mod tests {
             let mut line = Line::to(&place);
             assert!(line.tell(&[NotifyState::Status("well"), NotifyState::Watchdog]));
             assert_eq!(heard(&systemd), "STATUS=well\nWATCHDOG=1\n");
-            // One that does not listen is not waited for, and it is known that it did not hear.
+            // A systemd that does not listen is not waited for, and it is known that it did not hear.
             assert!((0..10_000).any(|_| !line.tell(&[NotifyState::Watchdog])), "nobody took them all");
             while heard(&systemd) == "WATCHDOG=1\n" && !line.tell(&[NotifyState::Status("again")]) {}
             while heard(&systemd) != "STATUS=again\n" {}
@@ -156,7 +156,7 @@ mod tests {
         assert_eq!(heard(&systemd), "READY=1\n");
     }
 
-    /// What listens there is another than before, or comes only after it was looked for.
+    /// The listener there is another than before, or comes only after it was looked for.
     #[test]
     fn another_systemd_at_the_same_place_is_told() {
         let dir = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! What a transient unit writes, in the machine's memory: a file without a name that it gets as
-//! its standard output or error, and that goes away by itself. It is never on a disk.
+//! Output of a transient unit, in the machine's memory: a file without a name that it gets as its standard output or
+//! error, and that goes away by itself. It is never on a disk.
 
 use crate::clean;
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -8,18 +8,18 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, OwnedFd};
 use zbus::Fd;
 
-/// The most that is read of what a unit wrote, in bytes.
-const MOST: u64 = 64 * 1024;
+/// The most that is read of a unit's output, in bytes.
+const OUTPUT_LIMIT_BYTES: u64 = 64 * 1024;
 
-/// See the module.
+/// The output of one unit.
 #[derive(Debug)]
 pub struct Output(OwnedFd);
 
 impl Output {
-    /// One that nobody has written to.
+    /// Make one that nobody has written to.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// The kernel's error.
     pub fn new() -> Result<Self, String> {
         memfd_create(c"output", MFdFlags::MFD_CLOEXEC).map(Self).map_err(|why| why.to_string())
     }
@@ -29,11 +29,11 @@ impl Output {
         self.0.as_fd().into()
     }
 
-    /// What was written, without the blanks around it; `None` if it cannot be read.
+    /// Read what was written, without the blanks around it; `None` if it cannot be read.
     pub fn text(self) -> Option<String> {
         let mut file = File::from(self.0);
         let mut text = Vec::new();
-        file.seek(SeekFrom::Start(0)).and_then(|_| file.take(MOST).read_to_end(&mut text)).ok()?;
+        file.seek(SeekFrom::Start(0)).and_then(|_| file.take(OUTPUT_LIMIT_BYTES).read_to_end(&mut text)).ok()?;
         Some(clean::lines(String::from_utf8_lossy(&text).trim()).into_owned())
     }
 }

@@ -1,5 +1,5 @@
-//! The few calls of systemd's D-Bus interface that are used
-//! (org.freedesktop.systemd1(5) describes them all).
+//! Proxies of systemd's D-Bus interface, with the few calls of it that are used (org.freedesktop.systemd1(5)
+//! describes them all).
 
 use std::collections::HashMap;
 use zbus::Connection;
@@ -21,52 +21,51 @@ pub type ListedUnit = (String, String, String, String, String, String, OwnedObje
     default_path = "/org/freedesktop/systemd1"
 )]
 pub trait Manager {
-    /// Asks for signals.
+    /// Ask for signals.
     fn subscribe(&self) -> zbus::Result<()>;
-    /// Reads every unit file again and runs the generators.
+    /// Read every unit file again and run the generators.
     fn reload(&self) -> zbus::Result<()>;
-    /// The object of a unit, loaded if need be.
+    /// Give the object of a unit, loaded if need be.
     fn load_unit(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
-    /// Starts a unit; the answer is the job that does it.
+    /// Start a unit; the answer is the job that does it.
     fn start_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
-    /// Stops a unit; the answer is the job that does it.
+    /// Stop a unit; the answer is the job that does it.
     fn stop_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
-    /// Stops and starts a unit; the answer is the job that does it.
+    /// Stop and start a unit; the answer is the job that does it.
     fn restart_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
-    /// The object of a unit that is loaded.
+    /// Give the object of a unit that is loaded.
     fn get_unit(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
-    /// The loaded units in one of these states (all, if none is given) whose names match one
-    /// of these patterns.
+    /// List the loaded units in one of these states (all, if none is given) whose names match one of these patterns.
     fn list_units_by_patterns(&self, states: &[&str], patterns: &[&str]) -> zbus::Result<Vec<ListedUnit>>;
-    /// The unit files whose names match one of these patterns: paths, and whether they are enabled.
+    /// List the unit files whose names match one of these patterns: paths, and whether they are enabled.
     fn list_unit_files_by_patterns(&self, states: &[&str], patterns: &[&str]) -> zbus::Result<Vec<(String, String)>>;
-    /// Removes the links by which units are started at boot.
+    /// Remove the links by which units are started at boot.
     fn disable_unit_files(&self, files: &[&str], runtime: bool) -> zbus::Result<Vec<(String, String, String)>>;
-    /// Makes the links by which units are started at boot.
+    /// Make the links by which units are started at boot.
     fn enable_unit_files(
         &self,
         files: &[&str],
         runtime: bool,
         force: bool,
     ) -> zbus::Result<(bool, Vec<(String, String, String)>)>;
-    /// Sends a signal to processes of a unit: `main`, `control` or `all`.
+    /// Send a signal to processes of a unit: `main`, `control` or `all`.
     fn kill_unit(&self, name: &str, whom: &str, signal: i32) -> zbus::Result<()>;
-    /// What the machine is doing: `running`, `degraded`, `stopping` and others.
+    /// The machine's state: `running`, `degraded`, `stopping` and others.
     #[zbus(property(emits_changed_signal = "false"))]
     fn system_state(&self) -> zbus::Result<String>;
-    /// Its version.
+    /// The version of systemd.
     #[zbus(property(emits_changed_signal = "const"))]
     fn version(&self) -> zbus::Result<String>;
-    /// What it was built with, as words that begin with `+`, and without, with `-`.
+    /// The features that it was built with, as words that begin with `+`, and without, with `-`.
     #[zbus(property(emits_changed_signal = "const"))]
     fn features(&self) -> zbus::Result<String>;
-    /// Forgets a unit's failure and its restarts.
+    /// Forget a unit's failure and its restarts.
     fn reset_failed_unit(&self, name: &str) -> zbus::Result<()>;
-    /// Removes what a unit that does not run has left: `fdstore`, for example.
+    /// Remove what a unit that does not run has left: `fdstore`, for example.
     fn clean_unit(&self, name: &str, mask: &[&str]) -> zbus::Result<()>;
-    /// Changes settings of a unit, at once if it runs; until the next boot if `runtime`.
+    /// Change settings of a unit, at once if it runs; until the next boot if `runtime`.
     fn set_unit_properties(&self, name: &str, runtime: bool, properties: &Properties<'_>) -> zbus::Result<()>;
-    /// Makes a unit that no file describes and starts it.
+    /// Make a unit that no file describes and start it.
     fn start_transient_unit(
         &self,
         name: &str,
@@ -76,10 +75,10 @@ pub trait Manager {
     ) -> zbus::Result<OwnedObjectPath>;
 }
 
-/// Every property of one interface of one object of systemd.
+/// Read every property of one interface of one object of systemd.
 ///
 /// # Errors
-/// What D-Bus answered, for example that the object has gone.
+/// The answer of D-Bus, for example that the object has gone.
 pub async fn properties(
     bus: &Connection,
     path: &OwnedObjectPath,
@@ -97,7 +96,7 @@ pub async fn properties(
     body.body().deserialize()
 }
 
-/// An invocation as the journal writes it; systemd tells its 16 bytes, or none.
+/// Write an invocation as the journal does; systemd tells its 16 bytes, or none.
 pub fn invocation(value: &OwnedVariant) -> Option<String> {
     let bytes = Vec::<u8>::try_from(value.clone()).ok().filter(|bytes| bytes.len() == 16)?;
     Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect())

@@ -1,10 +1,9 @@
-//! The sandbox of what is run for a moment as the service user, as settings of a transient unit
-//! (systemd.exec(5)). Pure.
+//! Sandbox of what is run for a moment as the service user, as settings of a transient unit (systemd.exec(5)). Pure.
 
 use zbus::Variant;
 
-/// It reads, and writes nowhere that is not named beside; opens no socket but a local one; and may
-/// become nobody else.
+/// The settings that confine it: it reads, and writes nowhere that is not named beside; opens no socket but a local
+/// one; and may become nobody else.
 pub fn confined() -> Vec<(&'static str, Variant<'static>)> {
     // An empty list would restrict nothing.
     const LOCAL: &[&str] = &["AF_UNIX"];
