@@ -1,4 +1,4 @@
-//! What somebody answers who sets a sled up, as the files of its configuration. Pure.
+//! Answers of whoever sets a sled up, as the files of its configuration. Pure.
 
 use crate::names::SledName;
 use std::fmt::{self, Write as _};
@@ -42,18 +42,18 @@ pub struct Answers {
     pub address: Cidr,
     /// The network adapter in the bridge.
     pub nic: String,
-    /// Where packets to other networks go.
+    /// The router to which packets to other networks go.
     pub gateway: Option<IpAddr>,
-    /// Who is asked for names.
+    /// The servers that are asked for names.
     pub dns: Vec<IpAddr>,
-    /// Who is asked for the time.
+    /// The servers that are asked for the time.
     pub ntp: Vec<IpAddr>,
-    /// All regions are created when the data disk is taken into use.
+    /// Whether all regions are created when the data disk is taken into use.
     pub create_on_first_boot: bool,
 }
 
 impl Answers {
-    /// `sled.toml`.
+    /// Compose `sled.toml`.
     pub fn sled_toml(&self) -> String {
         let mut text = format!(
             "# This machine. Every other key has its default: see etc/sled.toml of crucible-sled, or\n\
@@ -78,7 +78,7 @@ impl Answers {
         text
     }
 
-    /// A port map of this sled alone, without a volume: the fleet's takes its place.
+    /// Compose a port map of this sled alone, without a volume: the fleet's takes its place.
     pub fn port_map(&self) -> String {
         format!(
             "# The fleet: the same file on every sled. This one knows of no volume yet; see etc/port-map.toml of\n\
@@ -89,7 +89,7 @@ impl Answers {
     }
 }
 
-/// A string of TOML; what JSON escapes, TOML does as well.
+/// Quote a string of TOML; what JSON escapes, TOML does as well.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }

@@ -1,5 +1,5 @@
-//! What happens at each boot before anything reads `/etc`: the initrd runs this on the root that it
-//! has just mounted, with `/var` in its place.
+//! Boot of the image, before anything reads `/etc`: the initrd runs this on the root that it has just mounted, with
+//! `/var` in its place.
 //!
 //! Files come from the CONFIG partition and, over these, from the machine's credentials
 //! (systemd.system-credentials(7)); they are taken over when they have changed since they were last.
@@ -38,34 +38,34 @@ const BROUGHT: [Brought; 3] = [
 const BOOTED: &str = "booted";
 /// The record of the programs that were staged (`act::programs`), below the root.
 const PROGRAMS: &str = "var/lib/sled/programs.json";
-/// More than any of them has.
-const MOST: u64 = 1 << 20;
+/// The size of a file that is taken for none of these, in bytes: more than any of them has.
+const FILE_LIMIT_BYTES: u64 = 1 << 20;
 
-/// Where things are.
+/// The places of a machine that boots.
 #[derive(Debug, Clone)]
 pub struct Places {
     /// The root of the machine: `/`, or where the initrd has mounted it.
     pub root: PathBuf,
-    /// Where the CONFIG partition is mounted.
+    /// The mount point of the CONFIG partition.
     pub partition: PathBuf,
-    /// Where the credentials are.
+    /// The directory of the credentials.
     pub credentials: Option<PathBuf>,
 }
 
-/// What became of the files that were brought last.
+/// The record of the files that were brought last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Taken {
-    /// Of all files, so that they are taken over once.
+    /// The digest of all files, so that they are taken over once.
     pub digest: String,
-    /// When.
+    /// The time at which they were.
     pub at: Timestamp,
     /// Their names.
     pub files: Vec<String>,
-    /// Why they were not taken over; empty if they were.
+    /// The faults for which they were not taken over; empty if they were.
     pub refused: Vec<String>,
 }
 
-/// Does all of it, and returns a line for each thing that was done or could not be.
+/// Set the machine up, and return a line for each thing that was done or could not be.
 pub fn run(places: &Places) -> Vec<String> {
     let own = places.root.join(OWN.trim_start_matches('/'));
     let mut said = Vec::new();
@@ -88,7 +88,7 @@ fn directories(own: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The same for as long as `/var` lives: the journal is kept by it.
+/// Keep the machine's identity the same for as long as `/var` lives: the journal is kept by it.
 fn machine_id(own: &Path) -> io::Result<Option<String>> {
     let known = fs::read_to_string(own.join("machine-id")).is_ok_and(|id| id.trim().len() == 32);
     if known {
@@ -98,7 +98,7 @@ fn machine_id(own: &Path) -> io::Result<Option<String>> {
     Ok(Some("this machine has an id now".into()))
 }
 
-/// Takes over what was brought, if it is not what was brought last.
+/// Take over what was brought, if it is not what was brought last.
 fn take_over(places: &Places, own: &Path) -> io::Result<Option<String>> {
     let brought = gather(places)?;
     if brought.is_empty() {
@@ -135,8 +135,8 @@ fn gather(places: &Places) -> io::Result<BTreeMap<&'static str, Vec<u8>>> {
         let credentials = places.credentials.iter().flat_map(|dir| file.credentials.iter().map(|name| dir.join(name)));
         let last = [places.partition.join(file.file)].into_iter().chain(credentials).rfind(|path| path.is_file());
         let Some(path) = last else { continue };
-        if fs::metadata(&path)?.len() > MOST {
-            return Err(io::Error::other(format!("{}: it has more than {MOST} bytes", path.display())));
+        if fs::metadata(&path)?.len() > FILE_LIMIT_BYTES {
+            return Err(io::Error::other(format!("{}: it has more than {FILE_LIMIT_BYTES} bytes", path.display())));
         }
         all.insert(file.file, fs::read(path)?);
     }
@@ -153,8 +153,8 @@ fn digest(brought: &BTreeMap<&str, Vec<u8>>) -> String {
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Why what was brought must not take the place of what is there. The first configuration is taken
-/// over with its faults: everybody who asks the sled is told them, which is more than nothing.
+/// Find why what was brought must not take the place of what is there. The first configuration is taken over with its
+/// faults: everybody who asks the sled is told them, which is more than nothing.
 fn faults(config: &Path, brought: &BTreeMap<&'static str, Vec<u8>>) -> Vec<String> {
     let keys = brought.get(KEYS_FILE).map(|text| text.as_slice()).unwrap_or_default();
     let mut faults = Vec::new();
@@ -174,8 +174,8 @@ fn faults(config: &Path, brought: &BTreeMap<&'static str, Vec<u8>>) -> Vec<Strin
     faults
 }
 
-/// Writes the network's files. With a faulty configuration they stay as they were: a sled that can
-/// be reached is mended more easily.
+/// Write the network's files. With a faulty configuration they stay as they were: a sled that can be reached is
+/// mended more easily.
 fn set_up(own: &Path) -> io::Result<Option<String>> {
     let Ok(config) = config_dir::read(&own.join(CONFIG)) else {
         return Ok(Some("the configuration is missing or has faults: the network stays as it was".into()));
@@ -194,8 +194,8 @@ fn set_up(own: &Path) -> io::Result<Option<String>> {
     Ok((!changed.is_empty()).then(|| format!("written: {}", changed.join(", "))))
 }
 
-/// A downstairs program that was staged belongs to the version of the image that it was staged with:
-/// another version, newer or older, brings its own.
+/// Forget the downstairs program that was staged, if another version of the image is booted: it belongs to the one
+/// that it was staged with, and another, newer or older, brings its own.
 fn forget_programs(root: &Path, own: &Path) -> io::Result<Option<String>> {
     let Ok(image) = fs::read(root.join("usr/lib/sled/image.json")) else { return Ok(None) };
     let version = serde_json::from_slice::<serde_json::Value>(&image)?["version"].to_string();
@@ -267,7 +267,7 @@ mod tests {
         assert_eq!((machine.has("sled/port-map.toml").as_str(), machine.has(KEYS).as_str()), (MAP, "k\n"));
         assert_eq!((machine.has("hostname").as_str(), machine.has("machine-id")), ("proper-raptor\n", id));
         assert!(machine.has("network/20-bridge.network").contains("Address=192.168.4.189/24"));
-        // What the operator changed since is not taken back.
+        // An operator's changes since are not taken back.
         machine.bring("root/var/etc/sled/sled.toml", &EXAMPLE.replace("thick", "thin"));
         assert_eq!(machine.boot(), "");
         assert!(machine.has("sled/sled.toml").contains("\"thin\""));
@@ -301,7 +301,7 @@ mod tests {
         assert_eq!(machine.has("sled/sled.toml"), EXAMPLE);
         assert!(machine.taken().refused.iter().any(|fault| fault.contains("network.nick")), "{:?}", machine.taken());
         assert_eq!(machine.boot(), "", "it is told once");
-        // One that is mended is another.
+        // A configuration that is mended is another.
         machine.bring("config/sled.toml", &EXAMPLE.replace("thick", "thin"));
         machine.boot();
         assert_eq!(machine.taken().refused, Vec::<String>::new());

@@ -1,6 +1,6 @@
-//! What the image of a sled does beside the supervisor: it becomes one machine at its first boot,
-//! and sets its network up at every boot. The root is read-only; what is this machine's own lies in
-//! `/var/etc`, and `/etc` leads there.
+//! Appliance: the image of a sled, beside the supervisor. It becomes one machine at its first boot, and sets its
+//! network up at every boot. The root is read-only; what is this machine's own lies in `/var/etc`, and `/etc` leads
+//! there.
 //!
 //! [`answers`] and [`network`] are pure: what a person answers as the files of a configuration, and
 //! a configuration as the files of systemd-networkd. [`boot`] runs in the initrd, before anything
@@ -14,15 +14,15 @@ pub mod network;
 
 use std::path::{Path, PathBuf};
 
-/// Where this machine's own part of `/etc` lies.
+/// The directory of this machine's own part of `/etc`.
 pub const OWN: &str = "/var/etc";
 /// The configuration in it.
 pub const CONFIG: &str = "sled";
-/// Who may log in as root, in it.
+/// The file of those who may log in as root, in it.
 pub const KEYS: &str = "ssh/authorized_keys";
-/// What became of the files that were brought, in it.
+/// The record of the files that were brought, in it.
 pub const TAKEN: &str = "taken.json";
-/// There on a machine that runs the image.
+/// The file that is there on a machine that runs the image.
 const MARKER: &str = "/usr/lib/sled/image.json";
 
 /// Whether this machine runs the image.
@@ -30,7 +30,7 @@ pub fn is_image() -> bool {
     Path::new(MARKER).exists()
 }
 
-/// What became of what was brought last, on the machine that runs.
+/// Read what became of the files that were brought last, on the machine that runs.
 pub fn taken() -> Option<boot::Taken> {
     let text = std::fs::read(PathBuf::from(OWN).join(TAKEN)).ok()?;
     serde_json::from_slice(&text).ok()

@@ -1,9 +1,9 @@
-//! A configuration as the files of systemd-networkd, the host's name and its resolvers. Pure.
+//! Network of a configuration, as the files of systemd-networkd, the host's name and its resolvers. Pure.
 
 use crate::config::{Configuration, usual_prefix};
 use std::fmt::Write as _;
 
-/// The files below `/var/etc`, each with its text.
+/// Compose the files below `/var/etc`, each with its text.
 pub fn files(config: &Configuration) -> Vec<(&'static str, String)> {
     vec![
         ("hostname", format!("{}\n", config.sled.name)),
@@ -67,7 +67,7 @@ mod tests {
         files.into_iter().find(|(name, _)| *name == file).unwrap().1
     }
 
-    /// Lines that say something.
+    /// The lines that say something.
     fn said(text: &str) -> Vec<String> {
         text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).map(Into::into).collect()
     }

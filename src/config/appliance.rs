@@ -1,5 +1,5 @@
-//! `[appliance]`: what only the image of a sled looks at, where nobody sets up a network by hand.
-//! On a machine with an operating system of its own it means nothing.
+//! `[appliance]`: the keys that only the image of a sled looks at, where nobody sets up a network by hand. On a
+//! machine with an operating system of its own they mean nothing.
 
 use crate::port_map::Prefix;
 use crate::source::{Faults, Origin, Section};
@@ -13,16 +13,16 @@ pub struct Appliance {
     /// The length of the network's prefix that the sled's address lies in, in bits; 24 or 64 unless
     /// it is said.
     pub prefix: Option<u8>,
-    /// Where packets to other networks go; `None`: nowhere.
+    /// The router to which packets to other networks go; `None`: nowhere.
     pub gateway: Option<IpAddr>,
-    /// Who is asked for names.
+    /// The servers that are asked for names.
     pub dns: Vec<IpAddr>,
-    /// Who is asked for the time; nobody in particular if empty.
+    /// The servers that are asked for the time; nobody in particular if empty.
     pub ntp: Vec<IpAddr>,
     /// All regions of the port map are created when the data disk is taken into use for the first
     /// time.
     pub create_on_first_boot: bool,
-    /// Where updates come from.
+    /// The source of updates.
     pub update: Option<UpdateSource>,
 }
 
@@ -31,7 +31,7 @@ pub struct Appliance {
 pub struct UpdateSource(String);
 
 impl UpdateSource {
-    /// As a URL without a slash at its end.
+    /// The source as a URL without a slash at its end.
     pub fn url(&self) -> &str {
         &self.0
     }
@@ -41,7 +41,7 @@ impl FromStr for UpdateSource {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // It stands in a configuration file of systemd-sysupdate, in which % begins a specifier.
+        // The source stands in a configuration file of systemd-sysupdate, in which % begins a specifier.
         let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:~@[]".contains(c);
         let url = if text.starts_with('/') { format!("file://{text}") } else { text.to_owned() };
         let known = ["https://", "http://", "file:///"].iter().any(|scheme| url.starts_with(scheme));
@@ -60,21 +60,21 @@ impl fmt::Display for UpdateSource {
     }
 }
 
-/// What could be read of `[appliance]`, with the places that later checks point at.
+/// The part of `[appliance]` that could be read, with the places that later checks point at.
 #[derive(Debug)]
 pub(super) struct Draft {
     pub(super) appliance: Appliance,
     pub(super) network: Network,
 }
 
-/// What it says of the network that the sled's address lies in, and where.
+/// The network that the sled's address lies in, as the section has it, and where.
 #[derive(Debug)]
 pub(super) struct Network {
     pub(super) prefix: Option<(u8, Origin)>,
     gateway: Option<(IpAddr, Origin)>,
 }
 
-/// Reads `[appliance]`.
+/// Read `[appliance]`.
 pub(super) fn read(mut section: Section<'_>, faults: &mut Faults) -> Draft {
     let prefix = section.integer("prefix", 1..=128, faults);
     let prefix = prefix.and_then(|(bits, origin)| Some((u8::try_from(bits).ok()?, origin)));
@@ -95,7 +95,7 @@ pub(super) fn read(mut section: Section<'_>, faults: &mut Faults) -> Draft {
 }
 
 impl Network {
-    /// Finds that it suits the sled's address.
+    /// Find that the network suits the sled's address.
     pub(super) fn check(&self, address: IpAddr, faults: &mut Faults) {
         let most = if address.is_ipv4() { 32 } else { 128 };
         match &self.prefix {
@@ -121,7 +121,7 @@ pub fn usual_prefix(address: IpAddr) -> u8 {
     if address.is_ipv4() { 24 } else { 64 }
 }
 
-/// Why packets to other networks cannot go there, if they cannot.
+/// Find why packets to other networks cannot go there, if they cannot.
 fn no_gateway(gateway: IpAddr, address: IpAddr, network: Prefix) -> Option<String> {
     // A router of IPv6 is called by its address on the link, and it is said on which.
     let on_link = matches!(gateway, IpAddr::V6(six) if six.is_unicast_link_local());

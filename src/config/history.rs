@@ -1,4 +1,4 @@
-//! The configurations that were in force, the last one first of all: a machine that finds faults in its
+//! History of the configurations that were in force, the last one first of all: a machine that finds faults in its
 //! files is run by it, and an operator can have any of them back. Pure.
 
 use super::Texts;
@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// How many are kept.
-const MOST: usize = 10;
+/// The number of configurations that are kept.
+const KEPT_LIMIT: usize = 10;
 
 /// A configuration that is in force, or was.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,12 +19,12 @@ pub struct Kept {
     pub digest: String,
     /// The digest of what its port map means.
     pub port_map: String,
-    /// Since when it is in force.
+    /// The time since when it is in force.
     pub since: Timestamp,
-    /// Until when it was; absent while it is.
+    /// The time until when it was; absent while it is.
     #[serde(default)]
     pub until: Option<Timestamp>,
-    /// Who or what put it in force.
+    /// The operator or the event that put it in force.
     pub by: String,
     /// Its files by their names below the configuration's directory; left out of a list.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -32,12 +32,12 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// Its files as they are read.
+    /// The configuration's files as they are read.
     pub fn texts(&self) -> Texts {
         Texts(self.files.iter().map(|(name, text)| (name.clone(), Ok(text.clone()))).collect())
     }
 
-    /// Without its files.
+    /// The configuration without its files.
     pub fn brief(&self) -> Self {
         Self { files: BTreeMap::new(), ..self.clone() }
     }
@@ -55,18 +55,18 @@ pub struct History {
 }
 
 impl History {
-    /// The one that is in force, or was when the machine was last up.
+    /// The configuration that is in force, or was when the machine was last up.
     pub fn last(&self) -> Option<&Kept> {
         self.kept.last()
     }
 
-    /// The one with this number.
+    /// Find the configuration with this number.
     pub fn find(&self, number: u64) -> Option<&Kept> {
         self.kept.iter().find(|kept| kept.number == number)
     }
 
-    /// Puts another one in force, unless it is the one that is. Nothing is changed for texts of which
-    /// one could not be read: they were never in force.
+    /// Put another one in force, unless it is the one that is. Nothing is changed for texts of which one could not be
+    /// read: they were never in force.
     pub fn enter(&mut self, texts: &Texts, port_map: &str, by: &str, now: Timestamp) {
         let digest = texts.digest();
         let whole: Option<BTreeMap<_, _>> =
@@ -78,7 +78,7 @@ impl History {
         }
         let (port_map, by) = (port_map.to_owned(), by.to_owned());
         self.kept.push(Kept { number, digest, port_map, since: now, until: None, by, files });
-        self.kept.drain(..self.kept.len().saturating_sub(MOST));
+        self.kept.drain(..self.kept.len().saturating_sub(KEPT_LIMIT));
     }
 }
 
@@ -107,7 +107,7 @@ mod tests {
         assert_eq!((last.since, last.until, last.by.as_str()), (at(12), None, "a test"));
         assert_eq!(history.find(11).unwrap().until, Some(at(12)));
         assert_eq!(history.find(11).unwrap().texts(), texts("11"));
-        // One that comes back is in force anew.
+        // A configuration that comes back is in force anew.
         history.enter(&texts("11"), "m", "a test", at(13));
         assert_eq!((history.last().unwrap().number, history.kept.len()), (13, 10));
         let before = history.clone();

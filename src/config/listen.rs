@@ -4,7 +4,7 @@
 use crate::source::{Faults, Origin, Section};
 use std::net::{IpAddr, SocketAddr};
 
-/// Reads the section: the addresses, empty if it names none, and the names in small letters.
+/// Read the section: the addresses, empty if it names none, and the names in small letters.
 pub(super) fn read(mut section: Section<'_>, faults: &mut Faults) -> (Vec<SocketAddr>, Vec<String>) {
     let read = (listen(&mut section, faults), names(&mut section, faults));
     section.finish(faults);
@@ -53,7 +53,7 @@ fn listen(section: &mut Section<'_>, faults: &mut Faults) -> Vec<SocketAddr> {
     taken.into_iter().map(|(address, ..)| address).collect()
 }
 
-/// In the shorter of its forms; the zone of an address of IPv6 is kept.
+/// The shorter form of an address; the zone of one of IPv6 is kept.
 fn canonical(address: SocketAddr) -> SocketAddr {
     match address.ip().to_canonical() {
         four @ IpAddr::V4(_) => SocketAddr::new(four, address.port()),
@@ -61,7 +61,7 @@ fn canonical(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Why no socket can listen at an address, if none can.
+/// Find why no socket can listen at an address, if none can.
 fn nobody_listens(address: SocketAddr) -> Option<&'static str> {
     match address {
         SocketAddr::V4(four) if four.ip().is_broadcast() => Some("is everybody's address, and nobody's to listen at"),

@@ -27,7 +27,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-/// Everything that [`read`] needs.
+/// The sources that [`read`] needs.
 #[derive(Debug, Clone)]
 pub struct Sources {
     /// `sled.toml`, then its fragments in the order in which they override it.
@@ -41,13 +41,13 @@ pub struct Sources {
 /// One sled's configuration, complete and without a fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Configuration {
-    /// What `sled.toml` says.
+    /// The content of `sled.toml`.
     pub sled: SledConfig,
-    /// What `port-map.toml` says.
+    /// The content of `port-map.toml`.
     pub map: PortMap,
     /// This sled's address in the map.
     pub address: IpAddr,
-    /// Where the HTTP endpoint listens.
+    /// The addresses on which the HTTP endpoint listens.
     pub listen: Vec<SocketAddr>,
     /// Names in small letters by which the sled may be asked over HTTP, beside its address and names that
     /// are private to a network.
@@ -69,7 +69,7 @@ impl Configuration {
     }
 }
 
-/// Reads the configuration.
+/// Read the configuration.
 ///
 /// # Errors
 /// Every fault of every file, in the order of files and lines; never an empty list.
@@ -82,7 +82,7 @@ pub fn read(sources: &Sources) -> Result<Configuration, Vec<Fault>> {
     }
 }
 
-/// What can be read, if it is all that is needed, whatever else is wrong.
+/// Read all that can be read, if it is all that is needed, whatever else is wrong.
 fn read_all(sources: &Sources, faults: &mut Faults) -> Option<Configuration> {
     let sled_files = Document::merged(&sources.sled, faults);
     let sled = sled::read(&sled_files, faults);
@@ -96,7 +96,7 @@ fn read_all(sources: &Sources, faults: &mut Faults) -> Option<Configuration> {
     };
     let map = port_map::read(&map_file, &limits, faults);
     let address = own_address(&sled.name, &map, faults);
-    // One that is a fault itself has no network.
+    // An address that is a fault itself has no network.
     if let Some(address) = address.filter(|ip| !(ip.is_unspecified() || ip.is_multicast() || ip.is_loopback())) {
         sled.appliance.network.check(address, faults);
     }
@@ -108,14 +108,14 @@ fn read_all(sources: &Sources, faults: &mut Faults) -> Option<Configuration> {
     Some(Configuration { sled: config, map, address, listen, names: sled.names })
 }
 
-/// Reads a configuration that was in force once. It had no fault then; if a later version of the program
-/// finds some in it by a rule of its own, that is no reason to serve nobody: what can be read of it is
-/// what was in force. `None` if that is not all that is needed.
+/// Read a configuration that was in force once. It had no fault then; if a later version of the program finds some in
+/// it by a rule of its own, that is no reason to serve nobody: the part that can be read was in force. `None` if that
+/// is not all that is needed.
 pub fn read_kept(sources: &Sources) -> Option<Configuration> {
     read_all(sources, &mut Faults::default())
 }
 
-/// Finds this sled's entry in the map; a name that the map lacks is a fault of `sled.toml`.
+/// Find this sled's entry in the map; a name that the map lacks is a fault of `sled.toml`.
 fn own_address(name: &Option<(SledName, Origin)>, map: &PortMap, faults: &mut Faults) -> Option<IpAddr> {
     let (name, origin) = name.as_ref()?;
     let entry = map.sleds.get(name);

@@ -1,4 +1,4 @@
-//! `sled.toml`: what one machine is, where its data lies, and what its network must be.
+//! `sled.toml` of one machine: which sled it is, where its data lies, and what its network must be.
 
 use super::appliance::{self, Appliance};
 use super::listen;
@@ -15,17 +15,17 @@ use std::str::FromStr;
 /// `sled.toml`, complete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SledConfig {
-    /// Which sled of the port map this machine is.
+    /// The sled of the port map that this machine is.
     pub name: SledName,
-    /// Where regions lie.
+    /// The storage of the regions.
     pub storage: Storage,
-    /// What serves them.
+    /// The downstairs that serve them.
     pub downstairs: Downstairs,
-    /// What the network must be.
+    /// The network as it must be.
     pub network: Network,
-    /// With which certificate the data ports speak TLS; `None`: they do not.
+    /// The certificate with which the data ports speak TLS; `None`: they do not.
     pub tls: Option<Tls>,
-    /// What the image makes of the machine.
+    /// The appliance that the image makes of the machine.
     pub appliance: Appliance,
 }
 
@@ -38,9 +38,9 @@ pub struct Storage {
     pub require_mount: bool,
     /// Whether a region's blocks are reserved when it is created.
     pub provisioning: Provisioning,
-    /// How much of the file system is kept free.
+    /// The part of the file system that is kept free.
     pub reserve: Reserve,
-    /// How long a deleted region is kept.
+    /// The time that a deleted region is kept.
     pub keep_deleted: Span,
 }
 
@@ -65,7 +65,7 @@ impl FromStr for Provisioning {
     }
 }
 
-/// How much of the data file system is kept free.
+/// The part of the data file system that is kept free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reserve {
     /// A share of its capacity, in percent from 0 to 100.
@@ -124,19 +124,19 @@ impl fmt::Display for Reserve {
 /// `[downstairs]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Downstairs {
-    /// The program, absolute.
+    /// The path of the program, absolute.
     pub program: PathBuf,
-    /// The user it runs as.
+    /// The user that it runs as.
     pub user: String,
-    /// How long one that listens may leave a question unanswered before it is hung.
+    /// The time for which one that listens may leave a question unanswered before it is hung.
     pub hung_after: Span,
-    /// How long one is left hung before it is restarted; `None`: for ever.
+    /// The time for which one is left hung before it is restarted; `None`: for ever.
     pub restart_hung_after: Option<Span>,
-    /// So many ends within [`Downstairs::crashes_within`] are a crash loop, and it is held.
+    /// The ends within [`Downstairs::crashes_within`] that are a crash loop: then it is held.
     pub crashes: u32,
     /// The time in which crashes are counted.
     pub crashes_within: Span,
-    /// One that has served so long is well: its restarts are forgiven, and an upgrade goes on.
+    /// The time after which one that has served is well: its restarts are forgiven, and an upgrade goes on.
     pub steady_after: Span,
 }
 
@@ -153,7 +153,7 @@ pub struct Network {
     pub min_usb_mbps: u32,
 }
 
-/// What could be read of `sled.toml`, with the places that later checks point at.
+/// The part of `sled.toml` that could be read, with the places that later checks point at.
 #[derive(Debug)]
 pub(super) struct Draft {
     pub(super) name: Option<(SledName, Origin)>,
@@ -180,7 +180,7 @@ impl Draft {
     }
 }
 
-/// Reads the merged files.
+/// Read the merged files.
 pub(super) fn read(document: &Document, faults: &mut Faults) -> Draft {
     let mut top = Section::top(document);
     let name = sled_name(top.section("sled", faults), faults);
@@ -279,7 +279,7 @@ fn network(mut section: Section<'_>, faults: &mut Faults) -> Option<Network> {
 /// The interface by which a machine talks to itself.
 const LOOPBACK: &str = "lo";
 
-/// Why an interface cannot be the port of the bridge, if it cannot.
+/// Find why an interface cannot be the port of the bridge, if it cannot.
 fn no_nic(nic: &str, bridge: &str) -> Option<String> {
     match nic {
         LOOPBACK => Some(format!("{LOOPBACK} is every machine's way to itself, and reaches no host")),

@@ -86,7 +86,7 @@ fn all_faults_are_listed_at_once_and_in_order() {
     }
 }
 
-/// Whatever else is wrong with a volume or a sled, its ports and its address are looked at.
+/// Ports and addresses are looked at, whatever else is wrong with a volume or a sled.
 #[test]
 fn a_fault_hides_no_other() {
     let found = faults(

@@ -1,5 +1,5 @@
-//! The files of a configuration as texts: what is in force is kept in this form, and what lies in the
-//! directory is compared with it. Pure.
+//! Texts of a configuration's files: the one in force is kept in this form, and what lies in the directory is
+//! compared with it. Pure.
 
 use super::Sources;
 use crate::source::Source;
@@ -16,8 +16,8 @@ pub const FRAGMENTS: &str = "sled.toml.d";
 /// The file of the fleet.
 pub const PORT_MAP: &str = "port-map.toml";
 
-/// The files of a configuration by their names below its directory; `sled.toml` and `port-map.toml`
-/// are always among them. Of each its text, or why it could not be read.
+/// The files of a configuration by their names below its directory; `sled.toml` and `port-map.toml` are always among
+/// them. Of each its text, or why it could not be read.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Texts(pub BTreeMap<String, Result<String, String>>);
@@ -36,7 +36,7 @@ impl Texts {
         digest.finalize().iter().fold("sha256:".into(), |text, byte| text + &format!("{byte:02x}"))
     }
 
-    /// As they are read, with the names that they have below `dir`.
+    /// The sources as they are read, with the names that they have below `dir`.
     pub fn sources(&self, dir: &Path, ephemeral: RangeInclusive<u16>) -> Sources {
         let source = |name: &str| Source {
             file: dir.join(name).display().to_string(),
@@ -63,7 +63,7 @@ mod tests {
         assert_eq!(files, ["/etc/sled/sled.toml", "/etc/sled/sled.toml.d/10.toml", "/etc/sled/sled.toml.d/20.toml"]);
         assert_eq!(sources.port_map.text.as_deref(), Ok("d"));
         assert_eq!(one.digest(), one.clone().digest());
-        // What one file has at its end is not what another has at its beginning.
+        // Characters at one file's end are not those at another's beginning.
         let (left, right) = (texts(&[(PORT_MAP, "ab"), (SLED, "c")]), texts(&[(PORT_MAP, "a"), (SLED, "bc")]));
         assert_ne!(left.digest(), right.digest());
         let unread = Texts([(SLED.to_owned(), Err("a".to_owned()))].into());

@@ -1,5 +1,5 @@
-//! `[tls]` of `sled.toml`: with which certificate the data ports speak TLS, if they do. What lies
-//! at its paths is not looked at here. Pure.
+//! `[tls]` of `sled.toml`: the certificate with which the data ports speak TLS, if they do. The files at its paths
+//! are not looked at here. Pure.
 
 use super::values::{Days, hidden, plain_path};
 use crate::source::{Faults, Section};
@@ -14,14 +14,14 @@ pub struct Tls {
     pub cert: PathBuf,
     /// The certificate's key.
     pub key: PathBuf,
-    /// What has issued the certificates of sleds and hosts.
+    /// The root certificate that has issued those of sleds and hosts.
     pub root_cert: PathBuf,
-    /// How long before its end a certificate is warned of.
+    /// The time before its end from which a certificate is warned of.
     pub expires_warning: Span,
 }
 
 impl Tls {
-    /// How long before its end a certificate is warned of, unless something else is written.
+    /// The time before its end from which a certificate is warned of, unless something else is written.
     pub const EXPIRES_WARNING: Span = Span::seconds(30 * 86_400);
 
     /// Whether the data ports speak TLS with the same three files.
@@ -34,7 +34,7 @@ impl Tls {
 const FILES: [(&str, &str); 3] =
     [("cert", "/etc/sled/tls/cert.pem"), ("key", "/etc/sled/tls/key.pem"), ("root_cert", "/etc/sled/tls/root.pem")];
 
-/// Reads the section; `None` if it names no file.
+/// Read the section; `None` if it names no file.
 pub(super) fn read(mut section: Section<'_>, faults: &mut Faults) -> Option<Tls> {
     let given = section.keys();
     let wanted = FILES.iter().any(|(key, _)| given.contains(key));
@@ -52,7 +52,7 @@ pub(super) fn read(mut section: Section<'_>, faults: &mut Faults) -> Option<Tls>
     Some(Tls { cert: cert?, key: key?, root_cert: root_cert?, expires_warning })
 }
 
-/// How long before its end a certificate is warned of: some time, in days.
+/// The time before its end from which a certificate is warned of: some time, in days.
 struct Warning(Span);
 
 impl FromStr for Warning {

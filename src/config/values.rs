@@ -6,11 +6,11 @@ use crate::span::Span;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-/// What systemd hides from the regions' units and from the supervisor: ProtectHome=, PrivateTmp=
-/// and PrivateDevices=.
+/// The directories that systemd hides from the regions' units and from the supervisor: ProtectHome=, PrivateTmp= and
+/// PrivateDevices=.
 const HIDDEN: [&str; 6] = ["/home", "/root", "/run/user", "/tmp", "/var/tmp", "/dev"];
 
-/// Below which directory that systemd hides from the sled's services a path lies, if below one.
+/// The hidden directory below which a path lies, if below one: systemd hides it from the sled's services.
 pub fn hidden(path: &Path) -> Option<&'static str> {
     HIDDEN.into_iter().find(|dir| path.starts_with(dir))
 }
@@ -38,8 +38,8 @@ impl FromStr for Positive {
     }
 }
 
-/// A length of time that is kept for days: there `m` is a minute to one and a month to another, and
-/// what it decides cannot always be undone.
+/// A length of time that is kept for days: there `m` is a minute to one and a month to another, and what it decides
+/// cannot always be undone.
 pub(super) struct Days(pub(super) Span);
 
 impl FromStr for Days {

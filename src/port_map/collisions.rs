@@ -1,6 +1,5 @@
-//! Who wants which port of a sled, and whether two want the same: every region claims its
-//! data port and its repair port, the supervisor its HTTP ports, the kernel its ephemeral
-//! range.
+//! Collisions of ports on a sled: every region claims its data port and its repair port, the supervisor its HTTP
+//! ports, the kernel its ephemeral range.
 
 use super::{DATA_PORTS, HTTP_PORT, Limits, Placement, REPAIR_OFFSET};
 use crate::names::SledName;
@@ -17,7 +16,7 @@ pub(super) struct Claim {
     pub(super) origin: Origin,
 }
 
-/// What a port of a sled is taken for, as a sentence says it.
+/// The taker of each port of a sled, as a sentence says it.
 type Taken = BTreeMap<(SledName, u16), String>;
 
 impl Claim {
@@ -35,7 +34,7 @@ impl Claim {
     }
 }
 
-/// Reports every claim that collides with an earlier one, an HTTP port or the ephemeral range.
+/// Report every claim that collides with an earlier one, an HTTP port or the ephemeral range.
 pub(super) fn check(claims: &[Claim], limits: &Limits, faults: &mut Faults) {
     let mut taken = Taken::new();
     for claim in claims {
@@ -76,7 +75,7 @@ fn http_ports(sled: &SledName, limits: &Limits) -> Vec<u16> {
     }
 }
 
-/// Names a port that is free, so that nobody has to search.
+/// Name a port that is free, so that nobody has to search.
 fn remedy(claim: &Claim, claims: &[Claim], limits: &Limits) -> String {
     let sled = &claim.placement.sled;
     let http = http_ports(sled, limits);

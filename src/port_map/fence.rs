@@ -1,6 +1,6 @@
-//! Whom a region's process may talk to: the addresses that its unit lets in, and those that it
-//! does not, as systemd understands them (systemd.resource-control(5), `IPAddressAllow=`): what
-//! is allowed may, else what is denied may not, else it may. Pure.
+//! Fence of a region: the addresses that its unit lets in, and those that it does not, as systemd understands them
+//! (systemd.resource-control(5), `IPAddressAllow=`): what is allowed may, else what is denied may not, else it may.
+//! Pure.
 
 use super::PortMap;
 use crate::names::VolumeName;
@@ -14,7 +14,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub struct Prefix {
     /// The first of them.
     pub address: IpAddr,
-    /// How many bits are in common: up to 32, or 128.
+    /// The number of bits in common: up to 32, or 128.
     pub length: u8,
 }
 
@@ -30,7 +30,7 @@ const LOOPBACK: [Prefix; 2] = [
 ];
 
 impl Prefix {
-    /// One address alone.
+    /// The prefix of one address alone.
     pub fn only(address: IpAddr) -> Self {
         Self { address, length: if address.is_ipv4() { 32 } else { 128 } }
     }
@@ -45,7 +45,7 @@ impl Prefix {
         self.address.is_ipv4() == address.is_ipv4() && differ.leading_zeros() >= u32::from(self.length)
     }
 
-    /// What an address is that no interface of this network can have: its first one is the network
+    /// The reserved use of an address that no interface of this network can have: its first one is the network
     /// itself, and over IPv4 its last one everybody in it.
     pub fn reserved(&self, address: IpAddr) -> Option<String> {
         let (IpAddr::V4(_), IpAddr::V4(four)) = (self.address, address) else { return None };
@@ -68,7 +68,7 @@ impl fmt::Display for Prefix {
     }
 }
 
-/// Whom a unit lets in.
+/// The addresses that a unit lets in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Fence {
     /// These may talk to it.
@@ -78,10 +78,9 @@ pub struct Fence {
 }
 
 impl Fence {
-    /// The fence around the regions of a volume: the fleet's sleds, for repair, and this machine
-    /// itself are always let in; of hosts, those of the map, and once there was a ticket, only who
-    /// holds the last one, and whom an operator allowed beside it. A volume without hosts in the map is open to all but those
-    /// that were cut off.
+    /// Build the fence around the regions of a volume: the fleet's sleds, for repair, and this machine itself are
+    /// always let in; of hosts, those of the map, and once there was a ticket, only who holds the last one, and whom
+    /// an operator allowed beside it. A volume without hosts in the map is open to all but those that were cut off.
     pub fn around(map: &PortMap, volume: &VolumeName, grant: Option<&Grant>) -> Self {
         let only = |addresses: BTreeSet<IpAddr>| addresses.into_iter().map(Prefix::only).collect::<BTreeSet<_>>();
         let hosts: BTreeSet<IpAddr> =
@@ -95,19 +94,19 @@ impl Fence {
         fence
     }
 
-    /// A fence around the regions of a volume that lets in no host at all.
+    /// Build a fence around the regions of a volume that lets in no host at all.
     pub fn shut(map: &PortMap) -> Self {
         let mut allow: BTreeSet<_> = map.sleds.values().map(|sled| Prefix::only(sled.address)).collect();
         allow.extend(LOOPBACK);
         Self { allow, deny: ANY.into() }
     }
 
-    /// The fence that lets in only those whom both of these let in.
+    /// Narrow two fences to one that lets in only those whom both let in.
     pub fn narrow(&self, other: &Self) -> Self {
         Self { allow: &self.allow & &other.allow, deny: &self.deny | &other.deny }
     }
 
-    /// Whether it lets an address in.
+    /// Whether the fence lets an address in.
     pub fn admits(&self, address: IpAddr) -> bool {
         let any = |set: &BTreeSet<Prefix>| set.iter().any(|prefix| prefix.contains(address));
         any(&self.allow) || !any(&self.deny)

@@ -33,8 +33,8 @@ pub struct PortMap {
     pub hosts: BTreeMap<HostName, IpAddr>,
     /// The volumes by name.
     pub volumes: BTreeMap<VolumeName, Volume>,
-    /// `sha256:` and the digest of what the map means, in hexadecimal: two files that say the same
-    /// in another order, or with other comments or line ends, have the same one.
+    /// `sha256:` and the digest of the map's meaning, in hexadecimal: two files that say the same in another order,
+    /// or with other comments or line ends, have the same one.
     pub digest: String,
 }
 
@@ -52,11 +52,11 @@ pub struct Volume {
     pub hosts: Vec<IpAddr>,
     /// The geometry of its three regions.
     pub geometry: Geometry,
-    /// Where regions 0, 1 and 2 are served; exactly three in a map without faults.
+    /// The placements of regions 0, 1 and 2; exactly three in a map without faults.
     pub regions: Vec<Placement>,
 }
 
-/// Where a region is served.
+/// The place where a region is served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placement {
     /// The sled.
@@ -68,7 +68,7 @@ pub struct Placement {
 /// A region that the map puts on a certain sled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalRegion {
-    /// Its name, `VOLUME-INDEX`.
+    /// The region's name, `VOLUME-INDEX`.
     pub name: RegionName,
     /// The data port; the repair port is [`LocalRegion::repair_port`].
     pub port: u16,
@@ -83,7 +83,7 @@ impl LocalRegion {
     }
 }
 
-/// What a map is checked against beside itself.
+/// The limits that a map is checked against beside itself.
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// The ports that the kernel hands out to outgoing connections.
@@ -118,7 +118,7 @@ impl PortMap {
 }
 
 impl Volume {
-    /// How many sleds may die, whichever they are, without losing data.
+    /// The number of sleds that may die, whichever they are, without losing data.
     ///
     /// A flush is acknowledged when two of the three regions have it, so data survives as
     /// long as at most one region is lost: one sled may die if each region has a sled of its

@@ -10,10 +10,10 @@ use std::net::IpAddr;
 
 const NAME_REMEDY: &str = "rename it, for example \"still-fawn\"";
 
-/// Reads a port map from its document.
+/// Read a port map from its document.
 ///
-/// What could be read is returned even when there are faults, so that other checks can go
-/// on; the caller decides by the faults.
+/// The part that could be read is returned even when there are faults, so that other checks can go on; the caller
+/// decides by the faults.
 pub fn read(document: &Document, limits: &Limits, faults: &mut Faults) -> PortMap {
     let mut top = Section::top(document);
     let section = top.section("sleds", faults);
@@ -45,7 +45,7 @@ fn network(address: IpAddr, limits: &Limits) -> Option<Prefix> {
 
 fn sleds(mut section: Section<'_>, limits: &Limits, faults: &mut Faults) -> BTreeMap<SledName, Sled> {
     let mut sleds = BTreeMap::<SledName, Sled>::new();
-    // Those whose names are wrong, too: their addresses can be right.
+    // Sleds whose names are wrong count, too: their addresses can be right.
     let mut taken = BTreeMap::<IpAddr, &str>::new();
     if section.keys().is_empty() {
         section.missing("NAME", "add [sleds.NAME] with address = \"…\" for every sled", faults);
@@ -76,14 +76,14 @@ fn address(entry: &mut Section<'_>, remedy: &str, faults: &mut Faults) -> Option
     Some((address.to_canonical(), origin))
 }
 
-/// What volumes may refer to.
+/// The names that volumes may refer to.
 struct Known<'a> {
     /// The names of all sleds.
     named: &'a [SledName],
     /// The sleds without a fault.
     sleds: &'a BTreeMap<SledName, Sled>,
     hosts: &'a BTreeMap<HostName, IpAddr>,
-    /// That of this sled, if it is known.
+    /// The network of this sled, if it is known.
     network: Option<Prefix>,
 }
 
@@ -169,7 +169,7 @@ fn geometry_keys(section: &mut Section<'_>, default: Geometry, faults: &mut Faul
         extent_count: u32::try_from(count).unwrap_or(u32::MAX),
     };
     for fault in geometry.faults() {
-        // An extent can be too large because the block is: then the block's line is shown.
+        // The extent can be too large because the block is: then the block's line is shown.
         if let Some(origin) = places.get(fault.key).or_else(|| places.values().next()) {
             faults.push(origin, section.path(fault.key), fault.problem, fault.remedy);
         }
@@ -220,8 +220,7 @@ fn hosts(entry: &mut Section<'_>, known: &Known<'_>, faults: &mut Faults) -> Vec
     hosts
 }
 
-/// An address, from its text or from the name of a host. What is wrong with that of a name is told
-/// where the name is.
+/// Read an address, from its text or from the name of a host. A fault in that of a name is told where the name is.
 fn host(text: &str, known: &Known<'_>) -> Result<IpAddr, (String, String)> {
     if let Ok(address) = text.parse::<IpAddr>() {
         let (address, remedy) =
@@ -238,8 +237,7 @@ fn host(text: &str, known: &Known<'_>) -> Result<IpAddr, (String, String)> {
     })
 }
 
-/// Why no host can have this address, if none can: nobody has it, or whoever has it is let in
-/// everywhere.
+/// Find why no host can have this address, if none can: nobody has it, or whoever has it is let in everywhere.
 fn no_host(
     address: IpAddr,
     sleds: &BTreeMap<SledName, Sled>,
@@ -253,8 +251,7 @@ fn no_host(
     nobodys(address, network).map(|what| (format!("{what}: no address of a host"), remedy.into()))
 }
 
-/// Why an address is nobody's, if it is; an interface's own `network`, where that is known, has two
-/// of these.
+/// Find why an address is nobody's, if it is; an interface's own `network`, where that is known, has two of these.
 fn nobodys(address: IpAddr, network: Option<Prefix>) -> Option<String> {
     // Without a zone nobody knows where to send to; in the map there is none.
     let zoneless = matches!(address, IpAddr::V6(six) if six.is_unicast_link_local());
@@ -271,7 +268,7 @@ fn nobodys(address: IpAddr, network: Option<Prefix>) -> Option<String> {
     Some(format!("{address} {what}"))
 }
 
-/// The regions of a volume, as far as they could be read, each with its place in the file.
+/// Read the regions of a volume, as far as they can be read, each with its place in the file.
 fn placements(entry: &mut Section<'_>, sleds: &[SledName], faults: &mut Faults) -> Vec<(Placement, Origin)> {
     const REMEDY: &str = "write regions = [\"SLED:PORT\", \"SLED:PORT\", \"SLED:PORT\"]";
     let key = entry.path("regions");

@@ -1,5 +1,5 @@
-//! What a region's files say: `region.json` and the trailer of an extent file. Readers only,
-//! over bytes that others fetched; nothing here writes what the downstairs owns.
+//! Format of a region's files: `region.json` and the trailer of an extent file. Readers only, over bytes that others
+//! fetched; nothing here writes what the downstairs owns.
 
 use super::Geometry;
 use serde::{Deserialize, Serialize};
@@ -43,7 +43,7 @@ pub struct ExtentSize {
     pub shift: u32,
 }
 
-/// Why bytes are no region.
+/// Bytes that are no region, and why.
 #[derive(Debug, thiserror::Error)]
 pub enum FormatError {
     /// Not the JSON object that upstream writes.
@@ -58,7 +58,7 @@ pub enum FormatError {
 }
 
 impl RegionJson {
-    /// Reads the contents of a `region.json`.
+    /// Read the contents of a `region.json`.
     ///
     /// # Errors
     /// [`FormatError::Json`] for what is no such object, [`FormatError::Version`] for
@@ -71,7 +71,7 @@ impl RegionJson {
         }
     }
 
-    /// The geometry that it states.
+    /// The geometry that the file states.
     pub fn geometry(&self) -> Geometry {
         Geometry { block_size: self.block_size, extent_size: self.extent_size.value, extent_count: self.extent_count }
     }
@@ -84,13 +84,12 @@ pub struct Trailer {
     pub dirty: bool,
     /// The generation of the upstairs that last flushed it.
     pub generation: u64,
-    /// How often it was flushed.
+    /// The number of times that it was flushed.
     pub flush: u64,
 }
 
 impl Trailer {
-    /// Reads a trailer: dirty u8 at 0, generation u64 at 1, flush u64 at 9, version u32 at
-    /// 17, all little endian.
+    /// Read a trailer: dirty u8 at 0, generation u64 at 1, flush u64 at 9, version u32 at 17, all little endian.
     ///
     /// # Errors
     /// [`FormatError::Trailer`] for an impossible dirty byte or version.

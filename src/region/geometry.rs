@@ -17,7 +17,7 @@ pub const LARGEST_EXTENT: u64 = 512 * 1024 * 1024;
 /// kernel's default `fs.nr_open` of 1,048,576.
 pub const MOST_EXTENTS: u32 = 200_000;
 
-/// How a region is divided. Equal in all three regions of a volume.
+/// The division of a region. Equal in all three regions of a volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Geometry {
     /// Bytes a block: a power of two from 512 to 32768.
@@ -28,14 +28,14 @@ pub struct Geometry {
     pub extent_count: u32,
 }
 
-/// What is wrong with one of the three numbers of a geometry.
+/// A fault of one of the three numbers of a geometry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GeometryFault {
     /// The key at fault: `block_size`, `extent_size` or `extent_count`.
     pub key: &'static str,
-    /// What is wrong with it.
+    /// The fault in words.
     pub problem: String,
-    /// What would be right.
+    /// The remedy in words.
     pub remedy: String,
 }
 
@@ -47,7 +47,7 @@ impl fmt::Display for Geometry {
 }
 
 impl Geometry {
-    /// Every way in which this geometry is illegal; empty when it is legal.
+    /// List every way in which this geometry is illegal; empty when it is legal.
     pub fn faults(&self) -> Vec<GeometryFault> {
         [self.block_fault(), self.extent_fault(), self.count_fault()].into_iter().flatten().collect()
     }
@@ -90,7 +90,7 @@ impl Geometry {
 
     /// Bytes of data that the region holds: the size of the volume as a host sees it.
     pub fn data_bytes(&self) -> u64 {
-        // Saturating, as what lies on disk may say anything.
+        // The product saturates, as what lies on disk may say anything.
         self.block_size.saturating_mul(self.extent_size).saturating_mul(self.extent_count.into())
     }
 

@@ -1,6 +1,5 @@
-//! What was granted to the hosts of a volume: the highest generation, and who holds the last
-//! ticket. Only the text of it, which is sealed by its digest; reading and writing the file is
-//! the act's. Pure.
+//! Grant to the hosts of a volume: the highest generation, and who holds the last ticket. Only the text of it, which
+//! is sealed by its digest; reading and writing the file is the act's. Pure.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -8,12 +7,12 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-/// How long the text may be, in bytes: it is written in one piece.
+/// The length of the text, in bytes: it is written in one piece.
 pub const SLOT: usize = 4096;
-/// Of those that were cut off so many are remembered, so that the text stays short.
-pub const MOST_DENIED: usize = 32;
+/// The most hosts that were cut off and are remembered, so that the text stays short.
+pub const DENIED_LIMIT: usize = 32;
 
-/// What was granted to the hosts of a volume.
+/// The grant of a volume: what its hosts were granted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Grant {
@@ -21,14 +20,14 @@ pub struct Grant {
     pub serial: u64,
     /// The highest generation that was ever granted.
     pub generation: u64,
-    /// Who holds the last ticket, and since when.
+    /// The holder of the last ticket, and since when.
     pub holder: Option<(IpAddr, Timestamp)>,
     /// Hosts that an operator has allowed beside the holder.
     pub allowed: BTreeSet<IpAddr>,
     /// Hosts that were cut off, and stay so until they are allowed or hold a ticket.
     pub denied: BTreeSet<IpAddr>,
-    /// The holder has let go of it: the ticket lets in nobody any more, and the next host waits for
-    /// nobody. A record of before there was such a thing does not say it, and says that it has not.
+    /// Whether the holder has let go of it: the ticket lets in nobody any more, and the next host waits for nobody. A
+    /// record of before there was such a thing does not say it, and says that it has not.
     #[serde(default, skip_serializing_if = "is_not")]
     pub released: bool,
     /// The highest generation that was ever granted to another host than the holder; 0 if none was, or nobody knows:
@@ -55,8 +54,8 @@ struct Sealed {
 }
 
 impl Grant {
-    /// Of the hosts of the map, those that may talk to the volume: before the first ticket all of
-    /// them, from then on only who holds the last one, and whom an operator allowed beside it.
+    /// The hosts of the map that may talk to the volume: before the first ticket all of them, from then on only who
+    /// holds the last one, and whom an operator allowed beside it.
     pub fn admits(&self, hosts: &BTreeSet<IpAddr>) -> BTreeSet<IpAddr> {
         let may = |host: &&IpAddr| match self.holder {
             None => true,
@@ -65,16 +64,16 @@ impl Grant {
         hosts.iter().filter(may).filter(|host| !self.denied.contains(*host)).copied().collect()
     }
 
-    /// Who holds the last ticket, and since when, unless it has let go of it or was cut off since.
+    /// The holder of the last ticket, and since when, unless it has let go of it or was cut off since.
     pub fn in_hand(&self) -> Option<(IpAddr, Timestamp)> {
         self.holder.filter(|(holder, _)| !self.released && !self.denied.contains(holder))
     }
 
-    /// The next one, for a ticket of this generation to this host; these others are cut off.
+    /// The next grant, for a ticket of this generation to this host; these others are cut off.
     pub fn to(&self, host: IpAddr, generation: u64, now: Timestamp, cut: &BTreeSet<IpAddr>) -> Self {
         let mut denied: BTreeSet<_> = self.denied.union(cut).filter(|other| **other != host).copied().collect();
-        while denied.len() > MOST_DENIED {
-            // Not one of those that are cut off now.
+        while denied.len() > DENIED_LIMIT {
+            // The one that goes is not one of those that are cut off now.
             let older = denied.iter().find(|other| !cut.contains(other)).or(denied.first()).copied();
             older.map(|older| denied.remove(&older));
         }
@@ -86,17 +85,17 @@ impl Grant {
         Self { serial: self.serial + 1, generation, holder, allowed, denied, released: false, others }
     }
 
-    /// The next one, in which the holder has let go of its ticket.
+    /// The next grant, in which the holder has let go of its ticket.
     pub fn let_go(&self) -> Self {
         Self { released: true, ..self.again() }
     }
 
-    /// The next one, which says the same.
+    /// The next grant, which says the same.
     pub fn again(&self) -> Self {
         Self { serial: self.serial + 1, ..self.clone() }
     }
 
-    /// The next one, in which an operator has allowed a host, or cut it off.
+    /// The next grant, in which an operator has allowed a host, or cut it off.
     pub fn with(&self, host: IpAddr, allowed: bool) -> Self {
         let mut next = self.again();
         if allowed {
@@ -109,10 +108,10 @@ impl Grant {
         next
     }
 
-    /// The text as it is written: exactly [`SLOT`] bytes.
+    /// Write the text: exactly [`SLOT`] bytes.
     ///
     /// # Errors
-    /// It is longer than that: too many hosts were allowed or cut off by hand.
+    /// The text is longer than that: too many hosts were allowed or cut off by hand.
     pub fn to_text(&self) -> Result<Vec<u8>, String> {
         let seal = || {
             let sealed = Sealed { grant: self.clone(), sha256: digest(self)? };
@@ -127,7 +126,7 @@ impl Grant {
         Ok(text)
     }
 
-    /// Reads a text. `None` if it is none, or was written in part.
+    /// Read a text. `None` if it is none, or was written in part.
     pub fn parse(text: &[u8]) -> Option<Self> {
         let sealed: Sealed = serde_json::from_slice(text).ok()?;
         (digest(&sealed.grant).ok()? == sealed.sha256).then_some(sealed.grant)
@@ -181,14 +180,14 @@ mod tests {
         assert_eq!((gone.admits(&map), gone.in_hand(), gone.generation), (hosts(&[]), None, 7));
         assert!(gone.serial > one.serial);
         assert_eq!(one.with(ip(1), false).in_hand(), None);
-        // Whom an operator allowed stays so until the next ticket.
+        // A host that an operator allowed stays so until the next ticket.
         assert_eq!(one.with(ip(3), true).let_go().admits(&map), hosts(&[3]));
         let back = gone.to(ip(1), 8, Timestamp::UNIX_EPOCH, &hosts(&[]));
         assert_eq!((back.admits(&map), back.released), (hosts(&[1]), false));
         assert_eq!(Grant::parse(&gone.to_text().unwrap()), Some(gone));
     }
 
-    /// As version 0.1.0 wrote it, before a holder could let go.
+    /// The record as version 0.1.0 wrote it, before a holder could let go.
     #[test]
     fn an_older_record_is_read_and_its_holder_has_not_let_go() {
         let unsealed = concat!(
@@ -199,7 +198,7 @@ mod tests {
         let read = Grant::parse(format!("{{\"grant\":{unsealed},\"sha256\":\"{seal}\"}}").as_bytes()).unwrap();
         assert_eq!((read.serial, read.generation, read.released), (3, 9, false));
         assert_eq!(read.in_hand(), Some((ip(17), Timestamp::UNIX_EPOCH)));
-        // What says nothing new is written as before.
+        // A record with nothing new in it is written as before.
         assert!(!String::from_utf8(read.to_text().unwrap()).unwrap().contains("released"));
     }
 
@@ -215,7 +214,7 @@ mod tests {
         let back = other.to(ip(1), 12, at, &none);
         assert_eq!((back.others, back.to(ip(1), 13, at, &none).others), (9, 9));
         assert_eq!(Grant::parse(&back.to_text().unwrap()), Some(back));
-        // What says nothing new is written as before.
+        // A record with nothing new in it is written as before.
         assert!(!String::from_utf8(first.to_text().unwrap()).unwrap().contains("others"));
     }
 
@@ -227,7 +226,7 @@ mod tests {
             assert!(grant.denied.contains(&ip(last)));
             assert_eq!(Grant::parse(&grant.to_text().unwrap()), Some(grant.clone()));
         }
-        assert_eq!(grant.denied.len(), MOST_DENIED);
+        assert_eq!(grant.denied.len(), DENIED_LIMIT);
     }
 
     proptest! {

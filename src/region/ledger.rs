@@ -1,7 +1,6 @@
-//! The ledger: which regions exist on this data disk, who they are, which were deleted and can
-//! still be had back, and which generations adopted ones had reached; what is granted is on record
-//! elsewhere ([`Grant`](super::Grant)). Only the text of it; reading and writing the file is
-//! `act::ledger`'s.
+//! Ledger of a data disk: which regions exist on it, who they are, which were deleted and can still be had back, and
+//! which generations adopted ones had reached; what is granted is on record elsewhere ([`Grant`](super::Grant)). Only
+//! the text of it; reading and writing the file is `store::ledger`'s.
 //!
 //! The text carries a digest of what it says, so that garbage that happens to be JSON is told
 //! from a ledger.
@@ -26,7 +25,7 @@ const WITH_TICKETS: u32 = 4;
 const WITH_HOLDS: u32 = 3;
 const OLDEST: u32 = 2;
 
-/// What exists, and what existed.
+/// The regions that exist, and those that existed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ledger {
@@ -34,7 +33,7 @@ pub struct Ledger {
     pub serial: u64,
     /// The regions by name.
     pub regions: BTreeMap<RegionName, Record>,
-    /// What was deleted and not removed yet, oldest first.
+    /// The regions that were deleted and not removed yet, oldest first.
     pub tombstones: Vec<Tombstone>,
     /// Adoptions that have begun and not ended: after a crash each is undone.
     pub adoptions: BTreeMap<RegionName, Adoption>,
@@ -53,25 +52,25 @@ pub struct Ledger {
     pub rebuilt: Option<Rebuilt>,
 }
 
-/// Why a region is kept from running, until somebody releases it.
+/// A hold of a region, kept from running until somebody releases it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Hold {
-    /// Who or what made the hold.
+    /// The maker of the hold.
     pub by: HeldBy,
-    /// Why, in words.
+    /// The reason, in words.
     pub why: String,
-    /// What has to be done before it is released, if that is known.
+    /// The remedy that comes before it is released, if that is known.
     pub remedy: Option<String>,
-    /// Since when.
+    /// The time since when it holds.
     pub since: Timestamp,
 }
 
-/// Who or what keeps a region from running.
+/// The maker of a hold, who keeps a region from running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HeldBy {
-    /// Somebody who asked for it.
+    /// An operator who asked for it.
     Operator,
     /// The supervisor: its downstairs ended again and again.
     CrashLoop,
@@ -79,17 +78,17 @@ pub enum HeldBy {
     Failure,
 }
 
-/// What is on record of a region. Never changes while the region exists.
+/// The record of a region. Never changes while the region exists.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
-    /// Its identity.
+    /// The region's identity.
     pub uuid: Uuid,
-    /// Its geometry.
+    /// The region's geometry.
     pub geometry: Geometry,
-    /// When it was made or adopted.
+    /// The time at which it was made or adopted.
     pub created: Timestamp,
-    /// By what: `sledd 0.1.0`, or what it was adopted from.
+    /// The maker: `sledd 0.1.0`, or what it was adopted from.
     pub by: String,
 }
 
@@ -97,19 +96,19 @@ pub struct Record {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tombstone {
-    /// Its name while it existed.
+    /// The region's name while it existed.
     pub region: RegionName,
-    /// What was on record of it.
+    /// The record of the region.
     pub record: Record,
-    /// When it was deleted, by the clock; its directory in the trash is called by it.
+    /// The time at which it was deleted, by the clock; its directory in the trash is called by it.
     pub deleted: Timestamp,
-    /// From when on it is kept, in the sled's life; `None` until the first settling after an older
+    /// The moment from which it is kept, in the sled's life; `None` until the first settling after an older
     /// supervisor has deleted it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub buried: Option<Moment>,
-    /// Its directory has been moved to the trash: what lies in its place is not it any more.
+    /// Whether its directory has been moved to the trash: what lies in its place is not it any more.
     pub moved: bool,
-    /// Its removal has begun: it cannot be had back.
+    /// Whether its removal has begun: it cannot be had back.
     pub removing: bool,
 }
 
@@ -126,7 +125,7 @@ impl Tombstone {
 pub struct Adoption {
     /// The region's identity.
     pub uuid: Uuid,
-    /// Where its directory was.
+    /// The path of its directory before.
     pub from: PathBuf,
     /// The unit that served it, if one did.
     pub unit: Option<OldUnit>,
@@ -140,11 +139,11 @@ pub struct Adoption {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OldUnit {
-    /// Its name.
+    /// The unit's name.
     pub name: String,
-    /// It was started at boot.
+    /// Whether it was started at boot.
     pub enabled: bool,
-    /// It was running.
+    /// Whether it was running.
     pub active: bool,
 }
 
@@ -157,7 +156,7 @@ struct Sealed {
     ledger: Ledger,
 }
 
-/// Why a text is no ledger.
+/// A text that is no ledger, and why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LedgerError {
     /// Not what was written: cut off, altered, or something else altogether.
@@ -175,10 +174,10 @@ struct Versioned {
 }
 
 impl Ledger {
-    /// Reads a ledger's text.
+    /// Read a ledger's text.
     ///
     /// # Errors
-    /// Why it is none.
+    /// Why the text is none.
     pub fn parse(text: &[u8]) -> Result<Self, LedgerError> {
         let garbage = |why: serde_json::Error| LedgerError::Garbage(why.to_string());
         let versioned: Versioned = serde_json::from_slice(text).map_err(garbage)?;
@@ -193,7 +192,7 @@ impl Ledger {
         }
     }
 
-    /// The ledger's text.
+    /// Write the ledger's text.
     ///
     /// # Errors
     /// None that occurs: every field has a JSON form.
@@ -223,7 +222,7 @@ impl Ledger {
         Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
-    /// Raises the highest generation known of a volume.
+    /// Raise the highest generation known of a volume.
     pub fn raise_generation(&mut self, volume: &VolumeName, seen: u64) {
         if seen > 0 {
             let known = self.generations.entry(volume.clone()).or_default();
@@ -231,21 +230,21 @@ impl Ledger {
         }
     }
 
-    /// Since when it is not known whether a region that is not on record has existed; `None` if that is
+    /// The time since when it is not known whether a region that is not on record has existed; `None` if that is
     /// known.
     pub fn doubted(&self, region: &RegionName) -> Option<Timestamp> {
         let rebuilt = self.rebuilt.as_ref().filter(|rebuilt| rebuilt.doubt.is_about(region))?;
         (!self.regions.contains_key(region)).then_some(rebuilt.since)
     }
 
-    /// One in the place of one that was lost, which may have known each of these regions.
+    /// Make a ledger in the place of one that was lost, which may have known each of these regions.
     pub fn rebuilt(doubted: BTreeSet<RegionName>, since: Timestamp) -> Self {
         let mut ledger = Self { rebuilt: Some(Rebuilt { since, doubt: Doubt::Of(doubted) }), ..Self::default() };
         ledger.learn();
         ledger
     }
 
-    /// Whatever is on record is known from now on, even when it is not on record any more.
+    /// Learn of the regions on record: each is known from now on, even when it is not on record any more.
     pub fn learn(&mut self) {
         let dead = self.tombstones.iter().map(|stone| &stone.region);
         let recorded = self.regions.keys().chain(dead);
@@ -255,7 +254,7 @@ impl Ledger {
         });
     }
 
-    /// Doubts none but `regions`, those of the map, if it doubts any that is not known.
+    /// Settle the doubt: none but `regions`, those of the map, are doubted, if any is that is not known.
     pub fn settle(&mut self, regions: &BTreeSet<RegionName>) {
         if let Some(rebuilt) = &mut self.rebuilt {
             rebuilt.doubt.settle(regions);
@@ -303,7 +302,7 @@ mod tests {
     #[test]
     fn a_newer_or_altered_ledger_is_refused() {
         let text = String::from_utf8(one().to_text().unwrap()).unwrap();
-        // Whatever else is in it that nobody knows yet.
+        // A newer text with something in it that nobody knows yet.
         let newer = text.replace("\"version\": 2", "\"version\": 6").replace("\"serial\"", "\"odd\": 1, \"serial\"");
         assert!(Ledger::parse(newer.as_bytes()).unwrap_err() == LedgerError::Version(6));
         let altered = text.replace("\"extent_count\": 2", "\"extent_count\": 3");
@@ -311,7 +310,7 @@ mod tests {
         assert!(Ledger::parse(b"").is_err());
     }
 
-    /// What an older supervisor cannot read is written only when there is something of it.
+    /// Things that an older supervisor cannot read are written only when there are some.
     #[test]
     fn a_hold_makes_it_a_ledger_of_version_3() {
         let version =
@@ -329,7 +328,7 @@ mod tests {
         assert_eq!(Ledger::parse(&ledger.to_text().unwrap()).unwrap(), ledger);
     }
 
-    /// What an older supervisor has deleted reads, and what a newer one has reads back.
+    /// Tombstones of an older supervisor read, and those of a newer one read back.
     #[test]
     fn a_tombstone_with_a_moment_makes_it_a_ledger_of_version_4() {
         let mut ledger = one();
@@ -363,7 +362,7 @@ mod tests {
         assert_eq!((ledger.doubted(&region), ledger.doubted(&other)), (None, Some(since)));
         assert_eq!(Ledger::parse(&ledger.to_text().unwrap()).unwrap(), ledger);
         assert_eq!(one().doubted(&other), None);
-        // What was deleted existed.
+        // A region that was deleted existed.
         let deleted = Tombstone { region: other.clone(), ..one().tombstones[0].clone() };
         ledger.tombstones.push(deleted);
         ledger.learn();
@@ -371,8 +370,8 @@ mod tests {
         assert_eq!(Ledger::rebuilt(BTreeSet::new(), since), Ledger::default(), "of an empty map nothing is doubted");
     }
 
-    /// What a version has beyond the one before it is written under that version, and never under an older one:
-    /// a program that knows only that would take it for garbage, and the regions for lost.
+    /// Things that a version has beyond the one before it are written under that version, and never under an older
+    /// one: a program that knows only that would take it for garbage, and the regions for lost.
     #[test]
     fn a_version_says_nothing_that_programs_of_its_time_do_not_know() {
         let known: [(&str, u32); 8] = [
@@ -435,7 +434,7 @@ mod tests {
             let mut text = one().to_text().unwrap();
             let at = at % text.len();
             text[at] = to;
-            // What still reads says the same: white space, at most.
+            // A text that still reads says the same: white space, at most.
             prop_assert!(Ledger::parse(&text).is_ok_and(|read| read == one()) || Ledger::parse(&text).is_err());
         }
     }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 /// The version of the text that is written and understood.
 const VERSION: u32 = 1;
 
-/// What marks a data disk; a copy of it is kept on the machine.
+/// The mark of a data disk; a copy of it is kept on the machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Mark {
@@ -19,20 +19,20 @@ pub struct Mark {
     pub disk: Uuid,
     /// The sled that it belongs to.
     pub sled: SledName,
-    /// When it was marked.
+    /// The time at which it was marked.
     pub marked: Timestamp,
 }
 
 impl Mark {
-    /// A mark for a disk of this sled that has none.
+    /// Make a mark for a disk of this sled that has none.
     pub fn new(sled: SledName) -> Self {
         Self { version: VERSION, disk: Uuid::new_v4(), sled, marked: times::now() }
     }
 
-    /// Reads a mark's text.
+    /// Read a mark's text.
     ///
     /// # Errors
-    /// Why it is none.
+    /// Why the text is none.
     pub fn parse(text: &[u8]) -> Result<Self, String> {
         let mark: Self = serde_json::from_slice(text).map_err(|why| why.to_string())?;
         match mark.version {
@@ -41,7 +41,7 @@ impl Mark {
         }
     }
 
-    /// The mark's text.
+    /// Write the mark's text.
     ///
     /// # Errors
     /// None that occurs: every field has a JSON form.

@@ -1,5 +1,4 @@
-//! A region as it is defined, as it lies on disk, and as it is recorded. Pure: nothing here
-//! opens a file.
+//! Region as it is defined, as it lies on disk, and as it is recorded. Pure: nothing here opens a file.
 
 mod doubt;
 pub mod format;

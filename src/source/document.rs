@@ -1,6 +1,5 @@
-//! TOML files as one tree in which every value knows the file and line it came from, and in
-//! which a later file overrides an earlier one key by key. What a key means is not known
-//! here.
+//! Document of TOML files: one tree in which every value knows the file and line it came from, and in which a later
+//! file overrides an earlier one key by key. The meaning of a key is not known here.
 
 use super::{Faults, Source};
 use std::collections::BTreeMap;
@@ -8,7 +7,7 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// Where a value stands.
+/// The place of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
     /// The file's name.
@@ -20,9 +19,9 @@ pub struct Origin {
 /// Whether all of a document could be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reading {
-    /// It could.
+    /// The whole could.
     Whole,
-    /// It could not: what seems to be missing may be what could not be read.
+    /// Some of it could not: what seems to be missing may be what could not be read.
     Partial,
 }
 
@@ -33,7 +32,7 @@ pub(super) struct Node {
     pub(super) value: Value,
 }
 
-/// A TOML value. What the configuration has no use for keeps only its type's name.
+/// A TOML value. One that the configuration has no use for keeps only its type's name.
 #[derive(Debug, Clone)]
 pub(super) enum Value {
     Text(String),
@@ -66,9 +65,9 @@ pub struct Document {
 }
 
 impl Document {
-    /// Parses the files and lays each over those before it. Duplicate keys and the first syntax
-    /// error of a file are faults (what follows a syntax error is mostly its echo); what could be
-    /// read beside them is kept, so that it is checked as well.
+    /// Parse the files and lay each over those before it. Duplicate keys and the first syntax error of a file are
+    /// faults (what follows a syntax error is mostly its echo); what could be read beside them is kept, so that it is
+    /// checked as well.
     pub fn merged(sources: &[Source], faults: &mut Faults) -> Self {
         let whole = Origin { file: sources.first().map_or("", |s| &s.file).into(), line: None };
         let mut root = Node { origin: whole, value: Value::Table(BTreeMap::new()) };
@@ -121,7 +120,7 @@ fn parse(file: &Origin, text: &str, faults: &mut Faults) -> (Node, Reading) {
     (Node { origin: file.clone(), value: Value::Table(lines.table(table.into_inner())) }, reading)
 }
 
-/// Lays `over` on `under`: tables key by key, anything else as a whole.
+/// Lay `over` on `under`: tables key by key, anything else as a whole.
 fn overlay(under: &mut Node, over: Node) {
     match (&mut under.value, over.value) {
         (Value::Table(below), Value::Table(above)) => {

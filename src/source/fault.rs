@@ -1,10 +1,10 @@
-//! A fault of the configuration: where, what is wrong, what would be right.
+//! Fault of the configuration: where, what is wrong, what would be right.
 
 use super::Origin;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// One thing wrong with the configuration.
+/// A fault of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
     /// The file, as it was named to the reader.
@@ -13,9 +13,9 @@ pub struct Fault {
     pub line: Option<usize>,
     /// The key, dotted; empty where there is none.
     pub key: String,
-    /// What is wrong.
+    /// The problem.
     pub problem: String,
-    /// What would be right.
+    /// The remedy.
     pub remedy: String,
 }
 
@@ -41,19 +41,19 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// Adds a fault at a place in a file.
+    /// Add a fault at a place in a file.
     pub fn push(&mut self, at: &Origin, key: impl Into<String>, problem: impl Into<String>, remedy: impl Into<String>) {
         self.found.push(fault(at, key.into(), problem.into(), remedy.into()));
     }
 
-    /// Adds a syntax error. What is found in the same file from line `from` on is taken for an
-    /// echo of it and left out.
+    /// Add a syntax error. Faults that are found in the same file from line `from` on are taken for an echo of it and
+    /// left out.
     pub(super) fn syntax(&mut self, at: &Origin, problem: String, from: usize) {
         let remedy = "see https://toml.io for how TOML is written; what follows it is checked when it is mended";
         self.broken.push((fault(at, String::new(), problem, remedy.into()), from));
     }
 
-    /// The faults in the order of the files that are named, then of any others, and by line.
+    /// Sort the faults in the order of the files that are named, then of any others, and by line.
     pub fn sorted<'a>(mut self, files: impl Iterator<Item = &'a str>) -> Vec<Fault> {
         let files: Vec<_> = files.collect();
         let rank = |file: &str| files.iter().position(|known| *known == file).unwrap_or(files.len());
@@ -70,7 +70,7 @@ fn fault(at: &Origin, key: String, problem: String, remedy: String) -> Fault {
     Fault { file: at.file.to_string(), line: at.line, key, problem, remedy }
 }
 
-/// The known word nearest to a mistyped one, if it is near enough to be meant.
+/// Find the known word nearest to a mistyped one, if it is near enough to be meant.
 pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     known
         .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))

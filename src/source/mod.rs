@@ -1,5 +1,5 @@
-//! Configuration files as they are read: values that know their place, and faults that name it.
-//! What a key means is not known here. Pure: the texts are fetched by others.
+//! Sources of the configuration, as files are read: values that know their place, and faults that name it. The
+//! meaning of a key is not known here. Pure: the texts are fetched by others.
 
 mod document;
 mod fault;

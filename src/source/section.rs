@@ -1,6 +1,5 @@
-//! One table of a configuration file, read key by key. Every key that is asked for becomes
-//! known; [`Section::finish`] then reports those that nobody asked for, with the nearest
-//! known one.
+//! Section of a configuration file: one table, read key by key. Every key that is asked for becomes known;
+//! [`Section::finish`] then reports those that nobody asked for, with the nearest known one.
 
 use super::document::{Document, Node, Origin, Reading, Value};
 use super::fault::{Faults, nearest};
@@ -35,7 +34,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Where the section stands: its header, or the file if it is missing.
+    /// The origin of the section: its header, or the file if it is missing.
     pub fn origin(&self) -> &Origin {
         &self.origin
     }
@@ -53,7 +52,7 @@ impl<'a> Section<'a> {
         self.entries?.get(key)
     }
 
-    /// Reports a required key that is missing, unless it may be in what could not be read.
+    /// Report a required key that is missing, unless it may be in what could not be read.
     pub fn missing(&self, key: &str, remedy: impl Into<String>, faults: &mut Faults) {
         if self.reading == Reading::Partial {
             return;
@@ -66,7 +65,7 @@ impl<'a> Section<'a> {
         faults.push(&node.origin, self.path(key), problem, format!("write {wanted}"));
     }
 
-    /// The table `key`; a fault if something else stands there.
+    /// Read the table `key`; a fault if something else stands there.
     pub fn section(&mut self, key: &str, faults: &mut Faults) -> Section<'a> {
         let node = self.get(key);
         let entries = match node {
@@ -92,7 +91,7 @@ impl<'a> Section<'a> {
         keys.map(String::as_str).collect()
     }
 
-    /// The string `key`.
+    /// Read the string `key`.
     pub fn text(&mut self, key: &str, faults: &mut Faults) -> Option<(&'a str, Origin)> {
         let node = self.get(key)?;
         match &node.value {
@@ -104,8 +103,8 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// The string `key` as a `T`; a fault with `remedy` if it is none, or no string: what would be a
-    /// string of the same letters may mean something else.
+    /// Read the string `key` as a `T`; a fault with `remedy` if it is none, or no string: what would be a string of
+    /// the same letters may mean something else.
     pub fn parsed<T>(&mut self, key: &str, remedy: &str, faults: &mut Faults) -> Option<(T, Origin)>
     where
         T: FromStr<Err: Display>,
@@ -127,7 +126,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// The integer `key` within `range`.
+    /// Read the integer `key` within `range`.
     pub fn integer(&mut self, key: &str, range: RangeInclusive<u64>, faults: &mut Faults) -> Option<(u64, Origin)> {
         let node = self.get(key)?;
         let Value::Integer(number) = node.value else {
@@ -145,7 +144,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// The boolean `key`.
+    /// Read the boolean `key`.
     pub fn boolean(&mut self, key: &str, faults: &mut Faults) -> Option<bool> {
         let node = self.get(key)?;
         match node.value {
@@ -157,7 +156,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// The list of strings `key`, with the place of the list itself.
+    /// Read the list of strings `key`, with the place of the list itself.
     pub fn texts(&mut self, key: &str, faults: &mut Faults) -> Option<(Vec<(&'a str, Origin)>, Origin)> {
         let node = self.get(key)?;
         let Value::List(items) = &node.value else {
@@ -174,7 +173,7 @@ impl<'a> Section<'a> {
         Some((texts, node.origin.clone()))
     }
 
-    /// Reports every key that was not asked for.
+    /// Report every key that was not asked for.
     pub fn finish(self, faults: &mut Faults) {
         for (key, node) in self.entries.into_iter().flatten() {
             if self.known.contains(key) {

@@ -17,5 +17,5 @@ pub mod sysupdate;
 pub mod transfers;
 pub mod verdict;
 
-/// How the image and its files are called.
+/// The name of the image and its files.
 pub const NAME: &str = "crucible-sled";

@@ -1,5 +1,5 @@
-//! An update that lies in a directory or in one file, offered over HTTP on the loopback for as long
-//! as it is taken: `systemd-sysupdate` checks signatures of what it fetches, and of nothing else.
+//! Offer of an update that lies in a directory or in one file, over HTTP on the loopback for as long as it is taken:
+//! `systemd-sysupdate` checks signatures of what it fetches, and of nothing else.
 
 use bytes::Bytes;
 use futures_util::stream;
@@ -18,10 +18,10 @@ use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio::net::TcpListener;
 
-/// How much is read at a time.
-const CHUNK: usize = 256 << 10;
+/// The bytes that are read at a time.
+const CHUNK_BYTES: usize = 256 << 10;
 
-/// Where a file lies: in another one, from an offset on, so many bytes.
+/// The place of a file: in another one, from an offset on, so many bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Extent {
     path: PathBuf,
@@ -29,7 +29,7 @@ struct Extent {
     length: u64,
 }
 
-/// What is offered.
+/// The files that are offered.
 #[derive(Debug)]
 pub struct Offer {
     files: Arc<BTreeMap<String, Extent>>,
@@ -37,10 +37,10 @@ pub struct Offer {
 }
 
 impl Offer {
-    /// Offers a directory, or an archive in which image/build has put one.
+    /// Offer a directory, or an archive in which image/build has put one.
     ///
     /// # Errors
-    /// It cannot be read, or holds no update.
+    /// The path cannot be read, or holds no update.
     pub async fn open(path: &Path) -> io::Result<Self> {
         let files = if path.is_dir() { directory(path)? } else { archive(path)? };
         if !files.contains_key("SHA256SUMS") {
@@ -50,7 +50,7 @@ impl Offer {
         Ok(Self { files: Arc::new(files), listener })
     }
 
-    /// Where it is offered.
+    /// The URL at which it is offered.
     ///
     /// # Errors
     /// The kernel does not say.
@@ -58,7 +58,7 @@ impl Offer {
         Ok(format!("http://{}", self.listener.local_addr()?))
     }
 
-    /// Serves it for ever; dropped, it ends.
+    /// Serve the offer for ever; dropped, it ends.
     pub async fn serve(self) -> io::Result<()> {
         loop {
             let (stream, _) = self.listener.accept().await?;
@@ -115,8 +115,8 @@ async fn body(extent: &Extent) -> io::Result<Body> {
     let mut file = File::open(&extent.path).await?;
     file.seek(SeekFrom::Start(extent.offset)).await?;
     let chunks = stream::try_unfold(file.take(extent.length), |mut rest| async {
-        let mut chunk = Vec::with_capacity(CHUNK);
-        let read = (&mut rest).take(CHUNK as u64).read_to_end(&mut chunk).await?;
+        let mut chunk = Vec::with_capacity(CHUNK_BYTES);
+        let read = (&mut rest).take(CHUNK_BYTES as u64).read_to_end(&mut chunk).await?;
         Ok((read > 0).then(|| (Frame::data(Bytes::from(chunk)), rest)))
     });
     Ok(StreamBody::new(chunks).boxed_unsync())
@@ -141,7 +141,7 @@ mod tests {
     #[tokio::test]
     async fn a_directory_and_an_archive_are_offered_alike() {
         let dir = tempfile::tempdir().unwrap();
-        let long = "x".repeat(CHUNK + 7);
+        let long = "x".repeat(CHUNK_BYTES + 7);
         std::fs::write(dir.path().join("SHA256SUMS"), "sums\n").unwrap();
         std::fs::write(dir.path().join("long"), &long).unwrap();
         let bundle = dir.path().join("bundle");

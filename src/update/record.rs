@@ -1,5 +1,4 @@
-//! What is remembered over the reboot into another version: what was well before it, and what became
-//! of the update.
+//! Record over the reboot into another version: what was well before it, and what became of the update.
 
 use crate::files::{make_dir, replace};
 use crate::names::{RegionName, VolumeName};
@@ -12,13 +11,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Where it is remembered.
+/// The directory of the record.
 const DIR: &str = "/var/lib/sled-update";
 const BEFORE: &str = "before.json";
 const ATTEMPT: &str = "attempt.json";
 
-/// What was well when the machine was last switched off in an orderly way, or an update was put
-/// beside it.
+/// The sled as it was well when the machine was last switched off in an orderly way, or an update was put beside it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Before {
     /// The regions that served.
@@ -31,14 +29,14 @@ pub struct Before {
     pub config: String,
 }
 
-/// How a network adapter is found again, whatever drives it: a kind of USB device, `vendor:product`
-/// in hexadecimal, as it may be plugged in elsewhere; or the place in sysfs of a built-in one.
+/// The identity of a network adapter, by which it is found again whatever drives it: a kind of USB device,
+/// `vendor:product` in hexadecimal, as it may be plugged in elsewhere; or the place in sysfs of a built-in one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Adapter {
-    /// On USB.
+    /// An adapter on USB.
     Usb(String),
-    /// Built in.
+    /// An adapter that is built in.
     At(PathBuf),
 }
 
@@ -49,46 +47,46 @@ pub struct Attempt {
     pub from: String,
     /// The version that was put beside it.
     pub to: String,
-    /// When.
+    /// The time at which it was put there.
     pub at: Timestamp,
-    /// In which boot: in that one nothing has been tried yet.
+    /// The boot in which it was: in that one nothing has been tried yet.
     pub boot: String,
-    /// Its downstairs program runs on every region already, and nothing else of it is another.
+    /// Whether its downstairs program runs on every region already, and nothing else of it is another.
     #[serde(default)]
     pub rolled: bool,
-    /// What became of it; absent as long as it was not booted, or is being judged.
+    /// The outcome; absent as long as it was not booted, or is being judged.
     pub outcome: Option<Outcome>,
 }
 
-/// What became of an update.
+/// The outcome of an update.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "result")]
 pub enum Outcome {
-    /// It runs, and stays.
+    /// The new version runs, and stays.
     Good {
-        /// What speaks for it.
+        /// The reasons that speak for it.
         why: String,
-        /// Since when.
+        /// The time since when.
         at: Timestamp,
     },
     /// The last try of it was in vain; there may be others.
     Failed {
-        /// What spoke against it.
+        /// The reasons that spoke against it.
         why: String,
-        /// When.
+        /// The time of the try.
         at: Timestamp,
     },
     /// The version before it runs again.
     RolledBack {
-        /// What spoke against it.
+        /// The reasons that spoke against it.
         why: String,
-        /// Since when.
+        /// The time since when.
         at: Timestamp,
     },
 }
 
 impl Before {
-    /// Of a sled as its supervisor describes it.
+    /// Describe a sled as its supervisor does.
     pub fn of(sled: &Sled, config: String) -> Self {
         let ready = sled.volumes.iter().filter(|volume| volume.ready).map(|volume| volume.volume.clone());
         let regions = sled.volumes.iter().flat_map(|volume| &volume.regions);
@@ -96,15 +94,15 @@ impl Before {
         Self { serving: serving.collect(), ready: ready.collect(), nic: adapter(&sled.network.nic), config }
     }
 
-    /// What is remembered; `None` if nothing is, or it cannot be read.
+    /// Read what is remembered; `None` if nothing is, or it cannot be read.
     pub fn load() -> Option<Self> {
         load(BEFORE)
     }
 
-    /// Remembers it, durably. An adapter that is pulled now is still this machine's.
+    /// Remember it, durably. An adapter that is pulled now is still this machine's.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// The record cannot be written.
     pub fn save(&self) -> io::Result<()> {
         let nic = self.nic.clone().or_else(|| Self::load()?.nic);
         save(BEFORE, &Self { nic, ..self.clone() })
@@ -112,15 +110,15 @@ impl Before {
 }
 
 impl Attempt {
-    /// The last one; `None` if there was none, or it cannot be read.
+    /// Read the last attempt; `None` if there was none, or it cannot be read.
     pub fn load() -> Option<Self> {
         load(ATTEMPT)
     }
 
-    /// Remembers it, durably.
+    /// Remember the attempt, durably.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// The record cannot be written.
     pub fn save(&self) -> io::Result<()> {
         save(ATTEMPT, self)
     }
@@ -132,8 +130,8 @@ impl Attempt {
         (self.outcome.is_none() && !self.rolled && self.from == running && there).then_some(self.to)
     }
 
-    /// What is to be remembered of it when a boot of `running` has been judged in the boot `boot`;
-    /// `None` if that is no news.
+    /// The attempt as it is to be remembered when a boot of `running` has been judged in the boot `boot`; `None` if
+    /// that is no news.
     pub fn judged(&self, running: &str, boot: &str, judged: Result<String, String>, at: Timestamp) -> Option<Self> {
         let outcome = match (running == self.to, judged, &self.outcome) {
             (true, Ok(why), None | Some(Outcome::Failed { .. } | Outcome::RolledBack { .. })) => {
@@ -164,7 +162,7 @@ fn save<T: Serialize>(file: &str, value: &T) -> io::Result<()> {
     replace(Path::new(DIR), file, &serde_json::to_vec_pretty(value)?)
 }
 
-/// What this boot is called by the kernel.
+/// The kernel's name of this boot.
 ///
 /// # Errors
 /// procfs is not there.
@@ -172,7 +170,7 @@ pub fn boot_id() -> io::Result<String> {
     Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
 }
 
-/// How a network interface is found again, if it is there.
+/// Identify a network interface, if it is there.
 fn adapter(interface: &str) -> Option<Adapter> {
     let device = fs::canonicalize(Path::new("/sys/class/net").join(interface).join("device")).ok()?;
     Some(device.parent().and_then(kind).map_or(Adapter::At(device), Adapter::Usb))

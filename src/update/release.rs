@@ -1,4 +1,4 @@
-//! What an image says of itself, and which versions of it the boot loader can start.
+//! Release of the image, as it describes itself, and the versions of it that the boot loader can start.
 
 use super::NAME;
 use serde::{Deserialize, Serialize};
@@ -7,17 +7,17 @@ use std::io;
 use std::path::Path;
 use std::process::Command;
 
-/// The file in which an image says it.
+/// The file in which an image describes itself.
 pub const FILE: &str = "usr/lib/sled/image.json";
-/// Where the boot loader's partition is mounted when it is looked at.
+/// The directory of the boot loader's partition when it is looked at.
 const LOADER: &str = "/boot/EFI/Linux";
-/// Where systemd-boot says that tries of this boot are counted.
+/// The variable of systemd-boot that says that tries of this boot are counted.
 const COUNTED: &str = "/sys/firmware/efi/efivars/LoaderBootCountPath-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
 
-/// What an image says of itself.
+/// The description of an image, by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Release {
-    /// Its version.
+    /// The version of the image.
     pub version: String,
     /// The commit that it was built from.
     pub commit: String,
@@ -26,15 +26,15 @@ pub struct Release {
     pub base: String,
     /// The version of its downstairs program.
     pub downstairs: String,
-    /// It has a stand-in in the place of the downstairs program, and keeps no data.
+    /// Whether it has a stand-in in the place of the downstairs program, and keeps no data.
     pub demonstration: bool,
 }
 
 impl Release {
-    /// Of the image that is mounted at `root`.
+    /// Read the release of the image that is mounted at `root`.
     ///
     /// # Errors
-    /// It is none of ours.
+    /// The image is none of ours.
     pub fn read(root: &Path) -> io::Result<Self> {
         Ok(serde_json::from_slice(&fs::read(root.join(FILE))?)?)
     }
@@ -45,12 +45,12 @@ impl Release {
 pub struct Installed {
     /// The version.
     pub version: String,
-    /// How many tries it has left; absent: it is well.
+    /// The number of tries it has left; absent: it is well.
     pub tries_left: Option<u32>,
 }
 
 impl Installed {
-    /// From the name of its file: `NAME_VERSION[+LEFT[-DONE]].efi`, as of the Boot Loader
+    /// Read a version from the name of its file: `NAME_VERSION[+LEFT[-DONE]].efi`, as of the Boot Loader
     /// Specification.
     pub fn parse(file: &str) -> Option<Self> {
         let name = file.strip_prefix(NAME)?.strip_prefix('_')?.strip_suffix(".efi")?;
@@ -63,10 +63,10 @@ impl Installed {
     }
 }
 
-/// The versions that the boot loader can start, the newest last.
+/// List the versions that the boot loader can start, the newest last.
 ///
 /// # Errors
-/// Its partition cannot be read.
+/// The loader's partition cannot be read.
 pub fn installed() -> io::Result<Vec<Installed>> {
     mount_loader()?;
     let entries = fs::read_dir(LOADER)?.collect::<io::Result<Vec<_>>>()?;
@@ -76,10 +76,10 @@ pub fn installed() -> io::Result<Vec<Installed>> {
     Ok(all)
 }
 
-/// Mounts the boot loader's partition, as fstab says: it is not, as long as nobody looks at it.
+/// Mount the boot loader's partition, as fstab says: it is not, as long as nobody looks at it.
 ///
 /// # Errors
-/// It cannot be mounted.
+/// The partition cannot be mounted.
 pub fn mount_loader() -> io::Result<()> {
     let status = Command::new("systemctl").args(["start", "boot.mount"]).status()?;
     if status.success() {

@@ -11,9 +11,9 @@ use std::path::Path;
 use std::process::{Output, Stdio};
 use tokio::process::Command;
 
-/// Debian's place for it.
+/// The path of the program in Debian.
 const PROGRAM: &str = "/usr/lib/systemd/systemd-sysupdate";
-/// What it is told; gone with the boot.
+/// The directory of its definitions; gone with the boot.
 const DEFINITIONS: &str = "/run/sled-update";
 
 /// The versions there are, here and where updates come from.
@@ -26,10 +26,10 @@ pub struct Versions {
     pub all: Vec<String>,
 }
 
-/// Tells it where updates come from, and which version must not be touched.
+/// Tell `systemd-sysupdate` where updates come from, and which version must not be touched.
 ///
 /// # Errors
-/// It cannot be written down.
+/// The definitions cannot be written.
 pub fn prepare(url: &str, running: &str) -> io::Result<()> {
     mount_loader()?;
     fs::create_dir_all(DEFINITIONS)?;
@@ -39,16 +39,16 @@ pub fn prepare(url: &str, running: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// The versions there are.
+/// List the versions there are.
 ///
 /// # Errors
-/// It cannot be run, or what it says: nobody answers, a signature is wrong.
+/// The program cannot be run, or what it says: nobody answers, a signature is wrong.
 pub async fn versions() -> io::Result<Versions> {
     let output = command(&["--json=short", "list"]).stdin(Stdio::null()).output().await?;
     Ok(serde_json::from_slice(&succeeded(output)?)?)
 }
 
-/// The newest version that is offered and not here; `None` if there is none.
+/// Find the newest version that is offered and not here; `None` if there is none.
 ///
 /// # Errors
 /// As [`versions`].
@@ -56,12 +56,12 @@ pub async fn available() -> io::Result<Option<String>> {
     offered(command(&["--json=short", "check-new"]).stdin(Stdio::null()).output().await?)
 }
 
-/// What it answers: a version, or that there is none. Anything else is no answer, and does not mean that
-/// there is none.
+/// Read the answer: a version, or that there is none. Anything else is no answer, and does not mean that there is
+/// none.
 fn offered(output: Output) -> io::Result<Option<String>> {
     let answer: Option<Value> = serde_json::from_slice(&output.stdout).ok();
     match answer.as_ref().and_then(|answer| answer.get("available")) {
-        // Whatever it ends with: some versions of it have a code of their own for this.
+        // The exit code does not matter: some versions of it have one of their own for this.
         Some(Value::Null) => Ok(None),
         Some(Value::String(version)) if !version.is_empty() => Ok(Some(version.clone())),
         _ => {
@@ -72,10 +72,10 @@ fn offered(output: Output) -> io::Result<Option<String>> {
     }
 }
 
-/// Takes a version. What it does meanwhile goes to stderr.
+/// Take a version. Its words meanwhile go to stderr.
 ///
 /// # Errors
-/// It cannot be run, or failed: then nothing of the new version can be started.
+/// The program cannot be run, or failed: then nothing of the new version can be started.
 pub async fn take(version: &str) -> io::Result<()> {
     let status = command(&["update", version]).stdin(Stdio::null()).stdout(Stdio::null()).status().await?;
     if status.success() {

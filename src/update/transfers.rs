@@ -1,12 +1,12 @@
-//! What `systemd-sysupdate` is told: where each part of an image comes from and where it goes
-//! (sysupdate.d(5)). The kernel comes last: what can be started is complete. Pure.
+//! Transfers of `systemd-sysupdate`: where each part of an image comes from and where it goes (sysupdate.d(5)). The
+//! kernel comes last: what can be started is complete. Pure.
 
 use super::NAME;
 
-/// How often another version is tried before the one before it runs again.
+/// The tries of another version before the one before it runs again.
 const TRIES: u32 = 3;
 
-/// The files of a definitions directory, for what is offered at `url`; `running` is never touched.
+/// Compose the files of a definitions directory, for what is offered at `url`; `running` is never touched.
 pub fn definitions(url: &str, running: &str) -> [(&'static str, String); 3] {
     [
         ("10-verity.transfer", partition(url, running, "verity", "root-verity")),

@@ -1,8 +1,8 @@
-//! Whether a boot was a good one. Pure.
+//! Verdict on a boot: whether it was a good one. Pure.
 //!
-//! It was if what served before serves again, or cannot for a reason that an older version would
-//! share: no cable, no disk. What the new version may be to blame for is waited for, and at last
-//! speaks against it; then the machine goes back to the version before.
+//! A boot was good if what served before serves again, or cannot for a reason that an older version would share: no
+//! cable, no disk. Anything that the new version may be to blame for is waited for, and at last speaks against it;
+//! then the machine goes back to the version before.
 
 use super::record::Before;
 use crate::check::{Code, Severity};
@@ -11,54 +11,54 @@ use crate::wire::{Check, Sled, State, Volume};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// How often the supervisor may have been started anew by systemd before it is given up.
-pub const RESTARTS: u32 = 5;
-/// How long nobody may answer.
-pub const SILENCE: Duration = Duration::from_secs(120);
-/// How long regions may take: a hundred dirty extents take 45 s before they are served.
-pub const PATIENCE: Duration = Duration::from_secs(600);
-/// How long a reason that excuses is looked at before it is believed: early at boot a cable has no
-/// link yet, and a disk is not mounted.
+/// The most times that systemd may have started the supervisor anew before it is given up.
+pub const RESTART_LIMIT: u32 = 5;
+/// The time for which nobody may answer.
+pub const SILENCE_LIMIT: Duration = Duration::from_secs(120);
+/// The time that regions may take: a hundred dirty extents take 45 s before they are served.
+pub const REGIONS_LIMIT: Duration = Duration::from_secs(600);
+/// The time for which a reason that excuses is looked at before it is believed: early at boot a cable has no link
+/// yet, and a disk is not mounted.
 pub const SECOND_LOOK: Duration = Duration::from_secs(45);
 
-/// What is seen.
+/// The sled as it is seen.
 #[derive(Debug, Clone)]
 pub struct Seen<'a> {
-    /// What the supervisor says, or why it says nothing.
+    /// The supervisor's word, or why it says nothing.
     pub sled: Result<&'a Sled, Silence>,
-    /// How often systemd has started it anew.
+    /// The number of times that systemd has started it anew.
     pub restarts: u32,
-    /// Since the first look.
+    /// The time since the first look.
     pub waited: Duration,
-    /// The configuration's files are those of before.
+    /// Whether the configuration's files are those of before.
     pub same_config: bool,
-    /// The network adapter of before is plugged in, whatever drives it.
+    /// Whether the network adapter of before is plugged in, whatever drives it.
     pub adapter_plugged: bool,
-    /// The data partition is there, whether it is mounted or not.
+    /// Whether the data partition is there, mounted or not.
     pub data_partition: bool,
 }
 
-/// Why the supervisor says nothing of the sled.
+/// The reason why the supervisor says nothing of the sled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Silence {
     /// Nobody answers.
     Unreachable,
-    /// It says that the configuration has faults.
+    /// The supervisor says that the configuration has faults.
     Faults,
 }
 
-/// What is to be thought of a boot.
+/// The verdict on a boot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// Not known yet, and what is waited for.
     Wait(String),
-    /// It is a good one, and why.
+    /// The boot is a good one, and why.
     Good(String),
-    /// It is not, and why.
+    /// The boot is not, and why.
     Bad(String),
 }
 
-/// Judges.
+/// Judge a boot.
 pub fn judge(before: &Before, seen: &Seen<'_>) -> Verdict {
     let sled = match &seen.sled {
         Ok(sled) => sled,
@@ -66,11 +66,11 @@ pub fn judge(before: &Before, seen: &Seen<'_>) -> Verdict {
             return Verdict::Bad("the configuration has faults for this version, and had none for the last".into());
         }
         Err(Silence::Faults) => return Verdict::Good("the supervisor runs; the configuration has faults".into()),
-        Err(Silence::Unreachable) if seen.restarts >= RESTARTS => {
+        Err(Silence::Unreachable) if seen.restarts >= RESTART_LIMIT => {
             return Verdict::Bad(format!("the supervisor ends again and again: {} times", seen.restarts));
         }
-        Err(Silence::Unreachable) if seen.waited >= SILENCE => {
-            return Verdict::Bad(format!("the supervisor does not answer for {} s", SILENCE.as_secs()));
+        Err(Silence::Unreachable) if seen.waited >= SILENCE_LIMIT => {
+            return Verdict::Bad(format!("the supervisor does not answer for {} s", SILENCE_LIMIT.as_secs()));
         }
         Err(Silence::Unreachable) => return Verdict::Wait("the supervisor".into()),
     };
@@ -101,7 +101,7 @@ fn conclude(mut excused: Vec<&str>, missing: &[String], waited: Duration) -> Ver
             Verdict::Good(format!("what does not serve would not with any version: {}", excused.join(", ")))
         }
         ([], false) => Verdict::Wait(format!("a second look at {}", excused.join(", "))),
-        (missing, _) if waited >= PATIENCE => Verdict::Bad(missing.join("; ")),
+        (missing, _) if waited >= REGIONS_LIMIT => Verdict::Bad(missing.join("; ")),
         (missing, _) => Verdict::Wait(missing.join("; ")),
     }
 }
@@ -114,7 +114,7 @@ fn vanished(before: &Before, sled: &Sled, seen: &Seen<'_>) -> Vec<String> {
     gone.map(|name| format!("{name} served before and is not known now")).collect()
 }
 
-/// What a volume had before and has not now.
+/// The things that a volume had before and has not now.
 fn lacks(before: &Before, volume: &Volume) -> Vec<String> {
     let ready = before.ready.contains(&volume.volume) && !volume.ready;
     let regions = volume.regions.iter().filter(|region| before.serving.contains(&region.name));
@@ -140,7 +140,7 @@ fn is_shared(check: &Check, seen: &Seen<'_>) -> bool {
         Code::NicNoCarrier => true,
         // Unless it is there and this version cannot drive it.
         Code::NicMissing | Code::BridgePortMissing => !seen.adapter_plugged,
-        // What somebody asked for.
+        // Conditions that somebody asked for.
         Code::Maintenance | Code::VolumeDraining | Code::RegionHeld | Code::SledStopping => true,
         // A certificate that has ended has ended for all.
         Code::TlsUnusable => true,

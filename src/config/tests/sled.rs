@@ -49,7 +49,7 @@ fn every_fault_of_sled_toml_is_named_with_its_line() {
     }
 }
 
-/// Where the endpoint is to listen: each socket is opened by itself, and none if one cannot be.
+/// Sockets of the endpoint: each is opened by itself, and none if one cannot be.
 #[test]
 fn of_two_sockets_in_one_place_the_second_is_a_fault() {
     for (first, second, problem) in [

@@ -56,7 +56,7 @@ fn sled(serving: [bool; 3], codes: &[Code]) -> Sled {
 
 const ALL: [bool; 3] = [true; 3];
 
-/// What is thought after so many seconds of a sled on which all served before.
+/// The verdict after so many seconds on a sled on which all served before.
 fn after(seconds: u64, sled: &Sled, change: impl FnOnce(&mut Seen<'_>)) -> Verdict {
     let before = Before::of(&self::sled(ALL, &[]), String::new());
     let mut seen = Seen {
