@@ -1,4 +1,4 @@
-//! Who may have a ticket, and who is in the way of it.
+//! Attachment of a volume: who may have a ticket, and who is in the way of it.
 
 use super::facts::Facts;
 use crate::check::Severity;
@@ -12,24 +12,24 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// So long an upstairs may be away and come back: for that long a downstairs keeps an idle
-/// connection, and it itself tries again every ten seconds.
+/// The time for which an upstairs may be away and come back: for that long a downstairs keeps an idle connection, and
+/// it itself tries again every ten seconds.
 pub const RETURN_LIMIT: Duration = Duration::from_secs(45);
 
-/// Who is in the way of a ticket.
+/// The obstacle to a ticket: who is in the way of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InTheWay {
     /// Nobody.
     Nobody,
     /// Other hosts are connected, to these regions.
     Connected(BTreeMap<IpAddr, BTreeSet<RegionName>>),
-    /// This one holds the last ticket, since then, and may come back.
+    /// The host that holds the last ticket, since then, and may come back.
     Holder(IpAddr, Timestamp),
 }
 
-/// Who is in the way of a ticket for a host: others that are connected; and who holds the last one,
-/// until it lets go, is cut off, is taken out of the map, or has been away for longer than an upstairs
-/// would be, for as long as the volume could be reached (`away`).
+/// Find who is in the way of a ticket for a host: others that are connected; and who holds the last one, until it
+/// lets go, is cut off, is taken out of the map, or has been away for longer than an upstairs would be, for as long
+/// as the volume could be reached (`away`).
 pub fn in_the_way(
     map: &PortMap,
     volume: &VolumeName,
@@ -47,7 +47,7 @@ pub fn in_the_way(
     }
 }
 
-/// Who keeps the last ticket of a volume from other hosts, connected or not, and since when it was granted.
+/// Find who keeps the last ticket of a volume from other hosts, connected or not, and since when it was granted.
 pub fn keeper(
     map: &PortMap,
     volume: &VolumeName,
@@ -60,9 +60,9 @@ pub fn keeper(
     grant.in_hand().filter(|(holder, _)| may(holder) && back)
 }
 
-/// Whether a host may have a ticket for a volume, as far as can be told without looking who is
-/// connected: the volume's regions on this sled. `ready` says whether it may be attached now, and if not, which
-/// conditions were shown as the reason.
+/// Find that a host may have a ticket for a volume, as far as can be told without looking who is connected: the
+/// volume's regions on this sled. `ready` says whether it may be attached now, and if not, which conditions were
+/// shown as the reason.
 ///
 /// # Errors
 /// No such volume here, the map does not name the host, or the volume is not ready.
@@ -74,7 +74,7 @@ pub fn may_attach(
 ) -> Result<Vec<LocalRegion>, wire::Error> {
     let regions = regions(config, volume)?;
     if is_fleet(config, host) {
-        // Whoever connects from there is let in for repair, and is never seen as a host.
+        // The sleds that connect from there are let in for repair, and are never seen as hosts.
         let message = format!("{host} is a sled, or this machine itself, and a sled attaches no volume");
         return Err(wire::Error::new("HOST_NOT_ALLOWED", message, "attach it on a machine that is no sled"));
     }
@@ -90,7 +90,7 @@ pub fn may_attach(
     }
 }
 
-/// The refusal of what is not ready: the first of the conditions that block it says why, and what to do.
+/// Refuse a volume that is not ready: the first of the conditions that block it says why, and what to do.
 fn not_ready(volume: &VolumeName, reasons: &[wire::Check]) -> wire::Error {
     let mut blocking = reasons.iter().filter(|check| check.severity == Severity::Blocking);
     let all = format!("GET /v1/volumes/{volume}?wait=30");
@@ -106,7 +106,7 @@ fn not_ready(volume: &VolumeName, reasons: &[wire::Check]) -> wire::Error {
     wire::Error::new("NOT_READY", message, first.remedy.clone())
 }
 
-/// Whether an operator may allow a host to talk to a volume, or cut it off.
+/// Find that an operator may allow a host to talk to a volume, or cut it off.
 ///
 /// # Errors
 /// No such volume here, or the map has the last word: it does not name the host.
@@ -130,7 +130,7 @@ pub fn may_permit(
     Ok(regions)
 }
 
-/// Whether a host may let go of what it holds of a volume. That it holds it is for the desk to see.
+/// Find that a host may let go of what it holds of a volume. That it holds it is for the desk to see.
 ///
 /// # Errors
 /// No such volume here.
@@ -138,7 +138,7 @@ pub fn may_let_go(config: &Configuration, volume: &VolumeName) -> Result<Vec<Loc
     regions(config, volume)
 }
 
-/// Whether a volume may be drained by this sled.
+/// Find that a volume may be drained by this sled.
 ///
 /// # Errors
 /// No such volume here.
@@ -167,7 +167,7 @@ pub fn is_fleet(config: &Configuration, address: IpAddr) -> bool {
     address.is_loopback() || config.map.sleds.values().any(|sled| sled.address == address)
 }
 
-/// Of those connected, by address and region, the hosts; one of them, who asks, left out.
+/// The hosts of those that are connected, by address and region; one of them, who asks, left out.
 pub fn others(
     config: &Configuration,
     connected: &[(IpAddr, RegionName)],
@@ -197,7 +197,7 @@ pub fn attached(
     hosts.iter().map(one).collect()
 }
 
-/// Why a ticket is refused while others are connected.
+/// Refuse a ticket while others are connected.
 pub fn elsewhere(volume: &VolumeName, attached: &[Attached]) -> wire::Error {
     let who = attached.iter().map(|one| {
         let name = one.host.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
@@ -208,8 +208,8 @@ pub fn elsewhere(volume: &VolumeName, attached: &[Attached]) -> wire::Error {
     wire::Error::new("VOLUME_ATTACHED_ELSEWHERE", message, remedy)
 }
 
-/// Why a ticket is refused while another host that is not connected holds the last one, and has been
-/// away for so long, if it could be connected.
+/// Refuse a ticket while another host that is not connected holds the last one, and has been away for so long, if it
+/// could be connected.
 pub fn held(volume: &VolumeName, holder: &str, since: Timestamp, away: Option<Duration>) -> wire::Error {
     let limit = RETURN_LIMIT.as_secs();
     let away = match away {
@@ -235,8 +235,7 @@ impl Facts {
         others(config, &peers.collect::<Vec<_>>(), None)
     }
 
-    /// What is known to have been granted of a volume: the record of it, raised to what the ledger
-    /// knows.
+    /// The grant that is known of a volume: the record of it, raised to what the ledger knows.
     pub fn granted(&self, volume: &VolumeName) -> Grant {
         let record = self.grants.as_ref().and_then(|grants| grants.get(volume)).cloned().unwrap_or_default();
         let ledger = self.disk.as_ref().and_then(|disk| disk.ledger.as_ref().ok());

@@ -1,5 +1,5 @@
-//! What differs between the configuration in force and another one, and what that means to the
-//! hosts that are connected now.
+//! Difference between the configuration in force and another one, and what that means to the hosts that are connected
+//! now.
 
 use super::facts::Facts;
 use crate::config::Configuration;
@@ -14,7 +14,7 @@ use std::net::IpAddr;
 const AT_ONCE: &str = "at once";
 const AT_BOOT: &str = "at the next boot of the image";
 
-/// What differs.
+/// Find the difference of two configurations.
 pub fn difference(old: &Configuration, new: &Configuration, facts: &Facts) -> Difference {
     let volumes: BTreeSet<_> = old.map.volumes.keys().chain(new.map.volumes.keys()).collect();
     let mut changes: Vec<_> = settings(old, new).chain(tls(old, new, facts)).chain(sleds(old, new, facts)).collect();
@@ -33,9 +33,9 @@ pub fn gone(old: &Configuration, new: &Configuration) -> BTreeSet<RegionName> {
     names(old).filter(|name| !kept.contains(name)).collect()
 }
 
-/// The regions that both have here, and that must be started anew: at other ports, or with TLS where
-/// they were started without it or the other way round, as far as that is known. Other files of TLS can
-/// wait for the next start.
+/// The regions that both have here, and that must be started anew: at other ports, or with TLS where they were
+/// started without it or the other way round, as far as that is known. Other files of TLS can wait for the next
+/// start.
 pub fn started_anew(old: &Configuration, new: &Configuration, facts: &Facts) -> Vec<LocalRegion> {
     let ports: BTreeMap<_, _> = old.local_regions().into_iter().map(|local| (local.name, local.port)).collect();
     let switched = old.sled.tls.is_some() != new.sled.tls.is_some();
@@ -49,7 +49,8 @@ pub fn started_anew(old: &Configuration, new: &Configuration, facts: &Facts) -> 
     new.local_regions().into_iter().filter(elsewhere).collect()
 }
 
-/// Which regions of a volume, by their index, other sleds have and are to be found somewhere else by the new map.
+/// The regions of a volume, by their index, that other sleds have and that are to be found somewhere else by the new
+/// map.
 pub fn moved_elsewhere(old: &Configuration, new: &Configuration, volume: &VolumeName) -> [bool; 3] {
     let place = |config: &Configuration, index: usize| {
         let region = config.map.volumes.get(volume)?.regions.get(index)?;
@@ -65,7 +66,7 @@ fn change(subject: String, what: String, effect: impl Into<String>) -> Change {
     Change { subject, what, effect: effect.into(), interrupts: false, needs_restart: false, needs_yes: false }
 }
 
-/// What a running supervisor cannot take over: it holds sockets, a disk and an address.
+/// The changes that a running supervisor cannot take over: it holds sockets, a disk and an address.
 fn fixed<'a>(old: &'a Configuration, new: &'a Configuration) -> impl Iterator<Item = Change> + 'a {
     let join = |config: &Configuration| config.listen.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
     let root = |config: &Configuration| {
@@ -84,7 +85,7 @@ fn fixed<'a>(old: &'a Configuration, new: &'a Configuration) -> impl Iterator<It
     })
 }
 
-/// Of `sled.toml`.
+/// The changes of `sled.toml`.
 fn settings<'a>(old: &'a Configuration, new: &'a Configuration) -> impl Iterator<Item = Change> + 'a {
     const AT_START: &str = "at each region's next start: sledctl downstairs upgrade, or region restart --all --rolling";
     let mut all = Vec::new();
@@ -122,8 +123,8 @@ fn settings<'a>(old: &'a Configuration, new: &'a Configuration) -> impl Iterator
     fixed(old, new).chain(all)
 }
 
-/// Of `[tls]`. What runs goes on with the files that it was started with; only one that is to speak
-/// TLS, or to speak it no more, is of no use to its hosts as it is.
+/// The changes of `[tls]`. A region that runs goes on with the files that it was started with; only one that is to
+/// speak TLS, or to speak it no more, is of no use to its hosts as it is.
 fn tls(old: &Configuration, new: &Configuration, facts: &Facts) -> Vec<Change> {
     const AT_START: &str = "at each region's next start: sledctl region restart --all --rolling";
     let one = |what: &str, effect: &str| change("sled.toml".into(), what.into(), effect);
@@ -151,8 +152,8 @@ fn tls(old: &Configuration, new: &Configuration, facts: &Facts) -> Vec<Change> {
     }
 }
 
-/// What is kept after its deletion, and goes earlier than it was to: each by its name, since nobody can
-/// have it back afterwards.
+/// The deleted regions that are kept, and go earlier than they were to: each by its name, since nobody can have it
+/// back afterwards.
 fn destroyed(old: &Configuration, new: &Configuration, facts: &Facts) -> Vec<Change> {
     let (from, to) = (old.sled.storage.keep_deleted, new.sled.storage.keep_deleted);
     let ledger = facts.disk.as_ref().and_then(|disk| disk.ledger.as_ref().ok());
@@ -176,13 +177,13 @@ fn serves_somebody(config: &Configuration, facts: &Facts, name: &RegionName) -> 
     sockets.is_some_and(|sockets| sockets.connected.iter().any(|peer| !super::attach::is_fleet(config, peer.address)))
 }
 
-/// Whom a volume's regions are going to let in.
+/// The fence of a volume's regions that is to be.
 fn fence(new: &Configuration, facts: &Facts, volume: &VolumeName) -> Fence {
     Fence::around(&new.map, volume, facts.grants.as_ref().and_then(|all| all.get(volume)))
 }
 
-/// The fleet's sleds: they are let in everywhere, for repair. One that is none any more is a host
-/// like others, and cut off as such.
+/// The fleet's sleds: they are let in everywhere, for repair. One that is none any more is a host like others, and
+/// cut off as such.
 fn sleds<'a>(old: &'a Configuration, new: &'a Configuration, facts: &'a Facts) -> impl Iterator<Item = Change> + 'a {
     let cut = |address: IpAddr| {
         facts.regions.iter().any(|(name, region)| {

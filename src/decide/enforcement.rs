@@ -1,11 +1,11 @@
-//! What it means that systemd does not enforce what the regions' units ask for. Whether it does
-//! was found out by trying; what was not tried yet is not judged.
+//! Enforcement of what the regions' units ask for, where systemd does not do it. Whether it does was found out by
+//! trying; what was not tried yet is not judged.
 
 use super::facts::{Enforcement, Facts, Gap};
 use super::finding::{Finding, Scope};
 use crate::check::Code;
 
-/// One finding for all that is not enforced.
+/// Find in one finding all that is not enforced.
 pub(super) fn finding(facts: &Facts) -> Option<Finding> {
     let Enforcement { bind, address } = facts.enforcement.as_ref()?;
     let ports = ("on which ports a downstairs may listen (SocketBindAllow=)", bind);

@@ -1,29 +1,27 @@
-//! Why a downstairs ended, and what that means for the next one: a table over what upstream's
-//! program writes to stderr, as every failure of it exits with 1 and only the text tells them
-//! apart. Text that no row knows is taken for a passing trouble: it is tried again, ever more
-//! slowly, until it is a crash loop.
+//! Failure of a downstairs, and what it means for the next start: a table over what upstream's program writes to
+//! stderr, as every failure of it exits with 1 and only the text tells them apart. Text that no row knows is taken
+//! for a passing trouble: it is tried again, ever more slowly, until it is a crash loop.
 
 use super::remedy::Remedy::{self, Lost, Mild};
 
-/// The status with which the unit's flock(1) ends when another process has the lock; set in
-/// the unit's drop-in.
+/// The status with which the unit's flock(1) ends when another process has the lock; set in the unit's drop-in.
 pub const LOCKED: i32 = 75;
-/// The most that is shown of what a downstairs said, in characters.
-const MOST_SHOWN: usize = 300;
+/// The longest word of a downstairs that is shown, in characters.
+const SHOWN_CHARS: usize = 300;
 
-/// How a process ended.
+/// The end of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// By itself, with this status.
+    /// An end by itself, with this status.
     Status(i32),
-    /// By this signal.
+    /// An end by this signal.
     Signal(i32),
 }
 
-/// What kind of failure it was: what has to happen before another start makes sense.
+/// The kind of a failure: what has to happen before another start makes sense.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// It was killed, it panicked, or nobody knows: systemd tries again, ever more slowly.
+    /// The process was killed, it panicked, or nobody knows: systemd tries again, ever more slowly.
     Transient,
     /// Another process has the region: it is tried again when that one is gone.
     Locked,
@@ -33,9 +31,9 @@ pub enum Kind {
     Network,
     /// There is no room, or the disk cannot be written to: it is tried again when there is.
     Space,
-    /// It cannot use the files of `[tls]`: it is tried again when they can be used.
+    /// The files of `[tls]` cannot be used: it is tried again when they can be.
     Tls,
-    /// It would end the same way every time: it is held until somebody has mended it.
+    /// The next start would end the same way every time: the region is held until somebody has mended it.
     Permanent,
 }
 
@@ -47,33 +45,33 @@ impl Kind {
     }
 }
 
-/// How a downstairs ended, and why.
+/// The failure of a downstairs: how it ended, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// What kind of failure it was.
+    /// The kind of failure.
     pub kind: Kind,
-    /// How its process ended.
+    /// The end of its process.
     pub exit: Exit,
-    /// What it said last that tells why, if it said anything.
+    /// The last words that tell why, if it said anything.
     pub said: Option<String>,
-    /// What that means, if the table knows it.
+    /// The row of the table that says what that means, if one does.
     pub row: Option<&'static Row>,
 }
 
-/// What some words mean.
+/// The meaning of some words.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Row {
     /// Words that only this failure has.
     pub words: &'static str,
-    /// What kind of failure it is.
+    /// The kind of failure.
     pub kind: Kind,
-    /// What is wrong, as part of a sentence that begins with the region's name or "it".
+    /// The fault, as part of a sentence that begins with the region's name or "it".
     pub meaning: &'static str,
-    /// What to do.
+    /// The remedy.
     pub remedy: Remedy,
 }
 
-/// A file of it is not there, or is not what it was: who did that may still have it.
+/// The remedy for a file that is not there, or is not what it was: who did that may still have it.
 const RESTORE: Remedy = Lost("look at the disk first (dmesg); put back what was there, or restore {dir} from a backup");
 
 const SEE_TLS: Remedy = Mild("see TLS_UNUSABLE in sledctl checks");
@@ -90,7 +88,7 @@ const fn row(words: &'static str, kind: Kind, meaning: &'static str, remedy: Rem
 /// The rows: the more particular ones first, and the milder before those that it could also be. The
 /// texts are upstream's, at message version 13; those of fixtures are held against this table by a test.
 pub const ROWS: &[Row] = &[
-    // Of the files of [tls], and of no others, it says just this before the system's own words.
+    // The downstairs says just this of the files of [tls], and of no others, before the system's own words.
     row("Error: IO error", Kind::Tls, "a file of [tls] cannot be read", SEE_TLS),
     row("rustls error", Kind::Tls, "its certificate and key cannot be used", SEE_TLS),
     row("client cert verifier builder error", Kind::Tls, "its root certificate cannot be used", SEE_TLS),
@@ -166,7 +164,7 @@ pub const ROWS: &[Row] = &[
     ),
 ];
 
-/// Tells what the end of a process means. `lines` is what it last wrote to stderr.
+/// Classify the end of a process. `lines` is what it last wrote to stderr.
 pub fn classify(exit: Exit, lines: &[String]) -> Failure {
     if exit == Exit::Status(LOCKED) {
         return Failure { kind: Kind::Locked, exit, said: None, row: None };
@@ -192,11 +190,11 @@ fn said(lines: &[String]) -> Option<String> {
         (None, None) => lines.last().into_iter().copied().collect(),
     };
     let text = words.join(": ");
-    let shown = text.char_indices().nth(MOST_SHOWN).map_or(text.as_str(), |(end, _)| &text[..end]);
+    let shown = text.char_indices().nth(SHOWN_CHARS).map_or(text.as_str(), |(end, _)| &text[..end]);
     (!shown.is_empty()).then(|| shown.to_owned())
 }
 
-/// How a process ended, as part of a sentence that begins with "its downstairs".
+/// The end of a process, as part of a sentence that begins with "its downstairs".
 pub fn ended(exit: Exit) -> String {
     match exit {
         Exit::Status(LOCKED) => "did not start, as another process has locked its directory (fuser -v shows it)".into(),
@@ -209,7 +207,7 @@ pub fn ended(exit: Exit) -> String {
 }
 
 impl Failure {
-    /// How it ended and why, as part of a sentence that begins with "its downstairs".
+    /// The cause in words, as part of a sentence that begins with "its downstairs": how it ended and why.
     pub fn cause(&self) -> String {
         let ended = ended(self.exit);
         match (self.row, &self.said) {

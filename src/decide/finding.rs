@@ -1,4 +1,4 @@
-//! A condition as it is found: without a time, and with what it concerns.
+//! Finding of a condition: without a time, and with what it concerns.
 
 use crate::check::Code;
 use crate::names::VolumeName;
@@ -7,19 +7,19 @@ use crate::port_map::LocalRegion;
 /// A condition that holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// Its code.
+    /// The condition's code.
     pub code: Code,
-    /// What it is about, for example `region still-fawn-0`.
+    /// The subject, for example `region still-fawn-0`.
     pub subject: String,
-    /// What it concerns.
+    /// The scope of its concern.
     pub scope: Scope,
-    /// What is wrong, in a sentence.
+    /// The cause: what is wrong, in a sentence.
     pub cause: String,
-    /// What to do, in a sentence.
+    /// The remedy: what to do, in a sentence.
     pub remedy: String,
 }
 
-/// What a finding concerns.
+/// The scope of a finding's concern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scope {
     /// The sled, and so every volume on it.
@@ -31,13 +31,13 @@ pub enum Scope {
 }
 
 impl Finding {
-    /// One about a region, which concerns its volume.
+    /// Make one about a region, which concerns its volume.
     pub(super) fn about_region(local: &LocalRegion, code: Code, cause: String, remedy: String) -> Self {
         let scope = Scope::Volume(local.name.volume().clone());
         Self { code, subject: format!("region {}", local.name), scope, cause, remedy }
     }
 
-    /// Tells what another one tells that is the same condition.
+    /// Tell what another one tells that is the same condition.
     fn unite(&mut self, other: Self) {
         for (told, more) in [(&mut self.cause, other.cause), (&mut self.remedy, other.remedy)] {
             let known = *told == more || told.starts_with(&format!("{more}; ")) || told.ends_with(&format!("; {more}"));
@@ -60,8 +60,9 @@ impl Finding {
     }
 }
 
-/// One finding for each condition. A condition is its code and what it is about, by which since when it is so is
-/// told: what is found of one more than once, for example of each of several processes, is told in one.
+/// Unite the findings, so that there is one for each condition. A condition is its code and its subject, by which
+/// since when it is so is told: if it is found more than once, for example of each of several processes, it is told
+/// in one.
 pub(super) fn united(findings: Vec<Finding>) -> Vec<Finding> {
     let mut all: Vec<Finding> = Vec::new();
     for one in findings {

@@ -1,4 +1,4 @@
-//! Which generation a sled grants next to a host that asks to attach a volume.
+//! Generation that a sled grants next to a host that asks to attach a volume.
 //!
 //! A generation is granted by a sled once at most: what it granted before is on record before it
 //! is answered, and the next one is higher. On that alone rests that no two hosts attach with the
@@ -6,29 +6,28 @@
 //! it takes the place of a record that was lost. This looks at no record, no region and no clock
 //! itself; it is told.
 
-/// How far above its own floor a sled follows a host's wish: far more than any two sleds' clocks
+/// The distance above its own floor for which a sled follows a host's wish: far more than any two sleds' clocks
 /// differ, far less than would let a host use up the numbers.
 pub const REACH: u64 = 1 << 40;
 
-/// Why no generation is granted.
+/// A generation that is not granted, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NoGeneration {
     /// The host asks for one that is absurdly far away.
     #[error("generation {asked} is too far ahead: this sled grants {most} at most")]
     TooFar {
-        /// What it asked for.
+        /// The generation that was asked for.
         asked: u64,
         /// The highest that would be granted now.
         most: u64,
     },
-    /// There is no higher one.
+    /// No higher one is left.
     #[error("there is no generation above {0}")]
     UsedUp(u64),
 }
 
-/// The generation to grant to a host that asks for at least `asked`, by a sled that has granted
-/// `granted` (0: none yet), in whose region trailers `written` is the highest, and whose clock
-/// shows so many seconds since 1970.
+/// Decide the generation to grant to a host that asks for at least `asked`, by a sled that has granted `granted` (0:
+/// none yet), in whose region trailers `written` is the highest, and whose clock shows so many seconds since 1970.
 ///
 /// # Errors
 /// If `asked` is more than [`REACH`] above what would be granted without it, or the numbers are

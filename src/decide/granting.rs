@@ -1,6 +1,6 @@
-//! In which order whom a volume lets in is changed: by a ticket, by an operator's word, by a holder
-//! that lets go. Each step is done by the supervisor, which is told here what comes after it, by how it
-//! went; it does nothing in another order. Pure.
+//! Granting of a volume: the order in which whom it lets in is changed, by a ticket, by an operator's word, by a
+//! holder that lets go. Each step is done by the supervisor, which is told here what comes after it, by how it went;
+//! it does nothing in another order. Pure.
 //!
 //! *At no moment may two addresses reach a volume's ports unless an operator allowed it, and
 //! nobody without a grant ever may.* So:
@@ -20,18 +20,18 @@
 #[cfg(test)]
 mod model;
 
-/// What is changed, on which it depends what it takes.
+/// The kind of a change, on which it depends what it takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// Another generation for the only host that the fence lets in, which stands: nobody is cut off.
     Renewal,
-    /// Somebody else is let in than before, or fewer are.
+    /// A change of who is let in: somebody else than before, or fewer.
     Change,
-    /// What is known is written anew; nobody is let in or cut off by it.
+    /// The record as it is known, written anew; nobody is let in or cut off by it.
     Rewrite,
 }
 
-/// What is done.
+/// A step of granting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Step {
     /// Look whether whoever asks is still there to be answered.
@@ -54,37 +54,37 @@ pub enum Step {
     PutBack,
 }
 
-/// What comes next.
+/// The next thing to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Next {
     /// This step.
     Do(Step),
-    /// Nothing: this is what came of it.
+    /// Nothing is left: this is what came of it.
     Over(End),
 }
 
-/// What came of it.
+/// The outcome of granting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct End {
-    /// It is on record, and was not before.
+    /// Whether it is on record, and was not before.
     pub recorded: bool,
-    /// What became of whom the units let in.
+    /// The units' fence afterwards.
     pub fence: Left,
 }
 
-/// What became of whom the units let in.
+/// The fence of the units afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Left {
-    /// It was not touched.
+    /// The fence was not touched.
     AsItWas,
-    /// It is what is on record.
+    /// The fence is what is on record.
     AsRecorded,
-    /// It may be so in part.
+    /// The fence may be so in part.
     Unknown,
 }
 
 impl Kind {
-    /// What is done first.
+    /// The first step.
     pub fn first(self) -> Step {
         match self {
             Self::Renewal | Self::Change => Step::Asker,
@@ -92,7 +92,7 @@ impl Kind {
         }
     }
 
-    /// What comes after a step, by whether it went well.
+    /// The step after another, by whether that went well.
     pub fn after(self, step: Step, well: bool) -> Next {
         let over = |recorded, fence| Next::Over(End { recorded, fence });
         match (self, step, well) {
@@ -112,7 +112,7 @@ impl Kind {
             (_, Step::Open, false) => over(true, Left::Unknown),
             (_, Step::PutBack, true) => over(false, Left::AsRecorded),
             (_, Step::PutBack, false) => over(false, Left::Unknown),
-            // Nothing was begun yet.
+            // No fence was begun yet.
             (..) => over(false, Left::AsItWas),
         }
     }

@@ -1,5 +1,5 @@
-//! Whether what lies in a region's directory is the region on record, whole and as the map wants
-//! it: only then may a downstairs run on it.
+//! Identity of a region's directory: whether it holds the region on record, whole and as the map wants it. Only then
+//! may a downstairs run on it.
 
 use super::facts::{Busy, Disk, Facts, OnDisk, Region};
 use super::finding::Finding;
@@ -15,19 +15,19 @@ use crate::wire::State;
 use jiff::Timestamp;
 use std::path::Path;
 
-/// What lies on disk, as far as it decides whether a downstairs may run on it.
+/// The identity of what lies on disk, as far as it decides whether a downstairs may run on it.
 pub(super) enum Identity<'a> {
     /// The data disk or its ledger is unavailable: a finding about the sled says so.
     Unavailable,
     /// The region was never created.
     NeverCreated,
-    /// It is there and is the region on record, as the map wants it.
+    /// The region is there and is the one on record, as the map wants it.
     Known(&'a Record),
     /// Something else; this is what.
     Wrong(State, Box<Finding>),
 }
 
-/// Compares what lies on disk with the record and the map.
+/// Compare what lies on disk with the record and the map.
 pub(super) fn identity<'a>(config: &Configuration, local: &LocalRegion, facts: &'a Facts) -> Identity<'a> {
     let Some(disk) = facts.disk.as_ref().filter(|disk| disk.mounted && belongs(config, disk).is_ok()) else {
         return Identity::Unavailable;
@@ -101,17 +101,16 @@ pub(super) fn identity<'a>(config: &Configuration, local: &LocalRegion, facts: &
     }
 }
 
-/// What is wrong with its files, while nothing runs on them: a downstairs that repairs an
-/// extent replaces its file.
+/// The damage of its files, while nothing runs on them: a downstairs that repairs an extent replaces its file.
 fn damage<'a>(local: &LocalRegion, facts: &'a Facts) -> Option<&'a str> {
     let runs = facts.regions.get(&local.name).is_some_and(|region| region.alive().is_some());
-    // Of a disk that cannot be written to as a whole, another finding tells.
+    // A disk that cannot be written to as a whole is told by another finding.
     let disk = facts.disk.as_ref().filter(|disk| !disk.read_only)?;
     disk.surveys.get(&local.name)?.fault.as_deref().filter(|_| !runs)
 }
 
-/// Another region than the one on record lies in the directory. If that one lies in another's place,
-/// the two were swapped.
+/// Another region than the one on record lies in the directory. If that one lies in another's place, the two were
+/// swapped.
 fn other(
     config: &Configuration,
     disk: &Disk,

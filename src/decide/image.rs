@@ -1,10 +1,10 @@
-//! What is to be told of the image that a machine runs.
+//! Image that a machine runs, and what is to be told of it.
 
 use super::facts::{Facts, Image};
 use super::finding::{Finding, Scope};
 use crate::check::Code;
 
-/// The findings; none on a machine that was set up by hand.
+/// The findings of the image; none on a machine that was set up by hand.
 pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
     facts.image.iter().flat_map(of).collect()
 }

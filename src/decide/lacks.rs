@@ -1,5 +1,5 @@
-//! A host that uses a volume and has lacked one of its regions for long: nothing is wrong with the region,
-//! and every write is on two replicas only.
+//! Lack of a region by a host that uses a volume, for long: nothing is wrong with the region, and every write is on
+//! two replicas only.
 
 use super::facts::Facts;
 use super::finding::{Finding, Scope};
@@ -9,11 +9,11 @@ use crate::names::{RegionName, VolumeName};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-/// From how many seconds on it is told. An upstairs tries every ten.
-const LONG: u64 = 60;
-/// What is told of the time, in seconds: not every second of it is news to who waits for a change.
-const STEPS: [(u64, &str); 7] = [
-    (LONG, "a minute"),
+/// The time from which it is told, in seconds. An upstairs tries every ten.
+const TOLD_AFTER_SECONDS: u64 = 60;
+/// The times that are told, in seconds: not every second of it is news to who waits for a change.
+const TOLD_STEPS: [(u64, &str); 7] = [
+    (TOLD_AFTER_SECONDS, "a minute"),
     (300, "5 minutes"),
     (900, "15 minutes"),
     (3600, "an hour"),
@@ -24,22 +24,21 @@ const STEPS: [(u64, &str); 7] = [
 
 /// The findings about hosts that lack a region.
 pub(super) fn findings(config: &Configuration, facts: &Facts) -> Vec<Finding> {
-    let long = facts.lacks.iter().filter(|(_, seconds)| **seconds >= LONG);
+    let long = facts.lacks.iter().filter(|(_, seconds)| **seconds >= TOLD_AFTER_SECONDS);
     let who: BTreeSet<_> = long.map(|((region, host), _)| (region.volume().clone(), *host)).collect();
     who.into_iter().filter_map(|(volume, host)| degraded(config, facts, volume, host)).collect()
 }
 
 fn degraded(config: &Configuration, facts: &Facts, volume: VolumeName, host: IpAddr) -> Option<Finding> {
-    // Of one that the volume does not let in another check tells.
+    // A host that the volume does not let in is told by another check.
     facts.fence(config, &volume).filter(|fence| fence.admits(host))?;
     let has = facts.visitors(config, &volume).remove(&host)?;
-    let own = facts
-        .lacks
-        .iter()
-        .filter(|((region, who), seconds)| *region.volume() == volume && *who == host && **seconds >= LONG);
+    let own = facts.lacks.iter().filter(|((region, who), seconds)| {
+        *region.volume() == volume && *who == host && **seconds >= TOLD_AFTER_SECONDS
+    });
     let lacks: Vec<_> = own.collect();
     let least = lacks.iter().map(|(_, seconds)| **seconds).min()?;
-    let (_, time) = STEPS.iter().rev().find(|(step, _)| least >= *step)?;
+    let (_, time) = TOLD_STEPS.iter().rev().find(|(step, _)| least >= *step)?;
     let named = |names: Vec<&RegionName>| names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
     let lacked: Vec<_> = lacks.iter().map(|((region, _), _)| region).collect();
     let first = *lacked.first()?;

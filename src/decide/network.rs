@@ -1,4 +1,4 @@
-//! What the network's facts mean: one finding for one cause, the nearest to the root of it.
+//! Network's facts and what they mean: one finding for one cause, the nearest to the root of it.
 
 use super::facts::{Bridge, Facts, Network, Nic, PortState};
 use super::finding::{Finding, Scope};
@@ -102,7 +102,7 @@ fn missing_bridge(config: &Configuration) -> Finding {
     )
 }
 
-/// Of the network interface as a port of the bridge.
+/// The finding about the network interface as a port of the bridge.
 fn port(config: &Configuration, whole: &Bridge, nic: &Nic) -> Option<Finding> {
     let (wanted, bridge) = (&config.sled.network.nic, &config.sled.network.bridge);
     let subject = format!("bridge {bridge}");
@@ -114,7 +114,7 @@ fn port(config: &Configuration, whole: &Bridge, nic: &Nic) -> Option<Finding> {
         let remedy = format!("ip link set {wanted} master {bridge}");
         return Some(finding(Code::BridgePortMissing, subject, cause, remedy));
     }
-    // Without a link, or of a bridge that is down, the port is disabled, too.
+    // The port of a bridge that is down, or without a link, is disabled, too.
     let state = nic.port.filter(|_| whole.up && nic.up && nic.carrier)?;
     let (state, remedy) = match state {
         PortState::Forwarding => return None,
@@ -132,7 +132,7 @@ fn port(config: &Configuration, whole: &Bridge, nic: &Nic) -> Option<Finding> {
     Some(finding(Code::BridgePortBlocked, subject, cause, remedy))
 }
 
-/// Of the sled's address on the bridge.
+/// The finding about the sled's address on the bridge.
 fn address(config: &Configuration, bridge: &Bridge) -> Option<Finding> {
     let (name, address) = (&config.sled.network.bridge, config.address);
     let subject = format!("bridge {name}");
@@ -163,7 +163,7 @@ fn address(config: &Configuration, bridge: &Bridge) -> Option<Finding> {
     Some(finding(Code::BridgeAddress, subject, cause, remedy))
 }
 
-/// Of the longest packets that the two take.
+/// The finding about the longest packets that the two take.
 fn mtu(config: &Configuration, bridge: &Bridge, nic: &Nic) -> Option<Finding> {
     let (wanted, name) = (&config.sled.network.nic, &config.sled.network.bridge);
     let (whole, part) = (bridge.mtu?, nic.mtu?);
@@ -184,8 +184,8 @@ fn mtu(config: &Configuration, bridge: &Bridge, nic: &Nic) -> Option<Finding> {
     Some(finding(Code::MtuMismatch, format!("bridge {name}"), cause, remedy))
 }
 
-/// Of the size of the network that the sled's address lies in. What it is to be is configured for the
-/// image alone; a network of one address is odd everywhere.
+/// The finding about the size of the network that the sled's address lies in. The size that it is to have is
+/// configured for the image alone; a network of one address is odd everywhere.
 fn prefix(config: &Configuration, facts: &Facts, bridge: &Bridge) -> Option<Finding> {
     let (name, address) = (&config.sled.network.bridge, config.address);
     let has = *bridge.prefixes.get(&address)?;
@@ -209,7 +209,7 @@ fn prefix(config: &Configuration, facts: &Facts, bridge: &Bridge) -> Option<Find
     Some(finding(Code::AddressPrefix, format!("bridge {name}"), cause, remedy))
 }
 
-/// Of the way out. A gateway is configured for the image alone.
+/// The finding about the way out. A gateway is configured for the image alone.
 fn default_route(config: &Configuration, facts: &Facts, network: &Network) -> Option<Finding> {
     let gateway = config.sled.appliance.gateway.filter(|_| facts.image.is_some())?;
     let there = if gateway.is_ipv4() { network.default_v4 } else { network.default_v6 };

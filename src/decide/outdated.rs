@@ -4,8 +4,8 @@ use super::facts::{Obstacle, Outdated};
 use super::finding::{Finding, Scope};
 use crate::check::Code;
 
-/// The last good goes on: what runs is as it was, and so is what is started; but for regions that are
-/// configured otherwise than their units.
+/// The finding about units that are not as they are configured. The last good goes on: what runs is as it was, and so
+/// is what is started; but for regions that are configured otherwise than their units.
 pub(super) fn finding(outdated: &Outdated) -> Finding {
     let kept = outdated.regions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let kept = if outdated.regions.is_empty() {

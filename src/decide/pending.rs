@@ -1,4 +1,4 @@
-//! The configuration's files beside what is in force: what the next start would do with them.
+//! Pending configuration: its files beside what is in force, and what the next start would do with them.
 
 use super::facts::{Facts, Files, InForce};
 use super::finding::{Finding, Scope};
@@ -6,7 +6,7 @@ use crate::check::Code;
 use crate::config::Configuration;
 use crate::source::Fault;
 
-/// What is to be said of the files. It concerns whoever looks after the sled, and no volume.
+/// The findings about the files. They concern whoever looks after the sled, and no volume.
 pub(super) fn findings(config: &Configuration, facts: &Facts) -> Vec<Finding> {
     let in_force = facts.in_force.clone().unwrap_or_default();
     let pending = facts.files.as_ref().and_then(|files| match &files.read {

@@ -1,4 +1,4 @@
-//! What a request comes to: whether it may be done now and, if not, why and what to do.
+//! Permits for a request: whether it may be done now and, if not, why and what to do.
 //!
 //! Nothing here is done by itself: [`plan`](super::plan::plan) is what the supervisor does
 //! unasked.
@@ -15,17 +15,17 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use uuid::Uuid;
 
-/// What a request to create a region comes to.
+/// The answer to a request to create a region.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Creation {
-    /// It exists, as it was asked for.
+    /// The region exists, as it was asked for.
     AlreadyThere(Uuid),
-    /// It may be created.
+    /// The region may be created.
     Go(LocalRegion),
 }
 
-/// Whether a region may be created. `never_existed` is the name that the operator repeated, of one that
-/// a ledger that was lost may have known.
+/// Find whether a region may be created. `never_existed` is the name that the operator repeated, of one that a ledger
+/// that was lost may have known.
 ///
 /// # Errors
 /// Why not, with a remedy: no such region here, no disk, something in its place, a port that
@@ -61,16 +61,16 @@ pub fn may_create(
     }
 }
 
-/// What a request to delete a region comes to.
+/// The answer to a request to delete a region.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Deletion {
-    /// Its unit is stopped, and its directory goes to the trash.
+    /// The region's unit is stopped, and its directory goes to the trash.
     Bury(Record),
-    /// Its directory is gone; the record of it is dropped.
+    /// The region's directory is gone; the record of it is dropped.
     Forget(Record),
 }
 
-/// Whether a region may be deleted. `yes` is the name that the operator repeated.
+/// Find whether a region may be deleted. `yes` is the name that the operator repeated.
 ///
 /// # Errors
 /// Why not: a host uses its volume, the map wants it and the name was not repeated, it is not
@@ -100,21 +100,21 @@ pub fn may_delete(
     })
 }
 
-/// Who is connected to any region of the volume on this sled.
+/// The hosts that are connected to any region of the volume on this sled.
 fn connected(facts: &Facts, name: &RegionName) -> BTreeSet<IpAddr> {
     let regions = facts.regions.iter().filter(|(other, _)| other.volume() == name.volume());
     let sockets = regions.filter_map(|(_, region)| region.sockets.as_ref());
     sockets.flat_map(|sockets| sockets.connected.iter().map(|peer| peer.address)).collect()
 }
 
-/// The refusal to take a region away from hosts that are connected.
+/// Refuse to take a region away from hosts that are connected.
 pub fn in_use<'a>(name: &RegionName, hosts: impl IntoIterator<Item = &'a IpAddr>) -> wire::Error {
     let hosts = hosts.into_iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let message = format!("{hosts} is connected to the volume {}: {name} is not taken away", name.volume());
     wire::Error::new("IN_USE", message, "detach the volume there first, then ask again")
 }
 
-/// Whether a deleted region may be had back; `time` tells which, if there are several.
+/// Find whether a deleted region may be had back; `time` tells which, if there are several.
 ///
 /// # Errors
 /// Why not: there is none in the trash, its place is taken, it is not said which of several, a
@@ -134,8 +134,8 @@ pub fn may_restore(
     the_one(name, time, ledger.restorable(name))
 }
 
-/// Whether a deleted region may be removed for good, before its time. `time` tells which, if
-/// there are several, and `yes` is what the operator repeated.
+/// Find whether a deleted region may be removed for good, before its time. `time` tells which, if there are several,
+/// and `yes` is what the operator repeated.
 ///
 /// # Errors
 /// Why not: there is none, it is not said which of several, it was not repeated, a job is at it.
@@ -180,8 +180,8 @@ fn the_one(name: &RegionName, time: Option<i64>, stones: Vec<&Tombstone>) -> Res
     }
 }
 
-/// Whether a region may be adopted, as far as the facts tell; what lies in its directory and
-/// what serves it is looked at by the adoption itself.
+/// Find whether a region may be adopted, as far as the facts tell; what lies in its directory and what serves it is
+/// looked at by the adoption itself.
 ///
 /// # Errors
 /// Why not: no such region here, no disk, on record already, a job is at it.
@@ -194,7 +194,7 @@ pub fn may_adopt(config: &Configuration, facts: &Facts, name: &RegionName) -> Re
     };
     usable(config, facts)?;
     not_yet_on_record(ledger, name)?;
-    // One that is being restarted or held would be away together with this one.
+    // A region that is being restarted or held would be away together with this one.
     let away = |busy: &Busy| matches!(busy, Busy::Watching | Busy::Restarting | Busy::Holding);
     let sibling = facts.busy.iter().find(|(other, busy)| other.volume() == name.volume() && away(busy));
     if let Some((sibling, _)) = sibling {
@@ -234,7 +234,7 @@ fn not_here(config: &Configuration, name: &RegionName) -> wire::Error {
     }
 }
 
-/// What is known of a region that no job is at.
+/// The facts of a region that no job is at.
 pub(super) fn idle(facts: &Facts, name: &RegionName) -> Result<Region, wire::Error> {
     let region = facts.regions.get(name).cloned().unwrap_or_default();
     let (code, doing) = match facts.busy.get(name) {

@@ -1,12 +1,11 @@
-//! What to do next, from what is wanted and what was seen.
+//! Plan of the supervisor: what to do next, from what is wanted and what was seen.
 //!
-//! What an earlier supervisor left undone is finished first. Then a region that may run and
-//! does not is started; one that would only fail again is held, or stopped until what it waits
-//! for is there; one that is well again is forgiven its restarts; and what was deleted long ago
-//! is removed. Before all that, a unit that does not let in exactly whom it is to is fenced, which
-//! cuts off those that it let in and is not to. That is all there is to do unasked. Everything else is
-//! done only when somebody asks ([`permits`](super::permits)), and nothing that serves is stopped or
-//! restarted from here.
+//! Work that an earlier supervisor left undone is finished first. Then a region that may run and does not is started;
+//! one that would only fail again is held, or stopped until what it waits for is there; one that is well again is
+//! forgiven its restarts; and what was deleted long ago is removed. Before all that, a unit that does not let in
+//! exactly whom it is to is fenced, which cuts off those that it let in and is not to. That is all there is to do
+//! unasked. Everything else is done only when somebody asks ([`permits`](super::permits)), and nothing that serves is
+//! stopped or restarted from here.
 
 use super::facts::{Active, Bus, Facts, Fencing, Holder, Region, Settled, Start};
 use super::failure::{Kind, ended};
@@ -20,7 +19,7 @@ use crate::names::RegionName;
 use crate::port_map::{Fence, LocalRegion};
 use crate::region::{HeldBy, Tombstone};
 
-/// Something to do.
+/// An action of the plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Finish what an earlier supervisor left undone on the data disk.
@@ -38,18 +37,18 @@ pub enum Action {
     /// Ask systemd to forget how often it restarted the region's unit, so that the next
     /// restart comes at once again.
     Forgive(RegionName),
-    /// Remove what was deleted, for good.
+    /// Remove a deleted region, for good.
     Remove(Tombstone),
     /// Change whom the region's unit lets in.
     Fence(RegionName, Fence),
 }
 
-/// How many regions are started at once: as many as a volume has. systemd starts them one after the
-/// other in any case, which takes it some 50 ms each, and has no ear for one that runs as long as
-/// more are to be started: the first volume is to serve before the last one is begun.
-const AT_ONCE: usize = 3;
+/// The number of regions that are started at once: as many as a volume has. systemd starts them one after the other
+/// in any case, which takes it some 50 ms each, and has no ear for one that runs as long as more are to be started:
+/// the first volume is to serve before the last one is begun.
+const STARTS_AT_ONCE: usize = 3;
 
-/// What to do now.
+/// Plan what to do now.
 pub fn plan(config: &Configuration, facts: &Facts) -> Vec<Action> {
     if must_settle(config, facts) {
         return vec![Action::Settle];
@@ -68,7 +67,7 @@ pub fn plan(config: &Configuration, facts: &Facts) -> Vec<Action> {
         let mut next = next(config, &local, facts);
         if matches!(next, Some(Action::Start(_))) {
             starting += 1;
-            next = next.filter(|_| starting <= AT_ONCE);
+            next = next.filter(|_| starting <= STARTS_AT_ONCE);
         }
         // The first of a volume's regions that is restarted is the only one.
         let volume = |action: &Action| match action {
@@ -89,7 +88,7 @@ pub(super) fn is_queued(config: &Configuration, local: &LocalRegion, facts: &Fac
     let connected = facts.bus == Some(Bus::Connected);
     let able = connected && !facts.leaving && !must_settle(config, facts) && usable(config, facts).is_ok();
     let starting = facts.regions.values().filter(|region| region.start == Start::Asked).count();
-    able && starting >= AT_ONCE && matches!(next(config, local, facts), Some(Action::Start(_)))
+    able && starting >= STARTS_AT_ONCE && matches!(next(config, local, facts), Some(Action::Start(_)))
 }
 
 /// The units that let others in than they are to, and that nobody is at work at.
@@ -104,7 +103,7 @@ fn fences<'a>(config: &'a Configuration, facts: &'a Facts) -> impl Iterator<Item
     })
 }
 
-/// What to do about one region.
+/// Decide what to do about one region.
 fn next(config: &Configuration, local: &LocalRegion, facts: &Facts) -> Option<Action> {
     let region = facts.regions.get(&local.name)?;
     if facts.at_work(&local.name).is_some() || region.changing || region.start == Start::Asked {
@@ -127,7 +126,7 @@ fn next(config: &Configuration, local: &LocalRegion, facts: &Facts) -> Option<Ac
     }
 }
 
-/// Puts a region on hold whose downstairs would only end again.
+/// Put a region on hold whose downstairs would only end again.
 fn hold(config: &Configuration, local: &LocalRegion, facts: &Facts, region: &Region) -> Option<Action> {
     let recorded = usable(config, facts).is_ok_and(|ledger| ledger.regions.contains_key(&local.name));
     let dead = region.alive().is_none();
@@ -155,16 +154,16 @@ fn hold(config: &Configuration, local: &LocalRegion, facts: &Facts, region: &Reg
     })
 }
 
-/// A unit that systemd would start again, to no avail or to harm: what it waits for is watched,
-/// what lies on disk is not what it should run on, or another process writes to it.
+/// Whether systemd would start a unit again, to no avail or to harm: what it waits for is watched, what lies on disk
+/// is not what it should run on, or another process writes to it.
 fn must_wait(config: &Configuration, local: &LocalRegion, facts: &Facts, region: &Region) -> bool {
     let again = region.unit.as_ref().is_some_and(|unit| unit.active == Active::Activating && unit.exit.is_some());
     let waits = region.failure.as_ref().is_some_and(|failure| failure.kind.waits());
     let fresh = facts.disk.as_ref().is_some_and(|disk| disk.serial >= region.needs_look);
     let wrong = fresh && matches!(identity(config, local, facts), Identity::Wrong(..));
-    // With files that cannot be used it would only panic.
+    // The downstairs would only panic with files that cannot be used.
     let unable = matches!(tls::usable(config, facts), Err(Some(_)));
-    // Here the kernel's word is enough: systemd is quick to start the next one.
+    // The kernel's word is enough here: systemd is quick to start the next one.
     let beside = region.runs() && region.alive().is_none() && facts.intruded(&local.name);
     again && (waits || wrong || unable) || beside
 }
@@ -179,8 +178,7 @@ fn may_restart(config: &Configuration, local: &LocalRegion, facts: &Facts, regio
     long && region.alive().is_some() && known && room && !facts.busy.contains_key(&local.name) && company()
 }
 
-/// The adoptions that were cut short, and that no job is at: each holds its own region back, and
-/// no other.
+/// Undo the adoptions that were cut short, and that no job is at: each holds its own region back, and no other.
 fn undo(config: &Configuration, facts: &Facts) -> Option<Action> {
     let ledger = usable(config, facts).ok()?;
     let open = |name: &&RegionName| !facts.busy.contains_key(*name) && !facts.stuck_adoptions.contains_key(*name);
@@ -203,7 +201,7 @@ fn must_settle(config: &Configuration, facts: &Facts) -> bool {
     own && due && idle && facts.bus == Some(Bus::Connected)
 }
 
-/// What is to be removed from the trash: one after the other, as it is not urgent.
+/// The region that is to be removed from the trash: one after the other, as it is not urgent.
 fn remove(config: &Configuration, facts: &Facts) -> Option<Action> {
     let ledger = usable(config, facts).ok().filter(|_| !facts.removing)?;
     let due = |stone: &&Tombstone| {
@@ -213,8 +211,8 @@ fn remove(config: &Configuration, facts: &Facts) -> Option<Action> {
     ledger.tombstones.iter().find(due).cloned().map(Action::Remove)
 }
 
-/// Identity before life: the disk, the record, the address and both ports are right, nobody else
-/// is at it, and what the last one failed for is over.
+/// Identity before life: the disk, the record, the address and both ports are right, nobody else is at it, and what
+/// the last one failed for is over.
 fn may_start(config: &Configuration, local: &LocalRegion, facts: &Facts, region: &Region) -> bool {
     let idle = region.unit.as_ref().is_some_and(|unit| matches!(unit.active, Active::Inactive | Active::Failed));
     let unasked = region.start == Start::Idle && !region.pausing && !facts.just_created.contains(&local.name);

@@ -1,5 +1,5 @@
-//! What a region's unit and process mean, once it is known that the region is what it should be:
-//! whether it serves, and in what way it does not.
+//! Process and unit of a region, and what they mean once it is known that the region is what it should be: whether it
+//! serves, and in what way it does not.
 
 use super::facts::{Active, Beat, Doing, Facts, Holder, Region, Sockets, Start, Stopped, Stranger, Unit};
 use super::failure::ended;
@@ -17,15 +17,15 @@ use crate::times::in_seconds;
 use crate::wire::State;
 use std::net::{IpAddr, SocketAddr};
 
-/// How long a downstairs takes to hash 128 MiB that were left dirty, in milliseconds: between
-/// 250 and 450 were measured.
+/// The time that a downstairs takes to hash 128 MiB that were left dirty, in milliseconds: between 250 and 450 were
+/// measured.
 const HASHING_MS: u64 = 350;
-const HASHED: u64 = 128 << 20;
+const HASHED_BYTES: u64 = 128 << 20;
 
 /// A state, and what is wrong unless it is [`State::Serving`].
 pub(super) type Judged = (State, Vec<Finding>);
 
-/// Judges a region that is there, and not held.
+/// Judge a region that is there, and not held.
 pub(super) fn judge_unit(
     config: &Configuration,
     local: &LocalRegion,
@@ -43,7 +43,7 @@ pub(super) fn judge_unit(
             (State::Starting, Some(down(local, format!("its downstairs {}; systemd starts it again", why(region)))))
         }
         Active::Active => judge_process(config, local, facts, region, record),
-        // What it gave up was another region, or is to be tried once more.
+        // The run that it gave up was another region's, or is to be tried once more.
         Active::Failed if region.is_former(unit.invocation.as_ref()) => {
             not_running(config, local, facts, region, (!found.is_empty(), queued))
         }
@@ -107,7 +107,7 @@ fn judge_process(
     }
 }
 
-/// Why its last downstairs ended, as part of a sentence that begins with "its downstairs".
+/// The reason why its last downstairs ended, as part of a sentence that begins with "its downstairs".
 fn why(region: &Region) -> String {
     let exit = region.unit.as_ref().and_then(|unit| unit.exit).filter(|_| region.alive().is_none());
     match (&region.failure, exit) {
@@ -142,7 +142,7 @@ fn not_running(
         return (State::Stopped, Some(Finding { subject: format!("port {port}"), ..finding }));
     }
     if network::is_duplicate(config, facts) && region.start == Start::Idle && !facts.leaving && !taken {
-        // One check says so, of the sled.
+        // The sled's own check says so once.
         return (State::Stopped, None);
     }
     let remedy = format!("it starts by itself when that is over; systemctl status {}", names::unit(&local.name));
@@ -154,7 +154,7 @@ fn not_running(
     (State::Stopped, Some(Finding::about_region(local, Code::RegionDown, cause, remedy)))
 }
 
-/// Why a unit that could run does not.
+/// The reason why a unit that could run does not.
 fn waits_for(config: &Configuration, local: &LocalRegion, facts: &Facts, region: &Region, port_taken: bool) -> String {
     let addresses = facts.network.as_ref().and_then(|network| network.bridge.as_ref()).map(|b| b.addresses.as_slice());
     match (&region.start, &region.failure) {
@@ -182,7 +182,7 @@ fn waits_for(config: &Configuration, local: &LocalRegion, facts: &Facts, region:
     }
 }
 
-/// That its last run was stopped from outside.
+/// The stop from outside that ended its last run.
 fn stopped(region: &Region) -> Option<&Stopped> {
     let run = &region.unit.as_ref()?.invocation;
     region.stopped.as_ref().filter(|stopped| stopped.run == *run)
@@ -236,16 +236,16 @@ fn gave_up(local: &LocalRegion, region: &Region, unit: &Unit) -> Finding {
     Finding::about_region(local, Code::RegionDown, cause, remedy)
 }
 
-/// Somebody wants systemd not to start it.
+/// A unit that somebody wants systemd not to start.
 fn masked(local: &LocalRegion) -> Finding {
     let unit = names::unit(&local.name);
     let cause = "its downstairs does not run: its unit is masked, so that systemd does not start it".into();
-    // One link may lie in /run and one in /etc.
+    // The link may lie in /run, and another in /etc.
     let remedy = format!("systemctl unmask {unit} && systemctl unmask --runtime {unit}; it starts by itself then");
     Finding::about_region(local, Code::RegionDown, cause, remedy)
 }
 
-/// It was started with the values of an earlier configuration.
+/// A downstairs that was started with the values of an earlier configuration.
 fn moved(local: &LocalRegion, address: IpAddr, places: &[SocketAddr]) -> Finding {
     let places = places.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
     let (port, repair) = (local.port, local.repair_port());
@@ -254,7 +254,7 @@ fn moved(local: &LocalRegion, address: IpAddr, places: &[SocketAddr]) -> Finding
     Finding::about_region(local, Code::RegionDown, cause, remedy)
 }
 
-/// It was started before `[tls]` was written, or taken away.
+/// A downstairs that was started before `[tls]` was written, or taken away.
 fn otherwise(config: &Configuration, local: &LocalRegion) -> Finding {
     let cause = if config.sled.tls.is_some() {
         "its downstairs was started without TLS, and sled.toml has [tls]"
@@ -278,10 +278,10 @@ fn starting(local: &LocalRegion, facts: &Facts) -> Finding {
     Finding::about_region(local, Code::RegionStarting, cause, remedy)
 }
 
-/// About how long it takes until a downstairs with so many dirty extents listens.
+/// The time until a downstairs with so many dirty extents listens, roughly.
 fn hashing_ms(local: &LocalRegion, dirty: u32) -> u64 {
     let bytes = local.geometry.block_size * local.geometry.extent_size * u64::from(dirty);
-    (bytes * HASHING_MS).div_ceil(HASHED)
+    (bytes * HASHING_MS).div_ceil(HASHED_BYTES)
 }
 
 fn spoken_ms(ms: u64) -> String {
@@ -295,7 +295,7 @@ fn hung(config: &Configuration, local: &LocalRegion, region: &Region) -> Finding
         Some(doing) => format!("its downstairs listens, and does not answer: {}", activity(doing)),
     };
     let (name, port) = (&local.name, local.port);
-    // It shakes hands with one after the other, and asks nobody twice.
+    // The downstairs shakes hands with one after the other, and asks nobody twice.
     let unshaken = config.sled.tls.is_some() && region.pulse.as_ref().is_some_and(|pulse| pulse.identity.is_none());
     let remedy = match (doing, config.sled.downstairs.restart_hung_after) {
         (Some(Doing { state: 'T', pid, .. }), _) => format!("kill -CONT {pid}: it goes on where it was stopped"),
@@ -317,7 +317,7 @@ fn hung(config: &Configuration, local: &LocalRegion, region: &Region) -> Finding
     Finding::about_region(local, Code::RegionHung, cause, remedy)
 }
 
-/// What a process is doing, in words.
+/// The activity of a process, in words.
 fn activity(doing: &Doing) -> String {
     let state = match doing.state {
         'R' => "it computes",

@@ -1,6 +1,5 @@
-//! What would be so with another configuration: the difference, and the verdict on it by what was looked
-//! at for it a moment ago. A region that is to be started is taken to serve, unless something that was
-//! seen keeps it from that.
+//! Prospect of another configuration: the difference, and the verdict on it by what was looked at for it a moment
+//! ago. A region that is to be started is taken to serve, unless something that was seen keeps it from that.
 
 use super::difference::{difference, started_anew};
 use super::facts::{Active, Beat, Facts, Fresh, Holder, Pulse, Region, Sockets, Unit};
@@ -15,7 +14,7 @@ use std::collections::BTreeSet;
 /// The process of a region that does not run yet.
 const SOMEBODY: u32 = u32::MAX;
 
-/// What a configuration would change, and what would come of it.
+/// Find what a configuration would change, and what would come of it.
 pub fn prospect(old: &Configuration, new: &Configuration, facts: &Facts, fresh: &Fresh) -> Difference {
     let now = quiet(seen_now(facts, fresh));
     let mut found = difference(old, new, &now);
@@ -34,7 +33,7 @@ pub fn prospect(old: &Configuration, new: &Configuration, facts: &Facts, fresh: 
     found
 }
 
-/// What is known, with what was just seen of connections.
+/// The facts that are known, with what was just seen of connections.
 pub fn seen_now(facts: &Facts, fresh: &Fresh) -> Facts {
     let mut now = facts.clone();
     for (name, region) in &mut now.regions {
@@ -52,13 +51,13 @@ pub fn seen_now(facts: &Facts, fresh: &Fresh) -> Facts {
     now
 }
 
-/// Without what passes by itself, and without the operator's own word that hosts are to wait: it must
-/// hide nothing.
+/// The facts without what passes by itself, and without the operator's own word that hosts are to wait: it must hide
+/// nothing.
 fn quiet(facts: Facts) -> Facts {
     Facts { maintenance: None, leaving: false, busy: Default::default(), files: None, in_force: None, ..facts }
 }
 
-/// What would be seen then.
+/// The facts as they would be then.
 fn then(old: &Configuration, new: &Configuration, now: &Facts, fresh: &Fresh) -> Facts {
     let mut then = now.clone();
     let same_network = old.sled.network == new.sled.network;
@@ -79,7 +78,7 @@ fn then(old: &Configuration, new: &Configuration, now: &Facts, fresh: &Fresh) ->
             sockets.data = Holder::Other(stranger.clone());
         }
         if let Some(unit) = &mut region.unit {
-            // Whom it lets in follows at once.
+            // The fence follows at once.
             unit.fence = then.fence(new, local.name.volume());
         }
         then.regions.insert(local.name, region);

@@ -1,4 +1,4 @@
-//! What the facts of one region mean: the state it is in, and why it does not serve.
+//! Region's facts and what they mean: the state it is in, and why it does not serve.
 
 use super::facts::{Busy, Facts, OnDisk, Region, Stranger};
 use super::finding::Finding;
@@ -14,7 +14,7 @@ use crate::systemd::names;
 use crate::wire::State;
 use std::collections::BTreeSet;
 
-/// Judges one region. `queued`: it is to be started, and waits for those before it ([`plan`](super::plan) knows).
+/// Judge one region. `queued`: it is to be started, and waits for those before it ([`plan`](super::plan) knows).
 pub(super) fn judge(
     config: &Configuration,
     local: &LocalRegion,
@@ -28,18 +28,17 @@ pub(super) fn judge(
     }
 }
 
-/// The regions that serve, those that a job is at included: who adopts a region waits for it
-/// to serve.
+/// The regions that serve, those that a job is at included: who adopts a region waits for it to serve.
 pub fn serving(config: &Configuration, facts: &Facts) -> BTreeSet<RegionName> {
     let serves = |local: &LocalRegion| {
-        // One that serves is not queued.
+        // A region that serves is not queued.
         let judged = |seen: &Region| judge_idle(config, local, facts, seen, false).0;
         facts.regions.get(&local.name).map_or_else(|| judged(&Region::default()), judged) == State::Serving
     };
     config.local_regions().into_iter().filter(serves).map(|local| local.name).collect()
 }
 
-/// Judges one region whatever a job may be doing to it.
+/// Judge one region whatever a job may be doing to it.
 fn judge_idle(config: &Configuration, local: &LocalRegion, facts: &Facts, region: &Region, queued: bool) -> Judged {
     match identity(config, local, facts) {
         Identity::Unavailable if region.alive().is_some() => (State::Failed, Vec::new()),
@@ -86,7 +85,7 @@ fn at_work(local: &LocalRegion, busy: Busy) -> Judged {
     (state, vec![Finding::about_region(local, code, cause.into(), remedy)])
 }
 
-/// It is kept from running.
+/// A region that is kept from running.
 fn held(local: &LocalRegion, hold: &Hold) -> Finding {
     let release = format!("sledctl region release {}", local.name);
     let (code, cause) = match hold.by {

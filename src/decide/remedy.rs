@@ -1,18 +1,18 @@
-//! What an operator is told to do about a fault, perhaps at an hour at which nobody reads twice.
+//! Remedy of a fault, as an operator is told it, perhaps at an hour at which nobody reads twice.
 //!
-//! One rule: **no remedy destroys data where a milder cause fits.** What looks like a lost replica is
-//! most often something else: a wrong owner, a disk that is not all there, a directory that was moved.
-//! So a remedy names what leaves all data as it is; and where a replica may really be lost, it names
-//! the mild things first, and the last resort after them, in the words of [`or_replace`]. These are
-//! written here and nowhere else: a test holds the sources, and all that can be found, against it.
+//! One rule: **no remedy destroys data where a milder cause fits.** A fault that looks like a lost replica is most
+//! often something else: a wrong owner, a disk that is not all there, a directory that was moved. So a remedy names
+//! what leaves all data as it is; and where a replica may really be lost, it names the mild things first, and the
+//! last resort after them, in the words of [`or_replace`]. These are written here and nowhere else: a test holds the
+//! sources, and all that can be found, against it.
 
 use crate::config::Configuration;
 use crate::names::RegionName;
 
-/// What opens the last resort.
+/// The words that open the last resort.
 pub const LAST: &str = "only if that does not bring it back";
 
-/// What is to be done about a fault of a region.
+/// The remedy of a fault of a region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Remedy {
     /// Something that leaves all data as it is. `{dir}` stands for the region's directory, and
@@ -32,7 +32,7 @@ impl Remedy {
     }
 }
 
-/// What is mild, and if it does not help, to make the replica anew from the others.
+/// Compose a remedy of the mild one, and if it does not help, to make the replica anew from the others.
 pub fn or_replace(mild: &str, name: &RegionName) -> String {
     format!(
         "{mild}; {LAST}, and the volume's other regions are whole: sledctl region delete {name} --yes-destroy {name} \
@@ -40,8 +40,8 @@ pub fn or_replace(mild: &str, name: &RegionName) -> String {
     )
 }
 
-/// What a look at a region's files that found something wrong asks for. Only a file that is gone, or
-/// has another length, may be lost.
+/// The remedy for what a look at a region's files found wrong. Only a file that is gone, or has another length, may
+/// be lost.
 pub fn of_files(config: &Configuration, name: &RegionName, fault: &str) -> String {
     let (user, dir) = (&config.sled.downstairs.user, config.region_dir(name).display().to_string());
     if fault.contains("belongs to") {

@@ -1,6 +1,6 @@
-//! Whether a region that was away for a moment could be repaired afterwards. Hosts that are connected
-//! to it write on meanwhile, and copy each extent that it missed anew, beside the old file: without
-//! room for that its copy stays out of date for good, and the volume has one replica less.
+//! Repair of a region that was away for a moment: whether it would be possible. Hosts that are connected to it write
+//! on meanwhile, and copy each extent that it missed anew, beside the old file: without room for that its copy stays
+//! out of date for good, and the volume has one replica less.
 
 use super::facts::{Disk, Facts};
 use super::storage::no_inodes;
@@ -12,11 +12,11 @@ use crate::wire;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-/// Whether a region may go away for a moment, as far as its repair is concerned: nobody is connected
-/// to it, or what it misses can be made up for.
+/// Find that a region may go away for a moment, as far as its repair is concerned: nobody is connected to it, or what
+/// it misses can be made up for.
 ///
 /// # Errors
-/// That it cannot, with who is connected, and the arithmetic.
+/// The refusal, with who is connected, and the arithmetic.
 pub fn may_go(
     config: &Configuration,
     disk: &Disk,

@@ -1,4 +1,4 @@
-//! What a crash may have left undone on the data disk, from the ledger and from what lies there.
+//! Settlement of what a crash may have left undone on the data disk, from the ledger and from what lies there.
 //!
 //! Every change of a region's place is written to the ledger first and carried out after it:
 //! so whatever the ledger says and the directories do not is carried out now. Left-overs of
@@ -10,15 +10,15 @@ use jiff::Timestamp;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
-/// What lies on the data disk: the names of directories, and what the region in each says of
-/// itself, if one can be read there.
+/// The listing of the data disk: the names of directories, and what the region in each says of itself, if one can be
+/// read there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Listing {
-    /// Those with a region's name.
+    /// Directories with a region's name.
     pub in_place: BTreeMap<RegionName, Option<RegionJson>>,
     /// Attempts, `V-i.` and 32 hexadecimal digits.
     pub incoming: BTreeMap<String, Option<RegionJson>>,
-    /// What was deleted, `V-i.` and seconds since 1970.
+    /// Deleted regions, `V-i.` and seconds since 1970.
     pub trash: BTreeMap<String, Option<RegionJson>>,
 }
 
@@ -27,11 +27,11 @@ pub struct Listing {
 pub enum Step {
     /// An attempt that is on record gets its place.
     Place(String, RegionName),
-    /// What was restored leaves the trash.
+    /// A restored region leaves the trash.
     Restore(String, RegionName),
-    /// What was deleted goes to the trash, under this name.
+    /// A deleted region goes to the trash, under this name.
     Bury(RegionName, String),
-    /// What was deleted lies in the trash, under this name: that is noted.
+    /// A deleted region lies in the trash, under this name: that is noted.
     Moved(String),
     /// A left-over in `.incoming` is removed.
     Sweep(String),
@@ -41,7 +41,7 @@ pub enum Step {
     Drop(String),
 }
 
-/// The steps to take, in any order.
+/// Find the steps to take, in any order.
 pub fn settle(ledger: &Ledger, listing: &Listing) -> Vec<Step> {
     let mut steps = Vec::new();
     for (name, record) in &ledger.regions {
@@ -90,7 +90,7 @@ fn tombstone(stone: &Tombstone, ledger: &Ledger, listing: &Listing) -> Option<St
     if listing.trash.contains_key(&dir) {
         return (!stone.moved).then_some(Step::Moved(dir));
     }
-    // One that had been moved is gone from the trash: whatever lies in the place is another.
+    // A region that had been moved is gone from the trash: whatever lies in the place is another.
     let here = listing.in_place.get(name).is_some_and(|json| has(json, stone.record.uuid));
     let here = here && !stone.moved && !stone.removing && !ledger.regions.contains_key(name);
     Some(if here { Step::Bury(name.clone(), dir) } else { Step::Drop(dir) })

@@ -1,5 +1,5 @@
-//! What the facts of the data disk mean: whether it is this sled's, whether it may be used, and
-//! whether there is room.
+//! Data disk's facts and what they mean: whether it is this sled's, whether it may be used, and whether there is
+//! room.
 
 use super::facts::{Active, Disk, Facts, Settled};
 use super::finding::{Finding, Scope};
@@ -13,24 +13,24 @@ use crate::wire;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
-/// Below this a thin region cannot count on its next write.
-const FULL: u64 = 16 << 20;
-/// With fewer free inodes than this no file can be counted on: a change of the ledger takes two.
-const FEW_FILES: u64 = 8;
-/// Below so many percent of all inodes they are low.
-const INODES_LOW: u64 = 5;
+/// The free bytes below which a thin region cannot count on its next write.
+const FULL_BELOW_BYTES: u64 = 16 << 20;
+/// The free inodes below which no file can be counted on: a change of the ledger takes two.
+const FULL_BELOW_INODES: u64 = 8;
+/// The percentage of all inodes below which they are low.
+const LOW_BELOW_INODES_PERCENT: u64 = 5;
 
-/// Why a disk is not this sled's.
+/// A disk that is not this sled's, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Foreign {
     cause: String,
     remedy: String,
 }
 
-/// Whether the disk that is mounted is this sled's.
+/// Find that the disk that is mounted is this sled's.
 ///
 /// # Errors
-/// Why it is not.
+/// Why the disk is not.
 pub fn belongs(config: &Configuration, disk: &Disk) -> Result<(), Foreign> {
     let (root, sled) = (config.sled.storage.root.display(), &config.sled.name);
     let foreign = |cause: String, remedy: String| Err(Foreign { cause, remedy });
@@ -102,7 +102,7 @@ pub fn identity(disk: &Disk) -> Option<Uuid> {
 /// The ledger of a disk that may be looked at.
 ///
 /// # Errors
-/// Why it may not.
+/// Why the disk may not.
 pub fn readable<'a>(config: &Configuration, facts: &'a Facts) -> Result<&'a Ledger, wire::Error> {
     let Some(disk) = &facts.disk else {
         return Err(wire::Error::new("NOT_SEEN", "the data disk has not been looked at yet", "ask again in a moment"));
@@ -117,7 +117,7 @@ fn refusal(finding: &Finding) -> wire::Error {
     wire::Error::new(finding.code.as_str(), format!("nothing is done: {}", finding.cause), finding.remedy.clone())
 }
 
-/// Everything that is to be said of the disk as a whole.
+/// The findings about the disk as a whole.
 pub(super) fn findings(config: &Configuration, facts: &Facts) -> Vec<Finding> {
     let Some(disk) = &facts.disk else { return Vec::new() };
     let mut found = Vec::new();
@@ -148,13 +148,13 @@ pub(super) fn findings(config: &Configuration, facts: &Facts) -> Vec<Finding> {
     found
 }
 
-/// How many downstairs run.
+/// The number of downstairs that run.
 pub fn running(facts: &Facts) -> usize {
     let units = facts.regions.values().filter_map(|region| region.unit.as_ref());
     units.filter(|unit| unit.active == Active::Active).count()
 }
 
-/// Why the disk is not there, or not this sled's.
+/// The finding that the disk is not there, or not this sled's.
 fn unavailable(config: &Configuration, disk: &Disk) -> Option<Finding> {
     let root = config.sled.storage.root.display();
     if disk.mounted {
@@ -205,15 +205,15 @@ fn about(config: &Configuration, code: Code, cause: String, remedy: String) -> F
 
 /// Whether regions would find no room for what they still have to write.
 pub fn full(disk: &Disk) -> bool {
-    disk.mounted && !disk.read_only && disk.ledger.is_ok() && disk.free < FULL && unreserved(disk) > 0
+    disk.mounted && !disk.read_only && disk.ledger.is_ok() && disk.free < FULL_BELOW_BYTES && unreserved(disk) > 0
 }
 
 /// Whether no file can be made on a disk: one is needed for a repair, and for every change of the ledger.
 pub fn no_inodes(disk: &Disk) -> bool {
-    disk.mounted && !disk.read_only && disk.inodes > 0 && disk.inodes_free < FEW_FILES
+    disk.mounted && !disk.read_only && disk.inodes > 0 && disk.inodes_free < FULL_BELOW_INODES
 }
 
-/// What there is too little of: blocks for what regions still have to write, inodes, room for a repair.
+/// The shortages: of blocks for what regions still have to write, of inodes, of room for a repair.
 pub fn shortages(disk: &Disk) -> [bool; 3] {
     [full(disk), no_inodes(disk), repair_room(disk).is_some_and(|needs| disk.free < needs)]
 }
@@ -221,7 +221,7 @@ pub fn shortages(disk: &Disk) -> [bool; 3] {
 /// Whether files can be made on the data disk.
 fn files(config: &Configuration, disk: &Disk) -> Option<Finding> {
     let root = config.sled.storage.root.display();
-    let low = disk.inodes > 0 && disk.inodes_free < disk.inodes / 100 * INODES_LOW;
+    let low = disk.inodes > 0 && disk.inodes_free < disk.inodes / 100 * LOW_BELOW_INODES_PERCENT;
     let room = format!("{} of {} inodes are free at {root}", disk.inodes_free, disk.inodes);
     let remedy = format!(
         "remove small files that are no region's, or a region for good (sledctl region delete, then purge): du --inodes -xS {root} | sort -n | tail shows where they lie; their size \
@@ -240,8 +240,8 @@ fn files(config: &Configuration, disk: &Disk) -> Option<Finding> {
     }
 }
 
-/// How many bytes must be free so that a region on record can be repaired: its largest extent's file is
-/// copied beside the old one, however the region's own blocks were taken. `None` without regions.
+/// The bytes that must be free so that a region on record can be repaired: its largest extent's file is copied beside
+/// the old one, however the region's own blocks were taken. `None` without regions.
 pub fn repair_room(disk: &Disk) -> Option<u64> {
     let regions = disk.ledger.iter().flat_map(|ledger| ledger.regions.values());
     regions.map(|record| record.geometry.extent_file_bytes()).max()
@@ -296,7 +296,7 @@ fn room(config: &Configuration, disk: &Disk) -> Option<Finding> {
     })
 }
 
-/// What the regions may still take: blocks that were promised and are not reserved, in bytes.
+/// The bytes that the regions may still take: blocks that were promised and are not reserved.
 pub fn unreserved(disk: &Disk) -> u64 {
     let regions = disk.ledger.iter().flat_map(|ledger| &ledger.regions);
     let open = regions.map(|(name, record)| {

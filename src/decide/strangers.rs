@@ -1,5 +1,5 @@
-//! What it means that somebody is at a volume's ports, or tried to be, whom it does not let in; and
-//! that it is not known whom it does.
+//! Strangers at a volume's ports: somebody is there, or tried to be, whom it does not let in; or it is not known whom
+//! it does.
 
 use super::facts::{Facts, Knock};
 use super::finding::{Finding, Scope};
@@ -85,7 +85,7 @@ fn present(config: &Configuration, address: IpAddr, regions: &BTreeSet<RegionNam
     format!("{} is connected to {regions}, and may not be", spoken(config, address))
 }
 
-/// No numbers that grow: the text is part of what hosts wait to see changed.
+/// The words have no numbers that grow: the text is part of what hosts wait to see changed.
 fn tried(config: &Configuration, knock: &Knock) -> String {
     let asked: Vec<_> = knock.asked.iter().map(|address| spoken(config, *address)).collect();
     let asked = (!asked.is_empty()).then(|| format!("{} asked for a ticket, and may not have one", asked.join(", ")));

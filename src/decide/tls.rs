@@ -1,5 +1,5 @@
-//! What the files of `[tls]` mean: whether a downstairs that is started with them can serve, and
-//! how long that will be so. By the time of the look; there is no clock here.
+//! TLS files and what they mean: whether a downstairs that is started with them can serve, and how long that will be
+//! so. By the time of the look; there is no clock here.
 
 use super::facts::{Certificate, Facts, Flaw, KeyForm, Refusal, Tls};
 use super::finding::{Finding, Scope};
@@ -9,7 +9,7 @@ use crate::port_map::LocalRegion;
 use jiff::Timestamp;
 use std::path::Path;
 
-/// The findings about them. Nothing without TLS, or before the first look.
+/// The findings about the files of `[tls]`. Nothing without TLS, or before the first look.
 pub(super) fn findings(config: &Configuration, facts: &Facts) -> Vec<Finding> {
     let (Some(wanted), Some(seen)) = (&config.sled.tls, &facts.tls) else {
         return Vec::new();
@@ -20,7 +20,7 @@ pub(super) fn findings(config: &Configuration, facts: &Facts) -> Vec<Finding> {
     found
 }
 
-/// Whether a downstairs may be started with them. One that runs has read them already.
+/// Find that a downstairs may be started with the files. One that runs has read them already.
 ///
 /// # Errors
 /// The first reason why not; `None` while they were not looked at.
@@ -38,7 +38,7 @@ fn finding(code: Code, file: &Path, cause: String, remedy: String) -> Finding {
     Finding { code, subject: format!("tls {}", file.display()), scope: Scope::Sled, cause, remedy }
 }
 
-/// What keeps hosts and regions from talking to each other.
+/// The faults that keep hosts and regions from talking to each other.
 fn faults(config: &Configuration, wanted: &config::Tls, seen: &Tls) -> Vec<Finding> {
     let user = &config.sled.downstairs.user;
     let unusable = |file: &Path, (cause, remedy)| finding(Code::TlsUnusable, file, cause, remedy);
@@ -56,7 +56,7 @@ fn faults(config: &Configuration, wanted: &config::Tls, seen: &Tls) -> Vec<Findi
 
 type Words = (String, String);
 
-/// What is wrong with a file of any kind.
+/// The flaw of a file of any kind, in words.
 fn flaw_of_any(file: &Path, flaw: &Flaw, user: &str) -> Words {
     let shown = file.display();
     match flaw {

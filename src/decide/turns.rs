@@ -1,5 +1,5 @@
-//! Whether a region may go away for a moment: replicas of one volume never do so together, and
-//! one goes only while the others serve.
+//! Turns of the regions: whether one may go away for a moment. Replicas of one volume never do so together, and one
+//! goes only while the others serve.
 //!
 //! A request is answered by what is known when it comes; when its turn has come, what is known
 //! then decides once more ([`claim`]). Whether hosts that are connected have caught up is looked
@@ -22,37 +22,37 @@ use crate::port_map::LocalRegion;
 use crate::wire::{self, State};
 use std::collections::BTreeSet;
 
-/// How a region is taken down.
+/// The manner in which a region is taken down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Manner {
-    /// Even if a sibling does not serve.
+    /// Whether it goes even if a sibling does not serve.
     pub force: bool,
-    /// Even if a host that is connected could not repair its copy afterwards.
+    /// Whether it goes even if a host that is connected could not repair its copy afterwards.
     pub unrepaired: bool,
     /// Whether the volume's other sleds are asked.
     pub asks: Asks,
-    /// While no other region of the sled is away.
+    /// Whether it goes only while no other region of the sled is away.
     pub rolling: bool,
-    /// It is started again afterwards.
+    /// Whether it is started again afterwards.
     pub starts: bool,
 }
 
-/// Whether a volume's other sleds are asked before one of its regions goes away for a moment.
+/// The other sleds that are asked before one of a volume's regions goes away for a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asks {
-    /// They are not.
+    /// No other sleds are asked.
     Nobody,
-    /// They are; if one is not well, the region does not go.
+    /// The others are asked; if one is not well, the region does not go.
     Others,
-    /// They are, again and again, until all are well: nobody waits for the job.
+    /// The others are asked again and again, until all are well: nobody waits for the job.
     Patiently,
-    /// So they are, but for those of the volume's regions, by their index, that the map has moved as well: no
-    /// host has these where they are to be, and two that move would wait for each other in vain.
+    /// The others are asked in the same way, but for those of the volume's regions, by their index, that the map has
+    /// moved as well: no host has these where they are to be, and two that move would wait for each other in vain.
     Unmoved([bool; 3]),
 }
 
 impl Asks {
-    /// They are asked, unless it is done by force.
+    /// Ask them, unless it is done by force.
     pub fn unless(force: bool) -> Self {
         if force { Self::Nobody } else { Self::Others }
     }
@@ -62,7 +62,7 @@ impl Asks {
         matches!(self, Self::Patiently | Self::Unmoved(_))
     }
 
-    /// Which regions of a volume are not asked about.
+    /// The regions of a volume that are not asked about.
     pub fn left_out(self, volume: &VolumeName) -> BTreeSet<RegionName> {
         let Self::Unmoved(moved) = self else { return BTreeSet::new() };
         let moved = moved.into_iter().enumerate().filter(|(_, moved)| *moved);
@@ -79,12 +79,12 @@ impl Asks {
     }
 }
 
-/// Why a region does not get its turn, or is not started.
+/// A region that does not get its turn, or is not started, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Denied {
     /// Not yet: another region of the volume is away, or something is not known yet.
     Later(wire::Error),
-    /// It will not.
+    /// The region will not.
     Refused(wire::Error),
 }
 
@@ -97,7 +97,7 @@ impl Denied {
     }
 }
 
-/// Whether a region may be restarted, as far as can be told now.
+/// Find whether a region may be restarted, as far as can be told now.
 ///
 /// # Errors
 /// Why not: no such region here, no disk, a job is at it, it is held, a sibling does not serve.
@@ -108,7 +108,7 @@ pub fn may_restart(
     force: bool,
 ) -> Result<LocalRegion, wire::Error> {
     let local = on_record(config, facts, name)?;
-    // What passes by itself is waited for when its turn comes.
+    // Obstacles that pass by themselves are waited for when its turn comes.
     if let Err(Denied::Refused(why)) = fit(config, facts, &local) {
         return Err(why);
     }
@@ -117,10 +117,10 @@ pub fn may_restart(
     Ok(local)
 }
 
-/// Whether a region may be held, as far as can be told now.
+/// Find whether a region may be held, as far as can be told now.
 ///
 /// # Errors
-/// As [`may_restart`]; that it is held already.
+/// As [`may_restart`]; or the region is held already.
 pub fn may_hold(
     config: &Configuration,
     facts: &Facts,
@@ -140,12 +140,12 @@ pub fn may_hold(
     Ok(local)
 }
 
-/// Whether what it misses can be made up for, unless that does not matter.
+/// Find that what it misses can be made up for, unless that does not matter.
 fn repaired(config: &Configuration, facts: &Facts, local: &LocalRegion, force: bool) -> Result<(), wire::Error> {
     if force { Ok(()) } else { repair::may_go_now(config, facts, local) }
 }
 
-/// Its directory is gone and its process serves it still: that alone has the data.
+/// Find that it is not a region whose directory is gone and whose process serves it still: that alone has the data.
 fn keeps_data(config: &Configuration, facts: &Facts, local: &LocalRegion) -> Result<(), wire::Error> {
     let alive = facts.regions.get(&local.name).is_some_and(|region| region.alive().is_some());
     match identity(config, local, facts) {
@@ -157,7 +157,7 @@ fn keeps_data(config: &Configuration, facts: &Facts, local: &LocalRegion) -> Res
     }
 }
 
-/// Whether a region may be released.
+/// Find whether a region may be released.
 ///
 /// # Errors
 /// Why not: it is not held, there is no disk, a job is at it.
@@ -178,7 +178,7 @@ fn on_record(config: &Configuration, facts: &Facts, name: &RegionName) -> Result
     if usable(config, facts)?.regions.contains_key(name) { Ok(local) } else { Err(not_on_record(config, name)) }
 }
 
-/// One that a job is at will serve again: that is waited for when the turn comes.
+/// Find that the siblings serve. One that a job is at will serve again: that is waited for when the turn comes.
 fn siblings_now(config: &Configuration, facts: &Facts, name: &RegionName, force: bool) -> Result<(), wire::Error> {
     let away = |sibling: &RegionName| facts.busy.contains_key(sibling);
     if force || siblings(config, name).any(|sibling| away(&sibling)) {
@@ -188,7 +188,7 @@ fn siblings_now(config: &Configuration, facts: &Facts, name: &RegionName, force:
     }
 }
 
-/// Why a region stays as it is, for whoever says that himself: of a refusal that begins with it.
+/// The reason why a region stays as it is, for whoever says that himself: of a refusal that begins with it.
 pub fn reason<'a>(name: &RegionName, refusal: &'a str) -> &'a str {
     refusal.strip_prefix(&format!("{name} stays as it is: ")).unwrap_or(refusal)
 }
@@ -205,8 +205,8 @@ fn siblings(config: &Configuration, name: &RegionName) -> impl Iterator<Item = R
     all.filter(move |other| other.volume() == name.volume() && *other != name)
 }
 
-/// Whether every other region of the volume on this sled serves, with no job at it. A region that
-/// is down already makes nothing worse when it is stopped or started.
+/// Find that every other region of the volume on this sled serves, with no job at it. A region that is down already
+/// makes nothing worse when it is stopped or started.
 pub(super) fn siblings_serve(config: &Configuration, facts: &Facts, name: &RegionName) -> Result<(), Denied> {
     let later = |sibling: &RegionName, what: &str| {
         let message = format!("{name} stays as it is: {sibling} {what}, and a host needs two of three regions");
@@ -230,8 +230,8 @@ pub(super) fn siblings_serve(config: &Configuration, facts: &Facts, name: &Regio
     Ok(())
 }
 
-/// Whether another program may be rolled over the regions: all that are on record serve, or are
-/// held. The first of them, which names the job.
+/// Find that another program may be rolled over the regions: all that are on record serve, or are held. The first of
+/// them, which names the job.
 ///
 /// # Errors
 /// Why not: there is no disk, no region, one does not serve.
@@ -253,8 +253,8 @@ pub fn may_upgrade(config: &Configuration, facts: &Facts, force: bool) -> Result
     Ok(here.swap_remove(0))
 }
 
-/// Whether the region's turn has come, as far as the others are concerned; and, if it is to be
-/// started afterwards, whether it is one that may be.
+/// Find that the region's turn has come, as far as the others are concerned; and, if it is to be started afterwards,
+/// that it is one that may be.
 ///
 /// # Errors
 /// Why not, and whether it is worth asking again.
@@ -279,7 +279,7 @@ pub fn claim(config: &Configuration, facts: &Facts, name: &RegionName, manner: M
     if let Some(other) = facts.busy.keys().find(|other| manner.rolling && held(other)) {
         return Err(busy(other));
     }
-    // Two of one volume never go together, not even by force.
+    // Regions of one volume never go together, not even by force.
     let away = |other: &RegionName| held(other) || facts.regions.get(other).is_some_and(|region| region.changing);
     if let Some(other) = siblings(config, name).find(away) {
         return Err(busy(&other));
@@ -287,8 +287,8 @@ pub fn claim(config: &Configuration, facts: &Facts, name: &RegionName, manner: M
     if manner.force { Ok(()) } else { siblings_serve(config, facts, name) }
 }
 
-/// Whether a downstairs may be started on a region, whoever asks for it: identity before life, and
-/// never a second process.
+/// Find that a downstairs may be started on a region, whoever asks for it: identity before life, and never a second
+/// process.
 ///
 /// # Errors
 /// Why not, and whether it is worth asking again: what was not looked at yet, or is being asked for, is.

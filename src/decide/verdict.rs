@@ -1,5 +1,5 @@
-//! What is so, from what is wanted and what was seen: the state of every region, and every
-//! condition that holds. Without times; the supervisor knows since when.
+//! Verdict on the sled, from what is wanted and what was seen: the state of every region, and every condition that
+//! holds. Without times; the supervisor knows since when.
 
 use super::facts::{Awaited, Bus, Facts};
 use super::finding::{Finding, Scope, united};
@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use uuid::Uuid;
 
-/// What is so.
+/// The verdict.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     /// The state of every region on this sled.
@@ -36,7 +36,7 @@ impl Verdict {
     }
 }
 
-/// Judges.
+/// Judge the sled.
 pub fn judge(config: &Configuration, facts: &Facts) -> Verdict {
     let mut findings = sled_findings(config, facts);
     findings.extend(network::findings(config, facts));
@@ -91,7 +91,7 @@ fn sled_findings(config: &Configuration, facts: &Facts) -> Vec<Finding> {
     found
 }
 
-/// Somebody is at work on the sled: who would attach a volume now is asked to wait.
+/// The finding that somebody is at work on the sled: who would attach a volume now is asked to wait.
 fn maintenance(maintenance: &Maintenance) -> Finding {
     let reason = maintenance.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
     let (end, remedy) = match maintenance.until {
@@ -102,7 +102,7 @@ fn maintenance(maintenance: &Maintenance) -> Finding {
     about_sled(Code::Maintenance, "sled".into(), cause, remedy)
 }
 
-/// A volume is to be free.
+/// The finding that a volume is to be free.
 fn drain((volume, drain): (&VolumeName, &Drain)) -> Finding {
     let reason = drain.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
     let said = match &drain.said {
@@ -126,7 +126,8 @@ fn drain((volume, drain): (&VolumeName, &Drain)) -> Finding {
     Finding { code: Code::VolumeDraining, subject, scope, cause, remedy }
 }
 
-/// It is to be restarted, as the map or an upgrade has it, and the volume's other sleds keep it back.
+/// The finding that a region is to be restarted, as the map or an upgrade has it, and the volume's other sleds keep
+/// it back.
 fn awaits(config: &Configuration, local: &LocalRegion, facts: &Facts) -> Option<Finding> {
     let Awaited { job, why } = facts.awaiting.get(&local.name)?;
     let cause = format!("job {job} is to restart it, and waits: {}", reason(&local.name, &why.message));
@@ -143,7 +144,7 @@ fn awaits(config: &Configuration, local: &LocalRegion, facts: &Facts) -> Option<
     Some(Finding::about_region(local, Code::TurnAwaited, cause, remedy))
 }
 
-/// What helps a job that nobody follows and that has no `--force`, for what is said to somebody who asks.
+/// The help for a job that nobody follows and that has no `--force`, for what is said to somebody who asks.
 fn what_helps(config: &Configuration, local: &LocalRegion, facts: &Facts, job: u64, why: &wire::Error) -> String {
     let said = why.remedy.strip_suffix("; with --force it is done all the same").unwrap_or(&why.remedy);
     if why.code != "HOST_ALONE" {
@@ -164,8 +165,8 @@ fn about_sled(code: Code, subject: String, cause: String, remedy: String) -> Fin
     Finding { code, subject, scope: Scope::Sled, cause, remedy }
 }
 
-/// A look that does not come back, for example at a disk that hangs, must not leave an old
-/// fact standing as if it were so.
+/// The finding about a look that does not come back, for example at a disk that hangs: it must not leave an old fact
+/// standing as if it were so.
 fn not_seen(what: &str, seconds: u64) -> Finding {
     let cause =
         format!("the {what} could not be looked at for {seconds} s: what was known of it may not be so any more");

@@ -6,9 +6,9 @@
 //! (`Fence`). The search visits every state within its bounds and looks at what must hold in each; rules that
 //! are broken on purpose show that it finds what each of them prevents. Only for tests.
 //!
-//! What must hold: at no moment do two hosts reach the volume's ports unless an operator allowed it, and
-//! nobody without a grant ever does. And nobody loses what he was granted to one that asked for no
-//! takeover, unless he let go of it, was cut off, or stayed away for longer than he may.
+//! Invariants: at no moment do two hosts reach the volume's ports unless an operator allowed it, and nobody without a
+//! grant ever does. And nobody loses what he was granted to one that asked for no takeover, unless he let go of it,
+//! was cut off, or stayed away for longer than he may.
 
 mod cases;
 
@@ -36,7 +36,7 @@ hosts = ["192.168.4.1", "192.168.4.2"]
 regions = ["proper-raptor:3830", "proper-raptor:3831", "proper-raptor:3832"]
 "#;
 
-/// What may happen so many times each, and the rules that the sled goes by.
+/// The events that may happen so many times each, and the rules that the sled goes by.
 #[derive(Clone)]
 struct Rules {
     /// Tickets are asked for; with or without takeover.
@@ -81,7 +81,7 @@ const REAL: Rules = Rules {
     denies_unread: false,
 };
 
-/// What is wanted, for a host.
+/// The wish of a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Wish {
     Ticket { takeover: bool },
@@ -89,13 +89,13 @@ enum Wish {
     LetGo,
 }
 
-/// What the desk is at.
+/// The desk at its work.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Desk {
     host: usize,
     wish: Wish,
     step: Step,
-    /// What it knew when it began.
+    /// The grant that it knew when it began.
     grant: Grant,
     unread: bool,
     away: Option<Duration>,
@@ -105,25 +105,26 @@ struct Desk {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct State {
-    /// Whom each of the units lets in, a bit for each host: the first, and the others together.
+    /// The hosts that each of the units lets in, a bit for each host: the first, and the others together.
     units: [u8; 2],
     /// The hosts that are connected.
     connected: u8,
-    /// What the disk says; `None` if it cannot be read.
+    /// The record on the disk; `None` if it cannot be read.
     disk: Option<Grant>,
-    /// What is believed; `None` if it is not known.
+    /// The grant that is believed; `None` if it is not known.
     believed: Option<Grant>,
     desk: Option<Desk>,
-    /// Who was granted it last in truth, until it is taken from him rightly; and whom an operator allows.
+    /// The host that was granted it last in truth, until it is taken from him rightly; and those that an operator
+    /// allows.
     truth: Option<usize>,
     allowed: u8,
-    /// How long the holder has been away in truth, in ticks; and as the supervisor has counted.
+    /// The ticks that the holder has been away in truth; and as the supervisor has counted.
     away: u8,
     counted: u8,
     left: [u8; 6],
 }
 
-/// So many ticks are longer than a host may be away.
+/// The ticks that are longer than a host may be away.
 const AWAY: u8 = 3;
 
 fn ip(host: usize) -> IpAddr {
@@ -141,7 +142,7 @@ impl World {
         Self { map: config_of(MAP).map, volume: "v".parse().unwrap(), rules }
     }
 
-    /// Whom a fence lets in.
+    /// The hosts that a fence lets in, as bits.
     fn bits(&self, fence: &Fence) -> u8 {
         (0..HOSTS).filter(|host| fence.admits(ip(*host))).map(|host| 1 << host).sum()
     }
@@ -189,8 +190,8 @@ impl World {
         if state.connected & bit != 0 {
             next.push(change(state.connected & !bit));
         } else if state.units.iter().all(|unit| unit & bit != 0) {
-            // Who comes back while it is being decided, and is gone again before the fence stands, is not
-            // seen by anybody; who stays is.
+            // A host that comes back while it is being decided, and is gone again before the fence stands, is not
+            // seen by anybody; one that stays is.
             let back = state.truth == Some(host) && state.desk.is_none();
             next.push(State {
                 away: if back { 0 } else { state.away },
@@ -224,7 +225,7 @@ impl World {
         begin(Wish::Permit(false), 5);
     }
 
-    /// The desk does its next step, which goes well or not.
+    /// Have the desk do its next step, which goes well or not.
     fn goes_on(&self, state: &State, desk: &Desk, next: &mut Vec<State>) -> Result<(), String> {
         let mut well = state.clone();
         let went = self.does(&mut well, desk)?;
@@ -243,7 +244,7 @@ impl World {
         Ok(())
     }
 
-    /// Does a step, and whether it went well by itself.
+    /// Do a step, and tell whether it went well by itself.
     fn does(&self, state: &mut State, desk: &Desk) -> Result<bool, String> {
         let Some(own) = &mut state.desk else { return Ok(false) };
         match desk.step {
@@ -328,7 +329,7 @@ impl World {
         }
     }
 
-    /// What comes after a step.
+    /// The state after a step.
     fn after(&self, mut state: State, went: bool) -> State {
         let Some(desk) = &mut state.desk else { return state };
         match (self.rules.after)(Kind::Change, desk.step, went) {
@@ -347,7 +348,8 @@ impl World {
         state
     }
 
-    /// While nobody is at the desk the units become what is believed, and who is not let in is cut off.
+    /// Put things right while nobody is at the desk: the units become what is believed, and who is not let in is cut
+    /// off.
     fn is_put_right(&self, state: &State, next: &mut Vec<State>) {
         let Some(believed) = &state.believed else { return };
         let units = [self.bits(&self.around(believed)); 2];
@@ -356,7 +358,7 @@ impl World {
         }
     }
 
-    /// The supervisor ends, in the midst of whatever it does, and is back; or the machine is.
+    /// End the supervisor, in the midst of whatever it does, and have it back; or the machine.
     fn ends(&self, state: &State, next: &mut Vec<State>) {
         let Some(left) = state.left[2].checked_sub(1) else { return };
         let mut again = State { believed: state.disk.clone(), desk: None, counted: 0, ..state.clone() };
@@ -367,7 +369,7 @@ impl World {
         next.push(again);
     }
 
-    /// Time passes; a record goes bad.
+    /// Let time pass; a record goes bad.
     fn passes(&self, state: &State, next: &mut Vec<State>) {
         if let (Some(left), Some(truth)) = (state.left[3].checked_sub(1), state.truth)
             && state.connected & 1 << truth == 0
@@ -377,7 +379,7 @@ impl World {
             next.push(later);
         }
         if let (Some(left), None) = (state.left[4].checked_sub(1), &state.desk) {
-            // What is read is then not known; a supervisor that knows it writes it anew.
+            // The record that is read is then not known; a supervisor that knows it writes it anew.
             let mut bad = State { disk: None, believed: None, counted: 0, ..state.clone() };
             bad.left[4] = left;
             next.push(bad);
@@ -386,7 +388,7 @@ impl World {
 }
 
 impl State {
-    /// What is on record now is the truth, if it was rightly put there.
+    /// Take what is on record now for the truth, if it was rightly put there.
     fn is_granted(&mut self, desk: &Desk) -> Result<(), String> {
         match desk.wish {
             Wish::Ticket { takeover } => {
@@ -420,7 +422,7 @@ impl State {
     }
 }
 
-/// Searches everything that can happen: how many states there are, or the first fault.
+/// Search everything that can happen: how many states there are, or the first fault.
 fn search(rules: &Rules) -> Result<usize, String> {
     let world = World::of(rules.clone());
     let first = world.first();

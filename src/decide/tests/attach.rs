@@ -1,4 +1,4 @@
-//! Who may have a ticket, and who is in the way of it.
+//! Tickets: who may have one, and who is in the way of it.
 
 use super::*;
 use crate::check::Code;
@@ -33,13 +33,13 @@ fn a_host_of_the_map_has_a_ticket_when_the_volume_is_ready() {
         may_attach(&config, ready, &name.parse().unwrap(), host).unwrap_err()
     };
     let code = |ready, name: &str, host| asked(ready, name, host).code;
-    // Who asks is told why, and what to do.
+    // The host that asks is told why, and what to do.
     let said = asked(false, "still-fawn", host);
     assert!(said.message.contains("DISK_FULL: disk: DISK_FULL is so (and 1 more"), "{}", said.message);
     assert_eq!(said.remedy, "mend it");
     assert_eq!(code(false, "still-fawn", host), "NOT_READY");
     assert_eq!(code(true, "still-faun", host), "VOLUME_UNKNOWN");
-    // Who is not allowed learns nothing of whether it is ready.
+    // A host that is not allowed learns nothing of whether it is ready.
     assert_eq!(code(false, "still-fawn", ip("192.168.4.18")), "HOST_NOT_ALLOWED");
     assert_eq!(code(true, "still-fawn", ip("127.0.0.1")), "HOST_NOT_ALLOWED");
 }
@@ -68,7 +68,7 @@ fn those_in_the_way_are_hosts_and_not_the_one_that_asks() {
     assert!(why.remedy.contains("takeover"), "{why:?}");
 }
 
-/// What is shown of the holder is what a host that asks is answered.
+/// The holder as it is shown is what a host that asks is answered.
 #[test]
 fn who_keeps_a_ticket_is_in_the_way_of_every_other_host_and_nobody_else_is() {
     let config = config();

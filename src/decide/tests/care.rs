@@ -1,4 +1,4 @@
-//! What is done about one that has ended or hangs, and who may go away.
+//! Care of a region that has ended or hangs, and of who may go away.
 
 use super::*;
 use crate::check::Code;
@@ -244,13 +244,13 @@ fn what_must_not_be_started_is_not_restarted_either() {
         assert_eq!(may_restart(&config, &facts, &first(), true).unwrap_err().code, code);
         let claimed = claim(&config, &facts, &first(), manner(true, true));
         assert!(matches!(claimed, Err(Denied::Refused(why)) if why.code == code));
-        // To stop it needs none of this.
+        // Stopping needs none of this.
         let stop = Manner { starts: false, ..manner(true, false) };
         assert_eq!(claim(&config, &facts, &first(), stop), Ok(()));
     }
 }
 
-/// What was not looked at yet, or is being asked for, is waited for.
+/// Facts that were not looked at yet, or are being asked for, are waited for.
 #[test]
 fn what_is_not_known_yet_is_asked_again() {
     let config = config();
@@ -306,7 +306,7 @@ fn a_region_that_other_sleds_keep_back_is_told_with_the_job_that_waits() {
     let said = remedy(&facts, "SIBLING_UNKNOWN", "x", unknown);
     assert!(said.contains("sledctl jobs follow 7 --sled ADDRESS:PORT") && !said.contains("with --force"), "{said}");
     assert!(said.contains("sledctl region restart still-fawn-0 --force"), "{said}");
-    // One that does not find back: by its name.
+    // A host that does not find back is told by its name.
     let host = "192.168.4.17".parse().unwrap();
     let peer = crate::wire::Peer { address: host, port: 7, host: None };
     facts.regions.get_mut(&first()).unwrap().sockets.as_mut().unwrap().connected = vec![peer];

@@ -1,4 +1,4 @@
-//! What a changed configuration would change.
+//! Differences of a changed configuration.
 
 use super::*;
 use crate::decide::difference::{difference, gone, moved_elsewhere, started_anew};
@@ -180,7 +180,7 @@ fn a_sled_that_is_connected_is_not_cut_off_unsaid() {
     assert!(!difference(&at("10.0.0.9", &open), &changed(&open), &facts).interrupts());
 }
 
-/// What was kept is told region by region, and only if it goes earlier than it was to.
+/// Deleted regions are told one by one, and only if they go earlier than they were to.
 #[test]
 fn what_cannot_be_had_back_is_named_before_it_goes() {
     let mut facts = well(&config());
@@ -224,7 +224,7 @@ fn a_volume_that_could_not_be_attached_any_more_is_told_with_the_reason() {
     let at_work =
         Facts { maintenance: Some(crate::wire::Maintenance { reason: None, since, until: None }), ..facts.clone() };
     assert_eq!(told(&nic, &at_work, &none).1, ["NIC_MISSING"]);
-    // What could not be looked at is not taken to be as it was for another.
+    // A thing that could not be looked at is not taken to be as it was for another.
     let unseen = Fresh { network: None, ..fresh.clone() };
     assert_eq!(told(&old, &facts, &unseen), (vec![], vec![]));
     let (codes, lost) = told(&changed(&[("extent_count = 4", "extent_count = 5")]), &facts, &fresh);
@@ -240,7 +240,7 @@ fn a_volume_that_could_not_be_attached_any_more_is_told_with_the_reason() {
     assert!(gone.unattachable.is_empty() && gone.changes.iter().filter(|change| change.needs_yes).count() == 3);
 }
 
-/// Who is connected is taken from the look that the promise is made of, and not from an older one.
+/// The hosts that are connected are taken from the look that the promise is made of, and not from an older one.
 #[test]
 fn whoever_has_come_a_moment_ago_is_seen() {
     let (old, facts) = (config(), well(&config()));
@@ -255,7 +255,7 @@ fn whoever_has_come_a_moment_ago_is_seen() {
     assert!(!prospect(&old, &new, &before, &left).interrupts());
 }
 
-/// What runs with what it was started with is not restarted for what is written.
+/// A region that runs with what it was started with is not restarted for what is written.
 #[test]
 fn tls_that_was_never_spoken_is_taken_back_without_a_restart() {
     const ON: [(&str, &str); 3] =

@@ -1,5 +1,5 @@
-//! A condition is its code and what it is about: since when it is so is told by these two, and whoever
-//! follows it knows it by them. So whatever is seen, none is told twice.
+//! Distinctness of conditions: one is its code and what it is about. Since when it is so is told by these two, and
+//! whoever follows it knows it by them. So whatever is seen, none is told twice.
 
 use super::*;
 use crate::check::Code;
@@ -22,7 +22,7 @@ fn disk(facts: &mut Facts) -> &mut Disk {
 }
 
 fn ledger(facts: &mut Facts) -> &mut Ledger {
-    // One that another oddity has made unreadable has nothing odd in it.
+    // A ledger that another oddity has made unreadable has nothing odd in it.
     let disk = disk(facts);
     if disk.ledger.is_err() {
         disk.ledger = Ok(Ledger::default());

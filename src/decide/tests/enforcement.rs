@@ -1,11 +1,11 @@
-//! What is said where systemd does not enforce the port map.
+//! Words where systemd does not enforce the port map.
 
 use super::*;
 use crate::check::Code;
 use crate::decide::facts::{Enforcement, Gap};
 use crate::decide::verdict::judge;
 
-/// What is said, and that it keeps no host from its volume.
+/// The words, and that they keep no host from its volume.
 fn said(bind: Result<(), Gap>, address: Result<(), Gap>) -> Option<(String, String)> {
     let config = config();
     let facts = Facts { enforcement: Some(Enforcement { bind, address }), ..well(&config) };

@@ -65,7 +65,7 @@ fn every_row_is_found_by_its_own_words() {
     }
 }
 
-/// What the real programs wrote when they would not run.
+/// The words of the real programs when they would not run.
 #[test]
 fn the_real_texts_are_known() {
     let Some(fixtures) = std::env::var_os("CRUCIBLE_FIXTURES") else { return };

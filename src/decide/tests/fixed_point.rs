@@ -95,7 +95,7 @@ fn any_facts() -> impl Strategy<Value = (Configuration, Facts)> {
     )
 }
 
-/// What systemd and the disk make of an action, at once and without a hitch.
+/// Carry out an action as systemd and the disk would, at once and without a hitch.
 fn carry_out(facts: &mut Facts, action: &Action) {
     let mut on = |name: &RegionName, change: &dyn Fn(&mut Region)| change(facts.regions.get_mut(name).unwrap());
     let up = |region: &mut Region| {
@@ -139,7 +139,7 @@ fn carry_out(facts: &mut Facts, action: &Action) {
     }
 }
 
-/// What an action must never be, by what is seen when it is taken.
+/// Find that an action is none that must never be, by what is seen when it is taken.
 fn is_right(config: &Configuration, facts: &Facts, action: &Action) -> Result<(), TestCaseError> {
     match action {
         Action::Start(name) => {

@@ -1,4 +1,4 @@
-//! What the network's facts mean, one cause at a time.
+//! Network's facts, one cause at a time.
 
 use super::*;
 use crate::check::{Code, Severity};

@@ -1,4 +1,4 @@
-//! What may be asked for, and what is refused.
+//! Requests that may be asked for, and that are refused.
 
 use super::*;
 use crate::decide::facts::Stranger;
@@ -52,7 +52,7 @@ fn a_region_is_created_only_where_nothing_is() {
     assert_eq!(may_create(&config, &facts, &first(), None).unwrap_err().code, "PORT_TAKEN");
 }
 
-/// What a lost ledger may have known is not made anew but by its name.
+/// A region that a lost ledger may have known is not made anew but by its name.
 #[test]
 fn a_region_that_may_have_existed_is_created_only_by_its_name() {
     let config = config();
@@ -95,7 +95,7 @@ fn a_region_is_deleted_only_when_nobody_uses_it_and_its_name_is_said_twice() {
     facts.busy.insert(first(), Busy::Adopting);
     assert_eq!(refusal(&facts, Some(FIRST)).code, "REGION_ADOPTING");
 
-    // What the map does not have any more needs no second word.
+    // A region that the map does not have any more needs no second word.
     let mut facts = well(&config);
     let ledger = facts.disk.as_mut().unwrap().ledger.as_mut().unwrap();
     let record = ledger.regions[&first()].clone();

@@ -1,4 +1,4 @@
-//! What is done, and what keeps it from being done.
+//! Actions of the plan, and what keeps one from being done.
 
 use super::*;
 use crate::decide::facts::{Fencing, Obstacle, Outdated, Start, Stranger};
@@ -184,7 +184,7 @@ fn what_was_kept_long_enough_is_removed_one_by_one() {
     assert_eq!(plan(&config, &facts), [Action::Remove(stone(1))]);
     facts.removing = true;
     assert_eq!(plan(&config, &facts), []);
-    // One that cannot be removed holds up no other.
+    // A region that cannot be removed holds up no other.
     facts.removing = false;
     facts.stuck_removals.insert(stone(1).dir());
     assert_eq!(plan(&config, &facts), [Action::Remove(stone(2))]);

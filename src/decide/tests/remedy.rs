@@ -1,4 +1,4 @@
-//! What an operator is told to do, for everything that can be found: the mild before the last resort.
+//! Remedies for everything that can be found: the mild before the last resort.
 
 use super::*;
 use crate::check::Code;
@@ -56,7 +56,7 @@ fn survey(fault: &str) -> Survey {
     Survey { fault: Some(fault.into()), ..Survey::default() }
 }
 
-/// What a failed downstairs says, row by row.
+/// The words of a failed downstairs, row by row.
 #[test]
 fn every_row_of_the_failures_is_mild_first() {
     for row in ROWS {

@@ -47,7 +47,7 @@ fn what_is_promised_is_held_against_what_is_free() {
     (disk.capacity, disk.free) = (4 * each, 3 * each - 1);
     let found = has(&facts, Code::DiskOvercommitted).unwrap();
     assert!(found.cause.contains("1.5 GiB is promised to regions, of which 0 B is taken"), "{}", found.cause);
-    // What is taken needs no room any more.
+    // Blocks that are taken need no room any more.
     let disk = facts.disk.as_mut().unwrap();
     disk.surveys.insert(first(), Survey { allocated: each, fault: None, dirty: 0 });
     assert_eq!(has(&facts, Code::DiskOvercommitted), None);
@@ -59,7 +59,7 @@ fn what_is_promised_is_held_against_what_is_free() {
     disk.free = 0;
     assert_eq!(has(&facts, Code::DiskFull), None);
     assert!(has(&facts, Code::DiskLow).is_some());
-    // But what was away cannot be repaired: no host attaches anew.
+    // A region that was away cannot be repaired, though: no host attaches anew.
     assert!(has(&facts, Code::RepairImpossible).is_some() && !judge(&config, &facts).ready(&volume()));
     let extent = config.local_regions()[0].geometry.extent_file_bytes();
     for (free, well) in [(extent - 1, false), (extent, true)] {

@@ -1,4 +1,4 @@
-//! The files of `[tls]`: what is said of them, and that nothing is started with what cannot be used.
+//! TLS files: what is said of them, and that nothing is started with what cannot be used.
 
 use super::*;
 use crate::check::{Code, Severity};
@@ -36,7 +36,7 @@ fn files(from: i64, until: i64) -> Tls {
 fn said(config: &Configuration, tls: Tls) -> Vec<(Code, String, String)> {
     let facts = Facts { tls: Some(tls), ..well(config) };
     let verdict = judge(config, &facts);
-    // What runs goes on, whatever becomes of the files; whoever comes anew waits.
+    // Regions that run go on, whatever becomes of the files; whoever comes anew waits.
     assert!(verdict.states.values().all(|state| *state == State::Serving), "{verdict:#?}");
     assert_eq!(plan(config, &facts), []);
     let blocked = verdict.findings.iter().any(|finding| finding.code.severity() == Severity::Blocking);
@@ -118,7 +118,7 @@ fn nothing_is_started_with_files_that_cannot_be_used() {
     let mut facts = well(&config);
     stopped(&mut facts);
     let local = config.local_regions().remove(0);
-    // They were not looked at yet.
+    // The files were not looked at yet.
     assert_eq!(plan(&config, &facts), []);
     assert!(fit(&config, &facts, &local).unwrap_err().error().message.contains("not looked at yet"));
     facts.tls = Some(Tls { key: Err(Flaw::KeyForm(KeyForm::Pkcs8)), ..files(-9, 300) });
@@ -127,7 +127,7 @@ fn nothing_is_started_with_files_that_cannot_be_used() {
     assert!(refused.code == "TLS_UNUSABLE" && refused.message.contains("PKCS#8"), "{refused:?}");
     let down = judge(&config, &facts).findings.into_iter().find(|found| found.code == Code::RegionDown).unwrap();
     assert!(down.cause.contains("the files of [tls] cannot be used"), "{down:?}");
-    // One that systemd would start again would only panic.
+    // A downstairs that systemd would start again would only panic.
     region(&mut facts).unit = Some(Unit { exit: Some(Exit::Signal(6)), ..unit(Active::Activating) });
     assert_eq!(plan(&config, &facts), [Action::Stop(first())]);
     stopped(&mut facts);
@@ -162,7 +162,7 @@ fn a_region_that_goes_on_with_an_older_certificate_is_told() {
     }
 }
 
-/// One connection that says nothing holds up whoever comes after it, the supervisor included.
+/// A connection that says nothing holds up whoever comes after it, the supervisor included.
 #[test]
 fn one_that_does_not_shake_hands_is_hung_by_a_connection() {
     for (config, words) in [(with_tls(), "ss -tn 'sport = :3830'"), (config(), "look at the disk first")] {
@@ -175,7 +175,7 @@ fn one_that_does_not_shake_hands_is_hung_by_a_connection() {
     }
 }
 
-/// What the real program wrote when it was started with files that it cannot use.
+/// The words of the real program when it was started with files that it cannot use.
 #[test]
 fn a_start_that_failed_for_the_files_waits_for_them() {
     let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();

@@ -17,8 +17,8 @@ fn when_all_is_well_nothing_is_said_or_done() {
     assert_eq!(plan(&config, &facts), []);
 }
 
-/// One thing is otherwise: this is the state and the code that it leads to, and whether the
-/// volume stays ready.
+/// Cases in which one thing is otherwise: this is the state and the code that it leads to, and whether the volume
+/// stays ready.
 #[test]
 fn every_condition_has_its_code_and_state() {
     type Change = fn(&mut Facts);
@@ -171,7 +171,7 @@ fn a_disk_that_fills_up_is_told_in_time() {
         let survey = Survey { allocated: local.geometry.disk_bytes(), fault: None, dirty: 0 };
         disk.surveys.insert(local.name, survey);
     }
-    // They go on; but a repair needs room of its own, and whoever attaches anew needs one.
+    // The regions go on; but a repair needs room of its own, and whoever attaches anew needs one.
     assert_eq!(codes(&config, &facts), [Code::RepairImpossible, Code::DiskLow]);
     facts.disk.as_mut().unwrap().surveys.clear();
     assert_eq!(codes(&config, &facts), [Code::DiskFull, Code::DiskOvercommitted]);

@@ -1,4 +1,4 @@
-//! What is searched: the rules that the sled goes by, within bounds, and rules that are broken on purpose.
+//! Cases of the search: the rules that the sled goes by, within bounds, and rules that are broken on purpose.
 
 use super::{AWAY, REAL, Rules, search};
 use crate::decide::attach::RETURN_LIMIT;
@@ -30,12 +30,12 @@ fn who_is_away_for_less_than_it_may_be_loses_nothing() {
     assert!(Duration::from_secs(20) * u32::from(AWAY) > RETURN_LIMIT);
     assert!(Duration::from_secs(20) * u32::from(AWAY - 1) <= RETURN_LIMIT);
     holds(&Rules { takeovers: false, ticks: 4, ends: 2, ..REAL }, 500);
-    // As it was before who holds it was in the way: after a restart it is not connected for a while.
+    // The rules as they were before who holds it was in the way: after a restart it is not connected for a while.
     let rules = Rules { takeovers: false, failures: 0, regards_holder: false, ..REAL };
     finds(&rules, "robbed");
 }
 
-/// As it was: first the fence for the next host, and then the look whether it is still there, and the
+/// The order as it was: first the fence for the next host, and then the look whether it is still there, and the
 /// record.
 #[test]
 fn a_fence_before_the_record_is_found() {
@@ -47,7 +47,7 @@ fn a_fence_before_the_record_is_found() {
             other => other,
         }
     }
-    // What is not put back at once is so by the plan: nobody is let in by it meanwhile.
+    // A fence that is not put back at once is so by the plan: nobody is let in by it meanwhile.
     holds(&Rules { after: no_way_back, ..REAL }, 1_000);
     fn open_at_once(kind: Kind, step: Step, well: bool) -> Next {
         match (step, well) {
