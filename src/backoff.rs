@@ -1,5 +1,5 @@
-//! How long to wait before trying again what nothing tells about: growing pauses, so that the
-//! first tries come at once and the later ones cost nothing.
+//! Backoff before trying again what nothing tells about: growing pauses, so that the first tries come at once and the
+//! later ones cost nothing.
 
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
@@ -10,29 +10,29 @@ pub struct Backoff {
     first: Duration,
     most: Duration,
     next: Duration,
-    /// For how long together the pauses do not grow, and how much of that is over.
+    /// The time for which the pauses do not grow, and how much of that is over.
     eager: Duration,
     spent: Duration,
 }
 
 impl Backoff {
-    /// A pause that starts at `first` and grows up to `most`.
+    /// Make a pause that starts at `first` and grows up to `most`.
     pub fn new(first: Duration, most: Duration) -> Self {
         Self { first, most, next: first, eager: Duration::ZERO, spent: Duration::ZERO }
     }
 
-    /// The same, but it begins to grow only after so much time.
+    /// Have it begin to grow only after so much time.
     pub fn eager_for(self, eager: Duration) -> Self {
         Self { eager, ..self }
     }
 
-    /// Starts over: what was tried has worked.
+    /// Start over: what was tried has worked.
     pub fn reset(&mut self) {
         self.next = self.first;
         self.spent = Duration::ZERO;
     }
 
-    /// The pause that comes next; the one after it is twice as long.
+    /// Give the pause that comes next; the one after it is twice as long.
     pub fn grow(&mut self) -> Duration {
         let now = self.next;
         if self.spent < self.eager {
@@ -43,7 +43,7 @@ impl Backoff {
         now
     }
 
-    /// Waits.
+    /// Wait for the pause that comes next.
     pub async fn pause(&mut self) {
         sleep_until(Instant::now() + self.grow()).await;
     }

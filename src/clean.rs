@@ -1,12 +1,12 @@
-//! Texts of strangers, made harmless: an escape sequence in a process's arguments moves the cursor of
-//! whoever reads of it, and an override of the direction of writing shows him something else than there
-//! is. What is not to be seen is written as what it is. Used twice: where such a text becomes a fact, and
-//! where anything is printed. Pure.
+//! Texts of strangers, made harmless: an escape sequence in a process's arguments moves the cursor of whoever reads
+//! of it, and an override of the direction of writing shows him something else than there is. A character that is not
+//! to be seen is written as what it is. Used twice: where such a text becomes a fact, and where anything is printed.
+//! Pure.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// What colours a text, and nothing else: the sequences that tables and headings are painted with.
+/// The sequences that colour a text, and nothing else: tables and headings are painted with them.
 const PAINT: [&str; 6] = ["\x1b[0m", "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[32m", "\x1b[33m"];
 
 /// Whether a character is shown as itself and changes nothing around it: neither a control character,
@@ -15,18 +15,18 @@ fn is_plain(c: char) -> bool {
     if c.is_ascii() { !c.is_ascii_control() } else { c.escape_debug().eq([c]) }
 }
 
-/// A text of one line.
+/// Clean a text of one line.
 pub fn line(text: &str) -> Cow<'_, str> {
     written_out(text, |_| None, |out, c| out.extend(c.escape_unicode()))
 }
 
-/// A text of several lines.
+/// Clean a text of several lines.
 pub fn lines(text: &str) -> Cow<'_, str> {
     let kept = |rest: &str| rest.starts_with(['\n', '\t']).then_some(1);
     written_out(text, kept, |out, c| out.extend(c.escape_unicode()))
 }
 
-/// What is shown to a person: lines, painted.
+/// Clean what is shown to a person: lines, painted.
 pub fn page(text: &str) -> Cow<'_, str> {
     let kept = |rest: &str| {
         if rest.starts_with(['\n', '\t']) {
@@ -38,7 +38,7 @@ pub fn page(text: &str) -> Cow<'_, str> {
     written_out(text, kept, |out, c| out.extend(c.escape_unicode()))
 }
 
-/// JSON, which means the same as before. Such characters occur in it within strings alone.
+/// Clean JSON, which means the same as before. Such characters occur in it within strings alone.
 pub fn json(text: &str) -> Cow<'_, str> {
     let kept = |rest: &str| rest.starts_with(['\n', '\t', '\r']).then_some(1);
     written_out(text, kept, |out, c| {
@@ -48,10 +48,10 @@ pub fn json(text: &str) -> Cow<'_, str> {
     })
 }
 
-/// The text with each character that is not plain written in another way, but for those of which so
-/// many bytes are kept as they are.
+/// Write each character of the text that is not plain in another way, but for those of which so many bytes are kept
+/// as they are.
 fn written_out(text: &str, kept: impl Fn(&str) -> Option<usize>, write: impl Fn(&mut String, char)) -> Cow<'_, str> {
-    // Nearly every text is like this, and a body of JSON is long: bytes are looked at sooner than characters.
+    // Texts are like this nearly always, and a body of JSON is long: bytes are looked at sooner than characters.
     if text.bytes().all(|byte| byte == b'\n' && kept("\n").is_some() || matches!(byte, b' '..=b'~')) {
         return text.into();
     }

@@ -1,5 +1,5 @@
-//! The configuration's directory, `/etc/sled`: which files belong to it, and what they say.
-//! Reads files and the kernel's ephemeral range; what they mean is [`config`]'s.
+//! Directory of the configuration, `/etc/sled`: which files belong to it, and what they say. Reads files and the
+//! kernel's ephemeral range; what they mean is [`config`]'s.
 
 use crate::clean;
 use crate::config::{self, Configuration, FRAGMENTS, Sources, Texts, hidden};
@@ -12,14 +12,14 @@ use std::io::{self, Read};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-/// Where the configuration lies unless something else is said.
+/// The path of the configuration unless something else is said.
 pub const DEFAULT: &str = "/etc/sled";
-/// What the kernel uses for outgoing connections unless something else is set.
+/// The ports that the kernel uses for outgoing connections unless something else is set.
 const EPHEMERAL: RangeInclusive<u16> = 32768..=60999;
-/// No file of a configuration is larger, in bytes: the map of a hundred sleds has some 100 KiB.
-const MOST: u64 = 4 << 20;
+/// The largest file of a configuration, in bytes: the map of a hundred sleds has some 100 KiB.
+const FILE_LIMIT_BYTES: u64 = 4 << 20;
 
-/// Reads the configuration of a directory.
+/// Read the configuration of a directory.
 ///
 /// # Errors
 /// Every fault of every file.
@@ -27,8 +27,8 @@ pub fn read(dir: &Path) -> Result<Configuration, Vec<Fault>> {
     config::read(&sources(dir))
 }
 
-/// Reads the configuration of a directory as it would be with other files in the places of its own:
-/// `sled.toml`, `port-map.toml`. Their faults are told with the names that they have now.
+/// Read the configuration of a directory as it would be with other files in the places of its own: `sled.toml`,
+/// `port-map.toml`. Their faults are told with the names that they have now.
 ///
 /// # Errors
 /// Every fault of every file.
@@ -47,7 +47,7 @@ pub fn read_with(
     config::read(&sources)
 }
 
-/// Reads a configuration from texts, as if they lay in a directory.
+/// Read a configuration from texts, as if they lay in a directory.
 ///
 /// # Errors
 /// Every fault of every file.
@@ -55,7 +55,7 @@ pub fn read_texts(texts: &Texts, dir: &Path) -> Result<Configuration, Vec<Fault>
     config::read(&texts.sources(dir, ephemeral()))
 }
 
-/// Reads a configuration that was in force once ([`config::read_kept`]), as if it lay in a directory.
+/// Read a configuration that was in force once ([`config::read_kept`]), as if it lay in a directory.
 pub fn read_kept(texts: &Texts, dir: &Path) -> Option<Configuration> {
     config::read_kept(&texts.sources(dir, ephemeral()))
 }
@@ -64,7 +64,7 @@ fn sources(dir: &Path) -> Sources {
     texts(dir).sources(dir, ephemeral())
 }
 
-/// The texts of the files that belong to the configuration of a directory.
+/// Read the texts of the files that belong to the configuration of a directory.
 pub fn texts(dir: &Path) -> Texts {
     let name = |file: &Path| {
         let name = file.strip_prefix(dir).unwrap_or(file).display().to_string();
@@ -73,13 +73,13 @@ pub fn texts(dir: &Path) -> Texts {
     Texts(files(dir).iter().map(|file| (name(file), text(dir, file))).collect())
 }
 
-/// The files that belong to the configuration of a directory.
+/// List the files that belong to the configuration of a directory.
 pub fn files(dir: &Path) -> Vec<PathBuf> {
     let own = [dir.join(SLED), dir.join(PORT_MAP)];
     own.into_iter().chain(fragments(dir)).collect()
 }
 
-/// When one of the files of a directory was changed last, or one of the fragments went or came.
+/// The time at which one of the files of a directory was changed last, or one of the fragments went or came.
 pub fn changed(dir: &Path) -> Option<Timestamp> {
     use std::os::unix::fs::MetadataExt;
     let all = files(dir).into_iter().chain([dir.join(FRAGMENTS)]);
@@ -100,9 +100,9 @@ fn text(dir: &Path, file: &Path) -> Result<String, String> {
             return Err(io::Error::other("it is not a regular file"));
         }
         let mut text = String::new();
-        File::open(file)?.take(MOST + 1).read_to_string(&mut text)?;
-        if text.len() as u64 > MOST {
-            Err(io::Error::other(format!("it has more than {} MiB", MOST >> 20)))
+        File::open(file)?.take(FILE_LIMIT_BYTES + 1).read_to_string(&mut text)?;
+        if text.len() as u64 > FILE_LIMIT_BYTES {
+            Err(io::Error::other(format!("it has more than {} MiB", FILE_LIMIT_BYTES >> 20)))
         } else {
             Ok(text)
         }
@@ -110,15 +110,15 @@ fn text(dir: &Path, file: &Path) -> Result<String, String> {
     read().map_err(|why| format!("cannot be read: {why}"))
 }
 
-/// Where a file leads that its directory's service cannot see, and below what. A directory that is
-/// out of its sight itself is none of a service's, and may lie there.
+/// The file that a link leads to where its directory's service cannot see it, and below what. A directory that is out
+/// of its sight itself is none of a service's, and may lie there.
 fn out_of_sight(dir: &Path, file: &Path) -> Option<(PathBuf, &'static str)> {
     let target = target(file)?;
     let dir = fs::canonicalize(dir).ok()?;
     hidden(&target).filter(|_| hidden(&dir).is_none()).map(|hidden| (target, hidden))
 }
 
-/// Where a file is in the end, also where nobody may look: as far as its links can be followed.
+/// The path of a file in the end, also where nobody may look: as far as its links can be followed.
 fn target(file: &Path) -> Option<PathBuf> {
     if let Ok(target) = fs::canonicalize(file) {
         return Some(target);
@@ -127,14 +127,14 @@ fn target(file: &Path) -> Option<PathBuf> {
     Some(file.parent()?.join(link))
 }
 
-/// The fragments in the order of their names; none if there is no such directory.
+/// List the fragments in the order of their names; none if there is no such directory.
 fn fragments(dir: &Path) -> Vec<PathBuf> {
     let mut files: Vec<_> = entries(dir).into_iter().filter(|file| no_fragment(file).is_none()).collect();
     files.sort();
     files
 }
 
-/// What lies among the fragments and is none, and why.
+/// List the files among the fragments that are none, and why.
 pub fn ignored(dir: &Path) -> Vec<(PathBuf, &'static str)> {
     let mut all: Vec<_> =
         entries(dir).into_iter().filter_map(|file| no_fragment(&file).map(|why| (file, why))).collect();
@@ -147,8 +147,8 @@ fn entries(dir: &Path) -> Vec<PathBuf> {
     entries.map(|entry| entry.path()).collect()
 }
 
-/// Why something among the fragments is none, if it is none: editors, archivers and other systems leave
-/// things behind that have the right end and begin with a dot.
+/// Find why something among the fragments is none, if it is none: editors, archivers and other systems leave things
+/// behind that have the right end and begin with a dot.
 fn no_fragment(file: &Path) -> Option<&'static str> {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let dangles = || fs::symlink_metadata(file).is_ok_and(|found| found.is_symlink());
@@ -161,7 +161,7 @@ fn no_fragment(file: &Path) -> Option<&'static str> {
             Ok(found) if found.is_file() => None,
             Ok(found) if found.is_dir() => Some("it is a directory"),
             Ok(_) => Some("it is not a regular file"),
-            // One that leads to where the service cannot see is a fragment, and its fault is told.
+            // A link that leads to where the service cannot see is a fragment, and its fault is told.
             Err(_)
                 if dangles()
                     && target(file).is_some_and(|target| hidden(file).is_some() || hidden(&target).is_none()) =>
@@ -191,7 +191,7 @@ mod tests {
         files.iter().map(|file| file.file_name().unwrap().to_string_lossy().into_owned()).collect()
     }
 
-    /// What a Mac, an editor and a careless hand leave behind.
+    /// Files that a Mac, an editor and a careless hand leave behind.
     #[test]
     fn only_regular_files_with_whole_names_are_fragments() {
         let dir = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! `sledd`: from the configuration and the sockets that systemd passes to a running
-//! supervisor with its HTTP faces.
+//! Daemon `sledd`: from the configuration and the sockets that systemd passes to a running supervisor with its HTTP
+//! faces.
 
 use crate::act::programs;
 pub use crate::act::trash::empty;
@@ -30,23 +30,23 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tracing_subscriber::prelude::*;
 
-/// How long the supervisor may take to do what has to be done before the end.
-const FAREWELL: Duration = Duration::from_secs(40);
-/// Where hosts are told of a configuration that was faulty from the start.
+/// The time that the supervisor may take to do what has to be done before the end.
+const FAREWELL_LIMIT: Duration = Duration::from_secs(40);
+/// The address at which hosts are told of a configuration that was faulty from the start.
 const ANYWHERE: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port_map::HTTP_PORT);
 
-/// Where the daemon finds things.
+/// The options of the daemon: where it finds things.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The directory of the configuration.
     pub config: PathBuf,
-    /// Where sysfs is mounted.
+    /// The directory where sysfs is mounted.
     pub sysfs: PathBuf,
 }
 
-/// Runs the daemon until it is told to stop.
+/// Run the daemon until it is told to stop.
 pub fn run(options: &Options) -> ExitCode {
-    // Dropped last: what is said at the end is still sent.
+    // The rest of the journal is dropped last: what is said at the end is still sent.
     let _rest = log_to_journal();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let ended = runtime.and_then(|runtime| {
@@ -90,7 +90,7 @@ async fn serve(options: &Options) -> io::Result<()> {
     }
 }
 
-/// Supervises: by the configuration that was chosen or, if none is good, by the first that is.
+/// Supervise: by the configuration that was chosen or, if none is good, by the first that is.
 async fn supervised(options: &Options, chosen: Result<Choice, Vec<Fault>>, mut line: Line) {
     let chosen = match chosen {
         Ok(choice) => Some((choice, "the start of sledd".to_owned())),
@@ -101,8 +101,8 @@ async fn supervised(options: &Options, chosen: Result<Choice, Vec<Fault>>, mut l
     supervise(start, options.config.clone(), options.sysfs.clone(), line).await;
 }
 
-/// Takes the configuration over at every SIGHUP: as who cannot be asked whether it is meant. What came of
-/// it is in the journal. Never returns as long as the process can have signals.
+/// Take the configuration over at every SIGHUP: as who cannot be asked whether it is meant. The outcome is in the
+/// journal. Never returns as long as the process can have signals.
 async fn reloads(mut hangup: Signal, requests: &mpsc::Sender<Request>) {
     while hangup.recv().await.is_some() {
         let (answer, answered) = oneshot::channel();
@@ -113,12 +113,12 @@ async fn reloads(mut hangup: Signal, requests: &mpsc::Sender<Request>) {
     }
 }
 
-/// Lets the supervisor do what has to be done before the end. One that has ended has nothing to do.
+/// Let the supervisor do what has to be done before the end. One that has ended has nothing to do.
 async fn farewell(requests: &mpsc::Sender<Request>) {
     let (answer, left) = oneshot::channel();
     if requests.send(Request { wish: Wish::Leave, answer }).await.is_ok() {
         // In any case before systemd loses its patience (TimeoutStopSec=).
-        _ = timeout(FAREWELL, left).await;
+        _ = timeout(FAREWELL_LIMIT, left).await;
     }
 }
 
@@ -139,7 +139,7 @@ fn sockets(config: Option<&Configuration>) -> io::Result<Sockets> {
     }
     let wanted = config.map_or(&[ANYWHERE][..], |config| &config.listen);
     let passed: Vec<_> = sockets.http.iter().flat_map(TcpListener::local_addr).collect();
-    // One that listens at every address does so at each.
+    // A socket that listens at every address does so at each.
     let covers =
         |socket: &SocketAddr, address: &SocketAddr| socket.ip().is_unspecified() || socket.ip() == address.ip();
     let here =
@@ -160,8 +160,8 @@ fn sockets(config: Option<&Configuration>) -> io::Result<Sockets> {
     Ok(sockets)
 }
 
-/// Under systemd the journal gets every field; by hand it is text on stderr. What the journal
-/// has not got yet is returned.
+/// Log to the journal with every field under systemd; by hand it is text on stderr. The part that the journal has not
+/// got yet is returned.
 fn log_to_journal() -> Option<logging::Rest> {
     let journal = std::env::var_os("JOURNAL_STREAM").and_then(|_| Journal::open().ok());
     let (journal, rest) = journal.unzip();
@@ -170,7 +170,7 @@ fn log_to_journal() -> Option<logging::Rest> {
     rest
 }
 
-/// Keeps the ports of the configuration's regions free for them.
+/// Keep the ports of the configuration's regions free for them.
 ///
 /// # Errors
 /// The configuration has faults, or the kernel does not take the ports; they stay as they were.
@@ -178,10 +178,10 @@ pub fn reserve_ports(config: &Path) -> io::Result<()> {
     port_reservation::reserve(&choice(config)?.config)
 }
 
-/// Opens sockets for whoever asks at the socket that systemd passed.
+/// Open sockets for whoever asks at the socket that systemd passed.
 ///
 /// # Errors
-/// There is none, or nobody can ask any more.
+/// No socket was passed, or nobody can ask any more.
 pub fn give_sockets() -> io::Result<()> {
     let listener = ListenFd::from_env().take_unix_listener(0)?;
     let listener = listener.ok_or_else(|| io::Error::other("systemd has passed no socket"))?;
@@ -189,20 +189,20 @@ pub fn give_sockets() -> io::Result<()> {
     broker::serve(&listener)
 }
 
-/// What the machine is run by, for what has no use for faults.
+/// The configuration that the machine is run by, for callers that have no use for faults.
 fn choice(config: &Path) -> io::Result<Choice> {
     in_force::now(config).map_err(|faults| {
         io::Error::other(format!("{} fault(s) in the configuration: sledctl config check", faults.len()))
     })
 }
 
-/// What systemd.generator(7) asks for: the drop-ins of what the machine is run by in the first of its
-/// three directories. At boot that is what is in the files or, with a fault in these, what was in
-/// force before, if the machine's memory is mounted so early; the supervisor asks again when it
-/// is. With nothing good there are none, and the regions' units have nothing to run.
+/// Write the drop-ins for systemd.generator(7), of what the machine is run by, in the first of its three directories.
+/// At boot that is what is in the files or, with a fault in these, what was in force before, if the machine's memory
+/// is mounted so early; the supervisor asks again when it is. With nothing good there are none, and the regions'
+/// units have nothing to run.
 ///
 /// # Errors
-/// They cannot be written, or there are none.
+/// The drop-ins cannot be written, or there are none.
 pub fn generate(config: &Path, dir: &Path) -> io::Result<()> {
     let programs = programs::load();
     let dropins = programs.and_then(|programs| {

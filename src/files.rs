@@ -1,5 +1,5 @@
-//! What the standard library lacks for files that must survive a power cut, and for those that
-//! somebody else owns: a region's directory belongs to the service user, and is read by root.
+//! Files that must survive a power cut, and files that somebody else owns, beyond what the standard library has: a
+//! region's directory belongs to the service user, and is read by root.
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, openat, renameat2};
@@ -10,32 +10,32 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// Makes the names in a directory durable.
+/// Make the names in a directory durable.
 ///
 /// # Errors
-/// What fsync(2) says.
+/// The error of fsync(2).
 pub fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// Writes a small file so that after a crash it is the old one or the new one: aside, synced,
-/// renamed, and the rename synced.
+/// Write a small file so that after a crash it is the old one or the new one: aside, synced, renamed, and the rename
+/// synced.
 ///
 /// # Errors
-/// What the file system says. What was written aside may be left; the next write takes it.
+/// The file system's error. A file that was written aside may be left; the next write takes it.
 pub fn replace(dir: &Path, file: &str, text: &[u8]) -> io::Result<()> {
     let aside = write_aside(dir, file, text)?;
     fs::rename(aside, dir.join(file))?;
     sync_dir(dir)
 }
 
-/// Writes a small file, synced, under another name than its own, and returns where.
+/// Write a small file, synced, under another name than its own, and return where.
 ///
 /// # Errors
-/// What the file system says.
+/// The file system's error.
 pub fn write_aside(dir: &Path, file: &str, text: &[u8]) -> io::Result<PathBuf> {
     let aside = aside(dir, file);
-    // What is there already keeps its blocks: on a full disk there may be no others.
+    // A file that is there already keeps its blocks: on a full disk there may be no others.
     let mut new = File::options().write(true).create(true).truncate(false).open(&aside)?;
     new.write_all(text)?;
     new.set_len(text.len() as u64)?;
@@ -47,11 +47,11 @@ fn aside(dir: &Path, file: &str) -> PathBuf {
     dir.join(format!("{file}.new"))
 }
 
-/// Gives what was written aside the file's own name, which is not synced yet. What had that name is kept
+/// Give what was written aside the file's own name, which is not synced yet. The file that had that name is kept
 /// aside: so the next write needs no inode, and as a rule no block, when there are none left.
 ///
 /// # Errors
-/// What the file system says.
+/// The file system's error.
 pub fn swap_in(dir: &Path, file: &str) -> io::Result<()> {
     let (new, own) = (aside(dir, file), dir.join(file));
     match renameat2(AT_FDCWD, &new, AT_FDCWD, &own, RenameFlags::RENAME_EXCHANGE) {
@@ -61,18 +61,18 @@ pub fn swap_in(dir: &Path, file: &str) -> io::Result<()> {
     }
 }
 
-/// Keeps an inode for the next write of a file, unless there is one.
+/// Keep an inode for the next write of a file, unless there is one.
 ///
 /// # Errors
-/// What the file system says: that there is none left, above all.
+/// The file system's error: that there is none left, above all.
 pub fn keep_aside(dir: &Path, file: &str) -> io::Result<()> {
     File::options().write(true).create(true).truncate(false).open(aside(dir, file)).map(|_| ())
 }
 
-/// Makes a directory, durably, if it is not there. `mode` holds whatever the umask is.
+/// Make a directory, durably, if it is not there. `mode` holds whatever the umask is.
 ///
 /// # Errors
-/// What the file system says, or that something else is there.
+/// The file system's error, or that something else is there.
 pub fn make_dir(dir: &Path, mode: u32) -> io::Result<()> {
     match fs::create_dir(dir) {
         Err(why) if why.kind() == io::ErrorKind::AlreadyExists && fs::symlink_metadata(dir)?.is_dir() => {}
@@ -82,44 +82,43 @@ pub fn make_dir(dir: &Path, mode: u32) -> io::Result<()> {
     dir.parent().map_or(Ok(()), sync_dir)
 }
 
-/// Sets a directory's mode whatever the umask is.
+/// Set a directory's mode whatever the umask is.
 ///
 /// # Errors
-/// What chmod(2) says.
+/// The error of chmod(2).
 pub fn set_mode(dir: &Path, mode: u32) -> io::Result<()> {
     fs::set_permissions(dir, fs::Permissions::from_mode(mode))
 }
 
-/// Gives a directory its name, unless something has it already, and makes that durable.
+/// Give a directory its name, unless something has it already, and make that durable.
 ///
 /// # Errors
-/// What rename(2) says; nothing is ever replaced.
+/// The error of rename(2); nothing is ever replaced.
 pub fn move_dir(from: &Path, to: &Path) -> io::Result<()> {
     renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE)?;
-    // One name comes and the other goes in one transaction of the journal: to sync the new
-    // parent syncs the old one's loss.
+    // Both names change in one transaction of the journal: to sync the new parent syncs the old one's loss.
     to.parent().map_or(Ok(()), sync_dir)
 }
 
 /// The room on a file system.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Room {
-    /// Its capacity in bytes.
+    /// The capacity in bytes.
     pub capacity: u64,
-    /// How many bytes of it are free.
+    /// The bytes of it that are free.
     pub free: u64,
-    /// How many files it can hold; 0 if there is no such limit.
+    /// The files that it can hold; 0 if there is no such limit.
     pub inodes: u64,
-    /// How many more files can be made on it.
+    /// The files that can still be made on it.
     pub inodes_free: u64,
-    /// It cannot be written to.
+    /// Whether it cannot be written to.
     pub read_only: bool,
 }
 
 /// The room on the file system at a path.
 ///
 /// # Errors
-/// What statvfs(3) says.
+/// The error of statvfs(3).
 pub fn room(path: &Path) -> io::Result<Room> {
     let stat = statvfs(path)?;
     Ok(Room {
@@ -140,11 +139,11 @@ pub fn may_use(root: &Path, require_mount: bool) -> bool {
     root.is_dir() && (!require_mount || parent.is_some_and(|parent| device(root) != Some(parent)))
 }
 
-/// Opens a regular file below a directory of somebody else's. Neither a symbolic link nor a
-/// `..` leads out of it, and a pipe in its place does not hold up whoever opens it.
+/// Open a regular file below a directory of somebody else's. Neither a symbolic link nor a `..` leads out of it, and
+/// a pipe in its place does not hold up whoever opens it.
 ///
 /// # Errors
-/// There is none, or it is something else than a regular file.
+/// No file is there, or it is something else than a regular one.
 pub fn open_below(dir: &Path, file: &str) -> io::Result<File> {
     // One step at a time, each without following a link: as openat2(2) with RESOLVE_BENEATH
     // would, which older containers do not let through.
@@ -167,7 +166,7 @@ fn plain(part: &str) -> io::Result<()> {
     }
 }
 
-/// Reads a small file of somebody else's, as [`open_below`] opens it; at most `most` bytes.
+/// Read a small file of somebody else's, as [`open_below`] opens it; at most `most` bytes.
 ///
 /// # Errors
 /// As [`open_below`]; or it has more than `most` bytes.

@@ -16,8 +16,8 @@
 //! | [`names`], [`region`], [`source`], [`port_map`], [`config`], [`programs`], [`check`], [`clean`], [`size`], [`span`], [`lived`], [`times`], [`table`], [`wire`], [`protocol`] | the nouns: what things are called and what they look like. Pure |
 //! | [`decide`] | from intent and facts to actions and a verdict. Pure |
 //! | [`systemd`] | unit names, drop-ins, D-Bus proxies |
-//! | [`kernel`] | what is asked of the kernel: sockets, connections, processes, ports |
-//! | [`store`] | what is read from and written to the data disk and the machine's memory |
+//! | [`kernel`] | questions to the kernel: sockets, connections, processes, ports |
+//! | [`store`] | the files of the data disk and of the machine's memory |
 //! | [`observe`] | each module watches one thing and publishes facts |
 //! | [`act`] | each module does one kind of action |
 //! | [`device`] | the kernel's network block device, on the host |

@@ -1,9 +1,8 @@
-//! Time that the sled has lived: while it was switched on, whatever its clock said. What is kept
-//! for a while is kept for so long, and what ends by itself ends after so long. Pure.
+//! Time that the sled has lived: while it was switched on, whatever its clock said. A thing that is kept for a while
+//! is kept for so long, and one that ends by itself ends after so long. Pure.
 //!
-//! It is the kernel's time since boot, added up over all boots in a record that is written now and
-//! then. What lies between the last record of a boot and its end is lost: so the sum may be too
-//! small, and is never too large.
+//! The measure is the kernel's time since boot, added up over all boots in a record that is written now and then. The
+//! time between the last record of a boot and its end is lost: so the sum may be too small, and is never too large.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -16,12 +15,12 @@ use uuid::Uuid;
 pub struct Moment {
     /// The record by which it was told: moments of two records cannot be compared.
     pub clock: Uuid,
-    /// How long the sled had lived, in milliseconds.
+    /// The time that the sled had lived, in milliseconds.
     pub ms: u64,
 }
 
 impl Moment {
-    /// How long after another moment this one is; `None` if that cannot be told.
+    /// The time since another moment; `None` if that cannot be told.
     pub fn since(self, earlier: Self) -> Option<Duration> {
         let ms = self.ms.checked_sub(earlier.ms)?;
         (self.clock == earlier.clock).then(|| Duration::from_millis(ms))
@@ -34,17 +33,17 @@ impl Moment {
     }
 }
 
-/// What is on record of a sled's life.
+/// The record of a sled's life.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
-    /// Its own identity: another one begins anew.
+    /// The record's own identity: another one begins anew.
     clock: Uuid,
     /// The boot in which it was last written.
     boot: String,
     /// The time since that boot, in milliseconds.
     boot_ms: u64,
-    /// How long the sled had lived then, in milliseconds.
+    /// The time that the sled had lived then, in milliseconds.
     lived_ms: u64,
 }
 
@@ -57,7 +56,7 @@ struct Sealed {
 }
 
 impl Record {
-    /// The first record of a life.
+    /// Begin the first record of a life.
     pub fn begin(boot: &str, boot_ms: u64) -> Self {
         Self { clock: Uuid::new_v4(), boot: boot.to_owned(), boot_ms, lived_ms: 0 }
     }
@@ -70,12 +69,12 @@ impl Record {
         Self { clock: self.clock, boot: boot.to_owned(), boot_ms, lived_ms }
     }
 
-    /// The moment that it tells.
+    /// The moment that the record tells.
     pub fn moment(&self) -> Moment {
         Moment { clock: self.clock, ms: self.lived_ms }
     }
 
-    /// Its text.
+    /// Write the record's text.
     ///
     /// # Errors
     /// None that occurs: every field has a JSON form.
@@ -85,7 +84,7 @@ impl Record {
         Ok(text)
     }
 
-    /// Reads a text; `None` if it is none, or not as it was written.
+    /// Read a text; `None` if it is none, or not as it was written.
     pub fn parse(text: &[u8]) -> Option<Self> {
         let sealed: Sealed = serde_json::from_slice(text).ok()?;
         (digest(&sealed.record).ok()? == sealed.sha256).then_some(sealed.record)

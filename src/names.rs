@@ -11,7 +11,7 @@ use std::str::FromStr;
 /// and `crucible-downstairs@NAME-0.service` stays far below systemd's limit of 255.
 pub const LONGEST_NAME: usize = 63;
 
-/// Why a text is no name.
+/// A text that is no name, and why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// The text is empty.
@@ -98,7 +98,7 @@ name! {
 }
 
 name! {
-    /// A volume: what a host attaches; three regions carry it.
+    /// A volume: the disk that a host attaches; three regions carry it.
     VolumeName
 }
 
@@ -122,7 +122,7 @@ impl RegionName {
         &self.volume
     }
 
-    /// Which replica it is: 0, 1 or 2.
+    /// The replica that it is: 0, 1 or 2.
     pub fn index(&self) -> u8 {
         self.index
     }

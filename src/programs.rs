@@ -1,5 +1,5 @@
-//! Which downstairs program each region runs: the one of `sled.toml`, or one that was staged by an
-//! upgrade. Only the record of it; the files are `act::programs`'s. Pure.
+//! Programs of the downstairs: which one each region runs, that of `sled.toml` or one that was staged by an upgrade.
+//! Only the record of it; the files are `act::programs`'s. Pure.
 
 use crate::names::RegionName;
 use jiff::Timestamp;
@@ -11,8 +11,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Programs {
-    /// What regions run that have no other: a staged program by its digest; absent: the one of
-    /// `sled.toml`.
+    /// The program of the regions that have no other: a staged one by its digest; absent: the one of `sled.toml`.
     pub current: Option<String>,
     /// The roll that is under way: it goes on after a crash.
     pub rolling: Option<Roll>,
@@ -24,15 +23,15 @@ pub struct Programs {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Roll {
-    /// What they are to run, as [`Programs::current`].
+    /// The program that they are to run, as [`Programs::current`].
     pub to: Option<String>,
     /// The regions that run it already.
     pub done: Vec<RegionName>,
-    /// Regions are restarted although a sibling does not serve.
+    /// Whether regions are restarted although a sibling does not serve.
     pub force: bool,
-    /// When it began: an older hold is none of its doing.
+    /// The time at which it began: an older hold is none of its doing.
     pub since: Timestamp,
-    /// It is being taken back: every region gets what it ran before.
+    /// Whether it is being taken back: every region gets what it ran before.
     pub back: bool,
 }
 
@@ -40,21 +39,21 @@ pub struct Roll {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Staged {
-    /// Where it lies.
+    /// The path of its file.
     pub path: PathBuf,
-    /// What it says of its version.
+    /// The program's word on its version.
     pub program: Program,
-    /// When it was staged.
+    /// The time at which it was staged.
     pub staged: Timestamp,
-    /// Where it came from.
+    /// The path that it came from.
     pub from: PathBuf,
 }
 
-/// What a program states of itself.
+/// The word of a program on itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Program {
-    /// Its version, and the commit it was built from.
+    /// The version, and the commit it was built from.
     pub version: String,
     /// The version of the messages between upstairs and downstairs that it understands.
     pub messages: u32,
@@ -67,19 +66,19 @@ impl Programs {
         self.path(rolled.map_or(&self.current, |roll| &roll.to).as_ref(), configured)
     }
 
-    /// Where a program lies.
+    /// The path of a program.
     pub fn path<'a>(&'a self, digest: Option<&String>, configured: &'a Path) -> &'a Path {
         digest.and_then(|digest| self.staged.get(digest)).map_or(configured, |staged| &staged.path)
     }
 
-    /// Ends a roll: all regions run what they were to run.
+    /// End a roll: all regions run what they were to run.
     pub fn arrive(&mut self) {
         if let Some(roll) = self.rolling.take() {
             self.current = roll.to;
         }
     }
 
-    /// Forgets the staged programs that nothing will run any more.
+    /// Forget the staged programs that nothing will run any more.
     pub fn forget_unused(&mut self) {
         let rolling = self.rolling.as_ref().and_then(|roll| roll.to.clone());
         let used = [self.current.clone(), rolling];
@@ -88,10 +87,10 @@ impl Programs {
 }
 
 impl Program {
-    /// Reads what a program prints when it is asked for its version.
+    /// Read what a program prints when it is asked for its version.
     ///
     /// # Errors
-    /// What it does not say.
+    /// The part that it does not say.
     pub fn parse(text: &str) -> Result<Self, String> {
         let after =
             |words: &str| text.lines().find_map(|line| line.trim().rsplit_once(words)).map(|(_, rest)| rest.trim());

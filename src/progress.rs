@@ -1,4 +1,4 @@
-//! How long work tells how far it is, and hears that it is to stop.
+//! Progress of long work: it tells how far it is, and hears that it is to stop.
 
 use crate::names::RegionName;
 use crate::wire::{Ask, Word};
@@ -10,34 +10,34 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-/// How often a question is told again.
-const TELL_AGAIN: Duration = Duration::from_millis(500);
+/// The pause before a question is told again.
+const QUESTION_PAUSE: Duration = Duration::from_millis(500);
 
-/// How long a better word is waited for after one that says that it could not be told how they are. Whoever has
-/// said that may know less of where they answer than another who follows the job.
-const BETTER: Duration = Duration::from_secs(5);
+/// The time for which a better word is waited for after one that says that it could not be told how they are. Whoever
+/// has said that may know less of where they answer than another who follows the job.
+const BETTER_WORD_LIMIT: Duration = Duration::from_secs(5);
 
-/// How far some work is.
+/// A step of some work: how far it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// What it is doing, in a few words.
+    /// The doing, in a few words.
     pub doing: Cow<'static, str>,
-    /// How much of it is done.
+    /// The part of it that is done.
     pub done: u64,
-    /// Of how much; 0 if that is not known.
+    /// The whole of it; 0 if that is not known.
     pub total: u64,
-    /// What it wants to be told before it goes on.
+    /// The question that is to be answered before it goes on.
     pub asks: Option<Ask>,
 }
 
-/// Whether work goes on. Decided once, by the worker or by whoever cancels it.
+/// The course of work: whether it goes on. Decided once, by the worker or by whoever cancels it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Course {
-    /// It can be cancelled still.
+    /// The work can be cancelled still.
     Open,
-    /// It was cancelled.
+    /// The work was cancelled.
     Cancelled,
-    /// It is too late to cancel it.
+    /// The work is too late to be cancelled.
     ForGood,
 }
 
@@ -56,25 +56,25 @@ pub struct Progress {
 pub struct Cancelled;
 
 impl Progress {
-    /// Progress that `tell` hears of, of work whose course `course` holds. What it asks nobody answers.
+    /// Make progress that `tell` hears of, of work whose course `course` holds. Its questions nobody answers.
     pub fn new(tell: impl Fn(Step) + Send + Sync + 'static, course: watch::Sender<Course>) -> Self {
         let (_, answers) = watch::channel(None);
         Self { tell: Arc::new(tell), course, answers, asked: Arc::default() }
     }
 
-    /// The same, told by `answers` what it asks, by the number of the question.
+    /// Have its questions answered by `answers`, by the number of the question.
     pub fn answered_by(self, answers: watch::Receiver<Option<(u64, Word)>>) -> Self {
         Self { answers, ..self }
     }
 
-    /// Tells what is being done, and how much of it.
+    /// Tell what is being done, and how much of it.
     pub fn step(&self, doing: impl Into<Cow<'static, str>>, done: u64, total: u64) {
         (self.tell)(Step { doing: doing.into(), done, total, asks: None });
     }
 
-    /// Asks how the other sleds of a region's volume are, but for those regions that have `moved`, and waits for
-    /// the word; `None` if nobody has given it within `patience`. That they are not known is the word only if
-    /// nobody knows more within [`BETTER`]: several may follow the job. Cancel-safe: a word that is not taken stays.
+    /// Ask how the other sleds of a region's volume are, but for those regions that have `moved`, and wait for the
+    /// word; `None` if nobody has given it within `patience`. That they are not known is the word only if nobody
+    /// knows more within [`BETTER_WORD_LIMIT`]: several may follow the job. Cancel-safe: a word that is not taken stays.
     pub async fn ask(&self, region: &RegionName, moved: &BTreeSet<RegionName>, patience: Duration) -> Option<Word> {
         let number = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
         let ask = Ask { number, region: region.clone(), moved: moved.clone() };
@@ -84,17 +84,17 @@ impl Progress {
         let told = async {
             let first = timeout(patience, heard(&mut answers, own)).await.ok()??;
             if is_unknown(&first) {
-                Some(timeout(BETTER, heard(&mut answers, knows)).await.ok().flatten().unwrap_or(first))
+                Some(timeout(BETTER_WORD_LIMIT, heard(&mut answers, knows)).await.ok().flatten().unwrap_or(first))
             } else {
                 Some(first)
             }
         };
         let again = async {
             loop {
-                // It is told by and by: a step may find no room.
+                // The question is told by and by: a step may find no room.
                 let doing = format!("{}: waiting for word of the volume's other sleds", ask.region).into();
                 (self.tell)(Step { doing, done: 0, total: 0, asks: Some(ask.clone()) });
-                sleep(TELL_AGAIN).await;
+                sleep(QUESTION_PAUSE).await;
             }
         };
         tokio::select! {
@@ -103,19 +103,19 @@ impl Progress {
         }
     }
 
-    /// The same for one of several parts: a step that does not say how far it is, is this far.
+    /// Make the progress of one of several parts: a step that does not say how far it is, is this far.
     pub fn part(&self, done: u64, total: u64) -> Self {
         let tell = self.tell.clone();
         let tell = move |step: Step| tell(if step.total == 0 { Step { done, total, ..step } } else { step });
         Self { tell: Arc::new(tell), ..self.clone() }
     }
 
-    /// The same for work that goes on to its end, whatever becomes of what it was a part of.
+    /// Make the progress of work that goes on to its end, whatever becomes of what it was a part of.
     pub fn for_good(&self) -> Self {
         Self { course: watch::Sender::new(Course::ForGood), ..self.clone() }
     }
 
-    /// From here on the work cannot be cancelled.
+    /// Pass the point from which the work cannot be cancelled.
     ///
     /// # Errors
     /// [`Cancelled`], if it was already.
@@ -124,7 +124,7 @@ impl Progress {
         self.check()
     }
 
-    /// Whether the work is still wanted.
+    /// Find that the work is still wanted.
     ///
     /// # Errors
     /// [`Cancelled`], if it is not.
@@ -132,7 +132,7 @@ impl Progress {
         if *self.course.borrow() == Course::Cancelled { Err(Cancelled) } else { Ok(()) }
     }
 
-    /// Returns when the work is cancelled. Cancel-safe: nothing is taken from the channel.
+    /// Return when the work is cancelled. Cancel-safe: nothing is taken from the channel.
     pub async fn cancelled(&self) {
         // Its own sender keeps the channel open.
         _ = self.course.subscribe().wait_for(|course| *course == Course::Cancelled).await;
@@ -152,7 +152,7 @@ fn is_unknown(word: &Word) -> bool {
     matches!(word, Word::No(why) if why.code == "SIBLING_UNKNOWN")
 }
 
-/// Cancels work; whether it could be.
+/// Cancel work; whether it could be.
 pub fn cancel(course: &watch::Sender<Course>) -> bool {
     course.send_if_modified(|course| set(course, Course::Cancelled));
     *course.borrow() == Course::Cancelled
@@ -201,7 +201,7 @@ mod tests {
                 }
             }
         };
-        // One who asks at the wrong door is the first to answer.
+        // The first to answer asks at the wrong door.
         let words = vec![no("SIBLING_UNKNOWN"), Word::Well];
         assert_eq!(tokio::join!(progress.ask(&region, &moved, patience), said(words, 1)).0, Some(Word::Well));
         let words = vec![no("SIBLING_UNKNOWN"), no("SIBLING_UNKNOWN"), no("SIBLING_DOWN")];
@@ -213,7 +213,7 @@ mod tests {
             tokio::join!(progress.ask(&region, &moved, patience), said(unknown, 3)).0,
             Some(no("SIBLING_UNKNOWN"))
         );
-        assert_eq!(began.elapsed(), Duration::from_secs(1) + BETTER);
+        assert_eq!(began.elapsed(), Duration::from_secs(1) + BETTER_WORD_LIMIT);
         let began = tokio::time::Instant::now();
         assert_eq!(
             tokio::join!(progress.ask(&region, &moved, patience), said(vec![no("SIBLING_DOWN")], 4)).0,

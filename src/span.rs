@@ -5,15 +5,15 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// The longest: a thousand years are enough, and no sum with a date overflows.
-const LONGEST: u64 = 365_000 * 86_400;
+/// The longest, in seconds: a thousand years are enough, and no sum with a date overflows.
+const LIMIT_SECONDS: u64 = 365_000 * 86_400;
 /// The units, the largest first, each in seconds. `min` is what systemd writes for `m`.
 const UNITS: [(&str, u64); 5] = [("d", 86_400), ("h", 3600), ("min", 60), ("m", 60), ("s", 1)];
 
 /// A length of time in whole seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Span {
-    /// In seconds, a thousand years at most.
+    /// The length in seconds, a thousand years at most.
     pub seconds: u64,
 }
 
@@ -39,7 +39,7 @@ impl FromStr for Span {
         let unit = text[digits.len()..].trim();
         let (_, unit) = UNITS.iter().find(|(name, _)| *name == unit).ok_or(WRONG)?;
         let number: u64 = digits.parse().map_err(|_| WRONG)?;
-        let seconds = number.checked_mul(*unit).filter(|seconds| *seconds <= LONGEST).ok_or(WRONG)?;
+        let seconds = number.checked_mul(*unit).filter(|seconds| *seconds <= LIMIT_SECONDS).ok_or(WRONG)?;
         Ok(Self { seconds })
     }
 }

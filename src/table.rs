@@ -3,18 +3,18 @@
 use anstyle::{AnsiColor, Style};
 use std::fmt::Write;
 
-/// What a cell means, and so its colour.
+/// The meaning of a cell, and so its colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tone {
     /// Nothing in particular.
     Plain,
-    /// As it should be.
+    /// A thing is as it should be.
     Well,
     /// Somebody should look.
     Warning,
-    /// It does not work.
+    /// A thing does not work.
     Bad,
-    /// Less important than what is beside it.
+    /// A thing is less important than what is beside it.
     Faint,
     /// A heading.
     Heading,
@@ -59,7 +59,7 @@ impl Table {
         Self { rows: vec![headings.iter().map(|text| ((*text).to_owned(), Tone::Heading)).collect()] }
     }
 
-    /// Adds a row.
+    /// Add a row.
     pub fn row(&mut self, cells: Vec<Cell>) {
         self.rows.push(cells);
     }

@@ -1,39 +1,38 @@
-//! The one place in which programs print: what they say may have words of strangers in it, and is made
+//! Terminal: the one place in which programs print. Their words may have those of strangers in them, and are made
 //! harmless here, whatever was done before. Painted only where there is a terminal that shows it.
 
 use crate::clean;
 use serde::Serialize;
 use std::io::{self, Write};
 
-/// Prints an answer on standard output, as it is.
+/// Print an answer on standard output, as it is.
 ///
 /// # Errors
-/// It cannot be written there.
+/// The text cannot be written there.
 pub fn out(text: &str) -> io::Result<()> {
     let mut out = anstream::stdout().lock();
     out.write_all(clean::page(text).as_bytes())?;
     out.flush()
 }
 
-/// Prints an answer on standard output as JSON, on lines of its own.
+/// Print an answer on standard output as JSON, on lines of its own.
 ///
 /// # Errors
-/// It cannot be written there, or is none that JSON has.
+/// The value cannot be written there, or is none that JSON has.
 pub fn json<T: Serialize + ?Sized>(value: &T) -> io::Result<()> {
     let text = serde_json::to_string_pretty(value)? + "\n";
     io::stdout().lock().write_all(clean::json(&text).as_bytes())
 }
 
-/// Says something beside the answer, on standard error, as lines of their own. Where nobody can be told,
-/// nothing is said.
+/// Print a note beside the answer, on standard error, as lines of its own. Where nobody can be told, nothing is said.
 pub fn note(text: &str) {
     _ = writeln!(anstream::stderr(), "{}", clean::page(text));
 }
 
-/// Draws a screen anew, from its first line on and not blinking where nothing has changed.
+/// Draw a screen anew, from its first line on and not blinking where nothing has changed.
 ///
 /// # Errors
-/// It cannot be written on standard output.
+/// The screen cannot be written on standard output.
 pub fn draw(page: &str) -> io::Result<()> {
     const HOME: &str = "\x1b[H";
     const REST_OF_LINE: &str = "\x1b[K";

@@ -1,5 +1,5 @@
-//! Times of day as they are shown: in milliseconds to programs, in whole seconds to people. How long
-//! something lasts is never told by them ([`lived`](crate::lived)): a clock may be set.
+//! Times of day as they are shown: in milliseconds to programs, in whole seconds to people. A length of time is never
+//! told by them ([`lived`](crate::lived)): a clock may be set.
 
 use jiff::Timestamp;
 
@@ -18,8 +18,8 @@ pub fn in_seconds(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
-/// Which of two guesses at a moment is shown: the one that was, as long as the new one says the same
-/// but for a minute; so that what is shown does not change with every look.
+/// The one of two guesses at a moment that is shown: the one that was, as long as the new one says the same but for a
+/// minute; so that what is shown does not change with every look.
 pub fn steady(shown: Timestamp, guessed: Timestamp) -> Timestamp {
     const SAME: i64 = 60;
     let apart = shown.as_second().abs_diff(guessed.as_second());
