@@ -14,7 +14,7 @@ use std::path::Path;
 
 /// The most files and directories that a region has beside its extents', and what a repair and a change of the ledger
 /// take.
-const FILES_BESIDE: u64 = 64;
+const FILES_BESIDE_LIMIT: u64 = 64;
 
 /// A region whose blocks were not reserved, and why.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +34,7 @@ pub enum ReserveError {
 /// [`ReserveError::NoRoom`] with the arithmetic, or the error of statvfs(3).
 pub fn fits(storage: &Storage, geometry: Geometry, repair: u64) -> Result<(), ReserveError> {
     let Room { capacity, free, inodes, inodes_free, .. } = room(&storage.root)?;
-    let files = u64::from(geometry.extent_count) + FILES_BESIDE;
+    let files = u64::from(geometry.extent_count) + FILES_BESIDE_LIMIT;
     if inodes > 0 && inodes_free < files {
         let why = format!("it has {files} files, and there are {inodes_free} inodes left for any");
         return Err(ReserveError::NoRoom(why));

@@ -32,7 +32,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 /// The pauses before a socket that was not taken is handed in again: the kernel sees within microseconds that a link
 /// is dead, but for a machine that is busy.
-const PAUSES: [Duration; 2] = [Duration::from_millis(5), Duration::from_secs(5)];
+const HAND_OVER_PAUSES: [Duration; 2] = [Duration::from_millis(5), Duration::from_secs(5)];
 /// How long a socket is kept that was taken.
 const SOCKET_TAKEN: Duration = Duration::from_secs(1);
 /// How long what is in use gets to write to the volume before the machine goes down without it.
@@ -114,7 +114,7 @@ impl Device {
             if self.connected().is_none() {
                 _ = served.wait_for(|status| status.is_some_and(|status| status.held_since.is_none())).await;
             }
-            let mut backoff = Backoff::new(PAUSES[0], PAUSES[1]);
+            let mut backoff = Backoff::new(HAND_OVER_PAUSES[0], HAND_OVER_PAUSES[1]);
             let mut told = String::new();
             loop {
                 match self.hand_over(door).await {

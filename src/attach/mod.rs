@@ -94,7 +94,7 @@ const NOT_WELL: u8 = 3;
 /// The round after which two hosts that have disturbed each other pause as long as this host then does.
 const CHANCE_ROUND: u32 = 5;
 /// The pauses before a volume that was ready and could not be won is looked at again.
-const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(30)];
+const WIN_PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(30)];
 
 /// Carry out the command line. Does not return if that is to become the server, and works.
 pub fn run(arguments: &Arguments) -> ExitCode {
@@ -207,7 +207,7 @@ async fn win(
     still: &(dyn Fn(&Sleds) -> Result<(), Failure> + Sync),
 ) -> Result<Won, Failure> {
     let given = target.sleds()?;
-    let mut backoff = Backoff::new(PAUSES[0], PAUSES[1]);
+    let mut backoff = Backoff::new(WIN_PAUSES[0], WIN_PAUSES[1]);
     loop {
         let sleds = wait::until_ready(&target.volume, given.clone(), deadline, Aim::Win, still).await?;
         sleds.tls().into_iter().try_for_each(|tls| server.suits(tls))?;

@@ -25,7 +25,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 /// The pauses before a server that did not come up is tried again.
-const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(10)];
+const SERVER_PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(10)];
 /// How long the sleds may take to say whether a server has reason to be silent.
 const SLEDS_LIMIT: Duration = Duration::from_secs(5);
 /// The most reasons of a server's silence that are told.
@@ -181,7 +181,7 @@ impl Supply for Servers {
         if let Some(child) = self.child.take() {
             child.end().await;
         }
-        let mut backoff = Backoff::new(PAUSES[0], PAUSES[1]);
+        let mut backoff = Backoff::new(SERVER_PAUSES[0], SERVER_PAUSES[1]);
         loop {
             match self.win().await {
                 Ok(won) => {

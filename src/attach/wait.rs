@@ -24,7 +24,7 @@ const HOLD_SECONDS: u64 = 30;
 /// The time below which an answer was not held: the next question waits.
 const HELD_AT_LEAST: Duration = Duration::from_secs(1);
 /// The pauses between questions that are not held.
-const PAUSES: [Duration; 2] = [Duration::from_millis(20), Duration::from_secs(2)];
+const QUESTION_PAUSES: [Duration; 2] = [Duration::from_millis(20), Duration::from_secs(2)];
 /// The shortest time between two causes of one reason that are told.
 const TELL_PAUSE: Duration = Duration::from_secs(10);
 /// The most reasons that are told at once.
@@ -116,7 +116,7 @@ async fn fresh(sleds: &Sleds) -> Vec<News> {
 
 /// Poll a sled for ever.
 pub(super) async fn ask(index: usize, endpoint: Endpoint, volume: VolumeName, sender: mpsc::Sender<News>) {
-    let mut backoff = Backoff::new(PAUSES[0], PAUSES[1]);
+    let mut backoff = Backoff::new(QUESTION_PAUSES[0], QUESTION_PAUSES[1]);
     let mut known = None;
     loop {
         let asked = Instant::now();

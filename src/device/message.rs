@@ -50,7 +50,7 @@ const DEVICE_INDEX: u16 = 1;
 const DEVICE_CONNECTED: u16 = 2;
 
 /// The length of a generic netlink header: command, version, and two bytes that are kept for later.
-const HEADER: usize = 4;
+const HEADER_BYTES: usize = 4;
 
 /// The device goes with its connection, instead of being there without one (`NBD_CFLAG_DESTROY_ON_DISCONNECT`).
 pub const DESTROY_ON_DISCONNECT: u64 = 1 << 0;
@@ -72,12 +72,12 @@ impl NetlinkSerializable for Packet {
     }
 
     fn buffer_len(&self) -> usize {
-        HEADER + self.attributes.len()
+        HEADER_BYTES + self.attributes.len()
     }
 
     fn serialize(&self, buffer: &mut [u8]) {
-        buffer[..HEADER].copy_from_slice(&[self.command, self.version, 0, 0]);
-        buffer[HEADER..].copy_from_slice(&self.attributes);
+        buffer[..HEADER_BYTES].copy_from_slice(&[self.command, self.version, 0, 0]);
+        buffer[HEADER_BYTES..].copy_from_slice(&self.attributes);
     }
 }
 

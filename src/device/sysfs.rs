@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// The bytes of a sector, in which the kernel counts a device's size.
-const SECTOR: u64 = 512;
+const SECTOR_BYTES: u64 = 512;
 
 /// The sysfs that shows the devices.
 #[derive(Debug, Clone)]
@@ -54,7 +54,7 @@ impl Sysfs {
         Ok(Some(Seen {
             pid: read(&device.join("pid"))?.map(|pid| number(&pid)).transpose()?,
             backend: read(&device.join("backend"))?.filter(|backend| !backend.is_empty()),
-            size: number::<u64>(&size)? * SECTOR,
+            size: number::<u64>(&size)? * SECTOR_BYTES,
             max_sectors_kb: read(&device.join("queue/max_sectors_kb"))?.map_or(Ok(0), |most| number(&most))?,
         }))
     }

@@ -22,8 +22,8 @@ const REQUEST: u16 = 0x1;
 const ACKNOWLEDGE: u16 = 0x4;
 const LIST: u16 = 0x300;
 /// The length of a netlink header, and of what an answer says before its attributes.
-const HEADER: usize = 16;
-const FIXED: usize = 72;
+const HEADER_BYTES: usize = 16;
+const FIXED_BYTES: usize = 72;
 /// The attribute that makes the kernel filter (`INET_DIAG_REQ_BYTECODE`).
 const BYTECODE: u16 = 1;
 /// The attribute with a socket's memory and drops (`INET_DIAG_SKMEMINFO`), and where in it, counted
@@ -34,7 +34,7 @@ const DROPS: usize = 8;
 const LOCAL_PORT_IS: u8 = 11;
 const JUMP: u8 = 1;
 /// The kernel never fills more than 32 KiB at once.
-const BUFFER: usize = 64 * 1024;
+const BUFFER_BYTES: usize = 64 * 1024;
 
 /// The two families of addresses; a socket of the second may be connected over the first.
 pub const FAMILIES: [u8; 2] = [nix::libc::AF_INET as u8, nix::libc::AF_INET6 as u8];
@@ -204,14 +204,14 @@ fn converse(
     body: &[u8],
     mut each: impl FnMut(&[u8]),
 ) -> io::Result<io::Result<()>> {
-    let length = u32::try_from(HEADER + body.len()).map_err(io::Error::other)?;
+    let length = u32::try_from(HEADER_BYTES + body.len()).map_err(io::Error::other)?;
     let mut message = length.to_ne_bytes().to_vec();
     message.extend(kind.to_ne_bytes());
     message.extend(flags.to_ne_bytes());
     message.extend([0; 8]);
     message.extend(body);
     send(kernel.as_raw_fd(), &message, MsgFlags::empty())?;
-    let mut buffer = vec![0; BUFFER];
+    let mut buffer = vec![0; BUFFER_BYTES];
     loop {
         let length = recv(kernel.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
         let mut rest = &buffer[..length];
@@ -228,10 +228,10 @@ fn converse(
 
 /// The first message: its kind, its body, and what follows it.
 fn message_of(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
-    let header = bytes.get(..HEADER)?;
+    let header = bytes.get(..HEADER_BYTES)?;
     let length = number(header, 0) as usize;
     let kind = u16::from_ne_bytes([header[4], header[5]]);
-    let body = bytes.get(HEADER..length)?;
+    let body = bytes.get(HEADER_BYTES..length)?;
     Some((kind, body, bytes.get(length.next_multiple_of(4)..).unwrap_or_default()))
 }
 
@@ -245,7 +245,7 @@ fn ended(body: &[u8]) -> io::Result<()> {
 
 /// Read an `inet_diag_msg` and its attributes.
 fn told(answer: &[u8]) -> Option<Told> {
-    let (fixed, mut rest) = answer.split_at_checked(FIXED)?;
+    let (fixed, mut rest) = answer.split_at_checked(FIXED_BYTES)?;
     let mut drops = None;
     while let Some(length) = rest.get(..2).map(|length| usize::from(u16::from_ne_bytes([length[0], length[1]]))) {
         let Some(attribute) = rest.get(..length).filter(|attribute| attribute.len() >= 4) else { break };

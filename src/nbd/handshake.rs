@@ -18,9 +18,9 @@ const TLS_REQUIRED: u32 = REFUSAL | 5;
 const SHUTDOWN: u32 = REFUSAL | 7;
 
 /// The length of what a server says first, of an answer's header, and of the answer to [`EXPORT_NAME`] without its zeroes.
-const OPENING: usize = 18;
-const HEADER: usize = 20;
-const OLD_ANSWER: usize = 10;
+const OPENING_BYTES: usize = 18;
+const HEADER_BYTES: usize = 20;
+const OLD_ANSWER_BYTES: usize = 10;
 /// The longest name of an export, and the longest answer that is read, in bytes: the protocol limits texts to
 /// the first, and an answer has one text at most.
 pub const NAME_LIMIT_BYTES: usize = 4096;
@@ -128,7 +128,7 @@ impl Handshake {
             return Err(HandshakeError::LongName);
         }
         let expects = Expects::Greeting;
-        Ok((Self { name: name.into(), expects, no_zeroes: false, export: None, blocks: None }, OPENING))
+        Ok((Self { name: name.into(), expects, no_zeroes: false, export: None, blocks: None }, OPENING_BYTES))
     }
 
     /// Take the bytes that were to be read, and say what follows from them.
@@ -171,13 +171,13 @@ impl Handshake {
         wish.extend(INFO_BLOCK_SIZE.to_be_bytes());
         to.extend(option(GO, &wish));
         self.expects = Expects::Header;
-        Next::Exchange(to, HEADER)
+        Next::Exchange(to, HEADER_BYTES)
     }
 
     fn by_name(&mut self, mut to: Vec<u8>) -> Next {
         to.extend(option(EXPORT_NAME, self.name.as_bytes()));
         self.expects = Expects::OldAnswer;
-        Next::Exchange(to, if self.no_zeroes { OLD_ANSWER } else { OLD_ANSWER + ZEROES })
+        Next::Exchange(to, if self.no_zeroes { OLD_ANSWER_BYTES } else { OLD_ANSWER_BYTES + ZEROES })
     }
 
     fn header(&mut self, reader: &mut Reader<'_>) -> Result<Next, HandshakeError> {
@@ -211,7 +211,7 @@ impl Handshake {
             _ => {}
         }
         self.expects = Expects::Header;
-        Ok(Next::Exchange(Vec::new(), HEADER))
+        Ok(Next::Exchange(Vec::new(), HEADER_BYTES))
     }
 
     fn told(&mut self, content: &[u8]) -> Result<(), HandshakeError> {

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// The length of the text, in bytes: it is written in one piece.
-pub const SLOT: usize = 4096;
+pub const SLOT_BYTES: usize = 4096;
 /// The most hosts that were cut off and are remembered, so that the text stays short.
 pub const DENIED_LIMIT: usize = 32;
 
@@ -108,7 +108,7 @@ impl Grant {
         next
     }
 
-    /// Write the text: exactly [`SLOT`] bytes.
+    /// Write the text: exactly [`SLOT_BYTES`] bytes.
     ///
     /// # Errors
     /// The text is longer than that: too many hosts were allowed or cut off by hand.
@@ -118,10 +118,10 @@ impl Grant {
             serde_json::to_vec(&sealed)
         };
         let mut text = seal().map_err(|why| why.to_string())?;
-        if text.len() >= SLOT {
+        if text.len() >= SLOT_BYTES {
             return Err(format!("{} hosts are more than can be remembered", self.allowed.len() + self.denied.len()));
         }
-        text.resize(SLOT - 1, b' ');
+        text.resize(SLOT_BYTES - 1, b' ');
         text.push(b'\n');
         Ok(text)
     }
@@ -234,11 +234,11 @@ mod tests {
         fn no_part_and_no_changed_byte_is_a_grant(at in 0usize..400, to in any::<u8>(), cut in 0usize..400) {
             let grant = Grant::default().to(ip(1), 1_795_380_000, Timestamp::UNIX_EPOCH, &hosts(&[2]));
             let text = grant.to_text().unwrap();
-            prop_assert_eq!(text.len(), SLOT);
+            prop_assert_eq!(text.len(), SLOT_BYTES);
             let mut changed = text.clone();
             changed[at] = to;
             prop_assert!(Grant::parse(&changed).is_none_or(|read| read == grant));
-            let torn = [&text[..cut], &vec![0; SLOT - cut]].concat();
+            let torn = [&text[..cut], &vec![0; SLOT_BYTES - cut]].concat();
             prop_assert!(Grant::parse(&torn).is_none());
         }
 

@@ -5,7 +5,7 @@
 //! reads holds up itself alone.
 
 use super::gauge::Kind;
-use super::pieces::PIECE;
+use super::pieces::PIECE_BYTES;
 use crate::nbd::negotiation::{Export, Negotiation, Next};
 use crate::nbd::transmission::{Command, REQUEST, Reply, Request};
 use crate::nbd::{Broken, Errno};
@@ -93,7 +93,7 @@ where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
     let (read, mut write) = tokio::io::split(stream);
-    let mut read = BufReader::with_capacity(PIECE as usize, read);
+    let mut read = BufReader::with_capacity(PIECE_BYTES as usize, read);
     let size = export.size;
     match timeout(HANDSHAKE_LIMIT, shake(&mut read, &mut write, export)).await {
         Err(_) => return Err(Left::Slow),
@@ -104,21 +104,21 @@ where
     let (answers, mut answered) = mpsc::unbounded_channel();
     let asking = ask(&mut read, size, &to, answers, &refused);
     let answering = async {
-        let (mut out, mut rooms) = (Vec::with_capacity(PIECE as usize), Vec::new());
+        let (mut out, mut rooms) = (Vec::with_capacity(PIECE_BYTES as usize), Vec::new());
         while let Some(first) = answered.recv().await {
             let mut next = Some(first);
             // Answers that are there already go with it: a client that has asked for much at once is woken once.
             while let Some(Answer { reply, data, room }) = next {
                 out.extend_from_slice(&reply.written());
                 rooms.push(room);
-                if data.len() > PIECE as usize {
+                if data.len() > PIECE_BYTES as usize {
                     write.write_all(&out).await?;
                     write.write_all(&data).await?;
                     out.clear();
                 } else {
                     out.extend_from_slice(&data);
                 }
-                next = if out.len() < PIECE as usize { answered.try_recv().ok() } else { None };
+                next = if out.len() < PIECE_BYTES as usize { answered.try_recv().ok() } else { None };
             }
             write.write_all(&out).await?;
             out.clear();

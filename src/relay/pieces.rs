@@ -6,7 +6,7 @@ use bytes::Bytes;
 /// The largest piece of a request, in bytes: with its header it fits into one segment on loopback (65,483 bytes), so
 /// that the server finds it whole when it reads. A piece that it finds a part of it writes a part of, and that costs
 /// it a read.
-pub const PIECE: u32 = 60 * 1024;
+pub const PIECE_BYTES: u32 = 60 * 1024;
 
 /// The place of a write among what is kept. Later is greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,7 +38,7 @@ pub enum Order {
 /// length.
 pub fn cut(block: u32, at: u64, length: u32) -> u32 {
     let into = (at % u64::from(block)) as u32;
-    let whole = length.min(PIECE.max(block)) / block * block;
+    let whole = length.min(PIECE_BYTES.max(block)) / block * block;
     match into {
         0 if whole > 0 => whole,
         _ => length.min(block - into),
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn a_piece_is_whole_blocks_or_a_part_of_one() {
-        let most = PIECE / 512 * 512;
+        let most = PIECE_BYTES / 512 * 512;
         for (at, length, piece) in [(0, 512, 512), (0, 1 << 20, most), (512, 1000, 512), (1, 1 << 20, 511), (3, 7, 7)] {
             assert_eq!(cut(512, at, length), piece, "{length} at {at}");
         }

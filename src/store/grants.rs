@@ -9,7 +9,7 @@
 use crate::files::{make_dir, open_below, replace, sync_dir};
 use crate::names::VolumeName;
 use crate::region::Grant;
-use crate::region::grant::SLOT;
+use crate::region::grant::SLOT_BYTES;
 use crate::store::layout::{DIR, TICKETS};
 use nix::fcntl::OFlag;
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,8 +66,8 @@ pub fn miss(root: &Path, records: &mut Records, known: &BTreeSet<VolumeName>) {
 /// Read the later of the two slots.
 fn read(dir: &Path, file: &str) -> io::Result<Grant> {
     let mut text = Vec::new();
-    open_below(dir, file)?.take((SLOT * SLOTS) as u64).read_to_end(&mut text)?;
-    let newest = text.chunks(SLOT).filter_map(Grant::parse).max_by_key(|grant| grant.serial);
+    open_below(dir, file)?.take((SLOT_BYTES * SLOTS) as u64).read_to_end(&mut text)?;
+    let newest = text.chunks(SLOT_BYTES).filter_map(Grant::parse).max_by_key(|grant| grant.serial);
     newest.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "neither of its two slots is whole"))
 }
 
@@ -101,7 +101,7 @@ pub fn begin(root: &Path, volume: &VolumeName) -> io::Result<()> {
         fs::rename(dir.join(name), dir.join(aside)).and_then(|()| sync_dir(&dir))?;
     }
     let mut text = Grant::default().to_text().map_err(io::Error::other)?;
-    text.resize(SLOT * SLOTS, 0);
+    text.resize(SLOT_BYTES * SLOTS, 0);
     replace(&dir, name, &text)
 }
 
@@ -112,11 +112,11 @@ impl Book {
     /// The grant is not on record for certain; after a power cut it may be.
     pub fn record(&self, grant: &Grant) -> io::Result<()> {
         let text = grant.to_text().map_err(io::Error::other)?;
-        let slot = (SLOT * usize::from(grant.serial % 2 == 1)) as u64;
+        let slot = (SLOT_BYTES * usize::from(grant.serial % 2 == 1)) as u64;
         let written = self.0.write_all_at(&text, slot).and_then(|()| self.0.sync_data());
         if written.is_err() {
             // A grant that is not given is not to be read back as if it were.
-            _ = self.0.write_all_at(&[0; SLOT], slot);
+            _ = self.0.write_all_at(&[0; SLOT_BYTES], slot);
         }
         written
     }
@@ -163,10 +163,10 @@ mod tests {
             // The same write, torn at any place, leaves the one before.
             let path = dir(root.path()).join("still-fawn");
             let whole = fs::read(&path).unwrap();
-            let slot = usize::from(next.serial % 2 == 1) * SLOT;
+            let slot = usize::from(next.serial % 2 == 1) * SLOT_BYTES;
             for cut in [0, 1, 100, 300] {
                 let mut torn = whole.clone();
-                torn[slot + cut..slot + SLOT].fill(0);
+                torn[slot + cut..slot + SLOT_BYTES].fill(0);
                 fs::write(&path, torn).unwrap();
                 let read = load(root.path()).unwrap().remove(&volume());
                 assert_eq!(read, Some(Ok(last.clone())), "cut at {cut}");

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 const FILE: &str = "lived.json";
 /// The age of the record while something counts: so much is lost when the power is cut.
-const RECORD_AGAIN: Duration = Duration::from_mins(5);
+const RECORD_AGE_LIMIT: Duration = Duration::from_mins(5);
 
 /// The clock of a sled's life.
 #[derive(Debug)]
@@ -102,7 +102,7 @@ impl Clock {
         }
         let now = self.now();
         let kept = self.state.lock().unwrap_or_else(PoisonError::into_inner).kept;
-        kept.and_then(|kept| now.since(kept)).is_none_or(|age| age >= RECORD_AGAIN)
+        kept.and_then(|kept| now.since(kept)).is_none_or(|age| age >= RECORD_AGE_LIMIT)
     }
 }
 

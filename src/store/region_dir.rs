@@ -17,7 +17,7 @@ const JSON_LIMIT_BYTES: u64 = 64 * 1024;
 const FAULT_LOOKS: u32 = 4;
 const FAULT_POLL: Duration = Duration::from_millis(250);
 /// Bytes a block of `st_blocks` (stat(2)).
-const STAT_BLOCK: u64 = 512;
+const STAT_BLOCK_BYTES: u64 = 512;
 
 /// Read a region's `region.json`.
 ///
@@ -85,7 +85,7 @@ pub fn survey(dir: &Path, geometry: Geometry, owner: Option<u32>) -> Survey {
         let fault = match fs::symlink_metadata(dir.join(&name)) {
             Err(why) => Some(why.to_string()),
             Ok(found) => {
-                survey.allocated += found.blocks() * STAT_BLOCK;
+                survey.allocated += found.blocks() * STAT_BLOCK_BYTES;
                 fault(&found, length, owner, name.is_empty())
             }
         };
@@ -144,7 +144,7 @@ pub fn allocated(dir: &Path) -> u64 {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     let sizes = entries.map(|entry| match entry.metadata() {
         Ok(found) if found.is_dir() => allocated(&entry.path()),
-        Ok(found) => found.blocks() * STAT_BLOCK,
+        Ok(found) => found.blocks() * STAT_BLOCK_BYTES,
         Err(_) => 0,
     });
     sizes.sum()

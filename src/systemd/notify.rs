@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 /// The pause before systemd is told again what it did not take: at first, and at most.
-const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(5)];
+const RETELL_PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(5)];
 
 /// Tell systemd what it must hear: that the daemon is ready, or ends. A notification that it does not take at once is
 /// said again, aside, until it does. Without systemd nobody is told anything.
@@ -25,7 +25,7 @@ fn tell_until_heard(mut line: Line, text: String) {
     }
     let aside = thread::Builder::new().name("notify".into());
     let until_it_is_heard = move || {
-        let [mut pause, longest] = PAUSES;
+        let [mut pause, longest] = RETELL_PAUSES;
         while !line.say(&text) {
             thread::sleep(pause);
             pause = longest.min(pause * 2);
