@@ -1,9 +1,9 @@
-//! `sledctl console`: what the screen of a sled shows, live, to whoever stands before it. It asks the
-//! supervisor and changes nothing; on a machine that has no configuration it asks the questions of
-//! `sledctl setup`.
+//! `sledctl console`: the screen of a sled, live, for whoever stands before it. The supervisor is asked and nothing
+//! is changed; on a machine that has no configuration the questions of `sledctl setup` are asked.
 
-use super::client::{Client, Failure};
-use super::show;
+use super::client::Client;
+use super::failure::Failure;
+use super::status;
 use crate::appliance;
 use crate::check::Code;
 use crate::config_dir;
@@ -11,6 +11,7 @@ use crate::port_map::HTTP_PORT;
 use crate::table::Tone;
 use crate::terminal;
 use crate::update::release::Release;
+use clap::Args;
 use jiff::Timestamp;
 use std::fmt::Write as _;
 use std::io::{self, BufRead, IsTerminal};
@@ -20,28 +21,38 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-/// How often it is drawn anew.
-const TURN: Duration = Duration::from_secs(5);
+/// Time between two drawings of the screen.
+const DRAW_POLL: Duration = Duration::from_secs(5);
 
-/// Shows it until it is ended, or once where there is no screen.
-pub(super) async fn run(client: &Client, once: bool) -> Result<bool, Failure> {
-    let live = !once && io::stdout().is_terminal();
-    let mut lines = if live { Some(lines()) } else { None };
-    loop {
-        let page = page(client).await;
-        if !live {
-            terminal::out(&page)?;
-            return Ok(true);
-        }
-        terminal::draw(&page)?;
-        let next = Instant::now() + TURN;
-        // Cancelling either loses nothing: the one is a clock, the other a channel.
-        let pressed = tokio::select! {
-            () = sleep_until(next) => false,
-            Some(()) = async { lines.as_mut()?.recv().await } => true,
-        };
-        if pressed && !is_configured() {
-            return set_up();
+/// Show on a screen how the sled is, live; what the image's own screen shows.
+#[derive(Debug, Args)]
+pub(super) struct ConsoleCommand {
+    /// Show it once.
+    #[arg(long)]
+    once: bool,
+}
+
+impl ConsoleCommand {
+    /// Show the screen until it is ended, or once where there is none.
+    pub(super) async fn run(&self, client: &Client) -> Result<bool, Failure> {
+        let live = !self.once && io::stdout().is_terminal();
+        let mut lines = if live { Some(lines()) } else { None };
+        loop {
+            let page = page(client).await;
+            if !live {
+                terminal::out(&page)?;
+                return Ok(true);
+            }
+            terminal::draw(&page)?;
+            let next = Instant::now() + DRAW_POLL;
+            // Cancelling either loses nothing: the one is a clock, the other a channel.
+            let pressed = tokio::select! {
+                () = sleep_until(next) => false,
+                Some(()) = async { lines.as_mut()?.recv().await } => true,
+            };
+            if pressed && !is_configured() {
+                return set_up();
+            }
         }
     }
 }
@@ -73,7 +84,7 @@ fn set_up() -> Result<bool, Failure> {
     if Command::new(this).arg("setup").status()?.success() {
         Command::new("systemctl").arg("reboot").status()?;
         // Until it does.
-        std::thread::sleep(TURN);
+        std::thread::sleep(DRAW_POLL);
     }
     Ok(true)
 }
@@ -83,7 +94,7 @@ async fn page(client: &Client) -> String {
     let mut out = format!("{}\n\n", heading(release.as_ref()));
     match client.sled().await {
         Ok(sled) => {
-            out += &show::status(&sled);
+            out += &status::text(&sled);
             _ = writeln!(
                 out,
                 "\n  hosts ask  http://{}/v1/volumes/VOLUME",
@@ -112,12 +123,10 @@ async fn page(client: &Client) -> String {
 fn heading(release: Option<&Release>) -> String {
     let Some(release) = release else { return "Storage sled".into() };
     let name = Tone::Heading.paint(&format!("Storage sled, image {}", release.version));
-    match release.demonstration {
-        true => {
-            format!("{name}\n{}", Tone::Bad.paint("A DEMONSTRATION: a stand-in serves the regions and keeps no data"))
-        }
-        false => name,
+    if !release.demonstration {
+        return name;
     }
+    format!("{name}\n{}", Tone::Bad.paint("A DEMONSTRATION: a stand-in serves the regions and keeps no data"))
 }
 
 fn unconfigured() -> String {

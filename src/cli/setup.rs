@@ -1,7 +1,7 @@
-//! `sledctl setup`: makes a machine one sled, by arguments, by questions, or at boot by what was
+//! `sledctl setup`: a machine becomes one sled, by arguments, by questions, or at boot by what was
 //! brought. The files are `appliance`'s; here is who asks for them.
 
-use super::client::Failure;
+use super::failure::Failure;
 use crate::appliance::answers::{Answers, Cidr};
 use crate::appliance::boot::{self, Places};
 use crate::appliance::{self, CONFIG, KEYS, OWN};
@@ -19,8 +19,9 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+/// Make a machine with the image one sled: by arguments, or by questions.
 #[derive(Debug, Args)]
-pub(super) struct SetupArguments {
+pub(super) struct SetupCommand {
     /// The sled's name in the port map.
     #[arg(long)]
     name: Option<SledName>,
@@ -66,7 +67,26 @@ pub(super) struct SetupArguments {
     partition: PathBuf,
 }
 
-impl SetupArguments {
+impl SetupCommand {
+    /// Write the files of a configuration, or take over at boot what was brought.
+    pub(super) fn run(&self) -> Result<bool, Failure> {
+        if self.boot {
+            let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+            let places = Places { root: self.root.clone(), partition: self.partition.clone(), credentials };
+            for line in boot::run(&places) {
+                terminal::note(&line);
+            }
+            return Ok(true);
+        }
+        let files = if self.say_nothing() && io::stdin().is_terminal() { ask()? } else { given(self)? };
+        check(&files)?;
+        match &self.into {
+            Some(dir) => write_config_partition(dir, &files)?,
+            None => install(&files)?,
+        }
+        Ok(true)
+    }
+
     /// Whether they leave all of it to questions. What is said beside these would be lost.
     fn say_nothing(&self) -> bool {
         let Self { name, address, nic, gateway, dns, ntp, create_on_first_boot, .. } = self;
@@ -84,37 +104,16 @@ struct Files {
     keys: Option<String>,
 }
 
-pub(super) fn run(arguments: &SetupArguments) -> Result<bool, Failure> {
-    if arguments.boot {
-        let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-        let places = Places { root: arguments.root.clone(), partition: arguments.partition.clone(), credentials };
-        for line in boot::run(&places) {
-            terminal::note(&line);
-        }
-        return Ok(true);
-    }
-    let files = if arguments.say_nothing() && io::stdin().is_terminal() { ask()? } else { given(arguments)? };
-    check(&files)?;
-    match &arguments.into {
-        Some(dir) => write_config_partition(dir, &files)?,
-        None => install(&files)?,
-    }
-    Ok(true)
-}
-
-fn refused(code: &str, message: impl Into<String>, remedy: &str) -> Failure {
-    Failure::Refused(wire::Error::new(code, message, remedy))
-}
-
 fn read(path: &Path) -> Result<String, Failure> {
-    fs::read_to_string(path)
-        .map_err(|why| refused("NO_FILE", format!("{}: {why}", path.display()), "name a file that can be read"))
+    fs::read_to_string(path).map_err(|why| {
+        Failure::refused("NO_FILE", format!("{}: {why}", path.display()), "name a file that can be read")
+    })
 }
 
 /// From the arguments.
-fn given(arguments: &SetupArguments) -> Result<Files, Failure> {
+fn given(arguments: &SetupCommand) -> Result<Files, Failure> {
     let needed = |what: &str| {
-        refused(
+        Failure::refused(
             "INCOMPLETE",
             format!("{what} is missing"),
             "give --name, --address and --nic, or --sled-toml and --port-map",
@@ -203,7 +202,7 @@ where
         }
         let mut line = String::new();
         if io::stdin().read_line(&mut line)? == 0 {
-            return Err(refused("INCOMPLETE", "the answers ended", "answer every question"));
+            return Err(Failure::refused("INCOMPLETE", "the answers ended", "answer every question"));
         }
         match (line.trim(), &default) {
             ("", Some(default)) => return default.to_string().parse().map_err(|_| no_default()),
@@ -216,7 +215,7 @@ where
 }
 
 fn no_default() -> Failure {
-    refused("INCOMPLETE", "the proposed answer is none", "write one")
+    Failure::refused("INCOMPLETE", "the proposed answer is none", "write one")
 }
 
 /// The network adapters, those on USB first.
@@ -258,7 +257,7 @@ fn write_config_partition(dir: &Path, files: &Files) -> io::Result<()> {
 fn install(files: &Files) -> Result<(), Failure> {
     if !appliance::is_image() {
         let remedy = "write /etc/sled/sled.toml and /etc/sled/port-map.toml by hand, or give --into DIR";
-        return Err(refused("NO_IMAGE", "this machine does not run the image of a sled", remedy));
+        return Err(Failure::refused("NO_IMAGE", "this machine does not run the image of a sled", remedy));
     }
     let own = Path::new(OWN);
     make_dir(&own.join(CONFIG), 0o755)?;
@@ -283,10 +282,10 @@ mod tests {
     #[derive(Debug, Parser)]
     struct Line {
         #[command(flatten)]
-        arguments: SetupArguments,
+        arguments: SetupCommand,
     }
 
-    fn parsed(words: &[&str]) -> Result<SetupArguments, clap::Error> {
+    fn parsed(words: &[&str]) -> Result<SetupCommand, clap::Error> {
         Line::try_parse_from([&["setup"], words].concat()).map(|line| line.arguments)
     }
 

@@ -1,5 +1,7 @@
-//! At which doors a sled's neighbours are asked.
+//! Doors of a sled's neighbours: the ports at which they are asked.
 
+use crate::cli::client::Client;
+use crate::cli::failure::Failure;
 use crate::config_dir;
 use crate::names::SledName;
 use crate::port_map::HTTP_PORT;
@@ -9,22 +11,35 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
-/// Where other sleds are asked.
 #[derive(Debug, Clone, Args)]
-pub(super) struct Elsewhere {
+pub(in crate::cli) struct Elsewhere {
     /// Where another sled answers, if at a port that this sled cannot know: neither the one at which it answers
     /// itself nor 3800. The address as the port map has it; for several sleds several times.
     #[arg(long = "sled", value_name = "ADDRESS:PORT")]
-    pub(super) sleds: Vec<SocketAddr>,
+    sleds: Vec<SocketAddr>,
 }
 
-/// At which ports other sleds are asked: where somebody has said; else where this sled answers itself, as a fleet
+/// Ports at which other sleds are asked: where somebody has said; else where this sled answers itself, as a fleet
 /// is mostly configured alike, and where every sled does that was not told otherwise. It is only a guess: what
 /// answers there says which sled it is.
-#[derive(Debug)]
-pub(super) struct Doors {
+#[derive(Debug, Clone)]
+pub(in crate::cli) struct Doors {
     pub(super) said: BTreeMap<IpAddr, u16>,
     pub(super) usual: Vec<u16>,
+}
+
+impl Elsewhere {
+    /// Find the doors of the neighbours of this machine's sled, by what somebody has said of them.
+    ///
+    /// # Errors
+    /// What was said is of none of them.
+    pub(in crate::cli) async fn doors(&self, client: &Client) -> Result<Doors, Failure> {
+        let mut doors = Doors::usual();
+        if !self.sleds.is_empty() {
+            doors.hear_of(&self.sleds, &client.sled().await?).map_err(Failure::Refused)?;
+        }
+        Ok(doors)
+    }
 }
 
 impl Default for Doors {
@@ -34,8 +49,8 @@ impl Default for Doors {
 }
 
 impl Doors {
-    /// The doors that the neighbours of this machine's sled are likely to have.
-    pub(super) fn usual() -> Self {
+    /// Guess the doors that the neighbours of this machine's sled have.
+    fn usual() -> Self {
         let mut doors = Self::default();
         let config = config_dir::read(Path::new(config_dir::DEFAULT));
         for at in config.iter().flat_map(|config| &config.listen).rev() {
@@ -45,16 +60,16 @@ impl Doors {
         doors
     }
 
-    /// Takes what somebody has said of the doors of a sled's neighbours.
+    /// Take what somebody has said of the doors of a sled's neighbours.
     ///
     /// # Errors
     /// `SLED_UNKNOWN`: what was said is of none of them.
-    pub(super) fn hear_of(&mut self, elsewhere: &Elsewhere, sled: &Sled) -> Result<(), Error> {
+    fn hear_of(&mut self, said: &[SocketAddr], sled: &Sled) -> Result<(), Error> {
         let others = sled.volumes.iter().flat_map(|volume| &volume.regions).filter(|region| region.sled != sled.sled);
-        self.hear(&elsewhere.sleds, others.map(|region| (region.address, &region.sled)).collect())
+        self.hear(said, others.map(|region| (region.address, &region.sled)).collect())
     }
 
-    /// The same of neighbours that are known.
+    /// Take what somebody has said, of neighbours that are known.
     pub(super) fn hear(&mut self, said: &[SocketAddr], others: BTreeMap<IpAddr, &SledName>) -> Result<(), Error> {
         for at in said {
             let address = at.ip().to_canonical();
@@ -69,6 +84,7 @@ impl Doors {
         Ok(())
     }
 
+    /// List the doors of one neighbour.
     pub(super) fn of(&self, address: IpAddr) -> Vec<SocketAddr> {
         let said = self.said.get(&address.to_canonical()).map(|port| vec![*port]);
         let ports = said.unwrap_or_else(|| self.usual.clone());

@@ -1,42 +1,67 @@
-//! `sledctl volume drain`: asks the host that has a volume to detach it, and waits for what comes of that.
+//! `sledctl volume drain`: the host that has a volume is asked to detach it.
 
-use super::arguments::DrainArguments;
-use super::client::{self, Client, Failure};
-use super::show::print;
 use crate::clean;
+use crate::cli::client::Client;
+use crate::cli::failure::Failure;
+use crate::cli::print::print;
+use crate::cli::query;
+use crate::names::VolumeName;
+use crate::span::Span;
 use crate::terminal;
 use crate::times::in_seconds;
-use crate::wire::{Attached, Drain, DrainState, Error, Volume};
+use crate::wire::{self, Attached, DrainState, Volume};
+use clap::Args;
 use http::Method;
 use std::net::IpAddr;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long the supervisor is to hold its answer, in seconds, at most.
-const HOLD: u64 = 30;
+/// Longest time that the supervisor is to hold an answer, in seconds.
+const HOLD_LIMIT: u64 = 30;
 
-/// Does what the arguments say; whether the volume is free.
-pub(super) async fn run(client: &Client, arguments: &DrainArguments, json: bool) -> Result<bool, Failure> {
-    let volume = &arguments.volume;
-    let path = format!("/v1/volumes/{volume}/drain");
-    if arguments.end {
-        let now: Option<Drain> = client.order(Method::DELETE, &path).await?;
-        print(json, &now, |_| format!("{volume} is not being drained: hosts may attach it\n"))?;
-        return Ok(true);
-    }
-    let reason = arguments.reason.as_ref().map(|reason| format!("?reason={}", client::encoded(reason)));
-    let asked: Option<Drain> = client.order(Method::POST, &format!("{path}{}", reason.unwrap_or_default())).await?;
-    let Some(asked) = asked else { return Err(gone(volume.as_str())) };
-    let mut now: Volume = client.get(&format!("/v1/volumes/{volume}")).await?;
-    if !arguments.no_wait {
-        now = wait(client, now, asked.id, arguments.timeout.into(), json).await?;
-    }
-    let end = End::of(&now, asked.id, arguments.no_wait);
-    print(json, &now, |now| end.said(now, arguments.timeout.seconds))?;
-    Ok(matches!(end, End::Free | End::Asked))
+/// Ask the host that has a volume to detach it, and wait for that. No host gets a ticket until it is ended.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Drain {
+    /// The volume.
+    volume: VolumeName,
+    /// End it: hosts may attach the volume again.
+    #[arg(long, conflicts_with_all = ["no_wait", "timeout", "reason"])]
+    end: bool,
+    /// Only ask, and do not wait until it is detached.
+    #[arg(long, conflicts_with = "timeout")]
+    no_wait: bool,
+    /// How long to wait; the drain goes on after it.
+    #[arg(long, value_name = "TIME", default_value = "2m")]
+    timeout: Span,
+    /// Why, for whoever sees that it is drained.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
 }
 
-/// Waits until the host has said how it ended, or nobody has the volume.
+impl Drain {
+    /// Begin or end a drain; `Ok(false)` if a host still has the volume.
+    pub(super) async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
+        let volume = &self.volume;
+        let path = format!("/v1/volumes/{volume}/drain");
+        if self.end {
+            let now: Option<wire::Drain> = client.order(Method::DELETE, &path).await?;
+            print(json, &now, |_| format!("{volume} is not being drained: hosts may attach it\n"))?;
+            return Ok(true);
+        }
+        let path = query::with(&path, &[("reason", self.reason.clone())]);
+        let asked: Option<wire::Drain> = client.order(Method::POST, &path).await?;
+        let Some(asked) = asked else { return Err(gone(volume)) };
+        let mut now = client.volume(volume).await?;
+        if !self.no_wait {
+            now = wait(client, now, asked.id, self.timeout.into(), json).await?;
+        }
+        let end = End::of(&now, asked.id, self.no_wait);
+        print(json, &now, |now| end.text(now, self.timeout.seconds))?;
+        Ok(matches!(end, End::Free | End::Asked))
+    }
+}
+
+/// Wait until the host has said how it ended, or nobody has the volume.
 async fn wait(client: &Client, mut now: Volume, id: u64, time: Duration, json: bool) -> Result<Volume, Failure> {
     let until = Instant::now() + time;
     let mut told = String::new();
@@ -50,9 +75,9 @@ async fn wait(client: &Client, mut now: Volume, id: u64, time: Duration, json: b
             terminal::note(&waits);
             told = waits;
         }
-        let hold = HOLD.min(left.as_secs() + 1);
-        let path = format!("/v1/volumes/{}?wait={hold}&revision={}", now.volume, now.revision);
-        now = client.get_held(&path).await?;
+        let hold = HOLD_LIMIT.min(left.as_secs() + 1);
+        let parameters = [("wait", Some(hold.to_string())), ("revision", Some(now.revision.to_string()))];
+        now = client.get_held(&query::with(&format!("/v1/volumes/{}", now.volume), &parameters)).await?;
     }
 }
 
@@ -111,7 +136,7 @@ impl End {
         }
     }
 
-    fn said(&self, volume: &Volume, seconds: u64) -> String {
+    fn text(&self, volume: &Volume, seconds: u64) -> String {
         let name = &volume.volume;
         let end = format!("no host gets a ticket until: sledctl volume drain {name} --end\n");
         let said = volume.drain.as_ref().and_then(|drain| drain.said.as_ref());
@@ -140,9 +165,9 @@ impl End {
     }
 }
 
-fn gone(volume: &str) -> Failure {
+fn gone(volume: &VolumeName) -> Failure {
     let message = format!("{volume} is not being drained, though it was asked for");
-    Failure::Refused(Error::new("FAILED", message, "see journalctl -u sledd"))
+    Failure::refused("FAILED", message, "see journalctl -u sledd")
 }
 
 #[cfg(test)]
@@ -184,7 +209,7 @@ mod tests {
             (volume(&["10.0.0.8"], true, Some(("10.0.0.7", "in_use"))), End::Open, "10.0.0.8"),
         ] {
             assert_eq!(End::of(&volume, 3, false), end);
-            let said = end.said(&volume, 60);
+            let said = end.text(&volume, 60);
             assert!(said.contains(part) && said.contains("volume drain still-fawn --end"), "{said}");
         }
         let open = volume(&["10.0.0.7"], false, None);

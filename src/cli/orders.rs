@@ -1,7 +1,9 @@
-//! Everything that becomes a job: asks for each region, then follows the jobs with a bar each.
+//! Orders: requests that become jobs, one for each region, and the jobs followed to their end with a bar each.
 
-use super::client::{Client, Failure};
-use super::others::Others;
+use super::client::Client;
+use super::failure::Failure;
+use super::neighbours::{Doors, Neighbours};
+use super::query;
 use crate::clean;
 use crate::names::RegionName;
 use crate::terminal;
@@ -9,15 +11,18 @@ use crate::wire::{Error, Granted, Job, JobKind, JobState};
 use http::Method;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-/// How often a job is asked how far it is, while somebody watches.
-const LOOK: Duration = Duration::from_millis(100);
+/// Time between two looks at a job, while somebody watches.
+const JOB_POLL: Duration = Duration::from_millis(100);
+/// Time that the answer about a job is held where nobody watches.
+const JOB_HOLD: Duration = Duration::from_secs(60);
 
-/// What is asked for, of one region.
+/// Request of one region that becomes a job.
 #[derive(Debug)]
 pub(super) struct Order {
     pub(super) region: RegionName,
@@ -31,7 +36,7 @@ impl Order {
     }
 }
 
-/// What became of one region.
+/// Outcome of one order.
 #[derive(Debug, Serialize)]
 struct Outcome {
     region: RegionName,
@@ -55,23 +60,21 @@ impl Outcome {
     }
 }
 
-/// Asks for all of it and waits for the end; `Ok(true)` if everything was done. One that is
-/// refused does not keep the others from being asked for.
-pub(super) async fn carry_out(client: &Client, orders: Vec<Order>, json: bool) -> Result<bool, Failure> {
-    let bars = MultiProgress::new();
-    if json || !std::io::stderr().is_terminal() {
-        bars.set_draw_target(ProgressDrawTarget::hidden());
-    }
-    let (mut following, mut unreached, all) = (JoinSet::new(), Vec::new(), orders.len());
+/// Ask for everything and wait for the end; `Ok(true)` if all of it was done. An order that is refused does not keep
+/// the others from being asked for.
+pub(super) async fn carry_out(client: &Client, doors: &Doors, orders: Vec<Order>, json: bool) -> Result<bool, Failure> {
+    let bars = bars(json);
+    let doors = Arc::new(doors.clone());
+    let (mut watching, mut unreached, all) = (JoinSet::new(), Vec::new(), orders.len());
     for order in orders {
         let mut asked = client.order::<Granted>(order.method, &order.path).await;
         if let Err(failure @ Failure::Unreachable(..)) = asked {
             asked = Err(Failure::Refused(failure.error()));
             unreached.push(failure);
         }
-        let (client, bar) = (client.clone(), bar(&bars, &order.region));
-        following.spawn(async move {
-            let outcome = follow(&client, order.region, asked, &bar).await;
+        let (client, doors, bar) = (client.clone(), doors.clone(), bar(&bars, &order.region.to_string()));
+        watching.spawn(async move {
+            let outcome = watch(&client, &doors, order.region, asked, &bar).await;
             bar.finish_and_clear();
             outcome
         });
@@ -81,8 +84,8 @@ pub(super) async fn carry_out(client: &Client, orders: Vec<Order>, json: bool) -
         return Err(failure);
     }
     let mut outcomes = Vec::new();
-    while let Some(ended) = following.join_next().await {
-        let outcome = ended.map_err(std::io::Error::other)??;
+    while let Some(ended) = watching.join_next().await {
+        let outcome = ended.map_err(io::Error::other)??;
         if !json {
             bars.suspend(|| say(&outcome))?;
         }
@@ -92,6 +95,10 @@ pub(super) async fn carry_out(client: &Client, orders: Vec<Order>, json: bool) -
     if json {
         terminal::json(&outcomes)?;
     }
+    all_done(&outcomes)
+}
+
+fn all_done(outcomes: &[Outcome]) -> Result<bool, Failure> {
     if outcomes.iter().any(Outcome::is_gone) {
         return Err(Failure::Gone);
     }
@@ -101,16 +108,13 @@ pub(super) async fn carry_out(client: &Client, orders: Vec<Order>, json: bool) -
     }
 }
 
-/// Follows one job that is not a single region's.
-pub(super) async fn see_through(client: &Client, granted: Granted, json: bool) -> Result<bool, Failure> {
-    let bars = MultiProgress::new();
-    if json || !std::io::stderr().is_terminal() {
-        bars.set_draw_target(ProgressDrawTarget::hidden());
-    }
+/// Follow one job that is not a single region's.
+pub(super) async fn follow(client: &Client, doors: &Doors, granted: Granted, json: bool) -> Result<bool, Failure> {
+    let bars = bars(json);
     let Granted::Job(job) = &granted else { return Ok(true) };
     let (region, kind) = (job.region.clone(), job.kind);
-    let bar = named_bar(&bars, kind.as_str());
-    let outcome = follow(client, region, Ok(granted), &bar).await?;
+    let bar = bar(&bars, kind.as_str());
+    let outcome = watch(client, doors, region, Ok(granted), &bar).await?;
     bar.finish_and_clear();
     match (json, &outcome.error, &outcome.job) {
         (true, ..) => terminal::json(&outcome)?,
@@ -126,9 +130,10 @@ pub(super) async fn see_through(client: &Client, granted: Granted, json: bool) -
     }
 }
 
-/// Follows a job until it has ended.
-async fn follow(
+/// Watch a job until it has ended.
+async fn watch(
     client: &Client,
+    doors: &Doors,
     region: RegionName,
     asked: Result<Granted, Failure>,
     bar: &ProgressBar,
@@ -140,15 +145,16 @@ async fn follow(
         // The supervisor may be there again for the next one.
         Err(failure) => return Ok(Outcome { error: Some(failure.error()), ..outcome }),
     };
-    let mut others = Others::default();
+    let mut neighbours = Neighbours::new(doors);
+    // Where nobody watches, the answer is held until the end.
+    let hold = if bar.is_hidden() { JOB_HOLD } else { JOB_POLL };
+    let wait = [("wait", Some(hold.as_secs_f64().to_string())), query::flag("asks", true)];
     while job.state == JobState::Running {
         show(bar, &job);
         if let Some(ask) = &job.asks {
-            others.answer(client, job.id, ask).await;
+            neighbours.answer(client, job.id, ask).await;
         }
-        // Where nobody watches, the answer is held until the end.
-        let wait = if bar.is_hidden() { 60.0 } else { LOOK.as_secs_f64() };
-        job = match client.get_held(&format!("/v1/jobs/{}?wait={wait}&asks=true", job.id)).await {
+        job = match client.get_held(&query::with(&format!("/v1/jobs/{}", job.id), &wait)).await {
             Ok(job) => job,
             // What becomes of this one is not known; that of the others still is.
             Err(failure) => return Ok(Outcome { error: Some(failure.error()), job: Some(job), ..outcome }),
@@ -161,11 +167,16 @@ async fn follow(
     Ok(outcome)
 }
 
-fn bar(bars: &MultiProgress, region: &RegionName) -> ProgressBar {
-    named_bar(bars, &region.to_string())
+/// Make room for bars, where somebody sees them.
+fn bars(json: bool) -> MultiProgress {
+    let bars = MultiProgress::new();
+    if json || !io::stderr().is_terminal() {
+        bars.set_draw_target(ProgressDrawTarget::hidden());
+    }
+    bars
 }
 
-fn named_bar(bars: &MultiProgress, name: &str) -> ProgressBar {
+fn bar(bars: &MultiProgress, name: &str) -> ProgressBar {
     let bar = bars.add(ProgressBar::new(0));
     if let Ok(style) = ProgressStyle::with_template("{prefix:20} {bar:30} {msg}") {
         bar.set_style(style);
@@ -181,7 +192,7 @@ fn show(bar: &ProgressBar, job: &Job) {
     bar.set_message(clean::line(&job.step).into_owned());
 }
 
-fn say(outcome: &Outcome) -> std::io::Result<()> {
+fn say(outcome: &Outcome) -> io::Result<()> {
     let region = &outcome.region;
     match (&outcome.already_there, &outcome.job, &outcome.error) {
         (_, _, Some(error)) => terminal::note(&format!("{}\n    {}", error.message, error.remedy)),
@@ -229,13 +240,13 @@ mod tests {
     async fn one_that_could_not_be_asked_for_takes_nothing_from_the_others() {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("socket");
-        let client = Client::new(&socket);
+        let (client, doors) = (Client::new(&socket), Doors::default());
         // With nobody there at all, that is what there is to say.
-        assert!(matches!(carry_out(&client, orders(), true).await, Err(Failure::Unreachable(..))));
+        assert!(matches!(carry_out(&client, &doors, orders(), true).await, Err(Failure::Unreachable(..))));
         // Bound before anybody asks.
         let server = answer_one(UnixListener::bind(&socket).unwrap());
         let done = tokio::select! {
-            done = carry_out(&client, orders(), true) => done,
+            done = carry_out(&client, &doors, orders(), true) => done,
             () = server => unreachable!(),
         };
         assert!(matches!(done, Err(Failure::Several { failed: 3, all: 3 })), "{done:?}");

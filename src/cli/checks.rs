@@ -1,0 +1,56 @@
+//! `sledctl checks`: the conditions that hold, with cause and remedy.
+
+use super::client::Client;
+use super::failure::Failure;
+use super::print::{ago, print};
+use crate::check::Severity;
+use crate::table::Tone;
+use crate::wire::Check;
+use clap::Args;
+
+/// List every condition that holds, with cause and remedy.
+#[derive(Debug, Args)]
+pub(super) struct ChecksCommand;
+
+impl ChecksCommand {
+    /// List the conditions; `Ok(false)` if the sled is not well.
+    pub(super) async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
+        let sled = client.sled().await?;
+        print(json, &sled.checks, |checks| text(checks))?;
+        Ok(sled.well)
+    }
+}
+
+/// Write conditions, each with cause and remedy.
+pub(super) fn text(checks: &[Check]) -> String {
+    if checks.is_empty() {
+        return "nothing is wrong\n".into();
+    }
+    checks.iter().map(|check| one(check, 0)).collect()
+}
+
+/// Write conditions at a glance: those with one code and cause once.
+pub(super) fn glance(checks: &[Check]) -> String {
+    let mut rest = checks;
+    let mut out = String::new();
+    while let Some((first, _)) = rest.split_first() {
+        let same = rest.iter().take_while(|check| (check.code, &check.cause) == (first.code, &first.cause)).count();
+        out += &one(first, same - 1);
+        rest = &rest[same..];
+    }
+    out
+}
+
+/// Write a condition, and how many others are alike.
+fn one(check: &Check, alike: usize) -> String {
+    let tone = match check.severity {
+        Severity::Blocking => Tone::Bad,
+        Severity::Warning => Tone::Warning,
+        Severity::Information => Tone::Faint,
+    };
+    let head = tone.paint(&format!("{} {}", check.severity, check.code));
+    let others = if alike == 0 { String::new() } else { format!(" and {alike} more (sledctl checks)") };
+    let arrow = Tone::Faint.paint("->");
+    let (subject, since) = (&check.subject, ago(check.since));
+    format!("{head}  {subject}{others}, for {since}\n    {}\n    {arrow} {}\n", check.cause, check.remedy)
+}

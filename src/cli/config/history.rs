@@ -1,0 +1,60 @@
+//! `sledctl config history`: the last configurations that were in force.
+
+use super::short;
+use crate::cli::client::Client;
+use crate::cli::failure::Failure;
+use crate::cli::print::print;
+use crate::config::Kept;
+use crate::table::Tone;
+use crate::wire::Configurations;
+use clap::Args;
+
+/// List the last ten configurations that were in force.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct History;
+
+impl History {
+    /// List the configurations, the last one first.
+    pub(super) async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
+        print(json, &configurations(client).await?, text)?;
+        Ok(true)
+    }
+}
+
+/// Read the configurations that are kept, without their files.
+pub(super) async fn configurations(client: &Client) -> Result<Configurations, Failure> {
+    client.get("/v1/config").await
+}
+
+fn text(all: &Configurations) -> String {
+    let mut out: String = all.kept.iter().map(|kept| one(kept, all.in_force == Some(kept.number))).collect();
+    if all.kept.is_empty() {
+        out += "none was kept so far\n";
+    }
+    let in_force = all.kept.iter().find(|kept| all.in_force == Some(kept.number));
+    if in_force.is_none_or(|kept| kept.digest != all.files.digest) {
+        out += &format!("the files in {} are others: {}", all.dir, short(&all.files.digest));
+        out += &all.files.changed.map(|at| format!(", changed {at}")).unwrap_or_default();
+        out += &match all.files.faults.len() {
+            0 => " (sledctl config diff)\n".to_owned(),
+            faults => format!(", with {faults} fault(s) (sledctl config check)\n"),
+        };
+    }
+    out
+}
+
+fn one(kept: &Kept, in_force: bool) -> String {
+    let until = match kept.until {
+        _ if in_force => "now, in force".to_owned(),
+        Some(until) => until.to_string(),
+        None => "the sled was last up".into(),
+    };
+    let number = Tone::Heading.paint(&format!("{:>4}", kept.number));
+    let map = short(&kept.port_map);
+    format!(
+        "{number}  {}  from {} until {until}\n      by {}; port map {map}\n",
+        short(&kept.digest),
+        kept.since,
+        kept.by
+    )
+}

@@ -1,0 +1,49 @@
+//! Takeover of a configuration: the files come into force, and it is on record who asked for that.
+
+use super::short;
+use crate::cli::client::Client;
+use crate::cli::failure::Failure;
+use crate::cli::print::print;
+use crate::cli::query::{self, flag};
+use crate::table::Tone;
+use crate::wire::Difference;
+use http::Method;
+use nix::unistd::{Uid, User};
+
+/// Takeover that is asked for.
+#[derive(Debug)]
+pub(in crate::cli) struct Takeover {
+    /// Whatever it does is meant.
+    pub(in crate::cli) yes: bool,
+    /// Nobody is there who could be asked.
+    pub(in crate::cli) unattended: bool,
+    /// Command and person, for the record.
+    pub(in crate::cli) by: String,
+}
+
+impl Takeover {
+    /// Have the configuration in the files taken over, and say what came of it.
+    pub(in crate::cli) async fn run(self, client: &Client, json: bool) -> Result<bool, Failure> {
+        let parameters = [flag("yes", self.yes), flag("unattended", self.unattended), ("by", Some(self.by))];
+        let done: Difference = client.order(Method::POST, &query::with("/v1/reload", &parameters)).await?;
+        print(json, &done, text)?;
+        Ok(true)
+    }
+}
+
+fn text(done: &Difference) -> String {
+    let number = done.number.map(|number| format!(" as number {number}")).unwrap_or_default();
+    let what = if done.from_files == done.to_files {
+        "nothing was changed".to_owned()
+    } else {
+        format!("it is in force{number}: {}", short(&done.to_files))
+    };
+    format!("{}\n", Tone::Well.paint(&what))
+}
+
+/// Name whoever runs this, for the record.
+pub(in crate::cli) fn operator() -> String {
+    let own = || User::from_uid(Uid::current()).ok().flatten().map(|user| user.name);
+    let name = std::env::var("SUDO_USER").ok().or_else(own).unwrap_or_else(|| Uid::current().to_string());
+    name.chars().filter(|c| !c.is_control()).take(64).collect()
+}

@@ -1,0 +1,97 @@
+//! `sledctl downstairs`: the program that each region runs, and another one rolled over all of them.
+
+use super::client::Client;
+use super::failure::Failure;
+use super::neighbours::{Doors, Elsewhere};
+use super::orders;
+use super::print::{or_dash, print};
+use super::query;
+use super::region;
+use crate::table::{Table, plain};
+use crate::wire::{Granted, Region};
+use clap::{Args, Subcommand};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Show which downstairs program each region runs, or roll another one over all of them.
+#[derive(Debug, Args)]
+pub(super) struct DownstairsCommand {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Upgrade(Upgrade),
+}
+
+impl DownstairsCommand {
+    /// Show the programs, or roll another one.
+    pub(super) async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
+        if let Some(Command::Upgrade(upgrade)) = &self.command {
+            return upgrade.run(client, json).await;
+        }
+        let regions = region::of_this_sled(client.sled().await?);
+        print(json, &regions, |regions| table(regions))?;
+        Ok(true)
+    }
+}
+
+/// Roll another program over all regions, one after the other, each watched before the next;
+/// back by itself if one does not serve with it.
+#[derive(Debug, Args)]
+struct Upgrade {
+    /// The program; without it, the one of sled.toml as it lies there now.
+    #[arg(value_name = "PATH")]
+    program: Option<PathBuf>,
+    /// Even if a region does not serve, or hosts that are connected speak another version.
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    elsewhere: Elsewhere,
+}
+
+impl Upgrade {
+    async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
+        let doors = self.elsewhere.doors(client).await?;
+        upgrade(client, &doors, self.program.as_deref(), self.force, json).await
+    }
+}
+
+/// Bring a program, and follow the roll of it.
+pub(super) async fn upgrade(
+    client: &Client,
+    doors: &Doors,
+    program: Option<&Path>,
+    force: bool,
+    json: bool,
+) -> Result<bool, Failure> {
+    let brought = program.map(read).transpose()?.unwrap_or_default();
+    let from = program.map(|path| path.display().to_string());
+    let path = query::with("/v1/downstairs/upgrade", &[("from", from), query::flag("force", force)]);
+    let granted: Granted = client.bring(&path, brought.into()).await?;
+    orders::follow(client, doors, granted, json).await
+}
+
+fn read(program: &Path) -> Result<Vec<u8>, Failure> {
+    let read = fs::read(program)
+        .and_then(|bytes| if bytes.is_empty() { Err(io::Error::other("it is empty")) } else { Ok(bytes) });
+    read.map_err(|why| {
+        Failure::refused("NO_PROGRAM", format!("{}: {why}", program.display()), "name the new crucible-downstairs")
+    })
+}
+
+fn table(regions: &[Region]) -> String {
+    let mut table = Table::new(&["REGION", "STATE", "PID", "VERSION", "MESSAGES"]);
+    for region in regions {
+        table.row(vec![
+            plain(&region.name),
+            region::state(region),
+            plain(or_dash(region.pid)),
+            plain(or_dash(region.version.as_ref())),
+            plain(or_dash(region.message_version)),
+        ]);
+    }
+    table.text()
+}

@@ -1,0 +1,57 @@
+//! Failures of `sledctl`: why a command was not carried out, and what to do about it.
+
+use crate::wire::Error;
+use std::io;
+use std::path::PathBuf;
+
+/// Reason why a command was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// Supervisor that cannot be reached, by its socket.
+    #[error("{0}: {1}")]
+    Unreachable(PathBuf, #[source] io::Error),
+    /// Refusal, of the supervisor or of `sledctl` itself.
+    #[error("{0}")]
+    Refused(Error),
+    /// Regions of which some were not done; each was told of where it happened.
+    #[error("{failed} of {all} regions: not done")]
+    Several {
+        /// Number of regions that were not done.
+        failed: usize,
+        /// Number of regions that were asked for.
+        all: usize,
+    },
+    /// Supervisor that ended under way: what becomes of the job is not known.
+    #[error("the supervisor ended while it was at it; what has become of it: sledctl jobs")]
+    Gone,
+    /// Failure on the way, of this machine.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl Failure {
+    /// Make a refusal of `sledctl` itself.
+    pub(super) fn refused(code: &str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::Refused(Error::new(code, message, remedy))
+    }
+
+    /// Describe the failure as it is shown.
+    pub(super) fn error(&self) -> Error {
+        match self {
+            Self::Unreachable(socket, why) => Error::new(
+                "UNREACHABLE",
+                format!("the supervisor cannot be reached at {}: {why}", socket.display()),
+                match why.kind() {
+                    io::ErrorKind::PermissionDenied => "use sudo, or: adduser NAME sled",
+                    _ => "systemctl status sledd.socket sledd.service",
+                },
+            ),
+            Self::Refused(error) => error.clone(),
+            Self::Several { .. } => Error::new("FAILED", self.to_string(), "see above: each says why, and what to do"),
+            Self::Gone => {
+                Error::new("UNREACHABLE", self.to_string(), "systemctl status sledd.service; then: sledctl jobs")
+            }
+            Self::Io(why) => Error::new("FAILED", why.to_string(), "see journalctl -u sledd"),
+        }
+    }
+}

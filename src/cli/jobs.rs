@@ -1,0 +1,142 @@
+//! `sledctl jobs`: long work, how far it is, and what became of it.
+
+use super::client::Client;
+use super::failure::Failure;
+use super::neighbours::Elsewhere;
+use super::orders;
+use super::print::{ago, or_dash, print};
+use crate::table::{Table, Tone, plain};
+use crate::times::in_seconds;
+use crate::wire::{Granted, Job, JobState};
+use clap::{Args, Subcommand};
+use http::Method;
+use std::fmt::Write as _;
+
+/// List the jobs, show or cancel one.
+#[derive(Debug, Args)]
+pub(super) struct JobsCommand {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Show(Show),
+    Follow(Follow),
+    Cancel(Cancel),
+}
+
+impl JobsCommand {
+    /// List the jobs, or see to one of them.
+    pub(super) async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
+        match &self.command {
+            None => list(client, json).await,
+            Some(Command::Show(show)) => show.run(client, json).await,
+            Some(Command::Follow(follow)) => follow.run(client, json).await,
+            Some(Command::Cancel(cancel)) => cancel.run(client, json).await,
+        }
+    }
+}
+
+async fn list(client: &Client, json: bool) -> Result<bool, Failure> {
+    let jobs: Vec<Job> = client.get("/v1/jobs").await?;
+    print(json, &jobs, |jobs| table(jobs))?;
+    Ok(true)
+}
+
+/// Show a job.
+#[derive(Debug, Args)]
+struct Show {
+    /// Its number.
+    id: u64,
+}
+
+impl Show {
+    async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
+        let job = find(client, self.id).await?;
+        print(json, &job, text)?;
+        Ok(job.error.is_none())
+    }
+}
+
+/// Follow a job until it has ended, and ask a volume's other sleds for it.
+#[derive(Debug, Args)]
+struct Follow {
+    /// Its number.
+    id: u64,
+    #[command(flatten)]
+    elsewhere: Elsewhere,
+}
+
+impl Follow {
+    async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
+        let job = find(client, self.id).await?;
+        let doors = self.elsewhere.doors(client).await?;
+        orders::follow(client, &doors, Granted::Job(job), json).await
+    }
+}
+
+/// Cancel a job, if it has not gone too far.
+#[derive(Debug, Args)]
+struct Cancel {
+    /// Its number.
+    id: u64,
+}
+
+impl Cancel {
+    async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
+        let id = self.id;
+        let granted: Granted = client.order(Method::DELETE, &format!("/v1/jobs/{id}")).await?;
+        print(json, &granted, |_| format!("job {id} is being cancelled\n"))?;
+        Ok(true)
+    }
+}
+
+async fn find(client: &Client, id: u64) -> Result<Job, Failure> {
+    client.get(&format!("/v1/jobs/{id}")).await
+}
+
+fn table(jobs: &[Job]) -> String {
+    if jobs.is_empty() {
+        return "no jobs yet\n".into();
+    }
+    let mut table = Table::new(&["JOB", "WHAT", "REGION", "STATE", "AGO", "STEP"]);
+    for job in jobs {
+        let tone = match job.state {
+            JobState::Running => Tone::Warning,
+            JobState::Done => Tone::Well,
+            JobState::Failed => Tone::Bad,
+            JobState::Cancelled => Tone::Faint,
+        };
+        table.row(vec![
+            plain(job.id),
+            plain(job.kind.as_str()),
+            plain(&job.region),
+            (job.state.as_str().into(), tone),
+            plain(ago(job.asked)),
+            plain(step(job)),
+        ]);
+    }
+    table.text()
+}
+
+fn text(job: &Job) -> String {
+    let head = format!("job {}: {} {}", job.id, job.kind.as_str(), job.region);
+    let mut out = format!("{}, {}\n\n", Tone::Heading.paint(&head), job.state.as_str());
+    _ = writeln!(out, "  asked        {}", in_seconds(job.asked));
+    _ = writeln!(out, "  took         {}", or_dash(job.took_ms.map(|ms| format!("{ms} ms"))));
+    _ = writeln!(out, "  step         {}", step(job));
+    _ = writeln!(out, "  cancellable  {}", if job.cancellable { "yes" } else { "no" });
+    if let Some(error) = &job.error {
+        _ = writeln!(out, "\n  {}\n    -> {}", error.code, error.remedy);
+    }
+    out
+}
+
+fn step(job: &Job) -> String {
+    match (&job.error, job.progress) {
+        (Some(error), _) => error.message.clone(),
+        (None, Some(progress)) => format!("{} {} of {}", job.step, progress.done, progress.total),
+        (None, None) => job.step.clone(),
+    }
+}

@@ -1,0 +1,93 @@
+//! Neighbours: the other sleds of a volume, asked before one of its regions goes away for a moment. The supervisor has
+//! no way to them, and a job of its asks whoever follows it.
+//!
+//! Two sleds must not both find that the other one serves, and then both go. So a job's turn is shown before its
+//! question is; and who sees another's turn does not go. Of two that see each other the one with the lower name
+//! keeps its turn and waits, and the other gives up its own for a moment.
+//!
+//! | module | job |
+//! |---|---|
+//! | [`doors`] | at which ports they are asked |
+//! | [`report`] | what they say of a volume |
+//! | [`verdict`] | what that means for a region of this sled |
+
+mod doors;
+mod report;
+mod verdict;
+
+pub(super) use doors::{Doors, Elsewhere};
+
+use super::client::Client;
+use super::failure::Failure;
+use super::query;
+use crate::names::VolumeName;
+use crate::wire::{Ask, Granted, Hosts, Volume, Word};
+use report::reports;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+use verdict::{Verdict, judge};
+
+/// Time that what passes by itself is waited for: a host that connects anew, another sled's turn.
+const PASSING_LIMIT: Duration = Duration::from_secs(50);
+/// Time between two questions.
+const POLL: Duration = Duration::from_millis(250);
+
+/// Neighbours of a sled, on behalf of one job.
+#[derive(Debug)]
+pub(super) struct Neighbours<'a> {
+    doors: &'a Doors,
+    /// Number of the last question that was answered; 0 before the first.
+    answered: u64,
+}
+
+impl<'a> Neighbours<'a> {
+    /// Begin with no question answered.
+    pub(super) fn new(doors: &'a Doors) -> Self {
+        Self { doors, answered: 0 }
+    }
+
+    /// Answer a job's question, unless that was done.
+    pub(super) async fn answer(&mut self, client: &Client, job: u64, ask: &Ask) {
+        if ask.number <= self.answered {
+            // The job has not heard yet.
+            return sleep(POLL).await;
+        }
+        let word = self.word(client, ask).await;
+        let Ok(text) = serde_json::to_vec(&word) else { return };
+        let path = query::with(&format!("/v1/jobs/{job}/word"), &[("number", Some(ask.number.to_string()))]);
+        // A word that could not be told is told again.
+        if client.bring::<Granted>(&path, text.into()).await.is_ok() {
+            self.answered = ask.number;
+        }
+    }
+
+    /// Find out how the neighbours are, and wait for what passes.
+    async fn word(&self, client: &Client, ask: &Ask) -> Word {
+        let began = Instant::now();
+        loop {
+            let (volume, hosts) = match own(client, ask.region.volume()).await {
+                Ok(own) => own,
+                Err(why) => return Word::No(why.error()),
+            };
+            let reports = reports(&volume, ask, self.doors).await;
+            match judge(&volume, hosts.as_ref(), ask, &reports) {
+                Verdict::Well => return Word::Well,
+                Verdict::No(why) => return Word::No(why),
+                Verdict::Turn(other) if volume.sled > other => return Word::Yield,
+                Verdict::Turn(_) if began.elapsed() >= PASSING_LIMIT => return Word::Yield,
+                Verdict::Later(why) if began.elapsed() >= PASSING_LIMIT => return Word::No(why),
+                Verdict::Turn(_) | Verdict::Later(_) => sleep(POLL).await,
+            }
+        }
+    }
+}
+
+/// Read what this sled itself knows of a volume, and of the hosts that are connected by a look made for it.
+async fn own(client: &Client, name: &VolumeName) -> Result<(Volume, Option<Hosts>), Failure> {
+    let volume = client.volume(name).await?;
+    let hosts = match client.get(&format!("/v1/volumes/{name}/hosts")).await {
+        Err(Failure::Refused(why)) if why.code == "NOT_FOUND" => None,
+        hosts => Some(hosts?),
+    };
+    Ok((volume, hosts))
+}

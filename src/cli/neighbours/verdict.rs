@@ -1,0 +1,136 @@
+//! Verdict on a region that would go away for a moment, by what the other sleds of its volume report. Pure.
+
+use super::report::{Reports, asked_about, connected};
+use crate::names::SledName;
+use crate::wire::{Ask, Error, Hosts, State, Volume};
+
+/// Verdict on one region.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// The region may go.
+    Well,
+    /// Another sled has its turn.
+    Turn(SledName),
+    /// The region stays, for a reason that may pass by itself.
+    Later(Error),
+    /// The region stays.
+    No(Error),
+}
+
+/// Judge what reports mean for a region of this sled that would go away for a moment.
+pub(super) fn judge(own: &Volume, looked: Option<&Hosts>, ask: &Ask, all: &Reports) -> Verdict {
+    let name = &ask.region;
+    let because = |code: &str, what: String, remedy: String| {
+        let message = format!("{name} stays as it is: {what}, and a host needs two of three regions");
+        Error::new(code, message, format!("{remedy}; with --force it is done all the same"))
+    };
+    let mine = own.regions.iter().find(|region| region.name == *name);
+    let hosts = mine.map(|region| connected(name, &region.connected, looked)).unwrap_or_default();
+    let (mut turn, mut later) = (None, None);
+    // By what this sled knows to be there: of what another one does not mention, nothing is known.
+    for region in asked_about(own, ask) {
+        let (name, sled) = (&region.name, &region.sled);
+        let unknown = |what: String, remedy: &str| Verdict::No(because("SIBLING_UNKNOWN", what, remedy.into()));
+        let theirs = match all.get(sled) {
+            Some(Ok(theirs)) => theirs.regions.iter().find(|seen| seen.name == *name && seen.sled == *sled),
+            silent => {
+                let why = silent.and_then(|said| said.as_ref().err()).map_or("it was not asked", String::as_str);
+                let what = format!("{sled} cannot be asked how its regions of {} are ({why})", own.volume);
+                return unknown(what, "see whether it runs; if it answers at another port: --sled ADDRESS:PORT");
+            }
+        };
+        let Some(theirs) = theirs else {
+            let what = format!("{sled} does not know that {name} is on it");
+            return unknown(what, "see whether both have the same port map (sledctl status, port_map)");
+        };
+        let missing = || hosts.difference(&theirs.hosts).next();
+        if theirs.turn {
+            turn = turn.or_else(|| Some(sled.clone()));
+        } else if theirs.state != Some(State::Serving) {
+            let state = theirs.state.map_or_else(|| "not known".to_owned(), |state| state.to_string());
+            let what = format!("{name} on {sled} does not serve (it is {state})");
+            return Verdict::No(because("SIBLING_DOWN", what, format!("see sledctl status on {sled}")));
+        } else if let Some(host) = missing() {
+            let what = format!("{host} is connected to it and not to {name} on {sled}");
+            later = Some(because("HOST_ALONE", what, "wait until its hosts have all three".into()));
+        }
+    }
+    match (turn, later) {
+        (Some(sled), _) => Verdict::Turn(sled),
+        (None, Some(why)) => Verdict::Later(why),
+        (None, None) => Verdict::Well,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::neighbours::report::Report;
+    use crate::wire::Peer;
+    use std::collections::{BTreeMap, BTreeSet};
+
+    #[test]
+    fn a_region_goes_only_while_those_of_other_sleds_serve_and_stay() {
+        let mut own: Volume = serde_json::from_str(include_str!("../../attach/tests/volume.json")).unwrap();
+        own.regions[1].sled = "other".parse().unwrap();
+        own.regions[0].connected = vec![Peer { address: "192.168.4.17".parse().unwrap(), port: 7, host: None }];
+        let ask = Ask { number: 1, region: own.regions[0].name.clone(), moved: BTreeSet::new() };
+        let mut said: serde_json::Value = serde_json::to_value(&own).unwrap();
+        let region = &mut said["regions"][1];
+        (region["state"], region["connected"]) =
+            ("serving".into(), serde_json::json!([{"address": "192.168.4.17", "port": 9, "host": null}]));
+        let other: SledName = "other".parse().unwrap();
+        let judged = |said: &serde_json::Value| {
+            let theirs: Report = serde_json::from_value(said.clone()).unwrap();
+            judge(&own, None, &ask, &[(other.clone(), Ok(theirs.seeing(None)))].into())
+        };
+        let code = |found: Verdict| match found {
+            Verdict::No(why) | Verdict::Later(why) => why.code,
+            found => format!("{found:?}"),
+        };
+        assert_eq!(judged(&said), Verdict::Well);
+        let mut going = said.clone();
+        going["regions"][1]["turn"] = true.into();
+        assert_eq!(judged(&going), Verdict::Turn(other.clone()));
+        for (key, value, wanted) in [
+            ("state", "held".into(), "SIBLING_DOWN"),
+            ("state", serde_json::Value::Null, "SIBLING_DOWN"),
+            ("connected", serde_json::json!([]), "HOST_ALONE"),
+        ] {
+            let mut said = said.clone();
+            said["regions"][1][key] = value;
+            assert_eq!(code(judged(&said)), wanted);
+        }
+        let silent = judge(&own, None, &ask, &[(other.clone(), Err("no answer".into()))].into());
+        assert_eq!(code(silent), "SIBLING_UNKNOWN");
+        assert_eq!(code(judge(&own, None, &ask, &BTreeMap::new())), "SIBLING_UNKNOWN");
+        // One that has moved as well is not asked about.
+        let moving = Ask { moved: [own.regions[1].name.clone()].into(), ..ask.clone() };
+        assert_eq!(judge(&own, None, &moving, &BTreeMap::new()), Verdict::Well);
+        let beside = Ask { moved: [own.regions[2].name.clone()].into(), ..ask.clone() };
+        assert_eq!(code(judge(&own, None, &beside, &BTreeMap::new())), "SIBLING_UNKNOWN");
+        // What a look tells counts, and not what was shown before it: of this sled, and of the other.
+        let host = |regions: &[usize]| {
+            let regions: Vec<_> = regions.iter().map(|index| own.regions[*index].name.clone()).collect();
+            let host = serde_json::json!({"address": "192.168.4.17", "since": own.as_of, "regions": regions});
+            let attached = if regions.is_empty() { serde_json::json!([]) } else { serde_json::json!([host]) };
+            serde_json::json!({"volume": own.volume, "sled": "other", "attached": attached})
+        };
+        let looked = |mine: &[usize], its: &[usize]| {
+            let read = |body| serde_json::from_value::<Hosts>(body).unwrap();
+            let theirs: Report = serde_json::from_value(said.clone()).unwrap();
+            let all = [(other.clone(), Ok(theirs.seeing(Some(&read(host(its))))))].into();
+            code(judge(&own, Some(&read(host(mine))), &ask, &all))
+        };
+        assert_eq!(looked(&[0], &[1]), "Well");
+        assert_eq!(looked(&[0], &[2]), "HOST_ALONE");
+        assert_eq!(looked(&[0], &[]), "HOST_ALONE");
+        assert_eq!(looked(&[], &[]), "Well");
+        // One that has another map says nothing of it.
+        for (key, value) in [("name", "still-fawn-2"), ("sled", "third")] {
+            let mut said = said.clone();
+            said["regions"][1][key] = value.into();
+            assert_eq!(code(judged(&said)), "SIBLING_UNKNOWN", "{key}");
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! `sledctl region`: regions of this sled, from their creation to their end.
+
+mod adopt;
+mod create;
+mod hold;
+mod list;
+mod restart;
+mod show;
+mod trash;
+mod which;
+
+pub(super) use list::{state, table};
+use which::Which;
+
+use super::client::Client;
+use super::failure::Failure;
+use crate::wire::{Region, Sled};
+use adopt::Adopt;
+use clap::Subcommand;
+use create::Create;
+use hold::{Hold, Release};
+use list::List;
+use restart::Restart;
+use show::Show;
+use trash::{Delete, Purge, Restore};
+
+/// List, show, create, adopt, restart, hold, delete or restore regions.
+#[derive(Debug, Subcommand)]
+pub(super) enum RegionCommand {
+    List(List),
+    Show(Show),
+    Create(Create),
+    Adopt(Adopt),
+    Delete(Delete),
+    Restart(Restart),
+    Hold(Hold),
+    Release(Release),
+    Restore(Restore),
+    Purge(Purge),
+}
+
+impl RegionCommand {
+    /// Carry out a region's command; `Ok(false)` if what is shown is not well.
+    pub(super) async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
+        match self {
+            Self::List(list) => list.run(client, json).await,
+            Self::Show(show) => show.run(client, json).await,
+            Self::Create(create) => create.run(client, json).await,
+            Self::Adopt(adopt) => adopt.run(client, json).await,
+            Self::Delete(delete) => delete.run(client, json).await,
+            Self::Restart(restart) => restart.run(client, json).await,
+            Self::Hold(hold) => hold.run(client, json).await,
+            Self::Release(release) => release.run(client, json).await,
+            Self::Restore(restore) => restore.run(client, json).await,
+            Self::Purge(purge) => purge.run(client, json).await,
+        }
+    }
+}
+
+/// Choose the regions that are on a sled itself, of all that its volumes have.
+pub(super) fn of_this_sled(sled: Sled) -> Vec<Region> {
+    let name = sled.sled;
+    sled.volumes.into_iter().flat_map(|volume| volume.regions).filter(|region| region.sled == name).collect()
+}

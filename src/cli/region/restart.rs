@@ -1,0 +1,42 @@
+//! `sledctl region restart`: regions run anew, one of a volume at a time.
+
+use super::Which;
+use crate::cli::client::Client;
+use crate::cli::failure::Failure;
+use crate::cli::neighbours::Elsewhere;
+use crate::cli::orders::{Order, carry_out};
+use crate::cli::query::{self, flag};
+use crate::names::RegionName;
+use clap::Args;
+use http::Method;
+
+/// Restart regions, one of a volume at a time: each only while the volume's others serve, and
+/// the next one only when its hosts are back on it.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Restart {
+    #[command(flatten)]
+    which: Which,
+    /// One at a time on the whole sled.
+    #[arg(long)]
+    rolling: bool,
+    /// Even if another region of the volume does not serve.
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    elsewhere: Elsewhere,
+}
+
+impl Restart {
+    pub(super) async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
+        let regions = self.which.regions(client, |region| region.pid.is_some()).await?;
+        let doors = self.elsewhere.doors(client).await?;
+        let orders = regions.into_iter().map(|region| self.order(region)).collect();
+        carry_out(client, &doors, orders, json).await
+    }
+
+    fn order(&self, region: RegionName) -> Order {
+        let path = format!("/v1/regions/{region}/restart");
+        let path = query::with(&path, &[flag("rolling", self.rolling), flag("force", self.force)]);
+        Order::new(region, Method::POST, path)
+    }
+}

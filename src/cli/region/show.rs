@@ -1,0 +1,66 @@
+//! `sledctl region show`: one region of a sled, and what is wrong with it.
+
+use super::list::{peers, state};
+use super::of_this_sled;
+use crate::cli::checks;
+use crate::cli::client::Client;
+use crate::cli::failure::Failure;
+use crate::cli::print::{or_dash, print};
+use crate::names::RegionName;
+use crate::table::Tone;
+use crate::times::in_seconds;
+use crate::wire::{Check, Region, State};
+use clap::Args;
+use std::fmt::Write as _;
+
+/// Show a region.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Show {
+    /// The region, VOLUME-INDEX.
+    region: RegionName,
+}
+
+impl Show {
+    /// Show the region; `Ok(false)` if it does not serve.
+    pub(super) async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
+        let name = &self.region;
+        let sled = client.sled().await?;
+        let found = of_this_sled(sled.clone()).into_iter().find(|region| region.name == *name);
+        let found = found.ok_or_else(|| {
+            let message = format!("the port map puts no region {name} on this sled");
+            Failure::refused("REGION_UNKNOWN", message, "see sledctl region list for those it does")
+        })?;
+        print(json, &found, |found| text(found, &sled.checks))?;
+        Ok(found.state == Some(State::Serving))
+    }
+}
+
+fn text(region: &Region, all: &[Check]) -> String {
+    let (state, tone) = state(region);
+    let mut out = format!("{}: {}\n\n", Tone::Heading.paint(&region.name.to_string()), tone.paint(&state));
+    _ = writeln!(out, "  since      {}", or_dash(region.since.map(in_seconds)));
+    if let Some(at) = region.stopped_outside {
+        let at = in_seconds(at);
+        _ = writeln!(out, "  stopped    at {at} by systemctl or another program, not by the supervisor");
+    }
+    _ = writeln!(out, "  address    {}, data port {}, repair port {}", region.address, region.port, region.repair_port);
+    _ = writeln!(out, "  uuid       {}", or_dash(region.uuid));
+    _ = writeln!(out, "  process    {}", or_dash(region.pid));
+    _ = writeln!(out, "  runs       {}", program(region));
+    _ = writeln!(out, "  connected  {}", peers(region));
+    _ = writeln!(out, "  unit       crucible-downstairs@{}.service", region.name);
+    let subjects =
+        [format!("region {}", region.name), format!("port {}", region.port), format!("port {}", region.repair_port)];
+    let own: Vec<_> = all.iter().filter(|check| subjects.contains(&check.subject)).cloned().collect();
+    if !own.is_empty() {
+        out += &format!("\n{}", checks::text(&own));
+    }
+    out
+}
+
+fn program(region: &Region) -> String {
+    match (&region.version, region.message_version) {
+        (Some(version), Some(messages)) => format!("{version}, message version {messages}"),
+        _ => "-".into(),
+    }
+}

@@ -1,0 +1,75 @@
+//! `sledctl status`: a sled at a glance, what is wrong first.
+
+use super::checks;
+use super::client::Client;
+use super::failure::Failure;
+use super::print::{ago, print};
+use super::volume;
+use crate::check::Severity;
+use crate::size::spoken;
+use crate::table::Tone;
+use crate::wire::{Network, Sled, Storage};
+use clap::Args;
+use std::fmt::Write as _;
+
+/// Show everything at a glance: network, storage, volumes, and what is wrong.
+#[derive(Debug, Args)]
+pub(super) struct StatusCommand;
+
+impl StatusCommand {
+    /// Show the sled; `Ok(false)` if it is not well.
+    pub(super) async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
+        let sled = client.sled().await?;
+        print(json, &sled, text)?;
+        Ok(sled.well)
+    }
+}
+
+/// Write a sled's status.
+pub(super) fn text(sled: &Sled) -> String {
+    let mut out = format!("{} {}: {}\n\n", Tone::Heading.paint(sled.sled.as_str()), sled.address, health(sled));
+    _ = writeln!(out, "  network   {}", network(&sled.network));
+    _ = writeln!(out, "  storage   {}", storage(&sled.storage));
+    _ = writeln!(out, "  port map  {}", sled.port_map);
+    _ = writeln!(out, "  sledd     {}, up {}\n", sled.version, ago(sled.started));
+    out += &volume::table(&sled.brief());
+    if !sled.checks.is_empty() {
+        out += &format!("\n{}", checks::glance(&sled.checks));
+    }
+    out
+}
+
+fn health(sled: &Sled) -> String {
+    let count = |severity| sled.checks.iter().filter(|check| check.severity == severity).count();
+    match (count(Severity::Blocking), count(Severity::Warning)) {
+        (0, 0) => Tone::Well.paint("well"),
+        (0, warnings) => Tone::Warning.paint(&format!("well, {warnings} warning(s)")),
+        (blocking, warnings) => Tone::Bad.paint(&format!("not well: {blocking} blocking, {warnings} warning(s)")),
+    }
+}
+
+fn network(network: &Network) -> String {
+    let speed = |mbps: Option<u32>, what: &str| mbps.map(|mbps| format!(", {what}{mbps} Mbit/s")).unwrap_or_default();
+    let nic = match network.carrier {
+        None => Tone::Bad.paint(&format!("{} is not there", network.nic)),
+        Some(false) => Tone::Bad.paint(&format!("{} has no link", network.nic)),
+        Some(true) => format!("{} up{}", network.nic, speed(network.link_mbps, "")),
+    };
+    let bridge = match &network.addresses {
+        None => Tone::Bad.paint(&format!("no {}", network.bridge)),
+        Some(addresses) => {
+            let addresses = addresses.iter().filter(|address| address.is_ipv4());
+            let addresses = addresses.map(ToString::to_string).collect::<Vec<_>>().join(" ");
+            format!("{} {addresses}", network.bridge)
+        }
+    };
+    format!("{nic}{}; {bridge}", speed(network.usb_mbps, "USB "))
+}
+
+fn storage(storage: &Storage) -> String {
+    if !storage.mounted {
+        return Tone::Bad.paint(&format!("{} is not mounted", storage.root));
+    }
+    let (free, capacity, promised) = (storage.free_bytes, storage.capacity_bytes, storage.promised_bytes);
+    format!("{}: {} free of {}, {} promised", storage.root, spoken(free), spoken(capacity), spoken(promised))
+}

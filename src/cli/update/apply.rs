@@ -1,0 +1,141 @@
+//! `sledctl update apply`: the newest version of the image is put beside the one that runs.
+
+use super::boot;
+use super::check::{self, Checked};
+use super::roll::try_to_roll;
+use super::source::{beside, offered};
+use crate::cli::client::Client;
+use crate::cli::failure::Failure;
+use crate::cli::neighbours::Elsewhere;
+use crate::cli::print::print;
+use crate::terminal;
+use crate::update::record::{self, Attempt};
+use crate::update::release::{self, Release};
+use crate::update::sysupdate;
+use clap::Args;
+use jiff::Timestamp;
+use serde::Serialize;
+use std::process::Stdio;
+use tokio::process::Command;
+
+/// Put the newest version beside the one that runs. It is started at the next boot, and stays if
+/// what served before serves again; otherwise the version before comes back by itself. Where only
+/// the downstairs program is another, it is rolled over the regions, if there are any, and no boot is
+/// needed.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Apply {
+    /// A URL, a directory or an update's file; without it, `appliance.update` of sled.toml.
+    source: Option<String>,
+    /// Reboot into it at once, if a reboot is needed.
+    #[arg(long)]
+    reboot: bool,
+    #[command(flatten)]
+    elsewhere: Elsewhere,
+}
+
+/// Answer of `update apply`.
+#[derive(Debug, Serialize)]
+struct Applied {
+    running: String,
+    version: String,
+    needs_reboot: bool,
+    rebooting: bool,
+}
+
+impl Apply {
+    /// Put the newest version into its slot; `Ok(false)` if its downstairs did not serve.
+    pub(super) async fn run(&self, client: &Client, running: &Release, json: bool) -> Result<bool, Failure> {
+        let doors = self.elsewhere.doors(client).await?;
+        let installed = release::installed()?;
+        if installed.iter().any(|one| one.version == running.version && one.tries_left.is_some()) {
+            let remedy = "wait until it has shown that it is well: sledctl update status";
+            return Err(Failure::refused("ON_TRIAL", format!("{} is on trial", running.version), remedy));
+        }
+        let (source, offer) = offered(self.source.as_deref(), running).await?;
+        let taken = beside(offer, async {
+            let Some(version) = sysupdate::available().await? else { return Ok(None) };
+            sysupdate::take(&version).await.map(|()| Some(version))
+        });
+        // What was taken before, and neither started nor rolled since.
+        let waiting = || {
+            let version = Attempt::load()?.waiting(&running.version, &installed)?;
+            terminal::note(&format!("{source} has nothing newer than {version}, which is in its slot already"));
+            Some(version)
+        };
+        let Some(version) = taken.await?.or_else(waiting) else {
+            let checked = Checked { running: running.version.clone(), available: None, source };
+            print(json, &checked, check::text)?;
+            return Ok(true);
+        };
+        let attempt = begin(client, running, &version).await?;
+        let rolled = try_to_roll(client, &doors, running, &version, json).await?;
+        if rolled == Some(true) {
+            Attempt { rolled: true, ..attempt }.save()?;
+        }
+        let needs_reboot = rolled.is_none();
+        let reboots = needs_reboot && self.reboot;
+        let begun = if reboots { begin_reboot("systemctl").await.map(|()| true) } else { Ok(false) };
+        let rebooting = *begun.as_ref().unwrap_or(&false);
+        let applied = Applied { running: running.version.clone(), version, needs_reboot, rebooting };
+        print(json, &applied, text)?;
+        begun.map(|_| rolled.unwrap_or(true))
+    }
+}
+
+/// Have the machine rebooted; `Ok` when that is begun, some time before anything is ended.
+async fn begin_reboot(systemctl: &str) -> Result<(), Failure> {
+    let failed = |why: String| {
+        let remedy = "see systemd-inhibit --list and systemctl list-jobs; then: systemctl reboot";
+        Err(Failure::refused("NOT_REBOOTED", format!("the machine does not reboot: {why}"), remedy))
+    };
+    let output = Command::new(systemctl).arg("reboot").stdin(Stdio::null()).output().await;
+    match output {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            failed(if said.is_empty() { format!("{systemctl} ended with {}", output.status) } else { said })
+        }
+        Err(why) => failed(format!("{systemctl}: {why}")),
+    }
+}
+
+/// Remember what serves now, and that this version is tried next.
+async fn begin(client: &Client, running: &Release, version: &str) -> Result<Attempt, Failure> {
+    if let Ok(sled) = client.sled().await {
+        boot::remember(&sled)?;
+    }
+    let (from, to) = (running.version.clone(), version.to_owned());
+    let attempt = Attempt { from, to, at: Timestamp::now(), boot: record::boot_id()?, rolled: false, outcome: None };
+    attempt.save()?;
+    Ok(attempt)
+}
+
+/// Write what has been done, and what comes next.
+fn text(applied: &Applied) -> String {
+    let Applied { running, version, .. } = applied;
+    match (applied.needs_reboot, applied.rebooting) {
+        (_, true) => format!("{version} is beside {running}: rebooting into it\n"),
+        (true, false) => format!(
+            "{version} is beside {running}, and is started by the next reboot. If what serves now does not serve with it,\n\
+             {running} comes back by itself.\n"
+        ),
+        (false, _) => format!(
+            "{version} is beside {running}, and starts at the next boot. It differs in nothing that needs one: the regions run\n\
+             its downstairs program already.\n"
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_reboot_that_does_not_begin_is_a_failure() {
+        assert!(begin_reboot("true").await.is_ok());
+        for cannot in ["false", "/no/such/program"] {
+            let failed = begin_reboot(cannot).await;
+            assert!(matches!(failed, Err(Failure::Refused(why)) if why.code == "NOT_REBOOTED"), "{cannot}");
+        }
+    }
+}

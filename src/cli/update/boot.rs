@@ -1,0 +1,118 @@
+//! `sledctl update judge` and `remember`: whether a boot is a good one, by what served before it.
+
+use crate::check::Code;
+use crate::cli::client::Client;
+use crate::cli::failure::Failure;
+use crate::config_dir;
+use crate::terminal;
+use crate::update::record::{self, Adapter, Attempt, Before};
+use crate::update::release::Release;
+use crate::update::verdict::{Seen, Silence, Verdict, judge};
+use crate::wire::Sled;
+use clap::Args;
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+use tokio::process::Command;
+use tokio::time::sleep;
+
+/// Time between two looks at a boot that is being judged.
+const JUDGE_POLL: Duration = Duration::from_secs(1);
+/// Data partition, as udev finds it.
+const DATA: &str = "/dev/disk/by-partlabel/crucible";
+
+/// Judge this boot (sled-boot-check.service).
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Judge;
+
+impl Judge {
+    /// Look at this boot until it is known what it is worth.
+    pub(super) async fn run(&self, client: &Client, running: &Release) -> Result<bool, Failure> {
+        let (began, before) = (Instant::now(), Before::load().unwrap_or_default());
+        let mut told = String::new();
+        let judged = loop {
+            let sled = client.sled().await;
+            let sled = sled.as_ref().map_err(|failure| match failure {
+                Failure::Refused(error) if error.code == Code::ConfigInvalid.as_str() => Silence::Faults,
+                _ => Silence::Unreachable,
+            });
+            let seen = Seen {
+                sled,
+                restarts: restarts().await,
+                waited: began.elapsed(),
+                same_config: before.config == files_digest(Path::new(config_dir::DEFAULT)),
+                adapter_plugged: before.nic.as_ref().is_some_and(Adapter::is_plugged_in),
+                data_partition: Path::new(DATA).exists(),
+            };
+            match judge(&before, &seen) {
+                Verdict::Good(why) => break Ok(why),
+                Verdict::Bad(why) => break Err(why),
+                Verdict::Wait(why) if why != told => {
+                    terminal::note(&format!("waiting for {why}"));
+                    told = why;
+                }
+                Verdict::Wait(_) => {}
+            }
+            sleep(JUDGE_POLL).await;
+        };
+        if let Some(attempt) = Attempt::load()
+            && let Some(news) = attempt.judged(&running.version, &record::boot_id()?, judged.clone(), Timestamp::now())
+        {
+            news.save()?;
+        }
+        judged
+            .map(|why| {
+                terminal::note(&format!("this boot is a good one: {why}"));
+                true
+            })
+            .map_err(|why| {
+                let remedy = "on trial, the machine boots again, and after three tries the version before";
+                Failure::refused("BOOT_FAILED", format!("this boot is not a good one: {why}"), remedy)
+            })
+    }
+}
+
+/// Remember what serves (sled-boot-check.service, when the machine is switched off).
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Remember;
+
+impl Remember {
+    pub(super) async fn run(&self, client: &Client) -> Result<bool, Failure> {
+        remember(&client.sled().await?)?;
+        Ok(true)
+    }
+}
+
+/// Remember what serves on a sled now.
+pub(super) fn remember(sled: &Sled) -> io::Result<()> {
+    Before::of(sled, config_digest()).save()
+}
+
+/// Count how often systemd has started the supervisor anew in this boot.
+async fn restarts() -> u32 {
+    let arguments = ["show", "--property=NRestarts", "--value", "sledd.service"];
+    let output = Command::new("systemctl").args(arguments).stderr(Stdio::null()).output().await;
+    output.ok().and_then(|output| String::from_utf8(output.stdout).ok()?.trim().parse().ok()).unwrap_or(0)
+}
+
+/// Digest the configuration's files, to see whether they are those of before; empty if they have faults
+/// already.
+fn config_digest() -> String {
+    let dir = Path::new(config_dir::DEFAULT);
+    config_dir::read(dir).map_or_else(|_| String::new(), |_| files_digest(dir))
+}
+
+fn files_digest(dir: &Path) -> String {
+    let mut hash = Sha256::new();
+    for file in config_dir::files(dir) {
+        hash.update(file.display().to_string());
+        hash.update([0]);
+        hash.update(fs::read(file).unwrap_or_default());
+        hash.update([0]);
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}

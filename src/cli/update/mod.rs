@@ -1,0 +1,54 @@
+//! `sledctl update`: another version of the image is looked for, taken and judged. All of it is done on the machine
+//! itself, as root; of the supervisor it is only asked how the regions are.
+
+mod apply;
+mod boot;
+mod check;
+mod roll;
+mod source;
+mod status;
+
+use super::client::Client;
+use super::failure::Failure;
+use crate::update::release::Release;
+use apply::Apply;
+use boot::{Judge, Remember};
+use check::Check;
+use clap::Subcommand;
+use status::Status;
+use std::path::Path;
+
+/// Look for, take and judge another version of the image.
+#[derive(Debug, Subcommand)]
+pub(super) enum UpdateCommand {
+    Check(Check),
+    Apply(Apply),
+    Status(Status),
+    #[command(hide = true)]
+    Judge(Judge),
+    #[command(hide = true)]
+    Remember(Remember),
+}
+
+impl UpdateCommand {
+    /// Carry out a command about the image; `Ok(false)` if what is shown is not well.
+    ///
+    /// # Errors
+    /// `NO_IMAGE`: the machine does not run the image. `NOT_ROOT`.
+    pub(super) async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
+        let running = Release::read(Path::new("/")).map_err(|_| {
+            let remedy = "update it with its own package manager";
+            Failure::refused("NO_IMAGE", "this machine does not run the image of a sled", remedy)
+        })?;
+        if !nix::unistd::geteuid().is_root() {
+            return Err(Failure::refused("NOT_ROOT", "only root may look after the image", "use sudo"));
+        }
+        match self {
+            Self::Check(check) => check.run(running, json).await,
+            Self::Apply(apply) => apply.run(client, &running, json).await,
+            Self::Status(status) => status.run(running, json),
+            Self::Judge(judge) => judge.run(client, &running).await,
+            Self::Remember(remember) => remember.run(client).await,
+        }
+    }
+}

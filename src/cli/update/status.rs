@@ -1,0 +1,72 @@
+//! `sledctl update status`: the versions of a machine, and what became of the last update.
+
+use crate::cli::failure::Failure;
+use crate::cli::print::print;
+use crate::table::{Table, Tone, plain};
+use crate::update::record::{Attempt, Outcome};
+use crate::update::release::{self, Installed, Release};
+use clap::Args;
+use serde::Serialize;
+use std::fmt::Write as _;
+
+/// Show which version runs, which others can be started, and what became of the last update.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Status;
+
+/// Answer of `update status`.
+#[derive(Debug, Serialize)]
+struct Found {
+    running: Release,
+    on_trial: bool,
+    installed: Vec<Installed>,
+    last: Option<Attempt>,
+}
+
+impl Status {
+    /// Show the versions; `Ok(false)` if the last update failed.
+    pub(super) fn run(&self, running: Release, json: bool) -> Result<bool, Failure> {
+        let last = Attempt::load();
+        let well =
+            !matches!(&last, Some(Attempt { outcome: Some(Outcome::Failed { .. } | Outcome::RolledBack { .. }), .. }));
+        let found = Found { running, on_trial: release::on_trial(), installed: release::installed()?, last };
+        print(json, &found, text)?;
+        Ok(well)
+    }
+}
+
+fn text(found: &Found) -> String {
+    let running = &found.running;
+    let mut out = format!("{} runs, of commit {}\n", Tone::Heading.paint(&running.version), running.commit);
+    _ = writeln!(out, "its downstairs is {}", running.downstairs);
+    if running.demonstration {
+        out += &Tone::Warning.paint("it is a demonstration: a stand-in serves the regions, and keeps no data\n");
+    }
+    let mut table = Table::new(&["VERSION", "STATE"]);
+    for installed in &found.installed {
+        let state = match (installed.version == running.version, installed.tries_left) {
+            (true, _) if found.on_trial => "runs".to_owned(),
+            (true, _) => "runs, and stays".into(),
+            (false, None) => "can be started".into(),
+            (false, Some(0)) => "given up".into(),
+            (false, Some(left)) => format!("starts at the next boot: {left} tries"),
+        };
+        table.row(vec![plain(&installed.version), plain(state)]);
+    }
+    out += &format!("\n{}", table.text());
+    if let Some(last) = &found.last {
+        out += &format!("\nlast update: {} -> {}, at {}: {}\n", last.from, last.to, last.at, outcome(last, running));
+    }
+    out
+}
+
+fn outcome(last: &Attempt, running: &Release) -> String {
+    match &last.outcome {
+        Some(Outcome::Good { why, .. }) => Tone::Well.paint(&format!("it stays: {why}")),
+        Some(Outcome::Failed { why, .. }) => Tone::Bad.paint(&format!("a try failed: {why}")),
+        Some(Outcome::RolledBack { why, .. }) => {
+            Tone::Bad.paint(&format!("{} came back, because of {}: {why}", last.from, last.to))
+        }
+        None if running.version == last.to => "it is being judged".into(),
+        None => "it is started at the next boot".into(),
+    }
+}

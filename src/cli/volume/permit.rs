@@ -1,0 +1,52 @@
+//! `sledctl volume allow` and `deny`: a host that may talk to a volume, and one that is cut off.
+
+use super::show;
+use crate::cli::client::Client;
+use crate::cli::failure::Failure;
+use crate::cli::query;
+use crate::names::VolumeName;
+use clap::Args;
+use http::Method;
+
+/// Let a host of the port map talk to a volume, beside the one that holds its last ticket, or
+/// again after it was cut off.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Allow {
+    #[command(flatten)]
+    permit: Permit,
+}
+
+impl Allow {
+    pub(super) async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
+        let Permit { volume, host } = &self.permit;
+        let path = query::with(&format!("/v1/volumes/{volume}/allow"), &[("host", Some(host.clone()))]);
+        let () = client.order(Method::POST, &path).await?;
+        show::print_volume(client, volume, json).await?;
+        Ok(true)
+    }
+}
+
+/// Cut a host off from a volume at once, until it is allowed again or holds a ticket.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Deny {
+    #[command(flatten)]
+    permit: Permit,
+}
+
+impl Deny {
+    pub(super) async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
+        let Permit { volume, host } = &self.permit;
+        let path = query::with(&format!("/v1/volumes/{volume}/deny"), &[("host", Some(host.clone()))]);
+        let () = client.order(Method::POST, &path).await?;
+        show::print_volume(client, volume, json).await?;
+        Ok(true)
+    }
+}
+
+#[derive(Debug, Args)]
+struct Permit {
+    /// The volume.
+    volume: VolumeName,
+    /// The host: its address, or its name in the port map.
+    host: String,
+}
