@@ -1,7 +1,7 @@
 //! Progress of long work: it tells how far it is, and hears that it is to stop.
 
 use crate::names::RegionName;
-use crate::wire::{Ask, Word};
+use crate::wire::{Ask, Refusal, Word};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -149,7 +149,7 @@ async fn heard(
 
 /// Whether somebody has said that he cannot tell.
 fn is_unknown(word: &Word) -> bool {
-    matches!(word, Word::No(why) if why.code == "SIBLING_UNKNOWN")
+    matches!(word, Word::No(why) if why.code == Refusal::SiblingUnknown)
 }
 
 /// Cancel work; whether it could be.
@@ -191,7 +191,7 @@ mod tests {
         let progress = Progress::new(|_| (), watch::Sender::new(Course::Open)).answered_by(answers);
         let (region, moved) = ("a-0".parse().unwrap(), BTreeSet::new());
         let patience = Duration::from_secs(60);
-        let no = |code: &str| Word::No(crate::wire::Error::new(code, "x", "y"));
+        let no = |code: Refusal| Word::No(crate::wire::Error::new(code, "x", "y"));
         let said = |words: Vec<Word>, number: u64| {
             let answer = answer.clone();
             async move {
@@ -202,22 +202,25 @@ mod tests {
             }
         };
         // The first to answer asks at the wrong door.
-        let words = vec![no("SIBLING_UNKNOWN"), Word::Well];
+        let words = vec![no(Refusal::SiblingUnknown), Word::Well];
         assert_eq!(tokio::join!(progress.ask(&region, &moved, patience), said(words, 1)).0, Some(Word::Well));
-        let words = vec![no("SIBLING_UNKNOWN"), no("SIBLING_UNKNOWN"), no("SIBLING_DOWN")];
-        assert_eq!(tokio::join!(progress.ask(&region, &moved, patience), said(words, 2)).0, Some(no("SIBLING_DOWN")));
+        let words = vec![no(Refusal::SiblingUnknown), no(Refusal::SiblingUnknown), no(Refusal::SiblingDown)];
+        assert_eq!(
+            tokio::join!(progress.ask(&region, &moved, patience), said(words, 2)).0,
+            Some(no(Refusal::SiblingDown))
+        );
         // If nobody knows more, that is the word; and what is known is heard at once.
         let began = tokio::time::Instant::now();
-        let unknown = vec![no("SIBLING_UNKNOWN")];
+        let unknown = vec![no(Refusal::SiblingUnknown)];
         assert_eq!(
             tokio::join!(progress.ask(&region, &moved, patience), said(unknown, 3)).0,
-            Some(no("SIBLING_UNKNOWN"))
+            Some(no(Refusal::SiblingUnknown))
         );
         assert_eq!(began.elapsed(), Duration::from_secs(1) + BETTER_WORD_LIMIT);
         let began = tokio::time::Instant::now();
         assert_eq!(
-            tokio::join!(progress.ask(&region, &moved, patience), said(vec![no("SIBLING_DOWN")], 4)).0,
-            Some(no("SIBLING_DOWN"))
+            tokio::join!(progress.ask(&region, &moved, patience), said(vec![no(Refusal::SiblingDown)], 4)).0,
+            Some(no(Refusal::SiblingDown))
         );
         assert_eq!(began.elapsed(), Duration::from_secs(1));
     }

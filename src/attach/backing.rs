@@ -164,6 +164,7 @@ fn path(dir: &Path, volume: &VolumeName) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::Refusal;
 
     #[test]
     fn another_volume_of_the_same_name_is_told_from_the_first() {
@@ -188,10 +189,10 @@ mod tests {
             (other, "and was"),
         ] {
             let why = changed.is_known(dir.path()).unwrap_err().error();
-            assert!(why.code == "BACKEND_CHANGED" && why.message.contains(said), "{why:?}");
+            assert!(why.code == Refusal::BackendChanged && why.message.contains(said), "{why:?}");
         }
         first.is_known(dir.path()).unwrap();
         fs::write(path(dir.path(), &ticket.volume), "{").unwrap();
-        assert_eq!(first.is_known(dir.path()).unwrap_err().error().code, "NOT_RECORDED");
+        assert_eq!(first.is_known(dir.path()).unwrap_err().error().code, Refusal::NotRecorded);
     }
 }

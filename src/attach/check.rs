@@ -157,6 +157,7 @@ mod tests {
     use super::*;
     use crate::attach::findings::{self, Word};
     use crate::attach::here::Here;
+    use crate::wire::Refusal;
 
     fn seen(here: Here) -> Seen {
         let findings = findings::of(&here, Some(&Word { ready: true, reached: true, ..Word::default() }));
@@ -184,7 +185,7 @@ mod tests {
         assert!(said.contains(" | still-fawn_requests=3 ") && said.matches(['|', '\n']).count() == 2, "{said}");
         // A relay that cannot be asked is not known.
         let mut secret = Here::example();
-        (secret.relay, secret.trouble) = (None, Some(crate::wire::Error::new("NOT_ROOT", "a|b\nc", "use sudo")));
+        (secret.relay, secret.trouble) = (None, Some(crate::wire::Error::new(Refusal::NotRoot, "a|b\nc", "use sudo")));
         let secret = seen(secret);
         assert_eq!(Health::of(&secret), Health::Unknown);
         assert_eq!(line(Health::Unknown, &[secret]), "CRUCIBLE UNKNOWN - still-fawn: RELAY_SILENT: a/b\\u{a}c\n");

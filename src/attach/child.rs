@@ -9,6 +9,7 @@ use super::server::Server;
 use super::show::note;
 use super::ticket::Won;
 use crate::clean;
+use crate::wire::Refusal;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;
@@ -58,7 +59,7 @@ impl Serving {
         let mut words = server.words(won)?;
         let ways = network.ways(&won.ticket.targets).await.map_err(|why| {
             let message = format!("the server cannot be led to {}'s sleds: {why}", won.ticket.volume);
-            Failure::refused("NOT_APART", message, "see the addresses that sledctl volume show has of it")
+            Failure::refused(Refusal::NotApart, message, "see the addresses that sledctl volume show has of it")
         })?;
         let named = words.iter().any(|word| word.to_string_lossy().starts_with("--control"));
         let control = if named { None } else { network.free().await };
@@ -71,7 +72,11 @@ impl Serving {
         command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
         let child = network.spawn(command).await.map_err(|why| {
             let message = format!("{} cannot be run: {why}", server.program().display());
-            Failure::refused("NO_SERVER", message, "is util-linux installed (setpriv), and the server in its place?")
+            Failure::refused(
+                Refusal::NoServer,
+                message,
+                "is util-linux installed (setpriv), and the server in its place?",
+            )
         })?;
         note(&format!("{} is won with generation {}, and its server begins", won.ticket.volume, won.generation));
         Ok(Self { child, network, control, ways })

@@ -9,7 +9,7 @@ use super::endpoint::Endpoint;
 use crate::check::{Code, Severity};
 use crate::decide::attach::RETURN_LIMIT;
 use crate::names::{SledName, VolumeName};
-use crate::wire::{Attach, Drained, Error, Holder, Refusal, Release, Released, Ticket, Volume};
+use crate::wire::{Attach, Drained, Error, Holder, Refusal, RefusedTicket, Release, Released, Ticket, Volume};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
@@ -40,17 +40,21 @@ pub(super) enum Trouble {
     /// The sled answered something odd.
     Odd(String),
     /// The sled refused, with this status.
-    Refused(StatusCode, Box<Refusal>),
+    Refused(StatusCode, Box<RefusedTicket>),
 }
 
 impl Trouble {
     /// The trouble as an error is shown.
     pub(super) fn error(&self) -> Error {
         match self {
-            Self::Unreachable(why) => {
-                Error::new("UNREACHABLE", format!("it cannot be reached: {why}"), "is it on, and sledd.socket up?")
+            Self::Unreachable(why) => Error::new(
+                Refusal::Unreachable,
+                format!("it cannot be reached: {why}"),
+                "is it on, and sledd.socket up?",
+            ),
+            Self::Odd(why) => {
+                Error::new(Refusal::OddAnswer, why.clone(), "is it a sled, of this version or a later one?")
             }
-            Self::Odd(why) => Error::new("ODD_ANSWER", why.clone(), "is it a sled, of this version or a later one?"),
             Self::Refused(_, refusal) => refusal.error.clone(),
         }
     }
@@ -91,7 +95,7 @@ impl Look {
 
     /// The reason why the sled gives this host no ticket for now, unless it takes the volume over: another host has
     /// it, or keeps it while it is away.
-    pub(super) fn taken(&self) -> Option<(&'static str, String)> {
+    pub(super) fn taken(&self) -> Option<(Refusal, String)> {
         let named = |address: IpAddr, name: &Option<String>| match name {
             Some(name) => format!("{name} ({address})"),
             None => address.to_string(),
@@ -100,7 +104,7 @@ impl Look {
         if let Some(other) = volume.attached.iter().find(|host| host.address.to_canonical() != self.from) {
             let who = named(other.address, &other.host);
             let cause = format!("{} is attached by {who} since {}", volume.volume, other.since);
-            return Some(("VOLUME_ATTACHED_ELSEWHERE", cause));
+            return Some((Refusal::VolumeAttachedElsewhere, cause));
         }
         let keeps = |holder: &&Holder| holder.keeps == Some(true) && holder.address.to_canonical() != self.from;
         let holder = volume.holder.as_ref().filter(keeps)?;
@@ -113,7 +117,7 @@ impl Look {
             volume.volume,
             RETURN_LIMIT.as_secs()
         );
-        Some(("VOLUME_HELD_ELSEWHERE", cause))
+        Some((Refusal::VolumeHeldElsewhere, cause))
     }
 
     /// The reason why the sled lets this host in with a ticket only, which others need not have.
@@ -331,7 +335,7 @@ mod tests {
         let look = read_look(&name, body.to_string().as_bytes(), HERE).unwrap();
         let why = "10.0.0.7 holds still-fawn since 2026-01-01T00:00:00Z and is not connected; others wait until it lets \
                    go (crucible-attach release still-fawn, on it) or has been away for 45 s";
-        assert_eq!(look.taken(), Some(("VOLUME_HELD_ELSEWHERE", why.to_owned())));
+        assert_eq!(look.taken(), Some((Refusal::VolumeHeldElsewhere, why.to_owned())));
     }
 
     /// A text with a piece cut out and something put in its place.

@@ -3,7 +3,7 @@
 
 use super::account::Account;
 use super::show::note;
-use crate::wire::{Error, ErrorBody};
+use crate::wire::{Error, ErrorBody, Refusal};
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
@@ -63,13 +63,16 @@ async fn converse(stream: UnixStream, account: Account) {
     let service = service_fn(async |request: Request<Incoming>| {
         let (method, path) = (request.method(), request.uri().path());
         Ok::<_, Infallible>(if !PATHS.contains(&path) {
-            error(StatusCode::NOT_FOUND, Error::new("NOT_FOUND", "there is nothing at this path", "GET /v1/relay"))
+            error(
+                StatusCode::NOT_FOUND,
+                Error::new(Refusal::NotFound, "there is nothing at this path", "GET /v1/relay"),
+            )
         } else if method == Method::GET || method == Method::HEAD {
             json(StatusCode::OK, &account.state().await)
         } else {
             let message = "this path does not take that method";
             let mut refused =
-                error(StatusCode::METHOD_NOT_ALLOWED, Error::new("METHOD_NOT_ALLOWED", message, "use GET"));
+                error(StatusCode::METHOD_NOT_ALLOWED, Error::new(Refusal::MethodNotAllowed, message, "use GET"));
             refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             refused
         })

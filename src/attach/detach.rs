@@ -13,7 +13,7 @@ use super::units::Units;
 use super::{NOT_WELL, arguments, client, show, users};
 use crate::clean;
 use crate::names::VolumeName;
-use crate::wire::{DrainState, Drained, Error};
+use crate::wire::{DrainState, Drained, Error, Refusal};
 use procfs::process::MountInfo;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -66,7 +66,7 @@ impl Outcome {
         let message = format!("{what} is in use: {}", users::named(&users));
         let remedy = format!("end these, then again: crucible-attach detach {}", self.volume);
         self.state = State::InUse;
-        (self.users, self.error) = (users, Some(Error::new("IN_USE", message, remedy)));
+        (self.users, self.error) = (users, Some(Error::new(Refusal::InUse, message, remedy)));
     }
 
     fn failed(&mut self, why: &Failure) {
@@ -180,13 +180,13 @@ async fn steps(arguments: &DetachArguments, outcome: &mut Outcome) -> Result<(),
         outcome.done.push(format!("{name} is stopped"));
     } else if let Some(state) = here.state() {
         let message = format!("its relay (process {}) was begun by hand, and not by {name}", state.pid);
-        return Err(Failure::refused("NOT_OURS", message, format!("end it: kill {}", state.pid)));
+        return Err(Failure::refused(Refusal::NotOurs, message, format!("end it: kill {}", state.pid)));
     }
     if systemd.service(&name).await?.unflushed {
         let message = "it could not flush what was acknowledged before it was stopped: its sleds do not serve. That is kept, and the \
                        volume is this host's still";
         return Err(Failure::refused(
-            "NOT_FLUSHED",
+            Refusal::NotFlushed,
             message,
             format!("when they serve: systemctl start {name}, then again"),
         ));
@@ -243,7 +243,7 @@ async fn gone(volume: &VolumeName) -> Result<(), Failure> {
         if Instant::now() > until {
             let message = format!("{} is connected still, though nothing is seen that uses it", disk.shown.path);
             return Err(Failure::refused(
-                "IN_USE",
+                Refusal::InUse,
                 message,
                 format!("lsblk {} shows what lies on it; then again", disk.shown.path),
             ));
@@ -262,7 +262,7 @@ async fn release(arguments: &DetachArguments, outcome: &mut Outcome) -> Result<(
         let message =
             format!("it is detached here, and not all of its sleds could be told so in {} s", RELEASE_LIMIT.as_secs());
         Failure::refused(
-            "NOT_RELEASED",
+            Refusal::NotReleased,
             message,
             format!("crucible-attach release {volume}, when they answer; others wait 45 s"),
         )
@@ -304,7 +304,7 @@ mod tests {
                     -> end these, then again: crucible-attach detach still-fawn\n";
         assert_eq!(said(&outcome), text);
         assert_eq!(serde_json::to_value(&outcome).unwrap()["state"], "in_use");
-        outcome.failed(&Failure::refused("NOT_FLUSHED", "why", "what to do"));
+        outcome.failed(&Failure::refused(Refusal::NotFlushed, "why", "what to do"));
         assert!(said(&outcome).ends_with("still-fawn: why\n    -> what to do\n"));
     }
 }

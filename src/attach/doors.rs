@@ -3,6 +3,7 @@
 use super::failure::Failure;
 use super::show::note;
 use crate::relay::Door;
+use crate::wire::Refusal;
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -22,7 +23,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(super) fn bind(path: &Path) -> Result<UnixListener, Failure> {
     let broken = |why: io::Error| {
         let message = format!("{} cannot be listened on: {why}", path.display());
-        Failure::refused("NO_SOCKET", message, "name another --socket")
+        Failure::refused(Refusal::NoSocket, message, "name another --socket")
     };
     path.parent().map_or(Ok(()), fs::create_dir_all).map_err(broken)?;
     match fs::remove_file(path) {

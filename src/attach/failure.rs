@@ -1,15 +1,15 @@
 //! Failures of a command, and the exit codes that say so.
 
-use crate::wire::Error;
+use crate::wire::{Error, ErrorCode, Refusal};
 use std::io;
 use std::process::ExitCode;
 
 /// Another host has the volume now.
-pub(super) const TAKEN: &str = "VOLUME_TAKEN";
+pub(super) const TAKEN: Refusal = Refusal::VolumeTaken;
 /// Something else has the volume's name.
-pub(super) const CHANGED: &str = "BACKEND_CHANGED";
+pub(super) const CHANGED: Refusal = Refusal::BackendChanged;
 /// The record of what the volume was cannot be read.
-pub(super) const NOT_RECORDED: &str = "NOT_RECORDED";
+pub(super) const NOT_RECORDED: Refusal = Refusal::NotRecorded;
 
 /// A failure of a command.
 #[derive(Debug, thiserror::Error)]
@@ -31,11 +31,11 @@ pub(super) enum Failure {
 impl Failure {
     /// Name a wrong usage, and the right one.
     pub(super) fn usage(message: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self::Usage(Error::new("USAGE", message, remedy))
+        Self::Usage(Error::new(Refusal::Usage, message, remedy))
     }
 
     /// Make a refusal from its parts.
-    pub(super) fn refused(code: &str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub(super) fn refused(code: impl Into<ErrorCode>, message: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::Refused(Error::new(code, message, remedy))
     }
 
@@ -43,13 +43,13 @@ impl Failure {
     pub(super) fn error(&self) -> Error {
         match self {
             Self::Usage(error) | Self::Unreachable(error) | Self::Refused(error) => error.clone(),
-            Self::Io(why) => Error::new("FAILED", why.to_string(), "see crucible-attach(1)"),
+            Self::Io(why) => Error::new(Refusal::Failed, why.to_string(), "see crucible-attach(1)"),
         }
     }
 
     /// Whether no time will cure it: the volume is another host's, or another one.
     pub(super) fn is_final(&self) -> bool {
-        matches!(self, Self::Refused(error) if [TAKEN, CHANGED].contains(&error.code.as_str()))
+        matches!(self, Self::Refused(error) if error.code == TAKEN || error.code == CHANGED)
     }
 
     /// The exit code.

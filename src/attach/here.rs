@@ -7,7 +7,7 @@ use super::{disk, mounts};
 use crate::clean;
 use crate::names::VolumeName;
 use crate::systemd::proxy::{ManagerProxy, properties};
-use crate::wire::Error;
+use crate::wire::{Error, Refusal};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;
@@ -116,7 +116,7 @@ async fn relay(volume: &VolumeName, run: &Path) -> Result<Option<State>, Error> 
         Err(why) if [ErrorKind::NotFound, ErrorKind::ConnectionRefused].contains(&why.kind()) => return Ok(None),
         Err(why) if why.kind() == ErrorKind::PermissionDenied => {
             let message = format!("{} may be asked by root alone", socket.display());
-            return Err(Error::new("NOT_ROOT", message, "use sudo"));
+            return Err(Error::new(Refusal::NotRoot, message, "use sudo"));
         }
         Err(why) => return Err(silent(volume, &why.to_string())),
     };
@@ -131,7 +131,7 @@ async fn relay(volume: &VolumeName, run: &Path) -> Result<Option<State>, Error> 
 fn silent(volume: &VolumeName, why: &str) -> Error {
     let message = format!("the relay does not say how it is: {}", clean::line(why));
     let remedy = format!("see journalctl -u crucible-attach@{volume}; its clients are served by another part of it");
-    Error::new("RELAY_SILENT", message, remedy)
+    Error::new(Refusal::RelaySilent, message, remedy)
 }
 
 async fn ask(stream: UnixStream) -> io::Result<State> {

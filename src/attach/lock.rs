@@ -5,6 +5,7 @@
 
 use super::failure::Failure;
 use crate::names::VolumeName;
+use crate::wire::Refusal;
 use nix::fcntl::{FcntlArg, FdFlag, Flock, FlockArg, fcntl};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -12,7 +13,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// Another process has the host's place.
-pub(super) const BUSY: &str = "HOST_BUSY";
+pub(super) const BUSY: Refusal = Refusal::HostBusy;
 
 /// A lock that is held as long as this is, and by the program that this process becomes.
 #[derive(Debug)]
@@ -42,7 +43,7 @@ impl Lock {
                 format!("{volume} is attached to this host already, or about to be ({}): {holder}", path.display());
             let remedy =
                 format!("a volume is served once: end the other first (systemctl status crucible-attach@{volume})");
-            Failure::refused("VOLUME_BUSY", message, remedy)
+            Failure::refused(Refusal::VolumeBusy, message, remedy)
         })
     }
 
@@ -50,7 +51,7 @@ impl Lock {
     fn of(path: &Path, volume: &VolumeName, busy: impl FnOnce(String) -> Failure) -> Result<Self, Failure> {
         let broken = |why: io::Error| {
             Failure::refused(
-                "LOCK_FAILED",
+                Refusal::LockFailed,
                 format!("{}: {why}", path.display()),
                 "run it as root, or name another --lock",
             )
@@ -119,7 +120,7 @@ mod tests {
         let _host = Lock::take(&path, &one).unwrap();
         let (_one, _other) = (Lock::take_own(&path, &one).unwrap(), Lock::take_own(&path, &other).unwrap());
         let said = Lock::take_own(&path, &other).unwrap_err();
-        assert_eq!(said.error().code, "VOLUME_BUSY");
+        assert_eq!(said.error().code, Refusal::VolumeBusy);
         assert!(said.to_string().contains(&format!("process {} has it", std::process::id())), "{said}");
         assert_eq!(Lock::take(&path, &other).unwrap_err().error().code, BUSY);
     }

@@ -79,6 +79,7 @@ pub use arguments::Arguments;
 
 use crate::backoff::Backoff;
 use crate::names::VolumeName;
+use crate::wire::Refusal;
 use arguments::{Command, RunArguments, Target};
 use failure::Failure;
 use release::Granted;
@@ -248,7 +249,7 @@ async fn within<T>(deadline: Option<Instant>, what: impl Future<Output = T>) -> 
 
 fn late(volume: &VolumeName, why: &str) -> Failure {
     let message = format!("time is up, and {volume} is not won: {why}");
-    Failure::refused("TIMED_OUT", message, format!("see crucible-attach status {volume}"))
+    Failure::refused(Refusal::TimedOut, message, format!("see crucible-attach status {volume}"))
 }
 
 #[cfg(test)]

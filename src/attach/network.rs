@@ -4,6 +4,7 @@
 use super::apart::{Apart, Ways};
 use super::failure::Failure;
 use super::lock::BUSY;
+use crate::wire::Refusal;
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -96,11 +97,11 @@ pub(super) fn can_listen(at: SocketAddr) -> Result<(), Failure> {
         Err(why) if why.kind() == ErrorKind::AddrInUse => {
             let message = format!("something listens on {at} already");
             let remedy = format!("a host has one server: end the other first (ss -tlnp 'sport = :{}')", at.port());
-            Err(Failure::refused("HOST_BUSY", message, remedy))
+            Err(Failure::refused(Refusal::HostBusy, message, remedy))
         }
         Err(why) => {
             let message = format!("the server could not listen on {at}: {why}");
-            Err(Failure::refused("NO_SERVER", message, "see ip address show lo"))
+            Err(Failure::refused(Refusal::NoServer, message, "see ip address show lo"))
         }
     }
 }

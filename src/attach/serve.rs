@@ -133,7 +133,7 @@ async fn given_up(why: Failure, name: &VolumeName, target: &Target) -> Failure {
         // Writes that were kept are another host's to write over; they must not stand in the way of the next start.
         forget();
     }
-    if [TAKEN, CHANGED, NOT_RECORDED].contains(&code.as_str()) {
+    if [TAKEN, CHANGED, NOT_RECORDED].iter().any(|own| code == *own) {
         // Grants to this host since then are of no use to it.
         _ = timeout(RELEASE_LIMIT, release(name, target)).await;
     }

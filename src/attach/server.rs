@@ -9,6 +9,7 @@ use super::network::{Network, can_listen, ends_listening};
 use super::program::runnable;
 use super::show::note;
 use super::ticket::Won;
+use crate::wire::Refusal;
 use nix::unistd::{AccessFlags, access};
 use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
@@ -58,7 +59,7 @@ impl Server {
                     let message = format!("{busy}; and {volume}'s server cannot have a network of its own: {why}");
                     let remedy = "it takes CAP_SYS_ADMIN and CAP_NET_ADMIN, which root has, and crucible-attach@.service as \
                                   shipped; or end the other server first";
-                    Failure::refused("NOT_APART", message, remedy)
+                    Failure::refused(Refusal::NotApart, message, remedy)
                 })?;
                 note(&format!("{busy}: the server of {volume} gets a network of its own"));
                 Ok(Self::of(arguments, words, vec![own], network))
@@ -132,14 +133,18 @@ impl Server {
             Err(why) => why,
         };
         let program = self.program.display();
-        Failure::refused("NO_SERVER", format!("{program} cannot be run: {why}"), "name another --program")
+        Failure::refused(Refusal::NoServer, format!("{program} cannot be run: {why}"), "name another --program")
     }
 }
 
 /// The arguments for the server on the command line, looked at.
 fn words(arguments: &RunArguments) -> Result<Vec<OsString>, Failure> {
     let missing = |what: &str, path: &Path, why| {
-        Failure::refused("NO_FILE", format!("the {what} {}: {why}", path.display()), "name it on the command line")
+        Failure::refused(
+            Refusal::NoFile,
+            format!("the {what} {}: {why}", path.display()),
+            "name it on the command line",
+        )
     };
     if let Some(flag) = arguments.extra.iter().find(|word| is_own(word)) {
         let flag = flag.display();

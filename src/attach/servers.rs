@@ -17,7 +17,7 @@ use super::win;
 use crate::backoff::Backoff;
 use crate::relay::log::Shared;
 use crate::relay::{Silence, Supply};
-use crate::wire::Holder;
+use crate::wire::{Holder, Refusal};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -153,7 +153,7 @@ impl Servers {
                 note(&format!("the server did not come up: {why}; tries again"));
                 let remedy = format!("journalctl -u crucible-attach@{}, and crucible-attach(1)", self.target.volume);
                 let message = format!("the server did not come up: {why}");
-                self.account.troubled(Some(&Failure::refused("NO_SERVER", message, remedy)));
+                self.account.troubled(Some(&Failure::refused(Refusal::NoServer, message, remedy)));
                 self.account.server(None);
                 None
             }

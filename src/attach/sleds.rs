@@ -6,6 +6,7 @@ use super::endpoint::Endpoint;
 use super::failure::Failure;
 use crate::check::Severity;
 use crate::names::{SledName, VolumeName};
+use crate::wire::{ErrorCode, Refusal};
 use futures_util::future::join_all;
 use http::StatusCode;
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,7 +46,7 @@ pub(super) struct Sleds {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Reason {
     pub(super) sled: String,
-    pub(super) code: String,
+    pub(super) code: ErrorCode,
     pub(super) subject: String,
     pub(super) cause: String,
 }
@@ -126,10 +127,10 @@ impl Sleds {
     }
 
     /// The reason why a sled does not let this host attach the volume.
-    fn shut(&self, look: &Look) -> Option<(&'static str, String)> {
-        let refused = look.refused().map(|why| ("HOST_NOT_ALLOWED", why));
+    fn shut(&self, look: &Look) -> Option<(Refusal, String)> {
+        let refused = look.refused().map(|why| (Refusal::HostNotAllowed, why));
         refused.or_else(|| match self.aim {
-            Aim::Attach => look.denied().map(|why| ("HOST_DENIED", why)).or_else(|| look.taken()),
+            Aim::Attach => look.denied().map(|why| (Refusal::HostDenied, why)).or_else(|| look.taken()),
             Aim::Win => None,
         })
     }
@@ -148,7 +149,7 @@ impl Sleds {
             None => Ok(()),
             Some(why) => {
                 let remedy = format!("if it is to: add it to hosts of [volumes.{}] in port-map.toml", self.volume);
-                Err(Failure::refused("HOST_NOT_ALLOWED", why, remedy))
+                Err(Failure::refused(Refusal::HostNotAllowed, why, remedy))
             }
         }
     }
@@ -182,7 +183,7 @@ impl Sleds {
         match (reached, troubles.first()) {
             (Some(trouble), _) => Err(Failure::Refused(told(trouble))),
             (None, Some(trouble)) => Err(Failure::Unreachable(told(trouble))),
-            (None, None) => Err(Failure::refused("FAILED", "no sled was asked", "name one with --sled")),
+            (None, None) => Err(Failure::refused(Refusal::Failed, "no sled was asked", "name one with --sled")),
         }
     }
 
@@ -233,7 +234,7 @@ impl Sleds {
         });
         reasons.extend(silent.map(|(name, address)| Reason {
             sled: name.to_string(),
-            code: "SLED_MISSING".into(),
+            code: Refusal::SledMissing.into(),
             subject: String::new(),
             cause: format!("whatever answers at {address} is not this sled"),
         }));
@@ -255,13 +256,14 @@ fn blocking(look: &Look) -> Vec<Reason> {
     if look.is_ready() {
         return Vec::new();
     }
-    let reason = |code: &str, subject: &str, cause: &str| Reason {
+    let reason = |code: ErrorCode, subject: &str, cause: &str| Reason {
         sled: volume.sled.to_string(),
-        code: code.into(),
+        code,
         subject: subject.into(),
         cause: cause.into(),
     };
     let checks = look.checks.iter().filter(|check| check.severity == Severity::Blocking.to_string());
-    let reasons: Vec<_> = checks.map(|check| reason(&check.code, &check.subject, &check.cause)).collect();
-    if reasons.is_empty() { vec![reason("NOT_READY", "", "it does not say why")] } else { reasons }
+    let reasons: Vec<_> =
+        checks.map(|check| reason(check.code.as_str().into(), &check.subject, &check.cause)).collect();
+    if reasons.is_empty() { vec![reason(Refusal::NotReady.into(), "", "it does not say why")] } else { reasons }
 }

@@ -12,7 +12,7 @@ use super::sleds::{Aim, Sleds};
 use super::{NOT_WELL, arguments, glance, show};
 use crate::check::Severity;
 use crate::names::VolumeName;
-use crate::wire::{Error, Holder};
+use crate::wire::{Error, ErrorCode, Holder, Refusal};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -169,8 +169,13 @@ fn shown() -> Word {
 
 /// The word of sleds none of which has said in time how it is.
 fn late(given: &[Endpoint]) -> Word {
-    let why =
-        || Error::new("UNREACHABLE", format!("not all have answered in {} s", SLEDS_LIMIT.as_secs()), "are they on?");
+    let why = || {
+        Error::new(
+            Refusal::Unreachable,
+            format!("not all have answered in {} s", SLEDS_LIMIT.as_secs()),
+            "are they on?",
+        )
+    };
     Word { silent: given.iter().map(|sled| (sled.to_string(), why())).collect(), ..Word::default() }
 }
 
@@ -183,10 +188,10 @@ fn word(sleds: &Sleds) -> Word {
         _ => None,
     });
     let silent: Vec<_> = silent.collect();
-    let remedy = |code: &str, subject: &str| {
+    let remedy = |code: &ErrorCode, subject: &str| {
         let checks = sleds.looks().flat_map(|look| &look.checks);
         let same = checks
-            .filter(|check| (check.code.as_str(), check.subject.as_str()) == (code, subject))
+            .filter(|check| (check.code.as_str(), check.subject.as_str()) == (code.as_str(), subject))
             .map(|check| check.remedy.clone())
             .next();
         same.unwrap_or_else(|| format!("see crucible-attach status {}", sleds.volume))
@@ -194,7 +199,7 @@ fn word(sleds: &Sleds) -> Word {
     let reasons = sleds.reasons().into_iter().filter(|reason| !silent.iter().any(|(sled, _)| *sled == reason.sled));
     let reasons = reasons.map(|reason| {
         let remedy = remedy(&reason.code, &reason.subject);
-        (reason.sled, Error::new(&reason.code, reason.cause, remedy))
+        (reason.sled, Error::new(reason.code, reason.cause, remedy))
     });
     let another = sleds.looks().find_map(|look| granted(look, look.volume.holder.as_ref()?));
     Word { ready: sleds.ready(), reasons: reasons.collect(), reached: sleds.reached(), silent, another }

@@ -6,6 +6,7 @@ use super::show::note;
 use crate::names::VolumeName;
 use crate::relay::Relay;
 use crate::relay::log::{Log, Records};
+use crate::wire::Refusal;
 use sd_notify::NotifyState;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -46,7 +47,7 @@ impl Store {
                         let remedy = format!(
                             "to give up what was not flushed: systemctl clean --what=fdstore crucible-attach@{volume}"
                         );
-                        Failure::refused("KEPT_UNREADABLE", why.to_string(), remedy)
+                        Failure::refused(Refusal::KeptUnreadable, why.to_string(), remedy)
                     })?;
                     if store.kept.is_none() {
                         // A log of another volume: no relay of this one has any use for it.

@@ -10,7 +10,7 @@ use super::release::Granted;
 use super::sleds::Sleds;
 use crate::decide::generation::REACH;
 use crate::names::{SledName, VolumeName};
-use crate::wire::{Attach, Attached, Ticket};
+use crate::wire::{Attach, Attached, Refusal, Ticket};
 use http::StatusCode;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -114,7 +114,7 @@ fn elsewhere(volume: &VolumeName, message: String) -> Failure {
         "detach it there; or, to cut that host off and have it here: crucible-attach ticket {volume} --takeover, and \
          then the same again"
     );
-    Failure::refused("VOLUME_ATTACHED_ELSEWHERE", message, remedy)
+    Failure::refused(Refusal::VolumeAttachedElsewhere, message, remedy)
 }
 
 /// A pause somewhere between nothing and the longest after a round.
@@ -132,16 +132,12 @@ fn regarded(voters: &BTreeMap<SledName, Endpoint>, answers: &Answers) -> Vec<Ans
         // To ask it once more would not make it say something else.
         Some(Err(Trouble::Odd(_))) => Answer::Refused { highest: 0, firm: true },
         Some(Err(Trouble::Refused(status, refusal))) => {
-            let firm = status.is_client_error() || is_not_ready(&refusal.error.code);
+            // That it is not ready may pass, but not while a ballot lasts.
+            let firm = status.is_client_error() || refusal.error.code == Refusal::NotReady;
             Answer::Refused { highest: refusal.generation, firm }
         }
     };
     voters.keys().map(answer).collect()
-}
-
-/// Whether such a refusal may pass, but not while a ballot lasts.
-fn is_not_ready(code: &str) -> bool {
-    code == "NOT_READY"
 }
 
 /// Run one round: what each sled answers. A sled that has not answered when the round is over is not waited for, and
@@ -227,7 +223,7 @@ fn won(sleds: &Sleds, answers: Answers, generation: u64, takeover: bool) -> Resu
     let granted: Vec<_> = granted.map(|ticket| ticket.sled.clone()).collect();
     // A sled that granted a lower one has to agree as well: its regions are attached like the others.
     let Some(ticket) = tickets.iter().find(|ticket| ticket.generation == generation).cloned() else {
-        let failure = Failure::refused("FAILED", "nobody granted what was won", "try again");
+        let failure = Failure::refused(Refusal::Failed, "nobody granted what was won", "try again");
         return Err(Lost { failure, passing: false });
     };
     match tickets.iter().find_map(|other| disagreement(&ticket, other)) {
@@ -253,7 +249,7 @@ fn disagreement(one: &Ticket, other: &Ticket) -> Option<Failure> {
         return None;
     };
     let message = format!("{} and {} do not agree on {what}", one.sled, other.sled);
-    Some(Failure::refused("SLEDS_DISAGREE", message, remedy))
+    Some(Failure::refused(Refusal::SledsDisagree, message, remedy))
 }
 
 /// Explain why nothing was won, from what those say who refused.
@@ -281,18 +277,22 @@ fn lost(sleds: &Sleds, answers: &Answers, why: Loss, takeover: bool) -> Lost {
             let attached: Vec<_> = refused.iter().flat_map(|trouble| attached(trouble)).collect();
             elsewhere(volume, format!("{volume} is attached elsewhere{}: {said}", hosts(&attached)))
         }
-        Loss::Refused => Failure::refused("REFUSED", format!("{volume} is not to be had: {said}"), remedy),
+        Loss::Refused => Failure::refused(Refusal::Refused, format!("{volume} is not to be had: {said}"), remedy),
         Loss::NoMajority if !passing => {
             let message = format!("{volume} is not won: another host wins it at the same time, again and again");
-            Failure::refused("NO_MAJORITY", message, format!("see crucible-attach status {volume}"))
+            Failure::refused(Refusal::NoMajority, message, format!("see crucible-attach status {volume}"))
         }
         Loss::NoMajority => {
             let message = format!("{volume} is not won: too few sleds have granted it. {said}");
-            Failure::refused("NO_MAJORITY", message, remedy)
+            Failure::refused(Refusal::NoMajority, message, remedy)
         }
         Loss::UsedUp => {
             let message = format!("{volume} is not won: its sleds are at the highest generation that there is");
-            Failure::refused("GENERATIONS_USED_UP", message, "see GET /v1/volumes on each sled: one of them is wrong")
+            Failure::refused(
+                Refusal::GenerationsUsedUp,
+                message,
+                "see GET /v1/volumes on each sled: one of them is wrong",
+            )
         }
     };
     Lost { failure, passing }
@@ -316,7 +316,7 @@ fn what_was_said(sleds: &Sleds, answers: &Answers) -> (String, String) {
 }
 
 /// The holder is not connected, and may come back: that passes, one way or the other.
-const HELD: &str = "VOLUME_HELD_ELSEWHERE";
+const HELD: Refusal = Refusal::VolumeHeldElsewhere;
 
 fn is_held(trouble: &Trouble) -> bool {
     matches!(trouble, Trouble::Refused(_, refusal) if refusal.error.code == HELD)

@@ -5,6 +5,7 @@ use super::failure::Failure;
 use crate::observe::last_words;
 use crate::systemd::job::{self, spoken};
 use crate::systemd::proxy::{ManagerProxy, invocation, properties};
+use crate::wire::Refusal;
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::time::Duration;
@@ -53,7 +54,7 @@ pub(super) struct Units(Connection);
 
 fn broken(why: impl std::fmt::Display) -> Failure {
     Failure::refused(
-        "NO_SYSTEMD",
+        Refusal::NoSystemd,
         format!("systemd cannot be asked: {why}"),
         "run it on a host that systemd has booted",
     )
@@ -61,7 +62,7 @@ fn broken(why: impl std::fmt::Display) -> Failure {
 
 /// A step with a unit that did not work.
 fn refused(what: &str, unit: &str, why: &str) -> Failure {
-    Failure::refused("UNIT_FAILED", format!("{unit} {what}: {why}"), format!("see systemctl status '{unit}'"))
+    Failure::refused(Refusal::UnitFailed, format!("{unit} {what}: {why}"), format!("see systemctl status '{unit}'"))
 }
 
 impl Units {

@@ -11,7 +11,7 @@ use super::show::note;
 use super::sleds::{Aim, Reason, Sleds};
 use crate::backoff::Backoff;
 use crate::names::VolumeName;
-use crate::wire::Error;
+use crate::wire::{Error, ErrorCode, Refusal};
 use futures_util::future::join_all;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -60,15 +60,15 @@ pub(super) async fn until_ready(
 fn silent(sleds: &Sleds) -> Error {
     let asked: Vec<_> = sleds.all.iter().map(|sled| sled.endpoint.to_string()).collect();
     let message = format!("time is up, and no sled has answered: {}", asked.join(", "));
-    Error::new("UNREACHABLE", message, "are they on, and is this host's network up?")
+    Error::new(Refusal::Unreachable, message, "are they on, and is this host's network up?")
 }
 
 /// Time is up: why the volume may not be attached yet.
 pub(super) fn late(sleds: &Sleds) -> Failure {
-    let reasons: BTreeSet<_> = sleds.reasons().into_iter().map(|reason| reason.code).collect();
+    let reasons: BTreeSet<_> = sleds.reasons().into_iter().map(|reason| reason.code.to_string()).collect();
     let reasons = reasons.into_iter().collect::<Vec<_>>().join(", ");
     let message = format!("time is up, and {} may not be attached yet: {reasons}", sleds.volume);
-    Failure::refused("TIMED_OUT", message, format!("see crucible-attach status {}", sleds.volume))
+    Failure::refused(Refusal::TimedOut, message, format!("see crucible-attach status {}", sleds.volume))
 }
 
 async fn poll(
@@ -136,7 +136,7 @@ pub(super) async fn ask(index: usize, endpoint: Endpoint, volume: VolumeName, se
 #[derive(Debug, Default)]
 struct Teller {
     /// The reasons that were told and still hold or have only just ceased to, and when.
-    told: BTreeMap<(String, String, String), (String, Instant)>,
+    told: BTreeMap<(String, ErrorCode, String), (String, Instant)>,
     /// The time at which there is something to be told.
     due: Option<Instant>,
     disagreement: Option<String>,
@@ -180,15 +180,16 @@ impl Teller {
     }
 }
 
-fn key(reason: &Reason) -> (String, String, String) {
+fn key(reason: &Reason) -> (String, ErrorCode, String) {
     (reason.sled.clone(), reason.code.clone(), reason.subject.clone())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::check::Code;
 
-    fn reason(code: &str, cause: &str) -> Reason {
+    fn reason(code: Code, cause: &str) -> Reason {
         Reason { sled: "a".into(), code: code.into(), subject: "region v-0".into(), cause: cause.into() }
     }
 
@@ -197,15 +198,15 @@ mod tests {
         let mut teller = Teller::default();
         let begin = Instant::now();
         let mut lines = |seconds: u64, reasons: &[Reason]| teller.lines(reasons, begin + Duration::from_secs(seconds));
-        let down = reason("REGION_DOWN", "it ended");
+        let down = reason(Code::RegionDown, "it ended");
         assert_eq!(lines(0, std::slice::from_ref(&down)), ["a: REGION_DOWN region v-0: it ended"]);
         assert!(lines(1, std::slice::from_ref(&down)).is_empty());
-        assert_eq!(lines(2, &[down.clone(), reason("REGION_HUNG", "1")]).len(), 1);
+        assert_eq!(lines(2, &[down.clone(), reason(Code::RegionHung, "1")]).len(), 1);
         for second in 3..12 {
-            let causes = [down.clone(), reason("REGION_HUNG", &second.to_string())];
+            let causes = [down.clone(), reason(Code::RegionHung, &second.to_string())];
             assert!(lines(second, &causes).is_empty(), "{second}");
         }
-        assert_eq!(lines(12, &[reason("REGION_HUNG", "12")]), ["a: REGION_HUNG region v-0: 12"]);
+        assert_eq!(lines(12, &[reason(Code::RegionHung, "12")]), ["a: REGION_HUNG region v-0: 12"]);
         // A cause that has ceased for a while is news when it comes back.
         assert!(lines(13, &[]).is_empty());
         assert_eq!(lines(23, &[down]).len(), 1);

@@ -2,7 +2,7 @@
 
 use super::failure::Failure;
 use crate::names::VolumeName;
-use crate::wire::{ErrorBody, Sled, Volume};
+use crate::wire::{ErrorBody, Refusal, Sled, Volume};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
@@ -91,7 +91,7 @@ impl Client {
             loop {
                 match self.talk(method.clone(), path, body.clone()).await {
                     // A supervisor that has only just started knows more in a moment.
-                    Err(Failure::Refused(why)) if why.code == "STARTING" => sleep(STARTING_POLL).await,
+                    Err(Failure::Refused(why)) if why.code == Refusal::Starting => sleep(STARTING_POLL).await,
                     answer => return answer,
                 }
             }

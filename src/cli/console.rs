@@ -102,7 +102,7 @@ async fn page(client: &Client) -> String {
             );
         }
         Err(_) if !is_configured() => out += &unconfigured(),
-        Err(Failure::Refused(error)) if error.code == Code::ConfigInvalid.as_str() => {
+        Err(Failure::Refused(error)) if error.code == Code::ConfigInvalid => {
             out += &format!("{}\n{}\n", Tone::Bad.paint("The configuration has faults."), error.message);
         }
         Err(failure) => {

@@ -8,7 +8,7 @@ use super::print::{or_dash, print};
 use super::query;
 use super::region;
 use crate::table::{Table, plain};
-use crate::wire::{Granted, Region};
+use crate::wire::{Granted, Refusal, Region};
 use clap::{Args, Subcommand};
 use std::fs;
 use std::io;
@@ -78,7 +78,11 @@ fn read(program: &Path) -> Result<Vec<u8>, Failure> {
     let read = fs::read(program)
         .and_then(|bytes| if bytes.is_empty() { Err(io::Error::other("it is empty")) } else { Ok(bytes) });
     read.map_err(|why| {
-        Failure::refused("NO_PROGRAM", format!("{}: {why}", program.display()), "name the new crucible-downstairs")
+        Failure::refused(
+            Refusal::NoProgram,
+            format!("{}: {why}", program.display()),
+            "name the new crucible-downstairs",
+        )
     })
 }
 

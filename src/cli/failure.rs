@@ -1,6 +1,6 @@
 //! Failures of `sledctl`: why a command was not carried out, and what to do about it.
 
-use crate::wire::Error;
+use crate::wire::{Error, ErrorCode, Refusal};
 use std::io;
 use std::path::PathBuf;
 
@@ -31,7 +31,7 @@ pub(super) enum Failure {
 
 impl Failure {
     /// Make a refusal of `sledctl` itself.
-    pub(super) fn refused(code: &str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub(super) fn refused(code: impl Into<ErrorCode>, message: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::Refused(Error::new(code, message, remedy))
     }
 
@@ -39,7 +39,7 @@ impl Failure {
     pub(super) fn error(&self) -> Error {
         match self {
             Self::Unreachable(socket, why) => Error::new(
-                "UNREACHABLE",
+                Refusal::Unreachable,
                 format!("the supervisor cannot be reached at {}: {why}", socket.display()),
                 match why.kind() {
                     io::ErrorKind::PermissionDenied => "use sudo, or: adduser NAME sled",
@@ -47,11 +47,13 @@ impl Failure {
                 },
             ),
             Self::Refused(error) => error.clone(),
-            Self::Several { .. } => Error::new("FAILED", self.to_string(), "see above: each says why, and what to do"),
-            Self::Gone => {
-                Error::new("UNREACHABLE", self.to_string(), "systemctl status sledd.service; then: sledctl jobs")
+            Self::Several { .. } => {
+                Error::new(Refusal::Failed, self.to_string(), "see above: each says why, and what to do")
             }
-            Self::Io(why) => Error::new("FAILED", why.to_string(), "see journalctl -u sledd"),
+            Self::Gone => {
+                Error::new(Refusal::Unreachable, self.to_string(), "systemctl status sledd.service; then: sledctl jobs")
+            }
+            Self::Io(why) => Error::new(Refusal::Failed, why.to_string(), "see journalctl -u sledd"),
         }
     }
 }

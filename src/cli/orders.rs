@@ -7,7 +7,7 @@ use super::query;
 use crate::clean;
 use crate::names::RegionName;
 use crate::terminal;
-use crate::wire::{Error, Granted, Job, JobKind, JobState};
+use crate::wire::{Error, ErrorCode, Granted, Job, JobKind, JobState, Refusal};
 use http::Method;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
@@ -52,9 +52,9 @@ impl Outcome {
     /// Whether the supervisor ended while it was at it: it did not answer any more, or one that came after it
     /// says so. Of what could not be asked for there is no job.
     fn is_gone(&self) -> bool {
-        self.error.as_ref().is_some_and(|why| match why.code.as_str() {
-            "CUT_SHORT" => true,
-            "UNREACHABLE" => self.job.is_some(),
+        self.error.as_ref().is_some_and(|why| match &why.code {
+            ErrorCode::Refusal(Refusal::CutShort) => true,
+            ErrorCode::Refusal(Refusal::Unreachable) => self.job.is_some(),
             _ => false,
         })
     }
@@ -161,7 +161,7 @@ async fn watch(
         };
     }
     let cancelled =
-        || Error::new("CANCELLED", format!("{}: cancelled; everything is as it was", job.region), "ask again");
+        || Error::new(Refusal::Cancelled, format!("{}: cancelled; everything is as it was", job.region), "ask again");
     outcome.error = job.error.clone().or_else(|| (job.state == JobState::Cancelled).then(cancelled));
     outcome.job = Some(job);
     Ok(outcome)

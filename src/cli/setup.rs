@@ -10,7 +10,7 @@ use crate::files::{make_dir, replace, set_mode};
 use crate::names::SledName;
 use crate::source::Source;
 use crate::terminal;
-use crate::wire;
+use crate::wire::{self, Refusal};
 use clap::Args;
 use std::fmt::Display;
 use std::fs;
@@ -106,7 +106,7 @@ struct Files {
 
 fn read(path: &Path) -> Result<String, Failure> {
     fs::read_to_string(path).map_err(|why| {
-        Failure::refused("NO_FILE", format!("{}: {why}", path.display()), "name a file that can be read")
+        Failure::refused(Refusal::NoFile, format!("{}: {why}", path.display()), "name a file that can be read")
     })
 }
 
@@ -114,7 +114,7 @@ fn read(path: &Path) -> Result<String, Failure> {
 fn given(arguments: &SetupCommand) -> Result<Files, Failure> {
     let needed = |what: &str| {
         Failure::refused(
-            "INCOMPLETE",
+            Refusal::Incomplete,
             format!("{what} is missing"),
             "give --name, --address and --nic, or --sled-toml and --port-map",
         )
@@ -202,7 +202,7 @@ where
         }
         let mut line = String::new();
         if io::stdin().read_line(&mut line)? == 0 {
-            return Err(Failure::refused("INCOMPLETE", "the answers ended", "answer every question"));
+            return Err(Failure::refused(Refusal::Incomplete, "the answers ended", "answer every question"));
         }
         match (line.trim(), &default) {
             ("", Some(default)) => return default.to_string().parse().map_err(|_| no_default()),
@@ -215,7 +215,7 @@ where
 }
 
 fn no_default() -> Failure {
-    Failure::refused("INCOMPLETE", "the proposed answer is none", "write one")
+    Failure::refused(Refusal::Incomplete, "the proposed answer is none", "write one")
 }
 
 /// The network adapters, those on USB first.
@@ -257,7 +257,7 @@ fn write_config_partition(dir: &Path, files: &Files) -> io::Result<()> {
 fn install(files: &Files) -> Result<(), Failure> {
     if !appliance::is_image() {
         let remedy = "write /etc/sled/sled.toml and /etc/sled/port-map.toml by hand, or give --into DIR";
-        return Err(Failure::refused("NO_IMAGE", "this machine does not run the image of a sled", remedy));
+        return Err(Failure::refused(Refusal::NoImage, "this machine does not run the image of a sled", remedy));
     }
     let own = Path::new(OWN);
     make_dir(&own.join(CONFIG), 0o755)?;

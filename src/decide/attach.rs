@@ -6,7 +6,7 @@ use crate::config::Configuration;
 use crate::names::{RegionName, VolumeName};
 use crate::port_map::{LocalRegion, PortMap};
 use crate::region::Grant;
-use crate::wire::{self, Attached};
+use crate::wire::{self, Attached, Refusal};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -76,13 +76,13 @@ pub fn may_attach(
     if is_fleet(config, host) {
         // The sleds that connect from there are let in for repair, and are never seen as hosts.
         let message = format!("{host} is a sled, or this machine itself, and a sled attaches no volume");
-        return Err(wire::Error::new("HOST_NOT_ALLOWED", message, "attach it on a machine that is no sled"));
+        return Err(wire::Error::new(Refusal::HostNotAllowed, message, "attach it on a machine that is no sled"));
     }
     let hosts = &config.map.volumes[volume].hosts;
     if !hosts.is_empty() && !hosts.contains(&host) {
         let message = format!("the port map does not let {host} attach {volume}");
         let remedy = format!("add it to hosts of [volumes.{volume}] in port-map.toml, then: sledctl reload");
-        return Err(wire::Error::new("HOST_NOT_ALLOWED", message, remedy));
+        return Err(wire::Error::new(Refusal::HostNotAllowed, message, remedy));
     }
     match ready {
         Ok(()) => Ok(regions),
@@ -96,14 +96,14 @@ fn not_ready(volume: &VolumeName, reasons: &[wire::Check]) -> wire::Error {
     let all = format!("GET /v1/volumes/{volume}?wait=30");
     let Some(first) = blocking.next() else {
         let message = format!("{volume} may not be attached now");
-        return wire::Error::new("NOT_READY", message, format!("see why: {all}"));
+        return wire::Error::new(Refusal::NotReady, message, format!("see why: {all}"));
     };
     let more = match blocking.count() {
         0 => String::new(),
         more => format!(" (and {more} more: {all})"),
     };
     let message = format!("{volume} may not be attached now: {}: {}: {}{more}", first.code, first.subject, first.cause);
-    wire::Error::new("NOT_READY", message, first.remedy.clone())
+    wire::Error::new(Refusal::NotReady, message, first.remedy.clone())
 }
 
 /// Find that an operator may allow a host to talk to a volume, or cut it off.
@@ -121,11 +121,11 @@ pub fn may_permit(
     if allow && !hosts.is_empty() && !hosts.contains(&host) {
         let message = format!("the port map does not name {host} for {volume}, and it has the last word");
         let remedy = format!("add it to hosts of [volumes.{volume}] in port-map.toml, then: sledctl reload");
-        return Err(wire::Error::new("HOST_NOT_ALLOWED", message, remedy));
+        return Err(wire::Error::new(Refusal::HostNotAllowed, message, remedy));
     }
     if is_fleet(config, host) {
         let message = format!("{host} is a sled, or this machine itself: it is always let in, for repair");
-        return Err(wire::Error::new("HOST_NOT_ALLOWED", message, "name a host"));
+        return Err(wire::Error::new(Refusal::HostNotAllowed, message, "name a host"));
     }
     Ok(regions)
 }
@@ -150,14 +150,14 @@ pub fn may_drain(config: &Configuration, volume: &VolumeName) -> Result<(), wire
 fn regions(config: &Configuration, volume: &VolumeName) -> Result<Vec<LocalRegion>, wire::Error> {
     let Some(wanted) = config.map.volumes.get(volume) else {
         let message = format!("the port map has no volume {volume}");
-        return Err(wire::Error::new("VOLUME_UNKNOWN", message, "see GET /v1/volumes"));
+        return Err(wire::Error::new(Refusal::VolumeUnknown, message, "see GET /v1/volumes"));
     };
     let regions: Vec<_> = config.local_regions().into_iter().filter(|local| local.name.volume() == volume).collect();
     if regions.is_empty() {
         let sleds: BTreeSet<_> = wanted.regions.iter().map(|region| region.sled.as_str()).collect();
         let sleds = sleds.into_iter().collect::<Vec<_>>().join(", ");
         let message = format!("no region of {volume} is on this sled");
-        return Err(wire::Error::new("VOLUME_ELSEWHERE", message, format!("ask {sleds}")));
+        return Err(wire::Error::new(Refusal::VolumeElsewhere, message, format!("ask {sleds}")));
     }
     Ok(regions)
 }
@@ -205,7 +205,7 @@ pub fn elsewhere(volume: &VolumeName, attached: &[Attached]) -> wire::Error {
     });
     let message = format!("{volume} is attached elsewhere: {}", who.collect::<Vec<_>>().join("; "));
     let remedy = "detach it there; if that host is dead or must not have it any more, ask with takeover";
-    wire::Error::new("VOLUME_ATTACHED_ELSEWHERE", message, remedy)
+    wire::Error::new(Refusal::VolumeAttachedElsewhere, message, remedy)
 }
 
 /// Refuse a ticket while another host that is not connected holds the last one, and has been away for so long, if it
@@ -221,7 +221,7 @@ pub fn held(volume: &VolumeName, holder: &str, since: Timestamp, away: Option<Du
         "wait until it comes back, lets go (crucible-attach release {volume}, on it) or stays away; if it is dead or \
          must not have it any more, ask with takeover"
     );
-    wire::Error::new("VOLUME_HELD_ELSEWHERE", message, remedy)
+    wire::Error::new(Refusal::VolumeHeldElsewhere, message, remedy)
 }
 
 impl Facts {

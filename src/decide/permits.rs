@@ -6,11 +6,12 @@
 use super::facts::{Busy, Facts, Holder, OnDisk, Region};
 use super::identity::{Identity, identity};
 use super::storage::{readable, usable};
+use crate::check::Code;
 use crate::config::Configuration;
 use crate::names::RegionName;
 use crate::port_map::LocalRegion;
 use crate::region::{Ledger, Record, Tombstone};
-use crate::wire::{self, State};
+use crate::wire::{self, ErrorCode, Refusal, State};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use uuid::Uuid;
@@ -47,7 +48,7 @@ pub fn may_create(
         }
         Identity::Wrong(_, finding) if ledger.regions.contains_key(name) => {
             let message = format!("{name} is on record and is never created again: {}", finding.cause);
-            Err(wire::Error::new("REGION_EXISTS", message, finding.remedy))
+            Err(wire::Error::new(Refusal::RegionExists, message, finding.remedy))
         }
         Identity::Wrong(State::Missing, _) if never_existed == Some(name) && ledger.doubted(name).is_some() => {
             usable(config, facts)?;
@@ -55,7 +56,7 @@ pub fn may_create(
         }
         Identity::Wrong(_, finding) => {
             let message = format!("nothing is destroyed to create: {}", finding.cause);
-            Err(wire::Error::new(finding.code.as_str(), message, finding.remedy))
+            Err(wire::Error::new(finding.code, message, finding.remedy))
         }
         Identity::Unavailable => Err(unseen(config, name)),
     }
@@ -90,7 +91,7 @@ pub fn may_delete(
     if config.map.volumes.contains_key(name.volume()) && yes != Some(name.to_string().as_str()) {
         let message = format!("{name} carries the volume {}, which the port map has: it is not deleted", name.volume());
         let remedy = format!("to destroy this replica: sledctl region delete {name} --yes-destroy {name}");
-        return Err(wire::Error::new("YES_DESTROY", message, remedy));
+        return Err(wire::Error::new(Refusal::YesDestroy, message, remedy));
     }
     let there = facts.disk.as_ref().and_then(|disk| disk.regions.get(name));
     Ok(match there {
@@ -111,7 +112,7 @@ fn connected(facts: &Facts, name: &RegionName) -> BTreeSet<IpAddr> {
 pub fn in_use<'a>(name: &RegionName, hosts: impl IntoIterator<Item = &'a IpAddr>) -> wire::Error {
     let hosts = hosts.into_iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let message = format!("{hosts} is connected to the volume {}: {name} is not taken away", name.volume());
-    wire::Error::new("IN_USE", message, "detach the volume there first, then ask again")
+    wire::Error::new(Refusal::InUse, message, "detach the volume there first, then ask again")
 }
 
 /// Find whether a deleted region may be had back; `time` tells which, if there are several.
@@ -129,7 +130,7 @@ pub fn may_restore(
     let ledger = usable(config, facts)?;
     if ledger.regions.contains_key(name) {
         let message = format!("{name} exists: what was deleted is not put over it");
-        return Err(wire::Error::new("REGION_EXISTS", message, "sledctl storage lists what lies in the trash"));
+        return Err(wire::Error::new(Refusal::RegionExists, message, "sledctl storage lists what lies in the trash"));
     }
     the_one(name, time, ledger.restorable(name))
 }
@@ -153,11 +154,11 @@ pub fn may_purge(
     if yes != Some(meant.as_str()) {
         let message = format!("what was deleted of {name} is removed for good only if that is said twice");
         let remedy = format!("sledctl region purge {meant} --yes-destroy {meant}");
-        return Err(wire::Error::new("YES_DESTROY", message, remedy));
+        return Err(wire::Error::new(Refusal::YesDestroy, message, remedy));
     }
     if facts.removing {
         let message = "something else is being removed for good";
-        return Err(wire::Error::new("BUSY", message, "ask again when it is done: sledctl jobs"));
+        return Err(wire::Error::new(Refusal::Busy, message, "ask again when it is done: sledctl jobs"));
     }
     Ok(stone)
 }
@@ -169,13 +170,13 @@ fn the_one(name: &RegionName, time: Option<i64>, stones: Vec<&Tombstone>) -> Res
     match meant.as_slice() {
         [] => {
             let message = format!("no such deleted region {name} is kept");
-            Err(wire::Error::new("REGION_UNKNOWN", message, "sledctl storage lists what lies in the trash"))
+            Err(wire::Error::new(Refusal::RegionUnknown, message, "sledctl storage lists what lies in the trash"))
         }
         [one] => Ok((*one).clone()),
         several => {
             let dirs = several.iter().map(|stone| format!("{} ({})", stone.dir(), stone.deleted));
             let message = format!("{name} was deleted more than once: {}", dirs.collect::<Vec<_>>().join(", "));
-            Err(wire::Error::new("AMBIGUOUS", message, "say which, by its name in the trash"))
+            Err(wire::Error::new(Refusal::Ambiguous, message, "say which, by its name in the trash"))
         }
     }
 }
@@ -189,7 +190,7 @@ pub fn may_adopt(config: &Configuration, facts: &Facts, name: &RegionName) -> Re
     let local = local(config, name)?;
     idle(facts, name)?;
     let ledger = match readable(config, facts) {
-        Err(why) if why.code == "LEDGER_UNREADABLE" => return Ok(local),
+        Err(why) if why.code == Code::LedgerUnreadable => return Ok(local),
         ledger => ledger?,
     };
     usable(config, facts)?;
@@ -199,7 +200,7 @@ pub fn may_adopt(config: &Configuration, facts: &Facts, name: &RegionName) -> Re
     let sibling = facts.busy.iter().find(|(other, busy)| other.volume() == name.volume() && away(busy));
     if let Some((sibling, _)) = sibling {
         let message = format!("another job is at {sibling}: {name} is not adopted meanwhile");
-        return Err(wire::Error::new("BUSY", message, "ask again when it is done: sledctl jobs"));
+        return Err(wire::Error::new(Refusal::Busy, message, "ask again when it is done: sledctl jobs"));
     }
     Ok(local)
 }
@@ -209,7 +210,7 @@ fn not_yet_on_record(ledger: &Ledger, name: &RegionName) -> Result<(), wire::Err
         None => Ok(()),
         Some(record) => {
             let message = format!("{name} is on record already, as {} ({})", record.uuid, record.by);
-            Err(wire::Error::new("REGION_EXISTS", message, format!("see sledctl region show {name}")))
+            Err(wire::Error::new(Refusal::RegionExists, message, format!("see sledctl region show {name}")))
         }
     }
 }
@@ -225,11 +226,11 @@ fn not_here(config: &Configuration, name: &RegionName) -> wire::Error {
     match placement {
         Some(placement) => {
             let message = format!("{name} belongs on {}, and this is {}", placement.sled, config.sled.name);
-            wire::Error::new("REGION_ELSEWHERE", message, format!("ask {}", placement.sled))
+            wire::Error::new(Refusal::RegionElsewhere, message, format!("ask {}", placement.sled))
         }
         None => {
             let message = format!("the port map has no region {name}");
-            wire::Error::new("REGION_UNKNOWN", message, "see sledctl region list for those it has")
+            wire::Error::new(Refusal::RegionUnknown, message, "see sledctl region list for those it has")
         }
     }
 }
@@ -237,16 +238,16 @@ fn not_here(config: &Configuration, name: &RegionName) -> wire::Error {
 /// The facts of a region that no job is at.
 pub(super) fn idle(facts: &Facts, name: &RegionName) -> Result<Region, wire::Error> {
     let region = facts.regions.get(name).cloned().unwrap_or_default();
-    let (code, doing) = match facts.busy.get(name) {
+    let (code, doing): (ErrorCode, _) = match facts.busy.get(name) {
         None => return Ok(region),
-        Some(Busy::Creating) => ("REGION_CREATING", "created"),
-        Some(Busy::Adopting) => ("REGION_ADOPTING", "adopted"),
-        Some(Busy::Deleting) => ("REGION_DELETING", "deleted or restored"),
-        Some(Busy::Restarting | Busy::Watching) => ("BUSY", "restarted"),
-        Some(Busy::Holding) => ("BUSY", "put on hold"),
+        Some(Busy::Creating) => (Code::RegionCreating.into(), "created"),
+        Some(Busy::Adopting) => (Code::RegionAdopting.into(), "adopted"),
+        Some(Busy::Deleting) => (Code::RegionDeleting.into(), "deleted or restored"),
+        Some(Busy::Restarting | Busy::Watching) => (Refusal::Busy.into(), "restarted"),
+        Some(Busy::Holding) => (Refusal::Busy.into(), "put on hold"),
         Some(Busy::Waiting) => {
             let message = format!("a job for {name} waits for its turn");
-            return Err(wire::Error::new("BUSY", message, "cancel it, or wait until it is done: sledctl jobs"));
+            return Err(wire::Error::new(Refusal::Busy, message, "cancel it, or wait until it is done: sledctl jobs"));
         }
     };
     Err(wire::Error::new(code, format!("{name} is being {doing}"), "wait until it is done: sledctl jobs"))
@@ -257,12 +258,12 @@ pub(super) fn not_on_record(config: &Configuration, name: &RegionName) -> wire::
     let dir = config.region_dir(name);
     let remedy =
         format!("sledctl storage lists those that are; if {} is one: sledctl region adopt {name}", dir.display());
-    wire::Error::new("REGION_UNKNOWN", message, remedy)
+    wire::Error::new(Refusal::RegionUnknown, message, remedy)
 }
 
 pub(super) fn unseen(config: &Configuration, name: &RegionName) -> wire::Error {
     let message = format!("it is not known yet what lies in {}", config.region_dir(name).display());
-    wire::Error::new("NOT_SEEN", message, "ask again in a moment")
+    wire::Error::new(Code::NotSeen, message, "ask again in a moment")
 }
 
 pub(super) fn ports_free(region: &Region, local: &LocalRegion) -> Result<(), wire::Error> {
@@ -273,7 +274,7 @@ pub(super) fn ports_free(region: &Region, local: &LocalRegion) -> Result<(), wir
                 .pid
                 .map_or_else(|| "an unseen process".into(), |pid| format!("process {pid} ({})", stranger.command));
             let message = format!("port {port} of {} is taken by {who}", local.name);
-            return Err(wire::Error::new("PORT_TAKEN", message, "end that process, then ask again"));
+            return Err(wire::Error::new(Code::PortTaken, message, "end that process, then ask again"));
         }
     }
     Ok(())

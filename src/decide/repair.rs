@@ -41,7 +41,7 @@ pub fn may_go(
     );
     let remedy = "make room first (sledctl storage shows what takes it), or detach the volume on its host; with --force \
                   it is done all the same, and the copy stays out of date until there is room";
-    Err(wire::Error::new(Code::RepairImpossible.as_str(), message, remedy))
+    Err(wire::Error::new(Code::RepairImpossible, message, remedy))
 }
 
 /// The same, as far as is known now.

@@ -9,7 +9,7 @@ use crate::names::{RegionName, VolumeName};
 use crate::region::Ledger;
 use crate::size;
 use crate::times::in_seconds;
-use crate::wire;
+use crate::wire::{self, Refusal};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
@@ -89,7 +89,7 @@ pub fn usable<'a>(config: &Configuration, facts: &'a Facts) -> Result<&'a Ledger
         (Settled::Failed(why), _) => Err(refusal(&unsettled(why))),
         _ => {
             let message = "what an earlier supervisor left undone on the data disk is being looked for";
-            Err(wire::Error::new("STARTING", message, "ask again in a moment"))
+            Err(wire::Error::new(Refusal::Starting, message, "ask again in a moment"))
         }
     }
 }
@@ -105,7 +105,11 @@ pub fn identity(disk: &Disk) -> Option<Uuid> {
 /// Why the disk may not.
 pub fn readable<'a>(config: &Configuration, facts: &'a Facts) -> Result<&'a Ledger, wire::Error> {
     let Some(disk) = &facts.disk else {
-        return Err(wire::Error::new("NOT_SEEN", "the data disk has not been looked at yet", "ask again in a moment"));
+        return Err(wire::Error::new(
+            Code::NotSeen,
+            "the data disk has not been looked at yet",
+            "ask again in a moment",
+        ));
     };
     match unavailable(config, disk) {
         Some(finding) => Err(refusal(&finding)),
@@ -114,7 +118,7 @@ pub fn readable<'a>(config: &Configuration, facts: &'a Facts) -> Result<&'a Ledg
 }
 
 fn refusal(finding: &Finding) -> wire::Error {
-    wire::Error::new(finding.code.as_str(), format!("nothing is done: {}", finding.cause), finding.remedy.clone())
+    wire::Error::new(finding.code, format!("nothing is done: {}", finding.cause), finding.remedy.clone())
 }
 
 /// The findings about the disk as a whole.

@@ -19,7 +19,7 @@ use crate::check::Code;
 use crate::config::Configuration;
 use crate::names::{RegionName, VolumeName};
 use crate::port_map::LocalRegion;
-use crate::wire::{self, State};
+use crate::wire::{self, ErrorCode, Refusal, State};
 use std::collections::BTreeSet;
 
 /// The manner in which a region is taken down.
@@ -130,7 +130,7 @@ pub fn may_hold(
     let local = on_record(config, facts, name)?;
     if facts.held(name).is_some() {
         let remedy = format!("see why: sledctl region show {name}");
-        return Err(wire::Error::new("REGION_HELD", format!("{name} is held already"), remedy));
+        return Err(wire::Error::new(Code::RegionHeld, format!("{name} is held already"), remedy));
     }
     if !force {
         keeps_data(config, facts, &local)?;
@@ -151,7 +151,7 @@ fn keeps_data(config: &Configuration, facts: &Facts, local: &LocalRegion) -> Res
     match identity(config, local, facts) {
         Identity::Wrong(State::Missing, finding) if alive => {
             let message = format!("{} is left running, as nothing else has its data: {}", local.name, finding.cause);
-            Err(wire::Error::new(finding.code.as_str(), message, finding.remedy))
+            Err(wire::Error::new(finding.code, message, finding.remedy))
         }
         _ => Ok(()),
     }
@@ -167,7 +167,7 @@ pub fn may_release(config: &Configuration, facts: &Facts, name: &RegionName) -> 
         Some(_) => Ok(local),
         None => {
             let message = format!("{name} is not held: there is nothing to release");
-            Err(wire::Error::new("NOT_HELD", message, format!("see sledctl region show {name}")))
+            Err(wire::Error::new(Refusal::NotHeld, message, format!("see sledctl region show {name}")))
         }
     }
 }
@@ -211,7 +211,7 @@ pub(super) fn siblings_serve(config: &Configuration, facts: &Facts, name: &Regio
     let later = |sibling: &RegionName, what: &str| {
         let message = format!("{name} stays as it is: {sibling} {what}, and a host needs two of three regions");
         let remedy = format!("see sledctl region show {sibling}; with --force it is done all the same");
-        Denied::Later(wire::Error::new("SIBLING_DOWN", message, remedy))
+        Denied::Later(wire::Error::new(Refusal::SiblingDown, message, remedy))
     };
     let serving = serving(config, facts);
     for sibling in siblings(config, name) {
@@ -243,12 +243,12 @@ pub fn may_upgrade(config: &Configuration, facts: &Facts, force: bool) -> Result
     if let Some(down) = down.filter(|_| !force) {
         let message = format!("{} does not serve: whether another program does well could not be told", down.name);
         let remedy = format!("see sledctl region show {}; with --force it is done all the same", down.name);
-        return Err(wire::Error::new("SIBLING_DOWN", message, remedy));
+        return Err(wire::Error::new(Refusal::SiblingDown, message, remedy));
     }
     here.iter().try_for_each(|local| repaired(config, facts, local, force))?;
     if here.is_empty() {
         let message = "no region is on record: there is nothing to roll a program over";
-        return Err(wire::Error::new("REGION_UNKNOWN", message, "sledctl region create --all"));
+        return Err(wire::Error::new(Refusal::RegionUnknown, message, "sledctl region create --all"));
     }
     Ok(here.swap_remove(0))
 }
@@ -265,13 +265,13 @@ pub fn claim(config: &Configuration, facts: &Facts, name: &RegionName, manner: M
         fit(config, facts, &local)?;
         if !facts.is_fenced(config, name) {
             let message = format!("{name} stays as it is: whom it lets in is being changed");
-            return Err(Denied::Later(wire::Error::new("NOT_FENCED", message, "ask again in a moment")));
+            return Err(Denied::Later(wire::Error::new(Refusal::NotFenced, message, "ask again in a moment")));
         }
     }
     let held = |name: &RegionName| !matches!(facts.busy.get(name), None | Some(Busy::Waiting));
     let busy = |other: &RegionName| {
         let message = format!("{name} stays as it is: another job is at {other}");
-        Denied::Later(wire::Error::new("BUSY", message, "see sledctl jobs"))
+        Denied::Later(wire::Error::new(Refusal::Busy, message, "see sledctl jobs"))
     };
     if held(name) {
         return Err(busy(name));
@@ -294,11 +294,11 @@ pub fn claim(config: &Configuration, facts: &Facts, name: &RegionName, manner: M
 /// Why not, and whether it is worth asking again: what was not looked at yet, or is being asked for, is.
 pub fn fit(config: &Configuration, facts: &Facts, local: &LocalRegion) -> Result<(), Denied> {
     let name = &local.name;
-    let refuse = |code: &str, what: &str, remedy: String| {
+    let refuse = |code: ErrorCode, what: &str, remedy: String| {
         Err(Denied::Refused(wire::Error::new(code, format!("{name} is not started: {what}"), remedy)))
     };
-    let found = |finding: &Finding| refuse(finding.code.as_str(), &finding.cause, finding.remedy.clone());
-    let later = |code: &str, what: &str| {
+    let found = |finding: &Finding| refuse(finding.code.into(), &finding.cause, finding.remedy.clone());
+    let later = |code: ErrorCode, what: &str| {
         let message = format!("{name} is not started: {what}");
         Err(Denied::Later(wire::Error::new(code, message, "ask again in a moment")))
     };
@@ -309,7 +309,10 @@ pub fn fit(config: &Configuration, facts: &Facts, local: &LocalRegion) -> Result
         Identity::Unavailable => return Err(Denied::Later(unseen(config, name))),
     }
     if facts.stale_units {
-        return later("STARTING", "systemd has not told yet that it knows its unit as it is configured now");
+        return later(
+            Refusal::Starting.into(),
+            "systemd has not told yet that it knows its unit as it is configured now",
+        );
     }
     if let Some(why) = facts.outdated(name) {
         return found(&outdated::finding(why));
@@ -317,29 +320,29 @@ pub fn fit(config: &Configuration, facts: &Facts, local: &LocalRegion) -> Result
     if facts.held(name).is_some() {
         let message = format!("{name} is held: it is not started");
         let remedy = format!("sledctl region release {name}");
-        return Err(Denied::Refused(wire::Error::new("REGION_HELD", message, remedy)));
+        return Err(Denied::Refused(wire::Error::new(Code::RegionHeld, message, remedy)));
     }
     if facts.disk.as_ref().is_none_or(|disk| disk.read_only) {
-        return refuse("DATA_READ_ONLY", "the data disk cannot be written to", "sledctl status".into());
+        return refuse(Code::DataReadOnly.into(), "the data disk cannot be written to", "sledctl status".into());
     }
     if facts.network.is_none() {
-        return later("NOT_SEEN", "the network was not looked at yet");
+        return later(Code::NotSeen.into(), "the network was not looked at yet");
     }
     if !has_address(config, facts) {
         let what = format!("{} does not have the sled's address", config.sled.network.bridge);
-        return refuse(Code::BridgeAddress.as_str(), &what, "see BRIDGE_ADDRESS in sledctl checks".into());
+        return refuse(Code::BridgeAddress.into(), &what, "see BRIDGE_ADDRESS in sledctl checks".into());
     }
     if facts.intruders.is_none() {
-        return later("NOT_SEEN", "who has files of it open for writing was not looked at yet");
+        return later(Code::NotSeen.into(), "who has files of it open for writing was not looked at yet");
     }
     if facts.intruded(name) {
         let remedy = format!("see sledctl region show {name}");
-        return refuse("REGION_FOREIGN_PROCESS", "another process has files of it open for writing", remedy);
+        return refuse(Code::RegionForeignProcess.into(), "another process has files of it open for writing", remedy);
     }
     match tls::usable(config, facts) {
         Ok(()) => {}
         Err(Some(finding)) => return found(&finding),
-        Err(None) => return later("NOT_SEEN", "the files of [tls] were not looked at yet"),
+        Err(None) => return later(Code::NotSeen.into(), "the files of [tls] were not looked at yet"),
     }
     let region = facts.regions.get(name).cloned().unwrap_or_default();
     ports_free(&region, local).map_err(Denied::Refused)

@@ -11,7 +11,7 @@ use crate::config::Configuration;
 use crate::names::{RegionName, VolumeName};
 use crate::port_map::LocalRegion;
 use crate::region::Ledger;
-use crate::wire::{self, Drain, DrainState, Maintenance, State};
+use crate::wire::{self, Drain, DrainState, Maintenance, Refusal, State};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use uuid::Uuid;
@@ -147,7 +147,7 @@ fn awaits(config: &Configuration, local: &LocalRegion, facts: &Facts) -> Option<
 /// The help for a job that nobody follows and that has no `--force`, for what is said to somebody who asks.
 fn what_helps(config: &Configuration, local: &LocalRegion, facts: &Facts, job: u64, why: &wire::Error) -> String {
     let said = why.remedy.strip_suffix("; with --force it is done all the same").unwrap_or(&why.remedy);
-    if why.code != "HOST_ALONE" {
+    if why.code != Refusal::HostAlone {
         return said.replace(": --sled ADDRESS:PORT", &format!(": sledctl jobs follow {job} --sled ADDRESS:PORT"));
     }
     let meant = |host: &IpAddr| why.message.split_whitespace().any(|word| word == host.to_string());

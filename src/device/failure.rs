@@ -2,7 +2,7 @@
 
 use super::backend::Backend;
 use crate::nbd::handshake::HandshakeError;
-use crate::wire::Error;
+use crate::wire::{Error, Refusal};
 use std::io;
 use std::time::Duration;
 
@@ -84,21 +84,21 @@ pub enum Failure {
 
 impl Failure {
     /// The failure's stable code.
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> Refusal {
         match self {
-            Self::NoModule => "NBD_NO_MODULE",
-            Self::Forbidden => "NBD_FORBIDDEN",
-            Self::InUse(_) => "NBD_IN_USE",
-            Self::NoDevice(_) => "NBD_NO_DEVICE",
-            Self::NotConnected(_) => "NBD_NOT_CONNECTED",
-            Self::OtherBackend { .. } => "NBD_OTHER_BACKEND",
-            Self::NoIdentifier => "NBD_NO_IDENTIFIER",
-            Self::Refused { .. } => "NBD_REFUSED",
-            Self::Unreachable { .. } => "NBD_UNREACHABLE",
-            Self::Dropped { .. } => "NBD_DROPPED",
-            Self::Late { .. } => "NBD_LATE",
-            Self::Handshake { .. } => "NBD_HANDSHAKE",
-            Self::Io(_) => "FAILED",
+            Self::NoModule => Refusal::NbdNoModule,
+            Self::Forbidden => Refusal::NbdForbidden,
+            Self::InUse(_) => Refusal::NbdInUse,
+            Self::NoDevice(_) => Refusal::NbdNoDevice,
+            Self::NotConnected(_) => Refusal::NbdNotConnected,
+            Self::OtherBackend { .. } => Refusal::NbdOtherBackend,
+            Self::NoIdentifier => Refusal::NbdNoIdentifier,
+            Self::Refused { .. } => Refusal::NbdRefused,
+            Self::Unreachable { .. } => Refusal::NbdUnreachable,
+            Self::Dropped { .. } => Refusal::NbdDropped,
+            Self::Late { .. } => Refusal::NbdLate,
+            Self::Handshake { .. } => Refusal::NbdHandshake,
+            Self::Io(_) => Refusal::Failed,
         }
     }
 

@@ -5,7 +5,7 @@ use super::target::Query;
 use crate::names::{RegionName, VolumeName};
 use crate::span::Span;
 use crate::supervisor::{self, Asked, Asks, Handle, Manner, Reload, Reloading, Request, Wish};
-use crate::wire::{Error, Granted};
+use crate::wire::{Error, Granted, Refusal};
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt, Limited};
@@ -53,8 +53,9 @@ where
         return Ok(Bytes::new());
     }
     let read = Limited::new(body, MOST_PROGRAM).collect().await;
-    let wrong =
-        |why| Error::new("BAD_BODY", format!("what was brought was not taken: {why}"), "bring what is wanted itself");
+    let wrong = |why| {
+        Error::new(Refusal::BadBody, format!("what was brought was not taken: {why}"), "bring what is wanted itself")
+    };
     read.map(http_body_util::Collected::to_bytes).map_err(wrong)
 }
 
@@ -63,7 +64,7 @@ pub(super) async fn answer(handle: &Handle, method: &Method, path: &[&str], quer
     let wish = match wish(method, path, query, brought) {
         Ok(Some(wish)) => wish,
         Ok(None) => return not_allowed(allowed(path).unwrap_or_default()),
-        Err(why) => return error(StatusCode::BAD_REQUEST, why),
+        Err(why) => return error(why),
     };
     // With a faulty configuration nothing can be done but this, by which it is mended.
     if !matches!(wish, Wish::Reload(_))
@@ -75,11 +76,8 @@ pub(super) async fn answer(handle: &Handle, method: &Method, path: &[&str], quer
     let sent = handle.requests.send(Request { wish, answer }).await;
     match (sent, answered.await) {
         (Ok(()), Ok(Ok(granted))) => render(granted),
-        (Ok(()), Ok(Err(why))) => error(status(&why), why),
-        _ => error(
-            StatusCode::SERVICE_UNAVAILABLE,
-            Error::new("STOPPING", "the supervisor is ending", "ask again in a moment"),
-        ),
+        (Ok(()), Ok(Err(why))) => error(why),
+        _ => error(Error::new(Refusal::Stopping, "the supervisor is ending", "ask again in a moment")),
     }
 }
 
@@ -173,14 +171,14 @@ fn wish(method: &Method, path: &[&str], query: &Query, brought: Bytes) -> Result
         }
         (&Method::PUT, ["v1", "maintenance"]) => Wish::Maintain(maintenance(query)?),
         (&Method::POST, ["v1", "jobs", id, "word"]) => {
-            let wrong = |what: &str| Error::new("BAD_QUERY", what, "answer the question as the job has it");
+            let wrong = |what: &str| Error::new(Refusal::BadQuery, what, "answer the question as the job has it");
             let number = one(query, "number")?.and_then(|number| number.parse().ok());
             let word = serde_json::from_slice(&brought).map_err(|why| wrong(&format!("that is no word: {why}")))?;
             let id = id.parse().map_err(|_| wrong("there is no such job"))?;
             Wish::Word(id, number.ok_or_else(|| wrong("number is missing"))?, word)
         }
         (&Method::DELETE, ["v1", "jobs", id]) => Wish::Cancel(id.parse().map_err(|_| {
-            Error::new("JOB_UNKNOWN", format!("there is no job {id}"), "sledctl jobs lists those that there are")
+            Error::new(Refusal::JobUnknown, format!("there is no job {id}"), "sledctl jobs lists those that there are")
         })?),
         (&Method::POST, ["v1", "storage", "init"]) => Wish::InitStorage(replace(query)?),
         _ => return Ok(None),
@@ -189,16 +187,16 @@ fn wish(method: &Method, path: &[&str], query: &Query, brought: Bytes) -> Result
 }
 
 fn region(name: &str) -> Result<RegionName, Error> {
-    name.parse().map_err(|why| Error::new("BAD_NAME", format!("{name:?}: {why}"), "for example still-fawn-0"))
+    name.parse().map_err(|why| Error::new(Refusal::BadName, format!("{name:?}: {why}"), "for example still-fawn-0"))
 }
 
 fn volume(name: &str) -> Result<VolumeName, Error> {
-    name.parse().map_err(|why| Error::new("BAD_NAME", format!("{name:?}: {why}"), "for example still-fawn"))
+    name.parse().map_err(|why| Error::new(Refusal::BadName, format!("{name:?}: {why}"), "for example still-fawn"))
 }
 
 /// The host that is meant: its address, or its name in the map.
 fn host(query: &Query) -> Result<String, Error> {
-    let missing = || Error::new("BAD_QUERY", "it is not said which host", "for example host=192.168.4.17");
+    let missing = || Error::new(Refusal::BadQuery, "it is not said which host", "for example host=192.168.4.17");
     one(query, "host")?.ok_or_else(missing)
 }
 
@@ -217,14 +215,15 @@ pub(super) fn truth(key: &str, value: Option<String>) -> Result<bool, Error> {
     match value.as_deref() {
         None | Some("false") => Ok(false),
         Some("true") => Ok(true),
-        Some(other) => Err(Error::new("BAD_QUERY", format!("{key} is {other:?}"), "write true or false")),
+        Some(other) => Err(Error::new(Refusal::BadQuery, format!("{key} is {other:?}"), "write true or false")),
     }
 }
 
 /// A sentence. One line, and not too long to be shown everywhere.
 fn spoken(text: String) -> Result<String, Error> {
     const MOST: usize = 200;
-    let wrong = |what: &str| Error::new("BAD_QUERY", format!("reason {what}"), "one line of up to 200 characters");
+    let wrong =
+        |what: &str| Error::new(Refusal::BadQuery, format!("reason {what}"), "one line of up to 200 characters");
     let text = text.trim();
     match text.chars().any(char::is_control) || text.chars().count() > MOST {
         true => Err(wrong("is too long, or has control characters in it")),
@@ -236,13 +235,13 @@ fn spoken(text: String) -> Result<String, Error> {
 fn maintenance(query: &Query) -> Result<Option<Asked>, Error> {
     let [on, time, reason] = parameters(query, ["on", "for", "reason"])?;
     let remedy = "write a length of time such as 30m";
-    let time = time.map(|text| text.parse().map_err(|why| Error::new("BAD_QUERY", format!("for {why}"), remedy)));
+    let time = time.map(|text| text.parse().map_err(|why| Error::new(Refusal::BadQuery, format!("for {why}"), remedy)));
     let (time, reason): (Option<Span>, _) = (time.transpose()?, reason.map(spoken).transpose()?);
     if time.is_some_and(|time| time.seconds == 0) {
-        return Err(Error::new("BAD_QUERY", "for is no time at all", "to end it: on=false"));
+        return Err(Error::new(Refusal::BadQuery, "for is no time at all", "to end it: on=false"));
     }
     match on {
-        None => Err(Error::new("BAD_QUERY", "it is not said whether", "write on=true or on=false")),
+        None => Err(Error::new(Refusal::BadQuery, "it is not said whether", "write on=true or on=false")),
         on => Ok(truth("on", on)?.then_some(Asked { time, reason })),
     }
 }
@@ -259,7 +258,7 @@ fn reload(query: &Query) -> Result<Reloading, Error> {
     let kept = number.as_deref().map(kept).transpose()?;
     if kept.is_some() && how != Reload::Show {
         let remedy = "write its files first: sledctl config restore";
-        return Err(Error::new("BAD_QUERY", "what was in force before is only shown", remedy));
+        return Err(Error::new(Refusal::BadQuery, "what was in force before is only shown", remedy));
     }
     let by = by.map(spoken).transpose()?.filter(|by| !by.is_empty());
     Ok(Reloading { how, kept, by: by.unwrap_or_else(|| "POST /v1/reload".into()) })
@@ -268,13 +267,14 @@ fn reload(query: &Query) -> Result<Reloading, Error> {
 /// The number of a configuration that is kept.
 fn kept(text: &str) -> Result<u64, Error> {
     let message = || format!("no configuration {text:?} is kept");
-    text.parse().map_err(|_| Error::new("CONFIG_UNKNOWN", message(), "sledctl config history lists those that are"))
+    text.parse()
+        .map_err(|_| Error::new(Refusal::ConfigUnknown, message(), "sledctl config history lists those that are"))
 }
 
 /// The second at which a region was deleted, as its name in the trash has it.
 fn second(text: String) -> Result<i64, Error> {
     let remedy = "write what follows the region's name in the trash: sledctl storage";
-    text.parse().map_err(|_| Error::new("BAD_QUERY", format!("deleted is no time: {text:?}"), remedy))
+    text.parse().map_err(|_| Error::new(Refusal::BadQuery, format!("deleted is no time: {text:?}"), remedy))
 }
 
 /// A directory, as it stands in unit files: nothing in it needs quoting.
@@ -286,7 +286,7 @@ fn from(query: &Query) -> Result<Option<PathBuf>, Error> {
         true => Ok(Some(text.into())),
         false => {
             let remedy = "an absolute path of letters, digits and ._-+, for example /crucible/vm-still-fawn-0";
-            Err(Error::new("BAD_PATH", format!("{text:?} is no plain absolute path"), remedy))
+            Err(Error::new(Refusal::BadPath, format!("{text:?} is no plain absolute path"), remedy))
         }
     }
 }
@@ -294,20 +294,8 @@ fn from(query: &Query) -> Result<Option<PathBuf>, Error> {
 fn replace(query: &Query) -> Result<Option<Uuid>, Error> {
     let text = one(query, "replace")?;
     text.map(|text| text.parse()).transpose().map_err(|_| {
-        Error::new("BAD_QUERY", "replace is no UUID", "write the one that sledctl storage init or status shows")
+        Error::new(Refusal::BadQuery, "replace is no UUID", "write the one that sledctl storage init or status shows")
     })
-}
-
-/// What a refused request is in HTTP's terms.
-pub(super) fn status(why: &Error) -> StatusCode {
-    match why.code.as_str() {
-        "CONFIG_UNKNOWN" | "REGION_UNKNOWN" | "REGION_ELSEWHERE" | "JOB_UNKNOWN" | "VOLUME_UNKNOWN"
-        | "VOLUME_ELSEWHERE" => StatusCode::NOT_FOUND,
-        "DATA_NOT_MOUNTED" | "DATA_FOREIGN" | "LEDGER_UNREADABLE" | "SYSTEMD_UNREACHABLE" | "STARTING" | "NOT_SEEN" => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
-        _ => StatusCode::CONFLICT,
-    }
 }
 
 #[cfg(test)]
@@ -327,20 +315,22 @@ mod tests {
         assert!(matches!(read(Method::PUT, name, ""), Ok(None)));
         let adopt = "v1/regions/still-fawn-0/adopt";
         assert!(matches!(read(Method::POST, adopt, "from=/c/vm-a"), Ok(Some(Wish::Adopt(_, Some(_))))));
-        for (query, code) in [("from=c", "BAD_PATH"), ("from=/c/../d", "BAD_PATH"), ("form=/c", "BAD_QUERY")] {
+        for (query, code) in
+            [("from=c", Refusal::BadPath), ("from=/c/../d", Refusal::BadPath), ("form=/c", Refusal::BadQuery)]
+        {
             assert_eq!(read(Method::POST, adopt, query).unwrap_err(), code);
         }
         let purge = read(Method::POST, "v1/regions/a-0/purge", "deleted=17&yes_destroy=a-0.17");
         assert!(matches!(purge, Ok(Some(Wish::Purge(_, Some(17), Some(_))))));
-        assert_eq!(read(Method::POST, "v1/regions/a-0/restore", "deleted=x").unwrap_err(), "BAD_QUERY");
-        assert_eq!(read(Method::DELETE, name, "yes-destroy=still-fawn-0").unwrap_err(), "BAD_QUERY");
+        assert_eq!(read(Method::POST, "v1/regions/a-0/restore", "deleted=x").unwrap_err(), Refusal::BadQuery);
+        assert_eq!(read(Method::DELETE, name, "yes-destroy=still-fawn-0").unwrap_err(), Refusal::BadQuery);
         let long = format!("v1/regions/{}-0", "x".repeat(200));
         for bad in ["v1/regions/..%2Fx", "v1/regions/", "v1/regions/ä-0", long.as_str()] {
-            assert_eq!(read(Method::POST, bad, "").unwrap_err(), "BAD_NAME", "{bad}");
+            assert_eq!(read(Method::POST, bad, "").unwrap_err(), Refusal::BadName, "{bad}");
         }
         for (query, well) in [("on=true&for=1s", true), ("on=true&for=0s", false), ("on=true&for=0h", false)] {
             assert_eq!(read(Method::PUT, "v1/maintenance", query).is_ok(), well, "{query}");
         }
-        assert_eq!(read(Method::POST, "v1/storage/init", "replace=x").unwrap_err(), "BAD_QUERY");
+        assert_eq!(read(Method::POST, "v1/storage/init", "replace=x").unwrap_err(), Refusal::BadQuery);
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::supervisor::body;
 use crate::supervisor::{Bulletin, Handle};
-use crate::wire::{Error, ErrorBody};
+use crate::wire::{Error, ErrorBody, Refusal};
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Response, StatusCode};
@@ -37,17 +37,20 @@ pub(super) fn text(status: StatusCode, line: &'static str) -> Answer {
     with_type(status, "text/plain; charset=utf-8", Bytes::from_static(line.as_bytes()))
 }
 
-/// An error.
-pub(super) fn error(status: StatusCode, error: Error) -> Answer {
+/// An error, with the status of its code.
+pub(super) fn error(error: Error) -> Answer {
+    error_as(error.code.status(), error)
+}
+
+/// An error whose code has another status here.
+pub(super) fn error_as(status: StatusCode, error: Error) -> Answer {
     json(status, &ErrorBody { error })
 }
 
 /// The path is right and the method is not.
 pub(super) fn not_allowed(allowed: &'static str) -> Answer {
-    let mut answer = error(
-        StatusCode::METHOD_NOT_ALLOWED,
-        Error::new("METHOD_NOT_ALLOWED", "this path does not take that method", format!("use {allowed}")),
-    );
+    let mut answer =
+        error(Error::new(Refusal::MethodNotAllowed, "this path does not take that method", format!("use {allowed}")));
     answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
     answer
 }
@@ -58,11 +61,12 @@ pub(super) fn bulletin(handle: &Handle) -> Result<Arc<Bulletin>, Box<Answer>> {
     match last {
         Some(bulletin) => match &bulletin.broken {
             None => Ok(bulletin),
-            Some(why) => Err(Box::new(error(StatusCode::SERVICE_UNAVAILABLE, why.clone()))),
+            Some(why) => Err(Box::new(error_as(StatusCode::SERVICE_UNAVAILABLE, why.clone()))),
         },
-        None => Err(Box::new(error(
-            StatusCode::SERVICE_UNAVAILABLE,
-            Error::new("STARTING", "the supervisor has not seen everything yet", "ask again in a moment"),
-        ))),
+        None => Err(Box::new(error(Error::new(
+            Refusal::Starting,
+            "the supervisor has not seen everything yet",
+            "ask again in a moment",
+        )))),
     }
 }

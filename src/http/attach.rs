@@ -1,7 +1,7 @@
 //! What a host asks before it attaches a volume, and when it has done with it: a ticket, for the
 //! address that it asks from, and that it lets go of it.
 
-use super::answer::{Answer, bulletin, error, json, not_allowed};
+use super::answer::{Answer, bulletin, error, error_as, json, not_allowed};
 use super::door::Door;
 use crate::kernel::presence::Presence;
 use crate::names::VolumeName;
@@ -46,34 +46,35 @@ where
     let Asked { name, verb, query, door, there } = asked;
     let (Door::Tcp(host), Some(there)) = (door, there) else {
         let message = "a ticket is for the address from which it is asked for, and this socket has none";
-        return error(StatusCode::FORBIDDEN, Error::new("HOST_NOT_ALLOWED", message, "ask over TCP"));
+        return error(Error::new(Refusal::HostNotAllowed, message, "ask over TCP"));
     };
     if !query.is_empty() {
         let remedy = "write at_least and takeover, or generation, into the body, as JSON";
-        return error(StatusCode::BAD_REQUEST, Error::new("BAD_QUERY", "there are no such parameters", remedy));
+        return error(Error::new(Refusal::BadQuery, "there are no such parameters", remedy));
     }
     if let Err(why) = bulletin(handle) {
         return *why;
     }
     let Ok(volume) = name.parse::<VolumeName>() else {
         let message = format!("the port map has no volume {name}");
-        return error(StatusCode::NOT_FOUND, Error::new("VOLUME_UNKNOWN", message, "see GET /v1/volumes"));
+        return error(Error::new(Refusal::VolumeUnknown, message, "see GET /v1/volumes"));
     };
     let host = host.to_canonical();
     let wish = match verb {
         "attach" => wanted(body, ATTACH).await.map(|wanted| Wish::Attach(volume, host, wanted, there)),
         "drained" => match wanted::<_, Option<Drained>>(body, DRAINED).await {
             Ok(Some(said)) => Ok(Wish::Drained(volume, host, said, there)),
-            Ok(None) => {
-                Err((StatusCode::BAD_REQUEST, Error::new("BAD_BODY", "it says nothing", format!("send {DRAINED}"))))
-            }
+            Ok(None) => Err((
+                StatusCode::BAD_REQUEST,
+                Error::new(Refusal::BadBody, "it says nothing", format!("send {DRAINED}")),
+            )),
             Err(why) => Err(why),
         },
         _ => wanted(body, RELEASE).await.map(|Release { generation }| Wish::LetGo(volume, host, generation, there)),
     };
     let wish = match wish {
         Ok(wish) => wish,
-        Err((status, why)) => return error(status, why),
+        Err((status, why)) => return error_as(status, why),
     };
     let (answer, answered) = oneshot::channel();
     let sent = handle.requests.send(Request { wish, answer }).await;
@@ -81,26 +82,10 @@ where
         (Ok(()), Ok(Ok(supervisor::Answer::Ticket(ticket)))) => json(StatusCode::OK, &ticket),
         (Ok(()), Ok(Ok(supervisor::Answer::Released(released)))) => json(StatusCode::OK, &released),
         (Ok(()), Ok(Ok(supervisor::Answer::Drain(drain)))) => json(StatusCode::OK, &drain),
-        (Ok(()), Ok(Ok(supervisor::Answer::Refused(refusal)))) => refused(&refusal),
-        (Ok(()), Ok(Err(why))) => error(StatusCode::SERVICE_UNAVAILABLE, why),
-        _ => error(
-            StatusCode::SERVICE_UNAVAILABLE,
-            Error::new("STOPPING", "the supervisor is ending", "ask again in a moment"),
-        ),
+        (Ok(()), Ok(Ok(supervisor::Answer::Refused(refusal)))) => json(refusal.error.code.status(), &refusal),
+        (Ok(()), Ok(Err(why))) => error(why),
+        _ => error(Error::new(Refusal::Stopping, "the supervisor is ending", "ask again in a moment")),
     }
-}
-
-fn refused(refusal: &Refusal) -> Answer {
-    let status = match refusal.error.code.as_str() {
-        "HOST_NOT_ALLOWED" => StatusCode::FORBIDDEN,
-        "VOLUME_UNKNOWN" | "VOLUME_ELSEWHERE" => StatusCode::NOT_FOUND,
-        "VOLUME_ATTACHED_ELSEWHERE" | "VOLUME_HELD_ELSEWHERE" | "NOT_HELD" | "STILL_ATTACHED" | "NOT_DRAINING" => {
-            StatusCode::CONFLICT
-        }
-        "GENERATION_TOO_HIGH" | "ASKER_GONE" => StatusCode::BAD_REQUEST,
-        _ => StatusCode::SERVICE_UNAVAILABLE,
-    };
-    json(status, refusal)
 }
 
 /// Reads what is wanted, in good time and not more than it can be.
@@ -109,8 +94,9 @@ where
     B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
     T: Default + DeserializeOwned,
 {
-    let bad =
-        |status, message: String| (status, Error::new("BAD_BODY", message, format!("send {example}, or nothing")));
+    let bad = |status, message: String| {
+        (status, Error::new(Refusal::BadBody, message, format!("send {example}, or nothing")))
+    };
     let long = || bad(StatusCode::PAYLOAD_TOO_LARGE, format!("the body has more than {LARGEST_ASKED} bytes"));
     if body.size_hint().lower() > LARGEST_ASKED as u64 {
         // It says so beforehand: there is nothing to wait for.

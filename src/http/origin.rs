@@ -10,11 +10,11 @@
 //! nothing.
 
 use super::answer::{Answer, error};
-use crate::wire::Error;
+use crate::wire::{Error, Refusal};
+use http::Method;
 use http::header::{HOST, HeaderName, ORIGIN};
 use http::request::Parts;
 use http::uri::Authority;
-use http::{Method, StatusCode};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -41,7 +41,7 @@ pub(super) fn refused(request: &Parts, at: SocketAddr, names: &BTreeSet<String>)
     if foreign || line.is_some_and(|host| !own(host)) {
         let message = "the request is for a host of another name than this sled's";
         let remedy = format!("ask for http://{at}, or write the name into http.names of sled.toml: sledctl reload");
-        return Some(error(StatusCode::MISDIRECTED_REQUEST, Error::new("NAME_FOREIGN", message, remedy)));
+        return Some(error(Error::new(Refusal::NameForeign, message, remedy)));
     }
     if matches!(request.method, Method::GET | Method::HEAD) {
         return None;
@@ -55,7 +55,7 @@ pub(super) fn refused(request: &Parts, at: SocketAddr, names: &BTreeSet<String>)
         return None;
     }
     let message = "a page of somebody else's asks for this, in a browser";
-    Some(error(StatusCode::FORBIDDEN, Error::new("ORIGIN_FOREIGN", message, "ask with curl or crucible-attach")))
+    Some(error(Error::new(Refusal::OriginForeign, message, "ask with curl or crucible-attach")))
 }
 
 /// Whether a host is this sled, by an address or a name that no page elsewhere can have.

@@ -1,12 +1,12 @@
 //! Which request gets which answer.
 
-use super::answer::{Answer, bulletin, error, json, not_allowed, ready, text};
+use super::answer::{Answer, bulletin, error, error_as, json, not_allowed, ready, text};
 use super::door::Door;
 use super::target::{self, Query};
 use super::{admin, attach, hosts, origin};
 use crate::names::VolumeName;
 use crate::supervisor::{Bulletin, Handle, Page};
-use crate::wire::{Error, JobState};
+use crate::wire::{Error, JobState, Refusal};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use hyper::body::Body;
@@ -43,7 +43,7 @@ where
 {
     if door == (Door::Admin { admitted: false }) {
         let message = "only root and members of the group sled may use this socket";
-        return error(StatusCode::FORBIDDEN, Error::new("FORBIDDEN", message, "sudo, or: adduser NAME sled"));
+        return error(Error::new(Refusal::Forbidden, message, "sudo, or: adduser NAME sled"));
     }
     let (request, body) = request.into_parts();
     if let Some(refused) = at.and_then(|at| foreign(handle, &request, at)) {
@@ -52,7 +52,7 @@ where
     let uri = request.uri;
     let (path, query) = match (target::path(&uri), target::query(&uri)) {
         (Ok(path), Ok(query)) => (path, query),
-        (Err(why), _) | (_, Err(why)) => return error(StatusCode::BAD_REQUEST, why),
+        (Err(why), _) | (_, Err(why)) => return error(why),
     };
     // There is nothing without a name.
     let segments: Vec<_> = path.as_ref().map_or(vec![""], |path| path.iter().map(String::as_str).collect());
@@ -79,7 +79,7 @@ where
         }
         (path, _) if !matches!(door, Door::Tcp(_)) && admin::knows(path) => match admin::brought(path, body).await {
             Ok(brought) => admin::answer(handle, &request.method, path, query, brought).await,
-            Err(why) => error(StatusCode::PAYLOAD_TOO_LARGE, why),
+            Err(why) => error_as(StatusCode::PAYLOAD_TOO_LARGE, why),
         },
         (
             ["healthz"]
@@ -88,10 +88,11 @@ where
             | ["v1", "volumes", _, "hosts"],
             false,
         ) => not_allowed("GET, HEAD"),
-        _ => error(
-            StatusCode::NOT_FOUND,
-            Error::new("NOT_FOUND", format!("there is nothing at {}", uri.path()), "see the README for the paths"),
-        ),
+        _ => error(Error::new(
+            Refusal::NotFound,
+            format!("there is nothing at {}", uri.path()),
+            "see the README for the paths",
+        )),
     }
 }
 
@@ -103,7 +104,7 @@ fn health(handle: &Handle) -> Answer {
         Some(since) => {
             let message = format!("the supervisor's loop has not turned for {} s", since.as_secs());
             let remedy = "its watchdog restarts it; if it does not: systemctl restart sledd, and journalctl -u sledd";
-            error(StatusCode::SERVICE_UNAVAILABLE, Error::new("LOOP_STUCK", message, remedy))
+            error(Error::new(Refusal::LoopStuck, message, remedy))
         }
     }
 }
@@ -117,7 +118,7 @@ fn foreign(handle: &Handle, request: &http::request::Parts, at: SocketAddr) -> O
 /// An answer from the last bulletin, or why there is none. No parameters belong to it.
 fn latest(handle: &Handle, query: &Query, render: impl FnOnce(&Bulletin) -> Answer) -> Answer {
     if let Err(why) = query.only([]) {
-        return error(StatusCode::BAD_REQUEST, why);
+        return error(why);
     }
     match bulletin(handle) {
         Ok(bulletin) => render(&bulletin),
@@ -128,7 +129,7 @@ fn latest(handle: &Handle, query: &Query, render: impl FnOnce(&Bulletin) -> Answ
 async fn volume(handle: &Handle, name: &str, query: &Query, end: End) -> Answer {
     let wait = match wait(query) {
         Ok(wait) => wait,
-        Err(why) => return error(StatusCode::BAD_REQUEST, why),
+        Err(why) => return error(why),
     };
     let first = match bulletin(handle) {
         Ok(bulletin) => bulletin,
@@ -180,14 +181,18 @@ fn no_volume(bulletin: &Bulletin, name: &str) -> Answer {
     let why = match elsewhere {
         Some(sleds) => {
             let sleds = sleds.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-            Error::new("VOLUME_ELSEWHERE", format!("no region of {name} is on this sled"), format!("ask {sleds}"))
+            Error::new(Refusal::VolumeElsewhere, format!("no region of {name} is on this sled"), format!("ask {sleds}"))
         }
         None => {
             let known = bulletin.volumes.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-            Error::new("VOLUME_UNKNOWN", format!("the port map has no volume {name}"), format!("here are: {known}"))
+            Error::new(
+                Refusal::VolumeUnknown,
+                format!("the port map has no volume {name}"),
+                format!("here are: {known}"),
+            )
         }
     };
-    error(StatusCode::NOT_FOUND, why)
+    error(why)
 }
 
 /// Reads `wait` and `revision`. Anything else is refused: a host whose `wait` was mistyped
@@ -198,7 +203,7 @@ fn wait(query: &Query) -> Result<Option<Wait>, Error> {
 }
 
 fn wait_of(time: Option<String>, revision: Option<String>) -> Result<Option<Wait>, Error> {
-    let wrong = |what: &str, remedy: &str| Error::new("BAD_QUERY", what, remedy);
+    let wrong = |what: &str, remedy: &str| Error::new(Refusal::BadQuery, what, remedy);
     let time = time.map(|text| text.parse().ok().filter(|seconds| (0.0..=LONGEST_WAIT).contains(seconds)));
     let time = time.map(|time| time.ok_or_else(|| wrong("wait is no number from 0 to 60", "for example ?wait=30")));
     let revision = revision.map(|text| {
@@ -222,7 +227,7 @@ fn job_wait(query: &Query) -> Result<(Duration, bool), Error> {
 async fn job(handle: &Handle, id: &str, query: &Query, end: End) -> Answer {
     let (wait, answers) = match job_wait(query) {
         Ok(wait) => wait,
-        Err(why) => return error(StatusCode::BAD_REQUEST, why),
+        Err(why) => return error(why),
     };
     let find = |bulletin: &Option<Arc<Bulletin>>| bulletin.as_ref()?.jobs.get(&id.parse().ok()?).cloned();
     let over = |bulletin: &Option<Arc<Bulletin>>| {
@@ -232,10 +237,11 @@ async fn job(handle: &Handle, id: &str, query: &Query, end: End) -> Answer {
     let found = find(&handle.bulletins.borrow());
     match found {
         Some(job) => json(StatusCode::OK, &job),
-        None => error(
-            StatusCode::NOT_FOUND,
-            Error::new("JOB_UNKNOWN", format!("there is no job {id}"), "sledctl jobs lists those that are remembered"),
-        ),
+        None => error(Error::new(
+            Refusal::JobUnknown,
+            format!("there is no job {id}"),
+            "sledctl jobs lists those that are remembered",
+        )),
     }
 }
 

@@ -2,7 +2,7 @@
 //! percent escapes resolved once, here. What is not known is refused: what a mistyped parameter was to
 //! say must not be overlooked.
 
-use crate::wire::Error;
+use crate::wire::{Error, Refusal};
 use http::Uri;
 
 /// A request's path, by segments; none of them is empty.
@@ -24,7 +24,7 @@ pub(super) fn path(uri: &Uri) -> Result<Option<Path>, Error> {
     if path.is_empty() {
         return Ok(Some(Vec::new()));
     }
-    let decode = |part| decoded(part).ok_or_else(|| Error::new("BAD_PATH", bad(part), "escape bytes as %2F"));
+    let decode = |part| decoded(part).ok_or_else(|| Error::new(Refusal::BadPath, bad(part), "escape bytes as %2F"));
     let segments: Path = path.split('/').map(decode).collect::<Result<_, _>>()?;
     Ok((!segments.iter().any(String::is_empty)).then_some(segments))
 }
@@ -37,10 +37,11 @@ pub(super) fn query(uri: &Uri) -> Result<Query, Error> {
     let mut found: Vec<(String, String)> = Vec::new();
     for pair in uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let decode = |part| decoded(part).ok_or_else(|| Error::new("BAD_QUERY", bad(part), "escape bytes as %26"));
+        let decode =
+            |part| decoded(part).ok_or_else(|| Error::new(Refusal::BadQuery, bad(part), "escape bytes as %26"));
         let (key, value) = (decode(key)?, decode(value)?);
         if found.iter().any(|(known, _)| *known == key) {
-            return Err(Error::new("BAD_QUERY", format!("{key:?} is there twice"), "say it once"));
+            return Err(Error::new(Refusal::BadQuery, format!("{key:?} is there twice"), "say it once"));
         }
         found.push((key, value));
     }
@@ -57,7 +58,7 @@ impl Query {
         for (key, value) in &self.0 {
             let Some(index) = known.iter().position(|known| known == key) else {
                 let remedy = if N == 0 { "none is known here".into() } else { format!("known: {}", known.join(", ")) };
-                return Err(Error::new("BAD_QUERY", format!("there is no parameter {key:?}"), remedy));
+                return Err(Error::new(Refusal::BadQuery, format!("there is no parameter {key:?}"), remedy));
             };
             found[index] = Some(value.clone());
         }
@@ -102,7 +103,7 @@ mod tests {
             assert_eq!(read(nothing), Ok(None), "{nothing}");
         }
         for bad in ["/v1/%", "/v1/%z0", "/v1/%2", "/v1/%ff"] {
-            assert_eq!(read(bad), Err("BAD_PATH".into()), "{bad}");
+            assert_eq!(read(bad), Err(Refusal::BadPath.into()), "{bad}");
         }
     }
 
@@ -113,7 +114,7 @@ mod tests {
         assert_eq!(read("%61=1").unwrap().only(["a"]).unwrap(), [Some("1".into())]);
         assert!(read("a=1").unwrap().only([]).is_err() && read("").unwrap().only([]).is_ok());
         for bad in ["a=1&a=2", "a=%", "a=%ff", "%ff=1"] {
-            assert_eq!(read(bad), Err("BAD_QUERY".into()), "{bad}");
+            assert_eq!(read(bad), Err(Refusal::BadQuery.into()), "{bad}");
         }
     }
 

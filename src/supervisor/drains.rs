@@ -14,7 +14,7 @@ use crate::supervisor::event::Event;
 use crate::supervisor::fencing::grant::{Asker, Reply};
 use crate::supervisor::requests::Answer;
 use crate::times;
-use crate::wire::{self, Drain, DrainSaid, Drained};
+use crate::wire::{self, Drain, DrainSaid, Drained, Refusal};
 use std::collections::VecDeque;
 use std::io;
 use std::net::IpAddr;
@@ -159,7 +159,11 @@ impl Supervisor {
                 Err(why) => {
                     tracing::warn!("what is drained cannot be written down: {why}");
                     let message = format!("it is as it was, as it cannot be written down: {why}");
-                    Err(wire::Error::new("NOT_RECORDED", message, "see df -h /var/lib/sled and dmesg, and ask again"))
+                    Err(wire::Error::new(
+                        Refusal::NotRecorded,
+                        message,
+                        "see df -h /var/lib/sled and dmesg, and ask again",
+                    ))
                 }
             };
             self.answer_when_shown(order.reply, result);
@@ -176,7 +180,7 @@ impl Supervisor {
             let message =
                 format!("{volume} is being drained since {}: no host gets a ticket", times::in_seconds(drain.since));
             let remedy = format!("wait; or on this sled: sledctl volume drain {volume} --end");
-            wire::Error::new(Code::VolumeDraining.as_str(), message, remedy)
+            wire::Error::new(Code::VolumeDraining, message, remedy)
         })
     }
 
@@ -217,12 +221,12 @@ fn tell(order: &Order) {
 
 fn not_asked(volume: &VolumeName) -> wire::Error {
     let message = format!("{volume} is not being drained, or that was asked for anew meanwhile");
-    wire::Error::new("NOT_DRAINING", message, format!("see GET /v1/volumes/{volume}"))
+    wire::Error::new(Refusal::NotDraining, message, format!("see GET /v1/volumes/{volume}"))
 }
 
 fn not_holder(volume: &VolumeName, host: IpAddr) -> wire::Error {
     wire::Error::new(
-        "NOT_HELD",
+        Refusal::NotHeld,
         format!("{host} does not have {volume}"),
         "only who has it says that it has detached it",
     )

@@ -9,7 +9,7 @@ use crate::supervisor::Supervisor;
 use crate::supervisor::event::Event;
 use crate::supervisor::requests::{Answer, Asked};
 use crate::times;
-use crate::wire;
+use crate::wire::{self, Refusal};
 use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
@@ -156,7 +156,7 @@ impl Supervisor {
         let failed = |why: io::Error| {
             tracing::warn!("maintenance cannot be written down: {why}");
             let message = format!("maintenance is as it was, as it cannot be written down: {why}");
-            wire::Error::new("NOT_RECORDED", message, "see df -h /var/lib/sled and dmesg, and ask again")
+            wire::Error::new(Refusal::NotRecorded, message, "see df -h /var/lib/sled and dmesg, and ask again")
         };
         let result = written.map_err(failed).map(|()| Answer::Maintenance(self.facts.maintenance.clone()));
         if let Some(reply) = order.reply {

@@ -223,6 +223,7 @@ mod tests {
     use super::*;
     use crate::supervisor::jobs::list::Ended;
     use crate::supervisor::tests::{spread, supervisor_of};
+    use crate::wire::Refusal;
     use std::time::Duration;
 
     fn names(locals: Vec<LocalRegion>) -> Vec<String> {
@@ -230,7 +231,7 @@ mod tests {
     }
 
     fn awaited(job: u64) -> Awaited {
-        Awaited { job, why: wire::Error::new("SIBLING_DOWN", "x", "y") }
+        Awaited { job, why: wire::Error::new(Refusal::SiblingDown, "x", "y") }
     }
 
     /// A supervisor of which every region is to move, and at whose spread volume a job is.
@@ -276,7 +277,7 @@ mod tests {
         let other: RegionName = "local-0".parse().unwrap();
         let (second, progress) = supervisor.jobs.register(JobKind::Restart, &other);
         supervisor.moves.jobs.insert(second.id, other);
-        let failed = wire::Error::new("RESTART_FAILED", "it does not serve", "");
+        let failed = wire::Error::new(Refusal::RestartFailed, "it does not serve", "");
         supervisor.end(&name, Ended { id: job, result: Err(failed), took: Duration::ZERO }, None);
         assert!(supervisor.moves.waiting.is_empty() && supervisor.moves.jobs.is_empty());
         assert!(progress.check().is_err(), "one that waits is not moved later either");

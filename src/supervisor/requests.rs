@@ -1,6 +1,7 @@
 //! What the admin socket asks for, and what it is answered.
 
 use crate::act::storage;
+use crate::check::Code;
 use crate::config::Kept;
 use crate::decide::facts::{Disk, Region};
 use crate::decide::permits::{Creation, Deletion, may_adopt, may_create, may_delete, may_purge, may_restore};
@@ -16,7 +17,7 @@ use crate::supervisor::jobs::restart_check;
 use crate::supervisor::jobs::run::Task;
 use crate::supervisor::jobs::upgrade::{Cargo, Spoken, Upgrade};
 use crate::supervisor::{Reloading, Supervisor};
-use crate::wire::{self, Attach, JobKind};
+use crate::wire::{self, Attach, JobKind, Refusal};
 use bytes::Bytes;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -118,7 +119,7 @@ pub enum Answer {
     /// A ticket.
     Ticket(Box<wire::Ticket>),
     /// No ticket, and why.
-    Refused(wire::Refusal),
+    Refused(wire::RefusedTicket),
     /// A host is let in again, or was cut off.
     Permitted,
     /// A volume is being drained, or not any more.
@@ -267,7 +268,7 @@ impl Supervisor {
     fn upgrade(&mut self, program: Option<(Bytes, PathBuf)>, force: bool) -> Result<wire::Granted, wire::Error> {
         if self.facts.upgrading.is_some() {
             let message = "another upgrade is under way";
-            return Err(wire::Error::new("BUSY", message, "wait until it is done: sledctl jobs"));
+            return Err(wire::Error::new(Refusal::Busy, message, "wait until it is done: sledctl jobs"));
         }
         let first = may_upgrade(&self.config, &self.facts, force)?;
         let connected = |region: &&Region| region.sockets.as_ref().is_some_and(|s| !s.connected.is_empty());
@@ -283,14 +284,14 @@ impl Supervisor {
 
     fn grant(&mut self, kind: JobKind, task: Task) -> Result<wire::Granted, wire::Error> {
         let (bus, disk) = (self.line()?, self.disk());
-        let disk = disk.ok_or_else(|| wire::Error::new("DATA_FOREIGN", "the disk has no mark", "sledctl status"))?;
+        let disk = disk.ok_or_else(|| wire::Error::new(Code::DataForeign, "the disk has no mark", "sledctl status"))?;
         Ok(wire::Granted::Job(self.begin(kind, task, bus, disk)))
     }
 
     fn line(&self) -> Result<zbus::Connection, wire::Error> {
         self.bus.clone().ok_or_else(|| {
             let message = "systemd does not answer on D-Bus, and everything runs under systemd";
-            wire::Error::new("SYSTEMD_UNREACHABLE", message, "systemctl status dbus")
+            wire::Error::new(Code::SystemdUnreachable, message, "systemctl status dbus")
         })
     }
 
@@ -314,7 +315,7 @@ impl Supervisor {
             let message =
                 format!("the disk is not marked: {running} downstairs still serve from the disk that was there");
             let remedy = "mount that one again, or: systemctl stop 'crucible-downstairs@*'";
-            _ = answer.send(Err(wire::Error::new("NOT_MARKED", message, remedy)));
+            _ = answer.send(Err(wire::Error::new(Refusal::NotMarked, message, remedy)));
             return;
         }
         let shop = self.shop.clone();
@@ -325,7 +326,7 @@ impl Supervisor {
             let marked = done.and_then(|done| {
                 let refused = |why: std::io::Error| {
                     let message = format!("the disk is not marked: {why}");
-                    wire::Error::new("NOT_MARKED", message, "nothing was changed; sledctl status shows the disk")
+                    wire::Error::new(Refusal::NotMarked, message, "nothing was changed; sledctl status shows the disk")
                 };
                 let mark = done.map_err(refused)?;
                 Ok(Answer::Marked(wire::Marked { disk: mark.disk, sled: mark.sled, marked: mark.marked }))

@@ -8,6 +8,7 @@ use crate::port_map::Fence;
 use crate::source::Source;
 use crate::supervisor::event::{LastWords, Said};
 use crate::supervisor::*;
+use crate::wire::Refusal;
 
 fn config(more: &str) -> Configuration {
     config::shipped(more)
@@ -79,7 +80,7 @@ async fn who_asks_who_is_connected_while_that_is_looked_at_shares_the_next_look(
     assert!(supervisor.looks.is_empty());
     let (answer, answered) = oneshot::channel();
     supervisor.tell_hosts("nobodys".parse().unwrap(), answer);
-    assert_eq!(answered.await.unwrap().unwrap_err().code, "VOLUME_UNKNOWN");
+    assert_eq!(answered.await.unwrap().unwrap_err().code, Refusal::VolumeUnknown);
     assert!(supervisor.looks.is_empty());
 }
 

@@ -4,14 +4,18 @@
 mod difference;
 mod drain;
 mod job;
+mod refusal;
 mod storage;
 mod ticket;
 
 pub use difference::{Change, Condition, Configurations, Difference, Files, Unattachable};
 pub use drain::{Drain, DrainSaid, DrainState, Drained};
 pub use job::{Ask, Granted, Job, JobKind, JobProgress, JobState, Proposal, Word};
+pub use refusal::{ErrorCode, Refusal};
 pub use storage::{DeletedRegion, Marked, StorageDetail, StoredRegion, WantedRegion};
-pub use ticket::{Attach, Attached, Holder, Hosts, LARGEST_ASKED, Refusal, Release, Released, Ticket, TicketRegion};
+pub use ticket::{
+    Attach, Attached, Holder, Hosts, LARGEST_ASKED, RefusedTicket, Release, Released, Ticket, TicketRegion,
+};
 
 use crate::check::{Code, Severity};
 use crate::names::{RegionName, SledName, VolumeName};
@@ -319,8 +323,8 @@ impl Volume {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct Error {
-    /// A stable code.
-    pub code: String,
+    /// Its stable code.
+    pub code: ErrorCode,
     /// What is wrong, in a sentence.
     pub message: String,
     /// What to do, in a sentence.
@@ -329,7 +333,7 @@ pub struct Error {
 
 impl Error {
     /// An error from its three parts.
-    pub fn new(code: &str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub fn new(code: impl Into<ErrorCode>, message: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { code: code.into(), message: message.into(), remedy: remedy.into() }
     }
 
@@ -337,7 +341,7 @@ impl Error {
     pub fn config_invalid(faults: &[Fault]) -> Self {
         let list = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
         Self::new(
-            Code::ConfigInvalid.as_str(),
+            Code::ConfigInvalid,
             format!("the sled's configuration has {} fault(s):\n{list}", faults.len()),
             "mend them (sledctl config check lists them), then: systemctl reload sledd",
         )

@@ -85,7 +85,7 @@ pub struct TicketRegion {
 /// `NOT_RECORDED` (all 503), or one of those that every path has; to a host that would let go,
 /// `NOT_HELD` or `STILL_ATTACHED` (409).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Refusal {
+pub struct RefusedTicket {
     /// Why.
     pub error: Error,
     /// The highest generation that the sled ever granted, for the next `at_least`.

@@ -4,7 +4,7 @@ use crate::calm::Calm;
 use crate::machine::hosts::{Host, Space, read_answer};
 use crate::machine::{Layer, Machine, SLED};
 use crate::port_map::{MAP, PUMPED_PIGLET, STILL_FAWN, STRANGER, boot};
-use crucible_sled::wire::{Refusal, Ticket};
+use crucible_sled::wire::{RefusedTicket, Ticket};
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
@@ -29,10 +29,10 @@ pub fn granted(host: &Host, body: &str) -> Ticket {
 }
 
 /// What is asked with this body, and refused with this status and code.
-pub fn refused(host: &Host, body: &str, status: u16, code: &str) -> Refusal {
+pub fn refused(host: &Host, body: &str, status: u16, code: &str) -> RefusedTicket {
     let (answered, answer) = host.ask("POST", ATTACH, body);
     assert_eq!((answered, &answer["error"]["code"]), (status, &code.into()), "{answer:#}");
-    let refusal: Refusal = serde_json::from_value(answer).unwrap();
+    let refusal: RefusedTicket = serde_json::from_value(answer).unwrap();
     assert!(!refusal.error.message.is_empty() && !refusal.error.remedy.is_empty());
     refusal
 }

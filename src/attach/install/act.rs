@@ -18,6 +18,7 @@ use super::{flag, undo};
 use crate::attach::texts;
 use crate::files;
 use crate::names::VolumeName;
+use crate::wire::Refusal;
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::PermissionsExt;
@@ -180,7 +181,7 @@ impl Hand<'_> {
             self.volume
         );
         let remedy = format!("see systemctl status {name}; when it runs, the same command again does the rest");
-        Failure::refused("TIMED_OUT", message, remedy)
+        Failure::refused(Refusal::TimedOut, message, remedy)
     }
 }
 
@@ -254,7 +255,7 @@ async fn store(change: &Change) -> Result<(), Failure> {
         Ok(done) => done.map(|_| ()),
         Err(_) => {
             let message = format!("pvesm {} has not ended in {} s", words.join(" "), PROXMOX_LIMIT.as_secs());
-            Err(Failure::refused("PROGRAM_HANGS", message, "see pvesm status, and try again"))
+            Err(Failure::refused(Refusal::ProgramHangs, message, "see pvesm status, and try again"))
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Programs that a host has, run to their end: what they print is limited, and they are asked nothing.
 
 use super::super::failure::Failure;
+use crate::wire::Refusal;
 use std::io::ErrorKind;
 use std::process::Stdio;
 use std::time::Duration;
@@ -51,7 +52,7 @@ pub(super) async fn found(program: &str, words: &[&str], limit: Option<Duration>
             Ok(ended) => ended,
             Err(_) => {
                 let message = format!("{program} {} has not ended in {} s", words.join(" "), limit.as_secs());
-                return Err(Failure::refused("PROGRAM_HANGS", message, "see what it waits for, and try again"));
+                return Err(Failure::refused(Refusal::ProgramHangs, message, "see what it waits for, and try again"));
             }
         },
     };
@@ -62,7 +63,9 @@ pub(super) async fn found(program: &str, words: &[&str], limit: Option<Duration>
             said: String::from_utf8_lossy(&output.stderr).into_owned(),
         })),
         Err(why) if why.kind() == ErrorKind::NotFound => Ok(None),
-        Err(why) => Err(Failure::refused("NO_PROGRAM", format!("{program} cannot be run: {why}"), "see ls -l of it")),
+        Err(why) => {
+            Err(Failure::refused(Refusal::NoProgram, format!("{program} cannot be run: {why}"), "see ls -l of it"))
+        }
     }
 }
 
@@ -72,7 +75,7 @@ pub(super) async fn found(program: &str, words: &[&str], limit: Option<Duration>
 /// As [`found`], or that it has not.
 pub(super) async fn run(program: &str, package: &str, words: &[&str], limit: Option<Duration>) -> Result<Ran, Failure> {
     found(program, words, limit).await?.ok_or_else(|| {
-        Failure::refused("NO_PROGRAM", format!("this host has no {program}"), format!("apt install {package}"))
+        Failure::refused(Refusal::NoProgram, format!("this host has no {program}"), format!("apt install {package}"))
     })
 }
 
@@ -96,7 +99,11 @@ pub(super) async fn done(
 /// A program has failed.
 pub(super) fn failed(program: &str, words: &[&str], ran: &Ran) -> Failure {
     let message = format!("{program} {}: {}", words.join(" "), ran.last_words());
-    Failure::refused("PROGRAM_FAILED", message, "see what it says; what was done before stays, and is not done again")
+    Failure::refused(
+        Refusal::ProgramFailed,
+        message,
+        "see what it says; what was done before stays, and is not done again",
+    )
 }
 
 #[cfg(test)]
@@ -109,10 +116,10 @@ mod tests {
         let ran = run("sh", "dash", &["-c", "echo a; echo b >&2; exit 3"], Some(LOOK_LIMIT)).await.unwrap();
         assert_eq!((ran.code, ran.printed.as_str(), ran.last_words().as_str()), (3, "a\n", "b"));
         let late = run("sleep", "coreutils", &["1000"], Some(Duration::from_millis(50))).await.unwrap_err();
-        assert_eq!(code(late), "PROGRAM_HANGS");
+        assert_eq!(code(late), Refusal::ProgramHangs);
         assert!(found("no-such-program", &[], None).await.unwrap().is_none());
-        assert_eq!(code(run("no-such-program", "x", &[], None).await.unwrap_err()), "NO_PROGRAM");
+        assert_eq!(code(run("no-such-program", "x", &[], None).await.unwrap_err()), Refusal::NoProgram);
         let why = done("sh", "dash", &["-c", "yes | head -c 9000; exit 1"], None).await.unwrap_err().error();
-        assert!(why.code == "PROGRAM_FAILED" && why.message.len() < 700, "{why:?}");
+        assert!(why.code == Refusal::ProgramFailed && why.message.len() < 700, "{why:?}");
     }
 }

@@ -12,6 +12,7 @@ use super::{flag, old, storage};
 use crate::attach::texts::{self, made_for};
 use crate::device::backend::Backend;
 use crate::device::sysfs::Sysfs;
+use crate::wire::Refusal;
 use procfs::process::MountInfo;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
@@ -170,7 +171,7 @@ impl Looker<'_> {
     async fn proxmox(&self) -> Result<Option<Proxmox>, Failure> {
         let odd = |why: serde_json::Error| {
             let message = format!("pvesh has answered something else than a list: {why}");
-            Failure::refused("PROGRAM_FAILED", message, "see pvesh get /storage --output-format json")
+            Failure::refused(Refusal::ProgramFailed, message, "see pvesh get /storage --output-format json")
         };
         let ask = async |path: &'static str| {
             let words = ["get", path, "--output-format", "json"];
@@ -289,7 +290,7 @@ fn found(printed: &str) -> Content {
 fn nothing(device: &Path, size: u64) -> Result<Content, Failure> {
     let unread = |why: io::Error| {
         let message = format!("{} cannot be read: {why}", device.display());
-        Failure::refused("UNREADABLE", message, "see journalctl -k, and crucible-attach status of the volume")
+        Failure::refused(Refusal::Unreadable, message, "see journalctl -k, and crucible-attach status of the volume")
     };
     let mut file = File::open(device).map_err(unread)?;
     for start in [0, size.saturating_sub(END_BYTES as u64)] {
@@ -365,9 +366,9 @@ mod tests {
         write(0x438, &[0x53, 0xef]);
         assert!(matches!(content(&path, size).await.unwrap(), Content::Else(_)));
         let gone = nothing(&dir.path().join("none"), size).unwrap_err().error();
-        assert_eq!(gone.code, "UNREADABLE");
+        assert_eq!(gone.code, Refusal::Unreadable);
         fs::write(&path, "").unwrap();
-        assert_eq!(nothing(&path, size).unwrap_err().error().code, "UNREADABLE");
+        assert_eq!(nothing(&path, size).unwrap_err().error().code, Refusal::Unreadable);
     }
 
     #[test]

@@ -35,6 +35,7 @@ use super::failure::Failure;
 use super::sleds::{Aim, Sleds};
 use super::texts;
 use super::units::Units;
+use crate::wire::Refusal;
 use act::Hand;
 use facts::{Extent, Facts, Wanted};
 use look::Looker;
@@ -139,7 +140,7 @@ fn tls(arguments: &InstallArguments) -> Result<Option<Vec<String>>, Failure> {
         }
         fs::File::open(path).map_err(|why| {
             let message = format!("the file {}: {why}", path.display());
-            Failure::refused("NO_FILE", message, "name it on the command line")
+            Failure::refused(Refusal::NoFile, message, "name it on the command line")
         })?;
         words.extend([(*option).to_owned(), path.display().to_string()]);
     }
@@ -282,7 +283,7 @@ fn may() -> Result<(), Failure> {
 
 fn no_effect(step: &str, what: &str) -> Failure {
     let message = format!("{step}: it was done, and is not so: {what}");
-    Failure::refused("NO_EFFECT", message, "see journalctl -b; the same command again tries it again")
+    Failure::refused(Refusal::NoEffect, message, "see journalctl -b; the same command again tries it again")
 }
 
 /// Ask the sleds where the volume is: one that no sled carries, or that this host may not have, is not installed. If

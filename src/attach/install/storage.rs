@@ -148,6 +148,7 @@ pub(super) fn unwanted(proxmox: &Proxmox, path: &Path) -> Option<(Change, String
 mod tests {
     use super::super::plan::tests::wanted as usually;
     use super::*;
+    use crate::wire::Refusal;
 
     const STORAGES: &str = r#"[
         {"storage":"local","type":"dir","path":"/var/lib/vz","content":"iso,backup","shared":0,"digest":"x"},
@@ -169,13 +170,13 @@ mod tests {
             Ok(Verdict::Do(Action::Store(change), _)) => Ok(change.0.join(" ")),
             Ok(Verdict::Already(what)) => Ok(format!("already: {what}")),
             Ok(other) => panic!("{other:?}"),
-            Err(error) => Err(error.code),
+            Err(error) => Err(error.code.to_string()),
         }
     }
 
     #[test]
     fn a_storage_is_for_the_nodes_that_have_it_mounted() {
-        let taken = Err("STORAGE_TAKEN".to_owned());
+        let taken = Err(Refusal::StorageTaken.to_string());
         let is = |text: &str| Ok(text.to_owned());
         assert_eq!(
             told("/mnt/crucible-v", |_| {}),

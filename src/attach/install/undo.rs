@@ -157,8 +157,9 @@ mod tests {
     use super::super::facts::{Content, Device};
     use super::super::plan::tests::installed;
     use super::*;
+    use crate::wire::{ErrorCode, Refusal};
 
-    fn all(facts: &Facts) -> Result<Vec<Verdict>, String> {
+    fn all(facts: &Facts) -> Result<Vec<Verdict>, ErrorCode> {
         let volume = "v".parse().unwrap();
         Step::ALL.iter().map(|step| judge(*step, &volume, facts).map_err(|error| error.code)).collect()
     }
@@ -224,18 +225,18 @@ mod tests {
     fn what_is_in_use_is_left_alone() {
         let facts = installed();
         let busy = Facts { users: vec!["process 7 (qemu)".into()], ..facts.clone() };
-        assert_eq!(all(&busy), Err("IN_USE".into()));
+        assert_eq!(all(&busy), Err(Refusal::InUse.into()));
         let device = Device { users: vec!["the volume group vg".into()], ..facts.device.clone().unwrap() };
         let busy = Facts { device: Some(device), place: Place::Nothing, ..facts.clone() };
-        assert_eq!(all(&busy), Err("IN_USE".into()));
+        assert_eq!(all(&busy), Err(Refusal::InUse.into()));
         // The service has ended, and what it could not flush is kept by systemd.
         let mut kept = facts.clone();
         kept.service.state = "inactive".into();
         kept.service.unflushed = true;
-        assert_eq!(all(&kept), Err("NOT_FLUSHED".into()));
+        assert_eq!(all(&kept), Err(Refusal::NotFlushed.into()));
         kept.service.unflushed = false;
         kept.service.enabled = false;
         kept.device = Some(Device { index: 3, size: 1, content: Content::Ext4, users: Vec::new() });
-        assert_eq!(all(&kept), Err("IN_USE".into()));
+        assert_eq!(all(&kept), Err(Refusal::InUse.into()));
     }
 }

@@ -10,7 +10,7 @@ use crate::cli::print::print;
 use crate::config::{FRAGMENTS, Kept, PORT_MAP, SLED};
 use crate::config_dir;
 use crate::files::{make_dir, replace, set_mode, sync_dir};
-use crate::wire::{Difference, Error};
+use crate::wire::{Difference, Error, Refusal};
 use clap::Args;
 use std::collections::BTreeMap;
 use std::fs;
@@ -47,7 +47,7 @@ impl Restore {
             let message = format!("the files in {} are not those of number {number}: {why}", all.dir);
             let remedy = "nothing was taken over; make it writable (sudo), and say it again: what was replaced is \
                           beside each file, as NAME.replaced";
-            Failure::refused("NOT_WRITTEN", message, remedy)
+            Failure::refused(Refusal::NotWritten, message, remedy)
         })?;
         if found.needs_restart() {
             let text = "the files are written, and are taken over by: systemctl restart sledd\n";

@@ -5,7 +5,7 @@ use crate::cli::failure::Failure;
 use crate::config_dir;
 use crate::names::SledName;
 use crate::port_map::HTTP_PORT;
-use crate::wire::{Error, Sled};
+use crate::wire::{Error, Refusal, Sled};
 use clap::Args;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -77,7 +77,7 @@ impl Doors {
                 let known = others.iter().map(|(address, name)| format!("{name} ({address})")).collect::<Vec<_>>();
                 let known = if known.is_empty() { "no other sled".to_owned() } else { known.join(", ") };
                 let message = format!("{address} is no sled that shares a volume with this one");
-                return Err(Error::new("SLED_UNKNOWN", message, format!("by the port map these are: {known}")));
+                return Err(Error::new(Refusal::SledUnknown, message, format!("by the port map these are: {known}")));
             }
             self.said.insert(address, at.port());
         }

@@ -21,7 +21,7 @@ use super::client::Client;
 use super::failure::Failure;
 use super::query;
 use crate::names::VolumeName;
-use crate::wire::{Ask, Granted, Hosts, Volume, Word};
+use crate::wire::{Ask, Granted, Hosts, Refusal, Volume, Word};
 use report::reports;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -86,7 +86,7 @@ impl<'a> Neighbours<'a> {
 async fn own(client: &Client, name: &VolumeName) -> Result<(Volume, Option<Hosts>), Failure> {
     let volume = client.volume(name).await?;
     let hosts = match client.get(&format!("/v1/volumes/{name}/hosts")).await {
-        Err(Failure::Refused(why)) if why.code == "NOT_FOUND" => None,
+        Err(Failure::Refused(why)) if why.code == Refusal::NotFound => None,
         hosts => Some(hosts?),
     };
     Ok((volume, hosts))

@@ -141,6 +141,7 @@ async fn get<T: DeserializeOwned>(at: SocketAddr, path: &str) -> io::Result<Opti
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::Refusal;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
     use tokio::time::Instant;
@@ -188,6 +189,6 @@ mod tests {
         doors.hear(&[SocketAddr::new(here, other)], known.clone()).unwrap();
         assert_eq!(ask(&doors).await.as_ref(), Ok(&name));
         let refused = doors.hear(&["192.168.4.7:3900".parse().unwrap()], known).unwrap_err();
-        assert_eq!((refused.code.as_str(), refused.remedy.contains("other (127.0.0.1)")), ("SLED_UNKNOWN", true));
+        assert_eq!((refused.code, refused.remedy.contains("other (127.0.0.1)")), (Refusal::SledUnknown.into(), true));
     }
 }

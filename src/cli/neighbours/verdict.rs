@@ -2,7 +2,7 @@
 
 use super::report::{Reports, asked_about, connected};
 use crate::names::SledName;
-use crate::wire::{Ask, Error, Hosts, State, Volume};
+use crate::wire::{Ask, Error, Hosts, Refusal, State, Volume};
 
 /// Verdict on one region.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub(super) enum Verdict {
 /// Judge what reports mean for a region of this sled that would go away for a moment.
 pub(super) fn judge(own: &Volume, looked: Option<&Hosts>, ask: &Ask, all: &Reports) -> Verdict {
     let name = &ask.region;
-    let because = |code: &str, what: String, remedy: String| {
+    let because = |code: Refusal, what: String, remedy: String| {
         let message = format!("{name} stays as it is: {what}, and a host needs two of three regions");
         Error::new(code, message, format!("{remedy}; with --force it is done all the same"))
     };
@@ -30,7 +30,7 @@ pub(super) fn judge(own: &Volume, looked: Option<&Hosts>, ask: &Ask, all: &Repor
     // By what this sled knows to be there: of what another one does not mention, nothing is known.
     for region in asked_about(own, ask) {
         let (name, sled) = (&region.name, &region.sled);
-        let unknown = |what: String, remedy: &str| Verdict::No(because("SIBLING_UNKNOWN", what, remedy.into()));
+        let unknown = |what: String, remedy: &str| Verdict::No(because(Refusal::SiblingUnknown, what, remedy.into()));
         let theirs = match all.get(sled) {
             Some(Ok(theirs)) => theirs.regions.iter().find(|seen| seen.name == *name && seen.sled == *sled),
             silent => {
@@ -49,10 +49,10 @@ pub(super) fn judge(own: &Volume, looked: Option<&Hosts>, ask: &Ask, all: &Repor
         } else if theirs.state != Some(State::Serving) {
             let state = theirs.state.map_or_else(|| "not known".to_owned(), |state| state.to_string());
             let what = format!("{name} on {sled} does not serve (it is {state})");
-            return Verdict::No(because("SIBLING_DOWN", what, format!("see sledctl status on {sled}")));
+            return Verdict::No(because(Refusal::SiblingDown, what, format!("see sledctl status on {sled}")));
         } else if let Some(host) = missing() {
             let what = format!("{host} is connected to it and not to {name} on {sled}");
-            later = Some(because("HOST_ALONE", what, "wait until its hosts have all three".into()));
+            later = Some(because(Refusal::HostAlone, what, "wait until its hosts have all three".into()));
         }
     }
     match (turn, later) {
@@ -86,29 +86,29 @@ mod tests {
         };
         let code = |found: Verdict| match found {
             Verdict::No(why) | Verdict::Later(why) => why.code,
-            found => format!("{found:?}"),
+            found => panic!("{found:?}"),
         };
         assert_eq!(judged(&said), Verdict::Well);
         let mut going = said.clone();
         going["regions"][1]["turn"] = true.into();
         assert_eq!(judged(&going), Verdict::Turn(other.clone()));
         for (key, value, wanted) in [
-            ("state", "held".into(), "SIBLING_DOWN"),
-            ("state", serde_json::Value::Null, "SIBLING_DOWN"),
-            ("connected", serde_json::json!([]), "HOST_ALONE"),
+            ("state", "held".into(), Refusal::SiblingDown),
+            ("state", serde_json::Value::Null, Refusal::SiblingDown),
+            ("connected", serde_json::json!([]), Refusal::HostAlone),
         ] {
             let mut said = said.clone();
             said["regions"][1][key] = value;
             assert_eq!(code(judged(&said)), wanted);
         }
         let silent = judge(&own, None, &ask, &[(other.clone(), Err("no answer".into()))].into());
-        assert_eq!(code(silent), "SIBLING_UNKNOWN");
-        assert_eq!(code(judge(&own, None, &ask, &BTreeMap::new())), "SIBLING_UNKNOWN");
+        assert_eq!(code(silent), Refusal::SiblingUnknown);
+        assert_eq!(code(judge(&own, None, &ask, &BTreeMap::new())), Refusal::SiblingUnknown);
         // One that has moved as well is not asked about.
         let moving = Ask { moved: [own.regions[1].name.clone()].into(), ..ask.clone() };
         assert_eq!(judge(&own, None, &moving, &BTreeMap::new()), Verdict::Well);
         let beside = Ask { moved: [own.regions[2].name.clone()].into(), ..ask.clone() };
-        assert_eq!(code(judge(&own, None, &beside, &BTreeMap::new())), "SIBLING_UNKNOWN");
+        assert_eq!(code(judge(&own, None, &beside, &BTreeMap::new())), Refusal::SiblingUnknown);
         // What a look tells counts, and not what was shown before it: of this sled, and of the other.
         let host = |regions: &[usize]| {
             let regions: Vec<_> = regions.iter().map(|index| own.regions[*index].name.clone()).collect();
@@ -120,17 +120,17 @@ mod tests {
             let read = |body| serde_json::from_value::<Hosts>(body).unwrap();
             let theirs: Report = serde_json::from_value(said.clone()).unwrap();
             let all = [(other.clone(), Ok(theirs.seeing(Some(&read(host(its))))))].into();
-            code(judge(&own, Some(&read(host(mine))), &ask, &all))
+            judge(&own, Some(&read(host(mine))), &ask, &all)
         };
-        assert_eq!(looked(&[0], &[1]), "Well");
-        assert_eq!(looked(&[0], &[2]), "HOST_ALONE");
-        assert_eq!(looked(&[0], &[]), "HOST_ALONE");
-        assert_eq!(looked(&[], &[]), "Well");
+        assert_eq!(looked(&[0], &[1]), Verdict::Well);
+        assert_eq!(code(looked(&[0], &[2])), Refusal::HostAlone);
+        assert_eq!(code(looked(&[0], &[])), Refusal::HostAlone);
+        assert_eq!(looked(&[], &[]), Verdict::Well);
         // One that has another map says nothing of it.
         for (key, value) in [("name", "still-fawn-2"), ("sled", "third")] {
             let mut said = said.clone();
             said["regions"][1][key] = value.into();
-            assert_eq!(code(judged(&said)), "SIBLING_UNKNOWN", "{key}");
+            assert_eq!(code(judged(&said)), Refusal::SiblingUnknown, "{key}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `sledctl region adopt`: regions that something else served before.
 
 use super::Which;
+use crate::check::Code;
 use crate::cli::client::Client;
 use crate::cli::failure::Failure;
 use crate::cli::neighbours::Doors;
@@ -66,11 +67,11 @@ async fn unadopted(client: &Client) -> Result<Vec<RegionName>, Failure> {
     // Regions as they lie there now, not as they were seen a while ago.
     client.look().await?;
     let sled = client.sled().await?;
-    let lost = sled.checks.iter().any(|check| check.code.as_str() == "LEDGER_UNREADABLE");
+    let lost = sled.checks.iter().any(|check| check.code == Code::LedgerUnreadable);
     let waits = |region: &Region| {
-        let codes = ["REGION_UNADOPTED", "REGION_UNRECORDED"];
+        let codes = [Code::RegionUnadopted, Code::RegionUnrecorded];
         let subject = format!("region {}", region.name);
-        let found = sled.checks.iter().any(|check| check.subject == subject && codes.contains(&check.code.as_str()));
+        let found = sled.checks.iter().any(|check| check.subject == subject && codes.contains(&check.code));
         found || (lost && region.state != Some(State::Missing))
     };
     let regions = sled.volumes.iter().flat_map(|volume| &volume.regions).filter(|region| region.sled == sled.sled);

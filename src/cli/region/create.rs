@@ -9,7 +9,7 @@ use crate::cli::{query, storage};
 use crate::config_dir;
 use crate::names::RegionName;
 use crate::size::spoken;
-use crate::wire::{Error, StorageDetail};
+use crate::wire::{Error, Refusal, StorageDetail};
 use clap::Args;
 use http::Method;
 use std::path::Path;
@@ -78,7 +78,7 @@ fn fit(detail: &StorageDetail, regions: &[RegionName]) -> Result<(), Error> {
     );
     let remedy = "free some (sledctl storage), make the volumes smaller in port-map.toml, name the regions that are to be \
                   created first, or set storage.provisioning = \"thin\"";
-    Err(Error::new("NO_ROOM", message, remedy))
+    Err(Error::new(Refusal::NoRoom, message, remedy))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::cli::print::{or_dash, print};
 use crate::names::RegionName;
 use crate::table::Tone;
 use crate::times::in_seconds;
-use crate::wire::{Check, Region, State};
+use crate::wire::{Check, Refusal, Region, State};
 use clap::Args;
 use std::fmt::Write as _;
 
@@ -28,7 +28,7 @@ impl Show {
         let found = of_this_sled(sled.clone()).into_iter().find(|region| region.name == *name);
         let found = found.ok_or_else(|| {
             let message = format!("the port map puts no region {name} on this sled");
-            Failure::refused("REGION_UNKNOWN", message, "see sledctl region list for those it does")
+            Failure::refused(Refusal::RegionUnknown, message, "see sledctl region list for those it does")
         })?;
         print(json, &found, |found| text(found, &sled.checks))?;
         Ok(found.state == Some(State::Serving))

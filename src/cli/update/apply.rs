@@ -12,6 +12,7 @@ use crate::terminal;
 use crate::update::record::{self, Attempt};
 use crate::update::release::{self, Release};
 use crate::update::sysupdate;
+use crate::wire::Refusal;
 use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -49,7 +50,7 @@ impl Apply {
         let installed = release::installed()?;
         if installed.iter().any(|one| one.version == running.version && one.tries_left.is_some()) {
             let remedy = "wait until it has shown that it is well: sledctl update status";
-            return Err(Failure::refused("ON_TRIAL", format!("{} is on trial", running.version), remedy));
+            return Err(Failure::refused(Refusal::OnTrial, format!("{} is on trial", running.version), remedy));
         }
         let (source, offer) = offered(self.source.as_deref(), running).await?;
         let taken = beside(offer, async {
@@ -86,7 +87,7 @@ impl Apply {
 async fn begin_reboot(systemctl: &str) -> Result<(), Failure> {
     let failed = |why: String| {
         let remedy = "see systemd-inhibit --list and systemctl list-jobs; then: systemctl reboot";
-        Err(Failure::refused("NOT_REBOOTED", format!("the machine does not reboot: {why}"), remedy))
+        Err(Failure::refused(Refusal::NotRebooted, format!("the machine does not reboot: {why}"), remedy))
     };
     let output = Command::new(systemctl).arg("reboot").stdin(Stdio::null()).output().await;
     match output {
@@ -135,7 +136,7 @@ mod tests {
         assert!(begin_reboot("true").await.is_ok());
         for cannot in ["false", "/no/such/program"] {
             let failed = begin_reboot(cannot).await;
-            assert!(matches!(failed, Err(Failure::Refused(why)) if why.code == "NOT_REBOOTED"), "{cannot}");
+            assert!(matches!(failed, Err(Failure::Refused(why)) if why.code == Refusal::NotRebooted), "{cannot}");
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::terminal;
 use crate::update::record::{self, Adapter, Attempt, Before};
 use crate::update::release::Release;
 use crate::update::verdict::{Seen, Silence, Verdict, judge};
-use crate::wire::Sled;
+use crate::wire::{Refusal, Sled};
 use clap::Args;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
@@ -37,7 +37,7 @@ impl Judge {
         let judged = loop {
             let sled = client.sled().await;
             let sled = sled.as_ref().map_err(|failure| match failure {
-                Failure::Refused(error) if error.code == Code::ConfigInvalid.as_str() => Silence::Faults,
+                Failure::Refused(error) if error.code == Code::ConfigInvalid => Silence::Faults,
                 _ => Silence::Unreachable,
             });
             let seen = Seen {
@@ -71,7 +71,7 @@ impl Judge {
             })
             .map_err(|why| {
                 let remedy = "on trial, the machine boots again, and after three tries the version before";
-                Failure::refused("BOOT_FAILED", format!("this boot is not a good one: {why}"), remedy)
+                Failure::refused(Refusal::BootFailed, format!("this boot is not a good one: {why}"), remedy)
             })
     }
 }

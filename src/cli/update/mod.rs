@@ -11,6 +11,7 @@ mod status;
 use super::client::Client;
 use super::failure::Failure;
 use crate::update::release::Release;
+use crate::wire::Refusal;
 use apply::Apply;
 use boot::{Judge, Remember};
 use check::Check;
@@ -38,10 +39,10 @@ impl UpdateCommand {
     pub(super) async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
         let running = Release::read(Path::new("/")).map_err(|_| {
             let remedy = "update it with its own package manager";
-            Failure::refused("NO_IMAGE", "this machine does not run the image of a sled", remedy)
+            Failure::refused(Refusal::NoImage, "this machine does not run the image of a sled", remedy)
         })?;
         if !nix::unistd::geteuid().is_root() {
-            return Err(Failure::refused("NOT_ROOT", "only root may look after the image", "use sudo"));
+            return Err(Failure::refused(Refusal::NotRoot, "only root may look after the image", "use sudo"));
         }
         match self {
             Self::Check(check) => check.run(running, json).await,

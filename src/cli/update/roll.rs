@@ -7,6 +7,7 @@ use crate::cli::neighbours::Doors;
 use crate::terminal;
 use crate::update::NAME;
 use crate::update::release::Release;
+use crate::wire::Refusal;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use std::fs;
 use std::io;
@@ -63,7 +64,7 @@ async fn roll(
 /// failure: the next boot brings the program.
 fn unless_there_is_none(rolled: Result<bool, Failure>) -> Result<Option<bool>, Failure> {
     match rolled {
-        Err(Failure::Refused(why)) if why.code == "REGION_UNKNOWN" => Ok(None),
+        Err(Failure::Refused(why)) if why.code == Refusal::RegionUnknown => Ok(None),
         rolled => rolled.map(Some),
     }
 }
@@ -98,9 +99,9 @@ mod tests {
 
     #[test]
     fn a_roll_over_no_region_is_no_failure_and_waits_for_a_reboot() {
-        let became = |code: &str| unless_there_is_none(Err(Failure::refused(code, "no", "ask again")));
-        assert_eq!(became("REGION_UNKNOWN").unwrap(), None);
-        assert!(matches!(became("SIBLING_DOWN"), Err(Failure::Refused(why)) if why.code == "SIBLING_DOWN"));
+        let became = |code: Refusal| unless_there_is_none(Err(Failure::refused(code, "no", "ask again")));
+        assert_eq!(became(Refusal::RegionUnknown).unwrap(), None);
+        assert!(matches!(became(Refusal::SiblingDown), Err(Failure::Refused(why)) if why.code == Refusal::SiblingDown));
         assert_eq!(unless_there_is_none(Ok(false)).unwrap(), Some(false));
     }
 }

@@ -5,6 +5,7 @@ use crate::config_dir;
 use crate::update::offer::Offer;
 use crate::update::release::Release;
 use crate::update::sysupdate;
+use crate::wire::Refusal;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +14,7 @@ pub(super) async fn offered(source: Option<&str>, running: &Release) -> Result<(
     let configured = || config_dir::read(Path::new(config_dir::DEFAULT)).ok()?.sled.appliance.update;
     let source = source.map(str::to_owned).or_else(|| Some(configured()?.url().to_owned())).ok_or_else(|| {
         let remedy = "name a URL, a directory or a file, or set appliance.update in sled.toml";
-        Failure::refused("NO_SOURCE", "nobody says where updates come from", remedy)
+        Failure::refused(Refusal::NoSource, "nobody says where updates come from", remedy)
     })?;
     let remote = source.starts_with("https://") || source.starts_with("http://");
     let offer = if remote { None } else { Some(open(&source).await?) };
@@ -26,7 +27,7 @@ async fn open(source: &str) -> Result<Offer, Failure> {
     let path = PathBuf::from(source.strip_prefix("file://").unwrap_or(source));
     Offer::open(&path).await.map_err(|why| {
         let remedy = "name what image/build has made: the directory, or the file that ends in .update";
-        Failure::refused("NO_UPDATE", format!("{}: {why}", path.display()), remedy)
+        Failure::refused(Refusal::NoUpdate, format!("{}: {why}", path.display()), remedy)
     })
 }
 
@@ -45,6 +46,6 @@ pub(super) async fn beside<T>(offer: Option<Offer>, wanted: impl Future<Output =
     };
     done.map_err(|why| {
         let remedy = "what is offered must be complete, and signed by the key that this image was built with";
-        Failure::refused("UPDATE_FAILED", format!("systemd-sysupdate: {why}"), remedy)
+        Failure::refused(Refusal::UpdateFailed, format!("systemd-sysupdate: {why}"), remedy)
     })
 }

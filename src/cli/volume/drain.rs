@@ -9,7 +9,7 @@ use crate::names::VolumeName;
 use crate::span::Span;
 use crate::terminal;
 use crate::times::in_seconds;
-use crate::wire::{self, Attached, DrainState, Volume};
+use crate::wire::{self, Attached, DrainState, Refusal, Volume};
 use clap::Args;
 use http::Method;
 use std::net::IpAddr;
@@ -167,7 +167,7 @@ impl End {
 
 fn gone(volume: &VolumeName) -> Failure {
     let message = format!("{volume} is not being drained, though it was asked for");
-    Failure::refused("FAILED", message, "see journalctl -u sledd")
+    Failure::refused(Refusal::Failed, message, "see journalctl -u sledd")
 }
 
 #[cfg(test)]

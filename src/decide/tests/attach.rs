@@ -6,6 +6,7 @@ use crate::decide::attach::{
     InTheWay, RETURN_LIMIT, attached, elsewhere, in_the_way, keeper, may_attach, may_permit, others,
 };
 use crate::region::Grant;
+use crate::wire::Refusal;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -37,11 +38,11 @@ fn a_host_of_the_map_has_a_ticket_when_the_volume_is_ready() {
     let said = asked(false, "still-fawn", host);
     assert!(said.message.contains("DISK_FULL: disk: DISK_FULL is so (and 1 more"), "{}", said.message);
     assert_eq!(said.remedy, "mend it");
-    assert_eq!(code(false, "still-fawn", host), "NOT_READY");
-    assert_eq!(code(true, "still-faun", host), "VOLUME_UNKNOWN");
+    assert_eq!(code(false, "still-fawn", host), Refusal::NotReady);
+    assert_eq!(code(true, "still-faun", host), Refusal::VolumeUnknown);
     // A host that is not allowed learns nothing of whether it is ready.
-    assert_eq!(code(false, "still-fawn", ip("192.168.4.18")), "HOST_NOT_ALLOWED");
-    assert_eq!(code(true, "still-fawn", ip("127.0.0.1")), "HOST_NOT_ALLOWED");
+    assert_eq!(code(false, "still-fawn", ip("192.168.4.18")), Refusal::HostNotAllowed);
+    assert_eq!(code(true, "still-fawn", ip("127.0.0.1")), Refusal::HostNotAllowed);
 }
 
 #[test]
@@ -50,9 +51,9 @@ fn the_map_has_the_last_word_on_whom_an_operator_allows() {
     assert!(may_permit(&config, &volume(), ip("192.168.4.17"), true).is_ok());
     assert!(may_permit(&config, &volume(), ip("192.168.4.18"), false).is_ok());
     for host in ["192.168.4.18", "192.168.4.189"] {
-        assert_eq!(may_permit(&config, &volume(), ip(host), true).unwrap_err().code, "HOST_NOT_ALLOWED");
+        assert_eq!(may_permit(&config, &volume(), ip(host), true).unwrap_err().code, Refusal::HostNotAllowed);
     }
-    assert_eq!(may_permit(&config, &volume(), config.address, false).unwrap_err().code, "HOST_NOT_ALLOWED");
+    assert_eq!(may_permit(&config, &volume(), config.address, false).unwrap_err().code, Refusal::HostNotAllowed);
 }
 
 #[test]

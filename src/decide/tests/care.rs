@@ -9,7 +9,7 @@ use crate::decide::turns::{Asks, Denied, Manner, claim, may_hold, may_release, m
 use crate::decide::verdict::judge;
 use crate::region::{HeldBy, Hold};
 use crate::span::Span;
-use crate::wire::State;
+use crate::wire::{ErrorCode, Refusal, State};
 
 fn said(text: &str) -> Failure {
     classify(Exit::Status(1), &[format!("Error: {text}")])
@@ -188,15 +188,15 @@ fn replicas_go_one_at_a_time() {
     assert!(
         may_restart(&config, &facts, &first(), false).is_ok() && may_hold(&config, &facts, &first(), false).is_ok()
     );
-    assert_eq!(may_release(&config, &facts, &first()).unwrap_err().code, "NOT_HELD");
+    assert_eq!(may_release(&config, &facts, &first()).unwrap_err().code, Refusal::NotHeld);
     assert!(may_upgrade(&config, &facts, false).is_ok());
     let mut empty = facts.clone();
     empty.disk.as_mut().unwrap().ledger.as_mut().unwrap().regions.clear();
     // By this code an update knows that there is nothing to roll.
-    assert_eq!(may_upgrade(&config, &empty, false).unwrap_err().code, "REGION_UNKNOWN");
+    assert_eq!(may_upgrade(&config, &empty, false).unwrap_err().code, Refusal::RegionUnknown);
     facts.regions.get_mut(&second).unwrap().ended = Some(run(101));
-    assert_eq!(may_restart(&config, &facts, &first(), false).unwrap_err().code, "SIBLING_DOWN");
-    assert_eq!(may_upgrade(&config, &facts, false).unwrap_err().code, "SIBLING_DOWN");
+    assert_eq!(may_restart(&config, &facts, &first(), false).unwrap_err().code, Refusal::SiblingDown);
+    assert_eq!(may_upgrade(&config, &facts, false).unwrap_err().code, Refusal::SiblingDown);
     assert!(may_restart(&config, &facts, &first(), true).is_ok());
     assert!(may_restart(&config, &facts, &second, false).is_ok(), "it is down already");
     assert!(matches!(claim(&config, &facts, &first(), manner(false, false)), Err(Denied::Later(_))));
@@ -220,21 +220,21 @@ fn what_must_not_be_started_is_not_restarted_either() {
     let config = config();
     let stranger = || Stranger { pid: Some(9), command: "x".into(), unit: None };
     type Change = fn(&mut Facts, Stranger);
-    let obstacles: [(Change, &str); 6] = [
+    let obstacles: [(Change, Code); 6] = [
         (
             |f, _| f.outdated = Some(Outdated { by: Obstacle::Systemd("x".into()), regions: [first()].into() }),
-            "UNITS_OUTDATED",
+            Code::UnitsOutdated,
         ),
-        (|f, _| f.network.as_mut().unwrap().bridge.as_mut().unwrap().addresses.clear(), "BRIDGE_ADDRESS"),
-        (|f, s| f.intruders = Some([(first(), vec![s])].into()), "REGION_FOREIGN_PROCESS"),
-        (|f, s| region(f).sockets.as_mut().unwrap().repair = Holder::Other(s), "PORT_TAKEN"),
-        (|f, _| _ = f.holding.insert(first(), held(HeldBy::Failure)), "REGION_HELD"),
+        (|f, _| f.network.as_mut().unwrap().bridge.as_mut().unwrap().addresses.clear(), Code::BridgeAddress),
+        (|f, s| f.intruders = Some([(first(), vec![s])].into()), Code::RegionForeignProcess),
+        (|f, s| region(f).sockets.as_mut().unwrap().repair = Holder::Other(s), Code::PortTaken),
+        (|f, _| _ = f.holding.insert(first(), held(HeldBy::Failure)), Code::RegionHeld),
         (
             |f, _| {
                 let survey = Survey { allocated: 0, fault: Some("00/000/001: it is gone".into()), dirty: 0 };
                 f.disk.as_mut().unwrap().surveys.insert(first(), survey);
             },
-            "REGION_DAMAGED",
+            Code::RegionDamaged,
         ),
     ];
     for (obstacle, code) in obstacles {
@@ -255,11 +255,11 @@ fn what_must_not_be_started_is_not_restarted_either() {
 fn what_is_not_known_yet_is_asked_again() {
     let config = config();
     type Change = fn(&mut Facts);
-    let unknown: [(Change, &str); 4] = [
-        (|f| f.stale_units = true, "STARTING"),
-        (|f| f.intruders = None, "NOT_SEEN"),
-        (|f| f.network = None, "NOT_SEEN"),
-        (|f| _ = f.disk.as_mut().unwrap().regions.remove(&first()), "NOT_SEEN"),
+    let unknown: [(Change, ErrorCode); 4] = [
+        (|f| f.stale_units = true, Refusal::Starting.into()),
+        (|f| f.intruders = None, Code::NotSeen.into()),
+        (|f| f.network = None, Code::NotSeen.into()),
+        (|f| _ = f.disk.as_mut().unwrap().regions.remove(&first()), Code::NotSeen.into()),
     ];
     for (change, code) in unknown {
         let mut facts = well(&config);
@@ -273,7 +273,7 @@ fn what_is_not_known_yet_is_asked_again() {
     facts.outdated = Some(Outdated { by: Obstacle::Programs("x".into()), regions: [second.clone()].into() });
     assert_eq!(claim(&config, &facts, &first(), manner(false, false)), Ok(()));
     let refused = may_restart(&config, &facts, &second, true).unwrap_err();
-    assert!(refused.code == "PROGRAMS_UNREADABLE" && refused.message.contains("still-fawn-1"), "{refused:?}");
+    assert!(refused.code == Code::ProgramsUnreadable && refused.message.contains("still-fawn-1"), "{refused:?}");
     // And says so where somebody looks for it.
     facts.outdated.as_mut().unwrap().regions = [first()].into();
     stopped(&mut facts);
@@ -287,7 +287,7 @@ fn a_region_that_other_sleds_keep_back_is_told_with_the_job_that_waits() {
     let config = config();
     let mut facts = well(&config);
     let why = "still-fawn-0 stays as it is: still-fawn-1 on other does not serve";
-    let why = crate::wire::Error::new("SIBLING_DOWN", why, "see other");
+    let why = crate::wire::Error::new(Refusal::SiblingDown, why, "see other");
     facts.awaiting.insert(first(), Awaited { job: 7, why });
     let verdict = judge(&config, &facts);
     let [found] = verdict.findings.as_slice() else { panic!("{verdict:?}") };
@@ -295,7 +295,7 @@ fn a_region_that_other_sleds_keep_back_is_told_with_the_job_that_waits() {
     assert_eq!(found.cause, "job 7 is to restart it, and waits: still-fawn-1 on other does not serve");
     assert!(found.remedy.contains("see other") && found.remedy.contains("sledctl jobs cancel 7"), "{found:?}");
     // A job has no --force; what works depends on what it is.
-    let remedy = |facts: &Facts, code: &str, message: &str, remedy: &str| {
+    let remedy = |facts: &Facts, code: Refusal, message: &str, remedy: &str| {
         let mut facts = facts.clone();
         let remedy = format!("{remedy}; with --force it is done all the same");
         facts.awaiting.insert(first(), Awaited { job: 7, why: crate::wire::Error::new(code, message, remedy) });
@@ -303,7 +303,7 @@ fn a_region_that_other_sleds_keep_back_is_told_with_the_job_that_waits() {
         found.into_iter().find(|finding| finding.code == Code::TurnAwaited).unwrap().remedy
     };
     let unknown = "if it answers at another port: --sled ADDRESS:PORT";
-    let said = remedy(&facts, "SIBLING_UNKNOWN", "x", unknown);
+    let said = remedy(&facts, Refusal::SiblingUnknown, "x", unknown);
     assert!(said.contains("sledctl jobs follow 7 --sled ADDRESS:PORT") && !said.contains("with --force"), "{said}");
     assert!(said.contains("sledctl region restart still-fawn-0 --force"), "{said}");
     // A host that does not find back is told by its name.
@@ -311,12 +311,12 @@ fn a_region_that_other_sleds_keep_back_is_told_with_the_job_that_waits() {
     let peer = crate::wire::Peer { address: host, port: 7, host: None };
     facts.regions.get_mut(&first()).unwrap().sockets.as_mut().unwrap().connected = vec![peer];
     let alone = "still-fawn-0 stays as it is: 192.168.4.17 is connected to it and not to still-fawn-1 on other";
-    let said = remedy(&facts, "HOST_ALONE", alone, "wait until its hosts have all three");
+    let said = remedy(&facts, Refusal::HostAlone, alone, "wait until its hosts have all three");
     assert!(said.contains("detach the volume on 192.168.4.17, and attach it again"), "{said}");
-    let said = remedy(&facts, "HOST_ALONE", "192.168.4.170 is connected", "wait");
+    let said = remedy(&facts, Refusal::HostAlone, "192.168.4.170 is connected", "wait");
     assert!(said.contains("detach the volume on that host"), "{said}");
     facts.upgrading = Some(7);
-    let said = remedy(&facts, "SIBLING_DOWN", "x", "see other");
+    let said = remedy(&facts, Refusal::SiblingDown, "x", "see other");
     assert!(said.contains("sledctl downstairs upgrade --force") && !said.contains("region restart"), "{said}");
 }
 
@@ -325,8 +325,8 @@ fn a_hold_is_released_and_keeps_from_a_restart() {
     let config = config();
     let mut facts = well(&config);
     facts.disk.as_mut().unwrap().ledger.as_mut().unwrap().holds.insert(first(), held(HeldBy::Operator));
-    assert_eq!(may_restart(&config, &facts, &first(), true).unwrap_err().code, "REGION_HELD");
-    assert_eq!(may_hold(&config, &facts, &first(), true).unwrap_err().code, "REGION_HELD");
+    assert_eq!(may_restart(&config, &facts, &first(), true).unwrap_err().code, Code::RegionHeld);
+    assert_eq!(may_hold(&config, &facts, &first(), true).unwrap_err().code, Code::RegionHeld);
     assert!(may_release(&config, &facts, &first()).is_ok());
     assert_eq!(plan(&config, &facts), [Action::Stop(first())]);
     assert_eq!(codes(&config, &facts), [Code::RegionHeld]);
@@ -374,7 +374,7 @@ fn a_region_that_could_not_be_repaired_does_not_go_away_from_a_host() {
             assert_eq!(asked.is_ok(), well, "{free} {inodes_free} {connected}: {asked:?}");
         }
         let said = all(false).map(|asked| asked.err().map(|why| (why.code, why.message.contains("192.168.4.17"))));
-        assert!(well || said.iter().all(|said| *said == Some(("REPAIR_IMPOSSIBLE".into(), true))), "{said:?}");
+        assert!(well || said.iter().all(|said| *said == Some((Code::RepairImpossible.into(), true))), "{said:?}");
         assert!(all(true).iter().all(Result::is_ok));
         // Nor is it restarted unasked, however long it hangs.
         let mut hangs = config.clone();

@@ -189,7 +189,7 @@ fn what_a_process_still_holds_is_told_and_how_to_get_it_out() {
     assert!(!remedy.contains("sledctl region delete"), "{remedy}");
     // Neither is it stopped, unless somebody insists.
     for refused in [may_hold(&config(), &facts, &first(), false), may_restart(&config(), &facts, &first(), true)] {
-        assert_eq!(refused.unwrap_err().code, "REGION_MISSING");
+        assert_eq!(refused.unwrap_err().code, Code::RegionMissing);
     }
     assert!(may_hold(&config(), &facts, &first(), true).is_ok());
 }

@@ -124,7 +124,7 @@ fn nothing_is_started_with_files_that_cannot_be_used() {
     facts.tls = Some(Tls { key: Err(Flaw::KeyForm(KeyForm::Pkcs8)), ..files(-9, 300) });
     assert_eq!(plan(&config, &facts), []);
     let refused = fit(&config, &facts, &local).unwrap_err().error();
-    assert!(refused.code == "TLS_UNUSABLE" && refused.message.contains("PKCS#8"), "{refused:?}");
+    assert!(refused.code == Code::TlsUnusable && refused.message.contains("PKCS#8"), "{refused:?}");
     let down = judge(&config, &facts).findings.into_iter().find(|found| found.code == Code::RegionDown).unwrap();
     assert!(down.cause.contains("the files of [tls] cannot be used"), "{down:?}");
     // A downstairs that systemd would start again would only panic.

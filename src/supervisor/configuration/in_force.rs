@@ -9,7 +9,7 @@ use crate::store::jobs::{self, Remembered};
 use crate::supervisor::Supervisor;
 use crate::supervisor::event::Event;
 use crate::supervisor::requests::Answer;
-use crate::wire::{self, Configurations, Files};
+use crate::wire::{self, Configurations, Files, Refusal};
 use std::path::Path;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -99,7 +99,7 @@ impl Keeping {
 
 fn unknown(number: u64) -> wire::Error {
     let message = format!("no configuration {number} is kept");
-    wire::Error::new("CONFIG_UNKNOWN", message, "sledctl config history lists those that are")
+    wire::Error::new(Refusal::ConfigUnknown, message, "sledctl config history lists those that are")
 }
 
 impl Supervisor {

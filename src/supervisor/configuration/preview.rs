@@ -11,7 +11,7 @@ use crate::observe::call::started_with_tls;
 use crate::observe::scanner::Scanner;
 use crate::observe::{network, tls};
 use crate::systemd::names;
-use crate::wire::{self, Peer};
+use crate::wire::{self, Peer, Refusal};
 use nix::unistd::{AccessFlags, User, access};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -42,7 +42,7 @@ impl Look {
         let network = self.network().await;
         let failed = |why: String| {
             let message = format!("nothing was changed: it cannot be told {why}");
-            wire::Error::new("FAILED", message, "ask again; see journalctl -u sledd")
+            wire::Error::new(Refusal::Failed, message, "ask again; see journalctl -u sledd")
         };
         let disk = self.scanner.look_for(&self.new).await.ok_or_else(|| failed("what is on the disk".into()))?;
         let looked = spawn_blocking(move || self.rest(network, disk)).await;

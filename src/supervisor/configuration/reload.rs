@@ -6,6 +6,7 @@
 //! Whom the regions let in follows at once, as the plan finds that it is not as the map says. What
 //! becomes of regions that moved or went is in [`relocations`](crate::supervisor::relocations).
 
+use crate::check::Code;
 use crate::config::{Configuration, History, Texts};
 use crate::config_dir;
 use crate::decide::difference::{gone, started_anew};
@@ -19,7 +20,7 @@ use crate::supervisor::Supervisor;
 use crate::supervisor::configuration::preview::Look;
 use crate::supervisor::event::Event;
 use crate::supervisor::requests::Answer;
-use crate::wire::{self, Difference};
+use crate::wire::{self, Difference, Refusal};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -101,7 +102,7 @@ impl Supervisor {
                     (texts, look.take().await.map(|fresh| (new, fresh)))
                 }
                 Ok((texts, Err(faults))) => (texts, Err(refused_for(&faults))),
-                Err(why) => (Texts::default(), Err(wire::Error::new("FAILED", why.to_string(), "ask again"))),
+                Err(why) => (Texts::default(), Err(wire::Error::new(Refusal::Failed, why.to_string(), "ask again"))),
             };
             Some(Event::Read(Box::new(Reading { of, texts, read, asked, answer })))
         });
@@ -142,12 +143,12 @@ impl Supervisor {
         may_be_taken(&found, how)?;
         if self.bus.is_none() {
             let message = "nothing was changed: systemd does not answer, and could not be told";
-            return Err(wire::Error::new("SYSTEMD_UNREACHABLE", message, "systemctl status dbus"));
+            return Err(wire::Error::new(Code::SystemdUnreachable, message, "systemctl status dbus"));
         }
         self.nobody_is_at(new, &seen_now(&self.facts, fresh))?;
         if self.kept.busy {
             let message = "nothing was changed: another reload is under way";
-            return Err(wire::Error::new("BUSY", message, "ask again in a moment"));
+            return Err(wire::Error::new(Refusal::Busy, message, "ask again in a moment"));
         }
         Ok(found)
     }
@@ -182,7 +183,7 @@ impl Supervisor {
             Err(why) => {
                 let message = format!("nothing was changed: what is in force could not be kept: {why}");
                 let remedy = "make room for it and make it writable: /var/lib/sled";
-                return refuse(answer, wire::Error::new("NOT_KEPT", message, remedy), true);
+                return refuse(answer, wire::Error::new(Refusal::NotKept, message, remedy), true);
             }
         };
         for change in &found.changes {
@@ -202,7 +203,7 @@ impl Supervisor {
     /// What is under way goes on with what it began with: a region must not be taken from it.
     fn nobody_is_at(&self, new: &Configuration, now: &Facts) -> Result<(), wire::Error> {
         let busy = |what: String, remedy: String| {
-            Err(wire::Error::new("BUSY", format!("nothing was changed: {what}"), remedy))
+            Err(wire::Error::new(Refusal::Busy, format!("nothing was changed: {what}"), remedy))
         };
         if let Some(job) = self.facts.upgrading {
             let waits = self.facts.awaiting.values().find(|awaited| awaited.job == job);
@@ -271,7 +272,7 @@ impl Supervisor {
 fn may_be_taken(found: &Difference, how: Reload) -> Result<(), wire::Error> {
     if let Some(change) = found.changes.iter().find(|change| change.needs_restart) {
         let message = format!("nothing was changed: {} cannot be changed while sledd runs", change.what);
-        return Err(wire::Error::new("NEEDS_RESTART", message, change.effect.clone()));
+        return Err(wire::Error::new(Refusal::NeedsRestart, message, change.effect.clone()));
     }
     let told = |hit: &wire::Change| format!("{}: {}", hit.subject, hit.effect);
     let interrupts =
@@ -288,8 +289,8 @@ fn may_be_taken(found: &Difference, how: Reload) -> Result<(), wire::Error> {
         return Ok(());
     }
     let (code, what) = match harms.is_empty() {
-        true => ("HOSTS_CONNECTED", "hosts that are connected would be interrupted"),
-        false => ("NEEDS_YES", "this would do harm"),
+        true => (Refusal::HostsConnected, "hosts that are connected would be interrupted"),
+        false => (Refusal::NeedsYes, "this would do harm"),
     };
     let list = interrupts.into_iter().chain(harms).collect::<Vec<_>>().join("; ");
     let message = format!("nothing was changed: {what}: {list}");
@@ -306,5 +307,5 @@ fn refuse(answer: Reply, why: wire::Error, aloud: bool) {
 fn refused_for(faults: &[Fault]) -> wire::Error {
     let list = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
     let message = format!("nothing was changed: the configuration has {} fault(s):\n{list}", faults.len());
-    wire::Error::new("CONFIG_INVALID", message, "mend them, then: sledctl reload")
+    wire::Error::new(Code::ConfigInvalid, message, "mend them, then: sledctl reload")
 }

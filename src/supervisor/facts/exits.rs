@@ -15,7 +15,7 @@ use crate::supervisor::event::{Claim, Event, LastWords, Said};
 use crate::supervisor::facts::crash_history::Explained;
 use crate::supervisor::jobs::context::Workshop;
 use crate::times;
-use crate::wire;
+use crate::wire::{self, Refusal};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 use zbus::Connection;
@@ -107,7 +107,7 @@ impl Supervisor {
     /// Gives a job its turn at a region, if it has come.
     pub(in crate::supervisor) fn grant_turn(&mut self, Claim { job, region, manner, reply }: Claim) {
         let other = self.workers.get(&region).is_some_and(|worker| *worker != job);
-        let busy = || wire::Error::new("BUSY", format!("another job is at {region}"), "see sledctl jobs");
+        let busy = || wire::Error::new(Refusal::Busy, format!("another job is at {region}"), "see sledctl jobs");
         let granted = match other {
             true => Err(Denied::Later(busy())),
             false => {

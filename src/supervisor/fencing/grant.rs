@@ -17,7 +17,7 @@ use crate::store::generations::Written;
 use crate::store::grants;
 use crate::supervisor::jobs::context::Workshop;
 use crate::supervisor::requests::Answer;
-use crate::wire::{self, Attach, Refusal};
+use crate::wire::{self, Attach, RefusedTicket};
 use futures_util::future::join_all;
 use jiff::Timestamp;
 pub(in crate::supervisor) use order::{Asker, Order, Outcome, Recorded, Reply, Served, Wanted};
@@ -182,7 +182,12 @@ impl Counter {
         }
     }
 
-    async fn step(&mut self, step: Step, batch: &mut Vec<Order>, said: &mut Vec<Answered>) -> Result<(), Refusal> {
+    async fn step(
+        &mut self,
+        step: Step,
+        batch: &mut Vec<Order>,
+        said: &mut Vec<Answered>,
+    ) -> Result<(), RefusedTicket> {
         match step {
             Step::Asker | Step::StillThere => self.dismiss(batch, said).await,
             Step::Prepare => self.prepare(batch).await,
@@ -196,7 +201,7 @@ impl Counter {
     }
 
     /// Who is not there any more gets nothing: he would not know of what he holds.
-    async fn dismiss(&self, batch: &mut Vec<Order>, said: &mut Vec<Answered>) -> Result<(), Refusal> {
+    async fn dismiss(&self, batch: &mut Vec<Order>, said: &mut Vec<Answered>) -> Result<(), RefusedTicket> {
         let there = join_all(batch.iter().map(Order::is_awaited)).await;
         let nobody = self.somebody(&there);
         for (order, there) in std::mem::take(batch).into_iter().zip(there) {
@@ -210,7 +215,7 @@ impl Counter {
     }
 
     /// systemd answers, and the record is open to be written.
-    async fn prepare(&mut self, batch: &[Order]) -> Result<(), Refusal> {
+    async fn prepare(&mut self, batch: &[Order]) -> Result<(), RefusedTicket> {
         let rewrite = batch.iter().all(|order| order.wish == Wanted::Rewrite);
         if !rewrite {
             let bus = self.bus.clone().ok_or_else(|| self.deaf("it does not answer"))?;
@@ -230,7 +235,7 @@ impl Counter {
     }
 
     /// Whether what is wanted may be; who is cut off for it, and what is to be on record then.
-    async fn judge(&mut self, batch: &[Order]) -> Result<(), Refusal> {
+    async fn judge(&mut self, batch: &[Order]) -> Result<(), RefusedTicket> {
         let host = self.host;
         match batch.first().map(|order| order.wish) {
             Some(Wanted::Permit(allow)) => {
@@ -254,7 +259,7 @@ impl Counter {
     }
 
     /// That somebody of these is there.
-    fn somebody(&self, seen: &[Sight]) -> Result<(), Refusal> {
+    fn somebody(&self, seen: &[Sight]) -> Result<(), RefusedTicket> {
         match (seen.contains(&Sight::There), seen.contains(&Sight::Untold)) {
             (true, _) => Ok(()),
             (false, true) => Err(self.unheard()),
@@ -263,7 +268,7 @@ impl Counter {
     }
 
     /// Who has to be cut off before the host may have a ticket.
-    async fn free(&mut self, takeover: bool) -> Result<BTreeSet<IpAddr>, Refusal> {
+    async fn free(&mut self, takeover: bool) -> Result<BTreeSet<IpAddr>, RefusedTicket> {
         if self.unread {
             return Err(self.unreadable("nobody gets a ticket"));
         }
@@ -284,7 +289,7 @@ impl Counter {
     }
 
     /// Whether anybody is kept out at all. As long as that is not known, it is waited for.
-    async fn is_enforced(&mut self) -> Result<bool, Refusal> {
+    async fn is_enforced(&mut self) -> Result<bool, RefusedTicket> {
         let known = timeout(CANARY_LIMIT, self.enforced.wait_for(Option::is_some)).await;
         let known = known.ok().and_then(|known| known.ok().and_then(|known| *known));
         known.ok_or_else(|| self.unproved())
@@ -293,7 +298,7 @@ impl Counter {
     /// An operator's word, as it is on record then. If what was there cannot be read, the host that he
     /// allows is the holder, as of the others nobody knows whether they were cut off; and to cut off one of
     /// them would let in all the others.
-    fn permitted(&self, allow: bool) -> Result<Grant, Refusal> {
+    fn permitted(&self, allow: bool) -> Result<Grant, RefusedTicket> {
         match (self.unread, allow) {
             (true, true) => Ok(self.grant.to(self.host, self.grant.generation, Timestamp::now(), &BTreeSet::new())),
             (true, false) => Err(self.unreadable("nobody is cut off")),
@@ -302,7 +307,7 @@ impl Counter {
     }
 
     /// What is on record when the host has let go of its ticket.
-    fn left(&self, generation: Option<u64>) -> Result<Grant, Refusal> {
+    fn left(&self, generation: Option<u64>) -> Result<Grant, RefusedTicket> {
         if self.unread {
             return Err(self.unreadable("nobody lets go of it"));
         }
@@ -323,7 +328,7 @@ impl Counter {
     /// Connections end before: systemd takes tens of milliseconds for each unit, in which it loads
     /// programs into the kernel, and the last one's packets pass until its turn. Who comes again before
     /// that is destroyed when the fence stands.
-    async fn narrow(&mut self) -> Result<(), Refusal> {
+    async fn narrow(&mut self) -> Result<(), RefusedTicket> {
         let cut = self.attempt.cut.clone();
         if !cut.is_empty() {
             let ended = fence::cut(&self.regions, |address| cut.contains(&address));
@@ -339,7 +344,7 @@ impl Counter {
 
     /// Ends the connections of whoever is not let in any more, and waits until the downstairs have
     /// let go of them.
-    async fn cut_off(&mut self, batch: &[Order]) -> Result<(), Refusal> {
+    async fn cut_off(&mut self, batch: &[Order]) -> Result<(), RefusedTicket> {
         let ticket = batch.iter().any(|order| matches!(order.wish, Wanted::Ticket(_)));
         if ticket {
             // One that came before the fence stood is in the way like those before it.
@@ -374,24 +379,24 @@ impl Counter {
     }
 
     /// Lets in whom the record lets in.
-    async fn open(&mut self) -> Result<(), Refusal> {
+    async fn open(&mut self) -> Result<(), RefusedTicket> {
         let whole = self.around(&self.grant);
         if whole == self.attempt.narrow { Ok(()) } else { self.enclose(whole).await }
     }
 
     /// Lets in whom what is on record lets in, and nothing else was put there.
-    async fn put_back(&mut self) -> Result<(), Refusal> {
+    async fn put_back(&mut self) -> Result<(), RefusedTicket> {
         let before = self.on_record().ok_or_else(|| self.deaf("it is not known whom it let in"))?;
         self.enclose(before).await
     }
 
-    async fn enclose(&self, wanted: Fence) -> Result<(), Refusal> {
+    async fn enclose(&self, wanted: Fence) -> Result<(), RefusedTicket> {
         let bus = self.bus.clone().ok_or_else(|| self.deaf("it does not answer"))?;
         fence::set_all(&bus, &self.regions, &wanted).await.map_err(|why| self.deaf(&why))
     }
 
     /// The other hosts that are connected now.
-    fn others(&self) -> Result<BTreeMap<IpAddr, BTreeSet<RegionName>>, Refusal> {
+    fn others(&self) -> Result<BTreeMap<IpAddr, BTreeSet<RegionName>>, RefusedTicket> {
         let connected = fence::connected(&self.regions).map_err(|why| self.unseen(&why))?;
         Ok(others(self.config(), &connected, Some(self.host)))
     }

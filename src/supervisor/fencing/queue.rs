@@ -20,7 +20,7 @@ use crate::supervisor::fencing::grant::{Answered, Asker, Counter, Order, Outcome
 use crate::supervisor::fencing::holder_absence::Absences;
 use crate::supervisor::fencing::lacking_hosts::Lacks;
 use crate::supervisor::requests::Answer;
-use crate::wire::{self, Attach, Refusal};
+use crate::wire::{self, Attach, Refusal, RefusedTicket};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::net::IpAddr;
@@ -66,7 +66,7 @@ impl Supervisor {
     pub(in crate::supervisor) fn ask_for_ticket(&mut self, volume: VolumeName, asker: Asker, attach: Attach) {
         match self.may_attach(&volume, asker.host) {
             Err(why) => {
-                if why.code == "HOST_NOT_ALLOWED" {
+                if why.code == Refusal::HostNotAllowed {
                     self.knocked(&volume, Some(asker.host));
                 }
                 _ = asker.answer.send(Ok(Answer::Refused(self.refusal(&volume, why))));
@@ -88,7 +88,7 @@ impl Supervisor {
         let named = || self.config.map.hosts.get(&host.parse().ok()?).copied();
         let Some(host) = host.parse().ok().map(|address: IpAddr| address.to_canonical()).or_else(named) else {
             let message = format!("{host:?} is no address, and the port map has no host of that name");
-            _ = answer.send(Err(wire::Error::new("HOST_UNKNOWN", message, "for example 192.168.4.17")));
+            _ = answer.send(Err(wire::Error::new(Refusal::HostUnknown, message, "for example 192.168.4.17")));
             return;
         };
         let asker = Asker { host, there: Presence::nobody(), answer };
@@ -111,22 +111,20 @@ impl Supervisor {
         match (self.is_kept_from(volume, host), may) {
             // Who may not attach it at all is told that.
             (Some(why), Ok(_)) => Err(why),
-            (Some(why), Err(refused)) if refused.code == "NOT_READY" => Err(why),
+            (Some(why), Err(refused)) if refused.code == Refusal::NotReady => Err(why),
             (_, may) => may,
         }
     }
 
-    pub(in crate::supervisor) fn refusal(&self, volume: &VolumeName, error: wire::Error) -> Refusal {
-        let hosts = match error.code.as_str() {
-            "HOST_NOT_ALLOWED" => BTreeMap::new(),
-            _ => self.facts.visitors(&self.config, volume),
-        };
-        let generation = match error.code.as_str() {
-            "HOST_NOT_ALLOWED" => 0,
-            _ => self.facts.granted(volume).generation,
+    pub(in crate::supervisor) fn refusal(&self, volume: &VolumeName, error: wire::Error) -> RefusedTicket {
+        // Who may not attach it at all is told nothing of those who may.
+        let (hosts, generation) = if error.code == Refusal::HostNotAllowed {
+            (BTreeMap::new(), 0)
+        } else {
+            (self.facts.visitors(&self.config, volume), self.facts.granted(volume).generation)
         };
         let attached = attached(&self.config, &hosts, |address| self.since(volume, address));
-        Refusal { error, generation, attached }
+        RefusedTicket { error, generation, attached }
     }
 
     /// Since when a host has been seen at a volume.
@@ -180,7 +178,8 @@ impl Supervisor {
         }
         let Some(first) = good.first() else { return };
         let Some(counter) = self.counter(volume, first) else {
-            let why = wire::Error::new("NOT_READY", "the data disk has not been looked at", "ask again in a moment");
+            let why =
+                wire::Error::new(Refusal::NotReady, "the data disk has not been looked at", "ask again in a moment");
             let refusal = self.refusal(volume, why);
             return good.into_iter().for_each(|order| order.refuse(&refusal));
         };

@@ -17,7 +17,7 @@ use crate::supervisor::event::Event;
 use crate::supervisor::jobs::context::{Workshop, cancelled};
 use crate::supervisor::jobs::host_redundancy::{self, Lack};
 use crate::systemd::{job, names};
-use crate::wire;
+use crate::wire::{self, Refusal};
 use std::path::PathBuf;
 use zbus::Connection;
 
@@ -37,7 +37,7 @@ pub(in crate::supervisor) async fn adopt(
     let name = &local.name;
     let refused = |why: String| {
         let message = format!("{name} is not adopted: {why}");
-        wire::Error::new("NOT_ADOPTED", message, "everything is as it was; mend that and ask again")
+        wire::Error::new(Refusal::NotAdopted, message, "everything is as it was; mend that and ask again")
     };
     progress.step("checking", 0, 0);
     readable_ledger(shop).await.map_err(refused)?;
@@ -61,7 +61,7 @@ pub(in crate::supervisor) async fn adopt(
             match undo(shop, name, noted, bus).await {
                 Ok(()) => Err(refused(why)),
                 Err(undo) => Err(wire::Error::new(
-                    "NOT_ADOPTED",
+                    Refusal::NotAdopted,
                     format!("{name} is not adopted: {why}; and it could not be undone: {undo}"),
                     "mend that; undoing it is tried again by itself",
                 )),

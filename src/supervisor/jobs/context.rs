@@ -1,6 +1,7 @@
 //! What all work has in common: the configuration, the disk that it is granted for, turns, and
 //! the way back to the loop. What is done is in [`run`](crate::supervisor::jobs::run).
 
+use crate::check::Code;
 use crate::config::Configuration;
 use crate::decide::facts::Run;
 use crate::names::RegionName;
@@ -11,7 +12,7 @@ use crate::supervisor::event::Event;
 use crate::supervisor::jobs::list::CANCELLED;
 use crate::supervisor::jobs::program_checks::Lately;
 use crate::supervisor::tasks::Errands;
-use crate::wire;
+use crate::wire::{self, Refusal};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -99,7 +100,7 @@ impl Workshop {
             Ok(change())
         };
         let done: std::io::Result<T> = self.scanner.change(held).await.map_err(|why| cut_short(&why))?;
-        done.map_err(|why| wire::Error::new("DATA_FOREIGN", why.to_string(), "sledctl status shows the disk"))
+        done.map_err(|why| wire::Error::new(Code::DataForeign, why.to_string(), "sledctl status shows the disk"))
     }
 }
 
@@ -120,5 +121,9 @@ pub(in crate::supervisor) fn cancelled() -> wire::Error {
 /// The end of work that panicked or was dropped.
 pub(in crate::supervisor) fn cut_short(why: &impl std::fmt::Display) -> wire::Error {
     let message = format!("the work was cut short: {why}");
-    wire::Error::new("FAILED", message, "see journalctl -u sledd; what it left is found at the next start of sledd")
+    wire::Error::new(
+        Refusal::Failed,
+        message,
+        "see journalctl -u sledd; what it left is found at the next start of sledd",
+    )
 }

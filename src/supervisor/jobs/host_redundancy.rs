@@ -3,6 +3,7 @@
 //! afterwards until it serves and they are back.
 
 use crate::act::units;
+use crate::check::Code;
 use crate::config::Configuration;
 use crate::decide::attach::{attached, may_let_go, others};
 use crate::decide::facts::Run;
@@ -21,7 +22,7 @@ use crate::supervisor::jobs::context::Workshop;
 use crate::supervisor::requests::Answer;
 use crate::systemd::names;
 use crate::times;
-use crate::wire;
+use crate::wire::{self, Refusal};
 use Company::{Accompanied, Alone};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -112,7 +113,7 @@ pub(in crate::supervisor) async fn repairable(
         Ok(repairable) => repairable,
         Err(why) => {
             let message = format!("{}: it cannot be told who is connected: {why}", local.name);
-            Err(wire::Error::new("FAILED", message, "ask again; see journalctl -u sledd"))
+            Err(wire::Error::new(Refusal::Failed, message, "ask again; see journalctl -u sledd"))
         }
     }
 }
@@ -259,7 +260,7 @@ impl Supervisor {
             let looked = tokio::task::spawn_blocking(look).await.unwrap_or_else(|why| Err(std::io::Error::other(why)));
             let told = looked.map_err(|why| {
                 let message = format!("it cannot be told who is connected: {why}");
-                wire::Error::new("NOT_SEEN", message, "ask again; see journalctl -u sledd")
+                wire::Error::new(Code::NotSeen, message, "ask again; see journalctl -u sledd")
             });
             tell_each(answers, &told);
             Some(over)

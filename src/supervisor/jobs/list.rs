@@ -8,7 +8,7 @@ use crate::supervisor::Supervisor;
 use crate::supervisor::event::Event;
 use crate::supervisor::tasks::Errands;
 use crate::times;
-use crate::wire::{self, JobKind, JobProgress, JobState, Word};
+use crate::wire::{self, JobKind, JobProgress, JobState, Refusal, Word};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ const WRITTEN: usize = 200;
 /// How many of those that nobody asked for.
 const REMEMBERED_UNASKED: usize = 200;
 /// The code of the error with which cancelled work ends.
-pub(in crate::supervisor) const CANCELLED: &str = "CANCELLED";
+pub(in crate::supervisor) const CANCELLED: Refusal = Refusal::Cancelled;
 
 /// The end of a job.
 pub(in crate::supervisor) struct Ended {
@@ -64,7 +64,7 @@ impl Jobs {
                 let message = format!("sledd ended while it was at {} {}", job.kind.as_str(), job.region);
                 let remedy =
                     format!("see sledctl region show {}: what was left undone is finished or taken back", job.region);
-                (job.state, job.error) = (JobState::Failed, Some(wire::Error::new("CUT_SHORT", message, remedy)));
+                (job.state, job.error) = (JobState::Failed, Some(wire::Error::new(Refusal::CutShort, message, remedy)));
                 (job.progress, job.cancellable, job.asks, changed) = (None, false, None, true);
             }
             (job.id, job)
@@ -202,7 +202,7 @@ impl Jobs {
             // How it was before it is asked, or for another question, is no answer to this one.
             (Some(job), Some(_)) if job.asks.as_ref().is_none_or(|ask| ask.number != number) => {
                 let message = format!("job {id} does not ask question {number} now");
-                Err(wire::Error::new("NOT_ASKED", message, format!("answer what it asks: GET /v1/jobs/{id}")))
+                Err(wire::Error::new(Refusal::NotAsked, message, format!("answer what it asks: GET /v1/jobs/{id}")))
             }
             (Some(job), Some(hears)) => {
                 hears.send_replace(Some((number, word)));
@@ -210,7 +210,7 @@ impl Jobs {
             }
             _ => {
                 let message = format!("there is no job {id} that asks anything");
-                Err(wire::Error::new("JOB_UNKNOWN", message, "sledctl jobs lists those that are remembered"))
+                Err(wire::Error::new(Refusal::JobUnknown, message, "sledctl jobs lists those that are remembered"))
             }
         }
     }
@@ -219,11 +219,11 @@ impl Jobs {
     pub(in crate::supervisor) fn cancel(&mut self, id: u64) -> Result<wire::Job, wire::Error> {
         let Some(job) = self.all.get(&id) else {
             let message = format!("there is no job {id}");
-            return Err(wire::Error::new("JOB_UNKNOWN", message, "sledctl jobs lists those that are remembered"));
+            return Err(wire::Error::new(Refusal::JobUnknown, message, "sledctl jobs lists those that are remembered"));
         };
         let refuse = |why: &str| {
             let message = format!("job {id} ({} {}) {why}", job.kind.as_str(), job.region);
-            Err(wire::Error::new("NOT_CANCELLABLE", message, format!("see sledctl jobs show {id}")))
+            Err(wire::Error::new(Refusal::NotCancellable, message, format!("see sledctl jobs show {id}")))
         };
         match self.courses.get(&id) {
             None => refuse("has ended"),
@@ -397,15 +397,15 @@ mod tests {
         };
         let code = |jobs: &mut Jobs, id, number| jobs.word(id, number, Word::Well).map_err(|why| why.code);
         // How the others are before it is asked says nothing of then.
-        assert_eq!(code(&mut jobs, job.id, 1), Err("NOT_ASKED".into()));
+        assert_eq!(code(&mut jobs, job.id, 1), Err(Refusal::NotAsked.into()));
         assert_eq!(*jobs.words[&job.id].borrow(), None);
         jobs.step(job.id, asks(1));
-        assert_eq!(code(&mut jobs, job.id, 2), Err("NOT_ASKED".into()));
+        assert_eq!(code(&mut jobs, job.id, 2), Err(Refusal::NotAsked.into()));
         assert!(code(&mut jobs, job.id, 1).is_ok());
         assert_eq!(*jobs.words[&job.id].borrow(), Some((1, Word::Well)));
         jobs.step(job.id, Step { asks: None, ..asks(1) });
-        assert_eq!(code(&mut jobs, job.id, 1), Err("NOT_ASKED".into()));
-        assert_eq!(code(&mut jobs, job.id + 1, 1), Err("JOB_UNKNOWN".into()));
+        assert_eq!(code(&mut jobs, job.id, 1), Err(Refusal::NotAsked.into()));
+        assert_eq!(code(&mut jobs, job.id + 1, 1), Err(Refusal::JobUnknown.into()));
     }
 
     #[test]
@@ -427,7 +427,7 @@ mod tests {
         let mut next = Jobs::new(errands, written);
         assert_eq!(next.all()[&1].state, JobState::Done);
         let cut = &next.all()[&2];
-        assert!(cut.state == JobState::Failed && cut.error.as_ref().is_some_and(|why| why.code == "CUT_SHORT"));
+        assert!(cut.state == JobState::Failed && cut.error.as_ref().is_some_and(|why| why.code == Refusal::CutShort));
         assert_eq!(next.register(JobKind::Create, &name).0.id, 3);
     }
 
@@ -443,14 +443,14 @@ mod tests {
         let cancelled = wire::Error::new(CANCELLED, "it was cancelled", "");
         jobs.end(Ended { id: first.id, result: Err(cancelled), took: Duration::ZERO });
         assert_eq!(jobs.all()[&first.id].state, JobState::Cancelled);
-        assert_eq!(jobs.cancel(first.id).unwrap_err().code, "NOT_CANCELLABLE");
+        assert_eq!(jobs.cancel(first.id).unwrap_err().code, Refusal::NotCancellable);
 
         let (second, progress) = jobs.register(JobKind::Delete, &name);
         progress.no_way_back().unwrap();
         jobs.step(second.id, Step { doing: "moving".into(), done: 1, total: 2, asks: None });
-        assert_eq!(jobs.cancel(second.id).unwrap_err().code, "NOT_CANCELLABLE");
+        assert_eq!(jobs.cancel(second.id).unwrap_err().code, Refusal::NotCancellable);
         assert!(progress.check().is_ok() && !jobs.all()[&second.id].cancellable);
         assert_eq!(jobs.all()[&second.id].progress, Some(JobProgress { done: 1, total: 2 }));
-        assert_eq!(jobs.cancel(7).unwrap_err().code, "JOB_UNKNOWN");
+        assert_eq!(jobs.cancel(7).unwrap_err().code, Refusal::JobUnknown);
     }
 }

@@ -9,7 +9,7 @@ use crate::port_map::LocalRegion;
 use crate::progress::Progress;
 use crate::supervisor::event::Event;
 use crate::supervisor::jobs::context::{Workshop, cancelled};
-use crate::wire::{self, Word};
+use crate::wire::{self, Refusal, Word};
 use std::convert::Infallible;
 use std::time::Duration;
 use tokio::time::sleep;
@@ -84,7 +84,7 @@ impl Question<'_> {
              follow {job}); journalctl -u {} has why nobody did; with --force it is done all the same",
             follower::unit(job)
         );
-        wire::Error::new("SIBLING_UNKNOWN", message, remedy)
+        wire::Error::new(Refusal::SiblingUnknown, message, remedy)
     }
 
     /// Waits until the others are well, for as long as that takes; until then that is a condition, and

@@ -2,6 +2,7 @@
 //! when its turn has come, and the next one only when the hosts are back on the last.
 
 use crate::act::units;
+use crate::check::Code;
 use crate::decide::facts::Busy;
 use crate::decide::turns::{Denied, Manner};
 use crate::names::RegionName;
@@ -15,7 +16,7 @@ use crate::supervisor::jobs::host_redundancy::{self, Lack};
 use crate::supervisor::jobs::other_sleds::Question;
 use crate::supervisor::jobs::restart_check;
 use crate::times;
-use crate::wire::{self, Word};
+use crate::wire::{self, Refusal, Word};
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
@@ -83,7 +84,7 @@ fn next(stay: Stay, patient: bool, waited: Duration) -> Next {
 
 fn busy(local: &LocalRegion, why: &str) -> wire::Error {
     let message = format!("{} stays as it is: {why}", local.name);
-    wire::Error::new("BUSY", message, "see sledctl jobs on these, and ask again")
+    wire::Error::new(Refusal::Busy, message, "see sledctl jobs on these, and ask again")
 }
 
 /// Whether the volume's other regions stay when this one goes.
@@ -137,7 +138,7 @@ async fn own_stay(question: &Question<'_>, manner: Manner) -> Result<(), wire::E
             Lack::Of(what) => {
                 let message = format!("{} stays as it is: {what}; a host needs two of three regions", local.name);
                 let remedy = "wait until its hosts have all three; --force does it all the same";
-                wire::Error::new("HOST_ALONE", message, remedy)
+                wire::Error::new(Refusal::HostAlone, message, remedy)
             }
         })?;
     }
@@ -158,7 +159,7 @@ async fn claim(
             Ok(()) => return Ok(()),
             Err(Denied::Refused(why)) => return Err(why),
             // As long as others are at work there is hope.
-            Err(Denied::Later(why)) if why.code == "BUSY" && began.elapsed() < LONGEST => hope = Instant::now(),
+            Err(Denied::Later(why)) if why.code == Refusal::Busy && began.elapsed() < LONGEST => hope = Instant::now(),
             Err(Denied::Later(why)) if hope.elapsed() >= PATIENCE => return Err(why),
             Err(Denied::Later(_)) => {}
         }
@@ -178,7 +179,7 @@ async fn ask_for_turn(
 ) -> Result<Result<(), Denied>, wire::Error> {
     let (reply, answer) = oneshot::channel();
     shop.tell(Event::Claim(Claim { job, region: local.name.clone(), manner, reply })).await;
-    answer.await.map_err(|_| wire::Error::new("STOPPING", "the supervisor is ending", "ask again in a moment"))
+    answer.await.map_err(|_| wire::Error::new(Refusal::Stopping, "the supervisor is ending", "ask again in a moment"))
 }
 
 /// Restarts a region.
@@ -225,7 +226,7 @@ pub(in crate::supervisor) async fn down_and_up(
 ) -> Result<Away, wire::Error> {
     let failed = |why: String| {
         let remedy = format!("see sledctl region show {}; nothing else was restarted because of it", local.name);
-        wire::Error::new("RESTART_FAILED", format!("{}: {why}", local.name), remedy)
+        wire::Error::new(Refusal::RestartFailed, format!("{}: {why}", local.name), remedy)
     };
     let hosts = host_redundancy::hosts(local).await.map_err(failed)?;
     shop.tell(Event::Mark { job, region: local.name.clone(), busy: Busy::Restarting }).await;
@@ -260,7 +261,7 @@ pub(in crate::supervisor) async fn hold(
     progress.step("stopping its unit", 0, 0);
     let failed = |why: String| {
         let message = format!("{} is held, but its unit was not stopped: {why}", local.name);
-        wire::Error::new("NOT_STOPPED", message, "it is tried again by itself; see systemctl status")
+        wire::Error::new(Refusal::NotStopped, message, "it is tried again by itself; see systemctl status")
     };
     units::stop(bus, &local.name).await.map_err(failed)?;
     Ok("held; it does not run until it is released".into())
@@ -329,7 +330,7 @@ async fn held(shop: &Workshop, name: &RegionName) -> Result<Option<Hold>, wire::
 pub(in crate::supervisor) async fn on_record(shop: &Workshop) -> Result<Ledger, wire::Error> {
     let root = shop.config.sled.storage.root.clone();
     let loaded = shop.held(move || ledger::load(&root)).await?;
-    let failed = |why: std::io::Error| wire::Error::new("LEDGER_UNREADABLE", why.to_string(), "sledctl status");
+    let failed = |why: std::io::Error| wire::Error::new(Code::LedgerUnreadable, why.to_string(), "sledctl status");
     Ok(loaded.map_err(failed)?.ledger)
 }
 
@@ -346,7 +347,7 @@ async fn record(shop: &Workshop, name: &RegionName, hold: Option<Hold>) -> Resul
     };
     let failed = |why: std::io::Error| {
         wire::Error::new(
-            "NOT_RECORDED",
+            Refusal::NotRecorded,
             format!("the ledger was not written: {why}"),
             "see sledctl storage and dmesg, and ask again",
         )

@@ -11,7 +11,7 @@ use crate::names::RegionName;
 use crate::port_map::LocalRegion;
 use crate::store::region_dir;
 use crate::supervisor::jobs::context::Workshop;
-use crate::wire;
+use crate::wire::{self, Refusal};
 use nix::unistd::User;
 use std::sync::Arc;
 use zbus::Connection;
@@ -69,7 +69,7 @@ pub(in crate::supervisor) async fn files(config: &Arc<Configuration>, local: &Lo
     };
     let remedy = remedy::of_files(config, &local.name, &fault);
     let message = format!("{} is left as it is, as it would not start again: {fault}", local.name);
-    Err(wire::Error::new(Code::RegionDamaged.as_str(), message, remedy))
+    Err(wire::Error::new(Code::RegionDamaged, message, remedy))
 }
 
 /// Whether the program that a region is to run is one, as the service user.
@@ -83,6 +83,6 @@ async fn program(shop: &Workshop, name: &RegionName, bus: &Connection) -> Result
         let message =
             format!("{name} is left as it is, as it would not start again: {} does not run: {why}", program.display());
         let remedy = format!("put a crucible-downstairs that {} may run at {}", settings.user, program.display());
-        wire::Error::new("PROGRAM_UNUSABLE", message, remedy)
+        wire::Error::new(Refusal::ProgramUnusable, message, remedy)
     })
 }

@@ -7,6 +7,7 @@
 use crate::act::create::{self, CreateError};
 use crate::act::thick::ReserveError;
 use crate::act::{adopt, trash, units};
+use crate::check::Code;
 use crate::config::Provisioning;
 use crate::decide::permits::{Deletion, in_use};
 use crate::decide::turns::Manner;
@@ -26,7 +27,7 @@ use crate::supervisor::jobs::list::Ended;
 use crate::supervisor::jobs::restart;
 use crate::supervisor::jobs::upgrade::{self, Upgrade};
 use crate::systemd::{job, names};
-use crate::wire;
+use crate::wire::{self, ErrorCode, Refusal};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -151,7 +152,7 @@ impl Workshop {
         progress.step("stopping its unit", 0, 0);
         let failed = |why: String| {
             let message = format!("{name} was not deleted: {why}");
-            wire::Error::new("DELETE_FAILED", message, "it is where it was; mend that and ask again")
+            wire::Error::new(Refusal::DeleteFailed, message, "it is where it was; mend that and ask again")
         };
         // One that connected since the request was granted, or that others serve.
         let hosts = self.hosts(name).await.map_err(failed)?;
@@ -201,7 +202,7 @@ impl Workshop {
         let done = self.held(move || places::restore(&root, &stone)).await?;
         done.map(|()| format!("restored as {uuid}")).map_err(|why| {
             let message = format!("{name} was not restored: {why}");
-            wire::Error::new("RESTORE_FAILED", message, "it is in the trash as before; mend that and ask again")
+            wire::Error::new(Refusal::RestoreFailed, message, "it is in the trash as before; mend that and ask again")
         })
     }
 
@@ -215,7 +216,7 @@ impl Workshop {
         progress.step("removing", 0, 0);
         let failed = |why: String| {
             let message = format!("{} was not removed for good: {why}", stone.dir());
-            wire::Error::new("PURGE_FAILED", message, "mend that; what has begun is tried again by itself")
+            wire::Error::new(Refusal::PurgeFailed, message, "mend that; what has begun is tried again by itself")
         };
         let (root, dead) = (self.config.sled.storage.root.clone(), stone.clone());
         let dir = self.held(move || places::begin_removal(&root, &dead)).await?;
@@ -242,25 +243,28 @@ impl Workshop {
 }
 
 fn not_created(name: &RegionName, why: CreateError) -> wire::Error {
-    let (code, remedy) = match &why {
+    let (code, remedy): (ErrorCode, _) = match &why {
         CreateError::Cancelled(_) => return cancelled(),
-        CreateError::PortTaken(_) => ("PORT_TAKEN", "free it, or write another port into port-map.toml".to_owned()),
-        CreateError::NotMounted(_) => ("DATA_NOT_MOUNTED", "sledctl status shows the disk".to_owned()),
+        CreateError::PortTaken(_) => {
+            (Code::PortTaken.into(), "free it, or write another port into port-map.toml".to_owned())
+        }
+        CreateError::NotMounted(_) => (Code::DataNotMounted.into(), "sledctl status shows the disk".to_owned()),
         CreateError::Reserve(ReserveError::NoRoom(_)) => {
-            ("NO_ROOM", "free some (sledctl storage), or set storage.provisioning = \"thin\"".to_owned())
+            (Refusal::NoRoom.into(), "free some (sledctl storage), or set storage.provisioning = \"thin\"".to_owned())
         }
         CreateError::NoUser(user) => {
-            ("NO_USER", format!("systemd-sysusers makes {user}; see downstairs.user of sled.toml"))
+            (Refusal::NoUser.into(), format!("systemd-sysusers makes {user}; see downstairs.user of sled.toml"))
         }
         CreateError::Program(_) => (
-            "CREATE_FAILED",
+            Refusal::CreateFailed.into(),
             format!("mend that and ask again; systemd's side of it: journalctl -u crucible-create-{name}"),
         ),
-        CreateError::Wrong(_) => {
-            ("CREATE_FAILED", "is downstairs.program of sled.toml the real crucible-downstairs?".to_owned())
-        }
+        CreateError::Wrong(_) => (
+            Refusal::CreateFailed.into(),
+            "is downstairs.program of sled.toml the real crucible-downstairs?".to_owned(),
+        ),
         CreateError::Reserve(ReserveError::Io(_)) | CreateError::Io(..) => {
-            ("CREATE_FAILED", "see whether the data disk is full or read-only".to_owned())
+            (Refusal::CreateFailed.into(), "see whether the data disk is full or read-only".to_owned())
         }
     };
     wire::Error::new(code, format!("{name} was not created: {why}"), remedy)

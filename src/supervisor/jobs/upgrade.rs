@@ -18,7 +18,7 @@ use crate::supervisor::jobs::list::CANCELLED;
 use crate::supervisor::jobs::restart::{self, Standing};
 use crate::supervisor::jobs::restart_check;
 use crate::supervisor::jobs::upgrade_watch;
-use crate::wire;
+use crate::wire::{self, Refusal};
 use bytes::Bytes;
 use jiff::Timestamp;
 use std::path::PathBuf;
@@ -106,7 +106,7 @@ pub(in crate::supervisor) async fn upgrade(
         rolling.asks = if roll.force { Asks::Nobody } else { Asks::Patiently };
     }
     if roll.back {
-        let why = wire::Error::new("UPGRADE_FAILED", "an upgrade that was cut short was taken back", "");
+        let why = wire::Error::new(Refusal::UpgradeFailed, "an upgrade that was cut short was taken back", "");
         return Err(rolling.back(&mut record, why).await);
     }
     let rolled = rolling.roll(&mut record).await;
@@ -127,7 +127,7 @@ async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
 
 fn unreadable(why: std::io::Error) -> wire::Error {
     wire::Error::new(
-        "UPGRADE_REFUSED",
+        Refusal::UpgradeRefused,
         format!("nothing was changed: the record of programs cannot be read: {why}"),
         "restore /var/lib/sled/programs.json; without it every region runs the program of sled.toml",
     )
@@ -137,7 +137,7 @@ async fn save(record: &Programs) -> Result<(), wire::Error> {
     let text = record.clone();
     aside(move || programs::save(&text)).await?.map_err(|why| {
         wire::Error::new(
-            "NOT_RECORDED",
+            Refusal::NotRecorded,
             format!("the record of programs is not written: {why}"),
             "see df -h /var/lib/sled and dmesg",
         )
@@ -159,7 +159,11 @@ impl Rolling<'_> {
 
     async fn examine(&self, record: &mut Programs, order: Upgrade) -> Result<Option<String>, wire::Error> {
         let refused = |why: String| {
-            wire::Error::new("UPGRADE_REFUSED", format!("nothing was changed: {why}"), "bring a program that is right")
+            wire::Error::new(
+                Refusal::UpgradeRefused,
+                format!("nothing was changed: {why}"),
+                "bring a program that is right",
+            )
         };
         let configured = &self.shop.config.sled.downstairs;
         let Cargo::Brought(bytes, from) = order.cargo else {
@@ -209,7 +213,7 @@ impl Rolling<'_> {
     /// Makes systemd know what each region is to run.
     async fn refresh(&self) -> Result<(), wire::Error> {
         let failed = |why: units::NotRefreshed| {
-            wire::Error::new("UPGRADE_FAILED", format!("systemd: {why}"), "systemctl status")
+            wire::Error::new(Refusal::UpgradeFailed, format!("systemd: {why}"), "systemctl status")
         };
         units::refresh(self.bus, &self.shop.config).await.map_err(failed)
     }
@@ -264,7 +268,8 @@ impl Rolling<'_> {
     async fn check_all(&self, record: &Programs, all: &[LocalRegion]) -> Result<(), wire::Error> {
         for local in all {
             if self.main_pid(local).await?.is_some() {
-                let failed = |why: String| wire::Error::new("UPGRADE_FAILED", format!("{}: {why}", local.name), "");
+                let failed =
+                    |why: String| wire::Error::new(Refusal::UpgradeFailed, format!("{}: {why}", local.name), "");
                 self.runs_it(record, local).await.map_err(failed)?;
             }
         }
@@ -287,7 +292,7 @@ impl Rolling<'_> {
     async fn main_pid(&self, local: &LocalRegion) -> Result<Option<u32>, wire::Error> {
         units::main_pid(self.bus, &local.name).await.map_err(|why| {
             let message = format!("{}: systemd does not tell which process it has: {why}", local.name);
-            wire::Error::new("UPGRADE_FAILED", message, "systemctl status dbus")
+            wire::Error::new(Refusal::UpgradeFailed, message, "systemctl status dbus")
         })
     }
 
@@ -319,7 +324,7 @@ impl Rolling<'_> {
     /// Gives one region the program, restarts it, and watches it. With force one that does not serve
     /// is only given it, and restarted.
     async fn switch(&self, record: &mut Programs, local: &LocalRegion) -> Result<(), wire::Error> {
-        let failed = |why: String| wire::Error::new("UPGRADE_FAILED", format!("{}: {why}", local.name), "");
+        let failed = |why: String| wire::Error::new(Refusal::UpgradeFailed, format!("{}: {why}", local.name), "");
         let served = match self.force {
             true => self.shop.serving.borrow().contains_key(&local.name),
             false => self.serves_soon(local).await.map(|()| true).map_err(failed)?,
@@ -400,7 +405,7 @@ impl Rolling<'_> {
                  sled that is gone for good: sledctl reload with a map that has it no more, or sledctl downstairs upgrade --force",
             ),
         };
-        wire::Error::new("UPGRADE_FAILED", format!("{}; {end}", why.message), remedy)
+        wire::Error::new(Refusal::UpgradeFailed, format!("{}; {end}", why.message), remedy)
     }
 
     async fn give_all_back(&self, record: &mut Programs) -> Result<(), wire::Error> {

@@ -15,7 +15,7 @@ use crate::supervisor::event::Event;
 use crate::supervisor::jobs::context::{Workshop, cancelled};
 use crate::supervisor::jobs::host_redundancy;
 use crate::supervisor::jobs::restart::{self, Standing};
-use crate::wire;
+use crate::wire::{self, Refusal};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -124,7 +124,7 @@ pub(in crate::supervisor) async fn keep(
     before: Option<u64>,
     (bus, progress): (&Connection, &Progress),
 ) -> Result<(), wire::Error> {
-    let failed = |why: String| wire::Error::new("UPGRADE_FAILED", format!("{}: {why}", local.name), "");
+    let failed = |why: String| wire::Error::new(Refusal::UpgradeFailed, format!("{}: {why}", local.name), "");
     if let again @ 1.. = units::restarts(bus, &local.name).await.map_err(failed)? {
         return Err(failed(format!("it has ended by itself since it was restarted, {again} time(s)")));
     }

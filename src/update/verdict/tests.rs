@@ -1,4 +1,5 @@
 use super::*;
+use crate::check::Code;
 use crate::wire;
 use jiff::Timestamp;
 

@@ -2,6 +2,7 @@ use super::super::facts::{Device, Kernel, Old, OldUnit};
 use super::*;
 use crate::attach::mounts::Mount;
 use crate::attach::units::Service;
+use crate::wire::{ErrorCode, Refusal};
 use std::collections::BTreeSet;
 
 const SIZE: u64 = 12_884_901_888;
@@ -99,11 +100,11 @@ fn by_hand() -> Facts {
     }
 }
 
-fn said(wanted: &Wanted, facts: &Facts) -> Result<Vec<Verdict>, String> {
+fn said(wanted: &Wanted, facts: &Facts) -> Result<Vec<Verdict>, ErrorCode> {
     Step::ALL.iter().map(|step| judge(*step, wanted, facts).map_err(|error| error.code)).collect()
 }
 
-fn refused(wanted: &Wanted, facts: &Facts) -> String {
+fn refused(wanted: &Wanted, facts: &Facts) -> ErrorCode {
     said(wanted, facts).unwrap_err()
 }
 
@@ -146,19 +147,19 @@ fn from_nothing_to_a_mount() {
 #[test]
 fn what_the_host_lacks_is_said_before_anything_is_done() {
     let kernel = Kernel::default();
-    assert_eq!(refused(&wanted(), &Facts { kernel, ..fresh() }), "NBD_NO_MODULE");
-    assert_eq!(refused(&wanted(), &Facts { rule: false, ..fresh() }), "NOT_INSTALLED");
-    assert_eq!(refused(&wanted(), &fresh()), "SERVER_MISSING");
+    assert_eq!(refused(&wanted(), &Facts { kernel, ..fresh() }), Refusal::NbdNoModule);
+    assert_eq!(refused(&wanted(), &Facts { rule: false, ..fresh() }), Refusal::NotInstalled);
+    assert_eq!(refused(&wanted(), &fresh()), Refusal::ServerMissing);
     let unfit = Program::Unfit("it is empty".into());
-    assert_eq!(refused(&wanted(), &Facts { server: unfit.clone(), ..fresh() }), "NO_SERVER");
+    assert_eq!(refused(&wanted(), &Facts { server: unfit.clone(), ..fresh() }), Refusal::NoServer);
     let given = Wanted { server: Some("/root/server".into()), ..wanted() };
-    assert_eq!(refused(&given, &Facts { given: Some(unfit), ..installed() }), "NO_SERVER");
-    assert_eq!(refused(&given, &Facts { given: Some(Program::Missing), ..installed() }), "NO_SERVER");
+    assert_eq!(refused(&given, &Facts { given: Some(unfit), ..installed() }), Refusal::NoServer);
+    assert_eq!(refused(&given, &Facts { given: Some(Program::Missing), ..installed() }), Refusal::NoServer);
     let no_template = Facts { service: Service::default(), ..installed() };
-    assert_eq!(refused(&wanted(), &no_template), "NOT_INSTALLED");
+    assert_eq!(refused(&wanted(), &no_template), Refusal::NotInstalled);
     let nowhere = Facts { conf: None, ..installed() };
-    assert_eq!(refused(&Wanted { sleds: None, ..wanted() }, &nowhere), "USAGE");
-    assert_eq!(refused(&Wanted { storage: Some("x".into()), ..wanted() }, &installed()), "NO_PROXMOX");
+    assert_eq!(refused(&Wanted { sleds: None, ..wanted() }, &nowhere), Refusal::Usage);
+    assert_eq!(refused(&Wanted { storage: Some("x".into()), ..wanted() }, &installed()), Refusal::NoProxmox);
 }
 
 #[test]
@@ -199,16 +200,16 @@ fn a_file_system_is_made_where_nothing_is_and_the_size_is_right() {
     assert_eq!(actions(&wanted(), &empty), [Action::MakeFileSystem { size: SIZE }, Action::Mount]);
     assert_eq!(actions(&wanted(), &with(Content::Ext4, Some(SIZE))), [Action::Mount]);
     for (content, size, code) in [
-        (Content::Nothing, Some(SIZE / 2), "OTHER_SIZE"),
-        (Content::Nothing, None, "OTHER_SIZE"),
-        (Content::Ext4, Some(SIZE / 2), "OTHER_SIZE"),
-        (Content::Else("LVM2_member".into()), Some(SIZE), "CONTENT_FOREIGN"),
+        (Content::Nothing, Some(SIZE / 2), Refusal::OtherSize),
+        (Content::Nothing, None, Refusal::OtherSize),
+        (Content::Ext4, Some(SIZE / 2), Refusal::OtherSize),
+        (Content::Else("LVM2_member".into()), Some(SIZE), Refusal::ContentForeign),
     ] {
         assert_eq!(refused(&wanted(), &with(content, size)), code);
     }
     let mut used = empty.clone();
     used.device.as_mut().unwrap().users.push("process 7 (dd)".into());
-    assert_eq!(refused(&wanted(), &used), "IN_USE");
+    assert_eq!(refused(&wanted(), &used), Refusal::InUse);
     // A mount made by hand is of the volume, or it is not the volume.
     for aside in [true, false] {
         let (mut old, mut facts) = (by_hand().old, empty.clone());
@@ -218,7 +219,7 @@ fn a_file_system_is_made_where_nothing_is_and_the_size_is_right() {
             facts.old = old
         }
         facts.service.state = "active".into();
-        assert_eq!(refused(&wanted(), &facts), "NOTHING_THERE");
+        assert_eq!(refused(&wanted(), &facts), Refusal::NothingThere);
     }
     // Nothing of this is done to a raw device.
     let raw = Wanted { extent: Extent::Device, ..wanted() };
@@ -226,24 +227,24 @@ fn a_file_system_is_made_where_nothing_is_and_the_size_is_right() {
     assert_eq!(actions(&raw, &facts), []);
     let no_mount = Wanted { extent: Extent::FileSystem, ..wanted() };
     assert_eq!(actions(&no_mount, &Facts { mounts: Vec::new(), ..empty }), [Action::MakeFileSystem { size: SIZE }]);
-    assert_eq!(refused(&raw, &installed()), "HAS_MOUNT");
-    assert_eq!(refused(&no_mount, &installed()), "HAS_MOUNT");
+    assert_eq!(refused(&raw, &installed()), Refusal::HasMount);
+    assert_eq!(refused(&no_mount, &installed()), Refusal::HasMount);
 }
 
 #[test]
 fn a_mountpoint_is_empty_and_nobody_elses() {
     let with = |place: Place| Facts { place, mounts: Vec::new(), ..installed() };
     for (place, code) in [
-        (Place::Full, "MOUNTPOINT_NOT_EMPTY"),
-        (Place::NoDirectory, "MOUNTPOINT_TAKEN"),
-        (Place::Else("/dev/sda1".into()), "MOUNTPOINT_TAKEN"),
+        (Place::Full, Refusal::MountpointNotEmpty),
+        (Place::NoDirectory, Refusal::MountpointTaken),
+        (Place::Else("/dev/sda1".into()), Refusal::MountpointTaken),
     ] {
         assert_eq!(refused(&wanted(), &with(place)), code);
     }
-    assert_eq!(refused(&wanted(), &Facts { stranger: true, ..with(Place::Nothing) }), "UNIT_TAKEN");
+    assert_eq!(refused(&wanted(), &Facts { stranger: true, ..with(Place::Nothing) }), Refusal::UnitTaken);
     let elsewhere = Wanted { mount: Some("/srv".into()), ..wanted() };
     let facts = Facts { path: "/srv".into(), ..installed() };
-    assert_eq!(refused(&elsewhere, &facts), "HAS_MOUNT");
+    assert_eq!(refused(&elsewhere, &facts), Refusal::HasMount);
     for (place, shielded) in [
         (Place::Nothing, true),
         (Place::Empty(Flag::Unset), true),
@@ -265,9 +266,9 @@ fn what_was_set_up_by_hand_is_taken_over_in_place() {
         change(&mut facts);
         refused(&wanted(), &facts)
     };
-    assert_eq!(taken(&|facts| facts.old.users.push("process 7 (kvm)".into())), "IN_USE");
-    assert_eq!(taken(&|facts| facts.old.fstab = Some("/dev/nbd0 /mnt ext4".into())), "OLD_IN_FSTAB");
-    assert_eq!(taken(&|facts| facts.old.targets = ["10.0.0.1:3840".parse().unwrap()].into()), "OLD_IS_ANOTHER");
+    assert_eq!(taken(&|facts| facts.old.users.push("process 7 (kvm)".into())), Refusal::InUse);
+    assert_eq!(taken(&|facts| facts.old.fstab = Some("/dev/nbd0 /mnt ext4".into())), Refusal::OldInFstab);
+    assert_eq!(taken(&|facts| facts.old.targets = ["10.0.0.1:3840".parse().unwrap()].into()), Refusal::OldIsAnother);
     // Targets that cannot be read say nothing.
     let mut unread = by_hand();
     unread.old.targets = BTreeSet::new();

@@ -5,7 +5,7 @@ use crate::names::VolumeName;
 use crate::port_map::Fence;
 use crate::region::Grant;
 use crate::supervisor::requests::Answer;
-use crate::wire::{self, Attach, Refusal};
+use crate::wire::{self, Attach, RefusedTicket};
 use std::collections::HashSet;
 use std::net::IpAddr;
 use tokio::sync::oneshot;
@@ -83,7 +83,7 @@ impl Served {
 }
 
 impl Order {
-    pub(in crate::supervisor) fn refuse(self, refusal: &Refusal) {
+    pub(in crate::supervisor) fn refuse(self, refusal: &RefusedTicket) {
         _ = self.asker.answer.send(self.wish.refused(refusal));
     }
 
@@ -99,7 +99,7 @@ impl Order {
 }
 
 impl Wanted {
-    pub(super) fn refused(self, refusal: &Refusal) -> Result<Answer, wire::Error> {
+    pub(super) fn refused(self, refusal: &RefusedTicket) -> Result<Answer, wire::Error> {
         match self {
             Self::Ticket(_) | Self::LetGo(_) => Ok(Answer::Refused(refusal.clone())),
             Self::Permit(_) | Self::Rewrite => Err(refusal.error.clone()),

@@ -9,7 +9,7 @@ use crate::store::grants::{self, Book};
 use crate::store::ledger;
 use crate::store::mark;
 use crate::supervisor::fencing::grant::{Answer, Answered, Counter, Order, Wanted};
-use crate::wire::{self, Attach, Refusal};
+use crate::wire::{self, Attach, Refusal, RefusedTicket};
 use jiff::Timestamp;
 use std::io;
 use std::sync::Arc;
@@ -71,7 +71,7 @@ impl Counter {
     }
 
     /// Puts what is wanted on record.
-    pub(super) async fn record(&mut self, batch: &[Order]) -> Result<(), Refusal> {
+    pub(super) async fn record(&mut self, batch: &[Order]) -> Result<(), RefusedTicket> {
         let now = Timestamp::now();
         let ticket = batch.iter().any(|order| matches!(order.wish, Wanted::Ticket(_)));
         let recorded = if ticket {
@@ -102,7 +102,7 @@ impl Counter {
             // Nothing is put on record when nobody is granted anything.
             let why = given.iter().find_map(|given| given.as_ref().err()).cloned();
             self.attempt.given = given;
-            return Err(why.unwrap_or_else(|| wire::Error::new("NOT_READY", "nothing was granted", "ask again")));
+            return Err(why.unwrap_or_else(|| wire::Error::new(Refusal::NotReady, "nothing was granted", "ask again")));
         };
         next.generation = first;
         let (written, recorded) = tokio::join!(self.highest_written(), self.write(next.clone()));
@@ -143,12 +143,14 @@ impl Counter {
         let clock = now.as_second().try_into().unwrap_or_default();
         generation::next(attach.at_least, last, written, clock).map_err(|why| {
             let (code, remedy) = match why {
-                NoGeneration::TooFar { .. } => {
-                    ("GENERATION_TOO_HIGH", "ask with an at_least near what other sleds have granted, or without one")
-                }
-                NoGeneration::UsedUp(_) => {
-                    ("GENERATIONS_USED_UP", "an extent's trailer is damaged: crucible-downstairs verify finds which")
-                }
+                NoGeneration::TooFar { .. } => (
+                    Refusal::GenerationTooHigh,
+                    "ask with an at_least near what other sleds have granted, or without one",
+                ),
+                NoGeneration::UsedUp(_) => (
+                    Refusal::GenerationsUsedUp,
+                    "an extent's trailer is damaged: crucible-downstairs verify finds which",
+                ),
             };
             wire::Error::new(code, why.to_string(), remedy)
         })
@@ -163,7 +165,7 @@ impl Counter {
         let looked = tokio::task::spawn_blocking(look).await.unwrap_or_else(|why| Err(why.to_string()));
         looked.map_err(|why| {
             let message = format!("which generations were written cannot be told: {why}");
-            wire::Error::new("NOT_READY", message, "sledctl checks")
+            wire::Error::new(Refusal::NotReady, message, "sledctl checks")
         })
     }
 
@@ -188,7 +190,7 @@ impl Counter {
     }
 
     /// What each of them is told.
-    pub(super) fn answers(&self, batch: Vec<Order>, failed: Option<&Refusal>) -> Vec<Answered> {
+    pub(super) fn answers(&self, batch: Vec<Order>, failed: Option<&RefusedTicket>) -> Vec<Answered> {
         let granted = self.grant.holder.map_or_else(Timestamp::now, |(_, since)| since);
         let mut given = self.attempt.given.iter();
         let answer = |order: &Order| match (failed, order.wish, given.next()) {
@@ -261,7 +263,9 @@ fn after_look(given: &Given, right: &Given) -> After {
         Some(highest) => After::Again(*highest),
         None => {
             let why = right.iter().find_map(|one| one.as_ref().err()).cloned();
-            After::TakeBack(why.unwrap_or_else(|| wire::Error::new("NOT_READY", "nothing was granted", "ask again")))
+            After::TakeBack(
+                why.unwrap_or_else(|| wire::Error::new(Refusal::NotReady, "nothing was granted", "ask again")),
+            )
         }
     }
 }
@@ -274,7 +278,7 @@ async fn blocking<T: Send + 'static>(what: impl FnOnce() -> io::Result<T> + Send
 
 fn not_recorded(why: &io::Error) -> wire::Error {
     let message = format!("it could not be put on record, so it was not granted: {why}");
-    wire::Error::new("NOT_RECORDED", message, "see sledctl storage and dmesg, and ask again")
+    wire::Error::new(Refusal::NotRecorded, message, "see sledctl storage and dmesg, and ask again")
 }
 
 #[cfg(test)]
@@ -283,7 +287,7 @@ mod tests {
 
     #[test]
     fn who_is_refused_by_what_was_seen_meanwhile_does_not_stay_on_record() {
-        let why = wire::Error::new("NOT_READY", "an extent cannot be read", "sledctl checks");
+        let why = wire::Error::new(Refusal::NotReady, "an extent cannot be read", "sledctl checks");
         let refused = || Err(why.clone());
         assert_eq!(after_look(&vec![Ok(7), Ok(8)], &vec![Ok(7), Ok(8)]), After::Stands);
         assert_eq!(after_look(&vec![Ok(7), Ok(8)], &vec![Ok(90), Ok(91)]), After::Again(91));

@@ -1,26 +1,27 @@
 //! What a host or an operator is told who does not get what he wants, and what was done meanwhile.
 
+use crate::check::Code;
 use crate::decide::attach::{attached, elsewhere, held};
 use crate::decide::granting::{End, Left};
 use crate::names::RegionName;
 use crate::supervisor::fencing::grant::{CANARY_LIMIT, Counter};
-use crate::wire::{self, Refusal};
+use crate::wire::{self, ErrorCode, Refusal, RefusedTicket};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 
 impl Counter {
-    pub(super) fn refusal(&self, error: wire::Error, attached: Vec<wire::Attached>) -> Refusal {
-        Refusal { error, generation: self.grant.generation, attached }
+    pub(super) fn refusal(&self, error: wire::Error, attached: Vec<wire::Attached>) -> RefusedTicket {
+        RefusedTicket { error, generation: self.grant.generation, attached }
     }
 
-    fn plain(&self, code: &str, message: impl Into<String>, remedy: &str) -> Refusal {
+    fn plain(&self, code: impl Into<ErrorCode>, message: impl Into<String>, remedy: &str) -> RefusedTicket {
         self.refusal(wire::Error::new(code, message, remedy), Vec::new())
     }
 
     /// A refusal that says what was done before it came to that.
-    pub(super) fn truthful(&self, mut why: Refusal, end: End) -> Refusal {
+    pub(super) fn truthful(&self, mut why: RefusedTicket, end: End) -> RefusedTicket {
         let cut: BTreeSet<_> = self.attempt.cut.iter().map(ToString::to_string).collect();
         let cut = cut.into_iter().collect::<Vec<_>>().join(", ");
         let was_cut = match self.attempt.destroyed {
@@ -42,31 +43,31 @@ impl Counter {
     }
 
     /// Whoever asked is not there to be answered.
-    pub(super) fn gone(&self) -> Refusal {
+    pub(super) fn gone(&self) -> RefusedTicket {
         let message = "the connection on which it was asked was closed at the other end, so nothing was granted";
-        self.plain("ASKER_GONE", message, "keep the connection open until it is answered")
+        self.plain(Refusal::AskerGone, message, "keep the connection open until it is answered")
     }
 
     /// Whether whoever asked is there to be answered could not be seen.
-    pub(super) fn unheard(&self) -> Refusal {
+    pub(super) fn unheard(&self) -> RefusedTicket {
         let message = "whether somebody waits for the answer could not be seen, so nothing was granted: the end of \
                        what is sent was said, and what is said on the connection was not taken in time; or far more \
                        was sent than was asked for";
-        self.plain("ASKER_UNSEEN", message, "ask again; best without saying that nothing more is sent (shutdown)")
+        self.plain(Refusal::AskerUnseen, message, "ask again; best without saying that nothing more is sent (shutdown)")
     }
 
-    pub(super) fn deaf(&self, why: &str) -> Refusal {
+    pub(super) fn deaf(&self, why: &str) -> RefusedTicket {
         let message = format!("{}: systemd does not change whom it lets in: {why}", self.volume);
-        self.plain("NOT_FENCED", message, "see systemctl status, and ask again")
+        self.plain(Refusal::NotFenced, message, "see systemctl status, and ask again")
     }
 
-    pub(super) fn unseen(&self, why: &io::Error) -> Refusal {
+    pub(super) fn unseen(&self, why: &io::Error) -> RefusedTicket {
         let message = format!("{}: nothing was granted or changed: {why}", self.volume);
-        self.plain("NOT_FENCED", message, "ask again; see journalctl -u sledd")
+        self.plain(Refusal::NotFenced, message, "ask again; see journalctl -u sledd")
     }
 
     /// A downstairs still has a connection of somebody who was cut off.
-    pub(super) fn lingers(&self) -> Refusal {
+    pub(super) fn lingers(&self) -> RefusedTicket {
         let many = self.attempt.ended.len();
         let message = format!(
             "{}: nothing was granted: a downstairs has not let go of {many} connection(s) that were cut off, and would \
@@ -74,52 +75,52 @@ impl Counter {
             self.volume
         );
         let remedy = "ask again; one that is stopped goes on by systemctl kill -s CONT, or sledctl region restart";
-        self.plain("NOT_FENCED", message, remedy)
+        self.plain(Refusal::NotFenced, message, remedy)
     }
 
     /// It is not known whether anybody is kept out.
-    pub(super) fn unproved(&self) -> Refusal {
+    pub(super) fn unproved(&self) -> RefusedTicket {
         let message = format!(
             "{}: nothing was done: whether systemd enforces whom a region lets in is not known yet, as the canary has \
              not come back in {} s",
             self.volume,
             CANARY_LIMIT.as_secs()
         );
-        self.plain("NOT_FENCED", message, "ask again; see journalctl -u sledd -u 'sled-canary-*'")
+        self.plain(Refusal::NotFenced, message, "ask again; see journalctl -u sledd -u 'sled-canary-*'")
     }
 
-    pub(super) fn cannot_cut(&self) -> Refusal {
+    pub(super) fn cannot_cut(&self) -> RefusedTicket {
         let message = "systemd does not enforce whom a region lets in: who is connected cannot be cut off";
         let remedy = "see PORT_MAP_NOT_ENFORCED (sledctl checks); detach the volume where it is attached";
-        self.plain("PORT_MAP_NOT_ENFORCED", message, remedy)
+        self.plain(Code::PortMapNotEnforced, message, remedy)
     }
 
-    pub(super) fn attached_elsewhere(&self, hosts: &BTreeMap<IpAddr, BTreeSet<RegionName>>) -> Refusal {
+    pub(super) fn attached_elsewhere(&self, hosts: &BTreeMap<IpAddr, BTreeSet<RegionName>>) -> RefusedTicket {
         let since = |address| self.since.get(&address).copied().unwrap_or_else(Timestamp::now);
         let attached = attached(self.config(), hosts, since);
         self.refusal(elsewhere(&self.volume, &attached), attached)
     }
 
-    pub(super) fn held_elsewhere(&self, holder: IpAddr, since: Timestamp) -> Refusal {
+    pub(super) fn held_elsewhere(&self, holder: IpAddr, since: Timestamp) -> RefusedTicket {
         let name = self.config().map.name_of(holder).map(|name| format!(" ({name})")).unwrap_or_default();
         self.refusal(held(&self.volume, &format!("{holder}{name}"), since, self.away), Vec::new())
     }
 
-    pub(super) fn not_held(&self, generation: Option<u64>) -> Refusal {
+    pub(super) fn not_held(&self, generation: Option<u64>) -> RefusedTicket {
         let what = generation.map(|generation| format!(" with generation {generation}")).unwrap_or_default();
         let message = format!("{} holds no ticket{what} of {}", self.host, self.volume);
-        self.plain("NOT_HELD", message, "there is nothing to let go of")
+        self.plain(Refusal::NotHeld, message, "there is nothing to let go of")
     }
 
-    pub(super) fn still_attached(&self, region: &RegionName) -> Refusal {
+    pub(super) fn still_attached(&self, region: &RegionName) -> RefusedTicket {
         let message = format!("{} is still connected to {region}, and would lose it", self.host);
-        self.plain("STILL_ATTACHED", message, "stop what has the volume attached, then let go of it")
+        self.plain(Refusal::StillAttached, message, "stop what has the volume attached, then let go of it")
     }
 
     /// Whom the volume lets in is not known, so this is not done.
-    pub(super) fn unreadable(&self, what: &str) -> Refusal {
+    pub(super) fn unreadable(&self, what: &str) -> RefusedTicket {
         let message = format!("{}: who holds its last ticket cannot be read: {what}", self.volume);
         let remedy = format!("say first which host may have it: sledctl volume allow {} HOST", self.volume);
-        self.plain("TICKETS_UNREADABLE", message, &remedy)
+        self.plain(Code::TicketsUnreadable, message, &remedy)
     }
 }
