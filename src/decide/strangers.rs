@@ -1,7 +1,7 @@
 //! Strangers at a volume's ports: somebody is there, or tried to be, whom it does not let in; or it is not known whom
 //! it does.
 
-use super::facts::{Facts, Knock};
+use super::facts::{Facts, TurnedAway};
 use super::finding::{Finding, Scope};
 use crate::check::Code;
 use crate::config::Configuration;
@@ -52,7 +52,8 @@ fn foreign(config: &Configuration, facts: &Facts, volume: &VolumeName) -> Option
     let visitors = facts.visitors(config, volume);
     let strangers = visitors.iter().filter(|(address, _)| !fence.admits(**address));
     let present = strangers.map(|(address, regions)| present(config, *address, regions));
-    let tried = facts.knocks.get(volume).map(|knock| tried(config, knock)).filter(|text| !text.is_empty());
+    let tried =
+        facts.turned_away.get(volume).map(|turned_away| tried(config, turned_away)).filter(|text| !text.is_empty());
     let causes: Vec<_> = present.chain(tried).collect();
     if causes.is_empty() {
         return None;
@@ -86,10 +87,10 @@ fn present(config: &Configuration, address: IpAddr, regions: &BTreeSet<RegionNam
 }
 
 /// The words have no numbers that grow: the text is part of what hosts wait to see changed.
-fn tried(config: &Configuration, knock: &Knock) -> String {
-    let asked: Vec<_> = knock.asked.iter().map(|address| spoken(config, *address)).collect();
+fn tried(config: &Configuration, turned_away: &TurnedAway) -> String {
+    let asked: Vec<_> = turned_away.asked.iter().map(|address| spoken(config, *address)).collect();
     let asked = (!asked.is_empty()).then(|| format!("{} asked for a ticket, and may not have one", asked.join(", ")));
-    let dropped = knock.dropped.then(|| {
+    let dropped = turned_away.dropped.then(|| {
         "packets to its ports from addresses that it does not let in were dropped within the last five minutes"
             .to_owned()
     });

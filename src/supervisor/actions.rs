@@ -3,31 +3,26 @@
 use crate::act;
 use crate::act::units::NotRefreshed;
 use crate::config::Configuration;
-use crate::decide::facts::{Active, Bus, Busy, Fencing, Obstacle, Outdated, Start};
+use crate::decide::facts::{Active, Busy, Fencing, Start};
 use crate::decide::plan::{Action, plan};
-use crate::kernel::port_reservation;
 use crate::kernel::ports::{self, Taken};
 use crate::names::RegionName;
 use crate::port_map::Fence;
 use crate::progress::Progress;
 use crate::region::Tombstone;
 use crate::supervisor::Supervisor;
-use crate::supervisor::event::{Said, World};
+use crate::supervisor::event::Said;
 use crate::supervisor::facts::exits::Change;
 use crate::supervisor::jobs::run::Task;
+use crate::supervisor::systemd::{Refreshed, World};
 use crate::wire::{self, JobKind};
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::time::Instant;
 use uuid::Uuid;
-
-/// After this systemd is asked again to read units that it has read to no effect.
-const RARELY: Duration = Duration::from_secs(60);
 
 impl Supervisor {
     /// Does what the plan says.
     pub(in crate::supervisor) fn act(&mut self) {
-        let Some(bus) = self.bus.clone() else { return };
+        let Some(bus) = self.systemd.bus().cloned() else { return };
         for action in plan(&self.config, &self.facts) {
             if let Action::Fence(name, wanted) = action {
                 self.fence(name, wanted, bus.clone());
@@ -54,7 +49,7 @@ impl Supervisor {
         self.region(&name, |region| region.start = Start::Asked);
         let (config, region) = (self.config.clone(), name.clone());
         let lost = move |why| Said::Started(region, Start::Refused(why));
-        self.ask_systemd(lost, async move {
+        self.systemd.ask(lost, async move {
             let began = match tried(&config, &name).await {
                 Err(taken) => taken,
                 Ok(()) => match act::units::start(&bus, &name).await {
@@ -71,7 +66,7 @@ impl Supervisor {
         self.region(&name, |region| region.fencing = Fencing::Asked);
         let (config, region, fence) = (self.config.clone(), name.clone(), wanted.clone());
         let lost = move |why| Said::Fenced(region, fence, Err(why));
-        self.ask_systemd(lost, async move {
+        self.systemd.ask(lost, async move {
             let done = act::fence::set(&bus, &name, &wanted).await;
             let local = config.local_regions().into_iter().find(|local| local.name == name);
             if let (Ok(()), Some(local)) = (&done, local) {
@@ -112,7 +107,7 @@ impl Supervisor {
             }
             None
         };
-        self.errands.run(|_| None, forgiving);
+        self.tasks.run(|_| None, forgiving);
     }
 
     /// Begins a job, and marks the region as one that a job is at.
@@ -124,14 +119,14 @@ impl Supervisor {
         disk: Uuid,
     ) -> wire::Job {
         let name = task.region();
-        let (job, progress) = self.jobs.register(kind, &name);
+        let (job, progress) = self.jobs.list.register(kind, &name);
         self.set_going(task, job, progress, bus, disk)
     }
 
     /// Removes what was kept long enough. One of these that failed before is the same job once more.
     fn remove(&mut self, stone: Tombstone, bus: zbus::Connection, disk: Uuid) {
-        let again = self.removals.own_job_of(&stone.dir());
-        let (job, progress) = self.jobs.register_unasked(JobKind::Purge, &stone.region, again);
+        let again = self.jobs.own_removal(&stone);
+        let (job, progress) = self.jobs.list.register_unasked(JobKind::Purge, &stone.region, again);
         self.set_going(Task::Purge(stone), job, progress, bus, disk);
     }
 
@@ -155,7 +150,7 @@ impl Supervisor {
                 None
             }
             Task::Purge(stone) => {
-                self.removals.begin(&job, stone.dir());
+                self.jobs.begin_removal(&job, stone);
                 self.facts.removing = true;
                 None
             }
@@ -164,33 +159,17 @@ impl Supervisor {
             self.ends(&name);
         }
         if let Some(busy) = busy {
-            self.workers.insert(name.clone(), job.id);
+            self.jobs.begin_turn(name.clone(), job.id);
             self.facts.busy.insert(name, busy);
         }
-        self.shop.on(disk).begin(job.id, task, bus, progress);
+        self.jobs.context().on(disk).begin(job.id, task, bus, progress);
         job
-    }
-
-    /// Sees to it that systemd knows the units as they are configured; nothing is started
-    /// before that.
-    pub(in crate::supervisor) fn refresh_units(&self, bus: zbus::Connection) {
-        let (config, line) = (self.config.clone(), bus.clone());
-        let lost = |why| Said::Refreshed(Err(NotRefreshed::Systemd(why)));
-        self.ask_systemd(lost, async move { Said::Refreshed(act::units::refresh(&line, &config).await) });
-        let config = self.config.clone();
-        let reserving = async move {
-            if let Err(why) = port_reservation::refresh(&bus, &config).await {
-                tracing::warn!("the ports of the port map are not kept free for the regions: {why}");
-            }
-            None
-        };
-        self.errands.run(|_| None, reserving);
     }
 
     /// Takes what systemd did, or did not do. Of another connection or another configuration than
     /// there is now it is not believed.
     pub(in crate::supervisor) fn hear_systemd(&mut self, of: World, said: Said) {
-        if of != self.world {
+        if !self.systemd.believes(of) {
             return self.not_believed(said);
         }
         match said {
@@ -225,33 +204,12 @@ impl Supervisor {
     }
 
     fn hear_refreshed(&mut self, result: Result<(), NotRefreshed>) {
-        self.unrefreshed = result.as_ref().err().map(|why| match why {
-            // It is a burden for the whole machine, and to no effect before somebody mends something.
-            NotRefreshed::Stale { .. } => Instant::now() + RARELY,
-            NotRefreshed::Programs { .. } | NotRefreshed::Systemd(_) => Instant::now(),
-        });
-        let well = result.is_ok();
-        let outdated = match result {
-            Err(NotRefreshed::Systemd(why)) => {
-                self.facts.bus = Some(Bus::Unreachable(format!("it does not read the units again: {why}")));
-                (self.bus, self.facts.outdated) = (None, None);
-                return;
-            }
-            Err(NotRefreshed::Programs { why, regions }) => Some(Outdated { by: Obstacle::Programs(why), regions }),
-            Err(NotRefreshed::Stale { why, regions }) => Some(Outdated { by: Obstacle::Systemd(why), regions }),
-            Ok(()) => None,
-        };
-        // With the units as they were, everything goes on but the regions that are configured otherwise.
-        self.facts.bus = Some(Bus::Connected);
-        self.bus = self.line.clone();
-        let news = well || self.facts.stale_units || self.facts.outdated != outdated;
-        let unread = |outdated: &Option<Outdated>| matches!(outdated, Some(Outdated { by: Obstacle::Programs(_), .. }));
-        if unread(&self.facts.outdated) && !unread(&outdated) {
+        let Refreshed { readable_again, put_in_place } = self.systemd.hear_refreshed(result, &mut self.facts);
+        if readable_again {
             // It was not to be seen in a record that could not be read.
             self.look_for_upgrade();
         }
-        (self.facts.stale_units, self.facts.outdated) = (false, outdated);
-        if let Some(bus) = self.bus.clone().filter(|_| news) {
+        if let Some(bus) = put_in_place {
             self.put_in_place(&bus);
         }
     }

@@ -4,15 +4,18 @@
 //! What is asked for and what hosts say is written by one hand, one after the other: what is known here is always what
 //! was last written.
 
-use crate::check::Code;
 use crate::clean;
+use crate::config::Configuration;
 use crate::decide::attach::{may_drain, may_let_go};
+use crate::decide::facts::Facts;
 use crate::names::VolumeName;
-use crate::store::drains::{Drains, read, write};
-use crate::supervisor::Supervisor;
+use crate::store;
+use crate::store::drains::{read, write};
 use crate::supervisor::event::Event;
 use crate::supervisor::fencing::grant::{Asker, Reply};
+use crate::supervisor::fencing::ground::refusal;
 use crate::supervisor::requests::Answer;
+use crate::supervisor::tasks::Tasks;
 use crate::times;
 use crate::wire::{self, Drain, DrainSaid, Drained, Refusal};
 use std::collections::VecDeque;
@@ -24,11 +27,14 @@ const USERS: usize = 20;
 const LONGEST: usize = 300;
 
 /// What is to be written of drains, one after the other.
-#[derive(Default)]
-pub(in crate::supervisor) struct Queue {
+pub(in crate::supervisor) struct Drains {
     waiting: VecDeque<Order>,
     writing: bool,
+    tasks: Tasks,
 }
+
+/// By what it is judged who may say what of a drain.
+type Known<'a> = (&'a Configuration, &'a Facts);
 
 /// What is to become of a volume's drain.
 pub(in crate::supervisor) struct Order {
@@ -48,11 +54,16 @@ enum Change {
     Said(Drained),
 }
 
-impl Supervisor {
+impl Drains {
+    /// None is known of yet. What is asked for is written aside from the loop.
+    pub(in crate::supervisor) fn new(tasks: Tasks) -> Self {
+        Self { waiting: VecDeque::new(), writing: false, tasks }
+    }
+
     /// Takes up again what an earlier supervisor knew of them.
-    pub(in crate::supervisor) fn resume_drains(&mut self) {
+    pub(in crate::supervisor) fn resume(&self, facts: &mut Facts) {
         match read() {
-            Ok(known) => self.facts.drains = known,
+            Ok(known) => facts.drains = known,
             Err(why) => {
                 tracing::error!("which volumes are being drained cannot be read: {why}; it is taken for none");
             }
@@ -60,46 +71,61 @@ impl Supervisor {
     }
 
     /// Takes an operator's wish that a volume is drained, or not any more.
-    pub(in crate::supervisor) fn drain(&mut self, volume: VolumeName, wanted: Option<Option<String>>, reply: Reply) {
-        match may_drain(&self.config, &volume) {
+    pub(in crate::supervisor) fn ask(
+        &mut self,
+        volume: VolumeName,
+        wanted: Option<Option<String>>,
+        reply: Reply,
+        (config, facts): Known,
+    ) {
+        match may_drain(config, &volume) {
             Err(why) => _ = reply.send(Err(why)),
             Ok(()) => {
                 let change = wanted.map_or(Change::End, |reason| Change::Begin(reason.map(|reason| short(&reason))));
-                self.queue_drain(Order { volume, change, reply, host: None });
+                self.queue(Order { volume, change, reply, host: None }, (config, facts));
             }
         }
     }
 
     /// Takes what a host says to that it is to detach.
-    pub(in crate::supervisor) fn hear_drained(&mut self, volume: VolumeName, asker: Asker, said: Drained) {
+    pub(in crate::supervisor) fn hear_host(
+        &mut self,
+        volume: VolumeName,
+        asker: Asker,
+        said: Drained,
+        (config, facts): Known,
+    ) {
         let Asker { host, answer, .. } = asker;
-        match may_let_go(&self.config, &volume) {
-            Err(why) => _ = answer.send(Ok(Answer::Refused(self.refusal(&volume, why)))),
-            Ok(_) => self.queue_drain(Order { volume, change: Change::Said(said), reply: answer, host: Some(host) }),
+        match may_let_go(config, &volume) {
+            Err(why) => _ = answer.send(Ok(Answer::Refused(refusal(config, facts, &volume, why)))),
+            Ok(_) => {
+                let order = Order { volume, change: Change::Said(said), reply: answer, host: Some(host) };
+                self.queue(order, (config, facts));
+            }
         }
     }
 
-    fn queue_drain(&mut self, order: Order) {
-        self.drains.waiting.push_back(order);
-        self.write_drains();
+    fn queue(&mut self, order: Order, known: Known) {
+        self.waiting.push_back(order);
+        self.write(known);
     }
 
-    fn write_drains(&mut self) {
-        while !self.drains.writing {
-            let Some(order) = self.drains.waiting.pop_front() else { return };
-            let wanted = match self.drained(&order) {
+    fn write(&mut self, (config, facts): Known) {
+        while !self.writing {
+            let Some(order) = self.waiting.pop_front() else { return };
+            let wanted = match drained(&order, (config, facts)) {
                 Ok(wanted) => wanted,
                 Err(why) => {
                     _ = order.reply.send(match order.host {
-                        Some(_) => Ok(Answer::Refused(self.refusal(&order.volume, why))),
+                        Some(_) => Ok(Answer::Refused(refusal(config, facts, &order.volume, why))),
                         None => Err(why),
                     });
                     continue;
                 }
             };
-            self.drains.writing = true;
+            self.writing = true;
             let lost = move |why: String| Some(Event::Drains(None, Err(io::Error::other(why))));
-            self.errands.run(lost, async move {
+            self.tasks.run(lost, async move {
                 let text = wanted.clone();
                 let written = tokio::task::spawn_blocking(move || write(&text)).await;
                 let written = written.unwrap_or_else(|why| Err(io::Error::other(why)));
@@ -108,53 +134,23 @@ impl Supervisor {
         }
     }
 
-    /// What is known of all of them when that has been done.
-    fn drained(&self, order: &Order) -> Result<Drains, wire::Error> {
-        let Order { volume, change, host, .. } = order;
-        let mut drains = self.facts.drains.clone();
-        let now = times::now();
-        match change {
-            Change::End => _ = drains.remove(volume),
-            Change::Begin(reason) => {
-                let last = drains.get(volume).map(|drain| drain.id);
-                // Later than any that a host has heard of, whatever the clock says.
-                let id = last.unwrap_or_default().max(now.as_millisecond().unsigned_abs()) + 1;
-                drains.insert(volume.clone(), Drain { id, since: now, reason: reason.clone(), said: None });
-            }
-            Change::Said(said) => {
-                let host = host.unwrap_or(self.config.address);
-                let drain =
-                    drains.get_mut(volume).filter(|drain| drain.id == said.id).ok_or_else(|| not_asked(volume))?;
-                if !self.has(volume, host) && drain.said.as_ref().is_none_or(|before| before.host != host) {
-                    return Err(not_holder(volume, host));
-                }
-                drain.said = Some(DrainSaid {
-                    host,
-                    state: said.state,
-                    users: said.users.iter().take(USERS).map(|user| short(user)).collect(),
-                    message: said.message.as_deref().map(short),
-                    at: now,
-                });
-            }
-        }
-        Ok(drains)
-    }
-
-    /// Whether a host has a volume: it holds the last ticket, or is connected.
-    fn has(&self, volume: &VolumeName, host: IpAddr) -> bool {
-        let holds = self.facts.granted(volume).holder.is_some_and(|(holder, _)| holder == host);
-        holds || self.facts.visitors(&self.config, volume).contains_key(&host)
-    }
-
-    /// Takes what became of something that was to be written.
-    pub(in crate::supervisor) fn hear_drains(&mut self, order: Option<Box<(Order, Drains)>>, written: io::Result<()>) {
-        self.drains.writing = false;
-        if let Some((order, drains)) = order.map(|order| *order) {
+    /// Takes what became of something that was to be written. Whoever waits for it is to be answered this, when it is
+    /// shown.
+    pub(in crate::supervisor) fn hear(
+        &mut self,
+        order: Option<Box<(Order, store::drains::Drains)>>,
+        written: io::Result<()>,
+        config: &Configuration,
+        facts: &mut Facts,
+    ) -> Option<(Reply, Result<Answer, wire::Error>)> {
+        self.writing = false;
+        let answer = order.map(|order| {
+            let (order, drains) = *order;
             let result = match written {
                 Ok(()) => {
-                    self.facts.drains = drains;
+                    facts.drains = drains;
                     tell(&order);
-                    Ok(Answer::Drain(self.facts.drains.get(&order.volume).cloned()))
+                    Ok(Answer::Drain(facts.drains.get(&order.volume).cloned()))
                 }
                 Err(why) => {
                     tracing::warn!("what is drained cannot be written down: {why}");
@@ -166,38 +162,48 @@ impl Supervisor {
                     ))
                 }
             };
-            self.answer_when_shown(order.reply, result);
+            (order.reply, result)
+        });
+        self.write((config, facts));
+        answer
+    }
+}
+
+/// What is known of all of them when that has been done.
+fn drained(order: &Order, (config, facts): Known) -> Result<store::drains::Drains, wire::Error> {
+    let Order { volume, change, host, .. } = order;
+    let mut drains = facts.drains.clone();
+    let now = times::now();
+    match change {
+        Change::End => _ = drains.remove(volume),
+        Change::Begin(reason) => {
+            let last = drains.get(volume).map(|drain| drain.id);
+            // Later than any that a host has heard of, whatever the clock says.
+            let id = last.unwrap_or_default().max(now.as_millisecond().unsigned_abs()) + 1;
+            drains.insert(volume.clone(), Drain { id, since: now, reason: reason.clone(), said: None });
         }
-        self.write_drains();
-    }
-
-    /// Why a host gets no ticket of a volume that is being drained. Who holds it may have one: it may need another
-    /// server to detach what it has.
-    pub(in crate::supervisor) fn is_kept_from(&self, volume: &VolumeName, host: IpAddr) -> Option<wire::Error> {
-        let drain = self.facts.drains.get(volume)?;
-        let holds = self.facts.granted(volume).in_hand().is_some_and(|(holder, _)| holder == host);
-        (!holds).then(|| {
-            let message =
-                format!("{volume} is being drained since {}: no host gets a ticket", times::in_seconds(drain.since));
-            let remedy = format!("wait; or on this sled: sledctl volume drain {volume} --end");
-            wire::Error::new(Code::VolumeDraining, message, remedy)
-        })
-    }
-
-    /// Whether a volume may be attached, as was last published; that it is being drained keeps its holder from nothing.
-    pub(in crate::supervisor) fn ready_for(&self, volume: &VolumeName, host: IpAddr) -> Result<(), &[wire::Check]> {
-        let ready = self.editor.ready(volume);
-        let holds = || self.facts.granted(volume).in_hand().is_some_and(|(holder, _)| holder == host);
-        match ready {
-            Err(checks) if !checks.is_empty() && holds() => {
-                let blocking = checks.iter().filter(|check| check.severity == crate::check::Severity::Blocking);
-                let mut blocking = blocking.peekable();
-                let only = blocking.peek().is_some() && blocking.all(|check| check.code == Code::VolumeDraining);
-                if only { Ok(()) } else { ready }
+        Change::Said(said) => {
+            let host = host.unwrap_or(config.address);
+            let drain = drains.get_mut(volume).filter(|drain| drain.id == said.id).ok_or_else(|| not_asked(volume))?;
+            if !has(volume, host, (config, facts)) && drain.said.as_ref().is_none_or(|before| before.host != host) {
+                return Err(not_holder(volume, host));
             }
-            ready => ready,
+            drain.said = Some(DrainSaid {
+                host,
+                state: said.state,
+                users: said.users.iter().take(USERS).map(|user| short(user)).collect(),
+                message: said.message.as_deref().map(short),
+                at: now,
+            });
         }
     }
+    Ok(drains)
+}
+
+/// Whether a host has a volume: it holds the last ticket, or is connected.
+fn has(volume: &VolumeName, host: IpAddr, (config, facts): Known) -> bool {
+    let holds = facts.granted(volume).holder.is_some_and(|(holder, _)| holder == host);
+    holds || facts.visitors(config, volume).contains_key(&host)
 }
 
 /// What somebody else says: on one line, and not at any length.

@@ -25,17 +25,10 @@ use crate::supervisor::fencing::grant::{Answered, Served};
 use crate::supervisor::jobs::list::Ended;
 use crate::supervisor::maintenance;
 use crate::supervisor::requests::Request;
+use crate::supervisor::systemd::World;
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::oneshot;
 use uuid::Uuid;
-
-/// The configuration that is in force and the connection to systemd, each by its number: it grows
-/// whenever there is another, or none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(in crate::supervisor) struct World {
-    pub(in crate::supervisor) config: u64,
-    pub(in crate::supervisor) line: u64,
-}
 
 /// The end of an action, or a step of it.
 pub(in crate::supervisor) enum Event {
@@ -67,7 +60,7 @@ pub(in crate::supervisor) enum Event {
     Recorded(Box<Recorded>),
     /// What is in force was kept at last, or could not be again, and why.
     Kept(Result<History, String>),
-    /// Somebody was served at the ticket desk, and this is what he is to be answered.
+    /// Somebody who waited for a ticket was served, and this is what he is to be answered.
     Served(Served, Vec<Answered>),
     /// A region is not held any more on this disk.
     Released(Option<Uuid>, RegionName),

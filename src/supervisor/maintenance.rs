@@ -4,25 +4,37 @@
 //! known here is always what was last written.
 
 use crate::lived::Moment;
+use crate::store::lived::Clock;
 use crate::store::maintenance::{Kept, read, write};
-use crate::supervisor::Supervisor;
 use crate::supervisor::event::Event;
 use crate::supervisor::requests::{Answer, Asked};
+use crate::supervisor::tasks::Tasks;
 use crate::times;
 use crate::wire::{self, Refusal};
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+/// Maintenance: what is known of it, by which clock, and who writes it.
+pub(in crate::supervisor) struct Maintenance {
+    record: Record,
+    clock: Arc<Clock>,
+    tasks: Tasks,
+}
+
 /// What is known of maintenance, and what is to be written of it.
 #[derive(Default)]
-pub(in crate::supervisor) struct Maintenance {
+struct Record {
     kept: Option<Kept>,
     waiting: VecDeque<Order>,
     writing: bool,
 }
+
+/// What is shown of it.
+type Shown = Option<wire::Maintenance>;
 
 type Reply = oneshot::Sender<Result<Answer, wire::Error>>;
 
@@ -33,7 +45,7 @@ pub(in crate::supervisor) struct Order {
     reply: Option<Reply>,
 }
 
-impl Maintenance {
+impl Record {
     /// Takes something that is to be written when what was asked for before has been.
     fn ask(&mut self, wanted: Option<Kept>, reply: Option<Reply>) {
         self.waiting.push_back(Order { wanted, reply });
@@ -75,68 +87,73 @@ impl Maintenance {
     }
 }
 
-impl Supervisor {
+impl Maintenance {
+    /// Nothing is known of it yet. Its time is counted by this clock, and it is written aside from the loop.
+    pub(in crate::supervisor) fn new(clock: Arc<Clock>, tasks: Tasks) -> Self {
+        Self { record: Record::default(), clock, tasks }
+    }
+
     /// Takes up again what an earlier supervisor knew of it.
-    pub(in crate::supervisor) fn resume_maintenance(&mut self) {
+    pub(in crate::supervisor) fn resume(&mut self, shown: &mut Shown) {
         match read() {
             Ok(None) => {}
             Ok(Some(known)) => {
-                let resumed = known.clone().resume(self.shop.clock.now(), times::now());
+                let resumed = known.clone().resume(self.clock.now(), times::now());
                 if resumed != known {
-                    self.maintenance.ask(Some(resumed.clone()), None);
+                    self.record.ask(Some(resumed.clone()), None);
                 }
-                self.maintenance.kept = Some(resumed);
+                self.record.kept = Some(resumed);
             }
             Err(why) => tracing::error!("what was said of maintenance cannot be read: {why}; it is taken for over"),
         }
-        self.show_maintenance();
-        self.end_maintenance();
+        self.show(shown);
+        self.end(shown);
     }
 
     /// Begins it, or ends it.
-    pub(in crate::supervisor) fn maintain(&mut self, wanted: Option<Asked>, reply: Reply) {
-        let (now, clock) = (self.shop.clock.now(), times::now());
+    pub(in crate::supervisor) fn ask(&mut self, wanted: Option<Asked>, reply: Reply) {
+        let (now, clock) = (self.clock.now(), times::now());
         let wanted = wanted.map(|Asked { time, reason }| Kept::begin(reason, time.map(Into::into), now, clock));
-        self.maintenance.ask(wanted, Some(reply));
-        self.write_maintenance();
+        self.record.ask(wanted, Some(reply));
+        self.write();
     }
 
     /// Ends it when its time is over.
-    pub(in crate::supervisor) fn end_maintenance(&mut self) {
-        if self.maintenance.end(self.shop.clock.now()) {
+    pub(in crate::supervisor) fn end(&mut self, shown: &mut Shown) {
+        if self.record.end(self.clock.now()) {
             tracing::info!("maintenance is over");
-            self.show_maintenance();
+            self.show(shown);
         }
-        self.write_maintenance();
+        self.write();
     }
 
     /// When it ends by itself.
-    pub(in crate::supervisor) fn end_of_maintenance(&self) -> Option<Instant> {
-        let left = self.maintenance.left(self.shop.clock.now()).filter(|_| self.maintenance.is_idle())?;
+    pub(in crate::supervisor) fn alarm(&self) -> Option<Instant> {
+        let left = self.record.left(self.clock.now()).filter(|_| self.record.is_idle())?;
         // A moment later, so that it is over when it is looked at.
         Some(Instant::now() + left + Duration::from_millis(1))
     }
 
     /// Whether the time until its end is counted.
-    pub(in crate::supervisor) fn maintenance_counts(&self) -> bool {
-        self.maintenance.left(self.shop.clock.now()).is_some()
+    pub(in crate::supervisor) fn counts(&self) -> bool {
+        self.record.left(self.clock.now()).is_some()
     }
 
     /// Shows what is known of it, with the times that the clock has now.
-    pub(in crate::supervisor) fn show_maintenance(&mut self) {
-        let (now, clock) = (self.shop.clock.now(), times::now());
-        self.maintenance.kept.iter_mut().for_each(|kept| kept.show(now, clock));
-        self.facts.maintenance = self.maintenance.kept.as_ref().map(|kept| kept.shown.clone());
+    pub(in crate::supervisor) fn show(&mut self, shown: &mut Shown) {
+        let (now, clock) = (self.clock.now(), times::now());
+        self.record.kept.iter_mut().for_each(|kept| kept.show(now, clock));
+        *shown = self.record.kept.as_ref().map(|kept| kept.shown.clone());
     }
 
-    fn write_maintenance(&mut self) {
-        let Some(order) = self.maintenance.next() else { return };
-        let (clock, wanted, again) = (self.shop.clock.clone(), order.wanted.clone(), order.wanted.clone());
+    fn write(&mut self) {
+        let Some(order) = self.record.next() else { return };
+        let (clock, wanted, again) = (self.clock.clone(), order.wanted.clone(), order.wanted.clone());
         let lost = move |why: String| {
             let order = Order { wanted: again, reply: None };
             Some(Event::Maintenance(order, Err(io::Error::other(why))))
         };
-        self.errands.run(lost, async move {
+        self.tasks.run(lost, async move {
             let writing = move || {
                 // Its end is counted from here.
                 if wanted.is_some() {
@@ -149,32 +166,24 @@ impl Supervisor {
         });
     }
 
-    /// Takes what became of something that was to be written.
-    pub(in crate::supervisor) fn hear_maintenance(&mut self, order: Order, written: io::Result<()>) {
-        self.maintenance.written(order.wanted, written.is_ok());
-        self.show_maintenance();
+    /// Takes what became of something that was to be written. Whoever waits for it is to be answered this, when it is
+    /// shown.
+    pub(in crate::supervisor) fn hear(
+        &mut self,
+        order: Order,
+        written: io::Result<()>,
+        shown: &mut Shown,
+    ) -> Option<(Reply, Result<Answer, wire::Error>)> {
+        self.record.written(order.wanted, written.is_ok());
+        self.show(shown);
         let failed = |why: io::Error| {
             tracing::warn!("maintenance cannot be written down: {why}");
             let message = format!("maintenance is as it was, as it cannot be written down: {why}");
             wire::Error::new(Refusal::NotRecorded, message, "see df -h /var/lib/sled and dmesg, and ask again")
         };
-        let result = written.map_err(failed).map(|()| Answer::Maintenance(self.facts.maintenance.clone()));
-        if let Some(reply) = order.reply {
-            self.answer_when_shown(reply, result);
-        }
-        self.write_maintenance();
-    }
-
-    /// Answers when what is known now has been published: who asks then sees what was answered.
-    pub(in crate::supervisor) fn answer_when_shown(&mut self, reply: Reply, result: Result<Answer, wire::Error>) {
-        let (told, heard) = oneshot::channel();
-        self.told.push(told);
-        let answering = async move {
-            _ = heard.await;
-            _ = reply.send(result);
-            None
-        };
-        self.errands.run(|_| None, answering);
+        let result = written.map_err(failed).map(|()| Answer::Maintenance(shown.clone()));
+        self.write();
+        order.reply.map(|reply| (reply, result))
     }
 }
 
@@ -193,7 +202,7 @@ mod tests {
     }
 
     /// The file, as the writer leaves it, and what is known.
-    fn carry_out(room: &mut Maintenance, file: &mut Option<Kept>) {
+    fn carry_out(room: &mut Record, file: &mut Option<Kept>) {
         while let Some(order) = room.next() {
             file.clone_from(&order.wanted);
             room.written(order.wanted, true);
@@ -202,7 +211,7 @@ mod tests {
 
     #[test]
     fn more_time_that_is_asked_for_at_the_moment_of_its_end_counts() {
-        let (mut room, mut file) = (Maintenance::default(), None);
+        let (mut room, mut file) = (Record::default(), None);
         room.ask(kept(0, 10), None);
         carry_out(&mut room, &mut file);
         // Asked for before the end, and written after it.

@@ -31,6 +31,7 @@ mod recovery;
 mod relocations;
 mod requests;
 mod shutdown;
+mod systemd;
 mod tasks;
 #[cfg(test)]
 mod tests;
@@ -46,30 +47,37 @@ pub use publish::publisher::{Bulletin, Page};
 pub use requests::{Answer, Asked, Request, Wish};
 
 use crate::config::Configuration;
-use crate::decide::facts::{Facts, Region, Run, Stopped};
+use crate::decide::facts::{Busy, Facts, Region, Run, Stopped};
 use crate::decide::region::serving;
 use crate::decide::storage::identity;
 use crate::decide::verdict::judge;
-use crate::names::RegionName;
+use crate::names::{RegionName, VolumeName};
 use crate::observe::{self, Told};
+use crate::store;
 use configuration::in_force::Keeping;
-use event::{Event, World};
-use facts::crash_history::Ward;
+use drains::Drains;
+use event::Event;
+use facts::crash_history::CrashHistory;
 use facts::observers::Observers;
 use facts::running_programs::{Versions, upgrade_is_unfinished};
 use facts::staleness::Freshness;
 use facts::timer::alarm;
-use fencing::queue::Desk;
-use fencing::visitors::Knocks;
-use jobs::context::Workshop;
-use jobs::list::Jobs;
-use publish::publisher::Editor;
-use relocations::Moves;
+use fencing::Fencing;
+use fencing::grant::{Answered, Served};
+use fencing::ground::Ground;
+use jobs::Jobs;
+use jobs::context::Context;
+use jobs::list;
+use maintenance::Maintenance;
+use publish::publisher::Publisher;
+use relocations::Relocations;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tasks::Errands;
+use systemd::Systemd;
+use tasks::Tasks;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
@@ -107,42 +115,25 @@ struct Supervisor {
     /// What is in force, and was before, on record.
     kept: Keeping,
     facts: Facts,
-    /// The connection to systemd, when it knows the units as they are configured.
-    bus: Option<zbus::Connection>,
-    /// The connection that there is, whether or not.
-    line: Option<zbus::Connection>,
-    /// What results must be of to be believed.
-    world: World,
+    systemd: Systemd,
     observers: Observers,
     jobs: Jobs,
-    /// The jobs that are at a region, by the region.
-    workers: BTreeMap<RegionName, u64>,
-    removals: jobs::removals::Removals,
     versions: Versions,
-    desk: Desk,
-    knocks: Knocks,
-    looks: jobs::host_redundancy::Looks,
+    fencing: Fencing,
     outside: facts::outside_stops::Outside,
-    shop: Workshop,
-    wards: BTreeMap<RegionName, Ward>,
+    crash_histories: BTreeMap<RegionName, CrashHistory>,
     freshness: Freshness,
-    editor: Editor,
-    errands: Errands,
+    publisher: Publisher,
+    tasks: Tasks,
     /// Holds are being put on record.
     recording: bool,
     /// The regions whose process is being looked at, as it does not answer.
     looking: BTreeSet<RegionName>,
-    /// The units that systemd would not stop or restart; asked again after a while.
-    unchanged: BTreeSet<RegionName>,
-    /// systemd would not read the units again, or to no effect; asked again from then on.
-    unrefreshed: Option<Instant>,
     /// The data disk that was last there.
     last_disk: Option<Uuid>,
-    moves: Moves,
-    maintenance: maintenance::Maintenance,
-    drains: drains::Queue,
-    /// Who is waiting until what is known now has been published.
-    told: Vec<oneshot::Sender<()>>,
+    relocations: Relocations,
+    maintenance: Maintenance,
+    drains: Drains,
     started: Instant,
     tried_again: Instant,
 }
@@ -186,9 +177,10 @@ impl Supervisor {
         let (config, kept) = (Arc::new(start.config), start.kept);
         let (to, observations) = observe::channel(QUEUE);
         let (events, ended) = mpsc::channel(QUEUE);
-        let errands = Errands::new(events);
+        let tasks = Tasks::new(events);
         let now = Instant::now();
         let observers = Observers::spawn(&config, config_dir.clone(), sysfs, watchdog.turn(), &to);
+        let context = Context::new(config.clone(), observers.scanner().clone(), tasks.clone());
         let regions = config.local_regions();
         let since = crate::store::since::read();
         let known = |name: &RegionName| {
@@ -201,32 +193,22 @@ impl Supervisor {
                 in_force: Some(kept.in_force()),
                 ..Facts::default()
             },
-            bus: None,
-            line: None,
-            world: World::default(),
-            jobs: Jobs::new(errands.clone(), start.jobs),
-            workers: BTreeMap::new(),
-            removals: jobs::removals::Removals::default(),
+            drains: Drains::new(tasks.clone()),
+            systemd: Systemd::new(tasks.clone()),
+            maintenance: Maintenance::new(context.clock.clone(), tasks.clone()),
+            jobs: Jobs::new(list::Jobs::new(tasks.clone(), start.jobs), context),
             versions: Versions::default(),
-            desk: Desk::default(),
-            knocks: Knocks::default(),
-            looks: jobs::host_redundancy::Looks::default(),
-            shop: Workshop::new(config.clone(), observers.scanner().clone(), errands.clone()),
-            wards: regions.iter().map(|local| (local.name.clone(), Ward::default())).collect(),
+            fencing: Fencing::default(),
+            crash_histories: regions.iter().map(|local| (local.name.clone(), CrashHistory::default())).collect(),
             freshness: Freshness::new(config.sled.downstairs.hung_after.into()),
             observers,
             outside: facts::outside_stops::Outside::default(),
-            editor: Editor::new(config.clone(), publish, publish::since::Memory::begin(since, &errands)),
-            errands,
+            publisher: Publisher::new(config.clone(), publish, publish::since::Memory::begin(since, &tasks)),
+            tasks,
             recording: false,
             looking: BTreeSet::new(),
-            unchanged: BTreeSet::new(),
-            unrefreshed: None,
             last_disk: None,
-            moves: Moves::default(),
-            maintenance: maintenance::Maintenance::default(),
-            drains: drains::Queue::default(),
-            told: Vec::new(),
+            relocations: Relocations::default(),
             config_dir,
             kept,
             started: now,
@@ -240,8 +222,8 @@ impl Supervisor {
         let Inbox { mut watchdog, mut observations, mut ended, mut asked } = inbox;
         let mut turns = self.observers.turns();
         let mut patience = std::pin::pin!(sleep(PATIENCE));
-        self.resume_maintenance();
-        self.resume_drains();
+        self.maintenance.resume(&mut self.facts.maintenance);
+        self.drains.resume(&mut self.facts);
         self.facts.unfinished_upgrade = upgrade_is_unfinished();
         loop {
             let alarm_at = self.alarm();
@@ -255,8 +237,8 @@ impl Supervisor {
                 },
                 () = self.observers.lost() => return,
                 () = alarm(alarm_at) => {
-                    self.tell_wards();
-                    self.end_maintenance();
+                    self.tell_crashes();
+                    self.maintenance.end(&mut self.facts.maintenance);
                 }
                 _ = turns.next() => self.look_back(),
                 () = &mut patience, if !patience.is_elapsed() => self.look_back(),
@@ -275,24 +257,63 @@ impl Supervisor {
             // What was begun, or is to be answered, does not wait until all has been judged.
             tokio::task::yield_now().await;
             self.act();
-            self.note_jobs();
+            self.jobs.list.note();
             self.ask_versions();
             let serving = serving(&self.config, &self.facts);
             self.recovered(&serving);
-            self.note_absences(&serving);
-            self.note_lacks(&serving);
-            let breaks = self.wards.iter().map(|(name, ward)| (name.clone(), ward.breaks()));
-            self.shop.tell_serving(self.runs_of(serving), breaks.collect());
+            self.fencing.note_absences(&serving, &self.config, &mut self.facts);
+            let breaks = self.crash_histories.iter().map(|(name, history)| (name.clone(), history.breaks()));
+            self.jobs.context().tell_serving(self.runs_of(serving), breaks.collect());
             if self.complete() {
                 let verdict = judge(&self.config, &self.facts);
-                self.editor.publish(&self.facts, verdict, self.jobs.all());
-                self.told.drain(..).for_each(|told| _ = told.send(()));
-                if self.editor.has_settled() {
+                self.publisher.publish(&self.facts, verdict, self.jobs.list.all());
+                if self.publisher.has_settled() {
                     self.observers.settle();
                 }
             }
-            self.answer_served();
-            watchdog.turned(|| self.editor.status());
+            self.fencing.answer_served();
+            watchdog.turned(|| self.publisher.status());
+        }
+    }
+
+    fn hear_maintenance(&mut self, order: maintenance::Order, written: io::Result<()>) {
+        if let Some((reply, answer)) = self.maintenance.hear(order, written, &mut self.facts.maintenance) {
+            self.publisher.answer_when_shown(&self.tasks, reply, answer);
+        }
+    }
+
+    fn hear_drains(&mut self, order: Option<Box<(drains::Order, store::drains::Drains)>>, written: io::Result<()>) {
+        if let Some((reply, answer)) = self.drains.hear(order, written, &self.config, &mut self.facts) {
+            self.publisher.answer_when_shown(&self.tasks, reply, answer);
+        }
+    }
+
+    /// Who reaches a volume, and by what that is decided.
+    fn fencing(&mut self) -> (&mut Fencing, Ground<'_>) {
+        let Self { config, facts, publisher, jobs, systemd, fencing, .. } = self;
+        (fencing, Ground { config, facts, publisher, context: jobs.context(), bus: systemd.bus() })
+    }
+
+    fn serve(&mut self, volume: &VolumeName) {
+        let (fencing, mut by) = self.fencing();
+        fencing.serve(volume, &mut by);
+    }
+
+    fn hear_served(&mut self, served: Served, answers: Vec<Answered>) {
+        let last_disk = self.last_disk;
+        let (fencing, mut by) = self.fencing();
+        if fencing.hear_served(served, answers, last_disk, &mut by) {
+            self.observers.look_at_sockets();
+        }
+    }
+
+    /// A job does something to the region whose turn it has.
+    fn mark(&mut self, job: u64, region: RegionName, busy: Busy) {
+        if self.jobs.is_at(&region, job) {
+            if !busy.passive() {
+                self.ends(&region);
+            }
+            self.facts.busy.insert(region, busy);
         }
     }
 
@@ -312,9 +333,9 @@ impl Supervisor {
             Event::Explained(words) => self.hear_words(&words),
             Event::Doing(name, seen) => self.hear_doing(&name, seen),
             Event::Held { disk, tried, done } => self.hear_held(disk, &tried, done),
-            Event::Claim(claim) => self.grant_turn(claim),
+            Event::Claim(claim) => self.jobs.grant_turn(claim, &self.config, &mut self.facts),
             Event::Mark { job, region, busy } => self.mark(job, region, busy),
-            Event::Free { job, region } => self.free(&region, job),
+            Event::Free { job, region } => self.jobs.free(&region, job, &mut self.facts),
             Event::Runs(name, run, program) => self.hear_program(&name, &run, program),
             Event::Served(served, answers) => self.hear_served(served, answers),
             Event::Read(reading) => self.hear_reading(*reading),
@@ -328,9 +349,9 @@ impl Supervisor {
             Event::Looked(disk, request) => self.hear_look(disk, request),
             Event::Awaits(name, what) => self.hear_awaits(name, what),
             Event::Unfinished(unfinished) => self.hear_unfinished(unfinished),
-            Event::Noted(written) => self.jobs.written(written),
-            Event::HostsTold(volume) => self.hear_hosts(volume),
-            Event::Step(id, step) => self.jobs.step(id, step),
+            Event::Noted(written) => self.jobs.list.written(written),
+            Event::HostsTold(volume) => self.jobs.hear_hosts(volume, &self.facts),
+            Event::Step(id, step) => self.jobs.list.step(id, step),
             Event::Ended(name, ended, disk) => self.end(&name, *ended, disk),
         }
     }
@@ -338,7 +359,7 @@ impl Supervisor {
     /// The machine is being switched off; `told` is when hosts have been told.
     fn hear_leaving(&mut self, told: oneshot::Sender<()>) {
         self.facts.leaving = true;
-        self.told.push(told);
+        self.publisher.tell_when_shown(told);
     }
 
     /// Which run of each of these regions it is.

@@ -8,7 +8,7 @@ use crate::store::ledger;
 use crate::supervisor::Supervisor;
 use crate::supervisor::event::Event;
 use crate::supervisor::jobs::adoption;
-use crate::supervisor::jobs::context::Workshop;
+use crate::supervisor::jobs::context::Context;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 use zbus::Connection;
@@ -17,11 +17,11 @@ impl Supervisor {
     /// Settles what is on this disk, looks at it, and tells the loop.
     pub(in crate::supervisor) fn settle(&mut self, disk: Uuid, bus: Connection) {
         self.facts.settled = Settled::Running;
-        let shop = self.shop.on(disk);
+        let context = self.jobs.context().on(disk);
         let lost = move |why| Some(Event::Settled(disk, Err(why)));
-        self.errands.run(lost, async move {
-            let settled = steps(&shop, &bus).await;
-            shop.look_again().await;
+        self.tasks.run(lost, async move {
+            let settled = steps(&context, &bus).await;
+            context.look_again().await;
             Some(Event::Settled(disk, settled))
         });
     }
@@ -48,13 +48,13 @@ impl Supervisor {
     /// Undoes adoptions that were cut short, and tells the loop which could not be undone, and why.
     pub(in crate::supervisor) fn undo(&mut self, disk: Uuid, names: Vec<RegionName>, bus: Connection) {
         self.facts.busy.extend(names.iter().map(|name| (name.clone(), Busy::Adopting)));
-        let (shop, wanted) = (self.shop.on(disk), names.clone());
+        let (context, wanted) = (self.jobs.context().on(disk), names.clone());
         let all = move |why: String| names.iter().map(|name| (name.clone(), why.clone())).collect();
         let (lost, failed) = (wanted.clone(), all.clone());
         let lost = move |why| Some(Event::Undone(disk, lost, failed(why)));
-        self.errands.run(lost, async move {
-            let stuck = undo_each(&shop, &wanted, &bus).await.unwrap_or_else(all);
-            shop.look_again().await;
+        self.tasks.run(lost, async move {
+            let stuck = undo_each(&context, &wanted, &bus).await.unwrap_or_else(all);
+            context.look_again().await;
             Some(Event::Undone(disk, wanted, stuck))
         });
     }
@@ -75,27 +75,27 @@ impl Supervisor {
     }
 }
 
-async fn steps(shop: &Workshop, bus: &Connection) -> Result<(), String> {
+async fn steps(context: &Context, bus: &Connection) -> Result<(), String> {
     settle::stop_left_over_units(bus).await?;
-    let config = shop.config.clone();
-    let clock = shop.clock.clone();
-    let left_over = shop.held(move || settle::directories(&config, clock.now())).await.map_err(|why| why.message)?;
+    let config = context.config.clone();
+    let clock = context.clock.clone();
+    let left_over = context.held(move || settle::directories(&config, clock.now())).await.map_err(|why| why.message)?;
     let left_over = left_over.map_err(|why| why.to_string())?;
     tokio::task::spawn_blocking(move || settle::sweep(left_over)).await.map_err(|why| why.to_string())
 }
 
 async fn undo_each(
-    shop: &Workshop,
+    context: &Context,
     names: &[RegionName],
     bus: &Connection,
 ) -> Result<BTreeMap<RegionName, String>, String> {
-    let root = shop.config.sled.storage.root.clone();
-    let loaded = shop.held(move || ledger::load(&root)).await.map_err(|why| why.message)?;
+    let root = context.config.sled.storage.root.clone();
+    let loaded = context.held(move || ledger::load(&root)).await.map_err(|why| why.message)?;
     let noted = loaded.map_err(|why| why.to_string())?.ledger.adoptions;
     let mut stuck = BTreeMap::new();
     for (name, adoption) in noted.into_iter().filter(|(name, _)| names.contains(name)) {
         tracing::warn!(REGION = %name, "undoing the adoption of {name}, which was cut short");
-        if let Err(why) = adoption::undo(shop, &name, adoption, bus).await {
+        if let Err(why) = adoption::undo(context, &name, adoption, bus).await {
             tracing::error!(REGION = %name, "the adoption of {name} could not be undone: {why}");
             stuck.insert(name, why);
         }

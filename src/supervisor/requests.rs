@@ -152,12 +152,13 @@ impl Supervisor {
         ) {
             return self.answer(request);
         }
-        let (scanner, shop, bus) = (self.observers.scanner().clone(), self.shop.clone(), self.bus.clone());
+        let (scanner, context, bus) =
+            (self.observers.scanner().clone(), self.jobs.context().clone(), self.systemd.bus().cloned());
         let afresh = matches!(request.wish, Wish::Look);
-        self.errands.run(|_| None, async move {
+        self.tasks.run(|_| None, async move {
             let disk = if afresh { scanner.look_afresh().await? } else { scanner.look().await? };
             if let Wish::Restart(name, _) = &request.wish
-                && let Err(why) = restart_check::of_request(&shop, &disk, name, bus.as_ref()).await
+                && let Err(why) = restart_check::of_request(&context, &disk, name, bus.as_ref()).await
             {
                 _ = request.answer.send(Err(why));
                 return None;
@@ -169,7 +170,7 @@ impl Supervisor {
     /// Answers a request by what the disk looked like, unless that was a look for the regions of
     /// another configuration: then it is looked at once more.
     pub(in crate::supervisor) fn hear_look(&mut self, disk: Disk, request: Request) {
-        match disk.config == self.world.config {
+        match disk.config == self.systemd.configuration() {
             true => {
                 self.see_disk(disk);
                 self.answer(request);
@@ -190,21 +191,29 @@ impl Supervisor {
             Wish::Hold(name, why, manner) => self.hold_on_request(&name, why, manner),
             Wish::Release(name) => self.release(&name),
             Wish::Upgrade(program, force) => self.upgrade(program, force),
-            Wish::Cancel(id) => self.jobs.cancel(id).map(wire::Granted::Job),
-            Wish::Word(id, number, word) => self.jobs.word(id, number, word).map(wire::Granted::Job),
+            Wish::Cancel(id) => self.jobs.list.cancel(id).map(wire::Granted::Job),
+            Wish::Word(id, number, word) => self.jobs.list.word(id, number, word).map(wire::Granted::Job),
             Wish::ProposeAdoption(name, from) => return self.propose(name, from, answer),
-            Wish::Maintain(wanted) => return self.maintain(wanted, answer),
-            Wish::Hosts(volume) => return self.tell_hosts(volume, answer),
+            Wish::Maintain(wanted) => return self.maintenance.ask(wanted, answer),
+            Wish::Hosts(volume) => return self.jobs.tell_hosts(volume, answer, &self.facts),
             Wish::Attach(volume, host, wanted, there) => {
-                return self.ask_for_ticket(volume, Asker { host, there, answer }, wanted);
+                let (fencing, mut by) = self.fencing();
+                return fencing.ask_for_ticket(volume, Asker { host, there, answer }, wanted, &mut by);
             }
             Wish::LetGo(volume, host, ticket, there) => {
-                return self.let_go(volume, Asker { host, there, answer }, ticket);
+                let (fencing, mut by) = self.fencing();
+                return fencing.let_go(volume, Asker { host, there, answer }, ticket, &mut by);
             }
-            Wish::Permit(volume, host, allow) => return self.permit(volume, &host, allow, answer),
-            Wish::Drain(volume, wanted) => return self.drain(volume, wanted, answer),
+            Wish::Permit(volume, host, allow) => {
+                let (fencing, mut by) = self.fencing();
+                return fencing.permit(volume, &host, allow, answer, &mut by);
+            }
+            Wish::Drain(volume, wanted) => {
+                return self.drains.ask(volume, wanted, answer, (&self.config, &self.facts));
+            }
             Wish::Drained(volume, host, said, there) => {
-                return self.hear_drained(volume, Asker { host, there, answer }, said);
+                let asker = Asker { host, there, answer };
+                return self.drains.hear_host(volume, asker, said, (&self.config, &self.facts));
             }
             Wish::Reload(asked) => return self.read_again(asked, answer),
             Wish::Configurations(number) => {
@@ -212,7 +221,7 @@ impl Supervisor {
                 return;
             }
             Wish::Leave => return self.leave(answer),
-            Wish::Look => return self.answer_when_shown(answer, Ok(Answer::Looked)),
+            Wish::Look => return self.publisher.answer_when_shown(&self.tasks, answer, Ok(Answer::Looked)),
             Wish::InitStorage(replace) => return self.init_storage(replace, answer),
         };
         _ = answer.send(granted.map(Answer::Granted));
@@ -289,7 +298,7 @@ impl Supervisor {
     }
 
     fn line(&self) -> Result<zbus::Connection, wire::Error> {
-        self.bus.clone().ok_or_else(|| {
+        self.systemd.bus().cloned().ok_or_else(|| {
             let message = "systemd does not answer on D-Bus, and everything runs under systemd";
             wire::Error::new(Code::SystemdUnreachable, message, "systemctl status dbus")
         })
@@ -297,16 +306,16 @@ impl Supervisor {
 
     fn propose(&self, name: RegionName, from: Option<PathBuf>, answer: oneshot::Sender<Result<Answer, wire::Error>>) {
         let granted = may_adopt(&self.config, &self.facts, &name).and_then(|local| Ok((local, self.line()?)));
-        let shop = self.shop.clone();
+        let context = self.jobs.context().clone();
         let proposing = async move {
             let proposal = match granted {
-                Ok((local, bus)) => Ok(Answer::Proposal(adoption::propose(&shop, &local, from, &bus).await)),
+                Ok((local, bus)) => Ok(Answer::Proposal(adoption::propose(&context, &local, from, &bus).await)),
                 Err(why) => Err(why),
             };
             _ = answer.send(proposal);
             None
         };
-        self.errands.run(|_| None, proposing);
+        self.tasks.run(|_| None, proposing);
     }
 
     fn init_storage(&self, replace: Option<Uuid>, answer: oneshot::Sender<Result<Answer, wire::Error>>) {
@@ -318,11 +327,11 @@ impl Supervisor {
             _ = answer.send(Err(wire::Error::new(Refusal::NotMarked, message, remedy)));
             return;
         }
-        let shop = self.shop.clone();
+        let context = self.jobs.context().clone();
         let marking = async move {
-            let config = shop.config.clone();
-            let done = shop.held(move || storage::init(&config, replace)).await;
-            shop.look_again().await;
+            let config = context.config.clone();
+            let done = context.held(move || storage::init(&config, replace)).await;
+            context.look_again().await;
             let marked = done.and_then(|done| {
                 let refused = |why: std::io::Error| {
                     let message = format!("the disk is not marked: {why}");
@@ -334,6 +343,6 @@ impl Supervisor {
             _ = answer.send(marked);
             None
         };
-        self.errands.run(|_| None, marking);
+        self.tasks.run(|_| None, marking);
     }
 }

@@ -26,20 +26,20 @@ impl Supervisor {
     /// The daemon was told to end. If that is because the machine is being switched off, hosts are
     /// told first, and then the regions are stopped.
     pub(in crate::supervisor) fn leave(&mut self, answer: oneshot::Sender<Result<Answer, wire::Error>>) {
-        let (bus, noted) = (self.bus.clone(), self.note_jobs_at_the_end());
+        let (bus, noted) = (self.systemd.bus().cloned(), self.jobs.list.note_at_the_end());
         let mut volumes: BTreeMap<VolumeName, Vec<(RegionName, u32)>> = BTreeMap::new();
         for (name, region) in &self.facts.regions {
             if let Some(pid) = region.alive() {
                 volumes.entry(name.volume().clone()).or_default().push((name.clone(), pid));
             }
         }
-        let shop = self.shop.clone();
+        let context = self.jobs.context().clone();
         let leaving = async move {
             if let Some(bus) = bus
                 && crate::systemd::machine::machine_stops(&bus).await
             {
                 let (told, heard) = oneshot::channel();
-                shop.tell(Event::Leaving(told)).await;
+                context.tell(Event::Leaving(told)).await;
                 _ = heard.await;
                 if timeout(ALL, stop_each(&bus, volumes)).await.is_err() {
                     tracing::warn!("not every region was stopped within {} s", ALL.as_secs());
@@ -50,7 +50,7 @@ impl Supervisor {
             _ = answer.send(Ok(Answer::Left));
             None
         };
-        self.errands.run(|_| None, leaving);
+        self.tasks.run(|_| None, leaving);
     }
 }
 

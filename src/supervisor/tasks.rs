@@ -1,18 +1,17 @@
 //! Everything that is done aside from the loop: one way to begin it, and its end is heard of
 //! whatever happens. A panic is an end as well; without that, what waits for it would wait for ever.
 
-use crate::supervisor::Supervisor;
-use crate::supervisor::event::{Event, Said, World};
+use crate::supervisor::event::Event;
 use std::future::Future;
 use tokio::sync::mpsc;
 
 /// Begins what is done aside, and tells the loop. Cheap to clone.
 #[derive(Clone)]
-pub(in crate::supervisor) struct Errands {
+pub(in crate::supervisor) struct Tasks {
     events: mpsc::Sender<Event>,
 }
 
-impl Errands {
+impl Tasks {
     pub(in crate::supervisor) fn new(events: mpsc::Sender<Event>) -> Self {
         Self { events }
     }
@@ -34,29 +33,16 @@ impl Errands {
         lost: impl FnOnce(String) -> Option<Event> + Send + 'static,
         work: impl Future<Output = Option<Event>> + Send + 'static,
     ) {
-        let errands = self.clone();
+        let tasks = self.clone();
         tokio::spawn(async move {
             let end = tokio::spawn(work).await.unwrap_or_else(|why| {
                 tracing::error!("what was begun aside was cut short: {why}");
                 lost(why.to_string())
             });
             if let Some(event) = end {
-                errands.tell(event).await;
+                tasks.tell(event).await;
             }
         });
-    }
-}
-
-impl Supervisor {
-    /// Has systemd do something, and hears of it as of a result of this connection and configuration.
-    pub(in crate::supervisor) fn ask_systemd(
-        &self,
-        lost: impl FnOnce(String) -> Said + Send + 'static,
-        work: impl Future<Output = Said> + Send + 'static,
-    ) {
-        let of: World = self.world;
-        let lost = move |why| Some(Event::Systemd(of, lost(why)));
-        self.errands.run(lost, async move { Some(Event::Systemd(of, work.await)) });
     }
 }
 
@@ -64,13 +50,15 @@ impl Supervisor {
 mod tests {
     use super::*;
     use crate::decide::facts::Start;
+    use crate::supervisor::event::Said;
+    use crate::supervisor::systemd::World;
 
     #[tokio::test]
     async fn a_panic_is_an_end_that_is_heard_of() {
         let (events, mut heard) = mpsc::channel(1);
         let name: crate::names::RegionName = "still-fawn-0".parse().unwrap();
         let lost = move |why| Some(Event::Systemd(World::default(), Said::Started(name, Start::Refused(why))));
-        Errands::new(events).run(lost, async { panic!("as it should") });
+        Tasks::new(events).run(lost, async { panic!("as it should") });
         match heard.recv().await {
             Some(Event::Systemd(_, Said::Started(_, Start::Refused(why)))) => {
                 assert!(why.contains("as it should"), "{why}")

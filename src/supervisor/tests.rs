@@ -40,6 +40,13 @@ fn take_over(supervisor: &mut Supervisor, new: Configuration) {
     supervisor.take_over(Arc::new(new), &Fresh::default());
 }
 
+impl Supervisor {
+    /// systemd is not to be reached any more, and why.
+    fn see_line(&mut self, why: &str) {
+        self.systemd.see_line(Err(why.into()), &self.config, &mut self.facts);
+    }
+}
+
 fn unit(pid: u32, invocation: &str) -> Unit {
     Unit {
         active: Active::Active,
@@ -60,7 +67,7 @@ async fn who_asks_who_is_connected_while_that_is_looked_at_shares_the_next_look(
     let volume = supervisor.config.local_regions()[0].name.volume().clone();
     let ask = |supervisor: &mut Supervisor| {
         let (answer, answered) = oneshot::channel();
-        supervisor.tell_hosts(volume.clone(), answer);
+        supervisor.jobs.tell_hosts(volume.clone(), answer, &supervisor.facts);
         answered
     };
     let (first, mut second) = (ask(&mut supervisor), ask(&mut supervisor));
@@ -74,21 +81,24 @@ async fn who_asks_who_is_connected_while_that_is_looked_at_shares_the_next_look(
         }
     };
     supervisor.hear(over().await);
-    assert!(supervisor.looks.values().all(Vec::is_empty) && supervisor.looks.len() == 1, "there is one for both");
+    assert!(
+        supervisor.jobs.looks().values().all(Vec::is_empty) && supervisor.jobs.looks().len() == 1,
+        "there is one for both"
+    );
     assert!(matches!((second.await, third.await), (Ok(Ok(Answer::Hosts(_))), Ok(Ok(Answer::Hosts(_))))));
     supervisor.hear(over().await);
-    assert!(supervisor.looks.is_empty());
+    assert!(supervisor.jobs.looks().is_empty());
     let (answer, answered) = oneshot::channel();
-    supervisor.tell_hosts("nobodys".parse().unwrap(), answer);
+    supervisor.jobs.tell_hosts("nobodys".parse().unwrap(), answer, &supervisor.facts);
     assert_eq!(answered.await.unwrap().unwrap_err().code, Refusal::VolumeUnknown);
-    assert!(supervisor.looks.is_empty());
+    assert!(supervisor.jobs.looks().is_empty());
 }
 
 #[tokio::test]
 async fn what_systemd_did_for_another_configuration_or_connection_is_not_believed() {
     type Change = fn(&mut Supervisor);
     let reload: Change = |supervisor| take_over(supervisor, config("[downstairs]\nhung_after = \"9s\"\n"));
-    let lost: Change = |supervisor| supervisor.see_line(Err("it went away".into()));
+    let lost: Change = |supervisor| supervisor.see_line("it went away");
     for (what, change) in [("another configuration", reload), ("another connection", lost)] {
         let (mut supervisor, _inbox) = supervisor();
         let name = supervisor.config.local_regions()[0].name.clone();
@@ -98,12 +108,12 @@ async fn what_systemd_did_for_another_configuration_or_connection_is_not_believe
             region.unit = Some(unit(7, "a"));
         });
         supervisor.facts.stale_units = true;
-        let asked = supervisor.world;
+        let asked = supervisor.systemd.world();
         change(&mut supervisor);
-        assert_ne!(supervisor.world, asked, "{what}");
+        assert_ne!(supervisor.systemd.world(), asked, "{what}");
         let bus = supervisor.facts.bus.clone();
         supervisor.hear(Event::Systemd(asked, Said::Refreshed(Ok(()))));
-        assert!(supervisor.facts.stale_units && supervisor.bus.is_none(), "{what}");
+        assert!(supervisor.facts.stale_units && supervisor.systemd.bus().is_none(), "{what}");
         assert_eq!(supervisor.facts.bus, bus, "{what}: it counts as connected");
         // Nobody waits for these any more: the plan asks again.
         supervisor.hear(Event::Systemd(asked, Said::Started(name.clone(), Start::Refused("old".into()))));
@@ -113,7 +123,7 @@ async fn what_systemd_did_for_another_configuration_or_connection_is_not_believe
         assert_eq!((start, changing, fencing), (Start::Idle, false, Fencing::Idle), "{what}");
         assert_eq!(unit.unwrap().fence, None, "{what}: it is not known whom it lets in");
         // Of this world it is.
-        let now = supervisor.world;
+        let now = supervisor.systemd.world();
         supervisor.hear(Event::Systemd(now, Said::Started(name.clone(), Start::Refused("new".into()))));
         assert_eq!(region(&supervisor).start, Start::Refused("new".into()), "{what}");
     }
@@ -122,11 +132,11 @@ async fn what_systemd_did_for_another_configuration_or_connection_is_not_believe
 #[tokio::test]
 async fn what_cannot_be_refreshed_on_this_connection_is_asked_again() {
     let (mut supervisor, _inbox) = supervisor();
-    let now = supervisor.world;
+    let now = supervisor.systemd.world();
     supervisor.hear(Event::Systemd(now, Said::Refreshed(Err(NotRefreshed::Systemd("busy".into())))));
-    assert!(supervisor.unrefreshed.is_some());
-    supervisor.see_line(Err("gone".into()));
-    assert!(supervisor.unrefreshed.is_none(), "on the next one it is asked in any case");
+    assert!(supervisor.systemd.is_unrefreshed());
+    supervisor.see_line("gone");
+    assert!(!supervisor.systemd.is_unrefreshed(), "on the next one it is asked in any case");
     assert!(matches!(&supervisor.facts.bus, Some(Bus::Unreachable(why)) if why == "gone"));
 }
 
@@ -143,11 +153,11 @@ async fn with_units_that_cannot_be_written_the_last_good_ones_go_on() {
             let verdict = judge(&supervisor.config, &supervisor.facts);
             verdict.findings.into_iter().map(|finding| finding.code).collect::<Vec<_>>()
         };
-        let now = supervisor.world;
+        let now = supervisor.systemd.world();
         supervisor.hear(Event::Systemd(now, Said::Refreshed(Err(why(BTreeSet::new())))));
         assert_eq!(supervisor.facts.bus, Some(Bus::Connected), "systemd answers");
         assert!(
-            supervisor.unrefreshed.is_some() && !supervisor.facts.stale_units,
+            supervisor.systemd.is_unrefreshed() && !supervisor.facts.stale_units,
             "it is tried again, and regions start"
         );
         assert!(codes(&supervisor).contains(&code) && !codes(&supervisor).contains(&Code::SystemdUnreachable));
@@ -157,9 +167,9 @@ async fn with_units_that_cannot_be_written_the_last_good_ones_go_on() {
         take_over(&mut supervisor, config("[downstairs]\nhung_after = \"9s\"\n"));
         assert!(supervisor.facts.stale_units);
         let name = supervisor.config.local_regions()[0].name.clone();
-        let now = supervisor.world;
+        let now = supervisor.systemd.world();
         supervisor.hear(Event::Systemd(now, Said::Refreshed(Err(why([name.clone()].into())))));
-        assert!(!supervisor.facts.stale_units && supervisor.unrefreshed.is_some());
+        assert!(!supervisor.facts.stale_units && supervisor.systemd.is_unrefreshed());
         let kept: Vec<_> =
             supervisor.facts.regions.keys().filter(|name| supervisor.facts.outdated(name).is_some()).collect();
         assert_eq!(kept, [&name]);
@@ -199,7 +209,7 @@ async fn a_look_for_the_regions_of_another_configuration_is_not_believed() {
     take_over(&mut supervisor, config("[downstairs]\nhung_after = \"9s\"\n"));
     supervisor.hear(Event::Seen(Disk { serial: 1, ..Disk::default() }));
     assert!(supervisor.facts.disk.is_none());
-    supervisor.hear(Event::Seen(Disk { serial: 2, config: supervisor.world.config, ..Disk::default() }));
+    supervisor.hear(Event::Seen(Disk { serial: 2, config: supervisor.systemd.configuration(), ..Disk::default() }));
     assert!(supervisor.facts.disk.is_some());
 }
 
@@ -283,7 +293,7 @@ async fn who_was_connected_before_the_fence_changed_is_not_believed_to_be() {
     supervisor.hear_served(served(&fence), Vec::new());
     assert_eq!(hosts(&supervisor), [goes, stays]);
     supervisor.facts.enforcement = Some(Enforcement { bind: Ok(()), address: Ok(()) });
-    supervisor.tell_enforced();
+    supervisor.fencing.tell_enforced(&supervisor.facts);
     supervisor.hear_served(served(&fence), Vec::new());
     assert_eq!(hosts(&supervisor), [stays]);
 }

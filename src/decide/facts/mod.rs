@@ -86,7 +86,7 @@ pub struct Facts {
     /// counted by a clock that nobody sets.
     pub away: BTreeMap<VolumeName, Duration>,
     /// Those that the map does not let in, and that tried of late.
-    pub knocks: BTreeMap<VolumeName, Knock>,
+    pub turned_away: BTreeMap<VolumeName, TurnedAway>,
     /// The volumes at whose fence somebody is at work.
     pub granting: BTreeSet<VolumeName>,
     /// Processes of others that have a region's files open for writing.
@@ -201,7 +201,7 @@ pub struct Awaited {
 
 /// Attempts of those that the map does not let in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Knock {
+pub struct TurnedAway {
     /// The addresses that asked for a ticket.
     pub asked: BTreeSet<IpAddr>,
     /// Packets to the regions' ports were dropped.

@@ -5,7 +5,7 @@ use super::*;
 use crate::check::Code;
 use crate::config::Tls as Wanted;
 use crate::decide::facts::{
-    Enforcement, Files, Flaw, Gap, Image, InForce, Knock, Obstacle, Outdated, Start, Stopped, Stranger, Tls,
+    Enforcement, Files, Flaw, Gap, Image, InForce, Obstacle, Outdated, Start, Stopped, Stranger, Tls, TurnedAway,
 };
 use crate::decide::finding::Finding;
 use crate::decide::verdict::judge;
@@ -129,7 +129,9 @@ const ODD: &[Odd] = &[
         facts.lacks = [((first(), peer.address), 600)].into();
     },
     |facts| {
-        facts.knocks.insert(volume(), Knock { asked: ["192.168.4.99".parse().unwrap()].into(), dropped: true });
+        facts
+            .turned_away
+            .insert(volume(), TurnedAway { asked: ["192.168.4.99".parse().unwrap()].into(), dropped: true });
     },
     |facts| nic(facts).carrier = false,
     |facts| nic(facts).up = false,

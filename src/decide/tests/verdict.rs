@@ -268,8 +268,8 @@ fn whoever_is_not_let_in_and_is_there_or_tried_is_named() {
     region(&mut facts).sockets.as_mut().unwrap().connected.push(peer(stranger));
     assert!(shown(&facts).unwrap().contains("192.168.4.99 is connected to still-fawn-0"));
     region(&mut facts).sockets.as_mut().unwrap().connected.clear();
-    let knock = crate::decide::facts::Knock { asked: [stranger].into(), dropped: true };
-    facts.knocks.insert(volume(), knock);
+    let turned_away = crate::decide::facts::TurnedAway { asked: [stranger].into(), dropped: true };
+    facts.turned_away.insert(volume(), turned_away);
     let cause = shown(&facts).unwrap();
     assert!(cause.contains("192.168.4.99 asked for a ticket") && cause.contains("were dropped"), "{cause}");
 }

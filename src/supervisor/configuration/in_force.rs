@@ -112,7 +112,7 @@ impl Supervisor {
         let (dir, texts, by) = (self.config_dir.clone(), self.kept.texts.clone(), self.kept.by.clone());
         let map = self.config.map.digest.clone();
         let lost = |why| Some(Event::Kept(Err(why)));
-        self.errands.run(lost, async move {
+        self.tasks.run(lost, async move {
             let written = tokio::task::spawn_blocking(move || in_force::record(&dir, &texts, &map, &by)).await;
             let written = written.map_err(|why| why.to_string()).and_then(|done| done.map_err(|why| why.to_string()));
             Some(Event::Kept(written))

@@ -88,7 +88,7 @@ impl Supervisor {
         let pids = self.facts.regions.iter().filter_map(alive).collect();
         let of = old.clone();
         // If it is cut short, whoever asked is told by the answer that does not come.
-        self.errands.run(|_| None, async move {
+        self.tasks.run(|_| None, async move {
             let read: Result<(Texts, Result<Configuration, Vec<Fault>>), _> = tokio::task::spawn_blocking(move || {
                 let texts = texts.unwrap_or_else(|| config_dir::texts(&dir));
                 let read = config_dir::read_texts(&texts, &dir);
@@ -141,7 +141,7 @@ impl Supervisor {
             return Ok(found);
         }
         may_be_taken(&found, how)?;
-        if self.bus.is_none() {
+        if self.systemd.bus().is_none() {
             let message = "nothing was changed: systemd does not answer, and could not be told";
             return Err(wire::Error::new(Code::SystemdUnreachable, message, "systemctl status dbus"));
         }
@@ -165,7 +165,7 @@ impl Supervisor {
         let dir = self.config_dir.clone();
         // If it is cut short nothing is taken over, and what is in force is put on record again.
         let lost = |why| Some(Event::Kept(Err(why)));
-        self.errands.run(lost, async move {
+        self.tasks.run(lost, async move {
             let (written, map, who) = (texts.clone(), new.map.digest.clone(), by.clone());
             let done = tokio::task::spawn_blocking(move || in_force::record(&dir, &written, &map, &who)).await;
             let history = done.map_err(|why| why.to_string()).and_then(|done| done.map_err(|why| why.to_string()));
@@ -219,7 +219,7 @@ impl Supervisor {
         match touched.into_iter().find(|name| self.facts.busy.contains_key(name)) {
             None => Ok(()),
             Some(name) => {
-                let job = self.workers.get(&name).map_or_else(|| "JOB".to_owned(), u64::to_string);
+                let job = self.jobs.at(&name).map_or_else(|| "JOB".to_owned(), |job| job.to_string());
                 let remedy = format!("wait until it is done (sledctl jobs), or cancel it: sledctl jobs cancel {job}");
                 busy(format!("a job is at {name}, and the new map moves or removes it"), remedy)
             }
@@ -239,29 +239,26 @@ impl Supervisor {
 
     pub(in crate::supervisor) fn take_over(&mut self, new: Arc<Configuration>, fresh: &Fresh) {
         let anew = started_anew(&self.config, &new, &seen_now(&self.facts, fresh));
-        self.moves.note(&self.config, &new, &anew);
         let old = std::mem::replace(&mut self.config, new);
         let config = self.config.clone();
+        self.relocations.take_over(&old, &config, &anew);
         for name in gone(&old, &config) {
             self.facts.regions.remove(&name);
-            self.wards.remove(&name);
-            self.moves.removed.insert(name);
+            self.crash_histories.remove(&name);
         }
         for local in config.local_regions() {
-            self.moves.removed.remove(&local.name);
-            self.wards.entry(local.name.clone()).or_default();
+            self.crash_histories.entry(local.name.clone()).or_default();
             self.facts.regions.entry(local.name).or_default();
         }
         let anew: BTreeSet<_> = anew.into_iter().map(|local| local.name).collect();
-        self.moves.waiting.extend(anew.iter().cloned());
-        self.world.config += 1;
+        self.systemd.take_over();
         self.forget(&TakenOver { old: &old, new: &config, fresh, anew: &anew });
-        self.editor.configure(config.clone());
-        self.shop.config = config.clone();
+        self.publisher.configure(config.clone());
+        self.jobs.take_over(config.clone());
         self.freshness.allow(config.sled.downstairs.hung_after.into());
         // systemd is asked to read the units anew when the new watch on it begins.
-        self.observers.renew(&old, &config, self.world.config);
-        self.tell_wards();
+        self.observers.renew(&old, &config, self.systemd.configuration());
+        self.tell_crashes();
     }
 }
 

@@ -1,11 +1,11 @@
 //! What the observers tell becomes facts, and a reason to look elsewhere.
 
-use crate::decide::facts::{Active, Beat, Bus, Disk, Holder, Pulse, Start, Unit};
-use crate::decide::storage::{belongs, full, identity};
+use crate::decide::facts::{Active, Beat, Disk, Holder, Pulse, Start, Unit};
+use crate::decide::storage::{full, identity};
 use crate::names::RegionName;
 use crate::observe::{Observation, Told};
 use crate::supervisor::Supervisor;
-use std::collections::{BTreeMap, BTreeSet};
+use crate::supervisor::fencing::visitors;
 
 impl Supervisor {
     /// Takes a fact, unless whoever told it watches no more: it was of another configuration.
@@ -19,20 +19,20 @@ impl Supervisor {
 
     fn see(&mut self, seen: Observation) {
         match seen {
-            Observation::Bus(line) => self.see_line(line),
+            Observation::Bus(line) => self.systemd.see_line(line, &self.config, &mut self.facts),
             Observation::Unit(name, unit) => self.see_unit(&name, unit),
             Observation::Ended(name, run) => self.see_end(&name, run),
             Observation::Sockets(seen) => {
-                self.see_drops(&seen);
+                self.fencing.visitors.see_drops(&seen, &mut self.facts);
                 for (name, sockets) in seen {
                     self.region(&name, |region| region.sockets = Some(sockets));
                 }
-                self.stamp_visitors();
+                visitors::stamp(&self.config, &mut self.facts);
             }
             Observation::Pulse(name, pulse) => self.see_pulse(&name, pulse),
             Observation::Known(change) => {
                 change.apply(&mut self.facts);
-                self.tell_enforced();
+                self.fencing.tell_enforced(&self.facts);
             }
             Observation::Disk(disk) => self.see_disk(*disk),
         }
@@ -50,7 +50,7 @@ impl Supervisor {
         }
         let silent = pulse.as_ref().is_some_and(|pulse| pulse.beat == Beat::Silent);
         self.region(name, |region| region.pulse = pulse);
-        self.tell_wards();
+        self.tell_crashes();
         if silent {
             self.look_at_the_hung();
         }
@@ -66,22 +66,6 @@ impl Supervisor {
             (Beat::Asked, _) => true,
             (Beat::Answering, Some(Ok(_))) => !own,
             _ => false,
-        }
-    }
-
-    /// Another connection to systemd, or none any more: what was asked on the one before has no answer.
-    pub(in crate::supervisor) fn see_line(&mut self, line: Result<zbus::Connection, String>) {
-        self.world.line += 1;
-        self.unrefreshed = None;
-        match line {
-            Ok(bus) => {
-                self.line = Some(bus.clone());
-                self.refresh_units(bus);
-            }
-            Err(why) => {
-                (self.bus, self.line) = (None, None);
-                self.facts.bus = Some(Bus::Unreachable(why));
-            }
         }
     }
 
@@ -118,7 +102,7 @@ impl Supervisor {
 
     pub(in crate::supervisor) fn see_disk(&mut self, disk: Disk) {
         // Of another configuration it tells nothing of some regions; there is a look under way for this.
-        let other = disk.config != self.world.config;
+        let other = disk.config != self.systemd.configuration();
         if other || self.facts.disk.as_ref().is_some_and(|known| known.serial >= disk.serial) {
             return;
         }
@@ -132,48 +116,12 @@ impl Supervisor {
                 self.facts.damaged_grants.clear();
             }
         }
-        self.see_grants(&disk);
+        let (fencing, mut by) = self.fencing();
+        fencing.see_records(&disk, &mut by);
         if let Ok(ledger) = &disk.ledger {
-            self.removals.see(ledger);
+            self.jobs.see(ledger);
         }
         self.facts.disk = Some(disk);
         self.note_time();
-    }
-
-    /// Takes what is on record of tickets. Of two records the later counts: a look at the disk may
-    /// have begun before the last ticket was granted. What cannot be read, or is not there any more, is as it
-    /// was known, and is written anew.
-    fn see_grants(&mut self, disk: &Disk) {
-        if !disk.mounted || belongs(&self.config, disk).is_err() {
-            return;
-        }
-        let Ok(seen) = &disk.grants else { return };
-        let known = self.facts.grants.get_or_insert_default();
-        let mut damaged = BTreeMap::new();
-        for volume in seen.keys().chain(known.keys()).cloned().collect::<BTreeSet<_>>() {
-            let before = known.get(&volume);
-            match (seen.get(&volume), before.map(|before| before.serial)) {
-                (Some(Ok(grant)), serial) if serial.is_none_or(|serial| serial <= grant.serial) => {
-                    self.desk.behind.remove(&volume);
-                    self.facts.unread_grants.remove(&volume);
-                    if serial != Some(grant.serial) {
-                        known.insert(volume, grant.clone());
-                    }
-                }
-                (Some(Err(why)), None) => _ = self.facts.unread_grants.insert(volume, why.clone()),
-                (Some(Err(why)), Some(_)) => _ = damaged.insert(volume, why.clone()),
-                (later, _) => {
-                    let serial = later.and_then(|later| later.as_ref().ok()).map_or(0, |grant| grant.serial);
-                    // Twice the same, and it is not that the look was too early.
-                    if self.desk.behind.insert(volume.clone(), serial) == Some(serial) {
-                        let why = if later.is_some() { "its last entry is missing" } else { "it is gone" };
-                        damaged.insert(volume, why.into());
-                    }
-                }
-            }
-        }
-        let volumes: Vec<_> = damaged.keys().cloned().collect();
-        self.facts.damaged_grants = damaged;
-        volumes.into_iter().for_each(|volume| self.write_anew(volume));
     }
 }

@@ -15,7 +15,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// What is remembered of one region.
 #[derive(Debug, Default)]
-pub(in crate::supervisor) struct Ward {
+pub(in crate::supervisor) struct CrashHistory {
     /// When it crashed, of late.
     crashes: VecDeque<Instant>,
     /// The run whose end has been noted.
@@ -45,7 +45,7 @@ pub(in crate::supervisor) enum Explained {
     Forgotten,
 }
 
-impl Ward {
+impl CrashHistory {
     /// Takes a change of the unit. An end that is not noted yet is returned: its run, and how it
     /// ended.
     pub(in crate::supervisor) fn changed(
@@ -180,7 +180,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn every_end_is_noted_once_and_forgotten_after_a_while() {
-        let (mut ward, mut region) = (Ward::default(), Region::default());
+        let (mut history, mut region) = (CrashHistory::default(), Region::default());
         let killed = classify(Exit::Signal(9), &[]);
         let mut before = unit(Active::Active, "a", 0);
         for (now, noted) in [
@@ -193,27 +193,27 @@ mod tests {
             // Two more that were over before anybody looked.
             (unit(Active::Active, "e", 4), false),
         ] {
-            let end = ward.changed(Some(&before), &now);
+            let end = history.changed(Some(&before), &now);
             assert_eq!(end.is_some(), noted, "{now:?}");
             if end.is_some() {
-                ward.ended(&killed);
+                history.ended(&killed);
             }
             before = now;
         }
-        ward.tell(&mut region, &settings(), false);
-        assert_eq!((region.crashes, ward.breaks()), (4, 4));
-        ward.forget();
-        assert_eq!(ward.breaks(), 4, "whoever counts on from a number is not led astray");
-        ward.crashes = std::iter::repeat_n(Instant::now(), 4).collect();
+        history.tell(&mut region, &settings(), false);
+        assert_eq!((region.crashes, history.breaks()), (4, 4));
+        history.forget();
+        assert_eq!(history.breaks(), 4, "whoever counts on from a number is not led astray");
+        history.crashes = std::iter::repeat_n(Instant::now(), 4).collect();
         tokio::time::advance(Duration::from_secs(121)).await;
-        ward.tell(&mut region, &settings(), false);
+        history.tell(&mut region, &settings(), false);
         assert_eq!(region.crashes, 0);
     }
 
     /// A journal that is slow hides no crash: each counts, once, whatever came in between.
     #[tokio::test(start_paused = true)]
     async fn an_end_that_is_explained_after_the_next_one_counts_as_well() {
-        let (mut ward, mut region) = (Ward::default(), Region::default());
+        let (mut history, mut region) = (CrashHistory::default(), Region::default());
         let (crashed, taken) = (
             classify(Exit::Status(1), &["no such luck".into()]),
             classify(Exit::Status(1), &["Error: Address already in use (os error 98)".into()]),
@@ -222,37 +222,37 @@ mod tests {
         for (restarts, run) in (0..).zip(["a", "b", "c"]) {
             for active in [Active::Active, Active::Activating] {
                 let now = unit(active, run, restarts);
-                if let Some((Some(run), _)) = ward.changed(Some(&before), &now) {
-                    ward.awaits_words(run);
+                if let Some((Some(run), _)) = history.changed(Some(&before), &now) {
+                    history.awaits_words(run);
                 }
                 before = now;
             }
         }
-        assert_eq!(ward.explained("a", &crashed), Explained::Earlier);
-        assert_eq!(ward.explained("a", &crashed), Explained::Forgotten, "it counts once");
-        assert_eq!(ward.explained("b", &taken), Explained::Earlier);
-        assert_eq!(ward.explained("c", &crashed), Explained::Latest);
-        ward.tell(&mut region, &settings(), false);
+        assert_eq!(history.explained("a", &crashed), Explained::Earlier);
+        assert_eq!(history.explained("a", &crashed), Explained::Forgotten, "it counts once");
+        assert_eq!(history.explained("b", &taken), Explained::Earlier);
+        assert_eq!(history.explained("c", &crashed), Explained::Latest);
+        history.tell(&mut region, &settings(), false);
         assert_eq!((region.crashes, region.pausing), (2, false));
-        ward.changed(Some(&before), &unit(Active::Activating, "d", 3));
-        ward.awaits_words("d".into());
-        ward.forget();
-        assert_eq!(ward.explained("d", &crashed), Explained::Forgotten, "it was released meanwhile");
+        history.changed(Some(&before), &unit(Active::Activating, "d", 3));
+        history.awaits_words("d".into());
+        history.forget();
+        assert_eq!(history.explained("d", &crashed), Explained::Forgotten, "it was released meanwhile");
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_waits_is_tried_ever_more_slowly_and_is_no_crash() {
-        let (mut ward, mut region, settings) = (Ward::default(), Region::default(), settings());
+        let (mut history, mut region, settings) = (CrashHistory::default(), Region::default(), settings());
         let taken = classify(Exit::Status(1), &["Error: Address already in use (os error 98)".into()]);
         let mut pauses = Vec::new();
         for _ in 0..12 {
-            ward.ended(&taken);
-            ward.tell(&mut region, &settings, false);
+            history.ended(&taken);
+            history.tell(&mut region, &settings, false);
             assert!(region.pausing && region.crashes == 0);
-            let alarm = ward.alarm(&settings).unwrap();
+            let alarm = history.alarm(&settings).unwrap();
             pauses.push(alarm.duration_since(Instant::now()).as_millis());
             tokio::time::advance(alarm.duration_since(Instant::now())).await;
-            ward.tell(&mut region, &settings, false);
+            history.tell(&mut region, &settings, false);
             assert!(!region.pausing);
         }
         assert_eq!((pauses[0], pauses[1], pauses[11]), (100, 200, 30_000));
@@ -260,14 +260,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn time_on_a_full_disk_does_not_count_as_hung() {
-        let (mut ward, settings) = (Ward::default(), settings());
+        let (mut history, settings) = (CrashHistory::default(), settings());
         let unit = Unit { pid: Some(7), ..unit(Active::Active, "a", 0) };
         let pulse = Pulse { pid: 7, beat: Beat::Silent, identity: None, presents: None };
         let mut region = Region { unit: Some(unit), pulse: Some(pulse), ..Region::default() };
         let told = [(false, 0, 1), (false, 10, 1), (true, 0, 1), (true, 0, 1), (false, 0, 2), (false, 10, 2)];
         for (full, hung, breaks) in told {
-            ward.tell(&mut region, &settings, full);
-            assert_eq!((region.hung_seconds, ward.breaks()), (hung, breaks));
+            history.tell(&mut region, &settings, full);
+            assert_eq!((region.hung_seconds, history.breaks()), (hung, breaks));
             tokio::time::advance(Duration::from_secs(10)).await;
         }
     }

@@ -2,20 +2,18 @@
 //! looked up, and what the plan says about it is set going.
 
 use crate::act;
-use crate::decide::facts::{Active, Beat, Busy, Doing, Exit, Region, Run, Unit};
+use crate::decide::facts::{Active, Beat, Doing, Exit, Region, Run, Unit};
 use crate::decide::failure::{Failure, Kind, LOCKED, classify};
 use crate::decide::storage::full;
-use crate::decide::turns::{Denied, claim};
 use crate::names::RegionName;
 use crate::observe::{doing, last_words};
 use crate::region::{HeldBy, Hold};
 use crate::store::ledger;
 use crate::supervisor::Supervisor;
-use crate::supervisor::event::{Claim, Event, LastWords, Said};
+use crate::supervisor::event::{Event, LastWords, Said};
 use crate::supervisor::facts::crash_history::Explained;
-use crate::supervisor::jobs::context::Workshop;
+use crate::supervisor::jobs::context::Context;
 use crate::times;
-use crate::wire::{self, Refusal};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 use zbus::Connection;
@@ -47,18 +45,18 @@ impl Supervisor {
             return;
         }
         let before = region.and_then(|region| region.unit.clone());
-        let Some(ward) = self.wards.get_mut(name) else { return };
-        let Some((run, exit)) = ward.changed(before.as_ref(), unit) else { return };
+        let Some(history) = self.crash_histories.get_mut(name) else { return };
+        let Some((run, exit)) = history.changed(before.as_ref(), unit) else { return };
         let spoke = match exit {
             Exit::Status(status) => status != LOCKED && status < OF_SYSTEMD,
             Exit::Signal(signal) => signal == SIGABRT,
         };
         let Some(run) = run.filter(|_| spoke) else {
             let failure = classify(exit, &[]);
-            ward.ended(&failure);
+            history.ended(&failure);
             return self.explain(name, &failure);
         };
-        ward.awaits_words(run.clone());
+        history.awaits_words(run.clone());
         // Why the one before it crashed is not why this one has ended.
         self.region(name, |region| _ = region.failure.take_if(|failure| failure.kind == Kind::Transient));
         let explained = move |region, run, lines: Vec<String>| {
@@ -68,7 +66,7 @@ impl Supervisor {
         let (region, ended) = (name.clone(), run.clone());
         let lost = move |_| explained(region, ended, Vec::new());
         let region = name.clone();
-        self.errands.run(lost, async move {
+        self.tasks.run(lost, async move {
             let lines = last_words::read(&run).await;
             explained(region, run, lines)
         });
@@ -76,8 +74,8 @@ impl Supervisor {
 
     /// Takes the last words of one that has ended.
     pub(in crate::supervisor) fn hear_words(&mut self, LastWords { region: name, run, failure, lines }: &LastWords) {
-        let Some(ward) = self.wards.get_mut(name) else { return };
-        let which = ward.explained(run, failure);
+        let Some(history) = self.crash_histories.get_mut(name) else { return };
+        let which = history.explained(run, failure);
         // It was over before there was this region.
         let former = self.facts.regions.get(name).is_none_or(|region| region.is_former(Some(run)));
         if former || which == Explained::Forgotten {
@@ -91,7 +89,7 @@ impl Supervisor {
         match which {
             Explained::Latest => self.explain(name, failure),
             // The words of the end that came after it are what is told.
-            Explained::Earlier | Explained::Forgotten => self.tell_wards(),
+            Explained::Earlier | Explained::Forgotten => self.tell_crashes(),
         }
     }
 
@@ -101,45 +99,7 @@ impl Supervisor {
             tracing::warn!(REGION = %name, "{name}: its downstairs {}", failure.cause());
         }
         self.region(name, |region| region.failure = Some(failure.clone()));
-        self.tell_wards();
-    }
-
-    /// Gives a job its turn at a region, if it has come.
-    pub(in crate::supervisor) fn grant_turn(&mut self, Claim { job, region, manner, reply }: Claim) {
-        let other = self.workers.get(&region).is_some_and(|worker| *worker != job);
-        let busy = || wire::Error::new(Refusal::Busy, format!("another job is at {region}"), "see sledctl jobs");
-        let granted = match other {
-            true => Err(Denied::Later(busy())),
-            false => {
-                // What the job is at already does not keep it from more.
-                let mut facts = self.facts.clone();
-                facts.busy.retain(|name, _| self.workers.get(name) != Some(&job));
-                claim(&self.config, &facts, &region, manner)
-            }
-        };
-        if granted.is_ok() {
-            self.facts.busy.insert(region.clone(), Busy::Watching);
-            self.workers.insert(region, job);
-        }
-        _ = reply.send(granted);
-    }
-
-    /// A job does something to the region whose turn it has.
-    pub(in crate::supervisor) fn mark(&mut self, job: u64, region: RegionName, busy: Busy) {
-        if self.workers.get(&region) == Some(&job) {
-            if !busy.passive() {
-                self.ends(&region);
-            }
-            self.facts.busy.insert(region, busy);
-        }
-    }
-
-    /// A job does not need a region any more.
-    pub(in crate::supervisor) fn free(&mut self, name: &RegionName, job: u64) {
-        if self.workers.get(name) == Some(&job) {
-            self.workers.remove(name);
-            self.facts.busy.remove(name);
-        }
+        self.tell_crashes();
     }
 
     /// A region is not held any more on this disk.
@@ -153,15 +113,15 @@ impl Supervisor {
     /// A region is not held any more, and nothing is held against it.
     pub(in crate::supervisor) fn released(&mut self, name: &RegionName) {
         self.facts.holding.remove(name);
-        if let Some(ward) = self.wards.get_mut(name) {
-            ward.forget();
+        if let Some(history) = self.crash_histories.get_mut(name) {
+            history.forget();
         }
         self.region(name, |region| {
             region.failure = None;
             let over = region.unit.as_ref().filter(|unit| matches!(unit.active, Active::Inactive | Active::Failed));
             region.former = over.and_then(|unit| unit.invocation.clone());
         });
-        self.tell_wards();
+        self.tell_crashes();
     }
 
     /// What failed is forgotten as soon as it serves again.
@@ -172,12 +132,12 @@ impl Supervisor {
     }
 
     /// Writes what time has made of each region into the facts.
-    pub(in crate::supervisor) fn tell_wards(&mut self) {
+    pub(in crate::supervisor) fn tell_crashes(&mut self) {
         let settings = &self.config.sled.downstairs;
         let full = self.facts.disk.as_ref().is_some_and(full);
-        for (name, ward) in &mut self.wards {
+        for (name, history) in &mut self.crash_histories {
             if let Some(region) = self.facts.regions.get_mut(name) {
-                ward.tell(region, settings, full);
+                history.tell(region, settings, full);
             }
         }
     }
@@ -215,14 +175,14 @@ impl Supervisor {
             return;
         }
         self.recording = true;
-        let shop = self.shop.on(disk);
+        let context = self.jobs.context().on(disk);
         let tried: BTreeSet<_> = new.keys().cloned().collect();
         let held = move |done| Some(Event::Held { disk, tried, done });
         let lost = held.clone();
-        self.errands.run(move |_| lost(false), async move {
-            let written = write_holds(&shop, new).await;
+        self.tasks.run(move |_| lost(false), async move {
+            let written = write_holds(&context, new).await;
             match &written {
-                Ok(()) => shop.look_again().await,
+                Ok(()) => context.look_again().await,
                 Err(why) => tracing::error!("a hold is not on record yet: {why}; it is tried again"),
             }
             held(written.is_ok())
@@ -247,13 +207,13 @@ impl Supervisor {
             Change::Restart => tracing::warn!(REGION = %name, "restarting {name}, which has been hung for too long"),
         }
         self.ends(&name);
-        if let Some(ward) = self.wards.get_mut(&name) {
-            ward.changed_unasked();
+        if let Some(history) = self.crash_histories.get_mut(&name) {
+            history.changed_unasked();
         }
         self.region(&name, |region| region.changing = true);
         let region = name.clone();
         let lost = move |why| Said::Changed(region, Err(why));
-        self.ask_systemd(lost, async move {
+        self.systemd.ask(lost, async move {
             let done = match change {
                 Change::Stop => act::units::stop(&bus, &name).await,
                 Change::Restart => act::units::restart(&bus, &name).await,
@@ -268,7 +228,7 @@ impl Supervisor {
             Ok(()) => self.region(name, |region| region.changing = false),
             Err(why) => {
                 tracing::error!(REGION = %name, "systemd does not change {name}: {why}; it is asked again");
-                self.unchanged.insert(name.clone());
+                self.systemd.has_not_changed(name.clone());
             }
         }
     }
@@ -291,7 +251,7 @@ impl Supervisor {
                 let name = name.clone();
                 move |_| Some(Event::Doing(name, None))
             };
-            self.errands.run(lost, async move {
+            self.tasks.run(lost, async move {
                 let looked = tokio::task::spawn_blocking(move || doing::look(pid, &local)).await;
                 Some(Event::Doing(name, looked.ok().flatten()))
             });
@@ -310,8 +270,8 @@ impl Supervisor {
 }
 
 /// Puts holds on record.
-async fn write_holds(shop: &Workshop, new: BTreeMap<RegionName, Hold>) -> Result<(), String> {
-    let root = shop.config.sled.storage.root.clone();
+async fn write_holds(context: &Context, new: BTreeMap<RegionName, Hold>) -> Result<(), String> {
+    let root = context.config.sled.storage.root.clone();
     let write = move || {
         ledger::change(&root, |ledger| {
             for (name, hold) in new {
@@ -323,7 +283,7 @@ async fn write_holds(shop: &Workshop, new: BTreeMap<RegionName, Hold>) -> Result
             Ok(())
         })
     };
-    shop.held(write).await.map_err(|why| why.message)?.map_err(|why| why.to_string())
+    context.held(write).await.map_err(|why| why.message)?.map_err(|why| why.to_string())
 }
 
 fn silent(region: &Region) -> bool {

@@ -50,7 +50,7 @@ impl Supervisor {
     /// Asks for the version of what has been started since it was last asked; and goes on with an
     /// upgrade that was cut short.
     pub(in crate::supervisor) fn ask_versions(&mut self) {
-        let Some(bus) = self.bus.clone() else { return };
+        let Some(bus) = self.systemd.bus().cloned() else { return };
         for (name, region) in &mut self.facts.regions {
             // Not before it answers: until then the process may be that of flock(1), which becomes it.
             let answers = region.pulse.as_ref().is_some_and(|pulse| pulse.beat == Beat::Answering);
@@ -69,7 +69,7 @@ impl Supervisor {
                     self.versions.asked.insert(name.clone(), run.clone());
                     let (name, user, bus) = (name.clone(), self.config.sled.downstairs.user.clone(), bus.clone());
                     let known = self.versions.known.clone();
-                    self.errands.run(|_| None, async move {
+                    self.tasks.run(|_| None, async move {
                         let program = version(&known, &bus, &user, run.pid).await?;
                         Some(Event::Runs(name, run, program))
                     });
@@ -81,7 +81,7 @@ impl Supervisor {
 
     /// Looks, aside from the loop, whether an upgrade was begun that has not ended.
     pub(in crate::supervisor) fn look_for_upgrade(&self) {
-        self.errands.run(|_| None, async {
+        self.tasks.run(|_| None, async {
             tokio::task::spawn_blocking(upgrade_is_unfinished).await.ok().map(Event::Unfinished)
         });
     }
@@ -93,7 +93,7 @@ impl Supervisor {
 
     fn resume_upgrade(&mut self, bus: Connection) {
         let due = self.facts.unfinished_upgrade && !self.versions.resumed && self.facts.upgrading.is_none();
-        let ready = due && usable(&self.config, &self.facts).is_ok() && self.editor.has_published();
+        let ready = due && usable(&self.config, &self.facts).is_ok() && self.publisher.has_published();
         let (Some(disk), true) = (self.disk(), ready) else { return };
         self.versions.resumed = true;
         if let Ok(first) = may_upgrade(&self.config, &self.facts, true) {

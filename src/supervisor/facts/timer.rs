@@ -14,7 +14,7 @@ impl Supervisor {
     pub(in crate::supervisor) fn look_back(&mut self) {
         self.facts.unseen = self.freshness.unseen(PATIENCE);
         self.note_time();
-        self.facts.stuck_removals = self.removals.waiting();
+        self.facts.stuck_removals = self.jobs.stuck_removals();
         for (name, region) in &mut self.facts.regions {
             if let Some(pulse) = region.pulse.as_mut().filter(|pulse| pulse.beat == Beat::Answering)
                 && self.freshness.silent(name)
@@ -22,12 +22,12 @@ impl Supervisor {
                 pulse.beat = Beat::Silent;
             }
             let steady = self.config.sled.downstairs.steady_after.into();
-            region.steady = self.editor.serving_for(name).is_some_and(|time| time >= steady);
+            region.steady = self.publisher.serving_for(name).is_some_and(|time| time >= steady);
         }
         self.keep_again();
-        self.jobs.write_again();
-        self.tell_wards();
-        self.forget_knocks();
+        self.jobs.list.write_again();
+        self.tell_crashes();
+        self.fencing.visitors.forget(&mut self.facts);
         self.look_at_the_hung();
         if self.tried_again.elapsed() >= TRY_AGAIN {
             self.tried_again = Instant::now();
@@ -42,16 +42,12 @@ impl Supervisor {
             for region in self.facts.regions.values_mut().filter(|region| region.fencing != Fencing::Asked) {
                 region.fencing = Fencing::Idle;
             }
-            for name in std::mem::take(&mut self.unchanged) {
+            for name in self.systemd.take_unchanged() {
                 self.region(&name, |region| region.changing = false);
             }
             self.move_again();
             self.versions.ask_again(&self.facts);
-            if self.unrefreshed.take_if(|due| *due <= Instant::now()).is_some()
-                && let Some(bus) = self.line.clone()
-            {
-                self.refresh_units(bus);
-            }
+            self.systemd.refresh_again(&self.config);
             if let Some(disk) = self.disk() {
                 self.record_holds(disk);
             }
@@ -61,8 +57,8 @@ impl Supervisor {
     /// When something is to be told that nobody else tells of.
     pub(in crate::supervisor) fn alarm(&self) -> Option<Instant> {
         let settings = &self.config.sled.downstairs;
-        let wards = self.wards.values().filter_map(|ward| ward.alarm(settings));
-        wards.chain(self.end_of_maintenance()).chain(self.desk.absences.alarm()).min()
+        let crash_histories = self.crash_histories.values().filter_map(|history| history.alarm(settings));
+        crash_histories.chain(self.maintenance.alarm()).chain(self.fencing.alarm()).min()
     }
 
     /// Notes how long is left of what is kept for a while, and what ends by itself; and sees to it
@@ -70,18 +66,18 @@ impl Supervisor {
     pub(in crate::supervisor) fn note_time(&mut self) {
         let ledger = self.facts.disk.iter().flat_map(|disk| disk.ledger.iter());
         let stones = ledger.flat_map(|ledger| &ledger.tombstones);
-        let (now, keep) = (self.shop.clock.now(), Duration::from(self.config.sled.storage.keep_deleted));
+        let (now, keep) = (self.jobs.context().clock.now(), Duration::from(self.config.sled.storage.keep_deleted));
         let left = |stone: &Tombstone| {
             let kept = stone.buried.and_then(|buried| now.since(buried))?;
             let left = keep.saturating_sub(kept);
             Some((stone.dir(), left.as_secs() + u64::from(left.subsec_nanos() > 0)))
         };
         self.facts.kept_for = stones.filter_map(left).collect();
-        self.show_maintenance();
-        self.end_maintenance();
-        let counts = !self.facts.kept_for.is_empty() || self.maintenance_counts();
-        if counts && self.shop.clock.is_due() {
-            let clock = self.shop.clock.clone();
+        self.maintenance.show(&mut self.facts.maintenance);
+        self.maintenance.end(&mut self.facts.maintenance);
+        let counts = !self.facts.kept_for.is_empty() || self.maintenance.counts();
+        if counts && self.jobs.context().clock.is_due() {
+            let clock = self.jobs.context().clock.clone();
             tokio::task::spawn_blocking(move || clock.stamp());
         }
     }
@@ -91,7 +87,7 @@ impl Supervisor {
     pub(in crate::supervisor) fn complete(&self) -> bool {
         let seen = || observe::ALL.iter().all(|observer| (observer.is_known)(&self.config, &self.facts));
         let settled = !matches!(self.facts.settled, Settled::Running);
-        self.editor.has_published() || (settled && seen()) || self.started.elapsed() > PATIENCE
+        self.publisher.has_published() || (settled && seen()) || self.started.elapsed() > PATIENCE
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is done at the ticket desk for one host, aside from the loop, which hears of it before the
+//! What is done for one host that wants a ticket, or of its ticket, aside from the loop, which hears of it before the
 //! host does. In which order is `decide::granting`'s; here is what each step of it is.
 
 mod order;
@@ -15,7 +15,7 @@ use crate::port_map::{Fence, LocalRegion};
 use crate::region::Grant;
 use crate::store::generations::Written;
 use crate::store::grants;
-use crate::supervisor::jobs::context::Workshop;
+use crate::supervisor::jobs::context::Context;
 use crate::supervisor::requests::Answer;
 use crate::wire::{self, Attach, RefusedTicket};
 use futures_util::future::join_all;
@@ -38,16 +38,14 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// canary takes, and for less than a host waits for its ticket.
 const CANARY_LIMIT: Duration = Duration::from_secs(15);
 
-/// Everything that it takes to serve a host.
-pub(in crate::supervisor) struct Counter {
+/// Everything by which a host is served, as it was when its turn came.
+pub(in crate::supervisor) struct Snapshot {
     pub(in crate::supervisor) volume: VolumeName,
     pub(in crate::supervisor) host: IpAddr,
-    pub(in crate::supervisor) shop: Workshop,
+    pub(in crate::supervisor) context: Context,
     pub(in crate::supervisor) bus: Option<Connection>,
     pub(in crate::supervisor) disk: Uuid,
     pub(in crate::supervisor) regions: Vec<LocalRegion>,
-    /// What is on record.
-    pub(in crate::supervisor) grant: Grant,
     /// Whom the units let in.
     pub(in crate::supervisor) fences: Vec<Option<Fence>>,
     pub(in crate::supervisor) since: BTreeMap<IpAddr, Timestamp>,
@@ -57,18 +55,29 @@ pub(in crate::supervisor) struct Counter {
     pub(in crate::supervisor) uuids: BTreeMap<RegionName, Uuid>,
     /// The main processes of the volume's units.
     pub(in crate::supervisor) processes: Vec<u32>,
+}
+
+/// What is known to be on record of a volume's tickets.
+pub(in crate::supervisor) struct Known {
+    pub(in crate::supervisor) grant: Grant,
     /// What is on record could not be read.
     pub(in crate::supervisor) unread: bool,
     /// The ledger knows that there is a record.
     pub(in crate::supervisor) listed: AtomicBool,
+}
+
+/// An attempt to serve a host.
+pub(in crate::supervisor) struct Attempt {
+    at: Snapshot,
+    known: Known,
     /// Whether systemd enforces whom the units let in, as is found out by trying.
-    pub(in crate::supervisor) enforced: watch::Receiver<Option<bool>>,
-    pub(in crate::supervisor) attempt: Attempt,
+    enforced: watch::Receiver<Option<bool>>,
+    done: Done,
 }
 
 /// What was done so far.
 #[derive(Default)]
-pub(in crate::supervisor) struct Attempt {
+struct Done {
     /// The record, open to be written.
     book: Option<Arc<grants::Book>>,
     /// Who is to be cut off.
@@ -87,21 +96,29 @@ pub(in crate::supervisor) struct Attempt {
     given: Vec<Result<u64, wire::Error>>,
 }
 
-impl Attempt {
-    /// Nothing was done yet; these sockets are of an earlier one.
-    pub(in crate::supervisor) fn with(ended: HashSet<u64>) -> Self {
-        Self { ended, ..Self::default() }
-    }
-}
-
 /// An answer, and where it goes.
 pub(in crate::supervisor) type Answered = (Reply, Result<Answer, wire::Error>);
 
-impl Counter {
+impl Attempt {
+    /// An attempt of which nothing was done yet; the sockets in `ended` were destroyed by an earlier one.
+    pub(in crate::supervisor) fn new(
+        at: Snapshot,
+        known: Known,
+        enforced: watch::Receiver<Option<bool>>,
+        ended: HashSet<u64>,
+    ) -> Self {
+        Self { at, known, enforced, done: Done { ended, ..Done::default() } }
+    }
+
+    /// The disk on which it is.
+    pub(in crate::supervisor) fn disk(&self) -> Uuid {
+        self.at.disk
+    }
+
     /// Serves those who want the same for the same host.
     pub(in crate::supervisor) async fn serve(mut self, mut batch: Vec<Order>) -> (Served, Vec<Answered>) {
         let Some(wish) = batch.first().map(|order| order.wish) else {
-            return (Served::cut_short(self.volume, self.disk), Vec::new());
+            return (Served::cut_short(self.at.volume, self.at.disk), Vec::new());
         };
         let (kind, mut said) = (self.kind(wish), Vec::new());
         let (mut step, mut failed) = (kind.first(), None);
@@ -110,7 +127,7 @@ impl Counter {
             let next = kind.after(step, went.is_ok());
             // What failed first is why; what failed after it is for the journal.
             if let Err(why) = went {
-                tracing::debug!(VOLUME = %self.volume, "{}: {step:?}: {}", self.volume, why.error.message);
+                tracing::debug!(VOLUME = %self.at.volume, "{}: {step:?}: {}", self.at.volume, why.error.message);
                 failed.get_or_insert(why);
             }
             match next {
@@ -120,7 +137,7 @@ impl Counter {
         };
         let failed = failed.map(|why| self.truthful(why, end));
         if let (Some(why), Wanted::Rewrite) = (&failed, wish) {
-            tracing::error!(VOLUME = %self.volume, "{}: its record is not written anew: {}", self.volume, why.error.message);
+            tracing::error!(VOLUME = %self.at.volume, "{}: its record is not written anew: {}", self.at.volume, why.error.message);
         }
         said.extend(self.answers(batch, failed.as_ref()));
         (self.served(end), said)
@@ -133,45 +150,45 @@ impl Counter {
             Left::Unknown => Outcome::Unknown,
         };
         let recorded =
-            if end.recorded || self.attempt.taken_back { Recorded::Grant(self.grant) } else { Recorded::Nothing };
+            if end.recorded || self.done.taken_back { Recorded::Grant(self.known.grant) } else { Recorded::Nothing };
         Served {
-            volume: self.volume,
-            disk: self.disk,
+            volume: self.at.volume,
+            disk: self.at.disk,
             recorded,
-            listed: self.listed.into_inner(),
+            listed: self.known.listed.into_inner(),
             fence,
-            lingering: self.attempt.ended,
+            lingering: self.done.ended,
         }
     }
 
     fn config(&self) -> &Configuration {
-        &self.shop.config
+        &self.at.context.config
     }
 
     /// Whom the units are to let in when this is on record.
     fn around(&self, grant: &Grant) -> Fence {
-        Fence::around(&self.config().map, &self.volume, Some(grant))
+        Fence::around(&self.config().map, &self.at.volume, Some(grant))
     }
 
     /// Whom the units are to let in by what is on record; if that cannot be read, those that they let
     /// in now, if they agree on it.
     fn on_record(&self) -> Option<Fence> {
-        if !self.unread {
-            return Some(self.around(&self.grant));
+        if !self.known.unread {
+            return Some(self.around(&self.known.grant));
         }
-        let first = self.fences.first()?.clone()?;
-        self.fences.iter().all(|fence| fence.as_ref() == Some(&first)).then_some(first)
+        let first = self.at.fences.first()?.clone()?;
+        self.at.fences.iter().all(|fence| fence.as_ref() == Some(&first)).then_some(first)
     }
 
     /// Whether the map lets anybody attach the volume.
     fn is_open(&self) -> bool {
-        self.config().map.volumes.get(&self.volume).is_none_or(|volume| volume.hosts.is_empty())
+        self.config().map.volumes.get(&self.at.volume).is_none_or(|volume| volume.hosts.is_empty())
     }
 
     fn kind(&self, wish: Wanted) -> Kind {
-        let stands = || self.fences.iter().all(|fence| fence.as_ref() == Some(&self.around(&self.grant)));
-        let holds = || self.grant.in_hand().is_some_and(|(holder, _)| holder == self.host);
-        let alone = || holds() && self.grant.allowed.is_empty();
+        let stands = || self.at.fences.iter().all(|fence| fence.as_ref() == Some(&self.around(&self.known.grant)));
+        let holds = || self.known.grant.in_hand().is_some_and(|(holder, _)| holder == self.at.host);
+        let alone = || holds() && self.known.grant.allowed.is_empty();
         match wish {
             Wanted::Rewrite => Kind::Rewrite,
             // It is the only one that could be there.
@@ -218,7 +235,7 @@ impl Counter {
     async fn prepare(&mut self, batch: &[Order]) -> Result<(), RefusedTicket> {
         let rewrite = batch.iter().all(|order| order.wish == Wanted::Rewrite);
         if !rewrite {
-            let bus = self.bus.clone().ok_or_else(|| self.deaf("it does not answer"))?;
+            let bus = self.at.bus.clone().ok_or_else(|| self.deaf("it does not answer"))?;
             match timeout(ANSWER_LIMIT, fence::answers(&bus)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(why)) => return Err(self.deaf(&why)),
@@ -228,29 +245,29 @@ impl Counter {
         let ticket = batch.iter().any(|order| matches!(order.wish, Wanted::Ticket(_)));
         let book = self.open_book(ticket).await.map_err(|why| self.refusal(why, Vec::new()))?;
         if rewrite {
-            self.attempt.next = self.grant.again();
+            self.done.next = self.known.grant.again();
         }
-        self.attempt.book = Some(Arc::new(book));
+        self.done.book = Some(Arc::new(book));
         Ok(())
     }
 
     /// Whether what is wanted may be; who is cut off for it, and what is to be on record then.
     async fn judge(&mut self, batch: &[Order]) -> Result<(), RefusedTicket> {
-        let host = self.host;
+        let host = self.at.host;
         match batch.first().map(|order| order.wish) {
             Some(Wanted::Permit(allow)) => {
-                self.attempt.next = self.permitted(allow)?;
-                self.attempt.cut = if allow { BTreeSet::new() } else { BTreeSet::from([host]) };
+                self.done.next = self.permitted(allow)?;
+                self.done.cut = if allow { BTreeSet::new() } else { BTreeSet::from([host]) };
             }
             Some(Wanted::LetGo(generation)) => {
-                self.attempt.next = self.left(generation)?;
-                self.attempt.cut = BTreeSet::from([host]);
+                self.done.next = self.left(generation)?;
+                self.done.cut = BTreeSet::from([host]);
             }
             _ => {
                 let takeover = takes_over(batch);
-                self.attempt.cut = self.free(takeover).await?;
+                self.done.cut = self.free(takeover).await?;
                 self.may_grant(batch).await.map_err(|why| self.refusal(why, Vec::new()))?;
-                self.attempt.next = self.grant.to(host, 0, Timestamp::now(), &self.attempt.cut);
+                self.done.next = self.known.grant.to(host, 0, Timestamp::now(), &self.done.cut);
             }
         }
         // All that may have taken a while, and now somebody is disturbed.
@@ -269,12 +286,12 @@ impl Counter {
 
     /// Who has to be cut off before the host may have a ticket.
     async fn free(&mut self, takeover: bool) -> Result<BTreeSet<IpAddr>, RefusedTicket> {
-        if self.unread {
+        if self.known.unread {
             return Err(self.unreadable("nobody gets a ticket"));
         }
         let others = self.others()?;
         let connected: BTreeSet<_> = others.keys().copied().collect();
-        match in_the_way(&self.config().map, &self.volume, &self.grant, self.host, others, self.away) {
+        match in_the_way(&self.config().map, &self.at.volume, &self.known.grant, self.at.host, others, self.at.away) {
             InTheWay::Nobody => {}
             InTheWay::Connected(hosts) if !takeover => return Err(self.attached_elsewhere(&hosts)),
             InTheWay::Holder(holder, since) if !takeover => return Err(self.held_elsewhere(holder, since)),
@@ -299,26 +316,28 @@ impl Counter {
     /// allows is the holder, as of the others nobody knows whether they were cut off; and to cut off one of
     /// them would let in all the others.
     fn permitted(&self, allow: bool) -> Result<Grant, RefusedTicket> {
-        match (self.unread, allow) {
-            (true, true) => Ok(self.grant.to(self.host, self.grant.generation, Timestamp::now(), &BTreeSet::new())),
+        match (self.known.unread, allow) {
+            (true, true) => {
+                Ok(self.known.grant.to(self.at.host, self.known.grant.generation, Timestamp::now(), &BTreeSet::new()))
+            }
             (true, false) => Err(self.unreadable("nobody is cut off")),
-            (false, allow) => Ok(self.grant.with(self.host, allow)),
+            (false, allow) => Ok(self.known.grant.with(self.at.host, allow)),
         }
     }
 
     /// What is on record when the host has let go of its ticket.
     fn left(&self, generation: Option<u64>) -> Result<Grant, RefusedTicket> {
-        if self.unread {
+        if self.known.unread {
             return Err(self.unreadable("nobody lets go of it"));
         }
-        let holds = self.grant.holder.is_some_and(|(holder, _)| holder == self.host);
-        if !holds || generation.is_some_and(|generation| generation != self.grant.generation) {
+        let holds = self.known.grant.holder.is_some_and(|(holder, _)| holder == self.at.host);
+        if !holds || generation.is_some_and(|generation| generation != self.known.grant.generation) {
             return Err(self.not_held(generation));
         }
-        let talks = fence::talking(&self.regions).map_err(|why| self.unseen(&why))?;
-        match talks.iter().find(|(address, _)| *address == self.host) {
+        let talks = fence::talking(&self.at.regions).map_err(|why| self.unseen(&why))?;
+        match talks.iter().find(|(address, _)| *address == self.at.host) {
             Some((_, region)) => Err(self.still_attached(region)),
-            None => Ok(self.grant.let_go()),
+            None => Ok(self.known.grant.let_go()),
         }
     }
 
@@ -329,17 +348,17 @@ impl Counter {
     /// programs into the kernel, and the last one's packets pass until its turn. Who comes again before
     /// that is destroyed when the fence stands.
     async fn narrow(&mut self) -> Result<(), RefusedTicket> {
-        let cut = self.attempt.cut.clone();
+        let cut = self.done.cut.clone();
         if !cut.is_empty() {
-            let ended = fence::cut(&self.regions, |address| cut.contains(&address));
+            let ended = fence::cut(&self.at.regions, |address| cut.contains(&address));
             let ended = ended.map_err(|why| self.unseen(&why))?;
-            self.attempt.destroyed += ended.len();
-            self.attempt.ended.extend(ended);
+            self.done.destroyed += ended.len();
+            self.done.ended.extend(ended);
         }
-        let wanted = self.around(&self.attempt.next);
+        let wanted = self.around(&self.done.next);
         let standing = self.on_record().unwrap_or_else(|| Fence::shut(&self.config().map));
-        self.attempt.narrow = standing.narrow(&wanted);
-        self.enclose(self.attempt.narrow.clone()).await
+        self.done.narrow = standing.narrow(&wanted);
+        self.enclose(self.done.narrow.clone()).await
     }
 
     /// Ends the connections of whoever is not let in any more, and waits until the downstairs have
@@ -352,36 +371,36 @@ impl Counter {
             if !after.is_empty() && !takes_over(batch) {
                 return Err(self.attached_elsewhere(&after));
             }
-            self.attempt.cut.extend(after.into_keys());
-            self.attempt.next = self.grant.to(self.host, 0, Timestamp::now(), &self.attempt.cut);
+            self.done.cut.extend(after.into_keys());
+            self.done.next = self.known.grant.to(self.at.host, 0, Timestamp::now(), &self.done.cut);
             // Where the map lets anybody in, who came meanwhile is not kept out yet.
-            let whole = self.attempt.narrow.narrow(&self.around(&self.attempt.next));
-            if whole != self.attempt.narrow {
-                self.attempt.narrow = whole.clone();
+            let whole = self.done.narrow.narrow(&self.around(&self.done.next));
+            if whole != self.done.narrow {
+                self.done.narrow = whole.clone();
                 self.enclose(whole).await?;
             }
         }
         // Whom the fence keeps out has nothing left here, whether it was still connected or not. A
         // fence that may not hold ends nothing for good: then it is those that were found.
-        let (cut, narrow) = (self.attempt.cut.clone(), self.attempt.narrow.clone());
+        let (cut, narrow) = (self.done.cut.clone(), self.done.narrow.clone());
         let holds = *self.enforced.borrow() == Some(true);
         let whose = |address| cut.contains(&address) || holds && !narrow.admits(address);
-        let more = fence::destroy(&self.regions, whose).await.map_err(|why| self.unseen(&why))?;
-        self.attempt.destroyed += more.len();
-        self.attempt.ended.extend(more);
-        if self.attempt.destroyed > 0 {
-            let message = format!("{}: {} connection(s) were cut off", self.volume, self.attempt.destroyed);
-            tracing::warn!(VOLUME = %self.volume, "{message}");
+        let more = fence::destroy(&self.at.regions, whose).await.map_err(|why| self.unseen(&why))?;
+        self.done.destroyed += more.len();
+        self.done.ended.extend(more);
+        if self.done.destroyed > 0 {
+            let message = format!("{}: {} connection(s) were cut off", self.at.volume, self.done.destroyed);
+            tracing::warn!(VOLUME = %self.at.volume, "{message}");
         }
-        self.attempt.ended = fence::let_go(self.processes.clone(), std::mem::take(&mut self.attempt.ended)).await;
+        self.done.ended = fence::let_go(self.at.processes.clone(), std::mem::take(&mut self.done.ended)).await;
         // To whoever is only kept out it makes no difference; a newcomer would be demoted by it.
-        if ticket && !self.attempt.ended.is_empty() { Err(self.lingers()) } else { Ok(()) }
+        if ticket && !self.done.ended.is_empty() { Err(self.lingers()) } else { Ok(()) }
     }
 
     /// Lets in whom the record lets in.
     async fn open(&mut self) -> Result<(), RefusedTicket> {
-        let whole = self.around(&self.grant);
-        if whole == self.attempt.narrow { Ok(()) } else { self.enclose(whole).await }
+        let whole = self.around(&self.known.grant);
+        if whole == self.done.narrow { Ok(()) } else { self.enclose(whole).await }
     }
 
     /// Lets in whom what is on record lets in, and nothing else was put there.
@@ -391,14 +410,14 @@ impl Counter {
     }
 
     async fn enclose(&self, wanted: Fence) -> Result<(), RefusedTicket> {
-        let bus = self.bus.clone().ok_or_else(|| self.deaf("it does not answer"))?;
-        fence::set_all(&bus, &self.regions, &wanted).await.map_err(|why| self.deaf(&why))
+        let bus = self.at.bus.clone().ok_or_else(|| self.deaf("it does not answer"))?;
+        fence::set_all(&bus, &self.at.regions, &wanted).await.map_err(|why| self.deaf(&why))
     }
 
     /// The other hosts that are connected now.
     fn others(&self) -> Result<BTreeMap<IpAddr, BTreeSet<RegionName>>, RefusedTicket> {
-        let connected = fence::connected(&self.regions).map_err(|why| self.unseen(&why))?;
-        Ok(others(self.config(), &connected, Some(self.host)))
+        let connected = fence::connected(&self.at.regions).map_err(|why| self.unseen(&why))?;
+        Ok(others(self.config(), &connected, Some(self.at.host)))
     }
 }
 

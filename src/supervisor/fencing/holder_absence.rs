@@ -3,8 +3,8 @@
 //! the monotonic clock, and anew by each supervisor: what it did not see it does not count.
 
 use crate::decide::attach::RETURN_LIMIT;
+use crate::decide::facts::{Facts, Region};
 use crate::names::{RegionName, VolumeName};
-use crate::supervisor::Supervisor;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -18,6 +18,16 @@ type Ticket = (IpAddr, u64);
 pub(in crate::supervisor) struct Absences(BTreeMap<VolumeName, (Ticket, Instant)>);
 
 impl Absences {
+    /// Notes which holders are away while every region here of their volume serves.
+    pub(in crate::supervisor) fn see(&mut self, serving: &BTreeSet<RegionName>, facts: &mut Facts) {
+        let volumes: BTreeSet<_> = facts.regions.keys().map(|name| name.volume().clone()).collect();
+        self.0.retain(|volume, _| volumes.contains(volume));
+        for volume in volumes {
+            self.note(&volume, away(facts, &volume, serving));
+        }
+        facts.away = self.0.keys().filter_map(|name| Some((name.clone(), self.time(name)?))).collect();
+    }
+
     /// Notes whether a volume's holder is away, although it could be there.
     fn note(&mut self, volume: &VolumeName, away: Option<Ticket>) {
         match away {
@@ -27,7 +37,8 @@ impl Absences {
         }
     }
 
-    fn time(&self, volume: &VolumeName) -> Option<Duration> {
+    /// For how long a volume's holder has been away, if it is.
+    pub(super) fn time(&self, volume: &VolumeName) -> Option<Duration> {
         self.0.get(volume).map(|(_, since)| since.elapsed())
     }
 
@@ -39,36 +50,18 @@ impl Absences {
     }
 }
 
-impl Supervisor {
-    /// Notes which holders are away while every region here of their volume serves.
-    pub(in crate::supervisor) fn note_absences(&mut self, serving: &BTreeSet<RegionName>) {
-        let volumes: BTreeSet<_> = self.facts.regions.keys().map(|name| name.volume().clone()).collect();
-        self.desk.absences.0.retain(|volume, _| volumes.contains(volume));
-        for volume in volumes {
-            let away = self.away(&volume, serving);
-            self.desk.absences.note(&volume, away);
-        }
-        let absences = &self.desk.absences;
-        self.facts.away = absences.0.keys().filter_map(|name| Some((name.clone(), absences.time(name)?))).collect();
-    }
-
-    fn away(&self, volume: &VolumeName, serving: &BTreeSet<RegionName>) -> Option<Ticket> {
-        let grant = self.facts.grants.as_ref()?.get(volume)?;
-        let (holder, _) = grant.in_hand()?;
-        let mut here = self.facts.regions.iter().filter(|(name, _)| name.volume() == volume);
-        // Whoever was not looked for was not seen to be away.
-        let seen = |(name, region): (&RegionName, &crate::decide::facts::Region)| {
-            let sockets = region.sockets.as_ref();
-            let connected = |address: IpAddr| address == holder;
-            serving.contains(name) && sockets.is_some_and(|s| !s.connected.iter().any(|peer| connected(peer.address)))
-        };
-        here.all(seen).then_some((holder, grant.generation))
-    }
-
-    /// For how long a volume's holder has been away, if it is.
-    pub(in crate::supervisor) fn away_for(&self, volume: &VolumeName) -> Option<Duration> {
-        self.desk.absences.time(volume)
-    }
+/// Who holds a volume's last ticket, if he is away although he could be there.
+fn away(facts: &Facts, volume: &VolumeName, serving: &BTreeSet<RegionName>) -> Option<Ticket> {
+    let grant = facts.grants.as_ref()?.get(volume)?;
+    let (holder, _) = grant.in_hand()?;
+    let mut here = facts.regions.iter().filter(|(name, _)| name.volume() == volume);
+    // Whoever was not looked for was not seen to be away.
+    let seen = |(name, region): (&RegionName, &Region)| {
+        let sockets = region.sockets.as_ref();
+        let connected = |address: IpAddr| address == holder;
+        serving.contains(name) && sockets.is_some_and(|s| !s.connected.iter().any(|peer| connected(peer.address)))
+    };
+    here.all(seen).then_some((holder, grant.generation))
 }
 
 #[cfg(test)]

@@ -2,9 +2,9 @@
 //! a region within seconds, and one that does not writes to two only. Counted by the monotonic clock, and
 //! anew by each supervisor: what it did not see it does not count.
 
+use crate::config::Configuration;
 use crate::decide::facts::Facts;
 use crate::names::RegionName;
-use crate::supervisor::Supervisor;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use tokio::time::Instant;
@@ -14,6 +14,25 @@ use tokio::time::Instant;
 pub(in crate::supervisor) struct Lacks(BTreeMap<(RegionName, IpAddr), Instant>);
 
 impl Lacks {
+    /// Notes which hosts lack a region that serves, while they have others of its volume.
+    pub(in crate::supervisor) fn see(
+        &mut self,
+        serving: &BTreeSet<RegionName>,
+        config: &Configuration,
+        facts: &mut Facts,
+    ) {
+        let volumes: BTreeSet<_> = serving.iter().map(|name| name.volume().clone()).collect();
+        let mut lacking = BTreeSet::new();
+        for volume in volumes {
+            for (host, regions) in facts.visitors(config, &volume) {
+                let here = serving.iter().filter(|name| *name.volume() == volume && !regions.contains(name));
+                lacking.extend(here.filter(|name| was_looked_for(facts, name)).map(|name| (name.clone(), host)));
+            }
+        }
+        self.note(lacking);
+        facts.lacks = self.times();
+    }
+
     /// Takes who lacks which region now.
     fn note(&mut self, lacking: BTreeSet<(RegionName, IpAddr)>) {
         self.0.retain(|known, _| lacking.contains(known));
@@ -26,22 +45,6 @@ impl Lacks {
     /// For how many seconds each has.
     fn times(&self) -> BTreeMap<(RegionName, IpAddr), u64> {
         self.0.iter().map(|(one, since)| (one.clone(), since.elapsed().as_secs())).collect()
-    }
-}
-
-impl Supervisor {
-    /// Notes which hosts lack a region that serves, while they have others of its volume.
-    pub(in crate::supervisor) fn note_lacks(&mut self, serving: &BTreeSet<RegionName>) {
-        let volumes: BTreeSet<_> = serving.iter().map(|name| name.volume().clone()).collect();
-        let mut lacking = BTreeSet::new();
-        for volume in volumes {
-            for (host, regions) in self.facts.visitors(&self.config, &volume) {
-                let here = serving.iter().filter(|name| *name.volume() == volume && !regions.contains(name));
-                lacking.extend(here.filter(|name| was_looked_for(&self.facts, name)).map(|name| (name.clone(), host)));
-            }
-        }
-        self.desk.lacks.note(lacking);
-        self.facts.lacks = self.desk.lacks.times();
     }
 }
 

@@ -2,14 +2,52 @@
 //!
 //! | module | job |
 //! |---|---|
+//! | [`ground`] | by what it is decided who gets one |
 //! | [`queue`] | who waits for a ticket, one at a time for a volume |
 //! | [`grant`] | what is done for one of them, aside from the loop |
+//! | [`records`] | what is on record of tickets, by a look at the disk |
 //! | [`visitors`] | who comes to a volume's ports |
 //! | [`holder_absence`] | for how long the holder of a ticket has been away |
 //! | [`lacking_hosts`] | for how long a host has lacked a region |
 
 pub(super) mod grant;
+pub(super) mod ground;
 pub(super) mod holder_absence;
 pub(super) mod lacking_hosts;
 pub(super) mod queue;
+mod records;
 pub(super) mod visitors;
+
+use crate::config::Configuration;
+use crate::decide::facts::Facts;
+use crate::names::RegionName;
+use holder_absence::Absences;
+use lacking_hosts::Lacks;
+use queue::Queue;
+use records::Records;
+use std::collections::BTreeSet;
+use tokio::time::Instant;
+use visitors::Visitors;
+
+/// Who reaches a volume.
+#[derive(Default)]
+pub(super) struct Fencing {
+    queue: Queue,
+    records: Records,
+    pub(super) visitors: Visitors,
+    absences: Absences,
+    lacks: Lacks,
+}
+
+impl Fencing {
+    /// Notes who is away from what serves.
+    pub(super) fn note_absences(&mut self, serving: &BTreeSet<RegionName>, config: &Configuration, facts: &mut Facts) {
+        self.absences.see(serving, facts);
+        self.lacks.see(serving, config, facts);
+    }
+
+    /// When the next holder of a ticket has been away for too long to be waited for.
+    pub(super) fn alarm(&self) -> Option<Instant> {
+        self.absences.alarm()
+    }
+}

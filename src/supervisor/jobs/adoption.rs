@@ -14,7 +14,7 @@ use crate::progress::Progress;
 use crate::region::Adoption;
 use crate::store::ledger;
 use crate::supervisor::event::Event;
-use crate::supervisor::jobs::context::{Workshop, cancelled};
+use crate::supervisor::jobs::context::{Context, cancelled};
 use crate::supervisor::jobs::host_redundancy::{self, Lack};
 use crate::systemd::{job, names};
 use crate::wire::{self, Refusal};
@@ -23,14 +23,14 @@ use zbus::Connection;
 
 /// Adopts a region, or leaves everything as it was.
 pub(in crate::supervisor) async fn adopt(
-    shop: &Workshop,
+    context: &Context,
     local: &LocalRegion,
     from: Option<PathBuf>,
     bus: &Connection,
     progress: &Progress,
 ) -> Result<String, wire::Error> {
     let _turn = tokio::select! {
-        turn = shop.adoptions.lock() => turn,
+        turn = context.adoptions.lock() => turn,
         () = progress.cancelled() => return Err(cancelled()),
     };
     progress.check().map_err(|_| cancelled())?;
@@ -40,25 +40,25 @@ pub(in crate::supervisor) async fn adopt(
         wire::Error::new(Refusal::NotAdopted, message, "everything is as it was; mend that and ask again")
     };
     progress.step("checking", 0, 0);
-    readable_ledger(shop).await.map_err(refused)?;
-    let (candidate, served) = proposal(shop, local, from, bus).await.map_err(refused)?;
-    host_redundancy::wait(shop, local, &candidate.dir, progress).await.map_err(|lack| match lack {
+    readable_ledger(context).await.map_err(refused)?;
+    let (candidate, served) = proposal(context, local, from, bus).await.map_err(refused)?;
+    host_redundancy::wait(context, local, &candidate.dir, progress).await.map_err(|lack| match lack {
         Lack::Cancelled => cancelled(),
         Lack::Of(what) => refused(format!("{what}; taking it down now would leave the host with one")),
     })?;
-    host_redundancy::repairable(shop, local, &candidate.dir).await.map_err(|why| refused(why.message))?;
+    host_redundancy::repairable(context, local, &candidate.dir).await.map_err(|why| refused(why.message))?;
     progress.no_way_back().map_err(|_| cancelled())?;
     progress.step("taking it over", 0, 0);
     let noted = adopt::adoption(&candidate, served.as_ref());
-    let (root, region, note) = (shop.config.sled.storage.root.clone(), name.clone(), noted);
-    let begun = shop.held(move || adopt::begin(&root, &region, note)).await?;
+    let (root, region, note) = (context.config.sled.storage.root.clone(), name.clone(), noted);
+    let begun = context.held(move || adopt::begin(&root, &region, note)).await?;
     // An earlier one that could not be undone has noted how everything was before it.
     let noted = begun.map_err(|why| refused(why.to_string()))?;
-    match carry_out(shop, local, &candidate, served.as_ref(), bus, progress).await {
+    match carry_out(context, local, &candidate, served.as_ref(), bus, progress).await {
         Ok(()) => Ok(format!("adopted from {} as {}", candidate.dir.display(), candidate.json.uuid)),
         Err(why) => {
             progress.step("undoing it", 0, 0);
-            match undo(shop, name, noted, bus).await {
+            match undo(context, name, noted, bus).await {
                 Ok(()) => Err(refused(why)),
                 Err(undo) => Err(wire::Error::new(
                     Refusal::NotAdopted,
@@ -72,9 +72,9 @@ pub(in crate::supervisor) async fn adopt(
 
 /// With a ledger that cannot be read, adoption begins a new one: the regions themselves tell
 /// what it said.
-async fn readable_ledger(shop: &Workshop) -> Result<(), String> {
-    let root = shop.config.sled.storage.root.clone();
-    let regions = shop.config.local_regions().into_iter().map(|local| local.name).collect();
+async fn readable_ledger(context: &Context) -> Result<(), String> {
+    let root = context.config.sled.storage.root.clone();
+    let regions = context.config.local_regions().into_iter().map(|local| local.name).collect();
     let anew = move || -> Result<bool, String> {
         match ledger::load(&root) {
             Ok(_) => Ok(false),
@@ -87,10 +87,10 @@ async fn readable_ledger(shop: &Workshop) -> Result<(), String> {
             }
         }
     };
-    if shop.held(anew).await.map_err(|why| why.message)?? {
+    if context.held(anew).await.map_err(|why| why.message)?? {
         // What lies in the trash is found again when the adoptions are done.
-        if let Some(disk) = shop.disk {
-            shop.tell(Event::Unsettled(disk)).await;
+        if let Some(disk) = context.disk {
+            context.tell(Event::Unsettled(disk)).await;
         }
     }
     Ok(())
@@ -98,7 +98,7 @@ async fn readable_ledger(shop: &Workshop) -> Result<(), String> {
 
 /// What adopting a region would come to, without doing it.
 pub(in crate::supervisor) async fn propose(
-    shop: &Workshop,
+    context: &Context,
     local: &LocalRegion,
     from: Option<PathBuf>,
     bus: &Connection,
@@ -106,10 +106,10 @@ pub(in crate::supervisor) async fn propose(
     let (port, region) = (local.port, local.name.clone());
     let hosts = tokio::task::spawn_blocking(move || processes::at_port(port)).await;
     let connected = hosts.into_iter().flatten().flatten().collect();
-    match proposal(shop, local, from, bus).await {
+    match proposal(context, local, from, bus).await {
         Err(why) => wire::Proposal { region, from: None, uuid: None, unit: None, connected, problem: Some(why) },
         Ok((candidate, served)) => {
-            let (config, local, dir) = (shop.config.clone(), local.clone(), candidate.dir.clone());
+            let (config, local, dir) = (context.config.clone(), local.clone(), candidate.dir.clone());
             let company = tokio::task::spawn_blocking(move || host_redundancy::look(&config, &local, &dir)).await;
             wire::Proposal {
                 from: Some(candidate.dir.display().to_string()),
@@ -125,12 +125,12 @@ pub(in crate::supervisor) async fn propose(
 
 /// What would be adopted: the directory and what serves it, both found to be as they should.
 pub(in crate::supervisor) async fn proposal(
-    shop: &Workshop,
+    context: &Context,
     local: &LocalRegion,
     from: Option<PathBuf>,
     bus: &Connection,
 ) -> Result<(Candidate, Option<Served>), String> {
-    let (config, region) = (shop.config.clone(), local.clone());
+    let (config, region) = (context.config.clone(), local.clone());
     let looked = tokio::task::spawn_blocking(move || adopt::candidate(&config, &region, from.as_deref())).await;
     let candidate = looked.map_err(|why| why.to_string())??;
     let served = legacy::find(bus, &local.name, &candidate.dir).await?;
@@ -141,7 +141,7 @@ pub(in crate::supervisor) async fn proposal(
 
 /// Stops what served it, takes it over, and sees it serve.
 async fn carry_out(
-    shop: &Workshop,
+    context: &Context,
     local: &LocalRegion,
     candidate: &Candidate,
     served: Option<&Served>,
@@ -154,24 +154,24 @@ async fn carry_out(
         legacy::switch_off(bus, &served.unit).await?;
     }
     progress.step("taking it over", 0, 0);
-    let (config, region, found, own) = (shop.config.clone(), name.clone(), candidate.clone(), names::unit(name));
+    let (config, region, found, own) = (context.config.clone(), name.clone(), candidate.clone(), names::unit(name));
     let taking = move || {
         // What was started since it was looked at; in its place its own unit may run on it.
         let in_place = found.dir == config.region_dir(&region);
         adopt::unused(&found.dir, |runner| in_place && runner.unit.as_ref() == Some(&own))?;
         adopt::take_over(&config, &region, &found).map_err(|why| why.to_string())
     };
-    shop.held(taking).await.map_err(|why| why.message)??;
+    context.held(taking).await.map_err(|why| why.message)??;
     // One that never ran and cannot: there is nobody to wait for.
     if served.is_some_and(|served| served.unit.active) {
         progress.step("starting its new unit", 0, 0);
-        shop.look_again().await;
+        context.look_again().await;
         let before = units::invocation(bus, name).await?;
         units::start(bus, name).await?;
-        host_redundancy::wait_until_it_serves(shop, local, bus, before).await?;
+        host_redundancy::wait_until_it_serves(context, local, bus, before).await?;
     }
-    let (root, region) = (shop.config.sled.storage.root.clone(), name.clone());
-    let ended = shop.held(move || adopt::commit(&root, &region)).await.map_err(|why| why.message)?;
+    let (root, region) = (context.config.sled.storage.root.clone(), name.clone());
+    let ended = context.held(move || adopt::commit(&root, &region)).await.map_err(|why| why.message)?;
     ended.map_err(|why| why.to_string())
 }
 
@@ -181,21 +181,21 @@ async fn carry_out(
 /// # Errors
 /// Why it is not undone, in words for an operator; it stays noted.
 pub(in crate::supervisor) async fn undo(
-    shop: &Workshop,
+    context: &Context,
     name: &RegionName,
     adoption: Adoption,
     bus: &Connection,
 ) -> Result<(), String> {
     // In place, and running under its own unit: that was so before.
-    if adoption.unit.is_some() || adoption.from != shop.config.region_dir(name) {
+    if adoption.unit.is_some() || adoption.from != context.config.region_dir(name) {
         job::stop(bus, &names::unit(name)).await?;
     }
-    let (config, region, unit) = (shop.config.clone(), name.clone(), adoption.unit.clone());
-    shop.held(move || adopt::give_back(&config, &region, &adoption)).await.map_err(|why| why.message)??;
+    let (config, region, unit) = (context.config.clone(), name.clone(), adoption.unit.clone());
+    context.held(move || adopt::give_back(&config, &region, &adoption)).await.map_err(|why| why.message)??;
     if let Some(unit) = &unit {
         legacy::switch_on(bus, unit).await?;
     }
-    let (root, region) = (shop.config.sled.storage.root.clone(), name.clone());
-    let ended = shop.held(move || adopt::commit(&root, &region)).await.map_err(|why| why.message)?;
+    let (root, region) = (context.config.sled.storage.root.clone(), name.clone());
+    let ended = context.held(move || adopt::commit(&root, &region)).await.map_err(|why| why.message)?;
     ended.map_err(|why| why.to_string())
 }

@@ -11,7 +11,7 @@ use crate::store::mark::is_mounted;
 use crate::supervisor::event::Event;
 use crate::supervisor::jobs::list::CANCELLED;
 use crate::supervisor::jobs::program_checks::Lately;
-use crate::supervisor::tasks::Errands;
+use crate::supervisor::tasks::Tasks;
 use crate::wire::{self, Refusal};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,10 +21,10 @@ use uuid::Uuid;
 
 /// What all work has in common. Cheap to clone.
 #[derive(Clone)]
-pub(in crate::supervisor) struct Workshop {
+pub(in crate::supervisor) struct Context {
     pub(in crate::supervisor) config: Arc<Configuration>,
     pub(in crate::supervisor) scanner: Arc<Scanner>,
-    pub(in crate::supervisor) errands: Errands,
+    pub(in crate::supervisor) tasks: Tasks,
     /// The turns of creations.
     pub(in crate::supervisor) cores: Arc<Semaphore>,
     /// How many creations run side by side.
@@ -44,8 +44,8 @@ pub(in crate::supervisor) struct Workshop {
     pub(in crate::supervisor) lately: Arc<Lately>,
 }
 
-impl Workshop {
-    pub(in crate::supervisor) fn new(config: Arc<Configuration>, scanner: Arc<Scanner>, errands: Errands) -> Self {
+impl Context {
+    pub(in crate::supervisor) fn new(config: Arc<Configuration>, scanner: Arc<Scanner>, tasks: Tasks) -> Self {
         // Several for each core: a creation mostly waits for the disk's journal, and the commits
         // of those that wait together are one. Two cores: 2 side by side took 2100 ms for twelve
         // regions, 4 took 730, 8 took 670, 12 took 580.
@@ -54,7 +54,7 @@ impl Workshop {
         let (serving, breaks) = (watch::Sender::new(BTreeMap::new()), watch::Sender::new(BTreeMap::new()));
         let clock = Arc::new(Clock::open());
         let (adoptions, lately) = (Arc::default(), Arc::default());
-        Self { config, scanner, errands, cores, turns, adoptions, disk: None, serving, breaks, clock, lately }
+        Self { config, scanner, tasks, cores, turns, adoptions, disk: None, serving, breaks, clock, lately }
     }
 
     /// For work on this disk, and no other that may be mounted when its turn comes.
@@ -76,7 +76,7 @@ impl Workshop {
 
     /// Tells the loop something. It hears it unless it has ended.
     pub(in crate::supervisor) async fn tell(&self, event: Event) {
-        self.errands.tell(event).await;
+        self.tasks.tell(event).await;
     }
 
     /// Looks at the disk, and tells the loop what is there now.

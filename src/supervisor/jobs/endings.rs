@@ -1,9 +1,10 @@
 //! What is so when a job has ended: who was at a region leaves it, what was held against it is not held
 //! against what takes its place, and what waited for the job goes on.
 
-use crate::decide::facts::{Busy, Disk, Start};
+use crate::decide::facts::{Busy, Disk, Facts, Start};
 use crate::names::RegionName;
 use crate::supervisor::Supervisor;
+use crate::supervisor::jobs::Jobs;
 use crate::supervisor::jobs::list::Ended;
 use crate::wire::JobKind;
 
@@ -12,11 +13,13 @@ impl Supervisor {
     pub(in crate::supervisor) fn end(&mut self, name: &RegionName, ended: Ended, disk: Option<Disk>) {
         let (id, why) = (ended.id, ended.result.as_ref().err().cloned());
         let well = why.is_none();
-        self.end_removal(id, well, name);
-        self.end_upgrade(id);
-        let made_anew = well && self.makes_anew(id);
+        self.jobs.end_removal(id, well, name, &mut self.facts);
+        if self.jobs.end_upgrade(id, &mut self.facts) {
+            self.look_for_upgrade();
+        }
+        let made_anew = well && self.jobs.makes_anew(id);
         self.facts.awaiting.retain(|_, awaited| awaited.job != id);
-        self.jobs.end(ended);
+        self.jobs.list.end(ended);
         self.moved(id, why.as_ref());
         match disk {
             Some(disk) => self.see_disk(disk),
@@ -26,53 +29,49 @@ impl Supervisor {
             self.released(name);
         }
         // Only the job that is at a region leaves it: a removal of what it was is not.
-        if self.workers.get(name) == Some(&id) {
-            self.is_left(name);
+        if self.jobs.is_at(name, id) {
+            self.jobs.leave(name, &mut self.facts);
+            self.region(name, |region| region.start = Start::Idle);
         }
         self.observers.look_at_sockets();
         self.move_next();
     }
+}
 
+impl Jobs {
     /// If it was a removal: in vain, it is tried again later.
-    fn end_removal(&mut self, id: u64, well: bool, name: &RegionName) {
+    fn end_removal(&mut self, id: u64, well: bool, name: &RegionName, facts: &mut Facts) {
         if let Some(pause) = self.removals.end(id, well) {
             tracing::warn!(REGION = %name, "the removal is tried again in {} s", pause.as_secs());
         }
-        self.facts.stuck_removals = self.removals.waiting();
-        self.facts.removing = self.removals.is_busy();
+        facts.stuck_removals = self.removals.waiting();
+        facts.removing = self.removals.is_busy();
     }
 
-    /// If it was the upgrade: it leaves every region that it was at.
-    fn end_upgrade(&mut self, id: u64) {
-        if self.facts.upgrading.take_if(|job| *job == id).is_none() {
-            return;
+    /// If it was the upgrade: it leaves every region that it was at. Whether it was.
+    fn end_upgrade(&mut self, id: u64, facts: &mut Facts) -> bool {
+        let upgrade = facts.upgrading.take_if(|job| *job == id).is_some();
+        if upgrade {
+            self.turns.leave(id).iter().for_each(|region| _ = facts.busy.remove(region));
         }
-        self.look_for_upgrade();
-        self.workers.retain(|name, job| {
-            let others = *job != id;
-            if !others {
-                self.facts.busy.remove(name);
-            }
-            others
-        });
+        upgrade
     }
 
     /// Whether a job puts another region in a region's place.
     fn makes_anew(&self, id: u64) -> bool {
         let kinds = [JobKind::Create, JobKind::Delete, JobKind::Restore, JobKind::Adopt];
-        self.jobs.all().get(&id).is_some_and(|job| kinds.contains(&job.kind))
+        self.list.all().get(&id).is_some_and(|job| kinds.contains(&job.kind))
     }
 
     /// Nobody is at a region any more.
-    fn is_left(&mut self, name: &RegionName) {
-        self.workers.remove(name);
-        let was = self.facts.busy.remove(name);
-        let creating = self.facts.busy.values().any(|busy| *busy == Busy::Creating);
-        match creating {
-            true if was == Some(Busy::Creating) => _ = self.facts.just_created.insert(name.clone()),
-            true => {}
-            false => self.facts.just_created.clear(),
+    fn leave(&mut self, name: &RegionName, facts: &mut Facts) {
+        self.turns.end(name);
+        let was = facts.busy.remove(name);
+        let creating = facts.busy.values().any(|busy| *busy == Busy::Creating);
+        if !creating {
+            facts.just_created.clear();
+        } else if was == Some(Busy::Creating) {
+            facts.just_created.insert(name.clone());
         }
-        self.region(name, |region| region.start = Start::Idle);
     }
 }

@@ -6,7 +6,7 @@ use crate::act::units;
 use crate::check::Code;
 use crate::config::Configuration;
 use crate::decide::attach::{attached, may_let_go, others};
-use crate::decide::facts::Run;
+use crate::decide::facts::{Facts, Run};
 use crate::decide::repair;
 use crate::kernel::processes;
 use crate::names::{RegionName, VolumeName};
@@ -15,10 +15,11 @@ use crate::progress::Progress;
 use crate::region::format::Trailer;
 use crate::store::layout::legacy_dir;
 use crate::store::region_dir::trailers;
-use crate::supervisor::Supervisor;
 use crate::supervisor::event::Event;
 use crate::supervisor::fencing::grant::Reply;
-use crate::supervisor::jobs::context::Workshop;
+use crate::supervisor::fencing::queue::seen_since;
+use crate::supervisor::jobs::Jobs;
+use crate::supervisor::jobs::context::Context;
 use crate::supervisor::requests::Answer;
 use crate::systemd::names;
 use crate::times;
@@ -61,7 +62,7 @@ pub(in crate::supervisor) enum Lack {
 /// # Errors
 /// What a connected host would miss still after [`REUNION`].
 pub(in crate::supervisor) async fn wait(
-    shop: &Workshop,
+    context: &Context,
     local: &LocalRegion,
     dir: &Path,
     progress: &Progress,
@@ -69,7 +70,7 @@ pub(in crate::supervisor) async fn wait(
     let deadline = Instant::now() + REUNION;
     let mut well = false;
     loop {
-        let (config, region, dir) = (shop.config.clone(), local.clone(), dir.to_owned());
+        let (config, region, dir) = (context.config.clone(), local.clone(), dir.to_owned());
         let seen = tokio::task::spawn_blocking(move || look(&config, &region, &dir)).await;
         let lacking = match seen.unwrap_or_else(|why| Err(why.to_string())) {
             Ok(Alone) => return Ok(()),
@@ -95,17 +96,17 @@ pub(in crate::supervisor) async fn wait(
 /// # Errors
 /// That they could not; or it cannot be told who is connected.
 pub(in crate::supervisor) async fn repairable(
-    shop: &Workshop,
+    context: &Context,
     local: &LocalRegion,
     dir: &Path,
 ) -> Result<(), wire::Error> {
     let early = || std::io::Error::other("the look at the disk ended early");
-    let disk = shop.scanner.look().await.ok_or_else(early);
-    let (shop, region, dir) = (shop.clone(), local.clone(), dir.to_owned());
+    let disk = context.scanner.look().await.ok_or_else(early);
+    let (context, region, dir) = (context.clone(), local.clone(), dir.to_owned());
     let look = move || {
         let disk = disk?;
         let hosts = processes::visitors(region.port, processes::runners(&dir)?.into_iter().map(|runner| runner.pid))?;
-        Ok(repair::may_go(&shop.config, &disk, &region, &hosts))
+        Ok(repair::may_go(&context.config, &disk, &region, &hosts))
     };
     let looked: std::io::Result<_> =
         tokio::task::spawn_blocking(look).await.unwrap_or_else(|why| Err(std::io::Error::other(why)));
@@ -175,13 +176,13 @@ pub(in crate::supervisor) fn patience(local: &LocalRegion) -> Duration {
 /// # Errors
 /// Why it does not, in words for an operator.
 pub(in crate::supervisor) async fn wait_until_it_serves(
-    shop: &Workshop,
+    context: &Context,
     local: &LocalRegion,
     bus: &Connection,
     before: Option<String>,
 ) -> Result<(), String> {
     let time = patience(local);
-    let mut serving = shop.serving.subscribe();
+    let mut serving = context.serving.subscribe();
     let serves = serving.wait_for(|serving| serves_anew(serving, &local.name, before.as_ref()));
     let fails = async {
         loop {
@@ -210,41 +211,41 @@ fn serves_anew(serving: &BTreeMap<RegionName, Run>, name: &RegionName, before: O
 /// The volumes that are being looked at, and who has asked since that look began: it is none of his.
 pub(in crate::supervisor) type Looks = BTreeMap<VolumeName, Vec<Reply>>;
 
-impl Supervisor {
-    /// The processes that run on these regions, wherever these listen.
-    fn run_on(&self, regions: &[LocalRegion]) -> BTreeMap<RegionName, u32> {
-        let pid = |name: &RegionName| self.facts.regions.get(name).and_then(|region| region.alive());
-        regions.iter().filter_map(|local| Some((local.name.clone(), pid(&local.name)?))).collect()
-    }
+/// The processes that run on these regions, wherever these listen.
+fn run_on(facts: &Facts, regions: &[LocalRegion]) -> BTreeMap<RegionName, u32> {
+    let pid = |name: &RegionName| facts.regions.get(name).and_then(|region| region.alive());
+    regions.iter().filter_map(|local| Some((local.name.clone(), pid(&local.name)?))).collect()
+}
 
+impl Jobs {
     /// Tells who is connected to a volume, by a look that begins after this was asked. There is one at a time of
     /// each volume, and the next one is for all who ask meanwhile.
-    pub(in crate::supervisor) fn tell_hosts(&mut self, volume: VolumeName, answer: Reply) {
+    pub(in crate::supervisor) fn tell_hosts(&mut self, volume: VolumeName, answer: Reply, facts: &Facts) {
         match self.looks.get_mut(&volume) {
             Some(waiting) => waiting.push(answer),
-            None => self.look_for(volume, vec![answer]),
+            None => self.look_for(volume, vec![answer], facts),
         }
     }
 
     /// A look at a volume's hosts is over.
-    pub(in crate::supervisor) fn hear_hosts(&mut self, volume: VolumeName) {
+    pub(in crate::supervisor) fn hear_hosts(&mut self, volume: VolumeName, facts: &Facts) {
         let mut waiting = self.looks.remove(&volume).unwrap_or_default();
         waiting.retain(|answer| !answer.is_closed());
         if !waiting.is_empty() {
-            self.look_for(volume, waiting);
+            self.look_for(volume, waiting, facts);
         }
     }
 
-    fn look_for(&mut self, volume: VolumeName, answers: Vec<Reply>) {
-        let here = match may_let_go(&self.config, &volume) {
+    fn look_for(&mut self, volume: VolumeName, answers: Vec<Reply>, facts: &Facts) {
+        let config = self.context.config.clone();
+        let here = match may_let_go(&config, &volume) {
             Ok(here) => here,
             Err(why) => return tell_each(answers, &Err(why)),
         };
         self.looks.insert(volume.clone(), Vec::new());
         let over = Event::HostsTold(volume.clone());
         let lost = Event::HostsTold(volume.clone());
-        let (config, since) = (self.config.clone(), self.seen_since(&volume));
-        let runs = self.run_on(&here);
+        let (since, runs) = (seen_since(facts, &volume), run_on(facts, &here));
         let look = move || -> std::io::Result<wire::Hosts> {
             let mut seen = Vec::new();
             for local in here {
@@ -256,7 +257,7 @@ impl Supervisor {
             let attached = attached(&config, &hosts, since);
             Ok(wire::Hosts { volume, sled: config.sled.name.clone(), attached })
         };
-        self.errands.run(|_| Some(lost), async move {
+        self.context.tasks.run(|_| Some(lost), async move {
             let looked = tokio::task::spawn_blocking(look).await.unwrap_or_else(|why| Err(std::io::Error::other(why)));
             let told = looked.map_err(|why| {
                 let message = format!("it cannot be told who is connected: {why}");
@@ -289,14 +290,14 @@ pub(in crate::supervisor) async fn hosts(local: &LocalRegion) -> Result<BTreeSet
 /// # Errors
 /// Who is not, after [`REUNION`].
 pub(in crate::supervisor) async fn wait_for_return(
-    shop: &Workshop,
+    context: &Context,
     local: &LocalRegion,
     before: &BTreeSet<IpAddr>,
     progress: &Progress,
 ) -> Result<(), String> {
     let deadline = Instant::now() + REUNION;
     let volume = local.name.volume();
-    let all = shop.config.local_regions().into_iter();
+    let all = context.config.local_regions().into_iter();
     let siblings: Vec<_> = all.filter(|other| other.name.volume() == volume && other.name != local.name).collect();
     loop {
         let now = hosts(local).await?;
@@ -305,7 +306,7 @@ pub(in crate::supervisor) async fn wait_for_return(
         }
         let mut elsewhere = BTreeSet::new();
         for sibling in &siblings {
-            elsewhere.extend(shop.hosts(&sibling.name).await?);
+            elsewhere.extend(context.hosts(&sibling.name).await?);
         }
         let Some(away) = before.iter().find(|host| !now.contains(host) && elsewhere.contains(host)) else {
             return Ok(());

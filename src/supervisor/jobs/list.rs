@@ -4,9 +4,8 @@
 use crate::names::RegionName;
 use crate::progress::{self, Course, Progress, Step};
 use crate::store::jobs::{self, Remembered};
-use crate::supervisor::Supervisor;
 use crate::supervisor::event::Event;
-use crate::supervisor::tasks::Errands;
+use crate::supervisor::tasks::Tasks;
 use crate::times;
 use crate::wire::{self, JobKind, JobProgress, JobState, Refusal, Word};
 use std::collections::BTreeMap;
@@ -41,7 +40,7 @@ pub(in crate::supervisor) struct Jobs {
     /// From here on the next supervisor gives numbers: what is on the disk keeps only those below from being
     /// given again.
     reserved: u64,
-    errands: Errands,
+    tasks: Tasks,
     /// Something has changed that is to outlive this supervisor.
     changed: bool,
     /// That is being written, with the first number that is not kept by it.
@@ -55,7 +54,7 @@ pub(in crate::supervisor) struct Jobs {
 impl Jobs {
     /// Goes on where an earlier supervisor was: with no number that it gave, as who follows a job must not
     /// meet another. What it was at was cut short.
-    pub(in crate::supervisor) fn new(errands: Errands, known: Remembered) -> Self {
+    pub(in crate::supervisor) fn new(tasks: Tasks, known: Remembered) -> Self {
         let next = known.jobs.iter().map(|job| job.id.saturating_add(1)).fold(known.next, u64::max);
         let reserved = known.reserved;
         let mut changed = false;
@@ -72,7 +71,7 @@ impl Jobs {
         let all = Arc::new(all.collect());
         let (courses, words) = (BTreeMap::new(), BTreeMap::new());
         let (writing, leaving, unwritten) = (None, false, false);
-        Self { all, courses, words, next, reserved, errands, changed, writing, leaving, unwritten }
+        Self { all, courses, words, next, reserved, tasks, changed, writing, leaving, unwritten }
     }
 
     /// What is to be written down now, if anything: the newest of those that somebody asked for and of
@@ -178,9 +177,9 @@ impl Jobs {
         }
         let course = watch::Sender::new(Course::Open);
         self.courses.insert(job.id, course.clone());
-        let (id, errands) = (job.id, self.errands.clone());
+        let (id, tasks) = (job.id, self.tasks.clone());
         // A step that finds the channel full is not worth waiting for.
-        let tell = move |step| errands.tell_if_room(Event::Step(id, step));
+        let tell = move |step| tasks.tell_if_room(Event::Step(id, step));
         let (word, words) = watch::channel(None);
         self.words.insert(job.id, word);
         (job, Progress::new(tell, course).answered_by(words))
@@ -258,25 +257,25 @@ impl Jobs {
     }
 }
 
-impl Supervisor {
+impl Jobs {
     /// Writes down what is to be remembered of jobs, if that has changed.
-    pub(in crate::supervisor) fn note_jobs(&mut self) {
-        let Some(known) = self.jobs.take_changes() else { return };
-        _ = self.write_jobs(known);
+    pub(in crate::supervisor) fn note(&mut self) {
+        let Some(known) = self.take_changes() else { return };
+        _ = self.write(known);
     }
 
     /// Writes down what is to be remembered of jobs at the end. Whoever gets what this returns hears when that is
     /// done; at once, if it cannot be done now.
-    pub(in crate::supervisor) fn note_jobs_at_the_end(&mut self) -> oneshot::Receiver<()> {
-        match self.jobs.leave() {
-            Some(known) => self.write_jobs(known),
+    pub(in crate::supervisor) fn note_at_the_end(&mut self) -> oneshot::Receiver<()> {
+        match self.leave() {
+            Some(known) => self.write(known),
             None => oneshot::channel().1,
         }
     }
 
-    fn write_jobs(&mut self, known: Remembered) -> oneshot::Receiver<()> {
+    fn write(&self, known: Remembered) -> oneshot::Receiver<()> {
         let (done, heard) = oneshot::channel();
-        self.errands.run(|why| Some(Event::Noted(Err(why))), async move {
+        self.tasks.run(|why| Some(Event::Noted(Err(why))), async move {
             let written = tokio::task::spawn_blocking(move || jobs::write(&known)).await;
             let written = written.unwrap_or_else(|why| Err(std::io::Error::other(why)));
             _ = done.send(());
@@ -298,7 +297,7 @@ mod tests {
     #[test]
     fn a_number_that_the_disk_keeps_from_nobody_is_the_clocks() {
         let (events, _heard) = tokio::sync::mpsc::channel(8);
-        let mut jobs = Jobs::new(Errands::new(events), fresh());
+        let mut jobs = Jobs::new(Tasks::new(events), fresh());
         let name: RegionName = "still-fawn-0".parse().unwrap();
         let give = |jobs: &mut Jobs| jobs.register(JobKind::Hold, &name).0.id;
         // What is taken to be written is not on the disk before that is said.
@@ -326,7 +325,7 @@ mod tests {
     #[test]
     fn what_somebody_asked_for_is_not_forgotten_for_what_nobody_did() {
         let (events, _heard) = tokio::sync::mpsc::channel(8);
-        let mut jobs = Jobs::new(Errands::new(events), fresh());
+        let mut jobs = Jobs::new(Tasks::new(events), fresh());
         let name = "still-fawn-0".parse().unwrap();
         let end = |jobs: &mut Jobs, id| jobs.end(Ended { id, result: Ok("done".into()), took: Duration::ZERO });
         let (asked, _progress) = jobs.register(JobKind::Create, &name);
@@ -355,7 +354,7 @@ mod tests {
     #[test]
     fn what_is_not_over_is_written_however_many_came_since() {
         let (events, _heard) = tokio::sync::mpsc::channel(8);
-        let mut jobs = Jobs::new(Errands::new(events), fresh());
+        let mut jobs = Jobs::new(Tasks::new(events), fresh());
         let name = "still-fawn-0".parse().unwrap();
         let (long, _progress) = jobs.register(JobKind::Upgrade, &name);
         for _ in 0..WRITTEN + 1 {
@@ -369,7 +368,7 @@ mod tests {
     #[test]
     fn what_could_not_be_written_is_tried_again_at_the_next_look_back_and_not_before() {
         let (events, _heard) = tokio::sync::mpsc::channel(8);
-        let mut jobs = Jobs::new(Errands::new(events), fresh());
+        let mut jobs = Jobs::new(Tasks::new(events), fresh());
         let name = "still-fawn-0".parse().unwrap();
         let (_job, _progress) = jobs.register(JobKind::Create, &name);
         let first = jobs.take_changes().unwrap();
@@ -388,7 +387,7 @@ mod tests {
     #[test]
     fn a_word_is_heard_only_while_its_question_is_asked() {
         let (events, _heard) = tokio::sync::mpsc::channel(8);
-        let mut jobs = Jobs::new(Errands::new(events), fresh());
+        let mut jobs = Jobs::new(Tasks::new(events), fresh());
         let name: RegionName = "still-fawn-0".parse().unwrap();
         let (job, _progress) = jobs.register(JobKind::Restart, &name);
         let asks = |number| {
@@ -411,8 +410,8 @@ mod tests {
     #[test]
     fn numbers_are_small_and_go_on_over_a_restart() {
         let (events, _heard) = tokio::sync::mpsc::channel(8);
-        let errands = Errands::new(events);
-        let mut jobs = Jobs::new(errands.clone(), fresh());
+        let tasks = Tasks::new(events);
+        let mut jobs = Jobs::new(tasks.clone(), fresh());
         assert_eq!(jobs.take_changes(), None);
         let name = "still-fawn-0".parse().unwrap();
         let (first, _first) = jobs.register(JobKind::Create, &name);
@@ -424,7 +423,7 @@ mod tests {
         jobs.written(Ok(()));
         let written = jobs.take_changes().unwrap();
         assert_eq!((first.id, second.id, written.next, written.jobs.len()), (1, 2, 3, 2));
-        let mut next = Jobs::new(errands, written);
+        let mut next = Jobs::new(tasks, written);
         assert_eq!(next.all()[&1].state, JobState::Done);
         let cut = &next.all()[&2];
         assert!(cut.state == JobState::Failed && cut.error.as_ref().is_some_and(|why| why.code == Refusal::CutShort));
@@ -434,7 +433,7 @@ mod tests {
     #[test]
     fn a_job_is_cancelled_until_it_is_too_late() {
         let (events, _heard) = tokio::sync::mpsc::channel(8);
-        let mut jobs = Jobs::new(Errands::new(events), fresh());
+        let mut jobs = Jobs::new(Tasks::new(events), fresh());
         let name = "still-fawn-0".parse().unwrap();
         let (first, progress) = jobs.register(JobKind::Create, &name);
         assert!(progress.check().is_ok());

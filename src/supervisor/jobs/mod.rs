@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`list`] | the jobs, how far each is, and how each ended |
 //! | [`run`] | each kind of work from its turn to its end |
+//! | [`turns`] | whose turn it is at a region |
 //! | [`context`] | what all of it has in common |
 //! | [`restart`], [`restart_check`], [`program_checks`] | restarting, holding, releasing; and whether a region could start again |
 //! | [`host_redundancy`], [`other_sleds`] | what its hosts have beside a region before it goes away |
@@ -23,5 +24,81 @@ pub(super) mod removals;
 pub(super) mod restart;
 pub(super) mod restart_check;
 pub(super) mod run;
+mod turns;
 pub(super) mod upgrade;
 pub(super) mod upgrade_watch;
+
+use crate::config::Configuration;
+use crate::names::RegionName;
+use crate::region::{Ledger, Tombstone};
+use crate::wire;
+use context::Context;
+use host_redundancy::Looks;
+use removals::Removals;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use turns::Turns;
+
+/// The work that is under way, and what it has in common.
+pub(super) struct Jobs {
+    /// What is shown of it.
+    pub(super) list: list::Jobs,
+    turns: Turns,
+    removals: Removals,
+    looks: Looks,
+    context: Context,
+}
+
+impl Jobs {
+    /// None is under way.
+    pub(super) fn new(list: list::Jobs, context: Context) -> Self {
+        let (turns, removals, looks) = Default::default();
+        Self { list, turns, removals, looks, context }
+    }
+
+    /// What all work has in common.
+    pub(super) fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// Another configuration has been taken over. What is under way goes on with what it began with.
+    pub(super) fn take_over(&mut self, config: Arc<Configuration>) {
+        self.context.config = config;
+    }
+
+    /// The job that is at a region.
+    pub(super) fn at(&self, region: &RegionName) -> Option<u64> {
+        self.turns.at(region)
+    }
+
+    /// A job that was begun is at this region.
+    pub(super) fn begin_turn(&mut self, region: RegionName, job: u64) {
+        self.turns.begin(region, job);
+    }
+
+    /// The supervisor's own job that has tried to remove this before, if one has.
+    pub(super) fn own_removal(&self, stone: &Tombstone) -> Option<u64> {
+        self.removals.own_job_of(&stone.dir())
+    }
+
+    /// A job begins to remove something.
+    pub(super) fn begin_removal(&mut self, job: &wire::Job, stone: &Tombstone) {
+        self.removals.begin(job, stone.dir());
+    }
+
+    /// What could not be removed, until it is time to try it again.
+    pub(super) fn stuck_removals(&self) -> BTreeSet<String> {
+        self.removals.waiting()
+    }
+
+    /// What is not in the trash any more, by the ledger, is forgotten.
+    pub(super) fn see(&mut self, ledger: &Ledger) {
+        self.removals.see(ledger);
+    }
+
+    /// The volumes whose hosts are being looked for.
+    #[cfg(test)]
+    pub(super) fn looks(&self) -> &Looks {
+        &self.looks
+    }
+}

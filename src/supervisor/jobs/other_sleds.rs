@@ -8,7 +8,7 @@ use crate::decide::turns::{Asks, reason};
 use crate::port_map::LocalRegion;
 use crate::progress::Progress;
 use crate::supervisor::event::Event;
-use crate::supervisor::jobs::context::{Workshop, cancelled};
+use crate::supervisor::jobs::context::{Context, cancelled};
 use crate::wire::{self, Refusal, Word};
 use std::convert::Infallible;
 use std::time::Duration;
@@ -29,7 +29,7 @@ const AGAIN: Duration = Duration::from_secs(5);
 
 /// What a job asks, of one region.
 pub(in crate::supervisor) struct Question<'a> {
-    pub(in crate::supervisor) shop: &'a Workshop,
+    pub(in crate::supervisor) context: &'a Context,
     pub(in crate::supervisor) job: u64,
     pub(in crate::supervisor) local: &'a LocalRegion,
     pub(in crate::supervisor) asks: Asks,
@@ -41,12 +41,12 @@ impl Question<'_> {
     /// Whether there is somebody to ask. What does not serve makes nothing worse when it goes; one that is not
     /// where the map has it serves those who are connected to it all the same.
     pub(in crate::supervisor) async fn is_due(&self) -> bool {
-        let (shop, name, asks) = (self.shop, &self.local.name, self.asks);
-        if !asks.anybody(&shop.config, name) {
+        let (context, name, asks) = (self.context, &self.local.name, self.asks);
+        if !asks.anybody(&context.config, name) {
             return false;
         }
-        let serves = shop.serving.borrow().contains_key(name);
-        serves || (asks.patiently() && shop.hosts(name).await.map_or(true, |hosts| !hosts.is_empty()))
+        let serves = context.serving.borrow().contains_key(name);
+        serves || (asks.patiently() && context.hosts(name).await.map_or(true, |hosts| !hosts.is_empty()))
     }
 
     /// How the others are. Nobody's word is a no.
@@ -58,7 +58,7 @@ impl Question<'_> {
         let moved = self.asks.left_out(self.local.name.volume());
         let followed = async {
             sleep(unfollowed).await;
-            if let Err(why) = follower::begin(self.bus, &self.shop.config.map, self.job).await {
+            if let Err(why) = follower::begin(self.bus, &self.context.config.map, self.job).await {
                 tracing::warn!("nobody is made to follow job {}: {why}", self.job);
             }
             std::future::pending::<Infallible>().await
@@ -106,7 +106,7 @@ impl Question<'_> {
     }
 
     async fn tell(&self, what: Option<Awaited>) {
-        self.shop.tell(Event::Awaits(self.local.name.clone(), what)).await;
+        self.context.tell(Event::Awaits(self.local.name.clone(), what)).await;
     }
 
     /// Gives the region's turn up for a moment: another sled has its own, or is not well any more.
@@ -114,7 +114,7 @@ impl Question<'_> {
     /// # Errors
     /// The job was cancelled.
     pub(in crate::supervisor) async fn give_way(&self) -> Result<(), wire::Error> {
-        self.shop.tell(Event::Free { job: self.job, region: self.local.name.clone() }).await;
+        self.context.tell(Event::Free { job: self.job, region: self.local.name.clone() }).await;
         self.pause(YIELDED).await
     }
 

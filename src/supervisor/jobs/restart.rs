@@ -11,7 +11,7 @@ use crate::progress::Progress;
 use crate::region::{HeldBy, Hold, Ledger};
 use crate::store::ledger;
 use crate::supervisor::event::{Claim, Event};
-use crate::supervisor::jobs::context::{Workshop, cancelled};
+use crate::supervisor::jobs::context::{Context, cancelled};
 use crate::supervisor::jobs::host_redundancy::{self, Lack};
 use crate::supervisor::jobs::other_sleds::Question;
 use crate::supervisor::jobs::restart_check;
@@ -37,21 +37,21 @@ const LOOK: Duration = Duration::from_millis(250);
 /// # Errors
 /// Why it does not come: in words for an operator.
 pub(in crate::supervisor) async fn turn(
-    shop: &Workshop,
+    context: &Context,
     job: u64,
     local: &LocalRegion,
     manner: Manner,
     bus: &Connection,
     progress: &Progress,
 ) -> Result<(), wire::Error> {
-    let question = Question { shop, job, local, asks: manner.asks, bus, progress };
+    let question = Question { context, job, local, asks: manner.asks, bus, progress };
     let (began, patient) = (Instant::now(), manner.asks.patiently());
     loop {
         if patient {
             // Before its turn, which would keep the other sleds from theirs for as long.
             question.wait().await?;
         }
-        claim(shop, job, local, manner, progress).await?;
+        claim(context, job, local, manner, progress).await?;
         match next(others_stay(&question, manner).await?, patient, began.elapsed()) {
             Next::Goes => return Ok(()),
             // Whoever waits for others has no turn: these may be waiting for that.
@@ -115,7 +115,7 @@ async fn others_stay(question: &Question<'_>, manner: Manner) -> Result<Stay, wi
     // However long the word was in coming, it is of a look that was made for it just now: what is old by
     // then is what was seen of this sled.
     let told = Instant::now();
-    if ask_for_turn(question.shop, question.job, question.local, manner).await?.is_err() {
+    if ask_for_turn(question.context, question.job, question.local, manner).await?.is_err() {
         return Ok(Stay::Then);
     }
     own_stay(question, manner).await?;
@@ -127,13 +127,13 @@ async fn others_stay(question: &Question<'_>, manner: Manner) -> Result<Stay, wi
 /// # Errors
 /// What a host would miss.
 async fn own_stay(question: &Question<'_>, manner: Manner) -> Result<(), wire::Error> {
-    let Question { shop, local, progress, .. } = question;
-    let dir = shop.config.region_dir(&local.name);
+    let Question { context, local, progress, .. } = question;
+    let dir = context.config.region_dir(&local.name);
     if !manner.unrepaired {
-        host_redundancy::repairable(shop, local, &dir).await?;
+        host_redundancy::repairable(context, local, &dir).await?;
     }
     if !manner.force {
-        host_redundancy::wait(shop, local, &dir, progress).await.map_err(|lack| match lack {
+        host_redundancy::wait(context, local, &dir, progress).await.map_err(|lack| match lack {
             Lack::Cancelled => cancelled(),
             Lack::Of(what) => {
                 let message = format!("{} stays as it is: {what}; a host needs two of three regions", local.name);
@@ -147,7 +147,7 @@ async fn own_stay(question: &Question<'_>, manner: Manner) -> Result<(), wire::E
 
 /// Waits until a region's turn has come on this sled.
 async fn claim(
-    shop: &Workshop,
+    context: &Context,
     job: u64,
     local: &LocalRegion,
     manner: Manner,
@@ -155,7 +155,7 @@ async fn claim(
 ) -> Result<(), wire::Error> {
     let (began, mut hope) = (Instant::now(), Instant::now());
     loop {
-        match ask_for_turn(shop, job, local, manner).await? {
+        match ask_for_turn(context, job, local, manner).await? {
             Ok(()) => return Ok(()),
             Err(Denied::Refused(why)) => return Err(why),
             // As long as others are at work there is hope.
@@ -172,30 +172,30 @@ async fn claim(
 
 /// Asks once whether a region's turn has come on this sled; if so, it lasts.
 async fn ask_for_turn(
-    shop: &Workshop,
+    context: &Context,
     job: u64,
     local: &LocalRegion,
     manner: Manner,
 ) -> Result<Result<(), Denied>, wire::Error> {
     let (reply, answer) = oneshot::channel();
-    shop.tell(Event::Claim(Claim { job, region: local.name.clone(), manner, reply })).await;
+    context.tell(Event::Claim(Claim { job, region: local.name.clone(), manner, reply })).await;
     answer.await.map_err(|_| wire::Error::new(Refusal::Stopping, "the supervisor is ending", "ask again in a moment"))
 }
 
 /// Restarts a region.
 pub(in crate::supervisor) async fn restart(
-    shop: &Workshop,
+    context: &Context,
     job: u64,
     local: &LocalRegion,
     manner: Manner,
     bus: &Connection,
     progress: &Progress,
 ) -> Result<String, wire::Error> {
-    turn(shop, job, local, manner, bus, progress).await?;
+    turn(context, job, local, manner, bus, progress).await?;
     // Since it was asked for, its turn may have been long in coming.
-    restart_check::could_start(shop, local, bus).await?;
+    restart_check::could_start(context, local, bus).await?;
     progress.no_way_back().map_err(|_| cancelled())?;
-    let away = down_and_up(shop, job, local, bus, progress).await?;
+    let away = down_and_up(context, job, local, bus, progress).await?;
     let back = match away.hosts {
         Some(time) => format!("; its hosts were back {} ms after its stop", time.as_millis()),
         None => String::new(),
@@ -218,7 +218,7 @@ pub(in crate::supervisor) struct Away {
 /// Restarts it, and waits until it serves and its hosts are back. That it serves is believed of the
 /// run that the restart has made, and of those after it: what was known of the one before is old.
 pub(in crate::supervisor) async fn down_and_up(
-    shop: &Workshop,
+    context: &Context,
     job: u64,
     local: &LocalRegion,
     bus: &Connection,
@@ -229,7 +229,7 @@ pub(in crate::supervisor) async fn down_and_up(
         wire::Error::new(Refusal::RestartFailed, format!("{}: {why}", local.name), remedy)
     };
     let hosts = host_redundancy::hosts(local).await.map_err(failed)?;
-    shop.tell(Event::Mark { job, region: local.name.clone(), busy: Busy::Restarting }).await;
+    context.tell(Event::Mark { job, region: local.name.clone(), busy: Busy::Restarting }).await;
     progress.step(format!("{}: restarting", local.name), 0, 0);
     // Its restarts so far are not the new one's.
     _ = units::forgive(bus, &local.name).await;
@@ -237,27 +237,27 @@ pub(in crate::supervisor) async fn down_and_up(
     let began = Instant::now();
     units::restart(bus, &local.name).await.map_err(failed)?;
     progress.step(format!("{}: waiting until it serves", local.name), 0, 0);
-    host_redundancy::wait_until_it_serves(shop, local, bus, before).await.map_err(failed)?;
-    let (served, breaks) = (began.elapsed(), shop.breaks.borrow().get(&local.name).copied());
-    shop.tell(Event::Mark { job, region: local.name.clone(), busy: Busy::Watching }).await;
-    host_redundancy::wait_for_return(shop, local, &hosts, progress).await.map_err(failed)?;
+    host_redundancy::wait_until_it_serves(context, local, bus, before).await.map_err(failed)?;
+    let (served, breaks) = (began.elapsed(), context.breaks.borrow().get(&local.name).copied());
+    context.tell(Event::Mark { job, region: local.name.clone(), busy: Busy::Watching }).await;
+    host_redundancy::wait_for_return(context, local, &hosts, progress).await.map_err(failed)?;
     Ok(Away { served, hosts: (!hosts.is_empty()).then(|| began.elapsed()), breaks })
 }
 
 /// Stops a region, and keeps it from running until it is released.
 pub(in crate::supervisor) async fn hold(
-    shop: &Workshop,
+    context: &Context,
     job: u64,
     local: &LocalRegion,
     (why, manner): (String, Manner),
     bus: &Connection,
     progress: &Progress,
 ) -> Result<String, wire::Error> {
-    turn(shop, job, local, manner, bus, progress).await?;
+    turn(context, job, local, manner, bus, progress).await?;
     progress.no_way_back().map_err(|_| cancelled())?;
-    shop.tell(Event::Mark { job, region: local.name.clone(), busy: Busy::Holding }).await;
+    context.tell(Event::Mark { job, region: local.name.clone(), busy: Busy::Holding }).await;
     let hold = Hold { by: HeldBy::Operator, why, remedy: None, since: times::now() };
-    record(shop, &local.name, Some(hold)).await?;
+    record(context, &local.name, Some(hold)).await?;
     progress.step("stopping its unit", 0, 0);
     let failed = |why: String| {
         let message = format!("{} is held, but its unit was not stopped: {why}", local.name);
@@ -269,30 +269,30 @@ pub(in crate::supervisor) async fn hold(
 
 /// Lets a region run again.
 pub(in crate::supervisor) async fn release(
-    shop: &Workshop,
+    context: &Context,
     local: &LocalRegion,
     progress: &Progress,
 ) -> Result<String, wire::Error> {
     progress.no_way_back().map_err(|_| cancelled())?;
     // Before the ledger, too: a hold that is only on its way there must not come back.
-    shop.tell(Event::Released(shop.disk, local.name.clone())).await;
-    record(shop, &local.name, None).await?;
-    shop.look_again().await;
-    shop.tell(Event::Released(shop.disk, local.name.clone())).await;
+    context.tell(Event::Released(context.disk, local.name.clone())).await;
+    record(context, &local.name, None).await?;
+    context.look_again().await;
+    context.tell(Event::Released(context.disk, local.name.clone())).await;
     Ok("released; it is started as soon as everything is right".into())
 }
 
 /// Takes a hold away that `which` says is not to stay, and what led to it.
 pub(in crate::supervisor) async fn forgive(
-    shop: &Workshop,
+    context: &Context,
     name: &RegionName,
     which: impl FnOnce(&Hold) -> bool + Send + 'static,
 ) -> Result<(), wire::Error> {
-    if held(shop, name).await?.is_some_and(|hold| which(&hold)) {
-        record(shop, name, None).await?;
-        shop.look_again().await;
+    if held(context, name).await?.is_some_and(|hold| which(&hold)) {
+        record(context, name, None).await?;
+        context.look_again().await;
     }
-    shop.tell(Event::Released(shop.disk, name.clone())).await;
+    context.tell(Event::Released(context.disk, name.clone())).await;
     Ok(())
 }
 
@@ -308,8 +308,8 @@ pub(in crate::supervisor) enum Standing {
 }
 
 /// How a region is, by the ledger.
-pub(in crate::supervisor) async fn standing(shop: &Workshop, name: &RegionName) -> Result<Standing, wire::Error> {
-    let ledger = on_record(shop).await?;
+pub(in crate::supervisor) async fn standing(context: &Context, name: &RegionName) -> Result<Standing, wire::Error> {
+    let ledger = on_record(context).await?;
     Ok(match (ledger.regions.contains_key(name), ledger.holds.contains_key(name)) {
         (false, _) => Standing::Gone,
         (true, true) => Standing::Held,
@@ -318,24 +318,24 @@ pub(in crate::supervisor) async fn standing(shop: &Workshop, name: &RegionName) 
 }
 
 /// Whether a region is held, by the ledger.
-pub(in crate::supervisor) async fn is_held(shop: &Workshop, name: &RegionName) -> Result<bool, wire::Error> {
-    Ok(standing(shop, name).await? == Standing::Held)
+pub(in crate::supervisor) async fn is_held(context: &Context, name: &RegionName) -> Result<bool, wire::Error> {
+    Ok(standing(context, name).await? == Standing::Held)
 }
 
-async fn held(shop: &Workshop, name: &RegionName) -> Result<Option<Hold>, wire::Error> {
-    Ok(on_record(shop).await?.holds.remove(name))
+async fn held(context: &Context, name: &RegionName) -> Result<Option<Hold>, wire::Error> {
+    Ok(on_record(context).await?.holds.remove(name))
 }
 
 /// The ledger, as it is on the disk.
-pub(in crate::supervisor) async fn on_record(shop: &Workshop) -> Result<Ledger, wire::Error> {
-    let root = shop.config.sled.storage.root.clone();
-    let loaded = shop.held(move || ledger::load(&root)).await?;
+pub(in crate::supervisor) async fn on_record(context: &Context) -> Result<Ledger, wire::Error> {
+    let root = context.config.sled.storage.root.clone();
+    let loaded = context.held(move || ledger::load(&root)).await?;
     let failed = |why: std::io::Error| wire::Error::new(Code::LedgerUnreadable, why.to_string(), "sledctl status");
     Ok(loaded.map_err(failed)?.ledger)
 }
 
-async fn record(shop: &Workshop, name: &RegionName, hold: Option<Hold>) -> Result<(), wire::Error> {
-    let (root, region) = (shop.config.sled.storage.root.clone(), name.clone());
+async fn record(context: &Context, name: &RegionName, hold: Option<Hold>) -> Result<(), wire::Error> {
+    let (root, region) = (context.config.sled.storage.root.clone(), name.clone());
     let write = move || {
         ledger::change(&root, |ledger| {
             match hold {
@@ -352,7 +352,7 @@ async fn record(shop: &Workshop, name: &RegionName, hold: Option<Hold>) -> Resul
             "see sledctl storage and dmesg, and ask again",
         )
     };
-    shop.held(write).await?.map_err(failed)
+    context.held(write).await?.map_err(failed)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::decide::remedy;
 use crate::names::RegionName;
 use crate::port_map::LocalRegion;
 use crate::store::region_dir;
-use crate::supervisor::jobs::context::Workshop;
+use crate::supervisor::jobs::context::Context;
 use crate::wire::{self, Refusal};
 use nix::unistd::User;
 use std::sync::Arc;
@@ -22,17 +22,19 @@ use zbus::Connection;
 /// # Errors
 /// What would keep it from that.
 pub(in crate::supervisor) async fn of_request(
-    shop: &Workshop,
+    context: &Context,
     disk: &Disk,
     name: &RegionName,
     bus: Option<&Connection>,
 ) -> Result<(), wire::Error> {
-    let Some(local) = shop.config.local_regions().into_iter().find(|local| local.name == *name) else { return Ok(()) };
+    let Some(local) = context.config.local_regions().into_iter().find(|local| local.name == *name) else {
+        return Ok(());
+    };
     let record = disk.ledger.as_ref().ok().filter(|ledger| !ledger.holds.contains_key(name));
     let record = record.and_then(|ledger| ledger.regions.get(name));
     match (record, disk.regions.get(name), bus) {
         (Some(record), Some(OnDisk::Present(found)), Some(bus)) if found.uuid == record.uuid => {
-            could_start(shop, &local, bus).await
+            could_start(context, &local, bus).await
         }
         _ => Ok(()),
     }
@@ -43,12 +45,12 @@ pub(in crate::supervisor) async fn of_request(
 /// # Errors
 /// What would keep it from that.
 pub(in crate::supervisor) async fn could_start(
-    shop: &Workshop,
+    context: &Context,
     local: &LocalRegion,
     bus: &Connection,
 ) -> Result<(), wire::Error> {
-    files(&shop.config, local).await?;
-    program(shop, &local.name, bus).await
+    files(&context.config, local).await?;
+    program(context, &local.name, bus).await
 }
 
 /// Whether a downstairs could start on a region's files.
@@ -73,13 +75,13 @@ pub(in crate::supervisor) async fn files(config: &Arc<Configuration>, local: &Lo
 }
 
 /// Whether the program that a region is to run is one, as the service user.
-async fn program(shop: &Workshop, name: &RegionName, bus: &Connection) -> Result<(), wire::Error> {
-    let settings = &shop.config.sled.downstairs;
+async fn program(context: &Context, name: &RegionName, bus: &Connection) -> Result<(), wire::Error> {
+    let settings = &context.config.sled.downstairs;
     // Without the record its unit runs what it ran before.
     let Ok(Ok(record)) = tokio::task::spawn_blocking(programs::load).await else { return Ok(()) };
     let program = record.of(name, &settings.program).to_owned();
     let ask = async { programs::ask(bus, &settings.user, &program).await.map(drop) };
-    shop.lately.runs(&settings.user, &program, ask).await.map_err(|why| {
+    context.lately.runs(&settings.user, &program, ask).await.map_err(|why| {
         let message =
             format!("{name} is left as it is, as it would not start again: {} does not run: {why}", program.display());
         let remedy = format!("put a crucible-downstairs that {} may run at {}", settings.user, program.display());

@@ -22,7 +22,7 @@ use crate::store::places;
 use crate::store::region_dir::allocated;
 use crate::supervisor::event::Event;
 use crate::supervisor::jobs::adoption;
-use crate::supervisor::jobs::context::{Workshop, cancelled, cut_short};
+use crate::supervisor::jobs::context::{Context, cancelled, cut_short};
 use crate::supervisor::jobs::list::Ended;
 use crate::supervisor::jobs::restart;
 use crate::supervisor::jobs::upgrade::{self, Upgrade};
@@ -71,18 +71,18 @@ impl Task {
     }
 }
 
-impl Workshop {
+impl Context {
     /// Begins a job.
     pub(in crate::supervisor) fn begin(&self, id: u64, task: Task, bus: zbus::Connection, progress: Progress) {
-        let (shop, began, region, changes) = (self.clone(), Instant::now(), task.region(), task.changes());
+        let (context, began, region, changes) = (self.clone(), Instant::now(), task.region(), task.changes());
         let end = move |region, result, disk| {
             Some(Event::Ended(region, Box::new(Ended { id, result, took: began.elapsed() }), disk))
         };
         let of = region.clone();
         let lost = move |why: String| end(of, Err(cut_short(&why)), None);
-        self.errands.run(lost, async move {
-            let result = shop.work(id, task, &bus, &progress).await;
-            let disk = if changes { shop.scanner.look_changed().await } else { shop.scanner.look().await };
+        self.tasks.run(lost, async move {
+            let result = context.work(id, task, &bus, &progress).await;
+            let disk = if changes { context.scanner.look_changed().await } else { context.scanner.look().await };
             end(region, result, disk)
         });
     }

@@ -12,7 +12,7 @@ use crate::programs::{Program, Programs, Roll};
 use crate::progress::Progress;
 use crate::region::HeldBy;
 use crate::supervisor::event::Event;
-use crate::supervisor::jobs::context::{Workshop, cancelled, cut_short};
+use crate::supervisor::jobs::context::{Context, cancelled, cut_short};
 use crate::supervisor::jobs::host_redundancy;
 use crate::supervisor::jobs::list::CANCELLED;
 use crate::supervisor::jobs::restart::{self, Standing};
@@ -61,7 +61,7 @@ pub(in crate::supervisor) enum Spoken {
 
 /// The upgrade under way, with all that it needs.
 struct Rolling<'a> {
-    shop: &'a Workshop,
+    context: &'a Context,
     job: u64,
     force: bool,
     /// Whether the other sleds of a volume are asked.
@@ -72,20 +72,20 @@ struct Rolling<'a> {
 
 /// Stages a program and rolls it over every region; or goes on with a roll that was cut short.
 pub(in crate::supervisor) async fn upgrade(
-    shop: &Workshop,
+    context: &Context,
     job: u64,
     order: Upgrade,
     bus: &Connection,
     progress: &Progress,
 ) -> Result<String, wire::Error> {
     let unfinished = matches!(order.cargo, Cargo::Unfinished);
-    let mut rolling = Rolling { shop, job, force: order.force, asks: Asks::unless(order.force), bus, progress };
+    let mut rolling = Rolling { context, job, force: order.force, asks: Asks::unless(order.force), bus, progress };
     let mut record = aside(programs::load).await?.map_err(unreadable)?;
     if !unfinished {
         progress.step("checking the program", 0, 0);
-        let serving = shop.serving.borrow().clone();
+        let serving = context.serving.borrow().clone();
         for local in rolling.regions().await?.iter().filter(|local| serving.contains_key(&local.name)) {
-            restart_check::files(&shop.config, local).await?;
+            restart_check::files(&context.config, local).await?;
         }
         let to = rolling.stage(&mut record, order).await?;
         // What an earlier one left undone is of no account any more.
@@ -165,7 +165,7 @@ impl Rolling<'_> {
                 "bring a program that is right",
             )
         };
-        let configured = &self.shop.config.sled.downstairs;
+        let configured = &self.context.config.sled.downstairs;
         let Cargo::Brought(bytes, from) = order.cargo else {
             let program = programs::ask(self.bus, &configured.user, &configured.program).await.map_err(refused)?;
             return self.fits(&program, &order.spoken).map(|()| None).map_err(refused);
@@ -206,7 +206,7 @@ impl Rolling<'_> {
 
     fn shown(&self, record: &Programs) -> String {
         let current = record.current.as_ref().and_then(|digest| record.staged.get(digest));
-        let configured = || self.shop.config.sled.downstairs.program.display().to_string();
+        let configured = || self.context.config.sled.downstairs.program.display().to_string();
         current.map_or_else(configured, |staged| staged.program.version.clone())
     }
 
@@ -215,7 +215,7 @@ impl Rolling<'_> {
         let failed = |why: units::NotRefreshed| {
             wire::Error::new(Refusal::UpgradeFailed, format!("systemd: {why}"), "systemctl status")
         };
-        units::refresh(self.bus, &self.shop.config).await.map_err(failed)
+        units::refresh(self.bus, &self.context.config).await.map_err(failed)
     }
 
     /// Rolls over every region that does not run the program yet. The number that was restarted.
@@ -226,7 +226,7 @@ impl Rolling<'_> {
             let progress = self.progress.part(number as u64, all.len() as u64);
             let one = Rolling { progress: &progress, ..*self };
             let switched = one.roll_over(record, local).await;
-            self.shop.tell(Event::Free { job: self.job, region: local.name.clone() }).await;
+            self.context.tell(Event::Free { job: self.job, region: local.name.clone() }).await;
             restarted += match switched {
                 // It has nothing to do with the program any more, nor with the others.
                 Err(why) if why.code != CANCELLED && self.is_gone(local).await? => {
@@ -242,14 +242,14 @@ impl Rolling<'_> {
 
     /// Whether a region was deleted meanwhile, or left the map.
     async fn is_gone(&self, local: &LocalRegion) -> Result<bool, wire::Error> {
-        let mapped = self.shop.breaks.borrow().contains_key(&local.name);
-        Ok(!mapped || restart::standing(self.shop, &local.name).await? == Standing::Gone)
+        let mapped = self.context.breaks.borrow().contains_key(&local.name);
+        Ok(!mapped || restart::standing(self.context, &local.name).await? == Standing::Gone)
     }
 
     /// Rolls over one region; whether that was restarted.
     async fn roll_over(&self, record: &mut Programs, local: &LocalRegion) -> Result<bool, wire::Error> {
         self.progress.step(format!("{}: its turn is waited for", local.name), 0, 0);
-        if restart::is_held(self.shop, &local.name).await? {
+        if restart::is_held(self.context, &local.name).await? {
             // Nothing runs on it. When it is released it gets the program.
             self.note(record, local).await?;
             return Ok(false);
@@ -259,7 +259,7 @@ impl Rolling<'_> {
             return Ok(false);
         }
         let manner = Manner { force: self.force, unrepaired: self.force, asks: self.asks, rolling: true, starts: true };
-        restart::turn(self.shop, self.job, local, manner, self.bus, self.progress).await?;
+        restart::turn(self.context, self.job, local, manner, self.bus, self.progress).await?;
         self.switch(record, local).await?;
         Ok(true)
     }
@@ -280,7 +280,7 @@ impl Rolling<'_> {
     /// roll. One that does not run is started with it.
     async fn all_run(&self, record: &Programs) -> Result<bool, wire::Error> {
         for local in self.regions().await? {
-            let wanted = record.of(&local.name, &self.shop.config.sled.downstairs.program);
+            let wanted = record.of(&local.name, &self.context.config.sled.downstairs.program);
             if self.main_pid(&local).await?.is_some_and(|pid| !programs::is(pid, wanted)) {
                 return Ok(false);
             }
@@ -298,11 +298,11 @@ impl Rolling<'_> {
 
     /// Waits until a region serves that is about to.
     async fn serves_soon(&self, local: &LocalRegion) -> Result<(), String> {
-        match self.shop.serving.borrow().contains_key(&local.name) {
+        match self.context.serving.borrow().contains_key(&local.name) {
             true => return Ok(()),
             false => self.progress.step(format!("{}: waiting until it serves", local.name), 0, 0),
         }
-        host_redundancy::wait_until_it_serves(self.shop, local, self.bus, None).await
+        host_redundancy::wait_until_it_serves(self.context, local, self.bus, None).await
     }
 
     /// Puts on record that a region is to run the program from now on.
@@ -317,8 +317,8 @@ impl Rolling<'_> {
 
     /// The regions that are on record.
     async fn regions(&self) -> Result<Vec<LocalRegion>, wire::Error> {
-        let known = restart::on_record(self.shop).await?.regions;
-        Ok(self.shop.config.local_regions().into_iter().filter(|local| known.contains_key(&local.name)).collect())
+        let known = restart::on_record(self.context).await?.regions;
+        Ok(self.context.config.local_regions().into_iter().filter(|local| known.contains_key(&local.name)).collect())
     }
 
     /// Gives one region the program, restarts it, and watches it. With force one that does not serve
@@ -326,23 +326,23 @@ impl Rolling<'_> {
     async fn switch(&self, record: &mut Programs, local: &LocalRegion) -> Result<(), wire::Error> {
         let failed = |why: String| wire::Error::new(Refusal::UpgradeFailed, format!("{}: {why}", local.name), "");
         let served = match self.force {
-            true => self.shop.serving.borrow().contains_key(&local.name),
+            true => self.context.serving.borrow().contains_key(&local.name),
             false => self.serves_soon(local).await.map(|()| true).map_err(failed)?,
         };
         if served {
             // It runs what it ran before, and goes on doing so if it could not start again.
-            restart_check::files(&self.shop.config, local).await?;
+            restart_check::files(&self.context.config, local).await?;
         }
         self.note(record, local).await?;
         // A host that comes just now is no reason to watch for less long.
         let hosts = host_redundancy::hosts(local).await.unwrap_or_default();
-        let away = match restart::down_and_up(self.shop, self.job, local, self.bus, self.progress).await {
+        let away = match restart::down_and_up(self.context, self.job, local, self.bus, self.progress).await {
             Err(_) if !served => return Ok(()),
             away => away?,
         };
         self.runs_it(record, local).await.map_err(failed)?;
         if hosts.is_empty() {
-            upgrade_watch::keep(self.shop, self.job, local, away.breaks, (self.bus, self.progress)).await?;
+            upgrade_watch::keep(self.context, self.job, local, away.breaks, (self.bus, self.progress)).await?;
         }
         Ok(())
     }
@@ -350,7 +350,7 @@ impl Rolling<'_> {
     /// Whether the region's process is of the program that it is to run. One that was started just
     /// now is flock(1) for a moment, which becomes it.
     async fn runs_it(&self, record: &Programs, local: &LocalRegion) -> Result<(), String> {
-        let wanted = record.of(&local.name, &self.shop.config.sled.downstairs.program);
+        let wanted = record.of(&local.name, &self.context.config.sled.downstairs.program);
         for _ in 0..LOOKS {
             let pid = units::main_pid(self.bus, &local.name).await?.ok_or("its unit has no process")?;
             if programs::is(pid, wanted) {
@@ -411,7 +411,7 @@ impl Rolling<'_> {
     async fn give_all_back(&self, record: &mut Programs) -> Result<(), wire::Error> {
         for local in self.regions().await?.iter().rev() {
             let given = self.give_back(record, local).await;
-            self.shop.tell(Event::Free { job: self.job, region: local.name.clone() }).await;
+            self.context.tell(Event::Free { job: self.job, region: local.name.clone() }).await;
             match given {
                 Err(_) if self.is_gone(local).await? => {}
                 given => given?,
@@ -424,7 +424,7 @@ impl Rolling<'_> {
     async fn give_back(&self, record: &mut Programs, local: &LocalRegion) -> Result<(), wire::Error> {
         let name = &local.name;
         let Some(roll) = record.rolling.clone() else { return Ok(()) };
-        let old = record.path(record.current.as_ref(), &self.shop.config.sled.downstairs.program).to_owned();
+        let old = record.path(record.current.as_ref(), &self.context.config.sled.downstairs.program).to_owned();
         let runs_old = self.main_pid(local).await?.is_some_and(|pid| programs::is(pid, &old));
         if !roll.done.contains(name) && runs_old {
             return Ok(());
@@ -432,24 +432,24 @@ impl Rolling<'_> {
         self.progress.step(format!("{name}: taking it back"), 0, 0);
         // One that serves waits until the others do and hosts have caught up; one that does not has
         // nothing to lose.
-        let force = !self.shop.serving.borrow().contains_key(name);
+        let force = !self.context.serving.borrow().contains_key(name);
         let manner = |asks, starts| Manner { force, unrepaired: force, asks, rolling: true, starts };
         let asks = if force { Asks::Nobody } else { self.asks };
-        restart::turn(self.shop, self.job, local, manner(asks, false), self.bus, self.progress).await?;
+        restart::turn(self.context, self.job, local, manner(asks, false), self.bus, self.progress).await?;
         // From here on nothing is done about it unasked; and what the program did wrong is not held
         // against the region.
-        self.shop.tell(Event::Mark { job: self.job, region: name.clone(), busy: Busy::Restarting }).await;
+        self.context.tell(Event::Mark { job: self.job, region: name.clone(), busy: Busy::Restarting }).await;
         if let Some(roll) = &mut record.rolling {
             roll.done.retain(|done| done != name);
         }
         save(record).await?;
         self.refresh().await?;
         let since = roll.since;
-        restart::forgive(self.shop, name, move |hold| hold.by != HeldBy::Operator && hold.since >= since).await?;
-        if restart::is_held(self.shop, name).await? {
+        restart::forgive(self.context, name, move |hold| hold.by != HeldBy::Operator && hold.since >= since).await?;
+        if restart::is_held(self.context, name).await? {
             return Ok(());
         }
-        restart::turn(self.shop, self.job, local, manner(Asks::Nobody, true), self.bus, self.progress).await?;
-        restart::down_and_up(self.shop, self.job, local, self.bus, self.progress).await.map(|_| ())
+        restart::turn(self.context, self.job, local, manner(Asks::Nobody, true), self.bus, self.progress).await?;
+        restart::down_and_up(self.context, self.job, local, self.bus, self.progress).await.map(|_| ())
     }
 }

@@ -12,7 +12,7 @@ use crate::names::RegionName;
 use crate::port_map::LocalRegion;
 use crate::progress::Progress;
 use crate::supervisor::event::Event;
-use crate::supervisor::jobs::context::{Workshop, cancelled};
+use crate::supervisor::jobs::context::{Context, cancelled};
 use crate::supervisor::jobs::host_redundancy;
 use crate::supervisor::jobs::restart::{self, Standing};
 use crate::wire::{self, Refusal};
@@ -118,7 +118,7 @@ fn later(at: Instant, time: Duration) -> Instant {
 /// # Errors
 /// What it has not done well, or that the watch was cancelled.
 pub(in crate::supervisor) async fn keep(
-    shop: &Workshop,
+    context: &Context,
     job: u64,
     local: &LocalRegion,
     before: Option<u64>,
@@ -128,11 +128,11 @@ pub(in crate::supervisor) async fn keep(
     if let again @ 1.. = units::restarts(bus, &local.name).await.map_err(failed)? {
         return Err(failed(format!("it has ended by itself since it was restarted, {again} time(s)")));
     }
-    let (name, steady) = (&local.name, Duration::from(shop.config.sled.downstairs.steady_after));
-    let (mut breaks, mut serving) = (shop.breaks.subscribe(), shop.serving.subscribe());
+    let (name, steady) = (&local.name, Duration::from(context.config.sled.downstairs.steady_after));
+    let (mut breaks, mut serving) = (context.breaks.subscribe(), context.serving.subscribe());
     let sight = Sight { breaks: before, ..Sight::of(name, &mut breaks, &mut serving) };
     let mut vigil = Vigil::begin(Instant::now(), steady, host_redundancy::patience(local), sight);
-    shop.tell(Event::Free { job, region: name.clone() }).await;
+    context.tell(Event::Free { job, region: name.clone() }).await;
     loop {
         let (now, seen) = (Instant::now(), Sight::of(name, &mut breaks, &mut serving));
         let away = seen.run.is_none();
@@ -141,7 +141,7 @@ pub(in crate::supervisor) async fn keep(
             Found::Well | Found::Gone => return Ok(()),
             Found::Broken(why) => return Err(failed(why)),
         };
-        if away && restart::standing(shop, name).await? != Standing::Kept {
+        if away && restart::standing(context, name).await? != Standing::Kept {
             return Ok(());
         }
         let (doing, until) = match away {

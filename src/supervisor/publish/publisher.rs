@@ -13,6 +13,7 @@ use crate::store::since::Since as Told;
 use crate::supervisor::publish::body::{Body, body};
 use crate::supervisor::publish::since::Memory;
 use crate::supervisor::publish::storage_view::{holder, storage, storage_detail, uuid};
+use crate::supervisor::tasks::Tasks;
 use crate::times;
 use crate::wire::{self, State};
 use jiff::Timestamp;
@@ -20,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 /// What the faces show.
 #[derive(Debug, Default)]
@@ -72,7 +73,7 @@ struct Stamped {
 type Since<K> = BTreeMap<K, Timestamp>;
 
 /// Makes bulletins of verdicts, and publishes them.
-pub(in crate::supervisor) struct Editor {
+pub(in crate::supervisor) struct Publisher {
     config: Arc<Configuration>,
     out: watch::Sender<Option<Arc<Bulletin>>>,
     began: Instant,
@@ -83,9 +84,11 @@ pub(in crate::supervisor) struct Editor {
     volumes: BTreeMap<VolumeName, wire::Volume>,
     status: Option<String>,
     memory: Memory,
+    /// Who is waiting until what is known now has been published.
+    waiting: Vec<oneshot::Sender<()>>,
 }
 
-impl Editor {
+impl Publisher {
     /// `memory` is what an earlier supervisor of this boot has told.
     pub(in crate::supervisor) fn new(
         config: Arc<Configuration>,
@@ -103,6 +106,7 @@ impl Editor {
             volumes: BTreeMap::new(),
             status: None,
             memory,
+            waiting: Vec::new(),
         }
     }
 
@@ -179,6 +183,29 @@ impl Editor {
             broken: None,
         };
         self.out.send_replace(Some(Arc::new(bulletin)));
+        self.waiting.drain(..).for_each(|waiting| _ = waiting.send(()));
+    }
+
+    /// Tells when what is known now has been published.
+    pub(in crate::supervisor) fn tell_when_shown(&mut self, whom: oneshot::Sender<()>) {
+        self.waiting.push(whom);
+    }
+
+    /// Answers when what is known now has been published: who asks then sees what was answered.
+    pub(in crate::supervisor) fn answer_when_shown<T: Send + 'static>(
+        &mut self,
+        tasks: &Tasks,
+        reply: oneshot::Sender<T>,
+        answer: T,
+    ) {
+        let (told, heard) = oneshot::channel();
+        self.tell_when_shown(told);
+        let answering = async move {
+            _ = heard.await;
+            _ = reply.send(answer);
+            None
+        };
+        tasks.run(|_| None, answering);
     }
 
     fn names_here(&self, verdict: &Verdict) -> Vec<(VolumeName, bool)> {

@@ -43,7 +43,7 @@ pub(in crate::supervisor) enum Wanted {
     Rewrite,
 }
 
-/// What was done at the desk for a volume.
+/// What was done for a volume's ticket.
 pub(in crate::supervisor) struct Served {
     pub(in crate::supervisor) volume: VolumeName,
     /// The disk that it is on record on.

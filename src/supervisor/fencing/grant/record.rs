@@ -8,7 +8,7 @@ use crate::region::Grant;
 use crate::store::grants::{self, Book};
 use crate::store::ledger;
 use crate::store::mark;
-use crate::supervisor::fencing::grant::{Answer, Answered, Counter, Order, Wanted};
+use crate::supervisor::fencing::grant::{Answer, Answered, Attempt, Order, Wanted};
 use crate::wire::{self, Attach, Refusal, RefusedTicket};
 use jiff::Timestamp;
 use std::io;
@@ -18,11 +18,11 @@ use std::sync::atomic::Ordering;
 /// What generation each order gets.
 type Given = Vec<Result<u64, wire::Error>>;
 
-impl Counter {
+impl Attempt {
     /// Whether any of them can be granted a generation: if not, nobody is cut off for it.
     pub(super) async fn may_grant(&self, batch: &[Order]) -> Result<(), wire::Error> {
         let (written, now) = (self.highest_written().await?, Timestamp::now());
-        let given = self.generations(batch, self.grant.generation, written, now);
+        let given = self.generations(batch, self.known.grant.generation, written, now);
         let refused = given.iter().rev().find_map(|given| given.as_ref().err()).cloned();
         if given.iter().any(Result::is_ok) { Ok(()) } else { refused.map_or(Ok(()), Err) }
     }
@@ -30,8 +30,8 @@ impl Counter {
     /// The record, open to be written; begun if there is none, and then the ledger knows of it before
     /// anything is in it.
     pub(super) async fn open_book(&self, ticket: bool) -> Result<Book, wire::Error> {
-        let (config, disk, volume) = (self.shop.config.clone(), self.disk, self.volume.clone());
-        let listed = self.listed.load(Ordering::Relaxed);
+        let (config, disk, volume) = (self.at.context.config.clone(), self.at.disk, self.at.volume.clone());
+        let listed = self.known.listed.load(Ordering::Relaxed);
         let look = move || -> io::Result<Option<Book>> {
             mark::is_mounted(&config.sled.storage, disk)?;
             if listed { grants::open(&config.sled.storage.root, &volume) } else { Ok(None) }
@@ -43,7 +43,7 @@ impl Counter {
     }
 
     async fn begin_book(&self, ticket: bool) -> Result<Book, wire::Error> {
-        let (config, volume) = (self.shop.config.clone(), self.volume.clone());
+        let (config, volume) = (self.at.context.config.clone(), self.at.volume.clone());
         let begin = move || -> io::Result<(Book, bool)> {
             let root = &config.sled.storage.root;
             if grants::open(root, &volume)?.is_none() {
@@ -65,8 +65,8 @@ impl Counter {
             let book = grants::open(root, &volume)?.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
             Ok((book, listed))
         };
-        let (book, listed) = self.shop.held(begin).await?.map_err(|why| not_recorded(&why))?;
-        self.listed.store(listed, Ordering::Relaxed);
+        let (book, listed) = self.at.context.held(begin).await?.map_err(|why| not_recorded(&why))?;
+        self.known.listed.store(listed, Ordering::Relaxed);
         Ok(book)
     }
 
@@ -75,18 +75,18 @@ impl Counter {
         let now = Timestamp::now();
         let ticket = batch.iter().any(|order| matches!(order.wish, Wanted::Ticket(_)));
         let recorded = if ticket {
-            let cut = std::mem::take(&mut self.attempt.cut);
-            let mut next = self.grant.to(self.host, self.grant.generation, now, &cut);
-            self.attempt.cut = cut;
+            let cut = std::mem::take(&mut self.done.cut);
+            let mut next = self.known.grant.to(self.at.host, self.known.grant.generation, now, &cut);
+            self.done.cut = cut;
             let recorded = self.put_on_record(&mut next, batch, now).await;
-            self.attempt.next = next;
+            self.done.next = next;
             recorded
         } else {
-            self.write(self.attempt.next.clone()).await
+            self.write(self.done.next.clone()).await
         };
         recorded.map_err(|why| self.refusal(why, Vec::new()))?;
-        self.grant = self.attempt.next.clone();
-        self.unread = false;
+        self.known.grant = self.done.next.clone();
+        self.known.unread = false;
         Ok(())
     }
 
@@ -101,7 +101,7 @@ impl Counter {
         let Some(first) = highest(&given) else {
             // Nothing is put on record when nobody is granted anything.
             let why = given.iter().find_map(|given| given.as_ref().err()).cloned();
-            self.attempt.given = given;
+            self.done.given = given;
             return Err(why.unwrap_or_else(|| wire::Error::new(Refusal::NotReady, "nothing was granted", "ask again")));
         };
         next.generation = first;
@@ -119,14 +119,14 @@ impl Counter {
             After::TakeBack(why) => {
                 // Who is refused is not the holder, after a restart neither. Into the same slot: if that
                 // fails, the one before it is still in the other.
-                let back = Grant { serial: next.serial + 2, ..self.grant.clone() };
+                let back = Grant { serial: next.serial + 2, ..self.known.grant.clone() };
                 self.write(back.clone()).await.and_then(|()| {
-                    (self.grant, self.attempt.taken_back) = (back, true);
+                    (self.known.grant, self.done.taken_back) = (back, true);
                     Err(why)
                 })
             }
         };
-        self.attempt.given = right;
+        self.done.given = right;
         recorded
     }
 
@@ -157,7 +157,8 @@ impl Counter {
     }
 
     async fn highest_written(&self) -> Result<u64, wire::Error> {
-        let (written, config, regions) = (self.written.clone(), self.shop.config.clone(), self.regions.clone());
+        let (written, config, regions) =
+            (self.at.written.clone(), self.at.context.config.clone(), self.at.regions.clone());
         let look = move || {
             let mut each = regions.iter().map(|local| written.highest(&config.region_dir(&local.name), local.geometry));
             each.try_fold(0, |highest, one| one.map(|one| highest.max(one)))
@@ -172,9 +173,9 @@ impl Counter {
     /// Writes a grant, on the disk that it is for and on no other: into the record that is open, or
     /// else the one that there is.
     async fn write(&self, grant: Grant) -> Result<(), wire::Error> {
-        let (config, disk, volume) = (self.shop.config.clone(), self.disk, self.volume.clone());
-        let (open, text) = (self.attempt.book.clone(), grant.clone());
-        let listed = self.listed.load(Ordering::Relaxed);
+        let (config, disk, volume) = (self.at.context.config.clone(), self.at.disk, self.at.volume.clone());
+        let (open, text) = (self.done.book.clone(), grant.clone());
+        let listed = self.known.listed.load(Ordering::Relaxed);
         let write = move || -> io::Result<bool> {
             mark::is_mounted(&config.sled.storage, disk)?;
             let there = || if listed { grants::open(&config.sled.storage.root, &volume) } else { Ok(None) };
@@ -191,8 +192,8 @@ impl Counter {
 
     /// What each of them is told.
     pub(super) fn answers(&self, batch: Vec<Order>, failed: Option<&RefusedTicket>) -> Vec<Answered> {
-        let granted = self.grant.holder.map_or_else(Timestamp::now, |(_, since)| since);
-        let mut given = self.attempt.given.iter();
+        let granted = self.known.grant.holder.map_or_else(Timestamp::now, |(_, since)| since);
+        let mut given = self.done.given.iter();
         let answer = |order: &Order| match (failed, order.wish, given.next()) {
             // What was not put on record was not granted; and each may have a reason of its own.
             (_, wish @ Wanted::Ticket(_), Some(Err(why))) => wish.refused(&self.refusal(why.clone(), Vec::new())),
@@ -203,9 +204,9 @@ impl Counter {
             (None, wish @ Wanted::Ticket(_), None) => wish.refused(&self.gone()),
             (None, Wanted::Permit(_) | Wanted::Rewrite, _) => Ok(Answer::Permitted),
             (None, Wanted::LetGo(_), _) => Ok(Answer::Released(wire::Released {
-                volume: self.volume.clone(),
-                host: self.host,
-                generation: self.grant.generation,
+                volume: self.at.volume.clone(),
+                host: self.at.host,
+                generation: self.known.grant.generation,
             })),
         };
         let answers: Vec<_> = batch.iter().map(answer).collect();
@@ -215,24 +216,24 @@ impl Counter {
     fn ticket(&self, generation: u64, granted: Timestamp) -> wire::Ticket {
         let config = self.config();
         let map = &config.map;
-        let wanted = &map.volumes[&self.volume];
+        let wanted = &map.volumes[&self.at.volume];
         let named = wanted.regions.iter().enumerate().filter_map(|(index, placement)| {
-            let name = RegionName::new(self.volume.clone(), index)?;
+            let name = RegionName::new(self.at.volume.clone(), index)?;
             Some((name, placement))
         });
         let regions = named.map(|(name, placement)| wire::TicketRegion {
-            uuid: self.uuids.get(&name).copied(),
+            uuid: self.at.uuids.get(&name).copied(),
             sled: placement.sled.clone(),
             name,
         });
         let target =
             |placement: &Placement| map.sleds.get(&placement.sled).map(|sled| (sled.address, placement.port).into());
         wire::Ticket {
-            volume: self.volume.clone(),
+            volume: self.at.volume.clone(),
             generation,
-            others: self.grant.others,
+            others: self.known.grant.others,
             sled: config.sled.name.clone(),
-            host: self.host,
+            host: self.at.host,
             granted,
             targets: wanted.regions.iter().filter_map(target).collect(),
             regions: regions.collect(),

@@ -4,16 +4,16 @@ use crate::check::Code;
 use crate::decide::attach::{attached, elsewhere, held};
 use crate::decide::granting::{End, Left};
 use crate::names::RegionName;
-use crate::supervisor::fencing::grant::{CANARY_LIMIT, Counter};
+use crate::supervisor::fencing::grant::{Attempt, CANARY_LIMIT};
 use crate::wire::{self, ErrorCode, Refusal, RefusedTicket};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 
-impl Counter {
+impl Attempt {
     pub(super) fn refusal(&self, error: wire::Error, attached: Vec<wire::Attached>) -> RefusedTicket {
-        RefusedTicket { error, generation: self.grant.generation, attached }
+        RefusedTicket { error, generation: self.known.grant.generation, attached }
     }
 
     fn plain(&self, code: impl Into<ErrorCode>, message: impl Into<String>, remedy: &str) -> RefusedTicket {
@@ -22,9 +22,9 @@ impl Counter {
 
     /// A refusal that says what was done before it came to that.
     pub(super) fn truthful(&self, mut why: RefusedTicket, end: End) -> RefusedTicket {
-        let cut: BTreeSet<_> = self.attempt.cut.iter().map(ToString::to_string).collect();
+        let cut: BTreeSet<_> = self.done.cut.iter().map(ToString::to_string).collect();
         let cut = cut.into_iter().collect::<Vec<_>>().join(", ");
-        let was_cut = match self.attempt.destroyed {
+        let was_cut = match self.done.destroyed {
             0 => "no connection was cut".to_owned(),
             1 => format!("one connection was cut ({cut})"),
             many => format!("{many} connections were cut ({cut})"),
@@ -38,7 +38,7 @@ impl Counter {
             }
         };
         why.error.message = format!("{}; {done}", why.error.message);
-        tracing::warn!(VOLUME = %self.volume, "{}", why.error.message);
+        tracing::warn!(VOLUME = %self.at.volume, "{}", why.error.message);
         why
     }
 
@@ -57,22 +57,22 @@ impl Counter {
     }
 
     pub(super) fn deaf(&self, why: &str) -> RefusedTicket {
-        let message = format!("{}: systemd does not change whom it lets in: {why}", self.volume);
+        let message = format!("{}: systemd does not change whom it lets in: {why}", self.at.volume);
         self.plain(Refusal::NotFenced, message, "see systemctl status, and ask again")
     }
 
     pub(super) fn unseen(&self, why: &io::Error) -> RefusedTicket {
-        let message = format!("{}: nothing was granted or changed: {why}", self.volume);
+        let message = format!("{}: nothing was granted or changed: {why}", self.at.volume);
         self.plain(Refusal::NotFenced, message, "ask again; see journalctl -u sledd")
     }
 
     /// A downstairs still has a connection of somebody who was cut off.
     pub(super) fn lingers(&self) -> RefusedTicket {
-        let many = self.attempt.ended.len();
+        let many = self.done.ended.len();
         let message = format!(
             "{}: nothing was granted: a downstairs has not let go of {many} connection(s) that were cut off, and would \
              shut out whoever comes next when it does",
-            self.volume
+            self.at.volume
         );
         let remedy = "ask again; one that is stopped goes on by systemctl kill -s CONT, or sledctl region restart";
         self.plain(Refusal::NotFenced, message, remedy)
@@ -83,7 +83,7 @@ impl Counter {
         let message = format!(
             "{}: nothing was done: whether systemd enforces whom a region lets in is not known yet, as the canary has \
              not come back in {} s",
-            self.volume,
+            self.at.volume,
             CANARY_LIMIT.as_secs()
         );
         self.plain(Refusal::NotFenced, message, "ask again; see journalctl -u sledd -u 'sled-canary-*'")
@@ -96,31 +96,31 @@ impl Counter {
     }
 
     pub(super) fn attached_elsewhere(&self, hosts: &BTreeMap<IpAddr, BTreeSet<RegionName>>) -> RefusedTicket {
-        let since = |address| self.since.get(&address).copied().unwrap_or_else(Timestamp::now);
+        let since = |address| self.at.since.get(&address).copied().unwrap_or_else(Timestamp::now);
         let attached = attached(self.config(), hosts, since);
-        self.refusal(elsewhere(&self.volume, &attached), attached)
+        self.refusal(elsewhere(&self.at.volume, &attached), attached)
     }
 
     pub(super) fn held_elsewhere(&self, holder: IpAddr, since: Timestamp) -> RefusedTicket {
         let name = self.config().map.name_of(holder).map(|name| format!(" ({name})")).unwrap_or_default();
-        self.refusal(held(&self.volume, &format!("{holder}{name}"), since, self.away), Vec::new())
+        self.refusal(held(&self.at.volume, &format!("{holder}{name}"), since, self.at.away), Vec::new())
     }
 
     pub(super) fn not_held(&self, generation: Option<u64>) -> RefusedTicket {
         let what = generation.map(|generation| format!(" with generation {generation}")).unwrap_or_default();
-        let message = format!("{} holds no ticket{what} of {}", self.host, self.volume);
+        let message = format!("{} holds no ticket{what} of {}", self.at.host, self.at.volume);
         self.plain(Refusal::NotHeld, message, "there is nothing to let go of")
     }
 
     pub(super) fn still_attached(&self, region: &RegionName) -> RefusedTicket {
-        let message = format!("{} is still connected to {region}, and would lose it", self.host);
+        let message = format!("{} is still connected to {region}, and would lose it", self.at.host);
         self.plain(Refusal::StillAttached, message, "stop what has the volume attached, then let go of it")
     }
 
     /// Whom the volume lets in is not known, so this is not done.
     pub(super) fn unreadable(&self, what: &str) -> RefusedTicket {
-        let message = format!("{}: who holds its last ticket cannot be read: {what}", self.volume);
-        let remedy = format!("say first which host may have it: sledctl volume allow {} HOST", self.volume);
+        let message = format!("{}: who holds its last ticket cannot be read: {what}", self.at.volume);
+        let remedy = format!("say first which host may have it: sledctl volume allow {} HOST", self.at.volume);
         self.plain(Code::TicketsUnreadable, message, &remedy)
     }
 }

@@ -1,0 +1,195 @@
+//! The connection to systemd, and what results must be of to be believed.
+//!
+//! What was asked on another connection, or for another configuration, than there is now has no answer: whoever waits
+//! for one is told so, and what there is now is asked for again.
+
+use crate::act;
+use crate::act::units::NotRefreshed;
+use crate::config::Configuration;
+use crate::decide::facts::{Bus, Facts, Obstacle, Outdated};
+use crate::kernel::port_reservation;
+use crate::names::RegionName;
+use crate::supervisor::event::{Event, Said};
+use crate::supervisor::tasks::Tasks;
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+use zbus::Connection;
+
+/// After this systemd is asked again to read units that it has read to no effect.
+const RARELY: Duration = Duration::from_secs(60);
+
+/// The configuration that is in force and the connection to systemd, each by its number: it grows
+/// whenever there is another, or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::supervisor) struct World {
+    config: u64,
+    line: u64,
+}
+
+/// The connection to systemd.
+pub(in crate::supervisor) struct Systemd {
+    /// When it knows the units as they are configured.
+    bus: Option<Connection>,
+    /// The one that there is, whether or not.
+    line: Option<Connection>,
+    world: World,
+    /// It would not read the units again, or to no effect; asked again from then on.
+    unrefreshed: Option<Instant>,
+    /// The units that it would not stop or restart; asked again after a while.
+    unchanged: BTreeSet<RegionName>,
+    tasks: Tasks,
+}
+
+/// What comes of it that systemd has read its units again, or has not.
+pub(in crate::supervisor) struct Refreshed {
+    /// The record of programs can be read again.
+    pub(in crate::supervisor) readable_again: bool,
+    /// There is news of the units on this connection.
+    pub(in crate::supervisor) put_in_place: Option<Connection>,
+}
+
+impl Systemd {
+    /// There is no connection yet.
+    pub(in crate::supervisor) fn new(tasks: Tasks) -> Self {
+        let (bus, line, unrefreshed) = (None, None, None);
+        Self { bus, line, world: World::default(), unrefreshed, unchanged: BTreeSet::new(), tasks }
+    }
+
+    /// The connection, when systemd knows the units as they are configured.
+    pub(in crate::supervisor) fn bus(&self) -> Option<&Connection> {
+        self.bus.as_ref()
+    }
+
+    /// Whether what was asked in that world is believed.
+    pub(in crate::supervisor) fn believes(&self, of: World) -> bool {
+        self.world == of
+    }
+
+    /// The number of the configuration.
+    pub(in crate::supervisor) fn configuration(&self) -> u64 {
+        self.world.config
+    }
+
+    /// Another configuration has been taken over. The units are read anew when the new watch on it begins.
+    pub(in crate::supervisor) fn take_over(&mut self) {
+        self.world.config += 1;
+    }
+
+    /// Has systemd do something, and hears of it as of a result of this connection and configuration.
+    pub(in crate::supervisor) fn ask(
+        &self,
+        lost: impl FnOnce(String) -> Said + Send + 'static,
+        work: impl Future<Output = Said> + Send + 'static,
+    ) {
+        let of = self.world;
+        let lost = move |why| Some(Event::Systemd(of, lost(why)));
+        self.tasks.run(lost, async move { Some(Event::Systemd(of, work.await)) });
+    }
+
+    /// Another connection to systemd, or none any more: what was asked on the one before has no answer.
+    pub(in crate::supervisor) fn see_line(
+        &mut self,
+        line: Result<Connection, String>,
+        config: &Arc<Configuration>,
+        facts: &mut Facts,
+    ) {
+        self.world.line += 1;
+        self.unrefreshed = None;
+        match line {
+            Ok(bus) => {
+                self.line = Some(bus.clone());
+                self.refresh_units(bus, config);
+            }
+            Err(why) => {
+                (self.bus, self.line) = (None, None);
+                facts.bus = Some(Bus::Unreachable(why));
+            }
+        }
+    }
+
+    /// Sees to it that systemd knows the units as they are configured; nothing is started
+    /// before that.
+    fn refresh_units(&self, bus: Connection, config: &Arc<Configuration>) {
+        let (wanted, line) = (config.clone(), bus.clone());
+        let lost = |why| Said::Refreshed(Err(NotRefreshed::Systemd(why)));
+        self.ask(lost, async move { Said::Refreshed(act::units::refresh(&line, &wanted).await) });
+        let config = config.clone();
+        let reserving = async move {
+            if let Err(why) = port_reservation::refresh(&bus, &config).await {
+                tracing::warn!("the ports of the port map are not kept free for the regions: {why}");
+            }
+            None
+        };
+        self.tasks.run(|_| None, reserving);
+    }
+
+    /// Asks again for what it has not read, if that is due.
+    pub(in crate::supervisor) fn refresh_again(&mut self, config: &Arc<Configuration>) {
+        if self.unrefreshed.take_if(|due| *due <= Instant::now()).is_some()
+            && let Some(bus) = self.line.clone()
+        {
+            self.refresh_units(bus, config);
+        }
+    }
+
+    /// It has read the units again, or has not.
+    pub(in crate::supervisor) fn hear_refreshed(
+        &mut self,
+        result: Result<(), NotRefreshed>,
+        facts: &mut Facts,
+    ) -> Refreshed {
+        self.unrefreshed = result.as_ref().err().map(|why| match why {
+            // It is a burden for the whole machine, and to no effect before somebody mends something.
+            NotRefreshed::Stale { .. } => Instant::now() + RARELY,
+            NotRefreshed::Programs { .. } | NotRefreshed::Systemd(_) => Instant::now(),
+        });
+        let well = result.is_ok();
+        let outdated = match result {
+            Err(NotRefreshed::Systemd(why)) => {
+                facts.bus = Some(Bus::Unreachable(format!("it does not read the units again: {why}")));
+                (self.bus, facts.outdated) = (None, None);
+                return Refreshed { readable_again: false, put_in_place: None };
+            }
+            Err(NotRefreshed::Programs { why, regions }) => Some(Outdated { by: Obstacle::Programs(why), regions }),
+            Err(NotRefreshed::Stale { why, regions }) => Some(Outdated { by: Obstacle::Systemd(why), regions }),
+            Ok(()) => None,
+        };
+        // With the units as they were, everything goes on but the regions that are configured otherwise.
+        facts.bus = Some(Bus::Connected);
+        self.bus = self.line.clone();
+        let news = well || facts.stale_units || facts.outdated != outdated;
+        let readable_again = unread(facts.outdated.as_ref()) && !unread(outdated.as_ref());
+        (facts.stale_units, facts.outdated) = (false, outdated);
+        Refreshed { readable_again, put_in_place: self.bus.clone().filter(|_| news) }
+    }
+
+    /// It would not stop or restart a unit: that is asked for again after a while.
+    pub(in crate::supervisor) fn has_not_changed(&mut self, name: RegionName) {
+        self.unchanged.insert(name);
+    }
+
+    /// The units that it would not stop or restart, and may be asked for again.
+    pub(in crate::supervisor) fn take_unchanged(&mut self) -> BTreeSet<RegionName> {
+        std::mem::take(&mut self.unchanged)
+    }
+
+    /// In which world systemd is asked now.
+    #[cfg(test)]
+    pub(in crate::supervisor) fn world(&self) -> World {
+        self.world
+    }
+
+    /// Whether it is to be asked again to read the units.
+    #[cfg(test)]
+    pub(in crate::supervisor) fn is_unrefreshed(&self) -> bool {
+        self.unrefreshed.is_some()
+    }
+}
+
+/// Whether units are outdated because the record of programs cannot be read.
+fn unread(outdated: Option<&Outdated>) -> bool {
+    matches!(outdated, Some(Outdated { by: Obstacle::Programs(_), .. }))
+}
