@@ -263,7 +263,7 @@ refusals! {
     ServerMissing = "SERVER_MISSING";
     /// The sleds say different things of the volume.
     SledsDisagree = "SLEDS_DISAGREE";
-    /// The port map has no address for a sled of the volume.
+    /// Whatever answers at the address of a sled of the volume is not that sled.
     SledMissing = "SLED_MISSING";
     /// Proxmox has another storage of that name.
     StorageTaken = "STORAGE_TAKEN";
