@@ -10,7 +10,7 @@ const ALONE: &str = "SLED_TEST_ALONE";
 /// more here.
 ///
 /// # Panics
-/// It fails there, or there is no test of that name.
+/// The test fails there, or there is none of that name.
 pub fn is_alone(test: &str) -> bool {
     if std::env::var_os(ALONE).is_some() {
         return true;

@@ -85,7 +85,7 @@ pub fn save_in(dir: &Path, programs: &Programs) -> io::Result<()> {
 /// whoever wants to know what was in it. It waits for the disk, and for whoever writes.
 ///
 /// # Errors
-/// One of them cannot be written, or both are damaged.
+/// The record or its copy cannot be written, or both are damaged.
 pub fn mend() -> io::Result<()> {
     mend_in(&memory())
 }
@@ -319,7 +319,7 @@ mod tests {
         let nowhere = dir.path().join("sled");
         mend_in(&nowhere).unwrap();
         assert!(!nowhere.exists() && load_from(&nowhere).unwrap() == Programs::default());
-        // What cannot be looked at is no such place.
+        // A path that cannot be looked at is no such place.
         fs::write(&nowhere, "").unwrap();
         assert!(mend_in(&nowhere).is_err());
     }

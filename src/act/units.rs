@@ -197,7 +197,7 @@ async fn begin_anew(bus: &Connection, before: &Look, after: &Look) -> zbus::Resu
     Ok(())
 }
 
-/// What systemd's generators have made, beside what is configured.
+/// The drop-ins that systemd's generators have made, beside what is configured.
 #[derive(Debug)]
 struct Look {
     /// The record of programs by which that was told.

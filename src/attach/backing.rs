@@ -58,7 +58,6 @@ impl Backing {
         }
     }
 
-    /// The volume.
     pub(super) fn volume(&self) -> &VolumeName {
         &self.volume
     }

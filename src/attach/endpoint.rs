@@ -10,7 +10,6 @@ use std::str::FromStr;
 pub(super) struct Endpoint {
     /// An address or a name.
     pub(super) host: String,
-    /// The port.
     pub(super) port: u16,
 }
 

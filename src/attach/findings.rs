@@ -125,7 +125,7 @@ pub(super) struct Word {
     pub(super) reasons: Vec<(String, Error)>,
     /// The sleds that answer nothing, and why.
     pub(super) silent: Vec<(String, Error)>,
-    /// One of them at least answers.
+    /// At least one of them answers.
     pub(super) reached: bool,
     /// Another host that one of them has granted the volume, and how.
     pub(super) another: Option<String>,

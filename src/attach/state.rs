@@ -32,7 +32,7 @@ pub(super) struct State {
     /// The kernel's device; `null` if it was not looked for.
     #[serde(default)]
     pub(super) device: Option<Found<DeviceState>>,
-    /// What is mounted of the device; `null` if it was not looked for.
+    /// The mount of the device; `null` if it was not looked for.
     #[serde(default)]
     pub(super) mount: Option<Found<MountState>>,
 }

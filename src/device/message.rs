@@ -119,7 +119,7 @@ fn attributes(bytes: &[u8]) -> impl Iterator<Item = NlaBuffer<&[u8]>> {
     NlasIterator::new(bytes).map_while(Result::ok)
 }
 
-/// One message of those that the kernel has answered.
+/// A message of those that the kernel has answered.
 #[derive(Debug)]
 pub enum Answer {
     /// A message of some family.

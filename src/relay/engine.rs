@@ -96,7 +96,6 @@ struct Acknowledged {
     length: u32,
 }
 
-/// The server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Server {
     /// No server is there.

@@ -56,7 +56,7 @@ impl Line {
         Self(opened.inspect_err(|why| tracing::warn!("systemd cannot be notified: {why}")).ok().flatten())
     }
 
-    /// One to whoever listens at a path.
+    /// Open one to whoever listens at a path.
     #[cfg(test)]
     pub(crate) fn to(place: &OsStr) -> Self {
         Self(Some(Open::at(place).unwrap()))

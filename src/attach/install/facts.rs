@@ -91,7 +91,6 @@ pub(in crate::attach) struct Old {
 pub(in crate::attach) enum Content {
     /// Nothing at all.
     Nothing,
-    /// An ext4.
     Ext4,
     /// Something else, in its words.
     Else(String),
@@ -124,7 +123,6 @@ pub(in crate::attach) enum Flag {
 /// The thing at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::attach) enum Place {
-    /// Nothing.
     Nothing,
     /// Something that is no directory.
     NoDirectory,
@@ -132,7 +130,6 @@ pub(in crate::attach) enum Place {
     Full,
     /// An empty one.
     Empty(Flag),
-    /// The volume.
     Volume,
     /// Something else is mounted there: what.
     Else(String),

@@ -37,7 +37,7 @@ fn a_host_that_lacks_a_region_for_long_is_told_with_the_region_and_the_time() {
         }
         assert!(one.remedy.contains("ss -tn dst 192.168.4.189:3830"), "{one:?}");
     }
-    // One that is not let in is told as that.
+    // A host that is not let in is told as that.
     let (_, found) = found(600, "192.168.4.77");
     assert!(found.iter().all(|found| found.code == Code::ClientForeign), "{found:#?}");
 }

@@ -144,7 +144,7 @@ fn stopped(facts: &mut Facts) {
     region.pulse = None;
 }
 
-/// What a unit of the only volume has before a ticket was granted.
+/// The fence of a unit of the only volume before a ticket was granted.
 fn fence() -> Option<Fence> {
     Some(Fence::around(&config().map, &volume(), None))
 }

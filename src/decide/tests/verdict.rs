@@ -1,4 +1,4 @@
-//! One thing is otherwise: what is said of it.
+//! Verdicts when one thing is otherwise.
 
 use super::*;
 use crate::check::Code;
