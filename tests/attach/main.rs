@@ -3,10 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
-mod sled;
-
 use serde_json::Value;
-use sled::{Manner, Mind, Sled, VOLUME, fleet};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
@@ -15,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use support::fleet::{Manner, Mind, Sled, VOLUME, fleet};
 
 fn attach(words: &[&str], sled: &Sled) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_crucible-attach"));

@@ -19,33 +19,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a benchmark may panic")]
 
-#[allow(dead_code, reason = "it is made for other tests")]
-#[path = "../relay/client.rs"]
-mod client;
-#[allow(dead_code, reason = "it is made for other benchmarks, too")]
-#[path = "figures.rs"]
-mod figures;
-#[allow(dead_code, reason = "it is made for other tests")]
-#[path = "../relay/host.rs"]
-mod host;
-#[path = "memory.rs"]
 mod memory;
-#[path = "pauses.rs"]
 mod pauses;
-#[allow(dead_code, reason = "it is made for other tests")]
-#[path = "../attach/sled.rs"]
-mod sled;
-#[path = "subjects.rs"]
 mod subjects;
 
 use crucible_sled::nbd::transmission::Command;
-use figures::{is_within, median, ms, rounds, show};
-use host::{BLOCK, Host, SIZE};
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use subjects::{Client, Processes, Subject};
+use support::figures::{is_within, median, ms, rounds, show};
+use support::relay::{BLOCK, Host, SIZE};
 
 /// A part: whether it kept within its limits.
 type Part = fn(&mut Host) -> bool;
@@ -76,7 +61,7 @@ fn main() -> ExitCode {
     let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
     let chosen = PARTS.iter().filter(|(name, _)| wanted.as_deref().is_none_or(|wanted| wanted == *name));
     let mut host = Host::new();
-    println!("the programs are {}", if host::real().is_some() { "the real ones" } else { "stand-ins" });
+    println!("the programs are {}", if support::places::real().is_some() { "the real ones" } else { "stand-ins" });
     let within: Vec<_> = chosen.map(|(_, part)| part(&mut host)).collect();
     match !within.is_empty() && within.iter().all(|within| *within) {
         true => ExitCode::SUCCESS,

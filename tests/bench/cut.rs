@@ -2,13 +2,13 @@
 //! whether they are well, and by whoever had it cut off, who is answered when the regions have
 //! closed its connections.
 
-use super::figures::{is_within, median, ms, rounds, show, sorted};
-use super::machine::Machine;
-use super::machine::hosts::{Host, is_well};
 use super::{ATTACH, PUMPED_PIGLET, STILL_FAWN, post};
 use std::os::unix::net::UnixStream;
 use std::thread::{JoinHandle, sleep, spawn};
 use std::time::{Duration, Instant};
+use support::figures::{is_within, median, ms, rounds, show, sorted};
+use support::hosts::{Host, is_well};
+use support::machine::Machine;
 
 /// How many hosts are cut off, either way.
 const ROUNDS: usize = 30;

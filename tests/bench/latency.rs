@@ -1,8 +1,6 @@
 //! How soon a death is noticed, and how soon it is over: the supervisor against the least that
 //! anybody could need, in one and the same run.
 
-use super::figures::{is_within, median, rounds, show, sorted};
-use super::machine::{Layer, Machine, SLED};
 use crucible_sled::wire::Volume;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{Signal, kill};
@@ -16,6 +14,10 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
+use support::figures::{is_within, median, rounds, show, sorted};
+use support::hosts::SLED;
+use support::layer::Layer;
+use support::machine::Machine;
 
 /// How many deaths.
 const ROUNDS: usize = 30;
@@ -146,7 +148,7 @@ fn unit_starts(machine: &Machine) -> Vec<Duration> {
 
 /// How long the program takes by itself from its start until it listens.
 fn start() -> Duration {
-    let program = super::machine::crucible().join("crucible-downstairs");
+    let program = support::places::crucible().join("crucible-downstairs");
     let dir = tempfile::tempdir().unwrap();
     let region = dir.path().join("region");
     let create = ["--uuid", "5a11fa40-0000-4000-8000-000000000001", "--block-size", "512"];

@@ -7,15 +7,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a benchmark may panic")]
 
-#[allow(dead_code, reason = "it is made for other benchmarks, too")]
-#[path = "figures.rs"]
-mod figures;
-#[allow(dead_code, reason = "it is made for other tests")]
-#[path = "../sled/machine.rs"]
-mod machine;
-
-use figures::rounds;
-use machine::{Layer, Machine};
+use support::figures::rounds;
+use support::layer::Layer;
+use support::machine::Machine;
 
 /// How often each side has its turn.
 const ROUNDS: usize = 7;

@@ -1,8 +1,6 @@
 //! What the relay takes of memory when as much waits for a flush as may, and a client asks for as much more as is
 //! heard: there is no sled, so that nothing lasts.
 
-use super::figures::is_within;
-use super::host::{Host, SIZE};
 use super::subjects;
 use crucible_sled::nbd::transmission::{Command, Request};
 use procfs::process::{FDTarget, Process};
@@ -11,6 +9,8 @@ use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::thread::spawn;
+use support::figures::is_within;
+use support::relay::{Host, SIZE};
 
 /// What the relay may take, in MiB.
 const MOST: f64 = 45.0;

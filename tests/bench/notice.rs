@@ -12,23 +12,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a benchmark may panic")]
 
-#[allow(dead_code, reason = "it is made for other tests")]
-#[path = "../sled/machine.rs"]
-mod machine;
-
-#[allow(dead_code, reason = "it is made for other benchmarks, too")]
-#[path = "figures.rs"]
-mod figures;
-#[path = "latency.rs"]
 mod latency;
 
-use figures::{calm, is_within};
-use machine::{Layer, Machine};
 use procfs::process::Process;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+use support::figures::{calm, is_within};
+use support::layer::Layer;
+use support::machine::Machine;
 
 /// A part: whether it kept within its limits.
 type Part = fn() -> bool;

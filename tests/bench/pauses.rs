@@ -1,12 +1,12 @@
 //! What a client sees that writes and flushes all the time: of a server that is killed, beyond what a server takes to
 //! start and to become active; and of a sled that was away, from the moment on when it is ready again.
 
-use super::figures::{is_within, median, ms, rounds, show};
-use super::host::{BLOCK, Host};
 use super::subjects::{self, Alone};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+use support::figures::{is_within, median, ms, rounds, show};
+use support::relay::{BLOCK, Host};
 
 /// How many servers are killed, and how often the sled is away.
 const KILLS: usize = 15;
@@ -102,7 +102,7 @@ fn kills(host: &mut Host) -> Vec<Duration> {
             answers.longest.store(0, Ordering::Relaxed);
             let before = host.server();
             host.kill_server();
-            super::host::until(|| host.server().is_some_and(|server| Some(server) != before));
+            support::relay::until(|| host.server().is_some_and(|server| Some(server) != before));
             answers.more(2 * UNFLUSHED);
             pauses.push(Duration::from_micros(answers.longest.load(Ordering::Relaxed)));
         }
@@ -128,7 +128,7 @@ fn outages(host: &mut Host, kill: bool) -> Vec<Duration> {
             Instant::now()
         });
         // As long as a machine takes to boot, more or less.
-        sleep(super::figures::calm(Duration::from_secs(12) + Duration::from_millis(1700) * round as u32));
+        sleep(support::figures::calm(Duration::from_secs(12) + Duration::from_millis(1700) * round as u32));
         (0..3).for_each(|index| host.start(index));
         let ready = Instant::now();
         host.sled.tell(|mind| mind.ready = true);

@@ -1,9 +1,6 @@
 //! Those that are compared: upstream's server by itself, the relay before it, the relay with its server apart, and
 //! QEMU's.
 
-use super::client;
-use super::figures::is_short;
-use super::host::{Host, SIZE, program, until};
 use nix::fcntl::{Flock, FlockArg};
 use procfs::process::Process;
 use rustix::net::sockopt::set_tcp_quickack;
@@ -14,6 +11,10 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+use support::client;
+use support::figures::is_short;
+use support::places::program;
+use support::relay::{Host, SIZE, until};
 
 const SERVER: &str = "127.0.0.1:10809";
 

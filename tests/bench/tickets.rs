@@ -15,22 +15,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a benchmark may panic")]
 
-#[path = "cut.rs"]
 mod cut;
-#[path = "figures.rs"]
-mod figures;
-#[allow(dead_code, reason = "it is made for other tests")]
-#[path = "../sled/machine.rs"]
-mod machine;
 
-use figures::{calm, is_within, median, rounds, show, sorted};
-use machine::{Layer, Machine, PATIENCE};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+use support::figures::{calm, is_within, median, rounds, show, sorted};
+use support::hosts::PATIENCE;
+use support::layer::Layer;
+use support::machine::Machine;
 
 /// A part: whether it kept within its limits.
 type Part = fn(&Machine) -> bool;

@@ -10,16 +10,12 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod calls;
-#[allow(dead_code, reason = "it is made for other tests")]
-#[path = "../sled/machine.rs"]
-mod machine;
 mod operations;
 mod owners;
 mod seconds;
 mod tickets;
 mod tracer;
 
-use machine::{Layer, Machine};
 use operations::{ALL, Operation};
 use owners::Owners;
 use seconds::Seconds;
@@ -27,6 +23,8 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+use support::layer::Layer;
+use support::machine::Machine;
 use tracer::{Filter, Tracer};
 
 /// The most points that an operation is thought to have; more would be a loop.

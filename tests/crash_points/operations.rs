@@ -1,8 +1,8 @@
 //! The operations that are cut short: how each is prepared, and what must be true afterwards,
 //! whether it was carried out, taken back, or never began.
 
-use crate::machine::Machine;
 use crucible_sled::wire::State;
+use support::machine::Machine;
 
 /// An operation.
 pub struct Operation {

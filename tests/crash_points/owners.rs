@@ -1,7 +1,6 @@
 //! Watches all the time that no region has two owners: two processes that run on one directory,
 //! or on one port.
 
-use crate::machine::Machine;
 use procfs::process::all_processes;
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use support::machine::Machine;
 
 /// How often it looks.
 const OFTEN: Duration = Duration::from_millis(20);

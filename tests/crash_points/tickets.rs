@@ -2,7 +2,6 @@
 //! record, and the next one is higher than any that was answered.
 
 use crate::PATIENCE;
-use crate::machine::{Machine, SMALL};
 use crate::operations::Operation;
 use crucible_sled::region::{Grant, Ledger};
 use crucible_sled::store::grants::load;
@@ -13,6 +12,8 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
+use support::layer::SMALL;
+use support::machine::Machine;
 
 const HOLDER: &str = "192.168.4.17";
 const RIVAL: &str = "192.168.4.175";

@@ -1,6 +1,7 @@
 //! `/dev/nbdN` by netlink, against NBD servers that nobody here wrote.
 
-use crate::machine::{Host, Machine, programs, repository};
+use crate::machine::{Host, Machine};
+use support::places::{programs, repository};
 
 /// What is served: 256 MiB, in a file.
 const FILE: &str = "/root/served";

@@ -1,9 +1,10 @@
 //! `crucible-attach install` and `uninstall` on a host: from nothing to a file system, over what was set up by hand,
 //! and back. Proxmox' programs are stand-ins that refuse as the real ones do.
 
-use crate::machine::{Machine, repository};
+use crate::machine::Machine;
 use crate::network::{IsSled, Network, SIZE, SLED, VOLUME};
 use crate::steps::Steps;
+use support::places::repository;
 
 /// Where the server lies before it is installed.
 const SERVER: &str = "/root/crucible-nbd-server";

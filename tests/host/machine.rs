@@ -17,6 +17,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
+use support::places::repository;
+use support::scratch;
 use tempfile::TempDir;
 
 /// How long a boot, or a command, may take on a machine that is busy with others.
@@ -31,9 +33,8 @@ const MEMORY: u32 = 1024;
 /// The adapter that leads to this machine; each host has the same.
 const OWN: &str = "52:54:00:12:34:56";
 
-/// Where disks lie, and what their names begin with; the process that made one follows.
-pub const DISKS: &str = "/var/tmp";
-pub const PREFIX: &str = "crucible-host.";
+/// What the names of the disks' directories begin with.
+pub const DISKS: &str = "crucible-host.";
 
 /// A host that is switched off: its disk, and what it shares with the test.
 pub struct Host {
@@ -60,28 +61,6 @@ pub struct Outcome {
     pub errors: String,
 }
 
-/// A path of the repository.
-pub fn repository(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
-}
-
-/// Where cargo has put the programs.
-pub fn programs() -> PathBuf {
-    Path::new(env!("CARGO_BIN_EXE_crucible-attach")).parent().unwrap().to_owned()
-}
-
-/// Removes the disks of tests that were killed.
-fn sweep() {
-    for entry in fs::read_dir(DISKS).unwrap().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let Some(rest) = name.strip_prefix(PREFIX) else { continue };
-        let owner = rest.split('.').next().unwrap_or_default();
-        if !Path::new("/proc").join(owner).exists() {
-            _ = fs::remove_dir_all(entry.path());
-        }
-    }
-}
-
 impl Host {
     /// One as it was installed.
     pub fn new() -> Self {
@@ -90,13 +69,10 @@ impl Host {
 
     /// The same, with what is put into this directory on top of it.
     pub fn with(lay: impl FnOnce(&Path)) -> Self {
-        sweep();
         let made = Command::new(repository("tests/host/rootfs")).stderr(Stdio::inherit()).output().unwrap();
         assert!(made.status.success(), "tests/host/rootfs failed");
         let kernel = PathBuf::from(String::from_utf8(made.stdout).unwrap().trim());
-        let prefix = format!("{PREFIX}{}.", std::process::id());
-        let dir = TempDir::with_prefix_in(prefix, DISKS).unwrap();
-        let host = Self { dir, kernel, memory: MEMORY, devices: Vec::new() };
+        let host = Self { dir: scratch::new(DISKS), kernel, memory: MEMORY, devices: Vec::new() };
         for name in ["shared", "layer"] {
             fs::create_dir(host.file(name)).unwrap();
             fs::set_permissions(host.file(name), fs::Permissions::from_mode(0o755)).unwrap();

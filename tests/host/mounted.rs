@@ -1,7 +1,8 @@
 //! What is done on a host's machine: a volume that is served, mounted, and under a load that verifies.
 
-use crate::machine::{Host, Machine, programs};
+use crate::machine::{Host, Machine};
 use crate::network::{SLED, VOLUME};
+use support::places::programs;
 
 /// Where it is mounted.
 pub const AT: &str = "/mnt/volume";

@@ -5,11 +5,13 @@
 //! volume's data in a directory of this machine that all hosts have, as if it were with the sleds.
 
 use crate::hub::Hub;
-use crate::machine::{DISKS, Host, Machine, PREFIX, programs, repository};
+use crate::machine::{DISKS, Host, Machine};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
+use support::places::{program, programs, real, repository};
+use support::scratch;
 use tempfile::TempDir;
 
 /// The volume, which both hosts may attach.
@@ -43,12 +45,6 @@ pub struct Network {
     dir: TempDir,
 }
 
-/// Where the real programs are, if there are any.
-pub fn real() -> Option<PathBuf> {
-    let programs = std::env::var_os("CRUCIBLE_BIN").map(PathBuf::from);
-    programs.filter(|programs| programs.join("crucible-nbd-server").exists())
-}
-
 /// A host's address.
 pub fn address(host: u8) -> String {
     format!("192.168.4.{}", 16 + host)
@@ -58,7 +54,7 @@ impl Network {
     /// One with nobody on it.
     pub fn new() -> Self {
         // The next test removes it if this one is killed.
-        let dir = TempDir::with_prefix_in(format!("{PREFIX}{}.", std::process::id()), DISKS).unwrap();
+        let dir = scratch::new(DISKS);
         fs::create_dir(dir.path().join("store")).unwrap();
         Self { hub: Hub::new(dir.path(), 3), dir }
     }
@@ -111,7 +107,7 @@ fn install(layer: &Path, words: &[&str]) {
 
 /// Puts a Crucible program into its place.
 fn crucible(layer: &Path, name: &str) {
-    let from = real().unwrap_or_else(|| programs().join("examples")).join(name);
+    let from = program(name);
     let to = layer.join("usr/lib/crucible").join(name);
     fs::create_dir_all(to.parent().unwrap()).unwrap();
     fs::copy(&from, &to).unwrap_or_else(|why| panic!("{}: {why}", from.display()));

@@ -2,12 +2,13 @@
 //! with a pulled adapter, which stays, with all that the boot before had. What is not signed is refused,
 //! and a boot that is not judged in time is given up.
 
-use crate::guest::{BOOT, Disk, FIRMWARE, Guest, die_with_parent, image, repository};
+use crate::guest::{BOOT, Disk, FIRMWARE, Guest, die_with_parent, image};
 use crate::reboot;
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+use support::places::repository;
 
 /// A try in vain, and the boot after it.
 const ROLLBACK: Duration = Duration::from_secs(1200);

@@ -2,9 +2,10 @@
 //! flashed again it keeps its data; and a data partition that is gone is an alarm.
 
 use crate::flash::{Loop, said};
-use crate::guest::{BOOT, Disk, Guest, repository, run};
+use crate::guest::{BOOT, Disk, Guest, run};
 use crucible_sled::check::Code;
 use std::process::Command;
+use support::places::repository;
 
 #[test]
 fn a_flashed_disk_is_a_sled_keeps_its_data_when_it_is_flashed_again_and_misses_it_when_it_is_gone() {

@@ -1,8 +1,9 @@
 //! What must not be written to is not flashed; `data::` boots what is.
 
-use crate::guest::{image, repository, run};
+use crate::guest::{image, run};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use support::places::repository;
 
 /// A loop device over a file, detached when it is dropped.
 pub struct Loop(PathBuf);

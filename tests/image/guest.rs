@@ -14,6 +14,8 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
+use support::places::repository;
+use support::scratch;
 use tempfile::TempDir;
 
 /// How long a boot may take on a machine that is busy with others.
@@ -25,26 +27,8 @@ const MAC: &str = "00:e0:4c:a8:11:10";
 /// Between two attempts to reach a machine that does not answer yet: nothing tells when it will.
 const MOMENT: Duration = Duration::from_millis(500);
 
-/// Where disks lie, and what their names begin with; the process that made one follows.
-const DISKS: &str = "/var/tmp";
-const PREFIX: &str = "crucible-sled-image.";
-
-/// Removes the disks of tests that were killed.
-fn sweep() {
-    for entry in fs::read_dir(DISKS).unwrap().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let Some(rest) = name.strip_prefix(PREFIX) else { continue };
-        let owner = rest.split('.').next().unwrap_or_default();
-        if !Path::new("/proc").join(owner).exists() {
-            _ = fs::remove_dir_all(entry.path());
-        }
-    }
-}
-
-/// A path of the repository.
-pub fn repository(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
-}
+/// What the names of the disks' directories begin with.
+const DISKS: &str = "crucible-sled-image.";
 
 /// One of the images that `tests/image/images` has built.
 pub fn image(name: &str) -> PathBuf {
@@ -76,9 +60,7 @@ impl Disk {
 
     /// No disk yet.
     pub fn empty() -> Self {
-        sweep();
-        let prefix = format!("{PREFIX}{}.", std::process::id());
-        let dir = tempfile::Builder::new().prefix(&prefix).tempdir_in(DISKS).unwrap();
+        let dir = scratch::new(DISKS);
         run(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(dir.path().join("key")));
         // Each region takes two seconds of a boot: one volume will do.
         Self { dir }.with(&["still-fawn"])

@@ -1,12 +1,13 @@
 //! What an image is before anything boots it: its size, the lists beside it, its signature; what goes
 //! into it, and what is refused.
 
-use crate::guest::{Disk, image, port_map, repository, run};
+use crate::guest::{Disk, image, port_map, run};
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
+use support::places::repository;
 
 const MIB: u64 = 1 << 20;
 /// What sfdisk counts in.

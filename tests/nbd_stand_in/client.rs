@@ -1,7 +1,5 @@
 //! A client of a block device, small and exact: it sends what it is told, and takes what comes.
 
-#![allow(dead_code, reason = "each test that includes this uses a part of it")]
-
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -16,7 +14,6 @@ pub const EXPORT_NAME: u32 = 1;
 
 pub const READ: u16 = 0;
 pub const WRITE: u16 = 1;
-pub const DISCONNECT: u16 = 2;
 pub const FLUSH: u16 = 3;
 pub const TRIM: u16 = 4;
 pub const WRITE_ZEROES: u16 = 6;

@@ -1,9 +1,9 @@
 //! The control port, on which one asks how the volume and its replicas are.
 
 use crate::faults::Faults;
-use crate::http;
 use crate::replicas::Replicas;
 use serde_json::{Value, json};
+use stand_ins::http;
 use std::io::{self, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;

@@ -12,7 +12,7 @@
 //! kills it loses everything acknowledged since the last flush, each time.
 //!
 //! It listens on 127.0.0.1:10809 and nowhere else, as the real one. Tests that run beside each other
-//! have a network namespace each (`tests/loopback.rs`).
+//! have a network namespace each (`tests/support/src/loopback.rs`).
 //!
 //! The rest is set by the environment as well:
 //!
@@ -30,21 +30,13 @@
 
 mod command;
 mod control;
-#[path = "../stand_in/failure.rs"]
-mod failure;
 mod faults;
 mod handshake;
-#[path = "../stand_in/http.rs"]
-mod http;
-#[path = "../stand_in/pem.rs"]
-mod pem;
 mod replica;
 mod replicas;
 mod reply;
 mod settings;
 mod store;
-#[path = "../stand_in/stream.rs"]
-mod stream;
 mod tls;
 mod transmission;
 mod volume;
@@ -52,10 +44,10 @@ mod volume;
 use clap::Parser;
 use command::Opt;
 use control::Control;
-use failure::Outcome;
 use faults::Faults;
 use replicas::Replicas;
 use settings::Settings;
+use stand_ins::failure::Outcome;
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use store::Store;

@@ -1,10 +1,11 @@
 //! What only the stand-in does: it loses all that it may lose, and goes wrong when it is told to.
 
 use crate::client::{Client, EIO, FLUSH, READ, WRITE};
-use crate::parts::{BLOCK, Volume, real, until};
+use crate::parts::{BLOCK, Volume, until};
 use serde_json::json;
 use std::io::{ErrorKind, Read};
 use std::time::{Duration, Instant};
+use support::places::real;
 
 /// A volume, unless the programs are the real ones, which do none of this.
 fn stand_in() -> Option<Volume> {

@@ -6,9 +6,11 @@ use crate::client::Client;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
+use support::loopback;
+use support::places::program;
 
 /// Where the server tells of itself.
 pub const CONTROL: &str = "127.0.0.1:7777";
@@ -16,17 +18,6 @@ pub const CONTROL: &str = "127.0.0.1:7777";
 pub const SIZE: u64 = 4 * 1024 * BLOCK as u64;
 /// Bytes of a block.
 pub const BLOCK: usize = 4096;
-
-/// Where the real programs are, if the server is among them.
-pub fn real() -> Option<PathBuf> {
-    let programs = std::env::var_os("CRUCIBLE_BIN").map(PathBuf::from);
-    programs.filter(|programs| programs.join("crucible-nbd-server").exists())
-}
-
-fn program(name: &str) -> PathBuf {
-    let stand_ins = || Path::new(env!("CARGO_BIN_EXE_sledd")).parent().unwrap().join("examples");
-    real().unwrap_or_else(stand_ins).join(name)
-}
 
 /// A volume on three downstairs, all of which are gone when it is.
 pub struct Volume {
@@ -39,7 +30,7 @@ pub struct Volume {
 impl Volume {
     /// In a network of its own, with the first `up` of its downstairs.
     pub fn new(up: usize) -> Self {
-        crate::loopback::enter();
+        loopback::enter();
         let dir = tempfile::tempdir().unwrap();
         let mut volume = Self { dir, replicas: vec![None, None, None], servers: Default::default() };
         for replica in 0..3 {

@@ -1,8 +1,8 @@
 //! One target: a connection to it for as long as it answers, and a new one after that.
 
 use crate::replicas::Replicas;
-use crate::stream::Stream;
 use crate::tls::Tls;
+use stand_ins::stream::Stream;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};

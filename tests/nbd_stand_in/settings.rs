@@ -1,6 +1,6 @@
 //! What a test sets by the environment, as the first page of `main` has it.
 
-use crate::failure::{Failure, Outcome};
+use stand_ins::failure::{Failure, Outcome};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;

@@ -5,9 +5,9 @@
 //! server that is active. They are changed under the lock of `lock` alone; a process that is killed has
 //! lost it, and leaves nothing that the next one would stumble over.
 
-use crate::failure::{Failure, Outcome};
 use crate::settings::Settings;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use stand_ins::failure::{Failure, Outcome};
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::FileExt;

@@ -5,21 +5,17 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
-#[path = "../certificates.rs"]
-mod certificates;
 mod client;
-#[path = "../loopback.rs"]
-mod loopback;
 mod on_demand;
 mod parts;
 
-use certificates::Authority;
 use client::{ADDRESS, Client, EIO, ENOSYS, EXPORT_NAME, FLAGS, FLUSH, READ, TRIM, WRITE, WRITE_ZEROES};
 use parts::{BLOCK, CONTROL, SIZE, Volume, until};
 use std::io::Write;
 use std::net::TcpStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
+use support::certificates::{Authority, NAMES};
 
 const ABORTED: (Option<i32>, Option<i32>) = (None, Some(6));
 const FAILED: (Option<i32>, Option<i32>) = (Some(1), None);
@@ -326,7 +322,7 @@ fn answers_in_small_writes_wait_for_the_client() {
 /// A root, with what it has issued: the sled's and the host's certificates, and one by another name.
 fn authority(volume: &Volume) -> Authority {
     let made = Authority::new(volume.dir.path(), 9);
-    made.issue("sled", 9, certificates::NAMES).issue("host", 9, "subjectAltName=DNS:host");
+    made.issue("sled", 9, NAMES).issue("host", 9, "subjectAltName=DNS:host");
     made.issue("other", 9, "subjectAltName=DNS:other");
     made
 }

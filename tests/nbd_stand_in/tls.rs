@@ -4,8 +4,8 @@
 //! whether it is plain or not.
 
 use crate::command::Opt;
-use crate::failure::{Failure, Outcome};
-use crate::pem;
+use stand_ins::failure::{Failure, Outcome};
+use stand_ins::pem;
 use std::io;
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;

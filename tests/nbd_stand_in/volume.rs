@@ -5,10 +5,10 @@
 //! over by activation alone: from then on this one fails whatever it is asked, and if it holds anything
 //! unflushed it ends as the real one does, which cannot get rid of it.
 
-use crate::failure::{Failure, Outcome};
 use crate::faults::Faults;
 use crate::replicas::Replicas;
 use crate::store::{Active, Store};
+use stand_ins::failure::{Failure, Outcome};
 use std::collections::BTreeMap;
 use std::io::{self, Error};
 use std::sync::Arc;

@@ -1,8 +1,6 @@
 //! Several volumes of one host at once: the first server in the host's network, each other one in a network of its own.
 //! What is said of one is true of each of them: their data, a server or a relay that is killed, a sled that is away.
 
-use crate::host::{BLOCK, Host, until};
-use crate::sled::VOLUME;
 use crate::store::Store;
 use crate::{at, block};
 use std::fs;
@@ -10,6 +8,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
+use support::fleet::VOLUME;
+use support::relay::{BLOCK, Host, until};
 
 /// The network that a process is in, as the kernel names it.
 fn network(process: u32) -> String {

@@ -3,14 +3,15 @@
 //!
 //! `ATTACH_SEED` repeats a run; `ATTACH_FAULTS` is how many faults there are.
 
-use crate::client::Client;
-use crate::host::{BLOCK, Host, SIZE, real, signal, until};
 use crate::store::Store;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use support::client::Client;
+use support::places::real;
+use support::relay::{BLOCK, Host, SIZE, signal, until};
 
 /// Numbers by chance, the same ones for the same seed (splitmix64).
 struct Chance(u64);

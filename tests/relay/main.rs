@@ -5,20 +5,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod apart;
-mod client;
 mod faults;
-mod host;
 mod noise;
-#[allow(dead_code, reason = "it is made for other tests")]
-#[path = "../attach/sled.rs"]
-mod sled;
 mod state;
 mod store;
 
 use crucible_sled::nbd::transmission::Command;
-use host::{BLOCK, Host, SIZE, real, until};
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
+use support::places::real;
+use support::relay::{BLOCK, Host, SIZE, signal, until};
 
 /// A block with something in it that tells which it is, and since when.
 fn block(number: usize, round: u8) -> Vec<u8> {
@@ -151,7 +147,7 @@ fn more_than_can_be_kept_waits_and_is_all_answered() {
     clients[0].flush().unwrap();
     let data = |number: usize| vec![number as u8 | 1; 1 << 20];
     let server = host.server().unwrap();
-    host::signal(server, "STOP");
+    signal(server, "STOP");
     for (number, client) in clients.iter_mut().enumerate() {
         for _ in 0..8 {
             client.send(Command::Write, at(number * 256), 1 << 20, &data(number)).unwrap();
@@ -159,7 +155,7 @@ fn more_than_can_be_kept_waits_and_is_all_answered() {
     }
     // 24 writes, a flush for the one that waits, and that one.
     host.until_state(|state| state["relay"]["requests"] == 26);
-    host::signal(server, "CONT");
+    signal(server, "CONT");
     for (number, client) in clients.iter_mut().enumerate() {
         (0..8).for_each(|_| assert_eq!(client.answer().unwrap().1, Ok(())));
         assert!(client.read(at(number * 256), 1 << 20).unwrap() == data(number));
@@ -173,7 +169,7 @@ fn a_server_that_hangs_is_replaced() {
     let mut client = host.client();
     client.write(0, &block(0, 1)).unwrap();
     let server = host.server().unwrap();
-    host::signal(server, "STOP");
+    signal(server, "STOP");
     client.write(at(1), &block(1, 1)).unwrap();
     assert_eq!((client.read(0, BLOCK).unwrap(), client.read(at(1), BLOCK).unwrap()), (block(0, 1), block(1, 1)));
     assert_ne!(host.server(), Some(server));

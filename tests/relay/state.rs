@@ -1,8 +1,8 @@
 //! What a relay says of itself, and what is made of it: on its control socket.
 
-use crate::host::{BLOCK, Host, SIZE, signal, until};
 use crate::{at, block};
 use std::os::unix::fs::PermissionsExt;
+use support::relay::{BLOCK, Host, SIZE, signal, until};
 
 /// From before it has won anything until a server was replaced.
 #[test]

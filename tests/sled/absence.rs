@@ -1,10 +1,12 @@
 //! When the sled asks its hosts to wait: during maintenance, and while it is switched off.
 
 use crate::calm::Calm;
-use crate::machine::{Layer, Machine, ask, cause, has};
 use crucible_sled::wire::Volume;
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
+use support::hosts::ask;
+use support::layer::Layer;
+use support::machine::{Machine, cause, has};
 
 fn in_maintenance(machine: &Machine) -> Volume {
     let volume = machine.wait_for("still-fawn", |volume| has(volume, "MAINTENANCE"));

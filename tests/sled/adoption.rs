@@ -1,12 +1,14 @@
 //! Sleds as the runbook leaves them: directories and units made by hand, taken over under a
 //! client that is connected.
 
-use crate::machine::{Layer, Machine, SLED, SMALL, has};
 use crucible_sled::wire::State;
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
+use support::hosts::SLED;
+use support::layer::{Layer, SMALL};
+use support::machine::{Machine, has};
 
 const UUID: &str = "5a11fa40-0000-4000-8000-000000000001";
 

@@ -4,13 +4,13 @@
 
 use crate::calm::Calm;
 use crate::device::{Blocks, Device, program};
-use crate::machine::hosts::Host;
-use crate::machine::{Machine, SLED, has};
 use crate::port_map::{PUMPED_PIGLET, STILL_FAWN, boot, is_shut_out};
 use crate::takeover::TAKEOVER;
 use crate::tickets::{SOON, granted, refused};
 use crucible_sled::wire::Volume;
 use std::time::{Duration, Instant};
+use support::hosts::{Host, SLED};
+use support::machine::{Machine, has};
 
 /// How long it may take until a volume is active; it takes half a second.
 const ACTIVE: Duration = Duration::from_secs(15);

@@ -1,7 +1,8 @@
 //! The supervisor has no network of its own: what it reaches is what is opened for it.
 
-use crate::machine::{Layer, Machine, cause};
 use crucible_sled::wire::State;
+use support::layer::Layer;
+use support::machine::{Machine, cause};
 
 const REGION: &str = "still-fawn-1";
 const BROKER: &str = "sled-sockets.service";

@@ -1,9 +1,9 @@
 //! A clock for limits that a busy machine must not break: it stands still while anybody on this machine
 //! waits for a processor or for a disk. On a quiet machine it goes as any other does.
 
-use crate::machine::PATIENCE;
 use std::fs;
 use std::time::{Duration, Instant};
+use support::hosts::PATIENCE;
 
 /// What the kernel tells of how long somebody had to wait (Documentation/accounting/psi.rst).
 const PRESSURES: [&str; 2] = ["/proc/pressure/cpu", "/proc/pressure/io"];

@@ -1,6 +1,5 @@
 //! Restarting, holding and releasing regions on request, with hosts and without.
 
-use crate::machine::{Layer, Machine, Poller, SLED, has, unit};
 use crucible_sled::protocol::RUOK;
 use crucible_sled::wire::{State, Volume};
 use serde_json::Value;
@@ -10,6 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use support::hosts::SLED;
+use support::layer::Layer;
+use support::machine::{Machine, Poller, has, unit};
 
 const REGION: &str = "still-fawn-1";
 
@@ -119,7 +121,7 @@ fn watch(poller: Poller, name: String, stop: Arc<AtomicBool>) -> JoinHandle<(usi
         let (mut most, mut went, mut before, mut revision) = (0, 0, 0, 0);
         while !stop.load(Ordering::Relaxed) {
             let (_, body) =
-                crate::machine::ask("GET", &format!("/v1/volumes/{name}?wait=1&revision={revision}")).unwrap();
+                support::hosts::ask("GET", &format!("/v1/volumes/{name}?wait=1&revision={revision}")).unwrap();
             let volume: Volume = serde_json::from_str(&body).unwrap();
             let away = volume.regions.iter().filter(|region| region.state != Some(State::Serving)).count();
             went += away.saturating_sub(before);
@@ -215,7 +217,7 @@ fn the_next_region_waits_until_the_host_is_back_on_the_last() {
         let (mut fewest, mut revision) = (3, 0);
         while !stopped.load(Ordering::Relaxed) {
             let path = format!("/v1/volumes/still-fawn?wait=1&revision={revision}");
-            let volume: Volume = serde_json::from_str(&crate::machine::ask("GET", &path).unwrap().1).unwrap();
+            let volume: Volume = serde_json::from_str(&support::hosts::ask("GET", &path).unwrap().1).unwrap();
             (fewest, revision) = (fewest.min(connected(&volume)), volume.revision);
         }
         fewest

@@ -1,12 +1,13 @@
 //! A clock that is wrong, and is set: what is kept for a while is kept for so long, and what ends by
 //! itself ends after so long.
 
-use crate::machine::{Layer, Machine, PATIENCE, has};
 use crucible_sled::wire::{DeletedRegion, StorageDetail};
 use jiff::{SignedDuration, Timestamp};
-use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
+use support::hosts::PATIENCE;
+use support::layer::Layer;
+use support::machine::{Machine, has};
 
 const DAY: i64 = 86_400;
 
@@ -16,7 +17,7 @@ fn layer() -> Layer {
         "etc/systemd/system/sledd.service.d/shift.conf",
         "[Service]\nEnvironment=LD_PRELOAD=/usr/lib/crucible/shift.so\n",
     );
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/machine/shift.c");
+    let source = support::places::repository("tests/machine/shift.c");
     let made = Command::new("cc")
         .args(["-shared", "-fPIC", "-o"])
         .arg(layer.path().join("usr/lib/crucible/shift.so"))

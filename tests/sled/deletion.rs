@@ -1,13 +1,14 @@
 //! Deleting a region, having it back, and removing it for good.
 
-use crate::machine::{Layer, has};
 use crucible_sled::wire::{State, StorageDetail};
+use support::layer::Layer;
+use support::machine::has;
 
-fn storage(machine: &crate::machine::Machine) -> StorageDetail {
+fn storage(machine: &support::machine::Machine) -> StorageDetail {
     serde_json::from_slice(&machine.run(&["sledctl", "--json", "storage"]).stdout).unwrap()
 }
 
-fn delete(machine: &crate::machine::Machine, region: &str) {
+fn delete(machine: &support::machine::Machine, region: &str) {
     machine.ok(&["sledctl", "region", "delete", region, "--yes-destroy", region]);
 }
 
@@ -73,7 +74,7 @@ fn what_was_kept_long_enough_goes_by_itself() {
 #[test]
 fn no_region_is_taken_from_a_host_that_is_connected() {
     let machine = Layer::small().boot_and_create();
-    let host = machine.in_outside(|| std::net::TcpStream::connect((crate::machine::SLED, 3832)).unwrap());
+    let host = machine.in_outside(|| std::net::TcpStream::connect((support::hosts::SLED, 3832)).unwrap());
     machine.wait_for("still-fawn", |volume| !volume.regions[2].connected.is_empty());
     let refused = machine.run(&["sledctl", "region", "delete", "still-fawn-0", "--yes-destroy", "still-fawn-0"]);
     let said = String::from_utf8_lossy(&refused.stderr);

@@ -1,13 +1,13 @@
 //! Upstream's block device on a host, and the little of NBD that it takes to use it.
 
-use crate::machine::crucible;
-use crate::machine::hosts::{CONNECT, Host};
 use crucible_sled::wire::Ticket;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
+use support::hosts::{CONNECT, Host};
+use support::places::crucible;
 
 /// Where it listens once it is active, on the host itself alone.
 const OWN: ([u8; 4], u16) = ([127, 0, 0, 1], 10809);

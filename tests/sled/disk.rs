@@ -1,7 +1,8 @@
 //! Whose the data disk is: the mark, the machine's memory of it, and what is not done on another.
 
-use crate::machine::{Layer, Machine, has};
 use crucible_sled::wire::StorageDetail;
+use support::layer::Layer;
+use support::machine::{Machine, has};
 
 fn storage(machine: &Machine) -> StorageDetail {
     serde_json::from_slice(&machine.run(&["sledctl", "--json", "storage"]).stdout).unwrap()

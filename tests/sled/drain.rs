@@ -30,7 +30,7 @@ fn a_volume_is_drained_by_whoever_has_it_and_no_ticket_is_granted_until_that_is_
     }
 
     // What is said by somebody else, of an earlier wish, or makes no sense, is nothing.
-    let says = |host: &crate::machine::hosts::Host, body: Value| host.ask("POST", DRAINED, &body.to_string());
+    let says = |host: &support::hosts::Host, body: Value| host.ask("POST", DRAINED, &body.to_string());
     let code =
         |(status, answer): (u16, Value)| (status, answer["error"]["code"].as_str().unwrap_or_default().to_owned());
     let detached = |id: u64| json!({"id": id, "state": "detached"});

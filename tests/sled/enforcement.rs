@@ -1,7 +1,8 @@
 //! That the test machine is worth testing on: systemd enforces there what the units ask for.
 //! Without BPF it accepts these settings and does nothing; that the supervisor finds it out.
 
-use crate::machine::{Layer, Machine, has};
+use support::layer::Layer;
+use support::machine::{Machine, has};
 
 const CODE: &str = "PORT_MAP_NOT_ENFORCED";
 

@@ -1,13 +1,13 @@
 //! The network face of a sled towards those who mean no good, or know no better: a flood, a browser's
 //! foreign pages, odd URLs.
 
-use crate::machine::hosts::{Host, PATIENCE, SLED, read_answer};
-use crate::machine::{Layer, Machine};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::path::Path;
 use std::process::Output;
+use support::hosts::{Host, PATIENCE, SLED, read_answer};
+use support::layer::Layer;
+use support::machine::Machine;
 
 /// How many addresses flood the sled, and with how many connections in all.
 const FLOOD: (u8, usize) = (31, 1500);
@@ -39,7 +39,7 @@ fn ask_and_say_no_more(host: &Host, path: &str) -> String {
 
 /// `crucible-attach wait` of this host, for so long.
 fn wait(host: &Host, time: &str) -> Output {
-    let program = Path::new(env!("CARGO_BIN_EXE_sledd")).with_file_name("crucible-attach");
+    let program = support::places::programs().join("crucible-attach");
     host.run(&["timeout", "60", program.to_str().unwrap(), "wait", "still-fawn", "--sled", SLED, "--timeout", time])
 }
 

@@ -1,8 +1,9 @@
 //! Every kind of failure of a downstairs, on real files and real ports: what passes is tried
 //! again, what has to be waited for is waited for, and what a restart does not cure is held.
 
-use crate::machine::{Layer, Machine, cause, has, unit};
 use crucible_sled::wire::State;
+use support::layer::Layer;
+use support::machine::{Machine, cause, has, unit};
 
 const REGION: &str = "still-fawn-1";
 

@@ -3,9 +3,9 @@
 mod crashes;
 mod hung;
 
-use crate::machine::Layer;
 use crucible_sled::wire::State;
 use std::time::{Duration, Instant};
+use support::layer::Layer;
 
 #[test]
 fn a_silent_downstairs_is_hung_and_is_left_running() {

@@ -1,13 +1,12 @@
 //! Three sleds with one region of a volume each, and hosts that want a majority of them.
 
 use crate::calm::Calm;
-use crate::machine::hosts::{CONNECT, Host, hang_up, is_well};
 use crate::sleds::{ADDRESSES, NAMES, Sleds};
 use crucible_sled::wire::Volume;
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::process::Stdio;
 use std::time::Instant;
+use support::hosts::{CONNECT, Host, hang_up, is_well};
 
 const VOLUME: &str = "still-fawn";
 
@@ -37,7 +36,7 @@ fn sleds_on_one_switch_are_asked_one_by_one_and_die_one_by_one() {
 
 /// What `crucible-attach` does on a host, with all sleds named: its exit code and all it printed.
 fn attach(host: &Host, words: &[&str]) -> (Option<i32>, String) {
-    let program = Path::new(env!("CARGO_BIN_EXE_sledd")).with_file_name("crucible-attach");
+    let program = support::places::programs().join("crucible-attach");
     let urls = ADDRESSES.map(|address| format!("http://{address}:3800"));
     let mut all = vec!["timeout", "100", program.to_str().unwrap()];
     all.extend(words);

@@ -2,8 +2,6 @@
 //! that is away, does not give away.
 
 use crate::lines::{Line, Siege};
-use crate::machine::hosts::{Host, PATIENCE, is_well};
-use crate::machine::{Machine, SLED};
 use crate::port_map::{PUMPED_PIGLET, STILL_FAWN, boot, is_let_in, is_shut_out};
 use crate::takeover::TAKEOVER;
 use crate::tickets::{ATTACH, granted, refused};
@@ -13,6 +11,8 @@ use std::net::Shutdown;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
+use support::hosts::{Host, PATIENCE, SLED, is_well};
+use support::machine::Machine;
 
 const PORTS: [u16; 3] = [3830, 3831, 3832];
 

@@ -1,13 +1,14 @@
 //! What a host does that the sled sees.
 
-use crate::machine::hosts::is_well;
-use crate::machine::{Layer, Machine, PATIENCE, SLED, has};
 use crucible_sled::check::Code;
 use crucible_sled::wire::Volume;
 use std::cell::RefCell;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
+use support::hosts::{PATIENCE, SLED, is_well};
+use support::layer::Layer;
+use support::machine::{Machine, has};
 
 /// The frames of the protocol, as a host's probe would send them.
 #[test]

@@ -1,8 +1,9 @@
 //! What should not be on a disk, and a disk that has no room: each has its error, and nothing
 //! is lost.
 
-use crate::machine::{Layer, Machine, SMALL, has};
 use crucible_sled::wire::State;
+use support::layer::{Layer, SMALL};
+use support::machine::{Machine, has};
 
 /// Stops the region's downstairs, does something to its directory, and starts the supervisor
 /// anew; the region must then say why it does not run.

@@ -1,8 +1,9 @@
 //! A process of somebody else on a region's files: it is told and left alone, and nothing is started
 //! beside it.
 
-use crate::machine::{Layer, Machine, has, unit};
 use crucible_sled::wire::{Check, State, Volume};
+use support::layer::Layer;
+use support::machine::{Machine, has, unit};
 
 const REGION: &str = "still-fawn-1";
 const ANOTHER: &str = "still-fawn-2";

@@ -1,8 +1,9 @@
 //! Long work: listed while it runs and after it, with how far it is, and cancelled without a
 //! trace.
 
-use crate::machine::{Layer, Machine};
 use crucible_sled::wire::{Job, JobState};
+use support::layer::Layer;
+use support::machine::Machine;
 
 /// A `create` that takes until it is told to go on.
 fn slow_create() -> Layer {

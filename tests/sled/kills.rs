@@ -3,12 +3,14 @@
 //!
 //! `KILLS_SEED` repeats a run, as far as the order of the kills goes.
 
-use crate::machine::{Layer, Machine, PATIENCE, Poller, ask};
 use crucible_sled::wire::{State, Volume};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use support::hosts::{PATIENCE, ask};
+use support::layer::Layer;
+use support::machine::{Machine, Poller};
 
 const KILLS: usize = 200;
 const VOLUMES: [&str; 4] = ["pve", "still-fawn", "pumped-piglet", "chief-horse"];

@@ -1,8 +1,9 @@
 //! From nothing to attachable, and back after a reboot.
 
-use crate::machine::{Layer, ask};
 use crucible_sled::wire::State;
 use std::collections::BTreeSet;
+use support::hosts::ask;
+use support::layer::Layer;
 
 const VOLUMES: [&str; 4] = ["pve", "still-fawn", "pumped-piglet", "chief-horse"];
 
@@ -89,7 +90,7 @@ fn a_directory_in_the_way_is_reported_and_left_alone() {
 #[test]
 fn a_reboot_brings_everything_back_without_a_hand() {
     let mut machine = Layer::small().boot_and_create();
-    let uuids = |machine: &crate::machine::Machine| {
+    let uuids = |machine: &support::machine::Machine| {
         machine.volume("still-fawn").regions.iter().map(|region| region.uuid).collect::<Vec<_>>()
     };
     let before = uuids(&machine);

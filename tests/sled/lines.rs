@@ -2,7 +2,6 @@
 //! somebody who must not get in.
 
 use crate::calm::Calm;
-use crate::machine::hosts::{Host, hang_up, is_well};
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -10,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use support::hosts::{Host, hang_up, is_well};
 
 /// How many connections a siege leaves as they are; the oldest are closed.
 const MOST_KEPT: usize = 64;

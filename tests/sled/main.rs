@@ -12,8 +12,6 @@ mod attachments;
 mod broker;
 mod calm;
 mod care;
-#[path = "../certificates.rs"]
-mod certificates;
 mod clock;
 mod deletion;
 mod device;
@@ -32,7 +30,6 @@ mod jobs;
 mod kills;
 mod lifecycle;
 mod lines;
-mod machine;
 mod neighbours;
 mod network;
 mod polls;

@@ -1,8 +1,9 @@
 //! What the supervisor lives among: systemd, D-Bus and the journal. None of them takes it, or what it
 //! watches over, along when it goes.
 
-use crate::machine::{Layer, Machine};
 use crate::polls::Polls;
+use support::layer::Layer;
+use support::machine::Machine;
 
 const REGION: &str = "still-fawn-1";
 

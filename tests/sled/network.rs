@@ -1,6 +1,7 @@
 //! The cable, the adapter and the bridge.
 
-use crate::machine::{Layer, has};
+use support::layer::Layer;
+use support::machine::has;
 
 const NIC: &str = "enx00e04ca81110";
 

@@ -1,10 +1,11 @@
 //! Hosts that ask whether they may attach, as fast as they are answered.
 
-use crate::machine::{Machine, ask};
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
+use support::hosts::ask;
+use support::machine::Machine;
 
 /// Hosts that poll without pause, until they are told to stop.
 pub struct Polls {

@@ -1,11 +1,12 @@
 //! The port map is law: who may listen at a region's ports, and who may talk to them.
 
 use crate::calm::Calm;
-use crate::machine::hosts::{CONNECT, Host};
-use crate::machine::{Layer, Machine, cause, has, unit};
 use crucible_sled::wire::{Check, State};
 use std::io::{Read, Write};
 use std::time::Duration;
+use support::hosts::{CONNECT, Host};
+use support::layer::Layer;
+use support::machine::{Machine, cause, has, unit};
 
 /// Two small volumes: one of two hosts, and one of the second alone. A third host has none.
 pub const MAP: &str = r#"

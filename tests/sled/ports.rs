@@ -1,6 +1,7 @@
 //! The ports of the port map are kept free for the regions.
 
-use crate::machine::{Layer, Machine, SMALL};
+use support::layer::{Layer, SMALL};
+use support::machine::Machine;
 
 /// More than a short first read of the kernel's list holds.
 const OTHERS: &str = "22,901,903,905,907,909,911,913,915,917";

@@ -2,11 +2,11 @@
 
 use crate::calm::Calm;
 use crate::lines::Line;
-use crate::machine::{Machine, has};
 use crate::port_map::{MAP, PUMPED_PIGLET, STILL_FAWN, boot, is_let_in, is_shut_out};
 use crate::tickets::{SOON, granted};
 use crucible_sled::wire::{State, Volume};
 use std::cell::Cell;
+use support::machine::{Machine, has};
 
 /// Replaces the map, and does not tell anybody.
 fn put(machine: &Machine, map: &str) {

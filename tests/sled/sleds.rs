@@ -1,9 +1,10 @@
 //! A fleet: several machines whose cables lead to one switch, with the same port map, and a volume
 //! with a region on each of the first three.
 
-use crate::machine::hosts::{Host, Switch};
-use crate::machine::{Layer, Machine};
 use std::sync::Arc;
+use support::hosts::{Host, Switch};
+use support::layer::Layer;
+use support::machine::Machine;
 
 /// The addresses of the sleds; the first is the one that everybody else's tests ask.
 pub const ADDRESSES: [&str; 3] = ["192.168.4.189", "192.168.4.190", "192.168.4.191"];

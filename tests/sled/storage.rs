@@ -1,11 +1,12 @@
 //! The data disk and what lies on it.
 
 use crate::calm::Calm;
-use crate::machine::{Layer, SMALL, has};
 use crate::tickets::refused;
 use crucible_sled::wire::State;
 use std::net::TcpStream;
 use std::time::Duration;
+use support::layer::{Layer, SMALL};
+use support::machine::has;
 
 #[test]
 fn another_uuid_in_region_json_starts_nothing() {
@@ -233,7 +234,7 @@ fn what_could_not_be_repaired_stays_with_its_host_and_no_other_attaches() {
         .boot_and_create();
     let before = machine.pids();
     let connect = |ports: [u16; 3]| {
-        machine.in_outside(move || ports.map(|port| TcpStream::connect((crate::machine::SLED, port)).unwrap()))
+        machine.in_outside(move || ports.map(|port| TcpStream::connect((support::hosts::SLED, port)).unwrap()))
     };
     let connected = |count: usize| {
         machine.wait_for("still-fawn", |volume| {

@@ -1,10 +1,12 @@
 //! The supervisor and the processes that it does not hold.
 
-use crate::machine::{Layer, Machine, ask, has};
 use crate::polls::Polls;
 use crucible_sled::check::Severity;
 use crucible_sled::wire::State;
 use std::time::{Duration, Instant};
+use support::hosts::ask;
+use support::layer::Layer;
+use support::machine::{Machine, has};
 
 #[test]
 fn a_killed_supervisor_fails_no_poll_and_restarts_no_downstairs() {
@@ -216,13 +218,13 @@ fn a_port_that_moved_while_the_region_was_stopped_is_the_one_it_starts_on() {
 /// poll where they are to, also after the supervisor has started anew.
 #[test]
 fn a_faulty_configuration_at_boot_is_told_to_hosts_until_it_is_mended() {
-    let faulty = crate::machine::SMALL.replace("3831", "3830");
+    let faulty = support::layer::SMALL.replace("3831", "3830");
     let machine = Layer::small().with("etc/sled/port-map.toml", &faulty).boot();
     let (status, body) = machine.get("/v1/volumes/still-fawn");
     assert_eq!((status, &body["error"]["code"]), (503, &"CONFIG_INVALID".into()), "{body}");
 
     // What is done about it is done to the files as they are then, and not to the old fault.
-    let another = crate::machine::SMALL.replace("extent_count = 4", "extent_count = 0");
+    let another = support::layer::SMALL.replace("extent_count = 4", "extent_count = 0");
     machine.sh(&format!("cat >/etc/sled/port-map.toml <<'MAP'\n{another}\nMAP"));
     for way in [&["sledctl", "config", "diff"][..], &["sledctl", "reload"], &["systemctl", "reload", "sledd"]] {
         let refused = machine.run(way);
@@ -231,7 +233,7 @@ fn a_faulty_configuration_at_boot_is_told_to_hosts_until_it_is_mended() {
         assert!(way[0] == "systemctl" || (said.contains("extent_count") && !said.contains("3830")), "{said}");
     }
     // What editors and others leave among the fragments is no part of it.
-    let map = crate::machine::SMALL;
+    let map = support::layer::SMALL;
     machine.sh(&format!(
         "cd /etc/sled/sled.toml.d; printf '\\0\\5\\26\\7' >._x.toml; ln -s nowhere .#x.toml; mkdir old.toml; \
          cat >/etc/sled/port-map.toml <<'MAP'\n{map}\nMAP"

@@ -3,11 +3,11 @@
 
 use crate::calm::Calm;
 use crate::lines::{Line, Siege};
-use crate::machine::hosts::Host;
-use crate::machine::{Machine, PATIENCE, SLED};
 use crate::port_map::{PUMPED_PIGLET, STILL_FAWN, boot, is_let_in, is_shut_out};
 use crate::tickets::{ATTACH, RELEASE, SOON, granted, let_go, refused};
 use std::time::Instant;
+use support::hosts::{Host, PATIENCE, SLED};
+use support::machine::Machine;
 
 /// The wish for a ticket, whoever is there.
 pub const TAKEOVER: &str = "{\"takeover\": true}";

@@ -1,8 +1,6 @@
 //! Tickets: who gets one, with which generation, and what is never granted twice.
 
 use crate::calm::Calm;
-use crate::machine::hosts::{Host, Space, read_answer};
-use crate::machine::{Layer, Machine, SLED};
 use crate::port_map::{MAP, PUMPED_PIGLET, STILL_FAWN, STRANGER, boot};
 use crucible_sled::wire::{RefusedTicket, Ticket};
 use jiff::Timestamp;
@@ -13,6 +11,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use support::hosts::{Host, SLED, Space, read_answer};
+use support::layer::Layer;
+use support::machine::Machine;
 
 /// Where a ticket is asked for.
 pub const ATTACH: &str = "/v1/volumes/still-fawn/attach";

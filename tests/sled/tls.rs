@@ -1,8 +1,6 @@
 //! TLS on the data ports: served, called, and refused before a region is started with what it
 //! cannot use.
 
-use crate::certificates::{Authority, NAMES};
-use crate::machine::{Layer, Machine, SLED, has};
 use crucible_sled::protocol::{IMOK, RUOK};
 use crucible_sled::wire::Volume;
 use std::io::{Read, Write};
@@ -10,6 +8,10 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+use support::certificates::{Authority, NAMES};
+use support::hosts::SLED;
+use support::layer::Layer;
+use support::machine::{Machine, has};
 use tempfile::TempDir;
 
 const TLS: &str = "[tls]\ncert = \"/etc/sled/tls/cert.pem\"\nkey = \"/etc/sled/tls/key.pem\"\n\

@@ -1,8 +1,10 @@
 //! Another downstairs program: stand-ins that state another version, or that are no good.
 
-use crate::machine::{Layer, Machine, SLED};
 use crucible_sled::wire::{Job, JobKind, JobState, State, Volume};
 use std::net::TcpStream;
+use support::hosts::SLED;
+use support::layer::Layer;
+use support::machine::Machine;
 
 const STEADY: (&str, &str) = ("etc/sled/sled.toml.d/60-steady.toml", "[downstairs]\nsteady_after = \"1s\"\n");
 /// The shipped program, stating another version.

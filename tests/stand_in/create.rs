@@ -4,10 +4,10 @@
 //! killed half way, it leaves a directory that a second `create` refuses.
 
 use crate::command::CreateOptions;
-use crate::failure::{Failure, Outcome};
 use crate::faults::Faults;
 use crate::region::{self, Region};
 use crate::{extent, log};
+use stand_ins::failure::{Failure, Outcome};
 use std::fs;
 
 /// Creates a region.

@@ -5,11 +5,11 @@
 
 use crate::log;
 use crate::main_loop::MainLoop;
-use crate::stream::Stream;
 use crate::tls;
 use crate::version::MESSAGE_VERSION;
 use crate::wire::{self, End, Reply, Request, Upstairs};
 use serde_json::json;
+use stand_ins::stream::Stream;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;

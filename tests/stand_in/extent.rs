@@ -3,8 +3,8 @@
 //! It writes the trailer of an empty extent and reads that of any; it never
 //! reads or writes blocks, context slots or the bitmap.
 
-use crate::failure::{Failure, Outcome};
 use crate::region::Region;
+use stand_ins::failure::{Failure, Outcome};
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};

@@ -5,7 +5,7 @@
 //! except that a fault nobody knows ends the program: a test that misspells
 //! one must not pass.
 
-use crate::failure::{Failure, Outcome};
+use stand_ins::failure::{Failure, Outcome};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use uuid::Uuid;

@@ -12,16 +12,12 @@ mod command;
 mod create;
 mod data_port;
 mod extent;
-mod failure;
 mod faults;
-mod http;
 mod log;
 mod main_loop;
-mod pem;
 mod region;
 mod repair_port;
 mod run;
-mod stream;
 mod tls;
 mod verify;
 mod version;
@@ -29,7 +25,7 @@ mod wire;
 
 use clap::Parser;
 use command::{Arguments, Command};
-use failure::{Failure, Outcome};
+use stand_ins::failure::{Failure, Outcome};
 
 fn main() {
     abort_on_panic();

@@ -6,8 +6,8 @@
 
 use crate::faults::FaultFile;
 use crate::log;
-use crate::stream::Stream;
 use crate::wire::{self, Reply, Upstairs};
+use stand_ins::stream::Stream;
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -3,8 +3,8 @@
 //! It is rewritten by rename, as the real program's appears, and never fsynced,
 //! as the real program's is not.
 
-use crate::failure::{Failure, Outcome};
 use serde::{Deserialize, Serialize};
+use stand_ins::failure::{Failure, Outcome};
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;

@@ -4,10 +4,10 @@
 //! client closes it or says so.
 
 use crate::faults::FaultFile;
-use crate::http::{self, Request};
 use crate::log;
 use crate::region::Region;
 use serde_json::{Value, json};
+use stand_ins::http::{self, Request};
 use std::io::{self, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;

@@ -4,7 +4,6 @@
 //! one does not; a signal ends it at once. It never returns when all is well.
 
 use crate::command::{Mode, RunOptions};
-use crate::failure::{Failure, Outcome};
 use crate::faults::FaultFile;
 use crate::main_loop::MainLoop;
 use crate::region::{self, Region};
@@ -12,6 +11,7 @@ use crate::repair_port::RepairPort;
 use crate::{data_port, extent, log, tls, version};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::json;
+use stand_ins::failure::{Failure, Outcome};
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;

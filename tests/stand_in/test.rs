@@ -11,15 +11,12 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-
-#[path = "../certificates.rs"]
-mod certificates;
+use support::certificates::{Authority, NAMES};
+use support::places::crucible;
 
 /// The stand-in, or with `CRUCIBLE_BIN` the real program.
 fn downstairs(words: &[&str]) -> Output {
-    let examples = Path::new(env!("CARGO_BIN_EXE_sledd")).parent().unwrap().join("examples");
-    let programs = std::env::var_os("CRUCIBLE_BIN").map_or(examples, PathBuf::from);
-    let mut command = Command::new(programs.join("crucible-downstairs"));
+    let mut command = Command::new(crucible().join("crucible-downstairs"));
     command.args(words).env_remove("RUST_BACKTRACE").output().unwrap()
 }
 
@@ -134,8 +131,8 @@ fn files_of_tls_that_cannot_be_used_end_it_as_they_end_the_real_program() {
     let scratch = tempfile::tempdir().unwrap();
     let region = scratch.path().join("fresh");
     create(&region);
-    let made = certificates::Authority::new(scratch.path(), 99);
-    made.issue("sled", 99, certificates::NAMES).issue("other", 99, certificates::NAMES);
+    let made = Authority::new(scratch.path(), 99);
+    made.issue("sled", 99, NAMES).issue("other", 99, NAMES);
     made.openssl(&["pkcs8", "-topk8", "-nocrypt", "-in", "sled.key", "-out", "pkcs8"]);
     made.openssl(&["ecparam", "-genkey", "-noout", "-name", "prime256v1", "-out", "curve"]);
     let (aborted, failed) = ((None, Some(6)), (Some(1), None));

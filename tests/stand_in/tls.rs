@@ -6,10 +6,10 @@
 //! whether it is plain or not.
 
 use crate::command::RunOptions;
-use crate::failure::{Failure, Outcome};
 use crate::log;
-use crate::pem::blocks;
 use serde_json::json;
+use stand_ins::failure::{Failure, Outcome};
+use stand_ins::pem::blocks;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;

@@ -6,8 +6,8 @@
 //! well-formed trailer. So it never finds bit-rot. It takes no lock.
 
 use crate::extent;
-use crate::failure::{Failure, Outcome};
 use crate::region::Region;
+use stand_ins::failure::{Failure, Outcome};
 use std::path::Path;
 
 /// Checks every extent of a region.

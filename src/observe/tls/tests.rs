@@ -7,10 +7,10 @@ use crate::observe::{Told, channel, pulse};
 use crate::port_map::LocalRegion;
 use crate::protocol::{IMOK, RUOK};
 use crate::region::Geometry;
-use certificates::{Authority, NAMES};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use support::certificates::{Authority, NAMES};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
@@ -19,9 +19,6 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
-
-#[path = "../../../tests/certificates.rs"]
-mod certificates;
 
 /// An id that no process has.
 const NO_PROCESS: u32 = 7_000_000;

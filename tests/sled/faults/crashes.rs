@@ -1,8 +1,9 @@
 //! A downstairs that ends with words that nobody knows: it is tried again, its words are kept, and
 //! one that ends again and again is held.
 
-use crate::machine::{Layer, Machine, cause, has, unit};
 use crucible_sled::wire::State;
+use support::layer::Layer;
+use support::machine::{Machine, cause, has, unit};
 
 const REGION: &str = "still-fawn-1";
 /// However often it ends, it is not held.

@@ -1,11 +1,13 @@
 //! A downstairs that listens and does not answer: what it is doing is told, and it is restarted
 //! only where that was asked for, and where it does no harm.
 
-use crate::machine::{Layer, Machine, SLED, cause, has};
 use crucible_sled::protocol::RUOK;
 use crucible_sled::wire::{State, Volume};
 use std::io::Write;
 use std::net::TcpStream;
+use support::hosts::SLED;
+use support::layer::Layer;
+use support::machine::{Machine, cause, has};
 
 /// What of a processor one that computes gets on any machine, in percent, however busy that is, and one that
 /// sleeps does not.

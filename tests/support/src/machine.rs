@@ -1,50 +1,18 @@
 //! A test machine: booted by `tests/machine/boot`, entered by nsenter, polled from the other
 //! end of its cable. It is gone when its value is dropped, or when the test dies.
 
-#[allow(dead_code, reason = "not every suite has use for all of it")]
-#[path = "hosts.rs"]
-pub mod hosts;
-
-#[allow(unused_imports, reason = "not every suite has use for all of it")]
-pub use hosts::{PATIENCE, SLED, ask};
-
+use crate::hosts::{Host, PATIENCE, Space, Switch, ask_at};
+use crate::layer::Layer;
+use crate::places::repository;
 use crucible_sled::wire::{self, Region, Sled, Volume};
-use hosts::{Host, Space, Switch, ask_at};
 use serde_json::Value;
 use std::fs;
 use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-
-/// One volume of three small regions: all that most tests need.
-pub const SMALL: &str = r#"
-[sleds.proper-raptor]
-address = "192.168.4.189"
-[sleds.other]
-address = "192.168.4.190"
-[defaults]
-block_size = 512
-extent_size = 64
-extent_count = 4
-[volumes.still-fawn]
-hosts = ["192.168.4.17"]
-regions = ["proper-raptor:3830", "proper-raptor:3831", "proper-raptor:3832"]
-[volumes.far]
-hosts = ["192.168.4.17"]
-regions = ["other:3830", "other:3831", "other:3832"]
-"#;
-
-/// What a machine has beside Debian: the product, laid out and not booted yet.
-pub struct Layer {
-    dir: TempDir,
-    disk: &'static str,
-    address: String,
-    bpf: bool,
-}
 
 /// A running machine.
 pub struct Machine {
@@ -56,117 +24,6 @@ pub struct Machine {
     address: String,
     state: TempDir,
     _layer: TempDir,
-}
-
-/// Where the Crucible programs lie: the real ones, or the stand-ins.
-pub fn crucible() -> PathBuf {
-    let programs = Path::new(env!("CARGO_BIN_EXE_sledd")).parent().unwrap();
-    std::env::var_os("CRUCIBLE_BIN").map_or_else(|| programs.join("examples"), PathBuf::from)
-}
-
-impl Layer {
-    /// The product as it is shipped, but for thin provisioning.
-    pub fn shipped() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let programs = Path::new(env!("CARGO_BIN_EXE_sledd")).parent().unwrap();
-        let crucible = crucible();
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/machine/layer");
-        let made = Command::new(script).arg(dir.path()).arg(programs).arg(crucible).status().unwrap();
-        assert!(made.success(), "tests/machine/layer failed");
-        let layer = Self { dir, disk: "24G", address: SLED.to_owned(), bpf: true };
-        layer.with("etc/sled/sled.toml.d/50-test.toml", "[storage]\nprovisioning = \"thin\"\n")
-    }
-
-    /// The product with one small volume.
-    pub fn small() -> Self {
-        Self::shipped().with("etc/sled/port-map.toml", SMALL)
-    }
-
-    /// Adds or replaces a file.
-    pub fn with(self, file: &str, text: &str) -> Self {
-        let file = self.dir.path().join(file);
-        fs::create_dir_all(file.parent().unwrap()).unwrap();
-        fs::write(file, text).unwrap();
-        self
-    }
-
-    /// Adds an executable script.
-    pub fn with_script(self, file: &str, text: &str) -> Self {
-        use std::os::unix::fs::PermissionsExt;
-        let layer = self.with(file, text);
-        fs::set_permissions(layer.dir.path().join(file), fs::Permissions::from_mode(0o755)).unwrap();
-        layer
-    }
-
-    /// Where the layer lies before it is booted.
-    pub fn path(&self) -> &Path {
-        self.dir.path()
-    }
-
-    /// A data disk of another size.
-    pub fn with_disk(self, disk: &'static str) -> Self {
-        Self { disk, ..self }
-    }
-
-    /// A machine that may not load BPF programs.
-    pub fn without_bpf(self) -> Self {
-        Self { bpf: false, ..self }
-    }
-
-    /// Another sled than the shipped configuration's.
-    pub fn named(self, name: &str, address: &str) -> Self {
-        let network = fs::read_to_string(self.dir.path().join("etc/systemd/network/20-br0.network")).unwrap();
-        // From the machine's id systemd derives the bridge's hardware address.
-        let id = format!("{:032x}", u32::from(address.parse::<std::net::Ipv4Addr>().unwrap()));
-        let layer = self
-            .with("etc/sled/sled.toml.d/40-name.toml", &format!("[sled]\nname = \"{name}\"\n"))
-            .with("etc/systemd/network/20-br0.network", &network.replace(SLED, address))
-            .with("etc/hostname", name)
-            .with("etc/machine-id", &id);
-        Self { address: address.to_owned(), ..layer }
-    }
-
-    /// Boots on a switch of its own.
-    pub fn boot(self) -> Machine {
-        self.start(None)
-    }
-
-    /// Boots on this switch, to which the cable's port `NAME` leads.
-    #[allow(dead_code, reason = "for several machines")]
-    pub fn boot_on(self, switch: &Arc<Switch>, port: &str) -> Machine {
-        self.start(Some((switch.clone(), port)))
-    }
-
-    fn start(self, at: Option<(Arc<Switch>, &str)>) -> Machine {
-        let state = tempfile::tempdir().unwrap();
-        let notify = UnixDatagram::bind(state.path().join("notify")).unwrap();
-        let words = listen(notify);
-        let mut script = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/machine/boot"));
-        script.args(["--disk", self.disk, "--state"]).arg(state.path()).arg("--layer").arg(self.dir.path());
-        script.args((!self.bpf).then_some("--no-bpf"));
-        if let Some((switch, port)) = &at {
-            script.args(["--switch", &switch.space.path(), "--port", port]);
-        }
-        let boot = script.stdin(Stdio::piped()).spawn().unwrap();
-        let own = at.is_none();
-        // One of its own is found when the machine is up.
-        let switch = at.map_or_else(|| Arc::new(Switch::at(Space::of(std::process::id()))), |(switch, _)| switch);
-        let (address, _layer) = (self.address, self.dir);
-        let mut machine = Machine { boot, words, leader: 0, switch, address, state, _layer };
-        machine.wait_until_up();
-        if own {
-            machine.switch = Arc::new(Switch::at(Space::of(machine.inside())));
-        }
-        machine
-    }
-
-    /// Boots and creates every region; returns when `still-fawn` may be attached.
-    pub fn boot_and_create(self) -> Machine {
-        let machine = self.boot();
-        machine.ok(&["sledctl", "region", "create", "--all"]);
-        machine.wait_for("still-fawn", |volume| volume.ready);
-        machine
-    }
 }
 
 impl Drop for Machine {
@@ -182,6 +39,30 @@ impl Drop for Machine {
 }
 
 impl Machine {
+    /// Boots it, on this switch, to which the cable's port of this name leads, or on one of its own.
+    pub(crate) fn start(layer: Layer, at: Option<(Arc<Switch>, &str)>) -> Self {
+        let state = tempfile::tempdir().unwrap();
+        let notify = UnixDatagram::bind(state.path().join("notify")).unwrap();
+        let words = listen(notify);
+        let mut script = Command::new(repository("tests/machine/boot"));
+        script.args(["--disk", layer.disk, "--state"]).arg(state.path()).arg("--layer").arg(layer.path());
+        script.args((!layer.bpf).then_some("--no-bpf"));
+        if let Some((switch, port)) = &at {
+            script.args(["--switch", &switch.space.path(), "--port", port]);
+        }
+        let boot = script.stdin(Stdio::piped()).spawn().unwrap();
+        let own = at.is_none();
+        // One of its own is found when the machine is up.
+        let switch = at.map_or_else(|| Arc::new(Switch::at(Space::of(std::process::id()))), |(switch, _)| switch);
+        let (address, _layer) = (layer.address, layer.dir);
+        let mut machine = Self { boot, words, leader: 0, switch, address, state, _layer };
+        machine.wait_until_up();
+        if own {
+            machine.switch = Arc::new(Switch::at(Space::of(machine.inside())));
+        }
+        machine
+    }
+
     fn wait_until_up(&mut self) {
         loop {
             let message = self.words.recv_timeout(PATIENCE).unwrap_or_else(|why| {
@@ -214,7 +95,6 @@ impl Machine {
     }
 
     /// The id that a process of the machine has out here.
-    #[allow(dead_code, reason = "for the crash points")]
     pub fn outside_pid(&self, inside: u32) -> Option<u32> {
         let space = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
         let own = space(self.leader)?;
@@ -229,7 +109,6 @@ impl Machine {
     }
 
     /// The first process of the machine, by its id out here.
-    #[allow(dead_code, reason = "for the crash points")]
     pub fn leader(&self) -> u32 {
         self.leader
     }
@@ -264,7 +143,6 @@ impl Machine {
     }
 
     /// A host at the other end of the cable, by its address.
-    #[allow(dead_code, reason = "for the hosts' tests")]
     pub fn host(&self, address: &str) -> Host {
         self.switch.host(address)
     }

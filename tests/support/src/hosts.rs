@@ -1,6 +1,7 @@
 //! Hosts, and the switch that joins them with the cables of machines: each is a network namespace
 //! without a process in it, gone with the last value that holds it, or when the test dies.
 
+use crate::places::repository;
 use crucible_sled::protocol;
 use nix::sched::{CloneFlags, setns, unshare};
 use serde_json::Value;
@@ -9,7 +10,6 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
-use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -90,7 +90,7 @@ impl Switch {
     /// One of its own, for several machines.
     pub fn new() -> Self {
         let space = Space::new();
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/machine/switch");
+        let script = repository("tests/machine/switch");
         space.ok(&[script.to_str().unwrap()]);
         Self::at(space)
     }

@@ -1,8 +1,6 @@
 //! Certificates for tests, made by openssl(1) in a directory of the test's own: a root, and what
 //! it has issued. The keys are as the downstairs takes them unless another form is asked for.
 
-#![allow(dead_code, reason = "each test that includes this uses a part of it")]
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

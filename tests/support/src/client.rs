@@ -9,8 +9,11 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+/// A connection on which requests are made.
 pub struct Client<S = UnixStream> {
+    /// What it goes by.
     pub stream: S,
+    /// The bytes of the volume.
     pub size: u64,
     cookie: u64,
 }
@@ -64,14 +67,17 @@ impl<S: Read + Write> Client<S> {
         result.map_err(|error| io::Error::from_raw_os_error(error.cast_signed()))
     }
 
+    /// Writes, and waits for the answer.
     pub fn write(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.ask(Command::Write, offset, data.len(), data)
     }
 
+    /// Flushes, and waits for the answer.
     pub fn flush(&mut self) -> io::Result<()> {
         self.ask(Command::Flush, 0, 0, &[])
     }
 
+    /// What is there.
     pub fn read(&mut self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
         self.ask(Command::Read, offset, length, &[])?;
         let mut data = vec![0; length];

@@ -2,7 +2,8 @@
 //! or with `CRUCIBLE_BIN` the real programs. Each in a network of its own, but for those that are one host's.
 
 use crate::client::Client;
-use crate::sled::{Sled, fleet, fleet_of};
+use crate::fleet::{Sled, fleet, fleet_of};
+use crate::places::{program, programs};
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -14,18 +15,8 @@ use std::time::Duration;
 
 /// Bytes of the volume: 4 extents of 1024 blocks.
 pub const SIZE: u64 = 4 * 1024 * BLOCK as u64;
+/// Bytes of a block.
 pub const BLOCK: usize = 4096;
-
-/// Where the real programs are, if the server is among them.
-pub fn real() -> Option<PathBuf> {
-    let programs = std::env::var_os("CRUCIBLE_BIN").map(PathBuf::from);
-    programs.filter(|programs| programs.join("crucible-nbd-server").exists())
-}
-
-pub fn program(name: &str) -> PathBuf {
-    let stand_ins = || Path::new(env!("CARGO_BIN_EXE_sledd")).parent().unwrap().join("examples");
-    real().unwrap_or_else(stand_ins).join(name)
-}
 
 /// Waits until something is so; it is asked often, for nothing tells.
 pub fn until(mut so: impl FnMut() -> bool) {
@@ -34,8 +25,11 @@ pub fn until(mut so: impl FnMut() -> bool) {
     }
 }
 
+/// A host, and all that its relay needs. All of it is gone with this value.
 pub struct Host {
+    /// Where everything lies.
     pub dir: tempfile::TempDir,
+    /// The sled of its volume.
     pub sled: Arc<Sled>,
     /// What keeps the servers of one host apart.
     lock: PathBuf,
@@ -108,6 +102,7 @@ impl Host {
         &self.lock
     }
 
+    /// The socket on which the relay serves.
     pub fn socket(&self) -> PathBuf {
         self.dir.path().join("still-fawn.sock")
     }
@@ -126,7 +121,7 @@ impl Host {
     /// What a command says that looks at this host: its exit code and what it prints. `etc` in this host's directory
     /// is for its configurations.
     pub fn asked(&self, words: &[&str]) -> (i32, String) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_crucible-attach"));
+        let mut command = Command::new(programs().join("crucible-attach"));
         command.env_remove("CRUCIBLE_SLEDS").args(words).arg("--run").arg(self.dir.path());
         let output = command.arg("--config").arg(self.dir.path().join("etc")).output().unwrap();
         let said = [output.stdout, output.stderr].concat();
@@ -154,7 +149,7 @@ impl Host {
 
     /// The command that begins a relay.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_crucible-attach"));
+        let mut command = Command::new(programs().join("crucible-attach"));
         command.env_remove("CRUCIBLE_SLEDS").env_remove("NOTIFY_SOCKET");
         command.args(["serve", self.sled.volume, "--sled", &self.sled.address.to_string()]);
         command.arg("--program").arg(program("crucible-nbd-server"));
@@ -244,6 +239,7 @@ impl Host {
     }
 }
 
+/// Sends a process a signal, by its name.
 pub fn signal(process: u32, name: &str) {
     // It may have ended by itself meanwhile.
     _ = Command::new("kill").args(["-s", name, &process.to_string()]).stderr(Stdio::null()).status().unwrap();

@@ -10,11 +10,13 @@ use std::process::Command;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
+/// The volume of a fleet, if nothing else is said.
 pub const VOLUME: &str = "still-fawn";
 
 /// How a sled answers when it is asked for a ticket, or at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Manner {
+    /// As a sled does.
     Proper,
     /// It never answers a request for a ticket.
     Hangs,
@@ -33,10 +35,15 @@ pub enum Manner {
 /// What a test tells a sled, and what it remembers.
 #[derive(Debug)]
 pub struct Mind {
+    /// How it answers.
     pub manner: Manner,
+    /// The volume may be attached.
     pub ready: bool,
+    /// Of what is said of the volume.
     pub revision: u64,
+    /// The last generation that was granted, to whomever.
     pub granted: u64,
+    /// The seconds of the sled's clock.
     pub clock: u64,
     /// Another host takes generations in between, so many times.
     pub competitor: u32,
@@ -50,31 +57,41 @@ pub struct Mind {
     pub tells_keeper: bool,
     /// The highest generation that another host was granted, as a ticket tells it.
     pub others: u64,
-    /// It is being drained, by this wish; and what hosts have said to it.
+    /// It is being drained, by this wish.
     pub drain: Option<u64>,
+    /// What hosts have said to that.
     pub drained: Vec<Value>,
     /// The generations that were let go of, as asked.
     pub released: Vec<u64>,
-    /// Whom its map lets attach the volume, and who was cut off.
+    /// Whom its map lets attach the volume.
     pub hosts: Vec<&'static str>,
+    /// Who was cut off.
     pub denied: Vec<&'static str>,
+    /// What it calls its map.
     pub port_map: &'static str,
+    /// Where the first region listens.
     pub first_port: u16,
     /// How large it is, in bytes.
     pub size: u64,
+    /// The volume's regions want TLS.
     pub tls: bool,
     /// And it says so when it is asked for the volume.
     pub tells_tls: bool,
-    /// How often it was asked for the volume, and with what for a ticket.
+    /// How often it was asked for the volume.
     pub looks: usize,
+    /// With what it was asked for a ticket.
     pub asked: Vec<Value>,
 }
 
 /// A sled, as long as the test lasts.
 pub struct Sled {
+    /// What it calls itself.
     pub name: String,
+    /// The volume that it has a region of.
     pub volume: &'static str,
+    /// Where it answers.
     pub address: Ipv4Addr,
+    /// How it answers.
     pub mind: Mutex<Mind>,
     changed: Condvar,
     /// The fleet's addresses, by region.
@@ -147,6 +164,7 @@ impl Sled {
         });
     }
 
+    /// Tells it something, and whoever waits for news of it.
     pub fn tell(&self, change: impl FnOnce(&mut Mind)) {
         let mut mind = self.mind.lock().unwrap();
         change(&mut mind);
@@ -279,9 +297,7 @@ impl Sled {
             }
         }
     }
-}
 
-impl Sled {
     fn asked_to_let_go(&self, wanted: &Value) -> (u16, String) {
         let mut mind = self.mind.lock().unwrap();
         let generation = wanted["generation"].as_u64().unwrap();
