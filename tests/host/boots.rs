@@ -1,30 +1,24 @@
 //! A host is switched off and on, and its volume with it: while its sled is there, while it is not, and both at once.
 
 use crate::machine::{Host, Machine};
-use crate::mounted::{AT, IsHost, share_load};
-use crate::network::{IsSled, Network, VOLUME};
-use crate::steps::Steps;
+use crate::mounted::{AT, IsHost};
+use crate::network::{IsSled, VOLUME};
+use crate::pair::Pair;
 use std::fs;
 
 #[test]
 fn a_volume_is_mounted_after_each_boot_and_in_nobodys_way() {
-    let network = Network::new();
-    let (away, home) = (network.sled(), network.host(1));
-    share_load(&home);
-    let (sled, host) = (away.boot(), home.boot());
-    let mut steps = Steps::new();
-    sled.create();
-    steps.took("the boots, and the regions");
-    host.mounts();
-    steps.took("the file system");
+    let pair = Pair::new(|host| host);
+    let (away, home) = (&pair.sled, &pair.host);
+    let (sled, host, mut steps) = pair.boot();
     host.loads();
     host.ends_load();
     steps.took("the load");
-    let host = reboots(&home, host, &sled);
+    let host = reboots(home, host, &sled);
     steps.took("a reboot");
-    ends_alone(&home, host, sled);
+    ends_alone(home, host, sled);
     steps.took("its end without the sled");
-    let host = boots_alone(&home);
+    let host = boots_alone(home);
     steps.took("its boot without the sled");
     let sled = away.boot();
     comes_back(&host, &sled);

@@ -10,6 +10,7 @@ mod machine;
 mod mounted;
 mod network;
 mod outages;
+mod pair;
 mod pressure;
 mod steps;
 mod takeover;

@@ -1,21 +1,14 @@
 //! A volume that is mounted and under load: its sled reboots, its relay is killed and restarted; and its host reboots.
 
 use crate::machine::Machine;
-use crate::mounted::{AT, IsHost, share_load};
-use crate::network::{IsSled, Network, VOLUME};
-use crate::steps::Steps;
+use crate::mounted::{AT, IsHost};
+use crate::network::{IsSled, VOLUME};
+use crate::pair::Pair;
 
 #[test]
 fn a_mounted_volume_outlives_its_sled_its_relays_and_its_host() {
-    let network = Network::new();
-    let (sled, host) = (network.sled(), network.host(1));
-    share_load(&host);
-    let (sled, host) = (sled.boot(), host.boot());
-    let mut steps = Steps::new();
-    sled.create();
-    steps.took("the regions");
-    host.mounts();
-    steps.took("the file system");
+    let pair = Pair::new(|host| host);
+    let (sled, host, mut steps) = pair.boot();
     host.loads();
     steps.took("the load");
     let sled = sled_reboots(sled, &host);

@@ -2,9 +2,8 @@
 //! programs of the same host, which need memory themselves.
 
 use crate::machine::Machine;
-use crate::mounted::{AT, IsHost, share_load};
-use crate::network::{IsSled, Network};
-use crate::steps::Steps;
+use crate::mounted::{AT, IsHost};
+use crate::pair::Pair;
 
 /// The host's memory, in MiB, and what is left of it for everybody.
 const MEMORY: u32 = 384;
@@ -15,15 +14,8 @@ const WRITTEN: u32 = 150;
 
 #[test]
 fn a_volume_is_written_to_when_memory_is_short() {
-    let network = Network::new();
-    let (sled, host) = (network.sled(), network.host(1).of_memory(MEMORY));
-    share_load(&host);
-    let (sled, host) = (sled.boot(), host.boot());
-    let mut steps = Steps::new();
-    sled.create();
-    steps.took("the regions");
-    host.mounts();
-    steps.took("the file system");
+    let pair = Pair::new(|host| host.of_memory(MEMORY));
+    let (sled, host, mut steps) = pair.boot();
     let relay = host.relay("MainPID");
     takes_memory(&host);
     steps.took("the memory");

@@ -7,13 +7,14 @@
 mod apart;
 mod faults;
 mod noise;
+mod servers;
 mod state;
 mod store;
+mod takeover;
 
 use crucible_sled::nbd::transmission::Command;
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
-use support::places::real;
 use support::relay::{BLOCK, Host, SIZE, signal, until};
 
 /// A block with something in it that tells which it is, and since when.
@@ -160,187 +161,6 @@ fn more_than_can_be_kept_waits_and_is_all_answered() {
         (0..8).for_each(|_| assert_eq!(client.answer().unwrap().1, Ok(())));
         assert!(client.read(at(number * 256), 1 << 20).unwrap() == data(number));
     }
-}
-
-/// With its sleds there, a server that says nothing is of no use; nobody has to end it.
-#[test]
-fn a_server_that_hangs_is_replaced() {
-    let host = Host::serving();
-    let mut client = host.client();
-    client.write(0, &block(0, 1)).unwrap();
-    let server = host.server().unwrap();
-    signal(server, "STOP");
-    client.write(at(1), &block(1, 1)).unwrap();
-    assert_eq!((client.read(0, BLOCK).unwrap(), client.read(at(1), BLOCK).unwrap()), (block(0, 1), block(1, 1)));
-    assert_ne!(host.server(), Some(server));
-    assert!(host.said().contains("it has answered nothing for"), "{}", host.said());
-}
-
-/// A sled that is back is used at once, and not when a server looks again for its replicas, which upstream's does every
-/// ten seconds, and the stand-in here never.
-#[test]
-fn a_server_that_does_not_come_back_to_its_sled_is_replaced() {
-    let mut host = Host::new();
-    let mut command = host.command();
-    command.env("STAND_IN_RETRY", "1000000000");
-    host.begin_as(command);
-    until(|| host.said().contains("its server begins"));
-    let mut client = host.client();
-    client.write(0, &block(0, 1)).unwrap();
-    let server = host.server();
-    host.sled.tell(|mind| mind.ready = false);
-    (0..3).for_each(|index| host.kill(index));
-    let flushing = std::thread::spawn(move || client.flush().map(|()| client.read(0, BLOCK).unwrap()));
-    host.until_state(|state| state["relay"]["requests"] != 0);
-    (0..3).for_each(|index| host.start(index));
-    host.sled.tell(|mind| mind.ready = true);
-    assert_eq!(flushing.join().unwrap().unwrap(), block(0, 1));
-    // The real one may have looked just then.
-    if real().is_none() {
-        assert_ne!(host.server(), server);
-        assert!(host.said().contains("it has not come back to them"), "{}", host.said());
-    }
-}
-
-/// One that hangs and says of itself that all is well, as a stand-in can be told to.
-#[test]
-fn a_server_that_hangs_and_says_that_it_is_well_is_replaced() {
-    if real().is_some() {
-        eprintln!("skipped: the real server cannot be told to hang");
-        return;
-    }
-    let host = Host::serving();
-    let mut client = host.client();
-    client.write(0, &block(0, 1)).unwrap();
-    let server = host.server();
-    host.fault("hang\n");
-    let cookie = client.send(Command::Write, at(1), BLOCK, &block(1, 1)).unwrap();
-    // Until it is replaced; the next one is to do as it is asked.
-    until(|| host.said().contains("it has answered nothing for"));
-    host.fault("");
-    assert_eq!(client.answer().unwrap(), (cookie, Ok(())));
-    assert_eq!((client.read(0, BLOCK).unwrap(), client.read(at(1), BLOCK).unwrap()), (block(0, 1), block(1, 1)));
-    assert_ne!(host.server(), server);
-}
-
-/// Each of the ways in which a server can fail: no client ever hears of one.
-#[test]
-fn a_server_that_fails_is_replaced_and_nobody_hears_of_it() {
-    if real().is_some() {
-        eprintln!("skipped: the real server cannot be told to fail");
-        return;
-    }
-    let host = Host::serving();
-    let mut client = host.client();
-    let faults = [
-        "fail write",
-        "fail read",
-        "fail flush",
-        "drop write",
-        "lose write",
-        "drop flush",
-        "lose flush",
-        "exit read",
-        "die write",
-        "half",
-    ];
-    for (round, fault) in faults.into_iter().enumerate() {
-        let round = round as u8 + 1;
-        host.fault(&format!("{fault}\n"));
-        for number in 0..40 {
-            client.write(at(number), &block(number, round)).unwrap();
-            if number % 16 == 15 {
-                client.flush().unwrap();
-            }
-        }
-        for number in 0..40 {
-            assert_eq!(client.read(at(number), BLOCK).unwrap(), block(number, round), "{fault}: block {number}");
-        }
-        assert_eq!(host.faults().trim(), "", "{fault} has not struck");
-    }
-}
-
-#[test]
-fn when_another_host_has_the_volume_the_error_comes_at_once_and_says_who() {
-    let mut host = Host::serving();
-    let mut client = host.client();
-    client.write(0, &block(0, 1)).unwrap();
-    client.flush().unwrap();
-    client.write(0, &block(0, 2)).unwrap();
-    // No server can follow, so the request is held.
-    host.sled.tell(|mind| mind.ready = false);
-    host.kill_server();
-    until(|| host.said().contains("waits for sled-0"));
-    let held = client.send(Command::Write, 0, BLOCK, &block(0, 3)).unwrap();
-    let more = client.send(Command::Flush, 0, 0, &[]).unwrap();
-    host.sled.tell(|mind| {
-        mind.granted += 1;
-        mind.tells_keeper = true;
-        mind.held = true;
-    });
-    assert_eq!([client.answer().unwrap(), client.answer().unwrap()], [(held, Err(5)), (more, Err(5))]);
-    assert_eq!(host.ended().code(), Some(5));
-    let said = host.said();
-    assert!(said.contains("pumped-piglet (10.0.0.7)") && said.contains("is another host's"), "{said}");
-}
-
-/// A server that is cut off says that it waits, and waits for ever: what its sleds say is heard all the same.
-#[test]
-fn when_another_host_has_the_volume_a_server_that_waits_is_not_waited_for() {
-    if real().is_some() {
-        eprintln!("skipped: the real server cannot be told to wait");
-        return;
-    }
-    let mut host = Host::serving();
-    let mut client = host.client();
-    client.write(0, &block(0, 1)).unwrap();
-    host.fault("hang\ninfo {\"ds_state\": [{\"type\": \"connecting\"}, {\"type\": \"connecting\"}, {\"type\": \"connecting\"}]}\n");
-    let held = client.send(Command::Write, at(1), BLOCK, &block(1, 1)).unwrap();
-    host.sled.tell(|mind| {
-        mind.granted += 1;
-        mind.tells_keeper = true;
-        mind.held = true;
-    });
-    assert_eq!(client.answer().unwrap(), (held, Err(5)));
-    assert_eq!(host.ended().code(), Some(5));
-    let said = host.said();
-    assert!(said.contains("pumped-piglet (10.0.0.7)") && said.contains("is another host's"), "{said}");
-    until(|| host.server().is_none());
-}
-
-/// Another host had the volume between the look and the ticket, and has let go of it again: only the ticket tells.
-#[test]
-fn what_another_host_had_meanwhile_is_not_written_over() {
-    let mut host = Host::serving();
-    let mut client = host.client();
-    client.write(0, &block(0, 1)).unwrap();
-    host.sled.tell(|mind| mind.ready = false);
-    host.kill_server();
-    until(|| host.said().contains("waits for sled-0"));
-    host.sled.tell(|mind| {
-        mind.granted += 1;
-        mind.others = mind.granted;
-        mind.ready = true;
-    });
-    assert_eq!(host.ended().code(), Some(5));
-    let said = host.said();
-    assert!(said.contains("was another host's meanwhile: sled-0 has granted it"), "{said}");
-}
-
-/// What waiting may cure is waited for, whatever the sleds call it.
-#[test]
-fn a_refusal_that_may_pass_is_no_error() {
-    let host = Host::serving();
-    let mut client = host.client();
-    client.write(0, &block(0, 1)).unwrap();
-    // Whoever asks for a ticket is refused for good, as far as that goes.
-    host.sled.tell(|mind| mind.attached = true);
-    host.kill_server();
-    let held = client.send(Command::Write, at(1), BLOCK, &block(1, 1)).unwrap();
-    until(|| host.said().contains("is attached elsewhere") && host.said().contains("tries again"));
-    host.sled.tell(|mind| mind.attached = false);
-    assert_eq!(client.answer().unwrap(), (held, Ok(())));
-    assert_eq!(client.read(0, BLOCK).unwrap(), block(0, 1));
 }
 
 #[test]
