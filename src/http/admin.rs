@@ -1,4 +1,4 @@
-//! What only the unix socket takes: requests for something to be done.
+//! Administration of a sled: requests for something to be done, which the unix socket alone takes.
 
 use super::answer::{Answer, bulletin, error, json, not_allowed};
 use super::target::Query;
@@ -14,15 +14,15 @@ use std::path::PathBuf;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-/// The largest program that is taken, in bytes; the real one has some 40 MB.
-const MOST_PROGRAM: usize = 512 << 20;
+/// Largest program that is taken; the real one has some 40 MB.
+const PROGRAM_LIMIT_BYTES: usize = 512 << 20;
 
-/// Whether a path is one of these.
+/// Decide whether a path is one of these.
 pub(super) fn knows(path: &[&str]) -> bool {
     allowed(path).is_some()
 }
 
-/// The methods that a path takes.
+/// List the methods that a path takes.
 fn allowed(path: &[&str]) -> Option<&'static str> {
     match path {
         ["v1", "regions", _] => Some("POST, DELETE"),
@@ -41,10 +41,10 @@ fn allowed(path: &[&str]) -> Option<&'static str> {
     }
 }
 
-/// What comes with a request: a program or a word, where one is wanted. Elsewhere it is not read.
+/// Read a request's body: a program or a word, where one is wanted. Elsewhere it is not read.
 ///
 /// # Errors
-/// It is larger than any program, or the connection broke.
+/// The body is larger than any program, or the connection broke.
 pub(super) async fn brought<B>(path: &[&str], body: B) -> Result<Bytes, Error>
 where
     B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
@@ -52,14 +52,14 @@ where
     if !matches!(path, ["v1", "downstairs", "upgrade"] | ["v1", "jobs", _, "word"]) {
         return Ok(Bytes::new());
     }
-    let read = Limited::new(body, MOST_PROGRAM).collect().await;
+    let read = Limited::new(body, PROGRAM_LIMIT_BYTES).collect().await;
     let wrong = |why| {
         Error::new(Refusal::BadBody, format!("what was brought was not taken: {why}"), "bring what is wanted itself")
     };
     read.map(http_body_util::Collected::to_bytes).map_err(wrong)
 }
 
-/// Answers a request.
+/// Answer a request for something to be done.
 pub(super) async fn answer(handle: &Handle, method: &Method, path: &[&str], query: &Query, brought: Bytes) -> Answer {
     let wish = match wish(method, path, query, brought) {
         Ok(Some(wish)) => wish,
@@ -102,7 +102,7 @@ fn render(granted: supervisor::Answer) -> Answer {
     }
 }
 
-/// What is wished; `None` for a method that the path does not take.
+/// Read what a request wishes; `None` for a method that the path does not take.
 fn wish(method: &Method, path: &[&str], query: &Query, brought: Bytes) -> Result<Option<Wish>, Error> {
     let wish = match (method, path) {
         (&Method::POST, ["v1", "regions", name]) => {
@@ -194,23 +194,23 @@ fn volume(name: &str) -> Result<VolumeName, Error> {
     name.parse().map_err(|why| Error::new(Refusal::BadName, format!("{name:?}: {why}"), "for example still-fawn"))
 }
 
-/// The host that is meant: its address, or its name in the map.
+/// Read which host is meant: by its address, or its name in the map.
 fn host(query: &Query) -> Result<String, Error> {
     let missing = || Error::new(Refusal::BadQuery, "it is not said which host", "for example host=192.168.4.17");
     one(query, "host")?.ok_or_else(missing)
 }
 
-/// The values of the parameters that are known.
+/// Take the values of the parameters that are known.
 fn parameters<const N: usize>(query: &Query, known: [&str; N]) -> Result<[Option<String>; N], Error> {
     query.only(known)
 }
 
-/// The value of the only parameter that is known.
+/// Take the value of the only parameter that is known.
 fn one(query: &Query, known: &str) -> Result<Option<String>, Error> {
     parameters(query, [known]).map(|[value]| value)
 }
 
-/// `true` or `false`; absent is false.
+/// Read `true` or `false`; absent is false.
 pub(super) fn truth(key: &str, value: Option<String>) -> Result<bool, Error> {
     match value.as_deref() {
         None | Some("false") => Ok(false),
@@ -219,19 +219,19 @@ pub(super) fn truth(key: &str, value: Option<String>) -> Result<bool, Error> {
     }
 }
 
-/// A sentence. One line, and not too long to be shown everywhere.
+/// Read a sentence: one line, and not too long to be shown everywhere.
 fn spoken(text: String) -> Result<String, Error> {
-    const MOST: usize = 200;
+    const LENGTH_LIMIT: usize = 200;
     let wrong =
         |what: &str| Error::new(Refusal::BadQuery, format!("reason {what}"), "one line of up to 200 characters");
     let text = text.trim();
-    match text.chars().any(char::is_control) || text.chars().count() > MOST {
-        true => Err(wrong("is too long, or has control characters in it")),
-        false => Ok(text.to_owned()),
+    if text.chars().any(char::is_control) || text.chars().count() > LENGTH_LIMIT {
+        return Err(wrong("is too long, or has control characters in it"));
     }
+    Ok(text.to_owned())
 }
 
-/// Whether hosts are to wait, for how long, and why.
+/// Read whether hosts are to wait, for how long, and why.
 fn maintenance(query: &Query) -> Result<Option<Asked>, Error> {
     let [on, time, reason] = parameters(query, ["on", "for", "reason"])?;
     let remedy = "write a length of time such as 30m";
@@ -246,7 +246,7 @@ fn maintenance(query: &Query) -> Result<Option<Asked>, Error> {
     }
 }
 
-/// Whether the configuration is only shown, what it may do, and who asks.
+/// Read whether the configuration is only shown, what it may do, and who asks.
 fn reload(query: &Query) -> Result<Reloading, Error> {
     let [show, yes, unattended, number, by] = parameters(query, ["dry_run", "yes", "unattended", "kept", "by"])?;
     let how = match (truth("dry_run", show)?, truth("yes", yes)?, truth("unattended", unattended)?) {
@@ -264,31 +264,29 @@ fn reload(query: &Query) -> Result<Reloading, Error> {
     Ok(Reloading { how, kept, by: by.unwrap_or_else(|| "POST /v1/reload".into()) })
 }
 
-/// The number of a configuration that is kept.
+/// Read the number of a configuration that is kept.
 fn kept(text: &str) -> Result<u64, Error> {
     let message = || format!("no configuration {text:?} is kept");
     text.parse()
         .map_err(|_| Error::new(Refusal::ConfigUnknown, message(), "sledctl config history lists those that are"))
 }
 
-/// The second at which a region was deleted, as its name in the trash has it.
+/// Read the second at which a region was deleted, as its name in the trash has it.
 fn second(text: String) -> Result<i64, Error> {
     let remedy = "write what follows the region's name in the trash: sledctl storage";
     text.parse().map_err(|_| Error::new(Refusal::BadQuery, format!("deleted is no time: {text:?}"), remedy))
 }
 
-/// A directory, as it stands in unit files: nothing in it needs quoting.
+/// Read a directory as it stands in unit files: nothing in it needs quoting.
 fn from(query: &Query) -> Result<Option<PathBuf>, Error> {
     let Some(text) = one(query, "from")? else { return Ok(None) };
     let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+".contains(c));
     let whole = text.starts_with('/') && text.split('/').skip(1).all(|part| !matches!(part, "" | "." | ".."));
-    match plain && whole {
-        true => Ok(Some(text.into())),
-        false => {
-            let remedy = "an absolute path of letters, digits and ._-+, for example /crucible/vm-still-fawn-0";
-            Err(Error::new(Refusal::BadPath, format!("{text:?} is no plain absolute path"), remedy))
-        }
+    if !(plain && whole) {
+        let remedy = "an absolute path of letters, digits and ._-+, for example /crucible/vm-still-fawn-0";
+        return Err(Error::new(Refusal::BadPath, format!("{text:?} is no plain absolute path"), remedy));
     }
+    Ok(Some(text.into()))
 }
 
 fn replace(query: &Query) -> Result<Option<Uuid>, Error> {

@@ -1,4 +1,4 @@
-//! The answers' form: JSON bodies that are ready already, and errors that all look alike.
+//! Answers of the HTTP endpoint: JSON bodies that are ready already, and errors that all look alike.
 
 use crate::supervisor::body;
 use crate::supervisor::{Bulletin, Handle};
@@ -10,44 +10,44 @@ use http_body_util::Full;
 use serde::Serialize;
 use std::sync::Arc;
 
-/// An answer.
+/// Answer to a request.
 pub(super) type Answer = Response<Full<Bytes>>;
 
 fn with_type(status: StatusCode, kind: &'static str, body: Bytes) -> Answer {
     let mut answer = Response::new(Full::new(body));
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    // What was ready a moment ago may not be: nothing in between may answer for the sled.
+    // A sled that was ready a moment ago may not be: nothing in between may answer for it.
     answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     answer
 }
 
-/// A body that is JSON already.
+/// Answer with a body that is JSON already.
 pub(super) fn ready(status: StatusCode, body: Bytes) -> Answer {
     with_type(status, "application/json", body)
 }
 
-/// A wire type.
+/// Answer with a value as JSON.
 pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Answer {
     ready(status, body(value))
 }
 
-/// A line of text.
+/// Answer with a line of text.
 pub(super) fn text(status: StatusCode, line: &'static str) -> Answer {
     with_type(status, "text/plain; charset=utf-8", Bytes::from_static(line.as_bytes()))
 }
 
-/// An error, with the status of its code.
+/// Answer with an error, with the status of its code.
 pub(super) fn error(error: Error) -> Answer {
     error_as(error.code.status(), error)
 }
 
-/// An error whose code has another status here.
+/// Answer with an error whose code has another status here.
 pub(super) fn error_as(status: StatusCode, error: Error) -> Answer {
     json(status, &ErrorBody { error })
 }
 
-/// The path is right and the method is not.
+/// Refuse a method that the path does not take.
 pub(super) fn not_allowed(allowed: &'static str) -> Answer {
     let mut answer =
         error(Error::new(Refusal::MethodNotAllowed, "this path does not take that method", format!("use {allowed}")));
@@ -55,7 +55,7 @@ pub(super) fn not_allowed(allowed: &'static str) -> Answer {
     answer
 }
 
-/// The last bulletin, or the answer that there is none.
+/// Take the last bulletin, or the answer that there is none.
 pub(super) fn bulletin(handle: &Handle) -> Result<Arc<Bulletin>, Box<Answer>> {
     let last = handle.bulletins.borrow().clone();
     match last {

@@ -1,5 +1,5 @@
-//! What a host asks before it attaches a volume, and when it has done with it: a ticket, for the
-//! address that it asks from, and that it lets go of it.
+//! Tickets: a host asks for one before it attaches a volume, for the address that it asks from, and lets go of it
+//! when it has done with the volume.
 
 use super::answer::{Answer, bulletin, error, error_as, json, not_allowed};
 use super::door::Door;
@@ -16,26 +16,26 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-/// What bodies look like.
+/// Bodies of each request, as examples.
 const ATTACH: &str = "{\"at_least\": 0, \"takeover\": false}";
 const DRAINED: &str = "{\"id\": 1769300000000, \"state\": \"detached\"}";
 const RELEASE: &str = "{\"generation\": 1769300000}";
-/// How long a host may take to send it.
-const SLOWEST: Duration = Duration::from_secs(5);
+/// Time that a host may take to send a body.
+const BODY_LIMIT: Duration = Duration::from_secs(5);
 
-/// What is asked of a volume, and by whom.
+/// Request of a host, about one volume.
 pub(super) struct Asked<'a> {
-    /// The volume's name, as it was written.
+    /// Name of the volume, as it was written.
     pub(super) name: &'a str,
     /// `attach`, `release` or `drained`.
     pub(super) verb: &'a str,
     pub(super) query: &'a str,
     pub(super) door: Door,
-    /// Whether whoever asks is there still.
+    /// Presence of the host that asks: its request counts only while it is there.
     pub(super) there: Option<Presence>,
 }
 
-/// Answers `POST /v1/volumes/{volume}/attach`, `…/release` and `…/drained`.
+/// Answer `POST /v1/volumes/{volume}/attach`, `…/release` and `…/drained`.
 pub(super) async fn answer<B>(handle: &Handle, method: &Method, asked: Asked<'_>, body: B) -> Answer
 where
     B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
@@ -88,7 +88,7 @@ where
     }
 }
 
-/// Reads what is wanted, in good time and not more than it can be.
+/// Read a body, in good time and not more than it can be.
 async fn wanted<B, T>(body: B, example: &str) -> Result<T, (StatusCode, Error)>
 where
     B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
@@ -99,14 +99,16 @@ where
     };
     let long = || bad(StatusCode::PAYLOAD_TOO_LARGE, format!("the body has more than {LARGEST_ASKED} bytes"));
     if body.size_hint().lower() > LARGEST_ASKED as u64 {
-        // It says so beforehand: there is nothing to wait for.
+        // The head says so beforehand: there is nothing to wait for.
         return Err(long());
     }
-    let read = timeout(SLOWEST, Limited::new(body, LARGEST_ASKED).collect()).await;
+    let read = timeout(BODY_LIMIT, Limited::new(body, LARGEST_ASKED).collect()).await;
     let read = read.map_err(|_| bad(StatusCode::REQUEST_TIMEOUT, "the body did not come in time".into()))?;
-    let text = read.map_err(|why| match why.is::<LengthLimitError>() {
-        true => long(),
-        false => bad(StatusCode::BAD_REQUEST, format!("the body broke off: {why}")),
+    let text = read.map_err(|why| {
+        if why.is::<LengthLimitError>() {
+            return long();
+        }
+        bad(StatusCode::BAD_REQUEST, format!("the body broke off: {why}"))
     })?;
     parse(&text.to_bytes()).map_err(|why| bad(StatusCode::BAD_REQUEST, why))
 }

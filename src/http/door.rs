@@ -1,8 +1,8 @@
-//! Where a request came in, on which it depends what may be asked for.
+//! Doors of the HTTP endpoint: a TCP connection or the unix socket, on which it depends what may be asked for.
 
 use std::net::IpAddr;
 
-/// Where a request came in.
+/// Door by which a request came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Door {
     /// Over TCP, from this address: reading, and asking for tickets.

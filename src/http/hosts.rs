@@ -1,4 +1,4 @@
-//! Who is connected to a volume, for whoever must not go by what was seen a while ago.
+//! Hosts that are connected to a volume, for a caller that must not go by what was seen a while ago.
 
 use super::answer::{Answer, bulletin, error, json};
 use super::target::Query;
@@ -8,7 +8,7 @@ use crate::wire::{Error, Refusal};
 use http::StatusCode;
 use tokio::sync::oneshot;
 
-/// Answers `GET /v1/volumes/{volume}/hosts`.
+/// Answer `GET /v1/volumes/{volume}/hosts`.
 pub(super) async fn answer(handle: &Handle, name: &str, query: &Query) -> Answer {
     if let Err(why) = query.only([]) {
         return error(why);

@@ -1,4 +1,4 @@
-//! The HTTP endpoint: hosts poll it over TCP, `sledctl` asks over a unix socket. It renders
+//! HTTP endpoint of a sled: hosts poll it over TCP, `sledctl` asks over a unix socket. It renders
 //! what the supervisor last published and passes requests on; it knows nothing by itself.
 
 mod admin;
@@ -35,7 +35,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-/// The sockets to answer on.
+/// Sockets to answer on.
 #[derive(Debug, Default)]
 pub struct Sockets {
     /// For hosts.
@@ -44,24 +44,25 @@ pub struct Sockets {
     pub admin: Vec<std::os::unix::net::UnixListener>,
 }
 
-/// The admin socket has places of its own, so that a flood of polls does not lock out `sledctl`.
-const MOST_ADMIN_CONNECTIONS: usize = 64;
-/// How long a connection may last; after the answer that is then under way it is closed, and
+/// Greatest number of connections to the admin socket at once: they are counted apart, so that a flood of polls does
+/// not lock out `sledctl`.
+const ADMIN_CONNECTION_LIMIT: usize = 64;
+/// Time that a connection may last; after the answer that is then under way it is closed, and
 /// a host that polls makes another.
-const LIFETIME: Duration = Duration::from_secs(300);
-/// How long that answer may take: longer than any is held.
-const LAST_ANSWER: Duration = Duration::from_secs(90);
-/// How long a client may take to send a request's head.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// The group whose members may use the admin socket, beside root.
+const CONNECTION_LIMIT: Duration = Duration::from_secs(300);
+/// Time that the last answer of a connection may take: longer than any is held.
+const LAST_ANSWER_LIMIT: Duration = Duration::from_secs(90);
+/// Time that a client may take to send a request's head.
+const HEAD_LIMIT: Duration = Duration::from_secs(10);
+/// Group whose members may use the admin socket, beside root.
 const GROUP: &str = "sled";
 
-/// How long a client that was let in may take at the end to say what it wants.
-const HEARING: Duration = Duration::from_millis(500);
-/// How long the answers that are under way at the end may take.
-const FAREWELL: Duration = Duration::from_secs(2);
+/// Time that a client that was let in may take to send a request once the endpoint is ending.
+const LAST_REQUEST_LIMIT: Duration = Duration::from_millis(500);
+/// Time that the answers that are under way may take once the endpoint is ending.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(2);
 
-/// Answers on the sockets, from the first bulletin on: until then, clients wait in the
+/// Answer on the sockets, from the first bulletin on: until then, clients wait in the
 /// kernel's queue and are not refused. `ready` is called when answering begins. When `end`
 /// comes, no further client is taken, and those that are waiting get their answer at once.
 ///
@@ -89,7 +90,7 @@ pub async fn serve(sockets: Sockets, handle: Handle, ready: fn(), end: impl Futu
     ended
 }
 
-/// The clients that are being served.
+/// Clients that are being served.
 #[derive(Clone)]
 struct Visits {
     end: watch::Sender<bool>,
@@ -101,10 +102,10 @@ impl Visits {
         Self { end: watch::Sender::new(false), seats: Seats::default() }
     }
 
-    /// Asks every client's connection to end after its present answer, and waits for that.
+    /// Ask every client's connection to end after its present answer, and wait for that.
     async fn end(self) {
         self.end.send_replace(true);
-        _ = timeout(FAREWELL, self.end.closed()).await;
+        _ = timeout(SHUTDOWN_LIMIT, self.end.closed()).await;
     }
 }
 
@@ -114,7 +115,7 @@ fn open(sockets: Sockets, handle: &Handle, visits: &Visits) -> io::Result<JoinSe
         listener.set_nonblocking(true)?;
         doors.spawn(serve_tcp(TcpListener::from_std(listener)?, handle.clone(), visits.clone()));
     }
-    let places = Arc::new(Semaphore::new(MOST_ADMIN_CONNECTIONS));
+    let places = Arc::new(Semaphore::new(ADMIN_CONNECTION_LIMIT));
     for listener in sockets.admin {
         listener.set_nonblocking(true)?;
         doors.spawn(serve_unix(UnixListener::from_std(listener)?, handle.clone(), places.clone(), visits.clone()));
@@ -134,7 +135,7 @@ async fn serve_tcp(listener: TcpListener, handle: Handle, visits: Visits) -> io:
             }
         };
         pause.reset();
-        // One that has too many is hung up on; the others find a place.
+        // A client that has too many connections is hung up on; the others find a place.
         let Some(mut seat) = visits.seats.seat(peer.ip(), is_known(&handle, peer.ip())) else { continue };
         let Ok(at) = stream.local_addr() else { continue };
         _ = stream.set_nodelay(true);
@@ -153,7 +154,7 @@ async fn serve_tcp(listener: TcpListener, handle: Handle, visits: Visits) -> io:
     }
 }
 
-/// Whether a client has one of the places that are kept: a host or a sled of the map, or this machine.
+/// Decide whether a client has one of the places that are kept: a host or a sled of the map, or this machine.
 fn is_known(handle: &Handle, address: IpAddr) -> bool {
     let address = address.to_canonical();
     address.is_loopback() || handle.bulletins.borrow().as_ref().is_some_and(|last| last.known.contains(&address))
@@ -187,12 +188,13 @@ async fn serve_unix(listener: UnixListener, handle: Handle, places: Arc<Semaphor
     }
 }
 
-/// For want of descriptors, or because a client has gone: it passes, and polls wait meanwhile.
+/// Pause after a connection that could not be accepted, for want of descriptors or because a client has gone: that
+/// passes, and polls wait meanwhile.
 fn accept_pause() -> Backoff {
     Backoff::new(Duration::from_millis(1), Duration::from_millis(200))
 }
 
-/// Answers a client until it has gone. `front`: where it came in over TCP, and its place.
+/// Answer a client until it has gone. `front`: its end of a TCP connection at this sled, and its place.
 fn converse<S>(
     stream: S,
     handle: Handle,
@@ -222,21 +224,21 @@ where
     let mut server = http1::Builder::new();
     // Whoever sends nothing more is answered all the same; whether he has gone is seen to beside this.
     server.half_close(true);
-    server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(16 * 1024);
+    server.timer(TokioTimer::new()).header_read_timeout(HEAD_LIMIT).max_buf_size(16 * 1024);
     let connection = server.serve_connection(TokioIo::new(stream), service);
     async move {
         let mut connection = std::pin::pin!(connection);
         // Whoever was let in is heard before the door is shut: hyper hangs up at once on a
         // connection on which nothing was read yet.
         let leave = async {
-            _ = timeout(LIFETIME, ended(&mut { end })).await;
-            _ = timeout(HEARING, first.wait_for(|asked| *asked)).await;
+            _ = timeout(CONNECTION_LIMIT, ended(&mut { end })).await;
+            _ = timeout(LAST_REQUEST_LIMIT, first.wait_for(|asked| *asked)).await;
         };
         let over = tokio::select! {
             over = &mut connection => over,
             () = leave => {
                 connection.as_mut().graceful_shutdown();
-                timeout(LAST_ANSWER, connection).await.unwrap_or(Ok(()))
+                timeout(LAST_ANSWER_LIMIT, connection).await.unwrap_or(Ok(()))
             }
         };
         // A client that hangs up or speaks nonsense is its own affair.
@@ -246,7 +248,7 @@ where
     }
 }
 
-/// Whether whoever connected to the admin socket is root or in the group `sled`, by the
+/// Decide whether a client of the admin socket is root or in the group `sled`, by the
 /// kernel's word at the time of the connection. The socket's mode says the same.
 fn admitted(stream: &UnixStream) -> bool {
     let Ok(peer) = stream.peer_cred() else { return false };

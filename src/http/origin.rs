@@ -1,5 +1,5 @@
-//! What a browser sends along with a request when a page of somebody else's makes it: a foreign
-//! origin, or a foreign name for the sled (DNS rebinding). Neither is answered.
+//! Origin of a request: a browser tells when a page of somebody else's makes one, by a foreign origin or a foreign
+//! name for the sled (DNS rebinding). Neither is answered.
 //!
 //! A page may send requests to any address, and does not get to read what comes back. So whatever
 //! changes something is refused if a browser says that another page wants it. A page could read what
@@ -18,19 +18,19 @@ use http::uri::Authority;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-/// What a browser says of where a request comes from (Fetch Metadata).
+/// Header by which a browser says where a request comes from (Fetch Metadata).
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// Domains below which nothing is sold: RFC 6762 (local, and what it lists), RFC 8375 (home.arpa), and
 /// ICANN's `internal`.
 const PRIVATE: [&str; 9] =
     ["lan", "local", "internal", "home", "home.arpa", "localdomain", "intranet", "private", "corp"];
 
-/// Why a request is not to be answered, if it is not: `at` is the sled's end of its connection, `names`
+/// Refuse a request that is not to be answered: `at` is the sled's end of its connection, `names`
 /// are those by which it may be asked beside its address.
 pub(super) fn refused(request: &Parts, at: SocketAddr, names: &BTreeSet<String>) -> Option<Answer> {
     let mut hosts = request.headers.get_all(HOST).iter().map(|host| host.to_str().ok()?.parse::<Authority>().ok());
     let (host, more) = (hosts.next(), hosts.next());
-    // What stands in the request line counts as much.
+    // The name in the request line counts as much.
     let line = request.uri.authority();
     let own = |host: &Authority| is_own(host, at, names);
     let foreign = match (&host, more) {
@@ -58,7 +58,7 @@ pub(super) fn refused(request: &Parts, at: SocketAddr, names: &BTreeSet<String>)
     Some(error(Error::new(Refusal::OriginForeign, message, "ask with curl or crucible-attach")))
 }
 
-/// Whether a host is this sled, by an address or a name that no page elsewhere can have.
+/// Decide whether a host is this sled, by an address or a name that no page elsewhere can have.
 fn is_own(host: &Authority, at: SocketAddr, names: &BTreeSet<String>) -> bool {
     if host.as_str().contains('@') || host.port_u16().is_some_and(|port| port != at.port()) {
         return false;

@@ -1,4 +1,4 @@
-//! Which request gets which answer.
+//! Routes of the HTTP endpoint: which request gets which answer.
 
 use super::answer::{Answer, bulletin, error, error_as, json, not_allowed, ready, text};
 use super::door::Door;
@@ -16,21 +16,21 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-/// The longest that an answer is held.
-const LONGEST_WAIT: f64 = 60.0;
+/// Longest time that an answer is held, in seconds.
+const WAIT_LIMIT_SECONDS: f64 = 60.0;
 
-/// How long to hold an answer, and until when.
+/// Wait for an answer that is held.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Wait {
     time: Duration,
-    /// Until the revision is not this one; without it, until a host may attach.
+    /// Revision at which the answer is still held; without it, it is held until a host may attach.
     revision: Option<u64>,
 }
 
-/// Tells that the daemon is ending: whoever waits is answered at once.
+/// News of the daemon's end: whoever waits is answered at once.
 pub(super) type End = watch::Receiver<bool>;
 
-/// Answers a request; `at` is the sled's end of a TCP connection.
+/// Answer a request; `at` is the sled's end of a TCP connection.
 pub(super) async fn answer<B>(
     request: Request<B>,
     door: Door,
@@ -54,7 +54,7 @@ where
         (Ok(path), Ok(query)) => (path, query),
         (Err(why), _) | (_, Err(why)) => return error(why),
     };
-    // There is nothing without a name.
+    // No path has an empty segment.
     let segments: Vec<_> = path.as_ref().map_or(vec![""], |path| path.iter().map(String::as_str).collect());
     let query = &query;
     let reads = matches!(request.method, Method::GET | Method::HEAD);
@@ -96,7 +96,7 @@ where
     }
 }
 
-/// Whether the supervisor's loop turns: what is told here is answered beside it, and might go on for
+/// Answer whether the supervisor's loop turns: everything else here is answered beside it, and might go on for
 /// ever with a verdict of long ago.
 fn health(handle: &Handle) -> Answer {
     match handle.pulse.stuck() {
@@ -109,13 +109,13 @@ fn health(handle: &Handle) -> Answer {
     }
 }
 
-/// Why a request that came in over TCP is none that a host makes, if it is not.
+/// Refuse a request that came in over TCP and is none that a host makes.
 fn foreign(handle: &Handle, request: &http::request::Parts, at: SocketAddr) -> Option<Answer> {
     let last = handle.bulletins.borrow().clone();
     origin::refused(request, at, last.as_ref().map_or(&Default::default(), |last| &last.names))
 }
 
-/// An answer from the last bulletin, or why there is none. No parameters belong to it.
+/// Answer from the last bulletin, or with why there is none. No parameters belong to it.
 fn latest(handle: &Handle, query: &Query, render: impl FnOnce(&Bulletin) -> Answer) -> Answer {
     if let Err(why) = query.only([]) {
         return error(why);
@@ -156,13 +156,13 @@ async fn volume(handle: &Handle, name: &str, query: &Query, end: End) -> Answer 
     }
 }
 
-/// Waits for the end of the daemon.
+/// Wait for the end of the daemon.
 pub(super) async fn ended(end: &mut End) {
     // Without its sender the end has come as well.
     _ = end.wait_for(|end| *end).await;
 }
 
-/// Waits until a bulletin is as wanted, time is up, or the daemon ends: in any case the last
+/// Wait until a bulletin is as wanted, time is up, or the daemon ends: in any case the last
 /// bulletin is then the answer. Cancel-safe: nothing is taken from either channel.
 async fn until(handle: &Handle, time: Duration, wanted: impl FnMut(&Option<Arc<Bulletin>>) -> bool, mut end: End) {
     let mut bulletins = handle.bulletins.clone();
@@ -195,7 +195,7 @@ fn no_volume(bulletin: &Bulletin, name: &str) -> Answer {
     error(why)
 }
 
-/// Reads `wait` and `revision`. Anything else is refused: a host whose `wait` was mistyped
+/// Read `wait` and `revision`. Anything else is refused: a host whose `wait` was mistyped
 /// would poll without pause.
 fn wait(query: &Query) -> Result<Option<Wait>, Error> {
     let [time, revision] = query.only(["wait", "revision"])?;
@@ -204,7 +204,7 @@ fn wait(query: &Query) -> Result<Option<Wait>, Error> {
 
 fn wait_of(time: Option<String>, revision: Option<String>) -> Result<Option<Wait>, Error> {
     let wrong = |what: &str, remedy: &str| Error::new(Refusal::BadQuery, what, remedy);
-    let time = time.map(|text| text.parse().ok().filter(|seconds| (0.0..=LONGEST_WAIT).contains(seconds)));
+    let time = time.map(|text| text.parse().ok().filter(|seconds| (0.0..=WAIT_LIMIT_SECONDS).contains(seconds)));
     let time = time.map(|time| time.ok_or_else(|| wrong("wait is no number from 0 to 60", "for example ?wait=30")));
     let revision = revision.map(|text| {
         text.parse().map_err(|_| wrong("revision is no number", "send the revision of the body that you have"))
@@ -215,15 +215,15 @@ fn wait_of(time: Option<String>, revision: Option<String>) -> Result<Option<Wait
     }
 }
 
-/// How long the answer about a job is held, and whether it is given as soon as the job asks something: only
-/// to one who says that he would answer. Another one would ask again at once, and again.
+/// Read for how long the answer about a job is held, and whether it is given as soon as the job asks something: only
+/// to a client that says that it would answer. Another one would ask again at once, and again.
 fn job_wait(query: &Query) -> Result<(Duration, bool), Error> {
     let [time, revision, asks] = query.only(["wait", "revision", "asks"])?;
     let time = wait_of(time, revision)?.map_or(Duration::ZERO, |wait| wait.time);
     Ok((time, admin::truth("asks", asks)?))
 }
 
-/// A job; with `wait`, when it has ended, or time is up; with `asks` as well when it asks something.
+/// Answer about a job; with `wait`, when it has ended, or time is up; with `asks` as well when it asks something.
 async fn job(handle: &Handle, id: &str, query: &Query, end: End) -> Answer {
     let (wait, answers) = match job_wait(query) {
         Ok(wait) => wait,

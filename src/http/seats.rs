@@ -1,4 +1,4 @@
-//! The places for those who connect over TCP. Hosts and sleds of the port map have places that no
+//! Seats: the places for those who connect over TCP. Hosts and sleds of the port map have places that no
 //! stranger can take; strangers have few each; and when places run short, whoever is being answered
 //! stays, and whoever has been silent for longest has to go.
 
@@ -8,22 +8,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
-/// How many connections there may be at once. A fleet has a few hosts, each with a poll or two.
-const MOST: usize = 512;
-/// How many of them strangers may have; the others are kept for who is known.
-const MOST_STRANGERS: usize = 256;
-/// How many one address may have, if it is known.
-const MOST_PER_ADDRESS: usize = 64;
-/// How many one address may have that nobody knows.
-const MOST_PER_STRANGER: usize = 16;
+/// Greatest number of connections at once. A fleet has a few hosts, each with a poll or two.
+const CONNECTION_LIMIT: usize = 512;
+/// Greatest number of connections that strangers may have; the others are kept for clients that are known.
+const STRANGERS_LIMIT: usize = 256;
+/// Greatest number of connections of one address that is known.
+const KNOWN_ADDRESS_LIMIT: usize = 64;
+/// Greatest number of connections of one address that nobody knows.
+const STRANGE_ADDRESS_LIMIT: usize = 16;
 
-/// All places.
+/// All places together.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Seats(Arc<Mutex<Taken>>);
 
 #[derive(Debug, Default)]
 struct Taken {
-    /// The number of the next one: the lowest has come first.
+    /// Number of the guest that came last: the lowest has come first.
     next: u64,
     guests: BTreeMap<u64, Guest>,
 }
@@ -33,11 +33,11 @@ struct Guest {
     address: IpAddr,
     known: bool,
     answered: Arc<AtomicBool>,
-    /// Dropped to ask it to leave.
+    /// Dropped to ask the guest to leave.
     _stay: oneshot::Sender<()>,
 }
 
-/// A place, for as long as this exists.
+/// Place of one client, for as long as this exists.
 #[derive(Debug)]
 pub(super) struct Seat {
     number: u64,
@@ -46,21 +46,19 @@ pub(super) struct Seat {
     seats: Seats,
 }
 
-/// Marks its seat's guest as one that is being answered, for as long as this exists.
+/// Mark of a guest that is being answered, for as long as this exists.
 #[derive(Debug)]
 pub(super) struct Answering(Arc<AtomicBool>);
 
 impl Seats {
-    /// A place for a client at this address; `None` if there is none, and all who have one are being
+    /// Find a place for a client at this address; `None` if there is none, and all who have one are being
     /// answered. Known are the hosts and sleds of the port map, and this machine itself.
     pub(super) fn seat(&self, address: IpAddr, known: bool) -> Option<Seat> {
         let mut taken = self.taken();
-        let (own, all) = match known {
-            true => (MOST_PER_ADDRESS, MOST),
-            false => (MOST_PER_STRANGER, MOST_STRANGERS),
-        };
+        let (own, all) =
+            if known { (KNOWN_ADDRESS_LIMIT, CONNECTION_LIMIT) } else { (STRANGE_ADDRESS_LIMIT, STRANGERS_LIMIT) };
         taken.make_room(own, |guest| guest.address == address)?;
-        // A stranger leaves no place for one who is known; the other way round it does.
+        // No known client has to go for a stranger; a stranger has to go for a known one.
         taken.make_room(all, |guest| known || !guest.known)?;
         taken.next += 1;
         let (number, answered) = (taken.next, Arc::new(AtomicBool::new(false)));
@@ -69,7 +67,7 @@ impl Seats {
         Some(Seat { number, answered, leave, seats: self.clone() })
     }
 
-    /// How many are being answered.
+    /// Count the guests that are being answered.
     #[cfg(test)]
     pub(super) fn answered(&self) -> usize {
         self.taken().guests.values().filter(|guest| guest.answered.load(Ordering::Relaxed)).count()
@@ -81,10 +79,10 @@ impl Seats {
 }
 
 impl Taken {
-    /// Makes room for one more of these, of which there may be so many: the one who has been silent
+    /// Make room for one more of these guests, of which there may be so many: the one that has been silent
     /// for longest goes, strangers first. `None` if nobody is silent.
-    fn make_room(&mut self, most: usize, these: impl Fn(&Guest) -> bool) -> Option<()> {
-        if self.guests.values().filter(|guest| these(guest)).count() < most {
+    fn make_room(&mut self, limit: usize, these: impl Fn(&Guest) -> bool) -> Option<()> {
+        if self.guests.values().filter(|guest| these(guest)).count() < limit {
             return Some(());
         }
         let silent = self.guests.iter().filter(|(_, guest)| these(guest) && !guest.answered.load(Ordering::Relaxed));
@@ -95,7 +93,7 @@ impl Taken {
 }
 
 impl Seat {
-    /// Says that its guest is being answered.
+    /// Mark its guest as one that is being answered, whenever that is called.
     pub(super) fn answering(&self) -> impl Fn() -> Answering + use<> {
         let answered = self.answered.clone();
         move || {
@@ -104,7 +102,7 @@ impl Seat {
         }
     }
 
-    /// Waits until the place is wanted for somebody else. Cancel-safe: nothing is ever sent.
+    /// Wait until the place is wanted for somebody else. Cancel-safe: nothing is ever sent.
     pub(super) async fn given_up(&mut self) {
         _ = (&mut self.leave).await;
     }
@@ -140,13 +138,13 @@ mod tests {
         let seats = Seats::default();
         let mut strangers: Vec<_> = (0..1500).map(|n| seats.seat(ip(100 + (n % 31) as u8), false).unwrap()).collect();
         let stay = |strangers: &mut Vec<Seat>| strangers.iter_mut().map(is_left).filter(|left| !left).count();
-        assert_eq!(stay(&mut strangers), MOST_STRANGERS);
+        assert_eq!(stay(&mut strangers), STRANGERS_LIMIT);
         let hosts: Vec<_> = (0..4).flat_map(|host| std::iter::repeat_n(host, 64)).collect();
         let mut hosts: Vec<_> = hosts.into_iter().map(|host| seats.seat(ip(host), true).unwrap()).collect();
         assert!(!hosts.iter_mut().any(is_left));
         // And one more host than there are places: a stranger goes.
         let one = seats.seat(ip(17), true).unwrap();
-        assert_eq!(stay(&mut strangers), MOST_STRANGERS - 1);
+        assert_eq!(stay(&mut strangers), STRANGERS_LIMIT - 1);
         assert!(!hosts.iter_mut().any(is_left));
         drop((one, hosts, strangers));
         assert_eq!(seats.taken().guests.len(), 0);
@@ -155,7 +153,7 @@ mod tests {
     #[test]
     fn who_is_being_answered_stays() {
         let seats = Seats::default();
-        let mut all: Vec<_> = (0..MOST_PER_STRANGER).map(|_| seats.seat(ip(1), false).unwrap()).collect();
+        let mut all: Vec<_> = (0..STRANGE_ADDRESS_LIMIT).map(|_| seats.seat(ip(1), false).unwrap()).collect();
         let busy: Vec<_> = all.iter().map(|seat| seat.answering()()).collect();
         assert!(seats.seat(ip(1), false).is_none(), "it has too many already");
         assert!(seats.seat(ip(2), false).is_some(), "that is none of another's concern");

@@ -1,18 +1,18 @@
-//! What a request is about: the segments of its path and the parameters of its query, with their
-//! percent escapes resolved once, here. What is not known is refused: what a mistyped parameter was to
+//! Target of a request: the segments of its path and the parameters of its query, with their
+//! percent escapes resolved once, here. An unknown parameter is refused: what a mistyped one was to
 //! say must not be overlooked.
 
 use crate::wire::{Error, Refusal};
 use http::Uri;
 
-/// A request's path, by segments; none of them is empty.
+/// Path of a request, by segments; none of them is empty.
 pub(super) type Path = Vec<String>;
 
-/// A request's parameters, in their order.
+/// Parameters of a request, in their order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Query(Vec<(String, String)>);
 
-/// The path of a URL. A slash at its end means nothing; `None` if a segment is empty otherwise, for there
+/// Read the path of a URL. A slash at its end means nothing; `None` if a segment is empty otherwise, for there
 /// is nothing of that name.
 ///
 /// # Errors
@@ -29,10 +29,10 @@ pub(super) fn path(uri: &Uri) -> Result<Option<Path>, Error> {
     Ok((!segments.iter().any(String::is_empty)).then_some(segments))
 }
 
-/// The parameters of a URL.
+/// Read the parameters of a URL.
 ///
 /// # Errors
-/// One is named twice; an escape is none, or what it stands for is no text.
+/// A parameter is named twice; an escape is none, or what it stands for is no text.
 pub(super) fn query(uri: &Uri) -> Result<Query, Error> {
     let mut found: Vec<(String, String)> = Vec::new();
     for pair in uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
@@ -49,7 +49,7 @@ pub(super) fn query(uri: &Uri) -> Result<Query, Error> {
 }
 
 impl Query {
-    /// The values of the parameters that are known here.
+    /// Take the values of the parameters that are known here.
     ///
     /// # Errors
     /// There is another one.
@@ -70,7 +70,7 @@ fn bad(part: &str) -> String {
     format!("{part:?} has an escape that is none, or is no UTF-8")
 }
 
-/// A text without its escapes; `None` if one of them is none.
+/// Resolve the escapes of a text; `None` if one of them is none.
 fn decoded(text: &str) -> Option<String> {
     let digits = |escape: &str| escape.len() >= 2 && escape.bytes().take(2).all(|digit| digit.is_ascii_hexdigit());
     if !text.split('%').skip(1).all(digits) {
