@@ -57,7 +57,7 @@ impl ConsoleCommand {
     }
 }
 
-/// Whether Enter was pressed. Reading a terminal cannot be cancelled: a thread of its own does it.
+/// Listen for Enter. Reading a terminal cannot be cancelled: a thread of its own does it.
 fn lines() -> mpsc::Receiver<()> {
     let (pressed, lines) = mpsc::channel(1);
     std::thread::spawn(move || {
@@ -65,7 +65,7 @@ fn lines() -> mpsc::Receiver<()> {
             if is_configured() {
                 continue;
             }
-            // The questions are asked from here on: their answers are not for this reader.
+            // The setup's questions follow: their answers are not for this reader.
             _ = pressed.blocking_send(());
             return;
         }
@@ -77,13 +77,13 @@ fn is_configured() -> bool {
     Path::new(config_dir::DEFAULT).join(config_dir::SLED).exists()
 }
 
-/// Asks the questions, and boots into the answers.
+/// Ask the questions of a setup, and boot into the answers.
 fn set_up() -> Result<bool, Failure> {
     terminal::draw("")?;
     let this = std::env::current_exe()?;
     if Command::new(this).arg("setup").status()?.success() {
         Command::new("systemctl").arg("reboot").status()?;
-        // Until it does.
+        // Until the machine reboots.
         std::thread::sleep(DRAW_POLL);
     }
     Ok(true)

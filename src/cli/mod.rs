@@ -1,8 +1,8 @@
 //! `sledctl`: the operator's command on a sled. Every noun that is typed has a file or a folder here, with its
 //! arguments, its request and the text of the answer.
 //!
-//! What is to be done is decided by the supervisor, which is asked over its unix socket. Only a configuration's check
-//! and restoration, the setup and the update work on the machine itself.
+//! Decisions are the supervisor's, which is asked over its unix socket. Only a configuration's check and restoration,
+//! the setup and the update work on the machine itself.
 //!
 //! | module | job |
 //! |---|---|

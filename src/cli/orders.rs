@@ -49,8 +49,8 @@ struct Outcome {
 }
 
 impl Outcome {
-    /// Whether the supervisor ended while it was at it: it did not answer any more, or one that came after it
-    /// says so. Of what could not be asked for there is no job.
+    /// Decide whether the supervisor ended under way: it did not answer any more, or one that came after it
+    /// says so. An order that could not be asked for has no job.
     fn is_gone(&self) -> bool {
         self.error.as_ref().is_some_and(|why| match &why.code {
             ErrorCode::Refusal(Refusal::CutShort) => true,
@@ -79,7 +79,7 @@ pub(super) async fn carry_out(client: &Client, doors: &Doors, orders: Vec<Order>
             outcome
         });
     }
-    // Of none it is known more than that it could not be asked for.
+    // If no order could be asked for, that is all there is to say.
     if let Some(failure) = unreached.pop().filter(|_| unreached.len() + 1 == all) {
         return Err(failure);
     }
@@ -146,7 +146,7 @@ async fn watch(
         Err(failure) => return Ok(Outcome { error: Some(failure.error()), ..outcome }),
     };
     let mut neighbours = Neighbours::new(doors);
-    // Where nobody watches, the answer is held until the end.
+    // The answer is held until the end where nobody watches.
     let hold = if bar.is_hidden() { JOB_HOLD } else { JOB_POLL };
     let wait = [("wait", Some(hold.as_secs_f64().to_string())), query::flag("asks", true)];
     while job.state == JobState::Running {
@@ -156,7 +156,7 @@ async fn watch(
         }
         job = match client.get_held(&query::with(&format!("/v1/jobs/{}", job.id), &wait)).await {
             Ok(job) => job,
-            // What becomes of this one is not known; that of the others still is.
+            // The end of this job is not known; that of the others still is.
             Err(failure) => return Ok(Outcome { error: Some(failure.error()), job: Some(job), ..outcome }),
         };
     }
@@ -222,7 +222,7 @@ mod tests {
         ["still-fawn-0", "still-fawn-1", "still-fawn-2"].map(order).into()
     }
 
-    /// Answers the first, and is cut off at every other.
+    /// Answer the first request, and hang up on every other.
     async fn answer_one(listener: UnixListener) {
         let mut first = true;
         loop {

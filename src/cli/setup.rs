@@ -1,5 +1,5 @@
 //! `sledctl setup`: a machine becomes one sled, by arguments, by questions, or at boot by what was
-//! brought. The files are `appliance`'s; here is who asks for them.
+//! brought. `appliance` makes the files; here they are asked for.
 
 use super::failure::Failure;
 use crate::appliance::answers::{Answers, Cidr};
@@ -87,7 +87,7 @@ impl SetupCommand {
         Ok(true)
     }
 
-    /// Whether they leave all of it to questions. What is said beside these would be lost.
+    /// Decide whether the arguments leave everything to questions, beside which no other argument would count.
     fn say_nothing(&self) -> bool {
         let Self { name, address, nic, gateway, dns, ntp, create_on_first_boot, .. } = self;
         let own = name.is_some() || address.is_some() || nic.is_some() || gateway.is_some();
@@ -97,7 +97,7 @@ impl SetupCommand {
     }
 }
 
-/// The files of a configuration.
+/// Files of a configuration.
 struct Files {
     sled: String,
     port_map: String,
@@ -110,7 +110,7 @@ fn read(path: &Path) -> Result<String, Failure> {
     })
 }
 
-/// From the arguments.
+/// Make the files from the arguments.
 fn given(arguments: &SetupCommand) -> Result<Files, Failure> {
     let needed = |what: &str| {
         Failure::refused(
@@ -137,7 +137,7 @@ fn given(arguments: &SetupCommand) -> Result<Files, Failure> {
     Ok(Files { sled: answers.sled_toml(), port_map, keys })
 }
 
-/// By questions, on a terminal.
+/// Make the files from answers to questions on a terminal.
 fn ask() -> Result<Files, Failure> {
     terminal::out(
         "This makes the machine one sled of your fleet. What is in [ ] is taken if you just press Enter.\n\n",
@@ -159,14 +159,14 @@ fn ask() -> Result<Files, Failure> {
     Ok(Files { sled: answers.sled_toml(), port_map: answers.port_map(), keys })
 }
 
-/// The network's first address, where a gateway often is.
+/// Find the network's first address, where a gateway often is.
 fn first_of(cidr: Cidr) -> Option<IpAddr> {
     let IpAddr::V4(address) = cidr.address else { return None };
     let mask = u32::MAX.checked_shl(32 - u32::from(cidr.prefix)).unwrap_or(0);
     Some(IpAddr::V4(((address.to_bits() & mask) + 1).into()))
 }
 
-/// An address, or none.
+/// Address, or none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Maybe(Option<IpAddr>);
 
@@ -190,7 +190,7 @@ impl Display for Maybe {
     }
 }
 
-/// Asks until the answer can be understood.
+/// Ask until the answer can be understood.
 fn question<T>(text: &str, default: Option<T>) -> Result<T, Failure>
 where
     T: FromStr<Err: Display> + Display,
@@ -218,7 +218,7 @@ fn no_default() -> Failure {
     Failure::refused(Refusal::Incomplete, "the proposed answer is none", "write one")
 }
 
-/// The network adapters, those on USB first.
+/// List the network adapters, those on USB first.
 fn adapters() -> Vec<(String, String)> {
     let entries = fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
     let real = entries.filter(|entry| entry.path().join("device").exists());
@@ -236,7 +236,7 @@ fn adapters() -> Vec<(String, String)> {
     all.into_iter().map(|(_, name, what)| (name, what)).collect()
 }
 
-/// Nothing is written that has a fault.
+/// Refuse files that have a fault, before one of them is written.
 fn check(files: &Files) -> Result<(), Failure> {
     let source = |file: &'static str, text: &str| (file, Source { file: file.into(), text: Ok(text.to_owned()) });
     let others = [source(SLED, &files.sled), source(PORT_MAP, &files.port_map)];
@@ -253,7 +253,7 @@ fn write_config_partition(dir: &Path, files: &Files) -> io::Result<()> {
     files.keys.as_ref().map_or(Ok(()), |keys| fs::write(dir.join("authorized_keys"), keys))
 }
 
-/// On the machine that runs: the configuration, and a reboot that sets everything up by it.
+/// Write the configuration of this machine; a reboot sets everything up by it.
 fn install(files: &Files) -> Result<(), Failure> {
     if !appliance::is_image() {
         let remedy = "write /etc/sled/sled.toml and /etc/sled/port-map.toml by hand, or give --into DIR";
@@ -289,7 +289,7 @@ mod tests {
         Line::try_parse_from([&["setup"], words].concat()).map(|line| line.arguments)
     }
 
-    /// What is said is used, or refused: by a file that has its own, and by questions.
+    /// An argument is used, or refused where a file or a question would take its place.
     #[test]
     fn nothing_that_is_said_is_lost() {
         for said in [["--name", "a"], ["--gateway", "192.168.4.1"], ["--create-on-first-boot", "--into=/x"]] {

@@ -16,7 +16,7 @@ use http::Method;
 pub(in crate::cli) struct Diff;
 
 impl Diff {
-    /// Show what would change; `Ok(false)` if somebody had better think of it first.
+    /// Show what would change; `Ok(false)` if that interrupts hosts, needs a restart or is refused.
     pub(in crate::cli) async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
         let found = difference(client, None).await?;
         print(json, &found, text)?;

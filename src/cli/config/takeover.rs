@@ -10,12 +10,12 @@ use crate::wire::Difference;
 use http::Method;
 use nix::unistd::{Uid, User};
 
-/// Takeover that is asked for.
+/// Takeover of the configuration in the files.
 #[derive(Debug)]
 pub(in crate::cli) struct Takeover {
-    /// Whatever it does is meant.
+    /// Whether everything that it does is meant.
     pub(in crate::cli) yes: bool,
-    /// Nobody is there who could be asked.
+    /// Whether nobody is there who could be asked.
     pub(in crate::cli) unattended: bool,
     /// Command and person, for the record.
     pub(in crate::cli) by: String,
@@ -36,7 +36,7 @@ fn text(done: &Difference) -> String {
     let what = if done.from_files == done.to_files {
         "nothing was changed".to_owned()
     } else {
-        format!("it is in force{number}: {}", short(&done.to_files))
+        format!("the configuration in the files is in force{number}: {}", short(&done.to_files))
     };
     format!("{}\n", Tone::Well.paint(&what))
 }

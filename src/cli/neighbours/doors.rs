@@ -20,7 +20,7 @@ pub(in crate::cli) struct Elsewhere {
 }
 
 /// Ports at which other sleds are asked: where somebody has said; else where this sled answers itself, as a fleet
-/// is mostly configured alike, and where every sled does that was not told otherwise. It is only a guess: what
+/// is mostly configured alike, and where every sled does that was not told otherwise. The ports are a guess: what
 /// answers there says which sled it is.
 #[derive(Debug, Clone)]
 pub(in crate::cli) struct Doors {
@@ -32,7 +32,7 @@ impl Elsewhere {
     /// Find the doors of the neighbours of this machine's sled, by what somebody has said of them.
     ///
     /// # Errors
-    /// What was said is of none of them.
+    /// `SLED_UNKNOWN`: a sled that was named is none of them.
     pub(in crate::cli) async fn doors(&self, client: &Client) -> Result<Doors, Failure> {
         let mut doors = Doors::usual();
         if !self.sleds.is_empty() {
@@ -63,7 +63,7 @@ impl Doors {
     /// Take what somebody has said of the doors of a sled's neighbours.
     ///
     /// # Errors
-    /// `SLED_UNKNOWN`: what was said is of none of them.
+    /// `SLED_UNKNOWN`: a sled that was named is none of them.
     fn hear_of(&mut self, said: &[SocketAddr], sled: &Sled) -> Result<(), Error> {
         let others = sled.volumes.iter().flat_map(|volume| &volume.regions).filter(|region| region.sled != sled.sled);
         self.hear(said, others.map(|region| (region.address, &region.sled)).collect())

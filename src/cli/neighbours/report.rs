@@ -87,13 +87,13 @@ pub(super) async fn reports(volume: &Volume, ask: &Ask, doors: &Doors) -> Report
     asking.join_all().await.into_iter().collect()
 }
 
-/// Ask a sled of a volume at all of these doors, and take the first answer that is its own. All are tried at once: one of
-/// which nothing comes back, as a firewall has it, keeps nobody waiting.
+/// Ask a sled of a volume at all of these doors at once, and take the first answer that is its own: a door at which
+/// nothing comes back, as a firewall has it, keeps nobody waiting.
 async fn ask_sled(sled: &SledName, volume: &VolumeName, doors: &[SocketAddr]) -> Result<Report, String> {
     let mut asking: JoinSet<_> = doors.iter().map(|at| ask_in_time(*at, volume.clone())).collect();
     let mut whys = BTreeMap::new();
     while let Some(asked) = asking.join_next().await {
-        // One that ended early has not answered.
+        // A question that ended early was not answered.
         let Ok((at, asked)) = asked else { continue };
         let why = match asked {
             Ok(theirs) if theirs.sled == *sled && theirs.volume == *volume => return Ok(theirs),
@@ -146,7 +146,7 @@ mod tests {
     use tokio::net::TcpListener;
     use tokio::time::Instant;
 
-    /// A sled that answers with this, once and again; at which port.
+    /// Run a sled that answers with a body, once and again; its port.
     async fn sled(body: String) -> u16 {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -155,7 +155,7 @@ mod tests {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 let mut asked = [0; 4096];
                 let length = stream.read(&mut asked).await.unwrap_or(0);
-                // As one of before: it knows of no such thing.
+                // A sled of before knows no hosts.
                 let hosts = String::from_utf8_lossy(&asked[..length]).contains("/hosts ");
                 let status = if hosts { "404 Not Found" } else { "200 OK" };
                 let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n", body.len());
@@ -172,10 +172,10 @@ mod tests {
         let (other, third) = (sled(body("other")).await, sled(body("third")).await);
         let (name, volume) = ("other".parse().unwrap(), "still-fawn".parse().unwrap());
         let ask = async |doors: &Doors| ask_sled(&name, &volume, &doors.of(here)).await.map(|theirs| theirs.sled);
-        // What listens at the first port is another sled.
+        // Another sled listens at the first port.
         let mut doors = Doors { said: BTreeMap::new(), usual: vec![third, other] };
         assert_eq!(ask(&doors).await.as_ref(), Ok(&name));
-        // One at which nothing is ever answered is not waited for.
+        // A port at which nothing is ever answered is not waited for.
         let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
         doors.usual = vec![silent.local_addr().unwrap().port(), other];
         let began = Instant::now();
@@ -184,7 +184,7 @@ mod tests {
         doors.usual = vec![third];
         let why = ask(&doors).await.unwrap_err();
         assert!(why.contains("third answers there") && why.contains(&format!("127.0.0.1:{third}")), "{why}");
-        // Where somebody has said, and nowhere else.
+        // A sled is asked where somebody has said, and nowhere else.
         let known = BTreeMap::from([(here, &name)]);
         doors.hear(&[SocketAddr::new(here, other)], known.clone()).unwrap();
         assert_eq!(ask(&doors).await.as_ref(), Ok(&name));

@@ -27,7 +27,7 @@ pub(super) fn judge(own: &Volume, looked: Option<&Hosts>, ask: &Ask, all: &Repor
     let mine = own.regions.iter().find(|region| region.name == *name);
     let hosts = mine.map(|region| connected(name, &region.connected, looked)).unwrap_or_default();
     let (mut turn, mut later) = (None, None);
-    // By what this sled knows to be there: of what another one does not mention, nothing is known.
+    // The regions that this sled knows to be there: of one that another sled does not mention, nothing is known.
     for region in asked_about(own, ask) {
         let (name, sled) = (&region.name, &region.sled);
         let unknown = |what: String, remedy: &str| Verdict::No(because(Refusal::SiblingUnknown, what, remedy.into()));
@@ -104,12 +104,12 @@ mod tests {
         let silent = judge(&own, None, &ask, &[(other.clone(), Err("no answer".into()))].into());
         assert_eq!(code(silent), Refusal::SiblingUnknown);
         assert_eq!(code(judge(&own, None, &ask, &BTreeMap::new())), Refusal::SiblingUnknown);
-        // One that has moved as well is not asked about.
+        // A region that has moved as well is not asked about.
         let moving = Ask { moved: [own.regions[1].name.clone()].into(), ..ask.clone() };
         assert_eq!(judge(&own, None, &moving, &BTreeMap::new()), Verdict::Well);
         let beside = Ask { moved: [own.regions[2].name.clone()].into(), ..ask.clone() };
         assert_eq!(code(judge(&own, None, &beside, &BTreeMap::new())), Refusal::SiblingUnknown);
-        // What a look tells counts, and not what was shown before it: of this sled, and of the other.
+        // Hosts count that a look has found, and not those shown before it: of this sled, and of the other.
         let host = |regions: &[usize]| {
             let regions: Vec<_> = regions.iter().map(|index| own.regions[*index].name.clone()).collect();
             let host = serde_json::json!({"address": "192.168.4.17", "since": own.as_of, "regions": regions});
@@ -126,7 +126,7 @@ mod tests {
         assert_eq!(code(looked(&[0], &[2])), Refusal::HostAlone);
         assert_eq!(code(looked(&[0], &[])), Refusal::HostAlone);
         assert_eq!(looked(&[], &[]), Verdict::Well);
-        // One that has another map says nothing of it.
+        // A sled that has another map says nothing of the region.
         for (key, value) in [("name", "still-fawn-2"), ("sled", "third")] {
             let mut said = said.clone();
             said["regions"][1][key] = value.into();

@@ -60,7 +60,7 @@ fn is_set_for_first_boot() -> Result<bool, Failure> {
 /// first is.
 ///
 /// # Errors
-/// They do not.
+/// `NO_ROOM`: they do not fit.
 fn fit(detail: &StorageDetail, regions: &[RegionName]) -> Result<(), Error> {
     let wanted: Vec<_> = detail.wanted.iter().filter(|wanted| regions.contains(&wanted.region)).collect();
     let (needs, count): (u64, _) = (wanted.iter().map(|wanted| wanted.bytes).sum(), wanted.len());
@@ -115,7 +115,7 @@ mod tests {
         assert!(fit(&detail(35, "thick"), &names).is_ok());
         let why = fit(&detail(34, "thick"), &names).unwrap_err();
         assert!(why.message.contains("3 regions") && why.message.contains("take 30 GiB, 34 GiB is free"), "{why:?}");
-        // Fewer of them, or such as take nothing yet.
+        // Fewer regions fit, and so do those that take nothing yet.
         assert!(fit(&detail(34, "thick"), &names[..2]).is_ok());
         assert!(fit(&detail(4, "thin"), &names).is_ok());
     }

@@ -57,7 +57,7 @@ impl Apply {
             let Some(version) = sysupdate::available().await? else { return Ok(None) };
             sysupdate::take(&version).await.map(|()| Some(version))
         });
-        // What was taken before, and neither started nor rolled since.
+        // A version that was taken before, and neither started nor rolled since.
         let waiting = || {
             let version = Attempt::load()?.waiting(&running.version, &installed)?;
             terminal::note(&format!("{source} has nothing newer than {version}, which is in its slot already"));

@@ -30,7 +30,7 @@ const DATA: &str = "/dev/disk/by-partlabel/crucible";
 pub(in crate::cli) struct Judge;
 
 impl Judge {
-    /// Look at this boot until it is known what it is worth.
+    /// Look at this boot until it is known whether it is a good one.
     pub(super) async fn run(&self, client: &Client, running: &Release) -> Result<bool, Failure> {
         let (began, before) = (Instant::now(), Before::load().unwrap_or_default());
         let mut told = String::new();
@@ -99,7 +99,7 @@ async fn restarts() -> u32 {
     output.ok().and_then(|output| String::from_utf8(output.stdout).ok()?.trim().parse().ok()).unwrap_or(0)
 }
 
-/// Digest the configuration's files, to see whether they are those of before; empty if they have faults
+/// Digest the configuration's files, by which the next boot sees whether they are others; empty if they have faults
 /// already.
 fn config_digest() -> String {
     let dir = Path::new(config_dir::DEFAULT);

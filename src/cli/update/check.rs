@@ -32,7 +32,7 @@ impl Check {
     }
 }
 
-/// Write what was found.
+/// Write which version can be had, if there is a newer one.
 pub(super) fn text(checked: &Checked) -> String {
     match &checked.available {
         Some(version) => format!("{version} can be had ({} runs): sledctl update apply\n", checked.running),

@@ -40,7 +40,7 @@ pub(super) async fn try_to_roll(
 }
 
 /// Roll the downstairs program of another version over the regions if that is all it has of its own.
-/// `None`: there is more to it, or no region, and the next boot brings it.
+/// `None`: more is new than the program, or there is no region, and the next boot brings it.
 async fn roll(
     client: &Client,
     doors: &Doors,
@@ -60,8 +60,8 @@ async fn roll(
     unless_there_is_none(downstairs::upgrade(client, doors, Some(&program), false, json).await)
 }
 
-/// Take a roll over no region for one that was not needed. On a sled without regions there was nothing to roll over, and that is no
-/// failure: the next boot brings the program.
+/// Take a roll over no region for none: a sled without regions has nothing to roll over, and the next boot brings the
+/// program.
 fn unless_there_is_none(rolled: Result<bool, Failure>) -> Result<Option<bool>, Failure> {
     match rolled {
         Err(Failure::Refused(why)) if why.code == Refusal::RegionUnknown => Ok(None),
@@ -88,7 +88,7 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        // Gone at the latest with the boot.
+        // A mount that stays is gone with the boot.
         _ = umount2(self.0, MntFlags::MNT_DETACH);
     }
 }

@@ -39,7 +39,7 @@ pub(super) async fn beside<T>(offer: Option<Offer>, wanted: impl Future<Output =
             None => std::future::pending().await,
         }
     };
-    // Either is dropped whole when the other has ended: the one is done, or can get nothing any more.
+    // Cancel-safe: of whichever ends first the other has nothing to do or nothing to get any more.
     let done = tokio::select! {
         done = wanted => done,
         served = serve => Err(served.err().unwrap_or_else(|| io::Error::other("the offer has ended"))),

@@ -37,7 +37,7 @@ impl Status {
 fn text(found: &Found) -> String {
     let running = &found.running;
     let mut out = format!("{} runs, of commit {}\n", Tone::Heading.paint(&running.version), running.commit);
-    _ = writeln!(out, "its downstairs is {}", running.downstairs);
+    _ = writeln!(out, "its downstairs program is {}", running.downstairs);
     if running.demonstration {
         out += &Tone::Warning.paint("it is a demonstration: a stand-in serves the regions, and keeps no data\n");
     }
@@ -61,12 +61,12 @@ fn text(found: &Found) -> String {
 
 fn outcome(last: &Attempt, running: &Release) -> String {
     match &last.outcome {
-        Some(Outcome::Good { why, .. }) => Tone::Well.paint(&format!("it stays: {why}")),
+        Some(Outcome::Good { why, .. }) => Tone::Well.paint(&format!("{} stays: {why}", last.to)),
         Some(Outcome::Failed { why, .. }) => Tone::Bad.paint(&format!("a try failed: {why}")),
         Some(Outcome::RolledBack { why, .. }) => {
             Tone::Bad.paint(&format!("{} came back, because of {}: {why}", last.from, last.to))
         }
-        None if running.version == last.to => "it is being judged".into(),
-        None => "it is started at the next boot".into(),
+        None if running.version == last.to => format!("{} is being judged", last.to),
+        None => format!("{} is started at the next boot", last.to),
     }
 }

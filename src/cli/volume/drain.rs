@@ -89,7 +89,7 @@ fn waits_for(volume: &Volume) -> String {
     }
 }
 
-/// Who has a volume: those that are connected, or who holds it.
+/// Name the hosts that have a volume: those that are connected, or the one that holds it.
 fn who(volume: &Volume) -> String {
     let named = |address: IpAddr, name: &Option<String>| match name {
         Some(name) => format!("{} ({address})", clean::line(name)),
@@ -103,16 +103,16 @@ fn who(volume: &Volume) -> String {
     hosts.join(" and ")
 }
 
-/// How it ended.
+/// End of a drain, as far as this command waits for it.
 #[derive(Debug, PartialEq, Eq)]
 enum End {
-    /// Nobody has it.
+    /// No host has the volume.
     Free,
-    /// It was asked, and is not waited for.
+    /// The host was asked, and is not waited for.
     Asked,
-    /// Something uses it, or it could not be detached.
+    /// Something on the host uses the volume, or it could not be detached.
     Refused,
-    /// It is not known yet.
+    /// The host has not said yet.
     Open,
     /// Somebody has ended the drain, or asked anew.
     Over,
@@ -142,7 +142,7 @@ impl End {
         let said = volume.drain.as_ref().and_then(|drain| drain.said.as_ref());
         match self {
             Self::Free => match said {
-                // Nobody has it any more: who was at it has done it, and its last word is on its way.
+                // No host has the volume any more: the one that was detaching it has, and its last word is on its way.
                 Some(said) if matches!(said.state, DrainState::Detached | DrainState::Detaching) => {
                     format!("{} has detached {name}, at {}; {end}", said.host, in_seconds(said.at))
                 }
@@ -200,12 +200,12 @@ mod tests {
             (volume(&["10.0.0.7"], false, Some(("10.0.0.7", "detaching"))), End::Open, "10.0.0.7"),
             (volume(&["10.0.0.7"], false, Some(("10.0.0.7", "in_use"))), End::Refused, "  process 7 (qemu)\n"),
             (volume(&["10.0.0.7"], false, Some(("10.0.0.7", "failed"))), End::Refused, "it is in use"),
-            // It has said so, and is seen to be connected still.
+            // A host that has said so is seen to be connected still.
             (volume(&["10.0.0.7"], false, Some(("10.0.0.7", "detached"))), End::Open, ""),
             (volume(&[], true, Some(("10.0.0.7", "detached"))), End::Free, "10.0.0.7 has detached still-fawn"),
             (volume(&[], true, None), End::Free, "no host has still-fawn"),
             (volume(&[], true, Some(("10.0.0.7", "detaching"))), End::Free, "10.0.0.7 has detached still-fawn"),
-            // Who said so once has it no more, and another does.
+            // A host that said so once has it no more, and another does.
             (volume(&["10.0.0.8"], true, Some(("10.0.0.7", "in_use"))), End::Open, "10.0.0.8"),
         ] {
             assert_eq!(End::of(&volume, 3, false), end);

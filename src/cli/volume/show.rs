@@ -25,7 +25,7 @@ impl Show {
     }
 }
 
-/// Print a volume as it is now; whether it is ready.
+/// Print a volume as it is now; `Ok(false)` if it is not ready.
 pub(super) async fn print_volume(client: &Client, name: &VolumeName, json: bool) -> Result<bool, Failure> {
     let volume = client.volume(name).await?;
     print(json, &volume, text)?;
@@ -101,7 +101,7 @@ mod tests {
         assert!(shown(false, Some(true), false).contains("kept from others"));
         assert!(shown(false, Some(false), false).contains("no more kept"));
         assert!(shown(true, Some(false), false).contains("let go"));
-        // One that is there, and what a sled of before does not say.
+        // A holder that is there, and one of which a sled of before does not say.
         assert_eq!((shown(false, Some(true), true), shown(false, None, false)), (String::new(), String::new()));
     }
 }
