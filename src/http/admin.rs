@@ -54,7 +54,7 @@ where
     }
     let read = Limited::new(body, PROGRAM_LIMIT_BYTES).collect().await;
     let wrong = |why| {
-        Error::new(Refusal::BadBody, format!("what was brought was not taken: {why}"), "bring what is wanted itself")
+        Error::new(Refusal::BadBody, format!("the body was not taken: {why}"), "send the program or the word itself")
     };
     read.map(http_body_util::Collected::to_bytes).map_err(wrong)
 }
@@ -173,7 +173,7 @@ fn wish(method: &Method, path: &[&str], query: &Query, brought: Bytes) -> Result
         (&Method::POST, ["v1", "jobs", id, "word"]) => {
             let wrong = |what: &str| Error::new(Refusal::BadQuery, what, "answer the question as the job has it");
             let number = one(query, "number")?.and_then(|number| number.parse().ok());
-            let word = serde_json::from_slice(&brought).map_err(|why| wrong(&format!("that is no word: {why}")))?;
+            let word = serde_json::from_slice(&brought).map_err(|why| wrong(&format!("the body is no word: {why}")))?;
             let id = id.parse().map_err(|_| wrong("there is no such job"))?;
             Wish::Word(id, number.ok_or_else(|| wrong("number is missing"))?, word)
         }
@@ -196,7 +196,7 @@ fn volume(name: &str) -> Result<VolumeName, Error> {
 
 /// Read which host is meant: by its address, or its name in the map.
 fn host(query: &Query) -> Result<String, Error> {
-    let missing = || Error::new(Refusal::BadQuery, "it is not said which host", "for example host=192.168.4.17");
+    let missing = || Error::new(Refusal::BadQuery, "host is missing", "for example host=192.168.4.17");
     one(query, "host")?.ok_or_else(missing)
 }
 
@@ -238,10 +238,10 @@ fn maintenance(query: &Query) -> Result<Option<Asked>, Error> {
     let time = time.map(|text| text.parse().map_err(|why| Error::new(Refusal::BadQuery, format!("for {why}"), remedy)));
     let (time, reason): (Option<Span>, _) = (time.transpose()?, reason.map(spoken).transpose()?);
     if time.is_some_and(|time| time.seconds == 0) {
-        return Err(Error::new(Refusal::BadQuery, "for is no time at all", "to end it: on=false"));
+        return Err(Error::new(Refusal::BadQuery, "for is zero", "to end it: on=false"));
     }
     match on {
-        None => Err(Error::new(Refusal::BadQuery, "it is not said whether", "write on=true or on=false")),
+        None => Err(Error::new(Refusal::BadQuery, "on is missing", "write on=true or on=false")),
         on => Ok(truth("on", on)?.then_some(Asked { time, reason })),
     }
 }
@@ -258,7 +258,7 @@ fn reload(query: &Query) -> Result<Reloading, Error> {
     let kept = number.as_deref().map(kept).transpose()?;
     if kept.is_some() && how != Reload::Show {
         let remedy = "write its files first: sledctl config restore";
-        return Err(Error::new(Refusal::BadQuery, "what was in force before is only shown", remedy));
+        return Err(Error::new(Refusal::BadQuery, "a configuration that is kept is only shown", remedy));
     }
     let by = by.map(spoken).transpose()?.filter(|by| !by.is_empty());
     Ok(Reloading { how, kept, by: by.unwrap_or_else(|| "POST /v1/reload".into()) })

@@ -50,7 +50,7 @@ where
     };
     if !query.is_empty() {
         let remedy = "write at_least and takeover, or generation, into the body, as JSON";
-        return error(Error::new(Refusal::BadQuery, "there are no such parameters", remedy));
+        return error(Error::new(Refusal::BadQuery, "this path takes no parameters", remedy));
     }
     if let Err(why) = bulletin(handle) {
         return *why;
@@ -66,7 +66,7 @@ where
             Ok(Some(said)) => Ok(Wish::Drained(volume, host, said, there)),
             Ok(None) => Err((
                 StatusCode::BAD_REQUEST,
-                Error::new(Refusal::BadBody, "it says nothing", format!("send {DRAINED}")),
+                Error::new(Refusal::BadBody, "the body is empty", format!("send {DRAINED}")),
             )),
             Err(why) => Err(why),
         },
