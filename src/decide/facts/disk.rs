@@ -1,4 +1,4 @@
-//! The data disk, and what lies on it.
+//! Data disk, and what lies on it.
 
 use crate::names::{RegionName, VolumeName};
 use crate::region::{Grant, Ledger, Mark, RegionJson};
@@ -11,49 +11,49 @@ pub struct Disk {
     pub serial: u64,
     /// The number of the configuration whose regions were looked for.
     pub config: u64,
-    /// A file system of its own is mounted at the root.
+    /// Whether a file system of its own is mounted at the root.
     pub mounted: bool,
-    /// Its capacity in bytes.
+    /// The capacity in bytes.
     pub capacity: u64,
-    /// How many bytes of it are free.
+    /// The bytes of it that are free.
     pub free: u64,
-    /// How many files it can hold; 0 if there is no such limit.
+    /// The files that it can hold; 0 if there is no such limit.
     pub inodes: u64,
-    /// How many more files can be made on it.
+    /// The files that can still be made on it.
     pub inodes_free: u64,
-    /// It cannot be written to.
+    /// Whether it cannot be written to.
     pub read_only: bool,
-    /// Which sled it belongs to, if it was marked; or why that cannot be read.
+    /// The sled that it belongs to, if it was marked; or why that cannot be read.
     pub mark: Result<Option<Mark>, String>,
     /// The disk that this machine remembers as its own.
     pub remembered: Option<Mark>,
     /// The ledger, or why it cannot be read.
     pub ledger: Result<Ledger, String>,
-    /// A ledger that cannot be read is garbage or gone, not only another supervisor's.
+    /// Whether a ledger that cannot be read is garbage or gone, not only another supervisor's.
     pub ledger_lost: bool,
-    /// What is wrong with one of the ledger's copies, while the other is good.
+    /// The fault of one of the ledger's copies, while the other is good.
     pub damage: Option<String>,
-    /// What lies in each region's directory.
+    /// The content of each region's directory.
     pub regions: BTreeMap<RegionName, OnDisk>,
     /// The regions that lie where the runbook puts them, and not in their place.
     pub unadopted: BTreeSet<RegionName>,
     /// The files of each region on record whose directory is there.
     pub surveys: BTreeMap<RegionName, Survey>,
-    /// What lies in the trash, by the directory's name: how many bytes are taken.
+    /// The bytes that each directory in the trash takes, by its name.
     pub trash: BTreeMap<String, u64>,
-    /// What was granted to hosts of each volume that has a record of it, or why that cannot be read,
-    /// for example because it is gone; or why no record can be.
+    /// The grant of each volume that has a record of it, or why that cannot be read, for example because it is gone;
+    /// or why no record can be.
     pub grants: Result<BTreeMap<VolumeName, Result<Grant, String>>, String>,
 }
 
 /// The files of a region, counted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Survey {
-    /// How many bytes of the disk they take.
+    /// The bytes of the disk that they take.
     pub allocated: u64,
     /// The first of them that a downstairs could not use, and why.
     pub fault: Option<String>,
-    /// How many extents were left dirty: a downstairs hashes these before it listens.
+    /// The extents that were left dirty: a downstairs hashes these before it listens.
     pub dirty: u32,
 }
 
@@ -83,10 +83,10 @@ impl Default for Disk {
     }
 }
 
-/// What lies in a region's directory.
+/// The content of a region's directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OnDisk {
-    /// There is no such directory.
+    /// No such directory is there.
     Absent,
     /// A region, which says this of itself.
     Present(RegionJson),

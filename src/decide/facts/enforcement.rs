@@ -1,24 +1,24 @@
-//! Whether systemd enforces what the regions' units ask for, as was found out by trying.
+//! Enforcement by systemd of what the regions' units ask for, as was found out by trying.
 
-/// Whether systemd enforces what the regions' units ask for.
+/// The enforcement of what the regions' units ask for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Enforcement {
-    /// On which ports a unit may listen (`SocketBindAllow=`).
+    /// The ports on which a unit may listen (`SocketBindAllow=`).
     pub bind: Result<(), Gap>,
-    /// With whom it may exchange packets (`IPAddressAllow=`).
+    /// The addresses with which it may exchange packets (`IPAddressAllow=`).
     pub address: Result<(), Gap>,
 }
 
-/// Why something is not known to be enforced.
+/// A gap in what is known to be enforced, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Gap {
-    /// It is not: systemd, of this version, was built without what it takes.
+    /// Not enforced: systemd, of this version, was built without what it takes.
     NotBuilt(String),
-    /// It is not: the library that systemd loads for it is not there.
+    /// Not enforced: the library that systemd loads for it is not there.
     NoLibrary,
-    /// It is not, although systemd has what it takes.
+    /// Not enforced, although systemd has what it takes.
     NotLoaded,
-    /// It could not be tried, and why.
+    /// The trial could not be made, and why.
     Untried(String),
 }
 

@@ -1,5 +1,5 @@
-//! The configuration's files, and what is in force of them; and what was looked at for a configuration
-//! that is not in force.
+//! Files of the configuration, and what is in force of them; and what was looked at for a configuration that is not
+//! in force.
 
 use super::{Disk, Network, Stranger, Tls};
 use crate::config::Configuration;
@@ -17,26 +17,26 @@ pub struct Files {
     pub dir: String,
     /// The digest of their texts.
     pub digest: String,
-    /// When one of them was changed last.
+    /// The time at which one of them was changed last.
     pub changed: Option<Timestamp>,
-    /// What they say, or what is wrong with them.
+    /// The configuration that they are, or their faults.
     pub read: Result<Arc<Configuration>, Vec<Fault>>,
 }
 
-/// What is in force, as it is kept.
+/// The configuration in force, as it is kept.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct InForce {
     /// The digest of its texts.
     pub digest: String,
     /// Its number, once it is kept.
     pub number: Option<u64>,
-    /// Since when it is in force.
+    /// The time since when it is in force.
     pub since: Option<Timestamp>,
-    /// Why it could not be kept.
+    /// The reason why it could not be kept.
     pub not_kept: Option<String>,
 }
 
-/// What was looked at for a configuration that is not in force, at this moment.
+/// The facts that were looked at for a configuration that is not in force, at this moment.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Fresh {
     /// Its interface and its bridge; `None` if the kernel did not tell.
@@ -45,12 +45,12 @@ pub struct Fresh {
     pub tls: Option<Tls>,
     /// Its disk, and its regions on it.
     pub disk: Option<Disk>,
-    /// Who is connected to each region that runs.
+    /// The hosts that are connected to each region that runs.
     pub connected: BTreeMap<RegionName, Vec<Peer>>,
     /// The regions that run, and whether each was started with TLS.
     pub speaks_tls: BTreeMap<RegionName, bool>,
     /// The regions of which a port is another process's.
     pub taken: BTreeMap<RegionName, Stranger>,
-    /// Why its program cannot be run, or its user is none, if it is another than the one in force.
+    /// The reason why its program cannot be run, or its user is none, if it is another than the one in force.
     pub unusable: Vec<(&'static str, String)>,
 }

@@ -1,14 +1,14 @@
-//! What the image says of itself, on a machine that runs one.
+//! Image of the machine, as it describes itself, where one runs.
 
-/// What the image says of itself.
+/// The image, as it describes itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Image {
-    /// Its version.
+    /// The version of the image.
     pub version: String,
-    /// A stand-in serves the regions, and keeps no data.
+    /// Whether a stand-in serves the regions, and keeps no data.
     pub demonstration: bool,
-    /// A newer version was tried and given up: which, and why.
+    /// The newer version that was tried and given up, and why.
     pub given_up: Option<(String, String)>,
-    /// Why the configuration that was brought last was not taken over; empty if it was.
+    /// The reasons why the configuration that was brought last was not taken over; empty if it was.
     pub refused: Vec<String>,
 }

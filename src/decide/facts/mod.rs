@@ -1,4 +1,4 @@
-//! What was seen of the world, as the observers publish it. Plain data.
+//! Facts that were seen of the world, as the observers publish them. Plain data.
 
 mod disk;
 mod enforcement;
@@ -29,19 +29,18 @@ use std::net::IpAddr;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// Everything that is known. What was not looked at yet is `None` or `Unknown`, never a
-/// guess.
+/// All facts that are known. A fact that was not looked at yet is `None` or `Unknown`, never a guess.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Facts {
     /// Whether systemd answers.
     pub bus: Option<Bus>,
     /// Whether systemd enforces what the regions' units ask for.
     pub enforcement: Option<Enforcement>,
-    /// What the image says of itself; never seen on a machine that was set up by hand.
+    /// The image, as it describes itself; never seen on a machine that was set up by hand.
     pub image: Option<Image>,
     /// The configuration's files, as they lie there; `None` before the first look.
     pub files: Option<Files>,
-    /// What is in force of them.
+    /// The configuration in force of them.
     pub in_force: Option<InForce>,
     /// The network.
     pub network: Option<Network>,
@@ -51,13 +50,12 @@ pub struct Facts {
     pub disk: Option<Disk>,
     /// Whether what an earlier supervisor left undone on this disk was finished.
     pub settled: Settled,
-    /// For how many seconds what lies in the trash is kept yet, by its directory's name; 0: it has
-    /// been kept long enough.
+    /// The seconds for which each directory in the trash is kept yet, by its name; 0: it has been kept long enough.
     pub kept_for: BTreeMap<String, u64>,
-    /// Something is being removed from the trash.
+    /// Whether something is being removed from the trash.
     pub removing: bool,
-    /// What has not been looked at for too long, or never, by the word for it, and for how many seconds. What is
-    /// known of it may not be so any more.
+    /// The things that have not been looked at for too long, or never, by the word for each, and for how many
+    /// seconds. A fact that is known of one may not be so any more.
     pub unseen: BTreeMap<&'static str, u64>,
     /// The regions that a job is at, those included that the map does not have any more.
     pub busy: BTreeMap<RegionName, Busy>,
@@ -65,86 +63,85 @@ pub struct Facts {
     pub just_created: BTreeSet<RegionName>,
     /// The regions that were just put on hold, before the ledger says so or although it cannot.
     pub holding: BTreeMap<RegionName, Hold>,
-    /// What was granted to hosts; `None` until the record of it was read.
+    /// The grants to hosts; `None` until the record of them was read.
     pub grants: Option<BTreeMap<VolumeName, Grant>>,
-    /// The volumes of which the record of what was granted cannot be read, and why.
+    /// The volumes whose record of grants cannot be read, and why.
     pub unread_grants: BTreeMap<VolumeName, String>,
-    /// The volumes of which the record of what was granted is not as it is known to be, and why: it
-    /// is written anew.
+    /// The volumes whose record of grants is not as it is known to be, and why: it is written anew.
     pub damaged_grants: BTreeMap<VolumeName, String>,
-    /// Why some units stay as they were last configured; what runs by them goes on.
+    /// The reason why some units stay as they were last configured; what runs by them goes on.
     pub outdated: Option<Outdated>,
-    /// systemd has not told yet whether it knows the units as they are configured now: until then
-    /// nothing is started.
+    /// Whether systemd has not told yet that it knows the units as they are configured now: until then nothing is
+    /// started.
     pub stale_units: bool,
-    /// Since when each host that is connected to a volume has been seen.
+    /// The time since when each host that is connected to a volume has been seen.
     pub seen_since: BTreeMap<(VolumeName, IpAddr), Timestamp>,
-    /// For how many seconds a host that is connected to others of a volume's regions has not been to
-    /// this one, although it serves; counted by a clock that nobody sets.
+    /// The seconds for which a host that is connected to others of a volume's regions has not been to this one,
+    /// although it serves; counted by a clock that nobody sets.
     pub lacks: BTreeMap<(RegionName, IpAddr), u64>,
-    /// For how long the holder of a volume's last ticket has been away, if it is, although it could be there;
+    /// The time for which the holder of a volume's last ticket has been away, if it is, although it could be there;
     /// counted by a clock that nobody sets.
     pub away: BTreeMap<VolumeName, Duration>,
-    /// Those that the map does not let in, and that tried of late.
+    /// The hosts that the map does not let in, and that tried of late.
     pub turned_away: BTreeMap<VolumeName, TurnedAway>,
     /// The volumes at whose fence somebody is at work.
     pub granting: BTreeSet<VolumeName>,
     /// Processes of others that have a region's files open for writing.
     pub intruders: Option<BTreeMap<RegionName, Vec<Stranger>>>,
-    /// Hosts are asked to wait, and until when.
+    /// The maintenance in which hosts are asked to wait, and until when.
     pub maintenance: Option<Maintenance>,
     /// The volumes that are being drained.
     pub drains: BTreeMap<VolumeName, Drain>,
-    /// A roll of another downstairs program was cut short, and no job goes on with it.
+    /// Whether a roll of another downstairs program was cut short, and no job goes on with it.
     pub unfinished_upgrade: bool,
     /// The regions that a job is to take away for a moment, which nobody waits for, and which waits
     /// itself until the volume's other sleds are well.
     pub awaiting: BTreeMap<RegionName, Awaited>,
     /// The job that rolls another downstairs program over the regions.
     pub upgrading: Option<u64>,
-    /// The machine is being switched off.
+    /// Whether the machine is being switched off.
     pub leaving: bool,
     /// The adoptions that could not be undone, and why. It is tried again after a while.
     pub stuck_adoptions: BTreeMap<RegionName, String>,
-    /// What could not be removed from the trash, until it is time to try it again: after ever longer.
+    /// The directories that could not be removed from the trash, until it is time to try it again: after ever longer.
     pub stuck_removals: BTreeSet<String>,
     /// The regions that the map puts on this sled; every one has an entry.
     pub regions: BTreeMap<RegionName, Region>,
 }
 
-/// Whether what an earlier supervisor left undone on the data disk was finished.
+/// The settlement of what an earlier supervisor left undone on the data disk.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Settled {
-    /// It was not looked for yet.
+    /// The disk was not looked at for it yet.
     #[default]
     No,
-    /// It is being finished.
+    /// The work is being finished.
     Running,
     /// Nothing is left undone on the disk with this identity.
     Done(Uuid),
-    /// It could not be finished, and why.
+    /// The work could not be finished, and why.
     Failed(String),
 }
 
-/// Whether systemd answers on D-Bus.
+/// The bus: whether systemd answers on D-Bus.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Bus {
-    /// It does, and its signals arrive.
+    /// systemd does, and its signals arrive.
     Connected,
-    /// It does not, and this is why.
+    /// systemd does not, and this is why.
     Unreachable(String),
 }
 
-/// That some units stay as they were last configured.
+/// The units that stay as they were last configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outdated {
-    /// What keeps them so.
+    /// The obstacle that keeps them so.
     pub by: Obstacle,
     /// The regions whose units these are: they are not started by them. All others are.
     pub regions: BTreeSet<RegionName>,
 }
 
-/// What keeps units as they were last configured.
+/// The obstacle that keeps units as they were last configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Obstacle {
     /// The record of which program each region runs cannot be read, and why.
@@ -154,13 +151,13 @@ pub enum Obstacle {
 }
 
 impl Facts {
-    /// Why a region is kept from running, if it is.
+    /// The hold that keeps a region from running, if one does.
     pub fn held(&self, name: &RegionName) -> Option<&Hold> {
         let ledger = self.disk.as_ref().and_then(|disk| disk.ledger.as_ref().ok());
         ledger.and_then(|ledger| ledger.holds.get(name)).or_else(|| self.holding.get(name))
     }
 
-    /// Why a region's unit is not as it is configured, if it is not.
+    /// The reason why a region's unit is not as it is configured, if it is not.
     pub fn outdated(&self, name: &RegionName) -> Option<&Outdated> {
         self.outdated.as_ref().filter(|outdated| outdated.regions.contains(name))
     }
@@ -184,18 +181,18 @@ impl Facts {
         wanted.is_some() && unit.is_some_and(|unit| unit.fence == wanted)
     }
 
-    /// What a job does to a region right now; one that waits or only watches does nothing.
+    /// The job that does something to a region right now; one that waits or only watches does nothing.
     pub fn at_work(&self, name: &RegionName) -> Option<Busy> {
         self.busy.get(name).copied().filter(|busy| !busy.passive())
     }
 }
 
-/// That a job waits for a volume's other sleds.
+/// The wait of a job for a volume's other sleds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Awaited {
     /// The job.
     pub job: u64,
-    /// What it waits for: what the others were last found to lack.
+    /// The reason: what the others were last found to lack.
     pub why: wire::Error,
 }
 
@@ -204,26 +201,26 @@ pub struct Awaited {
 pub struct TurnedAway {
     /// The addresses that asked for a ticket.
     pub asked: BTreeSet<IpAddr>,
-    /// Packets to the regions' ports were dropped.
+    /// Whether packets to the regions' ports were dropped.
     pub dropped: bool,
 }
 
-/// What a job does to a region.
+/// The work of a job on a region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Busy {
-    /// Waits for its turn: the region goes on as if there were no job.
+    /// The job waits for its turn: the region goes on as if there were no job.
     Waiting,
-    /// Has its turn, and watches the region: it goes on, and the volume's others stay.
+    /// The job has its turn, and watches the region: it goes on, and the volume's others stay.
     Watching,
-    /// Restarts it.
+    /// The job restarts it.
     Restarting,
-    /// Stops it, to be held.
+    /// The job stops it, to be held.
     Holding,
-    /// Creates it.
+    /// The job creates it.
     Creating,
-    /// Adopts it.
+    /// The job adopts it.
     Adopting,
-    /// Deletes or restores it.
+    /// The job deletes or restores it.
     Deleting,
 }
 

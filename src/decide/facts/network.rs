@@ -1,4 +1,4 @@
-//! What is known of the network: the interface, the bridge and its addresses, and the way out.
+//! Network of the sled: the interface, the bridge and its addresses, and the way out.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -10,18 +10,18 @@ pub struct Network {
     pub nic: Option<Nic>,
     /// The configured bridge, if it is there and is one.
     pub bridge: Option<Bridge>,
-    /// There is a default route of IPv4.
+    /// Whether there is a default route of IPv4.
     pub default_v4: bool,
-    /// There is a default route of IPv6.
+    /// Whether there is a default route of IPv6.
     pub default_v6: bool,
 }
 
 /// A network interface.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Nic {
-    /// It is switched on.
+    /// Whether it is switched on.
     pub up: bool,
-    /// It has a link.
+    /// Whether it has a link.
     pub carrier: bool,
     /// The bridge that it is a port of.
     pub master: Option<String>,
@@ -31,35 +31,35 @@ pub struct Nic {
     pub usb_mbps: Option<u32>,
     /// The longest packet that it takes, in bytes, if the kernel tells.
     pub mtu: Option<u32>,
-    /// What the bridge that it is a port of has it do, if it is one.
+    /// The state in which the bridge that it is a port of has it, if it is one.
     pub port: Option<PortState>,
 }
 
-/// What a bridge has one of its ports do.
+/// The state in which a bridge has one of its ports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PortState {
-    /// Nothing: somebody, or its link, has it so.
+    /// The port does nothing: somebody, or its link, has it so.
     Disabled,
-    /// Nothing, as that would be a loop.
+    /// The port does nothing, as that would be a loop.
     Blocking,
-    /// Nothing yet: the bridge looks for loops first.
+    /// The port does nothing yet: the bridge looks for loops first.
     Waiting,
-    /// It takes and gives packets.
+    /// The port takes and gives packets.
     Forwarding,
 }
 
 /// A bridge.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Bridge {
-    /// It is up.
+    /// Whether it is up.
     pub up: bool,
     /// Its addresses that can be used.
     pub addresses: Vec<IpAddr>,
-    /// Those that another machine has as well, by the kernel's look: they cannot be used.
+    /// The addresses that another machine has as well, by the kernel's look: they cannot be used.
     pub duplicates: Vec<IpAddr>,
-    /// Those of which the kernel looks whether another machine has them.
+    /// The addresses of which the kernel looks whether another machine has them.
     pub tentative: Vec<IpAddr>,
-    /// How long the network's part is of each of its addresses, in bits.
+    /// The length of the network's part of each of its addresses, in bits.
     pub prefixes: BTreeMap<IpAddr, u8>,
     /// The longest packet that it takes, in bytes, if the kernel tells.
     pub mtu: Option<u32>,

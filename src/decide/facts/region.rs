@@ -1,4 +1,4 @@
-//! What is known of one region: its unit, its process, its ports, and whether it answers.
+//! Region as it is seen: its unit, its process, its ports, and whether it answers.
 
 pub use crate::decide::failure::Exit;
 use crate::decide::failure::Failure;
@@ -9,25 +9,25 @@ use jiff::Timestamp;
 use std::net::SocketAddr;
 use uuid::Uuid;
 
-/// What is known of a region beside what lies on disk.
+/// The facts of a region beside what lies on disk.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Region {
     /// Whether its process was started with TLS; known only where it was just asked for.
     pub speaks_tls: Option<bool>,
-    /// Its unit.
+    /// The region's unit.
     pub unit: Option<Unit>,
-    /// Who holds its ports.
+    /// The holders of its ports.
     pub sockets: Option<Sockets>,
-    /// Whether it answers.
+    /// The pulse: whether it answers.
     pub pulse: Option<Pulse>,
-    /// What became of the last wish to start it.
+    /// The outcome of the last wish to start it.
     pub start: Start,
-    /// What became of the last wish to change whom it lets in.
+    /// The outcome of the last wish to change whom it lets in.
     pub fencing: Fencing,
-    /// It has served for a minute without a break.
+    /// Whether it has served for a minute without a break.
     pub steady: bool,
-    /// What lies on disk was last looked at before its downstairs ended: only a look with at
-    /// least this serial tells what it would start on.
+    /// The least serial of a look at the disk that counts: what lies there was last looked at before its downstairs
+    /// ended, and only such a look tells what it would start on.
     pub needs_look: u64,
     /// The last run of its unit whose process has ended, by the kernel's word; systemd may not have
     /// said so yet.
@@ -35,32 +35,32 @@ pub struct Region {
     /// The run that its unit was last in when the region was made, or released: how that ended says
     /// nothing of the region that there is now.
     pub former: Option<String>,
-    /// When it was last stopped by somebody else than the supervisor, since the machine was booted.
+    /// The time at which it was last stopped by somebody else than the supervisor, since the machine was booted.
     pub stopped: Option<Stopped>,
-    /// Why its last downstairs ended, unless one has served since.
+    /// The failure in which its last downstairs ended, unless one has served since.
     pub failure: Option<Failure>,
-    /// How often it ended within the time in which that is counted.
+    /// The number of ends within the time in which they are counted.
     pub crashes: u32,
-    /// It ended a moment ago: it is not time to start it again.
+    /// Whether it ended a moment ago: it is not time to start it again.
     pub pausing: bool,
-    /// systemd has been asked to stop or restart its unit, and has not answered.
+    /// Whether systemd has been asked to stop or restart its unit, and has not answered.
     pub changing: bool,
-    /// What its process is doing, looked at while it does not answer.
+    /// The doing of its process, looked at while it does not answer.
     pub doing: Option<Doing>,
-    /// For how many seconds it has been hung; 0 if it is not.
+    /// The seconds for which it has been hung; 0 if it is not.
     pub hung_seconds: u64,
-    /// What its process runs, as that states it.
+    /// The program that its process runs, as that states it.
     pub program: Option<Program>,
 }
 
 impl Region {
-    /// Its main process, unless it has ended.
+    /// The main process, unless it has ended.
     pub fn alive(&self) -> Option<u32> {
         self.run().map(|run| run.pid)
     }
 
-    /// The run that its unit is in, unless its process has ended. Numbers of processes are given
-    /// again: it is the run that has ended, and not the number.
+    /// The run that its unit is in, unless its process has ended. Numbers of processes are given again: the run has
+    /// ended, and not the number.
     pub fn run(&self) -> Option<Run> {
         self.unit.as_ref().and_then(Unit::run).filter(|run| self.ended.as_ref() != Some(run))
     }
@@ -79,9 +79,9 @@ impl Region {
 /// One run of a region's unit.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Run {
-    /// Its main process.
+    /// The main process.
     pub pid: u32,
-    /// Its invocation, if systemd told it.
+    /// The invocation, if systemd told it.
     pub invocation: Option<String>,
 }
 
@@ -93,53 +93,52 @@ impl Unit {
     }
 }
 
-/// That a unit was stopped from outside.
+/// The stop of a unit from outside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stopped {
-    /// When that was seen.
+    /// The time at which that was seen.
     pub at: Timestamp,
     /// The run that was ended.
     pub run: Option<String>,
 }
 
-/// What a process that does not answer is doing.
+/// The doing of a process that does not answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Doing {
     /// The process.
     pub pid: u32,
     /// Its state as proc(5) has it: `R`, `S`, `D`, `T`.
     pub state: char,
-    /// How much of one processor it takes, in percent.
+    /// The share of one processor that it takes, in percent.
     pub cpu_percent: u32,
-    /// How many connections wait to be accepted.
+    /// The connections that wait to be accepted.
     pub backlog: u32,
-    /// How many bytes it was sent and has not read.
+    /// The bytes that it was sent and has not read.
     pub unread: u64,
-    /// The journal is stopped, and with it whoever writes to it.
+    /// Whether the journal is stopped, and with it whoever writes to it.
     pub journal_stopped: bool,
 }
 
-/// What became of the last wish to start a unit.
+/// The outcome of the last wish to start a unit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Start {
-    /// There is none, or it was granted.
+    /// No wish is open: there was none, or it was granted.
     #[default]
     Idle,
     /// systemd has been asked and has not answered.
     Asked,
     /// systemd has done so; the unit is awaited in another state.
     Granted,
-    /// One of its ports could not be had, and why; systemd was not asked. It is tried again after a
-    /// while.
+    /// A port could not be had, and why; systemd was not asked. It is tried again after a while.
     NoPort(u16, String),
     /// systemd refused, with this reason. It is asked again after a while.
     Refused(String),
 }
 
-/// What became of the last wish to change whom a unit lets in.
+/// The outcome of the last wish to change whom a unit lets in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Fencing {
-    /// There is none, or it was granted.
+    /// No wish is open: there was none, or it was granted.
     #[default]
     Idle,
     /// systemd has been asked and has not answered.
@@ -155,19 +154,19 @@ pub struct Unit {
     pub active: Active,
     /// The main process.
     pub pid: Option<u32>,
-    /// How the main process last ended.
+    /// The end of the last main process.
     pub exit: Option<Exit>,
     /// systemd's word for how the unit ended, for example `exit-code` or `start-limit-hit`.
     pub result: String,
-    /// How often systemd restarted it by itself.
+    /// The number of times that systemd restarted it by itself.
     pub restarts: u32,
     /// The run that it is in or was in last (systemd.exec(5), `$INVOCATION_ID`).
     pub invocation: Option<String>,
-    /// When it became active, if it is.
+    /// The time at which it became active, if it is.
     pub since: Option<Timestamp>,
-    /// Whom it lets in; `None` if systemd does not tell.
+    /// The fence by which it lets others in; `None` if systemd does not tell.
     pub fence: Option<Fence>,
-    /// Somebody has masked it: systemd does not start it.
+    /// Whether somebody has masked it: systemd does not start it.
     pub masked: bool,
 }
 
@@ -186,7 +185,7 @@ pub enum Active {
     Failed,
 }
 
-/// Who holds a region's ports.
+/// The holders of a region's ports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sockets {
     /// The main process for which this was found; `None` if the unit had none.
@@ -197,14 +196,14 @@ pub struct Sockets {
     pub repair: Holder,
     /// Other places that the main process listens at: it was started with other values.
     pub elsewhere: Vec<SocketAddr>,
-    /// Who is connected to the data port, the supervisor's own probe left out.
+    /// The peers that are connected to the data port, the supervisor's own probe left out.
     pub connected: Vec<Peer>,
-    /// How many packets the listeners at its two ports have dropped: those of peers that its unit
-    /// does not let in are among them.
+    /// The packets that the listeners at its two ports have dropped: those of peers that its unit does not let in are
+    /// among them.
     pub dropped: u32,
 }
 
-/// Who listens on a port.
+/// The holder of a port, who listens on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Holder {
     /// Nobody.
@@ -218,42 +217,42 @@ pub enum Holder {
 /// A process that listens where only a region may.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stranger {
-    /// Its id; `None` if its descriptors could not be read or it has just gone.
+    /// The process's id; `None` if its descriptors could not be read or it has just gone.
     pub pid: Option<u32>,
-    /// Its command line.
+    /// The process's command line.
     pub command: String,
-    /// Its unit, if it has one.
+    /// The process's unit, if it has one.
     pub unit: Option<String>,
 }
 
-/// Whether a region's downstairs answers.
+/// The pulse of a region's downstairs: whether it answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pulse {
     /// The main process that was asked.
     pub pid: u32,
-    /// What came of it.
+    /// The beat: what came of it.
     pub beat: Beat,
-    /// What `/region-info` on the repair port says of its identity.
+    /// The identity that `/region-info` on the repair port tells.
     pub identity: Option<Result<Uuid, String>>,
-    /// When the certificate ends that it showed, if it speaks TLS.
+    /// The end of the certificate that it showed, if it speaks TLS.
     pub presents: Option<Timestamp>,
 }
 
-/// What came of asking `Ruok`.
+/// The outcome of asking `Ruok`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Beat {
     /// Nobody listens yet.
     Refused,
-    /// It listens; the answer is awaited.
+    /// The downstairs listens; the answer is awaited.
     Asked,
-    /// It answered within the allowance, last time and now.
+    /// The downstairs answered within the allowance, last time and now.
     Answering,
-    /// It has not answered within the allowance.
+    /// The downstairs has not answered within the allowance.
     Silent,
     /// The connection broke.
     Lost(String),
-    /// There was no socket to ask with, and why.
+    /// No socket was there to ask with, and why.
     Unasked(String),
-    /// It was started to speak TLS and should not, or the other way round: it is not asked.
+    /// The downstairs was started to speak TLS and should not, or the other way round: it is not asked.
     Otherwise,
 }

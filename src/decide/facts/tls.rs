@@ -1,50 +1,49 @@
-//! What was seen of the files of `[tls]`. Plain data.
+//! TLS files as they were seen. Plain data.
 
 use jiff::Timestamp;
 
-/// What was seen in one look.
+/// The files of `[tls]` as one look has seen them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tls {
-    /// When it was looked.
+    /// The time of the look.
     pub at: Timestamp,
     /// The certificates in `cert`, the sled's own first.
     pub cert: Result<Vec<Certificate>, Flaw>,
-    /// The key; what it holds is nobody's business.
+    /// The key; its content is nobody's business.
     pub key: Result<(), Flaw>,
     /// The certificates in `root_cert`.
     pub root_cert: Result<Vec<Certificate>, Flaw>,
-    /// Why they are refused as a whole, although each by itself can be used. Looked for only when
-    /// each can be.
+    /// The refusal of them as a whole, although each by itself can be used. Looked for only when each can be.
     pub refused: Option<Refusal>,
 }
 
 /// A certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificate {
-    /// Whose it is.
+    /// The subject: whose it is.
     pub subject: String,
-    /// Since when it is valid.
+    /// The time since when it is valid.
     pub not_before: Timestamp,
-    /// The end of that.
+    /// The time until when it is valid.
     pub not_after: Timestamp,
 }
 
-/// Why a file cannot be used.
+/// The flaw of a file that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Flaw {
-    /// It is not there.
+    /// The file is not there.
     Missing,
-    /// It cannot be read at all, and why.
+    /// The file cannot be read at all, and why.
     Unreadable(String),
     /// The user that the regions run as may not read it: this path stands in the way.
     Denied(String),
-    /// Others than its owner may read or write it: its mode. Of a key only.
+    /// The file may be read or written by others than its owner: its mode. Of a key only.
     Open(u32),
-    /// It holds no PEM block of the kind that it should.
+    /// The file holds no PEM block of the kind that it should.
     Empty,
-    /// It is PEM and cannot be decoded, and why.
+    /// The file is PEM and cannot be decoded, and why.
     Garbled(String),
-    /// It holds a key in a form that the downstairs does not take: the form.
+    /// The file holds a key in a form that the downstairs does not take: the form.
     KeyForm(KeyForm),
 }
 
@@ -59,7 +58,7 @@ pub enum KeyForm {
     OtherKind,
 }
 
-/// Why files that can each be used cannot be used together.
+/// The refusal of files that can each be used, and not together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
     /// The key is not the certificate's.
