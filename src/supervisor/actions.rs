@@ -9,15 +9,22 @@ use crate::kernel::ports::{self, Taken};
 use crate::names::RegionName;
 use crate::port_map::Fence;
 use crate::progress::Progress;
-use crate::region::Tombstone;
+use crate::region::{Hold, Tombstone};
 use crate::supervisor::Supervisor;
 use crate::supervisor::event::Said;
-use crate::supervisor::facts::exits::Change;
 use crate::supervisor::jobs::run::Task;
 use crate::supervisor::systemd::{Refreshed, World};
+use crate::times;
 use crate::wire::{self, JobKind};
 use std::sync::Arc;
 use uuid::Uuid;
+
+/// What systemd is asked for of a unit, unasked.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::supervisor) enum Change {
+    Stop,
+    Restart,
+}
 
 impl Supervisor {
     /// Does what the plan says.
@@ -35,7 +42,10 @@ impl Supervisor {
                 Action::Undo(names) => self.undo(disk, names, bus.clone()),
                 Action::Fence(..) => {}
                 Action::Start(name) => self.start(name, bus.clone()),
-                Action::Hold(name, by, why, remedy) => self.hold(name, by, why, remedy, disk),
+                Action::Hold(name, by, why, remedy) => {
+                    let hold = Hold { by, why, remedy, since: times::now() };
+                    self.holds.hold(name, hold, &mut self.facts, self.jobs.context());
+                }
                 Action::Stop(name) => self.change(name, Change::Stop, bus.clone()),
                 Action::Restart(name) => self.change(name, Change::Restart, bus.clone()),
                 Action::Forgive(name) => self.forgive(name, bus.clone()),
@@ -98,6 +108,37 @@ impl Supervisor {
         self.serve(&name.volume().clone());
     }
 
+    /// Stops a unit that serves nobody, or restarts one that has been hung for as long as was set.
+    pub(in crate::supervisor) fn change(&mut self, name: RegionName, change: Change, bus: zbus::Connection) {
+        match change {
+            Change::Stop => tracing::info!(REGION = %name, "stopping {name}, which would only end again"),
+            Change::Restart => tracing::warn!(REGION = %name, "restarting {name}, which has been hung for too long"),
+        }
+        self.history.ends(&name, &self.facts);
+        self.history.changed_unasked(&name);
+        self.region(&name, |region| region.changing = true);
+        let region = name.clone();
+        let lost = move |why| Said::Changed(region, Err(why));
+        self.systemd.ask(lost, async move {
+            let done = match change {
+                Change::Stop => act::units::stop(&bus, &name).await,
+                Change::Restart => act::units::restart(&bus, &name).await,
+            };
+            Said::Changed(name, done)
+        });
+    }
+
+    /// Takes systemd's answer to it.
+    pub(in crate::supervisor) fn hear_change(&mut self, name: &RegionName, done: Result<(), String>) {
+        match done {
+            Ok(()) => self.region(name, |region| region.changing = false),
+            Err(why) => {
+                tracing::error!(REGION = %name, "systemd does not change {name}: {why}; it is asked again");
+                self.systemd.has_not_changed(name.clone());
+            }
+        }
+    }
+
     fn forgive(&mut self, name: RegionName, bus: zbus::Connection) {
         // systemd sends no signal of it; what it says at the unit's next change is right again.
         self.region(&name, |region| region.unit.iter_mut().for_each(|unit| unit.restarts = 0));
@@ -156,7 +197,7 @@ impl Supervisor {
             }
         };
         if busy.is_some_and(|busy| !busy.passive()) {
-            self.ends(&name);
+            self.history.ends(&name, &self.facts);
         }
         if let Some(busy) = busy {
             self.jobs.begin_turn(name.clone(), job.id);

@@ -24,6 +24,7 @@ mod drains;
 mod event;
 mod facts;
 mod fencing;
+mod holds;
 mod jobs;
 mod maintenance;
 mod publish;
@@ -56,15 +57,16 @@ use crate::observe::{self, Told};
 use crate::store;
 use configuration::in_force::Keeping;
 use drains::Drains;
-use event::Event;
-use facts::crash_history::CrashHistory;
+use event::{Event, LastWords};
+use facts::History;
+use facts::exits::recovered;
 use facts::observers::Observers;
-use facts::running_programs::{Versions, upgrade_is_unfinished};
-use facts::staleness::Freshness;
+use facts::running_programs::{hear_program, upgrade_is_unfinished};
 use facts::timer::alarm;
 use fencing::Fencing;
 use fencing::grant::{Answered, Served};
 use fencing::ground::Ground;
+use holds::Holds;
 use jobs::Jobs;
 use jobs::context::Context;
 use jobs::list;
@@ -79,7 +81,7 @@ use std::time::Duration;
 use systemd::Systemd;
 use tasks::Tasks;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use uuid::Uuid;
 pub use watchdog::LoopPulse;
 use watchdog::Watchdog;
@@ -118,24 +120,14 @@ struct Supervisor {
     systemd: Systemd,
     observers: Observers,
     jobs: Jobs,
-    versions: Versions,
+    history: History,
+    holds: Holds,
     fencing: Fencing,
-    outside: facts::outside_stops::Outside,
-    crash_histories: BTreeMap<RegionName, CrashHistory>,
-    freshness: Freshness,
     publisher: Publisher,
     tasks: Tasks,
-    /// Holds are being put on record.
-    recording: bool,
-    /// The regions whose process is being looked at, as it does not answer.
-    looking: BTreeSet<RegionName>,
-    /// The data disk that was last there.
-    last_disk: Option<Uuid>,
     relocations: Relocations,
     maintenance: Maintenance,
     drains: Drains,
-    started: Instant,
-    tried_again: Instant,
 }
 
 /// The other end of a [`Handle`]: what a supervisor publishes, and is asked.
@@ -178,7 +170,6 @@ impl Supervisor {
         let (to, observations) = observe::channel(QUEUE);
         let (events, ended) = mpsc::channel(QUEUE);
         let tasks = Tasks::new(events);
-        let now = Instant::now();
         let observers = Observers::spawn(&config, config_dir.clone(), sysfs, watchdog.turn(), &to);
         let context = Context::new(config.clone(), observers.scanner().clone(), tasks.clone());
         let regions = config.local_regions();
@@ -197,22 +188,15 @@ impl Supervisor {
             systemd: Systemd::new(tasks.clone()),
             maintenance: Maintenance::new(context.clock.clone(), tasks.clone()),
             jobs: Jobs::new(list::Jobs::new(tasks.clone(), start.jobs), context),
-            versions: Versions::default(),
+            history: History::new(&config, tasks.clone()),
+            holds: Holds::new(tasks.clone()),
             fencing: Fencing::default(),
-            crash_histories: regions.iter().map(|local| (local.name.clone(), CrashHistory::default())).collect(),
-            freshness: Freshness::new(config.sled.downstairs.hung_after.into()),
             observers,
-            outside: facts::outside_stops::Outside::default(),
             publisher: Publisher::new(config.clone(), publish, publish::since::Memory::begin(since, &tasks)),
             tasks,
-            recording: false,
-            looking: BTreeSet::new(),
-            last_disk: None,
             relocations: Relocations::default(),
             config_dir,
             kept,
-            started: now,
-            tried_again: now,
             config,
         };
         (supervisor, Inbox { watchdog, observations, ended, asked })
@@ -253,17 +237,19 @@ impl Supervisor {
             while let Ok(request) = asked.try_recv() {
                 self.look_first(request);
             }
-            self.see_who_stopped();
+            self.history.see_who_stopped(&mut self.facts);
             // What was begun, or is to be answered, does not wait until all has been judged.
             tokio::task::yield_now().await;
             self.act();
             self.jobs.list.note();
-            self.ask_versions();
+            if let Some(bus) = self.systemd.bus().cloned() {
+                self.history.ask_versions(&self.config, &mut self.facts, &bus);
+                self.resume_upgrade(bus);
+            }
             let serving = serving(&self.config, &self.facts);
-            self.recovered(&serving);
+            recovered(&serving, &mut self.facts);
             self.fencing.note_absences(&serving, &self.config, &mut self.facts);
-            let breaks = self.crash_histories.iter().map(|(name, history)| (name.clone(), history.breaks()));
-            self.jobs.context().tell_serving(self.runs_of(serving), breaks.collect());
+            self.jobs.context().tell_serving(self.runs_of(serving), self.history.breaks());
             if self.complete() {
                 let verdict = judge(&self.config, &self.facts);
                 self.publisher.publish(&self.facts, verdict, self.jobs.list.all());
@@ -300,10 +286,35 @@ impl Supervisor {
     }
 
     fn hear_served(&mut self, served: Served, answers: Vec<Answered>) {
-        let last_disk = self.last_disk;
+        let last_disk = self.history.last_disk();
         let (fencing, mut by) = self.fencing();
         if fencing.hear_served(served, answers, last_disk, &mut by) {
             self.observers.look_at_sockets();
+        }
+    }
+
+    /// Writes what time has made of each region into the facts.
+    fn tell_crashes(&mut self) {
+        self.history.tell_crashes(&self.config.sled.downstairs, &mut self.facts);
+    }
+
+    fn hear_words(&mut self, words: &LastWords) {
+        self.history.hear_words(words, &self.config.sled.downstairs, &mut self.facts);
+    }
+
+    fn hear_released(&mut self, disk: Option<Uuid>, name: &RegionName) {
+        self.history.hear_released(disk, name, &self.config.sled.downstairs, &mut self.facts);
+    }
+
+    /// A region is not held any more, and nothing is held against it.
+    fn released(&mut self, name: &RegionName) {
+        self.history.released(name, &self.config.sled.downstairs, &mut self.facts);
+    }
+
+    /// Looks at what those are doing that do not answer, and at the disk.
+    fn look_at_the_hung(&mut self) {
+        if self.history.look_at_the_hung(&self.config, &self.facts) {
+            self.observers.look_at_disk();
         }
     }
 
@@ -311,7 +322,7 @@ impl Supervisor {
     fn mark(&mut self, job: u64, region: RegionName, busy: Busy) {
         if self.jobs.is_at(&region, job) {
             if !busy.passive() {
-                self.ends(&region);
+                self.history.ends(&region, &self.facts);
             }
             self.facts.busy.insert(region, busy);
         }
@@ -331,12 +342,14 @@ impl Supervisor {
             Event::Undone(disk, names, stuck) => self.hear_undone(disk, names, stuck),
             Event::Unsettled(disk) => self.hear_unsettled(disk),
             Event::Explained(words) => self.hear_words(&words),
-            Event::Doing(name, seen) => self.hear_doing(&name, seen),
-            Event::Held { disk, tried, done } => self.hear_held(disk, &tried, done),
+            Event::Doing(name, seen) => self.history.hear_doing(&name, seen, &mut self.facts),
+            Event::Held { disk, tried, done } => {
+                self.holds.hear((disk, &tried, done), &self.facts, self.jobs.context());
+            }
             Event::Claim(claim) => self.jobs.grant_turn(claim, &self.config, &mut self.facts),
             Event::Mark { job, region, busy } => self.mark(job, region, busy),
             Event::Free { job, region } => self.jobs.free(&region, job, &mut self.facts),
-            Event::Runs(name, run, program) => self.hear_program(&name, &run, program),
+            Event::Runs(name, run, program) => hear_program(&name, &run, program, &mut self.facts),
             Event::Served(served, answers) => self.hear_served(served, answers),
             Event::Read(reading) => self.hear_reading(*reading),
             Event::Recorded(recorded) => self.hear_recorded(*recorded),

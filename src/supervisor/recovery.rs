@@ -29,7 +29,7 @@ impl Supervisor {
     /// Takes the end of that. Of another disk than is there now it says nothing.
     pub(in crate::supervisor) fn hear_settled(&mut self, disk: Uuid, result: Result<(), String>) {
         self.facts.settled = match result {
-            _ if self.last_disk != Some(disk) => Settled::No,
+            _ if self.history.last_disk() != Some(disk) => Settled::No,
             Ok(()) => Settled::Done(disk),
             Err(why) => {
                 tracing::error!("what an earlier supervisor left undone cannot be finished: {why}");
@@ -40,7 +40,7 @@ impl Supervisor {
 
     /// The ledger of this disk was begun anew. Of another disk than is there now that says nothing.
     pub(in crate::supervisor) fn hear_unsettled(&mut self, disk: Uuid) {
-        if self.last_disk == Some(disk) {
+        if self.history.last_disk() == Some(disk) {
             self.facts.settled = Settled::No;
         }
     }
@@ -66,7 +66,7 @@ impl Supervisor {
         names: Vec<RegionName>,
         stuck: BTreeMap<RegionName, String>,
     ) {
-        if self.last_disk == Some(disk) {
+        if self.history.last_disk() == Some(disk) {
             self.facts.stuck_adoptions.extend(stuck);
         }
         for name in names {

@@ -247,7 +247,7 @@ async fn what_was_known_of_a_run_is_not_known_of_the_next() {
     supervisor.region(&name, |region| {
         region.pulse = Some(Pulse { pid: 7, beat: Beat::Answering, identity: None, presents: None });
     });
-    supervisor.see_end(&name, run);
+    crate::supervisor::facts::exits::see(&name, run, &mut supervisor.facts);
     assert_eq!(supervisor.facts.regions[&name].alive(), None);
     // The next run's process has the same number.
     supervisor.see_unit(&name, unit(7, "b"));
@@ -296,53 +296,4 @@ async fn who_was_connected_before_the_fence_changed_is_not_believed_to_be() {
     supervisor.fencing.tell_enforced(&supervisor.facts);
     supervisor.hear_served(served(&fence), Vec::new());
     assert_eq!(hosts(&supervisor), [stays]);
-}
-
-/// With a ledger that was begun anew nothing of a region that is held is on record.
-#[tokio::test]
-async fn a_hold_is_put_on_record_once_and_only_of_a_region_that_is() {
-    use crate::region::{HeldBy, Hold, Mark, Record};
-    use std::collections::BTreeSet;
-    let (mut supervisor, _inbox) = supervisor();
-    let names: Vec<_> = supervisor.config.local_regions().into_iter().map(|local| local.name).collect();
-    let geometry = supervisor.config.local_regions()[0].geometry;
-    let mark = Mark::new(supervisor.config.sled.name.clone());
-    let uuid = mark.disk;
-    let seen = |serial, known: &[usize]| {
-        let mut disk = Disk { serial, mounted: true, mark: Ok(Some(mark.clone())), ..Disk::default() };
-        let ledger = disk.ledger.as_mut().unwrap();
-        for index in known {
-            let (uuid, created) = (Uuid::from_u128(*index as u128), jiff::Timestamp::UNIX_EPOCH);
-            ledger.regions.insert(names[*index].clone(), Record { uuid, geometry, created, by: "a test".into() });
-        }
-        disk
-    };
-    let hold = |supervisor: &mut Supervisor, index: usize| {
-        let hold = Hold { by: HeldBy::CrashLoop, why: "x".into(), remedy: None, since: jiff::Timestamp::UNIX_EPOCH };
-        supervisor.facts.holding.insert(names[index].clone(), hold);
-        supervisor.record_holds(uuid);
-    };
-    let heard = |done: bool, tried: &[usize]| {
-        let tried: BTreeSet<_> = tried.iter().map(|index| names[*index].clone()).collect();
-        Event::Held { disk: uuid, tried, done }
-    };
-    supervisor.see_disk(seen(1, &[]));
-    hold(&mut supervisor, 0);
-    assert!(!supervisor.recording && supervisor.facts.held(&names[0]).is_some(), "it is held, and not on record");
-    supervisor.see_disk(seen(2, &[0]));
-    supervisor.record_holds(uuid);
-    assert!(supervisor.recording);
-    // It is written, and it is not there: that is no reason to write it once more at once, nor that it failed.
-    for done in [true, false] {
-        supervisor.hear(heard(done, &[0]));
-        assert!(!supervisor.recording, "{done}");
-    }
-    // Another one came to be held meanwhile, of a region that is on record, or is not.
-    hold(&mut supervisor, 1);
-    supervisor.recording = true;
-    supervisor.hear(heard(true, &[0]));
-    assert!(!supervisor.recording);
-    supervisor.see_disk(seen(3, &[0, 1]));
-    supervisor.hear(heard(true, &[0]));
-    assert!(supervisor.recording);
 }

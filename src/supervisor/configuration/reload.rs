@@ -244,10 +244,8 @@ impl Supervisor {
         self.relocations.take_over(&old, &config, &anew);
         for name in gone(&old, &config) {
             self.facts.regions.remove(&name);
-            self.crash_histories.remove(&name);
         }
         for local in config.local_regions() {
-            self.crash_histories.entry(local.name.clone()).or_default();
             self.facts.regions.entry(local.name).or_default();
         }
         let anew: BTreeSet<_> = anew.into_iter().map(|local| local.name).collect();
@@ -255,7 +253,7 @@ impl Supervisor {
         self.forget(&TakenOver { old: &old, new: &config, fresh, anew: &anew });
         self.publisher.configure(config.clone());
         self.jobs.take_over(config.clone());
-        self.freshness.allow(config.sled.downstairs.hung_after.into());
+        self.history.take_over(&config);
         // systemd is asked to read the units anew when the new watch on it begins.
         self.observers.renew(&old, &config, self.systemd.configuration());
         self.tell_crashes();

@@ -5,6 +5,7 @@ use crate::decide::storage::{full, identity};
 use crate::names::RegionName;
 use crate::observe::{Observation, Told};
 use crate::supervisor::Supervisor;
+use crate::supervisor::facts::exits;
 use crate::supervisor::fencing::visitors;
 
 impl Supervisor {
@@ -12,7 +13,7 @@ impl Supervisor {
     pub(in crate::supervisor) fn take(&mut self, told: Told) {
         let by = told.by();
         if let Some(seen) = told.fact() {
-            self.freshness.note(by);
+            self.history.staleness.note(by);
             self.see(seen);
         }
     }
@@ -21,7 +22,7 @@ impl Supervisor {
         match seen {
             Observation::Bus(line) => self.systemd.see_line(line, &self.config, &mut self.facts),
             Observation::Unit(name, unit) => self.see_unit(&name, unit),
-            Observation::Ended(name, run) => self.see_end(&name, run),
+            Observation::Ended(name, run) => exits::see(&name, run, &mut self.facts),
             Observation::Sockets(seen) => {
                 self.fencing.visitors.see_drops(&seen, &mut self.facts);
                 for (name, sockets) in seen {
@@ -39,7 +40,7 @@ impl Supervisor {
     }
 
     fn see_pulse(&mut self, name: &RegionName, pulse: Option<Pulse>) {
-        self.freshness.note_pulse(name);
+        self.history.staleness.note_pulse(name);
         if pulse.as_ref().is_some_and(|pulse| self.sockets_are_due(name, pulse)) {
             self.observers.look_at_sockets();
         }
@@ -75,8 +76,8 @@ impl Supervisor {
             return;
         }
         let runs = unit.active == Active::Active;
-        self.note_end(name, &unit);
-        self.note_change(name, &unit);
+        self.history.note_end(name, &unit, &self.config.sled.downstairs, &mut self.facts);
+        self.history.note_change(name, &unit, &self.facts);
         self.observers.set_run(name, unit.run());
         self.observers.look_at_sockets();
         self.observers.look_at_intruders();
@@ -108,7 +109,7 @@ impl Supervisor {
         }
         if let Some(now) = identity(&disk) {
             // One may have been away in between: then the last one that was there counts.
-            if self.last_disk.replace(now).is_some_and(|before| before != now) {
+            if self.history.last_disk.replace(now).is_some_and(|before| before != now) {
                 // What was to be held, and what was granted, lies on another disk.
                 self.facts.holding.clear();
                 self.facts.grants = None;

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | [`observers`] | the observers' tasks, and what they are told |
 //! | [`apply`] | a fact that was told becomes a fact that is known, and a reason to look elsewhere |
-//! | [`exits`] | a region's downstairs has ended or hangs: why, and what follows |
+//! | [`exits`] | a region's downstairs has ended, and why |
+//! | [`hung`] | what a process is doing that does not answer |
 //! | [`crash_history`] | a region's recent ends |
 //! | [`outside_stops`] | who stopped a region |
 //! | [`running_programs`] | which program each process runs |
@@ -14,8 +15,59 @@
 pub(super) mod apply;
 pub(super) mod crash_history;
 pub(super) mod exits;
+pub(super) mod hung;
 pub(super) mod observers;
 pub(super) mod outside_stops;
 pub(super) mod running_programs;
 pub(super) mod staleness;
 pub(super) mod timer;
+
+use crate::config::Configuration;
+use crate::names::RegionName;
+use crate::supervisor::tasks::Tasks;
+use crash_history::CrashHistory;
+use outside_stops::Outside;
+use running_programs::Versions;
+use staleness::Freshness;
+use std::collections::{BTreeMap, BTreeSet};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+/// What is remembered of facts over time.
+pub(super) struct History {
+    crashes: BTreeMap<RegionName, CrashHistory>,
+    staleness: Freshness,
+    programs: Versions,
+    outside: Outside,
+    /// The regions whose process is being looked at, as it does not answer.
+    looking: BTreeSet<RegionName>,
+    /// The data disk that was last there.
+    last_disk: Option<Uuid>,
+    began: Instant,
+    tried_again: Instant,
+    tasks: Tasks,
+}
+
+impl History {
+    /// Nothing has happened yet.
+    pub(super) fn new(config: &Configuration, tasks: Tasks) -> Self {
+        let (programs, outside, looking) = Default::default();
+        let (staleness, now) = (Freshness::new(config.sled.downstairs.hung_after.into()), Instant::now());
+        let crashes = config.local_regions().into_iter().map(|local| (local.name, CrashHistory::default())).collect();
+        let (last_disk, began, tried_again) = (None, now, now);
+        Self { crashes, staleness, programs, outside, looking, last_disk, began, tried_again, tasks }
+    }
+
+    /// Another configuration has been taken over: of regions that are not here any more nothing is remembered.
+    pub(super) fn take_over(&mut self, config: &Configuration) {
+        self.staleness.allow(config.sled.downstairs.hung_after.into());
+        let mut before = std::mem::take(&mut self.crashes);
+        let here = config.local_regions().into_iter().map(|local| local.name);
+        self.crashes = here.map(|name| (name.clone(), before.remove(&name).unwrap_or_default())).collect();
+    }
+
+    /// The data disk that was last there.
+    pub(super) fn last_disk(&self) -> Option<Uuid> {
+        self.last_disk
+    }
+}

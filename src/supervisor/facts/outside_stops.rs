@@ -2,9 +2,9 @@
 //! stopped, or runs anew without having been counted, was told to by somebody: by this supervisor, which knows
 //! whom it has told, or by somebody else, of which a trace is left.
 
-use crate::decide::facts::{Active, Stopped, Unit};
+use crate::decide::facts::{Active, Facts, Stopped, Unit};
 use crate::names::RegionName;
-use crate::supervisor::Supervisor;
+use crate::supervisor::facts::History;
 use crate::times;
 use std::collections::BTreeMap;
 
@@ -17,28 +17,28 @@ pub(in crate::supervisor) struct Outside {
     changed: Vec<(RegionName, Unit, Unit)>,
 }
 
-impl Supervisor {
+impl History {
     /// This supervisor is about to stop a region, or a job of its is.
-    pub(in crate::supervisor) fn ends(&mut self, name: &RegionName) {
-        let unit = self.facts.regions.get(name).and_then(|region| region.unit.as_ref());
+    pub(in crate::supervisor) fn ends(&mut self, name: &RegionName, facts: &Facts) {
+        let unit = facts.regions.get(name).and_then(|region| region.unit.as_ref());
         if let Some(unit) = unit {
             self.outside.own.insert(name.clone(), unit.invocation.clone());
         }
     }
 
     /// Notes a change of a unit, until everything has been heard that led to it.
-    pub(in crate::supervisor) fn note_change(&mut self, name: &RegionName, now: &Unit) {
-        let before = self.facts.regions.get(name).and_then(|region| region.unit.clone());
+    pub(in crate::supervisor) fn note_change(&mut self, name: &RegionName, now: &Unit, facts: &Facts) {
+        let before = facts.regions.get(name).and_then(|region| region.unit.clone());
         self.outside.changed.extend(before.map(|before| (name.clone(), before, now.clone())));
     }
 
     /// Looks through the changes of units: who was not told to stop by this supervisor, was by another.
-    pub(in crate::supervisor) fn see_who_stopped(&mut self) {
+    pub(in crate::supervisor) fn see_who_stopped(&mut self, facts: &mut Facts) {
         for (name, before, now) in std::mem::take(&mut self.outside.changed) {
             let own = self.outside.own.get(&name) == Some(&before.invocation);
-            let at_it = self.facts.at_work(&name).is_some()
-                || self.facts.regions.get(&name).is_some_and(|region| region.changing);
-            if !was_stopped(&before, &now) || own || at_it || self.facts.leaving {
+            let at_it =
+                facts.at_work(&name).is_some() || facts.regions.get(&name).is_some_and(|region| region.changing);
+            if !was_stopped(&before, &now) || own || at_it || facts.leaving {
                 continue;
             }
             let what = if now.active == Active::Inactive { "stopped" } else { "restarted" };
@@ -48,7 +48,9 @@ impl Supervisor {
                  keep it down: sledctl region hold {name}"
             );
             let stopped = Stopped { at: times::now(), run: before.invocation };
-            self.region(&name, |region| region.stopped = Some(stopped));
+            if let Some(region) = facts.regions.get_mut(&name) {
+                region.stopped = Some(stopped);
+            }
         }
     }
 }

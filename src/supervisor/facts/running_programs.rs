@@ -2,6 +2,7 @@
 //! many run it, and a process by the file that it was started from, even if that was replaced.
 
 use crate::act::programs;
+use crate::config::Configuration;
 use crate::decide::facts::{Beat, Facts, Run};
 use crate::decide::storage::usable;
 use crate::decide::turns::may_upgrade;
@@ -9,6 +10,7 @@ use crate::names::RegionName;
 use crate::programs::Program;
 use crate::supervisor::Supervisor;
 use crate::supervisor::event::Event;
+use crate::supervisor::facts::History;
 use crate::supervisor::jobs::run::Task;
 use crate::supervisor::jobs::upgrade::{Cargo, Spoken, Upgrade};
 use crate::wire::JobKind;
@@ -39,36 +41,34 @@ impl Versions {
     }
 }
 
-impl Supervisor {
-    /// Takes what a run's process runs, unless another run is there by now.
-    pub(in crate::supervisor) fn hear_program(&mut self, name: &RegionName, run: &Run, program: Program) {
-        self.region(name, |region| {
-            region.program = Some(program).filter(|_| region.run().as_ref() == Some(run));
-        });
+/// Takes what a run's process runs, unless another run is there by now.
+pub(in crate::supervisor) fn hear_program(name: &RegionName, run: &Run, program: Program, facts: &mut Facts) {
+    if let Some(region) = facts.regions.get_mut(name) {
+        region.program = Some(program).filter(|_| region.run().as_ref() == Some(run));
     }
+}
 
-    /// Asks for the version of what has been started since it was last asked; and goes on with an
-    /// upgrade that was cut short.
-    pub(in crate::supervisor) fn ask_versions(&mut self) {
-        let Some(bus) = self.systemd.bus().cloned() else { return };
-        for (name, region) in &mut self.facts.regions {
+impl History {
+    /// Asks for the version of what has been started since it was last asked.
+    pub(in crate::supervisor) fn ask_versions(&mut self, config: &Configuration, facts: &mut Facts, bus: &Connection) {
+        for (name, region) in &mut facts.regions {
             // Not before it answers: until then the process may be that of flock(1), which becomes it.
             let answers = region.pulse.as_ref().is_some_and(|pulse| pulse.beat == Beat::Answering);
             let run = region.run().filter(|run| answers && region.pulse.as_ref().is_some_and(|p| p.pid == run.pid));
-            if run.as_ref() == self.versions.asked.get(name) {
+            if run.as_ref() == self.programs.asked.get(name) {
                 continue;
             }
-            if run.is_none() && region.run().as_ref() == self.versions.asked.get(name) {
+            if run.is_none() && region.run().as_ref() == self.programs.asked.get(name) {
                 // It does not answer for a moment, and is still the one that was asked.
                 continue;
             }
             region.program = None;
             match run {
-                None => _ = self.versions.asked.remove(name),
+                None => _ = self.programs.asked.remove(name),
                 Some(run) => {
-                    self.versions.asked.insert(name.clone(), run.clone());
-                    let (name, user, bus) = (name.clone(), self.config.sled.downstairs.user.clone(), bus.clone());
-                    let known = self.versions.known.clone();
+                    self.programs.asked.insert(name.clone(), run.clone());
+                    let (name, user, bus) = (name.clone(), config.sled.downstairs.user.clone(), bus.clone());
+                    let known = self.programs.known.clone();
                     self.tasks.run(|_| None, async move {
                         let program = version(&known, &bus, &user, run.pid).await?;
                         Some(Event::Runs(name, run, program))
@@ -76,9 +76,10 @@ impl Supervisor {
                 }
             }
         }
-        self.resume_upgrade(bus);
     }
+}
 
+impl Supervisor {
     /// Looks, aside from the loop, whether an upgrade was begun that has not ended.
     pub(in crate::supervisor) fn look_for_upgrade(&self) {
         self.tasks.run(|_| None, async {
@@ -91,11 +92,12 @@ impl Supervisor {
         self.facts.unfinished_upgrade = unfinished && self.facts.upgrading.is_none();
     }
 
-    fn resume_upgrade(&mut self, bus: Connection) {
-        let due = self.facts.unfinished_upgrade && !self.versions.resumed && self.facts.upgrading.is_none();
+    /// Goes on with an upgrade that was cut short.
+    pub(in crate::supervisor) fn resume_upgrade(&mut self, bus: Connection) {
+        let due = self.facts.unfinished_upgrade && !self.history.programs.resumed && self.facts.upgrading.is_none();
         let ready = due && usable(&self.config, &self.facts).is_ok() && self.publisher.has_published();
         let (Some(disk), true) = (self.disk(), ready) else { return };
-        self.versions.resumed = true;
+        self.history.programs.resumed = true;
         if let Ok(first) = may_upgrade(&self.config, &self.facts, true) {
             tracing::warn!("going on with an upgrade that was cut short");
             let order = Upgrade { cargo: Cargo::Unfinished, force: false, spoken: Spoken::Nothing };

@@ -12,12 +12,12 @@ impl Supervisor {
     /// Looks back at what has not happened: facts that have grown old, and, less often, units
     /// that were asked for in vain and may be asked for again.
     pub(in crate::supervisor) fn look_back(&mut self) {
-        self.facts.unseen = self.freshness.unseen(PATIENCE);
+        self.facts.unseen = self.history.staleness.unseen(PATIENCE);
         self.note_time();
         self.facts.stuck_removals = self.jobs.stuck_removals();
         for (name, region) in &mut self.facts.regions {
             if let Some(pulse) = region.pulse.as_mut().filter(|pulse| pulse.beat == Beat::Answering)
-                && self.freshness.silent(name)
+                && self.history.staleness.silent(name)
             {
                 pulse.beat = Beat::Silent;
             }
@@ -29,8 +29,8 @@ impl Supervisor {
         self.tell_crashes();
         self.fencing.visitors.forget(&mut self.facts);
         self.look_at_the_hung();
-        if self.tried_again.elapsed() >= TRY_AGAIN {
-            self.tried_again = Instant::now();
+        if self.history.tried_again.elapsed() >= TRY_AGAIN {
+            self.history.tried_again = Instant::now();
             self.facts.just_created.clear();
             self.facts.stuck_adoptions.clear();
             if matches!(self.facts.settled, Settled::Failed(_)) {
@@ -46,18 +46,16 @@ impl Supervisor {
                 self.region(&name, |region| region.changing = false);
             }
             self.move_again();
-            self.versions.ask_again(&self.facts);
+            self.history.programs.ask_again(&self.facts);
             self.systemd.refresh_again(&self.config);
-            if let Some(disk) = self.disk() {
-                self.record_holds(disk);
-            }
+            self.holds.record(&self.facts, self.jobs.context());
         }
     }
 
     /// When something is to be told that nobody else tells of.
     pub(in crate::supervisor) fn alarm(&self) -> Option<Instant> {
         let settings = &self.config.sled.downstairs;
-        let crash_histories = self.crash_histories.values().filter_map(|history| history.alarm(settings));
+        let crash_histories = self.history.crashes.values().filter_map(|history| history.alarm(settings));
         crash_histories.chain(self.maintenance.alarm()).chain(self.fencing.alarm()).min()
     }
 
@@ -87,7 +85,7 @@ impl Supervisor {
     pub(in crate::supervisor) fn complete(&self) -> bool {
         let seen = || observe::ALL.iter().all(|observer| (observer.is_known)(&self.config, &self.facts));
         let settled = !matches!(self.facts.settled, Settled::Running);
-        self.publisher.has_published() || (settled && seen()) || self.started.elapsed() > PATIENCE
+        self.publisher.has_published() || (settled && seen()) || self.history.began.elapsed() > PATIENCE
     }
 }
 
