@@ -4,6 +4,8 @@
 
 mod scripts;
 
+use crucible_sled::attach::findings::Code;
+use crucible_sled::check;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixListener;
@@ -91,6 +93,32 @@ fn exit_codes_tell_usage_from_no_supervisor() {
     let output = sledctl(&["--json", "--socket", "/nonexistent/admin.sock", "status"]);
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(json["error"]["code"], "UNREACHABLE");
+}
+
+/// Both programs explain their conditions, and need nobody for it.
+#[test]
+fn conditions_are_explained_without_a_supervisor() {
+    let programs = [
+        (env!("CARGO_BIN_EXE_sledctl"), check::Code::DiskFull.about(), check::Code::ALL.len()),
+        (env!("CARGO_BIN_EXE_crucible-attach"), Code::RequestsHeld.about(), Code::ALL.len()),
+    ];
+    for (name, about, all) in programs {
+        let program = |words: &[&str]| Command::new(name).args(words).output().unwrap();
+        let output = program(&["explain", about.code]);
+        let said = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        assert!([about.code, about.raised, about.cause, about.remedy].iter().all(|part| said.contains(part)), "{said}");
+        let json: serde_json::Value =
+            serde_json::from_slice(&program(&["--json", "explain", about.code]).stdout).unwrap();
+        assert_eq!(json, serde_json::to_value(about).unwrap());
+        assert_eq!(json["severity"], "blocking");
+        let list: serde_json::Value = serde_json::from_slice(&program(&["explain", "--json"]).stdout).unwrap();
+        assert_eq!(list.as_array().unwrap().len(), all);
+        assert_eq!(text(&program(&["explain"]).stdout).lines().count(), all + 1);
+        let output = program(&["explain", &about.code.replacen('S', "Z", 1)]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(text(&output.stderr).contains(&format!("is {} meant?", about.code)), "{}", text(&output.stderr));
+    }
 }
 
 /// A supervisor that dies while it is at it cannot be reached any more: that is no failure of what was asked.

@@ -44,6 +44,11 @@ pub(super) enum Command {
     /// Tell a monitoring system in one line how the volumes of this host are.
     #[command(after_help = "Exit codes: 0 well, 1 warning, 2 critical, 3 unknown.")]
     Check(CheckArguments),
+    /// Explain a condition that `status` or `check` shows, or list all that there are.
+    Explain {
+        /// Its code, for example REQUESTS_HELD.
+        code: Option<String>,
+    },
     /// Win a volume, so that its sleds let in this host and no other, and print the ticket.
     Ticket {
         #[command(flatten)]

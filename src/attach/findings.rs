@@ -9,8 +9,9 @@ use crate::check::Severity;
 use crate::clean;
 use crate::wire::Error;
 use serde::Serialize;
-use std::fmt;
 use std::path::Path;
+
+pub use super::codes::Code;
 
 /// The length from which a pause is news, in seconds: a server is replaced in about that time.
 const PAUSE_SECONDS: f64 = 5.0;
@@ -18,80 +19,6 @@ const PAUSE_SECONDS: f64 = 5.0;
 const SLOW_SECONDS: f64 = 10.0;
 /// The exit status of `serve` if the volume is another host's, or another one.
 const TAKEN_STATUS: i32 = 5;
-
-macro_rules! codes {
-    ($($(#[$doc:meta])* $name:ident = $text:literal, $severity:ident;)*) => {
-        /// The kind of a finding, by a name that stays.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-        pub enum Code {
-            $($(#[$doc])* #[serde(rename = $text)] $name,)*
-        }
-
-        impl Code {
-            /// Each of them.
-            pub const ALL: &'static [Self] = &[$(Self::$name),*];
-
-            /// As it is written everywhere.
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$name => $text,)* }
-            }
-
-            /// The severity of such a finding.
-            pub(super) fn severity(self) -> Severity {
-                match self { $(Self::$name => Severity::$severity,)* }
-            }
-        }
-    };
-}
-
-codes! {
-    /// The volume's service has ended, as the volume is another host's now, or another one.
-    VolumeLost = "VOLUME_LOST", Blocking;
-    /// No relay serves it, and one should.
-    RelayDown = "RELAY_DOWN", Blocking;
-    /// The kernel has a device of it, and no relay.
-    DeviceAlone = "DEVICE_ALONE", Blocking;
-    /// The relay holds requests.
-    RequestsHeld = "REQUESTS_HELD", Blocking;
-    /// The file system that is mounted can be read only.
-    MountReadOnly = "MOUNT_READ_ONLY", Blocking;
-    /// The volume is to be mounted, and is not.
-    NotMounted = "NOT_MOUNTED", Blocking;
-    /// No sled says how it is.
-    SledsSilent = "SLEDS_SILENT", Blocking;
-    /// The relay waits for the volume, and has not won it yet.
-    NotWon = "NOT_WON", Blocking;
-    /// There should be a device, and there is none.
-    DeviceMissing = "DEVICE_MISSING", Blocking;
-    /// The relay does not say how it is.
-    RelaySilent = "RELAY_SILENT", Warning;
-    /// A request has waited for long.
-    RequestsSlow = "REQUESTS_SLOW", Warning;
-    /// The server serves without all replicas.
-    ServerDegraded = "SERVER_DEGRADED", Warning;
-    /// The server repairs a replica.
-    ServerRepairs = "SERVER_REPAIRS", Warning;
-    /// The server does not say how it is.
-    ServerSilent = "SERVER_SILENT", Warning;
-    /// The device has another size than the volume.
-    DeviceSize = "DEVICE_SIZE", Warning;
-    /// A sled does not say how it is.
-    SledSilent = "SLED_SILENT", Warning;
-    /// The sleds say that it may not be attached as it is.
-    VolumeNotReady = "VOLUME_NOT_READY", Warning;
-    /// Proxmox does not use its storage on this host.
-    StorageInactive = "STORAGE_INACTIVE", Warning;
-    /// Proxmox would write beneath the mountpoint.
-    StorageUnguarded = "STORAGE_UNGUARDED", Warning;
-    /// The service was stopped, and does not begin with the machine.
-    Detached = "DETACHED", Information;
-}
-
-impl fmt::Display for Code {
-    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        to.pad(self.as_str())
-    }
-}
 
 /// A finding: something that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -176,7 +103,7 @@ fn no_relay(here: &Here, word: Option<&Word>) -> Option<Finding> {
         Some(service) if !service.enabled && service.state == "inactive" => Finding::new(
             Code::Detached,
             &service.name,
-            "its service was stopped, and does not begin with the machine",
+            Code::Detached.about().cause,
             format!("to attach it: systemctl enable --now {unit}"),
         ),
         Some(service) => Finding::new(
@@ -241,7 +168,7 @@ fn relay(here: &Here, state: &State, found: &mut Vec<Finding>) {
                 Code::ServerRepairs,
                 subject,
                 format!("it is {activity}"),
-                "wait until it has gone through all extents; meanwhile restart no other sled of the volume",
+                Code::ServerRepairs.remedy(),
             )),
             (None, Some(why)) => {
                 let remedy = format!("it is replaced by itself if it answers no requests either; journalctl -u crucible-attach@{volume}");
@@ -261,12 +188,7 @@ fn device(here: &Here, found: &mut Vec<Finding>) {
             let remedy = format!(
                 "journalctl -u crucible-attach@{volume} says why; is the kernel's module there (modprobe nbd)?"
             );
-            found.push(Finding::new(
-                Code::DeviceMissing,
-                "device",
-                "the kernel has no device of it, and its service is to connect one",
-                remedy,
-            ));
+            found.push(Finding::new(Code::DeviceMissing, "device", Code::DeviceMissing.about().cause, remedy));
         }
         Some(Found::There(device)) if size.is_some_and(|size| size != device.size_bytes) => {
             let cause = format!("it has {} bytes, and the volume has {}", device.size_bytes, size.unwrap_or_default());
@@ -283,7 +205,7 @@ fn device(here: &Here, found: &mut Vec<Finding>) {
         && mount.read_only
     {
         let device = here.device.as_ref().and_then(Found::there).map_or("the device", |device| &device.path);
-        let cause = "it is read-only: it was mounted so, or the file system has met an error";
+        let cause = Code::MountReadOnly.about().cause;
         let remedy = format!(
             "dmesg says which; after an error, stop what uses it, then: umount {0} && fsck {device} && mount {0}",
             mount.path
@@ -294,17 +216,11 @@ fn device(here: &Here, found: &mut Vec<Finding>) {
     if let Some(Found::There(storage)) = &here.storage {
         if storage.active == Some(false) {
             let remedy = format!("is it enabled for this node, and mounted? pvesm status --storage {}", storage.name);
-            found.push(Finding::new(
-                Code::StorageInactive,
-                &storage.name,
-                "Proxmox does not find it usable on this host",
-                remedy,
-            ));
+            found.push(Finding::new(Code::StorageInactive, &storage.name, Code::StorageInactive.about().cause, remedy));
         }
         if storage.kind == "dir" && !storage.guarded {
             let remedy = format!("pvesm set {} --is_mountpoint yes", storage.name);
-            let cause =
-                "Proxmox writes to the directory beneath when nothing is mounted there, and fills this host's own disk";
+            let cause = Code::StorageUnguarded.about().cause;
             found.push(Finding::new(Code::StorageUnguarded, &storage.name, cause, remedy));
         }
     }
@@ -334,7 +250,7 @@ fn sleds(here: &Here, word: &Word, found: &mut Vec<Finding>) {
             Code::SledsSilent,
             here.volume.as_str(),
             format!("no sled answers: {}", all.join("; ")),
-            "are they on, and is this host's network up?",
+            Code::SledsSilent.remedy(),
         );
         // Two of its programs are two things: what is asked about them, and what serves the data.
         finding.severity = if serves { Severity::Warning } else { Severity::Blocking };

@@ -39,6 +39,7 @@ pub mod ballot;
 mod check;
 mod child;
 mod client;
+mod codes;
 mod conf;
 mod control;
 mod detach;
@@ -78,7 +79,10 @@ mod wish;
 pub use arguments::Arguments;
 
 use crate::backoff::Backoff;
+use crate::check::About;
+use crate::explain;
 use crate::names::VolumeName;
+use crate::terminal;
 use crate::wire::Refusal;
 use arguments::{Command, RunArguments, Target};
 use failure::Failure;
@@ -141,9 +145,24 @@ async fn carry_out(arguments: &Arguments) -> Result<Done, Failure> {
         Command::Serve(arguments) => serve::serve(arguments).await?,
         Command::Install(arguments) => install::install(arguments, json).await?,
         Command::Uninstall(arguments) => install::uninstall(arguments, json).await?,
+        Command::Explain { code } => explained(code.as_deref(), json)?,
         Command::Run(arguments) => return attach(arguments).await.map(|server| Done::Won(Box::new(server))),
     };
     Ok(Done::Shown(shown))
+}
+
+/// Explain a condition of a volume on a host, or list all.
+fn explained(code: Option<&str>, json: bool) -> Result<ExitCode, Failure> {
+    let table: Vec<&'static About> = findings::Code::ALL.iter().map(|code| code.about()).collect();
+    match code {
+        Some(code) => {
+            let about = explain::find(&table, code).map_err(Failure::Refused)?;
+            if json { terminal::json(about)? } else { terminal::out(&explain::one(about))? }
+        }
+        None if json => terminal::json(&table)?,
+        None => terminal::out(&explain::list(&table))?,
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn wait(target: &Target, timeout: Duration, json: bool) -> Result<ExitCode, Failure> {

@@ -6,7 +6,7 @@
 //!
 //! | module | job |
 //! |---|---|
-//! | [`status`], [`checks`], [`volume`], [`region`], [`storage`], [`maintenance`], [`downstairs`], [`jobs`], [`config`], [`reload`], [`update`], [`setup`], [`console`] | the nouns |
+//! | [`status`], [`checks`], [`explain`], [`volume`], [`region`], [`storage`], [`maintenance`], [`downstairs`], [`jobs`], [`config`], [`reload`], [`update`], [`setup`], [`console`] | the nouns |
 //! | [`client`], [`query`] | the supervisor's socket, and the parameters of a request |
 //! | [`orders`] | requests that become jobs, and the jobs followed to their end |
 //! | [`neighbours`] | the other sleds of a volume, asked on behalf of a job |
@@ -22,6 +22,7 @@ mod client;
 mod config;
 mod console;
 mod downstairs;
+mod explain;
 mod failure;
 mod jobs;
 mod maintenance;
@@ -45,6 +46,7 @@ use client::Client;
 use config::ConfigCommand;
 use console::ConsoleCommand;
 use downstairs::DownstairsCommand;
+use explain::ExplainCommand;
 use failure::Failure;
 use jobs::JobsCommand;
 use maintenance::MaintenanceCommand;
@@ -96,6 +98,7 @@ enum Command {
     #[command(subcommand)]
     Maintenance(MaintenanceCommand),
     Checks(ChecksCommand),
+    Explain(ExplainCommand),
     #[command(subcommand)]
     Update(UpdateCommand),
     Setup(Box<SetupCommand>),
@@ -117,6 +120,7 @@ impl Command {
             Self::Jobs(jobs) => jobs.run(client, json).await,
             Self::Maintenance(maintenance) => maintenance.run(client, json).await,
             Self::Checks(checks) => checks.run(client, json).await,
+            Self::Explain(explain) => explain.run(json),
             Self::Update(update) => update.run(client, json).await,
             Self::Setup(setup) => setup.run(),
             Self::Console(console) => console.run(client).await,

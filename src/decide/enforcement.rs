@@ -2,7 +2,7 @@
 //! trying; what was not tried yet is not judged.
 
 use super::facts::{Enforcement, Facts, Gap};
-use super::finding::{Finding, Scope};
+use super::finding::Finding;
 use crate::check::Code;
 
 /// Find in one finding all that is not enforced.
@@ -13,13 +13,8 @@ pub(super) fn finding(facts: &Facts) -> Option<Finding> {
     let gaps = [ports, hosts].into_iter().filter_map(|(what, proof)| Some((what, proof.as_ref().err()?)));
     let (causes, mut remedies): (Vec<_>, Vec<_>) = gaps.map(|(what, gap)| (cause(what, gap), remedy(gap))).unzip();
     remedies.dedup();
-    (!causes.is_empty()).then(|| Finding {
-        code: Code::PortMapNotEnforced,
-        subject: "systemd".into(),
-        scope: Scope::Sled,
-        cause: causes.join("; and "),
-        remedy: remedies.join("; then "),
-    })
+    (!causes.is_empty())
+        .then(|| Finding::new(Code::PortMapNotEnforced, "systemd", causes.join("; and "), remedies.join("; then ")))
 }
 
 fn cause(what: &str, gap: &Gap) -> String {

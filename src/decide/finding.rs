@@ -1,6 +1,6 @@
 //! Finding of a condition: without a time, and with what it concerns.
 
-use crate::check::Code;
+use crate::check::{self, Code};
 use crate::names::VolumeName;
 use crate::port_map::LocalRegion;
 
@@ -31,10 +31,41 @@ pub enum Scope {
 }
 
 impl Finding {
+    /// Make one that concerns no volume more than another: the sled or its operator, as the table of checks has it.
+    pub(super) fn new(
+        code: Code,
+        subject: impl Into<String>,
+        cause: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        let scope = if code.about().scope == check::Scope::Operator { Scope::Operator } else { Scope::Sled };
+        Self { code, subject: subject.into(), scope, cause: cause.into(), remedy: remedy.into() }
+    }
+
+    /// Make one about a volume.
+    pub(super) fn about_volume(
+        volume: &VolumeName,
+        code: Code,
+        cause: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        let scope = Scope::Volume(volume.clone());
+        Self { scope, ..Self::new(code, format!("volume {volume}"), cause, remedy) }
+    }
+
     /// Make one about a region, which concerns its volume.
     pub(super) fn about_region(local: &LocalRegion, code: Code, cause: String, remedy: String) -> Self {
         let scope = Scope::Volume(local.name.volume().clone());
-        Self { code, subject: format!("region {}", local.name), scope, cause, remedy }
+        Self { scope, ..Self::new(code, format!("region {}", local.name), cause, remedy) }
+    }
+
+    /// Whether it concerns no more than the table of checks has it.
+    pub(super) fn keeps_to_the_table(&self) -> bool {
+        match self.code.about().scope {
+            check::Scope::Sled => self.scope != Scope::Operator,
+            check::Scope::Volume | check::Scope::Region => matches!(self.scope, Scope::Volume(_)),
+            check::Scope::Operator => self.scope == Scope::Operator,
+        }
     }
 
     /// Tell what another one tells that is the same condition.

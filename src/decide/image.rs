@@ -1,7 +1,7 @@
 //! Image that a machine runs, and what is to be told of it.
 
 use super::facts::{Facts, Image};
-use super::finding::{Finding, Scope};
+use super::finding::Finding;
 use crate::check::Code;
 
 /// The findings of the image; none on a machine that was set up by hand.
@@ -10,24 +10,17 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
 }
 
 fn of(image: &Image) -> Vec<Finding> {
-    let about = |code, cause, remedy: &str| Finding {
-        code,
-        subject: format!("image {}", image.version),
-        scope: Scope::Sled,
-        cause,
-        remedy: remedy.into(),
-    };
-    let demonstration = image.demonstration.then(|| {
-        let cause = "a stand-in serves the regions and keeps no data: this is a demonstration, and no storage";
-        about(Code::Demonstration, cause.into(), "flash an image that was built with --crucible DIR")
-    });
+    let about =
+        |code: Code, cause: String| Finding::new(code, format!("image {}", image.version), cause, code.remedy());
+    let demonstration =
+        image.demonstration.then(|| about(Code::Demonstration, Code::Demonstration.about().cause.into()));
     let given_up = image.given_up.as_ref().map(|(version, why)| {
         let cause = format!("version {version} was tried and given up: {why}");
-        about(Code::UpdateGivenUp, cause, "sledctl update status; then take another: sledctl update apply")
+        about(Code::UpdateGivenUp, cause)
     });
     let refused = (!image.refused.is_empty()).then(|| {
         let cause = format!("the configuration that was brought last has faults: {}", image.refused.join("; "));
-        about(Code::ConfigRefused, cause, "mend it on the CONFIG partition, and boot again; the one before is in force")
+        about(Code::ConfigRefused, cause)
     });
     [demonstration, given_up, refused].into_iter().flatten().collect()
 }

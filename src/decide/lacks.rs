@@ -2,7 +2,7 @@
 //! two replicas only.
 
 use super::facts::Facts;
-use super::finding::{Finding, Scope};
+use super::finding::Finding;
 use crate::check::Code;
 use crate::config::Configuration;
 use crate::names::{RegionName, VolumeName};
@@ -57,6 +57,6 @@ fn degraded(config: &Configuration, facts: &Facts, volume: VolumeName, host: IpA
          lacks cuts nobody off: sledctl region restart {first}",
         std::net::SocketAddr::new(config.address, port)
     );
-    let scope = Scope::Volume(volume.clone());
-    Some(Finding { code: Code::VolumeDegraded, subject: format!("volume {volume} of {host}"), scope, cause, remedy })
+    let finding = Finding::about_volume(&volume, Code::VolumeDegraded, cause, remedy);
+    Some(Finding { subject: format!("volume {volume} of {host}"), ..finding })
 }

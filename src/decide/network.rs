@@ -1,7 +1,7 @@
 //! Network's facts and what they mean: one finding for one cause, the nearest to the root of it.
 
 use super::facts::{Bridge, Facts, Network, Nic, PortState};
-use super::finding::{Finding, Scope};
+use super::finding::Finding;
 use crate::check::Code;
 use crate::config::{Configuration, usual_prefix};
 
@@ -40,17 +40,13 @@ pub(super) fn is_duplicate(config: &Configuration, facts: &Facts) -> bool {
     bridge.is_some_and(|bridge| bridge.duplicates.contains(&config.address))
 }
 
-fn finding(code: Code, subject: String, cause: String, remedy: String) -> Finding {
-    Finding { code, subject, scope: Scope::Sled, cause, remedy }
-}
-
 fn missing_nic(config: &Configuration) -> Finding {
     let nic = &config.sled.network.nic;
-    finding(
+    Finding::new(
         Code::NicMissing,
         format!("nic {nic}"),
         format!("there is no network interface {nic}"),
-        "plug the USB adapter in again; if it is another adapter, write its name into network.nic of sled.toml".into(),
+        Code::NicMissing.remedy(),
     )
 }
 
@@ -59,34 +55,34 @@ fn nic_findings(config: &Configuration, nic: &Nic) -> Vec<Finding> {
     let subject = format!("nic {}", wanted.nic);
     let mut found = Vec::new();
     if !nic.up {
-        found.push(finding(
+        found.push(Finding::new(
             Code::NicNoCarrier,
             subject.clone(),
             format!("{} is switched off", wanted.nic),
             format!("ip link set {} up", wanted.nic),
         ));
     } else if !nic.carrier {
-        found.push(finding(
+        found.push(Finding::new(
             Code::NicNoCarrier,
             subject.clone(),
             format!("{} has no link", wanted.nic),
-            "check the cable, and whether the switch port is on".into(),
+            "check the cable, and whether the switch port is on",
         ));
     }
     if let Some(speed) = nic.link_mbps.filter(|speed| nic.carrier && *speed < wanted.min_link_mbps) {
-        found.push(finding(
+        found.push(Finding::new(
             Code::NicSlow,
             subject.clone(),
             format!("{} runs at {speed} Mbit/s, and {} are expected", wanted.nic, wanted.min_link_mbps),
-            "check the cable (Cat 5e or better) and the switch port's speed".into(),
+            Code::NicSlow.remedy(),
         ));
     }
     if let Some(speed) = nic.usb_mbps.filter(|speed| *speed < wanted.min_usb_mbps) {
-        found.push(finding(
+        found.push(Finding::new(
             Code::NicUsb2,
             subject,
             format!("{} hangs on a USB port at {speed} Mbit/s, and {} are expected", wanted.nic, wanted.min_usb_mbps),
-            "plug the adapter into a USB 3 port (blue), without a hub or extension".into(),
+            Code::NicUsb2.remedy(),
         ));
     }
     found
@@ -94,7 +90,7 @@ fn nic_findings(config: &Configuration, nic: &Nic) -> Vec<Finding> {
 
 fn missing_bridge(config: &Configuration) -> Finding {
     let bridge = &config.sled.network.bridge;
-    finding(
+    Finding::new(
         Code::BridgeMissing,
         format!("bridge {bridge}"),
         format!("there is no bridge {bridge}"),
@@ -112,7 +108,7 @@ fn port(config: &Configuration, whole: &Bridge, nic: &Nic) -> Option<Finding> {
             None => format!("{wanted} is not a port of {bridge}"),
         };
         let remedy = format!("ip link set {wanted} master {bridge}");
-        return Some(finding(Code::BridgePortMissing, subject, cause, remedy));
+        return Some(Finding::new(Code::BridgePortMissing, subject, cause, remedy));
     }
     // The port of a bridge that is down, or without a link, is disabled, too.
     let state = nic.port.filter(|_| whole.up && nic.up && nic.carrier)?;
@@ -129,7 +125,7 @@ fn port(config: &Configuration, whole: &Bridge, nic: &Nic) -> Option<Finding> {
         ),
     };
     let cause = format!("{wanted} {state} as a port of {bridge}: nothing goes through it");
-    Some(finding(Code::BridgePortBlocked, subject, cause, remedy))
+    Some(Finding::new(Code::BridgePortBlocked, subject, cause, remedy))
 }
 
 /// The finding about the sled's address on the bridge.
@@ -145,7 +141,7 @@ fn address(config: &Configuration, bridge: &Bridge) -> Option<Finding> {
              from it; then have it looked at anew: ip address del {address}/{prefix} dev {name} && ip address add \
              {address}/{prefix} dev {name}"
         );
-        return Some(finding(Code::AddressDuplicate, subject, cause, remedy));
+        return Some(Finding::new(Code::AddressDuplicate, subject, cause, remedy));
     }
     let cause = match (bridge.up, bridge.addresses.contains(&address)) {
         (true, true) => return None,
@@ -154,13 +150,13 @@ fn address(config: &Configuration, bridge: &Bridge) -> Option<Finding> {
             let cause = format!(
                 "{name} does not have the sled's address {address} yet: whether another machine has it is looked at"
             );
-            return Some(finding(Code::BridgeAddress, subject, cause, "wait: that takes a second or two".into()));
+            return Some(Finding::new(Code::BridgeAddress, subject, cause, "wait: that takes a second or two"));
         }
         (true, false) => format!("{name} does not have the sled's address {address}"),
     };
     let remedy =
         format!("see `networkctl status {name}`; the address comes from [sleds.{}] of port-map.toml", config.sled.name);
-    Some(finding(Code::BridgeAddress, subject, cause, remedy))
+    Some(Finding::new(Code::BridgeAddress, subject, cause, remedy))
 }
 
 /// The finding about the longest packets that the two take.
@@ -181,7 +177,7 @@ fn mtu(config: &Configuration, bridge: &Bridge, nic: &Nic) -> Option<Finding> {
         "give both the same, as the switch and the hosts have it: ip link set {name} mtu {least} && ip link set {wanted} \
          mtu {least}"
     );
-    Some(finding(Code::MtuMismatch, format!("bridge {name}"), cause, remedy))
+    Some(Finding::new(Code::MtuMismatch, format!("bridge {name}"), cause, remedy))
 }
 
 /// The finding about the size of the network that the sled's address lies in. The size that it is to have is
@@ -206,7 +202,7 @@ fn prefix(config: &Configuration, facts: &Facts, bridge: &Bridge) -> Option<Find
         "ip address add {address}/{right} dev {name} && ip address del {address}/{has} dev {name}, and the same where \
          the address is configured"
     );
-    Some(finding(Code::AddressPrefix, format!("bridge {name}"), cause, remedy))
+    Some(Finding::new(Code::AddressPrefix, format!("bridge {name}"), cause, remedy))
 }
 
 /// The finding about the way out. A gateway is configured for the image alone.
@@ -220,6 +216,6 @@ fn default_route(config: &Configuration, facts: &Facts, network: &Network) -> Op
              and updates are not reached"
         );
         let remedy = format!("networkctl reconfigure {name}, or: ip route add default via {gateway} dev {name}");
-        finding(Code::NoDefaultRoute, format!("bridge {name}"), cause, remedy)
+        Finding::new(Code::NoDefaultRoute, format!("bridge {name}"), cause, remedy)
     })
 }

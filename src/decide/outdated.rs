@@ -1,7 +1,7 @@
 //! Units that are not as they are configured.
 
 use super::facts::{Obstacle, Outdated};
-use super::finding::{Finding, Scope};
+use super::finding::Finding;
 use crate::check::Code;
 
 /// The finding about units that are not as they are configured. The last good goes on: what runs is as it was, and so
@@ -13,21 +13,19 @@ pub(super) fn finding(outdated: &Outdated) -> Finding {
     } else {
         format!("they stay as they were, and by these none of {kept} is started")
     };
-    let (code, subject, cause, remedy) = match &outdated.by {
+    let (code, subject, cause) = match &outdated.by {
         Obstacle::Programs(why) => (
             Code::ProgramsUnreadable,
             "downstairs",
             format!(
                 "which downstairs program each region runs cannot be read, so the units are not written anew: {why}; {kept}"
             ),
-            "restore /var/lib/sled/programs.json, for example from a backup; it is read again by itself",
         ),
         Obstacle::Systemd(why) => (
             Code::UnitsOutdated,
             "units",
             format!("systemd does not have the units as they are configured: {why}; {kept}"),
-            "see df -h /run and journalctl -b -p err _PID=1; it is tried again by itself",
         ),
     };
-    Finding { code, subject: subject.into(), scope: Scope::Sled, cause, remedy: remedy.into() }
+    Finding::new(code, subject, cause, code.remedy())
 }

@@ -1,7 +1,7 @@
 //! Pending configuration: its files beside what is in force, and what the next start would do with them.
 
 use super::facts::{Facts, Files, InForce};
-use super::finding::{Finding, Scope};
+use super::finding::Finding;
 use crate::check::Code;
 use crate::config::Configuration;
 use crate::source::Fault;
@@ -18,14 +18,13 @@ pub(super) fn findings(config: &Configuration, facts: &Facts) -> Vec<Finding> {
         let cause = format!(
             "what is in force cannot be kept: {why}; with a fault in the files the next start has nothing to serve with"
         );
-        let remedy = "make room for it and make it writable: /var/lib/sled; it is tried again by itself";
-        finding(Code::ConfigNotKept, cause, remedy.into())
+        finding(Code::ConfigNotKept, cause, Code::ConfigNotKept.remedy())
     });
     pending.into_iter().chain(not_kept).collect()
 }
 
-fn finding(code: Code, cause: String, remedy: String) -> Finding {
-    Finding { code, subject: "configuration".into(), scope: Scope::Operator, cause, remedy }
+fn finding(code: Code, cause: String, remedy: impl Into<String>) -> Finding {
+    Finding::new(code, "configuration", cause, remedy)
 }
 
 fn faulty(files: &Files, faults: &[Fault], in_force: &InForce) -> Finding {

@@ -2,7 +2,7 @@
 //! room.
 
 use super::facts::{Active, Disk, Facts, Settled};
-use super::finding::{Finding, Scope};
+use super::finding::Finding;
 use crate::check::Code;
 use crate::config::{Configuration, Provisioning};
 use crate::names::{RegionName, VolumeName};
@@ -144,8 +144,7 @@ pub(super) fn findings(config: &Configuration, facts: &Facts) -> Vec<Finding> {
     }
     if let Some(why) = &disk.damage {
         let cause = format!("one of the ledger's two copies cannot be read: {why}");
-        let remedy = "none is needed: it is written anew from the other; see dmesg for errors of the disk".into();
-        found.push(about(config, Code::LedgerDamaged, cause, remedy));
+        found.push(about(config, Code::LedgerDamaged, cause, Code::LedgerDamaged.remedy()));
     }
     found.extend(overcommitted(config, disk));
     found.extend(unmapped(config, disk));
@@ -181,9 +180,7 @@ fn unavailable(config: &Configuration, disk: &Disk) -> Option<Finding> {
 
 fn read_only(config: &Configuration) -> Finding {
     let cause = format!("the file system at {} cannot be written to", config.sled.storage.root.display());
-    let remedy =
-        "see dmesg: after an error the kernel makes a file system read-only; check the disk and mount it again";
-    about(config, Code::DataReadOnly, cause, remedy.into())
+    about(config, Code::DataReadOnly, cause, Code::DataReadOnly.remedy())
 }
 
 fn unreadable(config: &Configuration, disk: &Disk, why: &str) -> Finding {
@@ -194,17 +191,16 @@ fn unreadable(config: &Configuration, disk: &Disk, why: &str) -> Finding {
     } else {
         "it is not lost: install the sledd that wrote it, or see dmesg for errors of the disk"
     };
-    about(config, Code::LedgerUnreadable, cause, remedy.into())
+    about(config, Code::LedgerUnreadable, cause, remedy)
 }
 
 fn unsettled(why: &str) -> Finding {
     let cause = format!("what an earlier supervisor left undone cannot be finished: {why}");
-    let remedy = "mend that; it is tried again every 10 s, and nothing is started or created before".into();
-    Finding { code: Code::NotSettled, subject: "disk".into(), scope: Scope::Sled, cause, remedy }
+    Finding::new(Code::NotSettled, "disk", cause, Code::NotSettled.remedy())
 }
 
-fn about(config: &Configuration, code: Code, cause: String, remedy: String) -> Finding {
-    Finding { code, subject: format!("disk {}", config.sled.storage.root.display()), scope: Scope::Sled, cause, remedy }
+fn about(config: &Configuration, code: Code, cause: String, remedy: impl Into<String>) -> Finding {
+    Finding::new(code, format!("disk {}", config.sled.storage.root.display()), cause, remedy)
 }
 
 /// Whether regions would find no room for what they still have to write.
@@ -264,20 +260,15 @@ fn repairs(config: &Configuration, disk: &Disk) -> Vec<Finding> {
     }
     let short =
         needs.into_iter().filter(|(volume, needs)| disk.free < *needs && config.map.volumes.contains_key(*volume));
-    let finding = |(volume, needs): (&VolumeName, u64)| Finding {
-        code: Code::RepairImpossible,
-        subject: format!("volume {volume}"),
-        scope: Scope::Volume(volume.clone()),
-        cause: format!(
+    let finding = |(volume, needs): (&VolumeName, u64)| {
+        let cause = format!(
             "{} is free at {}, and to repair a region takes {}: a region that was away stays out of date, and a host that \
              attaches anew would wait for its repair without end",
             size::spoken(disk.free),
             config.sled.storage.root.display(),
             size::spoken(needs)
-        ),
-        remedy: "make room on the disk (sledctl storage shows what takes it); hosts that are attached go on: restart \
-                 neither them nor a region before"
-            .into(),
+        );
+        Finding::about_volume(volume, Code::RepairImpossible, cause, Code::RepairImpossible.remedy())
     };
     short.map(finding).collect()
 }
@@ -289,14 +280,11 @@ fn room(config: &Configuration, disk: &Disk) -> Option<Finding> {
     let room = format!("{} of {} is free at {root}", size::spoken(disk.free), size::spoken(disk.capacity));
     if full(disk) {
         let cause = format!("{room}: a region that is written to hangs until there is more");
-        let remedy = "make room on it at once (sledctl storage shows what takes it); a restart of the regions does \
-                      not help";
-        return Some(about(config, Code::DiskFull, cause, remedy.into()));
+        return Some(about(config, Code::DiskFull, cause, Code::DiskFull.remedy()));
     }
     (disk.free < reserve).then(|| {
         let cause = format!("{room}, and {} ({}) is to be kept in reserve", size::spoken(reserve), storage.reserve);
-        let remedy = "make room, or add a disk, before it is full: sledctl storage shows what takes it";
-        about(config, Code::DiskLow, cause, remedy.into())
+        about(config, Code::DiskLow, cause, Code::DiskLow.remedy())
     })
 }
 
@@ -326,12 +314,12 @@ fn overcommitted(config: &Configuration, disk: &Disk) -> Option<Finding> {
         size::spoken(disk.free)
     );
     let remedy = match config.sled.storage.provisioning {
-        Provisioning::Thin => "watch it (sledctl storage): when it is full, every region that is written to hangs",
+        Provisioning::Thin => Code::DiskOvercommitted.remedy(),
         Provisioning::Thick => {
             "regions from before storage.provisioning = \"thick\" reserve nothing: watch sledctl storage"
         }
     };
-    Some(about(config, Code::DiskOvercommitted, cause, remedy.into()))
+    Some(about(config, Code::DiskOvercommitted, cause, remedy))
 }
 
 /// Regions that exist here and that the map knows nothing of: a volume that was renamed or
@@ -353,8 +341,7 @@ fn unmapped(config: &Configuration, disk: &Disk) -> Vec<Finding> {
             "put it back into port-map.toml, then: sledctl reload; or, to delete it, which keeps its data for a while: \
              sledctl region delete {name}{twice}"
         );
-        let subject = format!("region {name}");
-        Finding { code: Code::RegionUnmapped, subject, scope: Scope::Sled, cause, remedy }
+        Finding::new(Code::RegionUnmapped, format!("region {name}"), cause, remedy)
     };
     others.map(finding).collect()
 }

@@ -2,7 +2,7 @@
 //! it does.
 
 use super::facts::{Facts, TurnedAway};
-use super::finding::{Finding, Scope};
+use super::finding::Finding;
 use crate::check::Code;
 use crate::config::Configuration;
 use crate::names::{RegionName, VolumeName};
@@ -11,20 +11,17 @@ use std::net::IpAddr;
 
 /// The findings about records of tickets that cannot be read: whom a volume lets in is not known.
 pub(super) fn unread(facts: &Facts) -> Vec<Finding> {
-    let volume = |(volume, why): (&VolumeName, &String)| Finding {
-        code: Code::TicketsUnreadable,
-        subject: format!("volume {volume}"),
-        scope: Scope::Volume(volume.clone()),
-        cause: format!("who holds its last ticket cannot be read: {why}"),
-        remedy: format!("say which host may have it: sledctl volume allow {volume} HOST; and see dmesg for the disk"),
+    let volume = |(volume, why): (&VolumeName, &String)| {
+        let cause = format!("who holds its last ticket cannot be read: {why}");
+        let remedy =
+            format!("say which host may have it: sledctl volume allow {volume} HOST; and see dmesg for the disk");
+        Finding::about_volume(volume, Code::TicketsUnreadable, cause, remedy)
     };
     let all = facts.disk.as_ref().filter(|disk| disk.mounted).and_then(|disk| disk.grants.as_ref().err());
-    let all = all.filter(|_| facts.grants.is_none()).map(|why| Finding {
-        code: Code::TicketsUnreadable,
-        subject: "disk".into(),
-        scope: Scope::Sled,
-        cause: format!("who holds the last tickets cannot be read: {why}"),
-        remedy: "see dmesg for the disk; it is tried again all the time".into(),
+    let all = all.filter(|_| facts.grants.is_none()).map(|why| {
+        let cause = format!("who holds the last tickets cannot be read: {why}");
+        let remedy = "see dmesg for the disk; it is tried again all the time";
+        Finding::new(Code::TicketsUnreadable, "disk", cause, remedy)
     });
     facts.unread_grants.iter().map(volume).chain(all).chain(damaged(facts)).collect()
 }
@@ -32,12 +29,9 @@ pub(super) fn unread(facts: &Facts) -> Vec<Finding> {
 /// The findings about records of tickets that are not as they were written, while it is known what
 /// they said.
 fn damaged(facts: &Facts) -> impl Iterator<Item = Finding> {
-    facts.damaged_grants.iter().map(|(volume, why)| Finding {
-        code: Code::TicketsDamaged,
-        subject: format!("volume {volume}"),
-        scope: Scope::Volume(volume.clone()),
-        cause: format!("the record of who holds its last ticket is not as it was written: {why}"),
-        remedy: "none is needed: it is written anew, as what it said is known; see dmesg for errors of the disk".into(),
+    facts.damaged_grants.iter().map(|(volume, why)| {
+        let cause = format!("the record of who holds its last ticket is not as it was written: {why}");
+        Finding::about_volume(volume, Code::TicketsDamaged, cause, Code::TicketsDamaged.remedy())
     })
 }
 
@@ -67,13 +61,7 @@ fn foreign(config: &Configuration, facts: &Facts, volume: &VolumeName) -> Option
              allow {volume} ADDRESS; otherwise find out what it is"
         )
     };
-    Some(Finding {
-        code: Code::ClientForeign,
-        subject: format!("volume {volume}"),
-        scope: Scope::Volume(volume.clone()),
-        cause: causes.join("; "),
-        remedy,
-    })
+    Some(Finding::about_volume(volume, Code::ClientForeign, causes.join("; "), remedy))
 }
 
 fn spoken(config: &Configuration, address: IpAddr) -> String {

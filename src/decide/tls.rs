@@ -2,7 +2,7 @@
 //! so. By the time of the look; there is no clock here.
 
 use super::facts::{Certificate, Facts, Flaw, KeyForm, Refusal, Tls};
-use super::finding::{Finding, Scope};
+use super::finding::Finding;
 use crate::check::Code;
 use crate::config::{self, Configuration};
 use crate::port_map::LocalRegion;
@@ -35,7 +35,7 @@ pub(super) fn usable(config: &Configuration, facts: &Facts) -> Result<(), Option
 }
 
 fn finding(code: Code, file: &Path, cause: String, remedy: String) -> Finding {
-    Finding { code, subject: format!("tls {}", file.display()), scope: Scope::Sled, cause, remedy }
+    Finding::new(code, format!("tls {}", file.display()), cause, remedy)
 }
 
 /// The faults that keep hosts and regions from talking to each other.

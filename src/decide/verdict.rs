@@ -2,7 +2,7 @@
 //! holds. Without times; the supervisor knows since when.
 
 use super::facts::{Awaited, Bus, Facts};
-use super::finding::{Finding, Scope, united};
+use super::finding::{Finding, united};
 use super::plan::is_queued;
 use super::turns::reason;
 use super::{enforcement, image, lacks, network, outdated, pending, region, storage, strangers, tls};
@@ -55,6 +55,7 @@ pub fn judge(config: &Configuration, facts: &Facts) -> Verdict {
     if let Some(Ok(ledger)) = facts.disk.as_ref().map(|disk| &disk.ledger) {
         findings.extend(shared_uuids(ledger));
     }
+    debug_assert!(findings.iter().all(Finding::keeps_to_the_table), "{findings:?}");
     let mut findings = united(findings);
     findings.sort_by(|a, b| {
         (a.code.severity(), a.code, &a.cause, &a.subject).cmp(&(b.code.severity(), b.code, &b.cause, &b.subject))
@@ -66,8 +67,7 @@ fn sled_findings(config: &Configuration, facts: &Facts) -> Vec<Finding> {
     let mut found: Vec<_> = facts.unseen.iter().map(|(what, seconds)| not_seen(what, *seconds)).collect();
     if let Some(Bus::Unreachable(why)) = &facts.bus {
         let cause = format!("systemd does not answer on D-Bus: {why}");
-        let remedy = "systemctl status dbus; what is shown of the units is what was last known".to_owned();
-        found.push(about_sled(Code::SystemdUnreachable, "systemd".into(), cause, remedy));
+        found.push(Finding::new(Code::SystemdUnreachable, "systemd", cause, Code::SystemdUnreachable.remedy()));
     }
     found.extend(facts.outdated.as_ref().map(outdated::finding));
     found.extend(pending::findings(config, facts));
@@ -75,18 +75,14 @@ fn sled_findings(config: &Configuration, facts: &Facts) -> Vec<Finding> {
     found.extend(image::findings(facts));
     found.extend(storage::findings(config, facts));
     if facts.unfinished_upgrade {
-        let cause =
-            "an upgrade of the downstairs program was begun and not finished: regions may run different programs";
-        let remedy = "sledctl downstairs shows which; begin it again: sledctl downstairs upgrade PATH";
-        found.push(about_sled(Code::UpgradeUnfinished, "downstairs".into(), cause.into(), remedy.into()));
+        found.push(as_it_stands(Code::UpgradeUnfinished, "downstairs"));
     }
     found.extend(strangers::findings(config, facts));
     found.extend(strangers::unread(facts));
     found.extend(facts.maintenance.as_ref().map(maintenance));
     found.extend(facts.drains.iter().filter(|(volume, _)| config.map.volumes.contains_key(volume)).map(drain));
     if facts.leaving {
-        let cause = "the machine is being switched off, and the regions are stopped".to_owned();
-        found.push(about_sled(Code::SledStopping, "sled".into(), cause, "wait until it is back".into()));
+        found.push(as_it_stands(Code::SledStopping, "sled"));
     }
     found
 }
@@ -99,7 +95,7 @@ fn maintenance(maintenance: &Maintenance) -> Finding {
         None => (String::new(), "sledctl maintenance off".into()),
     };
     let cause = format!("no host may attach a volume{end}, as somebody is at work on the sled{reason}");
-    about_sled(Code::Maintenance, "sled".into(), cause, remedy)
+    Finding::new(Code::Maintenance, "sled", cause, remedy)
 }
 
 /// The finding that a volume is to be free.
@@ -122,8 +118,7 @@ fn drain((volume, drain): (&VolumeName, &Drain)) -> Finding {
     };
     let cause = format!("it is being drained{reason}, and no host gets a ticket; {said}");
     let remedy = format!("when it may be attached again: sledctl volume drain {volume} --end");
-    let (subject, scope) = (format!("volume {volume}"), Scope::Volume(volume.clone()));
-    Finding { code: Code::VolumeDraining, subject, scope, cause, remedy }
+    Finding::about_volume(volume, Code::VolumeDraining, cause, remedy)
 }
 
 /// The finding that a region is to be restarted, as the map or an upgrade has it, and the volume's other sleds keep
@@ -161,8 +156,10 @@ fn what_helps(config: &Configuration, local: &LocalRegion, facts: &Facts, job: u
     format!("{said}; if it does not come back by itself: detach the volume on {on}, and attach it again")
 }
 
-fn about_sled(code: Code, subject: String, cause: String, remedy: String) -> Finding {
-    Finding { code, subject, scope: Scope::Sled, cause, remedy }
+/// Make one of which the table of checks says all that there is to say.
+fn as_it_stands(code: Code, subject: &str) -> Finding {
+    let about = code.about();
+    Finding::new(code, subject, about.cause, about.remedy)
 }
 
 /// The finding about a look that does not come back, for example at a disk that hangs: it must not leave an old fact
@@ -171,18 +168,15 @@ fn not_seen(what: &str, seconds: u64) -> Finding {
     let cause =
         format!("the {what} could not be looked at for {seconds} s: what was known of it may not be so any more");
     let remedy = format!("see journalctl -u sledd and dmesg for why the look at the {what} does not come back");
-    about_sled(Code::NotSeen, what.into(), cause, remedy)
+    Finding::new(Code::NotSeen, what, cause, remedy)
 }
 
 fn open_volumes(config: &Configuration, states: &BTreeMap<RegionName, State>) -> Vec<Finding> {
     let here = |name: &VolumeName| states.keys().any(|region| region.volume() == name);
     let open = config.map.volumes.iter().filter(|(name, volume)| volume.hosts.is_empty() && here(name));
-    open.map(|(name, _)| Finding {
-        code: Code::VolumeOpen,
-        subject: format!("volume {name}"),
-        scope: Scope::Volume(name.clone()),
-        cause: "the port map names no hosts for it: any machine on the network may attach it".into(),
-        remedy: format!("write hosts = [\"ADDRESS\"] under [volumes.{name}] of port-map.toml"),
+    open.map(|(name, _)| {
+        let remedy = format!("write hosts = [\"ADDRESS\"] under [volumes.{name}] of port-map.toml");
+        Finding::about_volume(name, Code::VolumeOpen, Code::VolumeOpen.about().cause, remedy)
     })
     .collect()
 }
@@ -196,19 +190,11 @@ fn shared_uuids(ledger: &Ledger) -> Vec<Finding> {
     let shared = by_uuid.into_iter().filter(|(_, names)| names.len() > 1);
     let finding = |((volume, uuid), names): ((&VolumeName, Uuid), Vec<&RegionName>)| {
         let names = names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        Finding {
-            code: Code::RegionUuidShared,
-            subject: format!("volume {volume}"),
-            scope: Scope::Volume(volume.clone()),
-            cause: format!(
-                "{names} have the same UUID, {uuid}: they work, but a lost one cannot be cloned from another, and \
-                 directories that were swapped are not told apart"
-            ),
-            remedy:
-                "nothing has to be done as long as they serve; one that is lost is made anew with a UUID of its own, \
-                     and the host repairs it"
-                    .into(),
-        }
+        let cause = format!(
+            "{names} have the same UUID, {uuid}: they work, but a lost one cannot be cloned from another, and \
+             directories that were swapped are not told apart"
+        );
+        Finding::about_volume(volume, Code::RegionUuidShared, cause, Code::RegionUuidShared.remedy())
     };
     shared.map(finding).collect()
 }

@@ -173,6 +173,8 @@ refusals! {
     // Of `sledctl`.
     /// This boot of the image is not a good one.
     BootFailed = "BOOT_FAILED";
+    /// There is no condition of that code to be explained; of `crucible-attach` as well.
+    CodeUnknown = "CODE_UNKNOWN";
     /// The answers to `sledctl setup` are not complete.
     Incomplete = "INCOMPLETE";
     /// The machine does not reboot.

@@ -67,6 +67,14 @@ fn every_row_of_the_failures_is_mild_first() {
     }
 }
 
+/// What is said of a condition before it is met.
+#[test]
+fn every_remedy_of_the_table_is_mild_first() {
+    for about in Code::ALL.iter().map(|code| code.about()) {
+        is_mild_first(about.cause, about.remedy);
+    }
+}
+
 /// Whatever else the text of a failure has in it: a wrong owner, an immutable file and a failing disk
 /// are told as such.
 #[test]
