@@ -1,4 +1,4 @@
-//! What a changed configuration would change, and what that means to hosts. Pure.
+//! Difference of a changed configuration, and what it means to hosts. Pure.
 
 use super::Error;
 use crate::check::{Code, Severity};
@@ -22,7 +22,7 @@ pub struct Difference {
     /// The digest of all files of the other one.
     #[serde(default)]
     pub to_files: String,
-    /// What differs, in the order of what it is about.
+    /// The changes, in the order of what they are about.
     pub changes: Vec<Change>,
     /// The conditions that would hold and do not now, by what is so at this moment.
     #[serde(default)]
@@ -33,32 +33,32 @@ pub struct Difference {
     /// The volumes that a host may attach now and could not then.
     #[serde(default)]
     pub unattachable: Vec<Unattachable>,
-    /// Why it would not be taken over without `--yes`; told when it is only shown.
+    /// The reason why it would not be taken over without `--yes`; told when it is only shown.
     #[serde(default)]
     pub refused: Option<Error>,
     /// The number under which it is kept, once it is in force.
     #[serde(default)]
     pub number: Option<u64>,
-    /// It is in force now.
+    /// Whether it is in force now.
     pub applied: bool,
 }
 
-/// One thing that differs.
+/// A change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
-    /// What it is about, for example `volume still-fawn`.
+    /// The subject, for example `volume still-fawn`.
     pub subject: String,
-    /// What differs.
+    /// The difference, in words.
     pub what: String,
-    /// What is done about it when it is applied.
+    /// The effect when it is applied.
     pub effect: String,
-    /// A host that is connected now would be cut off or interrupted by it.
+    /// Whether a host that is connected now would be cut off or interrupted by it.
     #[serde(default)]
     pub interrupts: bool,
-    /// It is not applied to a supervisor that runs: it must be started anew.
+    /// Whether it is not applied to a supervisor that runs: it must be started anew.
     #[serde(default)]
     pub needs_restart: bool,
-    /// It stops a region, keeps it from starting again, or destroys what is kept.
+    /// Whether it stops a region, keeps it from starting again, or destroys what is kept.
     #[serde(default)]
     pub needs_yes: bool,
 }
@@ -66,22 +66,22 @@ pub struct Change {
 /// A condition without a time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Condition {
-    /// Its stable code.
+    /// The condition's stable code.
     pub code: Code,
-    /// How much it matters.
+    /// The severity.
     pub severity: Severity,
-    /// What it is about.
+    /// The subject.
     pub subject: String,
-    /// What is wrong, in a sentence.
+    /// The cause, in a sentence.
     pub cause: String,
-    /// What to do, in a sentence.
+    /// The remedy, in a sentence.
     pub remedy: String,
 }
 
 /// A volume that could not be attached any more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unattachable {
-    /// Which.
+    /// The volume.
     pub volume: VolumeName,
     /// The first reason.
     pub why: String,
@@ -94,7 +94,7 @@ pub struct Configurations {
     pub dir: String,
     /// The number of the one in force; absent if it could not be kept, or none is in force.
     pub in_force: Option<u64>,
-    /// What lies in the directory now.
+    /// The files as they lie in the directory now.
     pub files: Files,
     /// The last ten that were in force, the last one first; without their files.
     pub kept: Vec<Kept>,
@@ -105,9 +105,9 @@ pub struct Configurations {
 pub struct Files {
     /// `sha256:` and their digest as they are, in hexadecimal.
     pub digest: String,
-    /// When one of them was changed last.
+    /// The time at which one of them was changed last.
     pub changed: Option<Timestamp>,
-    /// What is wrong with them.
+    /// The faults of the files.
     pub faults: Vec<Fault>,
 }
 

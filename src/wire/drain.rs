@@ -1,53 +1,53 @@
-//! That whoever has a volume is asked to detach it, and what has come of that. Pure.
+//! Drain of a volume: whoever has it is asked to detach it, and what has come of that. Pure.
 
 use super::ticket::LARGEST_ASKED;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
-/// A volume is to be free: whoever has it is asked to detach, and nobody else gets a ticket for it.
+/// A drain: the volume is to be free, whoever has it is asked to detach, and nobody else gets a ticket for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Drain {
-    /// What tells it from an earlier one of the volume: an answer names it.
+    /// The number that tells it from an earlier one of the volume: an answer names it.
     pub id: u64,
-    /// Since when.
+    /// The time since when it is asked for.
     pub since: Timestamp,
-    /// Why, in words.
+    /// The reason, in words.
     #[serde(default)]
     pub reason: Option<String>,
-    /// What the host that has the volume has said to it last; absent while it has said nothing.
+    /// The last answer of the host that has the volume; absent while it has said nothing.
     #[serde(default)]
     pub said: Option<DrainSaid>,
 }
 
-/// What a host says to that it is to detach.
+/// The answer of a host to that it is to detach.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DrainSaid {
     /// The address of the host.
     pub host: IpAddr,
-    /// How far it is.
+    /// The state that it is in.
     pub state: DrainState,
-    /// What uses the volume there, if that is why it is not detached.
+    /// The users of the volume there, if that is why it is not detached.
     #[serde(default)]
     pub users: Vec<String>,
-    /// Why it is not detached, in a sentence.
+    /// The reason why it is not detached, in a sentence.
     #[serde(default)]
     pub message: Option<String>,
-    /// When it said so, by the sled's clock.
+    /// The time at which it said so, by the sled's clock.
     pub at: Timestamp,
 }
 
-/// How far a host is.
+/// The state of a host that is to detach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DrainState {
-    /// It is at it.
+    /// The host is at it.
     Detaching,
-    /// It has detached the volume.
+    /// The host has detached the volume.
     Detached,
     /// Something uses the volume there: it is as it was.
     InUse,
-    /// It could not.
+    /// The host could not.
     Failed,
 }
 
@@ -55,26 +55,27 @@ pub enum DrainState {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Drained {
-    /// Which wish it answers.
+    /// The number of the drain that it answers.
     pub id: u64,
-    /// How far it is.
+    /// The state that the host is in.
     pub state: DrainState,
-    /// What uses the volume.
+    /// The users of the volume.
     #[serde(default)]
     pub users: Vec<String>,
-    /// Why it is not detached.
+    /// The reason why it is not detached.
     #[serde(default)]
     pub message: Option<String>,
 }
 
-/// So much of each text of a [`Drained`] is told, in characters.
-const LONGEST: usize = 200;
+/// The part of each text of a [`Drained`] that is told, in characters.
+const TEXT_LIMIT_CHARS: usize = 200;
 
 impl Drained {
-    /// It as a sled reads it: with as many of those that use the volume as a body has room for ([`LARGEST_ASKED`]).
+    /// Fit it to what a sled reads: with as many of those that use the volume as a body has room for
+    /// ([`LARGEST_ASKED`]).
     #[must_use]
     pub fn fitting(mut self) -> Self {
-        let short = |text: &mut String| *text = text.chars().take(LONGEST).collect();
+        let short = |text: &mut String| *text = text.chars().take(TEXT_LIMIT_CHARS).collect();
         self.message.iter_mut().chain(&mut self.users).for_each(short);
         while !self.users.is_empty() && serde_json::to_vec(&self).is_ok_and(|body| body.len() > LARGEST_ASKED) {
             self.users.pop();

@@ -1,4 +1,4 @@
-//! Long work, and the answers to requests for it.
+//! Jobs: long work, and the answers to requests for it.
 
 use super::Error;
 use crate::names::RegionName;
@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use uuid::Uuid;
 
-/// How far a job has got.
+/// The state of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum JobState {
@@ -34,27 +34,27 @@ impl JobState {
     }
 }
 
-/// What a job does.
+/// The kind of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum JobKind {
-    /// Creates a region.
+    /// A job that creates a region.
     Create,
-    /// Adopts a region from what served it before.
+    /// A job that adopts a region from what served it before.
     Adopt,
-    /// Deletes a region.
+    /// A job that deletes a region.
     Delete,
-    /// Gives a deleted region its place again.
+    /// A job that gives a deleted region its place again.
     Restore,
-    /// Removes a deleted region for good.
+    /// A job that removes a deleted region for good.
     Purge,
-    /// Restarts a region's downstairs.
+    /// A job that restarts a region's downstairs.
     Restart,
-    /// Stops a region, and keeps it from running.
+    /// A job that stops a region, and keeps it from running.
     Hold,
-    /// Lets a region run again that was held.
+    /// A job that lets a region run again that was held.
     Release,
-    /// Rolls another downstairs program over every region, beginning with the one that is named.
+    /// A job that rolls another downstairs program over every region, beginning with the one that is named.
     Upgrade,
 }
 
@@ -78,30 +78,30 @@ impl JobKind {
 /// Long work that somebody asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
-    /// Its number on this machine: 1, 2, 3, over restarts of the supervisor too.
+    /// The job's number on this machine: 1, 2, 3, over restarts of the supervisor too.
     pub id: u64,
-    /// What it does.
+    /// The kind: what it does.
     pub kind: JobKind,
     /// The region that it does it to.
     pub region: RegionName,
-    /// How far it has got.
+    /// The state: how far it has got.
     pub state: JobState,
-    /// What it is doing, or did last, in a few words.
+    /// The step that it is at, or was at last, in a few words.
     pub step: String,
-    /// How much of that step is done, of how much; absent if it cannot be told.
+    /// The part of that step that is done, of how much; absent if it cannot be told.
     pub progress: Option<JobProgress>,
-    /// It can still be cancelled, without a trace.
+    /// Whether it can still be cancelled, without a trace.
     pub cancellable: bool,
-    /// Why it failed.
+    /// The reason why it failed.
     pub error: Option<Error>,
-    /// When it was asked for.
+    /// The time at which it was asked for.
     pub asked: Timestamp,
-    /// How long it took in milliseconds, the wait for its turn included.
+    /// The time that it took in milliseconds, the wait for its turn included.
     pub took_ms: Option<u64>,
-    /// What it wants to be told before it goes on, by whoever follows it.
+    /// The question that it wants to be told the answer of before it goes on, by whoever follows it.
     #[serde(default)]
     pub asks: Option<Box<Ask>>,
-    /// Nobody asked for it: the supervisor's own.
+    /// Whether nobody asked for it: the supervisor's own.
     #[serde(default)]
     pub unasked: bool,
 }
@@ -119,7 +119,7 @@ pub struct Ask {
     pub moved: BTreeSet<RegionName>,
 }
 
-/// What is answered to an [`Ask`].
+/// The answer to an [`Ask`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Word {
@@ -127,11 +127,11 @@ pub enum Word {
     Well,
     /// Another sled has its turn: this job gives up its own, and asks again.
     Yield,
-    /// It is not so, and why.
+    /// The volume's other regions are not well, and why.
     No(Error),
 }
 
-/// How much of a step is done.
+/// The part of a step that is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobProgress {
     /// So much of it, in whatever the step counts.
@@ -150,19 +150,19 @@ pub enum Granted {
     Job(Job),
 }
 
-/// The answer to `GET /v1/regions/{region}/adopt`: what adopting it would come to.
+/// The answer to `GET /v1/regions/{region}/adopt`: a proposal of what adopting it would come to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proposal {
     /// The region.
     pub region: RegionName,
     /// The directory that would be taken over, if there is one.
     pub from: Option<String>,
-    /// The identity of what lies there.
+    /// The identity of the region that lies there.
     pub uuid: Option<Uuid>,
     /// The unit that serves it now, if there is one.
     pub unit: Option<String>,
-    /// Who is connected to it.
+    /// The hosts that are connected to it.
     pub connected: Vec<IpAddr>,
-    /// Why it would be refused; absent if it would be done.
+    /// The reason why it would be refused; absent if it would be done.
     pub problem: Option<String>,
 }

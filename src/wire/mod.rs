@@ -1,5 +1,5 @@
-//! What goes over HTTP and the unix socket, as serde types that the daemon, `sledctl` and the
-//! host's tool share. Fields may be added; none is renamed or removed. Pure.
+//! Wire types: what goes over HTTP and the unix socket, as serde types that the daemon, `sledctl` and the host's tool
+//! share. Fields may be added; none is renamed or removed. Pure.
 
 mod difference;
 mod drain;
@@ -26,25 +26,25 @@ use std::fmt;
 use std::net::IpAddr;
 use uuid::Uuid;
 
-/// What a region is doing.
+/// The state of a region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// It does not exist.
+    /// The region does not exist.
     Missing,
-    /// It is being created.
+    /// The region is being created.
     Creating,
-    /// It exists, and nothing runs on it.
+    /// The region exists, and nothing runs on it.
     Stopped,
     /// A downstairs runs on it, or is about to, and does not serve yet.
     Starting,
-    /// It serves: a host may use it.
+    /// The region serves: a host may use it.
     Serving,
-    /// Its downstairs listens and does not answer.
+    /// The region's downstairs listens and does not answer.
     Hung,
-    /// The supervisor keeps it from running, for a reason that is shown.
+    /// The supervisor keeps the region from running, for a reason that is shown.
     Held,
-    /// It cannot serve, and will not without help.
+    /// The region cannot serve, and will not without help.
     Failed,
 }
 
@@ -73,26 +73,26 @@ impl fmt::Display for State {
 /// A condition that holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
-    /// Its stable code.
+    /// The condition's stable code.
     pub code: Code,
-    /// How much it matters.
+    /// The severity.
     pub severity: Severity,
-    /// What it is about, for example `region still-fawn-0`.
+    /// The subject, for example `region still-fawn-0`.
     pub subject: String,
-    /// What is wrong, in a sentence.
+    /// The cause, in a sentence.
     pub cause: String,
-    /// What to do, in a sentence.
+    /// The remedy, in a sentence.
     pub remedy: String,
-    /// Since when it holds, as far as the supervisors of this boot saw.
+    /// The time since when it holds, as far as the supervisors of this boot saw.
     pub since: Timestamp,
 }
 
 /// A peer of a region's data port.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Peer {
-    /// Its address.
+    /// The peer's address.
     pub address: IpAddr,
-    /// Its port.
+    /// The peer's port.
     pub port: u16,
     /// The name of the host or sled, if the port map has one for its address.
     #[serde(default)]
@@ -116,14 +116,14 @@ pub struct Region {
     pub repair_port: u16,
     /// The region's identity; absent while it does not exist, and for other sleds' regions.
     pub uuid: Option<Uuid>,
-    /// What it is doing; absent for other sleds' regions, of which this sled knows nothing.
+    /// The state; absent for other sleds' regions, of which this sled knows nothing.
     pub state: Option<State>,
-    /// Since when it is in that state, as far as the supervisors of this boot saw.
+    /// The time since when it is in that state, as far as the supervisors of this boot saw.
     pub since: Option<Timestamp>,
     /// The main process of its unit.
     pub pid: Option<u32>,
-    /// When its unit was last stopped or restarted by somebody else than the supervisor, since the machine was
-    /// booted.
+    /// The time at which its unit was last stopped or restarted by somebody else than the supervisor, since the
+    /// machine was booted.
     #[serde(default)]
     pub stopped_outside: Option<Timestamp>,
     /// The version of the program that it runs, as that states it; absent while it is not known.
@@ -132,41 +132,41 @@ pub struct Region {
     /// The version of the messages that this program understands.
     #[serde(default)]
     pub message_version: Option<u32>,
-    /// A job has its turn at it: it is away, or may be so at any moment.
+    /// Whether a job has its turn at it: it is away, or may be so at any moment.
     #[serde(default)]
     pub turn: bool,
-    /// Who is connected to the data port, the supervisor's own probe left out.
+    /// The peers that are connected to the data port, the supervisor's own probe left out.
     pub connected: Vec<Peer>,
 }
 
 /// The body of `GET /v1/volumes/{volume}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Volume {
-    /// Its name.
+    /// The volume's name.
     pub volume: VolumeName,
     /// Whether a host may attach it now, as far as this sled is concerned.
     pub ready: bool,
-    /// Changes whenever anything in this body but `as_of` does.
+    /// A number that changes whenever anything in this body but `as_of` does.
     pub revision: u64,
-    /// When this was found to be so.
+    /// The time at which this was found to be so.
     pub as_of: Timestamp,
     /// The sled that answers.
     pub sled: SledName,
     /// The digest of its port map.
     pub port_map: String,
-    /// How many sleds may die, whichever they are, without losing data.
+    /// The number of sleds that may die, whichever they are, without losing data.
     pub fault_tolerance: usize,
     /// The size that a host sees, in bytes.
     pub size_bytes: u64,
     /// The hosts that may attach it; empty: anyone.
     pub hosts: Vec<IpAddr>,
-    /// Its three regions, by index.
+    /// The volume's three regions, by index.
     pub regions: Vec<Region>,
     /// Every condition that concerns it, blocking ones first.
     pub checks: Vec<Check>,
     /// The highest generation granted to a host; 0 while none was.
     pub generation: u64,
-    /// Who holds the last ticket that this sled granted; absent while there is none.
+    /// The holder of the last ticket that this sled granted; absent while there is none.
     #[serde(default)]
     pub holder: Option<Holder>,
     /// Hosts that were cut off, by an operator or for another's ticket: they are let in when an operator
@@ -179,8 +179,8 @@ pub struct Volume {
     /// Whether the data ports of this sled want TLS; absent from a sled that does not say so yet.
     #[serde(default)]
     pub tls: Option<bool>,
-    /// It is to be free: who has it is asked to detach. Absent if it is not, and from a sled that does not know of
-    /// such a thing.
+    /// The drain: it is to be free, and who has it is asked to detach. Absent if it is not, and from a sled that does
+    /// not know of such a thing.
     #[serde(default)]
     pub drain: Option<Drain>,
 }
@@ -188,15 +188,15 @@ pub struct Volume {
 /// A volume in short: an entry of `GET /v1/volumes`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VolumeBrief {
-    /// Its name.
+    /// The volume's name.
     pub volume: VolumeName,
     /// Whether a host may attach it now.
     pub ready: bool,
-    /// As in [`Volume`].
+    /// The revision, as in [`Volume`].
     pub revision: u64,
-    /// How many of its regions are on this sled.
+    /// The number of its regions that are on this sled.
     pub regions: usize,
-    /// How many of those serve.
+    /// The number of those that serve.
     pub serving: usize,
     /// The size that a host sees, in bytes.
     pub size_bytes: u64,
@@ -209,7 +209,7 @@ pub struct VolumeBrief {
 pub struct Volumes {
     /// The sled that answers.
     pub sled: SledName,
-    /// When this was found to be so.
+    /// The time at which this was found to be so.
     pub as_of: Timestamp,
     /// Every volume with a region on this sled.
     pub volumes: Vec<VolumeBrief>,
@@ -222,7 +222,7 @@ pub struct Network {
     pub nic: String,
     /// Whether it has a link; absent if it is not there.
     pub carrier: Option<bool>,
-    /// Its negotiated speed in Mbit/s, if the driver tells.
+    /// The negotiated speed in Mbit/s, if the driver tells.
     pub link_mbps: Option<u32>,
     /// The speed of its USB connection in Mbit/s, if it is a USB adapter.
     pub usb_mbps: Option<u32>,
@@ -239,48 +239,48 @@ pub struct Storage {
     pub root: String,
     /// Whether a file system of its own is mounted there.
     pub mounted: bool,
-    /// Its capacity in bytes; 0 while it is not mounted.
+    /// The capacity in bytes; 0 while it is not mounted.
     pub capacity_bytes: u64,
-    /// How many bytes of it are free.
+    /// The bytes of it that are free.
     pub free_bytes: u64,
-    /// How many bytes of it the regions on record may take in all.
+    /// The bytes of it that the regions on record may take in all.
     pub promised_bytes: u64,
-    /// How many bytes of it they and what was deleted take now.
+    /// The bytes of it that they and what was deleted take now.
     pub used_bytes: u64,
 }
 
-/// Hosts are asked to wait. The body of `GET /v1/maintenance`, or `null`.
+/// Maintenance, in which hosts are asked to wait. The body of `GET /v1/maintenance`, or `null`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Maintenance {
-    /// Why, in words.
+    /// The reason, in words.
     pub reason: Option<String>,
-    /// Since when.
+    /// The time since when it is asked for.
     pub since: Timestamp,
-    /// Until when; absent: until somebody ends it.
+    /// The time until when; absent: until somebody ends it.
     pub until: Option<Timestamp>,
 }
 
 /// The body of `GET /v1/sled`: everything.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sled {
-    /// Its name.
+    /// The sled's name.
     pub sled: SledName,
     /// The supervisor's version.
     pub version: String,
-    /// When this was found to be so.
+    /// The time at which this was found to be so.
     pub as_of: Timestamp,
-    /// When the supervisor started.
+    /// The time at which the supervisor started.
     pub started: Timestamp,
-    /// How long it took from the start until every region of the map on this sled served, in
-    /// milliseconds; absent until they did.
+    /// The time from the start until every region of the map on this sled served, in milliseconds; absent until they
+    /// did.
     pub settled_ms: Option<u64>,
     /// The sled's address.
     pub address: IpAddr,
     /// The digest of its port map.
     pub port_map: String,
-    /// No blocking condition holds.
+    /// Whether no blocking condition holds.
     pub well: bool,
-    /// Hosts are asked to wait, and until when.
+    /// The maintenance in which hosts are asked to wait, and until when.
     #[serde(default)]
     pub maintenance: Option<Maintenance>,
     /// The network as it was found.
@@ -294,7 +294,7 @@ pub struct Sled {
 }
 
 impl Sled {
-    /// The body of `GET /v1/volumes`: the same in short.
+    /// Make the body of `GET /v1/volumes`: the same in short.
     pub fn brief(&self) -> Volumes {
         let volumes = self.volumes.iter().map(Volume::brief).collect();
         Volumes { sled: self.sled.clone(), as_of: self.as_of, volumes }
@@ -319,25 +319,25 @@ impl Volume {
     }
 }
 
-/// Why a request was not done.
+/// The error of a request that was not done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct Error {
-    /// Its stable code.
+    /// The error's stable code.
     pub code: ErrorCode,
-    /// What is wrong, in a sentence.
+    /// The cause, in a sentence.
     pub message: String,
-    /// What to do, in a sentence.
+    /// The remedy, in a sentence.
     pub remedy: String,
 }
 
 impl Error {
-    /// An error from its three parts.
+    /// Make an error from its three parts.
     pub fn new(code: impl Into<ErrorCode>, message: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { code: code.into(), message: message.into(), remedy: remedy.into() }
     }
 
-    /// What everything answers while the configuration has faults.
+    /// Make the error that everything answers while the configuration has faults.
     pub fn config_invalid(faults: &[Fault]) -> Self {
         let list = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
         Self::new(

@@ -1,4 +1,4 @@
-//! What takes the data disk, and whose it is.
+//! Storage in detail: what takes the data disk, and whose it is.
 
 use super::Storage;
 use crate::names::{RegionName, SledName};
@@ -9,19 +9,19 @@ use uuid::Uuid;
 /// The body of `GET /v1/storage`: what takes the data disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StorageDetail {
-    /// In short.
+    /// The storage in short.
     #[serde(flatten)]
     pub storage: Storage,
     /// The identity of the disk, if it is marked as a sled's.
     pub disk: Option<Uuid>,
     /// The sled that it belongs to.
     pub belongs_to: Option<SledName>,
-    /// How many bytes are to be kept free.
+    /// The bytes that are to be kept free.
     pub reserve_bytes: u64,
-    /// How many bytes must be free so that a region can be repaired.
+    /// The bytes that must be free so that a region can be repaired.
     #[serde(default)]
     pub repair_bytes: u64,
-    /// How many files can be made on it yet; absent where there is no limit.
+    /// The files that can be made on it yet; absent where there is no limit.
     #[serde(default)]
     pub inodes_free: Option<u64>,
     /// The regions that the port map puts on this sled and that are not on record.
@@ -29,39 +29,39 @@ pub struct StorageDetail {
     pub wanted: Vec<WantedRegion>,
     /// Whether new regions reserve their blocks: `thick` or `thin`.
     pub provisioning: String,
-    /// How many bytes the regions may still take that are not reserved.
+    /// The bytes that the regions may still take and that are not reserved.
     pub unreserved_bytes: u64,
     /// Every region on record.
     pub regions: Vec<StoredRegion>,
-    /// What was deleted and can be had back or is being removed, oldest first.
+    /// The deleted regions that can be had back or are being removed, oldest first.
     pub trash: Vec<DeletedRegion>,
 }
 
 /// A region that is not there yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WantedRegion {
-    /// Its name.
+    /// The region's name.
     pub region: RegionName,
-    /// How many bytes it may take.
+    /// The bytes that it may take.
     pub bytes: u64,
-    /// How many bytes must be free so that it can be repaired.
+    /// The bytes that must be free so that it can be repaired.
     pub repair_bytes: u64,
 }
 
 /// A region on record, by what it takes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredRegion {
-    /// Its name.
+    /// The region's name.
     pub region: RegionName,
-    /// Its identity.
+    /// The region's identity.
     pub uuid: Uuid,
-    /// How many bytes it may take.
+    /// The bytes that it may take.
     pub promised_bytes: u64,
-    /// How many bytes it takes; absent if its directory is not there.
+    /// The bytes that it takes; absent if its directory is not there.
     pub used_bytes: Option<u64>,
-    /// When it was made or adopted.
+    /// The time at which it was made or adopted.
     pub created: Timestamp,
-    /// By what.
+    /// The maker of it.
     pub by: String,
 }
 
@@ -70,18 +70,18 @@ pub struct StoredRegion {
 pub struct DeletedRegion {
     /// The name that it had.
     pub region: RegionName,
-    /// Its identity.
+    /// The region's identity.
     pub uuid: Uuid,
-    /// When it was deleted.
+    /// The time at which it was deleted.
     pub deleted: Timestamp,
-    /// Until when it is kept, if the sled stays switched on: what counts is the time that it lives.
+    /// The time until when it is kept, if the sled stays switched on: what counts is the time that it lives.
     pub kept_until: Timestamp,
-    /// For how many seconds of its life the sled keeps it yet.
+    /// The seconds of its life for which the sled keeps it yet.
     #[serde(default)]
     pub kept_for_seconds: u64,
-    /// Its removal has begun: it cannot be had back.
+    /// Whether its removal has begun: it cannot be had back.
     pub removing: bool,
-    /// How many bytes it takes.
+    /// The bytes that it takes.
     pub used_bytes: u64,
 }
 
@@ -92,6 +92,6 @@ pub struct Marked {
     pub disk: Uuid,
     /// The sled that it belongs to.
     pub sled: SledName,
-    /// When it was marked.
+    /// The time at which it was marked.
     pub marked: Timestamp,
 }

@@ -14,10 +14,10 @@ pub const LARGEST_ASKED: usize = 4096;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Attach {
-    /// The generation is to be at least this.
+    /// The least generation.
     #[serde(default)]
     pub at_least: u64,
-    /// Whoever else is connected is to be cut off first.
+    /// Whether any other host that is connected is to be cut off first.
     #[serde(default)]
     pub takeover: bool,
 }
@@ -40,9 +40,9 @@ pub struct Ticket {
     pub sled: SledName,
     /// The address of the host that asked.
     pub host: IpAddr,
-    /// When it was granted.
+    /// The time at which it was granted.
     pub granted: Timestamp,
-    /// Where the data ports of regions 0, 1 and 2 are.
+    /// The addresses of the data ports of regions 0, 1 and 2.
     pub targets: Vec<SocketAddr>,
     /// The regions, by index.
     pub regions: Vec<TicketRegion>,
@@ -54,9 +54,9 @@ pub struct Ticket {
     pub block_size: u64,
     /// The digest of the sled's port map.
     pub port_map: String,
-    /// How many sleds may die, whichever they are, without losing data.
+    /// The number of sleds that may die, whichever they are, without losing data.
     pub fault_tolerance: usize,
-    /// The data ports want TLS.
+    /// Whether the data ports want TLS.
     #[serde(default)]
     pub tls: bool,
 }
@@ -72,7 +72,7 @@ pub struct TicketRegion {
     pub name: RegionName,
     /// The sled that serves it.
     pub sled: SledName,
-    /// Its identity; absent for regions of other sleds.
+    /// The region's identity; absent for regions of other sleds.
     pub uuid: Option<Uuid>,
 }
 
@@ -86,12 +86,12 @@ pub struct TicketRegion {
 /// `NOT_HELD` or `STILL_ATTACHED` (409).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefusedTicket {
-    /// Why.
+    /// The reason.
     pub error: Error,
     /// The highest generation that the sled ever granted, for the next `at_least`.
     #[serde(default)]
     pub generation: u64,
-    /// Who is connected.
+    /// The hosts that are connected.
     #[serde(default)]
     pub attached: Vec<Attached>,
 }
@@ -105,7 +105,7 @@ pub struct Release {
     pub generation: Option<u64>,
 }
 
-/// What a host has let go of: it is let in no more, and the next one need not wait for it.
+/// The release of a ticket by a host: it is let in no more, and the next one need not wait for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Released {
     /// The volume.
@@ -119,19 +119,19 @@ pub struct Released {
 /// A host that is connected to regions of a volume.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Attached {
-    /// Its address.
+    /// The host's address.
     pub address: IpAddr,
-    /// Its name, if the port map has one for it.
+    /// The host's name, if the port map has one for it.
     #[serde(default)]
     pub host: Option<String>,
-    /// Since when, as far as this supervisor saw.
+    /// The time since when, as far as this supervisor saw.
     pub since: Timestamp,
     /// The regions on this sled that it is connected to.
     pub regions: Vec<RegionName>,
 }
 
-/// The body of `GET /v1/volumes/{volume}/hosts`: who is connected, by a look that was made for this answer. What
-/// other bodies show of connections may be some seconds old, as nothing tells when one ends.
+/// The body of `GET /v1/volumes/{volume}/hosts`: who is connected, by a look that was made for this answer.
+/// Connections in other bodies may be some seconds old, as nothing tells when one ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hosts {
     /// The volume.
@@ -142,27 +142,28 @@ pub struct Hosts {
     pub attached: Vec<Attached>,
 }
 
-/// Whom a volume's regions on a sled let in since a ticket was granted.
+/// The holder of a volume's last ticket: whom its regions on a sled let in since it was granted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
     /// The address of the host that holds the last ticket.
     pub address: IpAddr,
-    /// Its name, if the port map has one for it.
+    /// The host's name, if the port map has one for it.
     #[serde(default)]
     pub host: Option<String>,
     /// The ticket's generation.
     pub generation: u64,
-    /// When it was granted.
+    /// The time at which it was granted.
     pub since: Timestamp,
     /// Hosts that were cut off by it, or by an operator, and stay so until an operator allows
     /// them again or they hold a ticket of their own.
     #[serde(default)]
     pub denied: Vec<IpAddr>,
-    /// It has let go of its ticket: it is let in no more.
+    /// Whether it has let go of its ticket: it is let in no more.
     #[serde(default)]
     pub released: bool,
-    /// It keeps its ticket although it is away: until it lets go, is cut off, or has been away for longer than an
-    /// upstairs would be, another host gets none without a takeover. Absent from a sled that does not say so yet.
+    /// Whether it keeps its ticket although it is away: until it lets go, is cut off, or has been away for longer
+    /// than an upstairs would be, another host gets none without a takeover. Absent from a sled that does not say so
+    /// yet.
     #[serde(default)]
     pub keeps: Option<bool>,
 }

@@ -181,7 +181,7 @@ impl Facts {
         wanted.is_some() && unit.is_some_and(|unit| unit.fence == wanted)
     }
 
-    /// The job that does something to a region right now; one that waits or only watches does nothing.
+    /// The work of a job on a region right now; one that waits or only watches does nothing.
     pub fn at_work(&self, name: &RegionName) -> Option<Busy> {
         self.busy.get(name).copied().filter(|busy| !busy.passive())
     }
