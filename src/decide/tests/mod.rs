@@ -27,7 +27,7 @@ use super::facts::{
 use crate::config::{self, Configuration, Sources};
 use crate::names::{RegionName, VolumeName};
 use crate::port_map::Fence;
-use crate::region::{Ledger, Mark, Record, RegionJson};
+use crate::region::{Geometry, Ledger, Mark, Record, RegionJson};
 use crate::source::Source;
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -37,6 +37,9 @@ const FIRST: &str = "still-fawn-0";
 const MAP: &str = "[sleds.proper-raptor]\naddress = \"192.168.4.189\"\n[defaults]\nextent_count = 4\n[volumes.still-fawn]\n\
                    hosts = [\"192.168.4.17\"]\n\
                    regions = [\"proper-raptor:3830\", \"proper-raptor:3831\", \"proper-raptor:3832\"]\n";
+
+/// A situation by its name, which a test that fails tells: what is otherwise in it than when all is well.
+type Situation = (&'static str, fn(&mut Facts));
 
 fn config() -> Configuration {
     config_of(MAP)
@@ -58,6 +61,32 @@ fn first() -> RegionName {
 
 /// All is well.
 fn well(config: &Configuration) -> Facts {
+    let mut disk = Disk { serial: 7, mounted: true, capacity: 1 << 40, free: 1 << 39, ..Disk::default() };
+    let (mut ledger, mark) = (Ledger::default(), Mark::new(config.sled.name.clone()));
+    let mut facts = Facts {
+        bus: Some(Bus::Connected),
+        network: Some(network(config)),
+        settled: Settled::Done(mark.disk),
+        intruders: Some(Default::default()),
+        grants: Some(Default::default()),
+        ..Facts::default()
+    };
+    for (index, local) in config.local_regions().into_iter().enumerate() {
+        let pid = u32::try_from(100 + index).unwrap();
+        let (uuid, geometry) = (Uuid::from_u128(pid.into()), local.geometry);
+        let record = Record { uuid, geometry, created: Timestamp::UNIX_EPOCH, by: "a test".into() };
+        ledger.regions.insert(local.name.clone(), record);
+        disk.regions.insert(local.name.clone(), OnDisk::Present(on_disk(uuid, geometry)));
+        let fence = Fence::around(&config.map, local.name.volume(), None);
+        facts.regions.insert(local.name, serving(pid, uuid, fence));
+    }
+    (disk.ledger, disk.mark) = (Ok(ledger), Ok(Some(mark)));
+    facts.disk = Some(disk);
+    facts
+}
+
+/// A network that can be used.
+fn network(config: &Configuration) -> Network {
     let nic = Nic {
         up: true,
         carrier: true,
@@ -74,60 +103,42 @@ fn well(config: &Configuration) -> Facts {
         mtu: Some(1500),
         ..Bridge::default()
     };
-    let mut facts = Facts {
-        bus: Some(Bus::Connected),
-        network: Some(Network { nic: Some(nic), bridge: Some(bridge), default_v4: true, default_v6: false }),
-        disk: Some(Disk { serial: 7, mounted: true, capacity: 1 << 40, free: 1 << 39, ..Disk::default() }),
-        ..Facts::default()
+    Network { nic: Some(nic), bridge: Some(bridge), default_v4: true, default_v6: false }
+}
+
+/// What a region's directory tells of it.
+fn on_disk(uuid: Uuid, geometry: Geometry) -> RegionJson {
+    let json = format!(
+        "{{\"block_size\":{},\"extent_size\":{{\"value\":{},\"shift\":12}},\"extent_count\":{},\"uuid\":\"{uuid}\",\
+         \"encrypted\":false,\"database_read_version\":1,\"database_write_version\":1}}",
+        geometry.block_size, geometry.extent_size, geometry.extent_count
+    );
+    RegionJson::parse(json.as_bytes()).unwrap()
+}
+
+/// A region that serves, by this process.
+fn serving(pid: u32, uuid: Uuid, fence: Fence) -> Region {
+    let unit = Unit {
+        active: Active::Active,
+        pid: Some(pid),
+        exit: None,
+        result: "success".into(),
+        restarts: 0,
+        invocation: Some(pid.to_string()),
+        since: None,
+        masked: false,
+        fence: Some(fence),
     };
-    let mut ledger = Ledger::default();
-    for (index, local) in config.local_regions().into_iter().enumerate() {
-        let pid = u32::try_from(100 + index).unwrap();
-        let uuid = Uuid::from_u128(pid.into());
-        let geometry = local.geometry;
-        let json = format!(
-            "{{\"block_size\":{},\"extent_size\":{{\"value\":{},\"shift\":12}},\"extent_count\":{},\"uuid\":\"{uuid}\",\
-             \"encrypted\":false,\"database_read_version\":1,\"database_write_version\":1}}",
-            geometry.block_size, geometry.extent_size, geometry.extent_count
-        );
-        ledger
-            .regions
-            .insert(local.name.clone(), Record { uuid, geometry, created: Timestamp::UNIX_EPOCH, by: "a test".into() });
-        let disk = facts.disk.as_mut().unwrap();
-        disk.regions.insert(local.name.clone(), OnDisk::Present(RegionJson::parse(json.as_bytes()).unwrap()));
-        let own = (Holder::Own, Holder::Own);
-        let region = Region {
-            unit: Some(Unit {
-                active: Active::Active,
-                pid: Some(pid),
-                exit: None,
-                result: "success".into(),
-                restarts: 0,
-                invocation: Some(pid.to_string()),
-                since: None,
-                masked: false,
-                fence: Some(Fence::around(&config.map, local.name.volume(), None)),
-            }),
-            sockets: Some(Sockets {
-                pid: Some(pid),
-                data: own.0,
-                repair: own.1,
-                elsewhere: vec![],
-                connected: vec![],
-                dropped: 0,
-            }),
-            pulse: Some(Pulse { pid, beat: Beat::Answering, identity: Some(Ok(uuid)), presents: None }),
-            ..Region::default()
-        };
-        facts.regions.insert(local.name, region);
-    }
-    let mark = Mark::new(config.sled.name.clone());
-    facts.settled = Settled::Done(mark.disk);
-    facts.intruders = Some(Default::default());
-    facts.grants = Some(Default::default());
-    let disk = facts.disk.as_mut().unwrap();
-    (disk.ledger, disk.mark) = (Ok(ledger), Ok(Some(mark)));
-    facts
+    let sockets = Sockets {
+        pid: Some(pid),
+        data: Holder::Own,
+        repair: Holder::Own,
+        elsewhere: vec![],
+        connected: vec![],
+        dropped: 0,
+    };
+    let pulse = Pulse { pid, beat: Beat::Answering, identity: Some(Ok(uuid)), presents: None };
+    Region { unit: Some(unit), sockets: Some(sockets), pulse: Some(pulse), ..Region::default() }
 }
 
 fn region(facts: &mut Facts) -> &mut Region {

@@ -8,54 +8,57 @@ use crate::region::Grant;
 use crate::region::{Adoption, Tombstone};
 use crate::wire::State;
 
+/// What keeps a stopped region from being started.
+const OBSTACLES: &[Situation] = &[
+    ("systemd cannot be reached", |f| f.bus = Some(Bus::Unreachable(String::new()))),
+    ("the sled's address is not there", |f| f.network.as_mut().unwrap().bridge.as_mut().unwrap().addresses.clear()),
+    ("the network has not been seen", |f| f.network = None),
+    ("the disk has not been seen", |f| f.disk = None),
+    ("the disk is not mounted", |f| f.disk.as_mut().unwrap().mounted = false),
+    ("the disk is read-only", |f| f.disk.as_mut().unwrap().read_only = true),
+    ("the ledger cannot be read", |f| f.disk.as_mut().unwrap().ledger = Err(String::new())),
+    ("the region's directory is gone", |f| _ = f.disk.as_mut().unwrap().regions.insert(first(), OnDisk::Absent)),
+    ("the region is not on record", |f| _ = f.disk.as_mut().unwrap().ledger.as_mut().unwrap().regions.remove(&first())),
+    ("the region's directory is to be looked at", |f| region(f).needs_look = 8),
+    ("the region is being adopted", |f| _ = f.busy.insert(first(), Busy::Adopting)),
+    ("what was cut short is being settled", |f| f.settled = Settled::Running),
+    ("what was cut short is not settled", |f| f.settled = Settled::Failed(String::new())),
+    ("the disk has no mark", |f| f.disk.as_mut().unwrap().mark = Ok(None)),
+    ("a file of the region is gone", |f| {
+        let survey = Survey { allocated: 0, fault: Some("00/000/001: it is gone".into()), dirty: 0 };
+        f.disk.as_mut().unwrap().surveys.insert(first(), survey);
+    }),
+    ("systemd is starting it", |f| region(f).start = Start::Asked),
+    ("the grants have not been read", |f| f.grants = None),
+    ("systemd is to read its units again", |f| f.stale_units = true),
+    ("its unit could not be renewed", |f| {
+        f.outdated = Some(Outdated { by: Obstacle::Systemd(String::new()), regions: [first()].into() })
+    }),
+    ("the volume's grants cannot be read", |f| _ = f.unread_grants.insert(volume(), String::new())),
+    ("it is being fenced", |f| {
+        region(f).unit.as_mut().unwrap().fence = None;
+        region(f).fencing = Fencing::Asked;
+    }),
+    ("systemd has refused to start it", |f| region(f).start = Start::Refused(String::new())),
+    ("its ports have not been seen", |f| region(f).sockets = None),
+    ("its unit has not been seen", |f| region(f).unit = None),
+    ("its unit is being started already", |f| region(f).unit.as_mut().unwrap().active = Active::Activating),
+    ("another process has its repair port", |f| {
+        region(f).sockets.as_mut().unwrap().repair =
+            Holder::Other(Stranger { pid: Some(9), command: "nc".into(), unit: None })
+    }),
+];
+
 #[test]
 fn a_stopped_region_is_started_once_everything_is_right() {
     let config = config();
     let mut facts = well(&config);
     stopped(&mut facts);
     assert_eq!(plan(&config, &facts), [Action::Start(first())]);
-    type Change = fn(&mut Facts);
-    let obstacles: Vec<Change> = vec![
-        |f| f.bus = Some(Bus::Unreachable(String::new())),
-        |f| f.network.as_mut().unwrap().bridge.as_mut().unwrap().addresses.clear(),
-        |f| f.network = None,
-        |f| f.disk = None,
-        |f| f.disk.as_mut().unwrap().mounted = false,
-        |f| f.disk.as_mut().unwrap().read_only = true,
-        |f| f.disk.as_mut().unwrap().ledger = Err(String::new()),
-        |f| _ = f.disk.as_mut().unwrap().regions.insert(first(), OnDisk::Absent),
-        |f| _ = f.disk.as_mut().unwrap().ledger.as_mut().unwrap().regions.remove(&first()),
-        |f| region(f).needs_look = 8,
-        |f| _ = f.busy.insert(first(), Busy::Adopting),
-        |f| f.settled = Settled::Running,
-        |f| f.settled = Settled::Failed(String::new()),
-        |f| f.disk.as_mut().unwrap().mark = Ok(None),
-        |f| {
-            let survey = Survey { allocated: 0, fault: Some("00/000/001: it is gone".into()), dirty: 0 };
-            f.disk.as_mut().unwrap().surveys.insert(first(), survey);
-        },
-        |f| region(f).start = Start::Asked,
-        |f| f.grants = None,
-        |f| f.stale_units = true,
-        |f| f.outdated = Some(Outdated { by: Obstacle::Systemd(String::new()), regions: [first()].into() }),
-        |f| _ = f.unread_grants.insert(volume(), String::new()),
-        |f| {
-            region(f).unit.as_mut().unwrap().fence = None;
-            region(f).fencing = Fencing::Asked;
-        },
-        |f| region(f).start = Start::Refused(String::new()),
-        |f| region(f).sockets = None,
-        |f| region(f).unit = None,
-        |f| region(f).unit.as_mut().unwrap().active = Active::Activating,
-        |f| {
-            region(f).sockets.as_mut().unwrap().repair =
-                Holder::Other(Stranger { pid: Some(9), command: "nc".into(), unit: None })
-        },
-    ];
-    for (number, obstacle) in obstacles.into_iter().enumerate() {
+    for (situation, obstacle) in OBSTACLES {
         let mut facts = facts.clone();
         obstacle(&mut facts);
-        assert_eq!(plan(&config, &facts), [], "obstacle {number}");
+        assert_eq!(plan(&config, &facts), [], "{situation}");
     }
 }
 

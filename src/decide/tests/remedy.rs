@@ -101,60 +101,84 @@ fn a_milder_cause_comes_before_a_lost_replica() {
     assert!(found.remedy.of(&first(), "/d", "u").contains("chattr"));
 }
 
+/// What is said of a region's files, each as it is found alone.
+const FAULTS: [&str; 7] = [
+    "region.json: it belongs to the user with id 0, and 998 is right",
+    "it cannot be written to: something is mounted read-only there",
+    "00/000/001: No such file or directory (os error 2)",
+    "00/000/001: Input/output error (os error 5)",
+    "00/000/001: Permission denied (os error 13)",
+    "00/000/001: it has 100 bytes, and 137367584 are right",
+    "00/000/001: it is not a regular file",
+];
+
+/// What else can be otherwise with what lies on the disk.
+const LOST: &[Situation] = &[
+    ("the directory of a region that runs is gone", |facts| lies(facts, OnDisk::Absent)),
+    ("the directory of a stopped region is gone", |facts| {
+        stopped(facts);
+        lies(facts, OnDisk::Absent);
+    }),
+    ("the file of a region that runs cannot be read", |facts| lies(facts, odd())),
+    ("the file of a stopped region cannot be read", |facts| {
+        stopped(facts);
+        lies(facts, odd());
+    }),
+    ("all regions are on record as one", |facts| {
+        let ledger = ledger(facts);
+        let one = ledger.regions[&first()].clone();
+        ledger.regions.values_mut().for_each(|record| *record = one.clone());
+    }),
+    ("no region is on record", |facts| ledger(facts).regions.clear()),
+    ("the ledger cannot be read", |facts| disk(facts).ledger = Err("torn".into())),
+    ("the disk has no mark", |facts| disk(facts).mark = Ok(None)),
+    ("no disk is mounted", |facts| *disk(facts) = Disk::default()),
+    ("the disk is read-only", |facts| disk(facts).read_only = true),
+    ("the disk is full", |facts| disk(facts).free = 0),
+    ("a region is on record that the map has not", |facts| {
+        let record = ledger(facts).regions[&first()].clone();
+        ledger(facts).regions.insert("old-1".parse().unwrap(), record);
+    }),
+];
+
+fn disk(facts: &mut Facts) -> &mut Disk {
+    facts.disk.as_mut().unwrap()
+}
+
+fn ledger(facts: &mut Facts) -> &mut Ledger {
+    disk(facts).ledger.as_mut().unwrap()
+}
+
+fn lies(facts: &mut Facts, what: OnDisk) {
+    disk(facts).regions.insert(first(), what);
+}
+
+fn odd() -> OnDisk {
+    OnDisk::Unreadable("region.json: odd".into())
+}
+
+/// Whatever is said of these facts, and something is.
+fn all_are_mild_first(situation: &str, facts: &Facts) {
+    let findings = judge(&config(), facts).findings;
+    assert!(!findings.is_empty(), "{situation}: it is not noticed");
+    for finding in findings {
+        is_mild_first(&finding.cause, &finding.remedy);
+    }
+}
+
 /// One thing at a time is otherwise with a region's files, its process, its unit.
 #[test]
 fn every_finding_is_mild_first() {
-    type Change = Box<dyn Fn(&mut Facts)>;
-    let mut changes: Vec<Change> = Vec::new();
-    for fault in [
-        "region.json: it belongs to the user with id 0, and 998 is right",
-        "it cannot be written to: something is mounted read-only there",
-        "00/000/001: No such file or directory (os error 2)",
-        "00/000/001: Input/output error (os error 5)",
-        "00/000/001: Permission denied (os error 13)",
-        "00/000/001: it has 100 bytes, and 137367584 are right",
-        "00/000/001: it is not a regular file",
-    ] {
-        changes.push(Box::new(move |facts| {
-            stopped(facts);
-            facts.disk.as_mut().unwrap().surveys.insert(first(), survey(fault));
-        }));
+    for fault in FAULTS {
+        let mut facts = well(&config());
+        stopped(&mut facts);
+        disk(&mut facts).surveys.insert(first(), survey(fault));
+        all_are_mild_first(fault, &facts);
     }
-    for lies in [OnDisk::Absent, OnDisk::Unreadable("region.json: odd".into())] {
-        for runs in [true, false] {
-            let lies = lies.clone();
-            changes.push(Box::new(move |facts| {
-                if !runs {
-                    stopped(facts);
-                }
-                facts.disk.as_mut().unwrap().regions.insert(first(), lies.clone());
-            }));
-        }
-    }
-    changes.push(Box::new(|facts| {
-        let ledger = facts.disk.as_mut().unwrap().ledger.as_mut().unwrap();
-        let one = ledger.regions[&first()].clone();
-        ledger.regions.values_mut().for_each(|record| *record = one.clone());
-    }));
-    changes.push(Box::new(|facts| facts.disk.as_mut().unwrap().ledger.as_mut().unwrap().regions.clear()));
-    changes.push(Box::new(|facts| facts.disk.as_mut().unwrap().ledger = Err("torn".into())));
-    changes.push(Box::new(|facts| facts.disk.as_mut().unwrap().mark = Ok(None)));
-    changes.push(Box::new(|facts| facts.disk = Some(Disk::default())));
-    changes.push(Box::new(|facts| facts.disk.as_mut().unwrap().read_only = true));
-    changes.push(Box::new(|facts| facts.disk.as_mut().unwrap().free = 0));
-    changes.push(Box::new(|facts| {
-        let ledger = facts.disk.as_mut().unwrap().ledger.as_mut().unwrap();
-        let record = ledger.regions[&first()].clone();
-        ledger.regions.insert("old-1".parse().unwrap(), record);
-    }));
-    for (number, change) in changes.iter().enumerate() {
+    for (situation, change) in LOST {
         let mut facts = well(&config());
         change(&mut facts);
-        let findings = judge(&config(), &facts).findings;
-        assert!(!findings.is_empty(), "change {number} is not noticed");
-        for finding in findings {
-            is_mild_first(&finding.cause, &finding.remedy);
-        }
+        all_are_mild_first(situation, &facts);
     }
 }
 

@@ -17,140 +17,217 @@ fn when_all_is_well_nothing_is_said_or_done() {
     assert_eq!(plan(&config, &facts), []);
 }
 
-/// Cases in which one thing is otherwise: this is the state and the code that it leads to, and whether the volume
-/// stays ready.
+/// A situation by its name: what is otherwise than when all is well, the state of the region that it leads to, the code
+/// under which it is told, and words of the cause. None of them leaves the volume ready.
+type Row = (&'static str, fn(&mut Facts), State, Code, &'static str);
+
+const NETWORK: &[Row] = &[
+    (
+        "the interface is gone",
+        |f| network(f).nic = None,
+        State::Serving,
+        Code::NicMissing,
+        "there is no network interface",
+    ),
+    ("the cable is pulled", |f| nic(f).carrier = false, State::Serving, Code::NicNoCarrier, "has no link"),
+    (
+        "the interface is in no bridge",
+        |f| nic(f).master = None,
+        State::Serving,
+        Code::BridgePortMissing,
+        "not a port of br0",
+    ),
+    ("the bridge is gone", |f| network(f).bridge = None, State::Serving, Code::BridgeMissing, "no bridge br0"),
+    (
+        "the bridge has not the sled's address",
+        |f| network(f).bridge.as_mut().unwrap().addresses.clear(),
+        State::Serving,
+        Code::BridgeAddress,
+        "192.168.4.189",
+    ),
+    (
+        "the bridge is down",
+        |f| network(f).bridge.as_mut().unwrap().up = false,
+        State::Serving,
+        Code::BridgeAddress,
+        "is down",
+    ),
+];
+
+const DISK: &[Row] = &[
+    ("no disk is mounted", |f| *disk(f) = Disk::default(), State::Failed, Code::DataNotMounted, "/crucible"),
+    ("the disk is read-only", |f| disk(f).read_only = true, State::Serving, Code::DataReadOnly, "cannot be written"),
+    (
+        "the ledger cannot be read",
+        |f| disk(f).ledger = Err("torn".into()),
+        State::Failed,
+        Code::LedgerUnreadable,
+        "torn",
+    ),
+    (
+        "the disk answers no look",
+        |f| _ = f.unseen.insert("data disk", 91),
+        State::Serving,
+        Code::NotSeen,
+        "the data disk could not be looked at for 91 s",
+    ),
+    ("the disk has no mark", |f| disk(f).mark = Ok(None), State::Failed, Code::DataForeign, "is not marked"),
+    (
+        "what was cut short is not settled",
+        |f| f.settled = Settled::Failed("torn".into()),
+        State::Serving,
+        Code::NotSettled,
+        "torn",
+    ),
+    (
+        "the region's directory is gone",
+        |f| _ = disk(f).regions.insert(first(), OnDisk::Absent),
+        State::Missing,
+        Code::RegionMissing,
+        "is gone",
+    ),
+    (
+        "the region is not on record",
+        |f| _ = disk(f).ledger.as_mut().unwrap().regions.remove(&first()),
+        State::Failed,
+        Code::RegionUnrecorded,
+        "does not know",
+    ),
+    (
+        "the region's file cannot be read",
+        |f| _ = disk(f).regions.insert(first(), OnDisk::Unreadable("odd".into())),
+        State::Failed,
+        Code::RegionIdentity,
+        "odd",
+    ),
+];
+
+const WORK: &[Row] = &[
+    (
+        "the region is being created",
+        |f| _ = f.busy.insert(first(), Busy::Creating),
+        State::Creating,
+        Code::RegionCreating,
+        "being created",
+    ),
+    (
+        "the region is being adopted",
+        |f| _ = f.busy.insert(first(), Busy::Adopting),
+        State::Held,
+        Code::RegionAdopting,
+        "being adopted",
+    ),
+    (
+        "the region is being deleted",
+        |f| _ = f.busy.insert(first(), Busy::Deleting),
+        State::Held,
+        Code::RegionDeleting,
+        "being deleted",
+    ),
+];
+
+const PROCESS: &[Row] = &[
+    (
+        "its repair port tells of another region",
+        |f| pulse(f).identity = Some(Ok(Uuid::nil())),
+        State::Failed,
+        Code::RegionIdentity,
+        "says it is",
+    ),
+    ("it is silent", |f| pulse(f).beat = Beat::Silent, State::Hung, Code::RegionHung, "does not answer"),
+    (
+        "it has hung up",
+        |f| pulse(f).beat = Beat::Lost("eof".into()),
+        State::Starting,
+        Code::RegionDown,
+        "closed the connection",
+    ),
+    (
+        "there is no socket to ask it by",
+        |f| pulse(f).beat = Beat::Unasked("no socket".into()),
+        State::Starting,
+        Code::RegionDown,
+        "cannot be asked how it is: no socket",
+    ),
+    (
+        "it refuses connections",
+        |f| pulse(f).beat = Beat::Refused,
+        State::Starting,
+        Code::RegionStarting,
+        "does not listen yet",
+    ),
+    (
+        "the process before it was asked",
+        |f| pulse(f).pid = 1,
+        State::Starting,
+        Code::RegionStarting,
+        "does not listen yet",
+    ),
+    ("it has not been asked yet", |f| region(f).pulse = None, State::Starting, Code::RegionStarting, ""),
+    ("its ports have not been seen", |f| region(f).sockets = None, State::Starting, Code::RegionStarting, ""),
+    ("another process has its port", |f| sockets(f).pid = Some(1), State::Starting, Code::RegionStarting, ""),
+    ("nobody has its repair port", |f| sockets(f).repair = Holder::Nobody, State::Starting, Code::RegionStarting, ""),
+    ("its unit has not been seen", |f| region(f).unit = None, State::Stopped, Code::RegionDown, "has not told"),
+];
+
+fn network(facts: &mut Facts) -> &mut Network {
+    facts.network.as_mut().unwrap()
+}
+
+fn nic(facts: &mut Facts) -> &mut Nic {
+    network(facts).nic.as_mut().unwrap()
+}
+
+fn disk(facts: &mut Facts) -> &mut Disk {
+    facts.disk.as_mut().unwrap()
+}
+
+fn pulse(facts: &mut Facts) -> &mut Pulse {
+    region(facts).pulse.as_mut().unwrap()
+}
+
+fn sockets(facts: &mut Facts) -> &mut Sockets {
+    region(facts).sockets.as_mut().unwrap()
+}
+
 #[test]
 fn every_condition_has_its_code_and_state() {
-    type Change = fn(&mut Facts);
-    let exited = |active| Unit { exit: Some(Exit::Status(1)), result: "exit-code".into(), restarts: 3, ..unit(active) };
-    let cases: Vec<(Change, Option<State>, Code, &str)> = vec![
-        (|f| f.network.as_mut().unwrap().nic = None, None, Code::NicMissing, "there is no network interface"),
-        (
-            |f| f.network.as_mut().unwrap().nic.as_mut().unwrap().carrier = false,
-            None,
-            Code::NicNoCarrier,
-            "has no link",
-        ),
-        (
-            |f| f.network.as_mut().unwrap().nic.as_mut().unwrap().master = None,
-            None,
-            Code::BridgePortMissing,
-            "not a port of br0",
-        ),
-        (|f| f.network.as_mut().unwrap().bridge = None, None, Code::BridgeMissing, "no bridge br0"),
-        (
-            |f| f.network.as_mut().unwrap().bridge.as_mut().unwrap().addresses.clear(),
-            None,
-            Code::BridgeAddress,
-            "192.168.4.189",
-        ),
-        (|f| f.network.as_mut().unwrap().bridge.as_mut().unwrap().up = false, None, Code::BridgeAddress, "is down"),
-        (|f| f.disk = Some(Disk::default()), Some(State::Failed), Code::DataNotMounted, "/crucible"),
-        (|f| f.disk.as_mut().unwrap().read_only = true, None, Code::DataReadOnly, "cannot be written"),
-        (|f| f.disk.as_mut().unwrap().ledger = Err("torn".into()), Some(State::Failed), Code::LedgerUnreadable, "torn"),
-        (
-            |f| _ = f.unseen.insert("data disk", 91),
-            None,
-            Code::NotSeen,
-            "the data disk could not be looked at for 91 s",
-        ),
-        (|f| _ = f.busy.insert(first(), Busy::Creating), Some(State::Creating), Code::RegionCreating, "being created"),
-        (|f| _ = f.busy.insert(first(), Busy::Adopting), Some(State::Held), Code::RegionAdopting, "being adopted"),
-        (|f| _ = f.busy.insert(first(), Busy::Deleting), Some(State::Held), Code::RegionDeleting, "being deleted"),
-        (|f| f.disk.as_mut().unwrap().mark = Ok(None), Some(State::Failed), Code::DataForeign, "is not marked"),
-        (|f| f.settled = Settled::Failed("torn".into()), None, Code::NotSettled, "torn"),
-        (
-            |f| _ = f.disk.as_mut().unwrap().regions.insert(first(), OnDisk::Absent),
-            Some(State::Missing),
-            Code::RegionMissing,
-            "is gone",
-        ),
-        (
-            |f| _ = f.disk.as_mut().unwrap().ledger.as_mut().unwrap().regions.remove(&first()),
-            Some(State::Failed),
-            Code::RegionUnrecorded,
-            "does not know",
-        ),
-        (
-            |f| _ = f.disk.as_mut().unwrap().regions.insert(first(), OnDisk::Unreadable("odd".into())),
-            Some(State::Failed),
-            Code::RegionIdentity,
-            "odd",
-        ),
-        (
-            |f| region(f).pulse.as_mut().unwrap().identity = Some(Ok(Uuid::nil())),
-            Some(State::Failed),
-            Code::RegionIdentity,
-            "says it is",
-        ),
-        (
-            |f| region(f).pulse.as_mut().unwrap().beat = Beat::Silent,
-            Some(State::Hung),
-            Code::RegionHung,
-            "does not answer",
-        ),
-        (
-            |f| region(f).pulse.as_mut().unwrap().beat = Beat::Lost("eof".into()),
-            Some(State::Starting),
-            Code::RegionDown,
-            "closed the connection",
-        ),
-        (
-            |f| region(f).pulse.as_mut().unwrap().beat = Beat::Unasked("no socket".into()),
-            Some(State::Starting),
-            Code::RegionDown,
-            "cannot be asked how it is: no socket",
-        ),
-        (
-            |f| region(f).pulse.as_mut().unwrap().beat = Beat::Refused,
-            Some(State::Starting),
-            Code::RegionStarting,
-            "does not listen yet",
-        ),
-        (
-            |f| region(f).pulse.as_mut().unwrap().pid = 1,
-            Some(State::Starting),
-            Code::RegionStarting,
-            "does not listen yet",
-        ),
-        (|f| region(f).pulse = None, Some(State::Starting), Code::RegionStarting, ""),
-        (|f| region(f).sockets = None, Some(State::Starting), Code::RegionStarting, ""),
-        (|f| region(f).sockets.as_mut().unwrap().pid = Some(1), Some(State::Starting), Code::RegionStarting, ""),
-        (
-            |f| region(f).sockets.as_mut().unwrap().repair = Holder::Nobody,
-            Some(State::Starting),
-            Code::RegionStarting,
-            "",
-        ),
-        (|f| region(f).unit = None, Some(State::Stopped), Code::RegionDown, "has not told"),
-    ];
     let config = config();
-    for (number, (change, state, code, cause)) in cases.into_iter().enumerate() {
+    for (situation, change, state, code, cause) in [NETWORK, DISK, WORK, PROCESS].into_iter().flatten() {
         let mut facts = well(&config);
         change(&mut facts);
         let verdict = judge(&config, &facts);
-        let found = verdict.findings.iter().find(|finding| finding.code == code);
-        let found = found.unwrap_or_else(|| panic!("case {number}: no {code} in {verdict:#?}"));
-        assert!(found.cause.contains(cause), "case {number}: {found:#?}");
-        assert_eq!(verdict.states[&first()], state.unwrap_or(State::Serving), "case {number}: {verdict:#?}");
-        assert!(!verdict.ready(&volume()), "case {number}: ready with {code}");
+        let found = verdict.findings.iter().find(|finding| finding.code == *code);
+        let found = found.unwrap_or_else(|| panic!("{situation}: no {code} in {verdict:#?}"));
+        assert!(found.cause.contains(cause), "{situation}: {found:#?}");
+        assert_eq!(verdict.states[&first()], *state, "{situation}: {verdict:#?}");
+        assert!(!verdict.ready(&volume()), "{situation}: ready with {code}");
     }
-    for (unit, state, cause) in [
-        (exited(Active::Activating), State::Starting, "exited with status 1; systemd starts it again"),
-        (exited(Active::Failed), State::Failed, "systemd gave up after 3 restart(s)"),
-        (Unit { exit: Some(Exit::Signal(9)), ..exited(Active::Activating) }, State::Starting, "killed by signal 9"),
+}
+
+#[test]
+fn every_end_of_a_process_has_its_state_and_words() {
+    let config = config();
+    let exited = |active| Unit { exit: Some(Exit::Status(1)), result: "exit-code".into(), restarts: 3, ..unit(active) };
+    let again = |exit| Unit { exit: Some(exit), ..exited(Active::Activating) };
+    for (situation, unit, state, cause) in [
         (
-            Unit { exit: Some(Exit::Status(75)), ..exited(Active::Activating) },
+            "it is started again",
+            exited(Active::Activating),
             State::Starting,
-            "another process has locked",
+            "exited with status 1; systemd starts it again",
         ),
+        ("it is given up", exited(Active::Failed), State::Failed, "systemd gave up after 3 restart(s)"),
+        ("it was killed", again(Exit::Signal(9)), State::Starting, "killed by signal 9"),
+        ("another has its lock", again(Exit::Status(75)), State::Starting, "another process has locked"),
     ] {
         let mut facts = well(&config);
         region(&mut facts).unit = Some(unit);
         let verdict = judge(&config, &facts);
-        let found = verdict.findings.iter().find(|finding| finding.code == Code::RegionDown).unwrap();
-        assert!(found.cause.contains(cause), "{found:#?}");
-        assert_eq!((verdict.states[&first()], found.subject.as_str()), (state, "region still-fawn-0"));
+        let found = verdict.findings.iter().find(|finding| finding.code == Code::RegionDown);
+        let found = found.unwrap_or_else(|| panic!("{situation}: {verdict:#?}"));
+        assert!(found.cause.contains(cause), "{situation}: {found:#?}");
+        assert_eq!((verdict.states[&first()], found.subject.as_str()), (state, "region still-fawn-0"), "{situation}");
     }
 }
 
