@@ -161,6 +161,7 @@ fn start() -> Duration {
     run.arg("run").arg("-d").arg(&region).args(["-p", "13839", "-a", "127.0.0.1"]);
     let mut child = run.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     while TcpStream::connect(("127.0.0.1", 13839)).is_err() {
+        // That somebody listens is told to nobody.
         std::thread::sleep(Duration::from_micros(200));
     }
     let time = began.elapsed();

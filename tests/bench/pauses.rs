@@ -85,6 +85,7 @@ impl Answers {
     fn more(&self, count: u64) {
         let until = self.count.load(Ordering::Acquire) + count;
         while self.count.load(Ordering::Acquire) < until {
+            // To be told of each answer would cost more than an answer.
             sleep(Duration::from_micros(200));
         }
     }

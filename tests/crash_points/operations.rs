@@ -128,7 +128,7 @@ fn nothing(machine: &Machine) {
 
 fn purge(machine: &Machine) {
     machine.run(&["sledctl", "region", "purge", REGION, "--yes-destroy", REGION]);
-    machine.sh("while ls -A /crucible/.trash 2>/dev/null | grep -q .; do sleep 0.02; done");
+    machine.until("! ls -A /crucible/.trash 2>/dev/null | grep -q .");
 }
 
 fn existing(machine: &Machine) {

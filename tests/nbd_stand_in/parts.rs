@@ -188,7 +188,8 @@ fn end(child: &mut Child) {
     _ = child.wait();
 }
 
-/// Waits for something, a minute and a half at most: the real programs take ten seconds to come back.
+/// Waits for something of which nobody tells, a minute and a half at most: the real programs take ten seconds to come
+/// back.
 pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     for _ in 0..9000 {
         if is_so() {

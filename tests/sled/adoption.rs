@@ -54,6 +54,7 @@ impl Host {
             std::thread::spawn(move || {
                 poller.enter();
                 while !stop.load(Ordering::Relaxed) {
+                    // That somebody listens is told to nobody.
                     let Ok(stream) = TcpStream::connect((SLED, port)) else {
                         std::thread::sleep(Duration::from_millis(10));
                         continue;

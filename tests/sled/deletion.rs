@@ -64,10 +64,10 @@ fn what_was_kept_long_enough_goes_by_itself() {
     let machine = Layer::small().with("etc/sled/sled.toml.d/60-keep.toml", "[storage]\nkeep_deleted = \"0h\"\n");
     let machine = machine.boot_and_create();
     delete(&machine, "still-fawn-2");
-    machine.sh("while ls -A /crucible/.trash | grep -q .; do sleep 0.1; done");
+    machine.until("! ls -A /crucible/.trash | grep -q .");
     machine.wait_for("still-fawn", |volume| has(volume, "REGION_MISSING"));
     // It goes from the disk first, and then from the record.
-    machine.sh("while grep -q still-fawn-2 /crucible/.sled/ledger.json; do sleep 0.1; done");
+    machine.until("! grep -q still-fawn-2 /crucible/.sled/ledger.json");
 }
 
 /// A host that is connected to any of the volume's regions is named, and keeps them all.

@@ -43,6 +43,7 @@ impl Device {
                 Ok(blocks) => return blocks,
                 Err(why) => assert!(began.elapsed() < time, "{} is not active: {why}", self.host.address),
             }
+            // That somebody listens is told to nobody.
             std::thread::sleep(Duration::from_millis(20));
         }
     }

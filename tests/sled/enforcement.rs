@@ -34,7 +34,7 @@ fn canary_socket_bind_and_address_filters_bite() {
 /// Waits until so many canaries have found this, as the journal has it.
 fn wait_for_canaries(machine: &Machine, found: &str, wanted: usize) {
     let count = format!("journalctl -b -o cat -u sledd --grep='canary: {found}' | wc -l");
-    machine.sh(&format!("until [ $({count}) -ge {wanted} ]; do sleep 0.2; done"));
+    machine.until(&format!("[ $({count}) -ge {wanted} ]"));
 }
 
 const ALL_WELL: &str = "ports enforced, addresses enforced";
@@ -50,7 +50,8 @@ fn canary_where_all_is_enforced_nothing_is_said_and_it_is_tried_again_after_syst
         machine.ok(&["systemctl", "daemon-reload"]);
     }
     wait_for_canaries(&machine, ALL_WELL, 3);
-    machine.sh("sleep 12");
+    // Between two there are ten seconds.
+    assert_eq!(machine.hear(12, "sledd.service", "canary: "), "");
     assert_eq!(machine.count("sledd.service", "canary: "), 3);
     assert!(!has(&machine.volume("still-fawn"), CODE));
     // No unit of a canary is left, neither running nor failed.

@@ -5,7 +5,7 @@ use crate::sleds::{ADDRESSES, NAMES, Sleds};
 use crucible_sled::wire::Volume;
 use std::collections::BTreeSet;
 use std::process::Stdio;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use support::hosts::{CONNECT, Host, hang_up, is_well};
 
 const VOLUME: &str = "still-fawn";
@@ -259,7 +259,7 @@ fn a_region_goes_only_while_those_of_other_sleds_serve_and_stay() {
         "printf '{listen}' >/etc/sled/sled.toml.d/90-http.toml; systemctl daemon-reload; systemctl stop sledd.service; \
          systemctl restart sledd.socket; systemctl start sledd.service"
     ));
-    sleds.sled(1).sh("until sledctl volume show still-fawn >/dev/null; do sleep 0.1; done");
+    sleds.sled(1).until("sledctl volume show still-fawn >/dev/null");
     let (code, said) = restart(0);
     assert!(code == Some(1) && said.contains("cannot be asked") && said.contains("--sled ADDRESS:PORT"), "{said}");
     let restart_at = |at: &str| ask(0, &["region", "restart", "still-fawn-0", "--sled", at]);
@@ -286,8 +286,9 @@ fn a_host_that_has_just_left_another_sled_is_not_left_alone(sleds: &Sleds) {
     assert_eq!(now["attached"], serde_json::json!([]));
     let restart = ["sledctl", "region", "restart", "still-fawn-0"];
     let restart = sleds.sled(0).enter(&restart).stderr(Stdio::piped()).spawn().unwrap();
-    sleds.sled(0).sh("until sledctl --json jobs | grep -q '\"asks\": *{'; do sleep 0.1; done; sleep 1");
-    assert_eq!(sleds.sled(0).region("still-fawn-0").pid, before, "a host was left with one region");
+    sleds.sled(0).until("sledctl --json jobs | grep -q '\"asks\": *{'");
+    // It is asked about several times a second: no host is left with one region.
+    sleds.sled(0).stays(VOLUME, Duration::from_secs(1), |volume| volume.regions[0].pid == before);
     lines[1] = host.connect_to(ADDRESSES[1], 3830).unwrap();
     assert!(is_well(&mut lines[1]));
     let output = restart.wait_with_output().unwrap();
@@ -320,7 +321,7 @@ fn what_nobody_waits_for_waits_for_the_others(sleds: &Sleds) {
     waits();
     assert_eq!(own.region("still-fawn-0").pid, before);
     goes_on(&|volume| volume.regions[0].pid != before);
-    own.sh(&format!("until grep -q '\"rolling\": null' {record}; do sleep 0.1; done"));
+    own.until(&format!("grep -q '\"rolling\": null' {record}"));
 
     let (before, host) = (own.region("still-fawn-0").pid, sleds.host("192.168.4.17"));
     hold();
@@ -334,5 +335,5 @@ fn what_nobody_waits_for_waits_for_the_others(sleds: &Sleds) {
     assert_eq!(seen["attached"][0]["regions"], serde_json::json!(["still-fawn-0"]), "{seen}");
     drop(line);
     goes_on(&|volume| volume.regions[0].port == 3840 && volume.regions[0].pid != before);
-    own.sh("until test -z \"$(systemctl list-units --no-legend 'sled-follower-*')\"; do sleep 0.1; done");
+    own.until("test -z \"$(systemctl list-units --no-legend 'sled-follower-*')\"");
 }

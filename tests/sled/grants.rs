@@ -143,6 +143,7 @@ fn is_recorded(machine: &Machine, generation: u64) {
             Some(Ok(grant)) if grant.generation == generation => return,
             other => assert!(began.elapsed() < PATIENCE, "{other:?}"),
         }
+        // Nobody tells of it.
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
 }

@@ -44,7 +44,7 @@ fn a_creation_is_followed_and_cancelled_without_a_trace() {
     assert!(job.state == JobState::Running && job.cancellable, "{job:#?}");
     let id = job.id.to_string();
     machine.ok(&["sledctl", "jobs", "cancel", &id]);
-    machine.sh("while systemctl -q is-active asked; do sleep 0.02; done");
+    machine.until("! systemctl -q is-active asked");
     let job = jobs(&machine).pop().unwrap();
     assert_eq!((job.state, job.cancellable), (JobState::Cancelled, false), "{job:#?}");
     assert_eq!(machine.sh("ls -A /crucible/.incoming; systemctl list-units --no-legend 'crucible-create-*'"), "");
@@ -75,7 +75,7 @@ fn a_creation_whose_supervisor_was_killed_is_swept() {
     machine.sh("mkdir -p /crucible/.incoming/precious; systemd-run -q --unit=asked sledctl region create still-fawn-0");
     machine.sh("until ls -d /crucible/.incoming/still-fawn-0.* >/dev/null 2>&1; do sleep 0.02; done; \
                 systemctl kill -s KILL --kill-whom=main sledd; rm -f /run/go-on");
-    machine.sh("until [ \"$(ls -A /crucible/.incoming)\" = precious ]; do sleep 0.02; done");
+    machine.until("[ \"$(ls -A /crucible/.incoming)\" = precious ]");
     assert_eq!(machine.sh("systemctl list-units --no-legend 'crucible-create-*'"), "");
     machine.sh("touch /run/go-on");
     machine.ok(&["sledctl", "region", "create", "--all"]);

@@ -7,6 +7,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use support::hosts::{Host, hang_up, is_well};
@@ -20,6 +21,8 @@ const RHYTHM: Duration = Duration::from_millis(20);
 pub struct Line {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<(usize, bool)>>,
+    /// Nothing is told by it but its end, which is the thread's.
+    ended: Receiver<()>,
 }
 
 impl Line {
@@ -27,8 +30,12 @@ impl Line {
     pub fn open(host: &Host, port: u16) -> Self {
         let (mut stream, stop) = (host.connect(port).unwrap(), Arc::new(AtomicBool::new(false)));
         assert!(is_well(&mut stream), "{} is not answered at {port}", host.address);
-        let stopped = stop.clone();
-        Self { thread: Some(std::thread::spawn(move || keep(&mut stream, &stopped))), stop }
+        let (stopped, (end, ended)) = (stop.clone(), mpsc::channel());
+        let thread = std::thread::spawn(move || {
+            let _end: Sender<()> = end;
+            keep(&mut stream, &stopped)
+        });
+        Self { thread: Some(thread), stop, ended }
     }
 
     /// Whether it has been cut.
@@ -40,8 +47,11 @@ impl Line {
     /// processor.
     pub fn is_cut_within(&self, time: Duration) -> bool {
         let began = Calm::begin();
-        while !self.is_cut() && !began.is_over(time) {
-            std::thread::sleep(RHYTHM);
+        // Whether the time was calm is only known afterwards.
+        while !began.is_over(time) {
+            if self.ended.recv_timeout(RHYTHM) == Err(RecvTimeoutError::Disconnected) {
+                return true;
+            }
         }
         self.is_cut()
     }

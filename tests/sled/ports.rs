@@ -21,7 +21,7 @@ fn the_maps_ports_are_reserved_beside_those_of_others() {
     // The map changes. What others reserved stays, also where it was the map's as well.
     let map = SMALL.replace("raptor:383", "raptor:384");
     machine.sh(&format!("cat >/etc/sled/port-map.toml <<'MAP'\n{map}\nMAP\nsystemctl restart sledd"));
-    machine.sh(&format!("until grep -q 3840 {KERNEL}; do sleep 0.1; done"));
+    machine.until(&format!("grep -q 3840 {KERNEL}"));
     assert_eq!(reserved(&machine), format!("{OTHERS},3831,3840-3842,7840-7842"));
 
     // Somebody applies sysctl.d anew.
@@ -31,6 +31,6 @@ fn the_maps_ports_are_reserved_beside_those_of_others() {
 
     // Somebody sets them by hand; the next start of the supervisor mends it.
     machine.sh(&format!("echo 24 >{KERNEL}; systemctl restart sledd"));
-    machine.sh(&format!("until grep -q 3840 {KERNEL}; do sleep 0.1; done"));
+    machine.until(&format!("grep -q 3840 {KERNEL}"));
     assert_eq!(reserved(&machine), "24,3840-3842,7840-7842");
 }

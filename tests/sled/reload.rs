@@ -299,7 +299,7 @@ fn what_a_configuration_would_do_harm_to_is_told_and_refused() {
     assert_eq!(machine.sh("ls /crucible/.trash").trim(), kept);
     assert_eq!(machine.pids(), before);
     machine.ok(&["sledctl", "reload", "--yes"]);
-    machine.sh("until [ -z \"$(ls -A /crucible/.trash)\" ]; do sleep 0.1; done");
+    machine.until("[ -z \"$(ls -A /crucible/.trash)\" ]");
     let history = machine.ok(&["sledctl", "config", "history"]);
     assert!(history.contains("now, in force") && history.contains("sledctl reload, by root"), "{history}");
 }

@@ -115,7 +115,7 @@ fn a_fault_that_was_left_in_the_files_is_told_and_takes_nothing_down() {
     let mut machine = Layer::small().boot_and_create();
     let before = machine.pids();
     let told = |machine: &Machine, code: &str| {
-        machine.sh(&format!("until sledctl --json checks | grep -q {code}; do sleep 0.1; done"));
+        machine.until(&format!("sledctl --json checks | grep -q {code}"));
         let check = machine.sled().checks.into_iter().find(|check| check.code.as_str() == code).unwrap();
         assert_ne!(check.severity, Severity::Blocking);
         check.cause
@@ -248,7 +248,7 @@ fn a_faulty_configuration_at_boot_is_told_to_hosts_until_it_is_mended() {
     machine.ok(&["systemctl", "reload", "sledd"]);
     assert!(began.elapsed() < Duration::from_secs(8), "it waited for somebody's patience to end");
     assert_eq!(machine.ok(&["systemctl", "show", "-P", "NRestarts", "sledd"]), sledd, "it was not told, but killed");
-    machine.sh("until ss -Hltn 'sport = :3800' | grep -q 192.168.4.189:3800; do sleep 0.1; done");
+    machine.until("ss -Hltn 'sport = :3800' | grep -q 192.168.4.189:3800");
     machine.wait_for("still-fawn", |volume| !volume.checks.is_empty());
     for _ in 0..2 {
         machine.sh("systemctl restart sledd");

@@ -56,7 +56,7 @@ fn a_new_program_is_rolled_over_every_region_and_stays() {
     assert!(machine.sh("systemctl cat crucible-downstairs@still-fawn-0").contains("/var/lib/sled/programs/"));
     machine.sh("mkdir -p /etc/sled/sled.toml.d && printf '[downstairs]\\nhung_after = \"6s\"\\n' > /etc/sled/sled.toml.d/90.toml");
     machine.ok(&["sledctl", "reload", "--yes"]);
-    machine.sh(&format!("until test -s {record}.damaged && grep -q current {record}; do sleep 0.1; done"));
+    machine.until(&format!("test -s {record}.damaged && grep -q current {record}"));
     machine.sh("systemctl kill --signal=KILL crucible-downstairs@still-fawn-0");
     machine.wait_for("still-fawn", |volume| newer(volume) && volume.regions[0].pid != same[0]);
     machine.reboot();

@@ -132,6 +132,12 @@ impl Machine {
         self.ok(&["timeout", "60", "sh", "-euc", script])
     }
 
+    /// Waits until something is so, in words of the shell. What files hold and what commands print nobody tells of: it
+    /// is asked often.
+    pub fn until(&self, so: &str) {
+        self.sh(&format!("until {so}; do sleep 0.05; done"));
+    }
+
     /// Runs a command on the other end of the cable, which must succeed.
     pub fn outside(&self, words: &[&str]) {
         self.switch.space.ok(words);
@@ -197,6 +203,17 @@ impl Machine {
             volume = serde_json::from_value(self.get(&path).1).unwrap();
         }
         volume
+    }
+
+    /// Follows a volume, change by change, for so long: it must be as wanted all the time.
+    pub fn stays(&self, name: &str, time: Duration, wanted: impl Fn(&Volume) -> bool) {
+        let (began, mut volume) = (Instant::now(), self.volume(name));
+        loop {
+            assert!(wanted(&volume), "it did not stay so: {volume:#?}");
+            let Some(rest) = time.checked_sub(began.elapsed()) else { return };
+            let path = format!("/v1/volumes/{name}?wait={:.3}&revision={}", rest.as_secs_f64(), volume.revision);
+            volume = serde_json::from_value(self.get(&path).1).unwrap();
+        }
     }
 
     /// Waits until a volume shows a condition.
