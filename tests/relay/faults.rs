@@ -127,6 +127,20 @@ fn server(host: &Host) -> u32 {
     server.unwrap()
 }
 
+/// What the stand-in is told to do wrong.
+const FAULTS: [&str; 9] =
+    ["fail write", "fail read", "fail flush", "drop", "lose write", "lose flush", "exit", "die write", "half"];
+
+/// The whole sled is away for a while, as its supervisor says of itself meanwhile; `with` it ends what else is to.
+fn is_away(host: &mut Host, time: Duration, with: impl FnOnce()) {
+    host.sled.tell(|mind| mind.ready = false);
+    with();
+    (0..3).for_each(|index| host.kill(index));
+    std::thread::sleep(time);
+    (0..3).for_each(|index| host.start(index));
+    host.sled.tell(|mind| mind.ready = true);
+}
+
 /// One fault; what it was.
 fn strike(host: &mut Host, store: &Store, chance: &mut Chance) -> &'static str {
     let pause = |most: u64, chance: &mut Chance| std::thread::sleep(Duration::from_millis(chance.below(most)));
@@ -150,23 +164,13 @@ fn strike(host: &mut Host, store: &Store, chance: &mut Chance) -> &'static str {
             "a downstairs is killed"
         }
         4 => {
-            // As its supervisor says of itself meanwhile.
-            host.sled.tell(|mind| mind.ready = false);
-            (0..3).for_each(|index| host.kill(index));
-            pause(2000, chance);
-            (0..3).for_each(|index| host.start(index));
-            host.sled.tell(|mind| mind.ready = true);
+            is_away(host, Duration::from_millis(chance.below(2000)), || ());
             "the whole sled is away"
         }
         5 => {
             // Without a sled none would begin.
             let server = server(host);
-            host.sled.tell(|mind| mind.ready = false);
-            signal(server, "KILL");
-            (0..3).for_each(|index| host.kill(index));
-            pause(2000, chance);
-            (0..3).for_each(|index| host.start(index));
-            host.sled.tell(|mind| mind.ready = true);
+            is_away(host, Duration::from_millis(chance.below(2000)), || signal(server, "KILL"));
             "the server is killed, and the whole sled is away"
         }
         6 => {
@@ -176,17 +180,6 @@ fn strike(host: &mut Host, store: &Store, chance: &mut Chance) -> &'static str {
             "the relay is killed"
         }
         _ => {
-            const FAULTS: [&str; 9] = [
-                "fail write",
-                "fail read",
-                "fail flush",
-                "drop",
-                "lose write",
-                "lose flush",
-                "exit",
-                "die write",
-                "half",
-            ];
             let fault = FAULTS[chance.below(FAULTS.len() as u64) as usize];
             host.fault(&format!("{fault}\n"));
             until(|| host.faults().trim().is_empty());

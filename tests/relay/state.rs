@@ -28,7 +28,16 @@ fn a_relay_tells_how_it_is_at_any_time() {
     assert_eq!(state["ticket"]["identity"], record["identity"]);
     // No device was connected, which is another thing than that nobody has looked.
     assert_eq!((&state["device"]["state"], &state["mount"]["state"]), (&"none".into(), &"none".into()));
+    it_tells_of_its_requests_and_servers(&host);
+    for (request, status, code) in
+        [("POST /v1/relay", 405, "METHOD_NOT_ALLOWED"), ("GET /v1/volumes", 404, "NOT_FOUND")]
+    {
+        let (answered, body) = host.control(request).unwrap();
+        assert_eq!((answered, &body["error"]["code"]), (status, &code.into()));
+    }
+}
 
+fn it_tells_of_its_requests_and_servers(host: &Host) {
     let mut client = host.client();
     for number in 0..10 {
         client.write(at(number), &block(number, 1)).unwrap();
@@ -56,13 +65,6 @@ fn a_relay_tells_how_it_is_at_any_time() {
     // The journal says the same, with how long it was.
     until(|| host.said().contains(&format!(" s: {why}")));
     assert!(host.said().contains("requests go on; they were held for "), "{}", host.said());
-
-    for (request, status, code) in
-        [("POST /v1/relay", 405, "METHOD_NOT_ALLOWED"), ("GET /v1/volumes", 404, "NOT_FOUND")]
-    {
-        let (answered, body) = host.control(request).unwrap();
-        assert_eq!((answered, &body["error"]["code"]), (status, &code.into()));
-    }
 }
 
 /// Requests wait, and it is known for how long and why, though the server itself is not lost: it is waited for.
@@ -130,8 +132,11 @@ fn status_and_check_show_a_relay_that_serves_and_one_that_is_gone() {
     {
         assert!(metrics.contains(part), "{part}: {metrics}");
     }
+    a_sled_that_is_not_ready_and_a_relay_that_is_gone_are_told(&mut host);
+}
 
-    // The sled is not ready: what is served goes on, and somebody should look.
+/// What is served goes on, and somebody should look.
+fn a_sled_that_is_not_ready_and_a_relay_that_is_gone_are_told(host: &mut Host) {
     host.sled.tell(|mind| mind.ready = false);
     let (code, said) = host.asked(&["check", "still-fawn"]);
     assert!(code == 1 && said.contains("VOLUME_NOT_READY: REGION_DOWN: it ended"), "{code} {said}");

@@ -82,28 +82,40 @@ fn strangers_lock_out_nobody_and_foreign_pages_get_nothing() {
     machine.ok(&["sledctl", "volume", "allow", "still-fawn", "192.168.4.17"]);
     assert!(wait(&host, "60s").status.success());
 
-    let volume = "/v1/volumes/still-fawn";
+    whoever_says_no_more_is_answered(&machine, &host);
+    foreign_pages_get_nothing(&machine, &host);
+    every_path_has_its_status(&host);
+}
+
+const VOLUME: &str = "/v1/volumes/still-fawn";
+
+fn whoever_says_no_more_is_answered(machine: &Machine, host: &Host) {
     let revision = machine.volume("still-fawn").revision;
     for (held, times) in [(String::new(), 100), (format!("?wait=1&revision={revision}"), 3)] {
         for _ in 0..times {
-            let answer = ask_and_say_no_more(&host, &format!("{volume}{held}"));
+            let answer = ask_and_say_no_more(host, &format!("{VOLUME}{held}"));
             // Beside what is said to see whether anybody listens.
             assert!(answer.contains("HTTP/1.1 200"), "{held}: {answer:?}");
         }
     }
+}
+
+fn foreign_pages_get_nothing(machine: &Machine, host: &Host) {
     let attach = "/v1/volumes/still-fawn/attach";
     for own in ["Host: 192.168.4.189:3800\r\n", "Host: proper-raptor:3800\r\n", "Host: proper-raptor.lan\r\n", ""] {
-        assert_eq!(status(&host, "GET", volume, own), 200, "{own:?}");
+        assert_eq!(status(host, "GET", VOLUME, own), 200, "{own:?}");
     }
     for foreign in ["Host: evil.example\r\n", "Host: proper-raptor.evil.example:3800\r\n", "Host: localhost:3800\r\n"] {
-        assert_eq!(status(&host, "GET", volume, foreign), 421, "{foreign:?}");
-        assert_eq!(status(&host, "POST", attach, foreign), 421, "{foreign:?}");
+        assert_eq!(status(host, "GET", VOLUME, foreign), 421, "{foreign:?}");
+        assert_eq!(status(host, "POST", attach, foreign), 421, "{foreign:?}");
     }
     for page in ["Origin: http://evil.example\r\n", "Origin: null\r\n", "Sec-Fetch-Site: cross-site\r\n"] {
-        assert_eq!(status(&host, "POST", attach, &format!("Host: sled\r\n{page}")), 403, "{page:?}");
+        assert_eq!(status(host, "POST", attach, &format!("Host: sled\r\n{page}")), 403, "{page:?}");
     }
     assert_eq!(machine.volume("still-fawn").generation, 0, "a page has won a volume");
+}
 
+fn every_path_has_its_status(host: &Host) {
     for (path, expected) in [
         ("/v1/volumes/", 200),
         ("/v1/volumes/still%2Dfawn", 200),
@@ -117,6 +129,6 @@ fn strangers_lock_out_nobody_and_foreign_pages_get_nothing() {
         ("/healthz?x", 400),
         ("/v1/volumes/still-fawn?wait=1&wait=2", 400),
     ] {
-        assert_eq!(status(&host, "GET", path, "Host: sled\r\n"), expected, "{path}");
+        assert_eq!(status(host, "GET", path, "Host: sled\r\n"), expected, "{path}");
     }
 }

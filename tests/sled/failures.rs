@@ -1,7 +1,7 @@
 //! Every kind of failure of a downstairs, on real files and real ports: what passes is tried
 //! again, what has to be waited for is waited for, and what a restart does not cure is held.
 
-use crucible_sled::wire::State;
+use crucible_sled::wire::{self, State};
 use support::layer::Layer;
 use support::machine::{Machine, cause, has, unit};
 
@@ -202,6 +202,14 @@ fn a_broken_region_is_still_held_after_a_reboot() {
     ready(&machine);
 }
 
+/// A condition that is told with these words of what to do.
+fn told(machine: &Machine, code: &str, words: &str) -> wire::Check {
+    let has = |volume: &wire::Volume| {
+        volume.checks.iter().find(|check| check.code.as_str() == code && check.remedy.contains(words)).cloned()
+    };
+    has(&machine.wait_for("still-fawn", |volume| has(volume).is_some())).unwrap()
+}
+
 /// What is only stopped, masked, misplaced or removed is not lost: what is said about it, done to the
 /// letter, puts it right.
 #[test]
@@ -210,38 +218,39 @@ fn what_an_operator_is_told_puts_it_right() {
     let before = machine.pids();
     let pid = machine.region(REGION).pid.unwrap();
     machine.ok(&["kill", "-STOP", &pid.to_string()]);
-    let told = |code: &str, words: &str| {
-        let has = |volume: &crucible_sled::wire::Volume| {
-            volume.checks.iter().find(|check| check.code.as_str() == code && check.remedy.contains(words)).cloned()
-        };
-        has(&machine.wait_for("still-fawn", |volume| has(volume).is_some())).unwrap()
-    };
-    let stopped = told("REGION_HUNG", "kill -CONT");
+    let stopped = told(&machine, "REGION_HUNG", "kill -CONT");
     machine.sh(stopped.remedy.split(':').next().unwrap());
     ready(&machine);
     assert_eq!(machine.pids(), before);
 
     machine.ok(&["systemctl", "mask", &unit(REGION)]);
     machine.kill("KILL", REGION);
-    let masked = told("REGION_DOWN", "systemctl unmask");
+    let masked = told(&machine, "REGION_DOWN", "systemctl unmask");
     machine.sh(masked.remedy.split(';').next().unwrap());
     ready(&machine);
 
-    // Swapped, each says where the other lies.
+    what_was_swapped_is_put_back(&machine);
+    what_was_removed_is_rescued(&machine);
+}
+
+/// Each says where the other lies.
+fn what_was_swapped_is_put_back(machine: &Machine) {
     let swap = "cd /crucible; sledctl region hold still-fawn-0; sledctl region hold still-fawn-1 --force; \
                 mv still-fawn-0 x; mv still-fawn-1 still-fawn-0; mv x still-fawn-1; sledctl region release --all";
     machine.sh(swap);
-    let swapped = told("REGION_IDENTITY", "the directories were swapped");
+    let swapped = told(machine, "REGION_IDENTITY", "the directories were swapped");
     assert!(swapped.cause.contains("it is the region of still-fawn-"), "{swapped:#?}");
     assert!(swapped.cause.contains("lies in /crucible/still-fawn-"), "{swapped:#?}");
     assert!(machine.is_stopped("still-fawn-0") && machine.is_stopped(REGION));
     machine.sh("cd /crucible; mv still-fawn-0 x; mv still-fawn-1 still-fawn-0; mv x still-fawn-1");
-    ready(&machine);
+    ready(machine);
+}
 
-    // Removed under its downstairs, which has it still.
+/// Its downstairs has it still.
+fn what_was_removed_is_rescued(machine: &Machine) {
     let pid = machine.region(REGION).pid.unwrap();
     machine.sh(&format!("cp -a /crucible/{REGION}/region.json /root/; rm -r /crucible/{REGION}"));
-    let gone = told("REGION_MISSING", "do not stop or restart process");
+    let gone = told(machine, "REGION_MISSING", "do not stop or restart process");
     assert!(gone.cause.contains(&format!("its process {pid} serves it still")), "{gone:#?}");
     for verb in ["restart", "hold"] {
         let refused = machine.run(&["sledctl", "region", verb, REGION]);
@@ -253,7 +262,7 @@ fn what_an_operator_is_told_puts_it_right() {
          cp /root/region.json /crucible/rescued/; \
          chown -R crucible: /crucible/rescued; mv /crucible/rescued /crucible/{REGION}"
     ));
-    ready(&machine);
+    ready(machine);
     machine.ok(&["sledctl", "region", "restart", REGION]);
-    ready(&machine);
+    ready(machine);
 }

@@ -197,21 +197,33 @@ fn of_hosts_that_compete_the_highest_winner_alone_is_let_in() {
 #[test]
 fn a_region_goes_only_while_those_of_other_sleds_serve_and_stay() {
     let sleds = Sleds::boot();
-    let ask = |n: usize, words: &[&str]| {
-        let output = sleds.sled(n).run(&[&["sledctl"], words].concat());
-        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        (output.status.code(), said)
+    of_two_at_a_time_one_waits(&sleds);
+    a_host_that_has_just_left_another_sled_is_not_left_alone(&sleds);
+    one_stays_while_another_does_not_serve(&sleds);
+    what_nobody_waits_for_waits_for_the_others(&sleds);
+    one_that_answers_at_another_port_is_asked_there(&sleds);
+}
+
+/// What `sledctl` of the first sled says, and how it ends.
+fn ask(sleds: &Sleds, words: &[&str]) -> (Option<i32>, String) {
+    let output = sleds.sled(0).run(&[&["sledctl"], words].concat());
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    (output.status.code(), said)
+}
+
+const RESTART: [&str; 3] = ["region", "restart", "still-fawn-0"];
+
+/// When a sled's region was last away: by the kernel's clock, which the machines have in common.
+fn away(sleds: &Sleds, n: usize) -> (u64, u64) {
+    let time = |what: &str| -> u64 {
+        let unit = format!("crucible-downstairs@still-fawn-{n}");
+        let shown = sleds.sled(n).ok(&["systemctl", "show", "--value", "-p", what, &unit]);
+        shown.trim().parse().unwrap()
     };
-    let restart = |n: usize| ask(n, &["region", "restart", &format!("still-fawn-{n}")]);
-    // By the kernel's clock, which the machines have in common.
-    let away = |n: usize| {
-        let time = |what: &str| -> u64 {
-            let unit = format!("crucible-downstairs@still-fawn-{n}");
-            let shown = sleds.sled(n).ok(&["systemctl", "show", "--value", "-p", what, &unit]);
-            shown.trim().parse().unwrap()
-        };
-        (time("ActiveExitTimestampMonotonic"), time("ActiveEnterTimestampMonotonic"))
-    };
+    (time("ActiveExitTimestampMonotonic"), time("ActiveEnterTimestampMonotonic"))
+}
+
+fn of_two_at_a_time_one_waits(sleds: &Sleds) {
     for _ in 0..3 {
         let both = [0, 1].map(|n| {
             let words = ["sledctl", "region", "restart", &format!("still-fawn-{n}")];
@@ -221,11 +233,13 @@ fn a_region_goes_only_while_those_of_other_sleds_serve_and_stay() {
             let output = one.wait_with_output().unwrap();
             assert!(output.status.success(), "{output:?}");
         }
-        let ((left, back), (other_left, other_back)) = (away(0), away(1));
+        let ((left, back), (other_left, other_back)) = (away(sleds, 0), away(sleds, 1));
         assert!(left < back && other_left < other_back);
         assert!(back < other_left || other_back < left, "{left}..{back} and {other_left}..{other_back}");
     }
-    a_host_that_has_just_left_another_sled_is_not_left_alone(&sleds);
+}
+
+fn one_stays_while_another_does_not_serve(sleds: &Sleds) {
     let pid = || sleds.sled(0).region("still-fawn-0").pid;
     let before = pid();
     sleds.sled(1).ok(&["sledctl", "region", "hold", "still-fawn-1"]);
@@ -233,36 +247,39 @@ fn a_region_goes_only_while_those_of_other_sleds_serve_and_stay() {
     sleds.sled(0).sh("cp /usr/lib/crucible/crucible-downstairs /root/new; echo >>/root/new");
     let upgrade = ["downstairs", "upgrade", "/root/new"];
     for words in [&["region", "restart", "still-fawn-0"][..], &["region", "hold", "still-fawn-0"], &upgrade] {
-        let (code, said) = ask(0, words);
+        let (code, said) = ask(sleds, words);
         assert!(code == Some(1) && said.contains("still-fawn-1 on quick-otter does not serve"), "{words:?}: {said}");
     }
     sleds.sled(1).ok(&["sledctl", "region", "release", "still-fawn-1"]);
     sleds.sled(1).wait_for(VOLUME, |volume| volume.ready);
     sleds.cut(1);
     sleds.cut(2);
-    let (code, said) = restart(0);
+    let (code, said) = ask(sleds, &RESTART);
     assert!(code == Some(1) && said.contains("cannot be asked") && said.contains("--force"), "{said}");
     assert_eq!(pid(), before);
-    assert_eq!(ask(0, &["region", "restart", "still-fawn-0", "--force"]).0, Some(0));
+    assert_eq!(ask(sleds, &[&RESTART[..], &["--force"]].concat()).0, Some(0));
     assert_ne!(pid(), before);
     sleds.plug(1);
     sleds.plug(2);
     for n in [1, 2] {
         sleds.sled(n).wait_for(VOLUME, |volume| volume.ready);
     }
-    let (code, said) = ask(0, &upgrade);
+    let (code, said) = ask(sleds, &upgrade);
     assert!(code == Some(0) && said.contains("1 region(s) restarted"), "{said}");
-    what_nobody_waits_for_waits_for_the_others(&sleds);
-    // One that answers at another port is asked there, if somebody says so.
+}
+
+/// If somebody says so.
+fn one_that_answers_at_another_port_is_asked_there(sleds: &Sleds) {
+    let pid = || sleds.sled(0).region("still-fawn-0").pid;
     let listen = "[http]\nlisten = [\"192.168.4.190:3900\"]\n";
     sleds.sled(1).sh(&format!(
         "printf '{listen}' >/etc/sled/sled.toml.d/90-http.toml; systemctl daemon-reload; systemctl stop sledd.service; \
          systemctl restart sledd.socket; systemctl start sledd.service"
     ));
     sleds.sled(1).until("sledctl volume show still-fawn >/dev/null");
-    let (code, said) = restart(0);
+    let (code, said) = ask(sleds, &RESTART);
     assert!(code == Some(1) && said.contains("cannot be asked") && said.contains("--sled ADDRESS:PORT"), "{said}");
-    let restart_at = |at: &str| ask(0, &["region", "restart", "still-fawn-0", "--sled", at]);
+    let restart_at = |at: &str| ask(sleds, &[&RESTART[..], &["--sled", at]].concat());
     let (code, said) = restart_at("192.168.4.7:3900");
     assert!(code == Some(1) && said.contains("no sled that shares") && said.contains("quick-otter (192.168.4.190)"));
     let before = pid();

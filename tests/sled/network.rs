@@ -1,7 +1,7 @@
 //! The cable, the adapter and the bridge.
 
 use support::layer::Layer;
-use support::machine::has;
+use support::machine::{Machine, has};
 
 const NIC: &str = "enx00e04ca81110";
 
@@ -28,60 +28,75 @@ fn no_carrier_blocks_every_volume_until_it_is_back() {
     assert_eq!(machine.get("/v1/volumes/still-fawn?wait=10").0, 200);
 }
 
+/// What is done to the adapter or the bridge, the code under which it is told, and what mends it.
+type Fault = (&'static str, &'static str, &'static str);
+
+/// Those with which no host reaches the sled.
+const BLOCKING: [Fault; 6] = [
+    ("ip link set enx00e04ca81110 nomaster", "BRIDGE_PORT_MISSING", "ip link set enx00e04ca81110 master br0"),
+    ("ip address flush dev br0", "BRIDGE_ADDRESS", "ip address add 192.168.4.189/24 dev br0"),
+    ("ip link set br0 down", "BRIDGE_ADDRESS", "ip link set br0 up"),
+    (
+        "ip link set enx00e04ca81110 down; ip link set enx00e04ca81110 name gone",
+        "NIC_MISSING",
+        "ip link set gone name enx00e04ca81110; ip link set enx00e04ca81110 up",
+    ),
+    ("ip link set br0 name gone", "BRIDGE_MISSING", "ip link set gone name br0"),
+    (
+        "bridge link set dev enx00e04ca81110 state 0",
+        "BRIDGE_PORT_BLOCKED",
+        "bridge link set dev enx00e04ca81110 state 3",
+    ),
+];
+
+/// Those with which some do.
+const WARNINGS: [Fault; 2] = [
+    ("ip link set br0 mtu 1400", "MTU_MISMATCH", "ip link set br0 mtu 1500"),
+    (
+        "ip address flush dev br0; ip address add 192.168.4.189/32 dev br0",
+        "ADDRESS_PREFIX",
+        "ip address flush dev br0; ip address add 192.168.4.189/24 dev br0",
+    ),
+];
+
+fn is_told(machine: &Machine, code: &str) {
+    machine.sh(&format!("until sledctl --json checks | grep -q {code}; do :; done"));
+}
+
+fn well(machine: &Machine) {
+    machine.sh("until sledctl checks | grep -q 'nothing is wrong'; do :; done");
+}
+
 /// Seen from inside: each fault of the bridge, and that it ends with its cause.
 #[test]
 fn faults_of_the_adapter_and_the_bridge_are_named() {
     let machine = Layer::small().boot_and_create();
     machine.ok(&["systemctl", "stop", "systemd-networkd.socket", "systemd-networkd.service"]);
-    let wait = |what: &str| machine.sh(&format!("until sledctl --json checks | grep -q {what}; do :; done"));
-    let well = || machine.sh("until sledctl checks | grep -q 'nothing is wrong'; do :; done");
-    for (cause, code, mend) in [
-        ("ip link set enx00e04ca81110 nomaster", "BRIDGE_PORT_MISSING", "ip link set enx00e04ca81110 master br0"),
-        ("ip address flush dev br0", "BRIDGE_ADDRESS", "ip address add 192.168.4.189/24 dev br0"),
-        ("ip link set br0 down", "BRIDGE_ADDRESS", "ip link set br0 up"),
-        (
-            "ip link set enx00e04ca81110 down; ip link set enx00e04ca81110 name gone",
-            "NIC_MISSING",
-            "ip link set gone name enx00e04ca81110; ip link set enx00e04ca81110 up",
-        ),
-        ("ip link set br0 name gone", "BRIDGE_MISSING", "ip link set gone name br0"),
-        (
-            "bridge link set dev enx00e04ca81110 state 0",
-            "BRIDGE_PORT_BLOCKED",
-            "bridge link set dev enx00e04ca81110 state 3",
-        ),
-    ] {
-        machine.sh(cause);
-        wait(code);
-        assert_eq!(
-            machine.run(&["sledctl", "volume", "show", "still-fawn"]).status.code(),
-            Some(3),
-            "{code} does not block"
-        );
+    for (fault, code, mend) in BLOCKING {
+        machine.sh(fault);
+        is_told(&machine, code);
+        let shown = machine.run(&["sledctl", "volume", "show", "still-fawn"]);
+        assert_eq!(shown.status.code(), Some(3), "{code} does not block");
         machine.sh(mend);
-        well();
+        well(&machine);
     }
-    for (cause, code, mend) in [
-        ("ip link set br0 mtu 1400", "MTU_MISMATCH", "ip link set br0 mtu 1500"),
-        (
-            "ip address flush dev br0; ip address add 192.168.4.189/32 dev br0",
-            "ADDRESS_PREFIX",
-            "ip address flush dev br0; ip address add 192.168.4.189/24 dev br0",
-        ),
-    ] {
-        machine.sh(cause);
-        wait(code);
+    for (fault, code, mend) in WARNINGS {
+        machine.sh(fault);
+        is_told(&machine, code);
         machine.sh(mend);
-        well();
+        well(&machine);
     }
     // By another of its names it is the same adapter.
     machine.sh("ip link set enx00e04ca81110 down; ip link set enx00e04ca81110 name sled0");
-    wait("NIC_MISSING");
+    is_told(&machine, "NIC_MISSING");
     machine.sh("ip link property add dev sled0 altname enx00e04ca81110; ip link set sled0 up");
-    well();
+    well(&machine);
     assert_eq!(machine.get("/v1/volumes/still-fawn?wait=10").0, 200);
+    another_machine_has_the_address(&machine);
+}
 
-    // Another machine has the address, which the kernel finds out for IPv6.
+/// Which the kernel finds out for IPv6.
+fn another_machine_has_the_address(machine: &Machine) {
     machine.outside(&["ip", "address", "add", "fd00::189/64", "dev", "switch", "nodad"]);
     machine.sh("ip address add fd00::189/64 dev br0; \
          sed -i 's/192.168.4.189/fd00::189/; s/\"192.168.4.1\"/\"fd00::1\"/' /etc/sled/*.toml; \
@@ -92,7 +107,7 @@ fn faults_of_the_adapter_and_the_bridge_are_named() {
 
     // A machine that is started so: the regions wait, and are silent about it.
     machine.sh("systemctl stop sledd.socket sledd.service 'crucible-downstairs@*'; systemctl start sledd.service");
-    wait("ADDRESS_DUPLICATE");
+    is_told(machine, "ADDRESS_DUPLICATE");
     // Everything was looked at, and what a region waits for is none of its faults.
     machine
         .sh("until sledctl --json volume show still-fawn | grep -c '\"state\": \"stopped\"' | grep -qx 3; do :; done");
@@ -106,7 +121,7 @@ fn faults_of_the_adapter_and_the_bridge_are_named() {
     // The other one goes, and the address is looked at anew, as the remedy says: everything is well by itself.
     machine.outside(&["ip", "address", "del", "fd00::189/64", "dev", "switch"]);
     machine.sh("ip address del fd00::189/64 dev br0 && ip address add fd00::189/64 dev br0");
-    well();
+    well(machine);
 }
 
 /// An adapter on a USB 2 port, at a lower speed than expected: sysfs says so, as a tree of

@@ -284,13 +284,15 @@ fn what_a_configuration_would_do_harm_to_is_told_and_refused() {
     put(&machine, MAP);
     fragment("[downstairs]\nprogram = \"/usr/lib/crucible/none\"");
     refused("NEEDS_YES", &["/usr/lib/crucible/none cannot be run"]);
+    what_is_kept_after_its_deletion_is_named_before_it_goes(&machine);
+}
 
-    // What is kept after its deletion is named before it goes.
+fn what_is_kept_after_its_deletion_is_named_before_it_goes(machine: &Machine) {
     machine.ok(&["sledctl", "region", "delete", "pumped-piglet-0", "--yes-destroy", "pumped-piglet-0"]);
     let kept = machine.sh("ls /crucible/.trash").trim().to_owned();
     assert!(kept.starts_with("pumped-piglet-0."), "{kept}");
     let before = machine.pids();
-    fragment("[storage]\nkeep_deleted = \"0h\"");
+    machine.sh("printf '[storage]\\nkeep_deleted = \"0h\"\\n' >/etc/sled/sled.toml.d/90-test.toml");
     for way in [&["sledctl", "reload"][..], &["systemctl", "reload", "sledd"]] {
         assert_eq!(machine.run(way).status.code(), Some(1), "{way:?}");
     }

@@ -114,12 +114,6 @@ fn a_stuck_supervisor_is_restarted_by_its_watchdog() {
 fn a_fault_that_was_left_in_the_files_is_told_and_takes_nothing_down() {
     let mut machine = Layer::small().boot_and_create();
     let before = machine.pids();
-    let told = |machine: &Machine, code: &str| {
-        machine.until(&format!("sledctl --json checks | grep -q {code}"));
-        let check = machine.sled().checks.into_iter().find(|check| check.code.as_str() == code).unwrap();
-        assert_ne!(check.severity, Severity::Blocking);
-        check.cause
-    };
     assert!(machine.sled().checks.iter().all(|check| !check.code.as_str().starts_with("CONFIG")));
     machine.sh("sed -i s/proper-raptor:3832/proper-raptor:3932/ /etc/sled/port-map.toml");
     let pending = told(&machine, "CONFIG_PENDING");
@@ -148,7 +142,19 @@ fn a_fault_that_was_left_in_the_files_is_told_and_takes_nothing_down() {
     assert_eq!(volume.regions.iter().map(|region| region.port).collect::<Vec<_>>(), [3830, 3831, 3832]);
     told(&machine, "CONFIG_INVALID");
     assert!(machine.sh("systemctl cat sledd.socket").contains("ListenStream=192.168.4.189:3800"));
-    // What was in force comes back by its number, and the faulty file stays beside it.
+    what_was_in_force_comes_back_by_its_number(&machine);
+}
+
+/// The cause of a condition that blocks nothing.
+fn told(machine: &Machine, code: &str) -> String {
+    machine.until(&format!("sledctl --json checks | grep -q {code}"));
+    let check = machine.sled().checks.into_iter().find(|check| check.code.as_str() == code).unwrap();
+    assert_ne!(check.severity, Severity::Blocking);
+    check.cause
+}
+
+/// The faulty file stays beside it.
+fn what_was_in_force_comes_back_by_its_number(machine: &Machine) {
     let before = machine.pids();
     let history = machine.ok(&["sledctl", "--json", "config", "history"]);
     let history: serde_json::Value = serde_json::from_str(&history).unwrap();
