@@ -3,6 +3,7 @@
 
 use crate::act::programs;
 pub use crate::act::trash::empty;
+use crate::api::{Operation, Sentence};
 use crate::config::Configuration;
 use crate::http::{self, Sockets};
 use crate::kernel::broker;
@@ -13,7 +14,7 @@ use crate::port_map;
 use crate::source::Fault;
 use crate::store::in_force::{self, Choice};
 use crate::supervisor::unconfigured;
-use crate::supervisor::{Line, Reload, Reloading, Request, Start, Wish, line, supervise};
+use crate::supervisor::{Line, Request, Start, Wish, line, supervise};
 use crate::systemd::dropin;
 use crate::systemd::notify::tell;
 use crate::terminal;
@@ -106,7 +107,9 @@ async fn supervised(options: &Options, chosen: Result<Choice, Vec<Fault>>, mut l
 async fn reloads(mut hangup: Signal, requests: &mpsc::Sender<Request>) {
     while hangup.recv().await.is_some() {
         let (answer, answered) = oneshot::channel();
-        let wish = Wish::Reload(Reloading { how: Reload::Unattended, kept: None, by: "SIGHUP".into() });
+        let by = Some(Sentence("SIGHUP".into()));
+        let reload = Operation::Reload { dry_run: false, yes: false, unattended: true, kept: None, by };
+        let wish = Wish::Do(reload, None);
         if requests.send(Request { wish, answer }).await.is_ok() {
             _ = answered.await;
         }

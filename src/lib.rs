@@ -14,6 +14,7 @@
 //! | module | job |
 //! |---|---|
 //! | [`names`], [`region`], [`source`], [`port_map`], [`config`], [`programs`], [`check`], [`clean`], [`size`], [`span`], [`lived`], [`times`], [`table`], [`wire`], [`protocol`] | the nouns: what things are called and what they look like. Pure |
+//! | [`api`] | the table of operations, which routing, the supervisor and its clients read. Pure |
 //! | [`decide`] | from intent and facts to actions and a verdict. Pure |
 //! | [`systemd`] | unit names, drop-ins, D-Bus proxies |
 //! | [`kernel`] | questions to the kernel: sockets, connections, processes, ports |
@@ -35,6 +36,7 @@
 pub mod act;
 #[cfg(test)]
 mod alone;
+pub mod api;
 pub mod appliance;
 pub mod attach;
 pub mod backoff;

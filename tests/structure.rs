@@ -22,7 +22,7 @@ const LAYERS: [&[&str]; 15] = [
     &["port_map"],
     &["config", "programs"],
     &["wire", "systemd"],
-    &["decide", "explain", "update", "progress"],
+    &["api", "decide", "explain", "update", "progress"],
     &["kernel"],
     &["config_dir"],
     &["store", "appliance"],
@@ -34,7 +34,8 @@ const LAYERS: [&[&str]; 15] = [
 ];
 
 /// What must do no I/O of its own.
-const PURE: [&str; 37] = [
+const PURE: [&str; 38] = [
+    "api",
     "clean",
     "lived",
     "times",

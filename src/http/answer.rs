@@ -5,7 +5,7 @@ use crate::supervisor::{Bulletin, Handle};
 use crate::wire::{Error, ErrorBody, Refusal};
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderValue, Method, Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
 use std::sync::Arc;
@@ -47,11 +47,15 @@ pub(super) fn error_as(status: StatusCode, error: Error) -> Answer {
     json(status, &ErrorBody { error })
 }
 
-/// Refuse a method that the path does not take.
-pub(super) fn not_allowed(allowed: &'static str) -> Answer {
-    let mut answer =
-        error(Error::new(Refusal::MethodNotAllowed, "this path does not take that method", format!("use {allowed}")));
-    answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+/// Refuse a method that the path does not take: it takes these.
+pub(super) fn not_allowed(methods: &[Method]) -> Answer {
+    let allowed = methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+    let message = "this path does not take that method";
+    let mut answer = error(Error::new(Refusal::MethodNotAllowed, message, format!("use {allowed}")));
+    // Of the names of methods nothing can be no header.
+    if let Ok(allowed) = HeaderValue::try_from(allowed) {
+        answer.headers_mut().insert(ALLOW, allowed);
+    }
     answer
 }
 

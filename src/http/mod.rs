@@ -1,12 +1,11 @@
 //! HTTP endpoint of a sled: hosts poll it over TCP, `sledctl` asks over a unix socket. It renders
 //! what the supervisor last published and passes requests on; it knows nothing by itself.
 
-mod admin;
 mod answer;
-mod attach;
 mod door;
-mod hosts;
+mod intake;
 mod origin;
+mod published;
 mod route;
 mod seats;
 mod target;
@@ -21,7 +20,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
-use route::{answer, ended};
+use published::ended;
+use route::answer;
 use seats::{Seat, Seats};
 use std::ffi::CString;
 use std::future::Future;

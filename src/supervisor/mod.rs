@@ -45,7 +45,7 @@ pub use configuration::reload::{Reload, Reloading};
 pub use publish::body::Body;
 pub(crate) use publish::body::body;
 pub use publish::publisher::{Bulletin, Page};
-pub use requests::{Answer, Asked, Request, Wish};
+pub use requests::{Answer, Asked, Request, Visitor, Wish};
 
 use crate::config::Configuration;
 use crate::decide::facts::{Busy, Facts, Region, Run, Stopped};

@@ -1,30 +1,33 @@
 //! What the admin socket asks for, and what it is answered.
 
 use crate::act::storage;
+use crate::api::{Choice, Directory, Look, Operation, Program, Sentence};
 use crate::check::Code;
 use crate::config::Kept;
 use crate::decide::facts::{Disk, Region};
 use crate::decide::permits::{Creation, Deletion, may_adopt, may_create, may_delete, may_purge, may_restore};
 use crate::decide::storage::{running, usable};
-use crate::decide::turns::{Manner, may_hold, may_release, may_restart, may_upgrade};
+use crate::decide::turns::{Asks, Manner, may_hold, may_release, may_restart, may_upgrade};
 use crate::kernel::presence::Presence;
 use crate::names::{RegionName, VolumeName};
 use crate::span::Span;
 use crate::supervisor::event::Event;
-use crate::supervisor::fencing::grant::Asker;
+use crate::supervisor::fencing::grant::{Asker, Reply};
 use crate::supervisor::jobs::adoption;
 use crate::supervisor::jobs::restart_check;
 use crate::supervisor::jobs::run::Task;
 use crate::supervisor::jobs::upgrade::{Cargo, Spoken, Upgrade};
-use crate::supervisor::{Reloading, Supervisor};
-use crate::wire::{self, Attach, JobKind, Refusal};
+use crate::supervisor::{Reload, Reloading, Supervisor};
+use crate::wire::{self, JobKind, Refusal};
 use bytes::Bytes;
+use http::StatusCode;
+use serde::Serialize;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-/// A wish, and where its answer goes.
+/// What is wished, and where the answer goes.
 #[derive(Debug)]
 pub struct Request {
     /// What is wished.
@@ -36,56 +39,19 @@ pub struct Request {
 /// What is wished.
 #[derive(Debug)]
 pub enum Wish {
-    /// Create a region; with its name said once more, if it may have existed.
-    Create(RegionName, Option<RegionName>),
-    /// Delete a region; with its name said once more.
-    Delete(RegionName, Option<String>),
-    /// Have a deleted region back; of several the one that was deleted at that second.
-    Restore(RegionName, Option<i64>),
-    /// Remove a deleted region for good, as before; with what was said repeated.
-    Purge(RegionName, Option<i64>, Option<String>),
-    /// Adopt a region, from this directory or from where it is found.
-    Adopt(RegionName, Option<PathBuf>),
-    /// Tell what adopting a region would come to.
-    ProposeAdoption(RegionName, Option<PathBuf>),
-    /// Restart a region's downstairs.
-    Restart(RegionName, Manner),
-    /// Stop a region and keep it from running, for this reason.
-    Hold(RegionName, String, Manner),
-    /// Let a region run again that is held.
-    Release(RegionName),
-    /// Roll another downstairs program over all regions: this one, which came from there, or the
-    /// one of `sled.toml`; even if a region does not serve or hosts are cut off.
-    Upgrade(Option<(Bytes, PathBuf)>, bool),
-    /// End a job early.
-    Cancel(u64),
-    /// Tell a job what it has asked, by the number of the question.
-    Word(u64, u64, wire::Word),
-    /// Ask hosts to wait, or not any more.
-    Maintain(Option<Asked>),
-    /// Who is connected to a volume now.
-    Hosts(VolumeName),
-    /// A ticket for a volume, for the host at this address, as long as it is there to be given it.
-    Attach(VolumeName, IpAddr, Attach, Presence),
-    /// The host at this address lets go of its ticket for a volume: the one with this generation, or
-    /// whichever it has.
-    LetGo(VolumeName, IpAddr, Option<u64>, Presence),
-    /// Let a host, by its address or its name in the map, talk to a volume again, or cut it off.
-    Permit(VolumeName, String, bool),
-    /// Have a volume drained, for a reason if there is one, or not any more.
-    Drain(VolumeName, Option<Option<String>>),
-    /// The host at this address says what has come of that it is to detach a volume.
-    Drained(VolumeName, IpAddr, wire::Drained, Presence),
-    /// Take the configuration over from its files, or show what that would change.
-    Reload(Reloading),
-    /// What was in force; or the one with this number, with its files.
-    Configurations(Option<u64>),
+    /// An operation, asked for by a host if it came over TCP.
+    Do(Operation, Option<Visitor>),
     /// The daemon was told to end: do what has to be done before.
     Leave,
-    /// Look at the disk and at everything that lies there, and answer when what was seen is shown.
-    Look,
-    /// Mark the data disk as this sled's, in place of the one that is named.
-    InitStorage(Option<Uuid>),
+}
+
+/// A host that asks.
+#[derive(Debug, Clone)]
+pub struct Visitor {
+    /// Its address.
+    pub host: IpAddr,
+    /// Whether it is there to be answered.
+    pub there: Presence,
 }
 
 /// What is asked of hosts: to wait for so long, and why.
@@ -97,8 +63,9 @@ pub struct Asked {
     pub reason: Option<String>,
 }
 
-/// What was granted.
-#[derive(Debug)]
+/// What is answered, as it is written in JSON.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
 pub enum Answer {
     /// A job, or that it is done already.
     Granted(wire::Granted),
@@ -132,33 +99,32 @@ pub enum Answer {
     Left,
 }
 
+impl Answer {
+    /// The status with which HTTP says it.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Granted(wire::Granted::Job(_)) => StatusCode::ACCEPTED,
+            Self::Refused(refused) => refused.error.code.status(),
+            _ => StatusCode::OK,
+        }
+    }
+}
+
 impl Supervisor {
     /// Looks at the disk before a request is answered: what was seen half a minute ago may
     /// have been moved away since.
     pub(in crate::supervisor) fn look_first(&mut self, request: Request) {
-        // These do not depend on what lies there, and some are in a hurry.
-        if matches!(
-            request.wish,
-            Wish::Leave
-                | Wish::Maintain(_)
-                | Wish::Hosts(_)
-                | Wish::Attach(..)
-                | Wish::LetGo(..)
-                | Wish::Permit(..)
-                | Wish::Drain(..)
-                | Wish::Drained(..)
-                | Wish::Reload(_)
-                | Wish::Configurations(_)
-        ) {
+        let look = request.wish.look();
+        if !matches!(look, Look::First | Look::Afresh) {
             return self.answer(request);
         }
         let (scanner, context, bus) =
             (self.observers.scanner().clone(), self.jobs.context().clone(), self.systemd.bus().cloned());
-        let afresh = matches!(request.wish, Wish::Look);
+        let afresh = look == Look::Afresh;
         self.tasks.run(|_| None, async move {
             let disk = if afresh { scanner.look_afresh().await? } else { scanner.look().await? };
-            if let Wish::Restart(name, _) = &request.wish
-                && let Err(why) = restart_check::of_request(&context, &disk, name, bus.as_ref()).await
+            if let Wish::Do(Operation::RestartRegion { region, .. }, _) = &request.wish
+                && let Err(why) = restart_check::of_request(&context, &disk, region, bus.as_ref()).await
             {
                 _ = request.answer.send(Err(why));
                 return None;
@@ -181,50 +147,96 @@ impl Supervisor {
 
     /// Answers a request, now or when what it asks for has been looked at.
     pub(in crate::supervisor) fn answer(&mut self, Request { wish, answer }: Request) {
-        let granted = match wish {
-            Wish::Create(name, never_existed) => self.create(&name, never_existed.as_ref()),
-            Wish::Delete(name, yes) => self.delete(&name, yes.as_deref()),
-            Wish::Restore(name, time) => self.restore(&name, time),
-            Wish::Purge(name, time, yes) => self.purge(&name, time, yes.as_deref()),
-            Wish::Adopt(name, from) => self.adopt(&name, from),
-            Wish::Restart(name, manner) => self.restart(&name, manner),
-            Wish::Hold(name, why, manner) => self.hold_on_request(&name, why, manner),
-            Wish::Release(name) => self.release(&name),
-            Wish::Upgrade(program, force) => self.upgrade(program, force),
-            Wish::Cancel(id) => self.jobs.list.cancel(id).map(wire::Granted::Job),
-            Wish::Word(id, number, word) => self.jobs.list.word(id, number, word).map(wire::Granted::Job),
-            Wish::ProposeAdoption(name, from) => return self.propose(name, from, answer),
-            Wish::Maintain(wanted) => return self.maintenance.ask(wanted, answer),
-            Wish::Hosts(volume) => return self.jobs.tell_hosts(volume, answer, &self.facts),
-            Wish::Attach(volume, host, wanted, there) => {
+        match wish {
+            Wish::Leave => self.leave(answer),
+            Wish::Do(operation, Some(visitor)) => self.answer_host(operation, visitor, answer),
+            Wish::Do(operation, None) => self.answer_operator(operation, answer),
+        }
+    }
+
+    /// Answers what depends on the address that asks; anything else is anybody's to ask.
+    fn answer_host(&mut self, operation: Operation, Visitor { host, there }: Visitor, answer: Reply) {
+        let asker = |answer| Asker { host, there, answer };
+        match operation {
+            Operation::AttachVolume { volume, wanted } => {
                 let (fencing, mut by) = self.fencing();
-                return fencing.ask_for_ticket(volume, Asker { host, there, answer }, wanted, &mut by);
+                fencing.ask_for_ticket(volume, asker(answer), wanted, &mut by);
             }
-            Wish::LetGo(volume, host, ticket, there) => {
+            Operation::ReleaseVolume { volume, held } => {
                 let (fencing, mut by) = self.fencing();
-                return fencing.let_go(volume, Asker { host, there, answer }, ticket, &mut by);
+                fencing.let_go(volume, asker(answer), held.generation, &mut by);
             }
-            Wish::Permit(volume, host, allow) => {
-                let (fencing, mut by) = self.fencing();
-                return fencing.permit(volume, &host, allow, answer, &mut by);
+            Operation::ReportDrain { volume, said } => {
+                self.drains.hear_host(volume, asker(answer), said, (&self.config, &self.facts));
             }
-            Wish::Drain(volume, wanted) => {
-                return self.drains.ask(volume, wanted, answer, (&self.config, &self.facts));
+            other => self.answer_operator(other, answer),
+        }
+    }
+
+    fn answer_operator(&mut self, operation: Operation, answer: Reply) {
+        match operation {
+            Operation::ShowHosts { volume } => self.jobs.tell_hosts(volume, answer, &self.facts),
+            Operation::AllowHost { volume, host } => self.permit(volume, &host, true, answer),
+            Operation::DenyHost { volume, host } => self.permit(volume, &host, false, answer),
+            Operation::DrainVolume { volume, reason } => self.drain(volume, Some(words(reason)), answer),
+            Operation::EndDrain { volume } => self.drain(volume, None, answer),
+            Operation::ProposeAdoption { region, from } => self.propose(region, directory(from), answer),
+            Operation::SetMaintenance { on: Choice(on), time, reason } => {
+                self.maintenance.ask(on.then(|| Asked { time, reason: words(reason) }), answer);
             }
-            Wish::Drained(volume, host, said, there) => {
-                let asker = Asker { host, there, answer };
-                return self.drains.hear_host(volume, asker, said, (&self.config, &self.facts));
+            Operation::Reload { dry_run, yes, unattended, kept, by } => {
+                match Reloading::new(Reload::asked(dry_run, yes, unattended), kept, by) {
+                    Ok(reloading) => self.read_again(reloading, answer),
+                    Err(why) => _ = answer.send(Err(why)),
+                }
             }
-            Wish::Reload(asked) => return self.read_again(asked, answer),
-            Wish::Configurations(number) => {
-                _ = answer.send(self.configurations(number));
-                return;
+            Operation::ListConfigurations {} => _ = answer.send(self.configurations(None)),
+            Operation::ShowConfiguration { number } => _ = answer.send(self.configurations(Some(number.0))),
+            Operation::Look {} => self.publisher.answer_when_shown(&self.tasks, answer, Ok(Answer::Looked)),
+            Operation::InitStorage { replace } => self.init_storage(replace, answer),
+            long => _ = answer.send(self.begin_work(long).map(Answer::Granted)),
+        }
+    }
+
+    fn permit(&mut self, volume: VolumeName, host: &str, allow: bool, answer: Reply) {
+        let (fencing, mut by) = self.fencing();
+        fencing.permit(volume, host, allow, answer, &mut by);
+    }
+
+    fn drain(&mut self, volume: VolumeName, wanted: Option<Option<String>>, answer: Reply) {
+        self.drains.ask(volume, wanted, answer, (&self.config, &self.facts));
+    }
+
+    /// Begins long work, or says that it is done already.
+    fn begin_work(&mut self, operation: Operation) -> Result<wire::Granted, wire::Error> {
+        match operation {
+            Operation::CreateRegion { region, never_existed } => self.create(&region, never_existed.as_ref()),
+            Operation::DeleteRegion { region, yes_destroy } => self.delete(&region, yes_destroy.as_deref()),
+            Operation::RestoreRegion { region, deleted } => self.restore(&region, deleted.map(|at| at.0)),
+            Operation::PurgeRegion { region, deleted, yes_destroy } => {
+                self.purge(&region, deleted.map(|at| at.0), yes_destroy.as_deref())
             }
-            Wish::Leave => return self.leave(answer),
-            Wish::Look => return self.publisher.answer_when_shown(&self.tasks, answer, Ok(Answer::Looked)),
-            Wish::InitStorage(replace) => return self.init_storage(replace, answer),
-        };
-        _ = answer.send(granted.map(Answer::Granted));
+            Operation::AdoptRegion { region, from } => self.adopt(&region, directory(from)),
+            Operation::RestartRegion { region, force, rolling } => {
+                self.restart(&region, Manner { rolling, ..manner(force, true) })
+            }
+            Operation::HoldRegion { region, force, reason } => {
+                self.hold_on_request(&region, words(reason).unwrap_or_default(), manner(force, false))
+            }
+            Operation::ReleaseRegion { region } => self.release(&region),
+            Operation::UpgradeDownstairs { force, from, program: Program(program) } => {
+                let from = PathBuf::from(from.unwrap_or_default());
+                self.upgrade((!program.is_empty()).then_some((program, from)), force)
+            }
+            Operation::CancelJob { id } => self.jobs.list.cancel(id.0).map(wire::Granted::Job),
+            Operation::AnswerJob { id, number, word } => {
+                self.jobs.list.word(id.0, number, word).map(wire::Granted::Job)
+            }
+            other => {
+                let message = format!("the supervisor does not do {}", other.row().name);
+                Err(wire::Error::new(Refusal::Failed, message, "it is a fault of sledd: report it"))
+            }
+        }
     }
 
     fn create(&mut self, name: &RegionName, never_existed: Option<&RegionName>) -> Result<wire::Granted, wire::Error> {
@@ -345,4 +357,27 @@ impl Supervisor {
         };
         self.tasks.run(|_| None, marking);
     }
+}
+
+impl Wish {
+    /// What it needs to know of the disk.
+    fn look(&self) -> Look {
+        match self {
+            Self::Do(operation, _) => operation.row().look,
+            Self::Leave => Look::Nothing,
+        }
+    }
+}
+
+/// How an operator has a region stopped: by force, whatever becomes of the volume's hosts.
+fn manner(force: bool, starts: bool) -> Manner {
+    Manner { force, unrepaired: force, asks: Asks::unless(force), rolling: false, starts }
+}
+
+fn words(sentence: Option<Sentence>) -> Option<String> {
+    sentence.map(|sentence| sentence.0)
+}
+
+fn directory(from: Option<Directory>) -> Option<PathBuf> {
+    from.map(|from| from.0)
 }

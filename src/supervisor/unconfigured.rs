@@ -2,12 +2,13 @@
 //! what runs goes on, and a reload looks at them again. The first one without a fault begins the
 //! supervision, in the same process: nobody has to ask twice.
 
+use crate::api::Operation;
 use crate::config::{Configuration, Texts};
 use crate::config_dir;
 use crate::source::Fault;
 use crate::store::in_force::Choice;
 use crate::supervisor::configuration::in_force::tell_faults;
-use crate::supervisor::{Answer, Bulletin, Line, Reload, Reloading, Request, Wish};
+use crate::supervisor::{Answer, Bulletin, Line, Request, Wish};
 use crate::wire::{self, Change, Difference};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,24 +36,27 @@ pub async fn for_a_good_one(dir: &Path, faults: &[Fault], line: &mut Line) -> Op
         };
         match request {
             Request { wish: Wish::Leave, answer } => _ = answer.send(Ok(Answer::Left)),
-            Request { wish: Wish::Reload(Reloading { how, by, kept: None }), answer } => match look(dir).await {
-                Ok((config, texts)) if how == Reload::Show => {
-                    _ = answer.send(Ok(Answer::Difference(Box::new(beginning(&config, &texts)))));
+            Request { wish: Wish::Do(Operation::Reload { dry_run, kept: None, by, .. }, _), answer } => {
+                match look(dir).await {
+                    Ok((config, texts)) if dry_run => {
+                        _ = answer.send(Ok(Answer::Difference(Box::new(beginning(&config, &texts)))));
+                    }
+                    Ok((config, texts)) => {
+                        let done = Difference { applied: true, ..beginning(&config, &texts) };
+                        _ = answer.send(Ok(Answer::Difference(Box::new(done))));
+                        // Who asks from now on waits for the first verdict.
+                        line.publish.send_replace(None);
+                        let by = by.map_or_else(|| "POST /v1/reload".into(), |by| by.0);
+                        return Some((Choice { config, texts, instead_of: None }, by));
+                    }
+                    Err(faults) => {
+                        tell_faults(&faults);
+                        publish(line, &faults);
+                        (error, count) = (wire::Error::config_invalid(&faults), faults.len());
+                        _ = answer.send(Err(error.clone()));
+                    }
                 }
-                Ok((config, texts)) => {
-                    let done = Difference { applied: true, ..beginning(&config, &texts) };
-                    _ = answer.send(Ok(Answer::Difference(Box::new(done))));
-                    // Who asks from now on waits for the first verdict.
-                    line.publish.send_replace(None);
-                    return Some((Choice { config, texts, instead_of: None }, by));
-                }
-                Err(faults) => {
-                    tell_faults(&faults);
-                    publish(line, &faults);
-                    (error, count) = (wire::Error::config_invalid(&faults), faults.len());
-                    _ = answer.send(Err(error.clone()));
-                }
-            },
+            }
             Request { answer, .. } => _ = answer.send(Err(error.clone())),
         }
     }

@@ -6,6 +6,7 @@
 //! Whom the regions let in follows at once, as the plan finds that it is not as the map says. What
 //! becomes of regions that moved or went is in [`relocations`](crate::supervisor::relocations).
 
+use crate::api::{ConfigNumber, Sentence};
 use crate::check::Code;
 use crate::config::{Configuration, History, Texts};
 use crate::config_dir;
@@ -48,6 +49,34 @@ pub struct Reloading {
     pub kept: Option<u64>,
     /// Who asks.
     pub by: String,
+}
+
+impl Reload {
+    /// What is asked for by these parameters; who only looks changes nothing.
+    pub fn asked(dry_run: bool, yes: bool, unattended: bool) -> Self {
+        match (dry_run, yes, unattended) {
+            (true, ..) => Self::Show,
+            (false, true, _) => Self::Apply,
+            (false, false, true) => Self::Unattended,
+            (false, false, false) => Self::Gently,
+        }
+    }
+}
+
+impl Reloading {
+    /// What is asked for.
+    ///
+    /// # Errors
+    /// What was in force before is only shown.
+    pub fn new(how: Reload, kept: Option<ConfigNumber>, by: Option<Sentence>) -> Result<Self, wire::Error> {
+        if kept.is_some() && how != Reload::Show {
+            let remedy = "write its files first: sledctl config restore";
+            return Err(wire::Error::new(Refusal::BadQuery, "a configuration that is kept is only shown", remedy));
+        }
+        let by = by.map(|by| by.0).filter(|by| !by.is_empty());
+        let by = by.unwrap_or_else(|| "POST /v1/reload".into());
+        Ok(Self { how, kept: kept.map(|number| number.0), by })
+    }
 }
 
 /// Where the answer goes.

@@ -1,0 +1,16 @@
+//! The operations: all that may be asked of a supervisor, each once, in one table. HTTP routes by it, its 405
+//! and 404 come from it, the supervisor is asked by its enum, `sledctl` and the hosts' tool make their requests
+//! of it, and the lists of paths that people read are compared with it. It lies beneath all of them, and asks
+//! nobody anything. Pure.
+
+mod body;
+mod door;
+mod operation;
+mod parameter;
+mod route;
+
+pub use body::{Body, BodyRow, Program};
+pub use door::Door;
+pub use operation::{Asked, Look, Operation, Outgoing, Row, TABLE, Values};
+pub use parameter::{Choice, ConfigNumber, Directory, Held, JobId, Kind, Parameter, ParameterRow, Sentence, Unix};
+pub use route::{Found, find};

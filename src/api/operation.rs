@@ -1,0 +1,331 @@
+//! The table of operations: what may be asked of a supervisor. A row is a sentence, the name with its parameters
+//! and body, the method and the path, the door at which it is taken, whether the disk is looked at first,
+//! whether it is long work, and what it answers. Everything else that speaks of operations reads it here. Pure.
+
+use super::body::{Body, BodyRow, Program};
+use super::door::Door;
+use super::parameter::{Choice, ConfigNumber, Directory, Held, JobId, Parameter, ParameterRow, Sentence, Unix};
+use crate::names::{RegionName, VolumeName};
+use crate::span::Span;
+use crate::wire::{Attach, Drained, Error, Refusal, Release, Word};
+use bytes::Bytes;
+use http::Method;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use uuid::Uuid;
+
+/// What an operation needs to know of the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// It is answered from what was published last, beside the supervisor's loop.
+    Published,
+    /// It depends on nothing that lies there, and some of these are in a hurry.
+    Nothing,
+    /// The disk is looked at before it is answered: what was seen half a minute ago may have been moved since.
+    First,
+    /// The same, with everything that lies there.
+    Afresh,
+}
+
+/// How long the work of an operation takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// It is done when it is answered.
+    Short,
+    /// It is answered with a job, by 202.
+    Long,
+}
+
+/// A row of the table.
+#[derive(Debug)]
+pub struct Row {
+    /// The operation's name, as the enum has it.
+    pub name: &'static str,
+    /// What it does, in a sentence that begins with a verb.
+    pub summary: &'static str,
+    /// Its method.
+    pub method: Method,
+    /// Its path; `{name}` stands for a parameter.
+    pub path: &'static str,
+    /// At which door it is taken.
+    pub door: Door,
+    /// What it needs to know of the disk.
+    pub look: Look,
+    /// Whether it is long work.
+    pub work: Asked,
+    /// Its parameters: those of the path, and those of the query.
+    pub parameters: &'static [ParameterRow],
+    /// What comes with it, if anything does.
+    pub body: Option<BodyRow>,
+    /// What it answers when it is done, as [`crate::wire`] names it.
+    pub answer: &'static str,
+    read: fn(&Values) -> Result<Operation, Error>,
+}
+
+impl Row {
+    /// Read an operation of this row. What a mistyped parameter was to say must not be overlooked, so one that
+    /// the row does not have is refused.
+    ///
+    /// # Errors
+    /// A parameter or the body is none, is missing, or is not known.
+    pub fn read(&self, values: &Values) -> Result<Operation, Error> {
+        let known = || self.parameters.iter().map(|parameter| parameter.name).filter(|name| !self.in_path(name));
+        if let Some((key, _)) = values.query.iter().find(|(key, _)| !known().any(|known| known == key)) {
+            let all = known().collect::<Vec<_>>().join(", ");
+            let remedy = if all.is_empty() { "none is known here".into() } else { format!("known: {all}") };
+            return Err(Error::new(Refusal::BadQuery, format!("there is no parameter {key:?}"), remedy));
+        }
+        (self.read)(values)
+    }
+
+    /// Whether a parameter stands in the path.
+    pub fn in_path(&self, name: &str) -> bool {
+        self.segments().any(|segment| segment.strip_prefix('{').and_then(|end| end.strip_suffix('}')) == Some(name))
+    }
+
+    /// The segments of the path.
+    pub(super) fn segments(&self) -> impl Iterator<Item = &'static str> {
+        self.path.split('/').filter(|segment| !segment.is_empty())
+    }
+}
+
+/// What a request says: the values in its path and its query, unescaped, and its body.
+#[derive(Debug, Clone, Default)]
+pub struct Values {
+    /// The values of the path's parameters, by name.
+    pub path: Vec<(&'static str, String)>,
+    /// The parameters of the query; none is there twice.
+    pub query: Vec<(String, String)>,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl Values {
+    fn parameter<P: Parameter>(&self, name: &str) -> Result<P, Error> {
+        let path = self.path.iter().find(|(known, _)| *known == name).map(|(_, value)| value);
+        let query = || self.query.iter().find(|(known, _)| known == name).map(|(_, value)| value);
+        path.or_else(query).map_or_else(|| P::absent(name), |text| P::read(name, text))
+    }
+}
+
+/// A request, ready to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Its method.
+    pub method: Method,
+    /// Its path and query.
+    pub target: String,
+    /// Its body.
+    pub body: Bytes,
+}
+
+/// What stands in a path or a query as it is.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+
+fn outgoing(row: &Row, values: &[(&'static str, Option<String>)], body: Bytes) -> Outgoing {
+    let escaped = |text: &str| utf8_percent_encode(text, ESCAPED).to_string();
+    let mut target = row.path.to_owned();
+    let mut query = Vec::new();
+    for (name, value) in values {
+        let Some(value) = value else { continue };
+        if row.in_path(name) {
+            target = target.replace(&format!("{{{name}}}"), &escaped(value).replace('/', "%2F"));
+        } else {
+            query.push(format!("{name}={}", escaped(value)));
+        }
+    }
+    if !query.is_empty() {
+        target = format!("{target}?{}", query.join("&"));
+    }
+    Outgoing { method: row.method.clone(), target, body }
+}
+
+/// The name of a parameter: its field's, or as it is said beside it.
+macro_rules! named {
+    ($field:ident) => {
+        stringify!($field)
+    };
+    ($field:ident, $name:literal) => {
+        $name
+    };
+}
+
+/// The row of a body, if there is one.
+macro_rules! body_row {
+    () => {
+        None
+    };
+    ($content:ty) => {
+        Some(<$content as Body>::ROW)
+    };
+}
+
+macro_rules! operations {
+    ($(
+        #[doc = $summary:literal]
+        $name:ident { $($field:ident $(($wire:literal))? : $type:ty),* } $([ $body:ident : $content:ty ])?
+            = $method:ident $path:literal, $door:ident, $look:ident, $work:ident, $answer:literal;
+    )*) => {
+        /// An operation, with all that it says.
+        #[derive(Debug, Clone, PartialEq)]
+        pub enum Operation {
+            $(
+                #[doc = $summary]
+                $name {
+                    $(
+                        #[doc = concat!("The parameter `", named!($field $(, $wire)?), "`.")]
+                        $field: $type,
+                    )*
+                    $(
+                        #[doc = concat!("The body, a [`", stringify!($content), "`].")]
+                        $body: $content,
+                    )?
+                },
+            )*
+        }
+
+        #[derive(Clone, Copy)]
+        enum Index {
+            $($name,)*
+        }
+
+        /// Every operation that there is.
+        pub static TABLE: &[Row] = &[$(
+            Row {
+                name: stringify!($name),
+                summary: $summary,
+                method: Method::$method,
+                path: $path,
+                door: Door::$door,
+                look: Look::$look,
+                work: Asked::$work,
+                parameters: &[$(
+                    ParameterRow {
+                        name: named!($field $(, $wire)?),
+                        kind: <$type as Parameter>::KIND,
+                        required: <$type as Parameter>::REQUIRED,
+                    },
+                )*],
+                body: body_row!($($content)?),
+                answer: $answer,
+                read: |_values| Ok(Operation::$name {
+                    $($field: _values.parameter(named!($field $(, $wire)?))?,)*
+                    $($body: <$content as Body>::read(_values.body.clone())?,)?
+                }),
+            },
+        )*];
+
+        impl Operation {
+            /// The operation's row in the table.
+            pub fn row(&self) -> &'static Row {
+                let index = match self { $(Self::$name { .. } => Index::$name,)* };
+                &TABLE[index as usize]
+            }
+
+            /// The request that asks for it.
+            pub fn request(&self) -> Outgoing {
+                match self {
+                    $(
+                        Self::$name { $($field,)* $($body,)? } => {
+                            let values: &[(&'static str, Option<String>)] =
+                                &[$((named!($field $(, $wire)?), $field.write()),)*];
+                            let body = Bytes::new();
+                            $(let body = { _ = body; $body.write() };)?
+                            outgoing(self.row(), values, body)
+                        }
+                    )*
+                }
+            }
+        }
+    };
+}
+
+operations! {
+    /// Tell whether the supervisor's loop turns.
+    Health {} = GET "/healthz", Anyone, Published, Short, "text";
+    /// Show everything about the sled.
+    ShowSled {} = GET "/v1/sled", Anyone, Published, Short, "Sled";
+    /// Show all volumes in short.
+    ListVolumes {} = GET "/v1/volumes", Anyone, Published, Short, "Volumes";
+    /// Show a volume: 200 if a host may attach it now, else 503.
+    ShowVolume { volume: VolumeName, wait: Option<Held>, revision: Option<u64> }
+        = GET "/v1/volumes/{volume}", Anyone, Published, Short, "Volume";
+    /// Show who is connected to a volume, by a look that is made for the answer.
+    ShowHosts { volume: VolumeName } = GET "/v1/volumes/{volume}/hosts", Anyone, Nothing, Short, "Hosts";
+    /// Ask for a ticket of a volume, for the address that asks.
+    AttachVolume { volume: VolumeName } [ wanted: Attach ]
+        = POST "/v1/volumes/{volume}/attach", Host, Nothing, Short, "Ticket";
+    /// Let go of the ticket that the address holds that asks.
+    ReleaseVolume { volume: VolumeName } [ held: Release ]
+        = POST "/v1/volumes/{volume}/release", Host, Nothing, Short, "Released";
+    /// Say what has come of that the host is to detach a volume.
+    ReportDrain { volume: VolumeName } [ said: Drained ]
+        = POST "/v1/volumes/{volume}/drained", Host, Nothing, Short, "Drain";
+    /// Let a host talk to a volume again.
+    AllowHost { volume: VolumeName, host: String }
+        = POST "/v1/volumes/{volume}/allow", Admin, Nothing, Short, "null";
+    /// Cut a host off from a volume.
+    DenyHost { volume: VolumeName, host: String }
+        = POST "/v1/volumes/{volume}/deny", Admin, Nothing, Short, "null";
+    /// Have a volume drained: who has it is asked to detach it.
+    DrainVolume { volume: VolumeName, reason: Option<Sentence> }
+        = POST "/v1/volumes/{volume}/drain", Admin, Nothing, Short, "Drain";
+    /// End the drain of a volume.
+    EndDrain { volume: VolumeName } = DELETE "/v1/volumes/{volume}/drain", Admin, Nothing, Short, "Drain";
+    /// Create a region; with its name said once more, if it may have existed.
+    CreateRegion { region: RegionName, never_existed: Option<RegionName> }
+        = POST "/v1/regions/{region}", Admin, First, Long, "Granted";
+    /// Delete a region; with its name said once more, if the port map has it.
+    DeleteRegion { region: RegionName, yes_destroy: Option<String> }
+        = DELETE "/v1/regions/{region}", Admin, First, Long, "Granted";
+    /// Have a deleted region back; of several the one that was deleted at that second.
+    RestoreRegion { region: RegionName, deleted: Option<Unix> }
+        = POST "/v1/regions/{region}/restore", Admin, First, Long, "Granted";
+    /// Remove a deleted region for good, with what is destroyed said once more.
+    PurgeRegion { region: RegionName, deleted: Option<Unix>, yes_destroy: Option<String> }
+        = POST "/v1/regions/{region}/purge", Admin, First, Long, "Granted";
+    /// Tell what adopting a region would come to.
+    ProposeAdoption { region: RegionName, from: Option<Directory> }
+        = GET "/v1/regions/{region}/adopt", Admin, First, Short, "Proposal";
+    /// Adopt a region, from this directory or from where it is found.
+    AdoptRegion { region: RegionName, from: Option<Directory> }
+        = POST "/v1/regions/{region}/adopt", Admin, First, Long, "Granted";
+    /// Restart a region's downstairs.
+    RestartRegion { region: RegionName, force: bool, rolling: bool }
+        = POST "/v1/regions/{region}/restart", Admin, First, Long, "Granted";
+    /// Stop a region and keep it from running, for this reason.
+    HoldRegion { region: RegionName, force: bool, reason: Option<Sentence> }
+        = POST "/v1/regions/{region}/hold", Admin, First, Long, "Granted";
+    /// Let a region run again that is held.
+    ReleaseRegion { region: RegionName } = POST "/v1/regions/{region}/release", Admin, First, Long, "Granted";
+    /// Roll another downstairs program over all regions: the one that is brought, or the one of sled.toml.
+    UpgradeDownstairs { force: bool, from: Option<String> } [ program: Program ]
+        = POST "/v1/downstairs/upgrade", Admin, First, Long, "Granted";
+    /// List the jobs that are remembered.
+    ListJobs {} = GET "/v1/jobs", Anyone, Published, Short, "[Job]";
+    /// Show a job; with `wait`, when it has ended; with `asks` also when it asks something.
+    ShowJob { id: JobId, wait: Option<Held>, revision: Option<u64>, asks: bool }
+        = GET "/v1/jobs/{id}", Anyone, Published, Short, "Job";
+    /// Tell a job what it has asked, by the number of the question.
+    AnswerJob { id: JobId, number: u64 } [ word: Word ]
+        = POST "/v1/jobs/{id}/word", Admin, First, Long, "Granted";
+    /// End a job early.
+    CancelJob { id: JobId } = DELETE "/v1/jobs/{id}", Admin, First, Long, "Granted";
+    /// Show whether hosts are asked to wait, why and until when.
+    ShowMaintenance {} = GET "/v1/maintenance", Anyone, Published, Short, "Maintenance?";
+    /// Ask hosts to wait, or not any more.
+    SetMaintenance { on: Choice, time("for"): Option<Span>, reason: Option<Sentence> }
+        = PUT "/v1/maintenance", Admin, Nothing, Short, "Maintenance?";
+    /// Show what takes the data disk.
+    ShowStorage {} = GET "/v1/storage", Anyone, Published, Short, "StorageDetail";
+    /// Mark the data disk as this sled's, in place of the one that is named.
+    InitStorage { replace: Option<Uuid> } = POST "/v1/storage/init", Admin, First, Short, "Marked";
+    /// Look at the disk and at everything that lies there, and answer when what was seen is shown.
+    Look {} = POST "/v1/look", Admin, Afresh, Short, "null";
+    /// Take the configuration over from its files, or show what that would change.
+    Reload { dry_run: bool, yes: bool, unattended: bool, kept: Option<ConfigNumber>, by: Option<Sentence> }
+        = POST "/v1/reload", Admin, Nothing, Short, "Difference";
+    /// List the configurations that were in force.
+    ListConfigurations {} = GET "/v1/config", Admin, Nothing, Short, "Configurations";
+    /// Show a configuration that was in force, with its files.
+    ShowConfiguration { number: ConfigNumber } = GET "/v1/config/{number}", Admin, Nothing, Short, "Kept";
+}

@@ -1,0 +1,236 @@
+//! Answers from what the supervisor published last: a poll costs a pointer read and a write, and may be held until
+//! something else is published.
+
+use super::answer::{Answer, bulletin, error, json, ready, text};
+use crate::api::{Held, JobId, Operation};
+use crate::names::VolumeName;
+use crate::supervisor::{Bulletin, Handle, Page};
+use crate::wire::{Error, JobState, Refusal};
+use http::StatusCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+/// News of the daemon's end: whoever waits is answered at once.
+pub(super) type End = watch::Receiver<bool>;
+
+/// How long to hold an answer, and until when.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Wait {
+    time: Duration,
+    /// Until the revision is not this one; without it, until a host may attach.
+    revision: Option<u64>,
+}
+
+impl Wait {
+    /// The wait that is asked for, if any is.
+    fn new(time: Option<Held>, revision: Option<u64>) -> Result<Option<Self>, Error> {
+        if time.is_none() && revision.is_some() {
+            let what = "revision is of no use without wait";
+            return Err(Error::new(Refusal::BadQuery, what, "for example ?wait=30&revision=7"));
+        }
+        Ok(time.map(|Held(time)| Self { time, revision }))
+    }
+}
+
+/// Answer an operation that needs nobody but the last bulletin.
+pub(super) async fn answer(handle: &Handle, operation: &Operation, end: End) -> Answer {
+    match operation {
+        Operation::Health {} => latest(handle, |_| health(handle)),
+        Operation::ShowVolume { volume: name, wait, revision } => match Wait::new(*wait, *revision) {
+            Ok(wait) => volume(handle, name, wait, end).await,
+            Err(why) => error(why),
+        },
+        Operation::ShowJob { id, wait, revision, asks } => match Wait::new(*wait, *revision) {
+            Ok(wait) => job(handle, *id, wait.map_or(Duration::ZERO, |wait| wait.time), *asks, end).await,
+            Err(why) => error(why),
+        },
+        Operation::ListJobs {} => {
+            latest(handle, |bulletin| json(StatusCode::OK, &bulletin.jobs.values().collect::<Vec<_>>()))
+        }
+        shown => latest(handle, |bulletin| page(bulletin, shown)),
+    }
+}
+
+/// A body that is ready already.
+fn page(bulletin: &Bulletin, operation: &Operation) -> Answer {
+    let body = match operation {
+        Operation::ListVolumes {} => &bulletin.brief,
+        Operation::ShowMaintenance {} => &bulletin.maintenance,
+        Operation::ShowStorage {} => &bulletin.storage,
+        Operation::ShowSled {} => &bulletin.sled,
+        other => {
+            let message = format!("{} is not published", other.row().name);
+            return error(Error::new(Refusal::Failed, message, "it is a fault of sledd: report it"));
+        }
+    };
+    ready(StatusCode::OK, body.bytes())
+}
+
+/// Answer whether the supervisor's loop turns: everything else here is answered beside it, and might go on for
+/// ever with a verdict of long ago.
+fn health(handle: &Handle) -> Answer {
+    match handle.pulse.stuck() {
+        None => text(StatusCode::OK, "ok\n"),
+        Some(since) => {
+            let message = format!("the supervisor's loop has not turned for {} s", since.as_secs());
+            let remedy = "its watchdog restarts it; if it does not: systemctl restart sledd, and journalctl -u sledd";
+            error(Error::new(Refusal::LoopStuck, message, remedy))
+        }
+    }
+}
+
+/// Answer from the last bulletin, or with why there is none.
+fn latest(handle: &Handle, render: impl FnOnce(&Bulletin) -> Answer) -> Answer {
+    match bulletin(handle) {
+        Ok(bulletin) => render(&bulletin),
+        Err(why) => *why,
+    }
+}
+
+async fn volume(handle: &Handle, name: &VolumeName, wait: Option<Wait>, end: End) -> Answer {
+    let first = match bulletin(handle) {
+        Ok(bulletin) => bulletin,
+        Err(why) => return *why,
+    };
+    if !first.volumes.contains_key(name) {
+        return no_volume(&first, name);
+    }
+    let page = |bulletin: &Bulletin| bulletin.volumes.get(name).cloned();
+    let last = match wait {
+        None => page(&first),
+        Some(wait) => {
+            let done = |bulletin: &Option<Arc<Bulletin>>| {
+                bulletin.as_ref().and_then(|bulletin| page(bulletin)).is_none_or(|page| over(wait, &page))
+            };
+            until(handle, wait.time, done, end).await;
+            handle.bulletins.borrow().as_ref().and_then(|bulletin| page(bulletin))
+        }
+    };
+    match last {
+        Some(page) if page.ready => ready(StatusCode::OK, page.body.bytes()),
+        Some(page) => ready(StatusCode::SERVICE_UNAVAILABLE, page.body.bytes()),
+        None => no_volume(&first, name),
+    }
+}
+
+/// Wait for the end of the daemon.
+pub(super) async fn ended(end: &mut End) {
+    // Without its sender the end has come as well.
+    _ = end.wait_for(|end| *end).await;
+}
+
+/// Wait until a bulletin is as wanted, time is up, or the daemon ends: in any case the last
+/// bulletin is then the answer. Cancel-safe: nothing is taken from either channel.
+async fn until(handle: &Handle, time: Duration, wanted: impl FnMut(&Option<Arc<Bulletin>>) -> bool, mut end: End) {
+    let mut bulletins = handle.bulletins.clone();
+    tokio::select! {
+        _ = timeout(time, bulletins.wait_for(wanted)) => {}
+        () = ended(&mut end) => {}
+    }
+}
+
+fn over(wait: Wait, page: &Page) -> bool {
+    wait.revision.map_or(page.ready, |known| page.revision != known)
+}
+
+fn no_volume(bulletin: &Bulletin, name: &VolumeName) -> Answer {
+    let why = match bulletin.elsewhere.get(name) {
+        Some(sleds) => {
+            let sleds = sleds.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            Error::new(Refusal::VolumeElsewhere, format!("no region of {name} is on this sled"), format!("ask {sleds}"))
+        }
+        None => {
+            let known = bulletin.volumes.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            Error::new(
+                Refusal::VolumeUnknown,
+                format!("the port map has no volume {name}"),
+                format!("here are: {known}"),
+            )
+        }
+    };
+    error(why)
+}
+
+/// Answer about a job; with `wait`, when it has ended, or time is up; with `asks` as well when it asks something.
+async fn job(handle: &Handle, JobId(id): JobId, wait: Duration, answers: bool, end: End) -> Answer {
+    let find = |bulletin: &Option<Arc<Bulletin>>| bulletin.as_ref()?.jobs.get(&id).cloned();
+    let over = |bulletin: &Option<Arc<Bulletin>>| {
+        find(bulletin).is_none_or(|job| job.state != JobState::Running || answers && job.asks.is_some())
+    };
+    until(handle, wait, over, end).await;
+    let found = find(&handle.bulletins.borrow());
+    match found {
+        Some(job) => json(StatusCode::OK, &job),
+        None => error(Error::new(
+            Refusal::JobUnknown,
+            format!("there is no job {id}"),
+            "sledctl jobs lists those that are remembered",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{Look, TABLE, Values};
+    use crate::wire::{Ask, Job, JobKind};
+    use tokio::sync::mpsc;
+    use tokio::time::Instant;
+
+    /// Whoever does not know of questions is not told that there is one before his time is up.
+    #[tokio::test(start_paused = true)]
+    async fn a_job_that_asks_something_ends_the_wait_of_one_who_would_answer() {
+        let job = Job {
+            id: 7,
+            kind: JobKind::Restart,
+            region: "still-fawn-0".parse().unwrap(),
+            state: JobState::Running,
+            step: "waiting".into(),
+            progress: None,
+            cancellable: true,
+            error: None,
+            asked: jiff::Timestamp::UNIX_EPOCH,
+            took_ms: None,
+            asks: Some(Box::new(Ask { number: 1, region: "still-fawn-0".parse().unwrap(), moved: Default::default() })),
+            unasked: false,
+        };
+        let jobs = Arc::new([(7, job)].into());
+        let (_keep, bulletins) = watch::channel(Some(Arc::new(Bulletin { jobs, ..Bulletin::default() })));
+        let pulse = crate::supervisor::LoopPulse::new(Duration::from_secs(3600));
+        let handle = Handle { bulletins, requests: mpsc::channel(1).0, pulse };
+        let (_never, end) = watch::channel(false);
+        let held = |seconds| Some(Held(Duration::from_secs(seconds)));
+        for (wait, asks, seconds) in [(held(20), false, 20), (held(20), true, 0), (None, true, 0)] {
+            let began = Instant::now();
+            let asked = Operation::ShowJob { id: JobId(7), wait, revision: None, asks };
+            let answer = super::answer(&handle, &asked, end.clone()).await;
+            assert_eq!((answer.status(), began.elapsed().as_secs()), (StatusCode::OK, seconds), "{wait:?}, {asks}");
+        }
+    }
+
+    #[tokio::test]
+    async fn every_operation_that_needs_nobody_is_answered() {
+        let (_keep, bulletins) = watch::channel(Some(Arc::new(Bulletin::default())));
+        let pulse = crate::supervisor::LoopPulse::new(Duration::from_secs(3600));
+        let handle = Handle { bulletins, requests: mpsc::channel(1).0, pulse };
+        let (_never, end) = watch::channel(false);
+        for row in TABLE.iter().filter(|row| row.look == Look::Published) {
+            let path = row.parameters.iter().filter(|parameter| row.in_path(parameter.name));
+            let path = path.map(|parameter| (parameter.name, "7".to_owned())).collect();
+            let operation = row.read(&Values { path, ..Values::default() }).unwrap();
+            let status = super::answer(&handle, &operation, end.clone()).await.status();
+            assert!(status == StatusCode::OK || status == StatusCode::NOT_FOUND, "{}: {status}", row.name);
+        }
+    }
+
+    #[test]
+    fn a_revision_is_waited_for_and_not_merely_said() {
+        let held = |seconds| Some(Held(Duration::from_secs_f64(seconds)));
+        assert_eq!(Wait::new(None, None).unwrap(), None);
+        let wait = Wait { time: Duration::from_secs_f64(1.5), revision: Some(7) };
+        assert_eq!(Wait::new(held(1.5), Some(7)).unwrap(), Some(wait));
+        assert_eq!(Wait::new(None, Some(1)).unwrap_err().code, Refusal::BadQuery);
+    }
+}
