@@ -3,11 +3,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod circles;
+mod manual;
+
 use clap::{Command, CommandFactory};
-use crucible_sled::check::{About, Severity};
 use crucible_sled::wire::Refusal;
-use crucible_sled::{attach, check, cli};
-use std::collections::{BTreeMap, BTreeSet};
+use crucible_sled::{attach, cli};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -196,58 +198,6 @@ fn imports_run_downwards_only() {
     }
 }
 
-/// The rooms that lie in a circle, each with those it is in it with: what the loop hears of is what its rooms have to
-/// tell, and names their types.
-const CIRCLES: [(&str, &[&str]); 1] = [(
-    "supervisor",
-    &["configuration", "drains", "event", "fencing", "jobs", "maintenance", "publish", "requests", "systemd", "tasks"],
-)];
-
-/// No two modules of a folder, whatever lies in them, need one another.
-#[test]
-fn there_is_no_circle_within_a_folder() {
-    let names = LAYERS.iter().flat_map(|layer| layer.iter());
-    let all: Vec<_> = names.flat_map(|module| sources(module)).collect();
-    let modules: Vec<_> = all.iter().map(|(file, _)| module_of(file)).collect();
-    // From each module to those that it names, by the folder in which both lie.
-    let mut arrows: BTreeMap<&[String], BTreeMap<&str, BTreeSet<String>>> = BTreeMap::new();
-    for ((file, code), module) in all.iter().zip(&modules) {
-        for path in named(file, code) {
-            let shared = module.iter().zip(&path).take_while(|(one, other)| one == other).count();
-            let (Some(from), Some(to)) = (module.get(shared), path.get(shared)) else { continue };
-            if shared > 0 && modules.iter().any(|module| module.starts_with(&path[..=shared])) {
-                arrows.entry(&module[..shared]).or_default().entry(from).or_default().insert(to.clone());
-            }
-        }
-    }
-    let mut found = Vec::new();
-    for (folder, arrows) in &arrows {
-        let circle: Vec<_> = arrows.keys().filter(|module| reaches(arrows, module, module)).copied().collect();
-        let folder = folder.join("/");
-        let known = CIRCLES.iter().find(|(known, _)| *known == folder).map_or(&[][..], |(_, circle)| circle);
-        if circle != known {
-            found.push((folder, circle));
-        }
-    }
-    assert_eq!(found, Vec::new());
-}
-
-/// Whether one comes to the other by the arrows.
-fn reaches(arrows: &BTreeMap<&str, BTreeSet<String>>, from: &str, to: &str) -> bool {
-    let (mut seen, mut next) = (BTreeSet::new(), vec![from]);
-    while let Some(at) = next.pop() {
-        for other in arrows.get(at).into_iter().flatten() {
-            if other == to {
-                return true;
-            }
-            if seen.insert(other.as_str()) {
-                next.push(other);
-            }
-        }
-    }
-    false
-}
-
 /// What the loop has done aside is begun in one place: there its end is heard of, even if it panics.
 /// And an event goes to the loop by that place alone.
 #[test]
@@ -279,100 +229,6 @@ fn programs_print_in_one_place() {
         for word in ["print!", "println!", "anstream", "stdout().lock", "stderr().lock", "io::stderr(),"] {
             assert!(!code.contains(word), "{} prints by itself: {word}", file.display());
         }
-    }
-}
-
-/// Set to have the manuals' sections written, and not only compared.
-const WRITE: &str = "WRITE_MANUALS";
-/// What stands before and behind such a section.
-const WRITTEN: [&str; 2] = [".\\\" Written from the table of checks", ".\\\" End of what is written from it."];
-
-/// A page without its section that is written, and that section.
-fn apart(page: &str) -> (String, String) {
-    let begin = page.find(WRITTEN[0]).map(|at| at + page[at..].find('\n').unwrap() + 1).unwrap();
-    let end = page.find(WRITTEN[1]).unwrap();
-    (page[..begin].to_owned() + &page[end..], page[begin..end].to_owned())
-}
-
-/// A text as a manual has it: what stands between backticks is bold, and no line is longer than others.
-fn roff(text: &str) -> String {
-    let (mut lines, mut bold) = (vec![String::new()], false);
-    for word in text.split(' ') {
-        let mut shown = String::new();
-        for c in word.chars() {
-            match c {
-                '`' => {
-                    bold = !bold;
-                    shown += if bold { "\\fB" } else { "\\fR" };
-                }
-                '-' => shown += "\\-",
-                '\'' => shown += "\\(aq",
-                '\\' => shown += "\\e",
-                c => shown.push(c),
-            }
-        }
-        let last = lines.last_mut().unwrap();
-        if last.is_empty() {
-            *last = if shown.starts_with('.') { format!("\\&{shown}") } else { shown };
-        } else if last.len() + shown.len() < 116 && !shown.starts_with('.') {
-            *last += &format!(" {shown}");
-        } else {
-            lines.push(if shown.starts_with('.') { format!("\\&{shown}") } else { shown });
-        }
-    }
-    assert!(!bold, "{text}");
-    lines.join("\n") + "\n"
-}
-
-/// The section of a manual on these conditions.
-fn section(table: &[&About]) -> String {
-    let mut out = String::new();
-    for (severity, heading) in
-        [(Severity::Blocking, "Blocking"), (Severity::Warning, "Warnings"), (Severity::Information, "Information")]
-    {
-        out += &format!(".SS {heading}\n");
-        for about in table.iter().filter(|about| about.severity == severity) {
-            let passes = if about.passes { "; passes by itself" } else { "" };
-            out += &format!(".TP\n\\fB{}\\fR ({}{passes})\n", about.code, about.scope);
-            out += &format!("{}.br\n\\fIRemedy:\\fR {}", roff(about.raised), roff(about.remedy));
-        }
-    }
-    out
-}
-
-/// The manuals know every code that an operator can meet, here and on a host, and say of it what the table says.
-#[test]
-fn the_manual_explains_every_code() {
-    let sled: Vec<_> = check::Code::ALL.iter().map(|code| code.about()).collect();
-    let host: Vec<_> = attach::findings::Code::ALL.iter().map(|code| code.about()).collect();
-    for (file, table) in [("man/sledctl.1", sled), ("man/crucible-attach.1", host)] {
-        let page = read(file);
-        let (rest, old) = apart(&page);
-        let new = section(&table);
-        if std::env::var_os(WRITE).is_some() {
-            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
-            fs::write(path, rest.replacen(WRITTEN[1], &(new + WRITTEN[1]), 1)).unwrap();
-        } else {
-            assert!(
-                old == new,
-                "{file} is not as the table of checks has it: {WRITE}=1 cargo test --test structure manual"
-            );
-        }
-    }
-}
-
-/// The table of checks has a whole sentence on what raises each, and says how its cause reads and what is to be done.
-/// No code means one thing on a sled and another one on a host.
-#[test]
-fn every_condition_is_described() {
-    let sled = check::Code::ALL.iter().map(|code| code.about());
-    let host = attach::findings::Code::ALL.iter().map(|code| code.about());
-    let mut seen = BTreeSet::new();
-    for about in sled.chain(host) {
-        assert!(seen.insert(about.code), "{} is there twice", about.code);
-        assert!(about.raised.ends_with('.') && about.raised.len() > 20, "{about:?}");
-        assert!(!about.cause.is_empty() && !about.cause.ends_with('.'), "{about:?}");
-        assert!(!about.remedy.is_empty() && !about.remedy.ends_with('.'), "{about:?}");
     }
 }
 
@@ -447,7 +303,7 @@ fn the_manual_has_every_command_and_option_and_no_other() {
     for (name, program) in programs() {
         let page = ["\\fB", "\\fI", "\\fR"]
             .iter()
-            .fold(apart(&read(&format!("man/{name}.1"))).0, |page, font| page.replace(font, ""));
+            .fold(manual::apart(&read(&format!("man/{name}.1"))).0, |page, font| page.replace(font, ""));
         let page = page.replace("\\-", "-");
         let said = dashed(&page);
         let commands = below(&program, &[]);
