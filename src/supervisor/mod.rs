@@ -112,8 +112,6 @@ type Publish = watch::Sender<Option<Arc<Bulletin>>>;
 /// The state of the loop.
 struct Supervisor {
     config: Arc<Configuration>,
-    /// Where its files are.
-    config_dir: PathBuf,
     /// What is in force, and was before, on record.
     kept: Keeping,
     facts: Facts,
@@ -170,7 +168,7 @@ impl Supervisor {
         let (to, observations) = observe::channel(QUEUE);
         let (events, ended) = mpsc::channel(QUEUE);
         let tasks = Tasks::new(events);
-        let observers = Observers::spawn(&config, config_dir.clone(), sysfs, watchdog.turn(), &to);
+        let observers = Observers::spawn(&config, config_dir, sysfs, watchdog.turn(), &to);
         let context = Context::new(config.clone(), observers.scanner().clone(), tasks.clone());
         let regions = config.local_regions();
         let since = crate::store::since::read();
@@ -195,7 +193,6 @@ impl Supervisor {
             publisher: Publisher::new(config.clone(), publish, publish::since::Memory::begin(since, &tasks)),
             tasks,
             relocations: Relocations::default(),
-            config_dir,
             kept,
             config,
         };
@@ -353,7 +350,7 @@ impl Supervisor {
             Event::Served(served, answers) => self.hear_served(served, answers),
             Event::Read(reading) => self.hear_reading(*reading),
             Event::Recorded(recorded) => self.hear_recorded(*recorded),
-            Event::Kept(written) => self.hear_kept(written),
+            Event::Kept(written) => self.kept.hear(written, &mut self.facts),
             Event::Released(disk, name) => self.hear_released(disk, &name),
             Event::Maintenance(order, written) => self.hear_maintenance(order, written),
             Event::Drains(order, written) => self.hear_drains(order, written),

@@ -190,8 +190,10 @@ impl Supervisor {
                     Err(why) => _ = answer.send(Err(why)),
                 }
             }
-            Operation::ListConfigurations {} => _ = answer.send(self.configurations(None)),
-            Operation::ShowConfiguration { number } => _ = answer.send(self.configurations(Some(number.0))),
+            Operation::ListConfigurations {} => _ = answer.send(self.kept.configurations(None, &self.facts)),
+            Operation::ShowConfiguration { number } => {
+                _ = answer.send(self.kept.configurations(Some(number.0), &self.facts))
+            }
             Operation::Look {} => self.publisher.answer_when_shown(&self.tasks, answer, Ok(Answer::Looked)),
             Operation::InitStorage { replace } => self.init_storage(replace, answer),
             long => _ = answer.send(self.begin_work(long).map(Answer::Granted)),

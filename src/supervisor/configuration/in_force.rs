@@ -2,15 +2,15 @@
 //! was in force before.
 
 use crate::config::{Configuration, History, Texts};
-use crate::decide::facts::InForce;
+use crate::decide::facts::{Facts, InForce};
 use crate::source::Fault;
 use crate::store::in_force;
 use crate::store::jobs::{self, Remembered};
-use crate::supervisor::Supervisor;
 use crate::supervisor::event::Event;
 use crate::supervisor::requests::Answer;
+use crate::supervisor::tasks::Tasks;
 use crate::wire::{self, Configurations, Files, Refusal};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -29,13 +29,15 @@ pub struct Start {
 /// What is in force, and what is kept of it.
 #[derive(Debug)]
 pub(in crate::supervisor) struct Keeping {
+    /// Where its files are.
+    dir: PathBuf,
     texts: Texts,
     by: String,
     history: History,
     not_kept: Option<String>,
     tried: Instant,
     /// A record is being written, of this or of what takes its place.
-    pub(in crate::supervisor) busy: bool,
+    busy: bool,
 }
 
 impl Start {
@@ -43,7 +45,8 @@ impl Start {
     #[cfg(test)]
     pub(in crate::supervisor) fn of(config: Configuration) -> Self {
         let (texts, history, tried) = (Texts::default(), History::default(), Instant::now());
-        let kept = Keeping { texts, by: String::new(), history, not_kept: None, tried, busy: false };
+        let (dir, by) = ("/nowhere".into(), String::new());
+        let kept = Keeping { dir, texts, by, history, not_kept: None, tried, busy: false };
         Self { config, kept, jobs: Remembered { next: 1, reserved: 1 + jobs::BLOCK, jobs: Vec::new() } }
     }
 
@@ -59,7 +62,8 @@ impl Start {
             Err(why) => (in_force::load(dir).unwrap_or_default(), Some(why.to_string())),
         };
         let (texts, tried, busy) = (choice.texts, Instant::now(), false);
-        Self { config: choice.config, kept: Keeping { texts, by, history, not_kept, tried, busy }, jobs: jobs::begin() }
+        let kept = Keeping { dir: dir.to_owned(), texts, by, history, not_kept, tried, busy };
+        Self { config: choice.config, kept, jobs: jobs::begin() }
     }
 }
 
@@ -71,6 +75,21 @@ pub(in crate::supervisor) fn tell_faults(faults: &[Fault]) {
 }
 
 impl Keeping {
+    /// Where the files are.
+    pub(in crate::supervisor) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Whether a record is being written, of what is in force or of what takes its place.
+    pub(in crate::supervisor) fn is_busy(&self) -> bool {
+        self.busy
+    }
+
+    /// A record is being written of what takes its place, or that is over.
+    pub(in crate::supervisor) fn record(&mut self, busy: bool) {
+        self.busy = busy;
+    }
+
     /// What is in force, as it is shown.
     pub(in crate::supervisor) fn in_force(&self) -> InForce {
         let digest = self.texts.digest();
@@ -102,17 +121,17 @@ fn unknown(number: u64) -> wire::Error {
     wire::Error::new(Refusal::ConfigUnknown, message, "sledctl config history lists those that are")
 }
 
-impl Supervisor {
+impl Keeping {
     /// Tries again to keep what is in force, if it could not be kept.
-    pub(in crate::supervisor) fn keep_again(&mut self) {
-        if self.kept.busy || self.kept.not_kept.is_none() || self.kept.tried.elapsed() < AGAIN {
+    pub(in crate::supervisor) fn keep_again(&mut self, config: &Configuration, tasks: &Tasks) {
+        if self.busy || self.not_kept.is_none() || self.tried.elapsed() < AGAIN {
             return;
         }
-        (self.kept.busy, self.kept.tried) = (true, Instant::now());
-        let (dir, texts, by) = (self.config_dir.clone(), self.kept.texts.clone(), self.kept.by.clone());
-        let map = self.config.map.digest.clone();
+        (self.busy, self.tried) = (true, Instant::now());
+        let (dir, texts, by) = (self.dir.clone(), self.texts.clone(), self.by.clone());
+        let map = config.map.digest.clone();
         let lost = |why| Some(Event::Kept(Err(why)));
-        self.tasks.run(lost, async move {
+        tasks.run(lost, async move {
             let written = tokio::task::spawn_blocking(move || in_force::record(&dir, &texts, &map, &by)).await;
             let written = written.map_err(|why| why.to_string()).and_then(|done| done.map_err(|why| why.to_string()));
             Some(Event::Kept(written))
@@ -120,31 +139,35 @@ impl Supervisor {
     }
 
     /// What is in force was kept at last, or not.
-    pub(in crate::supervisor) fn hear_kept(&mut self, written: Result<History, String>) {
-        self.kept.busy = false;
+    pub(in crate::supervisor) fn hear(&mut self, written: Result<History, String>, facts: &mut Facts) {
+        self.busy = false;
         match written {
-            Ok(history) => (self.kept.history, self.kept.not_kept) = (history, None),
-            Err(why) => self.kept.not_kept = Some(why),
+            Ok(history) => (self.history, self.not_kept) = (history, None),
+            Err(why) => self.not_kept = Some(why),
         }
-        self.facts.in_force = Some(self.kept.in_force());
+        facts.in_force = Some(self.in_force());
     }
 
     /// What was in force, or one of these with its files.
-    pub(in crate::supervisor) fn configurations(&self, number: Option<u64>) -> Result<Answer, wire::Error> {
+    pub(in crate::supervisor) fn configurations(
+        &self,
+        number: Option<u64>,
+        facts: &Facts,
+    ) -> Result<Answer, wire::Error> {
         if let Some(number) = number {
-            let found = self.kept.history.find(number).ok_or_else(|| unknown(number))?;
+            let found = self.history.find(number).ok_or_else(|| unknown(number))?;
             return Ok(Answer::Kept(Box::new(found.clone())));
         }
-        let files = self.facts.files.as_ref().map(|files| Files {
+        let files = facts.files.as_ref().map(|files| Files {
             digest: files.digest.clone(),
             changed: files.changed,
             faults: files.read.as_ref().err().cloned().unwrap_or_default(),
         });
         let all = Configurations {
-            dir: self.config_dir.display().to_string(),
-            in_force: self.kept.in_force().number,
+            dir: self.dir.display().to_string(),
+            in_force: self.in_force().number,
             files: files.unwrap_or_default(),
-            kept: self.kept.history.kept.iter().rev().map(crate::config::Kept::brief).collect(),
+            kept: self.history.kept.iter().rev().map(crate::config::Kept::brief).collect(),
         };
         Ok(Answer::Configurations(Box::new(all)))
     }

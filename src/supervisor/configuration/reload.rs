@@ -111,7 +111,7 @@ impl Supervisor {
             Ok(texts) => texts,
             Err(why) => return refuse(answer, why, false),
         };
-        let (dir, old) = (self.config_dir.clone(), self.config.clone());
+        let (dir, old) = (self.kept.dir().to_owned(), self.config.clone());
         let (scanner, sysfs) = (self.observers.scanner().clone(), self.observers.sysfs());
         let alive = |(name, region): (&_, &Region)| Some((Clone::clone(name), region.alive()?));
         let pids = self.facts.regions.iter().filter_map(alive).collect();
@@ -175,7 +175,7 @@ impl Supervisor {
             return Err(wire::Error::new(Code::SystemdUnreachable, message, "systemctl status dbus"));
         }
         self.nobody_is_at(new, &seen_now(&self.facts, fresh))?;
-        if self.kept.busy {
+        if self.kept.is_busy() {
             let message = "nothing was changed: another reload is under way";
             return Err(wire::Error::new(Refusal::Busy, message, "ask again in a moment"));
         }
@@ -190,8 +190,8 @@ impl Supervisor {
         by: String,
         answer: Reply,
     ) {
-        self.kept.busy = true;
-        let dir = self.config_dir.clone();
+        self.kept.record(true);
+        let dir = self.kept.dir().to_owned();
         // If it is cut short nothing is taken over, and what is in force is put on record again.
         let lost = |why| Some(Event::Kept(Err(why)));
         self.tasks.run(lost, async move {
@@ -205,7 +205,7 @@ impl Supervisor {
 
     /// It is on record, or cannot be put there: then nothing is changed.
     pub(in crate::supervisor) fn hear_recorded(&mut self, recorded: Recorded) {
-        self.kept.busy = false;
+        self.kept.record(false);
         let Recorded { texts, new, fresh, mut found, by, history, answer } = recorded;
         let history = match history {
             Ok(history) => history,
