@@ -238,25 +238,30 @@ impl Supervisor {
             // What was begun, or is to be answered, does not wait until all has been judged.
             tokio::task::yield_now().await;
             self.act();
-            self.jobs.list.note();
-            if let Some(bus) = self.systemd.bus().cloned() {
-                self.history.ask_versions(&self.config, &mut self.facts, &bus);
-                self.resume_upgrade(bus);
-            }
-            let serving = serving(&self.config, &self.facts);
-            recovered(&serving, &mut self.facts);
-            self.fencing.note_absences(&serving, &self.config, &mut self.facts);
-            self.jobs.context().tell_serving(self.runs_of(serving), self.history.breaks());
-            if self.complete() {
-                let verdict = judge(&self.config, &self.facts);
-                self.publisher.publish(&self.facts, verdict, self.jobs.list.all());
-                if self.publisher.has_settled() {
-                    self.observers.settle();
-                }
-            }
-            self.fencing.answer_served();
+            self.show();
             watchdog.turned(|| self.publisher.status());
         }
+    }
+
+    /// Judges what is known now, and publishes that, and answers who waits for it.
+    fn show(&mut self) {
+        self.jobs.list.note();
+        if let Some(bus) = self.systemd.bus().cloned() {
+            self.history.ask_versions(&self.config, &mut self.facts, &bus);
+            self.resume_upgrade(bus);
+        }
+        let serving = serving(&self.config, &self.facts);
+        recovered(&serving, &mut self.facts);
+        self.fencing.note_absences(&serving, &self.config, &mut self.facts);
+        self.jobs.context().tell_serving(self.runs_of(serving), self.history.breaks());
+        if self.complete() {
+            let verdict = judge(&self.config, &self.facts);
+            self.publisher.publish(&self.facts, verdict, self.jobs.list.all());
+            if self.publisher.has_settled() {
+                self.observers.settle();
+            }
+        }
+        self.fencing.answer_served();
     }
 
     fn hear_maintenance(&mut self, order: maintenance::Order, written: io::Result<()>) {

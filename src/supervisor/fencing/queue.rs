@@ -237,20 +237,12 @@ impl Fencing {
             // The plan puts it right.
             Outcome::Unknown => Some(None),
         };
-        let changed = now.is_some();
-        if let Some(fence) = now {
+        if let Some(fence) = &now {
             let enforced = *self.queue.enforced.borrow() == Some(true);
-            for (_, region) in by.facts.regions.iter_mut().filter(|(name, _)| *name.volume() == volume) {
-                region.unit.iter_mut().for_each(|unit| unit.fence.clone_from(&fence));
-                // Whom it does not let in was found to have gone, or was cut off: what was seen before it came into force
-                // says nothing of that. Who is there in spite of it is seen by the next look.
-                if let (true, Some(fence), Some(sockets)) = (enforced, &fence, &mut region.sockets) {
-                    sockets.connected.retain(|peer| fence.admits(peer.address));
-                }
-            }
+            see_fence(&volume, fence.as_ref(), enforced, by.facts);
         }
         self.serve(&volume, by);
-        changed
+        now.is_some()
     }
 
     /// Answers who was served. What came of it is published by now, if anything is: whoever has his answer, and asks
@@ -282,6 +274,18 @@ fn fences(facts: &Facts, volume: &VolumeName) -> Vec<Option<Fence>> {
 fn processes(facts: &Facts, volume: &VolumeName) -> Vec<u32> {
     let here = facts.regions.iter().filter(|(name, _)| name.volume() == volume);
     here.filter_map(|(_, region)| region.alive()).collect()
+}
+
+/// Whom a volume's units let in has changed; `None`: it is not known to whom.
+fn see_fence(volume: &VolumeName, fence: Option<&Fence>, enforced: bool, facts: &mut Facts) {
+    for (_, region) in facts.regions.iter_mut().filter(|(name, _)| name.volume() == volume) {
+        region.unit.iter_mut().for_each(|unit| unit.fence = fence.cloned());
+        // Whom it does not let in was found to have gone, or was cut off: what was seen before it came into force
+        // says nothing of that. Who is there in spite of it is seen by the next look.
+        if let (true, Some(fence), Some(sockets)) = (enforced, fence, &mut region.sockets) {
+            sockets.connected.retain(|peer| fence.admits(peer.address));
+        }
+    }
 }
 
 /// The first that waits, and all that want the same for the same host. Whoever has hung up is not

@@ -151,7 +151,7 @@ pub(in crate::supervisor) async fn keep(
         progress.step(format!("{name}: {doing}"), 0, 0);
         tokio::select! {
             () = progress.cancelled() => return Err(cancelled()),
-            // What has changed is seen in the next round. Both are told as long as there is a workshop.
+            // What has changed is seen in the next round. Both are told as long as the context is there.
             _ = breaks.changed() => {}
             _ = serving.changed() => {}
             () = sleep_until(until) => {}
