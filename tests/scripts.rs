@@ -20,7 +20,7 @@ fn head(file: &Path) -> String {
     String::from_utf8_lossy(&fs::read(file).unwrap()).into_owned()
 }
 
-/// What stands at a script's head.
+/// The head of a script.
 fn header(script: &Path) -> String {
     let text = head(script);
     if text.lines().next().is_some_and(|first| first.contains("python")) {
@@ -89,7 +89,7 @@ fn an_option_without_its_value_and_one_that_is_none_are_named() {
     assert!(seen > 15, "{seen} options");
 }
 
-/// What was compiled of other people's crates is taken by a clone that would compile the same, and by no other.
+/// Artefacts of other people's crates are taken by a clone that would compile the same, and by no other.
 #[test]
 fn what_is_kept_is_kept_by_all_that_it_depends_on() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dependencies");

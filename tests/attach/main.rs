@@ -74,17 +74,17 @@ fn who_is_attached_elsewhere_is_named_and_can_be_taken_over() {
     for wanted in ["pumped-piglet (10.0.0.7) since 2026-01-25T00:00:00Z", "--takeover"] {
         assert!(err.contains(wanted), "{err}");
     }
-    // It gave up at once.
+    // The host gave up at once.
     assert_eq!(sleds[0].mind.lock().unwrap().asked.len(), 1);
     assert_eq!(done(&["ticket", "--takeover"], &sleds[1]).0, 0);
-    // What a sled tells beforehand is heeded before any is asked.
+    // A sled's word beforehand is heeded before any is asked.
     let asked = sleds[2].mind.lock().unwrap().asked.len();
     sleds[0].tell(|mind| mind.tells = true);
     let (code, _, err) = done(&["ticket"], &sleds[1]);
     assert!(code == 1 && err.contains("pumped-piglet (10.0.0.7) since"), "{code} {err}");
     assert_eq!(sleds[2].mind.lock().unwrap().asked.len(), asked);
     sleds[0].tell(|mind| mind.tells = false);
-    // One that refuses is no majority; but nothing becomes active without it.
+    // A sled that refuses is no majority; but nothing becomes active without it.
     sleds[1..].iter().for_each(|sled| sled.tell(|mind| mind.attached = false));
     assert_eq!(ticket(&sleds[1])["missing"], serde_json::json!(["sled-0"]));
     let dir = tempfile::tempdir().unwrap();
@@ -148,7 +148,7 @@ fn a_competitor_raises_the_generation_and_it_is_asked_for_more() {
     let asked = sleds[0].mind.lock().unwrap().asked.clone();
     assert_eq!(asked.len(), 3, "{asked:?}");
     assert_eq!(won["generation"], asked.last().unwrap()["at_least"]);
-    // One that never ends.
+    // The competition never ends.
     sleds[0].tell(|mind| mind.competitor = u32::MAX);
     sleds[1].tell(|mind| mind.attached = true);
     let (code, _, err) = done(&["ticket"], &sleds[0]);
@@ -209,7 +209,7 @@ fn the_end_of_a_wait_is_told_by_its_code() {
     let (code, _, err) = done(&["wait", "--timeout", "3s"], &sleds[0]);
     assert!(code == 1 && err.contains("REGION_DOWN"), "{code} {err}");
     assert_eq!(err.matches("waits for").count(), 1, "{err}");
-    // It did not hold its answers, and was not asked without pause.
+    // The sled did not hold its answers, and was not asked without pause.
     let looks = sleds[0].mind.lock().unwrap().looks;
     assert!((2..20).contains(&looks), "{looks} polls in 3 s");
     let (code, out, _) = done(&["status"], &sleds[0]);
@@ -223,15 +223,15 @@ fn the_end_of_a_wait_is_told_by_its_code() {
     assert!(code == 1 && err.contains("no such volume"), "{code} {err}");
 }
 
-/// What a host is told is about that host: a volume that is ready for others is not for one whom the map
-/// does not name, or who was cut off.
+/// A host is told about that host: a volume that is ready for others is not for one whom the map does not name, or
+/// who was cut off.
 #[test]
 fn who_is_not_let_in_is_told_so_whatever_the_volume_is() {
     let sleds = fleet(70, 2);
     all_live(&sleds);
     sleds.iter().for_each(|sled| sled.tell(|mind| mind.hosts = vec!["10.0.0.7", "127.0.0.1"]));
     assert_eq!(done(&["wait"], &sleds[0]).0, 0);
-    // It does not wait for what does not come.
+    // The command does not wait for what does not come.
     sleds.iter().for_each(|sled| sled.tell(|mind| mind.hosts = vec!["10.0.0.7"]));
     for words in [&["wait", "--timeout", "1h"][..], &["wait", "--timeout", "0s"]] {
         let (code, out, err) = done(words, &sleds[0]);
@@ -245,7 +245,7 @@ fn who_is_not_let_in_is_told_so_whatever_the_volume_is() {
     assert!(code == 1 && err.contains("does not let 127.0.0.1 attach still-fawn"), "{code} {err}");
     let (code, out, _) = done(&["status"], &sleds[0]);
     assert!(code == 3 && out.contains("not ready") && out.contains("does not let 127.0.0.1"), "{code} {out}");
-    // One whose map is not rolled out yet.
+    // A sled whose map is not rolled out yet.
     sleds[1].tell(|mind| mind.hosts = Vec::new());
     let mut child = attach(&["wait"], &sleds[0]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let told = lines(&mut child).find(|line| line.contains("HOST_NOT_ALLOWED")).unwrap();
@@ -253,7 +253,7 @@ fn who_is_not_let_in_is_told_so_whatever_the_volume_is() {
     sleds[0].tell(|mind| mind.hosts = vec!["127.0.0.1"]);
     assert!(child.wait().unwrap().success());
 
-    // Who was cut off waits until he is allowed, and has no need to if he wants a ticket.
+    // A host that was cut off waits until it is allowed, and has no need to if it wants a ticket.
     sleds[1].tell(|mind| mind.denied = vec!["127.0.0.1"]);
     let (code, _, err) = done(&["wait", "--timeout", "1s"], &sleds[0]);
     assert!(code == 1 && err.contains("sled-1: HOST_DENIED") && err.contains("ticket of its own"), "{code} {err}");
@@ -277,7 +277,7 @@ fn who_would_have_to_take_it_over_is_told_for_whom_he_waits() {
         sleds[1].tell(|mind| change(mind, true));
         let (exit, out, err) = done(&["wait", "--timeout", "0s"], &sleds[0]);
         assert!(exit == 1 && out.is_empty() && err.contains(code), "{exit} {out}{err}");
-        // What it is told of is what it would be answered.
+        // The answer is what it is told of.
         let (exit, out, _) = done(&["ticket", "--json"], &sleds[0]);
         assert!(exit == 1 && out.contains(code), "{exit} {out}");
         let mut child = attach(&["wait"], &sleds[0]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

@@ -1,5 +1,5 @@
-//! What it becomes: the server of the volume it has won; and what is found to be wrong before it takes the volume from
-//! anybody.
+//! Server that a host becomes, of the volume it has won; and what is found to be wrong before it takes the volume
+//! from anybody.
 
 use crate::{all_live, attach, done, said, ticket};
 use std::fs;
@@ -27,7 +27,7 @@ fn lock(dir: &Path) -> PathBuf {
     dir.join("run/lock")
 }
 
-/// Where the server of a test would listen: tests run side by side.
+/// The address on which the server of a test would listen: tests run side by side.
 fn nbd(sled: &Sled) -> String {
     format!("{}:10809", sled.address)
 }
@@ -51,7 +51,7 @@ fn a_ticket_that_lies_is_refused() {
     }
 }
 
-/// What cannot be run is refused before the volume is won for it.
+/// A server that cannot be run is refused before the volume is won for it.
 #[test]
 fn what_is_no_program_of_this_machine_wins_nothing() {
     let sleds = fleet(96, 1);
@@ -88,7 +88,7 @@ fn it_becomes_the_server_and_holds_the_lock() {
 
     let (code, _, err) = said(&server(dir.path(), &sleds[0], &["--takeover"]).output().unwrap());
     assert!(code == 1 && err.contains(&format!("process {pid} has it, for the volume still-fawn")), "{code} {err}");
-    // It asked nobody before it was refused.
+    // The host asked nobody before it was refused.
     assert_eq!(sleds[0].mind.lock().unwrap().granted, generation);
 
     drop(child.stdin.take());
@@ -153,7 +153,7 @@ fn a_server_that_could_not_listen_takes_nothing_from_anybody() {
     let (code, out, err) = said(&server(dir.path(), &sleds[0], &["--takeover", "--json"]).output().unwrap());
     assert!(code == 1 && out.contains("HOST_BUSY") && out.contains("127.85.0.1:10809 already"), "{code} {out}{err}");
     assert!(sleds[0].mind.lock().unwrap().asked.is_empty());
-    // What is left of a connection is in nobody's way.
+    // The remains of a connection are in nobody's way.
     let client = TcpStream::connect(nbd(&sleds[0])).unwrap();
     drop(other.accept().unwrap());
     drop((other, client));
@@ -183,12 +183,11 @@ fn after_its_time_nothing_is_won_and_nothing_is_run() {
 
 /// As [`server`], for words that may name another program.
 fn server_without(dir: &Path, sled: &Sled, words: &[&str]) -> Command {
-    match words.contains(&"--program") {
-        true => {
-            let mut command = attach(&["run"], sled);
-            command.arg("--lock").arg(lock(dir)).args(words);
-            command
-        }
-        false => server(dir, sled, words),
+    if words.contains(&"--program") {
+        let mut command = attach(&["run"], sled);
+        command.arg("--lock").arg(lock(dir)).args(words);
+        command
+    } else {
+        server(dir, sled, words)
     }
 }

@@ -1,5 +1,5 @@
-//! What a host's relay costs, and what it is worth, against upstream's server by itself: figures with a limit
-//! each, within one run. Over a limit is a failure.
+//! Cost and worth of a host's relay, against upstream's server by itself: figures with a limit each, within one run.
+//! Over a limit is a failure.
 //!
 //! ```text
 //! cargo bench --bench attach [-- PART]
@@ -63,17 +63,14 @@ fn main() -> ExitCode {
     let mut host = Host::new();
     println!("the programs are {}", if support::places::real().is_some() { "the real ones" } else { "stand-ins" });
     let within: Vec<_> = chosen.map(|(_, part)| part(&mut host)).collect();
-    match !within.is_empty() && within.iter().all(|within| *within) {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
-    }
+    if !within.is_empty() && within.iter().all(|within| *within) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// The times of each kind of request.
 type Times = [Vec<Duration>; 3];
 const KINDS: [&str; 3] = ["write", "read", "flush"];
 
-/// One request at a time.
+/// Measure the latency of one request at a time.
 fn latency(host: &mut Host) -> bool {
     let mut all: BTreeMap<Subject, Times> = BTreeMap::new();
     for round in 0..rounds(ROUNDS) {
@@ -108,7 +105,7 @@ fn are_within(medians: &BTreeMap<(&str, Subject), Duration>) -> bool {
         let limits = [MOST_MORE, MOST_APART].map(|limit| limit.as_micros());
         print!("  a {kind}: {relay} µs more than with quickack (limit {}); ", limits[0]);
         println!("apart {apart} µs more than that (limit {})", limits[1]);
-        // What a flush takes is the disk's, and no two are alike.
+        // The time of a flush is the disk's, and no two are alike.
         within &= kind == "flush" || (relay <= limits[0] && apart <= limits[1]);
     }
     within

@@ -13,7 +13,7 @@ use support::machine::Machine;
 /// How many hosts are cut off, either way.
 const ROUNDS: usize = 30;
 /// So long after an operator's word a host may be answered yet.
-const MOST: Duration = Duration::from_millis(50);
+const CUT_LIMIT: Duration = Duration::from_millis(50);
 /// How long a host waits until it asks again.
 const RHYTHM: Duration = Duration::from_micros(200);
 /// When that long no answer has come, none will.
@@ -37,8 +37,8 @@ pub fn cut(machine: &Machine) -> bool {
     let taken: Vec<_> = (0..rounds(ROUNDS)).map(turn).map(|(to, from)| taken_over(to, from)).collect();
     let heard = tell("an operator cuts a host off", &denied);
     tell("a host takes a volume over", &taken);
-    println!("  cut off by an operator: {:.2} ms (limit {})", ms(&heard), MOST.as_millis());
-    is_within(heard <= MOST)
+    println!("  cut off by an operator: {:.2} ms (limit {})", ms(&heard), CUT_LIMIT.as_millis());
+    is_within(heard <= CUT_LIMIT)
 }
 
 /// Prints how soon it was over; the median.
@@ -65,7 +65,7 @@ fn taken_over(to: &Host, from: &Host) -> Cut {
     during(from, || post(&mut line, ATTACH, TAKEOVER))
 }
 
-/// What becomes of a host's connections by this request.
+/// The fate of a host's connections by this request.
 fn during(host: &Host, request: impl FnOnce() -> Duration) -> Cut {
     let lines = [3830, 3831, 3832].map(|port| ask_on(host, port));
     let began = Instant::now();

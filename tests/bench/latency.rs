@@ -26,11 +26,11 @@ const MOST_RATIO: f64 = 2.0;
 /// A region may be away for so much longer than its unit takes to start: of that systemd waits
 /// 0.1 s, so that what must not be started again is stopped in time.
 const MOST_EXTRA: Duration = Duration::from_millis(150);
-/// Where the bare watcher tells what it saw.
+/// The port at which the bare watcher tells what it saw.
 const WATCHERS_PORT: u16 = 9999;
 const SETTINGS: &str = "[downstairs]\ncrashes = 1000\nsteady_after = \"1s\"\n";
 
-/// One death: when each of the three things was seen, counted from the kill.
+/// A death: when each of the three things was seen, counted from the kill.
 struct Death {
     watcher: Duration,
     poll: Duration,

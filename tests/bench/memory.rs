@@ -1,5 +1,5 @@
-//! What the relay takes of memory when as much waits for a flush as may, and a client asks for as much more as is
-//! heard: there is no sled, so that nothing lasts.
+//! Memory of the relay when as much waits for a flush as may, and a client asks for as much more as is heard: there
+//! is no sled, so that nothing lasts.
 
 use super::subjects;
 use crucible_sled::nbd::transmission::{Command, Request};
@@ -12,8 +12,8 @@ use std::thread::spawn;
 use support::figures::is_within;
 use support::relay::{Host, SIZE};
 
-/// What the relay may take, in MiB.
-const MOST: f64 = 45.0;
+/// The memory that the relay may take, in MiB.
+const MEMORY_LIMIT_MIB: f64 = 45.0;
 const MIB: usize = 1 << 20;
 /// As long as a write that the relay hands on in one piece, and how many of them it acknowledges until it must
 /// know that they last.
@@ -52,17 +52,17 @@ pub fn memory(host: &mut Host) -> bool {
         mib(kept)
     );
     println!(
-        "  the relay takes {:.1} MiB at most: {most:.1} of its own, {file:.1} of what is kept (limit {MOST})",
+        "  the relay takes {:.1} MiB at most: {most:.1} of its own, {file:.1} of what is kept (limit {MEMORY_LIMIT_MIB})",
         most + file
     );
-    is_within(most + file <= MOST)
+    is_within(most + file <= MEMORY_LIMIT_MIB)
 }
 
 fn mib(bytes: u64) -> f64 {
     bytes as f64 / MIB as f64
 }
 
-/// What the file takes that the relay keeps writes in.
+/// The bytes of the file that the relay keeps writes in.
 fn memory_files(process: &Process) -> u64 {
     let kept = |target: &FDTarget| matches!(target, FDTarget::MemFD(name) if name.starts_with("crucible-kept"));
     let files = process.fd().unwrap().flatten().filter(|file| kept(&file.target));

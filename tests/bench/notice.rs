@@ -32,10 +32,7 @@ fn main() -> ExitCode {
     let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
     let chosen = PARTS.iter().filter(|(name, _)| wanted.as_deref().is_none_or(|wanted| wanted == *name));
     let within: Vec<_> = chosen.map(|(_, part)| part()).collect();
-    match !within.is_empty() && within.iter().all(|within| *within) {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
-    }
+    if !within.is_empty() && within.iter().all(|within| *within) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// The most wake-ups a second.

@@ -1,4 +1,4 @@
-//! What a client sees that writes and flushes all the time: of a server that is killed, beyond what a server takes to
+//! Pauses of a client that writes and flushes all the time: of a server that is killed, beyond what a server takes to
 //! start and to become active; and of a sled that was away, from the moment on when it is ready again.
 
 use super::subjects::{self, Alone};

@@ -18,7 +18,7 @@ use support::relay::{Host, SIZE, until};
 
 const SERVER: &str = "127.0.0.1:10809";
 
-/// Who is asked, and how.
+/// The subject that is asked, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject {
     /// The server, by a client as the runbook's.
@@ -50,7 +50,7 @@ impl Subject {
 /// A client of any of them.
 pub type Client = client::Client<Line>;
 
-/// What a client goes by.
+/// The line that a client goes by.
 pub enum Line {
     Unix(UnixStream),
     Plain(TcpStream),
@@ -119,7 +119,8 @@ impl Alone {
     }
 }
 
-/// What makes a stand-in as the real one: Nagle's algorithm, and ten seconds until it looks for a replica again.
+/// The settings that make a stand-in as the real one: Nagle's algorithm, and ten seconds until it looks for a replica
+/// again.
 fn as_the_real_one() -> [(&'static str, &'static str); 2] {
     [("STAND_IN_NAGLE", "1"), ("STAND_IN_RETRY", if is_short() { "200" } else { "10000" })]
 }

@@ -24,7 +24,7 @@ use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use support::figures::{calm, is_within, median, rounds, show, sorted};
-use support::hosts::PATIENCE;
+use support::hosts::EVENT_LIMIT;
 use support::layer::Layer;
 use support::machine::Machine;
 
@@ -32,7 +32,7 @@ use support::machine::Machine;
 type Part = fn(&Machine) -> bool;
 const PARTS: [(&str, Part); 2] = [("ticket", ticket), ("cut", cut::cut)];
 
-/// One volume of the runbook's size, for two hosts.
+/// The map of a volume of the runbook's size, for two hosts.
 const MAP: &str = r#"
 [sleds.proper-raptor]
 address = "192.168.4.189"
@@ -58,7 +58,7 @@ const ROUNDS: usize = 300;
 const FIRST: usize = 20;
 /// A ticket may take so many times what one `fsync` takes.
 const MOST_RATIO: f64 = 2.0;
-/// What is written before each of them; a ticket's record has two such slots.
+/// The bytes that are written before each of them; a ticket's record has two such slots.
 const SLOT: usize = 4096;
 /// After this what was just created has settled.
 const CALM: Duration = Duration::from_secs(5);
@@ -70,13 +70,10 @@ fn main() -> ExitCode {
     let machine = Layer::shipped().with("etc/sled/port-map.toml", MAP).boot_and_create();
     sleep(calm(CALM));
     let within: Vec<_> = chosen.map(|(_, part)| part(&machine)).collect();
-    match !within.is_empty() && within.iter().all(|within| *within) {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
-    }
+    if !within.is_empty() && within.iter().all(|within| *within) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// One ticket, and one write each that is made durable by `fdatasync` and by `fsync`.
+/// A round: a ticket, and one write each that is made durable by `fdatasync` and by `fsync`.
 struct Round {
     ticket: Duration,
     data: Duration,
@@ -133,7 +130,7 @@ fn post(line: &mut (impl Read + Write), path: &str, body: &str) -> Duration {
     line.write_all(request.as_bytes()).unwrap();
     while !is_whole(&answer) {
         let length = line.read(&mut some).unwrap();
-        assert!(length > 0 && began.elapsed() < PATIENCE, "no answer to {path}");
+        assert!(length > 0 && began.elapsed() < EVENT_LIMIT, "no answer to {path}");
         answer.extend_from_slice(&some[..length]);
     }
     let time = began.elapsed();

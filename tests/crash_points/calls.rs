@@ -2,7 +2,7 @@
 
 use nix::libc;
 
-/// What a call is about: the numbers are those of its arguments.
+/// The subject of a call: the numbers are those of its arguments.
 pub enum On {
     /// The file of this descriptor.
     Fd(usize),

@@ -28,9 +28,9 @@ use support::machine::Machine;
 use tracer::{Filter, Tracer};
 
 /// The most points that an operation is thought to have; more would be a loop.
-const MOST: usize = 400;
+const POINT_LIMIT: usize = 400;
 /// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 /// How long after the answer an operation has points yet.
 const LAST_POINTS: Duration = Duration::from_millis(500);
 /// What is asked of systemd: each is a point.
@@ -48,7 +48,7 @@ const METHODS: &[&str] = &[
 const GATE: &str = "#!/bin/sh\nif [ -e /run/gate ]; then rm /run/gate; kill -STOP $$; fi\nexec /usr/bin/sledd\n";
 const GATED: &str = "[Service]\nExecStart=\nExecStart=/usr/lib/crucible/gate\nRestartSteps=0\nRestartSec=10ms\n";
 
-/// What was found, over all operations.
+/// The findings over all operations.
 #[derive(Default)]
 struct Report {
     points: AtomicUsize,
@@ -101,7 +101,8 @@ fn run(operation: &Operation, seconds: &Seconds, report: &Report) {
     let owners = Owners::watch(&machine);
     let began = Instant::now();
     let mut kills = 0;
-    let all = (1..MOST).flat_map(|number| seconds.of(operation.name, number).map(move |second| (number, second)));
+    let all =
+        (1..POINT_LIMIT).flat_map(|number| seconds.of(operation.name, number).map(move |second| (number, second)));
     for (number, second) in all {
         match point(&machine, operation, number, second) {
             Ok(0) => {
@@ -142,7 +143,7 @@ fn kill_at(machine: &Machine, operation: &Operation, number: usize) -> bool {
     let filter = Filter { below: Some("/crucible".into()), methods: METHODS };
     let tracer = Tracer::attach(pid, number, filter).unwrap();
     let mut asked = asking(machine, operation).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    // It ends when it is done; with the supervisor gone it may wait for the next one.
+    // The operation ends when it is done; with the supervisor gone it may wait for the next one.
     loop {
         if tracer.wait_killed(Duration::from_millis(5)).is_some() {
             asked.kill().unwrap();
@@ -194,7 +195,7 @@ fn supervisor(machine: &Machine, comm: &str) -> u32 {
         {
             return pid;
         }
-        assert!(began.elapsed() < PATIENCE, "there is no supervisor");
+        assert!(began.elapsed() < ANSWER_LIMIT, "there is no supervisor");
     }
 }
 
@@ -207,9 +208,9 @@ fn settled(machine: &Machine) -> Result<(), String> {
         match output.status.code() {
             Some(0 | 3) if said.contains("NOT_SETTLED") => return Err(said),
             // An adoption that was cut short is being undone.
-            Some(0 | 3) if said.contains("REGION_ADOPTING") && began.elapsed() < PATIENCE => {}
+            Some(0 | 3) if said.contains("REGION_ADOPTING") && began.elapsed() < ANSWER_LIMIT => {}
             Some(0 | 3) => return Ok(()),
-            _ if began.elapsed() > PATIENCE => return Err(format!("no answer: {output:?}")),
+            _ if began.elapsed() > ANSWER_LIMIT => return Err(format!("no answer: {output:?}")),
             _ => {}
         }
     }

@@ -8,15 +8,15 @@ use support::machine::Machine;
 pub struct Operation {
     /// Its name in the report.
     pub name: &'static str,
-    /// What is added to the machine's configuration.
+    /// The text that is added to the machine's configuration.
     pub config: &'static str,
     /// Brings the machine to where it begins, from wherever the last one ended.
     pub prepare: fn(&Machine),
-    /// What is run.
+    /// The commands that are run.
     pub act: &'static [&'static str],
     /// The host that runs it, by its address; otherwise the machine itself does.
     pub host: Option<&'static str>,
-    /// What must be true.
+    /// The check of what must be true.
     pub check: fn(&Machine) -> Result<(), String>,
 }
 
@@ -75,7 +75,7 @@ pub const ALL: &[Operation] = &[
     crate::tickets::TAKEOVER,
 ];
 
-/// What lies where: the region's own directory, the runbook's, the trash, attempts.
+/// The content of each place: the region's own directory, the runbook's, the trash, attempts.
 struct Found {
     place: bool,
     legacy: bool,

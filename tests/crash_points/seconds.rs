@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// How many points of a recovery are tried; they have about as many.
 const RECOVERY: usize = 12;
-/// One point in so many has a second kill, in a sample.
+/// The points, one in so many, that have a second kill, in a sample.
 const ONE_IN: u64 = 3;
 
 /// The choice of a run.
@@ -18,7 +18,7 @@ pub enum Seconds {
 }
 
 impl Seconds {
-    /// What the arguments and the environment say.
+    /// Read what the arguments and the environment say.
     pub fn wanted() -> Self {
         if std::env::args().any(|argument| argument == "--pairs") {
             return Self::All;
@@ -29,7 +29,7 @@ impl Seconds {
         Self::Some(seed)
     }
 
-    /// What is tried of this point, once for each: no second kill, or one at that point of the recovery.
+    /// The tries of this point, once for each: no second kill, or one at that point of the recovery.
     pub fn of(&self, operation: &str, number: usize) -> impl Iterator<Item = Option<usize>> + use<> {
         let chosen = match self {
             Self::All => (0..=RECOVERY).map(|second| (second > 0).then_some(second)).collect(),

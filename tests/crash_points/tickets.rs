@@ -1,7 +1,7 @@
 //! Tickets that are cut short: what was answered is on record, whom the units let in is what is on
 //! record, and the next one is higher than any that was answered.
 
-use crate::PATIENCE;
+use crate::ANSWER_LIMIT;
 use crate::operations::Operation;
 use crucible_sled::region::{Grant, Ledger};
 use crucible_sled::store::grants::load;
@@ -20,7 +20,7 @@ const RIVAL: &str = "192.168.4.175";
 const ATTACH: &str = "/v1/volumes/still-fawn/attach";
 const WISH: &str = "{\"takeover\": true}";
 
-/// What names, to the host, the file for what it was answered.
+/// The variable that names, to the host, the file for what it was answered.
 pub const ANSWERS: &str = "ANSWERS";
 /// The rival takes the volume over, and notes the generation that it was granted. In one process:
 /// none that is left behind would ask for more.
@@ -45,7 +45,7 @@ pub fn map() -> String {
     SMALL.replace(&format!("[\"{HOLDER}\"]"), &format!("[\"{HOLDER}\", \"{RIVAL}\"]"))
 }
 
-/// Where the hosts' answers are noted, in the machine as it is seen from here.
+/// The file of the hosts' answers, in the machine as it is seen from here.
 pub fn answers(machine: &Machine) -> PathBuf {
     inside(machine).join("run/answers")
 }
@@ -132,7 +132,7 @@ fn is_fenced(machine: &Machine, record: Option<&Grant>) -> Result<(), String> {
         if units.iter().all(|unit| lets_in(unit) == wanted) {
             return Ok(());
         }
-        if began.elapsed() > PATIENCE {
+        if began.elapsed() > ANSWER_LIMIT {
             return Err(format!("{units:?} let in, and the record {wanted:?}"));
         }
     }

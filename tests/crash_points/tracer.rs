@@ -64,7 +64,7 @@ impl Tracer {
         let leader = Pid::from_raw(i32::try_from(pid).map_err(io::Error::other)?);
         let (ready, begun) = mpsc::channel();
         let (tell, killed) = mpsc::channel();
-        // What is traced belongs to one thread, which alone may touch it.
+        // The traced process belongs to one thread, which alone may touch it.
         let thread = std::thread::spawn(move || match Tracing::begin(leader, at, filter, tell) {
             Ok((mut tracing, stopped)) => {
                 let _ = ready.send(Ok(tracing.bell.stdin.take()));
@@ -97,7 +97,7 @@ impl Drop for Tracer {
     }
 }
 
-/// What only the tracing thread knows.
+/// The tracing as its own thread alone knows it.
 struct Tracing {
     leader: Pid,
     /// The number of the call before which the process is killed.
@@ -114,7 +114,7 @@ struct Tracing {
     bell: Child,
 }
 
-/// What this thread waits for: all that it traces, and no child of the test's other threads.
+/// The flags with which this thread waits: for all that it traces, and no child of the test's other threads.
 const OURS: WaitPidFlag = WaitPidFlag::__WALL.union(WaitPidFlag::__WNOTHREAD);
 
 fn wait() -> nix::Result<WaitStatus> {
@@ -234,7 +234,7 @@ impl Tracing {
         self.points
     }
 
-    /// What a thread reports, and how it goes on.
+    /// Take what a thread reports, and let it go on.
     fn step(&mut self, status: WaitStatus) {
         match status {
             WaitStatus::PtraceSyscall(thread) => self.at_call(thread),
@@ -244,7 +244,7 @@ impl Tracing {
                 None => self.under_way.retain(|thread| Some(*thread) != status.pid()),
             },
         }
-        // What was begun before the point is to have come to its end.
+        // The calls that were begun before the point are to have come to their end.
         if !self.held.is_empty() && self.under_way.is_empty() && !self.killed {
             unless_gone(kill(self.leader, SIGKILL));
             self.killed = true;

@@ -24,7 +24,7 @@ fn a_volume_is_mounted_after_each_boot_and_in_nobodys_way() {
     comes_back(&host, &sled);
     steps.took("the sled's boot");
     host.loads();
-    // What the load has noted of its flushes so far lasts on the host's own disk.
+    // Flushes that the load has noted so far last on the host's own disk.
     host.says("sync -f /root");
     drop((sled, host));
     let (sled, host) = (away.boot(), home.boot());
@@ -47,7 +47,7 @@ fn released(sled: &Machine<'_>) -> bool {
     sled.says(&format!("sledctl --json volume show {VOLUME}")).contains("\"released\": true")
 }
 
-/// It lets go of the volume, and has it again.
+/// Reboot: the host lets go of the volume, and has it again.
 fn reboots<'a>(home: &'a Host, host: Machine<'_>, sled: &Machine<'_>) -> Machine<'a> {
     assert!(!released(sled));
     host.switch_off();
@@ -60,7 +60,7 @@ fn reboots<'a>(home: &'a Host, host: Machine<'_>, sled: &Machine<'_>) -> Machine
     host
 }
 
-/// What was written last can go nowhere: the host goes down all the same, and by itself.
+/// Writes of the last moment can go nowhere: the host goes down all the same, and by itself.
 fn ends_alone(home: &Host, host: Machine<'_>, sled: Machine<'_>) {
     host.says(&format!("head -c 1M /dev/urandom >{AT}/last"));
     drop(sled);

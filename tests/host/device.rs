@@ -3,7 +3,7 @@
 use crate::machine::{Host, Machine};
 use support::places::{programs, repository};
 
-/// What is served: 256 MiB, in a file.
+/// The file that is served: 256 MiB.
 const FILE: &str = "/root/served";
 const SIZE: u64 = 256 << 20;
 const SOCKET: &str = "/run/served.sock";
@@ -26,7 +26,7 @@ impl Bench<'_> {
         self.says(&format!("{} {words}", self.program))
     }
 
-    /// That it is refused with this code; returns all that is said.
+    /// Assert that it is refused with this code; returns all that is said.
     fn refused(&self, words: &str, code: &str) -> String {
         let said = self.machine.refuses(&format!("{} {words}", self.program));
         assert!(said.starts_with(&format!("{code}: ")), "{words}: {said}");
@@ -38,7 +38,7 @@ impl Bench<'_> {
         self.says(&format!("systemd-run --quiet --collect --unit={name} --service-type={kind} {command}"));
     }
 
-    /// It returns when it listens.
+    /// Serve, and return when it listens.
     fn serve(&self) {
         self.says(&format!("rm -f {SOCKET}"));
         self.unit("server", "forking", &format!("nbdkit --pidfile /run/server.pid --unix {SOCKET} file {FILE}"));
@@ -83,7 +83,7 @@ fn a_device_outlives_its_servers() {
     machine.switch_off();
 }
 
-/// What cannot be done is said with its reason.
+/// Steps that cannot be done are said with their reason.
 fn before_anything_is_connected(bench: &Bench<'_>) {
     // The kernel loads it when it is asked, unless that is forbidden.
     bench.says("modprobe -r nbd; echo 'install nbd /bin/false' >/etc/modprobe.d/none.conf");
@@ -100,7 +100,7 @@ fn before_anything_is_connected(bench: &Bench<'_>) {
     let nobody = format!("setpriv --reuid=65534 --clear-groups {} disconnect 0", bench.program);
     let said = bench.machine.refuses(&nobody);
     assert!(said.starts_with("NBD_FORBIDDEN: "), "{said}");
-    // One with a network of its own asks the same kernel.
+    // A process with a network of its own asks the same kernel.
     assert_eq!(bench.says(&format!("unshare --net {} status 0", bench.program)), "Some(false)");
 }
 
@@ -141,7 +141,7 @@ fn servers_are_killed_under_load(bench: &Bench<'_>, index: &str) {
         let rounds = bench.machine.until_says("cat /run/rounds", |rounds| !rounds.is_empty());
         bench.kill_server();
         bench.machine.until_says("journalctl -u keep -o cat", |said| said.matches("dead").count() == kill);
-        // It is away, and the load waits; nothing is lost that is not there yet.
+        // The server is away, and the load waits; nothing is lost that is not there yet.
         assert_eq!(bench.device(&format!("status {index}")), "Some(true)");
         bench.serve();
         bench.machine.until_says("journalctl -u keep -o cat", |said| said.matches("another server").count() == kill);
@@ -164,7 +164,7 @@ fn only_the_same_takes_its_place(bench: &Bench<'_>, index: &str) {
         let said = bench.refused(&format!("reconfigure {index} {SOCKET} '' {other}"), "NBD_OTHER_BACKEND");
         assert!(said.contains(&format!("is connected to {BACKEND}, and not to {other}")), "{said}");
     }
-    // What waits meanwhile is answered by it.
+    // Requests that wait meanwhile are answered by it.
     bench.unit(
         "waits",
         "exec",
@@ -186,7 +186,7 @@ fn disconnected(bench: &Bench<'_>, index: &str) {
     // Once more is no error.
     bench.device(&format!("disconnect {index}"));
     bench.says("systemctl stop server");
-    // What was written is in the file.
+    // The data that was written is in the file.
     bench.says(&format!(
         "mount -o loop,ro {FILE} /mnt && cmp /mnt/copy /root/source && cmp /mnt/kept /root/source && umount /mnt"
     ));

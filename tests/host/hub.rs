@@ -11,8 +11,8 @@ use std::thread;
 
 /// How many frames wait for a machine.
 const QUEUE: usize = 512;
-/// No frame is longer than this.
-const LONGEST: u32 = 1 << 17;
+/// The longest frame, in bytes.
+const FRAME_LIMIT_BYTES: u32 = 1 << 17;
 
 /// A cable with so many ends.
 pub struct Hub {
@@ -40,7 +40,7 @@ impl Hub {
         Self { sockets, over }
     }
 
-    /// What QEMU is told, for the machine at this end.
+    /// The arguments of QEMU, for the machine at this end.
     pub fn netdev(&self, end: usize) -> String {
         format!("stream,id=cable,server=off,addr.type=unix,addr.path={}", self.sockets[end].display())
     }
@@ -50,7 +50,7 @@ impl Drop for Hub {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Relaxed);
         for socket in &self.sockets {
-            // Whoever waits for a machine there looks up.
+            // The thread that waits for a machine there looks up.
             _ = UnixStream::connect(socket);
         }
     }
@@ -84,7 +84,7 @@ fn frame(stream: &mut UnixStream) -> io::Result<Vec<u8>> {
     let mut length = [0; 4];
     stream.read_exact(&mut length)?;
     let bytes = u32::from_be_bytes(length);
-    if bytes > LONGEST {
+    if bytes > FRAME_LIMIT_BYTES {
         return Err(io::ErrorKind::InvalidData.into());
     }
     let mut frame = vec![0; 4 + bytes as usize];

@@ -6,9 +6,9 @@ use crate::network::{IsSled, Network, SIZE, SLED, VOLUME};
 use crate::steps::Steps;
 use support::places::repository;
 
-/// Where the server lies before it is installed.
+/// The path of the server before it is installed.
 const SERVER: &str = "/root/crucible-nbd-server";
-/// Where the volume is mounted unless something else is said, and where by hand.
+/// The path at which the volume is mounted unless something else is said, and that by hand.
 const USUAL: &str = "/mnt/crucible-still-fawn";
 const BY_HAND: &str = "/mnt/crucible-storage";
 
@@ -24,7 +24,7 @@ impl Bench<'_> {
         self.says(&format!("crucible-attach install {VOLUME} --sled {SLED} {words}"))
     }
 
-    /// That it is refused with this code, and nothing is changed by it; returns what is said.
+    /// Assert that it is refused with this code, and nothing is changed by it; returns what is said.
     fn refused(&self, command: &str, code: &str) -> String {
         let outcome = self.0.run(&format!("crucible-attach {command} --json"));
         let said = outcome.printed;
@@ -33,7 +33,7 @@ impl Bench<'_> {
         said
     }
 
-    /// That there is nothing left to do.
+    /// Assert that there is nothing left to do.
     fn is_installed(&self, words: &str) {
         let said = self.says(&format!("crucible-attach install {VOLUME} {words} --json"));
         let other = said
@@ -43,13 +43,13 @@ impl Bench<'_> {
         assert!(said.contains("\"changed\": false") && other.is_none(), "{said}");
     }
 
-    /// What Proxmox was told since this was asked last, but for questions.
+    /// The commands that Proxmox was told since this was asked last, but for questions.
     fn told(&self) -> Vec<String> {
         let calls = self.says("cd /var/lib/stand-in-pve && cat calls && : >calls");
         calls.lines().filter(|call| !call.starts_with("pvesh ")).map(str::to_owned).collect()
     }
 
-    /// Where the volume's device is mounted.
+    /// The path at which the volume's device is mounted.
     fn mounted(&self) -> String {
         self.says("findmnt --noheadings --output TARGET --source $(readlink -f /dev/crucible/still-fawn) || true")
     }
@@ -87,7 +87,7 @@ fn a_volume_is_installed_taken_over_kept_and_uninstalled() {
     sled.until_booted();
 }
 
-/// What is missing is said, and nothing is left of having tried.
+/// Missing things are said, and nothing is left of having tried.
 fn before_anything_is_there(bench: &Bench<'_>) {
     let of_it = format!("install {VOLUME} --sled {SLED}");
     let asked = format!("crucible-attach wait {VOLUME} --sled {SLED} --timeout 0s");
@@ -106,7 +106,7 @@ fn before_anything_is_there(bench: &Bench<'_>) {
     bench.says("test ! -e /usr/lib/crucible/crucible-nbd-server && test ! -e /etc/crucible-attach/still-fawn.conf");
 }
 
-/// It goes as far as it can while the volume is not there, and the rest of the way later.
+/// The installation goes as far as it can while the volume is not there, and the rest of the way later.
 fn from_nothing(bench: &Bench<'_>, sled: &Machine<'_>) {
     let command = format!("crucible-attach install {VOLUME} --sled {SLED} --server {SERVER}");
     let outcome = bench.0.run(&format!("{command} --timeout 30s"));
@@ -146,7 +146,7 @@ fn a_storage_is_added(bench: &Bench<'_>) {
     assert_eq!(bench.told(), Vec::<String>::new());
 }
 
-/// Whoever uses it is named; then it is all away, and the data is not.
+/// Users are named; then it is all away, and the data is not.
 fn undone(bench: &Bench<'_>, sled: &Machine<'_>) {
     bench.says(&format!("systemd-run --quiet --unit=user --working-directory={USUAL} sleep infinity"));
     let said = bench.refused(&format!("uninstall {VOLUME}"), "IN_USE");
@@ -168,7 +168,7 @@ fn undone(bench: &Bench<'_>, sled: &Machine<'_>) {
     assert!(said.contains("nothing was changed"), "{said}");
 }
 
-/// What is on a volume stays there, whatever it is.
+/// Data on a volume stays there, whatever it is.
 fn nothing_is_written_over(bench: &Bench<'_>) {
     let device = format!("/dev/crucible/{VOLUME}");
     bench.install("--raw");

@@ -22,9 +22,9 @@ use support::scratch;
 use tempfile::TempDir;
 
 /// How long a boot, or a command, may take on a machine that is busy with others.
-pub const PATIENCE: Duration = Duration::from_secs(300);
+pub const EVENT_LIMIT: Duration = Duration::from_secs(300);
 /// Between two looks at what nothing tells of.
-const MOMENT: Duration = Duration::from_millis(200);
+const EVENT_POLL: Duration = Duration::from_millis(200);
 /// How many commands can run at once, beside that which tells why a test has failed.
 const SHELLS: usize = 3;
 /// In MiB, if nothing else is said.
@@ -33,7 +33,7 @@ const MEMORY: u32 = 1024;
 /// The adapter that leads to this machine; each host has the same.
 const OWN: &str = "52:54:00:12:34:56";
 
-/// What the names of the disks' directories begin with.
+/// The beginning of the names of the disks' directories.
 pub const DISKS: &str = "crucible-host.";
 
 /// A host that is switched off: its disk, and what it shares with the test.
@@ -42,7 +42,7 @@ pub struct Host {
     kernel: PathBuf,
     /// In MiB.
     memory: u32,
-    /// What else it has.
+    /// The other devices that it has.
     devices: Vec<OsString>,
 }
 
@@ -53,7 +53,7 @@ pub struct Machine<'a> {
     shells: Vec<Mutex<BufReader<UnixStream>>>,
 }
 
-/// What has come of a command.
+/// The result of a command.
 #[derive(Debug)]
 pub struct Outcome {
     pub code: i32,
@@ -62,7 +62,7 @@ pub struct Outcome {
 }
 
 impl Host {
-    /// One as it was installed.
+    /// Make one as it was installed.
     pub fn new() -> Self {
         Self::with(|_| ())
     }
@@ -115,7 +115,7 @@ impl Host {
         for listener in listeners {
             let stream = machine.until("QEMU's connection", || listener.accept().ok()).0;
             stream.set_nonblocking(false).unwrap();
-            stream.set_read_timeout(Some(MOMENT)).unwrap();
+            stream.set_read_timeout(Some(EVENT_POLL)).unwrap();
             machine.shells.push(Mutex::new(BufReader::new(stream)));
         }
         machine
@@ -143,7 +143,7 @@ impl Host {
         qemu.arg("-kernel").arg(self.kernel.join("vmlinuz")).arg("-initrd").arg(self.kernel.join("initrd"));
         // Emulated and beside others, its timer is not always as fast as the kernel wants it to be when it looks.
         qemu.args(["-append", "root=/dev/vda rw console=ttyS0 mitigations=off audit=0 quiet no_timer_check"]);
-        // What is written is there when QEMU is killed: it lies with this machine's kernel.
+        // Written data is there when QEMU is killed: it lies with this machine's kernel.
         qemu.arg("-drive").arg(format!("file={},format=raw,if=virtio,cache=unsafe", self.file("disk").display()));
         let own = format!("virtio-net,netdev=net,mac={OWN},romfile=");
         qemu.args(["-netdev", "user,id=net", "-device", &own, "-device", "virtio-rng"]);
@@ -170,8 +170,8 @@ impl Machine<'_> {
                 return seen;
             }
             assert!(!self.has_ended(), "QEMU has ended: {}", self.console());
-            assert!(began.elapsed() < PATIENCE, "{what} did not come in {PATIENCE:?}: {}", self.console());
-            std::thread::sleep(MOMENT);
+            assert!(began.elapsed() < EVENT_LIMIT, "{what} did not come in {EVENT_LIMIT:?}: {}", self.console());
+            std::thread::sleep(EVENT_POLL);
         }
     }
 
@@ -226,7 +226,7 @@ impl Machine<'_> {
         while let Err(why) = more() {
             assert!(matches!(why.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{command}: {why}");
             assert!(!self.has_ended(), "{command}: QEMU has ended: {}", self.console());
-            assert!(began.elapsed() < PATIENCE, "{command}: no answer in {PATIENCE:?}: {}", self.console());
+            assert!(began.elapsed() < EVENT_LIMIT, "{command}: no answer in {EVENT_LIMIT:?}: {}", self.console());
         }
     }
 
@@ -288,8 +288,8 @@ impl Machine<'_> {
         self.says(command);
         let began = Instant::now();
         while !self.has_ended() {
-            assert!(began.elapsed() < PATIENCE, "it does not end: {}", self.console());
-            std::thread::sleep(MOMENT);
+            assert!(began.elapsed() < EVENT_LIMIT, "it does not end: {}", self.console());
+            std::thread::sleep(EVENT_POLL);
         }
     }
 }

@@ -1,10 +1,10 @@
-//! What is done on a host's machine: a volume that is served, mounted, and under a load that verifies.
+//! Mounted volume on a host's machine: it is served, mounted, and under a load that verifies.
 
 use crate::machine::{Host, Machine};
 use crate::network::{SLED, VOLUME};
 use support::places::programs;
 
-/// Where it is mounted.
+/// The path at which it is mounted.
 pub const AT: &str = "/mnt/volume";
 /// Rounds of the load that are enough to see that it goes on.
 const ROUNDS: u64 = 8;
@@ -14,7 +14,7 @@ pub fn share_load(host: &Host) {
     host.share(&programs().join("examples/host-load"));
 }
 
-/// What is done on a host's machine.
+/// The steps on a host's machine.
 pub trait IsHost {
     /// Has systemd serve the volume, now and at each boot, with these options for `crucible-attach serve`.
     fn serves(&self, options: &str);
@@ -24,9 +24,9 @@ pub trait IsHost {
     fn mounts(&self);
     /// Waits until it is mounted by itself.
     fn until_mounted(&self);
-    /// That its file system is in order, which it is mounted again after.
+    /// Assert that its file system is in order, which it is mounted again after.
     fn is_in_order(&self);
-    /// That it is mounted, and can be written to.
+    /// Assert that it is mounted, and can be written to.
     fn is_mounted(&self);
     /// Starts the load.
     fn loads(&self);
@@ -36,9 +36,9 @@ pub trait IsHost {
     fn goes_on(&self);
     /// Ends the load, which must have had no error.
     fn ends_load(&self);
-    /// That everything that the load had flushed is there.
+    /// Assert that everything that the load had flushed is there.
     fn verifies(&self);
-    /// That nothing that was asked of the device has failed since the boot.
+    /// Assert that nothing that was asked of the device has failed since the boot.
     fn has_no_errors(&self);
     /// Systemd's word on a property of the relay's unit.
     fn relay(&self, property: &str) -> String;

@@ -18,9 +18,9 @@ use tempfile::TempDir;
 pub const VOLUME: &str = "still-fawn";
 /// Its bytes.
 pub const SIZE: u64 = 4096 * 1024 * 64;
-/// Where the sled is.
+/// The address of the sled.
 pub const SLED: &str = "192.168.4.189";
-/// What the sled's machine calls its adapter.
+/// The name of its adapter on the sled's machine.
 const NIC: &str = "enx00e04ca81110";
 
 const MAP: &str = r#"
@@ -51,7 +51,7 @@ pub fn address(host: u8) -> String {
 }
 
 impl Network {
-    /// One with nobody on it.
+    /// Make one with nobody on it.
     pub fn new() -> Self {
         // The next test removes it if this one is killed.
         let dir = scratch::new(DISKS);
@@ -120,7 +120,7 @@ fn lay_sled(layer: &Path) {
     put(layer, "etc/hostname", "proper-raptor\n");
     let shipped = fs::read_to_string(repository("etc/sled.toml")).unwrap();
     put(layer, "etc/sled/sled.toml", &shipped);
-    // What is not written to takes no room on this machine, either.
+    // Blocks that are not written to take no room on this machine, either.
     put(layer, "etc/sled/sled.toml.d/50-test.toml", "[storage]\nprovisioning = \"thin\"\n");
     put(layer, "etc/sled/port-map.toml", MAP);
     for file in ["10-br0.netdev", "20-br0.network", "30-nic.network"] {
@@ -150,7 +150,7 @@ fn lay_host(layer: &Path, number: u8, mac: &str) {
     put(layer, "etc/systemd/network/20-cable.network", &network);
     if real().is_none() {
         put(layer, "etc/fstab", &(fstab() + "store /store 9p trans=virtio,version=9p2000.L,msize=262144 0 0\n"));
-        // It is as if the data were with the sleds: it is there as long as the server is.
+        // The data is as if it were with the sleds: it is there as long as the server is.
         let stand_in = format!(
             "[Unit]\nRequiresMountsFor=/store\n\n[Service]\nReadWritePaths=/store\n\
              Environment=STAND_IN_STORE=/store/{VOLUME} STAND_IN_SIZE={SIZE}\n"
@@ -164,7 +164,7 @@ fn fstab() -> String {
     fs::read_to_string(repository("tests/host/tree/etc/fstab")).unwrap()
 }
 
-/// What is done on a sled's machine.
+/// The steps on a sled's machine.
 pub trait IsSled {
     /// Creates every region, and returns when the volume may be attached.
     fn create(&self);

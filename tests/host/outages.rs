@@ -24,7 +24,7 @@ fn a_mounted_volume_outlives_its_sled_its_relays_and_its_host() {
     drop(sled);
 }
 
-/// What is written waits, and nothing else is seen of it.
+/// Writes wait, and nothing else is seen of it.
 fn sled_reboots<'a>(sled: Machine<'a>, host: &Machine<'_>) -> Machine<'a> {
     let sled = sled.reboot();
     sled.until_ready();

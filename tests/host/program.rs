@@ -23,7 +23,7 @@ use crucible_sled::device::{BLOCK_SIZE, DEAD_TIMEOUT};
 use std::process::ExitCode;
 use std::time::Duration;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const DIAL_LIMIT: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -49,7 +49,7 @@ async fn carry_out(words: &[&str]) -> Result<String, Failure> {
             connect(&kernel, server, export, backend, options).await?.to_string()
         }
         ["reconfigure", at, server, export, backend] => {
-            let (socket, _) = dial(&address(server), export, PATIENCE).await?;
+            let (socket, _) = dial(&address(server), export, DIAL_LIMIT).await?;
             kernel.reconfigure(index(at), &of(backend), socket).await?;
             String::new()
         }
@@ -84,7 +84,7 @@ fn address(server: &str) -> Address {
 
 async fn connect(kernel: &Kernel, server: &str, export: &str, backend: &str, options: &[&str]) -> Result<u32, Failure> {
     let option = |name| options.iter().position(|word| *word == name).map(|at| options[at + 1].parse::<u32>().unwrap());
-    let (socket, export) = dial(&address(server), export, PATIENCE).await?;
+    let (socket, export) = dial(&address(server), export, DIAL_LIMIT).await?;
     let device = Connect {
         index: option("--index"),
         size: export.size,
@@ -120,7 +120,7 @@ async fn keep(
         println!("dead");
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
         let socket = loop {
-            match dial(server, export, PATIENCE).await {
+            match dial(server, export, DIAL_LIMIT).await {
                 Ok((socket, _)) => break socket,
                 Err(why) => eprintln!("{why}"),
             }

@@ -1,4 +1,4 @@
-//! What the parts of a test take, for whoever reads what it prints.
+//! Steps of a test and the time that they take, for whoever reads what it prints.
 
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ impl Steps {
         Self(Instant::now())
     }
 
-    /// That a step is done.
+    /// Note that a step is done.
     pub fn took(&mut self, what: &str) {
         eprintln!("{what}: {:.0} s", self.0.elapsed().as_secs_f32());
         self.0 = Instant::now();

@@ -6,9 +6,9 @@ use crate::mounted::{AT, IsHost};
 use crate::network::{IsSled, Network, SLED, VOLUME, address};
 use crate::steps::Steps;
 
-/// Where the second host mounts it.
+/// The path at which the second host mounts it.
 const THERE: &str = "/mnt/crucible-still-fawn";
-/// What the sleds call the second host.
+/// The name of the second host on the sleds.
 const SECOND: &str = "pumped-piglet";
 
 #[test]
@@ -68,7 +68,7 @@ fn is_refused(second: &Machine<'_>) {
     assert!(said.contains(&address(1)) && said.contains(&format!("ticket {VOLUME} --takeover")), "{said}");
 }
 
-/// What is asked of the volume fails, and does not wait.
+/// Requests to the volume fail, and do not wait.
 fn has_errors(first: &Machine<'_>) {
     first.until_says("systemctl is-active writer", |state| state.trim() != "active");
     let said = first.says("cat /run/said");

@@ -12,7 +12,7 @@ use support::places::repository;
 
 /// A try in vain, and the boot after it.
 const ROLLBACK: Duration = Duration::from_secs(1200);
-/// What a boot says on the screen that is well.
+/// The words of a boot on the screen that is well.
 const GOOD: &str = "this boot is a good one";
 
 #[test]
@@ -52,11 +52,11 @@ fn a_pulled_cable_is_no_reason_to_go_back_and_a_hang_one_to_start_again() {
     take(&guest, &server.url);
     // This boot was a good one as well, and said so.
     guest.forget_console();
-    // What serves is remembered when the machine goes down; after that the adapter is pulled.
+    // The regions that serve are remembered when the machine goes down; after that the adapter is pulled.
     _ = guest.root("systemctl reboot");
     guest.until("another boot", BOOT, |guest| guest.console_shows(FIRMWARE).then_some(()));
     guest.unplug();
-    // It comes up without, is found to be well enough, and then gets its adapter back.
+    // The machine comes up without, is found to be well enough, and then gets its adapter back.
     guest.until("a boot without adapter", ROLLBACK, |guest| guest.console_shows("image 1.1").then_some(()));
     guest.until("a verdict", ROLLBACK, |guest| guest.console_shows(GOOD).then_some(()));
     let excused = "would not with any version";

@@ -9,7 +9,7 @@ use crucible_sled::check::Code;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// What is on the screen of one that has no root.
+/// The words on the screen of one that has no root.
 const NO_ROOT: &str = "This sled did not find its root or /var";
 /// And of one that has nothing else.
 const NO_FURTHER: &str = "This sled does not get further";

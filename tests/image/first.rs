@@ -5,7 +5,7 @@ use crate::guest::{BOOT, Disk, Guest};
 use crate::reboot::identities;
 use crucible_sled::check::Code;
 
-/// What all of the sled may take of memory, with twelve regions.
+/// The memory that all of the sled may take, with twelve regions.
 const MEMORY_MIB: u64 = 350;
 
 /// Polls the sled's address on the sled itself, and tells every other answer on the console: from
@@ -91,7 +91,7 @@ fn keeps_limits(guest: &Guest<'_>) {
     assert!(used <= MEMORY_MIB, "{used} MiB in use");
 }
 
-/// Whoever stands before it sees how it is, and whether it is a demonstration.
+/// The screen shows how it is, and whether it is a demonstration.
 fn shows_itself(guest: &Guest<'_>) {
     let screen = guest.says("sledctl console --once");
     for word in ["Storage sled, image 1.0", "proper-raptor", "http://192.168.4.189:3800/"] {

@@ -26,7 +26,7 @@ impl Drop for Loop {
     }
 }
 
-/// What it said of what it does.
+/// The words in which it tells what it does.
 pub fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }

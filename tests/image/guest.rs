@@ -20,17 +20,17 @@ use tempfile::TempDir;
 
 /// How long a boot may take on a machine that is busy with others.
 pub const BOOT: Duration = Duration::from_secs(300);
-/// What the firmware shows of every boot.
+/// The words of the firmware at every boot.
 pub const FIRMWARE: &str = "BdsDxe: loading";
 /// The adapter's hardware address; the shipped configuration names it.
 const MAC: &str = "00:e0:4c:a8:11:10";
-/// Between two attempts to reach a machine that does not answer yet: nothing tells when it will.
-const MOMENT: Duration = Duration::from_millis(500);
+/// The pause between two attempts to reach a machine that does not answer yet: nothing tells when it will.
+const REACH_POLL: Duration = Duration::from_millis(500);
 
-/// What the names of the disks' directories begin with.
+/// The beginning of the names of the disks' directories.
 const DISKS: &str = "crucible-sled-image.";
 
-/// One of the images that `tests/image/images` has built.
+/// The path of one of the images that `tests/image/images` has built.
 pub fn image(name: &str) -> PathBuf {
     let dir = std::env::var_os("SLED_IMAGES").expect("SLED_IMAGES names the directory of tests/image/images");
     PathBuf::from(dir).join(name)
@@ -178,7 +178,7 @@ impl Guest<'_> {
             }
             assert!(self.child.try_wait().unwrap().is_none(), "QEMU has ended: {}", self.console());
             assert!(began.elapsed() < patience, "{what} did not come in {patience:?}: {}", self.console());
-            std::thread::sleep(MOMENT);
+            std::thread::sleep(REACH_POLL);
         }
     }
 
@@ -308,7 +308,7 @@ impl Guest<'_> {
         let began = Instant::now();
         while self.child.try_wait().unwrap().is_none() {
             assert!(began.elapsed() < BOOT, "it does not switch off: {}", self.console());
-            std::thread::sleep(MOMENT);
+            std::thread::sleep(REACH_POLL);
         }
     }
 

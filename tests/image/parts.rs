@@ -1,5 +1,5 @@
-//! What an image is before anything boots it: its size, the lists beside it, its signature; what goes
-//! into it, and what is refused.
+//! Parts of an image before anything boots it: its size, the lists beside it, its signature; what goes into it, and
+//! what is refused.
 
 use crate::guest::{Disk, image, port_map, run};
 use serde_json::Value;
@@ -10,7 +10,7 @@ use std::process::{Command, Output};
 use support::places::repository;
 
 const MIB: u64 = 1 << 20;
-/// What sfdisk counts in.
+/// The bytes of a sector, in which sfdisk counts.
 const SECTOR: u64 = 512;
 /// The type of a partition for a root of x86-64 (Discoverable Partitions Specification).
 const ROOT: &str = "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709";

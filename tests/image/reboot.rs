@@ -1,5 +1,5 @@
-//! What a reboot keeps: the regions, the journal, a door for those who have a key alone, and a watchdog
-//! that starts a machine again which hangs. Others do the booting.
+//! Reboot, and what it keeps: the regions, the journal, a door for those who have a key alone, and a watchdog that
+//! starts a machine again which hangs. Others do the booting.
 
 use crate::guest::{BOOT, FIRMWARE, Guest};
 use crucible_sled::wire::{Sled, State};

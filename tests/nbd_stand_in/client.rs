@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-/// Where the server listens.
+/// The address on which the server listens.
 pub const ADDRESS: &str = "127.0.0.1:10809";
 
 /// Fixed newstyle, without zeroes.
@@ -24,7 +24,7 @@ pub const ENOSYS: u32 = 38;
 
 /// A connection.
 pub struct Client {
-    /// What it goes by.
+    /// The stream that it goes by.
     pub stream: TcpStream,
     /// The bytes of the volume, once they are known.
     pub size: u64,

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use uuid::Uuid;
 
-/// What the control port tells.
+/// The control port's words.
 pub struct Control {
     replicas: Arc<Replicas>,
     faults: Faults,

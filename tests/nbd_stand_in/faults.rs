@@ -30,7 +30,7 @@ use std::time::Duration;
 const FILE: &str = "stand-in-fault";
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
-/// What a request asks for.
+/// The kind of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A read.
@@ -41,20 +41,20 @@ pub enum Kind {
     Flush,
 }
 
-/// What becomes of one request.
+/// The fate of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Strike {
-    /// It fails.
+    /// The request fails.
     Fail,
-    /// It is not done, and the connection ends.
+    /// The request is not done, and the connection ends.
     Drop,
-    /// It is done, and the connection ends.
+    /// The request is done, and the connection ends.
     Lose,
-    /// It is done, and the connection ends in the middle of the answer.
+    /// The request is done, and the connection ends in the middle of the answer.
     Cut,
-    /// It is not done, and the process ends.
+    /// The request is not done, and the process ends.
     Exit,
-    /// It is done, and the process ends.
+    /// The request is done, and the process ends.
     Die,
     /// Half of it is done, and the process ends.
     Half,
@@ -114,7 +114,7 @@ impl Faults {
         self.wait_while(&Fault::Mute);
     }
 
-    /// What the control port is to say, as members of an object.
+    /// The words of the control port, as members of an object.
     pub fn info(&self) -> Option<Value> {
         self.find(|fault| match fault {
             Fault::Info(info) => Some(info),
@@ -133,7 +133,7 @@ impl Faults {
         }
     }
 
-    /// What is to become of this request, once.
+    /// The fate of this request, once.
     pub fn strike(&self, kind: Kind) -> Option<Strike> {
         let text = self.read();
         let lines: Vec<&str> = text.lines().collect();

@@ -8,9 +8,9 @@ const REPLY_MAGIC: u64 = 0x0003_E889_0455_65A9;
 /// Fixed newstyle, and no zeroes: of the server and of the client.
 const FIXED: u32 = 1;
 const NO_ZEROES: u32 = 2;
-/// It has flags, and takes flushes.
+/// The flags of an export that has flags, and takes flushes.
 const FLAGS: u16 = 0b101;
-const LONGEST: u32 = 100_000;
+const OPTION_LIMIT_BYTES: u32 = 100_000;
 
 const EXPORT_NAME: u32 = 1;
 const ABORT: u32 = 2;
@@ -70,7 +70,7 @@ fn read_option(client: &mut impl Read) -> io::Result<(u32, Vec<u8>)> {
     }
     let option = u32::from_be_bytes(read(client)?);
     let length = u32::from_be_bytes(read(client)?);
-    if length > LONGEST {
+    if length > OPTION_LIMIT_BYTES {
         return Err(refused("Suspiciously big option length"));
     }
     let mut data = vec![0; length as usize];

@@ -78,7 +78,7 @@ fn run(opt: &Opt) -> Outcome<std::convert::Infallible> {
         control.is_active();
     }
     let mut volume = Volume::new(active, replicas);
-    // It has the volume by now, whether it can serve it or not.
+    // The server has the volume by now, whether it can serve it or not.
     let listener = TcpListener::bind(ADDRESS)
         .unwrap_or_else(|error| panic!("called `Result::unwrap()` on an `Err` value: {error:?}"));
     println!("NBD advertised size as {} bytes", volume.size());

@@ -1,4 +1,4 @@
-//! What only the stand-in does: it loses all that it may lose, and goes wrong when it is told to.
+//! Faults that only the stand-in has: it loses all that it may lose, and goes wrong when it is told to.
 
 use crate::client::{Client, EIO, FLUSH, READ, WRITE};
 use crate::parts::{BLOCK, Volume, until};
@@ -110,7 +110,7 @@ fn a_request_fails_once() {
     let _server = volume.server(1);
     let mut client = volume.client();
     assert_eq!(client.write(0, &[1; BLOCK]).unwrap(), 0);
-    // It strikes its own kind, and leaves what else there is.
+    // The strike takes its own kind, and leaves what else there is.
     volume.fault("fail write\nslow 1");
     assert_eq!(client.read(0, BLOCK).unwrap(), [1; BLOCK]);
     assert_eq!(client.write(0, &[2; BLOCK]).unwrap(), EIO);

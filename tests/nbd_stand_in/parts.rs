@@ -12,7 +12,7 @@ use std::time::Duration;
 use support::loopback;
 use support::places::program;
 
-/// Where the server tells of itself.
+/// The address at which the server tells of itself.
 pub const CONTROL: &str = "127.0.0.1:7777";
 /// Bytes of the volume: 4 extents of 1024 blocks.
 pub const SIZE: u64 = 4 * 1024 * BLOCK as u64;
@@ -21,7 +21,7 @@ pub const BLOCK: usize = 4096;
 
 /// A volume on three downstairs, all of which are gone when it is.
 pub struct Volume {
-    /// Where all of it is.
+    /// The directory of all of it.
     pub dir: tempfile::TempDir,
     replicas: Vec<Option<Child>>,
     servers: std::cell::Cell<usize>,
@@ -113,7 +113,7 @@ impl Volume {
         fs::rename(new, self.store().join("stand-in-fault")).unwrap();
     }
 
-    /// What it is asked to do wrong.
+    /// The faults that it is asked for.
     pub fn faults(&self) -> String {
         fs::read_to_string(self.store().join("stand-in-fault")).unwrap_or_default()
     }
@@ -144,7 +144,7 @@ impl Server {
         stream
     }
 
-    /// What it says of itself.
+    /// The server's word on itself.
     pub fn info(&self) -> serde_json::Value {
         let (mut stream, mut answer) = (self.ask(), String::new());
         stream.read_to_string(&mut answer).unwrap();

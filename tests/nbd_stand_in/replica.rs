@@ -1,4 +1,4 @@
-//! One target: a connection to it for as long as it answers, and a new one after that.
+//! Replica: a connection to one target for as long as it answers, and a new one after that.
 
 use crate::replicas::Replicas;
 use crate::tls::Tls;
@@ -29,7 +29,7 @@ pub type Question = (u64, u64);
 impl Link {
     /// Asks the target whether it is there.
     pub fn ask(&mut self) -> Question {
-        // One that is broken is found by who reads from it.
+        // A stream that is broken is found by who reads from it.
         _ = self.stream.write_all(&RUOK);
         self.asked += 1;
         (self.number, self.asked)

@@ -26,14 +26,14 @@ pub struct Replicas {
     faults: Faults,
 }
 
-/// One of them.
+/// A replica.
 #[derive(Default)]
 pub struct Replica {
     /// The connection, while there is one.
     pub link: Option<Link>,
     /// Whether it is not waited for any more.
     given_up: bool,
-    /// What it is to get, or was sent since the last flush.
+    /// The jobs that it is to get, or was sent since the last flush.
     jobs: u64,
     bytes: u64,
 }
@@ -96,7 +96,7 @@ impl Replicas {
         Ok(replicas.iter().all(|replica| replica.given_up))
     }
 
-    /// What the control port says of each.
+    /// The control port's words on each.
     pub fn states(&self, active: bool) -> Vec<Value> {
         let (replicas, away) = self.look();
         let state = |(number, replica): (usize, &Replica)| {
@@ -140,8 +140,8 @@ impl Replicas {
         }
     }
 
-    /// Who is there now. Those who were given up and are back are well again: at once, or if it was all
-    /// of them once they are all back.
+    /// The replicas that are there now. Those that were given up and are back are well again: at once, or if it was
+    /// all of them once they are all back.
     fn look(&self) -> (MutexGuard<'_, Vec<Replica>>, usize) {
         let away = self.faults.away();
         let mut replicas = self.lock();

@@ -1,11 +1,11 @@
-//! What a test sets by the environment, as the first page of `main` has it.
+//! Settings of a test by the environment, as the first page of `main` has it.
 
 use stand_ins::failure::{Failure, Outcome};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// What a test sets.
+/// The settings of a test.
 pub struct Settings {
     /// The directory that holds the volume.
     pub store: PathBuf,
@@ -20,7 +20,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// What is set.
+    /// Read what is set.
     pub fn of_environment() -> Outcome<Self> {
         let store = std::env::var_os("STAND_IN_STORE").ok_or_else(|| Failure::new("STAND_IN_STORE is not set"))?;
         Ok(Self {

@@ -14,7 +14,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-/// What the file of a server's life says once another one is active.
+/// The content of the file of a server's life once another one is active.
 const DEPOSED: &[u8] = b"deposed";
 /// Bytes that are written at once, about.
 const RUN: usize = 1 << 20;
@@ -56,7 +56,7 @@ pub struct Active {
     life: File,
     data: File,
     written: File,
-    /// What `written` holds: nobody else changes it meanwhile.
+    /// The content of `written`: nobody else changes it meanwhile.
     known: Mutex<Vec<u8>>,
 }
 
@@ -97,7 +97,7 @@ impl Store {
                 return Ok(Err(self));
             }
             let life = self.dir.join(&active.life);
-            // It looks for that before each request.
+            // The server looks for that before each request.
             _ = fs::write(&life, DEPOSED);
             _ = fs::remove_file(life);
         }

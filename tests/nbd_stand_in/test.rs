@@ -69,7 +69,7 @@ fn a_generation_must_be_higher_than_any_that_was_flushed() {
     server.kill();
     let words = "Error: Negotiation error: Generation number is too low: requested 6, found 7";
     ends(&volume, &mut volume.command(6), FAILED, words);
-    // One that has flushed nothing is not remembered.
+    // A server that has flushed nothing is not remembered.
     for _ in 0..2 {
         let mut server = volume.server(7);
         assert_eq!(volume.client().read(0, BLOCK).unwrap(), [1; BLOCK]);
@@ -199,7 +199,7 @@ fn a_block_never_written_reads_as_what_went_before() {
     assert_eq!(client.write(8192 + 10, &[8; 10]).unwrap(), 0);
     let block = client.read(8192, BLOCK).unwrap();
     assert_eq!((&block[..10], &block[10..20], &block[20..]), (&[0; 10][..], &[8; 10][..], &[0; BLOCK - 20][..]));
-    // It is the connection's: the next one starts anew.
+    // The fault is the connection's: the next one starts anew.
     drop(client);
     assert_eq!(volume.client().read(0, BLOCK).unwrap(), [0; BLOCK]);
 }

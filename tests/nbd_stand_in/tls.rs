@@ -1,7 +1,7 @@
 //! TLS to the targets, as the real one has it: it ends with the first handshake that fails.
 //!
-//! What is decrypted goes through a pair of sockets, so that a connection is the same to all others
-//! whether it is plain or not.
+//! Decrypted bytes go through a pair of sockets, so that a connection is the same to all others whether it is plain
+//! or not.
 
 use crate::command::Opt;
 use stand_ins::failure::{Failure, Outcome};
@@ -16,7 +16,7 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivatePkcs1KeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, Error, RootCertStore};
 
-/// What the files hold that the options name.
+/// The files that the options name.
 pub struct Tls {
     roots: Arc<RootCertStore>,
     chain: Vec<CertificateDer<'static>>,
@@ -24,7 +24,7 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// What the options ask for; `None` without TLS. Panics on a certificate without the other two.
+    /// Read what the options ask for; `None` without TLS. Panics on a certificate without the other two.
     pub fn of(opt: &Opt) -> Outcome<Option<Self>> {
         let Some(cert) = &opt.cert_pem else { return Ok(None) };
         let (Some(key), Some(root)) = (&opt.key_pem, &opt.root_cert_pem) else {

@@ -1,4 +1,4 @@
-//! What a client asks for once it has come to terms: one request after the other, through one buffer.
+//! Transmission to a client that has come to terms: one request after the other, through one buffer.
 //!
 //! The buffer is the connection's, and is never emptied. A payload passes through it in pieces, each a
 //! request of its own to the volume, as they come.
@@ -31,9 +31,9 @@ struct Request {
     length: usize,
 }
 
-/// What is left to do for a request.
+/// The part of a request that is left to do.
 enum Left {
-    /// It is answered, with an error or none.
+    /// The request is answered, with an error or none.
     Answer(u32),
     /// Nothing any more.
     Nothing,
@@ -112,7 +112,7 @@ impl Request {
                 client.write_all(&buffer[..PIECE.min(self.length / 2)])?;
                 Err(invalid("cut on demand"))
             }
-            // What is lost is its data as well.
+            // A request that is lost is lost with its data.
             Kind::Read if strike.is_some() => Ok(Left::Nothing),
             Kind::Read => self.copy_out(client, volume, buffer, nagle),
             Kind::Write => self.copy_in(client, volume, buffer, fail),

@@ -108,9 +108,10 @@ impl Volume {
         }
         for piece in pieces {
             let from = &bytes[piece.at..][..piece.length];
-            let mut block = match piece.length == size {
-                true => vec![0; size],
-                false => self.block(piece.block)?.unwrap_or_else(|| vec![0; size]),
+            let mut block = if piece.length == size {
+                vec![0; size]
+            } else {
+                self.block(piece.block)?.unwrap_or_else(|| vec![0; size])
             };
             block[piece.skip..][..piece.length].copy_from_slice(from);
             self.unflushed.insert(piece.block, block);
@@ -139,7 +140,7 @@ impl Volume {
         }
     }
 
-    /// Where a piece of a request starts, if it is within the volume.
+    /// The place at which a piece of a request starts, if it is within the volume.
     fn reach(&self, offset: u64, done: usize, length: usize) -> io::Result<u64> {
         let start = offset.checked_add(done as u64).filter(|_| !self.is_out_of_reach(offset));
         let within = |start: &u64| start.checked_add(length as u64).is_some_and(|end| end <= self.active.size);
@@ -150,8 +151,8 @@ impl Volume {
         if self.active.is_deposed()? { Err(self.deposed()) } else { Ok(()) }
     }
 
-    /// What a server says over which another one was set. The real one tries to flush within half a
-    /// second, and falls over what it cannot hand on.
+    /// The error of a server over which another one was set. The real one tries to flush within half a second, and
+    /// falls over what it cannot hand on.
     fn deposed(&self) -> Error {
         if !self.unflushed.is_empty() {
             std::thread::spawn(|| {
@@ -174,12 +175,12 @@ impl Volume {
     }
 }
 
-/// What a request has of one block.
+/// The part of a request in one block.
 struct Piece {
     block: u64,
-    /// Where in the block it starts.
+    /// The place in the block at which it starts.
     skip: usize,
-    /// Where in the request it starts.
+    /// The place in the request at which it starts.
     at: usize,
     length: usize,
 }

@@ -23,7 +23,7 @@ const SIZE: u64 = 32 << 20;
 /// The parts of the disk's cache that are tried at each cut.
 const SUBSETS: usize = 3;
 
-/// What was done to a disk, step by step, and where in its log each step had returned.
+/// The story of a disk, step by step, and where in its log each step had returned.
 struct Story {
     log: Log,
     begin: usize,
@@ -114,7 +114,7 @@ fn replaced(place: &Path, commits: Commits, replace: impl Fn(&Path, usize) -> io
     Story::record(place, commits, VERSIONS, |dir, number| replace(dir, number).unwrap())
 }
 
-/// What is found if it is done in some way.
+/// The findings if it is done in some way.
 fn found(commits: Commits, replace: impl Fn(&Path, usize) -> io::Result<()> + Send) -> Report {
     mounts::in_private(|place| replaced(place, commits, replace).cut(place, is_whole))
 }

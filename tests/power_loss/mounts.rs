@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 const PLACE: &str = env!("CARGO_TARGET_TMPDIR");
 
 /// How long a mount may stay in use when it should end.
-const PATIENCE: Duration = Duration::from_secs(10);
+const UNMOUNT_LIMIT: Duration = Duration::from_secs(10);
 
 /// Does something in a mount namespace of its own, with an empty directory in memory for all
 /// that it mounts and writes. Threads and processes that are started there are in it too.
@@ -57,7 +57,7 @@ impl<'a> Mounted<'a> {
         mount_it(None::<&str>, &self.dir, None::<&str>, each, None::<&str>).unwrap();
     }
 
-    /// Where it is mounted.
+    /// The directory at which it is mounted.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
@@ -68,7 +68,7 @@ impl Drop for Mounted<'_> {
         // Any process that another test starts has a copy of all that is open, until it is
         // another program.
         let began = Instant::now();
-        while began.elapsed() < PATIENCE {
+        while began.elapsed() < UNMOUNT_LIMIT {
             match umount2(&self.dir, MntFlags::empty()) {
                 Err(Errno::EBUSY) => thread::sleep(Duration::from_millis(1)),
                 other => return other.unwrap(),
@@ -86,8 +86,9 @@ impl Drop for Mounted<'_> {
 /// What it printed.
 pub fn run(command: &mut Command) -> Result<(), String> {
     let output = command.output().unwrap();
-    match output.status.success() {
-        true => Ok(()),
-        false => Err(format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim())),
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim()))
     }
 }

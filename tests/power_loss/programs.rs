@@ -1,5 +1,5 @@
-//! What a power cut leaves of the record of which program each region runs, while it is written, found
-//! damaged and written anew from its copy: never none, by which every region would run another program.
+//! Programs on record after a power cut: which one each region runs, while the record is written, found damaged and
+//! written anew from its copy. Never none, by which every region would run another program.
 
 use crate::regions::cuts;
 use crucible_sled::act::programs::{load_from, mend_in, save_in};
@@ -12,7 +12,7 @@ fn programs(current: &str) -> Programs {
     Programs { current: Some(current.into()), ..Programs::default() }
 }
 
-/// It is written, damaged, found and mended, and written again.
+/// Write the record, damage it, find and mend it, and write it again.
 fn step(dir: &Path, number: usize) {
     match number {
         0 => save_in(dir, &programs("a")).unwrap(),
@@ -29,7 +29,7 @@ fn step(dir: &Path, number: usize) {
 
 const STEPS: usize = 6;
 
-/// What was said to be on record must be there, or what was being put there; and it can be mended.
+/// The record that was said to be there must be, or the one that was being put there; and it can be mended.
 fn is_on_record(dir: &Path, returned: usize) -> Result<(), String> {
     let known = match returned {
         0 => vec![Programs::default(), programs("a")],

@@ -1,5 +1,5 @@
-//! What a power cut leaves of the ledger and of regions that are created, deleted and had back:
-//! the supervisor's own functions, on a recorded disk, in the order in which its jobs call them.
+//! Regions and the ledger after a power cut, while they are created, deleted and had back: the supervisor's own
+//! functions, on a recorded disk, in the order in which its jobs call them.
 
 use crate::{Commits, SUBSETS, Story, mounts, say};
 use crucible_sled::act::create;
@@ -18,7 +18,7 @@ use std::process::Command;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-const MOMENT: Moment = Moment { clock: Uuid::from_u128(7), ms: 7 };
+const LIVED_MOMENT: Moment = Moment { clock: Uuid::from_u128(7), ms: 7 };
 const GEOMETRY: Geometry = Geometry { block_size: 512, extent_size: 8, extent_count: 3 };
 
 fn name(number: usize) -> RegionName {
@@ -91,14 +91,14 @@ fn is_settled(root: &Path) -> Result<Vec<RegionName>, String> {
         let stray: Vec<_> = stray.filter(|name| name.starts_with("volume")).collect();
         return if stray.is_empty() { Ok(Vec::new()) } else { Err(format!("{stray:?} without a ledger")) };
     }
-    places::settle(root, &Default::default(), MOMENT).map_err(|why| format!("it is not settled: {why}"))?;
+    places::settle(root, &Default::default(), LIVED_MOMENT).map_err(|why| format!("it is not settled: {why}"))?;
     let ledger = ledger::load(root).map_err(|why| why.to_string())?.ledger;
     for number in 0..10 {
         let place = root.join(name(number).to_string());
-        match ledger.regions.contains_key(&name(number)) {
-            true => is_whole(&place, number)?,
-            false if place.exists() => return Err(format!("{} is there without a record", place.display())),
-            false => {}
+        if ledger.regions.contains_key(&name(number)) {
+            is_whole(&place, number)?;
+        } else if place.exists() {
+            return Err(format!("{} is there without a record", place.display()));
         }
     }
     Ok(ledger.regions.into_keys().collect())
@@ -106,9 +106,10 @@ fn is_settled(root: &Path) -> Result<Vec<RegionName>, String> {
 
 fn created_so_far(root: &Path, returned: usize) -> Result<(), String> {
     let found = is_settled(root)?.len();
-    match (returned..=returned + 1).contains(&found) {
-        true => Ok(()),
-        false => Err(format!("{found} regions, and {returned} were created")),
+    if (returned..=returned + 1).contains(&found) {
+        Ok(())
+    } else {
+        Err(format!("{found} regions, and {returned} were created"))
     }
 }
 
@@ -117,7 +118,7 @@ fn created_so_far(root: &Path, returned: usize) -> Result<(), String> {
 fn delete_and_restore(root: &Path, number: usize) {
     match number {
         0 => make(root, 0),
-        _ if number % 2 == 1 => _ = places::bury(root, &name(0), MOMENT).unwrap(),
+        _ if number % 2 == 1 => _ = places::bury(root, &name(0), LIVED_MOMENT).unwrap(),
         _ => places::restore(root, &stone(root).unwrap()).unwrap(),
     }
 }

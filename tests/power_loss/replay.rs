@@ -1,5 +1,5 @@
-//! What a power cut leaves behind, for every moment of a recorded log: everything the disk had
-//! been given, or all that it had flushed and any part of what was in its cache.
+//! Replay of a recorded log, for a power cut at every moment of it: everything the disk had been given, or all that
+//! it had flushed and any part of what was in its cache.
 
 use crate::mounts::Mounted;
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,21 +12,21 @@ use std::path::Path;
 /// The bytes that a disk writes as a whole, or not at all.
 pub const BLOCK: usize = 4096;
 
-/// One write, within one block.
+/// A write, within one block.
 pub struct Write {
     offset: u64,
     data: Vec<u8>,
 }
 
-/// What happened to a disk.
+/// An event of a disk.
 pub enum Entry {
-    /// It was given data, which may stay in its cache.
+    /// The disk was given data, which may stay in its cache.
     Write(Write),
-    /// It was told to flush its cache.
+    /// The disk was told to flush its cache.
     Barrier,
 }
 
-/// What happened to a disk, from its making on.
+/// The events of a disk, from its making on.
 pub struct Log {
     size: u64,
     entries: Vec<Entry>,
@@ -38,7 +38,7 @@ pub struct Image(BTreeMap<u64, Vec<u8>>);
 
 /// A power cut: a position in the log, and how much of what was not flushed had arrived.
 pub struct Cut {
-    /// What comes before this position had happened.
+    /// The position before which everything had happened.
     pub at: usize,
     length: usize,
     subset: Option<usize>,
@@ -46,7 +46,7 @@ pub struct Cut {
     pending: usize,
 }
 
-/// What was found at the cuts.
+/// The findings at the cuts.
 #[derive(Default)]
 pub struct Report {
     /// How many were tried.

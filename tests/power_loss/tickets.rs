@@ -1,5 +1,5 @@
-//! What a power cut leaves of the record of tickets: of two volumes in turns, from the first
-//! ticket on, by which the record begins.
+//! Tickets on record after a power cut: of two volumes in turns, from the first ticket on, by which the record
+//! begins.
 
 use crate::regions::cuts;
 use crucible_sled::files::make_dir;
@@ -23,8 +23,8 @@ fn host(last: u8) -> IpAddr {
     IpAddr::from([10, 0, 0, last])
 }
 
-/// What is granted next: to two hosts in turns, and every third time it is an operator's word,
-/// by which the generation stays as it is.
+/// The next grant: to two hosts in turns, and every third time it is an operator's word, by which the generation
+/// stays as it is.
 fn next(last: &Grant, volume: usize) -> Grant {
     let (one, other) = if last.serial.is_multiple_of(2) { (host(1), host(2)) } else { (host(2), host(1)) };
     match last.serial % 3 {
@@ -33,7 +33,7 @@ fn next(last: &Grant, volume: usize) -> Grant {
     }
 }
 
-/// What is on record of a volume after so many.
+/// The grant on record of a volume after so many.
 fn grant(volume: usize, count: usize) -> Grant {
     (0..count).fold(Grant::default(), |last, _| next(&last, volume))
 }

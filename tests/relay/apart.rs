@@ -134,7 +134,7 @@ fn a_relay_apart_that_is_killed_leaves_nothing_and_loses_nothing() {
     assert!(host.said().contains("gets a network of its own"), "{}", host.said());
 }
 
-/// What was asked while it was away is done when it is back.
+/// Requests from while it was away are done when it is back.
 #[test]
 fn a_sled_that_is_away_from_a_volume_apart_is_a_pause() {
     let mut hosts = several(&[("pve", 8)]);

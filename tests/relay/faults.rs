@@ -30,7 +30,7 @@ fn number(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }
 
-/// What a load has seen.
+/// The sights of a load.
 #[derive(Debug, Default)]
 struct Seen {
     requests: AtomicU64,

@@ -58,7 +58,7 @@ fn what_is_written_is_read_back_by_us_and_by_qemu() {
     );
     assert!(!said.contains("failed"), "{said}");
     assert_eq!(client.read(1 << 20, 65536).unwrap(), vec![0x5a; 65536]);
-    // What lies outside, or is unheard of, is refused, and nothing breaks.
+    // A request that lies outside, or is unheard of, is refused, and nothing breaks.
     let refused = client.write(SIZE - 1, &[1, 2]).unwrap_err();
     assert_eq!(refused.raw_os_error(), Some(28));
     assert_eq!(client.read(SIZE, 1).unwrap_err().raw_os_error(), Some(22));
@@ -140,7 +140,7 @@ fn more_than_a_server_bears_is_never_left_unflushed() {
     assert_eq!(client.read(at(999), BLOCK).unwrap(), block(999, 3));
 }
 
-/// What there is no memory for waits for a flush, which nobody but the relay asks for.
+/// Writes that there is no memory for wait for a flush, which nobody but the relay asks for.
 #[test]
 fn more_than_can_be_kept_waits_and_is_all_answered() {
     let host = Host::serving();
@@ -217,7 +217,7 @@ fn a_relay_that_is_killed_loses_nothing_that_was_acknowledged() {
         assert_eq!(client.read(at(number), BLOCK).unwrap(), block(number, round), "block {number}");
     }
     assert!(host.said().contains("an earlier relay has left writes"), "{}", host.said());
-    // What lies in the store already is not put there once more: a place of it would be used up each time.
+    // Descriptors in the store already are not put there once more: a place of it would be used up each time.
     assert_eq!(store.sent(), ["kept", "socket"]);
     // While no sled lets it in it comes back all the same: whoever asks waits here, and not for somebody to ask.
     assert_eq!(host.end("KILL").signal(), Some(9));
@@ -244,7 +244,7 @@ fn a_relay_that_is_killed_loses_nothing_that_was_acknowledged() {
     assert!(host.said().contains("is another host's"), "{}", host.said());
 }
 
-/// What clients may do wrong harms nobody but them.
+/// Clients that go wrong harm nobody but themselves.
 #[test]
 fn clients_that_misbehave_harm_only_themselves() {
     use std::io::Write;
@@ -256,14 +256,14 @@ fn clients_that_misbehave_harm_only_themselves() {
     for noise in [&b"GET / HTTP/1.0\r\n\r\n"[..], &[0xff; 100], &[]] {
         UnixStream::connect(host.socket()).unwrap().write_all(noise).unwrap();
     }
-    // One that asks and never reads.
+    // A client that asks and never reads.
     let mut deaf = host.client();
     for _ in 0..500 {
         if deaf.stream.set_nonblocking(true).is_err() || deaf.send(Command::Read, 0, 1 << 20, &[]).is_err() {
             break;
         }
     }
-    // One that leaves in the middle of a write.
+    // A client that leaves in the middle of a write.
     let mut torn = host.client();
     torn.send(Command::Write, 0, BLOCK, &[1; 100]).unwrap();
     drop(torn);

@@ -22,22 +22,22 @@ use tokio::sync::watch;
 const BLOCKS: usize = 16;
 const SIZE: usize = BLOCKS * BLOCK;
 
-/// What a server does after so many right answers.
+/// The noise of a server after so many right answers.
 #[derive(Debug, Clone)]
 enum Noise {
-    /// It says this instead of its greeting.
+    /// The server says this instead of its greeting.
     Greets(Vec<u8>),
-    /// It says this instead of an answer.
+    /// The server says this instead of an answer.
     Babbles(Vec<u8>),
-    /// It answers this much of an answer, and leaves.
+    /// The server answers this much of an answer, and leaves.
     Breaks(usize),
-    /// It answers a request that nobody made.
+    /// The server answers a request that nobody made.
     Confuses(u64),
-    /// It cannot do it, for this reason.
+    /// The server cannot do it, for this reason.
     Fails(u32),
-    /// It answers, and says more than that.
+    /// The server answers, and says more than that.
     Adds(Vec<u8>),
-    /// It leaves.
+    /// The server leaves.
     Leaves,
 }
 
@@ -57,7 +57,7 @@ fn noise() -> impl Strategy<Value = (usize, Noise)> {
     (0..12usize, noise)
 }
 
-/// What the honest client does.
+/// The steps of the honest client.
 #[derive(Debug, Clone)]
 enum Step {
     Write(Range<usize>, u8),
@@ -74,7 +74,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What other clients say: anything, or a handshake that is right and then requests that may be.
+/// The words of other clients: anything, or a handshake that is right and then requests that may be.
 #[derive(Debug, Clone)]
 enum Stranger {
     Babbles(Vec<u8>),
@@ -141,7 +141,7 @@ async fn enter(stream: &mut TcpStream) -> io::Result<()> {
     }
 }
 
-/// One server, until it is left or leaves.
+/// Serve as one server, until it is left or leaves.
 async fn serve(mut stream: TcpStream, noise: Option<(usize, Noise)>, lasting: &Mutex<Vec<u8>>) -> io::Result<()> {
     if let Some((_, Noise::Greets(bytes))) = &noise {
         return stream.write_all(bytes).await;
@@ -184,7 +184,8 @@ async fn serve(mut stream: TcpStream, noise: Option<(usize, Noise)>, lasting: &M
             }
             Some(Noise::Adds(bytes)) => {
                 stream.write_all(&[&right(cookie)[..], bytes].concat()).await?;
-                // What follows is no answer, whatever it was; the relay may take it for the beginning of one.
+                // Bytes that follow are no answer, whatever they were; the relay may take them for the beginning of
+                // one.
                 return Ok(());
             }
             Some(Noise::Leaves | Noise::Greets(_)) => return Ok(()),

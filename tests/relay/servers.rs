@@ -45,7 +45,7 @@ fn a_server_that_does_not_come_back_to_its_sled_is_replaced() {
     }
 }
 
-/// One that hangs and says of itself that all is well, as a stand-in can be told to.
+/// A server that hangs and says of itself that all is well, as a stand-in can be told to.
 #[test]
 fn a_server_that_hangs_and_says_that_it_is_well_is_replaced() {
     if real().is_some() {

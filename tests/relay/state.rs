@@ -1,4 +1,4 @@
-//! What a relay says of itself, and what is made of it: on its control socket.
+//! State of a relay, and what is made of it: on its control socket.
 
 use crate::{at, block};
 use std::os::unix::fs::PermissionsExt;

@@ -72,13 +72,13 @@ fn what_another_host_had_meanwhile_is_not_written_over() {
     assert!(said.contains("was another host's meanwhile: sled-0 has granted it"), "{said}");
 }
 
-/// What waiting may cure is waited for, whatever the sleds call it.
+/// Obstacles that waiting may cure are waited for, whatever the sleds call them.
 #[test]
 fn a_refusal_that_may_pass_is_no_error() {
     let host = Host::serving();
     let mut client = host.client();
     client.write(0, &block(0, 1)).unwrap();
-    // Whoever asks for a ticket is refused for good, as far as that goes.
+    // A host that asks for a ticket is refused for good, as far as that goes.
     host.sled.tell(|mind| mind.attached = true);
     host.kill_server();
     let held = client.send(Command::Write, at(1), BLOCK, &block(1, 1)).unwrap();

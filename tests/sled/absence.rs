@@ -55,7 +55,7 @@ fn maintenance_survives_a_restart_and_a_reboot_until_it_is_ended() {
     machine.wait_for("still-fawn", |volume| volume.ready);
 }
 
-/// What ended while nobody looked is over.
+/// Ends of processes while nobody looked are over.
 #[test]
 fn maintenance_that_ended_over_a_reboot_is_over() {
     let mut machine = Layer::small().boot_and_create();
@@ -65,7 +65,7 @@ fn maintenance_that_ended_over_a_reboot_is_over() {
     assert!(machine.sled().maintenance.is_none());
 }
 
-/// What a host saw of a sled that is switched off.
+/// The sights of a host of a sled that is switched off.
 struct Farewell {
     /// How many answers said so.
     told: usize,

@@ -28,7 +28,7 @@ ExecStart=/usr/lib/crucible/crucible-downstairs run -p 383%s -d /crucible/vm-sti
     ));
 }
 
-/// What the runbook's sled is: to be the same after an adoption that was undone.
+/// The runbook's sled as it is: to be the same after an adoption that was undone.
 fn as_it_was(machine: &Machine) -> String {
     machine.sh("cd /crucible; find vm-still-fawn-* -printf '%p %u %g %m %s\\n' | sort; \
          systemctl is-active crucible-vm-still-fawn-0 crucible-vm-still-fawn-1 crucible-vm-still-fawn-2; \
@@ -159,7 +159,7 @@ fn an_adoption_that_fails_is_undone_wholly() {
     assert_eq!(machine.region("still-fawn-1").state, Some(State::Held));
 }
 
-/// What does not fit the map or is not whole is left as it is, and the reason names both sides.
+/// Regions that do not fit the map or are not whole are left as they are, and the reason names both sides.
 #[test]
 fn what_does_not_fit_is_refused_with_the_difference() {
     let machine = Layer::small().boot();
@@ -200,7 +200,7 @@ fn what_does_not_fit_is_refused_with_the_difference() {
     assert!(said.contains("of stray.service runs on /crucible/vm-still-fawn-2"), "{said}");
     machine.sh("systemctl stop stray");
 
-    // One host that is connected to one region alone would be left with none of the others.
+    // A host that is connected to one region alone would be left with none of the others.
     let host = machine.in_outside(|| TcpStream::connect((SLED, 3830)).unwrap());
     let proposed = machine.run(&["sledctl", "region", "adopt", "still-fawn-0", "--dry-run"]);
     let said = String::from_utf8_lossy(&proposed.stdout).into_owned();

@@ -6,7 +6,7 @@ use crate::calm::Calm;
 use crate::device::{Blocks, Device, program};
 use crate::port_map::{PUMPED_PIGLET, STILL_FAWN, boot, is_shut_out};
 use crate::takeover::TAKEOVER;
-use crate::tickets::{SOON, granted, refused};
+use crate::tickets::{GRANT_LIMIT, granted, refused};
 use crucible_sled::wire::Volume;
 use std::time::{Duration, Instant};
 use support::hosts::{Host, SLED};
@@ -82,7 +82,7 @@ fn the_next_host_has_what_the_first_one_flushed_and_is_not_disturbed_by_it() {
     let began = Calm::begin();
     let ticket = granted(&second, TAKEOVER);
     let granted_at = Instant::now();
-    assert!(began.elapsed() < SOON, "it took {:?}", began.elapsed());
+    assert!(began.elapsed() < GRANT_LIMIT, "it took {:?}", began.elapsed());
     assert_eq!(connections(&machine, &first), "");
     let mut new = Device::start(&second, &ticket);
     let mut blocks = new.open_within(ACTIVE);
@@ -97,12 +97,12 @@ fn the_next_host_has_what_the_first_one_flushed_and_is_not_disturbed_by_it() {
 
     let (flushed, last) = writing.join().unwrap();
     assert!(flushed > 0 && last < granted_at, "the first host flushed after the second one's ticket was granted");
-    // What was acknowledged is there; one more may be, that was cut off before its answer.
+    // Acknowledged writes are there; one more may be, that was cut off before its answer.
     assert!([flushed, flushed + 1].map(|n| block("first", n)).contains(&found), "{flushed} were flushed");
     assert!(new.runs());
     assert_eq!(connections(&machine, &first), "");
     is_shut_out(&first, &[3830, 3831, 3832]);
-    // It may have given up at once; if not, it was heard.
+    // The host may have given up at once; if not, it was heard.
     let told = |volume: &Volume| (!tries || has(volume, "CLIENT_FOREIGN")) && !volume.attached.is_empty();
     let volume = machine.wait_for("still-fawn", told);
     assert!(volume.ready && volume.attached.iter().all(|attached| attached.address == second.ip()), "{volume:#?}");
@@ -129,6 +129,6 @@ fn a_host_that_is_back_at_once_is_not_disturbed_by_what_it_left() {
     let mut new = Device::start(&host, &granted(&host, ""));
     let mut blocks = new.open_within(ACTIVE);
     assert_eq!(blocks.read(0, BLOCK).unwrap(), block("first", 0));
-    is_undisturbed(&mut blocks, IDLE + 10 * SOON);
+    is_undisturbed(&mut blocks, IDLE + 10 * GRANT_LIMIT);
     assert!(new.runs());
 }

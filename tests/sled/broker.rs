@@ -18,11 +18,11 @@ fn broker_the_supervisor_sees_no_network_and_its_sockets_reach_this_sled_alone()
     let inside = machine.sh(&format!("readlink /proc/{supervisor}/ns/net"));
     assert_ne!(inside, machine.sh("readlink /proc/1/ns/net"));
     assert_eq!(machine.sh(&format!("tail -n +3 /proc/{supervisor}/net/dev | wc -l")).trim(), "1", "but loopback");
-    // It is told of the machine's all the same.
+    // The supervisor is told of the machine's all the same.
     assert!(machine.sled().network.addresses.unwrap().contains(&"192.168.4.189".parse().unwrap()));
 
-    // Whoever opens a socket there: nobody listens at this sled's own port 9, and elsewhere nobody
-    // is even asked.
+    // The group of whoever opens a socket there: nobody listens at this sled's own port 9, and elsewhere nobody is
+    // even asked.
     let group = format!("/sys/fs/cgroup$(systemctl show -P ControlGroup {BROKER})/cgroup.procs");
     let reach = |address: &str| {
         let script = format!("echo $$ >{group}; exec timeout 1 bash -c 'exec 3<>/dev/tcp/{address}/9' 2>&1");
@@ -45,7 +45,7 @@ fn broker_killed_or_hung_it_holds_up_nobody_for_long_and_what_serves_serves_on()
     // Both from one answer: one from before the kill was noticed is ready too, and nothing runs.
     machine.wait_for("still-fawn", |volume| volume.ready && volume.regions[1].pid != before);
 
-    // One that hangs: nothing can be opened, so nothing is started; but all else goes on.
+    // A broker that hangs: nothing can be opened, so nothing is started; but all else goes on.
     machine.sh(&format!("systemctl kill --signal=STOP {BROKER}"));
     machine.kill("KILL", REGION);
     let down = machine.wait_for("still-fawn", |volume| !volume.ready);

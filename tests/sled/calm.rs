@@ -3,9 +3,9 @@
 
 use std::fs;
 use std::time::{Duration, Instant};
-use support::hosts::PATIENCE;
+use support::hosts::EVENT_LIMIT;
 
-/// What the kernel tells of how long somebody had to wait (Documentation/accounting/psi.rst).
+/// The files in which the kernel tells how long somebody had to wait (Documentation/accounting/psi.rst).
 const PRESSURES: [&str; 2] = ["/proc/pressure/cpu", "/proc/pressure/io"];
 
 /// A time that is being taken.
@@ -28,7 +28,7 @@ impl Calm {
 
     /// Whether this much calm time is over, or more than anything is waited for.
     pub fn is_over(&self, limit: Duration) -> bool {
-        self.elapsed() >= limit || self.began.elapsed() >= PATIENCE
+        self.elapsed() >= limit || self.began.elapsed() >= EVENT_LIMIT
     }
 }
 

@@ -85,7 +85,7 @@ fn a_restarted_region_has_a_new_process_and_the_others_have_not() {
     assert_eq!((after[0], after[2]), (before[0], before[2]));
     assert!(after[1].is_some() && after[1] != before[1]);
 
-    // One that would not start again is not stopped, whoever asks.
+    // A region that would not start again is not stopped, whoever asks.
     let would_stay_away = |spoil: &str, code: &str, remedy: &str, mend: &str| {
         machine.sh(&format!("cd /crucible/{REGION}; {spoil}"));
         for words in [&["restart", REGION][..], &["restart", REGION, "--force"]] {
@@ -157,7 +157,7 @@ fn a_rolling_restart_never_takes_two_regions_of_a_volume() {
     );
 }
 
-/// One end of a cable to a region, kept up by somebody who comes back when it is cut.
+/// A cable's end at a region, kept up by somebody who comes back when it is cut.
 struct Host {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
@@ -241,7 +241,7 @@ fn a_host_is_not_left_alone() {
     machine.wait_for("still-fawn", |volume| connected(volume) == 1);
     assert_eq!(refused(&machine, &["restart", REGION]), "HOST_ALONE");
     assert_eq!(machine.pids(), before);
-    // One that it does not use may go.
+    // A region that it does not use may go.
     machine.ok(&["sledctl", "region", "restart", "still-fawn-0"]);
     machine.ok(&["sledctl", "region", "restart", REGION, "--force"]);
     assert_ne!(machine.pids(), before);

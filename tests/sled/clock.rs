@@ -5,7 +5,7 @@ use crucible_sled::wire::{DeletedRegion, StorageDetail};
 use jiff::{SignedDuration, Timestamp};
 use std::process::Command;
 use std::time::Instant;
-use support::hosts::PATIENCE;
+use support::hosts::EVENT_LIMIT;
 use support::layer::Layer;
 use support::machine::{Machine, has};
 
@@ -45,7 +45,7 @@ fn kept(machine: &Machine, seconds: i64) -> DeletedRegion {
             assert!(!kept.removing, "{kept:#?}");
             return kept.clone();
         }
-        assert!(began.elapsed() < PATIENCE, "waited in vain; the last was {kept:#?}");
+        assert!(began.elapsed() < EVENT_LIMIT, "waited in vain; the last was {kept:#?}");
     }
 }
 
@@ -59,7 +59,7 @@ fn ends_in_two_hours(machine: &Machine, seconds: i64) {
         if (7000..=7300).contains(&left) {
             return;
         }
-        assert!(began.elapsed() < PATIENCE, "waited in vain; the last was {left} seconds");
+        assert!(began.elapsed() < EVENT_LIMIT, "waited in vain; the last was {left} seconds");
     }
 }
 
@@ -115,7 +115,7 @@ fn times_are_told_in_milliseconds_and_to_people_in_seconds() {
         String::from_utf8_lossy(&told.stdout).into_owned()
     };
     let digits = |text: &str| -> Vec<usize> {
-        // What follows the seconds of a time of day.
+        // The text that follows the seconds of a time of day.
         let times = text.match_indices("20").filter(|(at, _)| text[*at..].chars().nth(10) == Some('T'));
         let rest = times.filter_map(|(at, _)| text[at..].get(19..));
         rest.map(|rest| rest.trim_start_matches('.').chars().take_while(char::is_ascii_digit).count()).collect()

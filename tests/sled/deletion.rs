@@ -133,7 +133,7 @@ fn of_two_deleted_regions_none_is_taken_for_the_other() {
     assert_eq!(machine.region("still-fawn-0").uuid, Some(precious));
 }
 
-/// What a link leads to is not the supervisor's: it is never put in the trash, nor emptied.
+/// A directory that a link leads to is not the supervisor's: it is never put in the trash, nor emptied.
 #[test]
 fn a_link_in_place_of_a_region_is_not_deleted() {
     let machine = Layer::small().boot_and_create();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use support::hosts::{CONNECT, Host};
 use support::places::crucible;
 
-/// Where it listens once it is active, on the host itself alone.
+/// The address on which it listens once it is active, on the host itself alone.
 const OWN: ([u8; 4], u16) = ([127, 0, 0, 1], 10809);
 /// How long a request may take.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -90,7 +90,7 @@ impl Blocks {
         Ok(())
     }
 
-    /// One request: 0 reads, 1 writes, 3 flushes.
+    /// Make one request: 0 reads, 1 writes, 3 flushes.
     fn request(&mut self, kind: u16, offset: u64, length: usize, data: &[u8]) -> io::Result<()> {
         self.requests += 1;
         let (magic, handle) = (0x2560_9513_u32.to_be_bytes(), self.requests.to_be_bytes());

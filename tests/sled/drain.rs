@@ -16,7 +16,7 @@ fn a_volume_is_drained_by_whoever_has_it_and_no_ticket_is_granted_until_that_is_
     granted(&host, "");
     let before = machine.wait_for("still-fawn", |volume| volume.holder.is_some()).revision;
     machine.ok(&["sledctl", "volume", "drain", "still-fawn", "--no-wait", "--reason", "a new disk"]);
-    // Whoever waits for a change hears of it.
+    // A host that waits for a change hears of it.
     let look = |query: &str| host.ask("GET", &format!("/v1/volumes/still-fawn{query}"), "");
     let (status, volume) = look(&format!("?wait=30&revision={before}"));
     assert_eq!((status, &volume["drain"]["reason"]), (503, &json!("a new disk")), "{volume:#}");
@@ -24,7 +24,7 @@ fn a_volume_is_drained_by_whoever_has_it_and_no_ticket_is_granted_until_that_is_
     let codes: Vec<_> = volume["checks"].as_array().unwrap().iter().map(|check| check["code"].clone()).collect();
     assert!(codes.contains(&json!("VOLUME_DRAINING")), "{codes:?}");
 
-    // Who has it may need another server to detach it; nobody else gets anything, by a takeover neither.
+    // The holder may need another server to detach it; nobody else gets anything, by a takeover neither.
     granted(&host, "");
     for body in ["", "{\"takeover\": true}"] {
         let refusal = refused(&other, body, 503, "VOLUME_DRAINING");
@@ -73,7 +73,7 @@ fn whoever_asks_anew_is_told_what_uses_it(machine: &Machine, host: &Host, first:
     let told = said.contains("has not detached still-fawn: /mnt/a is in use") && said.contains("  swap (/dev/nbd0)\n");
     assert!(told && said.contains("process 7 (qemu") && !said.contains('\u{1b}'), "{said}");
 
-    // It is on record: another supervisor knows it.
+    // The drain is on record: another supervisor knows it.
     machine.ok(&["systemctl", "restart", "sledd"]);
     let volume = machine.wait_for("still-fawn", |volume| volume.drain.as_ref().is_some_and(|drain| drain.id == id));
     assert_eq!(volume.drain.unwrap().said.unwrap().users.len(), 2);

@@ -66,7 +66,7 @@ fn canary_without_libbpf_the_ports_are_not_enforced_until_it_is_installed() {
     assert!(check.cause.contains("SocketBindAllow") && check.cause.contains("libbpf1"), "{check:?}");
     assert!(!check.cause.contains("IPAddressAllow"), "{check:?}");
     assert!(check.remedy.contains("apt install libbpf1"), "{check:?}");
-    // What the remedy says.
+    // The remedy's own words.
     machine.sh(&format!("cd $(dirname /{library}); ln -sf libbpf.so.1.* libbpf.so.1; systemctl daemon-reexec"));
     machine.wait_for("still-fawn", |volume| !has(volume, CODE));
 }

@@ -5,30 +5,30 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::process::Output;
-use support::hosts::{Host, PATIENCE, SLED, read_answer};
+use support::hosts::{EVENT_LIMIT, Host, SLED, read_answer};
 use support::layer::Layer;
 use support::machine::Machine;
 
 /// How many addresses flood the sled, and with how many connections in all.
 const FLOOD: (u8, usize) = (31, 1500);
 
-/// One request with these lines in its head: the status.
+/// Make one request with these lines in its head: the status.
 fn status(host: &Host, method: &str, path: &str, head: &str) -> u16 {
     let request = format!("{method} {path} HTTP/1.1\r\n{head}Connection: close\r\nContent-Length: 0\r\n\r\n");
     host.within(move || {
         let mut stream = TcpStream::connect((SLED, 3800)).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(EVENT_LIMIT)).unwrap();
         stream.write_all(request.as_bytes()).unwrap();
         read_answer(stream).unwrap().0
     })
 }
 
-/// One request with the end behind it: all that is answered.
+/// Make one request with the end behind it: all that is answered.
 fn ask_and_say_no_more(host: &Host, path: &str) -> String {
     let request = format!("GET {path} HTTP/1.1\r\nHost: sled\r\nConnection: close\r\n\r\n");
     host.within(move || {
         let mut stream = TcpStream::connect((SLED, 3800)).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(EVENT_LIMIT)).unwrap();
         stream.write_all(request.as_bytes()).unwrap();
         stream.shutdown(Shutdown::Write).unwrap();
         let mut answer = String::new();
@@ -56,7 +56,7 @@ fn flood(machine: &Machine) -> Vec<TcpStream> {
             let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
             let from: SocketAddr = format!("{}:0", from(n)).parse().unwrap();
             bind(&socket, &from).unwrap();
-            // One that is hung up on at once is one that has no place.
+            // A connection that is hung up on at once has no place.
             connect(&socket, &to).ok().map(|()| TcpStream::from(socket))
         };
         (0..all).filter_map(one).collect()
@@ -72,7 +72,7 @@ fn strangers_lock_out_nobody_and_foreign_pages_get_nothing() {
     let waited = wait(&host, "10s");
     assert!(waited.status.success(), "{} connections: {waited:?}", silent.len());
     drop(silent);
-    // What a host is told is about that host.
+    // A host is told about that host.
     let told = |waited: &Output, what: &str| String::from_utf8_lossy(&waited.stderr).contains(what);
     let other = wait(&machine.host("192.168.4.18"), "60s");
     assert!(other.status.code() == Some(1) && told(&other, "does not let 192.168.4.18 attach"), "{other:?}");

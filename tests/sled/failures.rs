@@ -51,7 +51,7 @@ fn a_port_that_a_stranger_took_meanwhile_is_waited_for() {
     machine.wait_for("still-fawn", |volume| cause(volume, "PORT_TAKEN").is_some_and(named));
     let volume = machine.wait_for("still-fawn", |volume| volume.regions[1].state == Some(State::Stopped));
     assert!(has(&volume, "REGION_DOWN") && !volume.ready, "{volume:#?}");
-    // It is not tried again as long as the port is taken.
+    // The region is not tried again as long as the port is taken.
     assert_eq!(machine.hear(3, &unit(REGION), "Address already in use|Started|Scheduled restart"), "");
     let tries = machine.count(&unit(REGION), "Address already in use");
     assert!((1..=5).contains(&tries), "it was tried {tries} times");
@@ -66,7 +66,7 @@ fn a_port_that_is_bound_and_not_listened_at_is_found_out_before_anything_is_begu
     let machine = Layer::small().boot();
     let stranger = || {
         machine.sh("until ip address show br0 | grep -q 192.168.4.189; do :; done");
-        // What the last downstairs has left of its connections would keep it from binding.
+        // Connections that the last downstairs has left would keep it from binding.
         machine.sh("until ! ss -Htan 'sport = :3831' | grep -q .; do ss -K -Htan 'sport = :3831' >/dev/null; done");
         let notify = ["--property=Type=notify", "--property=NotifyAccess=all"];
         let run = ["systemd-run", "--collect", "--unit=stranger"];
@@ -127,7 +127,7 @@ fn spoiled(machine: &Machine, spoil: &str, words: &[&str], mend: &str) {
     assert_eq!(machine.hear(2, &unit(REGION), "Started|Scheduled restart"), "", "{spoil}");
     assert!(machine.is_stopped(REGION) && !machine.volume("still-fawn").ready, "{spoil}");
     machine.sh(&format!("cd /crucible/{REGION}; {mend}"));
-    // What the supervisor sees for itself before a start needs no release.
+    // Obstacles that the supervisor sees for itself before a start need no release.
     let released = machine.run(&["sledctl", "--json", "region", "release", REGION]);
     let said = String::from_utf8_lossy(&released.stdout).into_owned();
     assert!(released.status.success() || said.contains("NOT_HELD"), "{spoil}: {said}");
@@ -183,7 +183,7 @@ fn a_region_that_may_not_be_opened_is_held_until_it_may() {
     spoiled(&machine, &lower, &["it may not open as many files as it has extents"], &raise);
 }
 
-/// What is held stays so over a reboot, with its reason.
+/// A hold stays over a reboot, with its reason.
 #[test]
 fn a_broken_region_is_still_held_after_a_reboot() {
     let mut machine = Layer::small().boot_and_create();

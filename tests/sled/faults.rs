@@ -1,4 +1,4 @@
-//! What only a stand-in does when it is told to.
+//! Faults that only a stand-in has when it is told to.
 
 mod crashes;
 mod hung;

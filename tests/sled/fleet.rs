@@ -34,7 +34,7 @@ fn sleds_on_one_switch_are_asked_one_by_one_and_die_one_by_one() {
     hosts[1].connect_to(ADDRESSES[1], 3830).unwrap();
 }
 
-/// What `crucible-attach` does on a host, with all sleds named: its exit code and all it printed.
+/// Run `crucible-attach` on a host, with all sleds named: its exit code and all it printed.
 fn attach(host: &Host, words: &[&str]) -> (Option<i32>, String) {
     let program = support::places::programs().join("crucible-attach");
     let urls = ADDRESSES.map(|address| format!("http://{address}:3800"));
@@ -347,7 +347,7 @@ fn what_nobody_waits_for_waits_for_the_others(sleds: &Sleds) {
     own.sh("sed -i s/proper-raptor:3830/proper-raptor:3840/ /etc/sled/port-map.toml; until sledctl reload --yes; do sleep 0.1; done");
     waits();
     assert!(is_well(&mut line) && own.run(&["kill", "-0", &before.unwrap().to_string()]).status.success());
-    // One that is connected to this region and to no other would keep it back as well: it is seen where it is.
+    // A host that is connected to this region and to no other would keep it back as well: it is seen where it is.
     let (_, seen) = host.ask_at(ADDRESSES[0], "GET", "/v1/volumes/still-fawn/hosts", "").unwrap();
     assert_eq!(seen["attached"][0]["regions"], serde_json::json!(["still-fawn-0"]), "{seen}");
     drop(line);

@@ -1,5 +1,5 @@
-//! What a ticket costs others when nobody gets it: nothing. And what a record that was lost, or a holder
-//! that is away, does not give away.
+//! Grants: a ticket that nobody gets costs others nothing. And what a record that was lost, or a holder that is away,
+//! does not give away.
 
 use crate::lines::{Line, Siege};
 use crate::port_map::{PUMPED_PIGLET, STILL_FAWN, boot, is_let_in, is_shut_out};
@@ -11,7 +11,7 @@ use std::net::Shutdown;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
-use support::hosts::{Host, PATIENCE, SLED, is_well};
+use support::hosts::{EVENT_LIMIT, Host, SLED, is_well};
 use support::machine::Machine;
 
 const PORTS: [u16; 3] = [3830, 3831, 3832];
@@ -19,9 +19,9 @@ const PORTS: [u16; 3] = [3830, 3831, 3832];
 /// How whoever asks goes away before it is answered.
 #[derive(Debug, Clone, Copy)]
 enum Leaves {
-    /// It closes the connection.
+    /// The asker closes the connection.
     Whole,
-    /// It says that it sends nothing more, and closes the connection later.
+    /// The asker says that it sends nothing more, and closes the connection later.
     Later,
 }
 
@@ -41,14 +41,14 @@ fn asks_and_leaves(machine: &Machine, host: &Host, behind: &[u8], leaves: Leaves
         }
     }
     machine.ok(&["systemctl", "kill", "--signal=CONT", "sledd.service"]);
-    // Whoever asks after it is answered after it.
+    // A host that asks after it is answered after it.
     refused(host, "", 409, "VOLUME_ATTACHED_ELSEWHERE");
 }
 
 /// Asks for a ticket in this version of HTTP, sends nothing more, and listens: what is answered.
 fn asks_and_listens(host: &Host, version: &str, body: &str) -> String {
     let mut line = host.connect(3800).unwrap();
-    line.set_read_timeout(Some(PATIENCE)).unwrap();
+    line.set_read_timeout(Some(EVENT_LIMIT)).unwrap();
     let length = body.len();
     write!(line, "POST {ATTACH} HTTP/{version}\r\nHost: {SLED}\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
     line.shutdown(Shutdown::Write).unwrap();
@@ -84,13 +84,13 @@ fn nobody_is_cut_off_and_nobody_is_let_in_for_a_ticket_that_nobody_gets() {
             asks_and_leaves(&machine, &asks, behind, leaves);
         }
     }
-    // Who listens still is answered, whichever version it speaks: what it may not have, it does not get.
+    // A host that listens still is answered, whichever version it speaks: what it may not have, it does not get.
     for version in ["1.1", "1.0"] {
         let answer = asks_and_listens(&asks, version, "");
         assert!(answer.starts_with(&format!("HTTP/{version} 409 ")), "{answer}");
         assert!(answer.contains("VOLUME_ATTACHED_ELSEWHERE"), "{answer}");
     }
-    // What cannot be recorded is known before.
+    // A ticket that cannot be recorded is known before.
     machine.sh("chattr +i /crucible/.sled/tickets/still-fawn");
     refused(&asks, TAKEOVER, 503, "NOT_RECORDED");
     machine.sh("chattr -i /crucible/.sled/tickets/still-fawn");
@@ -141,7 +141,7 @@ fn is_recorded(machine: &Machine, generation: u64) {
         let records = load(&root).unwrap();
         match records.get(&"still-fawn".parse().unwrap()) {
             Some(Ok(grant)) if grant.generation == generation => return,
-            other => assert!(began.elapsed() < PATIENCE, "{other:?}"),
+            other => assert!(began.elapsed() < EVENT_LIMIT, "{other:?}"),
         }
         // Nobody tells of it.
         std::thread::sleep(std::time::Duration::from_millis(50));
@@ -149,7 +149,7 @@ fn is_recorded(machine: &Machine, generation: u64) {
 }
 
 /// Has the disk looked at.
-const LOOK: &str = "sledctl region create still-fawn-0 >&2";
+const ASK_FOR_A_LOOK: &str = "sledctl region create still-fawn-0 >&2";
 const RECORD: &str = "/crucible/.sled/tickets/still-fawn";
 
 #[test]
@@ -158,14 +158,16 @@ fn a_record_that_was_lost_lets_in_nobody_and_one_that_is_known_is_written_anew()
     let (holds, other) = (machine.host(STILL_FAWN), machine.host(PUMPED_PIGLET));
     let generation = granted(&holds, "").generation;
     // While the supervisor runs it knows what it said.
-    for (number, damage) in [format!("echo garbage >{RECORD}"), format!("rm {RECORD}; {LOOK}")].iter().enumerate() {
-        machine.sh(&format!("{damage}; {LOOK}"));
+    for (number, damage) in
+        [format!("echo garbage >{RECORD}"), format!("rm {RECORD}; {ASK_FOR_A_LOOK}")].iter().enumerate()
+    {
+        machine.sh(&format!("{damage}; {ASK_FOR_A_LOOK}"));
         is_recorded(&machine, generation);
         assert!(machine.count("sledd.service", "^TICKETS_DAMAGED: ") > number);
     }
     machine.wait_for("still-fawn", |volume| volume.ready);
     is_shut_out(&other, &[3830]);
-    // One that begins does not.
+    // A record that begins does not.
     for put in [":".to_owned(), format!("mkfifo {RECORD}")] {
         machine.sh(&format!(
             "systemctl stop sledd.service sledd.socket; rm -f {RECORD}; {put}; systemctl start sledd.socket"
@@ -190,5 +192,5 @@ fn a_record_that_was_lost_lets_in_nobody_and_one_that_is_known_is_written_anew()
     machine.wait_for("still-fawn", |volume| volume.ready);
     assert!(granted(&holds, TAKEOVER).generation > generation);
     assert!(machine.count("sledd.service", "^canary: ") > canaries, "nobody knew whether it is enforced");
-    assert!(line.is_cut_within(PATIENCE));
+    assert!(line.is_cut_within(EVENT_LIMIT));
 }

@@ -1,4 +1,4 @@
-//! What a host does that the sled sees.
+//! Host's doings that the sled sees.
 
 use crucible_sled::check::Code;
 use crucible_sled::wire::Volume;
@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Instant;
-use support::hosts::{PATIENCE, SLED, is_well};
+use support::hosts::{EVENT_LIMIT, SLED, is_well};
 use support::layer::Layer;
 use support::machine::{Machine, has};
 
@@ -21,7 +21,7 @@ fn a_connected_host_is_shown_and_is_answered() {
     stream.read_exact(&mut answer).unwrap();
     assert_eq!(answer, crucible_sled::protocol::IMOK);
     let own = stream.local_addr().unwrap();
-    // It asks again and again: who is silent for 45 s is hung up on, and a look may be late on a busy machine.
+    // The host asks again and again: who is silent for 45 s is hung up on, and a look may be late on a busy machine.
     let stream = RefCell::new(stream);
     let volume = machine.wait_for("still-fawn", |volume| {
         assert!(is_well(&mut stream.borrow_mut()), "it is hung up on");
@@ -58,7 +58,7 @@ fn ask_until(machine: &Machine, streams: &mut [TcpStream], wanted: impl Fn(&Volu
     let began = Instant::now();
     let mut volume = machine.volume("still-fawn");
     while !wanted(&volume) {
-        assert!(began.elapsed() < 5 * PATIENCE, "waited in vain; the last was {volume:#?}");
+        assert!(began.elapsed() < 5 * EVENT_LIMIT, "waited in vain; the last was {volume:#?}");
         assert!(streams.iter_mut().all(is_well), "it is hung up on");
         let path = format!("/v1/volumes/still-fawn?wait=20&revision={}", volume.revision);
         volume = serde_json::from_value(machine.get(&path).1).unwrap();
@@ -66,7 +66,7 @@ fn ask_until(machine: &Machine, streams: &mut [TcpStream], wanted: impl Fn(&Volu
     volume
 }
 
-/// One host that takes every place it can get leaves the others theirs.
+/// A host that takes every place it can get leaves the others theirs.
 #[test]
 fn a_greedy_host_does_not_lock_out_another() {
     let machine = Layer::small().boot_and_create();
@@ -80,7 +80,7 @@ fn a_greedy_host_does_not_lock_out_another() {
             || matches!(stream.peek(&mut [0]), Err(why) if why.kind() == std::io::ErrorKind::ConnectionReset)
     };
     // Those that were hung up on may not know it yet.
-    let (mut kept, limit) = (greedy, Timespec::try_from(PATIENCE).unwrap());
+    let (mut kept, limit) = (greedy, Timespec::try_from(EVENT_LIMIT).unwrap());
     while kept.len() > 16 {
         let mut news: Vec<_> = kept.iter().map(|stream| PollFd::new(stream, PollFlags::IN)).collect();
         assert_ne!(poll(&mut news, Some(&limit)).unwrap(), 0, "{} are not hung up on", kept.len());

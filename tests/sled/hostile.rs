@@ -1,4 +1,4 @@
-//! What should not be on a disk, and a disk that has no room: each has its error, and nothing
+//! Hostile disks: things on one that should not be there, and one that has no room. Each has its error, and nothing
 //! is lost.
 
 use crucible_sled::wire::State;

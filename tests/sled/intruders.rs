@@ -81,7 +81,7 @@ fn odd(region: &str) -> String {
     )
 }
 
-/// What a process calls itself reaches whoever reads of it as what it is, and does nothing to his terminal.
+/// A process' name for itself reaches whoever reads of it as what it is, and does nothing to his terminal.
 fn its_words_move_nobodys_cursor(machine: &Machine, check: &Check) {
     let shown = "x\\u{1b}]0;mine\\u{7}\\u{1b}[2J\\u{9b}\\u{202e}";
     assert!(check.cause.contains(shown), "{check:#?}");

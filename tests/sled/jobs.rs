@@ -29,7 +29,7 @@ fn a_creation_is_followed_and_cancelled_without_a_trace() {
     machine.sh("systemd-run -q --unit=asked sledctl region create still-fawn-0");
     machine.sh("until systemctl -q is-active crucible-create-still-fawn-0 || \
                 [ \"$(systemctl show -P ActiveState crucible-create-still-fawn-0)\" = activating ]; do sleep 0.02; done");
-    // What makes a region opens no socket to a network, and writes in its directory alone.
+    // The program that makes a region opens no socket to a network, and writes in its directory alone.
     let sandbox = machine.ok(&[
         "systemctl",
         "show",

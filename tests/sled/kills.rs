@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use support::hosts::{PATIENCE, ask};
+use support::hosts::{EVENT_LIMIT, ask};
 use support::layer::Layer;
 use support::machine::{Machine, Poller};
 
@@ -17,7 +17,7 @@ const VOLUMES: [&str; 4] = ["pve", "still-fawn", "pumped-piglet", "chief-horse"]
 /// However often one is killed, it is not held, and the next restart comes soon.
 const PATIENT: &str = "[downstairs]\ncrashes = 1000\nsteady_after = \"1s\"\n";
 /// For one that is killed before it was well systemd's pauses would grow to half a minute.
-const SOON: &str = "[Service]\nRestartSteps=0\nRestartMaxDelaySec=infinity\n";
+const RESTART_AT_ONCE: &str = "[Service]\nRestartSteps=0\nRestartMaxDelaySec=infinity\n";
 
 /// Numbers that look random (xorshift64), the same for the same seed.
 struct Dice(u64);
@@ -44,8 +44,8 @@ impl Dice {
     }
 }
 
-/// One host that asks for a volume until it is told to stop. That a volume is not ready is an
-/// answer; returns what was none.
+/// Ask for a volume as one host until it is told to stop. That a volume is not ready is an answer; returns what was
+/// none.
 fn ask_on(
     poller: Poller,
     volume: &'static str,
@@ -90,7 +90,7 @@ fn kill_one(machine: &Machine, dice: &mut Dice) -> Option<Duration> {
     // Rust's runtime takes the first SIGSEGV for a stack that overflowed, and goes on if none did.
     machine.sh(&format!("while kill -{} {pid} 2>/dev/null; do :; done", dice.signal()));
     let mut volume = machine.volume(name);
-    while began.elapsed() < PATIENCE {
+    while began.elapsed() < EVENT_LIMIT {
         let region = &volume.regions[index];
         if region.state != Some(State::Serving) || region.pid != Some(pid) {
             return Some(began.elapsed());
@@ -106,7 +106,7 @@ fn kill_one(machine: &Machine, dice: &mut Dice) -> Option<Duration> {
 #[ignore = "a suite of its own: tests/run kills"]
 fn two_hundred_random_kills() {
     let layer = Layer::shipped().with("etc/sled/sled.toml.d/60-x.toml", PATIENT);
-    let layer = layer.with("etc/systemd/system/crucible-downstairs@.service.d/60-soon.conf", SOON);
+    let layer = layer.with("etc/systemd/system/crucible-downstairs@.service.d/60-soon.conf", RESTART_AT_ONCE);
     let machine = layer.boot_and_create();
     let all_serve = || VOLUMES.iter().for_each(|name| _ = machine.wait_for(name, |volume| volume.ready));
     all_serve();

@@ -38,8 +38,8 @@ fn twelve_regions_from_nothing_to_200() {
     assert!(machine.sled().well);
 }
 
-/// What the unit of a region is: its values are visible, it runs as the service user with the
-/// sled's address, enough descriptors, the journal for stdout, and a lock on the directory.
+/// The unit of a region: its values are visible, it runs as the service user with the sled's address, enough
+/// descriptors, the journal for stdout, and a lock on the directory.
 #[test]
 fn a_region_runs_as_its_unit_says() {
     let machine = Layer::small().boot_and_create();
@@ -66,7 +66,7 @@ fn a_region_runs_as_its_unit_says() {
 #[test]
 fn a_second_create_changes_nothing() {
     let machine = Layer::small().boot_and_create();
-    // What each runs is told a moment after it serves.
+    // The program of each is told a moment after it serves.
     let told = machine.wait_for("still-fawn", |volume| volume.regions.iter().all(|region| region.version.is_some()));
     let before = (told.regions, machine.pids());
     let said = machine.ok(&["sledctl", "region", "create", "--all"]);
@@ -133,7 +133,7 @@ fn what_create_made_is_checked_before_it_is_a_region() {
     assert!(machine.run(&["test", "-e", "/crucible/still-fawn-0"]).status.code() == Some(1));
 }
 
-/// What a host asks, and what it is told.
+/// Questions of a host, and their answers.
 #[test]
 fn the_http_endpoint_answers_as_designed() {
     let machine = Layer::small().boot();

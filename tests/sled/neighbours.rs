@@ -1,5 +1,5 @@
-//! What the supervisor lives among: systemd, D-Bus and the journal. None of them takes it, or what it
-//! watches over, along when it goes.
+//! Neighbours of the supervisor: systemd, D-Bus and the journal. None of them takes it, or what it watches over,
+//! along when it goes.
 
 use crate::polls::Polls;
 use support::layer::Layer;

@@ -36,9 +36,9 @@ regions = ["proper-raptor:3840", "proper-raptor:3841", "proper-raptor:3842"]
 pub const PUMPED_PIGLET: &str = "192.168.4.175";
 /// A host of the first one.
 pub const STILL_FAWN: &str = "192.168.4.17";
-/// One that the map names and lets in nowhere.
+/// A host that the map names and lets in nowhere.
 pub const CHIEF_HORSE: &str = "192.168.4.19";
-/// One that the map does not know.
+/// A host that the map does not know.
 pub const STRANGER: &str = "192.168.4.66";
 
 /// A machine with [`MAP`], on which all regions of both volumes serve.
@@ -53,7 +53,7 @@ pub fn boot_with(map: &str) -> Machine {
     machine
 }
 
-/// That no connection comes about, and that this is known soon.
+/// Assert that no connection comes about, and that this is known soon.
 pub fn is_shut_out(host: &Host, ports: &[u16]) {
     for &port in ports {
         let began = Calm::begin();
@@ -62,7 +62,7 @@ pub fn is_shut_out(host: &Host, ports: &[u16]) {
     }
 }
 
-/// That a host is answered, no later than a second from now.
+/// Assert that a host is answered, no later than a second from now.
 pub fn is_let_in(host: &Host, ports: &[u16]) {
     let began = Calm::begin();
     for &port in ports {
@@ -72,7 +72,7 @@ pub fn is_let_in(host: &Host, ports: &[u16]) {
     }
 }
 
-/// What a region's repair port answers to the question who it is.
+/// Ask a region's repair port who it is.
 fn region_info(host: &Host, port: u16) -> String {
     let mut stream = host.connect(port).unwrap();
     stream.write_all(b"GET /region-info HTTP/1.1\r\nHost: sled\r\nConnection: close\r\n\r\n").unwrap();
@@ -81,7 +81,7 @@ fn region_info(host: &Host, port: u16) -> String {
     answer
 }
 
-/// Who is let in by [`MAP`], and who is not.
+/// Hosts that are let in by [`MAP`], and those that are not.
 fn map_is_law(machine: &Machine) {
     let [still_fawn, pumped_piglet] = [STILL_FAWN, PUMPED_PIGLET].map(|address| machine.host(address));
     for port in [3830, 3831, 3832] {
@@ -135,7 +135,7 @@ fn what_would_end_a_downstairs_does_not_reach_it_from_a_foreign_host() {
     assert_eq!(machine.property("pumped-piglet-0", "NRestarts"), "0");
     let volume = machine.volume("pumped-piglet");
     assert!(volume.ready && volume.regions.iter().all(|region| region.state == Some(State::Serving)), "{volume:#?}");
-    // It is no blunt weapon: sent by a host that is let in, it ends the region's process.
+    // The probe is no blunt weapon: sent by a host that is let in, it ends the region's process.
     let host = machine.host(PUMPED_PIGLET);
     assert!(host.reaches(3840));
     _ = poison(&host, 3840);
@@ -148,7 +148,7 @@ fn pid(pids: &[String]) -> u32 {
     line.split("MainPID=").nth(1).unwrap().split_whitespace().next().unwrap().parse().unwrap()
 }
 
-/// What runs under a region's settings listens at its two ports and nowhere else.
+/// A program under a region's settings listens at its two ports and nowhere else.
 #[test]
 fn a_regions_settings_let_it_listen_at_its_own_ports_only() {
     let machine = boot();
@@ -272,7 +272,7 @@ fn whom_a_unit_lets_in_is_looked_at_when_somebody_has_set_it_or_systemd_reads_it
     assert!(right.contains("192.168.4.17/32"), "{right:?}");
     let set =
         |how: &str| format!("systemctl set-property {how} crucible-downstairs@still-fawn-1 IPAddressAllow=10.9.9.9");
-    // What the second one sets is there again whenever systemd reads its units.
+    // The second one's settings are there again whenever systemd reads its units.
     for change in [set("--runtime"), set(""), "systemctl daemon-reload".into()] {
         let began = std::time::Instant::now();
         machine.sh(&change);

@@ -3,7 +3,7 @@
 use crate::calm::Calm;
 use crate::lines::Line;
 use crate::port_map::{MAP, PUMPED_PIGLET, STILL_FAWN, boot, is_let_in, is_shut_out};
-use crate::tickets::{SOON, granted};
+use crate::tickets::{GRANT_LIMIT, granted};
 use crucible_sled::wire::{State, Volume};
 use std::cell::Cell;
 use support::machine::{Machine, has};
@@ -47,7 +47,7 @@ fn a_host_that_left_the_map_is_cut_off_and_nobody_else_notices() {
             said.contains("still-fawn") && said.contains("192.168.4.175") || said.contains("pumped-piglet"),
             "{said}"
         );
-        // Who has come a moment ago is seen before anything is promised.
+        // A host that has come a moment ago is seen before anything is promised.
         let refused = machine.run(&["sledctl", "reload"]);
         let why = String::from_utf8_lossy(&refused.stderr);
         assert!(refused.status.code() == Some(1) && why.contains("cut off: 192.168.4.175"), "{refused:?}");
@@ -56,9 +56,9 @@ fn a_host_that_left_the_map_is_cut_off_and_nobody_else_notices() {
         let began = Calm::begin();
         machine.ok(way);
         for line in cut {
-            assert!(line.is_cut_within(SOON), "{way:?}");
+            assert!(line.is_cut_within(GRANT_LIMIT), "{way:?}");
         }
-        assert!(began.elapsed() < 3 * SOON, "{way:?}");
+        assert!(began.elapsed() < 3 * GRANT_LIMIT, "{way:?}");
         is_shut_out(&goes, &[3830, 3831, 7832]);
         put(&machine, MAP);
         machine.ok(way);
@@ -222,7 +222,7 @@ fn a_new_volume_is_there_at_once_and_its_regions_when_they_are_created() {
     assert!(before.iter().all(|line| after.contains(line)), "{before:?} {after:?}");
 }
 
-/// Who holds a ticket goes on holding it.
+/// A holder of a ticket goes on holding it.
 #[test]
 fn a_new_map_takes_no_ticket_back() {
     let machine = boot();
@@ -262,7 +262,7 @@ fn what_a_configuration_would_do_harm_to_is_told_and_refused() {
     };
     fragment("[network]\nnic = \"enx000000000000\"");
     refused("NEEDS_YES", &["NIC_MISSING", "volume still-fawn", "volume pumped-piglet"]);
-    // That hosts are asked to wait hides nothing.
+    // A maintenance hides nothing.
     machine.run(&["sledctl", "maintenance", "on"]);
     let said = machine.run(&["sledctl", "reload"]);
     assert_eq!(said.status.code(), Some(1), "{said:?}");

@@ -11,7 +11,7 @@ pub const ADDRESSES: [&str; 3] = ["192.168.4.189", "192.168.4.190", "192.168.4.1
 /// Their names.
 pub const NAMES: [&str; 3] = ["proper-raptor", "quick-otter", "sly-badger"];
 
-/// One volume with a region on each sled, for three hosts.
+/// The map of a volume with a region on each sled, for three hosts.
 pub const MAP: &str = r#"
 [sleds.proper-raptor]
 address = "192.168.4.189"

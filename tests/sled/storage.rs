@@ -96,7 +96,7 @@ fn a_lost_ledger_stops_everything_but_what_runs_and_is_rebuilt_from_the_regions(
     assert_eq!(proposed.matches("would be adopted").count(), 2, "{proposed}");
     machine.ok(&["sledctl", "region", "adopt", "--all"]);
     assert_eq!(machine.pids()[..2], before[..2], "what serves is put on record as it is");
-    // What was deleted is found in the trash, and can be had back.
+    // A deleted region is found in the trash, and can be had back.
     machine.ok(&["sledctl", "region", "restore", "still-fawn-2"]);
     machine.wait_for("still-fawn", |volume| volume.ready);
     let uuids = |regions: &[crucible_sled::wire::Region]| regions.iter().map(|r| r.uuid).collect::<Vec<_>>();
@@ -116,7 +116,7 @@ fn a_lost_ledger_stops_everything_but_what_runs_and_is_rebuilt_from_the_regions(
         let said = String::from_utf8_lossy(&refused.stderr);
         assert!(refused.status.code() == Some(1) && said.contains("--never-existed still-fawn-1"), "{said}");
     }
-    // What an older supervisor cannot read is in the ledger for as long as there is a doubt, and no longer.
+    // Things that an older supervisor cannot read are in the ledger for as long as there is a doubt, and no longer.
     let ledger = || machine.sh("cat /crucible/.sled/ledger.json");
     assert!(ledger().contains("\"version\": 5") && ledger().contains("doubted"), "{}", ledger());
     machine.ok(&["sledctl", "region", "create", "still-fawn-1", "--never-existed", "still-fawn-1"]);
@@ -183,7 +183,7 @@ fn a_pipe_or_a_link_in_place_of_region_json_is_told_and_holds_up_nothing() {
     machine.wait_for("still-fawn", |volume| volume.ready);
 }
 
-/// What is asked for is answered by what is on the disk now, not by an earlier look.
+/// Questions are answered by what is on the disk now, not by an earlier look.
 #[test]
 fn a_region_that_was_just_moved_away_is_not_said_to_be_there() {
     let machine = Layer::small().boot_and_create();
@@ -198,7 +198,7 @@ fn a_region_that_was_just_moved_away_is_not_said_to_be_there() {
 fn a_full_disk_blocks_thin_regions_until_there_is_room() {
     let map = SMALL.replace("extent_size = 64", "extent_size = 2048").replace("extent_count = 4", "extent_count = 64");
     let machine = Layer::small().with("etc/sled/port-map.toml", &map).with_disk("200M").boot_and_create();
-    // What is taken of what was promised is as new as what was promised.
+    // Bytes taken of what was promised are as new as what was promised.
     machine.ok(&["sledctl", "region", "delete", "still-fawn-2", "--yes-destroy", "still-fawn-2"]);
     machine.sh("cd /crucible/still-fawn-0/00/000; for one in 0*; do fallocate -n -l 1M $one; done");
     machine.ok(&["sledctl", "region", "create", "still-fawn-2"]);

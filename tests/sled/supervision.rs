@@ -129,8 +129,7 @@ fn a_fault_that_was_left_in_the_files_is_told_and_takes_nothing_down() {
     assert_eq!(machine.get("/v1/volumes/still-fawn?wait=10").0, 200);
     told(&machine, "CONFIG_INVALID");
     assert_eq!(machine.pids(), before);
-    // Whoever makes systemd read its units again does not take their values away: a region
-    // that is killed now comes back.
+    // A reading of its units by systemd does not take their values away: a region that is killed now comes back.
     machine.ok(&["systemctl", "daemon-reload"]);
     let pid = machine.sh("systemctl show --value --property=MainPID crucible-downstairs@still-fawn-1");
     machine.ok(&["kill", "-KILL", pid.trim()]);
@@ -229,7 +228,7 @@ fn a_faulty_configuration_at_boot_is_told_to_hosts_until_it_is_mended() {
     let (status, body) = machine.get("/v1/volumes/still-fawn");
     assert_eq!((status, &body["error"]["code"]), (503, &"CONFIG_INVALID".into()), "{body}");
 
-    // What is done about it is done to the files as they are then, and not to the old fault.
+    // The remedy is done to the files as they are then, and not to the old fault.
     let another = support::layer::SMALL.replace("extent_count = 4", "extent_count = 0");
     machine.sh(&format!("cat >/etc/sled/port-map.toml <<'MAP'\n{another}\nMAP"));
     for way in [&["sledctl", "config", "diff"][..], &["sledctl", "reload"], &["systemctl", "reload", "sledd"]] {
@@ -238,7 +237,7 @@ fn a_faulty_configuration_at_boot_is_told_to_hosts_until_it_is_mended() {
         let said = String::from_utf8_lossy(&refused.stderr);
         assert!(way[0] == "systemctl" || (said.contains("extent_count") && !said.contains("3830")), "{said}");
     }
-    // What editors and others leave among the fragments is no part of it.
+    // Files that editors and others leave among the fragments are no part of it.
     let map = support::layer::SMALL;
     machine.sh(&format!(
         "cd /etc/sled/sled.toml.d; printf '\\0\\5\\26\\7' >._x.toml; ln -s nowhere .#x.toml; mkdir old.toml; \
@@ -263,8 +262,8 @@ fn a_faulty_configuration_at_boot_is_told_to_hosts_until_it_is_mended() {
     assert_eq!(machine.sh("ss -Hltn 'sport = :3800' | wc -l").trim(), "1", "and nowhere else");
 }
 
-/// Who is stopped by somebody else than the supervisor has a trace of it; and since when things are so is known
-/// over a restart of the supervisor.
+/// A stop by somebody else than the supervisor has a trace; and since when things are so is known over a restart of
+/// the supervisor.
 #[test]
 fn what_systemctl_stops_leaves_a_trace_and_times_outlive_the_supervisor() {
     let machine = Layer::small().boot_and_create();
@@ -285,7 +284,7 @@ fn what_systemctl_stops_leaves_a_trace_and_times_outlive_the_supervisor() {
         assert!(machine.ok(&["sledctl", "region", "show", &name]).contains("by systemctl"));
         machine.sh(&format!("journalctl -u sledd -o cat | grep -Eq '{name} was (stopped|restarted) by systemctl'"));
     }
-    // What the supervisor does itself, and what ends by itself, is nobody else's doing.
+    // The supervisor's own doings, and what ends by itself, are nobody else's.
     let before = machine.region("still-fawn-1").pid;
     machine.ok(&["sledctl", "region", "restart", "still-fawn-1"]);
     anew(1, before);

@@ -4,9 +4,9 @@
 use crate::calm::Calm;
 use crate::lines::{Line, Siege};
 use crate::port_map::{PUMPED_PIGLET, STILL_FAWN, boot, is_let_in, is_shut_out};
-use crate::tickets::{ATTACH, RELEASE, SOON, granted, let_go, refused};
+use crate::tickets::{ATTACH, GRANT_LIMIT, RELEASE, granted, let_go, refused};
 use std::time::Instant;
-use support::hosts::{Host, PATIENCE, SLED};
+use support::hosts::{EVENT_LIMIT, Host, SLED};
 use support::machine::Machine;
 
 /// The wish for a ticket, whoever is there.
@@ -52,7 +52,7 @@ fn a_ticket_shuts_out_everybody_else() {
     let refusal = refused(&second, "", 409, "VOLUME_HELD_ELSEWHERE");
     assert!(refusal.error.message.contains(STILL_FAWN) && refusal.attached.is_empty(), "{refusal:#?}");
     assert!(first.reaches(3830));
-    // It does not lose what it has attached, and nobody else lets go of it.
+    // The host does not lose what it has attached, and nobody else lets go of it.
     let line = Line::open(&first, 3830);
     not_released(&first, "", "STILL_ATTACHED");
     not_released(&second, "", "NOT_HELD");
@@ -127,12 +127,12 @@ fn a_takeover_cuts_the_first_host_off_before_it_is_granted() {
     let began = Calm::begin();
     let ticket = granted(&second, TAKEOVER);
     let granted_at = Instant::now();
-    assert!(began.elapsed() < SOON, "it took {:?}", began.elapsed());
+    assert!(began.elapsed() < GRANT_LIMIT, "it took {:?}", began.elapsed());
     assert!(ticket.generation > older);
-    // What the second has kept of a time before the first had the volume it must not write.
+    // Writes that the second has kept of a time before the first had the volume it must not write.
     assert_eq!(ticket.others, older);
     for line in &lines {
-        assert!(line.is_cut_within(SOON));
+        assert!(line.is_cut_within(GRANT_LIMIT));
     }
     assert_eq!(left_of_the_first(&machine), "");
     let own = PORTS.map(|port| Line::open(&second, port));
@@ -150,7 +150,7 @@ fn a_takeover_cuts_the_first_host_off_before_it_is_granted() {
     assert_eq!(machine.pids(), before, "nothing is restarted for that");
 }
 
-/// What the regions' kernel knows of the first host, but for TIME_WAIT.
+/// The connections of the first host that the regions' kernel knows, but for TIME_WAIT.
 fn left_of_the_first(machine: &Machine) -> String {
     let ports = "sport = :3830 or sport = :3831 or sport = :3832 or sport = :7830 or sport = :7831 or sport = :7832";
     machine.sh(&format!("ss -Htn state all exclude time-wait 'dst 192.168.4.17 and ( {ports} )'"))
@@ -166,7 +166,7 @@ fn a_takeover_leaves_nothing_of_connections_that_had_ended_either() {
     let sieges = PORTS.map(|port| Siege::that_leaves_remains(&first, port));
     let began = Instant::now();
     while left_of_the_first(&machine).matches("FIN-WAIT-2").count() < 6 {
-        assert!(began.elapsed() < PATIENCE, "no connection is ended");
+        assert!(began.elapsed() < EVENT_LIMIT, "no connection is ended");
     }
     granted(&second, TAKEOVER);
     assert_eq!(left_of_the_first(&machine), "");
@@ -224,11 +224,11 @@ fn an_operator_lets_a_host_in_again_and_shuts_it_out() {
     machine.reboot();
     machine.wait_for("still-fawn", |volume| volume.ready);
     assert!(first.reaches(3830), "what an operator allowed is forgotten");
-    assert!(line.is_cut_within(SOON), "the machine was switched off");
+    assert!(line.is_cut_within(GRANT_LIMIT), "the machine was switched off");
     // By the name that the map has for it, while it is connected.
     let line = Line::open(&first, 3830);
     machine.ok(&["sledctl", "volume", "deny", "still-fawn", "still-fawn"]);
-    assert!(line.is_cut_within(SOON));
+    assert!(line.is_cut_within(GRANT_LIMIT));
     is_shut_out(&first, &[3830, 3831]);
     assert!(second.reaches(3830));
     let denied = machine.volume("still-fawn").holder.unwrap().denied;
@@ -296,7 +296,7 @@ fn a_takeover_is_whole_though_the_supervisor_is_killed() {
         is_let_in(&there, &PORTS);
         let began = Calm::begin();
         while PORTS.iter().any(|port| next.reaches(*port)) {
-            assert!(!began.is_over(SOON), "round {round}: {} is let in, too", next.address);
+            assert!(!began.is_over(GRANT_LIMIT), "round {round}: {} is let in, too", next.address);
         }
     }
     println!("{taken} of 8 rounds were taken over, each of which takes {whole:?}");

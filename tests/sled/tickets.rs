@@ -15,21 +15,21 @@ use support::hosts::{Host, SLED, Space, read_answer};
 use support::layer::Layer;
 use support::machine::Machine;
 
-/// Where a ticket is asked for.
+/// The path at which a ticket is asked for.
 pub const ATTACH: &str = "/v1/volumes/still-fawn/attach";
-/// Where a host says that it has done with the volume.
+/// The path at which a host says that it has done with the volume.
 pub const RELEASE: &str = "/v1/volumes/still-fawn/release";
 /// The longest that a grant may take, with a takeover and all, on a machine that is not busy otherwise.
-pub const SOON: Duration = Duration::from_secs(1);
+pub const GRANT_LIMIT: Duration = Duration::from_secs(1);
 
-/// What is asked with this body, and granted.
+/// Ask with this body, and be granted.
 pub fn granted(host: &Host, body: &str) -> Ticket {
     let (status, answer) = host.ask("POST", ATTACH, body);
     assert_eq!(status, 200, "{answer:#}");
     serde_json::from_value(answer).unwrap()
 }
 
-/// What is asked with this body, and refused with this status and code.
+/// Ask with this body, and be refused with this status and code.
 pub fn refused(host: &Host, body: &str, status: u16, code: &str) -> RefusedTicket {
     let (answered, answer) = host.ask("POST", ATTACH, body);
     assert_eq!((answered, &answer["error"]["code"]), (status, &code.into()), "{answer:#}");
@@ -80,7 +80,7 @@ fn generations_rise_and_are_no_lower_than_the_clock_and_the_wish() {
     }
 }
 
-/// Whoever has his answer finds in the next one what came of it.
+/// A host that has its answer finds in the next one what came of it.
 #[test]
 fn what_was_answered_is_published() {
     let machine = boot();
@@ -153,7 +153,7 @@ fn bodies_that_make_no_sense_are_refused_and_hold_up_nobody() {
             assert!(answer["error"][part].as_str().is_some_and(|text| !text.is_empty()), "{body}: {answer:#}");
         }
     }
-    // One that is too long need not be read to its end.
+    // A body that is too long need not be read to its end.
     let long = begin(&host, 1 << 20, &vec![b' '; 1 << 20]).and_then(read_answer);
     assert!(long.as_ref().map_or(true, |(status, _)| *status == 413), "{long:?}");
     let long = begin(&host, 1 << 40, b"{").and_then(read_answer).unwrap();
@@ -270,7 +270,7 @@ fn an_open_volume_is_granted_to_anyone_and_then_to_one_at_a_time() {
     let (stranger, other) = (machine.host(STRANGER), machine.host(PUMPED_PIGLET));
     let began = Calm::begin();
     let ticket = granted(&stranger, "");
-    assert!(began.elapsed() < SOON, "{began:?}");
+    assert!(began.elapsed() < GRANT_LIMIT, "{began:?}");
     assert_eq!(ticket.host, stranger.ip());
     let _line = stranger.connect(3830).unwrap();
     machine.wait_for("still-fawn", |volume| !volume.attached.is_empty());
@@ -284,8 +284,8 @@ fn an_open_volume_is_granted_to_anyone_and_then_to_one_at_a_time() {
     let_go(&other);
     granted(&stranger, "");
     assert!(stranger.reaches(3830));
-    // What comes from a sled would never be seen as a host's: it gets no ticket, of an open volume
-    // neither, and others are granted theirs as if it had not asked.
+    // A sled that connects would never be seen as a host: it gets no ticket, of an open volume neither, and others
+    // are granted theirs as if it had not asked.
     let_go(&stranger);
     for sled in [SLED, "192.168.4.190"] {
         let asks = if sled == SLED { inside(&machine) } else { machine.host(sled) };

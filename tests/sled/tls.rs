@@ -88,7 +88,7 @@ fn a_volume_serves_hosts_of_the_same_root_and_nobody_else() {
     stranger.issue("sled", 99, NAMES);
     std::fs::copy(made.path("root.pem"), stranger.path("root.pem")).unwrap();
     assert_eq!(called(&machine, &stranger, "sled"), b"");
-    // One that says nothing holds up whoever comes after it, and not who is there already.
+    // A connection that says nothing holds up whoever comes after it, and not who is there already.
     let silent = machine.in_outside(|| TcpStream::connect((SLED, 3830)).unwrap());
     machine.stays("still-fawn", Duration::from_secs(12), |volume| volume.ready);
     drop(silent);
@@ -109,7 +109,7 @@ fn a_certificate_that_ends_in_ten_days_is_a_warning() {
     let check = machine.wait_for_check("still-fawn", "CERT_EXPIRES");
     assert!(check.cause.contains("/etc/sled/tls/cert.pem") && check.cause.contains("expires at"), "{check:#?}");
     assert_eq!(machine.run(&["sledctl", "status"]).status.code(), Some(0));
-    // One that has ended is another matter; and what runs goes on.
+    // A certificate that has ended is another matter; and what runs goes on.
     made.issue("old", -1, NAMES);
     let pids = machine.pids();
     put(&machine, &made.text("old.pem"), "cert.pem");

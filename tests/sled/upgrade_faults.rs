@@ -85,10 +85,10 @@ fn an_upgrade_lets_others_go_first_and_can_be_cancelled() {
     machine.ok(&["sledctl", "region", "hold", "still-fawn-1"]);
     machine.ok(&["sledctl", "region", "release", "still-fawn-1"]);
     machine.wait_for("still-fawn", |volume| volume.ready);
-    // One that somebody restarts is watched anew.
+    // A region that somebody restarts is watched anew.
     machine.ok(&["sledctl", "region", "restart", "still-fawn-0"]);
     machine.wait_for("still-fawn", |volume| volume.ready && versions(volume)[0].starts_with("0.0.2"));
-    // One that is deleted has nothing to do with the program any more, and the next one gets it.
+    // A region that is deleted has nothing to do with the program any more, and the next one gets it.
     let step = |what: &str| {
         let at_it = |job: &Job| {
             assert_eq!(job.state, JobState::Running, "{job:#?}");
@@ -172,8 +172,8 @@ fn a_roll_that_a_crash_cut_short_goes_on_by_itself() {
     assert!(machine.sled().checks.is_empty(), "{:#?}", machine.sled().checks);
 }
 
-/// One that comes back with neither program: the way back stops there, puts no other region at risk,
-/// says so, and goes on when that is mended.
+/// A region that comes back with neither program: the way back stops there, puts no other region at risk, says so,
+/// and goes on when that is mended.
 #[test]
 fn a_way_back_stops_at_one_that_does_not_come_back() {
     let machine = boot();

@@ -1,7 +1,6 @@
-//! One extent file: its place, its size and its trailer.
+//! Extent file: its place, its size and its trailer.
 //!
-//! It writes the trailer of an empty extent and reads that of any; it never
-//! reads or writes blocks, context slots or the bitmap.
+//! The trailer of an empty extent is written and that of any is read; blocks, context slots and the bitmap never are.
 
 use crate::region::Region;
 use stand_ins::failure::{Failure, Outcome};
@@ -14,14 +13,14 @@ const CONTEXT_SLOTS_BYTES: u64 = 2 * 48;
 const TRAILER_BYTES: usize = 32;
 const VERSION: u32 = 2;
 
-/// What the end of an extent file says of the extent.
+/// The trailer at the end of an extent file.
 #[derive(Clone, Copy, Debug)]
 pub struct Trailer {
     /// The number of the last flush.
     pub flush: u64,
 }
 
-/// Where an extent's file is: `XX/YYY/ZZZ`, hexadecimal, of 8, 12 and 12 bits.
+/// The path of an extent's file: `XX/YYY/ZZZ`, hexadecimal, of 8, 12 and 12 bits.
 pub fn file(directory: &Path, number: u32) -> PathBuf {
     directory
         .join(format!("{:02X}", number >> 24))

@@ -1,9 +1,8 @@
 //! A stand-in for Oxide's `crucible-downstairs`, for tests.
 //!
-//! It behaves towards a supervisor as the real program does: the same command
-//! line, region directories, ports, messages, exit codes and ways to die. It
-//! never keeps a block of data: an upstairs can connect and become active, and
-//! nothing more. On demand it misbehaves (see `faults`).
+//! The stand-in behaves towards a supervisor as the real program does: the same command line, region directories,
+//! ports, messages, exit codes and ways to die. It never keeps a block of data: an upstairs can connect and become
+//! active, and nothing more. On demand it misbehaves (see `faults`).
 
 #![forbid(unsafe_code)]
 #![expect(clippy::expect_used, reason = "a test program: what cannot fail may panic")]

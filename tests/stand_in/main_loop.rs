@@ -11,9 +11,9 @@ use stand_ins::stream::Stream;
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// What a frame has to wait for.
+/// The loop that a frame has to wait for.
 pub struct MainLoop {
-    /// Where repair is done.
+    /// The address at which repair is done.
     pub repair: SocketAddr,
     /// Whether no upstairs may write.
     pub read_only: bool,
@@ -21,7 +21,7 @@ pub struct MainLoop {
     pub encrypted: bool,
     /// The last flush of each extent.
     pub flushes: Vec<u64>,
-    /// What a test wants to go wrong.
+    /// The faults that a test wants.
     pub faults: FaultFile,
     /// Which upstairs is active.
     pub active: Mutex<Option<Active>>,
@@ -33,7 +33,7 @@ pub struct Active {
     connection: Stream,
 }
 
-/// One turn of the loop, for one frame.
+/// A turn of the loop, for one frame.
 pub struct Turn<'a> {
     main_loop: &'a MainLoop,
     active: MutexGuard<'a, Option<Active>>,
@@ -59,7 +59,7 @@ impl Turn<'_> {
                 return Err(earlier.upstairs);
             }
             log::plain(&format!("{upstairs} replaces {}", earlier.upstairs));
-            // It may be gone or cut off: then it learns nothing.
+            // The earlier upstairs may be gone or cut off: then it learns nothing.
             let _ = wire::send(&mut earlier.connection, &Reply::YouAreNoLongerActive(upstairs));
         }
         *self.active = Some(Active { upstairs, connection });

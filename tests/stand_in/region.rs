@@ -1,7 +1,6 @@
 //! A region's definition, `region.json`: how it is written, read and refused.
 //!
-//! It is rewritten by rename, as the real program's appears, and never fsynced,
-//! as the real program's is not.
+//! The file is rewritten by rename, as the real program's appears, and never fsynced, as the real program's is not.
 
 use serde::{Deserialize, Serialize};
 use stand_ins::failure::{Failure, Outcome};
@@ -16,7 +15,7 @@ const MINIMUM_BLOCK_SIZE: u64 = 512;
 const MAXIMUM_BLOCK_SIZE: u64 = 32768;
 const MAXIMUM_EXTENT_BYTES: u64 = 512 << 20;
 
-/// What `region.json` holds.
+/// The content of `region.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Region {
     /// Bytes a block.
@@ -106,7 +105,7 @@ impl Region {
     }
 }
 
-/// Where a region's definition is.
+/// The path of a region's definition.
 pub fn file(directory: &Path) -> PathBuf {
     directory.join("region.json")
 }

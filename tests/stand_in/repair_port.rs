@@ -1,7 +1,6 @@
 //! The repair port: just enough HTTP/1.1 to be asked who listens here.
 //!
-//! It never hands out an extent. One thread a connection, kept alive until the
-//! client closes it or says so.
+//! No extent is ever handed out. One thread a connection, kept alive until the client closes it or says so.
 
 use crate::faults::FaultFile;
 use crate::log;
@@ -14,15 +13,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
-/// What the repair port tells.
+/// The repair port's words.
 pub struct RepairPort {
-    /// Where it listens.
+    /// The address on which it listens.
     pub address: SocketAddr,
     /// The region it tells of.
     pub region: Region,
     /// Whether no upstairs may write.
     pub read_only: bool,
-    /// What a test wants to go wrong.
+    /// The faults that a test wants.
     pub faults: FaultFile,
 }
 

@@ -1,7 +1,7 @@
 //! `run`: starts a downstairs, in the order in which the real one starts.
 //!
-//! It takes no lock on the region and installs no signal handler, as the real
-//! one does not; a signal ends it at once. It never returns when all is well.
+//! The region is not locked and no signal handler installed, as the real one does neither; a signal ends it at once.
+//! It never returns when all is well.
 
 use crate::command::{Mode, RunOptions};
 use crate::faults::FaultFile;

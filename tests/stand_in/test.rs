@@ -94,7 +94,7 @@ fn regions_of_the_real_program_are_read() {
     assert!(!fixtures.join("half-made").join(extent_path(half.extent_count - 1)).exists());
 }
 
-/// What each failure prints, and that it exits with 1, as the real one did.
+/// Each failure prints what the real one did, and exits with 1.
 #[test]
 fn failures_are_told_as_the_real_program_tells_them() {
     let Some(fixtures) = fixtures() else { return };
@@ -125,7 +125,7 @@ fn failures_are_told_as_the_real_program_tells_them() {
     assert_eq!(run(&dir, "t3"), message("extent-missing"));
 }
 
-/// What each file does that it cannot use, and what it says: the same as the real one.
+/// Each file that it cannot use does what it does with the real one, and the words are the same.
 #[test]
 fn files_of_tls_that_cannot_be_used_end_it_as_they_end_the_real_program() {
     let scratch = tempfile::tempdir().unwrap();

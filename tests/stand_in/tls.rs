@@ -2,8 +2,8 @@
 //! root, and shakes hands before the next one is accepted. One that says nothing holds up all that
 //! come after it.
 //!
-//! What is decrypted goes through a pair of sockets, so that a connection is the same to all others
-//! whether it is plain or not.
+//! Decrypted bytes go through a pair of sockets, so that a connection is the same to all others whether it is plain
+//! or not.
 
 use crate::command::RunOptions;
 use crate::log;
@@ -21,7 +21,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivatePkcs1KeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{Error, RootCertStore, ServerConfig};
 
-/// What the options ask for; `None` without TLS.
+/// Make the acceptor that the options ask for; `None` without TLS.
 pub fn acceptor(options: &RunOptions) -> Outcome<Option<TlsAcceptor>> {
     let (Some(cert), Some(key), Some(root)) = (&options.cert_pem, &options.key_pem, &options.root_cert_pem) else {
         return Ok(None);

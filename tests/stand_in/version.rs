@@ -1,4 +1,4 @@
-//! What the stand-in says of its own version.
+//! Version of the stand-in, as it tells it.
 //!
 //! The lines have the real program's shape, but say that this is a stand-in;
 //! they never name a commit of Crucible.

@@ -20,9 +20,9 @@ const RUOK: u32 = 9;
 const IMOK: u32 = 10;
 
 /// More than any message needs that the stand-in understands.
-const LONGEST: u32 = 64 << 20;
+const FRAME_LIMIT_BYTES: u32 = 64 << 20;
 
-/// Who an upstairs says it is.
+/// The identity of an upstairs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Upstairs {
     /// The upstairs, the same through its life.
@@ -44,7 +44,7 @@ impl fmt::Display for Upstairs {
     }
 }
 
-/// What an upstairs says.
+/// The requests of an upstairs.
 pub enum Request {
     /// Are you there?
     Ruok,
@@ -52,20 +52,20 @@ pub enum Request {
     HereIAm {
         /// The message version it speaks.
         version: u32,
-        /// Who it is.
+        /// The upstairs that it is.
         upstairs: Upstairs,
         /// Whether it will only read.
         read_only: bool,
         /// Whether it encrypts.
         encrypted: bool,
     },
-    /// It wants to be the one that reads and writes.
+    /// The upstairs wants to be the one that reads and writes.
     PromoteToActive(Upstairs),
     /// A message the stand-in has no answer to, by its tag.
     Other(u32),
 }
 
-/// What the downstairs says.
+/// The replies of the downstairs.
 pub enum Reply {
     /// I am here.
     Imok,
@@ -77,7 +77,7 @@ pub enum Reply {
     ReadOnlyMismatch(bool),
     /// This downstairs is encrypted, or is not.
     EncryptedMismatch(bool),
-    /// It reads and writes from now on.
+    /// The upstairs reads and writes from now on.
     YouAreNowActive(Upstairs),
     /// Another one reads and writes.
     YouAreNoLongerActive(Upstairs),
@@ -111,7 +111,7 @@ pub fn receive(stream: &mut impl Read) -> Result<Request, End> {
     let Some(rest) = length.checked_sub(4) else {
         panic!("a frame of {length} bytes is shorter than its own length field");
     };
-    if length > LONGEST {
+    if length > FRAME_LIMIT_BYTES {
         return Err(End::Nonsense(format!("a frame of {length} bytes")));
     }
     let mut body = vec![0; rest as usize];

@@ -70,7 +70,7 @@ fn a_crash_loop_is_held_until_it_is_released() {
     machine.wait_for_check("still-fawn", "REGION_CRASH_LOOP");
     assert_eq!(machine.count(&unit(REGION), "no such luck"), 0, "it was started all the same");
     release(&machine);
-    // What it did before it was released is not held against it.
+    // Ends from before it was released are not held against it.
     machine.kill("KILL", REGION);
     machine.wait_for("still-fawn", |volume| has(volume, "REGION_DOWN"));
     machine.wait_for("still-fawn", |volume| volume.ready);

@@ -9,8 +9,8 @@ use support::hosts::SLED;
 use support::layer::Layer;
 use support::machine::{Machine, cause, has};
 
-/// What of a processor one that computes gets on any machine, in percent, however busy that is, and one that
-/// sleeps does not.
+/// The share of a processor, in percent, that one that computes gets on any machine, however busy that is, and one
+/// that sleeps does not.
 const SHARE: u32 = 10;
 const REGION: &str = "still-fawn-1";
 const RESTART: &str = "[downstairs]\nhung_after = \"2s\"\nrestart_hung_after = \"2s\"\n";
@@ -104,7 +104,7 @@ fn a_region_that_hangs_on_a_full_disk_is_left_running() {
     assert_eq!(machine.hear(6, "sledd", "hung for too long|REGION_HUNG"), "");
     assert!(!machine.volume("still-fawn").ready);
     machine.sh("rm /crucible/filler");
-    // It has its time from now on.
+    // The region has its time from now on.
     machine.wait_for("still-fawn", |volume| !has(volume, "DISK_FULL"));
     no_fault(&machine);
     machine.wait_for("still-fawn", |volume| volume.ready);

@@ -3,7 +3,7 @@
 //! Only the text on stderr tells them apart, so it follows the real program's.
 //! A panic is not one of these and never passes through here.
 
-/// What a step of the program comes to.
+/// The outcome of a step of the program.
 pub type Outcome<T = ()> = Result<T, Failure>;
 
 /// Why the program gives up.

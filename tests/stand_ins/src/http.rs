@@ -5,13 +5,13 @@ use std::io::{self, BufRead, Read};
 use uuid::Uuid;
 
 /// Longest line of a request's head.
-const LONGEST: u64 = 8 << 10;
+const LINE_LIMIT_BYTES: u64 = 8 << 10;
 
 /// The head of a request.
 pub struct Request {
     /// Such as GET.
     pub method: String,
-    /// What it is about.
+    /// The path that it is about.
     pub path: String,
     /// Whether the connection ends with the answer.
     pub last: bool,
@@ -59,6 +59,6 @@ pub fn read_request(reader: &mut impl BufRead) -> io::Result<Option<Request>> {
 
 fn read_line(reader: &mut impl BufRead) -> io::Result<String> {
     let mut line = String::new();
-    reader.by_ref().take(LONGEST).read_line(&mut line)?;
+    reader.by_ref().take(LINE_LIMIT_BYTES).read_line(&mut line)?;
     Ok(line)
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 pub enum Stream {
     /// As it came.
     Plain(TcpStream),
-    /// What was decrypted.
+    /// The stream that was decrypted.
     Decrypted(UnixStream),
 }
 

@@ -48,7 +48,7 @@ impl Authority {
         self.openssl(&[&words[..], by].concat());
     }
 
-    /// Where a file of it is.
+    /// The path of a file of it.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }

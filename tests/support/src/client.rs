@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// A connection on which requests are made.
 pub struct Client<S = UnixStream> {
-    /// What it goes by.
+    /// The stream that it goes by.
     pub stream: S,
     /// The bytes of the volume.
     pub size: u64,
@@ -77,7 +77,7 @@ impl<S: Read + Write> Client<S> {
         self.ask(Command::Flush, 0, 0, &[])
     }
 
-    /// What is there.
+    /// Read what is there.
     pub fn read(&mut self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
         self.ask(Command::Read, offset, length, &[])?;
         let mut data = vec![0; length];

@@ -7,7 +7,7 @@ pub fn median(sorted: &[Duration]) -> Duration {
     sorted[sorted.len() / 2]
 }
 
-/// One of the times of each round, in their order.
+/// Sort one of the times of each round.
 pub fn sorted<T>(rounds: &[T], of: impl Fn(&T) -> Duration) -> Vec<Duration> {
     let mut times: Vec<_> = rounds.iter().map(of).collect();
     times.sort_unstable();

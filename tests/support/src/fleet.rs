@@ -18,21 +18,21 @@ pub const VOLUME: &str = "still-fawn";
 pub enum Manner {
     /// As a sled does.
     Proper,
-    /// It never answers a request for a ticket.
+    /// The sled never answers a request for a ticket.
     Hangs,
-    /// It answers everything with more than anybody wants to read.
+    /// The sled answers everything with more than anybody wants to read.
     Floods,
-    /// It answers everything with this.
+    /// The sled answers everything with this.
     Babbles(&'static str),
-    /// It does not hold an answer, whatever is asked.
+    /// The sled does not hold an answer, whatever is asked.
     Hasty,
     /// Its ticket has this in a place that the volume has not.
     Lies(&'static str),
-    /// It grants nothing, whatever it says of the volume.
+    /// The sled grants nothing, whatever it says of the volume.
     Refuses,
 }
 
-/// What a test tells a sled, and what it remembers.
+/// The mind of a sled: what a test tells it, and what it remembers.
 #[derive(Debug)]
 pub struct Mind {
     /// How it answers.
@@ -57,19 +57,19 @@ pub struct Mind {
     pub tells_keeper: bool,
     /// The highest generation that another host was granted, as a ticket tells it.
     pub others: u64,
-    /// It is being drained, by this wish.
+    /// The drain that it is under, by its number.
     pub drain: Option<u64>,
-    /// What hosts have said to that.
+    /// The answers of hosts to that.
     pub drained: Vec<Value>,
     /// The generations that were let go of, as asked.
     pub released: Vec<u64>,
     /// Whom its map lets attach the volume.
     pub hosts: Vec<&'static str>,
-    /// Who was cut off.
+    /// The hosts that were cut off.
     pub denied: Vec<&'static str>,
-    /// What it calls its map.
+    /// The digest that it gives for its map.
     pub port_map: &'static str,
-    /// Where the first region listens.
+    /// The port at which the first region listens.
     pub first_port: u16,
     /// How large it is, in bytes.
     pub size: u64,
@@ -85,11 +85,11 @@ pub struct Mind {
 
 /// A sled, as long as the test lasts.
 pub struct Sled {
-    /// What it calls itself.
+    /// The sled's name.
     pub name: String,
     /// The volume that it has a region of.
     pub volume: &'static str,
-    /// Where it answers.
+    /// The address at which it answers.
     pub address: Ipv4Addr,
     /// How it answers.
     pub mind: Mutex<Mind>,
@@ -158,7 +158,7 @@ impl Sled {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let sled = sled.clone();
-                // Whoever has hung up is none of its business.
+                // A client that has hung up is none of its business.
                 std::thread::spawn(move || _ = sled.serves(stream));
             }
         });

@@ -14,10 +14,10 @@ use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Where the sled answers, as the shipped port map says.
+/// The address at which the sled answers, as the shipped port map says.
 pub const SLED: &str = "192.168.4.189";
 /// The longest that anything is waited for.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const EVENT_LIMIT: Duration = Duration::from_secs(60);
 /// How long a connection may take to come about: on a network of no length, that is long.
 pub const CONNECT: Duration = Duration::from_millis(1500);
 /// The address of the switch itself, as `tests/machine/switch` has it.
@@ -37,12 +37,12 @@ impl Space {
         Self(Arc::new(made.join().unwrap()))
     }
 
-    /// That of a process.
+    /// The network of a process.
     pub fn of(pid: u32) -> Self {
         Self(Arc::new(File::open(format!("/proc/{pid}/ns/net")).unwrap()))
     }
 
-    /// Where programs find it, for as long as this process holds it.
+    /// The path at which programs find it, for as long as this process holds it.
     pub fn path(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd())
     }
@@ -87,7 +87,7 @@ pub struct Switch {
 }
 
 impl Switch {
-    /// One of its own, for several machines.
+    /// Make one of its own, for several machines.
     pub fn new() -> Self {
         let space = Space::new();
         let script = repository("tests/machine/switch");
@@ -175,12 +175,12 @@ impl Host {
         answered
     }
 
-    /// One HTTP request to the sled: status and JSON body.
+    /// Make one HTTP request to the sled: status and JSON body.
     pub fn ask(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
         self.ask_at(SLED, method, path, body).unwrap()
     }
 
-    /// One HTTP request to one of several sleds.
+    /// Make one HTTP request to one of several sleds.
     pub fn ask_at(&self, sled: &str, method: &str, path: &str, body: &str) -> io::Result<(u16, Value)> {
         let [sled, method, path, body] = [sled, method, path, body].map(str::to_owned);
         self.within(move || {
@@ -204,19 +204,19 @@ pub fn is_well(stream: &mut TcpStream) -> bool {
 
 /// Closes a connection, and waits until the other side has no socket of it any more.
 pub fn hang_up(stream: &mut TcpStream) {
-    // One that was cut has nothing to wait for.
+    // A stream that was cut has nothing to wait for.
     _ = stream.shutdown(Shutdown::Write).and_then(|()| stream.read_to_end(&mut Vec::new()));
 }
 
-/// One HTTP request on a connection of its own.
+/// Make one HTTP request on a connection of its own.
 pub fn ask(method: &str, path: &str) -> io::Result<(u16, String)> {
     ask_at(SLED, method, path, "")
 }
 
-/// One HTTP request with a body to one of several sleds.
+/// Make one HTTP request with a body to one of several sleds.
 pub fn ask_at(sled: &str, method: &str, path: &str, body: &str) -> io::Result<(u16, String)> {
-    let mut stream = TcpStream::connect_timeout(&SocketAddr::new(sled.parse().unwrap(), 3800), PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut stream = TcpStream::connect_timeout(&SocketAddr::new(sled.parse().unwrap(), 3800), EVENT_LIMIT)?;
+    stream.set_read_timeout(Some(EVENT_LIMIT))?;
     write!(stream, "{method} {path} HTTP/1.1\r\nHost: sled\r\nConnection: close\r\n")?;
     if !body.is_empty() {
         write!(stream, "Content-Type: application/json\r\nContent-Length: {}\r\n", body.len())?;
@@ -225,7 +225,7 @@ pub fn ask_at(sled: &str, method: &str, path: &str, body: &str) -> io::Result<(u
     read_answer(stream)
 }
 
-/// What is answered on a connection: the status and the body.
+/// Read the answer on a connection: the status and the body.
 pub fn read_answer(mut stream: TcpStream) -> io::Result<(u16, String)> {
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;

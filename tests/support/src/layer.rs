@@ -1,4 +1,4 @@
-//! What a machine has beside Debian: the product as `tests/machine/layer` lays it out, and what a test changes of it.
+//! Layer of a machine over Debian: the product as `tests/machine/layer` lays it out, and what a test changes of it.
 
 use crate::hosts::{SLED, Switch};
 use crate::machine::Machine;
@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::Arc;
 use tempfile::TempDir;
 
-/// One volume of three small regions: all that most tests need.
+/// The map of one volume of three small regions: all that most tests need.
 pub const SMALL: &str = r#"
 [sleds.proper-raptor]
 address = "192.168.4.189"
@@ -27,12 +27,12 @@ hosts = ["192.168.4.17"]
 regions = ["other:3830", "other:3831", "other:3832"]
 "#;
 
-/// What a machine has beside Debian: the product, laid out and not booted yet.
+/// The layer of a machine over Debian: the product, laid out and not booted yet.
 pub struct Layer {
     pub(crate) dir: TempDir,
     /// The size of the data disk.
     pub(crate) disk: &'static str,
-    /// Where the sled answers.
+    /// The address at which the sled answers.
     pub(crate) address: String,
     /// Whether the machine may load BPF programs.
     pub(crate) bpf: bool,
@@ -70,7 +70,7 @@ impl Layer {
         layer
     }
 
-    /// Where the layer lies before it is booted.
+    /// The path of the layer before it is booted.
     pub fn path(&self) -> &Path {
         self.dir.path()
     }

@@ -1,5 +1,5 @@
-//! What several of the test programs share. Each asserts what it needs, and ends with its test what it has started.
-//! Nothing here is a test, and nothing is a part of the product.
+//! Support that several of the test programs share. Each asserts what it needs, and ends with its test what it has
+//! started. Nothing here is a test, and nothing is a part of the product.
 //!
 //! | module | job |
 //! |---|---|

@@ -1,7 +1,7 @@
 //! A test machine: booted by `tests/machine/boot`, entered by nsenter, polled from the other
 //! end of its cable. It is gone when its value is dropped, or when the test dies.
 
-use crate::hosts::{Host, PATIENCE, Space, Switch, ask_at};
+use crate::hosts::{EVENT_LIMIT, Host, Space, Switch, ask_at};
 use crate::layer::Layer;
 use crate::places::repository;
 use crucible_sled::wire::{self, Region, Sled, Volume};
@@ -17,7 +17,7 @@ use tempfile::TempDir;
 /// A running machine.
 pub struct Machine {
     boot: Child,
-    /// What the machine's systemd tells, for as long as the machine is.
+    /// The words of the machine's systemd, for as long as the machine is.
     words: Receiver<String>,
     leader: u32,
     switch: Arc<Switch>,
@@ -52,7 +52,7 @@ impl Machine {
         }
         let boot = script.stdin(Stdio::piped()).spawn().unwrap();
         let own = at.is_none();
-        // One of its own is found when the machine is up.
+        // The switch of its own is found when the machine is up.
         let switch = at.map_or_else(|| Arc::new(Switch::at(Space::of(std::process::id()))), |(switch, _)| switch);
         let (address, _layer) = (layer.address, layer.dir);
         let mut machine = Self { boot, words, leader: 0, switch, address, state, _layer };
@@ -65,7 +65,7 @@ impl Machine {
 
     fn wait_until_up(&mut self) {
         loop {
-            let message = self.words.recv_timeout(PATIENCE).unwrap_or_else(|why| {
+            let message = self.words.recv_timeout(EVENT_LIMIT).unwrap_or_else(|why| {
                 panic!(
                     "no machine: {why}\n{}",
                     fs::read_to_string(self.state.path().join("console")).unwrap_or_default()
@@ -198,7 +198,7 @@ impl Machine {
         let began = Instant::now();
         let mut volume = self.volume(name);
         while !wanted(&volume) {
-            assert!(began.elapsed() < PATIENCE, "waited in vain; the last was {volume:#?}");
+            assert!(began.elapsed() < EVENT_LIMIT, "waited in vain; the last was {volume:#?}");
             let path = format!("/v1/volumes/{name}?wait=20&revision={}", volume.revision);
             volume = serde_json::from_value(self.get(&path).1).unwrap();
         }
@@ -227,7 +227,7 @@ impl Machine {
         self.ok(&["systemctl", "kill", "--kill-whom=main", &format!("--signal={signal}"), &unit(region)]);
     }
 
-    /// What systemd has as a property of the region's unit.
+    /// Read a property of the region's unit from systemd.
     pub fn property(&self, region: &str, property: &str) -> String {
         self.ok(&["systemctl", "show", "--value", "--property", property, &unit(region)]).trim().to_owned()
     }
@@ -242,7 +242,7 @@ impl Machine {
         self.property(region, "ActiveState") == "inactive"
     }
 
-    /// What a unit writes, or systemd about it, within some seconds from now that matches.
+    /// Hear what a unit writes, or systemd about it, within some seconds from now that matches.
     pub fn hear(&self, seconds: u32, unit: &str, pattern: &str) -> String {
         let (seconds, grep) = (seconds.to_string(), format!("--grep={pattern}"));
         let heard = self.run(&["timeout", &seconds, "journalctl", "-f", "-n0", "-o", "cat", "-u", unit, &grep]);
@@ -257,7 +257,7 @@ impl Machine {
 
     /// Reboots the machine and waits until it is up again.
     pub fn reboot(&mut self) {
-        // It says that it is ready after each reload of its units, too.
+        // The daemon says that it is ready after each reload of its units, too.
         while self.words.try_recv().is_ok() {}
         self.run(&["systemctl", "--no-block", "reboot"]);
         self.wait_until_up();

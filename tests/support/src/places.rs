@@ -1,4 +1,4 @@
-//! Where things lie: the repository, what cargo has built of it, and Crucible's programs.
+//! Places of things: the repository, what cargo has built of it, and Crucible's programs.
 
 use std::path::{Path, PathBuf};
 
@@ -21,23 +21,23 @@ pub fn programs() -> PathBuf {
     programs.to_owned()
 }
 
-/// Where the stand-ins for Crucible's programs lie.
+/// The directory of the stand-ins for Crucible's programs.
 pub fn stand_ins() -> PathBuf {
     programs().join("examples")
 }
 
-/// Where Crucible's programs lie: the real ones that `CRUCIBLE_BIN` names, or the stand-ins.
+/// The directory of Crucible's programs: the real ones that `CRUCIBLE_BIN` names, or the stand-ins.
 pub fn crucible() -> PathBuf {
     std::env::var_os("CRUCIBLE_BIN").map_or_else(stand_ins, PathBuf::from)
 }
 
-/// Where the real programs are, if the server is among them.
+/// The directory of the real programs, if the server is among them.
 pub fn real() -> Option<PathBuf> {
     let programs = std::env::var_os("CRUCIBLE_BIN").map(PathBuf::from);
     programs.filter(|programs| programs.join("crucible-nbd-server").exists())
 }
 
-/// One of Crucible's programs, of those that serve a volume together: the real ones, or the stand-ins.
+/// The path of one of Crucible's programs, of those that serve a volume together: the real ones, or the stand-ins.
 pub fn program(name: &str) -> PathBuf {
     real().unwrap_or_else(stand_ins).join(name)
 }

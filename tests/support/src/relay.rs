@@ -27,11 +27,11 @@ pub fn until(mut so: impl FnMut() -> bool) {
 
 /// A host, and all that its relay needs. All of it is gone with this value.
 pub struct Host {
-    /// Where everything lies.
+    /// The directory of everything.
     pub dir: tempfile::TempDir,
     /// The sled of its volume.
     pub sled: Arc<Sled>,
-    /// What keeps the servers of one host apart.
+    /// The lock that keeps the servers of one host apart.
     lock: PathBuf,
     downstairs: Vec<Option<Child>>,
     relay: Option<Child>,
@@ -107,7 +107,7 @@ impl Host {
         self.dir.path().join("still-fawn.sock")
     }
 
-    /// What the relay answers to a request on its control socket: its status, and its body.
+    /// The relay's answer to a request on its control socket: its status, and its body.
     pub fn control(&self, request: &str) -> std::io::Result<(u16, serde_json::Value)> {
         let mut stream = UnixStream::connect(self.dir.path().join("still-fawn.control"))?;
         stream.write_all(format!("{request} HTTP/1.1\r\nHost: relay\r\nConnection: close\r\n\r\n").as_bytes())?;
@@ -118,8 +118,8 @@ impl Host {
         Ok((status, serde_json::from_str(body).unwrap()))
     }
 
-    /// What a command says that looks at this host: its exit code and what it prints. `etc` in this host's directory
-    /// is for its configurations.
+    /// The answer of a command that looks at this host: its exit code and what it prints. `etc` in this host's
+    /// directory is for its configurations.
     pub fn asked(&self, words: &[&str]) -> (i32, String) {
         let mut command = Command::new(programs().join("crucible-attach"));
         command.env_remove("CRUCIBLE_SLEDS").args(words).arg("--run").arg(self.dir.path());
@@ -175,7 +175,7 @@ impl Host {
         self.dir.path().join(format!("said-{}", self.relays))
     }
 
-    /// What the last relay has said.
+    /// The words of the last relay.
     pub fn said(&self) -> String {
         fs::read_to_string(self.told()).unwrap_or_default()
     }
@@ -221,7 +221,7 @@ impl Host {
         fs::rename(new, store.join("stand-in-fault")).unwrap();
     }
 
-    /// What it is still asked to do wrong.
+    /// The faults that it is still asked for.
     pub fn faults(&self) -> String {
         fs::read_to_string(self.dir.path().join("store/stand-in-fault")).unwrap_or_default()
     }
@@ -241,7 +241,7 @@ impl Host {
 
 /// Sends a process a signal, by its name.
 pub fn signal(process: u32, name: &str) {
-    // It may have ended by itself meanwhile.
+    // The process may have ended by itself meanwhile.
     _ = Command::new("kill").args(["-s", name, &process.to_string()]).stderr(Stdio::null()).status().unwrap();
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
 
-/// Where they lie.
+/// The directory in which they lie.
 const DISKS: &str = "/var/tmp";
 
 /// A new one, whose name begins like this; the process that made it follows.
