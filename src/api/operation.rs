@@ -11,6 +11,7 @@ use crate::wire::{Attach, Drained, Error, Refusal, Release, Word};
 use bytes::Bytes;
 use http::Method;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use std::time::Duration;
 use uuid::Uuid;
 
 /// What an operation needs to know of the disk.
@@ -237,6 +238,16 @@ macro_rules! operations {
             }
         }
     };
+}
+
+impl Operation {
+    /// How long the answer may be held, as was asked for.
+    pub fn hold(&self) -> Duration {
+        match self {
+            Self::ShowVolume { wait: Some(Held(hold)), .. } | Self::ShowJob { wait: Some(Held(hold)), .. } => *hold,
+            _ => Duration::ZERO,
+        }
+    }
 }
 
 operations! {

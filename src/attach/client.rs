@@ -6,12 +6,13 @@
 
 use super::dial::dial;
 use super::endpoint::Endpoint;
+use crate::api::{Held, Operation, Outgoing};
 use crate::check::{Code, Severity};
 use crate::decide::attach::RETURN_LIMIT;
 use crate::names::{SledName, VolumeName};
 use crate::wire::{Attach, Drained, Error, Holder, Refusal, RefusedTicket, Release, Released, Ticket, Volume};
 use bytes::Bytes;
-use http::{Method, Request, StatusCode};
+use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -151,12 +152,9 @@ pub(super) type Hold = (u64, u64);
 
 /// Ask a sled for a volume.
 pub(super) async fn look(sled: &Endpoint, name: &VolumeName, hold: Option<Hold>) -> Result<Look, Trouble> {
-    let path = match hold {
-        Some((seconds, revision)) => format!("/v1/volumes/{name}?wait={seconds}&revision={revision}"),
-        None => format!("/v1/volumes/{name}"),
-    };
-    let patience = ANSWER_LIMIT + Duration::from_secs(hold.map_or(0, |(seconds, _)| seconds));
-    let Answer { status, body, from } = ask(sled, Method::GET, &path, Bytes::new(), patience).await?;
+    let wait = hold.map(|(seconds, _)| Held(Duration::from_secs(seconds)));
+    let shown = Operation::ShowVolume { volume: name.clone(), wait, revision: hold.map(|(_, revision)| revision) };
+    let Answer { status, body, from } = ask(sled, &shown, ANSWER_LIMIT + shown.hold()).await?;
     // A volume that is not ready answers 503 with its own body.
     match status {
         StatusCode::OK | StatusCode::SERVICE_UNAVAILABLE => {
@@ -168,9 +166,8 @@ pub(super) async fn look(sled: &Endpoint, name: &VolumeName, hold: Option<Hold>)
 
 /// Ask a sled for the right to attach a volume.
 pub(super) async fn ticket(sled: &Endpoint, name: &VolumeName, wanted: Attach) -> Result<Ticket, Trouble> {
-    let wanted = serde_json::to_vec(&wanted).map_err(|why| Trouble::Odd(why.to_string()))?;
-    let path = format!("/v1/volumes/{name}/attach");
-    let Answer { status, body, from } = ask(sled, Method::POST, &path, wanted.into(), GRANT_LIMIT).await?;
+    let asked = Operation::AttachVolume { volume: name.clone(), wanted };
+    let Answer { status, body, from } = ask(sled, &asked, GRANT_LIMIT).await?;
     match status {
         StatusCode::OK => match read_ticket(name, &body) {
             Ok(ticket) if ticket.host.to_canonical() != from => {
@@ -184,10 +181,9 @@ pub(super) async fn ticket(sled: &Endpoint, name: &VolumeName, wanted: Attach) -
 
 /// Let go of what a sled has granted with this generation.
 pub(super) async fn release(sled: &Endpoint, name: &VolumeName, generation: u64) -> Result<Released, Trouble> {
-    let wanted = serde_json::to_vec(&Release { generation: Some(generation) });
-    let wanted = wanted.map_err(|why| Trouble::Odd(why.to_string()))?;
-    let path = format!("/v1/volumes/{name}/release");
-    let Answer { status, body, .. } = ask(sled, Method::POST, &path, wanted.into(), GRANT_LIMIT).await?;
+    let held = Release { generation: Some(generation) };
+    let asked = Operation::ReleaseVolume { volume: name.clone(), held };
+    let Answer { status, body, .. } = ask(sled, &asked, GRANT_LIMIT).await?;
     match status {
         StatusCode::OK => {
             serde_json::from_slice(&body).map_err(|why| Trouble::Odd(format!("its answer is odd: {why}")))
@@ -198,9 +194,8 @@ pub(super) async fn release(sled: &Endpoint, name: &VolumeName, generation: u64)
 
 /// Tell a sled what has come of its wish that a volume is detached.
 pub(super) async fn drained(sled: &Endpoint, name: &VolumeName, said: &Drained) -> Result<(), Trouble> {
-    let said = serde_json::to_vec(said).map_err(|why| Trouble::Odd(why.to_string()))?;
-    let path = format!("/v1/volumes/{name}/drained");
-    let Answer { status, body, .. } = ask(sled, Method::POST, &path, said.into(), ANSWER_LIMIT).await?;
+    let asked = Operation::ReportDrain { volume: name.clone(), said: said.clone() };
+    let Answer { status, body, .. } = ask(sled, &asked, ANSWER_LIMIT).await?;
     match status {
         StatusCode::OK => Ok(()),
         status => Err(refused(status, &body).unwrap_or_else(|| odd(status))),
@@ -258,13 +253,13 @@ struct Answer {
     from: IpAddr,
 }
 
-async fn ask(sled: &Endpoint, method: Method, path: &str, body: Bytes, patience: Duration) -> Result<Answer, Trouble> {
+async fn ask(sled: &Endpoint, operation: &Operation, patience: Duration) -> Result<Answer, Trouble> {
     let unreachable = |why: &dyn Display| Trouble::Unreachable(why.to_string());
     let stream = dial(&sled.host, sled.port).await.map_err(|why| unreachable(&why))?;
     // The host by its address, whatever name it was found by: the sled need not know that.
     let host = stream.peer_addr().map_err(|why| unreachable(&why))?;
     let from = stream.local_addr().map_err(|why| unreachable(&why))?.ip().to_canonical();
-    let answer = timeout(patience, exchange(stream, host, method, path, body)).await;
+    let answer = timeout(patience, exchange(stream, host, operation.request())).await;
     let late = || unreachable(&format_args!("no answer in {} s", patience.as_secs()));
     let (status, body) = answer.map_err(|_| late())??;
     Ok(Answer { status, body, from })
@@ -272,17 +267,12 @@ async fn ask(sled: &Endpoint, method: Method, path: &str, body: Bytes, patience:
 
 /// Send a request and read the answer. The connection is driven here and by no task of its own, so that it ends when
 /// this does.
-async fn exchange(
-    stream: TcpStream,
-    host: SocketAddr,
-    method: Method,
-    path: &str,
-    body: Bytes,
-) -> Result<(StatusCode, Bytes), Trouble> {
+async fn exchange(stream: TcpStream, host: SocketAddr, asked: Outgoing) -> Result<(StatusCode, Bytes), Trouble> {
     let cut = |why: hyper::Error| Trouble::Unreachable(why.to_string());
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(cut)?;
-    let request = Request::builder().method(method).uri(path).header(http::header::HOST, host.to_string());
-    let request = request.header(http::header::CONTENT_TYPE, "application/json").body(Full::new(body));
+    let request =
+        Request::builder().method(asked.method).uri(asked.target).header(http::header::HOST, host.to_string());
+    let request = request.header(http::header::CONTENT_TYPE, "application/json").body(Full::new(asked.body));
     let request = request.map_err(|why| Trouble::Odd(why.to_string()))?;
     let answer = async {
         let answer = sender.send_request(request).await.map_err(cut)?;

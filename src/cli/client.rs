@@ -1,9 +1,9 @@
 //! The supervisor's unix socket, spoken to in HTTP.
 
 use super::failure::Failure;
+use crate::api::{Look, Operation, Outgoing};
 use crate::names::VolumeName;
 use crate::wire::{ErrorBody, Refusal, Sled, Volume};
-use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1;
@@ -19,8 +19,6 @@ use tokio::time::{sleep, timeout};
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 /// Time that the supervisor may take to answer a request for action: it may look at regions first.
 const ORDER_LIMIT: Duration = Duration::from_secs(60);
-/// Longest time that the supervisor holds an answer.
-const HOLD_LIMIT: Duration = Duration::from_secs(60);
 /// Time between two requests to a supervisor that has only just started.
 const STARTING_POLL: Duration = Duration::from_millis(50);
 /// Longest body of an answer: of a sled with a thousand regions it has less than a tenth of it.
@@ -39,57 +37,30 @@ impl Client {
 
     /// Read everything about the sled.
     pub(super) async fn sled(&self) -> Result<Sled, Failure> {
-        self.get("/v1/sled").await
+        self.ask(&Operation::ShowSled {}).await
     }
 
     /// Read everything about a volume.
     pub(super) async fn volume(&self, name: &VolumeName) -> Result<Volume, Failure> {
-        self.get(&format!("/v1/volumes/{name}")).await
+        self.ask(&Operation::ShowVolume { volume: name.clone(), wait: None, revision: None }).await
     }
 
     /// Have the supervisor look at the disk now.
     pub(super) async fn look(&self) -> Result<(), Failure> {
-        self.order(Method::POST, "/v1/look").await
+        self.ask(&Operation::Look {}).await
     }
 
-    /// Read what is at a path. A volume that is not ready answers 503 with its body, which is an
-    /// answer too.
-    pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
-        self.ask(Method::GET, path, ANSWER_LIMIT).await
-    }
-
-    /// Read what is at a path, where the supervisor may hold its answer for a minute.
-    pub(super) async fn get_held<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
-        self.ask(Method::GET, path, ANSWER_LIMIT + HOLD_LIMIT).await
-    }
-
-    /// Request an action.
-    pub(super) async fn order<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, Failure> {
-        self.ask(method, path, ORDER_LIMIT).await
-    }
-
-    /// Request an action with a body.
-    pub(super) async fn bring<T: DeserializeOwned>(&self, path: &str, body: Bytes) -> Result<T, Failure> {
-        self.send(Method::POST, path, body, ORDER_LIMIT).await
-    }
-
-    /// Send a request, and give up after a while: systemd holds the socket open even when no supervisor
-    /// answers on it.
-    async fn ask<T: DeserializeOwned>(&self, method: Method, path: &str, limit: Duration) -> Result<T, Failure> {
-        self.send(method, path, Bytes::new(), limit).await
-    }
-
-    async fn send<T: DeserializeOwned>(
-        &self,
-        method: Method,
-        path: &str,
-        body: Bytes,
-        limit: Duration,
-    ) -> Result<T, Failure> {
+    /// Ask for an operation, and give up after a while: systemd holds the socket open even when no supervisor
+    /// answers on it. A volume that is not ready answers 503 with its body, which is an answer too.
+    pub(super) async fn ask<T: DeserializeOwned>(&self, operation: &Operation) -> Result<T, Failure> {
+        let row = operation.row();
+        let reads = row.method == Method::GET && !matches!(row.look, Look::First | Look::Afresh);
+        let limit = if reads { ANSWER_LIMIT } else { ORDER_LIMIT } + operation.hold();
+        let request = operation.request();
         let late = || Failure::Unreachable(self.socket.clone(), io::Error::from(io::ErrorKind::TimedOut));
         let talk = async {
             loop {
-                match self.talk(method.clone(), path, body.clone()).await {
+                match self.talk(request.clone()).await {
                     // A supervisor that has only just started knows more in a moment.
                     Err(Failure::Refused(why)) if why.code == Refusal::Starting => sleep(STARTING_POLL).await,
                     answer => return answer,
@@ -99,14 +70,14 @@ impl Client {
         timeout(limit, talk).await.unwrap_or_else(|_| Err(late()))
     }
 
-    async fn talk<T: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> Result<T, Failure> {
+    async fn talk<T: DeserializeOwned>(&self, asked: Outgoing) -> Result<T, Failure> {
         let unreachable = |why| Failure::Unreachable(self.socket.clone(), why);
         let stream = UnixStream::connect(&self.socket).await.map_err(unreachable)?;
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|why| unreachable(io::Error::other(why)))?;
         let driver = tokio::spawn(connection);
-        let request = Request::builder().method(method).uri(path).header(http::header::HOST, "sled");
-        let request = request.body(Full::new(body)).map_err(io::Error::other)?;
+        let request = Request::builder().method(asked.method).uri(asked.target).header(http::header::HOST, "sled");
+        let request = request.body(Full::new(asked.body)).map_err(io::Error::other)?;
         let answer = sender.send_request(request).await.map_err(|why| unreachable(io::Error::other(why)))?;
         let status = answer.status();
         let body = Limited::new(answer.into_body(), BODY_LIMIT_BYTES).collect().await.map_err(|why| {

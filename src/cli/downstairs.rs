@@ -5,8 +5,8 @@ use super::failure::Failure;
 use super::neighbours::{Doors, Elsewhere};
 use super::orders;
 use super::print::{or_dash, print};
-use super::query;
 use super::region;
+use crate::api::{Operation, Program};
 use crate::table::{Table, plain};
 use crate::wire::{Granted, Refusal, Region};
 use clap::{Args, Subcommand};
@@ -69,8 +69,8 @@ pub(super) async fn upgrade(
 ) -> Result<bool, Failure> {
     let brought = program.map(read).transpose()?.unwrap_or_default();
     let from = program.map(|path| path.display().to_string());
-    let path = query::with("/v1/downstairs/upgrade", &[("from", from), query::flag("force", force)]);
-    let granted: Granted = client.bring(&path, brought.into()).await?;
+    let program = Program(brought.into());
+    let granted: Granted = client.ask(&Operation::UpgradeDownstairs { force, from, program }).await?;
     orders::follow(client, doors, granted, json).await
 }
 

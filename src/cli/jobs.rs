@@ -5,11 +5,11 @@ use super::failure::Failure;
 use super::neighbours::Elsewhere;
 use super::orders;
 use super::print::{ago, or_dash, print};
+use crate::api::{JobId, Operation};
 use crate::table::{Table, Tone, plain};
 use crate::times::in_seconds;
 use crate::wire::{Granted, Job, JobState};
 use clap::{Args, Subcommand};
-use http::Method;
 use std::fmt::Write as _;
 
 /// List the jobs, show or cancel one.
@@ -39,7 +39,7 @@ impl JobsCommand {
 }
 
 async fn list(client: &Client, json: bool) -> Result<bool, Failure> {
-    let jobs: Vec<Job> = client.get("/v1/jobs").await?;
+    let jobs: Vec<Job> = client.ask(&Operation::ListJobs {}).await?;
     print(json, &jobs, |jobs| table(jobs))?;
     Ok(true)
 }
@@ -86,14 +86,14 @@ struct Cancel {
 impl Cancel {
     async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
         let id = self.id;
-        let granted: Granted = client.order(Method::DELETE, &format!("/v1/jobs/{id}")).await?;
+        let granted: Granted = client.ask(&Operation::CancelJob { id: JobId(id) }).await?;
         print(json, &granted, |_| format!("job {id} is being cancelled\n"))?;
         Ok(true)
     }
 }
 
 async fn find(client: &Client, id: u64) -> Result<Job, Failure> {
-    client.get(&format!("/v1/jobs/{id}")).await
+    client.ask(&Operation::ShowJob { id: JobId(id), wait: None, revision: None, asks: false }).await
 }
 
 fn table(jobs: &[Job]) -> String {

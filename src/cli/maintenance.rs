@@ -3,14 +3,11 @@
 use super::client::Client;
 use super::failure::Failure;
 use super::print::print;
-use super::query;
+use crate::api::{Choice, Operation, Sentence};
 use crate::span::Span;
 use crate::times::in_seconds;
 use crate::wire::Maintenance;
 use clap::{Args, Subcommand};
-use http::Method;
-
-const PATH: &str = "/v1/maintenance";
 
 /// Ask hosts to wait while somebody is at work on the sled; what is attached goes on.
 #[derive(Debug, Subcommand)]
@@ -44,9 +41,9 @@ pub(super) struct On {
 
 impl On {
     async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
-        let time = self.time.map(|time| format!("{}s", time.seconds));
-        let path = query::with(PATH, &[query::flag("on", true), ("for", time), ("reason", self.reason.clone())]);
-        let now: Option<Maintenance> = client.order(Method::PUT, &path).await?;
+        let reason = self.reason.clone().map(Sentence);
+        let on = Operation::SetMaintenance { on: Choice(true), time: self.time, reason };
+        let now: Option<Maintenance> = client.ask(&on).await?;
         print(json, &now, |now| text(now.as_ref()))?;
         Ok(true)
     }
@@ -58,8 +55,8 @@ pub(super) struct Off;
 
 impl Off {
     async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
-        let path = query::with(PATH, &[("on", Some("false".into()))]);
-        let now: Option<Maintenance> = client.order(Method::PUT, &path).await?;
+        let off = Operation::SetMaintenance { on: Choice(false), time: None, reason: None };
+        let now: Option<Maintenance> = client.ask(&off).await?;
         print(json, &now, |now| text(now.as_ref()))?;
         Ok(true)
     }
@@ -71,7 +68,7 @@ pub(super) struct Show;
 
 impl Show {
     async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
-        let now: Option<Maintenance> = client.get(PATH).await?;
+        let now: Option<Maintenance> = client.ask(&Operation::ShowMaintenance {}).await?;
         print(json, &now, |now| text(now.as_ref()))?;
         Ok(now.is_none())
     }

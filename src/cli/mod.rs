@@ -29,7 +29,6 @@ mod maintenance;
 mod neighbours;
 mod orders;
 mod print;
-mod query;
 mod region;
 mod reload;
 mod setup;

@@ -3,12 +3,11 @@
 use super::client::Client;
 use super::failure::Failure;
 use super::neighbours::{Doors, Neighbours};
-use super::query;
+use crate::api::{Held, JobId, Operation};
 use crate::clean;
 use crate::names::RegionName;
 use crate::terminal;
 use crate::wire::{Error, ErrorCode, Granted, Job, JobKind, JobState, Refusal};
-use http::Method;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use std::io::{self, IsTerminal};
@@ -26,13 +25,12 @@ const JOB_HOLD: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Order {
     pub(super) region: RegionName,
-    pub(super) method: Method,
-    pub(super) path: String,
+    pub(super) operation: Operation,
 }
 
 impl Order {
-    pub(super) fn new(region: RegionName, method: Method, path: String) -> Self {
-        Self { region, method, path }
+    pub(super) fn new(region: &RegionName, operation: Operation) -> Self {
+        Self { region: region.clone(), operation }
     }
 }
 
@@ -67,7 +65,7 @@ pub(super) async fn carry_out(client: &Client, doors: &Doors, orders: Vec<Order>
     let doors = Arc::new(doors.clone());
     let (mut watching, mut unreached, all) = (JoinSet::new(), Vec::new(), orders.len());
     for order in orders {
-        let mut asked = client.order::<Granted>(order.method, &order.path).await;
+        let mut asked = client.ask::<Granted>(&order.operation).await;
         if let Err(failure @ Failure::Unreachable(..)) = asked {
             asked = Err(Failure::Refused(failure.error()));
             unreached.push(failure);
@@ -148,13 +146,13 @@ async fn watch(
     let mut neighbours = Neighbours::new(doors);
     // The answer is held until the end where nobody watches.
     let hold = if bar.is_hidden() { JOB_HOLD } else { JOB_POLL };
-    let wait = [("wait", Some(hold.as_secs_f64().to_string())), query::flag("asks", true)];
+    let shown = Operation::ShowJob { id: JobId(job.id), wait: Some(Held(hold)), revision: None, asks: true };
     while job.state == JobState::Running {
         show(bar, &job);
         if let Some(ask) = &job.asks {
             neighbours.answer(client, job.id, ask).await;
         }
-        job = match client.get_held(&query::with(&format!("/v1/jobs/{}", job.id), &wait)).await {
+        job = match client.ask(&shown).await {
             Ok(job) => job,
             // The end of this job is not known; that of the others still is.
             Err(failure) => return Ok(Outcome { error: Some(failure.error()), job: Some(job), ..outcome }),
@@ -218,7 +216,10 @@ mod tests {
     use tokio::net::UnixListener;
 
     fn orders() -> Vec<Order> {
-        let order = |name: &str| Order::new(name.parse().unwrap(), Method::POST, format!("/v1/regions/{name}"));
+        let order = |name: &str| {
+            let region: RegionName = name.parse().unwrap();
+            Order::new(&region, Operation::CreateRegion { region: region.clone(), never_existed: None })
+        };
         ["still-fawn-0", "still-fawn-1", "still-fawn-2"].map(order).into()
     }
 

@@ -3,13 +3,12 @@
 use super::client::Client;
 use super::failure::Failure;
 use super::print::{ago, print};
-use super::query;
+use crate::api::Operation;
 use crate::size::spoken;
 use crate::table::{Table, Tone, plain};
 use crate::times::in_seconds;
 use crate::wire::{DeletedRegion, Marked, StorageDetail, StoredRegion};
 use clap::{Args, Subcommand};
-use http::Method;
 use std::fmt::Write as _;
 use uuid::Uuid;
 
@@ -47,9 +46,7 @@ struct Init {
 
 impl Init {
     async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
-        let replace = self.replace.map(|uuid| uuid.to_string());
-        let path = query::with("/v1/storage/init", &[("replace", replace)]);
-        let marked: Marked = client.order(Method::POST, &path).await?;
+        let marked: Marked = client.ask(&Operation::InitStorage { replace: self.replace }).await?;
         print(json, &marked, |Marked { disk, sled, marked }| {
             format!("the data disk is {disk}, of the sled {sled} since {}\n", in_seconds(*marked))
         })?;
@@ -60,7 +57,7 @@ impl Init {
 /// Read what takes the data disk, as it lies there now.
 pub(super) async fn detail(client: &Client) -> Result<StorageDetail, Failure> {
     client.look().await?;
-    client.get("/v1/storage").await
+    client.ask(&Operation::ShowStorage {}).await
 }
 
 fn text(detail: &StorageDetail) -> String {

@@ -1,14 +1,13 @@
 //! `sledctl config diff`: what another configuration would change, and what that means to hosts.
 
 use super::short;
+use crate::api::{ConfigNumber, Operation};
 use crate::cli::client::Client;
 use crate::cli::failure::Failure;
 use crate::cli::print::print;
-use crate::cli::query::{self, flag};
 use crate::table::Tone;
 use crate::wire::{Change, Condition, Difference};
 use clap::Args;
-use http::Method;
 
 /// Show what the configuration in the files would change, what that means to hosts, and which
 /// conditions would come and go.
@@ -26,8 +25,8 @@ impl Diff {
 
 /// Ask what the configuration in the files would change, or one that was in force, by its number.
 pub(in crate::cli) async fn difference(client: &Client, kept: Option<u64>) -> Result<Difference, Failure> {
-    let parameters = [flag("dry_run", true), ("kept", kept.map(|number| number.to_string()))];
-    client.order(Method::POST, &query::with("/v1/reload", &parameters)).await
+    let kept = kept.map(ConfigNumber);
+    client.ask(&Operation::Reload { dry_run: true, yes: false, unattended: false, kept, by: None }).await
 }
 
 /// Write what another configuration changes.

@@ -1,6 +1,7 @@
 //! `sledctl config history`: the last configurations that were in force.
 
 use super::short;
+use crate::api::Operation;
 use crate::cli::client::Client;
 use crate::cli::failure::Failure;
 use crate::cli::print::print;
@@ -23,7 +24,7 @@ impl History {
 
 /// Read the configurations that are kept, without their files.
 pub(super) async fn configurations(client: &Client) -> Result<Configurations, Failure> {
-    client.get("/v1/config").await
+    client.ask(&Operation::ListConfigurations {}).await
 }
 
 fn text(all: &Configurations) -> String {

@@ -4,6 +4,7 @@
 use super::diff::{difference, text};
 use super::history::configurations;
 use super::takeover::{Takeover, operator};
+use crate::api::{ConfigNumber, Operation};
 use crate::cli::client::Client;
 use crate::cli::failure::Failure;
 use crate::cli::print::print;
@@ -34,7 +35,7 @@ impl Restore {
     pub(super) async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
         let (number, yes) = (self.number, self.yes);
         let all = configurations(client).await?;
-        let kept: Kept = client.get(&format!("/v1/config/{number}")).await?;
+        let kept: Kept = client.ask(&Operation::ShowConfiguration { number: ConfigNumber(number) }).await?;
         let found = difference(client, Some(number)).await?;
         if !json {
             print(json, &Difference { refused: None, ..found.clone() }, text)?;

@@ -1,13 +1,12 @@
 //! Takeover of a configuration: the files come into force, and it is on record who asked for that.
 
 use super::short;
+use crate::api::{Operation, Sentence};
 use crate::cli::client::Client;
 use crate::cli::failure::Failure;
 use crate::cli::print::print;
-use crate::cli::query::{self, flag};
 use crate::table::Tone;
 use crate::wire::Difference;
-use http::Method;
 use nix::unistd::{Uid, User};
 
 /// Takeover of the configuration in the files.
@@ -24,8 +23,9 @@ pub(in crate::cli) struct Takeover {
 impl Takeover {
     /// Have the configuration in the files taken over, and say what came of it.
     pub(in crate::cli) async fn run(self, client: &Client, json: bool) -> Result<bool, Failure> {
-        let parameters = [flag("yes", self.yes), flag("unattended", self.unattended), ("by", Some(self.by))];
-        let done: Difference = client.order(Method::POST, &query::with("/v1/reload", &parameters)).await?;
+        let (yes, unattended, by) = (self.yes, self.unattended, Some(Sentence(self.by)));
+        let done: Difference =
+            client.ask(&Operation::Reload { dry_run: false, yes, unattended, kept: None, by }).await?;
         print(json, &done, text)?;
         Ok(true)
     }

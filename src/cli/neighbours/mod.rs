@@ -19,7 +19,7 @@ pub(super) use doors::{Doors, Elsewhere};
 
 use super::client::Client;
 use super::failure::Failure;
-use super::query;
+use crate::api::{JobId, Operation};
 use crate::names::VolumeName;
 use crate::wire::{Ask, Granted, Hosts, Refusal, Volume, Word};
 use report::reports;
@@ -53,10 +53,9 @@ impl<'a> Neighbours<'a> {
             return sleep(POLL).await;
         }
         let word = self.word(client, ask).await;
-        let Ok(text) = serde_json::to_vec(&word) else { return };
-        let path = query::with(&format!("/v1/jobs/{job}/word"), &[("number", Some(ask.number.to_string()))]);
+        let told = Operation::AnswerJob { id: JobId(job), number: ask.number, word };
         // A word that could not be told is told again.
-        if client.bring::<Granted>(&path, text.into()).await.is_ok() {
+        if client.ask::<Granted>(&told).await.is_ok() {
             self.answered = ask.number;
         }
     }
@@ -85,7 +84,7 @@ impl<'a> Neighbours<'a> {
 /// Read what this sled itself knows of a volume, and of the hosts that are connected by a look made for it.
 async fn own(client: &Client, name: &VolumeName) -> Result<(Volume, Option<Hosts>), Failure> {
     let volume = client.volume(name).await?;
-    let hosts = match client.get(&format!("/v1/volumes/{name}/hosts")).await {
+    let hosts = match client.ask(&Operation::ShowHosts { volume: name.clone() }).await {
         Err(Failure::Refused(why)) if why.code == Refusal::NotFound => None,
         hosts => Some(hosts?),
     };

@@ -1,6 +1,7 @@
 //! Reports of other sleds on a volume, asked for at their doors.
 
 use super::doors::Doors;
+use crate::api::Operation;
 use crate::names::{RegionName, SledName, VolumeName};
 use crate::wire::{Ask, Hosts, Peer, Region, State, Volume};
 use bytes::Bytes;
@@ -112,9 +113,9 @@ async fn ask_in_time(at: SocketAddr, volume: VolumeName) -> (SocketAddr, io::Res
 }
 
 async fn ask_at(at: SocketAddr, volume: &VolumeName) -> io::Result<Report> {
-    let path = format!("/v1/volumes/{volume}");
-    let theirs: Report = get(at, &path).await?.ok_or_else(|| io::Error::other("it does not know the volume"))?;
-    let hosts: Option<Hosts> = get(at, &format!("{path}/hosts")).await?;
+    let shown = Operation::ShowVolume { volume: volume.clone(), wait: None, revision: None };
+    let theirs: Report = get(at, &shown).await?.ok_or_else(|| io::Error::other("it does not know the volume"))?;
+    let hosts: Option<Hosts> = get(at, &Operation::ShowHosts { volume: volume.clone() }).await?;
     match hosts {
         Some(hosts) if hosts.sled != theirs.sled || hosts.volume != theirs.volume => {
             Err(io::Error::other("its answers are of different sleds"))
@@ -123,12 +124,12 @@ async fn ask_at(at: SocketAddr, volume: &VolumeName) -> io::Result<Report> {
     }
 }
 
-/// Read what is at a path; `None` if nothing is.
-async fn get<T: DeserializeOwned>(at: SocketAddr, path: &str) -> io::Result<Option<T>> {
+/// Ask for an operation; `None` if there is nothing of that kind.
+async fn get<T: DeserializeOwned>(at: SocketAddr, operation: &Operation) -> io::Result<Option<T>> {
     let stream = TcpStream::connect(at).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
     let _driver = JoinSet::from_iter([connection]);
-    let request = Request::get(path).header(http::header::HOST, at.to_string());
+    let request = Request::get(operation.request().target).header(http::header::HOST, at.to_string());
     let request = request.body(Empty::<Bytes>::new()).map_err(io::Error::other)?;
     let answer = sender.send_request(request).await.map_err(io::Error::other)?;
     if answer.status() == StatusCode::NOT_FOUND {

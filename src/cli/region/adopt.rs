@@ -1,19 +1,18 @@
 //! `sledctl region adopt`: regions that something else served before.
 
 use super::Which;
+use crate::api::{Directory, Operation};
 use crate::check::Code;
 use crate::cli::client::Client;
 use crate::cli::failure::Failure;
 use crate::cli::neighbours::Doors;
 use crate::cli::orders::{Order, carry_out};
 use crate::cli::print::{or_dash, print};
-use crate::cli::query;
 use crate::names::RegionName;
 use crate::table::{Table, Tone, plain};
 use crate::terminal;
 use crate::wire::{Error, Proposal, Region, State};
 use clap::Args;
-use http::Method;
 use std::path::PathBuf;
 
 /// Take regions over from what served them before: the unit is stopped and disabled, the
@@ -40,14 +39,16 @@ impl Adopt {
         if regions.is_empty() && !json {
             terminal::out("nothing waits to be adopted\n")?;
         }
-        let order = |region: RegionName| Order::new(region.clone(), Method::POST, self.path(&region));
+        let adopt = |region: &RegionName| Operation::AdoptRegion { region: region.clone(), from: self.directory() };
+        let order = |region: RegionName| Order::new(&region, adopt(&region));
         carry_out(client, &Doors::default(), regions.into_iter().map(order).collect(), json).await
     }
 
     async fn propose(&self, client: &Client, regions: Vec<RegionName>, json: bool) -> Result<bool, Failure> {
         let mut proposals = Vec::new();
         for region in regions {
-            proposals.push(match client.order::<Proposal>(Method::GET, &self.path(&region)).await {
+            let propose = Operation::ProposeAdoption { region: region.clone(), from: self.directory() };
+            proposals.push(match client.ask::<Proposal>(&propose).await {
                 Err(Failure::Refused(error)) => refused(region, &error),
                 proposal => proposal?,
             });
@@ -56,9 +57,9 @@ impl Adopt {
         Ok(proposals.iter().all(|proposal| proposal.problem.is_none()))
     }
 
-    fn path(&self, region: &RegionName) -> String {
-        let from = self.from.as_ref().map(|dir| dir.display().to_string().trim_end_matches('/').to_owned());
-        query::with(&format!("/v1/regions/{region}/adopt"), &[("from", from)])
+    fn directory(&self) -> Option<Directory> {
+        let plain = |dir: &PathBuf| dir.display().to_string().trim_end_matches('/').into();
+        self.from.as_ref().map(plain).map(Directory)
     }
 }
 

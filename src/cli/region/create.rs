@@ -1,17 +1,17 @@
 //! `sledctl region create`: regions that do not exist yet.
 
 use super::Which;
+use crate::api::Operation;
 use crate::cli::client::Client;
 use crate::cli::failure::Failure;
 use crate::cli::neighbours::Doors;
 use crate::cli::orders::{Order, carry_out};
-use crate::cli::{query, storage};
+use crate::cli::storage;
 use crate::config_dir;
 use crate::names::RegionName;
 use crate::size::spoken;
 use crate::wire::{Error, Refusal, StorageDetail};
 use clap::Args;
-use http::Method;
 use std::path::Path;
 
 /// Create regions that do not exist yet. One that does is left as it is.
@@ -42,10 +42,8 @@ impl Create {
     }
 
     fn order(&self, region: RegionName) -> Order {
-        let never = self.never_existed.as_ref().filter(|name| **name == region);
-        let path = format!("/v1/regions/{region}");
-        let path = query::with(&path, &[("never_existed", never.map(ToString::to_string))]);
-        Order::new(region, Method::POST, path)
+        let never_existed = self.never_existed.clone().filter(|name| *name == region);
+        Order::new(&region, Operation::CreateRegion { region: region.clone(), never_existed })
     }
 }
 

@@ -1,15 +1,14 @@
 //! `sledctl region hold` and `release`: a region that is kept from running, and one that may run again.
 
 use super::Which;
+use crate::api::{Operation, Sentence};
 use crate::cli::client::Client;
 use crate::cli::failure::Failure;
 use crate::cli::neighbours::{Doors, Elsewhere};
 use crate::cli::orders::{Order, carry_out};
-use crate::cli::query::{self, flag};
 use crate::names::RegionName;
 use crate::wire::State;
 use clap::Args;
-use http::Method;
 
 /// Stop a region and keep it from running, until it is released; also over a reboot.
 #[derive(Debug, Args)]
@@ -29,9 +28,9 @@ pub(in crate::cli) struct Hold {
 impl Hold {
     pub(super) async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
         let doors = self.elsewhere.doors(client).await?;
-        let path = format!("/v1/regions/{}/hold", self.region);
-        let path = query::with(&path, &[("reason", self.reason.clone()), flag("force", self.force)]);
-        carry_out(client, &doors, vec![Order::new(self.region.clone(), Method::POST, path)], json).await
+        let (region, reason) = (self.region.clone(), self.reason.clone().map(Sentence));
+        let hold = Operation::HoldRegion { region, force: self.force, reason };
+        carry_out(client, &doors, vec![Order::new(&self.region, hold)], json).await
     }
 }
 
@@ -45,10 +44,7 @@ pub(in crate::cli) struct Release {
 impl Release {
     pub(super) async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
         let regions = self.which.regions(client, |region| region.state == Some(State::Held)).await?;
-        let order = |region: RegionName| {
-            let path = format!("/v1/regions/{region}/release");
-            Order::new(region, Method::POST, path)
-        };
+        let order = |region: RegionName| Order::new(&region, Operation::ReleaseRegion { region: region.clone() });
         carry_out(client, &Doors::default(), regions.into_iter().map(order).collect(), json).await
     }
 }

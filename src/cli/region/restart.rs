@@ -1,14 +1,13 @@
 //! `sledctl region restart`: regions run anew, one of a volume at a time.
 
 use super::Which;
+use crate::api::Operation;
 use crate::cli::client::Client;
 use crate::cli::failure::Failure;
 use crate::cli::neighbours::Elsewhere;
 use crate::cli::orders::{Order, carry_out};
-use crate::cli::query::{self, flag};
 use crate::names::RegionName;
 use clap::Args;
-use http::Method;
 
 /// Restart regions, one of a volume at a time: each only while the volume's others serve, and
 /// the next one only when its hosts are back on it.
@@ -35,8 +34,7 @@ impl Restart {
     }
 
     fn order(&self, region: RegionName) -> Order {
-        let path = format!("/v1/regions/{region}/restart");
-        let path = query::with(&path, &[flag("rolling", self.rolling), flag("force", self.force)]);
-        Order::new(region, Method::POST, path)
+        let (force, rolling) = (self.force, self.rolling);
+        Order::new(&region, Operation::RestartRegion { region: region.clone(), force, rolling })
     }
 }

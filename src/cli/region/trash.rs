@@ -1,13 +1,12 @@
 //! `sledctl region delete`, `restore` and `purge`: regions that are deleted, and lie in the trash for a while.
 
+use crate::api::{Operation, Unix};
 use crate::cli::client::Client;
 use crate::cli::failure::Failure;
 use crate::cli::neighbours::Doors;
 use crate::cli::orders::{Order, carry_out};
-use crate::cli::query::{self, Parameter};
 use crate::names::{NameError, RegionName};
 use clap::Args;
-use http::Method;
 use std::str::FromStr;
 
 /// Delete a region: it is kept for a while, and can be had back.
@@ -22,9 +21,9 @@ pub(in crate::cli) struct Delete {
 
 impl Delete {
     pub(super) async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
-        let path = format!("/v1/regions/{}", self.region);
-        let path = query::with(&path, &[("yes_destroy", self.yes_destroy.clone())]);
-        let order = Order::new(self.region.clone(), Method::DELETE, path);
+        let Self { region, yes_destroy } = self;
+        let delete = Operation::DeleteRegion { region: region.clone(), yes_destroy: yes_destroy.clone() };
+        let order = Order::new(region, delete);
         carry_out(client, &Doors::default(), vec![order], json).await
     }
 }
@@ -39,9 +38,8 @@ pub(in crate::cli) struct Restore {
 
 impl Restore {
     pub(super) async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
-        let Deleted { region, .. } = &self.region;
-        let path = query::with(&format!("/v1/regions/{region}/restore"), &[self.region.parameter()]);
-        let order = Order::new(region.clone(), Method::POST, path);
+        let Deleted { region, time } = &self.region;
+        let order = Order::new(region, Operation::RestoreRegion { region: region.clone(), deleted: time.map(Unix) });
         carry_out(client, &Doors::default(), vec![order], json).await
     }
 }
@@ -59,10 +57,9 @@ pub(in crate::cli) struct Purge {
 
 impl Purge {
     pub(super) async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
-        let Deleted { region, .. } = &self.region;
-        let parameters = [self.region.parameter(), ("yes_destroy", self.yes_destroy.clone())];
-        let path = query::with(&format!("/v1/regions/{region}/purge"), &parameters);
-        let order = Order::new(region.clone(), Method::POST, path);
+        let Deleted { region, time } = &self.region;
+        let (deleted, yes_destroy) = (time.map(Unix), self.yes_destroy.clone());
+        let order = Order::new(region, Operation::PurgeRegion { region: region.clone(), deleted, yes_destroy });
         carry_out(client, &Doors::default(), vec![order], json).await
     }
 }
@@ -73,12 +70,6 @@ struct Deleted {
     region: RegionName,
     /// Time of its deletion, in seconds since 1970.
     time: Option<i64>,
-}
-
-impl Deleted {
-    fn parameter(&self) -> Parameter<'static> {
-        ("deleted", self.time.map(|time| time.to_string()))
-    }
 }
 
 impl FromStr for Deleted {

@@ -1,17 +1,16 @@
 //! `sledctl volume drain`: the host that has a volume is asked to detach it.
 
+use crate::api::{Held, Operation, Sentence};
 use crate::clean;
 use crate::cli::client::Client;
 use crate::cli::failure::Failure;
 use crate::cli::print::print;
-use crate::cli::query;
 use crate::names::VolumeName;
 use crate::span::Span;
 use crate::terminal;
 use crate::times::in_seconds;
 use crate::wire::{self, Attached, DrainState, Refusal, Volume};
 use clap::Args;
-use http::Method;
 use std::net::IpAddr;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -42,14 +41,13 @@ impl Drain {
     /// Begin or end a drain; `Ok(false)` if a host still has the volume.
     pub(super) async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
         let volume = &self.volume;
-        let path = format!("/v1/volumes/{volume}/drain");
         if self.end {
-            let now: Option<wire::Drain> = client.order(Method::DELETE, &path).await?;
+            let now: Option<wire::Drain> = client.ask(&Operation::EndDrain { volume: volume.clone() }).await?;
             print(json, &now, |_| format!("{volume} is not being drained: hosts may attach it\n"))?;
             return Ok(true);
         }
-        let path = query::with(&path, &[("reason", self.reason.clone())]);
-        let asked: Option<wire::Drain> = client.order(Method::POST, &path).await?;
+        let reason = self.reason.clone().map(Sentence);
+        let asked: Option<wire::Drain> = client.ask(&Operation::DrainVolume { volume: volume.clone(), reason }).await?;
         let Some(asked) = asked else { return Err(gone(volume)) };
         let mut now = client.volume(volume).await?;
         if !self.no_wait {
@@ -75,9 +73,9 @@ async fn wait(client: &Client, mut now: Volume, id: u64, time: Duration, json: b
             terminal::note(&waits);
             told = waits;
         }
-        let hold = HOLD_LIMIT.min(left.as_secs() + 1);
-        let parameters = [("wait", Some(hold.to_string())), ("revision", Some(now.revision.to_string()))];
-        now = client.get_held(&query::with(&format!("/v1/volumes/{}", now.volume), &parameters)).await?;
+        let wait = Some(Held(Duration::from_secs(HOLD_LIMIT.min(left.as_secs() + 1))));
+        let shown = Operation::ShowVolume { volume: now.volume, wait, revision: Some(now.revision) };
+        now = client.ask(&shown).await?;
     }
 }
 

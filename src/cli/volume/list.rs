@@ -1,5 +1,6 @@
 //! `sledctl volume list`: the volumes of a sled as a table.
 
+use crate::api::Operation;
 use crate::cli::client::Client;
 use crate::cli::failure::Failure;
 use crate::cli::print::print;
@@ -15,7 +16,7 @@ pub(in crate::cli) struct List;
 impl List {
     /// List the volumes; `Ok(false)` if one is not ready.
     pub(super) async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
-        let volumes: Volumes = client.get("/v1/volumes").await?;
+        let volumes: Volumes = client.ask(&Operation::ListVolumes {}).await?;
         print(json, &volumes, table)?;
         Ok(volumes.volumes.iter().all(|volume| volume.ready))
     }

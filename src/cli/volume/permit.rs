@@ -1,12 +1,11 @@
 //! `sledctl volume allow` and `deny`: a host that may talk to a volume, and one that is cut off.
 
 use super::show;
+use crate::api::Operation;
 use crate::cli::client::Client;
 use crate::cli::failure::Failure;
-use crate::cli::query;
 use crate::names::VolumeName;
 use clap::Args;
-use http::Method;
 
 /// Let a host of the port map talk to a volume, beside the one that holds its last ticket, or
 /// again after it was cut off.
@@ -19,8 +18,7 @@ pub(in crate::cli) struct Allow {
 impl Allow {
     pub(super) async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
         let Permit { volume, host } = &self.permit;
-        let path = query::with(&format!("/v1/volumes/{volume}/allow"), &[("host", Some(host.clone()))]);
-        let () = client.order(Method::POST, &path).await?;
+        let () = client.ask(&Operation::AllowHost { volume: volume.clone(), host: host.clone() }).await?;
         show::print_volume(client, volume, json).await?;
         Ok(true)
     }
@@ -36,8 +34,7 @@ pub(in crate::cli) struct Deny {
 impl Deny {
     pub(super) async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
         let Permit { volume, host } = &self.permit;
-        let path = query::with(&format!("/v1/volumes/{volume}/deny"), &[("host", Some(host.clone()))]);
-        let () = client.order(Method::POST, &path).await?;
+        let () = client.ask(&Operation::DenyHost { volume: volume.clone(), host: host.clone() }).await?;
         show::print_volume(client, volume, json).await?;
         Ok(true)
     }
