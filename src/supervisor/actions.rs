@@ -3,7 +3,7 @@
 use crate::act;
 use crate::act::units::NotRefreshed;
 use crate::config::Configuration;
-use crate::decide::facts::{Active, Busy, Fencing, Start};
+use crate::decide::facts::{Active, Fencing, Start};
 use crate::decide::plan::{Action, plan};
 use crate::kernel::ports::{self, Taken};
 use crate::names::RegionName;
@@ -15,7 +15,7 @@ use crate::supervisor::event::Said;
 use crate::supervisor::jobs::run::Task;
 use crate::supervisor::systemd::{Refreshed, World};
 use crate::times;
-use crate::wire::{self, JobKind};
+use crate::wire;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -152,23 +152,17 @@ impl Supervisor {
     }
 
     /// Begins a job, and marks the region as one that a job is at.
-    pub(in crate::supervisor) fn begin(
-        &mut self,
-        kind: JobKind,
-        task: Task,
-        bus: zbus::Connection,
-        disk: Uuid,
-    ) -> wire::Job {
-        let name = task.region();
-        let (job, progress) = self.jobs.list.register(kind, &name);
+    pub(in crate::supervisor) fn begin(&mut self, task: Task, bus: zbus::Connection, disk: Uuid) -> wire::Job {
+        let (job, progress) = self.jobs.list.register(task.kind(), &task.region());
         self.set_going(task, job, progress, bus, disk)
     }
 
     /// Removes what was kept long enough. One of these that failed before is the same job once more.
     fn remove(&mut self, stone: Tombstone, bus: zbus::Connection, disk: Uuid) {
         let again = self.jobs.own_removal(&stone);
-        let (job, progress) = self.jobs.list.register_unasked(JobKind::Purge, &stone.region, again);
-        self.set_going(Task::Purge(stone), job, progress, bus, disk);
+        let task = Task::Purge(stone);
+        let (job, progress) = self.jobs.list.register_unasked(task.kind(), &task.region(), again);
+        self.set_going(task, job, progress, bus, disk);
     }
 
     fn set_going(
@@ -180,22 +174,18 @@ impl Supervisor {
         disk: Uuid,
     ) -> wire::Job {
         let name = task.region();
-        let busy = match &task {
-            Task::Create(_) => Some(Busy::Creating),
-            Task::Adopt(..) => Some(Busy::Adopting),
-            Task::Delete(..) | Task::Restore(_) => Some(Busy::Deleting),
-            Task::Restart(..) | Task::Hold(..) | Task::Release(_) => Some(Busy::Waiting),
+        let busy = task.busy();
+        match &task {
             Task::Upgrade(..) => {
                 self.facts.upgrading = Some(job.id);
                 self.facts.unfinished_upgrade = false;
-                None
             }
             Task::Purge(stone) => {
                 self.jobs.begin_removal(&job, stone);
                 self.facts.removing = true;
-                None
             }
-        };
+            _ => {}
+        }
         if busy.is_some_and(|busy| !busy.passive()) {
             self.history.ends(&name, &self.facts);
         }

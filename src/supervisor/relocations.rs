@@ -22,7 +22,7 @@ use crate::supervisor::jobs::context::Context;
 use crate::supervisor::jobs::list::CANCELLED;
 use crate::supervisor::jobs::run::Task;
 use crate::systemd::names;
-use crate::wire::{self, JobKind};
+use crate::wire;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The regions whose place was changed.
@@ -222,7 +222,7 @@ impl Supervisor {
             Some(Step::Aside(name)) => self.change(name, Change::Stop, bus),
             Some(Step::Restart(local, manner)) => {
                 let name = local.name.clone();
-                let job = self.begin(JobKind::Restart, Task::Restart(local, manner), bus, disk);
+                let job = self.begin(Task::Restart(local, manner), bus, disk);
                 self.relocations.jobs.insert(job.id, name);
             }
         }
@@ -271,6 +271,7 @@ mod tests {
     use super::*;
     use crate::supervisor::jobs::list::Ended;
     use crate::supervisor::tests::{spread, supervisor_of};
+    use crate::wire::JobKind;
     use crate::wire::Refusal;
     use std::time::Duration;
 

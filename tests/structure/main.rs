@@ -5,6 +5,7 @@
 
 mod circles;
 mod manual;
+mod operations;
 
 use clap::{Command, CommandFactory};
 use crucible_sled::wire::Refusal;

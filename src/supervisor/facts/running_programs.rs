@@ -13,7 +13,6 @@ use crate::supervisor::event::Event;
 use crate::supervisor::facts::History;
 use crate::supervisor::jobs::run::Task;
 use crate::supervisor::jobs::upgrade::{Cargo, Spoken, Upgrade};
-use crate::wire::JobKind;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use tokio::sync::Mutex;
@@ -101,7 +100,7 @@ impl Supervisor {
         if let Ok(first) = may_upgrade(&self.config, &self.facts, true) {
             tracing::warn!("going on with an upgrade that was cut short");
             let order = Upgrade { cargo: Cargo::Unfinished, force: false, spoken: Spoken::Nothing };
-            self.begin(JobKind::Upgrade, Task::Upgrade(first, Box::new(order)), bus, disk);
+            self.begin(Task::Upgrade(first, Box::new(order)), bus, disk);
         }
     }
 }

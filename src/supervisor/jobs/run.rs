@@ -9,6 +9,7 @@ use crate::act::thick::ReserveError;
 use crate::act::{adopt, trash, units};
 use crate::check::Code;
 use crate::config::Provisioning;
+use crate::decide::facts::Busy;
 use crate::decide::permits::{Deletion, in_use};
 use crate::decide::turns::Manner;
 use crate::kernel::ports::{self, Taken};
@@ -27,7 +28,7 @@ use crate::supervisor::jobs::list::Ended;
 use crate::supervisor::jobs::restart;
 use crate::supervisor::jobs::upgrade::{self, Upgrade};
 use crate::systemd::{job, names};
-use crate::wire::{self, ErrorCode, Refusal};
+use crate::wire::{self, ErrorCode, JobKind, Refusal};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -54,6 +55,32 @@ impl Task {
     /// Whether what is promised to regions changes by it, or what is free.
     fn changes(&self) -> bool {
         matches!(self, Self::Create(_) | Self::Delete(..) | Self::Restore(_) | Self::Purge(_) | Self::Adopt(..))
+    }
+
+    /// The kind of the job that does it.
+    pub(in crate::supervisor) fn kind(&self) -> JobKind {
+        match self {
+            Self::Create(_) => JobKind::Create,
+            Self::Delete(..) => JobKind::Delete,
+            Self::Restore(_) => JobKind::Restore,
+            Self::Purge(_) => JobKind::Purge,
+            Self::Adopt(..) => JobKind::Adopt,
+            Self::Restart(..) => JobKind::Restart,
+            Self::Hold(..) => JobKind::Hold,
+            Self::Release(_) => JobKind::Release,
+            Self::Upgrade(..) => JobKind::Upgrade,
+        }
+    }
+
+    /// What its region is marked with from the beginning; `None`: its region is not marked.
+    pub(in crate::supervisor) fn busy(&self) -> Option<Busy> {
+        match self {
+            Self::Create(_) => Some(Busy::Creating),
+            Self::Adopt(..) => Some(Busy::Adopting),
+            Self::Delete(..) | Self::Restore(_) => Some(Busy::Deleting),
+            Self::Restart(..) | Self::Hold(..) | Self::Release(_) => Some(Busy::Waiting),
+            Self::Upgrade(..) | Self::Purge(_) => None,
+        }
     }
 
     /// The region that it is done to.
