@@ -282,6 +282,8 @@ operations! {
         = POST "/v1/volumes/{volume}/drain", Admin, Nothing, Short, "Drain";
     /// End the drain of a volume.
     EndDrain { volume: VolumeName } = DELETE "/v1/volumes/{volume}/drain", Admin, Nothing, Short, "Drain";
+    /// Show a region, as its volume does.
+    ShowRegion { region: RegionName } = GET "/v1/regions/{region}", Anyone, Published, Short, "Region";
     /// Create a region; with its name said once more, if it may have existed.
     CreateRegion { region: RegionName, never_existed: Option<RegionName> }
         = POST "/v1/regions/{region}", Admin, First, Long, "Granted";

@@ -3,7 +3,7 @@
 
 use super::answer::{Answer, bulletin, error, json, ready, text};
 use crate::api::{Held, JobId, Operation};
-use crate::names::VolumeName;
+use crate::names::{RegionName, VolumeName};
 use crate::supervisor::{Bulletin, Handle, Page};
 use crate::wire::{Error, JobState, Refusal};
 use http::StatusCode;
@@ -42,6 +42,7 @@ pub(super) async fn answer(handle: &Handle, operation: &Operation, end: End) -> 
             Ok(wait) => volume(handle, name, wait, end).await,
             Err(why) => error(why),
         },
+        Operation::ShowRegion { region: name } => latest(handle, |bulletin| region(bulletin, name)),
         Operation::ShowJob { id, wait, revision, asks } => match Wait::new(*wait, *revision) {
             Ok(wait) => job(handle, *id, wait.map_or(Duration::ZERO, |wait| wait.time), *asks, end).await,
             Err(why) => error(why),
@@ -135,10 +136,15 @@ fn over(wait: Wait, page: &Page) -> bool {
     wait.revision.map_or(page.ready, |known| page.revision != known)
 }
 
+/// The sleds that carry a volume of which no region is here.
+fn carriers(bulletin: &Bulletin, volume: &VolumeName) -> Option<String> {
+    let sleds = bulletin.elsewhere.get(volume)?;
+    Some(sleds.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
+}
+
 fn no_volume(bulletin: &Bulletin, name: &VolumeName) -> Answer {
-    let why = match bulletin.elsewhere.get(name) {
+    let why = match carriers(bulletin, name) {
         Some(sleds) => {
-            let sleds = sleds.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             Error::new(Refusal::VolumeElsewhere, format!("no region of {name} is on this sled"), format!("ask {sleds}"))
         }
         None => {
@@ -151,6 +157,23 @@ fn no_volume(bulletin: &Bulletin, name: &VolumeName) -> Answer {
         }
     };
     error(why)
+}
+
+/// Answer about a region of this sled's volumes, as its volume's body has it.
+fn region(bulletin: &Bulletin, name: &RegionName) -> Answer {
+    let volumes = bulletin.whole.iter().flat_map(|sled| &sled.volumes);
+    match volumes.flat_map(|volume| &volume.regions).find(|region| region.name == *name) {
+        Some(region) => json(StatusCode::OK, region),
+        None => no_region(bulletin, name),
+    }
+}
+
+fn no_region(bulletin: &Bulletin, name: &RegionName) -> Answer {
+    let (message, remedy) = match carriers(bulletin, name.volume()) {
+        Some(sleds) => (format!("no region of {} is on this sled", name.volume()), format!("ask {sleds}")),
+        None => (format!("the port map has no region {name}"), "see sledctl region list for those it has".into()),
+    };
+    error(Error::new(Refusal::RegionUnknown, message, remedy))
 }
 
 /// Answer about a job; with `wait`, when it has ended, or time is up; with `asks` as well when it asks something.
@@ -174,8 +197,10 @@ async fn job(handle: &Handle, JobId(id): JobId, wait: Duration, answers: bool, e
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{Look, TABLE, Values};
-    use crate::wire::{Ask, Job, JobKind};
+    use crate::api::{Kind, Look, TABLE, Values};
+    use crate::wire::{self, Ask, Job, JobKind};
+    use http_body_util::BodyExt;
+    use serde_json::json;
     use tokio::sync::mpsc;
     use tokio::time::Instant;
 
@@ -218,10 +243,57 @@ mod tests {
         let (_never, end) = watch::channel(false);
         for row in TABLE.iter().filter(|row| row.look == Look::Published) {
             let path = row.parameters.iter().filter(|parameter| row.in_path(parameter.name));
-            let path = path.map(|parameter| (parameter.name, "7".to_owned())).collect();
+            let value = |kind| if kind == Kind::Region { "7-0" } else { "7" };
+            let path = path.map(|parameter| (parameter.name, value(parameter.kind).to_owned())).collect();
             let operation = row.read(&Values { path, ..Values::default() }).unwrap();
             let status = super::answer(&handle, &operation, end.clone()).await.status();
             assert!(status == StatusCode::OK || status == StatusCode::NOT_FOUND, "{}: {status}", row.name);
+        }
+    }
+
+    /// A sled with `still-fawn-0`, whose volume has a region on another sled.
+    fn sled() -> wire::Sled {
+        let (at, address) = ("2026-01-01T00:00:00Z", "192.168.4.189");
+        let region = |index: u8, sled: &str, state: Option<&str>| {
+            json!({
+                "name": format!("still-fawn-{index}"), "index": index, "sled": sled, "address": address, "port": 3830,
+                "repair_port": 7830, "uuid": null, "state": state, "since": null, "pid": null, "connected": [],
+            })
+        };
+        let volume = json!({
+            "volume": "still-fawn", "ready": false, "revision": 1, "as_of": at, "sled": "proper-raptor",
+            "port_map": "", "fault_tolerance": 0, "size_bytes": 0, "hosts": [], "checks": [], "generation": 0,
+            "regions": [region(0, "proper-raptor", Some("serving")), region(1, "quick-otter", None)],
+        });
+        let storage = json!({
+            "root": "/srv", "mounted": false, "capacity_bytes": 0, "free_bytes": 0, "promised_bytes": 0, "used_bytes": 0,
+        });
+        let sled = json!({
+            "sled": "proper-raptor", "version": "", "as_of": at, "started": at, "address": address, "port_map": "",
+            "well": true, "network": { "nic": "eth0", "bridge": "br0" }, "storage": storage, "volumes": [volume],
+            "checks": [],
+        });
+        serde_json::from_value(sled).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_region_is_shown_as_in_its_volume_wherever_it_is_and_an_unknown_one_is_404() {
+        let whole = Arc::new(sled());
+        let elsewhere = [("local".parse().unwrap(), vec!["quick-otter".parse().unwrap()])].into();
+        let bulletin = Bulletin { whole: Some(whole.clone()), elsewhere, ..Bulletin::default() };
+        for expected in &whole.volumes[0].regions {
+            let answer = super::region(&bulletin, &expected.name);
+            assert_eq!(answer.status(), StatusCode::OK);
+            let body = answer.into_body().collect().await.unwrap().to_bytes();
+            assert_eq!(serde_json::from_slice::<wire::Region>(&body).unwrap(), *expected);
+        }
+        for (name, remedy) in [("still-fawn-2", "region list"), ("pve-0", "region list"), ("local-0", "quick-otter")] {
+            let answer = super::region(&bulletin, &name.parse().unwrap());
+            assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{name}");
+            let body = answer.into_body().collect().await.unwrap().to_bytes();
+            let error = serde_json::from_slice::<wire::ErrorBody>(&body).unwrap().error;
+            assert_eq!(error.code, Refusal::RegionUnknown, "{name}");
+            assert!(error.remedy.contains(remedy), "{name}: {error:?}");
         }
     }
 

@@ -30,6 +30,8 @@ pub struct Bulletin {
     pub volumes: BTreeMap<VolumeName, Page>,
     /// The other volumes of the map, with the sleds that carry them.
     pub elsewhere: BTreeMap<VolumeName, Vec<SledName>>,
+    /// All that is shown of the sled.
+    pub whole: Option<Arc<wire::Sled>>,
     /// The body of `/v1/volumes`.
     pub brief: Body,
     /// The body of `/v1/sled`.
@@ -173,6 +175,7 @@ impl Publisher {
         let bulletin = Bulletin {
             volumes: pages(&sled),
             elsewhere: self.elsewhere(),
+            whole: Some(sled.clone()),
             brief: Body::of(move || body(&whole.brief())),
             sled: Body::of(move || body(&*sled)),
             storage: Body::of(move || body(&storage)),
