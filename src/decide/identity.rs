@@ -35,70 +35,99 @@ pub(super) fn identity<'a>(config: &Configuration, local: &LocalRegion, facts: &
     let (Ok(ledger), Some(on_disk)) = (&disk.ledger, disk.regions.get(&local.name)) else {
         return Identity::Unavailable;
     };
-    let dir = config.region_dir(&local.name).display().to_string();
+    if let Some(finding) = adopting(ledger, local, facts) {
+        return Identity::wrong(State::Held, finding);
+    }
     let alive = facts.regions.get(&local.name).and_then(Region::alive);
-    let wrong = |code, cause: String, remedy: String| {
-        Identity::Wrong(State::Failed, Box::new(Finding::about_region(local, code, cause, remedy)))
-    };
-    let adopting = facts.busy.get(&local.name) == Some(&Busy::Adopting);
-    if ledger.adoptions.contains_key(&local.name) && !adopting {
-        let (cause, remedy) = match facts.stuck_adoptions.get(&local.name) {
-            None => ("its adoption was cut short, and is being undone".to_owned(), "wait".to_owned()),
-            Some(why) => (
-                format!("its adoption was cut short, and cannot be undone: {why}"),
-                "mend that; it is tried again every 10 s".into(),
-            ),
-        };
-        return Identity::Wrong(
-            State::Held,
-            Box::new(Finding::about_region(local, Code::RegionAdopting, cause, remedy)),
-        );
-    }
     match (ledger.regions.get(&local.name), on_disk) {
-        (None, OnDisk::Absent) if disk.unadopted.contains(&local.name) => {
-            Identity::Wrong(State::Held, Box::new(unadopted(config, local)))
-        }
-        (None, OnDisk::Absent) => match ledger.doubted(&local.name) {
-            Some(since) => Identity::Wrong(State::Missing, Box::new(doubted(local, since, &config.sled.storage.root))),
-            None => Identity::NeverCreated,
-        },
-        (None, _) => {
-            let cause = format!("{dir} exists, and the ledger does not know it");
-            let remedy = format!(
-                "if it is a region: sledctl region adopt {} checks it and puts it on record; else move it away",
-                local.name
-            );
-            wrong(Code::RegionUnrecorded, cause, remedy)
-        }
+        (None, OnDisk::Absent) => absent(config, disk, ledger, local),
+        (None, _) => Identity::wrong(State::Failed, unrecorded(config, local)),
         (Some(record), OnDisk::Absent) => {
-            Identity::Wrong(State::Missing, Box::new(lost(local, record, &config.sled.storage.root, alive)))
+            Identity::wrong(State::Missing, lost(local, record, &config.sled.storage.root, alive))
         }
-        (Some(_), OnDisk::Unreadable(why)) => {
-            let remedy = alive.map_or_else(|| restore(&dir), |pid| rescue(pid, &dir));
-            wrong(Code::RegionIdentity, format!("{dir}: {why}"), remedy)
+        (Some(_), OnDisk::Unreadable(why)) => Identity::wrong(State::Failed, unreadable(config, local, why, alive)),
+        (Some(record), OnDisk::Present(found)) => {
+            let wrong = replaced(config, disk, ledger, local, record, found);
+            let wrong = wrong.or_else(|| reshaped(local, record)).or_else(|| damaged(config, local, facts));
+            wrong.map_or(Identity::Known(record), |finding| Identity::wrong(State::Failed, finding))
         }
-        (Some(record), OnDisk::Present(found)) => match differences(record, found) {
-            Some(cause) => {
-                let (cause, remedy) = other(config, disk, ledger, local, found, cause);
-                wrong(Code::RegionIdentity, cause, remedy)
-            }
-            None if record.geometry != local.geometry => {
-                let (wants, has) = (local.geometry, record.geometry);
-                let cause = format!("the port map wants {wants}, and the region was made as {has}");
-                wrong(
-                    Code::RegionIdentity,
-                    cause,
-                    format!("write {has} into port-map.toml: a region keeps its geometry"),
-                )
-            }
-            None => match damage(local, facts) {
-                Some(fault) => {
-                    wrong(Code::RegionDamaged, format!("{dir}: {fault}"), of_files(config, &local.name, fault))
-                }
-                None => Identity::Known(record),
-            },
-        },
     }
+}
+
+impl Identity<'_> {
+    fn wrong(state: State, finding: Finding) -> Self {
+        Self::Wrong(state, Box::new(finding))
+    }
+}
+
+/// Its adoption has begun, and nobody is at it.
+fn adopting(ledger: &Ledger, local: &LocalRegion, facts: &Facts) -> Option<Finding> {
+    let at_it = facts.busy.get(&local.name) == Some(&Busy::Adopting);
+    if !ledger.adoptions.contains_key(&local.name) || at_it {
+        return None;
+    }
+    let (cause, remedy) = match facts.stuck_adoptions.get(&local.name) {
+        None => ("its adoption was cut short, and is being undone".to_owned(), "wait".to_owned()),
+        Some(why) => (
+            format!("its adoption was cut short, and cannot be undone: {why}"),
+            "mend that; it is tried again every 10 s".into(),
+        ),
+    };
+    Some(Finding::about_region(local, Code::RegionAdopting, cause, remedy))
+}
+
+/// There is no region, and none is on record.
+fn absent<'a>(config: &Configuration, disk: &Disk, ledger: &Ledger, local: &LocalRegion) -> Identity<'a> {
+    if disk.unadopted.contains(&local.name) {
+        return Identity::wrong(State::Held, unadopted(config, local));
+    }
+    match ledger.doubted(&local.name) {
+        Some(since) => Identity::wrong(State::Missing, doubted(local, since, &config.sled.storage.root)),
+        None => Identity::NeverCreated,
+    }
+}
+
+fn unrecorded(config: &Configuration, local: &LocalRegion) -> Finding {
+    let cause = format!("{} exists, and the ledger does not know it", config.region_dir(&local.name).display());
+    let remedy = format!(
+        "if it is a region: sledctl region adopt {} checks it and puts it on record; else move it away",
+        local.name
+    );
+    Finding::about_region(local, Code::RegionUnrecorded, cause, remedy)
+}
+
+fn unreadable(config: &Configuration, local: &LocalRegion, why: &str, alive: Option<u32>) -> Finding {
+    let dir = config.region_dir(&local.name).display().to_string();
+    let remedy = alive.map_or_else(|| restore(&dir), |pid| rescue(pid, &dir));
+    Finding::about_region(local, Code::RegionIdentity, format!("{dir}: {why}"), remedy)
+}
+
+/// The region that lies there is not the one on record.
+fn replaced(
+    config: &Configuration,
+    disk: &Disk,
+    ledger: &Ledger,
+    local: &LocalRegion,
+    record: &Record,
+    found: &RegionJson,
+) -> Option<Finding> {
+    let cause = differences(record, found)?;
+    let (cause, remedy) = other(config, disk, ledger, local, found, cause);
+    Some(Finding::about_region(local, Code::RegionIdentity, cause, remedy))
+}
+
+/// The map wants another geometry than the region was made with.
+fn reshaped(local: &LocalRegion, record: &Record) -> Option<Finding> {
+    let (wants, has) = (local.geometry, record.geometry);
+    let cause = format!("the port map wants {wants}, and the region was made as {has}");
+    let remedy = format!("write {has} into port-map.toml: a region keeps its geometry");
+    (has != wants).then(|| Finding::about_region(local, Code::RegionIdentity, cause, remedy))
+}
+
+fn damaged(config: &Configuration, local: &LocalRegion, facts: &Facts) -> Option<Finding> {
+    let fault = damage(local, facts)?;
+    let cause = format!("{}: {fault}", config.region_dir(&local.name).display());
+    Some(Finding::about_region(local, Code::RegionDamaged, cause, of_files(config, &local.name, fault)))
 }
 
 /// The damage of its files, while nothing runs on them: a downstairs that repairs an extent replaces its file.

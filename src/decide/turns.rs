@@ -294,58 +294,87 @@ pub fn claim(config: &Configuration, facts: &Facts, name: &RegionName, manner: M
 /// Why not, and whether it is worth asking again: what was not looked at yet, or is being asked for, is.
 pub fn fit(config: &Configuration, facts: &Facts, local: &LocalRegion) -> Result<(), Denied> {
     let name = &local.name;
-    let refuse = |code: ErrorCode, what: &str, remedy: String| {
-        Err(Denied::Refused(wire::Error::new(code, format!("{name} is not started: {what}"), remedy)))
-    };
-    let found = |finding: &Finding| refuse(finding.code.into(), &finding.cause, finding.remedy.clone());
-    let later = |code: ErrorCode, what: &str| {
-        let message = format!("{name} is not started: {what}");
-        Err(Denied::Later(wire::Error::new(code, message, "ask again in a moment")))
-    };
-    match identity(config, local, facts) {
-        Identity::Known(_) => {}
-        Identity::Wrong(_, finding) => return found(&finding),
-        Identity::NeverCreated => return Err(Denied::Refused(not_on_record(config, name))),
-        Identity::Unavailable => return Err(Denied::Later(unseen(config, name))),
+    is_there(config, facts, local)?;
+    is_let(facts, name)?;
+    has_ground(config, facts, name)?;
+    is_alone(facts, name)?;
+    match tls::usable(config, facts) {
+        Ok(()) => {}
+        Err(Some(finding)) => return Err(found(name, &finding)),
+        Err(None) => return Err(later(name, Code::NotSeen.into(), "the files of [tls] were not looked at yet")),
     }
+    let region = facts.regions.get(name).cloned().unwrap_or_default();
+    ports_free(&region, local).map_err(Denied::Refused)
+}
+
+/// Find that the region is the one on record.
+fn is_there(config: &Configuration, facts: &Facts, local: &LocalRegion) -> Result<(), Denied> {
+    match identity(config, local, facts) {
+        Identity::Known(_) => Ok(()),
+        Identity::Wrong(_, finding) => Err(found(&local.name, &finding)),
+        Identity::NeverCreated => Err(Denied::Refused(not_on_record(config, &local.name))),
+        Identity::Unavailable => Err(Denied::Later(unseen(config, &local.name))),
+    }
+}
+
+/// Find that its unit is the one that is configured, and that it is not held.
+fn is_let(facts: &Facts, name: &RegionName) -> Result<(), Denied> {
     if facts.stale_units {
-        return later(
-            Refusal::Starting.into(),
-            "systemd has not told yet that it knows its unit as it is configured now",
-        );
+        let what = "systemd has not told yet that it knows its unit as it is configured now";
+        return Err(later(name, Refusal::Starting.into(), what));
     }
     if let Some(why) = facts.outdated(name) {
-        return found(&outdated::finding(why));
+        return Err(found(name, &outdated::finding(why)));
     }
     if facts.held(name).is_some() {
         let message = format!("{name} is held: it is not started");
         let remedy = format!("sledctl region release {name}");
         return Err(Denied::Refused(wire::Error::new(Code::RegionHeld, message, remedy)));
     }
+    Ok(())
+}
+
+/// Find that the sled has what it runs on: a disk to write to, and its address.
+fn has_ground(config: &Configuration, facts: &Facts, name: &RegionName) -> Result<(), Denied> {
     if facts.disk.as_ref().is_none_or(|disk| disk.read_only) {
-        return refuse(Code::DataReadOnly.into(), "the data disk cannot be written to", "sledctl status".into());
+        let what = "the data disk cannot be written to";
+        return Err(refused(name, Code::DataReadOnly.into(), what, "sledctl status".into()));
     }
     if facts.network.is_none() {
-        return later(Code::NotSeen.into(), "the network was not looked at yet");
+        return Err(later(name, Code::NotSeen.into(), "the network was not looked at yet"));
     }
     if !has_address(config, facts) {
         let what = format!("{} does not have the sled's address", config.sled.network.bridge);
-        return refuse(Code::BridgeAddress.into(), &what, "see BRIDGE_ADDRESS in sledctl checks".into());
+        let remedy = "see BRIDGE_ADDRESS in sledctl checks".into();
+        return Err(refused(name, Code::BridgeAddress.into(), &what, remedy));
     }
+    Ok(())
+}
+
+/// Find that nobody else writes to its files.
+fn is_alone(facts: &Facts, name: &RegionName) -> Result<(), Denied> {
     if facts.intruders.is_none() {
-        return later(Code::NotSeen.into(), "who has files of it open for writing was not looked at yet");
+        let what = "who has files of it open for writing was not looked at yet";
+        return Err(later(name, Code::NotSeen.into(), what));
     }
     if facts.intruded(name) {
-        let remedy = format!("see sledctl region show {name}");
-        return refuse(Code::RegionForeignProcess.into(), "another process has files of it open for writing", remedy);
+        let (what, remedy) =
+            ("another process has files of it open for writing", format!("see sledctl region show {name}"));
+        return Err(refused(name, Code::RegionForeignProcess.into(), what, remedy));
     }
-    match tls::usable(config, facts) {
-        Ok(()) => {}
-        Err(Some(finding)) => return found(&finding),
-        Err(None) => return later(Code::NotSeen.into(), "the files of [tls] were not looked at yet"),
-    }
-    let region = facts.regions.get(name).cloned().unwrap_or_default();
-    ports_free(&region, local).map_err(Denied::Refused)
+    Ok(())
+}
+
+fn refused(name: &RegionName, code: ErrorCode, what: &str, remedy: String) -> Denied {
+    Denied::Refused(wire::Error::new(code, format!("{name} is not started: {what}"), remedy))
+}
+
+fn found(name: &RegionName, finding: &Finding) -> Denied {
+    refused(name, finding.code.into(), &finding.cause, finding.remedy.clone())
+}
+
+fn later(name: &RegionName, code: ErrorCode, what: &str) -> Denied {
+    Denied::Later(wire::Error::new(code, format!("{name} is not started: {what}"), "ask again in a moment"))
 }
 
 /// As [`fit`], without the reason.

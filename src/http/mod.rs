@@ -209,7 +209,7 @@ where
     let (at, answering_it) = front.map(|(at, seat)| (at, seat.answering())).unzip();
     let end = visits.end.subscribe();
     let (answering, asked) = (end.clone(), watch::Sender::new(false));
-    let mut first = asked.subscribe();
+    let leave = may_leave(end, asked.subscribe());
     let service = service_fn(move |mut request: Request<_>| {
         asked.send_replace(true);
         request.extensions_mut().insert(presence.clone());
@@ -221,19 +221,9 @@ where
             Ok::<_, std::convert::Infallible>(answer)
         }
     });
-    let mut server = http1::Builder::new();
-    // Whoever sends nothing more is answered all the same; whether he has gone is seen to beside this.
-    server.half_close(true);
-    server.timer(TokioTimer::new()).header_read_timeout(HEAD_LIMIT).max_buf_size(16 * 1024);
-    let connection = server.serve_connection(TokioIo::new(stream), service);
+    let connection = server().serve_connection(TokioIo::new(stream), service);
     async move {
         let mut connection = std::pin::pin!(connection);
-        // Whoever was let in is heard before the door is shut: hyper hangs up at once on a
-        // connection on which nothing was read yet.
-        let leave = async {
-            _ = timeout(CONNECTION_LIMIT, ended(&mut { end })).await;
-            _ = timeout(LAST_REQUEST_LIMIT, first.wait_for(|asked| *asked)).await;
-        };
         let over = tokio::select! {
             over = &mut connection => over,
             () = leave => {
@@ -246,6 +236,22 @@ where
             tracing::debug!("a client went away: {why}");
         }
     }
+}
+
+/// The manner of serving a connection.
+fn server() -> http1::Builder {
+    let mut server = http1::Builder::new();
+    // Whoever sends nothing more is answered all the same; whether he has gone is seen to beside this.
+    server.half_close(true);
+    server.timer(TokioTimer::new()).header_read_timeout(HEAD_LIMIT).max_buf_size(16 * 1024);
+    server
+}
+
+/// Wait until a connection has had its time, or the endpoint is ending. Whoever was let in is heard before the door is
+/// shut: hyper hangs up at once on a connection on which nothing was read yet.
+async fn may_leave(mut end: watch::Receiver<bool>, mut asked: watch::Receiver<bool>) {
+    _ = timeout(CONNECTION_LIMIT, ended(&mut end)).await;
+    _ = timeout(LAST_REQUEST_LIMIT, asked.wait_for(|asked| *asked)).await;
 }
 
 /// Decide whether a client of the admin socket is root or in the group `sled`, by the

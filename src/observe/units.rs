@@ -168,25 +168,39 @@ async fn session(
         while let Some(change) = changes.next().now_or_never() {
             changed.insert(path(change)?);
         }
-        let now = Instant::now();
-        let which = units.iter().filter(|(path, region)| {
-            changed.contains(path.as_str()) || restarts.get(*region).is_some_and(|at| *at <= now)
-        });
-        // All are asked at once: one after the other, each answer would be waited for.
-        for (region, unit, restart) in try_join_all(which.map(|(path, region)| look(&bus, path, region))).await? {
-            match restart {
-                Some(time) => _ = restarts.insert(region.clone(), now + time),
-                None => _ = restarts.remove(&region),
-            }
-            if let Err(gone) = publish::<Watch>(to, Observation::Unit(region, unit)).await {
-                return Ok(gone);
-            }
+        if let Err(gone) = tell(&bus, &units, &changed, &mut restarts, to).await? {
+            return Ok(gone);
         }
         if !greeted && let Err(gone) = publish::<Watch>(to, Observation::Bus(Ok(bus.clone()))).await {
             return Ok(gone);
         }
         greeted = true;
     }
+}
+
+/// Looks at the units that have changed and at those that were to be looked at by now, and tells how they are. `Err`
+/// inside when nobody listens any more.
+async fn tell(
+    bus: &Connection,
+    units: &HashMap<OwnedObjectPath, RegionName>,
+    changed: &BTreeSet<String>,
+    restarts: &mut BTreeMap<RegionName, Instant>,
+    to: &Publisher,
+) -> zbus::Result<Result<(), NobodyListens>> {
+    let now = Instant::now();
+    let is_due = |region: &RegionName| restarts.get(region).is_some_and(|at| *at <= now);
+    let which = units.iter().filter(|(path, region)| changed.contains(path.as_str()) || is_due(region));
+    // All are asked at once: one after the other, each answer would be waited for.
+    for (region, unit, restart) in try_join_all(which.map(|(path, region)| look(bus, path, region))).await? {
+        match restart {
+            Some(time) => _ = restarts.insert(region.clone(), now + time),
+            None => _ = restarts.remove(&region),
+        }
+        if let Err(gone) = publish::<Watch>(to, Observation::Unit(region, unit)).await {
+            return Ok(Err(gone));
+        }
+    }
+    Ok(Ok(()))
 }
 
 /// One unit, whole. Without an interface's name the properties of all its interfaces are meant
