@@ -166,6 +166,8 @@ pub(super) struct ServeArguments {
     #[arg(long, value_name = "PATH")]
     pub(super) socket: Option<PathBuf>,
     /// Serve it over TCP as well, on an address of this host's own (127.0.0.1:10810, [::1]:10810).
+    // It is help, in which an address is no link.
+    #[allow(rustdoc::broken_intra_doc_links)]
     #[arg(long, value_name = "ADDRESS")]
     pub(super) listen: Option<SocketAddr>,
     /// Connect the kernel's device to it as well: /dev/nbdN, and /dev/crucible/VOLUME by udev's rule.

@@ -30,7 +30,7 @@
 //! `decide/granting/model.rs`, with the sled's own order of steps.
 //!
 //! A sled refuses others as long as a holder may come back, so a host that has lost lets go of what
-//! some sleds have granted it ([`super::release`]), with the generation that it was granted: what it was
+//! some sleds have granted it ([`super::release()`]), with the generation that it was granted: what it was
 //! granted since stays. A holder that is refused by some sleds goes on asking these, and holds the others.
 //!
 //! *Not promised*: 3 for a volume whose port map names no hosts, for its regions are open to all but

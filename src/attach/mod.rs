@@ -9,10 +9,10 @@
 //! |---|---|
 //! | [`endpoint`], [`dial`], [`client`] | where a sled is, how it is reached, and what it answers |
 //! | [`sleds`] | what is known of every sled that carries the volume |
-//! | [`wait`] | polls them all until the volume may be attached |
+//! | [`mod@wait`] | polls them all until the volume may be attached |
 //! | [`ballot`] | whether the volume is won. Pure |
 //! | [`ticket`] | asks them all for it, round by round |
-//! | [`release`] | lets go of it |
+//! | [`mod@release`] | lets go of it |
 //! | [`lock`], [`program`], [`server`] | one server a volume, whether it can be run, and becoming it |
 //! | [`network`], [`apart`], [`forward`] | where servers run: the first in the host's network, the others in one each |
 //! | [`serve`] | the relay of a volume, from its beginning to its end |

@@ -1,5 +1,5 @@
 //! The relay of a volume, as a service of the host: what it is a relay of, its sockets, its servers one after the
-//! other, and what outlives it. Never touches a request: that is [`relay`]'s.
+//! other, and what outlives it. Never touches a request: that is [`crate::relay`]'s.
 //!
 //! The log of unflushed writes, and the socket, lie in systemd's descriptor store: a relay that is killed or upgraded
 //! comes back to them, and to the kernel's device. A stop lets go of the volume once everything lasts, unless

@@ -7,10 +7,10 @@
 //! | module | job |
 //! |---|---|
 //! | [`status`], [`checks`], [`explain`], [`volume`], [`region`], [`storage`], [`maintenance`], [`downstairs`], [`jobs`], [`config`], [`reload`], [`update`], [`setup`], [`console`] | the nouns |
-//! | [`client`], [`query`] | the supervisor's socket, and the parameters of a request |
+//! | [`client`] | the supervisor's socket |
 //! | [`orders`] | requests that become jobs, and the jobs followed to their end |
 //! | [`neighbours`] | the other sleds of a volume, asked on behalf of a job |
-//! | [`print`] | output as JSON or as text |
+//! | [`mod@print`] | output as JSON or as text |
 //! | [`failure`] | why a command was not carried out |
 //!
 //! Exit codes: 0 done and well, 1 failed, 2 wrong usage, 3 done but not well (a blocking

@@ -7,7 +7,7 @@
 //! | [`sock_diag`], [`connections`] | TCP sockets over netlink: listed, and destroyed one by one |
 //! | [`processes`] | who is connected, and who runs on a directory |
 //! | [`ports`], [`port_reservation`] | whether a port can be had, and that it is kept free |
-//! | [`line`], [`presence`] | whether the other end of a connection is still there |
+//! | [`mod@line`], [`presence`] | whether the other end of a connection is still there |
 
 pub mod broker;
 pub mod connections;
