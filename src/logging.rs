@@ -34,15 +34,15 @@ const SOCKET: &str = "/run/systemd/journal/socket";
 /// Who speaks, as `journalctl -t` has it.
 const IDENTIFIER: &str = "sledd";
 /// How many records wait for journald; what comes after them is lost.
-const ROOM: usize = 1024;
+const QUEUE_LENGTH: usize = 1024;
 /// The most bytes of a value: several such fit into one datagram, which may have some 200 KiB.
-const LONGEST: usize = 16 << 10;
+const VALUE_LIMIT_BYTES: usize = 16 << 10;
 /// How often a record is offered to a journald that is not there, and the pause after each time:
 /// together the second that a restart of journald may take.
-const TRIES: u32 = 50;
-const PAUSE: Duration = Duration::from_millis(20);
+const OFFER_COUNT: u32 = 50;
+const OFFER_PAUSE: Duration = Duration::from_millis(20);
 /// How long the end of the process waits for what is still queued.
-const PATIENCE: Duration = Duration::from_secs(1);
+const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 
 /// The layer: it takes down an event and queues it.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ impl Journal {
     pub fn open() -> io::Result<(Self, Rest)> {
         let probe = UnixDatagram::unbound()?;
         probe.connect(SOCKET)?;
-        let (queue, queued) = mpsc::sync_channel(ROOM);
+        let (queue, queued) = mpsc::sync_channel(QUEUE_LENGTH);
         let lost = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&lost);
         // What the thread tells by is its own alone, and so made there.
@@ -91,14 +91,14 @@ impl<S: Subscriber> Layer<S> for Journal {
 
 impl Drop for Rest {
     fn drop(&mut self) {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + FLUSH_LIMIT;
         let (answer, sent) = mpsc::sync_channel(1);
         // The queue may be full, and it has no way to wait for room that would end in time.
         while let Err(TrySendError::Full(_)) = self.0.try_send(Entry::Rest(answer.clone())) {
             if Instant::now() >= end {
                 return;
             }
-            thread::sleep(PAUSE);
+            thread::sleep(OFFER_PAUSE);
         }
         // Without its own end of it, a thread that has ended is not waited for.
         drop(answer);
@@ -151,10 +151,10 @@ impl Courier {
     /// Whether journald listens, as it mostly does in a moment. tracing-journald says nothing of what it
     /// could not send: without this, a restart of journald would take messages along, and nobody count them.
     fn reaches(&mut self) -> bool {
-        for _ in 0..TRIES {
+        for _ in 0..OFFER_COUNT {
             match self.connect() {
                 Ok(()) => return true,
-                Err(_) => thread::sleep(PAUSE),
+                Err(_) => thread::sleep(OFFER_PAUSE),
             }
         }
         false
@@ -215,10 +215,10 @@ impl Visit for Record {
 
 /// A value of bounded length.
 fn cut(value: &str) -> Cow<'_, str> {
-    if value.len() <= LONGEST {
+    if value.len() <= VALUE_LIMIT_BYTES {
         return value.into();
     }
-    format!("{}…", &value[..value.floor_char_boundary(LONGEST)]).into()
+    format!("{}…", &value[..value.floor_char_boundary(VALUE_LIMIT_BYTES)]).into()
 }
 
 #[cfg(test)]

@@ -136,8 +136,11 @@ fn names_are_what_journald_takes() {
 
 #[test]
 fn a_long_value_is_cut_between_two_characters() {
-    assert_eq!(cut(&"a".repeat(LONGEST)), "a".repeat(LONGEST));
-    assert_eq!(cut(&format!("a{}", "ä".repeat(LONGEST))), format!("a{}…", "ä".repeat(LONGEST / 2 - 1)));
+    assert_eq!(cut(&"a".repeat(VALUE_LIMIT_BYTES)), "a".repeat(VALUE_LIMIT_BYTES));
+    assert_eq!(
+        cut(&format!("a{}", "ä".repeat(VALUE_LIMIT_BYTES))),
+        format!("a{}…", "ä".repeat(VALUE_LIMIT_BYTES / 2 - 1))
+    );
 }
 
 #[test]
@@ -166,7 +169,7 @@ fn a_record_carries_the_fields_of_its_event() {
         ];
         assert_eq!(record, expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
         let record = journald.read();
-        assert_eq!((record["PRIORITY"].as_str(), record["MESSAGE"].len()), ("4", LONGEST + "…".len()));
+        assert_eq!((record["PRIORITY"].as_str(), record["MESSAGE"].len()), ("4", VALUE_LIMIT_BYTES + "…".len()));
         assert_eq!(journald.read()["PRIORITY"], "5");
     });
 }
@@ -177,11 +180,11 @@ fn a_journald_that_has_stopped_is_not_waited_for() {
         let (journal, _rest) = Journal::open().unwrap();
         in_time(|| with(journal, || (0..5000).for_each(|number| tracing::info!("{number}"))));
         let (came, lost) = journald.read_all(5000);
-        assert!(came.len() >= ROOM && lost > 0, "{lost} of 5000 were lost");
+        assert!(came.len() >= QUEUE_LENGTH && lost > 0, "{lost} of 5000 were lost");
         // The oldest are among those that came, all of them in their order: how many there was room for
         // after the first was lost is a matter of when the thread that sends had its turns.
         let came: Vec<usize> = came.iter().map(|number| number.parse().unwrap()).collect();
-        assert!(came.iter().copied().take(ROOM).eq(0..ROOM), "{:?}", &came[..ROOM]);
+        assert!(came.iter().copied().take(QUEUE_LENGTH).eq(0..QUEUE_LENGTH), "{:?}", &came[..QUEUE_LENGTH]);
         assert!(came.is_sorted_by(|a, b| a < b), "{came:?}");
         assert_eq!(came.len() + lost, 5000);
     });
@@ -198,7 +201,7 @@ fn the_end_does_not_wait_for_a_journald_that_has_stopped() {
         // Nor for one that took a part: there is room to ask, and no answer.
         let (journal, rest) = Journal::open().unwrap();
         in_time(|| {
-            with(journal, || (0..ROOM / 2).for_each(|number| tracing::info!("{number}")));
+            with(journal, || (0..QUEUE_LENGTH / 2).for_each(|number| tracing::info!("{number}")));
             drop(rest);
         });
     });

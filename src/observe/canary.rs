@@ -23,18 +23,18 @@ use zbus::{Connection, Variant};
 
 /// The first of the ports that the canary may bind. Below 1024 there is none that the port map or
 /// the kernel gives away; IANA keeps 225 to 241 for itself.
-const FIRST: u16 = 225;
+const FIRST_PORT: u16 = 225;
 /// How many there are: one that is in use on every address must not be the end of it.
-const PORTS: u16 = 16;
+const PORT_COUNT: u16 = 16;
 /// The address that the canary may send to and hear from, and one that it may not send to.
 const ALLOWED: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 const DENIED: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
 /// How long a packet may take over the loopback interface: none, but for a machine that is busy.
-const ARRIVAL: Duration = Duration::from_secs(5);
+const ARRIVAL_LIMIT: Duration = Duration::from_secs(5);
 /// How much later a packet may come that was sent earlier.
-const OVERTAKEN: Duration = Duration::from_millis(50);
+const OVERTAKING_LIMIT: Duration = Duration::from_millis(50);
 /// How long the canary may take, in microseconds.
-const LIMIT: u64 = 20_000_000;
+const RUN_LIMIT_US: u64 = 20_000_000;
 /// `CAP_NET_BIND_SERVICE`, for ports below 1024.
 const BIND_SERVICE: u64 = 1 << 10;
 
@@ -128,20 +128,20 @@ fn settings<'a>(program: &Path, said: &'a Output, complained: &'a Output) -> Vec
     const FAMILIES: &[&str] = &["AF_UNIX", "AF_INET"];
     let (four, six) = (nix::libc::AF_INET, nix::libc::AF_INET6);
     let program = program.display().to_string();
-    let exec = vec![(program.clone(), vec![program, "--canary".into(), FIRST.to_string()], false)];
+    let exec = vec![(program.clone(), vec![program, "--canary".into(), FIRST_PORT.to_string()], false)];
     let own: Vec<(&str, Variant)> = vec![
         ("Description", "Find out what systemd enforces".into()),
         ("Type", "oneshot".into()),
         ("CollectMode", "inactive-or-failed".into()),
         ("ExecStart", exec.into()),
-        ("TimeoutStartUSec", LIMIT.into()),
+        ("TimeoutStartUSec", RUN_LIMIT_US.into()),
         ("StandardOutputFileDescriptor", said.fd().into()),
         ("StandardErrorFileDescriptor", complained.fd().into()),
         ("CapabilityBoundingSet", BIND_SERVICE.into()),
         ("RestrictAddressFamilies", (true, FAMILIES).into()),
         // Family, protocol, how many ports, and the first of them; 0 is any.
         ("SocketBindDeny", vec![(0i32, 0i32, 0u16, 0u16)].into()),
-        ("SocketBindAllow", vec![(four, 0i32, PORTS, FIRST)].into()),
+        ("SocketBindAllow", vec![(four, 0i32, PORT_COUNT, FIRST_PORT)].into()),
         // Family, address, and the length of its prefix.
         ("IPAddressDeny", vec![(four, vec![0u8; 4], 0u32), (six, vec![0u8; 16], 0u32)].into()),
         ("IPAddressAllow", vec![(four, ALLOWED.octets().to_vec(), 32u32)].into()),
@@ -167,21 +167,21 @@ pub fn report(first: u16) -> io::Result<()> {
 /// Of the ports it may bind the first that is free; and the one behind them.
 fn bind(first: u16) -> Result<Proof, String> {
     free(first, |port| TcpListener::bind((ALLOWED, port)))?;
-    Ok(match TcpListener::bind((ALLOWED, first + PORTS)) {
+    Ok(match TcpListener::bind((ALLOWED, first + PORT_COUNT)) {
         Err(why) if why.raw_os_error() == Some(EPERM) => Proof::Enforced,
         // Whether it is in use is looked at after whether it is allowed.
         Err(why) if why.kind() == ErrorKind::AddrInUse => Proof::Open,
-        Err(why) => Proof::Untried(format!("port {}, which is forbidden: {why}", first + PORTS)),
+        Err(why) => Proof::Untried(format!("port {}, which is forbidden: {why}", first + PORT_COUNT)),
         Ok(_) => Proof::Open,
     })
 }
 
 fn free<T>(first: u16, bind: impl Fn(u16) -> io::Result<T>) -> Result<T, String> {
-    let tries = (first..first + PORTS).map(|port| (port, bind(port)));
+    let tries = (first..first + PORT_COUNT).map(|port| (port, bind(port)));
     let mut tries = tries.filter(|(_, tried)| !matches!(tried, Err(why) if why.kind() == ErrorKind::AddrInUse));
     match tries.next() {
         Some((port, tried)) => tried.map_err(|why| format!("port {port}, which is allowed: {why}")),
-        None => Err(format!("all ports from {first} to {}, which are allowed, are in use", first + PORTS - 1)),
+        None => Err(format!("all ports from {first} to {}, which are allowed, are in use", first + PORT_COUNT - 1)),
     }
 }
 
@@ -203,12 +203,12 @@ fn address(first: u16) -> Result<Proof, String> {
         Err(why) => return Err(format!("a packet to {DENIED}, which is forbidden: {why}")),
     }
     receiver.send_to(b"in", here).map_err(|why| format!("a packet from {ALLOWED}, which is allowed: {why}"))?;
-    match next(&receiver, ARRIVAL)? {
+    match next(&receiver, ARRIVAL_LIMIT)? {
         None => return Err(format!("a packet from {ALLOWED}, which is allowed, did not arrive")),
         Some(from) if from != here => return Ok(Proof::Open),
         Some(_) => {}
     }
-    Ok(if next(&receiver, OVERTAKEN)?.is_some() { Proof::Open } else { Proof::Enforced })
+    Ok(if next(&receiver, OVERTAKING_LIMIT)?.is_some() { Proof::Open } else { Proof::Enforced })
 }
 
 /// The sender of the next packet, if one comes in time.
@@ -237,7 +237,8 @@ mod tests {
     #[test]
     fn a_control_that_fails_is_told() {
         let first = 1600;
-        let taken: Vec<_> = (first..first + PORTS).map(|port| TcpListener::bind((ALLOWED, port)).unwrap()).collect();
+        let taken: Vec<_> =
+            (first..first + PORT_COUNT).map(|port| TcpListener::bind((ALLOWED, port)).unwrap()).collect();
         let why = bind(first).unwrap_err();
         assert!(why.contains("1600 to 1615") && why.contains("in use"), "{why}");
         drop(taken);

@@ -97,10 +97,7 @@ fn open(pid: u32, own: &str) -> io::Result<Option<AsyncFd<File>>> {
         Err(rustix::io::Errno::SRCH) => return Ok(None),
         opened => opened?,
     };
-    match is_of(id, own)? {
-        true => register(File::from(process), Interest::READABLE).map(Some),
-        false => Ok(None),
-    }
+    if is_of(id, own)? { register(File::from(process), Interest::READABLE).map(Some) } else { Ok(None) }
 }
 
 /// Whether a process is of this unit. One that has gone is not; what procfs does not tell is an
@@ -119,7 +116,7 @@ mod tests {
     use std::time::Duration;
     use tokio::time::timeout;
 
-    const PATIENCE: Duration = Duration::from_secs(20);
+    const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 
     /// The unit that this test runs in, as a downstairs' would be its own.
     fn here() -> Option<String> {
@@ -135,7 +132,7 @@ mod tests {
         assert!(timeout(Duration::from_millis(50), &mut ending).await.is_err(), "it has not ended");
         child.kill().unwrap();
         // Not waited for: to have ended is enough.
-        assert_eq!(timeout(PATIENCE, ending).await.unwrap(), pid);
+        assert_eq!(timeout(ANSWER_LIMIT, ending).await.unwrap(), pid);
         child.wait().unwrap();
     }
 
@@ -144,10 +141,10 @@ mod tests {
     async fn a_number_that_means_another_process_is_an_end() {
         let mut other = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
         let unit = "crucible-downstairs@still-fawn-0.service";
-        assert_eq!(timeout(PATIENCE, end(Some(other.id()), unit)).await.unwrap(), other.id());
+        assert_eq!(timeout(ANSWER_LIMIT, end(Some(other.id()), unit)).await.unwrap(), other.id());
         other.kill().unwrap();
         other.wait().unwrap();
-        assert_eq!(timeout(PATIENCE, end(Some(other.id()), unit)).await.unwrap(), other.id());
+        assert_eq!(timeout(ANSWER_LIMIT, end(Some(other.id()), unit)).await.unwrap(), other.id());
     }
 
     #[tokio::test]
@@ -162,12 +159,12 @@ mod tests {
             child.wait().unwrap();
             let run = Run { pid: child.id(), invocation: Some("a".into()) };
             runs.send_replace(Some(run.clone()));
-            match timeout(PATIENCE, heard.recv()).await.unwrap().and_then(crate::observe::Told::fact) {
+            match timeout(ANSWER_LIMIT, heard.recv()).await.unwrap().and_then(crate::observe::Told::fact) {
                 Some(Observation::Ended(_, ended)) => assert_eq!(ended, run),
                 other => panic!("{other:?}"),
             }
         }
         drop(runs);
-        assert!(timeout(PATIENCE, watching).await.unwrap().unwrap().is_err());
+        assert!(timeout(ANSWER_LIMIT, watching).await.unwrap().unwrap().is_err());
     }
 }

@@ -9,14 +9,14 @@ use procfs::process::{Process, Stat, all_processes};
 use std::time::{Duration, Instant};
 
 /// Between the two looks that tell how much of a processor it takes.
-const BETWEEN: Duration = Duration::from_millis(200);
+const SAMPLE_PAUSE: Duration = Duration::from_millis(200);
 /// The name of the journal's process, as the kernel cuts it off.
 const JOURNAL: &str = "systemd-journal";
 
 /// Looks at a region's process; takes a fifth of a second, so not on the loop's thread. `None` if
 /// it has ended.
 pub fn look(pid: u32, local: &LocalRegion) -> Option<Doing> {
-    look_over(pid, local, || std::thread::sleep(BETWEEN))
+    look_over(pid, local, || std::thread::sleep(SAMPLE_PAUSE))
 }
 
 /// The same, over the time that this takes.
@@ -95,7 +95,7 @@ mod tests {
         let computed = || Duration::from(clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).unwrap());
         let a_while = || {
             let before = computed();
-            while computed() - before < BETWEEN {
+            while computed() - before < SAMPLE_PAUSE {
                 std::thread::sleep(Duration::from_millis(5));
             }
         };
@@ -106,7 +106,7 @@ mod tests {
         burning.join().unwrap();
         assert_eq!((seen.backlog, seen.unread), (1, 100), "{seen:?}");
         // The kernel counts in hundredths of a second, at either end.
-        let least = (BETWEEN.as_millis() - 40) * 100 / took.as_millis();
+        let least = (SAMPLE_PAUSE.as_millis() - 40) * 100 / took.as_millis();
         assert!(u128::from(seen.cpu_percent) >= least, "{seen:?}: {least} % at least, in {took:?}");
         // Another thread than the first one computes.
         assert_eq!(seen.state, 'R', "{seen:?}");

@@ -20,15 +20,15 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 /// After systemd has changed, it is let finish what it does then.
-const MOMENT: Duration = Duration::from_secs(1);
+const SIGNALS_PAUSE: Duration = Duration::from_secs(1);
 /// Before the first canary, and between two: however often systemd reads its units again, one comes
 /// after the last.
-const PAUSE: Duration = Duration::from_secs(10);
+const TRIAL_PAUSE: Duration = Duration::from_secs(10);
 /// When it is tried again what could not be tried several times.
-const RETRY: Duration = Duration::from_secs(60);
+const SLOW_TRIAL_PAUSE: Duration = Duration::from_secs(60);
 /// So often it is tried before it is told that it could not be: a canary that systemd forgets
 /// because it executes itself anew is nothing to tell.
-const TRIES: u32 = 3;
+const TRIAL_COUNT: u32 = 3;
 /// How long systemd may take to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
@@ -60,7 +60,7 @@ impl Observer for Watch {
 /// # Errors
 /// [`NobodyListens`], in the end.
 pub async fn watch(mut settled: watch::Receiver<bool>, to: Publisher) -> Result<(), NobodyListens> {
-    _ = timeout(PAUSE, settled.wait_for(|settled| *settled)).await;
+    _ = timeout(TRIAL_PAUSE, settled.wait_for(|settled| *settled)).await;
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
     loop {
         match session(&to, &mut backoff).await {
@@ -91,14 +91,16 @@ async fn session(to: &Publisher, backoff: &mut Backoff) -> zbus::Result<NobodyLi
         let now = Instant::now();
         if changed {
             // What is due already is not put off: systemd may change all the time.
-            let next = last.map_or(now, |last: Instant| last + PAUSE).max(now + MOMENT);
+            let next = last.map_or(now, |last: Instant| last + TRIAL_PAUSE).max(now + SIGNALS_PAUSE);
             due = Some(due.map_or(next, |due| due.min(next)));
         } else if due.is_some_and(|due| due <= now) {
             let found = canary::ask(&bus).await;
             tracing::info!("canary: ports {}, addresses {}", word(&found.bind), word(&found.address));
             (misses, last) = (if found.untried() { misses + 1 } else { 0 }, Some(Instant::now()));
-            due = found.untried().then(|| Instant::now() + if misses < TRIES { PAUSE } else { RETRY });
-            if (misses == 0 || misses >= TRIES)
+            due = found
+                .untried()
+                .then(|| Instant::now() + if misses < TRIAL_COUNT { TRIAL_PAUSE } else { SLOW_TRIAL_PAUSE });
+            if (misses == 0 || misses >= TRIAL_COUNT)
                 && let Err(gone) = publish::<Watch>(to, found).await
             {
                 return Ok(gone);

@@ -15,22 +15,22 @@ use tokio::process::Command;
 use tokio::time::{Instant, timeout};
 
 /// How many entries are read: a backtrace has about twenty lines.
-const ENTRIES: &str = "--lines=60";
+const ENTRY_LIMIT: &str = "--lines=60";
 /// The most bytes that are read.
-const MOST: u64 = 64 * 1024;
+const OUTPUT_LIMIT_BYTES: u64 = 64 * 1024;
 /// How long one look may take.
-const LOOK: Duration = Duration::from_secs(10);
+const JOURNALCTL_LIMIT: Duration = Duration::from_secs(10);
 /// How long words are looked for that have not arrived.
-const PATIENCE: Duration = Duration::from_secs(3);
+const ARRIVAL_LIMIT: Duration = Duration::from_secs(3);
 
 /// The last lines that a run of a unit wrote to stderr: what is not of its log, which is JSON.
 /// Empty if there are none, or if the journal does not tell.
 pub async fn read(invocation: &str) -> Vec<String> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + ARRIVAL_LIMIT;
     let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(500));
     let mut before = Vec::new();
     loop {
-        match timeout(LOOK, look(invocation)).await {
+        match timeout(JOURNALCTL_LIMIT, look(invocation)).await {
             // They come piece by piece: what two looks agree upon is all.
             Ok(Ok(lines)) if !lines.is_empty() && lines == before => return lines,
             Ok(Ok(lines)) if Instant::now() < deadline => before = lines,
@@ -40,7 +40,7 @@ pub async fn read(invocation: &str) -> Vec<String> {
                 return Vec::new();
             }
             Err(_) => {
-                tracing::warn!("the journal could not be read within {} s", LOOK.as_secs());
+                tracing::warn!("the journal could not be read within {} s", JOURNALCTL_LIMIT.as_secs());
                 return Vec::new();
             }
         }
@@ -50,7 +50,7 @@ pub async fn read(invocation: &str) -> Vec<String> {
 
 async fn look(invocation: &str) -> io::Result<Vec<String>> {
     let mut reader = Command::new("journalctl")
-        .args(["--quiet", "--no-pager", "--output=cat", ENTRIES])
+        .args(["--quiet", "--no-pager", "--output=cat", ENTRY_LIMIT])
         .arg(format!("_SYSTEMD_INVOCATION_ID={invocation}"))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -59,7 +59,7 @@ async fn look(invocation: &str) -> io::Result<Vec<String>> {
         .spawn()?;
     let mut text = Vec::new();
     if let Some(out) = reader.stdout.take() {
-        out.take(MOST).read_to_end(&mut text).await?;
+        out.take(OUTPUT_LIMIT_BYTES).read_to_end(&mut text).await?;
     }
     let ended = reader.wait().await?;
     // It ends with 1 when there is no entry.

@@ -157,9 +157,8 @@ async fn look(handle: &Handle, wanted: &config::Network, sysfs: &Path) -> Result
     let nic = nic.map(|link| Nic {
         up: link.header.flags.contains(LinkFlags::Up),
         carrier: link.header.flags.contains(LinkFlags::LowerUp),
-        master: master(link).and_then(|master| match is_named(master, &wanted.bridge) {
-            true => Some(wanted.bridge.clone()),
-            false => name(master).cloned(),
+        master: master(link).and_then(|master| {
+            if is_named(master, &wanted.bridge) { Some(wanted.bridge.clone()) } else { name(master).cloned() }
         }),
         link_mbps,
         usb_mbps,
@@ -178,12 +177,12 @@ fn bridge_of(link: &LinkMessage, addresses: &[AddressMessage]) -> Bridge {
     for (address, ip) in own.filter_map(|address| Some((address, ips(address)?))) {
         bridge.prefixes.insert(ip, address.header.prefix_len);
         let flags = &address.header.flags;
-        let fit = match () {
-            () if flags.contains(AddressHeaderFlags::Dadfailed) => &mut bridge.duplicates,
-            () if flags.contains(AddressHeaderFlags::Tentative) && !flags.contains(AddressHeaderFlags::Optimistic) => {
-                &mut bridge.tentative
-            }
-            () => &mut bridge.addresses,
+        let fit = if flags.contains(AddressHeaderFlags::Dadfailed) {
+            &mut bridge.duplicates
+        } else if flags.contains(AddressHeaderFlags::Tentative) && !flags.contains(AddressHeaderFlags::Optimistic) {
+            &mut bridge.tentative
+        } else {
+            &mut bridge.addresses
         };
         fit.push(ip);
     }

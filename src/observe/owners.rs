@@ -18,7 +18,7 @@ pub type Pids = BTreeMap<RegionName, u32>;
 
 /// How long what was read is believed: a little less than a minute, so that the look that
 /// comes after a minute asks.
-const BELIEVED: Duration = Duration::from_secs(59);
+const OWNERS_LIFETIME: Duration = Duration::from_secs(59);
 
 /// The sockets that processes have.
 #[derive(Debug, Default)]
@@ -48,7 +48,7 @@ impl Owners {
     /// The regions whose processes must be asked before it is known whose the sockets of this
     /// table are. With none of them nothing has to be asked, of strangers neither.
     pub(super) fn doubtful(&self, table: &[TcpNetEntry], regions: &[LocalRegion], pids: &Pids) -> BTreeSet<RegionName> {
-        let old = self.read.is_none_or(|read| read.elapsed() >= BELIEVED);
+        let old = self.read.is_none_or(|read| read.elapsed() >= OWNERS_LIFETIME);
         let new: Vec<_> = table.iter().filter(|entry| !self.settled.contains(&entry.inode)).collect();
         // A listener at none of the ports can be that of any region that was started with others.
         let any = old || new.iter().any(|entry| is_listener(entry) && !regions.iter().any(|local| is_at(entry, local)));
@@ -106,8 +106,9 @@ pub(super) fn is_open(entry: &TcpNetEntry) -> bool {
 /// connection that nobody has accepted yet has no number, and is nobody's.
 pub(super) fn is_at(entry: &TcpNetEntry, local: &LocalRegion) -> bool {
     let port = entry.local_address.port();
-    match port == local.port {
-        true => is_listener(entry) || (is_open(entry) && entry.inode != 0),
-        false => is_listener(entry) && port == local.repair_port(),
+    if port == local.port {
+        is_listener(entry) || (is_open(entry) && entry.inode != 0)
+    } else {
+        is_listener(entry) && port == local.repair_port()
     }
 }

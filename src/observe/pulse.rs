@@ -31,19 +31,19 @@ pub const ASK_EVERY: Duration = ROUND;
 
 /// How often a downstairs that does not listen yet is tried, and for how long: it listens
 /// 0.1 s after its start, one of a thousand extents after 0.8 s.
-const KNOCK: Duration = Duration::from_millis(5);
-const KNOCK_FOR: Duration = Duration::from_secs(2);
+const FIRST_KNOCK_PAUSE: Duration = Duration::from_millis(5);
+const EAGER_KNOCK_LIMIT: Duration = Duration::from_secs(2);
 /// The longest pause between two questions who it is, before these are left to the rounds.
-const KNOCK_WHO: Duration = Duration::from_secs(1);
+const OWNER_CHECK_PAUSE: Duration = Duration::from_secs(1);
 /// How often one is tried that has not listened in that time.
-const KNOCK_RARELY: Duration = Duration::from_millis(500);
+const KNOCK_POLL_LIMIT: Duration = Duration::from_millis(500);
 
 /// When an answer is first looked for: on a new connection, for which somebody waits, and on
 /// one that has answered before. It takes 0.3 ms as a rule, and 1.6 ms under load.
-const FIRST_LOOK: Duration = Duration::from_millis(1);
-const LOOK: Duration = Duration::from_millis(5);
+const FIRST_ANSWER_POLL: Duration = Duration::from_millis(1);
+const ANSWER_POLL: Duration = Duration::from_millis(5);
 /// How often one is looked for that is long in coming.
-const LOOK_RARELY: Duration = Duration::from_millis(500);
+const ANSWER_POLL_LIMIT: Duration = Duration::from_millis(500);
 
 /// Whether a region's downstairs answers.
 #[derive(Debug)]
@@ -148,7 +148,7 @@ impl<'a> Patient<'a> {
     /// Connects, again and again, and asks. Nothing tells when a downstairs begins to listen,
     /// so the first tries come fast.
     async fn attend(mut self) -> Result<(), NobodyListens> {
-        let mut backoff = Backoff::new(KNOCK, KNOCK_RARELY).eager_for(KNOCK_FOR);
+        let mut backoff = Backoff::new(FIRST_KNOCK_PAUSE, KNOCK_POLL_LIMIT).eager_for(EAGER_KNOCK_LIMIT);
         loop {
             match timeout(self.allowance, self.caller.call()).await {
                 Ok(Ok(line)) => {
@@ -199,7 +199,7 @@ impl<'a> Patient<'a> {
             if !matches!(identity, Some(Ok(_))) {
                 identity = Some(self.identity().await);
             }
-            let first = if *answers == 0 { FIRST_LOOK } else { LOOK };
+            let first = if *answers == 0 { FIRST_ANSWER_POLL } else { ANSWER_POLL };
             if let Err(why) = self.hear(&mut line, asked, first, &identity).await? {
                 return Ok(why);
             }
@@ -213,10 +213,10 @@ impl<'a> Patient<'a> {
     /// Waits for the next round. It binds its repair port after its data port: as long as that has
     /// not told who it is, it is asked again, ever more slowly.
     async fn until_the_round(&mut self, identity: &mut Identity) -> Result<Instant, NobodyListens> {
-        let mut pauses = Backoff::new(KNOCK, ASK_EVERY);
+        let mut pauses = Backoff::new(FIRST_KNOCK_PAUSE, ASK_EVERY);
         while matches!(identity, Some(Err(_))) {
             let pause = pauses.grow();
-            if pause > KNOCK_WHO {
+            if pause > OWNER_CHECK_PAUSE {
                 break;
             }
             // Cancel-safe: a beat that is not returned is not taken.
@@ -243,7 +243,7 @@ impl<'a> Patient<'a> {
         first: Duration,
         identity: &Identity,
     ) -> Result<io::Result<()>, NobodyListens> {
-        let mut pauses = Backoff::new(first, LOOK_RARELY);
+        let mut pauses = Backoff::new(first, ANSWER_POLL_LIMIT);
         let (mut at, limit) = (asked, asked + self.allowance);
         loop {
             let next = at + pauses.grow();

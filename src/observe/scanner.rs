@@ -84,7 +84,8 @@ impl Scanner {
                 known.distrust(region);
             }
             let changed = scanner.changed.swap(false, Ordering::Relaxed);
-            let disk = scanner.scan(serial, &mut known, if changed { Duration::ZERO } else { surveys::SCARCE });
+            let disk =
+                scanner.scan(serial, &mut known, if changed { Duration::ZERO } else { surveys::SCARCE_LIFETIME });
             *lock(&scanner.last) = Some(disk.clone());
             disk
         };
@@ -99,7 +100,7 @@ impl Scanner {
         let serial = self.begun.load(Ordering::Relaxed);
         let look = move || {
             let _turn = turn;
-            Self::new(config).scan(serial, &mut Surveys::default(), surveys::SCARCE)
+            Self::new(config).scan(serial, &mut Surveys::default(), surveys::SCARCE_LIFETIME)
         };
         let looked = tokio::task::spawn_blocking(look).await;
         looked.inspect_err(|why| tracing::error!("the look at the disk ended early: {why}")).ok()

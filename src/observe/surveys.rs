@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 
 /// How long a survey of a region's files is good: a hundred files each, so not at every look.
 /// Whoever has changed something, or has seen a downstairs end, distrusts it before.
-const AGAIN: Duration = Duration::from_secs(60);
+const SURVEY_LIFETIME: Duration = Duration::from_secs(60);
 
 /// The same while more is promised than is free, once anything was taken: how much of it is looked at with what
 /// is free.
-pub(super) const SCARCE: Duration = Duration::from_secs(5);
+pub(super) const SCARCE_LIFETIME: Duration = Duration::from_secs(5);
 
 /// What is known of the regions' files from earlier looks.
 #[derive(Debug, Default)]
@@ -45,7 +45,7 @@ impl Surveyed {
         let age = self.at.elapsed();
         let taken = scarce.is_some_and(|scarce| age >= scarce && (scarce.is_zero() || self.free != free));
         // What is wrong is looked at each time: it may have been put right.
-        self.survey.fault.is_none() && age < AGAIN && !taken
+        self.survey.fault.is_none() && age < SURVEY_LIFETIME && !taken
     }
 }
 

@@ -23,8 +23,8 @@ use std::io;
 use std::net::IpAddr;
 
 /// So many users of a volume are remembered, and so much of each text, in characters.
-const USERS: usize = 20;
-const LONGEST: usize = 300;
+const USERS_LIMIT: usize = 20;
+const TEXT_LIMIT_CHARS: usize = 300;
 
 /// What is to be written of drains, one after the other.
 pub(in crate::supervisor) struct Drains {
@@ -191,7 +191,7 @@ fn drained(order: &Order, (config, facts): Known) -> Result<store::drains::Drain
             drain.said = Some(DrainSaid {
                 host,
                 state: said.state,
-                users: said.users.iter().take(USERS).map(|user| short(user)).collect(),
+                users: said.users.iter().take(USERS_LIMIT).map(|user| short(user)).collect(),
                 message: said.message.as_deref().map(short),
                 at: now,
             });
@@ -208,7 +208,7 @@ fn has(volume: &VolumeName, host: IpAddr, (config, facts): Known) -> bool {
 
 /// What somebody else says: on one line, and not at any length.
 fn short(text: &str) -> String {
-    clean::line(text).chars().take(LONGEST).collect()
+    clean::line(text).chars().take(TEXT_LIMIT_CHARS).collect()
 }
 
 fn tell(order: &Order) {

@@ -91,9 +91,9 @@ use watchdog::Watchdog;
 const QUEUE: usize = 256;
 /// After this, what systemd refused to start is asked for again: a little less than two turns,
 /// so that it is at every second one.
-const TRY_AGAIN: Duration = Duration::from_millis(9500);
+const RETRY_POLL: Duration = Duration::from_millis(9500);
 /// The first bulletin waits for a complete picture, but no longer than this.
-const PATIENCE: Duration = Duration::from_secs(5);
+const FIRST_PICTURE_LIMIT: Duration = Duration::from_secs(5);
 
 /// What the rest of the daemon holds of the supervisor.
 #[derive(Debug, Clone)]
@@ -202,7 +202,7 @@ impl Supervisor {
     async fn run(mut self, inbox: Inbox) {
         let Inbox { mut watchdog, mut observations, mut ended, mut asked } = inbox;
         let mut turns = self.observers.turns();
-        let mut patience = std::pin::pin!(sleep(PATIENCE));
+        let mut patience = std::pin::pin!(sleep(FIRST_PICTURE_LIMIT));
         self.maintenance.resume(&mut self.facts.maintenance);
         self.drains.resume(&mut self.facts);
         self.facts.unfinished_upgrade = upgrade_is_unfinished();

@@ -136,12 +136,11 @@ impl Supervisor {
     /// Answers a request by what the disk looked like, unless that was a look for the regions of
     /// another configuration: then it is looked at once more.
     pub(in crate::supervisor) fn hear_look(&mut self, disk: Disk, request: Request) {
-        match disk.config == self.systemd.configuration() {
-            true => {
-                self.see_disk(disk);
-                self.answer(request);
-            }
-            false => self.look_first(request),
+        if disk.config == self.systemd.configuration() {
+            self.see_disk(disk);
+            self.answer(request);
+        } else {
+            self.look_first(request);
         }
     }
 

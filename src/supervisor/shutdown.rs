@@ -16,11 +16,11 @@ use tokio::time::timeout;
 use zbus::Connection;
 
 /// How long the regions of one volume may take to end; they do nothing at their end.
-const ONE_VOLUME: Duration = Duration::from_secs(5);
+const VOLUME_LIMIT: Duration = Duration::from_secs(5);
 /// How long all of it may take, so that a machine that is switched off does go off.
-const ALL: Duration = Duration::from_secs(30);
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(30);
 /// How long it may take to write down what is to be remembered of jobs.
-const NOTING: Duration = Duration::from_secs(2);
+const NOTING_LIMIT: Duration = Duration::from_secs(2);
 
 impl Supervisor {
     /// The daemon was told to end. If that is because the machine is being switched off, hosts are
@@ -41,12 +41,12 @@ impl Supervisor {
                 let (told, heard) = oneshot::channel();
                 context.tell(Event::Leaving(told)).await;
                 _ = heard.await;
-                if timeout(ALL, stop_each(&bus, volumes)).await.is_err() {
-                    tracing::warn!("not every region was stopped within {} s", ALL.as_secs());
+                if timeout(SHUTDOWN_LIMIT, stop_each(&bus, volumes)).await.is_err() {
+                    tracing::warn!("not every region was stopped within {} s", SHUTDOWN_LIMIT.as_secs());
                 }
             }
             // If the disk takes longer, some numbers are skipped.
-            _ = timeout(NOTING, noted).await;
+            _ = timeout(NOTING_LIMIT, noted).await;
             _ = answer.send(Ok(Answer::Left));
             None
         };
@@ -69,8 +69,8 @@ async fn stop_each(bus: &Connection, volumes: BTreeMap<VolumeName, Vec<(RegionNa
                 deaths::end(Some(*pid), &names::unit(name)).await;
             }
         };
-        if timeout(ONE_VOLUME, all).await.is_err() {
-            tracing::warn!("the regions of {volume} have not ended within {} s", ONE_VOLUME.as_secs());
+        if timeout(VOLUME_LIMIT, all).await.is_err() {
+            tracing::warn!("the regions of {volume} have not ended within {} s", VOLUME_LIMIT.as_secs());
         }
     }
 }

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use zbus::Connection;
 
 /// After this systemd is asked again to read units that it has read to no effect.
-const RARELY: Duration = Duration::from_secs(60);
+const STALE_REFRESH_PAUSE: Duration = Duration::from_secs(60);
 
 /// The configuration that is in force and the connection to systemd, each by its number: it grows
 /// whenever there is another, or none.
@@ -143,7 +143,7 @@ impl Systemd {
     ) -> Refreshed {
         self.unrefreshed = result.as_ref().err().map(|why| match why {
             // It is a burden for the whole machine, and to no effect before somebody mends something.
-            NotRefreshed::Stale { .. } => Instant::now() + RARELY,
+            NotRefreshed::Stale { .. } => Instant::now() + STALE_REFRESH_PAUSE,
             NotRefreshed::Programs { .. } | NotRefreshed::Systemd(_) => Instant::now(),
         });
         let well = result.is_ok();

@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::time::interval;
 
 /// How often the watchdog is fed.
-const TURN: Duration = Duration::from_millis(500);
+const WATCHDOG_POLL: Duration = Duration::from_millis(500);
 
 /// Waits until a reload finds a configuration without a fault, and returns it, and who has asked for it.
 /// `None` when nobody can ask any more.
@@ -24,7 +24,7 @@ pub async fn for_a_good_one(dir: &Path, faults: &[Fault], line: &mut Line) -> Op
     tell_faults(faults);
     publish(line, faults);
     let (mut error, mut count) = (wire::Error::config_invalid(faults), faults.len());
-    let mut turn = interval(TURN);
+    let mut turn = interval(WATCHDOG_POLL);
     loop {
         // Cancel-safe: a turn or a request that is not taken stays.
         let request = tokio::select! {

@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 const ROUNDS: Duration = Duration::from_millis(50);
-const PATIENCE: Duration = Duration::from_millis(200);
+const ANSWER_LIMIT: Duration = Duration::from_millis(200);
 /// Longer than any machine takes to answer.
 const LONG: Duration = Duration::from_secs(600);
 /// No process.
@@ -36,9 +36,10 @@ impl Played {
             let data = TcpListener::bind((address, 0)).await.unwrap();
             let port = data.local_addr().unwrap().port();
             let Ok(repair) = TcpListener::bind((address, port.saturating_add(4000))).await else { continue };
-            match second {
-                true => _ = tokio::spawn(tell_identity(repair)),
-                false => drop(repair),
+            if second {
+                _ = tokio::spawn(tell_identity(repair));
+            } else {
+                drop(repair);
             }
             let geometry = Geometry { block_size: 512, extent_size: 1, extent_count: 1 };
             let local = LocalRegion { name: "still-fawn-0".parse().unwrap(), port, geometry };
@@ -158,14 +159,14 @@ async fn who_it_is_is_known_as_soon_as_the_second_port_is_there() {
 async fn one_that_answers_too_late_is_silent_until_then() {
     let played = Played::begin().await;
     let began = Instant::now();
-    let mut beats = played.watched_with(ROUNDS, PATIENCE);
+    let mut beats = played.watched_with(ROUNDS, ANSWER_LIMIT);
     let mut stream = played.asked().await;
     assert_eq!(next(&mut beats).await.beat, Beat::Asked);
     let silent = next(&mut beats).await;
     assert_eq!(silent.beat, Beat::Silent);
     assert!(silent.identity.is_some_and(|identity| identity.is_ok()));
     let waited = began.elapsed();
-    assert!(waited >= PATIENCE, "it was silent after {waited:?}");
+    assert!(waited >= ANSWER_LIMIT, "it was silent after {waited:?}");
     // Never asked twice: what comes next is the answer.
     stream.write_all(&IMOK).await.unwrap();
     assert_eq!(next(&mut beats).await.beat, Beat::Answering);
@@ -201,7 +202,15 @@ async fn nobody_is_asked_without_a_process() {
     let (_term, to) = source.begin();
     let (_run, run) = watch::channel(None);
     let (rhythm, _drum) = Rhythm::new(ROUNDS);
-    tokio::spawn(crate::observe::pulse::watch(played.local.clone(), played.address, run, rhythm, PATIENCE, None, to));
+    tokio::spawn(crate::observe::pulse::watch(
+        played.local.clone(),
+        played.address,
+        run,
+        rhythm,
+        ANSWER_LIMIT,
+        None,
+        to,
+    ));
     let told = beats.recv().await.and_then(Told::fact);
     assert!(matches!(told, Some(Observation::Pulse(_, None))), "{told:?}");
     assert!(timeout(2 * ROUNDS, played.data.accept()).await.is_err());

@@ -57,11 +57,13 @@ impl Reader {
 
 /// The three bits of a mode that are the user's.
 fn mode_for(found: &Metadata, uid: u32, groups: &[u32]) -> u32 {
-    match () {
+    if found.uid() == uid {
         // Of root as well: the regions' units have no capabilities.
-        () if found.uid() == uid => found.mode() >> 6,
-        () if groups.contains(&found.gid()) => found.mode() >> 3,
-        () => found.mode(),
+        found.mode() >> 6
+    } else if groups.contains(&found.gid()) {
+        found.mode() >> 3
+    } else {
+        found.mode()
     }
 }
 

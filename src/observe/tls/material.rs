@@ -24,7 +24,7 @@ use tokio_rustls::rustls::{CertificateError, ClientConfig, Error, RootCertStore}
 use x509_cert::der::Decode;
 
 /// No chain and no key is longer.
-const LONGEST: u64 = 1 << 20;
+const FILE_LIMIT_BYTES: u64 = 1 << 20;
 
 /// All that is needed for a connection.
 pub(super) struct Material {
@@ -105,11 +105,11 @@ fn bytes(path: &Path, reader: &Reader, objection: impl Fn(u32) -> Option<Flaw>) 
     if let Some(barrier) = reader.barrier(path) {
         return Err(Flaw::Denied(barrier.display().to_string()));
     }
-    if found.len() > LONGEST {
+    if found.len() > FILE_LIMIT_BYTES {
         return Err(Flaw::Unreadable(format!("it has {} bytes", found.len())));
     }
     let mut bytes = Vec::new();
-    file.take(LONGEST).read_to_end(&mut bytes).map_err(unreadable)?;
+    file.take(FILE_LIMIT_BYTES).read_to_end(&mut bytes).map_err(unreadable)?;
     Ok(bytes)
 }
 

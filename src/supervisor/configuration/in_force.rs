@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// After this it is tried again to keep what could not be kept.
-const AGAIN: Duration = Duration::from_secs(60);
+const RETRY_PAUSE: Duration = Duration::from_secs(60);
 
 /// With what a supervisor starts.
 #[derive(Debug)]
@@ -124,7 +124,7 @@ fn unknown(number: u64) -> wire::Error {
 impl Keeping {
     /// Tries again to keep what is in force, if it could not be kept.
     pub(in crate::supervisor) fn keep_again(&mut self, config: &Configuration, tasks: &Tasks) {
-        if self.busy || self.not_kept.is_none() || self.tried.elapsed() < AGAIN {
+        if self.busy || self.not_kept.is_none() || self.tried.elapsed() < RETRY_PAUSE {
             return;
         }
         (self.busy, self.tried) = (true, Instant::now());

@@ -21,7 +21,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 /// How long the kernel may take to tell of interfaces.
-const PATIENCE: Duration = Duration::from_secs(5);
+const NETWORK_LIMIT: Duration = Duration::from_secs(5);
 
 /// What is looked at, and by whom.
 pub(in crate::supervisor) struct Look {
@@ -52,7 +52,7 @@ impl Look {
 
     async fn network(&self) -> Option<Network> {
         let look = network::look_once(&self.new.sled.network, &self.sysfs);
-        match timeout(PATIENCE, look).await {
+        match timeout(NETWORK_LIMIT, look).await {
             Ok(Ok(network)) => Some(network),
             Ok(Err(why)) => {
                 tracing::warn!("netlink does not tell of the network: {why}");

@@ -312,9 +312,10 @@ fn may_be_taken(found: &Difference, how: Reload) -> Result<(), wire::Error> {
     if how == Reload::Apply || (interrupts.is_empty() && harms.is_empty()) {
         return Ok(());
     }
-    let (code, what) = match harms.is_empty() {
-        true => (Refusal::HostsConnected, "hosts that are connected would be interrupted"),
-        false => (Refusal::NeedsYes, "this would do harm"),
+    let (code, what) = if harms.is_empty() {
+        (Refusal::HostsConnected, "hosts that are connected would be interrupted")
+    } else {
+        (Refusal::NeedsYes, "this would do harm")
     };
     let list = interrupts.into_iter().chain(harms).collect::<Vec<_>>().join("; ");
     let message = format!("nothing was changed: {what}: {list}");

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How many slow looks may be missed.
-const MISSED: u32 = 3;
+const MISSED_LOOKS_LIMIT: u32 = 3;
 
 /// When each fact was last seen.
 pub(in crate::supervisor) struct Freshness {
@@ -46,7 +46,7 @@ impl Freshness {
         let old = observe::ALL.iter().filter_map(|observer| {
             let (what, slow_look) = (observer.missed?, observer.slow_look?);
             let (since, limit) = match self.seen.get(observer.name) {
-                Some(seen) => (*seen, slow_look * MISSED),
+                Some(seen) => (*seen, slow_look * MISSED_LOOKS_LIMIT),
                 None => (self.began, patience),
             };
             let age = since.elapsed();

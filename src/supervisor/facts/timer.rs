@@ -4,7 +4,7 @@
 use crate::decide::facts::{Beat, Fencing, Settled, Start};
 use crate::observe;
 use crate::region::Tombstone;
-use crate::supervisor::{PATIENCE, Supervisor, TRY_AGAIN};
+use crate::supervisor::{FIRST_PICTURE_LIMIT, RETRY_POLL, Supervisor};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -12,7 +12,7 @@ impl Supervisor {
     /// Looks back at what has not happened: facts that have grown old, and, less often, units
     /// that were asked for in vain and may be asked for again.
     pub(in crate::supervisor) fn look_back(&mut self) {
-        self.facts.unseen = self.history.staleness.unseen(PATIENCE);
+        self.facts.unseen = self.history.staleness.unseen(FIRST_PICTURE_LIMIT);
         self.note_time();
         self.facts.stuck_removals = self.jobs.stuck_removals();
         for (name, region) in &mut self.facts.regions {
@@ -29,7 +29,7 @@ impl Supervisor {
         self.tell_crashes();
         self.fencing.visitors.forget(&mut self.facts);
         self.look_at_the_hung();
-        if self.history.tried_again.elapsed() >= TRY_AGAIN {
+        if self.history.tried_again.elapsed() >= RETRY_POLL {
             self.history.tried_again = Instant::now();
             self.facts.just_created.clear();
             self.facts.stuck_adoptions.clear();
@@ -85,7 +85,7 @@ impl Supervisor {
     pub(in crate::supervisor) fn complete(&self) -> bool {
         let seen = || observe::ALL.iter().all(|observer| (observer.is_known)(&self.config, &self.facts));
         let settled = !matches!(self.facts.settled, Settled::Running);
-        self.publisher.has_published() || (settled && seen()) || self.history.began.elapsed() > PATIENCE
+        self.publisher.has_published() || (settled && seen()) || self.history.began.elapsed() > FIRST_PICTURE_LIMIT
     }
 }
 

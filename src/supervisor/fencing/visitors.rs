@@ -11,9 +11,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long an attempt is told.
-const TOLD: Duration = Duration::from_secs(300);
+const TELLING_PAUSE: Duration = Duration::from_secs(300);
 /// How many addresses that asked are remembered for a volume: enough to see who it is.
-const MOST: usize = 8;
+const ADDRESS_LIMIT: usize = 8;
 
 /// The attempts of late.
 #[derive(Default)]
@@ -50,7 +50,7 @@ impl Visitors {
         let (at, turned_away) = self.volumes.entry(volume.clone()).or_insert_with(|| (now, TurnedAway::default()));
         *at = now;
         match who {
-            Some(address) if turned_away.asked.len() < MOST => _ = turned_away.asked.insert(address),
+            Some(address) if turned_away.asked.len() < ADDRESS_LIMIT => _ = turned_away.asked.insert(address),
             Some(_) => {}
             None => turned_away.dropped = true,
         }
@@ -71,7 +71,7 @@ impl Visitors {
 
     /// Forgets attempts that are long over.
     pub(in crate::supervisor) fn forget(&mut self, facts: &mut Facts) {
-        self.volumes.retain(|_, (at, _)| at.elapsed() < TOLD);
+        self.volumes.retain(|_, (at, _)| at.elapsed() < TELLING_PAUSE);
         self.tell(facts);
     }
 

@@ -33,19 +33,19 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use zbus::Connection;
 
-/// How long a region may take to serve under its new unit, beside [`HASHING`].
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a region may take to serve under its new unit, beside [`EXTENT_HASHING_LIMIT`].
+const SERVING_LIMIT: Duration = Duration::from_secs(60);
 /// Extents left dirty are hashed before it listens: up to 0.45 s each was measured.
-const HASHING: Duration = Duration::from_millis(600);
+const EXTENT_HASHING_LIMIT: Duration = Duration::from_millis(600);
 /// How long hosts may take to come back to the regions of a volume, and these to catch up. An
 /// upstairs connects anew every 10 s by itself.
-const REUNION: Duration = Duration::from_secs(60);
+const REUNION_LIMIT: Duration = Duration::from_secs(60);
 /// How often to look whether they have.
-const LOOK: Duration = Duration::from_millis(250);
+const HOSTS_POLL: Duration = Duration::from_millis(250);
 /// An upstairs flushes at least so often while it writes.
 const FLUSH: Duration = Duration::from_secs(2);
 /// A region whose downstairs systemd had to start so often does not serve.
-const RESTARTS: u32 = 3;
+const RESTART_LIMIT: u32 = 3;
 
 /// Why a region may not go away.
 pub(in crate::supervisor) enum Lack {
@@ -60,14 +60,14 @@ pub(in crate::supervisor) enum Lack {
 /// a moment. It must be so in two looks, between which a host flushes what it has.
 ///
 /// # Errors
-/// What a connected host would miss still after [`REUNION`].
+/// What a connected host would miss still after [`REUNION_LIMIT`].
 pub(in crate::supervisor) async fn wait(
     context: &Context,
     local: &LocalRegion,
     dir: &Path,
     progress: &Progress,
 ) -> Result<(), Lack> {
-    let deadline = Instant::now() + REUNION;
+    let deadline = Instant::now() + REUNION_LIMIT;
     let mut well = false;
     loop {
         let (config, region, dir) = (context.config.clone(), local.clone(), dir.to_owned());
@@ -84,7 +84,7 @@ pub(in crate::supervisor) async fn wait(
         }
         progress.step("waiting for the volume's other regions", 0, 0);
         tokio::select! {
-            () = sleep(if well { FLUSH } else { LOOK }) => {}
+            () = sleep(if well { FLUSH } else { HOSTS_POLL }) => {}
             () = progress.cancelled() => return Err(Lack::Cancelled),
         }
     }
@@ -167,7 +167,7 @@ fn behind(theirs: &[Trailer], ours: &[Trailer]) -> bool {
 
 /// How long a region may take to serve once it was started.
 pub(in crate::supervisor) fn patience(local: &LocalRegion) -> Duration {
-    PATIENCE + HASHING * local.geometry.extent_count
+    SERVING_LIMIT + EXTENT_HASHING_LIMIT * local.geometry.extent_count
 }
 
 /// Waits until a region serves that was just started: in another invocation of its unit than the
@@ -186,9 +186,9 @@ pub(in crate::supervisor) async fn wait_until_it_serves(
     let serves = serving.wait_for(|serving| serves_anew(serving, &local.name, before.as_ref()));
     let fails = async {
         loop {
-            sleep(LOOK).await;
+            sleep(HOSTS_POLL).await;
             match units::restarts(bus, &local.name).await {
-                Ok(restarts) if restarts >= RESTARTS => return,
+                Ok(restarts) if restarts >= RESTART_LIMIT => return,
                 _ => {}
             }
         }
@@ -288,14 +288,14 @@ pub(in crate::supervisor) async fn hosts(local: &LocalRegion) -> Result<BTreeSet
 /// its other regions on this sled.
 ///
 /// # Errors
-/// Who is not, after [`REUNION`].
+/// Who is not, after [`REUNION_LIMIT`].
 pub(in crate::supervisor) async fn wait_for_return(
     context: &Context,
     local: &LocalRegion,
     before: &BTreeSet<IpAddr>,
     progress: &Progress,
 ) -> Result<(), String> {
-    let deadline = Instant::now() + REUNION;
+    let deadline = Instant::now() + REUNION_LIMIT;
     let volume = local.name.volume();
     let all = context.config.local_regions().into_iter();
     let siblings: Vec<_> = all.filter(|other| other.name.volume() == volume && other.name != local.name).collect();
@@ -312,10 +312,10 @@ pub(in crate::supervisor) async fn wait_for_return(
             return Ok(());
         };
         if Instant::now() >= deadline {
-            return Err(format!("{away} has not come back to it for {} s", REUNION.as_secs()));
+            return Err(format!("{away} has not come back to it for {} s", REUNION_LIMIT.as_secs()));
         }
         progress.step(format!("{}: waiting for {away} to come back", local.name), 0, 0);
-        sleep(LOOK).await;
+        sleep(HOSTS_POLL).await;
     }
 }
 

@@ -16,16 +16,16 @@ use tokio::time::sleep;
 use zbus::Connection;
 
 /// How long the word is waited for once somebody should follow the job.
-const WORD: Duration = Duration::from_secs(60);
+const WORD_LIMIT: Duration = Duration::from_secs(60);
 /// After this somebody is made to follow the job, if nobody who does has answered: of one that somebody has
 /// asked for, when that one would have answered. He may know better where the others are.
-const FOLLOWED: Duration = Duration::from_secs(57);
+const FOLLOWED_LIMIT: Duration = Duration::from_secs(57);
 /// Of one that nobody waits for.
-const UNFOLLOWED: Duration = Duration::from_secs(1);
+const UNFOLLOWED_LIMIT: Duration = Duration::from_secs(1);
 /// How long a turn is given up for another sled's.
-const YIELDED: Duration = Duration::from_secs(1);
+const YIELD_PAUSE: Duration = Duration::from_secs(1);
 /// How often those are asked again that were not well.
-const AGAIN: Duration = Duration::from_secs(5);
+const QUESTION_PAUSE: Duration = Duration::from_secs(5);
 
 /// What a job asks, of one region.
 pub(in crate::supervisor) struct Question<'a> {
@@ -54,7 +54,7 @@ impl Question<'_> {
     /// # Errors
     /// The job was cancelled.
     pub(in crate::supervisor) async fn ask(&self) -> Result<Word, wire::Error> {
-        let unfollowed = if self.asks.patiently() { UNFOLLOWED } else { FOLLOWED };
+        let unfollowed = if self.asks.patiently() { UNFOLLOWED_LIMIT } else { FOLLOWED_LIMIT };
         let moved = self.asks.left_out(self.local.name.volume());
         let followed = async {
             sleep(unfollowed).await;
@@ -64,7 +64,7 @@ impl Question<'_> {
             std::future::pending::<Infallible>().await
         };
         tokio::select! {
-            word = self.progress.ask(&self.local.name, &moved, unfollowed + WORD) => {
+            word = self.progress.ask(&self.local.name, &moved, unfollowed + WORD_LIMIT) => {
                 Ok(word.unwrap_or_else(|| Word::No(self.unheard())))
             }
             never = followed => match never {},
@@ -99,7 +99,7 @@ impl Question<'_> {
             let (name, cause) = (&self.local.name, reason(&self.local.name, &why.message));
             self.progress.step(format!("{name}: waiting, as {cause}"), 0, 0);
             self.tell(Some(Awaited { job: self.job, why })).await;
-            self.pause(AGAIN).await?;
+            self.pause(QUESTION_PAUSE).await?;
         }
         self.tell(None).await;
         Ok(())
@@ -115,7 +115,7 @@ impl Question<'_> {
     /// The job was cancelled.
     pub(in crate::supervisor) async fn give_way(&self) -> Result<(), wire::Error> {
         self.context.tell(Event::Free { job: self.job, region: self.local.name.clone() }).await;
-        self.pause(YIELDED).await
+        self.pause(YIELD_PAUSE).await
     }
 
     async fn pause(&self, time: Duration) -> Result<(), wire::Error> {

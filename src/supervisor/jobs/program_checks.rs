@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 /// How long it is believed of a program that it runs, if nothing was done to its file.
-const LATELY: Duration = Duration::from_secs(10);
+const CHECK_LIFETIME: Duration = Duration::from_secs(10);
 
 /// The programs that were found to run a moment ago: a restart looks when it is asked for and when its turn
 /// has come, and of many regions at once.
@@ -45,7 +45,7 @@ impl Lately {
     ) -> Result<(), String> {
         let came = Instant::now();
         let mut known = self.0.lock().await;
-        known.retain(|_, (when, _)| when.elapsed() < LATELY);
+        known.retain(|_, (when, _)| when.elapsed() < CHECK_LIFETIME);
         let before = Ran::now(user, program);
         match before.as_ref().and_then(|ran| known.get(ran)) {
             Some((_, Ok(()))) => return Ok(()),
@@ -98,7 +98,7 @@ mod tests {
         assert!(runs("crucible", false).await.is_err() && runs("crucible", false).await.is_err());
         assert_eq!(times(), 4, "that it does not run is seen each time");
         runs("crucible", true).await.unwrap();
-        tokio::time::advance(LATELY).await;
+        tokio::time::advance(CHECK_LIFETIME).await;
         runs("crucible", true).await.unwrap();
         assert_eq!(times(), 6);
         fs::remove_file(&program).unwrap();

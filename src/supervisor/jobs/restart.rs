@@ -23,13 +23,13 @@ use tokio::time::{Instant, sleep};
 use zbus::Connection;
 
 /// How long a turn is waited for after the last sign that it may come.
-const PATIENCE: Duration = Duration::from_secs(300);
+const TURN_LIMIT: Duration = Duration::from_secs(300);
 /// How long one is waited for at most.
-const LONGEST: Duration = Duration::from_secs(6 * 3600);
+const BUSY_LIMIT: Duration = Duration::from_secs(6 * 3600);
 /// What took longer to be seen is old: if the word of other sleds did, this sled is looked at once more.
-const FRESH: Duration = Duration::from_secs(5);
+const WORD_LIFETIME: Duration = Duration::from_secs(5);
 /// How often to ask whether it has.
-const LOOK: Duration = Duration::from_millis(250);
+const TURN_POLL: Duration = Duration::from_millis(250);
 
 /// Waits until a region's turn has come, and the hosts have caught up with the others. From then
 /// on its siblings stay, until the job ends.
@@ -76,7 +76,7 @@ enum Next {
 fn next(stay: Stay, patient: bool, waited: Duration) -> Next {
     match stay {
         Stay::Now => Next::Goes,
-        Stay::Then | Stay::Not if patient || waited < PATIENCE => Next::GivesWay,
+        Stay::Then | Stay::Not if patient || waited < TURN_LIMIT => Next::GivesWay,
         Stay::Not => Next::Ends("other sleds have had their turn all the time"),
         Stay::Then => Next::Ends("the volume's regions are too long in telling how they are"),
     }
@@ -107,7 +107,7 @@ async fn others_stay(question: &Question<'_>, manner: Manner) -> Result<Stay, wi
     }
     let asked = Instant::now();
     match question.ask().await? {
-        Word::Well if asked.elapsed() <= FRESH => return Ok(Stay::Now),
+        Word::Well if asked.elapsed() <= WORD_LIFETIME => return Ok(Stay::Now),
         Word::Well => {}
         Word::No(why) if !manner.asks.patiently() => return Err(why),
         Word::No(_) | Word::Yield => return Ok(Stay::Not),
@@ -119,7 +119,7 @@ async fn others_stay(question: &Question<'_>, manner: Manner) -> Result<Stay, wi
         return Ok(Stay::Then);
     }
     own_stay(question, manner).await?;
-    Ok(if told.elapsed() <= FRESH { Stay::Now } else { Stay::Then })
+    Ok(if told.elapsed() <= WORD_LIFETIME { Stay::Now } else { Stay::Then })
 }
 
 /// Makes sure of the volume's other regions on this sled.
@@ -159,12 +159,14 @@ async fn claim(
             Ok(()) => return Ok(()),
             Err(Denied::Refused(why)) => return Err(why),
             // As long as others are at work there is hope.
-            Err(Denied::Later(why)) if why.code == Refusal::Busy && began.elapsed() < LONGEST => hope = Instant::now(),
-            Err(Denied::Later(why)) if hope.elapsed() >= PATIENCE => return Err(why),
+            Err(Denied::Later(why)) if why.code == Refusal::Busy && began.elapsed() < BUSY_LIMIT => {
+                hope = Instant::now()
+            }
+            Err(Denied::Later(why)) if hope.elapsed() >= TURN_LIMIT => return Err(why),
             Err(Denied::Later(_)) => {}
         }
         tokio::select! {
-            () = sleep(LOOK) => {}
+            () = sleep(TURN_POLL) => {}
             () = progress.cancelled() => return Err(cancelled()),
         }
     }
@@ -361,15 +363,16 @@ mod tests {
 
     #[test]
     fn nobody_waits_for_others_with_a_turn_of_his_own() {
-        let (short, long) = (Duration::ZERO, PATIENCE);
+        let (short, long) = (Duration::ZERO, TURN_LIMIT);
         for patient in [false, true] {
             for waited in [short, long] {
                 assert_eq!(next(Stay::Now, patient, waited), Next::Goes);
                 for stay in [Stay::Then, Stay::Not] {
                     let next = next(stay, patient, waited);
-                    match patient || waited == short {
-                        true => assert_eq!(next, Next::GivesWay),
-                        false => assert!(matches!(next, Next::Ends(_))),
+                    if patient || waited == short {
+                        assert_eq!(next, Next::GivesWay);
+                    } else {
+                        assert!(matches!(next, Next::Ends(_)));
                     }
                 }
             }

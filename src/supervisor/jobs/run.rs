@@ -35,7 +35,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// How often to look how far a removal is.
-const LOOK: Duration = Duration::from_secs(1);
+const RUN_POLL: Duration = Duration::from_secs(1);
 
 /// What there is to do.
 pub(in crate::supervisor) enum Task {
@@ -255,7 +255,7 @@ impl Context {
         let all = size().await;
         let watch = async {
             loop {
-                tokio::time::sleep(LOOK).await;
+                tokio::time::sleep(RUN_POLL).await;
                 progress.step("removing", all.saturating_sub(size().await), all);
             }
         };

@@ -25,7 +25,7 @@ use zbus::Connection;
 /// How many times as long as it is to serve the watch may take, beside the time to come up.
 const TIMES: u32 = 3;
 /// How often to look what is on record of one that does not serve.
-const LOOK: Duration = Duration::from_secs(1);
+const SIGHT_POLL: Duration = Duration::from_secs(1);
 /// Later than anybody waits.
 const NEVER: Duration = Duration::from_secs(30 * 365 * 86_400);
 
@@ -144,9 +144,10 @@ pub(in crate::supervisor) async fn keep(
         if away && restart::standing(context, name).await? != Standing::Kept {
             return Ok(());
         }
-        let (doing, until) = match away {
-            true => ("waiting until it serves".to_owned(), until.min(now + LOOK)),
-            false => (format!("watching it for {} s", steady.as_secs()), until),
+        let (doing, until) = if away {
+            ("waiting until it serves".to_owned(), until.min(now + SIGHT_POLL))
+        } else {
+            (format!("watching it for {} s", steady.as_secs()), until)
         };
         progress.step(format!("{name}: {doing}"), 0, 0);
         tokio::select! {
@@ -164,7 +165,7 @@ mod tests {
     use super::*;
 
     const STEADY: Duration = Duration::from_secs(60);
-    const PATIENCE: Duration = Duration::from_secs(90);
+    const SERVING_LIMIT: Duration = Duration::from_secs(90);
 
     fn sight(breaks: u64, run: Option<&str>) -> Sight {
         let run = run.map(|run| Run { pid: 7, invocation: Some(run.into()) });
@@ -178,10 +179,10 @@ mod tests {
     #[test]
     fn one_that_serves_for_long_enough_does_well_whoever_restarts_it() {
         let now = Instant::now();
-        let mut vigil = Vigil::begin(now, STEADY, PATIENCE, sight(3, Some("a")));
+        let mut vigil = Vigil::begin(now, STEADY, SERVING_LIMIT, sight(3, Some("a")));
         assert_eq!(vigil.look(now, sight(3, Some("a"))), Found::Until(now + STEADY));
         // Somebody restarts it.
-        assert_eq!(vigil.look(now + after(50), sight(3, None)), Found::Until(now + after(50) + PATIENCE));
+        assert_eq!(vigil.look(now + after(50), sight(3, None)), Found::Until(now + after(50) + SERVING_LIMIT));
         assert_eq!(vigil.look(now + after(55), sight(3, Some("b"))), Found::Until(now + after(55) + STEADY));
         assert_eq!(vigil.look(now + after(100), sight(3, Some("c"))), Found::Until(now + after(100) + STEADY));
         assert_eq!(vigil.look(now + after(160), sight(3, Some("c"))), Found::Well);
@@ -191,13 +192,13 @@ mod tests {
     #[test]
     fn one_that_breaks_does_not_do_well_even_if_it_serves_again() {
         let now = Instant::now();
-        let begin = || Vigil::begin(now, STEADY, PATIENCE, sight(3, Some("a")));
+        let begin = || Vigil::begin(now, STEADY, SERVING_LIMIT, sight(3, Some("a")));
         let broken = |found: Found, what: &str| match found {
             Found::Broken(why) => assert!(why.contains(what), "{why}"),
             other => panic!("{other:?}"),
         };
         // It was over before the watch began, and after it was first seen to serve.
-        let mut late = Vigil::begin(now, STEADY, PATIENCE, Sight { breaks: Some(3), ..sight(4, Some("b")) });
+        let mut late = Vigil::begin(now, STEADY, SERVING_LIMIT, Sight { breaks: Some(3), ..sight(4, Some("b")) });
         broken(late.look(now, sight(4, Some("b"))), "has ended");
         // It hung, in the same run; or was restarted for that, and nobody looked in between.
         broken(begin().look(now + after(9), sight(4, None)), "hung");
@@ -206,7 +207,7 @@ mod tests {
         // It does not come back.
         let mut vigil = begin();
         assert!(matches!(vigil.look(now + after(10), sight(3, None)), Found::Until(_)));
-        broken(vigil.look(now + after(10) + PATIENCE, sight(3, None)), "after 90 s");
+        broken(vigil.look(now + after(10) + SERVING_LIMIT, sight(3, None)), "after 90 s");
         // Again and again: there is an end of it.
         let (mut vigil, mut time) = (begin(), now);
         let found = (0..).find_map(|run| {

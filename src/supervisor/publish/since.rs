@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// How long what an earlier supervisor saw is waited for to be seen again: some things are looked at late.
-const PATIENCE: Duration = Duration::from_secs(60);
+const EARLIER_LIFETIME: Duration = Duration::from_secs(60);
 
 /// What was told, and what is to be.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl Memory {
 
     /// What an earlier supervisor saw, and has not been seen again yet.
     pub(in crate::supervisor) fn earlier(&mut self) -> &mut Since {
-        if self.began.elapsed() > PATIENCE {
+        if self.began.elapsed() > EARLIER_LIFETIME {
             self.earlier = Since::default();
         }
         &mut self.earlier
