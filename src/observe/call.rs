@@ -24,12 +24,13 @@ pub(super) struct Caller<'a> {
 }
 
 impl<'a> Caller<'a> {
-    /// For the region that the process `pid` serves at `data`; with `tls` over TLS, by these files.
+    /// Make a call to the region that the process `pid` serves at `data`; with `tls` over TLS, by
+    /// these files.
     pub(super) fn new(region: &'a RegionName, data: SocketAddr, pid: u32, tls: Option<&'a Tls>) -> Self {
         Self { region, data, pid, tls, presents: None, dialer: Dialer::default() }
     }
 
-    /// When the certificate ends that it showed last; `None` before it has shown one.
+    /// End of the certificate that the region showed last; `None` before it has shown one.
     pub(super) fn presents(&self) -> Option<Timestamp> {
         self.presents
     }
@@ -47,13 +48,13 @@ impl<'a> Caller<'a> {
     }
 }
 
-/// Why there is nobody to ask.
+/// Reasons why there is nobody to ask.
 pub(super) enum NoCall {
     /// Nobody listens.
     Refused,
-    /// It speaks TLS and should not, or the other way round.
+    /// The downstairs speaks TLS and should not, or the other way round.
     Otherwise,
-    /// There is nothing to call with.
+    /// The socket to call with cannot be made.
     NoSocket(io::Error),
     /// Hands were not shaken.
     Lost(io::Error),
@@ -68,7 +69,7 @@ impl From<NoConnection> for NoCall {
     }
 }
 
-/// Whether a process was started to speak TLS, if that can be told.
+/// Tell whether a process was started to speak TLS, if that can be told.
 pub fn started_with_tls(pid: u32) -> Option<bool> {
     let words = std::fs::read(format!("/proc/{pid}/cmdline")).ok().filter(|words| !words.is_empty())?;
     Some(words.split(|byte| *byte == 0).any(|word| word.starts_with(b"--cert-pem")))

@@ -24,36 +24,36 @@ use zbus::{Connection, Variant};
 /// The first of the ports that the canary may bind. Below 1024 there is none that the port map or
 /// the kernel gives away; IANA keeps 225 to 241 for itself.
 const FIRST_PORT: u16 = 225;
-/// How many there are: one that is in use on every address must not be the end of it.
+/// Number of these ports: one that is in use on every address must not be the end of it.
 const PORT_COUNT: u16 = 16;
 /// The address that the canary may send to and hear from, and one that it may not send to.
 const ALLOWED: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 const DENIED: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
-/// How long a packet may take over the loopback interface: none, but for a machine that is busy.
+/// Time that a packet may take over the loopback interface: none, but for a machine that is busy.
 const ARRIVAL_LIMIT: Duration = Duration::from_secs(5);
-/// How much later a packet may come that was sent earlier.
+/// Time by which a packet may come later that was sent earlier.
 const OVERTAKING_LIMIT: Duration = Duration::from_millis(50);
-/// How long the canary may take, in microseconds.
+/// Time that the canary may take, in microseconds.
 const RUN_LIMIT_US: u64 = 20_000_000;
 /// `CAP_NET_BIND_SERVICE`, for ports below 1024.
 const BIND_SERVICE: u64 = 1 << 10;
 
-/// What the canary says.
+/// Report of the canary.
 #[derive(Debug, Serialize, Deserialize)]
 struct Report {
     bind: Proof,
     address: Proof,
 }
 
-/// What trying has shown.
+/// Result of trying.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Proof {
-    /// What is forbidden was refused.
+    /// Forbidden things were refused.
     Enforced,
-    /// What is forbidden was done.
+    /// Forbidden things were done.
     Open,
-    /// What is allowed could not be done, or what is forbidden failed otherwise, and why.
+    /// Allowed things could not be done, or forbidden ones failed otherwise, and why.
     Untried(String),
 }
 
@@ -84,8 +84,8 @@ impl Proof {
     }
 }
 
-/// Why systemd does not enforce which ports are bound. For that alone it takes a library, which it
-/// loads at run time if it was built to.
+/// Tell why systemd does not enforce which ports are bound. For that alone it takes a library,
+/// which it loads at run time if it was built to.
 async fn missing(bus: &Connection) -> Gap {
     let told = async {
         let manager = ManagerProxy::new(bus).await?;
@@ -101,7 +101,7 @@ async fn missing(bus: &Connection) -> Gap {
     }
 }
 
-/// Whether libbpf is in one of the places where the dynamic linker looks.
+/// Tell whether libbpf is in one of the places where the dynamic linker looks.
 fn has_library() -> bool {
     let below = |dir: &str| std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
     let dirs = below("/usr/lib").chain(["/usr/lib", "/usr/lib64", "/usr/local/lib"].map(PathBuf::from));
@@ -123,7 +123,8 @@ async fn run(bus: &Connection) -> Result<Report, String> {
     serde_json::from_str(&said).map_err(|_| format!("it said {said:?}"))
 }
 
-/// What the canary may do; beside that it is confined as whatever runs for a moment is.
+/// Settings of the canary's unit: what it may do; beside that it is confined as whatever runs for a
+/// moment is.
 fn settings<'a>(program: &Path, said: &'a Output, complained: &'a Output) -> Vec<(&'static str, Variant<'a>)> {
     const FAMILIES: &[&str] = &["AF_UNIX", "AF_INET"];
     let (four, six) = (nix::libc::AF_INET, nix::libc::AF_INET6);
@@ -164,7 +165,7 @@ pub fn report(first: u16) -> io::Result<()> {
     serde_json::to_writer(io::stdout(), &report).map_err(io::Error::other)
 }
 
-/// Of the ports it may bind the first that is free; and the one behind them.
+/// Bind the first free one of the ports that are allowed; and the one behind them.
 fn bind(first: u16) -> Result<Proof, String> {
     free(first, |port| TcpListener::bind((ALLOWED, port)))?;
     Ok(match TcpListener::bind((ALLOWED, first + PORT_COUNT)) {
@@ -185,7 +186,7 @@ fn free<T>(first: u16, bind: impl Fn(u16) -> io::Result<T>) -> Result<T, String>
     }
 }
 
-/// What goes out, to the address that is allowed and to another, and what comes in, from that
+/// Try what goes out, to the address that is allowed and to another, and what comes in, from that
 /// address and from another: this socket is bound to none, and so has the interface's first.
 fn address(first: u16) -> Result<Proof, String> {
     let receiver = free(first, |port| UdpSocket::bind((ALLOWED, port)))?;

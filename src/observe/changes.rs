@@ -19,7 +19,7 @@ pub(super) async fn reloads(bus: &Connection) -> zbus::Result<MessageStream> {
     MessageStream::for_match_rule(rule, bus, Some(QUEUE)).await
 }
 
-/// Whether a message says that systemd has begun to read its units again.
+/// Tell whether a message says that systemd has begun to read its units again.
 pub(super) fn began(reloading: &Message) -> zbus::Result<bool> {
     reloading.body().deserialize()
 }
@@ -36,7 +36,7 @@ pub(super) async fn owners(bus: &Connection) -> zbus::Result<MessageStream> {
     MessageStream::for_match_rule(rule, bus, Some(QUEUE)).await
 }
 
-/// Whether a message says that somebody is systemd now, and not that nobody is.
+/// Tell whether a message says that somebody is systemd now, and not that nobody is.
 pub(super) fn is_there(owner: &Message) -> zbus::Result<bool> {
     let (_, _, now): (String, String, String) = owner.body().deserialize()?;
     Ok(!now.is_empty())

@@ -100,8 +100,8 @@ fn open(pid: u32, own: &str) -> io::Result<Option<AsyncFd<File>>> {
     if is_of(id, own)? { register(File::from(process), Interest::READABLE).map(Some) } else { Ok(None) }
 }
 
-/// Whether a process is of this unit. One that has gone is not; what procfs does not tell is an
-/// error, never an end.
+/// Tell whether a process is of this unit. One that has gone is not; what procfs does not tell is
+/// an error, never an end.
 fn is_of(id: Pid, own: &str) -> io::Result<bool> {
     match fs::read_to_string(format!("/proc/{}/cgroup", id.as_raw_nonzero())) {
         Err(why) if matches!(why.raw_os_error(), Some(nix::libc::ENOENT | nix::libc::ESRCH)) => Ok(false),

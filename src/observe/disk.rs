@@ -20,9 +20,9 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 
-/// How often to look when nobody knows of a reason.
+/// Time between looks when nobody knows of a reason.
 const SLOW_LOOK: Duration = Duration::from_secs(15);
-/// How often to look whether there is room, while there is too little. Nothing tells of it.
+/// Time between looks whether there is room, while there is too little. Nothing tells of it.
 const ROOM_LOOK: Duration = Duration::from_millis(500);
 
 /// The data disk and what lies on it.
@@ -85,7 +85,7 @@ pub async fn watch(
     }
 }
 
-/// Whether something is there that cannot be used as it is.
+/// Tell whether something is there that cannot be used as it is.
 fn is_wrong(disk: &Disk) -> bool {
     let unreadable = disk.regions.values().any(|found| matches!(found, OnDisk::Unreadable(_)));
     // Nobody tells of a directory that is put where a region is missed.

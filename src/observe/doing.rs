@@ -1,5 +1,5 @@
-//! What a process is doing that listens and does not answer, from procfs: for people to tell a
-//! livelock from a disk that hangs. Looked at only then, and reads only.
+//! Doings of a process that listens and does not answer, from procfs: for people to tell a livelock
+//! from a disk that hangs. Looked at only then, and reads only.
 
 use crate::decide::facts::Doing;
 use crate::kernel::broker;
@@ -50,7 +50,7 @@ fn percent(before: &Stat, after: &Stat, time: Duration) -> u32 {
     u32::try_from(spent * 100 / u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1)).unwrap_or(u32::MAX)
 }
 
-/// What waits in the receive queues at a region's ports: connections at a listener, bytes
+/// Count what waits in the receive queues at a region's ports: connections at a listener, bytes
 /// elsewhere (proc(5), `/proc/net/tcp`).
 fn waiting(table: &[TcpNetEntry], local: &LocalRegion, which: impl Fn(TcpState) -> bool) -> u32 {
     let ports = [local.port, local.repair_port()];

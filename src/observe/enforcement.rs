@@ -1,4 +1,4 @@
-//! Whether systemd enforces what the regions' units ask for: tried when systemd is reached, and
+//! Enforcement by systemd of what the regions' units ask for: tried when systemd is reached, and
 //! anew whenever it has read its units again or has executed itself, as it does when it or a
 //! library that it uses was upgraded.
 //!
@@ -24,15 +24,15 @@ const SIGNALS_PAUSE: Duration = Duration::from_secs(1);
 /// Before the first canary, and between two: however often systemd reads its units again, one comes
 /// after the last.
 const TRIAL_PAUSE: Duration = Duration::from_secs(10);
-/// When it is tried again what could not be tried several times.
+/// Pause after several trials that could not be made.
 const SLOW_TRIAL_PAUSE: Duration = Duration::from_secs(60);
-/// So often it is tried before it is told that it could not be: a canary that systemd forgets
+/// Number of trials before it is told that none could be made: a canary that systemd forgets
 /// because it executes itself anew is nothing to tell.
 const TRIAL_COUNT: u32 = 3;
-/// How long systemd may take to answer.
+/// Time that systemd may take to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
-/// Whether systemd enforces what units ask for.
+/// Observer of whether systemd enforces what units ask for.
 #[derive(Debug)]
 pub struct Watch;
 
@@ -72,7 +72,7 @@ pub async fn watch(mut settled: watch::Receiver<bool>, to: Publisher) -> Result<
     }
 }
 
-/// One connection to systemd, as long as it lasts. `Ok` when nobody listens any more.
+/// Watch one connection to systemd, as long as it lasts. `Ok` when nobody listens any more.
 async fn session(to: &Publisher, backoff: &mut Backoff) -> zbus::Result<NobodyListens> {
     let bus = zbus::connection::Builder::system().method_timeout(ANSWER_LIMIT).build().await?;
     let (mut reloads, mut owners) = (reloads(&bus).await?, owners(&bus).await?);
@@ -109,7 +109,7 @@ async fn session(to: &Publisher, backoff: &mut Backoff) -> zbus::Result<NobodyLi
     }
 }
 
-/// For the journal; the verdict tells why.
+/// Word a result for the journal; the verdict tells why.
 fn word(proof: &Result<(), Gap>) -> &'static str {
     match proof {
         Ok(()) => "enforced",

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// How often to look when the kernel has told of no change.
+/// Time between looks when the kernel has told of no change.
 const SLOW_LOOK: Duration = Duration::from_secs(15);
 /// After a change others mostly follow: an editor writes, renames and sets the mode.
 const MOMENT: Duration = Duration::from_millis(100);
@@ -89,8 +89,8 @@ pub fn look(dir: &Path) -> Files {
     }
 }
 
-/// By what each of the files is told from another that takes its place, or from itself before it was
-/// changed; of a link also what it leads to.
+/// Read the marks by which each of the files is told from another that takes its place, or from
+/// itself before it was changed; of a link also what it leads to.
 fn marks(dir: &Path) -> Vec<(PathBuf, Vec<[i64; 4]>)> {
     let mark =
         |found: fs::Metadata| [found.dev().cast_signed(), found.ino().cast_signed(), found.ctime(), found.ctime_nsec()];

@@ -1,5 +1,5 @@
-//! What the image says of itself and of the last update, on a machine that runs one: three small
-//! files, read anew when one of them has changed.
+//! State of the image, as it tells of itself and of the last update, on a machine that runs one:
+//! three small files, read anew when one of them has changed.
 
 use crate::appliance;
 use crate::config::Configuration;
@@ -13,10 +13,10 @@ use futures_util::FutureExt;
 use std::path::Path;
 use std::time::Duration;
 
-/// How often they are looked at: a boot is judged a while after the supervisor started.
+/// Time between looks at them: a boot is judged a while after the supervisor started.
 const SLOW_LOOK: Duration = Duration::from_secs(60);
 
-/// What the image says of itself.
+/// Observer of what the image says of itself.
 #[derive(Debug)]
 pub struct Watch;
 

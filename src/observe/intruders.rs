@@ -25,15 +25,15 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// How often to look when nobody knows of a reason.
+/// Time between looks when nobody knows of a reason.
 const SLOW_LOOK: Duration = Duration::from_secs(15);
 /// Whoever owns a link in `/proc/PID/fd` may write to it, as stat(2) has it: the descriptor is open for writing
 /// (proc_pid_fd(5)).
 const WRITES: u32 = 0o200;
-/// How many downstairs are remembered as harmless.
+/// Number of downstairs that are remembered as harmless.
 const MOST_LOOKED: usize = 1000;
 
-/// Who else writes to a region.
+/// Observer of who else writes to a region.
 #[derive(Debug)]
 pub struct Watch;
 
@@ -111,14 +111,14 @@ type Looked = BTreeSet<(i32, u64)>;
 /// A downstairs opens its extents at its start; after this it has them all.
 const OPENS_WITHIN: Duration = Duration::from_secs(60);
 
-/// For how long a process has run.
+/// Tell for how long a process has run.
 fn age(process: &Process) -> Option<Duration> {
     let began = process.stat().ok()?.starttime / procfs::ticks_per_second();
     let now = clock_gettime(ClockId::CLOCK_BOOTTIME).ok()?;
     Some(Duration::from_secs(u64::try_from(now.tv_sec()).ok()?.saturating_sub(began)))
 }
 
-/// One look at every process.
+/// Look at every process once.
 fn scan(root: &Path, regions: &[RegionName], looked: &mut Looked) -> BTreeMap<RegionName, Vec<Stranger>> {
     let mut found: BTreeMap<RegionName, Vec<Stranger>> = BTreeMap::new();
     let Ok(disk) = fs::metadata(root).map(|root| root.dev()) else { return found };
@@ -165,8 +165,9 @@ fn written(process: &Process, root: &Path, disk: u64, regions: &[RegionName]) ->
     found
 }
 
-/// Whether an open file is a region's first extent, which every downstairs has open: a unit with its own
-/// view of the disk may have the region's directory as a mount, and its files are known by nothing else.
+/// Tell whether an open file is a region's first extent, which every downstairs has open: a unit with
+/// its own view of the disk may have the region's directory as a mount, and its files are known by
+/// nothing else.
 fn is_first_extent(link: &Path, path: &Path, root: &Path, region: &RegionName) -> bool {
     let first = extent_path(0);
     let file = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();

@@ -1,5 +1,5 @@
-//! What a downstairs wrote last before it ended, from the journal: by its invocation, and no more
-//! than tells why. Reads only.
+//! Last words of a downstairs, written before it ended, from the journal: by its invocation, and no
+//! more than tells why. Reads only.
 //!
 //! journalctl(1) reads it: the journal's files have no simpler reader, and it works while the
 //! journal itself is stopped. What was written last may still be on its way there; it is looked
@@ -14,13 +14,13 @@ use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 use tokio::time::{Instant, timeout};
 
-/// How many entries are read: a backtrace has about twenty lines.
+/// Number of entries that are read: a backtrace has about twenty lines.
 const ENTRY_LIMIT: &str = "--lines=60";
 /// The most bytes that are read.
 const OUTPUT_LIMIT_BYTES: u64 = 64 * 1024;
-/// How long one look may take.
+/// Time that one look may take.
 const JOURNALCTL_LIMIT: Duration = Duration::from_secs(10);
-/// How long words are looked for that have not arrived.
+/// Time for which words are looked for that have not arrived.
 const ARRIVAL_LIMIT: Duration = Duration::from_secs(3);
 
 /// The last lines that a run of a unit wrote to stderr: what is not of its log, which is JSON.

@@ -1,6 +1,5 @@
-//! What is seen of the world. Each module watches one thing, publishes a fact when it
-//! changes, and does nothing else: events first, with a slow timer that only catches what
-//! events missed.
+//! Observers of the world. Each module watches one thing, publishes a fact when it changes, and
+//! does nothing else: events first, with a slow timer that only catches what events missed.
 //!
 //! | module | watches | told by | slow look |
 //! |---|---|---|---|
@@ -88,13 +87,13 @@ pub enum Observation {
     Unit(RegionName, facts::Unit),
     /// The main process of this run of a region's unit has ended.
     Ended(RegionName, facts::Run),
-    /// Who holds the regions' ports; a full picture.
+    /// Holders of the regions' ports; a full picture.
     Sockets(sockets::Picture),
-    /// Whether a region's downstairs answers; `None` when there is nobody to ask.
+    /// Pulse of a region: whether its downstairs answers; `None` when there is nobody to ask.
     Pulse(RegionName, Option<facts::Pulse>),
     /// The disk; a full picture.
     Disk(Box<facts::Disk>),
-    /// Anything else: what it changes of what is known.
+    /// Change by anything else of what is known.
     Known(Change),
 }
 
@@ -105,7 +104,7 @@ impl Observation {
     }
 }
 
-/// What a fact changes of what is known, and nothing comes of it beside that.
+/// Change that a fact makes to what is known, and nothing comes of it beside that.
 pub struct Change(Box<dyn FnOnce(&mut Facts) + Send>);
 
 impl Change {
@@ -127,13 +126,13 @@ pub fn channel(queue: usize) -> (Source, mpsc::Receiver<Told>) {
     (Source(to), from)
 }
 
-/// Where observers are begun.
+/// Place where observers are begun.
 #[derive(Debug, Clone)]
 pub struct Source(mpsc::Sender<Told>);
 
 impl Source {
-    /// What an observer, or several that end together, publish by; and as long as the term lasts they
-    /// are believed.
+    /// Begin a term: what an observer, or several that end together, publish by; and as long as the
+    /// term lasts they are believed.
     pub fn begin(&self) -> (Term, Publisher) {
         let term = Arc::new(());
         let publisher = Publisher { to: self.0.clone(), term: Arc::downgrade(&term) };
@@ -146,7 +145,7 @@ impl Source {
 #[derive(Debug)]
 pub struct Term(#[expect(dead_code, reason = "it is there or not")] Arc<()>);
 
-/// By what observers publish.
+/// Channel by which observers publish.
 #[derive(Debug, Clone)]
 pub struct Publisher {
     to: mpsc::Sender<Told>,
@@ -195,7 +194,7 @@ pub async fn publish<O: Observer>(to: &Publisher, fact: O::Fact) -> Result<(), N
     to.to.send(told).await.map_err(|_| NobodyListens)
 }
 
-/// Has the runtime wait on a file of the kernel's.
+/// Have the runtime wait on a file of the kernel's.
 #[expect(unsafe_code, reason = "tokio has no safe way to register such a file")]
 fn register(file: File, interest: Interest) -> io::Result<AsyncFd<File>> {
     // SAFETY: the descriptor is the file's own, open as long as the file is, and the `AsyncFd`

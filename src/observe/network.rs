@@ -25,8 +25,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::task::JoinSet;
 
-/// How often to look when the kernel has told of no change: the speed of a link can change
-/// without an event.
+/// Time between looks when the kernel has told of no change: the speed of a link can change without
+/// an event.
 const SLOW_LOOK: Duration = Duration::from_secs(60);
 
 /// The network interface and the bridge.
@@ -78,7 +78,7 @@ pub async fn watch(
     }
 }
 
-/// One netlink socket, as long as it lasts. `Ok` when nobody listens any more.
+/// Watch by one netlink socket, as long as it lasts. `Ok` when nobody listens any more.
 async fn session(
     wanted: &config::Network,
     sysfs: &Path,
@@ -130,7 +130,7 @@ fn socket() -> io::Result<TokioSocket> {
     Ok(socket)
 }
 
-/// One look, for who asks about another interface or bridge than those that are watched.
+/// Look once, for who asks about another interface or bridge than those that are watched.
 ///
 /// # Errors
 /// The kernel does not tell.
@@ -189,7 +189,8 @@ fn bridge_of(link: &LinkMessage, addresses: &[AddressMessage]) -> Bridge {
     bridge
 }
 
-/// Whether there is a default route of this kind. A machine that does not have IPv6 at all has none.
+/// Tell whether there is a default route of this kind. A machine that does not have IPv6 at all has
+/// none.
 async fn has_default(handle: &Handle, version: IpVersion) -> Result<bool, rtnetlink::Error> {
     let (any, family) = match version {
         IpVersion::V4 => (RouteMessageBuilder::<Ipv4Addr>::new().build(), AddressFamily::Inet),
@@ -209,7 +210,7 @@ async fn has_default(handle: &Handle, version: IpVersion) -> Result<bool, rtnetl
     Ok(found)
 }
 
-/// Whether a name is a link's own or one of its others (`ip link property`).
+/// Tell whether a name is a link's own or one of its others (`ip link property`).
 fn is_named(link: &LinkMessage, wanted: &str) -> bool {
     let others = link.attributes.iter().filter_map(|attribute| match attribute {
         LinkAttribute::PropList(others) => Some(others),
@@ -226,7 +227,7 @@ fn mtu(link: &LinkMessage) -> Option<u32> {
     })
 }
 
-/// What a bridge has it do, if it is a port of one.
+/// Read the state that a bridge gives a link, if that is a port of one.
 fn port(link: &LinkMessage) -> Option<PortState> {
     let of_bridge = |info: &LinkInfo| match info {
         LinkInfo::PortData(InfoPortData::BridgePort(settings)) => settings.iter().find_map(|setting| match setting {

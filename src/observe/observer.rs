@@ -1,6 +1,6 @@
-//! What an observer is. Each declares itself by one trait, and [`ALL`](crate::observe::ALL) is the list of them: how
-//! they are begun, how old what they tell may be, and when it is forgotten comes from there. Nothing of what any of
-//! them sees.
+//! Declaration of an observer. Each declares itself by one trait, and [`ALL`](crate::observe::ALL) is the
+//! list of them: how they are begun, how old what they tell may be, and when it is forgotten comes from
+//! there. Nothing of what any of them sees.
 
 use crate::config::Configuration;
 use crate::decide::facts::{Facts, Fresh, Run};
@@ -22,25 +22,25 @@ pub type Watching = BoxFuture<'static, Result<(), NobodyListens>>;
 
 /// An observer, as it declares itself.
 pub trait Observer: 'static {
-    /// Its module's name.
+    /// Name of the observer's module.
     const NAME: &'static str;
-    /// How often it looks when nothing has told it to; `None`: it waits to be told.
+    /// Time between its looks when nothing has told it to look; `None`: it waits to be told.
     const SLOW_LOOK: Option<Duration>;
     /// The word for what it looks at, when three slow looks were missed and that is told; `None`: it is looked at so
     /// rarely that it is not missed, or its silence is told otherwise.
     const MISSED: Option<&'static str>;
     /// A start depends on it and no event tells of it: whoever asks for a look at the disk asks for one at this.
     const BEFORE_A_START: bool = false;
-    /// For how long it watches, and how it begins.
+    /// Beginning of the observer, and for how long it watches.
     const BEGIN: Begin;
-    /// What it tells.
+    /// Fact that the observer tells.
     type Fact;
 
-    /// Its fact as it is told: [`Observation::known`], if it is one of [`Facts`] as it is; another one, if more comes
-    /// of it than that.
+    /// Make the observation of a fact, as it is told: [`Observation::known`], if it is one of [`Facts`] as it
+    /// is; another one, if more comes of it than that.
     fn tell(fact: Self::Fact) -> Observation;
 
-    /// Whether the first picture of the sled need not wait for it any more.
+    /// Tell whether the first picture of the sled need not wait for it any more.
     fn is_known(config: &Configuration, facts: &Facts) -> bool;
 
     /// Forgets what another configuration has made old, for what was seen when it was looked at for that one. What
@@ -48,27 +48,27 @@ pub trait Observer: 'static {
     fn forget(taken_over: &TakenOver, facts: &mut Facts);
 }
 
-/// For how long an observer watches, and how it begins; `None`: there is nothing for it to watch.
+/// Beginning of an observer, and for how long it watches; `None`: there is nothing for it to watch.
 #[derive(Debug, Clone, Copy)]
 pub enum Begin {
-    /// For good, whatever the configuration.
+    /// Watching for good, whatever the configuration.
     Once(fn(&Ground, Publisher) -> Option<Watching>),
-    /// For one configuration: it begins anew with the next.
+    /// Watching for one configuration: it begins anew with the next.
     ByConfiguration(fn(&Ground, Publisher) -> Option<Watching>),
-    /// For one region, until that is elsewhere or spoken to otherwise.
+    /// Watching for one region, until that is elsewhere or spoken to otherwise.
     ByRegion(fn(&Ground, OfRegion, Publisher) -> Watching),
 }
 
-/// What observers watch by.
+/// Ground that observers watch by.
 #[derive(Debug)]
 pub struct Ground {
-    /// What is in force.
+    /// Configuration in force.
     pub config: Arc<Configuration>,
-    /// Where its files are.
+    /// Directory of the configuration's files.
     pub config_dir: PathBuf,
-    /// Where sysfs is mounted.
+    /// Mount point of sysfs.
     pub sysfs: PathBuf,
-    /// When they look.
+    /// Rhythm of the looks.
     pub rhythm: Rhythm,
     /// Looks at the disk, for those who change it as well.
     pub scanner: Arc<Scanner>,
@@ -76,38 +76,38 @@ pub struct Ground {
     pub pids: watch::Sender<Pids>,
     /// All serves: whoever lets others go first goes on.
     pub settled: watch::Sender<bool>,
-    /// Who is asked for a look.
+    /// Observers that can be asked for a look.
     pub looks: Looks,
 }
 
 /// A region that is watched.
 #[derive(Debug)]
 pub struct OfRegion {
-    /// Where it is.
+    /// Place of the region.
     pub local: LocalRegion,
     /// The run that its unit is in.
     pub run: watch::Receiver<Option<Run>>,
 }
 
-/// That another configuration has been taken over.
+/// Notice that another configuration has been taken over.
 #[derive(Debug, Clone, Copy)]
 pub struct TakenOver<'a> {
-    /// What was in force.
+    /// Configuration that was in force.
     pub old: &'a Configuration,
-    /// What is.
+    /// Configuration that is in force now.
     pub new: &'a Configuration,
-    /// What was seen when it was looked at for that.
+    /// Facts that were seen when it was looked at for that.
     pub fresh: &'a Fresh,
     /// The regions that are started anew by it: what is known of these is known of another place.
     pub anew: &'a BTreeSet<RegionName>,
 }
 
-/// By which each observer is asked for a look at once, by its name.
+/// Bells by which each observer is asked for a look at once, by its name.
 #[derive(Debug)]
 pub struct Looks(BTreeMap<&'static str, Arc<Notify>>);
 
 impl Looks {
-    /// For each of these.
+    /// Make a bell for each of these.
     pub fn of(all: &[Declared]) -> Self {
         Self(all.iter().map(|observer| (observer.name, Arc::default())).collect())
     }
@@ -119,13 +119,13 @@ impl Looks {
         }
     }
 
-    /// Where an observer hears that it is asked.
+    /// Find the bell by which an observer hears that it is asked.
     pub fn heard_by<O: Observer>(&self) -> Arc<Notify> {
         self.0.get(O::NAME).cloned().unwrap_or_default()
     }
 }
 
-/// What an observer has declared.
+/// Declaration that an observer has made.
 #[derive(Debug, Clone, Copy)]
 pub struct Declared {
     /// [`Observer::NAME`].
@@ -145,7 +145,7 @@ pub struct Declared {
 }
 
 impl Declared {
-    /// What this one has.
+    /// Read the declaration of this observer.
     pub const fn by<O: Observer>() -> Self {
         Self {
             name: O::NAME,

@@ -1,5 +1,5 @@
-//! Whose a socket is, remembered: to ask anew means to read the link of every descriptor of
-//! every downstairs, and they have one for each extent.
+//! Owners of sockets, remembered: to ask anew means to read the link of every descriptor of every
+//! downstairs, and they have one for each extent.
 //!
 //! A socket keeps its owner as a rule, so only one that was not there before is a reason to
 //! ask, and a main process that is another. The rule has exceptions (a socket can be handed
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 /// The main processes of the regions' units.
 pub type Pids = BTreeMap<RegionName, u32>;
 
-/// How long what was read is believed: a little less than a minute, so that the look that
+/// Time for which what was read is believed: a little less than a minute, so that the look that
 /// comes after a minute asks.
 const OWNERS_LIFETIME: Duration = Duration::from_secs(59);
 
@@ -30,17 +30,17 @@ pub(super) struct Owners {
     /// The sockets of the last table that need no asking: a region's at its ports, and those
     /// that are none of the regions'.
     settled: HashSet<u64>,
-    /// When all of it was last read.
+    /// Time at which all of it was last read.
     read: Option<Instant>,
 }
 
 impl Owners {
-    /// Whether a region's main process has this socket.
+    /// Tell whether a region's main process has this socket.
     pub(super) fn has(&self, region: &RegionName, inode: u64) -> bool {
         self.regions.get(region).is_some_and(|(_, sockets)| sockets.contains(&inode))
     }
 
-    /// Whether the supervisor has it.
+    /// Tell whether the supervisor has this socket.
     pub(super) fn is_probe(&self, inode: u64) -> bool {
         self.probes.contains(&inode)
     }
@@ -97,12 +97,12 @@ fn is_listener(entry: &TcpNetEntry) -> bool {
     entry.state == TcpState::Listen
 }
 
-/// Whether it is a connection that somebody holds.
+/// Tell whether an entry is a connection that somebody holds.
 pub(super) fn is_open(entry: &TcpNetEntry) -> bool {
     matches!(entry.state, TcpState::Established | TcpState::CloseWait)
 }
 
-/// Whether it listens at one of a region's ports, or is connected to its data port. A
+/// Tell whether an entry listens at one of a region's ports, or is connected to its data port. A
 /// connection that nobody has accepted yet has no number, and is nobody's.
 pub(super) fn is_at(entry: &TcpNetEntry, local: &LocalRegion) -> bool {
     let port = entry.local_address.port();

@@ -1,4 +1,4 @@
-//! Whether a region's downstairs answers, and who it says it is.
+//! Pulse of a region: whether its downstairs answers, and who it says it is.
 //!
 //! One persistent connection to the data port, on which `Ruok` is asked once a round: it
 //! passes the downstairs' main loop, leaves no log line, and cannot disturb an upstairs. All
@@ -25,27 +25,27 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use uuid::Uuid;
 
-/// How often an idle downstairs is asked. Far below the 45 s after which it would drop the
+/// Time between questions to an idle downstairs. Far below the 45 s after which it would drop the
 /// connection.
 pub const ASK_EVERY: Duration = ROUND;
 
-/// How often a downstairs that does not listen yet is tried, and for how long: it listens
-/// 0.1 s after its start, one of a thousand extents after 0.8 s.
+/// Pause between the first tries of a downstairs that does not listen yet, and the time for which
+/// it is tried so: one listens 0.1 s after its start, one of a thousand extents after 0.8 s.
 const FIRST_KNOCK_PAUSE: Duration = Duration::from_millis(5);
 const EAGER_KNOCK_LIMIT: Duration = Duration::from_secs(2);
 /// The longest pause between two questions who it is, before these are left to the rounds.
-const OWNER_CHECK_PAUSE: Duration = Duration::from_secs(1);
-/// How often one is tried that has not listened in that time.
+const IDENTITY_PAUSE_LIMIT: Duration = Duration::from_secs(1);
+/// Longest pause between tries of one that has not listened in that time.
 const KNOCK_POLL_LIMIT: Duration = Duration::from_millis(500);
 
-/// When an answer is first looked for: on a new connection, for which somebody waits, and on
-/// one that has answered before. It takes 0.3 ms as a rule, and 1.6 ms under load.
+/// Time after which an answer is first looked for: on a new connection, for which somebody waits,
+/// and on one that has answered before. It takes 0.3 ms as a rule, and 1.6 ms under load.
 const FIRST_ANSWER_POLL: Duration = Duration::from_millis(1);
 const ANSWER_POLL: Duration = Duration::from_millis(5);
-/// How often one is looked for that is long in coming.
+/// Longest pause between looks for one that is long in coming.
 const ANSWER_POLL_LIMIT: Duration = Duration::from_millis(500);
 
-/// Whether a region's downstairs answers.
+/// Observer of whether a region's downstairs answers.
 #[derive(Debug)]
 pub struct Watch;
 
@@ -116,7 +116,7 @@ pub async fn watch(
     }
 }
 
-/// One main process under observation.
+/// Main process under observation.
 struct Patient<'a> {
     local: &'a LocalRegion,
     address: IpAddr,
@@ -128,7 +128,7 @@ struct Patient<'a> {
     caller: Caller<'a>,
 }
 
-/// What is known of an identity, once it was asked for.
+/// Knowledge of an identity, once it was asked for.
 type Identity = Option<Result<Uuid, String>>;
 
 impl<'a> Patient<'a> {
@@ -216,7 +216,7 @@ impl<'a> Patient<'a> {
         let mut pauses = Backoff::new(FIRST_KNOCK_PAUSE, ASK_EVERY);
         while matches!(identity, Some(Err(_))) {
             let pause = pauses.grow();
-            if pause > OWNER_CHECK_PAUSE {
+            if pause > IDENTITY_PAUSE_LIMIT {
                 break;
             }
             // Cancel-safe: a beat that is not returned is not taken.

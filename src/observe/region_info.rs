@@ -1,4 +1,4 @@
-//! What a repair port says of the region that it serves (`GET /region-info`): asked once a
+//! Words of a repair port on the region that it serves (`GET /region-info`): asked once a
 //! connection, and believed by nobody before it is compared with the record.
 
 use crate::kernel::broker::{Dialer, NoConnection};

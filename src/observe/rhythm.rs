@@ -21,14 +21,14 @@ use tokio::time::{Instant, sleep};
 /// The time between two beats, unless somebody needs them to come faster.
 pub const ROUND: Duration = Duration::from_secs(5);
 
-/// One beat.
+/// Beat of the rhythm.
 #[derive(Debug, Clone, Copy)]
 struct Beat {
     number: u64,
     at: Instant,
 }
 
-/// Where the beat is heard. Cheap to clone.
+/// Rhythm of the looks: where the beat is heard. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Rhythm {
     period: Duration,
@@ -67,13 +67,13 @@ impl Rhythm {
     }
 }
 
-/// Some of the beats.
+/// Selection of the beats.
 #[derive(Debug)]
 pub struct Beats {
     last: watch::Receiver<Beat>,
     due: u64,
     apart: u64,
-    /// Which of these beats it is.
+    /// Place of this beat among these.
     place: u64,
 }
 

@@ -1,4 +1,4 @@
-//! One connection to a data port, on which `Ruok` is asked and nothing else.
+//! Connection to a data port, on which `Ruok` is asked and nothing else.
 //!
 //! It is looked at when somebody looks, and at no other time: the kernel tells the runtime of
 //! nothing that arrives on it, so that twelve answers do not wake the supervisor twelve times.
@@ -15,12 +15,12 @@ use tokio_rustls::rustls::ClientConnection;
 pub(super) struct Line {
     stream: Stream,
     answer: [u8; IMOK.len()],
-    /// How much of the answer has come.
+    /// Number of the answer's bytes that have come.
     read: usize,
 }
 
 impl Line {
-    /// On a stream of tokio's, which it takes from the runtime's hands.
+    /// Make a connection of a stream of tokio's, which it takes from the runtime's hands.
     pub(super) fn new(stream: tokio::net::TcpStream) -> io::Result<Self> {
         Ok(Self { stream: Stream::Plain(stream.into_std()?), answer: [0; IMOK.len()], read: 0 })
     }
@@ -44,7 +44,7 @@ impl Line {
         self.stream.write_all(&RUOK)
     }
 
-    /// Whether the answer has come.
+    /// Tell whether the answer has come.
     pub(super) fn answered(&mut self) -> io::Result<bool> {
         match self.stream.read(&mut self.answer[self.read..]) {
             Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),

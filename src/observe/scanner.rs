@@ -27,7 +27,7 @@ use tokio::task::JoinError;
 pub struct Scanner {
     /// The configuration, and its number.
     config: Mutex<(u64, Arc<Configuration>)>,
-    /// Whose turn it is at the disk.
+    /// Turn at the disk.
     turn: Arc<tokio::sync::Mutex<Surveys>>,
     /// The serial of the last look that was begun.
     begun: AtomicU64,
@@ -65,7 +65,7 @@ impl Scanner {
         *lock(&self.config) = (number, config);
     }
 
-    /// One look at everything, begun after it was asked for; who asks while another one is under way
+    /// Look at everything, begun after it was asked for; who asks while another one is under way
     /// shares the next. `None` if it ended early.
     pub async fn look(self: &Arc<Self>) -> Option<Disk> {
         let before = self.begun.load(Ordering::Relaxed);
@@ -93,8 +93,8 @@ impl Scanner {
         looked.inspect_err(|why| tracing::error!("the look at the disk ended early: {why}")).ok()
     }
 
-    /// One look at everything as another configuration has it, which changes nothing that is known of
-    /// the one in force. `None` if it ended early.
+    /// Look at everything once as another configuration has it, which changes nothing that is known
+    /// of the one in force. `None` if it ended early.
     pub async fn look_for(&self, config: &Arc<Configuration>) -> Option<Disk> {
         let (turn, config) = (self.turn.clone().lock_owned().await, config.clone());
         let serial = self.begun.load(Ordering::Relaxed);
@@ -106,14 +106,14 @@ impl Scanner {
         looked.inspect_err(|why| tracing::error!("the look at the disk ended early: {why}")).ok()
     }
 
-    /// As [`Scanner::look`], the files of every region included.
+    /// Look as [`Scanner::look`] does, the files of every region included.
     pub async fn look_afresh(self: &Arc<Self>) -> Option<Disk> {
         self.afresh.store(true, Ordering::Relaxed);
         self.look().await
     }
 
-    /// As [`Scanner::look`], after a region has come or gone: if more is promised than is free, by what is taken
-    /// of it now.
+    /// Look as [`Scanner::look`] does, after a region has come or gone: if more is promised than is free, by
+    /// what is taken of it now.
     pub async fn look_changed(self: &Arc<Self>) -> Option<Disk> {
         self.changed.store(true, Ordering::Relaxed);
         self.look().await

@@ -1,4 +1,4 @@
-//! Who listens on the regions' ports, and who is connected, from procfs.
+//! Sockets at the regions' ports: who listens and who is connected, from procfs.
 //!
 //! Nothing tells when a socket opens or closes, so this looks when somebody knows of a
 //! reason (a unit changed, a downstairs was reached) and otherwise every quarter of a minute.
@@ -27,17 +27,17 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::task::spawn_blocking;
 
-/// How often to look when nobody knows of a reason: to read the table, the kernel walks through
+/// Time between looks when nobody knows of a reason: to read the table, the kernel walks through
 /// every bucket of its hash of connections, which takes 3 ms on a machine with 24 GB.
 const SLOW_LOOK: Duration = Duration::from_secs(15);
 /// A table with more lines than this is not read on the loop's thread: a line takes a few
 /// microseconds. A sled has some dozens.
 const MANY: usize = 500;
 
-/// Who holds each region's ports.
+/// Holders of each region's ports.
 pub type Picture = BTreeMap<RegionName, Sockets>;
 
-/// Who listens and who is connected.
+/// Observer of who listens and who is connected.
 #[derive(Debug)]
 pub struct Watch;
 
@@ -115,9 +115,9 @@ struct Looker {
     regions: Arc<[LocalRegion]>,
     address: IpAddr,
     owners: Owners,
-    /// How many there were.
+    /// Number of lines that there were.
     lines: usize,
-    /// Some of IPv6 mattered: somebody listens on every address there is.
+    /// Mark that some of IPv6 mattered: somebody listens on every address there is.
     six: bool,
 }
 
@@ -250,7 +250,7 @@ fn connected(table: &[TcpNetEntry], local: &LocalRegion, elsewhere: &[SocketAddr
     peers
 }
 
-/// Whether somebody listens who cannot be seen.
+/// Tell whether somebody listens who cannot be seen.
 fn unseen(sockets: &Sockets) -> bool {
     [&sockets.data, &sockets.repair]
         .into_iter()

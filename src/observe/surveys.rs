@@ -1,4 +1,4 @@
-//! What the regions' files are like, remembered: there are a hundred of each region, and to look at all of
+//! Surveys of the regions' files, remembered: there are a hundred of each region, and to look at all of
 //! them takes a thousand questions to the disk. Of what a survey is stands beside it.
 
 use crate::config::Configuration;
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::{Duration, Instant};
 
-/// How long a survey of a region's files is good: a hundred files each, so not at every look.
+/// Time for which a survey of a region's files is good: a hundred files each, so not at every look.
 /// Whoever has changed something, or has seen a downstairs end, distrusts it before.
 const SURVEY_LIFETIME: Duration = Duration::from_secs(60);
 
@@ -19,12 +19,13 @@ const SURVEY_LIFETIME: Duration = Duration::from_secs(60);
 /// is free.
 pub(super) const SCARCE_LIFETIME: Duration = Duration::from_secs(5);
 
-/// What is known of the regions' files from earlier looks.
+/// Knowledge of the regions' files from earlier looks.
 #[derive(Debug, Default)]
 pub(super) struct Surveys {
     /// The last survey of each: to look at every file again whenever somebody asks would be too much.
     surveyed: BTreeMap<RegionName, Surveyed>,
-    /// How many extents of those whose downstairs has ended were dirty then, once they are counted.
+    /// Number of extents of those whose downstairs has ended were dirty then, once they are
+    /// counted.
     dirty: BTreeMap<RegionName, Option<u32>>,
 }
 
@@ -33,14 +34,14 @@ pub(super) struct Surveys {
 struct Surveyed {
     at: Instant,
     record: Record,
-    /// How many bytes were free then.
+    /// Number of bytes that were free then.
     free: u64,
     survey: Survey,
 }
 
 impl Surveyed {
-    /// Whether it tells how things are, by what is free now: while more is promised than is free, for as long as
-    /// `scarce` says, or as nothing more was taken.
+    /// Tell whether a survey shows how things are, by what is free now: while more is promised than is free,
+    /// for as long as `scarce` says, or as nothing more was taken.
     fn is_good(&self, free: u64, scarce: Option<Duration>) -> bool {
         let age = self.at.elapsed();
         let taken = scarce.is_some_and(|scarce| age >= scarce && (scarce.is_zero() || self.free != free));

@@ -36,16 +36,16 @@ const CLD_EXITED: i32 = 1;
 /// The messages that may wait to be read; more than every unit changing at once sends.
 const QUEUE: NonZero<usize> = NonZero::new(1024).unwrap();
 
-/// How often to look when systemd has told of no change. Its signals are lost while it executes itself anew
-/// (`daemon-reexec`), but that it has done so is heard, and every end is heard of from the kernel as well: this is
-/// for what nobody has thought of. A unit has some three hundred properties, and to read those of twelve was
-/// half of what an idle supervisor did.
+/// Time between looks when systemd has told of no change. Its signals are lost while it executes itself anew
+/// (`daemon-reexec`), but that it has done so is heard, and every end is heard of from the kernel as well:
+/// this is for what nobody has thought of. A unit has some three hundred properties, and to read those of
+/// twelve was half of what an idle supervisor did.
 pub const SLOW_LOOK: Duration = Duration::from_secs(300);
 /// After a restart is due, it is asked for: not before.
 const MOMENT: Duration = Duration::from_millis(1);
-/// When something was written beside the unit files, the rest of it is waited for.
+/// Time for which the rest is waited for when something was written beside the unit files.
 const AFTER_WRITING: Duration = Duration::from_millis(50);
-/// How long systemd may take to answer.
+/// Time that systemd may take to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 /// systemd's units, and whether it answers.
@@ -94,7 +94,7 @@ pub async fn watch(regions: Vec<RegionName>, rhythm: Rhythm, to: Publisher) -> R
 
 /// A connection to systemd on which every change of a unit is told, and the regions' units.
 struct Line {
-    /// What is set beside systemd's unit files.
+    /// Settings beside systemd's unit files.
     beside: Beside,
     bus: Connection,
     changes: MessageStream,
@@ -127,7 +127,7 @@ impl Line {
     }
 }
 
-/// One connection to systemd, as long as it lasts. `Ok` when nobody listens any more.
+/// Watch one connection to systemd, as long as it lasts. `Ok` when nobody listens any more.
 async fn session(
     regions: &[RegionName],
     rhythm: &Rhythm,
@@ -220,8 +220,8 @@ fn path(message: Option<zbus::Result<zbus::Message>>) -> zbus::Result<String> {
     Ok(message.header().path().map(ToString::to_string).unwrap_or_default())
 }
 
-/// When a unit that waits to be started again is to be looked at. systemd's timers may be late by
-/// a quarter of a second, so that it need not wake for each; a question that comes in time wakes
+/// Read when a unit that waits to be started again is to be looked at. systemd's timers may be late
+/// by a quarter of a second, so that it need not wake for each; a question that comes in time wakes
 /// it, and the unit is started. Once only: one that waits still is left to systemd.
 fn restart(unit: &HashMap<String, OwnedVariant>) -> Option<Duration> {
     let text = |key: &str| unit.get(key).and_then(|value| value.downcast_ref::<&str>().ok());
@@ -248,8 +248,8 @@ async fn at(due: Option<Instant>) {
     }
 }
 
-/// Where systemd keeps what is set of units beside their files, until it is taken back and until a reboot
-/// (systemd.unit(5), "System Unit Search Path").
+/// Directories where systemd keeps what is set of units beside their files, until it is taken back and
+/// until a reboot (systemd.unit(5), "System Unit Search Path").
 const CONTROL: [&str; 2] = ["/etc/systemd/system.control", "/run/systemd/system.control"];
 
 /// The directories of these settings.

@@ -29,7 +29,7 @@ impl Played {
         Self::bound(true).await
     }
 
-    /// One whose second port is bound, or is not yet.
+    /// Play one whose second port is bound, or is not yet.
     async fn bound(second: bool) -> Self {
         let address: IpAddr = "127.0.0.1".parse().unwrap();
         loop {

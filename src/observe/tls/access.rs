@@ -1,5 +1,5 @@
-//! Whether a user may read a file, by the modes of the file and of every directory on the way to
-//! it. The supervisor may read everything, so trying is no answer.
+//! Access of a user to a file: whether it may be read, by the modes of the file and of every
+//! directory on the way to it. The supervisor may read everything, so trying is no answer.
 
 use nix::unistd::{User, getgrouplist};
 use std::ffi::{CString, OsStr};
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 const READ: u32 = 4;
 const SEARCH: u32 = 1;
-/// Where the kernel keeps an access control list.
+/// Attribute in which the kernel keeps an access control list.
 const ACL: &str = "system.posix_acl_access";
 
 /// A user, and the groups that it is in; nobody in particular if there is no such user, and to
@@ -30,7 +30,7 @@ impl Reader {
     /// Whoever asks.
     pub(super) const ANYBODY: Self = Self(None);
 
-    /// Whether it is somebody in particular.
+    /// Tell whether the user is somebody in particular.
     pub(super) fn is_somebody(&self) -> bool {
         self.0.is_some()
     }

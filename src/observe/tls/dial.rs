@@ -34,7 +34,7 @@ pub async fn shake(files: &Tls, region: &RegionName, stream: TcpStream) -> io::R
     Ok(shaken.map_err(|why| io::Error::new(why.kind(), format!("TLS: {why}")))?.into_inner())
 }
 
-/// When the certificate ends that the region has shown: it may be an older one than lies on disk.
+/// End of the certificate that the region has shown: it may be an older one than lies on disk.
 pub fn end((_, secrets): &Session) -> Option<Timestamp> {
     let own = secrets.peer_certificates()?.first()?;
     shown(own).ok().map(|cert| cert.not_after)

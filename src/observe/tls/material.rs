@@ -1,5 +1,5 @@
-//! What the files of `[tls]` hold, read as strictly as the downstairs reads them, and held against
-//! each other by the same library. A key is never shown or logged.
+//! Material of TLS that the files of `[tls]` hold, read as strictly as the downstairs reads them,
+//! and held against each other by the same library. A key is never shown or logged.
 
 use crate::clean;
 use crate::decide::facts::{Certificate, Flaw, KeyForm, Refusal};
@@ -121,7 +121,7 @@ fn garbled(why: &pem::Error) -> Flaw {
     })
 }
 
-/// What is told of a certificate.
+/// Read what is told of a certificate.
 pub(super) fn shown(der: &CertificateDer<'static>) -> Result<Certificate, Flaw> {
     let parsed = x509_cert::Certificate::from_der(der).map_err(|why| Flaw::Garbled(why.to_string()))?;
     let fields = parsed.tbs_certificate;
@@ -148,15 +148,15 @@ impl Material {
         Ok(Self { chain, key: key(&wanted.key, &Reader::ANYBODY)?, roots })
     }
 
-    /// What one needs to call a region as a host does.
+    /// Make what one needs to call a region as a host does.
     pub(super) fn client(&self) -> Result<ClientConfig, Error> {
         let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
         let builder = builder.with_root_certificates(self.roots.clone());
         builder.with_client_auth_cert(self.chain.clone(), self.key.clone_key().into())
     }
 
-    /// Why two that both have this would refuse each other, if they would: the regions are called
-    /// by `names`.
+    /// Tell why two that both have this would refuse each other, if they would: the regions are
+    /// called by `names`.
     pub(super) fn refused(&self, names: &BTreeSet<String>, at: Timestamp) -> Option<Refusal> {
         self.accepted(names, at).err()
     }

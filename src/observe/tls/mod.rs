@@ -27,10 +27,10 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-/// How often to look when nobody knows of a reason.
+/// Time between looks when nobody knows of a reason.
 const SLOW_LOOK: Duration = Duration::from_secs(3600);
 
-/// How often to ask whether they are still the same.
+/// Time between questions whether they are still the same.
 const SAME: Duration = Duration::from_secs(15);
 
 /// The name by which a host calls region `index` of a volume, and which the certificate is for.
@@ -112,8 +112,8 @@ pub async fn watch(
     }
 }
 
-/// By what each of the files is told from another that takes its place, or from itself before it
-/// was changed.
+/// Marks by which each of the files is told from another that takes its place, or from itself
+/// before it was changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Marks([Option<[i64; 4]>; 3]);
 
@@ -126,13 +126,13 @@ impl Marks {
     }
 }
 
-/// One look, for who asks about other files than those that are watched.
+/// Look once, for who asks about other files than those that are watched.
 pub fn look_once(wanted: &config::Tls, config: &Configuration) -> Tls {
     let names = config.local_regions().iter().map(|local| name_of(local.name.index())).collect();
     look_at(wanted, &config.sled.downstairs.user, &names, Timestamp::now())
 }
 
-/// One look. `user` runs the regions, which are called by `names`.
+/// Look once. `user` runs the regions, which are called by `names`.
 fn look_at(wanted: &config::Tls, user: &str, names: &BTreeSet<String>, at: Timestamp) -> Tls {
     let reader = Reader::of(user);
     let cert = material::certificates(&wanted.cert, &reader);
@@ -153,7 +153,7 @@ fn look_at(wanted: &config::Tls, user: &str, names: &BTreeSet<String>, at: Times
     }
 }
 
-/// Whether something about them cannot be used as it is.
+/// Tell whether something about them cannot be used as it is.
 fn is_wrong(seen: &Tls) -> bool {
     let flawed = seen.cert.is_err() || seen.key.is_err() || seen.root_cert.is_err();
     let outside = |cert: &Certificate| seen.at < cert.not_before || seen.at >= cert.not_after;

@@ -40,7 +40,7 @@ fn names() -> BTreeSet<String> {
     (0..3).map(name_of).collect()
 }
 
-/// As root sees it: the owner of what a test makes.
+/// Look as root does: the owner of what a test makes.
 fn look(authority: &Authority, cert: &str, key: &str, root: &str) -> Tls {
     look_at(&files(authority, cert, key, root), &owner(), &names(), Timestamp::now())
 }
@@ -200,7 +200,8 @@ fn files_that_do_not_go_together_are_refused_before_a_host_does() {
     assert_eq!(look(&past, "sled.pem", "sled.key", "root.pem").refused, None);
 }
 
-/// One that speaks TLS and demands a certificate, as a downstairs does, and answers one question.
+/// Play one that speaks TLS and demands a certificate, as a downstairs does, and answers one
+/// question.
 async fn played(files: &config::Tls) -> std::net::SocketAddr {
     let Material { chain, key, roots } = Material::read(files).unwrap();
     let provider = Arc::new(ring::default_provider());
