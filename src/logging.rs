@@ -26,22 +26,22 @@ use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::prelude::*;
 
-/// What is told, and what is not.
+/// Level of what is told, and what is not.
 pub const LEVEL: LevelFilter = LevelFilter::INFO;
 
-/// Where journald listens.
+/// Socket at which journald listens.
 const SOCKET: &str = "/run/systemd/journal/socket";
-/// Who speaks, as `journalctl -t` has it.
+/// Name of who speaks, as `journalctl -t` has it.
 const IDENTIFIER: &str = "sledd";
-/// How many records wait for journald; what comes after them is lost.
+/// Number of records that wait for journald; what comes after them is lost.
 const QUEUE_LENGTH: usize = 1024;
 /// The most bytes of a value: several such fit into one datagram, which may have some 200 KiB.
 const VALUE_LIMIT_BYTES: usize = 16 << 10;
-/// How often a record is offered to a journald that is not there, and the pause after each time:
-/// together the second that a restart of journald may take.
+/// Number of times that a record is offered to a journald that is not there, and the pause after
+/// each time: together the second that a restart of journald may take.
 const OFFER_COUNT: u32 = 50;
 const OFFER_PAUSE: Duration = Duration::from_millis(20);
-/// How long the end of the process waits for what is still queued.
+/// Time for which the end of the process waits for what is still queued.
 const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 
 /// The layer: it takes down an event and queues it.
@@ -51,7 +51,7 @@ pub struct Journal {
     lost: Arc<AtomicU64>,
 }
 
-/// What is still queued. Dropping it waits until that is sent, for a second at most.
+/// Rest that is still queued. Dropping it waits until that is sent, for a second at most.
 #[derive(Debug)]
 #[must_use = "dropped at once, it waits for nothing"]
 pub struct Rest(SyncSender<Entry>);
@@ -106,7 +106,7 @@ impl Drop for Rest {
     }
 }
 
-/// What the thread has: the only one here that waits for journald.
+/// Courier that the thread has: the only one here that waits for journald.
 struct Courier {
     /// Asks whether journald listens: to connect does not wait, as a message would.
     probe: UnixDatagram,
@@ -148,8 +148,9 @@ impl Courier {
         tracing::warn!("{lost} messages were lost: the journal did not take them");
     }
 
-    /// Whether journald listens, as it mostly does in a moment. tracing-journald says nothing of what it
-    /// could not send: without this, a restart of journald would take messages along, and nobody count them.
+    /// Tell whether journald listens, as it mostly does in a moment. tracing-journald says nothing of what
+    /// it could not send: without this, a restart of journald would take messages along, and nobody count
+    /// them.
     fn reaches(&mut self) -> bool {
         for _ in 0..OFFER_COUNT {
             match self.connect() {
@@ -171,11 +172,11 @@ impl Courier {
     }
 }
 
-/// What an event says, kept until it can be told.
+/// Record of what an event says, kept until it can be told.
 #[derive(Debug)]
 struct Record {
     about: &'static Metadata<'static>,
-    /// In the order of its fields.
+    /// Values in the order of its fields.
     values: Vec<Option<String>>,
 }
 

@@ -18,13 +18,13 @@ pub struct BodyRow {
     pub name: &'static str,
     /// The most that is read of it, in bytes.
     pub limit_bytes: usize,
-    /// What to send, for example.
+    /// Example of what to send.
     pub example: &'static str,
 }
 
-/// What comes with a request.
+/// Body that comes with a request.
 pub trait Body: Sized {
-    /// How it stands in the table.
+    /// Row of the body in the table.
     const ROW: BodyRow;
 
     /// Read a body.

@@ -14,12 +14,12 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::time::Duration;
 use uuid::Uuid;
 
-/// What an operation needs to know of the disk.
+/// Knowledge of the disk that an operation needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Look {
-    /// It is answered from what was published last, beside the supervisor's loop.
+    /// The operation is answered from what was published last, beside the supervisor's loop.
     Published,
-    /// It depends on nothing that lies there, and some of these are in a hurry.
+    /// The operation depends on nothing that lies there, and some of these are in a hurry.
     Nothing,
     /// The disk is looked at before it is answered: what was seen half a minute ago may have been moved since.
     First,
@@ -27,12 +27,12 @@ pub enum Look {
     Afresh,
 }
 
-/// How long the work of an operation takes.
+/// Length of the work of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asked {
-    /// It is done when it is answered.
+    /// The work is done when it is answered.
     Short,
-    /// It is answered with a job, by 202.
+    /// The operation is answered with a job, by 202.
     Long,
 }
 
@@ -41,23 +41,23 @@ pub enum Asked {
 pub struct Row {
     /// The operation's name, as the enum has it.
     pub name: &'static str,
-    /// What it does, in a sentence that begins with a verb.
+    /// Summary of what it does, in a sentence that begins with a verb.
     pub summary: &'static str,
-    /// Its method.
+    /// Method of the request.
     pub method: Method,
-    /// Its path; `{name}` stands for a parameter.
+    /// Path of the operation; `{name}` stands for a parameter.
     pub path: &'static str,
-    /// At which door it is taken.
+    /// Door at which it is taken.
     pub door: Door,
-    /// What it needs to know of the disk.
+    /// Knowledge of the disk that it needs.
     pub look: Look,
-    /// Whether it is long work.
+    /// Length of its work.
     pub work: Asked,
-    /// Its parameters: those of the path, and those of the query.
+    /// Parameters of the operation: those of the path, and those of the query.
     pub parameters: &'static [ParameterRow],
-    /// What comes with it, if anything does.
+    /// Body that comes with it, if any does.
     pub body: Option<BodyRow>,
-    /// What it answers when it is done, as [`crate::wire`] names it.
+    /// Name of what it answers when it is done, as [`crate::wire`] names it.
     pub answer: &'static str,
     read: fn(&Values) -> Result<Operation, Error>,
 }
@@ -78,7 +78,7 @@ impl Row {
         (self.read)(values)
     }
 
-    /// Whether a parameter stands in the path.
+    /// Tell whether a parameter stands in the path.
     pub fn in_path(&self, name: &str) -> bool {
         self.segments().any(|segment| segment.strip_prefix('{').and_then(|end| end.strip_suffix('}')) == Some(name))
     }
@@ -89,7 +89,7 @@ impl Row {
     }
 }
 
-/// What a request says: the values in its path and its query, unescaped, and its body.
+/// Values of a request: the values in its path and its query, unescaped, and its body.
 #[derive(Debug, Clone, Default)]
 pub struct Values {
     /// The values of the path's parameters, by name.
@@ -111,15 +111,15 @@ impl Values {
 /// A request, ready to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outgoing {
-    /// Its method.
+    /// Method of the request.
     pub method: Method,
-    /// Its path and query.
+    /// Path and query of the request.
     pub target: String,
-    /// Its body.
+    /// Body of the request.
     pub body: Bytes,
 }
 
-/// What stands in a path or a query as it is.
+/// Characters that are escaped in a path or a query: all but what stands there as it is.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 
 fn outgoing(row: &Row, values: &[(&'static str, Option<String>)], body: Bytes) -> Outgoing {
@@ -241,7 +241,7 @@ macro_rules! operations {
 }
 
 impl Operation {
-    /// How long the answer may be held, as was asked for.
+    /// Tell how long the answer may be held, as was asked for.
     pub fn hold(&self) -> Duration {
         match self {
             Self::ShowVolume { wait: Some(Held(hold)), .. } | Self::ShowJob { wait: Some(Held(hold)), .. } => *hold,

@@ -30,7 +30,7 @@ pub enum Kind {
     Unix,
     /// A length of time such as `30m`.
     Span,
-    /// One line of up to 200 characters.
+    /// Line of up to 200 characters.
     Sentence,
     /// An absolute path of letters, digits and `._-+`.
     Directory,
@@ -45,17 +45,17 @@ pub enum Kind {
 pub struct ParameterRow {
     /// The parameter's name, as it is written.
     pub name: &'static str,
-    /// What it is.
+    /// Kind of the parameter.
     pub kind: Kind,
-    /// Whether the operation is refused without it.
+    /// Need for it: whether the operation is refused without it.
     pub required: bool,
 }
 
 /// A value that stands in a path or a query.
 pub trait Parameter: Sized {
-    /// What it is.
+    /// Kind of the parameter.
     const KIND: Kind;
-    /// Whether it has to be there.
+    /// Need for it: whether it has to be there.
     const REQUIRED: bool = true;
 
     /// Read the value of the parameter of this name.
@@ -270,7 +270,7 @@ impl Parameter for Unix {
     }
 }
 
-/// How long an answer is held at most.
+/// Time for which an answer is held at most.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Held(pub Duration);
 

@@ -5,7 +5,7 @@ use super::door::Door;
 use super::operation::{Row, TABLE};
 use http::Method;
 
-/// What is found at a path.
+/// Route that is found at a path.
 #[derive(Debug)]
 pub enum Found {
     /// An operation, with the values of the path's parameters.
@@ -56,7 +56,7 @@ mod tests {
     use crate::wire::{Error, Refusal};
     use std::collections::BTreeSet;
 
-    /// What is asked for, as HTTP reads it at the unix socket.
+    /// Read what is asked for, as HTTP has it at the unix socket.
     fn read(method: Method, path: &str, query: &str) -> Result<Operation, Error> {
         let segments: Vec<_> = path.split('/').collect();
         let Found::Row(row, path) = find(&method, &segments, true) else { panic!("nothing is at {path}") };

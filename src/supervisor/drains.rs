@@ -26,7 +26,7 @@ use std::net::IpAddr;
 const USERS_LIMIT: usize = 20;
 const TEXT_LIMIT_CHARS: usize = 300;
 
-/// What is to be written of drains, one after the other.
+/// Orders of what is to be written of drains, one after the other.
 pub(in crate::supervisor) struct Drains {
     waiting: VecDeque<Order>,
     writing: bool,
@@ -200,7 +200,7 @@ fn drained(order: &Order, (config, facts): Known) -> Result<store::drains::Drain
     Ok(drains)
 }
 
-/// Whether a host has a volume: it holds the last ticket, or is connected.
+/// Tell whether a host has a volume: it holds the last ticket, or is connected.
 fn has(volume: &VolumeName, host: IpAddr, (config, facts): Known) -> bool {
     let holds = facts.granted(volume).holder.is_some_and(|(holder, _)| holder == host);
     holds || facts.visitors(config, volume).contains_key(&host)

@@ -1,4 +1,4 @@
-//! What the loop hears of what it had done aside.
+//! Events that the loop hears of what it had done aside.
 //!
 //! The rule: **an event says what it is a result of**, and nothing is believed for a world that has
 //! changed meanwhile. Most name it: a run of a region's unit, a job, a disk, a request. What systemd

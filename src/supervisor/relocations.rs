@@ -28,20 +28,20 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The regions whose place was changed.
 #[derive(Default)]
 pub(in crate::supervisor) struct Relocations {
-    /// Those that are to be restarted.
+    /// Regions that are to be restarted.
     waiting: BTreeSet<RegionName>,
-    /// Those that were stopped to make room for another, as long as others are to move.
+    /// Regions that were stopped to make room for another, as long as others are to move.
     aside: BTreeSet<RegionName>,
     /// The jobs that restart one of them each: one of a volume, and one beside those that wait for other sleds.
     jobs: BTreeMap<u64, RegionName>,
-    /// Those that run and are not in the map, as long as it cannot be told whether that is right.
+    /// Regions that run and are not in the map, as long as it cannot be told whether that is right.
     strays: Vec<RegionName>,
-    /// Those of which was told that they wait until what they miss could be repaired.
+    /// Regions of which was told that they wait until what they miss could be repaired.
     told: BTreeSet<RegionName>,
     /// Which regions of a volume, by their index, have moved on other sleds as well: whoever used them where
     /// they were uses them no more, and these sleds would wait for each other in vain.
     elsewhere: BTreeMap<VolumeName, [bool; 3]>,
-    /// Those that the map had here, until another one was taken over.
+    /// Regions that the map had here, until another one was taken over.
     removed: BTreeSet<RegionName>,
 }
 
@@ -55,7 +55,7 @@ impl Relocations {
     }
 }
 
-/// What is to be done next.
+/// Step that is to be done next.
 enum Step {
     /// This region is restarted, which moves it.
     Restart(LocalRegion, Manner),
@@ -119,7 +119,7 @@ impl Relocations {
         Some(Step::Aside(local.name.clone()))
     }
 
-    /// How a region is restarted that is to move.
+    /// Choose how a region is restarted that is to move.
     fn manner(&self, name: &RegionName) -> Manner {
         // Siblings that are to move as well serve no host where the map has them.
         let sibling = |other: &&RegionName| *other != name && other.volume() == name.volume();
@@ -169,7 +169,7 @@ impl Relocations {
         Vec::new()
     }
 
-    /// Whether one of a region's ports is still held by another that is to move.
+    /// Tell whether one of a region's ports is still held by another that is to move.
     fn waits_for_another(&self, facts: &Facts, local: &LocalRegion) -> bool {
         let sockets = facts.regions.get(&local.name).and_then(|region: &Region| region.sockets.as_ref());
         let held = |holder: &Holder| match holder {
@@ -258,7 +258,7 @@ async fn stop_stray(name: &RegionName, meant: bool, bus: &zbus::Connection, cont
     }
 }
 
-/// Whether a region runs, and not where the configuration has it, as far as is known.
+/// Tell whether a region runs, and not where the configuration has it, as far as is known.
 fn is_elsewhere(facts: &Facts, name: &RegionName) -> bool {
     let Some(region) = facts.regions.get(name).filter(|region| region.runs()) else { return false };
     let otherwise = region.pulse.as_ref().is_some_and(|pulse| pulse.beat == Beat::Otherwise);

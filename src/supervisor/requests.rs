@@ -1,4 +1,4 @@
-//! What the admin socket asks for, and what it is answered.
+//! Requests of the admin socket, and what they are answered.
 
 use crate::act::storage;
 use crate::api::{Choice, Directory, Look, Operation, Program, Sentence};
@@ -32,7 +32,7 @@ use uuid::Uuid;
 pub struct Request {
     /// What is wished.
     pub wish: Wish,
-    /// Where the answer goes. Whoever asked may have gone; what was begun goes on.
+    /// Channel for the answer. Whoever asked may have gone; what was begun goes on.
     pub answer: oneshot::Sender<Result<Answer, wire::Error>>,
 }
 
@@ -48,9 +48,9 @@ pub enum Wish {
 /// A host that asks.
 #[derive(Debug, Clone)]
 pub struct Visitor {
-    /// Its address.
+    /// Address of the host.
     pub host: IpAddr,
-    /// Whether it is there to be answered.
+    /// Presence of the host: whether it is there to be answered.
     pub there: Presence,
 }
 
@@ -81,7 +81,7 @@ pub enum Answer {
     Configurations(Box<wire::Configurations>),
     /// One that was, with its files.
     Kept(Box<Kept>),
-    /// Who is connected to a volume.
+    /// Hosts that are connected to a volume.
     Hosts(wire::Hosts),
     /// A ticket.
     Ticket(Box<wire::Ticket>),

@@ -15,11 +15,11 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use zbus::Connection;
 
-/// How long the regions of one volume may take to end; they do nothing at their end.
+/// Time that the regions of one volume may take to end; they do nothing at their end.
 const VOLUME_LIMIT: Duration = Duration::from_secs(5);
-/// How long all of it may take, so that a machine that is switched off does go off.
+/// Time that all of it may take, so that a machine that is switched off does go off.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(30);
-/// How long it may take to write down what is to be remembered of jobs.
+/// Time that it may take to write down what is to be remembered of jobs.
 const NOTING_LIMIT: Duration = Duration::from_secs(2);
 
 impl Supervisor {

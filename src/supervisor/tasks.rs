@@ -1,5 +1,5 @@
-//! Everything that is done aside from the loop: one way to begin it, and its end is heard of
-//! whatever happens. A panic is an end as well; without that, what waits for it would wait for ever.
+//! Tasks that are done aside from the loop: one way to begin it, and its end is heard of whatever
+//! happens. A panic is an end as well; without that, what waits for it would wait for ever.
 
 use crate::supervisor::event::Event;
 use std::future::Future;

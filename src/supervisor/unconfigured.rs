@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::interval;
 
-/// How often the watchdog is fed.
+/// Time between feedings of the watchdog.
 const WATCHDOG_POLL: Duration = Duration::from_millis(500);
 
 /// Waits until a reload finds a configuration without a fault, and returns it, and who has asked for it.

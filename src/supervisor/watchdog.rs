@@ -18,7 +18,7 @@ pub(in crate::supervisor) struct Watchdog {
     pulse: LoopPulse,
 }
 
-/// When the loop last turned, for whoever asks whether it does.
+/// Time at which the loop last turned, for whoever asks whether it does.
 #[derive(Debug, Clone)]
 pub struct LoopPulse {
     last: Arc<Mutex<Instant>>,
@@ -37,7 +37,7 @@ impl LoopPulse {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    /// For how long the loop has not turned, if that is longer than two rounds.
+    /// Tell for how long the loop has not turned, if that is longer than two rounds.
     pub fn stuck(&self) -> Option<Duration> {
         let since = self.last.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
         (since > self.limit).then_some(since)
@@ -56,7 +56,7 @@ impl Watchdog {
         Self { turn, fed: None, said: None, line: Line::open(), pulse: LoopPulse::new(turn) }
     }
 
-    /// Whether the loop turns, for others.
+    /// Share whether the loop turns, for others.
     pub(in crate::supervisor) fn pulse(&self) -> LoopPulse {
         self.pulse.clone()
     }

@@ -1,5 +1,5 @@
-//! What is in force, as it is kept: put on record before it is taken over, and told to whoever asks what
-//! was in force before.
+//! Configuration in force, as it is kept: put on record before it is taken over, and told to whoever
+//! asks what was in force before.
 
 use crate::config::{Configuration, History, Texts};
 use crate::decide::facts::{Facts, InForce};
@@ -17,19 +17,19 @@ use tokio::time::Instant;
 /// After this it is tried again to keep what could not be kept.
 const RETRY_PAUSE: Duration = Duration::from_secs(60);
 
-/// With what a supervisor starts.
+/// State with which a supervisor starts.
 #[derive(Debug)]
 pub struct Start {
     pub(in crate::supervisor) config: Configuration,
     pub(in crate::supervisor) kept: Keeping,
-    /// What is known of jobs, and the numbers that are kept for it.
+    /// Knowledge of jobs, and the numbers that are kept for it.
     pub(in crate::supervisor) jobs: Remembered,
 }
 
-/// What is in force, and what is kept of it.
+/// Configuration in force, and what is kept of it.
 #[derive(Debug)]
 pub(in crate::supervisor) struct Keeping {
-    /// Where its files are.
+    /// Directory of its files.
     dir: PathBuf,
     texts: Texts,
     by: String,
@@ -75,12 +75,12 @@ pub(in crate::supervisor) fn tell_faults(faults: &[Fault]) {
 }
 
 impl Keeping {
-    /// Where the files are.
+    /// Name the directory of the files.
     pub(in crate::supervisor) fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// Whether a record is being written, of what is in force or of what takes its place.
+    /// Tell whether a record is being written, of what is in force or of what takes its place.
     pub(in crate::supervisor) fn is_busy(&self) -> bool {
         self.busy
     }
@@ -90,7 +90,7 @@ impl Keeping {
         self.busy = busy;
     }
 
-    /// What is in force, as it is shown.
+    /// Describe what is in force, as it is shown.
     pub(in crate::supervisor) fn in_force(&self) -> InForce {
         let digest = self.texts.digest();
         let last = self.history.last().filter(|last| last.digest == digest);
@@ -148,7 +148,7 @@ impl Keeping {
         facts.in_force = Some(self.in_force());
     }
 
-    /// What was in force, or one of these with its files.
+    /// Read what was in force, or one of these with its files.
     pub(in crate::supervisor) fn configurations(
         &self,
         number: Option<u64>,

@@ -1,5 +1,5 @@
-//! What is looked at for a configuration before it is taken over, or only shown: what would be so with it,
-//! at this moment. Nothing of it changes what is known of the one in force.
+//! Look at the ground for a configuration before it is taken over, or only shown: what would be so with
+//! it, at this moment. Nothing of it changes what is known of the one in force.
 
 use crate::config::Configuration;
 use crate::decide::difference::started_anew;
@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-/// How long the kernel may take to tell of interfaces.
+/// Time that the kernel may take to tell of interfaces.
 const NETWORK_LIMIT: Duration = Duration::from_secs(5);
 
 /// What is looked at, and by whom.
@@ -105,8 +105,8 @@ impl Look {
     }
 }
 
-/// Why the program of a configuration cannot be run, or nobody is its user, if they are others than
-/// those in force.
+/// Tell why the program of a configuration cannot be run, or nobody is its user, if they are others
+/// than those in force.
 fn unusable(old: &Configuration, new: &Configuration) -> Vec<(&'static str, String)> {
     let (before, after) = (&old.sled.downstairs, &new.sled.downstairs);
     let mut found = Vec::new();

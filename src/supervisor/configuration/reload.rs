@@ -26,7 +26,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
-/// What to do with the configuration in the files.
+/// Deeds that can be done with the configuration in the files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reload {
     /// Show what it would change.
@@ -47,7 +47,7 @@ pub struct Reloading {
     pub how: Reload,
     /// The one that was in force under this number, in place of the files; it is only shown.
     pub kept: Option<u64>,
-    /// Who asks.
+    /// Name of who asks.
     pub by: String,
 }
 
@@ -79,7 +79,7 @@ impl Reloading {
     }
 }
 
-/// Where the answer goes.
+/// Channel for the answer.
 type Reply = oneshot::Sender<Result<Answer, wire::Error>>;
 
 /// A configuration, as it was read for a request, and what was looked at for it.
@@ -289,7 +289,7 @@ impl Supervisor {
     }
 }
 
-/// Whether a configuration may be taken over as was asked.
+/// Decide whether a configuration may be taken over as was asked.
 ///
 /// # Errors
 /// Everything that it would do and that was not said to be meant.

@@ -1,6 +1,6 @@
-//! What is remembered of each region's ends: how often it crashed lately, what is known of the
-//! last end already, when it may be started again, and since when it has been hung. Times become
-//! facts here; what they mean is [`decide`](crate::decide)'s.
+//! Crash histories: what is remembered of each region's ends: how often it crashed lately, what is
+//! known of the last end already, when it may be started again, and since when it has been hung.
+//! Times become facts here; what they mean is [`decide`](crate::decide)'s.
 
 use crate::config::Downstairs;
 use crate::decide::facts::{Active, Beat, Exit, Region, Unit};
@@ -13,10 +13,10 @@ use tokio::time::Instant;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// What is remembered of one region.
+/// Crash history of one region.
 #[derive(Debug, Default)]
 pub(in crate::supervisor) struct CrashHistory {
-    /// When it crashed, of late.
+    /// Times at which it crashed, of late.
     crashes: VecDeque<Instant>,
     /// The run whose end has been noted.
     noted: Option<String>,
@@ -24,17 +24,18 @@ pub(in crate::supervisor) struct CrashHistory {
     unexplained: BTreeSet<String>,
     /// An end was noted that systemd has not counted as a restart yet.
     ahead: bool,
-    /// How often in a row it ended for something that had to be waited for.
+    /// Number of times in a row that it ended for something that had to be waited for.
     waits: u32,
-    /// When it may be started again.
+    /// Time from which it may be started again.
     not_before: Option<Instant>,
     /// Since when it has been hung.
     hung: Option<Instant>,
-    /// How often it ended by itself, hung, or had to be stopped or restarted unasked, ever.
+    /// Number of times that it ended by itself, hung, or had to be stopped or restarted unasked,
+    /// ever.
     breaks: u64,
 }
 
-/// Which end last words are of.
+/// End that last words are of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::supervisor) enum Explained {
     /// The last one there was.
@@ -82,7 +83,7 @@ impl CrashHistory {
         self.breaks += 1;
     }
 
-    /// How often it has not gone on as it should, ever: what was asked for is none of that.
+    /// Count how often it has not gone on as it should, ever: what was asked for is none of that.
     pub(in crate::supervisor) fn breaks(&self) -> u64 {
         self.breaks
     }

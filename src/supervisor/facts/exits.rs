@@ -1,5 +1,5 @@
-//! What becomes of a region whose downstairs has ended: the end is noted and its reason
-//! looked up.
+//! Exits of downstairs, and what becomes of their regions: the end is noted and its reason looked
+//! up.
 
 use crate::config::Downstairs;
 use crate::decide::facts::{Active, Exit, Facts, Run, Unit};
@@ -151,7 +151,7 @@ impl History {
         }
     }
 
-    /// How often each region has not gone on as it should, ever.
+    /// Count how often each region has not gone on as it should, ever.
     pub(in crate::supervisor) fn breaks(&self) -> BTreeMap<RegionName, u64> {
         self.crashes.iter().map(|(name, history)| (name.clone(), history.breaks())).collect()
     }

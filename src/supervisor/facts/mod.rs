@@ -33,7 +33,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-/// What is remembered of facts over time.
+/// History of facts over time.
 pub(super) struct History {
     crashes: BTreeMap<RegionName, CrashHistory>,
     staleness: Freshness,

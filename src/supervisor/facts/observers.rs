@@ -131,7 +131,7 @@ impl Observers {
         &self.ground.scanner
     }
 
-    /// Where sysfs is mounted.
+    /// Name the mount point of sysfs.
     pub(in crate::supervisor) fn sysfs(&self) -> PathBuf {
         self.ground.sysfs.clone()
     }

@@ -1,6 +1,6 @@
-//! Who stopped a region. A unit that ends by itself is started again by systemd, which counts that; one that is
-//! stopped, or runs anew without having been counted, was told to by somebody: by this supervisor, which knows
-//! whom it has told, or by somebody else, of which a trace is left.
+//! Stops from outside, and who stopped a region. A unit that ends by itself is started again by systemd,
+//! which counts that; one that is stopped, or runs anew without having been counted, was told to by somebody:
+//! by this supervisor, which knows whom it has told, or by somebody else, of which a trace is left.
 
 use crate::decide::facts::{Active, Facts, Stopped, Unit};
 use crate::names::RegionName;
@@ -8,7 +8,7 @@ use crate::supervisor::facts::History;
 use crate::times;
 use std::collections::BTreeMap;
 
-/// What is known of who stops what.
+/// Knowledge of who stops what.
 #[derive(Debug, Default)]
 pub(in crate::supervisor) struct Outside {
     /// The runs that this supervisor has had ended, the last one of each region.
@@ -55,7 +55,7 @@ impl History {
     }
 }
 
-/// Whether a unit was stopped by a job between two looks, and did not end by itself.
+/// Tell whether a unit was stopped by a job between two looks, and did not end by itself.
 fn was_stopped(before: &Unit, now: &Unit) -> bool {
     let ran = matches!(before.active, Active::Active | Active::Deactivating);
     let stopped = now.active == Active::Inactive && now.result == "success";

@@ -1,4 +1,4 @@
-//! Which program each region's process runs: every program is asked once for its version, however
+//! Programs that the regions' processes run: every program is asked once for its version, however
 //! many run it, and a process by the file that it was started from, even if that was replaced.
 
 use crate::act::programs;
@@ -21,7 +21,7 @@ use zbus::Connection;
 /// A program's file.
 type File = (u64, u64, u64, i64);
 
-/// What is known of the programs that run.
+/// Knowledge of the programs that run.
 #[derive(Default)]
 pub(in crate::supervisor) struct Versions {
     /// The process of each region that was asked last.
@@ -105,7 +105,7 @@ impl Supervisor {
     }
 }
 
-/// Whether a roll was begun that has not ended. It waits for the disk.
+/// Tell whether a roll was begun that has not ended. It waits for the disk.
 pub(in crate::supervisor) fn upgrade_is_unfinished() -> bool {
     programs::load().is_ok_and(|record| record.rolling.is_some())
 }

@@ -1,5 +1,5 @@
-//! How old the facts are. An observer whose look does not come back says nothing, and what it
-//! said last would stand; here it is noticed.
+//! Age of the facts. An observer whose look does not come back says nothing, and what it said last
+//! would stand; here it is noticed.
 
 use crate::names::RegionName;
 use crate::observe;
@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How many slow looks may be missed.
+/// Number of slow looks that may be missed.
 const MISSED_LOOKS_LIMIT: u32 = 3;
 
-/// When each fact was last seen.
+/// Times at which each fact was last seen.
 pub(in crate::supervisor) struct Freshness {
     began: Instant,
-    /// How long a question to a downstairs may be left unanswered.
+    /// Time for which a question to a downstairs may be left unanswered.
     allowance: Duration,
     /// By the observer's name.
     seen: BTreeMap<&'static str, Instant>,
@@ -55,7 +55,7 @@ impl Freshness {
         old.collect()
     }
 
-    /// Whether a region's pulse has told nothing for longer than it takes to ask twice.
+    /// Tell whether a region's pulse has told nothing for longer than it takes to ask twice.
     pub(in crate::supervisor) fn silent(&self, name: &RegionName) -> bool {
         self.answered.get(name).is_some_and(|at| at.elapsed() > 2 * observe::pulse::ASK_EVERY + self.allowance)
     }

@@ -145,7 +145,7 @@ impl Publisher {
         regions.filter_map(|region| Some((region.name.clone(), region.uuid?))).collect()
     }
 
-    /// How long a region has been serving without a break, as far as this supervisor has seen.
+    /// Tell how long a region has been serving without a break, as far as this supervisor has seen.
     pub(in crate::supervisor) fn serving_for(&self, name: &RegionName) -> Option<Duration> {
         let stamped = self.states.get(name).filter(|stamped| stamped.state == State::Serving)?;
         Some(stamped.seen.elapsed())
@@ -217,7 +217,7 @@ impl Publisher {
         names.into_iter().map(|name| (name.clone(), verdict.ready(&name))).collect()
     }
 
-    /// Whether every region has served since this supervisor began.
+    /// Tell whether every region has served since this supervisor began.
     pub(in crate::supervisor) fn has_settled(&self) -> bool {
         self.settled_ms.is_some()
     }

@@ -6,7 +6,8 @@ use crate::supervisor::tasks::Tasks;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// How long what an earlier supervisor saw is waited for to be seen again: some things are looked at late.
+/// Time for which what an earlier supervisor saw is waited for to be seen again: some things are looked at
+/// late.
 const EARLIER_LIFETIME: Duration = Duration::from_secs(60);
 
 /// What was told, and what is to be.

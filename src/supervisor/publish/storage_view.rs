@@ -20,7 +20,7 @@ pub(in crate::supervisor) fn uuid(facts: &Facts, name: &RegionName) -> Option<uu
     })
 }
 
-/// Who holds the last ticket of a volume.
+/// Find who holds the last ticket of a volume.
 pub(in crate::supervisor) fn holder(
     config: &Configuration,
     facts: &Facts,
