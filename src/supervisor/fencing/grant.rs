@@ -31,14 +31,14 @@ use tokio::time::timeout;
 use uuid::Uuid;
 use zbus::Connection;
 
-/// How long systemd may take to say that it is there. It answers within a millisecond; while it starts
-/// units, after some tens of them.
+/// Time that systemd may take to say that it is there. It answers within a millisecond; while it
+/// starts units, after some tens of them.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// How long it is waited until it is known whether anybody is kept out: for longer than the first
 /// canary takes, and for less than a host waits for its ticket.
 const CANARY_LIMIT: Duration = Duration::from_secs(15);
 
-/// Everything by which a host is served, as it was when its turn came.
+/// Snapshot of everything by which a host is served, as it was when its turn came.
 pub(in crate::supervisor) struct Snapshot {
     pub(in crate::supervisor) volume: VolumeName,
     pub(in crate::supervisor) host: IpAddr,
@@ -180,7 +180,7 @@ impl Attempt {
         self.at.fences.iter().all(|fence| fence.as_ref() == Some(&first)).then_some(first)
     }
 
-    /// Whether the map lets anybody attach the volume.
+    /// Tell whether the map lets anybody attach the volume.
     fn is_open(&self) -> bool {
         self.config().map.volumes.get(&self.at.volume).is_none_or(|volume| volume.hosts.is_empty())
     }
@@ -284,7 +284,7 @@ impl Attempt {
         }
     }
 
-    /// Who has to be cut off before the host may have a ticket.
+    /// Find who has to be cut off before the host may have a ticket.
     async fn free(&mut self, takeover: bool) -> Result<BTreeSet<IpAddr>, RefusedTicket> {
         if self.known.unread {
             return Err(self.unreadable("nobody gets a ticket"));
@@ -305,7 +305,7 @@ impl Attempt {
         Ok(connected)
     }
 
-    /// Whether anybody is kept out at all. As long as that is not known, it is waited for.
+    /// Tell whether anybody is kept out at all. As long as that is not known, it is waited for.
     async fn is_enforced(&mut self) -> Result<bool, RefusedTicket> {
         let known = timeout(CANARY_LIMIT, self.enforced.wait_for(Option::is_some)).await;
         let known = known.ok().and_then(|known| known.ok().and_then(|known| *known));

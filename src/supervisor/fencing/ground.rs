@@ -1,4 +1,4 @@
-//! By what it is decided who gets a ticket: what is known, and what was last published.
+//! Ground on which it is decided who gets a ticket: what is known, and what was last published.
 
 use crate::check::{Code, Severity};
 use crate::config::Configuration;
@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use zbus::Connection;
 
-/// By what it is decided who gets a ticket, and what it takes to grant one.
+/// Ground on which it is decided who gets a ticket, and what it takes to grant one.
 pub(in crate::supervisor) struct Ground<'a> {
     pub(in crate::supervisor) config: &'a Configuration,
     pub(in crate::supervisor) facts: &'a mut Facts,
@@ -26,7 +26,8 @@ pub(in crate::supervisor) struct Ground<'a> {
 }
 
 impl Ground<'_> {
-    /// Whether a host may have a ticket, as far as can be told without looking who is connected.
+    /// Tell whether a host may have a ticket, as far as can be told without looking who is
+    /// connected.
     pub(super) fn may_attach(&self, volume: &VolumeName, host: IpAddr) -> Result<Vec<LocalRegion>, wire::Error> {
         let may = may_attach(self.config, self.ready_for(volume, host), volume, host);
         match (self.is_kept_from(volume, host), may) {
@@ -66,7 +67,8 @@ impl Ground<'_> {
         })
     }
 
-    /// Whether a volume may be attached, as was last published; that it is being drained keeps its holder from nothing.
+    /// Tell whether a volume may be attached, as was last published; that it is being drained keeps its
+    /// holder from nothing.
     fn ready_for(&self, volume: &VolumeName, host: IpAddr) -> Result<(), &[wire::Check]> {
         let ready = self.publisher.ready(volume);
         let holds = || self.facts.granted(volume).in_hand().is_some_and(|(holder, _)| holder == host);

@@ -1,6 +1,7 @@
-//! How long the host that holds the last ticket of a volume has been away: an upstairs that has lost
-//! its connections comes back within a time that is known, if it is there to come back to. Counted by
-//! the monotonic clock, and anew by each supervisor: what it did not see it does not count.
+//! Absence of holders: how long the host that holds the last ticket of a volume has been away: an
+//! upstairs that has lost its connections comes back within a time that is known, if it is there to
+//! come back to. Counted by the monotonic clock, and anew by each supervisor: what it did not see it
+//! does not count.
 
 use crate::decide::attach::RETURN_LIMIT;
 use crate::decide::facts::{Facts, Region};
@@ -10,7 +11,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Who holds a volume's last ticket, and its generation: another ticket is another beginning.
+/// Holder of a volume's last ticket, and its generation: another ticket is another beginning.
 type Ticket = (IpAddr, u64);
 
 /// Since when each holder that is not connected could be, and is not.
@@ -37,7 +38,7 @@ impl Absences {
         }
     }
 
-    /// For how long a volume's holder has been away, if it is.
+    /// Tell for how long a volume's holder has been away, if it is.
     pub(super) fn time(&self, volume: &VolumeName) -> Option<Duration> {
         self.0.get(volume).map(|(_, since)| since.elapsed())
     }

@@ -1,5 +1,5 @@
-//! Who waits for a ticket: they are handed out one at a time for a volume, in the order in which they
-//! were asked for.
+//! Queue of those who wait for a ticket: they are handed out one at a time for a volume, in the order
+//! in which they were asked for.
 //!
 //! A ticket is granted when nobody else is connected and nobody else holds the last one, or after
 //! everybody else was cut off; its holder is the only host that the volume's regions let in from before
@@ -30,7 +30,7 @@ use std::sync::atomic::AtomicBool;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-/// Who waits, by volume, and what is remembered from one that was served to the next.
+/// Queue of those who wait, by volume, and what is remembered from one that was served to the next.
 pub(super) struct Queue {
     waiting: BTreeMap<VolumeName, VecDeque<Order>>,
     written: Arc<Written>,

@@ -1,4 +1,4 @@
-//! Who comes to a volume's ports: since when each host has been connected, and who tried that the
+//! Visitors at a volume's ports: since when each host has been connected, and who tried that the
 //! map does not let in.
 
 use crate::config::Configuration;
@@ -10,9 +10,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long an attempt is told.
+/// Time for which an attempt is told.
 const TELLING_PAUSE: Duration = Duration::from_secs(300);
-/// How many addresses that asked are remembered for a volume: enough to see who it is.
+/// Number of addresses that asked are remembered for a volume: enough to see who it is.
 const ADDRESS_LIMIT: usize = 8;
 
 /// The attempts of late.

@@ -37,7 +37,7 @@ use zbus::Connection;
 const SERVING_LIMIT: Duration = Duration::from_secs(60);
 /// Extents left dirty are hashed before it listens: up to 0.45 s each was measured.
 const EXTENT_HASHING_LIMIT: Duration = Duration::from_millis(600);
-/// How long hosts may take to come back to the regions of a volume, and these to catch up. An
+/// Time that hosts may take to come back to the regions of a volume, and these to catch up. An
 /// upstairs connects anew every 10 s by itself.
 const REUNION_LIMIT: Duration = Duration::from_secs(60);
 /// How often to look whether they have.
@@ -160,7 +160,7 @@ pub(in crate::supervisor) fn look(config: &Configuration, local: &LocalRegion, d
     Ok(Accompanied)
 }
 
-/// Whether some extent was flushed here and not there.
+/// Tell whether some extent was flushed here and not there.
 fn behind(theirs: &[Trailer], ours: &[Trailer]) -> bool {
     theirs.iter().zip(ours).any(|(their, our)| (their.generation, their.flush) < (our.generation, our.flush))
 }

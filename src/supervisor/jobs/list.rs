@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
-/// How many jobs are remembered after their end.
+/// Number of jobs that are remembered after their end.
 const REMEMBERED_LIMIT: usize = 1000;
 /// How many outlive the supervisor of those that somebody asked for, and how many of the others.
 const WRITTEN_LIMIT: usize = 200;

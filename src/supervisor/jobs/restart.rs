@@ -22,9 +22,9 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 use zbus::Connection;
 
-/// How long a turn is waited for after the last sign that it may come.
+/// Time for which a turn is waited for after the last sign that it may come.
 const TURN_LIMIT: Duration = Duration::from_secs(300);
-/// How long one is waited for at most.
+/// Longest time for which one is waited for.
 const BUSY_LIMIT: Duration = Duration::from_secs(6 * 3600);
 /// What took longer to be seen is old: if the word of other sleds did, this sled is looked at once more.
 const WORD_LIFETIME: Duration = Duration::from_secs(5);
@@ -298,7 +298,7 @@ pub(in crate::supervisor) async fn forgive(
     Ok(())
 }
 
-/// How a region is, by the ledger.
+/// Standing of a region, by the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::supervisor) enum Standing {
     /// It is on record, and may run.
@@ -309,7 +309,7 @@ pub(in crate::supervisor) enum Standing {
     Gone,
 }
 
-/// How a region is, by the ledger.
+/// Standing of a region, by the ledger.
 pub(in crate::supervisor) async fn standing(context: &Context, name: &RegionName) -> Result<Standing, wire::Error> {
     let ledger = on_record(context).await?;
     Ok(match (ledger.regions.contains_key(name), ledger.holds.contains_key(name)) {
@@ -319,7 +319,7 @@ pub(in crate::supervisor) async fn standing(context: &Context, name: &RegionName
     })
 }
 
-/// Whether a region is held, by the ledger.
+/// Tell whether a region is held, by the ledger.
 pub(in crate::supervisor) async fn is_held(context: &Context, name: &RegionName) -> Result<bool, wire::Error> {
     Ok(standing(context, name).await? == Standing::Held)
 }

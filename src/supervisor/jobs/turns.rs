@@ -1,4 +1,4 @@
-//! Whose turn it is at a region: one job at a time is at it.
+//! Turns at a region: one job at a time is at it.
 
 use crate::config::Configuration;
 use crate::decide::facts::{Busy, Facts};
@@ -67,7 +67,7 @@ impl Jobs {
         _ = reply.send(self.turns.grant((job, region, manner), config, facts));
     }
 
-    /// Whether this job has the region's turn.
+    /// Tell whether this job has the region's turn.
     pub(in crate::supervisor) fn is_at(&self, region: &RegionName, job: u64) -> bool {
         self.turns.at(region) == Some(job)
     }

@@ -26,7 +26,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 use zbus::Connection;
 
-/// How often to look what a process runs, and how often at most.
+/// Time between looks what a process runs, and the most looks.
 const PROGRAM_POLL: Duration = Duration::from_millis(100);
 const PROGRAM_POLL_COUNT: usize = 30;
 
@@ -240,7 +240,7 @@ impl Rolling<'_> {
         Ok(restarted)
     }
 
-    /// Whether a region was deleted meanwhile, or left the map.
+    /// Tell whether a region was deleted meanwhile, or left the map.
     async fn is_gone(&self, local: &LocalRegion) -> Result<bool, wire::Error> {
         let mapped = self.context.breaks.borrow().contains_key(&local.name);
         Ok(!mapped || restart::standing(self.context, &local.name).await? == Standing::Gone)
@@ -276,8 +276,8 @@ impl Rolling<'_> {
         Ok(())
     }
 
-    /// Whether every region that runs is a process of the program on record: then there is nothing to
-    /// roll. One that does not run is started with it.
+    /// Tell whether every region that runs is a process of the program on record: then there is
+    /// nothing to roll. One that does not run is started with it.
     async fn all_run(&self, record: &Programs) -> Result<bool, wire::Error> {
         for local in self.regions().await? {
             let wanted = record.of(&local.name, &self.context.config.sled.downstairs.program);
@@ -349,8 +349,8 @@ impl Rolling<'_> {
         Ok(())
     }
 
-    /// Whether the region's process is of the program that it is to run. One that was started just
-    /// now is flock(1) for a moment, which becomes it.
+    /// Check whether the region's process is of the program that it is to run. One that was started
+    /// just now is flock(1) for a moment, which becomes it.
     async fn runs_it(&self, record: &Programs, local: &LocalRegion) -> Result<(), String> {
         let wanted = record.of(&local.name, &self.context.config.sled.downstairs.program);
         for _ in 0..PROGRAM_POLL_COUNT {

@@ -11,10 +11,10 @@ use std::net::IpAddr;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-/// Where an answer goes.
+/// Channel for an answer.
 pub(in crate::supervisor) type Reply = oneshot::Sender<Result<Answer, wire::Error>>;
 
-/// Who asks for something.
+/// Asker of something.
 pub(in crate::supervisor) struct Asker {
     /// The host that it is for.
     pub(in crate::supervisor) host: IpAddr,
@@ -24,7 +24,7 @@ pub(in crate::supervisor) struct Asker {
     pub(in crate::supervisor) answer: Reply,
 }
 
-/// What somebody waits for.
+/// Order that somebody waits for.
 pub(in crate::supervisor) struct Order {
     pub(in crate::supervisor) asker: Asker,
     pub(in crate::supervisor) wish: Wanted,
