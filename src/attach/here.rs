@@ -221,20 +221,7 @@ async fn pvesh(path: &str) -> Option<Value> {
 impl Here {
     /// A host on which all is well.
     pub(super) fn example() -> Self {
-        let value = serde_json::json!({
-            "volume": "still-fawn", "version": "0.1.0", "pid": 700, "running_seconds": 86_400.0,
-            "ticket": {"generation": 1_769_300_000, "since": "2026-01-25T00:00:00.5Z", "since_seconds": 10_801.0,
-                "holder": "192.168.4.17", "granted_by": ["proper-raptor"], "size_bytes": 13_421_772_800_u64, "block_size": 4096},
-            "server": {"pid": 812, "program": "/usr/lib/crucible/crucible-nbd-server", "listens": "127.0.0.1:10809",
-                "control": "127.0.0.1:4444", "since_seconds": 10_800.0, "serves": true, "activity": {"is": "active"}},
-            "relay": {"serves": true, "requests": 3, "oldest_request_seconds": 0.002, "on_the_way": 3, "kept_writes": 12,
-                "kept_bytes": 49_152, "most_kept_writes": 500, "most_kept_bytes": 33_554_432, "pauses": 2,
-                "last_pause": {"seconds": 0.4, "why": "the server was lost: it closed the connection", "ago_seconds": 300.0},
-                "paused_seconds": 1.3, "servers": 2, "replays": 1, "replayed_writes": 10, "answered": 1000,
-                "latency": {"over_seconds": 60.0, "read": {"requests": 7, "median_seconds": 0.000_21, "worst_seconds": 0.003_4},
-                    "write": null, "flush": {"requests": 7, "median_seconds": 0.000_8, "worst_seconds": 0.04}}},
-        });
-        let state: State = serde_json::from_value(value).unwrap();
+        let state = State::example();
         let device = DeviceState {
             path: "/dev/nbd0".into(),
             size_bytes: 13_421_772_800,
@@ -273,5 +260,26 @@ impl Here {
             mounts_at: Some(vec!["/mnt/crucible/still-fawn".into()]),
             storage: Some(Found::There(storage)),
         }
+    }
+}
+
+#[cfg(test)]
+impl State {
+    /// A relay that serves, and has done so for some time.
+    fn example() -> Self {
+        let value = serde_json::json!({
+            "volume": "still-fawn", "version": "0.1.0", "pid": 700, "running_seconds": 86_400.0,
+            "ticket": {"generation": 1_769_300_000, "since": "2026-01-25T00:00:00.5Z", "since_seconds": 10_801.0,
+                "holder": "192.168.4.17", "granted_by": ["proper-raptor"], "size_bytes": 13_421_772_800_u64, "block_size": 4096},
+            "server": {"pid": 812, "program": "/usr/lib/crucible/crucible-nbd-server", "listens": "127.0.0.1:10809",
+                "control": "127.0.0.1:4444", "since_seconds": 10_800.0, "serves": true, "activity": {"is": "active"}},
+            "relay": {"serves": true, "requests": 3, "oldest_request_seconds": 0.002, "on_the_way": 3, "kept_writes": 12,
+                "kept_bytes": 49_152, "most_kept_writes": 500, "most_kept_bytes": 33_554_432, "pauses": 2,
+                "last_pause": {"seconds": 0.4, "why": "the server was lost: it closed the connection", "ago_seconds": 300.0},
+                "paused_seconds": 1.3, "servers": 2, "replays": 1, "replayed_writes": 10, "answered": 1000,
+                "latency": {"over_seconds": 60.0, "read": {"requests": 7, "median_seconds": 0.000_21, "worst_seconds": 0.003_4},
+                    "write": null, "flush": {"requests": 7, "median_seconds": 0.000_8, "worst_seconds": 0.04}}},
+        });
+        serde_json::from_value(value).unwrap()
     }
 }

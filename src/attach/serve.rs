@@ -49,15 +49,11 @@ const RELEASE_LIMIT: Duration = Duration::from_secs(5);
 /// # Errors
 /// Why the volume is not served, or no longer.
 pub(super) async fn serve(arguments: &ServeArguments) -> Result<ExitCode, Failure> {
-    let subscriber = tracing_subscriber::fmt().with_writer(io::stderr).without_time().with_target(false);
-    _ = subscriber.with_ansi(false).try_init();
+    log_to_stderr();
     let name = &arguments.run.target.volume;
     let (server, deadline) = (Server::prepare_beside(&arguments.run).await?, deadline(&arguments.run)?);
     let account = Account::of(name);
-    match bind(&control::beside(&socket(arguments))) {
-        Ok(listener) => _ = tokio::spawn(control::answer(listener, account.clone())),
-        Err(why) => note(&format!("warning: nobody can be told how it is: {why}")),
-    }
+    answer_for(arguments, &account);
     let store = Store::taken(name)?;
     keep_going();
     let before = Before::of(arguments, &store)?;
@@ -77,20 +73,13 @@ pub(super) async fn serve(arguments: &ServeArguments) -> Result<ExitCode, Failur
     };
     let backing = match before.backing {
         Some(backing) => backing,
-        None => {
-            let first = servers.first(arguments.run.takeover, deadline).await;
-            match first {
-                Ok(backing) => backing,
-                Err(why) => return Err(given_up(why, name, &servers.target).await),
-            }
-        }
+        None => match servers.first(arguments.run.takeover, deadline).await {
+            Ok(backing) => backing,
+            Err(why) => return Err(given_up(why, name, &servers.target).await),
+        },
     };
     let (unix, tcp) = (store.socket.map_or_else(|| bind(&socket(arguments)), Ok)?, tcp(arguments.listen).await?);
-    let volume = Volume {
-        name: name.to_string(),
-        size: backing.size_bytes(),
-        block: u32::try_from(backing.block_size()).map_err(io::Error::other)?,
-    };
+    let volume = seen(name, &backing)?;
     let (news, heard) = watch::channel(None);
     let (relay, door) = Relay::new(&volume, log, records, news);
     account.relay(relay.gauge(), heard.clone());
@@ -100,6 +89,25 @@ pub(super) async fn serve(arguments: &ServeArguments) -> Result<ExitCode, Failur
     let ways = Ways { unix, tcp, door, device: device.as_ref(), target: &target, own };
     let (left, (servers, end)) = ways.lead(relay, servers, heard).await?;
     finish(servers, end, &target, device.as_ref(), left).await
+}
+
+fn log_to_stderr() {
+    let subscriber = tracing_subscriber::fmt().with_writer(io::stderr).without_time().with_target(false);
+    _ = subscriber.with_ansi(false).try_init();
+}
+
+/// Answer whoever asks how it is, beside its socket.
+fn answer_for(arguments: &ServeArguments, account: &Account) {
+    match bind(&control::beside(&socket(arguments))) {
+        Ok(listener) => _ = tokio::spawn(control::answer(listener, account.clone())),
+        Err(why) => note(&format!("warning: nobody can be told how it is: {why}")),
+    }
+}
+
+/// The volume as its clients see it.
+fn seen(name: &VolumeName, backing: &Backing) -> io::Result<Volume> {
+    let block = u32::try_from(backing.block_size()).map_err(io::Error::other)?;
+    Ok(Volume { name: name.to_string(), size: backing.size_bytes(), block })
 }
 
 /// The traces of an earlier relay.

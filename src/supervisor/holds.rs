@@ -101,13 +101,17 @@ mod tests {
     use super::*;
     use crate::config;
     use crate::decide::facts::Disk;
+    use crate::region::{HeldBy, Mark, Record};
     use crate::supervisor::Supervisor;
     use crate::supervisor::tests::supervisor_of;
+
+    fn of_a_crash_loop() -> Hold {
+        Hold { by: HeldBy::CrashLoop, why: "x".into(), remedy: None, since: jiff::Timestamp::UNIX_EPOCH }
+    }
 
     /// With a ledger that was begun anew nothing of a region that is held is on record.
     #[tokio::test]
     async fn a_hold_is_put_on_record_once_and_only_of_a_region_that_is() {
-        use crate::region::{HeldBy, Hold, Mark, Record};
         let (mut supervisor, _inbox) = supervisor_of(config::shipped(""));
         let names: Vec<_> = supervisor.config.local_regions().into_iter().map(|local| local.name).collect();
         let geometry = supervisor.config.local_regions()[0].geometry;
@@ -125,9 +129,7 @@ mod tests {
         let record =
             |supervisor: &mut Supervisor| supervisor.holds.record(&supervisor.facts, supervisor.jobs.context());
         let hold = |supervisor: &mut Supervisor, index: usize| {
-            let hold =
-                Hold { by: HeldBy::CrashLoop, why: "x".into(), remedy: None, since: jiff::Timestamp::UNIX_EPOCH };
-            supervisor.facts.holding.insert(names[index].clone(), hold);
+            supervisor.facts.holding.insert(names[index].clone(), of_a_crash_loop());
             record(supervisor);
         };
         let heard = |done: bool, tried: &[usize]| {

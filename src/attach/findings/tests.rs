@@ -32,8 +32,36 @@ fn where_all_is_well_nothing_is_found() {
     assert_eq!(codes(&other, Some(&Word::default())), Vec::<&str>::new());
 }
 
+/// What is found of a host, if anything, and what is said of it.
+type Case = (Here, Option<&'static str>, &'static str);
+
+fn is_found<const N: usize>(cases: [Case; N]) {
+    for (here, code, said) in cases {
+        let found = of(&here, None);
+        assert_eq!(
+            found.iter().map(|finding| finding.code.as_str()).collect::<Vec<_>>(),
+            Vec::from_iter(code),
+            "{said}"
+        );
+        assert!(found.iter().all(|finding| finding.cause.contains(said) && !finding.remedy.is_empty()), "{found:?}");
+    }
+}
+
+/// A host without a relay: whether it has the device, and its service's state, whether that is enabled, its status.
+fn no_relay(device: bool, service: &str, enabled: bool, exit: i32) -> Here {
+    changed(|here| {
+        here.relay = Some(Found::None);
+        if !device {
+            (here.device, here.mount, here.storage) = (Some(Found::None), Some(Found::None), None);
+        }
+        if let Some(Found::There(unit)) = &mut here.service {
+            (unit.state, unit.enabled, unit.exit_status) = (service.into(), enabled, exit);
+        }
+    })
+}
+
 #[test]
-fn each_thing_that_is_wrong_is_found_with_its_cause() {
+fn a_relay_that_is_not_there_or_does_not_serve_is_found_with_the_cause() {
     let held = |seconds| {
         changed(|here| {
             let relay = state(here).relay.as_mut().unwrap();
@@ -41,19 +69,7 @@ fn each_thing_that_is_wrong_is_found_with_its_cause() {
             relay.serves = false;
         })
     };
-    let activity = |activity: Activity| changed(|here| state(here).server.as_mut().unwrap().activity = Some(activity));
-    let no_relay = |device: bool, service: &str, enabled: bool, exit: i32| {
-        changed(|here| {
-            here.relay = Some(Found::None);
-            if !device {
-                (here.device, here.mount, here.storage) = (Some(Found::None), Some(Found::None), None);
-            }
-            if let Some(Found::There(unit)) = &mut here.service {
-                (unit.state, unit.enabled, unit.exit_status) = (service.into(), enabled, exit);
-            }
-        })
-    };
-    for (here, code, said) in [
+    is_found([
         (held(7.0), Some("REQUESTS_HELD"), "requests are held for 7.0 s: the server was lost: x"),
         // A server that is replaced is no alarm.
         (held(0.3), None, ""),
@@ -64,6 +80,20 @@ fn each_thing_that_is_wrong_is_found_with_its_cause() {
         (no_relay(true, "failed", true, 5), Some("VOLUME_LOST"), "another host was granted the volume"),
         (no_relay(false, "inactive", true, 0), Some("RELAY_DOWN"), "its service is inactive"),
         (no_relay(false, "inactive", false, 0), Some("DETACHED"), "was stopped"),
+        (
+            changed(|here| {
+                (here.relay, here.trouble) = (None, Some(Error::new("NOT_ROOT", "by root alone", "use sudo")))
+            }),
+            Some("RELAY_SILENT"),
+            "by root alone",
+        ),
+    ]);
+}
+
+#[test]
+fn what_is_wrong_with_the_requests_and_the_server_is_found() {
+    let activity = |activity: Activity| changed(|here| state(here).server.as_mut().unwrap().activity = Some(activity));
+    is_found([
         (activity(Activity::Degraded { replicas: vec![2] }), Some("SERVER_DEGRADED"), "active without replica 2"),
         (activity(Activity::Repairing { replica: 1, extent: 7 }), Some("SERVER_REPAIRS"), "at extent 7"),
         (
@@ -76,6 +106,12 @@ fn each_thing_that_is_wrong_is_found_with_its_cause() {
             Some("NOT_WON"),
             "it waits for its sleds",
         ),
+    ]);
+}
+
+#[test]
+fn what_is_wrong_with_the_device_and_on_it_is_found() {
+    is_found([
         (
             changed(|here| (here.mount, here.storage) = (Some(Found::None), None)),
             Some("NOT_MOUNTED"),
@@ -115,22 +151,7 @@ fn each_thing_that_is_wrong_is_found_with_its_cause() {
             Some("STORAGE_INACTIVE"),
             "does not find it usable",
         ),
-        (
-            changed(|here| {
-                (here.relay, here.trouble) = (None, Some(Error::new("NOT_ROOT", "by root alone", "use sudo")))
-            }),
-            Some("RELAY_SILENT"),
-            "by root alone",
-        ),
-    ] {
-        let found = of(&here, None);
-        assert_eq!(
-            found.iter().map(|finding| finding.code.as_str()).collect::<Vec<_>>(),
-            Vec::from_iter(code),
-            "{said}"
-        );
-        assert!(found.iter().all(|finding| finding.cause.contains(said) && !finding.remedy.is_empty()), "{found:?}");
-    }
+    ]);
 }
 
 /// The sleds say how the volume is; that they say nothing is worst where nothing serves it.

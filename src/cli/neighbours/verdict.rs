@@ -69,8 +69,15 @@ mod tests {
     use crate::wire::Peer;
     use std::collections::{BTreeMap, BTreeSet};
 
-    #[test]
-    fn a_region_goes_only_while_those_of_other_sleds_serve_and_stay() {
+    /// A sled's own word, what it asks of the other, and what that one says.
+    struct Scene {
+        own: Volume,
+        ask: Ask,
+        said: serde_json::Value,
+        other: SledName,
+    }
+
+    fn scene() -> Scene {
         let mut own: Volume = serde_json::from_str(include_str!("../../attach/tests/volume.json")).unwrap();
         own.regions[1].sled = "other".parse().unwrap();
         own.regions[0].connected = vec![Peer { address: "192.168.4.17".parse().unwrap(), port: 7, host: None }];
@@ -79,19 +86,31 @@ mod tests {
         let region = &mut said["regions"][1];
         (region["state"], region["connected"]) =
             ("serving".into(), serde_json::json!([{"address": "192.168.4.17", "port": 9, "host": null}]));
-        let other: SledName = "other".parse().unwrap();
-        let judged = |said: &serde_json::Value| {
+        Scene { own, ask, said, other: "other".parse().unwrap() }
+    }
+
+    impl Scene {
+        fn judged(&self, said: &serde_json::Value) -> Verdict {
             let theirs: Report = serde_json::from_value(said.clone()).unwrap();
-            judge(&own, None, &ask, &[(other.clone(), Ok(theirs.seeing(None)))].into())
-        };
-        let code = |found: Verdict| match found {
+            judge(&self.own, None, &self.ask, &[(self.other.clone(), Ok(theirs.seeing(None)))].into())
+        }
+    }
+
+    fn code(found: Verdict) -> crate::wire::ErrorCode {
+        match found {
             Verdict::No(why) | Verdict::Later(why) => why.code,
             found => panic!("{found:?}"),
-        };
-        assert_eq!(judged(&said), Verdict::Well);
+        }
+    }
+
+    #[test]
+    fn a_region_goes_only_while_those_of_other_sleds_serve_and_stay() {
+        let scene = scene();
+        let (said, other) = (&scene.said, &scene.other);
+        assert_eq!(scene.judged(said), Verdict::Well);
         let mut going = said.clone();
         going["regions"][1]["turn"] = true.into();
-        assert_eq!(judged(&going), Verdict::Turn(other.clone()));
+        assert_eq!(scene.judged(&going), Verdict::Turn(other.clone()));
         for (key, value, wanted) in [
             ("state", "held".into(), Refusal::SiblingDown),
             ("state", serde_json::Value::Null, Refusal::SiblingDown),
@@ -99,8 +118,19 @@ mod tests {
         ] {
             let mut said = said.clone();
             said["regions"][1][key] = value;
-            assert_eq!(code(judged(&said)), wanted);
+            assert_eq!(code(scene.judged(&said)), wanted);
         }
+        // A sled that has another map says nothing of the region.
+        for (key, value) in [("name", "still-fawn-2"), ("sled", "third")] {
+            let mut said = said.clone();
+            said["regions"][1][key] = value.into();
+            assert_eq!(code(scene.judged(&said)), Refusal::SiblingUnknown, "{key}");
+        }
+    }
+
+    #[test]
+    fn of_a_sled_that_says_nothing_only_a_region_that_moves_as_well_is_not_missed() {
+        let Scene { own, ask, other, .. } = scene();
         let silent = judge(&own, None, &ask, &[(other.clone(), Err("no answer".into()))].into());
         assert_eq!(code(silent), Refusal::SiblingUnknown);
         assert_eq!(code(judge(&own, None, &ask, &BTreeMap::new())), Refusal::SiblingUnknown);
@@ -109,7 +139,12 @@ mod tests {
         assert_eq!(judge(&own, None, &moving, &BTreeMap::new()), Verdict::Well);
         let beside = Ask { moved: [own.regions[2].name.clone()].into(), ..ask.clone() };
         assert_eq!(code(judge(&own, None, &beside, &BTreeMap::new())), Refusal::SiblingUnknown);
-        // Hosts count that a look has found, and not those shown before it: of this sled, and of the other.
+    }
+
+    /// Those shown before it do not: of this sled, and of the other.
+    #[test]
+    fn hosts_count_that_a_look_has_found() {
+        let Scene { own, ask, said, other } = scene();
         let host = |regions: &[usize]| {
             let regions: Vec<_> = regions.iter().map(|index| own.regions[*index].name.clone()).collect();
             let host = serde_json::json!({"address": "192.168.4.17", "since": own.as_of, "regions": regions});
@@ -126,11 +161,5 @@ mod tests {
         assert_eq!(code(looked(&[0], &[2])), Refusal::HostAlone);
         assert_eq!(code(looked(&[0], &[])), Refusal::HostAlone);
         assert_eq!(looked(&[], &[]), Verdict::Well);
-        // A sled that has another map says nothing of the region.
-        for (key, value) in [("name", "still-fawn-2"), ("sled", "third")] {
-            let mut said = said.clone();
-            said["regions"][1][key] = value.into();
-            assert_eq!(code(judged(&said)), Refusal::SiblingUnknown, "{key}");
-        }
     }
 }

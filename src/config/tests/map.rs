@@ -66,11 +66,22 @@ fn a_named_host_that_is_a_sled_is_one_fault() {
     assert_eq!((found.len(), found[0].line), (1, line(&map, "# no host")), "{found:#?}");
 }
 
+/// The text of the map, what is written instead, and what is said of it. More than one fault, if nothing.
+type Fault<'a> = (&'a str, &'a str, &'a str, &'a str);
+
+fn are_named_with_their_line(table: &[Fault]) {
+    for &(from, to, problem, remedy) in table {
+        if problem.is_empty() {
+            assert!(faults(SLED, &MAP.replacen(from, to, 1)).len() > 1, "{to:?}");
+        } else {
+            one_fault("port-map.toml", from, to, problem, remedy);
+        }
+    }
+}
+
 #[test]
-fn every_fault_of_the_port_map_is_named_with_its_line() {
-    let second = "\"proper-raptor:3830\", \"proper-raptor:3831\", \"proper-raptor:3832\"]";
-    let pve = "[\"proper-raptor:3820\", \"proper-raptor:3821\", \"proper-raptor:3822\"]";
-    for (from, to, problem, remedy) in [
+fn every_fault_of_a_host_is_named_with_its_line() {
+    are_named_with_their_line(&[
         ("hosts = []", "host = []", "no key", "write hosts"),
         ("hosts = []", "hosts = \"192.168.4.17\"", "is a string", "list of strings"),
         ("hosts = []", "hosts = [\"192.168.4.256\"]", "no IP address", "192.168.4.17"),
@@ -89,9 +100,20 @@ fn every_fault_of_the_port_map_is_named_with_its_line() {
         ("address = \"192.168.4.19\"", "address = \"127.0.0.1\"", "no address of a host", "192.168.4.17"),
         ("\"192.168.4.19\"", "\"192.168.4.189\" # no host", "of the sled proper-raptor", "cannot be a host"),
         ("address = \"192.168.4.17\"", "address = \"::ffff:192.168.4.19\"", "is the address of", "its own address"),
-        ("extent_count = 100", "extent_cont = 100", "no key", "write extent_count"),
-        ("address = \"192.168.4.189\"", "address = \"192.168.4.300\"", "invalid IP address", "192.168.4.189"),
         ("hosts = []", "hosts = [\"10.0.0.1\", \"10.0.0.1\"]", "listed twice", "remove"),
+        ("address = \"192.168.4.19\"", "address = \"192.168.4.255\"", "broadcast address of 192.168.4.0/24", "192.168"),
+        ("address = \"192.168.4.19\"", "address = \"fe80::1\"", "on one link only", "192.168.4.17"),
+        ("hosts = []", "hosts = [\"192.168.4.255\"]", "broadcast address of 192.168.4.0/24", "leave hosts empty"),
+        ("hosts = []", "hosts = [\"255.255.255.255\"]", "the broadcast address", "leave hosts empty"),
+        ("hosts = []", "hosts = [\"fe80::1\"]", "on one link only", "leave hosts empty"),
+    ]);
+}
+
+#[test]
+fn every_fault_of_a_regions_place_is_named_with_its_line() {
+    let second = "\"proper-raptor:3830\", \"proper-raptor:3831\", \"proper-raptor:3832\"]";
+    let pve = "[\"proper-raptor:3820\", \"proper-raptor:3821\", \"proper-raptor:3822\"]";
+    are_named_with_their_line(&[
         ("proper-raptor:3832", "proper-raptor:7820", "repair port of pve-0", "write another port"),
         ("proper-raptor:3832", "proper-raptor:3830", "data port of still-fawn-0", "write another port"),
         ("proper-raptor:3832", "proper-raptor:3800", "HTTP port", "write another port"),
@@ -103,6 +125,14 @@ fn every_fault_of_the_port_map_is_named_with_its_line() {
         ("proper-raptor:3832", "3832", "not SLED:PORT", "proper-raptor:3830"),
         (second, "\"proper-raptor:3830\"]", "has 1 regions", "SLED:PORT"),
         (pve, "[\"proper-raptor:1\", 2, 3, 4]", "", ""),
+    ]);
+}
+
+#[test]
+fn every_fault_of_a_sled_or_a_volume_is_named_with_its_line() {
+    are_named_with_their_line(&[
+        ("extent_count = 100", "extent_cont = 100", "no key", "write extent_count"),
+        ("address = \"192.168.4.189\"", "address = \"192.168.4.300\"", "invalid IP address", "192.168.4.189"),
         ("[volumes.pve]", "[volumes.pvE]", "no name for a volume", "rename"),
         ("[sleds.proper-raptor]", "[sleds.\"proper raptor\"]", "", ""),
         ("[volumes.still-fawn]", "[volumes.pve]", "pve is there a second time", "keep one"),
@@ -114,18 +144,7 @@ fn every_fault_of_the_port_map_is_named_with_its_line() {
         ("[defaults]", "[default]", "no key", "write defaults"),
         ("address = \"192.168.4.189\"", "address = \"192.168.4.255\"", "broadcast address of 192.168.4.0/24", "own"),
         ("address = \"192.168.4.189\"", "address = \"192.168.4.0\"", "network 192.168.4.0/24 itself", "own address"),
-        ("address = \"192.168.4.19\"", "address = \"192.168.4.255\"", "broadcast address of 192.168.4.0/24", "192.168"),
-        ("address = \"192.168.4.19\"", "address = \"fe80::1\"", "on one link only", "192.168.4.17"),
-        ("hosts = []", "hosts = [\"192.168.4.255\"]", "broadcast address of 192.168.4.0/24", "leave hosts empty"),
-        ("hosts = []", "hosts = [\"255.255.255.255\"]", "the broadcast address", "leave hosts empty"),
-        ("hosts = []", "hosts = [\"fe80::1\"]", "on one link only", "leave hosts empty"),
-    ] {
-        if problem.is_empty() {
-            assert!(faults(SLED, &MAP.replacen(from, to, 1)).len() > 1, "{to:?}");
-        } else {
-            one_fault("port-map.toml", from, to, problem, remedy);
-        }
-    }
+    ]);
 }
 
 #[test]
