@@ -101,31 +101,9 @@ where
         Ok(Ok(false)) => return Ok(()),
         Ok(Err(why)) => return Err(why),
     }
-    let (answers, mut answered) = mpsc::unbounded_channel();
+    let (answers, answered) = mpsc::unbounded_channel();
     let asking = ask(&mut read, size, &to, answers, &refused);
-    let answering = async {
-        let (mut out, mut rooms) = (Vec::with_capacity(PIECE_BYTES as usize), Vec::new());
-        while let Some(first) = answered.recv().await {
-            let mut next = Some(first);
-            // Answers that are there already go with it: a client that has asked for much at once is woken once.
-            while let Some(Answer { reply, data, room }) = next {
-                out.extend_from_slice(&reply.written());
-                rooms.push(room);
-                if data.len() > PIECE_BYTES as usize {
-                    write.write_all(&out).await?;
-                    write.write_all(&data).await?;
-                    out.clear();
-                } else {
-                    out.extend_from_slice(&data);
-                }
-                next = if out.len() < PIECE_BYTES as usize { answered.try_recv().ok() } else { None };
-            }
-            write.write_all(&out).await?;
-            out.clear();
-            rooms.clear();
-        }
-        io::Result::Ok(())
-    };
+    let answering = answer(write, answered);
     tokio::pin!(asking, answering);
     // Cancel-safe: whichever ends first, nothing more is wanted of the other, or it is waited for.
     tokio::select! {
@@ -136,6 +114,31 @@ where
         }
         answered = &mut answering => Ok(answered?),
     }
+}
+
+/// Write the answers, until there will be no more.
+async fn answer<W: AsyncWrite + Unpin>(mut write: W, mut answered: mpsc::UnboundedReceiver<Answer>) -> io::Result<()> {
+    let (mut out, mut rooms) = (Vec::with_capacity(PIECE_BYTES as usize), Vec::new());
+    while let Some(first) = answered.recv().await {
+        let mut next = Some(first);
+        // Answers that are there already go with it: a client that has asked for much at once is woken once.
+        while let Some(Answer { reply, data, room }) = next {
+            out.extend_from_slice(&reply.written());
+            rooms.push(room);
+            if data.len() > PIECE_BYTES as usize {
+                write.write_all(&out).await?;
+                write.write_all(&data).await?;
+                out.clear();
+            } else {
+                out.extend_from_slice(&data);
+            }
+            next = if out.len() < PIECE_BYTES as usize { answered.try_recv().ok() } else { None };
+        }
+        write.write_all(&out).await?;
+        out.clear();
+        rooms.clear();
+    }
+    Ok(())
 }
 
 /// Shake hands; whether requests follow.
@@ -169,6 +172,28 @@ where
     }
 }
 
+/// Read a request; `None` if the client leaves.
+async fn request<R: AsyncRead + Unpin>(read: &mut R) -> Result<Option<Request>, Left> {
+    let mut header = [0; REQUEST];
+    match read.read_exact(&mut header).await {
+        Ok(_) => {}
+        // A client need not say that it leaves.
+        Err(why) if why.kind() == ErrorKind::UnexpectedEof => return Ok(None),
+        Err(why) => return Err(why.into()),
+    }
+    let request = Request::read(&header)?;
+    if request.command == Command::Write && request.length > REQUEST_LIMIT_BYTES {
+        return Err(Broken(format!("a write of {} bytes", request.length)).into());
+    }
+    Ok((request.command != Command::Disconnect).then_some(request))
+}
+
+/// The part of what a client may have asked for that a request takes; `fits` says that it is within the volume.
+fn cost(request: &Request, fits: bool) -> u32 {
+    let moves = matches!(request.command, Command::Read | Command::Write) && fits;
+    if moves { request.length.clamp(REQUEST_COST_BYTES, UNANSWERED_LIMIT_BYTES) } else { REQUEST_COST_BYTES }
+}
+
 /// Read the data that follow a request.
 async fn data<R: AsyncRead + Unpin>(read: &mut R, request: &Request) -> io::Result<Bytes> {
     if request.command != Command::Write {
@@ -200,25 +225,10 @@ where
 {
     let room = Arc::new(Semaphore::new(UNANSWERED_LIMIT_BYTES as usize));
     loop {
-        let mut header = [0; REQUEST];
-        match read.read_exact(&mut header).await {
-            Ok(_) => {}
-            // A client need not say that it leaves.
-            Err(why) if why.kind() == ErrorKind::UnexpectedEof => return Ok(()),
-            Err(why) => return Err(why.into()),
-        }
-        let (request, began) = (Request::read(&header)?, Instant::now());
+        let Some(request) = request(read).await? else { return Ok(()) };
+        let began = Instant::now();
         let within = request.is_within(size, REQUEST_LIMIT_BYTES);
-        if request.command == Command::Disconnect {
-            return Ok(());
-        }
-        if request.command == Command::Write && request.length > REQUEST_LIMIT_BYTES {
-            return Err(Broken(format!("a write of {} bytes", request.length)).into());
-        }
-        let moves = matches!(request.command, Command::Read | Command::Write) && within.is_ok();
-        let needs =
-            if moves { request.length.clamp(REQUEST_COST_BYTES, UNANSWERED_LIMIT_BYTES) } else { REQUEST_COST_BYTES };
-        let room = room.clone().acquire_many_owned(needs).await.map_err(io::Error::other)?;
+        let room = room.clone().acquire_many_owned(cost(&request, within.is_ok())).await.map_err(io::Error::other)?;
         let data = data(read, &request).await?;
         let reply = To { kind: kind(request.command), began, cookie: request.cookie, answers: answers.clone(), room };
         let wish = match (within, request.command) {
