@@ -5,7 +5,8 @@
 //!
 //! So the loop's layer only queues what an event says, and a thread of its own gives that to
 //! tracing-journald and alone waits. What there is no room for is lost, and the journal is told how much
-//! that was. Spans are left out: the daemon has none.
+//! that was, as far as that is known: what tracing-journald fails to send although journald listened a moment
+//! before (for want of the kernel's memory, or as it goes away) is lost and not counted. Spans are left out: the daemon has none.
 
 use crate::clean;
 use std::borrow::Cow;

@@ -39,6 +39,13 @@ where
         Ok(asked) => asked,
         Err(refused) => return *refused,
     };
+    // With a faulty configuration nothing can be done but this, by which it is mended.
+    if asked.row.look != Look::Published
+        && asked.row.name != "Reload"
+        && let Err(why) = bulletin(handle)
+    {
+        return *why;
+    }
     let operation = match asked.read(body, door).await {
         Ok(operation) => operation,
         Err(refused) => return *refused,
@@ -101,12 +108,6 @@ fn visitor(request: &Parts, door: Door) -> Option<Visitor> {
 
 /// Ask the supervisor, and answer as it does.
 async fn ask(handle: &Handle, wish: Wish) -> Answer {
-    // With a faulty configuration nothing can be done but this, by which it is mended.
-    if !matches!(wish, Wish::Do(Operation::Reload { .. }, _))
-        && let Err(why) = bulletin(handle)
-    {
-        return *why;
-    }
     let (answer, answered) = oneshot::channel();
     let sent = handle.requests.send(Request { wish, answer }).await;
     match (sent, answered.await) {

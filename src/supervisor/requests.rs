@@ -18,7 +18,7 @@ use crate::supervisor::jobs::restart_check;
 use crate::supervisor::jobs::run::Task;
 use crate::supervisor::jobs::upgrade::{Cargo, Spoken, Upgrade};
 use crate::supervisor::{Reload, Reloading, Supervisor};
-use crate::wire::{self, Refusal};
+use crate::wire::{self, ErrorCode, Refusal};
 use bytes::Bytes;
 use http::StatusCode;
 use serde::Serialize;
@@ -104,7 +104,11 @@ impl Answer {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Granted(wire::Granted::Job(_)) => StatusCode::ACCEPTED,
-            Self::Refused(refused) => refused.error.code.status(),
+            // A host takes 4xx for an answer that asking again does not change, and a condition may pass.
+            Self::Refused(refused) => match &refused.error.code {
+                code @ ErrorCode::Refusal(_) => code.status(),
+                ErrorCode::Check(_) | ErrorCode::Other(_) => StatusCode::SERVICE_UNAVAILABLE,
+            },
             _ => StatusCode::OK,
         }
     }

@@ -8,7 +8,7 @@ use crate::config_dir;
 use crate::source::Fault;
 use crate::store::in_force::Choice;
 use crate::supervisor::configuration::in_force::tell_faults;
-use crate::supervisor::{Answer, Bulletin, Line, Request, Wish};
+use crate::supervisor::{Answer, Bulletin, Line, Reload, Reloading, Request, Wish};
 use crate::wire::{self, Change, Difference};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -36,9 +36,21 @@ pub async fn for_a_good_one(dir: &Path, faults: &[Fault], line: &mut Line) -> Op
         };
         match request {
             Request { wish: Wish::Leave, answer } => _ = answer.send(Ok(Answer::Left)),
-            Request { wish: Wish::Do(Operation::Reload { dry_run, kept: None, by, .. }, _), answer } => {
+            Request { wish: Wish::Do(Operation::Reload { dry_run, yes, unattended, kept, by }, _), answer } => {
+                let asked = match Reloading::new(Reload::asked(dry_run, yes, unattended), kept, by) {
+                    Ok(Reloading { how, by, kept: None }) => (how, by),
+                    Ok(_) => {
+                        _ = answer.send(Err(error.clone()));
+                        continue;
+                    }
+                    Err(why) => {
+                        _ = answer.send(Err(why));
+                        continue;
+                    }
+                };
+                let (how, by) = asked;
                 match look(dir).await {
-                    Ok((config, texts)) if dry_run => {
+                    Ok((config, texts)) if how == Reload::Show => {
                         _ = answer.send(Ok(Answer::Difference(Box::new(beginning(&config, &texts)))));
                     }
                     Ok((config, texts)) => {
@@ -46,7 +58,6 @@ pub async fn for_a_good_one(dir: &Path, faults: &[Fault], line: &mut Line) -> Op
                         _ = answer.send(Ok(Answer::Difference(Box::new(done))));
                         // Who asks from now on waits for the first verdict.
                         line.publish.send_replace(None);
-                        let by = by.map_or_else(|| "POST /v1/reload".into(), |by| by.0);
                         return Some((Choice { config, texts, instead_of: None }, by));
                     }
                     Err(faults) => {

@@ -39,7 +39,7 @@ refusals! {
     // Of a request over HTTP, whatever it asks for.
     /// The body is not what is asked for, is too long, or did not come.
     BadBody = "BAD_BODY", BAD_REQUEST;
-    /// A name in the path is none of a region or a volume.
+    /// A name in the path is none of a region.
     BadName = "BAD_NAME", BAD_REQUEST;
     /// The path, or one in a parameter, cannot be used as one.
     BadPath = "BAD_PATH", BAD_REQUEST;
