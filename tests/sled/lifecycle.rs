@@ -143,6 +143,10 @@ fn the_http_endpoint_answers_as_designed() {
     let (status, body) = machine.get("/v1/volumes/far");
     assert_eq!((status, &body["error"]["code"]), (404, &"VOLUME_ELSEWHERE".into()));
     assert_eq!(body["error"]["remedy"], "ask other");
+    let (status, body) = machine.get("/v1/regions/still-fawn-0");
+    assert_eq!((status, &body["name"]), (200, &"still-fawn-0".into()));
+    let (status, body) = machine.get("/v1/regions/far-0");
+    assert_eq!((status, &body["error"]["code"]), (404, &"REGION_UNKNOWN".into()));
     let (status, body) = machine.get("/v1/volumes/still-fawn?wait=61");
     assert_eq!((status, &body["error"]["code"]), (400, &"BAD_QUERY".into()));
     assert_eq!(machine.get("/v1/nothing").0, 404);
@@ -150,8 +154,9 @@ fn the_http_endpoint_answers_as_designed() {
     let (status, body) = machine.get("/v1/volumes/still-fawn?wait=0.2");
     assert_eq!((status, &body["ready"]), (503, &false.into()));
     // Reading only over TCP: what changes something is not there.
-    let post = machine.in_outside(|| ask("POST", "/v1/regions/still-fawn-0").unwrap());
+    let post = machine.in_outside(|| ask("POST", "/v1/regions/still-fawn-0/restart").unwrap());
     assert_eq!(post.0, 404, "{}", post.1);
+    assert_eq!(machine.in_outside(|| ask("POST", "/v1/regions/still-fawn-0").unwrap()).0, 405);
     assert_eq!(machine.in_outside(|| ask("POST", "/v1/volumes").unwrap()).0, 405);
     assert_eq!(machine.in_outside(|| ask("HEAD", "/v1/sled").unwrap()), (200, String::new()));
     let (status, body) = machine.get("/v1/sled");
