@@ -43,7 +43,7 @@ pub struct Row {
     pub name: &'static str,
     /// Summary of what it does, in a sentence that begins with a verb.
     pub summary: &'static str,
-    /// Method of the request.
+    /// HTTP method of a request for it.
     pub method: Method,
     /// Path of the operation; `{name}` stands for a parameter.
     pub path: &'static str,

@@ -47,7 +47,7 @@ pub struct ParameterRow {
     pub name: &'static str,
     /// Kind of the parameter.
     pub kind: Kind,
-    /// Need for it: whether the operation is refused without it.
+    /// A required parameter is one without which the operation is refused.
     pub required: bool,
 }
 
@@ -55,7 +55,7 @@ pub struct ParameterRow {
 pub trait Parameter: Sized {
     /// Kind of the parameter.
     const KIND: Kind;
-    /// Need for it: whether it has to be there.
+    /// A required parameter has to be there.
     const REQUIRED: bool = true;
 
     /// Read the value of the parameter of this name.

@@ -1,4 +1,4 @@
-//! What the loop sets going: it spawns, and hears of the end.
+//! Actions that the loop sets going: it spawns them, and hears of their end.
 
 use crate::act;
 use crate::act::units::NotRefreshed;
@@ -19,7 +19,7 @@ use crate::wire;
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// What systemd is asked for of a unit, unasked.
+/// Change of a unit that systemd is asked for, unasked by anybody.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::supervisor) enum Change {
     Stop,
@@ -27,7 +27,7 @@ pub(in crate::supervisor) enum Change {
 }
 
 impl Supervisor {
-    /// Does what the plan says.
+    /// Do what the plan says.
     pub(in crate::supervisor) fn act(&mut self) {
         let Some(bus) = self.systemd.bus().cloned() else { return };
         for action in plan(&self.config, &self.facts) {
@@ -71,7 +71,7 @@ impl Supervisor {
         });
     }
 
-    /// Changes whom a region's unit lets in, and cuts off those that it does not any more.
+    /// Change whom a region's unit lets in, and cut off those that it does not any more.
     fn fence(&mut self, name: RegionName, wanted: Fence, bus: zbus::Connection) {
         self.region(&name, |region| region.fencing = Fencing::Asked);
         let (config, region, fence) = (self.config.clone(), name.clone(), wanted.clone());
@@ -91,7 +91,7 @@ impl Supervisor {
         });
     }
 
-    /// systemd has changed whom a region's unit lets in, or has not.
+    /// Hear that systemd has changed whom a region's unit lets in, or has not.
     pub(in crate::supervisor) fn hear_fenced(&mut self, name: &RegionName, fence: Fence, done: Result<(), String>) {
         self.region(name, |region| match done {
             Ok(()) => {
@@ -108,7 +108,7 @@ impl Supervisor {
         self.serve(&name.volume().clone());
     }
 
-    /// Stops a unit that serves nobody, or restarts one that has been hung for as long as was set.
+    /// Stop a unit that serves nobody, or restart one that has been hung for as long as was set.
     pub(in crate::supervisor) fn change(&mut self, name: RegionName, change: Change, bus: zbus::Connection) {
         match change {
             Change::Stop => tracing::info!(REGION = %name, "stopping {name}, which would only end again"),
@@ -128,7 +128,7 @@ impl Supervisor {
         });
     }
 
-    /// Takes systemd's answer to it.
+    /// Take systemd's answer to it.
     pub(in crate::supervisor) fn hear_change(&mut self, name: &RegionName, done: Result<(), String>) {
         match done {
             Ok(()) => self.region(name, |region| region.changing = false),
@@ -151,13 +151,13 @@ impl Supervisor {
         self.tasks.run(|_| None, forgiving);
     }
 
-    /// Begins a job, and marks the region as one that a job is at.
+    /// Begin a job, and mark the region as one that a job is at.
     pub(in crate::supervisor) fn begin(&mut self, task: Task, bus: zbus::Connection, disk: Uuid) -> wire::Job {
         let (job, progress) = self.jobs.list.register(task.kind(), &task.region());
         self.set_going(task, job, progress, bus, disk)
     }
 
-    /// Removes what was kept long enough. One of these that failed before is the same job once more.
+    /// Remove what was kept long enough. One of these that failed before is the same job once more.
     fn remove(&mut self, stone: Tombstone, bus: zbus::Connection, disk: Uuid) {
         let again = self.jobs.own_removal(&stone);
         let task = Task::Purge(stone);
@@ -197,7 +197,7 @@ impl Supervisor {
         job
     }
 
-    /// Takes what systemd did, or did not do. Of another connection or another configuration than
+    /// Take what systemd did, or did not do. Of another connection or another configuration than
     /// there is now it is not believed.
     pub(in crate::supervisor) fn hear_systemd(&mut self, of: World, said: Said) {
         if !self.systemd.believes(of) {
@@ -215,8 +215,8 @@ impl Supervisor {
         }
     }
 
-    /// What had waited for it waits no more; what there is now is asked for again by the plan, or is
-    /// already.
+    /// Let what had waited for it wait no more; what there is now is asked for again by the plan, or
+    /// is already.
     fn not_believed(&mut self, said: Said) {
         match said {
             // Whoever changed the world has asked for these again.
@@ -246,8 +246,8 @@ impl Supervisor {
     }
 }
 
-/// Tries whether a region's ports can be had: nobody who does not listen yet is to be found out by
-/// a downstairs that fails.
+/// Try whether a region's ports can be had: nobody who does not listen yet is to be found out by a
+/// downstairs that fails.
 async fn tried(config: &Arc<Configuration>, name: &RegionName) -> Result<(), Start> {
     let (config, name) = (config.clone(), name.clone());
     let look = move || {

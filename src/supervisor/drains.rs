@@ -1,8 +1,8 @@
-//! Volumes that are being drained: who has one is asked to detach it, by the answer that it waits for, and until somebody
-//! ends that nobody else gets a ticket. What is asked for is in force once it is written.
+//! Volumes that are being drained: the host that has one is asked to detach it, by the answer that it waits for,
+//! and until somebody ends that nobody else gets a ticket. What is asked for is in force once it is written.
 //!
-//! What is asked for and what hosts say is written by one hand, one after the other: what is known here is always what
-//! was last written.
+//! Requests and what hosts say are written by one hand, one after the other: what is known here is always what was
+//! last written.
 
 use crate::clean;
 use crate::config::Configuration;
@@ -22,7 +22,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::IpAddr;
 
-/// So many users of a volume are remembered, and so much of each text, in characters.
+/// Number of a volume's users that are remembered, and length of each text, in characters.
 const USERS_LIMIT: usize = 20;
 const TEXT_LIMIT_CHARS: usize = 300;
 
@@ -33,34 +33,34 @@ pub(in crate::supervisor) struct Drains {
     tasks: Tasks,
 }
 
-/// By what it is judged who may say what of a drain.
+/// Knowledge by which it is judged who may say what of a drain.
 type Known<'a> = (&'a Configuration, &'a Facts);
 
-/// What is to become of a volume's drain.
+/// Order of what is to become of a volume's drain.
 pub(in crate::supervisor) struct Order {
     volume: VolumeName,
     change: Change,
-    /// Who waits for it, and for whom it is, if that is a host.
+    /// Channel to whoever waits for it; beside it the host that it is for, if it is for one.
     reply: Reply,
     host: Option<IpAddr>,
 }
 
 enum Change {
-    /// It begins, for this reason; one that is under way is asked anew.
+    /// The drain begins, for this reason; one that is under way is asked anew.
     Begin(Option<String>),
-    /// It is over.
+    /// The drain is over.
     End,
     /// The host has said this.
     Said(Drained),
 }
 
 impl Drains {
-    /// None is known of yet. What is asked for is written aside from the loop.
+    /// Begin with no drain that is known. What is asked for is written aside from the loop.
     pub(in crate::supervisor) fn new(tasks: Tasks) -> Self {
         Self { waiting: VecDeque::new(), writing: false, tasks }
     }
 
-    /// Takes up again what an earlier supervisor knew of them.
+    /// Take up again what an earlier supervisor knew of them.
     pub(in crate::supervisor) fn resume(&self, facts: &mut Facts) {
         match read() {
             Ok(known) => facts.drains = known,
@@ -70,7 +70,7 @@ impl Drains {
         }
     }
 
-    /// Takes an operator's wish that a volume is drained, or not any more.
+    /// Take an operator's wish that a volume is drained, or not any more.
     pub(in crate::supervisor) fn ask(
         &mut self,
         volume: VolumeName,
@@ -87,7 +87,7 @@ impl Drains {
         }
     }
 
-    /// Takes what a host says to that it is to detach.
+    /// Take what a host says to being asked to detach.
     pub(in crate::supervisor) fn hear_host(
         &mut self,
         volume: VolumeName,
@@ -134,8 +134,8 @@ impl Drains {
         }
     }
 
-    /// Takes what became of something that was to be written. Whoever waits for it is to be answered this, when it is
-    /// shown.
+    /// Take what became of something that was to be written. Whoever waits for it is to be answered this, when it
+    /// is shown.
     pub(in crate::supervisor) fn hear(
         &mut self,
         order: Option<Box<(Order, store::drains::Drains)>>,
@@ -169,7 +169,7 @@ impl Drains {
     }
 }
 
-/// What is known of all of them when that has been done.
+/// Work out what is known of all of them when that has been done.
 fn drained(order: &Order, (config, facts): Known) -> Result<store::drains::Drains, wire::Error> {
     let Order { volume, change, host, .. } = order;
     let mut drains = facts.drains.clone();
@@ -206,7 +206,7 @@ fn has(volume: &VolumeName, host: IpAddr, (config, facts): Known) -> bool {
     holds || facts.visitors(config, volume).contains_key(&host)
 }
 
-/// What somebody else says: on one line, and not at any length.
+/// Shorten what somebody else says: to one line, and not any length.
 fn short(text: &str) -> String {
     clean::line(text).chars().take(TEXT_LIMIT_CHARS).collect()
 }

@@ -32,7 +32,7 @@ use uuid::Uuid;
 
 /// The end of an action, or a step of it.
 pub(in crate::supervisor) enum Event {
-    /// What systemd did or did not do, in the world in which it was asked.
+    /// Result of what systemd was asked, done or not, in the world in which it was asked.
     Systemd(World, Said),
     /// Nothing is left undone on this disk, or it is, and why.
     Settled(Uuid, Result<(), String>),
@@ -42,7 +42,7 @@ pub(in crate::supervisor) enum Event {
     Unsettled(Uuid),
     /// The last words of a downstairs that has ended were looked up.
     Explained(LastWords),
-    /// What the process is doing that does not answer; `None` if it has ended.
+    /// The process that does not answer is doing this; `None` if it has ended.
     Doing(RegionName, Option<Doing>),
     /// The holds of these regions, which were to be put on record on this disk, are there, or are not.
     Held { disk: Uuid, tried: BTreeSet<RegionName>, done: bool },
@@ -52,21 +52,21 @@ pub(in crate::supervisor) enum Event {
     Mark { job: u64, region: RegionName, busy: Busy },
     /// The job does not need the region any more.
     Free { job: u64, region: RegionName },
-    /// What a run's process runs, as that states it.
+    /// A run's process runs this program, as that states it.
     Runs(RegionName, Run, Program),
     /// A configuration was read, for a request, and what it speaks of was looked at.
     Read(Box<Reading>),
     /// A configuration that is to be taken over was put on record, or could not be.
     Recorded(Box<Recorded>),
-    /// What is in force was kept at last, or could not be again, and why.
+    /// The configuration in force was kept at last, or could not be again, and why.
     Kept(Result<History, String>),
     /// Somebody who waited for a ticket was served, and this is what he is to be answered.
     Served(Served, Vec<Answered>),
     /// A region is not held any more on this disk.
     Released(Option<Uuid>, RegionName),
-    /// What became of something that was to be written of drains.
+    /// Something was to be written of drains, and this became of it.
     Drains(Option<Box<(drains::Order, Drains)>>, std::io::Result<()>),
-    /// What became of something that was to be written of maintenance.
+    /// Something was to be written of maintenance, and this became of it.
     Maintenance(maintenance::Order, std::io::Result<()>),
     /// The machine is being switched off; told when hosts have been told.
     Leaving(oneshot::Sender<()>),
@@ -76,11 +76,11 @@ pub(in crate::supervisor) enum Event {
     Looked(Disk, Request),
     /// A job waits for the word of other sleds, of a region, and nobody waits for the job; or not any more.
     Awaits(RegionName, Option<Awaited>),
-    /// By its record an upgrade was begun and has not ended, or that is not so.
+    /// An upgrade was begun and has not ended, by its record, or that is not so.
     Unfinished(bool),
-    /// What is to be remembered of jobs was written, or could not be, and why.
+    /// The record of jobs that are to be remembered was written, or could not be, and why.
     Noted(Result<(), String>),
-    /// It was told who is connected to a volume, or that could not be seen.
+    /// The hosts that are connected to a volume were told, or that could not be seen.
     HostsTold(VolumeName),
     /// A job is doing this now.
     Step(u64, Step),
@@ -88,21 +88,21 @@ pub(in crate::supervisor) enum Event {
     Ended(RegionName, Box<Ended>, Option<Disk>),
 }
 
-/// What systemd did, or did not do.
+/// Results of what systemd was asked: what it did, or did not do.
 pub(in crate::supervisor) enum Said {
-    /// It knows the units as they are configured, or does not, and why.
+    /// The units are known to systemd as they are configured, or are not, and why.
     Refreshed(Result<(), NotRefreshed>),
-    /// What became of the wish to start a unit.
+    /// The wish to start a unit came to this.
     Started(RegionName, Start),
-    /// It has stopped or restarted a unit, or has not, and why.
+    /// A unit was stopped or restarted, or was not, and why.
     Changed(RegionName, Result<(), String>),
-    /// It has changed whom a region's unit lets in, or has not, and why.
+    /// The fence of a region's unit, whom it lets in, was changed, or was not, and why.
     Fenced(RegionName, Fence, Result<(), String>),
     /// These regions run, and are not in the map.
     Strays(Vec<RegionName>),
 }
 
-/// Why the downstairs of a region's run has ended, and the last lines that it wrote.
+/// Reason why the downstairs of a region's run has ended, and the last lines that it wrote.
 pub(in crate::supervisor) struct LastWords {
     pub(in crate::supervisor) region: RegionName,
     pub(in crate::supervisor) run: String,

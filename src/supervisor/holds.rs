@@ -12,7 +12,7 @@ use crate::supervisor::tasks::Tasks;
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
-/// The holds that are on their way to the record.
+/// Holds that are on their way to the record.
 pub(in crate::supervisor) struct Holds {
     /// Some are being put there.
     recording: bool,
@@ -20,19 +20,19 @@ pub(in crate::supervisor) struct Holds {
 }
 
 impl Holds {
-    /// None is being put on record.
+    /// Begin with none that is being put on record.
     pub(in crate::supervisor) fn new(tasks: Tasks) -> Self {
         Self { recording: false, tasks }
     }
 
-    /// Puts a region on hold: at once here, and durably as soon as the disk has it.
+    /// Put a region on hold: at once here, and durably as soon as the disk has it.
     pub(in crate::supervisor) fn hold(&mut self, name: RegionName, hold: Hold, facts: &mut Facts, context: &Context) {
         tracing::error!(REGION = %name, "{name} is held: {}", hold.why);
         facts.holding.insert(name, hold);
         self.record(facts, context);
     }
 
-    /// Writes the holds into the ledger that are not there yet.
+    /// Write the holds into the ledger that are not there yet.
     pub(in crate::supervisor) fn record(&mut self, facts: &Facts, context: &Context) {
         let (new, Some(disk)) = (unrecorded(facts), facts.disk.as_ref().and_then(identity)) else { return };
         // A disk that hangs is not asked for more and more.
@@ -54,8 +54,8 @@ impl Holds {
         });
     }
 
-    /// Takes the end of that. What came to be held meanwhile is put on record next; what was tried is not,
-    /// whatever came of it: that waits for the next time that everything is tried again.
+    /// Take the end of that writing. What came to be held meanwhile is put on record next; what was tried
+    /// is not, whatever came of it: that waits for the next time that everything is tried again.
     pub(in crate::supervisor) fn hear(
         &mut self,
         (disk, tried, done): (Uuid, &BTreeSet<RegionName>, bool),
@@ -70,8 +70,8 @@ impl Holds {
     }
 }
 
-/// The holds that the ledger is to have, and does not yet. A region that is not on record has none: with a
-/// ledger that was begun anew it is held in memory only, until it is adopted or made again.
+/// Find the holds that the ledger is to have, and does not yet. A region that is not on record has none:
+/// with a ledger that was begun anew it is held in memory only, until it is adopted or made again.
 fn unrecorded(facts: &Facts) -> BTreeMap<RegionName, Hold> {
     let Some(Ok(known)) = facts.disk.as_ref().map(|disk| &disk.ledger) else { return BTreeMap::new() };
     let new = |(name, _): &(&RegionName, &Hold)| known.regions.contains_key(*name) && !known.holds.contains_key(*name);
@@ -79,7 +79,6 @@ fn unrecorded(facts: &Facts) -> BTreeMap<RegionName, Hold> {
     new.map(|(name, hold)| (name.clone(), hold.clone())).collect()
 }
 
-/// Puts holds on record.
 async fn write_holds(context: &Context, new: BTreeMap<RegionName, Hold>) -> Result<(), String> {
     let root = context.config.sled.storage.root.clone();
     let write = move || {

@@ -1,6 +1,6 @@
-//! Hosts are asked to wait, for a while or until somebody ends that.
+//! Maintenance: hosts are asked to wait, for a while or until somebody ends that.
 //!
-//! What is asked for and what ends by itself is written by one hand, one after the other: what is
+//! Requests and ends that come by themselves are written by one hand, one after the other: what is
 //! known here is always what was last written.
 
 use crate::lived::Moment;
@@ -25,7 +25,7 @@ pub(in crate::supervisor) struct Maintenance {
     tasks: Tasks,
 }
 
-/// What is known of maintenance, and what is to be written of it.
+/// Record of maintenance: what is known of it, and what is to be written.
 #[derive(Default)]
 struct Record {
     kept: Option<Kept>,
@@ -33,32 +33,32 @@ struct Record {
     writing: bool,
 }
 
-/// What is shown of it.
+/// View of it that is shown.
 type Shown = Option<wire::Maintenance>;
 
 type Reply = oneshot::Sender<Result<Answer, wire::Error>>;
 
-/// Something to be written.
+/// Order of something to be written.
 pub(in crate::supervisor) struct Order {
     wanted: Option<Kept>,
-    /// Who waits for it.
+    /// Channel to whoever waits for it.
     reply: Option<Reply>,
 }
 
 impl Record {
-    /// Takes something that is to be written when what was asked for before has been.
+    /// Take something that is to be written when what was asked for before has been.
     fn ask(&mut self, wanted: Option<Kept>, reply: Option<Reply>) {
         self.waiting.push_back(Order { wanted, reply });
     }
 
-    /// What is to be written now, if nothing is being written.
+    /// Take what is to be written now, if nothing is being written.
     fn next(&mut self) -> Option<Order> {
         let next = if self.writing { None } else { self.waiting.pop_front() };
         self.writing |= next.is_some();
         next
     }
 
-    /// Takes what became of it. What could not be written changes nothing.
+    /// Take what became of it. What could not be written changes nothing.
     fn written(&mut self, wanted: Option<Kept>, well: bool) {
         self.writing = false;
         if well {
@@ -66,12 +66,12 @@ impl Record {
         }
     }
 
-    /// Whether nothing is being written or waits for it: what does may be more time.
+    /// Tell whether nothing is being written or waits for it: what does may be more time.
     fn is_idle(&self) -> bool {
         !self.writing && self.waiting.is_empty()
     }
 
-    /// Ends it if its time is over.
+    /// End it if its time is over.
     fn end(&mut self, now: Moment) -> bool {
         let idle = self.is_idle();
         let over = self.kept.take_if(|kept| idle && kept.left(now) == Some(Duration::ZERO)).is_some();
@@ -81,19 +81,20 @@ impl Record {
         over
     }
 
-    /// How long it lasts yet, if it ends by itself.
+    /// Tell how long it lasts yet, if it ends by itself.
     fn left(&self, now: Moment) -> Option<Duration> {
         self.kept.as_ref()?.left(now)
     }
 }
 
 impl Maintenance {
-    /// Nothing is known of it yet. Its time is counted by this clock, and it is written aside from the loop.
+    /// Begin with nothing that is known of it. Its time is counted by this clock, and it is written aside
+    /// from the loop.
     pub(in crate::supervisor) fn new(clock: Arc<Clock>, tasks: Tasks) -> Self {
         Self { record: Record::default(), clock, tasks }
     }
 
-    /// Takes up again what an earlier supervisor knew of it.
+    /// Take up again what an earlier supervisor knew of it.
     pub(in crate::supervisor) fn resume(&mut self, shown: &mut Shown) {
         match read() {
             Ok(None) => {}
@@ -110,7 +111,7 @@ impl Maintenance {
         self.end(shown);
     }
 
-    /// Begins it, or ends it.
+    /// Begin it, or end it.
     pub(in crate::supervisor) fn ask(&mut self, wanted: Option<Asked>, reply: Reply) {
         let (now, clock) = (self.clock.now(), times::now());
         let wanted = wanted.map(|Asked { time, reason }| Kept::begin(reason, time.map(Into::into), now, clock));
@@ -118,7 +119,7 @@ impl Maintenance {
         self.write();
     }
 
-    /// Ends it when its time is over.
+    /// End it when its time is over.
     pub(in crate::supervisor) fn end(&mut self, shown: &mut Shown) {
         if self.record.end(self.clock.now()) {
             tracing::info!("maintenance is over");
@@ -127,19 +128,19 @@ impl Maintenance {
         self.write();
     }
 
-    /// When it ends by itself.
+    /// Tell when it ends by itself.
     pub(in crate::supervisor) fn alarm(&self) -> Option<Instant> {
         let left = self.record.left(self.clock.now()).filter(|_| self.record.is_idle())?;
         // A moment later, so that it is over when it is looked at.
         Some(Instant::now() + left + Duration::from_millis(1))
     }
 
-    /// Whether the time until its end is counted.
+    /// Tell whether the time until its end is counted.
     pub(in crate::supervisor) fn counts(&self) -> bool {
         self.record.left(self.clock.now()).is_some()
     }
 
-    /// Shows what is known of it, with the times that the clock has now.
+    /// Show what is known of it, with the times that the clock has now.
     pub(in crate::supervisor) fn show(&mut self, shown: &mut Shown) {
         let (now, clock) = (self.clock.now(), times::now());
         self.record.kept.iter_mut().for_each(|kept| kept.show(now, clock));
@@ -166,8 +167,8 @@ impl Maintenance {
         });
     }
 
-    /// Takes what became of something that was to be written. Whoever waits for it is to be answered this, when it is
-    /// shown.
+    /// Take what became of something that was to be written. Whoever waits for it is to be answered this, when it
+    /// is shown.
     pub(in crate::supervisor) fn hear(
         &mut self,
         order: Order,
@@ -201,7 +202,7 @@ mod tests {
         Some(Kept::begin(None, Some(Duration::from_secs(seconds)), moment(from), Timestamp::UNIX_EPOCH))
     }
 
-    /// The file, as the writer leaves it, and what is known.
+    /// Carry out what waits: the file, as the writer leaves it, and what is known.
     fn carry_out(room: &mut Record, file: &mut Option<Kept>) {
         while let Some(order) = room.next() {
             file.clone_from(&order.wanted);

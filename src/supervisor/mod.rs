@@ -1,4 +1,4 @@
-//! The supervisor: facts in, plan, actions out, verdict published.
+//! Supervisor: facts in, plan, actions out, verdict published.
 //!
 //! One loop on one thread. Its tasks and channels:
 //!
@@ -86,33 +86,33 @@ use uuid::Uuid;
 pub use watchdog::LoopPulse;
 use watchdog::Watchdog;
 
-/// How many facts, endings or requests may wait. More than twelve regions can change at once
+/// Number of facts, endings or requests that may wait. More than twelve regions can change at once
 /// in a burst; whoever finds the channel full waits.
 const QUEUE: usize = 256;
-/// After this, what systemd refused to start is asked for again: a little less than two turns,
+/// Time after which what systemd refused to start is asked for again: a little less than two turns,
 /// so that it is at every second one.
 const RETRY_POLL: Duration = Duration::from_millis(9500);
-/// The first bulletin waits for a complete picture, but no longer than this.
+/// Time for which the first bulletin waits for a complete picture, and no longer.
 const FIRST_PICTURE_LIMIT: Duration = Duration::from_secs(5);
 
-/// What the rest of the daemon holds of the supervisor.
+/// Handle of the supervisor, which the rest of the daemon holds.
 #[derive(Debug, Clone)]
 pub struct Handle {
-    /// The last verdict, ready to be sent; `None` until the first picture is complete.
+    /// Last verdict, ready to be sent; `None` until the first picture is complete.
     pub bulletins: watch::Receiver<Option<Arc<Bulletin>>>,
-    /// Where requests go.
+    /// Channel for requests.
     pub requests: mpsc::Sender<Request>,
-    /// Whether the loop turns.
+    /// Pulse of the loop: whether it turns.
     pub pulse: LoopPulse,
 }
 
-/// Where the verdicts are published.
+/// Channel on which the verdicts are published.
 type Publish = watch::Sender<Option<Arc<Bulletin>>>;
 
-/// The state of the loop.
+/// State of the loop.
 struct Supervisor {
     config: Arc<Configuration>,
-    /// What is in force, and was before, on record.
+    /// Configurations in force now and before, on record.
     kept: Keeping,
     facts: Facts,
     systemd: Systemd,
@@ -128,7 +128,7 @@ struct Supervisor {
     drains: Drains,
 }
 
-/// The other end of a [`Handle`]: what a supervisor publishes, and is asked.
+/// Other end of a [`Handle`]: what a supervisor publishes, and is asked.
 #[derive(Debug)]
 pub struct Line {
     publish: Publish,
@@ -136,7 +136,7 @@ pub struct Line {
     watchdog: Watchdog,
 }
 
-/// A handle of the supervisor that is to be, and what it needs for that.
+/// Make a handle of the supervisor that is to be, and what it needs for that.
 pub fn line() -> (Handle, Line) {
     let (publish, bulletins) = watch::channel(None);
     let (requests, asked) = mpsc::channel(QUEUE);
@@ -144,15 +144,15 @@ pub fn line() -> (Handle, Line) {
     (Handle { bulletins, requests, pulse: watchdog.pulse() }, Line { publish, asked, watchdog })
 }
 
-/// Supervises. The future is the loop; it ends when its handle is dropped,
-/// and when an observer is lost, which only a new supervisor can mend.
-/// `config_dir` is where the configuration lies, and `sysfs` where sysfs is mounted.
+/// Supervise. The future is the loop; it ends when its handle is dropped, and when an observer is
+/// lost, which only a new supervisor can mend. `config_dir` is where the configuration lies, and
+/// `sysfs` where sysfs is mounted.
 pub async fn supervise(start: Start, config_dir: PathBuf, sysfs: PathBuf, line: Line) {
     let (supervisor, inbox) = Supervisor::new(start, config_dir, sysfs, line);
     supervisor.run(inbox).await;
 }
 
-/// What comes to the loop, and what its turns feed.
+/// Inbox of the loop, and the watchdog that its turns feed.
 struct Inbox {
     watchdog: Watchdog,
     observations: mpsc::Receiver<Told>,
@@ -161,7 +161,7 @@ struct Inbox {
 }
 
 impl Supervisor {
-    /// One that knows nothing yet, with its observers.
+    /// Begin with one that knows nothing yet, and its observers.
     fn new(start: Start, config_dir: PathBuf, sysfs: PathBuf, line: Line) -> (Self, Inbox) {
         let Line { publish, asked, watchdog } = line;
         let (config, kept) = (Arc::new(start.config), start.kept);
@@ -243,7 +243,7 @@ impl Supervisor {
         }
     }
 
-    /// Judges what is known now, and publishes that, and answers who waits for it.
+    /// Judge what is known now, publish that, and answer who waits for it.
     fn show(&mut self) {
         self.jobs.list.note();
         if let Some(bus) = self.systemd.bus().cloned() {
@@ -276,7 +276,7 @@ impl Supervisor {
         }
     }
 
-    /// Who reaches a volume, and by what that is decided.
+    /// Lend what knows who reaches a volume, and the ground on which that is decided.
     fn fencing(&mut self) -> (&mut Fencing, Ground<'_>) {
         let Self { config, facts, publisher, jobs, systemd, fencing, .. } = self;
         (fencing, Ground { config, facts, publisher, context: jobs.context(), bus: systemd.bus() })
@@ -295,7 +295,7 @@ impl Supervisor {
         }
     }
 
-    /// Writes what time has made of each region into the facts.
+    /// Write what time has made of each region into the facts.
     fn tell_crashes(&mut self) {
         self.history.tell_crashes(&self.config.sled.downstairs, &mut self.facts);
     }
@@ -308,19 +308,19 @@ impl Supervisor {
         self.history.hear_released(disk, name, &self.config.sled.downstairs, &mut self.facts);
     }
 
-    /// A region is not held any more, and nothing is held against it.
+    /// Record that a region is not held any more, and that nothing is held against it.
     fn released(&mut self, name: &RegionName) {
         self.history.released(name, &self.config.sled.downstairs, &mut self.facts);
     }
 
-    /// Looks at what those are doing that do not answer, and at the disk.
+    /// Look at what those are doing that do not answer, and at the disk.
     fn look_at_the_hung(&mut self) {
         if self.history.look_at_the_hung(&self.config, &self.facts) {
             self.observers.look_at_disk();
         }
     }
 
-    /// A job does something to the region whose turn it has.
+    /// Record that a job does something to the region whose turn it has.
     fn mark(&mut self, job: u64, region: RegionName, busy: Busy) {
         if self.jobs.is_at(&region, job) {
             if !busy.passive() {
@@ -336,7 +336,7 @@ impl Supervisor {
         }
     }
 
-    /// Takes the end of an action, or a step of it.
+    /// Take the end of an action, or a step of it.
     fn hear(&mut self, event: Event) {
         match event {
             Event::Systemd(of, said) => self.hear_systemd(of, said),
@@ -371,19 +371,19 @@ impl Supervisor {
         }
     }
 
-    /// The machine is being switched off; `told` is when hosts have been told.
+    /// Hear that the machine is being switched off; `told` is when hosts have been told.
     fn hear_leaving(&mut self, told: oneshot::Sender<()>) {
         self.facts.leaving = true;
         self.publisher.tell_when_shown(told);
     }
 
-    /// Which run of each of these regions it is.
+    /// Tell which run of each of these regions it is.
     fn runs_of(&self, names: BTreeSet<RegionName>) -> BTreeMap<RegionName, Run> {
         let run = |name: RegionName| Some((name.clone(), self.facts.regions.get(&name)?.run()?));
         names.into_iter().filter_map(run).collect()
     }
 
-    /// The identity of the disk that was last looked at.
+    /// Tell the identity of the disk that was last looked at.
     fn disk(&self) -> Option<Uuid> {
         self.facts.disk.as_ref().and_then(identity)
     }

@@ -1,5 +1,5 @@
-//! What an earlier supervisor left undone: the directories are settled before anything else is
-//! done on the disk, and adoptions that were cut short are undone beside it.
+//! Recovery of what an earlier supervisor left undone: the directories are settled before anything
+//! else is done on the disk, and adoptions that were cut short are undone beside it.
 
 use crate::act::settle;
 use crate::decide::facts::{Busy, Settled};
@@ -14,7 +14,7 @@ use uuid::Uuid;
 use zbus::Connection;
 
 impl Supervisor {
-    /// Settles what is on this disk, looks at it, and tells the loop.
+    /// Settle what is on this disk, look at it, and tell the loop.
     pub(in crate::supervisor) fn settle(&mut self, disk: Uuid, bus: Connection) {
         self.facts.settled = Settled::Running;
         let context = self.jobs.context().on(disk);
@@ -26,7 +26,7 @@ impl Supervisor {
         });
     }
 
-    /// Takes the end of that. Of another disk than is there now it says nothing.
+    /// Take the end of that settling. Of another disk than is there now it says nothing.
     pub(in crate::supervisor) fn hear_settled(&mut self, disk: Uuid, result: Result<(), String>) {
         self.facts.settled = match result {
             _ if self.history.last_disk() != Some(disk) => Settled::No,
@@ -38,14 +38,15 @@ impl Supervisor {
         };
     }
 
-    /// The ledger of this disk was begun anew. Of another disk than is there now that says nothing.
+    /// Hear that the ledger of this disk was begun anew. Of another disk than is there now that
+    /// says nothing.
     pub(in crate::supervisor) fn hear_unsettled(&mut self, disk: Uuid) {
         if self.history.last_disk() == Some(disk) {
             self.facts.settled = Settled::No;
         }
     }
 
-    /// Undoes adoptions that were cut short, and tells the loop which could not be undone, and why.
+    /// Undo adoptions that were cut short, and tell the loop which could not be undone, and why.
     pub(in crate::supervisor) fn undo(&mut self, disk: Uuid, names: Vec<RegionName>, bus: Connection) {
         self.facts.busy.extend(names.iter().map(|name| (name.clone(), Busy::Adopting)));
         let (context, wanted) = (self.jobs.context().on(disk), names.clone());
@@ -59,7 +60,8 @@ impl Supervisor {
         });
     }
 
-    /// Takes the end of that. What is stuck on another disk than is there now is none of its business.
+    /// Take the end of that undoing. What is stuck on another disk than is there now is none of its
+    /// business.
     pub(in crate::supervisor) fn hear_undone(
         &mut self,
         disk: Uuid,

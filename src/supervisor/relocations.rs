@@ -1,4 +1,4 @@
-//! What becomes of regions whose place another configuration has changed: one that is to be at other
+//! Relocations of regions whose place another configuration has changed: one that is to be at other
 //! ports is restarted in its turn, and one that the map does not put here any more is stopped. Data
 //! stays where it is.
 //!
@@ -25,28 +25,28 @@ use crate::systemd::names;
 use crate::wire;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The regions whose place was changed.
+/// Regions whose place was changed.
 #[derive(Default)]
 pub(in crate::supervisor) struct Relocations {
     /// Regions that are to be restarted.
     waiting: BTreeSet<RegionName>,
     /// Regions that were stopped to make room for another, as long as others are to move.
     aside: BTreeSet<RegionName>,
-    /// The jobs that restart one of them each: one of a volume, and one beside those that wait for other sleds.
+    /// Jobs that restart one of them each: one of a volume, and one beside those that wait for other sleds.
     jobs: BTreeMap<u64, RegionName>,
     /// Regions that run and are not in the map, as long as it cannot be told whether that is right.
     strays: Vec<RegionName>,
     /// Regions of which was told that they wait until what they miss could be repaired.
     told: BTreeSet<RegionName>,
-    /// Which regions of a volume, by their index, have moved on other sleds as well: whoever used them where
-    /// they were uses them no more, and these sleds would wait for each other in vain.
+    /// Regions of each volume, by their index, that have moved on other sleds as well: whoever used them
+    /// where they were uses them no more, and these sleds would wait for each other in vain.
     elsewhere: BTreeMap<VolumeName, [bool; 3]>,
     /// Regions that the map had here, until another one was taken over.
     removed: BTreeSet<RegionName>,
 }
 
 impl Relocations {
-    /// Notes what another configuration moves.
+    /// Record what another configuration moves.
     fn note(&mut self, old: &Configuration, new: &Configuration, anew: &[LocalRegion]) {
         for volume in anew.iter().map(|local| local.name.volume()) {
             let known = self.elsewhere.entry(volume.clone()).or_default();
@@ -59,12 +59,12 @@ impl Relocations {
 enum Step {
     /// This region is restarted, which moves it.
     Restart(LocalRegion, Manner),
-    /// This one steps aside: others want its ports, and it theirs.
+    /// This region steps aside: others want its ports, and it theirs.
     Aside(RegionName),
 }
 
 impl Relocations {
-    /// Another configuration has been taken over, by which these regions of ours are started anew.
+    /// Take over another configuration, by which these regions of ours are started anew.
     pub(in crate::supervisor) fn take_over(&mut self, old: &Configuration, new: &Configuration, anew: &[LocalRegion]) {
         self.note(old, new, anew);
         self.removed.extend(gone(old, new));
@@ -72,7 +72,7 @@ impl Relocations {
         self.waiting.extend(anew.iter().map(|local| local.name.clone()));
     }
 
-    /// Stops what runs and is not in the map. One to which a host is connected only if the map that
+    /// Stop what runs and is not in the map. One to which a host is connected only if the map that
     /// is in force was taken over knowing that: it is not the slip of a pen that cuts him off.
     fn stop_strays(&self, strays: Vec<RegionName>, bus: &zbus::Connection, context: &Context) {
         let here: Vec<_> = context.config.local_regions().into_iter().map(|local| local.name).collect();
@@ -86,7 +86,7 @@ impl Relocations {
         }
     }
 
-    /// The next step, if it is time for one.
+    /// Find the next step, if it is time for one.
     fn next(&mut self, config: &Configuration, facts: &Facts) -> Option<Step> {
         if facts.stale_units {
             return None;
@@ -129,8 +129,8 @@ impl Relocations {
         Manner { force, unrepaired: false, asks, rolling: true, starts: true }
     }
 
-    /// Those whose turn may be now. What waits for other sleds, for as long as that takes, keeps none of another
-    /// volume back.
+    /// Find those whose turn may be now. What waits for other sleds, for as long as that takes, keeps none of
+    /// another volume back.
     fn to_move(&self, config: &Configuration, facts: &Facts) -> Vec<LocalRegion> {
         let waits = |(job, name): (&u64, &RegionName)| {
             facts.awaiting.get(name).is_some_and(|awaited: &Awaited| awaited.job == *job)
@@ -147,7 +147,8 @@ impl Relocations {
         wanted
     }
 
-    /// A job that restarts one of them has ended: well, or why not. The jobs that are to be cancelled for that.
+    /// Record that a job that restarts one of them has ended: well, or why not; and name the jobs that are to
+    /// be cancelled for that.
     fn ended(&mut self, job: u64, why: Option<&wire::Error>) -> Vec<u64> {
         match (self.jobs.remove(&job), why) {
             (None, _) | (_, None) => {}
@@ -183,7 +184,8 @@ impl Relocations {
 }
 
 impl Supervisor {
-    /// systemd knows the units as they are configured now.
+    /// Look for what is out of its place, and move the next region: systemd knows the units as they
+    /// are configured now.
     pub(in crate::supervisor) fn put_in_place(&mut self, bus: &zbus::Connection) {
         let (config, bus) = (self.config.clone(), bus.clone());
         self.systemd.ask(|_| Said::Strays(Vec::new()), async move {
@@ -194,7 +196,7 @@ impl Supervisor {
         self.move_next();
     }
 
-    /// Takes which regions run and are not in the map.
+    /// Take which regions run and are not in the map.
     pub(in crate::supervisor) fn hear_strays(&mut self, strays: Vec<RegionName>) {
         match self.systemd.bus() {
             Some(bus) if usable(&self.config, &self.facts).is_ok() => {
@@ -205,7 +207,7 @@ impl Supervisor {
         }
     }
 
-    /// Does what could not be done so far.
+    /// Do what could not be done so far.
     pub(in crate::supervisor) fn move_again(&mut self) {
         if !self.relocations.strays.is_empty() {
             let strays = std::mem::take(&mut self.relocations.strays);
@@ -214,7 +216,7 @@ impl Supervisor {
         self.move_next();
     }
 
-    /// Moves the next region that is to move, if it is time for it.
+    /// Move the next region that is to move, if it is time for it.
     pub(in crate::supervisor) fn move_next(&mut self) {
         let (Some(bus), Some(disk)) = (self.systemd.bus().cloned(), self.disk()) else { return };
         match self.relocations.next(&self.config, &self.facts) {
@@ -228,7 +230,7 @@ impl Supervisor {
         }
     }
 
-    /// A job that nobody waits for waits for other sleds itself, or does not any more.
+    /// Record that a job that nobody waits for waits for other sleds itself, or does not any more.
     pub(in crate::supervisor) fn hear_awaits(&mut self, name: RegionName, what: Option<Awaited>) {
         match what {
             Some(what) => _ = self.facts.awaiting.insert(name, what),
@@ -237,7 +239,7 @@ impl Supervisor {
         self.move_next();
     }
 
-    /// A job has ended, which may have restarted one of them: well, or why not.
+    /// Record that a job has ended, which may have restarted one of them: well, or why not.
     pub(in crate::supervisor) fn moved(&mut self, job: u64, why: Option<&wire::Error>) {
         for other in self.relocations.ended(job, why) {
             // One that is past that point is done.
@@ -287,7 +289,7 @@ mod tests {
         Awaited { job, why: wire::Error::new(Refusal::SiblingDown, "x", "y") }
     }
 
-    /// A supervisor of which every region is to move, and at whose spread volume a job is.
+    /// Make a supervisor of which every region is to move, and at whose spread volume a job is.
     fn moving() -> (Supervisor, crate::supervisor::Inbox, u64, RegionName) {
         let (mut supervisor, inbox) = supervisor_of(spread());
         let here = supervisor.config.local_regions();

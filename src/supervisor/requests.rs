@@ -27,16 +27,16 @@ use std::path::PathBuf;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-/// What is wished, and where the answer goes.
+/// Request: what is wished, and where the answer goes.
 #[derive(Debug)]
 pub struct Request {
-    /// What is wished.
+    /// Wish that is to be fulfilled.
     pub wish: Wish,
     /// Channel for the answer. Whoever asked may have gone; what was begun goes on.
     pub answer: oneshot::Sender<Result<Answer, wire::Error>>,
 }
 
-/// What is wished.
+/// Wish of whoever asks.
 #[derive(Debug)]
 pub enum Wish {
     /// An operation, asked for by a host if it came over TCP.
@@ -54,32 +54,32 @@ pub struct Visitor {
     pub there: Presence,
 }
 
-/// What is asked of hosts: to wait for so long, and why.
+/// Request to hosts: to wait for so long, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asked {
-    /// For how long; `None`: until somebody ends it.
+    /// Time for which they are to wait; `None`: until somebody ends it.
     pub time: Option<Span>,
-    /// Why, in words.
+    /// Reason, in words.
     pub reason: Option<String>,
 }
 
-/// What is answered, as it is written in JSON.
+/// Answer, as it is written in JSON.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum Answer {
-    /// A job, or that it is done already.
+    /// The work is begun as a job, or is done already.
     Granted(wire::Granted),
-    /// What adopting a region would come to.
+    /// Proposal of what adopting a region would come to.
     Proposal(wire::Proposal),
     /// The data disk is this sled's.
     Marked(wire::Marked),
     /// Hosts are asked to wait, or not any more.
     Maintenance(Option<wire::Maintenance>),
-    /// What another configuration changes.
+    /// Difference that another configuration makes.
     Difference(Box<wire::Difference>),
-    /// What was in force.
+    /// Configurations that were in force.
     Configurations(Box<wire::Configurations>),
-    /// One that was, with its files.
+    /// One configuration that was in force, with its files.
     Kept(Box<Kept>),
     /// Hosts that are connected to a volume.
     Hosts(wire::Hosts),
@@ -93,14 +93,14 @@ pub enum Answer {
     Drain(Option<wire::Drain>),
     /// A host has let go of its ticket.
     Released(wire::Released),
-    /// What was looked at is shown.
+    /// The state that was looked at is shown.
     Looked,
     /// The daemon may end.
     Left,
 }
 
 impl Answer {
-    /// The status with which HTTP says it.
+    /// Find the status with which HTTP says it.
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Granted(wire::Granted::Job(_)) => StatusCode::ACCEPTED,
@@ -115,8 +115,8 @@ impl Answer {
 }
 
 impl Supervisor {
-    /// Looks at the disk before a request is answered: what was seen half a minute ago may
-    /// have been moved away since.
+    /// Look at the disk before a request is answered: what was seen half a minute ago may have been
+    /// moved away since.
     pub(in crate::supervisor) fn look_first(&mut self, request: Request) {
         let look = request.wish.look();
         if !matches!(look, Look::First | Look::Afresh) {
@@ -137,7 +137,7 @@ impl Supervisor {
         });
     }
 
-    /// Answers a request by what the disk looked like, unless that was a look for the regions of
+    /// Answer a request by what the disk looked like, unless that was a look for the regions of
     /// another configuration: then it is looked at once more.
     pub(in crate::supervisor) fn hear_look(&mut self, disk: Disk, request: Request) {
         if disk.config == self.systemd.configuration() {
@@ -148,7 +148,7 @@ impl Supervisor {
         }
     }
 
-    /// Answers a request, now or when what it asks for has been looked at.
+    /// Answer a request, now or when what it asks for has been looked at.
     pub(in crate::supervisor) fn answer(&mut self, Request { wish, answer }: Request) {
         match wish {
             Wish::Leave => self.leave(answer),
@@ -157,7 +157,7 @@ impl Supervisor {
         }
     }
 
-    /// Answers what depends on the address that asks; anything else is anybody's to ask.
+    /// Answer what depends on the address that asks; anything else is anybody's to ask.
     fn answer_host(&mut self, operation: Operation, Visitor { host, there }: Visitor, answer: Reply) {
         let asker = |answer| Asker { host, there, answer };
         match operation {
@@ -212,7 +212,7 @@ impl Supervisor {
         self.drains.ask(volume, wanted, answer, (&self.config, &self.facts));
     }
 
-    /// Begins long work, or says that it is done already.
+    /// Begin long work, or say that it is done already.
     fn begin_work(&mut self, operation: Operation) -> Result<wire::Granted, wire::Error> {
         match operation {
             Operation::CreateRegion { region, never_existed } => self.create(&region, never_existed.as_ref()),
@@ -365,7 +365,7 @@ impl Supervisor {
 }
 
 impl Wish {
-    /// What it needs to know of the disk.
+    /// Tell what it needs to know of the disk.
     fn look(&self) -> Look {
         match self {
             Self::Do(operation, _) => operation.row().look,
@@ -374,7 +374,7 @@ impl Wish {
     }
 }
 
-/// How an operator has a region stopped: by force, whatever becomes of the volume's hosts.
+/// Choose how an operator has a region stopped: by force, whatever becomes of the volume's hosts.
 fn manner(force: bool, starts: bool) -> Manner {
     Manner { force, unrepaired: force, asks: Asks::unless(force), rolling: false, starts }
 }

@@ -1,5 +1,5 @@
-//! While the machine is being switched off: hosts are told, and the regions are stopped one volume
-//! after the other.
+//! Shutdown: while the machine is being switched off, hosts are told, and the regions are stopped
+//! one volume after the other.
 
 use crate::act;
 use crate::names::{RegionName, VolumeName};
@@ -23,8 +23,8 @@ const SHUTDOWN_LIMIT: Duration = Duration::from_secs(30);
 const NOTING_LIMIT: Duration = Duration::from_secs(2);
 
 impl Supervisor {
-    /// The daemon was told to end. If that is because the machine is being switched off, hosts are
-    /// told first, and then the regions are stopped.
+    /// Do what has to be done before the daemon ends, as it was told to. If that is because the
+    /// machine is being switched off, hosts are told first, and then the regions are stopped.
     pub(in crate::supervisor) fn leave(&mut self, answer: oneshot::Sender<Result<Answer, wire::Error>>) {
         let (bus, noted) = (self.systemd.bus().cloned(), self.jobs.list.note_at_the_end());
         let mut volumes: BTreeMap<VolumeName, Vec<(RegionName, u32)>> = BTreeMap::new();
@@ -54,8 +54,8 @@ impl Supervisor {
     }
 }
 
-/// Stops the regions of one volume after those of the other. systemd has a job for each of these
-/// units that waits for this supervisor's end; so it is the processes that are told.
+/// Stop the regions of one volume after those of the other. systemd has a job for each of these
+/// units that waits for this supervisor's end; so the processes are told.
 async fn stop_each(bus: &Connection, volumes: BTreeMap<VolumeName, Vec<(RegionName, u32)>>) {
     for (volume, regions) in volumes {
         tracing::info!("stopping {volume}: the machine is being switched off");

@@ -1,7 +1,7 @@
-//! The connection to systemd, and what results must be of to be believed.
+//! Connection to systemd, and what results must be of to be believed.
 //!
-//! What was asked on another connection, or for another configuration, than there is now has no answer: whoever waits
-//! for one is told so, and what there is now is asked for again.
+//! A question that was asked on another connection, or for another configuration, than there is now has no answer:
+//! whoever waits for one is told so, and what there is now is asked for again.
 
 use crate::act;
 use crate::act::units::NotRefreshed;
@@ -18,67 +18,67 @@ use std::time::Duration;
 use tokio::time::Instant;
 use zbus::Connection;
 
-/// After this systemd is asked again to read units that it has read to no effect.
+/// Pause before systemd is asked again to read units that it has read to no effect.
 const STALE_REFRESH_PAUSE: Duration = Duration::from_secs(60);
 
-/// The configuration that is in force and the connection to systemd, each by its number: it grows
-/// whenever there is another, or none.
+/// World in which systemd is asked: the configuration that is in force and the connection to
+/// systemd, each by its number: it grows whenever there is another, or none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(in crate::supervisor) struct World {
     config: u64,
     line: u64,
 }
 
-/// The connection to systemd.
+/// Connection to systemd.
 pub(in crate::supervisor) struct Systemd {
-    /// When it knows the units as they are configured.
+    /// Connection, when systemd knows the units as they are configured.
     bus: Option<Connection>,
-    /// The one that there is, whether or not.
+    /// Connection that there is, whether systemd knows them or not.
     line: Option<Connection>,
     world: World,
-    /// It would not read the units again, or to no effect; asked again from then on.
+    /// Time from which systemd is asked again, as it would not read the units, or read them to no effect.
     unrefreshed: Option<Instant>,
-    /// The units that it would not stop or restart; asked again after a while.
+    /// Units that it would not stop or restart; asked again after a while.
     unchanged: BTreeSet<RegionName>,
     tasks: Tasks,
 }
 
-/// What comes of it that systemd has read its units again, or has not.
+/// Outcome of having systemd read its units again, whether it has or not.
 pub(in crate::supervisor) struct Refreshed {
     /// The record of programs can be read again.
     pub(in crate::supervisor) readable_again: bool,
-    /// There is news of the units on this connection.
+    /// Connection on which there is news of the units.
     pub(in crate::supervisor) put_in_place: Option<Connection>,
 }
 
 impl Systemd {
-    /// There is no connection yet.
+    /// Begin without a connection.
     pub(in crate::supervisor) fn new(tasks: Tasks) -> Self {
         let (bus, line, unrefreshed) = (None, None, None);
         Self { bus, line, world: World::default(), unrefreshed, unchanged: BTreeSet::new(), tasks }
     }
 
-    /// The connection, when systemd knows the units as they are configured.
+    /// Give the connection, when systemd knows the units as they are configured.
     pub(in crate::supervisor) fn bus(&self) -> Option<&Connection> {
         self.bus.as_ref()
     }
 
-    /// Whether what was asked in that world is believed.
+    /// Tell whether what was asked in that world is believed.
     pub(in crate::supervisor) fn believes(&self, of: World) -> bool {
         self.world == of
     }
 
-    /// The number of the configuration.
+    /// Tell the number of the configuration.
     pub(in crate::supervisor) fn configuration(&self) -> u64 {
         self.world.config
     }
 
-    /// Another configuration has been taken over. The units are read anew when the new watch on it begins.
+    /// Take over another configuration. The units are read anew when the new watch on it begins.
     pub(in crate::supervisor) fn take_over(&mut self) {
         self.world.config += 1;
     }
 
-    /// Has systemd do something, and hears of it as of a result of this connection and configuration.
+    /// Have systemd do something, and hear of it as of a result of this connection and configuration.
     pub(in crate::supervisor) fn ask(
         &self,
         lost: impl FnOnce(String) -> Said + Send + 'static,
@@ -89,7 +89,8 @@ impl Systemd {
         self.tasks.run(lost, async move { Some(Event::Systemd(of, work.await)) });
     }
 
-    /// Another connection to systemd, or none any more: what was asked on the one before has no answer.
+    /// Take another connection to systemd, or none any more: what was asked on the one before has no
+    /// answer.
     pub(in crate::supervisor) fn see_line(
         &mut self,
         line: Result<Connection, String>,
@@ -110,8 +111,8 @@ impl Systemd {
         }
     }
 
-    /// Sees to it that systemd knows the units as they are configured; nothing is started
-    /// before that.
+    /// See to it that systemd knows the units as they are configured; nothing is started before
+    /// that.
     fn refresh_units(&self, bus: Connection, config: &Arc<Configuration>) {
         let (wanted, line) = (config.clone(), bus.clone());
         let lost = |why| Said::Refreshed(Err(NotRefreshed::Systemd(why)));
@@ -126,7 +127,7 @@ impl Systemd {
         self.tasks.run(|_| None, reserving);
     }
 
-    /// Asks again for what it has not read, if that is due.
+    /// Ask again for what it has not read, if that is due.
     pub(in crate::supervisor) fn refresh_again(&mut self, config: &Arc<Configuration>) {
         if self.unrefreshed.take_if(|due| *due <= Instant::now()).is_some()
             && let Some(bus) = self.line.clone()
@@ -135,7 +136,7 @@ impl Systemd {
         }
     }
 
-    /// It has read the units again, or has not.
+    /// Hear that it has read the units again, or has not.
     pub(in crate::supervisor) fn hear_refreshed(
         &mut self,
         result: Result<(), NotRefreshed>,
@@ -166,30 +167,30 @@ impl Systemd {
         Refreshed { readable_again, put_in_place: self.bus.clone().filter(|_| news) }
     }
 
-    /// It would not stop or restart a unit: that is asked for again after a while.
+    /// Record that it would not stop or restart a unit: that is asked for again after a while.
     pub(in crate::supervisor) fn has_not_changed(&mut self, name: RegionName) {
         self.unchanged.insert(name);
     }
 
-    /// The units that it would not stop or restart, and may be asked for again.
+    /// Take the units that it would not stop or restart, and that may be asked for again.
     pub(in crate::supervisor) fn take_unchanged(&mut self) -> BTreeSet<RegionName> {
         std::mem::take(&mut self.unchanged)
     }
 
-    /// In which world systemd is asked now.
+    /// Tell in which world systemd is asked now.
     #[cfg(test)]
     pub(in crate::supervisor) fn world(&self) -> World {
         self.world
     }
 
-    /// Whether it is to be asked again to read the units.
+    /// Tell whether it is to be asked again to read the units.
     #[cfg(test)]
     pub(in crate::supervisor) fn is_unrefreshed(&self) -> bool {
         self.unrefreshed.is_some()
     }
 }
 
-/// Whether units are outdated because the record of programs cannot be read.
+/// Tell whether units are outdated because the record of programs cannot be read.
 fn unread(outdated: Option<&Outdated>) -> bool {
     matches!(outdated, Some(Outdated { by: Obstacle::Programs(_), .. }))
 }

@@ -5,7 +5,7 @@ use crate::supervisor::event::Event;
 use std::future::Future;
 use tokio::sync::mpsc;
 
-/// Begins what is done aside, and tells the loop. Cheap to clone.
+/// Starter of what is done aside, which tells the loop. Cheap to clone.
 #[derive(Clone)]
 pub(in crate::supervisor) struct Tasks {
     events: mpsc::Sender<Event>,
@@ -16,17 +16,17 @@ impl Tasks {
         Self { events }
     }
 
-    /// Tells the loop something. It hears it unless it has ended.
+    /// Tell the loop something. It hears it unless it has ended.
     pub(in crate::supervisor) async fn tell(&self, event: Event) {
         _ = self.events.send(event).await;
     }
 
-    /// Tells the loop something that is not worth waiting for while its channel is full.
+    /// Tell the loop something that is not worth waiting for while its channel is full.
     pub(in crate::supervisor) fn tell_if_room(&self, event: Event) {
         _ = self.events.try_send(event);
     }
 
-    /// Does something aside, and tells the loop what came of it: what it returns, or, if it was cut
+    /// Do something aside, and tell the loop what came of it: what it returns, or, if it was cut
     /// short by a panic, what `lost` makes of the reason.
     pub(in crate::supervisor) fn run(
         &self,

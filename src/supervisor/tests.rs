@@ -1,4 +1,4 @@
-//! What the loop believes, and what it does not: results of a world that has changed meanwhile.
+//! Tests of what the loop believes, and what it does not: results of a world that has changed meanwhile.
 
 use crate::act::units::NotRefreshed;
 use crate::config::{self, Sources};
@@ -14,17 +14,17 @@ fn config(more: &str) -> Configuration {
     config::shipped(more)
 }
 
-/// A supervisor whose observers have not begun: as long as nobody waits for anything.
+/// Make a supervisor whose observers have not begun: as long as nobody waits for anything.
 fn supervisor() -> (Supervisor, Inbox) {
     supervisor_of(config(""))
 }
 
-/// The same of a configuration.
+/// Make the same of a configuration.
 pub(in crate::supervisor) fn supervisor_of(config: Configuration) -> (Supervisor, Inbox) {
     Supervisor::new(crate::supervisor::Start::of(config), "/nowhere".into(), "/nowhere".into(), line().1)
 }
 
-/// A volume that is on other sleds as well, and one that is not.
+/// Make a configuration with a volume that is on other sleds as well, and one that is not.
 pub(in crate::supervisor) fn spread() -> Configuration {
     let map = "[sleds.proper-raptor]\naddress = \"192.168.4.189\"\n[sleds.quick-otter]\naddress = \"192.168.4.190\"\n\
                [defaults]\nextent_count = 4\n[volumes.local]\n\
@@ -35,13 +35,13 @@ pub(in crate::supervisor) fn spread() -> Configuration {
     config::read(&Sources { sled, port_map: source(map), ephemeral: 32768..=60999 }).unwrap()
 }
 
-/// The supervisor goes on with another configuration.
+/// Have the supervisor go on with another configuration.
 fn take_over(supervisor: &mut Supervisor, new: Configuration) {
     supervisor.take_over(Arc::new(new), &Fresh::default());
 }
 
 impl Supervisor {
-    /// systemd is not to be reached any more, and why.
+    /// Make systemd unreachable from now on, for this reason.
     fn see_line(&mut self, why: &str) {
         self.systemd.see_line(Err(why.into()), &self.config, &mut self.facts);
     }
@@ -255,7 +255,7 @@ async fn what_was_known_of_a_run_is_not_known_of_the_next() {
     assert_eq!((region.alive(), &region.pulse), (Some(7), &None));
 }
 
-/// Who has let go of a volume, and was seen to be gone for that, is no stranger at its ports.
+/// A host that has let go of a volume, and was seen to be gone for that, is no stranger at its ports.
 #[tokio::test]
 async fn who_was_connected_before_the_fence_changed_is_not_believed_to_be() {
     use crate::decide::facts::{Enforcement, Holder, Sockets};

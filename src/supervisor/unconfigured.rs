@@ -1,5 +1,5 @@
-//! Before there is a configuration to supervise by: everybody who asks is told what is wrong with the files,
-//! what runs goes on, and a reload looks at them again. The first one without a fault begins the
+//! Time before there is a configuration to supervise by: everybody who asks is told what is wrong with the
+//! files, what runs goes on, and a reload looks at them again. The first one without a fault begins the
 //! supervision, in the same process: nobody has to ask twice.
 
 use crate::api::Operation;
@@ -18,7 +18,7 @@ use tokio::time::interval;
 /// Time between feedings of the watchdog.
 const WATCHDOG_POLL: Duration = Duration::from_millis(500);
 
-/// Waits until a reload finds a configuration without a fault, and returns it, and who has asked for it.
+/// Wait until a reload finds a configuration without a fault, and return it, and who has asked for it.
 /// `None` when nobody can ask any more.
 pub async fn for_a_good_one(dir: &Path, faults: &[Fault], line: &mut Line) -> Option<(Choice, String)> {
     tell_faults(faults);
@@ -73,7 +73,7 @@ pub async fn for_a_good_one(dir: &Path, faults: &[Fault], line: &mut Line) -> Op
     }
 }
 
-/// Reads the files anew, aside from the loop.
+/// Read the files anew, aside from the loop.
 async fn look(dir: &Path) -> Result<(Configuration, Texts), Vec<Fault>> {
     let at: PathBuf = dir.to_owned();
     let read = tokio::task::spawn_blocking(move || {
@@ -91,12 +91,12 @@ fn publish(line: &Line, faults: &[Fault]) {
     line.publish.send_replace(Some(Arc::new(bulletin)));
 }
 
-/// What systemd shows meanwhile.
+/// Word what systemd shows meanwhile.
 fn status(faults: usize) -> String {
     format!("the configuration has {faults} fault(s): sledctl config check")
 }
 
-/// Everything is another than nothing.
+/// Describe a beginning: everything is another than nothing.
 fn beginning(config: &Configuration, texts: &Texts) -> Difference {
     let change = Change {
         subject: format!("sled {}", config.sled.name),

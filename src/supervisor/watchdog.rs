@@ -1,5 +1,5 @@
-//! What systemd hears of the supervisor: that it is ready, that its loop turns, and a line of
-//! status. Fed by the loop's own turns, so that a loop that is stuck is restarted.
+//! Watchdog, by which systemd hears of the supervisor: that it is ready, that its loop turns, and a
+//! line of status. Fed by the loop's own turns, so that a loop that is stuck is restarted.
 
 use crate::observe::rhythm::ROUND;
 use crate::systemd::notify::Line;
@@ -7,8 +7,8 @@ use sd_notify::NotifyState;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The connection to systemd's notification socket. It stays open: a supervisor that has no
-/// descriptor left turns still, and is not killed for it.
+/// Connection to systemd's notification socket. It stays open: a supervisor that has no descriptor
+/// left turns still, and is not killed for it.
 #[derive(Debug)]
 pub(in crate::supervisor) struct Watchdog {
     line: Line,
@@ -22,17 +22,17 @@ pub(in crate::supervisor) struct Watchdog {
 #[derive(Debug, Clone)]
 pub struct LoopPulse {
     last: Arc<Mutex<Instant>>,
-    /// A loop that has not turned for so long is stuck.
+    /// Time after which a loop that has not turned is stuck.
     limit: Duration,
 }
 
 impl LoopPulse {
-    /// One that has turned just now, and does so at least once in this time.
+    /// Make the pulse of a loop that has turned just now, and does so at least once in this time.
     pub fn new(turn: Duration) -> Self {
         Self { last: Arc::new(Mutex::new(Instant::now())), limit: 2 * turn }
     }
 
-    /// The loop has turned once.
+    /// Record that the loop has turned once.
     fn beat(&self) {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
@@ -45,7 +45,7 @@ impl LoopPulse {
 }
 
 impl Watchdog {
-    /// One that is fed as the unit wants it (`WatchdogSec=`).
+    /// Make one that is fed as the unit wants it (`WatchdogSec=`).
     pub(in crate::supervisor) fn new() -> Self {
         Self::within(sd_notify::watchdog_enabled())
     }
@@ -61,13 +61,13 @@ impl Watchdog {
         self.pulse.clone()
     }
 
-    /// How often the loop must turn: at least once in half of the time that systemd waits
+    /// Tell how often the loop must turn: at least once in half of the time that systemd waits
     /// (sd_watchdog_enabled(3) recommends the half), and once a round.
     pub(in crate::supervisor) fn turn(&self) -> Duration {
         self.turn
     }
 
-    /// The loop has turned once.
+    /// Record that the loop has turned once, and tell systemd.
     pub(in crate::supervisor) fn turned(&mut self, status: impl FnOnce() -> Option<String>) {
         self.pulse.beat();
         let status = status();

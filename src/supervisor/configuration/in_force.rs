@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// After this it is tried again to keep what could not be kept.
+/// Pause before it is tried again to keep what could not be kept.
 const RETRY_PAUSE: Duration = Duration::from_secs(60);
 
 /// State with which a supervisor starts.
@@ -41,7 +41,7 @@ pub(in crate::supervisor) struct Keeping {
 }
 
 impl Start {
-    /// With this, of which nothing is on record.
+    /// Begin with this configuration, of which nothing is on record.
     #[cfg(test)]
     pub(in crate::supervisor) fn of(config: Configuration) -> Self {
         let (texts, history, tried) = (Texts::default(), History::default(), Instant::now());
@@ -50,7 +50,7 @@ impl Start {
         Self { config, kept, jobs: Remembered { next: 1, reserved: 1 + jobs::BLOCK, jobs: Vec::new() } }
     }
 
-    /// Puts what a supervisor starts with on record: before systemd is asked to read the units again,
+    /// Put what a supervisor starts with on record: before systemd is asked to read the units again,
     /// whose values are taken from there.
     pub fn new(choice: in_force::Choice, dir: &Path, by: String) -> Self {
         let map = &choice.config.map.digest;
@@ -67,7 +67,7 @@ impl Start {
     }
 }
 
-/// Writes faults to the journal, each with its place.
+/// Write faults to the journal, each with its place.
 pub(in crate::supervisor) fn tell_faults(faults: &[Fault]) {
     for fault in faults {
         tracing::error!("{fault}");
@@ -85,7 +85,7 @@ impl Keeping {
         self.busy
     }
 
-    /// A record is being written of what takes its place, or that is over.
+    /// Record that what takes its place is being written down, or that this is over.
     pub(in crate::supervisor) fn record(&mut self, busy: bool) {
         self.busy = busy;
     }
@@ -102,7 +102,7 @@ impl Keeping {
         }
     }
 
-    /// The texts that were in force under a number.
+    /// Return the texts that were in force under a number.
     ///
     /// # Errors
     /// There is none with it.
@@ -110,7 +110,7 @@ impl Keeping {
         self.history.find(number).map(crate::config::Kept::texts).ok_or_else(|| unknown(number))
     }
 
-    /// Another one is in force, and on record.
+    /// Put in place another one, which is in force and on record.
     pub(in crate::supervisor) fn replace(&mut self, texts: Texts, by: String, history: History) {
         (self.texts, self.by, self.history, self.not_kept) = (texts, by, history, None);
     }
@@ -122,7 +122,7 @@ fn unknown(number: u64) -> wire::Error {
 }
 
 impl Keeping {
-    /// Tries again to keep what is in force, if it could not be kept.
+    /// Try again to keep what is in force, if it could not be kept.
     pub(in crate::supervisor) fn keep_again(&mut self, config: &Configuration, tasks: &Tasks) {
         if self.busy || self.not_kept.is_none() || self.tried.elapsed() < RETRY_PAUSE {
             return;
@@ -138,7 +138,7 @@ impl Keeping {
         });
     }
 
-    /// What is in force was kept at last, or not.
+    /// Hear that what is in force was kept at last, or was not.
     pub(in crate::supervisor) fn hear(&mut self, written: Result<History, String>, facts: &mut Facts) {
         self.busy = false;
         match written {

@@ -1,4 +1,4 @@
-//! The configuration that is in force, and another that takes its place.
+//! Configuration that is in force, and another that takes its place.
 //!
 //! | module | job |
 //! |---|---|

@@ -23,18 +23,18 @@ use tokio::time::timeout;
 /// Time that the kernel may take to tell of interfaces.
 const NETWORK_LIMIT: Duration = Duration::from_secs(5);
 
-/// What is looked at, and by whom.
+/// Look at the ground: at what, and by whom.
 pub(in crate::supervisor) struct Look {
     pub(in crate::supervisor) old: Arc<Configuration>,
     pub(in crate::supervisor) new: Arc<Configuration>,
     pub(in crate::supervisor) scanner: Arc<Scanner>,
     pub(in crate::supervisor) sysfs: PathBuf,
-    /// The main processes of the regions that run.
+    /// Main processes of the regions that run.
     pub(in crate::supervisor) pids: BTreeMap<RegionName, u32>,
 }
 
 impl Look {
-    /// Looks. Who is connected comes last: a promise that nobody is cut off is made of it.
+    /// Look at everything. Who is connected comes last: a promise that nobody is cut off is made of it.
     ///
     /// # Errors
     /// It cannot be told what is on the disk, or who is connected.
@@ -78,7 +78,7 @@ impl Look {
         Ok(fresh)
     }
 
-    /// The regions that would be started, and whose ports somebody else has: not one that makes room.
+    /// Find the regions that would be started, and whose ports somebody else has: not one that makes room.
     fn taken(&self, fresh: &Fresh) -> BTreeMap<RegionName, Stranger> {
         let mut known = Facts::default();
         for (name, speaks) in &fresh.speaks_tls {

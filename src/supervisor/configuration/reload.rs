@@ -1,10 +1,11 @@
-//! Another configuration is taken over while everything runs: what it changes is shown first, one
-//! with a fault changes nothing, and nobody is disturbed whom it does not concern. What is promised of
-//! it is promised from what was looked at for it, and not from what was known before; and before it is
-//! taken over it is put on record ([`kept`](crate::supervisor::configuration::in_force)).
+//! Reload: another configuration is taken over while everything runs. What it changes is shown first,
+//! one with a fault changes nothing, and nobody is disturbed whom it does not concern. What is
+//! promised of it is promised from what was looked at for it, and not from what was known before; and
+//! before it is taken over it is put on record ([`kept`](crate::supervisor::configuration::in_force)).
 //!
-//! Whom the regions let in follows at once, as the plan finds that it is not as the map says. What
-//! becomes of regions that moved or went is in [`relocations`](crate::supervisor::relocations).
+//! The fences, whom the regions let in, follow at once, as the plan finds that it is not as the map
+//! says. What becomes of regions that moved or went is in
+//! [`relocations`](crate::supervisor::relocations).
 
 use crate::api::{ConfigNumber, Sentence};
 use crate::check::Code;
@@ -43,16 +44,16 @@ pub enum Reload {
 /// A wish to look at a configuration, or to take it over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reloading {
-    /// What to do with it.
+    /// Deed to be done with it.
     pub how: Reload,
-    /// The one that was in force under this number, in place of the files; it is only shown.
+    /// Configuration that was in force under this number, in place of the files; it is only shown.
     pub kept: Option<u64>,
     /// Name of who asks.
     pub by: String,
 }
 
 impl Reload {
-    /// What is asked for by these parameters; who only looks changes nothing.
+    /// Read what is asked for by these parameters; who only looks changes nothing.
     pub fn asked(dry_run: bool, yes: bool, unattended: bool) -> Self {
         match (dry_run, yes, unattended) {
             (true, ..) => Self::Show,
@@ -64,7 +65,7 @@ impl Reload {
 }
 
 impl Reloading {
-    /// What is asked for.
+    /// Put together what is asked for.
     ///
     /// # Errors
     /// What was in force before is only shown.
@@ -84,7 +85,7 @@ type Reply = oneshot::Sender<Result<Answer, wire::Error>>;
 
 /// A configuration, as it was read for a request, and what was looked at for it.
 pub(in crate::supervisor) struct Reading {
-    /// The one in force then, with which it was compared.
+    /// Configuration in force then, with which it was compared.
     of: Arc<Configuration>,
     texts: Texts,
     read: Result<(Arc<Configuration>, Fresh), wire::Error>,
@@ -104,7 +105,7 @@ pub(in crate::supervisor) struct Recorded {
 }
 
 impl Supervisor {
-    /// Reads the files, and looks at what they speak of, aside from the loop.
+    /// Read the files, and look at what they speak of, aside from the loop.
     pub(in crate::supervisor) fn read_again(&self, asked: Reloading, answer: Reply) {
         let texts = asked.kept.map(|number| self.kept.texts(number)).transpose();
         let texts = match texts {
@@ -137,7 +138,7 @@ impl Supervisor {
         });
     }
 
-    /// Takes what was read.
+    /// Take what was read.
     pub(in crate::supervisor) fn hear_reading(&mut self, Reading { of, texts, read, asked, answer }: Reading) {
         if !Arc::ptr_eq(&of, &self.config) {
             // Another one is in force since, and what was looked at was looked at for the one before.
@@ -155,7 +156,7 @@ impl Supervisor {
         }
     }
 
-    /// What it would change, if it may be taken over as was asked.
+    /// Decide what it would change, if it may be taken over as was asked.
     fn decide(
         &self,
         new: &Configuration,
@@ -182,7 +183,7 @@ impl Supervisor {
         Ok(found)
     }
 
-    /// Puts it on record: what the machine would be run by after a power cut is what it is run by.
+    /// Put it on record: what the machine would be run by after a power cut is what it is run by.
     fn record(
         &mut self,
         (texts, new, fresh): (Texts, Arc<Configuration>, Fresh),
@@ -203,7 +204,7 @@ impl Supervisor {
         });
     }
 
-    /// It is on record, or cannot be put there: then nothing is changed.
+    /// Hear that it is on record, or cannot be put there: then nothing is changed.
     pub(in crate::supervisor) fn hear_recorded(&mut self, recorded: Recorded) {
         self.kept.record(false);
         let Recorded { texts, new, fresh, mut found, by, history, answer } = recorded;
@@ -229,7 +230,8 @@ impl Supervisor {
         _ = answer.send(Ok(Answer::Difference(Box::new(found))));
     }
 
-    /// What is under way goes on with what it began with: a region must not be taken from it.
+    /// Make sure that no region is taken from what is under way: that goes on with what it began
+    /// with.
     fn nobody_is_at(&self, new: &Configuration, now: &Facts) -> Result<(), wire::Error> {
         let busy = |what: String, remedy: String| {
             Err(wire::Error::new(Refusal::Busy, format!("nothing was changed: {what}"), remedy))
@@ -255,7 +257,7 @@ impl Supervisor {
         }
     }
 
-    /// Forgets what another configuration has made old: what its observers have told of it, and what is counted
+    /// Forget what another configuration has made old: what its observers have told of it, and what is counted
     /// by it.
     fn forget(&mut self, by: &TakenOver) {
         observe::ALL.iter().for_each(|observer| (observer.forget)(by, &mut self.facts));

@@ -1,4 +1,4 @@
-//! What the observers tell becomes facts, and a reason to look elsewhere.
+//! Observations, as they become facts, and a reason to look elsewhere.
 
 use crate::decide::facts::{Active, Beat, Disk, Holder, Pulse, Start, Unit};
 use crate::decide::storage::{full, identity};
@@ -9,7 +9,7 @@ use crate::supervisor::facts::exits;
 use crate::supervisor::fencing::visitors;
 
 impl Supervisor {
-    /// Takes a fact, unless whoever told it watches no more: it was of another configuration.
+    /// Take a fact, unless whoever told it watches no more: it was of another configuration.
     pub(in crate::supervisor) fn take(&mut self, told: Told) {
         let by = told.by();
         if let Some(seen) = told.fact() {
@@ -57,8 +57,8 @@ impl Supervisor {
         }
     }
 
-    /// Whether the sockets tell less than a pulse does: it was reached just now, or both of its ports
-    /// answer, and they were not its own when they were last looked at.
+    /// Tell whether the sockets tell less than a pulse does: the downstairs was reached just now, or
+    /// both of its ports answer, and they were not its own when they were last looked at.
     fn sockets_are_due(&self, name: &RegionName, pulse: &Pulse) -> bool {
         let sockets = self.facts.regions.get(name).and_then(|region| region.sockets.as_ref());
         let own = sockets

@@ -18,9 +18,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 pub(in crate::supervisor) struct CrashHistory {
     /// Times at which it crashed, of late.
     crashes: VecDeque<Instant>,
-    /// The run whose end has been noted.
+    /// Run whose end has been noted.
     noted: Option<String>,
-    /// The runs whose ends have been noted, and whose last words are being looked for.
+    /// Runs whose ends have been noted, and whose last words are being looked for.
     unexplained: BTreeSet<String>,
     /// An end was noted that systemd has not counted as a restart yet.
     ahead: bool,
@@ -28,7 +28,7 @@ pub(in crate::supervisor) struct CrashHistory {
     waits: u32,
     /// Time from which it may be started again.
     not_before: Option<Instant>,
-    /// Since when it has been hung.
+    /// Time since which it has been hung.
     hung: Option<Instant>,
     /// Number of times that it ended by itself, hung, or had to be stopped or restarted unasked,
     /// ever.
@@ -38,16 +38,16 @@ pub(in crate::supervisor) struct CrashHistory {
 /// End that last words are of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::supervisor) enum Explained {
-    /// The last one there was.
+    /// The last end there was.
     Latest,
-    /// One after which there was another.
+    /// An end after which there was another.
     Earlier,
-    /// One that is not held against the region any more, or was never noted.
+    /// An end that is not held against the region any more, or was never noted.
     Forgotten,
 }
 
 impl CrashHistory {
-    /// Takes a change of the unit. An end that is not noted yet is returned: its run, and how it
+    /// Take a change of the unit. An end that is not noted yet is returned: its run, and how it
     /// ended.
     pub(in crate::supervisor) fn changed(
         &mut self,
@@ -78,7 +78,7 @@ impl CrashHistory {
         })
     }
 
-    /// It is stopped or restarted, and nobody has asked for that.
+    /// Record that it is stopped or restarted, and nobody has asked for that.
     pub(in crate::supervisor) fn changed_unasked(&mut self) {
         self.breaks += 1;
     }
@@ -88,13 +88,13 @@ impl CrashHistory {
         self.breaks
     }
 
-    /// The last words of a run whose end was noted are being looked for.
+    /// Record that the last words of a run whose end was noted are being looked for.
     pub(in crate::supervisor) fn awaits_words(&mut self, run: String) {
         self.unexplained.insert(run);
     }
 
-    /// Takes what an end meant whose words have been found: of which end it is. They may come after
-    /// the next end, or after what was held against the region was forgotten.
+    /// Take what an end meant whose words have been found, and tell of which end it is. The words
+    /// may come after the next end, or after what was held against the region was forgotten.
     pub(in crate::supervisor) fn explained(&mut self, run: &str, failure: &Failure) -> Explained {
         if !self.unexplained.remove(run) {
             return Explained::Forgotten;
@@ -110,7 +110,7 @@ impl CrashHistory {
         Explained::Earlier
     }
 
-    /// Takes what an end meant.
+    /// Take what an end meant.
     pub(in crate::supervisor) fn ended(&mut self, failure: &Failure) {
         let now = Instant::now();
         if failure.kind.waits() {
@@ -122,12 +122,12 @@ impl CrashHistory {
         }
     }
 
-    /// Forgets everything: it was released.
+    /// Forget everything: the region was released.
     pub(in crate::supervisor) fn forget(&mut self) {
         *self = Self { noted: self.noted.take(), breaks: self.breaks, ..Self::default() };
     }
 
-    /// Writes what time has made of it into the facts. As long as the disk is full, whoever hangs
+    /// Write what time has made of it into the facts. As long as the disk is full, whoever hangs
     /// waits for that to end: it is hung anew from then on.
     pub(in crate::supervisor) fn tell(&mut self, region: &mut Region, settings: &Downstairs, full: bool) {
         let now = Instant::now();
@@ -147,7 +147,7 @@ impl CrashHistory {
         }
     }
 
-    /// When it has something to tell that nobody else knows.
+    /// Tell when it has something to tell that nobody else knows.
     pub(in crate::supervisor) fn alarm(&self, settings: &Downstairs) -> Option<Instant> {
         let hung = self.hung.and_then(|since| Some(since + settings.restart_hung_after?.into()));
         [self.not_before, hung.filter(|at| *at > Instant::now())].into_iter().flatten().min()

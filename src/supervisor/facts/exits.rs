@@ -13,28 +13,28 @@ use crate::supervisor::facts::crash_history::Explained;
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
-/// From here on an exit status is systemd's own word, and the program said nothing
+/// Exit status from which on it is systemd's own word, and the program said nothing
 /// (systemd.exec(5)).
 const OF_SYSTEMD: i32 = 200;
-/// A panic ends with it, and says why.
+/// Signal that a panic ends with, which says why.
 const SIGABRT: i32 = 6;
 
-/// The kernel says that the process has ended, whatever systemd may say yet. Nothing else is looked at now, before those
-/// who wait are told; systemd's word gives reason enough.
+/// Take the kernel's word that the process has ended, whatever systemd may say yet. Nothing else is looked at now,
+/// before those who wait are told; systemd's word gives reason enough.
 pub(in crate::supervisor) fn see(name: &RegionName, run: Run, facts: &mut Facts) {
     if let Some(region) = facts.regions.get_mut(name) {
         region.ended = Some(run);
     }
 }
 
-/// What failed is forgotten as soon as it serves again.
+/// Forget what failed as soon as it serves again.
 pub(in crate::supervisor) fn recovered(serving: &BTreeSet<RegionName>, facts: &mut Facts) {
     let recovered = facts.regions.iter_mut().filter(|(name, _)| serving.contains(name));
     recovered.for_each(|(_, region)| region.failure = None);
 }
 
 impl History {
-    /// Notes the end that a change of the unit tells of, and looks up why it came.
+    /// Record the end that a change of the unit tells of, and look up why it came.
     pub(super) fn note_end(&mut self, name: &RegionName, unit: &Unit, settings: &Downstairs, facts: &mut Facts) {
         let region = facts.regions.get(name);
         if region.is_some_and(|region| region.is_former(unit.invocation.as_ref())) {
@@ -58,7 +58,7 @@ impl History {
         self.look_up(name, run, exit);
     }
 
-    /// Looks up what it wrote last, aside from the loop.
+    /// Look up what it wrote last, aside from the loop.
     fn look_up(&self, name: &RegionName, run: String, exit: Exit) {
         let explained = move |region, run, lines: Vec<String>| {
             let failure = classify(exit, &lines);
@@ -73,7 +73,7 @@ impl History {
         });
     }
 
-    /// Takes the last words of one that has ended.
+    /// Take the last words of one that has ended.
     pub(in crate::supervisor) fn hear_words(&mut self, words: &LastWords, settings: &Downstairs, facts: &mut Facts) {
         let LastWords { region: name, run, failure, lines } = words;
         let Some(history) = self.crashes.get_mut(name) else { return };
@@ -95,7 +95,7 @@ impl History {
         }
     }
 
-    /// Tells why a region's last end came.
+    /// Tell why a region's last end came.
     fn explain(&mut self, name: &RegionName, failure: &Failure, settings: &Downstairs, facts: &mut Facts) {
         if failure.kind != Kind::Transient {
             tracing::warn!(REGION = %name, "{name}: its downstairs {}", failure.cause());
@@ -106,7 +106,7 @@ impl History {
         self.tell_crashes(settings, facts);
     }
 
-    /// A region is not held any more on this disk.
+    /// Hear that a region is not held any more on this disk.
     pub(in crate::supervisor) fn hear_released(
         &mut self,
         disk: Option<Uuid>,
@@ -120,7 +120,7 @@ impl History {
         }
     }
 
-    /// A region is not held any more, and nothing is held against it.
+    /// Record that a region is not held any more, and that nothing is held against it.
     pub(in crate::supervisor) fn released(&mut self, name: &RegionName, settings: &Downstairs, facts: &mut Facts) {
         facts.holding.remove(name);
         if let Some(history) = self.crashes.get_mut(name) {
@@ -134,7 +134,7 @@ impl History {
         self.tell_crashes(settings, facts);
     }
 
-    /// Writes what time has made of each region into the facts.
+    /// Write what time has made of each region into the facts.
     pub(in crate::supervisor) fn tell_crashes(&mut self, settings: &Downstairs, facts: &mut Facts) {
         let full = facts.disk.as_ref().is_some_and(full);
         for (name, history) in &mut self.crashes {
@@ -144,7 +144,7 @@ impl History {
         }
     }
 
-    /// A region is stopped or restarted, and nobody has asked for that.
+    /// Record that a region is stopped or restarted, and nobody has asked for that.
     pub(in crate::supervisor) fn changed_unasked(&mut self, name: &RegionName) {
         if let Some(history) = self.crashes.get_mut(name) {
             history.changed_unasked();

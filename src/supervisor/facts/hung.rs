@@ -1,4 +1,5 @@
-//! What a region's process is doing that does not answer: looked at aside from the loop, one look at a time.
+//! Hung processes, which do not answer: what each is doing is looked at aside from the loop, one look at a
+//! time.
 
 use crate::config::Configuration;
 use crate::decide::facts::{Beat, Doing, Facts, Region};
@@ -8,8 +9,8 @@ use crate::supervisor::event::Event;
 use crate::supervisor::facts::History;
 
 impl History {
-    /// Looks at what those are doing that do not answer. Whether there is one: then the disk is to be looked at, as a
-    /// full one is the reason, and none is restarted then.
+    /// Look at what those are doing that do not answer, and tell whether there is one: then the disk is to be
+    /// looked at, as a full one is the reason, and none is restarted then.
     pub(in crate::supervisor) fn look_at_the_hung(&mut self, config: &Configuration, facts: &Facts) -> bool {
         for local in config.local_regions() {
             let region = facts.regions.get(&local.name);
@@ -31,7 +32,7 @@ impl History {
         facts.regions.values().any(silent)
     }
 
-    /// Takes what one is doing that does not answer, unless another process is there by now.
+    /// Take what one is doing that does not answer, unless another process is there by now.
     pub(in crate::supervisor) fn hear_doing(&mut self, name: &RegionName, seen: Option<Doing>, facts: &mut Facts) {
         self.looking.remove(name);
         let Some(region) = facts.regions.get_mut(name) else { return };

@@ -1,4 +1,4 @@
-//! The facts: what observers tell becomes them, and what is remembered of them over time.
+//! Facts: what observers tell becomes them, and what is remembered of them over time.
 //!
 //! | module | job |
 //! |---|---|
@@ -39,9 +39,9 @@ pub(super) struct History {
     staleness: Freshness,
     programs: Versions,
     outside: Outside,
-    /// The regions whose process is being looked at, as it does not answer.
+    /// Regions whose process is being looked at, as it does not answer.
     looking: BTreeSet<RegionName>,
-    /// The data disk that was last there.
+    /// Data disk that was last there.
     last_disk: Option<Uuid>,
     began: Instant,
     tried_again: Instant,
@@ -49,7 +49,7 @@ pub(super) struct History {
 }
 
 impl History {
-    /// Nothing has happened yet.
+    /// Begin a history in which nothing has happened yet.
     pub(super) fn new(config: &Configuration, tasks: Tasks) -> Self {
         let (programs, outside, looking) = Default::default();
         let (staleness, now) = (Freshness::new(config.sled.downstairs.hung_after.into()), Instant::now());
@@ -58,7 +58,7 @@ impl History {
         Self { crashes, staleness, programs, outside, looking, last_disk, began, tried_again, tasks }
     }
 
-    /// Another configuration has been taken over: of regions that are not here any more nothing is remembered.
+    /// Take over another configuration: of regions that are not here any more nothing is remembered.
     pub(super) fn take_over(&mut self, config: &Configuration) {
         self.staleness.allow(config.sled.downstairs.hung_after.into());
         let mut before = std::mem::take(&mut self.crashes);
@@ -66,7 +66,7 @@ impl History {
         self.crashes = here.map(|name| (name.clone(), before.remove(&name).unwrap_or_default())).collect();
     }
 
-    /// The data disk that was last there.
+    /// Name the data disk that was last there.
     pub(super) fn last_disk(&self) -> Option<Uuid> {
         self.last_disk
     }

@@ -1,4 +1,4 @@
-//! The observers' tasks, and what they are told: which processes to watch, and when to look.
+//! Observers' tasks, and what they are told: which processes to watch, and when to look.
 
 use crate::config::Configuration;
 use crate::decide::facts::Run;
@@ -16,21 +16,20 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
-/// The running observers.
 pub(in crate::supervisor) struct Observers {
     ground: Ground,
     regions: BTreeMap<RegionName, Watch>,
-    /// Those that are started anew for another configuration.
+    /// Observers that are started anew for another configuration.
     others: Vec<AbortHandle>,
-    /// What these have told is believed as long as it is theirs to tell.
+    /// Term of these: what they have told is believed as long as it is theirs to tell.
     their_term: Option<Term>,
-    /// The same of those that watch for good.
+    /// Term of those that watch for good.
     _term: Term,
     source: Source,
     tasks: JoinSet<Result<(), NobodyListens>>,
 }
 
-/// The observers of one region.
+/// Observers of one region.
 struct Watch {
     run: watch::Sender<Option<Run>>,
     tasks: Vec<AbortHandle>,
@@ -38,8 +37,8 @@ struct Watch {
 }
 
 impl Observers {
-    /// Starts them all, in one rhythm of which a beat comes every `turn`. They end when nobody
-    /// takes what they publish, and at no other time.
+    /// Start them all, in one rhythm of which a beat comes every `turn`. They end when nobody takes
+    /// what they publish, and at no other time.
     pub(in crate::supervisor) fn spawn(
         config: &Arc<Configuration>,
         config_dir: PathBuf,
@@ -75,7 +74,7 @@ impl Observers {
         observers
     }
 
-    /// Goes on with another configuration, of this number. A region of which nothing has changed is watched on: what
+    /// Go on with another configuration, of this number. A region of which nothing has changed is watched on: what
     /// is known of it stays so.
     pub(in crate::supervisor) fn renew(&mut self, old: &Configuration, new: &Arc<Configuration>, number: u64) {
         self.ground.config = new.clone();
@@ -101,7 +100,7 @@ impl Observers {
         self.look_at_disk();
     }
 
-    /// Starts what watches by the configuration.
+    /// Start what watches by the configuration.
     fn watch(&mut self) {
         let (term, to) = self.source.begin();
         self.their_term = Some(term);
@@ -113,7 +112,7 @@ impl Observers {
         }
     }
 
-    /// Starts what watches one region, whose unit is in this run.
+    /// Start what watches one region, whose unit is in this run.
     fn watch_region(&mut self, local: LocalRegion, run: Option<Run>) {
         let ((term, to), (run, watched)) = (self.source.begin(), watch::channel(run));
         let mut tasks = Vec::new();
@@ -126,7 +125,7 @@ impl Observers {
         self.regions.insert(local.name, Watch { run, tasks, _term: term });
     }
 
-    /// Looks at the disk, for those who change it.
+    /// Share what looks at the disk, for those who change it.
     pub(in crate::supervisor) fn scanner(&self) -> &Arc<Scanner> {
         &self.ground.scanner
     }
@@ -136,18 +135,18 @@ impl Observers {
         self.ground.sysfs.clone()
     }
 
-    /// Every beat of the observers' rhythm.
+    /// Give every beat of the observers' rhythm.
     pub(in crate::supervisor) fn turns(&self) -> Beats {
         self.ground.rhythm.every(Duration::ZERO)
     }
 
-    /// Tells those that have let others go first that all serves.
+    /// Tell those that have let others go first that all serves.
     pub(in crate::supervisor) fn settle(&self) {
         self.ground.settled.send_if_modified(|settled| !std::mem::replace(settled, true));
     }
 
-    /// Returns when an observer has ended, which none does while it is listened to: without it
-    /// an old fact would stand for ever. Cancel-safe.
+    /// Return when an observer has ended, which none does while it is listened to: without it an
+    /// old fact would stand for ever. Cancel-safe.
     pub(in crate::supervisor) async fn lost(&mut self) {
         loop {
             match self.tasks.join_next().await {
@@ -159,7 +158,7 @@ impl Observers {
         }
     }
 
-    /// Tells which run a region's unit is in.
+    /// Tell which run a region's unit is in.
     pub(in crate::supervisor) fn set_run(&self, name: &RegionName, run: Option<Run>) {
         let pid = run.as_ref().map(|run| run.pid);
         if let Some(watch) = self.regions.get(name) {
@@ -178,17 +177,17 @@ impl Observers {
         });
     }
 
-    /// Asks for a look at the sockets.
+    /// Ask for a look at the sockets.
     pub(in crate::supervisor) fn look_at_sockets(&self) {
         self.ground.looks.ask(sockets::Watch::NAME);
     }
 
-    /// Asks for a look at who writes to regions.
+    /// Ask for a look at who writes to regions.
     pub(in crate::supervisor) fn look_at_intruders(&self) {
         self.ground.looks.ask(intruders::Watch::NAME);
     }
 
-    /// Asks for a look at the disk, and at everything else that a start depends on and that is no event.
+    /// Ask for a look at the disk, and at everything else that a start depends on and that is no event.
     pub(in crate::supervisor) fn look_at_disk(&self) {
         ALL.iter().filter(|observer| observer.before_a_start).for_each(|observer| self.ground.looks.ask(observer.name));
     }

@@ -11,14 +11,14 @@ use std::collections::BTreeMap;
 /// Knowledge of who stops what.
 #[derive(Debug, Default)]
 pub(in crate::supervisor) struct Outside {
-    /// The runs that this supervisor has had ended, the last one of each region.
+    /// Runs that this supervisor has had ended, the last one of each region.
     own: BTreeMap<RegionName, Option<String>>,
     /// Units that have changed since that was last looked through.
     changed: Vec<(RegionName, Unit, Unit)>,
 }
 
 impl History {
-    /// This supervisor is about to stop a region, or a job of its is.
+    /// Record that this supervisor is about to stop a region, or a job of its is.
     pub(in crate::supervisor) fn ends(&mut self, name: &RegionName, facts: &Facts) {
         let unit = facts.regions.get(name).and_then(|region| region.unit.as_ref());
         if let Some(unit) = unit {
@@ -26,13 +26,13 @@ impl History {
         }
     }
 
-    /// Notes a change of a unit, until everything has been heard that led to it.
+    /// Record a change of a unit, until everything has been heard that led to it.
     pub(in crate::supervisor) fn note_change(&mut self, name: &RegionName, now: &Unit, facts: &Facts) {
         let before = facts.regions.get(name).and_then(|region| region.unit.clone());
         self.outside.changed.extend(before.map(|before| (name.clone(), before, now.clone())));
     }
 
-    /// Looks through the changes of units: who was not told to stop by this supervisor, was by another.
+    /// Look through the changes of units: who was not told to stop by this supervisor, was by another.
     pub(in crate::supervisor) fn see_who_stopped(&mut self, facts: &mut Facts) {
         for (name, before, now) in std::mem::take(&mut self.outside.changed) {
             let own = self.outside.own.get(&name) == Some(&before.invocation);

@@ -18,29 +18,29 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 use zbus::Connection;
 
-/// A program's file.
+/// Identity of a program's file.
 type File = (u64, u64, u64, i64);
 
 /// Knowledge of the programs that run.
 #[derive(Default)]
 pub(in crate::supervisor) struct Versions {
-    /// The process of each region that was asked last.
+    /// Process of each region that was asked last.
     asked: BTreeMap<RegionName, Run>,
-    /// What each program said. Locked while one is asked: who comes next gets the same answer.
+    /// Answers of the programs. Locked while one is asked: who comes next gets the same answer.
     known: Arc<Mutex<HashMap<File, Program>>>,
     /// An upgrade that was cut short has been gone on with.
     resumed: bool,
 }
 
 impl Versions {
-    /// Those that did not tell are asked once more.
+    /// Ask once more those that did not tell.
     pub(in crate::supervisor) fn ask_again(&mut self, facts: &Facts) {
         let told = |name: &RegionName| facts.regions.get(name).is_some_and(|region| region.program.is_some());
         self.asked.retain(|name, _| told(name));
     }
 }
 
-/// Takes what a run's process runs, unless another run is there by now.
+/// Take what a run's process runs, unless another run is there by now.
 pub(in crate::supervisor) fn hear_program(name: &RegionName, run: &Run, program: Program, facts: &mut Facts) {
     if let Some(region) = facts.regions.get_mut(name) {
         region.program = Some(program).filter(|_| region.run().as_ref() == Some(run));
@@ -48,7 +48,7 @@ pub(in crate::supervisor) fn hear_program(name: &RegionName, run: &Run, program:
 }
 
 impl History {
-    /// Asks for the version of what has been started since it was last asked.
+    /// Ask for the version of what has been started since it was last asked.
     pub(in crate::supervisor) fn ask_versions(&mut self, config: &Configuration, facts: &mut Facts, bus: &Connection) {
         for (name, region) in &mut facts.regions {
             // Not before it answers: until then the process may be that of flock(1), which becomes it.
@@ -79,19 +79,19 @@ impl History {
 }
 
 impl Supervisor {
-    /// Looks, aside from the loop, whether an upgrade was begun that has not ended.
+    /// Look, aside from the loop, whether an upgrade was begun that has not ended.
     pub(in crate::supervisor) fn look_for_upgrade(&self) {
         self.tasks.run(|_| None, async {
             tokio::task::spawn_blocking(upgrade_is_unfinished).await.ok().map(Event::Unfinished)
         });
     }
 
-    /// Takes the end of that. One that has begun meanwhile is not unfinished.
+    /// Take the end of that look. An upgrade that has begun meanwhile is not unfinished.
     pub(in crate::supervisor) fn hear_unfinished(&mut self, unfinished: bool) {
         self.facts.unfinished_upgrade = unfinished && self.facts.upgrading.is_none();
     }
 
-    /// Goes on with an upgrade that was cut short.
+    /// Go on with an upgrade that was cut short.
     pub(in crate::supervisor) fn resume_upgrade(&mut self, bus: Connection) {
         let due = self.facts.unfinished_upgrade && !self.history.programs.resumed && self.facts.upgrading.is_none();
         let ready = due && usable(&self.config, &self.facts).is_ok() && self.publisher.has_published();

@@ -15,7 +15,7 @@ pub(in crate::supervisor) struct Freshness {
     began: Instant,
     /// Time for which a question to a downstairs may be left unanswered.
     allowance: Duration,
-    /// By the observer's name.
+    /// Time at which each observer last told something, by its name.
     seen: BTreeMap<&'static str, Instant>,
     answered: BTreeMap<RegionName, Instant>,
 }
@@ -25,22 +25,22 @@ impl Freshness {
         Self { began: Instant::now(), allowance, seen: BTreeMap::new(), answered: BTreeMap::new() }
     }
 
-    /// Gives a downstairs another time to answer.
+    /// Give a downstairs another time to answer.
     pub(in crate::supervisor) fn allow(&mut self, allowance: Duration) {
         self.allowance = allowance;
     }
 
-    /// Notes that this observer has told something.
+    /// Record that this observer has told something.
     pub(in crate::supervisor) fn note(&mut self, by: &'static str) {
         self.seen.insert(by, Instant::now());
     }
 
-    /// Notes that a region's pulse was looked for.
+    /// Record that a region's pulse was looked for.
     pub(in crate::supervisor) fn note_pulse(&mut self, name: &RegionName) {
         self.answered.insert(name.clone(), Instant::now());
     }
 
-    /// What was not looked at for too long, and for how many seconds; what was never looked at
+    /// Tell what was not looked at for too long, and for how many seconds; what was never looked at
     /// counts as soon as anything is shown of the sled at all (`patience` is over).
     pub(in crate::supervisor) fn unseen(&self, patience: Duration) -> BTreeMap<&'static str, u64> {
         let old = observe::ALL.iter().filter_map(|observer| {

@@ -1,5 +1,5 @@
-//! What has not happened: facts that have grown old, pauses that are over, what was asked for in
-//! vain and may be asked for again; and whether enough has been seen to say anything at all.
+//! Timer for what has not happened: facts that have grown old, pauses that are over, what was asked
+//! for in vain and may be asked for again; and whether enough has been seen to say anything at all.
 
 use crate::decide::facts::{Beat, Fencing, Settled, Start};
 use crate::observe;
@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 impl Supervisor {
-    /// Looks back at what has not happened: facts that have grown old, and, less often, units
-    /// that were asked for in vain and may be asked for again.
+    /// Look back at what has not happened: facts that have grown old, and, less often, units that
+    /// were asked for in vain and may be asked for again.
     pub(in crate::supervisor) fn look_back(&mut self) {
         self.facts.unseen = self.history.staleness.unseen(FIRST_PICTURE_LIMIT);
         self.note_time();
@@ -52,14 +52,14 @@ impl Supervisor {
         }
     }
 
-    /// When something is to be told that nobody else tells of.
+    /// Tell when something is to be told that nobody else tells of.
     pub(in crate::supervisor) fn alarm(&self) -> Option<Instant> {
         let settings = &self.config.sled.downstairs;
         let crash_histories = self.history.crashes.values().filter_map(|history| history.alarm(settings));
         crash_histories.chain(self.maintenance.alarm()).chain(self.fencing.alarm()).min()
     }
 
-    /// Notes how long is left of what is kept for a while, and what ends by itself; and sees to it
+    /// Record how long is left of what is kept for a while, and what ends by itself; and see to it
     /// that as long as something is counted, little of it is lost when the power is cut.
     pub(in crate::supervisor) fn note_time(&mut self) {
         let ledger = self.facts.disk.iter().flat_map(|disk| disk.ledger.iter());
@@ -80,7 +80,7 @@ impl Supervisor {
         }
     }
 
-    /// Whether the picture is complete enough to be shown: a supervisor that has just been
+    /// Tell whether the picture is complete enough to be shown: a supervisor that has just been
     /// restarted says nothing before it has seen what it said before.
     pub(in crate::supervisor) fn complete(&self) -> bool {
         let seen = || observe::ALL.iter().all(|observer| (observer.is_known)(&self.config, &self.facts));
@@ -89,7 +89,7 @@ impl Supervisor {
     }
 }
 
-/// Waits for an alarm, if there is one. Cancel-safe: it is asked for anew each time.
+/// Wait for an alarm, if there is one. Cancel-safe: it is asked for anew each time.
 pub(in crate::supervisor) async fn alarm(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,

@@ -1,5 +1,5 @@
-//! What is done for one host that wants a ticket, or of its ticket, aside from the loop, which hears of it before the
-//! host does. In which order is `decide::granting`'s; here is what each step of it is.
+//! Grant of a ticket: what is done for one host that wants one, or of the one that it has, aside from the loop,
+//! which hears of it before the host does. In which order is `decide::granting`'s; here is what each step of it is.
 
 mod order;
 mod record;
@@ -34,8 +34,8 @@ use zbus::Connection;
 /// Time that systemd may take to say that it is there. It answers within a millisecond; while it
 /// starts units, after some tens of them.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
-/// How long it is waited until it is known whether anybody is kept out: for longer than the first
-/// canary takes, and for less than a host waits for its ticket.
+/// Time for which it is waited until it is known whether anybody is kept out: for longer than the
+/// first canary takes, and for less than a host waits for its ticket.
 const CANARY_LIMIT: Duration = Duration::from_secs(15);
 
 /// Snapshot of everything by which a host is served, as it was when its turn came.
@@ -46,21 +46,21 @@ pub(in crate::supervisor) struct Snapshot {
     pub(in crate::supervisor) bus: Option<Connection>,
     pub(in crate::supervisor) disk: Uuid,
     pub(in crate::supervisor) regions: Vec<LocalRegion>,
-    /// Whom the units let in.
+    /// Fences of the units: whom each lets in.
     pub(in crate::supervisor) fences: Vec<Option<Fence>>,
     pub(in crate::supervisor) since: BTreeMap<IpAddr, Timestamp>,
-    /// For how long the holder on record has been away, if it is.
+    /// Time for which the holder on record has been away, if it is.
     pub(in crate::supervisor) away: Option<Duration>,
     pub(in crate::supervisor) written: Arc<Written>,
     pub(in crate::supervisor) uuids: BTreeMap<RegionName, Uuid>,
-    /// The main processes of the volume's units.
+    /// Main processes of the volume's units.
     pub(in crate::supervisor) processes: Vec<u32>,
 }
 
-/// What is known to be on record of a volume's tickets.
+/// Knowledge of what is on record of a volume's tickets.
 pub(in crate::supervisor) struct Known {
     pub(in crate::supervisor) grant: Grant,
-    /// What is on record could not be read.
+    /// The record could not be read.
     pub(in crate::supervisor) unread: bool,
     /// The ledger knows that there is a record.
     pub(in crate::supervisor) listed: AtomicBool,
@@ -70,37 +70,38 @@ pub(in crate::supervisor) struct Known {
 pub(in crate::supervisor) struct Attempt {
     at: Snapshot,
     known: Known,
-    /// Whether systemd enforces whom the units let in, as is found out by trying.
+    /// Enforcement by systemd of whom the units let in, as is found out by trying.
     enforced: watch::Receiver<Option<bool>>,
     done: Done,
 }
 
-/// What was done so far.
+/// Steps that were done so far.
 #[derive(Default)]
 struct Done {
-    /// The record, open to be written.
+    /// Record, open to be written.
     book: Option<Arc<grants::Book>>,
-    /// Who is to be cut off.
+    /// Hosts that are to be cut off.
     cut: BTreeSet<IpAddr>,
-    /// What is to be on record.
+    /// Grant that is to be on record.
     next: Grant,
-    /// Whom the units let in meanwhile.
+    /// Fence of the units meanwhile.
     narrow: Fence,
-    /// The sockets that were destroyed, by inode, and that no downstairs is known to have let go of.
+    /// Sockets that were destroyed, by inode, and that no downstairs is known to have let go of.
     ended: HashSet<u64>,
-    /// How many were destroyed now.
+    /// Number of sockets that were destroyed now.
     destroyed: usize,
-    /// What was on record before is so again, by a later entry.
+    /// The record says again what it said before, by a later entry.
     taken_back: bool,
-    /// What generation each order gets.
+    /// Generations that the orders get.
     given: Vec<Result<u64, wire::Error>>,
 }
 
-/// An answer, and where it goes.
+/// Answer, and the channel that it goes to.
 pub(in crate::supervisor) type Answered = (Reply, Result<Answer, wire::Error>);
 
 impl Attempt {
-    /// An attempt of which nothing was done yet; the sockets in `ended` were destroyed by an earlier one.
+    /// Prepare an attempt of which nothing was done yet; the sockets in `ended` were destroyed by an
+    /// earlier one.
     pub(in crate::supervisor) fn new(
         at: Snapshot,
         known: Known,
@@ -110,12 +111,12 @@ impl Attempt {
         Self { at, known, enforced, done: Done { ended, ..Done::default() } }
     }
 
-    /// The disk on which it is.
+    /// Name the disk on which it is.
     pub(in crate::supervisor) fn disk(&self) -> Uuid {
         self.at.disk
     }
 
-    /// Serves those who want the same for the same host.
+    /// Serve those who want the same for the same host.
     pub(in crate::supervisor) async fn serve(mut self, mut batch: Vec<Order>) -> (Served, Vec<Answered>) {
         let Some(wish) = batch.first().map(|order| order.wish) else {
             return (Served::cut_short(self.at.volume, self.at.disk), Vec::new());
@@ -165,13 +166,13 @@ impl Attempt {
         &self.at.context.config
     }
 
-    /// Whom the units are to let in when this is on record.
+    /// Tell whom the units are to let in when this is on record.
     fn around(&self, grant: &Grant) -> Fence {
         Fence::around(&self.config().map, &self.at.volume, Some(grant))
     }
 
-    /// Whom the units are to let in by what is on record; if that cannot be read, those that they let
-    /// in now, if they agree on it.
+    /// Tell whom the units are to let in by what is on record; if that cannot be read, those that
+    /// they let in now, if they agree on it.
     fn on_record(&self) -> Option<Fence> {
         if !self.known.unread {
             return Some(self.around(&self.known.grant));
@@ -217,7 +218,7 @@ impl Attempt {
         }
     }
 
-    /// Who is not there any more gets nothing: he would not know of what he holds.
+    /// Dismiss who is not there any more, with nothing: he would not know of what he holds.
     async fn dismiss(&self, batch: &mut Vec<Order>, said: &mut Vec<Answered>) -> Result<(), RefusedTicket> {
         let there = join_all(batch.iter().map(Order::is_awaited)).await;
         let nobody = self.somebody(&there);
@@ -231,7 +232,7 @@ impl Attempt {
         nobody
     }
 
-    /// systemd answers, and the record is open to be written.
+    /// Make sure that systemd answers, and open the record to be written.
     async fn prepare(&mut self, batch: &[Order]) -> Result<(), RefusedTicket> {
         let rewrite = batch.iter().all(|order| order.wish == Wanted::Rewrite);
         if !rewrite {
@@ -251,7 +252,7 @@ impl Attempt {
         Ok(())
     }
 
-    /// Whether what is wanted may be; who is cut off for it, and what is to be on record then.
+    /// Judge whether what is wanted may be; who is cut off for it, and what is to be on record then.
     async fn judge(&mut self, batch: &[Order]) -> Result<(), RefusedTicket> {
         let host = self.at.host;
         match batch.first().map(|order| order.wish) {
@@ -275,7 +276,7 @@ impl Attempt {
         self.somebody(&there)
     }
 
-    /// That somebody of these is there.
+    /// Make sure that somebody of these is there.
     fn somebody(&self, seen: &[Sight]) -> Result<(), RefusedTicket> {
         match (seen.contains(&Sight::There), seen.contains(&Sight::Untold)) {
             (true, _) => Ok(()),
@@ -312,9 +313,9 @@ impl Attempt {
         known.ok_or_else(|| self.unproved())
     }
 
-    /// An operator's word, as it is on record then. If what was there cannot be read, the host that he
-    /// allows is the holder, as of the others nobody knows whether they were cut off; and to cut off one of
-    /// them would let in all the others.
+    /// Put together an operator's word, as it is on record then. If what was there cannot be read, the host
+    /// that he allows is the holder, as of the others nobody knows whether they were cut off; and to cut
+    /// off one of them would let in all the others.
     fn permitted(&self, allow: bool) -> Result<Grant, RefusedTicket> {
         match (self.known.unread, allow) {
             (true, true) => {
@@ -325,7 +326,7 @@ impl Attempt {
         }
     }
 
-    /// What is on record when the host has let go of its ticket.
+    /// Work out what is on record when the host has let go of its ticket.
     fn left(&self, generation: Option<u64>) -> Result<Grant, RefusedTicket> {
         if self.known.unread {
             return Err(self.unreadable("nobody lets go of it"));
@@ -341,8 +342,8 @@ impl Attempt {
         }
     }
 
-    /// Whom the units let in from now on: those alone that what is on record and what is to be there
-    /// have in common.
+    /// Narrow whom the units let in from now on: to those alone that what is on record and what is
+    /// to be there have in common.
     ///
     /// Connections end before: systemd takes tens of milliseconds for each unit, in which it loads
     /// programs into the kernel, and the last one's packets pass until its turn. Who comes again before
@@ -361,7 +362,7 @@ impl Attempt {
         self.enclose(self.done.narrow.clone()).await
     }
 
-    /// Ends the connections of whoever is not let in any more, and waits until the downstairs have
+    /// End the connections of whoever is not let in any more, and wait until the downstairs have
     /// let go of them.
     async fn cut_off(&mut self, batch: &[Order]) -> Result<(), RefusedTicket> {
         let ticket = batch.iter().any(|order| matches!(order.wish, Wanted::Ticket(_)));
@@ -397,13 +398,13 @@ impl Attempt {
         if ticket && !self.done.ended.is_empty() { Err(self.lingers()) } else { Ok(()) }
     }
 
-    /// Lets in whom the record lets in.
+    /// Let in whom the record lets in.
     async fn open(&mut self) -> Result<(), RefusedTicket> {
         let whole = self.around(&self.known.grant);
         if whole == self.done.narrow { Ok(()) } else { self.enclose(whole).await }
     }
 
-    /// Lets in whom what is on record lets in, and nothing else was put there.
+    /// Let in again whom what is on record lets in, as nothing else was put there.
     async fn put_back(&mut self) -> Result<(), RefusedTicket> {
         let before = self.on_record().ok_or_else(|| self.deaf("it is not known whom it let in"))?;
         self.enclose(before).await
@@ -414,7 +415,7 @@ impl Attempt {
         fence::set_all(&bus, &self.at.regions, &wanted).await.map_err(|why| self.deaf(&why))
     }
 
-    /// The other hosts that are connected now.
+    /// Find the other hosts that are connected now.
     fn others(&self) -> Result<BTreeMap<IpAddr, BTreeSet<RegionName>>, RefusedTicket> {
         let connected = fence::connected(&self.at.regions).map_err(|why| self.unseen(&why))?;
         Ok(others(self.config(), &connected, Some(self.at.host)))

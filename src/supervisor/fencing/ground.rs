@@ -38,8 +38,8 @@ impl Ground<'_> {
         }
     }
 
-    /// Whether an order is still one that may be carried out: what was right when it came in may
-    /// not be so any more when its turn has come.
+    /// Judge anew whether an order may be carried out: what was right when it came in may not be so
+    /// any more when its turn has come.
     pub(super) fn judge_again(&self, volume: &VolumeName, order: &Order) -> Result<(), wire::Error> {
         let host = order.asker.host;
         match order.wish {
@@ -54,8 +54,8 @@ impl Ground<'_> {
         refusal(self.config, self.facts, volume, error)
     }
 
-    /// Why a host gets no ticket of a volume that is being drained. Who holds it may have one: it may need another
-    /// server to detach what it has.
+    /// Tell why a host gets no ticket of a volume that is being drained. The one that holds it may have one: it
+    /// may need another server to detach what it has.
     fn is_kept_from(&self, volume: &VolumeName, host: IpAddr) -> Option<wire::Error> {
         let drain = self.facts.drains.get(volume)?;
         let holds = self.facts.granted(volume).in_hand().is_some_and(|(holder, _)| holder == host);
@@ -84,7 +84,7 @@ impl Ground<'_> {
     }
 }
 
-/// What somebody is told who does not get what he wants of a volume, with who has it.
+/// Word what somebody is told who does not get what he wants of a volume, with who has it.
 pub(in crate::supervisor) fn refusal(
     config: &Configuration,
     facts: &Facts,

@@ -14,12 +14,12 @@ use tokio::time::Instant;
 /// Holder of a volume's last ticket, and its generation: another ticket is another beginning.
 type Ticket = (IpAddr, u64);
 
-/// Since when each holder that is not connected could be, and is not.
+/// Times since which each holder that is not connected could be, and is not.
 #[derive(Default)]
 pub(in crate::supervisor) struct Absences(BTreeMap<VolumeName, (Ticket, Instant)>);
 
 impl Absences {
-    /// Notes which holders are away while every region here of their volume serves.
+    /// Record which holders are away while every region here of their volume serves.
     pub(in crate::supervisor) fn see(&mut self, serving: &BTreeSet<RegionName>, facts: &mut Facts) {
         let volumes: BTreeSet<_> = facts.regions.keys().map(|name| name.volume().clone()).collect();
         self.0.retain(|volume, _| volumes.contains(volume));
@@ -29,7 +29,7 @@ impl Absences {
         facts.away = self.0.keys().filter_map(|name| Some((name.clone(), self.time(name)?))).collect();
     }
 
-    /// Notes whether a volume's holder is away, although it could be there.
+    /// Record whether a volume's holder is away, although it could be there.
     fn note(&mut self, volume: &VolumeName, away: Option<Ticket>) {
         match away {
             None => _ = self.0.remove(volume),
@@ -43,7 +43,7 @@ impl Absences {
         self.0.get(volume).map(|(_, since)| since.elapsed())
     }
 
-    /// When the next one has been away for too long to be waited for.
+    /// Tell when the next one has been away for too long to be waited for.
     pub(in crate::supervisor) fn alarm(&self) -> Option<Instant> {
         let over = |(_, since): &(Ticket, Instant)| *since + RETURN_LIMIT + Duration::from_millis(1);
         let now = Instant::now();
@@ -51,7 +51,7 @@ impl Absences {
     }
 }
 
-/// Who holds a volume's last ticket, if he is away although he could be there.
+/// Find who holds a volume's last ticket, if he is away although he could be there.
 fn away(facts: &Facts, volume: &VolumeName, serving: &BTreeSet<RegionName>) -> Option<Ticket> {
     let grant = facts.grants.as_ref()?.get(volume)?;
     let (holder, _) = grant.in_hand()?;

@@ -1,6 +1,6 @@
-//! For how long a host has lacked one of the regions of a volume that it uses: an upstairs comes back to
-//! a region within seconds, and one that does not writes to two only. Counted by the monotonic clock, and
-//! anew by each supervisor: what it did not see it does not count.
+//! Lacking hosts: for how long each has lacked one of the regions of a volume that it uses: an upstairs
+//! comes back to a region within seconds, and one that does not writes to two only. Counted by the
+//! monotonic clock, and anew by each supervisor: what it did not see it does not count.
 
 use crate::config::Configuration;
 use crate::decide::facts::Facts;
@@ -9,12 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use tokio::time::Instant;
 
-/// Since when each host could have been connected to a region, and was not.
+/// Times since which each host could have been connected to a region, and was not.
 #[derive(Default)]
 pub(in crate::supervisor) struct Lacks(BTreeMap<(RegionName, IpAddr), Instant>);
 
 impl Lacks {
-    /// Notes which hosts lack a region that serves, while they have others of its volume.
+    /// Record which hosts lack a region that serves, while they have others of its volume.
     pub(in crate::supervisor) fn see(
         &mut self,
         serving: &BTreeSet<RegionName>,
@@ -33,7 +33,7 @@ impl Lacks {
         facts.lacks = self.times();
     }
 
-    /// Takes who lacks which region now.
+    /// Take who lacks which region now.
     fn note(&mut self, lacking: BTreeSet<(RegionName, IpAddr)>) {
         self.0.retain(|known, _| lacking.contains(known));
         let now = Instant::now();
@@ -42,13 +42,13 @@ impl Lacks {
         }
     }
 
-    /// For how many seconds each has.
+    /// Tell for how many seconds each has.
     fn times(&self) -> BTreeMap<(RegionName, IpAddr), u64> {
         self.0.iter().map(|(one, since)| (one.clone(), since.elapsed().as_secs())).collect()
     }
 }
 
-/// Who was not looked for was not seen to be away.
+/// Tell whether hosts were looked for at a region: who was not looked for was not seen to be away.
 fn was_looked_for(facts: &Facts, name: &RegionName) -> bool {
     facts.regions.get(name).is_some_and(|region| region.sockets.is_some())
 }

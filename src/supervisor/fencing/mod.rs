@@ -1,4 +1,4 @@
-//! Who reaches a volume: tickets, the fence that goes with them, and who is seen at it.
+//! Fencing: who reaches a volume, by tickets and the fence that goes with them, and who is seen at it.
 //!
 //! | module | job |
 //! |---|---|
@@ -29,7 +29,7 @@ use std::collections::BTreeSet;
 use tokio::time::Instant;
 use visitors::Visitors;
 
-/// Who reaches a volume.
+/// Knowledge of who reaches a volume.
 #[derive(Default)]
 pub(super) struct Fencing {
     queue: Queue,
@@ -40,13 +40,13 @@ pub(super) struct Fencing {
 }
 
 impl Fencing {
-    /// Notes who is away from what serves.
+    /// Record who is away from what serves.
     pub(super) fn note_absences(&mut self, serving: &BTreeSet<RegionName>, config: &Configuration, facts: &mut Facts) {
         self.absences.see(serving, facts);
         self.lacks.see(serving, config, facts);
     }
 
-    /// When the next holder of a ticket has been away for too long to be waited for.
+    /// Tell when the next holder of a ticket has been away for too long to be waited for.
     pub(super) fn alarm(&self) -> Option<Instant> {
         self.absences.alarm()
     }

@@ -34,12 +34,12 @@ use uuid::Uuid;
 pub(super) struct Queue {
     waiting: BTreeMap<VolumeName, VecDeque<Order>>,
     written: Arc<Written>,
-    /// What those who were served are answered once it is published.
+    /// Answers for those who were served, to be given once what was done is published.
     answers: Vec<Answered>,
-    /// Whether systemd enforces whom units let in; `None` as long as that could not be tried.
+    /// Enforcement by systemd of whom units let in; `None` as long as that could not be tried.
     enforced: watch::Sender<Option<bool>>,
-    /// The sockets that were destroyed and that a downstairs had not let go of when it was last
-    /// looked at, by inode.
+    /// Sockets that were destroyed and that a downstairs had not let go of when it was last looked
+    /// at, by inode.
     lingering: BTreeMap<VolumeName, HashSet<u64>>,
 }
 
@@ -56,7 +56,7 @@ impl Default for Queue {
 }
 
 impl Fencing {
-    /// Takes a host's wish for a ticket.
+    /// Take a host's wish for a ticket.
     pub(in crate::supervisor) fn ask_for_ticket(
         &mut self,
         volume: VolumeName,
@@ -75,7 +75,7 @@ impl Fencing {
         }
     }
 
-    /// Takes a host's word that it lets go of its ticket.
+    /// Take a host's word that it lets go of its ticket.
     pub(in crate::supervisor) fn let_go(
         &mut self,
         volume: VolumeName,
@@ -89,7 +89,7 @@ impl Fencing {
         }
     }
 
-    /// Takes an operator's wish that a host is let in again, or cut off.
+    /// Take an operator's wish that a host is let in again, or cut off.
     pub(in crate::supervisor) fn permit(
         &mut self,
         volume: VolumeName,
@@ -111,7 +111,7 @@ impl Fencing {
         }
     }
 
-    /// Writes what is known of a volume's tickets anew, as its record is not as it was written.
+    /// Write what is known of a volume's tickets anew, as its record is not as it was written.
     pub(super) fn write_anew(&mut self, volume: VolumeName, by: &mut Ground) {
         let (answer, _) = tokio::sync::oneshot::channel();
         let asker = Asker { host: by.config.address, there: Presence::nobody(), answer };
@@ -123,7 +123,7 @@ impl Fencing {
         self.serve(&volume, by);
     }
 
-    /// Serves who waits for a volume, unless somebody is being served or its fence is being changed:
+    /// Serve who waits for a volume, unless somebody is being served or its fence is being changed:
     /// what is under way must not come into force behind a ticket.
     pub(in crate::supervisor) fn serve(&mut self, volume: &VolumeName, by: &mut Ground) {
         while !by.facts.granting.contains(volume) && !is_being_fenced(by.facts, volume) {
@@ -161,7 +161,7 @@ impl Fencing {
         });
     }
 
-    /// Everything that it takes to serve a host; `None` as long as the disk was not looked at.
+    /// Gather everything that it takes to serve a host; `None` as long as the disk was not looked at.
     fn attempt(&self, volume: &VolumeName, first: &Order, by: &Ground) -> Option<Attempt> {
         let facts = &*by.facts;
         let disk = facts.disk.as_ref().and_then(identity).filter(|_| facts.grants.is_some())?;
@@ -190,7 +190,7 @@ impl Fencing {
         Some(Attempt::new(at, known, self.queue.enforced.subscribe(), lingering))
     }
 
-    /// Tells whoever waits for it whether systemd enforces whom units let in.
+    /// Tell whoever waits for it whether systemd enforces whom units let in.
     pub(in crate::supervisor) fn tell_enforced(&self, facts: &Facts) {
         let found = facts.enforcement.as_ref().and_then(|found| match &found.address {
             Ok(()) => Some(true),
@@ -200,9 +200,9 @@ impl Fencing {
         self.queue.enforced.send_if_modified(|known| std::mem::replace(known, found) != found);
     }
 
-    /// Takes what was done for one. Who was served is answered when it is published
-    /// ([`answer_served`](Self::answer_served)). Whether who is connected is to be looked at anew. `last_disk` is the one
-    /// that was last there.
+    /// Take what was done for one, and tell whether who is connected is to be looked at anew. Who was served is
+    /// answered when it is published ([`answer_served`](Self::answer_served)). `last_disk` is the one that was last
+    /// there.
     pub(in crate::supervisor) fn hear_served(
         &mut self,
         served: Served,
@@ -245,7 +245,7 @@ impl Fencing {
         now.is_some()
     }
 
-    /// Answers who was served. What came of it is published by now, if anything is: whoever has his answer, and asks
+    /// Answer who was served. What came of it is published by now, if anything is: whoever has his answer, and asks
     /// who holds the volume, finds it so.
     pub(in crate::supervisor) fn answer_served(&mut self) {
         for (answer, reply) in self.queue.answers.drain(..) {
@@ -254,7 +254,7 @@ impl Fencing {
     }
 }
 
-/// Since when each host that is connected to a volume has been seen.
+/// Tell since when each host that is connected to a volume has been seen.
 pub(in crate::supervisor) fn seen_since(facts: &Facts, volume: &VolumeName) -> BTreeMap<IpAddr, Timestamp> {
     let here = facts.seen_since.iter().filter(|((at, _), _)| at == volume);
     here.map(|((_, address), since)| (*address, *since)).collect()
@@ -265,7 +265,7 @@ fn is_being_fenced(facts: &Facts, volume: &VolumeName) -> bool {
     here.any(|(_, region)| region.fencing == facts::Fencing::Asked)
 }
 
-/// Whom each of the volume's units lets in, as far as is known.
+/// Tell whom each of the volume's units lets in, as far as is known.
 fn fences(facts: &Facts, volume: &VolumeName) -> Vec<Option<Fence>> {
     let here = facts.regions.iter().filter(|(name, _)| name.volume() == volume);
     here.map(|(_, region)| region.unit.as_ref().and_then(|unit| unit.fence.clone())).collect()
@@ -276,7 +276,7 @@ fn processes(facts: &Facts, volume: &VolumeName) -> Vec<u32> {
     here.filter_map(|(_, region)| region.alive()).collect()
 }
 
-/// Whom a volume's units let in has changed; `None`: it is not known to whom.
+/// Record that whom a volume's units let in has changed; `None`: it is not known to whom.
 fn see_fence(volume: &VolumeName, fence: Option<&Fence>, enforced: bool, facts: &mut Facts) {
     for (_, region) in facts.regions.iter_mut().filter(|(name, _)| name.volume() == volume) {
         region.unit.iter_mut().for_each(|unit| unit.fence = fence.cloned());
@@ -288,8 +288,8 @@ fn see_fence(volume: &VolumeName, fence: Option<&Fence>, enforced: bool, facts: 
     }
 }
 
-/// The first that waits, and all that want the same for the same host. Whoever has hung up is not
-/// served: he would not know of it, and others would be cut off for nothing.
+/// Take the first that waits, and all that want the same for the same host. Whoever has hung up is
+/// not served: he would not know of it, and others would be cut off for nothing.
 fn next_batch(waiting: &mut VecDeque<Order>) -> Vec<Order> {
     waiting.retain(|order| order.wish == Wanted::Rewrite || !order.asker.answer.is_closed());
     let Some(first) = waiting.pop_front() else { return Vec::new() };

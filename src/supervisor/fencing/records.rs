@@ -1,5 +1,4 @@
-//! What a look at the disk tells of the records of tickets: which are as they are known, and which are to be written
-//! anew.
+//! Records of tickets, by a look at the disk: which are as they are known, and which are to be written anew.
 
 use crate::decide::facts::Disk;
 use crate::decide::storage::belongs;
@@ -8,17 +7,17 @@ use crate::supervisor::fencing::Fencing;
 use crate::supervisor::fencing::ground::Ground;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What is remembered of the records.
+/// Memory of the records.
 #[derive(Default)]
 pub(super) struct Records {
-    /// The last entries that were read of records that have later ones, by their serial.
+    /// Last entries that were read of records that have later ones, by their serial.
     behind: BTreeMap<VolumeName, u64>,
 }
 
 impl Fencing {
-    /// Takes what is on record of tickets. Of two records the later counts: a look at the disk may
-    /// have begun before the last ticket was granted. What cannot be read, or is not there any more, is as it
-    /// was known, and is written anew.
+    /// Take what is on record of tickets. Of two records the later counts: a look at the disk may have begun
+    /// before the last ticket was granted. What cannot be read, or is not there any more, is as it was known,
+    /// and is written anew.
     pub(in crate::supervisor) fn see_records(&mut self, disk: &Disk, by: &mut Ground) {
         if !disk.mounted || belongs(by.config, disk).is_err() {
             return;

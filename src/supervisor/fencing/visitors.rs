@@ -15,16 +15,16 @@ const TELLING_PAUSE: Duration = Duration::from_secs(300);
 /// Number of addresses that asked are remembered for a volume: enough to see who it is.
 const ADDRESS_LIMIT: usize = 8;
 
-/// The attempts of late.
+/// Attempts of late, by those whom the map does not let in.
 #[derive(Default)]
 pub(in crate::supervisor) struct Visitors {
     volumes: BTreeMap<VolumeName, (Instant, TurnedAway)>,
-    /// How many packets each region's listeners had dropped when they were last looked at, and of
-    /// which process they were.
+    /// Number of packets that each region's listeners had dropped when they were last looked at,
+    /// and of which process they were.
     dropped: BTreeMap<RegionName, (Option<u32>, u32)>,
 }
 
-/// Notes since when the hosts that are connected have been so.
+/// Record since when the hosts that are connected have been so.
 pub(in crate::supervisor) fn stamp(config: &Configuration, facts: &mut Facts) {
     let volumes: BTreeSet<_> = facts.regions.keys().map(|name| name.volume().clone()).collect();
     let mut seen = BTreeMap::new();
@@ -39,8 +39,8 @@ pub(in crate::supervisor) fn stamp(config: &Configuration, facts: &mut Facts) {
 }
 
 impl Visitors {
-    /// Somebody tried to get at a volume whom the map does not let in: by asking for a ticket, or
-    /// by packets that were dropped.
+    /// Record that somebody tried to get at a volume whom the map does not let in: by asking for a
+    /// ticket, or by packets that were dropped.
     pub(in crate::supervisor) fn turned_away(&mut self, volume: &VolumeName, who: Option<IpAddr>, facts: &mut Facts) {
         let known = facts.regions.keys().any(|name| name.volume() == volume);
         if !known {
@@ -57,7 +57,7 @@ impl Visitors {
         self.tell(facts);
     }
 
-    /// Takes how many packets each region's listeners have dropped since they were opened.
+    /// Take how many packets each region's listeners have dropped since they were opened.
     pub(in crate::supervisor) fn see_drops(&mut self, seen: &BTreeMap<RegionName, Sockets>, facts: &mut Facts) {
         for (name, sockets) in seen {
             let before = self.dropped.insert(name.clone(), (sockets.pid, sockets.dropped));
@@ -69,7 +69,7 @@ impl Visitors {
         }
     }
 
-    /// Forgets attempts that are long over.
+    /// Forget attempts that are long over.
     pub(in crate::supervisor) fn forget(&mut self, facts: &mut Facts) {
         self.volumes.retain(|_, (at, _)| at.elapsed() < TELLING_PAUSE);
         self.tell(facts);

@@ -1,8 +1,8 @@
-//! An adoption from its turn to its end: one region after the other, and none while a host
-//! would be left with fewer than two of its regions.
+//! Adoption from its turn to its end: one region after the other, and none while a host would be
+//! left with fewer than two of its regions.
 //!
-//! What is looked at, stopped, moved and started is [`act`](crate::act)'s; the order is this
-//! one's, and the way back.
+//! The order and the way back are decided here; how things are looked at, stopped, moved and
+//! started is [`act`](crate::act)'s.
 
 use crate::act::adopt::{self, Candidate};
 use crate::act::legacy::{self, Served};
@@ -21,7 +21,7 @@ use crate::wire::{self, Refusal};
 use std::path::PathBuf;
 use zbus::Connection;
 
-/// Adopts a region, or leaves everything as it was.
+/// Adopt a region, or leave everything as it was.
 pub(in crate::supervisor) async fn adopt(
     context: &Context,
     local: &LocalRegion,
@@ -70,8 +70,8 @@ pub(in crate::supervisor) async fn adopt(
     }
 }
 
-/// With a ledger that cannot be read, adoption begins a new one: the regions themselves tell
-/// what it said.
+/// Make sure that the ledger can be read. If it cannot, adoption begins a new one: the regions
+/// themselves tell what it said.
 async fn readable_ledger(context: &Context) -> Result<(), String> {
     let root = context.config.sled.storage.root.clone();
     let regions = context.config.local_regions().into_iter().map(|local| local.name).collect();
@@ -96,7 +96,7 @@ async fn readable_ledger(context: &Context) -> Result<(), String> {
     Ok(())
 }
 
-/// What adopting a region would come to, without doing it.
+/// Tell what adopting a region would come to, without doing it.
 pub(in crate::supervisor) async fn propose(
     context: &Context,
     local: &LocalRegion,
@@ -123,7 +123,7 @@ pub(in crate::supervisor) async fn propose(
     }
 }
 
-/// What would be adopted: the directory and what serves it, both found to be as they should.
+/// Find what would be adopted: the directory and what serves it, both found to be as they should.
 pub(in crate::supervisor) async fn proposal(
     context: &Context,
     local: &LocalRegion,
@@ -139,7 +139,7 @@ pub(in crate::supervisor) async fn proposal(
     tokio::task::spawn_blocking(checking).await.map_err(|why| why.to_string())?
 }
 
-/// Stops what served it, takes it over, and sees it serve.
+/// Stop what served it, take it over, and see it serve.
 async fn carry_out(
     context: &Context,
     local: &LocalRegion,
@@ -175,8 +175,8 @@ async fn carry_out(
     ended.map_err(|why| why.to_string())
 }
 
-/// Undoes an adoption wholly: the old unit serves the region again, as it was. Can be done
-/// again after a crash.
+/// Undo an adoption wholly: the old unit serves the region again, as it was. Can be done again
+/// after a crash.
 ///
 /// # Errors
 /// Why it is not undone, in words for an operator; it stays noted.

@@ -1,5 +1,5 @@
-//! What all work has in common: the configuration, the disk that it is granted for, turns, and
-//! the way back to the loop. What is done is in [`run`](crate::supervisor::jobs::run).
+//! Context that all work has in common: the configuration, the disk that it is granted for, turns,
+//! and the way back to the loop. The work itself is in [`run`](crate::supervisor::jobs::run).
 
 use crate::check::Code;
 use crate::config::Configuration;
@@ -19,28 +19,28 @@ use std::thread::available_parallelism;
 use tokio::sync::{Mutex, Semaphore, watch};
 use uuid::Uuid;
 
-/// What all work has in common. Cheap to clone.
+/// Context that all work has in common. Cheap to clone.
 #[derive(Clone)]
 pub(in crate::supervisor) struct Context {
     pub(in crate::supervisor) config: Arc<Configuration>,
     pub(in crate::supervisor) scanner: Arc<Scanner>,
     pub(in crate::supervisor) tasks: Tasks,
-    /// The turns of creations.
+    /// Turns of creations.
     pub(in crate::supervisor) cores: Arc<Semaphore>,
-    /// How many creations run side by side.
+    /// Number of creations that run side by side.
     pub(in crate::supervisor) turns: u32,
-    /// Adoptions come one after the other: a host must never see two regions down.
+    /// Turn of adoptions, which come one after the other: a host must never see two regions down.
     pub(in crate::supervisor) adoptions: Arc<Mutex<()>>,
-    /// The disk that the work was granted for; without one it is not asked which it is.
+    /// Disk that the work was granted for; without one it is not asked which it is.
     pub(in crate::supervisor) disk: Option<Uuid>,
-    /// The regions that serve, as the loop last judged, and which of their runs it is that does.
+    /// Regions that serve, as the loop last judged, and which of their runs it is that does.
     pub(in crate::supervisor) serving: watch::Sender<BTreeMap<RegionName, Run>>,
-    /// The regions of the map that is in force, and how often each has not gone on as it should, ever:
-    /// it ended by itself, hung, or was stopped or restarted unasked.
+    /// Regions of the map that is in force, and how often each has not gone on as it should, ever: it
+    /// ended by itself, hung, or was stopped or restarted unasked.
     pub(in crate::supervisor) breaks: watch::Sender<BTreeMap<RegionName, u64>>,
-    /// How long the sled has lived.
+    /// Clock that tells how long the sled has lived.
     pub(in crate::supervisor) clock: Arc<Clock>,
-    /// The programs that were found to run a moment ago.
+    /// Programs that were found to run a moment ago.
     pub(in crate::supervisor) lately: Arc<Lately>,
 }
 
@@ -57,12 +57,12 @@ impl Context {
         Self { config, scanner, tasks, cores, turns, adoptions, disk: None, serving, breaks, clock, lately }
     }
 
-    /// For work on this disk, and no other that may be mounted when its turn comes.
+    /// Make one for work on this disk, and no other that may be mounted when its turn comes.
     pub(in crate::supervisor) fn on(&self, disk: Uuid) -> Self {
         Self { disk: Some(disk), ..self.clone() }
     }
 
-    /// Tells who waits for it which regions serve, and how often each of the map's has not gone on as it
+    /// Tell who waits for it which regions serve, and how often each of the map's has not gone on as it
     /// should.
     pub(in crate::supervisor) fn tell_serving(
         &self,
@@ -74,19 +74,19 @@ impl Context {
         publish(&self.serving, serving);
     }
 
-    /// Tells the loop something. It hears it unless it has ended.
+    /// Tell the loop something. It hears it unless it has ended.
     pub(in crate::supervisor) async fn tell(&self, event: Event) {
         self.tasks.tell(event).await;
     }
 
-    /// Looks at the disk, and tells the loop what is there now.
+    /// Look at the disk, and tell the loop what is there now.
     pub(in crate::supervisor) async fn look_again(&self) {
         if let Some(disk) = self.scanner.look().await {
             self.tell(Event::Seen(disk)).await;
         }
     }
 
-    /// Changes something on the disk, aside from the loop and while nobody else looks at it or
+    /// Change something on the disk, aside from the loop and while nobody else looks at it or
     /// changes it; on the disk that it was granted for, and on no other.
     pub(in crate::supervisor) async fn held<T: Send + 'static>(
         &self,
@@ -104,7 +104,7 @@ impl Context {
     }
 }
 
-/// Puts a value in place of the one that is known, and wakes who waits if it is another.
+/// Put a value in place of the one that is known, and wake who waits if it is another.
 fn publish<T: PartialEq>(to: &watch::Sender<T>, value: T) {
     to.send_if_modified(|known| {
         let changed = *known != value;
@@ -113,12 +113,12 @@ fn publish<T: PartialEq>(to: &watch::Sender<T>, value: T) {
     });
 }
 
-/// The end of work whose asker has changed his mind.
+/// Make the error with which work ends whose asker has changed his mind.
 pub(in crate::supervisor) fn cancelled() -> wire::Error {
     wire::Error::new(CANCELLED, "it was cancelled", "ask again")
 }
 
-/// The end of work that panicked or was dropped.
+/// Make the error with which work ends that panicked or was dropped.
 pub(in crate::supervisor) fn cut_short(why: &impl std::fmt::Display) -> wire::Error {
     let message = format!("the work was cut short: {why}");
     wire::Error::new(

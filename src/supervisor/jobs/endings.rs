@@ -1,5 +1,5 @@
-//! What is so when a job has ended: who was at a region leaves it, what was held against it is not held
-//! against what takes its place, and what waited for the job goes on.
+//! Endings of jobs, and what is so then: who was at a region leaves it, what was held against it is not
+//! held against what takes its place, and what waited for the job goes on.
 
 use crate::decide::facts::{Busy, Disk, Facts, Start};
 use crate::names::RegionName;
@@ -9,7 +9,7 @@ use crate::supervisor::jobs::list::Ended;
 use crate::wire::JobKind;
 
 impl Supervisor {
-    /// Takes the end of a job at a region, and what the disk looked like then.
+    /// Take the end of a job at a region, and what the disk looked like then.
     pub(in crate::supervisor) fn end(&mut self, name: &RegionName, ended: Ended, disk: Option<Disk>) {
         let (id, why) = (ended.id, ended.result.as_ref().err().cloned());
         let well = why.is_none();
@@ -39,7 +39,7 @@ impl Supervisor {
 }
 
 impl Jobs {
-    /// If it was a removal: in vain, it is tried again later.
+    /// End a removal, if it was one: in vain, it is tried again later.
     fn end_removal(&mut self, id: u64, well: bool, name: &RegionName, facts: &mut Facts) {
         if let Some(pause) = self.removals.end(id, well) {
             tracing::warn!(REGION = %name, "the removal is tried again in {} s", pause.as_secs());
@@ -48,7 +48,7 @@ impl Jobs {
         facts.removing = self.removals.is_busy();
     }
 
-    /// If it was the upgrade: it leaves every region that it was at. Whether it was.
+    /// End the upgrade, if it was that, and tell whether it was: it leaves every region that it was at.
     fn end_upgrade(&mut self, id: u64, facts: &mut Facts) -> bool {
         let upgrade = facts.upgrading.take_if(|job| *job == id).is_some();
         if upgrade {
@@ -57,13 +57,13 @@ impl Jobs {
         upgrade
     }
 
-    /// Whether a job puts another region in a region's place.
+    /// Tell whether a job puts another region in a region's place.
     fn makes_anew(&self, id: u64) -> bool {
         let kinds = [JobKind::Create, JobKind::Delete, JobKind::Restore, JobKind::Adopt];
         self.list.all().get(&id).is_some_and(|job| kinds.contains(&job.kind))
     }
 
-    /// Nobody is at a region any more.
+    /// Record that nobody is at a region any more.
     fn leave(&mut self, name: &RegionName, facts: &mut Facts) {
         self.turns.end(name);
         let was = facts.busy.remove(name);

@@ -1,6 +1,6 @@
-//! The hosts that are connected to a region, and the other replicas that they have beside it: who
-//! takes a region down makes sure first that nobody is left with less than two, and waits
-//! afterwards until it serves and they are back.
+//! Redundancy of the hosts that are connected to a region, by the other replicas that they have
+//! beside it: who takes a region down makes sure first that nobody is left with less than two, and
+//! waits afterwards until it serves and they are back.
 
 use crate::act::units;
 use crate::check::Code;
@@ -33,21 +33,21 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use zbus::Connection;
 
-/// How long a region may take to serve under its new unit, beside [`EXTENT_HASHING_LIMIT`].
+/// Time that a region may take to serve under its new unit, beside [`EXTENT_HASHING_LIMIT`].
 const SERVING_LIMIT: Duration = Duration::from_secs(60);
-/// Extents left dirty are hashed before it listens: up to 0.45 s each was measured.
+/// Time to hash an extent that was left dirty, before a downstairs listens: up to 0.45 s each was measured.
 const EXTENT_HASHING_LIMIT: Duration = Duration::from_millis(600);
 /// Time that hosts may take to come back to the regions of a volume, and these to catch up. An
 /// upstairs connects anew every 10 s by itself.
 const REUNION_LIMIT: Duration = Duration::from_secs(60);
-/// How often to look whether they have.
+/// Time between looks whether they are back.
 const HOSTS_POLL: Duration = Duration::from_millis(250);
-/// An upstairs flushes at least so often while it writes.
+/// Longest time between flushes of an upstairs while it writes.
 const FLUSH: Duration = Duration::from_secs(2);
-/// A region whose downstairs systemd had to start so often does not serve.
+/// Number of starts by systemd after which a region's downstairs counts as not serving.
 const RESTART_LIMIT: u32 = 3;
 
-/// Why a region may not go away.
+/// Reason why a region may not go away.
 pub(in crate::supervisor) enum Lack {
     /// Nobody wants it to any more.
     Cancelled,
@@ -55,9 +55,9 @@ pub(in crate::supervisor) enum Lack {
     Of(String),
 }
 
-/// A host that is connected must be connected to the volume's other regions on this sled as
-/// well, and these must have everything that this one has: only then can this one go away for
-/// a moment. It must be so in two looks, between which a host flushes what it has.
+/// Wait until this region can go away for a moment: a host that is connected must be connected to
+/// the volume's other regions on this sled as well, and these must have everything that this one
+/// has. That must be so in two looks, between which a host flushes what it has.
 ///
 /// # Errors
 /// What a connected host would miss still after [`REUNION_LIMIT`].
@@ -90,8 +90,8 @@ pub(in crate::supervisor) async fn wait(
     }
 }
 
-/// Whether hosts that are connected to a region could repair it after it was away: looked at anew, wherever
-/// its downstairs listens.
+/// Make sure that hosts that are connected to a region could repair it after it was away: looked at anew,
+/// wherever its downstairs listens.
 ///
 /// # Errors
 /// That they could not; or it cannot be told who is connected.
@@ -119,7 +119,7 @@ pub(in crate::supervisor) async fn repairable(
     }
 }
 
-/// Whether a region may go away for a moment.
+/// Company of a region that may go away for a moment.
 pub(in crate::supervisor) enum Company {
     /// Nobody is connected to it.
     Alone,
@@ -127,7 +127,7 @@ pub(in crate::supervisor) enum Company {
     Accompanied,
 }
 
-/// Looks who is connected to a region and its siblings, and whether these have caught up.
+/// Look who is connected to a region and its siblings, and whether these have caught up.
 ///
 /// # Errors
 /// What a connected host would miss if this region went away now.
@@ -165,13 +165,13 @@ fn behind(theirs: &[Trailer], ours: &[Trailer]) -> bool {
     theirs.iter().zip(ours).any(|(their, our)| (their.generation, their.flush) < (our.generation, our.flush))
 }
 
-/// How long a region may take to serve once it was started.
+/// Tell how long a region may take to serve once it was started.
 pub(in crate::supervisor) fn patience(local: &LocalRegion) -> Duration {
     SERVING_LIMIT + EXTENT_HASHING_LIMIT * local.geometry.extent_count
 }
 
-/// Waits until a region serves that was just started: in another invocation of its unit than the
-/// one `before`, of which it may still be known that it served.
+/// Wait until a region serves that was just started: in another invocation of its unit than the one
+/// `before`, of which it may still be known that it served.
 ///
 /// # Errors
 /// Why it does not, in words for an operator.
@@ -203,22 +203,22 @@ pub(in crate::supervisor) async fn wait_until_it_serves(
     }
 }
 
-/// Whether a region serves in another invocation than this one.
+/// Tell whether a region serves in another invocation than this one.
 fn serves_anew(serving: &BTreeMap<RegionName, Run>, name: &RegionName, before: Option<&String>) -> bool {
     serving.get(name).is_some_and(|run| before.is_none() || run.invocation.as_ref() != before)
 }
 
-/// The volumes that are being looked at, and who has asked since that look began: it is none of his.
+/// Volumes that are being looked at, and who has asked since that look began: it is none of his.
 pub(in crate::supervisor) type Looks = BTreeMap<VolumeName, Vec<Reply>>;
 
-/// The processes that run on these regions, wherever these listen.
+/// Find the processes that run on these regions, wherever these listen.
 fn run_on(facts: &Facts, regions: &[LocalRegion]) -> BTreeMap<RegionName, u32> {
     let pid = |name: &RegionName| facts.regions.get(name).and_then(|region| region.alive());
     regions.iter().filter_map(|local| Some((local.name.clone(), pid(&local.name)?))).collect()
 }
 
 impl Jobs {
-    /// Tells who is connected to a volume, by a look that begins after this was asked. There is one at a time of
+    /// Tell who is connected to a volume, by a look that begins after this was asked. There is one at a time of
     /// each volume, and the next one is for all who ask meanwhile.
     pub(in crate::supervisor) fn tell_hosts(&mut self, volume: VolumeName, answer: Reply, facts: &Facts) {
         match self.looks.get_mut(&volume) {
@@ -227,7 +227,7 @@ impl Jobs {
         }
     }
 
-    /// A look at a volume's hosts is over.
+    /// Hear that a look at a volume's hosts is over.
     pub(in crate::supervisor) fn hear_hosts(&mut self, volume: VolumeName, facts: &Facts) {
         let mut waiting = self.looks.remove(&volume).unwrap_or_default();
         waiting.retain(|answer| !answer.is_closed());
@@ -273,8 +273,8 @@ fn tell_each(answers: Vec<Reply>, told: &Result<wire::Hosts, wire::Error>) {
     answers.into_iter().for_each(|answer| _ = answer.send(told.clone().map(Answer::Hosts)));
 }
 
-/// The hosts that are connected to a region where the map has it: whoever is elsewhere does not look for
-/// it here once it has moved.
+/// Find the hosts that are connected to a region where the map has it: whoever is elsewhere does not
+/// look for it here once it has moved.
 ///
 /// # Errors
 /// It cannot be told.
@@ -284,7 +284,7 @@ pub(in crate::supervisor) async fn hosts(local: &LocalRegion) -> Result<BTreeSet
     looked.map_err(|why| format!("it cannot be told who is connected: {why}"))
 }
 
-/// Waits until those hosts are connected again that were, and that use the volume still: by one of
+/// Wait until those hosts are connected again that were, and that use the volume still: by one of
 /// its other regions on this sled.
 ///
 /// # Errors

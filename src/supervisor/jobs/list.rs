@@ -1,5 +1,5 @@
-//! The jobs that were asked for: their numbers, how far each is, and how each ended. Only the
-//! list; the work itself is [`run`](crate::supervisor::jobs::run)'s.
+//! List of the jobs that were asked for: their numbers, how far each is, and how each ended. Only
+//! the list; the work itself is [`run`](crate::supervisor::jobs::run)'s.
 
 use crate::names::RegionName;
 use crate::progress::{self, Course, Progress, Step};
@@ -15,17 +15,17 @@ use tokio::sync::{oneshot, watch};
 
 /// Number of jobs that are remembered after their end.
 const REMEMBERED_LIMIT: usize = 1000;
-/// How many outlive the supervisor of those that somebody asked for, and how many of the others.
+/// Number of jobs that outlive the supervisor: so many of those that somebody asked for, and so
+/// many of the others.
 const WRITTEN_LIMIT: usize = 200;
-/// How many of those that nobody asked for.
+/// Number of jobs that nobody asked for that are remembered after their end.
 const REMEMBERED_UNASKED_LIMIT: usize = 200;
-/// The code of the error with which cancelled work ends.
+/// Code of the error with which cancelled work ends.
 pub(in crate::supervisor) const CANCELLED: Refusal = Refusal::Cancelled;
 
-/// The end of a job.
 pub(in crate::supervisor) struct Ended {
     pub(in crate::supervisor) id: u64,
-    /// What was done, in words; or why it was not.
+    /// Words for what was done; or why it was not.
     pub(in crate::supervisor) result: Result<String, wire::Error>,
     pub(in crate::supervisor) took: Duration,
 }
@@ -34,25 +34,25 @@ pub(in crate::supervisor) struct Ended {
 pub(in crate::supervisor) struct Jobs {
     all: Arc<BTreeMap<u64, wire::Job>>,
     courses: BTreeMap<u64, watch::Sender<Course>>,
-    /// Where each hears what it has asked.
+    /// Channel on which each hears what it has asked.
     words: BTreeMap<u64, watch::Sender<Option<(u64, Word)>>>,
     next: u64,
-    /// From here on the next supervisor gives numbers: what is on the disk keeps only those below from being
-    /// given again.
+    /// Number from which on the next supervisor gives numbers: what is on the disk keeps only those below
+    /// from being given again.
     reserved: u64,
     tasks: Tasks,
     /// Something has changed that is to outlive this supervisor.
     changed: bool,
-    /// That is being written, with the first number that is not kept by it.
+    /// The change is being written, with the first number that is not kept by it.
     writing: Option<u64>,
     /// The supervisor ends, and no more numbers are kept for it.
     leaving: bool,
-    /// It could not be written when it was last tried.
+    /// The change could not be written when it was last tried.
     unwritten: bool,
 }
 
 impl Jobs {
-    /// Goes on where an earlier supervisor was: with no number that it gave, as who follows a job must not
+    /// Go on where an earlier supervisor was: with no number that it gave, as who follows a job must not
     /// meet another. What it was at was cut short.
     pub(in crate::supervisor) fn new(tasks: Tasks, known: Remembered) -> Self {
         let next = known.jobs.iter().map(|job| job.id.saturating_add(1)).fold(known.next, u64::max);
@@ -74,8 +74,8 @@ impl Jobs {
         Self { all, courses, words, next, reserved, tasks, changed, writing, leaving, unwritten }
     }
 
-    /// What is to be written down now, if anything: the newest of those that somebody asked for and of
-    /// the others, each counted for itself, and whatever is not over.
+    /// Take what is to be written down now, if anything: the newest of those that somebody asked for
+    /// and of the others, each counted for itself, and whatever is not over.
     pub(in crate::supervisor) fn take_changes(&mut self) -> Option<Remembered> {
         if !self.changed || self.writing.is_some() {
             return None;
@@ -94,15 +94,15 @@ impl Jobs {
         Some(Remembered { next: self.next, reserved, jobs })
     }
 
-    /// What is to be written down now that the supervisor ends, unless something is being written: the next one
-    /// goes on with the very next number.
+    /// Take what is to be written down now that the supervisor ends, unless something is being written: the
+    /// next one goes on with the very next number.
     pub(in crate::supervisor) fn leave(&mut self) -> Option<Remembered> {
         (self.leaving, self.changed) = (true, true);
         self.take_changes()
     }
 
-    /// A number that no job had before, even if an earlier supervisor could write down none of its own, and that
-    /// no later one gives.
+    /// Give a number that no job had before, even if an earlier supervisor could write down none of its own, and
+    /// that no later one gives.
     fn number(&mut self) -> u64 {
         if self.next >= self.reserved {
             self.next = self.next.max(jobs::anew(times::now()));
@@ -112,7 +112,7 @@ impl Jobs {
         number
     }
 
-    /// It was written down, or could not be, and why.
+    /// Record that it was written down, or could not be, and why.
     pub(in crate::supervisor) fn written(&mut self, done: Result<(), String>) {
         if let (Err(why), false) = (&done, self.unwritten) {
             tracing::warn!("what became of jobs cannot be remembered: {why}; it is tried again");
@@ -123,22 +123,22 @@ impl Jobs {
         (self.writing, self.unwritten) = (None, done.is_err());
     }
 
-    /// What could not be written is to be once more.
+    /// Have written once more what could not be.
     pub(in crate::supervisor) fn write_again(&mut self) {
         self.changed |= self.unwritten && self.writing.is_none();
     }
 
-    /// Every job that is remembered.
+    /// Return every job that is remembered.
     pub(in crate::supervisor) fn all(&self) -> &Arc<BTreeMap<u64, wire::Job>> {
         &self.all
     }
 
-    /// Puts a job on the list that somebody asked for, and makes the worker's end of it.
+    /// Put a job on the list that somebody asked for, and make the worker's end of it.
     pub(in crate::supervisor) fn register(&mut self, kind: JobKind, region: &RegionName) -> (wire::Job, Progress) {
         self.put(kind, region, false, None)
     }
 
-    /// Puts one of the supervisor's own on it, or one of these once more.
+    /// Put one of the supervisor's own on it, or one of these once more.
     pub(in crate::supervisor) fn register_unasked(
         &mut self,
         kind: JobKind,
@@ -185,7 +185,7 @@ impl Jobs {
         (job, Progress::new(tell, course).answered_by(words))
     }
 
-    /// Notes what a job is doing.
+    /// Record what a job is doing.
     pub(in crate::supervisor) fn step(&mut self, id: u64, step: Step) {
         if let Some(job) = Arc::make_mut(&mut self.all).get_mut(&id) {
             job.step = step.doing.into_owned();
@@ -195,7 +195,7 @@ impl Jobs {
         }
     }
 
-    /// Gives a job the word that it has asked for.
+    /// Give a job the word that it has asked for.
     pub(in crate::supervisor) fn word(&mut self, id: u64, number: u64, word: Word) -> Result<wire::Job, wire::Error> {
         match (self.all.get(&id), self.words.get(&id)) {
             // How it was before it is asked, or for another question, is no answer to this one.
@@ -214,7 +214,7 @@ impl Jobs {
         }
     }
 
-    /// Asks a job to end early.
+    /// Ask a job to end early.
     pub(in crate::supervisor) fn cancel(&mut self, id: u64) -> Result<wire::Job, wire::Error> {
         let Some(job) = self.all.get(&id) else {
             let message = format!("there is no job {id}");
@@ -231,7 +231,6 @@ impl Jobs {
         }
     }
 
-    /// Notes the end of a job.
     pub(in crate::supervisor) fn end(&mut self, ended: Ended) {
         self.courses.remove(&ended.id);
         self.words.remove(&ended.id);
@@ -258,13 +257,13 @@ impl Jobs {
 }
 
 impl Jobs {
-    /// Writes down what is to be remembered of jobs, if that has changed.
+    /// Write down what is to be remembered of jobs, if that has changed.
     pub(in crate::supervisor) fn note(&mut self) {
         let Some(known) = self.take_changes() else { return };
         _ = self.write(known);
     }
 
-    /// Writes down what is to be remembered of jobs at the end. Whoever gets what this returns hears when that is
+    /// Write down what is to be remembered of jobs at the end. Whoever gets what this returns hears when that is
     /// done; at once, if it cannot be done now.
     pub(in crate::supervisor) fn note_at_the_end(&mut self) -> oneshot::Receiver<()> {
         match self.leave() {

@@ -1,4 +1,4 @@
-//! The long work: what is asked for, waits its turn, tells how far it is, and ends.
+//! Long work: it is asked for, waits its turn, tells how far it is, and ends.
 //!
 //! | module | job |
 //! |---|---|
@@ -39,9 +39,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use turns::Turns;
 
-/// The work that is under way, and what it has in common.
+/// Work that is under way, and what it has in common.
 pub(super) struct Jobs {
-    /// What is shown of it.
+    /// List of the jobs, as it is shown.
     pub(super) list: list::Jobs,
     turns: Turns,
     removals: Removals,
@@ -50,53 +50,53 @@ pub(super) struct Jobs {
 }
 
 impl Jobs {
-    /// None is under way.
+    /// Begin with none that is under way.
     pub(super) fn new(list: list::Jobs, context: Context) -> Self {
         let (turns, removals, looks) = Default::default();
         Self { list, turns, removals, looks, context }
     }
 
-    /// What all work has in common.
+    /// Share what all work has in common.
     pub(super) fn context(&self) -> &Context {
         &self.context
     }
 
-    /// Another configuration has been taken over. What is under way goes on with what it began with.
+    /// Take over another configuration. What is under way goes on with what it began with.
     pub(super) fn take_over(&mut self, config: Arc<Configuration>) {
         self.context.config = config;
     }
 
-    /// The job that is at a region.
+    /// Name the job that is at a region.
     pub(super) fn at(&self, region: &RegionName) -> Option<u64> {
         self.turns.at(region)
     }
 
-    /// A job that was begun is at this region.
+    /// Record that a job that was begun is at this region.
     pub(super) fn begin_turn(&mut self, region: RegionName, job: u64) {
         self.turns.begin(region, job);
     }
 
-    /// The supervisor's own job that has tried to remove this before, if one has.
+    /// Find the supervisor's own job that has tried to remove this before, if one has.
     pub(super) fn own_removal(&self, stone: &Tombstone) -> Option<u64> {
         self.removals.own_job_of(&stone.dir())
     }
 
-    /// A job begins to remove something.
+    /// Record that a job begins to remove something.
     pub(super) fn begin_removal(&mut self, job: &wire::Job, stone: &Tombstone) {
         self.removals.begin(job, stone.dir());
     }
 
-    /// What could not be removed, until it is time to try it again.
+    /// Tell what could not be removed, until it is time to try it again.
     pub(super) fn stuck_removals(&self) -> BTreeSet<String> {
         self.removals.waiting()
     }
 
-    /// What is not in the trash any more, by the ledger, is forgotten.
+    /// Forget what is not in the trash any more, by the ledger.
     pub(super) fn see(&mut self, ledger: &Ledger) {
         self.removals.see(ledger);
     }
 
-    /// The volumes whose hosts are being looked for.
+    /// Return the volumes whose hosts are being looked for.
     #[cfg(test)]
     pub(super) fn looks(&self) -> &Looks {
         &self.looks

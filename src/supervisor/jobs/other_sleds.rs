@@ -1,6 +1,6 @@
-//! The word of a volume's other sleds, before one of its regions goes away for a moment. The supervisor
-//! has no way to them: whoever follows the job asks them. For a job that nobody follows it has it
-//! followed; and work that nobody waits for waits until the others are well, for as long as that takes.
+//! Word of a volume's other sleds, before one of its regions goes away for a moment. The supervisor has
+//! no way to them: whoever follows the job asks them. For a job that nobody follows it has it followed;
+//! and work that nobody waits for waits until the others are well, for as long as that takes.
 
 use crate::act::follower;
 use crate::decide::facts::Awaited;
@@ -15,19 +15,19 @@ use std::time::Duration;
 use tokio::time::sleep;
 use zbus::Connection;
 
-/// How long the word is waited for once somebody should follow the job.
+/// Time for which the word is waited for once somebody should follow the job.
 const WORD_LIMIT: Duration = Duration::from_secs(60);
-/// After this somebody is made to follow the job, if nobody who does has answered: of one that somebody has
-/// asked for, when that one would have answered. He may know better where the others are.
+/// Time after which somebody is made to follow the job, if nobody who does has answered: of one that
+/// somebody has asked for, when that one would have answered. He may know better where the others are.
 const FOLLOWED_LIMIT: Duration = Duration::from_secs(57);
-/// Of one that nobody waits for.
+/// Time after which somebody is made to follow one that nobody waits for.
 const UNFOLLOWED_LIMIT: Duration = Duration::from_secs(1);
-/// How long a turn is given up for another sled's.
+/// Time for which a turn is given up for another sled's.
 const YIELD_PAUSE: Duration = Duration::from_secs(1);
-/// How often those are asked again that were not well.
+/// Pause before those are asked again that were not well.
 const QUESTION_PAUSE: Duration = Duration::from_secs(5);
 
-/// What a job asks, of one region.
+/// Question that a job asks, of one region.
 pub(in crate::supervisor) struct Question<'a> {
     pub(in crate::supervisor) context: &'a Context,
     pub(in crate::supervisor) job: u64,
@@ -38,8 +38,8 @@ pub(in crate::supervisor) struct Question<'a> {
 }
 
 impl Question<'_> {
-    /// Whether there is somebody to ask. What does not serve makes nothing worse when it goes; one that is not
-    /// where the map has it serves those who are connected to it all the same.
+    /// Tell whether there is somebody to ask. What does not serve makes nothing worse when it goes; one that
+    /// is not where the map has it serves those who are connected to it all the same.
     pub(in crate::supervisor) async fn is_due(&self) -> bool {
         let (context, name, asks) = (self.context, &self.local.name, self.asks);
         if !asks.anybody(&context.config, name) {
@@ -49,7 +49,7 @@ impl Question<'_> {
         serves || (asks.patiently() && context.hosts(name).await.map_or(true, |hosts| !hosts.is_empty()))
     }
 
-    /// How the others are. Nobody's word is a no.
+    /// Ask how the others are. Nobody's word is a no.
     ///
     /// # Errors
     /// The job was cancelled.
@@ -72,7 +72,7 @@ impl Question<'_> {
         }
     }
 
-    /// Nobody has told.
+    /// Refuse, as nobody has told.
     fn unheard(&self) -> wire::Error {
         let (name, volume, job) = (&self.local.name, self.local.name.volume(), self.job);
         let message = format!(
@@ -87,7 +87,7 @@ impl Question<'_> {
         wire::Error::new(Refusal::SiblingUnknown, message, remedy)
     }
 
-    /// Waits until the others are well, for as long as that takes; until then that is a condition, and
+    /// Wait until the others are well, for as long as that takes; until then that is a condition, and
     /// nobody is kept back.
     ///
     /// # Errors
@@ -109,7 +109,7 @@ impl Question<'_> {
         self.context.tell(Event::Awaits(self.local.name.clone(), what)).await;
     }
 
-    /// Gives the region's turn up for a moment: another sled has its own, or is not well any more.
+    /// Give the region's turn up for a moment: another sled has its own, or is not well any more.
     ///
     /// # Errors
     /// The job was cancelled.

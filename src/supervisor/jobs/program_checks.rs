@@ -1,4 +1,4 @@
-//! Which programs were found to run a moment ago: many ask at once, and once is enough.
+//! Programs that were found to run a moment ago: many ask at once, and one check is enough.
 
 use crate::act::programs;
 use std::collections::HashMap;
@@ -8,18 +8,18 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-/// How long it is believed of a program that it runs, if nothing was done to its file.
+/// Time for which it is believed of a program that it runs, if nothing was done to its file.
 const CHECK_LIFETIME: Duration = Duration::from_secs(10);
 
-/// The programs that were found to run a moment ago: a restart looks when it is asked for and when its turn
-/// has come, and of many regions at once.
+/// Programs that were found to run a moment ago: a restart looks when it is asked for and when its turn has
+/// come, and of many regions at once.
 #[derive(Debug, Default)]
 pub(in crate::supervisor) struct Lately(Mutex<HashMap<Ran, Said>>);
 
-/// When a program has said that it runs, or that it does not and why.
+/// Time at which a program has said that it runs, or that it does not and why.
 type Said = (Instant, Result<(), String>);
 
-/// A file, as it was when its program ran, and for whom.
+/// File, as it was when its program ran, and for whom.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Ran {
     user: String,
@@ -35,7 +35,7 @@ impl Ran {
 }
 
 impl Lately {
-    /// Asks a program whether it runs, unless this file of it did lately. Whoever comes meanwhile gets the same
+    /// Ask a program whether it runs, unless this file of it did lately. Whoever comes meanwhile gets the same
     /// answer.
     pub(in crate::supervisor) async fn runs(
         &self,

@@ -1,5 +1,5 @@
-//! What is removed from the trash: one after the other. What could not be removed is tried again after
-//! ever longer, by one job of the supervisor's own. A job that somebody asked for is never that one: how it
+//! Removals from the trash, one after the other. What could not be removed is tried again after ever
+//! longer, by one job of the supervisor's own. A job that somebody asked for is never that one: how it
 //! ended is the answer to whoever asked.
 
 use crate::region::Ledger;
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 const FIRST_PAUSE: Duration = Duration::from_secs(10);
 const LONGEST_PAUSE: Duration = Duration::from_hours(1);
 
-/// What is being removed, and what could not be.
+/// Removals that are under way, and those that failed.
 #[derive(Debug, Default)]
 pub(in crate::supervisor) struct Removals {
     at_work: Option<AtWork>,
@@ -38,22 +38,23 @@ struct Failed {
 }
 
 impl Removals {
-    /// Whether something is being removed.
+    /// Tell whether something is being removed.
     pub(in crate::supervisor) fn is_busy(&self) -> bool {
         self.at_work.is_some()
     }
 
-    /// The supervisor's own job that has tried to remove this before, if one has.
+    /// Find the supervisor's own job that has tried to remove this before, if one has.
     pub(in crate::supervisor) fn own_job_of(&self, dir: &str) -> Option<u64> {
         self.failed.get(dir).and_then(|failed| failed.own)
     }
 
-    /// A job begins to remove something.
+    /// Record that a job begins to remove something.
     pub(in crate::supervisor) fn begin(&mut self, job: &wire::Job, dir: String) {
         self.at_work = Some(AtWork { job: job.id, unasked: job.unasked, dir });
     }
 
-    /// A job has ended. How long it is until it is tried again, if it is a removal that failed.
+    /// Record that a job has ended, and tell how long it is until it is tried again, if it is a
+    /// removal that failed.
     pub(in crate::supervisor) fn end(&mut self, job: u64, well: bool) -> Option<Duration> {
         let AtWork { unasked, dir, .. } = self.at_work.take_if(|running| running.job == job)?;
         let before = self.failed.remove(&dir);
@@ -66,13 +67,13 @@ impl Removals {
         Some(pause)
     }
 
-    /// Forgets what is not in the trash any more: what comes to lie there by the same name is another.
+    /// Forget what is not in the trash any more: what comes to lie there by the same name is another.
     pub(in crate::supervisor) fn see(&mut self, ledger: &Ledger) {
         let there: BTreeSet<_> = ledger.tombstones.iter().map(crate::region::Tombstone::dir).collect();
         self.failed.retain(|dir, _| there.contains(dir));
     }
 
-    /// What is not to be tried yet.
+    /// Tell what is not to be tried yet.
     pub(in crate::supervisor) fn waiting(&self) -> BTreeSet<String> {
         let now = Instant::now();
         self.failed.iter().filter(|(_, failed)| failed.again > now).map(|(dir, _)| dir.clone()).collect()

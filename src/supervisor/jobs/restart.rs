@@ -1,5 +1,5 @@
-//! Restarting, holding and releasing a region on request: one region of a volume at a time, each
-//! when its turn has come, and the next one only when the hosts are back on the last.
+//! Restarts, holds and releases of a region on request: one region of a volume at a time, each when
+//! its turn has come, and the next one only when the hosts are back on the last.
 
 use crate::act::units;
 use crate::check::Code;
@@ -26,13 +26,14 @@ use zbus::Connection;
 const TURN_LIMIT: Duration = Duration::from_secs(300);
 /// Longest time for which one is waited for.
 const BUSY_LIMIT: Duration = Duration::from_secs(6 * 3600);
-/// What took longer to be seen is old: if the word of other sleds did, this sled is looked at once more.
+/// Time that a look may take before what it has seen is old: if the word of other sleds took longer,
+/// this sled is looked at once more.
 const WORD_LIFETIME: Duration = Duration::from_secs(5);
-/// How often to ask whether it has.
+/// Time between questions whether it has come.
 const TURN_POLL: Duration = Duration::from_millis(250);
 
-/// Waits until a region's turn has come, and the hosts have caught up with the others. From then
-/// on its siblings stay, until the job ends.
+/// Wait until a region's turn has come, and the hosts have caught up with the others. From then on
+/// its siblings stay, until the job ends.
 ///
 /// # Errors
 /// Why it does not come: in words for an operator.
@@ -61,18 +62,18 @@ pub(in crate::supervisor) async fn turn(
     }
 }
 
-/// What comes of the look at the others.
+/// Next step, as it comes of the look at the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
     /// The region goes away for a moment.
     Goes,
     /// The turn is given up for a moment, and asked for again.
     GivesWay,
-    /// It has been waited for long enough.
+    /// The turn has been waited for long enough.
     Ends(&'static str),
 }
 
-/// What comes next, after so long.
+/// Decide what comes next, after so long.
 fn next(stay: Stay, patient: bool, waited: Duration) -> Next {
     match stay {
         Stay::Now => Next::Goes,
@@ -87,18 +88,18 @@ fn busy(local: &LocalRegion, why: &str) -> wire::Error {
     wire::Error::new(Refusal::Busy, message, "see sledctl jobs on these, and ask again")
 }
 
-/// Whether the volume's other regions stay when this one goes.
+/// Answer to whether the volume's other regions stay when this one goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stay {
-    /// They do, as was seen a moment ago.
+    /// The others stay, as was seen a moment ago.
     Now,
-    /// They did, when it was looked; what was seen last was long in coming.
+    /// The others stayed, when it was looked; what was seen last was long in coming.
     Then,
     /// Another sled has its own turn, or is not well any more.
     Not,
 }
 
-/// Looks whether the volume's other regions stay, and have what this one has: those of this sled, and then by
+/// Look whether the volume's other regions stay, and have what this one has: those of this sled, and then by
 /// their sleds' word the others, which are asked last, as of them nothing is heard by itself.
 async fn others_stay(question: &Question<'_>, manner: Manner) -> Result<Stay, wire::Error> {
     own_stay(question, manner).await?;
@@ -122,7 +123,7 @@ async fn others_stay(question: &Question<'_>, manner: Manner) -> Result<Stay, wi
     Ok(if told.elapsed() <= WORD_LIFETIME { Stay::Now } else { Stay::Then })
 }
 
-/// Makes sure of the volume's other regions on this sled.
+/// Make sure of the volume's other regions on this sled.
 ///
 /// # Errors
 /// What a host would miss.
@@ -145,7 +146,7 @@ async fn own_stay(question: &Question<'_>, manner: Manner) -> Result<(), wire::E
     Ok(())
 }
 
-/// Waits until a region's turn has come on this sled.
+/// Wait until a region's turn has come on this sled.
 async fn claim(
     context: &Context,
     job: u64,
@@ -172,7 +173,7 @@ async fn claim(
     }
 }
 
-/// Asks once whether a region's turn has come on this sled; if so, it lasts.
+/// Ask once whether a region's turn has come on this sled; if so, it lasts.
 async fn ask_for_turn(
     context: &Context,
     job: u64,
@@ -184,7 +185,6 @@ async fn ask_for_turn(
     answer.await.map_err(|_| wire::Error::new(Refusal::Stopping, "the supervisor is ending", "ask again in a moment"))
 }
 
-/// Restarts a region.
 pub(in crate::supervisor) async fn restart(
     context: &Context,
     job: u64,
@@ -206,19 +206,19 @@ pub(in crate::supervisor) async fn restart(
     Ok(format!("restarted; it was away for {served} ms, from its stop until it was seen to serve{back}"))
 }
 
-/// How long a region was away, from the moment at which systemd was asked to restart it.
+/// Time for which a region was away, from the moment at which systemd was asked to restart it.
 pub(in crate::supervisor) struct Away {
-    /// Until it was seen to serve again.
+    /// Time until it was seen to serve again.
     pub(in crate::supervisor) served: Duration,
-    /// Until the hosts that were connected were so again; `None` if nobody was.
+    /// Time until the hosts that were connected were so again; `None` if nobody was.
     pub(in crate::supervisor) hosts: Option<Duration>,
-    /// How often it had not gone on as it should, ever, when it was seen to serve again; `None` if the map
-    /// does not have it here any more.
+    /// Number of times that it had not gone on as it should, ever, when it was seen to serve again; `None`
+    /// if the map does not have it here any more.
     pub(in crate::supervisor) breaks: Option<u64>,
 }
 
-/// Restarts it, and waits until it serves and its hosts are back. That it serves is believed of the
-/// run that the restart has made, and of those after it: what was known of the one before is old.
+/// Restart it, and wait until it serves and its hosts are back. Its serving is believed of the run
+/// that the restart has made, and of those after it: what was known of the one before is old.
 pub(in crate::supervisor) async fn down_and_up(
     context: &Context,
     job: u64,
@@ -246,7 +246,7 @@ pub(in crate::supervisor) async fn down_and_up(
     Ok(Away { served, hosts: (!hosts.is_empty()).then(|| began.elapsed()), breaks })
 }
 
-/// Stops a region, and keeps it from running until it is released.
+/// Stop a region, and keep it from running until it is released.
 pub(in crate::supervisor) async fn hold(
     context: &Context,
     job: u64,
@@ -269,7 +269,7 @@ pub(in crate::supervisor) async fn hold(
     Ok("held; it does not run until it is released".into())
 }
 
-/// Lets a region run again.
+/// Let a region run again.
 pub(in crate::supervisor) async fn release(
     context: &Context,
     local: &LocalRegion,
@@ -284,7 +284,7 @@ pub(in crate::supervisor) async fn release(
     Ok("released; it is started as soon as everything is right".into())
 }
 
-/// Takes a hold away that `which` says is not to stay, and what led to it.
+/// Take a hold away that `which` says is not to stay, and what led to it.
 pub(in crate::supervisor) async fn forgive(
     context: &Context,
     name: &RegionName,
@@ -301,15 +301,15 @@ pub(in crate::supervisor) async fn forgive(
 /// Standing of a region, by the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::supervisor) enum Standing {
-    /// It is on record, and may run.
+    /// The region is on record, and may run.
     Kept,
-    /// It is kept from running.
+    /// The region is kept from running.
     Held,
-    /// It is not on record: it was deleted.
+    /// The region is not on record: it was deleted.
     Gone,
 }
 
-/// Standing of a region, by the ledger.
+/// Find the standing of a region, by the ledger.
 pub(in crate::supervisor) async fn standing(context: &Context, name: &RegionName) -> Result<Standing, wire::Error> {
     let ledger = on_record(context).await?;
     Ok(match (ledger.regions.contains_key(name), ledger.holds.contains_key(name)) {
@@ -328,7 +328,7 @@ async fn held(context: &Context, name: &RegionName) -> Result<Option<Hold>, wire
     Ok(on_record(context).await?.holds.remove(name))
 }
 
-/// The ledger, as it is on the disk.
+/// Read the ledger, as it is on the disk.
 pub(in crate::supervisor) async fn on_record(context: &Context) -> Result<Ledger, wire::Error> {
     let root = context.config.sled.storage.root.clone();
     let loaded = context.held(move || ledger::load(&root)).await?;

@@ -1,6 +1,6 @@
-//! What is looked at before a region that serves is stopped to be started again: whether it could
-//! start. One that runs has its files open and its program in memory, whatever became of either; once
-//! it is stopped, it stays away.
+//! Check before a region that serves is stopped to be started again: whether it could start. One that
+//! runs has its files open and its program in memory, whatever became of either; once it is stopped,
+//! it stays away.
 
 use crate::act::programs;
 use crate::check::Code;
@@ -16,8 +16,8 @@ use nix::unistd::User;
 use std::sync::Arc;
 use zbus::Connection;
 
-/// Whether a region that is what it should be, by this look at the disk, could start again. Of one that
-/// is not, or is held, others tell.
+/// Make sure that a region that is what it should be, by this look at the disk, could start again. Of
+/// one that is not, or is held, others tell.
 ///
 /// # Errors
 /// What would keep it from that.
@@ -40,7 +40,7 @@ pub(in crate::supervisor) async fn of_request(
     }
 }
 
-/// Whether a region could start again, by its files and by its program.
+/// Make sure that a region could start again, by its files and by its program.
 ///
 /// # Errors
 /// What would keep it from that.
@@ -53,7 +53,7 @@ pub(in crate::supervisor) async fn could_start(
     program(context, &local.name, bus).await
 }
 
-/// Whether a downstairs could start on a region's files.
+/// Make sure that a downstairs could start on a region's files.
 ///
 /// # Errors
 /// The first of them that it could not use.
@@ -74,7 +74,7 @@ pub(in crate::supervisor) async fn files(config: &Arc<Configuration>, local: &Lo
     Err(wire::Error::new(Code::RegionDamaged, message, remedy))
 }
 
-/// Whether the program that a region is to run is one, as the service user.
+/// Make sure that the program that a region is to run is one, as the service user.
 async fn program(context: &Context, name: &RegionName, bus: &Connection) -> Result<(), wire::Error> {
     let settings = &context.config.sled.downstairs;
     // Without the record its unit runs what it ran before.

@@ -1,5 +1,5 @@
-//! The long work, each kind from its turn to its end: what is asked of [`act`](crate::act), in
-//! which order, and how a failure reads.
+//! Long work, each kind from its turn to its end: what is asked of [`act`](crate::act), in which
+//! order, and how a failure reads.
 //!
 //! Each job is a task of its own, in which even a panic is an end that is heard of. It takes
 //! its own decisions only where time has passed since the request was granted.
@@ -34,10 +34,9 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// How often to look how far a removal is.
+/// Time between looks how far a removal is.
 const RUN_POLL: Duration = Duration::from_secs(1);
 
-/// What there is to do.
 pub(in crate::supervisor) enum Task {
     Create(LocalRegion),
     Delete(RegionName, Deletion),
@@ -47,17 +46,17 @@ pub(in crate::supervisor) enum Task {
     Restart(LocalRegion, Manner),
     Hold(LocalRegion, String, Manner),
     Release(LocalRegion),
-    /// Over all regions, of which this is the first.
+    /// Another program is rolled over all regions, of which this is the first.
     Upgrade(LocalRegion, Box<Upgrade>),
 }
 
 impl Task {
-    /// Whether what is promised to regions changes by it, or what is free.
+    /// Tell whether what is promised to regions changes by it, or what is free.
     fn changes(&self) -> bool {
         matches!(self, Self::Create(_) | Self::Delete(..) | Self::Restore(_) | Self::Purge(_) | Self::Adopt(..))
     }
 
-    /// The kind of the job that does it.
+    /// Name the kind of the job that does it.
     pub(in crate::supervisor) fn kind(&self) -> JobKind {
         match self {
             Self::Create(_) => JobKind::Create,
@@ -72,7 +71,7 @@ impl Task {
         }
     }
 
-    /// What its region is marked with from the beginning; `None`: its region is not marked.
+    /// Tell what its region is marked with from the beginning; `None`: its region is not marked.
     pub(in crate::supervisor) fn busy(&self) -> Option<Busy> {
         match self {
             Self::Create(_) => Some(Busy::Creating),
@@ -83,7 +82,7 @@ impl Task {
         }
     }
 
-    /// The region that it is done to.
+    /// Name the region that it is done to.
     pub(in crate::supervisor) fn region(&self) -> RegionName {
         match self {
             Self::Create(local)
@@ -99,7 +98,6 @@ impl Task {
 }
 
 impl Context {
-    /// Begins a job.
     pub(in crate::supervisor) fn begin(&self, id: u64, task: Task, bus: zbus::Connection, progress: Progress) {
         let (context, began, region, changes) = (self.clone(), Instant::now(), task.region(), task.changes());
         let end = move |region, result, disk| {
@@ -204,8 +202,8 @@ impl Context {
         done.await?.map_err(|why| failed(why.to_string()))
     }
 
-    /// Who is connected to the volume: by the ports of its regions on this sled, whoever listens
-    /// there, and by what runs on this region, wherever that listens.
+    /// Find who is connected to the volume: by the ports of its regions on this sled, whoever
+    /// listens there, and by what runs on this region, wherever that listens.
     pub(in crate::supervisor) async fn hosts(&self, name: &RegionName) -> Result<BTreeSet<IpAddr>, String> {
         let (config, name) = (self.config.clone(), name.clone());
         let look = move || -> std::io::Result<BTreeSet<IpAddr>> {

@@ -9,34 +9,34 @@ use crate::supervisor::jobs::Jobs;
 use crate::wire::{self, Refusal};
 use std::collections::BTreeMap;
 
-/// The jobs that are at a region, by the region.
+/// Jobs that are at a region, by the region.
 #[derive(Default)]
 pub(super) struct Turns(BTreeMap<RegionName, u64>);
 
 impl Turns {
-    /// The job that is at a region.
+    /// Name the job that is at a region.
     pub(super) fn at(&self, region: &RegionName) -> Option<u64> {
         self.0.get(region).copied()
     }
 
-    /// A job is at a region now.
+    /// Record that a job is at a region now.
     pub(super) fn begin(&mut self, region: RegionName, job: u64) {
         self.0.insert(region, job);
     }
 
-    /// Nobody is at a region any more.
+    /// Record that nobody is at a region any more.
     pub(super) fn end(&mut self, region: &RegionName) {
         self.0.remove(region);
     }
 
-    /// A job leaves every region that it was at: which these are.
+    /// Let a job leave every region that it was at, and tell which these are.
     pub(super) fn leave(&mut self, job: u64) -> Vec<RegionName> {
         let own: Vec<_> = self.0.iter().filter(|(_, at)| **at == job).map(|(region, _)| region.clone()).collect();
         own.iter().for_each(|region| _ = self.0.remove(region));
         own
     }
 
-    /// Gives a job its turn at a region, if it has come.
+    /// Give a job its turn at a region, if it has come.
     fn grant(
         &mut self,
         (job, region, manner): (u64, RegionName, Manner),
@@ -61,7 +61,7 @@ impl Turns {
 }
 
 impl Jobs {
-    /// Gives a job its turn at a region, if it has come.
+    /// Give a job its turn at a region, if it has come.
     pub(in crate::supervisor) fn grant_turn(&mut self, asked: Claim, config: &Configuration, facts: &mut Facts) {
         let Claim { job, region, manner, reply } = asked;
         _ = reply.send(self.turns.grant((job, region, manner), config, facts));
@@ -72,7 +72,7 @@ impl Jobs {
         self.turns.at(region) == Some(job)
     }
 
-    /// A job does not need a region any more.
+    /// Free a region that a job does not need any more.
     pub(in crate::supervisor) fn free(&mut self, region: &RegionName, job: u64, facts: &mut Facts) {
         if self.is_at(region, job) {
             self.turns.end(region);
@@ -87,7 +87,7 @@ mod tests {
     use crate::config;
     use crate::decide::turns::Asks;
 
-    /// What was known of who is at what is so after a turn that has not come, too.
+    /// Knowledge of who is at what is the same after a turn that has not come, too.
     #[test]
     fn a_claim_changes_nothing_but_whose_turn_it_is() {
         let (config, mut facts, mut turns) = (config::shipped(""), Facts::default(), Turns::default());

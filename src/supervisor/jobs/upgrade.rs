@@ -1,8 +1,8 @@
-//! Another downstairs program, rolled over every region of the sled: one after the other, each
-//! watched before the next, and back by itself as soon as one does not serve with it.
+//! Upgrade to another downstairs program, rolled over every region of the sled: one after the
+//! other, each watched before the next, and back by itself as soon as one does not serve with it.
 //!
-//! What regions are to run is on record before anything is restarted: after a crash the roll goes
-//! on where it was.
+//! The record says what regions are to run before anything is restarted: after a crash the roll
+//! goes on where it was.
 
 mod taking_back;
 
@@ -30,14 +30,14 @@ use zbus::Connection;
 const PROGRAM_POLL: Duration = Duration::from_millis(100);
 const PROGRAM_POLL_COUNT: usize = 30;
 
-/// What to roll.
+/// Program to roll, by where it comes from.
 #[derive(Debug, Clone)]
 pub(in crate::supervisor) enum Cargo {
-    /// This program, which somebody brought from there.
+    /// The program that somebody brought, from there.
     Brought(Bytes, PathBuf),
-    /// The one of `sled.toml`.
+    /// The program of `sled.toml`.
     Configured,
-    /// What a roll was at that was cut short.
+    /// The program of a roll that was cut short.
     Unfinished,
 }
 
@@ -48,12 +48,12 @@ pub(in crate::supervisor) struct Upgrade {
     pub(in crate::supervisor) spoken: Spoken,
 }
 
-/// What the hosts that are connected speak: the version of its messages that their downstairs
+/// Language of the hosts that are connected: the version of the messages that their downstairs
 /// understands.
 pub(in crate::supervisor) enum Spoken {
     /// Nobody is connected.
     Nothing,
-    /// This version.
+    /// The hosts speak this version.
     Version(u32),
     /// Somebody is connected, and what to is not known.
     Unknown,
@@ -64,13 +64,13 @@ struct Rolling<'a> {
     context: &'a Context,
     job: u64,
     force: bool,
-    /// Whether the other sleds of a volume are asked.
+    /// Choice whether the other sleds of a volume are asked.
     asks: Asks,
     bus: &'a Connection,
     progress: &'a Progress,
 }
 
-/// Stages a program and rolls it over every region; or goes on with a roll that was cut short.
+/// Stage a program and roll it over every region; or go on with a roll that was cut short.
 pub(in crate::supervisor) async fn upgrade(
     context: &Context,
     job: u64,
@@ -120,7 +120,7 @@ pub(in crate::supervisor) async fn upgrade(
     }
 }
 
-/// Does something that waits for the disk, aside from the loop.
+/// Do something that waits for the disk, aside from the loop.
 async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, wire::Error> {
     tokio::task::spawn_blocking(work).await.map_err(|why| cut_short(&why))
 }
@@ -145,7 +145,7 @@ async fn save(record: &Programs) -> Result<(), wire::Error> {
 }
 
 impl Rolling<'_> {
-    /// Puts the program on record, if it is one that may be rolled.
+    /// Put the program on record, if it is one that may be rolled.
     async fn stage(&self, record: &mut Programs, order: Upgrade) -> Result<Option<String>, wire::Error> {
         let known = record.clone();
         aside(move || programs::sweep(&known)).await?;
@@ -178,7 +178,7 @@ impl Rolling<'_> {
         Ok(Some(copied.digest))
     }
 
-    /// Forgets what nothing runs any more; systemd knows it before the files go.
+    /// Forget what nothing runs any more; systemd knows it before the files go.
     async fn tidy(&self, record: &mut Programs) -> Result<(), wire::Error> {
         record.forget_unused();
         save(record).await?;
@@ -187,7 +187,8 @@ impl Rolling<'_> {
         aside(move || programs::sweep(&known)).await
     }
 
-    /// Hosts that are connected speak one version of the messages, and no other.
+    /// Make sure that the program fits the hosts: those that are connected speak one version of the
+    /// messages, and no other.
     fn fits(&self, program: &Program, spoken: &Spoken) -> Result<(), String> {
         match spoken {
             Spoken::Unknown if !self.force => {
@@ -210,7 +211,7 @@ impl Rolling<'_> {
         current.map_or_else(configured, |staged| staged.program.version.clone())
     }
 
-    /// Makes systemd know what each region is to run.
+    /// Make systemd know what each region is to run.
     async fn refresh(&self) -> Result<(), wire::Error> {
         let failed = |why: units::NotRefreshed| {
             wire::Error::new(Refusal::UpgradeFailed, format!("systemd: {why}"), "systemctl status")
@@ -218,7 +219,7 @@ impl Rolling<'_> {
         units::refresh(self.bus, &self.context.config).await.map_err(failed)
     }
 
-    /// Rolls over every region that does not run the program yet. The number that was restarted.
+    /// Roll over every region that does not run the program yet, and count those that were restarted.
     async fn roll(&self, record: &mut Programs) -> Result<usize, wire::Error> {
         let (all, mut restarted) = (self.regions().await?, 0);
         for (number, local) in all.iter().enumerate() {
@@ -246,7 +247,7 @@ impl Rolling<'_> {
         Ok(!mapped || restart::standing(self.context, &local.name).await? == Standing::Gone)
     }
 
-    /// Rolls over one region; whether that was restarted.
+    /// Roll over one region, and tell whether that was restarted.
     async fn roll_over(&self, record: &mut Programs, local: &LocalRegion) -> Result<bool, wire::Error> {
         self.progress.step(format!("{}: its turn is waited for", local.name), 0, 0);
         if restart::is_held(self.context, &local.name).await? {
@@ -264,7 +265,7 @@ impl Rolling<'_> {
         Ok(true)
     }
 
-    /// Sees that nothing runs anything else.
+    /// See that nothing runs anything else.
     async fn check_all(&self, record: &Programs, all: &[LocalRegion]) -> Result<(), wire::Error> {
         for local in all {
             if self.main_pid(local).await?.is_some() {
@@ -288,7 +289,7 @@ impl Rolling<'_> {
         Ok(true)
     }
 
-    /// The process of a region, if it runs. That systemd does not tell is no answer.
+    /// Find the process of a region, if it runs. No word from systemd is no answer.
     async fn main_pid(&self, local: &LocalRegion) -> Result<Option<u32>, wire::Error> {
         units::main_pid(self.bus, &local.name).await.map_err(|why| {
             let message = format!("{}: systemd does not tell which process it has: {why}", local.name);
@@ -296,7 +297,7 @@ impl Rolling<'_> {
         })
     }
 
-    /// Waits until a region serves that is about to.
+    /// Wait until a region serves that is about to.
     async fn serves_soon(&self, local: &LocalRegion) -> Result<(), String> {
         if self.context.serving.borrow().contains_key(&local.name) {
             return Ok(());
@@ -305,7 +306,7 @@ impl Rolling<'_> {
         host_redundancy::wait_until_it_serves(self.context, local, self.bus, None).await
     }
 
-    /// Puts on record that a region is to run the program from now on.
+    /// Put on record that a region is to run the program from now on.
     async fn note(&self, record: &mut Programs, local: &LocalRegion) -> Result<(), wire::Error> {
         if let Some(roll) = record.rolling.as_mut().filter(|roll| !roll.done.contains(&local.name)) {
             roll.done.push(local.name.clone());
@@ -315,14 +316,14 @@ impl Rolling<'_> {
         Ok(())
     }
 
-    /// The regions that are on record.
+    /// Return the regions that are on record.
     async fn regions(&self) -> Result<Vec<LocalRegion>, wire::Error> {
         let known = restart::on_record(self.context).await?.regions;
         Ok(self.context.config.local_regions().into_iter().filter(|local| known.contains_key(&local.name)).collect())
     }
 
-    /// Gives one region the program, restarts it, and watches it. With force one that does not serve
-    /// is only given it, and restarted.
+    /// Give one region the program, restart it, and watch it. With force one that does not serve is
+    /// only given it, and restarted.
     async fn switch(&self, record: &mut Programs, local: &LocalRegion) -> Result<(), wire::Error> {
         let failed = |why: String| wire::Error::new(Refusal::UpgradeFailed, format!("{}: {why}", local.name), "");
         let served = if self.force {

@@ -1,10 +1,10 @@
-//! One region under another program, watched before the next one gets it. Nobody is connected to it: that
-//! it goes on serving is all that can be seen.
+//! Watch over one region under another program, before the next one gets it. Nobody is connected to it:
+//! all that can be seen is that it goes on serving.
 //!
-//! What counts is how it goes on by itself. One that ends, hangs, or has to be stopped or restarted
-//! unasked has not done well, even if it serves again a moment later. One that somebody has restarted
-//! is watched anew, within one time for all of it; one that was held, deleted or taken out of the map
-//! has nothing to do with the program any more.
+//! The region is judged by how it goes on by itself. One that ends, hangs, or has to be stopped or
+//! restarted unasked has not done well, even if it serves again a moment later. One that somebody has
+//! restarted is watched anew, within one time for all of it; one that was held, deleted or taken out
+//! of the map has nothing to do with the program any more.
 
 use crate::act::units;
 use crate::decide::facts::Run;
@@ -22,19 +22,19 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use zbus::Connection;
 
-/// How many times as long as it is to serve the watch may take, beside the time to come up.
+/// Factor by which the watch may be longer than the region is to serve, beside the time to come up.
 const TIMES: u32 = 3;
-/// How often to look what is on record of one that does not serve.
+/// Time between looks at what is on record of one that does not serve.
 const SIGHT_POLL: Duration = Duration::from_secs(1);
-/// Later than anybody waits.
+/// Time that is later than anybody waits.
 const NEVER: Duration = Duration::from_secs(30 * 365 * 86_400);
 
-/// What is seen of a region.
+/// Sight of a region: what is seen of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Sight {
-    /// How often it has not gone on as it should, ever; `None` if the map does not have it here.
+    /// Number of times that it has not gone on as it should, ever; `None` if the map does not have it here.
     breaks: Option<u64>,
-    /// The run in which it serves, if it does.
+    /// Run in which it serves, if it does.
     run: Option<Run>,
 }
 
@@ -49,26 +49,26 @@ impl Sight {
     }
 }
 
-/// What comes of a look.
+/// Finding of a look.
 #[derive(Debug, PartialEq, Eq)]
 enum Found {
     /// Nothing yet; if nothing happens, not before then.
     Until(Instant),
-    /// It has served for long enough.
+    /// The region has served for long enough.
     Well,
-    /// It is not in the map any more.
+    /// The region is not in the map any more.
     Gone,
-    /// It has not done well, and why.
+    /// The region has not done well, and why.
     Broken(String),
 }
 
-/// The watch over one region.
+/// Watch over one region.
 struct Vigil {
-    /// For how long it is to serve.
+    /// Time for which it is to serve.
     steady: Duration,
-    /// How long it may take to serve again.
+    /// Time that it may take to serve again.
     patience: Duration,
-    /// When it is over in any case.
+    /// Time at which it is over in any case.
     end: Instant,
     before: Option<u64>,
     run: Option<Run>,
@@ -111,7 +111,7 @@ fn later(at: Instant, time: Duration) -> Instant {
     at.checked_add(time).unwrap_or_else(|| at + NEVER)
 }
 
-/// Watches a region until it has served for `downstairs.steady_after`, counted on from `before`: how often it
+/// Watch a region until it has served for `downstairs.steady_after`, counted on from `before`: how often it
 /// had broken, ever, when it was first seen to serve after its restart. Whoever has something to do with it
 /// meanwhile does not wait until then.
 ///

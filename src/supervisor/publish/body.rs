@@ -1,4 +1,4 @@
-//! A body of JSON, as the faces send it. Never what is in it.
+//! Body of JSON, as the faces send it. Never what is in it.
 
 use crate::clean;
 use bytes::Bytes;
@@ -6,7 +6,7 @@ use serde::Serialize;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
-/// A body as it is sent. Every wire type has a JSON form; should one not, the error is sent.
+/// Write a body as it is sent. Every wire type has a JSON form; should one not, the error is sent.
 pub(crate) fn body(value: &impl Serialize) -> Bytes {
     let text = serde_json::to_string_pretty(value).map(|text| clean::json(&text).into_owned() + "\n");
     text.unwrap_or_else(|why| format!("{{\"error\":{why:?}}}")).into()
@@ -22,7 +22,7 @@ impl Body {
         Self(Arc::new(LazyLock::new(Box::new(write))))
     }
 
-    /// Its bytes.
+    /// Return its bytes, written now if they have not been.
     pub fn bytes(&self) -> Bytes {
         (**self.0).clone()
     }

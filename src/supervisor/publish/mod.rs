@@ -1,4 +1,4 @@
-//! The verdict as the faces show it.
+//! Verdict as the faces show it.
 //!
 //! | module | job |
 //! |---|---|

@@ -1,5 +1,5 @@
-//! The last verdict as the faces show it: times are put to it, every body is serialised once at most,
-//! and a volume's revision grows when its body changes.
+//! Last verdict as the faces show it: times are put to it, every body is serialised once at most, and
+//! a volume's revision grows when its body changes.
 
 use crate::check::Severity;
 use crate::clean;
@@ -23,58 +23,58 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 
-/// What the faces show.
+/// Verdict, and all else that the faces show.
 #[derive(Debug, Default)]
 pub struct Bulletin {
-    /// The volumes with a region on this sled, by name.
+    /// Volumes with a region on this sled, by name.
     pub volumes: BTreeMap<VolumeName, Page>,
-    /// The other volumes of the map, with the sleds that carry them.
+    /// Other volumes of the map, with the sleds that carry them.
     pub elsewhere: BTreeMap<VolumeName, Vec<SledName>>,
-    /// All that is shown of the sled.
+    /// View of the sled: all that is shown of it.
     pub whole: Option<Arc<wire::Sled>>,
-    /// The body of `/v1/volumes`.
+    /// Body of `/v1/volumes`.
     pub brief: Body,
-    /// The body of `/v1/sled`.
+    /// Body of `/v1/sled`.
     pub sled: Body,
-    /// The body of `/v1/storage`.
+    /// Body of `/v1/storage`.
     pub storage: Body,
-    /// The body of `/v1/maintenance`.
+    /// Body of `/v1/maintenance`.
     pub maintenance: Body,
-    /// Every job that is remembered.
+    /// Jobs that are remembered, every one.
     pub jobs: Arc<BTreeMap<u64, wire::Job>>,
-    /// The hosts and sleds of the map, and who is connected: they are never without a place to ask.
+    /// Hosts and sleds of the map, and who is connected: they are never without a place to ask.
     pub known: BTreeSet<IpAddr>,
-    /// The names by which this sled may be asked over HTTP, beside those that are private to a network.
+    /// Names by which this sled may be asked over HTTP, beside those that are private to a network.
     pub names: BTreeSet<String>,
-    /// Why there is no verdict at all.
+    /// Reason why there is no verdict at all.
     pub broken: Option<wire::Error>,
 }
 
-/// The body of one volume.
+/// Page of one volume: its body.
 #[derive(Debug, Clone)]
 pub struct Page {
     /// A host may attach it now.
     pub ready: bool,
-    /// Changes when the body does.
+    /// Revision, which changes when the body does.
     pub revision: u64,
-    /// The body.
+    /// Body of the page.
     pub body: Body,
 }
 
-/// The state of a region, and since when it is in it.
+/// State of a region, and since when it is in it.
 #[derive(Debug, Clone, Copy)]
 struct Stamped {
     state: State,
-    /// By the clock, as it is shown.
+    /// Time by the clock, as it is shown.
     since: Timestamp,
-    /// As this supervisor has seen it.
+    /// Moment at which this supervisor has seen it.
     seen: Instant,
 }
 
-/// What is known of a condition or state beyond the verdict: since when it holds.
+/// Times since which conditions or states hold: the verdict does not know them.
 type Since<K> = BTreeMap<K, Timestamp>;
 
-/// Makes bulletins of verdicts, and publishes them.
+/// Maker of bulletins from verdicts, which it publishes.
 pub(in crate::supervisor) struct Publisher {
     config: Arc<Configuration>,
     out: watch::Sender<Option<Arc<Bulletin>>>,
@@ -86,12 +86,12 @@ pub(in crate::supervisor) struct Publisher {
     volumes: BTreeMap<VolumeName, wire::Volume>,
     status: Option<String>,
     memory: Memory,
-    /// Who is waiting until what is known now has been published.
+    /// Channels to those who wait until what is known now has been published.
     waiting: Vec<oneshot::Sender<()>>,
 }
 
 impl Publisher {
-    /// `memory` is what an earlier supervisor of this boot has told.
+    /// Begin with nothing published; `memory` is what an earlier supervisor of this boot has told.
     pub(in crate::supervisor) fn new(
         config: Arc<Configuration>,
         out: watch::Sender<Option<Arc<Bulletin>>>,
@@ -112,17 +112,17 @@ impl Publisher {
         }
     }
 
-    /// Whether anything was published yet.
+    /// Tell whether anything was published yet.
     pub(in crate::supervisor) fn has_published(&self) -> bool {
         self.status.is_some()
     }
 
-    /// The last verdict in a line, for `systemctl status`.
+    /// Give the last verdict in a line, for `systemctl status`.
     pub(in crate::supervisor) fn status(&self) -> Option<String> {
         self.status.clone()
     }
 
-    /// Shows another configuration from now on.
+    /// Show another configuration from now on.
     pub(in crate::supervisor) fn configure(&mut self, config: Arc<Configuration>) {
         self.config = config;
         let here: Vec<_> = self.config.local_regions().into_iter().map(|local| local.name).collect();
@@ -130,7 +130,7 @@ impl Publisher {
         self.volumes.retain(|volume, _| here.iter().any(|name| name.volume() == volume));
     }
 
-    /// Whether a volume may be attached, as was last published; and if not, what was said of it.
+    /// Tell whether a volume may be attached, as was last published; and if not, what was said of it.
     pub(in crate::supervisor) fn ready(&self, volume: &VolumeName) -> Result<(), &[wire::Check]> {
         match self.volumes.get(volume) {
             Some(volume) if volume.ready => Ok(()),
@@ -139,7 +139,7 @@ impl Publisher {
         }
     }
 
-    /// The identities of a volume's regions on this sled, as was last published.
+    /// Tell the identities of a volume's regions on this sled, as was last published.
     pub(in crate::supervisor) fn uuids(&self, volume: &VolumeName) -> BTreeMap<RegionName, uuid::Uuid> {
         let regions = self.volumes.get(volume).into_iter().flat_map(|volume| &volume.regions);
         regions.filter_map(|region| Some((region.name.clone(), region.uuid?))).collect()
@@ -151,7 +151,6 @@ impl Publisher {
         Some(stamped.seen.elapsed())
     }
 
-    /// Publishes a verdict.
     pub(in crate::supervisor) fn publish(
         &mut self,
         facts: &Facts,
@@ -189,12 +188,12 @@ impl Publisher {
         self.waiting.drain(..).for_each(|waiting| _ = waiting.send(()));
     }
 
-    /// Tells when what is known now has been published.
+    /// Tell when what is known now has been published.
     pub(in crate::supervisor) fn tell_when_shown(&mut self, whom: oneshot::Sender<()>) {
         self.waiting.push(whom);
     }
 
-    /// Answers when what is known now has been published: who asks then sees what was answered.
+    /// Answer when what is known now has been published: who asks then sees what was answered.
     pub(in crate::supervisor) fn answer_when_shown<T: Send + 'static>(
         &mut self,
         tasks: &Tasks,
@@ -243,7 +242,7 @@ impl Publisher {
         }
     }
 
-    /// Puts times to the findings, and writes those that are new or gone to the journal.
+    /// Put times to the findings, and write those that are new or gone to the journal.
     fn stamp_findings(&mut self, findings: &[Finding], now: Timestamp) -> Vec<wire::Check> {
         let mut held = BTreeMap::new();
         let checks = findings.iter().map(|finding| {
@@ -271,7 +270,7 @@ impl Publisher {
         checks
     }
 
-    /// Tells the next supervisor of this boot since when what is so.
+    /// Tell the next supervisor of this boot since when what is so.
     fn tell_the_next(&mut self, facts: &Facts) {
         let conditions = self.conditions.iter().map(|((code, subject), since)| (*code, subject.clone(), *since));
         let states = self.states.iter().map(|(name, stamped)| (name.clone(), (stamped.state, stamped.since)));
@@ -282,7 +281,7 @@ impl Publisher {
         self.memory.tell(now);
     }
 
-    /// A volume's body; its revision grows if anything but the time of it has changed.
+    /// Make a volume's body; its revision grows if anything but the time of it has changed.
     fn volume(
         &self,
         name: &VolumeName,
@@ -351,7 +350,7 @@ impl Publisher {
         })
     }
 
-    /// The peers of a region, by name where the map has one.
+    /// List the peers of a region, by name where the map has one.
     fn connected(&self, region: &crate::decide::facts::Region) -> Vec<wire::Peer> {
         let peers = region.sockets.iter().flat_map(|sockets| &sockets.connected);
         let named = |peer: &wire::Peer| {
@@ -408,7 +407,7 @@ impl Publisher {
     }
 }
 
-/// Since when a condition held that an earlier supervisor has seen; that is asked once.
+/// Tell since when a condition held that an earlier supervisor has seen; that is asked once.
 fn seen_before(earlier: &mut Told, key: &(crate::check::Code, String)) -> Option<Timestamp> {
     let at = earlier.conditions.iter().position(|(code, subject, _)| (code, subject) == (&key.0, &key.1))?;
     Some(earlier.conditions.swap_remove(at).2)
@@ -426,7 +425,7 @@ fn announce(finding: &Finding) {
     }
 }
 
-/// The pages of a sled's volumes.
+/// Make the pages of a sled's volumes.
 fn pages(sled: &Arc<wire::Sled>) -> BTreeMap<VolumeName, Page> {
     let page = |(at, volume): (usize, &wire::Volume)| {
         let sled = sled.clone();

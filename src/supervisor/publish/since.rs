@@ -1,5 +1,5 @@
-//! What the next supervisor is told of since when things are so. It is written whenever it changes, by one
-//! writer, aside from the loop.
+//! Times since which things are so, for the next supervisor to be told. This is written whenever it
+//! changes, by one writer, aside from the loop.
 
 use crate::store::since::{self, Since};
 use crate::supervisor::tasks::Tasks;
@@ -10,7 +10,7 @@ use tokio::sync::watch;
 /// late.
 const EARLIER_LIFETIME: Duration = Duration::from_secs(60);
 
-/// What was told, and what is to be.
+/// Memory of what was told, and what is to be.
 #[derive(Debug)]
 pub(in crate::supervisor) struct Memory {
     earlier: Since,
@@ -19,7 +19,8 @@ pub(in crate::supervisor) struct Memory {
 }
 
 impl Memory {
-    /// What an earlier supervisor of this boot has told, and the writer of what is told the next.
+    /// Begin with what an earlier supervisor of this boot has told, and the writer of what is told
+    /// the next.
     pub(in crate::supervisor) fn begin(earlier: Since, tasks: &Tasks) -> Self {
         let (tell, mut told) = watch::channel(earlier.clone());
         tasks.run(|_| None, async move {
@@ -38,7 +39,7 @@ impl Memory {
         Self { earlier, began: Instant::now(), tell }
     }
 
-    /// What an earlier supervisor saw, and has not been seen again yet.
+    /// Return what an earlier supervisor saw, and has not been seen again yet.
     pub(in crate::supervisor) fn earlier(&mut self) -> &mut Since {
         if self.began.elapsed() > EARLIER_LIFETIME {
             self.earlier = Since::default();
@@ -46,7 +47,7 @@ impl Memory {
         &mut self.earlier
     }
 
-    /// Tells the next supervisor how it is, and what may be seen again.
+    /// Tell the next supervisor how it is, and what may be seen again.
     pub(in crate::supervisor) fn tell(&mut self, mut now: Since) {
         let earlier = self.earlier().clone();
         now.conditions.extend(earlier.conditions);

@@ -10,7 +10,7 @@ use crate::times;
 use crate::wire;
 use jiff::SignedDuration;
 
-/// A region's identity: the one on record, or else the one that lies on disk.
+/// Find a region's identity: the one on record, or else the one that lies on disk.
 pub(in crate::supervisor) fn uuid(facts: &Facts, name: &RegionName) -> Option<uuid::Uuid> {
     let disk = facts.disk.as_ref()?;
     let recorded = disk.ledger.as_ref().ok().and_then(|ledger| ledger.regions.get(name)).map(|record| record.uuid);
@@ -43,7 +43,7 @@ fn ledger(disk: &Disk) -> Option<&Ledger> {
     disk.ledger.as_ref().ok()
 }
 
-/// The storage in short.
+/// Describe the storage in short.
 pub(in crate::supervisor) fn storage(config: &Configuration, disk: Option<&Disk>) -> wire::Storage {
     let regions = disk.and_then(ledger).into_iter().flat_map(|ledger| ledger.regions.values());
     let surveyed = disk.into_iter().flat_map(|disk| disk.surveys.values().map(|survey| survey.allocated));
@@ -58,7 +58,7 @@ pub(in crate::supervisor) fn storage(config: &Configuration, disk: Option<&Disk>
     }
 }
 
-/// The storage in every detail.
+/// Describe the storage in every detail.
 pub(in crate::supervisor) fn storage_detail(config: &Configuration, facts: &Facts) -> wire::StorageDetail {
     let disk = facts.disk.as_ref();
     let mark = disk.and_then(|disk| disk.mark.as_ref().ok()?.as_ref());

@@ -1,4 +1,4 @@
-//! What somebody wants of a volume, who it is, and what was done for him.
+//! Orders of tickets: what somebody wants of a volume, who it is, and what was done for him.
 
 use crate::kernel::presence::{Presence, Sight};
 use crate::names::VolumeName;
@@ -16,11 +16,11 @@ pub(in crate::supervisor) type Reply = oneshot::Sender<Result<Answer, wire::Erro
 
 /// Asker of something.
 pub(in crate::supervisor) struct Asker {
-    /// The host that it is for.
+    /// Host that it is for.
     pub(in crate::supervisor) host: IpAddr,
-    /// Whether it is there still, where that matters.
+    /// Presence of the host: whether it is there still, where that matters.
     pub(in crate::supervisor) there: Presence,
-    /// Where the answer goes.
+    /// Channel for the answer.
     pub(in crate::supervisor) answer: Reply,
 }
 
@@ -30,52 +30,52 @@ pub(in crate::supervisor) struct Order {
     pub(in crate::supervisor) wish: Wanted,
 }
 
-/// What is wanted of a volume, for a host.
+/// Wish that somebody has of a volume, for a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::supervisor) enum Wanted {
     /// A ticket.
     Ticket(Attach),
-    /// That it is let in again, or cut off.
+    /// The host is to be let in again, or cut off.
     Permit(bool),
-    /// That it does not hold its ticket any more: the one with this generation, or whichever.
+    /// The host is not to hold its ticket any more: the one with this generation, or whichever.
     LetGo(Option<u64>),
-    /// That the record says again what it said.
+    /// The record is to say again what it said.
     Rewrite,
 }
 
-/// What was done for a volume's ticket.
+/// Result of what was done for a volume's ticket.
 pub(in crate::supervisor) struct Served {
     pub(in crate::supervisor) volume: VolumeName,
-    /// The disk that it is on record on.
+    /// Disk that it is on record on.
     pub(in crate::supervisor) disk: Uuid,
     pub(in crate::supervisor) recorded: Recorded,
-    /// Whether the ledger knows that there is a record.
+    /// The ledger knows that there is a record.
     pub(in crate::supervisor) listed: bool,
     pub(in crate::supervisor) fence: Outcome,
-    /// The sockets that were destroyed and that a downstairs has not let go of yet, by inode.
+    /// Sockets that were destroyed and that a downstairs has not let go of yet, by inode.
     pub(in crate::supervisor) lingering: HashSet<u64>,
 }
 
-/// What was put on record: nothing that is not is ever believed.
+/// Grant that was put on record: nothing that is not is ever believed.
 pub(in crate::supervisor) enum Recorded {
-    /// This.
+    /// This grant was.
     Grant(Grant),
-    /// Nothing: what was on record is so still.
+    /// Nothing was: the record says what it said.
     Nothing,
 }
 
-/// What became of whom the units let in.
+/// Outcome for the fence, whom the units let in.
 pub(in crate::supervisor) enum Outcome {
-    /// It is as it was.
+    /// The fence is as it was.
     Untouched,
-    /// It is this now.
+    /// The fence is this now.
     Now(Fence),
-    /// It may have been changed in part.
+    /// The fence may have been changed in part.
     Unknown,
 }
 
 impl Served {
-    /// Nobody knows what was done.
+    /// Report that nobody knows what was done.
     pub(in crate::supervisor) fn cut_short(volume: VolumeName, disk: Uuid) -> Self {
         let (recorded, fence) = (Recorded::Nothing, Outcome::Unknown);
         Self { volume, disk, recorded, listed: false, fence, lingering: HashSet::new() }
@@ -87,8 +87,8 @@ impl Order {
         _ = self.asker.answer.send(self.wish.refused(refusal));
     }
 
-    /// Whether whoever asked is there to be answered. What an operator wants is done all the same,
-    /// once it was begun.
+    /// Tell whether whoever asked is there to be answered. What an operator wants is done all the
+    /// same, once it was begun.
     pub(super) async fn is_awaited(&self) -> Sight {
         match self.wish {
             Wanted::Ticket(_) | Wanted::LetGo(_) if self.asker.answer.is_closed() => Sight::Gone,

@@ -15,11 +15,12 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// What generation each order gets.
+/// Generations that the orders get.
 type Given = Vec<Result<u64, wire::Error>>;
 
 impl Attempt {
-    /// Whether any of them can be granted a generation: if not, nobody is cut off for it.
+    /// Make sure that at least one of them can be granted a generation: if none can, nobody is cut
+    /// off for it.
     pub(super) async fn may_grant(&self, batch: &[Order]) -> Result<(), wire::Error> {
         let (written, now) = (self.highest_written().await?, Timestamp::now());
         let given = self.generations(batch, self.known.grant.generation, written, now);
@@ -27,8 +28,8 @@ impl Attempt {
         if given.iter().any(Result::is_ok) { Ok(()) } else { refused.map_or(Ok(()), Err) }
     }
 
-    /// The record, open to be written; begun if there is none, and then the ledger knows of it before
-    /// anything is in it.
+    /// Open the record to be written; begin one if there is none, and then the ledger knows of it
+    /// before anything is in it.
     pub(super) async fn open_book(&self, ticket: bool) -> Result<Book, wire::Error> {
         let (config, disk, volume) = (self.at.context.config.clone(), self.at.disk, self.at.volume.clone());
         let listed = self.known.listed.load(Ordering::Relaxed);
@@ -70,7 +71,7 @@ impl Attempt {
         Ok(book)
     }
 
-    /// Puts what is wanted on record.
+    /// Put what is wanted on record.
     pub(super) async fn record(&mut self, batch: &[Order]) -> Result<(), RefusedTicket> {
         let now = Timestamp::now();
         let ticket = batch.iter().any(|order| matches!(order.wish, Wanted::Ticket(_)));
@@ -90,7 +91,7 @@ impl Attempt {
         Ok(())
     }
 
-    /// Puts the next grant on record; of each order, the generation that is in it.
+    /// Put the next grant on record, and with it the generation of each order.
     ///
     /// What was written to the regions is looked at meanwhile, for a host waits for both: hardly
     /// ever does it tell anything new, and then the record, which nobody was told of, is made again.
@@ -130,7 +131,7 @@ impl Attempt {
         recorded
     }
 
-    /// The generations for these orders, one above the other.
+    /// Find the generations for these orders, one above the other.
     fn generations(&self, batch: &[Order], mut last: u64, written: u64, now: Timestamp) -> Given {
         let one = |order: &Order| match order.wish {
             Wanted::Ticket(attach) => self.generation(&attach, last, written, now).inspect(|given| last = *given),
@@ -170,7 +171,7 @@ impl Attempt {
         })
     }
 
-    /// Writes a grant, on the disk that it is for and on no other: into the record that is open, or
+    /// Write a grant, on the disk that it is for and on no other: into the record that is open, or
     /// else the one that there is.
     async fn write(&self, grant: Grant) -> Result<(), wire::Error> {
         let (config, disk, volume) = (self.at.context.config.clone(), self.at.disk, self.at.volume.clone());
@@ -190,7 +191,7 @@ impl Attempt {
         blocking(move || book.record(&grant)).await
     }
 
-    /// What each of them is told.
+    /// Give what each of them is told.
     pub(super) fn answers(&self, batch: Vec<Order>, failed: Option<&RefusedTicket>) -> Vec<Answered> {
         let granted = self.known.grant.holder.map_or_else(Timestamp::now, |(_, since)| since);
         let mut given = self.done.given.iter();
@@ -246,18 +247,19 @@ impl Attempt {
     }
 }
 
-/// What becomes of a record that was written while it was looked what the regions hold.
+/// Decision on a record that was written while it was looked what the regions hold.
 #[derive(Debug, PartialEq)]
 enum After {
-    /// It says what is granted.
+    /// The record stands: it says what is granted.
     Stands,
-    /// It is made again, with this generation.
+    /// The record is made again, with this generation.
     Again(u64),
     /// Nobody is granted anything after all, for this reason: it says again what it said before.
     TakeBack(wire::Error),
 }
 
-/// What becomes of the record, by what each order was to get and what it gets by what was seen meanwhile.
+/// Decide what becomes of the record, by what each order was to get and what it gets by what was seen
+/// meanwhile.
 fn after_look(given: &Given, right: &Given) -> After {
     match right.iter().flatten().max() {
         Some(_) if right == given => After::Stands,
@@ -271,7 +273,7 @@ fn after_look(given: &Given, right: &Given) -> After {
     }
 }
 
-/// Does something on the disk, aside from the loop's thread.
+/// Do something on the disk, aside from the loop's thread.
 async fn blocking<T: Send + 'static>(what: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T, wire::Error> {
     let done = tokio::task::spawn_blocking(what).await.unwrap_or_else(|why| Err(io::Error::other(why)));
     done.map_err(|why| not_recorded(&why))

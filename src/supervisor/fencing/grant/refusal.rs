@@ -1,4 +1,5 @@
-//! What a host or an operator is told who does not get what he wants, and what was done meanwhile.
+//! Refusals of tickets: what a host or an operator is told who does not get what he wants, and what
+//! was done meanwhile.
 
 use crate::check::Code;
 use crate::decide::attach::{attached, elsewhere, held};
@@ -20,7 +21,7 @@ impl Attempt {
         self.refusal(wire::Error::new(code, message, remedy), Vec::new())
     }
 
-    /// A refusal that says what was done before it came to that.
+    /// Make a refusal say what was done before it came to that.
     pub(super) fn truthful(&self, mut why: RefusedTicket, end: End) -> RefusedTicket {
         let cut: BTreeSet<_> = self.done.cut.iter().map(ToString::to_string).collect();
         let cut = cut.into_iter().collect::<Vec<_>>().join(", ");
@@ -42,13 +43,13 @@ impl Attempt {
         why
     }
 
-    /// Whoever asked is not there to be answered.
+    /// Refuse, as whoever asked is not there to be answered.
     pub(super) fn gone(&self) -> RefusedTicket {
         let message = "the connection on which it was asked was closed at the other end, so nothing was granted";
         self.plain(Refusal::AskerGone, message, "keep the connection open until it is answered")
     }
 
-    /// Whether whoever asked is there to be answered could not be seen.
+    /// Refuse, as it could not be seen whether whoever asked is there to be answered.
     pub(super) fn unheard(&self) -> RefusedTicket {
         let message = "whether somebody waits for the answer could not be seen, so nothing was granted: the end of \
                        what is sent was said, and what is said on the connection was not taken in time; or far more \
@@ -66,7 +67,7 @@ impl Attempt {
         self.plain(Refusal::NotFenced, message, "ask again; see journalctl -u sledd")
     }
 
-    /// A downstairs still has a connection of somebody who was cut off.
+    /// Refuse, as a downstairs still has a connection of somebody who was cut off.
     pub(super) fn lingers(&self) -> RefusedTicket {
         let many = self.done.ended.len();
         let message = format!(
@@ -78,7 +79,7 @@ impl Attempt {
         self.plain(Refusal::NotFenced, message, remedy)
     }
 
-    /// It is not known whether anybody is kept out.
+    /// Refuse, as it is not known whether anybody is kept out.
     pub(super) fn unproved(&self) -> RefusedTicket {
         let message = format!(
             "{}: nothing was done: whether systemd enforces whom a region lets in is not known yet, as the canary has \
@@ -117,7 +118,7 @@ impl Attempt {
         self.plain(Refusal::StillAttached, message, "stop what has the volume attached, then let go of it")
     }
 
-    /// Whom the volume lets in is not known, so this is not done.
+    /// Refuse to do this, as it is not known whom the volume lets in.
     pub(super) fn unreadable(&self, what: &str) -> RefusedTicket {
         let message = format!("{}: who holds its last ticket cannot be read: {what}", self.at.volume);
         let remedy = format!("say first which host may have it: sledctl volume allow {} HOST", self.at.volume);

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// As on a machine that had no jobs.
+/// Return what is remembered on a machine that had no jobs.
 fn fresh() -> Remembered {
     Remembered { next: 1, reserved: 1 + jobs::BLOCK, jobs: Vec::new() }
 }

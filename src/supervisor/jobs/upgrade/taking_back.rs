@@ -13,7 +13,7 @@ use crate::supervisor::jobs::restart;
 use crate::wire::{self, Refusal};
 
 impl Rolling<'_> {
-    /// Gives every region its old program again, the last one first; and stops at one that does not
+    /// Give every region its old program again, the last one first; and stop at one that does not
     /// come back with it, so that no other is put at risk.
     pub(super) async fn back(&self, record: &mut Programs, why: wire::Error) -> wire::Error {
         tracing::error!("the upgrade is taken back: {}", why.message);
@@ -71,7 +71,7 @@ impl Rolling<'_> {
         Ok(())
     }
 
-    /// Gives one region back what it ran, if it was given the program.
+    /// Give one region back what it ran, if it was given the program.
     async fn give_back(&self, record: &mut Programs, local: &LocalRegion) -> Result<(), wire::Error> {
         let name = &local.name;
         let Some(roll) = record.rolling.clone() else { return Ok(()) };
