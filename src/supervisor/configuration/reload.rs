@@ -27,7 +27,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
-/// Deeds that can be done with the configuration in the files.
+/// Manner of a reload: what is done with the configuration in the files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reload {
     /// Show what it would change.
@@ -44,7 +44,7 @@ pub enum Reload {
 /// A wish to look at a configuration, or to take it over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reloading {
-    /// Deed to be done with it.
+    /// What is done with it.
     pub how: Reload,
     /// Configuration that was in force under this number, in place of the files; it is only shown.
     pub kept: Option<u64>,
