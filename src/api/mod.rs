@@ -11,6 +11,6 @@ mod route;
 
 pub use body::{Body, BodyRow, Program};
 pub use door::Door;
-pub use operation::{Asked, Look, Operation, Outgoing, Row, TABLE, Values};
+pub use operation::{Look, Operation, Outgoing, Row, TABLE, Values, Work};
 pub use parameter::{Choice, ConfigNumber, Directory, Held, JobId, Kind, Parameter, ParameterRow, Sentence, Unix};
 pub use route::{Found, find};

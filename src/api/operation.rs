@@ -29,7 +29,7 @@ pub enum Look {
 
 /// Length of the work of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asked {
+pub enum Work {
     /// The work is done when it is answered.
     Short,
     /// The operation is answered with a job, by 202.
@@ -52,7 +52,7 @@ pub struct Row {
     /// Knowledge of the disk that it needs.
     pub look: Look,
     /// Length of its work.
-    pub work: Asked,
+    pub work: Work,
     /// Parameters of the operation: those of the path, and those of the query.
     pub parameters: &'static [ParameterRow],
     /// Body that comes with it, if any does.
@@ -198,7 +198,7 @@ macro_rules! operations {
                 path: $path,
                 door: Door::$door,
                 look: Look::$look,
-                work: Asked::$work,
+                work: Work::$work,
                 parameters: &[$(
                     ParameterRow {
                         name: named!($field $(, $wire)?),

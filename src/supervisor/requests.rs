@@ -1,4 +1,4 @@
-//! Requests of the admin socket, and what they are answered.
+//! Requests to the supervisor: the operations that hosts and operators ask for, and what they are answered.
 
 use crate::act::storage;
 use crate::api::{Choice, Directory, Look, Operation, Program, Sentence};

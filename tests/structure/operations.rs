@@ -1,7 +1,7 @@
 //! The README's list of operations: it is the table of them, as a reader has it.
 
 use crate::read;
-use crucible_sled::api::{Asked, Door, Row, TABLE};
+use crucible_sled::api::{Door, Row, TABLE, Work};
 use std::fs;
 use std::path::Path;
 
@@ -19,7 +19,7 @@ fn line(row: &Row) -> String {
         Door::Host => "hosts",
         Door::Admin => "root",
     };
-    let long = if row.work == Asked::Long { " Long work." } else { "" };
+    let long = if row.work == Work::Long { " Long work." } else { "" };
     let body = row.body.map(|body| format!(" Body: {}.", body.example)).unwrap_or_default();
     let summary = row.summary.trim();
     format!("| `{} {}` | {} | {by} | {summary}{long}{body} |\n", row.method, row.path, query.join(", "))
