@@ -5,12 +5,14 @@
 
 mod body;
 mod door;
+mod media;
 mod operation;
 mod parameter;
 mod route;
 
 pub use body::{Body, BodyRow, Program};
 pub use door::Door;
+pub use media::Media;
 pub use operation::{Look, Operation, Outgoing, Row, TABLE, Values, Work};
 pub use parameter::{Choice, ConfigNumber, Directory, Held, JobId, Kind, Parameter, ParameterRow, Sentence, Unix};
 pub use route::{Found, find};

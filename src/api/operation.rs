@@ -1,9 +1,10 @@
 //! The table of operations: what may be asked of a supervisor. A row is a sentence, the name with its parameters
 //! and body, the method and the path, the door at which it is taken, whether the disk is looked at first,
-//! whether it is long work, and what it answers. Everything else that speaks of operations reads it here. Pure.
+//! whether it is long work, and what it answers in which form. Everything else that speaks of operations reads it here. Pure.
 
 use super::body::{Body, BodyRow, Program};
 use super::door::Door;
+use super::media::Media;
 use super::parameter::{Choice, ConfigNumber, Directory, Held, JobId, Parameter, ParameterRow, Sentence, Unix};
 use crate::names::{RegionName, VolumeName};
 use crate::span::Span;
@@ -57,6 +58,8 @@ pub struct Row {
     pub parameters: &'static [ParameterRow],
     /// Body that comes with it, if any does.
     pub body: Option<BodyRow>,
+    /// Form of what it answers when it is done; refusals are JSON everywhere.
+    pub media: Media,
     /// Name of what it answers when it is done, as [`crate::wire`] names it.
     pub answer: &'static str,
     read: fn(&Values) -> Result<Operation, Error>,
@@ -164,7 +167,7 @@ macro_rules! operations {
     ($(
         #[doc = $summary:literal]
         $name:ident { $($field:ident $(($wire:literal))? : $type:ty),* } $([ $body:ident : $content:ty ])?
-            = $method:ident $path:literal, $door:ident, $look:ident, $work:ident, $answer:literal;
+            = $method:ident $path:literal, $door:ident, $look:ident, $work:ident, $media:ident $answer:literal;
     )*) => {
         /// An operation, with all that it says.
         #[derive(Debug, Clone, PartialEq)]
@@ -199,6 +202,7 @@ macro_rules! operations {
                 door: Door::$door,
                 look: Look::$look,
                 work: Work::$work,
+                media: Media::$media,
                 parameters: &[$(
                     ParameterRow {
                         name: named!($field $(, $wire)?),
@@ -252,93 +256,93 @@ impl Operation {
 
 operations! {
     /// Tell whether the supervisor's loop turns.
-    Health {} = GET "/healthz", Anyone, Published, Short, "text";
+    Health {} = GET "/healthz", Anyone, Published, Short, Text "text";
     /// Show everything about the sled.
-    ShowSled {} = GET "/v1/sled", Anyone, Published, Short, "Sled";
+    ShowSled {} = GET "/v1/sled", Anyone, Published, Short, Json "Sled";
     /// Show all volumes in short.
-    ListVolumes {} = GET "/v1/volumes", Anyone, Published, Short, "Volumes";
+    ListVolumes {} = GET "/v1/volumes", Anyone, Published, Short, Json "Volumes";
     /// Show a volume: 200 if a host may attach it now, else 503.
     ShowVolume { volume: VolumeName, wait: Option<Held>, revision: Option<u64> }
-        = GET "/v1/volumes/{volume}", Anyone, Published, Short, "Volume";
+        = GET "/v1/volumes/{volume}", Anyone, Published, Short, Json "Volume";
     /// Show who is connected to a volume, by a look that is made for the answer.
-    ShowHosts { volume: VolumeName } = GET "/v1/volumes/{volume}/hosts", Anyone, Nothing, Short, "Hosts";
+    ShowHosts { volume: VolumeName } = GET "/v1/volumes/{volume}/hosts", Anyone, Nothing, Short, Json "Hosts";
     /// Ask for a ticket of a volume, for the address that asks.
     AttachVolume { volume: VolumeName } [ wanted: Attach ]
-        = POST "/v1/volumes/{volume}/attach", Host, Nothing, Short, "Ticket";
+        = POST "/v1/volumes/{volume}/attach", Host, Nothing, Short, Json "Ticket";
     /// Let go of the ticket that the address holds that asks.
     ReleaseVolume { volume: VolumeName } [ held: Release ]
-        = POST "/v1/volumes/{volume}/release", Host, Nothing, Short, "Released";
+        = POST "/v1/volumes/{volume}/release", Host, Nothing, Short, Json "Released";
     /// Say what has come of that the host is to detach a volume.
     ReportDrain { volume: VolumeName } [ said: Drained ]
-        = POST "/v1/volumes/{volume}/drained", Host, Nothing, Short, "Drain";
+        = POST "/v1/volumes/{volume}/drained", Host, Nothing, Short, Json "Drain";
     /// Let a host talk to a volume again.
     AllowHost { volume: VolumeName, host: String }
-        = POST "/v1/volumes/{volume}/allow", Admin, Nothing, Short, "null";
+        = POST "/v1/volumes/{volume}/allow", Admin, Nothing, Short, Json "null";
     /// Cut a host off from a volume.
     DenyHost { volume: VolumeName, host: String }
-        = POST "/v1/volumes/{volume}/deny", Admin, Nothing, Short, "null";
+        = POST "/v1/volumes/{volume}/deny", Admin, Nothing, Short, Json "null";
     /// Have a volume drained: who has it is asked to detach it.
     DrainVolume { volume: VolumeName, reason: Option<Sentence> }
-        = POST "/v1/volumes/{volume}/drain", Admin, Nothing, Short, "Drain";
+        = POST "/v1/volumes/{volume}/drain", Admin, Nothing, Short, Json "Drain";
     /// End the drain of a volume.
-    EndDrain { volume: VolumeName } = DELETE "/v1/volumes/{volume}/drain", Admin, Nothing, Short, "Drain";
+    EndDrain { volume: VolumeName } = DELETE "/v1/volumes/{volume}/drain", Admin, Nothing, Short, Json "Drain";
     /// Show a region, as its volume does.
-    ShowRegion { region: RegionName } = GET "/v1/regions/{region}", Anyone, Published, Short, "Region";
+    ShowRegion { region: RegionName } = GET "/v1/regions/{region}", Anyone, Published, Short, Json "Region";
     /// Create a region; with its name said once more, if it may have existed.
     CreateRegion { region: RegionName, never_existed: Option<RegionName> }
-        = POST "/v1/regions/{region}", Admin, First, Long, "Granted";
+        = POST "/v1/regions/{region}", Admin, First, Long, Json "Granted";
     /// Delete a region; with its name said once more, if the port map has it.
     DeleteRegion { region: RegionName, yes_destroy: Option<String> }
-        = DELETE "/v1/regions/{region}", Admin, First, Long, "Granted";
+        = DELETE "/v1/regions/{region}", Admin, First, Long, Json "Granted";
     /// Have a deleted region back; of several the one that was deleted at that second.
     RestoreRegion { region: RegionName, deleted: Option<Unix> }
-        = POST "/v1/regions/{region}/restore", Admin, First, Long, "Granted";
+        = POST "/v1/regions/{region}/restore", Admin, First, Long, Json "Granted";
     /// Remove a deleted region for good, with what is destroyed said once more.
     PurgeRegion { region: RegionName, deleted: Option<Unix>, yes_destroy: Option<String> }
-        = POST "/v1/regions/{region}/purge", Admin, First, Long, "Granted";
+        = POST "/v1/regions/{region}/purge", Admin, First, Long, Json "Granted";
     /// Tell what adopting a region would come to.
     ProposeAdoption { region: RegionName, from: Option<Directory> }
-        = GET "/v1/regions/{region}/adopt", Admin, First, Short, "Proposal";
+        = GET "/v1/regions/{region}/adopt", Admin, First, Short, Json "Proposal";
     /// Adopt a region, from this directory or from where it is found.
     AdoptRegion { region: RegionName, from: Option<Directory> }
-        = POST "/v1/regions/{region}/adopt", Admin, First, Long, "Granted";
+        = POST "/v1/regions/{region}/adopt", Admin, First, Long, Json "Granted";
     /// Restart a region's downstairs.
     RestartRegion { region: RegionName, force: bool, rolling: bool }
-        = POST "/v1/regions/{region}/restart", Admin, First, Long, "Granted";
+        = POST "/v1/regions/{region}/restart", Admin, First, Long, Json "Granted";
     /// Stop a region and keep it from running, for this reason.
     HoldRegion { region: RegionName, force: bool, reason: Option<Sentence> }
-        = POST "/v1/regions/{region}/hold", Admin, First, Long, "Granted";
+        = POST "/v1/regions/{region}/hold", Admin, First, Long, Json "Granted";
     /// Let a region run again that is held.
-    ReleaseRegion { region: RegionName } = POST "/v1/regions/{region}/release", Admin, First, Long, "Granted";
+    ReleaseRegion { region: RegionName } = POST "/v1/regions/{region}/release", Admin, First, Long, Json "Granted";
     /// Roll another downstairs program over all regions: the one that is brought, or the one of sled.toml.
     UpgradeDownstairs { force: bool, from: Option<String> } [ program: Program ]
-        = POST "/v1/downstairs/upgrade", Admin, First, Long, "Granted";
+        = POST "/v1/downstairs/upgrade", Admin, First, Long, Json "Granted";
     /// List the jobs that are remembered.
-    ListJobs {} = GET "/v1/jobs", Anyone, Published, Short, "[Job]";
+    ListJobs {} = GET "/v1/jobs", Anyone, Published, Short, Json "[Job]";
     /// Show a job; with `wait`, when it has ended; with `asks` also when it asks something.
     ShowJob { id: JobId, wait: Option<Held>, revision: Option<u64>, asks: bool }
-        = GET "/v1/jobs/{id}", Anyone, Published, Short, "Job";
+        = GET "/v1/jobs/{id}", Anyone, Published, Short, Json "Job";
     /// Tell a job what it has asked, by the number of the question.
     AnswerJob { id: JobId, number: u64 } [ word: Word ]
-        = POST "/v1/jobs/{id}/word", Admin, First, Long, "Granted";
+        = POST "/v1/jobs/{id}/word", Admin, First, Long, Json "Granted";
     /// End a job early.
-    CancelJob { id: JobId } = DELETE "/v1/jobs/{id}", Admin, First, Long, "Granted";
+    CancelJob { id: JobId } = DELETE "/v1/jobs/{id}", Admin, First, Long, Json "Granted";
     /// Show whether hosts are asked to wait, why and until when.
-    ShowMaintenance {} = GET "/v1/maintenance", Anyone, Published, Short, "Maintenance?";
+    ShowMaintenance {} = GET "/v1/maintenance", Anyone, Published, Short, Json "Maintenance?";
     /// Ask hosts to wait, or not any more.
     SetMaintenance { on: Choice, time("for"): Option<Span>, reason: Option<Sentence> }
-        = PUT "/v1/maintenance", Admin, Nothing, Short, "Maintenance?";
+        = PUT "/v1/maintenance", Admin, Nothing, Short, Json "Maintenance?";
     /// Show what takes the data disk.
-    ShowStorage {} = GET "/v1/storage", Anyone, Published, Short, "StorageDetail";
+    ShowStorage {} = GET "/v1/storage", Anyone, Published, Short, Json "StorageDetail";
     /// Mark the data disk as this sled's, in place of the one that is named.
-    InitStorage { replace: Option<Uuid> } = POST "/v1/storage/init", Admin, First, Short, "Marked";
+    InitStorage { replace: Option<Uuid> } = POST "/v1/storage/init", Admin, First, Short, Json "Marked";
     /// Look at the disk and at everything that lies there, and answer when what was seen is shown.
-    Look {} = POST "/v1/look", Admin, Afresh, Short, "null";
+    Look {} = POST "/v1/look", Admin, Afresh, Short, Json "null";
     /// Take the configuration over from its files, or show what that would change.
     Reload { dry_run: bool, yes: bool, unattended: bool, kept: Option<ConfigNumber>, by: Option<Sentence> }
-        = POST "/v1/reload", Admin, Nothing, Short, "Difference";
+        = POST "/v1/reload", Admin, Nothing, Short, Json "Difference";
     /// List the configurations that were in force.
-    ListConfigurations {} = GET "/v1/config", Admin, Nothing, Short, "Configurations";
+    ListConfigurations {} = GET "/v1/config", Admin, Nothing, Short, Json "Configurations";
     /// Show a configuration that was in force, with its files.
-    ShowConfiguration { number: ConfigNumber } = GET "/v1/config/{number}", Admin, Nothing, Short, "Kept";
+    ShowConfiguration { number: ConfigNumber } = GET "/v1/config/{number}", Admin, Nothing, Short, Json "Kept";
 }

@@ -1,5 +1,6 @@
-//! Answers of the HTTP endpoint: JSON bodies that are ready already, and errors that all look alike.
+//! Answers of the HTTP endpoint: bodies that are ready already, and errors that all look alike.
 
+use crate::api::Media;
 use crate::supervisor::body;
 use crate::supervisor::{Bulletin, Handle};
 use crate::wire::{Error, ErrorBody, Refusal};
@@ -13,28 +14,19 @@ use std::sync::Arc;
 /// Answer to a request.
 pub(super) type Answer = Response<Full<Bytes>>;
 
-fn with_type(status: StatusCode, kind: &'static str, body: Bytes) -> Answer {
+/// Answer with a body that is of this form already.
+pub(super) fn ready(status: StatusCode, media: Media, body: Bytes) -> Answer {
     let mut answer = Response::new(Full::new(body));
     *answer.status_mut() = status;
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media.content_type()));
     // A sled that was ready a moment ago may not be: nothing in between may answer for it.
     answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     answer
 }
 
-/// Answer with a body that is JSON already.
-pub(super) fn ready(status: StatusCode, body: Bytes) -> Answer {
-    with_type(status, "application/json", body)
-}
-
 /// Answer with a value as JSON.
 pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Answer {
-    ready(status, body(value))
-}
-
-/// Answer with a line of text.
-pub(super) fn text(status: StatusCode, line: &'static str) -> Answer {
-    with_type(status, "text/plain; charset=utf-8", Bytes::from_static(line.as_bytes()))
+    ready(status, Media::Json, body(value))
 }
 
 /// Answer with an error, with the status of its code.

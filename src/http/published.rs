@@ -1,8 +1,8 @@
 //! Answers from what the supervisor published last: a poll costs a pointer read and a write, and may be held until
 //! something else is published.
 
-use super::answer::{Answer, bulletin, error, json, ready, text};
-use crate::api::{Held, JobId, Operation};
+use super::answer::{Answer, bulletin, error, json, ready};
+use crate::api::{Held, JobId, Media, Operation};
 use crate::names::{RegionName, VolumeName};
 use crate::supervisor::{Bulletin, Handle, Page};
 use crate::wire::{Error, JobState, Refusal};
@@ -66,14 +66,14 @@ fn page(bulletin: &Bulletin, operation: &Operation) -> Answer {
             return error(Error::new(Refusal::Failed, message, "it is a fault of sledd: report it"));
         }
     };
-    ready(StatusCode::OK, body.bytes())
+    ready(StatusCode::OK, operation.row().media, body.bytes())
 }
 
 /// Answer whether the supervisor's loop turns: everything else here is answered beside it, and might go on for
 /// ever with a verdict of long ago.
 fn health(handle: &Handle) -> Answer {
     match handle.pulse.stuck() {
-        None => text(StatusCode::OK, "ok\n"),
+        None => ready(StatusCode::OK, Media::Text, "ok\n".into()),
         Some(since) => {
             let message = format!("the supervisor's loop has not turned for {} s", since.as_secs());
             let remedy = "its watchdog restarts it; if it does not: systemctl restart sledd, and journalctl -u sledd";
@@ -110,8 +110,8 @@ async fn volume(handle: &Handle, name: &VolumeName, wait: Option<Wait>, end: End
         }
     };
     match last {
-        Some(page) if page.ready => ready(StatusCode::OK, page.body.bytes()),
-        Some(page) => ready(StatusCode::SERVICE_UNAVAILABLE, page.body.bytes()),
+        Some(page) if page.ready => ready(StatusCode::OK, Media::Json, page.body.bytes()),
+        Some(page) => ready(StatusCode::SERVICE_UNAVAILABLE, Media::Json, page.body.bytes()),
         None => no_volume(&first, name),
     }
 }
