@@ -44,7 +44,7 @@ pub use configuration::in_force::Start;
 pub use configuration::reload::{Reload, Reloading};
 pub use publish::body::Body;
 pub(crate) use publish::body::body;
-pub use publish::publisher::{Bulletin, Page};
+pub use publish::bulletin::{Bulletin, Page};
 pub use requests::{Answer, Asked, Request, Visitor, Wish};
 
 use crate::config::Configuration;

@@ -11,6 +11,7 @@ use crate::decide::verdict::Verdict;
 use crate::names::{RegionName, SledName, VolumeName};
 use crate::store::since::Since as Told;
 use crate::supervisor::publish::body::{Body, body};
+use crate::supervisor::publish::bulletin::{Bulletin, pages};
 use crate::supervisor::publish::since::Memory;
 use crate::supervisor::publish::storage_view::{holder, storage, storage_detail, uuid};
 use crate::supervisor::tasks::Tasks;
@@ -22,44 +23,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
-
-/// Verdict, and all else that the faces show.
-#[derive(Debug, Default)]
-pub struct Bulletin {
-    /// Volumes with a region on this sled, by name.
-    pub volumes: BTreeMap<VolumeName, Page>,
-    /// Other volumes of the map, with the sleds that carry them.
-    pub elsewhere: BTreeMap<VolumeName, Vec<SledName>>,
-    /// View of the sled: all that is shown of it.
-    pub whole: Option<Arc<wire::Sled>>,
-    /// Body of `/v1/volumes`.
-    pub brief: Body,
-    /// Body of `/v1/sled`.
-    pub sled: Body,
-    /// Body of `/v1/storage`.
-    pub storage: Body,
-    /// Body of `/v1/maintenance`.
-    pub maintenance: Body,
-    /// Jobs that are remembered, every one.
-    pub jobs: Arc<BTreeMap<u64, wire::Job>>,
-    /// Hosts and sleds of the map, and who is connected: they are never without a place to ask.
-    pub known: BTreeSet<IpAddr>,
-    /// Names by which this sled may be asked over HTTP, beside those that are private to a network.
-    pub names: BTreeSet<String>,
-    /// Reason why there is no verdict at all.
-    pub broken: Option<wire::Error>,
-}
-
-/// Page of one volume: its body.
-#[derive(Debug, Clone)]
-pub struct Page {
-    /// A host may attach it now.
-    pub ready: bool,
-    /// Revision, which changes when the body does.
-    pub revision: u64,
-    /// Body of the page.
-    pub body: Body,
-}
 
 /// State of a region, and since when it is in it.
 #[derive(Debug, Clone, Copy)]
@@ -423,16 +386,6 @@ fn announce(finding: &Finding) {
         Severity::Warning => tracing::warn!(CODE = %code, SUBJECT = %subject, "{text}"),
         Severity::Information => tracing::info!(CODE = %code, SUBJECT = %subject, "{text}"),
     }
-}
-
-/// Make the pages of a sled's volumes.
-fn pages(sled: &Arc<wire::Sled>) -> BTreeMap<VolumeName, Page> {
-    let page = |(at, volume): (usize, &wire::Volume)| {
-        let sled = sled.clone();
-        let body = Body::of(move || body(&sled.volumes[at]));
-        (volume.volume.clone(), Page { ready: volume.ready, revision: volume.revision, body })
-    };
-    sled.volumes.iter().enumerate().map(page).collect()
 }
 
 fn status_line(ready: usize, sled: &wire::Sled) -> String {
