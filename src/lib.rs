@@ -22,15 +22,16 @@
 //! | [`observe`] | each module watches one thing and publishes facts |
 //! | [`act`] | each module does one kind of action |
 //! | [`device`] | the kernel's network block device, on the host |
+//! | [`desk`] | between the faces and the loop: what is asked and answered, and what was last published |
 //! | [`supervisor`] | the loop: facts in, plan, actions out, verdict published |
-//! | [`http`], [`cli`] | the faces: they render the last verdict |
+//! | [`http`], [`cli`] | the faces: they render the last verdict, and ask at the desk |
 //! | [`nbd`], [`relay`] | the host's disk: the protocol, and the server that outlives its servers |
 //! | [`attach`] | the face on the host: it waits for sleds, wins a volume, and becomes its server |
 //! | [`appliance`] | what the image does beside the supervisor: first boot and network |
 //! | [`update`] | another version of the image, tried, and kept or given up |
 //! | [`daemon`], [`config_dir`], [`files`], [`backoff`], [`progress`], [`explain`], [`logging`], [`terminal`] | start-up, the file system, pauses, how far work is, what a condition means, the journal and the terminal |
 //!
-//! Imports run downwards only. What is pure imports no tokio, no zbus and no hyper; a test
+//! Imports run downwards only, and the faces know the desk and not the supervisor. What is pure imports no tokio, no zbus and no hyper; a test
 //! says so.
 
 pub mod act;
@@ -47,6 +48,7 @@ pub mod config;
 pub mod config_dir;
 pub mod daemon;
 pub mod decide;
+pub mod desk;
 pub mod device;
 pub mod explain;
 pub mod files;

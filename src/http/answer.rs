@@ -1,8 +1,9 @@
 //! Answers of the HTTP endpoint: bodies that are ready already, and errors that all look alike.
 
 use crate::api::Media;
-use crate::supervisor::body;
-use crate::supervisor::{Bulletin, Handle};
+use crate::desk::Handle;
+use crate::desk::body::body;
+use crate::desk::bulletin::Bulletin;
 use crate::wire::{Error, ErrorBody, Refusal};
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};

@@ -11,9 +11,9 @@ mod seats;
 mod target;
 
 use crate::backoff::Backoff;
+use crate::desk::Handle;
 use crate::kernel::line::Line;
 use crate::kernel::presence::Presence;
-use crate::supervisor::Handle;
 use door::Door;
 use http::Request;
 use hyper::server::conn::http1;
@@ -274,7 +274,8 @@ fn admitted(stream: &UnixStream) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::supervisor::{Body, Bulletin, Page};
+    use crate::desk::body::Body;
+    use crate::desk::bulletin::{Bulletin, Page};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::sync::mpsc;
     use tokio::time::{Instant, sleep_until};
@@ -287,7 +288,7 @@ mod tests {
         let volumes = [("still-fawn".parse().unwrap(), page)].into();
         let bulletin = Bulletin { volumes, ..Bulletin::default() };
         let (_keep, bulletins) = watch::channel(Some(Arc::new(bulletin)));
-        let pulse = crate::supervisor::LoopPulse::new(Duration::from_secs(3600));
+        let pulse = crate::desk::pulse::LoopPulse::new(Duration::from_secs(3600));
         let handle = Handle { bulletins, requests: mpsc::channel(1).0, pulse };
         let (mut host, stream) = tokio::io::duplex(4096);
         let visits = Visits::new();
@@ -315,7 +316,7 @@ mod tests {
         let page = Page { ready: false, revision: 1, body: Body::from("not yet\n") };
         let volumes = [("still-fawn".parse().unwrap(), page)].into();
         let (_keep, bulletins) = watch::channel(Some(Arc::new(Bulletin { volumes, ..Bulletin::default() })));
-        let pulse = crate::supervisor::LoopPulse::new(Duration::from_secs(3600));
+        let pulse = crate::desk::pulse::LoopPulse::new(Duration::from_secs(3600));
         let handle = Handle { bulletins, requests: mpsc::channel(1).0, pulse };
         let visits = Visits::new();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

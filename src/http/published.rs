@@ -3,8 +3,9 @@
 
 use super::answer::{Answer, bulletin, error, json, ready};
 use crate::api::{Held, JobId, Media, Operation};
+use crate::desk::Handle;
+use crate::desk::bulletin::{Bulletin, Page};
 use crate::names::{RegionName, VolumeName};
-use crate::supervisor::{Bulletin, Handle, Page};
 use crate::wire::{Error, JobState, Refusal};
 use http::StatusCode;
 use std::sync::Arc;
@@ -223,7 +224,7 @@ mod tests {
         };
         let jobs = Arc::new([(7, job)].into());
         let (_keep, bulletins) = watch::channel(Some(Arc::new(Bulletin { jobs, ..Bulletin::default() })));
-        let pulse = crate::supervisor::LoopPulse::new(Duration::from_secs(3600));
+        let pulse = crate::desk::pulse::LoopPulse::new(Duration::from_secs(3600));
         let handle = Handle { bulletins, requests: mpsc::channel(1).0, pulse };
         let (_never, end) = watch::channel(false);
         let held = |seconds| Some(Held(Duration::from_secs(seconds)));
@@ -238,7 +239,7 @@ mod tests {
     #[tokio::test]
     async fn every_operation_that_needs_nobody_is_answered() {
         let (_keep, bulletins) = watch::channel(Some(Arc::new(Bulletin::default())));
-        let pulse = crate::supervisor::LoopPulse::new(Duration::from_secs(3600));
+        let pulse = crate::desk::pulse::LoopPulse::new(Duration::from_secs(3600));
         let handle = Handle { bulletins, requests: mpsc::channel(1).0, pulse };
         let (_never, end) = watch::channel(false);
         for row in TABLE.iter().filter(|row| row.look == Look::Published) {

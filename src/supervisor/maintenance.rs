@@ -3,11 +3,13 @@
 //! Requests and ends that come by themselves are written by one hand, one after the other: what is
 //! known here is always what was last written.
 
+use crate::desk::answer::Answer;
+use crate::desk::request::Reply;
 use crate::lived::Moment;
+use crate::span::Span;
 use crate::store::lived::Clock;
 use crate::store::maintenance::{Kept, read, write};
 use crate::supervisor::event::Event;
-use crate::supervisor::requests::{Answer, Asked};
 use crate::supervisor::tasks::Tasks;
 use crate::times;
 use crate::wire::{self, Refusal};
@@ -15,7 +17,6 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 /// Maintenance: what is known of it, by which clock, and who writes it.
@@ -33,10 +34,17 @@ struct Record {
     writing: bool,
 }
 
+/// Request to hosts: to wait for so long, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::supervisor) struct Asked {
+    /// Time for which they are to wait; `None`: until somebody ends it.
+    pub(in crate::supervisor) time: Option<Span>,
+    /// Reason, in words.
+    pub(in crate::supervisor) reason: Option<String>,
+}
+
 /// View of it that is shown.
 type Shown = Option<wire::Maintenance>;
-
-type Reply = oneshot::Sender<Result<Answer, wire::Error>>;
 
 /// Order of something to be written.
 pub(in crate::supervisor) struct Order {

@@ -39,19 +39,15 @@ mod tests;
 pub mod unconfigured;
 mod watchdog;
 
-pub use crate::decide::turns::{Asks, Manner};
 pub use configuration::in_force::Start;
-pub use configuration::reload::{Reload, Reloading};
-pub use publish::body::Body;
-pub(crate) use publish::body::body;
-pub use publish::bulletin::{Bulletin, Page};
-pub use requests::{Answer, Asked, Request, Visitor, Wish};
 
 use crate::config::Configuration;
 use crate::decide::facts::{Busy, Facts, Region, Run, Stopped};
 use crate::decide::region::serving;
 use crate::decide::storage::identity;
 use crate::decide::verdict::judge;
+use crate::desk::request::Request;
+use crate::desk::{Handle, Publish};
 use crate::names::{RegionName, VolumeName};
 use crate::observe::{self, Told};
 use crate::store;
@@ -83,7 +79,6 @@ use tasks::Tasks;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep;
 use uuid::Uuid;
-pub use watchdog::LoopPulse;
 use watchdog::Watchdog;
 
 /// Number of facts, endings or requests that may wait. More than twelve regions can change at once
@@ -94,20 +89,6 @@ const QUEUE: usize = 256;
 const RETRY_POLL: Duration = Duration::from_millis(9500);
 /// Time for which the first bulletin waits for a complete picture, and no longer.
 const FIRST_PICTURE_LIMIT: Duration = Duration::from_secs(5);
-
-/// Handle of the supervisor, which the rest of the daemon holds.
-#[derive(Debug, Clone)]
-pub struct Handle {
-    /// Last verdict, ready to be sent; `None` until the first picture is complete.
-    pub bulletins: watch::Receiver<Option<Arc<Bulletin>>>,
-    /// Channel for requests.
-    pub requests: mpsc::Sender<Request>,
-    /// Pulse of the loop: whether it turns.
-    pub pulse: LoopPulse,
-}
-
-/// Channel on which the verdicts are published.
-type Publish = watch::Sender<Option<Arc<Bulletin>>>;
 
 /// State of the loop.
 struct Supervisor {

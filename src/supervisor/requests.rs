@@ -3,116 +3,25 @@
 use crate::act::storage;
 use crate::api::{Choice, Directory, Look, Operation, Program, Sentence};
 use crate::check::Code;
-use crate::config::Kept;
 use crate::decide::facts::{Disk, Region};
 use crate::decide::permits::{Creation, Deletion, may_adopt, may_create, may_delete, may_purge, may_restore};
 use crate::decide::storage::{running, usable};
 use crate::decide::turns::{Asks, Manner, may_hold, may_release, may_restart, may_upgrade};
-use crate::kernel::presence::Presence;
+use crate::desk::answer::Answer;
+use crate::desk::request::{Asker, Reply, Request, Visitor, Wish};
 use crate::names::{RegionName, VolumeName};
-use crate::span::Span;
+use crate::supervisor::Supervisor;
+use crate::supervisor::configuration::reload::{Reload, Reloading};
 use crate::supervisor::event::Event;
-use crate::supervisor::fencing::grant::{Asker, Reply};
 use crate::supervisor::jobs::adoption;
 use crate::supervisor::jobs::restart_check;
 use crate::supervisor::jobs::run::Task;
 use crate::supervisor::jobs::upgrade::{Cargo, Spoken, Upgrade};
-use crate::supervisor::{Reload, Reloading, Supervisor};
-use crate::wire::{self, ErrorCode, Refusal};
+use crate::supervisor::maintenance::Asked;
+use crate::wire::{self, Refusal};
 use bytes::Bytes;
-use http::StatusCode;
-use serde::Serialize;
-use std::net::IpAddr;
 use std::path::PathBuf;
-use tokio::sync::oneshot;
 use uuid::Uuid;
-
-/// Request: what is wished, and where the answer goes.
-#[derive(Debug)]
-pub struct Request {
-    /// Wish that is to be fulfilled.
-    pub wish: Wish,
-    /// Channel for the answer. Whoever asked may have gone; what was begun goes on.
-    pub answer: oneshot::Sender<Result<Answer, wire::Error>>,
-}
-
-/// Wish of whoever asks.
-#[derive(Debug)]
-pub enum Wish {
-    /// An operation, asked for by a host if it came over TCP.
-    Do(Operation, Option<Visitor>),
-    /// The daemon was told to end: do what has to be done before.
-    Leave,
-}
-
-/// A host that asks.
-#[derive(Debug, Clone)]
-pub struct Visitor {
-    /// Address of the host.
-    pub host: IpAddr,
-    /// Presence of the host: whether it is there to be answered.
-    pub there: Presence,
-}
-
-/// Request to hosts: to wait for so long, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Asked {
-    /// Time for which they are to wait; `None`: until somebody ends it.
-    pub time: Option<Span>,
-    /// Reason, in words.
-    pub reason: Option<String>,
-}
-
-/// Answer, as it is written in JSON.
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
-pub enum Answer {
-    /// The work is begun as a job, or is done already.
-    Granted(wire::Granted),
-    /// Proposal of what adopting a region would come to.
-    Proposal(wire::Proposal),
-    /// The data disk is this sled's.
-    Marked(wire::Marked),
-    /// Hosts are asked to wait, or not any more.
-    Maintenance(Option<wire::Maintenance>),
-    /// Difference that another configuration makes.
-    Difference(Box<wire::Difference>),
-    /// Configurations that were in force.
-    Configurations(Box<wire::Configurations>),
-    /// One configuration that was in force, with its files.
-    Kept(Box<Kept>),
-    /// Hosts that are connected to a volume.
-    Hosts(wire::Hosts),
-    /// A ticket.
-    Ticket(Box<wire::Ticket>),
-    /// No ticket, and why.
-    Refused(wire::RefusedTicket),
-    /// A host is let in again, or was cut off.
-    Permitted,
-    /// A volume is being drained, or not any more.
-    Drain(Option<wire::Drain>),
-    /// A host has let go of its ticket.
-    Released(wire::Released),
-    /// The state that was looked at is shown.
-    Looked,
-    /// The daemon may end.
-    Left,
-}
-
-impl Answer {
-    /// Find the status with which HTTP says it.
-    pub fn status(&self) -> StatusCode {
-        match self {
-            Self::Granted(wire::Granted::Job(_)) => StatusCode::ACCEPTED,
-            // A host takes 4xx for an answer that asking again does not change, and a condition may pass.
-            Self::Refused(refused) => match &refused.error.code {
-                code @ ErrorCode::Refusal(_) => code.status(),
-                ErrorCode::Check(_) | ErrorCode::Other(_) => StatusCode::SERVICE_UNAVAILABLE,
-            },
-            _ => StatusCode::OK,
-        }
-    }
-}
 
 impl Supervisor {
     /// Look at the disk before a request is answered: what was seen half a minute ago may have been
@@ -321,7 +230,7 @@ impl Supervisor {
         })
     }
 
-    fn propose(&self, name: RegionName, from: Option<PathBuf>, answer: oneshot::Sender<Result<Answer, wire::Error>>) {
+    fn propose(&self, name: RegionName, from: Option<PathBuf>, answer: Reply) {
         let granted = may_adopt(&self.config, &self.facts, &name).and_then(|local| Ok((local, self.line()?)));
         let context = self.jobs.context().clone();
         let proposing = async move {
@@ -335,7 +244,7 @@ impl Supervisor {
         self.tasks.run(|_| None, proposing);
     }
 
-    fn init_storage(&self, replace: Option<Uuid>, answer: oneshot::Sender<Result<Answer, wire::Error>>) {
+    fn init_storage(&self, replace: Option<Uuid>, answer: Reply) {
         let running = running(&self.facts);
         if running > 0 && usable(&self.config, &self.facts).is_err() {
             let message =
@@ -361,16 +270,6 @@ impl Supervisor {
             None
         };
         self.tasks.run(|_| None, marking);
-    }
-}
-
-impl Wish {
-    /// Tell what it needs to know of the disk.
-    fn look(&self) -> Look {
-        match self {
-            Self::Do(operation, _) => operation.row().look,
-            Self::Leave => Look::Nothing,
-        }
     }
 }
 

@@ -2,13 +2,13 @@
 //! one volume after the other.
 
 use crate::act;
+use crate::desk::answer::Answer;
+use crate::desk::request::Reply;
 use crate::names::{RegionName, VolumeName};
 use crate::observe::deaths;
 use crate::supervisor::Supervisor;
 use crate::supervisor::event::Event;
-use crate::supervisor::requests::Answer;
 use crate::systemd::names;
-use crate::wire;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -25,7 +25,7 @@ const NOTING_LIMIT: Duration = Duration::from_secs(2);
 impl Supervisor {
     /// Do what has to be done before the daemon ends, as it was told to. If that is because the
     /// machine is being switched off, hosts are told first, and then the regions are stopped.
-    pub(in crate::supervisor) fn leave(&mut self, answer: oneshot::Sender<Result<Answer, wire::Error>>) {
+    pub(in crate::supervisor) fn leave(&mut self, answer: Reply) {
         let (bus, noted) = (self.systemd.bus().cloned(), self.jobs.list.note_at_the_end());
         let mut volumes: BTreeMap<VolumeName, Vec<(RegionName, u32)>> = BTreeMap::new();
         for (name, region) in &self.facts.regions {

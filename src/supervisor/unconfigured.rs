@@ -5,10 +5,14 @@
 use crate::api::Operation;
 use crate::config::{Configuration, Texts};
 use crate::config_dir;
+use crate::desk::answer::Answer;
+use crate::desk::bulletin::Bulletin;
+use crate::desk::request::{Request, Wish};
 use crate::source::Fault;
 use crate::store::in_force::Choice;
+use crate::supervisor::Line;
 use crate::supervisor::configuration::in_force::tell_faults;
-use crate::supervisor::{Answer, Bulletin, Line, Reload, Reloading, Request, Wish};
+use crate::supervisor::configuration::reload::{Reload, Reloading};
 use crate::wire::{self, Change, Difference};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,10 +1,10 @@
 //! Watchdog, by which systemd hears of the supervisor: that it is ready, that its loop turns, and a
 //! line of status. Fed by the loop's own turns, so that a loop that is stuck is restarted.
 
+use crate::desk::pulse::LoopPulse;
 use crate::observe::rhythm::ROUND;
 use crate::systemd::notify::Line;
 use sd_notify::NotifyState;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Connection to systemd's notification socket. It stays open: a supervisor that has no descriptor
@@ -16,32 +16,6 @@ pub(in crate::supervisor) struct Watchdog {
     fed: Option<Instant>,
     said: Option<String>,
     pulse: LoopPulse,
-}
-
-/// Time at which the loop last turned, for whoever asks whether it does.
-#[derive(Debug, Clone)]
-pub struct LoopPulse {
-    last: Arc<Mutex<Instant>>,
-    /// Time after which a loop that has not turned is stuck.
-    limit: Duration,
-}
-
-impl LoopPulse {
-    /// Make the pulse of a loop that has turned just now, and does so at least once in this time.
-    pub fn new(turn: Duration) -> Self {
-        Self { last: Arc::new(Mutex::new(Instant::now())), limit: 2 * turn }
-    }
-
-    /// Record that the loop has turned once.
-    fn beat(&self) {
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-    }
-
-    /// Tell for how long the loop has not turned, if that is longer than two rounds.
-    pub fn stuck(&self) -> Option<Duration> {
-        let since = self.last.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
-        (since > self.limit).then_some(since)
-    }
 }
 
 impl Watchdog {
@@ -88,16 +62,6 @@ impl Watchdog {
 mod tests {
     use super::*;
     use std::os::unix::net::UnixDatagram;
-
-    #[test]
-    fn a_loop_that_has_not_turned_for_two_rounds_is_stuck() {
-        let pulse = LoopPulse::new(Duration::from_secs(5));
-        assert_eq!(pulse.stuck(), None);
-        *pulse.last.lock().unwrap() = Instant::now().checked_sub(Duration::from_secs(11)).unwrap();
-        assert!(pulse.stuck().is_some_and(|since| since >= Duration::from_secs(11)));
-        pulse.beat();
-        assert_eq!(pulse.stuck(), None);
-    }
 
     #[test]
     fn the_loop_turns_twice_while_systemd_waits_and_once_a_round() {

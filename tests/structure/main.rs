@@ -15,7 +15,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules from the bottom up: each may use those before it in the list, and itself.
-const LAYERS: [&[&str]; 15] = [
+const LAYERS: [&[&str]; 14] = [
     &["clean"],
     &[
         "backoff", "check", "logging", "names", "nbd", "protocol", "files", "lived", "size", "source", "span", "table",
@@ -27,12 +27,12 @@ const LAYERS: [&[&str]; 15] = [
     &["wire", "systemd"],
     &["api", "decide", "explain", "update", "progress"],
     &["kernel"],
-    &["config_dir"],
+    &["config_dir", "desk"],
     &["store", "appliance"],
     &["observe", "act", "device"],
-    &["supervisor"],
     &["relay"],
-    &["http", "cli", "attach"],
+    // Beside each other: the faces know the desk, and none of them the supervisor.
+    &["supervisor", "http", "cli", "attach"],
     &["daemon"],
 ];
 
@@ -195,6 +195,19 @@ fn imports_run_downwards_only() {
                     assert!(at <= height && !beside, "{} looks up or aside at {}", file.display(), other.join("::"));
                 }
             }
+        }
+    }
+}
+
+/// The faces get channels and what goes through them, and never the supervisor; and it knows none of them.
+#[test]
+fn the_faces_know_the_desk_and_not_the_supervisor() {
+    let faces = ["http", "cli", "attach"];
+    let aside = faces.map(|face| (face, "supervisor")).into_iter().chain(faces.map(|face| ("supervisor", face)));
+    for (side, other) in aside {
+        for (file, code) in sources(side) {
+            let found = named(&file, &code).into_iter().find(|path| path[0] == other);
+            assert_eq!(found, None, "in {}", file.display());
         }
     }
 }

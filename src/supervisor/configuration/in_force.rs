@@ -3,11 +3,11 @@
 
 use crate::config::{Configuration, History, Texts};
 use crate::decide::facts::{Facts, InForce};
+use crate::desk::answer::Answer;
 use crate::source::Fault;
 use crate::store::in_force;
 use crate::store::jobs::{self, Remembered};
 use crate::supervisor::event::Event;
-use crate::supervisor::requests::Answer;
 use crate::supervisor::tasks::Tasks;
 use crate::wire::{self, Configurations, Files, Refusal};
 use std::path::{Path, PathBuf};

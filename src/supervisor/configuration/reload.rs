@@ -14,6 +14,8 @@ use crate::config_dir;
 use crate::decide::difference::{gone, started_anew};
 use crate::decide::facts::{Facts, Fresh, Region};
 use crate::decide::prospect::{prospect, seen_now};
+use crate::desk::answer::Answer;
+use crate::desk::request::Reply;
 use crate::observe;
 use crate::observe::observer::TakenOver;
 use crate::source::Fault;
@@ -21,11 +23,9 @@ use crate::store::in_force;
 use crate::supervisor::Supervisor;
 use crate::supervisor::configuration::preview::Look;
 use crate::supervisor::event::Event;
-use crate::supervisor::requests::Answer;
 use crate::wire::{self, Difference, Refusal};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use tokio::sync::oneshot;
 
 /// Manner of a reload: what is done with the configuration in the files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,9 +79,6 @@ impl Reloading {
         Ok(Self { how, kept: kept.map(|number| number.0), by })
     }
 }
-
-/// Channel for the answer.
-type Reply = oneshot::Sender<Result<Answer, wire::Error>>;
 
 /// A configuration, as it was read for a request, and what was looked at for it.
 pub(in crate::supervisor) struct Reading {

@@ -10,17 +10,16 @@
 use crate::decide::attach::{may_let_go, may_permit};
 use crate::decide::facts::{self, Facts, Gap};
 use crate::decide::storage::identity;
+use crate::desk::answer::Answer;
+use crate::desk::request::{Asker, Reply};
 use crate::kernel::presence::Presence;
 use crate::names::VolumeName;
 use crate::port_map::Fence;
 use crate::store::generations::Written;
 use crate::supervisor::event::Event;
 use crate::supervisor::fencing::Fencing;
-use crate::supervisor::fencing::grant::{
-    Answered, Asker, Attempt, Known, Order, Outcome, Recorded, Reply, Served, Snapshot, Wanted,
-};
+use crate::supervisor::fencing::grant::{Answered, Attempt, Known, Order, Outcome, Recorded, Served, Snapshot, Wanted};
 use crate::supervisor::fencing::ground::Ground;
-use crate::supervisor::requests::Answer;
 use crate::wire::{self, Attach, Refusal};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, HashSet, VecDeque};

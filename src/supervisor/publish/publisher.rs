@@ -8,10 +8,11 @@ use crate::decide::attach::attached;
 use crate::decide::facts::{Busy, Facts};
 use crate::decide::finding::Finding;
 use crate::decide::verdict::Verdict;
+use crate::desk::Publish;
+use crate::desk::body::{Body, body};
+use crate::desk::bulletin::{Bulletin, pages};
 use crate::names::{RegionName, SledName, VolumeName};
 use crate::store::since::Since as Told;
-use crate::supervisor::publish::body::{Body, body};
-use crate::supervisor::publish::bulletin::{Bulletin, pages};
 use crate::supervisor::publish::since::Memory;
 use crate::supervisor::publish::storage_view::{holder, storage, storage_detail, uuid};
 use crate::supervisor::tasks::Tasks;
@@ -22,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 /// State of a region, and since when it is in it.
 #[derive(Debug, Clone, Copy)]
@@ -40,7 +41,7 @@ type Since<K> = BTreeMap<K, Timestamp>;
 /// Maker of bulletins from verdicts, which it publishes.
 pub(in crate::supervisor) struct Publisher {
     config: Arc<Configuration>,
-    out: watch::Sender<Option<Arc<Bulletin>>>,
+    out: Publish,
     began: Instant,
     started: Timestamp,
     settled_ms: Option<u64>,
@@ -55,11 +56,7 @@ pub(in crate::supervisor) struct Publisher {
 
 impl Publisher {
     /// Begin with nothing published; `memory` is what an earlier supervisor of this boot has told.
-    pub(in crate::supervisor) fn new(
-        config: Arc<Configuration>,
-        out: watch::Sender<Option<Arc<Bulletin>>>,
-        memory: Memory,
-    ) -> Self {
+    pub(in crate::supervisor) fn new(config: Arc<Configuration>, out: Publish, memory: Memory) -> Self {
         Self {
             config,
             out,

@@ -1,28 +1,14 @@
 //! Orders of tickets: what somebody wants of a volume, who it is, and what was done for him.
 
-use crate::kernel::presence::{Presence, Sight};
+use crate::desk::answer::Answer;
+use crate::desk::request::Asker;
+use crate::kernel::presence::Sight;
 use crate::names::VolumeName;
 use crate::port_map::Fence;
 use crate::region::Grant;
-use crate::supervisor::requests::Answer;
 use crate::wire::{self, Attach, RefusedTicket};
 use std::collections::HashSet;
-use std::net::IpAddr;
-use tokio::sync::oneshot;
 use uuid::Uuid;
-
-/// Channel for an answer.
-pub(in crate::supervisor) type Reply = oneshot::Sender<Result<Answer, wire::Error>>;
-
-/// Asker of something.
-pub(in crate::supervisor) struct Asker {
-    /// Host that it is for.
-    pub(in crate::supervisor) host: IpAddr,
-    /// Presence of the host: whether it is there still, where that matters.
-    pub(in crate::supervisor) there: Presence,
-    /// Channel for the answer.
-    pub(in crate::supervisor) answer: Reply,
-}
 
 /// Order that somebody waits for.
 pub(in crate::supervisor) struct Order {

@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::{Arc, LazyLock};
 
 /// Write a body as it is sent. Every wire type has a JSON form; should one not, the error is sent.
-pub(crate) fn body(value: &impl Serialize) -> Bytes {
+pub fn body(value: &impl Serialize) -> Bytes {
     let text = serde_json::to_string_pretty(value).map(|text| clean::json(&text).into_owned() + "\n");
     text.unwrap_or_else(|why| format!("{{\"error\":{why:?}}}")).into()
 }
@@ -18,7 +18,8 @@ pub(crate) fn body(value: &impl Serialize) -> Bytes {
 pub struct Body(Arc<LazyLock<Bytes, Box<dyn FnOnce() -> Bytes + Send>>>);
 
 impl Body {
-    pub(in crate::supervisor) fn of(write: impl FnOnce() -> Bytes + Send + 'static) -> Self {
+    /// Make one that is written by this, once.
+    pub fn of(write: impl FnOnce() -> Bytes + Send + 'static) -> Self {
         Self(Arc::new(LazyLock::new(Box::new(write))))
     }
 

@@ -1,7 +1,7 @@
 //! Bulletin: everything that the faces show, as it was published last. Never how it comes about.
 
+use crate::desk::body::{Body, body};
 use crate::names::{SledName, VolumeName};
-use crate::supervisor::publish::body::{Body, body};
 use crate::wire;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -46,7 +46,7 @@ pub struct Page {
 }
 
 /// Make the pages of a sled's volumes.
-pub(super) fn pages(sled: &Arc<wire::Sled>) -> BTreeMap<VolumeName, Page> {
+pub fn pages(sled: &Arc<wire::Sled>) -> BTreeMap<VolumeName, Page> {
     let page = |(at, volume): (usize, &wire::Volume)| {
         let sled = sled.clone();
         let body = Body::of(move || body(&sled.volumes[at]));
