@@ -235,6 +235,12 @@ impl Facts {
         others(config, &peers.collect::<Vec<_>>(), None)
     }
 
+    /// The times since when each host that is connected to a volume has been seen.
+    pub fn seen_at(&self, volume: &VolumeName) -> BTreeMap<IpAddr, Timestamp> {
+        let here = self.seen_since.iter().filter(|((at, _), _)| at == volume);
+        here.map(|((_, address), since)| (*address, *since)).collect()
+    }
+
     /// The grant that is known of a volume: the record of it, raised to what the ledger knows.
     pub fn granted(&self, volume: &VolumeName) -> Grant {
         let record = self.grants.as_ref().and_then(|grants| grants.get(volume)).cloned().unwrap_or_default();

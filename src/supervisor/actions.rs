@@ -11,9 +11,9 @@ use crate::port_map::Fence;
 use crate::progress::Progress;
 use crate::region::{Hold, Tombstone};
 use crate::supervisor::Supervisor;
-use crate::supervisor::event::Said;
 use crate::supervisor::jobs::run::Task;
-use crate::supervisor::systemd::{Refreshed, World};
+use crate::supervisor::systemd::{self, Refreshed, Said};
+use crate::supervisor::tasks::run_unheard;
 use crate::times;
 use crate::wire;
 use std::sync::Arc;
@@ -146,9 +146,8 @@ impl Supervisor {
             if let Err(why) = act::units::forgive(&bus, &name).await {
                 tracing::warn!(REGION = %name, "systemd does not forget the restarts of {name}: {why}");
             }
-            None
         };
-        self.tasks.run(|_| None, forgiving);
+        run_unheard(forgiving);
     }
 
     /// Begin a job, and mark the region as one that a job is at.
@@ -199,7 +198,7 @@ impl Supervisor {
 
     /// Take what systemd did, or did not do. Of another connection or another configuration than
     /// there is now it is not believed.
-    pub(in crate::supervisor) fn hear_systemd(&mut self, of: World, said: Said) {
+    pub(in crate::supervisor) fn hear_systemd(&mut self, systemd::Report(of, said): systemd::Report) {
         if !self.systemd.believes(of) {
             return self.not_believed(said);
         }

@@ -13,7 +13,6 @@ use crate::desk::request::{Asker, Reply};
 use crate::names::VolumeName;
 use crate::store;
 use crate::store::drains::{read, write};
-use crate::supervisor::event::Event;
 use crate::supervisor::fencing::ground::refusal;
 use crate::supervisor::tasks::Tasks;
 use crate::times;
@@ -30,19 +29,26 @@ const TEXT_LIMIT_CHARS: usize = 300;
 pub(in crate::supervisor) struct Drains {
     waiting: VecDeque<Order>,
     writing: bool,
-    tasks: Tasks,
+    tasks: Tasks<Report>,
 }
 
 /// Knowledge by which it is judged who may say what of a drain.
 type Known<'a> = (&'a Configuration, &'a Facts);
 
 /// Order of what is to become of a volume's drain.
-pub(in crate::supervisor) struct Order {
+struct Order {
     volume: VolumeName,
     change: Change,
     /// Channel to whoever waits for it; beside it the host that it is for, if it is for one.
     reply: Reply,
     host: Option<IpAddr>,
+}
+
+/// Report of something that was to be written, and of what became of it.
+pub(in crate::supervisor) struct Report {
+    /// Order, and what is known of all drains by it; `None`: the writing was cut short.
+    order: Option<Box<(Order, store::drains::Drains)>>,
+    written: io::Result<()>,
 }
 
 enum Change {
@@ -56,7 +62,7 @@ enum Change {
 
 impl Drains {
     /// Begin with no drain that is known. What is asked for is written aside from the loop.
-    pub(in crate::supervisor) fn new(tasks: Tasks) -> Self {
+    pub(in crate::supervisor) fn new(tasks: Tasks<Report>) -> Self {
         Self { waiting: VecDeque::new(), writing: false, tasks }
     }
 
@@ -124,12 +130,12 @@ impl Drains {
                 }
             };
             self.writing = true;
-            let lost = move |why: String| Some(Event::Drains(None, Err(io::Error::other(why))));
+            let lost = move |why: String| Some(Report { order: None, written: Err(io::Error::other(why)) });
             self.tasks.run(lost, async move {
                 let text = wanted.clone();
                 let written = tokio::task::spawn_blocking(move || write(&text)).await;
                 let written = written.unwrap_or_else(|why| Err(io::Error::other(why)));
-                Some(Event::Drains(Some(Box::new((order, wanted))), written))
+                Some(Report { order: Some(Box::new((order, wanted))), written })
             });
         }
     }
@@ -138,8 +144,7 @@ impl Drains {
     /// is shown.
     pub(in crate::supervisor) fn hear(
         &mut self,
-        order: Option<Box<(Order, store::drains::Drains)>>,
-        written: io::Result<()>,
+        Report { order, written }: Report,
         config: &Configuration,
         facts: &mut Facts,
     ) -> Option<(Reply, Result<Answer, wire::Error>)> {

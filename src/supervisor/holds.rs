@@ -6,22 +6,28 @@ use crate::decide::storage::identity;
 use crate::names::RegionName;
 use crate::region::Hold;
 use crate::store::ledger;
-use crate::supervisor::event::Event;
 use crate::supervisor::jobs::context::Context;
 use crate::supervisor::tasks::Tasks;
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
+/// Report of holds: those of these regions, which were to be put on record on this disk, are there, or are not.
+pub(in crate::supervisor) struct Report {
+    disk: Uuid,
+    tried: BTreeSet<RegionName>,
+    done: bool,
+}
+
 /// Holds that are on their way to the record.
 pub(in crate::supervisor) struct Holds {
     /// Some are being put there.
     recording: bool,
-    tasks: Tasks,
+    tasks: Tasks<Report>,
 }
 
 impl Holds {
     /// Begin with none that is being put on record.
-    pub(in crate::supervisor) fn new(tasks: Tasks) -> Self {
+    pub(in crate::supervisor) fn new(tasks: Tasks<Report>) -> Self {
         Self { recording: false, tasks }
     }
 
@@ -42,7 +48,7 @@ impl Holds {
         self.recording = true;
         let context = context.on(disk);
         let tried: BTreeSet<_> = new.keys().cloned().collect();
-        let held = move |done| Some(Event::Held { disk, tried, done });
+        let held = move |done| Some(Report { disk, tried, done });
         let lost = held.clone();
         self.tasks.run(move |_| lost(false), async move {
             let written = write_holds(&context, new).await;
@@ -58,7 +64,7 @@ impl Holds {
     /// is not, whatever came of it: that waits for the next time that everything is tried again.
     pub(in crate::supervisor) fn hear(
         &mut self,
-        (disk, tried, done): (Uuid, &BTreeSet<RegionName>, bool),
+        Report { disk, tried, done }: Report,
         facts: &Facts,
         context: &Context,
     ) {
@@ -133,7 +139,7 @@ mod tests {
         };
         let heard = |done: bool, tried: &[usize]| {
             let tried: BTreeSet<_> = tried.iter().map(|index| names[*index].clone()).collect();
-            Event::Held { disk: uuid, tried, done }
+            Report { disk: uuid, tried, done }.into()
         };
         supervisor.see_disk(seen(1, &[]));
         hold(&mut supervisor, 0);

@@ -9,7 +9,6 @@ use crate::lived::Moment;
 use crate::span::Span;
 use crate::store::lived::Clock;
 use crate::store::maintenance::{Kept, read, write};
-use crate::supervisor::event::Event;
 use crate::supervisor::tasks::Tasks;
 use crate::times;
 use crate::wire::{self, Refusal};
@@ -23,7 +22,7 @@ use tokio::time::Instant;
 pub(in crate::supervisor) struct Maintenance {
     record: Record,
     clock: Arc<Clock>,
-    tasks: Tasks,
+    tasks: Tasks<Report>,
 }
 
 /// Record of maintenance: what is known of it, and what is to be written.
@@ -47,10 +46,16 @@ pub(in crate::supervisor) struct Asked {
 type Shown = Option<wire::Maintenance>;
 
 /// Order of something to be written.
-pub(in crate::supervisor) struct Order {
+struct Order {
     wanted: Option<Kept>,
     /// Channel to whoever waits for it.
     reply: Option<Reply>,
+}
+
+/// Report of something that was to be written, and of what became of it.
+pub(in crate::supervisor) struct Report {
+    order: Order,
+    written: io::Result<()>,
 }
 
 impl Record {
@@ -98,7 +103,7 @@ impl Record {
 impl Maintenance {
     /// Begin with nothing that is known of it. Its time is counted by this clock, and it is written aside
     /// from the loop.
-    pub(in crate::supervisor) fn new(clock: Arc<Clock>, tasks: Tasks) -> Self {
+    pub(in crate::supervisor) fn new(clock: Arc<Clock>, tasks: Tasks<Report>) -> Self {
         Self { record: Record::default(), clock, tasks }
     }
 
@@ -160,7 +165,7 @@ impl Maintenance {
         let (clock, wanted, again) = (self.clock.clone(), order.wanted.clone(), order.wanted.clone());
         let lost = move |why: String| {
             let order = Order { wanted: again, reply: None };
-            Some(Event::Maintenance(order, Err(io::Error::other(why))))
+            Some(Report { order, written: Err(io::Error::other(why)) })
         };
         self.tasks.run(lost, async move {
             let writing = move || {
@@ -171,7 +176,7 @@ impl Maintenance {
                 write(wanted.as_ref())
             };
             let written = tokio::task::spawn_blocking(writing).await.unwrap_or_else(|why| Err(io::Error::other(why)));
-            Some(Event::Maintenance(order, written))
+            Some(Report { order, written })
         });
     }
 
@@ -179,8 +184,7 @@ impl Maintenance {
     /// is shown.
     pub(in crate::supervisor) fn hear(
         &mut self,
-        order: Order,
-        written: io::Result<()>,
+        Report { order, written }: Report,
         shown: &mut Shown,
     ) -> Option<(Reply, Result<Answer, wire::Error>)> {
         self.record.written(order.wanted, written.is_ok());

@@ -10,8 +10,8 @@
 //!   │ apply → plan → judge    │  looks (notify) ──► whichever observer hears them
 //!   └─────────────────────────┘  bulletin (watch) ──► http
 //!        ▲              │ spawns: a start, a stop, a job, a settling
-//!        │ endings,     ▼
-//!        └ questions ── act, in the order that jobs and recovery say
+//!        │ reports      ▼
+//!        └──────────── act, in the order that jobs and recovery say
 //!        ▲ requests (bounded): http's admin socket
 //! ```
 //!
@@ -21,7 +21,6 @@
 mod actions;
 mod configuration;
 mod drains;
-mod event;
 mod facts;
 mod fencing;
 mod holds;
@@ -30,6 +29,7 @@ mod maintenance;
 mod publish;
 mod recovery;
 mod relocations;
+mod report;
 mod requests;
 mod shutdown;
 mod systemd;
@@ -50,17 +50,14 @@ use crate::desk::request::Request;
 use crate::desk::{Handle, Publish};
 use crate::names::{RegionName, VolumeName};
 use crate::observe::{self, Told};
-use crate::store;
 use configuration::in_force::Keeping;
 use drains::Drains;
-use event::{Event, LastWords};
 use facts::History;
 use facts::exits::recovered;
 use facts::observers::Observers;
-use facts::running_programs::{hear_program, upgrade_is_unfinished};
+use facts::running_programs::upgrade_is_unfinished;
 use facts::timer::alarm;
 use fencing::Fencing;
-use fencing::grant::{Answered, Served};
 use fencing::ground::Ground;
 use holds::Holds;
 use jobs::Jobs;
@@ -69,14 +66,14 @@ use jobs::list;
 use maintenance::Maintenance;
 use publish::publisher::Publisher;
 use relocations::Relocations;
+use report::Report;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use systemd::Systemd;
 use tasks::Tasks;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 use uuid::Uuid;
 use watchdog::Watchdog;
@@ -103,7 +100,8 @@ struct Supervisor {
     holds: Holds,
     fencing: Fencing,
     publisher: Publisher,
-    tasks: Tasks,
+    /// Channel on which the loop hears what was done aside; nobody sends on it but by [`Tasks`].
+    reports: mpsc::Sender<Report>,
     relocations: Relocations,
     maintenance: Maintenance,
     drains: Drains,
@@ -137,7 +135,7 @@ pub async fn supervise(start: Start, config_dir: PathBuf, sysfs: PathBuf, line: 
 struct Inbox {
     watchdog: Watchdog,
     observations: mpsc::Receiver<Told>,
-    ended: mpsc::Receiver<Event>,
+    reports: mpsc::Receiver<Report>,
     asked: mpsc::Receiver<Request>,
 }
 
@@ -147,10 +145,9 @@ impl Supervisor {
         let Line { publish, asked, watchdog } = line;
         let (config, kept) = (Arc::new(start.config), start.kept);
         let (to, observations) = observe::channel(QUEUE);
-        let (events, ended) = mpsc::channel(QUEUE);
-        let tasks = Tasks::new(events);
+        let (to_loop, reports) = mpsc::channel(QUEUE);
         let observers = Observers::spawn(&config, config_dir, sysfs, watchdog.turn(), &to);
-        let context = Context::new(config.clone(), observers.scanner().clone(), tasks.clone());
+        let context = Context::new(config.clone(), observers.scanner().clone(), Tasks::new(to_loop.clone()));
         let regions = config.local_regions();
         let since = crate::store::since::read();
         let known = |name: &RegionName| {
@@ -163,25 +160,25 @@ impl Supervisor {
                 in_force: Some(kept.in_force()),
                 ..Facts::default()
             },
-            drains: Drains::new(tasks.clone()),
-            systemd: Systemd::new(tasks.clone()),
-            maintenance: Maintenance::new(context.clock.clone(), tasks.clone()),
-            jobs: Jobs::new(list::Jobs::new(tasks.clone(), start.jobs), context),
-            history: History::new(&config, tasks.clone()),
-            holds: Holds::new(tasks.clone()),
-            fencing: Fencing::default(),
+            drains: Drains::new(Tasks::new(to_loop.clone())),
+            systemd: Systemd::new(Tasks::new(to_loop.clone())),
+            maintenance: Maintenance::new(context.clock.clone(), Tasks::new(to_loop.clone())),
+            jobs: Jobs::new(list::Jobs::new(Tasks::new(to_loop.clone()), start.jobs), context),
+            history: History::new(&config, Tasks::new(to_loop.clone())),
+            holds: Holds::new(Tasks::new(to_loop.clone())),
+            fencing: Fencing::new(Tasks::new(to_loop.clone())),
             observers,
-            publisher: Publisher::new(config.clone(), publish, publish::since::Memory::begin(since, &tasks)),
-            tasks,
+            publisher: Publisher::new(config.clone(), publish, publish::since::Memory::begin(since)),
+            reports: to_loop,
             relocations: Relocations::default(),
             kept,
             config,
         };
-        (supervisor, Inbox { watchdog, observations, ended, asked })
+        (supervisor, Inbox { watchdog, observations, reports, asked })
     }
 
     async fn run(mut self, inbox: Inbox) {
-        let Inbox { mut watchdog, mut observations, mut ended, mut asked } = inbox;
+        let Inbox { mut watchdog, mut observations, mut reports, mut asked } = inbox;
         let mut turns = self.observers.turns();
         let mut patience = std::pin::pin!(sleep(FIRST_PICTURE_LIMIT));
         self.maintenance.resume(&mut self.facts.maintenance);
@@ -192,7 +189,7 @@ impl Supervisor {
             // Cancel-safe: `recv` and `next` lose nothing when another arm wins.
             tokio::select! {
                 Some(told) = observations.recv() => self.take(told),
-                Some(event) = ended.recv() => self.hear(event),
+                Some(report) = reports.recv() => self.hear(report),
                 request = asked.recv() => match request {
                     Some(request) => self.look_first(request),
                     None => return,
@@ -209,8 +206,8 @@ impl Supervisor {
             while let Ok(told) = observations.try_recv() {
                 self.take(told);
             }
-            while let Ok(event) = ended.try_recv() {
-                self.hear(event);
+            while let Ok(report) = reports.try_recv() {
+                self.hear(report);
             }
             while let Ok(request) = asked.try_recv() {
                 self.look_first(request);
@@ -245,16 +242,24 @@ impl Supervisor {
         self.fencing.answer_served();
     }
 
-    fn hear_maintenance(&mut self, order: maintenance::Order, written: io::Result<()>) {
-        if let Some((reply, answer)) = self.maintenance.hear(order, written, &mut self.facts.maintenance) {
-            self.publisher.answer_when_shown(&self.tasks, reply, answer);
+    fn hear_maintenance(&mut self, report: maintenance::Report) {
+        if let Some((reply, answer)) = self.maintenance.hear(report, &mut self.facts.maintenance) {
+            self.publisher.answer_when_shown(reply, answer);
         }
     }
 
-    fn hear_drains(&mut self, order: Option<Box<(drains::Order, store::drains::Drains)>>, written: io::Result<()>) {
-        if let Some((reply, answer)) = self.drains.hear(order, written, &self.config, &mut self.facts) {
-            self.publisher.answer_when_shown(&self.tasks, reply, answer);
+    fn hear_drains(&mut self, report: drains::Report) {
+        if let Some((reply, answer)) = self.drains.hear(report, &self.config, &mut self.facts) {
+            self.publisher.answer_when_shown(reply, answer);
         }
+    }
+
+    /// Make the starter of what a room does aside.
+    fn tasks<R: Send + 'static>(&self) -> Tasks<R>
+    where
+        Report: From<R>,
+    {
+        Tasks::new(self.reports.clone())
     }
 
     /// Lend what knows who reaches a volume, and the ground on which that is decided.
@@ -268,7 +273,7 @@ impl Supervisor {
         fencing.serve(volume, &mut by);
     }
 
-    fn hear_served(&mut self, served: Served, answers: Vec<Answered>) {
+    fn hear_served(&mut self, fencing::Report(served, answers): fencing::Report) {
         let last_disk = self.history.last_disk();
         let (fencing, mut by) = self.fencing();
         if fencing.hear_served(served, answers, last_disk, &mut by) {
@@ -279,10 +284,6 @@ impl Supervisor {
     /// Write what time has made of each region into the facts.
     fn tell_crashes(&mut self) {
         self.history.tell_crashes(&self.config.sled.downstairs, &mut self.facts);
-    }
-
-    fn hear_words(&mut self, words: &LastWords) {
-        self.history.hear_words(words, &self.config.sled.downstairs, &mut self.facts);
     }
 
     fn hear_released(&mut self, disk: Option<Uuid>, name: &RegionName) {
@@ -317,45 +318,38 @@ impl Supervisor {
         }
     }
 
-    /// Take the end of an action, or a step of it.
-    fn hear(&mut self, event: Event) {
-        match event {
-            Event::Systemd(of, said) => self.hear_systemd(of, said),
-            Event::Settled(disk, result) => self.hear_settled(disk, result),
-            Event::Undone(disk, names, stuck) => self.hear_undone(disk, names, stuck),
-            Event::Unsettled(disk) => self.hear_unsettled(disk),
-            Event::Explained(words) => self.hear_words(&words),
-            Event::Doing(name, seen) => self.history.hear_doing(&name, seen, &mut self.facts),
-            Event::Held { disk, tried, done } => {
-                self.holds.hear((disk, &tried, done), &self.facts, self.jobs.context());
-            }
-            Event::Claim(claim) => self.jobs.grant_turn(claim, &self.config, &mut self.facts),
-            Event::Mark { job, region, busy } => self.mark(job, region, busy),
-            Event::Free { job, region } => self.jobs.free(&region, job, &mut self.facts),
-            Event::Runs(name, run, program) => hear_program(&name, &run, program, &mut self.facts),
-            Event::Served(served, answers) => self.hear_served(served, answers),
-            Event::Read(reading) => self.hear_reading(*reading),
-            Event::Recorded(recorded) => self.hear_recorded(*recorded),
-            Event::Kept(written) => self.kept.hear(written, &mut self.facts),
-            Event::Released(disk, name) => self.hear_released(disk, &name),
-            Event::Maintenance(order, written) => self.hear_maintenance(order, written),
-            Event::Drains(order, written) => self.hear_drains(order, written),
-            Event::Leaving(told) => self.hear_leaving(told),
-            Event::Seen(disk) => self.see_disk(disk),
-            Event::Looked(disk, request) => self.hear_look(disk, request),
-            Event::Awaits(name, what) => self.hear_awaits(name, what),
-            Event::Unfinished(unfinished) => self.hear_unfinished(unfinished),
-            Event::Noted(written) => self.jobs.list.written(written),
-            Event::HostsTold(volume) => self.jobs.hear_hosts(volume, &self.facts),
-            Event::Step(id, step) => self.jobs.list.step(id, step),
-            Event::Ended(name, ended, disk) => self.end(&name, *ended, disk),
+    /// Take a report of what was done aside.
+    fn hear(&mut self, report: Report) {
+        match report {
+            Report::Systemd(report) => self.hear_systemd(report),
+            Report::Recovery(report) => self.hear_recovery(report),
+            Report::Facts(report) => self.history.hear(report, &self.config, &mut self.facts),
+            Report::Jobs(report) => self.hear_jobs(report),
+            Report::Fencing(report) => self.hear_served(report),
+            Report::Configuration(report) => self.hear_configuration(report),
+            Report::Holds(report) => self.holds.hear(report, &self.facts, self.jobs.context()),
+            Report::Drains(report) => self.hear_drains(report),
+            Report::Maintenance(report) => self.hear_maintenance(report),
+            Report::Requests(report) => self.hear_look(report),
+            Report::Shutdown(report) => self.hear_leaving(report),
         }
     }
 
-    /// Hear that the machine is being switched off; `told` is when hosts have been told.
-    fn hear_leaving(&mut self, told: oneshot::Sender<()>) {
-        self.facts.leaving = true;
-        self.publisher.tell_when_shown(told);
+    /// Take a report of a job.
+    fn hear_jobs(&mut self, report: jobs::Report) {
+        match report {
+            jobs::Report::Claim(claim) => self.jobs.grant_turn(claim, &self.config, &mut self.facts),
+            jobs::Report::Mark { job, region, busy } => self.mark(job, region, busy),
+            jobs::Report::Free { job, region } => self.jobs.free(&region, job, &mut self.facts),
+            jobs::Report::Released(disk, name) => self.hear_released(disk, &name),
+            jobs::Report::Unsettled(disk) => self.hear_unsettled(disk),
+            jobs::Report::Seen(disk) => self.see_disk(disk),
+            jobs::Report::Awaits(name, what) => self.hear_awaits(name, what),
+            jobs::Report::Noted(written) => self.jobs.list.written(written),
+            jobs::Report::HostsTold(volume) => self.jobs.hear_hosts(volume, &self.facts),
+            jobs::Report::Step(id, step) => self.jobs.list.step(id, step),
+            jobs::Report::Ended(name, ended, disk) => self.end(&name, *ended, disk),
+        }
     }
 
     /// Tell which run of each of these regions it is.

@@ -6,28 +6,43 @@ use crate::decide::facts::{Busy, Settled};
 use crate::names::RegionName;
 use crate::store::ledger;
 use crate::supervisor::Supervisor;
-use crate::supervisor::event::Event;
 use crate::supervisor::jobs::adoption;
 use crate::supervisor::jobs::context::Context;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 use zbus::Connection;
 
+/// Report of what was done on a disk.
+pub(in crate::supervisor) enum Report {
+    /// Nothing is left undone on this disk, or it is, and why.
+    Settled(Uuid, Result<(), String>),
+    /// These adoptions on this disk were undone, but for some that could not be, and why.
+    Undone(Uuid, Vec<RegionName>, BTreeMap<RegionName, String>),
+}
+
 impl Supervisor {
+    /// Take what was done.
+    pub(in crate::supervisor) fn hear_recovery(&mut self, report: Report) {
+        match report {
+            Report::Settled(disk, result) => self.hear_settled(disk, result),
+            Report::Undone(disk, names, stuck) => self.hear_undone(disk, names, stuck),
+        }
+    }
+
     /// Settle what is on this disk, look at it, and tell the loop.
     pub(in crate::supervisor) fn settle(&mut self, disk: Uuid, bus: Connection) {
         self.facts.settled = Settled::Running;
         let context = self.jobs.context().on(disk);
-        let lost = move |why| Some(Event::Settled(disk, Err(why)));
-        self.tasks.run(lost, async move {
+        let lost = move |why| Some(Report::Settled(disk, Err(why)));
+        self.tasks().run(lost, async move {
             let settled = steps(&context, &bus).await;
             context.look_again().await;
-            Some(Event::Settled(disk, settled))
+            Some(Report::Settled(disk, settled))
         });
     }
 
     /// Take the end of that settling. Of another disk than is there now it says nothing.
-    pub(in crate::supervisor) fn hear_settled(&mut self, disk: Uuid, result: Result<(), String>) {
+    fn hear_settled(&mut self, disk: Uuid, result: Result<(), String>) {
         self.facts.settled = match result {
             _ if self.history.last_disk() != Some(disk) => Settled::No,
             Ok(()) => Settled::Done(disk),
@@ -52,22 +67,17 @@ impl Supervisor {
         let (context, wanted) = (self.jobs.context().on(disk), names.clone());
         let all = move |why: String| names.iter().map(|name| (name.clone(), why.clone())).collect();
         let (lost, failed) = (wanted.clone(), all.clone());
-        let lost = move |why| Some(Event::Undone(disk, lost, failed(why)));
-        self.tasks.run(lost, async move {
+        let lost = move |why| Some(Report::Undone(disk, lost, failed(why)));
+        self.tasks().run(lost, async move {
             let stuck = undo_each(&context, &wanted, &bus).await.unwrap_or_else(all);
             context.look_again().await;
-            Some(Event::Undone(disk, wanted, stuck))
+            Some(Report::Undone(disk, wanted, stuck))
         });
     }
 
     /// Take the end of that undoing. What is stuck on another disk than is there now is none of its
     /// business.
-    pub(in crate::supervisor) fn hear_undone(
-        &mut self,
-        disk: Uuid,
-        names: Vec<RegionName>,
-        stuck: BTreeMap<RegionName, String>,
-    ) {
+    fn hear_undone(&mut self, disk: Uuid, names: Vec<RegionName>, stuck: BTreeMap<RegionName, String>) {
         if self.history.last_disk() == Some(disk) {
             self.facts.stuck_adoptions.extend(stuck);
         }

@@ -17,10 +17,11 @@ use crate::names::{RegionName, VolumeName};
 use crate::port_map::LocalRegion;
 use crate::supervisor::Supervisor;
 use crate::supervisor::actions::Change;
-use crate::supervisor::event::Said;
 use crate::supervisor::jobs::context::Context;
 use crate::supervisor::jobs::list::CANCELLED;
 use crate::supervisor::jobs::run::Task;
+use crate::supervisor::systemd::Said;
+use crate::supervisor::tasks::run_unheard;
 use crate::systemd::names;
 use crate::wire;
 use std::collections::{BTreeMap, BTreeSet};
@@ -78,11 +79,7 @@ impl Relocations {
         let here: Vec<_> = context.config.local_regions().into_iter().map(|local| local.name).collect();
         for name in strays.into_iter().filter(|name| !here.contains(name)) {
             let (context, bus, meant) = (context.clone(), bus.clone(), self.removed.contains(&name));
-            let tasks = context.tasks.clone();
-            tasks.run(|_| None, async move {
-                stop_stray(&name, meant, &bus, &context).await;
-                None
-            });
+            run_unheard(async move { stop_stray(&name, meant, &bus, &context).await });
         }
     }
 

@@ -12,16 +12,19 @@ use crate::desk::request::{Asker, Reply, Request, Visitor, Wish};
 use crate::names::{RegionName, VolumeName};
 use crate::supervisor::Supervisor;
 use crate::supervisor::configuration::reload::{Reload, Reloading};
-use crate::supervisor::event::Event;
 use crate::supervisor::jobs::adoption;
 use crate::supervisor::jobs::restart_check;
 use crate::supervisor::jobs::run::Task;
 use crate::supervisor::jobs::upgrade::{Cargo, Spoken, Upgrade};
 use crate::supervisor::maintenance::Asked;
+use crate::supervisor::tasks::run_unheard;
 use crate::wire::{self, Refusal};
 use bytes::Bytes;
 use std::path::PathBuf;
 use uuid::Uuid;
+
+/// Report of a look at the disk, for a request that is to be answered by what is there now.
+pub(in crate::supervisor) struct Report(Disk, Request);
 
 impl Supervisor {
     /// Look at the disk before a request is answered: what was seen half a minute ago may have been
@@ -34,7 +37,7 @@ impl Supervisor {
         let (scanner, context, bus) =
             (self.observers.scanner().clone(), self.jobs.context().clone(), self.systemd.bus().cloned());
         let afresh = look == Look::Afresh;
-        self.tasks.run(|_| None, async move {
+        self.tasks().run(|_| None, async move {
             let disk = if afresh { scanner.look_afresh().await? } else { scanner.look().await? };
             if let Wish::Do(Operation::RestartRegion { region, .. }, _) = &request.wish
                 && let Err(why) = restart_check::of_request(&context, &disk, region, bus.as_ref()).await
@@ -42,13 +45,13 @@ impl Supervisor {
                 _ = request.answer.send(Err(why));
                 return None;
             }
-            Some(Event::Looked(disk, request))
+            Some(Report(disk, request))
         });
     }
 
     /// Answer a request by what the disk looked like, unless that was a look for the regions of
     /// another configuration: then it is looked at once more.
-    pub(in crate::supervisor) fn hear_look(&mut self, disk: Disk, request: Request) {
+    pub(in crate::supervisor) fn hear_look(&mut self, Report(disk, request): Report) {
         if disk.config == self.systemd.configuration() {
             self.see_disk(disk);
             self.answer(request);
@@ -106,7 +109,7 @@ impl Supervisor {
             Operation::ShowConfiguration { number } => {
                 _ = answer.send(self.kept.configurations(Some(number.0), &self.facts))
             }
-            Operation::Look {} => self.publisher.answer_when_shown(&self.tasks, answer, Ok(Answer::Looked)),
+            Operation::Look {} => self.publisher.answer_when_shown(answer, Ok(Answer::Looked)),
             Operation::InitStorage { replace } => self.init_storage(replace, answer),
             long => _ = answer.send(self.begin_work(long).map(Answer::Granted)),
         }
@@ -239,9 +242,8 @@ impl Supervisor {
                 Err(why) => Err(why),
             };
             _ = answer.send(proposal);
-            None
         };
-        self.tasks.run(|_| None, proposing);
+        run_unheard(proposing);
     }
 
     fn init_storage(&self, replace: Option<Uuid>, answer: Reply) {
@@ -267,9 +269,8 @@ impl Supervisor {
                 Ok(Answer::Marked(wire::Marked { disk: mark.disk, sled: mark.sled, marked: mark.marked }))
             });
             _ = answer.send(marked);
-            None
         };
-        self.tasks.run(|_| None, marking);
+        run_unheard(marking);
     }
 }
 

@@ -7,7 +7,7 @@ use crate::desk::request::Reply;
 use crate::names::{RegionName, VolumeName};
 use crate::observe::deaths;
 use crate::supervisor::Supervisor;
-use crate::supervisor::event::Event;
+use crate::supervisor::tasks::run_unheard;
 use crate::systemd::names;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,6 +22,9 @@ const SHUTDOWN_LIMIT: Duration = Duration::from_secs(30);
 /// Time that it may take to write down what is to be remembered of jobs.
 const NOTING_LIMIT: Duration = Duration::from_secs(2);
 
+/// Report that the machine is being switched off; told when hosts have been told.
+pub(in crate::supervisor) struct Report(oneshot::Sender<()>);
+
 impl Supervisor {
     /// Do what has to be done before the daemon ends, as it was told to. If that is because the
     /// machine is being switched off, hosts are told first, and then the regions are stopped.
@@ -33,13 +36,13 @@ impl Supervisor {
                 volumes.entry(name.volume().clone()).or_default().push((name.clone(), pid));
             }
         }
-        let context = self.jobs.context().clone();
+        let tasks = self.tasks();
         let leaving = async move {
             if let Some(bus) = bus
                 && crate::systemd::machine::machine_stops(&bus).await
             {
                 let (told, heard) = oneshot::channel();
-                context.tell(Event::Leaving(told)).await;
+                tasks.tell(Report(told)).await;
                 _ = heard.await;
                 if timeout(SHUTDOWN_LIMIT, stop_each(&bus, volumes)).await.is_err() {
                     tracing::warn!("not every region was stopped within {} s", SHUTDOWN_LIMIT.as_secs());
@@ -48,9 +51,14 @@ impl Supervisor {
             // If the disk takes longer, some numbers are skipped.
             _ = timeout(NOTING_LIMIT, noted).await;
             _ = answer.send(Ok(Answer::Left));
-            None
         };
-        self.tasks.run(|_| None, leaving);
+        run_unheard(leaving);
+    }
+
+    /// Hear that the machine is being switched off.
+    pub(in crate::supervisor) fn hear_leaving(&mut self, Report(told): Report) {
+        self.facts.leaving = true;
+        self.publisher.tell_when_shown(told);
     }
 }
 

@@ -6,11 +6,11 @@
 use crate::act;
 use crate::act::units::NotRefreshed;
 use crate::config::Configuration;
-use crate::decide::facts::{Bus, Facts, Obstacle, Outdated};
+use crate::decide::facts::{Bus, Facts, Obstacle, Outdated, Start};
 use crate::kernel::port_reservation;
 use crate::names::RegionName;
-use crate::supervisor::event::{Event, Said};
-use crate::supervisor::tasks::Tasks;
+use crate::port_map::Fence;
+use crate::supervisor::tasks::{Tasks, run_unheard};
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
@@ -29,6 +29,23 @@ pub(in crate::supervisor) struct World {
     line: u64,
 }
 
+/// Result of what systemd was asked, in the world in which it was asked.
+pub(in crate::supervisor) struct Report(pub(in crate::supervisor) World, pub(in crate::supervisor) Said);
+
+/// Results of what systemd was asked: what it did, or did not do.
+pub(in crate::supervisor) enum Said {
+    /// The units are known to systemd as they are configured, or are not, and why.
+    Refreshed(Result<(), NotRefreshed>),
+    /// The wish to start a unit came to this.
+    Started(RegionName, Start),
+    /// A unit was stopped or restarted, or was not, and why.
+    Changed(RegionName, Result<(), String>),
+    /// The fence of a region's unit, whom it lets in, was changed, or was not, and why.
+    Fenced(RegionName, Fence, Result<(), String>),
+    /// These regions run, and are not in the map.
+    Strays(Vec<RegionName>),
+}
+
 /// Connection to systemd.
 pub(in crate::supervisor) struct Systemd {
     /// Connection, when systemd knows the units as they are configured.
@@ -40,7 +57,7 @@ pub(in crate::supervisor) struct Systemd {
     unrefreshed: Option<Instant>,
     /// Units that it would not stop or restart; asked again after a while.
     unchanged: BTreeSet<RegionName>,
-    tasks: Tasks,
+    tasks: Tasks<Report>,
 }
 
 /// Outcome of having systemd read its units again, whether it has or not.
@@ -53,7 +70,7 @@ pub(in crate::supervisor) struct Refreshed {
 
 impl Systemd {
     /// Begin without a connection.
-    pub(in crate::supervisor) fn new(tasks: Tasks) -> Self {
+    pub(in crate::supervisor) fn new(tasks: Tasks<Report>) -> Self {
         let (bus, line, unrefreshed) = (None, None, None);
         Self { bus, line, world: World::default(), unrefreshed, unchanged: BTreeSet::new(), tasks }
     }
@@ -85,8 +102,8 @@ impl Systemd {
         work: impl Future<Output = Said> + Send + 'static,
     ) {
         let of = self.world;
-        let lost = move |why| Some(Event::Systemd(of, lost(why)));
-        self.tasks.run(lost, async move { Some(Event::Systemd(of, work.await)) });
+        let lost = move |why| Some(Report(of, lost(why)));
+        self.tasks.run(lost, async move { Some(Report(of, work.await)) });
     }
 
     /// Take another connection to systemd, or none any more: what was asked on the one before has no
@@ -122,9 +139,8 @@ impl Systemd {
             if let Err(why) = port_reservation::refresh(&bus, &config).await {
                 tracing::warn!("the ports of the port map are not kept free for the regions: {why}");
             }
-            None
         };
-        self.tasks.run(|_| None, reserving);
+        run_unheard(reserving);
     }
 
     /// Ask again for what it has not read, if that is due.

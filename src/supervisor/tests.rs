@@ -7,9 +7,11 @@ use crate::decide::facts::{Beat, Exit, Region};
 use crate::desk::answer::Answer;
 use crate::port_map::Fence;
 use crate::source::Source;
-use crate::supervisor::event::{LastWords, Said};
+use crate::supervisor::facts::exits::LastWords;
+use crate::supervisor::systemd::Said;
 use crate::supervisor::*;
 use crate::wire::Refusal;
+use tokio::sync::oneshot;
 
 fn config(more: &str) -> Configuration {
     config::shipped(more)
@@ -77,8 +79,8 @@ async fn who_asks_who_is_connected_while_that_is_looked_at_shares_the_next_look(
     assert!(matches!(first.await, Ok(Ok(Answer::Hosts(_)))));
     assert!(second.try_recv().is_err(), "that look began before it was asked");
     let mut over = async || loop {
-        if let Some(event @ Event::HostsTold(_)) = inbox.ended.recv().await {
-            return event;
+        if let Some(report @ Report::Jobs(jobs::Report::HostsTold(_))) = inbox.reports.recv().await {
+            return report;
         }
     };
     supervisor.hear(over().await);
@@ -113,19 +115,19 @@ async fn what_systemd_did_for_another_configuration_or_connection_is_not_believe
         change(&mut supervisor);
         assert_ne!(supervisor.systemd.world(), asked, "{what}");
         let bus = supervisor.facts.bus.clone();
-        supervisor.hear(Event::Systemd(asked, Said::Refreshed(Ok(()))));
+        supervisor.hear(systemd::Report(asked, Said::Refreshed(Ok(()))).into());
         assert!(supervisor.facts.stale_units && supervisor.systemd.bus().is_none(), "{what}");
         assert_eq!(supervisor.facts.bus, bus, "{what}: it counts as connected");
         // Nobody waits for these any more: the plan asks again.
-        supervisor.hear(Event::Systemd(asked, Said::Started(name.clone(), Start::Refused("old".into()))));
-        supervisor.hear(Event::Systemd(asked, Said::Changed(name.clone(), Err("old".into()))));
-        supervisor.hear(Event::Systemd(asked, Said::Fenced(name.clone(), Fence::default(), Ok(()))));
+        supervisor.hear(systemd::Report(asked, Said::Started(name.clone(), Start::Refused("old".into()))).into());
+        supervisor.hear(systemd::Report(asked, Said::Changed(name.clone(), Err("old".into()))).into());
+        supervisor.hear(systemd::Report(asked, Said::Fenced(name.clone(), Fence::default(), Ok(()))).into());
         let Region { start, changing, fencing, unit, .. } = region(&supervisor);
         assert_eq!((start, changing, fencing), (Start::Idle, false, Fencing::Idle), "{what}");
         assert_eq!(unit.unwrap().fence, None, "{what}: it is not known whom it lets in");
         // Of this world it is.
         let now = supervisor.systemd.world();
-        supervisor.hear(Event::Systemd(now, Said::Started(name.clone(), Start::Refused("new".into()))));
+        supervisor.hear(systemd::Report(now, Said::Started(name.clone(), Start::Refused("new".into()))).into());
         assert_eq!(region(&supervisor).start, Start::Refused("new".into()), "{what}");
     }
 }
@@ -134,7 +136,7 @@ async fn what_systemd_did_for_another_configuration_or_connection_is_not_believe
 async fn what_cannot_be_refreshed_on_this_connection_is_asked_again() {
     let (mut supervisor, _inbox) = supervisor();
     let now = supervisor.systemd.world();
-    supervisor.hear(Event::Systemd(now, Said::Refreshed(Err(NotRefreshed::Systemd("busy".into())))));
+    supervisor.hear(systemd::Report(now, Said::Refreshed(Err(NotRefreshed::Systemd("busy".into())))).into());
     assert!(supervisor.systemd.is_unrefreshed());
     supervisor.see_line("gone");
     assert!(!supervisor.systemd.is_unrefreshed(), "on the next one it is asked in any case");
@@ -155,21 +157,21 @@ async fn with_units_that_cannot_be_written_the_last_good_ones_go_on() {
             verdict.findings.into_iter().map(|finding| finding.code).collect::<Vec<_>>()
         };
         let now = supervisor.systemd.world();
-        supervisor.hear(Event::Systemd(now, Said::Refreshed(Err(why(BTreeSet::new())))));
+        supervisor.hear(systemd::Report(now, Said::Refreshed(Err(why(BTreeSet::new())))).into());
         assert_eq!(supervisor.facts.bus, Some(Bus::Connected), "systemd answers");
         assert!(
             supervisor.systemd.is_unrefreshed() && !supervisor.facts.stale_units,
             "it is tried again, and regions start"
         );
         assert!(codes(&supervisor).contains(&code) && !codes(&supervisor).contains(&Code::SystemdUnreachable));
-        supervisor.hear(Event::Systemd(now, Said::Refreshed(Ok(()))));
+        supervisor.hear(systemd::Report(now, Said::Refreshed(Ok(()))).into());
         assert!(!codes(&supervisor).contains(&code));
         // After another configuration was taken over all but those start that it has changed.
         take_over(&mut supervisor, config("[downstairs]\nhung_after = \"9s\"\n"));
         assert!(supervisor.facts.stale_units);
         let name = supervisor.config.local_regions()[0].name.clone();
         let now = supervisor.systemd.world();
-        supervisor.hear(Event::Systemd(now, Said::Refreshed(Err(why([name.clone()].into())))));
+        supervisor.hear(systemd::Report(now, Said::Refreshed(Err(why([name.clone()].into())))).into());
         assert!(!supervisor.facts.stale_units && supervisor.systemd.is_unrefreshed());
         let kept: Vec<_> =
             supervisor.facts.regions.keys().filter(|name| supervisor.facts.outdated(name).is_some()).collect();
@@ -208,9 +210,11 @@ async fn another_configuration_makes_old_what_was_looked_for_by_the_one_before()
 async fn a_look_for_the_regions_of_another_configuration_is_not_believed() {
     let (mut supervisor, _inbox) = supervisor();
     take_over(&mut supervisor, config("[downstairs]\nhung_after = \"9s\"\n"));
-    supervisor.hear(Event::Seen(Disk { serial: 1, ..Disk::default() }));
+    supervisor.hear(jobs::Report::Seen(Disk { serial: 1, ..Disk::default() }).into());
     assert!(supervisor.facts.disk.is_none());
-    supervisor.hear(Event::Seen(Disk { serial: 2, config: supervisor.systemd.configuration(), ..Disk::default() }));
+    supervisor.hear(
+        jobs::Report::Seen(Disk { serial: 2, config: supervisor.systemd.configuration(), ..Disk::default() }).into(),
+    );
     assert!(supervisor.facts.disk.is_some());
 }
 
@@ -228,7 +232,7 @@ async fn how_a_unit_ended_says_nothing_of_a_region_that_was_made_since() {
     let (failure, lines) = (classify(Exit::Status(1), &[]), Vec::new());
     let explained = |run: &str| {
         let (region, run, failure, lines) = (name.clone(), run.into(), failure.clone(), lines.clone());
-        Event::Explained(LastWords { region, run, failure, lines })
+        facts::Report::Explained(LastWords { region, run, failure, lines }).into()
     };
     supervisor.hear(explained("a"));
     supervisor.see_unit(&name, Unit { restarts: 1, ..gave_up.clone() });
@@ -291,10 +295,10 @@ async fn who_was_connected_before_the_fence_changed_is_not_believed_to_be() {
     });
     let hosts = |supervisor: &Supervisor| supervisor.facts.visitors(&config, &volume).into_keys().collect::<Vec<_>>();
     // What is not enforced cuts nobody off.
-    supervisor.hear_served(served(&fence), Vec::new());
+    supervisor.hear_served(fencing::Report(served(&fence), Vec::new()));
     assert_eq!(hosts(&supervisor), [goes, stays]);
     supervisor.facts.enforcement = Some(Enforcement { bind: Ok(()), address: Ok(()) });
     supervisor.fencing.tell_enforced(&supervisor.facts);
-    supervisor.hear_served(served(&fence), Vec::new());
+    supervisor.hear_served(fencing::Report(served(&fence), Vec::new()));
     assert_eq!(hosts(&supervisor), [stays]);
 }

@@ -213,12 +213,12 @@ fn the_faces_know_the_desk_and_not_the_supervisor() {
 }
 
 /// What the loop has done aside is begun in one place: there its end is heard of, even if it panics.
-/// And an event goes to the loop by that place alone.
+/// And a report goes to the loop by that place alone.
 #[test]
 fn what_is_done_aside_is_begun_in_one_place() {
     for (file, code) in sources("supervisor") {
         let here = file.file_name().is_some_and(|name| name == "tasks.rs");
-        for word in ["tokio::spawn(", "events.send(", "events.try_send("] {
+        for word in ["tokio::spawn(", "reports.send(", "reports.try_send("] {
             assert!(here || !code.contains(word), "{} has {word}", file.display());
         }
         // As long as a disk hangs, every one of these is a thread: they go by the scanner.

@@ -7,7 +7,7 @@ use crate::desk::answer::Answer;
 use crate::source::Fault;
 use crate::store::in_force;
 use crate::store::jobs::{self, Remembered};
-use crate::supervisor::event::Event;
+use crate::supervisor::configuration::Report;
 use crate::supervisor::tasks::Tasks;
 use crate::wire::{self, Configurations, Files, Refusal};
 use std::path::{Path, PathBuf};
@@ -123,18 +123,18 @@ fn unknown(number: u64) -> wire::Error {
 
 impl Keeping {
     /// Try again to keep what is in force, if it could not be kept.
-    pub(in crate::supervisor) fn keep_again(&mut self, config: &Configuration, tasks: &Tasks) {
+    pub(in crate::supervisor) fn keep_again(&mut self, config: &Configuration, tasks: &Tasks<Report>) {
         if self.busy || self.not_kept.is_none() || self.tried.elapsed() < RETRY_PAUSE {
             return;
         }
         (self.busy, self.tried) = (true, Instant::now());
         let (dir, texts, by) = (self.dir.clone(), self.texts.clone(), self.by.clone());
         let map = config.map.digest.clone();
-        let lost = |why| Some(Event::Kept(Err(why)));
+        let lost = |why| Some(Report::Kept(Err(why)));
         tasks.run(lost, async move {
             let written = tokio::task::spawn_blocking(move || in_force::record(&dir, &texts, &map, &by)).await;
             let written = written.map_err(|why| why.to_string()).and_then(|done| done.map_err(|why| why.to_string()));
-            Some(Event::Kept(written))
+            Some(Report::Kept(written))
         });
     }
 

@@ -9,3 +9,16 @@
 pub(super) mod in_force;
 pub(super) mod preview;
 pub(super) mod reload;
+
+use crate::config::History;
+use reload::{Reading, Recorded};
+
+/// Report of a configuration.
+pub(super) enum Report {
+    /// One was read, for a request, and what it speaks of was looked at.
+    Read(Box<Reading>),
+    /// One that is to be taken over was put on record, or could not be.
+    Recorded(Box<Recorded>),
+    /// The one in force was kept at last, or could not be again, and why.
+    Kept(Result<History, String>),
+}

@@ -21,8 +21,8 @@ use crate::observe::observer::TakenOver;
 use crate::source::Fault;
 use crate::store::in_force;
 use crate::supervisor::Supervisor;
+use crate::supervisor::configuration::Report;
 use crate::supervisor::configuration::preview::Look;
-use crate::supervisor::event::Event;
 use crate::wire::{self, Difference, Refusal};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -102,6 +102,15 @@ pub(in crate::supervisor) struct Recorded {
 }
 
 impl Supervisor {
+    /// Take what was done.
+    pub(in crate::supervisor) fn hear_configuration(&mut self, report: Report) {
+        match report {
+            Report::Read(reading) => self.hear_reading(*reading),
+            Report::Recorded(recorded) => self.hear_recorded(*recorded),
+            Report::Kept(written) => self.kept.hear(written, &mut self.facts),
+        }
+    }
+
     /// Read the files, and look at what they speak of, aside from the loop.
     pub(in crate::supervisor) fn read_again(&self, asked: Reloading, answer: Reply) {
         let texts = asked.kept.map(|number| self.kept.texts(number)).transpose();
@@ -115,7 +124,7 @@ impl Supervisor {
         let pids = self.facts.regions.iter().filter_map(alive).collect();
         let of = old.clone();
         // If it is cut short, whoever asked is told by the answer that does not come.
-        self.tasks.run(|_| None, async move {
+        self.tasks().run(|_| None, async move {
             let read: Result<(Texts, Result<Configuration, Vec<Fault>>), _> = tokio::task::spawn_blocking(move || {
                 let texts = texts.unwrap_or_else(|| config_dir::texts(&dir));
                 let read = config_dir::read_texts(&texts, &dir);
@@ -131,12 +140,12 @@ impl Supervisor {
                 Ok((texts, Err(faults))) => (texts, Err(refused_for(&faults))),
                 Err(why) => (Texts::default(), Err(wire::Error::new(Refusal::Failed, why.to_string(), "ask again"))),
             };
-            Some(Event::Read(Box::new(Reading { of, texts, read, asked, answer })))
+            Some(Report::Read(Box::new(Reading { of, texts, read, asked, answer })))
         });
     }
 
     /// Take what was read.
-    pub(in crate::supervisor) fn hear_reading(&mut self, Reading { of, texts, read, asked, answer }: Reading) {
+    fn hear_reading(&mut self, Reading { of, texts, read, asked, answer }: Reading) {
         if !Arc::ptr_eq(&of, &self.config) {
             // Another one is in force since, and what was looked at was looked at for the one before.
             return self.read_again(asked, answer);
@@ -191,18 +200,18 @@ impl Supervisor {
         self.kept.record(true);
         let dir = self.kept.dir().to_owned();
         // If it is cut short nothing is taken over, and what is in force is put on record again.
-        let lost = |why| Some(Event::Kept(Err(why)));
-        self.tasks.run(lost, async move {
+        let lost = |why| Some(Report::Kept(Err(why)));
+        self.tasks().run(lost, async move {
             let (written, map, who) = (texts.clone(), new.map.digest.clone(), by.clone());
             let done = tokio::task::spawn_blocking(move || in_force::record(&dir, &written, &map, &who)).await;
             let history = done.map_err(|why| why.to_string()).and_then(|done| done.map_err(|why| why.to_string()));
             let recorded = Recorded { texts, new, fresh, found, by, history, answer };
-            Some(Event::Recorded(Box::new(recorded)))
+            Some(Report::Recorded(Box::new(recorded)))
         });
     }
 
     /// Hear that it is on record, or cannot be put there: then nothing is changed.
-    pub(in crate::supervisor) fn hear_recorded(&mut self, recorded: Recorded) {
+    fn hear_recorded(&mut self, recorded: Recorded) {
         self.kept.record(false);
         let Recorded { texts, new, fresh, mut found, by, history, answer } = recorded;
         let history = match history {

@@ -7,9 +7,8 @@ use crate::decide::failure::{Failure, Kind, LOCKED, classify};
 use crate::decide::storage::full;
 use crate::names::RegionName;
 use crate::observe::last_words;
-use crate::supervisor::event::{Event, LastWords};
-use crate::supervisor::facts::History;
 use crate::supervisor::facts::crash_history::Explained;
+use crate::supervisor::facts::{History, Report};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
@@ -31,6 +30,14 @@ pub(in crate::supervisor) fn see(name: &RegionName, run: Run, facts: &mut Facts)
 pub(in crate::supervisor) fn recovered(serving: &BTreeSet<RegionName>, facts: &mut Facts) {
     let recovered = facts.regions.iter_mut().filter(|(name, _)| serving.contains(name));
     recovered.for_each(|(_, region)| region.failure = None);
+}
+
+/// Reason why the downstairs of a region's run has ended, and the last lines that it wrote.
+pub(in crate::supervisor) struct LastWords {
+    pub(in crate::supervisor) region: RegionName,
+    pub(in crate::supervisor) run: String,
+    pub(in crate::supervisor) failure: Failure,
+    pub(in crate::supervisor) lines: Vec<String>,
 }
 
 impl History {
@@ -62,7 +69,7 @@ impl History {
     fn look_up(&self, name: &RegionName, run: String, exit: Exit) {
         let explained = move |region, run, lines: Vec<String>| {
             let failure = classify(exit, &lines);
-            Some(Event::Explained(LastWords { region, run, failure, lines }))
+            Some(Report::Explained(LastWords { region, run, failure, lines }))
         };
         let (region, ended) = (name.clone(), run.clone());
         let lost = move |_| explained(region, ended, Vec::new());
@@ -74,7 +81,7 @@ impl History {
     }
 
     /// Take the last words of one that has ended.
-    pub(in crate::supervisor) fn hear_words(&mut self, words: &LastWords, settings: &Downstairs, facts: &mut Facts) {
+    pub(super) fn hear_words(&mut self, words: &LastWords, settings: &Downstairs, facts: &mut Facts) {
         let LastWords { region: name, run, failure, lines } = words;
         let Some(history) = self.crashes.get_mut(name) else { return };
         let which = history.explained(run, failure);

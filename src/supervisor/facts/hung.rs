@@ -5,8 +5,7 @@ use crate::config::Configuration;
 use crate::decide::facts::{Beat, Doing, Facts, Region};
 use crate::names::RegionName;
 use crate::observe::doing;
-use crate::supervisor::event::Event;
-use crate::supervisor::facts::History;
+use crate::supervisor::facts::{History, Report};
 
 impl History {
     /// Look at what those are doing that do not answer, and tell whether there is one: then the disk is to be
@@ -22,18 +21,18 @@ impl History {
             let name = local.name.clone();
             let lost = {
                 let name = name.clone();
-                move |_| Some(Event::Doing(name, None))
+                move |_| Some(Report::Doing(name, None))
             };
             self.tasks.run(lost, async move {
                 let looked = tokio::task::spawn_blocking(move || doing::look(pid, &local)).await;
-                Some(Event::Doing(name, looked.ok().flatten()))
+                Some(Report::Doing(name, looked.ok().flatten()))
             });
         }
         facts.regions.values().any(silent)
     }
 
     /// Take what one is doing that does not answer, unless another process is there by now.
-    pub(in crate::supervisor) fn hear_doing(&mut self, name: &RegionName, seen: Option<Doing>, facts: &mut Facts) {
+    pub(super) fn hear_doing(&mut self, name: &RegionName, seen: Option<Doing>, facts: &mut Facts) {
         self.looking.remove(name);
         let Some(region) = facts.regions.get_mut(name) else { return };
         if let Some(seen) = seen.filter(|seen| Some(seen.pid) == region.alive()) {

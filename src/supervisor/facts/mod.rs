@@ -23,15 +23,30 @@ pub(super) mod staleness;
 pub(super) mod timer;
 
 use crate::config::Configuration;
+use crate::decide::facts::{Doing, Facts, Run};
 use crate::names::RegionName;
+use crate::programs::Program;
 use crate::supervisor::tasks::Tasks;
 use crash_history::CrashHistory;
+use exits::LastWords;
 use outside_stops::Outside;
-use running_programs::Versions;
+use running_programs::{Versions, hear_program, hear_unfinished};
 use staleness::Freshness;
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::time::Instant;
 use uuid::Uuid;
+
+/// Report of what was seen beside the observers.
+pub(super) enum Report {
+    /// The last words of a downstairs that has ended were looked up.
+    Explained(LastWords),
+    /// The process that does not answer is doing this; `None` if it has ended.
+    Doing(RegionName, Option<Doing>),
+    /// A run's process runs this program, as that states it.
+    Runs(RegionName, Run, Program),
+    /// An upgrade was begun and has not ended, by its record, or that is not so.
+    Unfinished(bool),
+}
 
 /// History of facts over time.
 pub(super) struct History {
@@ -45,12 +60,12 @@ pub(super) struct History {
     last_disk: Option<Uuid>,
     began: Instant,
     tried_again: Instant,
-    tasks: Tasks,
+    tasks: Tasks<Report>,
 }
 
 impl History {
     /// Begin a history in which nothing has happened yet.
-    pub(super) fn new(config: &Configuration, tasks: Tasks) -> Self {
+    pub(super) fn new(config: &Configuration, tasks: Tasks<Report>) -> Self {
         let (programs, outside, looking) = Default::default();
         let (staleness, now) = (Freshness::new(config.sled.downstairs.hung_after.into()), Instant::now());
         let crashes = config.local_regions().into_iter().map(|local| (local.name, CrashHistory::default())).collect();
@@ -64,6 +79,16 @@ impl History {
         let mut before = std::mem::take(&mut self.crashes);
         let here = config.local_regions().into_iter().map(|local| local.name);
         self.crashes = here.map(|name| (name.clone(), before.remove(&name).unwrap_or_default())).collect();
+    }
+
+    /// Take what was seen.
+    pub(super) fn hear(&mut self, report: Report, config: &Configuration, facts: &mut Facts) {
+        match report {
+            Report::Explained(words) => self.hear_words(&words, &config.sled.downstairs, facts),
+            Report::Doing(name, seen) => self.hear_doing(&name, seen, facts),
+            Report::Runs(name, run, program) => hear_program(&name, &run, program, facts),
+            Report::Unfinished(unfinished) => hear_unfinished(unfinished, facts),
+        }
     }
 
     /// Name the data disk that was last there.

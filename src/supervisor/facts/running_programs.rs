@@ -9,8 +9,7 @@ use crate::decide::turns::may_upgrade;
 use crate::names::RegionName;
 use crate::programs::Program;
 use crate::supervisor::Supervisor;
-use crate::supervisor::event::Event;
-use crate::supervisor::facts::History;
+use crate::supervisor::facts::{History, Report};
 use crate::supervisor::jobs::run::Task;
 use crate::supervisor::jobs::upgrade::{Cargo, Spoken, Upgrade};
 use std::collections::{BTreeMap, HashMap};
@@ -41,10 +40,15 @@ impl Versions {
 }
 
 /// Take what a run's process runs, unless another run is there by now.
-pub(in crate::supervisor) fn hear_program(name: &RegionName, run: &Run, program: Program, facts: &mut Facts) {
+pub(super) fn hear_program(name: &RegionName, run: &Run, program: Program, facts: &mut Facts) {
     if let Some(region) = facts.regions.get_mut(name) {
         region.program = Some(program).filter(|_| region.run().as_ref() == Some(run));
     }
+}
+
+/// Take whether an upgrade was begun that has not ended. One that has begun meanwhile is not unfinished.
+pub(super) fn hear_unfinished(unfinished: bool, facts: &mut Facts) {
+    facts.unfinished_upgrade = unfinished && facts.upgrading.is_none();
 }
 
 impl History {
@@ -70,7 +74,7 @@ impl History {
                     let known = self.programs.known.clone();
                     self.tasks.run(|_| None, async move {
                         let program = version(&known, &bus, &user, run.pid).await?;
-                        Some(Event::Runs(name, run, program))
+                        Some(Report::Runs(name, run, program))
                     });
                 }
             }
@@ -81,14 +85,9 @@ impl History {
 impl Supervisor {
     /// Look, aside from the loop, whether an upgrade was begun that has not ended.
     pub(in crate::supervisor) fn look_for_upgrade(&self) {
-        self.tasks.run(|_| None, async {
-            tokio::task::spawn_blocking(upgrade_is_unfinished).await.ok().map(Event::Unfinished)
+        self.tasks().run(|_| None, async {
+            tokio::task::spawn_blocking(upgrade_is_unfinished).await.ok().map(Report::Unfinished)
         });
-    }
-
-    /// Take the end of that look. An upgrade that has begun meanwhile is not unfinished.
-    pub(in crate::supervisor) fn hear_unfinished(&mut self, unfinished: bool) {
-        self.facts.unfinished_upgrade = unfinished && self.facts.upgrading.is_none();
     }
 
     /// Go on with an upgrade that was cut short.

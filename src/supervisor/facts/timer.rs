@@ -24,7 +24,7 @@ impl Supervisor {
             let steady = self.config.sled.downstairs.steady_after.into();
             region.steady = self.publisher.serving_for(name).is_some_and(|time| time >= steady);
         }
-        self.kept.keep_again(&self.config, &self.tasks);
+        self.kept.keep_again(&self.config, &self.tasks());
         self.jobs.list.write_again();
         self.tell_crashes();
         self.fencing.visitors.forget(&mut self.facts);

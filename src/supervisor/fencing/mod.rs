@@ -21,6 +21,8 @@ pub(super) mod visitors;
 use crate::config::Configuration;
 use crate::decide::facts::Facts;
 use crate::names::RegionName;
+use crate::supervisor::tasks::Tasks;
+use grant::{Answered, Served};
 use holder_absence::Absences;
 use lacking_hosts::Lacks;
 use queue::Queue;
@@ -29,17 +31,26 @@ use std::collections::BTreeSet;
 use tokio::time::Instant;
 use visitors::Visitors;
 
+/// Report that somebody who waited for a ticket was served, with what each is to be answered.
+pub(super) struct Report(pub(super) Served, pub(super) Vec<Answered>);
+
 /// Knowledge of who reaches a volume.
-#[derive(Default)]
 pub(super) struct Fencing {
     queue: Queue,
     records: Records,
     pub(super) visitors: Visitors,
     absences: Absences,
     lacks: Lacks,
+    tasks: Tasks<Report>,
 }
 
 impl Fencing {
+    /// Begin with nobody who waits.
+    pub(super) fn new(tasks: Tasks<Report>) -> Self {
+        let (queue, records, visitors, absences, lacks) = Default::default();
+        Self { queue, records, visitors, absences, lacks, tasks }
+    }
+
     /// Record who is away from what serves.
     pub(super) fn note_absences(&mut self, serving: &BTreeSet<RegionName>, config: &Configuration, facts: &mut Facts) {
         self.absences.see(serving, facts);

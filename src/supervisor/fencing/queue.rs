@@ -16,12 +16,10 @@ use crate::kernel::presence::Presence;
 use crate::names::VolumeName;
 use crate::port_map::Fence;
 use crate::store::generations::Written;
-use crate::supervisor::event::Event;
-use crate::supervisor::fencing::Fencing;
 use crate::supervisor::fencing::grant::{Answered, Attempt, Known, Order, Outcome, Recorded, Served, Snapshot, Wanted};
 use crate::supervisor::fencing::ground::Ground;
+use crate::supervisor::fencing::{Fencing, Report};
 use crate::wire::{self, Attach, Refusal};
-use jiff::Timestamp;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -153,10 +151,10 @@ impl Fencing {
         by.facts.granting.insert(volume.clone());
         let (volume, disk) = (volume.clone(), attempt.disk());
         // A panic is heard of: the volume is not blocked by it.
-        let lost = move |_| Some(Event::Served(Served::cut_short(volume, disk), Vec::new()));
-        by.context.tasks.run(lost, async move {
+        let lost = move |_| Some(Report(Served::cut_short(volume, disk), Vec::new()));
+        self.tasks.run(lost, async move {
             let (served, answers) = attempt.serve(good).await;
-            Some(Event::Served(served, answers))
+            Some(Report(served, answers))
         });
     }
 
@@ -173,7 +171,7 @@ impl Fencing {
             disk,
             regions: regions.collect(),
             fences: fences(facts, volume),
-            since: seen_since(facts, volume),
+            since: facts.seen_at(volume),
             away: self.absences.time(volume),
             written: self.queue.written.clone(),
             uuids: by.publisher.uuids(volume),
@@ -251,12 +249,6 @@ impl Fencing {
             _ = answer.send(reply);
         }
     }
-}
-
-/// Tell since when each host that is connected to a volume has been seen.
-pub(in crate::supervisor) fn seen_since(facts: &Facts, volume: &VolumeName) -> BTreeMap<IpAddr, Timestamp> {
-    let here = facts.seen_since.iter().filter(|((at, _), _)| at == volume);
-    here.map(|((_, address), since)| (*address, *since)).collect()
 }
 
 fn is_being_fenced(facts: &Facts, volume: &VolumeName) -> bool {

@@ -13,7 +13,7 @@ use crate::port_map::LocalRegion;
 use crate::progress::Progress;
 use crate::region::Adoption;
 use crate::store::ledger;
-use crate::supervisor::event::Event;
+use crate::supervisor::jobs::Report;
 use crate::supervisor::jobs::context::{Context, cancelled};
 use crate::supervisor::jobs::host_redundancy::{self, Lack};
 use crate::systemd::{job, names};
@@ -90,7 +90,7 @@ async fn readable_ledger(context: &Context) -> Result<(), String> {
     if context.held(anew).await.map_err(|why| why.message)?? {
         // What lies in the trash is found again when the adoptions are done.
         if let Some(disk) = context.disk {
-            context.tell(Event::Unsettled(disk)).await;
+            context.tell(Report::Unsettled(disk)).await;
         }
     }
     Ok(())

@@ -8,7 +8,7 @@ use crate::names::RegionName;
 use crate::observe::scanner::Scanner;
 use crate::store::lived::Clock;
 use crate::store::mark::is_mounted;
-use crate::supervisor::event::Event;
+use crate::supervisor::jobs::Report;
 use crate::supervisor::jobs::list::CANCELLED;
 use crate::supervisor::jobs::program_checks::Lately;
 use crate::supervisor::tasks::Tasks;
@@ -24,7 +24,7 @@ use uuid::Uuid;
 pub(in crate::supervisor) struct Context {
     pub(in crate::supervisor) config: Arc<Configuration>,
     pub(in crate::supervisor) scanner: Arc<Scanner>,
-    pub(in crate::supervisor) tasks: Tasks,
+    pub(in crate::supervisor) tasks: Tasks<Report>,
     /// Turns of creations.
     pub(in crate::supervisor) cores: Arc<Semaphore>,
     /// Number of creations that run side by side.
@@ -45,7 +45,7 @@ pub(in crate::supervisor) struct Context {
 }
 
 impl Context {
-    pub(in crate::supervisor) fn new(config: Arc<Configuration>, scanner: Arc<Scanner>, tasks: Tasks) -> Self {
+    pub(in crate::supervisor) fn new(config: Arc<Configuration>, scanner: Arc<Scanner>, tasks: Tasks<Report>) -> Self {
         // Several for each core: a creation mostly waits for the disk's journal, and the commits
         // of those that wait together are one. Two cores: 2 side by side took 2100 ms for twelve
         // regions, 4 took 730, 8 took 670, 12 took 580.
@@ -75,14 +75,14 @@ impl Context {
     }
 
     /// Tell the loop something. It hears it unless it has ended.
-    pub(in crate::supervisor) async fn tell(&self, event: Event) {
-        self.tasks.tell(event).await;
+    pub(in crate::supervisor) async fn tell(&self, report: Report) {
+        self.tasks.tell(report).await;
     }
 
     /// Look at the disk, and tell the loop what is there now.
     pub(in crate::supervisor) async fn look_again(&self) {
         if let Some(disk) = self.scanner.look().await {
-            self.tell(Event::Seen(disk)).await;
+            self.tell(Report::Seen(disk)).await;
         }
     }
 

@@ -17,10 +17,8 @@ use crate::progress::Progress;
 use crate::region::format::Trailer;
 use crate::store::layout::legacy_dir;
 use crate::store::region_dir::trailers;
-use crate::supervisor::event::Event;
-use crate::supervisor::fencing::queue::seen_since;
-use crate::supervisor::jobs::Jobs;
 use crate::supervisor::jobs::context::Context;
+use crate::supervisor::jobs::{Jobs, Report};
 use crate::systemd::names;
 use crate::times;
 use crate::wire::{self, Refusal};
@@ -243,9 +241,9 @@ impl Jobs {
             Err(why) => return tell_each(answers, &Err(why)),
         };
         self.looks.insert(volume.clone(), Vec::new());
-        let over = Event::HostsTold(volume.clone());
-        let lost = Event::HostsTold(volume.clone());
-        let (since, runs) = (seen_since(facts, &volume), run_on(facts, &here));
+        let over = Report::HostsTold(volume.clone());
+        let lost = Report::HostsTold(volume.clone());
+        let (since, runs) = (facts.seen_at(&volume), run_on(facts, &here));
         let look = move || -> std::io::Result<wire::Hosts> {
             let mut seen = Vec::new();
             for local in here {

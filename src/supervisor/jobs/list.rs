@@ -4,7 +4,7 @@
 use crate::names::RegionName;
 use crate::progress::{self, Course, Progress, Step};
 use crate::store::jobs::{self, Remembered};
-use crate::supervisor::event::Event;
+use crate::supervisor::jobs::Report;
 use crate::supervisor::tasks::Tasks;
 use crate::times;
 use crate::wire::{self, JobKind, JobProgress, JobState, Refusal, Word};
@@ -40,7 +40,7 @@ pub(in crate::supervisor) struct Jobs {
     /// Number from which on the next supervisor gives numbers: what is on the disk keeps only those below
     /// from being given again.
     reserved: u64,
-    tasks: Tasks,
+    tasks: Tasks<Report>,
     /// Something has changed that is to outlive this supervisor.
     changed: bool,
     /// The change is being written, with the first number that is not kept by it.
@@ -54,7 +54,7 @@ pub(in crate::supervisor) struct Jobs {
 impl Jobs {
     /// Go on where an earlier supervisor was: with no number that it gave, as who follows a job must not
     /// meet another. What it was at was cut short.
-    pub(in crate::supervisor) fn new(tasks: Tasks, known: Remembered) -> Self {
+    pub(in crate::supervisor) fn new(tasks: Tasks<Report>, known: Remembered) -> Self {
         let next = known.jobs.iter().map(|job| job.id.saturating_add(1)).fold(known.next, u64::max);
         let reserved = known.reserved;
         let mut changed = false;
@@ -179,7 +179,7 @@ impl Jobs {
         self.courses.insert(job.id, course.clone());
         let (id, tasks) = (job.id, self.tasks.clone());
         // A step that finds the channel full is not worth waiting for.
-        let tell = move |step| tasks.tell_if_room(Event::Step(id, step));
+        let tell = move |step| tasks.tell_if_room(Report::Step(id, step));
         let (word, words) = watch::channel(None);
         self.words.insert(job.id, word);
         (job, Progress::new(tell, course).answered_by(words))
@@ -274,11 +274,11 @@ impl Jobs {
 
     fn write(&self, known: Remembered) -> oneshot::Receiver<()> {
         let (done, heard) = oneshot::channel();
-        self.tasks.run(|why| Some(Event::Noted(Err(why))), async move {
+        self.tasks.run(|why| Some(Report::Noted(Err(why))), async move {
             let written = tokio::task::spawn_blocking(move || jobs::write(&known)).await;
             let written = written.unwrap_or_else(|why| Err(std::io::Error::other(why)));
             _ = done.send(());
-            Some(Event::Noted(written.map_err(|why| why.to_string())))
+            Some(Report::Noted(written.map_err(|why| why.to_string())))
         });
         heard
     }

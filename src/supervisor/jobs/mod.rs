@@ -29,15 +29,45 @@ pub(super) mod upgrade;
 pub(super) mod upgrade_watch;
 
 use crate::config::Configuration;
-use crate::names::RegionName;
+use crate::decide::facts::{Awaited, Busy, Disk};
+use crate::names::{RegionName, VolumeName};
+use crate::progress::Step;
 use crate::region::{Ledger, Tombstone};
 use crate::wire;
 use context::Context;
 use host_redundancy::Looks;
+use list::Ended;
 use removals::Removals;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use turns::Turns;
+use turns::{Claim, Turns};
+use uuid::Uuid;
+
+/// Report of a job: how far it is, what it needs, or that it has ended.
+pub(super) enum Report {
+    /// A job asks whether a region's turn has come.
+    Claim(Claim),
+    /// The job that has the region's turn does this to it now.
+    Mark { job: u64, region: RegionName, busy: Busy },
+    /// The job does not need the region any more.
+    Free { job: u64, region: RegionName },
+    /// A region is not held any more on this disk.
+    Released(Option<Uuid>, RegionName),
+    /// The ledger of this disk was begun anew: what lies there is to be settled by it once more.
+    Unsettled(Uuid),
+    /// The disk was looked at.
+    Seen(Disk),
+    /// A job waits for the word of other sleds, of a region, and nobody waits for the job; or not any more.
+    Awaits(RegionName, Option<Awaited>),
+    /// The record of jobs that are to be remembered was written, or could not be, and why.
+    Noted(Result<(), String>),
+    /// The hosts that are connected to a volume were told, or that could not be seen.
+    HostsTold(VolumeName),
+    /// A job is doing this now.
+    Step(u64, Step),
+    /// A job at this region has ended, and this is what the disk looked like then.
+    Ended(RegionName, Box<Ended>, Option<Disk>),
+}
 
 /// Work that is under way, and what it has in common.
 pub(super) struct Jobs {

@@ -7,7 +7,7 @@ use crate::decide::facts::Awaited;
 use crate::decide::turns::{Asks, reason};
 use crate::port_map::LocalRegion;
 use crate::progress::Progress;
-use crate::supervisor::event::Event;
+use crate::supervisor::jobs::Report;
 use crate::supervisor::jobs::context::{Context, cancelled};
 use crate::wire::{self, Refusal, Word};
 use std::convert::Infallible;
@@ -106,7 +106,7 @@ impl Question<'_> {
     }
 
     async fn tell(&self, what: Option<Awaited>) {
-        self.context.tell(Event::Awaits(self.local.name.clone(), what)).await;
+        self.context.tell(Report::Awaits(self.local.name.clone(), what)).await;
     }
 
     /// Give the region's turn up for a moment: another sled has its own, or is not well any more.
@@ -114,7 +114,7 @@ impl Question<'_> {
     /// # Errors
     /// The job was cancelled.
     pub(in crate::supervisor) async fn give_way(&self) -> Result<(), wire::Error> {
-        self.context.tell(Event::Free { job: self.job, region: self.local.name.clone() }).await;
+        self.context.tell(Report::Free { job: self.job, region: self.local.name.clone() }).await;
         self.pause(YIELD_PAUSE).await
     }
 

@@ -10,11 +10,12 @@ use crate::port_map::LocalRegion;
 use crate::progress::Progress;
 use crate::region::{HeldBy, Hold, Ledger};
 use crate::store::ledger;
-use crate::supervisor::event::{Claim, Event};
+use crate::supervisor::jobs::Report;
 use crate::supervisor::jobs::context::{Context, cancelled};
 use crate::supervisor::jobs::host_redundancy::{self, Lack};
 use crate::supervisor::jobs::other_sleds::Question;
 use crate::supervisor::jobs::restart_check;
+use crate::supervisor::jobs::turns::Claim;
 use crate::times;
 use crate::wire::{self, Refusal, Word};
 use std::time::Duration;
@@ -181,7 +182,7 @@ async fn ask_for_turn(
     manner: Manner,
 ) -> Result<Result<(), Denied>, wire::Error> {
     let (reply, answer) = oneshot::channel();
-    context.tell(Event::Claim(Claim { job, region: local.name.clone(), manner, reply })).await;
+    context.tell(Report::Claim(Claim { job, region: local.name.clone(), manner, reply })).await;
     answer.await.map_err(|_| wire::Error::new(Refusal::Stopping, "the supervisor is ending", "ask again in a moment"))
 }
 
@@ -231,7 +232,7 @@ pub(in crate::supervisor) async fn down_and_up(
         wire::Error::new(Refusal::RestartFailed, format!("{}: {why}", local.name), remedy)
     };
     let hosts = host_redundancy::hosts(local).await.map_err(failed)?;
-    context.tell(Event::Mark { job, region: local.name.clone(), busy: Busy::Restarting }).await;
+    context.tell(Report::Mark { job, region: local.name.clone(), busy: Busy::Restarting }).await;
     progress.step(format!("{}: restarting", local.name), 0, 0);
     // Its restarts so far are not the new one's.
     _ = units::forgive(bus, &local.name).await;
@@ -241,7 +242,7 @@ pub(in crate::supervisor) async fn down_and_up(
     progress.step(format!("{}: waiting until it serves", local.name), 0, 0);
     host_redundancy::wait_until_it_serves(context, local, bus, before).await.map_err(failed)?;
     let (served, breaks) = (began.elapsed(), context.breaks.borrow().get(&local.name).copied());
-    context.tell(Event::Mark { job, region: local.name.clone(), busy: Busy::Watching }).await;
+    context.tell(Report::Mark { job, region: local.name.clone(), busy: Busy::Watching }).await;
     host_redundancy::wait_for_return(context, local, &hosts, progress).await.map_err(failed)?;
     Ok(Away { served, hosts: (!hosts.is_empty()).then(|| began.elapsed()), breaks })
 }
@@ -257,7 +258,7 @@ pub(in crate::supervisor) async fn hold(
 ) -> Result<String, wire::Error> {
     turn(context, job, local, manner, bus, progress).await?;
     progress.no_way_back().map_err(|_| cancelled())?;
-    context.tell(Event::Mark { job, region: local.name.clone(), busy: Busy::Holding }).await;
+    context.tell(Report::Mark { job, region: local.name.clone(), busy: Busy::Holding }).await;
     let hold = Hold { by: HeldBy::Operator, why, remedy: None, since: times::now() };
     record(context, &local.name, Some(hold)).await?;
     progress.step("stopping its unit", 0, 0);
@@ -277,10 +278,10 @@ pub(in crate::supervisor) async fn release(
 ) -> Result<String, wire::Error> {
     progress.no_way_back().map_err(|_| cancelled())?;
     // Before the ledger, too: a hold that is only on its way there must not come back.
-    context.tell(Event::Released(context.disk, local.name.clone())).await;
+    context.tell(Report::Released(context.disk, local.name.clone())).await;
     record(context, &local.name, None).await?;
     context.look_again().await;
-    context.tell(Event::Released(context.disk, local.name.clone())).await;
+    context.tell(Report::Released(context.disk, local.name.clone())).await;
     Ok("released; it is started as soon as everything is right".into())
 }
 
@@ -294,7 +295,7 @@ pub(in crate::supervisor) async fn forgive(
         record(context, name, None).await?;
         context.look_again().await;
     }
-    context.tell(Event::Released(context.disk, name.clone())).await;
+    context.tell(Report::Released(context.disk, name.clone())).await;
     Ok(())
 }
 

@@ -21,7 +21,7 @@ use crate::region::Tombstone;
 use crate::store::ledger;
 use crate::store::places;
 use crate::store::region_dir::allocated;
-use crate::supervisor::event::Event;
+use crate::supervisor::jobs::Report;
 use crate::supervisor::jobs::adoption;
 use crate::supervisor::jobs::context::{Context, cancelled, cut_short};
 use crate::supervisor::jobs::list::Ended;
@@ -101,7 +101,7 @@ impl Context {
     pub(in crate::supervisor) fn begin(&self, id: u64, task: Task, bus: zbus::Connection, progress: Progress) {
         let (context, began, region, changes) = (self.clone(), Instant::now(), task.region(), task.changes());
         let end = move |region, result, disk| {
-            Some(Event::Ended(region, Box::new(Ended { id, result, took: began.elapsed() }), disk))
+            Some(Report::Ended(region, Box::new(Ended { id, result, took: began.elapsed() }), disk))
         };
         let of = region.clone();
         let lost = move |why: String| end(of, Err(cut_short(&why)), None);

@@ -4,10 +4,18 @@ use crate::config::Configuration;
 use crate::decide::facts::{Busy, Facts};
 use crate::decide::turns::{Denied, Manner, claim};
 use crate::names::RegionName;
-use crate::supervisor::event::Claim;
 use crate::supervisor::jobs::Jobs;
 use crate::wire::{self, Refusal};
 use std::collections::BTreeMap;
+use tokio::sync::oneshot;
+
+/// A job's question whether a region's turn has come.
+pub(in crate::supervisor) struct Claim {
+    pub(in crate::supervisor) job: u64,
+    pub(in crate::supervisor) region: RegionName,
+    pub(in crate::supervisor) manner: Manner,
+    pub(in crate::supervisor) reply: oneshot::Sender<Result<(), Denied>>,
+}
 
 /// Jobs that are at a region, by the region.
 #[derive(Default)]

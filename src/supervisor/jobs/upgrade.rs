@@ -11,7 +11,7 @@ use crate::decide::turns::{Asks, Manner};
 use crate::port_map::LocalRegion;
 use crate::programs::{Program, Programs, Roll};
 use crate::progress::Progress;
-use crate::supervisor::event::Event;
+use crate::supervisor::jobs::Report;
 use crate::supervisor::jobs::context::{Context, cancelled, cut_short};
 use crate::supervisor::jobs::host_redundancy;
 use crate::supervisor::jobs::list::CANCELLED;
@@ -227,7 +227,7 @@ impl Rolling<'_> {
             let progress = self.progress.part(number as u64, all.len() as u64);
             let one = Rolling { progress: &progress, ..*self };
             let switched = one.roll_over(record, local).await;
-            self.context.tell(Event::Free { job: self.job, region: local.name.clone() }).await;
+            self.context.tell(Report::Free { job: self.job, region: local.name.clone() }).await;
             restarted += match switched {
                 // It has nothing to do with the program any more, nor with the others.
                 Err(why) if why.code != CANCELLED && self.is_gone(local).await? => {

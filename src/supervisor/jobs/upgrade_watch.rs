@@ -11,7 +11,7 @@ use crate::decide::facts::Run;
 use crate::names::RegionName;
 use crate::port_map::LocalRegion;
 use crate::progress::Progress;
-use crate::supervisor::event::Event;
+use crate::supervisor::jobs::Report;
 use crate::supervisor::jobs::context::{Context, cancelled};
 use crate::supervisor::jobs::host_redundancy;
 use crate::supervisor::jobs::restart::{self, Standing};
@@ -132,7 +132,7 @@ pub(in crate::supervisor) async fn keep(
     let (mut breaks, mut serving) = (context.breaks.subscribe(), context.serving.subscribe());
     let sight = Sight { breaks: before, ..Sight::of(name, &mut breaks, &mut serving) };
     let mut vigil = Vigil::begin(Instant::now(), steady, host_redundancy::patience(local), sight);
-    context.tell(Event::Free { job, region: name.clone() }).await;
+    context.tell(Report::Free { job, region: name.clone() }).await;
     loop {
         let (now, seen) = (Instant::now(), Sight::of(name, &mut breaks, &mut serving));
         let away = seen.run.is_none();

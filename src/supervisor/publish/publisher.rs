@@ -15,7 +15,7 @@ use crate::names::{RegionName, SledName, VolumeName};
 use crate::store::since::Since as Told;
 use crate::supervisor::publish::since::Memory;
 use crate::supervisor::publish::storage_view::{holder, storage, storage_detail, uuid};
-use crate::supervisor::tasks::Tasks;
+use crate::supervisor::tasks::run_unheard;
 use crate::times;
 use crate::wire::{self, State};
 use jiff::Timestamp;
@@ -154,20 +154,14 @@ impl Publisher {
     }
 
     /// Answer when what is known now has been published: who asks then sees what was answered.
-    pub(in crate::supervisor) fn answer_when_shown<T: Send + 'static>(
-        &mut self,
-        tasks: &Tasks,
-        reply: oneshot::Sender<T>,
-        answer: T,
-    ) {
+    pub(in crate::supervisor) fn answer_when_shown<T: Send + 'static>(&mut self, reply: oneshot::Sender<T>, answer: T) {
         let (told, heard) = oneshot::channel();
         self.tell_when_shown(told);
         let answering = async move {
             _ = heard.await;
             _ = reply.send(answer);
-            None
         };
-        tasks.run(|_| None, answering);
+        run_unheard(answering);
     }
 
     fn names_here(&self, verdict: &Verdict) -> Vec<(VolumeName, bool)> {

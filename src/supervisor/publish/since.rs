@@ -2,7 +2,7 @@
 //! changes, by one writer, aside from the loop.
 
 use crate::store::since::{self, Since};
-use crate::supervisor::tasks::Tasks;
+use crate::supervisor::tasks::run_unheard;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
@@ -21,9 +21,9 @@ pub(in crate::supervisor) struct Memory {
 impl Memory {
     /// Begin with what an earlier supervisor of this boot has told, and the writer of what is told
     /// the next.
-    pub(in crate::supervisor) fn begin(earlier: Since, tasks: &Tasks) -> Self {
+    pub(in crate::supervisor) fn begin(earlier: Since) -> Self {
         let (tell, mut told) = watch::channel(earlier.clone());
-        tasks.run(|_| None, async move {
+        run_unheard(async move {
             let mut well = true;
             while told.changed().await.is_ok() {
                 let now = told.borrow_and_update().clone();
@@ -34,7 +34,6 @@ impl Memory {
                 }
                 well = done.is_ok();
             }
-            None
         });
         Self { earlier, began: Instant::now(), tell }
     }
@@ -72,7 +71,7 @@ mod tests {
     async fn what_was_not_seen_again_yet_is_told_on() {
         let at = Timestamp::from_second(7).unwrap();
         let earlier = Since { conditions: vec![(Code::DiskLow, "disk".into(), at)], ..Since::default() };
-        let mut memory = Memory::begin(earlier, &Tasks::new(tokio::sync::mpsc::channel(1).0));
+        let mut memory = Memory::begin(earlier);
         memory.tell(Since { conditions: vec![(Code::DiskFull, "disk".into(), at)], ..Since::default() });
         assert_eq!(memory.tell.borrow().conditions.len(), 2);
         memory.earlier().conditions.clear();

@@ -9,8 +9,8 @@ fn fresh() -> Remembered {
 
 #[test]
 fn a_number_that_the_disk_keeps_from_nobody_is_the_clocks() {
-    let (events, _heard) = tokio::sync::mpsc::channel(8);
-    let mut jobs = Jobs::new(Tasks::new(events), fresh());
+    let (reports, _heard) = tokio::sync::mpsc::channel::<Report>(8);
+    let mut jobs = Jobs::new(Tasks::new(reports), fresh());
     let name: RegionName = "still-fawn-0".parse().unwrap();
     let give = |jobs: &mut Jobs| jobs.register(JobKind::Hold, &name).0.id;
     // What is taken to be written is not on the disk before that is said.
@@ -37,8 +37,8 @@ fn a_number_that_the_disk_keeps_from_nobody_is_the_clocks() {
 
 #[test]
 fn what_somebody_asked_for_is_not_forgotten_for_what_nobody_did() {
-    let (events, _heard) = tokio::sync::mpsc::channel(8);
-    let mut jobs = Jobs::new(Tasks::new(events), fresh());
+    let (reports, _heard) = tokio::sync::mpsc::channel::<Report>(8);
+    let mut jobs = Jobs::new(Tasks::new(reports), fresh());
     let name = "still-fawn-0".parse().unwrap();
     let end = |jobs: &mut Jobs, id| jobs.end(Ended { id, result: Ok("done".into()), took: Duration::ZERO });
     let (asked, _progress) = jobs.register(JobKind::Create, &name);
@@ -66,8 +66,8 @@ fn what_somebody_asked_for_is_not_forgotten_for_what_nobody_did() {
 
 #[test]
 fn what_is_not_over_is_written_however_many_came_since() {
-    let (events, _heard) = tokio::sync::mpsc::channel(8);
-    let mut jobs = Jobs::new(Tasks::new(events), fresh());
+    let (reports, _heard) = tokio::sync::mpsc::channel::<Report>(8);
+    let mut jobs = Jobs::new(Tasks::new(reports), fresh());
     let name = "still-fawn-0".parse().unwrap();
     let (long, _progress) = jobs.register(JobKind::Upgrade, &name);
     for _ in 0..WRITTEN_LIMIT + 1 {
@@ -80,8 +80,8 @@ fn what_is_not_over_is_written_however_many_came_since() {
 
 #[test]
 fn what_could_not_be_written_is_tried_again_at_the_next_look_back_and_not_before() {
-    let (events, _heard) = tokio::sync::mpsc::channel(8);
-    let mut jobs = Jobs::new(Tasks::new(events), fresh());
+    let (reports, _heard) = tokio::sync::mpsc::channel::<Report>(8);
+    let mut jobs = Jobs::new(Tasks::new(reports), fresh());
     let name = "still-fawn-0".parse().unwrap();
     let (_job, _progress) = jobs.register(JobKind::Create, &name);
     let first = jobs.take_changes().unwrap();
@@ -99,8 +99,8 @@ fn what_could_not_be_written_is_tried_again_at_the_next_look_back_and_not_before
 
 #[test]
 fn a_word_is_heard_only_while_its_question_is_asked() {
-    let (events, _heard) = tokio::sync::mpsc::channel(8);
-    let mut jobs = Jobs::new(Tasks::new(events), fresh());
+    let (reports, _heard) = tokio::sync::mpsc::channel::<Report>(8);
+    let mut jobs = Jobs::new(Tasks::new(reports), fresh());
     let name: RegionName = "still-fawn-0".parse().unwrap();
     let (job, _progress) = jobs.register(JobKind::Restart, &name);
     let asks = |number| {
@@ -122,8 +122,8 @@ fn a_word_is_heard_only_while_its_question_is_asked() {
 
 #[test]
 fn numbers_are_small_and_go_on_over_a_restart() {
-    let (events, _heard) = tokio::sync::mpsc::channel(8);
-    let tasks = Tasks::new(events);
+    let (reports, _heard) = tokio::sync::mpsc::channel::<Report>(8);
+    let tasks = Tasks::new(reports);
     let mut jobs = Jobs::new(tasks.clone(), fresh());
     assert_eq!(jobs.take_changes(), None);
     let name = "still-fawn-0".parse().unwrap();
@@ -145,8 +145,8 @@ fn numbers_are_small_and_go_on_over_a_restart() {
 
 #[test]
 fn a_job_is_cancelled_until_it_is_too_late() {
-    let (events, _heard) = tokio::sync::mpsc::channel(8);
-    let mut jobs = Jobs::new(Tasks::new(events), fresh());
+    let (reports, _heard) = tokio::sync::mpsc::channel::<Report>(8);
+    let mut jobs = Jobs::new(Tasks::new(reports), fresh());
     let name = "still-fawn-0".parse().unwrap();
     let (first, progress) = jobs.register(JobKind::Create, &name);
     assert!(progress.check().is_ok());

@@ -7,7 +7,7 @@ use crate::decide::turns::{Asks, Manner};
 use crate::port_map::LocalRegion;
 use crate::programs::Programs;
 use crate::region::HeldBy;
-use crate::supervisor::event::Event;
+use crate::supervisor::jobs::Report;
 use crate::supervisor::jobs::list::CANCELLED;
 use crate::supervisor::jobs::restart;
 use crate::wire::{self, Refusal};
@@ -62,7 +62,7 @@ impl Rolling<'_> {
     async fn give_all_back(&self, record: &mut Programs) -> Result<(), wire::Error> {
         for local in self.regions().await?.iter().rev() {
             let given = self.give_back(record, local).await;
-            self.context.tell(Event::Free { job: self.job, region: local.name.clone() }).await;
+            self.context.tell(Report::Free { job: self.job, region: local.name.clone() }).await;
             match given {
                 Err(_) if self.is_gone(local).await? => {}
                 given => given?,
@@ -89,7 +89,7 @@ impl Rolling<'_> {
         restart::turn(self.context, self.job, local, manner(asks, false), self.bus, self.progress).await?;
         // From here on nothing is done about it unasked; and what the program did wrong is not held
         // against the region.
-        self.context.tell(Event::Mark { job: self.job, region: name.clone(), busy: Busy::Restarting }).await;
+        self.context.tell(Report::Mark { job: self.job, region: name.clone(), busy: Busy::Restarting }).await;
         if let Some(roll) = &mut record.rolling {
             roll.done.retain(|done| done != name);
         }
