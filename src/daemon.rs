@@ -1,6 +1,8 @@
 //! Daemon `sledd`: from the configuration and the sockets that systemd passes to a running supervisor with its HTTP
 //! faces.
 
+mod arguments;
+
 use crate::act::programs;
 pub use crate::act::trash::empty;
 use crate::api::{Operation, Sentence};
@@ -19,6 +21,7 @@ use crate::supervisor::{Line, Start, line, supervise};
 use crate::systemd::dropin;
 use crate::systemd::notify::tell;
 use crate::terminal;
+pub use arguments::Arguments;
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
 use std::fs;

@@ -53,7 +53,7 @@ pub(super) enum Command {
     Ticket {
         #[command(flatten)]
         target: Target,
-        /// Cut off whoever is attached.
+        /// Cut off whoever is attached. What that host had written and not flushed is lost.
         #[arg(long)]
         takeover: bool,
     },
@@ -81,7 +81,7 @@ pub(super) struct Target {
     /// The volume.
     pub(super) volume: VolumeName,
     /// A sled that carries a region of it: an address, with or without port, or a URL. Without
-    /// it, those that CRUCIBLE_SLEDS or the volume's configuration lists. Other sleds of the volume are found by themselves.
+    /// it, those that CRUCIBLE_SLEDS or the volume's configuration lists. Other sleds of the volume are found by themselves, and asked at port 3800.
     #[arg(long = "sled", value_name = "URL")]
     sleds: Vec<Endpoint>,
 }
@@ -129,16 +129,17 @@ pub(super) struct CheckArguments {
 pub(super) struct RunArguments {
     #[command(flatten)]
     pub(super) target: Target,
-    /// Cut off whoever is attached.
+    /// Cut off whoever is attached. What that host had written and not flushed is lost.
     #[arg(long)]
     pub(super) takeover: bool,
     /// Give up if the volume is not won after this time; without it, never.
     #[arg(long, value_name = "TIME")]
     pub(super) timeout: Option<Span>,
-    /// The server.
+    /// The server: a program of this machine's kind, or a script that begins with #!; anything else is refused before the
+    /// volume is won.
     #[arg(long, value_name = "PATH", default_value = "/usr/lib/crucible/crucible-nbd-server")]
     pub(super) program: PathBuf,
-    /// What keeps a second server off this host: it is locked as long as the server runs.
+    /// What keeps a second server off this host: it is locked as long as the server runs; the volumes' own lie beside it.
     #[arg(long, value_name = "FILE", default_value = "/run/crucible-attach/lock")]
     pub(super) lock: PathBuf,
     /// Where the server is going to listen: upstream's has no flag for it.
@@ -162,7 +163,7 @@ pub(super) struct RunArguments {
 pub(super) struct ServeArguments {
     #[command(flatten)]
     pub(super) run: RunArguments,
-    /// Where it is served: a socket. Without it, /run/crucible-attach/VOLUME.sock.
+    /// Where it is served: a socket, for root alone. Without it, /run/crucible-attach/VOLUME.sock.
     #[arg(long, value_name = "PATH")]
     pub(super) socket: Option<PathBuf>,
     /// Serve it over TCP as well, on an address of this host's own (127.0.0.1:10810, [::1]:10810).
@@ -170,7 +171,8 @@ pub(super) struct ServeArguments {
     #[allow(rustdoc::broken_intra_doc_links)]
     #[arg(long, value_name = "ADDRESS")]
     pub(super) listen: Option<SocketAddr>,
-    /// Connect the kernel's device to it as well: /dev/nbdN, and /dev/crucible/VOLUME by udev's rule.
+    /// Connect the kernel's device to it as well: /dev/nbdN, and /dev/crucible/VOLUME by udev's rule. It needs the kernel's
+    /// module nbd (Linux 5.14), and CAP_SYS_ADMIN.
     #[arg(long)]
     pub(super) device: bool,
     /// Where it is on record what this host has attached, so that another volume of the same name is not taken for it.
@@ -182,10 +184,12 @@ pub(super) struct ServeArguments {
 pub(super) struct InstallArguments {
     #[command(flatten)]
     pub(super) target: Target,
-    /// A crucible-nbd-server, of which this host is to have a copy as /usr/lib/crucible/crucible-nbd-server.
+    /// A crucible-nbd-server, of a build of Crucible or of a host that has it: this host gets a copy of it as
+    /// /usr/lib/crucible/crucible-nbd-server, after a look at what it is.
     #[arg(long, value_name = "FILE")]
     pub(super) server: Option<PathBuf>,
-    /// This host's certificate, if the sleds want TLS.
+    /// This host's certificate, if the sleds want TLS. The files are to be where a service can read them: not in a home
+    /// directory.
     #[arg(long, value_name = "FILE", requires_all = ["key_pem", "root_cert_pem"])]
     pub(super) cert_pem: Option<PathBuf>,
     /// The key of the certificate.
@@ -194,13 +198,14 @@ pub(super) struct InstallArguments {
     /// The certificate that the sleds' are signed with.
     #[arg(long, value_name = "FILE", requires_all = ["cert_pem", "key_pem"])]
     pub(super) root_cert_pem: Option<PathBuf>,
-    /// Where it is mounted. Without it, where it is or was mounted, or /mnt/crucible-VOLUME.
+    /// Where it is mounted. Without it, where it is or was mounted (by hand as well), or /mnt/crucible-VOLUME.
     #[arg(long, value_name = "PATH", conflicts_with_all = ["raw", "no_mount"])]
     pub(super) mount: Option<PathBuf>,
-    /// Only the device: nothing is made on it, and it is not mounted.
+    /// Only the device, for LVM or as the disk of a virtual machine: nothing is made on it, and it is not mounted.
     #[arg(long, conflicts_with = "no_mount")]
     pub(super) raw: bool,
-    /// Only the device and a file system on it: it is not mounted.
+    /// Only the device and a file system on it: it is mounted by a unit of your own, ordered after
+    /// crucible-attach@VOLUME.service, or not at all.
     #[arg(long)]
     pub(super) no_mount: bool,
     /// The name of the storage, on a host of Proxmox. Without it, the one that it has, or crucible-VOLUME.

@@ -6,6 +6,7 @@
 
 mod appliance;
 mod history;
+mod keys;
 mod listen;
 mod sled;
 mod texts;
@@ -14,6 +15,7 @@ mod values;
 
 pub use appliance::{Appliance, UpdateSource, usual_prefix};
 pub use history::{History, Kept};
+pub use keys::KEYS;
 pub use sled::{Downstairs, Network, Provisioning, Reserve, SledConfig, Storage};
 pub use texts::{FRAGMENTS, PORT_MAP, SLED, Texts};
 pub use tls::Tls;

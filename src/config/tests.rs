@@ -1,5 +1,6 @@
 //! The reader against the shipped files, and against every fault that they could have.
 
+mod keys;
 mod map;
 mod sled;
 

@@ -3,10 +3,12 @@
 
 mod collisions;
 mod fence;
+mod keys;
 mod meaning;
 mod read;
 
 pub use fence::{Fence, Prefix};
+pub use keys::KEYS;
 pub use read::read;
 
 use crate::names::{HostName, RegionName, SledName, VolumeName};

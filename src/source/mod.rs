@@ -3,10 +3,12 @@
 
 mod document;
 mod fault;
+mod key;
 mod section;
 
 pub use document::{Document, Origin};
 pub use fault::{Fault, Faults, nearest};
+pub use key::{Absent, Key};
 pub use section::Section;
 
 /// A file's name, as it is shown, and its text.

@@ -1,0 +1,251 @@
+//! The keys of `sled.toml`, as sled.toml(5) describes them. Pure.
+
+use crate::source::Absent::{Fault, Means, Value};
+use crate::source::{Absent, Key};
+use std::ops::RangeInclusive;
+
+/// Speeds, in Mbit/s.
+const SPEEDS: RangeInclusive<u64> = 1..=u32::MAX as u64;
+const SOME_TIME: &str = "a length of time, at least 1s";
+const A_PATH: &str = "an absolute path of letters, digits and ._-+";
+const NO_TLS: Absent = Means("the data ports speak plainly; of the three files all are named, or none");
+
+/// Every key of the file, in the order in which the manual has them.
+pub const KEYS: &[Key] = &[
+    key(
+        "sled.name",
+        "the name of a sled in port-map.toml",
+        Fault,
+        "\"proper-raptor\"",
+        "Which sled of the fleet this machine is.",
+    ),
+    key(
+        "storage.root",
+        A_PATH,
+        Value("\"/crucible\""),
+        "\"/srv/crucible\"",
+        "The directory that holds every region, one directory each.",
+    ),
+    key(
+        "storage.require_mount",
+        "true or false",
+        Value("true"),
+        "false",
+        "Whether the root must be a mount point of its own. As long as the data disk is not mounted there, nothing is \
+         created and nothing started, and every volume says so.",
+    ),
+    key(
+        "storage.provisioning",
+        "\"thick\" or \"thin\"",
+        Value("\"thick\""),
+        "\"thin\"",
+        "`thick` reserves every block of a region when it is created, so that a full disk shows then, and not when a host \
+         writes. `thin` takes blocks as they are written: more can be promised than there is, and a full disk then stops \
+         every region.",
+    ),
+    key(
+        "storage.reserve",
+        "a share from \"0%\" to \"100%\", or a size in B, KiB, MiB, GiB or TiB",
+        Value("\"5%\""),
+        "\"20GiB\"",
+        "How much of the data file system is kept free. With less than that DISK_LOW is raised, and no region is created.",
+    ),
+    key(
+        "storage.keep_deleted",
+        "a length of time in days or hours",
+        Value("\"7d\""),
+        "\"12h\"",
+        "How long a deleted region is kept; until then `sledctl region restore` brings it back.",
+    ),
+    key(
+        "downstairs.program",
+        A_PATH,
+        Value("\"/usr/lib/crucible/crucible-downstairs\""),
+        "\"/opt/crucible/crucible-downstairs\"",
+        "The program that serves a region.",
+    ),
+    key(
+        "downstairs.user",
+        "a user, of up to 31 letters, digits and ._-",
+        Value("\"crucible\""),
+        "\"storage\"",
+        "The user that owns the regions and runs the program.",
+    ),
+    key(
+        "downstairs.hung_after",
+        SOME_TIME,
+        Value("\"5s\""),
+        "\"8s\"",
+        "A downstairs that listens and leaves a question unanswered for so long is hung. It is reported, and left alone \
+         unless `restart_hung_after` says otherwise: a restart cures neither a full disk nor a journal that has stopped.",
+    ),
+    key(
+        "downstairs.restart_hung_after",
+        "\"never\", or a length of time, at least 1s",
+        Value("\"never\""),
+        "\"5m\"",
+        "A downstairs that has been hung for so long is restarted, if the disk is not full and the volume's other regions \
+         serve.",
+    ),
+    number(
+        "downstairs.crashes",
+        2..=1_000_000,
+        Value("5"),
+        "3",
+        "So many ends within `crashes_within` are a crash loop: the region is held until `sledctl region release`. Until \
+         then systemd starts it again, after 0.1 s and then ever more slowly.",
+    ),
+    key(
+        "downstairs.crashes_within",
+        SOME_TIME,
+        Value("\"2m\""),
+        "\"10m\"",
+        "The time within which `crashes` are counted.",
+    ),
+    key(
+        "downstairs.steady_after",
+        SOME_TIME,
+        Value("\"1m\""),
+        "\"5m\"",
+        "A downstairs that has served for so long is well again: its next restart comes at once, and an upgrade goes on to \
+         the next region.",
+    ),
+    key(
+        "network.bridge",
+        "an interface, of up to 15 letters, digits and ._-",
+        Value("\"br0\""),
+        "\"br1\"",
+        "The bridge that carries the sled's address.",
+    ),
+    key(
+        "network.nic",
+        "an interface, as `ip link` names it",
+        Fault,
+        "\"enx00e04ca81110\"",
+        "The network adapter that must be a port of the bridge.",
+    ),
+    number(
+        "network.min_link_mbps",
+        SPEEDS,
+        Value("2500"),
+        "1000",
+        "The least link speed that is well, in Mbit/s. Below it the sled serves, with a warning.",
+    ),
+    number(
+        "network.min_usb_mbps",
+        SPEEDS,
+        Value("5000"),
+        "480",
+        "The least speed of the adapter's USB port that is well, in Mbit/s: USB 2 has 480, USB 3 has 5000.",
+    ),
+    key(
+        "http.listen",
+        "a list of \"ADDRESS:PORT\"",
+        Means("the sled's address in port-map.toml, port 3800"),
+        "[\"192.168.4.189:3801\"]",
+        "Where hosts ask. A change needs a restart of sledd.socket.",
+    ),
+    key(
+        "http.names",
+        "a list of machines' names, without ports",
+        Value("[]"),
+        "[\"storage.example.com\"]",
+        "Names by which the sled may be asked beside its address, names without a dot, and names below a domain that is \
+         private to a network (lan, local, internal, home.arpa and such). A web page could let any other name point to the \
+         sled, and read what it answers.",
+    ),
+    key(
+        "tls.cert",
+        A_PATH,
+        NO_TLS,
+        "\"/etc/sled/tls/other.pem\"",
+        "The certificate with which the data ports speak TLS, for the names downstairs0, downstairs1 and downstairs2, to be \
+         used by a server and by a client. With all three files they let nobody in but who has a certificate of the same \
+         root. The repair ports speak plainly in any case. A downstairs reads the files when it starts.",
+    ),
+    key(
+        "tls.key",
+        A_PATH,
+        NO_TLS,
+        "\"/etc/sled/tls/other.pem\"",
+        "The certificate's key: an RSA key of the old form (`openssl rsa -traditional` makes one of another), which \
+         belongs to `downstairs.user` and has mode 0400.",
+    ),
+    key(
+        "tls.root_cert",
+        A_PATH,
+        NO_TLS,
+        "\"/etc/sled/tls/other.pem\"",
+        "The root certificate that has issued those of sleds and hosts.",
+    ),
+    key(
+        "tls.expires_warning",
+        "a length of time in days or hours",
+        Value("\"30d\""),
+        "\"7d\"",
+        "A certificate that ends within this time is a warning.",
+    ),
+    number(
+        "appliance.prefix",
+        1..=128,
+        Means("24, or 64 for an address of IPv6"),
+        "25",
+        "The length of the prefix of the sled's network, in bits; 32 at most for an address of IPv4.",
+    ),
+    key(
+        "appliance.gateway",
+        "an address in the sled's network",
+        Means("there is no way to other networks"),
+        "\"192.168.4.1\"",
+        "The router to which packets to other networks go.",
+    ),
+    key(
+        "appliance.dns",
+        "a list of addresses",
+        Value("[]"),
+        "[\"192.168.4.53\"]",
+        "The servers that are asked for names.",
+    ),
+    key(
+        "appliance.ntp",
+        "a list of addresses",
+        Value("[]"),
+        "[\"192.168.4.53\"]",
+        "The servers that are asked for the time.",
+    ),
+    key(
+        "appliance.create_on_first_boot",
+        "true or false",
+        Value("false"),
+        "true",
+        "Whether every region of the port map is created when the data disk is taken into use for the first time. Otherwise \
+         they wait for `sledctl region create --all`.",
+    ),
+    key(
+        "appliance.update",
+        "a URL (https, http, file), or a directory",
+        Means("updates are given to `sledctl update apply` by hand"),
+        "\"https://updates.example/sled\"",
+        "Where `sledctl update check` looks for updates. They are signed.",
+    ),
+];
+
+const fn key(
+    path: &'static str,
+    values: &'static str,
+    absent: Absent,
+    example: &'static str,
+    meaning: &'static str,
+) -> Key {
+    Key { path, values, range: None, absent, example, meaning }
+}
+
+const fn number(
+    path: &'static str,
+    range: RangeInclusive<u64>,
+    absent: Absent,
+    example: &'static str,
+    meaning: &'static str,
+) -> Key {
+    Key { path, values: "a number", range: Some(range), absent, example, meaning }
+}

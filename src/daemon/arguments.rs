@@ -1,0 +1,38 @@
+//! The command line of `sledd`. Nobody calls it by hand: its units do.
+
+use crate::config_dir;
+use clap::Parser;
+use std::path::PathBuf;
+
+/// Supervises the Crucible regions of this sled. Started by sledd.service.
+#[derive(Debug, Parser)]
+#[command(name = "sledd", version)]
+pub struct Arguments {
+    /// The directory of sled.toml and port-map.toml.
+    #[arg(long, value_name = "DIR", default_value = config_dir::DEFAULT)]
+    pub config: PathBuf,
+
+    /// Where sysfs is mounted.
+    #[arg(long, value_name = "DIR", default_value = "/sys")]
+    pub sysfs: PathBuf,
+
+    /// Write the units' drop-ins below DIR and end: for systemd, as a generator.
+    #[arg(long, value_name = "DIR")]
+    pub generator: Option<PathBuf>,
+
+    /// Empty DIR, slowly, and end: for the unit that removes a deleted region.
+    #[arg(long, value_name = "DIR", conflicts_with = "generator")]
+    pub empty: Option<PathBuf>,
+
+    /// Keep the ports of the port map free for the regions, and end: for sled-ports.service.
+    #[arg(long)]
+    pub reserve_ports: bool,
+
+    /// Open sockets for the supervisor, for sled-sockets.service.
+    #[arg(long)]
+    pub sockets: bool,
+
+    /// Try what the unit that this runs in is allowed, from PORT on, and say what came of it.
+    #[arg(long, value_name = "PORT", hide = true, value_parser = clap::value_parser!(u16).range(1..=60000))]
+    pub canary: Option<u16>,
+}
