@@ -130,7 +130,7 @@ pub fn may_permit(
     Ok(regions)
 }
 
-/// Find that a host may let go of what it holds of a volume. That it holds it is for the desk to see.
+/// Find that a host may let go of what it holds of a volume. That it holds it is for the attempt to see.
 ///
 /// # Errors
 /// No such volume here.

@@ -13,9 +13,11 @@
 //! | `clients`, `queue` | those who ask, and what they have asked for |
 //! | [`Supply`] | where servers come from |
 //! | `server`, `upstream` | how it stands with the server and how long it may be silent, and the connection to it |
+//! | `exchange` | what is said to the server and heard from it |
 
 mod clients;
 pub mod engine;
+mod exchange;
 pub mod gauge;
 pub mod log;
 pub mod pieces;
@@ -31,16 +33,14 @@ pub use upstream::Useless;
 use crate::nbd::Errno;
 use crate::nbd::flags::{CAN_MULTI_CONN, HAS_FLAGS, SEND_FLUSH};
 use crate::nbd::negotiation::Export;
-use crate::nbd::transmission::{Command, Request};
 use bytes::Bytes;
 use clients::{Asked, Wished};
-use engine::{Bounds, Engine, Outcome, State, Wish};
+use engine::{Bounds, Engine, State, Wish};
 use gauge::Gauge;
 use log::{Log, Records};
 use pieces::Kept;
-use pieces::{Order, Piece};
 use queue::Queue;
-use server::{Happened, Patience, Server, enter, happens, seek};
+use server::{Patience, Server, happens, seek};
 use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::Arc;
@@ -50,7 +50,6 @@ pub use supply::{Silence, Supply};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
-use upstream::{Turn, Upstream};
 
 /// The most requests that are on their way from the clients to the engine.
 const REQUEST_QUEUE: usize = 256;
@@ -186,38 +185,21 @@ impl Relay {
         over: impl Future<Output = S::End>,
         mut back: watch::Receiver<()>,
     ) -> Ended<S> {
-        let (mut server, mut over) = (seek(supply), pin!(over));
+        let (mut server, mut over, mut patience) = (seek(supply), pin!(over), Patience::new());
         let mut stopping: Option<Instant> = None;
-        let mut patience = Patience::new();
         loop {
-            let owed = self.engine.expects().is_some();
-            if let Err(why) = self.send(&mut server) {
-                server = self.lose(server, &why);
-            }
-            if !owed {
-                // Nothing was to be said until now.
-                patience = Patience::new();
-            }
+            server = self.say(server, &mut patience);
             self.tell();
             if stopping.is_some() && self.engine.is_idle() {
-                return (server.supply(), End::Stopped { left: self.engine.state() });
+                return self.stopped(server);
             }
             let (due, owes) = (patience.due(), self.engine.expects().is_some());
             // Cancel-safe: a channel and a connection lose nothing, the futures are kept, and the clock is absolute.
             tokio::select! {
                 // A stop is not kept waiting by a load; then what the server says: it makes room.
                 biased;
-                _ = stop.wait_for(|stop| *stop), if stopping.is_none() => {
-                    stopping = Some(Instant::now() + LAST_FLUSH);
-                    if !self.engine.is_idle() {
-                        self.last += 1;
-                        self.engine.ask(self.last, Wish::Flush);
-                    }
-                }
-                why = &mut over => {
-                    self.refuse();
-                    return (server.supply(), End::Refused(why));
-                }
+                _ = stop.wait_for(|stop| *stop), if stopping.is_none() => stopping = Some(self.stops()),
+                why = &mut over => return self.refused(server.supply(), why),
                 happened = happens(&mut server) => match self.heed(happened, server, &mut patience) {
                     Ok(now) => server = now,
                     Err(ended) => return ended,
@@ -228,52 +210,29 @@ impl Relay {
                     server = server.doubted();
                 },
                 () = sleep_until(due), if owes && matches!(server, Server::Serves(..)) => server = server.doubted(),
-                () = sleep_until(stopping.unwrap_or(due)), if stopping.is_some() => {
-                    return (server.supply(), End::Stopped { left: self.engine.state() });
-                }
+                () = sleep_until(stopping.unwrap_or(due)), if stopping.is_some() => return self.stopped(server),
             }
         }
     }
 
-    /// Heed what has happened with the server: how it stands with it then, or how the relay ends.
-    fn heed<S: Supply>(
-        &mut self,
-        happened: Happened<S>,
-        mut server: Server<S>,
-        patience: &mut Patience,
-    ) -> Result<Server<S>, Ended<S>> {
-        let lost = match happened {
-            Happened::Turned(Ok(Turn::Heard)) => {
-                *patience = Patience::new();
-                self.hear(&mut server).err()
-            }
-            Happened::Turned(Ok(Turn::PassedOn)) => None,
-            Happened::Turned(Err(why)) => Some(Useless::Gone(why)),
-            Happened::Found(supply, stream) => return Ok(enter(supply, stream)),
-            Happened::Ended(supply, why) => {
-                self.refuse();
-                return Err((Some(supply), End::Refused(why)));
-            }
-            Happened::Entered(supply, upstream, entered) => {
-                patience.begins_anew();
-                return Ok(self.begin(supply, upstream, entered));
-            }
-            Happened::NotEntered(supply, why) => {
-                tracing::warn!("the server could not be entered: {why}");
-                return Ok(seek(supply));
-            }
-            Happened::Judged(supply, upstream, silence) => {
-                server = Server::Serves(supply, upstream);
-                if let (Silence::Excused(why), true) = (&silence, patience.is_out()) {
-                    self.waits_for_it(why, patience.silence());
-                }
-                patience.judged(&silence)
-            }
-        };
-        Ok(match lost {
-            Some(why) => self.lose(server, &why),
-            None => server,
-        })
+    /// Begin to stop: what was acknowledged is to last. Gives the instant until which that is waited for.
+    fn stops(&mut self) -> Instant {
+        if !self.engine.is_idle() {
+            self.last += 1;
+            self.engine.ask(self.last, Wish::Flush);
+        }
+        Instant::now() + LAST_FLUSH
+    }
+
+    /// End because the relay was stopped.
+    fn stopped<S: Supply>(&self, server: Server<S>) -> Ended<S> {
+        (server.supply(), End::Stopped { left: self.engine.state() })
+    }
+
+    /// End because no more servers will come.
+    fn refused<S: Supply>(&mut self, supply: Option<S>, why: S::End) -> Ended<S> {
+        self.refuse();
+        (supply, End::Refused(why))
     }
 
     /// Take a request, and as many as wait behind it: what is kept is kept before it is sent.
@@ -314,89 +273,6 @@ impl Relay {
         }
     }
 
-    /// Send what may be sent now.
-    fn send<S: Supply>(&mut self, server: &mut Server<S>) -> Result<(), Useless> {
-        let (Server::Serves(_, upstream) | Server::Doubted(_, upstream)) = server else { return Ok(()) };
-        while !upstream.is_full()
-            && let Some(Piece { cookie, order }) = self.engine.to_send()
-        {
-            let again;
-            let (request, data) = match &order {
-                Order::Read(offset, length) => (request(Command::Read, cookie, *offset, *length), &[][..]),
-                Order::Flush => (request(Command::Flush, cookie, 0, 0), &[][..]),
-                Order::Write(offset, data) => (request(Command::Write, cookie, *offset, data.len() as u32), &data[..]),
-                Order::Again(offset, kept, behind, length) => {
-                    again = self.log.read(*kept, *behind, *length)?;
-                    (request(Command::Write, cookie, *offset, *length), &again[..])
-                }
-            };
-            upstream.say(&[&request.written(), data])?;
-        }
-        Ok(())
-    }
-
-    /// Take every reply that is there.
-    fn hear<S: Supply>(&mut self, server: &mut Server<S>) -> Result<(), Useless> {
-        let (Server::Serves(_, upstream) | Server::Doubted(_, upstream)) = server else { return Ok(()) };
-        let heard = loop {
-            match upstream.reply(&mut self.engine) {
-                Ok(Some(Outcome::Done(id, data))) => {
-                    self.answered += 1;
-                    if let Some(to) = self.waiting.remove(&id) {
-                        self.gauge.answered(to.kind, to.began);
-                        to.answer(Ok(data));
-                    }
-                }
-                Ok(Some(_)) => {}
-                Ok(None) => break Ok(()),
-                Err(why) => break Err(why),
-            }
-        };
-        // Replies that were right before it was wrong as well: whoever waits for room would wait for another answer.
-        if let Err(why) = self.log.forget(self.engine.needs()) {
-            tracing::warn!("more is kept than is needed: {why}");
-        }
-        heard?;
-        self.goes_on();
-        Ok(())
-    }
-
-    /// Begin with a server that serves from now on, if it has the volume.
-    fn begin<S: Supply>(&mut self, supply: S, upstream: Upstream, size: u64) -> Server<S> {
-        if size != self.engine.size() {
-            tracing::error!("the server has {size} bytes, and the volume has {}: it is given up", self.engine.size());
-            return seek(supply);
-        }
-        self.servers += 1;
-        let State { kept_writes, kept_bytes, .. } = self.engine.state();
-        if kept_writes > 0 {
-            tracing::info!("{kept_writes} acknowledged writes ({kept_bytes} bytes) are given to the next server first");
-            self.gauge.replays(kept_writes);
-        }
-        self.engine.has_server();
-        self.goes_on();
-        Server::Serves(supply, upstream)
-    }
-
-    /// Note that requests go on, if a server serves.
-    fn goes_on(&mut self) {
-        if (self.held_since.is_none() && !self.silent) || !self.engine.state().serves {
-            return;
-        }
-        (self.held_since, self.silent) = (None, false);
-        if let Some(pause) = self.gauge.goes_on() {
-            tracing::info!("requests go on; they were held for {:.1} s: {}", pause.length.as_secs_f64(), pause.why);
-        }
-    }
-
-    /// Wait for a server that has been silent for so long, and may be.
-    fn waits_for_it(&mut self, why: &str, silent: Duration) {
-        if !std::mem::replace(&mut self.silent, true) {
-            tracing::warn!("the server has answered nothing for {} s, and is waited for: {why}", silent.as_secs());
-            self.gauge.pauses_since(silent, || format!("the server answered nothing: {why}"));
-        }
-    }
-
     /// Answer everything with an error: there is no server any more, and will be none.
     fn refuse(&mut self) {
         self.refused.store(true, Ordering::Relaxed);
@@ -410,25 +286,6 @@ impl Relay {
         }
     }
 
-    /// Lose the server, which is of no use any more; another one is looked for.
-    fn lose<S: Supply>(&mut self, server: Server<S>, why: &Useless) -> Server<S> {
-        self.engine.lost();
-        let State { requests, kept_writes, .. } = self.engine.state();
-        tracing::warn!("the server is lost: {why}; {requests} requests are held, {kept_writes} writes are kept");
-        self.held_since.get_or_insert_with(Instant::now);
-        self.gauge.pauses(|| format!("the server was lost: {why}"));
-        match server {
-            Server::Serves(supply, _) => seek(supply),
-            // As soon as it is known what was asked.
-            Server::Doubted(doubt, _) => Server::Sought(Box::pin(async move {
-                let (mut supply, _) = doubt.await;
-                let found = supply.next().await;
-                (supply, found)
-            })),
-            other => other,
-        }
-    }
-
     fn tell(&self) {
         let Self { servers, held_since, answered, .. } = *self;
         let first = self.engine.first().and_then(|id| self.waiting.get(&id)).map(|to| to.began);
@@ -438,8 +295,4 @@ impl Relay {
         state.requests += usize::from(self.queue.since().is_some());
         self.news.send_replace(Some(Status { state, servers, held_since, answered, oldest }));
     }
-}
-
-fn request(command: Command, cookie: u64, offset: u64, length: u32) -> Request {
-    Request { command, flags: 0, cookie, offset, length }
 }

@@ -14,6 +14,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// The most lines that a file has.
+const MOST_LINES: usize = 450;
 /// The modules from the bottom up: each may use those before it in the list, and itself.
 const LAYERS: [&[&str]; 14] = [
     &["clean"],
@@ -224,6 +226,25 @@ fn what_is_done_aside_is_begun_in_one_place() {
         // As long as a disk hangs, every one of these is a thread: they go by the scanner.
         assert!(!code.contains(".scan("), "{} looks at the disk itself", file.display());
     }
+}
+
+/// A file that is read in one go, of the product and of its tests. How long a function may be says clippy.toml.
+#[test]
+fn no_file_is_longer_than_can_be_read_in_one_go() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (mut dirs, mut seen, mut long) = (vec![root.join("src"), root.join("tests")], 0, Vec::new());
+    while let Some(dir) = dirs.pop() {
+        for path in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                dirs.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                seen += 1;
+                let lines = fs::read_to_string(&path).unwrap().lines().count();
+                long.extend((lines > MOST_LINES).then(|| format!("{}: {lines}", path.display())));
+            }
+        }
+    }
+    assert!(long.is_empty() && seen > 400, "of {seen} files more than {MOST_LINES} lines have {long:#?}");
 }
 
 /// Every module of the library has its place in the picture above.

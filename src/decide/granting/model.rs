@@ -89,9 +89,9 @@ enum Wish {
     LetGo,
 }
 
-/// The desk at its work.
+/// The attempt that is under way.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Desk {
+struct Attempt {
     host: usize,
     wish: Wish,
     step: Step,
@@ -113,7 +113,7 @@ struct State {
     disk: Option<Grant>,
     /// The grant that is believed; `None` if it is not known.
     believed: Option<Grant>,
-    desk: Option<Desk>,
+    attempt: Option<Attempt>,
     /// The host that was granted it last in truth, until it is taken from him rightly; and those that an operator
     /// allows.
     truth: Option<usize>,
@@ -160,7 +160,7 @@ impl World {
             connected: 0b01,
             disk: Some(grant.clone()),
             believed: Some(grant),
-            desk: None,
+            attempt: None,
             truth: Some(0),
             allowed: 0,
             away: 0,
@@ -174,8 +174,8 @@ impl World {
             self.comes_and_goes(state, host, next);
             self.asks(state, host, next);
         }
-        match &state.desk {
-            Some(desk) => self.goes_on(state, desk, next)?,
+        match &state.attempt {
+            Some(attempt) => self.goes_on(state, attempt, next)?,
             None => self.is_put_right(state, next),
         }
         self.ends(state, next);
@@ -192,7 +192,7 @@ impl World {
         } else if state.units.iter().all(|unit| unit & bit != 0) {
             // A host that comes back while it is being decided, and is gone again before the fence stands, is not
             // seen by anybody; one that stays is.
-            let back = state.truth == Some(host) && state.desk.is_none();
+            let back = state.truth == Some(host) && state.attempt.is_none();
             next.push(State {
                 away: if back { 0 } else { state.away },
                 counted: if back { 0 } else { state.counted },
@@ -202,7 +202,7 @@ impl World {
     }
 
     fn asks(&self, state: &State, host: usize, next: &mut Vec<State>) {
-        if state.desk.is_some() {
+        if state.attempt.is_some() {
             return;
         }
         let mut begin = |wish, which: usize| {
@@ -213,7 +213,8 @@ impl World {
             let away = (state.counted > 0).then(|| Duration::from_secs(20) * u32::from(state.counted));
             let (unread, next_one) = (state.believed.is_none(), grant.clone());
             let step = Kind::Change.first();
-            state.desk = Some(Desk { host, wish, step, grant, unread, away, cut: BTreeSet::new(), next: next_one });
+            state.attempt =
+                Some(Attempt { host, wish, step, grant, unread, away, cut: BTreeSet::new(), next: next_one });
             next.push(state);
         };
         begin(Wish::Ticket { takeover: false }, 0);
@@ -225,18 +226,18 @@ impl World {
         begin(Wish::Permit(false), 5);
     }
 
-    /// Have the desk do its next step, which goes well or not.
-    fn goes_on(&self, state: &State, desk: &Desk, next: &mut Vec<State>) -> Result<(), String> {
+    /// Have the attempt do its next step, which goes well or not.
+    fn goes_on(&self, state: &State, attempt: &Attempt, next: &mut Vec<State>) -> Result<(), String> {
         let mut well = state.clone();
-        let went = self.does(&mut well, desk)?;
+        let went = self.does(&mut well, attempt)?;
         next.push(self.after(well, went));
-        if went && state.left[1] > 0 && self.rules.failing.contains(&desk.step) {
+        if went && state.left[1] > 0 && self.rules.failing.contains(&attempt.step) {
             let mut failed = state.clone();
             failed.left[1] -= 1;
-            if desk.step == Step::Narrow || desk.step == Step::Open {
+            if attempt.step == Step::Narrow || attempt.step == Step::Open {
                 // The first unit has it, the next has not.
                 let mut part = failed.clone();
-                self.does(&mut part, desk)?;
+                self.does(&mut part, attempt)?;
                 failed = State { units: [part.units[0], failed.units[1]], ..failed };
             }
             next.push(self.after(failed, false));
@@ -245,101 +246,101 @@ impl World {
     }
 
     /// Do a step, and tell whether it went well by itself.
-    fn does(&self, state: &mut State, desk: &Desk) -> Result<bool, String> {
-        let Some(own) = &mut state.desk else { return Ok(false) };
-        match desk.step {
+    fn does(&self, state: &mut State, attempt: &Attempt) -> Result<bool, String> {
+        let Some(own) = &mut state.attempt else { return Ok(false) };
+        match attempt.step {
             Step::Asker | Step::Prepare | Step::StillThere => Ok(true),
             Step::Judge => Ok(self.judges(state.connected, own)),
             Step::Narrow => {
-                state.units = [self.narrow(desk); 2];
+                state.units = [self.narrow(attempt); 2];
                 Ok(true)
             }
             Step::Cut => {
-                let fence = self.narrow(desk);
+                let fence = self.narrow(attempt);
                 let gone = own.cut.iter().map(|host| 1_u8 << host).sum::<u8>() | !fence;
-                let others = state.connected & !(1 << desk.host) & !gone;
+                let others = state.connected & !(1 << attempt.host) & !gone;
                 state.connected &= !gone;
-                Ok(others == 0 || !matches!(desk.wish, Wish::Ticket { .. }))
+                Ok(others == 0 || !matches!(attempt.wish, Wish::Ticket { .. }))
             }
             Step::Record => {
                 let next = own.next.clone();
                 (state.disk, own.grant, own.unread) = (Some(next.clone()), next, false);
-                state.is_granted(desk)?;
+                state.is_granted(attempt)?;
                 Ok(true)
             }
             Step::Open => {
-                state.units = [self.bits(&self.around(&desk.grant)); 2];
+                state.units = [self.bits(&self.around(&attempt.grant)); 2];
                 Ok(true)
             }
             Step::PutBack => {
-                if !desk.unread {
-                    state.units = [self.bits(&self.around(&desk.grant)); 2];
+                if !attempt.unread {
+                    state.units = [self.bits(&self.around(&attempt.grant)); 2];
                 }
                 Ok(true)
             }
         }
     }
 
-    fn narrow(&self, desk: &Desk) -> u8 {
-        let (wanted, now) = (self.around(&desk.next), self.around(&desk.grant));
-        match (self.rules.narrow, desk.unread) {
+    fn narrow(&self, attempt: &Attempt) -> u8 {
+        let (wanted, now) = (self.around(&attempt.next), self.around(&attempt.grant));
+        match (self.rules.narrow, attempt.unread) {
             (false, _) => self.bits(&wanted),
             (true, true) => self.bits(&Fence::shut(&self.map).narrow(&wanted)),
             (true, false) => self.bits(&now.narrow(&wanted)),
         }
     }
 
-    fn judges(&self, connected: u8, desk: &mut Desk) -> bool {
-        let host = desk.host;
+    fn judges(&self, connected: u8, attempt: &mut Attempt) -> bool {
+        let host = attempt.host;
         let region: RegionName = "v-0".parse().unwrap();
         let others: BTreeMap<_, _> = (0..HOSTS)
             .filter(|other| *other != host && connected & 1 << other != 0)
             .map(|other| (ip(other), BTreeSet::from([region.clone()])))
             .collect();
-        match desk.wish {
-            Wish::Ticket { .. } if desk.unread => false,
+        match attempt.wish {
+            Wish::Ticket { .. } if attempt.unread => false,
             Wish::Ticket { takeover } => {
-                desk.cut = (0..HOSTS).filter(|other| others.contains_key(&ip(*other))).collect();
-                let cut = desk.cut.iter().map(|other| ip(*other)).collect();
-                let way = in_the_way(&self.map, &self.volume, &desk.grant, ip(host), others, desk.away);
+                attempt.cut = (0..HOSTS).filter(|other| others.contains_key(&ip(*other))).collect();
+                let cut = attempt.cut.iter().map(|other| ip(*other)).collect();
+                let way = in_the_way(&self.map, &self.volume, &attempt.grant, ip(host), others, attempt.away);
                 let free = match way {
                     InTheWay::Nobody => true,
                     InTheWay::Holder(..) => takeover || !self.rules.regards_holder,
                     InTheWay::Connected(_) => takeover,
                 };
-                desk.next = desk.grant.to(ip(host), desk.grant.generation + 1, Timestamp::UNIX_EPOCH, &cut);
+                attempt.next = attempt.grant.to(ip(host), attempt.grant.generation + 1, Timestamp::UNIX_EPOCH, &cut);
                 free
             }
             Wish::LetGo => {
-                (desk.cut, desk.next) = ([host].into(), desk.grant.let_go());
-                desk.grant.holder.is_some_and(|(holder, _)| holder == ip(host)) && connected & 1 << host == 0
+                (attempt.cut, attempt.next) = ([host].into(), attempt.grant.let_go());
+                attempt.grant.holder.is_some_and(|(holder, _)| holder == ip(host)) && connected & 1 << host == 0
             }
             Wish::Permit(allow) => {
                 if !allow {
-                    desk.cut = [host].into();
+                    attempt.cut = [host].into();
                 }
-                desk.next = match (desk.unread, allow) {
+                attempt.next = match (attempt.unread, allow) {
                     (true, true) => {
-                        desk.grant.to(ip(host), desk.grant.generation, Timestamp::UNIX_EPOCH, &BTreeSet::new())
+                        attempt.grant.to(ip(host), attempt.grant.generation, Timestamp::UNIX_EPOCH, &BTreeSet::new())
                     }
-                    (_, allow) => desk.grant.with(ip(host), allow),
+                    (_, allow) => attempt.grant.with(ip(host), allow),
                 };
-                allow || !desk.unread || self.rules.denies_unread
+                allow || !attempt.unread || self.rules.denies_unread
             }
         }
     }
 
     /// The state after a step.
     fn after(&self, mut state: State, went: bool) -> State {
-        let Some(desk) = &mut state.desk else { return state };
-        match (self.rules.after)(Kind::Change, desk.step, went) {
-            Next::Do(step) => desk.step = step,
+        let Some(attempt) = &mut state.attempt else { return state };
+        match (self.rules.after)(Kind::Change, attempt.step, went) {
+            Next::Do(step) => attempt.step = step,
             Next::Over(end) => {
-                let grant = desk.grant.clone();
+                let grant = attempt.grant.clone();
                 if end.recorded || !self.rules.believes_record {
                     state.believed = Some(grant);
                 }
-                (state.desk, state.counted) = (None, if end.recorded { 0 } else { state.counted });
+                (state.attempt, state.counted) = (None, if end.recorded { 0 } else { state.counted });
                 if state.truth.is_some_and(|truth| state.connected & 1 << truth != 0) {
                     (state.away, state.counted) = (0, 0);
                 }
@@ -348,7 +349,7 @@ impl World {
         state
     }
 
-    /// Put things right while nobody is at the desk: the units become what is believed, and who is not let in is cut
+    /// Put things right while there is no attempt: the units become what is believed, and who is not let in is cut
     /// off.
     fn is_put_right(&self, state: &State, next: &mut Vec<State>) {
         let Some(believed) = &state.believed else { return };
@@ -361,7 +362,7 @@ impl World {
     /// End the supervisor, in the midst of whatever it does, and have it back; or the machine.
     fn ends(&self, state: &State, next: &mut Vec<State>) {
         let Some(left) = state.left[2].checked_sub(1) else { return };
-        let mut again = State { believed: state.disk.clone(), desk: None, counted: 0, ..state.clone() };
+        let mut again = State { believed: state.disk.clone(), attempt: None, counted: 0, ..state.clone() };
         again.left[2] = left;
         // Regions start behind a fence alone: as long as it is not known which, none does.
         let units = state.disk.as_ref().map_or(0, |grant| self.bits(&self.around(grant)));
@@ -378,7 +379,7 @@ impl World {
             later.left[3] = left;
             next.push(later);
         }
-        if let (Some(left), None) = (state.left[4].checked_sub(1), &state.desk) {
+        if let (Some(left), None) = (state.left[4].checked_sub(1), &state.attempt) {
             // The record that is read is then not known; a supervisor that knows it writes it anew.
             let mut bad = State { disk: None, believed: None, counted: 0, ..state.clone() };
             bad.left[4] = left;
@@ -389,21 +390,21 @@ impl World {
 
 impl State {
     /// Take what is on record now for the truth, if it was rightly put there.
-    fn is_granted(&mut self, desk: &Desk) -> Result<(), String> {
-        match desk.wish {
+    fn is_granted(&mut self, attempt: &Attempt) -> Result<(), String> {
+        match attempt.wish {
             Wish::Ticket { takeover } => {
-                let robbed = self.truth.filter(|truth| *truth != desk.host && self.away < AWAY && !takeover);
+                let robbed = self.truth.filter(|truth| *truth != attempt.host && self.away < AWAY && !takeover);
                 if robbed.is_some() {
                     return Err(format!("robbed: {self:?}"));
                 }
-                (self.truth, self.allowed, self.away) = (Some(desk.host), 0, 0);
+                (self.truth, self.allowed, self.away) = (Some(attempt.host), 0, 0);
             }
-            Wish::LetGo => self.truth = self.truth.filter(|truth| *truth != desk.host),
-            Wish::Permit(true) if desk.unread => (self.truth, self.allowed, self.away) = (Some(desk.host), 0, 0),
-            Wish::Permit(true) => self.allowed |= 1 << desk.host,
+            Wish::LetGo => self.truth = self.truth.filter(|truth| *truth != attempt.host),
+            Wish::Permit(true) if attempt.unread => (self.truth, self.allowed, self.away) = (Some(attempt.host), 0, 0),
+            Wish::Permit(true) => self.allowed |= 1 << attempt.host,
             Wish::Permit(false) => {
-                self.allowed &= !(1 << desk.host);
-                self.truth = self.truth.filter(|truth| *truth != desk.host);
+                self.allowed &= !(1 << attempt.host);
+                self.truth = self.truth.filter(|truth| *truth != attempt.host);
             }
         }
         Ok(())
