@@ -4,9 +4,11 @@
 //! |---|---|
 //! | [`reload`] | another configuration is shown, and taken over |
 //! | [`preview`] | what would be so with it |
+//! | [`old_facts`] | what is forgotten when it is taken over |
 //! | [`in_force`] | what is in force, as it is kept |
 
 pub(super) mod in_force;
+mod old_facts;
 pub(super) mod preview;
 pub(super) mod reload;
 

@@ -16,12 +16,12 @@ use crate::decide::facts::{Facts, Fresh, Region};
 use crate::decide::prospect::{prospect, seen_now};
 use crate::desk::answer::Answer;
 use crate::desk::request::Reply;
-use crate::observe;
 use crate::observe::observer::TakenOver;
 use crate::source::Fault;
 use crate::store::in_force;
 use crate::supervisor::Supervisor;
 use crate::supervisor::configuration::Report;
+use crate::supervisor::configuration::old_facts;
 use crate::supervisor::configuration::preview::Look;
 use crate::wire::{self, Difference, Refusal};
 use std::collections::BTreeSet;
@@ -263,17 +263,6 @@ impl Supervisor {
         }
     }
 
-    /// Forget what another configuration has made old: what its observers have told of it, and what is counted
-    /// by it.
-    fn forget(&mut self, by: &TakenOver) {
-        observe::ALL.iter().for_each(|observer| (observer.forget)(by, &mut self.facts));
-        if by.old.sled.storage.keep_deleted != by.new.sled.storage.keep_deleted {
-            // Counted anew by what is to be kept now.
-            self.facts.kept_for.clear();
-        }
-        self.facts.stale_units = true;
-    }
-
     pub(in crate::supervisor) fn take_over(&mut self, new: Arc<Configuration>, fresh: &Fresh) {
         let anew = started_anew(&self.config, &new, &seen_now(&self.facts, fresh));
         let old = std::mem::replace(&mut self.config, new);
@@ -287,7 +276,7 @@ impl Supervisor {
         }
         let anew: BTreeSet<_> = anew.into_iter().map(|local| local.name).collect();
         self.systemd.take_over();
-        self.forget(&TakenOver { old: &old, new: &config, fresh, anew: &anew });
+        old_facts::forget(&TakenOver { old: &old, new: &config, fresh, anew: &anew }, &mut self.facts);
         self.publisher.configure(config.clone());
         self.jobs.take_over(config.clone());
         self.history.take_over(&config);
