@@ -5,6 +5,7 @@
 //! of a host in `attach/codes.rs`. Findings, `explain` and the manuals read it. The manuals' sections are
 //! written from it, and a test compares them: `WRITE_MANUALS=1 cargo test --test structure manual`.
 
+pub mod catalog;
 mod sled;
 
 pub use sled::Code;
@@ -111,6 +112,11 @@ macro_rules! codes {
             /// How much the condition matters; the same wherever it occurs.
             pub const fn severity(self) -> $crate::check::Severity {
                 self.about().severity
+            }
+
+            /// The message id by which the journal's catalog explains the condition.
+            pub fn message_id(self) -> String {
+                $crate::check::catalog::message_id(self.as_str())
             }
 
             /// Whether the condition is a step on the way to being well, and nobody need be alarmed.

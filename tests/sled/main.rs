@@ -12,6 +12,7 @@ mod attachments;
 mod broker;
 mod calm;
 mod care;
+mod catalog;
 mod clock;
 mod deletion;
 mod device;

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod catalog;
 mod circles;
 mod manual;
 mod operations;

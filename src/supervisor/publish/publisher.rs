@@ -218,7 +218,7 @@ impl Publisher {
         let checks = checks.collect();
         let over = self.conditions.keys().filter(|key| !held.contains_key(key) && !key.0.passes());
         for (code, subject) in over {
-            tracing::info!(CODE = %code, SUBJECT = %subject, "{code} is over: {subject}");
+            tracing::info!(MESSAGE_ID = %code.message_id(), CODE = %code, SUBJECT = %subject, "{code} is over: {subject}");
         }
         self.conditions = held;
         checks
@@ -368,14 +368,14 @@ fn seen_before(earlier: &mut Told, key: &(crate::check::Code, String)) -> Option
 }
 
 fn announce(finding: &Finding) {
-    let (code, subject) = (finding.code, &finding.subject);
+    let (code, subject, id) = (finding.code, &finding.subject, finding.code.message_id());
     let text = format!("{code}: {subject}: {}; {}", finding.cause, finding.remedy);
     match code.severity() {
         // The region's state says it already.
         _ if code.passes() => {}
-        Severity::Blocking => tracing::error!(CODE = %code, SUBJECT = %subject, "{text}"),
-        Severity::Warning => tracing::warn!(CODE = %code, SUBJECT = %subject, "{text}"),
-        Severity::Information => tracing::info!(CODE = %code, SUBJECT = %subject, "{text}"),
+        Severity::Blocking => tracing::error!(MESSAGE_ID = %id, CODE = %code, SUBJECT = %subject, "{text}"),
+        Severity::Warning => tracing::warn!(MESSAGE_ID = %id, CODE = %code, SUBJECT = %subject, "{text}"),
+        Severity::Information => tracing::info!(MESSAGE_ID = %id, CODE = %code, SUBJECT = %subject, "{text}"),
     }
 }
 

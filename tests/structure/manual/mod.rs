@@ -15,7 +15,7 @@ use std::fs;
 use std::path::Path;
 
 /// Set to have the manuals written, and not only compared.
-const WRITE: &str = "WRITE_MANUALS";
+pub const WRITE: &str = "WRITE_MANUALS";
 
 /// The day on which their prose was last read through.
 const READ: &str = "2026-11-30";
