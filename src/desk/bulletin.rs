@@ -1,7 +1,7 @@
 //! Bulletin: everything that the faces show, as it was published last. Never how it comes about.
 
 use crate::desk::body::{Body, body};
-use crate::names::{SledName, VolumeName};
+use crate::names::{RegionName, SledName, VolumeName};
 use crate::wire;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -26,6 +26,10 @@ pub struct Bulletin {
     pub maintenance: Body,
     /// Jobs that are remembered, every one.
     pub jobs: Arc<BTreeMap<u64, wire::Job>>,
+    /// Last events, the oldest first.
+    pub events: Arc<[wire::Event]>,
+    /// Last 24 hours of each region on this sled.
+    pub days: Arc<BTreeMap<RegionName, wire::Day>>,
     /// Hosts and sleds of the map, and who is connected: they are never without a place to ask.
     pub known: BTreeSet<IpAddr>,
     /// Names by which this sled may be asked over HTTP, beside those that are private to a network.

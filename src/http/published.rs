@@ -221,6 +221,7 @@ mod tests {
             took_ms: None,
             asks: Some(Box::new(Ask { number: 1, region: "still-fawn-0".parse().unwrap(), moved: Default::default() })),
             unasked: false,
+            by: None,
         };
         let jobs = Arc::new([(7, job)].into());
         let (_keep, bulletins) = watch::channel(Some(Arc::new(Bulletin { jobs, ..Bulletin::default() })));

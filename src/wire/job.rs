@@ -1,6 +1,6 @@
 //! Jobs: long work, and the answers to requests for it.
 
-use super::Error;
+use super::{Asker, Error};
 use crate::names::RegionName;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -104,6 +104,9 @@ pub struct Job {
     /// Whether nobody asked for it: the supervisor's own.
     #[serde(default)]
     pub unasked: bool,
+    /// The one who asked for it; absent of jobs of an older supervisor.
+    #[serde(default)]
+    pub by: Option<Asker>,
 }
 
 /// A job's question how the other sleds of a volume are. The supervisor has no way to them: whoever follows the
@@ -143,6 +146,7 @@ pub struct JobProgress {
 /// The answer to a request for something to be done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "an answer is made once, and passed on")]
 pub enum Granted {
     /// The region exists already, as it was asked for; with its identity.
     AlreadyThere(Uuid),

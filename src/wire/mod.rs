@@ -1,15 +1,21 @@
 //! Wire types: what goes over HTTP and the unix socket, as serde types that the daemon, `sledctl` and the host's tool
 //! share. Fields may be added; none is renamed or removed. Pure.
 
+mod asker;
+mod day;
 mod difference;
 mod drain;
+mod event;
 mod job;
 mod refusal;
 mod storage;
 mod ticket;
 
+pub use asker::Asker;
+pub use day::{DAY_PARTS, Day};
 pub use difference::{Change, Condition, Configurations, Difference, Files, Unattachable};
 pub use drain::{Drain, DrainSaid, DrainState, Drained};
+pub use event::{Event, EventKind, Events};
 pub use job::{Ask, Granted, Job, JobKind, JobProgress, JobState, Proposal, Word};
 pub use refusal::{ErrorCode, Refusal};
 pub use storage::{DeletedRegion, Marked, StorageDetail, StoredRegion, WantedRegion};

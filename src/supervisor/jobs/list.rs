@@ -164,6 +164,7 @@ impl Jobs {
             took_ms: None,
             asks: None,
             unasked,
+            by: unasked.then_some(wire::Asker::Sledd),
         };
         self.changed = true;
         let jobs = Arc::make_mut(&mut self.all);

@@ -102,6 +102,7 @@ mod tests {
             took_ms: None,
             asks: None,
             unasked,
+            by: None,
         }
     }
 

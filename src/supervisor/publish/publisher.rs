@@ -140,6 +140,8 @@ impl Publisher {
             storage: Body::of(move || body(&storage)),
             maintenance: Body::of(move || body(&maintenance)),
             jobs: jobs.clone(),
+            events: Arc::default(),
+            days: Arc::default(),
             known: self.known(),
             names: self.config.names.iter().cloned().collect(),
             broken: None,
