@@ -48,6 +48,15 @@ pub fn json(text: &str) -> Cow<'_, str> {
     })
 }
 
+/// Clean YAML, which means the same as before where such a character stands between quotes.
+pub fn yaml(text: &str) -> Cow<'_, str> {
+    let kept = |rest: &str| rest.starts_with('\n').then_some(1);
+    written_out(text, kept, |out, c| {
+        let number = u32::from(c);
+        _ = if number > 0xffff { write!(out, "\\U{number:08x}") } else { write!(out, "\\u{number:04x}") };
+    })
+}
+
 /// Write each character of the text that is not plain in another way, but for those of which so many bytes are kept
 /// as they are.
 fn written_out(text: &str, kept: impl Fn(&str) -> Option<usize>, write: impl Fn(&mut String, char)) -> Cow<'_, str> {

@@ -2,8 +2,9 @@
 //! be done, as the table of checks has it. The same for `sledctl` and `crucible-attach`. Pure.
 
 use crate::check::{About, Severity};
+use crate::screen::Screen;
 use crate::source::nearest;
-use crate::table::{Table, Tone, plain};
+use crate::table::{Table, Tone, column, plain};
 use crate::wire::{Error, Refusal};
 
 /// Find the condition of this name; also if it is written in small letters, or with hyphens.
@@ -38,15 +39,20 @@ pub fn one(about: &About) -> String {
     )
 }
 
-/// Show all of them, a line each.
-pub fn list(table: &[&About]) -> String {
-    let mut lines = Table::new(&["CODE", "SEVERITY", "CONCERNS", "RAISED WHEN"]);
+/// Show all of them; a line each, where the screen has room for it.
+pub fn list(table: &[&About], screen: Screen) -> String {
+    let mut lines = Table::new(&[
+        column("CODE"),
+        column("SEVERITY").rank(1),
+        column("CONCERNS").rank(2),
+        column("RAISED WHEN").wrap(30).rank(3),
+    ]);
     for about in table {
         let first = about.raised.split_inclusive(". ").next().unwrap_or_default();
         let code = (about.code.to_owned(), tone(about.severity));
         lines.row(vec![code, plain(about.severity), plain(about.scope), plain(first.trim_end())]);
     }
-    lines.text()
+    lines.on(screen)
 }
 
 fn tone(severity: Severity) -> Tone {
@@ -83,7 +89,7 @@ mod tests {
 
     #[test]
     fn explanations_have_all_that_the_table_says() {
-        let list = bare(&list(&table()));
+        let list = bare(&list(&table(), Screen::NONE));
         for about in table() {
             let line = list.lines().find(|line| line.split_whitespace().next() == Some(about.code)).unwrap();
             assert!(line.contains(&about.severity.to_string()) && line.contains(&about.scope.to_string()), "{line}");

@@ -13,7 +13,7 @@
 //!
 //! | module | job |
 //! |---|---|
-//! | [`names`], [`region`], [`source`], [`port_map`], [`config`], [`programs`], [`check`], [`clean`], [`size`], [`span`], [`lived`], [`times`], [`table`], [`wire`], [`protocol`] | the nouns: what things are called and what they look like. Pure |
+//! | [`names`], [`region`], [`source`], [`port_map`], [`config`], [`programs`], [`check`], [`clean`], [`size`], [`span`], [`lived`], [`times`], [`screen`], [`table`], [`wire`], [`protocol`] | the nouns: what things are called and what they look like. Pure |
 //! | [`api`] | the table of operations, which routing, the supervisor and its clients read. Pure |
 //! | [`decide`] | from intent and facts to actions and a verdict. Pure |
 //! | [`systemd`] | unit names, drop-ins, D-Bus proxies |
@@ -65,6 +65,7 @@ pub mod progress;
 pub mod protocol;
 pub mod region;
 pub mod relay;
+pub mod screen;
 pub mod size;
 pub mod source;
 pub mod span;

@@ -121,6 +121,77 @@ fn conditions_are_explained_without_a_supervisor() {
     }
 }
 
+/// An answer is written as a person or as a program wants it.
+#[test]
+fn an_answer_has_the_form_that_is_asked_for() {
+    let about = check::Code::DiskFull.about();
+    let yaml = text(&sledctl(&["explain", about.code, "-o", "yaml"]).stdout);
+    assert!(yaml.contains("code: DISK_FULL\n") && yaml.contains("severity: blocking\n"), "{yaml}");
+    let json = sledctl(&["explain", about.code, "--output=json"]);
+    assert_eq!(json.stdout, sledctl(&["--json", "explain", about.code]).stdout);
+    let names = text(&sledctl(&["-o", "name", "explain"]).stdout);
+    assert_eq!(
+        names.lines().collect::<Vec<_>>(),
+        check::Code::ALL.iter().map(|code| code.as_str()).collect::<Vec<_>>()
+    );
+    for wrong in [&["-o", "json", "--json"][..], &["-o", "xml"], &["--color", "pink"]] {
+        assert_eq!(sledctl(&[wrong, &["explain"]].concat()).status.code(), Some(2), "{wrong:?}");
+    }
+}
+
+/// Colour is for terminals, unless somebody wants it otherwise.
+#[test]
+fn colour_is_where_it_is_wanted() {
+    let said = |words: &[&str], variable: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sledctl"));
+        for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
+            command.env_remove(name);
+        }
+        text(&command.args(words).args(["explain", "DISK_FULL"]).env(variable, "1").output().unwrap().stdout)
+    };
+    assert!(!said(&[], "UNUSED").contains('\x1b') && said(&["--color", "always"], "UNUSED").contains('\x1b'));
+    assert!(
+        said(&[], "CLICOLOR_FORCE").contains('\x1b') && !said(&["--color", "never"], "CLICOLOR_FORCE").contains('\x1b')
+    );
+}
+
+/// What a terminal of so many columns shows of a command, a line each.
+fn shown_on(columns: u16, words: &str) -> Vec<String> {
+    let command = format!("stty columns {columns} rows 24; {} {words}", env!("CARGO_BIN_EXE_sledctl"));
+    let mut script = Command::new("script");
+    script.args(["--quiet", "--return", "--command", &command, "/dev/null"]).env("NO_COLOR", "1");
+    let output = script.stdin(Stdio::null()).output().unwrap();
+    text(&output.stdout).lines().map(|line| line.trim_end_matches('\r').to_owned()).collect()
+}
+
+/// On a terminal no line is longer than it is wide; elsewhere lines are whole.
+#[test]
+fn an_answer_is_fitted_to_the_terminal() {
+    let whole = text(&sledctl(&["explain"]).stdout);
+    assert!(whole.lines().any(|line| line.chars().count() > 200), "{whole}");
+    for columns in [20, 40, 80, 200] {
+        for words in ["explain", "explain DISK_FULL", "--socket /nonexistent/with/a/long/path/admin.sock status"] {
+            let lines = shown_on(columns, words);
+            let longest = lines.iter().map(|line| line.chars().count()).max().unwrap();
+            assert!(longest <= columns.into() && lines.len() > 1, "{columns}: {lines:#?}");
+        }
+    }
+    let wide = shown_on(40, "explain -o wide");
+    assert!(wide.iter().any(|line| line.chars().count() > 200), "{wide:#?}");
+}
+
+/// Whoever has read enough is no failure.
+#[test]
+fn a_closed_pipe_is_no_error() {
+    for words in [&["explain"][..], &["explain", "-o", "yaml"], &["config", "check", "--json", "--dir", "/nonexistent"]]
+    {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = Command::new(env!("CARGO_BIN_EXE_sledctl")).args(words).stdout(writer).output().unwrap();
+        assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()), "{words:?}");
+    }
+}
+
 /// A supervisor that dies while it is at it cannot be reached any more: that is no failure of what was asked.
 #[test]
 fn a_supervisor_that_ends_under_way_is_told_by_the_exit_code() {

@@ -157,10 +157,10 @@ fn explained(code: Option<&str>, json: bool) -> Result<ExitCode, Failure> {
     match code {
         Some(code) => {
             let about = explain::find(&table, code).map_err(Failure::Refused)?;
-            if json { terminal::json(about)? } else { terminal::out(&explain::one(about))? }
+            if json { terminal::json(about)? } else { terminal::out(&terminal::screen().fold(&explain::one(about)))? }
         }
         None if json => terminal::json(&table)?,
-        None => terminal::out(&explain::list(&table))?,
+        None => terminal::out(&explain::list(&table, terminal::screen()))?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -2,11 +2,14 @@
 
 use super::client::Client;
 use super::failure::Failure;
-use super::print::{ago, print};
+use super::print::{Output, ago};
+use super::view::{View, show};
 use crate::check::Severity;
+use crate::screen::Screen;
 use crate::table::Tone;
-use crate::wire::Check;
+use crate::wire::{Check, Sled};
 use clap::Args;
+use serde::Serialize;
 
 /// List every condition that holds, with cause and remedy.
 #[derive(Debug, Args)]
@@ -14,10 +17,32 @@ pub(super) struct ChecksCommand;
 
 impl ChecksCommand {
     /// List the conditions; `Ok(false)` if the sled is not well.
-    pub(super) async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
-        let sled = client.sled().await?;
-        print(json, &sled.checks, |checks| text(checks))?;
-        Ok(sled.well)
+    pub(super) async fn run(&self, client: &Client, output: Output) -> Result<bool, Failure> {
+        show(self, client, output).await
+    }
+}
+
+impl View for ChecksCommand {
+    type Answer = Sled;
+
+    async fn ask(&self, client: &Client) -> Result<Sled, Failure> {
+        client.sled().await
+    }
+
+    fn body<'a>(&self, sled: &'a Sled) -> impl Serialize + 'a {
+        &sled.checks
+    }
+
+    fn names(&self, sled: &Sled) -> Vec<String> {
+        sled.checks.iter().map(|check| check.code.to_string()).collect()
+    }
+
+    fn text(&self, sled: &Sled, _: Screen) -> String {
+        text(&sled.checks)
+    }
+
+    fn is_well(&self, sled: &Sled) -> bool {
+        sled.well
     }
 }
 

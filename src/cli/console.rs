@@ -94,7 +94,7 @@ async fn page(client: &Client) -> String {
     let mut out = format!("{}\n\n", heading(release.as_ref()));
     match client.sled().await {
         Ok(sled) => {
-            out += &status::text(&sled);
+            out += &status::text(&sled, terminal::screen());
             _ = writeln!(
                 out,
                 "\n  hosts ask  http://{}/v1/volumes/VOLUME",

@@ -4,12 +4,15 @@ use super::client::Client;
 use super::failure::Failure;
 use super::neighbours::{Doors, Elsewhere};
 use super::orders;
-use super::print::{or_dash, print};
+use super::print::{Output, or_dash};
 use super::region;
+use super::view::{View, show};
 use crate::api::{Operation, Program};
-use crate::table::{Table, plain};
+use crate::screen::Screen;
+use crate::table::{Table, column, plain};
 use crate::wire::{Granted, Refusal, Region};
 use clap::{Args, Subcommand};
+use serde::Serialize;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -28,13 +31,31 @@ enum Command {
 
 impl DownstairsCommand {
     /// Show the programs, or roll another one.
-    pub(super) async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
+    pub(super) async fn run(&self, client: &Client, output: Output) -> Result<bool, Failure> {
         if let Some(Command::Upgrade(upgrade)) = &self.command {
-            return upgrade.run(client, json).await;
+            return upgrade.run(client, output).await;
         }
-        let regions = region::of_this_sled(client.sled().await?);
-        print(json, &regions, |regions| table(regions))?;
-        Ok(true)
+        show(self, client, output).await
+    }
+}
+
+impl View for DownstairsCommand {
+    type Answer = Vec<Region>;
+
+    async fn ask(&self, client: &Client) -> Result<Vec<Region>, Failure> {
+        Ok(region::of_this_sled(client.sled().await?))
+    }
+
+    fn body<'a>(&self, regions: &'a Vec<Region>) -> impl Serialize + 'a {
+        regions
+    }
+
+    fn names(&self, regions: &Vec<Region>) -> Vec<String> {
+        regions.iter().map(|region| region.name.to_string()).collect()
+    }
+
+    fn text(&self, regions: &Vec<Region>, screen: Screen) -> String {
+        table(regions, screen)
     }
 }
 
@@ -53,9 +74,9 @@ struct Upgrade {
 }
 
 impl Upgrade {
-    async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
+    async fn run(&self, client: &Client, output: Output) -> Result<bool, Failure> {
         let doors = self.elsewhere.doors(client).await?;
-        upgrade(client, &doors, self.program.as_deref(), self.force, json).await
+        upgrade(client, &doors, self.program.as_deref(), self.force, output).await
     }
 }
 
@@ -65,13 +86,13 @@ pub(super) async fn upgrade(
     doors: &Doors,
     program: Option<&Path>,
     force: bool,
-    json: bool,
+    output: Output,
 ) -> Result<bool, Failure> {
     let brought = program.map(read).transpose()?.unwrap_or_default();
     let from = program.map(|path| path.display().to_string());
     let program = Program(brought.into());
     let granted: Granted = client.ask(&Operation::UpgradeDownstairs { force, from, program }).await?;
-    orders::follow(client, doors, granted, json).await
+    orders::follow(client, doors, granted, output).await
 }
 
 fn read(program: &Path) -> Result<Vec<u8>, Failure> {
@@ -86,8 +107,14 @@ fn read(program: &Path) -> Result<Vec<u8>, Failure> {
     })
 }
 
-fn table(regions: &[Region]) -> String {
-    let mut table = Table::new(&["REGION", "STATE", "PID", "VERSION", "MESSAGES"]);
+fn table(regions: &[Region], screen: Screen) -> String {
+    let mut table = Table::new(&[
+        column("REGION"),
+        column("STATE"),
+        column("PID").rank(3),
+        column("VERSION").cut(12).rank(1),
+        column("MESSAGES").rank(2),
+    ]);
     for region in regions {
         table.row(vec![
             plain(&region.name),
@@ -97,5 +124,5 @@ fn table(regions: &[Region]) -> String {
             plain(or_dash(region.message_version)),
         ]);
     }
-    table.text()
+    table.on(screen)
 }

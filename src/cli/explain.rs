@@ -1,7 +1,7 @@
 //! `sledctl explain`: what a condition means, by the table of checks. It asks nobody.
 
 use super::failure::Failure;
-use super::print::print;
+use super::print::{Output, print};
 use crate::check::{About, Code};
 use crate::explain;
 use clap::Args;
@@ -15,14 +15,14 @@ pub(super) struct ExplainCommand {
 
 impl ExplainCommand {
     /// Explain the condition of this code, or list all.
-    pub(super) fn run(&self, json: bool) -> Result<bool, Failure> {
+    pub(super) fn run(&self, output: Output) -> Result<bool, Failure> {
         let table: Vec<&'static About> = Code::ALL.iter().map(|code| code.about()).collect();
         match &self.code {
             Some(code) => {
                 let about = explain::find(&table, code).map_err(Failure::Refused)?;
-                print(json, about, explain::one)?;
+                print(output, about, explain::one)?;
             }
-            None => print(json, &table, |table| explain::list(table))?,
+            None => output.list(&table, |about| about.code.to_owned(), |table| explain::list(table, output.screen))?,
         }
         Ok(true)
     }

@@ -4,12 +4,15 @@ use super::client::Client;
 use super::failure::Failure;
 use super::neighbours::Elsewhere;
 use super::orders;
-use super::print::{ago, or_dash, print};
+use super::print::{Output, ago, or_dash, print};
+use super::view::{self, View};
 use crate::api::{JobId, Operation};
-use crate::table::{Table, Tone, plain};
+use crate::screen::Screen;
+use crate::table::{Table, Tone, column, plain};
 use crate::times::in_seconds;
 use crate::wire::{Granted, Job, JobState};
 use clap::{Args, Subcommand};
+use serde::Serialize;
 use std::fmt::Write as _;
 
 /// List the jobs, show or cancel one.
@@ -28,20 +31,34 @@ enum Command {
 
 impl JobsCommand {
     /// List the jobs, or see to one of them.
-    pub(super) async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
+    pub(super) async fn run(&self, client: &Client, output: Output) -> Result<bool, Failure> {
         match &self.command {
-            None => list(client, json).await,
-            Some(Command::Show(show)) => show.run(client, json).await,
-            Some(Command::Follow(follow)) => follow.run(client, json).await,
-            Some(Command::Cancel(cancel)) => cancel.run(client, json).await,
+            None => view::show(self, client, output).await,
+            Some(Command::Show(show)) => show.run(client, output).await,
+            Some(Command::Follow(follow)) => follow.run(client, output).await,
+            Some(Command::Cancel(cancel)) => cancel.run(client, output).await,
         }
     }
 }
 
-async fn list(client: &Client, json: bool) -> Result<bool, Failure> {
-    let jobs: Vec<Job> = client.ask(&Operation::ListJobs {}).await?;
-    print(json, &jobs, |jobs| table(jobs))?;
-    Ok(true)
+impl View for JobsCommand {
+    type Answer = Vec<Job>;
+
+    async fn ask(&self, client: &Client) -> Result<Vec<Job>, Failure> {
+        client.ask(&Operation::ListJobs {}).await
+    }
+
+    fn body<'a>(&self, jobs: &'a Vec<Job>) -> impl Serialize + 'a {
+        jobs
+    }
+
+    fn names(&self, jobs: &Vec<Job>) -> Vec<String> {
+        jobs.iter().map(|job| job.id.to_string()).collect()
+    }
+
+    fn text(&self, jobs: &Vec<Job>, screen: Screen) -> String {
+        table(jobs, screen)
+    }
 }
 
 /// Show a job.
@@ -52,10 +69,32 @@ struct Show {
 }
 
 impl Show {
-    async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
-        let job = find(client, self.id).await?;
-        print(json, &job, text)?;
-        Ok(job.error.is_none())
+    async fn run(&self, client: &Client, output: Output) -> Result<bool, Failure> {
+        view::show(self, client, output).await
+    }
+}
+
+impl View for Show {
+    type Answer = Job;
+
+    async fn ask(&self, client: &Client) -> Result<Job, Failure> {
+        find(client, self.id).await
+    }
+
+    fn body<'a>(&self, job: &'a Job) -> impl Serialize + 'a {
+        job
+    }
+
+    fn names(&self, job: &Job) -> Vec<String> {
+        vec![job.id.to_string()]
+    }
+
+    fn text(&self, job: &Job, _: Screen) -> String {
+        text(job)
+    }
+
+    fn is_well(&self, job: &Job) -> bool {
+        job.error.is_none()
     }
 }
 
@@ -69,10 +108,10 @@ struct Follow {
 }
 
 impl Follow {
-    async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
+    async fn run(&self, client: &Client, output: Output) -> Result<bool, Failure> {
         let job = find(client, self.id).await?;
         let doors = self.elsewhere.doors(client).await?;
-        orders::follow(client, &doors, Granted::Job(job), json).await
+        orders::follow(client, &doors, Granted::Job(job), output).await
     }
 }
 
@@ -84,10 +123,10 @@ struct Cancel {
 }
 
 impl Cancel {
-    async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
+    async fn run(&self, client: &Client, output: Output) -> Result<bool, Failure> {
         let id = self.id;
         let granted: Granted = client.ask(&Operation::CancelJob { id: JobId(id) }).await?;
-        print(json, &granted, |_| format!("job {id} is being cancelled\n"))?;
+        print(output, &granted, |_| format!("job {id} is being cancelled\n"))?;
         Ok(true)
     }
 }
@@ -96,11 +135,18 @@ async fn find(client: &Client, id: u64) -> Result<Job, Failure> {
     client.ask(&Operation::ShowJob { id: JobId(id), wait: None, revision: None, asks: false }).await
 }
 
-fn table(jobs: &[Job]) -> String {
+fn table(jobs: &[Job], screen: Screen) -> String {
     if jobs.is_empty() {
         return "no jobs yet\n".into();
     }
-    let mut table = Table::new(&["JOB", "WHAT", "REGION", "STATE", "AGO", "STEP"]);
+    let mut table = Table::new(&[
+        column("JOB"),
+        column("WHAT").rank(1),
+        column("REGION"),
+        column("STATE"),
+        column("AGO").rank(3),
+        column("STEP").wrap(20).rank(2),
+    ]);
     for job in jobs {
         let tone = match job.state {
             JobState::Running => Tone::Warning,
@@ -117,7 +163,7 @@ fn table(jobs: &[Job]) -> String {
             plain(step(job)),
         ]);
     }
-    table.text()
+    table.on(screen)
 }
 
 fn text(job: &Job) -> String {

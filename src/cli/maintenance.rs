@@ -2,12 +2,15 @@
 
 use super::client::Client;
 use super::failure::Failure;
-use super::print::print;
+use super::print::{Output, print};
+use super::view::{self, View};
 use crate::api::{Choice, Operation, Sentence};
+use crate::screen::Screen;
 use crate::span::Span;
 use crate::times::in_seconds;
 use crate::wire::Maintenance;
 use clap::{Args, Subcommand};
+use serde::Serialize;
 
 /// Ask hosts to wait while somebody is at work on the sled; what is attached goes on.
 #[derive(Debug, Subcommand)]
@@ -19,11 +22,11 @@ pub(super) enum MaintenanceCommand {
 
 impl MaintenanceCommand {
     /// Begin, end or show a maintenance; `Ok(false)` if one is shown.
-    pub(super) async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
+    pub(super) async fn run(&self, client: &Client, output: Output) -> Result<bool, Failure> {
         match self {
-            Self::On(on) => on.run(client, json).await,
-            Self::Off(off) => off.run(client, json).await,
-            Self::Show(show) => show.run(client, json).await,
+            Self::On(on) => on.run(client, output).await,
+            Self::Off(off) => off.run(client, output).await,
+            Self::Show(show) => show.run(client, output).await,
         }
     }
 }
@@ -40,11 +43,11 @@ pub(super) struct On {
 }
 
 impl On {
-    async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
+    async fn run(&self, client: &Client, output: Output) -> Result<bool, Failure> {
         let reason = self.reason.clone().map(Sentence);
         let on = Operation::SetMaintenance { on: Choice(true), time: self.time, reason };
         let now: Option<Maintenance> = client.ask(&on).await?;
-        print(json, &now, |now| text(now.as_ref()))?;
+        print(output, &now, |now| text(now.as_ref()))?;
         Ok(true)
     }
 }
@@ -54,10 +57,10 @@ impl On {
 pub(super) struct Off;
 
 impl Off {
-    async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
+    async fn run(&self, client: &Client, output: Output) -> Result<bool, Failure> {
         let off = Operation::SetMaintenance { on: Choice(false), time: None, reason: None };
         let now: Option<Maintenance> = client.ask(&off).await?;
-        print(json, &now, |now| text(now.as_ref()))?;
+        print(output, &now, |now| text(now.as_ref()))?;
         Ok(true)
     }
 }
@@ -67,10 +70,32 @@ impl Off {
 pub(super) struct Show;
 
 impl Show {
-    async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
-        let now: Option<Maintenance> = client.ask(&Operation::ShowMaintenance {}).await?;
-        print(json, &now, |now| text(now.as_ref()))?;
-        Ok(now.is_none())
+    async fn run(&self, client: &Client, output: Output) -> Result<bool, Failure> {
+        view::show(self, client, output).await
+    }
+}
+
+impl View for Show {
+    type Answer = Option<Maintenance>;
+
+    async fn ask(&self, client: &Client) -> Result<Option<Maintenance>, Failure> {
+        client.ask(&Operation::ShowMaintenance {}).await
+    }
+
+    fn body<'a>(&self, now: &'a Option<Maintenance>) -> impl Serialize + 'a {
+        now
+    }
+
+    fn names(&self, now: &Option<Maintenance>) -> Vec<String> {
+        now.iter().map(|_| "maintenance".to_owned()).collect()
+    }
+
+    fn text(&self, now: &Option<Maintenance>, _: Screen) -> String {
+        text(now.as_ref())
+    }
+
+    fn is_well(&self, now: &Option<Maintenance>) -> bool {
+        now.is_none()
     }
 }
 

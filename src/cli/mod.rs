@@ -10,7 +10,7 @@
 //! | [`client`] | the supervisor's socket |
 //! | [`orders`] | requests that become jobs, and the jobs followed to their end |
 //! | [`neighbours`] | the other sleds of a volume, asked on behalf of a job |
-//! | [`mod@print`] | output as JSON or as text |
+//! | [`mod@print`], [`view`] | output, as a person or a program reads it; what is listed or shown |
 //! | [`failure`] | why a command was not carried out |
 //!
 //! Exit codes: 0 done and well, 1 failed, 2 wrong usage, 3 done but not well (a blocking
@@ -35,6 +35,7 @@ mod setup;
 mod status;
 mod storage;
 mod update;
+mod view;
 mod volume;
 
 use crate::terminal;
@@ -49,6 +50,7 @@ use explain::ExplainCommand;
 use failure::Failure;
 use jobs::JobsCommand;
 use maintenance::MaintenanceCommand;
+use print::{Form, Output};
 use region::RegionCommand;
 use reload::ReloadCommand;
 use setup::SetupCommand;
@@ -68,13 +70,31 @@ const UNREACHABLE: u8 = 4;
 const EXIT_CODES: &str = "Exit codes: 0 done and well, 1 failed, 2 wrong usage, 3 done but not well, \
                           4 the supervisor cannot be reached.";
 
+const EXAMPLES: &str = "Exit codes: 0 done and well, 1 failed, 2 wrong usage, 3 done but not well, \
+                        4 the supervisor cannot be reached.
+
+Examples:
+  sledctl status                   what is wrong, and everything at a glance
+  sledctl region list -o wide      every column, and nothing shortened
+  sledctl region list -o name      the names alone, for scripts
+  sledctl volume list --json       the supervisor's own answer
+  sledctl explain DISK_FULL        what a condition means, and what to do";
+
 /// Looks after the storage sled that it runs on.
 #[derive(Debug, Parser)]
-#[command(name = "sledctl", version, after_help = EXIT_CODES)]
+#[command(name = "sledctl", version, after_help = EXIT_CODES, after_long_help = EXAMPLES)]
 pub struct Arguments {
-    /// Print JSON: the supervisor's own answer, where there is one.
+    /// Print JSON: the supervisor's own answer, where there is one. The same as `--output json`.
     #[arg(long, global = true)]
     json: bool,
+
+    /// How the answer is written: text with every column and nothing shortened, the supervisor's own answer, or the
+    /// names alone.
+    #[arg(short, long, global = true, value_name = "FORM", conflicts_with = "json")]
+    output: Option<Form>,
+
+    #[command(flatten)]
+    color: colorchoice_clap::Color,
 
     /// The supervisor's socket.
     #[arg(long, global = true, value_name = "PATH", default_value = "/run/sled/admin.sock")]
@@ -109,62 +129,57 @@ enum Command {
 
 impl Command {
     /// Carry out a command; `Ok(false)` if what it shows is not well.
-    async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
+    async fn run(&self, client: &Client, output: Output) -> Result<bool, Failure> {
         match self {
-            Self::Status(status) => status.run(client, json).await,
-            Self::Volume(volume) => volume.run(client, json).await,
-            Self::Region(region) => region.run(client, json).await,
-            Self::Downstairs(downstairs) => downstairs.run(client, json).await,
-            Self::Storage(storage) => storage.run(client, json).await,
-            Self::Jobs(jobs) => jobs.run(client, json).await,
-            Self::Maintenance(maintenance) => maintenance.run(client, json).await,
-            Self::Checks(checks) => checks.run(client, json).await,
-            Self::Explain(explain) => explain.run(json),
-            Self::Update(update) => update.run(client, json).await,
+            Self::Status(status) => status.run(client, output).await,
+            Self::Volume(volume) => volume.run(client, output).await,
+            Self::Region(region) => region.run(client, output).await,
+            Self::Downstairs(downstairs) => downstairs.run(client, output).await,
+            Self::Storage(storage) => storage.run(client, output).await,
+            Self::Jobs(jobs) => jobs.run(client, output).await,
+            Self::Maintenance(maintenance) => maintenance.run(client, output).await,
+            Self::Checks(checks) => checks.run(client, output).await,
+            Self::Explain(explain) => explain.run(output),
+            Self::Update(update) => update.run(client, output).await,
             Self::Setup(setup) => setup.run(),
             Self::Console(console) => console.run(client).await,
-            Self::Config(config) => config.run(client, json).await,
-            Self::Reload(reload) => reload.run(client, json).await,
+            Self::Config(config) => config.run(client, output).await,
+            Self::Reload(reload) => reload.run(client, output).await,
         }
     }
 }
 
 /// Carry out what the command line says.
 pub fn run(arguments: &Arguments) -> ExitCode {
-    let json = arguments.json;
-    // A configuration is checked without a supervisor, and one with faults has failed.
-    if let Command::Config(ConfigCommand::Check(check)) = &arguments.command {
-        return match check.run(json) {
-            Ok(well) => ExitCode::from(u8::from(!well)),
-            Err(failure) => {
-                report(&failure, json);
-                ExitCode::FAILURE
-            }
-        };
-    }
+    arguments.color.write_global();
+    let output = Output::new(if arguments.json { Form::Json } else { arguments.output.unwrap_or(Form::Text) });
     let client = Client::new(&arguments.socket);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let done = runtime.map_err(Failure::from);
-    match done.and_then(|runtime| runtime.block_on(arguments.command.run(&client, json))) {
+    match done.and_then(|runtime| runtime.block_on(arguments.command.run(&client, output))) {
         Ok(true) => ExitCode::SUCCESS,
+        // A configuration is checked without a supervisor, and one with faults has failed.
+        Ok(false) if matches!(arguments.command, Command::Config(ConfigCommand::Check(_))) => ExitCode::FAILURE,
         Ok(false) => ExitCode::from(NOT_WELL),
         // Whoever read the output has read enough.
         Err(Failure::Io(why)) if why.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(failure) => {
-            // Jobs have told in JSON what became of each.
-            if !(json && matches!(failure, Failure::Several { .. } | Failure::Gone)) {
-                report(&failure, json);
-            }
+            report(&failure, output);
             ExitCode::from(if matches!(failure, Failure::Unreachable(..) | Failure::Gone) { UNREACHABLE } else { 1 })
         }
     }
 }
 
 /// Tell a failure, where it can be told at all.
-fn report(failure: &Failure, json: bool) {
+fn report(failure: &Failure, output: Output) {
+    let program = !output.is_text() && output.form != Form::Name;
+    // Jobs have told a program what became of each.
+    if program && matches!(failure, Failure::Several { .. } | Failure::Gone) {
+        return;
+    }
     let error = failure.error();
-    if json {
-        _ = terminal::json(&ErrorBody { error });
+    if program {
+        _ = output.write(&ErrorBody { error });
     } else {
         terminal::note(&format!("sledctl: {}\n    {}", error.message, error.remedy));
     }

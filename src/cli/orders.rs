@@ -3,6 +3,7 @@
 use super::client::Client;
 use super::failure::Failure;
 use super::neighbours::{Doors, Neighbours};
+use super::print::Output;
 use crate::api::{Held, JobId, Operation};
 use crate::clean;
 use crate::names::RegionName;
@@ -60,8 +61,13 @@ impl Outcome {
 
 /// Ask for everything and wait for the end; `Ok(true)` if all of it was done. An order that is refused does not keep
 /// the others from being asked for.
-pub(super) async fn carry_out(client: &Client, doors: &Doors, orders: Vec<Order>, json: bool) -> Result<bool, Failure> {
-    let bars = bars(json);
+pub(super) async fn carry_out(
+    client: &Client,
+    doors: &Doors,
+    orders: Vec<Order>,
+    output: Output,
+) -> Result<bool, Failure> {
+    let bars = bars(output);
     let doors = Arc::new(doors.clone());
     let (mut watching, mut unreached, all) = (JoinSet::new(), Vec::new(), orders.len());
     for order in orders {
@@ -84,14 +90,16 @@ pub(super) async fn carry_out(client: &Client, doors: &Doors, orders: Vec<Order>
     let mut outcomes = Vec::new();
     while let Some(ended) = watching.join_next().await {
         let outcome = ended.map_err(io::Error::other)??;
-        if !json {
+        if output.is_text() {
             bars.suspend(|| say(&outcome))?;
         }
         outcomes.push(outcome);
     }
     outcomes.sort_by(|a, b| a.region.cmp(&b.region));
-    if json {
-        terminal::json(&outcomes)?;
+    let done = |outcome: &&Outcome| outcome.error.is_none();
+    let names = || outcomes.iter().filter(done).map(|outcome| outcome.region.to_string()).collect();
+    if !output.is_text() {
+        output.show(&outcomes, names, |_| String::new())?;
     }
     all_done(&outcomes)
 }
@@ -107,22 +115,23 @@ fn all_done(outcomes: &[Outcome]) -> Result<bool, Failure> {
 }
 
 /// Follow one job that is not a single region's.
-pub(super) async fn follow(client: &Client, doors: &Doors, granted: Granted, json: bool) -> Result<bool, Failure> {
-    let bars = bars(json);
+pub(super) async fn follow(client: &Client, doors: &Doors, granted: Granted, output: Output) -> Result<bool, Failure> {
+    let bars = bars(output);
     let Granted::Job(job) = &granted else { return Ok(true) };
     let (region, kind) = (job.region.clone(), job.kind);
     let bar = bar(&bars, kind.as_str());
     let outcome = watch(client, doors, region, Ok(granted), &bar).await?;
     bar.finish_and_clear();
-    match (json, &outcome.error, &outcome.job) {
-        (true, ..) => terminal::json(&outcome)?,
-        (false, None, Some(job)) => terminal::out(&format!("{}: {}\n", kind.as_str(), job.step))?,
-        _ => {}
-    }
+    let text = |outcome: &Outcome| match (&outcome.error, &outcome.job) {
+        (None, Some(job)) => format!("{}: {}\n", kind.as_str(), job.step),
+        _ => String::new(),
+    };
+    let name = || outcome.job.iter().map(|job| job.id.to_string()).collect();
+    output.show(&outcome, name, text)?;
     let gone = outcome.is_gone();
     match outcome.error {
         Some(_) if gone => Err(Failure::Gone),
-        Some(why) if !json => Err(Failure::Refused(why)),
+        Some(why) if output.is_text() => Err(Failure::Refused(why)),
         Some(_) => Err(Failure::Several { failed: 1, all: 1 }),
         None => Ok(true),
     }
@@ -166,9 +175,9 @@ async fn watch(
 }
 
 /// Make room for bars, where somebody sees them.
-fn bars(json: bool) -> MultiProgress {
+fn bars(output: Output) -> MultiProgress {
     let bars = MultiProgress::new();
-    if json || !io::stderr().is_terminal() {
+    if !output.is_text() || !io::stderr().is_terminal() {
         bars.set_draw_target(ProgressDrawTarget::hidden());
     }
     bars
@@ -212,6 +221,7 @@ fn done(job: &Job) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::print::Form;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::UnixListener;
 
@@ -243,11 +253,14 @@ mod tests {
         let socket = dir.path().join("socket");
         let (client, doors) = (Client::new(&socket), Doors::default());
         // With nobody there at all, that is what there is to say.
-        assert!(matches!(carry_out(&client, &doors, orders(), true).await, Err(Failure::Unreachable(..))));
+        assert!(matches!(
+            carry_out(&client, &doors, orders(), Output::new(Form::Json)).await,
+            Err(Failure::Unreachable(..))
+        ));
         // Bound before anybody asks.
         let server = answer_one(UnixListener::bind(&socket).unwrap());
         let done = tokio::select! {
-            done = carry_out(&client, &doors, orders(), true) => done,
+            done = carry_out(&client, &doors, orders(), Output::new(Form::Json)) => done,
             () = server => unreachable!(),
         };
         assert!(matches!(done, Err(Failure::Several { failed: 3, all: 3 })), "{done:?}");

@@ -3,7 +3,7 @@
 use super::client::Client;
 use super::config::{self, Diff, Takeover};
 use super::failure::Failure;
-use super::print::print;
+use super::print::{Output, print};
 use crate::wire::Difference;
 use clap::Args;
 
@@ -24,19 +24,19 @@ pub(super) struct ReloadCommand {
 
 impl ReloadCommand {
     /// Show what changes, and have it taken over.
-    pub(super) async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
+    pub(super) async fn run(&self, client: &Client, output: Output) -> Result<bool, Failure> {
         if self.dry_run {
-            return Diff.run(client, json).await;
+            return Diff.run(client, output).await;
         }
-        if !json {
+        if output.is_text() {
             let found = config::difference(client, None).await?;
-            print(json, &Difference { refused: None, ..found }, config::text)?;
+            print(output, &Difference { refused: None, ..found }, config::text)?;
         }
         let by = if self.unattended {
             "systemctl reload sledd".to_owned()
         } else {
             format!("sledctl reload, by {}", config::operator())
         };
-        Takeover { yes: self.yes, unattended: self.unattended, by }.run(client, json).await
+        Takeover { yes: self.yes, unattended: self.unattended, by }.run(client, output).await
     }
 }

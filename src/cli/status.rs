@@ -3,13 +3,16 @@
 use super::checks;
 use super::client::Client;
 use super::failure::Failure;
-use super::print::{ago, print};
+use super::print::{Output, ago};
+use super::view::{View, show};
 use super::volume;
 use crate::check::Severity;
+use crate::screen::Screen;
 use crate::size::spoken;
 use crate::table::Tone;
 use crate::wire::{Network, Sled, Storage};
 use clap::Args;
+use serde::Serialize;
 use std::fmt::Write as _;
 
 /// Show everything at a glance: network, storage, volumes, and what is wrong.
@@ -18,21 +21,43 @@ pub(super) struct StatusCommand;
 
 impl StatusCommand {
     /// Show the sled; `Ok(false)` if it is not well.
-    pub(super) async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
-        let sled = client.sled().await?;
-        print(json, &sled, text)?;
-        Ok(sled.well)
+    pub(super) async fn run(&self, client: &Client, output: Output) -> Result<bool, Failure> {
+        show(self, client, output).await
+    }
+}
+
+impl View for StatusCommand {
+    type Answer = Sled;
+
+    async fn ask(&self, client: &Client) -> Result<Sled, Failure> {
+        client.sled().await
+    }
+
+    fn body<'a>(&self, sled: &'a Sled) -> impl Serialize + 'a {
+        sled
+    }
+
+    fn names(&self, sled: &Sled) -> Vec<String> {
+        vec![sled.sled.to_string()]
+    }
+
+    fn text(&self, sled: &Sled, screen: Screen) -> String {
+        text(sled, screen)
+    }
+
+    fn is_well(&self, sled: &Sled) -> bool {
+        sled.well
     }
 }
 
 /// Write a sled's status.
-pub(super) fn text(sled: &Sled) -> String {
+pub(super) fn text(sled: &Sled, screen: Screen) -> String {
     let mut out = format!("{} {}: {}\n\n", Tone::Heading.paint(sled.sled.as_str()), sled.address, health(sled));
     _ = writeln!(out, "  network   {}", network(&sled.network));
     _ = writeln!(out, "  storage   {}", storage(&sled.storage));
     _ = writeln!(out, "  port map  {}", sled.port_map);
     _ = writeln!(out, "  sledd     {}, up {}\n", sled.version, ago(sled.started));
-    out += &volume::table(&sled.brief());
+    out += &volume::table(&sled.brief(), screen);
     if !sled.checks.is_empty() {
         out += &format!("\n{}", checks::glance(&sled.checks));
     }

@@ -2,13 +2,16 @@
 
 use super::client::Client;
 use super::failure::Failure;
-use super::print::{ago, print};
+use super::print::{Output, ago, print};
+use super::view::{View, show};
 use crate::api::Operation;
+use crate::screen::Screen;
 use crate::size::spoken;
-use crate::table::{Table, Tone, plain};
+use crate::table::{Table, Tone, column, plain};
 use crate::times::in_seconds;
 use crate::wire::{DeletedRegion, Marked, StorageDetail, StoredRegion};
 use clap::{Args, Subcommand};
+use serde::Serialize;
 use std::fmt::Write as _;
 use uuid::Uuid;
 
@@ -26,13 +29,35 @@ enum Command {
 
 impl StorageCommand {
     /// Show the data disk, or mark it; `Ok(false)` if it is not mounted.
-    pub(super) async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
+    pub(super) async fn run(&self, client: &Client, output: Output) -> Result<bool, Failure> {
         if let Some(Command::Init(init)) = &self.command {
-            return init.run(client, json).await;
+            return init.run(client, output).await;
         }
-        let detail = detail(client).await?;
-        print(json, &detail, text)?;
-        Ok(detail.storage.mounted)
+        show(self, client, output).await
+    }
+}
+
+impl View for StorageCommand {
+    type Answer = StorageDetail;
+
+    async fn ask(&self, client: &Client) -> Result<StorageDetail, Failure> {
+        detail(client).await
+    }
+
+    fn body<'a>(&self, detail: &'a StorageDetail) -> impl Serialize + 'a {
+        detail
+    }
+
+    fn names(&self, detail: &StorageDetail) -> Vec<String> {
+        detail.regions.iter().map(|region| region.region.to_string()).collect()
+    }
+
+    fn text(&self, detail: &StorageDetail, screen: Screen) -> String {
+        text(detail, screen)
+    }
+
+    fn is_well(&self, detail: &StorageDetail) -> bool {
+        detail.storage.mounted
     }
 }
 
@@ -45,9 +70,9 @@ struct Init {
 }
 
 impl Init {
-    async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
+    async fn run(&self, client: &Client, output: Output) -> Result<bool, Failure> {
         let marked: Marked = client.ask(&Operation::InitStorage { replace: self.replace }).await?;
-        print(json, &marked, |Marked { disk, sled, marked }| {
+        print(output, &marked, |Marked { disk, sled, marked }| {
             format!("the data disk is {disk}, of the sled {sled} since {}\n", in_seconds(*marked))
         })?;
         Ok(true)
@@ -60,7 +85,7 @@ pub(super) async fn detail(client: &Client) -> Result<StorageDetail, Failure> {
     client.ask(&Operation::ShowStorage {}).await
 }
 
-fn text(detail: &StorageDetail) -> String {
+fn text(detail: &StorageDetail, screen: Screen) -> String {
     let short = &detail.storage;
     if !short.mounted {
         return format!("{}\n", Tone::Bad.paint(&format!("{} is not mounted", short.root)));
@@ -84,16 +109,23 @@ fn text(detail: &StorageDetail) -> String {
         _ = writeln!(out, "  {:<10} {inodes:>10}  files can be made yet", "inodes");
     }
     if !detail.regions.is_empty() {
-        out += &format!("\n{}", regions(&detail.regions));
+        out += &format!("\n{}", regions(&detail.regions, screen));
     }
     if !detail.trash.is_empty() {
-        out += &format!("\n{}", trash(&detail.trash));
+        out += &format!("\n{}", trash(&detail.trash, screen));
     }
     out
 }
 
-fn regions(regions: &[StoredRegion]) -> String {
-    let mut table = Table::new(&["REGION", "PROMISED", "USED", "SINCE", "BY", "UUID"]);
+fn regions(regions: &[StoredRegion], screen: Screen) -> String {
+    let mut table = Table::new(&[
+        column("REGION"),
+        column("PROMISED").rank(1),
+        column("USED"),
+        column("SINCE").rank(2),
+        column("BY").cut(8).rank(3),
+        column("UUID").id().rank(4),
+    ]);
     for region in regions {
         table.row(vec![
             plain(&region.region),
@@ -104,11 +136,17 @@ fn regions(regions: &[StoredRegion]) -> String {
             plain(region.uuid),
         ]);
     }
-    table.text()
+    table.on(screen)
 }
 
-fn trash(trash: &[DeletedRegion]) -> String {
-    let mut table = Table::new(&["DELETED", "USED", "AGO", "KEPT FOR", "UUID"]);
+fn trash(trash: &[DeletedRegion], screen: Screen) -> String {
+    let mut table = Table::new(&[
+        column("DELETED"),
+        column("USED"),
+        column("AGO").rank(2),
+        column("KEPT FOR").rank(1),
+        column("UUID").id().rank(3),
+    ]);
     for deleted in trash {
         let left = deleted.kept_for_seconds;
         let kept = match (deleted.removing, left) {
@@ -125,5 +163,5 @@ fn trash(trash: &[DeletedRegion]) -> String {
             plain(deleted.uuid),
         ]);
     }
-    table.text()
+    table.on(screen)
 }

@@ -18,8 +18,9 @@ use std::path::{Path, PathBuf};
 /// The most lines that a file has.
 const MOST_LINES: usize = 450;
 /// The modules from the bottom up: each may use those before it in the list, and itself.
-const LAYERS: [&[&str]; 14] = [
+const LAYERS: [&[&str]; 15] = [
     &["clean"],
+    &["screen"],
     &[
         "backoff", "check", "logging", "names", "nbd", "protocol", "files", "lived", "size", "source", "span", "table",
         "terminal", "times",
@@ -40,7 +41,7 @@ const LAYERS: [&[&str]; 14] = [
 ];
 
 /// What must do no I/O of its own.
-const PURE: [&str; 38] = [
+const PURE: [&str; 39] = [
     "api",
     "clean",
     "lived",
@@ -51,6 +52,7 @@ const PURE: [&str; 38] = [
     "names",
     "check",
     "explain",
+    "screen",
     "attach/codes",
     "region",
     "port_map",

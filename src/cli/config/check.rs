@@ -1,7 +1,7 @@
 //! `sledctl config check`: the faults of a configuration, before it is put in place. It needs no supervisor.
 
 use crate::cli::failure::Failure;
-use crate::cli::print::print;
+use crate::cli::print::{Output, print};
 use crate::config::Configuration;
 use crate::config_dir;
 use crate::source::Fault;
@@ -18,12 +18,12 @@ pub(in crate::cli) struct Check {
 
 impl Check {
     /// Check a directory; `Ok(true)` if it has no fault.
-    pub(in crate::cli) fn run(&self, json: bool) -> Result<bool, Failure> {
+    pub(in crate::cli) fn run(&self, output: Output) -> Result<bool, Failure> {
         let (read, ignored) = (config_dir::read(&self.dir), config_dir::ignored(&self.dir));
         let faults = read.as_ref().err().map(Vec::as_slice).unwrap_or_default();
         let names = ignored.iter().map(|(file, why)| serde_json::json!({ "file": file, "why": why }));
         let body = serde_json::json!({ "faults": faults, "ignored": names.collect::<Vec<_>>() });
-        print(json, &body, |_| {
+        print(output, &body, |_| {
             let ignored = ignored.iter().map(|(file, why)| format!("{}: ignored: {why}\n", file.display()));
             ignored.collect::<String>() + &text(&read)
         })?;

@@ -4,7 +4,7 @@ use super::short;
 use crate::api::{ConfigNumber, Operation};
 use crate::cli::client::Client;
 use crate::cli::failure::Failure;
-use crate::cli::print::print;
+use crate::cli::print::{Output, print};
 use crate::table::Tone;
 use crate::wire::{Change, Condition, Difference};
 use clap::Args;
@@ -16,9 +16,9 @@ pub(in crate::cli) struct Diff;
 
 impl Diff {
     /// Show what would change; `Ok(false)` if that interrupts hosts, needs a restart or is refused.
-    pub(in crate::cli) async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
+    pub(in crate::cli) async fn run(&self, client: &Client, output: Output) -> Result<bool, Failure> {
         let found = difference(client, None).await?;
-        print(json, &found, text)?;
+        print(output, &found, text)?;
         Ok(found.refused.is_none() && !found.interrupts() && !found.needs_restart())
     }
 }

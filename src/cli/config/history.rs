@@ -4,11 +4,14 @@ use super::short;
 use crate::api::Operation;
 use crate::cli::client::Client;
 use crate::cli::failure::Failure;
-use crate::cli::print::print;
+use crate::cli::print::Output;
+use crate::cli::view::{View, show};
 use crate::config::Kept;
+use crate::screen::Screen;
 use crate::table::Tone;
 use crate::wire::Configurations;
 use clap::Args;
+use serde::Serialize;
 
 /// List the last ten configurations that were in force.
 #[derive(Debug, Args)]
@@ -16,9 +19,28 @@ pub(in crate::cli) struct History;
 
 impl History {
     /// List the configurations, the last one first.
-    pub(super) async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
-        print(json, &configurations(client).await?, text)?;
-        Ok(true)
+    pub(super) async fn run(&self, client: &Client, output: Output) -> Result<bool, Failure> {
+        show(self, client, output).await
+    }
+}
+
+impl View for History {
+    type Answer = Configurations;
+
+    async fn ask(&self, client: &Client) -> Result<Configurations, Failure> {
+        configurations(client).await
+    }
+
+    fn body<'a>(&self, all: &'a Configurations) -> impl Serialize + 'a {
+        all
+    }
+
+    fn names(&self, all: &Configurations) -> Vec<String> {
+        all.kept.iter().map(|kept| kept.number.to_string()).collect()
+    }
+
+    fn text(&self, all: &Configurations, _: Screen) -> String {
+        text(all)
     }
 }
 

@@ -12,6 +12,7 @@ pub(super) use takeover::{Takeover, operator};
 
 use super::client::Client;
 use super::failure::Failure;
+use super::print::Output;
 use clap::Subcommand;
 use history::History;
 use restore::Restore;
@@ -27,12 +28,12 @@ pub(super) enum ConfigCommand {
 
 impl ConfigCommand {
     /// Carry out a configuration's command; `Ok(false)` if what is shown is not well.
-    pub(super) async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
+    pub(super) async fn run(&self, client: &Client, output: Output) -> Result<bool, Failure> {
         match self {
-            Self::Diff(diff) => diff.run(client, json).await,
-            Self::History(history) => history.run(client, json).await,
-            Self::Restore(restore) => restore.run(client, json).await,
-            Self::Check(check) => check.run(json),
+            Self::Diff(diff) => diff.run(client, output).await,
+            Self::History(history) => history.run(client, output).await,
+            Self::Restore(restore) => restore.run(client, output).await,
+            Self::Check(check) => check.run(output),
         }
     }
 }

@@ -7,7 +7,7 @@ use super::takeover::{Takeover, operator};
 use crate::api::{ConfigNumber, Operation};
 use crate::cli::client::Client;
 use crate::cli::failure::Failure;
-use crate::cli::print::print;
+use crate::cli::print::{Output, print};
 use crate::config::{FRAGMENTS, Kept, PORT_MAP, SLED};
 use crate::config_dir;
 use crate::files::{make_dir, replace, set_mode, sync_dir};
@@ -32,13 +32,13 @@ pub(in crate::cli) struct Restore {
 
 impl Restore {
     /// Write the files, and have them taken over; `Ok(false)` if that needs a restart.
-    pub(super) async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
+    pub(super) async fn run(&self, client: &Client, output: Output) -> Result<bool, Failure> {
         let (number, yes) = (self.number, self.yes);
         let all = configurations(client).await?;
         let kept: Kept = client.ask(&Operation::ShowConfiguration { number: ConfigNumber(number) }).await?;
         let found = difference(client, Some(number)).await?;
-        if !json {
-            print(json, &Difference { refused: None, ..found.clone() }, text)?;
+        if output.is_text() {
+            print(output, &Difference { refused: None, ..found.clone() }, text)?;
         }
         if let Some(why) = found.refused.clone().filter(|_| !yes) {
             let remedy = format!("if that is meant: sledctl config restore {number} --yes");
@@ -52,11 +52,11 @@ impl Restore {
         })?;
         if found.needs_restart() {
             let text = "the files are written, and are taken over by: systemctl restart sledd\n";
-            print(json, &found, |_| text.to_owned())?;
+            print(output, &found, |_| text.to_owned())?;
             return Ok(false);
         }
         let by = format!("sledctl config restore {number}, by {}", operator());
-        Takeover { yes, unattended: false, by }.run(client, json).await
+        Takeover { yes, unattended: false, by }.run(client, output).await
     }
 }
 

@@ -4,7 +4,7 @@ use super::short;
 use crate::api::{Operation, Sentence};
 use crate::cli::client::Client;
 use crate::cli::failure::Failure;
-use crate::cli::print::print;
+use crate::cli::print::{Output, print};
 use crate::table::Tone;
 use crate::wire::Difference;
 use nix::unistd::{Uid, User};
@@ -22,11 +22,11 @@ pub(in crate::cli) struct Takeover {
 
 impl Takeover {
     /// Have the configuration in the files taken over, and say what came of it.
-    pub(in crate::cli) async fn run(self, client: &Client, json: bool) -> Result<bool, Failure> {
+    pub(in crate::cli) async fn run(self, client: &Client, output: Output) -> Result<bool, Failure> {
         let (yes, unattended, by) = (self.yes, self.unattended, Some(Sentence(self.by)));
         let done: Difference =
             client.ask(&Operation::Reload { dry_run: false, yes, unattended, kept: None, by }).await?;
-        print(json, &done, text)?;
+        print(output, &done, text)?;
         Ok(true)
     }
 }

@@ -7,9 +7,10 @@ use crate::cli::client::Client;
 use crate::cli::failure::Failure;
 use crate::cli::neighbours::Doors;
 use crate::cli::orders::{Order, carry_out};
-use crate::cli::print::{or_dash, print};
+use crate::cli::print::{Output, or_dash};
 use crate::names::RegionName;
-use crate::table::{Table, Tone, plain};
+use crate::screen::Screen;
+use crate::table::{Table, Tone, column, plain};
 use crate::terminal;
 use crate::wire::{Error, Proposal, Region, State};
 use clap::Args;
@@ -31,20 +32,20 @@ pub(in crate::cli) struct Adopt {
 
 impl Adopt {
     /// Adopt regions, or show what that would come to; `Ok(false)` if one shown could not be adopted.
-    pub(super) async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
+    pub(super) async fn run(&self, client: &Client, output: Output) -> Result<bool, Failure> {
         let regions = if self.which.all { unadopted(client).await? } else { self.which.names.clone() };
         if self.dry_run {
-            return self.propose(client, regions, json).await;
+            return self.propose(client, regions, output).await;
         }
-        if regions.is_empty() && !json {
+        if regions.is_empty() && output.is_text() {
             terminal::out("nothing waits to be adopted\n")?;
         }
         let adopt = |region: &RegionName| Operation::AdoptRegion { region: region.clone(), from: self.directory() };
         let order = |region: RegionName| Order::new(&region, adopt(&region));
-        carry_out(client, &Doors::default(), regions.into_iter().map(order).collect(), json).await
+        carry_out(client, &Doors::default(), regions.into_iter().map(order).collect(), output).await
     }
 
-    async fn propose(&self, client: &Client, regions: Vec<RegionName>, json: bool) -> Result<bool, Failure> {
+    async fn propose(&self, client: &Client, regions: Vec<RegionName>, output: Output) -> Result<bool, Failure> {
         let mut proposals = Vec::new();
         for region in regions {
             let propose = Operation::ProposeAdoption { region: region.clone(), from: self.directory() };
@@ -53,7 +54,8 @@ impl Adopt {
                 proposal => proposal?,
             });
         }
-        print(json, &proposals, |proposals| table(proposals))?;
+        let name = |proposal: &Proposal| proposal.region.to_string();
+        output.list(&proposals, name, |proposals| table(proposals, output.screen))?;
         Ok(proposals.iter().all(|proposal| proposal.problem.is_none()))
     }
 
@@ -84,11 +86,18 @@ fn refused(region: RegionName, error: &Error) -> Proposal {
     Proposal { region, from: None, uuid: None, unit: None, connected: Vec::new(), problem }
 }
 
-fn table(proposals: &[Proposal]) -> String {
+fn table(proposals: &[Proposal], screen: Screen) -> String {
     if proposals.is_empty() {
         return "nothing waits to be adopted\n".into();
     }
-    let mut table = Table::new(&["REGION", "FROM", "UNIT", "CONNECTED", "UUID", ""]);
+    let mut table = Table::new(&[
+        column("REGION"),
+        column("FROM").cut(12).rank(1),
+        column("UNIT").cut(12).rank(2),
+        column("CONNECTED").wrap(15).rank(3),
+        column("UUID").id().rank(4),
+        column("").wrap(16),
+    ]);
     for proposal in proposals {
         let hosts: Vec<_> = proposal.connected.iter().map(ToString::to_string).collect();
         let verdict = match &proposal.problem {
@@ -104,5 +113,5 @@ fn table(proposals: &[Proposal]) -> String {
             verdict,
         ]);
     }
-    table.text()
+    table.on(screen)
 }

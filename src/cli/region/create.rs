@@ -6,6 +6,7 @@ use crate::cli::client::Client;
 use crate::cli::failure::Failure;
 use crate::cli::neighbours::Doors;
 use crate::cli::orders::{Order, carry_out};
+use crate::cli::print::Output;
 use crate::cli::storage;
 use crate::config_dir;
 use crate::names::RegionName;
@@ -29,7 +30,7 @@ pub(in crate::cli) struct Create {
 }
 
 impl Create {
-    pub(super) async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
+    pub(super) async fn run(&self, client: &Client, output: Output) -> Result<bool, Failure> {
         if self.first_boot && !is_set_for_first_boot()? {
             return Ok(true);
         }
@@ -38,7 +39,7 @@ impl Create {
             fit(&storage::detail(client).await?, &regions).map_err(Failure::Refused)?;
         }
         let orders = regions.into_iter().map(|region| self.order(region)).collect();
-        carry_out(client, &Doors::default(), orders, json).await
+        carry_out(client, &Doors::default(), orders, output).await
     }
 
     fn order(&self, region: RegionName) -> Order {

@@ -6,6 +6,7 @@ use crate::cli::client::Client;
 use crate::cli::failure::Failure;
 use crate::cli::neighbours::{Doors, Elsewhere};
 use crate::cli::orders::{Order, carry_out};
+use crate::cli::print::Output;
 use crate::names::RegionName;
 use crate::wire::State;
 use clap::Args;
@@ -26,11 +27,11 @@ pub(in crate::cli) struct Hold {
 }
 
 impl Hold {
-    pub(super) async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
+    pub(super) async fn run(&self, client: &Client, output: Output) -> Result<bool, Failure> {
         let doors = self.elsewhere.doors(client).await?;
         let (region, reason) = (self.region.clone(), self.reason.clone().map(Sentence));
         let hold = Operation::HoldRegion { region, force: self.force, reason };
-        carry_out(client, &doors, vec![Order::new(&self.region, hold)], json).await
+        carry_out(client, &doors, vec![Order::new(&self.region, hold)], output).await
     }
 }
 
@@ -42,9 +43,9 @@ pub(in crate::cli) struct Release {
 }
 
 impl Release {
-    pub(super) async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
+    pub(super) async fn run(&self, client: &Client, output: Output) -> Result<bool, Failure> {
         let regions = self.which.regions(client, |region| region.state == Some(State::Held)).await?;
         let order = |region: RegionName| Order::new(&region, Operation::ReleaseRegion { region: region.clone() });
-        carry_out(client, &Doors::default(), regions.into_iter().map(order).collect(), json).await
+        carry_out(client, &Doors::default(), regions.into_iter().map(order).collect(), output).await
     }
 }

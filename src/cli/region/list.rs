@@ -3,10 +3,13 @@
 use super::of_this_sled;
 use crate::cli::client::Client;
 use crate::cli::failure::Failure;
-use crate::cli::print::{ago, named, or_dash, print};
-use crate::table::{Cell, Table, Tone, plain};
+use crate::cli::print::{Output, ago, named, or_dash};
+use crate::cli::view::{View, show};
+use crate::screen::Screen;
+use crate::table::{Cell, Table, Tone, column, plain};
 use crate::wire::{Region, State};
 use clap::Args;
+use serde::Serialize;
 
 /// List the regions that the port map puts on this sled.
 #[derive(Debug, Args)]
@@ -14,16 +17,48 @@ pub(in crate::cli) struct List;
 
 impl List {
     /// List the regions; `Ok(false)` if one does not serve.
-    pub(super) async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
-        let regions = of_this_sled(client.sled().await?);
-        print(json, &regions, |regions| table(regions))?;
-        Ok(regions.iter().all(|region| region.state == Some(State::Serving)))
+    pub(super) async fn run(&self, client: &Client, output: Output) -> Result<bool, Failure> {
+        show(self, client, output).await
+    }
+}
+
+impl View for List {
+    type Answer = Vec<Region>;
+
+    async fn ask(&self, client: &Client) -> Result<Vec<Region>, Failure> {
+        Ok(of_this_sled(client.sled().await?))
+    }
+
+    fn body<'a>(&self, regions: &'a Vec<Region>) -> impl Serialize + 'a {
+        regions
+    }
+
+    fn names(&self, regions: &Vec<Region>) -> Vec<String> {
+        regions.iter().map(|region| region.name.to_string()).collect()
+    }
+
+    fn text(&self, regions: &Vec<Region>, screen: Screen) -> String {
+        table(regions, screen)
+    }
+
+    fn is_well(&self, regions: &Vec<Region>) -> bool {
+        regions.iter().all(|region| region.state == Some(State::Serving))
     }
 }
 
 /// Write regions as a table.
-pub(in crate::cli) fn table(regions: &[Region]) -> String {
-    let mut table = Table::new(&["REGION", "STATE", "FOR", "PORT", "REPAIR", "PID", "UUID", "CONNECTED"]);
+pub(in crate::cli) fn table(regions: &[Region], screen: Screen) -> String {
+    let mut table = Table::new(&[
+        column("REGION"),
+        column("STATE"),
+        column("FOR").rank(2),
+        column("PORT").rank(3),
+        column("REPAIR").rank(6),
+        column("PID").rank(5),
+        column("UUID").id().rank(4),
+        column("VERSION").wide(),
+        column("CONNECTED").wrap(15).rank(1),
+    ]);
     for region in regions {
         table.row(vec![
             plain(&region.name),
@@ -33,10 +68,11 @@ pub(in crate::cli) fn table(regions: &[Region]) -> String {
             plain(region.repair_port),
             plain(or_dash(region.pid)),
             plain(or_dash(region.uuid)),
+            plain(or_dash(region.version.as_ref())),
             plain(peers(region)),
         ]);
     }
-    table.text()
+    table.on(screen)
 }
 
 /// Write a region's state; of one that is elsewhere, its sled.

@@ -14,6 +14,7 @@ use which::Which;
 
 use super::client::Client;
 use super::failure::Failure;
+use super::print::Output;
 use crate::wire::{Region, Sled};
 use adopt::Adopt;
 use clap::Subcommand;
@@ -41,18 +42,18 @@ pub(super) enum RegionCommand {
 
 impl RegionCommand {
     /// Carry out a region's command; `Ok(false)` if what is shown is not well.
-    pub(super) async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
+    pub(super) async fn run(&self, client: &Client, output: Output) -> Result<bool, Failure> {
         match self {
-            Self::List(list) => list.run(client, json).await,
-            Self::Show(show) => show.run(client, json).await,
-            Self::Create(create) => create.run(client, json).await,
-            Self::Adopt(adopt) => adopt.run(client, json).await,
-            Self::Delete(delete) => delete.run(client, json).await,
-            Self::Restart(restart) => restart.run(client, json).await,
-            Self::Hold(hold) => hold.run(client, json).await,
-            Self::Release(release) => release.run(client, json).await,
-            Self::Restore(restore) => restore.run(client, json).await,
-            Self::Purge(purge) => purge.run(client, json).await,
+            Self::List(list) => list.run(client, output).await,
+            Self::Show(show) => show.run(client, output).await,
+            Self::Create(create) => create.run(client, output).await,
+            Self::Adopt(adopt) => adopt.run(client, output).await,
+            Self::Delete(delete) => delete.run(client, output).await,
+            Self::Restart(restart) => restart.run(client, output).await,
+            Self::Hold(hold) => hold.run(client, output).await,
+            Self::Release(release) => release.run(client, output).await,
+            Self::Restore(restore) => restore.run(client, output).await,
+            Self::Purge(purge) => purge.run(client, output).await,
         }
     }
 }

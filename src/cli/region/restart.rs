@@ -6,6 +6,7 @@ use crate::cli::client::Client;
 use crate::cli::failure::Failure;
 use crate::cli::neighbours::Elsewhere;
 use crate::cli::orders::{Order, carry_out};
+use crate::cli::print::Output;
 use crate::names::RegionName;
 use clap::Args;
 
@@ -26,11 +27,11 @@ pub(in crate::cli) struct Restart {
 }
 
 impl Restart {
-    pub(super) async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
+    pub(super) async fn run(&self, client: &Client, output: Output) -> Result<bool, Failure> {
         let regions = self.which.regions(client, |region| region.pid.is_some()).await?;
         let doors = self.elsewhere.doors(client).await?;
         let orders = regions.into_iter().map(|region| self.order(region)).collect();
-        carry_out(client, &doors, orders, json).await
+        carry_out(client, &doors, orders, output).await
     }
 
     fn order(&self, region: RegionName) -> Order {

@@ -5,12 +5,15 @@ use super::of_this_sled;
 use crate::cli::checks;
 use crate::cli::client::Client;
 use crate::cli::failure::Failure;
-use crate::cli::print::{or_dash, print};
+use crate::cli::print::{Output, or_dash};
+use crate::cli::view::{View, show};
 use crate::names::RegionName;
+use crate::screen::Screen;
 use crate::table::Tone;
 use crate::times::in_seconds;
 use crate::wire::{Check, Refusal, Region, State};
 use clap::Args;
+use serde::Serialize;
 use std::fmt::Write as _;
 
 /// Show a region.
@@ -22,16 +25,40 @@ pub(in crate::cli) struct Show {
 
 impl Show {
     /// Show the region; `Ok(false)` if it does not serve.
-    pub(super) async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
+    pub(super) async fn run(&self, client: &Client, output: Output) -> Result<bool, Failure> {
+        show(self, client, output).await
+    }
+}
+
+impl View for Show {
+    type Answer = (Region, Vec<Check>);
+
+    async fn ask(&self, client: &Client) -> Result<(Region, Vec<Check>), Failure> {
         let name = &self.region;
         let sled = client.sled().await?;
-        let found = of_this_sled(sled.clone()).into_iter().find(|region| region.name == *name);
+        let checks = sled.checks.clone();
+        let found = of_this_sled(sled).into_iter().find(|region| region.name == *name);
         let found = found.ok_or_else(|| {
             let message = format!("the port map puts no region {name} on this sled");
             Failure::refused(Refusal::RegionUnknown, message, "see sledctl region list for those it does")
         })?;
-        print(json, &found, |found| text(found, &sled.checks))?;
-        Ok(found.state == Some(State::Serving))
+        Ok((found, checks))
+    }
+
+    fn body<'a>(&self, (region, _): &'a (Region, Vec<Check>)) -> impl Serialize + 'a {
+        region
+    }
+
+    fn names(&self, (region, _): &(Region, Vec<Check>)) -> Vec<String> {
+        vec![region.name.to_string()]
+    }
+
+    fn text(&self, (region, checks): &(Region, Vec<Check>), _: Screen) -> String {
+        text(region, checks)
+    }
+
+    fn is_well(&self, (region, _): &(Region, Vec<Check>)) -> bool {
+        region.state == Some(State::Serving)
     }
 }
 

@@ -5,6 +5,7 @@ use crate::cli::client::Client;
 use crate::cli::failure::Failure;
 use crate::cli::neighbours::Doors;
 use crate::cli::orders::{Order, carry_out};
+use crate::cli::print::Output;
 use crate::names::{NameError, RegionName};
 use clap::Args;
 use std::str::FromStr;
@@ -20,11 +21,11 @@ pub(in crate::cli) struct Delete {
 }
 
 impl Delete {
-    pub(super) async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
+    pub(super) async fn run(&self, client: &Client, output: Output) -> Result<bool, Failure> {
         let Self { region, yes_destroy } = self;
         let delete = Operation::DeleteRegion { region: region.clone(), yes_destroy: yes_destroy.clone() };
         let order = Order::new(region, delete);
-        carry_out(client, &Doors::default(), vec![order], json).await
+        carry_out(client, &Doors::default(), vec![order], output).await
     }
 }
 
@@ -37,10 +38,10 @@ pub(in crate::cli) struct Restore {
 }
 
 impl Restore {
-    pub(super) async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
+    pub(super) async fn run(&self, client: &Client, output: Output) -> Result<bool, Failure> {
         let Deleted { region, time } = &self.region;
         let order = Order::new(region, Operation::RestoreRegion { region: region.clone(), deleted: time.map(Unix) });
-        carry_out(client, &Doors::default(), vec![order], json).await
+        carry_out(client, &Doors::default(), vec![order], output).await
     }
 }
 
@@ -56,11 +57,11 @@ pub(in crate::cli) struct Purge {
 }
 
 impl Purge {
-    pub(super) async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
+    pub(super) async fn run(&self, client: &Client, output: Output) -> Result<bool, Failure> {
         let Deleted { region, time } = &self.region;
         let (deleted, yes_destroy) = (time.map(Unix), self.yes_destroy.clone());
         let order = Order::new(region, Operation::PurgeRegion { region: region.clone(), deleted, yes_destroy });
-        carry_out(client, &Doors::default(), vec![order], json).await
+        carry_out(client, &Doors::default(), vec![order], output).await
     }
 }
 

@@ -7,7 +7,7 @@ use super::source::{beside, offered};
 use crate::cli::client::Client;
 use crate::cli::failure::Failure;
 use crate::cli::neighbours::Elsewhere;
-use crate::cli::print::print;
+use crate::cli::print::{Output, print};
 use crate::terminal;
 use crate::update::record::{self, Attempt};
 use crate::update::release::{self, Release};
@@ -45,7 +45,7 @@ struct Applied {
 
 impl Apply {
     /// Put the newest version into its slot; `Ok(false)` if its downstairs did not serve.
-    pub(super) async fn run(&self, client: &Client, running: &Release, json: bool) -> Result<bool, Failure> {
+    pub(super) async fn run(&self, client: &Client, running: &Release, output: Output) -> Result<bool, Failure> {
         let doors = self.elsewhere.doors(client).await?;
         let installed = release::installed()?;
         if installed.iter().any(|one| one.version == running.version && one.tries_left.is_some()) {
@@ -65,11 +65,11 @@ impl Apply {
         };
         let Some(version) = taken.await?.or_else(waiting) else {
             let checked = Checked { running: running.version.clone(), available: None, source };
-            print(json, &checked, check::text)?;
+            print(output, &checked, check::text)?;
             return Ok(true);
         };
         let attempt = begin(client, running, &version).await?;
-        let rolled = try_to_roll(client, &doors, running, &version, json).await?;
+        let rolled = try_to_roll(client, &doors, running, &version, output).await?;
         if rolled == Some(true) {
             Attempt { rolled: true, ..attempt }.save()?;
         }
@@ -78,7 +78,7 @@ impl Apply {
         let begun = if reboots { begin_reboot("systemctl").await.map(|()| true) } else { Ok(false) };
         let rebooting = *begun.as_ref().unwrap_or(&false);
         let applied = Applied { running: running.version.clone(), version, needs_reboot, rebooting };
-        print(json, &applied, text)?;
+        print(output, &applied, text)?;
         begun.map(|_| rolled.unwrap_or(true))
     }
 }

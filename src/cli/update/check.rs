@@ -2,7 +2,7 @@
 
 use super::source::{beside, offered};
 use crate::cli::failure::Failure;
-use crate::cli::print::print;
+use crate::cli::print::{Output, print};
 use crate::update::release::Release;
 use crate::update::sysupdate;
 use clap::Args;
@@ -24,10 +24,10 @@ pub(super) struct Checked {
 }
 
 impl Check {
-    pub(super) async fn run(&self, running: Release, json: bool) -> Result<bool, Failure> {
+    pub(super) async fn run(&self, running: Release, output: Output) -> Result<bool, Failure> {
         let (source, offer) = offered(self.source.as_deref(), &running).await?;
         let available = beside(offer, sysupdate::available()).await?;
-        print(json, &Checked { running: running.version, available, source }, text)?;
+        print(output, &Checked { running: running.version, available, source }, text)?;
         Ok(true)
     }
 }

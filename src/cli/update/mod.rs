@@ -10,6 +10,7 @@ mod status;
 
 use super::client::Client;
 use super::failure::Failure;
+use super::print::Output;
 use crate::update::release::Release;
 use crate::wire::Refusal;
 use apply::Apply;
@@ -36,7 +37,7 @@ impl UpdateCommand {
     ///
     /// # Errors
     /// `NO_IMAGE`: the machine does not run the image. `NOT_ROOT`.
-    pub(super) async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
+    pub(super) async fn run(&self, client: &Client, output: Output) -> Result<bool, Failure> {
         let running = Release::read(Path::new("/")).map_err(|_| {
             let remedy = "update it with its own package manager";
             Failure::refused(Refusal::NoImage, "this machine does not run the image of a sled", remedy)
@@ -45,9 +46,9 @@ impl UpdateCommand {
             return Err(Failure::refused(Refusal::NotRoot, "only root may look after the image", "use sudo"));
         }
         match self {
-            Self::Check(check) => check.run(running, json).await,
-            Self::Apply(apply) => apply.run(client, &running, json).await,
-            Self::Status(status) => status.run(running, json),
+            Self::Check(check) => check.run(running, output).await,
+            Self::Apply(apply) => apply.run(client, &running, output).await,
+            Self::Status(status) => status.run(running, output),
             Self::Judge(judge) => judge.run(client, &running).await,
             Self::Remember(remember) => remember.run(client).await,
         }

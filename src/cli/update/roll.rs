@@ -4,6 +4,7 @@ use crate::cli::client::Client;
 use crate::cli::downstairs;
 use crate::cli::failure::Failure;
 use crate::cli::neighbours::Doors;
+use crate::cli::print::Output;
 use crate::terminal;
 use crate::update::NAME;
 use crate::update::release::Release;
@@ -23,9 +24,9 @@ pub(super) async fn try_to_roll(
     doors: &Doors,
     running: &Release,
     version: &str,
-    json: bool,
+    output: Output,
 ) -> Result<Option<bool>, Failure> {
-    match roll(client, doors, running, version, json).await {
+    match roll(client, doors, running, version, output).await {
         Err(Failure::Io(why)) => {
             terminal::note(&format!("{version} cannot be compared with {}: {why}", running.version));
             Ok(None)
@@ -46,7 +47,7 @@ async fn roll(
     doors: &Doors,
     running: &Release,
     version: &str,
-    json: bool,
+    output: Output,
 ) -> Result<Option<bool>, Failure> {
     let slot = Slot::mount(version).await?;
     let there = Release::read(slot.0)?;
@@ -57,7 +58,7 @@ async fn roll(
         return Ok(Some(true));
     }
     let program = slot.0.join("usr/lib/crucible/crucible-downstairs");
-    unless_there_is_none(downstairs::upgrade(client, doors, Some(&program), false, json).await)
+    unless_there_is_none(downstairs::upgrade(client, doors, Some(&program), false, output).await)
 }
 
 /// Take a roll over no region for none: a sled without regions has nothing to roll over, and the next boot brings the

@@ -1,8 +1,9 @@
 //! `sledctl update status`: the versions of a machine, and what became of the last update.
 
 use crate::cli::failure::Failure;
-use crate::cli::print::print;
-use crate::table::{Table, Tone, plain};
+use crate::cli::print::Output;
+use crate::screen::Screen;
+use crate::table::{Table, Tone, column, plain};
 use crate::update::record::{Attempt, Outcome};
 use crate::update::release::{self, Installed, Release};
 use clap::Args;
@@ -24,24 +25,25 @@ struct Found {
 
 impl Status {
     /// Show the versions; `Ok(false)` if the last update failed.
-    pub(super) fn run(&self, running: Release, json: bool) -> Result<bool, Failure> {
+    pub(super) fn run(&self, running: Release, output: Output) -> Result<bool, Failure> {
         let last = Attempt::load();
         let well =
             !matches!(&last, Some(Attempt { outcome: Some(Outcome::Failed { .. } | Outcome::RolledBack { .. }), .. }));
         let found = Found { running, on_trial: release::on_trial(), installed: release::installed()?, last };
-        print(json, &found, text)?;
+        let name = |installed: &Installed| installed.version.clone();
+        output.show(&found, || found.installed.iter().map(name).collect(), |found| text(found, output.screen))?;
         Ok(well)
     }
 }
 
-fn text(found: &Found) -> String {
+fn text(found: &Found, screen: Screen) -> String {
     let running = &found.running;
     let mut out = format!("{} runs, of commit {}\n", Tone::Heading.paint(&running.version), running.commit);
     _ = writeln!(out, "its downstairs program is {}", running.downstairs);
     if running.demonstration {
         out += &Tone::Warning.paint("it is a demonstration: a stand-in serves the regions, and keeps no data\n");
     }
-    let mut table = Table::new(&["VERSION", "STATE"]);
+    let mut table = Table::new(&[column("VERSION"), column("STATE").wrap(12)]);
     for installed in &found.installed {
         let state = match (installed.version == running.version, installed.tries_left) {
             (true, _) if found.on_trial => "runs".to_owned(),
@@ -52,7 +54,7 @@ fn text(found: &Found) -> String {
         };
         table.row(vec![plain(&installed.version), plain(state)]);
     }
-    out += &format!("\n{}", table.text());
+    out += &format!("\n{}", table.on(screen));
     if let Some(last) = &found.last {
         out += &format!("\nlast update: {} -> {}, at {}: {}\n", last.from, last.to, last.at, outcome(last, running));
     }

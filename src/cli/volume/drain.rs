@@ -4,7 +4,7 @@ use crate::api::{Held, Operation, Sentence};
 use crate::clean;
 use crate::cli::client::Client;
 use crate::cli::failure::Failure;
-use crate::cli::print::print;
+use crate::cli::print::{Output, print};
 use crate::names::VolumeName;
 use crate::span::Span;
 use crate::terminal;
@@ -39,11 +39,11 @@ pub(in crate::cli) struct Drain {
 
 impl Drain {
     /// Begin or end a drain; `Ok(false)` if a host still has the volume.
-    pub(super) async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
+    pub(super) async fn run(&self, client: &Client, output: Output) -> Result<bool, Failure> {
         let volume = &self.volume;
         if self.end {
             let now: Option<wire::Drain> = client.ask(&Operation::EndDrain { volume: volume.clone() }).await?;
-            print(json, &now, |_| format!("{volume} is not being drained: hosts may attach it\n"))?;
+            print(output, &now, |_| format!("{volume} is not being drained: hosts may attach it\n"))?;
             return Ok(true);
         }
         let reason = self.reason.clone().map(Sentence);
@@ -51,16 +51,16 @@ impl Drain {
         let Some(asked) = asked else { return Err(gone(volume)) };
         let mut now = client.volume(volume).await?;
         if !self.no_wait {
-            now = wait(client, now, asked.id, self.timeout.into(), json).await?;
+            now = wait(client, now, asked.id, self.timeout.into(), output).await?;
         }
         let end = End::of(&now, asked.id, self.no_wait);
-        print(json, &now, |now| end.text(now, self.timeout.seconds))?;
+        print(output, &now, |now| end.text(now, self.timeout.seconds))?;
         Ok(matches!(end, End::Free | End::Asked))
     }
 }
 
 /// Wait until the host has said how it ended, or nobody has the volume.
-async fn wait(client: &Client, mut now: Volume, id: u64, time: Duration, json: bool) -> Result<Volume, Failure> {
+async fn wait(client: &Client, mut now: Volume, id: u64, time: Duration, output: Output) -> Result<Volume, Failure> {
     let until = Instant::now() + time;
     let mut told = String::new();
     loop {
@@ -69,7 +69,7 @@ async fn wait(client: &Client, mut now: Volume, id: u64, time: Duration, json: b
             return Ok(now);
         }
         let waits = waits_for(&now);
-        if waits != told && !json {
+        if waits != told && output.is_text() {
             terminal::note(&waits);
             told = waits;
         }

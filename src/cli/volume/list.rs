@@ -3,11 +3,14 @@
 use crate::api::Operation;
 use crate::cli::client::Client;
 use crate::cli::failure::Failure;
-use crate::cli::print::print;
+use crate::cli::print::Output;
+use crate::cli::view::{View, show};
+use crate::screen::Screen;
 use crate::size::spoken;
-use crate::table::{Cell, Table, Tone, plain};
+use crate::table::{Cell, Table, Tone, column, plain};
 use crate::wire::Volumes;
 use clap::Args;
+use serde::Serialize;
 
 /// List the volumes that have a region on this sled.
 #[derive(Debug, Args)]
@@ -15,16 +18,44 @@ pub(in crate::cli) struct List;
 
 impl List {
     /// List the volumes; `Ok(false)` if one is not ready.
-    pub(super) async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
-        let volumes: Volumes = client.ask(&Operation::ListVolumes {}).await?;
-        print(json, &volumes, table)?;
-        Ok(volumes.volumes.iter().all(|volume| volume.ready))
+    pub(super) async fn run(&self, client: &Client, output: Output) -> Result<bool, Failure> {
+        show(self, client, output).await
+    }
+}
+
+impl View for List {
+    type Answer = Volumes;
+
+    async fn ask(&self, client: &Client) -> Result<Volumes, Failure> {
+        client.ask(&Operation::ListVolumes {}).await
+    }
+
+    fn body<'a>(&self, volumes: &'a Volumes) -> impl Serialize + 'a {
+        volumes
+    }
+
+    fn names(&self, volumes: &Volumes) -> Vec<String> {
+        volumes.volumes.iter().map(|volume| volume.volume.to_string()).collect()
+    }
+
+    fn text(&self, volumes: &Volumes, screen: Screen) -> String {
+        table(volumes, screen)
+    }
+
+    fn is_well(&self, volumes: &Volumes) -> bool {
+        volumes.volumes.iter().all(|volume| volume.ready)
     }
 }
 
 /// Write volumes as a table.
-pub(in crate::cli) fn table(volumes: &Volumes) -> String {
-    let mut table = Table::new(&["VOLUME", "READY", "SIZE", "SERVING", "WHY NOT"]);
+pub(in crate::cli) fn table(volumes: &Volumes, screen: Screen) -> String {
+    let mut table = Table::new(&[
+        column("VOLUME"),
+        column("READY"),
+        column("SIZE").rank(3),
+        column("SERVING").rank(2),
+        column("WHY NOT").wrap(12).rank(1),
+    ]);
     for volume in &volumes.volumes {
         let why: Vec<_> = volume.blocking.iter().map(|code| code.as_str()).collect();
         table.row(vec![
@@ -35,7 +66,7 @@ pub(in crate::cli) fn table(volumes: &Volumes) -> String {
             plain(why.join(" ")),
         ]);
     }
-    table.text()
+    table.on(screen)
 }
 
 fn yes(well: bool) -> Cell {

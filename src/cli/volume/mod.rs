@@ -9,6 +9,7 @@ pub(super) use list::table;
 
 use super::client::Client;
 use super::failure::Failure;
+use super::print::Output;
 use clap::Subcommand;
 use drain::Drain;
 use list::List;
@@ -27,13 +28,13 @@ pub(super) enum VolumeCommand {
 
 impl VolumeCommand {
     /// Carry out a volume's command; `Ok(false)` if what is shown is not well.
-    pub(super) async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
+    pub(super) async fn run(&self, client: &Client, output: Output) -> Result<bool, Failure> {
         match self {
-            Self::List(list) => list.run(client, json).await,
-            Self::Show(show) => show.run(client, json).await,
-            Self::Allow(allow) => allow.run(client, json).await,
-            Self::Deny(deny) => deny.run(client, json).await,
-            Self::Drain(drain) => drain.run(client, json).await,
+            Self::List(list) => list.run(client, output).await,
+            Self::Show(show) => show.run(client, output).await,
+            Self::Allow(allow) => allow.run(client, output).await,
+            Self::Deny(deny) => deny.run(client, output).await,
+            Self::Drain(drain) => drain.run(client, output).await,
         }
     }
 }

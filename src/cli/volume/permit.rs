@@ -1,9 +1,10 @@
 //! `sledctl volume allow` and `deny`: a host that may talk to a volume, and one that is cut off.
 
-use super::show;
+use super::show::Show;
 use crate::api::Operation;
 use crate::cli::client::Client;
 use crate::cli::failure::Failure;
+use crate::cli::print::Output;
 use crate::names::VolumeName;
 use clap::Args;
 
@@ -16,10 +17,10 @@ pub(in crate::cli) struct Allow {
 }
 
 impl Allow {
-    pub(super) async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
+    pub(super) async fn run(&self, client: &Client, output: Output) -> Result<bool, Failure> {
         let Permit { volume, host } = &self.permit;
         let () = client.ask(&Operation::AllowHost { volume: volume.clone(), host: host.clone() }).await?;
-        show::print_volume(client, volume, json).await?;
+        Show { volume: volume.clone() }.run(client, output).await?;
         Ok(true)
     }
 }
@@ -32,10 +33,10 @@ pub(in crate::cli) struct Deny {
 }
 
 impl Deny {
-    pub(super) async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
+    pub(super) async fn run(&self, client: &Client, output: Output) -> Result<bool, Failure> {
         let Permit { volume, host } = &self.permit;
         let () = client.ask(&Operation::DenyHost { volume: volume.clone(), host: host.clone() }).await?;
-        show::print_volume(client, volume, json).await?;
+        Show { volume: volume.clone() }.run(client, output).await?;
         Ok(true)
     }
 }

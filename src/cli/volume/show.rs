@@ -2,37 +2,57 @@
 
 use crate::cli::client::Client;
 use crate::cli::failure::Failure;
-use crate::cli::print::{ago, named, print};
+use crate::cli::print::{Output, ago, named};
+use crate::cli::view::{self, View};
 use crate::cli::{checks, region};
 use crate::names::VolumeName;
+use crate::screen::Screen;
 use crate::size::spoken;
 use crate::table::Tone;
 use crate::wire::{Holder, Volume};
 use clap::Args;
+use serde::Serialize;
 use std::fmt::Write as _;
 
 /// Show a volume, its regions, and why it is not ready.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Show {
     /// The volume.
-    volume: VolumeName,
+    pub(super) volume: VolumeName,
 }
 
 impl Show {
     /// Show the volume; `Ok(false)` if it is not ready.
-    pub(super) async fn run(&self, client: &Client, json: bool) -> Result<bool, Failure> {
-        print_volume(client, &self.volume, json).await
+    pub(super) async fn run(&self, client: &Client, output: Output) -> Result<bool, Failure> {
+        view::show(self, client, output).await
     }
 }
 
-/// Print a volume as it is now; `Ok(false)` if it is not ready.
-pub(super) async fn print_volume(client: &Client, name: &VolumeName, json: bool) -> Result<bool, Failure> {
-    let volume = client.volume(name).await?;
-    print(json, &volume, text)?;
-    Ok(volume.ready)
+impl View for Show {
+    type Answer = Volume;
+
+    async fn ask(&self, client: &Client) -> Result<Volume, Failure> {
+        client.volume(&self.volume).await
+    }
+
+    fn body<'a>(&self, volume: &'a Volume) -> impl Serialize + 'a {
+        volume
+    }
+
+    fn names(&self, volume: &Volume) -> Vec<String> {
+        vec![volume.volume.to_string()]
+    }
+
+    fn text(&self, volume: &Volume, screen: Screen) -> String {
+        text(volume, screen)
+    }
+
+    fn is_well(&self, volume: &Volume) -> bool {
+        volume.ready
+    }
 }
 
-fn text(volume: &Volume) -> String {
+fn text(volume: &Volume, screen: Screen) -> String {
     let ready = if volume.ready { Tone::Well.paint("ready") } else { Tone::Bad.paint("not ready") };
     let mut out = format!("{}: {ready}\n\n", Tone::Heading.paint(volume.volume.as_str()));
     let hosts = volume.hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
@@ -53,7 +73,7 @@ fn text(volume: &Volume) -> String {
     }
     _ = writeln!(out, "  fault tolerance  {}", tolerance(volume.fault_tolerance));
     _ = writeln!(out, "  revision         {}\n", volume.revision);
-    out += &region::table(&volume.regions);
+    out += &region::table(&volume.regions, screen);
     if !volume.checks.is_empty() {
         out += &format!("\n{}", checks::text(&volume.checks));
     }
@@ -94,7 +114,7 @@ mod tests {
                 "keeps": keeps});
             let host = json!({"address": address, "since": since, "regions": ["still-fawn-0"]});
             body["attached"] = if attached { json!([host]) } else { json!([]) };
-            let text = text(&serde_json::from_value(body).unwrap());
+            let text = text(&serde_json::from_value(body).unwrap(), Screen::NONE);
             let line = text.lines().find(|line| line.contains("generation 7")).unwrap();
             line.split_once(';').map(|(_, kept)| kept.trim().to_owned()).unwrap_or_default()
         };
