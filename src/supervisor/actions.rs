@@ -44,7 +44,7 @@ impl Supervisor {
                 Action::Start(name) => self.start(name, bus.clone()),
                 Action::Hold(name, by, why, remedy) => {
                     let hold = Hold { by, why, remedy, since: times::now() };
-                    self.holds.hold(name, hold, &mut self.facts, self.jobs.context());
+                    self.jobs.hold(name, hold, &mut self.facts);
                 }
                 Action::Stop(name) => self.change(name, Change::Stop, bus.clone()),
                 Action::Restart(name) => self.change(name, Change::Restart, bus.clone()),
@@ -104,7 +104,7 @@ impl Supervisor {
                 region.fencing = Fencing::Refused(why);
             }
         });
-        self.observers.look_at_sockets();
+        self.lookout.observers.look_at_sockets();
         self.serve(&name.volume().clone());
     }
 
@@ -114,8 +114,8 @@ impl Supervisor {
             Change::Stop => tracing::info!(REGION = %name, "stopping {name}, which would only end again"),
             Change::Restart => tracing::warn!(REGION = %name, "restarting {name}, which has been hung for too long"),
         }
-        self.history.ends(&name, &self.facts);
-        self.history.changed_unasked(&name);
+        self.lookout.ends(&name, &self.facts);
+        self.lookout.changed_unasked(&name);
         self.region(&name, |region| region.changing = true);
         let region = name.clone();
         let lost = move |why| Said::Changed(region, Err(why));
@@ -186,7 +186,7 @@ impl Supervisor {
             _ => {}
         }
         if busy.is_some_and(|busy| !busy.passive()) {
-            self.history.ends(&name, &self.facts);
+            self.lookout.ends(&name, &self.facts);
         }
         if let Some(busy) = busy {
             self.jobs.begin_turn(name.clone(), job.id);

@@ -20,12 +20,10 @@
 
 mod actions;
 mod configuration;
-mod drains;
 mod facts;
 mod fencing;
-mod holds;
+mod hosts;
 mod jobs;
-mod maintenance;
 mod publish;
 mod recovery;
 mod relocations;
@@ -51,19 +49,19 @@ use crate::desk::{Handle, Publish};
 use crate::names::{RegionName, VolumeName};
 use crate::observe::{self, Told};
 use configuration::in_force::Keeping;
-use drains::Drains;
-use facts::History;
+use facts::Lookout;
 use facts::exits::recovered;
 use facts::observers::Observers;
 use facts::running_programs::upgrade_is_unfinished;
 use facts::timer::alarm;
 use fencing::Fencing;
 use fencing::ground::Ground;
-use holds::Holds;
+use hosts::Hosts;
+use hosts::drains::Drains;
+use hosts::maintenance::Maintenance;
 use jobs::Jobs;
 use jobs::context::Context;
 use jobs::list;
-use maintenance::Maintenance;
 use publish::publisher::Publisher;
 use relocations::Relocations;
 use report::Report;
@@ -94,17 +92,14 @@ struct Supervisor {
     kept: Keeping,
     facts: Facts,
     systemd: Systemd,
-    observers: Observers,
     jobs: Jobs,
-    history: History,
-    holds: Holds,
+    lookout: Lookout,
     fencing: Fencing,
     publisher: Publisher,
     /// Channel on which the loop hears what was done aside; nobody sends on it but by [`Tasks`].
     reports: mpsc::Sender<Report>,
     relocations: Relocations,
-    maintenance: Maintenance,
-    drains: Drains,
+    hosts: Hosts,
 }
 
 /// Other end of a [`Handle`]: what a supervisor publishes, and is asked.
@@ -160,14 +155,14 @@ impl Supervisor {
                 in_force: Some(kept.in_force()),
                 ..Facts::default()
             },
-            drains: Drains::new(Tasks::new(to_loop.clone())),
             systemd: Systemd::new(Tasks::new(to_loop.clone())),
-            maintenance: Maintenance::new(context.clock.clone(), Tasks::new(to_loop.clone())),
+            hosts: Hosts {
+                maintenance: Maintenance::new(context.clock.clone(), Tasks::new(to_loop.clone())),
+                drains: Drains::new(Tasks::new(to_loop.clone())),
+            },
             jobs: Jobs::new(list::Jobs::new(Tasks::new(to_loop.clone()), start.jobs), context),
-            history: History::new(&config, Tasks::new(to_loop.clone())),
-            holds: Holds::new(Tasks::new(to_loop.clone())),
+            lookout: Lookout::new(&config, observers, Tasks::new(to_loop.clone())),
             fencing: Fencing::new(Tasks::new(to_loop.clone())),
-            observers,
             publisher: Publisher::new(config.clone(), publish, publish::since::Memory::begin(since)),
             reports: to_loop,
             relocations: Relocations::default(),
@@ -179,10 +174,9 @@ impl Supervisor {
 
     async fn run(mut self, inbox: Inbox) {
         let Inbox { mut watchdog, mut observations, mut reports, mut asked } = inbox;
-        let mut turns = self.observers.turns();
+        let mut turns = self.lookout.observers.turns();
         let mut patience = std::pin::pin!(sleep(FIRST_PICTURE_LIMIT));
-        self.maintenance.resume(&mut self.facts.maintenance);
-        self.drains.resume(&mut self.facts);
+        self.hosts.resume(&mut self.facts);
         self.facts.unfinished_upgrade = upgrade_is_unfinished();
         loop {
             let alarm_at = self.alarm();
@@ -194,10 +188,10 @@ impl Supervisor {
                     Some(request) => self.look_first(request),
                     None => return,
                 },
-                () = self.observers.lost() => return,
+                () = self.lookout.observers.lost() => return,
                 () = alarm(alarm_at) => {
-                    self.tell_crashes();
-                    self.maintenance.end(&mut self.facts.maintenance);
+                    self.lookout.tell_crashes(&self.config, &mut self.facts);
+                    self.hosts.maintenance.end(&mut self.facts.maintenance);
                 }
                 _ = turns.next() => self.look_back(),
                 () = &mut patience, if !patience.is_elapsed() => self.look_back(),
@@ -212,7 +206,7 @@ impl Supervisor {
             while let Ok(request) = asked.try_recv() {
                 self.look_first(request);
             }
-            self.history.see_who_stopped(&mut self.facts);
+            self.lookout.see_who_stopped(&mut self.facts);
             // What was begun, or is to be answered, does not wait until all has been judged.
             tokio::task::yield_now().await;
             self.act();
@@ -225,31 +219,25 @@ impl Supervisor {
     fn show(&mut self) {
         self.jobs.list.note();
         if let Some(bus) = self.systemd.bus().cloned() {
-            self.history.ask_versions(&self.config, &mut self.facts, &bus);
+            self.lookout.ask_versions(&self.config, &mut self.facts, &bus);
             self.resume_upgrade(bus);
         }
         let serving = serving(&self.config, &self.facts);
         recovered(&serving, &mut self.facts);
         self.fencing.note_absences(&serving, &self.config, &mut self.facts);
-        self.jobs.context().tell_serving(self.runs_of(serving), self.history.breaks());
+        self.jobs.context().tell_serving(self.runs_of(serving), self.lookout.breaks());
         if self.complete() {
             let verdict = judge(&self.config, &self.facts);
             self.publisher.publish(&self.facts, verdict, self.jobs.list.all());
             if self.publisher.has_settled() {
-                self.observers.settle();
+                self.lookout.observers.settle();
             }
         }
         self.fencing.answer_served();
     }
 
-    fn hear_maintenance(&mut self, report: maintenance::Report) {
-        if let Some((reply, answer)) = self.maintenance.hear(report, &mut self.facts.maintenance) {
-            self.publisher.answer_when_shown(reply, answer);
-        }
-    }
-
-    fn hear_drains(&mut self, report: drains::Report) {
-        if let Some((reply, answer)) = self.drains.hear(report, &self.config, &mut self.facts) {
+    fn hear_hosts(&mut self, report: hosts::Report) {
+        if let Some((reply, answer)) = self.hosts.hear(report, &self.config, &mut self.facts) {
             self.publisher.answer_when_shown(reply, answer);
         }
     }
@@ -274,31 +262,10 @@ impl Supervisor {
     }
 
     fn hear_served(&mut self, fencing::Report(served, answers): fencing::Report) {
-        let last_disk = self.history.last_disk();
+        let last_disk = self.lookout.last_disk();
         let (fencing, mut by) = self.fencing();
         if fencing.hear_served(served, answers, last_disk, &mut by) {
-            self.observers.look_at_sockets();
-        }
-    }
-
-    /// Write what time has made of each region into the facts.
-    fn tell_crashes(&mut self) {
-        self.history.tell_crashes(&self.config.sled.downstairs, &mut self.facts);
-    }
-
-    fn hear_released(&mut self, disk: Option<Uuid>, name: &RegionName) {
-        self.history.hear_released(disk, name, &self.config.sled.downstairs, &mut self.facts);
-    }
-
-    /// Record that a region is not held any more, and that nothing is held against it.
-    fn released(&mut self, name: &RegionName) {
-        self.history.released(name, &self.config.sled.downstairs, &mut self.facts);
-    }
-
-    /// Look at what those are doing that do not answer, and at the disk.
-    fn look_at_the_hung(&mut self) {
-        if self.history.look_at_the_hung(&self.config, &self.facts) {
-            self.observers.look_at_disk();
+            self.lookout.observers.look_at_sockets();
         }
     }
 
@@ -306,7 +273,7 @@ impl Supervisor {
     fn mark(&mut self, job: u64, region: RegionName, busy: Busy) {
         if self.jobs.is_at(&region, job) {
             if !busy.passive() {
-                self.history.ends(&region, &self.facts);
+                self.lookout.ends(&region, &self.facts);
             }
             self.facts.busy.insert(region, busy);
         }
@@ -323,13 +290,11 @@ impl Supervisor {
         match report {
             Report::Systemd(report) => self.hear_systemd(report),
             Report::Recovery(report) => self.hear_recovery(report),
-            Report::Facts(report) => self.history.hear(report, &self.config, &mut self.facts),
+            Report::Facts(report) => self.lookout.hear(report, &self.config, &mut self.facts),
             Report::Jobs(report) => self.hear_jobs(report),
             Report::Fencing(report) => self.hear_served(report),
             Report::Configuration(report) => self.hear_configuration(report),
-            Report::Holds(report) => self.holds.hear(report, &self.facts, self.jobs.context()),
-            Report::Drains(report) => self.hear_drains(report),
-            Report::Maintenance(report) => self.hear_maintenance(report),
+            Report::Hosts(report) => self.hear_hosts(report),
             Report::Requests(report) => self.hear_look(report),
             Report::Shutdown(report) => self.hear_leaving(report),
         }
@@ -341,7 +306,10 @@ impl Supervisor {
             jobs::Report::Claim(claim) => self.jobs.grant_turn(claim, &self.config, &mut self.facts),
             jobs::Report::Mark { job, region, busy } => self.mark(job, region, busy),
             jobs::Report::Free { job, region } => self.jobs.free(&region, job, &mut self.facts),
-            jobs::Report::Released(disk, name) => self.hear_released(disk, &name),
+            jobs::Report::Held { disk, tried, done } => self.jobs.hear_holds((disk, &tried, done), &self.facts),
+            jobs::Report::Released(disk, name) => {
+                self.lookout.hear_released(disk, &name, &self.config, &mut self.facts);
+            }
             jobs::Report::Unsettled(disk) => self.hear_unsettled(disk),
             jobs::Report::Seen(disk) => self.see_disk(disk),
             jobs::Report::Awaits(name, what) => self.hear_awaits(name, what),

@@ -1,5 +1,6 @@
 //! Recovery of what an earlier supervisor left undone: the directories are settled before anything
-//! else is done on the disk, and adoptions that were cut short are undone beside it.
+//! else is done on the disk, and adoptions that were cut short are undone beside it. Without a memory of its own:
+//! how far it is, is a fact.
 
 use crate::act::settle;
 use crate::decide::facts::{Busy, Settled};
@@ -44,7 +45,7 @@ impl Supervisor {
     /// Take the end of that settling. Of another disk than is there now it says nothing.
     fn hear_settled(&mut self, disk: Uuid, result: Result<(), String>) {
         self.facts.settled = match result {
-            _ if self.history.last_disk() != Some(disk) => Settled::No,
+            _ if self.lookout.last_disk() != Some(disk) => Settled::No,
             Ok(()) => Settled::Done(disk),
             Err(why) => {
                 tracing::error!("what an earlier supervisor left undone cannot be finished: {why}");
@@ -56,7 +57,7 @@ impl Supervisor {
     /// Hear that the ledger of this disk was begun anew. Of another disk than is there now that
     /// says nothing.
     pub(in crate::supervisor) fn hear_unsettled(&mut self, disk: Uuid) {
-        if self.history.last_disk() == Some(disk) {
+        if self.lookout.last_disk() == Some(disk) {
             self.facts.settled = Settled::No;
         }
     }
@@ -78,7 +79,7 @@ impl Supervisor {
     /// Take the end of that undoing. What is stuck on another disk than is there now is none of its
     /// business.
     fn hear_undone(&mut self, disk: Uuid, names: Vec<RegionName>, stuck: BTreeMap<RegionName, String>) {
-        if self.history.last_disk() == Some(disk) {
+        if self.lookout.last_disk() == Some(disk) {
             self.facts.stuck_adoptions.extend(stuck);
         }
         for name in names {

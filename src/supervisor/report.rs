@@ -9,9 +9,7 @@
 //! [`Supervisor::hear_systemd`](crate::supervisor::Supervisor::hear_systemd) is the only one to take it. What
 //! observers tell is bound in the same way to the observer that told it ([`observe::Told`](crate::observe::Told)).
 
-use crate::supervisor::{
-    configuration, drains, facts, fencing, holds, jobs, maintenance, recovery, requests, shutdown, systemd,
-};
+use crate::supervisor::{configuration, facts, fencing, hosts, jobs, recovery, requests, shutdown, systemd};
 
 /// Declares the report of every room, and how the loop's is made of it.
 macro_rules! reports {
@@ -42,12 +40,8 @@ reports! {
     Fencing(fencing::Report),
     /// A configuration was read, or put on record.
     Configuration(configuration::Report),
-    /// Holds were put on record, or were not.
-    Holds(holds::Report),
-    /// What was to be written of drains was, or was not.
-    Drains(drains::Report),
-    /// What was to be written of maintenance was, or was not.
-    Maintenance(maintenance::Report),
+    /// What hosts are asked was written, or was not.
+    Hosts(hosts::Report),
     /// The disk was looked at for a request.
     Requests(requests::Report),
     /// The machine is being switched off.

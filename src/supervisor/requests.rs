@@ -12,11 +12,11 @@ use crate::desk::request::{Asker, Reply, Request, Visitor, Wish};
 use crate::names::{RegionName, VolumeName};
 use crate::supervisor::Supervisor;
 use crate::supervisor::configuration::reload::{Reload, Reloading};
+use crate::supervisor::hosts::maintenance::Asked;
 use crate::supervisor::jobs::adoption;
 use crate::supervisor::jobs::restart_check;
 use crate::supervisor::jobs::run::Task;
 use crate::supervisor::jobs::upgrade::{Cargo, Spoken, Upgrade};
-use crate::supervisor::maintenance::Asked;
 use crate::supervisor::tasks::run_unheard;
 use crate::wire::{self, Refusal};
 use bytes::Bytes;
@@ -35,7 +35,7 @@ impl Supervisor {
             return self.answer(request);
         }
         let (scanner, context, bus) =
-            (self.observers.scanner().clone(), self.jobs.context().clone(), self.systemd.bus().cloned());
+            (self.lookout.observers.scanner().clone(), self.jobs.context().clone(), self.systemd.bus().cloned());
         let afresh = look == Look::Afresh;
         self.tasks().run(|_| None, async move {
             let disk = if afresh { scanner.look_afresh().await? } else { scanner.look().await? };
@@ -82,7 +82,7 @@ impl Supervisor {
                 fencing.let_go(volume, asker(answer), held.generation, &mut by);
             }
             Operation::ReportDrain { volume, said } => {
-                self.drains.hear_host(volume, asker(answer), said, (&self.config, &self.facts));
+                self.hosts.drains.hear_host(volume, asker(answer), said, (&self.config, &self.facts));
             }
             other => self.answer_operator(other, answer),
         }
@@ -97,7 +97,7 @@ impl Supervisor {
             Operation::EndDrain { volume } => self.drain(volume, None, answer),
             Operation::ProposeAdoption { region, from } => self.propose(region, directory(from), answer),
             Operation::SetMaintenance { on: Choice(on), time, reason } => {
-                self.maintenance.ask(on.then(|| Asked { time, reason: words(reason) }), answer);
+                self.hosts.maintenance.ask(on.then(|| Asked { time, reason: words(reason) }), answer);
             }
             Operation::Reload { dry_run, yes, unattended, kept, by } => {
                 match Reloading::new(Reload::asked(dry_run, yes, unattended), kept, by) {
@@ -121,7 +121,7 @@ impl Supervisor {
     }
 
     fn drain(&mut self, volume: VolumeName, wanted: Option<Option<String>>, answer: Reply) {
-        self.drains.ask(volume, wanted, answer, (&self.config, &self.facts));
+        self.hosts.drains.ask(volume, wanted, answer, (&self.config, &self.facts));
     }
 
     /// Begin long work, or say that it is done already.

@@ -1,5 +1,5 @@
 //! Shutdown: while the machine is being switched off, hosts are told, and the regions are stopped
-//! one volume after the other.
+//! one volume after the other. Without a memory of its own: that the machine is being switched off is a fact.
 
 use crate::act;
 use crate::desk::answer::Answer;

@@ -48,6 +48,14 @@ impl Supervisor {
     fn see_line(&mut self, why: &str) {
         self.systemd.see_line(Err(why.into()), &self.config, &mut self.facts);
     }
+
+    fn see_unit(&mut self, name: &RegionName, unit: Unit) {
+        self.lookout.see_unit(name, unit, &self.config, &mut self.facts);
+    }
+
+    fn released(&mut self, name: &RegionName) {
+        self.lookout.released(name, &self.config, &mut self.facts);
+    }
 }
 
 fn unit(pid: u32, invocation: &str) -> Unit {

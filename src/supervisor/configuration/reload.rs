@@ -119,7 +119,7 @@ impl Supervisor {
             Err(why) => return refuse(answer, why, false),
         };
         let (dir, old) = (self.kept.dir().to_owned(), self.config.clone());
-        let (scanner, sysfs) = (self.observers.scanner().clone(), self.observers.sysfs());
+        let (scanner, sysfs) = (self.lookout.observers.scanner().clone(), self.lookout.observers.sysfs());
         let alive = |(name, region): (&_, &Region)| Some((Clone::clone(name), region.alive()?));
         let pids = self.facts.regions.iter().filter_map(alive).collect();
         let of = old.clone();
@@ -279,10 +279,8 @@ impl Supervisor {
         old_facts::forget(&TakenOver { old: &old, new: &config, fresh, anew: &anew }, &mut self.facts);
         self.publisher.configure(config.clone());
         self.jobs.take_over(config.clone());
-        self.history.take_over(&config);
-        // systemd is asked to read the units anew when the new watch on it begins.
-        self.observers.renew(&old, &config, self.systemd.configuration());
-        self.tell_crashes();
+        self.lookout.take_over(&old, &config, self.systemd.configuration());
+        self.lookout.tell_crashes(&config, &mut self.facts);
     }
 }
 

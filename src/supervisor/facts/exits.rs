@@ -1,14 +1,14 @@
 //! Exits of downstairs, and what becomes of their regions: the end is noted and its reason looked
 //! up.
 
-use crate::config::Downstairs;
+use crate::config::Configuration;
 use crate::decide::facts::{Active, Exit, Facts, Run, Unit};
 use crate::decide::failure::{Failure, Kind, LOCKED, classify};
 use crate::decide::storage::full;
 use crate::names::RegionName;
 use crate::observe::last_words;
 use crate::supervisor::facts::crash_history::Explained;
-use crate::supervisor::facts::{History, Report};
+use crate::supervisor::facts::{Lookout, Report};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
@@ -40,9 +40,9 @@ pub(in crate::supervisor) struct LastWords {
     pub(in crate::supervisor) lines: Vec<String>,
 }
 
-impl History {
+impl Lookout {
     /// Record the end that a change of the unit tells of, and look up why it came.
-    pub(super) fn note_end(&mut self, name: &RegionName, unit: &Unit, settings: &Downstairs, facts: &mut Facts) {
+    pub(super) fn note_end(&mut self, name: &RegionName, unit: &Unit, config: &Configuration, facts: &mut Facts) {
         let region = facts.regions.get(name);
         if region.is_some_and(|region| region.is_former(unit.invocation.as_ref())) {
             return;
@@ -56,7 +56,7 @@ impl History {
         let Some(run) = run.filter(|_| spoke) else {
             let failure = classify(exit, &[]);
             history.ended(&failure);
-            return self.explain(name, &failure, settings, facts);
+            return self.explain(name, &failure, config, facts);
         };
         history.awaits_words(run.clone());
         // Why the one before it crashed is not why this one has ended.
@@ -81,7 +81,7 @@ impl History {
     }
 
     /// Take the last words of one that has ended.
-    pub(super) fn hear_words(&mut self, words: &LastWords, settings: &Downstairs, facts: &mut Facts) {
+    pub(super) fn hear_words(&mut self, words: &LastWords, config: &Configuration, facts: &mut Facts) {
         let LastWords { region: name, run, failure, lines } = words;
         let Some(history) = self.crashes.get_mut(name) else { return };
         let which = history.explained(run, failure);
@@ -96,21 +96,21 @@ impl History {
             tracing::warn!(REGION = %name, "{name}: its downstairs {}; it wrote:\n{text}", failure.cause());
         }
         match which {
-            Explained::Latest => self.explain(name, failure, settings, facts),
+            Explained::Latest => self.explain(name, failure, config, facts),
             // The words of the end that came after it are what is told.
-            Explained::Earlier | Explained::Forgotten => self.tell_crashes(settings, facts),
+            Explained::Earlier | Explained::Forgotten => self.tell_crashes(config, facts),
         }
     }
 
     /// Tell why a region's last end came.
-    fn explain(&mut self, name: &RegionName, failure: &Failure, settings: &Downstairs, facts: &mut Facts) {
+    fn explain(&mut self, name: &RegionName, failure: &Failure, config: &Configuration, facts: &mut Facts) {
         if failure.kind != Kind::Transient {
             tracing::warn!(REGION = %name, "{name}: its downstairs {}", failure.cause());
         }
         if let Some(region) = facts.regions.get_mut(name) {
             region.failure = Some(failure.clone());
         }
-        self.tell_crashes(settings, facts);
+        self.tell_crashes(config, facts);
     }
 
     /// Hear that a region is not held any more on this disk.
@@ -118,17 +118,17 @@ impl History {
         &mut self,
         disk: Option<Uuid>,
         name: &RegionName,
-        settings: &Downstairs,
+        config: &Configuration,
         facts: &mut Facts,
     ) {
         // On another disk something else may be held against it.
         if disk.is_none() || disk == self.last_disk {
-            self.released(name, settings, facts);
+            self.released(name, config, facts);
         }
     }
 
     /// Record that a region is not held any more, and that nothing is held against it.
-    pub(in crate::supervisor) fn released(&mut self, name: &RegionName, settings: &Downstairs, facts: &mut Facts) {
+    pub(in crate::supervisor) fn released(&mut self, name: &RegionName, config: &Configuration, facts: &mut Facts) {
         facts.holding.remove(name);
         if let Some(history) = self.crashes.get_mut(name) {
             history.forget();
@@ -138,15 +138,15 @@ impl History {
             let over = region.unit.as_ref().filter(|unit| matches!(unit.active, Active::Inactive | Active::Failed));
             region.former = over.and_then(|unit| unit.invocation.clone());
         }
-        self.tell_crashes(settings, facts);
+        self.tell_crashes(config, facts);
     }
 
     /// Write what time has made of each region into the facts.
-    pub(in crate::supervisor) fn tell_crashes(&mut self, settings: &Downstairs, facts: &mut Facts) {
+    pub(in crate::supervisor) fn tell_crashes(&mut self, config: &Configuration, facts: &mut Facts) {
         let full = facts.disk.as_ref().is_some_and(full);
         for (name, history) in &mut self.crashes {
             if let Some(region) = facts.regions.get_mut(name) {
-                history.tell(region, settings, full);
+                history.tell(region, &config.sled.downstairs, full);
             }
         }
     }

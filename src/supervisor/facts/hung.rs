@@ -5,12 +5,12 @@ use crate::config::Configuration;
 use crate::decide::facts::{Beat, Doing, Facts, Region};
 use crate::names::RegionName;
 use crate::observe::doing;
-use crate::supervisor::facts::{History, Report};
+use crate::supervisor::facts::{Lookout, Report};
 
-impl History {
-    /// Look at what those are doing that do not answer, and tell whether there is one: then the disk is to be
-    /// looked at, as a full one is the reason, and none is restarted then.
-    pub(in crate::supervisor) fn look_at_the_hung(&mut self, config: &Configuration, facts: &Facts) -> bool {
+impl Lookout {
+    /// Look at what those are doing that do not answer; and if there is one at the disk, as a full one is the
+    /// reason, and none is restarted then.
+    pub(in crate::supervisor) fn look_at_the_hung(&mut self, config: &Configuration, facts: &Facts) {
         for local in config.local_regions() {
             let region = facts.regions.get(&local.name);
             let Some(pid) = region.filter(|region| silent(region)).and_then(Region::alive) else { continue };
@@ -28,7 +28,9 @@ impl History {
                 Some(Report::Doing(name, looked.ok().flatten()))
             });
         }
-        facts.regions.values().any(silent)
+        if facts.regions.values().any(silent) {
+            self.observers.look_at_disk();
+        }
     }
 
     /// Take what one is doing that does not answer, unless another process is there by now.

@@ -29,10 +29,12 @@ use crate::programs::Program;
 use crate::supervisor::tasks::Tasks;
 use crash_history::CrashHistory;
 use exits::LastWords;
+use observers::Observers;
 use outside_stops::Outside;
 use running_programs::{Versions, hear_program, hear_unfinished};
 use staleness::Freshness;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -48,8 +50,9 @@ pub(super) enum Report {
     Unfinished(bool),
 }
 
-/// History of facts over time.
-pub(super) struct History {
+/// Lookout: the observers, and what is remembered of what they have told.
+pub(super) struct Lookout {
+    pub(super) observers: Observers,
     crashes: BTreeMap<RegionName, CrashHistory>,
     staleness: Freshness,
     programs: Versions,
@@ -63,28 +66,30 @@ pub(super) struct History {
     tasks: Tasks<Report>,
 }
 
-impl History {
-    /// Begin a history in which nothing has happened yet.
-    pub(super) fn new(config: &Configuration, tasks: Tasks<Report>) -> Self {
+impl Lookout {
+    /// Begin with observers that have told nothing yet.
+    pub(super) fn new(config: &Configuration, observers: Observers, tasks: Tasks<Report>) -> Self {
         let (programs, outside, looking) = Default::default();
         let (staleness, now) = (Freshness::new(config.sled.downstairs.hung_after.into()), Instant::now());
         let crashes = config.local_regions().into_iter().map(|local| (local.name, CrashHistory::default())).collect();
         let (last_disk, began, tried_again) = (None, now, now);
-        Self { crashes, staleness, programs, outside, looking, last_disk, began, tried_again, tasks }
+        Self { observers, crashes, staleness, programs, outside, looking, last_disk, began, tried_again, tasks }
     }
 
-    /// Take over another configuration: of regions that are not here any more nothing is remembered.
-    pub(super) fn take_over(&mut self, config: &Configuration) {
+    /// Take over another configuration, of this number: of regions that are not here any more nothing is remembered.
+    pub(super) fn take_over(&mut self, old: &Configuration, config: &Arc<Configuration>, number: u64) {
         self.staleness.allow(config.sled.downstairs.hung_after.into());
         let mut before = std::mem::take(&mut self.crashes);
         let here = config.local_regions().into_iter().map(|local| local.name);
         self.crashes = here.map(|name| (name.clone(), before.remove(&name).unwrap_or_default())).collect();
+        // systemd is asked to read the units anew when the new watch on it begins.
+        self.observers.renew(old, config, number);
     }
 
     /// Take what was seen.
     pub(super) fn hear(&mut self, report: Report, config: &Configuration, facts: &mut Facts) {
         match report {
-            Report::Explained(words) => self.hear_words(&words, &config.sled.downstairs, facts),
+            Report::Explained(words) => self.hear_words(&words, config, facts),
             Report::Doing(name, seen) => self.hear_doing(&name, seen, facts),
             Report::Runs(name, run, program) => hear_program(&name, &run, program, facts),
             Report::Unfinished(unfinished) => hear_unfinished(unfinished, facts),

@@ -4,7 +4,7 @@
 
 use crate::decide::facts::{Active, Facts, Stopped, Unit};
 use crate::names::RegionName;
-use crate::supervisor::facts::History;
+use crate::supervisor::facts::Lookout;
 use crate::times;
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ pub(in crate::supervisor) struct Outside {
     changed: Vec<(RegionName, Unit, Unit)>,
 }
 
-impl History {
+impl Lookout {
     /// Record that this supervisor is about to stop a region, or a job of its is.
     pub(in crate::supervisor) fn ends(&mut self, name: &RegionName, facts: &Facts) {
         let unit = facts.regions.get(name).and_then(|region| region.unit.as_ref());

@@ -9,7 +9,7 @@ use crate::decide::turns::may_upgrade;
 use crate::names::RegionName;
 use crate::programs::Program;
 use crate::supervisor::Supervisor;
-use crate::supervisor::facts::{History, Report};
+use crate::supervisor::facts::{Lookout, Report};
 use crate::supervisor::jobs::run::Task;
 use crate::supervisor::jobs::upgrade::{Cargo, Spoken, Upgrade};
 use std::collections::{BTreeMap, HashMap};
@@ -51,7 +51,7 @@ pub(super) fn hear_unfinished(unfinished: bool, facts: &mut Facts) {
     facts.unfinished_upgrade = unfinished && facts.upgrading.is_none();
 }
 
-impl History {
+impl Lookout {
     /// Ask for the version of what has been started since it was last asked.
     pub(in crate::supervisor) fn ask_versions(&mut self, config: &Configuration, facts: &mut Facts, bus: &Connection) {
         for (name, region) in &mut facts.regions {
@@ -92,10 +92,10 @@ impl Supervisor {
 
     /// Go on with an upgrade that was cut short.
     pub(in crate::supervisor) fn resume_upgrade(&mut self, bus: Connection) {
-        let due = self.facts.unfinished_upgrade && !self.history.programs.resumed && self.facts.upgrading.is_none();
+        let due = self.facts.unfinished_upgrade && !self.lookout.programs.resumed && self.facts.upgrading.is_none();
         let ready = due && usable(&self.config, &self.facts).is_ok() && self.publisher.has_published();
         let (Some(disk), true) = (self.disk(), ready) else { return };
-        self.history.programs.resumed = true;
+        self.lookout.programs.resumed = true;
         if let Ok(first) = may_upgrade(&self.config, &self.facts, true) {
             tracing::warn!("going on with an upgrade that was cut short");
             let order = Upgrade { cargo: Cargo::Unfinished, force: false, spoken: Spoken::Nothing };

@@ -12,12 +12,12 @@ impl Supervisor {
     /// Look back at what has not happened: facts that have grown old, and, less often, units that
     /// were asked for in vain and may be asked for again.
     pub(in crate::supervisor) fn look_back(&mut self) {
-        self.facts.unseen = self.history.staleness.unseen(FIRST_PICTURE_LIMIT);
+        self.facts.unseen = self.lookout.staleness.unseen(FIRST_PICTURE_LIMIT);
         self.note_time();
         self.facts.stuck_removals = self.jobs.stuck_removals();
         for (name, region) in &mut self.facts.regions {
             if let Some(pulse) = region.pulse.as_mut().filter(|pulse| pulse.beat == Beat::Answering)
-                && self.history.staleness.silent(name)
+                && self.lookout.staleness.silent(name)
             {
                 pulse.beat = Beat::Silent;
             }
@@ -26,11 +26,11 @@ impl Supervisor {
         }
         self.kept.keep_again(&self.config, &self.tasks());
         self.jobs.list.write_again();
-        self.tell_crashes();
+        self.lookout.tell_crashes(&self.config, &mut self.facts);
         self.fencing.visitors.forget(&mut self.facts);
-        self.look_at_the_hung();
-        if self.history.tried_again.elapsed() >= RETRY_POLL {
-            self.history.tried_again = Instant::now();
+        self.lookout.look_at_the_hung(&self.config, &self.facts);
+        if self.lookout.tried_again.elapsed() >= RETRY_POLL {
+            self.lookout.tried_again = Instant::now();
             self.facts.just_created.clear();
             self.facts.stuck_adoptions.clear();
             if matches!(self.facts.settled, Settled::Failed(_)) {
@@ -46,17 +46,17 @@ impl Supervisor {
                 self.region(&name, |region| region.changing = false);
             }
             self.move_again();
-            self.history.programs.ask_again(&self.facts);
+            self.lookout.programs.ask_again(&self.facts);
             self.systemd.refresh_again(&self.config);
-            self.holds.record(&self.facts, self.jobs.context());
+            self.jobs.record_holds(&self.facts);
         }
     }
 
     /// Tell when something is to be told that nobody else tells of.
     pub(in crate::supervisor) fn alarm(&self) -> Option<Instant> {
         let settings = &self.config.sled.downstairs;
-        let crash_histories = self.history.crashes.values().filter_map(|history| history.alarm(settings));
-        crash_histories.chain(self.maintenance.alarm()).chain(self.fencing.alarm()).min()
+        let crash_histories = self.lookout.crashes.values().filter_map(|history| history.alarm(settings));
+        crash_histories.chain(self.hosts.maintenance.alarm()).chain(self.fencing.alarm()).min()
     }
 
     /// Record how long is left of what is kept for a while, and what ends by itself; and see to it
@@ -71,9 +71,9 @@ impl Supervisor {
             Some((stone.dir(), left.as_secs() + u64::from(left.subsec_nanos() > 0)))
         };
         self.facts.kept_for = stones.filter_map(left).collect();
-        self.maintenance.show(&mut self.facts.maintenance);
-        self.maintenance.end(&mut self.facts.maintenance);
-        let counts = !self.facts.kept_for.is_empty() || self.maintenance.counts();
+        self.hosts.maintenance.show(&mut self.facts.maintenance);
+        self.hosts.maintenance.end(&mut self.facts.maintenance);
+        let counts = !self.facts.kept_for.is_empty() || self.hosts.maintenance.counts();
         if counts && self.jobs.context().clock.is_due() {
             let clock = self.jobs.context().clock.clone();
             tokio::task::spawn_blocking(move || clock.stamp());
@@ -85,7 +85,7 @@ impl Supervisor {
     pub(in crate::supervisor) fn complete(&self) -> bool {
         let seen = || observe::ALL.iter().all(|observer| (observer.is_known)(&self.config, &self.facts));
         let settled = !matches!(self.facts.settled, Settled::Running);
-        self.publisher.has_published() || (settled && seen()) || self.history.began.elapsed() > FIRST_PICTURE_LIMIT
+        self.publisher.has_published() || (settled && seen()) || self.lookout.began.elapsed() > FIRST_PICTURE_LIMIT
     }
 }
 

@@ -23,17 +23,17 @@ impl Supervisor {
         self.moved(id, why.as_ref());
         match disk {
             Some(disk) => self.see_disk(disk),
-            None => self.observers.look_at_disk(),
+            None => self.lookout.observers.look_at_disk(),
         }
         if made_anew {
-            self.released(name);
+            self.lookout.released(name, &self.config, &mut self.facts);
         }
         // Only the job that is at a region leaves it: a removal of what it was is not.
         if self.jobs.is_at(name, id) {
             self.jobs.leave(name, &mut self.facts);
             self.region(name, |region| region.start = Start::Idle);
         }
-        self.observers.look_at_sockets();
+        self.lookout.observers.look_at_sockets();
         self.move_next();
     }
 }

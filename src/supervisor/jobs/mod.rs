@@ -10,12 +10,14 @@
 //! | [`host_redundancy`], [`other_sleds`] | what its hosts have beside a region before it goes away |
 //! | [`adoption`] | taking regions over from what served them before |
 //! | [`upgrade`], [`upgrade_watch`] | another program, rolled over every region |
+//! | [`holds`] | regions that the plan holds, until that is on record |
 //! | [`removals`] | what is removed from the trash |
 //! | [`endings`] | what is so when a job has ended |
 
 pub(super) mod adoption;
 pub(super) mod context;
 pub(super) mod endings;
+mod holds;
 pub(super) mod host_redundancy;
 pub(super) mod list;
 pub(super) mod other_sleds;
@@ -35,6 +37,7 @@ use crate::progress::Step;
 use crate::region::{Ledger, Tombstone};
 use crate::wire;
 use context::Context;
+use holds::Holds;
 use host_redundancy::Looks;
 use list::Ended;
 use removals::Removals;
@@ -51,6 +54,8 @@ pub(super) enum Report {
     Mark { job: u64, region: RegionName, busy: Busy },
     /// The job does not need the region any more.
     Free { job: u64, region: RegionName },
+    /// The holds of these regions, which were to be put on record on this disk, are there, or are not.
+    Held { disk: Uuid, tried: BTreeSet<RegionName>, done: bool },
     /// A region is not held any more on this disk.
     Released(Option<Uuid>, RegionName),
     /// The ledger of this disk was begun anew: what lies there is to be settled by it once more.
@@ -76,14 +81,15 @@ pub(super) struct Jobs {
     turns: Turns,
     removals: Removals,
     looks: Looks,
+    holds: Holds,
     context: Context,
 }
 
 impl Jobs {
     /// Begin with none that is under way.
     pub(super) fn new(list: list::Jobs, context: Context) -> Self {
-        let (turns, removals, looks) = Default::default();
-        Self { list, turns, removals, looks, context }
+        let (turns, removals, looks, holds) = Default::default();
+        Self { list, turns, removals, looks, holds, context }
     }
 
     /// Share what all work has in common.

@@ -14,6 +14,7 @@ use crate::names::VolumeName;
 use crate::store;
 use crate::store::drains::{read, write};
 use crate::supervisor::fencing::ground::refusal;
+use crate::supervisor::hosts::Report;
 use crate::supervisor::tasks::Tasks;
 use crate::times;
 use crate::wire::{self, Drain, DrainSaid, Drained, Refusal};
@@ -44,8 +45,8 @@ struct Order {
     host: Option<IpAddr>,
 }
 
-/// Report of something that was to be written, and of what became of it.
-pub(in crate::supervisor) struct Report {
+/// Order that was to be written, and what became of it.
+pub(in crate::supervisor) struct Written {
     /// Order, and what is known of all drains by it; `None`: the writing was cut short.
     order: Option<Box<(Order, store::drains::Drains)>>,
     written: io::Result<()>,
@@ -130,12 +131,13 @@ impl Drains {
                 }
             };
             self.writing = true;
-            let lost = move |why: String| Some(Report { order: None, written: Err(io::Error::other(why)) });
+            let lost =
+                move |why: String| Some(Report::Drains(Written { order: None, written: Err(io::Error::other(why)) }));
             self.tasks.run(lost, async move {
                 let text = wanted.clone();
                 let written = tokio::task::spawn_blocking(move || write(&text)).await;
                 let written = written.unwrap_or_else(|why| Err(io::Error::other(why)));
-                Some(Report { order: Some(Box::new((order, wanted))), written })
+                Some(Report::Drains(Written { order: Some(Box::new((order, wanted))), written }))
             });
         }
     }
@@ -144,7 +146,7 @@ impl Drains {
     /// is shown.
     pub(in crate::supervisor) fn hear(
         &mut self,
-        Report { order, written }: Report,
+        Written { order, written }: Written,
         config: &Configuration,
         facts: &mut Facts,
     ) -> Option<(Reply, Result<Answer, wire::Error>)> {

@@ -9,6 +9,7 @@ use crate::lived::Moment;
 use crate::span::Span;
 use crate::store::lived::Clock;
 use crate::store::maintenance::{Kept, read, write};
+use crate::supervisor::hosts::Report;
 use crate::supervisor::tasks::Tasks;
 use crate::times;
 use crate::wire::{self, Refusal};
@@ -52,8 +53,8 @@ struct Order {
     reply: Option<Reply>,
 }
 
-/// Report of something that was to be written, and of what became of it.
-pub(in crate::supervisor) struct Report {
+/// Order that was to be written, and what became of it.
+pub(in crate::supervisor) struct Written {
     order: Order,
     written: io::Result<()>,
 }
@@ -165,7 +166,7 @@ impl Maintenance {
         let (clock, wanted, again) = (self.clock.clone(), order.wanted.clone(), order.wanted.clone());
         let lost = move |why: String| {
             let order = Order { wanted: again, reply: None };
-            Some(Report { order, written: Err(io::Error::other(why)) })
+            Some(Report::Maintenance(Written { order, written: Err(io::Error::other(why)) }))
         };
         self.tasks.run(lost, async move {
             let writing = move || {
@@ -176,7 +177,7 @@ impl Maintenance {
                 write(wanted.as_ref())
             };
             let written = tokio::task::spawn_blocking(writing).await.unwrap_or_else(|why| Err(io::Error::other(why)));
-            Some(Report { order, written })
+            Some(Report::Maintenance(Written { order, written }))
         });
     }
 
@@ -184,7 +185,7 @@ impl Maintenance {
     /// is shown.
     pub(in crate::supervisor) fn hear(
         &mut self,
-        Report { order, written }: Report,
+        Written { order, written }: Written,
         shown: &mut Shown,
     ) -> Option<(Reply, Result<Answer, wire::Error>)> {
         self.record.written(order.wanted, written.is_ok());

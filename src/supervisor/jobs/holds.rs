@@ -7,50 +7,38 @@ use crate::names::RegionName;
 use crate::region::Hold;
 use crate::store::ledger;
 use crate::supervisor::jobs::context::Context;
-use crate::supervisor::tasks::Tasks;
+use crate::supervisor::jobs::{Jobs, Report};
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
-/// Report of holds: those of these regions, which were to be put on record on this disk, are there, or are not.
-pub(in crate::supervisor) struct Report {
-    disk: Uuid,
-    tried: BTreeSet<RegionName>,
-    done: bool,
-}
-
 /// Holds that are on their way to the record.
-pub(in crate::supervisor) struct Holds {
+#[derive(Default)]
+pub(super) struct Holds {
     /// Some are being put there.
     recording: bool,
-    tasks: Tasks<Report>,
 }
 
-impl Holds {
-    /// Begin with none that is being put on record.
-    pub(in crate::supervisor) fn new(tasks: Tasks<Report>) -> Self {
-        Self { recording: false, tasks }
-    }
-
+impl Jobs {
     /// Put a region on hold: at once here, and durably as soon as the disk has it.
-    pub(in crate::supervisor) fn hold(&mut self, name: RegionName, hold: Hold, facts: &mut Facts, context: &Context) {
+    pub(in crate::supervisor) fn hold(&mut self, name: RegionName, hold: Hold, facts: &mut Facts) {
         tracing::error!(REGION = %name, "{name} is held: {}", hold.why);
         facts.holding.insert(name, hold);
-        self.record(facts, context);
+        self.record_holds(facts);
     }
 
     /// Write the holds into the ledger that are not there yet.
-    pub(in crate::supervisor) fn record(&mut self, facts: &Facts, context: &Context) {
+    pub(in crate::supervisor) fn record_holds(&mut self, facts: &Facts) {
         let (new, Some(disk)) = (unrecorded(facts), facts.disk.as_ref().and_then(identity)) else { return };
         // A disk that hangs is not asked for more and more.
-        if new.is_empty() || self.recording {
+        if new.is_empty() || self.holds.recording {
             return;
         }
-        self.recording = true;
-        let context = context.on(disk);
+        self.holds.recording = true;
+        let context = self.context.on(disk);
         let tried: BTreeSet<_> = new.keys().cloned().collect();
-        let held = move |done| Some(Report { disk, tried, done });
+        let held = move |done| Some(Report::Held { disk, tried, done });
         let lost = held.clone();
-        self.tasks.run(move |_| lost(false), async move {
+        self.context.tasks.run(move |_| lost(false), async move {
             let written = write_holds(&context, new).await;
             match &written {
                 Ok(()) => context.look_again().await,
@@ -62,16 +50,15 @@ impl Holds {
 
     /// Take the end of that writing. What came to be held meanwhile is put on record next; what was tried
     /// is not, whatever came of it: that waits for the next time that everything is tried again.
-    pub(in crate::supervisor) fn hear(
+    pub(in crate::supervisor) fn hear_holds(
         &mut self,
-        Report { disk, tried, done }: Report,
+        (disk, tried, done): (Uuid, &BTreeSet<RegionName>, bool),
         facts: &Facts,
-        context: &Context,
     ) {
-        self.recording = false;
+        self.holds.recording = false;
         let more = unrecorded(facts).keys().any(|name| !tried.contains(name));
         if facts.disk.as_ref().and_then(identity) != Some(disk) || (done && more) {
-            self.record(facts, context);
+            self.record_holds(facts);
         }
     }
 }
@@ -131,37 +118,36 @@ mod tests {
             }
             disk
         };
-        let record =
-            |supervisor: &mut Supervisor| supervisor.holds.record(&supervisor.facts, supervisor.jobs.context());
+        let record = |supervisor: &mut Supervisor| supervisor.jobs.record_holds(&supervisor.facts);
         let hold = |supervisor: &mut Supervisor, index: usize| {
             supervisor.facts.holding.insert(names[index].clone(), of_a_crash_loop());
             record(supervisor);
         };
         let heard = |done: bool, tried: &[usize]| {
             let tried: BTreeSet<_> = tried.iter().map(|index| names[*index].clone()).collect();
-            Report { disk: uuid, tried, done }.into()
+            Report::Held { disk: uuid, tried, done }.into()
         };
         supervisor.see_disk(seen(1, &[]));
         hold(&mut supervisor, 0);
         assert!(
-            !supervisor.holds.recording && supervisor.facts.held(&names[0]).is_some(),
+            !supervisor.jobs.holds.recording && supervisor.facts.held(&names[0]).is_some(),
             "it is held, and not on record"
         );
         supervisor.see_disk(seen(2, &[0]));
         record(&mut supervisor);
-        assert!(supervisor.holds.recording);
+        assert!(supervisor.jobs.holds.recording);
         // It is written, and it is not there: that is no reason to write it once more at once, nor that it failed.
         for done in [true, false] {
             supervisor.hear(heard(done, &[0]));
-            assert!(!supervisor.holds.recording, "{done}");
+            assert!(!supervisor.jobs.holds.recording, "{done}");
         }
         // Another one came to be held meanwhile, of a region that is on record, or is not.
         hold(&mut supervisor, 1);
-        supervisor.holds.recording = true;
+        supervisor.jobs.holds.recording = true;
         supervisor.hear(heard(true, &[0]));
-        assert!(!supervisor.holds.recording);
+        assert!(!supervisor.jobs.holds.recording);
         supervisor.see_disk(seen(3, &[0, 1]));
         supervisor.hear(heard(true, &[0]));
-        assert!(supervisor.holds.recording);
+        assert!(supervisor.jobs.holds.recording);
     }
 }
