@@ -16,6 +16,7 @@
 //! | [`names`], [`region`], [`source`], [`port_map`], [`config`], [`programs`], [`check`], [`clean`], [`size`], [`span`], [`lived`], [`times`], [`screen`], [`table`], [`wire`], [`protocol`] | the nouns: what things are called and what they look like. Pure |
 //! | [`api`] | the table of operations, which routing, the supervisor and its clients read. Pure |
 //! | [`decide`] | from intent and facts to actions and a verdict. Pure |
+//! | [`page`] | what a sled says of itself, as a document for people. Pure |
 //! | [`systemd`] | unit names, drop-ins, D-Bus proxies |
 //! | [`kernel`] | questions to the kernel: sockets, connections, processes, ports |
 //! | [`store`] | the files of the data disk and of the machine's memory |
@@ -59,6 +60,7 @@ pub mod logging;
 pub mod names;
 pub mod nbd;
 pub mod observe;
+pub mod page;
 pub mod port_map;
 pub mod programs;
 pub mod progress;

@@ -257,6 +257,10 @@ impl Operation {
 operations! {
     /// Tell whether the supervisor's loop turns.
     Health {} = GET "/healthz", Anyone, Published, Short, Text "text";
+    /// Show the sled to a person, as a page that follows what happens.
+    ShowPage {} = GET "/", Anyone, Published, Short, Html "page";
+    /// Explain every condition to a person; each has its code as its anchor.
+    ExplainConditions {} = GET "/checks", Anyone, Published, Short, Html "page";
     /// Show everything about the sled.
     ShowSled {} = GET "/v1/sled", Anyone, Published, Short, Json "Sled";
     /// Show all volumes in short.

@@ -24,6 +24,8 @@ pub struct Bulletin {
     pub storage: Body,
     /// Body of `/v1/maintenance`.
     pub maintenance: Body,
+    /// Page at `/`.
+    pub page: Body,
     /// Jobs that are remembered, every one.
     pub jobs: Arc<BTreeMap<u64, wire::Job>>,
     /// Last events, the oldest first.

@@ -5,6 +5,7 @@ mod answer;
 mod door;
 mod intake;
 mod origin;
+mod people;
 mod published;
 mod route;
 mod seats;

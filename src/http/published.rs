@@ -2,6 +2,7 @@
 //! something else is published.
 
 use super::answer::{Answer, bulletin, error, json, ready};
+use super::people;
 use crate::api::{Held, JobId, Media, Operation};
 use crate::desk::Handle;
 use crate::desk::bulletin::{Bulletin, Page};
@@ -39,6 +40,8 @@ impl Wait {
 pub(super) async fn answer(handle: &Handle, operation: &Operation, end: End) -> Answer {
     match operation {
         Operation::Health {} => latest(handle, |_| health(handle)),
+        Operation::ShowPage {} => people::page(handle.bulletins.borrow().as_deref()),
+        Operation::ExplainConditions {} => people::explanations(),
         Operation::ShowVolume { volume: name, wait, revision } => match Wait::new(*wait, *revision) {
             Ok(wait) => volume(handle, name, wait, end).await,
             Err(why) => error(why),

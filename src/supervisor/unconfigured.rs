@@ -6,8 +6,10 @@ use crate::api::Operation;
 use crate::config::{Configuration, Texts};
 use crate::config_dir;
 use crate::desk::answer::Answer;
+use crate::desk::body::Body;
 use crate::desk::bulletin::Bulletin;
 use crate::desk::request::{Request, Wish};
+use crate::page;
 use crate::source::Fault;
 use crate::store::in_force::Choice;
 use crate::supervisor::Line;
@@ -91,7 +93,12 @@ async fn look(dir: &Path) -> Result<(Configuration, Texts), Vec<Fault>> {
 }
 
 fn publish(line: &Line, faults: &[Fault]) {
-    let bulletin = Bulletin { broken: Some(wire::Error::config_invalid(faults)), ..Bulletin::default() };
+    let why = wire::Error::config_invalid(faults);
+    let page = Body::of({
+        let why = why.clone();
+        move || page::refused(&why).into()
+    });
+    let bulletin = Bulletin { broken: Some(why), page, ..Bulletin::default() };
     line.publish.send_replace(Some(Arc::new(bulletin)));
 }
 

@@ -29,7 +29,7 @@ const LAYERS: [&[&str]; 15] = [
     &["port_map"],
     &["config", "programs"],
     &["wire", "systemd"],
-    &["api", "decide", "explain", "update", "progress"],
+    &["api", "decide", "explain", "page", "update", "progress"],
     &["kernel"],
     &["config_dir", "desk"],
     &["store", "appliance"],
@@ -41,8 +41,9 @@ const LAYERS: [&[&str]; 15] = [
 ];
 
 /// What must do no I/O of its own.
-const PURE: [&str; 39] = [
+const PURE: [&str; 40] = [
     "api",
+    "page",
     "clean",
     "lived",
     "times",

@@ -11,8 +11,9 @@ use crate::decide::verdict::Verdict;
 use crate::desk::Publish;
 use crate::desk::body::{Body, body};
 use crate::desk::bulletin::{Bulletin, pages};
-use crate::names::{RegionName, SledName, VolumeName};
+use crate::names::{RegionName, VolumeName};
 use crate::store::since::Since as Told;
+use crate::supervisor::publish::page_view::{self, Published};
 use crate::supervisor::publish::since::Memory;
 use crate::supervisor::publish::storage_view::{holder, storage, storage_detail, uuid};
 use crate::supervisor::tasks::run_unheard;
@@ -128,20 +129,32 @@ impl Publisher {
         let sled = self.sled(facts, &checks, now);
         let ready = sled.volumes.iter().filter(|volume| volume.ready).count();
         self.status = Some(status_line(ready, &sled));
-        let (storage, maintenance) = (storage_detail(&self.config, facts), facts.maintenance.clone());
+        let (storage, maintenance) = (Arc::new(storage_detail(&self.config, facts)), facts.maintenance.clone());
         let sled = Arc::new(sled);
+        let elsewhere = page_view::elsewhere(&self.config, &sled);
+        let (events, days) = (Arc::default(), Arc::default());
+        let published = Published {
+            sled: sled.clone(),
+            storage: storage.clone(),
+            jobs: jobs.clone(),
+            elsewhere: elsewhere.clone(),
+            days: Arc::clone(&days),
+            events: Arc::clone(&events),
+        };
+        let page = page_view::page(&self.config, facts, published);
         let whole = sled.clone();
         let bulletin = Bulletin {
             volumes: pages(&sled),
-            elsewhere: self.elsewhere(),
+            elsewhere,
             whole: Some(sled.clone()),
             brief: Body::of(move || body(&whole.brief())),
             sled: Body::of(move || body(&*sled)),
-            storage: Body::of(move || body(&storage)),
+            storage: Body::of(move || body(&*storage)),
             maintenance: Body::of(move || body(&maintenance)),
+            page,
             jobs: jobs.clone(),
-            events: Arc::default(),
-            days: Arc::default(),
+            events,
+            days,
             known: self.known(),
             names: self.config.names.iter().cloned().collect(),
             broken: None,
@@ -321,18 +334,6 @@ impl Publisher {
         let hosts = map.volumes.values().flat_map(|volume| &volume.hosts).chain(map.hosts.values());
         let attached = self.volumes.values().flat_map(|volume| &volume.attached).map(|host| &host.address);
         hosts.chain(map.sleds.values().map(|sled| &sled.address)).chain(attached).copied().collect()
-    }
-
-    fn elsewhere(&self) -> BTreeMap<VolumeName, Vec<SledName>> {
-        let others = self.config.map.volumes.iter().filter(|(name, _)| !self.volumes.contains_key(name));
-        others
-            .map(|(name, volume)| {
-                let mut sleds: Vec<_> = volume.regions.iter().map(|region| region.sled.clone()).collect();
-                sleds.sort();
-                sleds.dedup();
-                (name.clone(), sleds)
-            })
-            .collect()
     }
 
     fn sled(&self, facts: &Facts, checks: &[wire::Check], now: Timestamp) -> wire::Sled {
