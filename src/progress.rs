@@ -139,6 +139,16 @@ impl Progress {
     }
 }
 
+/// Estimate how long a step takes yet, of which so much was done in this time; `None` while that says nothing.
+pub fn estimate(took: Duration, done: u64, left: u64) -> Option<Duration> {
+    const LEAST: Duration = Duration::from_secs(2);
+    if took < LEAST || done == 0 || left == 0 {
+        return None;
+    }
+    // Both counts are far below what a float tells apart.
+    Some(took.mul_f64(left as f64 / done as f64))
+}
+
 /// The first word that is one of those.
 async fn heard(
     answers: &mut watch::Receiver<Option<(u64, Word)>>,
@@ -223,6 +233,15 @@ mod tests {
             Some(no(Refusal::SiblingDown))
         );
         assert_eq!(began.elapsed(), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn what_is_left_takes_as_long_as_what_was_done() {
+        let seconds = Duration::from_secs;
+        assert_eq!(estimate(seconds(10), 25, 75), Some(seconds(30)));
+        for (took, done, left) in [(1, 1, 1), (10, 0, 100), (10, 100, 0)] {
+            assert_eq!(estimate(seconds(took), done, left), None);
+        }
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! Terminal: the one place in which programs print. Their words may have those of strangers in them, and are made
 //! harmless here, whatever was done before. Painted only where there is a terminal that shows it.
 
+mod live;
+
+pub use live::{Happening, Live};
+
 use crate::clean;
 use crate::screen::Screen;
 use rustix::fd::AsFd;
@@ -10,6 +14,16 @@ use std::io::{self, IsTerminal, Write};
 /// The screen that standard output is shown on, if it is a terminal.
 pub fn screen() -> Screen {
     Screen { columns: columns(&io::stdout()), wide: false }
+}
+
+/// Tell whether somebody looks at standard output.
+pub fn is_watched() -> bool {
+    io::stdout().is_terminal()
+}
+
+/// Tell whether nothing is painted on standard output.
+fn is_plain() -> bool {
+    anstream::AutoStream::choice(&io::stdout()) == anstream::ColorChoice::Never
 }
 
 /// The columns of a terminal.
@@ -54,24 +68,4 @@ pub fn yaml<T: Serialize + ?Sized>(value: &T) -> io::Result<()> {
 pub fn note(text: &str) {
     let screen = Screen { columns: columns(&io::stderr()), wide: false };
     _ = writeln!(anstream::stderr(), "{}", screen.fold(&clean::page(text)));
-}
-
-/// Draw a screen anew, from its first line on and not blinking where nothing has changed.
-///
-/// # Errors
-/// The screen cannot be written on standard output.
-pub fn draw(page: &str) -> io::Result<()> {
-    const HOME: &str = "\x1b[H";
-    const REST_OF_LINE: &str = "\x1b[K";
-    const REST_OF_SCREEN: &str = "\x1b[J";
-    // What moves the cursor is written whether or not there is colour.
-    let plain = anstream::AutoStream::choice(&io::stdout()) == anstream::ColorChoice::Never;
-    let shown = |line: &str| match clean::page(line) {
-        line if plain => anstream::adapter::strip_str(&line).to_string(),
-        line => line.into_owned(),
-    };
-    let lines: Vec<_> = page.lines().map(|line| format!("{}{REST_OF_LINE}\n", shown(line))).collect();
-    let mut out = io::stdout().lock();
-    write!(out, "{HOME}{}{REST_OF_SCREEN}", lines.concat())?;
-    out.flush()
 }

@@ -3,7 +3,7 @@
 use super::client::Client;
 use super::failure::Failure;
 use super::print::{Output, ago};
-use super::view::{View, show};
+use super::view::{View, Watch, show};
 use crate::check::Severity;
 use crate::screen::Screen;
 use crate::table::Tone;
@@ -13,12 +13,15 @@ use serde::Serialize;
 
 /// List every condition that holds, with cause and remedy.
 #[derive(Debug, Args)]
-pub(super) struct ChecksCommand;
+pub(super) struct ChecksCommand {
+    #[command(flatten)]
+    watch: Watch,
+}
 
 impl ChecksCommand {
     /// List the conditions; `Ok(false)` if the sled is not well.
     pub(super) async fn run(&self, client: &Client, output: Output) -> Result<bool, Failure> {
-        show(self, client, output).await
+        show(self, client, output, self.watch).await
     }
 }
 

@@ -8,18 +8,18 @@ use crate::appliance;
 use crate::check::Code;
 use crate::config_dir;
 use crate::port_map::HTTP_PORT;
+use crate::screen::Screen;
 use crate::table::Tone;
-use crate::terminal;
+use crate::terminal::{self, Happening, Live};
 use crate::update::release::Release;
 use clap::Args;
 use jiff::Timestamp;
 use std::fmt::Write as _;
-use std::io::{self, BufRead, IsTerminal};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
-use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::timeout;
 
 /// Time between two drawings of the screen.
 const DRAW_POLL: Duration = Duration::from_secs(5);
@@ -35,42 +35,30 @@ pub(super) struct ConsoleCommand {
 impl ConsoleCommand {
     /// Show the screen until it is ended, or once where there is none.
     pub(super) async fn run(&self, client: &Client) -> Result<bool, Failure> {
-        let live = !self.once && io::stdout().is_terminal();
-        let mut lines = if live { Some(lines()) } else { None };
+        if self.once || !terminal::is_watched() {
+            let page = page(client, terminal::screen()).await;
+            terminal::out(&terminal::screen().fold(&page))?;
+            return Ok(true);
+        }
+        let mut live = Live::begin()?;
         loop {
-            let page = page(client).await;
-            if !live {
-                terminal::out(&page)?;
-                return Ok(true);
-            }
-            terminal::draw(&page)?;
-            let next = Instant::now() + DRAW_POLL;
-            // Cancelling either loses nothing: the one is a clock, the other a channel.
-            let pressed = tokio::select! {
-                () = sleep_until(next) => false,
-                Some(()) = async { lines.as_mut()?.recv().await } => true,
-            };
-            if pressed && !is_configured() {
-                return set_up();
+            live.draw(&page(client, terminal::screen()).await, &below(Timestamp::now()))?;
+            match until_drawn_again(&mut live).await {
+                Happening::End => return Ok(true),
+                Happening::Key(b'\n' | b'\r') if !is_configured() => {
+                    // The setup's questions follow: their answers are not for this reader.
+                    drop(live);
+                    return set_up();
+                }
+                Happening::Key(_) | Happening::Resized => {}
             }
         }
     }
 }
 
-/// Listen for Enter. Reading a terminal cannot be cancelled: a thread of its own does it.
-fn lines() -> mpsc::Receiver<()> {
-    let (pressed, lines) = mpsc::channel(1);
-    std::thread::spawn(move || {
-        for _ in io::stdin().lock().lines().map_while(Result::ok) {
-            if is_configured() {
-                continue;
-            }
-            // The setup's questions follow: their answers are not for this reader.
-            _ = pressed.blocking_send(());
-            return;
-        }
-    });
-    lines
+/// Wait until it is time to draw the screen again, or something happens before.
+async fn until_drawn_again(live: &mut Live) -> Happening {
+    timeout(DRAW_POLL, live.happening()).await.unwrap_or(Happening::Resized)
 }
 
 fn is_configured() -> bool {
@@ -79,7 +67,6 @@ fn is_configured() -> bool {
 
 /// Ask the questions of a setup, and boot into the answers.
 fn set_up() -> Result<bool, Failure> {
-    terminal::draw("")?;
     let this = std::env::current_exe()?;
     if Command::new(this).arg("setup").status()?.success() {
         Command::new("systemctl").arg("reboot").status()?;
@@ -89,17 +76,15 @@ fn set_up() -> Result<bool, Failure> {
     Ok(true)
 }
 
-async fn page(client: &Client) -> String {
+async fn page(client: &Client, screen: Screen) -> String {
     let release = Release::read(Path::new("/")).ok();
-    let mut out = format!("{}\n\n", heading(release.as_ref()));
+    let mut out = format!("{}\n", heading(release.as_ref()));
+    out += &not_taken_over();
     match client.sled().await {
         Ok(sled) => {
-            out += &status::text(&sled, terminal::screen());
-            _ = writeln!(
-                out,
-                "\n  hosts ask  http://{}/v1/volumes/VOLUME",
-                (std::net::SocketAddr::new(sled.address, HTTP_PORT))
-            );
+            let at = SocketAddr::new(sled.address, HTTP_PORT);
+            let hosts = format!("  hosts ask http://{at}/v1/volumes/VOLUME\n");
+            out += &status::headline_first(&sled, &hosts, screen);
         }
         Err(_) if !is_configured() => out += &unconfigured(),
         Err(Failure::Refused(error)) if error.code == Code::ConfigInvalid => {
@@ -110,14 +95,21 @@ async fn page(client: &Client) -> String {
             _ = writeln!(out, "{}\n    {}", Tone::Bad.paint(&error.message), error.remedy);
         }
     }
-    if let Some(taken) = appliance::taken().filter(|taken| !taken.refused.is_empty()) {
-        out += &format!("\n{}\n", Tone::Bad.paint("What the CONFIG partition says was not taken over:"));
-        for fault in &taken.refused {
-            _ = writeln!(out, "  {fault}");
-        }
+    out
+}
+
+/// Say what is wrong with what the CONFIG partition brought, if it was not taken over.
+fn not_taken_over() -> String {
+    let Some(taken) = appliance::taken().filter(|taken| !taken.refused.is_empty()) else { return String::new() };
+    let mut out = format!("{}\n", Tone::Bad.paint("What the CONFIG partition says was not taken over:"));
+    for fault in &taken.refused {
+        _ = writeln!(out, "  {fault}");
     }
-    let now = Timestamp::now().strftime("%Y-%m-%d %H:%M:%S UTC");
-    out + &format!("\n{now}\n")
+    out
+}
+
+fn below(now: Timestamp) -> String {
+    Tone::Faint.paint(&now.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
 }
 
 fn heading(release: Option<&Release>) -> String {

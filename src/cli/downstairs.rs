@@ -6,7 +6,7 @@ use super::neighbours::{Doors, Elsewhere};
 use super::orders;
 use super::print::{Output, or_dash};
 use super::region;
-use super::view::{View, show};
+use super::view::{View, Watch, show};
 use crate::api::{Operation, Program};
 use crate::screen::Screen;
 use crate::table::{Table, column, plain};
@@ -19,7 +19,10 @@ use std::path::{Path, PathBuf};
 
 /// Show which downstairs program each region runs, or roll another one over all of them.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct DownstairsCommand {
+    #[command(flatten)]
+    watch: Watch,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -35,7 +38,7 @@ impl DownstairsCommand {
         if let Some(Command::Upgrade(upgrade)) = &self.command {
             return upgrade.run(client, output).await;
         }
-        show(self, client, output).await
+        show(self, client, output, self.watch).await
     }
 }
 

@@ -24,6 +24,9 @@ pub(super) enum Failure {
     /// Supervisor that ended under way: what becomes of the job is not known.
     #[error("the supervisor ended while it was at it; what has become of it: sledctl jobs")]
     Gone,
+    /// Interrupt by whoever followed these jobs: they go on.
+    #[error("{}", left(.0))]
+    Left(Vec<u64>),
     /// Failure on the way, of this machine.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -53,7 +56,23 @@ impl Failure {
             Self::Gone => {
                 Error::new(Refusal::Unreachable, self.to_string(), "systemctl status sledd.service; then: sledctl jobs")
             }
+            Self::Left(jobs) => Error::new(Refusal::Failed, self.to_string(), next(jobs)),
             Self::Io(why) => Error::new(Refusal::Failed, why.to_string(), "see journalctl -u sledd"),
         }
+    }
+}
+
+fn left(jobs: &[u64]) -> String {
+    match jobs {
+        [] => "interrupted; what was asked for goes on".into(),
+        [job] => format!("job {job} goes on"),
+        jobs => format!("jobs {} go on", jobs.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")),
+    }
+}
+
+fn next(jobs: &[u64]) -> String {
+    match jobs {
+        [job] => format!("to follow it again: sledctl jobs follow {job}; to end it: sledctl jobs cancel {job}"),
+        _ => "to see them: sledctl jobs; to follow one again: sledctl jobs follow JOB".into(),
     }
 }

@@ -5,7 +5,7 @@ use super::failure::Failure;
 use super::neighbours::Elsewhere;
 use super::orders;
 use super::print::{Output, ago, or_dash, print};
-use super::view::{self, View};
+use super::view::{self, View, Watch};
 use crate::api::{JobId, Operation};
 use crate::screen::Screen;
 use crate::table::{Table, Tone, column, plain};
@@ -17,7 +17,10 @@ use std::fmt::Write as _;
 
 /// List the jobs, show or cancel one.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct JobsCommand {
+    #[command(flatten)]
+    watch: Watch,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -33,7 +36,7 @@ impl JobsCommand {
     /// List the jobs, or see to one of them.
     pub(super) async fn run(&self, client: &Client, output: Output) -> Result<bool, Failure> {
         match &self.command {
-            None => view::show(self, client, output).await,
+            None => view::show(self, client, output, self.watch).await,
             Some(Command::Show(show)) => show.run(client, output).await,
             Some(Command::Follow(follow)) => follow.run(client, output).await,
             Some(Command::Cancel(cancel)) => cancel.run(client, output).await,
@@ -66,11 +69,13 @@ impl View for JobsCommand {
 struct Show {
     /// Its number.
     id: u64,
+    #[command(flatten)]
+    watch: Watch,
 }
 
 impl Show {
     async fn run(&self, client: &Client, output: Output) -> Result<bool, Failure> {
-        view::show(self, client, output).await
+        view::show(self, client, output, self.watch).await
     }
 }
 

@@ -3,7 +3,7 @@
 use super::client::Client;
 use super::failure::Failure;
 use super::print::{Output, print};
-use super::view::{self, View};
+use super::view::{self, View, Watch};
 use crate::api::{Choice, Operation, Sentence};
 use crate::screen::Screen;
 use crate::span::Span;
@@ -67,11 +67,14 @@ impl Off {
 
 /// Show whether, since when and until when.
 #[derive(Debug, Args)]
-pub(super) struct Show;
+pub(super) struct Show {
+    #[command(flatten)]
+    watch: Watch,
+}
 
 impl Show {
     async fn run(&self, client: &Client, output: Output) -> Result<bool, Failure> {
-        view::show(self, client, output).await
+        view::show(self, client, output, self.watch).await
     }
 }
 

@@ -15,7 +15,7 @@
 //!
 //! Exit codes: 0 done and well, 1 failed, 2 wrong usage, 3 done but not well (a blocking
 //! condition is shown, or a change that interrupts hosts or needs a restart), 4 the supervisor
-//! cannot be reached, or ended while it was at it.
+//! cannot be reached, or ended while it was at it; 130 interrupted while a job was followed, which goes on.
 
 mod checks;
 mod client;
@@ -66,6 +66,8 @@ use volume::VolumeCommand;
 const NOT_WELL: u8 = 3;
 /// Exit code of a command whose supervisor cannot be reached.
 const UNREACHABLE: u8 = 4;
+/// Exit code of a command that was interrupted, as shells have it.
+const INTERRUPTED: u8 = 130;
 
 const EXIT_CODES: &str = "Exit codes: 0 done and well, 1 failed, 2 wrong usage, 3 done but not well, \
                           4 the supervisor cannot be reached.";
@@ -165,7 +167,11 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         Err(Failure::Io(why)) if why.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(failure) => {
             report(&failure, output);
-            ExitCode::from(if matches!(failure, Failure::Unreachable(..) | Failure::Gone) { UNREACHABLE } else { 1 })
+            ExitCode::from(match failure {
+                Failure::Unreachable(..) | Failure::Gone => UNREACHABLE,
+                Failure::Left(_) => INTERRUPTED,
+                _ => 1,
+            })
         }
     }
 }

@@ -7,13 +7,17 @@ use super::print::Output;
 use crate::api::{Held, JobId, Operation};
 use crate::clean;
 use crate::names::RegionName;
+use crate::progress::estimate;
+use crate::span::Span;
 use crate::terminal;
 use crate::wire::{Error, ErrorCode, Granted, Job, JobKind, JobState, Refusal};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::io::{self, IsTerminal};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -59,6 +63,26 @@ impl Outcome {
     }
 }
 
+/// Jobs that are followed, by their numbers.
+type Followed = Arc<Mutex<BTreeSet<u64>>>;
+
+/// Do this until it is done or somebody interrupts it: then the jobs that are followed go on.
+async fn unless_interrupted(
+    followed: &Followed,
+    done: impl Future<Output = Result<bool, Failure>>,
+) -> Result<bool, Failure> {
+    let mut interrupted = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        done = done => done,
+        _ = interrupted.recv() => Err(Failure::Left(locked(followed).iter().copied().collect())),
+    }
+}
+
+/// Lock the numbers; whoever has panicked with them has left them whole.
+fn locked(followed: &Followed) -> MutexGuard<'_, BTreeSet<u64>> {
+    followed.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Ask for everything and wait for the end; `Ok(true)` if all of it was done. An order that is refused does not keep
 /// the others from being asked for.
 pub(super) async fn carry_out(
@@ -66,6 +90,17 @@ pub(super) async fn carry_out(
     doors: &Doors,
     orders: Vec<Order>,
     output: Output,
+) -> Result<bool, Failure> {
+    let followed = Followed::default();
+    unless_interrupted(&followed, ask_and_watch(client, doors, orders, output, &followed)).await
+}
+
+async fn ask_and_watch(
+    client: &Client,
+    doors: &Doors,
+    orders: Vec<Order>,
+    output: Output,
+    followed: &Followed,
 ) -> Result<bool, Failure> {
     let bars = bars(output);
     let doors = Arc::new(doors.clone());
@@ -76,10 +111,11 @@ pub(super) async fn carry_out(
             asked = Err(Failure::Refused(failure.error()));
             unreached.push(failure);
         }
-        let (client, doors, bar) = (client.clone(), doors.clone(), bar(&bars, &order.region.to_string()));
+        let (client, doors, followed) = (client.clone(), doors.clone(), followed.clone());
+        let mut bar = Bar::new(&bars, &order.region.to_string());
         watching.spawn(async move {
-            let outcome = watch(&client, &doors, order.region, asked, &bar).await;
-            bar.finish_and_clear();
+            let outcome = watch(&client, &doors, order.region, asked, &mut bar, &followed).await;
+            bar.shown.finish_and_clear();
             outcome
         });
     }
@@ -116,12 +152,23 @@ fn all_done(outcomes: &[Outcome]) -> Result<bool, Failure> {
 
 /// Follow one job that is not a single region's.
 pub(super) async fn follow(client: &Client, doors: &Doors, granted: Granted, output: Output) -> Result<bool, Failure> {
+    let followed = Followed::default();
+    unless_interrupted(&followed, follow_one(client, doors, granted, output, &followed)).await
+}
+
+async fn follow_one(
+    client: &Client,
+    doors: &Doors,
+    granted: Granted,
+    output: Output,
+    followed: &Followed,
+) -> Result<bool, Failure> {
     let bars = bars(output);
     let Granted::Job(job) = &granted else { return Ok(true) };
     let (region, kind) = (job.region.clone(), job.kind);
-    let bar = bar(&bars, kind.as_str());
-    let outcome = watch(client, doors, region, Ok(granted), &bar).await?;
-    bar.finish_and_clear();
+    let mut bar = Bar::new(&bars, &format!("{} {region}", kind.as_str()));
+    let outcome = watch(client, doors, region, Ok(granted), &mut bar, followed).await?;
+    bar.shown.finish_and_clear();
     let text = |outcome: &Outcome| match (&outcome.error, &outcome.job) {
         (None, Some(job)) => format!("{}: {}\n", kind.as_str(), job.step),
         _ => String::new(),
@@ -143,7 +190,8 @@ async fn watch(
     doors: &Doors,
     region: RegionName,
     asked: Result<Granted, Failure>,
-    bar: &ProgressBar,
+    bar: &mut Bar,
+    followed: &Followed,
 ) -> Result<Outcome, Failure> {
     let mut outcome = Outcome { region, already_there: None, job: None, error: None };
     let mut job = match asked {
@@ -152,12 +200,13 @@ async fn watch(
         // The supervisor may be there again for the next one.
         Err(failure) => return Ok(Outcome { error: Some(failure.error()), ..outcome }),
     };
+    locked(followed).insert(job.id);
     let mut neighbours = Neighbours::new(doors);
     // The answer is held until the end where nobody watches.
-    let hold = if bar.is_hidden() { JOB_HOLD } else { JOB_POLL };
+    let hold = if bar.shown.is_hidden() { JOB_HOLD } else { JOB_POLL };
     let shown = Operation::ShowJob { id: JobId(job.id), wait: Some(Held(hold)), revision: None, asks: true };
     while job.state == JobState::Running {
-        show(bar, &job);
+        bar.show(&job);
         if let Some(ask) = &job.asks {
             neighbours.answer(client, job.id, ask).await;
         }
@@ -167,6 +216,7 @@ async fn watch(
             Err(failure) => return Ok(Outcome { error: Some(failure.error()), job: Some(job), ..outcome }),
         };
     }
+    locked(followed).remove(&job.id);
     let cancelled =
         || Error::new(Refusal::Cancelled, format!("{}: cancelled; everything is as it was", job.region), "ask again");
     outcome.error = job.error.clone().or_else(|| (job.state == JobState::Cancelled).then(cancelled));
@@ -183,20 +233,56 @@ fn bars(output: Output) -> MultiProgress {
     bars
 }
 
-fn bar(bars: &MultiProgress, name: &str) -> ProgressBar {
-    let bar = bars.add(ProgressBar::new(0));
-    if let Ok(style) = ProgressStyle::with_template("{prefix:20} {bar:30} {msg}") {
-        bar.set_style(style);
-    }
-    bar.set_prefix(name.to_owned());
-    bar
+/// Bar of one job: the step that it is at, how much of that is done, and how long it may take yet.
+struct Bar {
+    shown: ProgressBar,
+    /// Step that it was at, since when, and how much of it was done then.
+    step: (String, Instant, u64),
 }
 
-fn show(bar: &ProgressBar, job: &Job) {
-    let (done, total) = job.progress.map_or((0, 1), |progress| (progress.done, progress.total));
-    bar.set_length(total);
-    bar.set_position(done);
-    bar.set_message(clean::line(&job.step).into_owned());
+impl Bar {
+    fn new(bars: &MultiProgress, name: &str) -> Self {
+        let shown = bars.add(ProgressBar::new(0));
+        if let Ok(style) = ProgressStyle::with_template("{prefix:20} {bar:20} {wide_msg}") {
+            shown.set_style(style);
+        }
+        shown.set_prefix(name.to_owned());
+        Self { shown, step: (String::new(), Instant::now(), 0) }
+    }
+
+    fn show(&mut self, job: &Job) {
+        let (done, total) = job.progress.map_or((0, 1), |progress| (progress.done, progress.total));
+        if self.step.0 != job.step {
+            self.step = (job.step.clone(), Instant::now(), done);
+        }
+        let (_, began, before) = &self.step;
+        let left = estimate(began.elapsed(), done.saturating_sub(*before), total.saturating_sub(done));
+        self.shown.set_length(total);
+        self.shown.set_position(done);
+        self.shown.set_message(said(job, left));
+    }
+}
+
+/// Say what a job does, how much of it is done, and how long it may take yet.
+fn said(job: &Job, left: Option<Duration>) -> String {
+    let mut said = clean::line(&job.step).into_owned();
+    if let Some(progress) = job.progress.filter(|progress| progress.total > 0) {
+        said += &format!(" {} %", u128::from(progress.done) * 100 / u128::from(progress.total));
+    }
+    if let Some(left) = left {
+        said += &format!(", about {} left", Span::seconds(rough(left.as_secs())));
+    }
+    said
+}
+
+/// Round a guess at a number of seconds: nobody knows more of it.
+fn rough(seconds: u64) -> u64 {
+    match seconds {
+        0..=1 => 1,
+        2..90 => seconds,
+        90..5400 => seconds.div_ceil(60) * 60,
+        _ => seconds.div_ceil(3600) * 3600,
+    }
 }
 
 fn say(outcome: &Outcome) -> io::Result<()> {
@@ -245,6 +331,19 @@ mod tests {
                 _ = stream.write_all(format!("{head}{body}").as_bytes()).await;
             }
         }
+    }
+
+    #[test]
+    fn a_bar_says_how_much_is_done_and_how_long_it_may_take() {
+        let job: Job = serde_json::from_value(serde_json::json!({"id": 7, "kind": "create", "region": "pve-0",
+            "state": "running", "step": "reserving blocks", "progress": {"done": 25, "total": 100}, "cancellable": true,
+            "error": null, "asked": "2026-01-01T00:00:00Z", "took_ms": null}))
+        .unwrap();
+        let said = |seconds: Option<u64>| said(&job, seconds.map(Duration::from_secs));
+        assert_eq!(said(None), "reserving blocks 25 %");
+        assert_eq!(said(Some(30)), "reserving blocks 25 %, about 30 s left");
+        assert_eq!(said(Some(100)), "reserving blocks 25 %, about 2 min left");
+        assert_eq!(said(Some(0)), "reserving blocks 25 %, about 1 s left");
     }
 
     #[tokio::test]

@@ -4,7 +4,7 @@ use super::checks;
 use super::client::Client;
 use super::failure::Failure;
 use super::print::{Output, ago};
-use super::view::{View, show};
+use super::view::{View, Watch, show};
 use super::volume;
 use crate::check::Severity;
 use crate::screen::Screen;
@@ -17,12 +17,15 @@ use std::fmt::Write as _;
 
 /// Show everything at a glance: network, storage, volumes, and what is wrong.
 #[derive(Debug, Args)]
-pub(super) struct StatusCommand;
+pub(super) struct StatusCommand {
+    #[command(flatten)]
+    watch: Watch,
+}
 
 impl StatusCommand {
     /// Show the sled; `Ok(false)` if it is not well.
     pub(super) async fn run(&self, client: &Client, output: Output) -> Result<bool, Failure> {
-        show(self, client, output).await
+        show(self, client, output, self.watch).await
     }
 }
 
@@ -52,15 +55,31 @@ impl View for StatusCommand {
 
 /// Write a sled's status.
 pub(super) fn text(sled: &Sled, screen: Screen) -> String {
-    let mut out = format!("{} {}: {}\n\n", Tone::Heading.paint(sled.sled.as_str()), sled.address, health(sled));
+    let checks = if sled.checks.is_empty() { String::new() } else { format!("\n{}", checks::glance(&sled.checks)) };
+    format!("{}\n{}\n{}{checks}", headline(sled), parts(sled), volume::table(&sled.brief(), screen))
+}
+
+/// Write a sled's status for a screen that may not have room for all of it: what is wrong stands at the top;
+/// `more` is said of it as well.
+pub(super) fn headline_first(sled: &Sled, more: &str, screen: Screen) -> String {
+    let blocking: Vec<_> = sled.checks.iter().filter(|check| check.severity == Severity::Blocking).cloned().collect();
+    let others: Vec<_> = sled.checks.iter().filter(|check| check.severity != Severity::Blocking).cloned().collect();
+    let part = |text: String| if text.is_empty() { text } else { text + "\n" };
+    let (first, last) = (part(checks::glance(&blocking)), checks::glance(&others));
+    let volumes = part(volume::table(&sled.brief(), screen));
+    format!("{}\n{first}{}{more}\n{volumes}{last}", headline(sled), parts(sled))
+}
+
+fn headline(sled: &Sled) -> String {
+    format!("{} {}: {}\n", Tone::Heading.paint(sled.sled.as_str()), sled.address, health(sled))
+}
+
+fn parts(sled: &Sled) -> String {
+    let mut out = String::new();
     _ = writeln!(out, "  network   {}", network(&sled.network));
     _ = writeln!(out, "  storage   {}", storage(&sled.storage));
     _ = writeln!(out, "  port map  {}", sled.port_map);
-    _ = writeln!(out, "  sledd     {}, up {}\n", sled.version, ago(sled.started));
-    out += &volume::table(&sled.brief(), screen);
-    if !sled.checks.is_empty() {
-        out += &format!("\n{}", checks::glance(&sled.checks));
-    }
+    _ = writeln!(out, "  sledd     {}, up {}", sled.version, ago(sled.started));
     out
 }
 

@@ -3,7 +3,7 @@
 use super::client::Client;
 use super::failure::Failure;
 use super::print::{Output, ago, print};
-use super::view::{View, show};
+use super::view::{View, Watch, show};
 use crate::api::Operation;
 use crate::screen::Screen;
 use crate::size::spoken;
@@ -13,11 +13,19 @@ use crate::wire::{DeletedRegion, Marked, StorageDetail, StoredRegion};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use std::fmt::Write as _;
+use std::time::Duration;
+use tokio::time::sleep;
 use uuid::Uuid;
+
+/// Time between two looks while it is watched: each has the supervisor look at everything that lies there.
+const DISK_POLL: Duration = Duration::from_secs(10);
 
 /// Show what takes the data disk: by region, and what lies in the trash.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct StorageCommand {
+    #[command(flatten)]
+    watch: Watch,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -33,7 +41,7 @@ impl StorageCommand {
         if let Some(Command::Init(init)) = &self.command {
             return init.run(client, output).await;
         }
-        show(self, client, output).await
+        show(self, client, output, self.watch).await
     }
 }
 
@@ -58,6 +66,10 @@ impl View for StorageCommand {
 
     fn is_well(&self, detail: &StorageDetail) -> bool {
         detail.storage.mounted
+    }
+
+    async fn change(&self, _: &Client, _: &StorageDetail) {
+        sleep(DISK_POLL).await;
     }
 }
 

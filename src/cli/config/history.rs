@@ -5,7 +5,7 @@ use crate::api::Operation;
 use crate::cli::client::Client;
 use crate::cli::failure::Failure;
 use crate::cli::print::Output;
-use crate::cli::view::{View, show};
+use crate::cli::view::{View, Watch, show};
 use crate::config::Kept;
 use crate::screen::Screen;
 use crate::table::Tone;
@@ -15,12 +15,15 @@ use serde::Serialize;
 
 /// List the last ten configurations that were in force.
 #[derive(Debug, Args)]
-pub(in crate::cli) struct History;
+pub(in crate::cli) struct History {
+    #[command(flatten)]
+    watch: Watch,
+}
 
 impl History {
     /// List the configurations, the last one first.
     pub(super) async fn run(&self, client: &Client, output: Output) -> Result<bool, Failure> {
-        show(self, client, output).await
+        show(self, client, output, self.watch).await
     }
 }
 

@@ -4,7 +4,7 @@ use super::of_this_sled;
 use crate::cli::client::Client;
 use crate::cli::failure::Failure;
 use crate::cli::print::{Output, ago, named, or_dash};
-use crate::cli::view::{View, show};
+use crate::cli::view::{View, Watch, show};
 use crate::screen::Screen;
 use crate::table::{Cell, Table, Tone, column, plain};
 use crate::wire::{Region, State};
@@ -13,12 +13,15 @@ use serde::Serialize;
 
 /// List the regions that the port map puts on this sled.
 #[derive(Debug, Args)]
-pub(in crate::cli) struct List;
+pub(in crate::cli) struct List {
+    #[command(flatten)]
+    watch: Watch,
+}
 
 impl List {
     /// List the regions; `Ok(false)` if one does not serve.
     pub(super) async fn run(&self, client: &Client, output: Output) -> Result<bool, Failure> {
-        show(self, client, output).await
+        show(self, client, output, self.watch).await
     }
 }
 

@@ -6,7 +6,7 @@ use crate::cli::checks;
 use crate::cli::client::Client;
 use crate::cli::failure::Failure;
 use crate::cli::print::{Output, or_dash};
-use crate::cli::view::{View, show};
+use crate::cli::view::{View, Watch, show};
 use crate::names::RegionName;
 use crate::screen::Screen;
 use crate::table::Tone;
@@ -21,12 +21,14 @@ use std::fmt::Write as _;
 pub(in crate::cli) struct Show {
     /// The region, VOLUME-INDEX.
     region: RegionName,
+    #[command(flatten)]
+    watch: Watch,
 }
 
 impl Show {
     /// Show the region; `Ok(false)` if it does not serve.
     pub(super) async fn run(&self, client: &Client, output: Output) -> Result<bool, Failure> {
-        show(self, client, output).await
+        show(self, client, output, self.watch).await
     }
 }
 

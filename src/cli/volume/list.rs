@@ -4,7 +4,7 @@ use crate::api::Operation;
 use crate::cli::client::Client;
 use crate::cli::failure::Failure;
 use crate::cli::print::Output;
-use crate::cli::view::{View, show};
+use crate::cli::view::{View, Watch, show};
 use crate::screen::Screen;
 use crate::size::spoken;
 use crate::table::{Cell, Table, Tone, column, plain};
@@ -14,12 +14,15 @@ use serde::Serialize;
 
 /// List the volumes that have a region on this sled.
 #[derive(Debug, Args)]
-pub(in crate::cli) struct List;
+pub(in crate::cli) struct List {
+    #[command(flatten)]
+    watch: Watch,
+}
 
 impl List {
     /// List the volumes; `Ok(false)` if one is not ready.
     pub(super) async fn run(&self, client: &Client, output: Output) -> Result<bool, Failure> {
-        show(self, client, output).await
+        show(self, client, output, self.watch).await
     }
 }
 

@@ -5,6 +5,7 @@ use crate::api::Operation;
 use crate::cli::client::Client;
 use crate::cli::failure::Failure;
 use crate::cli::print::Output;
+use crate::cli::view::Watch;
 use crate::names::VolumeName;
 use clap::Args;
 
@@ -20,7 +21,7 @@ impl Allow {
     pub(super) async fn run(&self, client: &Client, output: Output) -> Result<bool, Failure> {
         let Permit { volume, host } = &self.permit;
         let () = client.ask(&Operation::AllowHost { volume: volume.clone(), host: host.clone() }).await?;
-        Show { volume: volume.clone() }.run(client, output).await?;
+        Show { volume: volume.clone(), watch: Watch::default() }.run(client, output).await?;
         Ok(true)
     }
 }
@@ -36,7 +37,7 @@ impl Deny {
     pub(super) async fn run(&self, client: &Client, output: Output) -> Result<bool, Failure> {
         let Permit { volume, host } = &self.permit;
         let () = client.ask(&Operation::DenyHost { volume: volume.clone(), host: host.clone() }).await?;
-        Show { volume: volume.clone() }.run(client, output).await?;
+        Show { volume: volume.clone(), watch: Watch::default() }.run(client, output).await?;
         Ok(true)
     }
 }

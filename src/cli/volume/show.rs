@@ -1,9 +1,10 @@
 //! `sledctl volume show`: one volume, its regions, who has it, and why it is not ready.
 
+use crate::api::{Held, Operation};
 use crate::cli::client::Client;
 use crate::cli::failure::Failure;
 use crate::cli::print::{Output, ago, named};
-use crate::cli::view::{self, View};
+use crate::cli::view::{self, View, Watch};
 use crate::cli::{checks, region};
 use crate::names::VolumeName;
 use crate::screen::Screen;
@@ -13,18 +14,24 @@ use crate::wire::{Holder, Volume};
 use clap::Args;
 use serde::Serialize;
 use std::fmt::Write as _;
+use std::time::Duration;
+
+/// Time for which a change is waited for: what is told of times is not older than that.
+const CHANGE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Show a volume, its regions, and why it is not ready.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Show {
     /// The volume.
     pub(super) volume: VolumeName,
+    #[command(flatten)]
+    pub(super) watch: Watch,
 }
 
 impl Show {
     /// Show the volume; `Ok(false)` if it is not ready.
     pub(super) async fn run(&self, client: &Client, output: Output) -> Result<bool, Failure> {
-        view::show(self, client, output).await
+        view::show(self, client, output, self.watch).await
     }
 }
 
@@ -49,6 +56,13 @@ impl View for Show {
 
     fn is_well(&self, volume: &Volume) -> bool {
         volume.ready
+    }
+
+    async fn change(&self, client: &Client, volume: &Volume) {
+        let (wait, revision) = (Some(Held(CHANGE_LIMIT)), Some(volume.revision));
+        let shown = Operation::ShowVolume { volume: self.volume.clone(), wait, revision };
+        // What the answer is, is asked for anew; and one that does not come is told of then.
+        _ = client.ask::<Volume>(&shown).await;
     }
 }
 
