@@ -338,6 +338,10 @@ operations! {
         = PUT "/v1/maintenance", Admin, Nothing, Short, Json "Maintenance?";
     /// Show what takes the data disk.
     ShowStorage {} = GET "/v1/storage", Anyone, Published, Short, Json "StorageDetail";
+    /// Show the way from the cable to the sled's address.
+    ShowNetwork {} = GET "/v1/network", Anyone, Published, Short, Json "NetworkDetail";
+    /// Show the ports of this sled's regions, who listens at each, and who is connected.
+    ShowPorts {} = GET "/v1/ports", Anyone, Published, Short, Json "Ports";
     /// Mark the data disk as this sled's, in place of the one that is named.
     InitStorage { replace: Option<Uuid> } = POST "/v1/storage/init", Admin, First, Short, Json "Marked";
     /// Look at the disk and at everything that lies there, and answer when what was seen is shown.

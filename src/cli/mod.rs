@@ -6,7 +6,7 @@
 //!
 //! | module | job |
 //! |---|---|
-//! | [`status`], [`checks`], [`explain`], [`volume`], [`region`], [`storage`], [`maintenance`], [`downstairs`], [`jobs`], [`config`], [`reload`], [`update`], [`setup`], [`console`] | the nouns |
+//! | [`status`], [`checks`], [`explain`], [`volume`], [`region`], [`storage`], [`network`], [`ports`], [`maintenance`], [`downstairs`], [`jobs`], [`config`], [`reload`], [`update`], [`setup`], [`console`] | the nouns |
 //! | [`client`] | the supervisor's socket |
 //! | [`orders`] | requests that become jobs, and the jobs followed to their end |
 //! | [`neighbours`] | the other sleds of a volume, asked on behalf of a job |
@@ -27,7 +27,9 @@ mod failure;
 mod jobs;
 mod maintenance;
 mod neighbours;
+mod network;
 mod orders;
+mod ports;
 mod print;
 mod region;
 mod reload;
@@ -50,6 +52,8 @@ use explain::ExplainCommand;
 use failure::Failure;
 use jobs::JobsCommand;
 use maintenance::MaintenanceCommand;
+use network::NetworkCommand;
+use ports::PortsCommand;
 use print::{Form, Output};
 use region::RegionCommand;
 use reload::ReloadCommand;
@@ -115,6 +119,8 @@ enum Command {
     Region(RegionCommand),
     Downstairs(DownstairsCommand),
     Storage(StorageCommand),
+    Network(NetworkCommand),
+    Ports(PortsCommand),
     Jobs(JobsCommand),
     #[command(subcommand)]
     Maintenance(MaintenanceCommand),
@@ -138,6 +144,8 @@ impl Command {
             Self::Region(region) => region.run(client, output).await,
             Self::Downstairs(downstairs) => downstairs.run(client, output).await,
             Self::Storage(storage) => storage.run(client, output).await,
+            Self::Network(network) => network.run(client, output).await,
+            Self::Ports(ports) => ports.run(client, output).await,
             Self::Jobs(jobs) => jobs.run(client, output).await,
             Self::Maintenance(maintenance) => maintenance.run(client, output).await,
             Self::Checks(checks) => checks.run(client, output).await,

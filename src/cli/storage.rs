@@ -107,7 +107,11 @@ fn text(detail: &StorageDetail, screen: Screen) -> String {
         _ => Tone::Bad.paint("not marked: sledctl storage init"),
     };
     let mut out = format!("{}: {owner}\n\n", Tone::Heading.paint(&short.root));
-    let mut line = |what: &str, bytes: u64, more: &str| _ = writeln!(out, "  {what:<10} {:>10}  {more}", spoken(bytes));
+    out += &format!("  {}\n\n", bar(detail, screen.columns.map_or(BAR_LIMIT, |columns| columns.saturating_sub(4))));
+    let mut line = |what: &str, bytes: u64, more: &str| {
+        let mark = PARTS.iter().find(|(name, _)| *name == what).map_or(' ', |(_, mark)| *mark);
+        _ = writeln!(out, "{mark} {what:<10} {:>10}  {more}", spoken(bytes));
+    };
     line("capacity", short.capacity_bytes, "");
     line("promised", short.promised_bytes, &format!("to {} region(s), {}", detail.regions.len(), detail.provisioning));
     line("used", short.used_bytes, "by regions, and by what was deleted");
@@ -127,6 +131,39 @@ fn text(detail: &StorageDetail, screen: Screen) -> String {
         out += &format!("\n{}", trash(&detail.trash, screen));
     }
     out
+}
+
+/// Longest drawing of the disk, in columns.
+const BAR_LIMIT: usize = 72;
+/// Parts of the drawing, as the lines below it name them, and the mark of each.
+const PARTS: [(&str, char); 5] = [("used", '█'), ("other", '▓'), ("unreserved", '▒'), ("free", '·'), ("reserve", '░')];
+
+/// Draw the disk in so many columns: what is used, what may still be written, what is free, and of that the reserve.
+fn bar(detail: &StorageDetail, columns: usize) -> String {
+    let short = &detail.storage;
+    let all = short.capacity_bytes;
+    let used = short.used_bytes.min(all);
+    let other = all.saturating_sub(short.free_bytes).saturating_sub(used);
+    let reserve = detail.reserve_bytes.min(short.free_bytes);
+    let open = detail.unreserved_bytes.min(short.free_bytes - reserve);
+    let free = short.free_bytes - reserve - open;
+    let columns = columns.clamp(10, BAR_LIMIT) - 2;
+    let (mut sum, mut drawn, mut out) = (0_u64, 0, String::new());
+    for ((_, mark), bytes) in PARTS.iter().zip([used, other, open, free, reserve]) {
+        sum = sum.saturating_add(bytes);
+        let end = column_of(sum, all, columns);
+        // What there is at all is seen.
+        let end = if bytes > 0 && end == drawn { (drawn + 1).min(columns) } else { end };
+        out.extend(std::iter::repeat_n(*mark, end.saturating_sub(drawn)));
+        drawn = end.max(drawn);
+    }
+    format!("[{out}]")
+}
+
+/// Find the column at which so many bytes of all end.
+fn column_of(bytes: u64, all: u64, columns: usize) -> usize {
+    let at = u128::from(bytes) * columns as u128 / u128::from(all.max(1));
+    usize::try_from(at).unwrap_or(columns).min(columns)
 }
 
 fn regions(regions: &[StoredRegion], screen: Screen) -> String {
@@ -176,4 +213,50 @@ fn trash(trash: &[DeletedRegion], screen: Screen) -> String {
         ]);
     }
     table.on(screen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn detail(used: u64, free: u64, unreserved: u64) -> StorageDetail {
+        let body = json!({"root": "/crucible", "mounted": true, "capacity_bytes": 100_u64 << 30, "free_bytes": free << 30,
+            "promised_bytes": (used + unreserved) << 30, "used_bytes": used << 30,
+            "disk": "b46e4c29-8f7c-4d8e-9f0a-0123456789ab", "belongs_to": "proper-raptor", "reserve_bytes": 5_u64 << 30,
+            "repair_bytes": 1 << 27, "inodes_free": 1000, "provisioning": "thin", "unreserved_bytes": unreserved << 30,
+            "regions": [{"region": "still-fawn-0", "uuid": "b46e4c29-8f7c-4d8e-9f0a-0123456789ab",
+                "promised_bytes": 10_u64 << 30, "used_bytes": 1 << 30, "created": "2026-01-01T00:00:00Z", "by": "create"}],
+            "trash": []});
+        serde_json::from_value(body).unwrap()
+    }
+
+    #[test]
+    fn the_disk_is_drawn_by_what_takes_it() {
+        assert_eq!(
+            bar(&detail(40, 50, 20), 52),
+            format!("[{}{}{}{}{}]", "█".repeat(20), "▓".repeat(5), "▒".repeat(10), "·".repeat(12), "░".repeat(3))
+        );
+        // More is promised than there is room for: nothing of the reserve is drawn as if it could be had.
+        assert_eq!(
+            bar(&detail(40, 50, 90), 52),
+            format!("[{}{}{}{}]", "█".repeat(20), "▓".repeat(5), "▒".repeat(22), "░".repeat(3))
+        );
+        // A full disk, and a screen that is hardly one.
+        assert_eq!(bar(&detail(100, 0, 0), 12), format!("[{}]", "█".repeat(10)));
+        assert_eq!(bar(&detail(1, 99, 0), 1).chars().count(), 10);
+    }
+
+    #[test]
+    fn a_page_fits_its_screen_and_is_whole_without_one() {
+        for columns in [20, 40, 80, 200] {
+            let screen = Screen::columns(columns);
+            let page = screen.fold(&text(&detail(40, 50, 20), screen)).into_owned();
+            let longest = page.lines().map(crate::screen::width).max().unwrap();
+            assert!(longest <= columns, "{columns}: {page}");
+        }
+        let bare = anstream::adapter::strip_str(&text(&detail(40, 50, 20), Screen::NONE)).to_string();
+        assert!(bare.contains("█ used           40 GiB  by regions, and by what was deleted\n"), "{bare}");
+        assert!(bare.contains("b46e4c29-8f7c-4d8e-9f0a-0123456789ab\n"), "{bare}");
+    }
 }

@@ -22,6 +22,10 @@ pub struct Bulletin {
     pub sled: Body,
     /// Body of `/v1/storage`.
     pub storage: Body,
+    /// Body of `/v1/network`.
+    pub network: Body,
+    /// Body of `/v1/ports`.
+    pub ports: Body,
     /// Body of `/v1/maintenance`.
     pub maintenance: Body,
     /// Page at `/`.

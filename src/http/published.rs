@@ -65,6 +65,8 @@ fn page(bulletin: &Bulletin, operation: &Operation) -> Answer {
         Operation::ShowMaintenance {} => &bulletin.maintenance,
         Operation::ShowStorage {} => &bulletin.storage,
         Operation::ShowSled {} => &bulletin.sled,
+        Operation::ShowNetwork {} => &bulletin.network,
+        Operation::ShowPorts {} => &bulletin.ports,
         other => {
             let message = format!("{} is not published", other.row().name);
             return error(Error::new(Refusal::Failed, message, "it is a fault of sledd: report it"));

@@ -2,6 +2,7 @@
 //! sysfs says how fast it is.
 
 use crate::backoff::Backoff;
+use crate::clean;
 use crate::config::{self, Configuration};
 use crate::decide::facts::{Bridge, Facts, Network, Nic, PortState};
 use crate::kernel::broker::{self, Wanted};
@@ -151,8 +152,7 @@ async fn look(handle: &Handle, wanted: &config::Network, sysfs: &Path) -> Result
     let nic = links.iter().find(|link| is_named(link, &wanted.nic));
     // An adapter that is failing can take its time to tell its speed. sysfs knows it by one name only.
     let (tree, device) = (sysfs.to_owned(), nic.and_then(name).unwrap_or(&wanted.nic).clone());
-    let speeds = tokio::task::spawn_blocking(move || (link_speed(&tree, &device), usb_speed(&tree, &device)));
-    let (link_mbps, usb_mbps) = speeds.await.unwrap_or_default();
+    let told = tokio::task::spawn_blocking(move || told(&tree, &device)).await.unwrap_or_default();
     let master = |link| master(link).and_then(|index| links.iter().find(|l| l.header.index == index));
     let nic = nic.map(|link| Nic {
         up: link.header.flags.contains(LinkFlags::Up),
@@ -160,10 +160,9 @@ async fn look(handle: &Handle, wanted: &config::Network, sysfs: &Path) -> Result
         master: master(link).and_then(|master| {
             if is_named(master, &wanted.bridge) { Some(wanted.bridge.clone()) } else { name(master).cloned() }
         }),
-        link_mbps,
-        usb_mbps,
         mtu: mtu(link),
         port: port(link),
+        ..told
     });
     let bridge = links.iter().find(|link| is_named(link, &wanted.bridge) && is_bridge(link));
     let bridge = bridge.map(|link| bridge_of(link, &addresses));
@@ -286,20 +285,38 @@ fn ips(address: &AddressMessage) -> Option<IpAddr> {
     })
 }
 
+/// Read all that sysfs tells of an interface.
+fn told(sysfs: &Path, nic: &str) -> Nic {
+    let usb = usb_device(sysfs, nic);
+    Nic {
+        link_mbps: link_speed(sysfs, nic),
+        usb_mbps: usb.as_ref().and_then(|device| number(&device.join("speed"))),
+        usb_path: usb.as_ref().and_then(|device| file_name(device)),
+        driver: fs::read_link(sysfs.join("class/net").join(nic).join("device/driver"))
+            .ok()
+            .and_then(|it| file_name(&it)),
+        ..Nic::default()
+    }
+}
+
+fn file_name(path: &Path) -> Option<String> {
+    Some(clean::line(path.file_name()?.to_str()?).into_owned())
+}
+
 /// The negotiated speed in Mbit/s. sysfs has -1, or an error, while there is no link.
 fn link_speed(sysfs: &Path, nic: &str) -> Option<u32> {
     number(&sysfs.join("class/net").join(nic).join("speed"))
 }
 
-/// The speed of the USB device behind an interface in Mbit/s; `None` if it is no USB device.
-/// `device` leads to the USB *interface*; its parent is the device, which has the speed.
-fn usb_speed(sysfs: &Path, nic: &str) -> Option<u32> {
+/// The USB device behind an interface; `None` if it is none. `device` leads to the USB *interface*; its parent is the
+/// device, which has the speed.
+fn usb_device(sysfs: &Path, nic: &str) -> Option<PathBuf> {
     let interface = sysfs.join("class/net").join(nic).join("device");
     let subsystem = fs::read_link(interface.join("subsystem")).ok()?;
     if subsystem.file_name()? != "usb" {
         return None;
     }
-    number(&fs::canonicalize(interface).ok()?.parent()?.join("speed"))
+    Some(fs::canonicalize(interface).ok()?.parent()?.to_owned())
 }
 
 fn number(file: &Path) -> Option<u32> {
@@ -323,23 +340,25 @@ mod tests {
         fs::write(net.join("speed"), format!("{link}\n")).unwrap();
         symlink("../../../../../bus/usb", device.join("2-1:1.0/subsystem")).unwrap();
         symlink("../..", net.join("device")).unwrap();
+        symlink("../../../../../bus/usb/drivers/r8152", device.join("2-1:1.0/driver")).unwrap();
         symlink(&net, root.path().join("class/net/enx00e04ca81110")).unwrap();
         root
     }
 
     #[test]
-    fn speeds_are_read_from_sysfs() {
+    fn speeds_driver_and_place_are_read_from_sysfs() {
         let tree = sysfs("2500", "5000");
-        assert_eq!(link_speed(tree.path(), "enx00e04ca81110"), Some(2500));
-        assert_eq!(usb_speed(tree.path(), "enx00e04ca81110"), Some(5000));
+        let told = told(tree.path(), "enx00e04ca81110");
+        assert_eq!((told.link_mbps, told.usb_mbps), (Some(2500), Some(5000)));
+        assert_eq!((told.driver.as_deref(), told.usb_path.as_deref()), (Some("r8152"), Some("2-1")));
     }
 
     #[test]
     fn no_link_and_no_usb_are_no_speed() {
         let tree = sysfs("-1", "480");
-        assert_eq!(link_speed(tree.path(), "enx00e04ca81110"), None);
-        assert_eq!(usb_speed(tree.path(), "enx00e04ca81110"), Some(480));
-        assert_eq!(usb_speed(tree.path(), "eth0"), None);
-        assert_eq!(usb_speed(Path::new("/sys"), "lo"), None);
+        let usb = told(tree.path(), "enx00e04ca81110");
+        assert_eq!((usb.link_mbps, usb.usb_mbps), (None, Some(480)));
+        assert_eq!(told(tree.path(), "eth0"), Nic::default());
+        assert_eq!(told(Path::new("/sys"), "lo").usb_path, None);
     }
 }

@@ -7,6 +7,8 @@ mod difference;
 mod drain;
 mod event;
 mod job;
+mod network;
+mod ports;
 mod refusal;
 mod storage;
 mod ticket;
@@ -17,6 +19,8 @@ pub use difference::{Change, Condition, Configurations, Difference, Files, Unatt
 pub use drain::{Drain, DrainSaid, DrainState, Drained};
 pub use event::{Event, EventKind, Events};
 pub use job::{Ask, Granted, Job, JobKind, JobProgress, JobState, Proposal, Word};
+pub use network::{Adapter, AddressState, BridgeAddress, BridgeDetail, NetworkDetail, PortState};
+pub use ports::{Listener, Ports, RegionPorts, Who};
 pub use refusal::{ErrorCode, Refusal};
 pub use storage::{DeletedRegion, Marked, StorageDetail, StoredRegion, WantedRegion};
 pub use ticket::{

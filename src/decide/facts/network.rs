@@ -29,6 +29,10 @@ pub struct Nic {
     pub link_mbps: Option<u32>,
     /// The speed of its USB connection in Mbit/s, if it has one.
     pub usb_mbps: Option<u32>,
+    /// The kernel's driver of it, if it has one.
+    pub driver: Option<String>,
+    /// The place of it on the USB, if it has one.
+    pub usb_path: Option<String>,
     /// The longest packet that it takes, in bytes, if the kernel tells.
     pub mtu: Option<u32>,
     /// The state in which the bridge that it is a port of has it, if it is one.

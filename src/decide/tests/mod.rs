@@ -95,6 +95,7 @@ fn network(config: &Configuration) -> Network {
         usb_mbps: Some(5000),
         mtu: Some(1500),
         port: Some(PortState::Forwarding),
+        ..Nic::default()
     };
     let bridge = Bridge {
         up: true,

@@ -13,6 +13,7 @@ use crate::desk::body::{Body, body};
 use crate::desk::bulletin::{Bulletin, pages};
 use crate::names::{RegionName, VolumeName};
 use crate::store::since::Since as Told;
+use crate::supervisor::publish::network_view::{connected, network, network_detail, ports};
 use crate::supervisor::publish::page_view::{self, Published};
 use crate::supervisor::publish::since::Memory;
 use crate::supervisor::publish::storage_view::{holder, storage, storage_detail, uuid};
@@ -130,6 +131,8 @@ impl Publisher {
         let ready = sled.volumes.iter().filter(|volume| volume.ready).count();
         self.status = Some(status_line(ready, &sled));
         let (storage, maintenance) = (Arc::new(storage_detail(&self.config, facts)), facts.maintenance.clone());
+        let network = network_detail(&self.config, facts, &checks, now);
+        let ports = ports(&self.config, facts, &verdict.states, now);
         let sled = Arc::new(sled);
         let elsewhere = page_view::elsewhere(&self.config, &sled);
         let (events, days) = (Arc::default(), Arc::default());
@@ -150,6 +153,8 @@ impl Publisher {
             brief: Body::of(move || body(&whole.brief())),
             sled: Body::of(move || body(&*sled)),
             storage: Body::of(move || body(&*storage)),
+            network: Body::of(move || body(&network)),
+            ports: Body::of(move || body(&ports)),
             maintenance: Body::of(move || body(&maintenance)),
             page,
             jobs: jobs.clone(),
@@ -314,19 +319,9 @@ impl Publisher {
             version: seen.and_then(|region| Some(region.program.as_ref()?.version.clone())),
             message_version: seen.and_then(|region| Some(region.program.as_ref()?.messages)),
             turn: here && facts.busy.get(&name).is_some_and(|busy| *busy != Busy::Waiting),
-            connected: seen.map(|region| self.connected(region)).unwrap_or_default(),
+            connected: seen.map(|region| connected(&self.config, region)).unwrap_or_default(),
             name,
         })
-    }
-
-    /// List the peers of a region, by name where the map has one.
-    fn connected(&self, region: &crate::decide::facts::Region) -> Vec<wire::Peer> {
-        let peers = region.sockets.iter().flat_map(|sockets| &sockets.connected);
-        let named = |peer: &wire::Peer| {
-            let host = self.config.map.name_of(peer.address).map(str::to_owned);
-            wire::Peer { host, ..peer.clone() }
-        };
-        peers.map(named).collect()
     }
 
     fn known(&self) -> BTreeSet<IpAddr> {
@@ -337,8 +332,6 @@ impl Publisher {
     }
 
     fn sled(&self, facts: &Facts, checks: &[wire::Check], now: Timestamp) -> wire::Sled {
-        let nic = facts.network.as_ref().and_then(|network| network.nic.as_ref());
-        let bridge = facts.network.as_ref().and_then(|network| network.bridge.as_ref());
         wire::Sled {
             sled: self.config.sled.name.clone(),
             version: env!("CARGO_PKG_VERSION").into(),
@@ -349,14 +342,7 @@ impl Publisher {
             port_map: self.config.map.digest.clone(),
             maintenance: facts.maintenance.clone(),
             well: checks.iter().all(|check| check.severity != Severity::Blocking),
-            network: wire::Network {
-                nic: self.config.sled.network.nic.clone(),
-                carrier: nic.map(|nic| nic.carrier),
-                link_mbps: nic.and_then(|nic| nic.link_mbps),
-                usb_mbps: nic.and_then(|nic| nic.usb_mbps),
-                bridge: self.config.sled.network.bridge.clone(),
-                addresses: bridge.map(|bridge| bridge.addresses.clone()),
-            },
+            network: network(&self.config, facts),
             storage: storage(&self.config, facts.disk.as_ref()),
             volumes: self.volumes.values().cloned().collect(),
             checks: checks.to_vec(),
