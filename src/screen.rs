@@ -60,6 +60,22 @@ pub fn cut(text: &str, columns: usize) -> Cow<'_, str> {
     out.into()
 }
 
+/// Cut a text that is longer than this in its middle: names that begin alike are told apart by their ends.
+pub fn cut_within(text: &str, columns: usize) -> Cow<'_, str> {
+    if width(text) <= columns {
+        return text.into();
+    }
+    let (before, behind) = (columns / 2, columns.saturating_sub(1) / 2);
+    let mut end = text.len();
+    while let Some(c) = text[..end].chars().next_back()
+        && width(&text[end - c.len_utf8()..]) <= behind
+    {
+        end -= c.len_utf8();
+    }
+    let mark = if columns > 0 { CUT.to_string() } else { String::new() };
+    format!("{}{mark}{}", beginning(text, before), &text[end..]).into()
+}
+
 /// The part at the beginning of a text that has room in so many columns.
 pub fn beginning(text: &str, columns: usize) -> &str {
     let mut taken = 0;
@@ -88,7 +104,8 @@ fn add(lines: &mut Vec<String>, blanks: &str, word: &str, columns: usize, hangin
         *line += word;
         return;
     }
-    let mut next = if width(line) > hanging { " ".repeat(hanging) } else { lines.pop().unwrap_or_default() };
+    // Behind a label the word begins in the label's own line.
+    let mut next = if width(line) > hanging { " ".repeat(hanging) } else { lines.pop().unwrap_or_default() + blanks };
     let mut filled = width(&next);
     for piece in pieces(word) {
         let wide = width(piece);
@@ -189,6 +206,25 @@ mod tests {
         assert_eq!(Screen::columns(20).fold(&painted), painted);
         assert_eq!(width("汉字é"), 5);
         assert_eq!((cut("汉字 x", 4).as_ref(), cut("abc", 3).as_ref(), cut("abcd", 0).as_ref()), ("汉…", "abc", ""));
+    }
+
+    #[test]
+    fn a_word_that_has_no_room_stays_behind_its_label() {
+        let line = "  port map  sha256:4a44dc15364204a80fe80e9039455cc\n";
+        assert_eq!(
+            Screen::columns(40).fold(line),
+            "  port map  sha256:4a44dc15364204a80fe80\n            e9039455cc\n"
+        );
+    }
+
+    #[test]
+    fn names_are_cut_within() {
+        let cut = |columns| cut_within("still-fawn-0", columns).into_owned();
+        assert_eq!(
+            [cut(12), cut(11), cut(10), cut(3), cut(1), cut(0)],
+            ["still-fawn-0", "still…awn-0", "still…wn-0", "s…0", "…", ""]
+        );
+        assert_eq!(cut_within("汉字汉字", 4), "汉…");
     }
 
     #[test]

@@ -232,7 +232,8 @@ impl Column {
             _ if screen::width(text) <= columns => vec![text.to_owned()],
             Fit::Id => vec![screen::beginning(text, columns).to_owned()],
             Fit::Wrap(_) => screen::wrap(text, columns),
-            Fit::Whole | Fit::Cut(_) => vec![screen::cut(text, columns).into_owned()],
+            Fit::Whole => vec![screen::cut_within(text, columns).into_owned()],
+            Fit::Cut(_) => vec![screen::cut(text, columns).into_owned()],
         }
     }
 }
@@ -308,11 +309,11 @@ pve-1         held     somebody holds
             on(20),
             "\
 REGION       STATE
-still-fawn…  serving
+still…awn-0  serving
 pve-1        held
 "
         );
-        assert_eq!(on(12), "REGI…  STATE\nstil…  serv…\npve-1  held\n");
+        assert_eq!(on(12), "RE…ON  STATE\nst…-0  se…ng\npve-1  held\n");
     }
 
     #[test]

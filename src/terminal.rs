@@ -55,6 +55,17 @@ pub fn json<T: Serialize + ?Sized>(value: &T) -> io::Result<()> {
     io::stdout().lock().write_all(clean::json(&text).as_bytes())
 }
 
+/// Print one of many answers on standard output as JSON, on a line of its own.
+///
+/// # Errors
+/// The value cannot be written there, or is none that JSON has.
+pub fn json_line<T: Serialize + ?Sized>(value: &T) -> io::Result<()> {
+    let text = serde_json::to_string(value)? + "\n";
+    let mut out = io::stdout().lock();
+    out.write_all(clean::json(&text).as_bytes())?;
+    out.flush()
+}
+
 /// Print an answer on standard output as YAML.
 ///
 /// # Errors

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod scripts;
+mod shown;
 
 use crucible_sled::attach::findings::Code;
 use crucible_sled::check;

@@ -123,7 +123,7 @@ fn heading(release: Option<&Release>) -> String {
 
 fn unconfigured() -> String {
     format!(
-        "{}\n\nPress Enter to answer a few questions here; or write sled.toml and port-map.toml to the\n\
+        "{}\n\nPress Enter to answer a few questions here; or write sled.toml and port-map.toml to the \
          partition CONFIG of this disk with any computer, or image/configure, and boot again.\n",
         Tone::Warning.paint("This sled is not set up yet.")
     )

@@ -15,8 +15,14 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use std::fmt::Write as _;
 
+const EXAMPLES: &str = "Examples:
+  sledctl jobs                 those that are remembered
+  sledctl jobs follow 7        how far it is, and how long it may take yet
+  sledctl jobs cancel 7        if it has not gone too far";
+
 /// List the jobs, show or cancel one.
 #[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(super) struct JobsCommand {
     #[command(flatten)]
@@ -103,7 +109,7 @@ impl View for Show {
     }
 }
 
-/// Follow a job until it has ended, and ask a volume's other sleds for it.
+/// Follow a job until it has ended, and ask a volume's other sleds for it. Ctrl-C leaves the job as it is.
 #[derive(Debug, Args)]
 struct Follow {
     /// Its number.

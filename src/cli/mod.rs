@@ -6,7 +6,7 @@
 //!
 //! | module | job |
 //! |---|---|
-//! | [`status`], [`checks`], [`explain`], [`volume`], [`region`], [`storage`], [`network`], [`ports`], [`maintenance`], [`downstairs`], [`jobs`], [`config`], [`reload`], [`update`], [`setup`], [`console`] | the nouns |
+//! | [`status`], [`checks`], [`explain`], [`volume`], [`region`], [`storage`], [`network`], [`ports`], [`logs`], [`top`], [`maintenance`], [`downstairs`], [`jobs`], [`config`], [`reload`], [`update`], [`setup`], [`console`] | the nouns |
 //! | [`client`] | the supervisor's socket |
 //! | [`orders`] | requests that become jobs, and the jobs followed to their end |
 //! | [`neighbours`] | the other sleds of a volume, asked on behalf of a job |
@@ -25,6 +25,7 @@ mod downstairs;
 mod explain;
 mod failure;
 mod jobs;
+mod logs;
 mod maintenance;
 mod neighbours;
 mod network;
@@ -36,6 +37,7 @@ mod reload;
 mod setup;
 mod status;
 mod storage;
+mod top;
 mod update;
 mod view;
 mod volume;
@@ -51,6 +53,7 @@ use downstairs::DownstairsCommand;
 use explain::ExplainCommand;
 use failure::Failure;
 use jobs::JobsCommand;
+use logs::LogsCommand;
 use maintenance::MaintenanceCommand;
 use network::NetworkCommand;
 use ports::PortsCommand;
@@ -63,6 +66,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use storage::StorageCommand;
+use top::TopCommand;
 use update::UpdateCommand;
 use volume::VolumeCommand;
 
@@ -121,6 +125,8 @@ enum Command {
     Storage(StorageCommand),
     Network(NetworkCommand),
     Ports(PortsCommand),
+    Logs(LogsCommand),
+    Top(TopCommand),
     Jobs(JobsCommand),
     #[command(subcommand)]
     Maintenance(MaintenanceCommand),
@@ -146,6 +152,8 @@ impl Command {
             Self::Storage(storage) => storage.run(client, output).await,
             Self::Network(network) => network.run(client, output).await,
             Self::Ports(ports) => ports.run(client, output).await,
+            Self::Logs(logs) => logs.run(output).await,
+            Self::Top(top) => top.run(client, output).await,
             Self::Jobs(jobs) => jobs.run(client, output).await,
             Self::Maintenance(maintenance) => maintenance.run(client, output).await,
             Self::Checks(checks) => checks.run(client, output).await,

@@ -14,8 +14,13 @@ use clap::Args;
 use serde::Serialize;
 use std::fmt::Write as _;
 
+const EXAMPLES: &str = "Examples:
+  sledctl network              from the cable to the address, with what is wrong where it is
+  sledctl network --watch      in place, while somebody plugs";
+
 /// Show the way from the cable to the sled's address: link, adapter, bridge, and what is wrong where.
 #[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct NetworkCommand {
     #[command(flatten)]
     watch: Watch,
@@ -236,7 +241,7 @@ mod tests {
         assert_eq!(drawn(&detail(), Some(80)), WHOLE);
         let narrow = drawn(&detail(), Some(40));
         assert!(
-            narrow.starts_with("  cable    link at 1000 Mbit/s (expected:\n           2500 or more)\n"),
+            narrow.starts_with("  cable    link at 1000 Mbit/s\n           (expected: 2500 or more)\n"),
             "{narrow}"
         );
         assert!(

@@ -12,8 +12,14 @@ use clap::Args;
 use serde::Serialize;
 use std::fmt::Write as _;
 
+const EXAMPLES: &str = "Examples:
+  sledctl ports                a region a line, and who listens at its ports
+  sledctl ports -o wide        with the packets that were dropped there
+  sledctl ports -o name        the numbers alone";
+
 /// Show the ports of this sled: which region each is for, who listens there, and who is connected.
 #[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(super) struct PortsCommand {
     #[command(flatten)]
     watch: Watch,
@@ -162,13 +168,12 @@ PORT  REPAIR  REGION        LISTENS                    ON REPAIR  CONNECTED
         assert_eq!(
             table(Some(80)),
             "\
-PORT  REPAIR  REGION        LISTENS        ON REPAIR  CONNECTED
-3830  7830    still-fawn-0  ours 712       ours 712   192.168.4.17
-                                                      (still-fawn) x2
-3831  7831    still-fawn-1  stranger       nobody     -
-                            4711: nc -l
+PORT  REPAIR  REGION        LISTENS                   ON REPAIR  CONNECTED
+3830  7830    still-fawn-0  ours 712                  ours 712   192.168.4.17
+                                                                 (still-fawn) x2
+3831  7831    still-fawn-1  stranger 4711: nc -l      nobody     -
                             3831
-3832  7832    still-fawn-2  nobody         nobody     -
+3832  7832    still-fawn-2  nobody                    nobody     -
 "
         );
         assert_eq!(
@@ -176,8 +181,8 @@ PORT  REPAIR  REGION        LISTENS        ON REPAIR  CONNECTED
             "\
 PORT  REGION        LISTENS
 3830  still-fawn-0  ours 712
-3831  still-fawn-1  stranger 4711: nc
-                    -l 3831
+3831  still-fawn-1  stranger 4711: nc -l
+                    3831
 3832  still-fawn-2  nobody
 "
         );

@@ -56,7 +56,7 @@ impl View for StatusCommand {
 /// Write a sled's status.
 pub(super) fn text(sled: &Sled, screen: Screen) -> String {
     let checks = if sled.checks.is_empty() { String::new() } else { format!("\n{}", checks::glance(&sled.checks)) };
-    format!("{}\n{}\n{}{checks}", headline(sled), parts(sled), volume::table(&sled.brief(), screen))
+    format!("{}\n{}\n{}{checks}", headline(sled), parts(sled, screen), volume::table(&sled.brief(), screen))
 }
 
 /// Write a sled's status for a screen that may not have room for all of it: what is wrong stands at the top;
@@ -67,20 +67,26 @@ pub(super) fn headline_first(sled: &Sled, more: &str, screen: Screen) -> String 
     let part = |text: String| if text.is_empty() { text } else { text + "\n" };
     let (first, last) = (part(checks::glance(&blocking)), checks::glance(&others));
     let volumes = part(volume::table(&sled.brief(), screen));
-    format!("{}\n{first}{}{more}\n{volumes}{last}", headline(sled), parts(sled))
+    format!("{}\n{first}{}{more}\n{volumes}{last}", headline(sled), parts(sled, screen))
 }
 
 fn headline(sled: &Sled) -> String {
     format!("{} {}: {}\n", Tone::Heading.paint(sled.sled.as_str()), sled.address, health(sled))
 }
 
-fn parts(sled: &Sled) -> String {
+fn parts(sled: &Sled, screen: Screen) -> String {
     let mut out = String::new();
     _ = writeln!(out, "  network   {}", network(&sled.network));
     _ = writeln!(out, "  storage   {}", storage(&sled.storage));
-    _ = writeln!(out, "  port map  {}", sled.port_map);
+    _ = writeln!(out, "  port map  {}", digest(&sled.port_map, screen));
     _ = writeln!(out, "  sledd     {}, up {}", sled.version, ago(sled.started));
     out
+}
+
+/// Write a digest: on a screen as much of it as people compare.
+fn digest(digest: &str, screen: Screen) -> &str {
+    const SHORT: usize = "sha256:".len() + 12;
+    if screen.columns.is_some() { digest.get(..SHORT).unwrap_or(digest) } else { digest }
 }
 
 fn health(sled: &Sled) -> String {

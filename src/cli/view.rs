@@ -78,15 +78,20 @@ async fn in_place<V: View>(view: &V, client: &Client, output: Output, mut answer
     loop {
         let screen = Screen { columns: terminal::screen().columns.filter(|_| !output.screen.wide), ..output.screen };
         live.draw(&page(&view.text(&answer, screen), trouble.as_ref()), &below(Timestamp::now()))?;
+        let next = async {
+            // A supervisor that is started anew is there again in a moment.
+            if trouble.is_some() {
+                sleep(LOOK_POLL).await
+            } else {
+                view.change(client, &answer).await
+            }
+            view.ask(client).await
+        };
         tokio::select! {
             // Cancelled, it is begun anew with the next drawing.
-            () = view.change(client, &answer) => match view.ask(client).await {
+            next = next => match next {
                 Ok(next) => (answer, trouble) = (next, None),
-                // A supervisor that is started anew is there again in a moment.
-                Err(why) => {
-                    trouble = Some(why);
-                    sleep(LOOK_POLL).await;
-                }
+                Err(why) => trouble = Some(why),
             },
             happens = live.happening() => if happens == Happening::End {
                 return Ok(view.is_well(&answer));

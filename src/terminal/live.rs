@@ -55,7 +55,7 @@ impl Live {
             let mut modes = before.clone();
             modes.local_modes -= LocalModes::ICANON | LocalModes::ECHO;
             tcsetattr(io::stdin(), OptionalActions::Now, &modes)?;
-            live.keys = AsyncFd::with_interest(io::stdin(), Interest::READABLE).ok();
+            live.keys = keyboard();
         }
         write(BEGIN)?;
         Ok(live)
@@ -108,6 +108,13 @@ fn write(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;
     out.flush()
+}
+
+/// Standard input, to be told of when there is something to read; `None` where the kernel does not tell.
+#[expect(unsafe_code, reason = "tokio has no safe way to be told of a descriptor that others may close")]
+fn keyboard() -> Option<AsyncFd<Stdin>> {
+    // SAFETY: the descriptor is standard input, which nobody in this program closes.
+    unsafe { AsyncFd::register_with_interest(io::stdin(), Interest::READABLE) }.ok()
 }
 
 /// Wait for a key; `None` when there will be none any more. Without a keyboard, for ever.

@@ -77,6 +77,9 @@ fn faults_of_the_adapter_and_the_bridge_are_named() {
         is_told(&machine, code);
         let shown = machine.run(&["sledctl", "volume", "show", "still-fawn"]);
         assert_eq!(shown.status.code(), Some(3), "{code} does not block");
+        let drawn = machine.run(&["sledctl", "network"]);
+        let said = String::from_utf8_lossy(&drawn.stdout);
+        assert!(drawn.status.code() == Some(3) && said.contains(&format!("blocking {code}")), "{said}");
         machine.sh(mend);
         well(&machine);
     }
@@ -149,4 +152,18 @@ fn a_slow_adapter_is_a_warning_and_blocks_nothing() {
     let sled = machine.sled();
     assert_eq!((sled.network.link_mbps, sled.network.usb_mbps), (Some(100), Some(480)));
     assert_eq!(machine.run(&["sledctl", "status"]).status.code(), Some(0));
+    let (status, body) = machine.get("/v1/network");
+    assert_eq!(
+        (status, &body["adapter"]["usb_path"], &body["checks"][0]["code"]),
+        (200, &"2-1".into(), &"NIC_SLOW".into())
+    );
+    let drawn = machine.ok(&["sledctl", "network"]);
+    for part in [
+        "link at 100 Mbit/s (expected: 2500 or more)",
+        "USB 480 Mbit/s at 2-1",
+        "the adapter's port is forwarding",
+        "192.168.4.189/24, the sled's",
+    ] {
+        assert!(drawn.contains(part), "{part:?} is not in\n{drawn}");
+    }
 }

@@ -80,8 +80,21 @@ fn a_port_taken_before_the_start_is_named_by_pid_and_command() {
         assert!(check.cause.contains(&word), "{word:?} is not in {check:#?}");
     }
     assert_eq!(machine.region("still-fawn-2").state, Some(State::Stopped));
+    let shown = machine.run(&["sledctl", "ports"]);
+    let said = String::from_utf8_lossy(&shown.stdout);
+    assert!(shown.status.code() == Some(3) && said.contains(&format!("stranger {pid}: stranger.service")), "{said}");
     machine.ok(&["systemctl", "stop", "stranger"]);
     assert!(machine.wait_for("still-fawn", |volume| volume.ready).checks.is_empty());
+    // All three are its own again, in both ports; and each takes something of the machine.
+    let (status, body) = machine.get("/v1/ports");
+    assert_eq!((status, body.to_string().matches("\"who\":\"region\"").count()), (200, 6), "{body:#}");
+    machine.ok(&["sledctl", "ports"]);
+    let top: serde_json::Value =
+        serde_json::from_str(&machine.ok(&["sledctl", "top", "--once", "-o", "json"])).unwrap();
+    let regions = top["regions"].as_array().unwrap();
+    assert!(regions.len() == 3 && regions.iter().all(|one| one["memory_bytes"].as_u64() > Some(0)), "{top:#}");
+    let log = machine.ok(&["sledctl", "logs", "still-fawn-2"]);
+    assert!(log.contains("crucible-downstairs@still-fawn-2.service"), "{log}");
 }
 
 #[test]
