@@ -17,6 +17,7 @@
 //! | [`api`] | the table of operations, which routing, the supervisor and its clients read. Pure |
 //! | [`decide`] | from intent and facts to actions and a verdict. Pure |
 //! | [`page`] | what a sled says of itself, as a document for people. Pure |
+//! | [`metrics`] | what Prometheus reads: of the last verdict, and what is counted. Pure |
 //! | [`systemd`] | unit names, drop-ins, D-Bus proxies |
 //! | [`kernel`] | questions to the kernel: sockets, connections, processes, ports |
 //! | [`store`] | the files of the data disk and of the machine's memory |
@@ -57,6 +58,7 @@ pub mod http;
 pub mod kernel;
 pub mod lived;
 pub mod logging;
+pub mod metrics;
 pub mod names;
 pub mod nbd;
 pub mod observe;

@@ -9,6 +9,8 @@ pub enum Media {
     Text,
     /// Metrics in the text form of OpenMetrics.
     OpenMetrics,
+    /// Metrics in the text form of Prometheus before that.
+    PrometheusText,
     /// A page for people.
     Html,
     /// Server-sent events.
@@ -22,6 +24,7 @@ impl Media {
             Self::Json => "application/json",
             Self::Text => "text/plain; charset=utf-8",
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::PrometheusText => "text/plain; version=0.0.4; charset=utf-8",
             Self::Html => "text/html; charset=utf-8",
             Self::EventStream => "text/event-stream",
         }

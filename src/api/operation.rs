@@ -261,6 +261,8 @@ operations! {
     ShowPage {} = GET "/", Anyone, Published, Short, Html "page";
     /// Explain every condition to a person; each has its code as its anchor.
     ExplainConditions {} = GET "/checks", Anyone, Published, Short, Html "page";
+    /// Show metrics, for Prometheus.
+    ShowMetrics {} = GET "/metrics", Anyone, Published, Short, OpenMetrics "text";
     /// Show everything about the sled.
     ShowSled {} = GET "/v1/sled", Anyone, Published, Short, Json "Sled";
     /// Show all volumes in short.

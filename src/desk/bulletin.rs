@@ -1,6 +1,7 @@
 //! Bulletin: everything that the faces show, as it was published last. Never how it comes about.
 
 use crate::desk::body::{Body, body};
+use crate::desk::metrics::Metrics;
 use crate::names::{RegionName, SledName, VolumeName};
 use crate::wire;
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,6 +31,8 @@ pub struct Bulletin {
     pub maintenance: Body,
     /// Page at `/`.
     pub page: Body,
+    /// Page of `/metrics`.
+    pub metrics: Metrics,
     /// Jobs that are remembered, every one.
     pub jobs: Arc<BTreeMap<u64, wire::Job>>,
     /// Last events, the oldest first.

@@ -8,11 +8,13 @@
 //! | [`answer`] | what is answered, and with which status |
 //! | [`bulletin`] | the verdict, and all else that is shown |
 //! | [`body`] | a body of JSON, written once |
+//! | [`metrics`] | the page of metrics, in its two forms |
 //! | [`pulse`] | whether the loop turns |
 
 pub mod answer;
 pub mod body;
 pub mod bulletin;
+pub mod metrics;
 pub mod pulse;
 pub mod request;
 

@@ -6,9 +6,11 @@ use super::people;
 use crate::api::{Held, JobId, Media, Operation};
 use crate::desk::Handle;
 use crate::desk::bulletin::{Bulletin, Page};
+use crate::metrics::Form;
 use crate::names::{RegionName, VolumeName};
 use crate::wire::{Error, JobState, Refusal};
-use http::StatusCode;
+use http::header::{ACCEPT, VARY};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -37,7 +39,7 @@ impl Wait {
 }
 
 /// Answer an operation that needs nobody but the last bulletin.
-pub(super) async fn answer(handle: &Handle, operation: &Operation, end: End) -> Answer {
+pub(super) async fn answer(handle: &Handle, operation: &Operation, headers: &HeaderMap, end: End) -> Answer {
     match operation {
         Operation::Health {} => latest(handle, |_| health(handle)),
         Operation::ShowPage {} => people::page(handle.bulletins.borrow().as_deref()),
@@ -54,6 +56,7 @@ pub(super) async fn answer(handle: &Handle, operation: &Operation, end: End) -> 
         Operation::ListJobs {} => {
             latest(handle, |bulletin| json(StatusCode::OK, &bulletin.jobs.values().collect::<Vec<_>>()))
         }
+        Operation::ShowMetrics {} => latest(handle, |bulletin| metrics(bulletin, headers)),
         shown => latest(handle, |bulletin| page(bulletin, shown)),
     }
 }
@@ -73,6 +76,19 @@ fn page(bulletin: &Bulletin, operation: &Operation) -> Answer {
         }
     };
     ready(StatusCode::OK, operation.row().media, body.bytes())
+}
+
+/// Answer with metrics, in the form that the asker takes.
+fn metrics(bulletin: &Bulletin, headers: &HeaderMap) -> Answer {
+    let accepted: Vec<_> = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+    let form = Form::accepted(&accepted.join(","));
+    let media = match form {
+        Form::OpenMetrics => Media::OpenMetrics,
+        Form::Plain => Media::PrometheusText,
+    };
+    let mut answer = ready(StatusCode::OK, media, bulletin.metrics.in_form(form).bytes());
+    answer.headers_mut().insert(VARY, HeaderValue::from_static("accept"));
+    answer
 }
 
 /// Answer whether the supervisor's loop turns: everything else here is answered beside it, and might go on for
@@ -237,7 +253,7 @@ mod tests {
         for (wait, asks, seconds) in [(held(20), false, 20), (held(20), true, 0), (None, true, 0)] {
             let began = Instant::now();
             let asked = Operation::ShowJob { id: JobId(7), wait, revision: None, asks };
-            let answer = super::answer(&handle, &asked, end.clone()).await;
+            let answer = super::answer(&handle, &asked, &HeaderMap::new(), end.clone()).await;
             assert_eq!((answer.status(), began.elapsed().as_secs()), (StatusCode::OK, seconds), "{wait:?}, {asks}");
         }
     }
@@ -253,7 +269,7 @@ mod tests {
             let value = |kind| if kind == Kind::Region { "7-0" } else { "7" };
             let path = path.map(|parameter| (parameter.name, value(parameter.kind).to_owned())).collect();
             let operation = row.read(&Values { path, ..Values::default() }).unwrap();
-            let status = super::answer(&handle, &operation, end.clone()).await.status();
+            let status = super::answer(&handle, &operation, &HeaderMap::new(), end.clone()).await.status();
             assert!(status == StatusCode::OK || status == StatusCode::NOT_FOUND, "{}: {status}", row.name);
         }
     }

@@ -52,7 +52,7 @@ where
         Err(refused) => return *refused,
     };
     if operation.row().look == Look::Published {
-        return published::answer(handle, &operation, end).await;
+        return published::answer(handle, &operation, &request.headers, end).await;
     }
     ask(handle, Wish::Do(operation, visitor(&request, door))).await
 }

@@ -6,11 +6,13 @@
 //! | [`broker`] | what a supervisor without a network needs of the machine's |
 //! | [`sock_diag`], [`connections`] | TCP sockets over netlink: listed, and destroyed one by one |
 //! | [`processes`] | who is connected, and who runs on a directory |
+//! | [`itself`] | what it says of this process |
 //! | [`ports`], [`port_reservation`] | whether a port can be had, and that it is kept free |
 //! | [`mod@line`], [`presence`] | whether the other end of a connection is still there |
 
 pub mod broker;
 pub mod connections;
+pub mod itself;
 pub mod line;
 pub mod port_reservation;
 pub mod ports;

@@ -59,6 +59,7 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
@@ -89,8 +90,9 @@ pub enum Observation {
     Ended(RegionName, facts::Run),
     /// Holders of the regions' ports; a full picture.
     Sockets(sockets::Picture),
-    /// Pulse of a region: whether its downstairs answers; `None` when there is nobody to ask.
-    Pulse(RegionName, Option<facts::Pulse>),
+    /// Pulse of a region: whether its downstairs answers; `None` when there is nobody to ask. With an answer, the
+    /// time that it took.
+    Pulse(RegionName, Option<facts::Pulse>, Option<Duration>),
     /// The disk; a full picture.
     Disk(Box<facts::Disk>),
     /// Change by anything else of what is known.
@@ -205,7 +207,6 @@ fn register(file: File, interest: Interest) -> io::Result<AsyncFd<File>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     /// The table in the preface has every observer, in the order of the list, with its slow look.
     #[test]

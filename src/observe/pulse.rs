@@ -58,10 +58,10 @@ impl Observer for Watch {
         let allowance = ground.config.sled.downstairs.hung_after.into();
         watch(local, address, run, ground.rhythm.clone(), allowance, tls, to).boxed()
     });
-    type Fact = (RegionName, Option<Pulse>);
+    type Fact = (RegionName, Option<Pulse>, Option<Duration>);
 
-    fn tell((region, pulse): Self::Fact) -> Observation {
-        Observation::Pulse(region, pulse)
+    fn tell((region, pulse, took): Self::Fact) -> Observation {
+        Observation::Pulse(region, pulse, took)
     }
 
     fn is_known(_: &Configuration, facts: &Facts) -> bool {
@@ -103,7 +103,7 @@ pub async fn watch(
                     Patient::new(&local, address, pid, rounds, allowance, tls.as_ref(), &to).attend().await
                 }
                 None => {
-                    publish::<Watch>(&to, (local.name.clone(), None)).await?;
+                    publish::<Watch>(&to, (local.name.clone(), None, None)).await?;
                     std::future::pending().await
                 }
             }
@@ -196,7 +196,8 @@ impl<'a> Patient<'a> {
             if let Err(why) = line.ask() {
                 return Ok(why);
             }
-            if !matches!(identity, Some(Ok(_))) {
+            let known = matches!(identity, Some(Ok(_)));
+            if !known {
                 identity = Some(self.identity().await);
             }
             let first = if *answers == 0 { FIRST_ANSWER_POLL } else { ANSWER_POLL };
@@ -204,7 +205,9 @@ impl<'a> Patient<'a> {
                 return Ok(why);
             }
             *answers += 1;
-            self.tell(Beat::Answering, identity.clone()).await?;
+            // How long it took is not known where somebody else was asked meanwhile.
+            let took = known.then(|| asked.elapsed());
+            self.tell_in(Beat::Answering, identity.clone(), took).await?;
             let due = self.until_the_round(&mut identity).await?;
             asked = due;
         }
@@ -259,13 +262,17 @@ impl<'a> Patient<'a> {
     }
 
     async fn tell(&mut self, beat: Beat, identity: Identity) -> Result<(), NobodyListens> {
+        self.tell_in(beat, identity, None).await
+    }
+
+    async fn tell_in(&mut self, beat: Beat, identity: Identity, took: Option<Duration>) -> Result<(), NobodyListens> {
         let pulse = Pulse { pid: self.pid, beat, identity, presents: self.caller.presents() };
         // An answer is told each time, so that a pulse that stops is noticed.
         if self.told.as_ref() == Some(&pulse) && pulse.beat != Beat::Answering {
             return Ok(());
         }
         self.told = Some(pulse.clone());
-        publish::<Watch>(self.to, (self.local.name.clone(), Some(pulse))).await
+        publish::<Watch>(self.to, (self.local.name.clone(), Some(pulse), took)).await
     }
 
     async fn identity(&self) -> Result<Uuid, String> {

@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep_until};
 
 /// The time between two beats, unless somebody needs them to come faster.
 pub const ROUND: Duration = Duration::from_secs(5);
@@ -26,6 +26,8 @@ pub const ROUND: Duration = Duration::from_secs(5);
 struct Beat {
     number: u64,
     at: Instant,
+    /// Time at which it was to come.
+    due: Instant,
 }
 
 /// Rhythm of the looks: where the beat is heard. Cheap to clone.
@@ -39,12 +41,13 @@ impl Rhythm {
     /// A rhythm with this time between its beats, and the task that beats it for as long as
     /// somebody listens.
     pub fn new(period: Duration) -> (Self, impl Future<Output = Result<(), NobodyListens>>) {
-        let (tell, last) = watch::channel(Beat { number: 0, at: Instant::now() });
+        let now = Instant::now();
+        let (tell, last) = watch::channel(Beat { number: 0, at: now, due: now });
         let drum = async move {
-            let timer = Timer::every(period);
+            let mut timer = Timer::every(period);
             while !tell.is_closed() {
-                timer.expired().await;
-                tell.send_modify(|beat| *beat = Beat { number: beat.number + 1, at: Instant::now() });
+                let due = timer.expired().await;
+                tell.send_modify(|beat| *beat = Beat { number: beat.number + 1, at: Instant::now(), due });
             }
             Err(NobodyListens)
         };
@@ -82,7 +85,7 @@ impl Beats {
     /// not waited for are one. Cancel-safe: a beat that is not returned is not taken.
     pub async fn next(&mut self) -> Instant {
         loop {
-            let Beat { number, at } = *self.last.borrow_and_update();
+            let Beat { number, at, .. } = *self.last.borrow_and_update();
             if number >= self.due {
                 self.skip(number);
                 return at;
@@ -92,6 +95,11 @@ impl Beats {
                 pending().await
             }
         }
+    }
+
+    /// Tell how long ago the last beat was to come: whoever has just heard it is so late.
+    pub fn late(&self) -> Duration {
+        self.last.borrow().due.elapsed()
     }
 
     /// Waits for none that has been: the next comes in its time.
@@ -110,22 +118,31 @@ impl Beats {
 struct Timer {
     period: Duration,
     file: Option<AsyncFd<File>>,
+    /// Time at which it was last to expire.
+    due: Instant,
 }
 
 impl Timer {
     fn every(period: Duration) -> Self {
         let file = kernel_timer(period).inspect_err(|why| tracing::warn!("the kernel has no timer to wait on: {why}"));
-        Self { period, file: file.ok() }
+        Self { period, file: file.ok(), due: Instant::now() }
     }
 
-    async fn expired(&self) {
+    /// Waits until it expires, and returns when that was to be: of several times the first.
+    async fn expired(&mut self) -> Instant {
         if let Some(file) = &self.file {
             match taken(file).await {
-                Ok(()) => return,
+                Ok(times) => {
+                    let first = self.due + self.period;
+                    self.due += self.period * times;
+                    return first;
+                }
                 Err(why) => tracing::warn!("the kernel's timer cannot be read: {why}"),
             }
         }
-        sleep(self.period).await;
+        self.due = Instant::now() + self.period;
+        sleep_until(self.due).await;
+        self.due
     }
 }
 
@@ -136,11 +153,12 @@ fn kernel_timer(period: Duration) -> io::Result<AsyncFd<File>> {
 }
 
 /// Waits for the timer, and takes note of its expirations: it stays readable until then.
-async fn taken(file: &AsyncFd<File>) -> io::Result<()> {
+async fn taken(file: &AsyncFd<File>) -> io::Result<u32> {
+    let mut times = [0; 8];
     loop {
         let mut ready = file.readable().await?;
-        if let Ok(read) = ready.try_io(|file| file.get_ref().read_exact(&mut [0; 8])) {
-            return read;
+        if let Ok(read) = ready.try_io(|file| file.get_ref().read_exact(&mut times)) {
+            return read.map(|()| u64::from_ne_bytes(times).try_into().unwrap_or(u32::MAX));
         }
     }
 }
@@ -171,9 +189,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_beat_is_as_late_as_the_thread_was_busy() {
+        let (rhythm, drum) = Rhythm::new(PERIOD);
+        tokio::spawn(drum);
+        let mut beats = rhythm.every(PERIOD);
+        beats.next().await;
+        let first = beats.next().await;
+        // Nobody else is heard meanwhile: the next beat is to come within a period, and is not.
+        std::thread::sleep(PERIOD * 5);
+        let second = beats.next().await;
+        assert!(beats.late() >= PERIOD * 3 && beats.late() <= second - first + second.elapsed(), "{:?}", beats.late());
+    }
+
+    #[tokio::test]
     async fn those_in_turn_come_one_after_the_other() {
         let (rhythm, drum) = Rhythm::new(PERIOD);
-        let (_tell, last) = watch::channel(Beat { number: 0, at: Instant::now() });
+        let (_tell, last) = watch::channel(Beat { number: 0, at: Instant::now(), due: Instant::now() });
         for (apart, place, number, due) in
             [(3, 0, 0, 3), (3, 0, 3, 6), (3, 1, 0, 1), (3, 1, 1, 4), (3, 2, 1, 2), (3, 2, 2, 5), (1, 0, 7, 8)]
         {

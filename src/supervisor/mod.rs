@@ -44,6 +44,7 @@ use crate::decide::facts::{Busy, Facts, Region, Run, Stopped};
 use crate::decide::region::serving;
 use crate::decide::storage::identity;
 use crate::decide::verdict::judge;
+use crate::desk::answer::Answer;
 use crate::desk::request::Request;
 use crate::desk::{Handle, Publish};
 use crate::names::{RegionName, VolumeName};
@@ -193,7 +194,10 @@ impl Supervisor {
                     self.lookout.tell_crashes(&self.config, &mut self.facts);
                     self.hosts.maintenance.end(&mut self.facts.maintenance);
                 }
-                _ = turns.next() => self.look_back(),
+                _ = turns.next() => {
+                    self.lookout.counts.late(turns.late());
+                    self.look_back();
+                }
                 () = &mut patience, if !patience.is_elapsed() => self.look_back(),
             }
             // A burst of facts is one change: everything that waits is taken before judging.
@@ -211,6 +215,7 @@ impl Supervisor {
             tokio::task::yield_now().await;
             self.act();
             self.show();
+            self.lookout.counts.turned();
             watchdog.turned(|| self.publisher.status());
         }
     }
@@ -228,7 +233,7 @@ impl Supervisor {
         self.jobs.context().tell_serving(self.runs_of(serving), self.lookout.breaks());
         if self.complete() {
             let verdict = judge(&self.config, &self.facts);
-            self.publisher.publish(&self.facts, verdict, self.jobs.list.all());
+            self.publisher.publish(&self.facts, verdict, self.jobs.list.all(), &self.lookout.counts);
             if self.publisher.has_settled() {
                 self.lookout.observers.settle();
             }
@@ -263,6 +268,8 @@ impl Supervisor {
 
     fn hear_served(&mut self, fencing::Report(served, answers): fencing::Report) {
         let last_disk = self.lookout.last_disk();
+        let tickets = answers.iter().filter(|(_, answer)| matches!(answer, Ok(Answer::Ticket(_)))).count();
+        self.lookout.counts.granted(&served.volume, tickets as u64, served.takeover && tickets > 0);
         let (fencing, mut by) = self.fencing();
         if fencing.hear_served(served, answers, last_disk, &mut by) {
             self.lookout.observers.look_at_sockets();

@@ -23,6 +23,9 @@ pub enum JobState {
 }
 
 impl JobState {
+    /// Every state.
+    pub const ALL: [Self; 4] = [Self::Running, Self::Done, Self::Failed, Self::Cancelled];
+
     /// The state as it is written everywhere.
     pub fn as_str(self) -> &'static str {
         match self {

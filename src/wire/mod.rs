@@ -59,6 +59,18 @@ pub enum State {
 }
 
 impl State {
+    /// Every state.
+    pub const ALL: [Self; 8] = [
+        Self::Missing,
+        Self::Creating,
+        Self::Stopped,
+        Self::Starting,
+        Self::Serving,
+        Self::Hung,
+        Self::Held,
+        Self::Failed,
+    ];
+
     /// The state as it is written everywhere.
     pub fn as_str(self) -> &'static str {
         match self {

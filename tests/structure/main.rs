@@ -30,7 +30,7 @@ const LAYERS: [&[&str]; 15] = [
     &["config", "programs"],
     &["wire", "systemd"],
     &["api", "decide", "explain", "page", "update", "progress"],
-    &["kernel"],
+    &["kernel", "metrics"],
     &["config_dir", "desk"],
     &["store", "appliance"],
     &["observe", "act", "device"],
@@ -41,7 +41,7 @@ const LAYERS: [&[&str]; 15] = [
 ];
 
 /// What must do no I/O of its own.
-const PURE: [&str; 40] = [
+const PURE: [&str; 41] = [
     "api",
     "page",
     "clean",
@@ -62,6 +62,7 @@ const PURE: [&str; 40] = [
     "protocol",
     "programs",
     "decide",
+    "metrics",
     "table",
     "attach/ballot",
     "attach/install/facts",

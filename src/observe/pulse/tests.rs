@@ -94,7 +94,7 @@ async fn read_question(stream: &mut TcpStream) {
 
 async fn next(beats: &mut mpsc::Receiver<Told>) -> Pulse {
     match timeout(Duration::from_secs(60), beats.recv()).await.unwrap().and_then(Told::fact) {
-        Some(Observation::Pulse(_, Some(pulse))) => pulse,
+        Some(Observation::Pulse(_, Some(pulse), _)) => pulse,
         seen => panic!("{seen:?}"),
     }
 }
@@ -116,6 +116,30 @@ async fn one_that_answers_is_asked_once_a_round_and_who_it_is_once() {
         assert_eq!(next(&mut beats).await, first);
     }
     assert!(began.elapsed() > 2 * ROUNDS, "it was asked more than once a round");
+}
+
+#[tokio::test]
+async fn how_long_an_answer_took_is_told_unless_somebody_else_was_asked_meanwhile() {
+    let played = Played::begin().await;
+    let mut beats = played.watched();
+    let mut took = async || loop {
+        match timeout(Duration::from_secs(60), beats.recv()).await.unwrap().and_then(Told::fact) {
+            Some(Observation::Pulse(_, Some(pulse), took)) if pulse.beat == Beat::Answering => return took,
+            Some(Observation::Pulse(_, _, took)) => assert_eq!(took, None),
+            seen => panic!("{seen:?}"),
+        }
+    };
+    let mut stream = played.asked().await;
+    stream.write_all(&IMOK).await.unwrap();
+    assert_eq!(took().await, None, "it was asked who it is as well");
+    for _ in 0..2 {
+        read_question(&mut stream).await;
+        let asked = Instant::now();
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        stream.write_all(&IMOK).await.unwrap();
+        let (took, most) = (took().await.unwrap(), ROUNDS + asked.elapsed());
+        assert!(took >= Duration::from_millis(30) && took <= most, "{took:?} of {most:?}");
+    }
 }
 
 #[tokio::test]
@@ -212,6 +236,6 @@ async fn nobody_is_asked_without_a_process() {
         to,
     ));
     let told = beats.recv().await.and_then(Told::fact);
-    assert!(matches!(told, Some(Observation::Pulse(_, None))), "{told:?}");
+    assert!(matches!(told, Some(Observation::Pulse(_, None, None))), "{told:?}");
     assert!(timeout(2 * ROUNDS, played.data.accept()).await.is_err());
 }

@@ -283,7 +283,7 @@ async fn beats(listener: &TcpListener, files: config::Tls, pid: u32) -> mpsc::Re
 
 async fn next(beats: &mut mpsc::Receiver<Told>) -> Beat {
     match timeout(Duration::from_secs(5), beats.recv()).await.unwrap().and_then(Told::fact) {
-        Some(Observation::Pulse(_, Some(pulse))) => pulse.beat,
+        Some(Observation::Pulse(_, Some(pulse), _)) => pulse.beat,
         seen => panic!("{seen:?}"),
     }
 }

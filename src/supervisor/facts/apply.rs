@@ -31,7 +31,10 @@ impl Supervisor {
                 }
                 visitors::stamp(&self.config, &mut self.facts);
             }
-            Observation::Pulse(name, pulse) => self.lookout.see_pulse(&name, pulse, &self.config, &mut self.facts),
+            Observation::Pulse(name, pulse, took) => {
+                took.into_iter().for_each(|took| self.lookout.counts.answered(&name, took));
+                self.lookout.see_pulse(&name, pulse, &self.config, &mut self.facts);
+            }
             Observation::Known(change) => {
                 change.apply(&mut self.facts);
                 self.fencing.tell_enforced(&self.facts);

@@ -33,6 +33,8 @@ pub(in crate::supervisor) struct CrashHistory {
     /// Number of times that it ended by itself, hung, or had to be stopped or restarted unasked,
     /// ever.
     breaks: u64,
+    /// Number of ends that were over before anybody looked, and that nobody has asked for yet.
+    unseen: u64,
 }
 
 /// End that last words are of.
@@ -63,6 +65,7 @@ impl CrashHistory {
         let time = Instant::now();
         self.crashes.extend(std::iter::repeat_n(time, missed as usize));
         self.breaks += u64::from(missed);
+        self.unseen += u64::from(missed);
         let unasked = match now.active {
             Active::Activating | Active::Failed => true,
             Active::Inactive | Active::Deactivating => now.result != "success",
@@ -76,6 +79,11 @@ impl CrashHistory {
             self.breaks += 1;
             (now.invocation.clone(), exit)
         })
+    }
+
+    /// Take the number of ends that were over before anybody looked.
+    pub(in crate::supervisor) fn take_unseen(&mut self) -> u64 {
+        std::mem::take(&mut self.unseen)
     }
 
     /// Record that it is stopped or restarted, and nobody has asked for that.
@@ -202,7 +210,8 @@ mod tests {
             before = now;
         }
         history.tell(&mut region, &settings(), false);
-        assert_eq!((region.crashes, history.breaks()), (4, 4));
+        assert_eq!((region.crashes, history.breaks(), history.take_unseen()), (4, 4, 2));
+        assert_eq!(history.take_unseen(), 0);
         history.forget();
         assert_eq!(history.breaks(), 4, "whoever counts on from a number is not led astray");
         history.crashes = std::iter::repeat_n(Instant::now(), 4).collect();

@@ -5,6 +5,7 @@ use crate::config::Configuration;
 use crate::decide::facts::{Active, Exit, Facts, Run, Unit};
 use crate::decide::failure::{Failure, Kind, LOCKED, classify};
 use crate::decide::storage::full;
+use crate::metrics::Class;
 use crate::names::RegionName;
 use crate::observe::last_words;
 use crate::supervisor::facts::crash_history::Explained;
@@ -48,7 +49,9 @@ impl Lookout {
             return;
         }
         let Some(history) = self.crashes.get_mut(name) else { return };
-        let Some((run, exit)) = history.changed(region.and_then(|region| region.unit.as_ref()), unit) else { return };
+        let changed = history.changed(region.and_then(|region| region.unit.as_ref()), unit);
+        self.counts.ended(name, Class::Unseen, history.take_unseen());
+        let Some((run, exit)) = changed else { return };
         let spoke = match exit {
             Exit::Status(status) => status != LOCKED && status < OF_SYSTEMD,
             Exit::Signal(signal) => signal == SIGABRT,
@@ -56,6 +59,7 @@ impl Lookout {
         let Some(run) = run.filter(|_| spoke) else {
             let failure = classify(exit, &[]);
             history.ended(&failure);
+            self.counts.ended(name, Class::of(&failure), 1);
             return self.explain(name, &failure, config, facts);
         };
         history.awaits_words(run.clone());
@@ -85,6 +89,7 @@ impl Lookout {
         let LastWords { region: name, run, failure, lines } = words;
         let Some(history) = self.crashes.get_mut(name) else { return };
         let which = history.explained(run, failure);
+        self.counts.ended(name, Class::of(failure), 1);
         // It was over before there was this region.
         let former = facts.regions.get(name).is_none_or(|region| region.is_former(Some(run)));
         if former || which == Explained::Forgotten {

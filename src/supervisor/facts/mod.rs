@@ -24,6 +24,7 @@ pub(super) mod timer;
 
 use crate::config::Configuration;
 use crate::decide::facts::{Doing, Facts, Run};
+use crate::metrics::Counts;
 use crate::names::RegionName;
 use crate::programs::Program;
 use crate::supervisor::tasks::Tasks;
@@ -64,6 +65,7 @@ pub(super) struct Lookout {
     began: Instant,
     tried_again: Instant,
     tasks: Tasks<Report>,
+    pub(super) counts: Counts,
 }
 
 impl Lookout {
@@ -73,12 +75,15 @@ impl Lookout {
         let (staleness, now) = (Freshness::new(config.sled.downstairs.hung_after.into()), Instant::now());
         let crashes = config.local_regions().into_iter().map(|local| (local.name, CrashHistory::default())).collect();
         let (last_disk, began, tried_again) = (None, now, now);
-        Self { observers, crashes, staleness, programs, outside, looking, last_disk, began, tried_again, tasks }
+        let counts = Counts::default();
+        counts.know(config.local_regions().into_iter().map(|local| local.name).collect());
+        Self { observers, crashes, staleness, programs, outside, looking, last_disk, began, tried_again, tasks, counts }
     }
 
     /// Take over another configuration, of this number: of regions that are not here any more nothing is remembered.
     pub(super) fn take_over(&mut self, old: &Configuration, config: &Arc<Configuration>, number: u64) {
         self.staleness.allow(config.sled.downstairs.hung_after.into());
+        self.counts.know(config.local_regions().into_iter().map(|local| local.name).collect());
         let mut before = std::mem::take(&mut self.crashes);
         let here = config.local_regions().into_iter().map(|local| local.name);
         self.crashes = here.map(|name| (name.clone(), before.remove(&name).unwrap_or_default())).collect();

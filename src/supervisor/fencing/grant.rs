@@ -93,6 +93,8 @@ struct Done {
     destroyed: usize,
     /// The record says again what it said before, by a later entry.
     taken_back: bool,
+    /// Another host was in the way, and is to give way.
+    takeover: bool,
     /// Generations that the orders get.
     given: Vec<Result<u64, wire::Error>>,
 }
@@ -160,6 +162,7 @@ impl Attempt {
             listed: self.known.listed.into_inner(),
             fence,
             lingering: self.done.ended,
+            takeover: self.done.takeover,
         }
     }
 
@@ -299,6 +302,7 @@ impl Attempt {
             InTheWay::Holder(holder, since) if !takeover => return Err(self.held_elsewhere(holder, since)),
             InTheWay::Connected(_) | InTheWay::Holder(..) => {
                 if self.is_enforced().await? || connected.is_empty() {
+                    self.done.takeover = true;
                     return Ok(connected);
                 }
                 return Err(self.cannot_cut());
@@ -373,6 +377,7 @@ impl Attempt {
             if !after.is_empty() && !takes_over(batch) {
                 return Err(self.attached_elsewhere(&after));
             }
+            self.done.takeover |= !after.is_empty();
             self.done.cut.extend(after.into_keys());
             self.done.next = self.known.grant.to(self.at.host, 0, Timestamp::now(), &self.done.cut);
             // Where the map lets anybody in, who came meanwhile is not kept out yet.

@@ -208,7 +208,7 @@ impl Fencing {
         by: &mut Ground,
     ) -> bool {
         self.queue.answers.extend(answers);
-        let Served { volume, disk, recorded, listed, fence, lingering } = served;
+        let Served { volume, disk, recorded, listed, fence, lingering, takeover: _ } = served;
         by.facts.granting.remove(&volume);
         self.queue.lingering.remove(&volume);
         if !lingering.is_empty() {

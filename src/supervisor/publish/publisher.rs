@@ -11,6 +11,9 @@ use crate::decide::verdict::Verdict;
 use crate::desk::Publish;
 use crate::desk::body::{Body, body};
 use crate::desk::bulletin::{Bulletin, pages};
+use crate::desk::metrics::Metrics;
+use crate::kernel::itself;
+use crate::metrics::{Counts, Material, Process};
 use crate::names::{RegionName, VolumeName};
 use crate::store::since::Since as Told;
 use crate::supervisor::publish::network_view::{connected, network, network_detail, ports};
@@ -118,6 +121,7 @@ impl Publisher {
         facts: &Facts,
         verdict: Verdict,
         jobs: &Arc<BTreeMap<u64, wire::Job>>,
+        counts: &Counts,
     ) {
         let now = times::now();
         self.stamp_states(facts, &verdict, now);
@@ -145,7 +149,8 @@ impl Publisher {
             events: Arc::clone(&events),
         };
         let page = page_view::page(&self.config, facts, published);
-        let whole = sled.clone();
+        let (whole, counts, reserve_bytes) = (sled.clone(), counts.clone(), storage.reserve_bytes);
+        let metrics = Metrics::of(Material { sled: sled.clone(), reserve_bytes, jobs: jobs.clone(), counts }, process);
         let bulletin = Bulletin {
             volumes: pages(&sled),
             elsewhere,
@@ -157,6 +162,7 @@ impl Publisher {
             ports: Body::of(move || body(&ports)),
             maintenance: Body::of(move || body(&maintenance)),
             page,
+            metrics,
             jobs: jobs.clone(),
             events,
             days,
@@ -366,6 +372,11 @@ fn announce(finding: &Finding) {
         Severity::Warning => tracing::warn!(MESSAGE_ID = %id, CODE = %code, SUBJECT = %subject, "{text}"),
         Severity::Information => tracing::info!(MESSAGE_ID = %id, CODE = %code, SUBJECT = %subject, "{text}"),
     }
+}
+
+/// Ask the kernel of this process.
+fn process() -> Process {
+    Process { resident_bytes: itself::memory(), started: itself::started() }
 }
 
 fn status_line(ready: usize, sled: &wire::Sled) -> String {

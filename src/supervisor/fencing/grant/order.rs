@@ -40,6 +40,8 @@ pub(in crate::supervisor) struct Served {
     pub(in crate::supervisor) fence: Outcome,
     /// Sockets that were destroyed and that a downstairs has not let go of yet, by inode.
     pub(in crate::supervisor) lingering: HashSet<u64>,
+    /// Another host was in the way of a ticket, and gave way to it as was asked.
+    pub(in crate::supervisor) takeover: bool,
 }
 
 /// Grant that was put on record: nothing that is not is ever believed.
@@ -64,7 +66,7 @@ impl Served {
     /// Report that nobody knows what was done.
     pub(in crate::supervisor) fn cut_short(volume: VolumeName, disk: Uuid) -> Self {
         let (recorded, fence) = (Recorded::Nothing, Outcome::Unknown);
-        Self { volume, disk, recorded, listed: false, fence, lingering: HashSet::new() }
+        Self { volume, disk, recorded, listed: false, fence, lingering: HashSet::new(), takeover: false }
     }
 }
 
