@@ -8,7 +8,8 @@ use std::process::{Command, Output};
 /// Those that a person or another script calls by their names.
 fn scripts() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let dirs = ["image", "tests", "tests/bench", "tests/machine", "tests/image"].map(|dir| root.join(dir));
+    let dirs =
+        ["image", "tests", "tests/bench", "tests/machine", "tests/image", "tests/faces"].map(|dir| root.join(dir));
     let files = dirs.iter().flat_map(|dir| fs::read_dir(dir).unwrap()).map(|entry| entry.unwrap().path());
     let mut scripts: Vec<_> = files.filter(|file| file.is_file() && head(file).starts_with("#!")).collect();
     scripts.sort();

@@ -1,6 +1,8 @@
 //! The whole sled on a real systemd: a machine of its own for every test, with a bridge, a
 //! cable and a data disk, driven as an operator and a host would.
 //!
+//! The module `faces` wants tools of others, and is a suite by itself: `tests/run faces`.
+//!
 //! Needs root. With `CRUCIBLE_BIN=DIR` the machines run the real programs found there; the
 //! tests in the module `faults` need the stand-in's faults and are then left out.
 
@@ -20,6 +22,7 @@ mod disk;
 mod drain;
 mod enforcement;
 mod face;
+mod faces;
 mod failures;
 mod faults;
 mod fleet;
