@@ -10,12 +10,14 @@
 //! | [`hosts`] | hosts as far as a sled sees them, and the switch that joins them with machines |
 //! | [`layer`], [`machine`] | the product, laid out; and a sled's machine that has booted with it |
 //! | [`fleet`] | sleds that are none, for whoever attaches |
+//! | [`browser`] | a browser without a window |
 //! | [`figures`] | what benchmarks show, and how often they measure |
 //! | [`client`], [`relay`] | a client of a volume; and a relay with all that it needs |
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 #![allow(clippy::new_without_default, reason = "what is new here is made, and may fail to be")]
 
+pub mod browser;
 pub mod certificates;
 pub mod client;
 pub mod figures;
