@@ -73,6 +73,12 @@ pub fn texts(dir: &Path) -> Texts {
     Texts(files(dir).iter().map(|file| (name(file), text(dir, file))).collect())
 }
 
+/// Whether a file may be called so, below the directory of a configuration.
+pub fn is_file_name(name: &str) -> bool {
+    let fragment = name.strip_prefix(FRAGMENTS).and_then(|rest| rest.strip_prefix('/'));
+    name == SLED || name == PORT_MAP || fragment.is_some_and(|name| !name.contains('/') && name.ends_with(".toml"))
+}
+
 /// List the files that belong to the configuration of a directory.
 pub fn files(dir: &Path) -> Vec<PathBuf> {
     let own = [dir.join(SLED), dir.join(PORT_MAP)];

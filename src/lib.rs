@@ -31,7 +31,7 @@
 //! | [`attach`] | the face on the host: it waits for sleds, wins a volume, and becomes its server |
 //! | [`appliance`] | what the image does beside the supervisor: first boot and network |
 //! | [`update`] | another version of the image, tried, and kept or given up |
-//! | [`daemon`], [`config_dir`], [`files`], [`backoff`], [`progress`], [`explain`], [`logging`], [`terminal`] | start-up, the file system, pauses, how far work is, what a condition means, the journal and the terminal |
+//! | [`daemon`], [`config_dir`], [`files`], [`backoff`], [`progress`], [`explain`], [`completion`], [`logging`], [`terminal`] | start-up, the file system, pauses, how far work is, what a condition means, what a shell completes, the journal and the terminal |
 //!
 //! Imports run downwards only, and the faces know the desk and not the supervisor. What is pure imports no tokio, no zbus and no hyper; a test
 //! says so.
@@ -46,6 +46,7 @@ pub mod backoff;
 pub mod check;
 pub mod clean;
 pub mod cli;
+pub mod completion;
 pub mod config;
 pub mod config_dir;
 pub mod daemon;

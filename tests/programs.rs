@@ -2,8 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod backups;
+mod completions;
+mod reports;
 mod scripts;
 mod shown;
+mod supervisor;
 
 use crucible_sled::attach::findings::Code;
 use crucible_sled::check;

@@ -40,6 +40,7 @@ mod check;
 mod child;
 mod client;
 mod codes;
+mod completion;
 mod conf;
 mod control;
 mod detach;
@@ -77,6 +78,7 @@ mod wait;
 mod wish;
 
 pub use arguments::Arguments;
+pub use completion::command as completed;
 
 use crate::backoff::Backoff;
 use crate::check::About;

@@ -4,6 +4,7 @@ use super::failure::Failure;
 use crate::api::{Look, Operation, Outgoing};
 use crate::names::VolumeName;
 use crate::wire::{ErrorBody, Refusal, Sled, Volume};
+use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1;
@@ -48,6 +49,13 @@ impl Client {
     /// Have the supervisor look at the disk now.
     pub(super) async fn look(&self) -> Result<(), Failure> {
         self.ask(&Operation::Look {}).await
+    }
+
+    /// Read what lies at a path, whatever it is.
+    pub(super) async fn read(&self, path: &str) -> Result<serde_json::Value, Failure> {
+        let asked = Outgoing { method: Method::GET, target: path.into(), body: Bytes::new() };
+        let late = || Failure::Unreachable(self.socket.clone(), io::Error::from(io::ErrorKind::TimedOut));
+        timeout(ANSWER_LIMIT, self.talk(asked)).await.unwrap_or_else(|_| Err(late()))
     }
 
     /// Ask for an operation, and give up after a while: systemd holds the socket open even when no supervisor

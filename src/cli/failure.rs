@@ -27,6 +27,9 @@ pub(super) enum Failure {
     /// Interrupt by whoever followed these jobs: they go on.
     #[error("{}", left(.0))]
     Left(Vec<u64>),
+    /// Supervisor that cannot be reached, which was told, with what there is to see without it.
+    #[error("the supervisor cannot be reached")]
+    Down,
     /// Failure on the way, of this machine.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -57,6 +60,9 @@ impl Failure {
                 Error::new(Refusal::Unreachable, self.to_string(), "systemctl status sledd.service; then: sledctl jobs")
             }
             Self::Left(jobs) => Error::new(Refusal::Failed, self.to_string(), next(jobs)),
+            Self::Down => {
+                Error::new(Refusal::Unreachable, self.to_string(), "systemctl status sledd.socket sledd.service")
+            }
             Self::Io(why) => Error::new(Refusal::Failed, why.to_string(), "see journalctl -u sledd"),
         }
     }

@@ -6,21 +6,29 @@
 //!
 //! | module | job |
 //! |---|---|
-//! | [`status`], [`checks`], [`explain`], [`volume`], [`region`], [`storage`], [`network`], [`ports`], [`logs`], [`top`], [`maintenance`], [`downstairs`], [`jobs`], [`config`], [`reload`], [`update`], [`setup`], [`console`] | the nouns |
+//! | [`status`], [`checks`], [`explain`], [`volume`], [`region`], [`storage`], [`network`], [`ports`], [`logs`], [`top`], [`maintenance`], [`downstairs`], [`jobs`], [`config`], [`reload`], [`update`], [`setup`], [`console`], [`report`], [`backup`] | the nouns |
 //! | [`client`] | the supervisor's socket |
 //! | [`orders`] | requests that become jobs, and the jobs followed to their end |
 //! | [`neighbours`] | the other sleds of a volume, asked on behalf of a job |
 //! | [`mod@print`], [`view`] | output, as a person or a program reads it; what is listed or shown |
+//! | [`down`] | what there is to see while the supervisor does not answer |
+//! | [`completion`] | what a shell may complete |
+//! | [`archive`], [`program`], [`consent`] | archives, written and read; programs that are asked; what is asked for before it is done |
 //! | [`failure`] | why a command was not carried out |
 //!
 //! Exit codes: 0 done and well, 1 failed, 2 wrong usage, 3 done but not well (a blocking
 //! condition is shown, or a change that interrupts hosts or needs a restart), 4 the supervisor
 //! cannot be reached, or ended while it was at it; 130 interrupted while a job was followed, which goes on.
 
+mod archive;
+mod backup;
 mod checks;
 mod client;
+mod completion;
 mod config;
+mod consent;
 mod console;
+mod down;
 mod downstairs;
 mod explain;
 mod failure;
@@ -32,8 +40,10 @@ mod network;
 mod orders;
 mod ports;
 mod print;
+mod program;
 mod region;
 mod reload;
+mod report;
 mod setup;
 mod status;
 mod storage;
@@ -42,8 +52,11 @@ mod update;
 mod view;
 mod volume;
 
+pub use completion::command as completed;
+
 use crate::terminal;
 use crate::wire::ErrorBody;
+use backup::{BackupCommand, RestoreCommand};
 use checks::ChecksCommand;
 use clap::{Parser, Subcommand};
 use client::Client;
@@ -60,6 +73,7 @@ use ports::PortsCommand;
 use print::{Form, Output};
 use region::RegionCommand;
 use reload::ReloadCommand;
+use report::ReportCommand;
 use setup::SetupCommand;
 use status::StatusCommand;
 use std::io;
@@ -70,6 +84,8 @@ use top::TopCommand;
 use update::UpdateCommand;
 use volume::VolumeCommand;
 
+/// The supervisor's socket, unless something else is said.
+const SOCKET: &str = "/run/sled/admin.sock";
 /// Exit code of a command that was done, but what it shows is not well.
 const NOT_WELL: u8 = 3;
 /// Exit code of a command whose supervisor cannot be reached.
@@ -107,7 +123,7 @@ pub struct Arguments {
     color: colorchoice_clap::Color,
 
     /// The supervisor's socket.
-    #[arg(long, global = true, value_name = "PATH", default_value = "/run/sled/admin.sock")]
+    #[arg(long, global = true, value_name = "PATH", default_value = SOCKET)]
     socket: PathBuf,
 
     #[command(subcommand)]
@@ -139,6 +155,9 @@ enum Command {
     #[command(subcommand)]
     Config(ConfigCommand),
     Reload(ReloadCommand),
+    Report(ReportCommand),
+    Backup(BackupCommand),
+    Restore(RestoreCommand),
 }
 
 impl Command {
@@ -163,7 +182,27 @@ impl Command {
             Self::Console(console) => console.run(client).await,
             Self::Config(config) => config.run(client, output).await,
             Self::Reload(reload) => reload.run(client, output).await,
+            Self::Report(report) => report.run(client, output).await,
+            Self::Backup(backup) => backup.run(output),
+            Self::Restore(restore) => restore.run(output),
         }
+    }
+}
+
+impl Command {
+    /// Whether it shows how the sled is, which can be seen without a supervisor in part.
+    fn shows_the_sled(&self) -> bool {
+        let list = matches!(self, Self::Volume(VolumeCommand::List(_)) | Self::Region(RegionCommand::List(_)));
+        list || matches!(self, Self::Status(_) | Self::Checks(_))
+    }
+}
+
+/// Carry out a command; of a sled whose supervisor does not answer show what there is to see.
+async fn carry_out(arguments: &Arguments, client: &Client, output: Output) -> Result<bool, Failure> {
+    let command = &arguments.command;
+    match command.run(client, output).await {
+        Err(failure @ Failure::Unreachable(..)) if command.shows_the_sled() => Err(down::show(&failure, output).await),
+        done => done,
     }
 }
 
@@ -174,7 +213,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
     let client = Client::new(&arguments.socket);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let done = runtime.map_err(Failure::from);
-    match done.and_then(|runtime| runtime.block_on(arguments.command.run(&client, output))) {
+    match done.and_then(|runtime| runtime.block_on(carry_out(arguments, &client, output))) {
         Ok(true) => ExitCode::SUCCESS,
         // A configuration is checked without a supervisor, and one with faults has failed.
         Ok(false) if matches!(arguments.command, Command::Config(ConfigCommand::Check(_))) => ExitCode::FAILURE,
@@ -184,7 +223,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         Err(failure) => {
             report(&failure, output);
             ExitCode::from(match failure {
-                Failure::Unreachable(..) | Failure::Gone => UNREACHABLE,
+                Failure::Unreachable(..) | Failure::Gone | Failure::Down => UNREACHABLE,
                 Failure::Left(_) => INTERRUPTED,
                 _ => 1,
             })
@@ -192,8 +231,11 @@ pub fn run(arguments: &Arguments) -> ExitCode {
     }
 }
 
-/// Tell a failure, where it can be told at all.
+/// Tell a failure, where it can be told at all, and was not told before.
 fn report(failure: &Failure, output: Output) {
+    if matches!(failure, Failure::Down) {
+        return;
+    }
     let program = !output.is_text() && output.form != Form::Name;
     // Jobs have told a program what became of each.
     if program && matches!(failure, Failure::Several { .. } | Failure::Gone) {

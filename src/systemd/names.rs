@@ -5,6 +5,9 @@ use crate::names::RegionName;
 /// The template that serves a region.
 pub const DOWNSTAIRS: &str = "crucible-downstairs";
 
+/// The supervisor.
+pub const SUPERVISOR: &str = "sledd.service";
+
 /// The supervisor's sockets.
 pub const SOCKET: &str = "sledd.socket";
 

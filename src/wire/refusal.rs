@@ -177,6 +177,18 @@ refusals! {
     CodeUnknown = "CODE_UNKNOWN";
     /// The answers to `sledctl setup` are not complete.
     Incomplete = "INCOMPLETE";
+    /// The backup is another sled's, or of another data disk.
+    BackupForeign = "BACKUP_FOREIGN";
+    /// A record is newer here than in the backup.
+    BackupOlder = "BACKUP_OLDER";
+    /// The records change while they are looked at.
+    BackupUnsettled = "BACKUP_UNSETTLED";
+    /// The file is no backup, is damaged, or cannot be used.
+    BackupUnusable = "BACKUP_UNUSABLE";
+    /// The supervisor must not run while that is done.
+    SupervisorRuns = "SUPERVISOR_RUNS";
+    /// Nobody is there who could be asked whether something is meant.
+    NotConfirmed = "NOT_CONFIRMED";
     /// The machine does not reboot.
     NotRebooted = "NOT_REBOOTED";
     /// Only root may do that.

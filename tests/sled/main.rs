@@ -10,6 +10,7 @@
 
 mod absence;
 mod adoption;
+mod alone;
 mod attachments;
 mod broker;
 mod calm;

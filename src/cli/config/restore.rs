@@ -8,7 +8,7 @@ use crate::api::{ConfigNumber, Operation};
 use crate::cli::client::Client;
 use crate::cli::failure::Failure;
 use crate::cli::print::{Output, print};
-use crate::config::{FRAGMENTS, Kept, PORT_MAP, SLED};
+use crate::config::{FRAGMENTS, Kept};
 use crate::config_dir;
 use crate::files::{make_dir, replace, set_mode, sync_dir};
 use crate::wire::{Difference, Error, Refusal};
@@ -63,11 +63,7 @@ impl Restore {
 /// Put files in the place of those of a configuration's directory. A fragment that is not among them is
 /// one no more.
 fn write(dir: &Path, files: &BTreeMap<String, String>) -> io::Result<()> {
-    let known = |name: &str| {
-        let fragment = name.strip_prefix(FRAGMENTS).and_then(|rest| rest.strip_prefix('/'));
-        name == SLED || name == PORT_MAP || fragment.is_some_and(|name| !name.contains('/') && name.ends_with(".toml"))
-    };
-    if let Some(odd) = files.keys().find(|name| !known(name)) {
+    if let Some(odd) = files.keys().find(|name| !config_dir::is_file_name(name)) {
         return Err(io::Error::other(format!("{odd:?} is no file of a configuration")));
     }
     if files.keys().any(|name| name.starts_with(FRAGMENTS)) && !dir.join(FRAGMENTS).is_dir() {
@@ -116,6 +112,7 @@ fn beside(path: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{PORT_MAP, SLED};
 
     #[test]
     fn the_files_are_those_that_were_kept_and_what_they_replace_stays() {

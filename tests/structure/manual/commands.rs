@@ -10,8 +10,11 @@ fn without_heading(page: &[u8]) -> String {
     let page = String::from_utf8(page.to_vec()).unwrap();
     let kept =
         page.lines().filter(|line| !line.starts_with(".SH ") && !line.starts_with(".ie ") && !line.starts_with(".el "));
-    // A help is written as the prose is.
-    kept.map(|line| bold(line.trim_end()).replace("\\*(Aq", "\\(aq") + "\n").filter(|line| line != "\n").collect()
+    // A help is written as the prose is, and a line is ended once.
+    let mut lines: Vec<_> = kept.map(|line| bold(line.trim_end()).replace("\\*(Aq", "\\(aq")).collect();
+    lines.retain(|line| !line.is_empty());
+    lines.dedup_by(|line, before| line == before && line == ".br");
+    lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
 /// What stands between backticks is bold.
