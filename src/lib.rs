@@ -21,6 +21,7 @@
 //! | [`systemd`] | unit names, drop-ins, D-Bus proxies |
 //! | [`kernel`] | questions to the kernel: sockets, connections, processes, ports |
 //! | [`store`] | the files of the data disk and of the machine's memory |
+//! | [`notify`] | how a notification leaves the sled: by a process of its own |
 //! | [`observe`] | each module watches one thing and publishes facts |
 //! | [`act`] | each module does one kind of action |
 //! | [`device`] | the kernel's network block device, on the host |
@@ -62,6 +63,7 @@ pub mod logging;
 pub mod metrics;
 pub mod names;
 pub mod nbd;
+pub mod notify;
 pub mod observe;
 pub mod page;
 pub mod port_map;

@@ -8,6 +8,7 @@
 //! | [`units`], [`programs`] | has systemd start units with their present values, by the program that each is to run |
 //! | [`fence`] | changes whom a unit lets in, and ends the connections of the others |
 //! | [`storage`], [`settle`] | takes a data disk into use, and does what an earlier supervisor left undone |
+//! | [`notify`] | has somebody told of a check |
 //! | [`trash`] | removes for good what was deleted |
 //! | [`follower`] | has somebody follow a job that nobody follows |
 
@@ -16,6 +17,7 @@ pub mod create;
 pub mod fence;
 pub mod follower;
 pub mod legacy;
+pub mod notify;
 pub mod owner;
 pub mod programs;
 pub mod settle;

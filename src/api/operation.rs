@@ -351,6 +351,8 @@ operations! {
     /// Take the configuration over from its files, or show what that would change.
     Reload { dry_run: bool, yes: bool, unattended: bool, kept: Option<ConfigNumber>, by: Option<Sentence> }
         = POST "/v1/reload", Admin, Nothing, Short, Json "Difference";
+    /// Tell everybody who is to be told of checks that this is a test, and say what came back.
+    TestNotify {} = POST "/v1/notify/test", Admin, Nothing, Short, Json "Notified";
     /// List the configurations that were in force.
     ListConfigurations {} = GET "/v1/config", Admin, Nothing, Short, Json "Configurations";
     /// Show a configuration that was in force, with its files.

@@ -261,6 +261,11 @@ codes! {
     UpdateGivenUp = "UPDATE_GIVEN_UP", Warning, Sled:
         "version VERSION was tried and given up: WHY"
         => "sledctl update status; then take another: sledctl update apply";
+    /// What is to be told by `[notify]` of sled.toml could not be delivered, though it was tried several times: it is
+    /// counted, and the next one that is delivered says how many were not. It is never told itself.
+    NotifyFailed = "NOTIFY_FAILED", Warning, Operator:
+        "notifications are not delivered: WAY to HOST: WHY"
+        => "as the reason asks for; then: sledctl notify test";
     /// What the CONFIG partition or the machine's credentials brought has faults, and was not taken over.
     ConfigRefused = "CONFIG_REFUSED", Warning, Sled:
         "the configuration that was brought last has faults: FAULTS"

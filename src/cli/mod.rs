@@ -37,6 +37,7 @@ mod logs;
 mod maintenance;
 mod neighbours;
 mod network;
+mod notify;
 mod orders;
 mod ports;
 mod print;
@@ -69,6 +70,7 @@ use jobs::JobsCommand;
 use logs::LogsCommand;
 use maintenance::MaintenanceCommand;
 use network::NetworkCommand;
+use notify::NotifyCommand;
 use ports::PortsCommand;
 use print::{Form, Output};
 use region::RegionCommand;
@@ -146,6 +148,8 @@ enum Command {
     Jobs(JobsCommand),
     #[command(subcommand)]
     Maintenance(MaintenanceCommand),
+    #[command(subcommand)]
+    Notify(NotifyCommand),
     Checks(ChecksCommand),
     Explain(ExplainCommand),
     #[command(subcommand)]
@@ -175,6 +179,7 @@ impl Command {
             Self::Top(top) => top.run(client, output).await,
             Self::Jobs(jobs) => jobs.run(client, output).await,
             Self::Maintenance(maintenance) => maintenance.run(client, output).await,
+            Self::Notify(notify) => notify.run(client, output).await,
             Self::Checks(checks) => checks.run(client, output).await,
             Self::Explain(explain) => explain.run(output),
             Self::Update(update) => update.run(client, output).await,

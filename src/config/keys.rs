@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 const SPEEDS: RangeInclusive<u64> = 1..=u32::MAX as u64;
 const SOME_TIME: &str = "a length of time, at least 1s";
 const A_PATH: &str = "an absolute path of letters, digits and ._-+";
+const UNTOLD: Absent = Means("nobody is told this way");
 const NO_TLS: Absent = Means("the data ports speak plainly; of the three files all are named, or none");
 
 /// Every key of the file, in the order in which the manual has them.
@@ -184,6 +185,51 @@ pub const KEYS: &[Key] = &[
         Value("\"30d\""),
         "\"7d\"",
         "A certificate that ends within this time is a warning.",
+    ),
+    key(
+        "notify.program",
+        "a list: the path of a program, and its arguments",
+        UNTOLD,
+        "[\"/usr/local/bin/tell\", \"--sled\"]",
+        "A program that is run for each check that is raised or over, with the notification as JSON on its standard input. \
+         It runs as a user of its own that owns nothing and writes nowhere, and has ten seconds.",
+    ),
+    key(
+        "notify.webhook",
+        "a URL of http or https",
+        UNTOLD,
+        "\"http://192.168.4.9:8080/sled\"",
+        "Where each notification is posted as JSON: the sled, the check, whether it is `raised` or `over`, and when. What \
+         does not answer 2xx within ten seconds is tried again, five times in all, and then `NOTIFY_FAILED` is raised.",
+    ),
+    key(
+        "notify.ntfy",
+        "a URL of http or https with a topic",
+        UNTOLD,
+        "\"https://ntfy.sh/my-sleds\"",
+        "A topic of ntfy that each notification is published under, with a title, a priority and tags. A topic that asks for \
+         a token takes it in the query (`?auth=`).",
+    ),
+    key(
+        "notify.severity",
+        "\"blocking\" or \"warning\"",
+        Value("\"blocking\""),
+        "\"warning\"",
+        "The least severe checks that are told. Those that pass by themselves never are.",
+    ),
+    key(
+        "notify.delay",
+        "a length of time",
+        Value("\"30s\""),
+        "\"2m\"",
+        "How long a check must be raised, or over, before that is told: what is over sooner is not.",
+    ),
+    number(
+        "notify.at_most",
+        1..=1000,
+        Value("12"),
+        "60",
+        "The most notifications in an hour. What is left out is counted, and the next one says how many.",
     ),
     number(
         "appliance.prefix",

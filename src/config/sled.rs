@@ -2,6 +2,7 @@
 
 use super::appliance::{self, Appliance};
 use super::listen;
+use super::notify::{self, Notify};
 use super::tls::{self, Tls};
 use super::values::{Days, INTERFACE, OrNever, Positive, USER, plain_path, word};
 use crate::names::SledName;
@@ -25,6 +26,8 @@ pub struct SledConfig {
     pub network: Network,
     /// The certificate with which the data ports speak TLS; `None`: they do not.
     pub tls: Option<Tls>,
+    /// Who is told of checks; `None`: nobody is.
+    pub notify: Option<Notify>,
     /// The appliance that the image makes of the machine.
     pub appliance: Appliance,
 }
@@ -161,6 +164,7 @@ pub(super) struct Draft {
     downstairs: Downstairs,
     network: Option<Network>,
     tls: Option<Tls>,
+    notify: Option<Notify>,
     pub(super) appliance: appliance::Draft,
     pub(super) listen: Vec<SocketAddr>,
     pub(super) names: Vec<String>,
@@ -175,6 +179,7 @@ impl Draft {
             downstairs: self.downstairs.clone(),
             network: self.network.clone()?,
             tls: self.tls.clone(),
+            notify: self.notify.clone(),
             appliance: self.appliance.appliance.clone(),
         })
     }
@@ -189,9 +194,10 @@ pub(super) fn read(document: &Document, faults: &mut Faults) -> Draft {
     let network = network(top.section("network", faults), faults);
     let (listen, names) = listen::read(top.section("http", faults), faults);
     let tls = tls::read(top.section("tls", faults), faults);
+    let notify = notify::read(top.section("notify", faults), faults);
     let appliance = appliance::read(top.section("appliance", faults), faults);
     top.finish(faults);
-    Draft { name, storage, downstairs, network, tls, appliance, listen, names }
+    Draft { name, storage, downstairs, network, tls, notify, appliance, listen, names }
 }
 
 fn sled_name(mut section: Section<'_>, faults: &mut Faults) -> Option<(SledName, Origin)> {

@@ -56,6 +56,13 @@ impl FromStr for Days {
     }
 }
 
+/// Whether a path is absolute, without `.`, `..` or white space.
+pub(super) fn plain_absolute(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
+    let whole = text.split('/').skip(1).all(|part| !matches!(part, "" | "." | ".."));
+    text.starts_with('/') && whole && text.chars().all(plain)
+}
+
 /// An absolute path without `.`, `..` or white space: it stands in unit files as it is.
 pub(super) fn plain_path(
     section: &mut Section<'_>,
@@ -64,9 +71,7 @@ pub(super) fn plain_path(
     faults: &mut Faults,
 ) -> Option<(PathBuf, Origin)> {
     let (text, origin) = section.text(key, faults)?;
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
-    let whole = text.split('/').skip(1).all(|part| !matches!(part, "" | "." | ".."));
-    if !(text.starts_with('/') && whole && text.chars().all(plain)) {
+    if !plain_absolute(text) {
         let problem = format!("{text:?} is no plain absolute path");
         let remedy = format!("write a path of letters, digits and ._-+ that begins with /, for example {example:?}");
         faults.push(&origin, section.path(key), problem, remedy);

@@ -115,6 +115,10 @@ fn settings<'a>(old: &'a Configuration, new: &'a Configuration) -> impl Iterator
     if (a.prefix, a.gateway, &a.dns, &a.ntp) != (b.prefix, b.gateway, &b.dns, &b.ntp) {
         all.push(change("sled.toml".into(), "the network of appliance is another".into(), AT_BOOT));
     }
+    if old.sled.notify != new.sled.notify {
+        // Its URLs may let in whoever knows them.
+        all.push(change("sled.toml".into(), "notify is another".into(), AT_ONCE));
+    }
     if (old.sled.storage.reserve, old.sled.storage.provisioning)
         != (new.sled.storage.reserve, new.sled.storage.provisioning)
     {

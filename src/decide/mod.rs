@@ -16,6 +16,7 @@ mod identity;
 mod image;
 mod lacks;
 mod network;
+pub mod notices;
 mod outdated;
 mod pending;
 pub mod permits;

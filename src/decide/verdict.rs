@@ -81,6 +81,7 @@ fn sled_findings(config: &Configuration, facts: &Facts) -> Vec<Finding> {
     found.extend(strangers::unread(facts));
     found.extend(facts.maintenance.as_ref().map(maintenance));
     found.extend(facts.drains.iter().filter(|(volume, _)| config.map.volumes.contains_key(volume)).map(drain));
+    found.extend(facts.unnotified.as_ref().filter(|_| config.sled.notify.is_some()).map(|why| unnotified(why)));
     if facts.leaving {
         found.push(as_it_stands(Code::SledStopping, "sled"));
     }
@@ -96,6 +97,12 @@ fn maintenance(maintenance: &Maintenance) -> Finding {
     };
     let cause = format!("no host may attach a volume{end}, as somebody is at work on the sled{reason}");
     Finding::new(Code::Maintenance, "sled", cause, remedy)
+}
+
+/// The finding that nobody can be told of what is found.
+fn unnotified(why: &str) -> Finding {
+    let cause = format!("notifications are not delivered: {why}");
+    Finding::new(Code::NotifyFailed, "notify", cause, Code::NotifyFailed.remedy())
 }
 
 /// The finding that a volume is to be free.

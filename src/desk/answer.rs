@@ -35,6 +35,8 @@ pub enum Answer {
     Drain(Option<wire::Drain>),
     /// A host has let go of its ticket.
     Released(wire::Released),
+    /// Whether notifications arrive.
+    Notified(wire::Notified),
     /// The state that was looked at is shown.
     Looked,
     /// The daemon may end.

@@ -24,6 +24,7 @@ mod facts;
 mod fencing;
 mod hosts;
 mod jobs;
+mod notify;
 mod publish;
 mod recovery;
 mod relocations;
@@ -63,6 +64,7 @@ use hosts::maintenance::Maintenance;
 use jobs::Jobs;
 use jobs::context::Context;
 use jobs::list;
+use notify::Notify;
 use publish::publisher::Publisher;
 use relocations::Relocations;
 use report::Report;
@@ -101,6 +103,7 @@ struct Supervisor {
     reports: mpsc::Sender<Report>,
     relocations: Relocations,
     hosts: Hosts,
+    notify: Notify,
 }
 
 /// Other end of a [`Handle`]: what a supervisor publishes, and is asked.
@@ -157,6 +160,7 @@ impl Supervisor {
                 ..Facts::default()
             },
             systemd: Systemd::new(Tasks::new(to_loop.clone())),
+            notify: Notify::new(&config, &publish, Tasks::new(to_loop.clone())),
             hosts: Hosts {
                 maintenance: Maintenance::new(context.clock.clone(), Tasks::new(to_loop.clone())),
                 drains: Drains::new(Tasks::new(to_loop.clone())),
@@ -241,6 +245,12 @@ impl Supervisor {
         self.fencing.answer_served();
     }
 
+    fn hear_notify(&mut self, report: notify::Report) {
+        if let Some(failed) = report.failed(&self.config) {
+            self.facts.unnotified = failed;
+        }
+    }
+
     fn hear_hosts(&mut self, report: hosts::Report) {
         if let Some((reply, answer)) = self.hosts.hear(report, &self.config, &mut self.facts) {
             self.publisher.answer_when_shown(reply, answer);
@@ -302,6 +312,7 @@ impl Supervisor {
             Report::Fencing(report) => self.hear_served(report),
             Report::Configuration(report) => self.hear_configuration(report),
             Report::Hosts(report) => self.hear_hosts(report),
+            Report::Notify(report) => self.hear_notify(report),
             Report::Requests(report) => self.hear_look(report),
             Report::Shutdown(report) => self.hear_leaving(report),
         }

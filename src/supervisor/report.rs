@@ -9,7 +9,7 @@
 //! [`Supervisor::hear_systemd`](crate::supervisor::Supervisor::hear_systemd) is the only one to take it. What
 //! observers tell is bound in the same way to the observer that told it ([`observe::Told`](crate::observe::Told)).
 
-use crate::supervisor::{configuration, facts, fencing, hosts, jobs, recovery, requests, shutdown, systemd};
+use crate::supervisor::{configuration, facts, fencing, hosts, jobs, notify, recovery, requests, shutdown, systemd};
 
 /// Declares the report of every room, and how the loop's is made of it.
 macro_rules! reports {
@@ -42,6 +42,8 @@ reports! {
     Configuration(configuration::Report),
     /// What hosts are asked was written, or was not.
     Hosts(hosts::Report),
+    /// A notification was delivered, or was not.
+    Notify(notify::Report),
     /// The disk was looked at for a request.
     Requests(requests::Report),
     /// The machine is being switched off.

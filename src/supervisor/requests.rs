@@ -110,6 +110,7 @@ impl Supervisor {
                 _ = answer.send(self.kept.configurations(Some(number.0), &self.facts))
             }
             Operation::Look {} => self.publisher.answer_when_shown(answer, Ok(Answer::Looked)),
+            Operation::TestNotify {} => self.notify.test(&self.config, answer),
             Operation::InitStorage { replace } => self.init_storage(replace, answer),
             long => _ = answer.send(self.begin_work(long).map(Answer::Granted)),
         }

@@ -1,10 +1,10 @@
 //! Output of a transient unit, in the machine's memory: a file without a name that it gets as its standard output or
-//! error, and that goes away by itself. It is never on a disk.
+//! error, and that goes away by itself; its input is one as well. It is never on a disk.
 
 use crate::clean;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use zbus::Fd;
 
@@ -22,6 +22,17 @@ impl Output {
     /// The kernel's error.
     pub fn new() -> Result<Self, String> {
         memfd_create(c"output", MFdFlags::MFD_CLOEXEC).map(Self).map_err(|why| why.to_string())
+    }
+
+    /// Make one that holds this from its beginning: a unit's standard input.
+    ///
+    /// # Errors
+    /// The kernel's error.
+    pub fn holding(text: &[u8]) -> Result<Self, String> {
+        let Self(fd) = Self::new()?;
+        let mut file = File::from(fd);
+        let written = file.write_all(text).and_then(|()| file.seek(SeekFrom::Start(0)));
+        written.map(|_| Self(file.into())).map_err(|why| why.to_string())
     }
 
     /// The file, as a unit's settings take it.

@@ -91,6 +91,8 @@ refusals! {
     NotCancellable = "NOT_CANCELLABLE", CONFLICT;
     /// The data disk was not marked as this sled's.
     NotMarked = "NOT_MARKED", CONFLICT;
+    /// Nobody is to be told of checks.
+    NotifyUnset = "NOTIFY_UNSET", CONFLICT;
     /// The region's unit was not stopped.
     NotStopped = "NOT_STOPPED", CONFLICT;
     /// The data disk has too little room for the region.

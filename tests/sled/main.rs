@@ -37,6 +37,7 @@ mod lifecycle;
 mod lines;
 mod neighbours;
 mod network;
+mod notify;
 mod polls;
 mod port_map;
 mod ports;

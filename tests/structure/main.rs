@@ -45,7 +45,7 @@ const LAYERS: [&[&str]; 15] = [
     &["api", "decide", "explain", "page", "update", "progress"],
     &["kernel", "metrics"],
     &["config_dir", "desk"],
-    &["store", "appliance"],
+    &["store", "appliance", "notify"],
     &["observe", "act", "device"],
     &["relay"],
     // Beside each other: the faces know the desk, and none of them the supervisor.
@@ -54,7 +54,7 @@ const LAYERS: [&[&str]; 15] = [
 ];
 
 /// What must do no I/O of its own.
-const PURE: [&str; 44] = [
+const PURE: [&str; 45] = [
     "api",
     "page",
     "clean",
@@ -90,6 +90,7 @@ const PURE: [&str; 44] = [
     "attach/install/trouble",
     "attach/install/undo",
     "nbd",
+    "notify/message",
     "relay/engine",
     "relay/pieces",
     "relay/written",

@@ -16,6 +16,7 @@ fn whole() -> [Values; 2] {
         ("tls.cert", "\"/etc/sled/tls/cert.pem\""),
         ("tls.key", "\"/etc/sled/tls/key.pem\""),
         ("tls.root_cert", "\"/etc/sled/tls/root.pem\""),
+        ("notify.webhook", "\"https://alerts.example/sled\""),
     ];
     let map = [
         ("sleds.proper-raptor.address", "\"192.168.4.189\""),

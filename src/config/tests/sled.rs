@@ -49,6 +49,28 @@ fn every_fault_of_sled_toml_is_named_with_its_line() {
     }
 }
 
+#[test]
+fn every_fault_of_notify_is_named_with_its_line() {
+    let (webhook, ntfy) = ("# webhook = \"https://alerts.example/sled\"", "# ntfy = \"https://ntfy.sh/my-sleds\"");
+    let program = "# program = [\"/usr/local/bin/tell\", \"--sled\"]";
+    for (from, to, problem, remedy) in [
+        (webhook, "webhook = \"alerts.example\"", "no URL of http or https", "https://alerts.example/sled"),
+        (webhook, "webhook = \"ftp://alerts.example/sled\"", "no URL of http or https", "https://alerts.example/sled"),
+        (webhook, "webhook = \"https:///sled\"", "no URL", "https://alerts.example/sled"),
+        (webhook, "webhook = \"https://me:secret@alerts.example/\"", "not sent", "https://alerts.example/sled"),
+        (ntfy, "ntfy = \"https://ntfy.sh/\"", "names no topic", "https://ntfy.sh/my-sleds"),
+        (ntfy, "ntfy = \"https://ntfy.sh/a/b\"", "names no topic", "https://ntfy.sh/my-sleds"),
+        (program, "program = [\"tell\"]", "no plain absolute path", "/usr/local/bin/tell"),
+        (program, "program = []", "names no program", "/usr/local/bin/tell"),
+        (program, "program = \"/usr/local/bin/tell\"", "is a string", "a list of strings"),
+        ("#severity = \"blocking\"", "severity = \"information\"", "neither blocking nor warning", "\"warning\""),
+        ("#delay = \"30s\"", "delay = \"soon\"", "no length of time", "\"30s\""),
+        ("#at_most = 12", "at_most = 0", "0 is not from 1", "from 1"),
+    ] {
+        one_fault("sled.toml", from, to, problem, remedy);
+    }
+}
+
 /// Sockets of the endpoint: each is opened by itself, and none if one cannot be.
 #[test]
 fn of_two_sockets_in_one_place_the_second_is_a_fault() {

@@ -99,6 +99,8 @@ pub struct Facts {
     pub awaiting: BTreeMap<RegionName, Awaited>,
     /// The job that rolls another downstairs program over the regions.
     pub upgrading: Option<u64>,
+    /// The reason why notifications are not delivered, as long as none is.
+    pub unnotified: Option<String>,
     /// Whether the machine is being switched off.
     pub leaving: bool,
     /// The adoptions that could not be undone, and why. It is tried again after a while.

@@ -10,6 +10,7 @@ mod failure;
 mod fixed_point;
 mod lacks;
 mod network;
+mod notices;
 mod pending;
 mod permits;
 mod plan;

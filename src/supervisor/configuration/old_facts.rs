@@ -25,6 +25,7 @@ pub(super) fn forget(by: &TakenOver, facts: &mut Facts) {
         kept_for,
         stale_units,
         outdated: _,
+        unnotified,
         regions: _,
         // The disk's and the ledger's: they are what they are, and another disk is another matter.
         settled: _,
@@ -57,6 +58,10 @@ pub(super) fn forget(by: &TakenOver, facts: &mut Facts) {
     if by.old.sled.storage.keep_deleted != by.new.sled.storage.keep_deleted {
         // Counted anew by what is to be kept now.
         kept_for.clear();
+    }
+    if by.old.sled.notify != by.new.sled.notify {
+        // Whether those can be told that are to be told from now on is not known.
+        *unnotified = None;
     }
     *stale_units = true;
 }

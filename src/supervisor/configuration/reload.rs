@@ -278,6 +278,7 @@ impl Supervisor {
         self.systemd.take_over();
         old_facts::forget(&TakenOver { old: &old, new: &config, fresh, anew: &anew }, &mut self.facts);
         self.publisher.configure(config.clone());
+        self.notify.configure(&config);
         self.jobs.take_over(config.clone());
         self.lookout.take_over(&old, &config, self.systemd.configuration());
         self.lookout.tell_crashes(&config, &mut self.facts);
