@@ -23,6 +23,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
 use published::ended;
 use route::answer;
+pub use seats::Limits;
 use seats::{Seat, Seats};
 use std::ffi::CString;
 use std::future::Future;
@@ -43,6 +44,8 @@ pub struct Sockets {
     pub http: Vec<std::net::TcpListener>,
     /// For `sledctl`.
     pub admin: Vec<std::os::unix::net::UnixListener>,
+    /// Limits of the places for hosts.
+    pub limits: Limits,
 }
 
 /// Greatest number of connections to the admin socket at once: they are counted apart, so that a flood of polls does
@@ -77,7 +80,7 @@ pub async fn serve(sockets: Sockets, handle: Handle, ready: fn(), end: impl Futu
         () = &mut end => return Ok(()),
     }
     ready();
-    let visits = Visits::new();
+    let visits = Visits::new(sockets.limits);
     let mut doors = open(sockets, &handle, &visits)?;
     let ended = tokio::select! {
         ended = doors.join_next() => match ended {
@@ -99,8 +102,8 @@ struct Visits {
 }
 
 impl Visits {
-    fn new() -> Self {
-        Self { end: watch::Sender::new(false), seats: Seats::default() }
+    fn new(limits: Limits) -> Self {
+        Self { end: watch::Sender::new(false), seats: Seats::within(limits) }
     }
 
     /// Ask every client's connection to end after its present answer, and wait for that.
@@ -292,7 +295,7 @@ mod tests {
         let pulse = crate::desk::pulse::LoopPulse::new(Duration::from_secs(3600));
         let handle = Handle { bulletins, requests: mpsc::channel(1).0, pulse };
         let (mut host, stream) = tokio::io::duplex(4096);
-        let visits = Visits::new();
+        let visits = Visits::new(Limits::default());
         let (door, nobody) = (Door::Tcp("192.168.4.17".parse().unwrap()), Presence::nobody());
         tokio::spawn(converse(stream, handle, door, nobody, None, &visits));
 
@@ -319,7 +322,7 @@ mod tests {
         let (_keep, bulletins) = watch::channel(Some(Arc::new(Bulletin { volumes, ..Bulletin::default() })));
         let pulse = crate::desk::pulse::LoopPulse::new(Duration::from_secs(3600));
         let handle = Handle { bulletins, requests: mpsc::channel(1).0, pulse };
-        let visits = Visits::new();
+        let visits = Visits::new(Limits::default());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(serve_tcp(listener, handle, visits.clone()));

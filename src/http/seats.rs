@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
-/// Greatest number of connections at once. A fleet has a few hosts, each with a poll or two.
+/// Greatest number of connections at once, as it is shipped. A fleet has a few hosts, each with a poll or two.
 const CONNECTION_LIMIT: usize = 512;
 /// Greatest number of connections that strangers may have; the others are kept for clients that are known.
 const STRANGERS_LIMIT: usize = 256;
@@ -17,12 +17,26 @@ const KNOWN_ADDRESS_LIMIT: usize = 64;
 /// Greatest number of connections of one address that nobody knows.
 const STRANGE_ADDRESS_LIMIT: usize = 16;
 
+/// Limits of the places.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Greatest number of connections at once, whoever they are of.
+    pub connections: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections: CONNECTION_LIMIT }
+    }
+}
+
 /// All places together.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Seats(Arc<Mutex<Taken>>);
 
 #[derive(Debug, Default)]
 struct Taken {
+    limits: Limits,
     /// Number of the guest that came last: the lowest has come first.
     next: u64,
     guests: BTreeMap<u64, Guest>,
@@ -51,12 +65,20 @@ pub(super) struct Seat {
 pub(super) struct Answering(Arc<AtomicBool>);
 
 impl Seats {
+    /// Have so many places.
+    pub(super) fn within(limits: Limits) -> Self {
+        Self(Arc::new(Mutex::new(Taken { limits, ..Taken::default() })))
+    }
+
     /// Find a place for a client at this address; `None` if there is none, and all who have one are being
     /// answered. Known are the hosts and sleds of the port map, and this machine itself.
     pub(super) fn seat(&self, address: IpAddr, known: bool) -> Option<Seat> {
         let mut taken = self.taken();
-        let (own, all) =
-            if known { (KNOWN_ADDRESS_LIMIT, CONNECTION_LIMIT) } else { (STRANGE_ADDRESS_LIMIT, STRANGERS_LIMIT) };
+        let (own, all) = if known {
+            (KNOWN_ADDRESS_LIMIT, taken.limits.connections)
+        } else {
+            (STRANGE_ADDRESS_LIMIT, STRANGERS_LIMIT)
+        };
         taken.make_room(own, |guest| guest.address == address)?;
         // No known client has to go for a stranger; a stranger has to go for a known one.
         taken.make_room(all, |guest| known || !guest.known)?;
