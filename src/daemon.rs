@@ -7,7 +7,8 @@ use crate::act::programs;
 pub use crate::act::trash::empty;
 use crate::api::{Operation, Sentence};
 use crate::config::Configuration;
-use crate::desk::request::{Request, Wish};
+use crate::desk::request::{Caller, Request, Wish};
+use crate::events::Feed;
 use crate::http::{self, Sockets};
 use crate::kernel::broker;
 use crate::kernel::port_reservation;
@@ -21,6 +22,7 @@ use crate::supervisor::{Line, Start, line, supervise};
 use crate::systemd::dropin;
 use crate::systemd::notify::tell;
 use crate::terminal;
+use crate::wire::Asker;
 pub use arguments::Arguments;
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
@@ -82,7 +84,7 @@ async fn serve(options: &Options) -> io::Result<()> {
         }
         tell(&[NotifyState::Stopping]);
     };
-    let (handle, line) = line();
+    let (handle, line) = line(Feed::of_this_machine());
     let (wishes, last_wish) = (handle.requests.clone(), handle.requests.clone());
     let end = async move {
         end.await;
@@ -113,7 +115,7 @@ async fn reloads(mut hangup: Signal, requests: &mpsc::Sender<Request>) {
         let (answer, answered) = oneshot::channel();
         let by = Some(Sentence("SIGHUP".into()));
         let reload = Operation::Reload { dry_run: false, yes: false, unattended: true, kept: None, by };
-        let wish = Wish::Do(reload, None);
+        let wish = Wish::Do(reload, Caller::Operator(Asker::Systemd));
         if requests.send(Request { wish, answer }).await.is_ok() {
             _ = answered.await;
         }

@@ -22,6 +22,7 @@
 //! | [`kernel`] | questions to the kernel: sockets, connections, processes, ports |
 //! | [`store`] | the files of the data disk and of the machine's memory |
 //! | [`notify`] | how a notification leaves the sled: by a process of its own |
+//! | [`events`] | what happened, on its way to the disk and to those who read it |
 //! | [`observe`] | each module watches one thing and publishes facts |
 //! | [`act`] | each module does one kind of action |
 //! | [`device`] | the kernel's network block device, on the host |
@@ -54,6 +55,7 @@ pub mod daemon;
 pub mod decide;
 pub mod desk;
 pub mod device;
+pub mod events;
 pub mod explain;
 pub mod files;
 pub mod http;

@@ -14,5 +14,7 @@ pub use body::{Body, BodyRow, Program};
 pub use door::Door;
 pub use media::Media;
 pub use operation::{Look, Operation, Outgoing, Row, TABLE, Values, Work};
-pub use parameter::{Choice, ConfigNumber, Directory, Held, JobId, Kind, Parameter, ParameterRow, Sentence, Unix};
+pub use parameter::{
+    Choice, ConfigNumber, Directory, Held, JobId, Kind, Parameter, ParameterRow, Sentence, Since, Unix,
+};
 pub use route::{Found, find};

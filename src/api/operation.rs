@@ -5,7 +5,7 @@
 use super::body::{Body, BodyRow, Program};
 use super::door::Door;
 use super::media::Media;
-use super::parameter::{Choice, ConfigNumber, Directory, Held, JobId, Parameter, ParameterRow, Sentence, Unix};
+use super::parameter::{Choice, ConfigNumber, Directory, Held, JobId, Parameter, ParameterRow, Sentence, Since, Unix};
 use crate::names::{RegionName, VolumeName};
 use crate::span::Span;
 use crate::wire::{Attach, Drained, Error, Refusal, Release, Word};
@@ -323,6 +323,11 @@ operations! {
     /// Roll another downstairs program over all regions: the one that is brought, or the one of sled.toml.
     UpgradeDownstairs { force: bool, from: Option<String> } [ program: Program ]
         = POST "/v1/downstairs/upgrade", Admin, First, Long, Json "Granted";
+    /// List what happened: the last of it, or from some point on. Asked for as a stream, what happens from then on.
+    ListEvents {
+        since: Option<Since>, region: Option<RegionName>, volume: Option<VolumeName>, code: Option<String>,
+        limit: Option<u64>
+    } = GET "/v1/events", Anyone, Published, Short, Json "Events";
     /// List the jobs that are remembered.
     ListJobs {} = GET "/v1/jobs", Anyone, Published, Short, Json "[Job]";
     /// Show a job; with `wait`, when it has ended; with `asks` also when it asks something.

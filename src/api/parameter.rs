@@ -4,6 +4,7 @@
 use crate::names::{RegionName, VolumeName};
 use crate::span::Span;
 use crate::wire::{Error, Refusal};
+use jiff::Timestamp;
 use std::path::PathBuf;
 use std::time::Duration;
 use uuid::Uuid;
@@ -30,6 +31,8 @@ pub enum Kind {
     Unix,
     /// A length of time such as `30m`.
     Span,
+    /// The number of an event, a time, or how long ago such as `2d`.
+    Since,
     /// Line of up to 200 characters.
     Sentence,
     /// An absolute path of letters, digits and `._-+`.
@@ -285,6 +288,42 @@ impl Parameter for Held {
 
     fn write(&self) -> Option<String> {
         Some(self.0.as_secs_f64().to_string())
+    }
+}
+
+/// The point from which on events are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Since {
+    /// Those behind the event of this number.
+    Id(u64),
+    /// Those of the last so many seconds.
+    Ago(Span),
+    /// Those since this time.
+    Time(Timestamp),
+}
+
+impl Since {
+    /// Read such a point; `None` if it is none.
+    pub fn parse(text: &str) -> Option<Self> {
+        let id = || text.parse().ok().map(Self::Id);
+        id().or_else(|| text.parse().ok().map(Self::Ago)).or_else(|| text.parse().ok().map(Self::Time))
+    }
+}
+
+impl Parameter for Since {
+    const KIND: Kind = Kind::Since;
+
+    fn read(name: &str, text: &str) -> Result<Self, Error> {
+        let remedy = "write how long ago (2d), a time (2026-11-30T07:00:00Z), or the number of an event";
+        Self::parse(text).ok_or_else(|| bad(name, &format!("is {text:?}"), remedy))
+    }
+
+    fn write(&self) -> Option<String> {
+        Some(match self {
+            Self::Id(id) => id.to_string(),
+            Self::Ago(span) => format!("{}s", span.seconds),
+            Self::Time(time) => time.to_string(),
+        })
     }
 }
 

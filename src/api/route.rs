@@ -139,6 +139,11 @@ mod tests {
         for right in ["", "wait=1.5", "revision=7&wait=60", "wait=0"] {
             assert!(read(right).is_ok(), "{right}");
         }
+        for right in ["7", "2d", "90s", "2026-11-30T07:00:00Z", "2026-11-30T07:00:00.5+01:00"] {
+            let since = |text: &str| super::super::Since::parse(text).unwrap();
+            assert_eq!(since(&super::super::Parameter::write(&since(right)).unwrap()), since(right), "{right}");
+        }
+        assert!(["", "x", "-1", "2 weeks", "2026-11-30"].iter().all(|text| super::super::Since::parse(text).is_none()));
         let wrong = ["wait=61", "wait=-1", "wait=NaN", "wait=", "wait=inf", "wait=1&revision=x", "wat=1", "asks=true"];
         for wrong in wrong {
             assert_eq!(read(wrong).unwrap_err().code, Refusal::BadQuery, "{wrong}");

@@ -1,7 +1,8 @@
 //! The supervisor's unix socket, spoken to in HTTP.
 
 use super::failure::Failure;
-use crate::api::{Look, Operation, Outgoing};
+use super::followed::{Rest, Told};
+use crate::api::{Look, Media, Operation, Outgoing};
 use crate::names::VolumeName;
 use crate::wire::{ErrorBody, Refusal, Sled, Volume};
 use bytes::Bytes;
@@ -76,6 +77,38 @@ impl Client {
             }
         };
         timeout(limit, talk).await.unwrap_or_else(|_| Err(late()))
+    }
+
+    /// Follow what is told of an operation, behind the event of this number, until the supervisor ends.
+    pub(super) async fn follow(
+        &self,
+        operation: &Operation,
+        last: u64,
+        mut hear: impl FnMut(Told) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let Outgoing { method, target, body } = operation.request();
+        let unreachable = |why| Failure::Unreachable(self.socket.clone(), why);
+        let stream = UnixStream::connect(&self.socket).await.map_err(unreachable)?;
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|why| unreachable(io::Error::other(why)))?;
+        let driver = tokio::spawn(connection);
+        let request = Request::builder().method(method).uri(target).header(http::header::HOST, "sled");
+        let request = request.header(http::header::ACCEPT, Media::EventStream.content_type());
+        let request = request.header("last-event-id", last).body(Full::new(body)).map_err(io::Error::other)?;
+        let answer = sender.send_request(request).await.map_err(|why| unreachable(io::Error::other(why)))?;
+        let status = answer.status();
+        if !status.is_success() {
+            let body = Limited::new(answer.into_body(), BODY_LIMIT_BYTES).collect().await;
+            let body = body.map_err(|why| unreachable(io::Error::other(why)))?.to_bytes();
+            return read::<serde::de::IgnoredAny>(status, &body).map(|_| ());
+        }
+        let (mut told, mut rest) = (answer.into_body(), Rest::default());
+        while let Some(Ok(frame)) = told.frame().await {
+            let data = frame.into_data().unwrap_or_default();
+            rest.take(&data).into_iter().try_for_each(&mut hear)?;
+        }
+        driver.abort();
+        Ok(())
     }
 
     async fn talk<T: DeserializeOwned>(&self, asked: Outgoing) -> Result<T, Failure> {

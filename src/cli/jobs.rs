@@ -181,6 +181,7 @@ fn text(job: &Job) -> String {
     let head = format!("job {}: {} {}", job.id, job.kind.as_str(), job.region);
     let mut out = format!("{}, {}\n\n", Tone::Heading.paint(&head), job.state.as_str());
     _ = writeln!(out, "  asked        {}", in_seconds(job.asked));
+    _ = writeln!(out, "  by           {}", or_dash(job.by.as_ref()));
     _ = writeln!(out, "  took         {}", or_dash(job.took_ms.map(|ms| format!("{ms} ms"))));
     _ = writeln!(out, "  step         {}", step(job));
     _ = writeln!(out, "  cancellable  {}", if job.cancellable { "yes" } else { "no" });

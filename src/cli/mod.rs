@@ -6,8 +6,8 @@
 //!
 //! | module | job |
 //! |---|---|
-//! | [`status`], [`checks`], [`explain`], [`volume`], [`region`], [`storage`], [`network`], [`ports`], [`logs`], [`top`], [`maintenance`], [`downstairs`], [`jobs`], [`config`], [`reload`], [`update`], [`setup`], [`console`], [`report`], [`backup`] | the nouns |
-//! | [`client`] | the supervisor's socket |
+//! | [`status`], [`checks`], [`explain`], [`volume`], [`region`], [`storage`], [`network`], [`ports`], [`logs`], [`top`], [`maintenance`], [`downstairs`], [`jobs`], [`events`], [`config`], [`reload`], [`update`], [`setup`], [`console`], [`report`], [`backup`] | the nouns |
+//! | [`client`], [`followed`] | the supervisor's socket, and what is followed there |
 //! | [`orders`] | requests that become jobs, and the jobs followed to their end |
 //! | [`neighbours`] | the other sleds of a volume, asked on behalf of a job |
 //! | [`mod@print`], [`view`] | output, as a person or a program reads it; what is listed or shown |
@@ -30,8 +30,10 @@ mod consent;
 mod console;
 mod down;
 mod downstairs;
+mod events;
 mod explain;
 mod failure;
+mod followed;
 mod jobs;
 mod logs;
 mod maintenance;
@@ -64,6 +66,7 @@ use client::Client;
 use config::ConfigCommand;
 use console::ConsoleCommand;
 use downstairs::DownstairsCommand;
+use events::EventsCommand;
 use explain::ExplainCommand;
 use failure::Failure;
 use jobs::JobsCommand;
@@ -146,6 +149,7 @@ enum Command {
     Logs(LogsCommand),
     Top(TopCommand),
     Jobs(JobsCommand),
+    Events(EventsCommand),
     #[command(subcommand)]
     Maintenance(MaintenanceCommand),
     #[command(subcommand)]
@@ -178,6 +182,7 @@ impl Command {
             Self::Logs(logs) => logs.run(output).await,
             Self::Top(top) => top.run(client, output).await,
             Self::Jobs(jobs) => jobs.run(client, output).await,
+            Self::Events(events) => events.run(client, output).await,
             Self::Maintenance(maintenance) => maintenance.run(client, output).await,
             Self::Notify(notify) => notify.run(client, output).await,
             Self::Checks(checks) => checks.run(client, output).await,

@@ -231,6 +231,21 @@ pub const KEYS: &[Key] = &[
         "60",
         "The most notifications in an hour. What is left out is counted, and the next one says how many.",
     ),
+    key(
+        "events.size",
+        "a size in B, KiB, MiB, GiB or TiB, at least 64KiB",
+        Value("\"16MiB\""),
+        "\"64MiB\"",
+        "How much of what happened is kept, below `/var/lib/sled/events`: when that is full, the oldest goes. `sledctl \
+         events` shows it.",
+    ),
+    key(
+        "events.age",
+        "a length of time in days or hours",
+        Value("\"90d\""),
+        "\"30d\"",
+        "How long it is kept, as long as there is room. Time in which the machine was switched off does not count.",
+    ),
     number(
         "appliance.prefix",
         1..=128,

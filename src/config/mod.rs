@@ -5,6 +5,7 @@
 //! [`read`] gives either a [`Configuration`] without a fault or the complete list.
 
 mod appliance;
+mod events;
 mod history;
 mod keys;
 mod listen;
@@ -15,13 +16,14 @@ mod tls;
 mod values;
 
 pub use appliance::{Appliance, UpdateSource, usual_prefix};
+pub use events::Events;
 pub use history::{History, Kept};
 pub use keys::KEYS;
 pub use notify::{Notify, Url};
-pub use sled::{Downstairs, Network, Provisioning, Reserve, SledConfig, Storage};
+pub use sled::{Downstairs, Network, Provisioning, SledConfig, Storage};
 pub use texts::{FRAGMENTS, PORT_MAP, SLED, Texts};
 pub use tls::Tls;
-pub use values::hidden;
+pub use values::{Reserve, hidden};
 
 use crate::names::{RegionName, SledName};
 use crate::port_map::{self, HTTP_PORT, LocalRegion, PortMap};

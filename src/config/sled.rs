@@ -1,14 +1,14 @@
 //! `sled.toml` of one machine: which sled it is, where its data lies, and what its network must be.
 
 use super::appliance::{self, Appliance};
+use super::events::{self, Events};
 use super::listen;
 use super::notify::{self, Notify};
 use super::tls::{self, Tls};
-use super::values::{Days, INTERFACE, OrNever, Positive, USER, plain_path, word};
+use super::values::{Days, INTERFACE, OrNever, Positive, Reserve, USER, plain_path, word};
 use crate::names::SledName;
 use crate::source::{Document, Faults, Origin, Section};
 use crate::span::Span;
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -28,6 +28,8 @@ pub struct SledConfig {
     pub tls: Option<Tls>,
     /// Who is told of checks; `None`: nobody is.
     pub notify: Option<Notify>,
+    /// The record of what happened.
+    pub events: Events,
     /// The appliance that the image makes of the machine.
     pub appliance: Appliance,
 }
@@ -64,62 +66,6 @@ impl FromStr for Provisioning {
             "thick" => Ok(Self::Thick),
             "thin" => Ok(Self::Thin),
             _ => Err("is neither thick nor thin"),
-        }
-    }
-}
-
-/// The part of the data file system that is kept free.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reserve {
-    /// A share of its capacity, in percent from 0 to 100.
-    Percent(u8),
-    /// So many bytes.
-    Bytes(u64),
-}
-
-impl Reserve {
-    /// The reserve in bytes on a file system of `capacity` bytes.
-    pub fn of(self, capacity: u64) -> u64 {
-        match self {
-            Self::Percent(percent) => capacity / 100 * u64::from(percent),
-            Self::Bytes(bytes) => bytes,
-        }
-    }
-}
-
-impl FromStr for Reserve {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wrong = || "is neither a percentage nor a size".to_owned();
-        if let Some(percent) = text.strip_suffix('%') {
-            let percent = percent.trim().parse().ok().filter(|p| *p <= 100);
-            return percent.map(Self::Percent).ok_or_else(wrong);
-        }
-        let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-        let number: u64 = digits.parse().map_err(|_| wrong())?;
-        let shift = match text[digits.len()..].trim() {
-            "B" => 0,
-            "KiB" => 10,
-            "MiB" => 20,
-            "GiB" => 30,
-            "TiB" => 40,
-            "" => return Err(format!("has no unit: it may be meant as \"{number}%\" or as \"{number}GiB\"")),
-            unit @ ("K" | "KB" | "k" | "kB" | "M" | "MB" | "G" | "GB" | "T" | "TB") => {
-                let letter = unit[..1].to_uppercase();
-                return Err(format!("may be counted in thousands or in 1024s: for these write \"{number}{letter}iB\""));
-            }
-            _ => return Err(wrong()),
-        };
-        number.checked_mul(1 << shift).map(Self::Bytes).ok_or_else(wrong)
-    }
-}
-
-impl fmt::Display for Reserve {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Percent(percent) => write!(f, "{percent}%"),
-            Self::Bytes(bytes) => write!(f, "{bytes} bytes"),
         }
     }
 }
@@ -165,6 +111,7 @@ pub(super) struct Draft {
     network: Option<Network>,
     tls: Option<Tls>,
     notify: Option<Notify>,
+    events: Events,
     pub(super) appliance: appliance::Draft,
     pub(super) listen: Vec<SocketAddr>,
     pub(super) names: Vec<String>,
@@ -180,6 +127,7 @@ impl Draft {
             network: self.network.clone()?,
             tls: self.tls.clone(),
             notify: self.notify.clone(),
+            events: self.events,
             appliance: self.appliance.appliance.clone(),
         })
     }
@@ -195,9 +143,10 @@ pub(super) fn read(document: &Document, faults: &mut Faults) -> Draft {
     let (listen, names) = listen::read(top.section("http", faults), faults);
     let tls = tls::read(top.section("tls", faults), faults);
     let notify = notify::read(top.section("notify", faults), faults);
+    let events = events::read(top.section("events", faults), faults);
     let appliance = appliance::read(top.section("appliance", faults), faults);
     top.finish(faults);
-    Draft { name, storage, downstairs, network, tls, notify, appliance, listen, names }
+    Draft { name, storage, downstairs, network, tls, notify, events, appliance, listen, names }
 }
 
 fn sled_name(mut section: Section<'_>, faults: &mut Faults) -> Option<(SledName, Origin)> {

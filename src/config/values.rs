@@ -3,6 +3,7 @@
 
 use crate::source::{Faults, Origin, Section};
 use crate::span::Span;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -13,6 +14,62 @@ const HIDDEN: [&str; 6] = ["/home", "/root", "/run/user", "/tmp", "/var/tmp", "/
 /// The hidden directory below which a path lies, if below one: systemd hides it from the sled's services.
 pub fn hidden(path: &Path) -> Option<&'static str> {
     HIDDEN.into_iter().find(|dir| path.starts_with(dir))
+}
+
+/// The part of the data file system that is kept free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reserve {
+    /// A share of its capacity, in percent from 0 to 100.
+    Percent(u8),
+    /// So many bytes.
+    Bytes(u64),
+}
+
+impl Reserve {
+    /// The reserve in bytes on a file system of `capacity` bytes.
+    pub fn of(self, capacity: u64) -> u64 {
+        match self {
+            Self::Percent(percent) => capacity / 100 * u64::from(percent),
+            Self::Bytes(bytes) => bytes,
+        }
+    }
+}
+
+impl FromStr for Reserve {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = || "is neither a percentage nor a size".to_owned();
+        if let Some(percent) = text.strip_suffix('%') {
+            let percent = percent.trim().parse().ok().filter(|p| *p <= 100);
+            return percent.map(Self::Percent).ok_or_else(wrong);
+        }
+        let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+        let number: u64 = digits.parse().map_err(|_| wrong())?;
+        let shift = match text[digits.len()..].trim() {
+            "B" => 0,
+            "KiB" => 10,
+            "MiB" => 20,
+            "GiB" => 30,
+            "TiB" => 40,
+            "" => return Err(format!("has no unit: it may be meant as \"{number}%\" or as \"{number}GiB\"")),
+            unit @ ("K" | "KB" | "k" | "kB" | "M" | "MB" | "G" | "GB" | "T" | "TB") => {
+                let letter = unit[..1].to_uppercase();
+                return Err(format!("may be counted in thousands or in 1024s: for these write \"{number}{letter}iB\""));
+            }
+            _ => return Err(wrong()),
+        };
+        number.checked_mul(1 << shift).map(Self::Bytes).ok_or_else(wrong)
+    }
+}
+
+impl fmt::Display for Reserve {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Percent(percent) => write!(f, "{percent}%"),
+            Self::Bytes(bytes) => write!(f, "{bytes} bytes"),
+        }
+    }
 }
 
 /// A length of time, or `never`.

@@ -106,6 +106,9 @@ fn settings<'a>(old: &'a Configuration, new: &'a Configuration) -> impl Iterator
     differs("downstairs.steady_after", &a.steady_after, &b.steady_after, AT_ONCE);
     let (a, b) = (&old.sled.storage, &new.sled.storage);
     differs("storage.keep_deleted", &a.keep_deleted, &b.keep_deleted, AT_ONCE);
+    let (a, b) = (&old.sled.events, &new.sled.events);
+    differs("events.size", &a.size, &b.size, AT_ONCE);
+    differs("events.age", &a.age, &b.age, AT_ONCE);
     let (a, b) = (&old.sled.network, &new.sled.network);
     differs("network.bridge", &a.bridge, &b.bridge, AT_ONCE);
     differs("network.nic", &a.nic, &b.nic, AT_ONCE);

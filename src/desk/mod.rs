@@ -18,6 +18,7 @@ pub mod metrics;
 pub mod pulse;
 pub mod request;
 
+use crate::events::Feed;
 use bulletin::Bulletin;
 use pulse::LoopPulse;
 use request::Request;
@@ -33,6 +34,8 @@ pub struct Handle {
     pub requests: mpsc::Sender<Request>,
     /// Pulse of the loop: whether it turns.
     pub pulse: LoopPulse,
+    /// Events, as they come and as they are kept.
+    pub events: Feed,
 }
 
 /// Channel on which the verdicts are published.

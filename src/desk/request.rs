@@ -22,10 +22,19 @@ pub struct Request {
 /// Wish of whoever asks.
 #[derive(Debug)]
 pub enum Wish {
-    /// An operation, asked for by a host if it came over TCP.
-    Do(Operation, Option<Visitor>),
+    /// An operation, and who asks for it.
+    Do(Operation, Caller),
     /// The daemon was told to end: do what has to be done before.
     Leave,
+}
+
+/// The one that asks for an operation.
+#[derive(Debug, Clone)]
+pub enum Caller {
+    /// A host, over TCP.
+    Host(Visitor),
+    /// An operator, or whatever else asks as one.
+    Operator(wire::Asker),
 }
 
 /// A host that asks.

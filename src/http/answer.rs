@@ -8,16 +8,21 @@ use crate::wire::{Error, ErrorBody, Refusal};
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{Either, Full};
 use serde::Serialize;
+use std::convert::Infallible;
 use std::sync::Arc;
 
 /// Answer to a request.
-pub(super) type Answer = Response<Full<Bytes>>;
+pub(super) type Answer = Response<Either<Full<Bytes>, Stream>>;
+
+/// Body that goes on.
+pub(super) type Stream = UnsyncBoxBody<Bytes, Infallible>;
 
 /// Answer with a body that is of this form already.
 pub(super) fn ready(status: StatusCode, media: Media, body: Bytes) -> Answer {
-    let mut answer = Response::new(Full::new(body));
+    let mut answer = Response::new(Either::Left(Full::new(body)));
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media.content_type()));
     // A sled that was ready a moment ago may not be: nothing in between may answer for it.

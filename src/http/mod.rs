@@ -3,6 +3,8 @@
 
 mod answer;
 mod door;
+mod events;
+mod following;
 mod intake;
 mod origin;
 mod people;
@@ -15,7 +17,8 @@ use crate::backoff::Backoff;
 use crate::desk::Handle;
 use crate::kernel::line::Line;
 use crate::kernel::presence::Presence;
-use door::Door;
+use door::{Door, Peer};
+use following::{Following, Place};
 use http::Request;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -51,6 +54,8 @@ pub struct Sockets {
 /// Greatest number of connections to the admin socket at once: they are counted apart, so that a flood of polls does
 /// not lock out `sledctl`.
 const ADMIN_CONNECTION_LIMIT: usize = 64;
+/// Greatest number of those who follow the events over the admin socket: the other connections are for questions.
+const ADMIN_FOLLOWERS_LIMIT: usize = 32;
 /// Time that a connection may last; after the answer that is then under way it is closed, and
 /// a host that polls makes another.
 const CONNECTION_LIMIT: Duration = Duration::from_secs(300);
@@ -99,11 +104,14 @@ pub async fn serve(sockets: Sockets, handle: Handle, ready: fn(), end: impl Futu
 struct Visits {
     end: watch::Sender<bool>,
     seats: Seats,
+    /// Places of those who follow the events over the admin socket.
+    followers: Arc<Semaphore>,
 }
 
 impl Visits {
     fn new(limits: Limits) -> Self {
-        Self { end: watch::Sender::new(false), seats: Seats::within(limits) }
+        let followers = Arc::new(Semaphore::new(ADMIN_FOLLOWERS_LIMIT));
+        Self { end: watch::Sender::new(false), seats: Seats::within(limits), followers }
     }
 
     /// Ask every client's connection to end after its present answer, and wait for that.
@@ -177,7 +185,7 @@ async fn serve_unix(listener: UnixListener, handle: Handle, places: Arc<Semaphor
             }
         };
         pause.reset();
-        let door = Door::Admin { admitted: admitted(&stream) };
+        let door = Door::Admin { admitted: admitted(&stream), peer: peer(&stream) };
         let line = Line::from(stream);
         let presence = Presence::of(&line);
         let talk = converse(line, handle.clone(), door, presence.clone(), None, &visits);
@@ -210,13 +218,16 @@ fn converse<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let following = following(front.map(|(_, seat)| seat), visits);
     let (at, answering_it) = front.map(|(at, seat)| (at, seat.answering())).unzip();
     let end = visits.end.subscribe();
     let (answering, asked) = (end.clone(), watch::Sender::new(false));
-    let leave = may_leave(end, asked.subscribe());
+    let leave = may_leave(end, asked.subscribe(), following.clone());
+    let stalled = following.clone();
     let service = service_fn(move |mut request: Request<_>| {
         asked.send_replace(true);
         request.extensions_mut().insert(presence.clone());
+        request.extensions_mut().insert(following.clone());
         let (handle, end) = (handle.clone(), answering.clone());
         let busy = (presence.asked(), answering_it.as_ref().map(|begin| begin()));
         async move {
@@ -230,6 +241,7 @@ where
         let mut connection = std::pin::pin!(connection);
         let over = tokio::select! {
             over = &mut connection => over,
+            () = stalled.stalled() => Ok(()),
             () = leave => {
                 connection.as_mut().graceful_shutdown();
                 timeout(LAST_ANSWER_LIMIT, connection).await.unwrap_or(Ok(()))
@@ -253,9 +265,32 @@ fn server() -> http1::Builder {
 
 /// Wait until a connection has had its time, or the endpoint is ending. Whoever was let in is heard before the door is
 /// shut: hyper hangs up at once on a connection on which nothing was read yet.
-async fn may_leave(mut end: watch::Receiver<bool>, mut asked: watch::Receiver<bool>) {
+async fn may_leave(mut end: watch::Receiver<bool>, mut asked: watch::Receiver<bool>, following: Following) {
     _ = timeout(CONNECTION_LIMIT, ended(&mut end)).await;
+    // Who follows the events does so for as long as he reads.
+    tokio::select! {
+        () = following.is_over() => {}
+        () = ended(&mut end) => {}
+    }
     _ = timeout(LAST_REQUEST_LIMIT, asked.wait_for(|asked| *asked)).await;
+}
+
+/// Make the way to a stream on a connection: at this place over TCP, or over the admin socket.
+fn following(seat: Option<&Seat>, visits: &Visits) -> Following {
+    match seat.map(Seat::follower) {
+        Some(place) => Following::new(move || place().map(|place| Box::new(place) as Place)),
+        None => {
+            let followers = visits.followers.clone();
+            Following::new(move || followers.clone().try_acquire_owned().ok().map(|place| Box::new(place) as Place))
+        }
+    }
+}
+
+/// The process at the other end of the admin socket.
+fn peer(stream: &UnixStream) -> Peer {
+    let peer = stream.peer_cred().ok();
+    let uid = peer.as_ref().map_or(u32::MAX, tokio::net::unix::UCred::uid);
+    Peer { uid, pid: peer.and_then(|peer| peer.pid()) }
 }
 
 /// Decide whether a client of the admin socket is root or in the group `sled`, by the
@@ -293,7 +328,7 @@ mod tests {
         let bulletin = Bulletin { volumes, ..Bulletin::default() };
         let (_keep, bulletins) = watch::channel(Some(Arc::new(bulletin)));
         let pulse = crate::desk::pulse::LoopPulse::new(Duration::from_secs(3600));
-        let handle = Handle { bulletins, requests: mpsc::channel(1).0, pulse };
+        let handle = Handle { bulletins, requests: mpsc::channel(1).0, pulse, events: Default::default() };
         let (mut host, stream) = tokio::io::duplex(4096);
         let visits = Visits::new(Limits::default());
         let (door, nobody) = (Door::Tcp("192.168.4.17".parse().unwrap()), Presence::nobody());
@@ -321,7 +356,7 @@ mod tests {
         let volumes = [("still-fawn".parse().unwrap(), page)].into();
         let (_keep, bulletins) = watch::channel(Some(Arc::new(Bulletin { volumes, ..Bulletin::default() })));
         let pulse = crate::desk::pulse::LoopPulse::new(Duration::from_secs(3600));
-        let handle = Handle { bulletins, requests: mpsc::channel(1).0, pulse };
+        let handle = Handle { bulletins, requests: mpsc::channel(1).0, pulse, events: Default::default() };
         let visits = Visits::new(Limits::default());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -2,6 +2,7 @@
 //! something else is published.
 
 use super::answer::{Answer, bulletin, error, json, ready};
+use super::events;
 use super::people;
 use crate::api::{Held, JobId, Media, Operation};
 use crate::desk::Handle;
@@ -56,6 +57,7 @@ pub(super) async fn answer(handle: &Handle, operation: &Operation, headers: &Hea
         Operation::ListJobs {} => {
             latest(handle, |bulletin| json(StatusCode::OK, &bulletin.jobs.values().collect::<Vec<_>>()))
         }
+        Operation::ListEvents { .. } => events::answer(handle, operation).await,
         Operation::ShowMetrics {} => latest(handle, |bulletin| metrics(bulletin, headers)),
         shown => latest(handle, |bulletin| page(bulletin, shown)),
     }
@@ -247,7 +249,7 @@ mod tests {
         let jobs = Arc::new([(7, job)].into());
         let (_keep, bulletins) = watch::channel(Some(Arc::new(Bulletin { jobs, ..Bulletin::default() })));
         let pulse = crate::desk::pulse::LoopPulse::new(Duration::from_secs(3600));
-        let handle = Handle { bulletins, requests: mpsc::channel(1).0, pulse };
+        let handle = Handle { bulletins, requests: mpsc::channel(1).0, pulse, events: Default::default() };
         let (_never, end) = watch::channel(false);
         let held = |seconds| Some(Held(Duration::from_secs(seconds)));
         for (wait, asks, seconds) in [(held(20), false, 20), (held(20), true, 0), (None, true, 0)] {
@@ -262,7 +264,7 @@ mod tests {
     async fn every_operation_that_needs_nobody_is_answered() {
         let (_keep, bulletins) = watch::channel(Some(Arc::new(Bulletin::default())));
         let pulse = crate::desk::pulse::LoopPulse::new(Duration::from_secs(3600));
-        let handle = Handle { bulletins, requests: mpsc::channel(1).0, pulse };
+        let handle = Handle { bulletins, requests: mpsc::channel(1).0, pulse, events: Default::default() };
         let (_never, end) = watch::channel(false);
         for row in TABLE.iter().filter(|row| row.look == Look::Published) {
             let path = row.parameters.iter().filter(|parameter| row.in_path(parameter.name));

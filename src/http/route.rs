@@ -4,10 +4,10 @@
 use super::answer::{Answer, bulletin, error, not_allowed};
 use super::door::Door;
 use super::published::End;
-use super::{intake, origin, published, target};
+use super::{events, intake, origin, published, target};
 use crate::api::{self, Found, Look, Operation, Row, Values};
 use crate::desk::Handle;
-use crate::desk::request::{Request, Visitor, Wish};
+use crate::desk::request::{Caller, Request, Visitor, Wish};
 use crate::kernel::presence::Presence;
 use crate::wire::{Error, Refusal};
 use bytes::Bytes;
@@ -28,7 +28,7 @@ pub(super) async fn answer<B>(
 where
     B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
 {
-    if door == (Door::Admin { admitted: false }) {
+    if matches!(door, Door::Admin { admitted: false, .. }) {
         let message = "only root and members of the group sled may use this socket";
         return error(Error::new(Refusal::Forbidden, message, "sudo, or: adduser NAME sled"));
     }
@@ -52,9 +52,12 @@ where
         Err(refused) => return *refused,
     };
     if operation.row().look == Look::Published {
-        return published::answer(handle, &operation, &request.headers, end).await;
+        return match events::question(&operation).filter(|_| events::wants_stream(&request.headers)) {
+            Some(question) => events::follow(handle, question, &request, end).await,
+            None => published::answer(handle, &operation, &request.headers, end).await,
+        };
     }
-    ask(handle, Wish::Do(operation, visitor(&request, door))).await
+    ask(handle, Wish::Do(operation, caller(&request, door))).await
 }
 
 /// What a request asks for, as far as its head says.
@@ -100,11 +103,15 @@ fn asked(request: &Parts, door: Door) -> Result<Asked, Box<Answer>> {
     }
 }
 
-/// The host that asks, if it is one, and whether it is there to be answered.
-fn visitor(request: &Parts, door: Door) -> Option<Visitor> {
-    let Door::Tcp(host) = door else { return None };
-    let there = request.extensions.get::<Presence>()?.clone();
-    Some(Visitor { host: host.to_canonical(), there })
+/// The one that asks: a host, of which it is told as well whether it is there to be answered, or an operator.
+fn caller(request: &Parts, door: Door) -> Caller {
+    match door {
+        Door::Admin { peer, .. } => Caller::Operator(peer.asker()),
+        Door::Tcp(host) => {
+            let there = request.extensions.get::<Presence>().cloned().unwrap_or_else(Presence::nobody);
+            Caller::Host(Visitor { host: host.to_canonical(), there })
+        }
+    }
 }
 
 /// Ask the supervisor, and answer as it does.

@@ -16,6 +16,9 @@ const STRANGERS_LIMIT: usize = 256;
 const KNOWN_ADDRESS_LIMIT: usize = 64;
 /// Greatest number of connections of one address that nobody knows.
 const STRANGE_ADDRESS_LIMIT: usize = 16;
+/// Greatest number of those who follow the events, who take no place of those who ask; of these as many may be
+/// strangers, or of one address, as of the others.
+const FOLLOWERS_LIMIT: usize = 512;
 
 /// Limits of the places.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +50,8 @@ struct Guest {
     address: IpAddr,
     known: bool,
     answered: Arc<AtomicBool>,
+    /// The guest follows the events, and is none of those who ask.
+    follows: bool,
     /// Dropped to ask the guest to leave.
     _stay: oneshot::Sender<()>,
 }
@@ -58,6 +63,21 @@ pub(super) struct Seat {
     answered: Arc<AtomicBool>,
     leave: oneshot::Receiver<()>,
     seats: Seats,
+}
+
+/// Guest that follows the events, for as long as this exists.
+#[derive(Debug)]
+pub(super) struct Follower {
+    number: u64,
+    seats: Seats,
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        if let Some(guest) = self.seats.taken().guests.get_mut(&self.number) {
+            guest.follows = false;
+        }
+    }
 }
 
 /// Mark of a guest that is being answered, for as long as this exists.
@@ -79,13 +99,13 @@ impl Seats {
         } else {
             (STRANGE_ADDRESS_LIMIT, STRANGERS_LIMIT)
         };
-        taken.make_room(own, |guest| guest.address == address)?;
+        taken.make_room(own, |guest| !guest.follows && guest.address == address)?;
         // No known client has to go for a stranger; a stranger has to go for a known one.
-        taken.make_room(all, |guest| known || !guest.known)?;
+        taken.make_room(all, |guest| !guest.follows && (known || !guest.known))?;
         taken.next += 1;
         let (number, answered) = (taken.next, Arc::new(AtomicBool::new(false)));
         let (stay, leave) = oneshot::channel();
-        taken.guests.insert(number, Guest { address, known, answered: answered.clone(), _stay: stay });
+        taken.guests.insert(number, Guest { address, known, answered: answered.clone(), follows: false, _stay: stay });
         Some(Seat { number, answered, leave, seats: self.clone() })
     }
 
@@ -114,6 +134,24 @@ impl Taken {
     }
 }
 
+impl Taken {
+    /// Have a guest follow; `None` if too many do, or there is no such guest any more.
+    fn follow(&mut self, number: u64) -> Option<()> {
+        let guest = self.guests.get(&number)?;
+        let (address, known) = (guest.address, guest.known);
+        let (own, all) =
+            if known { (KNOWN_ADDRESS_LIMIT, FOLLOWERS_LIMIT) } else { (STRANGE_ADDRESS_LIMIT, STRANGERS_LIMIT) };
+        let follow =
+            |these: &dyn Fn(&Guest) -> bool| self.guests.values().filter(|guest| guest.follows && these(guest)).count();
+        let room = follow(&|guest| guest.address == address) < own
+            && follow(&|guest| known || !guest.known) < all
+            && follow(&|_| true) < FOLLOWERS_LIMIT;
+        let guest = self.guests.get_mut(&number).filter(|_| room)?;
+        guest.follows = true;
+        Some(())
+    }
+}
+
 impl Seat {
     /// Mark its guest as one that is being answered, whenever that is called.
     pub(super) fn answering(&self) -> impl Fn() -> Answering + use<> {
@@ -121,6 +159,15 @@ impl Seat {
         move || {
             answered.store(true, Ordering::Relaxed);
             Answering(answered.clone())
+        }
+    }
+
+    /// Have its guest follow the events from now on, whenever that is called; `None` if too many do.
+    pub(super) fn follower(&self) -> impl Fn() -> Option<Follower> + Send + Sync + use<> {
+        let (number, seats) = (self.number, self.seats.clone());
+        move || {
+            seats.taken().follow(number)?;
+            Some(Follower { number, seats: seats.clone() })
         }
     }
 
@@ -170,6 +217,30 @@ mod tests {
         assert!(!hosts.iter_mut().any(is_left));
         drop((one, hosts, strangers));
         assert_eq!(seats.taken().guests.len(), 0);
+    }
+
+    #[test]
+    fn who_follows_takes_no_place_of_those_who_ask_and_only_so_many_do() {
+        let seats = Seats::default();
+        let mut followers = Vec::new();
+        for host in 0..9 {
+            for _ in 0..KNOWN_ADDRESS_LIMIT {
+                let seat = seats.seat(ip(host), true).unwrap();
+                followers.extend(seat.follower()().map(|follower| (seat, follower)));
+            }
+        }
+        assert_eq!(followers.len(), FOLLOWERS_LIMIT);
+        let one = seats.seat(ip(1), true).unwrap();
+        assert!(one.follower()().is_none(), "an address follows as often as it may");
+        assert!(seats.seat(ip(200), false).is_some() && seats.seat(ip(1), true).is_some());
+        assert!(!followers.iter_mut().any(|(seat, _)| is_left(seat)), "one had to go who is being told");
+        followers.clear();
+        assert!(one.follower()().is_some());
+        let strangers: Vec<_> = (0..STRANGE_ADDRESS_LIMIT + 1)
+            .filter_map(|_| seats.seat(ip(150), false))
+            .filter_map(|seat| seat.follower()().map(|follower| (seat, follower)))
+            .collect();
+        assert_eq!(strangers.len(), STRANGE_ADDRESS_LIMIT);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Life of the sled on record ([`lived`](crate::lived)): the time that it has lived, in the machine's memory, beside
 //! which disk is its own.
 //!
-//! Written whenever something begins to count, and every few minutes for as long as something does;
-//! otherwise never.
+//! Written whenever something begins to count, and every few minutes for as long as something does; and with the
+//! events, whose age is told by it. Otherwise never.
 
 use crate::files::{make_dir, replace};
 use crate::lived::{Moment, Record};

@@ -11,8 +11,10 @@
 //! | [`in_force`] | the configurations that are and were in force |
 //! | [`maintenance`], [`drains`] | what hosts are asked |
 //! | [`jobs`], [`since`], [`lived`] | how jobs ended, since when things are so, how long the sled has lived |
+//! | [`events`] | what happened, in a ring |
 
 pub mod drains;
+pub mod events;
 pub mod generations;
 pub mod grants;
 pub mod in_force;

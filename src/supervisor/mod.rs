@@ -48,8 +48,10 @@ use crate::decide::verdict::judge;
 use crate::desk::answer::Answer;
 use crate::desk::request::Request;
 use crate::desk::{Handle, Publish};
+use crate::events::Feed;
 use crate::names::{RegionName, VolumeName};
 use crate::observe::{self, Told};
+use crate::update::record::boot_id;
 use configuration::in_force::Keeping;
 use facts::Lookout;
 use facts::exits::recovered;
@@ -65,6 +67,7 @@ use jobs::Jobs;
 use jobs::context::Context;
 use jobs::list;
 use notify::Notify;
+use publish::events::Events;
 use publish::publisher::Publisher;
 use relocations::Relocations;
 use report::Report;
@@ -112,14 +115,16 @@ pub struct Line {
     publish: Publish,
     asked: mpsc::Receiver<Request>,
     watchdog: Watchdog,
+    feed: Feed,
 }
 
-/// Make a handle of the supervisor that is to be, and what it needs for that.
-pub fn line() -> (Handle, Line) {
+/// Make a handle of the supervisor that is to be, and what it needs for that; its events go to this feed.
+pub fn line(feed: Feed) -> (Handle, Line) {
     let (publish, bulletins) = watch::channel(None);
     let (requests, asked) = mpsc::channel(QUEUE);
     let watchdog = Watchdog::new();
-    (Handle { bulletins, requests, pulse: watchdog.pulse() }, Line { publish, asked, watchdog })
+    let handle = Handle { bulletins, requests, pulse: watchdog.pulse(), events: feed.clone() };
+    (handle, Line { publish, asked, watchdog, feed })
 }
 
 /// Supervise. The future is the loop; it ends when its handle is dropped, and when an observer is
@@ -141,14 +146,17 @@ struct Inbox {
 impl Supervisor {
     /// Begin with one that knows nothing yet, and its observers.
     fn new(start: Start, config_dir: PathBuf, sysfs: PathBuf, line: Line) -> (Self, Inbox) {
-        let Line { publish, asked, watchdog } = line;
+        let Line { publish, asked, watchdog, feed } = line;
         let (config, kept) = (Arc::new(start.config), start.kept);
         let (to, observations) = observe::channel(QUEUE);
         let (to_loop, reports) = mpsc::channel(QUEUE);
         let observers = Observers::spawn(&config, config_dir, sysfs, watchdog.turn(), &to);
         let context = Context::new(config.clone(), observers.scanner().clone(), Tasks::new(to_loop.clone()));
         let regions = config.local_regions();
-        let since = crate::store::since::read();
+        let boot = boot_id().unwrap_or_default();
+        let since = crate::store::since::read().in_boot(&boot);
+        let mut events = Events::begin(feed, &since, &boot);
+        events.write(&config, context.clock.clone());
         let known = |name: &RegionName| {
             let stopped = since.stopped.get(name).cloned().map(|(at, run)| Stopped { at, run });
             Region { stopped, ..Region::default() }
@@ -168,7 +176,7 @@ impl Supervisor {
             jobs: Jobs::new(list::Jobs::new(Tasks::new(to_loop.clone()), start.jobs), context),
             lookout: Lookout::new(&config, observers, Tasks::new(to_loop.clone())),
             fencing: Fencing::new(Tasks::new(to_loop.clone())),
-            publisher: Publisher::new(config.clone(), publish, publish::since::Memory::begin(since)),
+            publisher: Publisher::new(config.clone(), publish, publish::since::Memory::begin(since), events),
             reports: to_loop,
             relocations: Relocations::default(),
             kept,

@@ -8,7 +8,7 @@ use crate::decide::permits::{Creation, Deletion, may_adopt, may_create, may_dele
 use crate::decide::storage::{running, usable};
 use crate::decide::turns::{Asks, Manner, may_hold, may_release, may_restart, may_upgrade};
 use crate::desk::answer::Answer;
-use crate::desk::request::{Asker, Reply, Request, Visitor, Wish};
+use crate::desk::request::{Asker, Caller, Reply, Request, Visitor, Wish};
 use crate::names::{RegionName, VolumeName};
 use crate::supervisor::Supervisor;
 use crate::supervisor::configuration::reload::{Reload, Reloading};
@@ -17,6 +17,7 @@ use crate::supervisor::jobs::adoption;
 use crate::supervisor::jobs::restart_check;
 use crate::supervisor::jobs::run::Task;
 use crate::supervisor::jobs::upgrade::{Cargo, Spoken, Upgrade};
+use crate::supervisor::publish::events::About;
 use crate::supervisor::tasks::run_unheard;
 use crate::wire::{self, Refusal};
 use bytes::Bytes;
@@ -64,8 +65,8 @@ impl Supervisor {
     pub(in crate::supervisor) fn answer(&mut self, Request { wish, answer }: Request) {
         match wish {
             Wish::Leave => self.leave(answer),
-            Wish::Do(operation, Some(visitor)) => self.answer_host(operation, visitor, answer),
-            Wish::Do(operation, None) => self.answer_operator(operation, answer),
+            Wish::Do(operation, Caller::Host(visitor)) => self.answer_host(operation, visitor, answer),
+            Wish::Do(operation, Caller::Operator(by)) => self.answer_operator(operation, by, answer),
         }
     }
 
@@ -84,11 +85,14 @@ impl Supervisor {
             Operation::ReportDrain { volume, said } => {
                 self.hosts.drains.hear_host(volume, asker(answer), said, (&self.config, &self.facts));
             }
-            other => self.answer_operator(other, answer),
+            other => self.answer_operator(other, wire::Asker::Host(host), answer),
         }
     }
 
-    fn answer_operator(&mut self, operation: Operation, answer: Reply) {
+    fn answer_operator(&mut self, operation: Operation, by: wire::Asker, answer: Reply) {
+        if let Some(about) = about(&operation) {
+            self.publisher.events.asked(about, by.clone());
+        }
         match operation {
             Operation::ShowHosts { volume } => self.jobs.tell_hosts(volume, answer, &self.facts),
             Operation::AllowHost { volume, host } => self.permit(volume, &host, true, answer),
@@ -112,7 +116,10 @@ impl Supervisor {
             Operation::Look {} => self.publisher.answer_when_shown(answer, Ok(Answer::Looked)),
             Operation::TestNotify {} => self.notify.test(&self.config, answer),
             Operation::InitStorage { replace } => self.init_storage(replace, answer),
-            long => _ = answer.send(self.begin_work(long).map(Answer::Granted)),
+            long => {
+                let granted = self.begin_work(long).map(|granted| self.jobs.list.asked_by(granted, by));
+                _ = answer.send(granted.map(Answer::Granted));
+            }
         }
     }
 
@@ -272,6 +279,17 @@ impl Supervisor {
             _ = answer.send(marked);
         };
         run_unheard(marking);
+    }
+}
+
+/// Find the change that an operation asks for, of which it is told who asked.
+fn about(operation: &Operation) -> Option<About> {
+    match operation {
+        Operation::SetMaintenance { .. } => Some(About::Maintenance),
+        Operation::Reload { dry_run: false, .. } => Some(About::Configuration),
+        Operation::DrainVolume { volume, .. } | Operation::EndDrain { volume } => Some(About::Drain(volume.clone())),
+        Operation::AllowHost { volume, .. } | Operation::DenyHost { volume, .. } => Some(About::Permit(volume.clone())),
+        _ => None,
     }
 }
 

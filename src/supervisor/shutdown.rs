@@ -7,6 +7,7 @@ use crate::desk::request::Reply;
 use crate::names::{RegionName, VolumeName};
 use crate::observe::deaths;
 use crate::supervisor::Supervisor;
+use crate::supervisor::publish::events::end;
 use crate::supervisor::tasks::run_unheard;
 use crate::systemd::names;
 use std::collections::BTreeMap;
@@ -19,7 +20,7 @@ use zbus::Connection;
 const VOLUME_LIMIT: Duration = Duration::from_secs(5);
 /// Time that all of it may take, so that a machine that is switched off does go off.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(30);
-/// Time that it may take to write down what is to be remembered of jobs.
+/// Time that it may take to write down what is to be remembered of jobs, and what happened.
 const NOTING_LIMIT: Duration = Duration::from_secs(2);
 
 /// Report that the machine is being switched off; told when hosts have been told.
@@ -36,11 +37,13 @@ impl Supervisor {
                 volumes.entry(name.volume().clone()).or_default().push((name.clone(), pid));
             }
         }
-        let tasks = self.tasks();
+        let (tasks, feed) = (self.tasks(), self.publisher.events.feed().clone());
         let leaving = async move {
+            let mut stops = false;
             if let Some(bus) = bus
                 && crate::systemd::machine::machine_stops(&bus).await
             {
+                stops = true;
                 let (told, heard) = oneshot::channel();
                 tasks.tell(Report(told)).await;
                 _ = heard.await;
@@ -50,6 +53,8 @@ impl Supervisor {
             }
             // If the disk takes longer, some numbers are skipped.
             _ = timeout(NOTING_LIMIT, noted).await;
+            feed.add(vec![end(stops)]);
+            _ = timeout(NOTING_LIMIT, feed.is_written()).await;
             _ = answer.send(Ok(Answer::Left));
         };
         run_unheard(leaving);

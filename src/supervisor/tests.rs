@@ -24,7 +24,12 @@ fn supervisor() -> (Supervisor, Inbox) {
 
 /// Make the same of a configuration.
 pub(in crate::supervisor) fn supervisor_of(config: Configuration) -> (Supervisor, Inbox) {
-    Supervisor::new(crate::supervisor::Start::of(config), "/nowhere".into(), "/nowhere".into(), line().1)
+    Supervisor::new(
+        crate::supervisor::Start::of(config),
+        "/nowhere".into(),
+        "/nowhere".into(),
+        line(Default::default()).1,
+    )
 }
 
 /// Make a configuration with a volume that is on other sleds as well, and one that is not.

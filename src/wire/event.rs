@@ -54,7 +54,8 @@ pub struct Event {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Events {
     /// The sled that answers.
-    pub sled: SledName,
+    #[serde(default)]
+    pub sled: Option<SledName>,
     /// The number of the oldest event that is kept; absent while there is none.
     #[serde(default)]
     pub oldest: Option<u64>,

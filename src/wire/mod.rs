@@ -73,6 +73,11 @@ impl State {
         Self::Failed,
     ];
 
+    /// Read a state as it is written; `None` if it is none.
+    pub fn read(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == text)
+    }
+
     /// The state as it is written everywhere.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -107,7 +112,7 @@ pub struct Check {
     pub cause: String,
     /// The remedy, in a sentence.
     pub remedy: String,
-    /// The time since when it holds, as far as the supervisors of this boot saw.
+    /// The time since when it holds, as far as the supervisors saw, over restarts of the machine too.
     pub since: Timestamp,
 }
 
@@ -142,7 +147,7 @@ pub struct Region {
     pub uuid: Option<Uuid>,
     /// The state; absent for other sleds' regions, of which this sled knows nothing.
     pub state: Option<State>,
-    /// The time since when it is in that state, as far as the supervisors of this boot saw.
+    /// The time since when it is in that state, as far as the supervisors saw.
     pub since: Option<Timestamp>,
     /// The main process of its unit.
     pub pid: Option<u32>,

@@ -136,6 +136,10 @@ refusals! {
     /// The configuration could not be kept, so it is not in force.
     NotKept = "NOT_KEPT", CONFLICT;
 
+    // Of events.
+    /// As many follow the events already as can be served.
+    TooManyFollow = "TOO_MANY_FOLLOW", SERVICE_UNAVAILABLE;
+
     // Of volumes and tickets.
     /// Whoever asked is not there any more to be answered.
     AskerGone = "ASKER_GONE", BAD_REQUEST;

@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod events;
 mod mounts;
 mod programs;
 mod recorder;

@@ -22,6 +22,7 @@ mod device;
 mod disk;
 mod drain;
 mod enforcement;
+mod events;
 mod face;
 mod faces;
 mod failures;

@@ -316,7 +316,7 @@ fn what_systemctl_stops_leaves_a_trace_and_times_outlive_the_supervisor() {
     };
     let before = held(&machine);
     let started = machine.sled().started;
-    machine.sh("until grep -q REGION_HELD /run/sled/since.json; do sleep 0.02; done; systemctl kill -s KILL sledd");
+    machine.sh("until grep -q REGION_HELD /var/lib/sled/since.json; do sleep 0.02; done; systemctl kill -s KILL sledd");
     while machine.sled().started == started {}
     assert_eq!(held(&machine), before);
 }

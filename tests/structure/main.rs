@@ -44,10 +44,10 @@ const LAYERS: [&[&str]; 15] = [
     &["wire", "systemd"],
     &["api", "decide", "explain", "page", "update", "progress"],
     &["kernel", "metrics"],
-    &["config_dir", "desk"],
+    &["config_dir"],
     &["store", "appliance", "notify"],
-    &["observe", "act", "device"],
-    &["relay"],
+    &["observe", "act", "device", "events"],
+    &["desk", "relay"],
     // Beside each other: the faces know the desk, and none of them the supervisor.
     &["supervisor", "http", "cli", "attach"],
     &["daemon"],

@@ -15,9 +15,6 @@ use tokio::sync::{oneshot, watch};
 
 /// Number of jobs that are remembered after their end.
 const REMEMBERED_LIMIT: usize = 1000;
-/// Number of jobs that outlive the supervisor: so many of those that somebody asked for, and so
-/// many of the others.
-const WRITTEN_LIMIT: usize = 200;
 /// Number of jobs that nobody asked for that are remembered after their end.
 const REMEMBERED_UNASKED_LIMIT: usize = 200;
 /// Code of the error with which cancelled work ends.
@@ -85,9 +82,10 @@ impl Jobs {
         self.reserved = self.reserved.min(reserved);
         let (mut asked, mut unasked) = (0, 0);
         let newest = |job: &&wire::Job| {
-            let count = if job.unasked { &mut unasked } else { &mut asked };
+            let (count, most) =
+                if job.unasked { (&mut unasked, REMEMBERED_UNASKED_LIMIT) } else { (&mut asked, REMEMBERED_LIMIT) };
             *count += 1;
-            *count <= WRITTEN_LIMIT || job.state == JobState::Running
+            *count <= most || job.state == JobState::Running
         };
         let mut jobs: Vec<_> = self.all.values().rev().filter(newest).cloned().collect();
         jobs.reverse();
@@ -184,6 +182,15 @@ impl Jobs {
         let (word, words) = watch::channel(None);
         self.words.insert(job.id, word);
         (job, Progress::new(tell, course).answered_by(words))
+    }
+
+    /// Record who has asked for a job that was begun.
+    pub(in crate::supervisor) fn asked_by(&mut self, granted: wire::Granted, by: wire::Asker) -> wire::Granted {
+        let wire::Granted::Job(mut told) = granted else { return granted };
+        if let Some(job) = Arc::make_mut(&mut self.all).get_mut(&told.id).filter(|job| job.by.is_none()) {
+            (job.by, told.by) = (Some(by.clone()), Some(by));
+        }
+        wire::Granted::Job(told)
     }
 
     /// Record what a job is doing.

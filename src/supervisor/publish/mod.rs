@@ -6,8 +6,11 @@
 //! | [`network_view`] | what is shown of the network and of the ports |
 //! | [`storage_view`] | what is shown of the data disk alone |
 //! | [`page_view`] | what the page at `/` is made from |
+//! | [`events`], [`days`] | what has changed from one verdict to the next, and what the page draws of it |
 //! | [`since`] | since when things are so, for the next supervisor |
 
+mod days;
+pub(super) mod events;
 pub(super) mod network_view;
 pub(super) mod page_view;
 pub(super) mod publisher;

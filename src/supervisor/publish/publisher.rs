@@ -16,6 +16,7 @@ use crate::kernel::itself;
 use crate::metrics::{Counts, Material, Process};
 use crate::names::{RegionName, VolumeName};
 use crate::store::since::Since as Told;
+use crate::supervisor::publish::events::Events;
 use crate::supervisor::publish::network_view::{connected, network, network_detail, ports};
 use crate::supervisor::publish::page_view::{self, Published};
 use crate::supervisor::publish::since::Memory;
@@ -55,13 +56,15 @@ pub(in crate::supervisor) struct Publisher {
     volumes: BTreeMap<VolumeName, wire::Volume>,
     status: Option<String>,
     memory: Memory,
+    /// What has changed, told to those who read events.
+    pub(in crate::supervisor) events: Events,
     /// Channels to those who wait until what is known now has been published.
     waiting: Vec<oneshot::Sender<()>>,
 }
 
 impl Publisher {
-    /// Begin with nothing published; `memory` is what an earlier supervisor of this boot has told.
-    pub(in crate::supervisor) fn new(config: Arc<Configuration>, out: Publish, memory: Memory) -> Self {
+    /// Begin with nothing published; `memory` is what an earlier supervisor has told.
+    pub(in crate::supervisor) fn new(config: Arc<Configuration>, out: Publish, memory: Memory, events: Events) -> Self {
         Self {
             config,
             out,
@@ -73,6 +76,7 @@ impl Publisher {
             volumes: BTreeMap::new(),
             status: None,
             memory,
+            events,
             waiting: Vec::new(),
         }
     }
@@ -89,6 +93,7 @@ impl Publisher {
 
     /// Show another configuration from now on.
     pub(in crate::supervisor) fn configure(&mut self, config: Arc<Configuration>) {
+        self.events.configure(&config);
         self.config = config;
         let here: Vec<_> = self.config.local_regions().into_iter().map(|local| local.name).collect();
         self.states.retain(|name, _| here.contains(name));
@@ -124,9 +129,10 @@ impl Publisher {
         counts: &Counts,
     ) {
         let now = times::now();
-        self.stamp_states(facts, &verdict, now);
+        self.stamp_states(facts, &verdict, jobs, now);
         let checks = self.stamp_findings(&verdict.findings, now);
         self.tell_the_next(facts);
+        self.events.tell(facts, jobs);
         for (name, ready) in self.names_here(&verdict) {
             let next = self.volume(&name, ready, facts, &verdict, &checks, now);
             self.volumes.insert(name, next);
@@ -139,7 +145,7 @@ impl Publisher {
         let ports = ports(&self.config, facts, &verdict.states, now);
         let sled = Arc::new(sled);
         let elsewhere = page_view::elsewhere(&self.config, &sled);
-        let (events, days) = (Arc::default(), Arc::default());
+        let (events, days) = (self.events.latest(), self.events.days());
         let published = Published {
             sled: sled.clone(),
             storage: storage.clone(),
@@ -201,12 +207,15 @@ impl Publisher {
         self.settled_ms.is_some()
     }
 
-    fn stamp_states(&mut self, facts: &Facts, verdict: &Verdict, now: Timestamp) {
+    fn stamp_states(&mut self, facts: &Facts, verdict: &Verdict, jobs: &BTreeMap<u64, wire::Job>, now: Timestamp) {
         let first = !self.has_published();
         for (name, state) in &verdict.states {
             let known = self.states.get(name).filter(|known| known.state == *state);
             if known.is_none() {
                 tracing::info!(REGION = %name, STATE = %state, "{name} is {state}");
+                let earlier = self.memory.earlier().states.get(name).map(|(state, _)| *state);
+                let before = self.states.get(name).map(|known| known.state).or(earlier);
+                self.events.tell_state(name, (before, *state), &verdict.findings, jobs);
                 // What served before this supervisor came has served since systemd started it.
                 let unit = facts.regions.get(name).and_then(|region| region.unit.as_ref()?.since);
                 let since = unit.filter(|since| first && *state == State::Serving && *since < now);
@@ -224,12 +233,19 @@ impl Publisher {
 
     /// Put times to the findings, and write those that are new or gone to the journal.
     fn stamp_findings(&mut self, findings: &[Finding], now: Timestamp) -> Vec<wire::Check> {
+        for (code, subject, _) in self.memory.forgotten() {
+            self.events.tell_over(code, &subject);
+        }
         let mut held = BTreeMap::new();
         let checks = findings.iter().map(|finding| {
             let key = (finding.code, finding.subject.clone());
             let since = self.conditions.get(&key).copied().unwrap_or_else(|| {
                 announce(finding);
-                seen_before(self.memory.earlier(), &key).filter(|since| *since < now).unwrap_or(now)
+                let seen = seen_before(self.memory.earlier(), &key);
+                if seen.is_none() {
+                    self.events.tell_raised(finding);
+                }
+                seen.filter(|since| *since < now).unwrap_or(now)
             });
             held.insert(key, since);
             wire::Check {
@@ -245,6 +261,7 @@ impl Publisher {
         let over = self.conditions.keys().filter(|key| !held.contains_key(key) && !key.0.passes());
         for (code, subject) in over {
             tracing::info!(MESSAGE_ID = %code.message_id(), CODE = %code, SUBJECT = %subject, "{code} is over: {subject}");
+            self.events.tell_over(*code, subject);
         }
         self.conditions = held;
         checks
@@ -257,7 +274,12 @@ impl Publisher {
         let stopped = facts.regions.iter().filter_map(|(name, region)| {
             region.stopped.as_ref().map(|stopped| (name.clone(), (stopped.at, stopped.run.clone())))
         });
-        let now = Told { conditions: conditions.collect(), states: states.collect(), stopped: stopped.collect() };
+        let now = Told {
+            conditions: conditions.collect(),
+            states: states.collect(),
+            stopped: stopped.collect(),
+            ..Told::default()
+        };
         self.memory.tell(now);
     }
 

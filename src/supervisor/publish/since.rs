@@ -1,8 +1,10 @@
 //! Times since which things are so, for the next supervisor to be told. This is written whenever it
 //! changes, by one writer, aside from the loop.
 
+use crate::check::Code;
 use crate::store::since::{self, Since};
 use crate::supervisor::tasks::run_unheard;
+use jiff::Timestamp;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
@@ -14,13 +16,14 @@ const EARLIER_LIFETIME: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(in crate::supervisor) struct Memory {
     earlier: Since,
+    boot: Option<String>,
     began: Instant,
     tell: watch::Sender<Since>,
 }
 
 impl Memory {
-    /// Begin with what an earlier supervisor of this boot has told, and the writer of what is told
-    /// the next.
+    /// Begin with what an earlier supervisor has told that may be so in this boot, and the writer of what is told the
+    /// next.
     pub(in crate::supervisor) fn begin(earlier: Since) -> Self {
         let (tell, mut told) = watch::channel(earlier.clone());
         run_unheard(async move {
@@ -35,7 +38,7 @@ impl Memory {
                 well = done.is_ok();
             }
         });
-        Self { earlier, began: Instant::now(), tell }
+        Self { boot: earlier.boot.clone(), earlier, began: Instant::now(), tell }
     }
 
     /// Return what an earlier supervisor saw, and has not been seen again yet.
@@ -46,9 +49,15 @@ impl Memory {
         &mut self.earlier
     }
 
+    /// Take the conditions that were not seen again, once nobody waits for them any more: they are over.
+    pub(in crate::supervisor) fn forgotten(&mut self) -> Vec<(Code, String, Timestamp)> {
+        if self.began.elapsed() > EARLIER_LIFETIME { std::mem::take(&mut self.earlier.conditions) } else { Vec::new() }
+    }
+
     /// Tell the next supervisor how it is, and what may be seen again.
     pub(in crate::supervisor) fn tell(&mut self, mut now: Since) {
         let earlier = self.earlier().clone();
+        (now.boot, now.version) = (self.boot.clone(), Some(env!("CARGO_PKG_VERSION").to_owned()));
         now.conditions.extend(earlier.conditions);
         for (name, state) in earlier.states {
             now.states.entry(name).or_insert(state);
@@ -64,8 +73,6 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::Code;
-    use jiff::Timestamp;
 
     #[tokio::test]
     async fn what_was_not_seen_again_yet_is_told_on() {
@@ -76,6 +83,6 @@ mod tests {
         assert_eq!(memory.tell.borrow().conditions.len(), 2);
         memory.earlier().conditions.clear();
         memory.tell(Since::default());
-        assert_eq!(*memory.tell.borrow(), Since::default());
+        assert!(memory.tell.borrow().conditions.is_empty());
     }
 }

@@ -52,7 +52,7 @@ fn what_somebody_asked_for_is_not_forgotten_for_what_nobody_did() {
     // Nor is it over a restart.
     let written = jobs.take_changes().unwrap();
     assert!(written.jobs.contains(&jobs.all()[&asked.id]));
-    assert_eq!(written.jobs.len(), 1 + WRITTEN_LIMIT);
+    assert_eq!(written.jobs.len(), 1 + REMEMBERED_UNASKED_LIMIT);
     // Once more: the same number.
     let last = *jobs.all().keys().last().unwrap();
     let (again, _progress) = jobs.register_unasked(JobKind::Purge, &name, Some(last));
@@ -70,12 +70,12 @@ fn what_is_not_over_is_written_however_many_came_since() {
     let mut jobs = Jobs::new(Tasks::new(reports), fresh());
     let name = "still-fawn-0".parse().unwrap();
     let (long, _progress) = jobs.register(JobKind::Upgrade, &name);
-    for _ in 0..WRITTEN_LIMIT + 1 {
+    for _ in 0..REMEMBERED_LIMIT + 1 {
         let (job, _progress) = jobs.register(JobKind::Hold, &name);
         jobs.end(Ended { id: job.id, result: Ok("done".into()), took: Duration::ZERO });
     }
     let written = jobs.take_changes().unwrap();
-    assert_eq!((written.jobs[0].id, written.jobs[1].id, written.jobs.len()), (long.id, long.id + 2, 1 + WRITTEN_LIMIT));
+    assert_eq!((written.jobs[0].id, written.jobs[1].id, written.jobs.len()), (long.id, long.id + 3, REMEMBERED_LIMIT));
 }
 
 #[test]

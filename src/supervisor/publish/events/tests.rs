@@ -1,0 +1,161 @@
+//! Tests of what is told: each change once, with who asked for it, and nothing that was told before.
+
+use super::*;
+use crate::check::Code;
+use crate::decide::facts::{InForce, Region, Stopped};
+use crate::wire::{JobKind, Maintenance};
+use std::net::IpAddr;
+
+fn begin(feed: &Feed, earlier: &Since, boot: &str) -> Events {
+    Events::begin(feed.clone(), earlier, boot)
+}
+
+/// Return what was told since this number: kind, subject, before and after.
+fn told(feed: &Feed, since: u64) -> Vec<String> {
+    let crate::events::Behind::Lines(lines) = feed.behind(since) else { panic!("too many") };
+    let dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".into());
+    let one = |event: &Event| {
+        let by = event.by.as_ref().map_or_else(|| "-".into(), ToString::to_string);
+        format!("{} {}: {} {} {by}", event.kind, event.subject, dash(&event.before), dash(&event.after))
+    };
+    lines.iter().map(|line| one(&line.event)).collect()
+}
+
+fn finding() -> Finding {
+    Finding {
+        code: Code::DiskLow,
+        subject: "disk".into(),
+        scope: Scope::Sled,
+        cause: "x".repeat(5000),
+        remedy: String::new(),
+    }
+}
+
+#[test]
+fn a_start_tells_what_has_become_of_the_one_before() {
+    let version = env!("CARGO_PKG_VERSION");
+    let start = |last: Option<(&str, EventKind)>, before: Option<&str>| {
+        let dir = tempfile::tempdir().unwrap();
+        if let Some((boot, kind)) = last {
+            let event = Event { id: 7, boot: boot.into(), ..News::of(kind, "x").0 };
+            let bounds = Bounds { bytes: 1 << 20, age: Duration::from_hours(1) };
+            let moment = crate::lived::Moment { clock: uuid::Uuid::nil(), ms: 0 };
+            let line = Arc::new(crate::store::events::Line::of(event).unwrap());
+            crate::store::events::Ring::open(dir.path(), bounds).0.append(&[line], moment).unwrap();
+        }
+        let feed = Feed::at(dir.path().to_owned());
+        begin(&feed, &Since { version: before.map(str::to_owned), ..Since::default() }, "a");
+        let news = feed.latest(10).into_iter().filter(|event| event.subject != "x");
+        news.map(|event| (event.kind, event.before, event.cause.is_some())).collect::<Vec<_>>()
+    };
+    let (started, booted) = (EventKind::SleddStarted, EventKind::Booted);
+    assert_eq!(start(None, None), [(started.clone(), None, false)]);
+    assert_eq!(start(Some(("a", EventKind::SleddEnded)), Some(version)), [(started.clone(), None, false)]);
+    assert_eq!(start(Some(("a", EventKind::CheckOver)), None), [(started.clone(), None, true)]);
+    let update = (EventKind::Update, Some("0.0.1".to_owned()), false);
+    let anew = |cause| [(booted.clone(), None, cause), update.clone(), (started.clone(), None, false)];
+    assert_eq!(start(Some(("b", EventKind::SleddEnded)), Some("0.0.1")), anew(false));
+    assert_eq!(start(Some(("b", EventKind::CheckOver)), Some("0.0.1")), anew(true));
+}
+
+#[tokio::test]
+async fn each_change_is_told_once_and_says_who_asked() {
+    let feed = Feed::default();
+    let mut events = begin(&feed, &Since::default(), "a");
+    let (name, volume): (RegionName, VolumeName) = ("still-fawn-0".parse().unwrap(), "still-fawn".parse().unwrap());
+    let mut facts = Facts { grants: Some(BTreeMap::new()), ..Facts::default() };
+    facts.regions.insert(name.clone(), Region::default());
+    facts.in_force = Some(InForce { number: Some(3), ..InForce::default() });
+    let mut jobs = Arc::new(BTreeMap::new());
+    let mut at = feed.last();
+    let mut tell = |events: &mut Events, facts: &Facts, jobs: &Arc<BTreeMap<u64, Job>>| {
+        events.tell(facts, jobs);
+        let news = told(&feed, at);
+        at = feed.last();
+        news
+    };
+    // As it is found is nothing that has changed.
+    assert_eq!(tell(&mut events, &facts, &jobs), [""; 0]);
+    events.tell_raised(&finding());
+    events.tell_state(&name, (Some(State::Serving), State::Held), &[], &jobs);
+    events.tell_state(&name, (Some(State::Held), State::Held), &[], &jobs);
+    let expected = ["check_raised disk: - - -", "region_state region still-fawn-0: serving held -"];
+    assert_eq!(tell(&mut events, &facts, &jobs), expected);
+    assert!(feed.latest(2)[0].cause.as_ref().unwrap().len() < 1100);
+    assert_eq!(tell(&mut events, &facts, &jobs), [""; 0]);
+
+    let one: IpAddr = "10.0.0.1".parse().unwrap();
+    let two: IpAddr = "10.0.0.2".parse().unwrap();
+    let grant = Grant { generation: 5, holder: Some((one, Timestamp::UNIX_EPOCH)), ..Grant::default() };
+    let taken =
+        Grant { generation: 6, holder: Some((two, Timestamp::UNIX_EPOCH)), denied: [one].into(), ..grant.clone() };
+    let free = Grant { released: true, ..taken.clone() };
+    let again = Grant { denied: Default::default(), ..free.clone() };
+    let mut grants = |events: &mut Events, grant: &Grant, facts: &mut Facts| {
+        facts.grants = Some([(volume.clone(), grant.clone())].into());
+        tell(events, facts, &jobs)
+    };
+    let first = grants(&mut events, &grant, &mut facts);
+    assert_eq!(first, ["ticket_granted volume still-fawn: - 10.0.0.1, generation 5 10.0.0.1"]);
+    let second = grants(&mut events, &taken, &mut facts);
+    let change = "10.0.0.1, generation 5 10.0.0.2, generation 6";
+    assert_eq!(second, [format!("takeover volume still-fawn: {change} 10.0.0.2")]);
+    let third = grants(&mut events, &free, &mut facts);
+    assert_eq!(third, ["ticket_released volume still-fawn: 10.0.0.2, generation 6 - 10.0.0.2"]);
+    events.asked(About::Permit(volume.clone()), Asker::User("alice".into()));
+    let fourth = grants(&mut events, &again, &mut facts);
+    assert_eq!(fourth, ["host_allowed volume still-fawn: - 10.0.0.1 alice"]);
+
+    let job = Job {
+        id: 7,
+        kind: JobKind::Hold,
+        region: name.clone(),
+        state: JobState::Running,
+        step: "waiting".into(),
+        progress: None,
+        cancellable: true,
+        error: None,
+        asked: Timestamp::UNIX_EPOCH,
+        took_ms: None,
+        asks: None,
+        unasked: false,
+        by: Some(Asker::User("alice".into())),
+    };
+    Arc::make_mut(&mut jobs).insert(7, job.clone());
+    assert_eq!(tell(&mut events, &facts, &jobs), ["job_begun job 7: - hold alice"]);
+    Arc::make_mut(&mut jobs).insert(7, Job { state: JobState::Done, ..job });
+    facts.in_force = Some(InForce { number: Some(4), ..InForce::default() });
+    let since = Timestamp::UNIX_EPOCH;
+    facts.maintenance = Some(Maintenance { reason: None, since, until: None });
+    facts.regions.insert(name, Region { stopped: Some(Stopped { at: since, run: None }), ..Region::default() });
+    events.asked(About::Maintenance, Asker::User("bob".into()));
+    let expected = [
+        "job_ended job 7: hold done alice",
+        "region_stopped region still-fawn-0: - - systemd",
+        "configuration configuration: 3 4 -",
+        "maintenance sled: off on bob",
+    ];
+    assert_eq!(tell(&mut events, &facts, &jobs), expected);
+    facts.maintenance = None;
+    assert_eq!(tell(&mut events, &facts, &jobs), ["maintenance sled: on off sledd"]);
+    facts.drains.insert(volume.clone(), Drain { id: 1, since, reason: None, said: None });
+    assert_eq!(tell(&mut events, &facts, &jobs), ["drain volume still-fawn: - begun -"]);
+    facts.drains.clear();
+    assert_eq!(tell(&mut events, &facts, &jobs), ["drain volume still-fawn: - ended -"]);
+    assert_eq!(tell(&mut events, &facts, &jobs), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_is_told() {
+    let feed = Feed::default();
+    let mut events = begin(&feed, &Since::default(), "a");
+    events.see_clock();
+    events.seen.booted = events.seen.booted.map(|booted| booted - SignedDuration::from_hours(1));
+    events.see_clock();
+    events.see_clock();
+    events.send();
+    let last = feed.latest(2);
+    assert_eq!((&last[0].kind, &last[1].kind), (&EventKind::SleddStarted, &EventKind::ClockStep));
+    let time = |text: &Option<String>| text.as_ref().unwrap().parse::<Timestamp>().unwrap();
+    assert_eq!(time(&last[1].after).duration_since(time(&last[1].before)).as_secs(), 3600);
+}
