@@ -91,12 +91,14 @@ fn the_shells_themselves_complete() {
          words=(${{(z)${{:-{line}}}}}); CURRENT=6; _describe() {{ local name=$argv[-1]; print -l -- \"${{(@P)name}}\" }}; _sledctl",
         root.display()
     );
+    // Some shells make themselves at home.
+    let home = tempfile::tempdir().unwrap();
     for (shell, arguments) in [
         ("bash", vec!["--norc", "-c", &bash]),
         ("fish", vec!["--no-config", "-c", &fish]),
         ("zsh", vec!["-f", "-c", &zsh]),
     ] {
-        let asked = Command::new(shell).args(arguments).env("PATH", &path).env("HOME", "/nonexistent").output();
+        let asked = Command::new(shell).args(arguments).env("PATH", &path).env("HOME", home.path()).output();
         let Ok(output) = asked else {
             eprintln!("there is no {shell} here");
             continue;

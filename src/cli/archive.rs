@@ -93,6 +93,12 @@ pub(super) fn read(path: &Path, most: u64) -> io::Result<BTreeMap<String, Vec<u8
             return Err(io::Error::other(format!("it holds {name} twice")));
         }
     }
+    // What stands behind the last file is read too: the sum over all of it is the last thing in the archive.
+    let mut rest = archive.into_inner();
+    io::copy(&mut rest, &mut io::sink())?;
+    if rest.limit() == 0 {
+        return Err(io::Error::other(format!("it holds more than {most} bytes")));
+    }
     Ok(files)
 }
 

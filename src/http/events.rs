@@ -5,8 +5,8 @@
 //! now, and goes on from there.
 
 use super::answer::{Answer, bulletin, error, json};
+use super::end::{End, ended};
 use super::following::{Following, Pace};
-use super::published::{End, ended};
 use crate::api::{Media, Operation, Since as Asked};
 use crate::desk::Handle;
 use crate::desk::bulletin::Bulletin;

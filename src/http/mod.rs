@@ -3,6 +3,7 @@
 
 mod answer;
 mod door;
+mod end;
 mod events;
 mod following;
 mod intake;
@@ -18,13 +19,13 @@ use crate::desk::Handle;
 use crate::kernel::line::Line;
 use crate::kernel::presence::Presence;
 use door::{Door, Peer};
+use end::ended;
 use following::{Following, Place};
 use http::Request;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
-use published::ended;
 use route::answer;
 pub use seats::Limits;
 use seats::{Seat, Seats};

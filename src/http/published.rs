@@ -2,6 +2,7 @@
 //! something else is published.
 
 use super::answer::{Answer, bulletin, error, json, ready};
+use super::end::{End, ended};
 use super::events;
 use super::people;
 use crate::api::{Held, JobId, Media, Operation};
@@ -14,11 +15,7 @@ use http::header::{ACCEPT, VARY};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
 use tokio::time::timeout;
-
-/// News of the daemon's end: whoever waits is answered at once.
-pub(super) type End = watch::Receiver<bool>;
 
 /// How long to hold an answer, and until when.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -140,12 +137,6 @@ async fn volume(handle: &Handle, name: &VolumeName, wait: Option<Wait>, end: End
     }
 }
 
-/// Wait for the end of the daemon.
-pub(super) async fn ended(end: &mut End) {
-    // Without its sender the end has come as well.
-    _ = end.wait_for(|end| *end).await;
-}
-
 /// Wait until a bulletin is as wanted, time is up, or the daemon ends: in any case the last
 /// bulletin is then the answer. Cancel-safe: nothing is taken from either channel.
 async fn until(handle: &Handle, time: Duration, wanted: impl FnMut(&Option<Arc<Bulletin>>) -> bool, mut end: End) {
@@ -226,6 +217,7 @@ mod tests {
     use http_body_util::BodyExt;
     use serde_json::json;
     use tokio::sync::mpsc;
+    use tokio::sync::watch;
     use tokio::time::Instant;
 
     /// Whoever does not know of questions is not told that there is one before his time is up.

@@ -3,7 +3,7 @@
 
 use super::answer::{Answer, bulletin, error, not_allowed};
 use super::door::Door;
-use super::published::End;
+use super::end::End;
 use super::{events, intake, origin, published, target};
 use crate::api::{self, Found, Look, Operation, Row, Values};
 use crate::desk::Handle;

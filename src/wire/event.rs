@@ -2,7 +2,7 @@
 //! of, a kind, an asker, a code or a field, is kept or overlooked, and is never an error. Pure.
 
 use super::asker::Asker;
-use super::refusal::ErrorCode;
+use super::error_code::ErrorCode;
 use crate::names::{RegionName, SledName, VolumeName};
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

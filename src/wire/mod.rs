@@ -5,6 +5,7 @@ mod asker;
 mod day;
 mod difference;
 mod drain;
+mod error_code;
 mod event;
 mod job;
 mod network;
@@ -18,12 +19,13 @@ pub use asker::Asker;
 pub use day::{DAY_PARTS, Day};
 pub use difference::{Change, Condition, Configurations, Difference, Files, Unattachable};
 pub use drain::{Drain, DrainSaid, DrainState, Drained};
+pub use error_code::ErrorCode;
 pub use event::{Event, EventKind, Events};
 pub use job::{Ask, Granted, Job, JobKind, JobProgress, JobState, Proposal, Word};
 pub use network::{Adapter, AddressState, BridgeAddress, BridgeDetail, NetworkDetail, PortState};
 pub use notification::{Delivery, Notification, Notified, Occasion, Way};
 pub use ports::{Listener, Ports, RegionPorts, Who};
-pub use refusal::{ErrorCode, Refusal};
+pub use refusal::Refusal;
 pub use storage::{DeletedRegion, Marked, StorageDetail, StoredRegion, WantedRegion};
 pub use ticket::{
     Attach, Attached, Holder, Hosts, LARGEST_ASKED, RefusedTicket, Release, Released, Ticket, TicketRegion,

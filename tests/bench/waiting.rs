@@ -47,7 +47,7 @@ pub fn serve() {
     println!("{}", listener.local_addr().unwrap().port());
     let (publish, bulletins) = watch::channel(bulletin(1));
     let pulse = LoopPulse::new(Duration::from_secs(3600));
-    let handle = Handle { bulletins, requests: mpsc::channel(1).0, pulse };
+    let handle = Handle { bulletins, requests: mpsc::channel(1).0, pulse, events: Default::default() };
     let limits = Limits { connections: POLLS + 500 };
     let sockets = Sockets { http: vec![listener], limits, ..Sockets::default() };
     std::thread::spawn(move || {

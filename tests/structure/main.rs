@@ -7,10 +7,12 @@ mod catalog;
 mod circles;
 mod manual;
 mod operations;
+mod pure;
 
 use clap::{Command, CommandFactory};
 use crucible_sled::wire::Refusal;
 use crucible_sled::{attach, cli};
+use pure::PURE;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -51,55 +53,6 @@ const LAYERS: [&[&str]; 15] = [
     // Beside each other: the faces know the desk, and none of them the supervisor.
     &["supervisor", "http", "cli", "attach"],
     &["daemon"],
-];
-
-/// What must do no I/O of its own.
-const PURE: [&str; 45] = [
-    "api",
-    "page",
-    "clean",
-    "lived",
-    "times",
-    "size",
-    "span",
-    "source",
-    "names",
-    "check",
-    "explain",
-    "screen",
-    "attach/codes",
-    "cli/backup/manifest",
-    "cli/backup/plan",
-    "cli/report/secrets",
-    "region",
-    "port_map",
-    "config",
-    "wire",
-    "protocol",
-    "programs",
-    "decide",
-    "metrics",
-    "table",
-    "attach/ballot",
-    "attach/install/facts",
-    "attach/install/places",
-    "attach/install/plan",
-    "attach/install/step",
-    "attach/install/storage",
-    "attach/texts",
-    "attach/install/trouble",
-    "attach/install/undo",
-    "nbd",
-    "notify/message",
-    "relay/engine",
-    "relay/pieces",
-    "relay/written",
-    "device/backend",
-    "device/message",
-    "appliance/answers",
-    "appliance/network",
-    "update/transfers",
-    "update/verdict",
 ];
 /// What does I/O.
 const IMPURE: [&str; 9] =

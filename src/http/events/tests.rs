@@ -35,7 +35,7 @@ impl Sled {
         let (out, bulletins) = watch::channel(Some(Arc::new(Bulletin::default())));
         let pulse = LoopPulse::new(Duration::from_secs(3600));
         let handle = Handle { bulletins, requests: mpsc::channel(1).0, pulse, events: feed };
-        Self { handle, visits: Visits::new(), _keep: (out, bounds, dir) }
+        Self { handle, visits: Visits::new(crate::http::Limits::default()), _keep: (out, bounds, dir) }
     }
 
     /// Let something happen about this.

@@ -58,32 +58,58 @@ fn a_start_tells_what_has_become_of_the_one_before() {
     assert_eq!(start(Some(("b", EventKind::CheckOver)), Some("0.0.1")), anew(true));
 }
 
-#[tokio::test]
-async fn each_change_is_told_once_and_says_who_asked() {
-    let feed = Feed::default();
-    let mut events = begin(&feed, &Since::default(), "a");
-    let (name, volume): (RegionName, VolumeName) = ("still-fawn-0".parse().unwrap(), "still-fawn".parse().unwrap());
-    let mut facts = Facts { grants: Some(BTreeMap::new()), ..Facts::default() };
-    facts.regions.insert(name.clone(), Region::default());
-    facts.in_force = Some(InForce { number: Some(3), ..InForce::default() });
-    let mut jobs = Arc::new(BTreeMap::new());
-    let mut at = feed.last();
-    let mut tell = |events: &mut Events, facts: &Facts, jobs: &Arc<BTreeMap<u64, Job>>| {
-        events.tell(facts, jobs);
-        let news = told(&feed, at);
-        at = feed.last();
-        news
-    };
-    // As it is found is nothing that has changed.
-    assert_eq!(tell(&mut events, &facts, &jobs), [""; 0]);
-    events.tell_raised(&finding());
-    events.tell_state(&name, (Some(State::Serving), State::Held), &[], &jobs);
-    events.tell_state(&name, (Some(State::Held), State::Held), &[], &jobs);
-    let expected = ["check_raised disk: - - -", "region_state region still-fawn-0: serving held -"];
-    assert_eq!(tell(&mut events, &facts, &jobs), expected);
-    assert!(feed.latest(2)[0].cause.as_ref().unwrap().len() < 1100);
-    assert_eq!(tell(&mut events, &facts, &jobs), [""; 0]);
+/// A sled whose changes are told.
+struct World {
+    feed: Feed,
+    events: Events,
+    facts: Facts,
+    jobs: Arc<BTreeMap<u64, Job>>,
+    at: u64,
+}
 
+impl World {
+    /// Begin with one as it is found: that is nothing that has changed.
+    fn new() -> Self {
+        let feed = Feed::default();
+        let events = begin(&feed, &Since::default(), "a");
+        let mut facts = Facts { grants: Some(BTreeMap::new()), ..Facts::default() };
+        facts.regions.insert(region(), Region::default());
+        facts.in_force = Some(InForce { number: Some(3), ..InForce::default() });
+        let at = feed.last();
+        let mut world = Self { feed, events, facts, jobs: Arc::new(BTreeMap::new()), at };
+        assert_eq!(world.news(), [""; 0]);
+        world
+    }
+
+    /// What is told of the facts and jobs as they are now.
+    fn news(&mut self) -> Vec<String> {
+        self.events.tell(&self.facts, &self.jobs);
+        let news = told(&self.feed, self.at);
+        self.at = self.feed.last();
+        news
+    }
+}
+
+fn region() -> RegionName {
+    "still-fawn-0".parse().unwrap()
+}
+
+#[tokio::test]
+async fn checks_and_states_are_told_once() {
+    let mut told = World::new();
+    let name = region();
+    told.events.tell_raised(&finding());
+    told.events.tell_state(&name, (Some(State::Serving), State::Held), &[], &told.jobs);
+    told.events.tell_state(&name, (Some(State::Held), State::Held), &[], &told.jobs);
+    let expected = ["check_raised disk: - - -", "region_state region still-fawn-0: serving held -"];
+    assert_eq!(told.news(), expected);
+    assert!(told.feed.latest(2)[0].cause.as_ref().unwrap().len() < 1100);
+    assert_eq!(told.news(), [""; 0]);
+}
+
+#[tokio::test]
+async fn whoever_has_a_volume_is_told_once_and_who_asked() {
+    let mut told = World::new();
     let one: IpAddr = "10.0.0.1".parse().unwrap();
     let two: IpAddr = "10.0.0.2".parse().unwrap();
     let grant = Grant { generation: 5, holder: Some((one, Timestamp::UNIX_EPOCH)), ..Grant::default() };
@@ -91,25 +117,30 @@ async fn each_change_is_told_once_and_says_who_asked() {
         Grant { generation: 6, holder: Some((two, Timestamp::UNIX_EPOCH)), denied: [one].into(), ..grant.clone() };
     let free = Grant { released: true, ..taken.clone() };
     let again = Grant { denied: Default::default(), ..free.clone() };
-    let mut grants = |events: &mut Events, grant: &Grant, facts: &mut Facts| {
-        facts.grants = Some([(volume.clone(), grant.clone())].into());
-        tell(events, facts, &jobs)
+    let volume: VolumeName = "still-fawn".parse().unwrap();
+    let grants = |told: &mut World, grant: &Grant| {
+        told.facts.grants = Some([(volume.clone(), grant.clone())].into());
+        told.news()
     };
-    let first = grants(&mut events, &grant, &mut facts);
+    let first = grants(&mut told, &grant);
     assert_eq!(first, ["ticket_granted volume still-fawn: - 10.0.0.1, generation 5 10.0.0.1"]);
-    let second = grants(&mut events, &taken, &mut facts);
+    let second = grants(&mut told, &taken);
     let change = "10.0.0.1, generation 5 10.0.0.2, generation 6";
     assert_eq!(second, [format!("takeover volume still-fawn: {change} 10.0.0.2")]);
-    let third = grants(&mut events, &free, &mut facts);
+    let third = grants(&mut told, &free);
     assert_eq!(third, ["ticket_released volume still-fawn: 10.0.0.2, generation 6 - 10.0.0.2"]);
-    events.asked(About::Permit(volume.clone()), Asker::User("alice".into()));
-    let fourth = grants(&mut events, &again, &mut facts);
+    told.events.asked(About::Permit(volume.clone()), Asker::User("alice".into()));
+    let fourth = grants(&mut told, &again);
     assert_eq!(fourth, ["host_allowed volume still-fawn: - 10.0.0.1 alice"]);
+    assert_eq!(told.news(), [""; 0]);
+}
 
-    let job = Job {
+/// A job that alice asked for.
+fn job() -> Job {
+    Job {
         id: 7,
         kind: JobKind::Hold,
-        region: name.clone(),
+        region: region(),
         state: JobState::Running,
         step: "waiting".into(),
         progress: None,
@@ -120,29 +151,36 @@ async fn each_change_is_told_once_and_says_who_asked() {
         asks: None,
         unasked: false,
         by: Some(Asker::User("alice".into())),
-    };
-    Arc::make_mut(&mut jobs).insert(7, job.clone());
-    assert_eq!(tell(&mut events, &facts, &jobs), ["job_begun job 7: - hold alice"]);
-    Arc::make_mut(&mut jobs).insert(7, Job { state: JobState::Done, ..job });
-    facts.in_force = Some(InForce { number: Some(4), ..InForce::default() });
+    }
+}
+
+#[tokio::test]
+async fn jobs_and_what_an_operator_changes_are_told_once_and_who_asked() {
+    let mut told = World::new();
+    let (name, volume): (RegionName, VolumeName) = (region(), "still-fawn".parse().unwrap());
+    let job = job();
+    Arc::make_mut(&mut told.jobs).insert(7, job.clone());
+    assert_eq!(told.news(), ["job_begun job 7: - hold alice"]);
+    Arc::make_mut(&mut told.jobs).insert(7, Job { state: JobState::Done, ..job });
+    told.facts.in_force = Some(InForce { number: Some(4), ..InForce::default() });
     let since = Timestamp::UNIX_EPOCH;
-    facts.maintenance = Some(Maintenance { reason: None, since, until: None });
-    facts.regions.insert(name, Region { stopped: Some(Stopped { at: since, run: None }), ..Region::default() });
-    events.asked(About::Maintenance, Asker::User("bob".into()));
+    told.facts.maintenance = Some(Maintenance { reason: None, since, until: None });
+    told.facts.regions.insert(name, Region { stopped: Some(Stopped { at: since, run: None }), ..Region::default() });
+    told.events.asked(About::Maintenance, Asker::User("bob".into()));
     let expected = [
         "job_ended job 7: hold done alice",
         "region_stopped region still-fawn-0: - - systemd",
         "configuration configuration: 3 4 -",
         "maintenance sled: off on bob",
     ];
-    assert_eq!(tell(&mut events, &facts, &jobs), expected);
-    facts.maintenance = None;
-    assert_eq!(tell(&mut events, &facts, &jobs), ["maintenance sled: on off sledd"]);
-    facts.drains.insert(volume.clone(), Drain { id: 1, since, reason: None, said: None });
-    assert_eq!(tell(&mut events, &facts, &jobs), ["drain volume still-fawn: - begun -"]);
-    facts.drains.clear();
-    assert_eq!(tell(&mut events, &facts, &jobs), ["drain volume still-fawn: - ended -"]);
-    assert_eq!(tell(&mut events, &facts, &jobs), [""; 0]);
+    assert_eq!(told.news(), expected);
+    told.facts.maintenance = None;
+    assert_eq!(told.news(), ["maintenance sled: on off sledd"]);
+    told.facts.drains.insert(volume.clone(), Drain { id: 1, since, reason: None, said: None });
+    assert_eq!(told.news(), ["drain volume still-fawn: - begun -"]);
+    told.facts.drains.clear();
+    assert_eq!(told.news(), ["drain volume still-fawn: - ended -"]);
+    assert_eq!(told.news(), [""; 0]);
 }
 
 #[tokio::test]
