@@ -1,4 +1,4 @@
-//! Account that the kernel keeps of a process's control group: what it has taken so far. Reads only.
+//! Account that the kernel keeps of a process's control group, or of the process: what it has taken so far. Reads only.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -36,16 +36,35 @@ impl Account {
 
     fn read_below(processes: &Path, groups: &Path, pid: u32) -> Option<Self> {
         let process = processes.join(pid.to_string());
-        let group = group(groups, &fs::read_to_string(process.join("cgroup")).ok()?)?;
-        let text = |name: &str| fs::read_to_string(group.join(name)).ok();
+        let group = group(groups, &fs::read_to_string(process.join("cgroup")).ok()?);
+        let text = |name: &str| fs::read_to_string(group.as_ref()?.join(name)).ok();
+        // Where the group has no account, the process's own has as much: a region's unit has one process.
+        let own = || Own::read(&process);
         Some(Self {
-            cpu_us: value(&text("cpu.stat")?, "usage_usec", ' ')?,
-            memory_bytes: text("memory.current").and_then(|text| text.trim().parse().ok()),
-            // Without the controller of disks, the process's own account has as much.
+            cpu_us: text("cpu.stat")
+                .and_then(|text| value(&text, "usage_usec", ' '))
+                .or_else(|| own().map(|own| own.cpu_us))?,
+            memory_bytes: text("memory.current")
+                .and_then(|text| text.trim().parse().ok())
+                .or_else(|| own().map(|own| own.memory_bytes)),
             io: text("io.stat")
                 .map(|text| of_group(&text))
                 .or_else(|| of_process(&fs::read_to_string(process.join("io")).ok()?)),
         })
+    }
+}
+
+/// Account of a process alone.
+struct Own {
+    cpu_us: u64,
+    memory_bytes: u64,
+}
+
+impl Own {
+    fn read(process: &Path) -> Option<Self> {
+        let stat = procfs::process::Process::new_with_root(process.to_owned()).ok()?.stat().ok()?;
+        let cpu_us = (stat.utime + stat.stime) * 1_000_000 / procfs::ticks_per_second();
+        Some(Self { cpu_us, memory_bytes: stat.rss * procfs::page_size() })
     }
 }
 
@@ -104,8 +123,8 @@ mod tests {
 
     #[test]
     fn this_very_process_has_one() {
-        // A machine may have control groups of the first version, and then nothing is told.
-        let own = Account::read(std::process::id());
-        assert!(own.is_none_or(|own| own.cpu_us > 0));
+        // A machine may have control groups of the first version, and then the process is asked.
+        let own = Account::read(std::process::id()).unwrap();
+        assert!(own.memory_bytes > Some(0) && own.io.is_some(), "{own:?}");
     }
 }
