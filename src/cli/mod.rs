@@ -6,7 +6,7 @@
 //!
 //! | module | job |
 //! |---|---|
-//! | [`status`], [`checks`], [`explain`], [`volume`], [`region`], [`storage`], [`network`], [`ports`], [`logs`], [`top`], [`maintenance`], [`downstairs`], [`jobs`], [`events`], [`config`], [`reload`], [`update`], [`setup`], [`console`], [`report`], [`backup`] | the nouns |
+//! | [`status`], [`checks`], [`explain`], [`volume`], [`region`], [`storage`], [`network`], [`ports`], [`logs`], [`top`], [`maintenance`], [`downstairs`], [`jobs`], [`events`], [`config`], [`reload`], [`update`], [`setup`], [`console`], [`report`](mod@report), [`backup`] | the nouns |
 //! | [`client`], [`followed`] | the supervisor's socket, and what is followed there |
 //! | [`orders`] | requests that become jobs, and the jobs followed to their end |
 //! | [`neighbours`] | the other sleds of a volume, asked on behalf of a job |

@@ -1,5 +1,5 @@
 //! Ring of events in the machine's memory: files of lines, of which the oldest goes when all together are too long,
-//! or what is in it is too old. Only the files; what an event is, is [`wire::Event`]'s.
+//! or what is in it is too old. Only the files; what an event is, is [`Event`]'s.
 //!
 //! Each file is named by its first event's number, and begins with the moment of the sled's life at which it was
 //! begun: what is too old is told by that and not by a clock, which may be set. Lines are only ever added, and a line

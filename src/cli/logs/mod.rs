@@ -4,7 +4,7 @@
 //! | module | job |
 //! |---|---|
 //! | [`journal`] | journalctl(1), and the entries that it tells |
-//! | [`line`] | an entry as it is read and shown |
+//! | [`line`](mod@line) | an entry as it is read and shown |
 
 mod journal;
 mod line;
