@@ -11,11 +11,11 @@ use crate::port_map::Fence;
 use crate::progress::Progress;
 use crate::region::{Hold, Tombstone};
 use crate::supervisor::Supervisor;
-use crate::supervisor::jobs::run::Task;
+use crate::supervisor::jobs::work::{Conduct, Work};
 use crate::supervisor::systemd::{self, Refreshed, Said};
 use crate::supervisor::tasks::run_unheard;
 use crate::times;
-use crate::wire;
+use crate::wire::{self, JobKind};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -151,40 +151,37 @@ impl Supervisor {
     }
 
     /// Begin a job, and mark the region as one that a job is at.
-    pub(in crate::supervisor) fn begin(&mut self, task: Task, bus: zbus::Connection, disk: Uuid) -> wire::Job {
-        let (job, progress) = self.jobs.list.register(task.kind(), &task.region());
-        self.set_going(task, job, progress, bus, disk)
+    pub(in crate::supervisor) fn begin(&mut self, work: Work, bus: zbus::Connection, disk: Uuid) -> wire::Job {
+        let (job, progress) = self.jobs.list.register(work.kind, &work.region);
+        self.set_going(work, job, progress, bus, disk)
     }
 
     /// Remove what was kept long enough. One of these that failed before is the same job once more.
     fn remove(&mut self, stone: Tombstone, bus: zbus::Connection, disk: Uuid) {
         let again = self.jobs.own_removal(&stone);
-        let task = Task::Purge(stone);
-        let (job, progress) = self.jobs.list.register_unasked(task.kind(), &task.region(), again);
-        self.set_going(task, job, progress, bus, disk);
+        let work = Work::purge(stone);
+        let (job, progress) = self.jobs.list.register_unasked(work.kind, &work.region, again);
+        self.set_going(work, job, progress, bus, disk);
     }
 
     fn set_going(
         &mut self,
-        task: Task,
+        work: Work,
         job: wire::Job,
         progress: Progress,
         bus: zbus::Connection,
         disk: Uuid,
     ) -> wire::Job {
-        let name = task.region();
-        let busy = task.busy();
-        match &task {
-            Task::Upgrade(..) => {
-                self.facts.upgrading = Some(job.id);
-                self.facts.unfinished_upgrade = false;
-            }
-            Task::Purge(stone) => {
-                self.jobs.begin_removal(&job, stone);
-                self.facts.removing = true;
-            }
-            _ => {}
+        let name = work.region.clone();
+        if work.kind == JobKind::Upgrade {
+            self.facts.upgrading = Some(job.id);
+            self.facts.unfinished_upgrade = false;
         }
+        if let Some(dir) = &work.removes {
+            self.jobs.begin_removal(&job, dir.clone());
+            self.facts.removing = true;
+        }
+        let busy = Conduct::of(work.kind).mark;
         if busy.is_some_and(|busy| !busy.passive()) {
             self.lookout.ends(&name, &self.facts);
         }
@@ -192,7 +189,7 @@ impl Supervisor {
             self.jobs.begin_turn(name.clone(), job.id);
             self.facts.busy.insert(name, busy);
         }
-        self.jobs.context().on(disk).begin(job.id, task, bus, progress);
+        self.jobs.context().on(disk).begin(job.id, work, bus, progress);
         job
     }
 

@@ -19,7 +19,7 @@ use crate::supervisor::Supervisor;
 use crate::supervisor::actions::Change;
 use crate::supervisor::jobs::context::Context;
 use crate::supervisor::jobs::list::CANCELLED;
-use crate::supervisor::jobs::run::Task;
+use crate::supervisor::jobs::work::Work;
 use crate::supervisor::systemd::Said;
 use crate::supervisor::tasks::run_unheard;
 use crate::systemd::names;
@@ -221,7 +221,7 @@ impl Supervisor {
             Some(Step::Aside(name)) => self.change(name, Change::Stop, bus),
             Some(Step::Restart(local, manner)) => {
                 let name = local.name.clone();
-                let job = self.begin(Task::Restart(local, manner), bus, disk);
+                let job = self.begin(Work::restart(local, manner), bus, disk);
                 self.relocations.jobs.insert(job.id, name);
             }
         }

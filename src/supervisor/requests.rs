@@ -15,8 +15,8 @@ use crate::supervisor::configuration::reload::{Reload, Reloading};
 use crate::supervisor::hosts::maintenance::Asked;
 use crate::supervisor::jobs::adoption;
 use crate::supervisor::jobs::restart_check;
-use crate::supervisor::jobs::run::Task;
 use crate::supervisor::jobs::upgrade::{Cargo, Spoken, Upgrade};
+use crate::supervisor::jobs::work::Work;
 use crate::supervisor::publish::events::About;
 use crate::supervisor::tasks::run_unheard;
 use crate::wire::{self, Refusal};
@@ -167,33 +167,33 @@ impl Supervisor {
     fn create(&mut self, name: &RegionName, never_existed: Option<&RegionName>) -> Result<wire::Granted, wire::Error> {
         match may_create(&self.config, &self.facts, name, never_existed)? {
             Creation::AlreadyThere(uuid) => Ok(wire::Granted::AlreadyThere(uuid)),
-            Creation::Go(local) => self.grant(Task::Create(local)),
+            Creation::Go(local) => self.grant(Work::create(local)),
         }
     }
 
     fn delete(&mut self, name: &RegionName, yes: Option<&str>) -> Result<wire::Granted, wire::Error> {
         let deletion: Deletion = may_delete(&self.config, &self.facts, name, yes)?;
-        self.grant(Task::Delete(name.clone(), deletion))
+        self.grant(Work::delete(name.clone(), deletion))
     }
 
     fn restore(&mut self, name: &RegionName, time: Option<i64>) -> Result<wire::Granted, wire::Error> {
         let stone = may_restore(&self.config, &self.facts, name, time)?;
-        self.grant(Task::Restore(stone))
+        self.grant(Work::restore(stone))
     }
 
     fn purge(&mut self, name: &RegionName, time: Option<i64>, yes: Option<&str>) -> Result<wire::Granted, wire::Error> {
         let stone = may_purge(&self.config, &self.facts, name, time, yes)?;
-        self.grant(Task::Purge(stone))
+        self.grant(Work::purge(stone))
     }
 
     fn adopt(&mut self, name: &RegionName, from: Option<PathBuf>) -> Result<wire::Granted, wire::Error> {
         let local = may_adopt(&self.config, &self.facts, name)?;
-        self.grant(Task::Adopt(local, from))
+        self.grant(Work::adopt(local, from))
     }
 
     fn restart(&mut self, name: &RegionName, manner: Manner) -> Result<wire::Granted, wire::Error> {
         let local = may_restart(&self.config, &self.facts, name, manner.force)?;
-        self.grant(Task::Restart(local, manner))
+        self.grant(Work::restart(local, manner))
     }
 
     fn hold_on_request(
@@ -203,12 +203,12 @@ impl Supervisor {
         manner: Manner,
     ) -> Result<wire::Granted, wire::Error> {
         let local = may_hold(&self.config, &self.facts, name, manner.force)?;
-        self.grant(Task::Hold(local, why, manner))
+        self.grant(Work::hold(local, why, manner))
     }
 
     fn release(&mut self, name: &RegionName) -> Result<wire::Granted, wire::Error> {
         let local = may_release(&self.config, &self.facts, name)?;
-        self.grant(Task::Release(local))
+        self.grant(Work::release(local))
     }
 
     fn upgrade(&mut self, program: Option<(Bytes, PathBuf)>, force: bool) -> Result<wire::Granted, wire::Error> {
@@ -225,13 +225,13 @@ impl Supervisor {
             }
         };
         let cargo = program.map_or(Cargo::Configured, |(program, from)| Cargo::Brought(program, from));
-        self.grant(Task::Upgrade(first, Box::new(Upgrade { cargo, force, spoken })))
+        self.grant(Work::upgrade(&first, Upgrade { cargo, force, spoken }))
     }
 
-    fn grant(&mut self, task: Task) -> Result<wire::Granted, wire::Error> {
+    fn grant(&mut self, work: Work) -> Result<wire::Granted, wire::Error> {
         let (bus, disk) = (self.line()?, self.disk());
         let disk = disk.ok_or_else(|| wire::Error::new(Code::DataForeign, "the disk has no mark", "sledctl status"))?;
-        Ok(wire::Granted::Job(self.begin(task, bus, disk)))
+        Ok(wire::Granted::Job(self.begin(work, bus, disk)))
     }
 
     fn line(&self) -> Result<zbus::Connection, wire::Error> {

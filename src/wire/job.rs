@@ -62,6 +62,19 @@ pub enum JobKind {
 }
 
 impl JobKind {
+    /// Every kind.
+    pub const ALL: [Self; 9] = [
+        Self::Create,
+        Self::Adopt,
+        Self::Delete,
+        Self::Restore,
+        Self::Purge,
+        Self::Restart,
+        Self::Hold,
+        Self::Release,
+        Self::Upgrade,
+    ];
+
     /// The kind as it is written everywhere.
     pub fn as_str(self) -> &'static str {
         match self {

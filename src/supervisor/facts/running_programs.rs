@@ -10,8 +10,8 @@ use crate::names::RegionName;
 use crate::programs::Program;
 use crate::supervisor::Supervisor;
 use crate::supervisor::facts::{Lookout, Report};
-use crate::supervisor::jobs::run::Task;
 use crate::supervisor::jobs::upgrade::{Cargo, Spoken, Upgrade};
+use crate::supervisor::jobs::work::Work;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use tokio::sync::Mutex;
@@ -99,7 +99,7 @@ impl Supervisor {
         if let Ok(first) = may_upgrade(&self.config, &self.facts, true) {
             tracing::warn!("going on with an upgrade that was cut short");
             let order = Upgrade { cargo: Cargo::Unfinished, force: false, spoken: Spoken::Nothing };
-            self.begin(Task::Upgrade(first, Box::new(order)), bus, disk);
+            self.begin(Work::upgrade(&first, order), bus, disk);
         }
     }
 }

@@ -16,13 +16,23 @@ use crate::store::ledger;
 use crate::supervisor::jobs::Report;
 use crate::supervisor::jobs::context::{Context, cancelled};
 use crate::supervisor::jobs::host_redundancy::{self, Lack};
+use crate::supervisor::jobs::work::Work;
 use crate::systemd::{job, names};
-use crate::wire::{self, Refusal};
+use crate::wire::{self, JobKind, Refusal};
 use std::path::PathBuf;
 use zbus::Connection;
 
+impl Work {
+    /// Adopt a region, from this directory or from where it is found.
+    pub(in crate::supervisor) fn adopt(local: LocalRegion, from: Option<PathBuf>) -> Self {
+        Self::new(JobKind::Adopt, &local.name.clone(), async move |job| {
+            adopt(&job.context, &local, from, &job.bus, &job.progress).await
+        })
+    }
+}
+
 /// Adopt a region, or leave everything as it was.
-pub(in crate::supervisor) async fn adopt(
+async fn adopt(
     context: &Context,
     local: &LocalRegion,
     from: Option<PathBuf>,

@@ -1,5 +1,5 @@
 //! Context that all work has in common: the configuration, the disk that it is granted for, turns,
-//! and the way back to the loop. The work itself is in [`run`](crate::supervisor::jobs::run).
+//! and the way back to the loop. Never the work itself.
 
 use crate::check::Code;
 use crate::config::Configuration;

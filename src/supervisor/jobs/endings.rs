@@ -6,7 +6,7 @@ use crate::names::RegionName;
 use crate::supervisor::Supervisor;
 use crate::supervisor::jobs::Jobs;
 use crate::supervisor::jobs::list::Ended;
-use crate::wire::JobKind;
+use crate::supervisor::jobs::work::Conduct;
 
 impl Supervisor {
     /// Take the end of a job at a region, and what the disk looked like then.
@@ -59,8 +59,7 @@ impl Jobs {
 
     /// Tell whether a job puts another region in a region's place.
     fn makes_anew(&self, id: u64) -> bool {
-        let kinds = [JobKind::Create, JobKind::Delete, JobKind::Restore, JobKind::Adopt];
-        self.list.all().get(&id).is_some_and(|job| kinds.contains(&job.kind))
+        self.list.all().get(&id).is_some_and(|job| Conduct::of(job.kind).makes_anew())
     }
 
     /// Record that nobody is at a region any more.

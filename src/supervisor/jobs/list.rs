@@ -1,5 +1,5 @@
 //! List of the jobs that were asked for: their numbers, how far each is, and how each ended. Only
-//! the list; the work itself is [`run`](crate::supervisor::jobs::run)'s.
+//! the list; the work itself is [`work`](crate::supervisor::jobs::work)'s.
 
 use crate::names::RegionName;
 use crate::progress::{self, Course, Progress, Step};

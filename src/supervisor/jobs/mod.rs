@@ -3,7 +3,8 @@
 //! | module | job |
 //! |---|---|
 //! | [`list`] | the jobs, how far each is, and how each ended |
-//! | [`run`] | each kind of work from its turn to its end |
+//! | [`work`] | work as a job: its kind, its region, what the loop has to know of a kind |
+//! | [`creation`], [`deletion`] | regions that come and go |
 //! | [`turns`] | whose turn it is at a region |
 //! | [`context`] | what all of it has in common |
 //! | [`restart`], [`restart_check`], [`program_checks`] | restarting, holding, releasing; and whether a region could start again |
@@ -16,6 +17,8 @@
 
 pub(super) mod adoption;
 pub(super) mod context;
+mod creation;
+mod deletion;
 pub(super) mod endings;
 mod holds;
 pub(super) mod host_redundancy;
@@ -25,10 +28,10 @@ pub(super) mod program_checks;
 pub(super) mod removals;
 pub(super) mod restart;
 pub(super) mod restart_check;
-pub(super) mod run;
 mod turns;
 pub(super) mod upgrade;
 pub(super) mod upgrade_watch;
+pub(super) mod work;
 
 use crate::config::Configuration;
 use crate::decide::facts::{Awaited, Busy, Disk};
@@ -117,9 +120,9 @@ impl Jobs {
         self.removals.own_job_of(&stone.dir())
     }
 
-    /// Record that a job begins to remove something.
-    pub(super) fn begin_removal(&mut self, job: &wire::Job, stone: &Tombstone) {
-        self.removals.begin(job, stone.dir());
+    /// Record that a job begins to remove a directory from the trash.
+    pub(super) fn begin_removal(&mut self, job: &wire::Job, dir: String) {
+        self.removals.begin(job, dir);
     }
 
     /// Tell what could not be removed, until it is time to try it again.

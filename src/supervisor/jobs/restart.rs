@@ -16,8 +16,9 @@ use crate::supervisor::jobs::host_redundancy::{self, Lack};
 use crate::supervisor::jobs::other_sleds::Question;
 use crate::supervisor::jobs::restart_check;
 use crate::supervisor::jobs::turns::Claim;
+use crate::supervisor::jobs::work::{Job, Work};
 use crate::times;
-use crate::wire::{self, Refusal, Word};
+use crate::wire::{self, JobKind, Refusal, Word};
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
@@ -32,6 +33,29 @@ const BUSY_LIMIT: Duration = Duration::from_secs(6 * 3600);
 const WORD_LIFETIME: Duration = Duration::from_secs(5);
 /// Time between questions whether it has come.
 const TURN_POLL: Duration = Duration::from_millis(250);
+
+impl Work {
+    /// Restart a region's downstairs.
+    pub(in crate::supervisor) fn restart(local: LocalRegion, manner: Manner) -> Self {
+        Self::new(JobKind::Restart, &local.name.clone(), async move |Job { context, id, bus, progress }| {
+            restart(&context, id, &local, manner, &bus, &progress).await
+        })
+    }
+
+    /// Stop a region for this reason, and keep it from running.
+    pub(in crate::supervisor) fn hold(local: LocalRegion, why: String, manner: Manner) -> Self {
+        Self::new(JobKind::Hold, &local.name.clone(), async move |Job { context, id, bus, progress }| {
+            hold(&context, id, &local, (why, manner), &bus, &progress).await
+        })
+    }
+
+    /// Let a region run again that is held.
+    pub(in crate::supervisor) fn release(local: LocalRegion) -> Self {
+        Self::new(JobKind::Release, &local.name.clone(), async move |job| {
+            release(&job.context, &local, &job.progress).await
+        })
+    }
+}
 
 /// Wait until a region's turn has come, and the hosts have caught up with the others. From then on
 /// its siblings stay, until the job ends.
@@ -186,7 +210,7 @@ async fn ask_for_turn(
     answer.await.map_err(|_| wire::Error::new(Refusal::Stopping, "the supervisor is ending", "ask again in a moment"))
 }
 
-pub(in crate::supervisor) async fn restart(
+async fn restart(
     context: &Context,
     job: u64,
     local: &LocalRegion,
@@ -248,7 +272,7 @@ pub(in crate::supervisor) async fn down_and_up(
 }
 
 /// Stop a region, and keep it from running until it is released.
-pub(in crate::supervisor) async fn hold(
+async fn hold(
     context: &Context,
     job: u64,
     local: &LocalRegion,
@@ -271,11 +295,7 @@ pub(in crate::supervisor) async fn hold(
 }
 
 /// Let a region run again.
-pub(in crate::supervisor) async fn release(
-    context: &Context,
-    local: &LocalRegion,
-    progress: &Progress,
-) -> Result<String, wire::Error> {
+async fn release(context: &Context, local: &LocalRegion, progress: &Progress) -> Result<String, wire::Error> {
     progress.no_way_back().map_err(|_| cancelled())?;
     // Before the ledger, too: a hold that is only on its way there must not come back.
     context.tell(Report::Released(context.disk, local.name.clone())).await;

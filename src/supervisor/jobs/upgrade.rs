@@ -18,7 +18,8 @@ use crate::supervisor::jobs::list::CANCELLED;
 use crate::supervisor::jobs::restart::{self, Standing};
 use crate::supervisor::jobs::restart_check;
 use crate::supervisor::jobs::upgrade_watch;
-use crate::wire::{self, Refusal};
+use crate::supervisor::jobs::work::{Job, Work};
+use crate::wire::{self, JobKind, Refusal};
 use bytes::Bytes;
 use jiff::Timestamp;
 use std::path::PathBuf;
@@ -70,8 +71,17 @@ struct Rolling<'a> {
     progress: &'a Progress,
 }
 
+impl Work {
+    /// Roll another program over all regions, of which this is the first.
+    pub(in crate::supervisor) fn upgrade(first: &LocalRegion, order: Upgrade) -> Self {
+        Self::new(JobKind::Upgrade, &first.name, async move |Job { context, id, bus, progress }| {
+            upgrade(&context, id, order, &bus, &progress).await
+        })
+    }
+}
+
 /// Stage a program and roll it over every region; or go on with a roll that was cut short.
-pub(in crate::supervisor) async fn upgrade(
+async fn upgrade(
     context: &Context,
     job: u64,
     order: Upgrade,
