@@ -2,6 +2,7 @@
 //! files is run by it, and an operator can have any of them back. Pure.
 
 use super::Texts;
+use crate::times::{OptionalRfc3339, Rfc3339};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -20,9 +21,10 @@ pub struct Kept {
     /// The digest of what its port map means.
     pub port_map: String,
     /// The time since when it is in force.
+    #[serde(with = "Rfc3339")]
     pub since: Timestamp,
     /// The time until when it was; absent while it is.
-    #[serde(default)]
+    #[serde(default, with = "OptionalRfc3339")]
     pub until: Option<Timestamp>,
     /// The operator or the event that put it in force.
     pub by: String,

@@ -11,7 +11,7 @@ use crate::config_dir;
 use crate::files::{make_dir, replace};
 use crate::source::Fault;
 use crate::store::mark::{MEMORY_MODE, memory};
-use jiff::Timestamp;
+use crate::times;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -98,7 +98,7 @@ fn record_in(memory: &Path, dir: &Path, texts: &Texts, port_map: &str, by: &str)
     }
     let before = loaded.unwrap_or_else(|_| History { dir: dir.to_owned(), ..History::default() });
     let mut history = before.clone();
-    history.enter(texts, port_map, by, Timestamp::now());
+    history.enter(texts, port_map, by, times::now());
     history.boot = boot();
     if history != before {
         make_dir(memory, MEMORY_MODE)?;

@@ -5,6 +5,7 @@ use crate::check::{Code, Severity};
 use crate::config::Kept;
 use crate::names::VolumeName;
 use crate::source::Fault;
+use crate::times::OptionalRfc3339;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -106,6 +107,7 @@ pub struct Files {
     /// `sha256:` and their digest as they are, in hexadecimal.
     pub digest: String,
     /// The time at which one of them was changed last.
+    #[serde(default, with = "OptionalRfc3339")]
     pub changed: Option<Timestamp>,
     /// The faults of the files.
     pub faults: Vec<Fault>,

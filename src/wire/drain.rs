@@ -1,6 +1,7 @@
 //! Drain of a volume: whoever has it is asked to detach it, and what has come of that. Pure.
 
 use super::ticket::LARGEST_ASKED;
+use crate::times::Rfc3339;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -11,6 +12,7 @@ pub struct Drain {
     /// The number that tells it from an earlier one of the volume: an answer names it.
     pub id: u64,
     /// The time since when it is asked for.
+    #[serde(with = "Rfc3339")]
     pub since: Timestamp,
     /// The reason, in words.
     #[serde(default)]
@@ -34,6 +36,7 @@ pub struct DrainSaid {
     #[serde(default)]
     pub message: Option<String>,
     /// The time at which it said so, by the sled's clock.
+    #[serde(with = "Rfc3339")]
     pub at: Timestamp,
 }
 

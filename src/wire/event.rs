@@ -4,6 +4,7 @@
 use super::asker::Asker;
 use super::error_code::ErrorCode;
 use crate::names::{RegionName, SledName, VolumeName};
+use crate::times::Rfc3339;
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
@@ -15,6 +16,7 @@ pub struct Event {
     /// numbers are left out.
     pub id: u64,
     /// The time by the sled's clock, in whole milliseconds. A clock may be set: `id` is the order.
+    #[serde(with = "Rfc3339")]
     pub time: Timestamp,
     /// The boot of the machine (random(4), `boot_id`); empty if the kernel does not tell.
     #[serde(default)]

@@ -2,6 +2,7 @@
 
 use super::{Asker, Error};
 use crate::names::RegionName;
+use crate::times::Rfc3339;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -111,6 +112,7 @@ pub struct Job {
     /// The reason why it failed.
     pub error: Option<Error>,
     /// The time at which it was asked for.
+    #[serde(with = "Rfc3339")]
     pub asked: Timestamp,
     /// The time that it took in milliseconds, the wait for its turn included.
     pub took_ms: Option<u64>,

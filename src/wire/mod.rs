@@ -34,6 +34,7 @@ pub use ticket::{
 use crate::check::{Code, Severity};
 use crate::names::{RegionName, SledName, VolumeName};
 use crate::source::Fault;
+use crate::times::{OptionalRfc3339, Rfc3339};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -115,6 +116,7 @@ pub struct Check {
     /// The remedy, in a sentence.
     pub remedy: String,
     /// The time since when it holds, as far as the supervisors saw, over restarts of the machine too.
+    #[serde(with = "Rfc3339")]
     pub since: Timestamp,
 }
 
@@ -150,12 +152,13 @@ pub struct Region {
     /// The state; absent for other sleds' regions, of which this sled knows nothing.
     pub state: Option<State>,
     /// The time since when it is in that state, as far as the supervisors saw.
+    #[serde(default, with = "OptionalRfc3339")]
     pub since: Option<Timestamp>,
     /// The main process of its unit.
     pub pid: Option<u32>,
     /// The time at which its unit was last stopped or restarted by somebody else than the supervisor, since the
     /// machine was booted.
-    #[serde(default)]
+    #[serde(default, with = "OptionalRfc3339")]
     pub stopped_outside: Option<Timestamp>,
     /// The version of the program that it runs, as that states it; absent while it is not known.
     #[serde(default)]
@@ -180,6 +183,7 @@ pub struct Volume {
     /// A number that changes whenever anything in this body but `as_of` does.
     pub revision: u64,
     /// The time at which this was found to be so.
+    #[serde(with = "Rfc3339")]
     pub as_of: Timestamp,
     /// The sled that answers.
     pub sled: SledName,
@@ -241,6 +245,7 @@ pub struct Volumes {
     /// The sled that answers.
     pub sled: SledName,
     /// The time at which this was found to be so.
+    #[serde(with = "Rfc3339")]
     pub as_of: Timestamp,
     /// Every volume with a region on this sled.
     pub volumes: Vec<VolumeBrief>,
@@ -286,8 +291,10 @@ pub struct Maintenance {
     /// The reason, in words.
     pub reason: Option<String>,
     /// The time since when it is asked for.
+    #[serde(with = "Rfc3339")]
     pub since: Timestamp,
     /// The time until when; absent: until somebody ends it.
+    #[serde(default, with = "OptionalRfc3339")]
     pub until: Option<Timestamp>,
 }
 
@@ -299,8 +306,10 @@ pub struct Sled {
     /// The supervisor's version.
     pub version: String,
     /// The time at which this was found to be so.
+    #[serde(with = "Rfc3339")]
     pub as_of: Timestamp,
     /// The time at which the supervisor started.
+    #[serde(with = "Rfc3339")]
     pub started: Timestamp,
     /// The time from the start until every region of the map on this sled served, in milliseconds; absent until they
     /// did.

@@ -2,6 +2,7 @@
 
 use super::{Check, Network};
 use crate::names::SledName;
+use crate::times::Rfc3339;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -12,6 +13,7 @@ pub struct NetworkDetail {
     /// The sled that answers.
     pub sled: SledName,
     /// The time at which this was found to be so.
+    #[serde(with = "Rfc3339")]
     pub as_of: Timestamp,
     /// The network in short.
     #[serde(flatten)]

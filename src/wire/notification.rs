@@ -2,6 +2,7 @@
 
 use super::Check;
 use crate::names::SledName;
+use crate::times::Rfc3339;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +28,7 @@ pub struct Notification {
     /// The check; `null` for a test.
     pub check: Option<Check>,
     /// The time at which it was told first.
+    #[serde(with = "Rfc3339")]
     pub time: Timestamp,
     /// The number of notifications before it that were left out: too many in an hour, or none could be delivered.
     pub left_out: u64,

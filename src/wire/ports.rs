@@ -2,6 +2,7 @@
 
 use super::{Peer, State};
 use crate::names::{RegionName, SledName};
+use crate::times::Rfc3339;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
@@ -12,6 +13,7 @@ pub struct Ports {
     /// The sled that answers.
     pub sled: SledName,
     /// The time at which this was found to be so.
+    #[serde(with = "Rfc3339")]
     pub as_of: Timestamp,
     /// The address at which its regions listen.
     pub address: IpAddr,

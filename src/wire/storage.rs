@@ -2,6 +2,7 @@
 
 use super::Storage;
 use crate::names::{RegionName, SledName};
+use crate::times::Rfc3339;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -60,6 +61,7 @@ pub struct StoredRegion {
     /// The bytes that it takes; absent if its directory is not there.
     pub used_bytes: Option<u64>,
     /// The time at which it was made or adopted.
+    #[serde(with = "Rfc3339")]
     pub created: Timestamp,
     /// The maker of it.
     pub by: String,
@@ -73,8 +75,10 @@ pub struct DeletedRegion {
     /// The region's identity.
     pub uuid: Uuid,
     /// The time at which it was deleted.
+    #[serde(with = "Rfc3339")]
     pub deleted: Timestamp,
     /// The time until when it is kept, if the sled stays switched on: what counts is the time that it lives.
+    #[serde(with = "Rfc3339")]
     pub kept_until: Timestamp,
     /// The seconds of its life for which the sled keeps it yet.
     #[serde(default)]
@@ -93,5 +97,6 @@ pub struct Marked {
     /// The sled that it belongs to.
     pub sled: SledName,
     /// The time at which it was marked.
+    #[serde(with = "Rfc3339")]
     pub marked: Timestamp,
 }

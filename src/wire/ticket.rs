@@ -2,6 +2,7 @@
 
 use super::Error;
 use crate::names::{RegionName, SledName, VolumeName};
+use crate::times::Rfc3339;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
@@ -41,6 +42,7 @@ pub struct Ticket {
     /// The address of the host that asked.
     pub host: IpAddr,
     /// The time at which it was granted.
+    #[serde(with = "Rfc3339")]
     pub granted: Timestamp,
     /// The addresses of the data ports of regions 0, 1 and 2.
     pub targets: Vec<SocketAddr>,
@@ -125,6 +127,7 @@ pub struct Attached {
     #[serde(default)]
     pub host: Option<String>,
     /// The time since when, as far as this supervisor saw.
+    #[serde(with = "Rfc3339")]
     pub since: Timestamp,
     /// The regions on this sled that it is connected to.
     pub regions: Vec<RegionName>,
@@ -153,6 +156,7 @@ pub struct Holder {
     /// The ticket's generation.
     pub generation: u64,
     /// The time at which it was granted.
+    #[serde(with = "Rfc3339")]
     pub since: Timestamp,
     /// Hosts that were cut off by it, or by an operator, and stay so until an operator allows
     /// them again or they hold a ticket of their own.

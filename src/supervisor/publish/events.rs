@@ -15,7 +15,7 @@ use crate::store::lived::Clock;
 use crate::store::since::Since;
 use crate::supervisor::publish::days::Days;
 use crate::supervisor::tasks::run_unheard;
-use crate::times;
+use crate::times::{self, Rfc3339};
 use crate::wire::{self, Asker, Drain, ErrorCode, Event, EventKind, Job, JobState, State};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
@@ -251,7 +251,7 @@ impl Events {
         if step.abs() > STEP_LIMIT {
             let was = now.checked_sub(step).unwrap_or(now);
             let was = times::in_milliseconds(was);
-            self.news.push(changed(EventKind::ClockStep, "clock", Some(was.to_string()), Some(now.to_string())));
+            self.news.push(changed(EventKind::ClockStep, "clock", Some(Rfc3339::text(was)), Some(Rfc3339::text(now))));
             self.days.step(step.as_secs());
         }
     }
