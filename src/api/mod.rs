@@ -15,6 +15,6 @@ pub use door::Door;
 pub use media::Media;
 pub use operation::{Look, Operation, Outgoing, Row, TABLE, Values, Work};
 pub use parameter::{
-    Choice, ConfigNumber, Directory, Held, JobId, Kind, Parameter, ParameterRow, Sentence, Since, Unix,
+    Choice, ConfigNumber, Directory, Held, JobId, Kind, PRETTY, Parameter, ParameterRow, Pretty, Sentence, Since, Unix,
 };
 pub use route::{Found, find};

@@ -5,7 +5,9 @@
 use super::body::{Body, BodyRow, Program};
 use super::door::Door;
 use super::media::Media;
-use super::parameter::{Choice, ConfigNumber, Directory, Held, JobId, Parameter, ParameterRow, Sentence, Since, Unix};
+use super::parameter::{
+    Choice, ConfigNumber, Directory, Held, JobId, PRETTY, Parameter, ParameterRow, Pretty, Sentence, Since, Unix,
+};
 use crate::names::{RegionName, VolumeName};
 use crate::span::Span;
 use crate::wire::{Attach, Drained, Error, Refusal, Release, Word};
@@ -72,13 +74,20 @@ impl Row {
     /// # Errors
     /// A parameter or the body is none, is missing, or is not known.
     pub fn read(&self, values: &Values) -> Result<Operation, Error> {
-        let known = || self.parameters.iter().map(|parameter| parameter.name).filter(|name| !self.in_path(name));
+        let own = || self.parameters.iter().map(|parameter| parameter.name).filter(|name| !self.in_path(name));
+        let known = || own().chain(self.is_json().then_some(PRETTY.name));
         if let Some((key, _)) = values.query.iter().find(|(key, _)| !known().any(|known| known == key)) {
             let all = known().collect::<Vec<_>>().join(", ");
             let remedy = if all.is_empty() { "none is known here".into() } else { format!("known: {all}") };
             return Err(Error::new(Refusal::BadQuery, format!("there is no parameter {key:?}"), remedy));
         }
+        values.parameter::<Pretty>(PRETTY.name)?;
         (self.read)(values)
+    }
+
+    /// Tell whether it is answered with JSON, which people may have indented ([`PRETTY`]).
+    pub fn is_json(&self) -> bool {
+        self.media == Media::Json
     }
 
     /// Tell whether a parameter stands in the path.
@@ -263,6 +272,8 @@ operations! {
     ExplainConditions {} = GET "/checks", Anyone, Published, Short, Html "page";
     /// Show metrics, for Prometheus.
     ShowMetrics {} = GET "/metrics", Anyone, Published, Short, OpenMetrics "text";
+    /// List every sled of the port map, for the service discovery of Prometheus (`http_sd_configs`).
+    ListTargets {} = GET "/v1/targets", Anyone, Published, Short, Json "[TargetGroup]";
     /// Show everything about the sled.
     ShowSled {} = GET "/v1/sled", Anyone, Published, Short, Json "Sled";
     /// Show all volumes in short.

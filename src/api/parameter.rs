@@ -23,6 +23,8 @@ pub enum Kind {
     Volume,
     /// `true` or `false`.
     Flag,
+    /// `true`, `false`, or nothing behind its name, which is `true`.
+    Pretty,
     /// A whole number.
     Number,
     /// A number of seconds from 0 to 60.
@@ -217,6 +219,34 @@ impl Parameter for Span {
 
     fn write(&self) -> Option<String> {
         Some(format!("{}s", self.seconds))
+    }
+}
+
+/// Whether a person reads the answer: `?pretty` indents it. Absent it is false.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pretty(pub bool);
+
+/// The parameter that every operation takes which answers with JSON.
+pub const PRETTY: ParameterRow = ParameterRow { name: "pretty", kind: Kind::Pretty, required: false };
+
+impl Parameter for Pretty {
+    const KIND: Kind = Kind::Pretty;
+    const REQUIRED: bool = false;
+
+    fn read(name: &str, text: &str) -> Result<Self, Error> {
+        match text {
+            "" | "true" => Ok(Self(true)),
+            "false" => Ok(Self(false)),
+            _ => Err(bad(name, &format!("is {text:?}"), "write ?pretty, or leave it out")),
+        }
+    }
+
+    fn absent(_: &str) -> Result<Self, Error> {
+        Ok(Self(false))
+    }
+
+    fn write(&self) -> Option<String> {
+        self.0.then(String::new)
     }
 }
 

@@ -6,9 +6,9 @@ use serde::Serialize;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
-/// Write a body as it is sent. Every wire type has a JSON form; should one not, the error is sent.
+/// Write a body as it is sent, in one line. Every wire type has a JSON form; should one not, the error is sent.
 pub fn body(value: &impl Serialize) -> Bytes {
-    let text = serde_json::to_string_pretty(value).map(|text| clean::json(&text).into_owned() + "\n");
+    let text = serde_json::to_string(value).map(|text| clean::json(&text).into_owned() + "\n");
     text.unwrap_or_else(|why| format!("{{\"error\":{why:?}}}")).into()
 }
 

@@ -27,6 +27,8 @@ pub struct Bulletin {
     pub network: Body,
     /// Body of `/v1/ports`.
     pub ports: Body,
+    /// Body of `/v1/targets`.
+    pub targets: Body,
     /// Body of `/v1/maintenance`.
     pub maintenance: Body,
     /// Page at `/`.

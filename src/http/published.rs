@@ -4,6 +4,7 @@
 use super::answer::{Answer, bulletin, error, json, ready};
 use super::end::{End, ended};
 use super::events;
+use super::manners::tagged;
 use super::people;
 use crate::api::{Held, JobId, Media, Operation};
 use crate::desk::Handle;
@@ -54,6 +55,8 @@ pub(super) async fn answer(handle: &Handle, operation: &Operation, headers: &Hea
         Operation::ListJobs {} => {
             latest(handle, |bulletin| json(StatusCode::OK, &bulletin.jobs.values().collect::<Vec<_>>()))
         }
+        Operation::ListVolumes {} => latest(handle, volumes),
+        Operation::ListTargets {} => latest(handle, targets),
         Operation::ListEvents { .. } => events::answer(handle, operation).await,
         Operation::ShowMetrics {} => latest(handle, |bulletin| metrics(bulletin, headers)),
         shown => latest(handle, |bulletin| page(bulletin, shown)),
@@ -63,7 +66,6 @@ pub(super) async fn answer(handle: &Handle, operation: &Operation, headers: &Hea
 /// A body that is ready already.
 fn page(bulletin: &Bulletin, operation: &Operation) -> Answer {
     let body = match operation {
-        Operation::ListVolumes {} => &bulletin.brief,
         Operation::ShowMaintenance {} => &bulletin.maintenance,
         Operation::ShowStorage {} => &bulletin.storage,
         Operation::ShowSled {} => &bulletin.sled,
@@ -75,6 +77,18 @@ fn page(bulletin: &Bulletin, operation: &Operation) -> Answer {
         }
     };
     ready(StatusCode::OK, operation.row().media, body.bytes())
+}
+
+/// Answer with all volumes in short, as of their revisions.
+fn volumes(bulletin: &Bulletin) -> Answer {
+    let revisions: Vec<_> = bulletin.volumes.iter().map(|(name, page)| (name, page.revision)).collect();
+    tagged(ready(StatusCode::OK, Media::Json, bulletin.brief.bytes()), &revisions)
+}
+
+/// Answer with the sleds of the map, which change with it alone.
+fn targets(bulletin: &Bulletin) -> Answer {
+    let body = bulletin.targets.bytes();
+    tagged(ready(StatusCode::OK, Media::Json, body.clone()), &body)
 }
 
 /// Answer with metrics, in the form that the asker takes.
@@ -131,7 +145,7 @@ async fn volume(handle: &Handle, name: &VolumeName, wait: Option<Wait>, end: End
         }
     };
     match last {
-        Some(page) if page.ready => ready(StatusCode::OK, Media::Json, page.body.bytes()),
+        Some(page) if page.ready => tagged(ready(StatusCode::OK, Media::Json, page.body.bytes()), &page.revision),
         Some(page) => ready(StatusCode::SERVICE_UNAVAILABLE, Media::Json, page.body.bytes()),
         None => no_volume(&first, name),
     }
@@ -176,9 +190,11 @@ fn no_volume(bulletin: &Bulletin, name: &VolumeName) -> Answer {
 
 /// Answer about a region of this sled's volumes, as its volume's body has it.
 fn region(bulletin: &Bulletin, name: &RegionName) -> Answer {
-    let volumes = bulletin.whole.iter().flat_map(|sled| &sled.volumes);
-    match volumes.flat_map(|volume| &volume.regions).find(|region| region.name == *name) {
-        Some(region) => json(StatusCode::OK, region),
+    let mut volumes = bulletin.whole.iter().flat_map(|sled| &sled.volumes);
+    let found = volumes.find_map(|volume| Some((volume, volume.regions.iter().find(|region| region.name == *name)?)));
+    match found {
+        // Whatever changes of it changes its volume.
+        Some((volume, region)) => tagged(json(StatusCode::OK, region), &volume.revision),
         None => no_region(bulletin, name),
     }
 }

@@ -4,6 +4,7 @@
 use super::answer::{Answer, bulletin, error, not_allowed};
 use super::door::Door;
 use super::end::End;
+use super::manners::Manners;
 use super::{events, intake, origin, published, target};
 use crate::api::{self, Found, Look, Operation, Row, Values};
 use crate::desk::Handle;
@@ -17,7 +18,7 @@ use hyper::body::Body;
 use std::net::SocketAddr;
 use tokio::sync::oneshot;
 
-/// Answer a request; `at` is the sled's end of a TCP connection.
+/// Answer a request, in the form that is wished for; `at` is the sled's end of a TCP connection.
 pub(super) async fn answer<B>(
     request: HttpRequest<B>,
     door: Door,
@@ -25,6 +26,15 @@ pub(super) async fn answer<B>(
     handle: &Handle,
     end: End,
 ) -> Answer
+where
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+{
+    let manners = Manners::of(&request);
+    manners.of_answer(plain(request, door, at, handle, end).await).await
+}
+
+/// Answer a request.
+async fn plain<B>(request: HttpRequest<B>, door: Door, at: Option<SocketAddr>, handle: &Handle, end: End) -> Answer
 where
     B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
 {

@@ -13,6 +13,7 @@ mod notification;
 mod ports;
 mod refusal;
 mod storage;
+mod target;
 mod ticket;
 
 pub use asker::Asker;
@@ -27,6 +28,7 @@ pub use notification::{Delivery, Notification, Notified, Occasion, Way};
 pub use ports::{Listener, Ports, RegionPorts, Who};
 pub use refusal::Refusal;
 pub use storage::{DeletedRegion, Marked, StorageDetail, StoredRegion, WantedRegion};
+pub use target::TargetGroup;
 pub use ticket::{
     Attach, Attached, Holder, Hosts, LARGEST_ASKED, RefusedTicket, Release, Released, Ticket, TicketRegion,
 };

@@ -1,6 +1,7 @@
 //! Faces of a sled before tools of others: each test has a well sled in a machine of its own, and what looks at it runs
 //! outside, as a host's or an operator's. `tests/run faces` installs the tools, by `tests/faces/tools`.
 
+mod manners;
 mod page;
 
 use std::path::PathBuf;
@@ -31,6 +32,16 @@ impl Face {
         self.machine.host("192.168.4.17")
     }
 
+    /// What curl needs to ask the sled: over TCP, or (`admin`) at its unix socket.
+    fn curl(&self, admin: bool, path: &str) -> Vec<String> {
+        let base = if admin { "http://sled" } else { &self.url };
+        let mut words = vec!["curl".to_owned(), "-sS".into(), format!("{base}{path}")];
+        if admin {
+            words.extend(["--unix-socket".into(), self.socket.to_str().unwrap().into()]);
+        }
+        words
+    }
+
     /// Runs a tool outside, which must succeed, and returns what it printed.
     pub fn look(&self, words: &[&str]) -> String {
         self.outside().ok(words)
@@ -40,11 +51,9 @@ impl Face {
 #[test]
 fn a_well_sled_answers_at_both_doors() {
     let face = Face::boot();
-    let volume = "/v1/volumes/still-fawn";
-    let by_tcp = face.look(&["curl", "-sS", "--fail", &format!("{}{volume}", face.url)]);
-    let socket = face.socket.to_str().unwrap();
-    let by_socket = face.look(&["curl", "-sS", "--fail", "--unix-socket", socket, &format!("http://sled{volume}")]);
-    let [by_tcp, by_socket] = [by_tcp, by_socket].map(|body| {
+    let [by_tcp, by_socket] = [false, true].map(|admin| {
+        let asked = face.curl(admin, "/v1/volumes/still-fawn");
+        let body = face.look(&asked.iter().map(String::as_str).chain(["--fail"]).collect::<Vec<_>>());
         let volume: crucible_sled::wire::Volume = serde_json::from_str(&body).unwrap();
         (volume.ready, volume.regions.len())
     });

@@ -36,6 +36,8 @@ pub const PURE: &[&str] = &[
     "attach/texts",
     "attach/install/trouble",
     "attach/install/undo",
+    "http/indent",
+    "supervisor/publish/targets",
     "nbd",
     "notify/message",
     "relay/engine",

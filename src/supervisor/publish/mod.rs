@@ -5,6 +5,7 @@
 //! | [`publisher`] | puts times to a verdict, and publishes it |
 //! | [`network_view`] | what is shown of the network and of the ports |
 //! | [`storage_view`] | what is shown of the data disk alone |
+//! | [`targets`] | where Prometheus finds the sleds of the map |
 //! | [`page_view`] | what the page at `/` is made from |
 //! | [`events`], [`days`] | what has changed from one verdict to the next, and what the page draws of it |
 //! | [`since`] | since when things are so, for the next supervisor |
@@ -16,3 +17,4 @@ pub(super) mod page_view;
 pub(super) mod publisher;
 pub(super) mod since;
 pub(super) mod storage_view;
+mod targets;

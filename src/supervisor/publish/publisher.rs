@@ -21,6 +21,7 @@ use crate::supervisor::publish::network_view::{connected, network, network_detai
 use crate::supervisor::publish::page_view::{self, Published};
 use crate::supervisor::publish::since::Memory;
 use crate::supervisor::publish::storage_view::{holder, storage, storage_detail, uuid};
+use crate::supervisor::publish::targets::targets;
 use crate::supervisor::tasks::run_unheard;
 use crate::times;
 use crate::wire::{self, State};
@@ -140,10 +141,23 @@ impl Publisher {
         let sled = self.sled(facts, &checks, now);
         let ready = sled.volumes.iter().filter(|volume| volume.ready).count();
         self.status = Some(status_line(ready, &sled));
-        let (storage, maintenance) = (Arc::new(storage_detail(&self.config, facts)), facts.maintenance.clone());
-        let network = network_detail(&self.config, facts, &checks, now);
         let ports = ports(&self.config, facts, &verdict.states, now);
-        let sled = Arc::new(sled);
+        let bulletin = self.bulletin(Arc::new(sled), ports, facts, jobs, counts);
+        self.out.send_replace(Some(Arc::new(bulletin)));
+        self.waiting.drain(..).for_each(|waiting| _ = waiting.send(()));
+    }
+
+    /// Make the bulletin of what is known now; its bodies are written when somebody asks for them.
+    fn bulletin(
+        &self,
+        sled: Arc<wire::Sled>,
+        ports: wire::Ports,
+        facts: &Facts,
+        jobs: &Arc<BTreeMap<u64, wire::Job>>,
+        counts: &Counts,
+    ) -> Bulletin {
+        let (storage, maintenance) = (Arc::new(storage_detail(&self.config, facts)), facts.maintenance.clone());
+        let network = network_detail(&self.config, facts, &sled.checks, sled.as_of);
         let elsewhere = page_view::elsewhere(&self.config, &sled);
         let (events, days) = (self.events.latest(), self.events.days());
         let published = Published {
@@ -157,7 +171,8 @@ impl Publisher {
         let page = page_view::page(&self.config, facts, published);
         let (whole, counts, reserve_bytes) = (sled.clone(), counts.clone(), storage.reserve_bytes);
         let metrics = Metrics::of(Material { sled: sled.clone(), reserve_bytes, jobs: jobs.clone(), counts }, process);
-        let bulletin = Bulletin {
+        let config = self.config.clone();
+        Bulletin {
             volumes: pages(&sled),
             elsewhere,
             whole: Some(sled.clone()),
@@ -166,6 +181,7 @@ impl Publisher {
             storage: Body::of(move || body(&*storage)),
             network: Body::of(move || body(&network)),
             ports: Body::of(move || body(&ports)),
+            targets: Body::of(move || body(&targets(&config))),
             maintenance: Body::of(move || body(&maintenance)),
             page,
             metrics,
@@ -175,9 +191,7 @@ impl Publisher {
             known: self.known(),
             names: self.config.names.iter().cloned().collect(),
             broken: None,
-        };
-        self.out.send_replace(Some(Arc::new(bulletin)));
-        self.waiting.drain(..).for_each(|waiting| _ = waiting.send(()));
+        }
     }
 
     /// Tell when what is known now has been published.
@@ -297,8 +311,8 @@ impl Publisher {
         let known = self.volumes.get(name);
         let concerning = verdict.findings.iter().zip(checks).filter(|(finding, _)| finding.concerns(name));
         let indices = 0..wanted.regions.len();
-        // A first revision that no earlier supervisor gave: the clock's milliseconds.
-        let first = self.started.as_millisecond().unsigned_abs();
+        // A first revision that was not given before: the clock's milliseconds.
+        let first = now.as_millisecond().unsigned_abs();
         let mut volume = wire::Volume {
             volume: name.clone(),
             ready,
