@@ -57,18 +57,22 @@ pub(super) fn not_allowed(methods: &[Method]) -> Answer {
     answer
 }
 
-/// Take the last bulletin, or the answer that there is none.
+/// Take the last bulletin, or the answer that there is none. One of a configuration that was refused is none.
 pub(super) fn bulletin(handle: &Handle) -> Result<Arc<Bulletin>, Box<Answer>> {
-    let last = handle.bulletins.borrow().clone();
-    match last {
-        Some(bulletin) => match &bulletin.broken {
-            None => Ok(bulletin),
-            Some(why) => Err(Box::new(error_as(StatusCode::SERVICE_UNAVAILABLE, why.clone()))),
-        },
-        None => Err(Box::new(error(Error::new(
+    let bulletin = published(handle)?;
+    match &bulletin.broken {
+        None => Ok(bulletin),
+        Some(why) => Err(Box::new(error_as(StatusCode::SERVICE_UNAVAILABLE, why.clone()))),
+    }
+}
+
+/// Take what was published last, while the configuration is refused, too.
+pub(super) fn published(handle: &Handle) -> Result<Arc<Bulletin>, Box<Answer>> {
+    handle.bulletins.borrow().clone().ok_or_else(|| {
+        Box::new(error(Error::new(
             Refusal::Starting,
             "the supervisor has not seen everything yet",
             "ask again in a moment",
-        )))),
-    }
+        )))
+    })
 }

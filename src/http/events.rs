@@ -4,7 +4,7 @@
 //! falls behind, or comes with a number that nobody knows, is told so by `event: lagged`, with everything as it is
 //! now, and goes on from there.
 
-use super::answer::{Answer, bulletin, error, json};
+use super::answer::{Answer, bulletin, error, json, published};
 use super::end::{End, ended};
 use super::following::{Following, Pace};
 use crate::api::{Media, Operation, Since as Asked};
@@ -77,8 +77,9 @@ pub(super) async fn answer(handle: &Handle, operation: &Operation) -> Answer {
     }
 }
 
+/// Answer with a page of events: with those on the disk, while the configuration is refused, too.
 async fn page(handle: &Handle, Question { wanted, limit }: Question) -> Answer {
-    let shown = match bulletin(handle) {
+    let shown = match published(handle) {
         Ok(shown) => shown,
         Err(why) => return *why,
     };
@@ -88,9 +89,11 @@ async fn page(handle: &Handle, Question { wanted, limit }: Question) -> Answer {
     let read: std::io::Result<_> = read.await;
     match read {
         Ok((oldest, page)) => {
-            let events = page.lines.into_iter().map(|line| line.event).collect();
+            let events: Vec<_> = page.lines.into_iter().map(|line| line.event).collect();
+            // The feed is opened when there is a configuration to supervise by.
+            let last = handle.events.last().max(events.last().map_or(0, |event| event.id));
             let sled = shown.whole.as_ref().map(|whole| whole.sled.clone());
-            json(StatusCode::OK, &Events { sled, oldest, last: handle.events.last(), more: page.more, events })
+            json(StatusCode::OK, &Events { sled, oldest, last, more: page.more, events })
         }
         Err(why) => {
             let message = format!("the record of events cannot be read: {why}");

@@ -21,7 +21,7 @@ use uuid::Uuid;
 struct Sled {
     handle: Handle,
     visits: Visits,
-    _keep: (watch::Sender<Option<Arc<Bulletin>>>, watch::Sender<Bounds>, tempfile::TempDir),
+    keep: (watch::Sender<Option<Arc<Bulletin>>>, watch::Sender<Bounds>, tempfile::TempDir),
 }
 
 impl Sled {
@@ -35,7 +35,7 @@ impl Sled {
         let (out, bulletins) = watch::channel(Some(Arc::new(Bulletin::default())));
         let pulse = LoopPulse::new(Duration::from_secs(3600));
         let handle = Handle { bulletins, requests: mpsc::channel(1).0, pulse, events: feed };
-        Self { handle, visits: Visits::new(crate::http::Limits::default()), _keep: (out, bounds, dir) }
+        Self { handle, visits: Visits::new(crate::http::Limits::default()), keep: (out, bounds, dir) }
     }
 
     /// Let something happen about this.
@@ -215,4 +215,22 @@ async fn one_too_many_is_refused_with_a_sentence_and_finds_a_place_when_another_
     talk.await.unwrap();
     let (mut client, _talk) = sled.ask(&followed(None), 4096).await;
     read_to(&mut client, "retry: ").await;
+}
+
+#[tokio::test]
+async fn what_happened_is_told_while_the_configuration_is_refused() {
+    let sled = Sled::new(1 << 20);
+    sled.add(1);
+    sled.handle.events.is_written().await;
+    // As after a restart: the feed is opened only with a configuration.
+    let refused = Bulletin { broken: Some(Error::new(Refusal::Failed, "x", "y")), ..Bulletin::default() };
+    sled.keep.0.send_replace(Some(Arc::new(refused)));
+    let closed = Feed::at(sled.keep.2.path().join("events"));
+    let sled = Sled { handle: Handle { events: closed, ..sled.handle }, ..sled };
+    let (mut client, _talk) = sled.ask(&request("/v1/events", "Connection: close\r\n"), 4096).await;
+    let answer = read_to(&mut client, "\"subject\"").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let (mut client, _talk) = sled.ask(&followed(None), 4096).await;
+    let answer = read_to(&mut client, "\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
 }
