@@ -14,6 +14,8 @@ use crate::kernel::broker;
 use crate::kernel::port_reservation;
 use crate::logging::{self, Journal};
 pub use crate::observe::canary::report as canary;
+use crate::observe::kernel_log;
+use crate::observe::observer::Kernel;
 use crate::port_map;
 use crate::source::Fault;
 use crate::store::in_force::{self, Choice};
@@ -26,11 +28,12 @@ use crate::wire::Asker;
 pub use arguments::Arguments;
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
@@ -49,6 +52,10 @@ pub struct Options {
     pub config: PathBuf,
     /// The directory where sysfs is mounted.
     pub sysfs: PathBuf,
+    /// The directory where proc(5) is mounted.
+    pub proc: PathBuf,
+    /// The kernel's log, in place of the one that systemd has passed.
+    pub kmsg: Option<PathBuf>,
 }
 
 /// Run the daemon until it is told to stop.
@@ -75,7 +82,13 @@ async fn serve(options: &Options) -> io::Result<()> {
     // First of all: until it is taken, the signal ends a process.
     let hangup = signal(SignalKind::hangup())?;
     let chosen = in_force::at_start(&options.config);
-    let sockets = sockets(chosen.as_ref().ok().map(|choice| &choice.config))?;
+    let mut passed = Passed::taken()?;
+    let sockets = sockets(passed.sockets, chosen.as_ref().ok().map(|choice| &choice.config));
+    if let Some(file) = &options.kmsg {
+        passed.log = Some(kernel_log::open(file)?);
+    }
+    let (sysfs, proc) = (options.sysfs.clone(), options.proc.clone());
+    let kernel = Kernel { sysfs, proc, log: passed.log.map(Arc::new) };
     let (mut end, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let end = async move {
         tokio::select! {
@@ -92,20 +105,20 @@ async fn serve(options: &Options) -> io::Result<()> {
     };
     tokio::select! {
         () = reloads(hangup, &wishes) => Ok(()),
-        () = supervised(options, chosen, line) => Err(io::Error::other("the supervisor has ended")),
+        () = supervised(options, chosen, kernel, line) => Err(io::Error::other("the supervisor has ended")),
         ended = http::serve(sockets, handle, ready, end) => ended,
     }
 }
 
 /// Supervise: by the configuration that was chosen or, if none is good, by the first that is.
-async fn supervised(options: &Options, chosen: Result<Choice, Vec<Fault>>, mut line: Line) {
+async fn supervised(options: &Options, chosen: Result<Choice, Vec<Fault>>, kernel: Kernel, mut line: Line) {
     let chosen = match chosen {
         Ok(choice) => Some((choice, "the start of sledd".to_owned())),
         Err(faults) => unconfigured::for_a_good_one(&options.config, &faults, &mut line).await,
     };
     let Some((choice, by)) = chosen else { return };
     let start = Start::new(choice, &options.config, by);
-    supervise(start, options.config.clone(), options.sysfs.clone(), line).await;
+    supervise(start, options.config.clone(), kernel, line).await;
 }
 
 /// Take the configuration over at every SIGHUP: as who cannot be asked whether it is meant. The outcome is in the
@@ -135,17 +148,35 @@ fn ready() {
     tell(&[NotifyState::Ready]);
 }
 
-/// The sockets of `sledd.socket`; run by hand, the configured ones.
-fn sockets(config: Option<&Configuration>) -> io::Result<Sockets> {
-    let mut passed = ListenFd::from_env();
-    let mut sockets = Sockets::default();
-    for index in 0..passed.len() {
-        if let Ok(Some(admin)) = passed.take_unix_listener(index) {
-            sockets.admin.push(admin);
-        } else if let Some(http) = passed.take_tcp_listener(index)? {
-            sockets.http.push(http);
+/// What systemd has passed.
+struct Passed {
+    sockets: Sockets,
+    /// The kernel's log (`OpenFile=` of sledd.service), which systemd opens: to read it takes rights that the daemon
+    /// has not.
+    log: Option<File>,
+}
+
+impl Passed {
+    fn taken() -> io::Result<Self> {
+        // First, as the other forgets the environment.
+        let names: Vec<_> = sd_notify::listen_fds_with_names()?.map(|(_, name)| name).collect();
+        let mut all = ListenFd::from_env();
+        let mut passed = Self { sockets: Sockets::default(), log: None };
+        for index in 0..all.len() {
+            if names.get(index).is_some_and(|name| name == kernel_log::PASSED) {
+                passed.log = all.take_raw_fd(index)?.map(kernel_log::passed);
+            } else if let Ok(Some(admin)) = all.take_unix_listener(index) {
+                passed.sockets.admin.push(admin);
+            } else if let Some(http) = all.take_tcp_listener(index)? {
+                passed.sockets.http.push(http);
+            }
         }
+        Ok(passed)
     }
+}
+
+/// The sockets of `sledd.socket`; run by hand, the configured ones.
+fn sockets(mut sockets: Sockets, config: Option<&Configuration>) -> Sockets {
     let wanted = config.map_or(&[ANYWHERE][..], |config| &config.listen);
     let passed: Vec<_> = sockets.http.iter().flat_map(TcpListener::local_addr).collect();
     // A socket that listens at every address does so at each.
@@ -166,7 +197,7 @@ fn sockets(config: Option<&Configuration>) -> io::Result<Sockets> {
             Err(why) => tracing::error!("nobody can poll at {address}: {why}; systemctl restart sledd.socket"),
         }
     }
-    Ok(sockets)
+    sockets
 }
 
 /// Log to the journal with every field under systemd; by hand it is text on stderr. The part that the journal has not

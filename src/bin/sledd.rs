@@ -18,7 +18,8 @@ fn main() -> ExitCode {
     } else if let Some(port) = arguments.canary {
         daemon::canary(port).map_err(|why| format!("nobody hears what was found: {why}"))
     } else {
-        return daemon::run(&daemon::Options { config: arguments.config, sysfs: arguments.sysfs });
+        let daemon::Arguments { config, sysfs, proc, kmsg, .. } = arguments;
+        return daemon::run(&daemon::Options { config, sysfs, proc, kmsg });
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

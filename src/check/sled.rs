@@ -1,8 +1,10 @@
-//! The conditions of a sled: one entry for each, the ones that an operator should look at first in front.
+//! The conditions of a sled: one entry for each, the ones that an operator should look at first in front. Those of the
+//! network are in a file of their own.
 
 use super::codes;
+use super::network::with_network;
 
-codes! {
+with_network! { codes: {
     /// The files of the configuration have faults. The sled is run by what was in force before, also over a reboot;
     /// if nothing was, nothing is supervised until they are mended, and every question but `config check`,
     /// `config diff` and `reload` is answered with the faults. What runs goes on.
@@ -118,57 +120,7 @@ codes! {
     DiskOvercommitted = "DISK_OVERCOMMITTED", Warning, Sled:
         "N is promised to regions, of which N is taken: N more may be written, and N is free"
         => "watch it (sledctl storage): when it is full, every region that is written to hangs";
-    /// The network adapter is not there. It is found by any of its names (`ip link property`).
-    NicMissing = "NIC_MISSING", Blocking, Sled:
-        "there is no network interface NIC"
-        => "plug the USB adapter in again; if it is another adapter, write its name into network.nic of sled.toml";
-    /// The network adapter has no link, or is switched off.
-    NicNoCarrier = "NIC_NO_CARRIER", Blocking, Sled:
-        "NIC has no link"
-        => "check the cable, and whether the switch port is on; one that is switched off: ip link set NIC up";
-    /// The link was negotiated at less than `sled.toml` expects.
-    NicSlow = "NIC_SLOW", Warning, Sled:
-        "NIC runs at N Mbit/s, and N are expected"
-        => "check the cable (Cat 5e or better) and the switch port's speed";
-    /// The USB port of the network adapter is slower than `sled.toml` expects.
-    NicUsb2 = "NIC_USB2", Warning, Sled:
-        "NIC hangs on a USB port at N Mbit/s, and N are expected"
-        => "plug the adapter into a USB 3 port (blue), without a hub or extension";
-    /// The bridge is not there. It is found by any of its names (`ip link property`).
-    BridgeMissing = "BRIDGE_MISSING", Blocking, Sled:
-        "there is no bridge BRIDGE"
-        => "see `networkctl status BRIDGE`; network.bridge of sled.toml names the bridge that is looked for";
-    /// The network adapter is no port of the bridge.
-    BridgePortMissing = "BRIDGE_PORT_MISSING", Blocking, Sled:
-        "NIC is not a port of BRIDGE"
-        => "ip link set NIC master BRIDGE";
-    /// The bridge lets nothing through the network adapter: as a port of it that is disabled, blocked or still waits.
-    BridgePortBlocked = "BRIDGE_PORT_BLOCKED", Blocking, Sled:
-        "NIC is blocked as a port of BRIDGE: nothing goes through it"
-        => "bridge link set dev NIC state 3; one that breaks a loop: find the second cable that leads to the same network; one that waits: wait";
-    /// The bridge is down, or does not carry the sled's address.
-    BridgeAddress = "BRIDGE_ADDRESS", Blocking, Sled:
-        "BRIDGE does not have the sled's address ADDRESS"
-        => "see `networkctl status BRIDGE`; the address comes from [sleds.NAME] of port-map.toml";
-    /// Another machine has the sled's IPv6 address as well, by the kernel's look: it is not used here, and no region is
-    /// started, until it is this machine's alone.
-    AddressDuplicate = "ADDRESS_DUPLICATE", Blocking, Sled:
-        "another machine has the sled's address ADDRESS as well: the kernel does not use it here"
-        => "find that machine (ip neighbour show ADDRESS, asked on a third one, tells its MAC) and take the address from it; then take it away here and add it again, so that it is looked at anew";
-    /// The sled's address is in a network of one address, in which there is no host; with the image also: in one of
-    /// another size than `appliance.prefix` says.
-    AddressPrefix = "ADDRESS_PREFIX", Warning, Sled:
-        "BRIDGE has ADDRESS/PREFIX, a network of one address, in which there is no host"
-        => "ip address add ADDRESS/RIGHT dev BRIDGE && ip address del ADDRESS/PREFIX dev BRIDGE, and the same where the address is configured";
-    /// The bridge and the adapter take packets of different lengths: long ones are lost, and connections hang as soon as
-    /// much is said on them.
-    MtuMismatch = "MTU_MISMATCH", Warning, Sled:
-        "BRIDGE takes packets of N bytes and its port NIC of N: what is longer is lost"
-        => "give both the same, as the switch and the hosts have it: ip link set BRIDGE mtu N && ip link set NIC mtu N";
-    /// With the image: a gateway is configured, and there is no default route.
-    NoDefaultRoute = "NO_DEFAULT_ROUTE", Warning, Sled:
-        "there is no default route, and appliance.gateway of sled.toml is ADDRESS: hosts in other networks, time and updates are not reached"
-        => "networkctl reconfigure BRIDGE, or: ip route add default via ADDRESS dev BRIDGE";
+} {
     /// The files of `[tls]` cannot be used: one is missing, closed to the service user or damaged, the key is in a form
     /// that the downstairs does not take or open to others, they do not belong together, or the certificate is not valid
     /// now. What runs goes on with what it read when it started; nothing is started until they are mended. Of one region
@@ -303,4 +255,4 @@ codes! {
     VolumeOpen = "VOLUME_OPEN", Warning, Volume:
         "the port map names no hosts for it: any machine on the network may attach it"
         => "write hosts = [\"ADDRESS\"] under [volumes.VOLUME] of port-map.toml";
-}
+} }

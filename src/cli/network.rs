@@ -81,7 +81,7 @@ impl Piece {
     /// Find the piece that a condition is drawn at.
     fn of(check: &Check) -> Self {
         match check.code {
-            Code::NicNoCarrier | Code::NicSlow => Self::Cable,
+            Code::NicNoCarrier | Code::NicSlow | Code::NicHalfDuplex => Self::Cable,
             Code::BridgeAddress | Code::AddressDuplicate | Code::AddressPrefix | Code::NoDefaultRoute => Self::Address,
             _ if check.subject.starts_with("nic ") => Self::Nic,
             _ => Self::Bridge,

@@ -16,6 +16,14 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR", default_value = "/sys")]
     pub sysfs: PathBuf,
 
+    /// Where proc is mounted, for what it says of the machine.
+    #[arg(long, value_name = "DIR", default_value = "/proc")]
+    pub proc: PathBuf,
+
+    /// Read the kernel's log from FILE, in place of the one that systemd has opened for it.
+    #[arg(long, value_name = "FILE")]
+    pub kmsg: Option<PathBuf>,
+
     /// Write the units' drop-ins below DIR and end: for systemd, as a generator.
     #[arg(long, value_name = "DIR")]
     pub generator: Option<PathBuf>,

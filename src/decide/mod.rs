@@ -4,6 +4,7 @@
 //! the [`Facts`](facts::Facts), and of nothing else: no I/O, no clock, no state of their own.
 //! The same facts always give the same answer.
 
+mod adapter;
 pub mod attach;
 pub mod difference;
 mod enforcement;

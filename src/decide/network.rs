@@ -1,5 +1,6 @@
-//! Network's facts and what they mean: one finding for one cause, the nearest to the root of it.
+//! Facts of the network behind the adapter and what they mean: one finding for one cause, the nearest to the root of it.
 
+use super::adapter;
 use super::facts::{Bridge, Facts, Network, Nic, PortState};
 use super::finding::Finding;
 use crate::check::Code;
@@ -10,10 +11,7 @@ pub(super) fn findings(config: &Configuration, facts: &Facts) -> Vec<Finding> {
     let Some(network) = &facts.network else {
         return Vec::new();
     };
-    let mut found = match &network.nic {
-        Some(nic) => nic_findings(config, nic),
-        None => vec![missing_nic(config)],
-    };
+    let mut found = adapter::findings(config, facts, network);
     let nic = network.nic.as_ref();
     match &network.bridge {
         Some(bridge) => {
@@ -38,54 +36,6 @@ pub(super) fn has_address(config: &Configuration, facts: &Facts) -> bool {
 pub(super) fn is_duplicate(config: &Configuration, facts: &Facts) -> bool {
     let bridge = facts.network.as_ref().and_then(|network| network.bridge.as_ref());
     bridge.is_some_and(|bridge| bridge.duplicates.contains(&config.address))
-}
-
-fn missing_nic(config: &Configuration) -> Finding {
-    let nic = &config.sled.network.nic;
-    Finding::new(
-        Code::NicMissing,
-        format!("nic {nic}"),
-        format!("there is no network interface {nic}"),
-        Code::NicMissing.remedy(),
-    )
-}
-
-fn nic_findings(config: &Configuration, nic: &Nic) -> Vec<Finding> {
-    let wanted = &config.sled.network;
-    let subject = format!("nic {}", wanted.nic);
-    let mut found = Vec::new();
-    if !nic.up {
-        found.push(Finding::new(
-            Code::NicNoCarrier,
-            subject.clone(),
-            format!("{} is switched off", wanted.nic),
-            format!("ip link set {} up", wanted.nic),
-        ));
-    } else if !nic.carrier {
-        found.push(Finding::new(
-            Code::NicNoCarrier,
-            subject.clone(),
-            format!("{} has no link", wanted.nic),
-            "check the cable, and whether the switch port is on",
-        ));
-    }
-    if let Some(speed) = nic.link_mbps.filter(|speed| nic.carrier && *speed < wanted.min_link_mbps) {
-        found.push(Finding::new(
-            Code::NicSlow,
-            subject.clone(),
-            format!("{} runs at {speed} Mbit/s, and {} are expected", wanted.nic, wanted.min_link_mbps),
-            Code::NicSlow.remedy(),
-        ));
-    }
-    if let Some(speed) = nic.usb_mbps.filter(|speed| *speed < wanted.min_usb_mbps) {
-        found.push(Finding::new(
-            Code::NicUsb2,
-            subject,
-            format!("{} hangs on a USB port at {speed} Mbit/s, and {} are expected", wanted.nic, wanted.min_usb_mbps),
-            Code::NicUsb2.remedy(),
-        ));
-    }
-    found
 }
 
 fn missing_bridge(config: &Configuration) -> Finding {

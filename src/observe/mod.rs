@@ -8,6 +8,7 @@
 //! | [`pulse`] | whether a downstairs answers | nobody: it is asked | 5 s |
 //! | [`sockets`] | who listens and who is connected | whoever knows of a change | 15 s |
 //! | [`intruders`] | who else writes to a region | whoever knows of a change | 15 s |
+//! | [`kernel_log`] | what the kernel says of devices | `/dev/kmsg` | 600 s |
 //! | [`network`] | the network interface and the bridge | rtnetlink | 60 s |
 //! | [`enforcement`] | whether systemd enforces what units ask for | D-Bus signals | – |
 //! | [`tls`] | the files of `[tls]`, if there are any | whoever knows of a change | 3600 s |
@@ -38,6 +39,7 @@ pub mod enforcement;
 pub mod files;
 pub mod image;
 pub mod intruders;
+pub mod kernel_log;
 pub mod last_words;
 pub mod network;
 pub mod observer;
@@ -71,6 +73,7 @@ pub const ALL: &[Declared] = &[
     Declared::by::<pulse::Watch>(),
     Declared::by::<sockets::Watch>(),
     Declared::by::<intruders::Watch>(),
+    Declared::by::<kernel_log::Watch>(),
     Declared::by::<network::Watch>(),
     Declared::by::<enforcement::Watch>(),
     Declared::by::<tls::Watch>(),

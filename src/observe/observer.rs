@@ -12,6 +12,7 @@ use crate::observe::{NobodyListens, Observation, Publisher};
 use crate::port_map::LocalRegion;
 use futures_util::future::BoxFuture;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,8 +67,8 @@ pub struct Ground {
     pub config: Arc<Configuration>,
     /// Directory of the configuration's files.
     pub config_dir: PathBuf,
-    /// Mount point of sysfs.
-    pub sysfs: PathBuf,
+    /// Places at which the kernel tells of the machine.
+    pub kernel: Kernel,
     /// Rhythm of the looks.
     pub rhythm: Rhythm,
     /// Looks at the disk, for those who change it as well.
@@ -78,6 +79,18 @@ pub struct Ground {
     pub settled: watch::Sender<bool>,
     /// Observers that can be asked for a look.
     pub looks: Looks,
+}
+
+/// Places at which the kernel tells of the machine. A test lays out its own, so that the machine that it runs on tells
+/// nothing of itself.
+#[derive(Debug, Clone)]
+pub struct Kernel {
+    /// Mount point of sysfs.
+    pub sysfs: PathBuf,
+    /// Mount point of proc(5), for what is the machine's and not a process's.
+    pub proc: PathBuf,
+    /// Log of the kernel, opened for reading; `None`: nobody has given it.
+    pub log: Option<Arc<File>>,
 }
 
 /// A region that is watched.

@@ -19,8 +19,13 @@ enum Station {
 /// The station at which a condition sits; none, if it is of something else.
 fn station(code: Code) -> Option<Station> {
     match code {
-        Code::NicNoCarrier | Code::NicSlow => Some(Station::Cable),
-        Code::NicMissing | Code::NicUsb2 => Some(Station::Adapter),
+        Code::NicNoCarrier | Code::NicSlow | Code::NicHalfDuplex => Some(Station::Cable),
+        Code::NicMissing
+        | Code::NicUsb2
+        | Code::NicDriver
+        | Code::NicAutosuspend
+        | Code::NicResets
+        | Code::NicKernel => Some(Station::Adapter),
         Code::BridgeMissing | Code::BridgePortMissing | Code::BridgePortBlocked | Code::MtuMismatch => {
             Some(Station::Bridge)
         }

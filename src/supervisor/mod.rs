@@ -50,6 +50,7 @@ use crate::desk::request::Request;
 use crate::desk::{Handle, Publish};
 use crate::events::Feed;
 use crate::names::{RegionName, VolumeName};
+use crate::observe::observer::Kernel;
 use crate::observe::{self, Told};
 use crate::update::record::boot_id;
 use configuration::in_force::Keeping;
@@ -129,9 +130,9 @@ pub fn line(feed: Feed) -> (Handle, Line) {
 
 /// Supervise. The future is the loop; it ends when its handle is dropped, and when an observer is
 /// lost, which only a new supervisor can mend. `config_dir` is where the configuration lies, and
-/// `sysfs` where sysfs is mounted.
-pub async fn supervise(start: Start, config_dir: PathBuf, sysfs: PathBuf, line: Line) {
-    let (supervisor, inbox) = Supervisor::new(start, config_dir, sysfs, line);
+/// `kernel` where the kernel tells of the machine.
+pub async fn supervise(start: Start, config_dir: PathBuf, kernel: Kernel, line: Line) {
+    let (supervisor, inbox) = Supervisor::new(start, config_dir, kernel, line);
     supervisor.run(inbox).await;
 }
 
@@ -145,12 +146,12 @@ struct Inbox {
 
 impl Supervisor {
     /// Begin with one that knows nothing yet, and its observers.
-    fn new(start: Start, config_dir: PathBuf, sysfs: PathBuf, line: Line) -> (Self, Inbox) {
+    fn new(start: Start, config_dir: PathBuf, kernel: Kernel, line: Line) -> (Self, Inbox) {
         let Line { publish, asked, watchdog, feed } = line;
         let (config, kept) = (Arc::new(start.config), start.kept);
         let (to, observations) = observe::channel(QUEUE);
         let (to_loop, reports) = mpsc::channel(QUEUE);
-        let observers = Observers::spawn(&config, config_dir, sysfs, watchdog.turn(), &to);
+        let observers = Observers::spawn(&config, config_dir, kernel, watchdog.turn(), &to);
         let context = Context::new(config.clone(), observers.scanner().clone(), Tasks::new(to_loop.clone()));
         let regions = config.local_regions();
         let boot = boot_id().unwrap_or_default();

@@ -27,7 +27,7 @@ pub(in crate::supervisor) fn supervisor_of(config: Configuration) -> (Supervisor
     Supervisor::new(
         crate::supervisor::Start::of(config),
         "/nowhere".into(),
-        "/nowhere".into(),
+        Kernel { sysfs: "/nowhere".into(), proc: "/nowhere".into(), log: None },
         line(Default::default()).1,
     )
 }

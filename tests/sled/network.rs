@@ -1,7 +1,7 @@
 //! The cable, the adapter and the bridge.
 
 use support::layer::Layer;
-use support::machine::{Machine, has};
+use support::machine::{Machine, cause, has};
 
 const NIC: &str = "enx00e04ca81110";
 
@@ -127,43 +127,107 @@ fn another_machine_has_the_address(machine: &Machine) {
     well(machine);
 }
 
-/// An adapter on a USB 2 port, at a lower speed than expected: sysfs says so, as a tree of
-/// the test's own.
+/// What a machine's kernel tells of its adapter: a tree of the test's own, in place of sysfs.
+struct Tree(Layer);
+
+impl Tree {
+    /// An adapter at a USB hub's third port, as it should be but for these files of its device.
+    fn with(device: &[(&str, &str)], driver: &str) -> Self {
+        let at = "fake/sys/devices/pci0000:00/0000:00:14.0/usb1/1-2/1-2.3";
+        let net = format!("{at}/1-2.3:1.0/net/{NIC}");
+        let mut layer = Layer::small()
+            .with("fake/sys/devices/pci0000:00/0000:00:14.0/usb1/1-2/product", "USB2.0 Hub\n")
+            .with(&format!("{at}/idVendor"), "0bda\n")
+            .with(&format!("{at}/idProduct"), "8156\n")
+            .with(&format!("{net}/speed"), "2500\n")
+            .with("fake/sys/bus/usb/uevent", "")
+            .with("fake/proc/sys/kernel/osrelease", "6.12.57+deb13-amd64\n")
+            .with(
+                "etc/systemd/system/sledd.service.d/kernel.conf",
+                "[Service]\nExecStart=\nExecStart=/usr/bin/sledd --sysfs /fake/sys --proc /fake/proc\n\
+                 OpenFile=\nOpenFile=/fake/kmsg:kmsg:read-only\n",
+            )
+            // Somebody who may say something holds the log open, as the kernel does.
+            .with("etc/systemd/system/sledd.service.d/kmsg.conf", "[Unit]\nWants=kmsg.service\nAfter=kmsg.service\n")
+            .with(
+                "etc/systemd/system/kmsg.service",
+                "[Service]\nType=exec\nExecStartPre=mkfifo /fake/kmsg\n\
+                 ExecStart=/bin/sh -c 'exec 3<>/fake/kmsg; touch /fake/open; exec sleep infinity'\n\
+                 ExecStartPost=/bin/sh -c 'until [ -e /fake/open ]; do sleep 0.01; done'\n",
+            );
+        for (file, text) in device {
+            layer = layer.with(&format!("{at}/{file}"), text);
+        }
+        let root = layer.path().join("fake/sys");
+        let link = |to: &str, from: String| std::os::unix::fs::symlink(to, root.join(from)).unwrap();
+        std::fs::create_dir_all(root.join("class/net")).unwrap();
+        let (at, net) = (at.trim_start_matches("fake/sys/"), net.trim_start_matches("fake/sys/"));
+        link("/fake/sys/bus/usb", format!("{at}/1-2.3:1.0/subsystem"));
+        link(&format!("/fake/sys/bus/usb/drivers/{driver}"), format!("{at}/1-2.3:1.0/driver"));
+        link("../..", format!("{net}/device"));
+        link(&format!("/fake/sys/{net}"), format!("class/net/{NIC}"));
+        Self(layer)
+    }
+}
+
+/// An adapter on a USB 2 port, at a lower speed than expected, with a driver that is not its own, and so on.
 #[test]
-fn a_slow_adapter_is_a_warning_and_blocks_nothing() {
-    let usb = "fake/sys/devices/2-1";
-    let layer = Layer::small()
-        .with(&format!("{usb}/speed"), "480\n")
-        .with(&format!("{usb}/2-1:1.0/net/{NIC}/speed"), "100\n")
-        .with("fake/sys/bus/usb/uevent", "")
-        .with(
-            "etc/systemd/system/sledd.service.d/sysfs.conf",
-            "[Service]\nExecStart=\nExecStart=/usr/bin/sledd --sysfs /fake/sys\n",
-        );
-    let root = layer.path().join("fake/sys");
-    std::fs::create_dir_all(root.join("class/net")).unwrap();
-    std::os::unix::fs::symlink("../../../bus/usb", root.join("devices/2-1/2-1:1.0/subsystem")).unwrap();
-    std::os::unix::fs::symlink("../..", root.join(format!("devices/2-1/2-1:1.0/net/{NIC}/device"))).unwrap();
-    std::os::unix::fs::symlink(format!("../../devices/2-1/2-1:1.0/net/{NIC}"), root.join(format!("class/net/{NIC}")))
-        .unwrap();
-    let machine = layer.boot_and_create();
+fn a_bad_adapter_is_a_warning_and_blocks_nothing() {
+    let device = [("speed", "480\n"), (&*format!("1-2.3:1.0/net/{NIC}/speed"), "100\n"), ("power/control", "auto\n")];
+    let duplex = format!("1-2.3:1.0/net/{NIC}/duplex");
+    let device = [&device[..], &[(&*duplex, "half\n")]].concat();
+    let machine = Tree::with(&device, "cdc_ncm").0.boot_and_create();
     let volume = machine.volume("still-fawn");
-    assert!(volume.ready && has(&volume, "NIC_SLOW") && has(&volume, "NIC_USB2"), "{volume:#?}");
+    for code in ["NIC_SLOW", "NIC_USB2", "NIC_HALF_DUPLEX", "NIC_DRIVER", "NIC_AUTOSUSPEND"] {
+        assert!(volume.ready && has(&volume, code), "{code}: {volume:#?}");
+    }
+    let place = cause(&volume, "NIC_USB2").unwrap();
+    assert!(place.contains("1-2.3, port 3 of the hub at 1-2 (USB2.0 Hub)"), "{place}");
     let sled = machine.sled();
     assert_eq!((sled.network.link_mbps, sled.network.usb_mbps), (Some(100), Some(480)));
     assert_eq!(machine.run(&["sledctl", "status"]).status.code(), Some(0));
     let (status, body) = machine.get("/v1/network");
     assert_eq!(
         (status, &body["adapter"]["usb_path"], &body["checks"][0]["code"]),
-        (200, &"2-1".into(), &"NIC_SLOW".into())
+        (200, &"1-2.3".into(), &"NIC_SLOW".into())
     );
     let drawn = machine.ok(&["sledctl", "network"]);
     for part in [
         "link at 100 Mbit/s (expected: 2500 or more)",
-        "USB 480 Mbit/s at 2-1",
+        "USB 480 Mbit/s at 1-2.3",
         "the adapter's port is forwarding",
         "192.168.4.189/24, the sled's",
     ] {
         assert!(drawn.contains(part), "{part:?} is not in\n{drawn}");
     }
+}
+
+/// What the kernel's log says of the adapter, through the descriptor that systemd has opened.
+#[test]
+fn an_adapter_that_the_kernel_complains_of_is_told() {
+    let machine = Tree::with(&[("speed", "5000\n")], "r8152").0.boot_and_create();
+    assert!(machine.volume("still-fawn").checks.is_empty(), "{:#?}", machine.volume("still-fawn"));
+    let say = |at: &str, text: &str| {
+        machine.sh(&format!("printf '4,1,{at}000000,-;{text}\\n SUBSYSTEM=usb\\n DEVICE=c189:7\\n' >/fake/kmsg"));
+    };
+    let uptime = machine.sh("cut -d. -f1 /proc/uptime");
+    let now: u64 = uptime.trim().parse().unwrap();
+    let reset = "usb 1-2.3: reset SuperSpeed USB device number 3 using xhci_hcd";
+    // What it says when it is plugged in is well, and what another one says is its own.
+    say(&now.to_string(), "usb 1-2.3: new SuperSpeed USB device number 3 using xhci_hcd");
+    say(&now.to_string(), reset);
+    say(&now.to_string(), "usb 4-4: device descriptor read/8, error -110");
+    say(&(now + 60).to_string(), reset);
+    say(&(now + 120).to_string(), reset);
+    let told = machine.wait_for_check("still-fawn", "NIC_RESETS");
+    assert!(told.cause.contains("failed 2 times within a day") && told.cause.contains(reset), "{told:#?}");
+    assert!(told.remedy.contains("usbcore.quirks=0bda:8156:k"), "{told:#?}");
+    assert!(machine.volume("still-fawn").ready);
+    let drawn = machine.ok(&["sledctl", "network"]);
+    assert!(drawn.contains("warning NIC_RESETS"), "{drawn}");
+    // One that is started anew reads it from what the kernel has kept; here nothing is.
+    machine.sh("systemctl restart sledd.service");
+    machine.sh("until sledctl checks | grep -q 'nothing is wrong'; do sleep 0.05; done");
+    let held = machine.sh("ls -l /proc/$(systemctl show -P MainPID sledd.service)/fd");
+    assert_eq!(held.matches("/fake/kmsg").count(), 2, "the log, and what waits for it: {held}");
 }

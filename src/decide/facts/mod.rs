@@ -1,18 +1,22 @@
 //! Facts that were seen of the world, as the observers publish them. Plain data.
 
+mod adapter;
 mod disk;
 mod enforcement;
 mod files;
 mod image;
+mod kernel_log;
 mod network;
 mod region;
 mod tls;
 
+pub use adapter::{Hub, Nic, PortState, Usb};
 pub use disk::{Disk, OnDisk, Survey};
 pub use enforcement::{Enforcement, Gap};
 pub use files::{Files, Fresh, InForce};
 pub use image::Image;
-pub use network::{Bridge, Network, Nic, PortState};
+pub use kernel_log::{Incident, KernelLog, Sign};
+pub use network::{Bridge, Network};
 pub use region::{
     Active, Beat, Doing, Exit, Fencing, Holder, Pulse, Region, Run, Sockets, Start, Stopped, Stranger, Unit,
 };
@@ -44,6 +48,8 @@ pub struct Facts {
     pub in_force: Option<InForce>,
     /// The network.
     pub network: Option<Network>,
+    /// The signs of trouble in the kernel's log.
+    pub kernel_log: KernelLog,
     /// The files of `[tls]`; never seen without TLS.
     pub tls: Option<Tls>,
     /// The data disk, and what lies on it.

@@ -5,7 +5,8 @@ use super::*;
 use crate::check::Code;
 use crate::config::Tls as Wanted;
 use crate::decide::facts::{
-    Enforcement, Files, Flaw, Gap, Image, InForce, Obstacle, Outdated, Start, Stopped, Stranger, Tls, TurnedAway,
+    Enforcement, Files, Flaw, Gap, Image, InForce, Incident, KernelLog, Obstacle, Outdated, Sign, Start, Stopped,
+    Stranger, Tls, TurnedAway,
 };
 use crate::decide::finding::Finding;
 use crate::decide::verdict::judge;
@@ -133,7 +134,21 @@ const ODD: &[Situation] = &[
     ("the cable is pulled", |facts| nic(facts).carrier = false),
     ("the interface is down", |facts| nic(facts).up = false),
     ("the interface is slow in every way", |facts| {
-        (nic(facts).link_mbps, nic(facts).usb_mbps, nic(facts).mtu) = (Some(1), Some(1), Some(1))
+        let nic = nic(facts);
+        (nic.link_mbps, nic.usb.get_or_insert_default().mbps, nic.mtu) = (Some(1), Some(1), Some(1));
+    }),
+    ("the interface is driven wrongly, sleeps, and fails", |facts| {
+        let nic = nic(facts);
+        (nic.half_duplex, nic.driver, nic.lineage) = (true, Some("cdc_ncm".into()), vec!["2-1".into()]);
+        let usb = nic.usb.get_or_insert_default();
+        (usb.autosuspend, usb.id) = (true, Some("0bda:8156".into()));
+        let incident =
+            Incident { began: Timestamp::UNIX_EPOCH, signs: [Sign::TransmitTimeout].into(), words: "x".into() };
+        facts.kernel_log = KernelLog([("2-1".into(), vec![incident])].into());
+    }),
+    ("the kernel is old", |facts| {
+        nic(facts).driver = Some("r8152".into());
+        facts.network.get_or_insert_default().kernel = Some("6.1.0-13-amd64".into());
     }),
     ("the interface is in no bridge", |facts| nic(facts).master = None),
     ("its bridge port is blocked", |facts| nic(facts).port = Some(PortState::Blocking)),

@@ -1,6 +1,7 @@
 //! The decisions by tables and properties: a sled on which all is well, and everything that
 //! can be otherwise.
 
+mod adapter;
 mod attach;
 mod care;
 mod difference;
@@ -23,7 +24,7 @@ mod verdict;
 
 use super::facts::{
     Active, Beat, Bridge, Bus, Busy, Disk, Facts, Holder, Network, Nic, OnDisk, PortState, Pulse, Region, Settled,
-    Sockets, Survey, Unit,
+    Sockets, Survey, Unit, Usb,
 };
 use crate::config::{self, Configuration, Sources};
 use crate::names::{RegionName, VolumeName};
@@ -93,7 +94,7 @@ fn network(config: &Configuration) -> Network {
         carrier: true,
         master: Some("br0".into()),
         link_mbps: Some(2500),
-        usb_mbps: Some(5000),
+        usb: Some(Usb { path: "2-1".into(), mbps: Some(5000), ..Usb::default() }),
         mtu: Some(1500),
         port: Some(PortState::Forwarding),
         ..Nic::default()
@@ -105,7 +106,13 @@ fn network(config: &Configuration) -> Network {
         mtu: Some(1500),
         ..Bridge::default()
     };
-    Network { nic: Some(nic), bridge: Some(bridge), default_v4: true, default_v6: false }
+    Network {
+        nic: Some(nic),
+        bridge: Some(bridge),
+        default_v4: true,
+        default_v6: false,
+        kernel: Some("6.12.57+deb13-amd64".into()),
+    }
 }
 
 /// What a region's directory tells of it.

@@ -276,7 +276,7 @@ fn slow_hardware_and_an_open_volume_are_warnings() {
     let mut config = config();
     let mut facts = well(&config);
     let nic = facts.network.as_mut().unwrap().nic.as_mut().unwrap();
-    (nic.link_mbps, nic.usb_mbps) = (Some(1000), Some(480));
+    (nic.link_mbps, nic.usb.as_mut().unwrap().mbps) = (Some(1000), Some(480));
     config.map.volumes.get_mut(&volume()).unwrap().hosts.clear();
     facts.bus = Some(Bus::Unreachable("gone".into()));
     let verdict = judge(&config, &facts);

@@ -17,6 +17,7 @@ pub(super) fn forget(by: &TakenOver, facts: &mut Facts) {
         image: _,
         files: _,
         network: _,
+        kernel_log: _,
         tls: _,
         disk: _,
         intruders: _,

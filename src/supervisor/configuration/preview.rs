@@ -8,13 +8,13 @@ use crate::kernel::ports::{self, By, Taken};
 use crate::kernel::processes::visitors;
 use crate::names::RegionName;
 use crate::observe::call::started_with_tls;
+use crate::observe::observer::Kernel;
 use crate::observe::scanner::Scanner;
 use crate::observe::{network, tls};
 use crate::systemd::names;
 use crate::wire::{self, Peer, Refusal};
 use nix::unistd::{AccessFlags, User, access};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::spawn_blocking;
@@ -28,7 +28,7 @@ pub(in crate::supervisor) struct Look {
     pub(in crate::supervisor) old: Arc<Configuration>,
     pub(in crate::supervisor) new: Arc<Configuration>,
     pub(in crate::supervisor) scanner: Arc<Scanner>,
-    pub(in crate::supervisor) sysfs: PathBuf,
+    pub(in crate::supervisor) kernel: Kernel,
     /// Main processes of the regions that run.
     pub(in crate::supervisor) pids: BTreeMap<RegionName, u32>,
 }
@@ -51,7 +51,7 @@ impl Look {
     }
 
     async fn network(&self) -> Option<Network> {
-        let look = network::look_once(&self.new.sled.network, &self.sysfs);
+        let look = network::look_once(&self.new.sled.network, &self.kernel);
         match timeout(NETWORK_LIMIT, look).await {
             Ok(Ok(network)) => Some(network),
             Ok(Err(why)) => {

@@ -119,7 +119,7 @@ impl Supervisor {
             Err(why) => return refuse(answer, why, false),
         };
         let (dir, old) = (self.kept.dir().to_owned(), self.config.clone());
-        let (scanner, sysfs) = (self.lookout.observers.scanner().clone(), self.lookout.observers.sysfs());
+        let (scanner, kernel) = (self.lookout.observers.scanner().clone(), self.lookout.observers.kernel());
         let alive = |(name, region): (&_, &Region)| Some((Clone::clone(name), region.alive()?));
         let pids = self.facts.regions.iter().filter_map(alive).collect();
         let of = old.clone();
@@ -134,7 +134,7 @@ impl Supervisor {
             let (texts, read) = match read {
                 Ok((texts, Ok(new))) => {
                     let new = Arc::new(new);
-                    let look = Look { old, new: new.clone(), scanner, sysfs, pids };
+                    let look = Look { old, new: new.clone(), scanner, kernel, pids };
                     (texts, look.take().await.map(|fresh| (new, fresh)))
                 }
                 Ok((texts, Err(faults))) => (texts, Err(refused_for(&faults))),

@@ -3,7 +3,7 @@
 use crate::config::Configuration;
 use crate::decide::facts::Run;
 use crate::names::RegionName;
-use crate::observe::observer::{Begin, Ground, Looks, Observer, OfRegion};
+use crate::observe::observer::{Begin, Ground, Kernel, Looks, Observer, OfRegion};
 use crate::observe::owners::Pids;
 use crate::observe::rhythm::{Beats, Rhythm};
 use crate::observe::scanner::Scanner;
@@ -42,7 +42,7 @@ impl Observers {
     pub(in crate::supervisor) fn spawn(
         config: &Arc<Configuration>,
         config_dir: PathBuf,
-        sysfs: PathBuf,
+        kernel: Kernel,
         turn: Duration,
         source: &Source,
     ) -> Self {
@@ -50,7 +50,7 @@ impl Observers {
         let ground = Ground {
             config: config.clone(),
             config_dir,
-            sysfs,
+            kernel,
             rhythm,
             scanner: Arc::new(Scanner::new(config.clone())),
             pids: watch::Sender::new(Pids::new()),
@@ -130,9 +130,9 @@ impl Observers {
         &self.ground.scanner
     }
 
-    /// Name the mount point of sysfs.
-    pub(in crate::supervisor) fn sysfs(&self) -> PathBuf {
-        self.ground.sysfs.clone()
+    /// Name the places at which the kernel tells of the machine.
+    pub(in crate::supervisor) fn kernel(&self) -> Kernel {
+        self.ground.kernel.clone()
     }
 
     /// Give every beat of the observers' rhythm.

@@ -22,7 +22,7 @@ pub(in crate::supervisor) fn network(config: &Configuration, facts: &Facts) -> w
         nic: config.sled.network.nic.clone(),
         carrier: nic.map(|nic| nic.carrier),
         link_mbps: nic.and_then(|nic| nic.link_mbps),
-        usb_mbps: nic.and_then(|nic| nic.usb_mbps),
+        usb_mbps: nic.and_then(|nic| nic.usb.as_ref()?.mbps),
         bridge: config.sled.network.bridge.clone(),
         addresses: bridge(facts).map(|bridge| bridge.addresses.clone()),
     }
@@ -56,7 +56,7 @@ fn adapter(nic: &Nic) -> wire::Adapter {
     wire::Adapter {
         up: nic.up,
         driver: nic.driver.clone(),
-        usb_path: nic.usb_path.clone(),
+        usb_path: nic.usb.as_ref().map(|usb| usb.path.clone()),
         mtu: nic.mtu,
         master: nic.master.clone(),
         port: nic.port.map(|state| match state {

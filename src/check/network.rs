@@ -1,0 +1,83 @@
+//! Conditions of the sled's network, from the cable to the way out: those of the adapter, of the bridge, of the address.
+
+/// Puts the entries of the network between those before and those after them, for a table of conditions.
+macro_rules! with_network {
+    ($table:ident: { $($before:tt)* } { $($after:tt)* }) => { $table! {
+    $($before)*
+    /// The network adapter is not there. It is found by any of its names (`ip link property`).
+    NicMissing = "NIC_MISSING", Blocking, Sled:
+        "there is no network interface NIC"
+        => "plug the USB adapter in again; if it is another adapter, write its name into network.nic of sled.toml";
+    /// The network adapter has no link, or is switched off.
+    NicNoCarrier = "NIC_NO_CARRIER", Blocking, Sled:
+        "NIC has no link"
+        => "check the cable, and whether the switch port is on; one that is switched off: ip link set NIC up";
+    /// The link was negotiated at less than `sled.toml` expects.
+    NicSlow = "NIC_SLOW", Warning, Sled:
+        "NIC runs at N Mbit/s, and N are expected"
+        => "check the cable (Cat 5e or better) and the switch port's speed";
+    /// The USB port of the network adapter is slower than `sled.toml` expects.
+    NicUsb2 = "NIC_USB2", Warning, Sled:
+        "NIC hangs on a USB port at N Mbit/s, and N are expected: PORT, and of which hub"
+        => "plug the adapter into a USB 3 port (blue), without a hub or extension";
+    /// The adapter and the switch send or receive, and never both at once: one of them does not negotiate.
+    NicHalfDuplex = "NIC_HALF_DUPLEX", Warning, Sled:
+        "NIC sends or receives, and never both at once (half duplex)"
+        => "let both ends negotiate: ethtool -s NIC autoneg on, and the same at the switch's port; then the cable";
+    /// A Realtek adapter (USB `0bda:815x`) has a driver for any adapter, cdc_ncm for example, where r8152 is its own.
+    NicDriver = "NIC_DRIVER", Warning, Sled:
+        "NIC is a Realtek adapter (ID), and the driver DRIVER has it, not r8152: it is slower so, and nobody resets it when it hangs"
+        => "modprobe r8152; then have it choose anew: echo 1 > /sys/bus/usb/devices/PORT/bConfigurationValue; that it stays so: install 66-sled-network.rules, or a kernel since 6.3";
+    /// The kernel may suspend the USB adapter while it is idle (`power/control` is `auto`).
+    NicAutosuspend = "NIC_AUTOSUSPEND", Warning, Sled:
+        "the kernel may suspend NIC while it is idle: adapters get lost by that"
+        => "echo on > /sys/bus/usb/devices/PORT/power/control; that it stays so: install 66-sled-network.rules, or usbcore.autosuspend=-1 on the kernel's command line";
+    /// The kernel's log has had signs of the last day that the adapter fails, though its link is up: it was reset, went
+    /// away, or did not send what it was given. It is read from `/dev/kmsg`, and what a device says while it is found is
+    /// none. Told from the second time on; of what no working adapter ever says, from the first.
+    NicResets = "NIC_RESETS", Warning, Sled:
+        "NIC failed N times within a day, the last time at TIME: HOW (WORDS OF THE KERNEL)"
+        => "another USB port, without a hub or an extension; autosuspend off: echo on > /sys/bus/usb/devices/PORT/power/control; no link power management: usbcore.quirks=VENDOR:PRODUCT:k on the kernel's command line; ethtool --set-eee NIC eee off; another power supply, another adapter";
+    /// The kernel is older than one that mends what the adapter's driver is known for.
+    NicKernel = "NIC_KERNEL", Information, Sled:
+        "the kernel RELEASE is known to be bad for NIC: WHAT IT DOES"
+        => "a kernel since VERSION";
+    /// The bridge is not there. It is found by any of its names (`ip link property`).
+    BridgeMissing = "BRIDGE_MISSING", Blocking, Sled:
+        "there is no bridge BRIDGE"
+        => "see `networkctl status BRIDGE`; network.bridge of sled.toml names the bridge that is looked for";
+    /// The network adapter is no port of the bridge.
+    BridgePortMissing = "BRIDGE_PORT_MISSING", Blocking, Sled:
+        "NIC is not a port of BRIDGE"
+        => "ip link set NIC master BRIDGE";
+    /// The bridge lets nothing through the network adapter: as a port of it that is disabled, blocked or still waits.
+    BridgePortBlocked = "BRIDGE_PORT_BLOCKED", Blocking, Sled:
+        "NIC is blocked as a port of BRIDGE: nothing goes through it"
+        => "bridge link set dev NIC state 3; one that breaks a loop: find the second cable that leads to the same network; one that waits: wait";
+    /// The bridge is down, or does not carry the sled's address.
+    BridgeAddress = "BRIDGE_ADDRESS", Blocking, Sled:
+        "BRIDGE does not have the sled's address ADDRESS"
+        => "see `networkctl status BRIDGE`; the address comes from [sleds.NAME] of port-map.toml";
+    /// Another machine has the sled's IPv6 address as well, by the kernel's look: it is not used here, and no region is
+    /// started, until it is this machine's alone.
+    AddressDuplicate = "ADDRESS_DUPLICATE", Blocking, Sled:
+        "another machine has the sled's address ADDRESS as well: the kernel does not use it here"
+        => "find that machine (ip neighbour show ADDRESS, asked on a third one, tells its MAC) and take the address from it; then take it away here and add it again, so that it is looked at anew";
+    /// The sled's address is in a network of one address, in which there is no host; with the image also: in one of
+    /// another size than `appliance.prefix` says.
+    AddressPrefix = "ADDRESS_PREFIX", Warning, Sled:
+        "BRIDGE has ADDRESS/PREFIX, a network of one address, in which there is no host"
+        => "ip address add ADDRESS/RIGHT dev BRIDGE && ip address del ADDRESS/PREFIX dev BRIDGE, and the same where the address is configured";
+    /// The bridge and the adapter take packets of different lengths: long ones are lost, and connections hang as soon as
+    /// much is said on them.
+    MtuMismatch = "MTU_MISMATCH", Warning, Sled:
+        "BRIDGE takes packets of N bytes and its port NIC of N: what is longer is lost"
+        => "give both the same, as the switch and the hosts have it: ip link set BRIDGE mtu N && ip link set NIC mtu N";
+    /// With the image: a gateway is configured, and there is no default route.
+    NoDefaultRoute = "NO_DEFAULT_ROUTE", Warning, Sled:
+        "there is no default route, and appliance.gateway of sled.toml is ADDRESS: hosts in other networks, time and updates are not reached"
+        => "networkctl reconfigure BRIDGE, or: ip route add default via ADDRESS dev BRIDGE";
+    $($after)*
+    } };
+}
+pub(super) use with_network;

@@ -1,0 +1,66 @@
+//! Network adapter of the sled, and where it hangs.
+
+/// A network interface.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Nic {
+    /// Whether it is switched on.
+    pub up: bool,
+    /// Whether it has a link.
+    pub carrier: bool,
+    /// The bridge that it is a port of.
+    pub master: Option<String>,
+    /// The negotiated speed in Mbit/s, if the driver tells.
+    pub link_mbps: Option<u32>,
+    /// Whether it sends or receives, and never both at once.
+    pub half_duplex: bool,
+    /// The kernel's driver of it, if it has one.
+    pub driver: Option<String>,
+    /// The place and the kind of it on the USB, if it is there.
+    pub usb: Option<Usb>,
+    /// The devices that it hangs on, by the names that the kernel gives them, from the machine to the cable, and its own
+    /// name.
+    pub lineage: Vec<String>,
+    /// The longest packet that it takes, in bytes, if the kernel tells.
+    pub mtu: Option<u32>,
+    /// The state in which the bridge that it is a port of has it, if it is one.
+    pub port: Option<PortState>,
+}
+
+/// The place and the kind of an adapter on the USB.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Usb {
+    /// The place, as the kernel writes it: the bus, and the port of each hub.
+    pub path: String,
+    /// The speed of its connection in Mbit/s, if the kernel tells.
+    pub mbps: Option<u32>,
+    /// Who made it and what it is, as four hexadecimal digits each: `0bda:8156`.
+    pub id: Option<String>,
+    /// Whether the kernel may suspend it while it is idle.
+    pub autosuspend: bool,
+    /// The hubs between the machine and it, the machine's own left out.
+    pub hubs: Vec<Hub>,
+}
+
+/// A hub of the USB.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hub {
+    /// The place, as the kernel writes it.
+    pub path: String,
+    /// The name that it gives itself.
+    pub name: Option<String>,
+    /// The speed of its own connection in Mbit/s.
+    pub mbps: Option<u32>,
+}
+
+/// The state in which a bridge has one of its ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PortState {
+    /// The port does nothing: somebody, or its link, has it so.
+    Disabled,
+    /// The port does nothing, as that would be a loop.
+    Blocking,
+    /// The port does nothing yet: the bridge looks for loops first.
+    Waiting,
+    /// The port takes and gives packets.
+    Forwarding,
+}

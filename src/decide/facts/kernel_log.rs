@@ -1,0 +1,69 @@
+//! Signs of trouble in the kernel's log, by the device that they are about.
+
+use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The signs of the last day, by the name that the kernel gives the device: `2-1` on the USB, `0000:00:14.0` of PCI,
+/// `8:0` of a block device, `enx00e04ca81110` of a network interface.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KernelLog(pub BTreeMap<String, Vec<Incident>>);
+
+impl KernelLog {
+    /// The incidents of a device that has these names, the oldest first.
+    pub fn of<'a>(&'a self, names: impl IntoIterator<Item = &'a str>) -> Vec<&'a Incident> {
+        let mut all: Vec<_> = names.into_iter().filter_map(|name| self.0.get(name)).flatten().collect();
+        all.sort_by_key(|incident| incident.began);
+        all
+    }
+}
+
+/// An incident: signs of one device that came within seconds of each other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Incident {
+    /// The time of the first sign.
+    pub began: Timestamp,
+    /// The signs.
+    pub signs: BTreeSet<Sign>,
+    /// The kernel's words for the last of them.
+    pub words: String,
+}
+
+/// A sign of trouble, as the kernel's log has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Sign {
+    /// A USB device was found, as it is when it is plugged in: what follows within seconds belongs to that.
+    UsbFound,
+    /// A USB device was reset.
+    UsbReset,
+    /// A USB device went away.
+    UsbLost,
+    /// A USB device did not say what it is.
+    UsbMute,
+    /// A USB device could not be reset.
+    UsbResetFailed,
+    /// The controller of a USB has lost its place among what it was to do.
+    UsbControllerLost,
+    /// A network adapter took a packet and did not send it in time.
+    TransmitTimeout,
+    /// A network adapter did not take a packet.
+    TransmitFailed,
+    /// A network adapter does not tell of its link any more.
+    LinkUntold,
+}
+
+impl Sign {
+    /// The sign in words, for a network adapter; `None`: it is none of one.
+    pub const fn of_adapter(self) -> Option<&'static str> {
+        Some(match self {
+            Self::UsbFound => return None,
+            Self::UsbReset => "it was reset",
+            Self::UsbLost => "it was away",
+            Self::UsbMute => "it did not say what it is",
+            Self::UsbResetFailed => "a reset failed",
+            Self::UsbControllerLost => "the USB controller lost its place",
+            Self::TransmitTimeout => "packets were not sent in time",
+            Self::TransmitFailed => "packets were refused",
+            Self::LinkUntold => "it did not tell of its link",
+        })
+    }
+}
