@@ -1,10 +1,10 @@
 //! The conditions of a sled: one entry for each, the ones that an operator should look at first in front. Those of the
-//! network are in a file of their own.
+//! network and of the machine below it are in files of their own.
 
-use super::codes;
+use super::machine::with_machine;
 use super::network::with_network;
 
-with_network! { codes: {
+with_network! { with_machine: {
     /// The files of the configuration have faults. The sled is run by what was in force before, also over a reboot;
     /// if nothing was, nothing is supervised until they are mended, and every question but `config check`,
     /// `config diff` and `reload` is answered with the faults. What runs goes on.
@@ -89,7 +89,7 @@ with_network! { codes: {
     RepairImpossible = "REPAIR_IMPOSSIBLE", Blocking, Volume:
         "N is free at ROOT, and to repair a region takes N: a region that was away stays out of date, and a host that attaches anew would wait for its repair without end"
         => "make room on the disk (sledctl storage shows what takes it); hosts that are attached go on: restart neither them nor a region before";
-    /// Less of the data disk is free than `storage.reserve` keeps, or few of its inodes.
+    /// Less of the data disk is free than `storage.reserve` keeps.
     DiskLow = "DISK_LOW", Warning, Sled:
         "N of N is free at ROOT, and N is to be kept in reserve"
         => "make room, or add a disk, before it is full: sledctl storage shows what takes it";

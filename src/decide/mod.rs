@@ -6,6 +6,7 @@
 
 mod adapter;
 pub mod attach;
+mod block;
 pub mod difference;
 mod enforcement;
 pub mod facts;

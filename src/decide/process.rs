@@ -1,6 +1,7 @@
 //! Process and unit of a region, and what they mean once it is known that the region is what it should be: whether it
 //! serves, and in what way it does not.
 
+use super::block;
 use super::facts::{Active, Beat, Doing, Facts, Holder, Region, Sockets, Start, Stopped, Stranger, Unit};
 use super::failure::ended;
 use super::finding::Finding;
@@ -97,7 +98,10 @@ fn judge_process(
         }
         // A full disk has a finding of its own, and is the reason.
         (Beat::Silent, _) if facts.disk.as_ref().is_some_and(full) => (State::Hung, None),
-        (Beat::Silent, _) => (State::Hung, Some(hung(config, local, region))),
+        (Beat::Silent, _) => {
+            let retrying = block::retrying(local, facts, region);
+            (State::Hung, Some(retrying.unwrap_or_else(|| hung(config, local, region))))
+        }
         (Beat::Answering, Some(Ok(_))) if listens => (State::Serving, None),
         (Beat::Answering, Some(Err(why))) => {
             let cause = format!("its repair port {} does not tell who it is: {why}", local.repair_port());

@@ -1,6 +1,7 @@
 //! Data disk's facts and what they mean: whether it is this sled's, whether it may be used, and whether there is
 //! room.
 
+use super::block;
 use super::facts::{Active, Disk, Facts, Settled};
 use super::finding::Finding;
 use crate::check::Code;
@@ -84,7 +85,7 @@ pub fn usable<'a>(config: &Configuration, facts: &'a Facts) -> Result<&'a Ledger
     let ledger = readable(config, facts)?;
     let disk = facts.disk.as_ref();
     match (&facts.settled, disk) {
-        (_, Some(disk)) if disk.read_only => Err(refusal(&read_only(config))),
+        (_, Some(disk)) if disk.read_only => Err(refusal(&read_only(config, facts))),
         (Settled::Done(known), Some(disk)) if identity(disk) == Some(*known) => Ok(ledger),
         (Settled::Failed(why), _) => Err(refusal(&unsettled(why))),
         _ => {
@@ -133,7 +134,7 @@ pub(super) fn findings(config: &Configuration, facts: &Facts) -> Vec<Finding> {
             }
             return vec![finding];
         }
-        (None, _, _) if disk.read_only => found.push(read_only(config)),
+        (None, _, _) if disk.read_only => found.push(read_only(config, facts)),
         (None, Err(why), _) => found.push(unreadable(config, disk, why)),
         (None, Ok(_), Settled::Failed(why)) => found.push(unsettled(why)),
         (None, Ok(_), _) => {
@@ -178,7 +179,10 @@ fn unavailable(config: &Configuration, disk: &Disk) -> Option<Finding> {
     Some(about(config, Code::DataNotMounted, cause, remedy))
 }
 
-fn read_only(config: &Configuration) -> Finding {
+fn read_only(config: &Configuration, facts: &Facts) -> Finding {
+    if facts.disk.as_ref().is_some_and(|disk| disk.frozen) {
+        return block::frozen(config, facts);
+    }
     let cause = format!("the file system at {} cannot be written to", config.sled.storage.root.display());
     about(config, Code::DataReadOnly, cause, Code::DataReadOnly.remedy())
 }
@@ -236,7 +240,7 @@ fn files(config: &Configuration, disk: &Disk) -> Option<Finding> {
         );
         Some(about(Code::DiskFull, cause))
     } else {
-        low.then(|| about(Code::DiskLow, format!("{room}: soon no file can be made on it")))
+        low.then(|| about(Code::DiskInodesLow, format!("{room}: soon no file can be made on it")))
     }
 }
 

@@ -338,7 +338,9 @@ fn is_let(facts: &Facts, name: &RegionName) -> Result<(), Denied> {
 fn has_ground(config: &Configuration, facts: &Facts, name: &RegionName) -> Result<(), Denied> {
     if facts.disk.as_ref().is_none_or(|disk| disk.read_only) {
         let what = "the data disk cannot be written to";
-        return Err(refused(name, Code::DataReadOnly.into(), what, "sledctl status".into()));
+        let frozen = facts.disk.as_ref().is_some_and(|disk| disk.frozen);
+        let code = if frozen { Code::DiskReadOnly } else { Code::DataReadOnly };
+        return Err(refused(name, code.into(), what, "sledctl status".into()));
     }
     if facts.network.is_none() {
         return Err(later(name, Code::NotSeen.into(), "the network was not looked at yet"));

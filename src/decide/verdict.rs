@@ -5,7 +5,7 @@ use super::facts::{Awaited, Bus, Facts};
 use super::finding::{Finding, united};
 use super::plan::is_queued;
 use super::turns::reason;
-use super::{enforcement, image, lacks, network, outdated, pending, region, storage, strangers, tls};
+use super::{block, enforcement, image, lacks, network, outdated, pending, region, storage, strangers, tls};
 use crate::check::{Code, Severity};
 use crate::config::Configuration;
 use crate::names::{RegionName, VolumeName};
@@ -74,6 +74,7 @@ fn sled_findings(config: &Configuration, facts: &Facts) -> Vec<Finding> {
     found.extend(enforcement::finding(facts));
     found.extend(image::findings(facts));
     found.extend(storage::findings(config, facts));
+    found.extend(block::findings(facts));
     if facts.unfinished_upgrade {
         found.push(as_it_stands(Code::UpgradeUnfinished, "downstairs"));
     }

@@ -7,9 +7,12 @@
 //! | [`sock_diag`], [`connections`] | TCP sockets over netlink: listed, and destroyed one by one |
 //! | [`processes`] | who is connected, and who runs on a directory |
 //! | [`itself`] | what it says of this process |
+//! | [`attributes`], [`block`] | the small files of sysfs and procfs; the disks below a file system |
 //! | [`ports`], [`port_reservation`] | whether a port can be had, and that it is kept free |
 //! | [`mod@line`], [`presence`] | whether the other end of a connection is still there |
 
+pub mod attributes;
+pub mod block;
 pub mod broker;
 pub mod connections;
 pub mod itself;

@@ -15,6 +15,7 @@
 //! | [`files`] | the configuration's files | inotify | 15 s |
 //! | [`image`] | what the image says of itself | nobody | 60 s |
 //! | [`disk`] | the data disk and what lies on it | `/proc/self/mountinfo` | 15 s |
+//! | [`block`] | the block devices below it | ext4's `errors_count` | 15 s |
 //!
 //! Each declares itself ([`observer`]), and [`ALL`] is the list of them.
 //!
@@ -28,6 +29,7 @@
 //! All publish into one bounded channel to the supervisor, and wait when it is full: facts
 //! are never dropped, and none of them is so urgent that it may overtake another.
 
+pub mod block;
 pub mod call;
 pub mod canary;
 mod changes;
@@ -80,6 +82,7 @@ pub const ALL: &[Declared] = &[
     Declared::by::<files::Watch>(),
     Declared::by::<image::Watch>(),
     Declared::by::<disk::Watch>(),
+    Declared::by::<block::Watch>(),
 ];
 
 /// A fact, as an observer sees it.

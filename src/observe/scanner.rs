@@ -4,6 +4,7 @@ use crate::config::Configuration;
 use crate::decide::facts::{Disk, OnDisk};
 use crate::decide::storage::{belongs, unreserved};
 use crate::files::{Room, may_use, room};
+use crate::kernel::block::mount_at;
 use crate::names::RegionName;
 use crate::observe::surveys::{self, Surveys};
 use crate::region::{Ledger, Tombstone};
@@ -150,6 +151,7 @@ impl Scanner {
             return Disk { serial, config: number, ..Disk::default() };
         }
         let Room { capacity, free, inodes, inodes_free, read_only } = room(root).unwrap_or_default();
+        let frozen = mount_at(root).is_some_and(|mount| mount.frozen);
         let on_disk = |name: &RegionName| (name.clone(), region(&root.join(name.to_string())));
         let old = |name: &&RegionName| fs::symlink_metadata(legacy_dir(root, name)).is_ok_and(|found| found.is_dir());
         let disk = Disk {
@@ -160,7 +162,8 @@ impl Scanner {
             free,
             inodes,
             inodes_free,
-            read_only,
+            read_only: read_only || frozen,
+            frozen,
             mark: mark::read(root),
             remembered: mark::remembered(&mark::memory()).unwrap_or_else(|why| {
                 tracing::warn!("what this machine remembers of its disk cannot be read: {why}");

@@ -151,7 +151,7 @@ fn is_shared(check: &Check, seen: &Seen<'_>) -> bool {
 /// A disk that is full or fails is so for every version; one that is there and not mounted is not.
 fn is_of_the_disk(code: Code, seen: &Seen<'_>) -> bool {
     match code {
-        Code::DataReadOnly | Code::DiskFull => true,
+        Code::DataReadOnly | Code::DiskReadOnly | Code::DiskFull => true,
         Code::DataNotMounted => !seen.data_partition,
         _ => false,
     }

@@ -21,6 +21,7 @@ mod deletion;
 mod device;
 mod disk;
 mod drain;
+mod drives;
 mod enforcement;
 mod events;
 mod face;

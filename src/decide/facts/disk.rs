@@ -23,6 +23,8 @@ pub struct Disk {
     pub inodes_free: u64,
     /// Whether it cannot be written to.
     pub read_only: bool,
+    /// Whether it cannot because the kernel has made it so after an error.
+    pub frozen: bool,
     /// The sled that it belongs to, if it was marked; or why that cannot be read.
     pub mark: Result<Option<Mark>, String>,
     /// The disk that this machine remembers as its own.
@@ -69,6 +71,7 @@ impl Default for Disk {
             inodes: 0,
             inodes_free: 0,
             read_only: false,
+            frozen: false,
             mark: Ok(None),
             remembered: None,
             ledger: Ok(Ledger::default()),

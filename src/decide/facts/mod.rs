@@ -1,6 +1,7 @@
 //! Facts that were seen of the world, as the observers publish them. Plain data.
 
 mod adapter;
+mod block;
 mod disk;
 mod enforcement;
 mod files;
@@ -11,6 +12,7 @@ mod region;
 mod tls;
 
 pub use adapter::{Hub, Nic, PortState, Usb};
+pub use block::{Block, Drive, FsErrors, Slow};
 pub use disk::{Disk, OnDisk, Survey};
 pub use enforcement::{Enforcement, Gap};
 pub use files::{Files, Fresh, InForce};
@@ -54,6 +56,8 @@ pub struct Facts {
     pub tls: Option<Tls>,
     /// The data disk, and what lies on it.
     pub disk: Option<Disk>,
+    /// The block devices below it; `None` as long as they were not looked at.
+    pub block: Option<Block>,
     /// Whether what an earlier supervisor left undone on this disk was finished.
     pub settled: Settled,
     /// The seconds for which each directory in the trash is kept yet, by its name; 0: it has been kept long enough.

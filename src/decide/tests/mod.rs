@@ -3,6 +3,7 @@
 
 mod adapter;
 mod attach;
+mod block;
 mod care;
 mod difference;
 mod distinct;

@@ -77,11 +77,11 @@ fn a_disk_without_inodes_is_full() {
     let config = config();
     let mut facts = well(&config);
     for (inodes, inodes_free, code) in
-        [(0, 0, None), (1000, 500, None), (1000, 49, Some(Code::DiskLow)), (1000, 0, Some(Code::DiskFull))]
+        [(0, 0, None), (1000, 500, None), (1000, 49, Some(Code::DiskInodesLow)), (1000, 0, Some(Code::DiskFull))]
     {
         let disk = facts.disk.as_mut().unwrap();
         (disk.inodes, disk.inodes_free) = (inodes, inodes_free);
-        let codes = [Code::DiskLow, Code::DiskFull];
+        let codes = [Code::DiskInodesLow, Code::DiskFull];
         let found = judge(&config, &facts).findings.into_iter().find(|finding| codes.contains(&finding.code));
         assert_eq!(found.as_ref().map(|finding| finding.code), code, "{inodes_free} of {inodes}");
         assert!(found.is_none_or(|finding| finding.cause.contains("inodes") && finding.remedy.contains("--inodes")));

@@ -20,6 +20,7 @@ pub(super) fn forget(by: &TakenOver, facts: &mut Facts) {
         kernel_log: _,
         tls: _,
         disk: _,
+        block: _,
         intruders: _,
         // The reload's: said, counted and asked anew for what is in force from now on.
         in_force: _,

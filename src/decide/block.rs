@@ -1,0 +1,129 @@
+//! Block devices below the data disk, and what is wrong with them; and a downstairs that such a disk keeps trying.
+
+use super::facts::{Block, Doing, Drive, Facts, FsErrors, Region, Slow};
+use super::finding::Finding;
+use crate::check::Code;
+use crate::config::Configuration;
+use crate::port_map::LocalRegion;
+use crate::times::in_seconds;
+
+/// The failed requests within an hour from which they are told: a disk behind a USB bridge fails some that it does not
+/// know whenever it is asked for its health.
+const FAILED_LEAST: u64 = 16;
+/// The percentage of a processor above which a process that answers nobody is at work, and does not wait.
+const BUSY_PERCENT: u32 = 50;
+
+/// The findings of the block devices.
+pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
+    facts.block.iter().flat_map(of).collect()
+}
+
+fn of(block: &Block) -> Vec<Finding> {
+    let errors = block.errors.as_ref().filter(|errors| errors.count > 0);
+    let own = errors.zip(block.device.as_ref()).map(|(errors, device)| recorded(block, errors, device));
+    let failing = block.disks.iter().filter(|disk| fails(disk)).map(failed);
+    let slow = block.disks.iter().filter_map(|disk| disk.slow.map(|slow| slowed(disk, slow)));
+    own.into_iter().chain(failing).chain(slow).collect()
+}
+
+fn fails(disk: &Drive) -> bool {
+    disk.failed.is_some_and(|failed| failed >= FAILED_LEAST)
+}
+
+/// How the disk is looked at, as part of a remedy.
+fn looked_at(block: &Block) -> String {
+    let disks: Vec<_> = block.disks.iter().map(|disk| format!("smartctl -x /dev/{}", disk.name)).collect();
+    [vec!["dmesg".to_owned()], disks].concat().join(", ")
+}
+
+/// The finding that the file system has errors on record.
+fn recorded(block: &Block, errors: &FsErrors, device: &str) -> Finding {
+    let at = errors.last.map(|at| format!(", the last at {}", in_seconds(at))).unwrap_or_default();
+    let function = errors.function.as_ref().map(|function| format!(" in {function}")).unwrap_or_default();
+    let of = errors.block.map(|block| format!(", at block {block}")).unwrap_or_default();
+    let cause = format!("{} has {} error(s) of {device} on record{at}{function}{of}", block.kind, errors.count);
+    let remedy = format!(
+        "look at the disk and its cable ({}), and have what lies there elsewhere before anything else; then check the \
+         file system unmounted, which clears the record: e2fsck -f /dev/{device}",
+        looked_at(block)
+    );
+    Finding::new(Code::DiskErrors, format!("disk {device}"), cause, remedy)
+}
+
+fn failed(disk: &Drive) -> Finding {
+    let (name, count) = (&disk.name, disk.failed.unwrap_or_default());
+    let cause = format!("{name} has failed {count} requests within an hour");
+    let remedy = format!(
+        "look at the disk, its cable and its port (dmesg, smartctl -x /dev/{name}), and have what lies there elsewhere \
+         before anything else"
+    );
+    Finding::new(Code::DiskErrors, format!("disk {name}"), cause, remedy)
+}
+
+fn slowed(disk: &Drive, Slow { now_ms, usual_ms }: Slow) -> Finding {
+    let name = &disk.name;
+    let usual = usual_ms.map(|usual| format!(", and mostly took {}", ms(usual))).unwrap_or_default();
+    let cause = format!("a request to {name} takes {now_ms} ms{usual}");
+    let remedy = format!(
+        "see what keeps it busy (sledctl top, iostat -x 5 {name}), and whether it is failing or hot (smartctl -x \
+         /dev/{name}); every region on it waits as long"
+    );
+    Finding::new(Code::DiskSlow, format!("disk {name}"), cause, remedy)
+}
+
+fn ms(ms: u64) -> String {
+    if ms == 0 { "less than 1 ms".into() } else { format!("{ms} ms") }
+}
+
+/// The finding that the kernel has made the data disk read-only.
+pub(super) fn frozen(config: &Configuration, facts: &Facts) -> Finding {
+    let root = config.sled.storage.root.display();
+    let known = Block::default();
+    let block = facts.block.as_ref().unwrap_or(&known);
+    let device = block.device.as_ref().map_or_else(|| "DEVICE".to_owned(), |device| format!("/dev/{device}"));
+    let last = block.errors.as_ref().and_then(|errors| {
+        let at = errors.last.map(|at| format!(" at {}", in_seconds(at))).unwrap_or_default();
+        errors.function.as_ref().map(|function| format!(", in {function}{at}"))
+    });
+    let cause = format!(
+        "the kernel has made the file system at {root} read-only after an error on it{}: what is written is refused",
+        last.unwrap_or_default()
+    );
+    let remedy = format!(
+        "look at the disk ({}); check the file system unmounted: systemctl stop sledd.socket sledd \
+         'crucible-downstairs@*' && umount {root} && e2fsck -f {device}, then mount it and start sledd.socket; if it \
+         happens again: replace the disk",
+        looked_at(block)
+    );
+    Finding::new(Code::DiskReadOnly, format!("disk {root}"), cause, remedy)
+}
+
+/// The finding that a region's downstairs, which answers nobody, tries a write that is refused for ever. Crucible's
+/// downstairs does so with every write that fails, and does nothing else meanwhile.
+pub(super) fn retrying(local: &LocalRegion, facts: &Facts, region: &Region) -> Option<Finding> {
+    let doing = region.doing.as_ref().filter(|doing| Some(doing.pid) == region.alive() && at_work(doing))?;
+    let why = refused(facts)?;
+    let cause = format!(
+        "its downstairs tries a write again without end that is refused: {why}; process {} takes {} % of a processor for \
+         it, and answers nobody",
+        doing.pid, doing.cpu_percent
+    );
+    let remedy = format!("mend the disk first; then: sledctl region restart {}; no restart helps before", local.name);
+    Some(Finding::about_region(local, Code::RegionRetrying, cause, remedy))
+}
+
+fn at_work(doing: &Doing) -> bool {
+    matches!(doing.state, 'R' | 'S') && doing.cpu_percent >= BUSY_PERCENT && !doing.journal_stopped
+}
+
+/// The reason why writes are refused, if the disk is known to refuse some.
+fn refused(facts: &Facts) -> Option<String> {
+    if facts.disk.as_ref().is_some_and(|disk| disk.read_only) {
+        return Some("the file system is read-only".into());
+    }
+    let block = facts.block.as_ref()?;
+    let failing = block.disks.iter().find(|disk| fails(disk));
+    let failing = failing.map(|disk| format!("{} fails requests", disk.name));
+    let errors = block.errors.as_ref().filter(|errors| errors.count > 0);
+    failing.or_else(|| errors.map(|errors| format!("{} has {} error(s) on record", block.kind, errors.count)))
+}

@@ -1,0 +1,135 @@
+//! Block devices below the data disk: what is told of them, and to whom it matters.
+
+use super::*;
+use crate::check::{Code, Severity};
+use crate::decide::facts::{Block, Doing, Drive, FsErrors, Slow};
+use crate::decide::finding::{Finding, Scope};
+use crate::decide::verdict::judge;
+use crate::wire::State;
+
+/// Devices that are well.
+fn block() -> Block {
+    let sda = Drive { name: "sda".into(), failed: Some(0), ..Drive::default() };
+    let errors = Some(FsErrors::default());
+    Block { kind: "ext4".into(), device: Some("sda1".into()), errors, disks: vec![sda], ..Block::default() }
+}
+
+/// What a change of such devices leads to.
+fn found(change: impl Fn(&mut Block)) -> Vec<Finding> {
+    let mut facts = well(&config());
+    let mut block = block();
+    change(&mut block);
+    facts.block = Some(block);
+    judge(&config(), &facts).findings
+}
+
+#[test]
+fn devices_that_are_well_or_not_known_are_no_finding() {
+    assert_eq!(found(|_| ()), []);
+    assert_eq!(found(|block| (block.errors, block.disks) = (None, Vec::new())), []);
+    assert_eq!(found(|block| block.disks[0].failed = None), []);
+    // A bridge that does not know what it is asked for.
+    assert_eq!(found(|block| block.disks[0].failed = Some(15)), []);
+}
+
+#[test]
+fn each_thing_that_is_wrong_with_a_device_is_a_warning_with_its_name() {
+    type Case = (fn(&mut Block), Code, &'static str, &'static str, &'static str);
+    let errors = |block: &mut Block| {
+        let last = Timestamp::from_second(1_796_034_179).ok();
+        let (function, at) = (Some("ext4_find_entry".into()), Some(77));
+        block.errors = Some(FsErrors { count: 3, first: None, last, function, block: at });
+    };
+    let cases: [Case; 4] = [
+        (
+            errors,
+            Code::DiskErrors,
+            "disk sda1",
+            "ext4 has 3 error(s) of sda1 on record, the last at 2026-11-30T10:22:59Z in ext4_find_entry, at block 77",
+            "e2fsck -f /dev/sda1",
+        ),
+        (
+            |block| block.disks[0].failed = Some(16),
+            Code::DiskErrors,
+            "disk sda",
+            "sda has failed 16 requests within an hour",
+            "smartctl -x /dev/sda",
+        ),
+        (
+            |block| block.disks[0].slow = Some(Slow { now_ms: 300, usual_ms: Some(0) }),
+            Code::DiskSlow,
+            "disk sda",
+            "a request to sda takes 300 ms, and mostly took less than 1 ms",
+            "iostat -x 5 sda",
+        ),
+        (
+            |block| block.disks[0].slow = Some(Slow { now_ms: 1500, usual_ms: None }),
+            Code::DiskSlow,
+            "disk sda",
+            "a request to sda takes 1500 ms",
+            "sledctl top",
+        ),
+    ];
+    for (change, code, subject, cause, remedy) in cases {
+        let found = found(change);
+        let [one] = &found[..] else { panic!("{found:#?}") };
+        assert_eq!((one.code, one.subject.as_str(), one.cause.as_str()), (code, subject, cause));
+        assert_eq!((one.code.severity(), &one.scope), (Severity::Warning, &Scope::Sled));
+        assert!(one.remedy.contains(remedy), "{one:?}");
+    }
+}
+
+/// A file system that the kernel has made read-only is told as that, and one that was mounted so is not.
+#[test]
+fn a_disk_that_the_kernel_froze_is_told_from_one_that_is_mounted_read_only() {
+    for (frozen, code) in [(true, Code::DiskReadOnly), (false, Code::DataReadOnly)] {
+        let mut facts = well(&config());
+        let disk = facts.disk.as_mut().unwrap();
+        (disk.read_only, disk.frozen) = (true, frozen);
+        facts.block = Some(block());
+        let verdict = judge(&config(), &facts);
+        let [one] = &verdict.findings[..] else { panic!("{verdict:#?}") };
+        assert_eq!((one.code, one.code.severity(), &one.scope), (code, Severity::Blocking, &Scope::Sled));
+        assert!(!verdict.ready(&volume()));
+        assert_eq!(one.remedy.contains("e2fsck -f /dev/sda1"), frozen, "{one:?}");
+    }
+}
+
+/// Crucible's downstairs tries a write that fails again for ever: it computes, and answers nobody.
+#[test]
+fn a_downstairs_that_tries_a_refused_write_for_ever_is_named_as_that() {
+    let busy =
+        |state, cpu_percent| Doing { pid: 100, state, cpu_percent, backlog: 0, unread: 4096, journal_stopped: false };
+    let read_only = |facts: &mut Facts| facts.disk.as_mut().unwrap().read_only = true;
+    let failing = |facts: &mut Facts| {
+        let mut block = block();
+        block.disks[0].failed = Some(40);
+        facts.block = Some(block);
+    };
+    let errors = |facts: &mut Facts| {
+        facts.block = Some(Block { errors: Some(FsErrors { count: 1, ..FsErrors::default() }), ..block() });
+    };
+    type Case<'a> = (&'a dyn Fn(&mut Facts), Doing, Option<&'static str>);
+    let cases: [Case<'_>; 6] = [
+        (&read_only, busy('R', 100), Some("the file system is read-only")),
+        (&failing, busy('R', 100), Some("sda fails requests")),
+        (&errors, busy('S', 80), Some("ext4 has 1 error(s) on record")),
+        // It waits for the disk, was stopped, or nothing is known of the disk: that is another thing.
+        (&errors, busy('D', 0), None),
+        (&errors, busy('T', 0), None),
+        (&|_| (), busy('R', 100), None),
+    ];
+    for (change, doing, why) in cases {
+        let mut facts = well(&config());
+        change(&mut facts);
+        region(&mut facts).pulse.as_mut().unwrap().beat = Beat::Silent;
+        region(&mut facts).doing = Some(doing.clone());
+        let verdict = judge(&config(), &facts);
+        let about = |finding: &&Finding| finding.subject == "region still-fawn-0";
+        let found: Vec<_> = verdict.findings.iter().filter(about).collect();
+        let [one] = &found[..] else { panic!("{found:#?}") };
+        assert_eq!(one.code, if why.is_some() { Code::RegionRetrying } else { Code::RegionHung }, "{doing:?}");
+        assert_eq!((one.code.severity(), verdict.states[&first()]), (Severity::Blocking, State::Hung));
+        assert!(one.cause.contains(why.unwrap_or("does not answer")), "{one:?}");
+    }
+}

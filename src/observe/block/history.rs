@@ -1,0 +1,174 @@
+//! History of a disk: what it did between two looks, from counters that only grow, and what of that is odd. Pure.
+
+use crate::decide::facts::Slow;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// The time within which failed requests are counted.
+const FAILED_WITHIN: Duration = Duration::from_hours(1);
+/// The least requests between two looks by which a latency is told: of fewer a single one is most of it.
+const REQUESTS_LEAST: u64 = 16;
+/// The looks with so many requests that are remembered: an hour of work and more.
+const REMEMBERED: usize = 240;
+/// The looks in a row that must be slow, and as many are needed before there is anything usual.
+const SLOW_LOOKS: usize = 8;
+/// The factor above the usual latency that is slow.
+const FACTOR: u64 = 10;
+/// The least latency that is slow, in milliseconds: of flash, and of what turns, which seeks for ten or more and may have
+/// a queue of thirty.
+const FLASH_MS: u64 = 100;
+const TURNING_MS: u64 = 500;
+/// The latency that is slow whatever was usual, in milliseconds.
+const ALWAYS_MS: u64 = 1000;
+
+/// The counters of a disk: requests that it has done, and the milliseconds that these took together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Counters {
+    requests: u64,
+    ms: u64,
+}
+
+impl Counters {
+    /// Read the attribute `stat`: reads, merged, sectors, ms; writes, merged, sectors, ms; and more (Linux,
+    /// Documentation/block/stat.rst).
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let numbers: Vec<u64> = text.split_whitespace().map_while(|word| word.parse().ok()).collect();
+        let [reads, _, _, reading, writes, _, _, writing, ..] = numbers[..] else { return None };
+        Some(Self { requests: reads.checked_add(writes)?, ms: reading.checked_add(writing)? })
+    }
+}
+
+/// What is remembered of a disk.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    counters: Option<Counters>,
+    /// The milliseconds that a request took, at each look with enough of them.
+    latencies: VecDeque<u64>,
+    /// The number of requests that it had failed at the last look.
+    failures: Option<u64>,
+    /// The requests that it failed between two looks, and when that was seen.
+    failed: VecDeque<(Duration, u64)>,
+}
+
+impl History {
+    /// Take what was seen at this time.
+    pub(super) fn note(&mut self, at: Duration, counters: Option<Counters>, failures: Option<u64>) {
+        if let (Some(before), Some(now)) = (self.counters, counters)
+            && let (Some(requests), Some(ms)) =
+                (now.requests.checked_sub(before.requests), now.ms.checked_sub(before.ms))
+            && requests >= REQUESTS_LEAST
+        {
+            self.latencies.push_back(ms / requests);
+            if self.latencies.len() > REMEMBERED {
+                self.latencies.pop_front();
+            }
+        }
+        self.counters = counters;
+        let more = self.failures.zip(failures).and_then(|(before, now)| now.checked_sub(before));
+        if let Some(more) = more.filter(|more| *more > 0) {
+            self.failed.push_back((at, more));
+        }
+        self.failures = failures;
+        while self.failed.front().is_some_and(|(seen, _)| at.saturating_sub(*seen) > FAILED_WITHIN) {
+            self.failed.pop_front();
+        }
+    }
+
+    /// Count the requests that it has failed of late.
+    pub(super) fn failed(&self) -> u64 {
+        self.failed.iter().map(|(_, more)| more).sum()
+    }
+
+    /// Tell how slow it is, if it is slow.
+    pub(super) fn slow(&self, rotational: bool) -> Option<Slow> {
+        let before = self.latencies.len().checked_sub(SLOW_LOOKS)?;
+        let recent = self.latencies.range(before..);
+        let mut earlier: Vec<_> = self.latencies.range(..before).copied().collect();
+        earlier.sort_unstable();
+        let usual_ms = (before >= SLOW_LOOKS).then(|| earlier[before / 2]);
+        let least = if rotational { TURNING_MS } else { FLASH_MS };
+        let slow_from = usual_ms.map_or(ALWAYS_MS, |usual| (usual * FACTOR).max(least).min(ALWAYS_MS.max(usual + 1)));
+        let slowest_of_all = recent.clone().min().copied()?;
+        let now_ms = recent.clone().sum::<u64>() / SLOW_LOOKS as u64;
+        (slowest_of_all >= slow_from).then_some(Slow { now_ms, usual_ms })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A history of looks, each with so many milliseconds for each of twenty requests.
+    fn history(looks: impl IntoIterator<Item = u64>) -> History {
+        let (mut history, mut counters) = (History::default(), Counters::default());
+        history.note(Duration::ZERO, Some(counters), None);
+        for ms in looks {
+            counters = Counters { requests: counters.requests + 20, ms: counters.ms + 20 * ms };
+            history.note(Duration::ZERO, Some(counters), None);
+        }
+        history
+    }
+
+    fn slow(looks: &[(usize, u64)], rotational: bool) -> Option<Slow> {
+        history(looks.iter().flat_map(|(looks, ms)| std::iter::repeat_n(*ms, *looks))).slow(rotational)
+    }
+
+    #[test]
+    fn a_disk_is_held_against_its_own_history() {
+        let told = |now_ms, usual_ms| Some(Slow { now_ms, usual_ms });
+        for (looks, rotational, wanted) in [
+            (&[(20, 2)][..], false, None),
+            (&[(20, 2), (7, 300)], false, None),
+            (&[(20, 2), (8, 300)], false, told(300, Some(2))),
+            // Ten times as slow, and fast all the same.
+            (&[(20, 1), (8, 50)], false, None),
+            (&[(20, 12), (8, 300)], true, None),
+            (&[(20, 12), (8, 600)], true, told(600, Some(12))),
+            // One good look ends it.
+            (&[(20, 2), (8, 300), (1, 3)], false, None),
+            // From the first look on it takes seconds: nothing is usual yet.
+            (&[(8, 1500)], false, told(1500, None)),
+            (&[(8, 900)], false, None),
+            // A disk that was always so is no news.
+            (&[(40, 1500)], true, None),
+        ] {
+            assert_eq!(slow(looks, rotational), wanted, "{looks:?}");
+        }
+        assert!(history(vec![1; 1000]).latencies.len() == REMEMBERED);
+    }
+
+    #[test]
+    fn few_requests_tell_nothing_and_counters_may_begin_anew() {
+        let mut history = History::default();
+        for (requests, ms) in [(0, 0), (2, 9000), (4, 18_000), (3, 5), (30, 59)] {
+            history.note(Duration::ZERO, Some(Counters { requests, ms }), None);
+        }
+        assert_eq!(history.latencies, [2]);
+        history.note(Duration::ZERO, None, None);
+        history.note(Duration::ZERO, Some(Counters { requests: 1000, ms: 1 << 30 }), None);
+        assert_eq!(history.latencies, [2]);
+    }
+
+    #[test]
+    fn failures_count_for_an_hour() {
+        let mut history = History::default();
+        let minute = |minute: u64| Duration::from_mins(minute);
+        for (at, failures, wanted) in [(0, 7, 0), (1, 7, 0), (2, 9, 2), (30, 19, 12), (63, 19, 10), (95, 19, 0)] {
+            history.note(minute(at), None, Some(failures));
+            assert_eq!(history.failed(), wanted, "after {at} minutes");
+        }
+        // Another disk in the same place.
+        history.note(minute(96), None, Some(1));
+        assert_eq!(history.failed(), 0);
+    }
+
+    #[test]
+    fn counters_are_read_as_the_kernel_writes_them() {
+        let text =
+            "    1510       20   101234      700     3000      100    88888     9000        0     5000     9700\n";
+        assert_eq!(Counters::parse(text), Some(Counters { requests: 4510, ms: 9700 }));
+        for none in ["", "1 2 3", "a b c d e f g h", "18446744073709551615 0 0 0 1 0 0 0"] {
+            assert_eq!(Counters::parse(none), None, "{none}");
+        }
+    }
+}
