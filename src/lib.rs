@@ -25,6 +25,7 @@
 //! | [`events`] | what happened, on its way to the disk and to those who read it |
 //! | [`observe`] | each module watches one thing and publishes facts |
 //! | [`act`] | each module does one kind of action |
+//! | [`net_test`] | what goes through between a host and a sled, measured by both |
 //! | [`device`] | the kernel's network block device, on the host |
 //! | [`desk`] | between the faces and the loop: what is asked and answered, and what was last published |
 //! | [`supervisor`] | the loop: facts in, plan, actions out, verdict published |
@@ -65,6 +66,7 @@ pub mod logging;
 pub mod metrics;
 pub mod names;
 pub mod nbd;
+pub mod net_test;
 pub mod notify;
 pub mod observe;
 pub mod page;

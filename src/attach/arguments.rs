@@ -5,10 +5,11 @@ use super::endpoint::Endpoint;
 use super::failure::Failure;
 use super::here::Places;
 use crate::names::VolumeName;
+use crate::net_test;
 use crate::span::Span;
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 /// Attaches volumes of storage sleds to this host.
@@ -49,6 +50,8 @@ pub(super) enum Command {
         /// Its code, for example REQUESTS_HELD.
         code: Option<String>,
     },
+    /// Test what goes through to a sled and back, and what is lost. The sled waits for it: sledctl network test.
+    NetTest(NetTestArguments),
     /// Win a volume, so that its sleds let in this host and no other, and print the ticket.
     Ticket {
         #[command(flatten)]
@@ -123,6 +126,21 @@ pub(super) struct CheckArguments {
     pub(super) textfile: Option<PathBuf>,
     #[command(flatten)]
     pub(super) places: Places,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct NetTestArguments {
+    /// The sled's address.
+    pub(super) sled: IpAddr,
+    /// The port at which it listens.
+    #[arg(long, default_value_t = net_test::PORT)]
+    pub(super) port: u16,
+    /// Seconds for each direction, from 1 to 30.
+    #[arg(long, default_value_t = net_test::USUAL_SECONDS, value_parser = clap::value_parser!(u64).range(net_test::SECONDS))]
+    pub(super) seconds: u64,
+    /// The most that is sent, in Mbit/s; without it, as much as goes through.
+    #[arg(long, value_name = "MBPS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) rate: Option<u32>,
 }
 
 #[derive(Debug, Args)]

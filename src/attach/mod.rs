@@ -84,9 +84,10 @@ use crate::backoff::Backoff;
 use crate::check::About;
 use crate::explain;
 use crate::names::VolumeName;
+use crate::net_test::{self, Wanted};
 use crate::terminal;
 use crate::wire::Refusal;
-use arguments::{Command, RunArguments, Target};
+use arguments::{Command, NetTestArguments, RunArguments, Target};
 use failure::Failure;
 use release::Granted;
 use server::Server;
@@ -147,10 +148,26 @@ async fn carry_out(arguments: &Arguments) -> Result<Done, Failure> {
         Command::Serve(arguments) => serve::serve(arguments).await?,
         Command::Install(arguments) => install::install(arguments, json).await?,
         Command::Uninstall(arguments) => install::uninstall(arguments, json).await?,
+        Command::NetTest(arguments) => test_network(arguments, json).await?,
         Command::Explain { code } => explained(code.as_deref(), json)?,
         Command::Run(arguments) => return attach(arguments).await.map(|server| Done::Won(Box::new(server))),
     };
     Ok(Done::Shown(shown))
+}
+
+/// Test the way to a sled that waits for it.
+async fn test_network(arguments: &NetTestArguments, json: bool) -> Result<ExitCode, Failure> {
+    let wanted = Wanted { net_test: 1, seconds: arguments.seconds, rate_mbps: arguments.rate };
+    let tested = net_test::talk::ask((arguments.sled, arguments.port).into(), wanted).await;
+    let outcome = tested.map_err(|why| {
+        if why.code == Refusal::Unreachable { Failure::Unreachable(why) } else { Failure::Refused(why) }
+    })?;
+    if json {
+        terminal::json(&outcome)?
+    } else {
+        terminal::out(&terminal::screen().fold(&outcome.text()))?
+    }
+    Ok(if outcome.shortfalls.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(NOT_WELL) })
 }
 
 /// Explain a condition of a volume on a host, or list all.

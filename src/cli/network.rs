@@ -1,5 +1,7 @@
 //! `sledctl network`: the way from the cable to the sled's address, drawn with what is wrong where it is.
 
+mod throughput;
+
 use super::checks;
 use super::client::Client;
 use super::failure::Failure;
@@ -10,26 +12,38 @@ use crate::check::{Code, Severity};
 use crate::screen::Screen;
 use crate::table::Tone;
 use crate::wire::{AddressState, Check, NetworkDetail};
-use clap::Args;
+use clap::{Args, Subcommand};
 use serde::Serialize;
 use std::fmt::Write as _;
+use throughput::TestCommand;
 
 const EXAMPLES: &str = "Examples:
   sledctl network              from the cable to the address, with what is wrong where it is
-  sledctl network --watch      in place, while somebody plugs";
+  sledctl network --watch      in place, while somebody plugs
+  sledctl network test         what goes through, with a host on the other side";
 
 /// Show the way from the cable to the sled's address: link, adapter, bridge, and what is wrong where.
 #[derive(Debug, Args)]
-#[command(after_long_help = EXAMPLES)]
+#[command(after_long_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub(super) struct NetworkCommand {
     #[command(flatten)]
     watch: Watch,
+    #[command(subcommand)]
+    command: Option<Deed>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Deed {
+    Test(TestCommand),
 }
 
 impl NetworkCommand {
-    /// Show the network; `Ok(false)` if a blocking condition concerns it.
+    /// Show the network, or test it; `Ok(false)` if a blocking condition concerns it, or it is slow.
     pub(super) async fn run(&self, client: &Client, output: Output) -> Result<bool, Failure> {
-        show(self, client, output, self.watch).await
+        match &self.command {
+            Some(Deed::Test(test)) => test.run(client, output).await,
+            None => show(self, client, output, self.watch).await,
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`broker`] | what a supervisor without a network needs of the machine's |
 //! | [`sock_diag`], [`connections`] | TCP sockets over netlink: listed, and destroyed one by one |
+//! | [`tcp_info`] | what of a connection had to be sent again |
 //! | [`processes`] | who is connected, and who runs on a directory |
 //! | [`itself`] | what it says of this process |
 //! | [`attributes`], [`block`] | the small files of sysfs and procfs; the disks below a file system |
@@ -22,3 +23,4 @@ pub mod ports;
 pub mod presence;
 pub mod processes;
 mod sock_diag;
+pub mod tcp_info;

@@ -300,6 +300,12 @@ refusals! {
     /// Another host was granted the volume.
     VolumeTaken = "VOLUME_TAKEN";
 
+    // Of a network test between a host and a sled.
+    /// The test has not come to its end.
+    NetTestFailed = "NET_TEST_FAILED";
+    /// The sled does not test with this host, or not for so long.
+    NetTestRefused = "NET_TEST_REFUSED";
+
     // Of the kernel's network block device.
     /// The kernel let go of the device at once.
     NbdDropped = "NBD_DROPPED";

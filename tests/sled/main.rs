@@ -38,6 +38,7 @@ mod kills;
 mod lifecycle;
 mod lines;
 mod neighbours;
+mod net_test;
 mod network;
 mod notify;
 mod polls;
