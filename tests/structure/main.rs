@@ -47,7 +47,7 @@ const LAYERS: [&[&str]; 15] = [
     &["api", "decide", "explain", "page", "update", "progress"],
     &["kernel", "metrics"],
     &["config_dir"],
-    &["store", "appliance", "notify"],
+    &["store", "appliance", "net_test", "notify"],
     &["observe", "act", "device", "events"],
     &["desk", "relay"],
     // Beside each other: the faces know the desk, and none of them the supervisor.
