@@ -3,7 +3,9 @@
 //! A name that exists as one of these types is legal: it can stand in a path, a unit name
 //! and a URL without quoting. Nothing here knows whether what it names exists.
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -27,6 +29,9 @@ pub enum NameError {
     #[error("a region is named VOLUME-0, VOLUME-1 or VOLUME-2")]
     NoRegion,
 }
+
+/// The pattern of a legal name, its length left out.
+const LEGAL: &str = "[a-z0-9]([a-z0-9-]*[a-z0-9])?";
 
 fn legal(text: &str) -> Result<(), NameError> {
     let plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
@@ -54,6 +59,21 @@ macro_rules! name {
             /// The name as text.
             pub fn as_str(&self) -> &str {
                 &self.0
+            }
+        }
+
+        impl JsonSchema for $type {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($type).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({
+                    "type": "string",
+                    "pattern": format!("^{LEGAL}$"),
+                    "minLength": 1,
+                    "maxLength": LONGEST_NAME,
+                })
             }
         }
 
@@ -125,6 +145,21 @@ impl RegionName {
     /// The replica that it is: 0, 1 or 2.
     pub fn index(&self) -> u8 {
         self.index
+    }
+}
+
+impl JsonSchema for RegionName {
+    fn schema_name() -> Cow<'static, str> {
+        "RegionName".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "pattern": format!("^{LEGAL}-[0-2]$"),
+            "minLength": "a-0".len(),
+            "maxLength": LONGEST_NAME + "-0".len(),
+        })
     }
 }
 

@@ -2,7 +2,9 @@
 //! told by them ([`lived`](crate::lived)): a clock may be set. Pure.
 
 use jiff::Timestamp;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::borrow::Cow;
 
 /// Form of a time on the wire: RFC 3339 in UTC with three digits of a second's parts, always. Used as
 /// `#[serde(with = "Rfc3339")]`; what is read may have more digits, or none.
@@ -31,6 +33,24 @@ impl Rfc3339 {
     }
 }
 
+impl JsonSchema for Rfc3339 {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Rfc3339".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "format": "date-time",
+            "pattern": r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$",
+        })
+    }
+}
+
 /// Form of a time on the wire that may be absent; `null` then. Used as
 /// `#[serde(default, with = "OptionalRfc3339")]`.
 pub struct OptionalRfc3339;
@@ -50,6 +70,20 @@ impl OptionalRfc3339 {
     /// The text is no time.
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Timestamp>, D::Error> {
         Option::deserialize(from)
+    }
+}
+
+impl JsonSchema for OptionalRfc3339 {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "OptionalRfc3339".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Option::<Rfc3339>::json_schema(generator)
     }
 }
 

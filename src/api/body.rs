@@ -1,6 +1,8 @@
 //! Bodies of requests: what each operation takes beside its parameters, how much of it, and how it is read.
 //! Pure.
 
+use super::media::Media;
+use super::row::Form;
 use crate::wire::{Attach, Drained, Error, LARGEST_ASKED, Refusal, Release, Word};
 use bytes::Bytes;
 use serde::Serialize;
@@ -12,7 +14,7 @@ const PROGRAM_LIMIT_BYTES: usize = 512 << 20;
 const WORD_LIMIT_BYTES: usize = 1 << 20;
 
 /// A body as the table of operations has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct BodyRow {
     /// The type that it is, as [`crate::wire`] names it.
     pub name: &'static str,
@@ -20,6 +22,12 @@ pub struct BodyRow {
     pub limit_bytes: usize,
     /// Example of what to send.
     pub example: &'static str,
+    /// Media type that it has.
+    pub media: Media,
+    /// Schema of it; `None` for bytes as they are.
+    pub form: Option<Form>,
+    /// Whether nothing may be sent in its place.
+    pub optional: bool,
 }
 
 /// Body that comes with a request.
@@ -42,8 +50,14 @@ pub trait Body: Sized {
 pub struct Program(pub Bytes);
 
 impl Body for Program {
-    const ROW: BodyRow =
-        BodyRow { name: "Program", limit_bytes: PROGRAM_LIMIT_BYTES, example: "the program itself, or nothing" };
+    const ROW: BodyRow = BodyRow {
+        name: "Program",
+        limit_bytes: PROGRAM_LIMIT_BYTES,
+        example: "the program itself, or nothing",
+        media: Media::Bytes,
+        form: None,
+        optional: true,
+    };
 
     fn read(bytes: Bytes) -> Result<Self, Error> {
         Ok(Self(bytes))
@@ -58,7 +72,17 @@ impl Body for Program {
 macro_rules! json {
     ($type:ident, $limit:expr, $example:literal, $nothing:expr) => {
         impl Body for $type {
-            const ROW: BodyRow = BodyRow { name: stringify!($type), limit_bytes: $limit, example: $example };
+            const ROW: BodyRow = BodyRow {
+                name: stringify!($type),
+                limit_bytes: $limit,
+                example: $example,
+                media: Media::Json,
+                form: Some(|generator| generator.subschema_for::<$type>()),
+                optional: {
+                    let nothing: Option<fn() -> Self> = $nothing;
+                    nothing.is_some()
+                },
+            };
 
             fn read(bytes: Bytes) -> Result<Self, Error> {
                 let nothing: Option<fn() -> Self> = $nothing;
@@ -80,7 +104,14 @@ json!(Release, LARGEST_ASKED, "{\"generation\": 1769300000}, or nothing", Some(S
 json!(Drained, LARGEST_ASKED, "{\"id\": 1769300000000, \"state\": \"detached\"}", None);
 
 impl Body for Word {
-    const ROW: BodyRow = BodyRow { name: "Word", limit_bytes: WORD_LIMIT_BYTES, example: "\"well\"" };
+    const ROW: BodyRow = BodyRow {
+        name: "Word",
+        limit_bytes: WORD_LIMIT_BYTES,
+        example: "\"well\"",
+        media: Media::Json,
+        form: Some(|generator| generator.subschema_for::<Self>()),
+        optional: false,
+    };
 
     fn read(bytes: Bytes) -> Result<Self, Error> {
         serde_json::from_slice(&bytes).map_err(|why| unlike(&Self::ROW, &format!("the body is no word: {why}")))

@@ -15,6 +15,8 @@ pub enum Media {
     Html,
     /// Server-sent events.
     EventStream,
+    /// Bytes as they are.
+    Bytes,
 }
 
 impl Media {
@@ -27,6 +29,7 @@ impl Media {
             Self::PrometheusText => "text/plain; version=0.0.4; charset=utf-8",
             Self::Html => "text/html; charset=utf-8",
             Self::EventStream => "text/event-stream",
+            Self::Bytes => "application/octet-stream",
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The table of operations: what may be asked of a supervisor. A row is a sentence, the name with its parameters
 //! and body, the method and the path, the door at which it is taken, whether the disk is looked at first,
-//! whether it is long work, and what it answers in which form. Everything else that speaks of operations reads it here. Pure.
+//! whether it is long work, what it answers in which form, what else with which statuses, and whether an answer has a
+//! tag. Everything else that speaks of operations reads it here. Pure.
 
 use super::body::{Body, BodyRow, Program};
 use super::door::Door;
@@ -8,36 +9,20 @@ use super::media::Media;
 use super::parameter::{
     Choice, ConfigNumber, Directory, Held, JobId, PRETTY, Parameter, ParameterRow, Pretty, Sentence, Since, Unix,
 };
+use super::request::{Outgoing, Values, in_path, outgoing, segments};
+use super::row::{AwayRow, Form, Look, Work};
+use crate::config::Kept;
 use crate::names::{RegionName, VolumeName};
 use crate::span::Span;
-use crate::wire::{Attach, Drained, Error, Refusal, Release, Word};
+use crate::wire::{
+    Attach, Configurations, Difference, Drain, Drained, Error, Events, Granted, Hosts, Job, Maintenance, Marked,
+    NetworkDetail, Notified, Ports, Proposal, Refusal, RefusedTicket, Region, Release, Released, Sled, StorageDetail,
+    TargetGroup, Ticket, Volume, Volumes, Word,
+};
 use bytes::Bytes;
 use http::Method;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::time::Duration;
 use uuid::Uuid;
-
-/// Knowledge of the disk that an operation needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Look {
-    /// The operation is answered from what was published last, beside the supervisor's loop.
-    Published,
-    /// The operation depends on nothing that lies there, and some of these are in a hurry.
-    Nothing,
-    /// The disk is looked at before it is answered: what was seen half a minute ago may have been moved since.
-    First,
-    /// The same, with everything that lies there.
-    Afresh,
-}
-
-/// Length of the work of an operation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Work {
-    /// The work is done when it is answered.
-    Short,
-    /// The operation is answered with a job, by 202.
-    Long,
-}
 
 /// A row of the table.
 #[derive(Debug)]
@@ -62,8 +47,12 @@ pub struct Row {
     pub body: Option<BodyRow>,
     /// Form of what it answers when it is done; refusals are JSON everywhere.
     pub media: Media,
-    /// Name of what it answers when it is done, as [`crate::wire`] names it.
-    pub answer: &'static str,
+    /// Schema of what it answers when it is done.
+    pub answer: Form,
+    /// What it answers with some statuses when it is not done, if that says more than why.
+    pub away: Option<AwayRow>,
+    /// Whether an answer has a tag (ETag), by which who has it already is told so.
+    pub tagged: bool,
     read: fn(&Values) -> Result<Operation, Error>,
 }
 
@@ -92,64 +81,13 @@ impl Row {
 
     /// Tell whether a parameter stands in the path.
     pub fn in_path(&self, name: &str) -> bool {
-        self.segments().any(|segment| segment.strip_prefix('{').and_then(|end| end.strip_suffix('}')) == Some(name))
+        in_path(self.path, name)
     }
 
     /// The segments of the path.
     pub(super) fn segments(&self) -> impl Iterator<Item = &'static str> {
-        self.path.split('/').filter(|segment| !segment.is_empty())
+        segments(self.path)
     }
-}
-
-/// Values of a request: the values in its path and its query, unescaped, and its body.
-#[derive(Debug, Clone, Default)]
-pub struct Values {
-    /// The values of the path's parameters, by name.
-    pub path: Vec<(&'static str, String)>,
-    /// The parameters of the query; none is there twice.
-    pub query: Vec<(String, String)>,
-    /// The body.
-    pub body: Bytes,
-}
-
-impl Values {
-    fn parameter<P: Parameter>(&self, name: &str) -> Result<P, Error> {
-        let path = self.path.iter().find(|(known, _)| *known == name).map(|(_, value)| value);
-        let query = || self.query.iter().find(|(known, _)| known == name).map(|(_, value)| value);
-        path.or_else(query).map_or_else(|| P::absent(name), |text| P::read(name, text))
-    }
-}
-
-/// A request, ready to be sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outgoing {
-    /// Method of the request.
-    pub method: Method,
-    /// Path and query of the request.
-    pub target: String,
-    /// Body of the request.
-    pub body: Bytes,
-}
-
-/// Characters that are escaped in a path or a query: all but what stands there as it is.
-const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
-
-fn outgoing(row: &Row, values: &[(&'static str, Option<String>)], body: Bytes) -> Outgoing {
-    let escaped = |text: &str| utf8_percent_encode(text, ESCAPED).to_string();
-    let mut target = row.path.to_owned();
-    let mut query = Vec::new();
-    for (name, value) in values {
-        let Some(value) = value else { continue };
-        if row.in_path(name) {
-            target = target.replace(&format!("{{{name}}}"), &escaped(value).replace('/', "%2F"));
-        } else {
-            query.push(format!("{name}={}", escaped(value)));
-        }
-    }
-    if !query.is_empty() {
-        target = format!("{target}?{}", query.join("&"));
-    }
-    Outgoing { method: row.method.clone(), target, body }
 }
 
 /// The name of a parameter: its field's, or as it is said beside it.
@@ -172,11 +110,32 @@ macro_rules! body_row {
     };
 }
 
+/// What an operation answers that is not done, if there is more than an error.
+macro_rules! away {
+    () => {
+        None
+    };
+    ($type:ty => $($status:literal)+) => {
+        Some(AwayRow { form: |generator| generator.subschema_for::<$type>(), statuses: &[$($status),+] })
+    };
+}
+
+/// Whether an answer has a tag.
+macro_rules! has_tag {
+    () => {
+        false
+    };
+    (tagged) => {
+        true
+    };
+}
+
 macro_rules! operations {
     ($(
         #[doc = $summary:literal]
         $name:ident { $($field:ident $(($wire:literal))? : $type:ty),* } $([ $body:ident : $content:ty ])?
-            = $method:ident $path:literal, $door:ident, $look:ident, $work:ident, $media:ident $answer:literal;
+            = $method:ident $path:literal, $door:ident, $look:ident, $work:ident, $media:ident $answer:ty
+                $(| $away:ty => $($status:literal)+)? $(, $tagged:ident)?;
     )*) => {
         /// An operation, with all that it says.
         #[derive(Debug, Clone, PartialEq)]
@@ -220,7 +179,9 @@ macro_rules! operations {
                     },
                 )*],
                 body: body_row!($($content)?),
-                answer: $answer,
+                answer: |generator| generator.subschema_for::<$answer>(),
+                away: away!($($away => $($status)+)?),
+                tagged: has_tag!($($tagged)?),
                 read: |_values| Ok(Operation::$name {
                     $($field: _values.parameter(named!($field $(, $wire)?))?,)*
                     $($body: <$content as Body>::read(_values.body.clone())?,)?
@@ -244,7 +205,7 @@ macro_rules! operations {
                                 &[$((named!($field $(, $wire)?), $field.write()),)*];
                             let body = Bytes::new();
                             $(let body = { _ = body; $body.write() };)?
-                            outgoing(self.row(), values, body)
+                            outgoing(&self.row().method, self.row().path, values, body)
                         }
                     )*
                 }
@@ -265,112 +226,114 @@ impl Operation {
 
 operations! {
     /// Tell whether the supervisor's loop turns.
-    Health {} = GET "/healthz", Anyone, Published, Short, Text "text";
+    Health {} = GET "/healthz", Anyone, Published, Short, Text String;
     /// Show the sled to a person, as a page that follows what happens.
-    ShowPage {} = GET "/", Anyone, Published, Short, Html "page";
+    ShowPage {} = GET "/", Anyone, Published, Short, Html String;
     /// Explain every condition to a person; each has its code as its anchor.
-    ExplainConditions {} = GET "/checks", Anyone, Published, Short, Html "page";
+    ExplainConditions {} = GET "/checks", Anyone, Published, Short, Html String;
+    /// Show this description of the operations, for programs: OpenAPI.
+    DescribeApi {} = GET "/openapi.json", Anyone, Published, Short, Json serde_json::Value, tagged;
     /// Show metrics, for Prometheus.
-    ShowMetrics {} = GET "/metrics", Anyone, Published, Short, OpenMetrics "text";
+    ShowMetrics {} = GET "/metrics", Anyone, Published, Short, OpenMetrics String;
     /// List every sled of the port map, for the service discovery of Prometheus (`http_sd_configs`).
-    ListTargets {} = GET "/v1/targets", Anyone, Published, Short, Json "[TargetGroup]";
+    ListTargets {} = GET "/v1/targets", Anyone, Published, Short, Json Vec<TargetGroup>, tagged;
     /// Show everything about the sled.
-    ShowSled {} = GET "/v1/sled", Anyone, Published, Short, Json "Sled";
+    ShowSled {} = GET "/v1/sled", Anyone, Published, Short, Json Sled;
     /// Show all volumes in short.
-    ListVolumes {} = GET "/v1/volumes", Anyone, Published, Short, Json "Volumes";
+    ListVolumes {} = GET "/v1/volumes", Anyone, Published, Short, Json Volumes, tagged;
     /// Show a volume: 200 if a host may attach it now, else 503.
     ShowVolume { volume: VolumeName, wait: Option<Held>, revision: Option<u64> }
-        = GET "/v1/volumes/{volume}", Anyone, Published, Short, Json "Volume";
+        = GET "/v1/volumes/{volume}", Anyone, Published, Short, Json Volume | Volume => 503, tagged;
     /// Show who is connected to a volume, by a look that is made for the answer.
-    ShowHosts { volume: VolumeName } = GET "/v1/volumes/{volume}/hosts", Anyone, Nothing, Short, Json "Hosts";
+    ShowHosts { volume: VolumeName } = GET "/v1/volumes/{volume}/hosts", Anyone, Nothing, Short, Json Hosts;
     /// Ask for a ticket of a volume, for the address that asks.
     AttachVolume { volume: VolumeName } [ wanted: Attach ]
-        = POST "/v1/volumes/{volume}/attach", Host, Nothing, Short, Json "Ticket";
+        = POST "/v1/volumes/{volume}/attach", Host, Nothing, Short, Json Ticket | RefusedTicket => 400 403 409 503;
     /// Let go of the ticket that the address holds that asks.
     ReleaseVolume { volume: VolumeName } [ held: Release ]
-        = POST "/v1/volumes/{volume}/release", Host, Nothing, Short, Json "Released";
+        = POST "/v1/volumes/{volume}/release", Host, Nothing, Short, Json Released | RefusedTicket => 400 403 409 503;
     /// Say what has come of that the host is to detach a volume.
     ReportDrain { volume: VolumeName } [ said: Drained ]
-        = POST "/v1/volumes/{volume}/drained", Host, Nothing, Short, Json "Drain";
+        = POST "/v1/volumes/{volume}/drained", Host, Nothing, Short, Json Drain | RefusedTicket => 400 403 409 503;
     /// Let a host talk to a volume again.
     AllowHost { volume: VolumeName, host: String }
-        = POST "/v1/volumes/{volume}/allow", Admin, Nothing, Short, Json "null";
+        = POST "/v1/volumes/{volume}/allow", Admin, Nothing, Short, Json ();
     /// Cut a host off from a volume.
     DenyHost { volume: VolumeName, host: String }
-        = POST "/v1/volumes/{volume}/deny", Admin, Nothing, Short, Json "null";
+        = POST "/v1/volumes/{volume}/deny", Admin, Nothing, Short, Json ();
     /// Have a volume drained: who has it is asked to detach it.
     DrainVolume { volume: VolumeName, reason: Option<Sentence> }
-        = POST "/v1/volumes/{volume}/drain", Admin, Nothing, Short, Json "Drain";
+        = POST "/v1/volumes/{volume}/drain", Admin, Nothing, Short, Json Drain;
     /// End the drain of a volume.
-    EndDrain { volume: VolumeName } = DELETE "/v1/volumes/{volume}/drain", Admin, Nothing, Short, Json "Drain";
+    EndDrain { volume: VolumeName } = DELETE "/v1/volumes/{volume}/drain", Admin, Nothing, Short, Json Option<Drain>;
     /// Show a region, as its volume does.
-    ShowRegion { region: RegionName } = GET "/v1/regions/{region}", Anyone, Published, Short, Json "Region";
+    ShowRegion { region: RegionName } = GET "/v1/regions/{region}", Anyone, Published, Short, Json Region, tagged;
     /// Create a region; with its name said once more, if it may have existed.
     CreateRegion { region: RegionName, never_existed: Option<RegionName> }
-        = POST "/v1/regions/{region}", Admin, First, Long, Json "Granted";
+        = POST "/v1/regions/{region}", Admin, First, Long, Json Granted;
     /// Delete a region; with its name said once more, if the port map has it.
     DeleteRegion { region: RegionName, yes_destroy: Option<String> }
-        = DELETE "/v1/regions/{region}", Admin, First, Long, Json "Granted";
+        = DELETE "/v1/regions/{region}", Admin, First, Long, Json Granted;
     /// Have a deleted region back; of several the one that was deleted at that second.
     RestoreRegion { region: RegionName, deleted: Option<Unix> }
-        = POST "/v1/regions/{region}/restore", Admin, First, Long, Json "Granted";
+        = POST "/v1/regions/{region}/restore", Admin, First, Long, Json Granted;
     /// Remove a deleted region for good, with what is destroyed said once more.
     PurgeRegion { region: RegionName, deleted: Option<Unix>, yes_destroy: Option<String> }
-        = POST "/v1/regions/{region}/purge", Admin, First, Long, Json "Granted";
+        = POST "/v1/regions/{region}/purge", Admin, First, Long, Json Granted;
     /// Tell what adopting a region would come to.
     ProposeAdoption { region: RegionName, from: Option<Directory> }
-        = GET "/v1/regions/{region}/adopt", Admin, First, Short, Json "Proposal";
+        = GET "/v1/regions/{region}/adopt", Admin, First, Short, Json Proposal;
     /// Adopt a region, from this directory or from where it is found.
     AdoptRegion { region: RegionName, from: Option<Directory> }
-        = POST "/v1/regions/{region}/adopt", Admin, First, Long, Json "Granted";
+        = POST "/v1/regions/{region}/adopt", Admin, First, Long, Json Granted;
     /// Restart a region's downstairs.
     RestartRegion { region: RegionName, force: bool, rolling: bool }
-        = POST "/v1/regions/{region}/restart", Admin, First, Long, Json "Granted";
+        = POST "/v1/regions/{region}/restart", Admin, First, Long, Json Granted;
     /// Stop a region and keep it from running, for this reason.
     HoldRegion { region: RegionName, force: bool, reason: Option<Sentence> }
-        = POST "/v1/regions/{region}/hold", Admin, First, Long, Json "Granted";
+        = POST "/v1/regions/{region}/hold", Admin, First, Long, Json Granted;
     /// Let a region run again that is held.
-    ReleaseRegion { region: RegionName } = POST "/v1/regions/{region}/release", Admin, First, Long, Json "Granted";
+    ReleaseRegion { region: RegionName } = POST "/v1/regions/{region}/release", Admin, First, Long, Json Granted;
     /// Roll another downstairs program over all regions: the one that is brought, or the one of sled.toml.
     UpgradeDownstairs { force: bool, from: Option<String> } [ program: Program ]
-        = POST "/v1/downstairs/upgrade", Admin, First, Long, Json "Granted";
+        = POST "/v1/downstairs/upgrade", Admin, First, Long, Json Granted;
     /// List what happened: the last of it, or from some point on. Asked for as a stream, what happens from then on.
     ListEvents {
         since: Option<Since>, region: Option<RegionName>, volume: Option<VolumeName>, code: Option<String>,
         limit: Option<u64>
-    } = GET "/v1/events", Anyone, Published, Short, Json "Events";
+    } = GET "/v1/events", Anyone, Published, Short, Json Events;
     /// List the jobs that are remembered.
-    ListJobs {} = GET "/v1/jobs", Anyone, Published, Short, Json "[Job]";
+    ListJobs {} = GET "/v1/jobs", Anyone, Published, Short, Json Vec<Job>;
     /// Show a job; with `wait`, when it has ended; with `asks` also when it asks something.
     ShowJob { id: JobId, wait: Option<Held>, revision: Option<u64>, asks: bool }
-        = GET "/v1/jobs/{id}", Anyone, Published, Short, Json "Job";
+        = GET "/v1/jobs/{id}", Anyone, Published, Short, Json Job;
     /// Tell a job what it has asked, by the number of the question.
     AnswerJob { id: JobId, number: u64 } [ word: Word ]
-        = POST "/v1/jobs/{id}/word", Admin, First, Long, Json "Granted";
+        = POST "/v1/jobs/{id}/word", Admin, First, Long, Json Granted;
     /// End a job early.
-    CancelJob { id: JobId } = DELETE "/v1/jobs/{id}", Admin, First, Long, Json "Granted";
+    CancelJob { id: JobId } = DELETE "/v1/jobs/{id}", Admin, First, Long, Json Granted;
     /// Show whether hosts are asked to wait, why and until when.
-    ShowMaintenance {} = GET "/v1/maintenance", Anyone, Published, Short, Json "Maintenance?";
+    ShowMaintenance {} = GET "/v1/maintenance", Anyone, Published, Short, Json Option<Maintenance>;
     /// Ask hosts to wait, or not any more.
     SetMaintenance { on: Choice, time("for"): Option<Span>, reason: Option<Sentence> }
-        = PUT "/v1/maintenance", Admin, Nothing, Short, Json "Maintenance?";
+        = PUT "/v1/maintenance", Admin, Nothing, Short, Json Option<Maintenance>;
     /// Show what takes the data disk.
-    ShowStorage {} = GET "/v1/storage", Anyone, Published, Short, Json "StorageDetail";
+    ShowStorage {} = GET "/v1/storage", Anyone, Published, Short, Json StorageDetail;
     /// Show the way from the cable to the sled's address.
-    ShowNetwork {} = GET "/v1/network", Anyone, Published, Short, Json "NetworkDetail";
+    ShowNetwork {} = GET "/v1/network", Anyone, Published, Short, Json NetworkDetail;
     /// Show the ports of this sled's regions, who listens at each, and who is connected.
-    ShowPorts {} = GET "/v1/ports", Anyone, Published, Short, Json "Ports";
+    ShowPorts {} = GET "/v1/ports", Anyone, Published, Short, Json Ports;
     /// Mark the data disk as this sled's, in place of the one that is named.
-    InitStorage { replace: Option<Uuid> } = POST "/v1/storage/init", Admin, First, Short, Json "Marked";
+    InitStorage { replace: Option<Uuid> } = POST "/v1/storage/init", Admin, First, Short, Json Marked;
     /// Look at the disk and at everything that lies there, and answer when what was seen is shown.
-    Look {} = POST "/v1/look", Admin, Afresh, Short, Json "null";
+    Look {} = POST "/v1/look", Admin, Afresh, Short, Json ();
     /// Take the configuration over from its files, or show what that would change.
     Reload { dry_run: bool, yes: bool, unattended: bool, kept: Option<ConfigNumber>, by: Option<Sentence> }
-        = POST "/v1/reload", Admin, Nothing, Short, Json "Difference";
+        = POST "/v1/reload", Admin, Nothing, Short, Json Difference;
     /// Tell everybody who is to be told of checks that this is a test, and say what came back.
-    TestNotify {} = POST "/v1/notify/test", Admin, Nothing, Short, Json "Notified";
+    TestNotify {} = POST "/v1/notify/test", Admin, Nothing, Short, Json Notified;
     /// List the configurations that were in force.
-    ListConfigurations {} = GET "/v1/config", Admin, Nothing, Short, Json "Configurations";
+    ListConfigurations {} = GET "/v1/config", Admin, Nothing, Short, Json Configurations;
     /// Show a configuration that was in force, with its files.
-    ShowConfiguration { number: ConfigNumber } = GET "/v1/config/{number}", Admin, Nothing, Short, Json "Kept";
+    ShowConfiguration { number: ConfigNumber } = GET "/v1/config/{number}", Admin, Nothing, Short, Json Kept;
 }

@@ -29,6 +29,10 @@ pub enum Kind {
     Number,
     /// A number of seconds from 0 to 60.
     Seconds,
+    /// The number of a job.
+    Job,
+    /// The number of a configuration.
+    Configuration,
     /// A second since 1970.
     Unix,
     /// A length of time such as `30m`.
@@ -255,7 +259,7 @@ impl Parameter for Pretty {
 pub struct JobId(pub u64);
 
 impl Parameter for JobId {
-    const KIND: Kind = Kind::Number;
+    const KIND: Kind = Kind::Job;
 
     fn read(_: &str, text: &str) -> Result<Self, Error> {
         let message = || format!("there is no job {text}");
@@ -273,7 +277,7 @@ impl Parameter for JobId {
 pub struct ConfigNumber(pub u64);
 
 impl Parameter for ConfigNumber {
-    const KIND: Kind = Kind::Number;
+    const KIND: Kind = Kind::Configuration;
 
     fn read(_: &str, text: &str) -> Result<Self, Error> {
         let message = || format!("no configuration {text:?} is kept");

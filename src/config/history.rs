@@ -4,6 +4,7 @@
 use super::Texts;
 use crate::times::{OptionalRfc3339, Rfc3339};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ use std::path::PathBuf;
 const KEPT_LIMIT: usize = 10;
 
 /// A configuration that is in force, or was.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Kept {
     /// Counts up from 1; no two have the same.
     pub number: u64,

@@ -6,17 +6,22 @@ use super::end::{End, ended};
 use super::events;
 use super::manners::tagged;
 use super::people;
-use crate::api::{Held, JobId, Media, Operation};
+use crate::api::{Held, JobId, Media, Operation, openapi};
 use crate::desk::Handle;
+use crate::desk::body::body;
 use crate::desk::bulletin::{Bulletin, Page};
 use crate::metrics::Form;
 use crate::names::{RegionName, VolumeName};
 use crate::wire::{Error, JobState, Refusal};
+use bytes::Bytes;
 use http::header::{ACCEPT, VARY};
 use http::{HeaderMap, HeaderValue, StatusCode};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 use tokio::time::timeout;
+
+/// Description of the operations, written when it is asked for first.
+static DESCRIPTION: LazyLock<Bytes> = LazyLock::new(|| body(&openapi::document()));
 
 /// How long to hold an answer, and until when.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -55,6 +60,7 @@ pub(super) async fn answer(handle: &Handle, operation: &Operation, headers: &Hea
         Operation::ListJobs {} => {
             latest(handle, |bulletin| json(StatusCode::OK, &bulletin.jobs.values().collect::<Vec<_>>()))
         }
+        Operation::DescribeApi {} => tagged(ready(StatusCode::OK, Media::Json, DESCRIPTION.clone()), &*DESCRIPTION),
         Operation::ListVolumes {} => latest(handle, volumes),
         Operation::ListTargets {} => latest(handle, targets),
         Operation::ListEvents { .. } => events::answer(handle, operation).await,
@@ -279,8 +285,10 @@ mod tests {
             let value = |kind| if kind == Kind::Region { "7-0" } else { "7" };
             let path = path.map(|parameter| (parameter.name, value(parameter.kind).to_owned())).collect();
             let operation = row.read(&Values { path, ..Values::default() }).unwrap();
-            let status = super::answer(&handle, &operation, &HeaderMap::new(), end.clone()).await.status();
+            let answer = super::answer(&handle, &operation, &HeaderMap::new(), end.clone()).await;
+            let (status, tag) = (answer.status(), answer.headers().contains_key("etag"));
             assert!(status == StatusCode::OK || status == StatusCode::NOT_FOUND, "{}: {status}", row.name);
+            assert!(status != StatusCode::OK || tag == row.tagged, "{}: a tag: {tag}", row.name);
         }
     }
 

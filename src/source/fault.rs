@@ -1,11 +1,12 @@
 //! Fault of the configuration: where, what is wrong, what would be right.
 
 use super::Origin;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// A fault of the configuration.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Fault {
     /// The file, as it was named to the reader.
     pub file: String,

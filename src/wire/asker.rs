@@ -1,7 +1,9 @@
 //! Asker: the one at whose word something is done. What another version knows of askers that this one does not is
 //! kept as it was written. Pure.
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -65,6 +67,21 @@ impl fmt::Display for Asker {
 impl Serialize for Asker {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_str(&self.write())
+    }
+}
+
+impl JsonSchema for Asker {
+    fn schema_name() -> Cow<'static, str> {
+        "Asker".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "The one who asked for something: `user:NAME`, `host:ADDRESS`, `sledd` or `systemd`; another \
+                version may know of more.",
+            "examples": ["user:root", "host:192.168.4.17", SLEDD, SYSTEMD],
+        })
     }
 }
 

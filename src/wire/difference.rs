@@ -7,11 +7,12 @@ use crate::names::VolumeName;
 use crate::source::Fault;
 use crate::times::OptionalRfc3339;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The difference between the configuration in force and the one in the files. The body of
 /// `POST /v1/reload`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Difference {
     /// The digest of the port map in force.
     pub from: String,
@@ -45,7 +46,7 @@ pub struct Difference {
 }
 
 /// A change.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Change {
     /// The subject, for example `volume still-fawn`.
     pub subject: String,
@@ -65,7 +66,7 @@ pub struct Change {
 }
 
 /// A condition without a time.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Condition {
     /// The condition's stable code.
     pub code: Code,
@@ -80,7 +81,7 @@ pub struct Condition {
 }
 
 /// A volume that could not be attached any more.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Unattachable {
     /// The volume.
     pub volume: VolumeName,
@@ -89,7 +90,7 @@ pub struct Unattachable {
 }
 
 /// The body of `GET /v1/config`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Configurations {
     /// The directory of the files.
     pub dir: String,
@@ -102,7 +103,7 @@ pub struct Configurations {
 }
 
 /// The files of the configuration's directory.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Files {
     /// `sha256:` and their digest as they are, in hexadecimal.
     pub digest: String,

@@ -3,11 +3,12 @@
 use super::ticket::LARGEST_ASKED;
 use crate::times::Rfc3339;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
 /// A drain: the volume is to be free, whoever has it is asked to detach, and nobody else gets a ticket for it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Drain {
     /// The number that tells it from an earlier one of the volume: an answer names it.
     pub id: u64,
@@ -23,7 +24,7 @@ pub struct Drain {
 }
 
 /// The answer of a host to that it is to detach.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DrainSaid {
     /// The address of the host.
     pub host: IpAddr,
@@ -41,7 +42,7 @@ pub struct DrainSaid {
 }
 
 /// The state of a host that is to detach.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DrainState {
     /// The host is at it.
@@ -55,7 +56,7 @@ pub enum DrainState {
 }
 
 /// The body of `POST /v1/volumes/{volume}/drained`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Drained {
     /// The number of the drain that it answers.

@@ -4,7 +4,9 @@
 use super::refusal::Refusal;
 use crate::check::Code;
 use http::StatusCode;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::borrow::Cow;
 use std::fmt;
 
 /// The code of an error: a refusal, a condition that is the reason, or one that this version does not know.
@@ -88,6 +90,25 @@ impl fmt::Display for ErrorCode {
 impl Serialize for ErrorCode {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_str(self.as_str())
+    }
+}
+
+impl JsonSchema for ErrorCode {
+    fn schema_name() -> Cow<'static, str> {
+        "ErrorCode".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let over_http = Refusal::ALL.iter().filter(|refusal| refusal.status().is_some());
+        let refusals: Vec<_> = over_http.map(|refusal| refusal.as_str()).collect();
+        json_schema!({
+            "description": "A stable code: a refusal, a condition of the sled, or one that another version knows.",
+            "anyOf": [
+                { "type": "string", "enum": refusals },
+                generator.subschema_for::<Code>(),
+                { "type": "string", "pattern": "^[A-Z0-9_]+$" },
+            ],
+        })
     }
 }
 

@@ -6,11 +6,13 @@ use super::error_code::ErrorCode;
 use crate::names::{RegionName, SledName, VolumeName};
 use crate::times::Rfc3339;
 use jiff::Timestamp;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::borrow::Cow;
 use std::fmt;
 
 /// Something that happened, or began, or ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Event {
     /// The event's number. A later event has a higher one, over restarts of the supervisor and of the machine too;
     /// numbers are left out.
@@ -53,7 +55,7 @@ pub struct Event {
 }
 
 /// The body of `GET /v1/events`, asked for as JSON.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Events {
     /// The sled that answers.
     #[serde(default)]
@@ -156,6 +158,20 @@ impl fmt::Display for EventKind {
 impl Serialize for EventKind {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_str(self.as_str())
+    }
+}
+
+impl JsonSchema for EventKind {
+    fn schema_name() -> Cow<'static, str> {
+        "EventKind".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let kinds: Vec<_> = Self::ALL.iter().map(Self::as_str).collect();
+        json_schema!({
+            "description": "The kind of an event; another version may know of more.",
+            "anyOf": [{ "type": "string", "enum": kinds }, { "type": "string" }],
+        })
     }
 }
 

@@ -4,13 +4,14 @@ use super::{Asker, Error};
 use crate::names::RegionName;
 use crate::times::Rfc3339;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use uuid::Uuid;
 
 /// The state of a job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum JobState {
     /// Waiting for its turn, or at work.
@@ -39,7 +40,7 @@ impl JobState {
 }
 
 /// The kind of a job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum JobKind {
     /// A job that creates a region.
@@ -93,7 +94,7 @@ impl JobKind {
 }
 
 /// Long work that somebody asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Job {
     /// The job's number on this machine: 1, 2, 3, over restarts of the supervisor too.
     pub id: u64,
@@ -129,7 +130,7 @@ pub struct Job {
 
 /// A job's question how the other sleds of a volume are. The supervisor has no way to them: whoever follows the
 /// job asks them, and gives his [`Word`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Ask {
     /// The number of the question: the job may ask more than once.
     pub number: u64,
@@ -141,7 +142,7 @@ pub struct Ask {
 }
 
 /// The answer to an [`Ask`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Word {
     /// The volume's other regions serve, and none of them is about to go away.
@@ -153,7 +154,7 @@ pub enum Word {
 }
 
 /// The part of a step that is done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct JobProgress {
     /// So much of it, in whatever the step counts.
     pub done: u64,
@@ -162,7 +163,7 @@ pub struct JobProgress {
 }
 
 /// The answer to a request for something to be done.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[expect(clippy::large_enum_variant, reason = "an answer is made once, and passed on")]
 pub enum Granted {
@@ -173,7 +174,7 @@ pub enum Granted {
 }
 
 /// The answer to `GET /v1/regions/{region}/adopt`: a proposal of what adopting it would come to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Proposal {
     /// The region.
     pub region: RegionName,

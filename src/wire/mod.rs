@@ -38,13 +38,14 @@ use crate::names::{RegionName, SledName, VolumeName};
 use crate::source::Fault;
 use crate::times::{OptionalRfc3339, Rfc3339};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::IpAddr;
 use uuid::Uuid;
 
 /// The state of a region.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// The region does not exist.
@@ -105,7 +106,7 @@ impl fmt::Display for State {
 }
 
 /// A condition that holds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Check {
     /// The condition's stable code.
     pub code: Code,
@@ -123,7 +124,7 @@ pub struct Check {
 }
 
 /// A peer of a region's data port.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct Peer {
     /// The peer's address.
     pub address: IpAddr,
@@ -135,7 +136,7 @@ pub struct Peer {
 }
 
 /// A region of a volume, on this sled or another.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Region {
     /// `VOLUME-INDEX`.
     pub name: RegionName,
@@ -176,7 +177,7 @@ pub struct Region {
 }
 
 /// The body of `GET /v1/volumes/{volume}`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Volume {
     /// The volume's name.
     pub volume: VolumeName,
@@ -223,7 +224,7 @@ pub struct Volume {
 }
 
 /// A volume in short: an entry of `GET /v1/volumes`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VolumeBrief {
     /// The volume's name.
     pub volume: VolumeName,
@@ -242,7 +243,7 @@ pub struct VolumeBrief {
 }
 
 /// The body of `GET /v1/volumes`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Volumes {
     /// The sled that answers.
     pub sled: SledName,
@@ -254,7 +255,7 @@ pub struct Volumes {
 }
 
 /// The network as it was found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Network {
     /// The configured network interface.
     pub nic: String,
@@ -271,7 +272,7 @@ pub struct Network {
 }
 
 /// The storage as it was found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Storage {
     /// The storage root.
     pub root: String,
@@ -288,7 +289,7 @@ pub struct Storage {
 }
 
 /// Maintenance, in which hosts are asked to wait. The body of `GET /v1/maintenance`, or `null`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Maintenance {
     /// The reason, in words.
     pub reason: Option<String>,
@@ -301,7 +302,7 @@ pub struct Maintenance {
 }
 
 /// The body of `GET /v1/sled`: everything.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Sled {
     /// The sled's name.
     pub sled: SledName,
@@ -362,7 +363,7 @@ impl Volume {
 }
 
 /// The error of a request that was not done.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, thiserror::Error)]
 #[error("{message}")]
 pub struct Error {
     /// The error's stable code.
@@ -391,7 +392,7 @@ impl Error {
 }
 
 /// The body of every answer that is no success.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ErrorBody {
     /// The error.
     pub error: Error,

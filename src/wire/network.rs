@@ -4,11 +4,12 @@ use super::{Check, Network};
 use crate::names::SledName;
 use crate::times::Rfc3339;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
 /// The body of `GET /v1/network`: everything that lies between the cable and the sled's address.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NetworkDetail {
     /// The sled that answers.
     pub sled: SledName,
@@ -35,7 +36,7 @@ pub struct NetworkDetail {
 }
 
 /// The adapter.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Adapter {
     /// Whether it is switched on.
     pub up: bool,
@@ -52,7 +53,7 @@ pub struct Adapter {
 }
 
 /// The state in which a bridge has one of its ports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PortState {
     /// The port does nothing: somebody, or its link, has it so.
@@ -78,7 +79,7 @@ impl PortState {
 }
 
 /// The bridge.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BridgeDetail {
     /// Whether it is up.
     pub up: bool,
@@ -89,7 +90,7 @@ pub struct BridgeDetail {
 }
 
 /// An address of the bridge.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BridgeAddress {
     /// The address.
     pub address: IpAddr,
@@ -100,7 +101,7 @@ pub struct BridgeAddress {
 }
 
 /// The state of an address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AddressState {
     /// The address can be used.

@@ -4,10 +4,11 @@ use super::Check;
 use crate::names::SledName;
 use crate::times::Rfc3339;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The occasion of a notification.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Occasion {
     /// The check holds.
@@ -19,7 +20,7 @@ pub enum Occasion {
 }
 
 /// A notification, as a webhook and a program get it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Notification {
     /// The sled that tells it.
     pub sled: SledName,
@@ -35,7 +36,7 @@ pub struct Notification {
 }
 
 /// The way by which a notification goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Way {
     /// A program is run.
@@ -58,7 +59,7 @@ impl Way {
 }
 
 /// A delivery by one way.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Delivery {
     /// The way.
     pub way: Way,
@@ -71,7 +72,7 @@ pub struct Delivery {
 }
 
 /// The answer to `POST /v1/notify/test`: what came of it by each way.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Notified {
     /// The deliveries, one for each way.
     pub deliveries: Vec<Delivery>,

@@ -4,11 +4,12 @@ use super::{Peer, State};
 use crate::names::{RegionName, SledName};
 use crate::times::Rfc3339;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 
 /// The body of `GET /v1/ports`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Ports {
     /// The sled that answers.
     pub sled: SledName,
@@ -24,7 +25,7 @@ pub struct Ports {
 }
 
 /// The two ports of a region.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RegionPorts {
     /// The region.
     pub region: RegionName,
@@ -48,7 +49,7 @@ pub struct RegionPorts {
 }
 
 /// The process that listens at a port.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Listener {
     /// Whose it is.
     pub who: Who,
@@ -61,7 +62,7 @@ pub struct Listener {
 }
 
 /// The owner of a listener.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Who {
     /// Nobody listens.

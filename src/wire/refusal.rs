@@ -9,11 +9,11 @@ use http::StatusCode;
 use std::fmt;
 
 macro_rules! refusals {
-    ($($(#[$doc:meta])* $name:ident = $text:literal $(, $status:ident)?;)*) => {
+    ($($(#[doc = $doc:literal])* $name:ident = $text:literal $(, $status:ident)?;)*) => {
         /// Why something is not done, where no condition of the sled is the reason.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Refusal {
-            $($(#[$doc])* $name,)*
+            $($(#[doc = $doc])* $name,)*
         }
 
         impl Refusal {
@@ -23,6 +23,11 @@ macro_rules! refusals {
             /// The refusal as it is written everywhere.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $text,)* }
+            }
+
+            /// The meaning of the refusal, in a sentence or two.
+            pub fn about(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc),*).trim_ascii(),)* }
             }
 
             /// The status with which HTTP says it; `None` for one that only a program says of itself.

@@ -4,11 +4,12 @@ use super::Storage;
 use crate::names::{RegionName, SledName};
 use crate::times::Rfc3339;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// The body of `GET /v1/storage`: what takes the data disk.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StorageDetail {
     /// The storage in short.
     #[serde(flatten)]
@@ -39,7 +40,7 @@ pub struct StorageDetail {
 }
 
 /// A region that is not there yet.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WantedRegion {
     /// The region's name.
     pub region: RegionName,
@@ -50,7 +51,7 @@ pub struct WantedRegion {
 }
 
 /// A region on record, by what it takes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StoredRegion {
     /// The region's name.
     pub region: RegionName,
@@ -68,7 +69,7 @@ pub struct StoredRegion {
 }
 
 /// A region in the trash.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeletedRegion {
     /// The name that it had.
     pub region: RegionName,
@@ -90,7 +91,7 @@ pub struct DeletedRegion {
 }
 
 /// The answer to `POST /v1/storage/init`: whose the data disk is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Marked {
     /// The disk's own identity.
     pub disk: Uuid,

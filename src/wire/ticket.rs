@@ -4,6 +4,7 @@ use super::Error;
 use crate::names::{RegionName, SledName, VolumeName};
 use crate::times::Rfc3339;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 use uuid::Uuid;
@@ -12,7 +13,7 @@ use uuid::Uuid;
 pub const LARGEST_ASKED: usize = 4096;
 
 /// The body of `POST /v1/volumes/{volume}/attach`. An empty body is all of its defaults.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Attach {
     /// The least generation.
@@ -27,7 +28,7 @@ pub struct Attach {
 /// granted, its holder is the only host that the volume's regions on that sled let in, but for those
 /// that an operator allows beside it; where the port map names no hosts, all are let in but those
 /// that were cut off. Where nothing is enforced (`PORT_MAP_NOT_ENFORCED`), nobody is kept out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Ticket {
     /// The volume.
     pub volume: VolumeName,
@@ -68,7 +69,7 @@ fn usual_block() -> u64 {
 }
 
 /// A region in a ticket.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TicketRegion {
     /// `VOLUME-INDEX`.
     pub name: RegionName,
@@ -86,7 +87,7 @@ pub struct TicketRegion {
 /// connected, and may come back), `NOT_READY`, `NOT_FENCED` (the units do not keep others out) or
 /// `NOT_RECORDED` (all 503), or one of those that every path has; to a host that would let go,
 /// `NOT_HELD` or `STILL_ATTACHED` (409).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RefusedTicket {
     /// The reason.
     pub error: Error,
@@ -99,7 +100,7 @@ pub struct RefusedTicket {
 }
 
 /// The body of `POST /v1/volumes/{volume}/release`. An empty body is all of its defaults.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Release {
     /// The ticket of this generation; without it, whichever the host holds.
@@ -108,7 +109,7 @@ pub struct Release {
 }
 
 /// The release of a ticket by a host: it is let in no more, and the next one need not wait for it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Released {
     /// The volume.
     pub volume: VolumeName,
@@ -119,7 +120,7 @@ pub struct Released {
 }
 
 /// A host that is connected to regions of a volume.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct Attached {
     /// The host's address.
     pub address: IpAddr,
@@ -135,7 +136,7 @@ pub struct Attached {
 
 /// The body of `GET /v1/volumes/{volume}/hosts`: who is connected, by a look that was made for this answer.
 /// Connections in other bodies may be some seconds old, as nothing tells when one ends.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Hosts {
     /// The volume.
     pub volume: VolumeName,
@@ -146,7 +147,7 @@ pub struct Hosts {
 }
 
 /// The holder of a volume's last ticket: whom its regions on a sled let in since it was granted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Holder {
     /// The address of the host that holds the last ticket.
     pub address: IpAddr,

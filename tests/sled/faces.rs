@@ -1,6 +1,7 @@
 //! Faces of a sled before tools of others: each test has a well sled in a machine of its own, and what looks at it runs
 //! outside, as a host's or an operator's. `tests/run faces` installs the tools, by `tests/faces/tools`.
 
+mod api;
 mod manners;
 mod page;
 

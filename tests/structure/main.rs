@@ -6,6 +6,7 @@
 mod catalog;
 mod circles;
 mod manual;
+mod openapi;
 mod operations;
 mod pure;
 
