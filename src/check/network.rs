@@ -8,6 +8,11 @@ macro_rules! with_network {
     NicMissing = "NIC_MISSING", Blocking, Sled:
         "there is no network interface NIC"
         => "plug the USB adapter in again; if it is another adapter, write its name into network.nic of sled.toml";
+    /// The adapter is there by another name than the configured one, told by its hardware address: the one that the name
+    /// is made of (`enx` and the address), or the one that it had by that name. Or another adapter has the same address.
+    NicRenamed = "NIC_RENAMED", Warning, Sled:
+        "the adapter NIC is called NAME now: it has the same hardware address, MAC"
+        => "ip link property add dev NAME altname NIC; for good: write its name into network.nic of sled.toml, and where BRIDGE is configured";
     /// The network adapter has no link, or is switched off.
     NicNoCarrier = "NIC_NO_CARRIER", Blocking, Sled:
         "NIC has no link"
@@ -24,6 +29,16 @@ macro_rules! with_network {
     NicHalfDuplex = "NIC_HALF_DUPLEX", Warning, Sled:
         "NIC sends or receives, and never both at once (half duplex)"
         => "let both ends negotiate: ethtool -s NIC autoneg on, and the same at the switch's port; then the cable";
+    /// The link was lost four times within an hour, or more often, by the kernel's count. A supervisor that is started
+    /// anew counts anew.
+    NicFlapping = "NIC_FLAPPING", Warning, Sled:
+        "NIC lost its link N times within an hour"
+        => "another cable, another port of the switch; ethtool --set-eee NIC eee off; if the kernel's log has more: see NIC_RESETS";
+    /// Of the adapter's packets within ten minutes ten or more, and more than one of ten thousand, arrived damaged, were
+    /// missed by the adapter (`rx_missed` of its driver), or could not be sent.
+    NicErrors = "NIC_ERRORS", Warning, Sled:
+        "of the packets of NIC within ten minutes more than 1 in N arrived damaged, were missed, or could not be sent"
+        => "another cable, another port of the switch; then another port and another adapter";
     /// A Realtek adapter (USB `0bda:815x`) has a driver for any adapter, cdc_ncm for example, where r8152 is its own.
     NicDriver = "NIC_DRIVER", Warning, Sled:
         "NIC is a Realtek adapter (ID), and the driver DRIVER has it, not r8152: it is slower so, and nobody resets it when it hangs"
@@ -54,6 +69,20 @@ macro_rules! with_network {
     BridgePortBlocked = "BRIDGE_PORT_BLOCKED", Blocking, Sled:
         "NIC is blocked as a port of BRIDGE: nothing goes through it"
         => "bridge link set dev NIC state 3; one that breaks a loop: find the second cable that leads to the same network; one that waits: wait";
+    /// The bridge looks for loops (STP): whenever the cable comes back, nothing goes through it for twice the forward
+    /// delay, half a minute as a rule, and hosts see their regions gone.
+    BridgeStp = "BRIDGE_STP", Warning, Sled:
+        "BRIDGE looks for loops (STP): each time that the cable comes back, nothing goes through it for N s"
+        => "if there is no second cable to the same network: ip link set BRIDGE type bridge stp_state 0, and the same where BRIDGE is configured";
+    /// The bridge has a forward delay, and STP is off: the kernel waits for it only with STP.
+    BridgeDelay = "BRIDGE_DELAY", Information, Sled:
+        "the forward delay of BRIDGE is N s: nothing waits for it now, and twice that as soon as STP is switched on"
+        => "ip link set BRIDGE type bridge forward_delay 0, and the same where BRIDGE is configured";
+    /// The bridge's hardware address has changed within the last hour: it is that of a port if none is configured, and
+    /// another one with another adapter. Hosts send to the old one until they ask again, for minutes.
+    BridgeMacChanged = "BRIDGE_MAC_CHANGED", Warning, Sled:
+        "BRIDGE has another hardware address since TIME, NEW and not OLD: hosts that remember the old one do not reach it until they ask again"
+        => "fix it: ip link set BRIDGE address OLD, and the same where BRIDGE is configured";
     /// The bridge is down, or does not carry the sled's address.
     BridgeAddress = "BRIDGE_ADDRESS", Blocking, Sled:
         "BRIDGE does not have the sled's address ADDRESS"
@@ -77,6 +106,15 @@ macro_rules! with_network {
     NoDefaultRoute = "NO_DEFAULT_ROUTE", Warning, Sled:
         "there is no default route, and appliance.gateway of sled.toml is ADDRESS: hosts in other networks, time and updates are not reached"
         => "networkctl reconfigure BRIDGE, or: ip route add default via ADDRESS dev BRIDGE";
+    /// No route leads to a host of the port map that may attach the volume, as the kernel answers for its address.
+    RouteMissing = "ROUTE_MISSING", Warning, Volume:
+        "no route leads to HOST, which may attach it"
+        => "ip route get ADDRESS says why; ip route add ADDRESS via GATEWAY dev BRIDGE, and the same where BRIDGE is configured";
+    /// A host that is attached was asked on the bridge's link for its hardware address (ARP, or neighbour discovery of
+    /// IPv6) and did not answer. It is looked at every minute, and with every change of the network.
+    NeighbourMissing = "NEIGHBOUR_MISSING", Warning, Volume:
+        "HOST is attached, and does not answer when it is asked for its hardware address on BRIDGE"
+        => "see there whether the host runs, has its address and its cable; ip neighbour show ADDRESS dev BRIDGE shows what is known here";
     $($after)*
     } };
 }

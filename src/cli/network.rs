@@ -95,8 +95,15 @@ impl Piece {
     /// Find the piece that a condition is drawn at.
     fn of(check: &Check) -> Self {
         match check.code {
-            Code::NicNoCarrier | Code::NicSlow | Code::NicHalfDuplex => Self::Cable,
-            Code::BridgeAddress | Code::AddressDuplicate | Code::AddressPrefix | Code::NoDefaultRoute => Self::Address,
+            Code::NicNoCarrier | Code::NicSlow | Code::NicHalfDuplex | Code::NicFlapping | Code::NicErrors => {
+                Self::Cable
+            }
+            Code::BridgeAddress
+            | Code::AddressDuplicate
+            | Code::AddressPrefix
+            | Code::NoDefaultRoute
+            | Code::RouteMissing
+            | Code::NeighbourMissing => Self::Address,
             _ if check.subject.starts_with("nic ") => Self::Nic,
             _ => Self::Bridge,
         }

@@ -1,7 +1,7 @@
 //! Adapter of the network and what is wrong with it: its link, its place, its driver, and what the kernel's log says of
 //! it. One finding for one cause.
 
-use super::facts::{Facts, Incident, Network, Nic, Sign, Usb};
+use super::facts::{Facts, Faults, Incident, Network, Nic, Sign, Usb};
 use super::finding::Finding;
 use crate::check::Code;
 use crate::config::Configuration;
@@ -15,6 +15,11 @@ const REALTEK: (&str, &str) = ("r8152", "0bda:815");
 /// The signs that no adapter gives that works: one of them is enough. What else there is happens once when somebody
 /// plugs it elsewhere.
 const GRAVE: [Sign; 4] = [Sign::TransmitTimeout, Sign::UsbMute, Sign::UsbResetFailed, Sign::UsbControllerLost];
+/// The fewest losses of the link within an hour that are a fault: a cable that somebody plugs elsewhere is one or two.
+const FLAPS: u64 = 4;
+/// The fewest faulty packets within ten minutes that are told, and of how many at most they are one: a good cable has
+/// none in a day (IEEE 802.3 allows one of some hundred million).
+const FAULTS: (u64, u64) = (10, 10_000);
 /// Kernels known to be bad with a driver: those before this version, and what they do. The sources are in the kernel's
 /// history of `drivers/net/usb/r8152.c`.
 const BAD_KERNELS: [(&str, (u32, u32), &str); 1] =
@@ -24,11 +29,9 @@ const BAD_KERNELS: [(&str, (u32, u32), &str); 1] =
 pub(super) fn findings(config: &Configuration, facts: &Facts, network: &Network) -> Vec<Finding> {
     let Some(nic) = &network.nic else { return vec![missing(config)] };
     let about = About { config, nic, subject: format!("nic {}", config.sled.network.nic) };
-    [about.link(), about.slow(), about.half_duplex(), about.usb2(), about.driver(), about.autosuspend()]
-        .into_iter()
-        .chain([about.resets(facts), about.kernel(network)])
-        .flatten()
-        .collect()
+    let link = [about.renamed(), about.link(), about.slow(), about.half_duplex(), about.flapping(), about.faulty()];
+    let place = [about.usb2(), about.driver(), about.autosuspend(), about.resets(facts), about.kernel(network)];
+    link.into_iter().chain(place).flatten().collect()
 }
 
 fn missing(config: &Configuration) -> Finding {
@@ -53,8 +56,68 @@ impl About<'_> {
         Some(Finding::new(code, self.subject.clone(), cause, remedy))
     }
 
-    fn link(&self) -> Option<Finding> {
+    /// The finding about the name: it is another one, or does not tell the adapter from another.
+    fn renamed(&self) -> Option<Finding> {
+        let (name, mac) = (self.name(), self.nic.mac.as_deref().unwrap_or("not known"));
+        if let Some(now) = &self.nic.renamed {
+            let cause = format!("the adapter {name} is called {now} now: it has the same hardware address, {mac}");
+            let remedy = format!(
+                "ip link property add dev {now} altname {name}; for good: write its name into network.nic of sled.toml, and \
+                 where {} is configured",
+                self.config.sled.network.bridge
+            );
+            return self.finding(Code::NicRenamed, cause, remedy);
+        }
+        if self.nic.twins.is_empty() {
+            return None;
+        }
+        let others = self.nic.twins.join(" and ");
+        let cause = format!(
+            "{name} and {others} have one hardware address, {mac}: at the next start either may get the name, and the \
+             switch sends to one of them"
+        );
+        let remedy = format!("unplug {others}, or give one of them another address (MACAddress= of a .link file)");
+        self.finding(Code::NicRenamed, cause, remedy)
+    }
+
+    fn flapping(&self) -> Option<Finding> {
+        let losses = self.nic.losses;
+        let cause = format!("{} lost its link {losses} times within an hour", self.name());
+        if losses < FLAPS {
+            return None;
+        }
+        let remedy = "another cable, another port of the switch; ethtool --set-eee NIC eee off; if the kernel's log has more: see NIC_RESETS";
+        self.finding(
+            Code::NicFlapping,
+            cause,
+            remedy.replace("--set-eee NIC", &format!("--set-eee {}", self.nic.called(self.name()))),
+        )
+    }
+
+    fn faulty(&self) -> Option<Finding> {
+        let Faults { received, received_faulty, missed, sent, sent_faulty } = self.nic.faults;
         let name = self.name();
+        let kinds = [
+            (received_faulty, received, "arrived damaged"),
+            (missed, received, "were missed, as the USB does not take them fast enough"),
+            (sent_faulty, sent, "could not be sent"),
+        ];
+        let told = kinds.into_iter().filter_map(|(faulty, of, what)| Some(format!("{} {what}", share(faulty, of)?)));
+        let told: Vec<_> = told.collect();
+        if told.is_empty() {
+            return None;
+        }
+        let cause = format!("of the packets of {name} within ten minutes {}", told.join("; "));
+        let remedy = if share(missed, received).is_some() {
+            "a USB 3 port of the machine itself, without a hub; then the cable, and another port of the switch"
+        } else {
+            Code::NicErrors.remedy()
+        };
+        self.finding(Code::NicErrors, cause, remedy)
+    }
+
+    fn link(&self) -> Option<Finding> {
+        let name = self.nic.called(self.name());
         if !self.nic.up {
             let remedy = format!("ip link set {name} up");
             return self.finding(Code::NicNoCarrier, format!("{name} is switched off"), remedy);
@@ -171,6 +234,16 @@ impl About<'_> {
         let cause = format!("the kernel {release} is known to be bad for {}: {what}", self.name());
         self.finding(Code::NicKernel, cause, format!("a kernel since {}.{}", since.0, since.1))
     }
+}
+
+/// The share of faulty packets, if it is one that is told: in powers of ten, so that what is told stays the same.
+fn share(faulty: u64, of: u64) -> Option<String> {
+    let (fewest, most) = FAULTS;
+    if faulty < fewest || faulty.saturating_mul(most) < of {
+        return None;
+    }
+    let in_how_many = 10_u64.pow((of / faulty).max(1).ilog10() + 1);
+    Some(format!("more than 1 in {in_how_many}"))
 }
 
 /// Whether an incident is more than what a device says while it is found: the driver resets it then.

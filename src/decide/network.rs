@@ -1,8 +1,9 @@
 //! Facts of the network behind the adapter and what they mean: one finding for one cause, the nearest to the root of it.
 
-use super::adapter;
-use super::facts::{Bridge, Facts, Network, Nic, PortState};
+use super::facts::{Bridge, Facts, Network};
 use super::finding::Finding;
+use super::manager::lasting;
+use super::{adapter, bridge, hosts};
 use crate::check::Code;
 use crate::config::{Configuration, usual_prefix};
 
@@ -15,13 +16,18 @@ pub(super) fn findings(config: &Configuration, facts: &Facts) -> Vec<Finding> {
     let nic = network.nic.as_ref();
     match &network.bridge {
         Some(bridge) => {
-            found.extend(nic.and_then(|nic| port(config, bridge, nic)));
+            found.extend(bridge::findings(config, bridge, nic));
             found.extend(address(config, bridge));
-            found.extend(nic.and_then(|nic| mtu(config, bridge, nic)));
-            found.extend(prefix(config, facts, bridge));
-            found.extend(default_route(config, facts, network));
+            let prefix = prefix(config, facts, bridge);
+            let alone = prefix.is_some();
+            found.extend(prefix);
+            found.extend(default_route(config, facts, network, bridge));
+            // Without an address, or in a network of one, that is why.
+            if has_address(config, facts) && !alone {
+                found.extend(hosts::findings(config, facts, network));
+            }
         }
-        None => found.push(missing_bridge(config)),
+        None => found.push(bridge::missing(config)),
     }
     found
 }
@@ -36,46 +42,6 @@ pub(super) fn has_address(config: &Configuration, facts: &Facts) -> bool {
 pub(super) fn is_duplicate(config: &Configuration, facts: &Facts) -> bool {
     let bridge = facts.network.as_ref().and_then(|network| network.bridge.as_ref());
     bridge.is_some_and(|bridge| bridge.duplicates.contains(&config.address))
-}
-
-fn missing_bridge(config: &Configuration) -> Finding {
-    let bridge = &config.sled.network.bridge;
-    Finding::new(
-        Code::BridgeMissing,
-        format!("bridge {bridge}"),
-        format!("there is no bridge {bridge}"),
-        format!("see `networkctl status {bridge}`; network.bridge of sled.toml names the bridge that is looked for"),
-    )
-}
-
-/// The finding about the network interface as a port of the bridge.
-fn port(config: &Configuration, whole: &Bridge, nic: &Nic) -> Option<Finding> {
-    let (wanted, bridge) = (&config.sled.network.nic, &config.sled.network.bridge);
-    let subject = format!("bridge {bridge}");
-    if nic.master.as_ref() != Some(bridge) {
-        let cause = match &nic.master {
-            Some(other) => format!("{wanted} is a port of {other}, not of {bridge}"),
-            None => format!("{wanted} is not a port of {bridge}"),
-        };
-        let remedy = format!("ip link set {wanted} master {bridge}");
-        return Some(Finding::new(Code::BridgePortMissing, subject, cause, remedy));
-    }
-    // The port of a bridge that is down, or without a link, is disabled, too.
-    let state = nic.port.filter(|_| whole.up && nic.up && nic.carrier)?;
-    let (state, remedy) = match state {
-        PortState::Forwarding => return None,
-        PortState::Disabled => ("is disabled", format!("bridge link set dev {wanted} state 3")),
-        PortState::Blocking => (
-            "is blocked, to break a loop",
-            format!("find the second cable that leads to the same network (bridge link show master {bridge})"),
-        ),
-        PortState::Waiting => (
-            "waits, while the bridge looks for loops",
-            "wait: that takes twice its forward delay, half a minute".into(),
-        ),
-    };
-    let cause = format!("{wanted} {state} as a port of {bridge}: nothing goes through it");
-    Some(Finding::new(Code::BridgePortBlocked, subject, cause, remedy))
 }
 
 /// The finding about the sled's address on the bridge.
@@ -109,27 +75,6 @@ fn address(config: &Configuration, bridge: &Bridge) -> Option<Finding> {
     Some(Finding::new(Code::BridgeAddress, subject, cause, remedy))
 }
 
-/// The finding about the longest packets that the two take.
-fn mtu(config: &Configuration, bridge: &Bridge, nic: &Nic) -> Option<Finding> {
-    let (wanted, name) = (&config.sled.network.nic, &config.sled.network.bridge);
-    let (whole, part) = (bridge.mtu?, nic.mtu?);
-    if whole == part || nic.master.as_ref() != Some(name) {
-        return None;
-    }
-    let what = if whole > part {
-        "what is longer is lost on the way out, and a connection hangs as soon as it has much to say"
-    } else {
-        "longer ones that arrive are lost"
-    };
-    let cause = format!("{name} takes packets of {whole} bytes and its port {wanted} of {part}: {what}");
-    let least = whole.min(part);
-    let remedy = format!(
-        "give both the same, as the switch and the hosts have it: ip link set {name} mtu {least} && ip link set {wanted} \
-         mtu {least}"
-    );
-    Some(Finding::new(Code::MtuMismatch, format!("bridge {name}"), cause, remedy))
-}
-
 /// The finding about the size of the network that the sled's address lies in. The size that it is to have is
 /// configured for the image alone; a network of one address is odd everywhere.
 fn prefix(config: &Configuration, facts: &Facts, bridge: &Bridge) -> Option<Finding> {
@@ -149,14 +94,14 @@ fn prefix(config: &Configuration, facts: &Facts, bridge: &Bridge) -> Option<Find
     let cause = format!("{name} has {address}/{has}, {why}");
     let right = if alone && !other { usual_prefix(address) } else { wanted };
     let remedy = format!(
-        "ip address add {address}/{right} dev {name} && ip address del {address}/{has} dev {name}, and the same where \
-         the address is configured"
+        "ip address add {address}/{right} dev {name} && ip address del {address}/{has} dev {name}{}",
+        lasting(bridge.manager, name, &format!("Address={address}/{right}"), &format!("address {address}/{right}"))
     );
     Some(Finding::new(Code::AddressPrefix, format!("bridge {name}"), cause, remedy))
 }
 
 /// The finding about the way out. A gateway is configured for the image alone.
-fn default_route(config: &Configuration, facts: &Facts, network: &Network) -> Option<Finding> {
+fn default_route(config: &Configuration, facts: &Facts, network: &Network, bridge: &Bridge) -> Option<Finding> {
     let gateway = config.sled.appliance.gateway.filter(|_| facts.image.is_some())?;
     let there = if gateway.is_ipv4() { network.default_v4 } else { network.default_v6 };
     let name = &config.sled.network.bridge;
@@ -165,7 +110,10 @@ fn default_route(config: &Configuration, facts: &Facts, network: &Network) -> Op
             "there is no default route, and appliance.gateway of sled.toml is {gateway}: hosts in other networks, time \
              and updates are not reached"
         );
-        let remedy = format!("networkctl reconfigure {name}, or: ip route add default via {gateway} dev {name}");
+        let remedy = format!(
+            "networkctl reconfigure {name}, or: ip route add default via {gateway} dev {name}{}",
+            lasting(bridge.manager, name, &format!("Gateway={gateway}"), &format!("gateway {gateway}"))
+        );
         Finding::new(Code::NoDefaultRoute, format!("bridge {name}"), cause, remedy)
     })
 }

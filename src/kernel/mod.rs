@@ -7,6 +7,7 @@
 //! | [`sock_diag`], [`connections`] | TCP sockets over netlink: listed, and destroyed one by one |
 //! | [`tcp_info`] | what of a connection had to be sent again |
 //! | [`processes`] | who is connected, and who runs on a directory |
+//! | [`ethtool`] | what a network adapter's driver counts |
 //! | [`itself`] | what it says of this process |
 //! | [`attributes`], [`block`] | the small files of sysfs and procfs; the disks below a file system |
 //! | [`ports`], [`port_reservation`] | whether a port can be had, and that it is kept free |
@@ -16,6 +17,7 @@ pub mod attributes;
 pub mod block;
 pub mod broker;
 pub mod connections;
+pub mod ethtool;
 pub mod itself;
 pub mod line;
 pub mod port_reservation;

@@ -19,19 +19,29 @@ enum Station {
 /// The station at which a condition sits; none, if it is of something else.
 fn station(code: Code) -> Option<Station> {
     match code {
-        Code::NicNoCarrier | Code::NicSlow | Code::NicHalfDuplex => Some(Station::Cable),
+        Code::NicNoCarrier | Code::NicSlow | Code::NicHalfDuplex | Code::NicFlapping | Code::NicErrors => {
+            Some(Station::Cable)
+        }
         Code::NicMissing
+        | Code::NicRenamed
         | Code::NicUsb2
         | Code::NicDriver
         | Code::NicAutosuspend
         | Code::NicResets
         | Code::NicKernel => Some(Station::Adapter),
-        Code::BridgeMissing | Code::BridgePortMissing | Code::BridgePortBlocked | Code::MtuMismatch => {
-            Some(Station::Bridge)
-        }
-        Code::BridgeAddress | Code::AddressDuplicate | Code::AddressPrefix | Code::NoDefaultRoute => {
-            Some(Station::Address)
-        }
+        Code::BridgeMissing
+        | Code::BridgePortMissing
+        | Code::BridgePortBlocked
+        | Code::BridgeStp
+        | Code::BridgeDelay
+        | Code::BridgeMacChanged
+        | Code::MtuMismatch => Some(Station::Bridge),
+        Code::BridgeAddress
+        | Code::AddressDuplicate
+        | Code::AddressPrefix
+        | Code::NoDefaultRoute
+        | Code::RouteMissing
+        | Code::NeighbourMissing => Some(Station::Address),
         _ => None,
     }
 }
@@ -114,7 +124,7 @@ mod tests {
     /// A new condition of the network has its place, or the way shows it nowhere.
     #[test]
     fn every_condition_of_the_network_sits_somewhere() {
-        let network = ["NIC_", "BRIDGE_", "ADDRESS_", "MTU_"];
+        let network = ["NIC_", "BRIDGE_", "ADDRESS_", "MTU_", "ROUTE_", "NEIGHBOUR_", "NO_DEFAULT_ROUTE"];
         for code in Code::ALL {
             let of_it = network.iter().any(|prefix| code.as_str().starts_with(prefix));
             assert!(!of_it || station(*code).is_some(), "{code} sits nowhere");

@@ -1,6 +1,7 @@
 //! The cable, the adapter and the bridge.
 
-use support::layer::Layer;
+use crucible_sled::kernel::ethtool::Drivers;
+use support::layer::{Layer, SMALL};
 use support::machine::{Machine, cause, has};
 
 const NIC: &str = "enx00e04ca81110";
@@ -26,6 +27,17 @@ fn no_carrier_blocks_every_volume_until_it_is_back() {
     machine.outside(&["ip", "link", "set", "outside", "up"]);
     assert!(poll("\"ready\": true").contains("ready"));
     assert_eq!(machine.get("/v1/volumes/still-fawn?wait=10").0, 200);
+    // Again and again: that is more than somebody's hand.
+    for _ in 0..3 {
+        machine.outside(&["ip", "link", "set", "outside", "down"]);
+        poll("NIC_NO_CARRIER");
+        machine.outside(&["ip", "link", "set", "outside", "up"]);
+        poll("\"ready\": true");
+    }
+    let told = machine.wait_for_check("still-fawn", "NIC_FLAPPING");
+    assert!(told.cause.contains("lost its link 4 times within an hour"), "{told:#?}");
+    let drawn = machine.ok(&["sledctl", "network"]);
+    assert!(drawn.lines().nth(1).unwrap().contains("warning NIC_FLAPPING"), "{drawn}");
 }
 
 /// What is done to the adapter or the bridge, the code under which it is told, and what mends it.
@@ -37,7 +49,8 @@ const BLOCKING: [Fault; 6] = [
     ("ip address flush dev br0", "BRIDGE_ADDRESS", "ip address add 192.168.4.189/24 dev br0"),
     ("ip link set br0 down", "BRIDGE_ADDRESS", "ip link set br0 up"),
     (
-        "ip link set enx00e04ca81110 down; ip link set enx00e04ca81110 name gone",
+        // By its hardware address it would be found.
+        "ip link set enx00e04ca81110 down; ip link set enx00e04ca81110 name gone address 02:00:00:00:00:99",
         "NIC_MISSING",
         "ip link set gone name enx00e04ca81110; ip link set enx00e04ca81110 up",
     ),
@@ -50,12 +63,29 @@ const BLOCKING: [Fault; 6] = [
 ];
 
 /// Those with which some do.
-const WARNINGS: [Fault; 2] = [
+const WARNINGS: [Fault; 6] = [
     ("ip link set br0 mtu 1400", "MTU_MISMATCH", "ip link set br0 mtu 1500"),
     (
         "ip address flush dev br0; ip address add 192.168.4.189/32 dev br0",
         "ADDRESS_PREFIX",
         "ip address flush dev br0; ip address add 192.168.4.189/24 dev br0",
+    ),
+    (
+        "ip link set br0 type bridge stp_state 1",
+        "BRIDGE_STP",
+        "ip link set br0 type bridge stp_state 0; ip link set br0 type bridge forward_delay 0; \
+         bridge link set dev enx00e04ca81110 state 3",
+    ),
+    ("ip link set br0 type bridge forward_delay 1500", "BRIDGE_DELAY", "ip link set br0 type bridge forward_delay 0"),
+    (
+        "cat /sys/class/net/br0/address >/run/mac; ip link set br0 address 02:00:00:00:00:77",
+        "BRIDGE_MAC_CHANGED",
+        "ip link set br0 address $(cat /run/mac)",
+    ),
+    (
+        "ip link add name twin address $(cat /sys/class/net/enx00e04ca81110/address) type veth peer name other",
+        "NIC_RENAMED",
+        "ip link del twin",
     ),
 ];
 
@@ -91,11 +121,42 @@ fn faults_of_the_adapter_and_the_bridge_are_named() {
     }
     // By another of its names it is the same adapter.
     machine.sh("ip link set enx00e04ca81110 down; ip link set enx00e04ca81110 name sled0");
-    is_told(&machine, "NIC_MISSING");
+    is_told(&machine, "NIC_RENAMED");
+    let told = machine.run(&["sledctl", "checks"]);
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(told.contains("enx00e04ca81110 is called sled0 now") && !told.contains("NIC_MISSING"), "{told}");
     machine.sh("ip link property add dev sled0 altname enx00e04ca81110; ip link set sled0 up");
     well(&machine);
     assert_eq!(machine.get("/v1/volumes/still-fawn?wait=10").0, 200);
     another_machine_has_the_address(&machine);
+}
+
+/// A host in another network to which no route leads, and one on the same link that is attached and has gone silent.
+#[test]
+fn a_host_that_cannot_be_reached_is_named() {
+    let far = SMALL.replace("[\"192.168.4.17\"]", "[\"192.168.4.17\", \"192.168.4.19\", \"10.9.9.9\"]");
+    let machine = Layer::small().with("etc/sled/port-map.toml", &far).boot_and_create();
+    assert!(machine.volume("still-fawn").checks.is_empty(), "{:#?}", machine.volume("still-fawn"));
+    machine.sh("ip route del default");
+    let told = machine.wait_for_check("still-fawn", "ROUTE_MISSING");
+    assert!(told.cause.contains("no route leads to 10.9.9.9") && !told.cause.contains("4.17"), "{told:#?}");
+    let drawn = machine.ok(&["sledctl", "network"]);
+    assert!(drawn.contains("warning ROUTE_MISSING"), "{drawn}");
+    machine.sh("ip route add default via 192.168.4.1 dev br0");
+    machine.wait_for("still-fawn", |volume| volume.checks.is_empty());
+
+    let host = machine.host("192.168.4.19");
+    let _line = host.connect(3830).unwrap();
+    // It is asked by whoever sends to it, and does not answer any more; a look comes with any change of the network.
+    host.ok(&["ip", "link", "set", "eth0", "arp", "off"]);
+    machine.sh("ip neighbour flush to 192.168.4.19; bash -c 'echo x >/dev/udp/192.168.4.19/9' || true");
+    machine.until("ip neighbour show to 192.168.4.19 | grep -q FAILED");
+    machine.sh("ip address add 10.0.0.1/32 dev lo");
+    let told = machine.wait_for_check("still-fawn", "NEIGHBOUR_MISSING");
+    assert!(told.cause.contains("192.168.4.19") && told.cause.contains("is attached"), "{told:#?}");
+    host.ok(&["ip", "link", "set", "eth0", "arp", "on"]);
+    machine.sh("ip neighbour flush to 192.168.4.19; ip address del 10.0.0.1/32 dev lo");
+    machine.wait_for("still-fawn", |volume| !has(volume, "NEIGHBOUR_MISSING"));
 }
 
 /// Which the kernel finds out for IPv6.
@@ -200,6 +261,30 @@ fn a_bad_adapter_is_a_warning_and_blocks_nothing() {
     ] {
         assert!(drawn.contains(part), "{part:?} is not in\n{drawn}");
     }
+}
+
+/// Faults are told by how many there are of late, and a driver's own counters are read.
+#[test]
+fn packets_that_are_damaged_are_told_by_their_share() {
+    let net = format!("1-2.3:1.0/net/{NIC}");
+    let count = |file: &str| format!("{net}/statistics/{file}");
+    let (received, faulty) = (count("rx_packets"), count("rx_errors"));
+    let device = [("speed", "5000\n"), (&*received, "1000\n"), (&*faulty, "900\n")];
+    let machine = Tree::with(&device, "r8152").0.boot_and_create();
+    assert!(machine.volume("still-fawn").checks.is_empty(), "what was before is none of it");
+    let place = format!("/fake/sys/class/net/{NIC}/statistics");
+    machine.sh(&format!(
+        "echo 51000 >{place}/rx_packets; echo 1000 >{place}/rx_errors; ip address add 10.0.0.1/32 dev lo"
+    ));
+    let told = machine.wait_for_check("still-fawn", "NIC_ERRORS");
+    assert!(told.cause.contains("more than 1 in 1000 arrived damaged"), "{told:#?}");
+
+    // The end of a cable has none of that adapter's, but has its own.
+    let counted = machine.in_outside(|| {
+        let drivers = Drivers::open().unwrap();
+        ["peer_ifindex", "rx_missed"].map(|counter| drivers.counter("outside", counter).unwrap())
+    });
+    assert!(counted[0].is_some_and(|index| index > 0) && counted[1].is_none(), "{counted:?}");
 }
 
 /// What the kernel's log says of the adapter, through the descriptor that systemd has opened.

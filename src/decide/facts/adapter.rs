@@ -3,6 +3,14 @@
 /// A network interface.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Nic {
+    /// The kernel's number of it: one that was away and is back has another.
+    pub index: u32,
+    /// The name that the kernel has for it, if it is only by its hardware address that it is the configured one.
+    pub renamed: Option<String>,
+    /// Its hardware address.
+    pub mac: Option<String>,
+    /// The other adapters that have the same hardware address.
+    pub twins: Vec<String>,
     /// Whether it is switched on.
     pub up: bool,
     /// Whether it has a link.
@@ -24,6 +32,32 @@ pub struct Nic {
     pub mtu: Option<u32>,
     /// The state in which the bridge that it is a port of has it, if it is one.
     pub port: Option<PortState>,
+    /// The packets of the last ten minutes, and the faults among them.
+    pub faults: Faults,
+    /// The number of times that the link was lost within an hour.
+    pub losses: u64,
+}
+
+impl Nic {
+    /// The name by which commands reach it: the configured one, unless it has that no more.
+    pub fn called<'a>(&'a self, configured: &'a str) -> &'a str {
+        self.renamed.as_deref().unwrap_or(configured)
+    }
+}
+
+/// Packets of the last minutes, and the faults among them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// The packets that were received.
+    pub received: u64,
+    /// Of these, the ones that were damaged on the way.
+    pub received_faulty: u64,
+    /// The packets that the adapter had no room for (`rx_missed`).
+    pub missed: u64,
+    /// The packets that were sent.
+    pub sent: u64,
+    /// The packets that could not be sent.
+    pub sent_faulty: u64,
 }
 
 /// The place and the kind of an adapter on the USB.

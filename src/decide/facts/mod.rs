@@ -11,14 +11,14 @@ mod network;
 mod region;
 mod tls;
 
-pub use adapter::{Hub, Nic, PortState, Usb};
+pub use adapter::{Faults, Hub, Nic, PortState, Usb};
 pub use block::{Block, Drive, FsErrors, Slow};
 pub use disk::{Disk, OnDisk, Survey};
 pub use enforcement::{Enforcement, Gap};
 pub use files::{Files, Fresh, InForce};
 pub use image::Image;
 pub use kernel_log::{Incident, KernelLog, Sign};
-pub use network::{Bridge, Network};
+pub use network::{Bridge, MacChange, Manager, Network};
 pub use region::{
     Active, Beat, Doing, Exit, Fencing, Holder, Pulse, Region, Run, Sockets, Start, Stopped, Stranger, Unit,
 };

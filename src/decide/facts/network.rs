@@ -1,7 +1,8 @@
 //! Network of the sled: the bridge and its addresses, and the way out.
 
 use super::Nic;
-use std::collections::BTreeMap;
+use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 /// The network, as netlink and sysfs tell it.
@@ -15,6 +16,10 @@ pub struct Network {
     pub default_v4: bool,
     /// Whether there is a default route of IPv6.
     pub default_v6: bool,
+    /// The hosts of this sled's volumes to which no route leads.
+    pub unroutable: BTreeSet<IpAddr>,
+    /// The hosts of this sled's volumes that are asked on this link for their hardware address, and do not answer.
+    pub unanswering: BTreeSet<IpAddr>,
     /// The release of the kernel, for example `6.12.57+deb13-amd64`.
     pub kernel: Option<String>,
 }
@@ -34,4 +39,32 @@ pub struct Bridge {
     pub prefixes: BTreeMap<IpAddr, u8>,
     /// The longest packet that it takes, in bytes, if the kernel tells.
     pub mtu: Option<u32>,
+    /// Its hardware address.
+    pub mac: Option<String>,
+    /// The change of its hardware address within the last hour, if there was one.
+    pub mac_change: Option<MacChange>,
+    /// Whether it looks for loops (STP).
+    pub stp: bool,
+    /// The time for which a port waits, twice, while loops are looked for, in hundredths of a second.
+    pub forward_delay: u32,
+    /// The program by which it is configured, if that is known.
+    pub manager: Option<Manager>,
+}
+
+/// A change of a hardware address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MacChange {
+    /// The address before.
+    pub from: String,
+    /// The time at which it was seen.
+    pub at: Timestamp,
+}
+
+/// A program by which networks are configured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manager {
+    /// systemd-networkd.
+    Networkd,
+    /// ifupdown, of either kind.
+    Ifupdown,
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::check::{Code, Severity};
-use crate::decide::facts::{Hub, Incident, KernelLog, Sign};
+use crate::decide::facts::{Faults, Hub, Incident, KernelLog, Sign};
 use crate::decide::finding::{Finding, Scope};
 use crate::decide::verdict::judge;
 
@@ -38,6 +38,35 @@ const CASES: &[Case] = &[
     ),
     (|f| nic(f).carrier = false, Code::NicNoCarrier, Severity::Blocking, "has no link", "check the cable"),
     (|f| nic(f).link_mbps = Some(1000), Code::NicSlow, Severity::Warning, "1000 Mbit/s, and 2500", "Cat 5e"),
+    (
+        |f| (nic(f).renamed, nic(f).mac) = (Some("eth7".into()), Some("00:e0:4c:a8:11:10".into())),
+        Code::NicRenamed,
+        Severity::Warning,
+        "is called eth7 now: it has the same hardware address, 00:e0:4c:a8:11:10",
+        "ip link property add dev eth7 altname enx00e04ca81110",
+    ),
+    (
+        |f| nic(f).twins = vec!["eth7".into()],
+        Code::NicRenamed,
+        Severity::Warning,
+        "enx00e04ca81110 and eth7 have one hardware address",
+        "unplug eth7",
+    ),
+    (|f| nic(f).losses = 4, Code::NicFlapping, Severity::Warning, "lost its link 4 times", "another cable"),
+    (
+        |f| nic(f).faults = Faults { received: 5000, received_faulty: 10, ..Faults::default() },
+        Code::NicErrors,
+        Severity::Warning,
+        "within ten minutes more than 1 in 1000 arrived damaged",
+        "another cable",
+    ),
+    (
+        |f| nic(f).faults = Faults { received: 100_000, missed: 10, sent: 10, sent_faulty: 40, ..Faults::default() },
+        Code::NicErrors,
+        Severity::Warning,
+        "more than 1 in 100000 were missed, as the USB does not take them fast enough; more than 1 in 10 could not be sent",
+        "a USB 3 port of the machine itself",
+    ),
     (|f| nic(f).half_duplex = true, Code::NicHalfDuplex, Severity::Warning, "half duplex", "autoneg on"),
     (
         |f| usb(f).mbps = Some(480),
@@ -95,7 +124,11 @@ fn each_fault_of_the_adapter_is_told_with_what_mends_it() {
 
 #[test]
 fn what_is_as_it_should_be_is_not_told() {
-    let well: [fn(&mut Facts); 5] = [
+    let well: [fn(&mut Facts); 8] = [
+        // Somebody has plugged the cable elsewhere, and back.
+        |f| nic(f).losses = 3,
+        |f| nic(f).faults = Faults { received: 9, received_faulty: 9, ..Faults::default() },
+        |f| nic(f).faults = Faults { received: 1_000_000, received_faulty: 99, ..Faults::default() },
         |f| realtek(f, "r8152"),
         // Another maker's adapter has no other driver.
         |f| (nic(f).driver, usb(f).id) = (Some("cdc_ncm".into()), Some("0b95:1790".into())),

@@ -5,8 +5,8 @@ use super::*;
 use crate::check::Code;
 use crate::config::Tls as Wanted;
 use crate::decide::facts::{
-    Enforcement, Files, Flaw, Gap, Image, InForce, Incident, KernelLog, Obstacle, Outdated, Sign, Start, Stopped,
-    Stranger, Tls, TurnedAway,
+    Enforcement, Faults, Files, Flaw, Gap, Image, InForce, Incident, KernelLog, MacChange, Obstacle, Outdated, Sign,
+    Start, Stopped, Stranger, Tls, TurnedAway,
 };
 use crate::decide::finding::Finding;
 use crate::decide::verdict::judge;
@@ -140,11 +140,27 @@ const ODD: &[Situation] = &[
     ("the interface is driven wrongly, sleeps, and fails", |facts| {
         let nic = nic(facts);
         (nic.half_duplex, nic.driver, nic.lineage) = (true, Some("cdc_ncm".into()), vec!["2-1".into()]);
+        (nic.renamed, nic.twins, nic.losses) = (Some("eth0".into()), vec!["eth1".into()], 9);
+        nic.faults = Faults { received: 9, received_faulty: 99, ..Faults::default() };
         let usb = nic.usb.get_or_insert_default();
         (usb.autosuspend, usb.id) = (true, Some("0bda:8156".into()));
         let incident =
             Incident { began: Timestamp::UNIX_EPOCH, signs: [Sign::TransmitTimeout].into(), words: "x".into() };
         facts.kernel_log = KernelLog([("2-1".into(), vec![incident])].into());
+    }),
+    ("the bridge looks for loops, and has another address", |facts| {
+        let change = MacChange { from: "a".into(), at: Timestamp::UNIX_EPOCH };
+        let bridge = bridge(facts);
+        (bridge.stp, bridge.forward_delay, bridge.mac) = (true, 1500, Some("b".into()));
+        bridge.mac_change = Some(change);
+    }),
+    ("the bridge would wait", |facts| bridge(facts).forward_delay = 1500),
+    ("hosts are not reached", |facts| {
+        let network = facts.network.get_or_insert_default();
+        network.unroutable = ["192.168.4.17".parse().unwrap()].into();
+        network.unanswering = ["192.168.4.17".parse().unwrap()].into();
+        let peer = Peer { address: "192.168.4.17".parse().unwrap(), port: 1, host: None };
+        region(facts).sockets.iter_mut().for_each(|seen| seen.connected.push(peer.clone()));
     }),
     ("the kernel is old", |facts| {
         nic(facts).driver = Some("r8152".into());

@@ -111,8 +111,8 @@ fn network(config: &Configuration) -> Network {
         nic: Some(nic),
         bridge: Some(bridge),
         default_v4: true,
-        default_v6: false,
         kernel: Some("6.12.57+deb13-amd64".into()),
+        ..Network::default()
     }
 }
 

@@ -2,11 +2,11 @@
 
 use super::*;
 use crate::check::{Code, Severity};
-use crate::decide::facts::Image;
-use crate::decide::finding::Finding;
+use crate::decide::facts::{Image, MacChange, Manager};
+use crate::decide::finding::{Finding, Scope};
 use crate::decide::plan::{Action, plan};
 use crate::decide::verdict::judge;
-use crate::wire::State;
+use crate::wire::{Peer, State};
 
 fn network(facts: &mut Facts) -> (&mut Nic, &mut Bridge) {
     let network = facts.network.as_mut().unwrap();
@@ -123,4 +123,112 @@ fn an_address_that_another_machine_has_is_one_check() {
         bridge.tentative = std::mem::take(&mut bridge.addresses);
     });
     assert!(looked_at.iter().any(|found| found.code == Code::BridgeAddress && found.cause.contains("yet")));
+}
+
+/// What is otherwise with the bridge, the condition that it leads to, what its cause and its remedy say, and what
+/// networkd and ifupdown are to be told.
+type OfBridge = (fn(&mut Bridge), Code, Severity, &'static str, &'static str, [&'static str; 2]);
+
+#[test]
+fn a_bridge_that_waits_or_has_another_address_is_told_with_the_words_of_who_configures_it() {
+    let cases: [OfBridge; 3] = [
+        (
+            |bridge| (bridge.stp, bridge.forward_delay) = (true, 1500),
+            Code::BridgeStp,
+            Severity::Warning,
+            "nothing goes through it for 30 s",
+            "ip link set br0 type bridge stp_state 0",
+            ["STP=no of [Bridge] in the file of br0", "bridge-stp off below iface br0"],
+        ),
+        (
+            |bridge| bridge.forward_delay = 1500,
+            Code::BridgeDelay,
+            Severity::Information,
+            "the forward delay of br0 is 15 s",
+            "ip link set br0 type bridge forward_delay 0",
+            ["ForwardDelaySec=0 of [Bridge]", "bridge-fd 0 below iface br0"],
+        ),
+        (
+            |bridge| {
+                bridge.mac = Some("02:00:00:00:00:02".into());
+                bridge.mac_change = Some(MacChange { from: "02:00:00:00:00:01".into(), at: Timestamp::UNIX_EPOCH });
+            },
+            Code::BridgeMacChanged,
+            Severity::Warning,
+            "02:00:00:00:00:02 and not 02:00:00:00:00:01",
+            "ip link set br0 address 02:00:00:00:00:01",
+            ["MACAddress=02:00:00:00:00:01", "hwaddress ether 02:00:00:00:00:01"],
+        ),
+    ];
+    for (change, code, severity, cause, remedy, lasting) in cases {
+        for (by, lasting) in [Manager::Networkd, Manager::Ifupdown].into_iter().zip(lasting) {
+            let found = only(|facts| {
+                change(network(facts).1);
+                network(facts).1.manager = Some(by);
+            });
+            assert_eq!((found.code, found.code.severity(), &found.scope), (code, severity, &Scope::Sled), "{found:?}");
+            assert!(found.cause.contains(cause) && found.remedy.contains(remedy), "{found:?}");
+            assert!(found.remedy.contains(lasting), "{by:?}: {found:?}");
+        }
+        let found = only(|facts| change(network(facts).1));
+        assert!(found.remedy.ends_with("the same where br0 is configured"), "{found:?}");
+    }
+}
+
+const HOST: &str = "192.168.4.17";
+
+fn host_of(facts: &mut Facts, attached: bool) {
+    let peer = Peer { address: HOST.parse().unwrap(), port: 1, host: None };
+    if attached {
+        facts.regions.values_mut().for_each(|seen| seen.sockets.as_mut().unwrap().connected.push(peer.clone()));
+    }
+}
+
+#[test]
+fn a_host_that_is_not_reached_is_told_of_its_volumes() {
+    let unroutable = |facts: &mut Facts| {
+        facts.network.as_mut().unwrap().unroutable = [HOST.parse().unwrap(), "10.9.9.9".parse().unwrap()].into();
+    };
+    let told = only(unroutable);
+    assert_eq!(
+        (told.code, told.code.severity(), &told.scope),
+        (Code::RouteMissing, Severity::Warning, &Scope::Volume(volume()))
+    );
+    assert!(told.cause.contains(HOST) && told.remedy.contains("ip route get 192.168.4.17"), "{told:?}");
+    let silent = |attached: bool| {
+        found(move |facts| {
+            host_of(facts, attached);
+            facts.network.as_mut().unwrap().unanswering = [HOST.parse().unwrap()].into();
+        })
+    };
+    assert_eq!(silent(false), [], "one that is not attached may be switched off");
+    let told = silent(true);
+    assert_eq!(told.len(), 1, "{told:#?}");
+    assert_eq!(
+        (told[0].code, told[0].code.severity(), &told[0].scope),
+        (Code::NeighbourMissing, Severity::Warning, &Scope::Volume(volume()))
+    );
+    assert!(told[0].cause.contains("192.168.4.17 is attached, and does not answer"), "{told:?}");
+    // Without the address, or in a network of one, that is why.
+    let told = only(|facts| {
+        unroutable(facts);
+        network(facts).1.prefixes = [(config().address, 32)].into();
+    });
+    assert_eq!(told.code, Code::AddressPrefix);
+    let told = found(|facts| {
+        unroutable(facts);
+        network(facts).1.up = false;
+    });
+    assert!(told.iter().all(|found| found.code != Code::RouteMissing), "{told:?}");
+}
+
+/// What is said to be done is done by the name that the adapter has.
+#[test]
+fn an_adapter_with_another_name_is_put_back_by_that() {
+    let found = found(|facts| {
+        let nic = network(facts).0;
+        (nic.renamed, nic.master) = (Some("eth7".into()), None);
+    });
+    assert_eq!(found.iter().map(|found| found.code).collect::<Vec<_>>(), [Code::BridgePortMissing, Code::NicRenamed]);
+    assert!(found[0].remedy.starts_with("ip link set eth7 master br0"), "{found:?}");
 }

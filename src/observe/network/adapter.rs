@@ -1,8 +1,10 @@
 //! Network adapter as sysfs tells of it: speed, driver, and where on the USB it hangs. A place of it can be missing, or
 //! tell nonsense, and an adapter that fails takes its time to tell: whoever calls this waits on a thread of its own.
 
+use super::history::Counters;
 use crate::clean;
-use crate::decide::facts::{Hub, Nic, Usb};
+use crate::decide::facts::{Hub, Manager, Nic, Usb};
+use crate::kernel::ethtool::Drivers;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -17,6 +19,42 @@ pub(super) fn told(sysfs: &Path, nic: &str) -> Nic {
         lineage: lineage(&place, nic),
         ..Nic::default()
     }
+}
+
+/// Read the counters of an interface. The packets that an adapter had no room for are counted by its driver alone, if it
+/// is on the USB (`rx_missed`): they are not known unless that is asked.
+pub(super) fn counters(sysfs: &Path, nic: &str, ask_driver: bool) -> Counters {
+    let place = sysfs.join("class/net").join(nic);
+    let number = |file: &str| word(&place.join(file)).and_then(|word| word.parse().ok()).unwrap_or_default();
+    let missed = match usb_device(&place) {
+        None => Some(number("statistics/rx_missed_errors")),
+        Some(_) if ask_driver => Drivers::open().and_then(|drivers| drivers.counter(nic, "rx_missed")).ok().flatten(),
+        Some(_) => None,
+    };
+    Counters {
+        received: number("statistics/rx_packets"),
+        received_faulty: number("statistics/rx_errors"),
+        missed,
+        sent: number("statistics/tx_packets"),
+        sent_faulty: number("statistics/tx_errors"),
+        losses: number("carrier_down_count"),
+    }
+}
+
+/// Find by what an interface is configured: systemd-networkd keeps the state of each that it has, by the kernel's number
+/// of it; ifupdown's configuration names it. `root` is where the machine's files are.
+pub(super) fn manager(root: &Path, index: u32, name: &str) -> Option<Manager> {
+    let state = fs::read_to_string(root.join(format!("run/systemd/netif/links/{index}"))).unwrap_or_default();
+    if state.lines().any(|line| ["ADMIN_STATE=configured", "ADMIN_STATE=configuring"].contains(&line)) {
+        return Some(Manager::Networkd);
+    }
+    let dir = root.join("etc/network");
+    let more = fs::read_dir(dir.join("interfaces.d")).into_iter().flatten().flatten().map(|entry| entry.path());
+    let says = |file: PathBuf| {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        text.lines().any(|line| line.split_whitespace().take(2).eq(["iface", name]))
+    };
+    std::iter::once(dir.join("interfaces")).chain(more).any(says).then_some(Manager::Ifupdown)
 }
 
 /// Read the release of the kernel.
@@ -138,6 +176,39 @@ mod tests {
         assert_eq!((usb.link_mbps, usb.usb.and_then(|usb| usb.mbps)), (None, Some(480)));
         assert_eq!(told(tree.path(), "eth0"), Nic { lineage: vec!["eth0".into()], ..Nic::default() });
         assert_eq!(told(Path::new("/sys"), "lo").usb, None);
+    }
+
+    #[test]
+    fn who_configures_an_interface_is_found() {
+        let root = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let file = root.path().join(name);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, text).unwrap();
+        };
+        assert_eq!(manager(root.path(), 3, "br0"), None);
+        file("etc/network/interfaces", "auto lo\niface lo inet loopback\nsource interfaces.d/*\n");
+        file("etc/network/interfaces.d/bridge", "auto br0\niface br0 inet static\n    bridge-ports enx0\n");
+        assert_eq!(manager(root.path(), 3, "br0"), Some(Manager::Ifupdown));
+        assert_eq!(manager(root.path(), 3, "br1"), None);
+        file("run/systemd/netif/links/3", "# private\nADMIN_STATE=unmanaged\n");
+        assert_eq!(manager(root.path(), 3, "br0"), Some(Manager::Ifupdown));
+        file("run/systemd/netif/links/3", "# private\nADMIN_STATE=configured\n");
+        assert_eq!(manager(root.path(), 3, "br0"), Some(Manager::Networkd));
+    }
+
+    #[test]
+    fn counters_are_read_and_what_is_not_there_is_zero() {
+        let tree = sysfs("2500\n", "5000\n");
+        let place = tree.path().join("class/net").join(NIC);
+        fs::create_dir(place.join("statistics")).unwrap();
+        fs::write(place.join("statistics/rx_packets"), "18446744073709551615\n").unwrap();
+        fs::write(place.join("statistics/rx_errors"), "-3\n").unwrap();
+        fs::write(place.join("carrier_down_count"), "4\n").unwrap();
+        let wanted = Counters { received: u64::MAX, losses: 4, ..Counters::default() };
+        assert_eq!(counters(tree.path(), NIC, false), wanted);
+        // No driver has this one: it is asked, and that is no error.
+        assert_eq!(counters(tree.path(), NIC, true), wanted);
     }
 
     #[test]

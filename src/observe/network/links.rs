@@ -3,8 +3,10 @@
 use crate::decide::facts::PortState;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{
-    BridgePortState, InfoBridgePort, InfoKind, InfoPortData, LinkAttribute, LinkInfo, LinkMessage, Prop,
+    BridgePortState, BridgeStpState, InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, LinkAttribute,
+    LinkInfo, LinkMessage, Prop,
 };
+use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
 use std::net::IpAddr;
 
 /// Tell whether a name is a link's own or one of its others (`ip link property`).
@@ -61,11 +63,60 @@ pub(super) fn master(link: &LinkMessage) -> Option<u32> {
 }
 
 pub(super) fn is_bridge(link: &LinkMessage) -> bool {
-    let infos = link.attributes.iter().filter_map(|attribute| match attribute {
+    infos(link).any(|info| matches!(info, LinkInfo::Kind(InfoKind::Bridge)))
+}
+
+/// The hardware address of a link, in the usual form.
+pub(super) fn mac(link: &LinkMessage) -> Option<String> {
+    let found = link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Address(bytes) if bytes.len() == 6 => Some(bytes),
+        _ => None,
+    });
+    Some(found?.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":"))
+}
+
+/// Whether a link is an adapter, or the end of a cable that stands for one: it has a hardware address of its own, where
+/// bridges and what lies upon links have that of a port.
+pub(super) fn is_adapter(link: &LinkMessage) -> bool {
+    infos(link).all(|info| !matches!(info, LinkInfo::Kind(kind) if *kind != InfoKind::Veth))
+}
+
+/// Whether a bridge looks for loops, and how long its ports wait meanwhile, twice, in hundredths of a second.
+pub(super) fn stp(link: &LinkMessage) -> (bool, u32) {
+    let settings = infos(link).filter_map(|info| match info {
+        LinkInfo::Data(InfoData::Bridge(settings)) => Some(settings),
+        _ => None,
+    });
+    let (mut stp, mut delay) = (false, 0);
+    for setting in settings.flatten() {
+        match setting {
+            InfoBridge::StpState(state) => stp = *state != BridgeStpState::Disabled,
+            InfoBridge::ForwardDelay(hundredths) => delay = *hundredths,
+            _ => {}
+        }
+    }
+    (stp, delay)
+}
+
+fn infos(link: &LinkMessage) -> impl Iterator<Item = &LinkInfo> {
+    let all = link.attributes.iter().filter_map(|attribute| match attribute {
         LinkAttribute::LinkInfo(infos) => Some(infos),
         _ => None,
     });
-    infos.flatten().any(|info| matches!(info, LinkInfo::Kind(InfoKind::Bridge)))
+    all.flatten()
+}
+
+/// The address of a neighbour on this link that was asked for its hardware address in vain, if this is one.
+pub(super) fn unanswering(neighbour: &NeighbourMessage, link: u32) -> Option<IpAddr> {
+    let header = &neighbour.header;
+    if header.ifindex != link || header.state != NeighbourState::Failed {
+        return None;
+    }
+    neighbour.attributes.iter().find_map(|attribute| match attribute {
+        NeighbourAttribute::Destination(NeighbourAddress::Inet(ip)) => Some(IpAddr::V4(*ip)),
+        NeighbourAttribute::Destination(NeighbourAddress::Inet6(ip)) => Some(IpAddr::V6(*ip)),
+        _ => None,
+    })
 }
 
 pub(super) fn ips(address: &AddressMessage) -> Option<IpAddr> {

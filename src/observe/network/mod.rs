@@ -2,29 +2,33 @@
 //! sysfs says how fast it is.
 
 mod adapter;
+mod history;
 mod links;
+mod routes;
 
 use crate::backoff::Backoff;
 use crate::config::{self, Configuration};
-use crate::decide::facts::{Bridge, Facts, Network, Nic};
+use crate::decide::facts::{Bridge, Facts, Manager, Network, Nic};
 use crate::kernel::broker::{self, Wanted};
 use crate::observe::observer::{Begin, Kernel, Observer, TakenOver};
 use crate::observe::rhythm::Rhythm;
 use crate::observe::{NobodyListens, Observation, Publisher, publish};
-use adapter::{release, told};
+use crate::times;
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
-use links::{ips, is_bridge, is_named, master, mtu, name, port};
-use netlink_packet_route::AddressFamily;
+use history::{Counters, History};
+use links::{ips, is_adapter, is_bridge, is_named, mac, master, mtu, name, port, stp, unanswering};
 use netlink_packet_route::address::{AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::link::{LinkFlags, LinkMessage};
-use netlink_packet_route::route::{RouteHeader, RouteType};
 use rtnetlink::sys::{AsyncSocket, SocketAddr, TokioSocket};
-use rtnetlink::{Handle, IpVersion, MulticastGroup, RouteMessageBuilder};
+use rtnetlink::{Handle, IpVersion, MulticastGroup};
+use std::collections::BTreeSet;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::os::fd::{FromRawFd, IntoRawFd};
+use std::path::Path;
 use std::time::Duration;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 /// Time between looks when the kernel has told of no change: the speed of a link can change without
 /// an event.
@@ -39,8 +43,8 @@ impl Observer for Watch {
     const SLOW_LOOK: Option<Duration> = Some(SLOW_LOOK);
     const MISSED: Option<&'static str> = Some("network");
     const BEGIN: Begin = Begin::ByConfiguration(|ground, to| {
-        let wanted = ground.config.sled.network.clone();
-        Some(watch(wanted, ground.kernel.clone(), ground.rhythm.clone(), to).boxed())
+        let sought = Sought::of(&ground.config);
+        Some(watch(sought, ground.kernel.clone(), ground.rhythm.clone(), to).boxed())
     });
     type Fact = Network;
 
@@ -53,7 +57,7 @@ impl Observer for Watch {
     }
 
     fn forget(by: &TakenOver, facts: &mut Facts) {
-        if by.old.sled.network != by.new.sled.network {
+        if Sought::of(by.old) != Sought::of(by.new) {
             facts.network.clone_from(&by.fresh.network);
         }
     }
@@ -63,15 +67,11 @@ impl Observer for Watch {
 ///
 /// # Errors
 /// [`NobodyListens`], in the end.
-pub async fn watch(
-    wanted: config::Network,
-    kernel: Kernel,
-    rhythm: Rhythm,
-    to: Publisher,
-) -> Result<(), NobodyListens> {
+pub async fn watch(sought: Sought, kernel: Kernel, rhythm: Rhythm, to: Publisher) -> Result<(), NobodyListens> {
+    let mut history = History::default();
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
     loop {
-        match session(&wanted, &kernel, &rhythm, &to).await {
+        match session(&sought, &kernel, &mut history, &rhythm, &to).await {
             Ok(gone) => return Err(gone),
             Err(why) => tracing::warn!("netlink does not tell of the network: {why}"),
         }
@@ -81,8 +81,9 @@ pub async fn watch(
 
 /// Watch by one netlink socket, as long as it lasts. `Ok` when nobody listens any more.
 async fn session(
-    wanted: &config::Network,
+    sought: &Sought,
     kernel: &Kernel,
+    history: &mut History,
     rhythm: &Rhythm,
     to: &Publisher,
 ) -> Result<NobodyListens, rtnetlink::Error> {
@@ -94,15 +95,15 @@ async fn session(
     let mut slow = rhythm.every(SLOW_LOOK);
     loop {
         // Cancel-safe: a beat or a message that is not taken stays.
-        let more = tokio::select! {
-            _ = slow.next() => true,
-            change = changes.next() => change.is_some(),
+        let (more, in_time) = tokio::select! {
+            _ = slow.next() => (true, true),
+            change = changes.next() => (change.is_some(), false),
         };
         // A cable that is pulled sends several messages; one look covers those already here.
         while let Ok(change) = changes.try_recv() {
             drop(change);
         }
-        let seen = look(&handle, wanted, kernel).await?;
+        let seen = look(&handle, sought, kernel, history, in_time).await?;
         if let Err(gone) = publish::<Watch>(to, seen).await {
             return Ok(gone);
         }
@@ -135,44 +136,133 @@ fn socket() -> io::Result<TokioSocket> {
 ///
 /// # Errors
 /// The kernel does not tell.
-pub async fn look_once(wanted: &config::Network, kernel: &Kernel) -> Result<Network, rtnetlink::Error> {
+pub async fn look_once(config: &Configuration, kernel: &Kernel) -> Result<Network, rtnetlink::Error> {
     let socket = socket().map_err(|why| rtnetlink::Error::NamespaceError(why.to_string()))?;
     let (connection, handle, _changes) = rtnetlink::from_socket(socket);
     // It ends with this future, however that ends.
     let mut driver = JoinSet::new();
     driver.spawn(connection);
-    look(&handle, wanted, kernel).await
+    look(&handle, &Sought::of(config), kernel, &mut History::default(), false).await
 }
 
-async fn look(handle: &Handle, wanted: &config::Network, kernel: &Kernel) -> Result<Network, rtnetlink::Error> {
+/// What is wanted of the network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sought {
+    /// The adapter and the bridge.
+    network: config::Network,
+    /// The hosts that are to be reached: those of this sled's volumes.
+    hosts: BTreeSet<IpAddr>,
+}
+
+impl Sought {
+    /// Read it from the configuration.
+    pub fn of(config: &Configuration) -> Self {
+        let here = config.local_regions();
+        let volumes =
+            config.map.volumes.iter().filter(|(name, _)| here.iter().any(|local| local.name.volume() == *name));
+        let hosts = volumes.flat_map(|(_, volume)| volume.hosts.iter().copied()).collect();
+        Self { network: config.sled.network.clone(), hosts }
+    }
+}
+
+/// Look at everything; in its time also at what a driver has to be asked for, which may take an adapter that fails long:
+/// nobody who waits for a change is to wait for that.
+async fn look(
+    handle: &Handle,
+    sought: &Sought,
+    kernel: &Kernel,
+    history: &mut History,
+    in_time: bool,
+) -> Result<Network, rtnetlink::Error> {
     let links: Vec<LinkMessage> = handle.link().get().execute().try_collect().await?;
     let addresses: Vec<AddressMessage> = handle.address().get().execute().try_collect().await?;
     let (default_v4, default_v6) =
-        (has_default(handle, IpVersion::V4).await?, has_default(handle, IpVersion::V6).await?);
-    let nic = links.iter().find(|link| is_named(link, &wanted.nic));
-    // An adapter that is failing can take its time to tell its speed. sysfs knows it by one name only.
-    let (places, device) = (kernel.clone(), nic.and_then(name).unwrap_or(&wanted.nic).clone());
-    let told = tokio::task::spawn_blocking(move || (told(&places.sysfs, &device), release(&places.proc)));
-    let (told, kernel) = told.await.unwrap_or_default();
-    let master = |link| master(link).and_then(|index| links.iter().find(|l| l.header.index == index));
-    let nic = nic.map(|link| Nic {
+        (routes::has_default(handle, IpVersion::V4).await?, routes::has_default(handle, IpVersion::V6).await?);
+    let wanted = &sought.network;
+    let by_name = links.iter().find(|link| is_named(link, &wanted.nic));
+    let nic = by_name.or_else(|| by_address(&links, &wanted.nic, history));
+    history.remember(by_name.and_then(mac));
+    let link = links.iter().find(|link| is_named(link, &wanted.bridge) && is_bridge(link));
+    let (told, manager, release) = told(kernel, nic, link, in_time).await;
+    let nic = nic.map(|link| nic_of(link, &links, wanted, told, history));
+    let bridge = link.map(|link| Bridge { manager, ..bridge_of(link, &addresses, history) });
+    let unanswering = match link {
+        Some(link) => neighbours(handle, link.header.index, &sought.hosts).await,
+        None => BTreeSet::new(),
+    };
+    let unroutable = routes::unroutable(handle, &sought.hosts).await;
+    Ok(Network { nic, bridge, default_v4, default_v6, unroutable, unanswering, kernel: release })
+}
+
+/// What files tell of an adapter.
+type Told = (Nic, Counters);
+
+/// Read what files tell: of the adapter, of who configures the bridge, and of the kernel. An adapter that is failing can
+/// take its time to tell its speed.
+async fn told(
+    kernel: &Kernel,
+    nic: Option<&LinkMessage>,
+    bridge: Option<&LinkMessage>,
+    in_time: bool,
+) -> (Told, Option<Manager>, Option<String>) {
+    // sysfs knows an adapter by one name only.
+    let (places, nic) = (kernel.clone(), nic.and_then(name).cloned());
+    let bridge = bridge.and_then(|link| Some((link.header.index, name(link)?.clone())));
+    let look = move || {
+        let of_nic =
+            nic.map(|nic| (adapter::told(&places.sysfs, &nic), adapter::counters(&places.sysfs, &nic, in_time)));
+        let manager = bridge.and_then(|(index, name)| adapter::manager(Path::new("/"), index, &name));
+        (of_nic.unwrap_or_default(), manager, adapter::release(&places.proc))
+    };
+    tokio::task::spawn_blocking(look).await.unwrap_or_default()
+}
+
+/// Find the adapter that has lost the configured name by its hardware address: the one that the name is made of, or the
+/// one that it had.
+fn by_address<'a>(links: &'a [LinkMessage], wanted: &str, history: &History) -> Option<&'a LinkMessage> {
+    let named = wanted.strip_prefix("enx").filter(|digits| digits.len() == 12);
+    links.iter().filter(|link| is_adapter(link)).find(|link| {
+        let Some(mac) = mac(link) else { return false };
+        history.mac() == Some(&mac) || named.is_some_and(|digits| mac.replace(':', "") == digits)
+    })
+}
+
+fn nic_of(
+    link: &LinkMessage,
+    links: &[LinkMessage],
+    wanted: &config::Network,
+    (told, counters): Told,
+    history: &mut History,
+) -> Nic {
+    let master = master(link).and_then(|index| links.iter().find(|other| other.header.index == index));
+    let own = mac(link);
+    let twin = |other: &&LinkMessage| {
+        other.header.index != link.header.index && is_adapter(other) && own.is_some() && mac(other) == own
+    };
+    let (faults, losses) = history.count(link.header.index, counters, Instant::now());
+    Nic {
+        index: link.header.index,
+        renamed: name(link).filter(|_| !is_named(link, &wanted.nic)).cloned(),
+        twins: links.iter().filter(twin).filter_map(name).cloned().collect(),
+        mac: own,
         up: link.header.flags.contains(LinkFlags::Up),
         carrier: link.header.flags.contains(LinkFlags::LowerUp),
-        master: master(link).and_then(|master| {
+        master: master.and_then(|master| {
             if is_named(master, &wanted.bridge) { Some(wanted.bridge.clone()) } else { name(master).cloned() }
         }),
         mtu: mtu(link),
         port: port(link),
+        faults,
+        losses,
         ..told
-    });
-    let bridge = links.iter().find(|link| is_named(link, &wanted.bridge) && is_bridge(link));
-    let bridge = bridge.map(|link| bridge_of(link, &addresses));
-    Ok(Network { nic, bridge, default_v4, default_v6, kernel })
+    }
 }
 
-fn bridge_of(link: &LinkMessage, addresses: &[AddressMessage]) -> Bridge {
+fn bridge_of(link: &LinkMessage, addresses: &[AddressMessage], history: &mut History) -> Bridge {
+    let (stp, forward_delay) = stp(link);
+    let mac_change = history.bridge(mac(link), Instant::now(), times::in_seconds(times::now()));
     let up = link.header.flags.contains(LinkFlags::Up);
-    let mut bridge = Bridge { up, mtu: mtu(link), ..Bridge::default() };
+    let mut bridge = Bridge { up, mtu: mtu(link), mac: mac(link), mac_change, stp, forward_delay, ..Bridge::default() };
     let own = addresses.iter().filter(|address| address.header.index == link.header.index);
     for (address, ip) in own.filter_map(|address| Some((address, ips(address)?))) {
         bridge.prefixes.insert(ip, address.header.prefix_len);
@@ -189,23 +279,11 @@ fn bridge_of(link: &LinkMessage, addresses: &[AddressMessage]) -> Bridge {
     bridge
 }
 
-/// Tell whether there is a default route of this kind. A machine that does not have IPv6 at all has
-/// none.
-async fn has_default(handle: &Handle, version: IpVersion) -> Result<bool, rtnetlink::Error> {
-    let (any, family) = match version {
-        IpVersion::V4 => (RouteMessageBuilder::<Ipv4Addr>::new().build(), AddressFamily::Inet),
-        IpVersion::V6 => (RouteMessageBuilder::<Ipv6Addr>::new().build(), AddressFamily::Inet6),
-    };
-    let mut routes = handle.route().get(any).execute();
-    let mut found = false;
-    // To the end: the next question is on the same socket.
-    while let Some(route) = routes.try_next().await? {
-        let header = &route.header;
-        // Without IPv6 it is IPv4's routes that are told.
-        found |= header.address_family == family
-            && header.destination_prefix_length == 0
-            && header.table == RouteHeader::RT_TABLE_MAIN
-            && header.kind == RouteType::Unicast;
+/// The hosts that do not answer on this link. A kernel that does not tell of neighbours tells of none.
+async fn neighbours(handle: &Handle, link: u32, hosts: &BTreeSet<IpAddr>) -> BTreeSet<IpAddr> {
+    if hosts.is_empty() {
+        return BTreeSet::new();
     }
-    Ok(found)
+    let all: Vec<_> = handle.neighbours().get().execute().try_collect().await.unwrap_or_default();
+    all.iter().filter_map(|neighbour| unanswering(neighbour, link)).filter(|host| hosts.contains(host)).collect()
 }

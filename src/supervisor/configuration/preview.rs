@@ -51,7 +51,7 @@ impl Look {
     }
 
     async fn network(&self) -> Option<Network> {
-        let look = network::look_once(&self.new.sled.network, &self.kernel);
+        let look = network::look_once(&self.new, &self.kernel);
         match timeout(NETWORK_LIMIT, look).await {
             Ok(Ok(network)) => Some(network),
             Ok(Err(why)) => {

@@ -1,5 +1,6 @@
 //! What is shown of the network: in short, from the cable to the address, and by ports.
 
+use crate::check::Code;
 use crate::config::Configuration;
 use crate::decide::facts::{Bridge, Facts, Holder, Nic, PortState, Region};
 use crate::names::RegionName;
@@ -48,8 +49,13 @@ pub(in crate::supervisor) fn network_detail(
         default_route: routes.is_some_and(|it| if config.address.is_ipv4() { it.default_v4 } else { it.default_v6 }),
         min_link_mbps: wanted.min_link_mbps,
         min_usb_mbps: wanted.min_usb_mbps,
-        checks: checks.iter().filter(|check| subjects.contains(&check.subject)).cloned().collect(),
+        checks: checks.iter().filter(|check| subjects.contains(&check.subject) || of_hosts(check)).cloned().collect(),
     }
+}
+
+/// Whether a condition is one of the way to a host: it concerns volumes, and is of the network all the same.
+fn of_hosts(check: &wire::Check) -> bool {
+    matches!(check.code, Code::RouteMissing | Code::NeighbourMissing)
 }
 
 fn adapter(nic: &Nic) -> wire::Adapter {
@@ -162,6 +168,7 @@ mod tests {
             tentative: vec![c],
             prefixes: [(a, 24), (b, 24)].into(),
             mtu: Some(1500),
+            ..Bridge::default()
         };
         let of = |address, prefix, state| wire::BridgeAddress { address, prefix, state };
         assert_eq!(

@@ -1,0 +1,132 @@
+//! Bridge of the network and what is wrong with it: its port, its way of looking for loops, its hardware address and the
+//! length of its packets. One finding for one cause.
+
+use super::facts::{Bridge, Nic, PortState};
+use super::finding::Finding;
+use super::manager::lasting;
+use crate::check::Code;
+use crate::config::Configuration;
+
+/// The findings about a bridge that is there.
+pub(super) fn findings(config: &Configuration, bridge: &Bridge, nic: Option<&Nic>) -> Vec<Finding> {
+    let of_port = nic.and_then(|nic| port(config, bridge, nic));
+    let of_length = nic.and_then(|nic| mtu(config, bridge, nic));
+    [of_port, stp(config, bridge), delay(config, bridge), mac(config, bridge), of_length]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+pub(super) fn missing(config: &Configuration) -> Finding {
+    let bridge = &config.sled.network.bridge;
+    Finding::new(
+        Code::BridgeMissing,
+        format!("bridge {bridge}"),
+        format!("there is no bridge {bridge}"),
+        format!("see `networkctl status {bridge}`; network.bridge of sled.toml names the bridge that is looked for"),
+    )
+}
+
+/// The finding about the network interface as a port of the bridge.
+fn port(config: &Configuration, whole: &Bridge, nic: &Nic) -> Option<Finding> {
+    let (wanted, bridge) = (nic.called(&config.sled.network.nic), &config.sled.network.bridge);
+    let subject = format!("bridge {bridge}");
+    if nic.master.as_ref() != Some(bridge) {
+        let cause = match &nic.master {
+            Some(other) => format!("{wanted} is a port of {other}, not of {bridge}"),
+            None => format!("{wanted} is not a port of {bridge}"),
+        };
+        let remedy = format!(
+            "ip link set {wanted} master {bridge}{}",
+            lasting(whole.manager, bridge, &format!("Bridge={bridge} of {wanted}"), &format!("bridge-ports {wanted}"))
+        );
+        return Some(Finding::new(Code::BridgePortMissing, subject, cause, remedy));
+    }
+    // The port of a bridge that is down, or without a link, is disabled, too.
+    let state = nic.port.filter(|_| whole.up && nic.up && nic.carrier)?;
+    let (state, remedy) = match state {
+        PortState::Forwarding => return None,
+        PortState::Disabled => ("is disabled", format!("bridge link set dev {wanted} state 3")),
+        PortState::Blocking => (
+            "is blocked, to break a loop",
+            format!("find the second cable that leads to the same network (bridge link show master {bridge})"),
+        ),
+        PortState::Waiting => (
+            "waits, while the bridge looks for loops",
+            "wait: that takes twice its forward delay, half a minute".into(),
+        ),
+    };
+    let cause = format!("{wanted} {state} as a port of {bridge}: nothing goes through it");
+    Some(Finding::new(Code::BridgePortBlocked, subject, cause, remedy))
+}
+
+/// The finding about a bridge that looks for loops.
+fn stp(config: &Configuration, bridge: &Bridge) -> Option<Finding> {
+    let name = &config.sled.network.bridge;
+    if !bridge.stp {
+        return None;
+    }
+    let waits = f64::from(bridge.forward_delay) / 50.0;
+    let cause = format!(
+        "{name} looks for loops (STP): each time that the cable comes back, nothing goes through it for {waits} s"
+    );
+    let remedy = format!(
+        "if there is no second cable to the same network: ip link set {name} type bridge stp_state 0{}",
+        lasting(bridge.manager, name, "STP=no of [Bridge]", "bridge-stp off")
+    );
+    Some(Finding::new(Code::BridgeStp, format!("bridge {name}"), cause, remedy))
+}
+
+/// The finding about a delay that nobody waits for yet: without STP the kernel lets a port through at once.
+fn delay(config: &Configuration, bridge: &Bridge) -> Option<Finding> {
+    let name = &config.sled.network.bridge;
+    if bridge.stp || bridge.forward_delay == 0 {
+        return None;
+    }
+    let seconds = f64::from(bridge.forward_delay) / 100.0;
+    let cause = format!(
+        "the forward delay of {name} is {seconds} s: nothing waits for it now, and twice that as soon as STP is switched on"
+    );
+    let remedy = format!(
+        "ip link set {name} type bridge forward_delay 0{}",
+        lasting(bridge.manager, name, "ForwardDelaySec=0 of [Bridge]", "bridge-fd 0")
+    );
+    Some(Finding::new(Code::BridgeDelay, format!("bridge {name}"), cause, remedy))
+}
+
+/// The finding about a hardware address that hosts do not know yet.
+fn mac(config: &Configuration, bridge: &Bridge) -> Option<Finding> {
+    let (change, now) = (bridge.mac_change.as_ref()?, bridge.mac.as_ref()?);
+    let (name, from, at) = (&config.sled.network.bridge, &change.from, change.at);
+    let cause = format!(
+        "{name} has another hardware address since {at}, {now} and not {from}: hosts that remember the old one do not reach \
+         it until they ask again"
+    );
+    let remedy = format!(
+        "fix it: ip link set {name} address {from}{}",
+        lasting(bridge.manager, name, &format!("MACAddress={from}"), &format!("hwaddress ether {from}"))
+    );
+    Some(Finding::new(Code::BridgeMacChanged, format!("bridge {name}"), cause, remedy))
+}
+
+/// The finding about the longest packets that the two take.
+fn mtu(config: &Configuration, bridge: &Bridge, nic: &Nic) -> Option<Finding> {
+    let (wanted, name) = (nic.called(&config.sled.network.nic), &config.sled.network.bridge);
+    let (whole, part) = (bridge.mtu?, nic.mtu?);
+    if whole == part || nic.master.as_ref() != Some(name) {
+        return None;
+    }
+    let what = if whole > part {
+        "what is longer is lost on the way out, and a connection hangs as soon as it has much to say"
+    } else {
+        "longer ones that arrive are lost"
+    };
+    let cause = format!("{name} takes packets of {whole} bytes and its port {wanted} of {part}: {what}");
+    let least = whole.min(part);
+    let remedy = format!(
+        "give both the same, as the switch and the hosts have it: ip link set {name} mtu {least} && ip link set {wanted} \
+         mtu {least}{}",
+        lasting(bridge.manager, name, &format!("MTUBytes={least}"), &format!("mtu {least}"))
+    );
+    Some(Finding::new(Code::MtuMismatch, format!("bridge {name}"), cause, remedy))
+}

@@ -1,0 +1,174 @@
+//! History of the adapter and the bridge: what a counter or an address alone does not tell, but what has become of it
+//! within minutes or an hour. In memory: a supervisor that is started anew begins anew. Pure: the time is given.
+
+use crate::decide::facts::{Faults, MacChange};
+use jiff::Timestamp;
+use std::collections::VecDeque;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The time for which what has happened is told.
+const HOUR: Duration = Duration::from_secs(3600);
+/// The time within which packets and faults are counted.
+const FAULTS_WITHIN: Duration = Duration::from_secs(600);
+/// The time between two counts that are kept.
+const STEP: Duration = Duration::from_secs(50);
+
+/// The counters of an adapter at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Counters {
+    /// The packets that were received, those of them with faults, and those that the adapter had no room for, if that
+    /// is known.
+    pub(super) received: u64,
+    pub(super) received_faulty: u64,
+    pub(super) missed: Option<u64>,
+    /// The packets that were sent, and those that could not be.
+    pub(super) sent: u64,
+    pub(super) sent_faulty: u64,
+    /// How often the link was lost.
+    pub(super) losses: u64,
+}
+
+impl Counters {
+    /// Count what has come since; `None` if the counters have begun anew.
+    fn since(&self, before: &Self) -> Option<Self> {
+        Some(Self {
+            received: self.received.checked_sub(before.received)?,
+            received_faulty: self.received_faulty.checked_sub(before.received_faulty)?,
+            missed: match (self.missed, before.missed) {
+                (Some(now), Some(before)) => Some(now.checked_sub(before)?),
+                _ => None,
+            },
+            sent: self.sent.checked_sub(before.sent)?,
+            sent_faulty: self.sent_faulty.checked_sub(before.sent_faulty)?,
+            losses: self.losses.checked_sub(before.losses)?,
+        })
+    }
+}
+
+/// The history.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    /// The adapter that it is of, by the kernel's number.
+    adapter: Option<u32>,
+    counts: VecDeque<(Instant, Counters)>,
+    /// The adapter's hardware address when it was last found by its name.
+    mac: Option<String>,
+    /// The bridge's hardware address, and how it became that.
+    bridge: Option<String>,
+    changed: Option<(Instant, MacChange)>,
+}
+
+impl History {
+    /// Take the adapter's counters: the faults of the last minutes, and how often the link was lost within an hour.
+    pub(super) fn count(&mut self, adapter: u32, mut now: Counters, at: Instant) -> (Faults, u64) {
+        let same = self.adapter.replace(adapter) == Some(adapter);
+        if !same || self.counts.back().is_some_and(|(_, last)| now.since(last).is_none()) {
+            self.counts.clear();
+        }
+        now.missed = now.missed.or(self.counts.back().and_then(|(_, last)| last.missed));
+        if self.counts.back().is_none_or(|(last, _)| at.duration_since(*last) >= STEP) {
+            self.counts.push_back((at, now));
+        }
+        while self.counts.front().is_some_and(|(first, _)| at.duration_since(*first) > HOUR) {
+            self.counts.pop_front();
+        }
+        let first = |within| {
+            let mut counts = self.counts.iter().filter(|(then, _)| at.duration_since(*then) <= within);
+            counts.next().and_then(|(_, then)| now.since(then)).unwrap_or_default()
+        };
+        let few = first(FAULTS_WITHIN);
+        let faults = Faults {
+            received: few.received,
+            received_faulty: few.received_faulty,
+            missed: few.missed.unwrap_or_default(),
+            sent: few.sent,
+            sent_faulty: few.sent_faulty,
+        };
+        (faults, first(HOUR).losses)
+    }
+
+    /// Remember the hardware address that the adapter has by its name.
+    pub(super) fn remember(&mut self, mac: Option<String>) {
+        self.mac = mac.or(self.mac.take());
+    }
+
+    /// Tell the hardware address that the adapter had.
+    pub(super) fn mac(&self) -> Option<&String> {
+        self.mac.as_ref()
+    }
+
+    /// Take the bridge's hardware address; tells of a change within the last hour.
+    pub(super) fn bridge(&mut self, mac: Option<String>, at: Instant, time: Timestamp) -> Option<MacChange> {
+        let mac = mac?;
+        match &self.bridge {
+            Some(before) if *before != mac => {
+                // One that is back where it was an hour ago has not changed for those who remember that.
+                let from = self.changed.take().map_or_else(|| before.clone(), |(_, change)| change.from);
+                self.changed = (from != mac).then_some((at, MacChange { from, at: time }));
+            }
+            _ => {}
+        }
+        self.bridge = Some(mac);
+        self.changed.take_if(|(when, _)| at.duration_since(*when) > HOUR);
+        self.changed.as_ref().map(|(_, change)| change.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn counters(received: u64, faulty: u64, losses: u64) -> Counters {
+        Counters { received, received_faulty: faulty, losses, ..Counters::default() }
+    }
+
+    #[test]
+    fn faults_are_those_of_minutes_and_losses_those_of_an_hour() {
+        let (mut history, began) = (History::default(), Instant::now());
+        // What there was before is none of it.
+        assert_eq!(history.count(3, counters(1000, 50, 9), began), (Faults::default(), 0));
+        let mut seen = (Faults::default(), 0);
+        for minute in 1..=70 {
+            let faulty = if minute <= 5 { 50 + u64::from(minute) } else { 55 };
+            let losses = 9 + u64::from(minute.min(4));
+            let now = counters(1000 + 100 * u64::from(minute), faulty, losses);
+            // Between them there are events, each with a look.
+            seen = history.count(3, now, began + MINUTE * minute);
+            let kept = history.counts.len();
+            history.count(3, now, began + MINUTE * minute + STEP / 2);
+            assert!(history.counts.len() <= kept);
+            if minute == 5 {
+                assert_eq!((seen.0.received, seen.0.received_faulty, seen.1), (500, 5, 4));
+            } else if minute == 20 {
+                assert_eq!((seen.0.received, seen.0.received_faulty, seen.1), (1000, 0, 4));
+            }
+        }
+        assert_eq!((seen.0.received_faulty, seen.1), (0, 0), "an hour later");
+        assert!(history.counts.len() <= 61, "{}", history.counts.len());
+        // Another adapter, or counters that begin anew.
+        assert_eq!(history.count(4, counters(9000, 99, 99), began + MINUTE * 71), (Faults::default(), 0));
+        assert_eq!(history.count(4, counters(5, 0, 0), began + MINUTE * 72), (Faults::default(), 0));
+    }
+
+    #[test]
+    fn a_bridges_address_that_has_changed_is_told_for_an_hour() {
+        let (mut history, began, time) = (History::default(), Instant::now(), Timestamp::UNIX_EPOCH);
+        let change = |from: &str| Some(MacChange { from: from.into(), at: time });
+        let mut see = |mac: Option<&str>, minutes| history.bridge(mac.map(Into::into), began + MINUTE * minutes, time);
+        assert_eq!((see(Some("a"), 0), see(None, 1), see(Some("a"), 2)), (None, None, None));
+        assert_eq!((see(Some("b"), 3), see(Some("c"), 4)), (change("a"), change("a")));
+        assert_eq!(see(Some("a"), 5), None);
+        assert_eq!((see(Some("b"), 6), see(Some("b"), 66), see(Some("b"), 67)), (change("a"), change("a"), None));
+    }
+
+    #[test]
+    fn an_adapter_that_is_gone_is_remembered() {
+        let mut history = History::default();
+        history.remember(Some("00:e0:4c:a8:11:10".into()));
+        history.remember(None);
+        assert_eq!(history.mac().map(String::as_str), Some("00:e0:4c:a8:11:10"));
+    }
+}
