@@ -1,6 +1,7 @@
 //! Region as it is defined, as it lies on disk, and as it is recorded. Pure: nothing here opens a file.
 
 mod doubt;
+pub mod extent;
 pub mod format;
 pub mod geometry;
 pub mod grant;

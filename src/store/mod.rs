@@ -8,6 +8,7 @@
 //! | [`ledger`] | which regions are there, and what is so of each |
 //! | [`grants`] | the tickets of a volume |
 //! | [`places`], [`region_dir`], [`generations`] | a region's directory: where it lies, what lies in it, and the highest generation in its extents |
+//! | [`extent_scrub`] | whether the blocks of an extent are what their contexts say |
 //! | [`in_force`] | the configurations that are and were in force |
 //! | [`maintenance`], [`drains`] | what hosts are asked |
 //! | [`jobs`], [`since`], [`lived`] | how jobs ended, since when things are so, how long the sled has lived |
@@ -15,6 +16,7 @@
 
 pub mod drains;
 pub mod events;
+pub mod extent_scrub;
 pub mod generations;
 pub mod grants;
 pub mod in_force;
