@@ -23,4 +23,4 @@ pub use parameter::{
 };
 pub use request::{Outgoing, Values};
 pub use route::{Found, find};
-pub use row::{AwayRow, Form, Look, Work};
+pub use row::{AwayRow, Form, Look, Manner, Work};

@@ -1,7 +1,7 @@
 //! The table of operations: what may be asked of a supervisor. A row is a sentence, the name with its parameters
 //! and body, the method and the path, the door at which it is taken, whether the disk is looked at first,
 //! whether it is long work, what it answers in which form, what else with which statuses, and whether an answer has a
-//! tag. Everything else that speaks of operations reads it here. Pure.
+//! tag or can be followed. Everything else that speaks of operations reads it here. Pure.
 
 use super::body::{Body, BodyRow, Program};
 use super::door::Door;
@@ -10,7 +10,7 @@ use super::parameter::{
     Choice, ConfigNumber, Directory, Held, JobId, PRETTY, Parameter, ParameterRow, Pretty, Sentence, Since, Unix,
 };
 use super::request::{Outgoing, Values, in_path, outgoing, segments};
-use super::row::{AwayRow, Form, Look, Work};
+use super::row::{AwayRow, Form, Look, Manner, Work};
 use crate::config::Kept;
 use crate::names::{RegionName, VolumeName};
 use crate::span::Span;
@@ -51,8 +51,8 @@ pub struct Row {
     pub answer: Form,
     /// What it answers with some statuses when it is not done, if that says more than why.
     pub away: Option<AwayRow>,
-    /// Whether an answer has a tag (ETag), by which who has it already is told so.
-    pub tagged: bool,
+    /// Manner in which it is answered when it is done.
+    pub manner: Manner,
     read: fn(&Values) -> Result<Operation, Error>,
 }
 
@@ -120,13 +120,16 @@ macro_rules! away {
     };
 }
 
-/// Whether an answer has a tag.
-macro_rules! has_tag {
+/// The manner of an answer: plain, if none is said.
+macro_rules! manner {
     () => {
-        false
+        Manner::Plain
     };
     (tagged) => {
-        true
+        Manner::Tagged
+    };
+    (followed) => {
+        Manner::Followed
     };
 }
 
@@ -135,7 +138,7 @@ macro_rules! operations {
         #[doc = $summary:literal]
         $name:ident { $($field:ident $(($wire:literal))? : $type:ty),* } $([ $body:ident : $content:ty ])?
             = $method:ident $path:literal, $door:ident, $look:ident, $work:ident, $media:ident $answer:ty
-                $(| $away:ty => $($status:literal)+)? $(, $tagged:ident)?;
+                $(| $away:ty => $($status:literal)+)? $(, $manner:ident)?;
     )*) => {
         /// An operation, with all that it says.
         #[derive(Debug, Clone, PartialEq)]
@@ -181,7 +184,7 @@ macro_rules! operations {
                 body: body_row!($($content)?),
                 answer: |generator| generator.subschema_for::<$answer>(),
                 away: away!($($away => $($status)+)?),
-                tagged: has_tag!($($tagged)?),
+                manner: manner!($($manner)?),
                 read: |_values| Ok(Operation::$name {
                     $($field: _values.parameter(named!($field $(, $wire)?))?,)*
                     $($body: <$content as Body>::read(_values.body.clone())?,)?
@@ -301,7 +304,7 @@ operations! {
     ListEvents {
         since: Option<Since>, region: Option<RegionName>, volume: Option<VolumeName>, code: Option<String>,
         limit: Option<u64>
-    } = GET "/v1/events", Anyone, Published, Short, Json Events;
+    } = GET "/v1/events", Anyone, Published, Short, Json Events, followed;
     /// List the jobs that are remembered.
     ListJobs {} = GET "/v1/jobs", Anyone, Published, Short, Json Vec<Job>;
     /// Show a job; with `wait`, when it has ended; with `asks` also when it asks something.

@@ -25,6 +25,17 @@ pub enum Work {
     Long,
 }
 
+/// Manner in which an operation is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// Whole, each time.
+    Plain,
+    /// With a tag (ETag), by which who has the answer already is told so.
+    Tagged,
+    /// Whole, or as a stream for who follows what happens (server-sent events).
+    Followed,
+}
+
 /// Schema of a JSON value, made by a generator.
 pub type Form = fn(&mut SchemaGenerator) -> Schema;
 

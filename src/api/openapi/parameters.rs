@@ -2,12 +2,15 @@
 
 use super::super::operation::Row;
 use super::super::parameter::{Kind, PRETTY, ParameterRow};
+use super::super::row::Manner;
 use serde_json::{Value, json};
 
 /// Name under which the shared parameter of tags stands.
 const IF_NONE_MATCH: &str = "IfNoneMatch";
+/// Name under which the shared parameter of followers stands.
+const LAST_EVENT_ID: &str = "LastEventId";
 
-/// What each parameter means, in whichever operation it occurs.
+/// What each parameter means, in whichever operation it occurs, or in the one that is named before it.
 const MEANINGS: &[(&str, &str)] = &[
     ("volume", "The name of a volume."),
     ("region", "The name of a region: its volume's, and its index."),
@@ -24,7 +27,8 @@ const MEANINGS: &[(&str, &str)] = &[
     ("never_existed", "The region's name once more, to say that it never existed although something hints at it."),
     ("yes_destroy", "The name of what is destroyed, once more."),
     ("deleted", "The second at which the region was deleted, of one that was deleted several times."),
-    ("from", "Where it comes from: the directory of the region, or the path of the program, which is only shown."),
+    ("from", "The directory of the region; without it, where it is found."),
+    ("UpgradeDownstairs.from", "The path of the program at the asker, which is only shown."),
     ("force", "Whatever becomes of the volume's hosts."),
     ("rolling", "Wait until the volume's other regions serve and its hosts have caught up, rather than refuse."),
     ("since", "The number of an event, behind which they begin; or a time; or how long ago."),
@@ -32,7 +36,8 @@ const MEANINGS: &[(&str, &str)] = &[
     ("limit", "The most events in an answer: 1,000 at most, and if neither it nor `since` is said, 100."),
     ("id", "The number of a job."),
     ("asks", "With `wait`: hold the answer also only until the job asks something."),
-    ("number", "The number of the configuration, or of the question."),
+    ("number", "The number of the configuration."),
+    ("AnswerJob.number", "The number of the question."),
     ("on", "Whether hosts are asked to wait."),
     ("for", "How long they are asked to wait; without it until somebody ends it."),
     ("replace", "The identity of the disk that was this sled's until now."),
@@ -46,9 +51,13 @@ const MEANINGS: &[(&str, &str)] = &[
 /// Describe the parameters of an operation.
 pub(super) fn of(row: &Row) -> Vec<Value> {
     let own = row.parameters.iter().map(|parameter| described(row, parameter));
-    let tag = row.tagged.then(|| json!({ "$ref": format!("#/components/parameters/{IF_NONE_MATCH}") }));
-    let pretty = row.is_json().then(|| json!({ "$ref": format!("#/components/parameters/{}", PRETTY.name) }));
-    own.chain(tag).chain(pretty).collect()
+    let header = match row.manner {
+        Manner::Plain => None,
+        Manner::Tagged => Some(IF_NONE_MATCH),
+        Manner::Followed => Some(LAST_EVENT_ID),
+    };
+    let shared = header.into_iter().chain(row.is_json().then_some(PRETTY.name));
+    own.chain(shared.map(|name| json!({ "$ref": format!("#/components/parameters/{name}") }))).collect()
 }
 
 /// Describe the parameters that many operations have.
@@ -67,12 +76,19 @@ pub(super) fn shared() -> Value {
                 body.",
             "schema": { "type": "string" },
         },
+        LAST_EVENT_ID: {
+            "name": "Last-Event-ID",
+            "in": "header",
+            "description": "Of who follows: the number of the event that he was told last.",
+            "schema": { "type": "string" },
+        },
     })
 }
 
-/// Tell what a parameter means.
-pub(super) fn meaning(name: &str) -> Option<&'static str> {
-    MEANINGS.iter().find(|(known, _)| *known == name).map(|(_, meaning)| *meaning)
+/// Tell what a parameter of an operation means.
+pub(super) fn meaning(row: &Row, name: &str) -> Option<&'static str> {
+    let find = |name: &str| MEANINGS.iter().find(|(known, _)| *known == name).map(|(_, meaning)| *meaning);
+    find(&format!("{}.{name}", row.name)).or_else(|| find(name))
 }
 
 /// Every parameter that has a meaning.
@@ -86,7 +102,7 @@ fn described(row: &Row, parameter: &ParameterRow) -> Value {
         "name": parameter.name,
         "in": if row.in_path(parameter.name) { "path" } else { "query" },
         "required": parameter.required,
-        "description": meaning(parameter.name),
+        "description": meaning(row, parameter.name),
         "schema": schema(parameter.kind),
     });
     if let Some(example) = example(parameter.kind) {

@@ -5,10 +5,10 @@ use super::super::door::Door;
 use super::super::media::Media;
 use super::super::operation::Row;
 use super::super::parameter::Kind;
-use super::super::row::{Look, Work};
+use super::super::row::{Look, Manner, Work};
 use super::schemas::Schemas;
 use crate::wire::{ErrorBody, Refusal};
-use http::StatusCode;
+use http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
@@ -21,7 +21,7 @@ pub(super) fn of(row: &Row, schemas: &mut Schemas) -> Map<String, Value> {
     for (status, why) in successes(row) {
         answers.insert(status.as_str().to_owned(), done(row, why, schemas));
     }
-    if row.tagged {
+    if row.manner == Manner::Tagged {
         let known = json!({ "description": "The asker has the answer already.", "headers": tag() });
         answers.insert(StatusCode::NOT_MODIFIED.as_str().to_owned(), known);
     }
@@ -34,7 +34,8 @@ pub(super) fn of(row: &Row, schemas: &mut Schemas) -> Map<String, Value> {
 /// The statuses of an operation that is done, and what each means.
 fn successes(row: &Row) -> Vec<(StatusCode, &'static str)> {
     match row.work {
-        Work::Short => vec![(StatusCode::OK, "Done.")],
+        Work::Short if row.method == Method::GET => vec![(StatusCode::OK, "What was asked for.")],
+        Work::Short => vec![(StatusCode::OK, "It is done.")],
         Work::Long => vec![(StatusCode::ACCEPTED, "A job does it."), (StatusCode::OK, "It is so already.")],
     }
 }
@@ -44,13 +45,13 @@ fn done(row: &Row, why: &str, schemas: &mut Schemas) -> Value {
     let text = json!({ "schema": { "type": "string" } });
     let content = match row.media {
         Media::OpenMetrics => json!({ form: text, Media::PrometheusText.content_type(): text }),
-        Media::Json if row.name == "ListEvents" => {
+        Media::Json if row.manner == Manner::Followed => {
             json!({ form: { "schema": answer }, Media::EventStream.content_type(): text })
         }
         _ => json!({ form: { "schema": answer } }),
     };
     let mut done = json!({ "description": why, "content": content });
-    if row.tagged {
+    if row.manner == Manner::Tagged {
         done["headers"] = tag();
     }
     done

@@ -40,12 +40,14 @@ fn every_operation_is_described_and_every_reference_leads_somewhere() {
 
 #[test]
 fn every_parameter_has_a_meaning_and_every_meaning_a_parameter() {
-    let named: BTreeSet<_> = TABLE.iter().flat_map(|row| row.parameters).map(|parameter| parameter.name).collect();
-    assert_eq!(
-        named.iter().filter(|name| parameters::meaning(name).is_none()).collect::<Vec<_>>(),
-        Vec::<&&str>::new()
-    );
-    assert_eq!(parameters::all().filter(|name| !named.contains(name)).collect::<Vec<_>>(), Vec::<&str>::new());
+    let named = || TABLE.iter().flat_map(|row| row.parameters.iter().map(move |parameter| (row, parameter.name)));
+    for (row, name) in named() {
+        assert!(parameters::meaning(row, name).is_some(), "{}: {name}", row.name);
+    }
+    for known in parameters::all() {
+        let has = named().any(|(row, name)| name == known || format!("{}.{name}", row.name) == known);
+        assert!(has, "no operation has the parameter {known}");
+    }
 }
 
 /// A type that is both read and answered is described once.
