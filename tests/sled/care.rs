@@ -107,7 +107,7 @@ fn a_restarted_region_has_a_new_process_and_the_others_have_not() {
     let upgrade = machine.run(&["sledctl", "--json", "downstairs", "upgrade"]);
     assert!(String::from_utf8_lossy(&upgrade.stdout).contains("REGION_DAMAGED"), "{upgrade:?}");
     machine.sh("sed -i s/proper-raptor:3831/proper-raptor:3931/ /etc/sled/port-map.toml; sledctl reload --yes");
-    machine.sh("until journalctl -b -u sledd -o cat | grep -q 'was not moved: '; do :; done");
+    machine.sh("until journalctl -b -u sledd -o cat | grep -q 'was not moved: '; do sleep 0.1; done");
     assert_eq!(pids(&machine.volume("still-fawn")), after);
     machine.sh(&format!("chown crucible /crucible/{REGION}/00/000/001; sledctl region restart {REGION}"));
     assert_eq!(machine.wait_for("still-fawn", |volume| volume.ready).regions[1].port, 3931);

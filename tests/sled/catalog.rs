@@ -21,9 +21,9 @@ fn the_journal_explains_what_a_message_tells_of() {
     let (id, about) = (Code::Maintenance.message_id(), Code::Maintenance.about());
     let of = format!("journalctl -b -o cat --output-fields=MESSAGE MESSAGE_ID={id} CODE=MAINTENANCE SUBJECT=sled");
     machine.ok(&["sledctl", "maintenance", "on", "--for", "1h"]);
-    machine.sh(&format!("until {of} | grep -q '^MAINTENANCE: sled: '; do :; done"));
+    machine.sh(&format!("until {of} | grep -q '^MAINTENANCE: sled: '; do sleep 0.1; done"));
     machine.ok(&["sledctl", "maintenance", "off"]);
-    machine.sh(&format!("until {of} | grep -q '^MAINTENANCE is over: sled'; do :; done"));
+    machine.sh(&format!("until {of} | grep -q '^MAINTENANCE is over: sled'; do sleep 0.1; done"));
     let shown = machine.ok(&["journalctl", "-b", "-x", "--no-pager", &format!("MESSAGE_ID={id}")]);
     assert!(shown.contains("Subject: MAINTENANCE: sled\n"), "{shown}");
     for words in [about.remedy, about.cause, about.raised] {

@@ -65,7 +65,7 @@ fn a_port_that_a_stranger_took_meanwhile_is_waited_for() {
 fn a_port_that_is_bound_and_not_listened_at_is_found_out_before_anything_is_begun() {
     let machine = Layer::small().boot();
     let stranger = || {
-        machine.sh("until ip address show br0 | grep -q 192.168.4.189; do :; done");
+        machine.sh("until ip address show br0 | grep -q 192.168.4.189; do sleep 0.1; done");
         // Connections that the last downstairs has left would keep it from binding.
         machine.sh("until ! ss -Htan 'sport = :3831' | grep -q .; do ss -K -Htan 'sport = :3831' >/dev/null; done");
         let notify = ["--property=Type=notify", "--property=NotifyAccess=all"];
@@ -102,7 +102,7 @@ fn an_address_that_is_gone_is_waited_for() {
     machine.ok(&["ip", "address", "flush", "dev", "br0"]);
     machine.kill("KILL", REGION);
     machine.sh(
-        "until sledctl --json volume show still-fawn | grep -q 'waits until this machine has the address'; do :; done",
+        "until sledctl --json volume show still-fawn | grep -q 'waits until this machine has the address'; do sleep 0.1; done",
     );
     assert_eq!(machine.hear(3, &unit(REGION), "assign requested address|Started|Scheduled restart"), "");
     let tries = machine.count(&unit(REGION), "Cannot assign requested address");
@@ -190,7 +190,7 @@ fn a_broken_region_is_still_held_after_a_reboot() {
     machine.sh(&format!("chmod 000 /crucible/{REGION}/00/000/002"));
     let words = "may not be opened by the service user";
     kill_and_wait_for(&machine, "REGION_BROKEN", words);
-    machine.sh("until grep -q 'may not be opened' /crucible/.sled/ledger.json; do :; done");
+    machine.sh("until grep -q 'may not be opened' /crucible/.sled/ledger.json; do sleep 0.1; done");
     machine.reboot();
     let check = machine.wait_for_check("still-fawn", "REGION_BROKEN");
     assert!(check.cause.contains(words) && check.remedy.contains("sledctl region release still-fawn-1"), "{check:#?}");

@@ -12,7 +12,7 @@ const ANOTHER: &str = "still-fawn-2";
 fn intrude(machine: &Machine) -> String {
     machine.sh(&format!(
         "systemd-run --unit=intruder --uid=crucible /usr/lib/crucible/crucible-downstairs run -d /crucible/{REGION} \
-         -p 9500 -a 192.168.4.189; until ss -tln | grep -q :13500; do :; done"
+         -p 9500 -a 192.168.4.189; until ss -tln | grep -q :13500; do sleep 0.1; done"
     ));
     machine.sh("systemctl show --value --property=MainPID intruder").trim().to_owned()
 }

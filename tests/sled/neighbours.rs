@@ -32,13 +32,13 @@ fn survives(machine: &Machine, script: &str) {
 fn systemd_is_reloaded_and_executed_anew() {
     let machine = Layer::small().boot_and_create();
     survives(&machine, "for i in 1 2 3; do systemctl daemon-reload; done");
-    survives(&machine, "systemctl daemon-reexec; until systemctl is-active -q sledd; do :; done");
+    survives(&machine, "systemctl daemon-reexec; until systemctl is-active -q sledd; do sleep 0.1; done");
 }
 
 #[test]
 fn the_message_bus_is_killed_and_restarted() {
     let machine = Layer::small().boot_and_create();
-    let back = "until busctl --quiet call org.freedesktop.DBus / org.freedesktop.DBus GetId; do :; done";
+    let back = "until busctl --quiet call org.freedesktop.DBus / org.freedesktop.DBus GetId; do sleep 0.1; done";
     survives(&machine, &format!("systemctl kill --signal=KILL dbus.service; {back}"));
     survives(&machine, &format!("systemctl kill dbus.service; {back}"));
     survives(&machine, &format!("systemctl restart dbus.service; {back}"));
@@ -82,11 +82,12 @@ fn a_journal_that_is_stopped_stops_nothing() {
 #[test]
 fn a_journal_that_is_killed_takes_nobody_along() {
     let machine = Layer::small().boot_and_create();
-    let back = "until systemctl is-active -q systemd-journald.service; do :; done";
+    let back = "until systemctl is-active -q systemd-journald.service; do sleep 0.1; done";
     survives(&machine, &format!("systemctl kill --signal=KILL systemd-journald.service; {back}"));
     survives(&machine, &format!("systemctl kill --signal=KILL systemd-journald.service; {back}"));
     let heard = machine.count("sledd", "REGION_DOWN");
     is_watched(&machine);
-    machine
-        .sh(&format!("until [ $(journalctl -b -u sledd -o cat --grep REGION_DOWN | wc -l) -gt {heard} ]; do :; done"));
+    machine.sh(&format!(
+        "until [ $(journalctl -b -u sledd -o cat --grep REGION_DOWN | wc -l) -gt {heard} ]; do sleep 0.1; done"
+    ));
 }

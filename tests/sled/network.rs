@@ -13,7 +13,7 @@ fn no_carrier_blocks_every_volume_until_it_is_back() {
     // With the cable pulled only the machine itself can ask.
     let poll = |until: &str| {
         let script = format!(
-            "until sledctl --json volume show still-fawn | grep -q '{until}'; do :; done; sledctl volume show still-fawn || echo $?"
+            "until sledctl --json volume show still-fawn | grep -q '{until}'; do sleep 0.1; done; sledctl volume show still-fawn || echo $?"
         );
         machine.sh(&script)
     };
@@ -90,11 +90,11 @@ const WARNINGS: [Fault; 6] = [
 ];
 
 fn is_told(machine: &Machine, code: &str) {
-    machine.sh(&format!("until sledctl --json checks | grep -q {code}; do :; done"));
+    machine.sh(&format!("until sledctl --json checks | grep -q {code}; do sleep 0.1; done"));
 }
 
 fn well(machine: &Machine) {
-    machine.sh("until sledctl checks | grep -q 'nothing is wrong'; do :; done");
+    machine.sh("until sledctl checks | grep -q 'nothing is wrong'; do sleep 0.1; done");
 }
 
 /// Seen from inside: each fault of the bridge, and that it ends with its cause.
@@ -164,7 +164,7 @@ fn another_machine_has_the_address(machine: &Machine) {
     machine.outside(&["ip", "address", "add", "fd00::189/64", "dev", "switch", "nodad"]);
     machine.sh("ip address add fd00::189/64 dev br0; \
          sed -i 's/192.168.4.189/fd00::189/; s/\"192.168.4.1\"/\"fd00::1\"/' /etc/sled/*.toml; \
-         until ip -6 address show dev br0 | grep -q dadfailed; do :; done");
+         until ip -6 address show dev br0 | grep -q dadfailed; do sleep 0.1; done");
     let told = machine.run(&["sledctl", "config", "diff"]);
     let told = String::from_utf8_lossy(&told.stdout).into_owned();
     assert!(told.contains("would come: blocking ADDRESS_DUPLICATE") && !told.contains("REGION_DOWN"), "{told}");
@@ -174,7 +174,7 @@ fn another_machine_has_the_address(machine: &Machine) {
     is_told(machine, "ADDRESS_DUPLICATE");
     // Everything was looked at, and what a region waits for is none of its faults.
     machine
-        .sh("until sledctl --json volume show still-fawn | grep -c '\"state\": \"stopped\"' | grep -qx 3; do :; done");
+        .sh("until sledctl --json volume show still-fawn | grep -c '\"state\": \"stopped\"' | grep -qx 3; do sleep 0.1; done");
     let told = machine.run(&["sledctl", "checks"]);
     let told = String::from_utf8_lossy(&told.stdout).into_owned();
     assert!(told.contains("ADDRESS_DUPLICATE") && told.contains("another machine has"), "{told}");

@@ -57,7 +57,7 @@ fn checks_are_told_and_a_webhook_that_is_dead_is_a_check_itself() {
     assert_eq!(dead.status.code(), Some(3), "{dead:?}");
     assert!(said.contains("webhook to 192.168.4.17:8099: NOT DELIVERED: it cannot be reached"), "{said}");
     assert!(said.contains("program to /usr/local/bin/tell: heard a test, as 6"), "{said}");
-    machine.sh("until sledctl checks | grep -q NOTIFY_FAILED; do :; done");
+    machine.sh("until sledctl checks | grep -q NOTIFY_FAILED; do sleep 0.1; done");
     assert!(machine.volume("still-fawn").ready);
 
     let told = listen(&machine);
@@ -65,7 +65,7 @@ fn checks_are_told_and_a_webhook_that_is_dead_is_a_check_itself() {
     let said = machine.ok(&["sledctl", "notify", "test"]);
     assert!(said.contains("webhook to 192.168.4.17:8099: 204 No Content"), "{said}");
     assert_eq!(hear()["occasion"], "test");
-    machine.sh("until ! sledctl checks | grep -q NOTIFY_FAILED; do :; done");
+    machine.sh("until ! sledctl checks | grep -q NOTIFY_FAILED; do sleep 0.1; done");
 
     machine.ok(&["sledctl", "maintenance", "on", "--reason", "another switch"]);
     let raised = hear();

@@ -152,7 +152,7 @@ fn regions_that_want_each_others_ports_all_get_them() {
             volume.ready && volume.regions.iter().map(|region| region.port).eq(wanted)
         });
         // The last one may still be watched for a moment.
-        machine.sh("until ! sledctl jobs | grep -q running; do :; done");
+        machine.sh("until ! sledctl jobs | grep -q running; do sleep 0.1; done");
     };
     // Each is to have the port of the next one.
     let shifted = MAP.replace(":3832", ":3833").replace(":3831", ":3832").replace(":3830", ":3831");
@@ -188,7 +188,7 @@ fn a_volume_that_left_the_map_is_stopped_and_kept_and_comes_back_with_it() {
         machine.wait_until_stopped(region);
     }
     assert_eq!(machine.get("/v1/volumes/pumped-piglet").0, 404);
-    machine.sh("until sledctl --json checks | grep -q REGION_UNMAPPED; do :; done");
+    machine.sh("until sledctl --json checks | grep -q REGION_UNMAPPED; do sleep 0.1; done");
     let unmapped = machine.sled().checks.into_iter().filter(|check| check.code.as_str() == "REGION_UNMAPPED").count();
     assert_eq!(unmapped, 3);
     assert_eq!(machine.sh("ss -Htln 'sport >= :3840 and sport <= :3842'"), "");

@@ -72,7 +72,7 @@ fn a_port_taken_before_the_start_is_named_by_pid_and_command() {
     let machine = Layer::small().boot_and_create();
     machine.sh("systemctl stop sledd.service sledd.socket && systemctl stop crucible-downstairs@still-fawn-2");
     machine.ok(&["systemd-run", "--unit=stranger", "systemd-socket-activate", "-l", "192.168.4.189:7832", "true"]);
-    machine.sh("until ss -tln | grep -q :7832; do :; done; systemctl start sledd.socket");
+    machine.sh("until ss -tln | grep -q :7832; do sleep 0.1; done; systemctl start sledd.socket");
     let check = machine.wait_for_check("still-fawn", "PORT_TAKEN");
     let pid = machine.sh("systemctl show --value --property=MainPID stranger").trim().to_owned();
     assert_eq!(check.subject, "port 7832");
@@ -101,7 +101,7 @@ fn a_port_taken_before_the_start_is_named_by_pid_and_command() {
 fn a_port_taken_before_the_create_refuses_it() {
     let machine = Layer::small().boot();
     machine.ok(&["systemd-run", "--unit=stranger", "systemd-socket-activate", "-l", "192.168.4.189:3830", "true"]);
-    machine.sh("until ss -tln | grep -q :3830; do :; done; systemctl restart sledd");
+    machine.sh("until ss -tln | grep -q :3830; do sleep 0.1; done; systemctl restart sledd");
     let refused = machine.run(&["sledctl", "--json", "region", "create", "still-fawn-0"]);
     let body: serde_json::Value = serde_json::from_slice(&refused.stdout).unwrap();
     assert_eq!((refused.status.code(), &body[0]["error"]["code"]), (Some(1), &"PORT_TAKEN".into()));
@@ -146,7 +146,7 @@ fn a_fault_that_was_left_in_the_files_is_told_and_takes_nothing_down() {
     machine.ok(&["systemctl", "daemon-reload"]);
     let pid = machine.sh("systemctl show --value --property=MainPID crucible-downstairs@still-fawn-1");
     machine.ok(&["kill", "-KILL", pid.trim()]);
-    machine.sh("until systemctl show -P NRestarts crucible-downstairs@still-fawn-1 | grep -q 1; do :; done");
+    machine.sh("until systemctl show -P NRestarts crucible-downstairs@still-fawn-1 | grep -q 1; do sleep 0.1; done");
     machine.wait_for("still-fawn", |volume| volume.ready);
 
     machine.reboot();

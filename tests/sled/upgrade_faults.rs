@@ -168,7 +168,7 @@ fn a_roll_that_a_crash_cut_short_goes_on_by_itself() {
         volume.ready && versions(volume).iter().all(|version| version.starts_with("0.0.2"))
     });
     assert!(pids(&machine).iter().all(|pid| !before.contains(pid)));
-    machine.sh("until ! grep -q '\"rolling\": {' /var/lib/sled/programs.json; do :; done");
+    machine.sh("until ! grep -q '\"rolling\": {' /var/lib/sled/programs.json; do sleep 0.1; done");
     assert!(machine.sled().checks.is_empty(), "{:#?}", machine.sled().checks);
 }
 

@@ -93,7 +93,7 @@ fn one_that_waits_for_something_is_not_held() {
     let machine = Layer::small().boot_and_create();
     fail(&machine, "exit Error: Address already in use (os error 98)");
     machine.sh(&format!(
-        "until [ $(journalctl -b -u {} --grep 'Address already in use' -o cat | wc -l) -ge 7 ]; do :; done",
+        "until [ $(journalctl -b -u {} --grep 'Address already in use' -o cat | wc -l) -ge 7 ]; do sleep 0.1; done",
         unit(REGION)
     ));
     let volume = machine.volume("still-fawn");

@@ -234,7 +234,10 @@ impl Machine {
 
     /// Waits until nothing runs under the region's unit, nor will by itself.
     pub fn wait_until_stopped(&self, region: &str) {
-        self.sh(&format!("until systemctl show -P ActiveState {} | grep -q inactive; do :; done", unit(region)));
+        self.sh(&format!(
+            "until systemctl show -P ActiveState {} | grep -q inactive; do sleep 0.1; done",
+            unit(region)
+        ));
     }
 
     /// Whether nothing runs under the region's unit, nor will by itself.
