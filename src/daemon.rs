@@ -3,8 +3,8 @@
 
 mod arguments;
 
-use crate::act::programs;
 pub use crate::act::trash::empty;
+use crate::act::{self, programs};
 use crate::api::{Operation, Sentence};
 use crate::config::Configuration;
 use crate::desk::request::{Caller, Request, Wish};
@@ -216,6 +216,16 @@ fn log_to_journal() -> Option<logging::Rest> {
 /// The configuration has faults, or the kernel does not take the ports; they stay as they were.
 pub fn reserve_ports(config: &Path) -> io::Result<()> {
     port_reservation::reserve(&choice(config)?.config)
+}
+
+/// Put the network adapter with this number back into the configured bridge.
+///
+/// # Errors
+/// The configuration has faults, or why it is not put there.
+pub fn rejoin(config: &Path, index: u32) -> io::Result<()> {
+    let bridge = choice(config)?.config.sled.network.bridge;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(act::rejoin::rejoin(index, &bridge))
 }
 
 /// Open sockets for whoever asks at the socket that systemd passed.

@@ -6,6 +6,7 @@
 //! | [`create`], [`thick`] | makes a region, and takes its blocks |
 //! | [`adopt`], [`legacy`], [`owner`] | takes a region over from what served it before |
 //! | [`units`], [`programs`] | has systemd start units with their present values, by the program that each is to run |
+//! | [`rejoin`] | puts a network adapter back into its bridge |
 //! | [`fence`] | changes whom a unit lets in, and ends the connections of the others |
 //! | [`storage`], [`settle`] | takes a data disk into use, and does what an earlier supervisor left undone |
 //! | [`notify`] | has somebody told of a check |
@@ -20,6 +21,7 @@ pub mod legacy;
 pub mod notify;
 pub mod owner;
 pub mod programs;
+pub mod rejoin;
 pub mod settle;
 pub mod storage;
 pub mod thick;

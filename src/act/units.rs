@@ -27,6 +27,15 @@ pub async fn start(bus: &Connection, region: &RegionName) -> Result<(), String> 
     job::start(bus, &names::unit(region)).await
 }
 
+/// Put the network adapter with this number into its bridge, and wait for it: the supervisor may not change the
+/// machine's network, and has a unit do it that may do nothing else.
+///
+/// # Errors
+/// Why it is not in the bridge, as far as systemd tells.
+pub async fn rejoin(bus: &Connection, index: u32) -> Result<(), String> {
+    job::start(bus, &names::rejoin_unit(index)).await
+}
+
 /// Stop a region's unit, also one that waits to be started again.
 ///
 /// # Errors

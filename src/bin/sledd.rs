@@ -15,6 +15,8 @@ fn main() -> ExitCode {
             .map_err(|why| format!("the ports of the port map are not kept free for the regions: {why}"))
     } else if arguments.sockets {
         daemon::give_sockets().map_err(|why| format!("there are no more sockets: {why}"))
+    } else if let Some(index) = arguments.rejoin {
+        daemon::rejoin(&arguments.config, index).map_err(|why| format!("the adapter is not put back: {why}"))
     } else if let Some(port) = arguments.canary {
         daemon::canary(port).map_err(|why| format!("nobody hears what was found: {why}"))
     } else {

@@ -216,6 +216,7 @@ fn said(kind: &EventKind) -> &str {
         EventKind::Configuration => "in force",
         EventKind::Maintenance => "maintenance",
         EventKind::Drain => "drain",
+        EventKind::NicRejoined => "put back",
         EventKind::Update => "updated",
         EventKind::Booted => "booted",
         EventKind::SleddStarted => "started",

@@ -140,6 +140,14 @@ pub const KEYS: &[Key] = &[
         "The least speed of the adapter's USB port that is well, in Mbit/s: USB 2 has 480, USB 3 has 5000.",
     ),
     key(
+        "network.rejoin",
+        "true or false",
+        Value("true"),
+        "false",
+        "Whether an adapter that was away and is plugged in again is put back into the bridge, once, if nothing else has \
+         done so within five seconds. One that somebody has taken out of the bridge stays out.",
+    ),
+    key(
         "http.listen",
         "a list of \"ADDRESS:PORT\"",
         Means("the sled's address in port-map.toml, port 3800"),

@@ -100,6 +100,8 @@ pub struct Network {
     pub min_link_mbps: u32,
     /// The least USB speed that is well, in Mbit/s; 480 is USB 2, 5000 USB 3.
     pub min_usb_mbps: u32,
+    /// Whether an adapter that was away and is back is put into its bridge again, if nobody else does that.
+    pub rejoin: bool,
 }
 
 /// The part of `sled.toml` that could be read, with the places that later checks point at.
@@ -218,6 +220,7 @@ fn network(mut section: Section<'_>, faults: &mut Faults) -> Option<Network> {
     };
     let min_link_mbps = least("min_link_mbps", 2500);
     let min_usb_mbps = least("min_usb_mbps", 5000);
+    let rejoin = section.boolean("rejoin", faults).unwrap_or(true);
     if let Some((nic, origin)) = &nic
         && let Some(problem) = no_nic(nic, &bridge)
     {
@@ -228,7 +231,7 @@ fn network(mut section: Section<'_>, faults: &mut Faults) -> Option<Network> {
         section.missing("nic", "write the interface in the bridge, as `ip link` names it: \"enx00e04ca81110\"", faults);
     }
     section.finish(faults);
-    Some(Network { bridge, nic: nic?.0, min_link_mbps, min_usb_mbps })
+    Some(Network { bridge, nic: nic?.0, min_link_mbps, min_usb_mbps, rejoin })
 }
 
 /// The interface by which a machine talks to itself.

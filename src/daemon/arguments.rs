@@ -36,6 +36,11 @@ pub struct Arguments {
     #[arg(long)]
     pub reserve_ports: bool,
 
+    /// Put the network adapter with the kernel's number INDEX back into the bridge, and end: for
+    /// sled-network-rejoin@.service.
+    #[arg(long, value_name = "INDEX")]
+    pub rejoin: Option<u32>,
+
     /// Open sockets for the supervisor, for sled-sockets.service.
     #[arg(long)]
     pub sockets: bool,

@@ -1,15 +1,15 @@
 //! Bridge of the network and what is wrong with it: its port, its way of looking for loops, its hardware address and the
 //! length of its packets. One finding for one cause.
 
-use super::facts::{Bridge, Nic, PortState};
+use super::facts::{Bridge, Facts, Nic, PortState};
 use super::finding::Finding;
 use super::manager::lasting;
 use crate::check::Code;
 use crate::config::Configuration;
 
 /// The findings about a bridge that is there.
-pub(super) fn findings(config: &Configuration, bridge: &Bridge, nic: Option<&Nic>) -> Vec<Finding> {
-    let of_port = nic.and_then(|nic| port(config, bridge, nic));
+pub(super) fn findings(config: &Configuration, facts: &Facts, bridge: &Bridge, nic: Option<&Nic>) -> Vec<Finding> {
+    let of_port = nic.and_then(|nic| port(config, facts, bridge, nic));
     let of_length = nic.and_then(|nic| mtu(config, bridge, nic));
     [of_port, stp(config, bridge), delay(config, bridge), mac(config, bridge), of_length]
         .into_iter()
@@ -28,13 +28,13 @@ pub(super) fn missing(config: &Configuration) -> Finding {
 }
 
 /// The finding about the network interface as a port of the bridge.
-fn port(config: &Configuration, whole: &Bridge, nic: &Nic) -> Option<Finding> {
+fn port(config: &Configuration, facts: &Facts, whole: &Bridge, nic: &Nic) -> Option<Finding> {
     let (wanted, bridge) = (nic.called(&config.sled.network.nic), &config.sled.network.bridge);
     let subject = format!("bridge {bridge}");
     if nic.master.as_ref() != Some(bridge) {
         let cause = match &nic.master {
             Some(other) => format!("{wanted} is a port of {other}, not of {bridge}"),
-            None => format!("{wanted} is not a port of {bridge}"),
+            None => format!("{wanted} is not a port of {bridge}{}", not_put_back(facts, nic)),
         };
         let remedy = format!(
             "ip link set {wanted} master {bridge}{}",
@@ -58,6 +58,13 @@ fn port(config: &Configuration, whole: &Bridge, nic: &Nic) -> Option<Finding> {
     };
     let cause = format!("{wanted} {state} as a port of {bridge}: nothing goes through it");
     Some(Finding::new(Code::BridgePortBlocked, subject, cause, remedy))
+}
+
+/// What has become of the attempt to put it back, if there was one in vain.
+fn not_put_back(facts: &Facts, nic: &Nic) -> String {
+    let ended = facts.rejoin.ended.as_ref().filter(|ended| ended.index == nic.index);
+    let why = ended.and_then(|ended| ended.failure.as_ref());
+    why.map_or_else(String::new, |why| format!(", and could not be put back: {why}"))
 }
 
 /// The finding about a bridge that looks for loops.

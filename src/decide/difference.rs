@@ -114,6 +114,7 @@ fn settings<'a>(old: &'a Configuration, new: &'a Configuration) -> impl Iterator
     differs("network.nic", &a.nic, &b.nic, AT_ONCE);
     differs("network.min_link_mbps", &a.min_link_mbps, &b.min_link_mbps, AT_ONCE);
     differs("network.min_usb_mbps", &a.min_usb_mbps, &b.min_usb_mbps, AT_ONCE);
+    differs("network.rejoin", &a.rejoin, &b.rejoin, AT_ONCE);
     let (a, b) = (&old.sled.appliance, &new.sled.appliance);
     if (a.prefix, a.gateway, &a.dns, &a.ntp) != (b.prefix, b.gateway, &b.dns, &b.ntp) {
         all.push(change("sled.toml".into(), "the network of appliance is another".into(), AT_BOOT));

@@ -16,7 +16,7 @@ pub(super) fn findings(config: &Configuration, facts: &Facts) -> Vec<Finding> {
     let nic = network.nic.as_ref();
     match &network.bridge {
         Some(bridge) => {
-            found.extend(bridge::findings(config, bridge, nic));
+            found.extend(bridge::findings(config, facts, bridge, nic));
             found.extend(address(config, bridge));
             let prefix = prefix(config, facts, bridge);
             let alone = prefix.is_some();

@@ -3,8 +3,8 @@
 //! Work that an earlier supervisor left undone is finished first. Then a region that may run and does not is started;
 //! one that would only fail again is held, or stopped until what it waits for is there; one that is well again is
 //! forgiven its restarts; and what was deleted long ago is removed. Before all that, a unit that does not let in
-//! exactly whom it is to is fenced, which cuts off those that it let in and is not to. That is all there is to do
-//! unasked. Everything else is done only when somebody asks ([`permits`](super::permits)), and nothing that serves is
+//! exactly whom it is to is fenced, which cuts off those that it let in and is not to; and a network adapter that was
+//! away is put back into its bridge. That is all there is to do unasked. Everything else is done only when somebody asks ([`permits`](super::permits)), and nothing that serves is
 //! stopped or restarted from here.
 
 use super::facts::{Active, Bus, Facts, Fencing, Holder, Region, Settled, Start};
@@ -41,6 +41,8 @@ pub enum Action {
     Remove(Tombstone),
     /// Change whom the region's unit lets in.
     Fence(RegionName, Fence),
+    /// Put the network adapter with this number back into its bridge.
+    Rejoin(u32),
 }
 
 /// The number of regions that are started at once: as many as a volume has. systemd starts them one after the other
@@ -57,7 +59,7 @@ pub fn plan(config: &Configuration, facts: &Facts) -> Vec<Action> {
     if facts.bus != Some(Bus::Connected) {
         return Vec::new();
     }
-    let mut actions: Vec<Action> = fences(config, facts).collect();
+    let mut actions: Vec<Action> = fences(config, facts).chain(rejoin(config, facts)).collect();
     // On a disk that is not this sled's nothing may be done.
     if usable(config, facts).is_err() || facts.leaving {
         return actions;
@@ -89,6 +91,15 @@ pub(super) fn is_queued(config: &Configuration, local: &LocalRegion, facts: &Fac
     let able = connected && !facts.leaving && !must_settle(config, facts) && usable(config, facts).is_ok();
     let starting = facts.regions.values().filter(|region| region.start == Start::Asked).count();
     able && starting >= STARTS_AT_ONCE && matches!(next(config, local, facts), Some(Action::Start(_)))
+}
+
+/// The adapter that is back and in no bridge: it is put back once. One that is a port of any, and so may serve, is left
+/// alone.
+fn rejoin(config: &Configuration, facts: &Facts) -> Option<Action> {
+    let network = facts.network.as_ref().filter(|_| config.sled.network.rejoin && !facts.leaving)?;
+    let nic = network.nic.as_ref().filter(|nic| nic.came_back && nic.master.is_none())?;
+    let into = network.bridge.as_ref().filter(|bridge| bridge.up);
+    (into.is_some() && facts.rejoin.tried != Some(nic.index)).then_some(Action::Rejoin(nic.index))
 }
 
 /// The units that let others in than they are to, and that nobody is at work at.

@@ -11,6 +11,7 @@
 //! | [`itself`] | what it says of this process |
 //! | [`attributes`], [`block`] | the small files of sysfs and procfs; the disks below a file system |
 //! | [`ports`], [`port_reservation`] | whether a port can be had, and that it is kept free |
+//! | [`links`] | what rtnetlink tells of links and addresses |
 //! | [`mod@line`], [`presence`] | whether the other end of a connection is still there |
 
 pub mod attributes;
@@ -20,6 +21,7 @@ pub mod connections;
 pub mod ethtool;
 pub mod itself;
 pub mod line;
+pub mod links;
 pub mod port_reservation;
 pub mod ports;
 pub mod presence;

@@ -101,6 +101,7 @@ pub struct Counts {
     pulses: Family<Labels, Histogram, fn() -> Histogram>,
     tickets: Family<Labels, Counter>,
     takeovers: Family<Labels, Counter>,
+    rejoins: Counter,
     turns: Counter,
     lag: Histogram,
 }
@@ -113,6 +114,7 @@ impl Default for Counts {
             pulses: Family::new_with_constructor(|| Histogram::new(PULSE_BUCKETS)),
             tickets: Family::default(),
             takeovers: Family::default(),
+            rejoins: Counter::default(),
             turns: Counter::default(),
             lag: Histogram::new(LAG_BUCKETS),
         }
@@ -166,6 +168,11 @@ impl Counts {
         }
     }
 
+    /// Count an adapter that was put back into its bridge.
+    pub fn rejoined(&self) {
+        self.rejoins.inc();
+    }
+
     /// Count a turn of the loop.
     pub fn turned(&self) {
         self.turns.inc();
@@ -185,6 +192,8 @@ impl Counts {
         to.register("sled_volume_tickets", "Tickets that were granted", self.tickets.clone());
         let help = "Tickets for which another host was cut off, or lost its own";
         to.register("sled_volume_takeovers", help, self.takeovers.clone());
+        let help = "Times that a network adapter that was away was put back into its bridge";
+        to.register("sled_nic_rejoins", help, self.rejoins.clone());
         to.register("sled_loop_turns", "Turns of the supervisor's loop", self.turns.clone());
         let help = "Time by which the supervisor's loop was late for a beat of its rhythm";
         to.register_with_unit("sled_loop_lag", help, Unit::Seconds, self.lag.clone());

@@ -111,6 +111,7 @@ const VALUES: &[(&str, &str)] = &[
     ("sled_region_pulse_seconds_bucket{le=\"+Inf\",region=\"still-fawn-1\",volume=\"still-fawn\"}", "0"),
     ("sled_volume_tickets_total{volume=\"still-fawn\"}", "3"),
     ("sled_volume_takeovers_total{volume=\"still-fawn\"}", "1"),
+    ("sled_nic_rejoins_total", "0"),
     ("sled_loop_turns_total", "1"),
     ("sled_loop_lag_seconds_bucket{le=\"0.001\"}", "1"),
 ];

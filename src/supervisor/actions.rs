@@ -3,7 +3,7 @@
 use crate::act;
 use crate::act::units::NotRefreshed;
 use crate::config::Configuration;
-use crate::decide::facts::{Active, Fencing, Start};
+use crate::decide::facts::{Active, Fencing, Rejoined, Start};
 use crate::decide::plan::{Action, plan};
 use crate::kernel::ports::{self, Taken};
 use crate::names::RegionName;
@@ -31,16 +31,23 @@ impl Supervisor {
     pub(in crate::supervisor) fn act(&mut self) {
         let Some(bus) = self.systemd.bus().cloned() else { return };
         for action in plan(&self.config, &self.facts) {
-            if let Action::Fence(name, wanted) = action {
-                self.fence(name, wanted, bus.clone());
-                continue;
+            match action {
+                Action::Fence(name, wanted) => {
+                    self.fence(name, wanted, bus.clone());
+                    continue;
+                }
+                Action::Rejoin(index) => {
+                    self.rejoin(index, bus.clone());
+                    continue;
+                }
+                _ => {}
             }
             // Everything else is done on a disk, or to what runs on it.
             let Some(disk) = self.disk() else { return };
             match action {
                 Action::Settle => self.settle(disk, bus.clone()),
                 Action::Undo(names) => self.undo(disk, names, bus.clone()),
-                Action::Fence(..) => {}
+                Action::Fence(..) | Action::Rejoin(_) => {}
                 Action::Start(name) => self.start(name, bus.clone()),
                 Action::Hold(name, by, why, remedy) => {
                     let hold = Hold { by, why, remedy, since: times::now() };
@@ -106,6 +113,34 @@ impl Supervisor {
         });
         self.lookout.observers.look_at_sockets();
         self.serve(&name.volume().clone());
+    }
+
+    /// Put the adapter that is back into its bridge.
+    fn rejoin(&mut self, index: u32, bus: zbus::Connection) {
+        let wanted = &self.config.sled.network;
+        let (nic, bridge) = (wanted.nic.clone(), wanted.bridge.clone());
+        tracing::warn!("{nic} was away and is back, and nobody has put it into {bridge}: it is put there");
+        self.facts.rejoin.tried = Some(index);
+        let ended = Rejoined { index, nic, bridge, failure: None };
+        let given_up = ended.clone();
+        let lost = move |why| Said::Rejoined(Rejoined { failure: Some(why), ..given_up });
+        self.systemd.ask(lost, async move {
+            let failure = act::units::rejoin(&bus, index).await.err();
+            Said::Rejoined(Rejoined { failure, ..ended })
+        });
+    }
+
+    /// Take what came of it.
+    fn hear_rejoined(&mut self, ended: Rejoined) {
+        let Rejoined { nic, bridge, failure, .. } = &ended;
+        match failure {
+            None => {
+                tracing::info!("{nic} is in {bridge} again");
+                self.lookout.counts.rejoined();
+            }
+            Some(why) => tracing::error!("{nic} is not put into {bridge}: {why}"),
+        }
+        self.facts.rejoin.ended = Some(ended);
     }
 
     /// Stop a unit that serves nobody, or restart one that has been hung for as long as was set.
@@ -208,6 +243,7 @@ impl Supervisor {
             Said::Changed(name, done) => self.hear_change(&name, done),
             Said::Fenced(name, fence, done) => self.hear_fenced(&name, fence, done),
             Said::Strays(strays) => self.hear_strays(strays),
+            Said::Rejoined(ended) => self.hear_rejoined(ended),
         }
     }
 
@@ -217,6 +253,8 @@ impl Supervisor {
         match said {
             // Whoever changed the world has asked for these again.
             Said::Refreshed(_) | Said::Strays(_) => {}
+            // That was done to the machine, whichever configuration asked for it.
+            Said::Rejoined(ended) => self.hear_rejoined(ended),
             Said::Started(name, _) => self.region(&name, |region| region.start = Start::Idle),
             Said::Changed(name, _) => self.region(&name, |region| region.changing = false),
             Said::Fenced(name, ..) => {

@@ -6,7 +6,7 @@
 use crate::act;
 use crate::act::units::NotRefreshed;
 use crate::config::Configuration;
-use crate::decide::facts::{Bus, Facts, Obstacle, Outdated, Start};
+use crate::decide::facts::{Bus, Facts, Obstacle, Outdated, Rejoined, Start};
 use crate::kernel::port_reservation;
 use crate::names::RegionName;
 use crate::port_map::Fence;
@@ -44,6 +44,8 @@ pub(in crate::supervisor) enum Said {
     Fenced(RegionName, Fence, Result<(), String>),
     /// These regions run, and are not in the map.
     Strays(Vec<RegionName>),
+    /// The network adapter was put back into its bridge, or was not, and why.
+    Rejoined(Rejoined),
 }
 
 /// Connection to systemd.

@@ -14,6 +14,11 @@ pub const SOCKET: &str = "sledd.socket";
 /// The unit that opens sockets for the supervisor.
 pub const BROKER: &str = "sled-sockets.service";
 
+/// The unit that puts the network adapter with this number into its bridge.
+pub fn rejoin_unit(index: u32) -> String {
+    format!("sled-network-rejoin@{index}.service")
+}
+
 /// The unit that serves a region.
 pub fn unit(region: &RegionName) -> String {
     format!("{DOWNSTAIRS}@{region}.service")

@@ -133,6 +133,8 @@ kinds! {
     Maintenance = "maintenance";
     /// The drain of a volume was begun or ended, or its host has said something.
     Drain = "drain";
+    /// A network adapter that was away was put back into its bridge, `after`; or was not, and why.
+    NicRejoined = "nic_rejoined";
     /// Another version of the supervisor or of the image runs.
     Update = "update";
     /// The machine was booted.

@@ -131,6 +131,49 @@ fn faults_of_the_adapter_and_the_bridge_are_named() {
     another_machine_has_the_address(&machine);
 }
 
+/// Plugged in again, nobody else puts it there: networkd is stopped, as it is where ifupdown configures the network.
+#[test]
+fn an_adapter_that_is_back_is_put_into_its_bridge_once() {
+    let machine = Layer::small().boot_and_create();
+    machine.ok(&["systemctl", "stop", "systemd-networkd.socket", "systemd-networkd.service"]);
+    let replug = || {
+        machine.sh(&format!("ip link del {NIC}"));
+        is_told(&machine, "NIC_MISSING");
+        let inside = machine.leader().to_string();
+        machine.outside(&["ip", "link", "add", "outside", "type", "veth", "peer", "name", NIC, "netns", &inside]);
+        machine.outside(&["ip", "link", "set", "outside", "master", "switch", "up"]);
+    };
+    let rejoins = || {
+        let page = machine.get_inside("/metrics").1;
+        page.as_str()
+            .unwrap()
+            .lines()
+            .find_map(|line| line.strip_prefix("sled_nic_rejoins_total ")?.parse::<u32>().ok())
+    };
+    assert_eq!(rejoins(), Some(0));
+    for times in 1..=2 {
+        replug();
+        well(&machine);
+        assert_eq!(machine.get("/v1/volumes/still-fawn?wait=10").0, 200);
+        assert_eq!(rejoins(), Some(times));
+    }
+    let told = machine.ok(&["sledctl", "events"]);
+    assert_eq!(told.matches(&format!("nic {NIC} put back")).count(), 2, "{told}");
+    // Somebody who takes it out means that; and who wants to do it himself says so.
+    let stays_out = || {
+        machine.sh("end=$(($(date +%s) + 8)); until sledctl --json checks | grep -q BRIDGE_PORT_MISSING; do :; done; \
+             while [ $(date +%s) -lt $end ]; do sledctl --json checks | grep -q BRIDGE_PORT_MISSING; done");
+        assert_eq!(rejoins(), Some(2));
+    };
+    machine.sh(&format!("ip link set {NIC} nomaster"));
+    stays_out();
+    machine.sh(&format!("ip link set {NIC} master br0"));
+    well(&machine);
+    machine.sh("printf '[network]\\nrejoin = false\\n' >/etc/sled/sled.toml.d/60-rejoin.toml; sledctl reload");
+    replug();
+    stays_out();
+}
+
 /// A host in another network to which no route leads, and one on the same link that is attached and has gone silent.
 #[test]
 fn a_host_that_cannot_be_reached_is_named() {

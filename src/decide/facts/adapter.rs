@@ -36,6 +36,8 @@ pub struct Nic {
     pub faults: Faults,
     /// The number of times that the link was lost within an hour.
     pub losses: u64,
+    /// Whether it is back after another one was in the bridge in its place, and nobody has put it there for some seconds.
+    pub came_back: bool,
 }
 
 impl Nic {

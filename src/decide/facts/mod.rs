@@ -18,7 +18,7 @@ pub use enforcement::{Enforcement, Gap};
 pub use files::{Files, Fresh, InForce};
 pub use image::Image;
 pub use kernel_log::{Incident, KernelLog, Sign};
-pub use network::{Bridge, MacChange, Manager, Network};
+pub use network::{Bridge, MacChange, Manager, Network, Rejoin, Rejoined};
 pub use region::{
     Active, Beat, Doing, Exit, Fencing, Holder, Pulse, Region, Run, Sockets, Start, Stopped, Stranger, Unit,
 };
@@ -50,6 +50,8 @@ pub struct Facts {
     pub in_force: Option<InForce>,
     /// The network.
     pub network: Option<Network>,
+    /// The return of the adapter to its bridge.
+    pub rejoin: Rejoin,
     /// The signs of trouble in the kernel's log.
     pub kernel_log: KernelLog,
     /// The files of `[tls]`; never seen without TLS.

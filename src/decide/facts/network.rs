@@ -51,6 +51,28 @@ pub struct Bridge {
     pub manager: Option<Manager>,
 }
 
+/// Return of an adapter to its bridge, as far as the supervisor has to do with it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rejoin {
+    /// The adapter that was to be put back last, by the kernel's number: once each.
+    pub tried: Option<u32>,
+    /// The last that has ended.
+    pub ended: Option<Rejoined>,
+}
+
+/// An adapter that was put back into its bridge, or was not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejoined {
+    /// The adapter, by the kernel's number.
+    pub index: u32,
+    /// Its name.
+    pub nic: String,
+    /// The bridge's name.
+    pub bridge: String,
+    /// Why it was not put back, if it was not.
+    pub failure: Option<String>,
+}
+
 /// A change of a hardware address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MacChange {

@@ -135,6 +135,7 @@ fn carry_out(facts: &mut Facts, action: &Action) {
             facts.holding.insert(name.clone(), hold);
         }
         Action::Fence(name, fence) => on(name, &|region| region.unit.as_mut().unwrap().fence = Some(fence.clone())),
+        Action::Rejoin(_) => facts.network.as_mut().unwrap().nic.as_mut().unwrap().came_back = false,
         Action::Settle | Action::Undo(_) | Action::Remove(_) => {}
     }
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::check::{Code, Severity};
-use crate::decide::facts::{Image, MacChange, Manager};
+use crate::decide::facts::{Image, MacChange, Manager, Rejoined};
 use crate::decide::finding::{Finding, Scope};
 use crate::decide::plan::{Action, plan};
 use crate::decide::verdict::judge;
@@ -231,4 +231,18 @@ fn an_adapter_with_another_name_is_put_back_by_that() {
     });
     assert_eq!(found.iter().map(|found| found.code).collect::<Vec<_>>(), [Code::BridgePortMissing, Code::NicRenamed]);
     assert!(found[0].remedy.starts_with("ip link set eth7 master br0"), "{found:?}");
+}
+
+#[test]
+fn one_that_could_not_be_put_back_is_told_with_the_reason() {
+    let why = |index| {
+        let told = found(|facts| {
+            let ended = Rejoined { index, nic: "x".into(), bridge: "br0".into(), failure: Some("because".into()) };
+            facts.rejoin.ended = Some(ended);
+            (network(facts).0.index, network(facts).0.master) = (9, None);
+        });
+        assert_eq!(told.iter().map(|found| found.code).collect::<Vec<_>>(), [Code::BridgePortMissing]);
+        told[0].cause.contains("and could not be put back: because")
+    };
+    assert!(why(9) && !why(8), "another one");
 }

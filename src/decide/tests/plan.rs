@@ -224,3 +224,37 @@ fn an_adoption_that_was_cut_short_is_undone_and_holds_no_other_region() {
     region.sockets = Some(nobody);
     assert_eq!(plan(&config, &facts), [Action::Start(other)]);
 }
+
+/// Which is the one thing that is done to the machine's network unasked.
+#[test]
+fn an_adapter_that_is_back_is_put_into_its_bridge_once_and_one_that_serves_is_left_alone() {
+    let config = config();
+    let back = |change: fn(&mut Facts)| {
+        let mut facts = well(&config);
+        let nic = facts.network.as_mut().unwrap().nic.as_mut().unwrap();
+        (nic.index, nic.master, nic.port, nic.came_back) = (9, None, None, true);
+        change(&mut facts);
+        plan(&config, &facts).contains(&Action::Rejoin(9))
+    };
+    fn nic(facts: &mut Facts) -> &mut Nic {
+        facts.network.as_mut().unwrap().nic.as_mut().unwrap()
+    }
+    assert!(back(|_| ()) && back(|facts| facts.rejoin.tried = Some(8)));
+    // What is done to the network needs no data disk.
+    assert!(back(|facts| facts.disk = None));
+    let left_alone: [fn(&mut Facts); 7] = [
+        |facts| facts.rejoin.tried = Some(9),
+        |facts| nic(facts).came_back = false,
+        |facts| nic(facts).master = Some("br7".into()),
+        |facts| facts.network.as_mut().unwrap().bridge = None,
+        |facts| facts.network.as_mut().unwrap().bridge.as_mut().unwrap().up = false,
+        |facts| facts.leaving = true,
+        |facts| facts.bus = Some(Bus::Unreachable("gone".into())),
+    ];
+    assert!(left_alone.into_iter().all(|change| !back(change)));
+    let mut facts = well(&config);
+    (nic(&mut facts).index, nic(&mut facts).master, nic(&mut facts).came_back) = (9, None, true);
+    let mut never = config.clone();
+    never.sled.network.rejoin = false;
+    assert!(plan(&config, &facts).contains(&Action::Rejoin(9)) && !plan(&never, &facts).contains(&Action::Rejoin(9)));
+}

@@ -7,6 +7,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::time::Instant;
 
+/// The time for which an adapter that is back is left to whoever else puts it into the bridge.
+const GRACE: Duration = Duration::from_secs(5);
 /// The time for which what has happened is told.
 const HOUR: Duration = Duration::from_secs(3600);
 /// The time within which packets and faults are counted.
@@ -54,6 +56,10 @@ pub(super) struct History {
     counts: VecDeque<(Instant, Counters)>,
     /// The adapter's hardware address when it was last found by its name.
     mac: Option<String>,
+    /// The adapter that was last seen in the bridge, by the kernel's number.
+    joined: Option<u32>,
+    /// Another one, that is back in its place and in no bridge, and since when.
+    out: Option<(u32, Instant)>,
     /// The bridge's hardware address, and how it became that.
     bridge: Option<String>,
     changed: Option<(Instant, MacChange)>,
@@ -96,6 +102,22 @@ impl History {
     /// Tell the hardware address that the adapter had.
     pub(super) fn mac(&self) -> Option<&String> {
         self.mac.as_ref()
+    }
+
+    /// Take whether the adapter is in the bridge, or in none. Tells whether another one was there before it, and this one
+    /// has been out for so long that nobody else will put it in.
+    pub(super) fn came_back(&mut self, adapter: u32, joined: bool, alone: bool, at: Instant) -> bool {
+        if joined {
+            self.joined = Some(adapter);
+        }
+        let back = alone && !joined && self.joined.is_some_and(|before| before != adapter);
+        self.out = back.then(|| self.out.filter(|(before, _)| *before == adapter).unwrap_or((adapter, at)));
+        self.out.is_some_and(|(_, since)| at.duration_since(since) >= GRACE)
+    }
+
+    /// Tell when an adapter that is out will have been so for that long, if that is to come.
+    pub(super) fn due(&self, at: Instant) -> Option<Instant> {
+        self.out.map(|(_, since)| since + GRACE).filter(|due| *due > at)
     }
 
     /// Take the bridge's hardware address; tells of a change within the last hour.
@@ -162,6 +184,27 @@ mod tests {
         assert_eq!((see(Some("b"), 3), see(Some("c"), 4)), (change("a"), change("a")));
         assert_eq!(see(Some("a"), 5), None);
         assert_eq!((see(Some("b"), 6), see(Some("b"), 66), see(Some("b"), 67)), (change("a"), change("a"), None));
+    }
+
+    #[test]
+    fn one_that_is_back_and_left_out_is_told_once_nobody_else_has_taken_it() {
+        let (mut history, began) = (History::default(), Instant::now());
+        let second = Duration::from_secs(1);
+        // Never in the bridge as far as is known; then taken out by somebody.
+        assert!(!history.came_back(3, false, true, began) && !history.came_back(3, false, true, began + second * 9));
+        assert!(!history.came_back(3, true, false, began) && !history.came_back(3, false, true, began + second * 9));
+        assert_eq!(history.due(began), None);
+        // Another one in its place.
+        assert!(!history.came_back(7, false, true, began + second));
+        assert_eq!(history.due(began + second), Some(began + second * 6));
+        assert!(!history.came_back(7, false, true, began + second * 5));
+        assert!(history.came_back(7, false, true, began + second * 6));
+        assert_eq!(history.due(began + second * 6), None);
+        // Somebody has put it elsewhere, and a third is put into the bridge by somebody.
+        assert!(!history.came_back(7, false, false, began + second * 7));
+        assert!(!history.came_back(8, false, true, began + second * 8));
+        assert!(!history.came_back(8, true, false, began + second * 9));
+        assert_eq!(history.due(began + second * 9), None);
     }
 
     #[test]

@@ -3,32 +3,32 @@
 
 mod adapter;
 mod history;
-mod links;
 mod routes;
 
 use crate::backoff::Backoff;
 use crate::config::{self, Configuration};
 use crate::decide::facts::{Bridge, Facts, Manager, Network, Nic};
 use crate::kernel::broker::{self, Wanted};
+use crate::kernel::links::{ips, is_adapter, is_bridge, is_named, mac, master, mtu, name, port, stp, unanswering};
 use crate::observe::observer::{Begin, Kernel, Observer, TakenOver};
 use crate::observe::rhythm::Rhythm;
 use crate::observe::{NobodyListens, Observation, Publisher, publish};
 use crate::times;
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use history::{Counters, History};
-use links::{ips, is_adapter, is_bridge, is_named, mac, master, mtu, name, port, stp, unanswering};
 use netlink_packet_route::address::{AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::link::{LinkFlags, LinkMessage};
 use rtnetlink::sys::{AsyncSocket, SocketAddr, TokioSocket};
 use rtnetlink::{Handle, IpVersion, MulticastGroup};
 use std::collections::BTreeSet;
+use std::future::pending;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{FromRawFd, IntoRawFd};
 use std::path::Path;
 use std::time::Duration;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 /// Time between looks when the kernel has told of no change: the speed of a link can change without
 /// an event.
@@ -94,9 +94,10 @@ async fn session(
     driver.spawn(connection);
     let mut slow = rhythm.every(SLOW_LOOK);
     loop {
-        // Cancel-safe: a beat or a message that is not taken stays.
+        // Cancel-safe: a beat or a message that is not taken stays, and a time that has come has come.
         let (more, in_time) = tokio::select! {
             _ = slow.next() => (true, true),
+            () = until(history.due(Instant::now())) => (true, false),
             change = changes.next() => (change.is_some(), false),
         };
         // A cable that is pulled sends several messages; one look covers those already here.
@@ -110,6 +111,14 @@ async fn session(
         if !more {
             return Err(rtnetlink::Error::RequestFailed);
         }
+    }
+}
+
+/// Waits until then, or for ever. Cancel-safe.
+async fn until(then: Option<Instant>) {
+    match then {
+        Some(then) => sleep_until(then).await,
+        None => pending().await,
     }
 }
 
@@ -240,6 +249,8 @@ fn nic_of(
         other.header.index != link.header.index && is_adapter(other) && own.is_some() && mac(other) == own
     };
     let (faults, losses) = history.count(link.header.index, counters, Instant::now());
+    let joined = master.is_some_and(|master| is_named(master, &wanted.bridge));
+    let came_back = history.came_back(link.header.index, joined, master.is_none(), Instant::now());
     Nic {
         index: link.header.index,
         renamed: name(link).filter(|_| !is_named(link, &wanted.nic)).cloned(),
@@ -254,6 +265,7 @@ fn nic_of(
         port: port(link),
         faults,
         losses,
+        came_back,
         ..told
     }
 }

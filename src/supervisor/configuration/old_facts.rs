@@ -18,6 +18,7 @@ pub(super) fn forget(by: &TakenOver, facts: &mut Facts) {
         files: _,
         network: _,
         kernel_log: _,
+        rejoin: _,
         tls: _,
         disk: _,
         block: _,

@@ -5,7 +5,7 @@
 mod volumes;
 
 use crate::config::Configuration;
-use crate::decide::facts::Facts;
+use crate::decide::facts::{Facts, Rejoined};
 use crate::decide::finding::{Finding, Scope};
 use crate::events::{Feed, News, Writer, since_boot};
 use crate::names::{RegionName, VolumeName};
@@ -66,6 +66,7 @@ struct Seen {
     drains: Option<BTreeMap<VolumeName, Drain>>,
     stopped: BTreeMap<RegionName, Timestamp>,
     image: Option<String>,
+    rejoined: Option<Rejoined>,
     /// Time of the clock at which the machine was booted, as it says itself: another one when it is set.
     booted: Option<Timestamp>,
 }
@@ -204,6 +205,7 @@ impl Events {
         self.see_configuration(facts);
         self.see_maintenance(facts);
         self.see_drains(facts);
+        self.see_rejoin(facts);
         let image = facts.image.as_ref().map(|image| image.version.clone());
         let before = self.seen.image.take().or_else(|| image.clone());
         if image.is_some() && before != image {
@@ -284,6 +286,19 @@ impl Events {
                 self.news.extend(cut.map(ended));
             }
         }
+    }
+
+    fn see_rejoin(&mut self, facts: &Facts) {
+        let Some(ended) = facts.rejoin.ended.as_ref().filter(|ended| self.seen.rejoined.as_ref() != Some(ended)) else {
+            return;
+        };
+        let after = ended.failure.is_none().then(|| ended.bridge.clone());
+        let mut news = changed(EventKind::NicRejoined, &format!("nic {}", ended.nic), None, after);
+        let back = || format!("it was away, and nobody has put it into {} when it was back", ended.bridge);
+        news.0.cause = ended.failure.clone().or_else(|| Some(back()));
+        news.0.by = Some(Asker::Sledd);
+        self.news.push(news);
+        self.seen.rejoined = Some(ended.clone());
     }
 
     fn see_stops(&mut self, facts: &Facts) {

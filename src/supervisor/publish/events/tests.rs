@@ -197,3 +197,18 @@ async fn a_clock_that_is_set_is_told() {
     let time = |text: &Option<String>| text.as_ref().unwrap().parse::<Timestamp>().unwrap();
     assert_eq!(time(&last[1].after).duration_since(time(&last[1].before)).as_secs(), 3600);
 }
+
+#[tokio::test]
+async fn an_adapter_that_was_put_back_is_told_once() {
+    let mut told = World::new();
+    let ended = |index, failure: Option<&str>| {
+        let failure = failure.map(Into::into);
+        Some(Rejoined { index, nic: "enx0".into(), bridge: "br0".into(), failure })
+    };
+    told.facts.rejoin.ended = ended(9, None);
+    assert_eq!(told.news(), ["nic_rejoined nic enx0: - br0 sledd"]);
+    assert_eq!(told.news(), [""; 0]);
+    told.facts.rejoin.ended = ended(11, Some("the adapter is gone again"));
+    assert_eq!(told.news(), ["nic_rejoined nic enx0: - - sledd"]);
+    assert_eq!(told.feed.latest(1)[0].cause.as_deref(), Some("the adapter is gone again"));
+}

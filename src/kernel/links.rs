@@ -10,7 +10,7 @@ use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, Neig
 use std::net::IpAddr;
 
 /// Tell whether a name is a link's own or one of its others (`ip link property`).
-pub(super) fn is_named(link: &LinkMessage, wanted: &str) -> bool {
+pub fn is_named(link: &LinkMessage, wanted: &str) -> bool {
     let others = link.attributes.iter().filter_map(|attribute| match attribute {
         LinkAttribute::PropList(others) => Some(others),
         _ => None,
@@ -19,7 +19,8 @@ pub(super) fn is_named(link: &LinkMessage, wanted: &str) -> bool {
     name(link).is_some_and(|name| name == wanted) || others.flatten().any(is_other)
 }
 
-pub(super) fn mtu(link: &LinkMessage) -> Option<u32> {
+/// The longest packet that a link takes, in bytes.
+pub fn mtu(link: &LinkMessage) -> Option<u32> {
     link.attributes.iter().find_map(|attribute| match attribute {
         LinkAttribute::Mtu(mtu) => Some(*mtu),
         _ => None,
@@ -27,7 +28,7 @@ pub(super) fn mtu(link: &LinkMessage) -> Option<u32> {
 }
 
 /// Read the state that a bridge gives a link, if that is a port of one.
-pub(super) fn port(link: &LinkMessage) -> Option<PortState> {
+pub fn port(link: &LinkMessage) -> Option<PortState> {
     let of_bridge = |info: &LinkInfo| match info {
         LinkInfo::PortData(InfoPortData::BridgePort(settings)) => settings.iter().find_map(|setting| match setting {
             InfoBridgePort::State(state) => Some(*state),
@@ -48,26 +49,29 @@ pub(super) fn port(link: &LinkMessage) -> Option<PortState> {
     }
 }
 
-pub(super) fn name(link: &LinkMessage) -> Option<&String> {
+/// The name of a link.
+pub fn name(link: &LinkMessage) -> Option<&String> {
     link.attributes.iter().find_map(|attribute| match attribute {
         LinkAttribute::IfName(name) => Some(name),
         _ => None,
     })
 }
 
-pub(super) fn master(link: &LinkMessage) -> Option<u32> {
+/// The link that a link is a port of, by the kernel's number.
+pub fn master(link: &LinkMessage) -> Option<u32> {
     link.attributes.iter().find_map(|attribute| match attribute {
         LinkAttribute::Controller(index) => Some(*index),
         _ => None,
     })
 }
 
-pub(super) fn is_bridge(link: &LinkMessage) -> bool {
+/// Whether a link is a bridge.
+pub fn is_bridge(link: &LinkMessage) -> bool {
     infos(link).any(|info| matches!(info, LinkInfo::Kind(InfoKind::Bridge)))
 }
 
 /// The hardware address of a link, in the usual form.
-pub(super) fn mac(link: &LinkMessage) -> Option<String> {
+pub fn mac(link: &LinkMessage) -> Option<String> {
     let found = link.attributes.iter().find_map(|attribute| match attribute {
         LinkAttribute::Address(bytes) if bytes.len() == 6 => Some(bytes),
         _ => None,
@@ -77,12 +81,12 @@ pub(super) fn mac(link: &LinkMessage) -> Option<String> {
 
 /// Whether a link is an adapter, or the end of a cable that stands for one: it has a hardware address of its own, where
 /// bridges and what lies upon links have that of a port.
-pub(super) fn is_adapter(link: &LinkMessage) -> bool {
+pub fn is_adapter(link: &LinkMessage) -> bool {
     infos(link).all(|info| !matches!(info, LinkInfo::Kind(kind) if *kind != InfoKind::Veth))
 }
 
 /// Whether a bridge looks for loops, and how long its ports wait meanwhile, twice, in hundredths of a second.
-pub(super) fn stp(link: &LinkMessage) -> (bool, u32) {
+pub fn stp(link: &LinkMessage) -> (bool, u32) {
     let settings = infos(link).filter_map(|info| match info {
         LinkInfo::Data(InfoData::Bridge(settings)) => Some(settings),
         _ => None,
@@ -107,7 +111,7 @@ fn infos(link: &LinkMessage) -> impl Iterator<Item = &LinkInfo> {
 }
 
 /// The address of a neighbour on this link that was asked for its hardware address in vain, if this is one.
-pub(super) fn unanswering(neighbour: &NeighbourMessage, link: u32) -> Option<IpAddr> {
+pub fn unanswering(neighbour: &NeighbourMessage, link: u32) -> Option<IpAddr> {
     let header = &neighbour.header;
     if header.ifindex != link || header.state != NeighbourState::Failed {
         return None;
@@ -119,7 +123,8 @@ pub(super) fn unanswering(neighbour: &NeighbourMessage, link: u32) -> Option<IpA
     })
 }
 
-pub(super) fn ips(address: &AddressMessage) -> Option<IpAddr> {
+/// The address that is told.
+pub fn ips(address: &AddressMessage) -> Option<IpAddr> {
     let find = |wanted: fn(&AddressAttribute) -> Option<IpAddr>| address.attributes.iter().find_map(wanted);
     // IFA_LOCAL is the own address; IFA_ADDRESS the peer's on a point-to-point link.
     let local = find(|attribute| match attribute {
