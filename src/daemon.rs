@@ -117,7 +117,7 @@ async fn supervised(options: &Options, chosen: Result<Choice, Vec<Fault>>, kerne
         Err(faults) => unconfigured::for_a_good_one(&options.config, &faults, &mut line).await,
     };
     let Some((choice, by)) = chosen else { return };
-    let start = Start::new(choice, &options.config, by);
+    let start = Start::new(choice, &options.config, &options.sysfs, by);
     supervise(start, options.config.clone(), kernel, line).await;
 }
 

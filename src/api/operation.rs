@@ -15,9 +15,9 @@ use crate::config::Kept;
 use crate::names::{RegionName, VolumeName};
 use crate::span::Span;
 use crate::wire::{
-    Attach, Configurations, Difference, Drain, Drained, Error, Events, Granted, Hosts, Job, Maintenance, Marked,
-    NetworkDetail, Notified, Ports, Proposal, Refusal, RefusedTicket, Region, Release, Released, Sled, StorageDetail,
-    TargetGroup, Ticket, Volume, Volumes, Word,
+    Attach, Configurations, Difference, Drain, Drained, Error, Events, Granted, Hardware, Hosts, Job, Maintenance,
+    Marked, NetworkDetail, Notified, Ports, Proposal, Refusal, RefusedTicket, Region, Release, Released, Sled,
+    StorageDetail, TargetGroup, Ticket, Volume, Volumes, Word,
 };
 use bytes::Bytes;
 use http::Method;
@@ -324,6 +324,8 @@ operations! {
     ShowStorage {} = GET "/v1/storage", Anyone, Published, Short, Json StorageDetail;
     /// Show the way from the cable to the sled's address.
     ShowNetwork {} = GET "/v1/network", Anyone, Published, Short, Json NetworkDetail;
+    /// Show what the machine is made of, and how that is.
+    ShowHardware {} = GET "/v1/hardware", Anyone, Published, Short, Json Hardware;
     /// Show the ports of this sled's regions, who listens at each, and who is connected.
     ShowPorts {} = GET "/v1/ports", Anyone, Published, Short, Json Ports;
     /// Mark the data disk as this sled's, in place of the one that is named.

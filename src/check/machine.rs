@@ -20,6 +20,19 @@ macro_rules! with_machine {
             DiskInodesLow = "DISK_INODES_LOW", Warning, Sled:
                 "N of N inodes are free at ROOT: soon no file can be made on it"
                 => "remove small files that are no region's: du --inodes -xS ROOT | sort -n | tail shows where they lie; their size does not matter";
+            /// A disk below the data says itself that it is failing, or an attribute that foretells a failure is at its
+            /// threshold (SMART). It is asked with `smartctl`, where that is installed, once an hour.
+            DiskFailing = "DISK_FAILING", Warning, Sled:
+                "DISK (MODEL, SERIAL) is failing: WHAT IT SAYS"
+                => "replace it soon: have what lies there elsewhere first; smartctl -x /dev/DISK shows all that it says";
+            /// A disk below the data has used nine tenths and more of the life that it was made for.
+            DiskWear = "DISK_WEAR", Warning, Sled:
+                "DISK (MODEL, SERIAL) has used N % of the life that it was made for"
+                => "have another one ready: it may work on for long, or end without a word; smartctl -x /dev/DISK shows all that it says";
+            /// A disk below the data is at the limit of its temperature, by the kernel's sensor or by its own word.
+            DiskHot = "DISK_HOT", Warning, Sled:
+                "DISK has N °C, and N °C is its limit"
+                => "give it air, or a heat sink; it slows down by itself, and wears faster";
             /// The latency of a disk below the data disk is far above what it mostly was, for two minutes and longer,
             /// or above a second.
             DiskSlow = "DISK_SLOW", Warning, Sled:
@@ -30,6 +43,62 @@ macro_rules! with_machine {
             RegionRetrying = "REGION_RETRYING", Blocking, Region:
                 "its downstairs tries a write again without end that is refused: WHY"
                 => "mend the disk first; then: sledctl region restart REGION; no restart helps before";
+            /// A region's downstairs waited for the disk for most of the last minute, and did not get on.
+            RegionIoStalled = "REGION_IO_STALLED", Warning, Region:
+                "in N % of the last minute its downstairs did not get on, as it waited for the disk"
+                => "see what keeps the disk busy (sledctl top), and whether it is well (sledctl hardware, dmesg)";
+            /// All that runs on the machine has waited for memory for a tenth and more of the last minute.
+            MemoryPressure = "MEMORY_PRESSURE", Warning, Sled:
+                "in N % of the last minute nobody got on, as all waited for memory"
+                => "see what takes it: systemd-cgtop -m, ps aux --sort=-rss; a downstairs takes 20 to 62 MB";
+            /// All that runs on the machine has waited for a disk for four fifths and more of the last minute, and nobody
+            /// got on.
+            IoPressure = "IO_PRESSURE", Warning, Sled:
+                "in N % of the last minute nobody got on, as all waited for a disk"
+                => "see who keeps it busy (sledctl top, iostat -x 5), and whether the disk is well (sledctl hardware, dmesg)";
+            /// The kernel has killed processes within the last day, as there was no memory left; or since it was
+            /// started, in a region's unit.
+            OomKilled = "OOM_KILLED", Warning, Sled:
+                "the kernel has killed N process(es), as there was no memory left; among what was killed: N of REGION"
+                => "see which, and who took the memory: journalctl -k -g 'oom-kill|Out of memory'; give the machine more, or run less on it";
+            /// The machine was booted without having been shut down: its power was cut, its kernel panicked, or its
+            /// watchdog reset it. It is over with the next orderly shutdown.
+            SledUnclean = "SLED_UNCLEAN", Warning, Sled:
+                "the machine ended without a shutdown: HOW; on ext4 an extent may be marked clean then and have blocks that do not fit their checksums"
+                => "find out why (journalctl -b -1 -e); have the regions verified one after the other: sledctl region hold REGION, crucible-downstairs verify -d ROOT/REGION, sledctl region release REGION; the next orderly reboot ends this";
+            /// A sensor of the processor is at its limit.
+            SledHot = "SLED_HOT", Warning, Sled:
+                "SENSOR shows N °C, and N °C is its limit"
+                => "see that the fan turns and that it gets air; remove dust";
+            /// A processor is slowed down, or was within the last hour, as it is too hot.
+            CpuThrottled = "CPU_THROTTLED", Warning, Sled:
+                "a processor is slowed down, as it is too hot (N time(s) within an hour)"
+                => "see that the fan turns and that it gets air; remove dust";
+            /// The kernel goes on after an error of its own or of the hardware's, and may not work as it should.
+            KernelTainted = "KERNEL_TAINTED", Warning, Sled:
+                "the kernel is not what it was since it was booted: WHY"
+                => "read what it says (journalctl -k -p warning), and reboot the machine when its hosts can do without it: sledctl maintenance on";
+            /// The machine has a hardware watchdog, and nobody feeds it.
+            WatchdogUnarmed = "WATCHDOG_UNARMED", Information, Operator:
+                "nobody feeds the watchdog WATCHDOG: a machine that hangs stays so until somebody comes"
+                => "RuntimeWatchdogSec=30s in a file of /etc/systemd/system.conf.d below [Manager], then: systemctl daemon-reexec";
+            /// The clock that runs by a battery was lost: the machine begins each boot with a wrong time, until somebody
+            /// sets it.
+            ClockRtcLost = "CLOCK_RTC_LOST", Warning, Operator:
+                "the battery's clock showed TIME at the start: its battery is flat or gone"
+                => "replace the battery (CR2032, as a rule); until then see that the network sets the clock: timedatectl";
+            /// Nobody keeps the clock in step with others: it drifts by seconds a day.
+            ClockUnsynchronised = "CLOCK_UNSYNCHRONISED", Warning, Operator:
+                "the clock is not kept in step with others: it drifts, and what is logged on two machines cannot be compared"
+                => "see why: timedatectl timesync-status, or chronyc tracking; without any: apt install systemd-timesyncd && timedatectl set-ntp true";
+            /// The clock shows a time before one that is on record of this sled's regions: it was wrong then, or it is now.
+            ClockBehind = "CLOCK_BEHIND", Warning, Operator:
+                "the clock shows a time before TIME, at which WHAT: it is behind"
+                => "set it right: timedatectl; if it is right, it was ahead then, and this ends when that time has come";
+            /// Somebody has set the clock by more than a second within the last hour.
+            ClockStepped = "CLOCK_STEPPED", Information, Operator:
+                "the clock was set from TIME to TIME within the last hour"
+                => "nothing, if it was meant: what is kept for a while does not go by it; what was logged before has other times";
         }
     };
 }

@@ -6,7 +6,7 @@
 //!
 //! | module | job |
 //! |---|---|
-//! | [`status`], [`checks`], [`explain`], [`volume`], [`region`], [`storage`], [`network`], [`ports`], [`logs`], [`top`], [`maintenance`], [`downstairs`], [`jobs`], [`events`], [`config`], [`reload`], [`update`], [`setup`], [`console`], [`report`](mod@report), [`backup`] | the nouns |
+//! | [`status`], [`checks`], [`explain`], [`volume`], [`region`], [`storage`], [`network`], [`hardware`], [`ports`], [`logs`], [`top`], [`maintenance`], [`downstairs`], [`jobs`], [`events`], [`config`], [`reload`], [`update`], [`setup`], [`console`], [`report`](mod@report), [`backup`] | the nouns |
 //! | [`client`], [`followed`] | the supervisor's socket, and what is followed there |
 //! | [`orders`] | requests that become jobs, and the jobs followed to their end |
 //! | [`neighbours`] | the other sleds of a volume, asked on behalf of a job |
@@ -34,6 +34,7 @@ mod events;
 mod explain;
 mod failure;
 mod followed;
+mod hardware;
 mod jobs;
 mod logs;
 mod maintenance;
@@ -69,6 +70,7 @@ use downstairs::DownstairsCommand;
 use events::EventsCommand;
 use explain::ExplainCommand;
 use failure::Failure;
+use hardware::HardwareCommand;
 use jobs::JobsCommand;
 use logs::LogsCommand;
 use maintenance::MaintenanceCommand;
@@ -145,6 +147,7 @@ enum Command {
     Downstairs(DownstairsCommand),
     Storage(StorageCommand),
     Network(NetworkCommand),
+    Hardware(HardwareCommand),
     Ports(PortsCommand),
     Logs(LogsCommand),
     Top(TopCommand),
@@ -178,6 +181,7 @@ impl Command {
             Self::Downstairs(downstairs) => downstairs.run(client, output).await,
             Self::Storage(storage) => storage.run(client, output).await,
             Self::Network(network) => network.run(client, output).await,
+            Self::Hardware(hardware) => hardware.run(client, output).await,
             Self::Ports(ports) => ports.run(client, output).await,
             Self::Logs(logs) => logs.run(output).await,
             Self::Top(top) => top.run(client, output).await,

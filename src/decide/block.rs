@@ -1,6 +1,6 @@
 //! Block devices below the data disk, and what is wrong with them; and a downstairs that such a disk keeps trying.
 
-use super::facts::{Block, Doing, Drive, Facts, FsErrors, Region, Slow};
+use super::facts::{Block, Doing, Drive, Facts, FsErrors, Incident, Region, Sign, Slow};
 use super::finding::Finding;
 use crate::check::Code;
 use crate::config::Configuration;
@@ -12,10 +12,37 @@ use crate::times::in_seconds;
 const FAILED_LEAST: u64 = 16;
 /// The percentage of a processor above which a process that answers nobody is at work, and does not wait.
 const BUSY_PERCENT: u32 = 50;
+/// The percentage of a minute in which a region did not get on, as it waited for the disk, from which that is told.
+const STALLED_PERCENT: u8 = 80;
 
 /// The findings of the block devices.
 pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
-    facts.block.iter().flat_map(of).collect()
+    let own = facts.block.iter().flat_map(of);
+    let told = facts.block.iter().flat_map(|block| &block.disks).filter_map(|disk| logged(disk, facts));
+    own.chain(told).collect()
+}
+
+/// What the kernel's log has of a disk within a day.
+fn incidents<'a>(disk: &'a Drive, facts: &'a Facts) -> Vec<&'a Incident> {
+    let own = facts.block.as_ref().and_then(|block| block.device.as_deref());
+    let names = [Some(disk.name.as_str()), own.filter(|own| *own != disk.name && own.starts_with(&disk.name))];
+    let mut all = facts.kernel_log.of(names.into_iter().flatten());
+    all.retain(|incident| incident.signs.contains(&Sign::IoError));
+    all
+}
+
+/// The finding that the kernel's log has errors of a disk.
+fn logged(disk: &Drive, facts: &Facts) -> Option<Finding> {
+    let all = incidents(disk, facts);
+    let last = all.last()?;
+    let (name, count, at) = (&disk.name, all.len(), in_seconds(last.began));
+    let cause =
+        format!("the kernel's log has errors of {name} {count} time(s) within a day, the last at {at}: {}", last.words);
+    let remedy = format!(
+        "look at the disk, its cable and its port (dmesg, smartctl -x /dev/{name}), and have what lies there elsewhere \
+         before anything else"
+    );
+    Some(Finding::new(Code::DiskErrors, format!("disk {name}"), cause, remedy))
 }
 
 fn of(block: &Block) -> Vec<Finding> {
@@ -112,6 +139,14 @@ pub(super) fn retrying(local: &LocalRegion, facts: &Facts, region: &Region) -> O
     Some(Finding::about_region(local, Code::RegionRetrying, cause, remedy))
 }
 
+/// The finding that a region waits for its disk, and hardly gets on.
+pub(super) fn stalled(local: &LocalRegion, region: &Region) -> Option<Finding> {
+    let percent = region.io_stalled.filter(|percent| *percent >= STALLED_PERCENT && region.alive().is_some())?;
+    let cause = format!("in {percent} % of the last minute its downstairs did not get on, as it waited for the disk");
+    let remedy = Code::RegionIoStalled.remedy().to_owned();
+    Some(Finding::about_region(local, Code::RegionIoStalled, cause, remedy))
+}
+
 fn at_work(doing: &Doing) -> bool {
     matches!(doing.state, 'R' | 'S') && doing.cpu_percent >= BUSY_PERCENT && !doing.journal_stopped
 }
@@ -122,7 +157,7 @@ fn refused(facts: &Facts) -> Option<String> {
         return Some("the file system is read-only".into());
     }
     let block = facts.block.as_ref()?;
-    let failing = block.disks.iter().find(|disk| fails(disk));
+    let failing = block.disks.iter().find(|disk| fails(disk) || !incidents(disk, facts).is_empty());
     let failing = failing.map(|disk| format!("{} fails requests", disk.name));
     let errors = block.errors.as_ref().filter(|errors| errors.count > 0);
     failing.or_else(|| errors.map(|errors| format!("{} has {} error(s) on record", block.kind, errors.count)))

@@ -5,7 +5,9 @@ use super::facts::{Awaited, Bus, Facts};
 use super::finding::{Finding, united};
 use super::plan::is_queued;
 use super::turns::reason;
-use super::{block, enforcement, image, lacks, network, outdated, pending, region, storage, strangers, tls};
+use super::{
+    block, enforcement, image, lacks, machine, network, outdated, pending, region, smart, storage, strangers, tls,
+};
 use crate::check::{Code, Severity};
 use crate::config::Configuration;
 use crate::names::{RegionName, VolumeName};
@@ -46,8 +48,9 @@ pub fn judge(config: &Configuration, facts: &Facts) -> Verdict {
         let unknown = Default::default();
         let seen = facts.regions.get(&local.name).unwrap_or(&unknown);
         let (state, found) = region::judge(config, &local, facts, seen, is_queued(config, &local, facts));
-        states.insert(local.name, state);
         findings.extend(found);
+        findings.extend(block::stalled(&local, seen));
+        states.insert(local.name, state);
     }
     findings.extend(lacks::findings(config, facts));
     findings.extend(config.local_regions().iter().filter_map(|local| awaits(config, local, facts)));
@@ -75,6 +78,8 @@ fn sled_findings(config: &Configuration, facts: &Facts) -> Vec<Finding> {
     found.extend(image::findings(facts));
     found.extend(storage::findings(config, facts));
     found.extend(block::findings(facts));
+    found.extend(smart::findings(facts));
+    found.extend(machine::findings(facts));
     if facts.unfinished_upgrade {
         found.push(as_it_stands(Code::UpgradeUnfinished, "downstairs"));
     }

@@ -25,6 +25,8 @@ pub struct Bulletin {
     pub storage: Body,
     /// Body of `/v1/network`.
     pub network: Body,
+    /// Body of `/v1/hardware`.
+    pub hardware: Body,
     /// Body of `/v1/ports`.
     pub ports: Body,
     /// Body of `/v1/targets`.

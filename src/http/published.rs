@@ -76,6 +76,7 @@ fn page(bulletin: &Bulletin, operation: &Operation) -> Answer {
         Operation::ShowStorage {} => &bulletin.storage,
         Operation::ShowSled {} => &bulletin.sled,
         Operation::ShowNetwork {} => &bulletin.network,
+        Operation::ShowHardware {} => &bulletin.hardware,
         Operation::ShowPorts {} => &bulletin.ports,
         other => {
             let message = format!("{} is not published", other.row().name);

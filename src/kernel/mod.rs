@@ -10,6 +10,7 @@
 //! | [`ethtool`] | what a network adapter's driver counts |
 //! | [`itself`] | what it says of this process |
 //! | [`attributes`], [`block`] | the small files of sysfs and procfs; the disks below a file system |
+//! | [`clock`], [`pressure`] | whether the clock is in step, and was set; whether all wait for memory or a disk |
 //! | [`ports`], [`port_reservation`] | whether a port can be had, and that it is kept free |
 //! | [`links`] | what rtnetlink tells of links and addresses |
 //! | [`mod@line`], [`presence`] | whether the other end of a connection is still there |
@@ -17,6 +18,7 @@
 pub mod attributes;
 pub mod block;
 pub mod broker;
+pub mod clock;
 pub mod connections;
 pub mod ethtool;
 pub mod itself;
@@ -25,6 +27,7 @@ pub mod links;
 pub mod port_reservation;
 pub mod ports;
 pub mod presence;
+pub mod pressure;
 pub mod processes;
 mod sock_diag;
 pub mod tcp_info;

@@ -16,6 +16,10 @@
 //! | [`image`] | what the image says of itself | nobody | 60 s |
 //! | [`disk`] | the data disk and what lies on it | `/proc/self/mountinfo` | 15 s |
 //! | [`block`] | the block devices below it | ext4's `errors_count` | 15 s |
+//! | [`smart`] | the health of the disks, as they tell of it | nobody: they are asked | 3600 s |
+//! | [`stalls`] | which region waits for its disk | nobody | 15 s |
+//! | [`machine`] | who waits, what was killed, heat, clock, watchdog | `/proc/pressure`, a timer that ends when the clock is set | 60 s |
+//! | [`hardware`] | what the machine is made of | nobody | 300 s |
 //!
 //! Each declares itself ([`observer`]), and [`ALL`] is the list of them.
 //!
@@ -39,10 +43,12 @@ pub mod disk;
 pub mod doing;
 pub mod enforcement;
 pub mod files;
+pub mod hardware;
 pub mod image;
 pub mod intruders;
 pub mod kernel_log;
 pub mod last_words;
+pub mod machine;
 pub mod network;
 pub mod observer;
 pub mod owners;
@@ -51,7 +57,9 @@ mod region_info;
 pub mod rhythm;
 mod ruok;
 pub mod scanner;
+pub mod smart;
 pub mod sockets;
+pub mod stalls;
 mod surveys;
 pub mod tls;
 pub mod units;
@@ -83,6 +91,10 @@ pub const ALL: &[Declared] = &[
     Declared::by::<image::Watch>(),
     Declared::by::<disk::Watch>(),
     Declared::by::<block::Watch>(),
+    Declared::by::<smart::Watch>(),
+    Declared::by::<stalls::Watch>(),
+    Declared::by::<machine::Watch>(),
+    Declared::by::<hardware::Watch>(),
 ];
 
 /// A fact, as an observer sees it.

@@ -11,9 +11,10 @@
 //! | [`extent_scrub`] | whether the blocks of an extent are what their contexts say |
 //! | [`in_force`] | the configurations that are and were in force |
 //! | [`maintenance`], [`drains`] | what hosts are asked |
-//! | [`jobs`], [`since`], [`lived`] | how jobs ended, since when things are so, how long the sled has lived |
+//! | [`jobs`], [`since`], [`lived`], [`boots`] | how jobs ended, since when things are so, how long the sled has lived, how its last boot ended |
 //! | [`events`] | what happened, in a ring |
 
+pub mod boots;
 pub mod drains;
 pub mod events;
 pub mod extent_scrub;

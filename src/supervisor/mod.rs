@@ -166,6 +166,7 @@ impl Supervisor {
             facts: Facts {
                 regions: regions.iter().map(|local| (local.name.clone(), known(&local.name))).collect(),
                 in_force: Some(kept.in_force()),
+                unclean: start.unclean,
                 ..Facts::default()
             },
             systemd: Systemd::new(Tasks::new(to_loop.clone())),

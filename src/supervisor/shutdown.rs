@@ -6,6 +6,7 @@ use crate::desk::answer::Answer;
 use crate::desk::request::Reply;
 use crate::names::{RegionName, VolumeName};
 use crate::observe::deaths;
+use crate::store::boots;
 use crate::supervisor::Supervisor;
 use crate::supervisor::publish::events::end;
 use crate::supervisor::tasks::run_unheard;
@@ -53,6 +54,7 @@ impl Supervisor {
             }
             // If the disk takes longer, some numbers are skipped.
             _ = timeout(NOTING_LIMIT, noted).await;
+            _ = timeout(NOTING_LIMIT, tokio::task::spawn_blocking(move || boots::end(stops))).await;
             feed.add(vec![end(stops)]);
             _ = timeout(NOTING_LIMIT, feed.is_written()).await;
             _ = answer.send(Ok(Answer::Left));

@@ -7,6 +7,7 @@ mod difference;
 mod drain;
 mod error_code;
 mod event;
+mod hardware;
 mod job;
 mod network;
 mod notification;
@@ -22,6 +23,7 @@ pub use difference::{Change, Condition, Configurations, Difference, Files, Unatt
 pub use drain::{Drain, DrainSaid, DrainState, Drained};
 pub use error_code::ErrorCode;
 pub use event::{Event, EventKind, Events};
+pub use hardware::{DiskDetail, FileSystem, Hardware, HardwareWatchdog, Inventory, NetworkAdapter, TemperatureSensor};
 pub use job::{Ask, Granted, Job, JobKind, JobProgress, JobState, Proposal, Word};
 pub use network::{Adapter, AddressState, BridgeAddress, BridgeDetail, NetworkDetail, PortState};
 pub use notification::{Delivery, Notification, Notified, Occasion, Way};

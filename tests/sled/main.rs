@@ -37,6 +37,7 @@ mod jobs;
 mod kills;
 mod lifecycle;
 mod lines;
+mod machine;
 mod neighbours;
 mod net_test;
 mod network;

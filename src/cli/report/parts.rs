@@ -63,7 +63,7 @@ pub(super) fn all(dir: &Path, texts: &Texts, config: Option<&Configuration>, mem
     let mut parts = of_supervisor();
     parts.extend(of_configuration(dir, texts));
     parts.extend(config.into_iter().flat_map(|config| of_disk(&config.sled.storage.root)));
-    for name in ["disk.json", "drains.json", "maintenance.json", "jobs.json", "lived.json"] {
+    for name in ["disk.json", "boot.json", "drains.json", "maintenance.json", "jobs.json", "lived.json"] {
         parts.push(part(&format!("memory/{name}"), "what the machine remembers", From::File(memory.join(name))));
     }
     parts.extend(of_events(memory));
@@ -77,6 +77,7 @@ fn of_supervisor() -> Vec<Part> {
     vec![
         ask("sled", "the sled with its volumes, regions and checks", "/v1/sled"),
         ask("storage", "what takes the data disk", "/v1/storage"),
+        ask("hardware", "what the machine is made of, and how that is", "/v1/hardware"),
         ask("jobs", "long work, and what became of it", "/v1/jobs"),
         ask("events", "what has changed of late", "/v1/events?limit=1000"),
     ]

@@ -9,6 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct KernelLog(pub BTreeMap<String, Vec<Incident>>);
 
 impl KernelLog {
+    /// The incidents with this sign of anything, the oldest first.
+    pub fn with(&self, sign: Sign) -> Vec<&Incident> {
+        let mut all: Vec<_> = self.0.values().flatten().filter(|incident| incident.signs.contains(&sign)).collect();
+        all.sort_by_key(|incident| incident.began);
+        all
+    }
+
     /// The incidents of a device that has these names, the oldest first.
     pub fn of<'a>(&'a self, names: impl IntoIterator<Item = &'a str>) -> Vec<&'a Incident> {
         let mut all: Vec<_> = names.into_iter().filter_map(|name| self.0.get(name)).flatten().collect();
@@ -49,13 +56,17 @@ pub enum Sign {
     TransmitFailed,
     /// A network adapter does not tell of its link any more.
     LinkUntold,
+    /// A block device has failed a request.
+    IoError,
+    /// A process was killed, as there was no memory left; by its control group.
+    OutOfMemory,
 }
 
 impl Sign {
     /// The sign in words, for a network adapter; `None`: it is none of one.
     pub const fn of_adapter(self) -> Option<&'static str> {
         Some(match self {
-            Self::UsbFound => return None,
+            Self::UsbFound | Self::IoError | Self::OutOfMemory => return None,
             Self::UsbReset => "it was reset",
             Self::UsbLost => "it was away",
             Self::UsbMute => "it did not say what it is",

@@ -7,8 +7,10 @@ mod enforcement;
 mod files;
 mod image;
 mod kernel_log;
+mod machine;
 mod network;
 mod region;
+mod smart;
 mod tls;
 
 pub use adapter::{Faults, Hub, Nic, PortState, Usb};
@@ -18,10 +20,12 @@ pub use enforcement::{Enforcement, Gap};
 pub use files::{Files, Fresh, InForce};
 pub use image::Image;
 pub use kernel_log::{Incident, KernelLog, Sign};
+pub use machine::{Clock, Machine, Sensor, Step, Unclean, Watchdog};
 pub use network::{Bridge, MacChange, Manager, Network, Rejoin, Rejoined};
 pub use region::{
     Active, Beat, Doing, Exit, Fencing, Holder, Pulse, Region, Run, Sockets, Start, Stopped, Stranger, Unit,
 };
+pub use smart::{Health, Smart};
 pub use tls::{Certificate, Flaw, KeyForm, Refusal, Tls};
 
 use crate::config::Configuration;
@@ -60,6 +64,16 @@ pub struct Facts {
     pub disk: Option<Disk>,
     /// The block devices below it; `None` as long as they were not looked at.
     pub block: Option<Block>,
+    /// The health of the disks below it, by their names, as they tell of themselves.
+    pub health: BTreeMap<String, Health>,
+    /// The machine, as its kernel tells of it; never seen in a container.
+    pub machine: Option<Machine>,
+    /// The hardware that the machine is made of.
+    pub inventory: Option<wire::Inventory>,
+    /// The end of the boot before this one, if that was no shutdown.
+    pub unclean: Option<Unclean>,
+    /// The latest time on record of the regions that the clock has not reached, and what was done then.
+    pub ahead: Option<(Timestamp, String)>,
     /// Whether what an earlier supervisor left undone on this disk was finished.
     pub settled: Settled,
     /// The seconds for which each directory in the trash is kept yet, by its name; 0: it has been kept long enough.

@@ -51,6 +51,8 @@ pub struct Region {
     pub hung_seconds: u64,
     /// The program that its process runs, as that states it.
     pub program: Option<Program>,
+    /// The percentage of the last minute in which it did not get on, as it waited for a disk; `None` if that was little.
+    pub io_stalled: Option<u8>,
 }
 
 impl Region {

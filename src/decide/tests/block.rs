@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::check::{Code, Severity};
-use crate::decide::facts::{Block, Doing, Drive, FsErrors, Slow};
+use crate::decide::facts::{Block, Doing, Drive, FsErrors, Incident, KernelLog, Sign, Slow};
 use crate::decide::finding::{Finding, Scope};
 use crate::decide::verdict::judge;
 use crate::wire::State;
@@ -76,6 +76,36 @@ fn each_thing_that_is_wrong_with_a_device_is_a_warning_with_its_name() {
         assert_eq!((one.code, one.subject.as_str(), one.cause.as_str()), (code, subject, cause));
         assert_eq!((one.code.severity(), &one.scope), (Severity::Warning, &Scope::Sled));
         assert!(one.remedy.contains(remedy), "{one:?}");
+    }
+}
+
+/// What the kernel's log has of the disk or of the device on it, and of nothing else.
+#[test]
+fn errors_in_the_kernels_log_are_told_of_the_disk_that_they_are_of() {
+    let incident = |sign| Incident {
+        began: Timestamp::from_second(1_796_034_179).unwrap(),
+        signs: [sign].into(),
+        words: "I/O error, dev sda, sector 2048".into(),
+    };
+    for (device, sign, told) in [
+        ("sda", Sign::IoError, true),
+        ("sda1", Sign::IoError, true),
+        ("sda2", Sign::IoError, false),
+        ("sdb", Sign::IoError, false),
+        ("sda", Sign::UsbReset, false),
+    ] {
+        let mut facts = well(&config());
+        facts.block = Some(block());
+        facts.kernel_log = KernelLog([(device.to_owned(), vec![incident(sign)])].into());
+        let found = judge(&config(), &facts).findings;
+        assert_eq!(found.len(), usize::from(told), "{device}: {found:#?}");
+        for one in found {
+            assert_eq!((one.code, one.subject.as_str()), (Code::DiskErrors, "disk sda"));
+            assert!(
+                one.cause.ends_with("the last at 2026-11-30T10:22:59Z: I/O error, dev sda, sector 2048"),
+                "{one:?}"
+            );
+        }
     }
 }
 

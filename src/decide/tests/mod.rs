@@ -11,6 +11,7 @@ mod enforcement;
 mod failure;
 mod fixed_point;
 mod lacks;
+mod machine;
 mod network;
 mod notices;
 mod pending;

@@ -7,7 +7,8 @@ type Words = &'static [&'static str];
 
 /// The words, and what they are a sign of. The first entry that fits counts.
 ///
-/// Of the driver r8152, of the USB's core and of its controllers, as they are reported from adapters that fail.
+/// Of the driver r8152, of the USB's core and of its controllers, as they are reported from adapters that fail; of the
+/// block layer (Linux, block/blk-mq.c and fs/buffer.c) and of the killer of processes (mm/oom_kill.c).
 const TABLE: &[(Words, Sign)] = &[
     (&["NETDEV WATCHDOG", "transmit queue", "timed out"], Sign::TransmitTimeout),
     (&["Tx timeout"], Sign::TransmitTimeout),
@@ -24,7 +25,30 @@ const TABLE: &[(Words, Sign)] = &[
     (&["new ", "USB device number "], Sign::UsbFound),
     (&["reset ", "USB device number "], Sign::UsbReset),
     (&["USB disconnect, device number "], Sign::UsbLost),
+    (&["I/O error, dev "], Sign::IoError),
+    (&["critical ", " error, dev "], Sign::IoError),
+    (&["Buffer I/O error on dev "], Sign::IoError),
+    (&[OOM_KILL, OOM_GROUP, ",task="], Sign::OutOfMemory),
 ];
+
+/// The beginning of the word that a process was killed, and where its control group stands in it.
+const OOM_KILL: &str = "oom-kill:";
+const OOM_GROUP: &str = "task_memcg=";
+/// The word before the name of a block device.
+const DEVICE: &str = " dev ";
+
+/// Find the name of what a text is about that names no device in the usual place: the block device, or the control group
+/// in which a process was killed.
+pub fn subject(text: &str) -> Option<&str> {
+    let word = if text.starts_with(OOM_KILL) { OOM_GROUP } else { DEVICE };
+    let behind = text.split_once(word)?.1;
+    behind.split([',', ' ']).next().filter(|name| !name.is_empty())
+}
+
+/// The part of a text that is worth showing.
+pub fn words(text: &str) -> &str {
+    text.find(OOM_GROUP).filter(|_| text.starts_with(OOM_KILL)).map_or(text, |at| &text[at..])
+}
 
 /// Find what a text is a sign of.
 pub fn sign(text: &str) -> Option<Sign> {
@@ -37,6 +61,24 @@ pub fn sign(text: &str) -> Option<Sign> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const KILLED: &str = "oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,\
+                          oom_memcg=/system.slice/a.service,task_memcg=/system.slice/a.service,task=python3,pid=77,uid=0";
+
+    #[test]
+    fn what_a_disk_and_a_killed_process_are_called_stands_in_the_text() {
+        for (text, name) in [
+            ("I/O error, dev sdb, sector 2048 op 0x1:(WRITE)", Some("sdb")),
+            ("Buffer I/O error on dev dm-0, logical block 77", Some("dm-0")),
+            (KILLED, Some("/system.slice/a.service")),
+            ("oom-kill:task=x", None),
+            ("nothing", None),
+        ] {
+            assert_eq!(subject(text), name, "{text}");
+        }
+        assert_eq!(words(KILLED), "task_memcg=/system.slice/a.service,task=python3,pid=77,uid=0");
+        assert_eq!(words("usb 2-1: reset"), "usb 2-1: reset");
+    }
 
     #[test]
     fn what_a_failing_adapter_says_is_known() {
@@ -58,6 +100,10 @@ mod tests {
             ("xhci_hcd 0000:00:14.0: WARN Failed finding new dequeue state", Sign::UsbControllerLost),
             ("usb 2-1: new SuperSpeed USB device number 4 using xhci_hcd", Sign::UsbFound),
             ("usb 2-1: USB disconnect, device number 3", Sign::UsbLost),
+            ("I/O error, dev sdb, sector 2048 op 0x1:(WRITE) flags 0x800 phys_seg 1 prio class 2", Sign::IoError),
+            ("critical medium error, dev sda, sector 12345 op 0x0:(READ) flags 0x0 phys_seg 1", Sign::IoError),
+            ("Buffer I/O error on dev dm-0, logical block 77, lost async page write", Sign::IoError),
+            (KILLED, Sign::OutOfMemory),
         ] {
             assert_eq!(sign(text), Some(wanted), "{text}");
         }

@@ -2,9 +2,9 @@
 //! time is given.
 
 use super::record::Record;
-use super::signs::sign;
+use super::signs::{sign, subject, words};
 use crate::clean;
-use crate::decide::facts::{Incident, KernelLog};
+use crate::decide::facts::{Incident, KernelLog, Sign};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -43,14 +43,14 @@ struct Entry {
 impl Tally {
     /// Take note of a record, if that is a sign. Tells whether it is.
     pub fn note(&mut self, record: &Record<'_>, now: Now) -> bool {
-        let Some((sign, device)) = sign(record.text).and_then(|sign| Some((sign, record.name()?))) else {
+        let Some((sign, device)) = sign(record.text).and_then(|sign| Some((sign, device(sign, record)?))) else {
             return false;
         };
         let known = self.0.contains_key(&device);
         if now.since_boot.saturating_sub(record.at) > DAY || !known && self.0.len() >= MOST_DEVICES {
             return false;
         }
-        let words = clean::line(&record.text.chars().take(MOST_WORDS).collect::<String>()).into_owned();
+        let words = clean::line(&words(record.text).chars().take(MOST_WORDS).collect::<String>()).into_owned();
         let entries = self.0.entry(device).or_default();
         match entries.back_mut().filter(|entry| record.at.saturating_sub(entry.last) <= PAUSE) {
             Some(entry) => {
@@ -92,10 +92,17 @@ impl Tally {
     }
 }
 
+/// Name what a sign is about.
+fn device(sign: Sign, record: &Record<'_>) -> Option<String> {
+    match sign {
+        Sign::IoError | Sign::OutOfMemory => subject(record.text).map(|name| clean::line(name).into_owned()),
+        _ => record.name(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::facts::Sign;
 
     const DEVICE: &str = "c189:130";
 

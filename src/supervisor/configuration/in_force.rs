@@ -2,9 +2,10 @@
 //! asks what was in force before.
 
 use crate::config::{Configuration, History, Texts};
-use crate::decide::facts::{Facts, InForce};
+use crate::decide::facts::{Facts, InForce, Unclean};
 use crate::desk::answer::Answer;
 use crate::source::Fault;
+use crate::store::boots;
 use crate::store::in_force;
 use crate::store::jobs::{self, Remembered};
 use crate::supervisor::configuration::Report;
@@ -24,6 +25,8 @@ pub struct Start {
     pub(in crate::supervisor) kept: Keeping,
     /// Knowledge of jobs, and the numbers that are kept for it.
     pub(in crate::supervisor) jobs: Remembered,
+    /// The end of the boot before this one, if that was no shutdown.
+    pub(in crate::supervisor) unclean: Option<Unclean>,
 }
 
 /// Configuration in force, and what is kept of it.
@@ -47,12 +50,13 @@ impl Start {
         let (texts, history, tried) = (Texts::default(), History::default(), Instant::now());
         let (dir, by) = ("/nowhere".into(), String::new());
         let kept = Keeping { dir, texts, by, history, not_kept: None, tried, busy: false };
-        Self { config, kept, jobs: Remembered { next: 1, reserved: 1 + jobs::BLOCK, jobs: Vec::new() } }
+        let jobs = Remembered { next: 1, reserved: 1 + jobs::BLOCK, jobs: Vec::new() };
+        Self { config, kept, jobs, unclean: None }
     }
 
     /// Put what a supervisor starts with on record: before systemd is asked to read the units again,
-    /// whose values are taken from there.
-    pub fn new(choice: in_force::Choice, dir: &Path, by: String) -> Self {
+    /// whose values are taken from there. `sysfs` is where sysfs is mounted.
+    pub fn new(choice: in_force::Choice, dir: &Path, sysfs: &Path, by: String) -> Self {
         let map = &choice.config.map.digest;
         if let Some(faults) = &choice.instead_of {
             tell_faults(faults);
@@ -63,7 +67,7 @@ impl Start {
         };
         let (texts, tried, busy) = (choice.texts, Instant::now(), false);
         let kept = Keeping { dir: dir.to_owned(), texts, by, history, not_kept, tried, busy };
-        Self { config: choice.config, kept, jobs: jobs::begin() }
+        Self { config: choice.config, kept, jobs: jobs::begin(), unclean: boots::begin(sysfs) }
     }
 }
 

@@ -6,6 +6,7 @@
 use crate::decide::facts::{Facts, Region};
 use crate::observe;
 use crate::observe::observer::TakenOver;
+use std::collections::BTreeMap;
 
 /// Forget what another configuration has made old: what its observers have told of it, and what is counted by it.
 pub(super) fn forget(by: &TakenOver, facts: &mut Facts) {
@@ -22,6 +23,9 @@ pub(super) fn forget(by: &TakenOver, facts: &mut Facts) {
         tls: _,
         disk: _,
         block: _,
+        health: _,
+        machine: _,
+        inventory: _,
         intruders: _,
         // The reload's: said, counted and asked anew for what is in force from now on.
         in_force: _,
@@ -57,7 +61,15 @@ pub(super) fn forget(by: &TakenOver, facts: &mut Facts) {
         leaving: _,
         // The clock's: of an observer that begins anew the last word is as old as it was.
         unseen: _,
+        ahead: _,
+        unclean: _,
     } = facts;
+    count_anew(by, kept_for, unnotified);
+    *stale_units = true;
+}
+
+/// Forget what was counted, or tried, by what is configured otherwise now.
+fn count_anew(by: &TakenOver, kept_for: &mut BTreeMap<String, u64>, unnotified: &mut Option<String>) {
     if by.old.sled.storage.keep_deleted != by.new.sled.storage.keep_deleted {
         // Counted anew by what is to be kept now.
         kept_for.clear();
@@ -66,7 +78,6 @@ pub(super) fn forget(by: &TakenOver, facts: &mut Facts) {
         // Whether those can be told that are to be told from now on is not known.
         *unnotified = None;
     }
-    *stale_units = true;
 }
 
 /// Ask the same of whoever adds a fact of a region. Those that are gone or new have been seen to; one that stays, be it
@@ -76,6 +87,7 @@ const _: fn(&Region) = |region| {
         // Observers': each says it, of those that are started anew.
         unit: _,
         sockets: _,
+        io_stalled: _,
         pulse: _,
         // The run's and its process's: they go on until it is restarted.
         ended: _,

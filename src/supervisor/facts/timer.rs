@@ -2,9 +2,11 @@
 //! for in vain and may be asked for again; and whether enough has been seen to say anything at all.
 
 use crate::decide::facts::{Beat, Fencing, Settled, Start};
+use crate::decide::machine::ahead;
 use crate::observe;
 use crate::region::Tombstone;
 use crate::supervisor::{FIRST_PICTURE_LIMIT, RETRY_POLL, Supervisor};
+use crate::times;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -71,6 +73,7 @@ impl Supervisor {
             Some((stone.dir(), left.as_secs() + u64::from(left.subsec_nanos() > 0)))
         };
         self.facts.kept_for = stones.filter_map(left).collect();
+        self.facts.ahead = self.facts.disk.as_ref().and_then(|disk| ahead(disk, times::now()));
         self.hosts.maintenance.show(&mut self.facts.maintenance);
         self.hosts.maintenance.end(&mut self.facts.maintenance);
         let counts = !self.facts.kept_for.is_empty() || self.hosts.maintenance.counts();

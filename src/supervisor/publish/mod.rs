@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`publisher`] | puts times to a verdict, and publishes it |
 //! | [`network_view`] | what is shown of the network and of the ports |
+//! | [`hardware_view`] | what is shown of the hardware |
 //! | [`storage_view`] | what is shown of the data disk alone |
 //! | [`targets`] | where Prometheus finds the sleds of the map |
 //! | [`page_view`] | what the page at `/` is made from |
@@ -12,6 +13,7 @@
 
 mod days;
 pub(super) mod events;
+pub(super) mod hardware_view;
 pub(super) mod network_view;
 pub(super) mod page_view;
 pub(super) mod publisher;

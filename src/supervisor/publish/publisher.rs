@@ -17,6 +17,7 @@ use crate::metrics::{Counts, Material, Process};
 use crate::names::{RegionName, VolumeName};
 use crate::store::since::Since as Told;
 use crate::supervisor::publish::events::Events;
+use crate::supervisor::publish::hardware_view::hardware;
 use crate::supervisor::publish::network_view::{connected, network, network_detail, ports};
 use crate::supervisor::publish::page_view::{self, Published};
 use crate::supervisor::publish::since::Memory;
@@ -158,6 +159,7 @@ impl Publisher {
     ) -> Bulletin {
         let (storage, maintenance) = (Arc::new(storage_detail(&self.config, facts)), facts.maintenance.clone());
         let network = network_detail(&self.config, facts, &sled.checks, sled.as_of);
+        let machine = hardware(&self.config, facts, &sled.checks, sled.as_of);
         let elsewhere = page_view::elsewhere(&self.config, &sled);
         let (events, days) = (self.events.latest(), self.events.days());
         let published = Published {
@@ -180,6 +182,7 @@ impl Publisher {
             sled: Body::of(move || body(&*sled)),
             storage: Body::of(move || body(&*storage)),
             network: Body::of(move || body(&network)),
+            hardware: Body::of(move || body(&machine)),
             ports: Body::of(move || body(&ports)),
             targets: Body::of(move || body(&targets(&config))),
             maintenance: Body::of(move || body(&maintenance)),

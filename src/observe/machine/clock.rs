@@ -1,0 +1,126 @@
+//! Clock of the machine: whether it is kept in step with others, the last time that somebody set it, and whether that of
+//! the battery was lost.
+
+use crate::decide::facts::{self, Step};
+use crate::kernel::attributes::number;
+use crate::kernel::clock;
+use crate::observe::register;
+use jiff::{SignedDuration, Timestamp};
+use std::fs::File;
+use std::future::pending;
+use std::path::Path;
+use std::time::Duration;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// The step of a clock that is one: NTP slews what is less than half a second.
+const STEP_LEAST: Duration = Duration::from_secs(1);
+/// The time for which a step is told.
+const TOLD_FOR: Duration = Duration::from_hours(1);
+/// The time since boot from which a clock must be in step: before, whoever keeps it so has just begun.
+const PATIENCE: Duration = Duration::from_mins(15);
+/// No sled ran this program before: a clock that shows an earlier time was lost.
+const MADE: &str = "2026-01-01T00:00:00Z";
+
+/// What is remembered of the clock.
+pub(super) struct Clock {
+    /// The kernel's word that the clock was set; `None` where it has none.
+    set: Option<AsyncFd<File>>,
+    /// The time of the clock at boot, as it says itself: another one when it is set.
+    booted: Option<Duration>,
+    step: Option<(Duration, Step)>,
+    battery_lost: Option<Timestamp>,
+}
+
+impl Clock {
+    pub(super) fn new(sysfs: &Path) -> Self {
+        Self { set: waiting(), booted: None, step: None, battery_lost: battery(sysfs) }
+    }
+
+    /// Return when the clock was set. Cancel-safe: what is told and not taken stays.
+    pub(super) async fn is_set(&mut self) {
+        let Some(file) = &self.set else { return pending().await };
+        match file.readable().await {
+            Ok(ready) => {
+                drop(ready);
+                self.set = waiting();
+            }
+            Err(_) => pending().await,
+        }
+    }
+
+    /// Look at it.
+    pub(super) fn look(&mut self) -> facts::Clock {
+        let now = clock::now();
+        if let Some((time, since_boot)) = now {
+            self.note(time, since_boot);
+        }
+        let early = now.is_none_or(|(_, since_boot)| since_boot < PATIENCE);
+        // One that is in step is so at once.
+        let synchronised = clock::is_synchronised().filter(|synchronised| *synchronised || !early);
+        facts::Clock { synchronised, step: self.step.map(|(_, step)| step), battery_lost: self.battery_lost }
+    }
+
+    fn note(&mut self, time: Duration, since_boot: Duration) {
+        let booted = time.saturating_sub(since_boot);
+        let before = self.booted.replace(booted).unwrap_or(booted);
+        if booted.abs_diff(before) >= STEP_LEAST
+            && let (Some(after), Some(before)) = (timestamp(time), timestamp(before + since_boot))
+        {
+            self.step = Some((since_boot, Step { before, after }));
+        }
+        self.step = self.step.filter(|(at, _)| since_boot.saturating_sub(*at) < TOLD_FOR);
+    }
+}
+
+/// Read the clock of the battery, if it was lost.
+fn battery(sysfs: &Path) -> Option<Timestamp> {
+    let at = number(&sysfs.join("class/rtc/rtc0/since_epoch")).and_then(|at| Timestamp::from_second(at).ok());
+    let made: Option<Timestamp> = MADE.parse().ok();
+    at.filter(|at| made.is_some_and(|made| *at < made))
+}
+
+fn timestamp(time: Duration) -> Option<Timestamp> {
+    Timestamp::UNIX_EPOCH.checked_add(SignedDuration::from_secs(time.as_secs().try_into().ok()?)).ok()
+}
+
+fn waiting() -> Option<AsyncFd<File>> {
+    clock::step().and_then(|file| register(file, Interest::READABLE)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn clock() -> Clock {
+        Clock { set: None, booted: None, step: None, battery_lost: None }
+    }
+
+    #[test]
+    fn a_step_is_told_for_an_hour_with_what_the_clock_showed() {
+        let mut clock = clock();
+        let seconds = Duration::from_secs;
+        clock.note(seconds(1000), seconds(10));
+        clock.note(Duration::from_millis(1_010_400), seconds(20));
+        assert_eq!(clock.step, None, "slewed, and not set");
+        clock.note(seconds(1_800_000_000), seconds(30));
+        let at = |second| Timestamp::from_second(second).unwrap();
+        assert_eq!(clock.step.map(|(_, step)| step), Some(Step { before: at(1020), after: at(1_800_000_000) }));
+        clock.note(seconds(1_800_003_599), seconds(3629));
+        assert!(clock.step.is_some());
+        clock.note(seconds(1_800_003_600), seconds(3630));
+        assert_eq!(clock.step, None);
+    }
+
+    #[test]
+    fn a_battery_that_is_flat_is_seen_at_the_first_look() {
+        let tree = tempfile::tempdir().unwrap();
+        let dir = tree.path().join("class/rtc/rtc0");
+        assert_eq!(battery(tree.path()), None);
+        std::fs::create_dir_all(&dir).unwrap();
+        for (text, lost) in [("946684800\n", Some(946_684_800)), ("1796034179\n", None), ("x\n", None)] {
+            std::fs::write(dir.join("since_epoch"), text).unwrap();
+            assert_eq!(battery(tree.path()), lost.map(|at| Timestamp::from_second(at).unwrap()), "{text}");
+        }
+    }
+}

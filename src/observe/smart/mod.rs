@@ -1,0 +1,198 @@
+//! Health of the disks below the data, as they tell of themselves (SMART): asked with smartctl, where that is installed,
+//! once an hour, by a unit of systemd's that takes a bounded time. A disk that sleeps is not woken for it. What was not
+//! read, or too long ago, is not known; it is never taken to be well.
+
+mod report;
+
+use crate::backoff::Backoff;
+use crate::config::Configuration;
+use crate::decide::facts::{Facts, Health, Smart};
+use crate::kernel::block::{mount_at, name, stack};
+use crate::observe::observer::{Begin, Ground, Observer, TakenOver};
+use crate::observe::rhythm::Rhythm;
+use crate::observe::{NobodyListens, Observation, Publisher, publish};
+use crate::systemd::output::Output;
+use crate::systemd::{job, sandbox};
+use futures_util::FutureExt;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use zbus::{Connection, Variant};
+
+/// Time between two questions: each costs the disk a moment.
+const SLOW_LOOK: Duration = Duration::from_secs(3600);
+/// Time until the first: what hosts wait for comes first.
+const FIRST_PAUSE: Duration = Duration::from_secs(10);
+/// The age of an answer that is too old to say anything: two were missed.
+const OLD: Duration = Duration::from_secs(3 * 3600);
+/// The places of the program.
+const PROGRAMS: [&str; 2] = ["/usr/sbin/smartctl", "/usr/bin/smartctl"];
+/// Time that a question may take: a disk that fails answers late, or never.
+const UNIT_LIMIT: Duration = Duration::from_secs(60);
+/// Time until a unit is given up that systemd says nothing of, and that systemd may take to answer a call.
+const GIVEN_UP: Duration = Duration::from_secs(90);
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+/// `CAP_SYS_RAWIO` and `CAP_SYS_ADMIN` of capabilities(7): to ask SATA, and NVMe.
+const CAPABILITIES: u64 = 1 << 17 | 1 << 21;
+
+/// Observer of the disks' health.
+#[derive(Debug)]
+pub struct Watch;
+
+impl Observer for Watch {
+    const NAME: &'static str = "smart";
+    const SLOW_LOOK: Option<Duration> = Some(SLOW_LOOK);
+    const MISSED: Option<&'static str> = None;
+    const BEGIN: Begin = Begin::ByConfiguration(|ground, to| Some(Doctor::new(ground).watch(to).boxed()));
+    type Fact = BTreeMap<String, Health>;
+
+    fn tell(seen: Self::Fact) -> Observation {
+        Observation::known(|facts| facts.health = seen)
+    }
+
+    fn is_known(_: &Configuration, _: &Facts) -> bool {
+        true
+    }
+
+    fn forget(by: &TakenOver, facts: &mut Facts) {
+        if by.old.sled.storage.root != by.new.sled.storage.root {
+            facts.health.clear();
+        }
+    }
+}
+
+/// Whoever asks the disks.
+struct Doctor {
+    root: PathBuf,
+    sysfs: PathBuf,
+    rhythm: Rhythm,
+    settled: watch::Receiver<bool>,
+}
+
+impl Doctor {
+    fn new(ground: &Ground) -> Self {
+        Self {
+            root: ground.config.sled.storage.root.clone(),
+            sysfs: ground.kernel.sysfs.clone(),
+            rhythm: ground.rhythm.clone(),
+            settled: ground.settled.subscribe(),
+        }
+    }
+
+    /// Watch until nobody listens any more.
+    async fn watch(mut self, to: Publisher) -> Result<(), NobodyListens> {
+        _ = timeout(FIRST_PAUSE, self.settled.wait_for(|settled| *settled)).await;
+        let mut slow = self.rhythm.every(SLOW_LOOK);
+        let (mut last, mut known) = (BTreeMap::new(), None);
+        loop {
+            slow.next().await;
+            let told = self.ask_all(&mut last).await;
+            if known.as_ref() != Some(&told) {
+                known = Some(told.clone());
+                publish::<Watch>(&to, told).await?;
+            }
+        }
+    }
+
+    /// Ask every disk; `last` has what each has told, and when.
+    async fn ask_all(&self, last: &mut BTreeMap<String, (Instant, Smart)>) -> BTreeMap<String, Health> {
+        let disks = disks(&self.root, &self.sysfs);
+        last.retain(|name, _| disks.contains(name));
+        let program = PROGRAMS.into_iter().find(|program| Path::new(program).exists());
+        let (Some(program), false) = (program, disks.is_empty()) else {
+            let unknown = |name| (name, Health::Unknown("smartctl is not installed".into()));
+            return disks.into_iter().map(unknown).collect();
+        };
+        let bus = connected().await;
+        let mut all = BTreeMap::new();
+        for name in disks {
+            let answer = match &bus {
+                Ok(bus) => ask(bus, program, &name).await,
+                Err(why) => Err(why.clone()),
+            };
+            all.insert(name.clone(), judged(&name, answer, last));
+        }
+        all
+    }
+}
+
+/// What is known of a disk after this answer: of one that sleeps, or did not answer once, what it told not long ago.
+fn judged(name: &str, answer: Result<Smart, String>, last: &mut BTreeMap<String, (Instant, Smart)>) -> Health {
+    match answer {
+        Ok(told) => {
+            last.insert(name.to_owned(), (Instant::now(), told.clone()));
+            Health::Known(Box::new(told))
+        }
+        Err(why) => match last.get(name).filter(|(at, _)| at.elapsed() < OLD) {
+            Some((_, told)) => Health::Known(Box::new(told.clone())),
+            None => Health::Unknown(why),
+        },
+    }
+}
+
+/// The disks that can be asked: those of hardware.
+fn disks(root: &Path, sysfs: &Path) -> Vec<String> {
+    let stack = mount_at(root).and_then(|mount| stack(sysfs, &mount.number));
+    let dirs = stack.map(|stack| stack.disks).unwrap_or_default();
+    dirs.iter().filter(|dir| dir.join("device").exists()).filter_map(|dir| name(dir)).collect()
+}
+
+async fn connected() -> Result<Connection, String> {
+    let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match zbus::connection::Builder::system().method_timeout(ANSWER_LIMIT).build().await {
+            Ok(bus) => return Ok(bus),
+            Err(why) if tries >= 5 => return Err(format!("systemd cannot be asked: {}", job::spoken(why))),
+            Err(_) => backoff.pause().await,
+        }
+    }
+}
+
+/// Ask one disk.
+async fn ask(bus: &Connection, program: &str, disk: &str) -> Result<Smart, String> {
+    let unit = format!("sled-smart-{}-{}.service", process::id(), disk.replace('/', "-"));
+    let device = format!("/dev/{disk}");
+    let words = [program, "--json", "--nocheck=standby", "--all", &device].map(str::to_owned).to_vec();
+    let said = Output::new()?;
+    let own: Vec<(&str, Variant<'_>)> = vec![
+        ("Description", format!("Ask {device} for its health").into()),
+        ("Type", "oneshot".into()),
+        ("CollectMode", "inactive-or-failed".into()),
+        // How it ends is a mask of bits, and stands in what it says.
+        ("ExecStart", vec![(program.to_owned(), words, true)].into()),
+        ("TimeoutStartUSec", u64::try_from(UNIT_LIMIT.as_micros()).unwrap_or(u64::MAX).into()),
+        ("CapabilityBoundingSet", CAPABILITIES.into()),
+        ("PrivateNetwork", true.into()),
+        ("DevicePolicy", "closed".into()),
+        ("DeviceAllow", vec![(device.clone(), "rw".to_owned())].into()),
+        ("StandardOutputFileDescriptor", said.fd().into()),
+    ];
+    let others = sandbox::confined().into_iter().filter(|(name, _)| *name != "CapabilityBoundingSet");
+    let properties: Vec<_> = own.into_iter().chain(others).collect();
+    let ended = timeout(GIVEN_UP, job::run_transient(bus, &unit, &properties)).await;
+    ended.unwrap_or_else(|_| Err(format!("systemd has not told its end for {} s", GIVEN_UP.as_secs())))?;
+    report::read(&said.text().ok_or("what smartctl says cannot be read")?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_disk_told_counts_for_a_while_and_then_nothing_is_known() {
+        let (mut last, told) = (BTreeMap::new(), Smart { hours: Some(1), ..Smart::default() });
+        let known = Health::Known(Box::new(told.clone()));
+        assert_eq!(judged("sda", Err("asleep".into()), &mut last), Health::Unknown("asleep".into()));
+        assert_eq!(judged("sda", Ok(told.clone()), &mut last), known);
+        assert_eq!(judged("sda", Err("asleep".into()), &mut last), known);
+        if let Some(long_ago) = Instant::now().checked_sub(OLD) {
+            last.insert("sda".into(), (long_ago, told));
+            assert_eq!(judged("sda", Err("asleep".into()), &mut last), Health::Unknown("asleep".into()));
+        }
+    }
+}
