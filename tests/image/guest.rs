@@ -111,13 +111,22 @@ impl Disk {
 
     /// Boots it with more arguments for image/boot.
     pub fn boot_with(&self, arguments: &[&str]) -> Guest<'_> {
+        self.start(arguments, &[])
+    }
+
+    /// Boots it on a machine that has more than others, by arguments for QEMU.
+    pub fn boot_on(&self, machine: &[&str]) -> Guest<'_> {
+        self.start(&[], machine)
+    }
+
+    fn start(&self, arguments: &[&str], machine: &[&str]) -> Guest<'_> {
         let [port, ssh] = [(); 2].map(|()| free_port());
         let qmp = self.file("qmp");
         _ = fs::remove_file(&qmp);
         let console = fs::File::options().create(true).append(true).open(self.file("console")).unwrap();
         let mut boot = Command::new(repository("image/boot"));
         boot.arg(self.path()).args(["--keep", "--port", &port.to_string(), "--ssh", &ssh.to_string()]).args(arguments);
-        boot.arg("--").arg("-qmp").arg(format!("unix:{},server=on,wait=off", qmp.display()));
+        boot.arg("--").args(machine).arg("-qmp").arg(format!("unix:{},server=on,wait=off", qmp.display()));
         boot.stdin(Stdio::null()).stdout(console.try_clone().unwrap()).stderr(console).process_group(0);
         // Whatever ends this test ends the machine: image/boot hands it on.
         let child = die_with_parent(&mut boot).spawn().unwrap();

@@ -9,6 +9,7 @@ mod apply;
 mod cuts;
 mod data;
 mod dead_ends;
+mod eyes;
 mod first;
 mod flash;
 mod guest;
