@@ -16,8 +16,6 @@ pub const WINDOW: Duration = Duration::from_secs(2);
 /// The percentage of the time in which nobody got on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Pressure {
-    /// Of the last 10 seconds.
-    pub last_10s: u8,
     /// Of the last minute.
     pub last_minute: u8,
 }
@@ -34,7 +32,7 @@ fn parse(text: &str) -> Option<Pressure> {
         let percent: f64 = word.parse().ok()?;
         (0.0..=100.0).contains(&percent).then_some(percent.round() as u8)
     };
-    Some(Pressure { last_10s: value("avg10")?, last_minute: value("avg60")? })
+    Some(Pressure { last_minute: value("avg60")? })
 }
 
 /// Have the kernel tell when nobody got on for so long within [`WINDOW`]: on the file that is returned, as `POLLPRI`, and
@@ -60,8 +58,8 @@ mod tests {
     fn what_the_kernel_says_is_read_in_percent() {
         let text = "some avg10=8.40 avg60=4.39 avg300=1.38 total=5812570\n\
                     full avg10=99.51 avg60=12.49 avg300=1.24 total=5138726\n";
-        assert_eq!(parse(text), Some(Pressure { last_10s: 100, last_minute: 12 }));
-        for none in ["", "some avg10=1.00 avg60=1.00\n", "full avg10=x avg60=1.00\n", "full avg10=-3 avg60=400\n"] {
+        assert_eq!(parse(text), Some(Pressure { last_minute: 12 }));
+        for none in ["", "some avg10=1.00 avg60=1.00\n", "full avg10=1.00 avg60=x\n", "full avg10=-3 avg60=400\n"] {
             assert_eq!(parse(none), None, "{none}");
         }
     }

@@ -169,8 +169,7 @@ impl Memory {
 
     fn look(&mut self, kernel: &Kernel, pids: &Pids) -> Machine {
         let (sysfs, proc, at) = (&kernel.sysfs, &kernel.proc, self.began.elapsed());
-        let stalled =
-            |of: &str| pressure::read(&proc.join("pressure").join(of)).map(|seen| seen.last_minute.max(seen.last_10s));
+        let stalled = |of: &str| pressure::read(&proc.join("pressure").join(of)).map(|seen| seen.last_minute);
         let counted = raw(&proc.join("vmstat")).and_then(|text| value(&text, "oom_kill"));
         let throttled = heat::throttled(sysfs);
         let count = throttled.map(|count| self.throttled.note(at, count));

@@ -23,7 +23,7 @@ async fn a_machine_is_read_from_what_is_laid_out() {
     assert_eq!(bare, Machine { clock, ..Machine::default() });
     for (file, text) in [
         ("proc/pressure/memory", "full avg10=1.00 avg60=30.20 avg300=0.00 total=1\n"),
-        ("proc/pressure/io", "full avg10=90.00 avg60=2.00 avg300=0.00 total=1\n"),
+        ("proc/pressure/io", "full avg10=2.00 avg60=90.00 avg300=0.00 total=1\n"),
         ("proc/vmstat", "nr_free_pages 1\noom_kill 3\n"),
         ("proc/sys/kernel/tainted", "4224\n"),
         ("proc/7/cgroup", "0::/system.slice/crucible-downstairs@still-fawn-0.service\n"),
