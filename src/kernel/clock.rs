@@ -7,20 +7,29 @@ use nix::time::clock_gettime;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::time::Duration;
 
 /// The time until the timer expires that waits for the clock to be set: never, as far as anybody cares.
 const FAR: Duration = Duration::from_secs(100 * 365 * 86_400);
 
-/// Tell whether the clock is kept in step with others, as NTP has told the kernel (adjtimex(2)). `None` if the kernel
-/// does not say.
+/// Where systemd-timesyncd notes what it does, while it runs.
+const TIMESYNC: &str = "/run/systemd/timesync";
+
+/// Tell whether the clock is kept in step with others, as NTP has told the kernel (adjtimex(2)); where the kernel may not
+/// be asked, as systemd-timesyncd has noted. `None` if nobody says.
 #[expect(unsafe_code, reason = "no library asks this of the kernel")]
 pub fn is_synchronised() -> Option<bool> {
     // SAFETY: all zeros is a value of it: numbers, and no mode that changes anything.
     let mut asked: libc::timex = unsafe { std::mem::zeroed() };
     // SAFETY: the kernel writes into the value, which lives as long as the call.
     let state = unsafe { libc::adjtimex(&raw mut asked) };
-    (state >= 0).then_some(asked.status & libc::STA_UNSYNC == 0)
+    if state < 0 { noted(Path::new(TIMESYNC)) } else { Some(asked.status & libc::STA_UNSYNC == 0) }
+}
+
+/// Tell what systemd-timesyncd has noted: it has a directory while it runs, and a file there once the clock is right.
+fn noted(dir: &Path) -> Option<bool> {
+    dir.is_dir().then(|| dir.join("synchronized").exists())
 }
 
 /// The time since the epoch, by the clock that is set, and the time since boot, which nobody sets. `None` if the kernel
@@ -52,5 +61,13 @@ mod tests {
         assert!(time > since_boot && step().is_ok());
         // In a container it may refuse to.
         _ = is_synchronised();
+    }
+
+    #[test]
+    fn what_was_noted_is_believed_while_somebody_notes_it() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!((noted(&dir.path().join("none")), noted(dir.path())), (None, Some(false)));
+        std::fs::write(dir.path().join("synchronized"), "").unwrap();
+        assert_eq!(noted(dir.path()), Some(true));
     }
 }
