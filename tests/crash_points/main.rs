@@ -61,7 +61,7 @@ fn main() -> ExitCode {
     let work: Vec<_> = ALL.iter().filter(chosen).collect();
     let (report, next, seconds) = (Report::default(), AtomicUsize::new(0), Seconds::wanted());
     // Each machine waits more than it works.
-    let machines = 4 * std::thread::available_parallelism().map_or(1, usize::from);
+    let machines = 2 * std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..machines {
             scope.spawn(|| {
