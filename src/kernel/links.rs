@@ -70,10 +70,10 @@ pub fn is_bridge(link: &LinkMessage) -> bool {
     infos(link).any(|info| matches!(info, LinkInfo::Kind(InfoKind::Bridge)))
 }
 
-/// The hardware address of a link, in the usual form.
+/// The hardware address of a link, in the usual form. One of zeroes is none: loopback has it.
 pub fn mac(link: &LinkMessage) -> Option<String> {
     let found = link.attributes.iter().find_map(|attribute| match attribute {
-        LinkAttribute::Address(bytes) if bytes.len() == 6 => Some(bytes),
+        LinkAttribute::Address(bytes) if bytes.len() == 6 && bytes.iter().any(|byte| *byte != 0) => Some(bytes),
         _ => None,
     });
     Some(found?.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":"))
