@@ -13,6 +13,8 @@ use tokio::time::timeout;
 
 /// Time that a direction may take longer than it was asked for: what is on its way still arrives.
 const GRACE: Duration = Duration::from_secs(20);
+/// Time within which a host has to say what it wants: whoever says it byte by byte keeps no other waiting for longer.
+const GREETING_LIMIT: Duration = Duration::from_secs(10);
 /// Time within which a sled answers that listens.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
@@ -68,7 +70,8 @@ pub async fn serve(listener: &TcpListener, here: &Here, admits: impl Fn(IpAddr) 
     loop {
         let (mut stream, peer) = listener.accept().await?;
         let host = peer.ip().to_canonical();
-        match greet(&mut stream, host, here, &admits).await {
+        let greeted = timeout(GREETING_LIMIT, greet(&mut stream, host, here, &admits)).await;
+        match greeted.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
             Ok(wanted) => return test(&mut stream, host, here.clone(), wanted).await,
             Err(why) => tracing::debug!("{host} is not served: {why}"),
         }
