@@ -16,8 +16,11 @@ use crate::observe::{NobodyListens, Observation, Publisher, publish};
 use crate::times;
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use history::{Counters, History};
+
+use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::link::{LinkFlags, LinkMessage};
+use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::sys::{AsyncSocket, SocketAddr, TokioSocket};
 use rtnetlink::{Handle, IpVersion, MulticastGroup};
 use std::collections::BTreeSet;
@@ -93,18 +96,30 @@ async fn session(
     let mut driver = JoinSet::new();
     driver.spawn(connection);
     let mut slow = rhythm.every(SLOW_LOOK);
+    let mut last = None;
     loop {
         // Cancel-safe: a beat or a message that is not taken stays, and a time that has come has come.
-        let (more, in_time) = tokio::select! {
-            _ = slow.next() => (true, true),
-            () = until(history.due(Instant::now())) => (true, false),
-            change = changes.next() => (change.is_some(), false),
+        let (change, more, in_time) = tokio::select! {
+            _ = slow.next() => (None, true, true),
+            () = until(history.due(Instant::now())) => (None, true, false),
+            change = changes.next() => {
+                let more = change.is_some();
+                (change, more, false)
+            }
         };
         // A cable that is pulled sends several messages; one look covers those already here.
-        while let Ok(change) = changes.try_recv() {
-            drop(change);
+        let mut told = change.is_some_and(|(message, _)| carrier(&mut last, &message));
+        while let Ok((message, _)) = changes.try_recv() {
+            told |= carrier(&mut last, &message);
+        }
+        // Hosts wait for a cable; the look at everything else takes as long again as the whole way to them.
+        if let Some(network) = last.clone().filter(|_| told)
+            && let Err(gone) = publish::<Watch>(to, network).await
+        {
+            return Ok(gone);
         }
         let seen = look(&handle, sought, kernel, history, in_time).await?;
+        last = Some(seen.clone());
         if let Err(gone) = publish::<Watch>(to, seen).await {
             return Ok(gone);
         }
@@ -112,6 +127,18 @@ async fn session(
             return Err(rtnetlink::Error::RequestFailed);
         }
     }
+}
+
+/// Takes over what a message itself tells of the adapter that was last seen: whether it is up, and has a carrier. True when
+/// that is another than before.
+fn carrier(last: &mut Option<Network>, message: &NetlinkMessage<RouteNetlinkMessage>) -> bool {
+    let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) = &message.payload else { return false };
+    let nic = last.as_mut().and_then(|network| network.nic.as_mut());
+    let Some(nic) = nic.filter(|nic| nic.index == link.header.index) else { return false };
+    let told = (link.header.flags.contains(LinkFlags::Up), link.header.flags.contains(LinkFlags::LowerUp));
+    let changed = (nic.up, nic.carrier) != told;
+    (nic.up, nic.carrier) = told;
+    changed
 }
 
 /// Waits until then, or for ever. Cancel-safe.
@@ -298,4 +325,31 @@ async fn neighbours(handle: &Handle, link: u32, hosts: &BTreeSet<IpAddr>) -> BTr
     }
     let all: Vec<_> = handle.neighbours().get().execute().try_collect().await.unwrap_or_default();
     all.iter().filter_map(|neighbour| unanswering(neighbour, link)).filter(|host| hosts.contains(host)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(index: u32, flags: LinkFlags) -> NetlinkMessage<RouteNetlinkMessage> {
+        let mut link = LinkMessage::default();
+        (link.header.index, link.header.flags) = (index, flags);
+        NetlinkMessage::from(RouteNetlinkMessage::NewLink(link))
+    }
+
+    #[test]
+    fn the_message_itself_tells_of_the_cable_of_the_adapter_that_was_seen() {
+        let nic = Nic { index: 3, up: true, carrier: true, ..Nic::default() };
+        let mut last = Some(Network { nic: Some(nic), ..Network::default() });
+        let seen =
+            |last: &Option<Network>| last.as_ref().and_then(|seen| seen.nic.clone()).map(|nic| (nic.up, nic.carrier));
+
+        assert!(!carrier(&mut last, &told(3, LinkFlags::Up | LinkFlags::LowerUp)), "nothing has changed");
+        assert!(!carrier(&mut last, &told(4, LinkFlags::Up)), "another link");
+        assert!(carrier(&mut last, &told(3, LinkFlags::Up)));
+        assert_eq!(seen(&last), Some((true, false)));
+        assert!(carrier(&mut last, &told(3, LinkFlags::empty())));
+        assert_eq!(seen(&last), Some((false, false)));
+        assert!(!carrier(&mut None, &told(3, LinkFlags::Up)), "nothing was seen before");
+    }
 }
