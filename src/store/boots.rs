@@ -9,16 +9,41 @@ use crate::kernel::attributes;
 use crate::store::mark::{MEMORY_MODE, memory};
 use crate::update::record::boot_id;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
 
 const FILE: &str = "boot.json";
 /// `WDIOF_CARDRESET` of linux/watchdog.h: the watchdog has reset the machine.
 const CARD_RESET: u64 = 0x20;
-/// The directory to which systemd-pstore takes what a kernel that panicked has left.
+/// The directory to which systemd-pstore takes what a kernel that panicked has left, before a supervisor is started.
 const PANICS: &str = "/var/lib/systemd/pstore";
+/// The most of it that is remembered; systemd-tmpfiles removes it after two weeks.
+const MOST_PANICS: usize = 1000;
+
+/// End of the boot before this one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LastEnd {
+    /// Nobody has seen it, or the kernel does not tell which boot is which.
+    #[default]
+    NotKnown,
+    /// The machine was shut down.
+    Shutdown,
+    /// The machine was not shut down.
+    Unclean(Unclean),
+}
+
+impl LastEnd {
+    /// Tell how it ended, if that was no shutdown.
+    pub fn unclean(self) -> Option<Unclean> {
+        match self {
+            Self::Unclean(how) => Some(how),
+            Self::NotKnown | Self::Shutdown => None,
+        }
+    }
+}
 
 /// The word of a supervisor about the boot in which it runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,9 +52,13 @@ struct Boot {
     boot: String,
     /// What becomes of it.
     state: State,
-    /// How the boot before it ended, if that was no shutdown.
+    /// How the boot before it ended.
     #[serde(default)]
-    before: Option<Unclean>,
+    before: LastEnd,
+    /// What kernels that panicked in earlier boots have left: what comes to it was left by this one. `None`: that was not
+    /// looked at.
+    #[serde(default)]
+    panics: Option<BTreeSet<String>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,28 +72,47 @@ enum State {
     Ended,
 }
 
-/// Write down that a supervisor runs in this boot, and tell how the one before ended, if that was no shutdown.
-pub fn begin(sysfs: &Path) -> Option<Unclean> {
-    let boot =
-        boot_id().inspect_err(|why| tracing::warn!("the kernel does not tell which boot this is: {why}")).ok()?;
-    let before = before(&memory(), &boot, || how(sysfs, Path::new(PANICS)));
-    let now = Boot { boot, state: State::Running, before };
+/// Write down that a supervisor runs in this boot, and tell how the one before ended.
+pub fn begin(sysfs: &Path) -> LastEnd {
+    let Some(boot) = this_boot() else { return LastEnd::NotKnown };
+    let panics = left_by_panics(Path::new(PANICS));
+    let before = before(&memory(), &boot, |known| how(sysfs, known, &panics));
+    let now = Boot { boot, state: State::Running, before, panics: Some(panics) };
     write(&memory(), &now).unwrap_or_else(|why| tracing::warn!("this boot cannot be written down: {why}"));
     before
 }
 
 /// Write down that the supervisor ends, and whether the machine is being switched off.
 pub fn end(machine_ends: bool) {
-    let state = if machine_ends { State::Ended } else { State::Left };
-    let boot = boot_id().unwrap_or_default();
-    let before = read(&memory()).filter(|known| known.boot == boot).and_then(|known| known.before);
-    let last = Boot { boot, state, before };
-    write(&memory(), &last).unwrap_or_else(|why| tracing::warn!("the end of this boot cannot be written down: {why}"));
+    let written = match last_word(&memory(), this_boot(), machine_ends) {
+        Some(word) => write(&memory(), &word),
+        None => Ok(()),
+    };
+    written.unwrap_or_else(|why| tracing::warn!("the end of this boot cannot be written down: {why}"));
 }
 
-fn before(memory: &Path, boot: &str, how: impl FnOnce() -> Unclean) -> Option<Unclean> {
-    let known = read(memory)?;
-    if known.boot == boot { known.before } else { (known.state == State::Running).then(how) }
+fn this_boot() -> Option<String> {
+    boot_id().inspect_err(|why| tracing::warn!("the kernel does not tell which boot this is: {why}")).ok()
+}
+
+/// The word at the end of a supervisor. When nobody knows in which boot that is, nothing is to be made of an earlier word:
+/// that the boot that it is about still runs would be false, and whether it was shut down is not known.
+fn last_word(memory: &Path, boot: Option<String>, machine_ends: bool) -> Option<Boot> {
+    let known = read(memory);
+    let Some(boot) = boot else { return known.map(|known| Boot { state: State::Left, ..known }) };
+    let state = if machine_ends { State::Ended } else { State::Left };
+    let own = known.filter(|known| known.boot == boot);
+    let (before, panics) = own.map(|known| (known.before, known.panics)).unwrap_or_default();
+    Some(Boot { boot, state, before, panics })
+}
+
+fn before(memory: &Path, boot: &str, how: impl FnOnce(&Boot) -> Unclean) -> LastEnd {
+    match read(memory) {
+        Some(known) if known.boot == boot => known.before,
+        Some(known) if known.state == State::Running => LastEnd::Unclean(how(&known)),
+        Some(known) if known.state == State::Ended => LastEnd::Shutdown,
+        Some(_) | None => LastEnd::NotKnown,
+    }
 }
 
 fn read(memory: &Path) -> Option<Boot> {
@@ -76,21 +124,34 @@ fn write(memory: &Path, boot: &Boot) -> io::Result<()> {
     replace(memory, FILE, &serde_json::to_vec(boot)?)
 }
 
-/// Tell how the boot before this one ended, which was no shutdown.
-fn how(sysfs: &Path, panics: &Path) -> Unclean {
+/// Tell how the boot before this one ended, which was no shutdown: by what there is and was not when it was in use, never
+/// by the time of day, which the end of a boot may have taken with it.
+fn how(sysfs: &Path, known: &Boot, panics: &BTreeSet<String>) -> Unclean {
     let class = sysfs.join("class/watchdog");
     let bits = |name: &String| attributes::number::<u64>(&class.join(name).join("bootstatus"));
     if attributes::names(&class).iter().filter_map(bits).any(|bits| bits & CARD_RESET != 0) {
         return Unclean::Watchdog;
     }
-    // What the kernel left before is taken there in this boot.
-    let since_boot = crate::kernel::clock::now().map_or(Duration::ZERO, |(_, since_boot)| since_boot);
-    let of_this_boot = |entry: fs::DirEntry| {
-        let taken = entry.metadata().and_then(|found| found.modified()).ok()?;
-        Some(SystemTime::now().duration_since(taken).unwrap_or_default() <= since_boot)
-    };
-    let entries = fs::read_dir(panics).into_iter().flatten().flatten();
-    if entries.filter_map(of_this_boot).any(|own| own) { Unclean::Panic } else { Unclean::Cut }
+    let is_new = known.panics.as_ref().is_some_and(|before| !panics.is_subset(before));
+    if is_new { Unclean::Panic } else { Unclean::Cut }
+}
+
+/// List what kernels that panicked have left, each by its path below the directory.
+fn left_by_panics(dir: &Path) -> BTreeSet<String> {
+    let (mut found, mut dirs) = (BTreeSet::new(), vec![dir.to_owned()]);
+    while let Some(next) = dirs.pop() {
+        for entry in fs::read_dir(next).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if found.len() >= MOST_PANICS {
+                return found;
+            }
+            found.extend(path.strip_prefix(dir).ok().map(|below| below.to_string_lossy().into_owned()));
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                dirs.push(path);
+            }
+        }
+    }
+    found
 }
 
 #[cfg(test)]
@@ -100,34 +161,71 @@ mod tests {
     #[test]
     fn only_a_boot_that_nobody_ended_was_unclean() {
         let dir = tempfile::tempdir().unwrap();
-        let at = |boot: &str| before(dir.path(), boot, || Unclean::Cut);
-        let say = |boot: &str, state, before| write(dir.path(), &Boot { boot: boot.into(), state, before }).unwrap();
-        assert_eq!(at("a"), None, "nothing is known");
-        say("a", State::Running, None);
-        assert_eq!((at("a"), at("b")), (None, Some(Unclean::Cut)));
+        let unclean = LastEnd::Unclean;
+        let at = |boot: &str| before(dir.path(), boot, |_| Unclean::Cut);
+        let say = |boot: &str, state, before| {
+            write(dir.path(), &Boot { boot: boot.into(), state, before, panics: None }).unwrap();
+        };
+        assert_eq!(at("a"), LastEnd::NotKnown);
+        say("a", State::Running, LastEnd::NotKnown);
+        assert_eq!((at("a"), at("b")), (LastEnd::NotKnown, unclean(Unclean::Cut)));
         // Another supervisor of the same boot tells the same.
-        say("b", State::Running, Some(Unclean::Watchdog));
-        assert_eq!(at("b"), Some(Unclean::Watchdog));
-        say("b", State::Left, Some(Unclean::Watchdog));
-        assert_eq!((at("b"), at("c")), (Some(Unclean::Watchdog), None), "nobody was there to see it end");
-        say("b", State::Ended, Some(Unclean::Watchdog));
-        assert_eq!(at("c"), None);
+        say("b", State::Running, unclean(Unclean::Watchdog));
+        assert_eq!(at("b"), unclean(Unclean::Watchdog));
+        say("b", State::Left, unclean(Unclean::Watchdog));
+        let seen = (at("b"), at("c"));
+        assert_eq!(seen, (unclean(Unclean::Watchdog), LastEnd::NotKnown), "nobody was there to see it end");
+        say("b", State::Ended, unclean(Unclean::Watchdog));
+        assert_eq!(at("c"), LastEnd::Shutdown);
         fs::write(dir.path().join(FILE), "{").unwrap();
-        assert_eq!(at("c"), None);
+        assert_eq!(at("c"), LastEnd::NotKnown);
     }
 
     #[test]
+    fn of_a_boot_that_the_kernel_does_not_name_nothing_is_known() {
+        let dir = tempfile::tempdir().unwrap();
+        let end = |boot: Option<&str>, machine_ends| {
+            let word = last_word(dir.path(), boot.map(str::to_owned), machine_ends);
+            word.iter().for_each(|word| write(dir.path(), word).unwrap());
+            word
+        };
+        let at = |boot: &str| before(dir.path(), boot, |_| Unclean::Cut);
+        assert_eq!(end(None, true), None, "nothing was written before, and nothing is");
+        let first =
+            Boot { boot: "a".into(), state: State::Running, before: LastEnd::Shutdown, panics: Some(BTreeSet::new()) };
+        write(dir.path(), &first).unwrap();
+        // A boot that is not named has come and gone: which of the two it was nobody knows.
+        assert_eq!(end(None, true).unwrap().boot, "a");
+        assert_eq!((at("a"), at("b")), (LastEnd::Shutdown, LastEnd::NotKnown));
+        assert_eq!(end(Some("b"), true).unwrap().before, LastEnd::NotKnown);
+        assert_eq!(at("c"), LastEnd::Shutdown);
+    }
+
+    /// Whatever the clock shows: a battery that is flat has it begin anew with each boot.
+    #[test]
     fn a_watchdog_and_a_panic_leave_word() {
         let tree = tempfile::tempdir().unwrap();
-        let panics = tree.path().join("pstore");
-        assert_eq!(how(tree.path(), &panics), Unclean::Cut);
-        fs::create_dir_all(panics.join("1796034179")).unwrap();
-        assert_eq!(how(tree.path(), &panics), Unclean::Panic);
+        let left = tree.path().join("pstore");
+        let boot = |panics: Option<BTreeSet<String>>| Boot {
+            boot: "a".into(),
+            state: State::Running,
+            before: LastEnd::NotKnown,
+            panics,
+        };
+        let of = |known: &Boot| how(tree.path(), known, &left_by_panics(&left));
+        assert_eq!(of(&boot(Some(BTreeSet::new()))), Unclean::Cut);
+        fs::create_dir_all(left.join("1796034179")).unwrap();
+        assert_eq!((of(&boot(Some(BTreeSet::new()))), of(&boot(None))), (Unclean::Panic, Unclean::Cut));
+        // What an earlier one had left, and this one after it, though it was the same second by its clock.
+        let known = boot(Some(left_by_panics(&left)));
+        assert_eq!(of(&known), Unclean::Cut);
+        fs::write(left.join("1796034179/dmesg.txt"), "Oops").unwrap();
+        assert_eq!(of(&known), Unclean::Panic);
         let watchdog = tree.path().join("class/watchdog/watchdog0");
         fs::create_dir_all(&watchdog).unwrap();
         fs::write(watchdog.join("bootstatus"), "0\n").unwrap();
-        assert_eq!(how(tree.path(), &panics), Unclean::Panic);
+        assert_eq!(of(&known), Unclean::Panic);
         fs::write(watchdog.join("bootstatus"), "32\n").unwrap();
-        assert_eq!(how(tree.path(), &panics), Unclean::Watchdog);
+        assert_eq!(of(&known), Unclean::Watchdog);
     }
 }

@@ -167,7 +167,8 @@ fn save<T: Serialize>(file: &str, value: &T) -> io::Result<()> {
 /// # Errors
 /// procfs is not there.
 pub fn boot_id() -> io::Result<String> {
-    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned();
+    if boot.is_empty() { Err(io::Error::other("random/boot_id says nothing")) } else { Ok(boot) }
 }
 
 /// Identify a network interface, if it is there.

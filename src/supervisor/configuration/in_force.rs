@@ -67,7 +67,7 @@ impl Start {
         };
         let (texts, tried, busy) = (choice.texts, Instant::now(), false);
         let kept = Keeping { dir: dir.to_owned(), texts, by, history, not_kept, tried, busy };
-        Self { config: choice.config, kept, jobs: jobs::begin(), unclean: boots::begin(sysfs) }
+        Self { config: choice.config, kept, jobs: jobs::begin(), unclean: boots::begin(sysfs).unclean() }
     }
 }
 
