@@ -1,5 +1,6 @@
 //! Stalls of the regions: for how much of the last minute a region's downstairs did not get on, as it waited for a disk
-//! (`io.pressure` of its unit's control group). Looked at in the common rhythm; reads only.
+//! (`io.pressure` of its unit's control group). A process that is in another group is none of the region's any more: its
+//! number was given to somebody else. Looked at in the common rhythm; reads only.
 
 use crate::config::Configuration;
 use crate::decide::facts::Facts;
@@ -10,6 +11,7 @@ use crate::observe::observer::{Begin, Kernel, Observer, TakenOver};
 use crate::observe::owners::Pids;
 use crate::observe::rhythm::Rhythm;
 use crate::observe::{NobodyListens, Observation, Publisher, publish};
+use crate::systemd::names::unit;
 use futures_util::FutureExt;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -73,7 +75,9 @@ async fn watch(
 fn look(kernel: &Kernel, pids: &Pids) -> Stalled {
     let of = |(name, pid): (&RegionName, &u32)| {
         let groups = raw(&kernel.proc.join(pid.to_string()).join("cgroup"))?;
-        let path = groups.lines().find_map(|line| line.strip_prefix("0::/"))?.to_owned();
+        let own = unit(name);
+        let is_own = |path: &&str| path.split('/').any(|group| group == own);
+        let path = groups.lines().find_map(|line| line.strip_prefix("0::/")).filter(is_own)?;
         let seen = pressure::read(&kernel.sysfs.join("fs/cgroup").join(path).join("io.pressure"))?;
         // In steps of ten: nobody is told of each.
         let percent = seen.last_minute / 10 * 10;
@@ -102,6 +106,14 @@ mod tests {
             fs::write(kernel.sysfs.join("fs/cgroup").join(group).join("io.pressure"), text).unwrap();
             let seen = look(&kernel, &pids);
             assert_eq!(seen.values().next().copied(), wanted, "{seen:?}");
+        }
+        // The number of a process that has ended is another's now, which waits as well.
+        for other in ["system.slice/crucible-downstairs@still-fawn-1.service", "system.slice", ""] {
+            fs::create_dir_all(kernel.sysfs.join("fs/cgroup").join(other)).unwrap();
+            let waits = "full avg10=99.00 avg60=99.00 avg300=0.00 total=1\n";
+            fs::write(kernel.sysfs.join("fs/cgroup").join(other).join("io.pressure"), waits).unwrap();
+            fs::write(kernel.proc.join("7/cgroup"), format!("0::/{other}\n")).unwrap();
+            assert_eq!(look(&kernel, &pids), Stalled::new(), "{other}");
         }
     }
 }
