@@ -116,7 +116,7 @@ async fn test(stream: &mut TcpStream, host: IpAddr, here: Here, wanted: Wanted) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::io::AsyncWriteExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     fn here() -> Here {
         Here { sled: "proper-raptor".parse().unwrap(), link_mbps: None }
@@ -167,6 +167,32 @@ mod tests {
         };
         let (served, ()) = tokio::join!(serve(&listener, &here, admits), asking);
         assert_eq!(served.unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+
+    /// A host that says what it wants byte by byte, each within the time for which nothing may move. Time is the
+    /// runtime's own here, and passes when nobody has anything to do.
+    #[tokio::test(start_paused = true)]
+    async fn whoever_is_slow_to_say_what_it_wants_is_let_go() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let sled = listener.local_addr().unwrap();
+        let slow = async {
+            let began = tokio::time::Instant::now();
+            let mut host = TcpStream::connect(sled).await.unwrap();
+            for byte in [b' '; 40] {
+                host.write_all(&[byte]).await.unwrap();
+                let let_go = timeout(Duration::from_secs(6), host.read_u8()).await;
+                if let_go.is_ok() {
+                    return began.elapsed();
+                }
+            }
+            panic!("it is waited for after {:?}", began.elapsed());
+        };
+        let here = here();
+        let waited = tokio::select! {
+            served = serve(&listener, &here, |_| true) => panic!("{served:?}"),
+            waited = slow => waited,
+        };
+        assert!(waited <= GREETING_LIMIT + Duration::from_secs(1), "{waited:?}");
     }
 
     #[tokio::test]
