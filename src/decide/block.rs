@@ -148,7 +148,7 @@ pub(super) fn stalled(local: &LocalRegion, region: &Region) -> Option<Finding> {
 }
 
 fn at_work(doing: &Doing) -> bool {
-    matches!(doing.state, 'R' | 'S') && doing.cpu_percent >= BUSY_PERCENT && !doing.journal_stopped
+    matches!(doing.state, 'R' | 'S') && doing.wanted_percent >= BUSY_PERCENT && !doing.journal_stopped
 }
 
 /// The reason why writes are refused, if the disk is known to refuse some.

@@ -2,10 +2,12 @@
 //! from a disk that hangs. Looked at only then, and reads only.
 
 use crate::decide::facts::Doing;
+use crate::kernel::attributes::raw;
 use crate::kernel::broker;
 use crate::port_map::LocalRegion;
 use procfs::net::{TcpNetEntry, TcpState};
 use procfs::process::{Process, Stat, all_processes};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Between the two looks that tell how much of a processor it takes.
@@ -22,15 +24,19 @@ pub fn look(pid: u32, local: &LocalRegion) -> Option<Doing> {
 /// The same, over the time that this takes.
 fn look_over(pid: u32, local: &LocalRegion, time: impl FnOnce()) -> Option<Doing> {
     let process = Process::new(pid.cast_signed()).ok()?;
-    let (began, before) = (Instant::now(), process.stat().ok()?);
+    let (began, before, wanted_before) = (Instant::now(), process.stat().ok()?, wanted(&process));
     time();
-    let after = process.stat().ok()?;
+    let (after, wanted_after) = (process.stat().ok()?, wanted(&process));
+    let took = began.elapsed();
+    let cpu_percent = percent(&before, &after, took);
+    let wanted = wanted_before.zip(wanted_after).map(|(before, after)| share(after.saturating_sub(before), took));
     let mut table = broker::tcp().unwrap_or_default();
     table.extend(broker::tcp6());
     Some(Doing {
         pid,
         state: state(&process).unwrap_or(after.state),
-        cpu_percent: percent(&before, &after, began.elapsed()),
+        cpu_percent,
+        wanted_percent: wanted.unwrap_or_default().max(cpu_percent),
         backlog: waiting(&table, local, |state| state == TcpState::Listen),
         unread: waiting(&table, local, |state| state != TcpState::Listen).into(),
         journal_stopped: journal_stopped(),
@@ -46,8 +52,26 @@ fn state(process: &Process) -> Option<char> {
 
 fn percent(before: &Stat, after: &Stat, time: Duration) -> u32 {
     let ticks = |stat: &Stat| stat.utime + stat.stime;
-    let spent = ticks(after).saturating_sub(ticks(before)) * 1000 / procfs::ticks_per_second();
-    u32::try_from(spent * 100 / u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1)).unwrap_or(u32::MAX)
+    let ms = ticks(after).saturating_sub(ticks(before)) * 1000 / procfs::ticks_per_second();
+    share(Duration::from_millis(ms), time)
+}
+
+/// The share of some time, in percent.
+fn share(of: Duration, time: Duration) -> u32 {
+    u32::try_from(of.as_millis() * 100 / time.as_millis().max(1)).unwrap_or(u32::MAX)
+}
+
+/// The time for which threads of a process have computed, or were about to and waited for a processor (Linux,
+/// Documentation/scheduler/sched-stats.rst). `None` if the kernel does not count it.
+fn wanted(process: &Process) -> Option<Duration> {
+    let threads = process.tasks().ok()?.flatten();
+    let of_thread = |thread: procfs::process::Task| {
+        let file = PathBuf::from(format!("/proc/{}/task/{}/schedstat", thread.pid, thread.tid));
+        let mut numbers = raw(&file)?.split_whitespace().map(str::parse::<u64>).collect::<Vec<_>>().into_iter();
+        Some(numbers.next()?.ok()? + numbers.next()?.ok()?)
+    };
+    let all: Vec<u64> = threads.filter_map(of_thread).collect();
+    (!all.is_empty()).then(|| Duration::from_nanos(all.iter().sum()))
 }
 
 /// Count what waits in the receive queues at a region's ports: connections at a listener, bytes
@@ -108,6 +132,9 @@ mod tests {
         // The kernel counts in hundredths of a second, at either end.
         let least = (SAMPLE_PAUSE.as_millis() - 40) * 100 / took.as_millis();
         assert!(u128::from(seen.cpu_percent) >= least, "{seen:?}: {least} % at least, in {took:?}");
+        // Nor does it matter who else computes: a thread that goes round has a processor, or waits for one. The kernel
+        // tells of a wait when that is over.
+        assert!(seen.wanted_percent >= 70, "{seen:?} in {took:?}");
         // Another thread than the first one computes.
         assert_eq!(seen.state, 'R', "{seen:?}");
         drop((taken, waiting));

@@ -113,6 +113,9 @@ pub struct Doing {
     pub state: char,
     /// The share of one processor that it takes, in percent.
     pub cpu_percent: u32,
+    /// The share of the time in which it computed, or would have and waited for a processor, in percent of one: what it
+    /// takes where nobody else computes.
+    pub wanted_percent: u32,
     /// The connections that wait to be accepted.
     pub backlog: u32,
     /// The bytes that it was sent and has not read.

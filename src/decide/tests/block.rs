@@ -128,8 +128,16 @@ fn a_disk_that_the_kernel_froze_is_told_from_one_that_is_mounted_read_only() {
 /// Crucible's downstairs tries a write that fails again for ever: it computes, and answers nobody.
 #[test]
 fn a_downstairs_that_tries_a_refused_write_for_ever_is_named_as_that() {
-    let busy =
-        |state, cpu_percent| Doing { pid: 100, state, cpu_percent, backlog: 0, unread: 4096, journal_stopped: false };
+    let busy = |state, wanted_percent| Doing {
+        pid: 100,
+        state,
+        // Whatever others leave to it.
+        cpu_percent: wanted_percent / 20,
+        wanted_percent,
+        backlog: 0,
+        unread: 4096,
+        journal_stopped: false,
+    };
     let read_only = |facts: &mut Facts| facts.disk.as_mut().unwrap().read_only = true;
     let failing = |facts: &mut Facts| {
         let mut block = block();

@@ -146,7 +146,15 @@ fn the_kernels_word_comes_before_systemds() {
 fn one_that_hangs_is_told_with_what_it_does_and_left_alone_unless_that_is_set() {
     let mut config = config();
     let mut facts = well(&config);
-    let doing = Doing { pid: 100, state: 'R', cpu_percent: 93, backlog: 2, unread: 512, journal_stopped: false };
+    let doing = Doing {
+        pid: 100,
+        state: 'R',
+        cpu_percent: 93,
+        wanted_percent: 93,
+        backlog: 2,
+        unread: 512,
+        journal_stopped: false,
+    };
     region(&mut facts).pulse.as_mut().unwrap().beat = Beat::Silent;
     (region(&mut facts).doing, region(&mut facts).hung_seconds) = (Some(doing), 1000);
     let found = judge(&config, &facts).findings.remove(0);

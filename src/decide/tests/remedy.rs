@@ -229,7 +229,15 @@ fn what_a_process_still_holds_is_told_and_how_to_get_it_out() {
 #[test]
 fn what_was_stopped_is_continued_and_what_is_masked_is_unmasked() {
     let mut facts = well(&config());
-    let doing = Doing { pid: 100, state: 'T', cpu_percent: 0, backlog: 0, unread: 8, journal_stopped: false };
+    let doing = Doing {
+        pid: 100,
+        state: 'T',
+        cpu_percent: 0,
+        wanted_percent: 0,
+        backlog: 0,
+        unread: 8,
+        journal_stopped: false,
+    };
     region(&mut facts).pulse.as_mut().unwrap().beat = Beat::Silent;
     region(&mut facts).doing = Some(doing);
     assert!(found(&facts, Code::RegionHung).1.starts_with("kill -CONT 100"));
