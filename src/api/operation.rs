@@ -325,7 +325,7 @@ operations! {
     /// Show the way from the cable to the sled's address.
     ShowNetwork {} = GET "/v1/network", Anyone, Published, Short, Json NetworkDetail;
     /// Show what the machine is made of, and how that is.
-    ShowHardware {} = GET "/v1/hardware", Anyone, Published, Short, Json Hardware;
+    ShowHardware {} = GET "/v1/hardware", Admin, Published, Short, Json Hardware;
     /// Show the ports of this sled's regions, who listens at each, and who is connected.
     ShowPorts {} = GET "/v1/ports", Anyone, Published, Short, Json Ports;
     /// Mark the data disk as this sled's, in place of the one that is named.

@@ -10,10 +10,11 @@ macro_rules! with_machine {
             DiskReadOnly = "DISK_READ_ONLY", Blocking, Sled:
                 "the kernel has made the file system at ROOT read-only after an error on it: WHAT"
                 => "look at the disk (dmesg, smartctl -x DISK); check the file system unmounted: systemctl stop sledd.socket sledd 'crucible-downstairs@*' && umount ROOT && e2fsck -f DEVICE, then mount it and start sledd.socket; if it happens again: replace the disk";
-            /// The file system on the data disk has errors on record (ext4 keeps them until e2fsck has mended it), or a
-            /// disk below it fails requests.
+            /// The file system on the data disk has errors on record (ext4 keeps them until e2fsck has mended it), a disk
+            /// below it fails requests, or the kernel's log of the last day has it that a disk failed requests, did not
+            /// answer in time, or did not come back from a reset (SATA and NVMe). Resets are told from the second on.
             DiskErrors = "DISK_ERRORS", Warning, Sled:
-                "ext4 has N error(s) of DEVICE on record, the last at TIME in FUNCTION, at block N; or DISK has failed N requests within an hour"
+                "ext4 has N error(s) of DEVICE on record, the last at TIME in FUNCTION, at block N; or DISK has failed N requests within an hour; or the kernel's log has errors of DISK N time(s) within a day: HOW"
                 => "look at the disk and its cable (dmesg, smartctl -x DISK), and have what lies there elsewhere before anything else; a file system with errors is checked unmounted, which clears the record: e2fsck -f DEVICE";
             /// Few of the data disk's inodes are left: soon no file can be made on it, however many bytes are free.
             /// Without any it is DISK_FULL.
@@ -23,16 +24,22 @@ macro_rules! with_machine {
             /// A disk below the data says itself that it is failing, or an attribute that foretells a failure is at its
             /// threshold (SMART). It is asked with `smartctl`, where that is installed, once an hour.
             DiskFailing = "DISK_FAILING", Warning, Sled:
-                "DISK (MODEL, SERIAL) is failing: WHAT IT SAYS"
-                => "replace it soon: have what lies there elsewhere first; smartctl -x /dev/DISK shows all that it says";
+                "DISK (MODEL) is failing: WHAT IT SAYS"
+                => "replace it soon: have what lies there elsewhere first; sledctl hardware shows its serial number, smartctl -x /dev/DISK all that it says";
             /// A disk below the data has used nine tenths and more of the life that it was made for.
             DiskWear = "DISK_WEAR", Warning, Sled:
-                "DISK (MODEL, SERIAL) has used N % of the life that it was made for"
+                "DISK (MODEL) has used N % of the life that it was made for"
                 => "have another one ready: it may work on for long, or end without a word; smartctl -x /dev/DISK shows all that it says";
             /// A disk below the data is at the limit of its temperature, by the kernel's sensor or by its own word.
             DiskHot = "DISK_HOT", Warning, Sled:
                 "DISK has N °C, and N °C is its limit"
                 => "give it air, or a heat sink; it slows down by itself, and wears faster";
+            /// A flash disk below the data is not told what is freed: it cannot be (many USB bridges pass no TRIM on), or
+            /// the file system is mounted without `discard` and `fstrim.timer` is not enabled. It gets slower to write to,
+            /// and wears faster.
+            DiskNotTrimmed = "DISK_NOT_TRIMMED", Information, Operator:
+                "DISK is not told what is freed (TRIM), so it gets slower to write to and wears faster: WHY"
+                => "systemctl enable --now fstrim.timer; a disk that cannot be told: at a port or behind a bridge that passes TRIM on";
             /// The latency of a disk below the data disk is far above what it mostly was, for two minutes and longer,
             /// or above a second.
             DiskSlow = "DISK_SLOW", Warning, Sled:

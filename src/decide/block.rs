@@ -6,11 +6,13 @@ use crate::check::Code;
 use crate::config::Configuration;
 use crate::port_map::LocalRegion;
 use crate::times::in_seconds;
+use std::collections::BTreeSet;
 
 /// The failed requests within an hour from which they are told: a disk behind a USB bridge fails some that it does not
 /// know whenever it is asked for its health.
 const FAILED_LEAST: u64 = 16;
-/// The percentage of a processor above which a process that answers nobody is at work, and does not wait.
+/// The percentage of a processor above which a process that answers nobody is at work, and does not wait, whoever else is
+/// at work on the machine.
 const BUSY_PERCENT: u32 = 50;
 /// The percentage of a minute in which a region did not get on, as it waited for the disk, from which that is told.
 const STALLED_PERCENT: u8 = 80;
@@ -22,22 +24,34 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
     own.chain(told).collect()
 }
 
-/// What the kernel's log has of a disk within a day.
+/// What the kernel's log has of a disk within a day: of itself, of the file system's own device, and of where it hangs.
 fn incidents<'a>(disk: &'a Drive, facts: &'a Facts) -> Vec<&'a Incident> {
     let own = facts.block.as_ref().and_then(|block| block.device.as_deref());
     let names = [Some(disk.name.as_str()), own.filter(|own| *own != disk.name && own.starts_with(&disk.name))];
-    let mut all = facts.kernel_log.of(names.into_iter().flatten());
-    all.retain(|incident| incident.signs.contains(&Sign::IoError));
+    let mut all = facts.kernel_log.of(names.into_iter().flatten().chain(disk.hangs_on.iter().map(String::as_str)));
+    all.retain(|incident| incident.signs.iter().any(|sign| sign.of_disk().is_some()));
     all
+}
+
+/// Whether the kernel's log has it that a disk fails requests.
+fn has_failed(disk: &Drive, facts: &Facts) -> bool {
+    incidents(disk, facts).iter().any(|incident| incident.signs.contains(&Sign::IoError))
 }
 
 /// The finding that the kernel's log has errors of a disk.
 fn logged(disk: &Drive, facts: &Facts) -> Option<Finding> {
     let all = incidents(disk, facts);
-    let last = all.last()?;
+    let ways: BTreeSet<_> = all.iter().flat_map(|incident| &incident.signs).collect();
+    // A single reset is what a disk has that somebody plugs in.
+    let grave = all.len() > 1 || ways.iter().any(|sign| **sign != Sign::DiskReset);
+    let last = all.last().filter(|_| grave)?;
+    let ways: Vec<_> = ways.into_iter().filter_map(|sign| sign.of_disk()).collect();
     let (name, count, at) = (&disk.name, all.len(), in_seconds(last.began));
-    let cause =
-        format!("the kernel's log has errors of {name} {count} time(s) within a day, the last at {at}: {}", last.words);
+    let cause = format!(
+        "the kernel's log has errors of {name} {count} time(s) within a day, the last at {at}: {} (the kernel: {:?})",
+        ways.join(", "),
+        last.words
+    );
     let remedy = format!(
         "look at the disk, its cable and its port (dmesg, smartctl -x /dev/{name}), and have what lies there elsewhere \
          before anything else"
@@ -50,7 +64,29 @@ fn of(block: &Block) -> Vec<Finding> {
     let own = errors.zip(block.device.as_ref()).map(|(errors, device)| recorded(block, errors, device));
     let failing = block.disks.iter().filter(|disk| fails(disk)).map(failed);
     let slow = block.disks.iter().filter_map(|disk| disk.slow.map(|slow| slowed(disk, slow)));
-    own.into_iter().chain(failing).chain(slow).collect()
+    let full = block.disks.iter().filter_map(|disk| untrimmed(block, disk));
+    own.into_iter().chain(failing).chain(slow).chain(full).collect()
+}
+
+/// The finding that a flash disk is not told what is freed. What turns has no use for it.
+fn untrimmed(block: &Block, disk: &Drive) -> Option<Finding> {
+    let name = &disk.name;
+    let (why, remedy) = if disk.rotational || disk.discards && (block.discard || block.trimmed) {
+        return None;
+    } else if disk.discards {
+        ("nobody does so, as fstrim.timer is not enabled", "systemctl enable --now fstrim.timer".to_owned())
+    } else {
+        let why = "it cannot be, or what it hangs on does not pass that on";
+        (
+            why,
+            format!(
+                "put {name} at a port or behind a bridge that passes TRIM on (lsblk --discard shows it), or do without"
+            ),
+        )
+    };
+    let cause =
+        format!("{name} is not told what is freed (TRIM), so it gets slower to write to and wears faster: {why}");
+    Some(Finding::new(Code::DiskNotTrimmed, format!("disk {name}"), cause, remedy))
 }
 
 fn fails(disk: &Drive) -> bool {
@@ -157,7 +193,7 @@ fn refused(facts: &Facts) -> Option<String> {
         return Some("the file system is read-only".into());
     }
     let block = facts.block.as_ref()?;
-    let failing = block.disks.iter().find(|disk| fails(disk) || !incidents(disk, facts).is_empty());
+    let failing = block.disks.iter().find(|disk| fails(disk) || has_failed(disk, facts));
     let failing = failing.map(|disk| format!("{} fails requests", disk.name));
     let errors = block.errors.as_ref().filter(|errors| errors.count > 0);
     failing.or_else(|| errors.map(|errors| format!("{} has {} error(s) on record", block.kind, errors.count)))

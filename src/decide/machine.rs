@@ -153,7 +153,9 @@ fn unclean(how: Unclean, facts: &Facts) -> Finding {
     });
     let recorded = ext4.and_then(|block| block.errors.as_ref());
     let found = match recorded {
-        Some(errors) if errors.count == 0 => "; since then: the file system has no error on record",
+        Some(errors) if errors.count == 0 => {
+            "; what is known since: the file system has no error on record, and of the blocks nothing that no scrub has read"
+        }
         _ => "",
     };
     let cause = format!("the machine ended without a shutdown: {how}{data}{found}");

@@ -47,11 +47,8 @@ fn of(disk: &str, told: &Smart, facts: &Facts) -> Vec<Finding> {
     [failing, recorded, worn, hot].into_iter().flatten().collect()
 }
 
-/// The disk with what it calls itself, for whoever has to find it.
+/// The disk with its model, for whoever has to find it. Its serial number is the operator's alone to see, and hosts are
+/// told of conditions.
 fn named(disk: &str, told: &Smart) -> String {
-    match (&told.model, &told.serial) {
-        (Some(model), Some(serial)) => format!("{disk} ({model}, serial number {serial})"),
-        (Some(model), None) => format!("{disk} ({model})"),
-        _ => disk.to_owned(),
-    }
+    told.model.as_ref().map_or_else(|| disk.to_owned(), |model| format!("{disk} ({model})"))
 }

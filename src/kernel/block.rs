@@ -71,6 +71,13 @@ pub fn name(dir: &Path) -> Option<String> {
     Some(clean::line(dir.file_name()?.to_str()?).replace('!', "/"))
 }
 
+/// Identify a disk among all that have had its name: by the number that the kernel has given it when it was found
+/// (`diskseq`, since Linux 5.15), or by what the disk calls itself. `None`: it cannot be told from another.
+pub fn identity(dir: &Path) -> Option<String> {
+    let word = |name: &str| Some(format!("{name} {}", attributes::text(&dir.join(name))?));
+    ["diskseq", "wwid", "device/wwid", "device/serial"].into_iter().find_map(word)
+}
+
 fn device(sysfs: &Path, number: &str) -> Option<PathBuf> {
     fs::canonicalize(sysfs.join("dev/block").join(number)).ok()
 }
@@ -134,6 +141,20 @@ mod tests {
         };
         assert!(of("rw,noatime", "ro,errors=remount-ro") && of("rw", "rw,errors=remount-ro,emergency_ro"));
         assert!(!of("ro,noatime", "ro") && !of("ro", "rw") && !of("rw", "rw,errors=remount-ro"));
+    }
+
+    #[test]
+    fn a_disk_is_told_from_another_of_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let say = |file: &str, word: &str| {
+            fs::create_dir_all(dir.path().join("device")).unwrap();
+            fs::write(dir.path().join(file), format!("{word}\n")).unwrap();
+            identity(dir.path())
+        };
+        assert_eq!(identity(dir.path()), None);
+        assert_eq!(say("device/serial", "S6P").as_deref(), Some("device/serial S6P"));
+        assert_eq!(say("diskseq", "7").as_deref(), Some("diskseq 7"));
+        assert_ne!(say("diskseq", "8"), say("diskseq", "9"));
     }
 
     #[test]

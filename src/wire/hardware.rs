@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The body of `GET /v1/hardware`.
+/// The body of `GET /v1/hardware`, which is the operator's alone: serial numbers, and which firmware and kernel run, are
+/// nobody else's business.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Hardware {
     /// The sled that answers.

@@ -117,7 +117,7 @@ fn a_disk_tells_of_its_health_and_nothing_is_made_of_silence() {
     ])
     .with_script("usr/sbin/smartctl", smartctl)
     .boot_and_create();
-    machine.sh("mkdir -p /fake/sys/dev/block; \
+    machine.sh("mkdir -p /fake/sys/dev/block; echo 7 >/fake/sys/devices/sdx/diskseq; \
                 ln -s /fake/sys/devices/sdx/sdx1 /fake/sys/dev/block/$(stat -c %Hd:%Ld /crucible)");
     let health = |wanted: &str| {
         machine.ok(&["systemctl", "restart", "sledd.service"]);
@@ -140,10 +140,17 @@ fn a_disk_tells_of_its_health_and_nothing_is_made_of_silence() {
     machine.sh("sed -i 's/\"exit_status\":0/\"exit_status\":8/; s/true/false/' /fake/smart.json; echo 8 >/fake/status");
     assert_eq!(health("failing").health_words.as_deref(), Some("it says itself that it is failing"));
     let check = machine.wait_for_check("still-fawn", "DISK_FAILING");
-    assert!(check.cause.contains("sdx (870 EVO, serial number S6P) is failing"), "{check:#?}");
+    assert!(check.cause.contains("sdx (870 EVO) is failing"), "{check:#?}");
     assert!(machine.volume("still-fawn").ready, "its replicas are to be had until it dies");
+    // Which disk that is, is the operator's alone to see.
+    assert!(machine.ok(&["sledctl", "hardware"]).contains("S6P"));
+    assert_eq!(machine.get("/v1/hardware").0, 404);
+    let told = machine.get("/v1/volumes/still-fawn").1.to_string();
+    assert!(told.contains("870 EVO") && !told.contains("S6P"), "{told}");
 
-    machine.sh("sed -i 's/\"exit_status\":8/\"exit_status\":2/' /fake/smart.json; echo 2 >/fake/status");
-    assert!(health("not known").health_words.unwrap().contains("exit status 2"));
+    // Another disk takes the name and sleeps: it is asked without anybody's doing, and what the other said is not its.
+    machine.sh("sed -i 's/\"exit_status\":8/\"exit_status\":2/' /fake/smart.json; echo 2 >/fake/status; \
+                echo 8 >/fake/sys/devices/sdx/diskseq");
     machine.wait_for("still-fawn", |volume| volume.ready && volume.checks.is_empty());
+    assert!(health("not known").health_words.unwrap().contains("exit status 2"));
 }

@@ -11,6 +11,8 @@ pub struct Block {
     pub device: Option<String>,
     /// Whether what is freed is told to the disks at once (`mount -o discard`).
     pub discard: bool,
+    /// Whether what is freed is told to the disks now and then (`fstrim.timer` is enabled).
+    pub trimmed: bool,
     /// The errors that the file system has on record; `None` if it keeps no such record.
     pub errors: Option<FsErrors>,
     /// The disks at the bottom.
@@ -37,6 +39,11 @@ pub struct FsErrors {
 pub struct Drive {
     /// The name, for example `sda`.
     pub name: String,
+    /// What tells it from another disk of that name, if anything does.
+    pub identity: Option<String>,
+    /// The names by which the kernel's log knows where it hangs: the port of SATA (`ata1`), the controller of NVMe
+    /// (`nvme0`).
+    pub hangs_on: Vec<String>,
     /// The bytes that it holds.
     pub bytes: u64,
     /// The model, as it calls itself.

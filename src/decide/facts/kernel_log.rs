@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The signs of the last day, by the name that the kernel gives the device: `2-1` on the USB, `0000:00:14.0` of PCI,
-/// `8:0` of a block device, `enx00e04ca81110` of a network interface.
+/// `8:0` or `sda` of a block device, `ata1` or `nvme0` of where one hangs, `enx00e04ca81110` of a network interface.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KernelLog(pub BTreeMap<String, Vec<Incident>>);
 
@@ -58,6 +58,12 @@ pub enum Sign {
     LinkUntold,
     /// A block device has failed a request.
     IoError,
+    /// A disk took a request and did not answer in time.
+    DiskTimeout,
+    /// The link to a disk, or its controller, was reset.
+    DiskReset,
+    /// A disk did not come back from a reset.
+    DiskMute,
     /// A process was killed, as there was no memory left; by its control group.
     OutOfMemory,
 }
@@ -66,7 +72,12 @@ impl Sign {
     /// The sign in words, for a network adapter; `None`: it is none of one.
     pub const fn of_adapter(self) -> Option<&'static str> {
         Some(match self {
-            Self::UsbFound | Self::IoError | Self::OutOfMemory => return None,
+            Self::UsbFound
+            | Self::IoError
+            | Self::DiskTimeout
+            | Self::DiskReset
+            | Self::DiskMute
+            | Self::OutOfMemory => return None,
             Self::UsbReset => "it was reset",
             Self::UsbLost => "it was away",
             Self::UsbMute => "it did not say what it is",
@@ -76,5 +87,16 @@ impl Sign {
             Self::TransmitFailed => "packets were refused",
             Self::LinkUntold => "it did not tell of its link",
         })
+    }
+
+    /// The sign in words, for a disk; `None`: it is none of one.
+    pub const fn of_disk(self) -> Option<&'static str> {
+        match self {
+            Self::IoError => Some("requests failed"),
+            Self::DiskTimeout => Some("requests were not answered in time"),
+            Self::DiskReset => Some("its link or its controller was reset"),
+            Self::DiskMute => Some("it did not come back from a reset"),
+            _ => None,
+        }
     }
 }

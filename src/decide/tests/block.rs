@@ -9,9 +9,9 @@ use crate::wire::State;
 
 /// Devices that are well.
 fn block() -> Block {
-    let sda = Drive { name: "sda".into(), failed: Some(0), ..Drive::default() };
-    let errors = Some(FsErrors::default());
-    Block { kind: "ext4".into(), device: Some("sda1".into()), errors, disks: vec![sda], ..Block::default() }
+    let sda = Drive { name: "sda".into(), failed: Some(0), discards: true, ..Drive::default() };
+    let (errors, trimmed) = (Some(FsErrors::default()), true);
+    Block { kind: "ext4".into(), device: Some("sda1".into()), errors, trimmed, disks: vec![sda], ..Block::default() }
 }
 
 /// What a change of such devices leads to.
@@ -30,6 +30,22 @@ fn devices_that_are_well_or_not_known_are_no_finding() {
     assert_eq!(found(|block| block.disks[0].failed = None), []);
     // A bridge that does not know what it is asked for.
     assert_eq!(found(|block| block.disks[0].failed = Some(15)), []);
+}
+
+/// Hosts have nothing to do with it, and a disk that turns has no use for it.
+#[test]
+fn a_flash_disk_that_is_not_told_what_is_freed_is_information_for_the_operator() {
+    for (change, cause, remedy) in [
+        ((|block| block.trimmed = false) as fn(&mut Block), "fstrim.timer is not enabled", "enable --now fstrim.timer"),
+        (|block| block.disks[0].discards = false, "it cannot be", "passes TRIM on"),
+    ] {
+        let found = found(change);
+        let [one] = &found[..] else { panic!("{found:#?}") };
+        assert_eq!((one.code, one.code.severity()), (Code::DiskNotTrimmed, Severity::Information));
+        assert!(one.scope == Scope::Operator && one.cause.contains(cause) && one.remedy.contains(remedy), "{one:?}");
+    }
+    assert_eq!(found(|block| (block.trimmed, block.discard) = (false, true)), []);
+    assert_eq!(found(|block| (block.disks[0].discards, block.disks[0].rotational) = (false, true)), []);
 }
 
 #[test]
@@ -93,16 +109,24 @@ fn errors_in_the_kernels_log_are_told_of_the_disk_that_they_are_of() {
         ("sda2", Sign::IoError, false),
         ("sdb", Sign::IoError, false),
         ("sda", Sign::UsbReset, false),
+        ("ata1", Sign::DiskTimeout, true),
+        ("ata1", Sign::DiskMute, true),
+        ("ata1", Sign::DiskReset, false),
+        ("ata2", Sign::DiskTimeout, false),
     ] {
         let mut facts = well(&config());
         facts.block = Some(block());
+        facts.block.as_mut().unwrap().disks[0].hangs_on = vec!["ata1".into()];
         facts.kernel_log = KernelLog([(device.to_owned(), vec![incident(sign)])].into());
         let found = judge(&config(), &facts).findings;
         assert_eq!(found.len(), usize::from(told), "{device}: {found:#?}");
         for one in found {
             assert_eq!((one.code, one.subject.as_str()), (Code::DiskErrors, "disk sda"));
             assert!(
-                one.cause.ends_with("the last at 2026-11-30T10:22:59Z: I/O error, dev sda, sector 2048"),
+                one.cause.ends_with(&format!(
+                    "within a day, the last at 2026-11-30T10:22:59Z: {} (the kernel: \"I/O error, dev sda, sector 2048\")",
+                    sign.of_disk().unwrap()
+                )),
                 "{one:?}"
             );
         }

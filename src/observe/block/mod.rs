@@ -2,17 +2,18 @@
 //! one takes. Reads sysfs only, which does not wait for a disk that hangs.
 //!
 //! ext4 tells of an error through its attribute `errors_count` (since Linux 6.5); whoever is told looks at the data disk
-//! as well, which may be read-only from then on.
+//! as well, which may be read-only from then on. When there are other disks than before, they are asked for their health
+//! at once.
 
 mod history;
 
 use crate::config::Configuration;
 use crate::decide::facts::{Block, Drive, Facts, FsErrors};
-use crate::kernel::attributes::{number, raw, text};
-use crate::kernel::block::{Mount, mount_at, name, stack};
+use crate::kernel::attributes::{names, number, raw, text};
+use crate::kernel::block::{Mount, identity, mount_at, name, stack};
 use crate::observe::observer::{Begin, Ground, Observer, TakenOver};
 use crate::observe::rhythm::Rhythm;
-use crate::observe::{NobodyListens, Observation, Publisher, disk, publish, register};
+use crate::observe::{NobodyListens, Observation, Publisher, disk, publish, register, smart};
 use futures_util::FutureExt;
 use history::{Counters, History};
 use jiff::Timestamp;
@@ -28,6 +29,10 @@ use tokio::sync::Notify;
 
 /// Time between looks when the kernel has told of no error.
 const SLOW_LOOK: Duration = Duration::from_secs(15);
+/// The places of what says that a timer is enabled (systemctl(1)): by the operator, and by the distribution.
+const ENABLED: [&str; 2] = ["/etc/systemd/system/timers.target.wants", "/usr/lib/systemd/system/timers.target.wants"];
+/// The timer of what tells disks what is freed (fstrim(8)).
+const TRIM_TIMER: &str = "fstrim.timer";
 /// The bytes of a sector, whatever the disk has: sysfs counts in these.
 const SECTOR_BYTES: u64 = 512;
 
@@ -64,6 +69,8 @@ struct Devices {
     rhythm: Rhythm,
     /// The bell by which the data disk is looked at.
     disk: Arc<Notify>,
+    /// The bell by which the disks are asked for their health.
+    health: Arc<Notify>,
     /// The time since which this one watches: by it the histories have their times.
     began: Instant,
 }
@@ -75,6 +82,7 @@ impl Devices {
             sysfs: ground.kernel.sysfs.clone(),
             rhythm: ground.rhythm.clone(),
             disk: ground.looks.heard_by::<disk::Watch>(),
+            health: ground.looks.heard_by::<smart::Watch>(),
             began: Instant::now(),
         }
     }
@@ -104,6 +112,9 @@ impl Devices {
             };
             errors.of(record(&self.sysfs, seen.as_ref()));
             if known.as_ref() != Some(&seen) {
+                if known.as_ref().is_some_and(|known| are_others(known.as_ref(), seen.as_ref())) {
+                    self.health.notify_one();
+                }
                 known = Some(seen.clone());
                 publish::<Watch>(&to, seen).await?;
             }
@@ -115,21 +126,34 @@ impl Devices {
     }
 }
 
+/// Tell whether there are other disks than before.
+fn are_others(before: Option<&Block>, now: Option<&Block>) -> bool {
+    let disks = |block: Option<&Block>| -> Vec<_> {
+        let disks = block.into_iter().flat_map(|block| &block.disks);
+        disks.map(|disk| (disk.name.clone(), disk.identity.clone())).collect()
+    };
+    disks(before) != disks(now)
+}
+
 /// The directory of the file system's record of errors.
 fn record(sysfs: &Path, seen: Option<&Block>) -> Option<PathBuf> {
     let seen = seen.filter(|seen| seen.errors.is_some())?;
     Some(sysfs.join("fs").join(&seen.kind).join(seen.device.as_ref()?))
 }
 
-fn look(root: &Path, sysfs: &Path, at: Duration, histories: &mut BTreeMap<String, History>) -> Option<Block> {
+/// The histories of disks, by name and identity.
+type Histories = BTreeMap<(String, Option<String>), History>;
+
+fn look(root: &Path, sysfs: &Path, at: Duration, histories: &mut Histories) -> Option<Block> {
     let Mount { number, kind, discard, .. } = mount_at(root)?;
     let stack = stack(sysfs, &number);
     let device = stack.as_ref().map(|stack| stack.device.clone());
     let errors = device.as_ref().and_then(|device| fs_errors(&sysfs.join("fs").join(&kind).join(device)));
     let dirs = stack.map(|stack| stack.disks).unwrap_or_default();
     let disks: Vec<_> = dirs.iter().filter_map(|dir| drive(dir, at, histories)).collect();
-    histories.retain(|name, _| disks.iter().any(|disk| disk.name == *name));
-    Some(Block { kind, device, discard, errors, disks })
+    histories.retain(|(name, identity), _| disks.iter().any(|disk| (&disk.name, &disk.identity) == (name, identity)));
+    let trimmed = ENABLED.iter().any(|dir| Path::new(dir).join(TRIM_TIMER).is_symlink());
+    Some(Block { kind, device, discard, trimmed, errors, disks })
 }
 
 /// Read the record of errors that ext4 keeps.
@@ -144,11 +168,11 @@ fn fs_errors(dir: &Path) -> Option<FsErrors> {
     })
 }
 
-fn drive(dir: &Path, at: Duration, histories: &mut BTreeMap<String, History>) -> Option<Drive> {
-    let name = name(dir)?;
+fn drive(dir: &Path, at: Duration, histories: &mut Histories) -> Option<Drive> {
+    let (name, identity) = (name(dir)?, identity(dir));
     let rotational = number(&dir.join("queue/rotational")) == Some(1);
     let counters = raw(&dir.join("stat")).and_then(|text| Counters::parse(&text));
-    let history = histories.entry(name.clone()).or_default();
+    let history = histories.entry((name.clone(), identity.clone())).or_default();
     let failed = failures(dir);
     history.note(at, counters, failed);
     Some(Drive {
@@ -158,8 +182,19 @@ fn drive(dir: &Path, at: Duration, histories: &mut BTreeMap<String, History>) ->
         failed: failed.map(|_| history.failed()),
         slow: history.slow(rotational),
         rotational,
+        hangs_on: hangs_on(dir),
         name,
+        identity,
     })
+}
+
+/// Name the port of SATA or the controller of NVMe that a disk hangs on: it is above the disk, or, where several lead to
+/// one, beside it.
+fn hangs_on(dir: &Path) -> Vec<String> {
+    let of = |name: &str, word: &str| name.strip_prefix(word).is_some_and(|number| number.parse::<u32>().is_ok());
+    let above = dir.components().filter_map(|part| part.as_os_str().to_str()).map(str::to_owned);
+    let beside = names(&dir.join("device"));
+    above.chain(beside).filter(|name| of(name, "ata") || of(name, "nvme")).collect()
 }
 
 /// Count the requests that a SCSI disk has failed since it was plugged in: SATA and USB are such.

@@ -53,6 +53,25 @@ fn a_disk_and_the_errors_on_record_are_read_from_sysfs() {
     let last = Timestamp::from_second(1_796_034_179).ok();
     let errors = FsErrors { count: 2, first: None, last, function: Some("ext4_find_entry".into()), block: Some(77) };
     assert_eq!((seen.errors, seen.disks[0].failed), (Some(errors), Some(16)));
+    // What another disk has done that had its name is not held against this one.
+    fs::write(tree.path().join("devices/sda/diskseq"), "9\n").unwrap();
+    let other = look(2);
+    assert_eq!((other.disks[0].failed, other.disks[0].identity.as_deref()), (Some(0), Some("diskseq 9")));
+}
+
+#[test]
+fn where_a_disk_hangs_is_told_as_the_kernels_log_names_it() {
+    let root = tempfile::tempdir().unwrap();
+    let at = |path: &str| {
+        let dir = root.path().join(path);
+        fs::create_dir_all(&dir).unwrap();
+        hangs_on(&dir)
+    };
+    assert_eq!(at("devices/pci0000:00/0000:00:17.0/ata3/host2/target2:0:0/2:0:0:0/block/sda"), ["ata3"]);
+    assert_eq!(at("devices/pci0000:00/0000:01:00.0/nvme/nvme0/nvme0n1"), ["nvme0"]);
+    at("devices/virtual/nvme-subsystem/nvme-subsys1/nvme1n1/device/nvme1");
+    assert_eq!(at("devices/virtual/nvme-subsystem/nvme-subsys1/nvme1n1"), ["nvme1"]);
+    assert_eq!(at("devices/pci0000:00/usb2/2-1/host3/target3:0:0/3:0:0:0/block/sdb"), [""; 0]);
 }
 
 /// A file system on a loop device of the test's own; all of it is gone with its value.

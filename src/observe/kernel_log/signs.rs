@@ -8,7 +8,8 @@ type Words = &'static [&'static str];
 /// The words, and what they are a sign of. The first entry that fits counts.
 ///
 /// Of the driver r8152, of the USB's core and of its controllers, as they are reported from adapters that fail; of the
-/// block layer (Linux, block/blk-mq.c and fs/buffer.c) and of the killer of processes (mm/oom_kill.c).
+/// block layer (Linux, block/blk-mq.c and fs/buffer.c), of SATA (drivers/ata/libata-eh.c, libata-core.c), of NVMe
+/// (drivers/nvme/host/pci.c) and of the killer of processes (mm/oom_kill.c).
 const TABLE: &[(Words, Sign)] = &[
     (&["NETDEV WATCHDOG", "transmit queue", "timed out"], Sign::TransmitTimeout),
     (&["Tx timeout"], Sign::TransmitTimeout),
@@ -28,21 +29,53 @@ const TABLE: &[(Words, Sign)] = &[
     (&["I/O error, dev "], Sign::IoError),
     (&["critical ", " error, dev "], Sign::IoError),
     (&["Buffer I/O error on dev "], Sign::IoError),
+    (&[ATA, " Emask 0x4 (timeout)"], Sign::DiskTimeout),
+    (&[ATA, ": qc timeout "], Sign::DiskTimeout),
+    (&[ATA, " resetting link"], Sign::DiskReset),
+    (&[ATA, ": COMRESET failed"], Sign::DiskMute),
+    (&[NVME, " QID ", " timeout, "], Sign::DiskTimeout),
+    (&[NVME, "controller is down; will reset"], Sign::DiskReset),
+    (&[NVME, "Device not ready; aborting "], Sign::DiskMute),
+    (&[NVME, "Removing after probe failure"], Sign::DiskMute),
+    (&[NVME, "Disabling device after reset failure"], Sign::DiskMute),
     (&[OOM_KILL, OOM_GROUP, ",task="], Sign::OutOfMemory),
 ];
 
 /// The beginning of the word that a process was killed, and where its control group stands in it.
 const OOM_KILL: &str = "oom-kill:";
 const OOM_GROUP: &str = "task_memcg=";
+/// The beginning of what SATA says of a port (`ata1: `) or of a disk on it (`ata1.00: `), and NVMe of a controller.
+const ATA: &str = "ata";
+const NVME: &str = "nvme nvme";
 /// The word before the name of a block device.
 const DEVICE: &str = " dev ";
 
-/// Find the name of what a text is about that names no device in the usual place: the block device, or the control group
-/// in which a process was killed.
+/// Find the name of what a text is about that names no device in the usual place: the block device, the port or the
+/// controller that it is at, or the control group in which a process was killed.
 pub fn subject(text: &str) -> Option<&str> {
+    if let Some(name) = port(text).or_else(|| controller(text)) {
+        return Some(name);
+    }
     let word = if text.starts_with(OOM_KILL) { OOM_GROUP } else { DEVICE };
     let behind = text.split_once(word)?.1;
     behind.split([',', ' ']).next().filter(|name| !name.is_empty())
+}
+
+/// Name the port of a text that SATA begins with it: `ata1` of `ata1: …` and of `ata1.00: …`.
+fn port(text: &str) -> Option<&str> {
+    let name = text.split_once(": ")?.0.split('.').next()?;
+    is_numbered(name, ATA).then_some(name)
+}
+
+/// Name the controller of a text that NVMe begins with it: `nvme0` of `nvme nvme0: …`.
+fn controller(text: &str) -> Option<&str> {
+    let name = text.strip_prefix("nvme ")?.split_once(": ")?.0;
+    is_numbered(name, "nvme").then_some(name)
+}
+
+/// Tell whether a name is a word and a number.
+fn is_numbered(name: &str, word: &str) -> bool {
+    name.strip_prefix(word).is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// The part of a text that is worth showing.
@@ -72,12 +105,41 @@ mod tests {
             ("Buffer I/O error on dev dm-0, logical block 77", Some("dm-0")),
             (KILLED, Some("/system.slice/a.service")),
             ("oom-kill:task=x", None),
+            ("ata1.00: qc timeout after 5000 msecs (cmd 0xec)", Some("ata1")),
+            ("ata12: hard resetting link", Some("ata12")),
+            ("nvme nvme0: I/O tag 12 (100c) QID 4 timeout, aborting req_op:READ(0) size:4096", Some("nvme0")),
+            ("data1: hard resetting link", None),
+            ("ata: x", None),
             ("nothing", None),
         ] {
             assert_eq!(subject(text), name, "{text}");
         }
         assert_eq!(words(KILLED), "task_memcg=/system.slice/a.service,task=python3,pid=77,uid=0");
         assert_eq!(words("usb 2-1: reset"), "usb 2-1: reset");
+    }
+
+    #[test]
+    fn what_a_disk_says_that_does_not_answer_is_known() {
+        for (text, wanted) in [
+            (
+                "ata1.00: cmd 61/08:00:00:08:00/00:00:00:00:00/40 tag 0 ncq dma 4096 out\\x0a         res \
+                 40/00:00:00:00:00/00:00:00:00:00/00 Emask 0x4 (timeout)",
+                Sign::DiskTimeout,
+            ),
+            ("ata3.15: qc timeout (cmd 0xe4)", Sign::DiskTimeout),
+            ("ata1.00: qc timeout after 5000 msecs (cmd 0xec)", Sign::DiskTimeout),
+            ("ata2: hard resetting link", Sign::DiskReset),
+            ("ata2: soft resetting link", Sign::DiskReset),
+            ("ata2: COMRESET failed (errno=-16)", Sign::DiskMute),
+            ("nvme nvme0: I/O 978 QID 3 timeout, completion polled", Sign::DiskTimeout),
+            ("nvme nvme0: I/O tag 12 (100c) opcode 0x2 (I/O Cmd) QID 4 timeout, reset controller", Sign::DiskTimeout),
+            ("nvme nvme0: controller is down; will reset: CSTS=0xffffffff, PCI_STATUS=0x10", Sign::DiskReset),
+            ("nvme nvme0: Device not ready; aborting reset, CSTS=0x1", Sign::DiskMute),
+            ("nvme nvme0: Removing after probe failure status: -19", Sign::DiskMute),
+            ("nvme nvme0: Disabling device after reset failure: -19", Sign::DiskMute),
+        ] {
+            assert_eq!(sign(text), Some(wanted), "{text}");
+        }
     }
 
     #[test]
@@ -113,6 +175,10 @@ mod tests {
             "r8152 2-1:1.0 enx00e04ca81110: v1.12.13",
             "usb 2-1: New USB device found, idVendor=0bda, idProduct=8156, bcdDevice=31.00",
             "br0: port 1(enx00e04ca81110) entered forwarding state",
+            "ata1: SATA link up 6.0 Gbps (SStatus 133 SControl 300)",
+            "ata1.00: configured for UDMA/133",
+            "nvme nvme0: Shutdown timeout set to 10 seconds",
+            "nvme nvme0: 12/0/0 default/read/poll queues",
         ] {
             assert_eq!(sign(well), None, "{well}");
         }

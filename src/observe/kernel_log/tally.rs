@@ -95,7 +95,9 @@ impl Tally {
 /// Name what a sign is about.
 fn device(sign: Sign, record: &Record<'_>) -> Option<String> {
     match sign {
-        Sign::IoError | Sign::OutOfMemory => subject(record.text).map(|name| clean::line(name).into_owned()),
+        Sign::IoError | Sign::DiskTimeout | Sign::DiskReset | Sign::DiskMute | Sign::OutOfMemory => {
+            subject(record.text).map(|name| clean::line(name).into_owned())
+        }
         _ => record.name(),
     }
 }

@@ -1,13 +1,14 @@
 //! Health of the disks below the data, as they tell of themselves (SMART): asked with smartctl, where that is installed,
-//! once an hour, by a unit of systemd's that takes a bounded time. A disk that sleeps is not woken for it. What was not
-//! read, or too long ago, is not known; it is never taken to be well.
+//! once an hour and when there is another disk, by a unit of systemd's that takes a bounded time. A disk that sleeps is
+//! not woken for it. What was not read, or too long ago, or of another disk that had the name, is not known; it is never
+//! taken to be well.
 
 mod report;
 
 use crate::backoff::Backoff;
 use crate::config::Configuration;
 use crate::decide::facts::{Facts, Health, Smart};
-use crate::kernel::block::{mount_at, name, stack};
+use crate::kernel::block::{identity, mount_at, name, stack};
 use crate::observe::observer::{Begin, Ground, Observer, TakenOver};
 use crate::observe::rhythm::Rhythm;
 use crate::observe::{NobodyListens, Observation, Publisher, publish};
@@ -17,8 +18,9 @@ use futures_util::FutureExt;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 use zbus::{Connection, Variant};
 
@@ -70,7 +72,20 @@ struct Doctor {
     sysfs: PathBuf,
     rhythm: Rhythm,
     settled: watch::Receiver<bool>,
+    /// The bell that is rung when there are other disks.
+    others: Arc<Notify>,
 }
+
+/// Disk that can be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Patient {
+    name: String,
+    /// What tells it from another disk of that name; `None`: nothing does.
+    identity: Option<String>,
+}
+
+/// Answers of disks, by their names, with the disk that gave it and when it did.
+type Answers = BTreeMap<String, (Patient, Instant, Smart)>;
 
 impl Doctor {
     fn new(ground: &Ground) -> Self {
@@ -79,6 +94,7 @@ impl Doctor {
             sysfs: ground.kernel.sysfs.clone(),
             rhythm: ground.rhythm.clone(),
             settled: ground.settled.subscribe(),
+            others: ground.looks.heard_by::<Watch>(),
         }
     }
 
@@ -86,58 +102,77 @@ impl Doctor {
     async fn watch(mut self, to: Publisher) -> Result<(), NobodyListens> {
         _ = timeout(FIRST_PAUSE, self.settled.wait_for(|settled| *settled)).await;
         let mut slow = self.rhythm.every(SLOW_LOOK);
-        let (mut last, mut known) = (BTreeMap::new(), None);
+        let (mut last, mut known, mut asked) = (Answers::new(), BTreeMap::new(), Vec::new());
         loop {
-            slow.next().await;
-            let told = self.ask_all(&mut last).await;
-            if known.as_ref() != Some(&told) {
-                known = Some(told.clone());
+            // Cancel-safe: a beat or a bell that is not taken stays.
+            tokio::select! {
+                _ = slow.next() => {}
+                () = self.others.notified() => {}
+            }
+            let there = disks(&self.root, &self.sysfs);
+            // What has gone, or is another now, is not believed while the new one is asked.
+            let count = known.len();
+            known.retain(|name, _| asked.iter().any(|one: &Patient| one.name == *name && there.contains(one)));
+            if known.len() < count {
+                publish::<Watch>(&to, known.clone()).await?;
+            }
+            let told = self.ask_all(&there, &mut last).await;
+            asked = there;
+            if known != told {
+                known.clone_from(&told);
                 publish::<Watch>(&to, told).await?;
             }
         }
     }
 
     /// Ask every disk; `last` has what each has told, and when.
-    async fn ask_all(&self, last: &mut BTreeMap<String, (Instant, Smart)>) -> BTreeMap<String, Health> {
-        let disks = disks(&self.root, &self.sysfs);
-        last.retain(|name, _| disks.contains(name));
+    async fn ask_all(&self, disks: &[Patient], last: &mut Answers) -> BTreeMap<String, Health> {
+        last.retain(|_, (of, ..)| disks.contains(of));
         let program = PROGRAMS.into_iter().find(|program| Path::new(program).exists());
         let (Some(program), false) = (program, disks.is_empty()) else {
-            let unknown = |name| (name, Health::Unknown("smartctl is not installed".into()));
-            return disks.into_iter().map(unknown).collect();
+            let unknown = |disk: &Patient| (disk.name.clone(), Health::Unknown("smartctl is not installed".into()));
+            return disks.iter().map(unknown).collect();
         };
         let bus = connected().await;
         let mut all = BTreeMap::new();
-        for name in disks {
+        for disk in disks {
             let answer = match &bus {
-                Ok(bus) => ask(bus, program, &name).await,
+                Ok(bus) => ask(bus, program, &disk.name).await,
                 Err(why) => Err(why.clone()),
             };
-            all.insert(name.clone(), judged(&name, answer, last));
+            // Whoever has the name by now may have given the answer.
+            let answer = answer.and_then(|told| {
+                let same = self::disks(&self.root, &self.sysfs).contains(disk);
+                if same { Ok(told) } else { Err("another disk has its name since it was asked".into()) }
+            });
+            all.insert(disk.name.clone(), judged(disk, answer, last));
         }
         all
     }
 }
 
 /// What is known of a disk after this answer: of one that sleeps, or did not answer once, what it told not long ago.
-fn judged(name: &str, answer: Result<Smart, String>, last: &mut BTreeMap<String, (Instant, Smart)>) -> Health {
+/// Of one that cannot be told from another of its name, no more than it says now.
+fn judged(disk: &Patient, answer: Result<Smart, String>, last: &mut Answers) -> Health {
     match answer {
         Ok(told) => {
-            last.insert(name.to_owned(), (Instant::now(), told.clone()));
+            last.insert(disk.name.clone(), (disk.clone(), Instant::now(), told.clone()));
             Health::Known(Box::new(told))
         }
-        Err(why) => match last.get(name).filter(|(at, _)| at.elapsed() < OLD) {
-            Some((_, told)) => Health::Known(Box::new(told.clone())),
-            None => Health::Unknown(why),
-        },
+        Err(why) => {
+            let own =
+                last.get(&disk.name).filter(|(of, at, _)| of == disk && disk.identity.is_some() && at.elapsed() < OLD);
+            own.map_or(Health::Unknown(why), |(.., told)| Health::Known(Box::new(told.clone())))
+        }
     }
 }
 
 /// The disks that can be asked: those of hardware.
-fn disks(root: &Path, sysfs: &Path) -> Vec<String> {
+fn disks(root: &Path, sysfs: &Path) -> Vec<Patient> {
     let stack = mount_at(root).and_then(|mount| stack(sysfs, &mount.number));
     let dirs = stack.map(|stack| stack.disks).unwrap_or_default();
-    dirs.iter().filter(|dir| dir.join("device").exists()).filter_map(|dir| name(dir)).collect()
+    let patient = |dir: &PathBuf| Some(Patient { name: name(dir)?, identity: identity(dir) });
+    dirs.iter().filter(|dir| dir.join("device").exists()).filter_map(patient).collect()
 }
 
 async fn connected() -> Result<Connection, String> {
@@ -185,14 +220,20 @@ mod tests {
 
     #[test]
     fn what_a_disk_told_counts_for_a_while_and_then_nothing_is_known() {
-        let (mut last, told) = (BTreeMap::new(), Smart { hours: Some(1), ..Smart::default() });
-        let known = Health::Known(Box::new(told.clone()));
-        assert_eq!(judged("sda", Err("asleep".into()), &mut last), Health::Unknown("asleep".into()));
-        assert_eq!(judged("sda", Ok(told.clone()), &mut last), known);
-        assert_eq!(judged("sda", Err("asleep".into()), &mut last), known);
+        let (mut last, told) = (Answers::new(), Smart { hours: Some(1), ..Smart::default() });
+        let (known, unknown) = (Health::Known(Box::new(told.clone())), Health::Unknown("asleep".into()));
+        let asleep = || Err("asleep".to_owned());
+        let disk = |identity: Option<&str>| Patient { name: "sda".into(), identity: identity.map(str::to_owned) };
+        let sda = disk(Some("diskseq 7"));
+        assert_eq!(judged(&sda, asleep(), &mut last), unknown);
+        assert_eq!(judged(&sda, Ok(told.clone()), &mut last), known);
+        assert_eq!(judged(&sda, asleep(), &mut last), known);
+        assert_eq!(judged(&disk(Some("diskseq 8")), asleep(), &mut last), unknown, "another disk has the name");
         if let Some(long_ago) = Instant::now().checked_sub(OLD) {
-            last.insert("sda".into(), (long_ago, told));
-            assert_eq!(judged("sda", Err("asleep".into()), &mut last), Health::Unknown("asleep".into()));
+            last.insert("sda".into(), (sda.clone(), long_ago, told.clone()));
+            assert_eq!(judged(&sda, asleep(), &mut last), unknown);
         }
+        assert_eq!(judged(&disk(None), Ok(told), &mut last), known);
+        assert_eq!(judged(&disk(None), asleep(), &mut last), unknown, "nobody knows which disk that was");
     }
 }

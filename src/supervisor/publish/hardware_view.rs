@@ -43,6 +43,7 @@ fn concerns(code: Code) -> bool {
             | Code::DiskFailing
             | Code::DiskWear
             | Code::DiskHot
+            | Code::DiskNotTrimmed
             | Code::MemoryPressure
             | Code::IoPressure
             | Code::OomKilled
