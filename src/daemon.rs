@@ -14,8 +14,8 @@ use crate::kernel::broker;
 use crate::kernel::port_reservation;
 use crate::logging::{self, Journal};
 pub use crate::observe::canary::report as canary;
-use crate::observe::kernel_log;
 use crate::observe::observer::Kernel;
+use crate::observe::{claims, kernel_log};
 use crate::port_map;
 use crate::source::Fault;
 use crate::store::in_force::{self, Choice};
@@ -223,9 +223,18 @@ pub fn reserve_ports(config: &Path) -> io::Result<()> {
 /// # Errors
 /// The configuration has faults, or why it is not put there.
 pub fn rejoin(config: &Path, index: u32) -> io::Result<()> {
-    let bridge = choice(config)?.config.sled.network.bridge;
+    let network = choice(config)?.config.sled.network;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(act::rejoin::rejoin(index, &bridge))
+    runtime.block_on(act::rejoin::rejoin(index, &network))
+}
+
+/// Ask on a bridge which other machine has an address: both as they stand on the command line.
+///
+/// # Errors
+/// They are none, or nobody can be asked.
+pub fn probe(place: &[String]) -> io::Result<()> {
+    let [bridge, address] = place else { return Err(io::ErrorKind::InvalidInput.into()) };
+    claims::probe::report(bridge, address.parse().map_err(io::Error::other)?)
 }
 
 /// Open sockets for whoever asks at the socket that systemd passed.

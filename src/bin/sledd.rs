@@ -17,6 +17,8 @@ fn main() -> ExitCode {
         daemon::give_sockets().map_err(|why| format!("there are no more sockets: {why}"))
     } else if let Some(index) = arguments.rejoin {
         daemon::rejoin(&arguments.config, index).map_err(|why| format!("the adapter is not put back: {why}"))
+    } else if let Some(place) = &arguments.probe {
+        daemon::probe(place).map_err(|why| format!("nobody can be asked: {why}"))
     } else if let Some(port) = arguments.canary {
         daemon::canary(port).map_err(|why| format!("nobody hears what was found: {why}"))
     } else {

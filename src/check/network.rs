@@ -87,11 +87,13 @@ macro_rules! with_network {
     BridgeAddress = "BRIDGE_ADDRESS", Blocking, Sled:
         "BRIDGE does not have the sled's address ADDRESS"
         => "see `networkctl status BRIDGE`; the address comes from [sleds.NAME] of port-map.toml";
-    /// Another machine has the sled's IPv6 address as well, by the kernel's look: it is not used here, and no region is
-    /// started, until it is this machine's alone.
+    /// Another machine has the sled's address as well. Of IPv6 the kernel finds that out: it is not used here, and no
+    /// region is started, until it is this machine's alone. Of IPv4 everybody on the bridge's link is asked (ARP, RFC
+    /// 5227) at the start, when a cable or an address comes, and every ten minutes; the kernel goes on to use it, and hosts
+    /// reach the one or the other. A router that answers for others (proxy ARP) counts as one.
     AddressDuplicate = "ADDRESS_DUPLICATE", Blocking, Sled:
-        "another machine has the sled's address ADDRESS as well: the kernel does not use it here"
-        => "find that machine (ip neighbour show ADDRESS, asked on a third one, tells its MAC) and take the address from it; then take it away here and add it again, so that it is looked at anew";
+        "another machine has the sled's address ADDRESS as well: the kernel does not use it here; or, with its hardware address: hosts reach the one or the other"
+        => "find that machine (by its hardware address, which ip neighbour show ADDRESS tells on a third one) and take the address from it; of IPv6: then take it away here and add it again, so that it is looked at anew";
     /// The sled's address is in a network of one address, in which there is no host; with the image also: in one of
     /// another size than `appliance.prefix` says.
     AddressPrefix = "ADDRESS_PREFIX", Warning, Sled:
@@ -111,7 +113,7 @@ macro_rules! with_network {
         "no route leads to HOST, which may attach it"
         => "ip route get ADDRESS says why; ip route add ADDRESS via GATEWAY dev BRIDGE, and the same where BRIDGE is configured";
     /// A host that is attached was asked on the bridge's link for its hardware address (ARP, or neighbour discovery of
-    /// IPv6) and did not answer. It is looked at every minute, and with every change of the network.
+    /// IPv6) and did not answer. It is told when the kernel has asked in vain.
     NeighbourMissing = "NEIGHBOUR_MISSING", Warning, Volume:
         "HOST is attached, and does not answer when it is asked for its hardware address on BRIDGE"
         => "see there whether the host runs, has its address and its cable; ip neighbour show ADDRESS dev BRIDGE shows what is known here";

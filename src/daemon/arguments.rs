@@ -45,6 +45,10 @@ pub struct Arguments {
     #[arg(long)]
     pub sockets: bool,
 
+    /// Ask on BRIDGE which other machine has ADDRESS, and say what came of it.
+    #[arg(long, num_args = 2, value_names = ["BRIDGE", "ADDRESS"], hide = true)]
+    pub probe: Option<Vec<String>>,
+
     /// Try what the unit that this runs in is allowed, from PORT on, and say what came of it.
     #[arg(long, value_name = "PORT", hide = true, value_parser = clap::value_parser!(u16).range(1..=60000))]
     pub canary: Option<u16>,

@@ -17,7 +17,7 @@ pub(super) fn findings(config: &Configuration, facts: &Facts) -> Vec<Finding> {
     match &network.bridge {
         Some(bridge) => {
             found.extend(bridge::findings(config, facts, bridge, nic));
-            found.extend(address(config, bridge));
+            found.extend(address(config, facts, bridge));
             let prefix = prefix(config, facts, bridge);
             let alone = prefix.is_some();
             found.extend(prefix);
@@ -45,7 +45,7 @@ pub(super) fn is_duplicate(config: &Configuration, facts: &Facts) -> bool {
 }
 
 /// The finding about the sled's address on the bridge.
-fn address(config: &Configuration, bridge: &Bridge) -> Option<Finding> {
+fn address(config: &Configuration, facts: &Facts, bridge: &Bridge) -> Option<Finding> {
     let (name, address) = (&config.sled.network.bridge, config.address);
     let subject = format!("bridge {name}");
     if bridge.up && bridge.duplicates.contains(&address) {
@@ -60,7 +60,7 @@ fn address(config: &Configuration, bridge: &Bridge) -> Option<Finding> {
         return Some(Finding::new(Code::AddressDuplicate, subject, cause, remedy));
     }
     let cause = match (bridge.up, bridge.addresses.contains(&address)) {
-        (true, true) => return None,
+        (true, true) => return claimed(config, facts),
         (false, _) => format!("{name} is down"),
         (true, false) if bridge.tentative.contains(&address) => {
             let cause = format!(
@@ -73,6 +73,21 @@ fn address(config: &Configuration, bridge: &Bridge) -> Option<Finding> {
     let remedy =
         format!("see `networkctl status {name}`; the address comes from [sleds.{}] of port-map.toml", config.sled.name);
     Some(Finding::new(Code::BridgeAddress, subject, cause, remedy))
+}
+
+/// The finding that another machine has the sled's address, of which the kernel knows nothing.
+fn claimed(config: &Configuration, facts: &Facts) -> Option<Finding> {
+    let (other, address) = (facts.claimed_by.as_ref()?, config.address);
+    let name = &config.sled.network.bridge;
+    let cause = format!(
+        "another machine, with the hardware address {other}, has the sled's address {address} as well: hosts reach the \
+         one or the other"
+    );
+    let remedy = format!(
+        "find that machine (the switch knows at which port {other} is) and take the address from it; it is looked at again \
+         by itself"
+    );
+    Some(Finding::new(Code::AddressDuplicate, format!("bridge {name}"), cause, remedy))
 }
 
 /// The finding about the size of the network that the sled's address lies in. The size that it is to have is

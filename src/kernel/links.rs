@@ -1,6 +1,7 @@
 //! Links and addresses as rtnetlink tells them: what is asked of one. Pure.
 
 use crate::decide::facts::PortState;
+use crate::kernel::arp::Mac;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{
     BridgePortState, BridgeStpState, InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, LinkAttribute,
@@ -65,6 +66,14 @@ pub fn master(link: &LinkMessage) -> Option<u32> {
     })
 }
 
+/// Tell whether a link is the adapter that is configured by this name: it has the name, or the hardware address that the
+/// name is made of (`enx` and the address).
+pub fn is_configured(link: &LinkMessage, wanted: &str) -> bool {
+    let digits = wanted.strip_prefix("enx").filter(|digits| digits.len() == 12);
+    let of_address = || digits.is_some_and(|digits| mac(link).is_some_and(|mac| mac.replace(':', "") == digits));
+    is_named(link, wanted) || is_adapter(link) && of_address()
+}
+
 /// Whether a link is a bridge.
 pub fn is_bridge(link: &LinkMessage) -> bool {
     infos(link).any(|info| matches!(info, LinkInfo::Kind(InfoKind::Bridge)))
@@ -72,11 +81,15 @@ pub fn is_bridge(link: &LinkMessage) -> bool {
 
 /// The hardware address of a link, in the usual form. One of zeroes is none: loopback has it.
 pub fn mac(link: &LinkMessage) -> Option<String> {
-    let found = link.attributes.iter().find_map(|attribute| match attribute {
-        LinkAttribute::Address(bytes) if bytes.len() == 6 && bytes.iter().any(|byte| *byte != 0) => Some(bytes),
+    mac_bytes(link).map(|bytes| Mac(bytes).to_string())
+}
+
+/// The hardware address of a link, in bytes.
+pub fn mac_bytes(link: &LinkMessage) -> Option<[u8; 6]> {
+    link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Address(bytes) => bytes[..].try_into().ok().filter(|mac: &[u8; 6]| *mac != [0; 6]),
         _ => None,
-    });
-    Some(found?.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":"))
+    })
 }
 
 /// Whether a link is an adapter, or the end of a cable that stands for one: it has a hardware address of its own, where
@@ -112,15 +125,22 @@ fn infos(link: &LinkMessage) -> impl Iterator<Item = &LinkInfo> {
 
 /// The address of a neighbour on this link that was asked for its hardware address in vain, if this is one.
 pub fn unanswering(neighbour: &NeighbourMessage, link: u32) -> Option<IpAddr> {
+    answering(neighbour, link).and_then(|(ip, answers)| (!answers).then_some(ip))
+}
+
+/// The address of a neighbour on this link, and whether it has answered when it was asked for its hardware address. `None`
+/// if it is on another link, or has none: that is what bridges tell of the hardware addresses that they have learned.
+pub fn answering(neighbour: &NeighbourMessage, link: u32) -> Option<(IpAddr, bool)> {
     let header = &neighbour.header;
-    if header.ifindex != link || header.state != NeighbourState::Failed {
+    if header.ifindex != link {
         return None;
     }
-    neighbour.attributes.iter().find_map(|attribute| match attribute {
+    let ip = neighbour.attributes.iter().find_map(|attribute| match attribute {
         NeighbourAttribute::Destination(NeighbourAddress::Inet(ip)) => Some(IpAddr::V4(*ip)),
         NeighbourAttribute::Destination(NeighbourAddress::Inet6(ip)) => Some(IpAddr::V6(*ip)),
         _ => None,
-    })
+    });
+    Some((ip?, header.state != NeighbourState::Failed))
 }
 
 /// The address that is told.

@@ -7,6 +7,7 @@
 //! | [`sock_diag`], [`connections`] | TCP sockets over netlink: listed, and destroyed one by one |
 //! | [`tcp_info`] | what of a connection had to be sent again |
 //! | [`processes`] | who is connected, and who runs on a directory |
+//! | [`arp`] | who has an address, of everybody on a link |
 //! | [`ethtool`] | what a network adapter's driver counts |
 //! | [`itself`] | what it says of this process |
 //! | [`attributes`], [`block`] | the small files of sysfs and procfs; the disks below a file system |
@@ -15,6 +16,7 @@
 //! | [`links`] | what rtnetlink tells of links and addresses |
 //! | [`mod@line`], [`presence`] | whether the other end of a connection is still there |
 
+pub mod arp;
 pub mod attributes;
 pub mod block;
 pub mod broker;

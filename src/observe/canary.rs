@@ -112,12 +112,9 @@ fn has_library() -> bool {
 async fn run(bus: &Connection) -> Result<Report, String> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let unit = format!("sled-canary-{}-{}.service", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-    let program = std::env::current_exe().map_err(|why| format!("this program's file is not known: {why}"))?;
-    // One that was replaced is called so by the kernel; what is there now does as well.
-    let program = program.display().to_string();
-    let program = program.strip_suffix(" (deleted)").unwrap_or(&program);
+    let program = job::this_program()?;
     let (said, complained) = (Output::new()?, Output::new()?);
-    let ended = job::run_transient(bus, &unit, &settings(Path::new(program), &said, &complained)).await;
+    let ended = job::run_transient(bus, &unit, &settings(Path::new(&program), &said, &complained)).await;
     ended.map_err(|why| complained.text().filter(|text| !text.is_empty()).unwrap_or(why))?;
     let said = said.text().unwrap_or_default();
     serde_json::from_str(&said).map_err(|_| format!("it said {said:?}"))

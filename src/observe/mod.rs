@@ -10,6 +10,7 @@
 //! | [`intruders`] | who else writes to a region | whoever knows of a change | 15 s |
 //! | [`kernel_log`] | what the kernel says of devices | `/dev/kmsg` | 600 s |
 //! | [`network`] | the network interface and the bridge | rtnetlink | 60 s |
+//! | [`claims`] | who else has the sled's address | a cable or an address that comes | 600 s |
 //! | [`enforcement`] | whether systemd enforces what units ask for | D-Bus signals | – |
 //! | [`tls`] | the files of `[tls]`, if there are any | whoever knows of a change | 3600 s |
 //! | [`files`] | the configuration's files | inotify | 15 s |
@@ -37,6 +38,7 @@ pub mod block;
 pub mod call;
 pub mod canary;
 mod changes;
+pub mod claims;
 pub mod deaths;
 mod directories;
 pub mod disk;
@@ -85,6 +87,7 @@ pub const ALL: &[Declared] = &[
     Declared::by::<intruders::Watch>(),
     Declared::by::<kernel_log::Watch>(),
     Declared::by::<network::Watch>(),
+    Declared::by::<claims::Watch>(),
     Declared::by::<enforcement::Watch>(),
     Declared::by::<tls::Watch>(),
     Declared::by::<files::Watch>(),

@@ -18,6 +18,17 @@ const UNIT_POLL: Duration = Duration::from_secs(15);
 /// The answer of systemd about a unit that is not loaded.
 const NO_SUCH_UNIT: &str = "org.freedesktop.systemd1.NoSuchUnit";
 
+/// Name the file of this program, for a unit that runs it for something.
+///
+/// # Errors
+/// The kernel does not tell.
+pub fn this_program() -> Result<String, String> {
+    let program = std::env::current_exe().map_err(|why| format!("this program's file is not known: {why}"))?;
+    // One that was replaced is called so by the kernel; what is there now does as well.
+    let program = program.display().to_string();
+    Ok(program.strip_suffix(" (deleted)").map_or(program.clone(), str::to_owned))
+}
+
 /// Start a unit and wait until systemd has done so, or has not.
 ///
 /// # Errors

@@ -1,6 +1,7 @@
 //! The cable, the adapter and the bridge.
 
 use crucible_sled::kernel::ethtool::Drivers;
+use support::hosts::SLED;
 use support::layer::{Layer, SMALL};
 use support::machine::{Machine, cause, has};
 
@@ -190,16 +191,32 @@ fn a_host_that_cannot_be_reached_is_named() {
 
     let host = machine.host("192.168.4.19");
     let _line = host.connect(3830).unwrap();
-    // It is asked by whoever sends to it, and does not answer any more; a look comes with any change of the network.
+    // It is asked by whoever sends to it, and does not answer any more.
     host.ok(&["ip", "link", "set", "eth0", "arp", "off"]);
     machine.sh("ip neighbour flush to 192.168.4.19; bash -c 'echo x >/dev/udp/192.168.4.19/9' || true");
-    machine.until("ip neighbour show to 192.168.4.19 | grep -q FAILED");
-    machine.sh("ip address add 10.0.0.1/32 dev lo");
     let told = machine.wait_for_check("still-fawn", "NEIGHBOUR_MISSING");
     assert!(told.cause.contains("192.168.4.19") && told.cause.contains("is attached"), "{told:#?}");
     host.ok(&["ip", "link", "set", "eth0", "arp", "on"]);
-    machine.sh("ip neighbour flush to 192.168.4.19; ip address del 10.0.0.1/32 dev lo");
+    machine.sh("ip neighbour flush to 192.168.4.19");
     machine.wait_for("still-fawn", |volume| !has(volume, "NEIGHBOUR_MISSING"));
+}
+
+/// Another machine on the link has the sled's IPv4 address: that is found out when the cable comes, and that it is over
+/// without anybody's doing.
+#[test]
+fn another_machine_with_the_address_is_named_and_keeps_hosts_out() {
+    let machine = Layer::small().boot_and_create();
+    let other = machine.host(SLED);
+    let link: serde_json::Value = serde_json::from_str(&other.ok(&["ip", "-json", "link", "show", "eth0"])).unwrap();
+    let mac = link[0]["address"].as_str().unwrap();
+    machine.sh("ip link set enx00e04ca81110 down; ip link set enx00e04ca81110 up");
+    is_told(&machine, "ADDRESS_DUPLICATE");
+    let shown = machine.run(&["sledctl", "volume", "show", "still-fawn"]);
+    let said = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.status.code() == Some(3) && said.contains(mac), "{mac} is not named:\n{said}");
+    assert!(machine.pids().iter().all(|unit| !unit.contains("MainPID=0")), "the regions go on: {:?}", machine.pids());
+    other.ok(&["ip", "address", "flush", "dev", "eth0"]);
+    well(&machine);
 }
 
 /// Which the kernel finds out for IPv6.

@@ -23,7 +23,8 @@ const REMEMBERED: [&str; 5] = ["disk.json", "configurations.json", "drains.json"
 /// The ledger's file and its copy.
 pub(super) const LEDGERS: [&str; 2] = ["ledger.json", "ledger.json.copy"];
 /// Options with which `sledd` is no supervisor.
-const OTHER_WORK: [&str; 5] = ["--generator", "--empty", "--reserve-ports", "--sockets", "--canary"];
+const OTHER_WORK: [&str; 7] =
+    ["--generator", "--empty", "--reserve-ports", "--sockets", "--canary", "--rejoin", "--probe"];
 
 /// Places of one sled's files.
 #[derive(Debug)]

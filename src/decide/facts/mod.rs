@@ -54,6 +54,8 @@ pub struct Facts {
     pub in_force: Option<InForce>,
     /// The network.
     pub network: Option<Network>,
+    /// The hardware address of another machine that says it has the sled's IPv4 address, if one does.
+    pub claimed_by: Option<String>,
     /// The return of the adapter to its bridge.
     pub rejoin: Rejoin,
     /// The signs of trouble in the kernel's log.

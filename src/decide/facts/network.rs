@@ -27,6 +27,8 @@ pub struct Network {
 /// A bridge.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Bridge {
+    /// The kernel's number for it.
+    pub index: u32,
     /// Whether it is up.
     pub up: bool,
     /// Its addresses that can be used.

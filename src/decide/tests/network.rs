@@ -95,6 +95,20 @@ fn a_gateway_that_no_route_leads_to_is_told_on_the_image() {
     assert!(told.code == Code::NoDefaultRoute && told.remedy.contains("via 192.168.4.1 dev br0"), "{told:?}");
 }
 
+/// The kernel goes on to use an IPv4 address that another machine has, and so do the regions.
+#[test]
+fn an_ipv4_address_that_another_machine_says_it_has_blocks_and_names_that_machine() {
+    let told = only(|facts| facts.claimed_by = Some("00:e0:4c:a8:11:10".into()));
+    assert!(told.code == Code::AddressDuplicate && told.code.severity() == Severity::Blocking, "{told:?}");
+    assert!(told.cause.contains("00:e0:4c:a8:11:10") && told.cause.contains("192.168.4.189"), "{told:?}");
+    // Without the address here, that is what is wrong.
+    let told = only(|facts| {
+        facts.claimed_by = Some("00:e0:4c:a8:11:10".into());
+        network(facts).1.addresses.clear();
+    });
+    assert_eq!(told.code, Code::BridgeAddress);
+}
+
 /// Twelve regions that wait for the address say nothing: one check says why there is none.
 #[test]
 fn an_address_that_another_machine_has_is_one_check() {

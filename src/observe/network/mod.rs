@@ -9,10 +9,12 @@ use crate::backoff::Backoff;
 use crate::config::{self, Configuration};
 use crate::decide::facts::{Bridge, Facts, Manager, Network, Nic};
 use crate::kernel::broker::{self, Wanted};
-use crate::kernel::links::{ips, is_adapter, is_bridge, is_named, mac, master, mtu, name, port, stp, unanswering};
+use crate::kernel::links::{
+    answering, ips, is_adapter, is_bridge, is_configured, is_named, mac, master, mtu, name, port, stp, unanswering,
+};
 use crate::observe::observer::{Begin, Kernel, Observer, TakenOver};
 use crate::observe::rhythm::Rhythm;
-use crate::observe::{NobodyListens, Observation, Publisher, publish};
+use crate::observe::{NobodyListens, Observation, Publisher, claims, publish};
 use crate::times;
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use history::{Counters, History};
@@ -29,7 +31,9 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::{FromRawFd, IntoRawFd};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
@@ -47,7 +51,8 @@ impl Observer for Watch {
     const MISSED: Option<&'static str> = Some("network");
     const BEGIN: Begin = Begin::ByConfiguration(|ground, to| {
         let sought = Sought::of(&ground.config);
-        Some(watch(sought, ground.kernel.clone(), ground.rhythm.clone(), to).boxed())
+        let came = ground.looks.heard_by::<claims::Watch>();
+        Some(watch(sought, ground.kernel.clone(), ground.rhythm.clone(), came, to).boxed())
     });
     type Fact = Network;
 
@@ -66,15 +71,21 @@ impl Observer for Watch {
     }
 }
 
-/// Watches until nobody listens any more.
+/// Watches until nobody listens any more; rings when a cable or an address has come.
 ///
 /// # Errors
 /// [`NobodyListens`], in the end.
-pub async fn watch(sought: Sought, kernel: Kernel, rhythm: Rhythm, to: Publisher) -> Result<(), NobodyListens> {
+pub async fn watch(
+    sought: Sought,
+    kernel: Kernel,
+    rhythm: Rhythm,
+    came: Arc<Notify>,
+    to: Publisher,
+) -> Result<(), NobodyListens> {
     let mut history = History::default();
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
     loop {
-        match session(&sought, &kernel, &mut history, &rhythm, &to).await {
+        match session(&sought, &kernel, &mut history, (&rhythm, &came), &to).await {
             Ok(gone) => return Err(gone),
             Err(why) => tracing::warn!("netlink does not tell of the network: {why}"),
         }
@@ -87,7 +98,7 @@ async fn session(
     sought: &Sought,
     kernel: &Kernel,
     history: &mut History,
-    rhythm: &Rhythm,
+    (rhythm, came): (&Rhythm, &Notify),
     to: &Publisher,
 ) -> Result<NobodyListens, rtnetlink::Error> {
     let socket = socket().map_err(|why| rtnetlink::Error::NamespaceError(why.to_string()))?;
@@ -108,9 +119,14 @@ async fn session(
             }
         };
         // A cable that is pulled sends several messages; one look covers those already here.
-        let mut told = change.is_some_and(|(message, _)| carrier(&mut last, &message));
-        while let Ok((message, _)) = changes.try_recv() {
+        let (mut told, mut news, mut next) = (false, change.is_none(), change);
+        while let Some((message, _)) = next {
             told |= carrier(&mut last, &message);
+            news |= is_news(last.as_ref(), sought, &message);
+            next = changes.try_recv().ok();
+        }
+        if !news {
+            continue;
         }
         // Hosts wait for a cable; the look at everything else takes as long again as the whole way to them.
         if let Some(network) = last.clone().filter(|_| told)
@@ -119,6 +135,9 @@ async fn session(
             return Ok(gone);
         }
         let seen = look(&handle, sought, kernel, history, in_time).await?;
+        if last.as_ref().is_some_and(|last| has_come(last, told, &seen)) {
+            came.notify_one();
+        }
         last = Some(seen.clone());
         if let Err(gone) = publish::<Watch>(to, seen).await {
             return Ok(gone);
@@ -127,6 +146,31 @@ async fn session(
             return Err(rtnetlink::Error::RequestFailed);
         }
     }
+}
+
+/// Tell whether a message is a reason for a look. Of neighbours the kernel tells much that is nobody's concern here: only
+/// that a host of the map does not answer any more, or that this is over.
+fn is_news(last: Option<&Network>, sought: &Sought, message: &NetlinkMessage<RouteNetlinkMessage>) -> bool {
+    let (neighbour, there) = match &message.payload {
+        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewNeighbour(neighbour)) => (neighbour, true),
+        NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelNeighbour(neighbour)) => (neighbour, false),
+        _ => return true,
+    };
+    let bridge = last.and_then(|network| Some((network, network.bridge.as_ref()?.index)));
+    bridge.is_some_and(|(network, link)| {
+        answering(neighbour, link).is_some_and(|(ip, answers)| {
+            sought.hosts.contains(&ip) && (there && !answers) != network.unanswering.contains(&ip)
+        })
+    })
+}
+
+/// Tell whether there is a cable that was not there, or an address: `told` if the cable's message has been taken over.
+fn has_come(last: &Network, told: bool, now: &Network) -> bool {
+    let carrier = |network: &Network| network.nic.as_ref().is_some_and(|nic| nic.carrier);
+    let addresses =
+        |network: &Network| network.bridge.as_ref().map(|bridge| bridge.addresses.clone()).unwrap_or_default();
+    let before = addresses(last);
+    carrier(now) && (told || !carrier(last)) || addresses(now).iter().any(|address| !before.contains(address))
 }
 
 /// Takes over what a message itself tells of the adapter that was last seen: whether it is up, and has a carrier. True when
@@ -149,12 +193,13 @@ async fn until(then: Option<Instant>) {
     }
 }
 
-/// A netlink socket of the machine's network that is told of changes to interfaces, addresses and
+/// A netlink socket of the machine's network that is told of changes to interfaces, neighbours, addresses and
 /// routes.
 #[expect(unsafe_code, reason = "netlink-sys has no safe way to take a socket over")]
 fn socket() -> io::Result<TokioSocket> {
     let groups = [
         MulticastGroup::Link,
+        MulticastGroup::Neigh,
         MulticastGroup::Ipv4Ifaddr,
         MulticastGroup::Ipv6Ifaddr,
         MulticastGroup::Ipv4Route,
@@ -256,11 +301,8 @@ async fn told(
 /// Find the adapter that has lost the configured name by its hardware address: the one that the name is made of, or the
 /// one that it had.
 fn by_address<'a>(links: &'a [LinkMessage], wanted: &str, history: &History) -> Option<&'a LinkMessage> {
-    let named = wanted.strip_prefix("enx").filter(|digits| digits.len() == 12);
-    links.iter().filter(|link| is_adapter(link)).find(|link| {
-        let Some(mac) = mac(link) else { return false };
-        history.mac() == Some(&mac) || named.is_some_and(|digits| mac.replace(':', "") == digits)
-    })
+    let before = |link: &LinkMessage| history.mac().is_some() && mac(link).as_ref() == history.mac();
+    links.iter().filter(|link| is_adapter(link)).find(|link| before(link) || is_configured(link, wanted))
 }
 
 fn nic_of(
@@ -301,7 +343,9 @@ fn bridge_of(link: &LinkMessage, addresses: &[AddressMessage], history: &mut His
     let (stp, forward_delay) = stp(link);
     let mac_change = history.bridge(mac(link), Instant::now(), times::in_seconds(times::now()));
     let up = link.header.flags.contains(LinkFlags::Up);
-    let mut bridge = Bridge { up, mtu: mtu(link), mac: mac(link), mac_change, stp, forward_delay, ..Bridge::default() };
+    let index = link.header.index;
+    let mut bridge =
+        Bridge { index, up, mtu: mtu(link), mac: mac(link), mac_change, stp, forward_delay, ..Bridge::default() };
     let own = addresses.iter().filter(|address| address.header.index == link.header.index);
     for (address, ip) in own.filter_map(|address| Some((address, ips(address)?))) {
         bridge.prefixes.insert(ip, address.header.prefix_len);
@@ -330,11 +374,50 @@ async fn neighbours(handle: &Handle, link: u32, hosts: &BTreeSet<IpAddr>) -> BTr
 #[cfg(test)]
 mod tests {
     use super::*;
+    use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
+    use std::net::Ipv4Addr;
 
     fn told(index: u32, flags: LinkFlags) -> NetlinkMessage<RouteNetlinkMessage> {
         let mut link = LinkMessage::default();
         (link.header.index, link.header.flags) = (index, flags);
         NetlinkMessage::from(RouteNetlinkMessage::NewLink(link))
+    }
+
+    #[test]
+    fn of_neighbours_only_a_host_that_falls_silent_or_does_so_no_more_is_news() {
+        let host = |last: u8| Ipv4Addr::new(192, 168, 4, last);
+        let network = config::Network {
+            bridge: "br0".into(),
+            nic: "enx0".into(),
+            min_link_mbps: 2500,
+            min_usb_mbps: 5000,
+            rejoin: true,
+        };
+        let sought = Sought { network, hosts: [17, 18].map(host).map(IpAddr::V4).into() };
+        let bridge = Some(Bridge { index: 2, ..Bridge::default() });
+        let unanswering = [IpAddr::V4(host(18))].into();
+        let last = Network { bridge, unanswering, ..Network::default() };
+        let message = |link: u32, of: u8, state: NeighbourState| {
+            let mut neighbour = NeighbourMessage::default();
+            (neighbour.header.ifindex, neighbour.header.state) = (link, state);
+            neighbour.attributes = vec![NeighbourAttribute::Destination(NeighbourAddress::Inet(host(of)))];
+            neighbour
+        };
+        let news = |message| is_news(Some(&last), &sought, &NetlinkMessage::from(message));
+        for (link, of, state, wanted) in [
+            (2, 17, NeighbourState::Failed, true),
+            (2, 17, NeighbourState::Stale, false),
+            (2, 18, NeighbourState::Reachable, true),
+            (2, 18, NeighbourState::Failed, false),
+            (2, 19, NeighbourState::Failed, false),
+            (3, 17, NeighbourState::Failed, false),
+        ] {
+            let told = news(RouteNetlinkMessage::NewNeighbour(message(link, of, state)));
+            assert_eq!(told, wanted, "{link} {of} {state:?}");
+        }
+        assert!(news(RouteNetlinkMessage::DelNeighbour(message(2, 18, NeighbourState::Failed))), "it is forgotten");
+        assert!(!news(RouteNetlinkMessage::DelNeighbour(message(2, 17, NeighbourState::Stale))));
+        assert!(is_news(None, &sought, &told(3, LinkFlags::Up)), "every change of a link is news");
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub(super) fn forget(by: &TakenOver, facts: &mut Facts) {
         image: _,
         files: _,
         network: _,
+        claimed_by: _,
         kernel_log: _,
         rejoin: _,
         tls: _,
