@@ -255,4 +255,14 @@ with_network! { with_machine: {
     VolumeOpen = "VOLUME_OPEN", Warning, Volume:
         "the port map names no hosts for it: any machine on the network may attach it"
         => "write hosts = [\"ADDRESS\"] under [volumes.VOLUME] of port-map.toml";
+    /// Two or three of the volume's regions are on this sled, as the port map has it, and are lost together with it. On one
+    /// disk it is SINGLE_DISK that says so.
+    SingleSled = "SINGLE_SLED", Information, Operator:
+        "N of its N regions are on this sled: with it WHAT is lost"
+        => "nothing, if that is accepted; else put regions of it on other sleds ([volumes.VOLUME] of port-map.toml), and keep a backup of what must not be lost";
+    /// Two or three of the volume's regions lie on one disk of this sled, and are lost together with it. Not told of disks
+    /// that mirror each other.
+    SingleDisk = "SINGLE_DISK", Information, Operator:
+        "N of its N regions lie on DISK of this sled: with the disk, or the sled, WHAT is lost"
+        => "nothing, if that is accepted; else put regions of it on other sleds ([volumes.VOLUME] of port-map.toml), or have two disks mirror each other (RAID 1) below ROOT; and keep a backup of what must not be lost";
 } }

@@ -41,7 +41,11 @@ impl View for ChecksCommand {
     }
 
     fn text(&self, sled: &Sled, _: Screen) -> String {
-        text(&sled.checks)
+        let wrong = sled.checks.iter().any(|check| check.severity != Severity::Information);
+        if wrong || sled.checks.is_empty() {
+            return text(&sled.checks);
+        }
+        format!("nothing is wrong; to be known:\n\n{}", text(&sled.checks))
     }
 
     fn is_well(&self, sled: &Sled) -> bool {

@@ -33,6 +33,7 @@ pub mod region;
 pub mod remedy;
 pub mod repair;
 pub mod settle;
+mod single;
 mod smart;
 pub mod storage;
 mod strangers;

@@ -6,7 +6,8 @@ use super::finding::{Finding, united};
 use super::plan::is_queued;
 use super::turns::reason;
 use super::{
-    block, enforcement, image, lacks, machine, network, outdated, pending, region, smart, storage, strangers, tls,
+    block, enforcement, image, lacks, machine, network, outdated, pending, region, single, smart, storage, strangers,
+    tls,
 };
 use crate::check::{Code, Severity};
 use crate::config::Configuration;
@@ -36,6 +37,15 @@ impl Verdict {
         let blocked = self.findings.iter().any(|f| f.code.severity() == Severity::Blocking && f.concerns(volume));
         some && !blocked && here.all(|(_, state)| *state == State::Serving)
     }
+}
+
+/// Judge the sled, and say beside it what is no fault, and follows from how things are laid out.
+pub fn judge_with_remarks(config: &Configuration, facts: &Facts) -> Verdict {
+    let Verdict { states, mut findings } = judge(config, facts);
+    // Information comes last as it is.
+    findings.extend(single::findings(config, facts));
+    findings.sort_by_key(|finding| (finding.code.severity(), finding.code));
+    Verdict { states, findings }
 }
 
 /// Judge the sled.

@@ -44,7 +44,7 @@ use crate::config::Configuration;
 use crate::decide::facts::{Busy, Facts, Region, Run, Stopped};
 use crate::decide::region::serving;
 use crate::decide::storage::identity;
-use crate::decide::verdict::judge;
+use crate::decide::verdict::judge_with_remarks;
 use crate::desk::answer::Answer;
 use crate::desk::request::Request;
 use crate::desk::{Handle, Publish};
@@ -246,7 +246,7 @@ impl Supervisor {
         self.fencing.note_absences(&serving, &self.config, &mut self.facts);
         self.jobs.context().tell_serving(self.runs_of(serving), self.lookout.breaks());
         if self.complete() {
-            let verdict = judge(&self.config, &self.facts);
+            let verdict = judge_with_remarks(&self.config, &self.facts);
             self.publisher.publish(&self.facts, verdict, self.jobs.list.all(), &self.lookout.counts);
             if self.publisher.has_settled() {
                 self.lookout.observers.settle();

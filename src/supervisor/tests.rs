@@ -4,6 +4,7 @@ use crate::act::units::NotRefreshed;
 use crate::config::{self, Sources};
 use crate::decide::facts::{Active, Bus, Disk, Fencing, Flaw, Fresh, Network, Pulse, Start, Tls, Unit};
 use crate::decide::facts::{Beat, Exit, Region};
+use crate::decide::verdict::judge;
 use crate::desk::answer::Answer;
 use crate::port_map::Fence;
 use crate::source::Source;

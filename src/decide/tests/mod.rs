@@ -20,6 +20,7 @@ mod plan;
 mod properties;
 mod remedy;
 mod settle;
+mod single;
 mod storage;
 mod tls;
 mod verdict;
