@@ -12,6 +12,7 @@
 //! | [`itself`] | what it says of this process |
 //! | [`attributes`], [`block`] | the small files of sysfs and procfs; the disks below a file system |
 //! | [`clock`], [`pressure`] | whether the clock is in step, and was set; whether all wait for memory or a disk |
+//! | [`priority`] | that a thread comes last at a disk |
 //! | [`ports`], [`port_reservation`] | whether a port can be had, and that it is kept free |
 //! | [`links`] | what rtnetlink tells of links and addresses |
 //! | [`mod@line`], [`presence`] | whether the other end of a connection is still there |
@@ -30,6 +31,7 @@ pub mod port_reservation;
 pub mod ports;
 pub mod presence;
 pub mod pressure;
+pub mod priority;
 pub mod processes;
 mod sock_diag;
 pub mod tcp_info;

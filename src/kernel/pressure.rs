@@ -26,13 +26,21 @@ pub fn read(file: &Path) -> Option<Pressure> {
 }
 
 fn parse(text: &str) -> Option<Pressure> {
-    let line = text.lines().find_map(|line| line.strip_prefix("full "))?;
-    let value = |name: &str| {
-        let word = line.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='))?;
-        let percent: f64 = word.parse().ok()?;
-        (0.0..=100.0).contains(&percent).then_some(percent.round() as u8)
-    };
-    Some(Pressure { last_minute: value("avg60")? })
+    Some(Pressure { last_minute: value(text, "full ", "avg60")? })
+}
+
+/// A share of a line, in percent.
+fn value(text: &str, line: &str, name: &str) -> Option<u8> {
+    let line = text.lines().find_map(|of| of.strip_prefix(line))?;
+    let word = line.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='))?;
+    let percent: f64 = word.parse().ok()?;
+    (0.0..=100.0).contains(&percent).then_some(percent.round() as u8)
+}
+
+/// Read for how much of the last ten seconds somebody waited, in percent: the line `some`. `None` if the kernel does not
+/// say.
+pub fn lately(file: &Path) -> Option<u8> {
+    value(&attributes::raw(file)?, "some ", "avg10")
 }
 
 /// Have the kernel tell when nobody got on for so long within [`WINDOW`]: on the file that is returned, as `POLLPRI`, and
@@ -59,6 +67,7 @@ mod tests {
         let text = "some avg10=8.40 avg60=4.39 avg300=1.38 total=5812570\n\
                     full avg10=99.51 avg60=12.49 avg300=1.24 total=5138726\n";
         assert_eq!(parse(text), Some(Pressure { last_minute: 12 }));
+        assert_eq!(value(text, "some ", "avg10"), Some(8));
         for none in ["", "some avg10=1.00 avg60=1.00\n", "full avg10=1.00 avg60=x\n", "full avg10=-3 avg60=400\n"] {
             assert_eq!(parse(none), None, "{none}");
         }

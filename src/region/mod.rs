@@ -7,6 +7,7 @@ pub mod geometry;
 pub mod grant;
 pub mod ledger;
 pub mod mark;
+pub mod scrub;
 
 pub use doubt::{Doubt, Rebuilt};
 pub use format::RegionJson;

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 pub const DIR: &str = ".sled";
 /// The records of tickets, below [`DIR`].
 pub const TICKETS: &str = "tickets";
+/// The records of scrubs, below [`DIR`].
+pub const SCRUBS: &str = "scrubs";
 /// The directory in which attempts at regions are made.
 pub const INCOMING: &str = ".incoming";
 /// The directory of deleted regions.

@@ -8,7 +8,7 @@
 //! | [`ledger`] | which regions are there, and what is so of each |
 //! | [`grants`] | the tickets of a volume |
 //! | [`places`], [`region_dir`], [`generations`] | a region's directory: where it lies, what lies in it, and the highest generation in its extents |
-//! | [`extent_scrub`] | whether the blocks of an extent are what their contexts say |
+//! | [`extent_scrub`], [`scrubs`] | whether the blocks of an extent are what their contexts say; how a region's scrubs went |
 //! | [`in_force`] | the configurations that are and were in force |
 //! | [`maintenance`], [`drains`] | what hosts are asked |
 //! | [`jobs`], [`since`], [`lived`], [`boots`] | how jobs ended, since when things are so, how long the sled has lived, how its last boot ended |
@@ -29,4 +29,5 @@ pub mod maintenance;
 pub mod mark;
 pub mod places;
 pub mod region_dir;
+pub mod scrubs;
 pub mod since;
