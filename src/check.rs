@@ -2,11 +2,12 @@
 //! a sentence of cause and a sentence of remedy. All faces show the same ones. Pure.
 //!
 //! What can be said of a condition before it is met is in one table: the sled's are in `check/sled.rs`,
-//! `check/network.rs` and `check/machine.rs`, those of a host in `attach/codes.rs`. Findings, `explain` and the manuals
+//! `check/network.rs`, `check/data.rs` and `check/machine.rs`, those of a host in `attach/codes.rs`. Findings, `explain` and the manuals
 //! read it. The manuals' sections are written from it, and a test compares them:
 //! `WRITE_MANUALS=1 cargo test --test structure manual`.
 
 pub mod catalog;
+mod data;
 mod machine;
 mod network;
 mod sled;

@@ -1,7 +1,7 @@
 //! Progress of long work: it tells how far it is, and hears that it is to stop.
 
 use crate::names::RegionName;
-use crate::wire::{Ask, Refusal, Word};
+use crate::wire::{Ask, JobUnit as Unit, Refusal, Word};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -26,6 +26,8 @@ pub struct Step {
     pub done: u64,
     /// The whole of it; 0 if that is not known.
     pub total: u64,
+    /// What both are counted in.
+    pub unit: Unit,
     /// The question that is to be answered before it goes on.
     pub asks: Option<Ask>,
 }
@@ -69,7 +71,12 @@ impl Progress {
 
     /// Tell what is being done, and how much of it.
     pub fn step(&self, doing: impl Into<Cow<'static, str>>, done: u64, total: u64) {
-        (self.tell)(Step { doing: doing.into(), done, total, asks: None });
+        (self.tell)(Step { doing: doing.into(), done, total, unit: Unit::Parts, asks: None });
+    }
+
+    /// Tell what is being done, and how many bytes of it.
+    pub fn bytes(&self, doing: impl Into<Cow<'static, str>>, done: u64, total: u64) {
+        (self.tell)(Step { doing: doing.into(), done, total, unit: Unit::Bytes, asks: None });
     }
 
     /// Ask how the other sleds of a region's volume are, but for those regions that have `moved`, and wait for the
@@ -93,7 +100,7 @@ impl Progress {
             loop {
                 // The question is told by and by: a step may find no room.
                 let doing = format!("{}: waiting for word of the volume's other sleds", ask.region).into();
-                (self.tell)(Step { doing, done: 0, total: 0, asks: Some(ask.clone()) });
+                (self.tell)(Step { doing, done: 0, total: 0, unit: Unit::Parts, asks: Some(ask.clone()) });
                 sleep(QUESTION_PAUSE).await;
             }
         };

@@ -10,6 +10,7 @@
 //! | [`fence`] | changes whom a unit lets in, and ends the connections of the others |
 //! | [`storage`], [`settle`] | takes a data disk into use, and does what an earlier supervisor left undone |
 //! | [`notify`] | has somebody told of a check |
+//! | [`scrub`] | holds every block of a region to its context |
 //! | [`trash`] | removes for good what was deleted |
 //! | [`follower`] | has somebody follow a job that nobody follows |
 
@@ -22,6 +23,7 @@ pub mod notify;
 pub mod owner;
 pub mod programs;
 pub mod rejoin;
+pub mod scrub;
 pub mod settle;
 pub mod storage;
 pub mod thick;

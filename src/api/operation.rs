@@ -297,6 +297,8 @@ operations! {
         = POST "/v1/regions/{region}/hold", Admin, First, Long, Json Granted;
     /// Let a region run again that is held.
     ReleaseRegion { region: RegionName } = POST "/v1/regions/{region}/release", Admin, First, Long, Json Granted;
+    /// Hold every block of a region to its checksum; it goes on meanwhile.
+    ScrubRegion { region: RegionName } = POST "/v1/regions/{region}/scrub", Admin, First, Long, Json Granted;
     /// Roll another downstairs program over all regions: the one that is brought, or the one of sled.toml.
     UpgradeDownstairs { force: bool, from: Option<String> } [ program: Program ]
         = POST "/v1/downstairs/upgrade", Admin, First, Long, Json Granted;

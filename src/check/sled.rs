@@ -1,10 +1,10 @@
 //! The conditions of a sled: one entry for each, the ones that an operator should look at first in front. Those of the
-//! network and of the machine below it are in files of their own.
+//! network, of the data and of the machine below it are in files of their own.
 
-use super::machine::with_machine;
+use super::data::with_data;
 use super::network::with_network;
 
-with_network! { with_machine: {
+with_network! { with_data: {
     /// The files of the configuration have faults. The sled is run by what was in force before, also over a reboot;
     /// if nothing was, nothing is supervised until they are mended, and every question but `config check`,
     /// `config diff` and `reload` is answered with the faults. What runs goes on.

@@ -8,9 +8,10 @@ use super::print::{Output, ago, or_dash, print};
 use super::view::{self, View, Watch};
 use crate::api::{JobId, Operation};
 use crate::screen::Screen;
+use crate::size::spoken;
 use crate::table::{Table, Tone, column, plain};
 use crate::times::in_seconds;
-use crate::wire::{Granted, Job, JobState};
+use crate::wire::{Granted, Job, JobProgress, JobState, JobUnit};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -194,6 +195,9 @@ fn text(job: &Job) -> String {
 fn step(job: &Job) -> String {
     match (&job.error, job.progress) {
         (Some(error), _) => error.message.clone(),
+        (None, Some(JobProgress { done, total, unit: JobUnit::Bytes })) => {
+            format!("{} {} of {}", job.step, spoken(done), spoken(total))
+        }
         (None, Some(progress)) => format!("{} {} of {}", job.step, progress.done, progress.total),
         (None, None) => job.step.clone(),
     }

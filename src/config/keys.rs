@@ -254,6 +254,30 @@ pub const KEYS: &[Key] = &[
         "\"30d\"",
         "How long it is kept, as long as there is room. Time in which the machine was switched off does not count.",
     ),
+    key(
+        "scrub.schedule",
+        "\"daily\", \"weekly\", \"monthly\" or \"off\"",
+        Value("\"weekly\""),
+        "\"monthly\"",
+        "How often each region is scrubbed by itself: every written block is read and held to its checksum, one region of \
+         the sled after the other, at times that differ by sled and region. It waits while another region of the volume \
+         does not serve, a host lacks one, a job is at the volume, or hosts are asked to wait.",
+    ),
+    key(
+        "scrub.rate",
+        "a size a second, at least 1MiB/s",
+        Value("\"64MiB/s\""),
+        "\"200MiB/s\"",
+        "How much a scrub reads in a second at most. While the regions themselves wait for the disk it reads an eighth of \
+         it.",
+    ),
+    key(
+        "scrub.outdated_after",
+        "\"never\", or a length of time in days or hours",
+        Value("\"35d\""),
+        "\"14d\"",
+        "SCRUB_OVERDUE is raised when the last whole scrub of a region is older.",
+    ),
     number(
         "appliance.prefix",
         1..=128,

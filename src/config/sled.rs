@@ -4,6 +4,7 @@ use super::appliance::{self, Appliance};
 use super::events::{self, Events};
 use super::listen;
 use super::notify::{self, Notify};
+use super::scrub::{self, Scrub};
 use super::tls::{self, Tls};
 use super::values::{Days, INTERFACE, OrNever, Positive, Reserve, USER, plain_path, word};
 use crate::names::SledName;
@@ -30,6 +31,8 @@ pub struct SledConfig {
     pub notify: Option<Notify>,
     /// The record of what happened.
     pub events: Events,
+    /// The scrubs of the regions.
+    pub scrub: Scrub,
     /// The appliance that the image makes of the machine.
     pub appliance: Appliance,
 }
@@ -114,6 +117,7 @@ pub(super) struct Draft {
     tls: Option<Tls>,
     notify: Option<Notify>,
     events: Events,
+    scrub: Scrub,
     pub(super) appliance: appliance::Draft,
     pub(super) listen: Vec<SocketAddr>,
     pub(super) names: Vec<String>,
@@ -130,6 +134,7 @@ impl Draft {
             tls: self.tls.clone(),
             notify: self.notify.clone(),
             events: self.events,
+            scrub: self.scrub,
             appliance: self.appliance.appliance.clone(),
         })
     }
@@ -146,9 +151,10 @@ pub(super) fn read(document: &Document, faults: &mut Faults) -> Draft {
     let tls = tls::read(top.section("tls", faults), faults);
     let notify = notify::read(top.section("notify", faults), faults);
     let events = events::read(top.section("events", faults), faults);
+    let scrub = scrub::read(top.section("scrub", faults), faults);
     let appliance = appliance::read(top.section("appliance", faults), faults);
     top.finish(faults);
-    Draft { name, storage, downstairs, network, tls, notify, events, appliance, listen, names }
+    Draft { name, storage, downstairs, network, tls, notify, events, scrub, appliance, listen, names }
 }
 
 fn sled_name(mut section: Section<'_>, faults: &mut Faults) -> Option<(SledName, Origin)> {

@@ -6,6 +6,7 @@ use crate::config::Configuration;
 use crate::names::{RegionName, VolumeName};
 use crate::port_map::{Fence, LocalRegion};
 use crate::region::Tombstone;
+use crate::size;
 use crate::wire::{Change, Difference};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -97,6 +98,7 @@ fn settings<'a>(old: &'a Configuration, new: &'a Configuration) -> impl Iterator
     };
     let (a, b) = (&old.sled.downstairs, &new.sled.downstairs);
     let never = |span: &Option<crate::span::Span>| span.map_or_else(|| "never".into(), |span| span.to_string());
+    let rate = |bytes: u64| format!("{}/s", size::spoken(bytes));
     differs("downstairs.program", &a.program.display(), &b.program.display(), AT_START);
     differs("downstairs.user", &a.user, &b.user, AT_START);
     differs("downstairs.hung_after", &a.hung_after, &b.hung_after, AT_ONCE);
@@ -109,6 +111,10 @@ fn settings<'a>(old: &'a Configuration, new: &'a Configuration) -> impl Iterator
     let (a, b) = (&old.sled.events, &new.sled.events);
     differs("events.size", &a.size, &b.size, AT_ONCE);
     differs("events.age", &a.age, &b.age, AT_ONCE);
+    let (a, b) = (&old.sled.scrub, &new.sled.scrub);
+    differs("scrub.schedule", &a.schedule, &b.schedule, AT_ONCE);
+    differs("scrub.rate", &rate(a.rate), &rate(b.rate), "at the next scrub");
+    differs("scrub.outdated_after", &never(&a.outdated_after), &never(&b.outdated_after), AT_ONCE);
     let (a, b) = (&old.sled.network, &new.sled.network);
     differs("network.bridge", &a.bridge, &b.bridge, AT_ONCE);
     differs("network.nic", &a.nic, &b.nic, AT_ONCE);

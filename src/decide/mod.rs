@@ -32,6 +32,7 @@ pub mod prospect;
 pub mod region;
 pub mod remedy;
 pub mod repair;
+pub mod scrub;
 pub mod settle;
 mod single;
 mod smart;

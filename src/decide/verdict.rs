@@ -6,8 +6,8 @@ use super::finding::{Finding, united};
 use super::plan::is_queued;
 use super::turns::reason;
 use super::{
-    block, enforcement, image, lacks, machine, network, outdated, pending, region, single, smart, storage, strangers,
-    tls,
+    block, enforcement, image, lacks, machine, network, outdated, pending, region, scrub, single, smart, storage,
+    strangers, tls,
 };
 use crate::check::{Code, Severity};
 use crate::config::Configuration;
@@ -63,6 +63,7 @@ pub fn judge(config: &Configuration, facts: &Facts) -> Verdict {
         states.insert(local.name, state);
     }
     findings.extend(lacks::findings(config, facts));
+    findings.extend(scrub::findings(config, facts));
     findings.extend(config.local_regions().iter().filter_map(|local| awaits(config, local, facts)));
     findings.extend(open_volumes(config, &states));
     if let Some(Ok(ledger)) = facts.disk.as_ref().map(|disk| &disk.ledger) {

@@ -102,6 +102,7 @@ pub struct Counts {
     tickets: Family<Labels, Counter>,
     takeovers: Family<Labels, Counter>,
     rejoins: Counter,
+    scrubbed: Counter,
     turns: Counter,
     lag: Histogram,
 }
@@ -115,6 +116,7 @@ impl Default for Counts {
             tickets: Family::default(),
             takeovers: Family::default(),
             rejoins: Counter::default(),
+            scrubbed: Counter::default(),
             turns: Counter::default(),
             lag: Histogram::new(LAG_BUCKETS),
         }
@@ -173,6 +175,11 @@ impl Counts {
         self.rejoins.inc();
     }
 
+    /// Count bytes that scrubs have read.
+    pub fn scrubbed(&self, bytes: u64) {
+        self.scrubbed.inc_by(bytes);
+    }
+
     /// Count a turn of the loop.
     pub fn turned(&self) {
         self.turns.inc();
@@ -194,6 +201,8 @@ impl Counts {
         to.register("sled_volume_takeovers", help, self.takeovers.clone());
         let help = "Times that a network adapter that was away was put back into its bridge";
         to.register("sled_nic_rejoins", help, self.rejoins.clone());
+        let help = "Bytes that were read to hold the regions' blocks to their checksums";
+        to.register_with_unit("sled_scrub_read", help, Unit::Bytes, self.scrubbed.clone());
         to.register("sled_loop_turns", "Turns of the supervisor's loop", self.turns.clone());
         let help = "Time by which the supervisor's loop was late for a beat of its rhythm";
         to.register_with_unit("sled_loop_lag", help, Unit::Seconds, self.lag.clone());

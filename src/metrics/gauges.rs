@@ -102,6 +102,19 @@ static ROWS: &[Row] = &[
         let since = |region: &Region| Some((of_region(&region.name), Value::Time(region.since?)));
         seen.regions().filter_map(since).collect()
     }),
+    row("sled_region_scrub_completed_timestamp", Some(Unit::Seconds), "Time of a region's last whole scrub.", |seen| {
+        let of = |region: &Region| Some((of_region(&region.name), Value::Time(region.scrub.as_ref()?.completed?)));
+        seen.regions().filter_map(of).collect()
+    }),
+    row(
+        "sled_region_rotten_blocks",
+        None,
+        "Blocks that its scrubs found not to be what their checksums say.",
+        |seen| seen.scrubs(|scrub| scrub.rotten),
+    ),
+    row("sled_region_unreadable_places", None, "Places that its scrubs could not read.", |seen| {
+        seen.scrubs(|scrub| scrub.unreadable)
+    }),
     row("sled_storage_mounted", None, "Whether a file system of its own is mounted at the storage root.", |seen| {
         one(vec![], seen.sled().storage.mounted.into())
     }),
@@ -175,6 +188,12 @@ impl Verdict {
 
     fn volumes(&self, value: impl Fn(&Volume) -> u64) -> Vec<Sample> {
         self.sled().volumes.iter().map(|volume| (of_volume(&volume.volume), Value::Whole(value(volume)))).collect()
+    }
+
+    /// The regions that were ever scrubbed.
+    fn scrubs(&self, value: impl Fn(&crate::wire::Scrub) -> u64) -> Vec<Sample> {
+        let of = |region: &Region| Some((of_region(&region.name), Value::Whole(value(region.scrub.as_ref()?))));
+        self.regions().filter_map(of).collect()
     }
 
     fn checks(&self, value: impl Fn(&crate::wire::Check) -> Value) -> Vec<Sample> {

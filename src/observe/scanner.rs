@@ -1,18 +1,20 @@
 //! Looks at the data disk, and changes of it: one at a time, whoever asks. Reads only.
 
 use crate::config::Configuration;
-use crate::decide::facts::{Disk, OnDisk};
+use crate::decide::facts::{Disk, OnDisk, Scrubbed};
 use crate::decide::storage::{belongs, unreserved};
 use crate::files::{Room, may_use, room};
 use crate::kernel::block::mount_at;
 use crate::names::RegionName;
 use crate::observe::surveys::{self, Surveys};
-use crate::region::{Ledger, Tombstone};
+use crate::region::{Ledger, Record, Tombstone};
 use crate::store::grants;
 use crate::store::layout::{TRASH, legacy_dir};
 use crate::store::ledger::{self, Loaded};
 use crate::store::mark;
 use crate::store::region_dir::{allocated, region_json};
+use crate::store::scrubs;
+use crate::times;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
@@ -198,12 +200,22 @@ fn with_ledger(config: &Configuration, mut disk: Disk, known: &mut Surveys, scar
         disk.regions.entry(name.clone()).or_insert_with(|| region(&root.join(name.to_string())));
     }
     let (surveys, trash) = (known.of(config, &ledger, disk.free, None), trash(root, &ledger));
-    let mut disk = Disk { surveys, trash, ledger: Ok(ledger), damage, ..disk };
+    let scrubs = ledger.regions.iter().map(|(name, record)| (name.clone(), scrubbed(root, name, record))).collect();
+    let mut disk = Disk { surveys, trash, scrubs, ledger: Ok(ledger), damage, ..disk };
     if unreserved(&disk) > disk.free {
         let anew = |ledger| known.of(config, ledger, disk.free, Some(scarce));
         disk.surveys = disk.ledger.iter().flat_map(anew).collect();
     }
     disk
+}
+
+/// How a region's scrubs went. A record of another region that had its name says nothing; one that cannot be read is
+/// begun anew by the next scrub, and told then.
+fn scrubbed(root: &Path, name: &RegionName, record: &Record) -> Scrubbed {
+    let known = scrubs::read(root, name).ok().flatten().filter(|known| known.uuid == record.uuid);
+    let last = known.as_ref().and_then(|known| known.completed).unwrap_or(record.created);
+    let hours = times::now().duration_since(last).as_hours().try_into().unwrap_or_default();
+    Scrubbed { record: known, hours }
 }
 
 fn trash(root: &Path, ledger: &Ledger) -> BTreeMap<String, u64> {

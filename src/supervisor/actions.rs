@@ -199,6 +199,12 @@ impl Supervisor {
         self.set_going(work, job, progress, bus, disk);
     }
 
+    /// Begin a job that nobody asked for.
+    pub(in crate::supervisor) fn begin_unasked(&mut self, work: Work, bus: zbus::Connection, disk: Uuid) {
+        let (job, progress) = self.jobs.list.register_unasked(work.kind, &work.region, None);
+        self.set_going(work, job, progress, bus, disk);
+    }
+
     fn set_going(
         &mut self,
         work: Work,
@@ -211,6 +217,9 @@ impl Supervisor {
         if work.kind == JobKind::Upgrade {
             self.facts.upgrading = Some(job.id);
             self.facts.unfinished_upgrade = false;
+        }
+        if work.kind == JobKind::Scrub {
+            self.facts.scrubbing.insert(name.clone(), job.id);
         }
         if let Some(dir) = &work.removes {
             self.jobs.begin_removal(&job, dir.clone());

@@ -149,6 +149,7 @@ impl Supervisor {
                 self.hold_on_request(&region, words(reason).unwrap_or_default(), manner(force, false))
             }
             Operation::ReleaseRegion { region } => self.release(&region),
+            Operation::ScrubRegion { region } => self.scrub(&region),
             Operation::UpgradeDownstairs { force, from, program: Program(program) } => {
                 let from = PathBuf::from(from.unwrap_or_default());
                 self.upgrade((!program.is_empty()).then_some((program, from)), force)
@@ -228,7 +229,7 @@ impl Supervisor {
         self.grant(Work::upgrade(&first, Upgrade { cargo, force, spoken }))
     }
 
-    fn grant(&mut self, work: Work) -> Result<wire::Granted, wire::Error> {
+    pub(in crate::supervisor) fn grant(&mut self, work: Work) -> Result<wire::Granted, wire::Error> {
         let (bus, disk) = (self.line()?, self.disk());
         let disk = disk.ok_or_else(|| wire::Error::new(Code::DataForeign, "the disk has no mark", "sledctl status"))?;
         Ok(wire::Granted::Job(self.begin(work, bus, disk)))

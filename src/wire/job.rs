@@ -61,11 +61,13 @@ pub enum JobKind {
     Release,
     /// A job that rolls another downstairs program over every region, beginning with the one that is named.
     Upgrade,
+    /// A job that holds every block of a region to its checksum.
+    Scrub,
 }
 
 impl JobKind {
     /// Every kind.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Create,
         Self::Adopt,
         Self::Delete,
@@ -75,6 +77,7 @@ impl JobKind {
         Self::Hold,
         Self::Release,
         Self::Upgrade,
+        Self::Scrub,
     ];
 
     /// The kind as it is written everywhere.
@@ -89,6 +92,7 @@ impl JobKind {
             Self::Hold => "hold",
             Self::Release => "release",
             Self::Upgrade => "upgrade",
+            Self::Scrub => "scrub",
         }
     }
 }
@@ -160,6 +164,20 @@ pub struct JobProgress {
     pub done: u64,
     /// Of so much.
     pub total: u64,
+    /// What both are counted in.
+    #[serde(default)]
+    pub unit: JobUnit,
+}
+
+/// What the parts of a step are counted in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum JobUnit {
+    /// In whatever the step says.
+    #[default]
+    Parts,
+    /// In bytes.
+    Bytes,
 }
 
 /// The answer to a request for something to be done.

@@ -13,6 +13,7 @@ mod network;
 mod notification;
 mod ports;
 mod refusal;
+mod scrub;
 mod storage;
 mod target;
 mod ticket;
@@ -24,11 +25,12 @@ pub use drain::{Drain, DrainSaid, DrainState, Drained};
 pub use error_code::ErrorCode;
 pub use event::{Event, EventKind, Events};
 pub use hardware::{DiskDetail, FileSystem, Hardware, HardwareWatchdog, Inventory, NetworkAdapter, TemperatureSensor};
-pub use job::{Ask, Granted, Job, JobKind, JobProgress, JobState, Proposal, Word};
+pub use job::{Ask, Granted, Job, JobKind, JobProgress, JobState, JobUnit, Proposal, Word};
 pub use network::{Adapter, AddressState, BridgeAddress, BridgeDetail, NetworkDetail, PortState};
 pub use notification::{Delivery, Notification, Notified, Occasion, Way};
 pub use ports::{Listener, Ports, RegionPorts, Who};
 pub use refusal::Refusal;
+pub use scrub::Scrub;
 pub use storage::{DeletedRegion, Marked, StorageDetail, StoredRegion, WantedRegion};
 pub use target::TargetGroup;
 pub use ticket::{
@@ -174,6 +176,9 @@ pub struct Region {
     /// Whether a job has its turn at it: it is away, or may be so at any moment.
     #[serde(default)]
     pub turn: bool,
+    /// The scrubs of it; absent if there was none.
+    #[serde(default)]
+    pub scrub: Option<Scrub>,
     /// The peers that are connected to the data port, the supervisor's own probe left out.
     pub connected: Vec<Peer>,
 }

@@ -116,6 +116,8 @@ refusals! {
     RestartFailed = "RESTART_FAILED", CONFLICT;
     /// The deleted region was not moved to its place.
     RestoreFailed = "RESTORE_FAILED", CONFLICT;
+    /// The scrub of the region could not go on.
+    ScrubFailed = "SCRUB_FAILED", CONFLICT;
     /// Another region of the volume does not serve.
     SiblingDown = "SIBLING_DOWN", CONFLICT;
     /// Whether the volume's regions on other sleds serve cannot be told.

@@ -5,6 +5,7 @@ mod create;
 mod hold;
 mod list;
 mod restart;
+mod scrub;
 mod show;
 mod trash;
 mod which;
@@ -22,10 +23,11 @@ use create::Create;
 use hold::{Hold, Release};
 use list::List;
 use restart::Restart;
+use scrub::Scrub;
 use show::Show;
 use trash::{Delete, Purge, Restore};
 
-/// List, show, create, adopt, restart, hold, delete or restore regions.
+/// List, show, create, adopt, restart, hold, scrub, delete or restore regions.
 #[derive(Debug, Subcommand)]
 pub(super) enum RegionCommand {
     List(List),
@@ -36,6 +38,7 @@ pub(super) enum RegionCommand {
     Restart(Restart),
     Hold(Hold),
     Release(Release),
+    Scrub(Scrub),
     Restore(Restore),
     Purge(Purge),
 }
@@ -52,6 +55,7 @@ impl RegionCommand {
             Self::Restart(restart) => restart.run(client, output).await,
             Self::Hold(hold) => hold.run(client, output).await,
             Self::Release(release) => release.run(client, output).await,
+            Self::Scrub(scrub) => scrub.run(client, output).await,
             Self::Restore(restore) => restore.run(client, output).await,
             Self::Purge(purge) => purge.run(client, output).await,
         }

@@ -2,6 +2,7 @@
 
 use super::list::{peers, state};
 use super::of_this_sled;
+use crate::clean;
 use crate::cli::checks;
 use crate::cli::client::Client;
 use crate::cli::failure::Failure;
@@ -77,12 +78,63 @@ fn text(region: &Region, all: &[Check]) -> String {
     _ = writeln!(out, "  process    {}", or_dash(region.pid));
     _ = writeln!(out, "  runs       {}", program(region));
     _ = writeln!(out, "  connected  {}", peers(region));
+    _ = writeln!(out, "  scrubbed   {}", scrubbed(region));
     _ = writeln!(out, "  unit       crucible-downstairs@{}.service", region.name);
+    out += &faults(region);
     let subjects =
         [format!("region {}", region.name), format!("port {}", region.port), format!("port {}", region.repair_port)];
     let own: Vec<_> = all.iter().filter(|check| subjects.contains(&check.subject)).cloned().collect();
     if !own.is_empty() {
         out += &format!("\n{}", checks::text(&own));
+    }
+    out
+}
+
+/// When the region was last scrubbed, and what was found.
+fn scrubbed(region: &Region) -> String {
+    let Some(scrub) = &region.scrub else { return "never".into() };
+    let last = match scrub.completed {
+        Some(at) => format!("at {}", in_seconds(at)),
+        None => "never whole".into(),
+    };
+    let since = match (scrub.ended, &scrub.failed) {
+        (_, Some(why)) => format!("; the last one could not go on: {}", clean::line(why)),
+        (None, None) => format!("; the next one was begun at {}", in_seconds(scrub.begun)),
+        (Some(ended), None) if scrub.completed.is_none_or(|at| at < ended) && scrub.unreadable == 0 => {
+            format!("; the last one was cancelled at {}", in_seconds(ended))
+        }
+        _ => String::new(),
+    };
+    match (scrub.rotten, scrub.unreadable) {
+        (0, 0) if scrub.completed.is_some() => format!("{last}{since}; nothing is wrong"),
+        (0, 0) => format!("{last}{since}"),
+        (rotten, 0) => format!("{last}{since}; {rotten} block(s) are not what their checksums say"),
+        (rotten, unread) => {
+            format!("{last}{since}; {rotten} block(s) are not what their checksums say, {unread} place(s) not readable")
+        }
+    }
+}
+
+/// What is wrong with which block, and what the volume's other regions on this sled have there.
+fn faults(region: &Region) -> String {
+    let Some(scrub) = region.scrub.as_ref().filter(|scrub| !scrub.faults.is_empty()) else { return String::new() };
+    let mut out = String::from("\n");
+    for fault in &scrub.faults {
+        let text = fault.to_string();
+        _ = writeln!(out, "  {}", Tone::Bad.paint(&clean::line(&text)));
+        for sibling in &fault.siblings {
+            let has = match (sibling.found, sibling.right) {
+                (Some(found), true) if fault.wrong.expected() == Some(found) => "has what this context says".to_owned(),
+                (Some(found), true) => format!("has {found}, as its own context says"),
+                (Some(found), false) => format!("has {found}, which is not what its own context says"),
+                (None, _) => "cannot be read there".to_owned(),
+            };
+            _ = writeln!(out, "      {} {has}", sibling.region);
+        }
+    }
+    let more = (scrub.rotten + scrub.unreadable).saturating_sub(scrub.faults.len() as u64);
+    if more > 0 {
+        _ = writeln!(out, "  and {more} more");
     }
     out
 }

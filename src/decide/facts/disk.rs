@@ -1,6 +1,7 @@
 //! Data disk, and what lies on it.
 
 use crate::names::{RegionName, VolumeName};
+use crate::region::scrub::Scrubs;
 use crate::region::{Grant, Ledger, Mark, RegionJson};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -41,6 +42,8 @@ pub struct Disk {
     pub unadopted: BTreeSet<RegionName>,
     /// The files of each region on record whose directory is there.
     pub surveys: BTreeMap<RegionName, Survey>,
+    /// The scrubs of each region on record.
+    pub scrubs: BTreeMap<RegionName, Scrubbed>,
     /// The bytes that each directory in the trash takes, by its name.
     pub trash: BTreeMap<String, u64>,
     /// The grant of each volume that has a record of it, or why that cannot be read, for example because it is gone;
@@ -57,6 +60,15 @@ pub struct Survey {
     pub fault: Option<String>,
     /// The extents that were left dirty: a downstairs hashes these before it listens.
     pub dirty: u32,
+}
+
+/// The scrubs of a region, and how long ago the last whole one was.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Scrubbed {
+    /// The record of them; `None` if it was never scrubbed since it is on record.
+    pub record: Option<Scrubs>,
+    /// The hours since the last one that was whole; without one, since the region is on record.
+    pub hours: u64,
 }
 
 impl Default for Disk {
@@ -80,6 +92,7 @@ impl Default for Disk {
             regions: BTreeMap::new(),
             unadopted: BTreeSet::new(),
             surveys: BTreeMap::new(),
+            scrubs: BTreeMap::new(),
             trash: BTreeMap::new(),
             grants: Ok(BTreeMap::new()),
         }

@@ -15,7 +15,7 @@ mod tls;
 
 pub use adapter::{Faults, Hub, Nic, PortState, Usb};
 pub use block::{Block, Drive, FsErrors, Slow};
-pub use disk::{Disk, OnDisk, Survey};
+pub use disk::{Disk, OnDisk, Scrubbed, Survey};
 pub use enforcement::{Enforcement, Gap};
 pub use files::{Files, Fresh, InForce};
 pub use image::Image;
@@ -129,6 +129,8 @@ pub struct Facts {
     pub upgrading: Option<u64>,
     /// The reason why notifications are not delivered, as long as none is.
     pub unnotified: Option<String>,
+    /// The regions that are being scrubbed, or are to be, by the job that does it.
+    pub scrubbing: BTreeMap<RegionName, u64>,
     /// Whether the machine is being switched off.
     pub leaving: bool,
     /// The adoptions that could not be undone, and why. It is tried again after a while.

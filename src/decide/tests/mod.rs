@@ -19,6 +19,7 @@ mod permits;
 mod plan;
 mod properties;
 mod remedy;
+mod scrub;
 mod settle;
 mod single;
 mod storage;

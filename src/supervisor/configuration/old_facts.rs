@@ -50,6 +50,7 @@ pub(super) fn forget(by: &TakenOver, facts: &mut Facts) {
         granting: _,
         awaiting: _,
         upgrading: _,
+        scrubbing: _,
         stuck_adoptions: _,
         stuck_removals: _,
         // The hosts': they come and go by themselves.
@@ -65,12 +66,17 @@ pub(super) fn forget(by: &TakenOver, facts: &mut Facts) {
         ahead: _,
         unclean: _,
     } = facts;
-    count_anew(by, kept_for, unnotified);
-    *stale_units = true;
+    count_anew(by, kept_for, unnotified, stale_units);
 }
 
-/// Forget what was counted, or tried, by what is configured otherwise now.
-fn count_anew(by: &TakenOver, kept_for: &mut BTreeMap<String, u64>, unnotified: &mut Option<String>) {
+/// Forget what was counted, tried, or known of units, by what is configured otherwise now.
+fn count_anew(
+    by: &TakenOver,
+    kept_for: &mut BTreeMap<String, u64>,
+    unnotified: &mut Option<String>,
+    stale_units: &mut bool,
+) {
+    *stale_units = true;
     if by.old.sled.storage.keep_deleted != by.new.sled.storage.keep_deleted {
         // Counted anew by what is to be kept now.
         kept_for.clear();

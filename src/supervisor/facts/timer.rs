@@ -51,6 +51,7 @@ impl Supervisor {
             self.lookout.programs.ask_again(&self.facts);
             self.systemd.refresh_again(&self.config);
             self.jobs.record_holds(&self.facts);
+            self.scrub_what_is_due();
         }
     }
 

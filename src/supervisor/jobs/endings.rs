@@ -19,6 +19,7 @@ impl Supervisor {
         }
         let made_anew = well && self.jobs.makes_anew(id);
         self.facts.awaiting.retain(|_, awaited| awaited.job != id);
+        self.facts.scrubbing.retain(|_, job| *job != id);
         self.jobs.list.end(ended);
         self.moved(id, why.as_ref());
         match disk {

@@ -198,7 +198,8 @@ impl Jobs {
         if let Some(job) = Arc::make_mut(&mut self.all).get_mut(&id) {
             job.step = step.doing.into_owned();
             job.asks = step.asks.map(Box::new);
-            job.progress = (step.total > 0).then_some(JobProgress { done: step.done, total: step.total });
+            job.progress =
+                (step.total > 0).then_some(JobProgress { done: step.done, total: step.total, unit: step.unit });
             job.cancellable = self.courses.get(&id).is_some_and(|course| *course.borrow() == Course::Open);
         }
     }

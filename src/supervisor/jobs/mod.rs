@@ -10,6 +10,7 @@
 //! | [`restart`], [`restart_check`], [`program_checks`] | restarting, holding, releasing; and whether a region could start again |
 //! | [`host_redundancy`], [`other_sleds`] | what its hosts have beside a region before it goes away |
 //! | [`adoption`] | taking regions over from what served them before |
+//! | [`scrub`] | holding regions' blocks to their checksums, asked for or by the schedule |
 //! | [`upgrade`], [`upgrade_watch`] | another program, rolled over every region |
 //! | [`holds`] | regions that the plan holds, until that is on record |
 //! | [`removals`] | what is removed from the trash |
@@ -28,6 +29,7 @@ pub(super) mod program_checks;
 pub(super) mod removals;
 pub(super) mod restart;
 pub(super) mod restart_check;
+pub(super) mod scrub;
 mod turns;
 pub(super) mod upgrade;
 pub(super) mod upgrade_watch;
@@ -44,6 +46,7 @@ use holds::Holds;
 use host_redundancy::Looks;
 use list::Ended;
 use removals::Removals;
+use scrub::Scheduled;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use turns::{Claim, Turns};
@@ -85,14 +88,15 @@ pub(super) struct Jobs {
     removals: Removals,
     looks: Looks,
     holds: Holds,
+    scheduled: Scheduled,
     context: Context,
 }
 
 impl Jobs {
     /// Begin with none that is under way.
     pub(super) fn new(list: list::Jobs, context: Context) -> Self {
-        let (turns, removals, looks, holds) = Default::default();
-        Self { list, turns, removals, looks, holds, context }
+        let (turns, removals, looks, holds, scheduled) = Default::default();
+        Self { list, turns, removals, looks, holds, scheduled, context }
     }
 
     /// Share what all work has in common.

@@ -95,7 +95,7 @@ impl Conduct {
             JobKind::Delete => (Some(Busy::Deleting), Effect::Removes),
             JobKind::Purge => (None, Effect::Frees),
             JobKind::Restart | JobKind::Hold | JobKind::Release => (Some(Busy::Waiting), Effect::Nothing),
-            JobKind::Upgrade => (None, Effect::Nothing),
+            JobKind::Upgrade | JobKind::Scrub => (None, Effect::Nothing),
         };
         Self { mark, effect }
     }

@@ -7,6 +7,7 @@ use crate::config::Configuration;
 use crate::decide::attach::attached;
 use crate::decide::facts::{Busy, Facts};
 use crate::decide::finding::Finding;
+use crate::decide::scrub;
 use crate::decide::verdict::Verdict;
 use crate::desk::Publish;
 use crate::desk::body::{Body, body};
@@ -364,6 +365,7 @@ impl Publisher {
             version: seen.and_then(|region| Some(region.program.as_ref()?.version.clone())),
             message_version: seen.and_then(|region| Some(region.program.as_ref()?.messages)),
             turn: here && facts.busy.get(&name).is_some_and(|busy| *busy != Busy::Waiting),
+            scrub: scrub::shown(facts, &name).filter(|_| here),
             connected: seen.map(|region| connected(&self.config, region)).unwrap_or_default(),
             name,
         })

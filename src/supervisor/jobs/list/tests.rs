@@ -1,6 +1,7 @@
 //! Tests of the jobs on the list: their numbers, and which of them are remembered.
 
 use super::*;
+use crate::wire::JobUnit;
 
 /// Return what is remembered on a machine that had no jobs.
 fn fresh() -> Remembered {
@@ -105,7 +106,7 @@ fn a_word_is_heard_only_while_its_question_is_asked() {
     let (job, _progress) = jobs.register(JobKind::Restart, &name);
     let asks = |number| {
         let asks = Some(wire::Ask { number, region: "still-fawn-0".parse().unwrap(), moved: Default::default() });
-        Step { doing: "waiting".into(), done: 0, total: 0, asks }
+        Step { doing: "waiting".into(), done: 0, total: 0, unit: JobUnit::Parts, asks }
     };
     let code = |jobs: &mut Jobs, id, number| jobs.word(id, number, Word::Well).map_err(|why| why.code);
     // How the others are before it is asked says nothing of then.
@@ -159,9 +160,9 @@ fn a_job_is_cancelled_until_it_is_too_late() {
 
     let (second, progress) = jobs.register(JobKind::Delete, &name);
     progress.no_way_back().unwrap();
-    jobs.step(second.id, Step { doing: "moving".into(), done: 1, total: 2, asks: None });
+    jobs.step(second.id, Step { doing: "moving".into(), done: 1, total: 2, unit: JobUnit::Bytes, asks: None });
     assert_eq!(jobs.cancel(second.id).unwrap_err().code, Refusal::NotCancellable);
     assert!(progress.check().is_ok() && !jobs.all()[&second.id].cancellable);
-    assert_eq!(jobs.all()[&second.id].progress, Some(JobProgress { done: 1, total: 2 }));
+    assert_eq!(jobs.all()[&second.id].progress, Some(JobProgress { done: 1, total: 2, unit: JobUnit::Bytes }));
     assert_eq!(jobs.cancel(7).unwrap_err().code, Refusal::JobUnknown);
 }
