@@ -8,6 +8,7 @@ pub mod grant;
 pub mod ledger;
 pub mod mark;
 pub mod scrub;
+pub mod reconciliation;
 
 pub use doubt::{Doubt, Rebuilt};
 pub use format::RegionJson;

@@ -4,7 +4,9 @@
 use crate::decide::facts::Survey;
 use crate::files::{open_below, read_below, room};
 use crate::region::format::{TRAILER_BYTES, Trailer, extent_path};
+use crate::region::reconciliation::Extent;
 use crate::region::{Geometry, RegionJson};
+use jiff::Timestamp;
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -42,6 +44,23 @@ pub fn trailers(dir: &Path, geometry: Geometry, progress: impl Fn(u64)) -> Resul
         open_below(dir, &extent_path(number))
             .and_then(|file| trailer(&file, geometry.extent_file_bytes()))
             .map_err(|why| format!("extent {number} ({}): {why}", extent_path(number)))
+    };
+    (0..geometry.extent_count).map(one).collect()
+}
+
+/// Read how every extent stands: its trailer, and when its file was last written. Each must have exactly the right length.
+///
+/// # Errors
+/// The first extent that is not there or not whole, and why.
+pub fn extents(dir: &Path, geometry: Geometry) -> Result<Vec<Extent>, String> {
+    let one = |number: u32| {
+        let read = || -> io::Result<Extent> {
+            let file = open_below(dir, &extent_path(number))?;
+            let trailer = trailer(&file, geometry.extent_file_bytes())?;
+            let modified = Timestamp::try_from(file.metadata()?.modified()?).map_err(io::Error::other)?;
+            Ok(Extent { trailer, modified })
+        };
+        read().map_err(|why| format!("extent {number} ({}): {why}", extent_path(number)))
     };
     (0..geometry.extent_count).map(one).collect()
 }

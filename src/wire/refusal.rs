@@ -102,6 +102,8 @@ refusals! {
     NoRoom = "NO_ROOM", CONFLICT;
     /// The user as whom downstairs run does not exist.
     NoUser = "NO_USER", CONFLICT;
+    /// The region that is to come back is older than its siblings, and would win over them at the next activation.
+    OlderWouldWin = "OLDER_WOULD_WIN", CONFLICT;
     /// The downstairs program cannot be run by the unit's user.
     ProgramUnusable = "PROGRAM_UNUSABLE", CONFLICT;
     /// The deleted region was not removed whole.

@@ -38,6 +38,30 @@ fn a_deleted_region_can_be_had_back_as_it_was() {
     assert_eq!(machine.sh("cat /crucible/still-fawn-1/note; ls /crucible/.trash"), "precious\n");
 }
 
+/// A volume that began anew while a region of its earlier life lay in the trash: at the next activation that one, of a higher
+/// generation, would be copied over what was written since.
+#[test]
+fn what_is_older_and_would_win_over_its_siblings_does_not_come_back() {
+    let machine = Layer::small().boot_and_create();
+    delete(&machine, "still-fawn-0");
+    // Generation and flush lie in an extent's last bytes.
+    let write = "ends() { at=$(($(stat -c %s $1) - 31)); printf $2 | dd of=$1 bs=1 seek=$at conv=notrunc status=none; }";
+    let older = "old=$(echo /crucible/.trash/still-fawn-0.*/00/000/000); new=/crucible/still-fawn-1/00/000/000";
+    let set = r"ends $old '\011\0\0\0\0\0\0\0\001'; ends $new '\003\0\0\0\0\0\0\0\001'; touch -d '1 hour ago' $old";
+    machine.sh(&format!("{write}; {older}; {set}"));
+    let refused = machine.run(&["sledctl", "region", "restore", "still-fawn-0"]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.status.code() == Some(1) && said.contains("still-fawn-0 does not come back"), "{said}");
+    assert!(said.contains("of extent 0 it has generation 9 and flush 1"), "{said}");
+    assert!(said.contains("still-fawn-1 has 3 and 1, and was written later"), "{said}");
+    assert!(said.contains("sledctl region create still-fawn-0"), "{said}");
+    assert_eq!(storage(&machine).trash.len(), 1);
+
+    machine.sh(&format!("{older}; touch -d '2 hours ago' $new"));
+    machine.ok(&["sledctl", "region", "restore", "still-fawn-0"]);
+    machine.wait_for("still-fawn", |volume| volume.ready);
+}
+
 /// Deleted, created anew, and the old one asked for: nothing is put over another.
 #[test]
 fn a_new_region_takes_the_place_and_the_old_one_stays_in_the_trash_until_it_is_purged() {

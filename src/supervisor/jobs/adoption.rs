@@ -16,6 +16,7 @@ use crate::store::ledger;
 use crate::supervisor::jobs::Report;
 use crate::supervisor::jobs::context::{Context, cancelled};
 use crate::supervisor::jobs::host_redundancy::{self, Lack};
+use crate::supervisor::jobs::precedence;
 use crate::supervisor::jobs::work::Work;
 use crate::systemd::{job, names};
 use crate::wire::{self, JobKind, Refusal};
@@ -52,6 +53,7 @@ async fn adopt(
     progress.step("checking", 0, 0);
     readable_ledger(context).await.map_err(refused)?;
     let (candidate, served) = proposal(context, local, from, bus).await.map_err(refused)?;
+    precedence::may_come_back(context, name, local.geometry, candidate.dir.clone()).await?;
     host_redundancy::wait(context, local, &candidate.dir, progress).await.map_err(|lack| match lack {
         Lack::Cancelled => cancelled(),
         Lack::Of(what) => refused(format!("{what}; taking it down now would leave the host with one")),
@@ -120,13 +122,17 @@ pub(in crate::supervisor) async fn propose(
         Err(why) => wire::Proposal { region, from: None, uuid: None, unit: None, connected, problem: Some(why) },
         Ok((candidate, served)) => {
             let (config, local, dir) = (context.config.clone(), local.clone(), candidate.dir.clone());
-            let company = tokio::task::spawn_blocking(move || host_redundancy::look(&config, &local, &dir)).await;
+            let problem = move || match precedence::older_wins(&config, &local.name, local.geometry, &dir) {
+                Some(found) => Some(found.to_string()),
+                None => host_redundancy::look(&config, &local, &dir).err(),
+            };
+            let problem = tokio::task::spawn_blocking(problem).await;
             wire::Proposal {
                 from: Some(candidate.dir.display().to_string()),
                 uuid: Some(candidate.json.uuid),
                 unit: served.map(|served| served.unit.name),
                 connected,
-                problem: company.map_or_else(|why| Some(why.to_string()), Result::err),
+                problem: problem.unwrap_or_else(|why| Some(why.to_string())),
                 region,
             }
         }

@@ -7,10 +7,12 @@ use crate::kernel::processes::{at_port, listening, runners};
 use crate::names::RegionName;
 use crate::progress::Progress;
 use crate::region::Tombstone;
+use crate::store::layout::TRASH;
 use crate::store::ledger;
 use crate::store::places;
 use crate::store::region_dir::allocated;
 use crate::supervisor::jobs::context::{Context, cancelled};
+use crate::supervisor::jobs::precedence;
 use crate::supervisor::jobs::work::{Job, Work};
 use crate::systemd::{job, names};
 use crate::wire::{self, JobKind, Refusal};
@@ -99,6 +101,9 @@ impl Context {
     }
 
     async fn restore(&self, stone: Tombstone, progress: &Progress) -> Result<String, wire::Error> {
+        progress.step("comparing it with its siblings", 0, 0);
+        let dir = self.config.sled.storage.root.join(TRASH).join(stone.dir());
+        precedence::may_come_back(self, &stone.region, stone.record.geometry, dir).await?;
         progress.no_way_back().map_err(|_| cancelled())?;
         progress.step("putting it in place", 0, 0);
         let (root, name) = (self.config.sled.storage.root.clone(), stone.region.clone());
