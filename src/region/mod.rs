@@ -7,8 +7,8 @@ pub mod geometry;
 pub mod grant;
 pub mod ledger;
 pub mod mark;
-pub mod scrub;
 pub mod reconciliation;
+pub mod scrub;
 
 pub use doubt::{Doubt, Rebuilt};
 pub use format::RegionJson;

@@ -45,7 +45,8 @@ fn what_is_older_and_would_win_over_its_siblings_does_not_come_back() {
     let machine = Layer::small().boot_and_create();
     delete(&machine, "still-fawn-0");
     // Generation and flush lie in an extent's last bytes.
-    let write = "ends() { at=$(($(stat -c %s $1) - 31)); printf $2 | dd of=$1 bs=1 seek=$at conv=notrunc status=none; }";
+    let write =
+        "ends() { at=$(($(stat -c %s $1) - 31)); printf $2 | dd of=$1 bs=1 seek=$at conv=notrunc status=none; }";
     let older = "old=$(echo /crucible/.trash/still-fawn-0.*/00/000/000); new=/crucible/still-fawn-1/00/000/000";
     let set = r"ends $old '\011\0\0\0\0\0\0\0\001'; ends $new '\003\0\0\0\0\0\0\0\001'; touch -d '1 hour ago' $old";
     machine.sh(&format!("{write}; {older}; {set}"));

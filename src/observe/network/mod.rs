@@ -2,6 +2,7 @@
 //! sysfs says how fast it is.
 
 mod adapter;
+mod cable;
 mod history;
 mod routes;
 
@@ -10,15 +11,15 @@ use crate::config::{self, Configuration};
 use crate::decide::facts::{Bridge, Facts, Manager, Network, Nic};
 use crate::kernel::broker::{self, Wanted};
 use crate::kernel::links::{
-    answering, ips, is_adapter, is_bridge, is_configured, is_named, mac, master, mtu, name, port, stp, unanswering,
+    answering, ips, is_adapter, is_bridge, is_configured, is_named, mac, mtu, name, stp, unanswering,
 };
 use crate::observe::observer::{Begin, Kernel, Observer, TakenOver};
 use crate::observe::rhythm::Rhythm;
 use crate::observe::{NobodyListens, Observation, Publisher, claims, publish};
 use crate::times;
+use cable::{carrier, master_of, nic_by_link, refresh};
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use history::{Counters, History};
-
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::link::{LinkFlags, LinkMessage};
@@ -35,11 +36,15 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 /// Time between looks when the kernel has told of no change: the speed of a link can change without
 /// an event.
 const SLOW_LOOK: Duration = Duration::from_secs(60);
+
+/// Time in which those who wait hear of a cable before everything is looked at; what the kernel tells meanwhile is for that
+/// look.
+const HEARING: Duration = Duration::from_millis(5);
 
 /// The network interface and the bridge.
 #[derive(Debug)]
@@ -128,11 +133,15 @@ async fn session(
         if !news {
             continue;
         }
-        // Hosts wait for a cable; the look at everything else takes as long again as the whole way to them.
-        if let Some(network) = last.clone().filter(|_| told)
-            && let Err(gone) = publish::<Watch>(to, network).await
-        {
-            return Ok(gone);
+        // Hosts wait for a cable: they hear of it before everything is looked at, and that lets them hear first.
+        if let Some(network) = last.as_mut().filter(|_| told) {
+            if network.nic.as_ref().is_some_and(|nic| nic.carrier) {
+                refresh(network, &links(&handle).await?, &sought.network);
+            }
+            if let Err(gone) = publish::<Watch>(to, network.clone()).await {
+                return Ok(gone);
+            }
+            sleep(HEARING).await;
         }
         let seen = look(&handle, sought, kernel, history, in_time).await?;
         if last.as_ref().is_some_and(|last| has_come(last, told, &seen)) {
@@ -171,18 +180,6 @@ fn has_come(last: &Network, told: bool, now: &Network) -> bool {
         |network: &Network| network.bridge.as_ref().map(|bridge| bridge.addresses.clone()).unwrap_or_default();
     let before = addresses(last);
     carrier(now) && (told || !carrier(last)) || addresses(now).iter().any(|address| !before.contains(address))
-}
-
-/// Takes over what a message itself tells of the adapter that was last seen: whether it is up, and has a carrier. True when
-/// that is another than before.
-fn carrier(last: &mut Option<Network>, message: &NetlinkMessage<RouteNetlinkMessage>) -> bool {
-    let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) = &message.payload else { return false };
-    let nic = last.as_mut().and_then(|network| network.nic.as_mut());
-    let Some(nic) = nic.filter(|nic| nic.index == link.header.index) else { return false };
-    let told = (link.header.flags.contains(LinkFlags::Up), link.header.flags.contains(LinkFlags::LowerUp));
-    let changed = (nic.up, nic.carrier) != told;
-    (nic.up, nic.carrier) = told;
-    changed
 }
 
 /// Waits until then, or for ever. Cancel-safe.
@@ -255,7 +252,7 @@ async fn look(
     history: &mut History,
     in_time: bool,
 ) -> Result<Network, rtnetlink::Error> {
-    let links: Vec<LinkMessage> = handle.link().get().execute().try_collect().await?;
+    let links = links(handle).await?;
     let addresses: Vec<AddressMessage> = handle.address().get().execute().try_collect().await?;
     let (default_v4, default_v6) =
         (routes::has_default(handle, IpVersion::V4).await?, routes::has_default(handle, IpVersion::V6).await?);
@@ -273,6 +270,11 @@ async fn look(
     };
     let unroutable = routes::unroutable(handle, &sought.hosts).await;
     Ok(Network { nic, bridge, default_v4, default_v6, unroutable, unanswering, kernel: release })
+}
+
+/// List the links of the machine.
+async fn links(handle: &Handle) -> Result<Vec<LinkMessage>, rtnetlink::Error> {
+    handle.link().get().execute().try_collect().await
 }
 
 /// What files tell of an adapter.
@@ -312,7 +314,7 @@ fn nic_of(
     (told, counters): Told,
     history: &mut History,
 ) -> Nic {
-    let master = master(link).and_then(|index| links.iter().find(|other| other.header.index == index));
+    let master = master_of(link, links);
     let own = mac(link);
     let twin = |other: &&LinkMessage| {
         other.header.index != link.header.index && is_adapter(other) && own.is_some() && mac(other) == own
@@ -320,23 +322,17 @@ fn nic_of(
     let (faults, losses) = history.count(link.header.index, counters, Instant::now());
     let joined = master.is_some_and(|master| is_named(master, &wanted.bridge));
     let came_back = history.came_back(link.header.index, joined, master.is_none(), Instant::now());
-    Nic {
+    let nic = Nic {
         index: link.header.index,
         renamed: name(link).filter(|_| !is_named(link, &wanted.nic)).cloned(),
         twins: links.iter().filter(twin).filter_map(name).cloned().collect(),
         mac: own,
-        up: link.header.flags.contains(LinkFlags::Up),
-        carrier: link.header.flags.contains(LinkFlags::LowerUp),
-        master: master.and_then(|master| {
-            if is_named(master, &wanted.bridge) { Some(wanted.bridge.clone()) } else { name(master).cloned() }
-        }),
-        mtu: mtu(link),
-        port: port(link),
         faults,
         losses,
         came_back,
         ..told
-    }
+    };
+    nic_by_link(nic, link, links, wanted)
 }
 
 fn bridge_of(link: &LinkMessage, addresses: &[AddressMessage], history: &mut History) -> Bridge {
@@ -418,21 +414,5 @@ mod tests {
         assert!(news(RouteNetlinkMessage::DelNeighbour(message(2, 18, NeighbourState::Failed))), "it is forgotten");
         assert!(!news(RouteNetlinkMessage::DelNeighbour(message(2, 17, NeighbourState::Stale))));
         assert!(is_news(None, &sought, &told(3, LinkFlags::Up)), "every change of a link is news");
-    }
-
-    #[test]
-    fn the_message_itself_tells_of_the_cable_of_the_adapter_that_was_seen() {
-        let nic = Nic { index: 3, up: true, carrier: true, ..Nic::default() };
-        let mut last = Some(Network { nic: Some(nic), ..Network::default() });
-        let seen =
-            |last: &Option<Network>| last.as_ref().and_then(|seen| seen.nic.clone()).map(|nic| (nic.up, nic.carrier));
-
-        assert!(!carrier(&mut last, &told(3, LinkFlags::Up | LinkFlags::LowerUp)), "nothing has changed");
-        assert!(!carrier(&mut last, &told(4, LinkFlags::Up)), "another link");
-        assert!(carrier(&mut last, &told(3, LinkFlags::Up)));
-        assert_eq!(seen(&last), Some((true, false)));
-        assert!(carrier(&mut last, &told(3, LinkFlags::empty())));
-        assert_eq!(seen(&last), Some((false, false)));
-        assert!(!carrier(&mut None, &told(3, LinkFlags::Up)), "nothing was seen before");
     }
 }
