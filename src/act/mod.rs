@@ -4,6 +4,7 @@
 //! | module | does |
 //! |---|---|
 //! | [`create`], [`thick`] | makes a region, and takes its blocks |
+//! | [`extent_repair`] | puts a sibling's extent in the place of a rotten one |
 //! | [`adopt`], [`legacy`], [`owner`] | takes a region over from what served it before |
 //! | [`units`], [`programs`] | has systemd start units with their present values, by the program that each is to run |
 //! | [`rejoin`] | puts a network adapter back into its bridge |
@@ -16,6 +17,7 @@
 
 pub mod adopt;
 pub mod create;
+pub mod extent_repair;
 pub mod fence;
 pub mod follower;
 pub mod legacy;

@@ -292,6 +292,9 @@ operations! {
     /// Restart a region's downstairs.
     RestartRegion { region: RegionName, force: bool, rolling: bool }
         = POST "/v1/regions/{region}/restart", Admin, First, Long, Json Granted;
+    /// Repair what a region's last scrub found, from the volume's other regions on this sled; or tell what would be done.
+    RepairRegion { region: RegionName, dry_run: bool }
+        = POST "/v1/regions/{region}/repair", Admin, First, Long, Json Granted;
     /// Stop a region and keep it from running, for this reason.
     HoldRegion { region: RegionName, force: bool, reason: Option<Sentence> }
         = POST "/v1/regions/{region}/hold", Admin, First, Long, Json Granted;

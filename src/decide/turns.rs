@@ -172,6 +172,20 @@ pub fn may_release(config: &Configuration, facts: &Facts, name: &RegionName) -> 
     }
 }
 
+/// Find whether a region's extents may be replaced by those of its siblings, as far as can be told now. Whether it may go
+/// away for that is decided when its turn comes.
+///
+/// # Errors
+/// Why not: no such region here, a job is at it, there is no disk or it cannot be written to.
+pub fn may_repair(config: &Configuration, facts: &Facts, name: &RegionName) -> Result<LocalRegion, wire::Error> {
+    let local = on_record(config, facts, name)?;
+    if facts.disk.as_ref().is_some_and(|disk| disk.read_only) {
+        let message = format!("{name} is not repaired: the data disk cannot be written to");
+        return Err(wire::Error::new(Code::DataReadOnly, message, "sledctl status"));
+    }
+    Ok(local)
+}
+
 fn on_record(config: &Configuration, facts: &Facts, name: &RegionName) -> Result<LocalRegion, wire::Error> {
     let local = local(config, name)?;
     idle(facts, name)?;

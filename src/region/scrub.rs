@@ -276,6 +276,13 @@ impl Scrubs {
         self.faults.truncate(KEPT_LIMIT);
     }
 
+    /// Take off what was wrong with an extent: it was replaced by one that is right.
+    pub fn repaired(&mut self, extent: u32) {
+        self.rotten.remove(&extent);
+        self.unreadable.remove(&extent);
+        self.faults.retain(|fault| fault.extent != extent);
+    }
+
     /// End it.
     pub fn end(&mut self, how: End, now: Timestamp) {
         if how == End::Through && self.unreadable.is_empty() {

@@ -6,7 +6,7 @@ use crate::check::Code;
 use crate::decide::facts::{Disk, Region};
 use crate::decide::permits::{Creation, Deletion, may_adopt, may_create, may_delete, may_purge, may_restore};
 use crate::decide::storage::{running, usable};
-use crate::decide::turns::{Asks, Manner, may_hold, may_release, may_restart, may_upgrade};
+use crate::decide::turns::{Asks, Manner, may_hold, may_release, may_repair, may_restart, may_upgrade};
 use crate::desk::answer::Answer;
 use crate::desk::request::{Asker, Caller, Reply, Request, Visitor, Wish};
 use crate::names::{RegionName, VolumeName};
@@ -145,6 +145,7 @@ impl Supervisor {
             Operation::RestartRegion { region, force, rolling } => {
                 self.restart(&region, Manner { rolling, ..manner(force, true) })
             }
+            Operation::RepairRegion { region, dry_run } => self.repair(&region, dry_run),
             Operation::HoldRegion { region, force, reason } => {
                 self.hold_on_request(&region, words(reason).unwrap_or_default(), manner(force, false))
             }
@@ -195,6 +196,11 @@ impl Supervisor {
     fn restart(&mut self, name: &RegionName, manner: Manner) -> Result<wire::Granted, wire::Error> {
         let local = may_restart(&self.config, &self.facts, name, manner.force)?;
         self.grant(Work::restart(local, manner))
+    }
+
+    fn repair(&mut self, name: &RegionName, dry_run: bool) -> Result<wire::Granted, wire::Error> {
+        let local = may_repair(&self.config, &self.facts, name)?;
+        self.grant(Work::repair(local, dry_run))
     }
 
     fn hold_on_request(

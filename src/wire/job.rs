@@ -59,6 +59,8 @@ pub enum JobKind {
     Hold,
     /// A job that lets a region run again that was held.
     Release,
+    /// A job that repairs a region's rotten extents from its siblings.
+    Repair,
     /// A job that rolls another downstairs program over every region, beginning with the one that is named.
     Upgrade,
     /// A job that holds every block of a region to its checksum.
@@ -76,6 +78,7 @@ impl JobKind {
         Self::Restart,
         Self::Hold,
         Self::Release,
+        Self::Repair,
         Self::Upgrade,
         Self::Scrub,
     ];
@@ -91,6 +94,7 @@ impl JobKind {
             Self::Restart => "restart",
             Self::Hold => "hold",
             Self::Release => "release",
+            Self::Repair => "repair",
             Self::Upgrade => "upgrade",
             Self::Scrub => "scrub",
         }

@@ -94,6 +94,8 @@ refusals! {
     NotCancellable = "NOT_CANCELLABLE", CONFLICT;
     /// The data disk was not marked as this sled's.
     NotMarked = "NOT_MARKED", CONFLICT;
+    /// Some of what is wrong with the region was not repaired, and is as it was.
+    NotRepaired = "NOT_REPAIRED", CONFLICT;
     /// Nobody is to be told of checks.
     NotifyUnset = "NOTIFY_UNSET", CONFLICT;
     /// The region's unit was not stopped.

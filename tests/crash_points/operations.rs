@@ -71,6 +71,7 @@ pub const ALL: &[Operation] = &[
         host: None,
         check: rebuilt,
     },
+    crate::repairs::REPAIR,
     crate::tickets::FIRST,
     crate::tickets::TAKEOVER,
 ];

@@ -46,6 +46,7 @@ mod polls;
 mod port_map;
 mod ports;
 mod reload;
+mod repair;
 mod scrub;
 mod sleds;
 mod storage;

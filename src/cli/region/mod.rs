@@ -4,6 +4,7 @@ mod adopt;
 mod create;
 mod hold;
 mod list;
+mod repair;
 mod restart;
 mod scrub;
 mod show;
@@ -22,12 +23,13 @@ use clap::Subcommand;
 use create::Create;
 use hold::{Hold, Release};
 use list::List;
+use repair::Repair;
 use restart::Restart;
 use scrub::Scrub;
 use show::Show;
 use trash::{Delete, Purge, Restore};
 
-/// List, show, create, adopt, restart, hold, scrub, delete or restore regions.
+/// List, show, create, adopt, restart, hold, scrub, repair, delete or restore regions.
 #[derive(Debug, Subcommand)]
 pub(super) enum RegionCommand {
     List(List),
@@ -35,6 +37,7 @@ pub(super) enum RegionCommand {
     Create(Create),
     Adopt(Adopt),
     Delete(Delete),
+    Repair(Repair),
     Restart(Restart),
     Hold(Hold),
     Release(Release),
@@ -52,6 +55,7 @@ impl RegionCommand {
             Self::Create(create) => create.run(client, output).await,
             Self::Adopt(adopt) => adopt.run(client, output).await,
             Self::Delete(delete) => delete.run(client, output).await,
+            Self::Repair(repair) => repair.run(client, output).await,
             Self::Restart(restart) => restart.run(client, output).await,
             Self::Hold(hold) => hold.run(client, output).await,
             Self::Release(release) => release.run(client, output).await,

@@ -12,6 +12,8 @@
 //! | [`adoption`] | taking regions over from what served them before |
 //! | [`scrub`] | holding regions' blocks to their checksums, asked for or by the schedule |
 //! | [`upgrade`], [`upgrade_watch`] | another program, rolled over every region |
+//! | [`precedence`] | whether what comes back would win over what is newer |
+//! | [`repair`] | rotten extents, replaced from siblings |
 //! | [`holds`] | regions that the plan holds, until that is on record |
 //! | [`removals`] | what is removed from the trash |
 //! | [`endings`] | what is so when a job has ended |
@@ -25,9 +27,10 @@ mod holds;
 pub(super) mod host_redundancy;
 pub(super) mod list;
 pub(super) mod other_sleds;
-pub(super) mod precedence;
+mod precedence;
 mod program_checks;
 pub(super) mod removals;
+mod repair;
 pub(super) mod restart;
 pub(super) mod restart_check;
 pub(super) mod scrub;

@@ -94,7 +94,9 @@ impl Conduct {
             JobKind::Restore => (Some(Busy::Deleting), Effect::Places),
             JobKind::Delete => (Some(Busy::Deleting), Effect::Removes),
             JobKind::Purge => (None, Effect::Frees),
-            JobKind::Restart | JobKind::Hold | JobKind::Release => (Some(Busy::Waiting), Effect::Nothing),
+            JobKind::Restart | JobKind::Hold | JobKind::Release | JobKind::Repair => {
+                (Some(Busy::Waiting), Effect::Nothing)
+            }
             JobKind::Upgrade | JobKind::Scrub => (None, Effect::Nothing),
         };
         Self { mark, effect }

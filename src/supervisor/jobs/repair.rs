@@ -1,0 +1,312 @@
+//! Repair of a region's rotten extents from its siblings on this sled: what the last scrub found is looked at again, a copy
+//! of a sibling's extent is made aside and held to its hashes, and put in place while the region is stopped for that moment,
+//! in its turn. Where no sibling fits nothing is changed, and it is told why. The order is decided here; what is done to
+//! the files is [`act::extent_repair`](crate::act::extent_repair)'s.
+
+use crate::act::adopt::unused;
+use crate::act::extent_repair::{Patch, kept_name, make_kept, sweep};
+use crate::act::units;
+use crate::decide::facts::Busy;
+use crate::decide::turns::{Asks, Manner};
+use crate::files::{make_dir, open_below};
+use crate::kernel::processes::runners;
+use crate::names::RegionName;
+use crate::port_map::LocalRegion;
+use crate::progress::Progress;
+use crate::region::extent::Layout;
+use crate::region::format::extent_path;
+use crate::store::extent_scrub::scrub;
+use crate::store::layout::{INCOMING, TRASH};
+use crate::store::scrubs;
+use crate::supervisor::jobs::Report;
+use crate::supervisor::jobs::context::{Context, cancelled, cut_short};
+use crate::supervisor::jobs::restart::turn;
+use crate::supervisor::jobs::work::{Job, Work};
+use crate::supervisor::jobs::{host_redundancy, restart_check};
+use crate::wire::{self, JobKind, Refusal};
+use std::fmt::Write;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use uuid::Uuid;
+
+/// Number of times that extents are copied again which were written before they could be put in place.
+const ROUNDS: u32 = 5;
+
+impl Work {
+    /// Repair what the last scrub of a region found, or tell what would be done.
+    pub(in crate::supervisor) fn repair(local: LocalRegion, dry_run: bool) -> Self {
+        Self::new(JobKind::Repair, &local.name.clone(), async move |job: Job| repair(&job, &local, dry_run).await)
+    }
+}
+
+/// Plan of a repair: what there is for each extent that is rotten.
+#[derive(Debug, Default)]
+struct Plan {
+    /// Copies that can be put in place.
+    patches: Vec<Patch>,
+    /// Extents for which there is none, and why, by sibling.
+    unfit: Vec<String>,
+    /// Number of extents that turned out to be right.
+    right: usize,
+    /// Directory aside in which the copies lie, removed with this.
+    aside: Aside,
+}
+
+/// Directory aside: an attempt like that of a creation, which the next start sweeps away if this one does not.
+#[derive(Debug, Default)]
+struct Aside(Option<PathBuf>);
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        if let Some(dir) = &self.0
+            && let Err(why) = fs::remove_dir_all(dir)
+        {
+            tracing::warn!("{} is left over from a repair: {why}", dir.display());
+        }
+    }
+}
+
+async fn repair(job: &Job, local: &LocalRegion, dry_run: bool) -> Result<String, wire::Error> {
+    let (mut repaired, mut kept, mut rounds) = (Vec::new(), None, 0);
+    loop {
+        let plan = plan(job, local).await?;
+        if dry_run || plan.patches.is_empty() {
+            return ended(&local.name, &plan, &repaired, kept, dry_run);
+        }
+        rounds += 1;
+        let done = put_in_place(job, local, plan).await?;
+        kept = kept.or(Some(done.kept)).filter(|_| !done.repaired.is_empty() || !repaired.is_empty());
+        repaired.extend(done.repaired);
+        if !done.late.is_empty() && rounds >= ROUNDS {
+            return Err(not_repaired(&local.name, &format!("{}; {}", count(&repaired), done.late.join("; "))));
+        }
+    }
+}
+
+/// Look again at what the last scrub found, and copy aside what can be put in its place.
+async fn plan(job: &Job, local: &LocalRegion) -> Result<Plan, wire::Error> {
+    let (context, progress) = (job.context.clone(), job.progress.clone());
+    let local = local.clone();
+    progress.step("looking at what the last scrub found", 0, 0);
+    let planned = tokio::task::spawn_blocking(move || plan_aside(&context, &local, &progress)).await;
+    planned.map_err(|why| cut_short(&why))?
+}
+
+fn plan_aside(context: &Context, local: &LocalRegion, progress: &Progress) -> Result<Plan, wire::Error> {
+    let (config, name) = (&context.config, &local.name);
+    let (root, dir) = (&config.sled.storage.root, config.region_dir(name));
+    let failed = |why: &dyn std::fmt::Display| not_repaired(name, &why.to_string());
+    let uuid = region_uuid(&dir).map_err(|why| failed(&why))?;
+    let record = scrubs::read(root, name).map_err(|why| failed(&why))?;
+    let record = record.filter(|record| record.uuid == uuid).ok_or_else(|| never_scrubbed(name))?;
+    let suspects: Vec<u32> = record.rotten.keys().chain(record.unreadable.keys()).copied().collect();
+    let mut plan = Plan::default();
+    let all = suspects.len() as u64;
+    for (done, extent) in suspects.into_iter().enumerate() {
+        progress.step("copying from its siblings", done as u64, all);
+        let pace = |_| progress.check().map_err(io::Error::other);
+        if is_right(&dir, local, extent, pace) {
+            plan.right += 1;
+            continue;
+        }
+        progress.check().map_err(|_| cancelled())?;
+        let aside = plan.aside.get(root, name).map_err(|why| failed(&why))?;
+        match from_siblings(context, local, extent, aside, pace) {
+            Ok(patch) => plan.patches.push(patch),
+            Err(why) => plan.unfit.push(format!("extent {extent}: {why}")),
+        }
+        progress.check().map_err(|_| cancelled())?;
+    }
+    Ok(plan)
+}
+
+impl Aside {
+    /// The directory, which is made when it is needed.
+    fn get(&mut self, root: &Path, name: &RegionName) -> io::Result<&Path> {
+        let dir = match self.0.take() {
+            Some(dir) => dir,
+            None => {
+                let incoming = root.join(INCOMING);
+                make_dir(&incoming, 0o755)?;
+                let dir = incoming.join(format!("{name}.{}", Uuid::new_v4().simple()));
+                fs::create_dir(&dir)?;
+                dir
+            }
+        };
+        Ok(self.0.insert(dir))
+    }
+}
+
+fn region_uuid(dir: &Path) -> Result<Uuid, String> {
+    crate::store::region_dir::region_json(dir).map(|json| json.uuid)
+}
+
+/// Tell whether an extent is right after all.
+fn is_right(dir: &Path, local: &LocalRegion, extent: u32, pace: impl FnMut(u64) -> io::Result<()>) -> bool {
+    let looked = open_below(dir, &extent_path(extent)).and_then(|file| scrub(&file, Layout::of(local.geometry), pace));
+    looked.is_ok_and(|found| found.findings.is_empty() && found.restless == 0)
+}
+
+/// Copy an extent from the first sibling that fits.
+///
+/// # Errors
+/// Why none does, of each.
+fn from_siblings(
+    context: &Context,
+    local: &LocalRegion,
+    extent: u32,
+    aside: &Path,
+    pace: impl Fn(u64) -> io::Result<()>,
+) -> Result<Patch, String> {
+    let config = &context.config;
+    let of_volume = |other: &LocalRegion| other.name.volume() == local.name.volume() && other.name != local.name;
+    let mut why = String::new();
+    for sibling in config.local_regions().into_iter().filter(of_volume) {
+        match Patch::copy(config, local, extent, &sibling.name, aside, &pace) {
+            Ok(patch) => return Ok(patch),
+            Err(unfit) => {
+                let comma = if why.is_empty() { "" } else { ", and " };
+                _ = write!(why, "{comma}that of {} {unfit}", sibling.name);
+            }
+        }
+    }
+    Err(if why.is_empty() { "no other region of the volume is on this sled".into() } else { why })
+}
+
+/// What putting in place came to.
+struct Done {
+    /// Extents that are repaired.
+    repaired: Vec<u32>,
+    /// Those that are not, and why.
+    late: Vec<String>,
+    /// Name of the directory in the trash in which the old ones are.
+    kept: String,
+}
+
+/// Put the copies in place, while the region is stopped if it runs, and in its turn.
+async fn put_in_place(job: &Job, local: &LocalRegion, plan: Plan) -> Result<Done, wire::Error> {
+    let Job { context, id, bus, progress } = job;
+    let (name, dir) = (&local.name, context.config.region_dir(&local.name));
+    let failed = |why: String| not_repaired(name, &why);
+    let runs = !runs_on(&dir).await.map_err(failed)?.is_empty();
+    let manner = Manner { force: false, unrepaired: false, asks: Asks::Others, rolling: false, starts: runs };
+    turn(context, *id, local, manner, bus, progress).await?;
+    if runs {
+        restart_check::could_start(context, local, bus).await?;
+    }
+    progress.no_way_back().map_err(|_| cancelled())?;
+    let hosts = host_redundancy::hosts(local).await.map_err(failed)?;
+    let before = units::invocation(bus, name).await.map_err(failed)?;
+    context.tell(Report::Mark { job: *id, region: name.clone(), busy: Busy::Restarting }).await;
+    progress.step("putting them in place", 0, plan.patches.len() as u64);
+    if runs {
+        units::stop(bus, name).await.map_err(failed)?;
+    }
+    let done = swap(context, local, plan).await;
+    if runs {
+        // Whatever became of it: the old ones are in place where the new ones are not.
+        _ = units::forgive(bus, name).await;
+        context.look_again().await;
+        units::start(bus, name).await.map_err(failed)?;
+        progress.step("waiting until it serves", 0, 0);
+        host_redundancy::wait_until_it_serves(context, local, bus, before).await.map_err(failed)?;
+        context.tell(Report::Mark { job: *id, region: name.clone(), busy: Busy::Watching }).await;
+        host_redundancy::wait_for_return(context, local, &hosts, progress).await.map_err(failed)?;
+    }
+    done
+}
+
+async fn runs_on(dir: &Path) -> Result<Vec<u32>, String> {
+    let dir = dir.to_owned();
+    let looked = tokio::task::spawn_blocking(move || runners(&dir)).await.map_err(|why| why.to_string())?;
+    let runners = looked.map_err(|why| format!("it cannot be told what runs on it: {why}"))?;
+    Ok(runners.into_iter().map(|runner| runner.pid).collect())
+}
+
+async fn swap(context: &Context, local: &LocalRegion, plan: Plan) -> Result<Done, wire::Error> {
+    let (config, region, clock) = (context.config.clone(), local.clone(), context.clock.clone());
+    let swapping = move || -> Result<Done, String> {
+        let (root, dir) = (&config.sled.storage.root, config.region_dir(&region.name));
+        unused(&dir, |_| false)?;
+        let (trash, keep) = (root.join(TRASH), Duration::from(config.sled.storage.keep_deleted));
+        if let Err(why) = sweep(&trash, clock.now(), keep) {
+            tracing::warn!("what was replaced long ago is kept still: {why}");
+        }
+        let kept = kept_name(&region.name, clock.stamp());
+        let aside = make_kept(&trash, &kept).map_err(|why| why.to_string())?;
+        let mut done = Done { repaired: Vec::new(), late: Vec::new(), kept };
+        for patch in plan.patches {
+            let extent = patch.number;
+            match patch.put_in_place(&dir, region.geometry.extent_file_bytes(), &aside) {
+                Ok(()) => done.repaired.push(extent),
+                Err(why) => done.late.push(why.to_string()),
+            }
+        }
+        note(root, &region.name, &done.repaired);
+        Ok(done)
+    };
+    context.held(swapping).await?.map_err(|why| not_repaired(&local.name, &why))
+}
+
+/// Take what is repaired off the record of what the scrub found. If that cannot be written, the next scrub does.
+fn note(root: &Path, name: &RegionName, repaired: &[u32]) {
+    let noted = scrubs::read(root, name).and_then(|record| match record {
+        None => Ok(()),
+        Some(mut record) => {
+            repaired.iter().for_each(|extent| record.repaired(*extent));
+            scrubs::write(root, name, &record)
+        }
+    });
+    if let Err(why) = noted {
+        tracing::warn!("{name} is repaired, and the record of its scrub was not changed: {why}");
+    }
+}
+
+fn never_scrubbed(name: &RegionName) -> wire::Error {
+    let message =
+        format!("{name} is not repaired: it was never scrubbed, so that nothing is known to be wrong with it");
+    wire::Error::new(Refusal::NotRepaired, message, format!("sledctl region scrub {name}"))
+}
+
+fn not_repaired(name: &RegionName, why: &str) -> wire::Error {
+    let remedy = format!(
+        "see sledctl region show {name}; what no sibling has can be had from the region's host: delete it, create it \
+         anew, and start the host's server again, which fills it"
+    );
+    wire::Error::new(Refusal::NotRepaired, format!("{name} is not repaired: {why}"), remedy)
+}
+
+fn count(extents: &[u32]) -> String {
+    match extents.len() {
+        0 => "no extent was repaired".into(),
+        1 => "1 extent was repaired".into(),
+        some => format!("{some} extents were repaired"),
+    }
+}
+
+/// Tell what became of it.
+fn ended(
+    name: &RegionName,
+    plan: &Plan,
+    repaired: &[u32],
+    kept: Option<String>,
+    dry_run: bool,
+) -> Result<String, wire::Error> {
+    let mut said = Vec::new();
+    if dry_run {
+        let patch = |patch: &Patch| format!("extent {} would be taken from {}", patch.number, patch.source);
+        said.extend(plan.patches.iter().map(patch));
+    }
+    if let Some(kept) = kept {
+        said.push(format!("{}; what was there is kept in {TRASH}/{kept}", count(repaired)));
+    }
+    if plan.unfit.is_empty() {
+        let nothing = said.is_empty();
+        said.extend(nothing.then(|| "nothing is wrong with what the last scrub found".to_owned()));
+        return Ok(said.join("; "));
+    }
+    said.extend(plan.unfit.iter().cloned());
+    Err(not_repaired(name, &said.join("; ")))
+}
