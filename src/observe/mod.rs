@@ -28,7 +28,7 @@
 //! which the supervisor wakes once. With nothing to do it wakes less than once a second, and
 //! whoever makes it wake more often finds out by `tests/run bench`.
 //!
-//! [`last_words`], [`doing`] and `region_info` look at one thing when somebody asks; [`canary`] is what [`enforcement`] has
+//! [`last_words`], [`doing`] and `region_info` look at one thing when somebody asks; `groups` finds a region's control group; [`canary`] is what [`enforcement`] has
 //! systemd start to find out.
 //!
 //! All publish into one bounded channel to the supervisor, and wait when it is full: facts
@@ -45,6 +45,7 @@ pub mod disk;
 pub mod doing;
 pub mod enforcement;
 pub mod files;
+mod groups;
 pub mod hardware;
 pub mod image;
 pub mod intruders;

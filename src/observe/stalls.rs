@@ -4,14 +4,12 @@
 
 use crate::config::Configuration;
 use crate::decide::facts::Facts;
-use crate::kernel::attributes::raw;
 use crate::kernel::pressure;
 use crate::names::RegionName;
 use crate::observe::observer::{Begin, Kernel, Observer, TakenOver};
 use crate::observe::owners::Pids;
 use crate::observe::rhythm::Rhythm;
-use crate::observe::{NobodyListens, Observation, Publisher, publish};
-use crate::systemd::names::unit;
+use crate::observe::{NobodyListens, Observation, Publisher, groups, publish};
 use futures_util::FutureExt;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -74,11 +72,7 @@ async fn watch(
 
 fn look(kernel: &Kernel, pids: &Pids) -> Stalled {
     let of = |(name, pid): (&RegionName, &u32)| {
-        let groups = raw(&kernel.proc.join(pid.to_string()).join("cgroup"))?;
-        let own = unit(name);
-        let is_own = |path: &&str| path.split('/').any(|group| group == own);
-        let path = groups.lines().find_map(|line| line.strip_prefix("0::/")).filter(is_own)?;
-        let seen = pressure::read(&kernel.sysfs.join("fs/cgroup").join(path).join("io.pressure"))?;
+        let seen = pressure::read(&groups::of(kernel, name, *pid)?.join("io.pressure"))?;
         // In steps of ten: nobody is told of each.
         let percent = seen.last_minute / 10 * 10;
         (percent >= LEAST_PERCENT).then(|| (name.clone(), percent))

@@ -17,7 +17,7 @@ use crate::names::RegionName;
 use crate::observe::observer::{Begin, Ground, Kernel, Observer, TakenOver};
 use crate::observe::owners::Pids;
 use crate::observe::rhythm::Rhythm;
-use crate::observe::{NobodyListens, Observation, Publisher, publish, register};
+use crate::observe::{NobodyListens, Observation, Publisher, groups, publish, register};
 use clock::Clock;
 use counts::Growth;
 use futures_util::FutureExt;
@@ -191,9 +191,7 @@ impl Memory {
 /// Count what was killed in the control group of each region's unit since that was started.
 fn killed_in(kernel: &Kernel, pids: &Pids) -> BTreeMap<String, u64> {
     let of = |(name, pid): (&RegionName, &u32)| {
-        let groups = raw(&kernel.proc.join(pid.to_string()).join("cgroup"))?;
-        let path = groups.lines().find_map(|line| line.strip_prefix("0::/"))?.to_owned();
-        let events = raw(&kernel.sysfs.join("fs/cgroup").join(path).join("memory.events"))?;
+        let events = raw(&groups::of(kernel, name, *pid)?.join("memory.events"))?;
         value(&events, "oom_kill").filter(|killed| *killed > 0).map(|killed| (name.to_string(), killed))
     };
     pids.iter().filter_map(of).collect()

@@ -51,6 +51,10 @@ async fn a_machine_is_read_from_what_is_laid_out() {
     assert_eq!(seen.watchdogs, [watchdog]);
     write(tree.path(), "proc/vmstat", "oom_kill 5\n");
     assert_eq!(memory.look(&kernel, &pids).killed, 2);
+    // The number of the process has been given to another's, in whose group something was killed.
+    write(tree.path(), "proc/7/cgroup", "0::/system.slice/other.service\n");
+    write(tree.path(), "sys/fs/cgroup/system.slice/other.service/memory.events", "oom_kill 1\n");
+    assert_eq!(memory.look(&kernel, &pids).killed_in, BTreeMap::new());
 }
 
 /// A control group of this test's, in which a process does nothing but wait for the disk.
