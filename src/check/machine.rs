@@ -69,10 +69,12 @@ macro_rules! with_machine {
                 "the kernel has killed N process(es), as there was no memory left; among what was killed: N of REGION"
                 => "see which, and who took the memory: journalctl -k -g 'oom-kill|Out of memory'; give the machine more, or run less on it";
             /// The machine was booted without having been shut down: its power was cut, its kernel panicked, or its
-            /// watchdog reset it. It is over with the next orderly shutdown.
+            /// watchdog reset it. On ext4 and xfs that can leave an extent of a region marked clean whose blocks do not fit
+            /// their checksums; the file system's own check does not find these, a scrub of the region does. The cause
+            /// says what is known. It is over with the next orderly shutdown.
             SledUnclean = "SLED_UNCLEAN", Warning, Sled:
                 "the machine ended without a shutdown: HOW; on ext4 an extent may be marked clean then and have blocks that do not fit their checksums"
-                => "find out why (journalctl -b -1 -e); have the regions verified one after the other: sledctl region hold REGION, crucible-downstairs verify -d ROOT/REGION, sledctl region release REGION; the next orderly reboot ends this";
+                => "find out why (journalctl -b -1 -e); have every block of the regions held to its checksum, while hosts go on: sledctl region scrub --all (sledctl region show REGION tells of the last one); the next orderly reboot ends this";
             /// A sensor of the processor is at its limit.
             SledHot = "SLED_HOT", Warning, Sled:
                 "SENSOR shows N °C, and N °C is its limit"

@@ -154,7 +154,7 @@ fn unclean(how: Unclean, facts: &Facts) -> Finding {
     let recorded = ext4.and_then(|block| block.errors.as_ref());
     let found = match recorded {
         Some(errors) if errors.count == 0 => {
-            "; what is known since: the file system has no error on record, and of the blocks nothing that no scrub has read"
+            "; what is known since: the file system has no error on record; of the blocks, what a scrub has read since"
         }
         _ => "",
     };
