@@ -127,15 +127,15 @@ fn of(config: &Configuration, local: &LocalRegion, seen: &Scrubbed, facts: &Fact
 
 /// The finding that blocks are not what they were.
 fn bitrot(local: &LocalRegion, scrubs: &Scrubs) -> Finding {
-    let (count, name) = (scrubs.rotten(), &local.name);
+    let (count, name, volume) = (scrubs.rotten(), &local.name, local.name.volume());
     let faults: Vec<_> = scrubs.faults.iter().filter(|fault| !fault.wrong.is_unreadable()).collect();
     let named = named(&faults, count);
     let cause =
         format!("{count} block(s) are not what their checksums say, and a host that reads one falls over{named}");
     let remedy = format!(
-        "see which, and what the volume's other regions on this sled have: sledctl region show {name}; have these \
-         scrubbed: sledctl region scrub --volume {}; and look at the disk (sledctl hardware, smartctl -x DISK)",
-        name.volume()
+        "see which, and what the volume's other regions on this sled have: sledctl region show {name}; if one is \
+         right there: sledctl region repair {name}; have the others scrubbed: sledctl region scrub --volume {volume}; \
+         and look at the disk (sledctl hardware, smartctl -x DISK)"
     );
     Finding::about_region(local, Code::RegionBitrot, cause, remedy)
 }
