@@ -278,6 +278,14 @@ pub const KEYS: &[Key] = &[
         "\"14d\"",
         "SCRUB_OVERDUE is raised when the last whole scrub of a region is older.",
     ),
+    key(
+        "scrub.repair",
+        "true or false",
+        Value("false"),
+        "true",
+        "Whether what a scrub finds is repaired by itself, as sledctl region repair does it: from the volume's other regions \
+         on this sled, where one is the same and whole, while the volume's regions serve and no job is at it.",
+    ),
     number(
         "appliance.prefix",
         1..=128,

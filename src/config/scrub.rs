@@ -23,6 +23,8 @@ pub struct Scrub {
     pub rate: u64,
     /// The age from which the last scrub of a region is too old; `None`: never.
     pub outdated_after: Option<Span>,
+    /// Whether what a scrub finds is repaired without being asked.
+    pub repair: bool,
 }
 
 /// How often something is done by itself.
@@ -111,11 +113,13 @@ pub(super) fn read(mut section: Section<'_>, faults: &mut Faults) -> Scrub {
     let schedule = section.parsed("schedule", "write \"daily\", \"weekly\", \"monthly\" or \"off\"", faults);
     let rate = section.parsed("rate", "write a rate such as \"64MiB/s\", at least \"1MiB/s\"", faults);
     let age = section.parsed("outdated_after", "write \"never\" or a time in days, such as \"35d\"", faults);
+    let repair = section.boolean("repair", faults).unwrap_or(false);
     section.finish(faults);
     Scrub {
         schedule: schedule.map_or(Schedule::Weekly, |(schedule, _)| schedule),
         rate: rate.map_or(DEFAULT_RATE, |(Rate(bytes), _)| bytes),
         outdated_after: age.map_or(Some(DEFAULT_OUTDATED_AFTER), |(Age(span), _)| span),
+        repair,
     }
 }
 

@@ -115,6 +115,7 @@ fn settings<'a>(old: &'a Configuration, new: &'a Configuration) -> impl Iterator
     differs("scrub.schedule", &a.schedule, &b.schedule, AT_ONCE);
     differs("scrub.rate", &rate(a.rate), &rate(b.rate), "at the next scrub");
     differs("scrub.outdated_after", &never(&a.outdated_after), &never(&b.outdated_after), AT_ONCE);
+    differs("scrub.repair", &a.repair, &b.repair, AT_ONCE);
     let (a, b) = (&old.sled.network, &new.sled.network);
     differs("network.bridge", &a.bridge, &b.bridge, AT_ONCE);
     differs("network.nic", &a.nic, &b.nic, AT_ONCE);

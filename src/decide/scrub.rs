@@ -64,6 +64,25 @@ pub fn due(config: &Configuration, facts: &Facts, now: Timestamp) -> Option<Regi
     due.into_iter().map(|(name, _)| name.clone()).find(|name| may_scrub(config, facts, name).is_ok())
 }
 
+/// Find a region of which something was found that is to be repaired without being asked; none of `lately`, which were tried
+/// a short time ago.
+pub fn to_repair(config: &Configuration, facts: &Facts, lately: impl Fn(&RegionName) -> bool) -> Option<LocalRegion> {
+    if !config.sled.scrub.repair || facts.maintenance.is_some() || facts.upgrading.is_some() || facts.leaving {
+        return None;
+    }
+    let disk = facts.disk.as_ref()?;
+    let wrong = |name: &RegionName| {
+        let record = disk.scrubs.get(name).and_then(|seen| seen.record.as_ref());
+        record.is_some_and(|record| record.rotten() + record.unreadable() > 0)
+    };
+    let mut all = config.local_regions().into_iter();
+    all.find(|local| {
+        let name = &local.name;
+        // What is being read has not been told yet.
+        wrong(name) && !facts.scrubbing.contains_key(name) && is_calm(config, facts, name.volume()) && !lately(name)
+    })
+}
+
 /// Whether a region's own moment has come since it was begun with last.
 fn is_due(config: &Configuration, name: &RegionName, facts: &Facts, (period, now): (i64, Timestamp)) -> bool {
     let disk = facts.disk.as_ref();

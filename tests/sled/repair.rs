@@ -57,3 +57,19 @@ fn what_a_scrub_finds_is_repaired_from_a_sibling_and_from_no_other() {
     assert!(read(extent(&machine, "still-fawn-0")).unwrap() == whole);
     assert!(machine.is_stopped("still-fawn-0"));
 }
+
+#[test]
+fn what_a_scrub_finds_is_repaired_by_itself_where_that_is_wanted() {
+    let wanted = "[scrub]\nrepair = true\nschedule = \"off\"\n";
+    let machine = Layer::small().with("etc/sled/sled.toml.d/60-scrub.toml", wanted).boot_and_create();
+    machine.sh("systemctl stop sledd.service sledd.socket 'crucible-downstairs@*'");
+    (0..3).for_each(|index| write(&machine, &format!("still-fawn-{index}")));
+    let whole = read(extent(&machine, "still-fawn-1")).unwrap();
+    rot(&machine, "still-fawn-2");
+    machine.ok(&["systemctl", "start", "sledd.socket"]);
+    machine.wait_for("still-fawn", |volume| volume.ready);
+    machine.run(&["sledctl", "region", "scrub", "still-fawn-2"]);
+    machine.until("sledctl jobs | grep -q 'repair.*still-fawn-2.*done'");
+    machine.wait_for("still-fawn", |volume| volume.ready && !has(volume, "REGION_BITROT"));
+    assert!(read(extent(&machine, "still-fawn-2")).unwrap() == whole);
+}

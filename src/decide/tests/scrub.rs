@@ -4,7 +4,7 @@ use super::*;
 use crate::check::{Code, Severity};
 use crate::config::shipped;
 use crate::decide::facts::Scrubbed;
-use crate::decide::scrub::{due, may_scrub, shown};
+use crate::decide::scrub::{due, may_scrub, shown, to_repair};
 use crate::decide::verdict::judge;
 use crate::region::scrub::{BlockFault, End, Hash, Passed, Scrubs, Sibling, Wrong};
 use crate::wire::{Maintenance, Refusal};
@@ -180,4 +180,34 @@ fn a_region_is_scrubbed_whatever_its_state_but_not_twice() {
     facts.busy.clear();
     facts.scrubbing.insert(first(), 7);
     assert_eq!(refused(&facts, FIRST), Refusal::Busy);
+}
+
+#[test]
+fn what_was_found_is_repaired_without_being_asked_if_that_is_wanted_and_nothing_goes_on() {
+    let (plain, mut wanted) = (config(), config());
+    wanted.sled.scrub = shipped("[scrub]\nrepair = true\n").sled.scrub;
+    let mut facts = well(&wanted);
+    let to = |config: &Configuration, facts: &Facts| to_repair(config, facts, |_| false).map(|local| local.name);
+    put(&mut facts, Some(scrubs(|scrubs| scrubs.end(End::Through, at(1002)))), 0);
+    assert_eq!(to(&wanted, &facts), None, "nothing is wrong");
+    let rotten = scrubs(|scrubs| scrubs.pass(3, Passed { rotten: 1, ..Passed::default() }));
+    put(&mut facts, Some(rotten.clone()), 0);
+    assert_eq!((to(&wanted, &facts), to(&plain, &facts)), (Some(first()), None));
+    assert!(to_repair(&wanted, &facts, |name| *name == first()).is_none(), "it was tried lately");
+    let mut repaired = rotten;
+    repaired.repaired(3);
+    let sibling = wanted.local_regions()[1].name.clone();
+    let rows: [Other<'_>; 4] = [
+        ("it is scrubbed", &|facts| _ = facts.scrubbing.insert(first(), 7)),
+        ("a sibling does not serve", &|facts| {
+            facts.regions.get_mut(&sibling).unwrap().unit = Some(unit(Active::Inactive))
+        }),
+        ("an upgrade", &|facts| facts.upgrading = Some(7)),
+        ("it is repaired", &|facts| put(facts, Some(repaired.clone()), 0)),
+    ];
+    for (what, change) in rows {
+        let mut facts = facts.clone();
+        change(&mut facts);
+        assert_eq!(to(&wanted, &facts), None, "{what}");
+    }
 }

@@ -52,6 +52,7 @@ impl Supervisor {
             self.systemd.refresh_again(&self.config);
             self.jobs.record_holds(&self.facts);
             self.scrub_what_is_due();
+            self.repair_what_was_found();
         }
     }
 

@@ -93,14 +93,16 @@ pub(super) struct Jobs {
     looks: Looks,
     holds: Holds,
     scheduled: Scheduled,
+    /// Repairs that nobody asked for.
+    repairs: Scheduled,
     context: Context,
 }
 
 impl Jobs {
     /// Begin with none that is under way.
     pub(super) fn new(list: list::Jobs, context: Context) -> Self {
-        let (turns, removals, looks, holds, scheduled) = Default::default();
-        Self { list, turns, removals, looks, holds, scheduled, context }
+        let (turns, removals, looks, holds, scheduled, repairs) = Default::default();
+        Self { list, turns, removals, looks, holds, scheduled, repairs, context }
     }
 
     /// Share what all work has in common.

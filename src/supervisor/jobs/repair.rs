@@ -7,7 +7,8 @@ use crate::act::adopt::unused;
 use crate::act::extent_repair::{Patch, kept_name, make_kept, sweep};
 use crate::act::units;
 use crate::decide::facts::Busy;
-use crate::decide::turns::{Asks, Manner};
+use crate::decide::scrub::to_repair;
+use crate::decide::turns::{Asks, Manner, may_repair};
 use crate::files::{make_dir, open_below};
 use crate::kernel::processes::runners;
 use crate::names::RegionName;
@@ -18,6 +19,7 @@ use crate::region::format::extent_path;
 use crate::store::extent_scrub::scrub;
 use crate::store::layout::{INCOMING, TRASH};
 use crate::store::scrubs;
+use crate::supervisor::Supervisor;
 use crate::supervisor::jobs::Report;
 use crate::supervisor::jobs::context::{Context, cancelled, cut_short};
 use crate::supervisor::jobs::restart::turn;
@@ -38,6 +40,20 @@ impl Work {
     /// Repair what the last scrub of a region found, or tell what would be done.
     pub(in crate::supervisor) fn repair(local: LocalRegion, dry_run: bool) -> Self {
         Self::new(JobKind::Repair, &local.name.clone(), async move |job: Job| repair(&job, &local, dry_run).await)
+    }
+}
+
+impl Supervisor {
+    /// Begin the repair of what a scrub has found, if that is to be done without being asked.
+    pub(in crate::supervisor) fn repair_what_was_found(&mut self) {
+        let lately = |name: &RegionName| self.jobs.repairs.lately(name);
+        let (Some(local), Some(disk)) = (to_repair(&self.config, &self.facts, lately), self.disk()) else { return };
+        let (Ok(local), Some(bus)) = (may_repair(&self.config, &self.facts, &local.name), self.systemd.bus().cloned())
+        else {
+            return;
+        };
+        self.jobs.repairs.note(local.name.clone());
+        self.begin_unasked(Work::repair(local, false), bus, disk);
     }
 }
 

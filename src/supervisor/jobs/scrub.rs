@@ -24,9 +24,21 @@ const TRIED_PAUSE: Duration = Duration::from_hours(1);
 /// Control group of all regions' units: a template's instances have one of their own (systemd.unit(5)).
 const REGIONS: &str = "fs/cgroup/system.slice/system-crucible\\x2ddownstairs.slice/io.pressure";
 
-/// Scrubs that the schedule has begun, and when.
+/// Scrubs, or repairs, that nobody asked for and that were begun, and when.
 #[derive(Debug, Default)]
 pub(in crate::supervisor) struct Scheduled(BTreeMap<RegionName, Instant>);
+
+impl Scheduled {
+    /// Tell whether a region was begun with a short time ago.
+    pub(super) fn lately(&self, name: &RegionName) -> bool {
+        self.0.get(name).is_some_and(|tried| tried.elapsed() < TRIED_PAUSE)
+    }
+
+    /// Note that a region is begun with.
+    pub(super) fn note(&mut self, name: RegionName) {
+        self.0.insert(name, Instant::now());
+    }
+}
 
 /// Scrub that was granted.
 #[derive(Debug)]
@@ -116,11 +128,11 @@ impl Supervisor {
     /// Begin the scrub that is due by the schedule, if one is.
     pub(in crate::supervisor) fn scrub_what_is_due(&mut self) {
         let (Some(name), Some(disk)) = (due(&self.config, &self.facts, times::now()), self.disk()) else { return };
-        let lately = self.jobs.scheduled.0.get(&name).is_some_and(|tried| tried.elapsed() < TRIED_PAUSE);
+        let lately = self.jobs.scheduled.lately(&name);
         let (Ok(granted), Some(bus), false) = (self.may_scrub(&name), self.systemd.bus().cloned(), lately) else {
             return;
         };
-        self.jobs.scheduled.0.insert(name, Instant::now());
+        self.jobs.scheduled.note(name);
         self.begin_unasked(Work::scrub(granted), bus, disk);
     }
 }
