@@ -25,11 +25,11 @@ const FIRST_WITHIN_SECONDS: i64 = 86_400;
 /// Find whether a region may be scrubbed. Whether it serves, is held or stopped, is all the same: it is only read.
 ///
 /// # Errors
-/// Why not: it is not on record, the disk cannot be used, it is being scrubbed already, or made or deleted.
+/// Why not: it is not on record, the disk cannot be used, it is being scrubbed or repaired already, or made or deleted.
 pub fn may_scrub(config: &Configuration, facts: &Facts, name: &RegionName) -> Result<Record, wire::Error> {
     let record = usable(config, facts)?.regions.get(name).ok_or_else(|| not_on_record(config, name))?;
     if let Some(job) = facts.scrubbing.get(name) {
-        let message = format!("{name} is being scrubbed already, or will be: job {job}");
+        let message = format!("{name} is being scrubbed or repaired, or will be: job {job}");
         return Err(wire::Error::new(Refusal::Busy, message, format!("follow it: sledctl jobs follow {job}")));
     }
     match facts.busy.get(name) {

@@ -218,7 +218,7 @@ impl Supervisor {
             self.facts.upgrading = Some(job.id);
             self.facts.unfinished_upgrade = false;
         }
-        if work.kind == JobKind::Scrub {
+        if matches!(work.kind, JobKind::Scrub | JobKind::Repair) {
             self.facts.scrubbing.insert(name.clone(), job.id);
         }
         if let Some(dir) = &work.removes {

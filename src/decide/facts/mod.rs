@@ -129,7 +129,7 @@ pub struct Facts {
     pub upgrading: Option<u64>,
     /// The reason why notifications are not delivered, as long as none is.
     pub unnotified: Option<String>,
-    /// The regions that are being scrubbed, or are to be, by the job that does it.
+    /// The regions that are being scrubbed or repaired, or are to be, by the job that does it.
     pub scrubbing: BTreeMap<RegionName, u64>,
     /// Whether the machine is being switched off.
     pub leaving: bool,

@@ -5,6 +5,7 @@ use crate::check::{Code, Severity};
 use crate::config::shipped;
 use crate::decide::facts::Scrubbed;
 use crate::decide::scrub::{due, may_scrub, shown, to_repair};
+use crate::decide::turns::may_repair;
 use crate::decide::verdict::judge;
 use crate::region::scrub::{BlockFault, End, Hash, Passed, Scrubs, Sibling, Wrong};
 use crate::wire::{Maintenance, Refusal};
@@ -210,4 +211,18 @@ fn what_was_found_is_repaired_without_being_asked_if_that_is_wanted_and_nothing_
         change(&mut facts);
         assert_eq!(to(&wanted, &facts), None, "{what}");
     }
+}
+
+/// What a scrub writes down of an extent would be of the one before.
+#[test]
+fn a_region_is_scrubbed_or_repaired_and_never_both_at_once() {
+    let config = config();
+    let mut facts = well(&config);
+    assert!(may_repair(&config, &facts, &first()).is_ok());
+    facts.scrubbing.insert(first(), 7);
+    assert_eq!(may_repair(&config, &facts, &first()).unwrap_err().code, Refusal::Busy);
+    assert_eq!(may_scrub(&config, &facts, &first()).unwrap_err().code, Refusal::Busy);
+    facts.scrubbing.clear();
+    facts.disk.as_mut().unwrap().read_only = true;
+    assert_eq!(may_repair(&config, &facts, &first()).unwrap_err().code, Code::DataReadOnly);
 }

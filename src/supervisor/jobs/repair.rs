@@ -85,15 +85,15 @@ impl Drop for Aside {
 }
 
 async fn repair(job: &Job, local: &LocalRegion, dry_run: bool) -> Result<String, wire::Error> {
-    let (mut repaired, mut kept, mut rounds) = (Vec::new(), None, 0);
+    let (mut repaired, mut kept, mut rounds) = (Vec::new(), Vec::new(), 0);
     loop {
         let plan = plan(job, local).await?;
         if dry_run || plan.patches.is_empty() {
-            return ended(&local.name, &plan, &repaired, kept, dry_run);
+            return ended(&local.name, &plan, &repaired, &kept, dry_run);
         }
         rounds += 1;
         let done = put_in_place(job, local, plan).await?;
-        kept = kept.or(Some(done.kept)).filter(|_| !done.repaired.is_empty() || !repaired.is_empty());
+        kept.extend(done.kept);
         repaired.extend(done.repaired);
         if !done.late.is_empty() && rounds >= ROUNDS {
             return Err(not_repaired(&local.name, &format!("{}; {}", count(&repaired), done.late.join("; "))));
@@ -197,8 +197,8 @@ struct Done {
     repaired: Vec<u32>,
     /// Those that are not, and why.
     late: Vec<String>,
-    /// Name of the directory in the trash in which the old ones are.
-    kept: String,
+    /// Name of the directory in the trash in which the old ones are, if any was repaired.
+    kept: Option<String>,
 }
 
 /// Put the copies in place, while the region is stopped if it runs, and in its turn.
@@ -252,13 +252,19 @@ async fn swap(context: &Context, local: &LocalRegion, plan: Plan) -> Result<Done
         }
         let kept = kept_name(&region.name, clock.stamp());
         let aside = make_kept(&trash, &kept).map_err(|why| why.to_string())?;
-        let mut done = Done { repaired: Vec::new(), late: Vec::new(), kept };
+        let mut done = Done { repaired: Vec::new(), late: Vec::new(), kept: None };
         for patch in plan.patches {
             let extent = patch.number;
             match patch.put_in_place(&dir, region.geometry.extent_file_bytes(), &aside) {
                 Ok(()) => done.repaired.push(extent),
                 Err(why) => done.late.push(why.to_string()),
             }
+        }
+        if done.repaired.is_empty() {
+            // Nothing is in it.
+            _ = fs::remove_dir(&aside);
+        } else {
+            done.kept = Some(kept);
         }
         note(root, &region.name, &done.repaired);
         Ok(done)
@@ -307,7 +313,7 @@ fn ended(
     name: &RegionName,
     plan: &Plan,
     repaired: &[u32],
-    kept: Option<String>,
+    kept: &[String],
     dry_run: bool,
 ) -> Result<String, wire::Error> {
     let mut said = Vec::new();
@@ -315,8 +321,9 @@ fn ended(
         let patch = |patch: &Patch| format!("extent {} would be taken from {}", patch.number, patch.source);
         said.extend(plan.patches.iter().map(patch));
     }
-    if let Some(kept) = kept {
-        said.push(format!("{}; what was there is kept in {TRASH}/{kept}", count(repaired)));
+    if !kept.is_empty() {
+        let kept: Vec<_> = kept.iter().map(|kept| format!("{TRASH}/{kept}")).collect();
+        said.push(format!("{}; what was there is kept in {}", count(repaired), kept.join(" and ")));
     }
     if plan.unfit.is_empty() {
         let nothing = said.is_empty();
