@@ -56,6 +56,15 @@ fn what_a_scrub_finds_is_repaired_from_a_sibling_and_from_no_other() {
     assert!(done.contains("1 extent was repaired"), "{done}");
     assert!(read(extent(&machine, "still-fawn-0")).unwrap() == whole);
     assert!(machine.is_stopped("still-fawn-0"));
+
+    // What is right after all, when it is looked at again, is told no more.
+    rot(&machine, "still-fawn-0");
+    machine.run(&["sledctl", "region", "scrub", "still-fawn-0"]);
+    machine.wait_for("still-fawn", |volume| has(volume, "REGION_BITROT"));
+    put(extent(&machine, "still-fawn-0"), &whole).unwrap();
+    let done = said(&machine, &["sledctl", "region", "repair", "still-fawn-0"], 0);
+    assert!(done.contains("nothing is wrong with what the last scrub found"), "{done}");
+    machine.wait_for("still-fawn", |volume| !has(volume, "REGION_BITROT"));
 }
 
 #[test]

@@ -9,15 +9,17 @@ use crate::act::units;
 use crate::decide::facts::Busy;
 use crate::decide::scrub::to_repair;
 use crate::decide::turns::{Asks, Manner, may_repair};
-use crate::files::{make_dir, open_below};
+use crate::files::{make_dir, open_below, set_mode};
 use crate::kernel::processes::runners;
 use crate::names::RegionName;
 use crate::port_map::LocalRegion;
 use crate::progress::Progress;
+use crate::region::Ledger;
 use crate::region::extent::Layout;
 use crate::region::format::extent_path;
 use crate::store::extent_scrub::scrub;
 use crate::store::layout::{INCOMING, TRASH};
+use crate::store::ledger;
 use crate::store::scrubs;
 use crate::supervisor::Supervisor;
 use crate::supervisor::jobs::Report;
@@ -60,12 +62,14 @@ impl Supervisor {
 /// Plan of a repair: what there is for each extent that is rotten.
 #[derive(Debug, Default)]
 struct Plan {
+    /// Identity of the region that it is of.
+    uuid: Uuid,
     /// Copies that can be put in place.
     patches: Vec<Patch>,
     /// Extents for which there is none, and why, by sibling.
     unfit: Vec<String>,
-    /// Number of extents that turned out to be right.
-    right: usize,
+    /// Extents that turned out to be right.
+    right: Vec<u32>,
     /// Directory aside in which the copies lie, removed with this.
     aside: Aside,
 }
@@ -88,6 +92,11 @@ async fn repair(job: &Job, local: &LocalRegion, dry_run: bool) -> Result<String,
     let (mut repaired, mut kept, mut rounds) = (Vec::new(), Vec::new(), 0);
     loop {
         let plan = plan(job, local).await?;
+        if !dry_run && !plan.right.is_empty() {
+            let (root, name, right) =
+                (job.context.config.sled.storage.root.clone(), local.name.clone(), plan.right.clone());
+            job.context.held(move || note(&root, &name, &right)).await?;
+        }
         if dry_run || plan.patches.is_empty() {
             return ended(&local.name, &plan, &repaired, &kept, dry_run);
         }
@@ -115,21 +124,22 @@ fn plan_aside(context: &Context, local: &LocalRegion, progress: &Progress) -> Re
     let (root, dir) = (&config.sled.storage.root, config.region_dir(name));
     let failed = |why: &dyn std::fmt::Display| not_repaired(name, &why.to_string());
     let uuid = region_uuid(&dir).map_err(|why| failed(&why))?;
+    let ledger = ledger::load(root).map_err(|why| failed(&why))?.ledger;
     let record = scrubs::read(root, name).map_err(|why| failed(&why))?;
     let record = record.filter(|record| record.uuid == uuid).ok_or_else(|| never_scrubbed(name))?;
     let suspects: Vec<u32> = record.rotten.keys().chain(record.unreadable.keys()).copied().collect();
-    let mut plan = Plan::default();
+    let mut plan = Plan { uuid, ..Plan::default() };
     let all = suspects.len() as u64;
     for (done, extent) in suspects.into_iter().enumerate() {
         progress.step("copying from its siblings", done as u64, all);
         let pace = |_| progress.check().map_err(io::Error::other);
         if is_right(&dir, local, extent, pace) {
-            plan.right += 1;
+            plan.right.push(extent);
             continue;
         }
         progress.check().map_err(|_| cancelled())?;
         let aside = plan.aside.get(root, name).map_err(|why| failed(&why))?;
-        match from_siblings(context, local, extent, aside, pace) {
+        match from_siblings(context, &ledger, local, extent, aside, pace) {
             Ok(patch) => plan.patches.push(patch),
             Err(why) => plan.unfit.push(format!("extent {extent}: {why}")),
         }
@@ -148,6 +158,8 @@ impl Aside {
                 make_dir(&incoming, 0o755)?;
                 let dir = incoming.join(format!("{name}.{}", Uuid::new_v4().simple()));
                 fs::create_dir(&dir)?;
+                // What hosts have written is nobody else's.
+                set_mode(&dir, 0o700)?;
                 dir
             }
         };
@@ -157,6 +169,19 @@ impl Aside {
 
 fn region_uuid(dir: &Path) -> Result<Uuid, String> {
     crate::store::region_dir::region_json(dir).map(|json| json.uuid)
+}
+
+/// Find that what lies in a region's place is the one on record: another one's extent may have the same generation and flush.
+///
+/// # Errors
+/// It is not, in words that follow its name.
+fn on_record(dir: &Path, ledger: &Ledger, name: &RegionName) -> Result<(), String> {
+    let uuid = region_uuid(dir).map_err(|why| format!("cannot be taken: {why}"))?;
+    match ledger.regions.get(name) {
+        Some(record) if record.uuid == uuid => Ok(()),
+        Some(record) => Err(format!("cannot be taken: {uuid} lies there, and {} is on record", record.uuid)),
+        None => Err("cannot be taken: it is not on record".into()),
+    }
 }
 
 /// Tell whether an extent is right after all.
@@ -171,6 +196,7 @@ fn is_right(dir: &Path, local: &LocalRegion, extent: u32, pace: impl FnMut(u64) 
 /// Why none does, of each.
 fn from_siblings(
     context: &Context,
+    ledger: &Ledger,
     local: &LocalRegion,
     extent: u32,
     aside: &Path,
@@ -180,13 +206,15 @@ fn from_siblings(
     let of_volume = |other: &LocalRegion| other.name.volume() == local.name.volume() && other.name != local.name;
     let mut why = String::new();
     for sibling in config.local_regions().into_iter().filter(of_volume) {
-        match Patch::copy(config, local, extent, &sibling.name, aside, &pace) {
-            Ok(patch) => return Ok(patch),
-            Err(unfit) => {
-                let comma = if why.is_empty() { "" } else { ", and " };
-                _ = write!(why, "{comma}that of {} {unfit}", sibling.name);
-            }
-        }
+        let unfit = match on_record(&config.region_dir(&sibling.name), ledger, &sibling.name) {
+            Ok(()) => match Patch::copy(config, local, extent, &sibling.name, aside, &pace) {
+                Ok(patch) => return Ok(patch),
+                Err(unfit) => unfit.to_string(),
+            },
+            Err(other) => other,
+        };
+        let comma = if why.is_empty() { "" } else { ", and " };
+        _ = write!(why, "{comma}that of {} {unfit}", sibling.name);
     }
     Err(if why.is_empty() { "no other region of the volume is on this sled".into() } else { why })
 }
@@ -205,7 +233,7 @@ struct Done {
 async fn put_in_place(job: &Job, local: &LocalRegion, plan: Plan) -> Result<Done, wire::Error> {
     let Job { context, id, bus, progress } = job;
     let (name, dir) = (&local.name, context.config.region_dir(&local.name));
-    let failed = |why: String| not_repaired(name, &why);
+    let failed = |why: String| ended_badly(name, &why);
     let runs = !runs_on(&dir).await.map_err(failed)?.is_empty();
     let manner = Manner { force: false, unrepaired: false, asks: Asks::Others, rolling: false, starts: runs };
     turn(context, *id, local, manner, bus, progress).await?;
@@ -246,6 +274,10 @@ async fn swap(context: &Context, local: &LocalRegion, plan: Plan) -> Result<Done
     let swapping = move || -> Result<Done, String> {
         let (root, dir) = (&config.sled.storage.root, config.region_dir(&region.name));
         unused(&dir, |_| false)?;
+        // Since it was looked at its turn may have been long in coming.
+        if region_uuid(&dir)? != plan.uuid {
+            return Err("another region has its place by now".into());
+        }
         let (trash, keep) = (root.join(TRASH), Duration::from(config.sled.storage.keep_deleted));
         if let Err(why) = sweep(&trash, clock.now(), keep) {
             tracing::warn!("what was replaced long ago is kept still: {why}");
@@ -269,7 +301,7 @@ async fn swap(context: &Context, local: &LocalRegion, plan: Plan) -> Result<Done
         note(root, &region.name, &done.repaired);
         Ok(done)
     };
-    context.held(swapping).await?.map_err(|why| not_repaired(&local.name, &why))
+    context.held(swapping).await?.map_err(|why| ended_badly(&local.name, &why))
 }
 
 /// Take what is repaired off the record of what the scrub found. If that cannot be written, the next scrub does.
@@ -294,10 +326,20 @@ fn never_scrubbed(name: &RegionName) -> wire::Error {
 
 fn not_repaired(name: &RegionName, why: &str) -> wire::Error {
     let remedy = format!(
-        "see sledctl region show {name}; what no sibling has can be had from the region's host: delete it, create it \
-         anew, and start the host's server again, which fills it"
+        "have the volume's other regions scrubbed: sledctl region scrub --volume {}; where nothing is wrong with these, an \
+         empty region in its place is filled by its host, when that starts its server again; see sledctl region show {name}",
+        name.volume()
     );
     wire::Error::new(Refusal::NotRepaired, format!("{name} is not repaired: {why}"), remedy)
+}
+
+/// A repair that something else has ended than the extents.
+fn ended_badly(name: &RegionName, why: &str) -> wire::Error {
+    let remedy = format!(
+        "see sledctl region show {name} and journalctl -u sledd; each extent is the one that was there or its sibling's, \
+         and what was replaced is kept in {TRASH}"
+    );
+    wire::Error::new(Refusal::NotRepaired, format!("the repair of {name} has not come to its end: {why}"), remedy)
 }
 
 fn count(extents: &[u32]) -> String {
@@ -332,4 +374,36 @@ fn ended(
     }
     said.extend(plan.unfit.iter().cloned());
     Err(not_repaired(name, &said.join("; ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::region::{Geometry, Record};
+
+    /// Of another region the extent may be clean, whole, and of the same generation and flush.
+    #[test]
+    fn nothing_is_taken_from_what_is_not_the_region_on_record() {
+        let dir = tempfile::tempdir().unwrap();
+        let name: RegionName = "still-fawn-1".parse().unwrap();
+        let json = |uuid: Uuid| {
+            let text = format!(
+                r#"{{"block_size":512,"extent_size":{{"value":100,"shift":9}},"extent_count":2,"uuid":"{uuid}",
+                "encrypted":false,"database_read_version":1,"database_write_version":1}}"#
+            );
+            fs::write(dir.path().join("region.json"), text).unwrap();
+        };
+        let mut ledger = Ledger::default();
+        json(Uuid::from_u128(1));
+        assert!(on_record(dir.path(), &ledger, &name).unwrap_err().contains("not on record"));
+        let geometry = Geometry { block_size: 512, extent_size: 100, extent_count: 2 };
+        let record =
+            Record { uuid: Uuid::from_u128(1), geometry, created: jiff::Timestamp::UNIX_EPOCH, by: "it".into() };
+        ledger.regions.insert(name.clone(), record);
+        assert_eq!(on_record(dir.path(), &ledger, &name), Ok(()));
+        json(Uuid::from_u128(2));
+        assert!(on_record(dir.path(), &ledger, &name).unwrap_err().contains("lies there"));
+        fs::remove_file(dir.path().join("region.json")).unwrap();
+        assert!(on_record(dir.path(), &ledger, &name).is_err());
+    }
 }
