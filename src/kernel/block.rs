@@ -3,13 +3,15 @@
 
 use crate::clean;
 use crate::kernel::attributes;
-use procfs::process::{MountInfo, Process};
+use procfs::process::MountInfo;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The process whose mounts are the machine's: another one may have had some remounted for itself.
 const INIT: i32 = 1;
+/// The place of the mount point among a line's words (proc_pid_mountinfo(5)).
+const MOUNT_POINT: usize = 4;
 /// The most devices that lie on one another: more is a circle.
 const DEPTH_LIMIT: usize = 8;
 
@@ -37,15 +39,17 @@ pub struct Stack {
 
 /// Find what is mounted at a directory, or at the nearest above it.
 pub fn mount_at(dir: &Path) -> Option<Mount> {
-    let process = Process::new(INIT).and_then(|init| init.mountinfo());
-    let mounts = process.or_else(|_| Process::myself()?.mountinfo()).ok()?;
-    nearest(mounts.0, dir)
+    let mounts = fs::read(format!("/proc/{INIT}/mountinfo")).or_else(|_| fs::read("/proc/self/mountinfo")).ok()?;
+    nearest(&String::from_utf8_lossy(&mounts), dir)
 }
 
-fn nearest(mounts: Vec<MountInfo>, dir: &Path) -> Option<Mount> {
-    let above = mounts.into_iter().filter(|mount| dir.starts_with(&mount.mount_point));
+/// Find it in the kernel's table, of which only the line that counts is taken apart: this is asked for again and again.
+fn nearest(table: &str, dir: &Path) -> Option<Mount> {
+    let above = table.lines().filter_map(|line| Some((Path::new(line.split(' ').nth(MOUNT_POINT)?), line)));
+    let above = above.filter(|(place, _)| dir.starts_with(place));
     // Of two at one place the later one is on top.
-    let mount = above.max_by_key(|mount| mount.mount_point.components().count())?;
+    let (_, line) = above.max_by_key(|(place, _)| place.components().count())?;
+    let mount = MountInfo::from_line(line).ok()?;
     let has = |name: &str| mount.super_options.contains_key(name);
     Some(Mount {
         discard: has("discard"),
@@ -110,12 +114,10 @@ fn below(sysfs: &Path, dir: &Path) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use procfs::FromBufRead;
-    use procfs::process::MountInfos;
     use std::os::unix::fs::symlink;
 
     fn mounted(lines: &str) -> Option<Mount> {
-        nearest(MountInfos::from_buf_read(lines.as_bytes()).unwrap().0, Path::new("/crucible"))
+        nearest(lines, Path::new("/crucible"))
     }
 
     #[test]

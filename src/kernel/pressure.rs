@@ -29,6 +29,11 @@ fn parse(text: &str) -> Option<Pressure> {
     Some(Pressure { last_minute: value(text, "full ", "avg60")? })
 }
 
+/// Read for how much of the last minute somebody waited, in percent: the line `some`. `None` if the kernel does not say.
+pub fn somebody(file: &Path) -> Option<u8> {
+    value(&attributes::raw(file)?, "some ", "avg60")
+}
+
 /// A share of a line, in percent.
 fn value(text: &str, line: &str, name: &str) -> Option<u8> {
     let line = text.lines().find_map(|of| of.strip_prefix(line))?;

@@ -73,8 +73,8 @@ impl Scanner {
     pub async fn look(self: &Arc<Self>) -> Option<Disk> {
         let before = self.begun.load(Ordering::Relaxed);
         let mut known = self.turn.clone().lock_owned().await;
-        if let Some(disk) = lock(&self.last).clone().filter(|disk| disk.serial > before) {
-            return Some(disk);
+        if let Some(disk) = lock(&self.last).as_ref().filter(|disk| disk.serial > before) {
+            return Some(disk.clone());
         }
         let scanner = self.clone();
         // The turn goes with the thread: it is over when that is, whoever waits for it or not.

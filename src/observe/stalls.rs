@@ -71,6 +71,11 @@ async fn watch(
 }
 
 fn look(kernel: &Kernel, pids: &Pids) -> Stalled {
+    // Whoever waits for a disk is somebody of the machine: where nobody does, no region is asked for one by one.
+    let calm = |percent| percent < LEAST_PERCENT / 2;
+    if pressure::somebody(&kernel.proc.join("pressure/io")).is_some_and(calm) {
+        return Stalled::new();
+    }
     let of = |(name, pid): (&RegionName, &u32)| {
         let seen = pressure::read(&groups::of(kernel, name, *pid)?.join("io.pressure"))?;
         // In steps of ten: nobody is told of each.
@@ -100,6 +105,13 @@ mod tests {
             fs::write(kernel.sysfs.join("fs/cgroup").join(group).join("io.pressure"), text).unwrap();
             let seen = look(&kernel, &pids);
             assert_eq!(seen.values().next().copied(), wanted, "{seen:?}");
+        }
+        // Where nobody of the machine waits no region does.
+        fs::create_dir_all(kernel.proc.join("pressure")).unwrap();
+        for (percent, found) in [("24.40", 0), ("50.60", 1)] {
+            let text = format!("some avg10=0.00 avg60={percent} avg300=0.00 total=1\n");
+            fs::write(kernel.proc.join("pressure/io"), text).unwrap();
+            assert_eq!(look(&kernel, &pids).len(), found, "{percent}");
         }
         // The number of a process that has ended is another's now, which waits as well.
         for other in ["system.slice/crucible-downstairs@still-fawn-1.service", "system.slice", ""] {

@@ -7,6 +7,7 @@ use crate::names::RegionName;
 use crate::region::{Ledger, Record};
 use crate::store::region_dir::{self, survey};
 use nix::unistd::User;
+use std::cell::LazyCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::time::{Duration, Instant};
@@ -71,7 +72,9 @@ impl Surveys {
         free: u64,
         scarce: Option<Duration>,
     ) -> BTreeMap<RegionName, Survey> {
-        let owner = User::from_name(&config.sled.downstairs.user).ok().flatten().map(|user| user.uid.as_raw());
+        // To ask for a user is to read files: once, and only for a survey that is made.
+        let user = || User::from_name(&config.sled.downstairs.user).ok().flatten().map(|user| user.uid.as_raw());
+        let owner = LazyCell::new(user);
         let Self { surveyed: known, dirty } = self;
         known.retain(|name, known| ledger.regions.get(name) == Some(&known.record) && known.is_good(free, scarce));
         let mut surveys = BTreeMap::new();
@@ -80,7 +83,7 @@ impl Surveys {
             if fs::symlink_metadata(&dir).is_ok() {
                 let count = || region_dir::dirty(&dir, record.geometry);
                 let dirty = dirty.get_mut(name).map_or(0, |counted| *counted.get_or_insert_with(count));
-                let survey = || Survey { dirty, ..survey(&dir, record.geometry, owner) };
+                let survey = || Survey { dirty, ..survey(&dir, record.geometry, *owner) };
                 let fresh = || Surveyed { at: Instant::now(), record: record.clone(), free, survey: survey() };
                 let surveyed = known.entry(name.clone()).or_insert_with(fresh);
                 surveys.insert(name.clone(), surveyed.survey.clone());

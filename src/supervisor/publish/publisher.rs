@@ -134,7 +134,6 @@ impl Publisher {
         let now = times::now();
         self.stamp_states(facts, &verdict, jobs, now);
         let checks = self.stamp_findings(&verdict.findings, now);
-        self.tell_the_next(facts);
         self.events.tell(facts, jobs);
         for (name, ready) in self.names_here(&verdict) {
             let next = self.volume(&name, ready, facts, &verdict, &checks, now);
@@ -147,6 +146,8 @@ impl Publisher {
         let bulletin = self.bulletin(Arc::new(sled), ports, facts, jobs, counts);
         self.out.send_replace(Some(Arc::new(bulletin)));
         self.waiting.drain(..).for_each(|waiting| _ = waiting.send(()));
+        // After those who wait: for this a file is written.
+        self.tell_the_next(facts);
     }
 
     /// Make the bulletin of what is known now; its bodies are written when somebody asks for them.
