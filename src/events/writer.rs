@@ -7,7 +7,7 @@ use crate::store::events::{Bounds, Line, Ring};
 use crate::wire::EventKind;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
-use tokio::task::spawn_blocking;
+use tokio::task::{spawn_blocking, yield_now};
 
 /// The writer of a feed.
 pub struct Writer {
@@ -38,6 +38,8 @@ impl Writer {
     pub async fn run(mut self) {
         let mut news = self.feed.watch();
         loop {
+            // Hosts that wait for the same news are answered before it is written down.
+            yield_now().await;
             news.borrow_and_update();
             self.write().await;
             // The feed is its own, so its end is that of the runtime.

@@ -230,6 +230,8 @@ impl Supervisor {
             self.act();
             self.show();
             self.lookout.counts.turned();
+            // Hosts that wait for what was published hear of it before systemd does.
+            tokio::task::yield_now().await;
             watchdog.turned(|| self.publisher.status());
         }
     }
