@@ -4,13 +4,15 @@
 //! systemd does the work: `systemd-sysupdate` fetches, checks the signature and writes the slot that
 //! does not run ([`transfers`], [`sysupdate`]); `systemd-boot` counts the tries, and goes back to the
 //! version before when three were in vain. What is decided here is whether a boot was a good one:
-//! [`verdict`], which is pure, from what was so before ([`record`]) and what the supervisor says now.
+//! [`verdict`], which is pure, from what was so before ([`record`]), what the supervisor says now, and who is reached
+//! ([`reach`]).
 //!
 //! A file or a directory is offered to `systemd-sysupdate` over HTTP on the loopback ([`offer`]), so
 //! that its signature is checked as any other's. Nothing here touches the data disk, `/var` but for
 //! its own directory, or a region.
 
 pub mod offer;
+pub mod reach;
 pub mod record;
 pub mod release;
 pub mod sysupdate;

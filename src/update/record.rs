@@ -27,6 +27,12 @@ pub struct Before {
     pub nic: Option<Adapter>,
     /// The digest of the configuration's files.
     pub config: String,
+    /// Whether ssh answered.
+    #[serde(default)]
+    pub ssh: bool,
+    /// Whether the gateway answered.
+    #[serde(default)]
+    pub gateway: bool,
 }
 
 /// The identity of a network adapter, by which it is found again whatever drives it: a kind of USB device,
@@ -76,6 +82,11 @@ pub enum Outcome {
         /// The time of the try.
         at: Timestamp,
     },
+    /// The update was cut short while it was put there, by a power cut as a rule: nothing of it can be started.
+    CutShort {
+        /// The time at which that was found.
+        at: Timestamp,
+    },
     /// The version before it runs again.
     RolledBack {
         /// The reasons that spoke against it.
@@ -86,12 +97,13 @@ pub enum Outcome {
 }
 
 impl Before {
-    /// Describe a sled as its supervisor does.
+    /// Describe a sled as its supervisor does; who is reached beside its hosts is to be added.
     pub fn of(sled: &Sled, config: String) -> Self {
         let ready = sled.volumes.iter().filter(|volume| volume.ready).map(|volume| volume.volume.clone());
         let regions = sled.volumes.iter().flat_map(|volume| &volume.regions);
         let serving = regions.filter(|region| region.state == Some(State::Serving)).map(|region| region.name.clone());
-        Self { serving: serving.collect(), ready: ready.collect(), nic: adapter(&sled.network.nic), config }
+        let (serving, ready, nic) = (serving.collect(), ready.collect(), adapter(&sled.network.nic));
+        Self { serving, ready, nic, config, ..Self::default() }
     }
 
     /// Read what is remembered; `None` if nothing is, or it cannot be read.
@@ -123,6 +135,22 @@ impl Attempt {
         save(ATTEMPT, self)
     }
 
+    /// Remember the attempt before, as nothing has come of this one.
+    ///
+    /// # Errors
+    /// The record cannot be written.
+    pub fn take_back(before: Option<&Self>) -> io::Result<()> {
+        match before {
+            Some(before) => before.save(),
+            None => fs::remove_file(Path::new(DIR).join(ATTEMPT)),
+        }
+    }
+
+    /// Whether it is to be asked if the version can be started: it is not known whether it was.
+    pub fn is_open(&self, running: &str, boot: &str) -> bool {
+        self.outcome.is_none() && running == self.from && boot != self.boot
+    }
+
     /// The version that was put beside `running`, if it is still there and was neither started nor
     /// rolled yet.
     pub fn waiting(self, running: &str, installed: &[Installed]) -> Option<String> {
@@ -131,17 +159,30 @@ impl Attempt {
     }
 
     /// The attempt as it is to be remembered when a boot of `running` has been judged in the boot `boot`; `None` if
-    /// that is no news.
-    pub fn judged(&self, running: &str, boot: &str, judged: Result<String, String>, at: Timestamp) -> Option<Self> {
+    /// that is no news. Whether the boot loader can start the version, or could, is `beside`: it is there when all
+    /// else of the version is.
+    pub fn judged(
+        &self,
+        running: &str,
+        boot: &str,
+        beside: bool,
+        judged: Result<String, String>,
+        at: Timestamp,
+    ) -> Option<Self> {
         let outcome = match (running == self.to, judged, &self.outcome) {
-            (true, Ok(why), None | Some(Outcome::Failed { .. } | Outcome::RolledBack { .. })) => {
-                Outcome::Good { why, at }
-            }
-            (true, Err(why), None | Some(Outcome::Failed { .. } | Outcome::RolledBack { .. })) => {
-                Outcome::Failed { why, at }
-            }
+            (
+                true,
+                Ok(why),
+                None | Some(Outcome::Failed { .. } | Outcome::RolledBack { .. } | Outcome::CutShort { .. }),
+            ) => Outcome::Good { why, at },
+            (
+                true,
+                Err(why),
+                None | Some(Outcome::Failed { .. } | Outcome::RolledBack { .. } | Outcome::CutShort { .. }),
+            ) => Outcome::Failed { why, at },
+            (false, _, None) if self.is_open(running, boot) && !beside => Outcome::CutShort { at },
             // Not before it was booted.
-            (false, _, None) if running == self.from && boot != self.boot => {
+            (false, _, None) if self.is_open(running, boot) => {
                 Outcome::RolledBack { why: "it did not get far enough to say why".into(), at }
             }
             (false, _, Some(Outcome::Failed { why, .. })) if running == self.from => {
@@ -220,7 +261,7 @@ mod tests {
         let at = Timestamp::UNIX_EPOCH;
         let judge = |attempt: &Attempt, running: &str, boot: &str, judged: Result<&str, &str>| {
             let judged = judged.map(Into::into).map_err(Into::into);
-            attempt.judged(running, boot, judged, at).map(|attempt| attempt.outcome.unwrap())
+            attempt.judged(running, boot, true, judged, at).map(|attempt| attempt.outcome.unwrap())
         };
         let fresh = attempt(None);
         assert_eq!(judge(&fresh, "1", "b1", Ok("x")), None, "it was not booted yet");
@@ -228,6 +269,16 @@ mod tests {
         assert_eq!(judge(&fresh, "2", "b2", Err("y")), Some(Outcome::Failed { why: "y".into(), at }));
         let silent = Outcome::RolledBack { why: "it did not get far enough to say why".into(), at };
         assert_eq!(judge(&fresh, "1", "b3", Ok("x")), Some(silent));
+        // The power was cut while it was taken: what ran before knows of it and has nothing to go back from.
+        let cut = fresh.judged("1", "b3", false, Ok("x".into()), at).unwrap();
+        assert_eq!(cut.outcome, Some(Outcome::CutShort { at }));
+        assert_eq!((fresh.is_open("1", "b3"), fresh.is_open("1", "b1"), cut.is_open("1", "b3")), (true, false, false));
+        assert_eq!(cut.judged("1", "b4", false, Ok("x".into()), at), None);
+        assert_eq!(
+            judge(&cut, "2", "b4", Ok("x")),
+            Some(Outcome::Good { why: "x".into(), at }),
+            "it was whole after all"
+        );
         let failed = attempt(Some(Outcome::Failed { why: "y".into(), at }));
         assert_eq!(judge(&failed, "1", "b5", Ok("x")), Some(Outcome::RolledBack { why: "y".into(), at }));
         assert_eq!(judge(&failed, "2", "b3", Ok("x")), Some(Outcome::Good { why: "x".into(), at }));

@@ -28,6 +28,9 @@ pub struct Release {
     pub downstairs: String,
     /// Whether it has a stand-in in the place of the downstairs program, and keeps no data.
     pub demonstration: bool,
+    /// Whether it has firmware and microcode; absent in what older versions say.
+    #[serde(default)]
+    pub firmware: Option<bool>,
 }
 
 impl Release {

@@ -36,6 +36,10 @@ pub struct Seen<'a> {
     pub adapter_plugged: bool,
     /// Whether the data partition is there, mounted or not.
     pub data_partition: bool,
+    /// Whether ssh answers; `None` if nobody may log in.
+    pub ssh: Option<bool>,
+    /// Whether the gateway answers; `None` if there is none.
+    pub gateway: Option<bool>,
 }
 
 /// The reason why the supervisor says nothing of the sled.
@@ -89,7 +93,36 @@ pub fn judge(before: &Before, seen: &Seen<'_>) -> Verdict {
             missing.push(reasons(volume, &lacks, &blocking, seen))
         }
     }
+    let reach = unreached(before, seen);
+    // Without a cable nobody answers; and whoever has hosts has a network.
+    let cable = sled.checks.iter().filter(|check| is_of_the_cable(check, seen));
+    let cable: Vec<_> = cable.map(|check| check.code.as_str()).collect();
+    let alone = sled.volumes.iter().flat_map(|volume| &volume.regions).all(|region| region.connected.is_empty());
+    match reach.gateway {
+        Some(_) if !cable.is_empty() => excused.extend(cable),
+        Some(why) if alone => missing.push(why),
+        Some(_) | None => {}
+    }
+    missing.extend(reach.ssh);
     conclude(excused, &missing, seen.waited)
+}
+
+/// What answered before and does not now, in a sentence each.
+struct Unreached {
+    ssh: Option<String>,
+    gateway: Option<String>,
+}
+
+fn unreached(before: &Before, seen: &Seen<'_>) -> Unreached {
+    let silent = |who: &str| format!("{who} answered before and does not now");
+    let ssh = (before.ssh && seen.ssh == Some(false)).then(|| silent("ssh"));
+    let gateway = (before.gateway && seen.same_config && seen.gateway == Some(false)).then(|| silent("the gateway"));
+    Unreached { ssh, gateway }
+}
+
+/// Whether a check tells that there is no link, for a reason that an older version would share.
+fn is_of_the_cable(check: &Check, seen: &Seen<'_>) -> bool {
+    matches!(check.code, Code::NicNoCarrier | Code::NicMissing | Code::BridgePortMissing) && is_shared(check, seen)
 }
 
 fn conclude(mut excused: Vec<&str>, missing: &[String], waited: Duration) -> Verdict {

@@ -16,6 +16,7 @@ use crate::wire::Refusal;
 use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
+use std::io;
 use std::process::Stdio;
 use tokio::process::Command;
 
@@ -55,7 +56,7 @@ impl Apply {
         let (source, offer) = offered(self.source.as_deref(), running).await?;
         let taken = beside(offer, async {
             let Some(version) = sysupdate::available().await? else { return Ok(None) };
-            sysupdate::take(&version).await.map(|()| Some(version))
+            take(client, running, &version).await.map(Some)
         });
         // A version that was taken before, and neither started nor rolled since.
         let waiting = || {
@@ -63,12 +64,19 @@ impl Apply {
             terminal::note(&format!("{source} has nothing newer than {version}, which is in its slot already"));
             Some(version)
         };
-        let Some(version) = taken.await?.or_else(waiting) else {
+        let begun = match taken.await? {
+            None => match waiting() {
+                Some(version) => Some(begin(client, running, &version).await?),
+                None => None,
+            },
+            begun => begun,
+        };
+        let Some(attempt) = begun else {
             let checked = Checked { running: running.version.clone(), available: None, source };
             print(output, &checked, check::text)?;
             return Ok(true);
         };
-        let attempt = begin(client, running, &version).await?;
+        let version = attempt.to.clone();
         let rolled = try_to_roll(client, &doors, running, &version, output).await?;
         if rolled == Some(true) {
             Attempt { rolled: true, ..attempt }.save()?;
@@ -100,10 +108,22 @@ async fn begin_reboot(systemctl: &str) -> Result<(), Failure> {
     }
 }
 
+/// Put a version into its slot. What is so before is remembered first: a power cut behind it leaves a version that is
+/// started at the next boot, and judged by that.
+async fn take(client: &Client, running: &Release, version: &str) -> io::Result<Attempt> {
+    let before = Attempt::load();
+    let attempt = begin(client, running, version).await?;
+    if let Err(why) = sysupdate::take(version).await {
+        Attempt::take_back(before.as_ref())?;
+        return Err(why);
+    }
+    Ok(attempt)
+}
+
 /// Remember what serves now, and that this version is tried next.
-async fn begin(client: &Client, running: &Release, version: &str) -> Result<Attempt, Failure> {
+async fn begin(client: &Client, running: &Release, version: &str) -> io::Result<Attempt> {
     if let Ok(sled) = client.sled().await {
-        boot::remember(&sled)?;
+        boot::remember(&sled).await?;
     }
     let (from, to) = (running.version.clone(), version.to_owned());
     let attempt = Attempt { from, to, at: Timestamp::now(), boot: record::boot_id()?, rolled: false, outcome: None };

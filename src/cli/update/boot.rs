@@ -1,12 +1,14 @@
 //! `sledctl update judge` and `remember`: whether a boot is a good one, by what served before it.
 
+use crate::appliance::{KEYS, OWN};
 use crate::check::Code;
 use crate::cli::client::Client;
 use crate::cli::failure::Failure;
 use crate::config_dir;
 use crate::terminal;
+use crate::update::reach;
 use crate::update::record::{self, Adapter, Attempt, Before};
-use crate::update::release::Release;
+use crate::update::release::{self, Release};
 use crate::update::verdict::{Seen, Silence, Verdict, judge};
 use crate::wire::{Refusal, Sled};
 use clap::Args;
@@ -14,7 +16,8 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 use tokio::process::Command;
@@ -47,6 +50,8 @@ impl Judge {
                 same_config: before.config == files_digest(Path::new(config_dir::DEFAULT)),
                 adapter_plugged: before.nic.as_ref().is_some_and(Adapter::is_plugged_in),
                 data_partition: Path::new(DATA).exists(),
+                ssh: if before.ssh { reach::ssh(&keys()).await } else { None },
+                gateway: if before.gateway { reach::gateway(gateway()).await } else { None },
             };
             match judge(&before, &seen) {
                 Verdict::Good(why) => break Ok(why),
@@ -59,11 +64,7 @@ impl Judge {
             }
             sleep(JUDGE_POLL).await;
         };
-        if let Some(attempt) = Attempt::load()
-            && let Some(news) = attempt.judged(&running.version, &record::boot_id()?, judged.clone(), Timestamp::now())
-        {
-            news.save()?;
-        }
+        note(running, judged.clone())?;
         judged
             .map(|why| {
                 terminal::note(&format!("this boot is a good one: {why}"));
@@ -76,20 +77,40 @@ impl Judge {
     }
 }
 
+/// Write down what has become of the last update, if that is news.
+fn note(running: &Release, judged: Result<String, String>) -> io::Result<()> {
+    let (Some(attempt), boot) = (Attempt::load(), record::boot_id()?) else { return Ok(()) };
+    let is_there = || release::installed().is_ok_and(|all| all.iter().any(|one| one.version == attempt.to));
+    let beside = attempt.is_open(&running.version, &boot) && is_there();
+    let news = attempt.judged(&running.version, &boot, beside, judged, Timestamp::now());
+    news.map_or(Ok(()), |news| news.save())
+}
+
+/// The keys of those who may log in.
+fn keys() -> PathBuf {
+    Path::new(OWN).join(KEYS)
+}
+
+/// The configured gateway.
+fn gateway() -> Option<IpAddr> {
+    config_dir::read(Path::new(config_dir::DEFAULT)).ok()?.sled.appliance.gateway
+}
+
 /// Remember what serves (sled-boot-check.service, when the machine is switched off).
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Remember;
 
 impl Remember {
     pub(super) async fn run(&self, client: &Client) -> Result<bool, Failure> {
-        remember(&client.sled().await?)?;
+        remember(&client.sled().await?).await?;
         Ok(true)
     }
 }
 
-/// Remember what serves on a sled now.
-pub(super) fn remember(sled: &Sled) -> io::Result<()> {
-    Before::of(sled, config_digest()).save()
+/// Remember what serves on a sled now, and who is reached.
+pub(super) async fn remember(sled: &Sled) -> io::Result<()> {
+    let (ssh, gateway) = (reach::ssh(&keys()).await == Some(true), reach::gateway(gateway()).await == Some(true));
+    Before { ssh, gateway, ..Before::of(sled, config_digest()) }.save()
 }
 
 /// Count how often systemd has started the supervisor anew in this boot.

@@ -68,6 +68,8 @@ fn outcome(last: &Attempt, running: &Release) -> String {
         Some(Outcome::RolledBack { why, .. }) => {
             Tone::Bad.paint(&format!("{} came back, because of {}: {why}", last.from, last.to))
         }
+        Some(Outcome::CutShort { .. }) => Tone::Warning
+            .paint("it was cut short, and nothing of it can be started: sledctl update apply takes it again"),
         None if running.version == last.to => format!("{} is being judged", last.to),
         None => format!("{} is started at the next boot", last.to),
     }

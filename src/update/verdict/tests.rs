@@ -59,7 +59,7 @@ const ALL: [bool; 3] = [true; 3];
 
 /// The verdict after so many seconds on a sled on which all served before.
 fn after(seconds: u64, sled: &Sled, change: impl FnOnce(&mut Seen<'_>)) -> Verdict {
-    let before = Before::of(&self::sled(ALL, &[]), String::new());
+    let before = Before { ssh: true, gateway: true, ..Before::of(&self::sled(ALL, &[]), String::new()) };
     let mut seen = Seen {
         sled: Ok(sled),
         restarts: 0,
@@ -67,6 +67,8 @@ fn after(seconds: u64, sled: &Sled, change: impl FnOnce(&mut Seen<'_>)) -> Verdi
         same_config: true,
         adapter_plugged: false,
         data_partition: false,
+        ssh: None,
+        gateway: None,
     };
     change(&mut seen);
     judge(&before, &seen)
@@ -150,6 +152,8 @@ fn what_did_not_serve_before_need_not_serve_now() {
         same_config: true,
         adapter_plugged: true,
         data_partition: true,
+        ssh: None,
+        gateway: None,
     };
     assert!(matches!(judge(&before, &seen), Verdict::Good(_)));
     assert!(matches!(judge(&Before::default(), &seen), Verdict::Good(_)), "and of a sled that remembers nothing");
@@ -169,4 +173,37 @@ fn a_volume_that_the_same_configuration_does_not_have_any_more_is_missed() {
     none.volumes.clear();
     assert!(matches!(after(600, &none, |_| ()), Verdict::Bad(_)));
     assert!(matches!(after(0, &none, |seen| seen.same_config = false), Verdict::Good(_)), "somebody took it away");
+}
+
+/// A new version that nobody can log in to any more, or that has lost its way out.
+#[test]
+fn ssh_and_the_gateway_answer_again_if_they_did() {
+    let well = sled(ALL, &[]);
+    for (part, silent) in [("ssh", [Some(false), Some(true)]), ("the gateway", [Some(true), Some(false)])] {
+        let trouble = |seconds| after(seconds, &well, |seen| [seen.ssh, seen.gateway] = silent);
+        assert!(matches!(trouble(599), Verdict::Wait(_)));
+        assert_eq!(trouble(600), Verdict::Bad(format!("{part} answered before and does not now")));
+    }
+    assert!(matches!(after(0, &well, |seen| [seen.ssh, seen.gateway] = [Some(true); 2]), Verdict::Good(_)));
+    assert!(matches!(after(0, &well, |_| ()), Verdict::Good(_)), "the keys and the gateway were taken away");
+    let none = |seen: &mut Seen<'_>| [seen.ssh, seen.gateway] = [Some(false); 2];
+    let seen = |seen: &mut Seen<'_>| {
+        none(seen);
+        seen.same_config = false;
+    };
+    assert_eq!(said(&after(600, &well, seen)), "ssh answered before and does not now", "another network");
+}
+
+#[test]
+fn a_gateway_is_not_missed_without_a_cable_or_by_who_has_hosts() {
+    let mute = |seen: &mut Seen<'_>| seen.gateway = Some(false);
+    let pulled = sled(ALL, &[Code::NicNoCarrier]);
+    assert!(matches!(after(45, &pulled, mute), Verdict::Good(_)));
+    let plugged = sled(ALL, &[Code::NicMissing]);
+    let driven = |seen: &mut Seen<'_>| (seen.gateway, seen.adapter_plugged) = (Some(false), true);
+    assert!(matches!(after(600, &plugged, driven), Verdict::Bad(_)));
+    let mut busy = sled(ALL, &[]);
+    let peer = wire::Peer { address: "192.168.4.17".parse().unwrap(), port: 1, host: None };
+    busy.volumes[0].regions[0].connected.push(peer);
+    assert!(matches!(after(0, &busy, mute), Verdict::Good(_)), "the router alone is off");
 }
