@@ -14,6 +14,7 @@ use crate::wire::{Network, Sled, Storage};
 use clap::Args;
 use serde::Serialize;
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
 /// Show everything at a glance: network, storage, volumes, and what is wrong.
 #[derive(Debug, Args)]
@@ -108,7 +109,9 @@ fn network(network: &Network) -> String {
     let bridge = match &network.addresses {
         None => Tone::Bad.paint(&format!("no {}", network.bridge)),
         Some(addresses) => {
-            let addresses = addresses.iter().filter(|address| address.is_ipv4());
+            // Those that nobody has given it are no news: each link of IPv6 has one.
+            let on_link = |address: &&IpAddr| matches!(address, IpAddr::V6(six) if six.is_unicast_link_local());
+            let addresses = addresses.iter().filter(|address| !on_link(address));
             let addresses = addresses.map(ToString::to_string).collect::<Vec<_>>().join(" ");
             format!("{} {addresses}", network.bridge)
         }

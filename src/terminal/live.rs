@@ -37,6 +37,8 @@ pub struct Live {
     keys: Option<AsyncFd<Stdin>>,
     resized: Signal,
     ends: [Signal; 3],
+    /// The part that is shown of a page that has no room.
+    part: usize,
 }
 
 impl Live {
@@ -50,7 +52,7 @@ impl Live {
         let [interrupt, terminate, hangup] = ends.map(heard);
         let (resized, ends) = (heard(SignalKind::window_change())?, [interrupt?, terminate?, hangup?]);
         let before = tcgetattr(io::stdin()).ok();
-        let mut live = Self { before, keys: None, resized, ends };
+        let mut live = Self { before, keys: None, resized, ends, part: 0 };
         if let Some(before) = &live.before {
             let mut modes = before.clone();
             modes.local_modes -= LocalModes::ICANON | LocalModes::ECHO;
@@ -61,15 +63,20 @@ impl Live {
         Ok(live)
     }
 
-    /// Draw a page anew, from its first line on and not blinking where nothing has changed; as much of it as there is
-    /// room for, and a line below it.
+    /// Show the next part of a page that has no room, with the next drawing; after the last, the first.
+    pub fn turn(&mut self) {
+        self.part = self.part.wrapping_add(1);
+    }
+
+    /// Draw a page anew, not blinking where nothing has changed: as much of it as there is room for, from its first line
+    /// on unless it was turned, and a line below it.
     ///
     /// # Errors
     /// The terminal cannot be written to.
     pub fn draw(&mut self, page: &str, below: &str) -> io::Result<()> {
         let rows = tcgetwinsize(io::stdout()).ok().map(|size| usize::from(size.ws_row)).filter(|rows| *rows > 0);
         let size = (columns(&io::stdout()).unwrap_or(USUAL.0), rows.unwrap_or(USUAL.1));
-        let drawn = frame(&clean::page(page), &clean::page(below), size);
+        let drawn = frame(&clean::page(page), &clean::page(below), size, self.part);
         // What moves the cursor is written whether or not there is colour.
         let plain = is_plain();
         let bare = |line: &str| if plain { anstream::adapter::strip_str(line).to_string() } else { line.to_owned() };
@@ -132,16 +139,23 @@ async fn key(keys: Option<&AsyncFd<Stdin>>) -> Option<u8> {
     }
 }
 
-/// The lines of a page on a terminal of this size: its first ones, and the line below in the last row.
-fn frame(page: &str, below: &str, (columns, rows): (usize, usize)) -> Vec<String> {
+/// The lines of a page on a terminal of this size: those of one of the parts for which there is room, and the line below
+/// in the last row.
+fn frame(page: &str, below: &str, (columns, rows): (usize, usize), part: usize) -> Vec<String> {
     let screen = Screen::columns(columns);
     let mut lines: Vec<_> = screen.fold(page).lines().map(str::to_owned).collect();
     let below = screen.fold(below).lines().next().unwrap_or_default().to_owned();
     let room = rows.saturating_sub(1);
     if lines.len() > room {
-        let more = lines.len() - room.saturating_sub(1);
-        lines.truncate(room.saturating_sub(1));
-        lines.push(screen.fold(&format!("… {more} more lines")).lines().next().unwrap_or_default().to_owned());
+        let (all, fit) = (lines.len(), room.saturating_sub(1));
+        let first = part % all.div_ceil(fit.max(1)) * fit;
+        lines = lines.into_iter().skip(first).take(fit).collect();
+        let mark = match first {
+            0 => format!("… {} more lines", all - fit),
+            first => format!("… lines {} to {} of {all}", first + 1, first + lines.len()),
+        };
+        lines.resize(fit, String::new());
+        lines.extend(screen.fold(&mark).lines().next().filter(|_| room > 0).map(str::to_owned));
     }
     lines.resize(room, String::new());
     lines.push(below);
@@ -156,16 +170,29 @@ mod tests {
     fn a_frame_has_as_many_lines_as_the_terminal_and_says_what_is_left_out() {
         let page = "headline\n  label  a long text that has no room in one line\nlast\n";
         assert_eq!(
-            frame(page, "q leaves", (80, 5)),
+            frame(page, "q leaves", (80, 5), 0),
             ["headline", "  label  a long text that has no room in one line", "last", "", "q leaves"]
         );
         assert_eq!(
-            frame(page, "q leaves", (30, 4)),
+            frame(page, "q leaves", (30, 4), 0),
             ["headline", "  label  a long text that has", "… 2 more lines", "q leaves"]
         );
         for (columns, rows) in [(20, 5), (40, 2), (80, 24), (4, 1)] {
-            let lines = frame(page, "q leaves", (columns, rows));
-            assert!(lines.len() == rows && lines.iter().all(|line| width(line) <= columns), "{lines:?}");
+            for part in 0..4 {
+                let lines = frame(page, "q leaves", (columns, rows), part);
+                assert!(lines.len() == rows && lines.iter().all(|line| width(line) <= columns), "{lines:?}");
+            }
         }
+    }
+
+    #[test]
+    fn a_page_that_has_no_room_is_shown_part_by_part() {
+        let page = "one\ntwo\nthree\nfour\nfive\n";
+        let shown = |part| frame(page, "q leaves", (40, 4), part);
+        assert_eq!(shown(0), ["one", "two", "… 3 more lines", "q leaves"]);
+        assert_eq!(shown(1), ["three", "four", "… lines 3 to 4 of 5", "q leaves"]);
+        assert_eq!(shown(2), ["five", "", "… lines 5 to 5 of 5", "q leaves"]);
+        assert_eq!(shown(3), shown(0));
+        assert_eq!(frame(page, "", (40, 6), 1), ["one", "two", "three", "four", "five", ""], "it has room");
     }
 }
