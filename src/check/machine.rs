@@ -75,6 +75,11 @@ macro_rules! with_machine {
             SledUnclean = "SLED_UNCLEAN", Warning, Sled:
                 "the machine ended without a shutdown: HOW; on ext4 an extent may be marked clean then and have blocks that do not fit their checksums"
                 => "find out why (journalctl -b -1 -e); have every block of the regions held to its checksum, while hosts go on: sledctl region scrub --all (sledctl region show REGION tells of the last one); the next orderly reboot ends this";
+            /// The kernel has crashed, in this or in an earlier boot, and has left a record of it, as pstore keeps one over a
+            /// reset and systemd-pstore puts it on the disk. It is over when the record is gone, by hand or after two weeks.
+            KernelCrashed = "KERNEL_CRASHED", Warning, Operator:
+                "the kernel has crashed N time(s), the last time with the words: WORDS; its record is RECORD"
+                => "read it: less RECORD/dmesg.txt; if it happens again: test the memory, look at heat and power supply, or run another version of the kernel; it is over when the record is put away: mv RECORD /var/tmp";
             /// A sensor of the processor is at its limit.
             SledHot = "SLED_HOT", Warning, Sled:
                 "SENSOR shows N °C, and N °C is its limit"

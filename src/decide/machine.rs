@@ -1,6 +1,6 @@
 //! Machine below the sled, and what is wrong with it: memory, heat, clock, kernel, watchdog, and how its last boot ended.
 
-use super::facts::{Disk, Facts, Machine, Sensor, Sign, Unclean, Watchdog};
+use super::facts::{Crash, Disk, Facts, Machine, Sensor, Sign, Unclean, Watchdog};
 use super::finding::Finding;
 use crate::check::Code;
 use crate::times::in_seconds;
@@ -35,6 +35,7 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
             machine.watchdogs.iter().all(|watchdog| watchdog.armed == Some(false)).then(|| unarmed(machine)).flatten(),
         );
         found.extend(of_clock(machine));
+        found.extend(machine.crash.as_ref().map(crashed));
     }
     found
 }
@@ -97,6 +98,14 @@ fn hot(sensor: &Sensor) -> Finding {
             about(Code::SledHot, &format!("sensor {chip}"), cause)
         }
     }
+}
+
+fn crashed(crash: &Crash) -> Finding {
+    let words =
+        crash.words.as_ref().map_or_else(String::new, |words| format!(", the last time with the words: {words}"));
+    let cause = format!("the kernel has crashed {} time(s){words}; its record is {}", crash.count, crash.record);
+    let remedy = Code::KernelCrashed.remedy().replace("RECORD", &crash.record);
+    Finding::new(Code::KernelCrashed, "kernel", cause, remedy)
 }
 
 fn tainted(bits: u64) -> Option<Finding> {

@@ -18,7 +18,7 @@ const FILE: &str = "boot.json";
 /// `WDIOF_CARDRESET` of linux/watchdog.h: the watchdog has reset the machine.
 const CARD_RESET: u64 = 0x20;
 /// The directory to which systemd-pstore takes what a kernel that panicked has left, before a supervisor is started.
-const PANICS: &str = "/var/lib/systemd/pstore";
+pub const PANICS: &str = "/var/lib/systemd/pstore";
 /// The most of it that is remembered; systemd-tmpfiles removes it after two weeks.
 const MOST_PANICS: usize = 1000;
 

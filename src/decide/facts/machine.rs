@@ -27,6 +27,19 @@ pub struct Machine {
     pub watchdogs: Vec<Watchdog>,
     /// The clock.
     pub clock: Clock,
+    /// The crashes of the kernel that are on record.
+    pub crash: Option<Crash>,
+}
+
+/// Crashes of the kernel that are on record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Crash {
+    /// The number of records.
+    pub count: usize,
+    /// The path of the last one.
+    pub record: String,
+    /// The words in it that say what happened, if there are such.
+    pub words: Option<String>,
 }
 
 /// A sensor of temperature.

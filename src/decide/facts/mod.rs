@@ -20,7 +20,7 @@ pub use enforcement::{Enforcement, Gap};
 pub use files::{Files, Fresh, InForce};
 pub use image::Image;
 pub use kernel_log::{Incident, KernelLog, Sign};
-pub use machine::{Clock, Machine, Sensor, Step, Unclean, Watchdog};
+pub use machine::{Clock, Crash, Machine, Sensor, Step, Unclean, Watchdog};
 pub use network::{Bridge, MacChange, Manager, Network, Rejoin, Rejoined};
 pub use region::{
     Active, Beat, Doing, Exit, Fencing, Holder, Pulse, Region, Run, Sockets, Start, Stopped, Stranger, Unit,

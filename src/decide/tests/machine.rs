@@ -3,7 +3,7 @@
 use super::*;
 use crate::check::{Code, Severity};
 use crate::decide::facts::{
-    Block, Clock, FsErrors, Health, Incident, KernelLog, Machine, Sensor, Sign, Smart, Step, Unclean, Watchdog,
+    Block, Clock, Crash, FsErrors, Health, Incident, KernelLog, Machine, Sensor, Sign, Smart, Step, Unclean, Watchdog,
 };
 use crate::decide::finding::{Finding, Scope};
 use crate::decide::verdict::judge;
@@ -201,6 +201,17 @@ const CASES: &[Case] = &[
         false,
         "sled",
         "its kernel panicked",
+    ),
+    (
+        |facts| {
+            let (record, words) = ("/var/lib/systemd/pstore/17".to_owned(), Some("BUG: x".to_owned()));
+            machine(facts).crash = Some(Crash { count: 2, record, words });
+        },
+        Code::KernelCrashed,
+        Severity::Warning,
+        true,
+        "kernel",
+        "has crashed 2 time(s), the last time with the words: BUG: x; its record is /var/lib/systemd/pstore/17",
     ),
     (
         |facts| tells(facts, |told| told.failing = vec!["it says itself that it is failing".into()]),

@@ -1,5 +1,5 @@
 //! Machine below the sled: who waits for memory and disks, what the kernel has killed, how hot it is, its clock, its
-//! watchdog ([`heat`], [`clock`], [`counts`]). The kernel tells when waiting grows long and when the clock is set; all
+//! watchdog, its crashes ([`heat`], [`clock`], [`counts`], [`crash`]). The kernel tells when waiting grows long and when the clock is set; all
 //! else is looked at slowly. Reads only.
 //!
 //! In a container all of that is another machine's, which somebody else looks after: nothing is looked at, unless a
@@ -7,6 +7,7 @@
 
 mod clock;
 mod counts;
+mod crash;
 mod heat;
 
 use crate::config::Configuration;
@@ -18,13 +19,14 @@ use crate::observe::observer::{Begin, Ground, Kernel, Observer, TakenOver};
 use crate::observe::owners::Pids;
 use crate::observe::rhythm::Rhythm;
 use crate::observe::{NobodyListens, Observation, Publisher, groups, publish, register};
+use crate::store::boots::PANICS;
 use clock::Clock;
 use counts::Growth;
 use futures_util::FutureExt;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::future::pending;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -155,6 +157,8 @@ struct Memory {
     clock: Clock,
     killed: Growth,
     throttled: Growth,
+    /// The directory of what kernels that crashed have left.
+    crashes: PathBuf,
 }
 
 impl Memory {
@@ -164,6 +168,7 @@ impl Memory {
             clock: Clock::new(&kernel.sysfs),
             killed: Growth::within(Duration::from_hours(24)),
             throttled: Growth::within(Duration::from_hours(1)),
+            crashes: PANICS.into(),
         }
     }
 
@@ -184,6 +189,7 @@ impl Memory {
             taint: number(&proc.join("sys/kernel/tainted")),
             watchdogs: watchdogs(sysfs),
             clock: self.clock.look(),
+            crash: crash::on_record(&self.crashes),
         }
     }
 }

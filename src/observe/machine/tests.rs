@@ -15,7 +15,7 @@ fn write(root: &Path, file: &str, text: &str) {
 async fn a_machine_is_read_from_what_is_laid_out() {
     let tree = tempfile::tempdir().unwrap();
     let kernel = Kernel { sysfs: tree.path().join("sys"), proc: tree.path().join("proc"), log: None };
-    let mut memory = Memory::new(&kernel);
+    let mut memory = Memory { crashes: tree.path().join("pstore"), ..Memory::new(&kernel) };
     let region: RegionName = "still-fawn-0".parse().unwrap();
     let pids: Pids = [(region, 7)].into();
     let bare = memory.look(&kernel, &pids);
