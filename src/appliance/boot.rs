@@ -1,68 +1,67 @@
 //! Boot of the image, before anything reads `/etc`: the initrd runs this on the root that it has just mounted, with
 //! `/var` in its place.
 //!
-//! Files come from the CONFIG partition and, over these, from the machine's credentials
-//! (systemd.system-credentials(7)); they are taken over when they have changed since they were last.
-//! A configuration with faults never takes the place of one without: it is refused, and the screen
-//! says why. Nothing here can fail a boot.
+//! What was brought ([`super::brought`]) is taken over once: each file when it is another than the last that was brought
+//! as it. What was changed on the sled since stays, unless another is brought in its place; then it is kept aside. A
+//! set is taken whole or refused whole: a configuration with faults never takes the place of one without, keys that
+//! let nobody in never that of some that do, and the screen says why. Nothing here can fail a boot.
 
-use super::{CONFIG, KEYS, OWN, TAKEN, network};
+use super::brought::{self, Brought, Sources, WANTED, Wanted};
+use super::{CONFIG, OWN, TAKEN, network, serial};
 use crate::config_dir::{self, PORT_MAP, SLED};
 use crate::files::{make_dir, replace, set_mode};
 use crate::source::Source;
 use crate::times;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
-/// A file that can be brought: its name on the CONFIG partition, and those that it has as a credential.
-struct Brought {
-    file: &'static str,
-    credentials: &'static [&'static str],
-    /// Its place in [`OWN`].
-    place: &'static str,
-}
-
-const KEYS_FILE: &str = "authorized_keys";
-const BROUGHT: [Brought; 3] = [
-    Brought { file: SLED, credentials: &["sled.toml"], place: "sled/sled.toml" },
-    Brought { file: PORT_MAP, credentials: &["sled.port-map.toml"], place: "sled/port-map.toml" },
-    Brought { file: KEYS_FILE, credentials: &["ssh.authorized_keys.root"], place: KEYS },
-];
 /// The version that was booted last, in [`OWN`].
 const BOOTED: &str = "booted";
 /// The record of the programs that were staged (`act::programs`), below the root.
 const PROGRAMS: &str = "var/lib/sled/programs.json";
-/// The size of a file that is taken for none of these, in bytes: more than any of them has.
-const FILE_LIMIT_BYTES: u64 = 1 << 20;
+/// The end of the name of a file whose place another has taken that was brought.
+const REPLACED: &str = ".replaced";
 
 /// The places of a machine that boots.
 #[derive(Debug, Clone)]
 pub struct Places {
     /// The root of the machine: `/`, or where the initrd has mounted it.
     pub root: PathBuf,
-    /// The mount point of the CONFIG partition.
-    pub partition: PathBuf,
-    /// The directory of the credentials.
-    pub credentials: Option<PathBuf>,
+    /// The directory that is gone with the boot: `/run`.
+    pub run: PathBuf,
+    /// The places from which files are brought.
+    pub sources: Sources,
 }
 
 /// The record of the files that were brought last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Taken {
-    /// The digest of all files, so that they are taken over once.
+    /// The digest of all files: a version of the image that knows no other takes none of them again.
     pub digest: String,
+    /// The digest of everything that was seen, so that it is told once. Absent in records of versions that knew none.
+    #[serde(default)]
+    pub seen: String,
+    /// The digest of each file when it was taken over last.
+    #[serde(default)]
+    pub digests: BTreeMap<String, String>,
     /// The time at which they were.
     pub at: Timestamp,
     /// Their names.
     pub files: Vec<String>,
     /// The faults for which they were not taken over; empty if they were.
     pub refused: Vec<String>,
+    /// What lay beside them and was not looked at.
+    #[serde(default)]
+    pub unread: Vec<String>,
+    /// The partition of another disk that has brought them, as the machine had no configuration.
+    #[serde(default)]
+    pub from: Option<String>,
 }
 
 /// Set the machine up, and return a line for each thing that was done or could not be.
@@ -75,9 +74,11 @@ pub fn run(places: &Places) -> Vec<String> {
     };
     tell("the directories of this machine", directories(&own).map(|()| None));
     tell("the machine's id", machine_id(&own));
-    tell("the files that were brought", take_over(places, &own));
+    tell("the files that were brought", take_over(&places.sources, &own).map(|lines| lines.join("; ").into()));
     tell("the network", set_up(&own));
+    tell("the serial line", show_on_serial(&places.run, &own).map(|()| None));
     tell("the downstairs program", forget_programs(&places.root, &own));
+    said.retain(|line: &String| !line.is_empty());
     said
 }
 
@@ -99,77 +100,119 @@ fn machine_id(own: &Path) -> io::Result<Option<String>> {
 }
 
 /// Take over what was brought, if it is not what was brought last.
-fn take_over(places: &Places, own: &Path) -> io::Result<Option<String>> {
-    let brought = gather(places)?;
-    if brought.is_empty() {
-        return Ok(None);
-    }
-    let digest = digest(&brought);
+fn take_over(sources: &Sources, own: &Path) -> io::Result<Vec<String>> {
+    let brought = brought::gather(sources, is_configured(own));
     let last: Option<Taken> = fs::read(own.join(TAKEN)).ok().and_then(|text| serde_json::from_slice(&text).ok());
-    if last.is_some_and(|last| last.digest == digest) {
-        return Ok(None);
+    if brought.is_empty() && last.as_ref().is_none_or(|last| last.refused.is_empty() && last.unread.is_empty()) {
+        return Ok(Vec::new());
     }
-    let refused = faults(&own.join(CONFIG), &brought);
-    let names: Vec<_> = brought.keys().map(|file| (*file).to_owned()).collect();
-    let line = if refused.is_empty() {
-        format!("taken over: {}", names.join(", "))
-    } else {
-        format!("not taken over: {}", refused.join("; "))
+    if last.as_ref().is_some_and(|last| last.seen == brought.seen()) {
+        return Ok(Vec::new());
+    }
+    let known = last.as_ref().map(|last| known(last, &brought)).unwrap_or_default();
+    let changed = |wanted: &Wanted| {
+        let text = brought.files.get(wanted.file)?;
+        (known.get(wanted.file) != Some(&brought::digest(text))).then_some((wanted.file, text.as_slice()))
     };
+    let changed: BTreeMap<_, _> = WANTED.iter().filter_map(changed).collect();
+    let refused = faults(own, &brought, &changed);
+    let mut said = Vec::new();
     if refused.is_empty() {
-        for file in &BROUGHT {
-            let Some(text) = brought.get(file.file) else { continue };
-            let (dir, name) = file.place.split_once('/').unwrap_or(("", file.place));
-            replace(&own.join(dir), name, text)?;
-            set_mode(&own.join(file.place), 0o644)?;
-        }
+        said = put(own, &brought, &changed, &known)?;
+    } else {
+        said.push(format!("not taken over: {}", refused.join("; ")));
     }
-    let taken = Taken { digest, at: times::now(), files: names, refused };
+    said.extend(brought.unread.iter().cloned());
+    let mut digests = known;
+    if refused.is_empty() {
+        digests.extend(changed.iter().map(|(file, text)| ((*file).to_owned(), brought::digest(text))));
+    }
+    let files = match last {
+        Some(last) if changed.is_empty() => last.files,
+        _ => changed.keys().map(|file| (*file).to_owned()).collect(),
+    };
+    let (digest, seen) = (brought.digest(), brought.seen());
+    let taken =
+        Taken { digest, seen, digests, at: times::now(), files, refused, unread: brought.unread, from: brought.from };
     replace(own, TAKEN, &serde_json::to_vec_pretty(&taken)?)?;
-    Ok(Some(line))
+    Ok(said)
 }
 
-fn gather(places: &Places) -> io::Result<BTreeMap<&'static str, Vec<u8>>> {
-    let mut all = BTreeMap::new();
-    for file in &BROUGHT {
-        let credentials = places.credentials.iter().flat_map(|dir| file.credentials.iter().map(|name| dir.join(name)));
-        let last = [places.partition.join(file.file)].into_iter().chain(credentials).rfind(|path| path.is_file());
-        let Some(path) = last else { continue };
-        if fs::metadata(&path)?.len() > FILE_LIMIT_BYTES {
-            return Err(io::Error::other(format!("{}: it has more than {FILE_LIMIT_BYTES} bytes", path.display())));
+fn is_configured(own: &Path) -> bool {
+    own.join(CONFIG).join(SLED).exists()
+}
+
+/// The digests of what was taken over last. A version that knew the digest of all files alone took them all.
+fn known(last: &Taken, brought: &Brought) -> BTreeMap<String, String> {
+    let took_all = last.seen.is_empty() && last.refused.is_empty() && last.digest == brought.digest();
+    if took_all {
+        return brought.files.iter().map(|(file, text)| ((*file).to_owned(), brought::digest(text))).collect();
+    }
+    last.digests.clone()
+}
+
+/// Put what was brought into its places, and say what has become of what was there.
+fn put(
+    own: &Path,
+    brought: &Brought,
+    changed: &BTreeMap<&str, &[u8]>,
+    known: &BTreeMap<String, String>,
+) -> io::Result<Vec<String>> {
+    let (mut replaced, mut newer) = (Vec::new(), Vec::new());
+    for wanted in &WANTED {
+        let (dir, name) = wanted.place.split_once('/').unwrap_or(("", wanted.place));
+        let here = fs::read(own.join(wanted.place)).ok();
+        let Some(text) = changed.get(wanted.file) else {
+            let differs = brought.files.get(wanted.file).is_some_and(|text| here.as_ref() != Some(text));
+            newer.extend(differs.then_some(wanted.file));
+            continue;
+        };
+        // Changed on the sled since, or put there by somebody else.
+        let others = here.filter(|here| here != text && known.get(wanted.file) != Some(&brought::digest(here)));
+        if let Some(others) = others {
+            replace(&own.join(dir), &format!("{name}{REPLACED}"), &others)?;
+            replaced.push(wanted.file);
         }
-        all.insert(file.file, fs::read(path)?);
+        replace(&own.join(dir), name, text)?;
+        set_mode(&own.join(wanted.place), 0o644)?;
     }
-    Ok(all)
+    let list = |what: &str, files: &[&str]| (!files.is_empty()).then(|| format!("{what}: {}", files.join(", ")));
+    let taken: Vec<_> = changed.keys().copied().collect();
+    let from = brought.from.as_ref().map_or_else(String::new, |from| {
+        format!(" from the partition CONFIG of another disk ({from}), as this machine had no configuration")
+    });
+    let lines = [
+        list(&format!("taken over{from}"), &taken),
+        list("changed on this sled since, and kept aside with the ending .replaced", &replaced),
+        list("as it was brought before, while what this sled has is newer and stays", &newer),
+    ];
+    Ok(lines.into_iter().flatten().collect())
 }
 
-fn digest(brought: &BTreeMap<&str, Vec<u8>>) -> String {
-    let mut hash = Sha256::new();
-    for (file, text) in brought {
-        // A name and a length before each, so that no two sets of files look the same.
-        hash.update(format!("{file} {}\n", text.len()));
-        hash.update(text);
-    }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+/// List the files of this machine whose place others have taken that were brought, though they had been changed on it.
+pub fn replaced(own: &Path) -> Vec<PathBuf> {
+    let all = WANTED.iter().map(|wanted| own.join(format!("{}{REPLACED}", wanted.place)));
+    all.filter(|path| path.exists()).collect()
 }
 
 /// Find why what was brought must not take the place of what is there. The first configuration is taken over with its
 /// faults: everybody who asks the sled is told them, which is more than nothing.
-fn faults(config: &Path, brought: &BTreeMap<&'static str, Vec<u8>>) -> Vec<String> {
-    let keys = brought.get(KEYS_FILE).map(|text| text.as_slice()).unwrap_or_default();
-    let mut faults = Vec::new();
-    if std::str::from_utf8(keys).is_err() {
-        faults.push(format!("{KEYS_FILE}: is no text"));
+fn faults(own: &Path, brought: &Brought, changed: &BTreeMap<&'static str, &[u8]>) -> Vec<String> {
+    let (config, mut faults) = (own.join(CONFIG), brought.faults.clone());
+    let has = |file: &str| brought.files.contains_key(file) || config.join(file).exists();
+    for (one, other) in [(SLED, PORT_MAP), (PORT_MAP, SLED)] {
+        let half = changed.contains_key(one) && !has(other) && !faults.iter().any(|fault| fault.contains(other));
+        faults.extend(half.then(|| format!("{other} is missing: a sled needs both")));
     }
-    let others: Vec<_> = brought.iter().filter(|(file, _)| **file != KEYS_FILE).collect();
-    if others.is_empty() || config_dir::read(config).is_err() {
+    let others: Vec<_> = changed.iter().filter(|(file, _)| [SLED, PORT_MAP].contains(file)).collect();
+    if others.is_empty() || config_dir::read(&config).is_err() {
         return faults;
     }
     let others = others.into_iter().map(|(file, text)| {
-        let text = String::from_utf8(text.clone()).map_err(|_| "is no text".to_owned());
+        let text = String::from_utf8(text.to_vec()).map_err(|_| "is no text".to_owned());
         (*file, Source { file: format!("{file} that was brought"), text })
     });
-    let found = config_dir::read_with(config, others).err().unwrap_or_default();
+    let found = config_dir::read_with(&config, others).err().unwrap_or_default();
     faults.extend(found.iter().map(ToString::to_string));
     faults
 }
@@ -194,6 +237,23 @@ fn set_up(own: &Path) -> io::Result<Option<String>> {
     Ok((!changed.is_empty()).then(|| format!("written: {}", changed.join(", "))))
 }
 
+/// Have the screen shown on the serial line that is configured.
+fn show_on_serial(run: &Path, own: &Path) -> io::Result<()> {
+    let Ok(config) = config_dir::read(&own.join(CONFIG)) else { return Ok(()) };
+    let Some(line) = &config.sled.appliance.serial else { return Ok(()) };
+    let units = run.join("systemd/system");
+    let (wanted, unit) = serial::wanted(line);
+    let ((file, text), link) = (serial::speed(line), units.join(wanted));
+    for path in [&units.join(&file), &link] {
+        fs::create_dir_all(path.parent().unwrap_or(&units))?;
+    }
+    fs::write(units.join(file), text)?;
+    match symlink(unit, link) {
+        Err(why) if why.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made,
+    }
+}
+
 /// Forget the downstairs program that was staged, if another version of the image is booted: it belongs to the one
 /// that it was staged with, and another, newer or older, brings its own.
 fn forget_programs(root: &Path, own: &Path) -> io::Result<Option<String>> {
@@ -211,134 +271,4 @@ fn forget_programs(root: &Path, own: &Path) -> io::Result<Option<String>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const EXAMPLE: &str = include_str!("../../etc/sled.toml");
-    const MAP: &str = include_str!("../../etc/port-map.toml");
-
-    struct Machine {
-        dir: tempfile::TempDir,
-        places: Places,
-    }
-
-    impl Machine {
-        fn new() -> Self {
-            let dir = tempfile::tempdir().unwrap();
-            let at = |name: &str| dir.path().join(name);
-            let places = Places { root: at("root"), partition: at("config"), credentials: Some(at("credentials")) };
-            for dir in [at("root/var"), at("config"), at("credentials")] {
-                fs::create_dir_all(dir).unwrap();
-            }
-            Self { dir, places }
-        }
-
-        fn bring(&self, file: &str, text: &str) -> &Self {
-            fs::write(self.dir.path().join(file), text).unwrap();
-            self
-        }
-
-        fn boot(&self) -> String {
-            run(&self.places).join("\n")
-        }
-
-        fn has(&self, file: &str) -> String {
-            fs::read_to_string(self.dir.path().join("root/var/etc").join(file)).unwrap_or_default()
-        }
-
-        fn taken(&self) -> Taken {
-            serde_json::from_str(&self.has(TAKEN)).unwrap()
-        }
-    }
-
-    #[test]
-    fn what_is_brought_is_taken_over_once() {
-        let machine = Machine::new();
-        machine.boot();
-        let id = machine.has("machine-id");
-        assert_eq!(id.len(), 33);
-        assert!(machine.has("sled/sled.toml").is_empty() && machine.has("hostname").is_empty());
-        machine
-            .bring("config/sled.toml", EXAMPLE)
-            .bring("config/port-map.toml", MAP)
-            .bring("config/authorized_keys", "k\n");
-        let said = machine.boot();
-        assert!(said.contains("taken over: authorized_keys, port-map.toml, sled.toml"), "{said}");
-        assert_eq!((machine.has("sled/port-map.toml").as_str(), machine.has(KEYS).as_str()), (MAP, "k\n"));
-        assert_eq!((machine.has("hostname").as_str(), machine.has("machine-id")), ("proper-raptor\n", id));
-        assert!(machine.has("network/20-bridge.network").contains("Address=192.168.4.189/24"));
-        // An operator's changes since are not taken back.
-        machine.bring("root/var/etc/sled/sled.toml", &EXAMPLE.replace("thick", "thin"));
-        assert_eq!(machine.boot(), "");
-        assert!(machine.has("sled/sled.toml").contains("\"thin\""));
-    }
-
-    #[test]
-    fn credentials_come_before_the_partition() {
-        let machine = Machine::new();
-        machine.bring("config/sled.toml", EXAMPLE).bring("config/port-map.toml", MAP);
-        machine.bring("credentials/sled.port-map.toml", &MAP.replace("192.168.4.189", "192.168.4.188"));
-        machine.bring("credentials/ssh.authorized_keys.root", "k\n");
-        machine.boot();
-        assert!(machine.has("network/20-bridge.network").contains("192.168.4.188/24"));
-        assert_eq!(machine.has(KEYS), "k\n");
-    }
-
-    #[test]
-    fn faults_take_nobodys_place() {
-        let machine = Machine::new();
-        // Nothing is there: it is taken, and whoever asks the sled is told.
-        machine.bring("config/sled.toml", "[sledd]\n").bring("config/port-map.toml", MAP);
-        assert!(machine.boot().contains("the network stays as it was"));
-        assert_eq!(machine.has("sled/sled.toml"), "[sledd]\n");
-        machine.bring("config/sled.toml", EXAMPLE);
-        machine.boot();
-        assert_eq!(machine.has("sled/sled.toml"), EXAMPLE);
-        // Something is there that works.
-        machine.bring("config/sled.toml", &EXAMPLE.replace("nic =", "nick ="));
-        let said = machine.boot();
-        assert!(said.contains("not taken over: sled.toml that was brought"), "{said}");
-        assert_eq!(machine.has("sled/sled.toml"), EXAMPLE);
-        assert!(machine.taken().refused.iter().any(|fault| fault.contains("network.nick")), "{:?}", machine.taken());
-        assert_eq!(machine.boot(), "", "it is told once");
-        // A configuration that is mended is another.
-        machine.bring("config/sled.toml", &EXAMPLE.replace("thick", "thin"));
-        machine.boot();
-        assert_eq!(machine.taken().refused, Vec::<String>::new());
-        assert!(machine.has("sled/sled.toml").contains("\"thin\""));
-    }
-
-    #[test]
-    fn a_configuration_that_is_broken_on_the_sled_leaves_the_network_as_it_was() {
-        let machine = Machine::new();
-        machine.bring("config/sled.toml", EXAMPLE).bring("config/port-map.toml", MAP);
-        machine.boot();
-        machine.bring("root/var/etc/sled/sled.toml", "[");
-        assert!(machine.boot().contains("stays as it was"));
-        assert!(machine.has("network/20-bridge.network").contains("192.168.4.189/24"));
-    }
-
-    #[test]
-    fn a_staged_downstairs_goes_with_the_version_it_was_staged_with() {
-        let machine = Machine::new();
-        for dir in ["usr/lib/sled", "var/lib/sled"] {
-            fs::create_dir_all(machine.places.root.join(dir)).unwrap();
-        }
-        let staged = || machine.places.root.join(PROGRAMS).exists();
-        let image = |version: &str| {
-            machine.bring("root/usr/lib/sled/image.json", &format!("{{\"version\": \"{version}\"}}"));
-        };
-        image("1");
-        machine.boot();
-        machine.bring("root/var/lib/sled/programs.json", "{}");
-        machine.boot();
-        assert!(staged(), "the same version boots again");
-        image("2");
-        assert!(machine.boot().contains("brings its own downstairs"));
-        assert!(!staged());
-        machine.bring("root/var/lib/sled/programs.json", "{}");
-        image("1");
-        machine.boot();
-        assert!(!staged(), "and so when the version before comes back");
-    }
-}
+mod tests;

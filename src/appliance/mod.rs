@@ -2,16 +2,20 @@
 //! network up at every boot. The root is read-only; what is this machine's own lies in `/var/etc`, and `/etc` leads
 //! there.
 //!
-//! [`answers`] and [`network`] are pure: what a person answers as the files of a configuration, and
-//! a configuration as the files of systemd-networkd. [`boot`] runs in the initrd, before anything
-//! reads them: it takes over what the CONFIG partition or the machine's credentials say.
+//! [`answers`], [`keys`], [`network`] and [`serial`] are pure: what a person answers as the files of a configuration,
+//! which keys let somebody in, and a configuration as the files of systemd-networkd and of systemd. [`boot`] runs in the initrd, before anything
+//! reads them: it takes over what the CONFIG partition or the machine's credentials say ([`brought`]).
 //!
 //! Nothing here touches the data disk or a region.
 
 pub mod answers;
 pub mod boot;
+pub mod brought;
+pub mod keys;
 pub mod network;
+pub mod serial;
 
+use crate::clean;
 use std::path::{Path, PathBuf};
 
 /// The directory of this machine's own part of `/etc`.
@@ -22,12 +26,25 @@ pub const CONFIG: &str = "sled";
 pub const KEYS: &str = "ssh/authorized_keys";
 /// The record of the files that were brought, in it.
 pub const TAKEN: &str = "taken.json";
+/// The file that says what became of `/var` when that could not be read, in it; whoever has read it removes it.
+const RENEWED: &str = "renewed";
 /// The file that is there on a machine that runs the image.
 const MARKER: &str = "/usr/lib/sled/image.json";
 
 /// Whether this machine runs the image.
 pub fn is_image() -> bool {
     Path::new(MARKER).exists()
+}
+
+/// List the files of the machine that runs whose place at boot others have taken that were brought.
+pub fn replaced() -> Vec<PathBuf> {
+    boot::replaced(Path::new(OWN))
+}
+
+/// Read what became of `/var` when that could not be read at boot.
+pub fn renewed() -> Option<String> {
+    let text = std::fs::read_to_string(Path::new(OWN).join(RENEWED)).ok()?;
+    Some(clean::line(text.trim()).into_owned())
 }
 
 /// Read what became of the files that were brought last, on the machine that runs.

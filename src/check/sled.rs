@@ -209,6 +209,11 @@ with_network! { with_data: {
     Demonstration = "DEMONSTRATION", Warning, Sled:
         "a stand-in serves the regions and keeps no data: this is a demonstration, and no storage"
         => "flash an image that was built with --crucible DIR";
+    /// The image was built on a machine whose apt sources had no firmware (non-free-firmware), nor what processors are
+    /// mended with (microcode).
+    FirmwareMissing = "FIRMWARE_MISSING", Information, Operator:
+        "the image has no firmware and no microcode: adapters and processors run with what they were made with, faults included"
+        => "build it where apt has the component non-free-firmware (image/build says so), and update: sledctl update apply";
     /// A newer version of the image was tried and was not well; the one before it runs again. `update status` says why.
     UpdateGivenUp = "UPDATE_GIVEN_UP", Warning, Sled:
         "version VERSION was tried and given up: WHY"
@@ -222,6 +227,22 @@ with_network! { with_data: {
     ConfigRefused = "CONFIG_REFUSED", Warning, Sled:
         "the configuration that was brought last has faults: FAULTS"
         => "mend it on the CONFIG partition, and boot again; the one before is in force";
+    /// A file was changed on this sled, and at boot another took its place that the CONFIG partition or the machine's
+    /// credentials had brought, as that was new. What it was is kept beside it.
+    ConfigReplaced = "CONFIG_REPLACED", Warning, Operator:
+        "FILE was changed on this sled, and another one that was brought has taken its place at boot; it is kept as FILE.replaced"
+        => "see what it was: diff FILE.replaced FILE; what is to stay goes into FILE, and onto the CONFIG partition; then put FILE.replaced away";
+    /// With the image: what this sled remembers, `/var`, could not be read when it booted. It was mended, or made anew;
+    /// then the configuration and the keys are those of the CONFIG partition, and the journal is gone. The regions and
+    /// whose they are lie on the data disk, and are as they were.
+    VarRenewed = "VAR_RENEWED", Warning, Sled:
+        "what this sled remembers (/var) could not be read at TIME: WHAT WAS DONE"
+        => "look at the disk (dmesg, smartctl -x DISK); see that the configuration and the ssh keys are those that are wanted (sledctl config check); then put the note away: mv /var/etc/renewed /var/tmp";
+    /// With the image: little is free at `/var`. When it is full, what is in force, which disk is this sled's and how jobs
+    /// went cannot be written down any more.
+    VarLow = "VAR_LOW", Warning, Sled:
+        "N of N is free at /var, where this sled keeps what it remembers; or N of N inodes are"
+        => "see what takes it: du -xh /var | sort -h | tail -n 20; the journal is cut with journalctl --vacuum-size=64M";
     /// An upgrade of the downstairs program was begun and not finished: regions may run different programs.
     UpgradeUnfinished = "UPGRADE_UNFINISHED", Warning, Sled:
         "an upgrade of the downstairs program was begun and not finished: regions may run different programs"

@@ -4,7 +4,7 @@
 use super::client::Client;
 use super::failure::Failure;
 use super::status;
-use crate::appliance;
+use crate::appliance::{self, boot::Taken};
 use crate::check::Code;
 use crate::config_dir;
 use crate::port_map::HTTP_PORT;
@@ -23,6 +23,8 @@ use tokio::time::timeout;
 
 /// Time between two drawings of the screen.
 const DRAW_POLL: Duration = Duration::from_secs(5);
+/// The drawings after which a page that has no room on the screen is turned: nobody may be there to press a key.
+const TURNED_AFTER: u32 = 3;
 
 /// Show on a screen how the sled is, live; what the image's own screen shows.
 #[derive(Debug, Args)]
@@ -40,7 +42,7 @@ impl ConsoleCommand {
             terminal::out(&terminal::screen().fold(&page))?;
             return Ok(true);
         }
-        let mut live = Live::begin()?;
+        let (mut live, mut drawn) = (Live::begin()?, 0);
         loop {
             live.draw(&page(client, terminal::screen()).await, &below(Timestamp::now()))?;
             match until_drawn_again(&mut live).await {
@@ -50,7 +52,12 @@ impl ConsoleCommand {
                     drop(live);
                     return set_up();
                 }
-                Happening::Key(_) | Happening::Resized => {}
+                Happening::Key(b' ') => drawn = TURNED_AFTER,
+                Happening::Key(_) | Happening::Resized => drawn += 1,
+            }
+            if drawn >= TURNED_AFTER {
+                live.turn();
+                drawn = 0;
             }
         }
     }
@@ -79,7 +86,7 @@ fn set_up() -> Result<bool, Failure> {
 async fn page(client: &Client, screen: Screen) -> String {
     let release = Release::read(Path::new("/")).ok();
     let mut out = format!("{}\n", heading(release.as_ref()));
-    out += &not_taken_over();
+    out += &not_taken_over(appliance::taken().as_ref());
     match client.sled().await {
         Ok(sled) => {
             let at = SocketAddr::new(sled.address, HTTP_PORT);
@@ -98,11 +105,16 @@ async fn page(client: &Client, screen: Screen) -> String {
     out
 }
 
-/// Say what is wrong with what the CONFIG partition brought, if it was not taken over.
-fn not_taken_over() -> String {
-    let Some(taken) = appliance::taken().filter(|taken| !taken.refused.is_empty()) else { return String::new() };
-    let mut out = format!("{}\n", Tone::Bad.paint("What the CONFIG partition says was not taken over:"));
-    for fault in &taken.refused {
+/// Say what is wrong with what the CONFIG partition brought, if it was not taken over, and what it has that nobody reads.
+fn not_taken_over(taken: Option<&Taken>) -> String {
+    let (Some(taken), mut out) = (taken, String::new()) else { return String::new() };
+    if let Some(from) = &taken.from {
+        _ = writeln!(out, "Set up by the partition CONFIG of another disk ({from}).");
+    }
+    if !taken.refused.is_empty() {
+        _ = writeln!(out, "{}", Tone::Bad.paint("What the CONFIG partition says was not taken over:"));
+    }
+    for fault in taken.refused.iter().chain(&taken.unread) {
         _ = writeln!(out, "  {fault}");
     }
     out

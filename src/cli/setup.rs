@@ -4,7 +4,8 @@
 use super::failure::Failure;
 use crate::appliance::answers::{Answers, Cidr};
 use crate::appliance::boot::{self, Places};
-use crate::appliance::{self, CONFIG, KEYS, OWN};
+use crate::appliance::brought::Sources;
+use crate::appliance::{self, CONFIG, KEYS, OWN, keys};
 use crate::config_dir::{self, PORT_MAP, SLED};
 use crate::files::{make_dir, replace, set_mode};
 use crate::names::SledName;
@@ -65,6 +66,9 @@ pub(super) struct SetupCommand {
     /// The CONFIG partition, with --boot.
     #[arg(long, hide = true, default_value = "/run/sled-config")]
     partition: PathBuf,
+    /// The CONFIG partitions of other disks, each below this, with --boot.
+    #[arg(long, hide = true, default_value = "/run/sled-config-others")]
+    others: PathBuf,
 }
 
 impl SetupCommand {
@@ -72,7 +76,9 @@ impl SetupCommand {
     pub(super) fn run(&self) -> Result<bool, Failure> {
         if self.boot {
             let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-            let places = Places { root: self.root.clone(), partition: self.partition.clone(), credentials };
+            let partition = self.partition.clone();
+            let sources = Sources { partition, others: below(&self.others), credentials };
+            let places = Places { root: self.root.clone(), run: "/run".into(), sources };
             for line in boot::run(&places) {
                 terminal::note(&line);
             }
@@ -97,6 +103,13 @@ impl SetupCommand {
     }
 }
 
+/// List what lies in a directory, in the order of the names.
+fn below(dir: &Path) -> Vec<PathBuf> {
+    let mut all: Vec<_> = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    all.sort();
+    all
+}
+
 /// Files of a configuration.
 struct Files {
     sled: String,
@@ -110,6 +123,19 @@ fn read(path: &Path) -> Result<String, Failure> {
     })
 }
 
+/// Read the keys of those who may log in.
+fn read_keys(path: &Path) -> Result<String, Failure> {
+    usable_keys(read(path)?.as_bytes(), &path.display())
+}
+
+/// Refuse keys that would let nobody in.
+fn usable_keys(text: &[u8], what: &dyn Display) -> Result<String, Failure> {
+    keys::read(text).map_err(|why| {
+        let remedy = "name a file of public keys, one a line: ssh-keygen makes a pair, of which that is the file *.pub";
+        Failure::refused(Refusal::KeysUnusable, format!("{what} {why}"), remedy)
+    })
+}
+
 /// Make the files from the arguments.
 fn given(arguments: &SetupCommand) -> Result<Files, Failure> {
     let needed = |what: &str| {
@@ -119,7 +145,7 @@ fn given(arguments: &SetupCommand) -> Result<Files, Failure> {
             "give --name, --address and --nic, or --sled-toml and --port-map",
         )
     };
-    let keys = arguments.authorized_keys.as_deref().map(read).transpose()?;
+    let keys = arguments.authorized_keys.as_deref().map(read_keys).transpose()?;
     if let Some(path) = &arguments.sled_toml {
         let map = arguments.port_map.as_deref().ok_or_else(|| needed("--port-map"))?;
         return Ok(Files { sled: read(path)?, port_map: read(map)?, keys });
@@ -155,7 +181,7 @@ fn ask() -> Result<Files, Failure> {
     let key = question("Key (none: -)", Some("-".to_owned()))?;
     let (dns, create) = (dns.into_iter().collect(), false);
     let answers = Answers { name, address, nic, gateway, dns, ntp: Vec::new(), create_on_first_boot: create };
-    let keys = (key != "-").then(|| key + "\n");
+    let keys = (key != "-").then(|| usable_keys(key.as_bytes(), &"the key")).transpose()?;
     Ok(Files { sled: answers.sled_toml(), port_map: answers.port_map(), keys })
 }
 

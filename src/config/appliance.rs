@@ -24,6 +24,43 @@ pub struct Appliance {
     pub create_on_first_boot: bool,
     /// The source of updates.
     pub update: Option<UpdateSource>,
+    /// The serial line on which the screen is shown as well.
+    pub serial: Option<Serial>,
+}
+
+/// A serial line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Serial {
+    /// The kernel's name of it, for example `ttyS1`.
+    pub line: String,
+    /// The speed in bits a second.
+    pub speed: u32,
+}
+
+/// The speeds of a line, in bits a second (termios(3)).
+const SPEEDS: [u32; 8] = [9600, 19200, 38400, 57600, 115_200, 230_400, 460_800, 921_600];
+
+impl FromStr for Serial {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (line, speed) = text.split_once(',').unwrap_or((text, "115200"));
+        let kind = line.trim_end_matches(|c: char| c.is_ascii_digit());
+        let known =
+            ["ttyS", "ttyUSB", "ttyACM", "ttyAMA"].contains(&kind) && kind.len() < line.len() && line.len() < 16;
+        let speed = speed.parse().ok().filter(|speed| SPEEDS.contains(speed));
+        match (known, speed) {
+            (true, Some(speed)) => Ok(Self { line: line.into(), speed }),
+            (false, _) => Err("names no serial line"),
+            (true, None) => Err("has no speed of a serial line"),
+        }
+    }
+}
+
+impl fmt::Display for Serial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{},{}", self.line, self.speed)
+    }
 }
 
 /// A directory of signed updates: on a web server, or on this machine.
@@ -88,6 +125,9 @@ pub(super) fn read(mut section: Section<'_>, faults: &mut Faults) -> Draft {
         create_on_first_boot: section.boolean("create_on_first_boot", faults).unwrap_or(false),
         update: section
             .parsed("update", "write a URL such as \"https://updates.example/sled\", or a directory", faults)
+            .map(|(value, _)| value),
+        serial: section
+            .parsed("serial", "write a line and its speed in bits a second, such as \"ttyS0,115200\"", faults)
             .map(|(value, _)| value),
     };
     section.finish(faults);
@@ -164,6 +204,17 @@ fn addresses(section: &mut Section<'_>, key: &str, faults: &mut Faults) -> Vec<I
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_serial_line_has_a_name_and_a_speed() {
+        let read = |text: &str| text.parse::<Serial>().map(|serial| serial.to_string());
+        assert_eq!(read("ttyS1,9600").as_deref(), Ok("ttyS1,9600"));
+        assert_eq!(read("ttyUSB0").as_deref(), Ok("ttyUSB0,115200"));
+        for wrong in ["", "ttyS", "tty1", "/dev/ttyS0", "ttyS0,", "ttyS0,115200n8", "ttyS0,1", "ttyS0\n,9600", "ttySx1"]
+        {
+            assert!(read(wrong).is_err(), "{wrong:?}");
+        }
+    }
 
     #[test]
     fn updates_come_from_a_url_or_a_directory() {

@@ -329,6 +329,13 @@ pub const KEYS: &[Key] = &[
         "\"https://updates.example/sled\"",
         "Where `sledctl update check` looks for updates. They are signed.",
     ),
+    key(
+        "appliance.serial",
+        "a serial line, and its speed in bits a second",
+        Means("the screen is shown where the kernel has its console"),
+        "\"ttyS1,115200\"",
+        "The serial line on which the screen is shown as well, from the next boot on.",
+    ),
 ];
 
 const fn key(

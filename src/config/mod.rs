@@ -16,7 +16,7 @@ mod texts;
 mod tls;
 mod values;
 
-pub use appliance::{Appliance, UpdateSource, usual_prefix};
+pub use appliance::{Appliance, Serial, UpdateSource, usual_prefix};
 pub use events::Events;
 pub use history::{History, Kept};
 pub use keys::KEYS;

@@ -126,6 +126,9 @@ fn settings<'a>(old: &'a Configuration, new: &'a Configuration) -> impl Iterator
     if (a.prefix, a.gateway, &a.dns, &a.ntp) != (b.prefix, b.gateway, &b.dns, &b.ntp) {
         all.push(change("sled.toml".into(), "the network of appliance is another".into(), AT_BOOT));
     }
+    if a.serial != b.serial {
+        all.push(change("sled.toml".into(), "appliance.serial is another".into(), AT_BOOT));
+    }
     if old.sled.notify != new.sled.notify {
         // Its URLs may let in whoever knows them.
         all.push(change("sled.toml".into(), "notify is another".into(), AT_ONCE));

@@ -1,8 +1,15 @@
 //! Image that a machine runs, and what is to be told of it.
 
-use super::facts::{Facts, Image};
+use super::facts::{Facts, Image, Var};
 use super::finding::Finding;
 use crate::check::Code;
+use crate::size::spoken;
+
+/// The least that is well to be free at `/var`, in bytes and as a percentage: what is written there at a time is small, but
+/// for the journal, which ends at 256 MiB by itself.
+const VAR_LEAST: (u64, u64) = (64 << 20, 5);
+/// The least percentage of its inodes.
+const VAR_LEAST_INODES: u64 = 2;
 
 /// The findings of the image; none on a machine that was set up by hand.
 pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
@@ -14,6 +21,7 @@ fn of(image: &Image) -> Vec<Finding> {
         |code: Code, cause: String| Finding::new(code, format!("image {}", image.version), cause, code.remedy());
     let demonstration =
         image.demonstration.then(|| about(Code::Demonstration, Code::Demonstration.about().cause.into()));
+    let bare = image.no_firmware.then(|| about(Code::FirmwareMissing, Code::FirmwareMissing.about().cause.into()));
     let given_up = image.given_up.as_ref().map(|(version, why)| {
         let cause = format!("version {version} was tried and given up: {why}");
         about(Code::UpdateGivenUp, cause)
@@ -22,7 +30,33 @@ fn of(image: &Image) -> Vec<Finding> {
         let cause = format!("the configuration that was brought last has faults: {}", image.refused.join("; "));
         about(Code::ConfigRefused, cause)
     });
-    [demonstration, given_up, refused].into_iter().flatten().collect()
+    let replaced = (!image.replaced.is_empty()).then(|| {
+        let files = image.replaced.join(", ");
+        let cause = format!(
+            "{files} was changed on this sled, and another one that was brought has taken its place at boot; it is kept \
+             with the ending .replaced"
+        );
+        about(Code::ConfigReplaced, cause)
+    });
+    let renewed = image
+        .renewed
+        .as_ref()
+        .map(|what| about(Code::VarRenewed, format!("what this sled remembers (/var) could not be read: {what}")));
+    let var = image.var.and_then(low).map(|cause| about(Code::VarLow, cause));
+    [demonstration, bare, given_up, refused, replaced, renewed, var].into_iter().flatten().collect()
+}
+
+/// Say what there is little of at `/var`.
+fn low(var: Var) -> Option<String> {
+    let (bytes, percent) = VAR_LEAST;
+    if var.free < bytes.max(var.capacity / 100 * percent) {
+        let (free, capacity) = (spoken(var.free), spoken(var.capacity));
+        return Some(format!("{free} of {capacity} is free at /var, where this sled keeps what it remembers"));
+    }
+    (var.inodes_free * 100 < var.inodes * VAR_LEAST_INODES).then(|| {
+        let (free, inodes) = (var.inodes_free, var.inodes);
+        format!("{free} of {inodes} inodes are free at /var, where this sled keeps what it remembers")
+    })
 }
 
 #[cfg(test)]
@@ -40,9 +74,25 @@ mod tests {
         let all = Image {
             version: "1".into(),
             demonstration: true,
+            no_firmware: true,
             given_up: Some(("2".into(), "it was late".into())),
             refused: vec!["sled.toml:1: x".into()],
+            replaced: vec!["/var/etc/sled/sled.toml".into()],
+            renewed: Some("it was made anew".into()),
+            var: Some(Var { capacity: 2 << 30, free: 1 << 20, inodes: 1000, inodes_free: 900 }),
         };
-        assert_eq!(codes(Some(all)), [Code::Demonstration, Code::UpdateGivenUp, Code::ConfigRefused]);
+        let of_the_image = [Code::Demonstration, Code::FirmwareMissing, Code::UpdateGivenUp];
+        let of_the_machine = [Code::ConfigRefused, Code::ConfigReplaced, Code::VarRenewed, Code::VarLow];
+        assert_eq!(codes(Some(all)), [&of_the_image[..], &of_the_machine].concat());
+    }
+
+    #[test]
+    fn a_var_that_fills_is_told_before_it_is_full() {
+        let var = |free: u64, inodes_free: u64| Var { capacity: 2 << 30, free, inodes: 1000, inodes_free };
+        assert_eq!(low(var(200 << 20, 900)), None);
+        assert!(low(var(90 << 20, 900)).is_some_and(|why| why.starts_with("90 MiB of 2 GiB is free")));
+        assert!(low(var(1 << 30, 19)).is_some_and(|why| why.starts_with("19 of 1000 inodes")));
+        assert_eq!(low(Var { inodes: 0, inodes_free: 0, ..var(1 << 30, 0) }), None, "a file system without a limit");
+        assert!(low(Var { capacity: 256 << 20, ..var(60 << 20, 900) }).is_some(), "a small one");
     }
 }

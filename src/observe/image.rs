@@ -1,9 +1,10 @@
 //! State of the image, as it tells of itself and of the last update, on a machine that runs one:
-//! three small files, read anew when one of them has changed.
+//! small files, read anew once a minute, and the room for them.
 
 use crate::appliance;
 use crate::config::Configuration;
-use crate::decide::facts::{Facts, Image};
+use crate::decide::facts::{Facts, Image, Var};
+use crate::files;
 use crate::observe::observer::{Begin, Observer, TakenOver};
 use crate::observe::rhythm::Rhythm;
 use crate::observe::{NobodyListens, Observation, Publisher, publish};
@@ -66,5 +67,14 @@ fn look() -> Option<Image> {
         _ => None,
     });
     let refused = appliance::taken().map(|taken| taken.refused).unwrap_or_default();
-    Some(Image { version: release.version, demonstration: release.demonstration, given_up, refused })
+    let (version, demonstration) = (release.version, release.demonstration);
+    let replaced = appliance::replaced().iter().map(|path| path.display().to_string()).collect();
+    let (no_firmware, renewed) = (release.firmware == Some(false), appliance::renewed());
+    Some(Image { version, demonstration, no_firmware, given_up, refused, replaced, renewed, var: var() })
+}
+
+/// The room for what the machine remembers.
+fn var() -> Option<Var> {
+    let files::Room { capacity, free, inodes, inodes_free, .. } = files::room(Path::new("/var")).ok()?;
+    Some(Var { capacity, free, inodes, inodes_free })
 }

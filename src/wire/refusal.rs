@@ -192,6 +192,8 @@ refusals! {
     CodeUnknown = "CODE_UNKNOWN";
     /// The answers to `sledctl setup` are not complete.
     Incomplete = "INCOMPLETE";
+    /// The ssh keys that are named let nobody in, or are private.
+    KeysUnusable = "KEYS_UNUSABLE";
     /// The backup is another sled's, or of another data disk.
     BackupForeign = "BACKUP_FOREIGN";
     /// A record is newer here than in the backup.

@@ -7,8 +7,29 @@ pub struct Image {
     pub version: String,
     /// Whether a stand-in serves the regions, and keeps no data.
     pub demonstration: bool,
+    /// Whether it was built where no firmware was to be had.
+    pub no_firmware: bool,
     /// The newer version that was tried and given up, and why.
     pub given_up: Option<(String, String)>,
     /// The reasons why the configuration that was brought last was not taken over; empty if it was.
     pub refused: Vec<String>,
+    /// The files whose place at boot others have taken that were brought, though they had been changed on the sled.
+    pub replaced: Vec<String>,
+    /// The end of what the machine remembered, if that could not be read when it booted: when, and what was done.
+    pub renewed: Option<String>,
+    /// The room for what the machine remembers; absent if that is not known.
+    pub var: Option<Var>,
+}
+
+/// The room on the file system of `/var`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Var {
+    /// The capacity in bytes.
+    pub capacity: u64,
+    /// The bytes of it that are free.
+    pub free: u64,
+    /// The files that it can hold; 0 if there is no such limit.
+    pub inodes: u64,
+    /// The files that can still be made on it.
+    pub inodes_free: u64,
 }

@@ -1,0 +1,233 @@
+use super::*;
+use crate::appliance::KEYS;
+use crate::appliance::keys::tests::KEY;
+
+const EXAMPLE: &str = include_str!("../../../etc/sled.toml");
+const MAP: &str = include_str!("../../../etc/port-map.toml");
+
+struct Machine {
+    dir: tempfile::TempDir,
+    places: Places,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let (partition, credentials) = (at("config"), Some(at("credentials")));
+        let sources = Sources { partition, others: vec![at("sdb1")], credentials };
+        let places = Places { root: at("root"), run: at("run"), sources };
+        for dir in [at("root/var"), at("config"), at("credentials"), at("sdb1")] {
+            fs::create_dir_all(dir).unwrap();
+        }
+        Self { dir, places }
+    }
+
+    fn bring(&self, file: &str, text: &str) -> &Self {
+        fs::write(self.dir.path().join(file), text).unwrap();
+        self
+    }
+
+    fn boot(&self) -> String {
+        run(&self.places).join("\n")
+    }
+
+    fn has(&self, file: &str) -> String {
+        fs::read_to_string(self.dir.path().join("root/var/etc").join(file)).unwrap_or_default()
+    }
+
+    fn taken(&self) -> Taken {
+        serde_json::from_str(&self.has(TAKEN)).unwrap()
+    }
+}
+
+#[test]
+fn what_is_brought_is_taken_over_once() {
+    let machine = Machine::new();
+    machine.boot();
+    let id = machine.has("machine-id");
+    assert_eq!(id.len(), 33);
+    assert!(machine.has("sled/sled.toml").is_empty() && machine.has("hostname").is_empty());
+    machine.bring("config/sled.toml", EXAMPLE).bring("config/port-map.toml", MAP).bring("config/authorized_keys", KEY);
+    let said = machine.boot();
+    assert!(said.contains("taken over: authorized_keys, port-map.toml, sled.toml"), "{said}");
+    assert_eq!((machine.has("sled/port-map.toml").as_str(), machine.has(KEYS).as_str()), (MAP, KEY));
+    assert_eq!((machine.has("hostname").as_str(), machine.has("machine-id")), ("proper-raptor\n", id));
+    assert!(machine.has("network/20-bridge.network").contains("Address=192.168.4.189/24"));
+    // An operator's changes since are not taken back.
+    machine.bring("root/var/etc/sled/sled.toml", &EXAMPLE.replace("thick", "thin"));
+    assert_eq!(machine.boot(), "");
+    assert!(machine.has("sled/sled.toml").contains("\"thin\""));
+}
+
+#[test]
+fn credentials_come_before_the_partition() {
+    let machine = Machine::new();
+    machine.bring("config/sled.toml", EXAMPLE).bring("config/port-map.toml", MAP);
+    machine.bring("credentials/sled.port-map.toml", &MAP.replace("192.168.4.189", "192.168.4.188"));
+    machine.bring("credentials/ssh.authorized_keys.root", KEY);
+    machine.boot();
+    assert!(machine.has("network/20-bridge.network").contains("192.168.4.188/24"));
+    assert_eq!(machine.has(KEYS), KEY);
+}
+
+#[test]
+fn faults_take_nobodys_place() {
+    let machine = Machine::new();
+    // Nothing is there: it is taken, and whoever asks the sled is told.
+    machine.bring("config/sled.toml", "[sledd]\n").bring("config/port-map.toml", MAP);
+    assert!(machine.boot().contains("the network stays as it was"));
+    assert_eq!(machine.has("sled/sled.toml"), "[sledd]\n");
+    machine.bring("config/sled.toml", EXAMPLE);
+    machine.boot();
+    assert_eq!(machine.has("sled/sled.toml"), EXAMPLE);
+    // Something is there that works.
+    machine.bring("config/sled.toml", &EXAMPLE.replace("nic =", "nick ="));
+    let said = machine.boot();
+    assert!(said.contains("not taken over: sled.toml that was brought"), "{said}");
+    assert_eq!(machine.has("sled/sled.toml"), EXAMPLE);
+    assert!(machine.taken().refused.iter().any(|fault| fault.contains("network.nick")), "{:?}", machine.taken());
+    assert_eq!(machine.boot(), "", "it is told once");
+    // A configuration that is mended is another.
+    machine.bring("config/sled.toml", &EXAMPLE.replace("thick", "thin"));
+    machine.boot();
+    assert_eq!(machine.taken().refused, Vec::<String>::new());
+    assert!(machine.has("sled/sled.toml").contains("\"thin\""));
+}
+
+/// Somebody adds a key on CONFIG, months after the map was changed on the sled.
+#[test]
+fn only_what_changed_is_taken_and_what_is_newer_here_is_told() {
+    let machine = Machine::new();
+    machine.bring("config/sled.toml", EXAMPLE).bring("config/port-map.toml", MAP).bring("config/authorized_keys", KEY);
+    machine.boot();
+    let newer = MAP.replace("extent_count = 100", "extent_count = 90");
+    assert_ne!(newer, MAP);
+    machine.bring("root/var/etc/sled/port-map.toml", &newer);
+    machine.bring("config/authorized_keys", &format!("{KEY}# another\n"));
+    let said = machine.boot();
+    assert!(said.contains("taken over: authorized_keys;"), "{said}");
+    assert!(said.contains("what this sled has is newer and stays: port-map.toml"), "{said}");
+    assert_eq!(machine.has("sled/port-map.toml"), newer);
+    assert_eq!(machine.has(KEYS), format!("{KEY}# another\n"));
+    // One that is brought after all takes its place, and nothing is lost.
+    machine.bring("config/port-map.toml", &format!("{MAP}# newest\n"));
+    let said = machine.boot();
+    assert!(said.contains("kept aside with the ending .replaced: port-map.toml"), "{said}");
+    assert_eq!(machine.has("sled/port-map.toml.replaced"), newer);
+    assert_eq!(machine.has("sled/port-map.toml"), format!("{MAP}# newest\n"));
+    let aside: Vec<_> = replaced(&machine.places.root.join("var/etc"));
+    assert!(aside.len() == 1 && aside[0].ends_with("sled/port-map.toml.replaced"), "{aside:?}");
+    assert_eq!(machine.boot(), "");
+}
+
+#[test]
+fn a_record_of_an_older_version_takes_nothing_again() {
+    let machine = Machine::new();
+    machine.bring("config/sled.toml", EXAMPLE).bring("config/port-map.toml", MAP);
+    machine.boot();
+    let mut record: serde_json::Value = serde_json::from_str(&machine.has(TAKEN)).unwrap();
+    for key in ["seen", "digests", "unread", "from"] {
+        record.as_object_mut().unwrap().remove(key);
+    }
+    machine.bring("root/var/etc/taken.json", &record.to_string());
+    machine.bring("root/var/etc/sled/sled.toml", &EXAMPLE.replace("thick", "thin"));
+    machine.boot();
+    assert!(machine.has("sled/sled.toml").contains("\"thin\""));
+    machine.bring("config/authorized_keys", KEY);
+    machine.boot();
+    assert!(machine.has("sled/sled.toml").contains("\"thin\"") && machine.has(KEYS) == KEY);
+}
+
+#[test]
+fn a_set_is_whole_or_refused_and_taken_when_it_is_mended() {
+    let machine = Machine::new();
+    machine.bring("config/port-map.toml", MAP).bring("config/sled.toml.txt", EXAMPLE);
+    let said = machine.boot();
+    assert!(said.contains("not taken over: sled.toml.txt is not looked at: is sled.toml meant?"), "{said}");
+    assert!(!said.contains("is missing: a sled"), "{said}");
+    assert_eq!((machine.has("sled/port-map.toml"), machine.boot().contains("taken")), (String::new(), false));
+    fs::remove_file(machine.dir.path().join("config/sled.toml.txt")).unwrap();
+    assert!(machine.boot().contains("sled.toml is missing: a sled needs both"));
+    machine.bring("config/SLED.TOML", EXAMPLE);
+    machine.boot();
+    assert_eq!((machine.has("sled/sled.toml").as_str(), machine.has("sled/port-map.toml").as_str()), (EXAMPLE, MAP));
+    // Keys that let nobody in keep the rest back as well, and what works stays.
+    machine.bring("config/authorized_keys", KEY);
+    machine.boot();
+    machine.bring("config/authorized_keys", "<html>").bring("config/SLED.TOML", &EXAMPLE.replace("thick", "thin"));
+    let said = machine.boot();
+    assert!(said.contains("not taken over: authorized_keys is a web page"), "{said}");
+    assert_eq!((machine.has(KEYS).as_str(), machine.has("sled/sled.toml").as_str()), (KEY, EXAMPLE));
+    machine.bring("config/authorized_keys", KEY);
+    machine.boot();
+    assert!(machine.has("sled/sled.toml").contains("\"thin\"") && machine.taken().refused.is_empty());
+}
+
+#[test]
+fn a_refusal_ends_when_nothing_is_brought_any_more() {
+    let machine = Machine::new();
+    machine.bring("config/authorized_keys", "none");
+    assert!(machine.boot().contains("no public key"));
+    fs::remove_file(machine.dir.path().join("config/authorized_keys")).unwrap();
+    machine.boot();
+    assert_eq!(machine.taken().refused, Vec::<String>::new());
+}
+
+#[test]
+fn another_disk_sets_a_new_machine_up_once_and_that_is_told() {
+    let machine = Machine::new();
+    machine.bring("sdb1/sled.toml", EXAMPLE).bring("sdb1/port-map.toml", MAP);
+    let said = machine.boot();
+    assert!(said.contains("taken over from the partition CONFIG of another disk (sdb1)"), "{said}");
+    assert_eq!(machine.taken().from.as_deref(), Some("sdb1"));
+    machine.bring("sdb1/sled.toml", &EXAMPLE.replace("thick", "thin"));
+    assert_eq!((machine.boot().as_str(), machine.has("sled/sled.toml").as_str()), ("", EXAMPLE));
+}
+
+#[test]
+fn a_configuration_that_is_broken_on_the_sled_leaves_the_network_as_it_was() {
+    let machine = Machine::new();
+    machine.bring("config/sled.toml", EXAMPLE).bring("config/port-map.toml", MAP);
+    machine.boot();
+    machine.bring("root/var/etc/sled/sled.toml", "[");
+    assert!(machine.boot().contains("stays as it was"));
+    assert!(machine.has("network/20-bridge.network").contains("192.168.4.189/24"));
+}
+
+#[test]
+fn a_staged_downstairs_goes_with_the_version_it_was_staged_with() {
+    let machine = Machine::new();
+    for dir in ["usr/lib/sled", "var/lib/sled"] {
+        fs::create_dir_all(machine.places.root.join(dir)).unwrap();
+    }
+    let staged = || machine.places.root.join(PROGRAMS).exists();
+    let image = |version: &str| {
+        machine.bring("root/usr/lib/sled/image.json", &format!("{{\"version\": \"{version}\"}}"));
+    };
+    image("1");
+    machine.boot();
+    machine.bring("root/var/lib/sled/programs.json", "{}");
+    machine.boot();
+    assert!(staged(), "the same version boots again");
+    image("2");
+    assert!(machine.boot().contains("brings its own downstairs"));
+    assert!(!staged());
+    machine.bring("root/var/lib/sled/programs.json", "{}");
+    image("1");
+    machine.boot();
+    assert!(!staged(), "and so when the version before comes back");
+}
+
+#[test]
+fn the_screen_is_shown_on_the_serial_line_that_is_configured() {
+    let machine = Machine::new();
+    machine.bring("config/sled.toml", &EXAMPLE.replace("[appliance]", "[appliance]\nserial = \"ttyS1,9600\""));
+    machine.bring("config/port-map.toml", MAP).boot();
+    let units = machine.places.run.join("systemd/system");
+    let link = fs::read_link(units.join("getty.target.wants/serial-getty@ttyS1.service")).unwrap();
+    assert_eq!(link, Path::new("/usr/lib/systemd/system/serial-getty@.service"));
+    let speed = fs::read_to_string(units.join("serial-getty@ttyS1.service.d/20-speed.conf")).unwrap();
+    assert!(speed.contains("stty -F /dev/%I 9600\n"), "{speed}");
+    assert!(!machine.boot().contains("serial"), "it is there already");
+}
