@@ -6,6 +6,7 @@
 //! allowed to, and an eighth of that while the regions wait for their disk.
 
 mod pace;
+pub mod verify;
 
 use crate::config::Storage;
 use crate::files::open_below;
@@ -96,6 +97,16 @@ impl Wish {
         self.storage.root.join(name.to_string())
     }
 
+    /// The record of the region's scrubs, if there is one that can be read.
+    fn known(&self) -> Option<Scrubs> {
+        let (name, region) = &self.region;
+        let known = scrubs::read(&self.storage.root, name).unwrap_or_else(|why| {
+            tracing::warn!(REGION = %name, "the record of its scrubs cannot be read, and is begun anew: {why}");
+            None
+        });
+        known.filter(|known| known.uuid == region.uuid)
+    }
+
     /// Make sure that what lies there is the region that was to be scrubbed.
     fn identify(&self) -> Result<(), ScrubError> {
         let (name, region) = &self.region;
@@ -124,20 +135,16 @@ struct Scrubber {
 impl Scrubber {
     /// Begin it, by what is on record of it.
     fn begin(wish: Wish, progress: Progress, counts: Counts) -> Result<Self, ScrubError> {
-        let (name, region) = &wish.region;
+        let region = &wish.region.1;
         let now = times::in_milliseconds(times::now());
-        let known = scrubs::read(&wish.storage.root, name).unwrap_or_else(|why| {
-            tracing::warn!(REGION = %name, "the record of its scrubs cannot be read, and is begun anew: {why}");
-            None
-        });
-        let known = known.filter(|known| known.uuid == region.uuid);
-        let record = known.map_or_else(|| Scrubs::first(region.uuid, now), |known| known.next(now));
+        let record = wish.known().map_or_else(|| Scrubs::first(region.uuid, now), |known| known.next(now));
         let layout = Layout::of(region.geometry);
         let pace = Pace::new(wish.rate, wish.pressures.clone(), progress, counts);
         let mut scrubber = Self { wish, layout, record, pace, recorded: Instant::now() };
         scrubber.wish.identify()?;
         scrubber.write()?;
-        scrubber.measure();
+        let left = scrubber.record.last.next..scrubber.wish.region.1.geometry.extent_count;
+        scrubber.measure(left);
         Ok(scrubber)
     }
 
@@ -180,14 +187,13 @@ impl Scrubber {
     }
 
     /// Find how much there is to be read. What cannot be told is told when it is read.
-    fn measure(&mut self) {
+    fn measure(&mut self, extents: impl Iterator<Item = u32>) {
         let dir = self.wish.dir(&self.wish.region.0);
         let bytes = |number: u32| {
             let file = open_below(&dir, &extent_path(number))?;
             extent_scrub::bytes_to_read(&file, self.layout)
         };
-        let left = self.record.last.next..self.wish.region.1.geometry.extent_count;
-        self.pace.expect(left.map(bytes).filter_map(Result::ok).sum());
+        self.pace.expect(extents.map(bytes).filter_map(Result::ok).sum());
     }
 
     /// Scrub one extent; anew, if its file is replaced meanwhile.

@@ -165,7 +165,7 @@ fn troubled(trouble: &Trouble) -> String {
 fn row(region: &Region) -> Vec<Cell> {
     let tone = match region.state {
         Some(State::Serving) => Tone::Well,
-        Some(State::Creating | State::Starting) => Tone::Warning,
+        Some(State::Creating | State::Starting | State::Verifying) => Tone::Warning,
         _ => Tone::Bad,
     };
     let mut hosts: Vec<_> = region.connected.iter().map(|peer| peer.address.to_string()).collect();

@@ -70,10 +70,11 @@ macro_rules! with_machine {
                 => "see which, and who took the memory: journalctl -k -g 'oom-kill|Out of memory'; give the machine more, or run less on it";
             /// The machine was booted without having been shut down: its power was cut, its kernel panicked, or its
             /// watchdog reset it. On ext4 and xfs that can leave an extent of a region marked clean whose blocks do not fit
-            /// their checksums; the file system's own check does not find these, a scrub of the region does. The cause
-            /// says what is known. It is over with the next orderly shutdown.
+            /// their checksums; the file system's own check does not find these. The extents that were being written are
+            /// verified before their regions serve (`storage.verify_after_crash`), a scrub reads all. The cause says what
+            /// is known. It is over with the next orderly shutdown.
             SledUnclean = "SLED_UNCLEAN", Warning, Sled:
-                "the machine ended without a shutdown: HOW; on ext4 an extent may be marked clean then and have blocks that do not fit their checksums"
+                "the machine ended without a shutdown: HOW; on ext4 an extent may be marked clean then and have blocks that do not fit their checksums; what is known since"
                 => "find out why (journalctl -b -1 -e); have every block of the regions held to its checksum, while hosts go on: sledctl region scrub --all (sledctl region show REGION tells of the last one); the next orderly reboot ends this";
             /// The kernel has crashed, in this or in an earlier boot, and has left a record of it, as pstore keeps one over a
             /// reset and systemd-pstore puts it on the disk. It is over when the record is gone, by hand or after two weeks.

@@ -199,6 +199,12 @@ with_network! { with_data: {
     RegionStarting = "REGION_STARTING", Blocking, Region, passes:
         "its downstairs runs and does not listen yet"
         => "wait";
+    /// The machine ended without a shutdown, and the extents of the region that may not fit their checksums because of that
+    /// are read before it serves (`storage.verify_after_crash`). What is found is told as by a scrub, and the region serves
+    /// then in any case.
+    RegionVerifying = "REGION_VERIFYING", Blocking, Region, passes:
+        "the machine ended without a shutdown: what was being written then is held to its checksums before it serves"
+        => "wait; how far it is: sledctl jobs follow N; to have it serve without: sledctl jobs cancel N";
     /// The region's downstairs listens and has not answered for `downstairs.hung_after`; the cause says what it is
     /// doing. It is restarted only with `downstairs.restart_hung_after`. On a full disk it is DISK_FULL that says so,
     /// and nothing is restarted.

@@ -59,6 +59,16 @@ pub const KEYS: &[Key] = &[
         "How long a deleted region is kept; until then `sledctl region restore` brings it back.",
     ),
     key(
+        "storage.verify_after_crash",
+        "\"recent\", \"all\" or \"off\"",
+        Value("\"recent\""),
+        "\"all\"",
+        "Which extents are held to their checksums before a region serves, when the machine ended without a shutdown: with \
+         `recent` those whose files changed in the last minute or two, with `all` every one that was written, which takes as \
+         long as to read them. Until then the region does not serve. Where `recent` is enough, and where it is not, stands \
+         under AFTER AN END WITHOUT A SHUTDOWN.",
+    ),
+    key(
         "downstairs.program",
         A_PATH,
         Value("\"/usr/lib/crucible/crucible-downstairs\""),

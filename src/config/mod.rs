@@ -22,7 +22,7 @@ pub use history::{History, Kept};
 pub use keys::KEYS;
 pub use notify::{Notify, Url};
 pub use scrub::{Schedule, Scrub};
-pub use sled::{Downstairs, Network, Provisioning, SledConfig, Storage};
+pub use sled::{Downstairs, Network, Provisioning, SledConfig, Storage, VerifyAfterCrash};
 pub use texts::{FRAGMENTS, PORT_MAP, SLED, Texts};
 pub use tls::Tls;
 pub use values::{Reserve, hidden};

@@ -50,6 +50,32 @@ pub struct Storage {
     pub reserve: Reserve,
     /// The time that a deleted region is kept.
     pub keep_deleted: Span,
+    /// The extents that are held to their checksums before a region serves, when the machine ended without a shutdown.
+    pub verify_after_crash: VerifyAfterCrash,
+}
+
+/// The extents that are verified when the machine ended without a shutdown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VerifyAfterCrash {
+    /// Those whose files changed in the minute before the last sign of life, or since.
+    Recent,
+    /// Every one that was left clean.
+    All,
+    /// None.
+    Off,
+}
+
+impl FromStr for VerifyAfterCrash {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "recent" => Ok(Self::Recent),
+            "all" => Ok(Self::All),
+            "off" => Ok(Self::Off),
+            _ => Err("is neither recent, all nor off"),
+        }
+    }
 }
 
 /// Whether a region's blocks are reserved when it is created.
@@ -181,6 +207,9 @@ fn storage(mut section: Section<'_>, faults: &mut Faults) -> Storage {
         keep_deleted: section
             .parsed("keep_deleted", "write a time in days or hours, such as \"7d\" or \"12h\"", faults)
             .map_or(Span::seconds(7 * 86_400), |(Days(span), _)| span),
+        verify_after_crash: section
+            .parsed("verify_after_crash", "write \"recent\", \"all\" or \"off\"", faults)
+            .map_or(VerifyAfterCrash::Recent, |(value, _)| value),
     };
     section.finish(faults);
     storage

@@ -2,6 +2,7 @@
 
 use super::facts::{Crash, Disk, Facts, Machine, Sensor, Sign, Unclean, Watchdog};
 use super::finding::Finding;
+use super::verification;
 use crate::check::Code;
 use crate::times::in_seconds;
 use jiff::{SignedDuration, Timestamp};
@@ -162,12 +163,15 @@ fn unclean(how: Unclean, facts: &Facts) -> Finding {
     });
     let recorded = ext4.and_then(|block| block.errors.as_ref());
     let found = match recorded {
-        Some(errors) if errors.count == 0 => {
-            "; what is known since: the file system has no error on record; of the blocks, what a scrub has read since"
-        }
+        Some(errors) if errors.count == 0 => "; what is known since: the file system has no error on record",
         _ => "",
     };
-    let cause = format!("the machine ended without a shutdown: {how}{data}{found}");
+    let verified = match verification::told(facts) {
+        Some(told) => format!("; of the extents, {told}"),
+        None if !found.is_empty() => "; of the blocks, what a scrub has read since".into(),
+        None => String::new(),
+    };
+    let cause = format!("the machine ended without a shutdown: {how}{data}{found}{verified}");
     about(Code::SledUnclean, "sled", cause)
 }
 

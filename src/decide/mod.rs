@@ -41,6 +41,7 @@ mod strangers;
 mod tls;
 pub mod turns;
 pub mod verdict;
+pub mod verification;
 
 #[cfg(test)]
 mod tests;

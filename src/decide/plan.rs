@@ -1,6 +1,7 @@
 //! Plan of the supervisor: what to do next, from what is wanted and what was seen.
 //!
-//! Work that an earlier supervisor left undone is finished first. Then a region that may run and does not is started;
+//! Work that an earlier supervisor left undone is finished first, and a region is verified if the machine ended without a
+//! shutdown. Then one that may run and does not is started;
 //! one that would only fail again is held, or stopped until what it waits for is there; one that is well again is
 //! forgiven its restarts; and what was deleted long ago is removed. Before all that, a unit that does not let in
 //! exactly whom it is to is fenced, which cuts off those that it let in and is not to; and a network adapter that was
@@ -14,6 +15,7 @@ use super::repair::may_go_now;
 use super::storage::{belongs, full, usable};
 use super::tls;
 use super::turns::{is_fit, siblings_serve};
+use super::verification;
 use crate::config::Configuration;
 use crate::names::RegionName;
 use crate::port_map::{Fence, LocalRegion};
@@ -39,6 +41,8 @@ pub enum Action {
     Forgive(RegionName),
     /// Remove a deleted region, for good.
     Remove(Tombstone),
+    /// Hold to their checksums the extents that were being written when the machine ended without a shutdown.
+    Verify(RegionName),
     /// Change whom the region's unit lets in.
     Fence(RegionName, Fence),
     /// Put the network adapter with this number back into its bridge.
@@ -122,6 +126,10 @@ fn next(config: &Configuration, local: &LocalRegion, facts: &Facts) -> Option<Ac
     }
     let name = || local.name.clone();
     let restarts = region.unit.as_ref().map_or(0, |unit| unit.restarts);
+    let due = region.unit.is_some() && region.alive().is_none() && verification::is_due(facts, &local.name);
+    if due && !facts.scrubbing.contains_key(&local.name) {
+        return Some(Action::Verify(name()));
+    }
     if facts.held(&local.name).is_some() {
         region.runs().then(|| Action::Stop(name()))
     } else if must_wait(config, local, facts, region) {
@@ -233,5 +241,5 @@ fn may_start(config: &Configuration, local: &LocalRegion, facts: &Facts, region:
     let free = region.sockets.as_ref().is_some_and(|s| s.data == Holder::Nobody && s.repair == Holder::Nobody);
     let final_word = matches!(&region.failure, Some(failure) if failure.kind == Kind::Permanent);
     let ready = idle && unasked && room && free && !final_word && facts.is_fenced(config, &local.name);
-    ready && is_fit(config, facts, local)
+    ready && !verification::is_due(facts, &local.name) && is_fit(config, facts, local)
 }

@@ -8,6 +8,7 @@ use super::finding::Finding;
 use super::network;
 use super::storage::full;
 use super::tls;
+use super::verification;
 use crate::check::Code;
 use crate::config::Configuration;
 use crate::port_map::LocalRegion;
@@ -131,6 +132,9 @@ fn not_running(
     if facts.just_created.contains(&local.name) {
         let cause = "it was just created, and starts when the other creations are done".to_owned();
         return (State::Starting, Some(Finding { cause, ..starting(local, facts) }));
+    }
+    if verification::is_due(facts, &local.name) && !facts.leaving {
+        return (State::Verifying, Some(verification::finding(local, facts)));
     }
     if queued {
         let cause = "it is started when those before it have been".to_owned();

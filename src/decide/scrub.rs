@@ -5,6 +5,7 @@ use super::finding::Finding;
 use super::permits::not_on_record;
 use super::region::serving;
 use super::storage::{readable, usable};
+use super::verification;
 use crate::check::Code;
 use crate::config::Configuration;
 use crate::names::{RegionName, VolumeName};
@@ -32,6 +33,7 @@ pub fn may_scrub(config: &Configuration, facts: &Facts, name: &RegionName) -> Re
         let message = format!("{name} is being scrubbed or repaired, or will be: job {job}");
         return Err(wire::Error::new(Refusal::Busy, message, format!("follow it: sledctl jobs follow {job}")));
     }
+    verification::not_due(facts, name)?;
     match facts.busy.get(name) {
         Some(Busy::Creating | Busy::Adopting | Busy::Deleting) => {
             let message = format!("another job makes {name}, or takes it away");
@@ -91,8 +93,10 @@ fn is_due(config: &Configuration, name: &RegionName, facts: &Facts, (period, now
     let now = now.as_second();
     let since = (now - moment(config, name, period)).rem_euclid(period);
     match disk.and_then(|disk| disk.scrubs.get(name)?.record.as_ref()) {
-        Some(scrubs) => scrubs.is_interrupted() || scrubs.last.begun.as_second() < now - since,
-        None => since < FIRST_WITHIN_SECONDS && record.created.as_second() < now - since,
+        Some(scrubs) if !scrubs.is_only_verified() => {
+            scrubs.is_interrupted() || scrubs.last.begun.as_second() < now - since
+        }
+        _ => since < FIRST_WITHIN_SECONDS && record.created.as_second() < now - since,
     }
 }
 
@@ -172,12 +176,13 @@ fn unfinished(local: &LocalRegion, scrubs: &Scrubs) -> Option<Finding> {
     let begun = in_seconds(scrubs.last.begun);
     let failed = scrubs.last.ended.as_ref().and_then(|ended| match &ended.how {
         End::Failed(why) => Some(format!("its scrub of {begun} could not go on at extent {}: {why}", scrubs.last.next)),
-        End::Through | End::Cancelled => None,
+        End::Through | End::Cancelled | End::Verified => None,
     });
     let count = scrubs.unreadable();
     let unread = (count > 0).then(|| {
         let faults: Vec<_> = scrubs.faults.iter().filter(|fault| fault.wrong.is_unreadable()).collect();
-        format!("its scrub of {begun} could not read {count} place(s){}", named(&faults, count))
+        let what = if scrubs.is_only_verified() { "verification" } else { "scrub" };
+        format!("its {what} of {begun} could not read {count} place(s){}", named(&faults, count))
     });
     let cause = [failed, unread].into_iter().flatten().collect::<Vec<_>>().join("; ");
     let remedy = format!(
@@ -193,13 +198,14 @@ pub fn shown(facts: &Facts, name: &RegionName) -> Option<wire::Scrub> {
     let ended = scrubs.last.ended.as_ref();
     let failed = ended.and_then(|ended| match &ended.how {
         End::Failed(why) => Some(why.clone()),
-        End::Through | End::Cancelled => None,
+        End::Through | End::Cancelled | End::Verified => None,
     });
     Some(wire::Scrub {
         completed: scrubs.completed,
         begun: scrubs.last.begun,
         ended: ended.map(|ended| ended.at),
         failed,
+        verified: scrubs.verified,
         rotten: scrubs.rotten(),
         unreadable: scrubs.unreadable(),
         faults: scrubs.faults.clone(),

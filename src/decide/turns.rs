@@ -15,6 +15,7 @@ use super::region::serving;
 use super::repair;
 use super::storage::usable;
 use super::tls;
+use super::verification;
 use crate::check::Code;
 use crate::config::Configuration;
 use crate::names::{RegionName, VolumeName};
@@ -108,6 +109,7 @@ pub fn may_restart(
     force: bool,
 ) -> Result<LocalRegion, wire::Error> {
     let local = on_record(config, facts, name)?;
+    verification::not_due(facts, name)?;
     // Obstacles that pass by themselves are waited for when its turn comes.
     if let Err(Denied::Refused(why)) = fit(config, facts, &local) {
         return Err(why);
@@ -164,7 +166,7 @@ fn keeps_data(config: &Configuration, facts: &Facts, local: &LocalRegion) -> Res
 pub fn may_release(config: &Configuration, facts: &Facts, name: &RegionName) -> Result<LocalRegion, wire::Error> {
     let local = on_record(config, facts, name)?;
     match facts.held(name) {
-        Some(_) => Ok(local),
+        Some(_) => verification::not_due(facts, name).map(|()| local),
         None => {
             let message = format!("{name} is not held: there is nothing to release");
             Err(wire::Error::new(Refusal::NotHeld, message, format!("see sledctl region show {name}")))
@@ -185,6 +187,7 @@ pub fn may_repair(config: &Configuration, facts: &Facts, name: &RegionName) -> R
         let remedy = format!("wait for it (sledctl jobs follow {job}), or end it: sledctl jobs cancel {job}");
         return Err(wire::Error::new(Refusal::Busy, message, remedy));
     }
+    verification::not_due(facts, name)?;
     if facts.disk.as_ref().is_some_and(|disk| disk.read_only) {
         let message = format!("{name} is not repaired: the data disk cannot be written to");
         return Err(wire::Error::new(Code::DataReadOnly, message, "sledctl status"));

@@ -15,6 +15,9 @@ const MOUNT_POINT: usize = 4;
 /// The most devices that lie on one another: more is a circle.
 const DEPTH_LIMIT: usize = 8;
 
+/// Seconds between two commits of a journal from which on the time of a file is late.
+const COMMIT_LIMIT: u64 = 30;
+
 /// File system that is mounted at a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
@@ -26,6 +29,8 @@ pub struct Mount {
     pub discard: bool,
     /// Whether the kernel has made it read-only after an error, though it was mounted to be written to.
     pub frozen: bool,
+    /// Whether the time of a file may be written down more than half a minute after its data.
+    pub late_times: bool,
 }
 
 /// Devices that a file system lies on.
@@ -51,11 +56,13 @@ fn nearest(table: &str, dir: &Path) -> Option<Mount> {
     let (_, line) = above.max_by_key(|(place, _)| place.components().count())?;
     let mount = MountInfo::from_line(line).ok()?;
     let has = |name: &str| mount.super_options.contains_key(name);
+    let commit = mount.super_options.get("commit").and_then(|seconds| seconds.as_ref()?.parse::<u64>().ok());
     Some(Mount {
         discard: has("discard"),
         // Since Linux 6.15 ext4 has a word of its own for it, and statvfs(3) does not tell. Before, the file system was
         // read-only and its mount was not.
         frozen: has("emergency_ro") || has("ro") && !mount.mount_options.contains_key("ro"),
+        late_times: has("lazytime") || commit.is_some_and(|seconds| seconds > COMMIT_LIMIT),
         number: mount.majmin,
         kind: clean::line(&mount.fs_type).into_owned(),
     })
@@ -143,6 +150,13 @@ mod tests {
         };
         assert!(of("rw,noatime", "ro,errors=remount-ro") && of("rw", "rw,errors=remount-ro,emergency_ro"));
         assert!(!of("ro,noatime", "ro") && !of("ro", "rw") && !of("rw", "rw,errors=remount-ro"));
+    }
+
+    #[test]
+    fn a_mount_that_writes_times_down_late_is_told() {
+        let late =
+            |own: &str| mounted(&format!("3 1 8:17 / /crucible rw - ext4 /dev/sdb1 {own}\n")).unwrap().late_times;
+        assert!(late("rw,lazytime") && late("rw,commit=60") && !late("rw,discard") && !late("rw,commit=30"));
     }
 
     #[test]

@@ -49,7 +49,7 @@ fn tone(event: &Event) -> Tone {
         (EventKind::CheckRaised, Some(ErrorCode::Check(code)), _) => code.severity().into(),
         (EventKind::CheckOver, ..) => Tone::Well,
         (EventKind::RegionState, _, Some("serving")) => Tone::Well,
-        (EventKind::RegionState, _, Some("creating" | "starting")) => Tone::Passing,
+        (EventKind::RegionState, _, Some("creating" | "starting" | "verifying")) => Tone::Passing,
         (EventKind::RegionState, ..) => Tone::Bad,
         (EventKind::JobEnded, _, Some("done")) => Tone::Well,
         (EventKind::JobEnded, _, Some("failed")) => Tone::Bad,

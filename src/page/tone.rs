@@ -127,7 +127,7 @@ impl From<Option<State>> for Tone {
         match state {
             None => Self::Unknown,
             Some(State::Serving) => Self::Well,
-            Some(State::Creating | State::Starting) => Self::Passing,
+            Some(State::Creating | State::Starting | State::Verifying) => Self::Passing,
             Some(State::Missing | State::Stopped | State::Hung | State::Held | State::Failed) => Self::Bad,
         }
     }

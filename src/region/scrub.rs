@@ -36,6 +36,9 @@ pub struct Scrubs {
     /// The first of both, by extent and block; [`KEPT_LIMIT`] at most.
     #[serde(default)]
     pub faults: Vec<BlockFault>,
+    /// The last time at which a verification after the machine's end has changed what is known to be wrong.
+    #[serde(default, with = "OptionalRfc3339")]
+    pub verified: Option<Timestamp>,
 }
 
 /// A scrub, from its beginning.
@@ -77,6 +80,8 @@ pub enum End {
     Cancelled,
     /// It could not go on, and why.
     Failed(String),
+    /// It was none: the region was never scrubbed, and only verified after the machine ended without a shutdown.
+    Verified,
 }
 
 /// A place of an extent at which something is wrong.
@@ -242,14 +247,22 @@ impl Scrubs {
     /// Begin the first one of a region.
     pub fn first(uuid: Uuid, now: Timestamp) -> Self {
         let last = Run { begun: now, next: 0, bytes: 0, blocks: 0, restless: 0, ended: None };
-        Self { uuid, last, completed: None, rotten: BTreeMap::new(), unreadable: BTreeMap::new(), faults: Vec::new() }
+        let (rotten, unreadable, faults) = Default::default();
+        Self { uuid, last, completed: None, rotten, unreadable, faults, verified: None }
+    }
+
+    /// Begin the record of a region that is verified and was never scrubbed.
+    pub fn first_verified(uuid: Uuid, now: Timestamp) -> Self {
+        let mut first = Self::first(uuid, now);
+        first.end(End::Verified, now);
+        first
     }
 
     /// Begin the next one, or go on with the one that was left in the middle a short time ago. What is known to be
     /// wrong stays, until its extent is scrubbed again.
     #[must_use]
     pub fn next(mut self, now: Timestamp) -> Self {
-        let through = self.last.ended.as_ref().is_some_and(|ended| ended.how == End::Through);
+        let through = self.ended_as(&End::Through) || self.is_only_verified();
         let lately = now.duration_since(self.last.begun).abs() < RESUMED_WITHIN;
         if through || !lately {
             self.last = Run { begun: now, next: 0, bytes: 0, blocks: 0, restless: 0, ended: None };
@@ -264,6 +277,21 @@ impl Scrubs {
         self.last.bytes += passed.bytes;
         self.last.blocks += passed.blocks;
         self.last.restless += passed.restless;
+        self.take(extent, passed);
+    }
+
+    /// Take what an extent was found to be by a verification, which is no scrub; tell whether that is news.
+    pub fn verify(&mut self, extent: u32, passed: Passed, now: Timestamp) -> bool {
+        let known = self.rotten.contains_key(&extent) || self.unreadable.contains_key(&extent);
+        let news = known || passed.rotten > 0 || passed.unreadable > 0;
+        if news {
+            self.verified = Some(now);
+            self.take(extent, passed);
+        }
+        news
+    }
+
+    fn take(&mut self, extent: u32, passed: Passed) {
         for (counts, found) in [(&mut self.rotten, passed.rotten), (&mut self.unreadable, passed.unreadable)] {
             counts.remove(&extent);
             if found > 0 {
@@ -299,6 +327,15 @@ impl Scrubs {
     /// The places that could not be read.
     pub fn unreadable(&self) -> u64 {
         self.unreadable.values().sum()
+    }
+
+    /// Whether the region was verified and never scrubbed.
+    pub fn is_only_verified(&self) -> bool {
+        self.ended_as(&End::Verified)
+    }
+
+    fn ended_as(&self, how: &End) -> bool {
+        self.last.ended.as_ref().is_some_and(|ended| ended.how == *how)
     }
 
     /// Whether it was left in the middle, and nobody has ended it: the supervisor did not go on.
@@ -347,6 +384,25 @@ mod tests {
         next.end(End::Through, at(30));
         assert_eq!((next.rotten(), next.unreadable(), next.completed), (0, 0, Some(at(30))));
         assert!(next.faults.is_empty());
+    }
+
+    /// It tells what it has found, and is no scrub: neither is one completed by it, nor is one gone on with.
+    #[test]
+    fn a_verification_is_no_scrub() {
+        let mut scrubs = Scrubs::first(Uuid::nil(), at(0));
+        scrubs.pass(0, Passed::default());
+        scrubs.pass(1, rotten(1, 3..4));
+        let last = scrubs.last.clone();
+        assert!(!scrubs.verify(0, Passed::default(), at(50)), "that was known");
+        assert_eq!(scrubs.verified, None);
+        assert!(scrubs.verify(1, Passed::default(), at(50)) && scrubs.verify(2, rotten(2, 0..2), at(50)));
+        assert_eq!((scrubs.rotten(), scrubs.verified, &scrubs.last), (2, Some(at(50)), &last));
+        assert_eq!(scrubs.completed, None);
+
+        let mut only = Scrubs::first_verified(Uuid::nil(), at(50));
+        assert!(only.verify(2, rotten(2, 0..2), at(51)) && only.is_only_verified() && !only.is_interrupted());
+        let next = only.next(at(60));
+        assert_eq!((next.last.begun, next.last.next, next.rotten(), next.completed), (at(60), 0, 2, None));
     }
 
     #[test]

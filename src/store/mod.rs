@@ -12,6 +12,7 @@
 //! | [`in_force`] | the configurations that are and were in force |
 //! | [`maintenance`], [`drains`] | what hosts are asked |
 //! | [`jobs`], [`since`], [`lived`], [`boots`] | how jobs ended, since when things are so, how long the sled has lived, how its last boot ended |
+//! | [`verification`] | what is to be verified since that end, and the signs of life that tell when it was |
 //! | [`events`] | what happened, in a ring |
 
 pub mod boots;
@@ -31,3 +32,4 @@ pub mod places;
 pub mod region_dir;
 pub mod scrubs;
 pub mod since;
+pub mod verification;

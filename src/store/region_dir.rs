@@ -54,15 +54,20 @@ pub fn trailers(dir: &Path, geometry: Geometry, progress: impl Fn(u64)) -> Resul
 /// The first extent that is not there or not whole, and why.
 pub fn extents(dir: &Path, geometry: Geometry) -> Result<Vec<Extent>, String> {
     let one = |number: u32| {
-        let read = || -> io::Result<Extent> {
-            let file = open_below(dir, &extent_path(number))?;
-            let trailer = trailer(&file, geometry.extent_file_bytes())?;
-            let modified = Timestamp::try_from(file.metadata()?.modified()?).map_err(io::Error::other)?;
-            Ok(Extent { trailer, modified })
-        };
-        read().map_err(|why| format!("extent {number} ({}): {why}", extent_path(number)))
+        extent(dir, geometry, number).map_err(|why| format!("extent {number} ({}): {why}", extent_path(number)))
     };
     (0..geometry.extent_count).map(one).collect()
+}
+
+/// Read how an extent stands: its trailer, and when its file was last written.
+///
+/// # Errors
+/// The file is not there or has another length, or what lies there is no trailer.
+pub fn extent(dir: &Path, geometry: Geometry, number: u32) -> io::Result<Extent> {
+    let file = open_below(dir, &extent_path(number))?;
+    let trailer = trailer(&file, geometry.extent_file_bytes())?;
+    let modified = Timestamp::try_from(file.metadata()?.modified()?).map_err(io::Error::other)?;
+    Ok(Extent { trailer, modified })
 }
 
 /// Read the trailer of an extent file that must have exactly this length.

@@ -29,6 +29,7 @@ pub(in crate::supervisor) enum Change {
 impl Supervisor {
     /// Do what the plan says.
     pub(in crate::supervisor) fn act(&mut self) {
+        self.settle_verification();
         let Some(bus) = self.systemd.bus().cloned() else { return };
         for action in plan(&self.config, &self.facts) {
             match action {
@@ -49,6 +50,7 @@ impl Supervisor {
                 Action::Undo(names) => self.undo(disk, names, bus.clone()),
                 Action::Fence(..) | Action::Rejoin(_) => {}
                 Action::Start(name) => self.start(name, bus.clone()),
+                Action::Verify(name) => self.verify(&name, bus.clone(), disk),
                 Action::Hold(name, by, why, remedy) => {
                     let hold = Hold { by, why, remedy, since: times::now() };
                     self.jobs.hold(name, hold, &mut self.facts);

@@ -36,6 +36,7 @@ mod tasks;
 #[cfg(test)]
 mod tests;
 pub mod unconfigured;
+mod verification;
 mod watchdog;
 
 pub use configuration::in_force::Start;
@@ -81,6 +82,7 @@ use tasks::Tasks;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 use uuid::Uuid;
+use verification::Verifications;
 use watchdog::Watchdog;
 
 /// Number of facts, endings or requests that may wait. More than twelve regions can change at once
@@ -108,6 +110,7 @@ struct Supervisor {
     relocations: Relocations,
     hosts: Hosts,
     notify: Notify,
+    verifications: Verifications,
 }
 
 /// Other end of a [`Handle`]: what a supervisor publishes, and is asked.
@@ -167,9 +170,11 @@ impl Supervisor {
                 regions: regions.iter().map(|local| (local.name.clone(), known(&local.name))).collect(),
                 in_force: Some(kept.in_force()),
                 unclean: start.unclean,
+                verification: start.verification,
                 ..Facts::default()
             },
             systemd: Systemd::new(Tasks::new(to_loop.clone())),
+            verifications: Verifications::default(),
             notify: Notify::new(&config, &publish, Tasks::new(to_loop.clone())),
             hosts: Hosts {
                 maintenance: Maintenance::new(context.clock.clone(), Tasks::new(to_loop.clone())),
@@ -345,6 +350,7 @@ impl Supervisor {
             jobs::Report::Awaits(name, what) => self.hear_awaits(name, what),
             jobs::Report::Noted(written) => self.jobs.list.written(written),
             jobs::Report::HostsTold(volume) => self.jobs.hear_hosts(volume, &self.facts),
+            jobs::Report::Verified(name, verified) => self.hear_verified(&name, verified),
             jobs::Report::Step(id, step) => self.jobs.list.step(id, step),
             jobs::Report::Ended(name, ended, disk) => self.end(&name, *ended, disk),
         }

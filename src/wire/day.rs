@@ -77,11 +77,12 @@ fn worse(one: Option<State>, other: Option<State>) -> Option<State> {
         State::Serving => 0,
         State::Creating => 1,
         State::Starting => 2,
-        State::Held => 3,
-        State::Stopped => 4,
-        State::Hung => 5,
-        State::Missing => 6,
-        State::Failed => 7,
+        State::Verifying => 3,
+        State::Held => 4,
+        State::Stopped => 5,
+        State::Hung => 6,
+        State::Missing => 7,
+        State::Failed => 8,
     };
     one.into_iter().chain(other).max_by_key(badness)
 }

@@ -60,6 +60,8 @@ pub enum State {
     Stopped,
     /// A downstairs runs on it, or is about to, and does not serve yet.
     Starting,
+    /// The machine ended without a shutdown, and the region is held to its checksums before anything runs on it.
+    Verifying,
     /// The region serves: a host may use it.
     Serving,
     /// The region's downstairs listens and does not answer.
@@ -72,11 +74,12 @@ pub enum State {
 
 impl State {
     /// Every state.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Missing,
         Self::Creating,
         Self::Stopped,
         Self::Starting,
+        Self::Verifying,
         Self::Serving,
         Self::Hung,
         Self::Held,
@@ -95,6 +98,7 @@ impl State {
             Self::Creating => "creating",
             Self::Stopped => "stopped",
             Self::Starting => "starting",
+            Self::Verifying => "verifying",
             Self::Serving => "serving",
             Self::Hung => "hung",
             Self::Held => "held",

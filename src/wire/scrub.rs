@@ -21,6 +21,10 @@ pub struct Scrub {
     /// The reason why that one could not go on, if it could not.
     #[serde(default)]
     pub failed: Option<String>,
+    /// The last time at which what is wrong was found, or found to be over, by the verification after the machine ended
+    /// without a shutdown. A region that was never scrubbed was begun and ended with that.
+    #[serde(default, with = "OptionalRfc3339")]
+    pub verified: Option<Timestamp>,
     /// The number of blocks that are not what their checksums say.
     pub rotten: u64,
     /// The number of places that could not be read.

@@ -55,3 +55,4 @@ mod takeover;
 mod tickets;
 mod tls;
 mod upgrade_faults;
+mod verification;

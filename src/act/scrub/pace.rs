@@ -22,6 +22,8 @@ const STEP_BACK: u64 = 8;
 pub(super) struct Pace {
     /// The most bytes in a second.
     rate: u64,
+    /// The doing, in a word.
+    doing: &'static str,
     pressures: Vec<PathBuf>,
     progress: Progress,
     counts: Counts,
@@ -38,7 +40,13 @@ pub(super) struct Pace {
 impl Pace {
     pub(super) fn new(rate: u64, pressures: Vec<PathBuf>, progress: Progress, counts: Counts) -> Self {
         let next = Instant::now();
-        Self { rate, pressures, progress, counts, crowded: false, looked: None, next, read: 0, expected: 0 }
+        let doing = "scrubbing";
+        Self { rate, doing, pressures, progress, counts, crowded: false, looked: None, next, read: 0, expected: 0 }
+    }
+
+    /// One that holds nothing back: somebody waits until it is done.
+    pub(super) fn unhindered(progress: Progress, counts: Counts) -> Self {
+        Self { doing: "verifying", ..Self::new(u64::MAX, Vec::new(), progress, counts) }
     }
 
     /// So many bytes are to be read in all.
@@ -89,7 +97,7 @@ impl Pace {
     }
 
     fn tell(&self) {
-        let doing = if self.crowded { "scrubbing slowly, as regions wait for the disk" } else { "scrubbing" };
+        let doing = if self.crowded { "scrubbing slowly, as regions wait for the disk" } else { self.doing };
         self.progress.bytes(doing, self.read.min(self.expected), self.expected);
     }
 }

@@ -15,10 +15,10 @@ const GEOMETRY: Geometry = Geometry { block_size: 4096, extent_size: 300, extent
 const DISK: Uuid = Uuid::from_u128(1);
 
 /// A storage root with the three regions of a volume, of which every block of the second extent is written.
-struct Sled(tempfile::TempDir);
+pub(super) struct Sled(tempfile::TempDir);
 
 impl Sled {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let sled = Self(tempfile::tempdir().unwrap());
         fs::create_dir(sled.root().join(DIR)).unwrap();
         let mut mark = Mark::new("proper-raptor".parse().unwrap());
@@ -32,7 +32,7 @@ impl Sled {
         self.0.path()
     }
 
-    fn dir(&self, index: u128) -> PathBuf {
+    pub(super) fn dir(&self, index: u128) -> PathBuf {
         self.root().join(name(index).to_string())
     }
 
@@ -55,12 +55,12 @@ impl Sled {
         write_blocks(&self.extent(index, 1), 0..300);
     }
 
-    fn extent(&self, index: u128, number: u32) -> File {
+    pub(super) fn extent(&self, index: u128, number: u32) -> File {
         File::options().read(true).write(true).open(self.dir(index).join(extent_path(number))).unwrap()
     }
 
     /// Change a byte of a block of the first region.
-    fn rot(&self, number: u32, block: u64) {
+    pub(super) fn rot(&self, number: u32, block: u64) {
         let at = Layout::of(GEOMETRY).data(&(block..block + 1)).start + 7;
         let mut byte = [0];
         let file = self.extent(0, number);
@@ -68,14 +68,14 @@ impl Sled {
         file.write_all_at(&[byte[0] ^ 4], at).unwrap();
     }
 
-    fn wish(&self) -> Wish {
+    pub(super) fn wish(&self) -> Wish {
         let storage =
             Storage { root: self.root().to_owned(), require_mount: false, ..crate::config::shipped("").sled.storage };
         let (region, siblings) = (record(0), vec![record(1), record(2)]);
         Wish { storage, disk: DISK, region, siblings, rate: 1 << 40, pressures: Vec::new() }
     }
 
-    fn scrub(&self, wish: Wish) -> Result<Scrubs, ScrubError> {
+    pub(super) fn scrub(&self, wish: Wish) -> Result<Scrubs, ScrubError> {
         self.scrub_until(wish, |_, _| ())
     }
 

@@ -83,7 +83,7 @@ pub(in crate::cli) fn state(region: &Region) -> Cell {
     let tone = match region.state {
         None => return (format!("on {}", region.sled), Tone::Faint),
         Some(State::Serving) => Tone::Well,
-        Some(State::Creating | State::Starting) => Tone::Warning,
+        Some(State::Creating | State::Starting | State::Verifying) => Tone::Warning,
         Some(_) => Tone::Bad,
     };
     (region.state.map(|state| state.to_string()).unwrap_or_default(), tone)

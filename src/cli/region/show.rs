@@ -99,6 +99,9 @@ fn scrubbed(region: &Region) -> String {
     };
     let since = match (scrub.ended, &scrub.failed) {
         (_, Some(why)) => format!("; the last one could not go on: {}", clean::line(why)),
+        (Some(ended), None) if scrub.completed.is_none() && scrub.begun == ended => {
+            format!("; verified at {}, after the machine ended without a shutdown", in_seconds(ended))
+        }
         (None, None) => format!("; the next one was begun at {}", in_seconds(scrub.begun)),
         (Some(ended), None) if scrub.completed.is_none_or(|at| at < ended) && scrub.unreadable == 0 => {
             format!("; the last one was cancelled at {}", in_seconds(ended))

@@ -31,6 +31,7 @@ pub use tls::{Certificate, Flaw, KeyForm, Refusal, Tls};
 use crate::config::Configuration;
 use crate::names::{RegionName, VolumeName};
 use crate::port_map::Fence;
+use crate::region::verification::Verification;
 use crate::region::{Grant, Hold};
 use crate::wire::{self, Drain, Maintenance};
 use jiff::Timestamp;
@@ -129,8 +130,10 @@ pub struct Facts {
     pub upgrading: Option<u64>,
     /// The reason why notifications are not delivered, as long as none is.
     pub unnotified: Option<String>,
-    /// The regions that are being scrubbed or repaired, or are to be, by the job that does it.
+    /// The regions that are being scrubbed, verified or repaired, or are to be, by the job that does it.
     pub scrubbing: BTreeMap<RegionName, u64>,
+    /// The verification that the end of the boot before has left to this one, and how far it is.
+    pub verification: Option<Verification>,
     /// Whether the machine is being switched off.
     pub leaving: bool,
     /// The adoptions that could not be undone, and why. It is tried again after a while.

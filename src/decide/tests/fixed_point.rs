@@ -5,6 +5,7 @@ use super::*;
 use crate::decide::facts::{Exit, Stranger};
 use crate::decide::failure::classify;
 use crate::decide::plan::{Action, plan};
+use crate::region::verification::{Outcome, Verification, Verified};
 use crate::region::{HeldBy, Hold};
 use crate::span::Span;
 use proptest::prelude::*;
@@ -71,8 +72,8 @@ fn any_facts() -> impl Strategy<Value = (Configuration, Facts)> {
         1 => Just(Some(Busy::Watching))
     ]);
     let after = proptest::option::of(1u64..60);
-    (proptest::collection::vec(any_region(), 3), disk, busy, after, any::<[bool; 3]>()).prop_map(
-        |(regions, (foreign, free, odd), busy, after, intruded)| {
+    (proptest::collection::vec(any_region(), 3), disk, busy, after, any::<[[bool; 3]; 2]>()).prop_map(
+        |(regions, (foreign, free, odd), busy, after, [intruded, unverified])| {
             let mut config = config();
             config.sled.downstairs.restart_hung_after = after.map(Span::seconds);
             let mut facts = well(&config);
@@ -82,6 +83,10 @@ fn any_facts() -> impl Strategy<Value = (Configuration, Facts)> {
             let stranger = Stranger { pid: Some(7), command: "x".into(), unit: None };
             let intruded = names.iter().cloned().zip(intruded).filter(|(_, is)| *is && odd == 1);
             facts.intruders = Some(intruded.map(|(name, _)| (name, vec![stranger.clone()])).collect());
+            let ledger = facts.disk.as_ref().unwrap().ledger.as_ref().unwrap();
+            let due = names.iter().zip(unverified).filter(|(_, due)| *due);
+            let due = due.map(|(name, _)| (name.clone(), Verified::due(ledger.regions[name].uuid))).collect();
+            facts.verification = Some(Verification { boot: String::new(), since: None, regions: Some(due) });
             let disk = facts.disk.as_mut().unwrap();
             disk.free = free;
             if foreign && odd == 0 {
@@ -136,6 +141,10 @@ fn carry_out(facts: &mut Facts, action: &Action) {
         }
         Action::Fence(name, fence) => on(name, &|region| region.unit.as_mut().unwrap().fence = Some(fence.clone())),
         Action::Rejoin(_) => facts.network.as_mut().unwrap().nic.as_mut().unwrap().came_back = false,
+        Action::Verify(name) => {
+            let verification = facts.verification.as_mut().unwrap();
+            verification.regions.as_mut().unwrap().get_mut(name).unwrap().outcome = Some(Outcome::Through);
+        }
         Action::Settle | Action::Undo(_) | Action::Remove(_) => {}
     }
 }
@@ -147,6 +156,8 @@ fn is_right(config: &Configuration, facts: &Facts, action: &Action) -> Result<()
             let region = &facts.regions[name];
             let active = region.unit.as_ref().unwrap().active;
             prop_assert!(matches!(active, Active::Inactive | Active::Failed), "a second process");
+            let known = facts.verification.as_ref().unwrap().regions.as_ref().unwrap().get(name);
+            prop_assert!(known.is_none_or(|known| known.outcome.is_some()), "it was not verified");
             prop_assert!(facts.held(name).is_none() && !facts.intruders.as_ref().unwrap().contains_key(name));
             prop_assert_eq!(&region.sockets.as_ref().unwrap().data, &Holder::Nobody);
             prop_assert_eq!(&region.unit.as_ref().unwrap().fence, &fence(), "it lets others in than it is to");

@@ -25,6 +25,7 @@ mod single;
 mod storage;
 mod tls;
 mod verdict;
+mod verification;
 
 use super::facts::{
     Active, Beat, Bridge, Bus, Busy, Disk, Facts, Holder, Network, Nic, OnDisk, PortState, Pulse, Region, Settled,

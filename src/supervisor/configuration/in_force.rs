@@ -4,10 +4,12 @@
 use crate::config::{Configuration, History, Texts};
 use crate::decide::facts::{Facts, InForce, Unclean};
 use crate::desk::answer::Answer;
+use crate::region::verification::Verification;
 use crate::source::Fault;
 use crate::store::boots;
 use crate::store::in_force;
 use crate::store::jobs::{self, Remembered};
+use crate::store::verification;
 use crate::supervisor::configuration::Report;
 use crate::supervisor::tasks::Tasks;
 use crate::wire::{self, Configurations, Files, Refusal};
@@ -27,6 +29,8 @@ pub struct Start {
     pub(in crate::supervisor) jobs: Remembered,
     /// The end of the boot before this one, if that was no shutdown.
     pub(in crate::supervisor) unclean: Option<Unclean>,
+    /// The verification that is left to this boot.
+    pub(in crate::supervisor) verification: Option<Verification>,
 }
 
 /// Configuration in force, and what is kept of it.
@@ -51,7 +55,7 @@ impl Start {
         let (dir, by) = ("/nowhere".into(), String::new());
         let kept = Keeping { dir, texts, by, history, not_kept: None, tried, busy: false };
         let jobs = Remembered { next: 1, reserved: 1 + jobs::BLOCK, jobs: Vec::new() };
-        Self { config, kept, jobs, unclean: None }
+        Self { config, kept, jobs, unclean: None, verification: None }
     }
 
     /// Put what a supervisor starts with on record: before systemd is asked to read the units again,
@@ -67,7 +71,9 @@ impl Start {
         };
         let (texts, tried, busy) = (choice.texts, Instant::now(), false);
         let kept = Keeping { dir: dir.to_owned(), texts, by, history, not_kept, tried, busy };
-        Self { config: choice.config, kept, jobs: jobs::begin(), unclean: boots::begin(sysfs).unclean() }
+        let unclean = boots::begin(sysfs).unclean();
+        let verification = verification::begin(unclean.is_some());
+        Self { config: choice.config, kept, jobs: jobs::begin(), unclean, verification }
     }
 }
 

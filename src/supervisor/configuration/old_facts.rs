@@ -11,6 +11,11 @@ use std::collections::BTreeMap;
 /// Forget what another configuration has made old: what its observers have told of it, and what is counted by it.
 pub(super) fn forget(by: &TakenOver, facts: &mut Facts) {
     observe::ALL.iter().for_each(|observer| (observer.forget)(by, facts));
+    forget_others(by, facts);
+}
+
+/// Forget what is no observer's.
+fn forget_others(by: &TakenOver, facts: &mut Facts) {
     let Facts {
         // Observers': each has just said it.
         bus: _,
@@ -51,6 +56,7 @@ pub(super) fn forget(by: &TakenOver, facts: &mut Facts) {
         awaiting: _,
         upgrading: _,
         scrubbing: _,
+        verification: _,
         stuck_adoptions: _,
         stuck_removals: _,
         // The hosts': they come and go by themselves.

@@ -28,6 +28,7 @@ impl Supervisor {
         }
         self.kept.keep_again(&self.config, &self.tasks());
         self.jobs.list.write_again();
+        self.verifications.give_sign();
         self.lookout.tell_crashes(&self.config, &mut self.facts);
         self.fencing.visitors.forget(&mut self.facts);
         self.lookout.look_at_the_hung(&self.config, &self.facts);

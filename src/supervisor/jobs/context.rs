@@ -33,6 +33,8 @@ pub(in crate::supervisor) struct Context {
     pub(in crate::supervisor) adoptions: Arc<Mutex<()>>,
     /// Turn of scrubs, which come one after the other: a disk has one at a time.
     pub(in crate::supervisor) scrubs: Arc<Mutex<()>>,
+    /// Turn of verifications, for which regions wait: not that of scrubs, which take their time.
+    pub(in crate::supervisor) verifications: Arc<Mutex<()>>,
     /// Disk that the work was granted for; without one it is not asked which it is.
     pub(in crate::supervisor) disk: Option<Uuid>,
     /// Regions that serve, as the loop last judged, and which of their runs it is that does.
@@ -55,8 +57,23 @@ impl Context {
         let cores = Arc::new(Semaphore::new(turns as usize));
         let (serving, breaks) = (watch::Sender::new(BTreeMap::new()), watch::Sender::new(BTreeMap::new()));
         let clock = Arc::new(Clock::open());
-        let (adoptions, scrubs, lately) = (Arc::default(), Arc::default(), Arc::default());
-        Self { config, scanner, tasks, cores, turns, adoptions, scrubs, disk: None, serving, breaks, clock, lately }
+        let (adoptions, scrubs, verifications, lately) = Default::default();
+        let disk = None;
+        Self {
+            config,
+            scanner,
+            tasks,
+            cores,
+            turns,
+            adoptions,
+            scrubs,
+            verifications,
+            disk,
+            serving,
+            breaks,
+            clock,
+            lately,
+        }
     }
 
     /// Make one for work on this disk, and no other that may be mounted when its turn comes.

@@ -19,12 +19,16 @@ impl Supervisor {
         }
         let made_anew = well && self.jobs.makes_anew(id);
         self.facts.awaiting.retain(|_, awaited| awaited.job != id);
+        let scrubbed = self.facts.scrubbing.get(name) == Some(&id);
         self.facts.scrubbing.retain(|_, job| *job != id);
         self.jobs.list.end(ended);
         self.moved(id, why.as_ref());
         match disk {
             Some(disk) => self.see_disk(disk),
             None => self.lookout.observers.look_at_disk(),
+        }
+        if scrubbed {
+            self.end_verification(name, why.as_ref());
         }
         if made_anew {
             self.lookout.released(name, &self.config, &mut self.facts);

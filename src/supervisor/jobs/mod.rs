@@ -14,6 +14,7 @@
 //! | [`upgrade`], [`upgrade_watch`] | another program, rolled over every region |
 //! | [`precedence`] | whether what comes back would win over what is newer |
 //! | [`repair`] | rotten extents, replaced from siblings |
+//! | [`verification`] | what was being written when the machine ended without a shutdown, held to its checksums |
 //! | [`holds`] | regions that the plan holds, until that is on record |
 //! | [`removals`] | what is removed from the trash |
 //! | [`endings`] | what is so when a job has ended |
@@ -37,12 +38,14 @@ pub(super) mod scrub;
 mod turns;
 pub(super) mod upgrade;
 pub(super) mod upgrade_watch;
+pub(super) mod verification;
 pub(super) mod work;
 
 use crate::config::Configuration;
 use crate::decide::facts::{Awaited, Busy, Disk};
 use crate::names::{RegionName, VolumeName};
 use crate::progress::Step;
+use crate::region::verification::Verified;
 use crate::region::{Ledger, Tombstone};
 use crate::wire;
 use context::Context;
@@ -78,6 +81,8 @@ pub(super) enum Report {
     Noted(Result<(), String>),
     /// The hosts that are connected to a volume were told, or that could not be seen.
     HostsTold(VolumeName),
+    /// How far the verification of this region is, or what came of it.
+    Verified(RegionName, Verified),
     /// A job is doing this now.
     Step(u64, Step),
     /// A job at this region has ended, and this is what the disk looked like then.

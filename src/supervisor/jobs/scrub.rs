@@ -7,7 +7,7 @@ use crate::metrics::Counts;
 use crate::names::RegionName;
 use crate::observe::observer::Kernel;
 use crate::region::Record;
-use crate::region::scrub::Scrubs;
+use crate::region::scrub::{BlockFault, Scrubs};
 use crate::size::spoken;
 use crate::supervisor::Supervisor;
 use crate::supervisor::jobs::context::cancelled;
@@ -73,7 +73,7 @@ async fn run(Job { context, progress, .. }: Job, granted: Granted) -> Outcome {
 }
 
 /// How a scrub that has not come to its end reads.
-fn refusal(name: &RegionName, why: &ScrubError) -> wire::Error {
+pub(super) fn refusal(name: &RegionName, why: &ScrubError) -> wire::Error {
     let (code, remedy) = match why {
         ScrubError::Cancelled(_) => return cancelled(),
         ScrubError::Gone(_) => (Refusal::RegionUnknown, format!("see sledctl region show {name}, and sledctl storage")),
@@ -91,16 +91,28 @@ fn outcome(name: &RegionName, done: &Scrubs) -> Outcome {
         count => format!(", {count} were being written all the time"),
     };
     let looked = format!("{read} were read, {blocks} written block(s) looked at{restless}");
-    let (rotten, unreadable) = (done.rotten(), done.unreadable());
-    if rotten == 0 && unreadable == 0 {
-        return Ok(format!("nothing is wrong: {looked}"));
+    match wrong(name, (done.rotten(), done.unreadable()), done.faults.first(), &looked) {
+        None => Ok(format!("nothing is wrong: {looked}")),
+        Some(wrong) => Err(wrong),
     }
-    let first = done.faults.first().map(|fault| format!("; the first: {fault}")).unwrap_or_default();
+}
+
+/// How what was found reads, if anything was.
+pub(super) fn wrong(
+    name: &RegionName,
+    (rotten, unreadable): (u64, u64),
+    first: Option<&BlockFault>,
+    looked: &str,
+) -> Option<wire::Error> {
+    if rotten == 0 && unreadable == 0 {
+        return None;
+    }
+    let first = first.map(|fault| format!("; the first: {fault}")).unwrap_or_default();
     let what = [(rotten, "block(s) are not what their checksums say"), (unreadable, "place(s) could not be read")];
     let what = what.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
     let message = format!("{name}: {}{first}; {looked}", what.collect::<Vec<_>>().join(", and "));
     let code = if rotten > 0 { Code::RegionBitrot } else { Code::ScrubUnfinished };
-    Err(wire::Error::new(
+    Some(wire::Error::new(
         code,
         message,
         format!("see all of them, and what the siblings have: sledctl region show {name}"),

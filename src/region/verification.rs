@@ -1,0 +1,229 @@
+//! Verification of regions after the machine ended without a shutdown: which of their extents are held to their checksums
+//! before they serve, and how far that is. Pure: the record's text and how it changes; its file is `store::verification`'s.
+//!
+//! **What can be wrong.** A power cut in the middle of a flush can leave an extent that says that it is clean and has
+//! blocks that do not fit their contexts: the trailer and the blocks are pages of one file, which a disk takes in any order.
+//! An extent that is dirty is none of these: its downstairs hashes it anew when it starts. So what may be wrong is an
+//! extent that is clean and was flushed, or was about to be, just before the end.
+//!
+//! **How that is told.** The first write after a flush makes the extent dirty and is synchronised (fsync), and each write
+//! and flush after it sets the time of the file. The supervisor writes a sign of life each minute, with the time since
+//! when a file counts as changed before it ([`changed_since`]). An extent whose file changed then or later is verified.
+//! The last sign may be old, as that of a supervisor that was killed: then more is verified, and never less.
+//!
+//! **Why that is enough.** ext4 commits the time of a file within 5 s (`commit=`), and with each fsync of any file; xfs
+//! within 30 s. So the time on the disk is behind the blocks there by half a minute at most, and a whole one is looked back.
+//! A clock that is set is no matter: the earliest time that it has shown since the sign before counts.
+//!
+//! **Where it is not.** With `lazytime`, or `commit=` of more than half a minute, the time on the disk may be older: such
+//! a mount is noticed, and all extents are verified there. A disk that loses, with its power, what it has said that it has
+//! written (or blocks beside these, as some without capacitors do) can spoil any extent: `verify_after_crash = "all"` is
+//! for it. A clock that is set back in the last seconds, and a machine whose supervisor was stopped when it ended (of its
+//! end nothing is known), go unseen; the scrub that the schedule begins is what finds the rest.
+
+use super::reconciliation::Extent;
+use crate::names::RegionName;
+use crate::times::{OptionalRfc3339, Rfc3339};
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+/// The time before a sign of life from which on a file counts as changed: twice what the slower of two file systems takes
+/// to write down when that was.
+pub const LOOKED_BACK: SignedDuration = SignedDuration::from_secs(60);
+
+/// Verification that a boot of the machine has to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verification {
+    /// The boot (random(4), `boot_id`) that has it to do.
+    pub boot: String,
+    /// The time since when a file counts as changed; absent: no sign of life was found, and all count.
+    #[serde(default, with = "OptionalRfc3339")]
+    pub since: Option<Timestamp>,
+    /// The regions that lay on the disk when it was first looked at; absent before.
+    #[serde(default)]
+    pub regions: Option<BTreeMap<RegionName, Verified>>,
+}
+
+/// Verification of a region.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verified {
+    /// The region: another one that takes its name is none of this.
+    pub uuid: Uuid,
+    /// The next extent to be looked at: those before it are done.
+    #[serde(default)]
+    pub next: u32,
+    /// The extents that were verified.
+    #[serde(default)]
+    pub extents: u32,
+    /// The blocks of these that are not what their checksums say.
+    #[serde(default)]
+    pub rotten: u64,
+    /// The places of these that could not be read.
+    #[serde(default)]
+    pub unreadable: u64,
+    /// What came of it; absent while it is to be done.
+    #[serde(default)]
+    pub outcome: Option<Outcome>,
+}
+
+/// What came of the verification of a region.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Every extent that was to be verified was looked at.
+    Through,
+    /// It could not go on, and why.
+    Failed(String),
+    /// Somebody has cancelled it.
+    Cancelled,
+    /// It is not wanted, by the configuration.
+    Off,
+    /// The region was served already.
+    Served,
+}
+
+/// Sign of life of a supervisor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sign {
+    /// The time at which it was given.
+    #[serde(with = "Rfc3339")]
+    pub at: Timestamp,
+    /// The time since when a file counts as changed, if this is the last sign.
+    #[serde(with = "Rfc3339")]
+    pub changed_since: Timestamp,
+}
+
+impl Sign {
+    /// Make the sign of `now`, after the one before if there was one: of a clock that was set in between, the earlier
+    /// time counts.
+    pub fn at(now: Timestamp, before: Option<Self>) -> Self {
+        let back = changed_since(now);
+        Self { at: now, changed_since: before.map_or(back, |before| back.min(before.at)) }
+    }
+}
+
+/// The time since when a file counts as changed before a sign of life.
+pub fn changed_since(sign: Timestamp) -> Timestamp {
+    sign.checked_sub(LOOKED_BACK).unwrap_or(Timestamp::MIN)
+}
+
+/// Tell whether an extent is to be verified: it says that it is clean, and its file has changed since (`None`: that does
+/// not matter).
+pub fn is_suspect(extent: &Extent, since: Option<Timestamp>) -> bool {
+    !extent.trailer.dirty && since.is_none_or(|since| extent.modified >= since)
+}
+
+impl Verification {
+    /// Find what a boot has to do, by what is on record of an earlier one or of this: `unclean` if the boot before ended
+    /// without a shutdown, and `sign` the last sign of life of it. What an earlier one has left undone is done by this.
+    pub fn of_boot(known: Option<Self>, boot: &str, unclean: bool, sign: Option<Sign>) -> Option<Self> {
+        let left = match known {
+            Some(known) if known.boot == boot => return Some(known),
+            known => known.filter(Self::is_open),
+        };
+        let since = sign.map(|sign| sign.changed_since);
+        match left {
+            None => unclean.then(|| Self { boot: boot.to_owned(), since, regions: None }),
+            // The earlier of both, and nothing if one is not known.
+            Some(left) if unclean => {
+                let since = left.since.zip(since).map(|(before, since)| before.min(since));
+                Some(Self { boot: boot.to_owned(), since, regions: None })
+            }
+            Some(left) => Some(Self { boot: boot.to_owned(), ..left }),
+        }
+    }
+
+    /// Whether something is left to be done, or that is not known yet.
+    pub fn is_open(&self) -> bool {
+        self.regions.as_ref().is_none_or(|regions| regions.values().any(|region| region.outcome.is_none()))
+    }
+
+    /// What is on record of a region, if it is this one.
+    pub fn of(&self, name: &RegionName, uuid: Uuid) -> Option<&Verified> {
+        self.regions.as_ref()?.get(name).filter(|known| known.uuid == uuid)
+    }
+}
+
+impl Verified {
+    /// One that is to be verified.
+    pub fn due(uuid: Uuid) -> Self {
+        Self { uuid, next: 0, extents: 0, rotten: 0, unreadable: 0, outcome: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::region::format::Trailer;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn sign(second: i64) -> Option<Sign> {
+        Some(Sign::at(at(second), None))
+    }
+
+    #[test]
+    fn an_extent_is_suspect_if_it_is_clean_and_its_file_has_changed_since() {
+        let extent =
+            |dirty, second| Extent { trailer: Trailer { dirty, generation: 7, flush: 3 }, modified: at(second) };
+        for (name, extent, since, suspect) in [
+            ("long ago", extent(false, 939), Some(940), false),
+            ("at that time", extent(false, 940), Some(940), true),
+            ("after the last sign", extent(false, 5000), Some(940), true),
+            ("dirty", extent(true, 990), Some(940), false),
+            ("without a sign", extent(false, 0), None, true),
+            ("without one, and dirty", extent(true, 0), None, false),
+        ] {
+            assert_eq!(is_suspect(&extent, since.map(at)), suspect, "{name}");
+        }
+    }
+
+    /// Signs a minute apart, each with the time that the clock showed, and what counts as changed by the last.
+    #[test]
+    fn a_clock_that_is_set_makes_no_file_older() {
+        for (name, shown, since) in [
+            ("one sign", vec![1000], 940),
+            ("a clock that goes right", vec![1000, 1060, 1120], 1060),
+            ("a sign that came late", vec![1000, 1200], 1000),
+            ("set ahead in between", vec![1000, 900_060], 1000),
+            ("and for a minute", vec![1000, 900_060, 900_120], 900_060),
+            ("set back in between", vec![900_000, 1060], 1000),
+        ] {
+            let last = shown.into_iter().fold(None, |before, second| Some(Sign::at(at(second), before))).unwrap();
+            assert_eq!(last.changed_since, at(since), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_a_boot_has_to_do_is_done_once_and_what_it_leaves_by_the_next() {
+        let of = Verification::of_boot;
+        assert_eq!(of(None, "b", false, sign(1000)), None);
+        let begun = of(None, "b", true, sign(1000)).unwrap();
+        assert_eq!((begun.since, begun.regions.clone(), begun.is_open()), (Some(at(940)), None, true));
+        // Another supervisor of this boot goes on with it, whatever its sign.
+        let region: RegionName = "a-0".parse().unwrap();
+        let due = BTreeMap::from([(region.clone(), Verified { next: 7, ..Verified::due(Uuid::nil()) })]);
+        let under_way = Verification { regions: Some(due), ..begun.clone() };
+        assert_eq!(of(Some(under_way.clone()), "b", true, sign(2000)), Some(under_way.clone()));
+        // A shutdown leaves it undone, and another cut adds to it.
+        let after = of(Some(under_way.clone()), "c", false, sign(2000)).unwrap();
+        assert_eq!((after.boot.as_str(), after.since, &after.regions), ("c", Some(at(940)), &under_way.regions));
+        let cut = of(Some(under_way.clone()), "c", true, sign(2000)).unwrap();
+        assert_eq!((cut.since, cut.regions), (Some(at(940)), None));
+        assert_eq!(of(Some(under_way.clone()), "c", true, None).unwrap().since, None);
+        // One that is done is done.
+        let mut done = under_way;
+        let through = Some(Outcome::Through);
+        done.regions.iter_mut().flatten().for_each(|(_, verified)| verified.outcome.clone_from(&through));
+        assert_eq!((done.is_open(), of(Some(done.clone()), "c", false, sign(2000))), (false, None));
+        assert_eq!(of(Some(done.clone()), "c", true, sign(2000)).unwrap().since, Some(at(1940)));
+        assert_eq!(of(Some(done.clone()), "b", true, sign(2000)), Some(done.clone()));
+        assert_eq!(done.of(&region, Uuid::from_u128(1)), None, "another region has its name");
+        let text = serde_json::to_string(&done).unwrap();
+        assert_eq!(serde_json::from_str::<Verification>(&text).unwrap(), done);
+    }
+}

@@ -1,0 +1,95 @@
+//! Regions after an end of the machine without a shutdown: what was being written is verified before they serve.
+
+use crucible_sled::wire::{Event, EventKind, Events, Job, JobKind, JobState};
+use std::fs::File;
+use std::time::{Duration, SystemTime};
+use support::extents::{nth, rot_nth, write_nth};
+use support::layer::{Layer, SMALL};
+use support::machine::{Machine, cause, has};
+
+/// Extents of a region: each that is rotten takes two looks of 20 ms more.
+const EXTENTS: u32 = 12;
+
+/// Whether a region that serves was being verified since it served last.
+fn was_verifying(machine: &Machine, region: &str) -> bool {
+    let output = machine.run(&["sledctl", "--json", "events", "--since", "1d"]);
+    let events = serde_json::from_slice::<Events>(&output.stdout).unwrap().events;
+    let own = |event: &Event| event.kind == EventKind::RegionState && event.subject == format!("region {region}");
+    let states: Vec<_> = events.into_iter().filter(own).filter_map(|event| event.after).collect();
+    let (last, before) = states.split_last().unwrap();
+    assert_eq!(last, "serving");
+    before.iter().rev().take_while(|state| *state != "serving").any(|state| state == "verifying")
+}
+
+/// The verifications, which nobody asks for.
+fn verifications(machine: &Machine) -> Vec<Job> {
+    let jobs: Vec<Job> = serde_json::from_slice(&machine.run(&["sledctl", "--json", "jobs"]).stdout).unwrap();
+    jobs.into_iter().filter(|job| job.kind == JobKind::Scrub && job.unasked).collect()
+}
+
+fn wanted(machine: &Machine, which: &str) {
+    machine
+        .sh(&format!("printf '[storage]\\nverify_after_crash = \"{which}\"\\n' >/etc/sled/sled.toml.d/60-verify.toml"));
+}
+
+fn served(machine: &Machine, told: &str) -> String {
+    let told_of = |volume: &_| cause(volume, "SLED_UNCLEAN").is_some_and(|cause| cause.contains(told));
+    let volume = machine.wait_for("still-fawn", |volume| volume.ready && told_of(volume));
+    cause(&volume, "SLED_UNCLEAN").unwrap().to_owned()
+}
+
+#[test]
+fn what_was_being_written_when_the_machine_ended_is_verified_before_its_region_serves() {
+    let map = SMALL.replace("extent_count = 4", &format!("extent_count = {EXTENTS}"));
+    let never = "[scrub]\nschedule = \"off\"\n";
+    let layer = Layer::small().with("etc/sled/port-map.toml", &map).with("etc/sled/sled.toml.d/55-scrub.toml", never);
+    let mut machine = layer.boot_and_create();
+    // One rots in what was just written, another in what was written long ago.
+    for number in 0..EXTENTS {
+        write_nth(&machine, "still-fawn-0", number);
+        rot_nth(&machine, "still-fawn-0", number);
+    }
+    write_nth(&machine, "still-fawn-1", 3);
+    rot_nth(&machine, "still-fawn-1", 3);
+    let long_ago = SystemTime::now() - Duration::from_secs(7200);
+    File::options().write(true).open(nth(&machine, "still-fawn-1", 3)).unwrap().set_modified(long_ago).unwrap();
+
+    machine.cut();
+    let cause =
+        served(&machine, "held to their checksums since: 12 block(s) are not what their checksums say in still-fawn-0");
+    assert!(!cause.contains("still-fawn-1"), "{cause}");
+    let volume = machine.wait_for("still-fawn", |volume| volume.ready && has(volume, "REGION_BITROT"));
+    let found: Vec<_> = volume.regions.iter().map(|region| region.scrub.as_ref().map(|scrub| scrub.rotten)).collect();
+    assert_eq!(found, [Some(12), None, None], "one has it, and no other was scrubbed");
+    let scrub = volume.regions[0].scrub.clone().unwrap();
+    assert!(scrub.completed.is_none() && scrub.verified.is_some(), "that was no scrub: {scrub:?}");
+    let shown = machine.run(&["sledctl", "region", "show", "still-fawn-0"]);
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.contains("scrubbed   never whole; verified at"), "{shown}");
+    assert!(was_verifying(&machine, "still-fawn-0"));
+
+    // Another supervisor of this boot verifies nothing anew.
+    let (before, jobs) = (machine.pids(), verifications(&machine));
+    assert_eq!(jobs.iter().map(|job| job.state).filter(|state| *state == JobState::Failed).count(), 1, "{jobs:?}");
+    machine.ok(&["systemctl", "kill", "--signal=KILL", "sledd.service"]);
+    assert_eq!(served(&machine, "since: 12 block(s)"), cause);
+    assert_eq!((machine.pids(), verifications(&machine).len()), (before, jobs.len()));
+    machine.ok(&["sledctl", "region", "restart", "still-fawn-1", "--force"]);
+    machine.wait_for("still-fawn", |volume| volume.ready);
+    assert_eq!(verifications(&machine).len(), jobs.len(), "it was verified in this boot");
+
+    wanted(&machine, "all");
+    machine.cut();
+    served(&machine, "say in still-fawn-0, 1 block(s) are not what their checksums say in still-fawn-1");
+    wanted(&machine, "off");
+    machine.cut();
+    served(&machine, "not verified, by storage.verify_after_crash: still-fawn-0, still-fawn-1, still-fawn-2");
+    assert!(!was_verifying(&machine, "still-fawn-0"));
+
+    // After a shutdown there is nothing to verify.
+    let jobs = verifications(&machine).len();
+    wanted(&machine, "recent");
+    machine.reboot();
+    machine.wait_for("still-fawn", |volume| volume.ready && !has(volume, "SLED_UNCLEAN"));
+    assert_eq!(verifications(&machine).len(), jobs);
+}
