@@ -14,7 +14,9 @@
 
 use super::Geometry;
 use super::format::TRAILER_BYTES;
+use std::cell::OnceCell;
 use std::fmt;
+use std::hash::Hasher;
 use std::ops::Range;
 use twox_hash::XxHash64;
 
@@ -126,25 +128,33 @@ impl Slot {
         }
     }
 
-    /// Tell what is wrong with a block of which this is the context.
-    fn fault(self, block: &[u8]) -> Option<Fault> {
-        let found = XxHash64::oneshot(0, block);
+    /// Tell what is wrong with a block of which this is the context; `found` gives the hash of its bytes.
+    fn fault(self, block: &[u8], found: &dyn Fn() -> u64) -> Option<Fault> {
         match self {
-            Self::Empty if block.iter().all(|byte| *byte == 0) => None,
-            Self::Empty => Some(Fault::Unwritten { found }),
+            Self::Empty if is_zero(block) => None,
+            Self::Empty => Some(Fault::Unwritten { found: found() }),
             Self::Damaged => Some(Fault::NoContext),
-            Self::Context { on_disk, .. } if on_disk != found => Some(Fault::Rotten { expected: on_disk, found }),
+            Self::Context { on_disk, .. } if on_disk != found() => {
+                Some(Fault::Rotten { expected: on_disk, found: found() })
+            }
             Self::Context { hash, seal, .. } => {
-                let read = seal.map_or(found, |seal| {
-                    let mut sealed = Vec::with_capacity(SEAL_BYTES + block.len());
-                    sealed.extend_from_slice(&seal);
-                    sealed.extend_from_slice(block);
-                    XxHash64::oneshot(0, &sealed)
+                let read = seal.map_or_else(found, |seal| {
+                    let mut sealed = XxHash64::with_seed(0);
+                    sealed.write(&seal);
+                    sealed.write(block);
+                    sealed.finish()
                 });
                 (hash != read).then_some(Fault::Refused { expected: hash, found: read })
             }
         }
     }
+}
+
+/// Tell whether a block is what was never written.
+fn is_zero(block: &[u8]) -> bool {
+    // Compared by the piece: byte by byte it takes as long as to read them from a disk.
+    const ZEROES: [u8; 4096] = [0; 4096];
+    block.chunks(ZEROES.len()).all(|piece| piece == &ZEROES[..piece.len()])
 }
 
 /// Fault of a block.
@@ -194,7 +204,9 @@ impl fmt::Display for Fault {
 /// Judge a block by its two slots: by the one that the bitmap chooses, of a clean extent; by either, of a dirty one
 /// (`chosen` is `None`). The fault of a dirty one is that of the slot that says most of it.
 pub fn judge(block: &[u8], slots: [Slot; 2], chosen: Option<Array>) -> Result<(), Fault> {
-    let fault = |array: Array| slots[usize::from(array == Array::Second)].fault(block);
+    let hash = OnceCell::new();
+    let found = || *hash.get_or_init(|| XxHash64::oneshot(0, block));
+    let fault = |array: Array| slots[usize::from(array == Array::Second)].fault(block, &found);
     let fault = match chosen {
         Some(array) => fault(array),
         None => match Array::BOTH.map(fault) {

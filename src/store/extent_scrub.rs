@@ -25,6 +25,8 @@ use twox_hash::XxHash64;
 const WINDOW_BYTES: u64 = 1 << 20;
 /// Alignment in memory of what is read past the page cache: that of a page, which every disk can do.
 const ALIGNMENT: usize = 4096;
+/// The most parts of a window that are read one by one: more are read with the holes between them.
+const PARTS_LIMIT: usize = 8;
 /// Times that a block has to look wrong in the same way, one after the other, until that is believed.
 const STANDS_STILL: u32 = 3;
 /// Most looks at a block that does not stand still.
@@ -70,9 +72,9 @@ pub fn scrub(file: &File, layout: Layout, mut pace: impl FnMut(u64) -> io::Resul
     let trailer = extent.trailer()?;
     let (mut done, mut buffer) = (Scrubbed::default(), Buffer::default());
     for blocks in extent.windows() {
-        let Some(bytes) = extent.written(&blocks)? else { continue };
-        pace(bytes)?;
-        let suspects = match extent.suspects(&blocks, trailer, &mut buffer) {
+        let Some(written) = extent.written(&blocks)? else { continue };
+        pace(written.bytes)?;
+        let suspects = match extent.suspects(&blocks, &written, trailer, &mut buffer) {
             Ok((looked, suspects)) => {
                 done.blocks += looked;
                 suspects
@@ -95,7 +97,7 @@ pub fn scrub(file: &File, layout: Layout, mut pace: impl FnMut(u64) -> io::Resul
 /// Where data lies cannot be told.
 pub fn bytes_to_read(file: &File, layout: Layout) -> io::Result<u64> {
     let extent = Extent::new(file, layout);
-    extent.windows().map(|blocks| Ok(extent.written(&blocks)?.unwrap_or_default())).sum()
+    extent.windows().map(|blocks| Ok(extent.written(&blocks)?.map_or(0, |written| written.bytes))).sum()
 }
 
 /// Look at one block: the hash of its bytes (XxHash64), and whether they are what its context says. One that looks wrong
@@ -184,6 +186,16 @@ impl Buffer {
     }
 }
 
+/// What was written of some blocks: where it lies in the file.
+struct Written {
+    /// The slots of each array; nothing of one that is a hole.
+    contexts: [Range<u64>; 2],
+    /// The blocks, in their order.
+    data: Vec<Range<u64>>,
+    /// How much that is.
+    bytes: u64,
+}
+
 struct Extent<'a> {
     file: &'a File,
     /// The same file, to be read past the page cache, if that can be done.
@@ -204,64 +216,95 @@ impl<'a> Extent<'a> {
         (0..blocks.div_ceil(window)).map(move |at| at * window..blocks.min((at + 1) * window))
     }
 
-    /// Read blocks as they lie on the disk.
-    fn data<'b>(&self, blocks: &Range<u64>, buffer: &'b mut Buffer) -> io::Result<&'b [u8]> {
-        let part = self.layout.data(blocks);
-        let into = buffer.of(part.end - part.start);
+    /// Read bytes of blocks as they lie on the disk.
+    fn data(&self, part: &Range<u64>, into: &mut [u8]) -> io::Result<()> {
         if let Some(direct) = &self.direct {
             match direct.read_exact_at(into, part.start) {
                 // The file system, or its disk, does not take such a read.
                 Err(why) if why.raw_os_error() == Some(Errno::EINVAL as i32) => {}
-                read => return read.map(|()| &*into),
+                read => return read,
             }
         }
         self.file.read_exact_at(into, part.start)?;
         // What was read for this alone need not stay.
         _ = fadvise(self.file, part.start, NonZero::new(part.end - part.start), Advice::DontNeed);
-        Ok(into)
+        Ok(())
     }
 
     fn trailer(&self) -> io::Result<Trailer> {
         region_dir::trailer(self.file, self.layout.file_bytes())
     }
 
-    /// Count the bytes that have to be read of some blocks; `None` if nothing was ever written there.
-    fn written(&self, blocks: &Range<u64>) -> io::Result<Option<u64>> {
-        let data = self.layout.data(blocks);
-        let slots = Array::BOTH.map(|array| self.layout.slots(array, blocks));
-        let mut bytes = 0;
-        for part in slots.into_iter().chain([data]) {
-            bytes += if self.has_data(&part)? { part.end - part.start } else { 0 };
+    /// Find what has to be read of some blocks; `None` if nothing was ever written there.
+    fn written(&self, blocks: &Range<u64>) -> io::Result<Option<Written>> {
+        let mut contexts = [0..0, 0..0];
+        for (array, into) in Array::BOTH.into_iter().zip(&mut contexts) {
+            let part = self.layout.slots(array, blocks);
+            if self.next_data(part.start)?.is_some_and(|at| at < part.end) {
+                *into = part;
+            }
         }
-        Ok((bytes > 0).then_some(bytes))
+        let data = self.parts(&self.layout.data(blocks))?;
+        let bytes = contexts.iter().chain(&data).map(|part| part.end - part.start).sum();
+        Ok((bytes > 0).then_some(Written { contexts, data, bytes }))
     }
 
-    /// Tell whether a part of the file is more than a hole.
-    fn has_data(&self, part: &Range<u64>) -> io::Result<bool> {
-        match seek(self.file, SeekFrom::Data(part.start)) {
-            Ok(at) => Ok(at < part.end),
-            // Nothing but a hole up to the end.
-            Err(rustix::io::Errno::NXIO) => Ok(false),
+    /// The parts of some blocks' bytes that are more than a hole, in whole blocks. What lies scattered is one from the
+    /// [`PARTS_LIMIT`]th on.
+    fn parts(&self, whole: &Range<u64>) -> io::Result<Vec<Range<u64>>> {
+        let (mut parts, mut at) = (Vec::new(), whole.start);
+        let size = self.layout.block_bytes;
+        while let Some(begin) = self.next_data(at)?.filter(|begin| *begin < whole.end) {
+            let last = parts.len() + 1 == PARTS_LIMIT;
+            let end = if last { whole.end } else { seek(self.file, SeekFrom::Hole(begin))? };
+            let end = end.next_multiple_of(size).min(whole.end);
+            parts.push(begin - begin % size..end);
+            at = end;
+        }
+        Ok(parts)
+    }
+
+    /// Find where data lies next in the file; `None` if up to its end there is nothing but a hole.
+    fn next_data(&self, at: u64) -> io::Result<Option<u64>> {
+        match seek(self.file, SeekFrom::Data(at)) {
+            Ok(at) => Ok(Some(at)),
+            Err(rustix::io::Errno::NXIO) => Ok(None),
             Err(why) => Err(why.into()),
         }
     }
 
     /// Find the blocks that look wrong at first sight, and how many were written.
-    fn suspects(&self, blocks: &Range<u64>, trailer: Trailer, buffer: &mut Buffer) -> io::Result<(u64, Vec<u64>)> {
-        let slots = [
-            self.read(&self.layout.slots(Array::First, blocks))?,
-            self.read(&self.layout.slots(Array::Second, blocks))?,
-        ];
+    fn suspects(
+        &self,
+        blocks: &Range<u64>,
+        written: &Written,
+        trailer: Trailer,
+        buffer: &mut Buffer,
+    ) -> io::Result<(u64, Vec<u64>)> {
+        let [first, second] = &written.contexts;
+        let slots = [self.read(first)?, self.read(second)?];
         let bits = self.read(&self.layout.bits(blocks))?;
-        let data = self.data(blocks, buffer)?;
-        let size = usize::try_from(self.layout.block_bytes).unwrap_or(usize::MAX);
+        let whole = self.layout.data(blocks);
+        let window = buffer.of(whole.end - whole.start);
+        let within = |part: &Range<u64>| index(part.start - whole.start)..index(part.end - whole.start);
+        for part in &written.data {
+            self.data(part, &mut window[within(part)])?;
+        }
+        let (hole, mut parts) = (vec![0; index(self.layout.block_bytes)], written.data.iter().peekable());
         let (mut looked, mut suspects) = (0, Vec::new());
-        for ((index, block), number) in data.chunks_exact(size).enumerate().zip(blocks.clone()) {
-            let slots = slots.each_ref().map(|array| slot(array, index));
-            let slots = [Slot::parse(&slots[0]), Slot::parse(&slots[1])];
+        for (at, number) in blocks.clone().enumerate() {
+            let own = self.layout.data(&(number..number + 1));
+            while parts.next_if(|part| part.end <= own.start).is_some() {}
+            let lies = parts.peek().is_some_and(|part| part.contains(&own.start));
+            let empty = slots.iter().all(|array| array.get(at * SLOT_BYTES).is_none_or(|first| *first == 0));
+            // Of most blocks of a hole there is nothing more to say.
+            if empty && !lies {
+                continue;
+            }
+            let slots = slots.each_ref().map(|array| Slot::parse(&slot(array, at)));
             looked += u64::from(slots != [Slot::Empty; 2]);
-            let chosen = if trailer.dirty { None } else { Array::chosen(&bits, index) };
-            if judge(block, slots, chosen).is_err() {
+            let chosen = if trailer.dirty { None } else { Array::chosen(&bits, at) };
+            if judge(if lies { &window[within(&own)] } else { &hole }, slots, chosen).is_err() {
                 suspects.push(number);
             }
         }
@@ -312,8 +355,9 @@ impl<'a> Extent<'a> {
             slot(&read(self.layout.slots(Array::First, &blocks))?, 0),
             slot(&read(self.layout.slots(Array::Second, &blocks))?, 0),
         ];
-        let (bits, mut buffer) = (read(self.layout.bits(&blocks))?, Buffer::default());
-        let data = self.data(&blocks, &mut buffer).map_err(|why| (self.layout.data(&blocks).start, why))?;
+        let (bits, part, mut buffer) = (read(self.layout.bits(&blocks))?, self.layout.data(&blocks), Buffer::default());
+        let data = buffer.of(part.end - part.start);
+        self.data(&part, data).map_err(|why| (part.start, why))?;
         let trailer = trailer()?;
         if trailer != before {
             return Ok(None);
@@ -322,6 +366,11 @@ impl<'a> Extent<'a> {
         let judged = judge(data, slots.each_ref().map(Slot::parse), chosen);
         Ok(Some(Sight { trailer, slots, chosen, hash: XxHash64::oneshot(0, data), judged }))
     }
+}
+
+/// A number of bytes in memory.
+fn index(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
 /// The slot of a block, of those that were read.
