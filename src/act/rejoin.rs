@@ -4,13 +4,15 @@
 //! configured adapter, by its name or its hardware address.
 
 use crate::config::Network;
-use crate::kernel::links::{ips, is_bridge, is_configured, is_named, master, name};
+use crate::kernel::attributes::is_on_usb;
+use crate::kernel::links::{ips, is_bridge, is_named, is_wanted, master, name};
 use futures_util::TryStreamExt;
 use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::link::{LinkFlags, LinkMessage};
 use rtnetlink::LinkUnspec;
 use std::io;
 use std::net::IpAddr;
+use std::path::Path;
 use tokio::task::JoinSet;
 
 /// Put the adapter with this number into the configured bridge, unless it is in one.
@@ -26,7 +28,10 @@ pub async fn rejoin(index: u32, wanted: &Network) -> io::Result<()> {
     let links: Vec<LinkMessage> = handle.link().get().execute().try_collect().await.map_err(io::Error::other)?;
     let addresses: Vec<AddressMessage> =
         handle.address().get().execute().try_collect().await.map_err(io::Error::other)?;
-    let Some(into) = target(&links, &addresses, index, wanted).map_err(io::Error::other)? else { return Ok(()) };
+    let is_usb = |name: &str| is_on_usb(Path::new("/sys"), name);
+    let Some(into) = target(&links, &addresses, index, wanted, is_usb).map_err(io::Error::other)? else {
+        return Ok(());
+    };
     let message = LinkUnspec::new_with_index(index).controller(into).up().build();
     handle.link().set(message).execute().await.map_err(io::Error::other)
 }
@@ -37,10 +42,11 @@ fn target(
     addresses: &[AddressMessage],
     index: u32,
     wanted: &Network,
+    is_usb: impl Fn(&str) -> bool,
 ) -> Result<Option<u32>, String> {
     let adapter = links.iter().find(|link| link.header.index == index);
     let adapter = adapter.ok_or_else(|| "the adapter is gone again".to_owned())?;
-    if !is_configured(adapter, &wanted.nic) {
+    if !is_wanted(adapter, &wanted.nic, is_usb) {
         let is = name(adapter).map_or("without a name", String::as_str);
         return Err(format!(
             "what has the number {index} is {is}, and by name and hardware address not {}",
@@ -64,6 +70,7 @@ fn target(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Nic;
     use netlink_packet_route::address::AddressAttribute;
     use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo};
 
@@ -83,7 +90,7 @@ mod tests {
 
     fn wanted(nic: &str) -> Network {
         let (min_link_mbps, min_usb_mbps) = (2500, 5000);
-        Network { bridge: "br0".into(), nic: nic.into(), min_link_mbps, min_usb_mbps, rejoin: true }
+        Network { bridge: "br0".into(), nic: Nic::named(nic), min_link_mbps, min_usb_mbps, rejoin: true }
     }
 
     /// The kernel gives a number again, and what has it by now may be anybody's.
@@ -91,7 +98,7 @@ mod tests {
     fn only_the_configured_adapter_is_put_back() {
         let bridge = || link(2, "br0", LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge)]));
         let other = || link(9, "eth1", LinkAttribute::Address(vec![0, 0xe0, 0x4c, 0xa8, 0x11, 0x10]));
-        let put = |nic: &str| target(&[bridge(), other()], &[], 9, &wanted(nic));
+        let put = |nic: &str| target(&[bridge(), other()], &[], 9, &wanted(nic), |_| false);
         let refused = put("enx0").unwrap_err();
         assert!(refused.contains("9 is eth1") && refused.contains("not enx0"), "{refused}");
         assert!(put("enx00e04ca81111").is_err());
@@ -106,15 +113,15 @@ mod tests {
         let mut down = bridge();
         down.header.flags = LinkFlags::empty();
         let local = [address(9, "fe80::1"), address(2, "10.0.0.1")];
-        assert_eq!(target(&[bridge(), adapter()], &local, 9, &wanted("enx0")), Ok(Some(2)));
-        assert_eq!(target(&[bridge(), port()], &[], 9, &wanted("enx0")), Ok(None), "of whichever bridge");
+        assert_eq!(target(&[bridge(), adapter()], &local, 9, &wanted("enx0"), |_| false), Ok(Some(2)));
+        assert_eq!(target(&[bridge(), port()], &[], 9, &wanted("enx0"), |_| false), Ok(None), "of whichever bridge");
         for (links, addresses, why) in [
             (vec![bridge(), adapter()], vec![address(9, "10.0.0.9")], "serves something else"),
             (vec![bridge()], vec![], "gone again"),
             (vec![adapter(), link(2, "br0", LinkAttribute::Mtu(1))], vec![], "no bridge br0"),
             (vec![adapter(), down], vec![], "no bridge br0"),
         ] {
-            let refused = target(&links, &addresses, 9, &wanted("enx0")).unwrap_err();
+            let refused = target(&links, &addresses, 9, &wanted("enx0"), |_| false).unwrap_err();
             assert!(refused.contains(why), "{refused}");
         }
     }

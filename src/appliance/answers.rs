@@ -130,7 +130,7 @@ mod tests {
         let config = read(&sources).unwrap_or_else(|faults| panic!("{faults:?}\n{}", answers.sled_toml()));
         let appliance = &config.sled.appliance;
         assert_eq!((&config.sled.name, config.address), (&answers.name, answers.address.address));
-        assert_eq!((config.sled.network.nic.as_str(), appliance.prefix), ("enx00e04ca81110", Some(23)));
+        assert_eq!((&*config.sled.network.nic, appliance.prefix), ("enx00e04ca81110", Some(23)));
         assert_eq!((appliance.gateway, &appliance.dns, &appliance.ntp), (answers.gateway, &answers.dns, &answers.ntp));
         assert!(appliance.create_on_first_boot);
     }

@@ -225,13 +225,16 @@ fn set_up(own: &Path) -> io::Result<Option<String>> {
     };
     let mut changed = Vec::new();
     for (file, text) in network::files(&config) {
-        let path = own.join(file);
-        if fs::read_to_string(&path).is_ok_and(|old| old == text) {
-            continue;
+        let (path, old) = (own.join(file), fs::read_to_string(own.join(file)).ok());
+        match text {
+            Some(text) if old.as_ref() != Some(&text) => {
+                let (dir, name) = file.rsplit_once('/').unwrap_or(("", file));
+                replace(&own.join(dir), name, text.as_bytes())?;
+                set_mode(&path, 0o644)?;
+            }
+            None if old.is_some() => fs::remove_file(&path)?,
+            _ => continue,
         }
-        let (dir, name) = file.rsplit_once('/').unwrap_or(("", file));
-        replace(&own.join(dir), name, text.as_bytes())?;
-        set_mode(&path, 0o644)?;
         changed.push(file);
     }
     Ok((!changed.is_empty()).then(|| format!("written: {}", changed.join(", "))))

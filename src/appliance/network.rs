@@ -1,16 +1,19 @@
 //! Network of a configuration, as the files of systemd-networkd, the host's name and its resolvers. Pure.
 
-use crate::config::{Configuration, usual_prefix};
+use crate::config::{By, Configuration, usual_prefix};
 use std::fmt::Write as _;
 
-/// Compose the files below `/var/etc`, each with its text.
-pub fn files(config: &Configuration) -> Vec<(&'static str, String)> {
+/// Compose the files below `/var/etc`, each with its text; `None` for one that is not to be there.
+pub fn files(config: &Configuration) -> Vec<(&'static str, Option<String>)> {
+    let [by_name, by_address, on_usb] = adapters(config);
     vec![
-        ("hostname", format!("{}\n", config.sled.name)),
-        ("resolv.conf", resolvers(config)),
-        ("network/10-bridge.netdev", netdev(config)),
-        ("network/20-bridge.network", bridge(config)),
-        ("network/30-nic.network", nic(config)),
+        ("hostname", Some(format!("{}\n", config.sled.name))),
+        ("resolv.conf", Some(resolvers(config))),
+        ("network/10-bridge.netdev", Some(netdev(config))),
+        ("network/20-bridge.network", Some(bridge(config))),
+        ("network/30-nic.network", by_name),
+        ("network/31-nic-by-address.network", by_address),
+        ("network/32-nic-on-usb.network", on_usb),
     ]
 }
 
@@ -39,12 +42,25 @@ fn bridge(config: &Configuration) -> String {
     text + "ConfigureWithoutCarrier=yes\nIgnoreCarrierLoss=yes\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n"
 }
 
-fn nic(config: &Configuration) -> String {
+/// The adapters in the bridge: those with the names, with the hardware addresses, and on the USB. All that are meant are put
+/// into it: the supervisor looks after the one that is wanted most. A bridge has the address of one of its ports.
+fn adapters(config: &Configuration) -> [Option<String>; 3] {
     let network = &config.sled.network;
-    format!(
-        "[Match]\nName={}\n\n[Link]\nRequiredForOnline=no\n\n[Network]\nBridge={}\nLinkLocalAddressing=no\n",
-        network.nic, network.bridge
-    )
+    let some = |of: fn(&By) -> Option<&str>| network.nic.all().iter().filter_map(of).collect::<Vec<_>>().join(" ");
+    let names = some(|by| if let By::Name(name) = by { Some(name) } else { None });
+    let addresses = some(|by| if let By::Address(address) = by { Some(address) } else { None });
+    let on_usb = network.nic.all().contains(&By::Usb);
+    let adapter = |matches: String| {
+        let bridge = &network.bridge;
+        format!(
+            "[Match]\n{matches}\n[Link]\nRequiredForOnline=no\n\n[Network]\nBridge={bridge}\nLinkLocalAddressing=no\n"
+        )
+    };
+    [
+        (!names.is_empty()).then(|| adapter(format!("Name={names}\n"))),
+        (!addresses.is_empty()).then(|| adapter(format!("MACAddress={addresses}\nType=ether\n"))),
+        on_usb.then(|| adapter("Type=ether\nProperty=ID_BUS=usb\n".into())),
+    ]
 }
 
 #[cfg(test)]
@@ -64,7 +80,7 @@ mod tests {
             ephemeral: 32768..=60999,
         };
         let files = files(&read(&sources).unwrap());
-        files.into_iter().find(|(name, _)| *name == file).unwrap().1
+        files.into_iter().find(|(name, _)| *name == file).unwrap().1.unwrap_or_default()
     }
 
     /// The lines that say something.
@@ -83,6 +99,19 @@ mod tests {
         assert_eq!(text(SLED, MAP, "resolv.conf"), "nameserver 192.168.4.53\n");
         assert_eq!(text(SLED, MAP, "hostname"), "proper-raptor\n");
         assert!(text(SLED, MAP, "network/30-nic.network").contains("Name=enx00e04ca81110\n"));
+    }
+
+    #[test]
+    fn an_adapter_is_found_as_it_is_meant() {
+        let of = |nic: &str| {
+            let sled = SLED.replace("nic = \"enx00e04ca81110\"", &format!("nic = {nic}"));
+            ["30-nic", "31-nic-by-address", "32-nic-on-usb"].map(|file| {
+                said(&text(&sled, MAP, &format!("network/{file}.network"))).get(1).cloned().unwrap_or_default()
+            })
+        };
+        assert_eq!(of("\"usb\""), ["", "", "Type=ether"]);
+        assert_eq!(of("\"00:E0:4C:A8:11:10\""), ["", "MACAddress=00:e0:4c:a8:11:10", ""]);
+        assert_eq!(of("[\"enx1\", \"eth0\", \"usb\"]"), ["Name=enx1 eth0", "", "Type=ether"]);
     }
 
     #[test]

@@ -29,7 +29,8 @@ pub(super) struct SetupCommand {
     /// Its address with the length of its network's prefix: 192.168.4.189/24.
     #[arg(long)]
     address: Option<Cidr>,
-    /// The network adapter in the bridge, as `ip link` names it: enx00e04ca81110.
+    /// The network adapter in the bridge: as `ip link` names it, enx00e04ca81110; its hardware address; or `usb`, whichever
+    /// is there.
     #[arg(long)]
     nic: Option<String>,
     /// Where packets to other networks go.

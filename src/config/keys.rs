@@ -130,10 +130,12 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "network.nic",
-        "an interface, as `ip link` names it",
+        "an interface, as `ip link` names it; a hardware address; \"usb\"; or a list of these",
         Fault,
         "\"enx00e04ca81110\"",
-        "The network adapter that must be a port of the bridge.",
+        "The network adapter that must be a port of the bridge: by its name, or another name that it has; by its hardware \
+         address; or whichever is on the USB, so that one that is replaced needs no other configuration. Of a list it is the \
+         first that is there. With the image all of them are put into the bridge.",
     ),
     number(
         "network.min_link_mbps",

@@ -3,6 +3,7 @@
 use super::appliance::{self, Appliance};
 use super::events::{self, Events};
 use super::listen;
+use super::nic::{By, Nic};
 use super::notify::{self, Notify};
 use super::scrub::{self, Scrub};
 use super::tls::{self, Tls};
@@ -123,8 +124,8 @@ pub struct Downstairs {
 pub struct Network {
     /// The bridge that carries the sled's address.
     pub bridge: String,
-    /// The network interface that must be a port of the bridge.
-    pub nic: String,
+    /// The network adapter that must be a port of the bridge.
+    pub nic: Nic,
     /// The least negotiated link speed that is well, in Mbit/s.
     pub min_link_mbps: u32,
     /// The least USB speed that is well, in Mbit/s; 480 is USB 2, 5000 USB 3.
@@ -248,7 +249,7 @@ fn network(mut section: Section<'_>, faults: &mut Faults) -> Option<Network> {
         faults.push(origin, "network.bridge", problem, "write the bridge that carries the sled's address: \"br0\"");
     }
     let bridge = bridge.map_or_else(|| "br0".into(), |(bridge, _)| bridge);
-    let nic = word(&mut section, "nic", INTERFACE, faults);
+    let nic = nic(&mut section, &bridge, faults);
     let mut least = |key, default| {
         let number = section.integer(key, speed.clone(), faults);
         number.and_then(|(n, _)| u32::try_from(n).ok()).unwrap_or(default)
@@ -256,21 +257,40 @@ fn network(mut section: Section<'_>, faults: &mut Faults) -> Option<Network> {
     let min_link_mbps = least("min_link_mbps", 2500);
     let min_usb_mbps = least("min_usb_mbps", 5000);
     let rejoin = section.boolean("rejoin", faults).unwrap_or(true);
-    if let Some((nic, origin)) = &nic
-        && let Some(problem) = no_nic(nic, &bridge)
-    {
-        let remedy = "write the adapter that the cable is in, as `ip link` names it: \"enx00e04ca81110\"";
-        faults.push(origin, "network.nic", problem, remedy);
-    }
     if !given {
         section.missing("nic", "write the interface in the bridge, as `ip link` names it: \"enx00e04ca81110\"", faults);
     }
     section.finish(faults);
-    Some(Network { bridge, nic: nic?.0, min_link_mbps, min_usb_mbps, rejoin })
+    Some(Network { bridge, nic: nic?, min_link_mbps, min_usb_mbps, rejoin })
 }
 
 /// The interface by which a machine talks to itself.
 const LOOPBACK: &str = "lo";
+
+/// Read the adapters that may be the port of the bridge.
+fn nic(section: &mut Section<'_>, bridge: &str, faults: &mut Faults) -> Option<Nic> {
+    const REMEDY: &str = "write the adapter that the cable is in, as `ip link` names it: \"enx00e04ca81110\"; or its \
+                          hardware address; or \"usb\", whichever is there; or a list of these";
+    let (texts, list) = section.text_or_texts("nic", faults)?;
+    let (mut all, mut whole) = (Vec::new(), true);
+    for (text, origin) in texts {
+        let problem = match (text.parse::<By>(), no_nic(text, bridge)) {
+            (Err(why), _) => format!("{text:?}: {why}"),
+            (Ok(_), Some(why)) => why,
+            (Ok(by), None) if all.iter().any(|(_, known)| *known == by) => format!("{text} is listed twice"),
+            (Ok(by), None) => {
+                all.push((text.to_owned(), by));
+                continue;
+            }
+        };
+        whole = false;
+        faults.push(&origin, "network.nic", problem, REMEDY);
+    }
+    if whole && all.is_empty() {
+        faults.push(&list, "network.nic", "is an empty list", REMEDY);
+    }
+    Nic::new(all)
+}
 
 /// Find why an interface cannot be the port of the bridge, if it cannot.
 fn no_nic(nic: &str, bridge: &str) -> Option<String> {

@@ -141,6 +141,12 @@ pub(super) const USER: (&str, usize) = ("a user", 31);
 /// An interface, and how long its name may be (the kernel's `IFNAMSIZ`).
 pub(super) const INTERFACE: (&str, usize) = ("an interface", 15);
 
+/// Whether a text is such a word, of at most so many characters.
+pub(super) fn is_word(text: &str, most: usize) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    !text.is_empty() && text.len() <= most && text.chars().all(plain) && !text.starts_with(['.', '-'])
+}
+
 /// A word that stands in unit files and sysfs paths as it is.
 pub(super) fn word(
     section: &mut Section<'_>,
@@ -149,9 +155,7 @@ pub(super) fn word(
     faults: &mut Faults,
 ) -> Option<(String, Origin)> {
     let (text, origin) = section.text(key, faults)?;
-    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    let legal = !text.is_empty() && text.len() <= most && text.chars().all(plain) && !text.starts_with(['.', '-']);
-    if !legal {
+    if !is_word(text, most) {
         let problem = format!("{text:?} is no name of {what}");
         faults.push(&origin, section.path(key), problem, format!("write up to {most} letters, digits and ._-"));
         return None;

@@ -4,7 +4,7 @@
 use super::facts::{Facts, Faults, Incident, Network, Nic, Sign, Usb};
 use super::finding::Finding;
 use crate::check::Code;
-use crate::config::Configuration;
+use crate::config::{By, Configuration};
 use crate::times;
 use std::collections::BTreeSet;
 
@@ -36,7 +36,11 @@ pub(super) fn findings(config: &Configuration, facts: &Facts, network: &Network)
 
 fn missing(config: &Configuration) -> Finding {
     let nic = &config.sled.network.nic;
-    let cause = format!("there is no network interface {nic}");
+    let cause = match nic.all() {
+        [By::Usb] => "there is no network interface on the USB".to_owned(),
+        [By::Address(address)] => format!("there is no network interface with the hardware address {address}"),
+        _ => format!("there is no network interface {nic}"),
+    };
     Finding::new(Code::NicMissing, format!("nic {nic}"), cause, Code::NicMissing.remedy())
 }
 
@@ -49,7 +53,7 @@ struct About<'a> {
 
 impl About<'_> {
     fn name(&self) -> &str {
-        &self.config.sled.network.nic
+        self.nic.known_as(&self.config.sled.network.nic)
     }
 
     fn finding(&self, code: Code, cause: String, remedy: impl Into<String>) -> Option<Finding> {

@@ -43,6 +43,12 @@ pub fn names(dir: &Path) -> Vec<String> {
     names
 }
 
+/// Whether a network interface hangs on the USB, by its place among the devices.
+pub fn is_on_usb(sysfs: &Path, interface: &str) -> bool {
+    let device = std::fs::canonicalize(sysfs.join("class/net").join(interface).join("device"));
+    device.is_ok_and(|device| device.to_string_lossy().contains("/usb"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,5 +1,6 @@
 //! Links and addresses as rtnetlink tells them: what is asked of one. Pure.
 
+use crate::config::{By, Nic};
 use crate::decide::facts::PortState;
 use crate::kernel::arp::Mac;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
@@ -72,6 +73,35 @@ pub fn is_configured(link: &LinkMessage, wanted: &str) -> bool {
     let digits = wanted.strip_prefix("enx").filter(|digits| digits.len() == 12);
     let of_address = || digits.is_some_and(|digits| mac(link).is_some_and(|mac| mac.replace(':', "") == digits));
     is_named(link, wanted) || is_adapter(link) && of_address()
+}
+
+/// Find the adapter that is wanted, if it is there: of several the one that is wanted most; of several on the USB, of which
+/// `is_usb` tells by the name, the one that is a port of the `bridge` already, or else the first.
+pub fn wanted<'a>(
+    links: &'a [LinkMessage],
+    nic: &Nic,
+    bridge: Option<u32>,
+    is_usb: impl Fn(&str) -> bool,
+) -> Option<&'a LinkMessage> {
+    let adapters = || links.iter().filter(|link| is_adapter(link));
+    nic.all().iter().find_map(|by| match by {
+        By::Name(wanted) => links.iter().find(|link| is_named(link, wanted)),
+        By::Address(wanted) => adapters().find(|link| mac(link).as_ref() == Some(wanted)),
+        By::Usb => {
+            let joined = |link: &&LinkMessage| bridge.is_some() && master(link) == bridge;
+            let on_usb = adapters().filter(|link| name(link).is_some_and(|name| is_usb(name)));
+            on_usb.min_by_key(|link| (!joined(link), link.header.index))
+        }
+    })
+}
+
+/// Tell whether a link is an adapter that is wanted; one by its name also by the hardware address that the name is made of.
+pub fn is_wanted(link: &LinkMessage, nic: &Nic, is_usb: impl Fn(&str) -> bool) -> bool {
+    nic.all().iter().any(|by| match by {
+        By::Name(wanted) => is_configured(link, wanted),
+        By::Address(wanted) => is_adapter(link) && mac(link).as_ref() == Some(wanted),
+        By::Usb => is_adapter(link) && name(link).is_some_and(|name| is_usb(name)),
+    })
 }
 
 /// Whether a link is a bridge.
@@ -157,4 +187,47 @@ pub fn ips(address: &AddressMessage) -> Option<IpAddr> {
             _ => None,
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use netlink_packet_route::link::LinkFlags;
+
+    fn link(index: u32, name: &str, mac: u8, more: Option<LinkAttribute>) -> LinkMessage {
+        let mut link = LinkMessage::default();
+        (link.header.index, link.header.flags) = (index, LinkFlags::Up);
+        let named = [LinkAttribute::IfName(name.into()), LinkAttribute::Address(vec![0, 0xe0, 0x4c, 0, 0, mac])];
+        link.attributes = named.into_iter().chain(more).collect();
+        link
+    }
+
+    fn nic(of: &[By]) -> Nic {
+        Nic::new(of.iter().map(|by| (format!("{by:?}"), by.clone())).collect()).unwrap()
+    }
+
+    /// A list names the one that is wanted most first; whichever is on the USB is any of these, and stays the same one.
+    #[test]
+    fn the_adapter_that_is_wanted_most_is_found() {
+        let other = LinkAttribute::PropList(vec![Prop::AltIfName("rack-1".into())]);
+        let bridge = LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge)]);
+        let links = [
+            link(2, "eth0", 2, Some(other)),
+            link(3, "enx3", 3, None),
+            link(4, "enx4", 4, Some(LinkAttribute::Controller(9))),
+            link(9, "br0", 4, Some(bridge)),
+        ];
+        let is_usb = |name: &str| name.starts_with("enx");
+        let found = |of: &[By], bridge| wanted(&links, &nic(of), bridge, is_usb).and_then(name).map(String::as_str);
+        let name_of = |name: &str| By::Name(name.into());
+        assert_eq!(found(&[name_of("eth0")], None), Some("eth0"));
+        assert_eq!(found(&[name_of("rack-1")], None), Some("eth0"), "by another name");
+        assert_eq!(found(&[By::Address("00:e0:4c:00:00:04".into())], None), Some("enx4"), "and not the bridge");
+        assert_eq!((found(&[By::Usb], None), found(&[By::Usb], Some(9))), (Some("enx3"), Some("enx4")));
+        assert_eq!(found(&[name_of("enx7"), By::Usb, name_of("eth0")], Some(9)), Some("enx4"));
+        assert_eq!(found(&[name_of("enx7")], None), None);
+        assert!(is_wanted(&links[1], &nic(&[By::Usb]), is_usb) && !is_wanted(&links[0], &nic(&[By::Usb]), is_usb));
+        assert!(!is_wanted(&links[3], &nic(&[By::Address("00:e0:4c:00:00:04".into())]), is_usb));
+        assert!(is_wanted(&links[1], &nic(&[name_of("enx00e04c000003")]), is_usb));
+    }
 }

@@ -173,6 +173,14 @@ impl<'a> Section<'a> {
         Some((texts, node.origin.clone()))
     }
 
+    /// Read the string `key`, or the list of strings.
+    pub fn text_or_texts(&mut self, key: &str, faults: &mut Faults) -> Option<(Vec<(&'a str, Origin)>, Origin)> {
+        match self.entries.and_then(|entries| entries.get(key)).map(|node| &node.value) {
+            Some(Value::List(_)) => self.texts(key, faults),
+            _ => self.text(key, faults).map(|(text, origin)| (vec![(text, origin.clone())], origin)),
+        }
+    }
+
     /// Report every key that was not asked for.
     pub fn finish(self, faults: &mut Faults) {
         for (key, node) in self.entries.into_iter().flatten() {

@@ -120,7 +120,7 @@ impl Supervisor {
     /// Put the adapter that is back into its bridge.
     fn rejoin(&mut self, index: u32, bus: zbus::Connection) {
         let wanted = &self.config.sled.network;
-        let (nic, bridge) = (wanted.nic.clone(), wanted.bridge.clone());
+        let (nic, bridge) = (wanted.nic.to_string(), wanted.bridge.clone());
         tracing::warn!("{nic} was away and is back, and nobody has put it into {bridge}: it is put there");
         self.facts.rejoin.tried = Some(index);
         let ended = Rejoined { index, nic, bridge, failure: None };

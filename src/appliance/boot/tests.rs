@@ -219,6 +219,22 @@ fn a_staged_downstairs_goes_with_the_version_it_was_staged_with() {
     assert!(!staged(), "and so when the version before comes back");
 }
 
+/// What an adapter was found by is not what another is.
+#[test]
+fn an_adapter_that_is_meant_otherwise_leaves_no_file_behind() {
+    let machine = Machine::new();
+    machine.bring("config/sled.toml", &EXAMPLE.replace("\"enx00e04ca81110\"", "\"usb\""));
+    machine.bring("config/port-map.toml", MAP).boot();
+    assert!(
+        machine.has("network/32-nic-on-usb.network").contains("ID_BUS=usb")
+            && machine.has("network/30-nic.network").is_empty()
+    );
+    machine.bring("config/sled.toml", EXAMPLE).boot();
+    assert!(
+        machine.has("network/32-nic-on-usb.network").is_empty() && !machine.has("network/30-nic.network").is_empty()
+    );
+}
+
 #[test]
 fn the_screen_is_shown_on_the_serial_line_that_is_configured() {
     let machine = Machine::new();

@@ -38,8 +38,6 @@ fn every_fault_of_sled_toml_is_named_with_its_line() {
         ("#age = \"90d\"", "age = \"3m\"", "write \"3min\" or \"90d\"", "days or hours"),
         ("#age = \"90d\"", "age = \"0d\"", "no time at all", "\"90d\""),
         ("#hung_after = \"5s\"", "hung_after = 5", "is an integer", "\"5s\""),
-        ("nic = \"enx00e04ca81110\"", "nic = \"br0\"", "is the bridge itself", "ip link"),
-        ("nic = \"enx00e04ca81110\"", "nic = \"lo\"", "reaches no host", "ip link"),
         ("bridge = \"br0\"", "bridge = \"lo\"", "no bridge", "br0"),
         ("gateway = \"192.168.4.1\"", "gateway = \"192.168.5.1\"", "not in the network of the sled", "router's"),
         ("gateway = \"192.168.4.1\"", "gateway = \"192.168.4.189\"", "is the sled itself", "router's"),
@@ -50,6 +48,20 @@ fn every_fault_of_sled_toml_is_named_with_its_line() {
         ("dns = [\"192.168.4.53\"]", "dns = [\"192.168.4.53\", \"192.168.4.53\"]", "listed twice", "each once"),
     ] {
         one_fault("sled.toml", from, to, problem, remedy);
+    }
+}
+
+#[test]
+fn every_fault_of_an_adapter_is_named_with_its_line() {
+    let given = "nic = \"enx00e04ca81110\"";
+    for (nic, problem, remedy) in [
+        ("\"br0\"", "is the bridge itself", "ip link"),
+        ("\"lo\"", "reaches no host", "ip link"),
+        ("[\"enx0\", \"usb\", \"usb\"]", "usb is listed twice", "or a list of these"),
+        ("[]", "is an empty list", "ip link"),
+        ("\"00:e0:4c:a8:11\"", "no hardware address", "ip link"),
+    ] {
+        one_fault("sled.toml", given, &format!("nic = {nic}"), problem, remedy);
     }
 }
 

@@ -7,6 +7,8 @@ pub struct Nic {
     pub index: u32,
     /// The name that the kernel has for it, if it is only by its hardware address that it is the configured one.
     pub renamed: Option<String>,
+    /// The name that the kernel has for it, if it is not by one name that it is configured.
+    pub name: Option<String>,
     /// Its hardware address.
     pub mac: Option<String>,
     /// The other adapters that have the same hardware address.
@@ -41,9 +43,14 @@ pub struct Nic {
 }
 
 impl Nic {
-    /// The name by which commands reach it: the configured one, unless it has that no more.
+    /// The name by which commands reach it: the configured one, unless it has that no more, or never had.
     pub fn called<'a>(&'a self, configured: &'a str) -> &'a str {
-        self.renamed.as_deref().unwrap_or(configured)
+        self.renamed.as_deref().unwrap_or(self.known_as(configured))
+    }
+
+    /// The name by which people know it: the configured one, if it is configured by its name.
+    pub fn known_as<'a>(&'a self, configured: &'a str) -> &'a str {
+        self.name.as_deref().unwrap_or(configured)
     }
 }
 

@@ -86,7 +86,7 @@ mod tests {
     fn with_its_carrier_an_adapter_is_what_the_links_tell_now_and_all_else_stays() {
         let wanted = config::Network {
             bridge: "br0".into(),
-            nic: "enx0".into(),
+            nic: config::Nic::named("enx0"),
             min_link_mbps: 2500,
             min_usb_mbps: 5000,
             rejoin: true,

@@ -9,9 +9,10 @@ mod routes;
 use crate::backoff::Backoff;
 use crate::config::{self, Configuration};
 use crate::decide::facts::{Bridge, Facts, Manager, Network, Nic};
+use crate::kernel::attributes::is_on_usb;
 use crate::kernel::broker::{self, Wanted};
 use crate::kernel::links::{
-    answering, ips, is_adapter, is_bridge, is_configured, is_named, mac, mtu, name, stp, unanswering,
+    answering, ips, is_adapter, is_bridge, is_configured, is_named, mac, mtu, name, stp, unanswering, wanted as chosen,
 };
 use crate::observe::observer::{Begin, Kernel, Observer, TakenOver};
 use crate::observe::rhythm::Rhythm;
@@ -257,10 +258,11 @@ async fn look(
     let (default_v4, default_v6) =
         (routes::has_default(handle, IpVersion::V4).await?, routes::has_default(handle, IpVersion::V6).await?);
     let wanted = &sought.network;
-    let by_name = links.iter().find(|link| is_named(link, &wanted.nic));
-    let nic = by_name.or_else(|| by_address(&links, &wanted.nic, history));
-    history.remember(by_name.and_then(mac));
     let link = links.iter().find(|link| is_named(link, &wanted.bridge) && is_bridge(link));
+    let is_usb = |name: &str| is_on_usb(&kernel.sysfs, name);
+    let chosen = chosen(&links, &wanted.nic, link.map(|link| link.header.index), is_usb);
+    let nic = chosen.or_else(|| by_address(&links, &wanted.nic, history));
+    history.remember(chosen.and_then(mac));
     let (told, manager, release) = told(kernel, nic, link, in_time).await;
     let nic = nic.map(|link| nic_of(link, &links, wanted, told, history));
     let bridge = link.map(|link| Bridge { manager, ..bridge_of(link, &addresses, history) });
@@ -302,9 +304,10 @@ async fn told(
 
 /// Find the adapter that has lost the configured name by its hardware address: the one that the name is made of, or the
 /// one that it had.
-fn by_address<'a>(links: &'a [LinkMessage], wanted: &str, history: &History) -> Option<&'a LinkMessage> {
+fn by_address<'a>(links: &'a [LinkMessage], wanted: &config::Nic, history: &History) -> Option<&'a LinkMessage> {
     let before = |link: &LinkMessage| history.mac().is_some() && mac(link).as_ref() == history.mac();
-    links.iter().filter(|link| is_adapter(link)).find(|link| before(link) || is_configured(link, wanted))
+    let configured = |link: &LinkMessage| wanted.names().any(|name| is_configured(link, name));
+    links.iter().filter(|link| is_adapter(link)).find(|link| before(link) || configured(link))
 }
 
 fn nic_of(
@@ -324,7 +327,8 @@ fn nic_of(
     let came_back = history.came_back(link.header.index, joined, master.is_none(), Instant::now());
     let nic = Nic {
         index: link.header.index,
-        renamed: name(link).filter(|_| !is_named(link, &wanted.nic)).cloned(),
+        renamed: name(link).filter(|_| wanted.nic.is_named() && !is_named(link, &wanted.nic)).cloned(),
+        name: name(link).filter(|_| !wanted.nic.is_named()).cloned(),
         twins: links.iter().filter(twin).filter_map(name).cloned().collect(),
         mac: own,
         faults,
@@ -378,7 +382,7 @@ mod tests {
         let host = |last: u8| Ipv4Addr::new(192, 168, 4, last);
         let network = config::Network {
             bridge: "br0".into(),
-            nic: "enx0".into(),
+            nic: config::Nic::named("enx0"),
             min_link_mbps: 2500,
             min_usb_mbps: 5000,
             rejoin: true,

@@ -20,7 +20,7 @@ fn bridge(facts: &Facts) -> Option<&Bridge> {
 pub(in crate::supervisor) fn network(config: &Configuration, facts: &Facts) -> wire::Network {
     let nic = nic(facts);
     wire::Network {
-        nic: config.sled.network.nic.clone(),
+        nic: nic.map_or(&*config.sled.network.nic, |nic| nic.known_as(&config.sled.network.nic)).to_owned(),
         carrier: nic.map(|nic| nic.carrier),
         link_mbps: nic.and_then(|nic| nic.link_mbps),
         usb_mbps: nic.and_then(|nic| nic.usb.as_ref()?.mbps),
