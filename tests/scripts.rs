@@ -1,6 +1,8 @@
 //! The scripts as a person calls them: each tells how it is called, as it stands at its head, and what was
 //! wrong about a call, and does nothing for either.
 
+use crucible_sled::region::ledger::LEDGER_VERSION;
+use crucible_sled::update::manifest::Manifest;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -110,4 +112,26 @@ fn what_is_kept_is_kept_by_all_that_it_depends_on() {
     ] {
         assert_ne!(plain, key(Some(variable)), "{variable:?}");
     }
+}
+
+/// A release describes itself as sleds read it.
+#[test]
+fn a_release_says_what_it_is_what_changes_and_what_it_needs() {
+    let (script, dir) = (Path::new(env!("CARGO_MANIFEST_DIR")).join("image/manifest"), tempfile::tempdir().unwrap());
+    let [root, verity, changes] = ["root", "verity", "changes"].map(|name| dir.path().join(name));
+    fs::write(&root, [0; 4096]).unwrap();
+    fs::write(&verity, [0; 512]).unwrap();
+    fs::write(&changes, "repairs are faster\n\n  a page\n").unwrap();
+    let describe = |changes: &Path| {
+        let parts = [root.as_path(), &verity, changes];
+        let done = Command::new(&script).args(["0.1.0.2", "86400", "d1"]).args(parts).output().unwrap();
+        assert!(done.status.success(), "{done:?}");
+        Manifest::parse(&done.stdout, "0.1.0.2").unwrap()
+    };
+    let told = describe(&changes);
+    assert_eq!(told.changes, ["repairs are faster", "a page"]);
+    assert_eq!(told.released, "1970-01-02T00:00:00Z".parse().ok());
+    assert_eq!((told.downstairs.as_deref(), told.least.root_bytes, told.least.verity_bytes), (Some("d1"), 4096, 512));
+    assert!(told.least.mark > 0 && told.least.ledger > 0 && told.least.ledger <= LEDGER_VERSION, "{:?}", told.least);
+    assert!(describe(Path::new("-")).changes.is_empty());
 }

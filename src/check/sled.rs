@@ -224,6 +224,11 @@ with_network! { with_data: {
     UpdateGivenUp = "UPDATE_GIVEN_UP", Warning, Sled:
         "version VERSION was tried and given up: WHY"
         => "sledctl update status; then take another: sledctl update apply";
+    /// Another version of the image can be had where updates come from, by the last look that was made there; `[update]`
+    /// of sled.toml says how often it is looked. Of a look that failed, or too long ago, nothing is said.
+    UpdateAvailable = "UPDATE_AVAILABLE", Information, Operator:
+        "version VERSION can be had, and RUNNING is in use: CHANGES"
+        => "sledctl update apply";
     /// What is to be told by `[notify]` of sled.toml could not be delivered, though it was tried several times: it is
     /// counted, and the next one that is delivered says how many were not. It is never told itself.
     NotifyFailed = "NOTIFY_FAILED", Warning, Operator:

@@ -298,6 +298,41 @@ pub const KEYS: &[Key] = &[
         "Whether what a scrub finds is repaired by itself, as sledctl region repair does it: from the volume's other regions \
          on this sled, where one is the same and whole, while the volume's regions serve and no job is at it.",
     ),
+    key(
+        "update.check",
+        "\"never\", or a length of time, at least 15m",
+        Value("\"1d\""),
+        "\"6h\"",
+        "How often it is looked for another version of the image, where `appliance.update` says; `UPDATE_AVAILABLE` tells of \
+         one. With `apply = \"window\"` the window's length, if that is less than a day and nothing is written here. What \
+         has not been found out for two of these times is not known any more.",
+    ),
+    key(
+        "update.window",
+        "days of Mon, Tue, Wed, Thu, Fri, Sat and Sun, and \"HH:MM-HH:MM\"; without days: each day",
+        Means("no update is applied by itself"),
+        "\"Sat,Sun 02:00-05:00\"",
+        "When an update may be applied by itself, by the machine's clock and time zone (the image has UTC). An end before the \
+         beginning is the next day's. With `apply = \"window\"` it is at least as long as `check`: nothing is applied by what \
+         was found out too long ago.",
+    ),
+    key(
+        "update.delay",
+        "a length of time in days or hours",
+        Value("\"7d\""),
+        "\"0h\"",
+        "How old a release must be before it is applied by itself: by its own word, or since this sled has seen it first, \
+         where it does not say.",
+    ),
+    key(
+        "update.apply",
+        "\"manual\" or \"window\"",
+        Value("\"manual\""),
+        "\"window\"",
+        "Whether an update is applied by itself, in the window, and the machine rebooted into it: one sled of a volume after \
+         the other, while the others are well, and never again a version that has failed. `sledctl update status` says what it \
+         waits for.",
+    ),
     number(
         "appliance.prefix",
         1..=128,

@@ -15,7 +15,9 @@ mod scrub;
 mod sled;
 mod texts;
 mod tls;
+mod update;
 mod values;
+mod window;
 
 pub use appliance::{Appliance, Serial, UpdateSource, usual_prefix};
 pub use events::Events;
@@ -27,7 +29,9 @@ pub use scrub::{Schedule, Scrub};
 pub use sled::{Downstairs, Network, Provisioning, SledConfig, Storage, VerifyAfterCrash};
 pub use texts::{FRAGMENTS, PORT_MAP, SLED, Texts};
 pub use tls::Tls;
+pub use update::{Apply, Update};
 pub use values::{Reserve, hidden};
+pub use window::Window;
 
 use crate::names::{RegionName, SledName};
 use crate::port_map::{self, HTTP_PORT, LocalRegion, PortMap};

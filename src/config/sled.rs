@@ -7,6 +7,7 @@ use super::nic::{By, Nic};
 use super::notify::{self, Notify};
 use super::scrub::{self, Scrub};
 use super::tls::{self, Tls};
+use super::update::{self, Update};
 use super::values::{Days, INTERFACE, OrNever, Positive, Reserve, USER, plain_path, word};
 use crate::names::SledName;
 use crate::source::{Document, Faults, Origin, Section};
@@ -34,6 +35,8 @@ pub struct SledConfig {
     pub events: Events,
     /// The scrubs of the regions.
     pub scrub: Scrub,
+    /// The updates of the image.
+    pub update: Update,
     /// The appliance that the image makes of the machine.
     pub appliance: Appliance,
 }
@@ -145,6 +148,7 @@ pub(super) struct Draft {
     notify: Option<Notify>,
     events: Events,
     scrub: Scrub,
+    update: Update,
     pub(super) appliance: appliance::Draft,
     pub(super) listen: Vec<SocketAddr>,
     pub(super) names: Vec<String>,
@@ -162,6 +166,7 @@ impl Draft {
             notify: self.notify.clone(),
             events: self.events,
             scrub: self.scrub,
+            update: self.update,
             appliance: self.appliance.appliance.clone(),
         })
     }
@@ -179,9 +184,10 @@ pub(super) fn read(document: &Document, faults: &mut Faults) -> Draft {
     let notify = notify::read(top.section("notify", faults), faults);
     let events = events::read(top.section("events", faults), faults);
     let scrub = scrub::read(top.section("scrub", faults), faults);
+    let update = update::read(top.section("update", faults), faults);
     let appliance = appliance::read(top.section("appliance", faults), faults);
     top.finish(faults);
-    Draft { name, storage, downstairs, network, tls, notify, events, scrub, appliance, listen, names }
+    Draft { name, storage, downstairs, network, tls, notify, events, scrub, update, appliance, listen, names }
 }
 
 fn sled_name(mut section: Section<'_>, faults: &mut Faults) -> Option<(SledName, Origin)> {

@@ -1,6 +1,6 @@
 //! Image that a machine runs, and what is to be told of it.
 
-use super::facts::{Facts, Image, Var};
+use super::facts::{Facts, Image, Newer, Var};
 use super::finding::Finding;
 use crate::check::Code;
 use crate::size::spoken;
@@ -43,7 +43,8 @@ fn of(image: &Image) -> Vec<Finding> {
         .as_ref()
         .map(|what| about(Code::VarRenewed, format!("what this sled remembers (/var) could not be read: {what}")));
     let var = image.var.and_then(low).map(|cause| about(Code::VarLow, cause));
-    [demonstration, bare, given_up, refused, replaced, renewed, var].into_iter().flatten().collect()
+    let newer = image.newer.as_ref().map(|newer| about(Code::UpdateAvailable, available(image, newer)));
+    [demonstration, bare, given_up, refused, replaced, renewed, var, newer].into_iter().flatten().collect()
 }
 
 /// Say what there is little of at `/var`.
@@ -57,6 +58,16 @@ fn low(var: Var) -> Option<String> {
         let (free, inodes) = (var.inodes_free, var.inodes);
         format!("{free} of {inodes} inodes are free at /var, where this sled keeps what it remembers")
     })
+}
+
+fn available(image: &Image, newer: &Newer) -> String {
+    let changes = match newer.changes.as_slice() {
+        [] => "its release does not say what changes".to_owned(),
+        changes => changes.join("; "),
+    };
+    let lacks: String = newer.lacks.iter().map(|why| format!("; this machine cannot take it: {why}")).collect();
+    let waits = newer.waits.as_ref().map(|why| format!("; it is not applied yet: {why}")).unwrap_or_default();
+    format!("version {} can be had, and {} is in use: {changes}{lacks}{waits}", newer.version, image.version)
 }
 
 #[cfg(test)]
@@ -80,10 +91,11 @@ mod tests {
             replaced: vec!["/var/etc/sled/sled.toml".into()],
             renewed: Some("it was made anew".into()),
             var: Some(Var { capacity: 2 << 30, free: 1 << 20, inodes: 1000, inodes_free: 900 }),
+            newer: Some(Newer { version: "3".into(), ..Newer::default() }),
         };
         let of_the_image = [Code::Demonstration, Code::FirmwareMissing, Code::UpdateGivenUp];
         let of_the_machine = [Code::ConfigRefused, Code::ConfigReplaced, Code::VarRenewed, Code::VarLow];
-        assert_eq!(codes(Some(all)), [&of_the_image[..], &of_the_machine].concat());
+        assert_eq!(codes(Some(all)), [&of_the_image[..], &of_the_machine, &[Code::UpdateAvailable]].concat());
     }
 
     #[test]
@@ -94,5 +106,19 @@ mod tests {
         assert!(low(var(1 << 30, 19)).is_some_and(|why| why.starts_with("19 of 1000 inodes")));
         assert_eq!(low(Var { inodes: 0, inodes_free: 0, ..var(1 << 30, 0) }), None, "a file system without a limit");
         assert!(low(Var { capacity: 256 << 20, ..var(60 << 20, 900) }).is_some(), "a small one");
+    }
+
+    #[test]
+    fn a_version_that_can_be_had_is_told_with_what_changes_and_what_it_waits_for() {
+        let image = Image { version: "1".into(), ..Image::default() };
+        let mut newer = Newer { version: "2".into(), ..Newer::default() };
+        let bare = "version 2 can be had, and 1 is in use: its release does not say what changes";
+        assert_eq!(available(&image, &newer), bare);
+        newer.changes = vec!["repairs are faster".into(), "it needs a reboot".into()];
+        newer.lacks = vec!["its root has 2 GiB, and the partition for it 400 MiB".into()];
+        newer.waits = Some("its window is Sun 04:00-06:00".into());
+        let whole = "version 2 can be had, and 1 is in use: repairs are faster; it needs a reboot; this machine cannot \
+                     take it: its root has 2 GiB, and the partition for it 400 MiB; it is not applied yet: its window is Sun 04:00-06:00";
+        assert_eq!(available(&image, &newer), whole);
     }
 }

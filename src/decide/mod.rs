@@ -40,6 +40,7 @@ pub mod storage;
 mod strangers;
 mod tls;
 pub mod turns;
+pub mod update;
 pub mod verdict;
 pub mod verification;
 

@@ -2,16 +2,19 @@
 //! small files, read anew once a minute, and the room for them.
 
 use crate::appliance;
-use crate::config::Configuration;
-use crate::decide::facts::{Facts, Image, Var};
+use crate::config::{Apply, Configuration, SledConfig, UpdateSource};
+use crate::decide::facts::{Facts, Image, Newer, Var};
 use crate::files;
 use crate::observe::observer::{Begin, Observer, TakenOver};
 use crate::observe::rhythm::Rhythm;
 use crate::observe::{NobodyListens, Observation, Publisher, publish};
+use crate::update::checked::{Checked, Held};
 use crate::update::record::{Attempt, Outcome};
 use crate::update::release::Release;
 use futures_util::FutureExt;
+use jiff::Timestamp;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Time between looks at them: a boot is judged a while after the supervisor started.
@@ -25,8 +28,8 @@ impl Observer for Watch {
     const NAME: &'static str = "image";
     const SLOW_LOOK: Option<Duration> = Some(SLOW_LOOK);
     const MISSED: Option<&'static str> = None;
-    const BEGIN: Begin = Begin::Once(|ground, to| {
-        let watching = || watch(ground.rhythm.clone(), to).boxed();
+    const BEGIN: Begin = Begin::ByConfiguration(|ground, to| {
+        let watching = || watch(Arc::clone(&ground.config), ground.rhythm.clone(), to).boxed();
         appliance::is_image().then(watching)
     });
     type Fact = Option<Image>;
@@ -46,13 +49,13 @@ impl Observer for Watch {
 ///
 /// # Errors
 /// [`NobodyListens`], in the end.
-pub async fn watch(rhythm: Rhythm, to: Publisher) -> Result<(), NobodyListens> {
+pub async fn watch(config: Arc<Configuration>, rhythm: Rhythm, to: Publisher) -> Result<(), NobodyListens> {
     let mut beats = rhythm.every(SLOW_LOOK);
     let mut known = None;
     loop {
         beats.next().await;
         // Small files of the machine's own disk: whoever cannot read these runs no longer.
-        let seen = look();
+        let seen = look(&config.sled);
         if known.as_ref() != Some(&seen) {
             known = Some(seen.clone());
             publish::<Watch>(&to, seen).await?;
@@ -60,7 +63,7 @@ pub async fn watch(rhythm: Rhythm, to: Publisher) -> Result<(), NobodyListens> {
     }
 }
 
-fn look() -> Option<Image> {
+fn look(config: &SledConfig) -> Option<Image> {
     let release = Release::read(Path::new("/")).ok()?;
     let given_up = Attempt::load().and_then(|attempt| match attempt.outcome {
         Some(Outcome::RolledBack { why, .. }) if attempt.from == release.version => Some((attempt.to, why)),
@@ -69,12 +72,23 @@ fn look() -> Option<Image> {
     let refused = appliance::taken().map(|taken| taken.refused).unwrap_or_default();
     let (version, demonstration) = (release.version, release.demonstration);
     let replaced = appliance::replaced().iter().map(|path| path.display().to_string()).collect();
+    let newer = newer(config, &version);
     let (no_firmware, renewed) = (release.firmware == Some(false), appliance::renewed());
-    Some(Image { version, demonstration, no_firmware, given_up, refused, replaced, renewed, var: var() })
+    Some(Image { version, demonstration, no_firmware, given_up, refused, replaced, renewed, var: var(), newer })
 }
 
 /// The room for what the machine remembers.
 fn var() -> Option<Var> {
     let files::Room { capacity, free, inodes, inodes_free, .. } = files::room(Path::new("/var")).ok()?;
     Some(Var { capacity, free, inodes, inodes_free })
+}
+
+/// The version that can be had, as far as the last look for one holds.
+fn newer(config: &SledConfig, running: &str) -> Option<Newer> {
+    let (now, checked) = (Timestamp::now(), Checked::load()?);
+    let source = config.appliance.update.as_ref().map(UpdateSource::url);
+    let newer = checked.known(source, running, &config.update, now).ok()??.clone();
+    let waits = Held::load().filter(|_| config.update.apply == Apply::Window);
+    let waits = waits.and_then(|held| held.holds(now).map(str::to_owned));
+    Some(Newer { version: newer.version, changes: newer.changes, lacks: newer.lacks, waits })
 }

@@ -194,11 +194,11 @@ impl Attempt {
     }
 }
 
-fn load<T: DeserializeOwned>(file: &str) -> Option<T> {
+pub(super) fn load<T: DeserializeOwned>(file: &str) -> Option<T> {
     serde_json::from_slice(&fs::read(Path::new(DIR).join(file)).ok()?).ok()
 }
 
-fn save<T: Serialize>(file: &str, value: &T) -> io::Result<()> {
+pub(super) fn save<T: Serialize>(file: &str, value: &T) -> io::Result<()> {
     make_dir(Path::new(DIR), 0o755)?;
     replace(Path::new(DIR), file, &serde_json::to_vec_pretty(value)?)
 }

@@ -1,6 +1,7 @@
 //! Release of the image, as it describes itself, and the versions of it that the boot loader can start.
 
 use super::NAME;
+use crate::files::sync_dir;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
@@ -71,12 +72,33 @@ impl Installed {
 /// # Errors
 /// The loader's partition cannot be read.
 pub fn installed() -> io::Result<Vec<Installed>> {
-    mount_loader()?;
-    let entries = fs::read_dir(LOADER)?.collect::<io::Result<Vec<_>>>()?;
-    let names = entries.iter().filter_map(|entry| Installed::parse(entry.file_name().to_str()?));
-    let mut all: Vec<_> = names.collect();
+    let mut all: Vec<_> = files()?.iter().filter_map(|file| Installed::parse(file)).collect();
     all.sort_by_key(|found| order(&found.version));
     Ok(all)
+}
+
+/// List the files of the versions that the boot loader can start.
+///
+/// # Errors
+/// The loader's partition cannot be read.
+pub fn files() -> io::Result<Vec<String>> {
+    mount_loader()?;
+    let entries = fs::read_dir(LOADER)?.collect::<io::Result<Vec<_>>>()?;
+    Ok(entries.iter().filter_map(|entry| entry.file_name().into_string().ok()).collect())
+}
+
+/// Give some of these files other names, durably, one after the other.
+///
+/// # Errors
+/// One of them stays as it is, and those behind it.
+pub fn rename(renames: &[(String, String)]) -> io::Result<()> {
+    mount_loader()?;
+    let loader = Path::new(LOADER);
+    for (from, to) in renames {
+        fs::rename(loader.join(from), loader.join(to))?;
+        sync_dir(loader)?;
+    }
+    Ok(())
 }
 
 /// Mount the boot loader's partition, as fstab says: it is not, as long as nobody looks at it.
@@ -93,7 +115,7 @@ pub fn mount_loader() -> io::Result<()> {
 }
 
 /// Versions of ours are numbers with dots between them.
-fn order(version: &str) -> Vec<u64> {
+pub(super) fn order(version: &str) -> Vec<u64> {
     version.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
 }
 

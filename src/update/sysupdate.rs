@@ -91,7 +91,7 @@ fn command(arguments: &[&str]) -> Command {
     command
 }
 
-fn succeeded(output: Output) -> io::Result<Vec<u8>> {
+pub(super) fn succeeded(output: Output) -> io::Result<Vec<u8>> {
     if output.status.success() {
         return Ok(output.stdout);
     }

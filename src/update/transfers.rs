@@ -4,7 +4,7 @@
 use super::NAME;
 
 /// The tries of another version before the one before it runs again.
-const TRIES: u32 = 3;
+pub const TRIES: u32 = 3;
 
 /// Compose the files of a definitions directory, for what is offered at `url`; `running` is never touched.
 pub fn definitions(url: &str, running: &str) -> [(&'static str, String); 3] {

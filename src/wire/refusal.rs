@@ -222,6 +222,10 @@ refusals! {
     NoSource = "NO_SOURCE";
     /// The update that is named cannot be used.
     NoUpdate = "NO_UPDATE";
+    /// No version before the running one is there that could be started.
+    NoneBefore = "NONE_BEFORE";
+    /// The update needs a newer layout of the machine's disks than they have.
+    LayoutOld = "LAYOUT_OLD";
     /// The running version of the image is on trial.
     OnTrial = "ON_TRIAL";
     /// The port map has no such sled beside this one.

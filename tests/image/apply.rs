@@ -73,8 +73,9 @@ fn a_pulled_cable_is_no_reason_to_go_back_and_a_hang_one_to_start_again() {
 /// A list that is not as it was signed offers no update.
 fn refuses_what_is_not_signed(guest: &Guest<'_>, update: &str) {
     let signed = "mkdir /var/forged && cd /var/forged && tar --occurrence=1 -xf";
-    let offered = guest.says(&format!("{signed} {update} SHA256SUMS SHA256SUMS.gpg && sledctl update check ."));
-    assert!(offered.contains("1.1 can be had"), "{offered}");
+    let files = "SHA256SUMS SHA256SUMS.gpg crucible-sled_1.1.json";
+    let offered = guest.says(&format!("{signed} {update} {files} && sledctl update check ."));
+    assert!(offered.contains("1.1 can be had, released"), "{offered}");
     // Nothing but the signature speaks against this one.
     let output = guest.root("cd /var/forged && sed -i s/_1.1/_1.9/ SHA256SUMS && sledctl update check .");
     assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stdout));

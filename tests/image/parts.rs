@@ -42,6 +42,9 @@ fn an_image_is_small_and_beside_it_lies_what_is_in_it() {
         assert!(found["purl"].as_str().unwrap().starts_with(purl), "{found}");
     }
     assert!(packages.lines().count() + 100 < components.len(), "{} components", components.len());
+    let manifest: Value = serde_json::from_slice(&fs::read(beside("json")).unwrap()).unwrap();
+    let needs = manifest["least"]["root_bytes"].as_u64().unwrap();
+    assert!(needs > 0 && slots.iter().all(|size| needs <= *size), "{needs} of {slots:?}");
     run(Command::new("sha256sum").args(["--quiet", "-c", "SHA256SUMS"]).current_dir(&dir));
     let mut gpgv = Command::new("gpgv");
     gpgv.arg("--keyring").arg(image("keys/public.gpg"));

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(in crate::cli) struct Elsewhere {
     /// Where another sled answers, if at a port that this sled cannot know: neither the one at which it answers
     /// itself nor 3800. The address as the port map has it; for several sleds several times.
@@ -85,7 +85,7 @@ impl Doors {
     }
 
     /// List the doors of one neighbour.
-    pub(super) fn of(&self, address: IpAddr) -> Vec<SocketAddr> {
+    pub(in crate::cli) fn of(&self, address: IpAddr) -> Vec<SocketAddr> {
         let said = self.said.get(&address.to_canonical()).map(|port| vec![*port]);
         let ports = said.unwrap_or_else(|| self.usual.clone());
         ports.into_iter().map(|port| SocketAddr::new(address, port)).collect()

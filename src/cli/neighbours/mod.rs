@@ -16,6 +16,7 @@ mod report;
 mod verdict;
 
 pub(super) use doors::{Doors, Elsewhere};
+pub(super) use report::get_in_time;
 
 use super::client::Client;
 use super::failure::Failure;

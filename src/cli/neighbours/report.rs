@@ -124,6 +124,15 @@ async fn ask_at(at: SocketAddr, volume: &VolumeName) -> io::Result<Report> {
     }
 }
 
+/// Ask another sled for an operation, within a time that suits a look at its neighbours; `None` if there is nothing of
+/// that kind.
+pub(in crate::cli) async fn get_in_time<T: DeserializeOwned>(
+    at: SocketAddr,
+    operation: &Operation,
+) -> io::Result<Option<T>> {
+    timeout(ANSWER_LIMIT, get(at, operation)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
 /// Ask for an operation; `None` if there is nothing of that kind.
 async fn get<T: DeserializeOwned>(at: SocketAddr, operation: &Operation) -> io::Result<Option<T>> {
     let stream = TcpStream::connect(at).await?;

@@ -9,6 +9,7 @@ use crate::cli::failure::Failure;
 use crate::cli::neighbours::Elsewhere;
 use crate::cli::print::{Output, print};
 use crate::terminal;
+use crate::update::offer::Offer;
 use crate::update::record::{self, Attempt};
 use crate::update::release::{self, Release};
 use crate::update::sysupdate;
@@ -33,6 +34,9 @@ pub(in crate::cli) struct Apply {
     reboot: bool,
     #[command(flatten)]
     elsewhere: Elsewhere,
+    /// The version that was decided for, if one was.
+    #[arg(skip)]
+    only: Option<String>,
 }
 
 /// Answer of `update apply`.
@@ -45,6 +49,11 @@ struct Applied {
 }
 
 impl Apply {
+    /// Apply this version of the configured source without being asked, and reboot into it if that is needed.
+    pub(super) fn by_itself(version: String) -> Self {
+        Self { source: None, reboot: true, elsewhere: Elsewhere::default(), only: Some(version) }
+    }
+
     /// Put the newest version into its slot; `Ok(false)` if its downstairs did not serve.
     pub(super) async fn run(&self, client: &Client, running: &Release, output: Output) -> Result<bool, Failure> {
         let doors = self.elsewhere.doors(client).await?;
@@ -54,17 +63,15 @@ impl Apply {
             return Err(Failure::refused(Refusal::OnTrial, format!("{} is on trial", running.version), remedy));
         }
         let (source, offer) = offered(self.source.as_deref(), running).await?;
-        let taken = beside(offer, async {
-            let Some(version) = sysupdate::available().await? else { return Ok(None) };
-            take(client, running, &version).await.map(Some)
-        });
+        let url = offer.as_ref().map_or(Ok(source.clone()), Offer::url)?;
+        let taken = beside(offer, self.take_newest(client, running, &url));
         // A version that was taken before, and neither started nor rolled since.
         let waiting = || {
             let version = Attempt::load()?.waiting(&running.version, &installed)?;
             terminal::note(&format!("{source} has nothing newer than {version}, which is in its slot already"));
             Some(version)
         };
-        let begun = match taken.await? {
+        let begun = match taken.await?? {
             None => match waiting() {
                 Some(version) => Some(begin(client, running, &version).await?),
                 None => None,
@@ -72,7 +79,7 @@ impl Apply {
             begun => begun,
         };
         let Some(attempt) = begun else {
-            let checked = Checked { running: running.version.clone(), available: None, source };
+            let checked = Checked::of(running.version.clone(), None, source);
             print(output, &checked, check::text)?;
             return Ok(true);
         };
@@ -91,8 +98,31 @@ impl Apply {
     }
 }
 
+impl Apply {
+    /// Take the newest version that is offered at `url`, if there is one, and this machine has what it needs.
+    async fn take_newest(
+        &self,
+        client: &Client,
+        running: &Release,
+        url: &str,
+    ) -> io::Result<Result<Option<Attempt>, Failure>> {
+        let Some(version) = sysupdate::available().await? else { return Ok(Ok(None)) };
+        if let Some(only) = self.only.as_ref().filter(|only| **only != version) {
+            return Err(io::Error::other(format!("{version} can be had by now, and {only} was decided for")));
+        }
+        let newer = check::describe(url, version, running).await?;
+        if !newer.lacks.is_empty() {
+            let message = format!("this machine cannot take {}: {}", newer.version, newer.lacks.join("; "));
+            let remedy =
+                "nothing was taken; flash the machine's disk with that version (image/flash): a sled's data stays";
+            return Ok(Err(Failure::refused(Refusal::LayoutOld, message, remedy)));
+        }
+        take(client, running, &newer.version).await.map(|attempt| Ok(Some(attempt)))
+    }
+}
+
 /// Have the machine rebooted; `Ok` when that is begun, some time before anything is ended.
-async fn begin_reboot(systemctl: &str) -> Result<(), Failure> {
+pub(super) async fn begin_reboot(systemctl: &str) -> Result<(), Failure> {
     let failed = |why: String| {
         let remedy = "see systemd-inhibit --list and systemctl list-jobs; then: systemctl reboot";
         Err(Failure::refused(Refusal::NotRebooted, format!("the machine does not reboot: {why}"), remedy))

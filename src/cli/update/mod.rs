@@ -2,11 +2,14 @@
 //! itself, as root; of the supervisor it is only asked how the regions are.
 
 mod apply;
+mod back;
 mod boot;
 mod check;
+mod others;
 mod roll;
 mod source;
 mod status;
+mod tend;
 
 use super::client::Client;
 use super::failure::Failure;
@@ -14,22 +17,27 @@ use super::print::Output;
 use crate::update::release::Release;
 use crate::wire::Refusal;
 use apply::Apply;
+use back::Back;
 use boot::{Judge, Remember};
 use check::Check;
 use clap::Subcommand;
 use status::Status;
 use std::path::Path;
+use tend::Tend;
 
-/// Look for, take and judge another version of the image.
+/// Look for, take and judge another version of the image, or go back to the one before.
 #[derive(Debug, Subcommand)]
 pub(super) enum UpdateCommand {
     Check(Check),
     Apply(Apply),
+    Back(Back),
     Status(Status),
     #[command(hide = true)]
     Judge(Judge),
     #[command(hide = true)]
     Remember(Remember),
+    #[command(hide = true)]
+    Tend(Tend),
 }
 
 impl UpdateCommand {
@@ -48,9 +56,11 @@ impl UpdateCommand {
         match self {
             Self::Check(check) => check.run(running, output).await,
             Self::Apply(apply) => apply.run(client, &running, output).await,
+            Self::Back(back) => back.run(client, &running, output).await,
             Self::Status(status) => status.run(running, output),
             Self::Judge(judge) => judge.run(client, &running).await,
             Self::Remember(remember) => remember.run(client).await,
+            Self::Tend(tend) => tend.run(client, &running, output).await,
         }
     }
 }

@@ -11,8 +11,7 @@ use std::path::{Path, PathBuf};
 
 /// Tell systemd-sysupdate where updates come from, and open what has to be served to it meanwhile.
 pub(super) async fn offered(source: Option<&str>, running: &Release) -> Result<(String, Option<Offer>), Failure> {
-    let configured = || config_dir::read(Path::new(config_dir::DEFAULT)).ok()?.sled.appliance.update;
-    let source = source.map(str::to_owned).or_else(|| Some(configured()?.url().to_owned())).ok_or_else(|| {
+    let source = source.map(str::to_owned).or_else(configured).ok_or_else(|| {
         let remedy = "name a URL, a directory or a file, or set appliance.update in sled.toml";
         Failure::refused(Refusal::NoSource, "nobody says where updates come from", remedy)
     })?;
@@ -21,6 +20,12 @@ pub(super) async fn offered(source: Option<&str>, running: &Release) -> Result<(
     let url = offer.as_ref().map_or(Ok(source.clone()), Offer::url)?;
     sysupdate::prepare(&url, &running.version)?;
     Ok((source, offer))
+}
+
+/// Find the source that the configuration names, if it names one.
+pub(super) fn configured() -> Option<String> {
+    let source = config_dir::read(Path::new(config_dir::DEFAULT)).ok()?.sled.appliance.update?;
+    Some(source.url().to_owned())
 }
 
 async fn open(source: &str) -> Result<Offer, Failure> {

@@ -1,16 +1,23 @@
-//! `sledctl update status`: the versions of a machine, and what became of the last update.
+//! `sledctl update status`: the versions of a machine, the one that can be had, and what became of the last update.
 
 use crate::cli::failure::Failure;
 use crate::cli::print::Output;
+use crate::config::{Apply, UpdateSource};
+use crate::config_dir;
 use crate::screen::Screen;
 use crate::table::{Table, Tone, column, plain};
+use crate::times;
+use crate::update::checked::{Checked, Held, Newer};
 use crate::update::record::{Attempt, Outcome};
 use crate::update::release::{self, Installed, Release};
 use clap::Args;
+use jiff::Timestamp;
 use serde::Serialize;
 use std::fmt::Write as _;
+use std::path::Path;
 
-/// Show which version runs, which others can be started, and what became of the last update.
+/// Show which version runs, which others can be started or had, what an update waits for that is applied by itself, and
+/// what became of the last one.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Status;
 
@@ -21,6 +28,16 @@ struct Found {
     on_trial: bool,
     installed: Vec<Installed>,
     last: Option<Attempt>,
+    /// The version that can be had; absent if there is none or it is not known.
+    available: Option<Newer>,
+    /// The reason why it is not known whether another version can be had.
+    unknown: Option<String>,
+    /// The time of the last look for one.
+    looked: Option<Timestamp>,
+    /// Whether it is applied by itself, in a window.
+    by_itself: bool,
+    /// The reason why it is not applied by itself yet.
+    waits: Option<String>,
 }
 
 impl Status {
@@ -29,11 +46,65 @@ impl Status {
         let last = Attempt::load();
         let well =
             !matches!(&last, Some(Attempt { outcome: Some(Outcome::Failed { .. } | Outcome::RolledBack { .. }), .. }));
-        let found = Found { running, on_trial: release::on_trial(), installed: release::installed()?, last };
+        let found = Found::of(running, release::installed()?, last);
         let name = |installed: &Installed| installed.version.clone();
         output.show(&found, || found.installed.iter().map(name).collect(), |found| text(found, output.screen))?;
         Ok(well)
     }
+}
+
+impl Found {
+    fn of(running: Release, installed: Vec<Installed>, last: Option<Attempt>) -> Self {
+        let (now, checked) = (Timestamp::now(), Checked::load());
+        let config = config_dir::read(Path::new(config_dir::DEFAULT)).map(|config| config.sled);
+        let known = match (&config, &checked) {
+            (Err(_), _) => Err("the configuration has faults".to_owned()),
+            (Ok(config), _) if config.appliance.update.is_none() => Err("nobody says where updates come from".into()),
+            (Ok(_), None) => Err("nobody has looked yet".into()),
+            (Ok(config), Some(checked)) => {
+                let source = config.appliance.update.as_ref().map(UpdateSource::url);
+                checked.known(source, &running.version, &config.update, now).map(Option::<&Newer>::cloned)
+            }
+        };
+        let by_itself = config.is_ok_and(|config| config.update.apply == Apply::Window);
+        let waits = Held::load().filter(|_| by_itself).and_then(|held| held.holds(now).map(str::to_owned));
+        Self {
+            running,
+            on_trial: release::on_trial(),
+            installed,
+            last,
+            unknown: known.as_ref().err().cloned(),
+            available: known.ok().flatten(),
+            looked: checked.map(|checked| checked.at),
+            by_itself,
+            waits,
+        }
+    }
+}
+
+/// Write what can be had, as far as it is known, and what is done with it.
+fn beyond(found: &Found) -> String {
+    let looked = found.looked.map(|at| format!(" (looked {})", times::in_seconds(at))).unwrap_or_default();
+    let mut out = match (&found.unknown, &found.available) {
+        (Some(why), _) => Tone::Warning.paint(&format!("not known whether there is another version: {why}\n")),
+        (None, None) => format!("there is no other version{looked}\n"),
+        (None, Some(newer)) => {
+            let released = newer.released.map(|at| format!(", released {}", times::in_seconds(at))).unwrap_or_default();
+            format!("{} can be had{released}{looked}\n", Tone::Heading.paint(&newer.version))
+        }
+    };
+    for why in found.available.iter().flat_map(|newer| &newer.lacks) {
+        out += &Tone::Bad.paint(&format!("this machine cannot take it: {why}\n"));
+    }
+    for line in found.available.iter().flat_map(|newer| &newer.changes) {
+        _ = writeln!(out, "  {line}");
+    }
+    match (&found.waits, found.by_itself, &found.available) {
+        (Some(why), ..) => _ = writeln!(out, "it is not applied by itself yet: {why}"),
+        (None, false, Some(_)) => out += "it is applied by hand: sledctl update apply\n",
+        (None, ..) => {}
+    }
+    out
 }
 
 fn text(found: &Found, screen: Screen) -> String {
@@ -55,6 +126,7 @@ fn text(found: &Found, screen: Screen) -> String {
         table.row(vec![plain(&installed.version), plain(state)]);
     }
     out += &format!("\n{}", table.on(screen));
+    out += &format!("\n{}", beyond(found));
     if let Some(last) = &found.last {
         out += &format!("\nlast update: {} -> {}, at {}: {}\n", last.from, last.to, last.at, outcome(last, running));
     }
@@ -72,5 +144,43 @@ fn outcome(last: &Attempt, running: &Release) -> String {
             .paint("it was cut short, and nothing of it can be started: sledctl update apply takes it again"),
         None if running.version == last.to => format!("{} is being judged", last.to),
         None => format!("{} is started at the next boot", last.to),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_known_is_not_said_to_be_none() {
+        let running: Release = serde_json::from_str(
+            r#"{"version": "1", "commit": "c", "base": "b", "downstairs": "d", "demonstration": false}"#,
+        )
+        .unwrap();
+        let mut found = Found {
+            running,
+            on_trial: false,
+            installed: Vec::new(),
+            last: None,
+            available: None,
+            unknown: Some("the last look failed: nobody answers".into()),
+            looked: Some(Timestamp::UNIX_EPOCH),
+            by_itself: false,
+            waits: None,
+        };
+        let said = beyond(&found);
+        assert!(said.contains("not known whether") && said.contains("nobody answers") && !said.contains("no other"));
+        found.unknown = None;
+        assert_eq!(beyond(&found), "there is no other version (looked 1970-01-01T00:00:00Z)\n");
+        let changes = vec!["repairs are faster".into()];
+        found.available = Some(Newer { version: "2".into(), changes, lacks: vec!["x".into()], released: None });
+        let said = beyond(&found);
+        for part in
+            ["2", "can be had", "cannot take it: x", "  repairs are faster\n", "by hand: sledctl update apply\n"]
+        {
+            assert!(said.contains(part), "{part:?} is not in {said}");
+        }
+        (found.by_itself, found.waits) = (true, Some("its window is Sun 04:00-06:00".into()));
+        assert!(beyond(&found).ends_with("it is not applied by itself yet: its window is Sun 04:00-06:00\n"));
     }
 }

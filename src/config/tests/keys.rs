@@ -17,6 +17,7 @@ fn whole() -> [Values; 2] {
         ("tls.key", "\"/etc/sled/tls/key.pem\""),
         ("tls.root_cert", "\"/etc/sled/tls/root.pem\""),
         ("notify.webhook", "\"https://alerts.example/sled\""),
+        ("update.window", "\"Sun 04:00-06:00\""),
     ];
     let map = [
         ("sleds.proper-raptor.address", "\"192.168.4.189\""),

@@ -168,3 +168,49 @@ fn tls_is_three_files_or_none() {
         assert!(found[0].problem.contains(problem) && found[0].remedy.contains(remedy), "{found:#?}");
     }
 }
+
+#[test]
+fn every_fault_of_update_is_named_with_its_line() {
+    let window = "# window = \"Sun 04:00-06:00\"";
+    for (from, to, problem, remedy) in [
+        ("#check = \"1d\"", "check = \"soon\"", "no length of time", "\"15m\""),
+        ("#check = \"1d\"", "check = \"10m\"", "less than 15 min", "\"15m\""),
+        (window, "window = \"Sunday\"", "no time of the week", "\"Sun 04:00-06:00\""),
+        (window, "window = \"Son 04:00-06:00\"", "none of Mon, Tue", "\"Sun 04:00-06:00\""),
+        (window, "window = \"04:00-04:00\"", "ends when it begins", "each day"),
+        ("#delay = \"7d\"", "delay = \"1m\"", "may be minutes or months", "\"7d\""),
+        ("#apply = \"manual\"", "apply = \"auto\"", "neither manual nor window", "\"window\""),
+        ("#apply = \"manual\"", "apply = \"window\"", "no window", "window = \"Sun 04:00-06:00\""),
+    ] {
+        one_fault("sled.toml", from, to, problem, remedy);
+    }
+}
+
+/// The window has a fault together with what stands beside it, and the line is the window's.
+#[test]
+fn a_window_that_is_shorter_than_the_time_between_two_checks_is_a_fault() {
+    let read = |update: &str| {
+        let sled = SLED.replacen("[update]\n", &format!("[update]\n{update}\n"), 1);
+        let found = read(&sources(&sled, MAP));
+        found.map(|config| config.sled.update).map_err(|found| {
+            assert_eq!(found.len(), 1, "{found:#?}");
+            let at = sled.lines().position(|line| line.starts_with("window = "));
+            assert_eq!(found[0].line, at.map(|at| at + 1), "{found:#?}");
+            (found[0].problem.clone(), found[0].remedy.clone())
+        })
+    };
+    let (short, apply) = ("window = \"Sun 04:00-06:00\"", "apply = \"window\"");
+    let (problem, remedy) = read(&format!("check = \"1d\"\n{short}\n{apply}")).unwrap_err();
+    assert!(
+        problem.contains("shorter") && problem.contains("1 d") && remedy.contains("\"120m\""),
+        "{problem} {remedy}"
+    );
+    assert!(read(&format!("check = \"never\"\n{short}\n{apply}")).unwrap_err().0.contains("nobody checks"));
+    assert!(read(&format!("window = \"04:00-04:05\"\n{apply}")).unwrap_err().1.contains("15 minutes"));
+    // Applied by hand, it is no matter; and a sled that is not told how often checks often enough.
+    assert_eq!(read(&format!("check = \"1d\"\n{short}")).map(|update| update.apply), Ok(Apply::Manual));
+    let hours = |update: &str| read(update).map(|update| update.check.map(|check| check.seconds / 3600));
+    assert_eq!(hours(&format!("{short}\n{apply}")), Ok(Some(2)));
+    assert_eq!(hours(&format!("check = \"2h\"\n{short}\n{apply}")), Ok(Some(2)));
+    assert_eq!((hours(short), hours("")), (Ok(Some(24)), Ok(Some(24))));
+}

@@ -19,6 +19,9 @@ pub struct Image {
     pub renewed: Option<String>,
     /// The room for what the machine remembers; absent if that is not known.
     pub var: Option<Var>,
+    /// The version that could be had when it was last looked for one, as far as that holds; `None`: there was none, or
+    /// it is not known.
+    pub newer: Option<Newer>,
 }
 
 /// The room on the file system of `/var`.
@@ -32,4 +35,17 @@ pub struct Var {
     pub inodes: u64,
     /// The files that can still be made on it.
     pub inodes_free: u64,
+}
+
+/// Version of the image that can be had.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Newer {
+    /// The version.
+    pub version: String,
+    /// The changes, as far as its release tells.
+    pub changes: Vec<String>,
+    /// The layout that this machine lacks for it, in a sentence each; empty: it can be taken.
+    pub lacks: Vec<String>,
+    /// The reason why it is not applied by itself yet, if it is to be.
+    pub waits: Option<String>,
 }

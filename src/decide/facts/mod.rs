@@ -18,7 +18,7 @@ pub use block::{Block, Drive, FsErrors, Slow};
 pub use disk::{Disk, OnDisk, Scrubbed, Survey};
 pub use enforcement::{Enforcement, Gap};
 pub use files::{Files, Fresh, InForce};
-pub use image::{Image, Var};
+pub use image::{Image, Newer, Var};
 pub use kernel_log::{Incident, KernelLog, Sign};
 pub use machine::{Clock, Crash, Machine, Sensor, Step, Unclean, Watchdog};
 pub use network::{Bridge, MacChange, Manager, Network, Rejoin, Rejoined};

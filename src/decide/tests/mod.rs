@@ -24,6 +24,7 @@ mod settle;
 mod single;
 mod storage;
 mod tls;
+mod update;
 mod verdict;
 mod verification;
 

@@ -1,0 +1,215 @@
+//! `sledctl update tend` (sled-update.timer): another version is looked for when that is due, and applied in its window
+//! if that is wanted. The look is over before anything is decided; and the decision is not made here.
+
+use super::apply::Apply;
+use super::check::look;
+use super::others::others;
+use crate::api::{Choice, Operation, Sentence};
+use crate::cli::client::Client;
+use crate::cli::failure::Failure;
+use crate::cli::neighbours::{Doors, Elsewhere};
+use crate::cli::print::Output;
+use crate::config::{self, Configuration, UpdateSource};
+use crate::config_dir;
+use crate::decide::update::{Candidate, Decision, MARK, Other, Seen, Turn, decide, turn};
+use crate::span::Span;
+use crate::terminal;
+use crate::update::checked::{Checked, Held};
+use crate::update::record::{Attempt, Outcome};
+use crate::update::release::{self, Release};
+use crate::wire::{Maintenance, Sled};
+use clap::Args;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+use std::path::Path;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// The time for which hosts are asked to wait at most: what is longer has gone wrong, and hosts need their volumes.
+const MARKED: Span = Span::seconds(3600);
+/// The time for which another sled that updates as well is waited for, and the time between two looks at it.
+const TURN_LIMIT: Duration = Duration::from_secs(120);
+const TURN_POLL: Duration = Duration::from_secs(2);
+/// How many times as long as is steady (`downstairs.steady_after`) the others' regions must have served: hosts make up
+/// for what one has missed that was away for a reboot, and not for a restart.
+const SETTLED: u64 = 10;
+
+/// Look for another version, and apply it in its window (sled-update.service).
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Tend;
+
+impl Tend {
+    pub(super) async fn run(&self, client: &Client, running: &Release, output: Output) -> Result<bool, Failure> {
+        end_mark(client).await;
+        let config = config_dir::read(Path::new(config_dir::DEFAULT)).map_err(|faults| {
+            let why = faults.first().map(|fault| format!(": {}: {}", fault.key, fault.problem)).unwrap_or_default();
+            std::io::Error::other(format!("the configuration has faults{why}"))
+        })?;
+        let Some(source) = config.sled.appliance.update.as_ref().map(UpdateSource::url) else { return Ok(true) };
+        let (update, now) = (&config.sled.update, Timestamp::now());
+        let due = |checked: Checked| checked.is_due(source, &running.version, update, now);
+        // A look that fails is remembered, and shown.
+        if update.check.is_some()
+            && Checked::load().is_none_or(due)
+            && let Err(why) = look(None, running).await
+        {
+            terminal::note(&format!("it could not be looked for another version: {}", why.error().message));
+        }
+        if update.apply == config::Apply::Window {
+            tend_window(client, &config, running, output).await
+        } else {
+            Ok(true)
+        }
+    }
+}
+
+/// Apply what is to be applied now, and remember why nothing is.
+async fn tend_window(
+    client: &Client,
+    config: &Configuration,
+    running: &Release,
+    output: Output,
+) -> Result<bool, Failure> {
+    let failed = Held::load().and_then(|held| held.failed);
+    let doors = Elsewhere::default().doors(client).await?;
+    let why = match weigh(client, config, running, failed.as_ref(), &doors).await? {
+        Decision::Nothing => String::new(),
+        Decision::Wait(why) => why,
+        Decision::Go(version) => match take_turn(client, config, &version, &doors).await? {
+            Some(why) => why,
+            None => return apply(client, running, version, output).await,
+        },
+    };
+    Held::remember(why, failed)?;
+    Ok(true)
+}
+
+/// Decide by what is known of this sled; the others are asked only if nothing else speaks against it.
+async fn weigh(
+    client: &Client,
+    config: &Configuration,
+    running: &Release,
+    failed: Option<&(String, String)>,
+    doors: &Doors,
+) -> Result<Decision, Failure> {
+    let (checked, attempt, installed) = (Checked::load(), Attempt::load(), release::installed()?);
+    let (update, now) = (&config.sled.update, Timestamp::now());
+    let beside = attempt.clone().and_then(|attempt| attempt.waiting(&running.version, &installed));
+    let source = config.sled.appliance.update.as_ref().map(UpdateSource::url);
+    let known = match &checked {
+        Some(checked) => checked.known(source, &running.version, update, now),
+        None => Err("nobody has looked yet".into()),
+    };
+    // One that lies in its slot already has been decided for.
+    let newer = match (&beside, &known, &checked) {
+        (Some(version), ..) => Ok(Some(Candidate { version, ripe: Some(Timestamp::UNIX_EPOCH) })),
+        (None, Ok(Some(newer)), Some(checked)) => {
+            Ok(Some(Candidate { version: &newer.version, ripe: checked.ripe(newer, update.delay) }))
+        }
+        (None, Err(why), _) => Err(why.as_str()),
+        (None, Ok(_), _) => Ok(None),
+    };
+    let tried = attempt.as_ref().and_then(|attempt| given_up(attempt, &running.version));
+    let own = client.sled().await;
+    let busy = own.as_ref().map_or_else(|why| Some(why.error().message), busy);
+    let mut seen = Seen {
+        now,
+        local: now.to_zoned(TimeZone::system()).datetime(),
+        newer,
+        failed: tried.or(failed.map(|(version, why)| (version.as_str(), why.as_str()))),
+        on_trial: release::on_trial(),
+        busy: busy.as_deref(),
+        others: &[],
+    };
+    let (Decision::Go(_), Ok(own)) = (decide(update, &seen), &own) else { return Ok(decide(update, &seen)) };
+    let others = others(own, doors, settled(config)).await;
+    seen.others = &others;
+    Ok(decide(update, &seen))
+}
+
+/// The time for which the others' regions must have served.
+fn settled(config: &Configuration) -> SignedDuration {
+    let seconds = config.sled.downstairs.steady_after.seconds.saturating_mul(SETTLED);
+    SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX))
+}
+
+/// The version that was tried and did not stay, and why.
+fn given_up<'a>(attempt: &'a Attempt, running: &str) -> Option<(&'a str, &'a str)> {
+    match &attempt.outcome {
+        Some(Outcome::Failed { why, .. } | Outcome::RolledBack { why, .. }) if attempt.from == running => {
+            Some((&attempt.to, why))
+        }
+        _ => None,
+    }
+}
+
+/// Find why this sled is not to go away now, by what is going on at it.
+fn busy(own: &Sled) -> Option<String> {
+    if let Some(maintenance) = &own.maintenance {
+        let reason = maintenance.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        return Some(format!("this sled is in maintenance{reason}"));
+    }
+    own.volumes.iter().find_map(|volume| {
+        let job = volume.regions.iter().find(|region| region.sled == own.sled && region.turn);
+        let drain = volume.drain.as_ref().map(|_| format!("{} is being drained", volume.volume));
+        drain.or_else(|| job.map(|region| format!("a job is at {}", region.name)))
+    })
+}
+
+/// Show that this sled updates, and wait until no other one does; `Some`: it is not its turn, and why.
+async fn take_turn(
+    client: &Client,
+    config: &Configuration,
+    version: &str,
+    doors: &Doors,
+) -> Result<Option<String>, Failure> {
+    let reason = Some(Sentence(format!("{MARK} to {version}")));
+    let mark = Operation::SetMaintenance { on: Choice(true), time: Some(MARKED), reason };
+    client.ask::<Option<Maintenance>>(&mark).await?;
+    let why = await_turn(client, doors, settled(config)).await;
+    if !matches!(why, Ok(None)) {
+        end_mark(client).await;
+    }
+    why
+}
+
+async fn await_turn(client: &Client, doors: &Doors, settled: SignedDuration) -> Result<Option<String>, Failure> {
+    let began = Instant::now();
+    loop {
+        let own = client.sled().await?;
+        let all: Vec<Other> = others(&own, doors, settled).await;
+        match turn(&own.sled, &all) {
+            Turn::Go => return Ok(None),
+            Turn::Yield(why) => return Ok(Some(why)),
+            Turn::Look(why) if began.elapsed() >= TURN_LIMIT => return Ok(Some(why)),
+            Turn::Look(_) => sleep(TURN_POLL).await,
+        }
+    }
+}
+
+/// Apply a version, and reboot into it if that is needed; then the next boot ends the mark.
+async fn apply(client: &Client, running: &Release, version: String, output: Output) -> Result<bool, Failure> {
+    terminal::note(&format!("{version} is applied: its window is open, and the other sleds are well"));
+    let applied = Apply::by_itself(version.clone()).run(client, running, output).await;
+    let reboots = |attempt: Attempt| attempt.to == version && attempt.outcome.is_none() && !attempt.rolled;
+    if applied.is_err() || !Attempt::load().is_some_and(reboots) {
+        end_mark(client).await;
+    }
+    let why = applied.as_ref().err().map(|why| why.error().message);
+    let failed = why.clone().map(|why| (version, why));
+    Held::remember(why.unwrap_or_default(), failed)?;
+    applied
+}
+
+/// End the mark of an update that is over, or was given up; what somebody else asked for stays.
+async fn end_mark(client: &Client) {
+    let marked = |shown: &Maintenance| shown.reason.as_ref().is_some_and(|reason| reason.starts_with(MARK));
+    let shown = client.ask::<Option<Maintenance>>(&Operation::ShowMaintenance {}).await;
+    if !shown.is_ok_and(|shown| shown.as_ref().is_some_and(marked)) {
+        return;
+    }
+    let off = Operation::SetMaintenance { on: Choice(false), time: None, reason: None };
+    if let Err(why) = client.ask::<Option<Maintenance>>(&off).await {
+        terminal::note(&format!("hosts are still asked to wait: {}", why.error().message));
+    }
+}
