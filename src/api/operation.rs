@@ -15,9 +15,9 @@ use crate::config::Kept;
 use crate::names::{RegionName, VolumeName};
 use crate::span::Span;
 use crate::wire::{
-    Attach, Configurations, Difference, Drain, Drained, Error, Events, Granted, Hardware, Hosts, Job, Maintenance,
-    Marked, NetworkDetail, Notified, Ports, Proposal, Refusal, RefusedTicket, Region, Release, Released, Sled,
-    StorageDetail, TargetGroup, Ticket, Volume, Volumes, Word,
+    Attach, Configurations, Difference, Drain, Drained, Error, Events, Extents, Granted, Hardware, Hosts, Job,
+    Maintenance, Marked, NetworkDetail, Notified, Ports, Proposal, Refusal, RefusedTicket, Region, Release, Released,
+    Sled, StorageDetail, TargetGroup, Ticket, Volume, Volumes, Word,
 };
 use bytes::Bytes;
 use http::Method;
@@ -271,6 +271,8 @@ operations! {
     EndDrain { volume: VolumeName } = DELETE "/v1/volumes/{volume}/drain", Admin, Nothing, Short, Json Option<Drain>;
     /// Show a region, as its volume does.
     ShowRegion { region: RegionName } = GET "/v1/regions/{region}", Anyone, Published, Short, Json Region, tagged;
+    /// Show how the files of a region's extents stand, by a look that is made for this answer.
+    ShowExtents { region: RegionName } = GET "/v1/regions/{region}/extents", Admin, Nothing, Short, Json Extents;
     /// Create a region; with its name said once more, if it may have existed.
     CreateRegion { region: RegionName, never_existed: Option<RegionName> }
         = POST "/v1/regions/{region}", Admin, First, Long, Json Granted;

@@ -10,6 +10,7 @@ mod block;
 mod bridge;
 pub mod difference;
 mod enforcement;
+pub mod extents;
 pub mod facts;
 pub mod failure;
 pub mod finding;

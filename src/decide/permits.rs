@@ -253,7 +253,8 @@ pub(super) fn idle(facts: &Facts, name: &RegionName) -> Result<Region, wire::Err
     Err(wire::Error::new(code, format!("{name} is being {doing}"), "wait until it is done: sledctl jobs"))
 }
 
-pub(super) fn not_on_record(config: &Configuration, name: &RegionName) -> wire::Error {
+/// The error that a region is asked for that is not on record.
+pub fn not_on_record(config: &Configuration, name: &RegionName) -> wire::Error {
     let message = format!("no region {name} is on record");
     let dir = config.region_dir(name);
     let remedy =

@@ -25,6 +25,8 @@ pub enum Answer {
     Kept(Box<Kept>),
     /// Hosts that are connected to a volume.
     Hosts(wire::Hosts),
+    /// How a region's extents stand.
+    Extents(Box<wire::Extents>),
     /// A ticket.
     Ticket(Box<wire::Ticket>),
     /// No ticket, and why.

@@ -112,6 +112,23 @@ impl Trailer {
     }
 }
 
+/// What an extent's downstairs has counted of it since it was made, in its trailer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Flushes in between, as both slots of a block were taken by writes that were not flushed.
+    pub bonus_syncs: u32,
+    /// Times that the slots were put back into one array.
+    pub defragmentations: u32,
+}
+
+impl Counters {
+    /// Read them from a trailer: u32 at 21 and u32 at 25, little endian.
+    pub fn parse(bytes: &[u8; TRAILER_BYTES]) -> Self {
+        let u32_at = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        Self { bonus_syncs: u32_at(21), defragmentations: u32_at(25) }
+    }
+}
+
 /// The path of extent `number` below its region: `XX/YYY/ZZZ` in upper-case hexadecimal, 8,
 /// 12 and 12 bits of the number.
 pub fn extent_path(number: u32) -> String {
@@ -149,6 +166,14 @@ mod tests {
         let expected = Trailer { dirty: false, generation: 0, flush: 0 };
         assert_eq!(Trailer::parse(&bytes).unwrap(), expected);
         assert!(Trailer::parse(&[0; TRAILER_BYTES]).is_err());
+    }
+
+    #[test]
+    fn what_is_counted_stands_behind_the_version() {
+        let mut bytes = [0; TRAILER_BYTES];
+        (bytes[21], bytes[24], bytes[25], bytes[29]) = (7, 1, 9, 5);
+        let expected = Counters { bonus_syncs: 7 + (1 << 24), defragmentations: 9 };
+        assert_eq!(Counters::parse(&bytes), expected);
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod ledger;
 pub mod mark;
 pub mod reconciliation;
 pub mod scrub;
+pub mod standing;
 pub mod verification;
 
 pub use doubt::{Doubt, Rebuilt};

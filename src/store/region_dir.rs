@@ -3,8 +3,9 @@
 
 use crate::decide::facts::Survey;
 use crate::files::{open_below, read_below, room};
-use crate::region::format::{TRAILER_BYTES, Trailer, extent_path};
+use crate::region::format::{Counters, TRAILER_BYTES, Trailer, extent_path};
 use crate::region::reconciliation::Extent;
+use crate::region::standing::Standing;
 use crate::region::{Geometry, RegionJson};
 use jiff::Timestamp;
 use std::fs::{self, File, Metadata};
@@ -64,10 +65,24 @@ pub fn extents(dir: &Path, geometry: Geometry) -> Result<Vec<Extent>, String> {
 /// # Errors
 /// The file is not there or has another length, or what lies there is no trailer.
 pub fn extent(dir: &Path, geometry: Geometry, number: u32) -> io::Result<Extent> {
-    let file = open_below(dir, &extent_path(number))?;
-    let trailer = trailer(&file, geometry.extent_file_bytes())?;
-    let modified = Timestamp::try_from(file.metadata()?.modified()?).map_err(io::Error::other)?;
+    let Standing { trailer, modified, .. } = standing(dir, geometry, number)?;
     Ok(Extent { trailer, modified })
+}
+
+/// Read how the file of an extent stands, which may be in use: its trailer and what is counted there, when it was last
+/// written, and what it takes.
+///
+/// # Errors
+/// The file is not there or has another length, or what lies there is no trailer.
+pub fn standing(dir: &Path, geometry: Geometry, number: u32) -> io::Result<Standing> {
+    let file = open_below(dir, &extent_path(number))?;
+    let (trailer, found) = (trailer_bytes(&file, geometry.extent_file_bytes())?, file.metadata()?);
+    Ok(Standing {
+        trailer: Trailer::parse(&trailer).map_err(io::Error::other)?,
+        counters: Counters::parse(&trailer),
+        modified: Timestamp::try_from(found.modified()?).map_err(io::Error::other)?,
+        allocated: found.blocks() * STAT_BLOCK_BYTES,
+    })
 }
 
 /// Read the trailer of an extent file that must have exactly this length.
@@ -75,13 +90,17 @@ pub fn extent(dir: &Path, geometry: Geometry, number: u32) -> io::Result<Extent>
 /// # Errors
 /// The file has not, or what lies there is no trailer.
 pub fn trailer(file: &File, length: u64) -> io::Result<Trailer> {
+    Trailer::parse(&trailer_bytes(file, length)?).map_err(io::Error::other)
+}
+
+fn trailer_bytes(file: &File, length: u64) -> io::Result<[u8; TRAILER_BYTES]> {
     let found = file.metadata()?.len();
     if found != length {
         return Err(io::Error::other(format!("it has {found} bytes, and {length} are right")));
     }
     let mut trailer = [0; TRAILER_BYTES];
     file.read_exact_at(&mut trailer, length - TRAILER_BYTES as u64)?;
-    Trailer::parse(&trailer).map_err(io::Error::other)
+    Ok(trailer)
 }
 
 /// Count the extents that were left dirty. Reads from every file: not for one that runs, whose trailers change, and

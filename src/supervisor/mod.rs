@@ -20,6 +20,7 @@
 
 mod actions;
 mod configuration;
+mod extents;
 mod facts;
 mod fencing;
 mod hosts;

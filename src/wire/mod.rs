@@ -7,6 +7,7 @@ mod difference;
 mod drain;
 mod error_code;
 mod event;
+mod extents;
 mod hardware;
 mod job;
 mod network;
@@ -24,6 +25,7 @@ pub use difference::{Change, Condition, Configurations, Difference, Files, Unatt
 pub use drain::{Drain, DrainSaid, DrainState, Drained};
 pub use error_code::ErrorCode;
 pub use event::{Event, EventKind, Events};
+pub use extents::{ExtentDetail, ExtentState, Extents};
 pub use hardware::{DiskDetail, FileSystem, Hardware, HardwareWatchdog, Inventory, NetworkAdapter, TemperatureSensor};
 pub use job::{Ask, Granted, Job, JobKind, JobProgress, JobState, JobUnit, Proposal, Word};
 pub use network::{Adapter, AddressState, BridgeAddress, BridgeDetail, NetworkDetail, PortState};

@@ -1,6 +1,6 @@
 //! Regions after an end of the machine without a shutdown: what was being written is verified before they serve.
 
-use crucible_sled::wire::{Event, EventKind, Events, Job, JobKind, JobState};
+use crucible_sled::wire::{Event, EventKind, Events, ExtentState, Extents, Job, JobKind, JobState};
 use std::fs::File;
 use std::time::{Duration, SystemTime};
 use support::extents::{nth, rot_nth, write_nth};
@@ -25,6 +25,24 @@ fn was_verifying(machine: &Machine, region: &str) -> bool {
 fn verifications(machine: &Machine) -> Vec<Job> {
     let jobs: Vec<Job> = serde_json::from_slice(&machine.run(&["sledctl", "--json", "jobs"]).stdout).unwrap();
     jobs.into_iter().filter(|job| job.kind == JobKind::Scrub && job.unasked).collect()
+}
+
+/// The state of each extent of a region.
+fn extents(machine: &Machine, region: &str) -> Vec<ExtentState> {
+    let told = machine.run(&["sledctl", "--json", "region", "show", region, "--extents"]).stdout;
+    let told: Extents = serde_json::from_slice(&told).unwrap();
+    assert!(told.allocated_bytes > 0 && told.extents.iter().all(|one| one.modified.is_some()), "{told:?}");
+    told.extents.into_iter().map(|one| one.state).collect()
+}
+
+/// The maps of the first two regions show what was found, and what was not.
+fn maps_show_it(machine: &Machine) {
+    assert!(extents(machine, "still-fawn-0").iter().all(|state| *state == ExtentState::Rotten));
+    let others = extents(machine, "still-fawn-1");
+    assert_eq!((others[3], others[4]), (ExtentState::Clean, ExtentState::Untouched), "it has not been seen yet");
+    let map = machine.ok(&["sledctl", "region", "show", "still-fawn-1", "--extents"]);
+    assert!(map.contains("generation 7, flush 3\n") && map.contains("     0  ...c........\n"), "{map}");
+    assert_eq!(machine.get("/v1/regions/still-fawn-1/extents").0, 404, "that is the operator's to see");
 }
 
 fn wanted(machine: &Machine, which: &str) {
@@ -67,6 +85,7 @@ fn what_was_being_written_when_the_machine_ended_is_verified_before_its_region_s
     let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
     assert!(shown.contains("scrubbed   never whole; verified at"), "{shown}");
     assert!(was_verifying(&machine, "still-fawn-0"));
+    maps_show_it(&machine);
 
     // Another supervisor of this boot verifies nothing anew.
     let (before, jobs) = (machine.pids(), verifications(&machine));

@@ -2,6 +2,7 @@
 
 mod adopt;
 mod create;
+mod extents;
 mod hold;
 mod list;
 mod repair;

@@ -1,5 +1,6 @@
 //! `sledctl region show`: one region of a sled, and what is wrong with it.
 
+use super::extents::Map;
 use super::list::{peers, state};
 use super::of_this_sled;
 use crate::clean;
@@ -17,11 +18,14 @@ use clap::Args;
 use serde::Serialize;
 use std::fmt::Write as _;
 
-/// Show a region.
+/// Show a region, or how its extents stand.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Show {
     /// The region, VOLUME-INDEX.
     region: RegionName,
+    /// Show a map of its extents instead: which were written, are dirty, or are not what their checksums say.
+    #[arg(long)]
+    extents: bool,
     #[command(flatten)]
     watch: Watch,
 }
@@ -29,6 +33,9 @@ pub(in crate::cli) struct Show {
 impl Show {
     /// Show the region; `Ok(false)` if it does not serve.
     pub(super) async fn run(&self, client: &Client, output: Output) -> Result<bool, Failure> {
+        if self.extents {
+            return show(&Map(&self.region), client, output, self.watch).await;
+        }
         show(self, client, output, self.watch).await
     }
 }

@@ -8,6 +8,7 @@ mod care;
 mod difference;
 mod distinct;
 mod enforcement;
+mod extents;
 mod failure;
 mod fixed_point;
 mod lacks;
