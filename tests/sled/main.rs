@@ -54,5 +54,6 @@ mod supervision;
 mod takeover;
 mod tickets;
 mod tls;
+mod updates;
 mod upgrade_faults;
 mod verification;
