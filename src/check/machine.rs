@@ -80,7 +80,7 @@ macro_rules! with_machine {
             /// reset and systemd-pstore puts it on the disk. It is over when the record is gone, by hand or after two weeks.
             KernelCrashed = "KERNEL_CRASHED", Warning, Operator:
                 "the kernel has crashed N time(s), the last time with the words: WORDS; its record is RECORD"
-                => "read it: less RECORD/dmesg.txt; if it happens again: test the memory, look at heat and power supply, or run another version of the kernel; it is over when the record is put away: mv RECORD /var/tmp";
+                => "read it: grep -r . RECORD | less; if it happens again: test the memory, look at heat and power supply, or run another version of the kernel; it is over when the record is put away: mv RECORD /var/tmp";
             /// A sensor of the processor is at its limit.
             SledHot = "SLED_HOT", Warning, Sled:
                 "SENSOR shows N °C, and N °C is its limit"

@@ -104,8 +104,9 @@ fn hot(sensor: &Sensor) -> Finding {
 fn crashed(crash: &Crash) -> Finding {
     let words =
         crash.words.as_ref().map_or_else(String::new, |words| format!(", the last time with the words: {words}"));
-    let cause = format!("the kernel has crashed {} time(s){words}; its record is {}", crash.count, crash.record);
-    let remedy = Code::KernelCrashed.remedy().replace("RECORD", &crash.record);
+    let records = crash.records.join(" ");
+    let cause = format!("the kernel has crashed {} time(s){words}; its record is {records}", crash.count);
+    let remedy = Code::KernelCrashed.remedy().replace("RECORD", &records);
     Finding::new(Code::KernelCrashed, "kernel", cause, remedy)
 }
 

@@ -34,11 +34,11 @@ pub struct Machine {
 /// Crashes of the kernel that are on record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Crash {
-    /// The number of records.
+    /// The number of crashes.
     pub count: usize,
-    /// The path of the last one.
-    pub record: String,
-    /// The words in it that say what happened, if there are such.
+    /// The paths of what there is of the last one: the parts of a record that took longer than a second lie apart.
+    pub records: Vec<String>,
+    /// The words in them that say what happened, if there are such.
     pub words: Option<String>,
 }
 

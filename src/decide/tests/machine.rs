@@ -204,8 +204,8 @@ const CASES: &[Case] = &[
     ),
     (
         |facts| {
-            let (record, words) = ("/var/lib/systemd/pstore/17".to_owned(), Some("BUG: x".to_owned()));
-            machine(facts).crash = Some(Crash { count: 2, record, words });
+            let (records, words) = (vec!["/var/lib/systemd/pstore/17".to_owned()], Some("BUG: x".to_owned()));
+            machine(facts).crash = Some(Crash { count: 2, records, words });
         },
         Code::KernelCrashed,
         Severity::Warning,
