@@ -147,12 +147,15 @@ fn frame(page: &str, below: &str, (columns, rows): (usize, usize), part: usize) 
     let below = screen.fold(below).lines().next().unwrap_or_default().to_owned();
     let room = rows.saturating_sub(1);
     if lines.len() > room {
+        // Whatever part it is, whose page it is stands at the top.
         let (all, fit) = (lines.len(), room.saturating_sub(1));
-        let first = part % all.div_ceil(fit.max(1)) * fit;
-        lines = lines.into_iter().skip(first).take(fit).collect();
+        let each = fit.saturating_sub(1).max(1);
+        let first = part % (all - 1).div_ceil(each).max(1) * each + 1;
+        let rest = lines.split_off(1);
+        lines.extend(rest.into_iter().skip(first - 1).take(each));
         let mark = match first {
-            0 => format!("… {} more lines", all - fit),
-            first => format!("… lines {} to {} of {all}", first + 1, first + lines.len()),
+            1 => format!("… {} more lines", all - fit),
+            first => format!("… lines {} to {} of {all}", first + 1, first + lines.len() - 1),
         };
         lines.resize(fit, String::new());
         lines.extend(screen.fold(&mark).lines().next().filter(|_| room > 0).map(str::to_owned));
@@ -190,9 +193,10 @@ mod tests {
         let page = "one\ntwo\nthree\nfour\nfive\n";
         let shown = |part| frame(page, "q leaves", (40, 4), part);
         assert_eq!(shown(0), ["one", "two", "… 3 more lines", "q leaves"]);
-        assert_eq!(shown(1), ["three", "four", "… lines 3 to 4 of 5", "q leaves"]);
-        assert_eq!(shown(2), ["five", "", "… lines 5 to 5 of 5", "q leaves"]);
-        assert_eq!(shown(3), shown(0));
+        assert_eq!(shown(1), ["one", "three", "… lines 3 to 3 of 5", "q leaves"]);
+        assert_eq!(shown(3), ["one", "five", "… lines 5 to 5 of 5", "q leaves"]);
+        assert_eq!(shown(4), shown(0));
+        assert_eq!(frame(page, "", (40, 5), 1), ["one", "four", "five", "… lines 4 to 5 of 5", ""]);
         assert_eq!(frame(page, "", (40, 6), 1), ["one", "two", "three", "four", "five", ""], "it has room");
     }
 }
