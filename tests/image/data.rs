@@ -31,6 +31,17 @@ fn a_flashed_disk_is_a_sled_keeps_its_data_when_it_is_flashed_again_and_misses_i
     assert_eq!(guest.until_ready("still-fawn").regions[0].uuid, uuid);
     assert_eq!(guest.says("cat /crucible/kept /var/kept"), "kept\nkept\n");
     guest.switch_off();
+
+    // What it remembers is forgotten, and its regions are its own by the mark of its data.
+    {
+        let device = Loop::over(disk.path());
+        let reset = device.flash(&["--yes", "--reset-memory"]);
+        assert!(reset.status.success() && said(&reset).contains("FORGOTTEN"), "{}", said(&reset));
+    }
+    let mut guest = boots_with_credentials(&disk);
+    assert_eq!(guest.until_ready("still-fawn").regions[0].uuid, uuid);
+    assert_eq!(guest.says("cat /crucible/kept; ls /var/kept 2>/dev/null; true"), "kept\n");
+    guest.switch_off();
     misses_its_data(&disk);
 }
 
@@ -40,6 +51,12 @@ fn flashed(disk: &Disk) {
     assert!(!unasked.status.success() && said(&unasked).contains("nothing was written"), "{}", said(&unasked));
     let flashed = device.flash(&["--yes"]);
     assert!(flashed.status.success() && said(&flashed).contains("EVERYTHING"), "{}", said(&flashed));
+    // By which its machine tells it from another sled's; but the root is found by its hash.
+    let first = device.identities();
+    assert!(device.flash(&["--yes", "--erase-data"]).status.success());
+    for (first, second) in first.iter().zip(device.identities()) {
+        assert_eq!(first.1 == second.1, first.0.starts_with("crucible-sled"), "{first:?} and {second:?}");
+    }
 }
 
 /// Handed to it by its firmware.

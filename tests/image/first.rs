@@ -27,6 +27,7 @@ fn an_image_is_a_sled_at_first_boot_and_lives_through_pulled_adapters() {
     assert_eq!(identities(&guest.sled().unwrap()).len(), 12);
     is_hardened(&guest);
     keeps_limits(&guest);
+    keeps_to_errors_and_settings(&guest);
     shows_itself(&guest);
     guest.says(&format!("systemd-run --quiet --unit=poller bash -c '{POLLER}'"));
     let polled =
@@ -61,6 +62,18 @@ fn is_hardened(guest: &Guest<'_>) {
     assert!(exposure(guest, "crucible-downstairs@pve-0.service") <= 1.5);
     assert!(exposure(guest, "sledd.service") <= 2.0);
     assert_eq!(guest.says("systemctl --failed --no-legend --plain"), "");
+}
+
+/// An error of a file system stops what is written to it; and nobody at the keyboard changes what is started.
+fn keeps_to_errors_and_settings(guest: &Guest<'_>) {
+    for at in ["/var", "/crucible"] {
+        assert!(guest.says(&format!("findmnt -no OPTIONS {at}")).contains("errors=remount-ro"), "{at}");
+    }
+    guest.says("systemctl start boot.mount && grep -qx 'editor no' /boot/loader/loader.conf");
+    // The clock does not begin before anything that is signed was.
+    let [epoch, signed] = ["/usr/lib/clock-epoch", "/usr/lib/systemd/import-pubring.gpg"];
+    let seconds = |file: &str| guest.says(&format!("stat -c %Y {file}")).trim().parse::<u64>().unwrap();
+    assert_eq!(seconds(epoch), seconds(signed));
 }
 
 fn exposure(guest: &Guest<'_>, unit: &str) -> f64 {

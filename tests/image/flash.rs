@@ -1,6 +1,6 @@
 //! What must not be written to is not flashed; `data::` boots what is.
 
-use crate::guest::{image, run};
+use crate::guest::{Disk, image, run};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use support::places::repository;
@@ -23,6 +23,17 @@ impl Loop {
 impl Drop for Loop {
     fn drop(&mut self) {
         _ = Command::new("losetup").arg("--detach").arg(&self.0).status();
+    }
+}
+
+impl Loop {
+    /// The identity of each partition by its name, in the order of the table.
+    pub fn identities(&self) -> Vec<(String, String)> {
+        let table = run(Command::new(repository("image/tools")).args(["sfdisk", "--json"]).arg(&self.0));
+        let table: serde_json::Value = serde_json::from_str(&table).unwrap();
+        let partitions = table["partitiontable"]["partitions"].as_array().unwrap().iter();
+        let text = |partition: &serde_json::Value, key: &str| partition[key].as_str().unwrap_or_default().to_owned();
+        partitions.map(|partition| (text(partition, "name"), text(partition, "uuid"))).collect()
     }
 }
 
@@ -54,4 +65,51 @@ fn what_is_mounted_or_too_small_or_no_disk_is_refused() {
         .arg("--yes")
         .output();
     assert!(!flash.unwrap().status.success());
+}
+
+/// The parts as they lay when a slot had 400 MiB, a memory, and the data.
+const OLDER: &str = r#"label: gpt
+size=512M, type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B, name="esp"
+size=400M, type=4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709, name="crucible-sled_0.1"
+size=8M, type=2C7357ED-EBD2-46D9-AEC1-23D437EC2BF5, name="crucible-sled-verity_0.1"
+size=400M, type=4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709, name="_empty"
+size=8M, type=2C7357ED-EBD2-46D9-AEC1-23D437EC2BF5, name="_empty"
+size=40M, type=EBD0A0A2-B9E5-4433-87C0-68B6B72699C7, name="CONFIG"
+size=2G, type=4D21B016-B534-45C2-A9FB-5C16E091FD2D, name="sled-var"
+type=0FC63DAF-8483-4772-8E79-3D69D8477DE4, name="crucible"
+"#;
+
+#[test]
+fn a_disk_whose_parts_lay_elsewhere_keeps_its_data_and_nothing_else() {
+    let disk = Disk::empty();
+    run(Command::new("truncate").args(["-s", "6G"]).arg(disk.path()));
+    let device = Loop::over(disk.path());
+    let layout = disk.file("layout");
+    std::fs::write(&layout, OLDER).unwrap();
+    let mut sfdisk = Command::new(repository("image/tools"));
+    sfdisk.args(["sh", "-c", "sfdisk --quiet \"$0\" <\"$1\""]).arg(&device.0).arg(&layout);
+    run(&mut sfdisk);
+    let data = |identities: Vec<(String, String)>| identities.into_iter().find(|(name, _)| name == "crucible").unwrap();
+    let before = data(device.identities());
+
+    let refused = device.flash(&["--yes"]);
+    assert!(
+        !refused.status.success() && said(&refused).contains("--reset-memory keeps its regions"),
+        "{}",
+        said(&refused)
+    );
+    // Its configuration would be lost with the memory, and no other is given.
+    let refused = device.flash(&["--yes", "--reset-memory"]);
+    assert!(!refused.status.success() && said(&refused).contains("image/configure"), "{}", said(&refused));
+    assert_eq!(data(device.identities()), before, "nothing was written");
+
+    let given = disk.file("given.img");
+    run(Command::new("cp").args(["--sparse=always", "--reflink=auto"]).arg(image("disk.img")).arg(&given));
+    let mut configure = Command::new(repository("image/configure"));
+    run(configure.arg(&given).args(["--name", "proper-raptor", "--address", "192.168.4.189/24", "--nic", "usb"]));
+    let mut flash = Command::new(repository("image/flash"));
+    let flashed = flash.arg(&device.0).arg("--image").arg(&given).args(["--yes", "--reset-memory"]).output().unwrap();
+    assert!(flashed.status.success(), "{}", said(&flashed));
+    let after = device.identities();
+    assert_eq!((after.len(), data(after)), (7, before), "the memory is gone, and the data is there");
 }

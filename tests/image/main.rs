@@ -16,3 +16,4 @@ mod guest;
 mod parts;
 mod reboot;
 mod speed;
+mod var;

@@ -4,7 +4,7 @@
 use crate::guest::{Disk, image, port_map, run};
 use serde_json::Value;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Output};
 use support::places::repository;
@@ -14,8 +14,9 @@ const MIB: u64 = 1 << 20;
 const SECTOR: u64 = 512;
 /// The type of a partition for a root of x86-64 (Discoverable Partitions Specification).
 const ROOT: &str = "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709";
-/// The most that a slot for the root takes of a disk.
-const SLOT_MIB: u64 = 400;
+/// The most that a slot for the root takes of a disk, and that a root takes of it: what comes later needs room, too.
+const SLOT_MIB: u64 = 800;
+const ROOT_MIB: u64 = 400;
 /// The most that the compressed image takes.
 const COMPRESSED_MIB: u64 = 250;
 
@@ -27,7 +28,10 @@ fn an_image_is_small_and_beside_it_lies_what_is_in_it() {
     println!("{} MiB compressed", compressed / MIB);
     assert!(compressed <= COMPRESSED_MIB * MIB, "{compressed} bytes");
     let slots = slots(&beside("img"));
-    assert!(slots.len() == 2 && slots.iter().all(|size| *size <= SLOT_MIB * MIB), "{slots:?}");
+    assert!(slots.len() == 2 && slots.iter().all(|(_, size)| *size <= SLOT_MIB * MIB), "{slots:?}");
+    let taken = taken(&beside("img"), slots[0].0);
+    println!("{} MiB of a slot taken", taken / MIB);
+    assert!(taken <= ROOT_MIB * MIB, "{taken} bytes");
 
     let packages = fs::read_to_string(beside("packages")).unwrap();
     assert!(packages.lines().any(|line| line.starts_with("systemd 257")), "{packages}");
@@ -44,21 +48,47 @@ fn an_image_is_small_and_beside_it_lies_what_is_in_it() {
     assert!(packages.lines().count() + 100 < components.len(), "{} components", components.len());
     let manifest: Value = serde_json::from_slice(&fs::read(beside("json")).unwrap()).unwrap();
     let needs = manifest["least"]["root_bytes"].as_u64().unwrap();
-    assert!(needs > 0 && slots.iter().all(|size| needs <= *size), "{needs} of {slots:?}");
+    assert!(needs > 0 && slots.iter().all(|(_, size)| needs <= *size), "{needs} of {slots:?}");
     run(Command::new("sha256sum").args(["--quiet", "-c", "SHA256SUMS"]).current_dir(&dir));
     let mut gpgv = Command::new("gpgv");
     gpgv.arg("--keyring").arg(image("keys/public.gpg"));
     run(gpgv.args(["SHA256SUMS.gpg", "SHA256SUMS"]).current_dir(&dir));
 }
 
-/// How large the partitions for a root are, in bytes.
-fn slots(disk: &Path) -> Vec<u64> {
+/// The bytes that the root's file system takes from an offset of the disk on (erofs, on-disk format: the superblock
+/// begins after a KiB, and has the logarithm of a block's size at 12 and the number of blocks at 36).
+fn taken(disk: &Path, start: u64) -> u64 {
+    let mut superblock = [0; 128];
+    fs::File::open(disk).unwrap().read_exact_at(&mut superblock, start + 1024).unwrap();
+    let number = |at: usize| u32::from_le_bytes(superblock[at..at + 4].try_into().unwrap());
+    assert_eq!(number(0), 0xe0f5_e1e2, "no root of erofs");
+    u64::from(number(36)) << superblock[12]
+}
+
+/// Where the partitions for a root begin, and how large they are, in bytes.
+fn slots(disk: &Path) -> Vec<(u64, u64)> {
     let mut sfdisk = Command::new(repository("image/tools"));
     let table = run(sfdisk.env("TOOLS_BIND", disk.parent().unwrap()).args(["sfdisk", "--json"]).arg(disk));
     let table: Value = serde_json::from_str(&table).unwrap();
     let partitions = table["partitiontable"]["partitions"].as_array().unwrap().iter();
     let roots = partitions.filter(|partition| partition["type"] == ROOT);
-    roots.map(|partition| partition["size"].as_u64().unwrap() * SECTOR).collect()
+    let bytes = |partition: &Value, key: &str| partition[key].as_u64().unwrap() * SECTOR;
+    roots.map(|partition| (bytes(partition, "start"), bytes(partition, "size"))).collect()
+}
+
+#[test]
+fn a_second_key_is_one_that_may_be_given_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let refused = |key: &Path, why: &str| {
+        let mut build = Command::new(repository("image/build"));
+        build.arg("--trust").arg(key).arg("--out").arg(dir.path().join("out"));
+        refuses(&build.arg("--keys").arg(dir.path().join("keys")).output().unwrap(), why);
+        assert!(!dir.path().join("keys").exists(), "a key was made already");
+    };
+    refused(&dir.path().join("none"), "there is no key");
+    let text = dir.path().join("text");
+    fs::write(&text, "ssh-ed25519 AAAA somebody\n").unwrap();
+    refused(&text, "is no public key of gpg");
 }
 
 #[test]

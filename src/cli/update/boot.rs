@@ -25,8 +25,8 @@ use tokio::time::sleep;
 
 /// Time between two looks at a boot that is being judged.
 const JUDGE_POLL: Duration = Duration::from_secs(1);
-/// Data partition, as udev finds it.
-const DATA: &str = "/dev/disk/by-partlabel/crucible";
+/// Data partition of the disk that the machine was started from.
+const DATA: &str = "/dev/sled/crucible";
 
 /// Judge this boot (sled-boot-check.service).
 #[derive(Debug, Args)]

@@ -75,7 +75,7 @@ struct Slot(&'static Path);
 
 impl Slot {
     async fn mount(version: &str) -> io::Result<Self> {
-        let (device, at) = (format!("/dev/disk/by-partlabel/{NAME}_{version}"), Path::new(SLOT));
+        let (device, at) = (format!("/dev/sled/{NAME}_{version}"), Path::new(SLOT));
         // The slot has just been given its name: udev may not have heard of it.
         let settle = [format!("--exit-if-exists={device}"), "--timeout=30".into()];
         Command::new("udevadm").arg("trigger").args(["--subsystem-match=block", "--settle"]).status().await?;
