@@ -124,6 +124,17 @@ pub fn on_trial() -> bool {
     Path::new(COUNTED).exists()
 }
 
+/// Whether the version that runs has yet to show that it is a good one. One without tries that is not counted was well
+/// once: it was only put behind another.
+pub fn has_yet_to_show(running: &str, installed: &[Installed]) -> bool {
+    is_counted(running, installed, on_trial())
+}
+
+fn is_counted(running: &str, installed: &[Installed], on_trial: bool) -> bool {
+    let own = installed.iter().find(|one| one.version == running);
+    own.and_then(|own| own.tries_left).is_some_and(|left| left > 0 || on_trial)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,6 +147,18 @@ mod tests {
         assert_eq!(read("crucible-sled_0.1.0.113+0-3.efi"), Some(("0.1.0.113".into(), Some(0))));
         assert_eq!(read("debian_1.efi"), None);
         assert_eq!(read("crucible-sled_1.conf"), None);
+    }
+
+    #[test]
+    fn a_version_that_was_put_behind_another_is_not_on_trial() {
+        let counted = |tries_left, on_trial| {
+            let installed = [Installed { version: "2".into(), tries_left }];
+            is_counted("2", &installed, on_trial)
+        };
+        assert!(counted(Some(2), true) && counted(Some(2), false));
+        assert!(counted(Some(0), true), "it is the last try");
+        assert!(!counted(Some(0), false), "the way back was taken, and not gone yet");
+        assert!(!counted(None, false) && !is_counted("1", &[], true));
     }
 
     #[test]

@@ -58,7 +58,7 @@ impl Apply {
     pub(super) async fn run(&self, client: &Client, running: &Release, output: Output) -> Result<bool, Failure> {
         let doors = self.elsewhere.doors(client).await?;
         let installed = release::installed()?;
-        if installed.iter().any(|one| one.version == running.version && one.tries_left.is_some()) {
+        if release::has_yet_to_show(&running.version, &installed) {
             let remedy = "wait until it has shown that it is well: sledctl update status";
             return Err(Failure::refused(Refusal::OnTrial, format!("{} is on trial", running.version), remedy));
         }

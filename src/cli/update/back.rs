@@ -35,6 +35,9 @@ impl Back {
     /// Have the version before started at the next boot.
     pub(super) async fn run(&self, client: &Client, running: &Release, output: Output) -> Result<bool, Failure> {
         let from = &running.version;
+        if release::has_yet_to_show(from, &release::installed()?) {
+            return Err(refused(&Nothing::OnTrial, from));
+        }
         let way = plan(&release::files()?, from).map_err(|why| refused(&why, from))?;
         if output.is_text() {
             terminal::note(&format!("{from} runs, and {} was before it: what serves is remembered", way.version));

@@ -16,6 +16,9 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
 
+/// The place of the image's data disk, where the configuration has faults.
+const DATA: &str = "/crucible";
+
 /// Look for a newer version, and tell what changes with it, as far as its release says. What is found at the configured
 /// source is remembered: `UPDATE_AVAILABLE` tells of it, and `sledctl update status`.
 #[derive(Debug, Args)]
@@ -73,7 +76,7 @@ async fn find(source: Option<&str>, running: &Release) -> Result<(String, Option
 pub(super) async fn describe(url: &str, version: String, running: &Release) -> io::Result<Newer> {
     let manifest = pull::manifest(url, &version).await?;
     let config = config_dir::read(Path::new(config_dir::DEFAULT)).ok();
-    let root = config.map(|config| config.sled.storage.root).unwrap_or_default();
+    let root = config.map_or_else(|| DATA.into(), |config| config.sled.storage.root);
     Ok(Newer::of(version, manifest.as_ref(), running, &Layout::read(&root)))
 }
 
