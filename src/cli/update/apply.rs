@@ -113,8 +113,9 @@ impl Apply {
         let newer = check::describe(url, version, running).await?;
         if !newer.lacks.is_empty() {
             let message = format!("this machine cannot take {}: {}", newer.version, newer.lacks.join("; "));
-            let remedy =
-                "nothing was taken; flash the machine's disk with that version (image/flash): a sled's data stays";
+            let remedy = "nothing was taken; where a partition has too little room, flash the disk with that version \
+                          (image/flash --reset-memory: a sled's regions stay); where a text is too old, a version between \
+                          the two comes first, which writes it anew";
             return Ok(Err(Failure::refused(Refusal::LayoutOld, message, remedy)));
         }
         take(client, running, &newer.version).await.map(|attempt| Ok(Some(attempt)))
