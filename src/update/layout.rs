@@ -10,6 +10,8 @@ use std::path::Path;
 /// The directory of the kernel's block devices, and the bytes of a sector there.
 const BLOCK: &str = "/sys/class/block";
 const SECTOR_BYTES: u64 = 512;
+/// The name of the disk that the image was started from, as its initrd has found it: another one may have slots as well.
+const OWN_DISK: &str = "/run/sled-disk";
 
 /// The least layout that a release needs; what it does not name it does not need.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,7 +64,8 @@ impl Least {
 impl Layout {
     /// Look at this machine, whose data disk is mounted at `root`.
     pub fn read(root: &Path) -> Self {
-        let slots = partitions(Path::new(BLOCK));
+        let own = fs::read_to_string(OWN_DISK).map(|disk| Path::new(BLOCK).join(disk.trim()));
+        let slots = partitions(&own.unwrap_or_else(|_| BLOCK.into()));
         let least =
             |label: String| slots.iter().filter(|(name, _)| name.starts_with(&label)).map(|(_, size)| *size).min();
         Self {
