@@ -135,7 +135,8 @@ pub const KEYS: &[Key] = &[
         "\"enx00e04ca81110\"",
         "The network adapter that must be a port of the bridge: by its name, or another name that it has; by its hardware \
          address; or whichever is on the USB, so that one that is replaced needs no other configuration. Of a list it is the \
-         first that is there. With the image all of them are put into the bridge.",
+         first that is there. With the image all of them are put into the bridge: never let two of them lead to one switch, \
+         which is a loop.",
     ),
     number(
         "network.min_link_mbps",

@@ -318,6 +318,7 @@ pub fn claim(config: &Configuration, facts: &Facts, name: &RegionName, manner: M
 pub fn fit(config: &Configuration, facts: &Facts, local: &LocalRegion) -> Result<(), Denied> {
     let name = &local.name;
     is_there(config, facts, local)?;
+    verification::not_due(facts, name).map_err(Denied::Later)?;
     is_let(facts, name)?;
     has_ground(config, facts, name)?;
     is_alone(facts, name)?;

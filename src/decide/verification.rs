@@ -12,12 +12,14 @@ use crate::region::verification::{Outcome, Verified};
 use crate::wire::{self, Refusal};
 use std::collections::BTreeMap;
 
-/// The regions that are to be verified, when the disk can be looked at for the first time: those on record. `None`: that
-/// is known, or is not to be.
+/// The regions that are to be verified, when the disk can be looked at for the first time: those of the port map that are
+/// on record. What the map does not have was not run, and nobody has written to it. `None`: that is known, or is not to be.
 pub fn listed(config: &Configuration, facts: &Facts) -> Option<BTreeMap<RegionName, Verified>> {
     let unlisted = facts.verification.as_ref().is_some_and(|verification| verification.regions.is_none());
     let ledger = usable(config, facts).ok().filter(|_| unlisted)?;
-    Some(ledger.regions.iter().map(|(name, record)| (name.clone(), Verified::due(record.uuid))).collect())
+    let here = config.local_regions().into_iter().map(|local| local.name);
+    let due = |name: RegionName| ledger.regions.get(&name).map(|record| (name, Verified::due(record.uuid)));
+    Some(here.filter_map(due).collect())
 }
 
 /// What becomes of a region that is passed over.
@@ -56,6 +58,11 @@ pub(super) fn is_due(facts: &Facts, name: &RegionName) -> bool {
     let record = ledger.and_then(|ledger| ledger.regions.get(name));
     let known = record.and_then(|record| facts.verification.as_ref()?.of(name, record.uuid));
     known.is_some_and(|known| known.outcome.is_none())
+}
+
+/// Whether a region of this sled is to be verified, or is being: what would restart them waits until none is.
+pub fn is_open(config: &Configuration, facts: &Facts) -> bool {
+    config.local_regions().iter().any(|local| is_due(facts, &local.name))
 }
 
 /// Find that a region is not to be verified before anything else is done to it.

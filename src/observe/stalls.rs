@@ -71,9 +71,9 @@ async fn watch(
 }
 
 fn look(kernel: &Kernel, pids: &Pids) -> Stalled {
-    // Whoever waits for a disk is somebody of the machine: where nobody does, no region is asked for one by one.
-    let calm = |percent| percent < LEAST_PERCENT / 2;
-    if pressure::somebody(&kernel.proc.join("pressure/io")).is_some_and(calm) {
+    // Whoever waits for a disk is somebody of the machine: where nobody does, no region is asked for one by one. Nobody at
+    // all: of the machine's share that of a processor which waits is as much less as the others compute.
+    if pressure::somebody(&kernel.proc.join("pressure/io")) == Some(0) {
         return Stalled::new();
     }
     let of = |(name, pid): (&RegionName, &u32)| {
@@ -108,7 +108,7 @@ mod tests {
         }
         // Where nobody of the machine waits no region does.
         fs::create_dir_all(kernel.proc.join("pressure")).unwrap();
-        for (percent, found) in [("24.40", 0), ("50.60", 1)] {
+        for (percent, found) in [("0.40", 0), ("0.60", 1)] {
             let text = format!("some avg10=0.00 avg60={percent} avg300=0.00 total=1\n");
             fs::write(kernel.proc.join("pressure/io"), text).unwrap();
             assert_eq!(look(&kernel, &pids).len(), found, "{percent}");

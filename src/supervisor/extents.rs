@@ -1,5 +1,5 @@
-//! Extents of a region, looked at for whoever asks: aside from the loop, and while nobody else looks at the disk or changes
-//! it. A disk that hangs keeps no more than one thread.
+//! Extents of a region, looked at for whoever asks: aside from the loop, and from what else looks at the disk, as there may be
+//! many files. One look at a time: a disk that hangs keeps no more than one thread.
 
 use crate::decide::extents::judge;
 use crate::decide::permits::not_on_record;
@@ -11,9 +11,15 @@ use crate::region::Record;
 use crate::region::scrub::Scrubs;
 use crate::store::region_dir;
 use crate::supervisor::Supervisor;
+use crate::supervisor::jobs::context::cut_short;
 use crate::supervisor::tasks::run_unheard;
 use crate::times;
-use crate::wire;
+use crate::wire::{self, Refusal};
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+
+/// Turn to look at extents.
+static TURN: Semaphore = Semaphore::const_new(1);
 
 impl Supervisor {
     /// Tell how the extents of a region stand.
@@ -25,14 +31,21 @@ impl Supervisor {
                 return;
             }
         };
-        let (dir, context) = (self.config.region_dir(&name), self.jobs.context().clone());
+        let Ok(turn) = TURN.try_acquire() else {
+            let message = format!("the extents of {name} are not shown: those of another region are being looked at");
+            _ = answer.send(Err(wire::Error::new(Refusal::Busy, message, "ask again in a moment")));
+            return;
+        };
+        let dir = self.config.region_dir(&name);
         let look = move || {
+            // It is over when this is, whoever waits for it or not.
+            let _turn = turn;
             let one = |number| region_dir::standing(&dir, record.geometry, number).map_err(|why| why.to_string());
             let stand = (0..record.geometry.extent_count).map(one).collect();
             judge((name, &record), stand, scrubs.as_ref(), times::now())
         };
         run_unheard(async move {
-            let told = context.held(look).await;
+            let told = spawn_blocking(look).await.map_err(|why| cut_short(&why));
             _ = answer.send(told.map(|extents| Answer::Extents(Box::new(extents))));
         });
     }

@@ -45,7 +45,7 @@ use crate::source::Fault;
 use crate::times::{OptionalRfc3339, Rfc3339};
 use jiff::Timestamp;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
 use std::net::IpAddr;
 use uuid::Uuid;
@@ -91,6 +91,12 @@ impl State {
     /// Read a state as it is written; `None` if it is none.
     pub fn read(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.as_str() == text)
+    }
+
+    /// Read a state that a sled of a later version may have told: one that is not known is none, and the rest of what it
+    /// tells is read all the same.
+    fn if_known<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Self>, D::Error> {
+        Ok(Option::<String>::deserialize(from)?.and_then(|text| Self::read(&text)))
     }
 
     /// The state as it is written everywhere.
@@ -163,6 +169,7 @@ pub struct Region {
     /// The region's identity; absent while it does not exist, and for other sleds' regions.
     pub uuid: Option<Uuid>,
     /// The state; absent for other sleds' regions, of which this sled knows nothing.
+    #[serde(default, deserialize_with = "State::if_known")]
     pub state: Option<State>,
     /// The time since when it is in that state, as far as the supervisors saw.
     #[serde(default, with = "OptionalRfc3339")]
@@ -409,4 +416,20 @@ impl Error {
 pub struct ErrorBody {
     /// The error.
     pub error: Error,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_of_a_later_version_hides_nothing_else_of_the_region() {
+        let mut body = serde_json::json!({ "name": "a-0", "index": 0, "sled": "s", "address": "192.0.2.1", "port": 3810,
+            "repair_port": 7810, "uuid": null, "since": null, "pid": null, "connected": [] });
+        let read = |body: &serde_json::Value| serde_json::from_value::<Region>(body.clone()).unwrap().state;
+        for (told, state) in [("\"serving\"", Some(State::Serving)), ("\"dreaming\"", None), ("null", None)] {
+            body["state"] = serde_json::from_str(told).unwrap();
+            assert_eq!(read(&body), state, "{told}");
+        }
+    }
 }

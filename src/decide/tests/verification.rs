@@ -6,9 +6,9 @@ use crate::config::VerifyAfterCrash;
 use crate::decide::facts::{Start, Unclean};
 use crate::decide::plan::{Action, plan};
 use crate::decide::scrub::may_scrub;
-use crate::decide::turns::{may_release, may_restart};
+use crate::decide::turns::{Asks, Denied, Manner, claim, may_release, may_restart};
 use crate::decide::verdict::judge;
-use crate::decide::verification::{Passed, listed, passed_over};
+use crate::decide::verification::{Passed, is_open, listed, passed_over};
 use crate::region::verification::{Outcome, Verification, Verified};
 use crate::region::{HeldBy, Hold};
 use crate::wire::{Refusal, State};
@@ -86,6 +86,21 @@ fn who_waits_is_told_of_the_job_and_nothing_else_is_done_to_the_region() {
     assert!(may_release(&config, &facts, &first()).is_ok());
 }
 
+/// Nobody's force starts one first, as that of an upgrade which goes on after a power cut.
+#[test]
+fn a_region_that_is_to_be_verified_has_no_turn_to_start_whatever_is_forced() {
+    let config = config();
+    let manner = Manner { force: true, unrepaired: true, asks: Asks::Nobody, rolling: true, starts: true };
+    let mut facts = known(&config, 100, None);
+    let refused = claim(&config, &facts, &first(), manner).unwrap_err();
+    assert!(matches!(&refused, Denied::Later(why) if why.code == Refusal::Busy), "{refused:?}");
+    assert!(is_open(&config, &facts));
+    facts = known(&config, 100, Some(Outcome::Through));
+    assert!(!is_open(&config, &facts));
+    let denied = claim(&config, &facts, &first(), manner).err();
+    assert!(denied.is_none_or(|why| why.error().code != Refusal::Busy));
+}
+
 #[test]
 fn those_are_listed_that_lie_on_the_disk_when_it_is_first_looked_at() {
     let config = config();
@@ -94,6 +109,11 @@ fn those_are_listed_that_lie_on_the_disk_when_it_is_first_looked_at() {
     facts.verification = verification(None);
     let found = listed(&config, &facts).unwrap();
     assert_eq!((found.len(), &found[&first()]), (3, &Verified::due(Uuid::from_u128(100))));
+    let mut unmapped = facts.clone();
+    let regions = &mut unmapped.disk.as_mut().unwrap().ledger.as_mut().unwrap().regions;
+    let record = regions[&first()].clone();
+    regions.insert("gone-0".parse().unwrap(), record);
+    assert_eq!(listed(&config, &unmapped), Some(found), "nobody ran what the map does not have");
     let mut unknown = facts.clone();
     unknown.disk = None;
     assert_eq!(listed(&config, &unknown), None);

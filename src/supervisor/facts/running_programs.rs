@@ -6,6 +6,7 @@ use crate::config::Configuration;
 use crate::decide::facts::{Beat, Facts, Run};
 use crate::decide::storage::usable;
 use crate::decide::turns::may_upgrade;
+use crate::decide::verification;
 use crate::names::RegionName;
 use crate::programs::Program;
 use crate::supervisor::Supervisor;
@@ -94,6 +95,8 @@ impl Supervisor {
     pub(in crate::supervisor) fn resume_upgrade(&mut self, bus: Connection) {
         let due = self.facts.unfinished_upgrade && !self.lookout.programs.resumed && self.facts.upgrading.is_none();
         let ready = due && usable(&self.config, &self.facts).is_ok() && self.publisher.has_published();
+        // Regions that are verified first do not serve meanwhile, and to wait for them would be to take it back.
+        let ready = ready && !verification::is_open(&self.config, &self.facts);
         let (Some(disk), true) = (self.disk(), ready) else { return };
         self.lookout.programs.resumed = true;
         if let Ok(first) = may_upgrade(&self.config, &self.facts, true) {
