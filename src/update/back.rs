@@ -2,7 +2,8 @@
 //! tried as a new one is, and comes first. Pure.
 //!
 //! systemd-boot starts the highest version that has tries left or needs none. Whatever has none left comes last: so the
-//! version that runs is put there, and comes again only when the one before is in vain.
+//! version that runs is put there, and comes again only when the one before is in vain. When everything has been in vain,
+//! the machine stays as it is (`boot-retry` of the image).
 
 use super::NAME;
 use super::release::{Installed, order};
@@ -47,6 +48,43 @@ pub fn plan(files: &[String], running: &str) -> Result<Back, Nothing> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
+    use std::path::Path;
+    use std::process::Command;
+
+    /// Whether the machine starts again after a boot that was not good, by the image's own script.
+    fn retries(files: &[&str]) -> bool {
+        let (root, loader) = (Path::new(env!("CARGO_MANIFEST_DIR")), tempfile::tempdir().unwrap());
+        for file in files {
+            fs::write(loader.path().join(file), "").unwrap();
+        }
+        let mut script = Command::new(root.join("image/mkosi/mkosi.extra/usr/lib/sled/boot-retry"));
+        let done = script.arg(loader.path()).output().unwrap();
+        assert!(matches!(done.status.code(), Some(0 | 1)), "{done:?}");
+        assert_eq!(done.status.success(), done.stderr.is_empty(), "it says why nothing is tried any more");
+        done.status.success()
+    }
+
+    #[test]
+    fn a_machine_starts_again_as_long_as_anything_is_left_to_be_tried() {
+        let (one, two) = ("crucible-sled_0.1.9.efi", "crucible-sled_0.1.10.efi");
+        let plan = plan(&[one.into(), two.into()], "0.1.10").unwrap();
+        let [(_, on_trial), (_, behind)] = &plan.renames;
+        for (files, again) in [
+            (&["crucible-sled_0.1.10+2-1.efi", one][..], true),
+            // The last try of it: the version before comes next.
+            (&["crucible-sled_0.1.10+0-3.efi", one], true),
+            (&[on_trial, behind], true),
+            // The way back was in vain, and what is behind it has no try of its own.
+            (&["crucible-sled_0.1.9+0-3.efi", "crucible-sled_0.1.10+0-1.efi"], false),
+            (&["crucible-sled_0.1.9+0-3.efi", "crucible-sled_0.1.10+0.efi", "debian_1.efi"], false),
+            // Nobody could look: a version that cannot mount its loader's partition must give way.
+            (&[], true),
+            (&["debian_1.efi"], true),
+        ] {
+            assert_eq!(retries(files), again, "{files:?}");
+        }
+    }
 
     #[test]
     fn the_way_back_leads_to_the_highest_version_before() {
