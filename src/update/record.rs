@@ -1,9 +1,10 @@
 //! Record over the reboot into another version: what was well before it, and what became of the update.
 
+use crate::check::{Code, Severity};
 use crate::files::{make_dir, replace};
 use crate::names::{RegionName, VolumeName};
 use crate::update::release::Installed;
-use crate::wire::{Sled, State};
+use crate::wire::{Sled, State, Volume};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -21,7 +22,7 @@ const ATTEMPT: &str = "attempt.json";
 pub struct Before {
     /// The regions that served.
     pub serving: Vec<RegionName>,
-    /// The volumes that a host could attach.
+    /// The volumes that a host could attach, or could but for maintenance.
     pub ready: Vec<VolumeName>,
     /// The network adapter.
     pub nic: Option<Adapter>,
@@ -99,7 +100,7 @@ pub enum Outcome {
 impl Before {
     /// Describe a sled as its supervisor does; who is reached beside its hosts is to be added.
     pub fn of(sled: &Sled, config: String) -> Self {
-        let ready = sled.volumes.iter().filter(|volume| volume.ready).map(|volume| volume.volume.clone());
+        let ready = sled.volumes.iter().filter(|volume| is_ready(volume)).map(|volume| volume.volume.clone());
         let regions = sled.volumes.iter().flat_map(|volume| &volume.regions);
         let serving = regions.filter(|region| region.state == Some(State::Serving)).map(|region| region.name.clone());
         let (serving, ready, nic) = (serving.collect(), ready.collect(), adapter(&sled.network.nic));
@@ -192,6 +193,13 @@ impl Attempt {
         };
         Some(Self { outcome: Some(outcome), ..self.clone() })
     }
+}
+
+/// Whether a host may attach a volume, or might if hosts were not asked to wait: a sled asks that of them while it
+/// updates, and whether the version is well does not show in that.
+pub(super) fn is_ready(volume: &Volume) -> bool {
+    let mut blocking = volume.checks.iter().filter(|check| check.severity == Severity::Blocking).peekable();
+    volume.ready || (blocking.peek().is_some() && blocking.all(|check| check.code == Code::Maintenance))
 }
 
 pub(super) fn load<T: DeserializeOwned>(file: &str) -> Option<T> {

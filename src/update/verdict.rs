@@ -4,7 +4,7 @@
 //! cable, no disk. Anything that the new version may be to blame for is waited for, and at last speaks against it;
 //! then the machine goes back to the version before.
 
-use super::record::Before;
+use super::record::{Before, is_ready};
 use crate::check::{Code, Severity};
 use crate::names::{RegionName, VolumeName};
 use crate::wire::{Check, Sled, State, Volume};
@@ -149,7 +149,7 @@ fn vanished(before: &Before, sled: &Sled, seen: &Seen<'_>) -> Vec<String> {
 
 /// The things that a volume had before and has not now.
 fn lacks(before: &Before, volume: &Volume) -> Vec<String> {
-    let ready = before.ready.contains(&volume.volume) && !volume.ready;
+    let ready = before.ready.contains(&volume.volume) && !is_ready(volume);
     let regions = volume.regions.iter().filter(|region| before.serving.contains(&region.name));
     let regions = regions.filter(|region| region.state != Some(State::Serving)).map(|region| region.name.to_string());
     let regions: Vec<_> = regions.collect();

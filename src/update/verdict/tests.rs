@@ -60,6 +60,10 @@ const ALL: [bool; 3] = [true; 3];
 /// The verdict after so many seconds on a sled on which all served before.
 fn after(seconds: u64, sled: &Sled, change: impl FnOnce(&mut Seen<'_>)) -> Verdict {
     let before = Before { ssh: true, gateway: true, ..Before::of(&self::sled(ALL, &[]), String::new()) };
+    against(&before, seconds, sled, change)
+}
+
+fn against(before: &Before, seconds: u64, sled: &Sled, change: impl FnOnce(&mut Seen<'_>)) -> Verdict {
     let mut seen = Seen {
         sled: Ok(sled),
         restarts: 0,
@@ -71,7 +75,7 @@ fn after(seconds: u64, sled: &Sled, change: impl FnOnce(&mut Seen<'_>)) -> Verdi
         gateway: None,
     };
     change(&mut seen);
-    judge(&before, &seen)
+    judge(before, &seen)
 }
 
 fn said(verdict: &Verdict) -> &str {
@@ -100,12 +104,27 @@ fn a_pulled_cable_and_a_lost_disk_excuse_after_a_second_look() {
         &[Code::NicMissing, Code::BridgePortMissing][..],
         &[Code::NicNoCarrier],
         &[Code::DataNotMounted, Code::RegionMissing],
-        &[Code::Maintenance],
     ] {
         let trouble = sled(if codes.contains(&Code::DataNotMounted) { [false; 3] } else { ALL }, codes);
         assert!(matches!(after(44, &trouble, |_| ()), Verdict::Wait(_)), "{codes:?}");
         assert!(matches!(after(45, &trouble, |_| ()), Verdict::Good(_)), "{codes:?}");
     }
+}
+
+/// A sled that updates by itself asks hosts to wait, before what serves is remembered and until the boot was judged.
+#[test]
+fn maintenance_hides_neither_what_was_well_nor_what_is_not() {
+    let marked = Before::of(&sled(ALL, &[Code::Maintenance]), String::new());
+    assert_eq!(marked.ready, Before::of(&sled(ALL, &[]), String::new()).ready);
+    let blocked = [Code::Maintenance, Code::TicketsUnreadable];
+    for (codes, seconds, verdict) in [
+        (&[Code::Maintenance][..], 0, "everything that served before serves again"),
+        (&blocked, 600, "still-fawn of still-fawn served before and does not now (TICKETS_UNREADABLE)"),
+    ] {
+        assert_eq!(said(&against(&marked, seconds, &sled(ALL, codes), |_| ())), verdict);
+    }
+    assert!(matches!(against(&marked, 600, &sled(ALL, &blocked), |_| ()), Verdict::Bad(_)));
+    assert!(Before::of(&sled(ALL, &blocked), String::new()).ready.is_empty(), "it could not be attached before");
 }
 
 #[test]
