@@ -4,8 +4,9 @@
 use super::manifest::{Manifest, file, listed};
 use super::sysupdate::succeeded;
 use std::io;
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 use tokio::time::timeout;
 
@@ -32,9 +33,41 @@ async fn pull(url: &str, verify: &str) -> io::Result<Vec<u8>> {
     let mut command = Command::new(PROGRAM);
     command.args(["raw", "--direct", "--verify", verify, url, "-"]).stdin(Stdio::null()).kill_on_drop(true);
     let late = |_| io::Error::other(format!("{url} did not come within {} s", LIMIT.as_secs()));
-    let text = succeeded(timeout(LIMIT, command.output()).await.map_err(late)??)?;
-    if text.len() > LIMIT_BYTES {
+    let output = timeout(LIMIT, bounded(command)).await.map_err(late)??;
+    if output.stdout.len() > LIMIT_BYTES {
         return Err(io::Error::other(format!("{url} is longer than {LIMIT_BYTES} bytes")));
     }
+    succeeded(output)
+}
+
+/// Run a program that may say any amount, of which no more is held than shows that it is too long.
+async fn bounded(mut command: Command) -> io::Result<Output> {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let (stdout, stderr) = tokio::try_join!(beginning(child.stdout.take()), beginning(child.stderr.take()))?;
+    Ok(Output { status: child.wait().await?, stdout, stderr })
+}
+
+/// Read the beginning of what comes, and hear no more of it: whoever goes on writing ends by that.
+async fn beginning(pipe: Option<impl AsyncRead + Unpin>) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    if let Some(pipe) = pipe {
+        pipe.take(LIMIT_BYTES as u64 + 1).read_to_end(&mut text).await?;
+    }
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_without_end_is_not_held_whole() {
+        let endless = bounded(Command::new("yes")).await.unwrap();
+        assert_eq!((endless.stdout.len(), endless.status.success()), (LIMIT_BYTES + 1, false));
+        let mut short = Command::new("sh");
+        short.args(["-c", "echo file; echo words >&2"]);
+        let short = bounded(short).await.unwrap();
+        assert!(short.status.success());
+        assert_eq!((short.stdout.as_slice(), short.stderr.as_slice()), (&b"file\n"[..], &b"words\n"[..]));
+    }
 }
