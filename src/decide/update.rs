@@ -14,6 +14,17 @@ use jiff::civil::DateTime;
 /// does.
 pub const MARK: &str = "the image is updated";
 
+/// Word the reason of a sled that updates to a version.
+pub fn mark(version: &str) -> String {
+    format!("{MARK} to {version}")
+}
+
+/// Tell whether a reason is a sled's that updates, and not an operator's that begins alike.
+pub fn is_mark(reason: &str) -> bool {
+    let version = reason.strip_prefix(MARK).and_then(|rest| rest.strip_prefix(" to ")).unwrap_or_default();
+    version.starts_with(|c: char| c.is_ascii_digit()) && !version.contains(char::is_whitespace)
+}
+
 /// What is known when it is decided.
 #[derive(Debug, Clone)]
 pub struct Seen<'a> {

@@ -153,6 +153,12 @@ impl Checked {
         }
     }
 
+    /// Make the record of a sled that has taken this version; `None` if it says nothing of it.
+    pub fn without(self, version: &str) -> Option<Self> {
+        let told = matches!(&self.found, Found::Newer(newer) if newer.version == version);
+        told.then_some(Self { found: Found::Nothing, ..self })
+    }
+
     /// Tell whether it is time for the next look.
     pub fn is_due(&self, source: &str, running: &str, update: &Update, now: Timestamp) -> bool {
         let Some(mut every) = update.check else { return false };
@@ -241,6 +247,15 @@ mod tests {
         }
         let failed = Found::Failed { why: "nobody answers".into() };
         assert!(known(&failed, Some(SOURCE), "1", 1).unwrap_err().contains("nobody answers"));
+    }
+
+    #[test]
+    fn a_version_that_was_taken_cannot_be_had_any_more() {
+        let found = Found::Newer(Newer { version: "2".into(), ..Newer::default() });
+        let taken = looked(found.clone()).without("2").unwrap();
+        assert_eq!(taken.known(Some(SOURCE), "1", &update(None), after(1)), Ok(None));
+        assert_eq!(looked(found).without("3"), None);
+        assert_eq!(looked(Found::Failed { why: String::new() }).without("2"), None, "nothing is known");
     }
 
     #[test]

@@ -119,15 +119,11 @@ pub(super) fn order(version: &str) -> Vec<u64> {
     version.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
 }
 
-/// Whether the tries of this boot are counted: it has yet to show that it is a good one.
-pub fn on_trial() -> bool {
-    Path::new(COUNTED).exists()
-}
-
 /// Whether the version that runs has yet to show that it is a good one. One without tries that is not counted was well
 /// once: it was only put behind another.
 pub fn has_yet_to_show(running: &str, installed: &[Installed]) -> bool {
-    is_counted(running, installed, on_trial())
+    // The boot loader's word is of the start, and stays when the version has shown it: then its file says so.
+    is_counted(running, installed, Path::new(COUNTED).exists())
 }
 
 fn is_counted(running: &str, installed: &[Installed], on_trial: bool) -> bool {
@@ -158,6 +154,7 @@ mod tests {
         assert!(counted(Some(2), true) && counted(Some(2), false));
         assert!(counted(Some(0), true), "it is the last try");
         assert!(!counted(Some(0), false), "the way back was taken, and not gone yet");
+        assert!(!counted(None, true), "it has shown that it is well in this boot");
         assert!(!counted(None, false) && !is_counted("1", &[], true));
     }
 

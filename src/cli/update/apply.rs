@@ -9,6 +9,7 @@ use crate::cli::failure::Failure;
 use crate::cli::neighbours::Elsewhere;
 use crate::cli::print::{Output, print};
 use crate::terminal;
+use crate::update::checked;
 use crate::update::offer::Offer;
 use crate::update::record::{self, Attempt};
 use crate::update::release::{self, Release};
@@ -68,8 +69,10 @@ impl Apply {
         // A version that was taken before, and neither started nor rolled since.
         let waiting = || {
             let version = Attempt::load()?.waiting(&running.version, &installed)?;
-            terminal::note(&format!("{source} has nothing newer than {version}, which is in its slot already"));
-            Some(version)
+            self.wants(&version).then(|| {
+                terminal::note(&format!("{version} is in its slot already, and is not taken again"));
+                version
+            })
         };
         let begun = match taken.await?? {
             None => match waiting() {
@@ -79,6 +82,10 @@ impl Apply {
             begun => begun,
         };
         let Some(attempt) = begun else {
+            // What was decided for was not found; and another one that can be had was told of.
+            if self.only.is_some() {
+                return Ok(true);
+            }
             let checked = Checked::of(running.version.clone(), None, source);
             print(output, &checked, check::text)?;
             return Ok(true);
@@ -99,6 +106,11 @@ impl Apply {
 }
 
 impl Apply {
+    /// Tell whether this version may be applied: any, or the one that was decided for.
+    fn wants(&self, version: &str) -> bool {
+        self.only.as_deref().is_none_or(|only| only == version)
+    }
+
     /// Take the newest version that is offered at `url`, if there is one, and this machine has what it needs.
     async fn take_newest(
         &self,
@@ -107,8 +119,9 @@ impl Apply {
         url: &str,
     ) -> io::Result<Result<Option<Attempt>, Failure>> {
         let Some(version) = sysupdate::available().await? else { return Ok(Ok(None)) };
-        if let Some(only) = self.only.as_ref().filter(|only| **only != version) {
-            return Err(io::Error::other(format!("{version} can be had by now, and {only} was decided for")));
+        if !self.wants(&version) {
+            terminal::note(&format!("{version} can be had by now, and is not what was decided for: it is not taken"));
+            return Ok(Ok(None));
         }
         let newer = check::describe(url, version, running).await?;
         if !newer.lacks.is_empty() {
@@ -148,6 +161,10 @@ async fn take(client: &Client, running: &Release, version: &str) -> io::Result<A
         Attempt::take_back(before.as_ref())?;
         return Err(why);
     }
+    // What is here cannot be had any more.
+    if let Some(checked) = checked::Checked::load().and_then(|checked| checked.without(version)) {
+        checked.save()?;
+    }
     Ok(attempt)
 }
 
@@ -181,6 +198,13 @@ fn text(applied: &Applied) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_was_decided_for_is_applied_without_being_asked() {
+        let apply = Apply::by_itself("1.1".into());
+        assert!(apply.wants("1.1") && !apply.wants("1.2"), "a newer one came while 1.1 waited in its slot");
+        assert!(Apply { only: None, ..apply }.wants("1.2"), "an operator takes the newest");
+    }
 
     #[tokio::test]
     async fn a_reboot_that_does_not_begin_is_a_failure() {

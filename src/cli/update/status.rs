@@ -67,10 +67,11 @@ impl Found {
             }
         };
         let by_itself = config.is_ok_and(|config| config.update.apply == Apply::Window);
+        let on_trial = release::has_yet_to_show(&running.version, &installed);
         let waits = Held::load().filter(|_| by_itself).and_then(|held| held.holds(now).map(str::to_owned));
         Self {
             running,
-            on_trial: release::on_trial(),
+            on_trial,
             installed,
             last,
             unknown: known.as_ref().err().cloned(),
@@ -116,14 +117,7 @@ fn text(found: &Found, screen: Screen) -> String {
     }
     let mut table = Table::new(&[column("VERSION"), column("STATE").wrap(12)]);
     for installed in &found.installed {
-        let state = match (installed.version == running.version, installed.tries_left) {
-            (true, _) if found.on_trial => "runs".to_owned(),
-            (true, _) => "runs, and stays".into(),
-            (false, None) => "can be started".into(),
-            (false, Some(0)) => "given up".into(),
-            (false, Some(left)) => format!("starts at the next boot: {left} tries"),
-        };
-        table.row(vec![plain(&installed.version), plain(state)]);
+        table.row(vec![plain(&installed.version), plain(state(found, installed))]);
     }
     out += &format!("\n{}", table.on(screen));
     out += &format!("\n{}", beyond(found));
@@ -131,6 +125,18 @@ fn text(found: &Found, screen: Screen) -> String {
         out += &format!("\nlast update: {} -> {}, at {}: {}\n", last.from, last.to, last.at, outcome(last, running));
     }
     out
+}
+
+fn state(found: &Found, installed: &Installed) -> String {
+    match (installed.version == found.running.version, installed.tries_left) {
+        (true, _) if found.on_trial => "runs".to_owned(),
+        (true, None) => "runs, and stays".into(),
+        // The way back was taken, and not gone yet.
+        (true, Some(_)) => "runs until the next boot, and comes last then".into(),
+        (false, None) => "can be started".into(),
+        (false, Some(0)) => "given up".into(),
+        (false, Some(left)) => format!("starts at the next boot: {left} tries"),
+    }
 }
 
 fn outcome(last: &Attempt, running: &Release) -> String {
@@ -151,14 +157,10 @@ fn outcome(last: &Attempt, running: &Release) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_is_not_known_is_not_said_to_be_none() {
-        let running: Release = serde_json::from_str(
-            r#"{"version": "1", "commit": "c", "base": "b", "downstairs": "d", "demonstration": false}"#,
-        )
-        .unwrap();
-        let mut found = Found {
-            running,
+    fn found() -> Found {
+        let running = r#"{"version": "1", "commit": "c", "base": "b", "downstairs": "d", "demonstration": false}"#;
+        Found {
+            running: serde_json::from_str(running).unwrap(),
             on_trial: false,
             installed: Vec::new(),
             last: None,
@@ -167,7 +169,30 @@ mod tests {
             looked: Some(Timestamp::UNIX_EPOCH),
             by_itself: false,
             waits: None,
+        }
+    }
+
+    #[test]
+    fn a_version_stays_if_it_comes_first_at_the_next_boot() {
+        let said = |version: &str, tries_left, on_trial| {
+            state(&Found { on_trial, ..found() }, &Installed { version: version.into(), tries_left })
         };
+        for (version, tries_left, on_trial, means) in [
+            ("1", None, false, "runs, and stays"),
+            ("1", Some(2), true, "runs"),
+            ("1", Some(0), true, "runs"),
+            ("1", Some(0), false, "runs until the next boot, and comes last then"),
+            ("0", None, false, "can be started"),
+            ("0", Some(3), false, "starts at the next boot: 3 tries"),
+            ("0", Some(0), false, "given up"),
+        ] {
+            assert_eq!(said(version, tries_left, on_trial), means, "{version} {tries_left:?} {on_trial}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_is_not_said_to_be_none() {
+        let mut found = found();
         let said = beyond(&found);
         assert!(said.contains("not known whether") && said.contains("nobody answers") && !said.contains("no other"));
         found.unknown = None;

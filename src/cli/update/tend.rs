@@ -11,12 +11,12 @@ use crate::cli::neighbours::{Doors, Elsewhere};
 use crate::cli::print::Output;
 use crate::config::{self, Configuration, UpdateSource};
 use crate::config_dir;
-use crate::decide::update::{Candidate, Decision, MARK, Other, Seen, Turn, decide, turn};
+use crate::decide::update::{Candidate, Decision, Other, Seen, Turn, decide, is_mark, mark, turn};
 use crate::span::Span;
 use crate::terminal;
 use crate::update::checked::{Checked, Held};
 use crate::update::record::{Attempt, Outcome};
-use crate::update::release::{self, Release};
+use crate::update::release::{self, Installed, Release};
 use crate::wire::{Maintenance, Sled};
 use clap::Args;
 use jiff::tz::TimeZone;
@@ -49,17 +49,20 @@ impl Tend {
         let (update, now) = (&config.sled.update, Timestamp::now());
         let due = |checked: Checked| checked.is_due(source, &running.version, update, now);
         // A look that fails is remembered, and shown.
-        if update.check.is_some()
-            && Checked::load().is_none_or(due)
-            && let Err(why) = look(None, running).await
-        {
-            terminal::note(&format!("it could not be looked for another version: {}", why.error().message));
+        if update.check.is_some() && Checked::load().is_none_or(due) {
+            look_now(running).await;
         }
         if update.apply == config::Apply::Window {
             tend_window(client, &config, running, output).await
         } else {
             Ok(true)
         }
+    }
+}
+
+async fn look_now(running: &Release) {
+    if let Err(why) = look(None, running).await {
+        terminal::note(&format!("it could not be looked for another version: {}", why.error().message));
     }
 }
 
@@ -100,14 +103,12 @@ async fn weigh(
         Some(checked) => checked.known(source, &running.version, update, now),
         None => Err("nobody has looked yet".into()),
     };
-    // One that lies in its slot already has been decided for.
-    let newer = match (&beside, &known, &checked) {
-        (Some(version), ..) => Ok(Some(Candidate { version, ripe: Some(Timestamp::UNIX_EPOCH) })),
-        (None, Ok(Some(newer)), Some(checked)) => {
+    let found = match (&known, &checked) {
+        (Ok(Some(newer)), Some(checked)) => {
             Ok(Some(Candidate { version: &newer.version, ripe: checked.ripe(newer, update.delay) }))
         }
-        (None, Err(why), _) => Err(why.as_str()),
-        (None, Ok(_), _) => Ok(None),
+        (Err(why), _) => Err(why.as_str()),
+        (Ok(_), _) => Ok(None),
     };
     let tried = attempt.as_ref().and_then(|attempt| given_up(attempt, &running.version));
     let own = client.sled().await;
@@ -115,9 +116,9 @@ async fn weigh(
     let mut seen = Seen {
         now,
         local: now.to_zoned(TimeZone::system()).datetime(),
-        newer,
+        newer: candidate(beside.as_deref(), found, &installed),
         failed: tried.or(failed.map(|(version, why)| (version.as_str(), why.as_str()))),
-        on_trial: release::on_trial(),
+        on_trial: release::has_yet_to_show(&running.version, &installed),
         busy: busy.as_deref(),
         others: &[],
     };
@@ -125,6 +126,20 @@ async fn weigh(
     let others = others(own, doors, settled(config)).await;
     seen.others = &others;
     Ok(decide(update, &seen))
+}
+
+/// The version to be decided on: one that waits in its slot has been decided for; any other that is here already was
+/// rolled or tried, and is not taken again.
+fn candidate<'a>(
+    beside: Option<&'a str>,
+    found: Result<Option<Candidate<'a>>, &'a str>,
+    installed: &[Installed],
+) -> Result<Option<Candidate<'a>>, &'a str> {
+    let is_here = |version: &str| installed.iter().any(|one| one.version == version);
+    match beside {
+        Some(version) => Ok(Some(Candidate { version, ripe: Some(Timestamp::UNIX_EPOCH) })),
+        None => found.map(|found| found.filter(|found| !is_here(found.version))),
+    }
 }
 
 /// The time for which the others' regions must have served.
@@ -163,7 +178,7 @@ async fn take_turn(
     version: &str,
     doors: &Doors,
 ) -> Result<Option<String>, Failure> {
-    let reason = Some(Sentence(format!("{MARK} to {version}")));
+    let reason = Some(Sentence(mark(version)));
     let mark = Operation::SetMaintenance { on: Choice(true), time: Some(MARKED), reason };
     client.ask::<Option<Maintenance>>(&mark).await?;
     let why = await_turn(client, doors, settled(config)).await;
@@ -191,9 +206,13 @@ async fn await_turn(client: &Client, doors: &Doors, settled: SignedDuration) -> 
 async fn apply(client: &Client, running: &Release, version: String, output: Output) -> Result<bool, Failure> {
     terminal::note(&format!("{version} is applied: its window is open, and the other sleds are well"));
     let applied = Apply::by_itself(version.clone()).run(client, running, output).await;
-    let reboots = |attempt: Attempt| attempt.to == version && attempt.outcome.is_none() && !attempt.rolled;
-    if applied.is_err() || !Attempt::load().is_some_and(reboots) {
+    let begun = Attempt::load().filter(|attempt| attempt.to == version && attempt.outcome.is_none());
+    if applied.is_err() || begun.as_ref().is_none_or(|attempt| attempt.rolled) {
         end_mark(client).await;
+    }
+    // Another one can be had by now: the next decision is on that.
+    if applied.is_ok() && begun.is_none() {
+        look_now(running).await;
     }
     let why = applied.as_ref().err().map(|why| why.error().message);
     let failed = why.clone().map(|why| (version, why));
@@ -203,7 +222,7 @@ async fn apply(client: &Client, running: &Release, version: String, output: Outp
 
 /// End the mark of an update that is over, or was given up; what somebody else asked for stays.
 async fn end_mark(client: &Client) {
-    let marked = |shown: &Maintenance| shown.reason.as_ref().is_some_and(|reason| reason.starts_with(MARK));
+    let marked = |shown: &Maintenance| shown.until.is_some() && shown.reason.as_deref().is_some_and(is_mark);
     let shown = client.ask::<Option<Maintenance>>(&Operation::ShowMaintenance {}).await;
     if !shown.is_ok_and(|shown| shown.as_ref().is_some_and(marked)) {
         return;
@@ -211,5 +230,25 @@ async fn end_mark(client: &Client) {
     let off = Operation::SetMaintenance { on: Choice(false), time: None, reason: None };
     if let Err(why) = client.ask::<Option<Maintenance>>(&off).await {
         terminal::note(&format!("hosts are still asked to wait: {}", why.error().message));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_here_already_is_decided_on_only_while_it_waits() {
+        let installed = ["1", "2"].map(|version| Installed { version: version.into(), tries_left: None });
+        let found = |version| Ok(Some(Candidate { version, ripe: None }));
+        let decided_on = |beside, found| {
+            candidate(beside, found, &installed).map(|candidate| candidate.map(|candidate| candidate.version))
+        };
+        assert_eq!(decided_on(None, found("3")), Ok(Some("3")));
+        assert_eq!(decided_on(None, found("2")), Ok(None), "it was rolled, or given up");
+        assert_eq!(decided_on(Some("2"), found("2")), Ok(Some("2")));
+        assert_eq!(decided_on(Some("2"), found("3")), Ok(Some("2")), "3 is decided on when 2 has been started");
+        assert_eq!(decided_on(Some("2"), Err("nobody answers")), Ok(Some("2")));
+        assert_eq!(decided_on(None, Err("nobody answers")), Err("nobody answers"));
     }
 }

@@ -1,7 +1,7 @@
 //! When an update is applied by itself, and what it waits for.
 
 use crate::config::{Apply, Update};
-use crate::decide::update::{Candidate, Decision, Other, Seen, Turn, decide, turn};
+use crate::decide::update::{Candidate, Decision, Other, Seen, Turn, decide, is_mark, mark, turn};
 use crate::span::Span;
 use jiff::civil::{DateTime, date};
 use jiff::{SignedDuration, Timestamp};
@@ -111,5 +111,14 @@ fn two_sleds_that_see_each_other_never_both_go() {
     for (one, two) in [("a", "b"), ("b", "a")] {
         let seen = [turn(&name(one), &[other(two, true, None)]), turn(&name(two), &[other(one, true, None)])];
         assert!(!seen.contains(&Turn::Go) && seen.iter().any(|turn| matches!(turn, Turn::Yield(_))), "{seen:?}");
+    }
+}
+
+#[test]
+fn what_an_operator_says_is_not_taken_for_the_mark_of_a_sled() {
+    assert!(is_mark(&mark("0.1.0.113")));
+    for said in ["the image is updated", "the image is updated by hand", "the image is updated to 2 by me", "a new fan"]
+    {
+        assert!(!is_mark(said), "{said}");
     }
 }
