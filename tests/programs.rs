@@ -306,8 +306,10 @@ fn a_setup_asks_for_what_it_was_not_given() {
     let dir = tempfile::tempdir().unwrap();
     let into = dir.path().join("config");
     let command = format!("{} setup --into {}", env!("CARGO_BIN_EXE_sledctl"), into.display());
-    let answers =
-        "enx00e04ca81110\nproper raptor\nproper-raptor\n192.168.4.189\n192.168.4.189/24\n\n-\nssh-ed25519 AAAA me\n";
+    let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f me\n";
+    let answers = format!(
+        "enx00e04ca81110\nproper raptor\nproper-raptor\n192.168.4.189\n192.168.4.189/24\n\n-\nssh-ed25519 AAAA me\n{key}"
+    );
     let mut child = Command::new("script")
         .args(["--quiet", "--return", "--command", &command, "/dev/null"])
         .stdin(Stdio::piped())
@@ -323,7 +325,8 @@ fn a_setup_asks_for_what_it_was_not_given() {
     assert!(said.contains("Gateway (none: -) [192.168.4.1]"), "{said}");
     let sled = fs::read_to_string(into.join("sled.toml")).unwrap();
     assert!(sled.contains("gateway = \"192.168.4.1\"\n") && !sled.contains("dns = "), "{sled}");
-    assert_eq!(fs::read_to_string(into.join("authorized_keys")).unwrap(), "ssh-ed25519 AAAA me\n");
+    assert_eq!(said.matches("Key (none: -)").count(), 2, "a key that is cut off is asked for again: {said}");
+    assert_eq!(fs::read_to_string(into.join("authorized_keys")).unwrap(), key);
     assert_eq!(check(&into, &[]).status.code(), Some(0));
 }
 

@@ -179,10 +179,9 @@ fn ask() -> Result<Files, Failure> {
     let gateway = question("Gateway (none: -)", Some(Maybe(first_of(address))))?.0;
     let dns = question("Name server (none: -)", Some(Maybe(gateway)))?.0;
     terminal::out("Who may log in by ssh, as root? One public key, on one line; without one nobody can.\n")?;
-    let key = question("Key (none: -)", Some("-".to_owned()))?;
+    let keys = question("Key (none: -)", Some(Key(None)))?.0;
     let (dns, create) = (dns.into_iter().collect(), false);
     let answers = Answers { name, address, nic, gateway, dns, ntp: Vec::new(), create_on_first_boot: create };
-    let keys = (key != "-").then(|| usable_keys(key.as_bytes(), &"the key")).transpose()?;
     Ok(Files { sled: answers.sled_toml(), port_map: answers.port_map(), keys })
 }
 
@@ -214,6 +213,27 @@ impl Display for Maybe {
             Some(address) => address.fmt(f),
             None => f.write_str("-"),
         }
+    }
+}
+
+/// Key of whoever may log in, or none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Key(Option<String>);
+
+impl FromStr for Key {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "-" => Ok(Self(None)),
+            text => keys::read(text.as_bytes()).map(|key| Self(Some(key))).map_err(|why| format!("the answer {why}")),
+        }
+    }
+}
+
+impl Display for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0.as_deref().unwrap_or("-"))
     }
 }
 
