@@ -130,7 +130,9 @@ impl Nginx {
         );
         fs::write(dir.path().join("nginx.conf"), settings).unwrap();
         let conf = format!("{path}/nginx.conf");
-        let mut command = Space::of(machine.leader()).command(&["nginx", "-p", &path.to_string(), "-c", &conf]);
+        // It names the space by a descriptor, which has to be there until it has begun.
+        let space = Space::of(machine.leader());
+        let mut command = space.command(&["nginx", "-p", &path.to_string(), "-c", &conf]);
         let child = command.stdin(Stdio::null()).spawn().unwrap();
         let nginx = Self { child, _dir: dir };
         let began = Instant::now();
