@@ -1,5 +1,5 @@
-//! Extents of a region, looked at for whoever asks: aside from the loop, and from what else looks at the disk, as there may be
-//! many files. One look at a time: a disk that hangs keeps no more than one thread.
+//! Extents of a region, looked at for whoever asks: aside from the loop, and from what else looks at the disk, as there
+//! may be many files. One look at a time: a disk that hangs keeps no more than one thread.
 
 use crate::decide::extents::judge;
 use crate::decide::permits::not_on_record;
@@ -11,12 +11,10 @@ use crate::region::Record;
 use crate::region::scrub::Scrubs;
 use crate::store::region_dir;
 use crate::supervisor::Supervisor;
-use crate::supervisor::jobs::context::cut_short;
 use crate::supervisor::tasks::run_unheard;
 use crate::times;
 use crate::wire::{self, Refusal};
 use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
 
 /// Turn to look at extents.
 static TURN: Semaphore = Semaphore::const_new(1);
@@ -32,11 +30,15 @@ impl Supervisor {
             }
         };
         let Ok(turn) = TURN.try_acquire() else {
-            let message = format!("the extents of {name} are not shown: those of another region are being looked at");
-            _ = answer.send(Err(wire::Error::new(Refusal::Busy, message, "ask again in a moment")));
+            let message = format!("the extents of {name} are not shown: another look at extents has not ended");
+            let remedy =
+                "ask again in a moment; if it does not end, see dmesg and sledctl storage for what the disk does";
+            _ = answer.send(Err(wire::Error::new(Refusal::Busy, message, remedy)));
             return;
         };
-        let dir = self.config.region_dir(&name);
+        let (dir, context) = (self.config.region_dir(&name), self.jobs.context());
+        // What is on record is of this disk, and another one may be there when it is looked at.
+        let context = self.disk().map_or_else(|| context.clone(), |disk| context.on(disk));
         let look = move || {
             // It is over when this is, whoever waits for it or not.
             let _turn = turn;
@@ -45,7 +47,7 @@ impl Supervisor {
             judge((name, &record), stand, scrubs.as_ref(), times::now())
         };
         run_unheard(async move {
-            let told = spawn_blocking(look).await.map_err(|why| cut_short(&why));
+            let told = context.aside(look).await;
             _ = answer.send(told.map(|extents| Answer::Extents(Box::new(extents))));
         });
     }

@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 use tokio::sync::{Mutex, Semaphore, watch};
+use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
 /// Context that all work has in common. Cheap to clone.
@@ -111,15 +112,34 @@ impl Context {
         &self,
         change: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, wire::Error> {
+        let done = self.scanner.change(self.of_the_disk(change)).await.map_err(|why| cut_short(&why))?;
+        done.map_err(|why| foreign(&why))
+    }
+
+    /// Look at the disk while others do as well: what is seen there is no reason to change anything.
+    ///
+    /// # Errors
+    /// It is another disk by now, or the look was cut short.
+    pub(in crate::supervisor) async fn aside<T: Send + 'static>(
+        &self,
+        look: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, wire::Error> {
+        let done = spawn_blocking(self.of_the_disk(look)).await.map_err(|why| cut_short(&why))?;
+        done.map_err(|why| foreign(&why))
+    }
+
+    /// Have something done only while the disk is the one that was meant.
+    fn of_the_disk<T>(
+        &self,
+        what: impl FnOnce() -> T + Send + 'static,
+    ) -> impl FnOnce() -> std::io::Result<T> + Send + 'static {
         let (config, disk) = (self.config.clone(), self.disk);
-        let held = move || {
+        move || {
             if let Some(disk) = disk {
                 is_mounted(&config.sled.storage, disk)?;
             }
-            Ok(change())
-        };
-        let done: std::io::Result<T> = self.scanner.change(held).await.map_err(|why| cut_short(&why))?;
-        done.map_err(|why| wire::Error::new(Code::DataForeign, why.to_string(), "sledctl status shows the disk"))
+            Ok(what())
+        }
     }
 }
 
@@ -135,6 +155,10 @@ fn publish<T: PartialEq>(to: &watch::Sender<T>, value: T) {
 /// Make the error with which work ends whose asker has changed his mind.
 pub(in crate::supervisor) fn cancelled() -> wire::Error {
     wire::Error::new(CANCELLED, "it was cancelled", "ask again")
+}
+
+fn foreign(why: &std::io::Error) -> wire::Error {
+    wire::Error::new(Code::DataForeign, why.to_string(), "sledctl status shows the disk")
 }
 
 /// Make the error with which work ends that panicked or was dropped.
