@@ -1,9 +1,7 @@
 //! Progress of long work: it tells how far it is, and hears that it is to stop.
 
-use crate::names::RegionName;
 use crate::wire::{Ask, JobUnit as Unit, Refusal, Word};
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -79,12 +77,11 @@ impl Progress {
         (self.tell)(Step { doing: doing.into(), done, total, unit: Unit::Bytes, asks: None });
     }
 
-    /// Ask how the other sleds of a region's volume are, but for those regions that have `moved`, and wait for the
-    /// word; `None` if nobody has given it within `patience`. That they are not known is the word only if nobody
+    /// Ask how the other sleds of a region's volume are, by a question that is numbered here, and wait for the word; `None` if nobody has given it within `patience`. That they are not known is the word only if nobody
     /// knows more within [`BETTER_WORD_LIMIT`]: several may follow the job. Cancel-safe: a word that is not taken stays.
-    pub async fn ask(&self, region: &RegionName, moved: &BTreeSet<RegionName>, patience: Duration) -> Option<Word> {
+    pub async fn ask(&self, question: Ask, patience: Duration) -> Option<Word> {
         let number = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
-        let ask = Ask { number, region: region.clone(), moved: moved.clone() };
+        let ask = Ask { number, ..question };
         let mut answers = self.answers.clone();
         let own = |word: &Option<(u64, Word)>| word.as_ref().is_some_and(|(number, _)| *number == ask.number);
         let knows = |word: &Option<(u64, Word)>| own(word) && !word.as_ref().is_some_and(|(_, word)| is_unknown(word));
@@ -195,18 +192,19 @@ mod tests {
             Progress::new(|step| assert_eq!(step.asks.unwrap().moved.len(), 1), watch::Sender::new(Course::Open));
         let progress = progress.answered_by(answers);
         let (region, moved) = ("a-0".parse().unwrap(), ["a-1".parse().unwrap()].into());
+        let question = Ask { number: 0, region, moved, whole: false };
         let patience = Duration::from_secs(60);
-        assert_eq!(progress.ask(&region, &moved, patience).await, Some(Word::Well));
-        assert_eq!(progress.ask(&region, &moved, patience).await, None);
+        assert_eq!(progress.ask(question.clone(), patience).await, Some(Word::Well));
+        assert_eq!(progress.ask(question.clone(), patience).await, None);
         answer.send_replace(Some((3, Word::Yield)));
-        assert_eq!(progress.ask(&region, &moved, patience).await, Some(Word::Yield));
+        assert_eq!(progress.ask(question.clone(), patience).await, Some(Word::Yield));
     }
 
     #[tokio::test(start_paused = true)]
     async fn whoever_knows_is_heard_before_one_who_does_not() {
         let (answer, answers) = watch::channel(None);
         let progress = Progress::new(|_| (), watch::Sender::new(Course::Open)).answered_by(answers);
-        let (region, moved) = ("a-0".parse().unwrap(), BTreeSet::new());
+        let question = Ask { number: 0, region: "a-0".parse().unwrap(), moved: Default::default(), whole: false };
         let patience = Duration::from_secs(60);
         let no = |code: Refusal| Word::No(crate::wire::Error::new(code, "x", "y"));
         let said = |words: Vec<Word>, number: u64| {
@@ -220,23 +218,23 @@ mod tests {
         };
         // The first to answer asks at the wrong door.
         let words = vec![no(Refusal::SiblingUnknown), Word::Well];
-        assert_eq!(tokio::join!(progress.ask(&region, &moved, patience), said(words, 1)).0, Some(Word::Well));
+        assert_eq!(tokio::join!(progress.ask(question.clone(), patience), said(words, 1)).0, Some(Word::Well));
         let words = vec![no(Refusal::SiblingUnknown), no(Refusal::SiblingUnknown), no(Refusal::SiblingDown)];
         assert_eq!(
-            tokio::join!(progress.ask(&region, &moved, patience), said(words, 2)).0,
+            tokio::join!(progress.ask(question.clone(), patience), said(words, 2)).0,
             Some(no(Refusal::SiblingDown))
         );
         // If nobody knows more, that is the word; and what is known is heard at once.
         let began = tokio::time::Instant::now();
         let unknown = vec![no(Refusal::SiblingUnknown)];
         assert_eq!(
-            tokio::join!(progress.ask(&region, &moved, patience), said(unknown, 3)).0,
+            tokio::join!(progress.ask(question.clone(), patience), said(unknown, 3)).0,
             Some(no(Refusal::SiblingUnknown))
         );
         assert_eq!(began.elapsed(), Duration::from_secs(1) + BETTER_WORD_LIMIT);
         let began = tokio::time::Instant::now();
         assert_eq!(
-            tokio::join!(progress.ask(&region, &moved, patience), said(vec![no(Refusal::SiblingDown)], 4)).0,
+            tokio::join!(progress.ask(question.clone(), patience), said(vec![no(Refusal::SiblingDown)], 4)).0,
             Some(no(Refusal::SiblingDown))
         );
         assert_eq!(began.elapsed(), Duration::from_secs(1));

@@ -71,7 +71,8 @@ pub enum CreateError {
 }
 
 /// Make a region, check it and make it durable. The caller has found that it may
-/// ([`may_create`](crate::decide::permits::may_create)), lets no two run for one name, and finishes it.
+/// ([`may_create`](crate::decide::permits::may_create)), lets no two run for one name, and finishes it. It is made on this
+/// `disk`, and `by` is its maker, as its record has it.
 ///
 /// # Errors
 /// See [`CreateError`]; nothing is left behind, unless the connection to systemd broke while
@@ -80,10 +81,9 @@ pub async fn create(
     bus: &Connection,
     config: &Arc<Configuration>,
     local: &LocalRegion,
-    disk: Uuid,
+    (disk, by): (Uuid, String),
     progress: &Progress,
 ) -> Result<Made, CreateError> {
-    let by = concat!("sledd ", env!("CARGO_PKG_VERSION")).to_owned();
     let record = Record { uuid: Uuid::new_v4(), geometry: local.geometry, created: times::now(), by };
     let (settings, name) = (config.clone(), local.clone());
     let attempt = aside(move || Attempt::begin(&settings, disk, &name)).await??;

@@ -10,7 +10,7 @@ macro_rules! with_data {
     /// and not to attach a volume is to lose all of it for certain. It is over when a scrub finds these blocks right.
     RegionBitrot = "REGION_BITROT", Warning, Region:
         "N block(s) are not what their checksums say, and a host that reads one falls over: extent N block N: WHY"
-        => "see which, and what the volume's other regions on this sled have: sledctl region show REGION; if one is right there: sledctl region repair REGION; have the others scrubbed: sledctl region scrub --volume VOLUME; and look at the disk (sledctl hardware, smartctl -x DISK)";
+        => "see which, and what the volume's other regions on this sled have: sledctl region show REGION; if one is right there: sledctl region repair REGION; if none fits: sledctl region rebuild REGION; have the others scrubbed: sledctl region scrub --volume VOLUME; and look at the disk (sledctl hardware, smartctl -x DISK)";
     /// The last whole scrub of the region is older than `scrub.outdated_after`, or there was none in so long a time since
     /// the region is on record: what has rotted meanwhile is found by the guest that reads it.
     ScrubOverdue = "SCRUB_OVERDUE", Warning, Region:

@@ -30,6 +30,7 @@ pub mod permits;
 pub mod plan;
 mod process;
 pub mod prospect;
+pub mod rebuild;
 pub mod region;
 pub mod remedy;
 pub mod repair;

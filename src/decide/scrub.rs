@@ -157,8 +157,8 @@ fn bitrot(local: &LocalRegion, scrubs: &Scrubs) -> Finding {
         format!("{count} block(s) are not what their checksums say, and a host that reads one falls over{named}");
     let remedy = format!(
         "see which, and what the volume's other regions on this sled have: sledctl region show {name}; if one is \
-         right there: sledctl region repair {name}; have the others scrubbed: sledctl region scrub --volume {volume}; \
-         and look at the disk (sledctl hardware, smartctl -x DISK)"
+         right there: sledctl region repair {name}; if none fits: sledctl region rebuild {name}; have the others \
+         scrubbed: sledctl region scrub --volume {volume}; and look at the disk (sledctl hardware, smartctl -x DISK)"
     );
     Finding::about_region(local, Code::RegionBitrot, cause, remedy)
 }

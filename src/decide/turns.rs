@@ -181,18 +181,22 @@ pub fn may_release(config: &Configuration, facts: &Facts, name: &RegionName) -> 
 /// Why not: no such region here, a job is at it, there is no disk or it cannot be written to.
 pub fn may_repair(config: &Configuration, facts: &Facts, name: &RegionName) -> Result<LocalRegion, wire::Error> {
     let local = on_record(config, facts, name)?;
-    // A scrub writes down what it knows of the extents, and that would be of those before.
-    if let Some(job) = facts.scrubbing.get(name) {
-        let message = format!("{name} is being scrubbed, or will be: job {job}");
-        let remedy = format!("wait for it (sledctl jobs follow {job}), or end it: sledctl jobs cancel {job}");
-        return Err(wire::Error::new(Refusal::Busy, message, remedy));
-    }
+    unscrubbed(facts, name)?;
     verification::not_due(facts, name)?;
     if facts.disk.as_ref().is_some_and(|disk| disk.read_only) {
         let message = format!("{name} is not repaired: the data disk cannot be written to");
         return Err(wire::Error::new(Code::DataReadOnly, message, "sledctl status"));
     }
     Ok(local)
+}
+
+/// Find that a region is not being scrubbed: a scrub writes down what it knows of the extents, and that would be of those
+/// before.
+pub(super) fn unscrubbed(facts: &Facts, name: &RegionName) -> Result<(), wire::Error> {
+    let Some(job) = facts.scrubbing.get(name) else { return Ok(()) };
+    let message = format!("{name} is being scrubbed, or will be: job {job}");
+    let remedy = format!("wait for it (sledctl jobs follow {job}), or end it: sledctl jobs cancel {job}");
+    Err(wire::Error::new(Refusal::Busy, message, remedy))
 }
 
 fn on_record(config: &Configuration, facts: &Facts, name: &RegionName) -> Result<LocalRegion, wire::Error> {

@@ -257,7 +257,12 @@ mod tests {
             error: None,
             asked: jiff::Timestamp::UNIX_EPOCH,
             took_ms: None,
-            asks: Some(Box::new(Ask { number: 1, region: "still-fawn-0".parse().unwrap(), moved: Default::default() })),
+            asks: Some(Box::new(Ask {
+                number: 1,
+                region: "still-fawn-0".parse().unwrap(),
+                moved: Default::default(),
+                whole: false,
+            })),
             unasked: false,
             by: None,
         };

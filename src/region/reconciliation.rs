@@ -86,6 +86,44 @@ pub fn older_wins(ours: &[Extent], siblings: &[(RegionName, Vec<Extent>)]) -> Op
     siblings.iter().filter_map(of).max_by_key(|found| found.extents)
 }
 
+/// Generation and flush of each extent.
+pub type Flushes = Vec<(u64, u64)>;
+
+/// The highest generation and flush of each extent over some replicas: what the others have once they are reconciled.
+pub fn highest(replicas: &[Vec<Trailer>]) -> Flushes {
+    let extents = replicas.iter().map(Vec::len).max().unwrap_or_default();
+    let one = |number: usize| replicas.iter().filter_map(|replica| replica.get(number)).map(flushed).max();
+    (0..extents).map(|number| one(number).unwrap_or_default()).collect()
+}
+
+/// The first extent of which a replica has flushed more than any of those that have flushed this.
+pub fn ahead(ours: &[Trailer], highest: &[(u64, u64)]) -> Option<usize> {
+    ours.iter().zip(highest).position(|(ours, highest)| flushed(ours) > *highest)
+}
+
+/// How much of a replica that was made anew is filled.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Filling {
+    /// The extents that have what is wanted, of those that were ever flushed.
+    pub done: u64,
+    /// The extents that were ever flushed: nobody copies others.
+    pub all: u64,
+}
+
+/// Tell how much of a replica is filled, by what its siblings had flushed of each extent.
+pub fn filling(ours: &[Trailer], wanted: &[(u64, u64)]) -> Filling {
+    let mut filling = Filling::default();
+    for (ours, wanted) in ours.iter().zip(wanted).filter(|(_, wanted)| **wanted > (0, 0)) {
+        filling.all += 1;
+        filling.done += u64::from(flushed(ours) >= *wanted);
+    }
+    filling
+}
+
+fn flushed(trailer: &Trailer) -> (u64, u64) {
+    (trailer.generation, trailer.flush)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,5 +170,29 @@ mod tests {
             said.starts_with("of extent 0 it has generation 5 and flush 10, written 1970-01-01 00:01:40 UTC"),
             "{said}"
         );
+    }
+
+    #[test]
+    fn a_new_replica_is_filled_once_each_extent_that_was_ever_flushed_is_what_its_siblings_had() {
+        let of = |flushes: &[(u64, u64)]| -> Vec<Trailer> {
+            flushes
+                .iter()
+                .map(|(generation, flush)| Trailer { dirty: true, generation: *generation, flush: *flush })
+                .collect()
+        };
+        let siblings = [of(&[(7, 3), (0, 0), (2, 9), (7, 1)]), of(&[(7, 2), (0, 0), (3, 1), (7, 1)])];
+        let wanted = highest(&siblings);
+        assert_eq!(wanted, [(7, 3), (0, 0), (3, 1), (7, 1)]);
+        for (case, ours, done) in [
+            ("empty", [(0, 0), (0, 0), (0, 0), (0, 0)], 0),
+            ("half way", [(7, 3), (0, 0), (0, 0), (0, 0)], 1),
+            ("one is of the sibling that is behind", [(7, 3), (0, 0), (2, 9), (7, 1)], 2),
+            ("filled, and written to since", [(8, 1), (8, 1), (3, 1), (8, 2)], 3),
+        ] {
+            assert_eq!(filling(&of(&ours), &wanted), Filling { done, all: 3 }, "{case}");
+        }
+        assert_eq!(ahead(&of(&[(7, 3), (0, 0), (3, 1), (7, 1)]), &wanted), None);
+        assert_eq!(ahead(&of(&[(7, 3), (0, 0), (3, 2), (8, 1)]), &wanted), Some(2));
+        assert_eq!(highest(&[]), []);
     }
 }

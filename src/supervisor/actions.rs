@@ -220,7 +220,7 @@ impl Supervisor {
             self.facts.upgrading = Some(job.id);
             self.facts.unfinished_upgrade = false;
         }
-        if matches!(work.kind, JobKind::Scrub | JobKind::Repair) {
+        if matches!(work.kind, JobKind::Scrub | JobKind::Repair | JobKind::Rebuild) {
             self.facts.scrubbing.insert(name.clone(), job.id);
         }
         if let Some(dir) = &work.removes {

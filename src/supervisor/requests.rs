@@ -5,6 +5,7 @@ use crate::api::{Choice, Directory, Look, Operation, Program, Sentence};
 use crate::check::Code;
 use crate::decide::facts::{Disk, Region};
 use crate::decide::permits::{Creation, Deletion, may_adopt, may_create, may_delete, may_purge, may_restore};
+use crate::decide::rebuild::may_rebuild;
 use crate::decide::storage::{running, usable};
 use crate::decide::turns::{Asks, Manner, may_hold, may_release, may_repair, may_restart, may_upgrade};
 use crate::desk::answer::Answer;
@@ -147,6 +148,7 @@ impl Supervisor {
                 self.restart(&region, Manner { rolling, ..manner(force, true) })
             }
             Operation::RepairRegion { region, dry_run } => self.repair(&region, dry_run),
+            Operation::RebuildRegion { region, dry_run } => self.rebuild(&region, dry_run),
             Operation::HoldRegion { region, force, reason } => {
                 self.hold_on_request(&region, words(reason).unwrap_or_default(), manner(force, false))
             }
@@ -202,6 +204,11 @@ impl Supervisor {
     fn repair(&mut self, name: &RegionName, dry_run: bool) -> Result<wire::Granted, wire::Error> {
         let local = may_repair(&self.config, &self.facts, name)?;
         self.grant(Work::repair(local, dry_run))
+    }
+
+    fn rebuild(&mut self, name: &RegionName, dry_run: bool) -> Result<wire::Granted, wire::Error> {
+        let rebuild = may_rebuild(&self.config, &self.facts, name)?;
+        self.grant(Work::rebuild(rebuild, dry_run))
     }
 
     fn hold_on_request(

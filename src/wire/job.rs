@@ -61,6 +61,8 @@ pub enum JobKind {
     Release,
     /// A job that repairs a region's rotten extents from its siblings.
     Repair,
+    /// A job that makes a region anew in the place of one that cannot be repaired, and watches how it is filled.
+    Rebuild,
     /// A job that rolls another downstairs program over every region, beginning with the one that is named.
     Upgrade,
     /// A job that holds every block of a region to its checksum.
@@ -69,7 +71,7 @@ pub enum JobKind {
 
 impl JobKind {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Create,
         Self::Adopt,
         Self::Delete,
@@ -79,6 +81,7 @@ impl JobKind {
         Self::Hold,
         Self::Release,
         Self::Repair,
+        Self::Rebuild,
         Self::Upgrade,
         Self::Scrub,
     ];
@@ -95,6 +98,7 @@ impl JobKind {
             Self::Hold => "hold",
             Self::Release => "release",
             Self::Repair => "repair",
+            Self::Rebuild => "rebuild",
             Self::Upgrade => "upgrade",
             Self::Scrub => "scrub",
         }
@@ -147,6 +151,10 @@ pub struct Ask {
     /// Those of the volume's other regions that are not asked about, as the port map has moved them as well.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub moved: BTreeSet<RegionName>,
+    /// Whether the others are asked for more than that they serve: the region is to be filled from them, and a scrub
+    /// must have found each of them whole.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub whole: bool,
 }
 
 /// The answer to an [`Ask`].

@@ -94,6 +94,8 @@ refusals! {
     NotCancellable = "NOT_CANCELLABLE", CONFLICT;
     /// The data disk was not marked as this sled's.
     NotMarked = "NOT_MARKED", CONFLICT;
+    /// The region was not made anew, or is not filled yet; the error says which.
+    NotRebuilt = "NOT_REBUILT", CONFLICT;
     /// Some of what is wrong with the region was not repaired, and is as it was.
     NotRepaired = "NOT_REPAIRED", CONFLICT;
     /// Nobody is to be told of checks.
@@ -124,6 +126,8 @@ refusals! {
     ScrubFailed = "SCRUB_FAILED", CONFLICT;
     /// Another region of the volume does not serve.
     SiblingDown = "SIBLING_DOWN", CONFLICT;
+    /// Another region of the volume, from which this one would be filled, is not known to be whole.
+    SiblingNotWhole = "SIBLING_NOT_WHOLE", CONFLICT;
     /// Whether the volume's regions on other sleds serve cannot be told.
     SiblingUnknown = "SIBLING_UNKNOWN", CONFLICT;
     /// A region does not serve with the new program, and the old one runs again.

@@ -1,6 +1,6 @@
 //! Every crash point: the supervisor is killed just before each of its system calls that change
 //! the data disk, and before each thing it asks of systemd, while it creates, adopts, deletes,
-//! restores, removes and repairs a region or grants a ticket, and again while it puts right what the first kill left.
+//! restores, removes, repairs and rebuilds a region or grants a ticket, and again while it puts right what the first kill left.
 //! After each, once it runs again: what must never be.
 //!
 //! Each operation has a machine of its own. Every point is tried each time. Of the second kills, one in so many

@@ -72,6 +72,7 @@ pub const ALL: &[Operation] = &[
         check: rebuilt,
     },
     crate::repairs::REPAIR,
+    crate::repairs::REBUILD,
     crate::tickets::FIRST,
     crate::tickets::TAKEOVER,
 ];

@@ -1,4 +1,5 @@
-//! The repair of a region, cut short: its extent is the rotten one or its sibling's, whole, and it serves.
+//! Repairs of a region, cut short: its extent is the rotten one or its sibling's, whole, and it serves; and its rebuild, of
+//! which every part is there, and which goes on when it is asked for again.
 
 use crate::operations::Operation;
 use std::fs::read;
@@ -39,4 +40,50 @@ fn repaired_or_as_before(machine: &Machine) -> Result<(), String> {
     // What was copied aside is swept away at the start.
     machine.until("! ls -A /crucible/.incoming 2>/dev/null | grep -q .");
     Ok(())
+}
+
+/// The rebuild of a region that rots, and that is filled as soon as it was made anew.
+pub const REBUILD: Operation = Operation {
+    name: "rebuild",
+    config: "",
+    prepare: rotten_among_whole,
+    act: &["sh", "-c", REBUILT],
+    host: None,
+    check: rebuilt_in_the_end,
+};
+
+/// Asks for the rebuild, and fills what is put in the region's place, as its host would, until it is over.
+const REBUILT: &str = "sledctl region rebuild still-fawn-0 & asked=$!; cd /crucible
+    while kill -0 $asked 2>/dev/null; do
+        if [ -e still-fawn-0/region.json ] && ! cmp -s still-fawn-0/region.json /run/before; then
+            cp still-fawn-1/00/000/000 still-fawn-0/00/000/000
+        fi
+        sleep 0.05
+    done; wait $asked";
+
+fn rotten_among_whole(machine: &Machine) {
+    rotten(machine);
+    machine.ok(&["sledctl", "region", "scrub", SIBLING, "still-fawn-2"]);
+    machine.sh("cp /crucible/still-fawn-0/region.json /run/before");
+}
+
+/// What is left is the old region in its place, the old one in the trash and nothing in its place, or the new one; and
+/// asked for again it comes to its end.
+fn rebuilt_in_the_end(machine: &Machine) -> Result<(), String> {
+    let want = |so: bool, what: &str| if so { Ok(()) } else { Err(what.to_owned()) };
+    machine.until("! ls -A /crucible/.incoming 2>/dev/null | grep -q .");
+    let (place, trash) = ("cat /crucible/still-fawn-0/region.json", "cat /crucible/.trash/still-fawn-0.*/region.json");
+    let [old, place, trash] =
+        ["cat /run/before", place, trash].map(|cat| machine.sh(&format!("{cat} 2>/dev/null || true")));
+    want(place == old || trash == old, "the old region is neither in its place nor in the trash")?;
+    want(place != old || trash.is_empty(), "it is in both")?;
+    let again = machine.run(&["sh", "-c", REBUILT]);
+    want(again.status.success(), &format!("it does not go on: {}", String::from_utf8_lossy(&again.stderr)))?;
+    machine.wait_for("still-fawn", |volume| volume.ready && !has(volume, "REGION_BITROT"));
+    let [ours, theirs] = [REGION, SIBLING].map(|region| read(extent(machine, region)).unwrap());
+    want(ours == theirs, "it is not what its sibling has")?;
+    want(
+        machine.sh("cmp -s /crucible/still-fawn-0/region.json /run/before || echo anew") == "anew\n",
+        "it was not made anew",
+    )
 }

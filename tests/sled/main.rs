@@ -45,6 +45,7 @@ mod notify;
 mod polls;
 mod port_map;
 mod ports;
+mod rebuild;
 mod reload;
 mod repair;
 mod scrub;

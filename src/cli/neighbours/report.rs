@@ -3,7 +3,7 @@
 use super::doors::Doors;
 use crate::api::Operation;
 use crate::names::{RegionName, SledName, VolumeName};
-use crate::wire::{Ask, Hosts, Peer, Region, State, Volume};
+use crate::wire::{Ask, Hosts, Peer, Region, Scrub, State, Volume};
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
@@ -45,6 +45,9 @@ pub(super) struct RegionReport {
     pub(super) turn: bool,
     #[serde(default)]
     pub(super) connected: Vec<Peer>,
+    /// What its scrubs have found.
+    #[serde(default)]
+    pub(super) scrub: Option<Scrub>,
     /// Hosts that are connected, as was seen last.
     #[serde(skip)]
     pub(super) hosts: BTreeSet<IpAddr>,

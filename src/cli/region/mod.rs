@@ -5,6 +5,7 @@ mod create;
 mod extents;
 mod hold;
 mod list;
+mod rebuild;
 mod repair;
 mod restart;
 mod scrub;
@@ -24,13 +25,14 @@ use clap::Subcommand;
 use create::Create;
 use hold::{Hold, Release};
 use list::List;
+use rebuild::Rebuild;
 use repair::Repair;
 use restart::Restart;
 use scrub::Scrub;
 use show::Show;
 use trash::{Delete, Purge, Restore};
 
-/// List, show, create, adopt, restart, hold, scrub, repair, delete or restore regions.
+/// List, show, create, adopt, restart, hold, scrub, repair, rebuild, delete or restore regions.
 #[derive(Debug, Subcommand)]
 pub(super) enum RegionCommand {
     List(List),
@@ -39,6 +41,7 @@ pub(super) enum RegionCommand {
     Adopt(Adopt),
     Delete(Delete),
     Repair(Repair),
+    Rebuild(Rebuild),
     Restart(Restart),
     Hold(Hold),
     Release(Release),
@@ -57,6 +60,7 @@ impl RegionCommand {
             Self::Adopt(adopt) => adopt.run(client, output).await,
             Self::Delete(delete) => delete.run(client, output).await,
             Self::Repair(repair) => repair.run(client, output).await,
+            Self::Rebuild(rebuild) => rebuild.run(client, output).await,
             Self::Restart(restart) => restart.run(client, output).await,
             Self::Hold(hold) => hold.run(client, output).await,
             Self::Release(release) => release.run(client, output).await,

@@ -19,6 +19,7 @@ mod pending;
 mod permits;
 mod plan;
 mod properties;
+mod rebuild;
 mod remedy;
 mod scrub;
 mod settle;

@@ -8,10 +8,11 @@ use crate::config::Provisioning;
 use crate::kernel::ports::{self, Taken};
 use crate::names::RegionName;
 use crate::port_map::LocalRegion;
-use crate::progress::Progress;
+use crate::progress::{Cancelled, Progress};
 use crate::supervisor::jobs::context::{Context, cancelled};
 use crate::supervisor::jobs::work::Work;
 use crate::wire::{self, ErrorCode, JobKind, Refusal};
+use tokio::sync::SemaphorePermit;
 
 impl Work {
     /// Create a region.
@@ -24,22 +25,30 @@ impl Work {
 }
 
 impl Context {
-    async fn create(&self, local: LocalRegion, bus: &zbus::Connection, p: &Progress) -> Result<String, CreateError> {
-        // Thick regions are made one after the other: each counts what the one before it took.
+    /// Wait for the turn to make a region. Thick ones are made one after the other: each counts what the one before it took.
+    ///
+    /// # Errors
+    /// The work was cancelled.
+    pub(super) async fn turn_to_create(&self, progress: &Progress) -> Result<Option<SemaphorePermit<'_>>, Cancelled> {
         let thick = self.config.sled.storage.provisioning == Provisioning::Thick;
         let turns = if thick { self.turns } else { 1 };
-        let _turn = tokio::select! {
-            turn = self.cores.acquire_many(turns) => turn,
-            () = p.cancelled() => return Err(crate::progress::Cancelled.into()),
-        };
+        tokio::select! {
+            // Nobody closes it.
+            turn = self.cores.acquire_many(turns) => Ok(turn.ok()),
+            () = progress.cancelled() => Err(Cancelled),
+        }
+    }
+
+    async fn create(&self, local: LocalRegion, bus: &zbus::Connection, p: &Progress) -> Result<String, CreateError> {
+        let _turn = self.turn_to_create(p).await?;
         let (address, wanted) = (self.config.address, local.clone());
         match tokio::task::spawn_blocking(move || ports::free(address, &wanted)).await {
             // Without the address, which a cable may bring, it can be made all the same.
             Ok(Err(taken)) if !matches!(taken, Taken::NoAddress(_)) => return Err(CreateError::PortTaken(taken)),
             _ => {}
         }
-        let disk = self.disk.unwrap_or_default();
-        let made = create::create(bus, &self.config, &local, disk, p).await?;
+        let by = concat!("sledd ", env!("CARGO_PKG_VERSION")).to_owned();
+        let made = create::create(bus, &self.config, &local, (self.disk.unwrap_or_default(), by), p).await?;
         p.step("putting it in place", 0, 0);
         let (config, progress) = (self.config.clone(), p.clone());
         // What is not put in place is removed there, too, and not on the loop's thread.
@@ -52,7 +61,8 @@ impl Context {
     }
 }
 
-fn not_created(name: &RegionName, why: CreateError) -> wire::Error {
+/// Say why a region was not created.
+pub(super) fn not_created(name: &RegionName, why: CreateError) -> wire::Error {
     let (code, remedy): (ErrorCode, _) = match &why {
         CreateError::Cancelled(_) => return cancelled(),
         CreateError::PortTaken(_) => {

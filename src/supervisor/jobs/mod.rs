@@ -14,6 +14,7 @@
 //! | [`upgrade`], [`upgrade_watch`] | another program, rolled over every region |
 //! | [`precedence`] | whether what comes back would win over what is newer |
 //! | [`repair`] | rotten extents, replaced from siblings |
+//! | [`rebuild`], [`filling`] | a region made anew in the place of one that cannot be repaired, and how far it is filled |
 //! | [`verification`] | what was being written when the machine ended without a shutdown, held to its checksums |
 //! | [`holds`] | regions that the plan holds, until that is on record |
 //! | [`removals`] | what is removed from the trash |
@@ -24,12 +25,14 @@ pub(super) mod context;
 mod creation;
 mod deletion;
 pub(super) mod endings;
+mod filling;
 mod holds;
 pub(super) mod host_redundancy;
 pub(super) mod list;
 pub(super) mod other_sleds;
 mod precedence;
 mod program_checks;
+mod rebuild;
 pub(super) mod removals;
 mod repair;
 pub(super) mod restart;

@@ -9,7 +9,7 @@ use crate::port_map::LocalRegion;
 use crate::progress::Progress;
 use crate::supervisor::jobs::Report;
 use crate::supervisor::jobs::context::{Context, cancelled};
-use crate::wire::{self, Refusal, Word};
+use crate::wire::{self, Ask, Refusal, Word};
 use std::convert::Infallible;
 use std::time::Duration;
 use tokio::time::sleep;
@@ -54,8 +54,22 @@ impl Question<'_> {
     /// # Errors
     /// The job was cancelled.
     pub(in crate::supervisor) async fn ask(&self) -> Result<Word, wire::Error> {
+        self.ask_for(false).await
+    }
+
+    /// Ask whether the others serve and were found whole, as one that is to be filled from them needs it. Nobody's word is
+    /// a no.
+    ///
+    /// # Errors
+    /// The job was cancelled.
+    pub(in crate::supervisor) async fn ask_whole(&self) -> Result<Word, wire::Error> {
+        self.ask_for(true).await
+    }
+
+    async fn ask_for(&self, whole: bool) -> Result<Word, wire::Error> {
         let unfollowed = if self.asks.patiently() { UNFOLLOWED_LIMIT } else { FOLLOWED_LIMIT };
         let moved = self.asks.left_out(self.local.name.volume());
+        let question = Ask { number: 0, region: self.local.name.clone(), moved, whole };
         let followed = async {
             sleep(unfollowed).await;
             if let Err(why) = follower::begin(self.bus, &self.context.config.map, self.job).await {
@@ -64,7 +78,7 @@ impl Question<'_> {
             std::future::pending::<Infallible>().await
         };
         tokio::select! {
-            word = self.progress.ask(&self.local.name, &moved, unfollowed + WORD_LIMIT) => {
+            word = self.progress.ask(question, unfollowed + WORD_LIMIT) => {
                 Ok(word.unwrap_or_else(|| Word::No(self.unheard())))
             }
             never = followed => match never {},

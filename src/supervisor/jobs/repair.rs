@@ -326,8 +326,8 @@ fn never_scrubbed(name: &RegionName) -> wire::Error {
 
 fn not_repaired(name: &RegionName, why: &str) -> wire::Error {
     let remedy = format!(
-        "have the volume's other regions scrubbed: sledctl region scrub --volume {}; where nothing is wrong with these, an \
-         empty region in its place is filled by its host, when that starts its server again; see sledctl region show {name}",
+        "have the volume's other regions scrubbed: sledctl region scrub --volume {}; where nothing is wrong with these: \
+         sledctl region rebuild {name} makes an empty one in its place, which its host fills; see sledctl region show {name}",
         name.volume()
     );
     wire::Error::new(Refusal::NotRepaired, format!("{name} is not repaired: {why}"), remedy)

@@ -357,7 +357,11 @@ pub(in crate::supervisor) async fn on_record(context: &Context) -> Result<Ledger
     Ok(loaded.map_err(failed)?.ledger)
 }
 
-async fn record(context: &Context, name: &RegionName, hold: Option<Hold>) -> Result<(), wire::Error> {
+/// Put a hold on record, or take it off.
+///
+/// # Errors
+/// The ledger was not written.
+pub(super) async fn record(context: &Context, name: &RegionName, hold: Option<Hold>) -> Result<(), wire::Error> {
     let (root, region) = (context.config.sled.storage.root.clone(), name.clone());
     let write = move || {
         ledger::change(&root, |ledger| {

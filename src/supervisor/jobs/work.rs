@@ -94,7 +94,7 @@ impl Conduct {
             JobKind::Restore => (Some(Busy::Deleting), Effect::Places),
             JobKind::Delete => (Some(Busy::Deleting), Effect::Removes),
             JobKind::Purge => (None, Effect::Frees),
-            JobKind::Restart | JobKind::Hold | JobKind::Release | JobKind::Repair => {
+            JobKind::Restart | JobKind::Hold | JobKind::Release | JobKind::Repair | JobKind::Rebuild => {
                 (Some(Busy::Waiting), Effect::Nothing)
             }
             JobKind::Upgrade | JobKind::Scrub => (None, Effect::Nothing),

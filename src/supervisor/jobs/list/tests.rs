@@ -105,7 +105,12 @@ fn a_word_is_heard_only_while_its_question_is_asked() {
     let name: RegionName = "still-fawn-0".parse().unwrap();
     let (job, _progress) = jobs.register(JobKind::Restart, &name);
     let asks = |number| {
-        let asks = Some(wire::Ask { number, region: "still-fawn-0".parse().unwrap(), moved: Default::default() });
+        let asks = Some(wire::Ask {
+            number,
+            region: "still-fawn-0".parse().unwrap(),
+            moved: Default::default(),
+            whole: false,
+        });
         Step { doing: "waiting".into(), done: 0, total: 0, unit: JobUnit::Parts, asks }
     };
     let code = |jobs: &mut Jobs, id, number| jobs.word(id, number, Word::Well).map_err(|why| why.code);

@@ -1,0 +1,215 @@
+//! Rebuild of a region from its siblings: which region may be made anew, how far an earlier attempt has got, which sibling
+//! counts as whole, and whether there is room for one more. Of siblings on other sleds nothing is known here: the work asks
+//! them. Never when it is its turn.
+
+use super::facts::{Disk, Facts, OnDisk};
+use super::failure::Kind;
+use super::permits::{Deletion, idle, local, not_on_record, ports_free, unseen};
+use super::region::serving;
+use super::storage::usable;
+use super::turns::unscrubbed;
+use super::verification;
+use crate::config::{Configuration, Provisioning};
+use crate::names::RegionName;
+use crate::port_map::LocalRegion;
+use crate::region::scrub::Scrubs;
+use crate::region::verification::{LOOKED_BACK, Outcome};
+use crate::region::{HeldBy, Ledger, Record};
+use crate::size;
+use crate::times::in_seconds;
+use crate::wire::{self, Refusal};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+/// The words in a record between the maker and the region that was there before.
+const IN_THE_PLACE_OF: &str = ", in the place of ";
+
+/// The stage from which a rebuild goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stage {
+    /// The region is on record: it goes to the trash, or off the record, and an empty one takes its place.
+    Replaces(Deletion),
+    /// The region lies in the trash, with this identity: an empty one takes its place.
+    Makes(Uuid),
+    /// The region was made anew: it is watched how its host fills it.
+    Fills(Record),
+}
+
+/// A rebuild that may be begun.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rebuild {
+    /// The region.
+    pub local: LocalRegion,
+    /// The stage that it is at.
+    pub stage: Stage,
+    /// What makes each sibling on this sled whole, in words.
+    pub siblings: Vec<String>,
+}
+
+/// The maker of a region in the place of the one with this identity, as its record has it.
+pub fn maker(before: Uuid) -> String {
+    format!("sledd {}{IN_THE_PLACE_OF}{before}", env!("CARGO_PKG_VERSION"))
+}
+
+/// Find whether a region may be made anew, and from which stage, as far as can be told now.
+///
+/// # Errors
+/// Why not: no such region here, a job is at it, there is no disk or no room, nothing is known to be wrong with it, or a
+/// sibling on this sled is not known to be whole.
+pub fn may_rebuild(config: &Configuration, facts: &Facts, name: &RegionName) -> Result<Rebuild, wire::Error> {
+    let local = local(config, name)?;
+    let region = idle(facts, name)?;
+    unscrubbed(facts, name)?;
+    verification::not_due(facts, name)?;
+    let stage = stage(config, facts, &local, usable(config, facts)?)?;
+    if matches!(stage, Stage::Fills(_)) {
+        return Ok(Rebuild { local, stage, siblings: Vec::new() });
+    }
+    let siblings = siblings(config, facts, name)?;
+    room(config, facts.disk.as_ref().ok_or_else(|| unseen(config, name))?, &local)?;
+    if matches!(stage, Stage::Makes(_)) {
+        ports_free(&region, &local)?;
+    }
+    Ok(Rebuild { local, stage, siblings })
+}
+
+/// Find the stage that a region is at.
+fn stage(config: &Configuration, facts: &Facts, local: &LocalRegion, ledger: &Ledger) -> Result<Stage, wire::Error> {
+    let name = &local.name;
+    let disk = facts.disk.as_ref().ok_or_else(|| unseen(config, name))?;
+    let there = disk.regions.get(name).ok_or_else(|| unseen(config, name))?;
+    match (ledger.regions.get(name), there) {
+        (None, OnDisk::Absent) => match ledger.restorable(name).last() {
+            Some(stone) => Ok(Stage::Makes(stone.record.uuid)),
+            None => {
+                let why = "it does not exist, and none of it lies in the trash";
+                Err(refused(Refusal::NotRebuilt, name, why, format!("sledctl region create {name}")))
+            }
+        },
+        (None, _) => Err(not_on_record(config, name)),
+        (Some(record), OnDisk::Absent) => Ok(Stage::Replaces(Deletion::Forget(record.clone()))),
+        (Some(record), OnDisk::Present(found)) if found.uuid != record.uuid => {
+            let why = format!("{} lies there, and {} is on record", found.uuid, record.uuid);
+            Err(refused(Refusal::NotRebuilt, name, &why, format!("see sledctl region show {name}")))
+        }
+        (Some(record), _) if is_wrong(disk, facts, name, record) => Ok(Stage::Replaces(Deletion::Bury(record.clone()))),
+        (Some(record), _) if record.by.contains(IN_THE_PLACE_OF) => Ok(Stage::Fills(record.clone())),
+        (Some(_), _) => {
+            let why = "nothing is known to be wrong with it";
+            Err(refused(Refusal::NotRebuilt, name, why, format!("have it scrubbed: sledctl region scrub {name}")))
+        }
+    }
+}
+
+/// Whether something is known to be wrong with the region that lies there, which no wait would mend.
+fn is_wrong(disk: &Disk, facts: &Facts, name: &RegionName, record: &Record) -> bool {
+    let rots = scrubs_of(disk, name, record.uuid).is_some_and(|scrubs| scrubs.rotten() + scrubs.unreadable() > 0);
+    let unusable = matches!(disk.regions.get(name), Some(OnDisk::Unreadable(_)));
+    let faulty = disk.surveys.get(name).is_some_and(|survey| survey.fault.is_some());
+    let ended = facts.held(name).is_some_and(|hold| hold.by != HeldBy::Operator);
+    let failure = facts.regions.get(name).and_then(|region| region.failure.as_ref());
+    rots || unusable || faulty || ended || failure.is_some_and(|failure| failure.kind == Kind::Permanent)
+}
+
+fn scrubs_of<'a>(disk: &'a Disk, name: &RegionName, uuid: Uuid) -> Option<&'a Scrubs> {
+    disk.scrubs.get(name).and_then(|seen| seen.record.as_ref()).filter(|scrubs| scrubs.uuid == uuid)
+}
+
+/// Find that the siblings on this sled are whole, and tell why.
+fn siblings(config: &Configuration, facts: &Facts, name: &RegionName) -> Result<Vec<String>, wire::Error> {
+    let (serving, ledger) = (serving(config, facts), usable(config, facts)?);
+    let beside = beside(config, name).into_iter().map(|sibling| {
+        let name = &sibling.name;
+        let record = ledger.regions.get(name).ok_or_else(|| not_on_record(config, name))?;
+        let known = Known {
+            serves: serving.contains(name) && facts.at_work(name).is_none(),
+            scrubs: facts.disk.as_ref().and_then(|disk| scrubs_of(disk, name, record.uuid)),
+            counts_from: counts_from(facts, name, record.uuid),
+        };
+        Ok((sibling, known))
+    });
+    beside.map(|found| found.and_then(|(sibling, known)| whole(name, &sibling.name, known))).collect()
+}
+
+/// Find the volume's other regions on this sled.
+pub fn beside(config: &Configuration, name: &RegionName) -> Vec<LocalRegion> {
+    let all = config.local_regions().into_iter();
+    all.filter(|other| other.name.volume() == name.volume() && other.name != *name).collect()
+}
+
+/// The time from which on a whole scrub says that a region is so: one that the machine's end has left in doubt, and that was
+/// not verified since, has to have been scrubbed since. The last sign of life may be older than that end by two pauses.
+fn counts_from(facts: &Facts, name: &RegionName, uuid: Uuid) -> Timestamp {
+    let verification = facts.verification.as_ref();
+    let doubtful = |outcome: Option<&Outcome>| outcome != Some(&Outcome::Through);
+    let known = verification.and_then(|known| known.of(name, uuid)).filter(|known| doubtful(known.outcome.as_ref()));
+    let Some((verification, _)) = verification.zip(known) else { return Timestamp::MIN };
+    let ended = verification.since.and_then(|since| since.checked_add(LOOKED_BACK * 3).ok());
+    ended.unwrap_or(Timestamp::MAX)
+}
+
+/// What is known of a sibling.
+#[derive(Debug, Clone, Copy)]
+pub struct Known<'a> {
+    /// Whether it serves, and no job is at it.
+    pub serves: bool,
+    /// Its scrubs, of the region that is on record.
+    pub scrubs: Option<&'a Scrubs>,
+    /// The time before which a scrub says nothing.
+    pub counts_from: Timestamp,
+}
+
+/// Find that a sibling is whole, so that the region `name` may be filled from it, and tell why, in words.
+///
+/// # Errors
+/// It is not known to be, and what to do.
+pub fn whole(name: &RegionName, sibling: &RegionName, known: Known<'_>) -> Result<String, wire::Error> {
+    let not = |what: &str, remedy: String| {
+        let why = format!("{sibling} {what}, and it is filled from both others");
+        Err(refused(Refusal::SiblingNotWhole, name, &why, remedy))
+    };
+    let scrub = || format!("sledctl region scrub {sibling}; then ask again");
+    if !known.serves {
+        return not("does not serve", format!("see sledctl region show {sibling}"));
+    }
+    let wrong = known.scrubs.map_or((0, 0), |scrubs| (scrubs.rotten(), scrubs.unreadable()));
+    if wrong != (0, 0) {
+        let what = format!("has {} rotten block(s) and {} place(s) that cannot be read", wrong.0, wrong.1);
+        let back =
+            format!("see sledctl region show {sibling}; what can be is mended by: sledctl region repair {sibling}");
+        return not(&what, back);
+    }
+    match known.scrubs.and_then(|scrubs| scrubs.completed) {
+        None => not("was never scrubbed to its end", scrub()),
+        Some(at) if at < known.counts_from => {
+            not("was not held to its checksums since the machine ended without a shutdown", scrub())
+        }
+        Some(at) => Ok(format!("{sibling} serves, and its scrub that ended at {} found nothing", in_seconds(at))),
+    }
+}
+
+/// Find that there is room for one more region beside what lies there: filled, a thin one takes what its siblings take.
+fn room(config: &Configuration, disk: &Disk, local: &LocalRegion) -> Result<(), wire::Error> {
+    let (storage, name, repair) = (&config.sled.storage, &local.name, local.geometry.extent_file_bytes());
+    let of_volume = disk.surveys.iter().filter(|(other, _)| other.volume() == name.volume());
+    let filled = of_volume.map(|(_, survey)| survey.allocated).max().unwrap_or_default();
+    let (needs, keeps) = match storage.provisioning {
+        Provisioning::Thick => (local.geometry.disk_bytes(), storage.reserve.of(disk.capacity).max(repair)),
+        Provisioning::Thin => (filled, repair),
+    };
+    if needs.saturating_add(keeps) <= disk.free {
+        return Ok(());
+    }
+    let why = format!(
+        "there is no room for one more: it takes {}, {} is free, and {} is kept in reserve",
+        size::spoken(needs),
+        size::spoken(disk.free),
+        size::spoken(keeps)
+    );
+    let remedy = "make room first: sledctl storage shows what takes it, and what is in the trash".to_owned();
+    Err(refused(Refusal::NoRoom, name, &why, remedy))
+}
+
+fn refused(code: Refusal, name: &RegionName, why: &str, remedy: String) -> wire::Error {
+    wire::Error::new(code, format!("{name} is not rebuilt: {why}"), remedy)
+}

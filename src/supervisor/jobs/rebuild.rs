@@ -1,0 +1,259 @@
+//! Rebuild of a region: an empty one with a UUID of its own is made aside; the old one is stopped in its turn, held, and
+//! moved to the trash; the new one takes its place, and how its host fills it is watched. Whether it may be is decided by
+//! [`decide::rebuild`](crate::decide::rebuild); how far it is filled, by [`filling`].
+//!
+//! **After an end of the supervisor in between** what is left is one of these, and asked for again it goes on from there:
+//! the old region in its place, held; the old one in the trash, and nothing in its place; the new one in its place, serving.
+//! The ledger is written before each rename, so that a start settles what was between two of them.
+
+use crate::act::adopt::unused;
+use crate::act::create::{CreateError, Made, create};
+use crate::act::units;
+use crate::decide::facts::Busy;
+use crate::decide::permits::Deletion;
+use crate::decide::rebuild::{Known, Rebuild, Stage, beside, maker, whole};
+use crate::decide::turns::{Asks, Manner};
+use crate::names::RegionName;
+use crate::port_map::LocalRegion;
+use crate::region::{HeldBy, Hold, Record};
+use crate::store::layout::TRASH;
+use crate::store::{places, scrubs};
+use crate::supervisor::jobs::Report;
+use crate::supervisor::jobs::context::{Context, cancelled};
+use crate::supervisor::jobs::creation::not_created;
+use crate::supervisor::jobs::filling::{advice, ahead_of_siblings, look, wanted, watch};
+use crate::supervisor::jobs::host_redundancy::{self, Company};
+use crate::supervisor::jobs::other_sleds::Question;
+use crate::supervisor::jobs::restart::{is_held, record, turn};
+use crate::supervisor::jobs::work::{Job, Outcome, Work};
+use crate::times;
+use crate::wire::{self, JobKind, Refusal, Word};
+use jiff::Timestamp;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+/// Manner in which the old region goes: never by force, as the others are all that is left.
+const MANNER: Manner = Manner { force: false, unrepaired: false, asks: Asks::Others, rolling: false, starts: false };
+/// Time for which siblings may take to flush what the old region had flushed when it was stopped.
+const CATCH_UP_LIMIT: Duration = Duration::from_secs(60);
+/// Time between looks whether they have, and before other sleds that have their turn are asked again.
+const POLL: Duration = Duration::from_millis(500);
+
+impl Work {
+    /// Make a region anew in the place of one that cannot be repaired, or tell what would be done.
+    pub(in crate::supervisor) fn rebuild(what: Rebuild, dry_run: bool) -> Self {
+        Self::new(JobKind::Rebuild, &what.local.name.clone(), async move |job: Job| rebuild(&job, what, dry_run).await)
+    }
+}
+
+async fn rebuild(job: &Job, what: Rebuild, dry_run: bool) -> Outcome {
+    let Rebuild { local, stage, siblings } = what;
+    let (name, context) = (&local.name, &job.context);
+    let before = match &stage {
+        Stage::Fills(record) if dry_run => return how_far(context, &local, record).await,
+        Stage::Fills(record) => {
+            context.tell(Report::Mark { job: job.id, region: name.clone(), busy: Busy::Watching }).await;
+            return watch(job, &local, record.uuid).await;
+        }
+        Stage::Makes(before) => *before,
+        Stage::Replaces(Deletion::Bury(record) | Deletion::Forget(record)) => record.uuid,
+    };
+    others_are_whole(job, &local).await?;
+    if matches!(stage, Stage::Replaces(_)) {
+        loses_nothing(context, &local).await?;
+    }
+    if dry_run {
+        return Ok(would_be_done(context, name, before, &siblings).await);
+    }
+    let made = {
+        let _turn = context.turn_to_create(&job.progress).await.map_err(|_| cancelled())?;
+        let on = (context.disk.unwrap_or_default(), maker(before));
+        create(&job.bus, &context.config, &local, on, &job.progress).await.map_err(|why| not_created(name, why))?
+    };
+    if matches!(stage, Stage::Replaces(_)) {
+        take_down(job, &local).await?;
+    }
+    let (record, kept) = put_in_place(job, &local, stage, made).await?;
+    serve(job, &local, record.uuid, kept.as_ref()).await?;
+    let filled = watch(job, &local, record.uuid).await?;
+    let kept = kept.map(|kept| format!("; what was there is kept as {TRASH}/{kept}")).unwrap_or_default();
+    Ok(format!("made anew: {filled}{kept}"))
+}
+
+/// Tell how far a region is filled that was made anew already.
+async fn how_far(context: &Context, local: &LocalRegion, record: &Record) -> Outcome {
+    let advice = advice(context, &local.name).await;
+    let far = match wanted(context, local).await? {
+        Some(wanted) => {
+            let filling = look(context, local, &wanted).await?;
+            format!("{} of {} extents are filled, by what {} had", filling.done, filling.all, wanted.from)
+        }
+        None => "how far it is filled cannot be told here".to_owned(),
+    };
+    Ok(format!("it was made anew as {}, {}, and would be watched: {far}; {advice}", record.uuid, record.by))
+}
+
+async fn would_be_done(context: &Context, name: &RegionName, before: Uuid, siblings: &[String]) -> String {
+    let advice = advice(context, name).await;
+    let known = if siblings.is_empty() { String::new() } else { format!("{}; ", siblings.join("; ")) };
+    format!("{known}{before} would go to the trash, and an empty region take its place; then {advice}")
+}
+
+/// Have the other sleds of the volume say that their regions are whole, if there are any.
+async fn others_are_whole(job: &Job, local: &LocalRegion) -> Result<(), wire::Error> {
+    let Job { context, id, bus, progress } = job;
+    let question = Question { context, job: *id, local, asks: MANNER.asks, bus, progress };
+    if !MANNER.asks.anybody(&context.config, &local.name) {
+        return Ok(());
+    }
+    loop {
+        match question.ask_whole().await? {
+            Word::Well => return Ok(()),
+            Word::No(why) => return Err(why),
+            Word::Yield => question.give_way().await?,
+        }
+    }
+}
+
+/// Find that nothing is lost with a region to which nobody is connected: its siblings on this sled have flushed all that it
+/// has. Of one that is used that is waited for in its turn.
+async fn loses_nothing(context: &Context, local: &LocalRegion) -> Result<(), wire::Error> {
+    let (config, region, dir) = (context.config.clone(), local.clone(), context.config.region_dir(&local.name));
+    let looked = tokio::task::spawn_blocking(move || host_redundancy::look(&config, &region, &dir)).await;
+    if !matches!(looked, Ok(Ok(Company::Alone))) {
+        return Ok(());
+    }
+    match ahead_of_siblings(context, local).await? {
+        None => Ok(()),
+        Some(extent) => Err(refused(&local.name, &ahead_at(extent), show(&local.name))),
+    }
+}
+
+fn ahead_at(extent: usize) -> String {
+    format!("of extent {extent} it has flushed what no sibling on this sled has, which would be lost")
+}
+
+fn show(name: &RegionName) -> String {
+    format!("see sledctl region show {name} --extents, and those of its siblings")
+}
+
+/// Stop the old region in its turn, and keep it from running.
+async fn take_down(job: &Job, local: &LocalRegion) -> Result<(), wire::Error> {
+    let Job { context, id, bus, progress } = job;
+    let name = &local.name;
+    turn(context, *id, local, MANNER, bus, progress).await?;
+    // Since it was asked for, its turn may have been long in coming.
+    still_whole(context, local).await?;
+    progress.no_way_back().map_err(|_| cancelled())?;
+    context.tell(Report::Mark { job: *id, region: name.clone(), busy: Busy::Holding }).await;
+    progress.step("holding and stopping it", 0, 0);
+    let held = is_held(context, name).await?;
+    if !held {
+        let why = format!("its rebuild was begun; sledctl region rebuild {name} goes on with it");
+        let hold = Hold { by: HeldBy::Operator, why, remedy: None, since: times::now() };
+        record(context, name, Some(hold)).await?;
+    }
+    units::stop(bus, name).await.map_err(|why| left_held(name, &format!("its unit was not stopped: {why}")))?;
+    let deadline = Instant::now() + CATCH_UP_LIMIT;
+    while let Some(extent) = ahead_of_siblings(context, local).await? {
+        if Instant::now() >= deadline {
+            return Err(left_held(name, &ahead_at(extent)));
+        }
+        progress.step("waiting for its siblings to flush what it has", 0, 0);
+        sleep(POLL).await;
+    }
+    Ok(())
+}
+
+/// Find that the siblings on this sled serve still, and that no scrub has found anything meanwhile.
+async fn still_whole(context: &Context, local: &LocalRegion) -> Result<(), wire::Error> {
+    let (root, serving) = (context.config.sled.storage.root.clone(), context.serving.borrow().clone());
+    let (name, beside) = (local.name.clone(), beside(&context.config, &local.name));
+    let look = move || {
+        beside.iter().try_for_each(|sibling| {
+            let read = scrubs::read(&root, &sibling.name);
+            let read = read.map_err(|why| refused(&name, &format!("{}: {why}", sibling.name), show(&name)))?;
+            let serves = serving.contains_key(&sibling.name);
+            let known = Known { serves, scrubs: read.as_ref(), counts_from: Timestamp::MIN };
+            whole(&name, &sibling.name, known).map(drop)
+        })
+    };
+    context.aside(look).await?
+}
+
+/// Move the old region to the trash, and the new one to its place. Tell the new one's record, and what the old one is called.
+async fn put_in_place(
+    job: &Job,
+    local: &LocalRegion,
+    stage: Stage,
+    made: Made,
+) -> Result<(Record, Option<String>), wire::Error> {
+    let Job { context, id, bus, progress } = job;
+    progress.no_way_back().map_err(|_| cancelled())?;
+    context.tell(Report::Mark { job: *id, region: local.name.clone(), busy: Busy::Creating }).await;
+    progress.step("putting it in place", 0, 0);
+    let (config, clock, name) = (context.config.clone(), context.clock.clone(), local.name.clone());
+    let change = move || {
+        let (root, dir) = (&config.sled.storage.root, config.region_dir(&name));
+        let kept = match stage {
+            Stage::Replaces(Deletion::Bury(_)) => {
+                let alone = unused(&dir, |_| false).map_err(std::io::Error::other);
+                let stone = alone.and_then(|()| places::bury(root, &name, clock.stamp()));
+                Some(stone.map_err(|why| left_held(&name, &why.to_string()))?.dir())
+            }
+            Stage::Replaces(Deletion::Forget(_)) => {
+                places::forget(root, &name).map_err(|why| left_held(&name, &why.to_string()))?;
+                None
+            }
+            Stage::Makes(_) | Stage::Fills(_) => None,
+        };
+        let record = made.finish(&config, &name).map_err(|why| left_empty(&name, &why))?;
+        Ok((record, kept))
+    };
+    let done = context.held(change).await?;
+    // What the old one's unit ended with is not the new one's doing.
+    _ = units::forgive(bus, &local.name).await;
+    context.tell(Report::Released(context.disk, local.name.clone())).await;
+    if let Some(disk) = context.scanner.look_changed().await {
+        context.tell(Report::Seen(disk)).await;
+    }
+    done
+}
+
+/// Let the new region serve, and keep its siblings where they are meanwhile.
+async fn serve(job: &Job, local: &LocalRegion, uuid: Uuid, kept: Option<&String>) -> Result<(), wire::Error> {
+    let Job { context, id, bus, progress } = job;
+    let name = &local.name;
+    progress.step("waiting until it serves", 0, 0);
+    let before = units::invocation(bus, name).await.unwrap_or_default();
+    context.tell(Report::Mark { job: *id, region: name.clone(), busy: Busy::Watching }).await;
+    context.tell(Report::Released(context.disk, name.clone())).await;
+    let served = host_redundancy::wait_until_it_serves(context, local, bus, before).await;
+    served.map_err(|why| {
+        let kept = kept.map(|kept| format!(" (what was there is kept as {TRASH}/{kept})")).unwrap_or_default();
+        let message = format!("{name} was made anew as {uuid}{kept}, and does not serve: {why}");
+        let remedy = format!("see sledctl region show {name}; then: sledctl region rebuild {name} goes on");
+        wire::Error::new(Refusal::NotRebuilt, message, remedy)
+    })
+}
+
+fn refused(name: &RegionName, why: &str, remedy: String) -> wire::Error {
+    wire::Error::new(Refusal::NotRebuilt, format!("{name} is not rebuilt: {why}"), remedy)
+}
+
+/// Say that the old region is where it was, and held.
+fn left_held(name: &RegionName, why: &str) -> wire::Error {
+    let remedy = format!(
+        "mend that; then: sledctl region rebuild {name} goes on; to have it run again as it is: sledctl region release {name}"
+    );
+    refused(name, &format!("it is held, and nothing took its place: {why}"), remedy)
+}
+
+/// Say that the old region is in the trash, and none in its place.
+fn left_empty(name: &RegionName, why: &CreateError) -> wire::Error {
+    let remedy = format!(
+        "mend that; then: sledctl region rebuild {name} goes on; to have the old one back: sledctl region restore {name}"
+    );
+    refused(name, &format!("what was there is in the trash, and nothing took its place: {why}"), remedy)
+}
