@@ -3,6 +3,8 @@
 //! Each test has a network of its own (`loopback`), so that all of them use the same ports.
 
 use crate::client::Client;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -30,6 +32,11 @@ pub struct Volume {
 impl Volume {
     /// In a network of its own, with the first `up` of its downstairs.
     pub fn new(up: usize) -> Self {
+        Self::of(up, &["--block-size", "4096", "--extent-size", "1024", "--extent-count", "4"])
+    }
+
+    /// The same, whose regions are created with these options.
+    pub fn of(up: usize, options: &[&str]) -> Self {
         loopback::enter();
         let dir = tempfile::tempdir().unwrap();
         let mut volume = Self { dir, replicas: vec![None, None, None], servers: Default::default() };
@@ -37,15 +44,15 @@ impl Volume {
             let uuid = format!("1111111{replica}-1111-4111-8111-111111111111");
             let region = volume.region(replica);
             let mut create = Command::new(program("crucible-downstairs"));
-            create.args(["create", "--uuid", &uuid, "--block-size", "4096", "--extent-size", "1024"]);
-            create.args(["--extent-count", "4", "--data"]).arg(region).stdout(Stdio::null());
+            create.args(["create", "--uuid", &uuid]).args(options).arg("--data").arg(region).stdout(Stdio::null());
             assert!(create.status().unwrap().success());
         }
         (0..up).for_each(|replica| volume.start(replica));
         volume
     }
 
-    fn region(&self, replica: usize) -> PathBuf {
+    /// The directory of a region.
+    pub fn region(&self, replica: usize) -> PathBuf {
         self.dir.path().join(format!("region-{replica}"))
     }
 
@@ -69,6 +76,12 @@ impl Volume {
     pub fn kill(&mut self, replica: usize) {
         end(self.replicas[replica].as_mut().unwrap());
         self.replicas[replica] = None;
+    }
+
+    /// Sends a downstairs a signal.
+    pub fn signal(&self, replica: usize, signal: Signal) {
+        let pid = self.replicas[replica].as_ref().unwrap().id();
+        kill(Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
     }
 
     /// The command that starts a server.

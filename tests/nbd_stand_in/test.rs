@@ -1,5 +1,6 @@
 //! The stand-in server, and with `CRUCIBLE_BIN` the real one, held to the manners that a client of
-//! either has to cope with. What only the stand-in does is in `on_demand`.
+//! either has to cope with. What only the stand-in does is in `on_demand`; `verifier` holds a scrub to upstream's own
+//! verifier, on what the real programs wrote.
 //!
 //! Needs root, for networks of their own.
 
@@ -8,6 +9,7 @@
 mod client;
 mod on_demand;
 mod parts;
+mod verifier;
 
 use client::{ADDRESS, Client, EIO, ENOSYS, EXPORT_NAME, FLAGS, FLUSH, READ, TRIM, WRITE, WRITE_ZEROES};
 use parts::{BLOCK, CONTROL, SIZE, Volume, until};
