@@ -2,6 +2,8 @@
 //! ticket says. They need
 //! `crucible-nbd-server` beside the real downstairs: where it is, `tests/run sled` runs them.
 
+mod rot;
+
 use crate::calm::Calm;
 use crate::device::{Blocks, Device, program};
 use crate::port_map::{PUMPED_PIGLET, STILL_FAWN, boot, is_shut_out};
