@@ -70,7 +70,6 @@ fn target(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Nic;
     use netlink_packet_route::address::AddressAttribute;
     use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo};
 
@@ -89,8 +88,7 @@ mod tests {
     }
 
     fn wanted(nic: &str) -> Network {
-        let (min_link_mbps, min_usb_mbps) = (2500, 5000);
-        Network { bridge: "br0".into(), nic: Nic::named(nic), min_link_mbps, min_usb_mbps, rejoin: true }
+        Network::of(nic)
     }
 
     /// The kernel gives a number again, and what has it by now may be anybody's.

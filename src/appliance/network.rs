@@ -1,6 +1,6 @@
 //! Network of a configuration, as the files of systemd-networkd, the host's name and its resolvers. Pure.
 
-use crate::config::{By, Configuration, usual_prefix};
+use crate::config::{Addressing, By, Configuration, usual_prefix};
 use std::fmt::Write as _;
 
 /// Compose the files below `/var/etc`, each with its text; `None` for one that is not to be there.
@@ -32,14 +32,25 @@ fn bridge(config: &Configuration) -> String {
     let mut text = format!("[Match]\nName={}\n\n", config.sled.network.bridge);
     // A pulled cable holds up no boot and takes no address away: the supervisor tells of it.
     text += "[Link]\nRequiredForOnline=no\n\n";
-    _ = writeln!(text, "[Network]\nAddress={address}/{prefix}");
+    let dhcp = config.sled.network.address == Addressing::Dhcp;
+    if dhcp {
+        // What the server gave is kept while it does not answer: regions that serve do not lose their address by that.
+        text += "[Network]\nDHCP=ipv4\nKeepConfiguration=dhcp\n";
+    } else {
+        _ = writeln!(text, "[Network]\nAddress={address}/{prefix}");
+    }
     if let Some(gateway) = appliance.gateway {
         _ = writeln!(text, "Gateway={gateway}");
     }
     for server in &appliance.ntp {
         _ = writeln!(text, "NTP={server}");
     }
-    text + "ConfigureWithoutCarrier=yes\nIgnoreCarrierLoss=yes\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n"
+    text += "ConfigureWithoutCarrier=yes\nIgnoreCarrierLoss=yes\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n";
+    if dhcp {
+        // Reservations are by the hardware address, with every server; a name of its own the sled has already.
+        _ = writeln!(text, "\n[DHCPv4]\nClientIdentifier=mac\nRequestAddress={address}\nUseHostname=no\nUseDomains=no");
+    }
+    text
 }
 
 /// The adapters in the bridge: those with the names, with the hardware addresses, and on the USB. All that are meant are put
@@ -99,6 +110,21 @@ mod tests {
         assert_eq!(text(SLED, MAP, "resolv.conf"), "nameserver 192.168.4.53\n");
         assert_eq!(text(SLED, MAP, "hostname"), "proper-raptor\n");
         assert!(text(SLED, MAP, "network/30-nic.network").contains("Name=enx00e04ca81110\n"));
+    }
+
+    /// Without what the server says, and with what is no business of it.
+    #[test]
+    fn by_dhcp_the_address_of_the_map_is_asked_for() {
+        let sled = SLED.replace("prefix = 24", "").replace("gateway = \"192.168.4.1\"", "");
+        let sled = sled.replace("nic = ", "address = \"dhcp\"\nnic = ");
+        let bridge = said(&text(&sled, MAP, "network/20-bridge.network"));
+        for line in
+            ["DHCP=ipv4", "KeepConfiguration=dhcp", "[DHCPv4]", "ClientIdentifier=mac", "RequestAddress=192.168.4.189"]
+        {
+            assert!(bridge.iter().any(|said| said == line), "{line} is not in {bridge:#?}");
+        }
+        assert!(!bridge.iter().any(|said| said.starts_with("Address=") || said.starts_with("Gateway=")), "{bridge:#?}");
+        assert_eq!(text(&sled, MAP, "resolv.conf"), "nameserver 192.168.4.53\n");
     }
 
     #[test]

@@ -83,10 +83,11 @@ macro_rules! with_network {
     BridgeMacChanged = "BRIDGE_MAC_CHANGED", Warning, Sled:
         "BRIDGE has another hardware address since TIME, NEW and not OLD: hosts that remember the old one do not reach it until they ask again"
         => "fix it: ip link set BRIDGE address OLD, and the same where BRIDGE is configured";
-    /// The bridge is down, or does not carry the sled's address.
+    /// The bridge is down, or does not carry the sled's address. With `network.address = "dhcp"` also: the server has given
+    /// it another address than the port map has, or none.
     BridgeAddress = "BRIDGE_ADDRESS", Blocking, Sled:
-        "BRIDGE does not have the sled's address ADDRESS"
-        => "see `networkctl status BRIDGE`; the address comes from [sleds.NAME] of port-map.toml";
+        "BRIDGE does not have the sled's address ADDRESS; or: BRIDGE has OTHER by DHCP, and the port map gives this sled ADDRESS"
+        => "see `networkctl status BRIDGE`; the address comes from [sleds.NAME] of port-map.toml; by DHCP: give the sled ADDRESS in the DHCP server, by a reservation for the hardware address MAC, then: networkctl reconfigure BRIDGE";
     /// Another machine has the sled's address as well. Of IPv6 the kernel finds that out: it is not used here, and no
     /// region is started, until it is this machine's alone. Of IPv4 everybody on the bridge's link is asked (ARP, RFC
     /// 5227) at the start, when a cable or an address comes, and every ten minutes; the kernel goes on to use it, and hosts

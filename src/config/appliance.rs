@@ -135,8 +135,11 @@ pub(super) fn read(mut section: Section<'_>, faults: &mut Faults) -> Draft {
 }
 
 impl Network {
-    /// Find that the network suits the sled's address.
-    pub(super) fn check(&self, address: IpAddr, faults: &mut Faults) {
+    /// Find that the network suits the sled's address; of one that a DHCP server describes nothing is said here.
+    pub(super) fn check(&self, address: IpAddr, dhcp: bool, faults: &mut Faults) {
+        if dhcp {
+            return self.is_unsaid(faults);
+        }
         let most = if address.is_ipv4() { 32 } else { 128 };
         match &self.prefix {
             Some((bits, origin)) if *bits > most => {
@@ -144,6 +147,15 @@ impl Network {
                 faults.push(origin, "appliance.prefix", problem, "write a number from 1 to 32, such as 24");
             }
             _ => self.check_gateway(address, faults),
+        }
+    }
+
+    fn is_unsaid(&self, faults: &mut Faults) {
+        let prefix = self.prefix.as_ref().map(|(_, origin)| ("appliance.prefix", origin));
+        let gateway = self.gateway.as_ref().map(|(_, origin)| ("appliance.gateway", origin));
+        for (key, origin) in prefix.into_iter().chain(gateway) {
+            let problem = "the DHCP server says this, as network.address is \"dhcp\"";
+            faults.push(origin, key, problem, "leave it out, or write network.address = \"static\"");
         }
     }
 

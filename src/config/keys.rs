@@ -138,6 +138,16 @@ pub const KEYS: &[Key] = &[
          first that is there. With the image all of them are put into the bridge: never let two of them lead to one switch, \
          which is a loop.",
     ),
+    key(
+        "network.address",
+        "\"static\" or \"dhcp\"",
+        Value("\"static\""),
+        "\"dhcp\"",
+        "How the bridge gets the sled's address, which is the one of port-map.toml either way: hosts know no other. With `dhcp` \
+         (IPv4) the image asks a server, and that needs a reservation of the address for the bridge's hardware address; \
+         prefix, gateway and time servers are the DHCP server's then. Another address than the map's is `BRIDGE_ADDRESS`, and \
+         no volume is ready.",
+    ),
     number(
         "network.min_link_mbps",
         SPEEDS,

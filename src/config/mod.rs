@@ -9,6 +9,7 @@ mod events;
 mod history;
 mod keys;
 mod listen;
+mod network;
 mod nic;
 mod notify;
 mod scrub;
@@ -23,10 +24,11 @@ pub use appliance::{Appliance, Serial, UpdateSource, usual_prefix};
 pub use events::Events;
 pub use history::{History, Kept};
 pub use keys::KEYS;
+pub use network::{Addressing, Network};
 pub use nic::{By, Nic, USB};
 pub use notify::{Notify, Url};
 pub use scrub::{Schedule, Scrub};
-pub use sled::{Downstairs, Network, Provisioning, SledConfig, Storage, VerifyAfterCrash};
+pub use sled::{Downstairs, Provisioning, SledConfig, Storage, VerifyAfterCrash};
 pub use texts::{FRAGMENTS, PORT_MAP, SLED, Texts};
 pub use tls::Tls;
 pub use update::{Apply, Update};
@@ -112,7 +114,8 @@ fn read_all(sources: &Sources, faults: &mut Faults) -> Option<Configuration> {
     let address = own_address(&sled.name, &map, faults);
     // An address that is a fault itself has no network.
     if let Some(address) = address.filter(|ip| !(ip.is_unspecified() || ip.is_multicast() || ip.is_loopback())) {
-        sled.appliance.network.check(address, faults);
+        sled.network.check(address, faults);
+        sled.appliance.network.check(address, sled.network.dhcp.is_some(), faults);
     }
     let (address, config) = (address?, sled.complete()?);
     let listen = match sled.listen.as_slice() {

@@ -3,12 +3,12 @@
 use super::appliance::{self, Appliance};
 use super::events::{self, Events};
 use super::listen;
-use super::nic::{By, Nic};
+use super::network::{self, Network};
 use super::notify::{self, Notify};
 use super::scrub::{self, Scrub};
 use super::tls::{self, Tls};
 use super::update::{self, Update};
-use super::values::{Days, INTERFACE, OrNever, Positive, Reserve, USER, plain_path, word};
+use super::values::{Days, OrNever, Positive, Reserve, USER, plain_path, word};
 use crate::names::SledName;
 use crate::source::{Document, Faults, Origin, Section};
 use crate::span::Span;
@@ -122,28 +122,13 @@ pub struct Downstairs {
     pub steady_after: Span,
 }
 
-/// `[network]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Network {
-    /// The bridge that carries the sled's address.
-    pub bridge: String,
-    /// The network adapter that must be a port of the bridge.
-    pub nic: Nic,
-    /// The least negotiated link speed that is well, in Mbit/s.
-    pub min_link_mbps: u32,
-    /// The least USB speed that is well, in Mbit/s; 480 is USB 2, 5000 USB 3.
-    pub min_usb_mbps: u32,
-    /// Whether an adapter that was away and is back is put into its bridge again, if nobody else does that.
-    pub rejoin: bool,
-}
-
 /// The part of `sled.toml` that could be read, with the places that later checks point at.
 #[derive(Debug)]
 pub(super) struct Draft {
     pub(super) name: Option<(SledName, Origin)>,
     storage: Storage,
     downstairs: Downstairs,
-    network: Option<Network>,
+    pub(super) network: network::Draft,
     tls: Option<Tls>,
     notify: Option<Notify>,
     events: Events,
@@ -161,7 +146,7 @@ impl Draft {
             name: self.name.clone()?.0,
             storage: self.storage.clone(),
             downstairs: self.downstairs.clone(),
-            network: self.network.clone()?,
+            network: self.network.network.clone()?,
             tls: self.tls.clone(),
             notify: self.notify.clone(),
             events: self.events,
@@ -178,7 +163,7 @@ pub(super) fn read(document: &Document, faults: &mut Faults) -> Draft {
     let name = sled_name(top.section("sled", faults), faults);
     let storage = storage(top.section("storage", faults), faults);
     let downstairs = downstairs(top.section("downstairs", faults), faults);
-    let network = network(top.section("network", faults), faults);
+    let network = network::read(top.section("network", faults), faults);
     let (listen, names) = listen::read(top.section("http", faults), faults);
     let tls = tls::read(top.section("tls", faults), faults);
     let notify = notify::read(top.section("notify", faults), faults);
@@ -244,67 +229,6 @@ fn downstairs(mut section: Section<'_>, faults: &mut Faults) -> Downstairs {
     };
     section.finish(faults);
     downstairs
-}
-
-fn network(mut section: Section<'_>, faults: &mut Faults) -> Option<Network> {
-    let speed = 1..=u64::from(u32::MAX);
-    let given = section.keys().contains(&"nic");
-    let bridge = word(&mut section, "bridge", INTERFACE, faults);
-    if let Some((_, origin)) = bridge.as_ref().filter(|(bridge, _)| bridge == LOOPBACK) {
-        let problem = format!("{LOOPBACK} is every machine's way to itself, and no bridge");
-        faults.push(origin, "network.bridge", problem, "write the bridge that carries the sled's address: \"br0\"");
-    }
-    let bridge = bridge.map_or_else(|| "br0".into(), |(bridge, _)| bridge);
-    let nic = nic(&mut section, &bridge, faults);
-    let mut least = |key, default| {
-        let number = section.integer(key, speed.clone(), faults);
-        number.and_then(|(n, _)| u32::try_from(n).ok()).unwrap_or(default)
-    };
-    let min_link_mbps = least("min_link_mbps", 2500);
-    let min_usb_mbps = least("min_usb_mbps", 5000);
-    let rejoin = section.boolean("rejoin", faults).unwrap_or(true);
-    if !given {
-        section.missing("nic", "write the interface in the bridge, as `ip link` names it: \"enx00e04ca81110\"", faults);
-    }
-    section.finish(faults);
-    Some(Network { bridge, nic: nic?, min_link_mbps, min_usb_mbps, rejoin })
-}
-
-/// The interface by which a machine talks to itself.
-const LOOPBACK: &str = "lo";
-
-/// Read the adapters that may be the port of the bridge.
-fn nic(section: &mut Section<'_>, bridge: &str, faults: &mut Faults) -> Option<Nic> {
-    const REMEDY: &str = "write the adapter that the cable is in, as `ip link` names it: \"enx00e04ca81110\"; or its \
-                          hardware address; or \"usb\", whichever is there; or a list of these";
-    let (texts, list) = section.text_or_texts("nic", faults)?;
-    let (mut all, mut whole) = (Vec::new(), true);
-    for (text, origin) in texts {
-        let problem = match (text.parse::<By>(), no_nic(text, bridge)) {
-            (Err(why), _) => format!("{text:?}: {why}"),
-            (Ok(_), Some(why)) => why,
-            (Ok(by), None) if all.iter().any(|(_, known)| *known == by) => format!("{text} is listed twice"),
-            (Ok(by), None) => {
-                all.push((text.to_owned(), by));
-                continue;
-            }
-        };
-        whole = false;
-        faults.push(&origin, "network.nic", problem, REMEDY);
-    }
-    if whole && all.is_empty() {
-        faults.push(&list, "network.nic", "is an empty list", REMEDY);
-    }
-    Nic::new(all)
-}
-
-/// Find why an interface cannot be the port of the bridge, if it cannot.
-fn no_nic(nic: &str, bridge: &str) -> Option<String> {
-    match nic {
-        LOOPBACK => Some(format!("{LOOPBACK} is every machine's way to itself, and reaches no host")),
-        _ if nic == bridge => Some(format!("{nic} is the bridge itself, which cannot be its own port")),
-        _ => None,
-    }
 }
 
 fn path(section: &mut Section<'_>, key: &str, default: &str, faults: &mut Faults) -> PathBuf {

@@ -2,7 +2,7 @@
 //! now.
 
 use super::facts::Facts;
-use crate::config::Configuration;
+use crate::config::{Configuration, Network};
 use crate::names::{RegionName, VolumeName};
 use crate::port_map::{Fence, LocalRegion};
 use crate::region::Tombstone;
@@ -116,12 +116,7 @@ fn settings<'a>(old: &'a Configuration, new: &'a Configuration) -> impl Iterator
     differs("scrub.rate", &rate(a.rate), &rate(b.rate), "at the next scrub");
     differs("scrub.outdated_after", &never(&a.outdated_after), &never(&b.outdated_after), AT_ONCE);
     differs("scrub.repair", &a.repair, &b.repair, AT_ONCE);
-    let (a, b) = (&old.sled.network, &new.sled.network);
-    differs("network.bridge", &a.bridge, &b.bridge, AT_ONCE);
-    differs("network.nic", &a.nic, &b.nic, AT_ONCE);
-    differs("network.min_link_mbps", &a.min_link_mbps, &b.min_link_mbps, AT_ONCE);
-    differs("network.min_usb_mbps", &a.min_usb_mbps, &b.min_usb_mbps, AT_ONCE);
-    differs("network.rejoin", &a.rejoin, &b.rejoin, AT_ONCE);
+    all.extend(network(&old.sled.network, &new.sled.network));
     let (a, b) = (&old.sled.appliance, &new.sled.appliance);
     if (a.prefix, a.gateway, &a.dns, &a.ntp) != (b.prefix, b.gateway, &b.dns, &b.ntp) {
         all.push(change("sled.toml".into(), "the network of appliance is another".into(), AT_BOOT));
@@ -139,6 +134,22 @@ fn settings<'a>(old: &'a Configuration, new: &'a Configuration) -> impl Iterator
         all.push(change("sled.toml".into(), "storage.reserve or provisioning is another".into(), AT_ONCE));
     }
     fixed(old, new).chain(all)
+}
+
+/// The changes of `[network]`.
+fn network(a: &Network, b: &Network) -> Vec<Change> {
+    let changed = |key: &str, from: String, to: String, effect: &str| {
+        (from != to).then(|| change("sled.toml".into(), format!("network.{key}: {from} -> {to}"), effect))
+    };
+    let all = [
+        changed("bridge", a.bridge.clone(), b.bridge.clone(), AT_ONCE),
+        changed("nic", a.nic.to_string(), b.nic.to_string(), AT_ONCE),
+        changed("address", a.address.to_string(), b.address.to_string(), AT_BOOT),
+        changed("min_link_mbps", a.min_link_mbps.to_string(), b.min_link_mbps.to_string(), AT_ONCE),
+        changed("min_usb_mbps", a.min_usb_mbps.to_string(), b.min_usb_mbps.to_string(), AT_ONCE),
+        changed("rejoin", a.rejoin.to_string(), b.rejoin.to_string(), AT_ONCE),
+    ];
+    all.into_iter().flatten().collect()
 }
 
 /// The changes of `[tls]`. A region that runs goes on with the files that it was started with; only one that is to

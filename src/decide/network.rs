@@ -5,7 +5,7 @@ use super::finding::Finding;
 use super::manager::lasting;
 use super::{adapter, bridge, hosts};
 use crate::check::Code;
-use crate::config::{Configuration, usual_prefix};
+use crate::config::{Addressing, Configuration, usual_prefix};
 
 /// The findings about the network interface and the bridge. Nothing before the first look.
 pub(super) fn findings(config: &Configuration, facts: &Facts) -> Vec<Finding> {
@@ -68,11 +68,34 @@ fn address(config: &Configuration, facts: &Facts, bridge: &Bridge) -> Option<Fin
             );
             return Some(Finding::new(Code::BridgeAddress, subject, cause, "wait: that takes a second or two"));
         }
+        (true, false) if config.sled.network.address == Addressing::Dhcp => return Some(not_leased(config, bridge)),
         (true, false) => format!("{name} does not have the sled's address {address}"),
     };
     let remedy =
         format!("see `networkctl status {name}`; the address comes from [sleds.{}] of port-map.toml", config.sled.name);
     Some(Finding::new(Code::BridgeAddress, subject, cause, remedy))
+}
+
+/// The finding that the DHCP server has given another address, or none. Hosts know the one of the map alone.
+fn not_leased(config: &Configuration, bridge: &Bridge) -> Finding {
+    let (name, address, sled) = (&config.sled.network.bridge, config.address, &config.sled.name);
+    let mac = bridge.mac.as_deref().map_or_else(|| format!("of {name}"), ToOwned::to_owned);
+    let reserve =
+        format!("give the sled {address} in the DHCP server, by a reservation for the hardware address {mac}");
+    let (cause, remedy) = match bridge.addresses.iter().find(|given| given.is_ipv4()) {
+        Some(given) => (
+            format!("{name} has {given} by DHCP, and the port map gives this sled {address}: hosts look for it there"),
+            format!(
+                "{reserve}, then: networkctl reconfigure {name}; or write {given} below [sleds.{sled}] of port-map.toml, on \
+                 every sled and host"
+            ),
+        ),
+        None => (
+            format!("{name} has no address: no DHCP server has given it one"),
+            format!("{reserve}, and see that the server answers in this network: networkctl status {name}"),
+        ),
+    };
+    Finding::new(Code::BridgeAddress, format!("bridge {name}"), cause, remedy)
 }
 
 /// The finding that another machine has the sled's address, of which the kernel knows nothing.
@@ -97,7 +120,8 @@ fn prefix(config: &Configuration, facts: &Facts, bridge: &Bridge) -> Option<Find
     let has = *bridge.prefixes.get(&address)?;
     let alone = has == if address.is_ipv4() { 32 } else { 128 };
     let wanted = config.sled.appliance.prefix.unwrap_or_else(|| usual_prefix(address));
-    let other = facts.image.is_some() && has != wanted;
+    let dhcp = config.sled.network.address == Addressing::Dhcp;
+    let other = facts.image.is_some() && !dhcp && has != wanted;
     if !alone && !other {
         return None;
     }
@@ -107,6 +131,11 @@ fn prefix(config: &Configuration, facts: &Facts, bridge: &Bridge) -> Option<Find
         format!("and appliance.prefix of sled.toml is {wanted}")
     };
     let cause = format!("{name} has {address}/{has}, {why}");
+    if dhcp {
+        let remedy =
+            format!("give the network its size in the DHCP server (subnet mask), then: networkctl reconfigure {name}");
+        return Some(Finding::new(Code::AddressPrefix, format!("bridge {name}"), cause, remedy));
+    }
     let right = if alone && !other { usual_prefix(address) } else { wanted };
     let remedy = format!(
         "ip address add {address}/{right} dev {name} && ip address del {address}/{has} dev {name}{}",

@@ -135,6 +135,24 @@ fn the_network_of_an_appliance_suits_its_address() {
     assert!(update.len() == 1 && update[0].key == "appliance.update", "{update:?}");
 }
 
+/// Each at its own line: what the server says is not said here, and it has no addresses of IPv6.
+#[test]
+fn every_fault_of_dhcp_is_named_with_its_line() {
+    one_fault("sled.toml", "#address = \"static\"", "address = \"dchp\"", "neither static nor dhcp", "\"dhcp\"");
+    let dhcp = SLED.replacen("#address = \"static\"", "address = \"dhcp\"", 1);
+    let found = faults(&dhcp, MAP);
+    let places: Vec<_> = found.iter().map(|fault| (fault.key.as_str(), fault.line)).collect();
+    let at = |needle| line(&dhcp, needle);
+    let wanted = [("appliance.prefix", at("prefix = 24")), ("appliance.gateway", at("gateway = \"192.168.4.1\""))];
+    assert_eq!(places, wanted, "{found:#?}");
+    assert!(found.iter().all(|fault| fault.problem.contains("the DHCP server says this")), "{found:#?}");
+    let dhcp = dhcp.replacen("prefix = 24", "", 1).replacen("gateway = \"192.168.4.1\"", "", 1);
+    assert_eq!(faults(&dhcp, MAP), []);
+    let six = faults(&dhcp, &MAP.replace("192.168.4.189", "fd00::5"));
+    let place = ("network.address", line(&dhcp, "address = \"dhcp\""));
+    assert!(six.iter().any(|fault| (fault.key.as_str(), fault.line) == place), "{six:#?}");
+}
+
 /// The shipped file with its example of TLS in force.
 fn with_tls() -> String {
     ["cert", "key", "root_cert"].iter().fold(SLED.to_owned(), |text, key| {

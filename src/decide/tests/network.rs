@@ -95,6 +95,35 @@ fn a_gateway_that_no_route_leads_to_is_told_on_the_image() {
     assert!(told.code == Code::NoDefaultRoute && told.remedy.contains("via 192.168.4.1 dev br0"), "{told:?}");
 }
 
+/// Hosts know the address of the map alone: another one is as bad as none, and both say what the server is to do.
+#[test]
+fn an_address_by_dhcp_that_is_not_the_maps_blocks_and_names_the_reservation() {
+    let mut by_dhcp = config();
+    by_dhcp.sled.network.address = crate::config::Addressing::Dhcp;
+    let of = |addresses: &[&str], prefix: u8| {
+        let mut facts = well(&by_dhcp);
+        facts.image = Some(Image::default());
+        let bridge = network(&mut facts).1;
+        bridge.addresses = addresses.iter().map(|ip| ip.parse().unwrap()).collect();
+        bridge.prefixes = bridge.addresses.iter().map(|ip| (*ip, prefix)).collect();
+        bridge.mac = Some("02:00:00:00:00:07".into());
+        let verdict = judge(&by_dhcp, &facts);
+        let found = verdict.findings.into_iter().filter(|found| found.subject == "bridge br0");
+        found.collect::<Vec<_>>()
+    };
+    for (given, words) in [(&["192.168.4.77"][..], "192.168.4.77 by DHCP"), (&[], "no DHCP server")] {
+        let found = of(given, 24);
+        assert_eq!(found.len(), 1, "{found:#?}");
+        assert!(found[0].code == Code::BridgeAddress && found[0].code.severity() == Severity::Blocking, "{found:?}");
+        assert!(found[0].cause.contains(words), "{found:?}");
+        assert!(found[0].remedy.contains("give the sled 192.168.4.189 in the DHCP server"), "{found:?}");
+        assert!(found[0].remedy.contains("the hardware address 02:00:00:00:00:07"), "{found:?}");
+    }
+    assert_eq!(of(&["192.168.4.189", "192.168.4.77"], 23), [], "the size of the network is the server's");
+    let alone = of(&["192.168.4.189"], 32);
+    assert!(alone[0].code == Code::AddressPrefix && alone[0].remedy.contains("subnet mask"), "{alone:?}");
+}
+
 /// The kernel goes on to use an IPv4 address that another machine has, and so do the regions.
 #[test]
 fn an_ipv4_address_that_another_machine_says_it_has_blocks_and_names_that_machine() {

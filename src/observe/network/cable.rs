@@ -84,13 +84,7 @@ mod tests {
     /// With the carrier the bridge has taken it up again, of which the message that tells of the carrier says nothing.
     #[test]
     fn with_its_carrier_an_adapter_is_what_the_links_tell_now_and_all_else_stays() {
-        let wanted = config::Network {
-            bridge: "br0".into(),
-            nic: config::Nic::named("enx0"),
-            min_link_mbps: 2500,
-            min_usb_mbps: 5000,
-            rejoin: true,
-        };
+        let wanted = config::Network::of("enx0");
         let link = |index: u32, name: &str, more: LinkAttribute| {
             let mut link = LinkMessage::default();
             (link.header.index, link.header.flags) = (index, LinkFlags::Up | LinkFlags::LowerUp);

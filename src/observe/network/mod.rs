@@ -380,13 +380,7 @@ mod tests {
     #[test]
     fn of_neighbours_only_a_host_that_falls_silent_or_does_so_no_more_is_news() {
         let host = |last: u8| Ipv4Addr::new(192, 168, 4, last);
-        let network = config::Network {
-            bridge: "br0".into(),
-            nic: config::Nic::named("enx0"),
-            min_link_mbps: 2500,
-            min_usb_mbps: 5000,
-            rejoin: true,
-        };
+        let network = config::Network::of("enx0");
         let sought = Sought { network, hosts: [17, 18].map(host).map(IpAddr::V4).into() };
         let bridge = Some(Bridge { index: 2, ..Bridge::default() });
         let unanswering = [IpAddr::V4(host(18))].into();
