@@ -4,6 +4,7 @@
 
 mod backups;
 mod completions;
+mod notifications;
 mod reports;
 mod scripts;
 mod shown;

@@ -46,5 +46,31 @@ pub mod update;
 pub mod verdict;
 pub mod verification;
 
+use crate::config::Configuration;
+use facts::Facts;
+use finding::Finding;
+
+/// Findings of one subject of the sled, from the configuration and what was seen.
+type Judge = fn(&Configuration, &Facts) -> Vec<Finding>;
+
+/// Every judge of the sled as a whole, for the [`verdict`], which judges the regions and volumes itself. A file that
+/// judges something new has a line here, beside its `mod`.
+const JUDGES: &[Judge] = &[
+    |_, facts| facts.outdated.iter().map(outdated::finding).collect(),
+    pending::findings,
+    |_, facts| enforcement::finding(facts).into_iter().collect(),
+    |_, facts| image::findings(facts),
+    storage::findings,
+    |_, facts| block::findings(facts),
+    |_, facts| smart::findings(facts),
+    |_, facts| machine::findings(facts),
+    strangers::findings,
+    |_, facts| strangers::unread(facts),
+    network::findings,
+    tls::findings,
+    lacks::findings,
+    scrub::findings,
+];
+
 #[cfg(test)]
 mod tests;

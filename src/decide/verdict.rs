@@ -5,10 +5,7 @@ use super::facts::{Awaited, Bus, Facts};
 use super::finding::{Finding, united};
 use super::plan::is_queued;
 use super::turns::reason;
-use super::{
-    block, enforcement, image, lacks, machine, network, outdated, pending, region, scrub, single, smart, storage,
-    strangers, tls,
-};
+use super::{JUDGES, block, region, single};
 use crate::check::{Code, Severity};
 use crate::config::Configuration;
 use crate::names::{RegionName, VolumeName};
@@ -50,9 +47,8 @@ pub fn judge_with_remarks(config: &Configuration, facts: &Facts) -> Verdict {
 
 /// Judge the sled.
 pub fn judge(config: &Configuration, facts: &Facts) -> Verdict {
-    let mut findings = sled_findings(config, facts);
-    findings.extend(network::findings(config, facts));
-    findings.extend(tls::findings(config, facts));
+    let mut findings = own_findings(config, facts);
+    findings.extend(JUDGES.iter().flat_map(|judge| judge(config, facts)));
     let mut states = BTreeMap::new();
     for local in config.local_regions() {
         let unknown = Default::default();
@@ -62,8 +58,6 @@ pub fn judge(config: &Configuration, facts: &Facts) -> Verdict {
         findings.extend(block::stalled(&local, seen));
         states.insert(local.name, state);
     }
-    findings.extend(lacks::findings(config, facts));
-    findings.extend(scrub::findings(config, facts));
     findings.extend(config.local_regions().iter().filter_map(|local| awaits(config, local, facts)));
     findings.extend(open_volumes(config, &states));
     if let Some(Ok(ledger)) = facts.disk.as_ref().map(|disk| &disk.ledger) {
@@ -77,25 +71,16 @@ pub fn judge(config: &Configuration, facts: &Facts) -> Verdict {
     Verdict { states, findings }
 }
 
-fn sled_findings(config: &Configuration, facts: &Facts) -> Vec<Finding> {
+/// The findings of what the supervisor does itself, and of its own state.
+fn own_findings(config: &Configuration, facts: &Facts) -> Vec<Finding> {
     let mut found: Vec<_> = facts.unseen.iter().map(|(what, seconds)| not_seen(what, *seconds)).collect();
     if let Some(Bus::Unreachable(why)) = &facts.bus {
         let cause = format!("systemd does not answer on D-Bus: {why}");
         found.push(Finding::new(Code::SystemdUnreachable, "systemd", cause, Code::SystemdUnreachable.remedy()));
     }
-    found.extend(facts.outdated.as_ref().map(outdated::finding));
-    found.extend(pending::findings(config, facts));
-    found.extend(enforcement::finding(facts));
-    found.extend(image::findings(facts));
-    found.extend(storage::findings(config, facts));
-    found.extend(block::findings(facts));
-    found.extend(smart::findings(facts));
-    found.extend(machine::findings(facts));
     if facts.unfinished_upgrade {
         found.push(as_it_stands(Code::UpgradeUnfinished, "downstairs"));
     }
-    found.extend(strangers::findings(config, facts));
-    found.extend(strangers::unread(facts));
     found.extend(facts.maintenance.as_ref().map(maintenance));
     found.extend(facts.drains.iter().filter(|(volume, _)| config.map.volumes.contains_key(volume)).map(drain));
     found.extend(facts.unnotified.as_ref().filter(|_| config.sled.notify.is_some()).map(|why| unnotified(why)));

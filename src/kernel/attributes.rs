@@ -9,10 +9,12 @@ use std::str::FromStr;
 
 /// The most that is read of one, in bytes: the kernel gives no more than a page of most.
 const LIMIT_BYTES: u64 = 16 * 1024;
+/// The length of most, in bytes: what has room for it is read at once.
+const USUAL_BYTES: usize = 1024;
 
 /// Read the text of an attribute as it stands there; `None` if it cannot be read.
 pub fn raw(file: &Path) -> Option<String> {
-    let mut text = Vec::new();
+    let mut text = Vec::with_capacity(USUAL_BYTES);
     File::open(file).ok()?.take(LIMIT_BYTES).read_to_end(&mut text).ok()?;
     Some(String::from_utf8_lossy(&text).into_owned())
 }

@@ -17,6 +17,7 @@
 
 mod waiting;
 
+use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
@@ -47,6 +48,10 @@ const STREAMS: usize = 50;
 const MOST_STATUS: Duration = Duration::from_millis(15);
 const STATUS_ROUNDS: usize = 40;
 const MOST_MEMORY: f64 = 10.0;
+/// The processor of both servers, and that of who asks them: left to themselves they share one or not, as it happens, and
+/// a request takes a quarter or four times as long by that alone.
+const SERVER: usize = 1;
+const ASKER: usize = 0;
 /// The port at which nginx answers in the sled's machine.
 const PORT: u16 = 8088;
 const POLL: &str = "/v1/volumes/still-fawn";
@@ -145,6 +150,15 @@ impl Nginx {
     }
 }
 
+impl Nginx {
+    /// The process that answers.
+    fn worker(&self) -> i32 {
+        let all = procfs::process::all_processes().unwrap().flatten();
+        let mut stats = all.filter_map(|process| process.stat().ok());
+        stats.find(|stat| stat.ppid == self.child.id().cast_signed()).unwrap().pid
+    }
+}
+
 impl Drop for Nginx {
     fn drop(&mut self) {
         kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM).unwrap();
@@ -158,12 +172,24 @@ struct Round {
     nginx: Duration,
 }
 
+/// Keeps a thread on some of the processors that there are.
+fn keep(thread: i32, processors: &[usize]) {
+    let mut kept = CpuSet::new();
+    for processor in processors {
+        kept.set(*processor).unwrap();
+    }
+    // Where there is no second one, all are on the first as it is.
+    _ = sched_setaffinity(Pid::from_raw(thread), &kept);
+}
+
 /// Both sides in turns: a path of the sled's, and a file of its size from nginx.
 fn against_nginx(machine: &Machine, path: &str) -> Vec<Round> {
     let mut line = Line::open(machine, 3800, path);
     line.ask();
     let body = line.body().unwrap().0.to_vec();
-    let _nginx = Nginx::start(machine, &body);
+    let nginx = Nginx::start(machine, &body);
+    let threads = [(0, ASKER), (machine.sledd().pid, SERVER), (nginx.worker(), SERVER)];
+    threads.iter().for_each(|(thread, processor)| keep(*thread, &[*processor]));
     let side = |port, path| {
         let mut line = Line::open(machine, port, path);
         line.ask();
@@ -182,6 +208,7 @@ fn against_nginx(machine: &Machine, path: &str) -> Vec<Round> {
         }
     };
     let all: Vec<_> = (0..rounds(ROUNDS)).map(round).collect();
+    threads.iter().for_each(|(thread, _)| keep(*thread, &[ASKER, SERVER]));
     println!("{path}, {} bytes, {} rounds of {} requests, in milliseconds:", body.len(), all.len(), rounds(REQUESTS));
     show("a file of its size from nginx", &sorted(&all, |round| round.nginx));
     show("the sled", &sorted(&all, |round| round.sled));

@@ -94,7 +94,7 @@ fn full() -> bool {
     machine.wait_for("pve", |volume| volume.ready);
     (0..FULL).for_each(|number| fill(&machine, "pve-0", number, 0..LAYOUT.blocks));
     machine.sh("sync");
-    let sledd = sledd(&machine);
+    let sledd = machine.sledd();
     let idle = memory(&sledd);
     let files: Vec<_> = (0..FULL).map(|number| format!("/crucible/pve-0/{}", extent_path(number))).collect();
     let dd =
@@ -210,13 +210,6 @@ fn timed(machine: &Machine, script: &str) -> Duration {
 fn ordered(mut times: Vec<Duration>) -> Vec<Duration> {
     times.sort_unstable();
     times
-}
-
-/// The supervisor's process.
-fn sledd(machine: &Machine) -> Process {
-    let inside = machine.sh("systemctl show --value --property=MainPID sledd");
-    let outside = machine.outside_pid(inside.trim().parse().unwrap()).unwrap();
-    Process::new(outside.cast_signed()).unwrap()
 }
 
 /// The memory of a process, in MiB, from which on the most is counted.

@@ -94,6 +94,13 @@ impl Machine {
         command
     }
 
+    /// The supervisor's process, as it is seen out here.
+    pub fn sledd(&self) -> procfs::process::Process {
+        let inside = self.sh("systemctl show --value --property=MainPID sledd");
+        let outside = self.outside_pid(inside.trim().parse().unwrap()).unwrap();
+        procfs::process::Process::new(outside.cast_signed()).unwrap()
+    }
+
     /// The id that a process of the machine has out here.
     pub fn outside_pid(&self, inside: u32) -> Option<u32> {
         let space = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
