@@ -325,7 +325,7 @@ pub const KEYS: &[Key] = &[
         "\"Sat,Sun 02:00-05:00\"",
         "When an update may be applied by itself, by the machine's clock and time zone (the image has UTC). An end before the \
          beginning is the next day's. With `apply = \"window\"` it is at least as long as `check`: nothing is applied by what \
-         was found out too long ago.",
+         was found out too long ago. While the clock is not in step (CLOCK_UNSYNCHRONISED, CLOCK_BEHIND) no window is open.",
     ),
     key(
         "update.delay",

@@ -5,14 +5,19 @@
 
 use crate::apply::{Server, until_version};
 use crate::guest::{BOOT, Disk, FIRMWARE, Guest, image, run};
+use crate::parts::slots;
 use crucible_sled::check::Code;
+use std::fs;
+use std::os::unix::fs::FileExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// The words on the screen of one that has no root.
-const NO_ROOT: &str = "This sled did not find its root or /var";
+const NO_ROOT: &str = "This sled did not get to its system";
 /// And of one that has nothing else.
 const NO_FURTHER: &str = "This sled does not get further";
+/// What both say when nothing is wrong with them but what they were told.
+const TOLD: &str = "Nothing has failed: it was told to stop here";
 /// A version on trial starts again sooner, on a machine that is busy with others as well.
 const STAYS: Duration = Duration::from_secs(90);
 
@@ -26,14 +31,14 @@ fn a_version_is_rolled_without_a_reboot_gets_nowhere_and_gives_way_and_the_last_
 
     // Two tries end in the initrd; it starts again by itself.
     let mut guest = disk.boot_with(&["--append", "rd.systemd.unit=emergency.target"]);
-    shows(&mut guest, NO_ROOT);
-    shows(&mut guest, NO_ROOT);
+    show(&mut guest, &[NO_ROOT, TOLD, "It starts again in 30 seconds"]);
+    show(&mut guest, &[NO_ROOT]);
     guest.cut();
 
     // The third ends later; and then the version before has its turn, with the same fate.
     let mut guest = disk.boot_with(&["--append", "systemd.unit=emergency.target"]);
-    shows(&mut guest, NO_FURTHER);
-    shows(&mut guest, NO_FURTHER);
+    show(&mut guest, &[NO_FURTHER, TOLD, "This version is on trial, and gives way"]);
+    show(&mut guest, &[NO_FURTHER, TOLD, "It starts again in ten minutes, unless somebody is logged in"]);
     let since = Instant::now();
     guest.until("a sled that waits", STAYS * 2, |guest| {
         assert!(!guest.console_shows(FIRMWARE), "it has started again: {}", guest.console());
@@ -51,7 +56,22 @@ fn a_version_is_rolled_without_a_reboot_gets_nowhere_and_gives_way_and_the_last_
     // Not even systemd stays when it has crashed.
     guest.forget_console();
     _ = guest.root("kill -SEGV 1");
-    shows(&mut guest, FIRMWARE);
+    show(&mut guest, &[FIRMWARE]);
+}
+
+/// A root that was written over is told of by its partition and its disk, and it is tried again. A disk that is taken out
+/// after the boot loader was read cannot be had here.
+#[test]
+fn a_root_that_was_written_over_is_named_on_the_console() {
+    let disk = Disk::new().configured(false);
+    let file = fs::File::options().write(true).open(disk.path()).unwrap();
+    let (start, _) = slots(&disk.path())[0];
+    file.write_all_at(&vec![0xa5; 1 << 20], start).unwrap();
+    let mut guest = disk.boot();
+    let what =
+        ["the partition crucible-sled_1.0", "of the disk /dev/", "cannot be mounted", "is corrupted", "image/flash"];
+    show(&mut guest, &[&[NO_ROOT][..], &what].concat());
+    show(&mut guest, &["It starts again in 30 seconds", FIRMWARE]);
 }
 
 /// Nothing is restarted but the regions, one after the other.
@@ -95,8 +115,10 @@ fn is_not_rolled_while_a_region_does_not_serve(guest: &mut Guest<'_>, url: &str)
     guest.until_ready("still-fawn");
 }
 
-/// Waits until this is on the screen, and wipes it.
-fn shows(guest: &mut Guest<'_>, text: &str) {
-    guest.until(text, BOOT, |guest| guest.console_shows(text).then_some(()));
+/// Waits until all of this is on the screen, and wipes it.
+fn show(guest: &mut Guest<'_>, texts: &[&str]) {
+    for text in texts {
+        guest.until(text, BOOT, |guest| guest.console_shows(text).then_some(()));
+    }
     guest.forget_console();
 }

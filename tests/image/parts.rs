@@ -66,7 +66,7 @@ fn taken(disk: &Path, start: u64) -> u64 {
 }
 
 /// Where the partitions for a root begin, and how large they are, in bytes.
-fn slots(disk: &Path) -> Vec<(u64, u64)> {
+pub(crate) fn slots(disk: &Path) -> Vec<(u64, u64)> {
     let mut sfdisk = Command::new(repository("image/tools"));
     let table = run(sfdisk.env("TOOLS_BIND", disk.parent().unwrap()).args(["sfdisk", "--json"]).arg(disk));
     let table: Value = serde_json::from_str(&table).unwrap();

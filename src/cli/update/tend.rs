@@ -5,6 +5,7 @@ use super::apply::Apply;
 use super::check::look;
 use super::others::others;
 use crate::api::{Choice, Operation, Sentence};
+use crate::check::Code;
 use crate::cli::client::Client;
 use crate::cli::failure::Failure;
 use crate::cli::neighbours::{Doors, Elsewhere};
@@ -158,8 +159,11 @@ fn given_up<'a>(attempt: &'a Attempt, running: &str) -> Option<(&'a str, &'a str
     }
 }
 
-/// Find why this sled is not to go away now, by what is going on at it.
+/// Find why this sled is not to go away now, by what is going on at it, and by its clock.
 fn busy(own: &Sled) -> Option<String> {
+    if let Some(why) = out_of_step(own.checks.iter().map(|check| check.code)) {
+        return Some(why);
+    }
     if let Some(maintenance) = &own.maintenance {
         let reason = maintenance.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
         return Some(format!("this sled is in maintenance{reason}"));
@@ -169,6 +173,12 @@ fn busy(own: &Sled) -> Option<String> {
         let drain = volume.drain.as_ref().map(|_| format!("{} is being drained", volume.volume));
         drain.or_else(|| job.map(|region| format!("a job is at {}", region.name)))
     })
+}
+
+/// Find why this sled does not know what time it is: its window and the delay after a release go by that.
+fn out_of_step(checks: impl IntoIterator<Item = Code>) -> Option<String> {
+    let code = checks.into_iter().find(|code| matches!(code, Code::ClockUnsynchronised | Code::ClockBehind))?;
+    Some(format!("its clock is not to be relied on ({code}), and windows go by it; by hand: sledctl update apply"))
 }
 
 /// Show that this sled updates, and wait until no other one does; `Some`: it is not its turn, and why.
@@ -236,6 +246,15 @@ async fn end_mark(client: &Client) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_that_is_not_in_step_has_no_window() {
+        assert_eq!(out_of_step([Code::ClockStepped, Code::MemoryPressure]), None);
+        for code in [Code::ClockUnsynchronised, Code::ClockBehind] {
+            let why = out_of_step([Code::MemoryPressure, code]).unwrap();
+            assert!(why.contains(code.as_str()), "{why}");
+        }
+    }
 
     #[test]
     fn what_is_here_already_is_decided_on_only_while_it_waits() {
