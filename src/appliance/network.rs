@@ -1,19 +1,32 @@
 //! Network of a configuration, as the files of systemd-networkd, the host's name and its resolvers. Pure.
+//!
+//! A VLAN is the bridge's own: it looks at the tags (VLAN filtering), the adapter's port has the VLAN tagged, and the bridge
+//! itself untagged. So the adapter stays the bridge's port, whichever it is and however often it is replaced, and no
+//! interface lies between them that goes with an adapter and has to be made anew for the next.
 
-use crate::config::{Addressing, By, Configuration, usual_prefix};
+use crate::config::{Addressing, BOND, By, Configuration, Network, Nic, usual_prefix};
 use std::fmt::Write as _;
 
 /// Compose the files below `/var/etc`, each with its text; `None` for one that is not to be there.
 pub fn files(config: &Configuration) -> Vec<(&'static str, Option<String>)> {
-    let [by_name, by_address, on_usb] = adapters(config);
+    let network = &config.sled.network;
+    let [by_name, by_address, on_usb] = adapters(network);
+    let [spare_by_name, spare_by_address, spare_on_usb] = spare(network);
+    let [bond, bond_port] = bond(network);
     vec![
         ("hostname", Some(format!("{}\n", config.sled.name))),
         ("resolv.conf", Some(resolvers(config))),
         ("network/10-bridge.netdev", Some(netdev(config))),
+        ("network/11-bond.netdev", bond),
         ("network/20-bridge.network", Some(bridge(config))),
+        ("network/21-bond.network", bond_port),
+        // The first file that an adapter fits is the one: whichever is on the USB comes after those that are named.
         ("network/30-nic.network", by_name),
+        ("network/30-spare.network", spare_by_name),
         ("network/31-nic-by-address.network", by_address),
+        ("network/31-spare-by-address.network", spare_by_address),
         ("network/32-nic-on-usb.network", on_usb),
+        ("network/32-spare-on-usb.network", spare_on_usb),
     ]
 }
 
@@ -23,7 +36,9 @@ fn resolvers(config: &Configuration) -> String {
 
 fn netdev(config: &Configuration) -> String {
     let bridge = &config.sled.network.bridge;
-    format!("[NetDev]\nName={bridge}\nKind=bridge\n\n[Bridge]\nSTP=no\nForwardDelaySec=0\n")
+    // No VLAN is everybody's then: what comes without a tag goes nowhere.
+    let filtering = if config.sled.network.vlan.is_some() { "VLANFiltering=yes\nDefaultPVID=none\n" } else { "" };
+    format!("[NetDev]\nName={bridge}\nKind=bridge\n\n[Bridge]\nSTP=no\nForwardDelaySec=0\n{filtering}")
 }
 
 fn bridge(config: &Configuration) -> String {
@@ -50,26 +65,58 @@ fn bridge(config: &Configuration) -> String {
         // Reservations are by the hardware address, with every server; a name of its own the sled has already.
         _ = writeln!(text, "\n[DHCPv4]\nClientIdentifier=mac\nRequestAddress={address}\nUseHostname=no\nUseDomains=no");
     }
+    if let Some(vlan) = config.sled.network.vlan {
+        _ = writeln!(text, "\n[BridgeVLAN]\nVLAN={vlan}\nPVID={vlan}\nEgressUntagged={vlan}");
+    }
     text
+}
+
+/// The bond of an adapter and its spare. The first carries whenever it has had a link for some seconds.
+fn bond(network: &Network) -> [Option<String>; 2] {
+    let bridge = &network.bridge;
+    let netdev = format!(
+        "[NetDev]\nName={BOND}\nKind=bond\n\n[Bond]\nMode=active-backup\nMIIMonitorSec=100ms\nUpDelaySec=2s\n\
+         PrimaryReselectPolicy=always\n"
+    );
+    let port = format!(
+        "[Match]\nName={BOND}\n\n[Link]\nRequiredForOnline=no\n\n[Network]\nBridge={bridge}\nLinkLocalAddressing=no\n{}",
+        tagged(network)
+    );
+    [netdev, port].map(|text| network.spare.is_some().then_some(text))
+}
+
+/// The membership of the bridge's port in the VLAN.
+fn tagged(network: &Network) -> String {
+    network.vlan.map(|vlan| format!("\n[BridgeVLAN]\nVLAN={vlan}\n")).unwrap_or_default()
 }
 
 /// The adapters in the bridge: those with the names, with the hardware addresses, and on the USB. All that are meant are put
 /// into it: the supervisor looks after the one that is wanted most. A bridge has the address of one of its ports.
-fn adapters(config: &Configuration) -> [Option<String>; 3] {
-    let network = &config.sled.network;
-    let some = |of: fn(&By) -> Option<&str>| network.nic.all().iter().filter_map(of).collect::<Vec<_>>().join(" ");
+fn adapters(network: &Network) -> [Option<String>; 3] {
+    let to = match network.spare {
+        Some(_) => format!("Bond={BOND}\nPrimarySlave=yes\nLinkLocalAddressing=no\n"),
+        None => format!("Bridge={}\nLinkLocalAddressing=no\n{}", network.bridge, tagged(network)),
+    };
+    files_of(&network.nic, &to, network.spare.is_some())
+}
+
+/// The spare, as one port of the bond.
+fn spare(network: &Network) -> [Option<String>; 3] {
+    let to = format!("Bond={BOND}\nLinkLocalAddressing=no\n");
+    network.spare.as_ref().map(|spare| files_of(spare, &to, true)).unwrap_or_default()
+}
+
+/// The files of the adapters that are meant. A port of a bond has the bond's hardware address, and is known by its own.
+fn files_of(nic: &Nic, to: &str, bonded: bool) -> [Option<String>; 3] {
+    let some = |of: fn(&By) -> Option<&str>| nic.all().iter().filter_map(of).collect::<Vec<_>>().join(" ");
     let names = some(|by| if let By::Name(name) = by { Some(name) } else { None });
     let addresses = some(|by| if let By::Address(address) = by { Some(address) } else { None });
-    let on_usb = network.nic.all().contains(&By::Usb);
-    let adapter = |matches: String| {
-        let bridge = &network.bridge;
-        format!(
-            "[Match]\n{matches}\n[Link]\nRequiredForOnline=no\n\n[Network]\nBridge={bridge}\nLinkLocalAddressing=no\n"
-        )
-    };
+    let on_usb = nic.all().contains(&By::Usb);
+    let adapter = |matches: String| format!("[Match]\n{matches}\n[Link]\nRequiredForOnline=no\n\n[Network]\n{to}");
+    let own = if bonded { "PermanentMACAddress" } else { "MACAddress" };
     [
         (!names.is_empty()).then(|| adapter(format!("Name={names}\n"))),
-        (!addresses.is_empty()).then(|| adapter(format!("MACAddress={addresses}\nType=ether\n"))),
+        (!addresses.is_empty()).then(|| adapter(format!("{own}={addresses}\nType=ether\n"))),
         on_usb.then(|| adapter("Type=ether\nProperty=ID_BUS=usb\n".into())),
     ]
 }
@@ -125,6 +172,38 @@ mod tests {
         }
         assert!(!bridge.iter().any(|said| said.starts_with("Address=") || said.starts_with("Gateway=")), "{bridge:#?}");
         assert_eq!(text(&sled, MAP, "resolv.conf"), "nameserver 192.168.4.53\n");
+    }
+
+    /// The bond is the bridge's port in the adapters' place, with the VLAN, and the first adapter is the one that carries.
+    #[test]
+    fn a_spare_is_put_together_with_the_adapter() {
+        let sled =
+            SLED.replace("# vlan = 5", "vlan = 5").replace("# spare = \"eno1\"", "spare = \"02:00:00:00:00:07\"");
+        let of = |file: &str| said(&text(&sled, MAP, &format!("network/{file}")));
+        assert!(of("11-bond.netdev").contains(&"Mode=active-backup".into()));
+        let port = of("21-bond.network");
+        assert!(port.contains(&"Bridge=br0".into()) && port.ends_with(&["[BridgeVLAN]".into(), "VLAN=5".into()]));
+        let nic = of("30-nic.network");
+        assert!(nic.contains(&"Bond=bond0".into()) && nic.contains(&"PrimarySlave=yes".into()), "{nic:?}");
+        assert!(!nic.iter().any(|line| line.starts_with("Bridge") || line.starts_with("[BridgeVLAN")), "{nic:?}");
+        let spare = of("31-spare-by-address.network");
+        assert!(spare.contains(&"PermanentMACAddress=02:00:00:00:00:07".into()), "{spare:?}");
+        assert!(spare.contains(&"Bond=bond0".into()) && !spare.contains(&"PrimarySlave=yes".into()), "{spare:?}");
+        for file in ["11-bond.netdev", "21-bond.network", "30-spare.network"] {
+            assert_eq!(text(SLED, MAP, &format!("network/{file}")), "", "{file} is there without one");
+        }
+    }
+
+    /// Tagged on the cable and untagged for the bridge, and nothing that has no tag.
+    #[test]
+    fn a_vlan_is_the_bridges_own() {
+        let sled = SLED.replace("# vlan = 5", "vlan = 5");
+        let of = |file: &str| said(&text(&sled, MAP, &format!("network/{file}")));
+        assert!(of("10-bridge.netdev").ends_with(&["VLANFiltering=yes".into(), "DefaultPVID=none".into()]));
+        let own = of("20-bridge.network");
+        assert_eq!(own[own.len() - 4..], ["[BridgeVLAN]", "VLAN=5", "PVID=5", "EgressUntagged=5"]);
+        let port = of("30-nic.network");
+        assert_eq!(port[port.len() - 2..], ["[BridgeVLAN]", "VLAN=5"]);
     }
 
     #[test]

@@ -17,6 +17,15 @@ macro_rules! with_network {
     NicNoCarrier = "NIC_NO_CARRIER", Blocking, Sled:
         "NIC has no link"
         => "check the cable, and whether the switch port is on; one that is switched off: ip link set NIC up";
+    /// With `network.spare`: the first adapter has no link or is gone, and the spare carries in its place; or it carries
+    /// though the first has a link.
+    NicSpareInUse = "NIC_SPARE_IN_USE", Warning, Sled:
+        "NIC has no link: the spare SPARE carries, at N Mbit/s, and nothing would take over from that"
+        => "check the first adapter's cable and the switch's port; if it is gone, plug it in again: it takes over by itself";
+    /// With `network.spare`: the spare is gone, has no link, or is in no bond (active-backup) with the first adapter.
+    NicSpareDown = "NIC_SPARE_DOWN", Warning, Sled:
+        "the spare SPARE has no link: nothing takes over when NIC has no link"
+        => "check its cable, and whether the switch port is on; one that is in no bond: with the image, reboot";
     /// The link was negotiated at less than `sled.toml` expects.
     NicSlow = "NIC_SLOW", Warning, Sled:
         "NIC runs at N Mbit/s, and N are expected"
@@ -69,6 +78,11 @@ macro_rules! with_network {
     BridgePortBlocked = "BRIDGE_PORT_BLOCKED", Blocking, Sled:
         "NIC is blocked as a port of BRIDGE: nothing goes through it"
         => "bridge link set dev NIC state 3; one that breaks a loop: find the second cable that leads to the same network; one that waits: wait";
+    /// With `network.vlan`: the bridge does not look at VLANs, its port or itself is no member of that one, or packets leave
+    /// without its tag. A VLAN interface as the bridge's port does as well.
+    BridgeVlan = "BRIDGE_VLAN", Blocking, Sled:
+        "BRIDGE does not look at VLANs, and network.vlan of sled.toml is N: packets go without"
+        => "ip link set BRIDGE type bridge vlan_default_pvid 0 && ip link set BRIDGE type bridge vlan_filtering 1 && bridge vlan add dev NIC vid N && bridge vlan add dev BRIDGE vid N pvid untagged self; and the same where BRIDGE is configured";
     /// The bridge looks for loops (STP): whenever the cable comes back, nothing goes through it for twice the forward
     /// delay, half a minute as a rule, and hosts see their regions gone.
     BridgeStp = "BRIDGE_STP", Warning, Sled:

@@ -11,7 +11,7 @@ use crate::api::Operation;
 use crate::check::{Code, Severity};
 use crate::screen::Screen;
 use crate::table::Tone;
-use crate::wire::{AddressState, Check, NetworkDetail};
+use crate::wire::{AddressState, Check, NetworkDetail, Spare, Through};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -76,17 +76,20 @@ impl View for NetworkCommand {
 enum Piece {
     Cable,
     Nic,
+    /// What lies between the two, as a rule nothing.
+    Between,
     Bridge,
     Address,
 }
 
 impl Piece {
-    const ALL: [Self; 4] = [Self::Cable, Self::Nic, Self::Bridge, Self::Address];
+    const ALL: [Self; 5] = [Self::Cable, Self::Nic, Self::Between, Self::Bridge, Self::Address];
 
     fn label(self) -> &'static str {
         match self {
             Self::Cable => "cable",
             Self::Nic => "adapter",
+            Self::Between => "through",
             Self::Bridge => "bridge",
             Self::Address => "address",
         }
@@ -114,6 +117,7 @@ impl Piece {
         match self {
             Self::Cable => vec![cable(detail)],
             Self::Nic => adapter(detail),
+            Self::Between => between(detail),
             Self::Bridge => vec![bridge(detail)],
             Self::Address => addresses(detail),
         }
@@ -122,7 +126,7 @@ impl Piece {
 
 fn text(detail: &NetworkDetail) -> String {
     let mut out = String::new();
-    for piece in Piece::ALL {
+    for piece in Piece::ALL.into_iter().filter(|piece| !piece.lines(detail).is_empty()) {
         if piece != Piece::Cable {
             out += "     │\n";
         }
@@ -158,7 +162,10 @@ fn cable(detail: &NetworkDetail) -> String {
 
 fn adapter(detail: &NetworkDetail) -> Vec<String> {
     let nic = &detail.network.nic;
-    let Some(adapter) = &detail.adapter else { return vec![Tone::Bad.paint(&format!("{nic} is not there"))] };
+    let spare = detail.spare.as_ref().map(spare);
+    let Some(adapter) = &detail.adapter else {
+        return [Tone::Bad.paint(&format!("{nic} is not there"))].into_iter().chain(spare).collect();
+    };
     let up = if adapter.up { Tone::Well.paint("up") } else { Tone::Bad.paint("down") };
     let driver = adapter.driver.as_ref().map(|driver| format!(", driver {driver}")).unwrap_or_default();
     let mut lines = vec![format!("{nic}: {up}{driver}{}", mtu(adapter.mtu))];
@@ -167,7 +174,25 @@ fn adapter(detail: &NetworkDetail) -> Vec<String> {
         let at = adapter.usb_path.as_ref().map(|path| format!(" at {path}")).unwrap_or_default();
         lines.push(format!("{}{at}", tone.paint(&format!("USB {mbps} Mbit/s"))));
     }
+    lines.extend(spare);
     lines
+}
+
+fn spare(spare: &Spare) -> String {
+    let speed = spare.link_mbps.map(|mbps| format!(" at {mbps} Mbit/s")).unwrap_or_default();
+    let (tone, state) = match (spare.there, spare.carrier, spare.carries) {
+        (_, _, true) => (Tone::Warning, "carries in the first one's place".to_owned()),
+        (false, ..) => (Tone::Warning, "is not there".to_owned()),
+        (true, false, _) => (Tone::Warning, "no link".to_owned()),
+        (true, true, _) => (Tone::Well, format!("link{speed}, waits")),
+    };
+    format!("spare {}: {}", spare.name, tone.paint(&state))
+}
+
+fn between(detail: &NetworkDetail) -> Vec<String> {
+    let through = detail.adapter.iter().flat_map(|adapter| &adapter.through);
+    let vlan = |through: &Through| through.vlan.map_or_else(|| ": bond".into(), |vlan| format!(": VLAN {vlan}"));
+    through.map(|through| format!("{}{}", through.name, vlan(through))).collect()
 }
 
 fn bridge(detail: &NetworkDetail) -> String {
@@ -180,7 +205,8 @@ fn bridge(detail: &NetworkDetail) -> String {
         (Some(master), _) => format!(", and the adapter is a port of {}", Tone::Bad.paint(master)),
         (None, _) => format!(", and the adapter {}", Tone::Bad.paint("is no port of it")),
     });
-    format!("{name}: {up}{}{}", mtu(bridge.mtu), port.unwrap_or_default())
+    let vlan = bridge.vlan.map(|vlan| format!(", VLAN {vlan} on the cable")).unwrap_or_default();
+    format!("{name}: {up}{}{vlan}{}", mtu(bridge.mtu), port.unwrap_or_default())
 }
 
 fn addresses(detail: &NetworkDetail) -> Vec<String> {
@@ -269,6 +295,24 @@ mod tests {
             narrow.contains("  bridge   br0: up, MTU 1500, the\n           adapter's port is forwarding\n"),
             "{narrow}"
         );
+    }
+
+    #[test]
+    fn a_vlan_is_drawn_where_it_is() {
+        let mut detail = detail();
+        detail.bridge_detail.as_mut().unwrap().vlan = Some(5);
+        assert!(
+            drawn(&detail, None).contains("  bridge   br0: up, MTU 1500, VLAN 5 on the cable, the adapter's port is")
+        );
+        let upon = Through { name: "enx0.6".into(), vlan: Some(6) };
+        detail.adapter.as_mut().unwrap().through = vec![upon];
+        detail.spare =
+            Some(Spare { name: "eno1".into(), there: true, carrier: true, link_mbps: Some(1000), carries: false });
+        let page = drawn(&detail, None);
+        assert!(page.contains("           spare eno1: link at 1000 Mbit/s, waits\n"), "{page}");
+        detail.spare = None;
+        let page = drawn(&detail, None);
+        assert!(page.contains("at 2-1.3\n     │\n  through  enx0.6: VLAN 6\n     │\n  bridge   br0"), "{page}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The keys of `sled.toml`, as sled.toml(5) describes them. Pure.
 
+use super::network::VLANS;
 use crate::source::Absent::{Fault, Means, Value};
 use crate::source::{Absent, Key};
 use std::ops::RangeInclusive;
@@ -139,6 +140,23 @@ pub const KEYS: &[Key] = &[
          which is a loop.",
     ),
     key(
+        "network.spare",
+        "an interface, as `ip link` names it; a hardware address; or \"usb\"",
+        Means("no other adapter takes over"),
+        "\"eno1\"",
+        "A second adapter, which takes over when the first has no link or is gone: the image puts both into a bond \
+         (`active-backup`), which is the bridge's port, and both cables may lead to one switch. `NIC_SPARE_IN_USE` says that \
+         it carries, `NIC_SPARE_DOWN` that it could not. Then `nic` is one adapter, and no list.",
+    ),
+    number(
+        "network.vlan",
+        VLANS,
+        Means("packets have none"),
+        "5",
+        "The VLAN of the sled's packets on the cable, which the switch's port has to have tagged. The bridge looks at it (VLAN \
+         filtering), and the image sets that up; set up by hand, a VLAN interface of the adapter in the bridge does as well.",
+    ),
+    key(
         "network.address",
         "\"static\" or \"dhcp\"",
         Value("\"static\""),
@@ -168,7 +186,8 @@ pub const KEYS: &[Key] = &[
         Value("true"),
         "false",
         "Whether an adapter that was away and is plugged in again is put back into the bridge, once, if nothing else has \
-         done so within five seconds. One that somebody has taken out of the bridge stays out.",
+         done so within five seconds. One that somebody has taken out of the bridge stays out; with a VLAN or a spare it is \
+         left to whatever sets these up.",
     ),
     key(
         "http.listen",

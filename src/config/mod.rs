@@ -24,7 +24,7 @@ pub use appliance::{Appliance, Serial, UpdateSource, usual_prefix};
 pub use events::Events;
 pub use history::{History, Kept};
 pub use keys::KEYS;
-pub use network::{Addressing, Network};
+pub use network::{Addressing, BOND, Network};
 pub use nic::{By, Nic, USB};
 pub use notify::{Notify, Url};
 pub use scrub::{Schedule, Scrub};

@@ -5,10 +5,17 @@ use super::values::{INTERFACE, word};
 use crate::source::{Faults, Origin, Section};
 use std::fmt;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 /// The interface by which a machine talks to itself.
 const LOOPBACK: &str = "lo";
+
+/// The VLANs that there are (IEEE 802.1Q): 0 is none, and 4095 is reserved.
+pub(super) const VLANS: RangeInclusive<u64> = 1..=4094;
+
+/// The interface that two adapters are put together as (a bond).
+pub const BOND: &str = "bond0";
 
 /// `[network]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +24,10 @@ pub struct Network {
     pub bridge: String,
     /// The network adapter that must be a port of the bridge.
     pub nic: Nic,
+    /// The adapter that takes over when that one has no link; `None`: none does.
+    pub spare: Option<Nic>,
+    /// The VLAN that the sled's packets have on the cable, from 1 to 4094; `None`: they have none.
+    pub vlan: Option<u16>,
     /// The way in which the bridge gets the sled's address.
     pub address: Addressing,
     /// The least negotiated link speed that is well, in Mbit/s.
@@ -34,6 +45,8 @@ impl Network {
         Self {
             bridge: "br0".into(),
             nic: Nic::named(nic),
+            spare: None,
+            vlan: None,
             address: Addressing::Static,
             min_link_mbps: 2500,
             min_usb_mbps: 5000,
@@ -100,6 +113,8 @@ pub(super) fn read(mut section: Section<'_>, faults: &mut Faults) -> Draft {
     let given = section.keys().contains(&"nic");
     let bridge = bridge(&mut section, faults);
     let nic = nic(&mut section, &bridge, faults);
+    let spare = spare(&mut section, &bridge, nic.as_ref(), faults);
+    let vlan = section.integer("vlan", VLANS, faults).and_then(|(id, _)| u16::try_from(id).ok());
     let address = section.parsed::<Addressing>("address", "write \"static\" or \"dhcp\"", faults);
     let mut least = |key, default| {
         let number = section.integer(key, 1..=u64::from(u32::MAX), faults);
@@ -113,7 +128,7 @@ pub(super) fn read(mut section: Section<'_>, faults: &mut Faults) -> Draft {
     }
     section.finish(faults);
     let (address, origin) = address.map_or((Addressing::Static, None), |(value, origin)| (value, Some(origin)));
-    let network = nic.map(|nic| Network { bridge, nic, address, min_link_mbps, min_usb_mbps, rejoin });
+    let network = nic.map(|nic| Network { bridge, nic, spare, vlan, address, min_link_mbps, min_usb_mbps, rejoin });
     Draft { network, dhcp: origin.filter(|_| address == Addressing::Dhcp) }
 }
 
@@ -149,6 +164,31 @@ fn nic(section: &mut Section<'_>, bridge: &str, faults: &mut Faults) -> Option<N
         faults.push(&list, "network.nic", "is an empty list", REMEDY);
     }
     Nic::new(all)
+}
+
+/// Read the adapter that takes over when the other has no link.
+fn spare(section: &mut Section<'_>, bridge: &str, nic: Option<&Nic>, faults: &mut Faults) -> Option<Nic> {
+    const REMEDY: &str = "write another adapter than network.nic, as `ip link` names it: \"eno1\"; or its hardware address; \
+                          or \"usb\"";
+    let (text, origin) = section.text("spare", faults)?;
+    let problem = match (text.parse::<By>(), no_nic(text, bridge)) {
+        (Err(why), _) => format!("{text:?}: {why}"),
+        (Ok(_), Some(why)) => why,
+        (Ok(by), None) if nic.is_some_and(|nic| nic.all().contains(&by)) => {
+            format!("{text} is network.nic already, and cannot take over from itself")
+        }
+        (Ok(_), None) if nic.is_some_and(|nic| nic.all().len() > 1) => {
+            "network.nic is a list, all of which are ports of the bridge: a spare is for one adapter".to_owned()
+        }
+        (Ok(_), None)
+            if [bridge, text].contains(&BOND) || nic.is_some_and(|nic| nic.names().any(|name| name == BOND)) =>
+        {
+            format!("{BOND} is what the two adapters are put together as, and neither of them, nor the bridge")
+        }
+        (Ok(by), None) => return Nic::new(vec![(text.to_owned(), by)]),
+    };
+    faults.push(&origin, "network.spare", problem, REMEDY);
+    None
 }
 
 /// Find why an interface cannot be the port of the bridge, if it cannot.

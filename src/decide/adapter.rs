@@ -3,6 +3,7 @@
 
 use super::facts::{Facts, Faults, Incident, Network, Nic, Sign, Usb};
 use super::finding::Finding;
+use super::spare;
 use crate::check::Code;
 use crate::config::{By, Configuration};
 use crate::times;
@@ -27,9 +28,18 @@ const BAD_KERNELS: [(&str, (u32, u32), &str); 1] =
 
 /// The findings about the adapter.
 pub(super) fn findings(config: &Configuration, facts: &Facts, network: &Network) -> Vec<Finding> {
-    let Some(nic) = &network.nic else { return vec![missing(config)] };
+    let spare = spare::down(config, network);
+    let Some(nic) = &network.nic else {
+        let gone = missing(config);
+        return spare.into_iter().chain([spare::instead(config, network, &gone.cause).unwrap_or(gone)]).collect();
+    };
     let about = About { config, nic, subject: format!("nic {}", config.sled.network.nic) };
-    let link = [about.renamed(), about.link(), about.slow(), about.half_duplex(), about.flapping(), about.faulty()];
+    let link = about.link();
+    let link = match &link {
+        Some(lost) => spare::instead(config, network, &lost.cause).or(link),
+        None => spare::beside(config, network, about.name()),
+    };
+    let link = [spare, about.renamed(), link, about.slow(), about.half_duplex(), about.flapping(), about.faulty()];
     let place = [about.usb2(), about.driver(), about.autosuspend(), about.resets(facts), about.kernel(network)];
     link.into_iter().chain(place).flatten().collect()
 }

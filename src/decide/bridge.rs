@@ -9,9 +9,12 @@ use crate::config::Configuration;
 
 /// The findings about a bridge that is there.
 pub(super) fn findings(config: &Configuration, facts: &Facts, bridge: &Bridge, nic: Option<&Nic>) -> Vec<Finding> {
+    // What carries is the port; of a spare the name is known, by which it was found.
+    let nic = facts.network.as_ref().and_then(|network| network.spare_in_use()).or(nic);
     let of_port = nic.and_then(|nic| port(config, facts, bridge, nic));
     let of_length = nic.and_then(|nic| mtu(config, bridge, nic));
-    [of_port, stp(config, bridge), delay(config, bridge), mac(config, bridge), of_length]
+    let of_vlan = nic.and_then(|nic| vlan(config, facts, bridge, nic));
+    [of_port, of_vlan, stp(config, bridge), delay(config, bridge), mac(config, bridge), of_length]
         .into_iter()
         .flatten()
         .collect()
@@ -29,7 +32,7 @@ pub(super) fn missing(config: &Configuration) -> Finding {
 
 /// The finding about the network interface as a port of the bridge.
 fn port(config: &Configuration, facts: &Facts, whole: &Bridge, nic: &Nic) -> Option<Finding> {
-    let (wanted, bridge) = (nic.called(&config.sled.network.nic), &config.sled.network.bridge);
+    let (wanted, bridge) = (nic.port_name(&config.sled.network.nic), &config.sled.network.bridge);
     let subject = format!("bridge {bridge}");
     if nic.master.as_ref() != Some(bridge) {
         let cause = match &nic.master {
@@ -58,6 +61,46 @@ fn port(config: &Configuration, facts: &Facts, whole: &Bridge, nic: &Nic) -> Opt
     };
     let cause = format!("{wanted} {state} as a port of {bridge}: nothing goes through it");
     Some(Finding::new(Code::BridgePortBlocked, subject, cause, remedy))
+}
+
+/// The finding about the VLAN that packets are to have on the cable: the port's own, or that of an interface below it.
+fn vlan(config: &Configuration, facts: &Facts, whole: &Bridge, nic: &Nic) -> Option<Finding> {
+    let (id, bridge) = (config.sled.network.vlan?, &config.sled.network.bridge);
+    let port = nic.port_name(&config.sled.network.nic);
+    if nic.master.as_ref() != Some(bridge) {
+        return None;
+    }
+    if let Some((name, other)) = nic.through.iter().find_map(|through| Some((&through.name, through.vlan()?))) {
+        let cause = format!("{name} in {bridge} has VLAN {other}, and network.vlan of sled.toml is {id}");
+        let remedy = format!("write network.vlan = {other}, or put an interface with VLAN {id} into {bridge}");
+        return (other != id).then(|| Finding::new(Code::BridgeVlan, format!("bridge {bridge}"), cause, remedy));
+    }
+    let tagging = facts.network.as_ref()?.tagging?;
+    let cause = match (tagging.filtering, tagging.port, tagging.own) {
+        (false, ..) => {
+            format!("{bridge} does not look at VLANs, and network.vlan of sled.toml is {id}: packets go without")
+        }
+        (true, None, _) => format!("{port} is no member of VLAN {id} as a port of {bridge}: nothing goes through it"),
+        (true, Some(member), _) if member.untagged => {
+            format!("packets of VLAN {id} leave {port} without its tag: the switch takes them as of another")
+        }
+        (true, Some(_), Some(own)) if own.pvid && own.untagged => return None,
+        (true, Some(_), _) => format!("{bridge} itself is not in VLAN {id}: what comes for the sled does not reach it"),
+    };
+    let remedy = format!(
+        "ip link set {bridge} type bridge vlan_default_pvid 0 && ip link set {bridge} type bridge vlan_filtering 1 && \
+         bridge vlan add dev {port} vid {id} && bridge vlan add dev {bridge} vid {id} pvid untagged self{}",
+        lasting(
+            whole.manager,
+            bridge,
+            &format!(
+                "VLANFiltering=yes and DefaultPVID=none of [Bridge], [BridgeVLAN] with VLAN={id} for {port}, and with \
+                 VLAN={id}, PVID={id} and EgressUntagged={id}"
+            ),
+            &format!("a VLAN interface as the port, bridge-ports {port}.{id}")
+        )
+    );
+    Some(Finding::new(Code::BridgeVlan, format!("bridge {bridge}"), cause, remedy))
 }
 
 /// What has become of the attempt to put it back, if there was one in vain.
@@ -118,7 +161,7 @@ fn mac(config: &Configuration, bridge: &Bridge) -> Option<Finding> {
 
 /// The finding about the longest packets that the two take.
 fn mtu(config: &Configuration, bridge: &Bridge, nic: &Nic) -> Option<Finding> {
-    let (wanted, name) = (nic.called(&config.sled.network.nic), &config.sled.network.bridge);
+    let (wanted, name) = (nic.port_name(&config.sled.network.nic), &config.sled.network.bridge);
     let (whole, part) = (bridge.mtu?, nic.mtu?);
     if whole == part || nic.master.as_ref() != Some(name) {
         return None;

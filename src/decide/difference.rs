@@ -2,7 +2,7 @@
 //! now.
 
 use super::facts::Facts;
-use crate::config::{Configuration, Network};
+use crate::config::{Configuration, Network, Nic};
 use crate::names::{RegionName, VolumeName};
 use crate::port_map::{Fence, LocalRegion};
 use crate::region::Tombstone;
@@ -141,9 +141,13 @@ fn network(a: &Network, b: &Network) -> Vec<Change> {
     let changed = |key: &str, from: String, to: String, effect: &str| {
         (from != to).then(|| change("sled.toml".into(), format!("network.{key}: {from} -> {to}"), effect))
     };
+    let spare = |spare: &Option<Nic>| spare.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
+    let none = |value: Option<u16>| value.map_or_else(|| "none".to_owned(), |value| value.to_string());
     let all = [
         changed("bridge", a.bridge.clone(), b.bridge.clone(), AT_ONCE),
         changed("nic", a.nic.to_string(), b.nic.to_string(), AT_ONCE),
+        changed("spare", spare(&a.spare), spare(&b.spare), AT_BOOT),
+        changed("vlan", none(a.vlan), none(b.vlan), AT_BOOT),
         changed("address", a.address.to_string(), b.address.to_string(), AT_BOOT),
         changed("min_link_mbps", a.min_link_mbps.to_string(), b.min_link_mbps.to_string(), AT_ONCE),
         changed("min_usb_mbps", a.min_usb_mbps.to_string(), b.min_usb_mbps.to_string(), AT_ONCE),

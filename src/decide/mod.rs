@@ -38,6 +38,7 @@ pub mod scrub;
 pub mod settle;
 mod single;
 mod smart;
+mod spare;
 pub mod storage;
 mod strangers;
 mod tls;

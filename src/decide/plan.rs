@@ -100,7 +100,10 @@ pub(super) fn is_queued(config: &Configuration, local: &LocalRegion, facts: &Fac
 /// The adapter that is back and in no bridge: it is put back once. One that is a port of any, and so may serve, is left
 /// alone.
 fn rejoin(config: &Configuration, facts: &Facts) -> Option<Action> {
-    let network = facts.network.as_ref().filter(|_| config.sled.network.rejoin && !facts.leaving)?;
+    let wanted = &config.sled.network;
+    // With a VLAN it would be a port through which nothing goes, and with a spare a second way beside the bond.
+    let simple = wanted.vlan.is_none() && wanted.spare.is_none();
+    let network = facts.network.as_ref().filter(|_| wanted.rejoin && simple && !facts.leaving)?;
     let nic = network.nic.as_ref().filter(|nic| nic.came_back && nic.master.is_none())?;
     let into = network.bridge.as_ref().filter(|bridge| bridge.up);
     (into.is_some() && facts.rejoin.tried != Some(nic.index)).then_some(Action::Rejoin(nic.index))

@@ -1,12 +1,12 @@
 //! Links and addresses as rtnetlink tells them: what is asked of one. Pure.
 
 use crate::config::{By, Nic};
-use crate::decide::facts::PortState;
+use crate::decide::facts::{Member, PortState};
 use crate::kernel::arp::Mac;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{
-    BridgePortState, BridgeStpState, InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, LinkAttribute,
-    LinkInfo, LinkMessage, Prop,
+    AfSpecBridge, BondMode, BridgePortState, BridgeStpState, BridgeVlanInfoFlags, InfoBond, InfoBondPort, InfoBridge,
+    InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoVlan, LinkAttribute, LinkInfo, LinkMessage, Prop,
 };
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
 use std::net::IpAddr;
@@ -104,6 +104,92 @@ pub fn is_wanted(link: &LinkMessage, nic: &Nic, is_usb: impl Fn(&str) -> bool) -
     })
 }
 
+/// The VLAN of a link that is a VLAN interface, and the kernel's number of the link that it lies upon.
+pub fn vlan(link: &LinkMessage) -> Option<(u16, u32)> {
+    let id = infos(link).find_map(|info| match info {
+        LinkInfo::Data(InfoData::Vlan(settings)) => settings.iter().find_map(|setting| match setting {
+            InfoVlan::Id(id) => Some(*id),
+            _ => None,
+        }),
+        _ => None,
+    });
+    let below = link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Link(index) => Some(*index),
+        _ => None,
+    });
+    id.zip(below)
+}
+
+/// The links that lie upon an adapter and lead to a bridge, from the cable on; none if it is a port itself. Of several
+/// VLAN interfaces it is the one that is a port of the bridge `wanted`, or else of any.
+pub fn way<'a>(from: &LinkMessage, links: &'a [LinkMessage], wanted: Option<u32>) -> Vec<&'a LinkMessage> {
+    let mut way = Vec::new();
+    let mut last = (from.header.index, master(from));
+    // Nobody lays more upon each other.
+    while way.len() < 4 {
+        let bond = links.iter().find(|link| Some(link.header.index) == last.1 && bond(link).is_some());
+        if let Some(bond) = bond {
+            way.push(bond);
+            last = (bond.header.index, master(bond));
+            continue;
+        }
+        if last.1.is_some() {
+            break;
+        }
+        let upon = links.iter().filter(|link| vlan(link).is_some_and(|(_, below)| below == last.0));
+        let upon = upon.filter(|link| master(link).is_some());
+        let Some(next) = upon.min_by_key(|link| (wanted.is_none() || master(link) != wanted, link.header.index)) else {
+            break;
+        };
+        way.push(next);
+        last = (next.header.index, master(next));
+    }
+    way
+}
+
+/// Read of a link that is a bond whether one of its ports carries and the others wait, and the one that carries, by the
+/// kernel's number.
+pub fn bond(link: &LinkMessage) -> Option<(bool, Option<u32>)> {
+    infos(link).find(|info| matches!(info, LinkInfo::Kind(InfoKind::Bond)))?;
+    let settings = infos(link).filter_map(|info| match info {
+        LinkInfo::Data(InfoData::Bond(settings)) => Some(settings),
+        _ => None,
+    });
+    let mut told = (false, None);
+    for setting in settings.flatten() {
+        match setting {
+            InfoBond::Mode(mode) => told.0 = *mode == BondMode::ActiveBackup,
+            InfoBond::ActivePort(index) => told.1 = Some(*index).filter(|index| *index != 0),
+            _ => {}
+        }
+    }
+    Some(told)
+}
+
+/// Whether a bridge looks at the tags of VLANs.
+pub fn filters_vlans(bridge: &LinkMessage) -> bool {
+    let settings = infos(bridge).filter_map(|info| match info {
+        LinkInfo::Data(InfoData::Bridge(settings)) => Some(settings),
+        _ => None,
+    });
+    settings.flatten().any(|setting| matches!(setting, InfoBridge::VlanFiltering(true)))
+}
+
+/// Read the membership of a link in a VLAN from what a bridge tells of its ports and of itself.
+pub fn member(of: &LinkMessage, id: u16) -> Option<Member> {
+    let told = of.attributes.iter().filter_map(|attribute| match attribute {
+        LinkAttribute::AfSpecBridge(told) => Some(told),
+        _ => None,
+    });
+    told.flatten().find_map(|told| match told {
+        AfSpecBridge::VlanInfo(info) if info.vid == id => Some(Member {
+            pvid: info.flags.contains(BridgeVlanInfoFlags::Pvid),
+            untagged: info.flags.contains(BridgeVlanInfoFlags::Untagged),
+        }),
+        _ => None,
+    })
+}
+
 /// Whether a link is a bridge.
 pub fn is_bridge(link: &LinkMessage) -> bool {
     infos(link).any(|info| matches!(info, LinkInfo::Kind(InfoKind::Bridge)))
@@ -111,7 +197,15 @@ pub fn is_bridge(link: &LinkMessage) -> bool {
 
 /// The hardware address of a link, in the usual form. One of zeroes is none: loopback has it.
 pub fn mac(link: &LinkMessage) -> Option<String> {
-    mac_bytes(link).map(|bytes| Mac(bytes).to_string())
+    // A port of a bond has the address of the bond, and keeps its own.
+    let own = infos(link).find_map(|info| match info {
+        LinkInfo::PortData(InfoPortData::BondPort(settings)) => settings.iter().find_map(|setting| match setting {
+            InfoBondPort::PermHwaddr(bytes) => bytes[..].try_into().ok(),
+            _ => None,
+        }),
+        _ => None,
+    });
+    own.or_else(|| mac_bytes(link)).map(|bytes| Mac(bytes).to_string())
 }
 
 /// The hardware address of a link, in bytes.
@@ -192,7 +286,9 @@ pub fn ips(address: &AddressMessage) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use netlink_packet_route::link::LinkFlags;
+    use netlink_packet_route::AddressFamily;
+    use netlink_packet_route::link::{BridgeVlanInfo, InfoPortKind, LinkFlags};
+    use rtnetlink::packet_core::{Emitable, Parseable};
 
     fn link(index: u32, name: &str, mac: u8, more: Option<LinkAttribute>) -> LinkMessage {
         let mut link = LinkMessage::default();
@@ -204,6 +300,81 @@ mod tests {
 
     fn nic(of: &[By]) -> Nic {
         Nic::new(of.iter().map(|by| (format!("{by:?}"), by.clone())).collect()).unwrap()
+    }
+
+    /// As the kernel's messages have it, for which no module is needed: made, written and read again.
+    #[test]
+    fn a_vlan_is_found_upon_the_adapter_and_in_what_the_bridge_tells() {
+        let of = |id: u16, below: u32| {
+            let kind = LinkInfo::Kind(InfoKind::Vlan);
+            let data = LinkInfo::Data(InfoData::Vlan(vec![InfoVlan::Id(id)]));
+            [LinkAttribute::LinkInfo(vec![kind, data]), LinkAttribute::Link(below)]
+        };
+        let upon = |index: u32, name: &str, id: u16, into: Option<u32>| {
+            let mut link = link(index, name, 3, into.map(LinkAttribute::Controller));
+            link.attributes.extend(of(id, 3));
+            again(&link)
+        };
+        let links = [
+            link(3, "enx3", 3, None),
+            upon(4, "enx3.4", 4, None),
+            upon(5, "enx3.5", 5, Some(8)),
+            upon(6, "enx3.6", 6, Some(9)),
+        ];
+        let found =
+            |wanted| way(&links[0], &links, wanted).into_iter().map(|link| vlan(link).unwrap()).collect::<Vec<_>>();
+        assert_eq!((found(Some(9)), found(Some(8)), found(None)), (vec![(6, 3)], vec![(5, 3)], vec![(5, 3)]));
+        assert!(way(&links[3], &links, Some(9)).is_empty(), "it is a port itself");
+        assert!(!is_adapter(&links[3]));
+
+        let info = |vid, flags| AfSpecBridge::VlanInfo(BridgeVlanInfo { flags, vid });
+        let both = BridgeVlanInfoFlags::Pvid | BridgeVlanInfoFlags::Untagged;
+        let mut told = link(9, "br0", 9, None);
+        told.header.interface_family = AddressFamily::Bridge;
+        told.attributes.push(LinkAttribute::AfSpecBridge(vec![info(5, BridgeVlanInfoFlags::empty()), info(6, both)]));
+        let told = again(&told);
+        assert_eq!(member(&told, 5), Some(Member::default()));
+        assert_eq!(member(&told, 6), Some(Member { pvid: true, untagged: true }));
+        assert_eq!(member(&told, 7), None);
+        let settings = |on| LinkInfo::Data(InfoData::Bridge(vec![InfoBridge::VlanFiltering(on)]));
+        let bridge = |on| {
+            let infos = vec![LinkInfo::Kind(InfoKind::Bridge), settings(on)];
+            again(&link(9, "br0", 9, Some(LinkAttribute::LinkInfo(infos))))
+        };
+        assert!(filters_vlans(&bridge(true)) && !filters_vlans(&bridge(false)));
+    }
+
+    /// Both adapters have the bond's hardware address, and are known by their own.
+    #[test]
+    fn a_bond_is_found_upon_its_ports_and_says_which_carries() {
+        let port = |index: u32, name: &str, own: u8| {
+            let of_bond = vec![InfoBondPort::PermHwaddr(vec![0, 0xe0, 0x4c, 0, 0, own])];
+            let infos =
+                vec![LinkInfo::PortKind(InfoPortKind::Bond), LinkInfo::PortData(InfoPortData::BondPort(of_bond))];
+            let mut link = link(index, name, 7, Some(LinkAttribute::Controller(7)));
+            link.attributes.push(LinkAttribute::LinkInfo(infos));
+            again(&link)
+        };
+        let settings = vec![InfoBond::Mode(BondMode::ActiveBackup), InfoBond::ActivePort(4)];
+        let infos = vec![LinkInfo::Kind(InfoKind::Bond), LinkInfo::Data(InfoData::Bond(settings))];
+        let mut bond_link = link(7, "bond0", 7, Some(LinkAttribute::Controller(9)));
+        bond_link.attributes.push(LinkAttribute::LinkInfo(infos));
+        let links = [port(3, "enx3", 3), port(4, "eno1", 4), again(&bond_link)];
+        assert_eq!(bond(&links[2]), Some((true, Some(4))));
+        assert_eq!(bond(&links[0]), None);
+        let through: Vec<_> = way(&links[0], &links, Some(9)).into_iter().filter_map(name).collect();
+        assert_eq!(through, ["bond0"]);
+        let by_address = |own: &str| wanted(&links, &nic(&[By::Address(own.into())]), None, |_| false).and_then(name);
+        assert_eq!(by_address("00:e0:4c:00:00:04").map(String::as_str), Some("eno1"));
+        assert_eq!(by_address("00:e0:4c:00:00:07"), None, "that is the bond's");
+        assert!(is_adapter(&links[0]) && !is_adapter(&links[2]));
+    }
+
+    /// A link by way of the kernel's own form of it.
+    fn again(link: &LinkMessage) -> LinkMessage {
+        let mut bytes = vec![0; link.buffer_len()];
+        link.emit(&mut bytes);
+        LinkMessage::parse(&bytes).unwrap()
     }
 
     /// A list names the one that is wanted most first; whichever is on the USB is any of these, and stays the same one.

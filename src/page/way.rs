@@ -24,6 +24,8 @@ fn station(code: Code) -> Option<Station> {
         }
         Code::NicMissing
         | Code::NicRenamed
+        | Code::NicSpareInUse
+        | Code::NicSpareDown
         | Code::NicUsb2
         | Code::NicDriver
         | Code::NicAutosuspend
@@ -32,6 +34,7 @@ fn station(code: Code) -> Option<Station> {
         Code::BridgeMissing
         | Code::BridgePortMissing
         | Code::BridgePortBlocked
+        | Code::BridgeVlan
         | Code::BridgeStp
         | Code::BridgeDelay
         | Code::BridgeMacChanged

@@ -28,7 +28,7 @@ pub use event::{Event, EventKind, Events};
 pub use extents::{ExtentDetail, ExtentState, Extents};
 pub use hardware::{DiskDetail, FileSystem, Hardware, HardwareWatchdog, Inventory, NetworkAdapter, TemperatureSensor};
 pub use job::{Ask, Granted, Job, JobKind, JobProgress, JobState, JobUnit, Proposal, Word};
-pub use network::{Adapter, AddressState, BridgeAddress, BridgeDetail, NetworkDetail, PortState};
+pub use network::{Adapter, AddressState, BridgeAddress, BridgeDetail, NetworkDetail, PortState, Spare, Through};
 pub use notification::{Delivery, Notification, Notified, Occasion, Way};
 pub use ports::{Listener, Ports, RegionPorts, Who};
 pub use refusal::Refusal;

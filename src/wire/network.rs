@@ -21,6 +21,8 @@ pub struct NetworkDetail {
     pub network: Network,
     /// The adapter in detail; absent if it is not there.
     pub adapter: Option<Adapter>,
+    /// The adapter that takes over when the first has no link, if one is configured.
+    pub spare: Option<Spare>,
     /// The bridge in detail; absent if it is not there.
     pub bridge_detail: Option<BridgeDetail>,
     /// The sled's address, as the port map has it.
@@ -46,10 +48,37 @@ pub struct Adapter {
     pub usb_path: Option<String>,
     /// The longest packet that it takes, in bytes.
     pub mtu: Option<u32>,
-    /// The bridge that it is a port of.
+    /// The interfaces that lie between it and the bridge, from the cable on, if there are any.
+    #[serde(default)]
+    pub through: Vec<Through>,
+    /// The bridge that it, or the last of these, is a port of.
     pub master: Option<String>,
     /// The state in which that bridge has it.
     pub port: Option<PortState>,
+}
+
+/// The adapter that takes over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Spare {
+    /// Its name, or what is configured, if it is not there.
+    pub name: String,
+    /// Whether it is there.
+    pub there: bool,
+    /// Whether it has a link.
+    pub carrier: bool,
+    /// The negotiated speed in Mbit/s, if the driver tells.
+    pub link_mbps: Option<u32>,
+    /// Whether it is the one that carries.
+    pub carries: bool,
+}
+
+/// An interface between the adapter and the bridge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Through {
+    /// Its name.
+    pub name: String,
+    /// The VLAN that packets have on the other side of it, if it is a VLAN interface.
+    pub vlan: Option<u16>,
 }
 
 /// The state in which a bridge has one of its ports.
@@ -85,6 +114,8 @@ pub struct BridgeDetail {
     pub up: bool,
     /// The longest packet that it takes, in bytes.
     pub mtu: Option<u32>,
+    /// The VLAN that packets leave its port with, if it looks at VLANs and one is configured.
+    pub vlan: Option<u16>,
     /// Its addresses, each with the length of its network's part, and whether it can be used.
     pub addresses: Vec<BridgeAddress>,
 }

@@ -66,6 +66,30 @@ fn every_fault_of_an_adapter_is_named_with_its_line() {
 }
 
 #[test]
+fn every_fault_of_a_spare_is_named_with_its_line() {
+    for (spare, problem) in [
+        ("\"enx00e04ca81110\"", "cannot take over from itself"),
+        ("\"br0\"", "is the bridge itself"),
+        ("\"lo\"", "reaches no host"),
+        ("\"bond0\"", "put together as"),
+        ("\"a b\"", "no name of an interface"),
+    ] {
+        one_fault("sled.toml", "# spare = \"eno1\"", &format!("spare = {spare}"), problem, "another adapter");
+    }
+    let list = SLED.replace("nic = \"enx00e04ca81110\"", "nic = [\"enx0\", \"usb\"]").replace("# spare", "spare");
+    let found = faults(&list, MAP);
+    assert!(found.len() == 1 && found[0].line == line(&list, "spare = \"eno1\""), "{found:#?}");
+    assert!(found[0].problem.contains("a spare is for one adapter"), "{found:#?}");
+}
+
+#[test]
+fn a_vlan_that_there_is_not_is_named_with_its_line() {
+    for (vlan, problem) in [("0", "0 is not from 1"), ("4095", "4095 is not from 1")] {
+        one_fault("sled.toml", "# vlan = 5", &format!("vlan = {vlan}"), problem, "4094");
+    }
+}
+
+#[test]
 fn every_fault_of_notify_is_named_with_its_line() {
     let (webhook, ntfy) = ("# webhook = \"https://alerts.example/sled\"", "# ntfy = \"https://ntfy.sh/my-sleds\"");
     let program = "# program = [\"/usr/local/bin/tell\", \"--sled\"]";

@@ -17,7 +17,9 @@ pub struct Nic {
     pub up: bool,
     /// Whether it has a link.
     pub carrier: bool,
-    /// The bridge that it is a port of.
+    /// The interfaces by which it is a port of the bridge, if not by itself: those that lie upon it, from the cable on.
+    pub through: Vec<Through>,
+    /// The bridge that it, or the last of these, is a port of.
     pub master: Option<String>,
     /// The negotiated speed in Mbit/s, if the driver tells.
     pub link_mbps: Option<u32>,
@@ -42,7 +44,40 @@ pub struct Nic {
     pub came_back: bool,
 }
 
+/// An interface between an adapter and the bridge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Through {
+    /// Its name.
+    pub name: String,
+    /// Its kind.
+    pub kind: Between,
+}
+
+impl Through {
+    /// The VLAN that it stands for, if for one.
+    pub fn vlan(&self) -> Option<u16> {
+        match self.kind {
+            Between::Bond => None,
+            Between::Vlan(id) => Some(id),
+        }
+    }
+}
+
+/// The kind of an interface between an adapter and the bridge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Between {
+    /// The adapter together with others (a bond).
+    Bond,
+    /// The adapter's packets with the tag of this VLAN.
+    Vlan(u16),
+}
+
 impl Nic {
+    /// The name of the bridge's port by which commands reach it: that of the adapter, or of what lies upon it last.
+    pub fn port_name<'a>(&'a self, configured: &'a str) -> &'a str {
+        self.through.last().map_or_else(|| self.called(configured), |last| &last.name)
+    }
+
     /// The name by which commands reach it: the configured one, unless it has that no more, or never had.
     pub fn called<'a>(&'a self, configured: &'a str) -> &'a str {
         self.renamed.as_deref().unwrap_or(self.known_as(configured))

@@ -13,7 +13,7 @@ mod region;
 mod smart;
 mod tls;
 
-pub use adapter::{Faults, Hub, Nic, PortState, Usb};
+pub use adapter::{Between, Faults, Hub, Nic, PortState, Through, Usb};
 pub use block::{Block, Drive, FsErrors, Slow};
 pub use disk::{Disk, OnDisk, Scrubbed, Survey};
 pub use enforcement::{Enforcement, Gap};
@@ -21,7 +21,7 @@ pub use files::{Files, Fresh, InForce};
 pub use image::{Image, Newer, Var};
 pub use kernel_log::{Incident, KernelLog, Sign};
 pub use machine::{Clock, Crash, Machine, Sensor, Step, Unclean, Watchdog};
-pub use network::{Bridge, MacChange, Manager, Network, Rejoin, Rejoined};
+pub use network::{Bond, Bridge, MacChange, Manager, Member, Network, Rejoin, Rejoined, Tagging};
 pub use region::{
     Active, Beat, Doing, Exit, Fencing, Holder, Pulse, Region, Run, Sockets, Start, Stopped, Stranger, Unit,
 };

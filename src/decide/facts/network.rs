@@ -10,8 +10,14 @@ use std::net::IpAddr;
 pub struct Network {
     /// The configured network interface, if it is there.
     pub nic: Option<Nic>,
+    /// The configured spare, if it is there.
+    pub spare: Option<Nic>,
+    /// The bond that the adapter, or else the spare, is a port of, if one is.
+    pub bond: Option<Bond>,
     /// The configured bridge, if it is there and is one.
     pub bridge: Option<Bridge>,
+    /// The bridge's dealing with the VLAN that is configured, if one is and the kernel tells.
+    pub tagging: Option<Tagging>,
     /// Whether there is a default route of IPv4.
     pub default_v4: bool,
     /// Whether there is a default route of IPv6.
@@ -22,6 +28,45 @@ pub struct Network {
     pub unanswering: BTreeSet<IpAddr>,
     /// The release of the kernel, for example `6.12.57+deb13-amd64`.
     pub kernel: Option<String>,
+}
+
+/// Several adapters put together.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Bond {
+    /// Its name.
+    pub name: String,
+    /// Whether one of them carries and the others wait (`active-backup`).
+    pub active_backup: bool,
+    /// The one that carries, by the kernel's number, if one does.
+    pub active: Option<u32>,
+}
+
+impl Network {
+    /// The spare, if it is the one that carries.
+    pub fn spare_in_use(&self) -> Option<&Nic> {
+        let active = self.bond.as_ref()?.active?;
+        self.spare.as_ref().filter(|spare| spare.carrier && spare.index == active)
+    }
+}
+
+/// The dealing of a bridge with one VLAN.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tagging {
+    /// Whether it looks at tags at all.
+    pub filtering: bool,
+    /// The bridge's own membership, if it is a member.
+    pub own: Option<Member>,
+    /// The membership of the adapter's port, if it is a member.
+    pub port: Option<Member>,
+}
+
+/// A membership in a VLAN.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Member {
+    /// Whether packets without a tag are taken as of it.
+    pub pvid: bool,
+    /// Whether packets of it leave without a tag.
+    pub untagged: bool,
 }
 
 /// A bridge.

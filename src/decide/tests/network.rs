@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::check::{Code, Severity};
-use crate::decide::facts::{Image, MacChange, Manager, Rejoined};
+use crate::decide::facts::{Between, Bond, Image, MacChange, Manager, Member, Rejoined, Tagging, Through};
 use crate::decide::finding::{Finding, Scope};
 use crate::decide::plan::{Action, plan};
 use crate::decide::verdict::judge;
@@ -122,6 +122,121 @@ fn an_address_by_dhcp_that_is_not_the_maps_blocks_and_names_the_reservation() {
     assert_eq!(of(&["192.168.4.189", "192.168.4.77"], 23), [], "the size of the network is the server's");
     let alone = of(&["192.168.4.189"], 32);
     assert!(alone[0].code == Code::AddressPrefix && alone[0].remedy.contains("subnet mask"), "{alone:?}");
+}
+
+/// What is known of the two and of their bond, what is told, and with which words.
+type OfSpare = (fn(&mut Network), Option<(Code, &'static str)>);
+
+#[test]
+fn a_spare_that_carries_or_could_not_is_a_warning_and_no_fault_of_the_first_blocks_then() {
+    let mut with_spare = config();
+    with_spare.sled.network.spare =
+        crate::config::Nic::new(vec![("eno1".into(), crate::config::By::Name("eno1".into()))]);
+    let cases: [OfSpare; 8] = [
+        (|_| {}, None),
+        (
+            |network| {
+                network.nic.as_mut().unwrap().carrier = false;
+                network.bond.as_mut().unwrap().active = Some(4);
+            },
+            Some((Code::NicSpareInUse, "has no link: the spare eno1 carries, at 1000 Mbit/s")),
+        ),
+        (
+            |network| (network.nic, network.bond.as_mut().unwrap().active) = (None, Some(4)),
+            Some((Code::NicSpareInUse, "there is no network interface enx00e04ca81110: the spare eno1 carries")),
+        ),
+        (
+            |network| network.bond.as_mut().unwrap().active = Some(4),
+            Some((Code::NicSpareInUse, "has a link, and the spare eno1 carries all the same")),
+        ),
+        (|network| network.spare = None, Some((Code::NicSpareDown, "there is no network interface eno1"))),
+        (
+            |network| network.spare.as_mut().unwrap().carrier = false,
+            Some((Code::NicSpareDown, "the spare eno1 has no link: nothing takes over")),
+        ),
+        (
+            |network| network.spare.as_mut().unwrap().through.clear(),
+            Some((Code::NicSpareDown, "eno1 is in no bond with enx00e04ca81110")),
+        ),
+        (
+            |network| network.bond.as_mut().unwrap().active_backup = false,
+            Some((Code::NicSpareDown, "no bond of which one carries")),
+        ),
+    ];
+    let bonded = || {
+        let mut facts = well(&with_spare);
+        let network = facts.network.as_mut().unwrap();
+        let first = network.nic.as_mut().unwrap();
+        (first.index, first.through) = (3, vec![Through { name: "bond0".into(), kind: Between::Bond }]);
+        let spare = Nic { index: 4, name: Some("eno1".into()), link_mbps: Some(1000), usb: None, ..first.clone() };
+        network.spare = Some(spare);
+        network.bond = Some(Bond { name: "bond0".into(), active_backup: true, active: Some(3) });
+        facts
+    };
+    for (change, told) in cases {
+        let mut facts = bonded();
+        change(facts.network.as_mut().unwrap());
+        let verdict = judge(&with_spare, &facts);
+        assert!(verdict.ready(&volume()), "{told:?}: {:#?}", verdict.findings);
+        let found: Vec<_> = verdict.findings.iter().map(|found| (found.code, found.cause.as_str())).collect();
+        assert!(found.len() == usize::from(told.is_some()), "{told:?}: {found:#?}");
+        assert!(
+            told.is_none_or(|(code, words)| found[0].0 == code && found[0].1.contains(words)),
+            "{told:?}: {found:#?}"
+        );
+    }
+    // With neither it is as without a spare.
+    let mut facts = bonded();
+    let network = facts.network.as_mut().unwrap();
+    (network.nic.as_mut().unwrap().carrier, network.spare.as_mut().unwrap().carrier) = (false, false);
+    network.bond.as_mut().unwrap().active = None;
+    let verdict = judge(&with_spare, &facts);
+    assert!(!verdict.ready(&volume()) && verdict.findings.iter().any(|found| found.code == Code::NicNoCarrier));
+}
+
+/// Whichever of the two ways it is set up, and each thing that can be missing of it.
+#[test]
+fn a_vlan_that_packets_do_not_have_blocks() {
+    let mut with_vlan = config();
+    with_vlan.sled.network.vlan = Some(5);
+    let of = |tagging: Option<Tagging>, through: Option<u16>| {
+        let mut facts = well(&with_vlan);
+        facts.network.as_mut().unwrap().tagging = tagging;
+        let upon = |id| Through { name: format!("enx0.{id}"), kind: Between::Vlan(id) };
+        network(&mut facts).0.through = through.map(upon).into_iter().collect();
+        judge(&with_vlan, &facts).findings
+    };
+    let (tagged, untagged) = (Some(Member::default()), Some(Member { pvid: true, untagged: true }));
+    let right = Tagging { filtering: true, own: untagged, port: tagged };
+    assert_eq!((of(Some(right), None), of(None, None)), (vec![], vec![]), "what is not known is no fault");
+    assert_eq!(of(Some(Tagging::default()), Some(5)), [], "by an interface of its own");
+    for (tagging, through, words) in [
+        (Tagging { filtering: false, ..right }, None, "does not look at VLANs"),
+        (Tagging { port: None, ..right }, None, "no member of VLAN 5 as a port"),
+        (Tagging { port: untagged, ..right }, None, "leave enx00e04ca81110 without its tag"),
+        (Tagging { own: None, ..right }, None, "br0 itself is not in VLAN 5"),
+        (Tagging { own: tagged, ..right }, None, "br0 itself is not in VLAN 5"),
+        (right, Some(6), "enx0.6 in br0 has VLAN 6"),
+    ] {
+        let found = of(Some(tagging), through);
+        assert_eq!(found.len(), 1, "{words}: {found:#?}");
+        assert!(found[0].code == Code::BridgeVlan && found[0].code.severity() == Severity::Blocking, "{found:?}");
+        assert!(found[0].cause.contains(words), "{words}: {found:?}");
+    }
+    let told = of(Some(Tagging::default()), None);
+    assert!(told[0].remedy.contains("bridge vlan add dev enx00e04ca81110 vid 5"), "{told:?}");
+    // One that is plugged in again would be a port through which nothing goes.
+    let mut facts = well(&with_vlan);
+    let nic = network(&mut facts).0;
+    (nic.came_back, nic.master) = (true, None);
+    assert!(!plan(&with_vlan, &facts).iter().any(|action| matches!(action, Action::Rejoin(_))));
+    // The port is what lies upon the adapter: it is named, and not the adapter.
+    let found = only(|facts| {
+        let nic = network(facts).0;
+        nic.through = vec![Through { name: "enx0.5".into(), kind: Between::Vlan(5) }];
+        nic.port = Some(PortState::Disabled);
+    });
+    assert!(found.remedy.contains("bridge link set dev enx0.5 state 3"), "{found:?}");
 }
 
 /// The kernel goes on to use an IPv4 address that another machine has, and so do the regions.

@@ -2,8 +2,8 @@
 //! files and routes tell comes later. Asks nobody.
 
 use crate::config;
-use crate::decide::facts::{Network, Nic};
-use crate::kernel::links::{is_bridge, is_named, master, mtu, name, port};
+use crate::decide::facts::{Between, Network, Nic, Through};
+use crate::kernel::links::{is_bridge, is_named, master, mtu, name, port, vlan, way};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkFlags, LinkMessage};
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
@@ -12,8 +12,8 @@ use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 /// that is another than before.
 pub(super) fn carrier(last: &mut Option<Network>, message: &NetlinkMessage<RouteNetlinkMessage>) -> bool {
     let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) = &message.payload else { return false };
-    let nic = last.as_mut().and_then(|network| network.nic.as_mut());
-    let Some(nic) = nic.filter(|nic| nic.index == link.header.index) else { return false };
+    let mut adapters = last.iter_mut().flat_map(|network| network.nic.iter_mut().chain(&mut network.spare));
+    let Some(nic) = adapters.find(|nic| nic.index == link.header.index) else { return false };
     let told = (link.header.flags.contains(LinkFlags::Up), link.header.flags.contains(LinkFlags::LowerUp));
     let changed = (nic.up, nic.carrier) != told;
     (nic.up, nic.carrier) = told;
@@ -35,17 +35,26 @@ pub(super) fn refresh(last: &mut Network, links: &[LinkMessage], wanted: &config
 
 /// What the links alone tell of an adapter, in place of what was known of that.
 pub(super) fn nic_by_link(nic: Nic, link: &LinkMessage, links: &[LinkMessage], wanted: &config::Network) -> Nic {
-    let master = master_of(link, links);
+    let bridge = links.iter().find(|link| is_named(link, &wanted.bridge) && is_bridge(link));
+    let way = way(link, links, bridge.map(|bridge| bridge.header.index));
+    let last = way.last().copied().unwrap_or(link);
+    let master = master_of(last, links);
     Nic {
+        through: way.iter().filter_map(|link| through(link)).collect(),
         up: link.header.flags.contains(LinkFlags::Up),
         carrier: link.header.flags.contains(LinkFlags::LowerUp),
         master: master.and_then(|master| {
             if is_named(master, &wanted.bridge) { Some(wanted.bridge.clone()) } else { name(master).cloned() }
         }),
-        mtu: mtu(link),
-        port: port(link),
+        mtu: mtu(last),
+        port: port(last),
         ..nic
     }
+}
+
+fn through(link: &LinkMessage) -> Option<Through> {
+    let kind = vlan(link).map_or(Between::Bond, |(id, _)| Between::Vlan(id));
+    Some(Through { name: name(link)?.clone(), kind })
 }
 
 /// Find the link of which an adapter is a port.

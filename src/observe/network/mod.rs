@@ -5,6 +5,8 @@ mod adapter;
 mod cable;
 mod history;
 mod routes;
+mod spares;
+mod vlans;
 
 use crate::backoff::Backoff;
 use crate::config::{self, Configuration};
@@ -13,6 +15,7 @@ use crate::kernel::attributes::is_on_usb;
 use crate::kernel::broker::{self, Wanted};
 use crate::kernel::links::{
     answering, ips, is_adapter, is_bridge, is_configured, is_named, mac, mtu, name, stp, unanswering, wanted as chosen,
+    way,
 };
 use crate::observe::observer::{Begin, Kernel, Observer, TakenOver};
 use crate::observe::rhythm::Rhythm;
@@ -176,7 +179,7 @@ fn is_news(last: Option<&Network>, sought: &Sought, message: &NetlinkMessage<Rou
 
 /// Tell whether there is a cable that was not there, or an address: `told` if the cable's message has been taken over.
 fn has_come(last: &Network, told: bool, now: &Network) -> bool {
-    let carrier = |network: &Network| network.nic.as_ref().is_some_and(|nic| nic.carrier);
+    let carrier = |network: &Network| network.nic.iter().chain(&network.spare).any(|nic| nic.carrier);
     let addresses =
         |network: &Network| network.bridge.as_ref().map(|bridge| bridge.addresses.clone()).unwrap_or_default();
     let before = addresses(last);
@@ -263,15 +266,28 @@ async fn look(
     let chosen = chosen(&links, &wanted.nic, link.map(|link| link.header.index), is_usb);
     let nic = chosen.or_else(|| by_address(&links, &wanted.nic, history));
     history.remember(chosen.and_then(mac));
+    let spare = spares::find(&links, wanted, nic, is_usb);
+    let bond = spares::bond(nic.or(spare), &links);
+    let spare = match spare {
+        Some(spare) => Some(spares::spare(spare, &links, wanted, kernel).await),
+        None => None,
+    };
     let (told, manager, release) = told(kernel, nic, link, in_time).await;
     let nic = nic.map(|link| nic_of(link, &links, wanted, told, history));
     let bridge = link.map(|link| Bridge { manager, ..bridge_of(link, &addresses, history) });
+    let tagging = match (link, wanted.vlan) {
+        (Some(link), Some(vlan)) => {
+            let port = chosen.map(|nic| way(nic, &links, Some(link.header.index)).last().copied().unwrap_or(nic));
+            vlans::tagging(handle, link, port, vlan).await
+        }
+        _ => None,
+    };
     let unanswering = match link {
         Some(link) => neighbours(handle, link.header.index, &sought.hosts).await,
         None => BTreeSet::new(),
     };
     let unroutable = routes::unroutable(handle, &sought.hosts).await;
-    Ok(Network { nic, bridge, default_v4, default_v6, unroutable, unanswering, kernel: release })
+    Ok(Network { nic, spare, bond, bridge, tagging, default_v4, default_v6, unroutable, unanswering, kernel: release })
 }
 
 /// List the links of the machine.

@@ -1,15 +1,17 @@
 //! What is shown of the network: in short, from the cable to the address, and by ports.
 
 use crate::check::Code;
-use crate::config::Configuration;
-use crate::decide::facts::{Bridge, Facts, Holder, Nic, PortState, Region};
+use crate::config::{self, Configuration};
+use crate::decide::facts::{Bridge, Facts, Holder, Network, Nic, PortState, Region, Through};
 use crate::names::RegionName;
 use crate::wire::{self, AddressState, Listener, State, Who};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
+/// The adapter that carries: the spare when it does so in the first one's place.
 fn nic(facts: &Facts) -> Option<&Nic> {
-    facts.network.as_ref()?.nic.as_ref()
+    let network = facts.network.as_ref()?;
+    network.spare_in_use().or(network.nic.as_ref())
 }
 
 fn bridge(facts: &Facts) -> Option<&Bridge> {
@@ -44,7 +46,8 @@ pub(in crate::supervisor) fn network_detail(
         as_of,
         network: network(config, facts),
         adapter: nic(facts).map(adapter),
-        bridge_detail: bridge(facts).map(bridge_detail),
+        spare: wanted.spare.as_ref().map(|name| spare(name, facts.network.as_ref())),
+        bridge_detail: bridge(facts).map(|bridge| bridge_detail(bridge, tags(config, facts))),
         address: config.address,
         default_route: routes.is_some_and(|it| if config.address.is_ipv4() { it.default_v4 } else { it.default_v6 }),
         min_link_mbps: wanted.min_link_mbps,
@@ -58,12 +61,20 @@ fn of_hosts(check: &wire::Check) -> bool {
     matches!(check.code, Code::RouteMissing | Code::NeighbourMissing)
 }
 
+/// The VLAN that the bridge gives packets on the cable.
+fn tags(config: &Configuration, facts: &Facts) -> Option<u16> {
+    let tagging = facts.network.as_ref()?.tagging?;
+    let tagged = tagging.port.is_some_and(|port| !port.untagged);
+    config.sled.network.vlan.filter(|_| tagging.filtering && tagged)
+}
+
 fn adapter(nic: &Nic) -> wire::Adapter {
     wire::Adapter {
         up: nic.up,
         driver: nic.driver.clone(),
         usb_path: nic.usb.as_ref().map(|usb| usb.path.clone()),
         mtu: nic.mtu,
+        through: nic.through.iter().map(through).collect(),
         master: nic.master.clone(),
         port: nic.port.map(|state| match state {
             PortState::Disabled => wire::PortState::Disabled,
@@ -74,7 +85,22 @@ fn adapter(nic: &Nic) -> wire::Adapter {
     }
 }
 
-fn bridge_detail(bridge: &Bridge) -> wire::BridgeDetail {
+fn spare(wanted: &config::Nic, network: Option<&Network>) -> wire::Spare {
+    let seen = network.and_then(|network| network.spare.as_ref());
+    wire::Spare {
+        name: seen.map_or(&**wanted, |seen| seen.known_as(wanted)).to_owned(),
+        there: seen.is_some(),
+        carrier: seen.is_some_and(|seen| seen.carrier),
+        link_mbps: seen.and_then(|seen| seen.link_mbps),
+        carries: network.is_some_and(|network| network.spare_in_use().is_some()),
+    }
+}
+
+fn through(it: &Through) -> wire::Through {
+    wire::Through { name: it.name.clone(), vlan: it.vlan() }
+}
+
+fn bridge_detail(bridge: &Bridge, vlan: Option<u16>) -> wire::BridgeDetail {
     let states = [
         (&bridge.addresses, AddressState::Usable),
         (&bridge.tentative, AddressState::Tentative),
@@ -87,7 +113,7 @@ fn bridge_detail(bridge: &Bridge) -> wire::BridgeDetail {
             state,
         })
     });
-    wire::BridgeDetail { up: bridge.up, mtu: bridge.mtu, addresses: addresses.collect() }
+    wire::BridgeDetail { up: bridge.up, mtu: bridge.mtu, vlan, addresses: addresses.collect() }
 }
 
 /// Describe the ports of this sled's regions, whose states are these.
@@ -172,7 +198,7 @@ mod tests {
         };
         let of = |address, prefix, state| wire::BridgeAddress { address, prefix, state };
         assert_eq!(
-            bridge_detail(&bridge).addresses,
+            bridge_detail(&bridge, None).addresses,
             [
                 of(a, Some(24), AddressState::Usable),
                 of(c, None, AddressState::Tentative),
