@@ -228,6 +228,16 @@ pub fn rejoin(config: &Path, index: u32) -> io::Result<()> {
     runtime.block_on(act::rejoin::rejoin(index, &network))
 }
 
+/// Try out the network of the configuration in force for so many seconds, if it is another.
+///
+/// # Errors
+/// The configuration has faults, or why nothing is tried.
+pub fn try_network(config: &Path, seconds: u64) -> io::Result<()> {
+    let config = choice(config)?.config;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(act::network_trial::try_out(&config, Duration::from_secs(seconds)))
+}
+
 /// Ask on a bridge which other machine has an address: both as they stand on the command line.
 ///
 /// # Errors

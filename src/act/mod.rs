@@ -21,6 +21,7 @@ pub mod extent_repair;
 pub mod fence;
 pub mod follower;
 pub mod legacy;
+pub mod network_trial;
 pub mod notify;
 pub mod owner;
 pub mod programs;

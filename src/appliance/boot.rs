@@ -7,7 +7,7 @@
 //! let nobody in never that of some that do, and the screen says why. Nothing here can fail a boot.
 
 use super::brought::{self, Brought, Sources, WANTED, Wanted};
-use super::{CONFIG, OWN, TAKEN, network, serial};
+use super::{CONFIG, OWN, TAKEN, network, serial, trial};
 use crate::config_dir::{self, PORT_MAP, SLED};
 use crate::files::{make_dir, replace, set_mode};
 use crate::source::Source;
@@ -75,7 +75,7 @@ pub fn run(places: &Places) -> Vec<String> {
     tell("the directories of this machine", directories(&own).map(|()| None));
     tell("the machine's id", machine_id(&own));
     tell("the files that were brought", take_over(&places.sources, &own).map(|lines| lines.join("; ").into()));
-    tell("the network", set_up(&own));
+    tell("the network", set_up(&places.root, &own));
     tell("the serial line", show_on_serial(&places.run, &own).map(|()| None));
     tell("the downstairs program", forget_programs(&places.root, &own));
     said.retain(|line: &String| !line.is_empty());
@@ -218,26 +218,17 @@ fn faults(own: &Path, brought: &Brought, changed: &BTreeMap<&'static str, &[u8]>
 }
 
 /// Write the network's files. With a faulty configuration they stay as they were: a sled that can be reached is
-/// mended more easily.
-fn set_up(own: &Path) -> io::Result<Option<String>> {
+/// mended more easily. What was on trial when the machine went down is not written.
+fn set_up(root: &Path, own: &Path) -> io::Result<Option<String>> {
     let Ok(config) = config_dir::read(&own.join(CONFIG)) else {
         return Ok(Some("the configuration is missing or has faults: the network stays as it was".into()));
     };
-    let mut changed = Vec::new();
-    for (file, text) in network::files(&config) {
-        let (path, old) = (own.join(file), fs::read_to_string(own.join(file)).ok());
-        match text {
-            Some(text) if old.as_ref() != Some(&text) => {
-                let (dir, name) = file.rsplit_once('/').unwrap_or(("", file));
-                replace(&own.join(dir), name, text.as_bytes())?;
-                set_mode(&path, 0o644)?;
-            }
-            None if old.is_some() => fs::remove_file(&path)?,
-            _ => continue,
-        }
-        changed.push(file);
-    }
-    Ok((!changed.is_empty()).then(|| format!("written: {}", changed.join(", "))))
+    let memory = root.join(trial::MEMORY.trim_start_matches('/'));
+    let (files, back) = trial::at_boot(&memory, trial::named(network::files(&config)))?;
+    let changed = trial::put(own, &files)?;
+    let written = (!changed.is_empty()).then(|| format!("written: {}", changed.join(", ")));
+    let said: Vec<_> = back.map(ToOwned::to_owned).into_iter().chain(written).collect();
+    Ok((!said.is_empty()).then(|| said.join("; ")))
 }
 
 /// Have the screen shown on the serial line that is configured.

@@ -3,7 +3,7 @@
 //! there.
 //!
 //! [`answers`], [`keys`], [`network`] and [`serial`] are pure: what a person answers as the files of a configuration,
-//! which keys let somebody in, and a configuration as the files of systemd-networkd and of systemd. [`boot`] runs in the initrd, before anything
+//! which keys let somebody in, and a configuration as the files of systemd-networkd and of systemd. [`trial`] keeps what a network on trial is taken back to. [`boot`] runs in the initrd, before anything
 //! reads them: it takes over what the CONFIG partition or the machine's credentials say ([`brought`]).
 //!
 //! Nothing here touches the data disk or a region.
@@ -14,6 +14,7 @@ pub mod brought;
 pub mod keys;
 pub mod network;
 pub mod serial;
+pub mod trial;
 
 use crate::clean;
 use std::path::{Path, PathBuf};

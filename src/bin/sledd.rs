@@ -17,6 +17,8 @@ fn main() -> ExitCode {
         daemon::give_sockets().map_err(|why| format!("there are no more sockets: {why}"))
     } else if let Some(index) = arguments.rejoin {
         daemon::rejoin(&arguments.config, index).map_err(|why| format!("the adapter is not put back: {why}"))
+    } else if let Some(seconds) = arguments.network {
+        daemon::try_network(&arguments.config, seconds).map_err(|why| format!("no other network is tried out: {why}"))
     } else if let Some(place) = &arguments.probe {
         daemon::probe(place).map_err(|why| format!("nobody can be asked: {why}"))
     } else if let Some(port) = arguments.canary {

@@ -41,6 +41,11 @@ pub struct Arguments {
     #[arg(long, value_name = "INDEX")]
     pub rejoin: Option<u32>,
 
+    /// Try the network of another configuration out for SECONDS, and take it back if nobody has reached the sled by it
+    /// then: for sled-network.service.
+    #[arg(long, value_name = "SECONDS")]
+    pub network: Option<u64>,
+
     /// Open sockets for the supervisor, for sled-sockets.service.
     #[arg(long)]
     pub sockets: bool,

@@ -14,6 +14,8 @@ use std::net::IpAddr;
 
 const AT_ONCE: &str = "at once";
 const AT_BOOT: &str = "at the next boot of the image";
+const ON_TRIAL: &str = "with the image at once, and taken back after 60 s, unless a host or an operator reaches the sled by \
+                        it (sledctl reload --confirm)";
 
 /// Find the difference of two configurations.
 pub fn difference(old: &Configuration, new: &Configuration, facts: &Facts) -> Difference {
@@ -119,7 +121,7 @@ fn settings<'a>(old: &'a Configuration, new: &'a Configuration) -> impl Iterator
     all.extend(network(&old.sled.network, &new.sled.network));
     let (a, b) = (&old.sled.appliance, &new.sled.appliance);
     if (a.prefix, a.gateway, &a.dns, &a.ntp) != (b.prefix, b.gateway, &b.dns, &b.ntp) {
-        all.push(change("sled.toml".into(), "the network of appliance is another".into(), AT_BOOT));
+        all.push(change("sled.toml".into(), "the network of appliance is another".into(), ON_TRIAL));
     }
     if a.serial != b.serial {
         all.push(change("sled.toml".into(), "appliance.serial is another".into(), AT_BOOT));
@@ -144,11 +146,11 @@ fn network(a: &Network, b: &Network) -> Vec<Change> {
     let spare = |spare: &Option<Nic>| spare.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
     let none = |value: Option<u16>| value.map_or_else(|| "none".to_owned(), |value| value.to_string());
     let all = [
-        changed("bridge", a.bridge.clone(), b.bridge.clone(), AT_ONCE),
-        changed("nic", a.nic.to_string(), b.nic.to_string(), AT_ONCE),
-        changed("spare", spare(&a.spare), spare(&b.spare), AT_BOOT),
-        changed("vlan", none(a.vlan), none(b.vlan), AT_BOOT),
-        changed("address", a.address.to_string(), b.address.to_string(), AT_BOOT),
+        changed("bridge", a.bridge.clone(), b.bridge.clone(), ON_TRIAL),
+        changed("nic", a.nic.to_string(), b.nic.to_string(), ON_TRIAL),
+        changed("spare", spare(&a.spare), spare(&b.spare), ON_TRIAL),
+        changed("vlan", none(a.vlan), none(b.vlan), ON_TRIAL),
+        changed("address", a.address.to_string(), b.address.to_string(), ON_TRIAL),
         changed("min_link_mbps", a.min_link_mbps.to_string(), b.min_link_mbps.to_string(), AT_ONCE),
         changed("min_usb_mbps", a.min_usb_mbps.to_string(), b.min_usb_mbps.to_string(), AT_ONCE),
         changed("rejoin", a.rejoin.to_string(), b.rejoin.to_string(), AT_ONCE),

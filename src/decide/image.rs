@@ -4,6 +4,7 @@ use super::facts::{Facts, Image, Newer, Var};
 use super::finding::Finding;
 use crate::check::Code;
 use crate::size::spoken;
+use crate::times;
 
 /// The least that is well to be free at `/var`, in bytes and as a percentage: what is written there at a time is small, but
 /// for the journal, which ends at 256 MiB by itself.
@@ -26,6 +27,14 @@ fn of(image: &Image) -> Vec<Finding> {
         let cause = format!("version {version} was tried and given up: {why}");
         about(Code::UpdateGivenUp, cause)
     });
+    let taken_back = image.network_taken_back.map(|at| {
+        let cause = format!(
+            "the network that sled.toml asks for was taken back at {}: nobody had reached the sled by it; the one before is \
+             in force",
+            times::in_seconds(at)
+        );
+        about(Code::NetworkTakenBack, cause)
+    });
     let refused = (!image.refused.is_empty()).then(|| {
         let cause = format!("the configuration that was brought last has faults: {}", image.refused.join("; "));
         about(Code::ConfigRefused, cause)
@@ -44,7 +53,7 @@ fn of(image: &Image) -> Vec<Finding> {
         .map(|what| about(Code::VarRenewed, format!("what this sled remembers (/var) could not be read: {what}")));
     let var = image.var.and_then(low).map(|cause| about(Code::VarLow, cause));
     let newer = image.newer.as_ref().map(|newer| about(Code::UpdateAvailable, available(image, newer)));
-    [demonstration, bare, given_up, refused, replaced, renewed, var, newer].into_iter().flatten().collect()
+    [demonstration, bare, given_up, taken_back, refused, replaced, renewed, var, newer].into_iter().flatten().collect()
 }
 
 /// Say what there is little of at `/var`.
@@ -87,13 +96,14 @@ mod tests {
             demonstration: true,
             no_firmware: true,
             given_up: Some(("2".into(), "it was late".into())),
+            network_taken_back: Some(jiff::Timestamp::UNIX_EPOCH),
             refused: vec!["sled.toml:1: x".into()],
             replaced: vec!["/var/etc/sled/sled.toml".into()],
             renewed: Some("it was made anew".into()),
             var: Some(Var { capacity: 2 << 30, free: 1 << 20, inodes: 1000, inodes_free: 900 }),
             newer: Some(Newer { version: "3".into(), ..Newer::default() }),
         };
-        let of_the_image = [Code::Demonstration, Code::FirmwareMissing, Code::UpdateGivenUp];
+        let of_the_image = [Code::Demonstration, Code::FirmwareMissing, Code::UpdateGivenUp, Code::NetworkTakenBack];
         let of_the_machine = [Code::ConfigRefused, Code::ConfigReplaced, Code::VarRenewed, Code::VarLow];
         assert_eq!(codes(Some(all)), [&of_the_image[..], &of_the_machine, &[Code::UpdateAvailable]].concat());
     }

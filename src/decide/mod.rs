@@ -23,6 +23,7 @@ mod lacks;
 pub mod machine;
 mod manager;
 mod network;
+pub mod network_trial;
 pub mod notices;
 mod outdated;
 mod pending;

@@ -2,17 +2,19 @@
 //! and the packets that a listener dropped. No socket is touched that was not shown; who may be connected is decided
 //! elsewhere.
 
-use crate::kernel::sock_diag::{self, FAMILIES, Told};
+use crate::kernel::sock_diag::{self, FAMILIES, More, Told};
 use nix::libc::{ENOENT, EOPNOTSUPP};
 use procfs::net::TcpState;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// The states of a connection: all but those of a socket that listens, and of what the kernel alone remembers for a
 /// while (`TIME_WAIT`). One of which only the first packet has come is among them.
 const OPEN: u32 = 0b1111_1111_1110 & !(LISTENING | 1 << 6);
 const LISTENING: u32 = 1 << 10;
+const ESTABLISHED: u32 = 1 << 1;
 
 /// A connection, or one that is on the way to be one, or to be none any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +62,7 @@ pub fn open(ports: &[u16]) -> io::Result<Vec<Connection>> {
             name,
         })
     };
-    Ok(told(OPEN, ports, false)?.into_iter().filter_map(connection).collect())
+    Ok(told(OPEN, ports, More::Nothing)?.into_iter().filter_map(connection).collect())
 }
 
 /// The bytes that were written to the connection between these two and that the other end has not acknowledged;
@@ -111,18 +113,28 @@ pub fn destroy(connection: &Connection) -> io::Result<bool> {
 /// The kernel does not tell.
 pub fn drops(ports: &[u16]) -> io::Result<BTreeMap<u16, u32>> {
     let mut drops = BTreeMap::new();
-    for listener in told(LISTENING, ports, true)? {
+    for listener in told(LISTENING, ports, More::Drops)? {
         let sum: &mut u32 = drops.entry(listener.name.local().port()).or_default();
         *sum = sum.saturating_add(listener.drops.unwrap_or_default());
     }
     Ok(drops)
 }
 
-fn told(states: u32, ports: &[u16], drops: bool) -> io::Result<Vec<Told>> {
+/// The other ends of connections that are established at these ports, each with the time since it has last sent data, or
+/// since the connection was made.
+///
+/// # Errors
+/// The kernel does not tell.
+pub fn heard(ports: &[u16]) -> io::Result<Vec<(SocketAddr, Duration)>> {
+    let all = told(ESTABLISHED, ports, More::Silence)?.into_iter();
+    Ok(all.filter_map(|told| Some((told.name.peer(), Duration::from_millis(told.silent?.into())))).collect())
+}
+
+fn told(states: u32, ports: &[u16], more: More) -> io::Result<Vec<Told>> {
     let mut all = Vec::new();
     // The kernel would tell of every socket without a port.
     for family in FAMILIES.into_iter().filter(|_| !ports.is_empty()) {
-        all.extend(sock_diag::list(family, states, ports, drops)?);
+        all.extend(sock_diag::list(family, states, ports, more)?);
     }
     Ok(all)
 }
@@ -134,7 +146,7 @@ mod tests {
     use std::io::{ErrorKind, Read, Write};
     use std::net::{Ipv6Addr, Shutdown, SocketAddrV4, TcpListener, TcpStream};
     use std::os::fd::{AsFd, AsRawFd};
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     fn pair(listener: &TcpListener) -> (TcpStream, TcpStream) {
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -174,6 +186,26 @@ mod tests {
         other.write_all(b"x").unwrap();
         kept.read_exact(&mut [0]).unwrap();
         assert_eq!(open(&[port(&first), port(&second)]).unwrap().len(), 2);
+    }
+
+    /// By what it sends, and not by how long it is connected.
+    #[test]
+    fn a_peer_is_heard_when_it_sends() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (mut near, mut far) = pair(&listener);
+        let of = || {
+            let all = heard(&[port(&listener)]).unwrap();
+            all.into_iter().find(|(peer, _)| *peer == near.local_addr().unwrap()).unwrap().1
+        };
+        let began = Instant::now();
+        while of() < Duration::from_millis(50) {
+            assert!(began.elapsed() < Duration::from_secs(60), "it has grown no older than {:?}", of());
+        }
+        let before = Instant::now();
+        (&near).write_all(b"x").unwrap();
+        far.read_exact(&mut [0]).unwrap();
+        assert!(of() <= before.elapsed() + Duration::from_millis(10));
+        near.flush().unwrap();
     }
 
     /// A socket at an end, connected to another.

@@ -9,7 +9,7 @@
 use crate::decide::facts::Stranger;
 use crate::kernel::broker;
 use crate::kernel::processes::stranger;
-use crate::kernel::sock_diag::{self, FAMILIES, Told};
+use crate::kernel::sock_diag::{self, FAMILIES, More, Told};
 use crate::port_map::LocalRegion;
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -99,7 +99,7 @@ fn try_bind(address: IpAddr, port: u16) -> io::Result<()> {
 
 /// The holder of a port, of those whose socket is in the way: listeners first, then who has bound it.
 fn holder(address: IpAddr, port: u16) -> By {
-    let told = FAMILIES.into_iter().flat_map(|family| sock_diag::list(family, u32::MAX, &[port], false));
+    let told = FAMILIES.into_iter().flat_map(|family| sock_diag::list(family, u32::MAX, &[port], More::Nothing));
     let here = |told: &Told| {
         let ip = told.name.local().ip();
         ip == address || ip.is_unspecified()

@@ -30,6 +30,10 @@ const BYTECODE: u16 = 1;
 /// in numbers of 32 bits, the drops are (`SK_MEMINFO_DROPS`).
 const MEMORY: u16 = 7;
 const DROPS: usize = 8;
+/// The attribute with what TCP knows of a connection (`INET_DIAG_INFO`), and where in it the time since data came is, in
+/// milliseconds (`tcpi_last_data_recv`).
+const INFO: u16 = 2;
+const LAST_DATA: usize = 52;
 /// Operations of the filter: is this the local port (a second operation holds it), and go on there.
 const LOCAL_PORT_IS: u8 = 11;
 const JUMP: u8 = 1;
@@ -59,6 +63,19 @@ pub struct Told {
     pub unsent: u32,
     /// The packets that it dropped, if that was asked for.
     pub drops: Option<u32>,
+    /// The milliseconds since its peer has last sent data, if that was asked for.
+    pub silent: Option<u32>,
+}
+
+/// What is told of a socket beside the rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum More {
+    /// Nothing.
+    Nothing,
+    /// The packets that it dropped.
+    Drops,
+    /// The time since its peer has last sent data.
+    Silence,
 }
 
 impl Name {
@@ -114,8 +131,12 @@ impl Name {
 ///
 /// # Errors
 /// The kernel's answer.
-pub fn list(family: u8, states: u32, ports: &[u16], drops: bool) -> io::Result<Vec<Told>> {
-    let wanted = if drops { 1 << (MEMORY - 1) } else { 0 };
+pub fn list(family: u8, states: u32, ports: &[u16], more: More) -> io::Result<Vec<Told>> {
+    let wanted = match more {
+        More::Nothing => 0,
+        More::Drops => 1 << (MEMORY - 1),
+        More::Silence => 1 << (INFO - 1),
+    };
     let mut body = request(family, wanted, states, &[0; 48]);
     body.extend(attribute(BYTECODE, &filter(ports)?)?);
     let mut found = Vec::new();
@@ -246,18 +267,20 @@ fn ended(body: &[u8]) -> io::Result<()> {
 /// Read an `inet_diag_msg` and its attributes.
 fn told(answer: &[u8]) -> Option<Told> {
     let (fixed, mut rest) = answer.split_at_checked(FIXED_BYTES)?;
-    let mut drops = None;
+    let (mut drops, mut silent) = (None, None);
     while let Some(length) = rest.get(..2).map(|length| usize::from(u16::from_ne_bytes([length[0], length[1]]))) {
         let Some(attribute) = rest.get(..length).filter(|attribute| attribute.len() >= 4) else { break };
-        if u16::from_ne_bytes([attribute[2], attribute[3]]) == MEMORY {
-            drops = attribute.get(4 * (1 + DROPS)..4 * (2 + DROPS)).map(|drops| number(drops, 0));
+        match u16::from_ne_bytes([attribute[2], attribute[3]]) {
+            MEMORY => drops = attribute.get(4 * (1 + DROPS)..4 * (2 + DROPS)).map(|drops| number(drops, 0)),
+            INFO => silent = attribute.get(4 + LAST_DATA..8 + LAST_DATA).map(|silent| number(silent, 0)),
+            _ => {}
         }
         rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
     let mut id = [0; 48];
     id.copy_from_slice(&fixed[4..52]);
     let name = Name { family: fixed[0], id };
-    Some(Told { name, state: fixed[1], unsent: number(fixed, 60), inode: number(fixed, 68), drops })
+    Some(Told { name, state: fixed[1], unsent: number(fixed, 60), inode: number(fixed, 68), drops, silent })
 }
 
 /// Read a number of 32 bits, as this machine writes them. The caller knows that it is there.

@@ -73,8 +73,21 @@ fn look(config: &SledConfig) -> Option<Image> {
     let (version, demonstration) = (release.version, release.demonstration);
     let replaced = appliance::replaced().iter().map(|path| path.display().to_string()).collect();
     let newer = newer(config, &version);
+    let trial = appliance::trial::load(Path::new(appliance::trial::MEMORY)).filter(|trial| trial.taken_back);
+    let network_taken_back = trial.map(|trial| trial.at);
     let (no_firmware, renewed) = (release.firmware == Some(false), appliance::renewed());
-    Some(Image { version, demonstration, no_firmware, given_up, refused, replaced, renewed, var: var(), newer })
+    Some(Image {
+        version,
+        demonstration,
+        no_firmware,
+        given_up,
+        network_taken_back,
+        refused,
+        replaced,
+        renewed,
+        var: var(),
+        newer,
+    })
 }
 
 /// The room for what the machine remembers.

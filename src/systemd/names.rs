@@ -14,6 +14,9 @@ pub const SOCKET: &str = "sledd.socket";
 /// The unit that opens sockets for the supervisor.
 pub const BROKER: &str = "sled-sockets.service";
 
+/// The unit that tries out the network of another configuration, with the image.
+pub const NETWORK_TRIAL: &str = "sled-network.service";
+
 /// The unit that puts the network adapter with this number into its bridge.
 pub fn rejoin_unit(index: u32) -> String {
     format!("sled-network-rejoin@{index}.service")

@@ -9,6 +9,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod absence;
+mod addressing;
 mod adoption;
 mod alone;
 mod attachments;

@@ -1,8 +1,6 @@
 //! The cable, the adapter and the bridge.
 
-use crucible_sled::config::{self, Sources};
 use crucible_sled::kernel::ethtool::Drivers;
-use crucible_sled::source::Source;
 use support::hosts::SLED;
 use support::layer::{Layer, SMALL};
 use support::machine::{Machine, cause, has};
@@ -92,11 +90,11 @@ const WARNINGS: [Fault; 6] = [
     ),
 ];
 
-fn is_told(machine: &Machine, code: &str) {
+pub fn is_told(machine: &Machine, code: &str) {
     machine.sh(&format!("until sledctl --json checks | grep -q {code}; do sleep 0.1; done"));
 }
 
-fn well(machine: &Machine) {
+pub fn well(machine: &Machine) {
     machine.sh("until sledctl checks | grep -q 'nothing is wrong'; do sleep 0.1; done");
 }
 
@@ -219,48 +217,6 @@ fn another_machine_with_the_address_is_named_and_keeps_hosts_out() {
     assert!(machine.pids().iter().all(|unit| !unit.contains("MainPID=0")), "the regions go on: {:?}", machine.pids());
     other.ok(&["ip", "address", "flush", "dev", "eth0"]);
     well(&machine);
-}
-
-/// The files that the image makes of the configuration, with a real client and a real server: of its own choice that gives
-/// another address than the map's; as the remedy says, by a reservation, the right one.
-#[test]
-fn an_address_by_dhcp_is_held_to_the_map() {
-    let machine = Layer::small().boot_and_create();
-    machine.sh("sed -i '/^gateway\\|^prefix/d' /etc/sled/sled.toml; \
-         printf '[network]\\naddress = \"dhcp\"\\n' >/etc/sled/sled.toml.d/60-dhcp.toml; sledctl reload");
-    let write =
-        |file: &str, text: &str| machine.sh(&format!("cat >/etc/systemd/network/{file} <<'end'\n{text}\nend\n"));
-    write("20-br0.network", &client(&machine));
-    let server = "[Match]\nName=server\n[Network]\nAddress=192.168.4.2/24\nDHCPServer=yes\n[DHCPServer]\nPoolOffset=100\nPoolSize=100\n";
-    write("40-server.network", server);
-    machine.sh("ip link add server type veth peer name client; ip link set client master br0 up; networkctl reload");
-    is_told(&machine, "BRIDGE_ADDRESS");
-    machine.sh("until sledctl checks | grep -q 'by DHCP, and the port map gives'; do sleep 0.1; done");
-    let shown = machine.run(&["sledctl", "volume", "show", "still-fawn"]);
-    assert_eq!(shown.status.code(), Some(3), "it does not block");
-    let mac = machine.ok(&["cat", "/sys/class/net/br0/address"]);
-    let told = machine.run(&["sledctl", "checks"]);
-    let told = String::from_utf8_lossy(&told.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(told.contains(&format!("for the hardware address {}", mac.trim())), "{told}");
-    write("40-server.network", &server.replace("PoolOffset=100\nPoolSize=100", "PoolOffset=189\nPoolSize=1"));
-    // A server that is started again has that address for it, and no lease of before in its way.
-    machine.sh("systemctl restart systemd-networkd");
-    well(&machine);
-    let drawn = machine.ok(&["sledctl", "network"]);
-    assert!(drawn.contains("192.168.4.189/24, the sled's"), "{drawn}");
-}
-
-/// What the image makes of a configuration for the bridge.
-fn client(machine: &Machine) -> String {
-    let source =
-        |file: &str| Source { file: file.into(), text: Ok(machine.ok(&["cat", &format!("/etc/sled/{file}")])) };
-    let sources = Sources {
-        sled: vec![source("sled.toml"), source("sled.toml.d/60-dhcp.toml")],
-        port_map: source("port-map.toml"),
-        ephemeral: 32768..=60999,
-    };
-    let files = crucible_sled::appliance::network::files(&config::read(&sources).unwrap());
-    files.into_iter().find(|(file, _)| file.ends_with("20-bridge.network")).unwrap().1.unwrap()
 }
 
 /// Which the kernel finds out for IPv6.

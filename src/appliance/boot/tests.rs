@@ -41,6 +41,35 @@ impl Machine {
     }
 }
 
+/// The power went while it was on trial: the network before is booted with, until another one is asked for.
+#[test]
+fn a_network_on_trial_does_not_outlive_the_boot() {
+    let machine = Machine::new();
+    machine.bring("config/sled.toml", EXAMPLE).bring("config/port-map.toml", MAP);
+    machine.boot();
+    let (own, memory) = (machine.dir.path().join("root/var/etc"), machine.dir.path().join("root/var/lib/sled"));
+    fs::create_dir_all(&memory).unwrap();
+    let other = EXAMPLE.replace("192.168.4.1\"", "192.168.4.2\"");
+    machine.bring("root/var/etc/sled/sled.toml", &other);
+    let asked = trial::named(network::files(&config_dir::read(&own.join("sled")).unwrap()));
+    let (before, boot, at) = (trial::present(&own, &asked), "b".to_owned(), times::now());
+    let asked_digest = trial::digest_of(&asked);
+    let record = trial::Record { taken_back: false, boot, applied: Some(5), asked: asked_digest, at, before };
+    trial::store(&memory, &record).unwrap();
+    trial::put(&own, &asked).unwrap();
+    assert!(machine.has("network/20-bridge.network").contains("Gateway=192.168.4.2"));
+    for _ in 0..2 {
+        let said = machine.boot();
+        assert!(said.contains("that was on trial is not in force"), "{said}");
+        assert!(machine.has("network/20-bridge.network").contains("Gateway=192.168.4.1"));
+        assert!(trial::load(&memory).unwrap().taken_back);
+    }
+    machine.bring("root/var/etc/sled/sled.toml", &EXAMPLE.replace("192.168.4.1\"", "192.168.4.3\""));
+    machine.boot();
+    assert!(machine.has("network/20-bridge.network").contains("Gateway=192.168.4.3"));
+    assert_eq!(trial::load(&memory), None);
+}
+
 #[test]
 fn what_is_brought_is_taken_over_once() {
     let machine = Machine::new();

@@ -1,5 +1,7 @@
 //! Image of the machine, as it describes itself, where one runs.
 
+use jiff::Timestamp;
+
 /// The image, as it describes itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Image {
@@ -11,6 +13,8 @@ pub struct Image {
     pub no_firmware: bool,
     /// The newer version that was tried and given up, and why.
     pub given_up: Option<(String, String)>,
+    /// The time at which the network that the configuration asks for was taken back, if it was.
+    pub network_taken_back: Option<Timestamp>,
     /// The reasons why the configuration that was brought last was not taken over; empty if it was.
     pub refused: Vec<String>,
     /// The files whose place at boot others have taken that were brought, though they had been changed on the sled.

@@ -127,54 +127,57 @@ fn an_address_by_dhcp_that_is_not_the_maps_blocks_and_names_the_reservation() {
 /// What is known of the two and of their bond, what is told, and with which words.
 type OfSpare = (fn(&mut Network), Option<(Code, &'static str)>);
 
+const SPARES: [OfSpare; 8] = [
+    (|_| {}, None),
+    (
+        |network| {
+            network.nic.as_mut().unwrap().carrier = false;
+            network.bond.as_mut().unwrap().active = Some(4);
+        },
+        Some((Code::NicSpareInUse, "has no link: the spare eno1 carries, at 1000 Mbit/s")),
+    ),
+    (
+        |network| (network.nic, network.bond.as_mut().unwrap().active) = (None, Some(4)),
+        Some((Code::NicSpareInUse, "there is no network interface enx00e04ca81110: the spare eno1 carries")),
+    ),
+    (
+        |network| network.bond.as_mut().unwrap().active = Some(4),
+        Some((Code::NicSpareInUse, "has a link, and the spare eno1 carries all the same")),
+    ),
+    (|network| network.spare = None, Some((Code::NicSpareDown, "there is no network interface eno1"))),
+    (
+        |network| network.spare.as_mut().unwrap().carrier = false,
+        Some((Code::NicSpareDown, "the spare eno1 has no link: nothing takes over")),
+    ),
+    (
+        |network| network.spare.as_mut().unwrap().through.clear(),
+        Some((Code::NicSpareDown, "eno1 is in no bond with enx00e04ca81110")),
+    ),
+    (
+        |network| network.bond.as_mut().unwrap().active_backup = false,
+        Some((Code::NicSpareDown, "no bond of which one carries")),
+    ),
+];
+
+/// What is known of a network in which everything is well with a spare.
+fn bonded(with_spare: &Configuration) -> Facts {
+    let mut facts = well(with_spare);
+    let network = facts.network.as_mut().unwrap();
+    let first = network.nic.as_mut().unwrap();
+    (first.index, first.through) = (3, vec![Through { name: "bond0".into(), kind: Between::Bond }]);
+    let spare = Nic { index: 4, name: Some("eno1".into()), link_mbps: Some(1000), usb: None, ..first.clone() };
+    network.spare = Some(spare);
+    network.bond = Some(Bond { name: "bond0".into(), active_backup: true, active: Some(3) });
+    facts
+}
+
 #[test]
 fn a_spare_that_carries_or_could_not_is_a_warning_and_no_fault_of_the_first_blocks_then() {
     let mut with_spare = config();
     with_spare.sled.network.spare =
         crate::config::Nic::new(vec![("eno1".into(), crate::config::By::Name("eno1".into()))]);
-    let cases: [OfSpare; 8] = [
-        (|_| {}, None),
-        (
-            |network| {
-                network.nic.as_mut().unwrap().carrier = false;
-                network.bond.as_mut().unwrap().active = Some(4);
-            },
-            Some((Code::NicSpareInUse, "has no link: the spare eno1 carries, at 1000 Mbit/s")),
-        ),
-        (
-            |network| (network.nic, network.bond.as_mut().unwrap().active) = (None, Some(4)),
-            Some((Code::NicSpareInUse, "there is no network interface enx00e04ca81110: the spare eno1 carries")),
-        ),
-        (
-            |network| network.bond.as_mut().unwrap().active = Some(4),
-            Some((Code::NicSpareInUse, "has a link, and the spare eno1 carries all the same")),
-        ),
-        (|network| network.spare = None, Some((Code::NicSpareDown, "there is no network interface eno1"))),
-        (
-            |network| network.spare.as_mut().unwrap().carrier = false,
-            Some((Code::NicSpareDown, "the spare eno1 has no link: nothing takes over")),
-        ),
-        (
-            |network| network.spare.as_mut().unwrap().through.clear(),
-            Some((Code::NicSpareDown, "eno1 is in no bond with enx00e04ca81110")),
-        ),
-        (
-            |network| network.bond.as_mut().unwrap().active_backup = false,
-            Some((Code::NicSpareDown, "no bond of which one carries")),
-        ),
-    ];
-    let bonded = || {
-        let mut facts = well(&with_spare);
-        let network = facts.network.as_mut().unwrap();
-        let first = network.nic.as_mut().unwrap();
-        (first.index, first.through) = (3, vec![Through { name: "bond0".into(), kind: Between::Bond }]);
-        let spare = Nic { index: 4, name: Some("eno1".into()), link_mbps: Some(1000), usb: None, ..first.clone() };
-        network.spare = Some(spare);
-        network.bond = Some(Bond { name: "bond0".into(), active_backup: true, active: Some(3) });
-        facts
-    };
-    for (change, told) in cases {
-        let mut facts = bonded();
+    for (change, told) in SPARES {
+        let mut facts = bonded(&with_spare);
         change(facts.network.as_mut().unwrap());
         let verdict = judge(&with_spare, &facts);
         assert!(verdict.ready(&volume()), "{told:?}: {:#?}", verdict.findings);
@@ -186,7 +189,7 @@ fn a_spare_that_carries_or_could_not_is_a_warning_and_no_fault_of_the_first_bloc
         );
     }
     // With neither it is as without a spare.
-    let mut facts = bonded();
+    let mut facts = bonded(&with_spare);
     let network = facts.network.as_mut().unwrap();
     (network.nic.as_mut().unwrap().carrier, network.spare.as_mut().unwrap().carrier) = (false, false);
     network.bond.as_mut().unwrap().active = None;

@@ -23,6 +23,9 @@ use crate::supervisor::Supervisor;
 use crate::supervisor::configuration::Report;
 use crate::supervisor::configuration::old_facts;
 use crate::supervisor::configuration::preview::Look;
+use crate::supervisor::tasks::run_unheard;
+use crate::systemd::job;
+use crate::systemd::names::NETWORK_TRIAL;
 use crate::wire::{self, Difference, Refusal};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -156,6 +159,10 @@ impl Supervisor {
             Ok((found, ..)) if asked.how == Reload::Show || found.from_files == found.to_files => {
                 let applied = asked.how != Reload::Show;
                 let number = self.kept.in_force().number.filter(|_| applied);
+                // One that was taken back is tried again, as whoever asks has mended what was in its way.
+                if applied {
+                    self.try_network();
+                }
                 _ = answer.send(Ok(Answer::Difference(Box::new(Difference { applied, number, ..found }))));
             }
             Ok((found, new, fresh)) => self.record((texts, new, fresh), found, asked.by, answer),
@@ -232,8 +239,20 @@ impl Supervisor {
         if *new != *self.config {
             self.take_over(new, &fresh);
         }
+        self.try_network();
         (found.applied, found.number) = (true, self.kept.in_force().number);
         _ = answer.send(Ok(Answer::Difference(Box::new(found))));
+    }
+
+    /// Have the network of the configuration in force tried out, if it is another: that of an image alone is its own
+    /// business. The unit goes on with it whatever becomes of the supervisor.
+    fn try_network(&self) {
+        let Some(bus) = self.systemd.bus().cloned().filter(|_| self.facts.image.is_some()) else { return };
+        run_unheard(async move {
+            if let Err(why) = job::restart(&bus, NETWORK_TRIAL).await {
+                tracing::error!("another network is not tried out, and the one before is in force: {why}");
+            }
+        });
     }
 
     /// Make sure that no region is taken from what is under way: that goes on with what it began
