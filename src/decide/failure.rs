@@ -151,10 +151,12 @@ pub const ROWS: &[Row] = &[
         "its region has another format than this program reads",
         Mild("install the program that wrote it"),
     ),
-    row("Missing context slot", Kind::Permanent, "the checksums of a block in it are lost", RESTORE),
+    row("missing context slot", Kind::Permanent, "the checksums of a block in it are lost", RESTORE),
+    row("context slot deserialization failed", Kind::Permanent, "the checksums of a block in it are garbage", RESTORE),
     row("metadata deserialization failed", Kind::Permanent, "an extent of it holds garbage", RESTORE),
     row("unknown tag", Kind::Permanent, "an extent of it is cut off or holds garbage", RESTORE),
     row("InvalidInput", Kind::Permanent, "an extent of it has a wrong length", RESTORE),
+    row("does not match expected", Kind::Permanent, "an extent of it has a wrong length", RESTORE),
     row("open of ", Kind::Permanent, "an extent of it is missing or cannot be opened", RESTORE),
     row(
         "No CA certificates were loaded",

@@ -11,6 +11,9 @@
 //!
 //! Of the two slots of a block the bitmap chooses one **when the trailer says clean**; of a dirty extent the bitmap is
 //! stale, and either slot may be the block's (as upstream's own verifier has it).
+//!
+//! A slot that has what no slot can have is a fault, chosen or not: of a dirty extent a downstairs reads both of each block
+//! when it starts, and ends by such a one. So what nobody reads today keeps a region away after the next power cut.
 
 use super::Geometry;
 use super::format::TRAILER_BYTES;
@@ -180,7 +183,7 @@ pub enum Fault {
         /// Hash of what lies there.
         found: u64,
     },
-    /// The block's context is none that anybody wrote.
+    /// A context of the block is none that anybody wrote.
     NoContext,
 }
 
@@ -196,14 +199,18 @@ impl fmt::Display for Fault {
             Self::Unwritten { found } => {
                 write!(f, "it was never written, by its context, and its bytes have the hash {found:016x}")
             }
-            Self::NoContext => f.write_str("its context is none that anybody wrote"),
+            Self::NoContext => f.write_str("a context of it is none that anybody wrote"),
         }
     }
 }
 
 /// Judge a block by its two slots: by the one that the bitmap chooses, of a clean extent; by either, of a dirty one
-/// (`chosen` is `None`). The fault of a dirty one is that of the slot that says most of it.
+/// (`chosen` is `None`). The fault of a dirty one is that of the slot that says most of it: the one that has its bytes. Both
+/// slots must be such that they can be read.
 pub fn judge(block: &[u8], slots: [Slot; 2], chosen: Option<Array>) -> Result<(), Fault> {
+    if slots.contains(&Slot::Damaged) {
+        return Err(Fault::NoContext);
+    }
     let hash = OnceCell::new();
     let found = || *hash.get_or_init(|| XxHash64::oneshot(0, block));
     let fault = |array: Array| slots[usize::from(array == Array::Second)].fault(block, &found);
@@ -211,7 +218,8 @@ pub fn judge(block: &[u8], slots: [Slot; 2], chosen: Option<Array>) -> Result<()
         Some(array) => fault(array),
         None => match Array::BOTH.map(fault) {
             [None, _] | [_, None] => None,
-            [Some(rotten @ (Fault::Rotten { .. } | Fault::Refused { .. })), _] => Some(rotten),
+            [Some(refused @ Fault::Refused { .. }), _] | [_, Some(refused @ Fault::Refused { .. })] => Some(refused),
+            [Some(rotten @ Fault::Rotten { .. }), _] => Some(rotten),
             [_, second] => second,
         },
     };
@@ -263,6 +271,8 @@ mod tests {
         let right = Slot::parse(&slot(hash, hash));
         let old = Slot::parse(&slot(3, 3));
         let rotten = Fault::Rotten { expected: 3, found: hash };
+        let other = Slot::parse(&slot(hash ^ 1, hash));
+        let refused = Fault::Refused { expected: hash ^ 1, found: hash };
         let (first, second) = (Some(Array::First), Some(Array::Second));
         for (name, slots, chosen, wanted) in [
             ("chosen and right", [right, old], first, Ok(())),
@@ -273,13 +283,14 @@ mod tests {
             ("dirty, one of them empty", [Slot::Empty, old], None, Err(rotten)),
             ("no context", [Slot::Empty, right], first, Err(Fault::Unwritten { found: hash })),
             ("a context that is none", [Slot::Damaged, right], first, Err(Fault::NoContext)),
-            ("that, and nobody chose it", [Slot::Damaged, right], second, Ok(())),
+            ("that, and nobody chose it", [Slot::Damaged, right], second, Err(Fault::NoContext)),
+            ("dirty, and one of them is none", [right, Slot::Damaged], None, Err(Fault::NoContext)),
+            ("dirty, the second refused", [old, other], None, Err(refused)),
+            ("dirty, the first refused", [other, old], None, Err(refused)),
         ] {
             assert_eq!(judge(&block, slots, chosen), wanted, "{name}");
         }
         assert_eq!(judge(&[0; 512], [Slot::Empty; 2], first), Ok(()));
-        let other = Slot::parse(&slot(hash ^ 1, hash));
-        let refused = Fault::Refused { expected: hash ^ 1, found: hash };
         assert_eq!(judge(&block, [other, old], first), Err(refused));
     }
 

@@ -124,7 +124,7 @@ pub enum Wrong {
         /// The hash of what lies there.
         found: Hash,
     },
-    /// Its context is none that anybody wrote.
+    /// A context of it is none that anybody wrote: a downstairs that is killed does not start on such an extent again.
     NoContext,
     /// It cannot be read from the disk, which says nothing of what lies there.
     Unreadable {
@@ -210,7 +210,7 @@ impl fmt::Display for Wrong {
             Self::Unwritten { found } => {
                 write!(f, "it was never written, by its context, and its bytes have the hash {found}")
             }
-            Self::NoContext => f.write_str("its context is none that anybody wrote"),
+            Self::NoContext => f.write_str("a context of it is none that anybody wrote"),
             Self::Unreadable { offset: Some(offset), why } => write!(f, "it cannot be read at offset {offset}: {why}"),
             Self::Unreadable { offset: None, why } => write!(f, "its file cannot be read: {why}"),
         }

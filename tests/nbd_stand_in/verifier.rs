@@ -252,8 +252,8 @@ fn theirs(program: &Path, path: &Path, layout: Layout) -> Said {
 /// Whether the two agree on an extent, in a word; `None` if they do not.
 ///
 /// The verifier holds a block to the hash of what lies there alone: that a host would refuse it, for its nonce, its tag
-/// or its own hash, is found by a scrub only. And by a slot that has what no context has the verifier ends, whether that
-/// is chosen or not.
+/// or its own hash, is found by a scrub only. And by a slot that has what no context has the verifier ends, as a downstairs
+/// does, whether that is chosen or not.
 fn agree(extent: &Spoilt, ours: &Said, theirs: &Said) -> Option<&'static str> {
     let blocks_with = |is: &dyn Fn(u64, Slot) -> bool| -> BTreeSet<u64> {
         extent
@@ -271,9 +271,10 @@ fn agree(extent: &Spoilt, ours: &Said, theirs: &Said) -> Option<&'static str> {
                 ours.is_superset(theirs) && ours.difference(theirs).all(|more| blocks_with(&fits).contains(more));
             refused.then_some("the same blocks, and what a host would refuse")
         }
-        (Said::Blocks(_), Said::Aborted) => {
+        (Said::Blocks(ours), Said::Aborted) => {
             let damaged = blocks_with(&|_, slot| slot == Slot::Damaged);
-            (!damaged.is_empty()).then_some("a context that is none, by which the verifier ends")
+            (!damaged.is_empty() && ours.is_superset(&damaged))
+                .then_some("a context that is none, by which the verifier ends")
         }
         _ => None,
     }

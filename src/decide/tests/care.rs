@@ -52,10 +52,10 @@ fn each_kind_of_failure_is_answered_in_its_way() {
         ended(&mut facts, Some(said(text)));
         assert_eq!(plan(&config, &facts), wanted.into_iter().collect::<Vec<_>>(), "{text}");
     }
-    ended(&mut facts, Some(said("Missing context slot for block 1 in extent 2")));
+    ended(&mut facts, Some(said("missing context slot for block 1 in extent 2 (002)")));
     let actions = plan(&config, &facts);
     let [Action::Hold(name, HeldBy::Failure, why, Some(remedy))] = actions.as_slice() else { panic!("{actions:?}") };
-    assert!(*name == first() && why.contains("Missing context slot") && remedy.contains("restore"), "{why}; {remedy}");
+    assert!(*name == first() && why.contains("missing context slot") && remedy.contains("restore"), "{why}; {remedy}");
 }
 
 /// A port that is free again, an address that came, room that was made: nobody need ask.

@@ -18,7 +18,7 @@ fn any_failure() -> impl Strategy<Value = Option<crate::decide::failure::Failure
         Just("Address already in use"),
         Just("Cannot assign requested address"),
         Just("No space left on device"),
-        Just("Missing context slot"),
+        Just("missing context slot"),
         Just("who knows"),
     ];
     proptest::option::of(words.prop_map(|words| classify(Exit::Status(1), &[words.to_owned()])))

@@ -90,9 +90,10 @@ fn wrong(file: &File, block_bytes: usize, blocks: usize) -> Vec<u64> {
     let slots = block_bytes * blocks;
     let bits = slots + 96 * blocks;
     let dirty = all[all.len() - 32] == 1;
+    let slot = |block: usize, which: usize| &all[slots + which * 48 * blocks + block * 48..][..48];
     let fits = |block: usize, which: usize| {
         let data = &all[block * block_bytes..(block + 1) * block_bytes];
-        let slot = &all[slots + which * 48 * blocks + block * 48..][..48];
+        let slot = slot(block, which);
         let number = |at: usize| u64::from_le_bytes(slot[at..at + 8].try_into().unwrap());
         match (slot[0], slot[9]) {
             (0, _) => data.iter().all(|byte| *byte == 0),
@@ -104,8 +105,11 @@ fn wrong(file: &File, block_bytes: usize, blocks: usize) -> Vec<u64> {
             _ => false,
         }
     };
+    let is_one = |slot: &[u8]| slot[0] == 0 || slot[0] == 1 && slot[9] < 2;
     let right = |block: &usize| {
-        if dirty {
+        if !(0..2).all(|which| is_one(slot(*block, which))) {
+            false
+        } else if dirty {
             fits(*block, 0) || fits(*block, 1)
         } else {
             fits(*block, usize::from(all[bits + block / 8] >> (block % 8) & 1))
