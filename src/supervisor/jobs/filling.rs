@@ -25,6 +25,9 @@ const LOOK_POLL: Duration = Duration::from_secs(2);
 /// takes seconds.
 const PATIENCE: Duration = Duration::from_secs(900);
 
+/// Time for which an extent's file may not be what it should: longer than it takes to put another in its place.
+const FAULT_LIMIT: Duration = Duration::from_secs(60);
+
 /// What a region is to be filled with.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Wanted {
@@ -111,27 +114,34 @@ pub(super) async fn watch(job: &Job, local: &LocalRegion, uuid: Uuid) -> Result<
              before is on this sled: sledctl region show {name} --extents"
         ));
     };
-    let (mut most, mut since) = (0, Instant::now());
+    let (mut filling, mut since, mut read) = (Filling::default(), Instant::now(), Instant::now());
     loop {
-        let filling = look(context, local, &wanted).await?;
-        if filling.done == filling.all {
-            return Ok(whole(uuid, &wanted, filling));
-        }
-        if filling.done > most {
-            (most, since) = (filling.done, Instant::now());
+        match look(context, local, &wanted).await {
+            Ok(seen) if seen.done == seen.all => return Ok(whole(uuid, &wanted, seen)),
+            Ok(seen) => {
+                read = Instant::now();
+                since = if seen.done > filling.done { read } else { since };
+                filling = Filling { done: seen.done.max(filling.done), ..seen };
+            }
+            // A downstairs replaces the file of an extent while it is filled.
+            Err(why) if read.elapsed() >= FAULT_LIMIT => return Err(why),
+            Err(_) => {}
         }
         let advice = advice(context, name).await;
         if since.elapsed() >= PATIENCE {
             let why =
-                format!("{} of {} extents are filled, and no more for {} s", most, filling.all, PATIENCE.as_secs());
+                format!("{} of {} extents are, and no more for {} s", filling.done, filling.all, PATIENCE.as_secs());
             return Err(not_filled(
                 name,
                 &why,
                 format!("{advice}; then: sledctl region rebuild {name} goes on watching"),
             ));
         }
-        let doing =
-            if most > 0 { "being filled by its host".into() } else { format!("waiting to be filled: {advice}") };
+        let doing = if filling.done > 0 {
+            "being filled by its host".into()
+        } else {
+            format!("waiting to be filled: {advice}")
+        };
         progress.step(doing, filling.done, filling.all);
         tokio::select! {
             () = sleep(LOOK_POLL) => {}
