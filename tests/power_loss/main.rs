@@ -12,6 +12,7 @@ mod recorder;
 mod regions;
 mod replay;
 mod tickets;
+mod unreadable;
 
 use crucible_sled::files::sync_dir;
 use recorder::Recorder;

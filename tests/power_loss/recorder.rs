@@ -44,6 +44,8 @@ struct Disk {
 struct Recording {
     image: Image,
     entries: Vec<Entry>,
+    /// The block that cannot be read any more.
+    bad: Option<u64>,
 }
 
 impl Recorder {
@@ -77,6 +79,16 @@ impl Recorder {
     /// The position in the log: what was written before it, the disk had been given by now.
     pub fn mark(&self) -> usize {
         self.disk.recording().entries.len()
+    }
+
+    /// From now on the only block of the disk that has these bytes cannot be read.
+    pub fn spoil(&self, bytes: &[u8; BLOCK]) {
+        let mut recording = self.disk.recording();
+        let blocks: Vec<_> = (0..self.disk.size / BLOCK as u64)
+            .filter(|block| recording.image.read(block * BLOCK as u64, BLOCK) == bytes)
+            .collect();
+        assert_eq!(blocks.len(), 1, "{blocks:?}");
+        recording.bad = blocks.first().copied();
     }
 
     /// Ends the disk and returns its log.
@@ -213,7 +225,12 @@ impl Filesystem for Disk {
         reply: ReplyData,
     ) {
         let size = u64::from(size).min(self.size.saturating_sub(offset));
-        reply.data(&self.recording().image.read(offset, size as usize));
+        let recording = self.recording();
+        let within = |block: u64| offset < (block + 1) * BLOCK as u64 && block * (BLOCK as u64) < offset + size;
+        if recording.bad.is_some_and(within) {
+            return reply.error(Errno::EIO);
+        }
+        reply.data(&recording.image.read(offset, size as usize));
     }
 
     fn write(
