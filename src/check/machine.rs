@@ -76,6 +76,12 @@ macro_rules! with_machine {
             SledUnclean = "SLED_UNCLEAN", Warning, Sled:
                 "the machine ended without a shutdown: HOW; on ext4 an extent may be marked clean then and have blocks that do not fit their checksums; what is known since"
                 => "find out why (journalctl -b -1 -e); have every block of the regions held to its checksum, while hosts go on: sledctl region scrub --all (sledctl region show REGION tells of the last one); the next orderly reboot ends this";
+            /// The record of which regions are to be verified after an end of the machine without a shutdown could not be
+            /// read. It may have said that some are, and how far that was: so all extents of every region that did not
+            /// serve already are verified before it serves. It is over with the next boot after that.
+            VerificationLost = "VERIFICATION_LOST", Warning, Sled:
+                "the record of what was to be verified could not be read (WHY), so that all extents of the regions that did not serve are"
+                => "wait for it (sledctl jobs); regions that served already are not verified: have them scrubbed, while hosts go on: sledctl region scrub --all; and see why the record was lost (sledctl hardware, dmesg)";
             /// The kernel has crashed, in this or in an earlier boot, and has left a record of it, as pstore keeps one over a
             /// reset and systemd-pstore puts it on the disk. It is over when the record is gone, by hand or after two weeks.
             KernelCrashed = "KERNEL_CRASHED", Warning, Operator:

@@ -27,6 +27,7 @@ const SLACK: SignedDuration = SignedDuration::from_secs(60);
 /// The findings of the machine.
 pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
     let mut found: Vec<_> = facts.unclean.map(|how| unclean(how, facts)).into_iter().collect();
+    found.extend(verification::lost(facts));
     found.extend(facts.ahead.as_ref().map(|(latest, what)| behind(*latest, what)));
     if let Some(machine) = &facts.machine {
         found.extend(of_memory(machine, facts));

@@ -8,17 +8,23 @@ use crate::check::Code;
 use crate::config::{Configuration, VerifyAfterCrash};
 use crate::names::RegionName;
 use crate::port_map::LocalRegion;
+use crate::region::Ledger;
 use crate::region::verification::{Outcome, Verified};
 use crate::wire::{self, Refusal};
 use std::collections::BTreeMap;
 
 /// The regions that are to be verified, when the disk can be looked at for the first time: those of the port map that are
-/// on record. What the map does not have was not run, and nobody has written to it. `None`: that is known, or is not to be.
+/// on record, and those in the trash, which may have been written to until just before; these wait until they come back.
+/// What the map does not have was not run, and nobody has written to it. `None`: that is known, or is not to be.
 pub fn listed(config: &Configuration, facts: &Facts) -> Option<BTreeMap<RegionName, Verified>> {
     let unlisted = facts.verification.as_ref().is_some_and(|verification| verification.regions.is_none());
     let ledger = usable(config, facts).ok().filter(|_| unlisted)?;
     let here = config.local_regions().into_iter().map(|local| local.name);
-    let due = |name: RegionName| ledger.regions.get(&name).map(|record| (name, Verified::due(record.uuid)));
+    let due = |name: RegionName| {
+        let buried = || ledger.restorable(&name).pop().map(|stone| &stone.record);
+        let record = ledger.regions.get(&name).or_else(buried)?;
+        Some((name.clone(), Verified::due(record.uuid)))
+    };
     Some(here.filter_map(due).collect())
 }
 
@@ -40,15 +46,22 @@ pub fn passed_over(config: &Configuration, facts: &Facts) -> BTreeMap<RegionName
 }
 
 fn passes(config: &Configuration, facts: &Facts, name: &RegionName, known: &Verified) -> Option<Passed> {
-    let record = usable(config, facts).ok().map(|ledger| ledger.regions.get(name).map(|record| record.uuid));
-    match record {
-        Some(now) if now != Some(known.uuid) => Some(Passed::Gone),
-        _ if known.outcome.is_some() => None,
-        _ if config.sled.storage.verify_after_crash == VerifyAfterCrash::Off => Some(Passed::As(Outcome::Off)),
-        _ if facts.regions.get(name).is_some_and(|region| region.alive().is_some()) => {
-            Some(Passed::As(Outcome::Served))
-        }
-        _ => None,
+    let ledger = usable(config, facts).ok();
+    let now = ledger.map(|ledger| ledger.regions.get(name).map(|record| record.uuid));
+    let buried = |ledger: &Ledger| ledger.restorable(name).iter().any(|stone| stone.record.uuid == known.uuid);
+    let away = now.is_some_and(|now| now != Some(known.uuid));
+    if away && !ledger.is_some_and(buried) {
+        Some(Passed::Gone)
+    } else if known.outcome.is_some() {
+        None
+    } else if config.sled.storage.verify_after_crash == VerifyAfterCrash::Off {
+        Some(Passed::As(Outcome::Off))
+    } else if away {
+        // From the trash it may come back, and is as doubtful then as it was.
+        None
+    } else {
+        let alive = facts.regions.get(name).is_some_and(|region| region.alive().is_some());
+        alive.then_some(Passed::As(Outcome::Served))
     }
 }
 
@@ -97,16 +110,36 @@ pub(super) fn finding(local: &LocalRegion, facts: &Facts) -> Finding {
     )
 }
 
+/// The finding that the record of what was to be verified could not be read.
+pub(super) fn lost(facts: &Facts) -> Option<Finding> {
+    let why = facts.verification.as_ref()?.lost.as_ref()?;
+    let told = told(facts).map(|told| format!("; of these, {told}")).unwrap_or_default();
+    let cause = format!(
+        "the record of what was to be verified could not be read ({why}), so that all extents of the regions that did not \
+         serve are{told}"
+    );
+    Some(Finding::new(Code::VerificationLost, "sled", cause, Code::VerificationLost.remedy()))
+}
+
 /// What was verified since the machine ended, in words; `None` if nothing was to be, or is not known.
 pub(super) fn told(facts: &Facts) -> Option<String> {
     let regions = facts.verification.as_ref()?.regions.as_ref()?;
-    let which = |so: &dyn Fn(&Verified) -> bool| {
-        let names = regions.iter().filter(|(_, known)| so(known)).map(|(name, _)| name.to_string());
+    let ledger = facts.disk.as_ref().and_then(|disk| disk.ledger.as_ref().ok());
+    let buried = |name: &RegionName, known: &Verified| {
+        let stones = ledger.map(|ledger| ledger.restorable(name)).unwrap_or_default();
+        stones.iter().any(|stone| stone.record.uuid == known.uuid)
+    };
+    let of = |in_trash: bool, so: &dyn Fn(&Verified) -> bool| {
+        let regions = regions.iter().filter(|(name, known)| so(known) && buried(name, known) == in_trash);
+        let names = regions.map(|(name, _)| name.to_string());
         Some(names.collect::<Vec<_>>()).filter(|names| !names.is_empty()).map(|names| names.join(", "))
     };
+    let which = |so: &dyn Fn(&Verified) -> bool| of(false, so);
     let is = |outcome: Outcome| move |known: &Verified| known.outcome.as_ref() == Some(&outcome);
     let mut said: Vec<String> = through(regions).into_iter().collect();
     said.extend(which(&|known| known.outcome.is_none()).map(|names| format!("not verified yet: {names}")));
+    let waits = of(true, &|known| known.outcome.is_none());
+    said.extend(waits.map(|names| format!("not verified unless restored from the trash: {names}")));
     let passed_over = [
         (Outcome::Cancelled, "not verified to the end, as that was cancelled"),
         (Outcome::Off, "not verified, by storage.verify_after_crash"),

@@ -41,9 +41,12 @@ pub struct Verification {
     /// The time since when a file counts as changed; absent: no sign of life was found, and all count.
     #[serde(default, with = "OptionalRfc3339")]
     pub since: Option<Timestamp>,
-    /// The regions that lay on the disk when it was first looked at; absent before.
+    /// The regions that lay on the disk when it was first looked at, those in the trash included; absent before.
     #[serde(default)]
     pub regions: Option<BTreeMap<RegionName, Verified>>,
+    /// The reason why the record of what was to be verified could not be read, if it could not: then everything is.
+    #[serde(default)]
+    pub lost: Option<String>,
 }
 
 /// Verification of a region.
@@ -125,14 +128,19 @@ impl Verification {
         };
         let since = sign.map(|sign| sign.changed_since);
         match left {
-            None => unclean.then(|| Self { boot: boot.to_owned(), since, regions: None }),
+            None => unclean.then(|| Self { boot: boot.to_owned(), since, regions: None, lost: None }),
             // The earlier of both, and nothing if one is not known.
             Some(left) if unclean => {
                 let since = left.since.zip(since).map(|(before, since)| before.min(since));
-                Some(Self { boot: boot.to_owned(), since, regions: None })
+                Some(Self { boot: boot.to_owned(), since, regions: None, lost: left.lost })
             }
             Some(left) => Some(Self { boot: boot.to_owned(), ..left }),
         }
+    }
+
+    /// What a boot has to do if the record of it cannot be read, and why: everything, as nothing is known.
+    pub fn lost(boot: &str, why: String) -> Self {
+        Self { boot: boot.to_owned(), since: None, regions: None, lost: Some(why) }
     }
 
     /// Whether something is left to be done, or that is not known yet.

@@ -36,8 +36,16 @@ fn begin_in(
     boot: &str,
     unclean: bool,
 ) -> Result<Option<Verification>, (io::Error, Option<Verification>)> {
-    let known: Option<Verification> = read(memory, FILE);
-    let verification = Verification::of_boot(known.clone(), boot, unclean, read(memory, SIGN));
+    let known = read(memory, FILE);
+    let verification = match &known {
+        // A sign that cannot be read is none: then all extents count as changed.
+        Ok(known) => Verification::of_boot(known.clone(), boot, unclean, read(memory, SIGN).unwrap_or_default()),
+        Err(why) => {
+            tracing::error!("what is to be verified cannot be read, so that everything is: {why}");
+            Some(Verification::lost(boot, why.to_string()))
+        }
+    };
+    let known = known.unwrap_or_default();
     let written = match &verification {
         Some(verification) if known.as_ref() != Some(verification) => put(memory, FILE, verification),
         _ => Ok(()),
@@ -62,8 +70,12 @@ pub fn sign(sign: &Sign) -> io::Result<()> {
     put(&memory(), SIGN, sign)
 }
 
-fn read<T: DeserializeOwned>(memory: &Path, file: &str) -> Option<T> {
-    serde_json::from_slice(&fs::read(memory.join(file)).ok()?).ok()
+/// Read a record; `None` if there is none.
+fn read<T: DeserializeOwned>(memory: &Path, file: &str) -> io::Result<Option<T>> {
+    match fs::read(memory.join(file)) {
+        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(None),
+        text => Ok(Some(serde_json::from_slice(&text?)?)),
+    }
 }
 
 fn put(memory: &Path, file: &str, value: &impl Serialize) -> io::Result<()> {
@@ -85,12 +97,22 @@ mod tests {
         put(dir.path(), SIGN, &last).unwrap();
         let found = begin("b", true).unwrap();
         assert_eq!(found.since, Some(last.changed_since));
-        assert_ne!(read::<Sign>(dir.path(), SIGN), Some(last), "this boot has given no sign");
+        assert_ne!(read::<Sign>(dir.path(), SIGN).unwrap(), Some(last), "this boot has given no sign");
         // Whoever comes after it in this boot goes on.
         assert_eq!(begin("b", true), Some(found));
         // No sign that can be read: everything is looked at.
-        put(dir.path(), FILE, &"{").unwrap();
+        fs::remove_file(dir.path().join(FILE)).unwrap();
         fs::write(dir.path().join(SIGN), "{").unwrap();
-        assert_eq!(begin("c", true).unwrap().since, None);
+        let found = begin("c", true).unwrap();
+        assert_eq!((found.since, found.lost), (None, None));
+        // A record that cannot be read does not say that nothing is due, whichever way the boot before ended; and that it
+        // was lost is known to who comes after.
+        for (boot, unclean) in [("d", false), ("e", true)] {
+            fs::write(dir.path().join(FILE), "{").unwrap();
+            let found = begin(boot, unclean).unwrap();
+            assert!(found.lost.as_ref().is_some_and(|why| why.contains("EOF")), "{found:?}");
+            assert_eq!((found.boot.as_str(), found.since, &found.regions), (boot, None, &None));
+            assert_eq!(begin(boot, unclean), Some(found));
+        }
     }
 }

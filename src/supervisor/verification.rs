@@ -134,11 +134,12 @@ impl Supervisor {
         }
     }
 
-    /// End the verification of a region: one that it has not come to the end of serves all the same. Where the disk is away
-    /// it is begun again when that is back.
+    /// End the verification of a region: one that it has not come to the end of serves all the same. Where the disk is away,
+    /// or the region by now in the trash, it is begun again when that is back.
     pub(in crate::supervisor) fn end_verification(&mut self, name: &RegionName, why: Option<&wire::Error>) {
         let cancelled = why.is_some_and(|why| why.code == CANCELLED);
-        if !cancelled && usable(&self.config, &self.facts).is_err() {
+        let there = usable(&self.config, &self.facts).is_ok_and(|ledger| ledger.regions.contains_key(name));
+        if !cancelled && !there {
             return;
         }
         let failed = why.map_or_else(|| "it has ended early".to_owned(), |why| why.message.clone());

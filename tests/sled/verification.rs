@@ -1,6 +1,7 @@
 //! Regions after an end of the machine without a shutdown: what was being written is verified before they serve.
 
-use crucible_sled::wire::{Event, EventKind, Events, ExtentState, Extents, Job, JobKind, JobState};
+use crucible_sled::region::verification::Verification;
+use crucible_sled::wire::{Event, EventKind, Events, ExtentState, Extents, Job, JobKind, Refusal, Volume};
 use std::fs::File;
 use std::time::{Duration, SystemTime};
 use support::extents::{nth, rot_nth, write_nth};
@@ -9,6 +10,17 @@ use support::machine::{Machine, cause, has};
 
 /// Extents of a region: each that is rotten takes two looks of 20 ms more.
 const EXTENTS: u32 = 12;
+/// The record of what is to be verified.
+const RECORD: &str = "/var/lib/sled/verification.json";
+/// Kills the supervisor, once it is told to, as soon as it is on record that regions are to be verified, which takes half a
+/// second, and keeps what was on record then.
+const KILLER: &str = "#!/bin/sh
+rm /arm
+until grep -q '\"next\":0,' /var/lib/sled/verification.json 2>/dev/null; do :; done
+cp /var/lib/sled/verification.json /killed
+systemctl kill --signal=KILL sledd.service
+";
+const KILLED: &str = "[Unit]\nConditionPathExists=/arm\n[Service]\nType=exec\nExecStart=/usr/lib/crucible/killer\n";
 
 /// Whether a region that serves was being verified since it served last.
 fn was_verifying(machine: &Machine, region: &str) -> bool {
@@ -50,19 +62,48 @@ fn wanted(machine: &Machine, which: &str) {
         .sh(&format!("printf '[storage]\\nverify_after_crash = \"{which}\"\\n' >/etc/sled/sled.toml.d/60-verify.toml"));
 }
 
+fn cause_of(volume: &Volume, code: &str) -> String {
+    cause(volume, code).unwrap_or_default().to_owned()
+}
+
 fn served(machine: &Machine, told: &str) -> String {
     let told_of = |volume: &_| cause(volume, "SLED_UNCLEAN").is_some_and(|cause| cause.contains(told));
     let volume = machine.wait_for("still-fawn", |volume| volume.ready && told_of(volume));
     cause(&volume, "SLED_UNCLEAN").unwrap().to_owned()
 }
 
-#[test]
-fn what_was_being_written_when_the_machine_ended_is_verified_before_its_region_serves() {
+/// What was on record when the supervisor was killed says so.
+fn was_killed_in_the_midst(machine: &Machine) {
+    let killed: Verification = serde_json::from_str(&machine.sh("cat /killed")).unwrap();
+    let left = killed.regions.unwrap().remove(&"still-fawn-0".parse().unwrap()).unwrap();
+    assert!(left.outcome.is_none() && left.next < EXTENTS, "{left:?}");
+}
+
+/// What lay in the trash is verified when it comes back, and a record that cannot be read says of nothing that it is not due.
+fn what_comes_back_is_verified(machine: &mut Machine) {
+    wanted(machine, "all");
+    machine.ok(&["sledctl", "region", "delete", "still-fawn-2", "--yes-destroy", "still-fawn-2"]);
+    machine.cut();
+    let waits = "not verified unless restored from the trash: still-fawn-2";
+    machine.wait_for("still-fawn", |volume| cause_of(volume, "SLED_UNCLEAN").contains(waits));
+    machine.ok(&["sledctl", "region", "restore", "still-fawn-2"]);
+    assert!(!served(machine, "of 3 region(s) that may be so were held").contains(waits));
+    assert!(was_verifying(machine, "still-fawn-2"));
+    machine
+        .sh(&format!("systemctl stop sledd.socket sledd.service; echo '{{' >{RECORD}; systemctl start sledd.socket"));
+    let lost = machine.wait_for("still-fawn", |volume| volume.ready && has(volume, "VERIFICATION_LOST"));
+    let lost = cause_of(&lost, "VERIFICATION_LOST");
+    assert!(lost.contains("as it served already: still-fawn-0, still-fawn-1, still-fawn-2"), "{lost}");
+}
+
+/// A machine on which one region rots in all that was just written, and another in what was written long ago.
+fn rotting() -> Machine {
     let map = SMALL.replace("extent_count = 4", &format!("extent_count = {EXTENTS}"));
     let never = "[scrub]\nschedule = \"off\"\n";
     let layer = Layer::small().with("etc/sled/port-map.toml", &map).with("etc/sled/sled.toml.d/55-scrub.toml", never);
-    let mut machine = layer.boot_and_create();
-    // One rots in what was just written, another in what was written long ago.
+    let layer = layer.with_script("usr/lib/crucible/killer", KILLER).with("etc/systemd/system/killer.service", KILLED);
+    let wants = "[Unit]\nWants=killer.service\n";
+    let machine = layer.with("etc/systemd/system/sledd.service.d/killer.conf", wants).boot_and_create();
     for number in 0..EXTENTS {
         write_nth(&machine, "still-fawn-0", number);
         rot_nth(&machine, "still-fawn-0", number);
@@ -71,11 +112,19 @@ fn what_was_being_written_when_the_machine_ended_is_verified_before_its_region_s
     rot_nth(&machine, "still-fawn-1", 3);
     let long_ago = SystemTime::now() - Duration::from_secs(7200);
     File::options().write(true).open(nth(&machine, "still-fawn-1", 3)).unwrap().set_modified(long_ago).unwrap();
+    machine
+}
 
+#[test]
+fn what_was_being_written_when_the_machine_ended_is_verified_before_its_region_serves() {
+    let mut machine = rotting();
+    // The supervisor is killed in the midst of it, and the next one goes on: no extent counts twice.
+    machine.sh("touch /arm");
     machine.cut();
     let cause =
         served(&machine, "held to their checksums since: 12 block(s) are not what their checksums say in still-fawn-0");
     assert!(!cause.contains("still-fawn-1"), "{cause}");
+    was_killed_in_the_midst(&machine);
     let volume = machine.wait_for("still-fawn", |volume| volume.ready && has(volume, "REGION_BITROT"));
     let found: Vec<_> = volume.regions.iter().map(|region| region.scrub.as_ref().map(|scrub| scrub.rotten)).collect();
     assert_eq!(found, [Some(12), None, None], "one has it, and no other was scrubbed");
@@ -89,7 +138,8 @@ fn what_was_being_written_when_the_machine_ended_is_verified_before_its_region_s
 
     // Another supervisor of this boot verifies nothing anew.
     let (before, jobs) = (machine.pids(), verifications(&machine));
-    assert_eq!(jobs.iter().map(|job| job.state).filter(|state| *state == JobState::Failed).count(), 1, "{jobs:?}");
+    let found = |job: &&Job| job.error.as_ref().is_some_and(|why| why.code != Refusal::CutShort);
+    assert_eq!(jobs.iter().filter(found).count(), 1, "{jobs:?}");
     machine.ok(&["systemctl", "kill", "--signal=KILL", "sledd.service"]);
     assert_eq!(served(&machine, "since: 12 block(s)"), cause);
     assert_eq!((machine.pids(), verifications(&machine).len()), (before, jobs.len()));
@@ -105,6 +155,7 @@ fn what_was_being_written_when_the_machine_ended_is_verified_before_its_region_s
     served(&machine, "not verified, by storage.verify_after_crash: still-fawn-0, still-fawn-1, still-fawn-2");
     assert!(!was_verifying(&machine, "still-fawn-0"));
 
+    what_comes_back_is_verified(&mut machine);
     // After a shutdown there is nothing to verify.
     let jobs = verifications(&machine).len();
     wanted(&machine, "recent");

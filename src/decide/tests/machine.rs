@@ -7,6 +7,7 @@ use crate::decide::facts::{
 };
 use crate::decide::finding::{Finding, Scope};
 use crate::decide::verdict::judge;
+use crate::region::verification::Verification;
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
@@ -201,6 +202,14 @@ const CASES: &[Case] = &[
         false,
         "sled",
         "its kernel panicked",
+    ),
+    (
+        |facts| facts.verification = Some(Verification::lost("b", "EOF while parsing".into())),
+        Code::VerificationLost,
+        Severity::Warning,
+        false,
+        "sled",
+        "could not be read (EOF while parsing), so that all extents of the regions",
     ),
     (
         |facts| {

@@ -70,7 +70,7 @@ fn a_region_is_rebuilt_only_from_two_siblings_that_are_known_to_be_whole() {
         ("since the machine ended without a shutdown", &|f| {
             let verified = Verified { outcome: Some(Outcome::Cancelled), ..Verified::due(Uuid::from_u128(101)) };
             let regions = Some(BTreeMap::from([(named(1), verified)]));
-            f.verification = Some(Verification { boot: "b".into(), since: Some(at(4900)), regions });
+            f.verification = Some(Verification { boot: "b".into(), since: Some(at(4900)), regions, lost: None });
         }),
     ];
     for (wanted, change) in situations {
@@ -85,7 +85,7 @@ fn a_region_is_rebuilt_only_from_two_siblings_that_are_known_to_be_whole() {
         let mut facts = rotten();
         let verified = Verified { outcome: Some(outcome), ..Verified::due(Uuid::from_u128(101)) };
         let regions = Some(BTreeMap::from([(named(1), verified)]));
-        facts.verification = Some(Verification { boot: "b".into(), since: Some(at(since)), regions });
+        facts.verification = Some(Verification { boot: "b".into(), since: Some(at(since)), regions, lost: None });
         assert!(may_rebuild(&config(), &facts, &first()).is_ok());
     }
 }

@@ -10,12 +10,12 @@ use crate::decide::turns::{Asks, Denied, Manner, claim, may_release, may_restart
 use crate::decide::verdict::judge;
 use crate::decide::verification::{Passed, is_open, listed, passed_over};
 use crate::region::verification::{Outcome, Verification, Verified};
-use crate::region::{HeldBy, Hold};
+use crate::region::{HeldBy, Hold, Tombstone};
 use crate::wire::{Refusal, State};
 use std::collections::BTreeMap;
 
 fn verification(regions: Option<BTreeMap<RegionName, Verified>>) -> Option<Verification> {
-    Some(Verification { boot: "b".into(), since: None, regions })
+    Some(Verification { boot: "b".into(), since: None, regions, lost: None })
 }
 
 /// The first region is stopped, and this is known of its verification.
@@ -30,6 +30,19 @@ fn known(config: &Configuration, uuid: u128, outcome: Option<Outcome>) -> Facts 
 fn held(facts: &mut Facts) {
     let hold = Hold { by: HeldBy::Operator, why: String::new(), remedy: None, since: Timestamp::UNIX_EPOCH };
     facts.disk.as_mut().unwrap().ledger.as_mut().unwrap().holds.insert(first(), hold);
+}
+
+fn ledger(facts: &mut Facts) -> &mut Ledger {
+    facts.disk.as_mut().unwrap().ledger.as_mut().unwrap()
+}
+
+/// Put the first region into the trash.
+fn bury(facts: &mut Facts) -> Record {
+    let record = ledger(facts).regions.remove(&first()).unwrap();
+    let (region, deleted) = (first(), Timestamp::UNIX_EPOCH);
+    let stone = Tombstone { region, record: record.clone(), deleted, buried: None, moved: true, removing: false };
+    ledger(facts).tombstones.push(stone);
+    record
 }
 
 #[test]
@@ -109,6 +122,10 @@ fn those_are_listed_that_lie_on_the_disk_when_it_is_first_looked_at() {
     facts.verification = verification(None);
     let found = listed(&config, &facts).unwrap();
     assert_eq!((found.len(), &found[&first()]), (3, &Verified::due(Uuid::from_u128(100))));
+    // What lies in the trash is listed as well: it may come back, and was written to until then.
+    let mut buried = facts.clone();
+    bury(&mut buried);
+    assert_eq!(listed(&config, &buried).as_ref(), Some(&found));
     let mut unmapped = facts.clone();
     let regions = &mut unmapped.disk.as_mut().unwrap().ledger.as_mut().unwrap().regions;
     let record = regions[&first()].clone();
@@ -137,6 +154,21 @@ fn a_region_is_passed_over_that_serves_or_is_another_or_that_nobody_wants_verifi
     runs.scrubbing.insert(first(), 7);
     assert_eq!(passed(&wanted, &runs), None);
     assert_eq!(passed(&wanted, &known(&wanted, 5, Some(Outcome::Through))), Some(Passed::Gone));
+    // In the trash it may come back, and is as doubtful then as it was; another one that has its name meanwhile is not.
+    let mut buried = known(&wanted, 100, None);
+    let record = bury(&mut buried);
+    assert_eq!(passed(&wanted, &buried), None);
+    let mut again = buried.clone();
+    ledger(&mut again).tombstones.clear();
+    assert_eq!(passed(&wanted, &again), Some(Passed::Gone), "it was removed for good");
+    let mut other = buried.clone();
+    ledger(&mut other).regions.insert(first(), Record { uuid: Uuid::from_u128(5), ..record.clone() });
+    assert_eq!(passed(&wanted, &other), None);
+    assert!(!is_open(&wanted, &other));
+    ledger(&mut buried).tombstones.clear();
+    ledger(&mut buried).regions.insert(first(), record);
+    assert_eq!(passed(&wanted, &buried), None);
+    assert_eq!(plan(&wanted, &buried).first(), Some(&Action::Verify(first())), "it was restored");
     let mut away = known(&wanted, 5, None);
     away.disk = None;
     assert_eq!(passed(&wanted, &away), None, "it may come back");
