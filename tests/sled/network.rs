@@ -156,6 +156,9 @@ fn an_adapter_that_is_back_is_put_into_its_bridge_once() {
         replug();
         well(&machine);
         assert_eq!(machine.get("/v1/volumes/still-fawn?wait=10").0, 200);
+        // It is seen in the bridge before the end of the job that has put it there is told.
+        machine
+            .sh(&format!("until sledctl events | grep -c 'nic {NIC} put back' | grep -qx {times}; do sleep 0.1; done"));
         assert_eq!(rejoins(), Some(times));
     }
     let told = machine.ok(&["sledctl", "events"]);
