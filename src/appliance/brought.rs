@@ -132,6 +132,16 @@ pub(super) fn gather(sources: &Sources, configured: bool) -> Brought {
     all
 }
 
+/// Read the files that are in force on a machine, by the names that they have on a CONFIG partition.
+pub fn in_force(own: &Path) -> Vec<(&'static str, Vec<u8>)> {
+    WANTED.iter().filter_map(|wanted| Some((wanted.file, fs::read(own.join(wanted.place)).ok()?))).collect()
+}
+
+/// List the files that a CONFIG partition brings, by the names that they should have there.
+pub fn lie_in(partition: &Path) -> Vec<&'static str> {
+    self::partition(partition).files.into_keys().collect()
+}
+
 /// Read one file of those that are wanted.
 fn take(all: &mut Brought, file: &'static str, text: io::Result<Vec<u8>>) {
     let read = text

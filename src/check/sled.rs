@@ -255,6 +255,17 @@ with_network! { with_data: {
     VarRenewed = "VAR_RENEWED", Warning, Sled:
         "what this sled remembers (/var) could not be read at TIME: WHAT WAS DONE"
         => "look at the disk (dmesg, smartctl -x DISK); see that the configuration and the ssh keys are those that are wanted (sledctl config check); then put the note away: mv /var/etc/renewed /var/tmp";
+    /// With the image: the machine was started from a stick, from which the image is installed on a disk. It makes no data
+    /// partition there and serves no region. Where the image is on a disk of the machine already, that is said: the
+    /// firmware has started the stick all the same.
+    StartedFromStick = "STARTED_FROM_STICK", Warning, Sled:
+        "this machine was started from the stick STICK, from which the image is installed, and serves no region; the image is on DISK"
+        => "sledctl install, which lists the disks; where the image is on one already: pull the stick, then: systemctl reboot";
+    /// With the image: a stick with an image is in the machine, which was started from a disk of its own. A firmware
+    /// that starts sticks first would start that at the next boot.
+    StickLeftIn = "STICK_LEFT_IN", Information, Operator:
+        "the stick STICK with an image is in this machine, which was started from a disk of its own"
+        => "pull it: a firmware that starts sticks first would start it at the next boot";
     /// With the image: little is free at `/var`. When it is full, what is in force, which disk is this sled's and how jobs
     /// went cannot be written down any more.
     VarLow = "VAR_LOW", Warning, Sled:

@@ -4,7 +4,7 @@
 use super::client::Client;
 use super::failure::Failure;
 use super::status;
-use crate::appliance::{self, boot::Taken};
+use crate::appliance::{self, boot::Taken, stick};
 use crate::check::Code;
 use crate::config_dir;
 use crate::port_map::HTTP_PORT;
@@ -52,6 +52,10 @@ impl ConsoleCommand {
                     drop(live);
                     return set_up();
                 }
+                Happening::Key(b'i') if stick::started_from().is_some() => {
+                    drop(live);
+                    return ask_of(&["install", "--ask"]).map(|_| true);
+                }
                 Happening::Key(b' ') => drawn = TURNED_AFTER,
                 Happening::Key(_) | Happening::Resized => drawn += 1,
             }
@@ -72,10 +76,14 @@ fn is_configured() -> bool {
     Path::new(config_dir::DEFAULT).join(config_dir::SLED).exists()
 }
 
+/// Have another command ask its questions here; whether it was carried out.
+fn ask_of(words: &[&str]) -> Result<bool, Failure> {
+    Ok(Command::new(std::env::current_exe()?).args(words).status()?.success())
+}
+
 /// Ask the questions of a setup, and boot into the answers.
 fn set_up() -> Result<bool, Failure> {
-    let this = std::env::current_exe()?;
-    if Command::new(this).arg("setup").status()?.success() {
+    if ask_of(&["setup"])? {
         Command::new("systemctl").arg("reboot").status()?;
         // Until the machine reboots.
         std::thread::sleep(DRAW_POLL);
@@ -86,6 +94,9 @@ fn set_up() -> Result<bool, Failure> {
 async fn page(client: &Client, screen: Screen) -> String {
     let release = Release::read(Path::new("/")).ok();
     let mut out = format!("{}\n", heading(release.as_ref()));
+    if let Some(stick) = stick::started_from() {
+        out += &on_a_stick(&stick, stick::installed().as_deref(), &stick::others());
+    }
     out += &not_taken_over(appliance::taken().as_ref());
     match client.sled().await {
         Ok(sled) => {
@@ -103,6 +114,23 @@ async fn page(client: &Client, screen: Screen) -> String {
         }
     }
     out
+}
+
+/// Say what a machine is there for that was started from a stick, and what comes next.
+fn on_a_stick(stick: &str, installed: Option<&str>, others: &[stick::Other]) -> String {
+    let heading = format!("Started from the stick /dev/{stick}, which installs the image on a disk of this machine.");
+    let heading = Tone::Warning.paint(&heading);
+    let disks: Vec<_> = others.iter().filter(|other| !other.stick).map(stick::Other::said).collect();
+    let next = match (installed, disks.as_slice()) {
+        (Some(disk), _) => Tone::Well.paint(&format!("Installed on {disk}. Pull the stick, then: systemctl reboot")),
+        (None, []) => "Press i to install, or by ssh: sledctl install".into(),
+        (None, disks) => format!(
+            "The image is on {} already: pull the stick and boot again. To install it anew press i, or by ssh: sledctl \
+             install",
+            disks.join(", ")
+        ),
+    };
+    format!("{heading}\n{next}\n\n")
 }
 
 /// Say what is wrong with what the CONFIG partition brought, if it was not taken over, and what it has that nobody reads.
@@ -139,4 +167,20 @@ fn unconfigured() -> String {
          partition CONFIG of this disk with any computer, or image/configure, and boot again.\n",
         Tone::Warning.paint("This sled is not set up yet.")
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stick_says_what_it_is_there_for_and_what_comes_next() {
+        let disk = stick::Other { disk: "nvme0n1".into(), serial: Some("S6P1".into()), stick: false };
+        assert!(on_a_stick("sda", None, &[]).contains("Press i to install"));
+        assert!(
+            on_a_stick("sda", None, std::slice::from_ref(&disk))
+                .contains("on /dev/nvme0n1 (serial S6P1) already: pull the stick")
+        );
+        assert!(on_a_stick("sda", Some("/dev/nvme0n1"), &[disk]).contains("Installed on /dev/nvme0n1. Pull the stick"));
+    }
 }

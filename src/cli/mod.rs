@@ -2,11 +2,11 @@
 //! arguments, its request and the text of the answer.
 //!
 //! Decisions are the supervisor's, which is asked over its unix socket. Only a configuration's check and restoration,
-//! the setup and the update work on the machine itself.
+//! the setup, the installation and the update work on the machine itself.
 //!
 //! | module | job |
 //! |---|---|
-//! | [`status`], [`checks`], [`explain`], [`volume`], [`region`], [`storage`], [`network`], [`hardware`], [`ports`], [`logs`], [`top`], [`maintenance`], [`downstairs`], [`jobs`], [`events`], [`config`], [`reload`], [`update`], [`setup`], [`console`], [`report`](mod@report), [`backup`] | the nouns |
+//! | [`status`], [`checks`], [`explain`], [`volume`], [`region`], [`storage`], [`network`], [`hardware`], [`ports`], [`logs`], [`top`], [`maintenance`], [`downstairs`], [`jobs`], [`events`], [`config`], [`reload`], [`update`], [`setup`], [`install`], [`console`], [`report`](mod@report), [`backup`] | the nouns |
 //! | [`client`], [`followed`] | the supervisor's socket, and what is followed there |
 //! | [`orders`] | requests that become jobs, and the jobs followed to their end |
 //! | [`neighbours`] | the other sleds of a volume, asked on behalf of a job |
@@ -35,6 +35,7 @@ mod explain;
 mod failure;
 mod followed;
 mod hardware;
+mod install;
 mod jobs;
 mod logs;
 mod maintenance;
@@ -71,6 +72,7 @@ use events::EventsCommand;
 use explain::ExplainCommand;
 use failure::Failure;
 use hardware::HardwareCommand;
+use install::InstallCommand;
 use jobs::JobsCommand;
 use logs::LogsCommand;
 use maintenance::MaintenanceCommand;
@@ -162,6 +164,7 @@ enum Command {
     #[command(subcommand)]
     Update(UpdateCommand),
     Setup(Box<SetupCommand>),
+    Install(InstallCommand),
     Console(ConsoleCommand),
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -193,6 +196,7 @@ impl Command {
             Self::Explain(explain) => explain.run(output),
             Self::Update(update) => update.run(client, output).await,
             Self::Setup(setup) => setup.run(),
+            Self::Install(install) => install.run(output),
             Self::Console(console) => console.run(client).await,
             Self::Config(config) => config.run(client, output).await,
             Self::Reload(reload) => reload.run(client, output).await,

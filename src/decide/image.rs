@@ -51,9 +51,37 @@ fn of(image: &Image) -> Vec<Finding> {
         .renewed
         .as_ref()
         .map(|what| about(Code::VarRenewed, format!("what this sled remembers (/var) could not be read: {what}")));
+    let [stick, left_in] = of_sticks(image).map(|told| told.map(|(code, cause)| about(code, cause)));
     let var = image.var.and_then(low).map(|cause| about(Code::VarLow, cause));
     let newer = image.newer.as_ref().map(|newer| about(Code::UpdateAvailable, available(image, newer)));
-    [demonstration, bare, given_up, taken_back, refused, replaced, renewed, var, newer].into_iter().flatten().collect()
+    [demonstration, bare, given_up, taken_back, refused, replaced, renewed, stick, left_in, var, newer]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// What is to be told of sticks: the one that the machine was started from, and those that were left in.
+fn of_sticks(image: &Image) -> [Option<(Code, String)>; 2] {
+    let (disks, sticks) = &image.others;
+    let started = image.stick.as_ref().map(|stick| (Code::StartedFromStick, started_from(stick, disks)));
+    let left_in = (image.stick.is_none() && !sticks.is_empty()).then(|| {
+        let sticks = sticks.join(", ");
+        let cause =
+            format!("the stick {sticks} with an image is in this machine, which was started from a disk of its own");
+        (Code::StickLeftIn, cause)
+    });
+    [started, left_in]
+}
+
+/// Say that a machine was started from a stick, and which disks of it have the image already.
+fn started_from(stick: &str, disks: &[String]) -> String {
+    let installed = match disks {
+        [] => String::new(),
+        disks => format!("; the image is on {}", disks.join(", ")),
+    };
+    format!(
+        "this machine was started from the stick {stick}, from which the image is installed, and serves no region{installed}"
+    )
 }
 
 /// Say what there is little of at `/var`.
@@ -100,12 +128,32 @@ mod tests {
             refused: vec!["sled.toml:1: x".into()],
             replaced: vec!["/var/etc/sled/sled.toml".into()],
             renewed: Some("it was made anew".into()),
+            stick: Some("/dev/sda".into()),
+            others: (Vec::new(), Vec::new()),
             var: Some(Var { capacity: 2 << 30, free: 1 << 20, inodes: 1000, inodes_free: 900 }),
             newer: Some(Newer { version: "3".into(), ..Newer::default() }),
         };
         let of_the_image = [Code::Demonstration, Code::FirmwareMissing, Code::UpdateGivenUp, Code::NetworkTakenBack];
-        let of_the_machine = [Code::ConfigRefused, Code::ConfigReplaced, Code::VarRenewed, Code::VarLow];
+        let of_the_machine =
+            [Code::ConfigRefused, Code::ConfigReplaced, Code::VarRenewed, Code::StartedFromStick, Code::VarLow];
         assert_eq!(codes(Some(all)), [&of_the_image[..], &of_the_machine, &[Code::UpdateAvailable]].concat());
+    }
+
+    #[test]
+    fn a_stick_is_told_where_it_was_started_and_where_it_was_left_in() {
+        let told = |stick: Option<&str>, disks: &[&str], sticks: &[&str]| {
+            let owned = |all: &[&str]| all.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>();
+            let image =
+                Image { stick: stick.map(str::to_owned), others: (owned(disks), owned(sticks)), ..Image::default() };
+            of(&image).into_iter().map(|finding| (finding.code, finding.cause)).collect::<Vec<_>>()
+        };
+        assert_eq!(told(None, &["/dev/sdb"], &[]), [], "an older disk of somebody's in a machine that works");
+        let [(code, cause)] = told(Some("/dev/sda"), &[], &["/dev/sdc"]).try_into().unwrap();
+        assert!(code == Code::StartedFromStick && cause.ends_with("serves no region"), "{cause}");
+        let [(_, cause)] = told(Some("/dev/sda"), &["/dev/sdb (serial S6P1)"], &[]).try_into().unwrap();
+        assert!(cause.ends_with("the image is on /dev/sdb (serial S6P1)"), "{cause}");
+        let [(code, cause)] = told(None, &[], &["/dev/sda"]).try_into().unwrap();
+        assert!(code == Code::StickLeftIn && cause.starts_with("the stick /dev/sda"), "{cause}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! State of the image, as it tells of itself and of the last update, on a machine that runs one:
 //! small files, read anew once a minute, and the room for them.
 
-use crate::appliance;
+use crate::appliance::{self, stick};
 use crate::config::{Apply, Configuration, SledConfig, UpdateSource};
 use crate::decide::facts::{Facts, Image, Newer, Var};
 use crate::files;
@@ -76,6 +76,7 @@ fn look(config: &SledConfig) -> Option<Image> {
     let trial = appliance::trial::load(Path::new(appliance::trial::MEMORY)).filter(|trial| trial.taken_back);
     let network_taken_back = trial.map(|trial| trial.at);
     let (no_firmware, renewed) = (release.firmware == Some(false), appliance::renewed());
+    let (stick, others, var) = (stick::started_from().map(|disk| format!("/dev/{disk}")), others(), var());
     Some(Image {
         version,
         demonstration,
@@ -85,9 +86,18 @@ fn look(config: &SledConfig) -> Option<Image> {
         refused,
         replaced,
         renewed,
-        var: var(),
+        stick,
+        others,
+        var,
         newer,
     })
+}
+
+/// The machine's other disks with the image, and the sticks.
+fn others() -> (Vec<String>, Vec<String>) {
+    let (sticks, disks): (Vec<_>, Vec<_>) = stick::others().into_iter().partition(|other| other.stick);
+    let said = |all: Vec<stick::Other>| all.iter().map(stick::Other::said).collect();
+    (said(disks), said(sticks))
 }
 
 /// The room for what the machine remembers.

@@ -222,6 +222,12 @@ refusals! {
     NoImage = "NO_IMAGE";
     /// The program that is named cannot be read or run, or is not installed.
     NoProgram = "NO_PROGRAM";
+    /// The disk is none to install on, or it was not said what becomes of the regions on it.
+    DiskRefused = "DISK_REFUSED";
+    /// The image was not installed whole.
+    InstallFailed = "INSTALL_FAILED";
+    /// The disk that the machine was started from is none to install from.
+    NoStick = "NO_STICK";
     /// Nobody has said where updates come from.
     NoSource = "NO_SOURCE";
     /// The update that is named cannot be used.

@@ -1,7 +1,7 @@
 //! What must not be written to is not flashed; `data::` boots what is.
 
 use crate::guest::{Disk, image, run};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use support::places::repository;
 
@@ -12,6 +12,10 @@ impl Loop {
     pub fn over(file: PathBuf) -> Self {
         let device = run(Command::new("losetup").args(["--find", "--show", "--partscan"]).arg(file));
         Self(device.trim().into())
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
     }
 
     pub fn flash(&self, arguments: &[&str]) -> Output {

@@ -13,6 +13,7 @@ mod eyes;
 mod first;
 mod flash;
 mod guest;
+mod install;
 mod parts;
 mod reboot;
 mod speed;

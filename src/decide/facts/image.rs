@@ -21,6 +21,10 @@ pub struct Image {
     pub replaced: Vec<String>,
     /// The end of what the machine remembered, if that could not be read when it booted: when, and what was done.
     pub renewed: Option<String>,
+    /// The stick that the machine was started from, if it was.
+    pub stick: Option<String>,
+    /// The disks of the machine on which the image is as well, and the sticks with one.
+    pub others: (Vec<String>, Vec<String>),
     /// The room for what the machine remembers; absent if that is not known.
     pub var: Option<Var>,
     /// The version that could be had when it was last looked for one, as far as that holds; `None`: there was none, or

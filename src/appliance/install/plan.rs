@@ -1,0 +1,215 @@
+//! Plan of an installation: why a disk is none to install on, what has to be said about its regions, and what is written
+//! where. Pure.
+
+use super::disk::{Disk, Holds, Reading, listed};
+use super::table::{CONFIG, DATA, EMPTY, ESP, MEMORY, PARTS, Partition, Table};
+use crate::size::spoken;
+use uuid::Uuid;
+
+/// The bytes of a sector that the table of an image is for.
+pub const SECTOR_BYTES: u64 = 512;
+/// The least that a memory takes (`40-var.conf`), with its alignment, and the least of the data (`50-crucible.conf`), in
+/// bytes.
+const MEMORY_BYTES: u64 = 1025 << 20;
+const DATA_BYTES: u64 = 257 << 20;
+
+/// The disk that is installed from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// The kernel's name of it.
+    pub name: String,
+    /// Its table.
+    pub table: Table,
+    /// Whether it brings a configuration.
+    pub configured: bool,
+}
+
+/// The word that was given about a sled's regions on the disk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Wish {
+    /// None.
+    #[default]
+    Unsaid,
+    /// They are kept.
+    Keep,
+    /// They are given up.
+    Erase,
+}
+
+/// The fate of what is on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// Everything is erased.
+    Erased,
+    /// The regions stay, and so does what the sled remembers.
+    Kept,
+    /// The regions stay, and what the sled remembers is forgotten: the parts lay elsewhere.
+    KeptRegions,
+}
+
+/// A part of the image that is copied: its name, and where it lies on both disks, in sectors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// The name.
+    pub name: String,
+    /// The first sector.
+    pub start: u64,
+    /// The number of sectors.
+    pub size: u64,
+}
+
+/// Everything that an installation writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// What becomes of what is there.
+    pub fate: Fate,
+    /// The parts that are copied, in their order.
+    pub pieces: Vec<Piece>,
+    /// The table that is written last.
+    pub table: Table,
+}
+
+/// Find why a disk cannot be installed on, whatever is said; in a sentence each.
+pub fn hindrances(source: &Source, disk: &Disk) -> Vec<String> {
+    let (block, mut found) = (&disk.block, Vec::new());
+    if block.name == source.name {
+        return vec!["it is the disk that this machine was started from".into()];
+    }
+    found.extend(block.uses());
+    if found.is_empty() && disk.taken {
+        found.push("it is in use by somebody else".into());
+    }
+    found.extend(block.ro.then(|| "it is write-protected".to_owned()));
+    if block.sector_bytes != SECTOR_BYTES {
+        found.push(format!("it has sectors of {} bytes, and the image is for {SECTOR_BYTES}", block.sector_bytes));
+    }
+    let least = least(&source.table);
+    if block.size < least {
+        found.push(format!("it has {}, and {} is the least", spoken(block.size), spoken(least)));
+    }
+    if disk.table == Reading::Unreadable {
+        found.push("its table of partitions cannot be read, and so it is not known what lies on it".into());
+    }
+    found
+}
+
+/// The least size of a disk, in bytes.
+fn least(image: &Table) -> u64 {
+    let parts = image.parts().last().map_or(0, Partition::end).saturating_mul(SECTOR_BYTES);
+    parts.saturating_add(MEMORY_BYTES).saturating_add(DATA_BYTES)
+}
+
+/// Find why the disk that was started from is none to install from.
+pub fn no_source(source: &Source) -> Option<String> {
+    if !source.table.is_an_image() {
+        return Some(format!("{} has not the parts of an image", source.name));
+    }
+    let data = source.table.named(DATA)?;
+    let size = spoken(data.size.saturating_mul(SECTOR_BYTES));
+    let name = &source.name;
+    Some(format!("{name} is a sled's own disk, with {size} for its regions, and no stick to install from"))
+}
+
+/// Plan the installation on a disk.
+///
+/// # Errors
+/// Why nothing is written, in a sentence each.
+pub fn plan(source: &Source, disk: &Disk, wish: Wish, mut new: impl FnMut() -> Uuid) -> Result<Plan, Vec<String>> {
+    let mut refused = hindrances(source, disk);
+    if refused.is_empty() {
+        refused.extend(unsaid(&disk.holds, wish));
+    }
+    if !refused.is_empty() {
+        return Err(refused);
+    }
+    let fate = if wish == Wish::Keep { keeping(source, disk).map_err(|why| vec![why])? } else { Fate::Erased };
+    let keeps_config = fate != Fate::Erased && !source.configured;
+    let pieces =
+        source.table.parts().iter().filter(|part| part.name != EMPTY && !(keeps_config && part.name == CONFIG));
+    let pieces =
+        pieces.map(|Partition { name, start, size, .. }| Piece { name: name.clone(), start: *start, size: *size });
+    let mut partitions: Vec<_> = source.table.parts().iter().map(|part| renamed(part, &mut new)).collect();
+    let (id, kept) = match (&disk.table, fate) {
+        (Reading::Table(table), Fate::Kept | Fate::KeptRegions) => (table.id.clone(), kept(table, fate)),
+        _ => (None, Vec::new()),
+    };
+    partitions.extend(kept);
+    Ok(Plan { fate, pieces: pieces.collect(), table: Table { label: "gpt".into(), id, partitions } })
+}
+
+/// What has to be said about what is there and was not, or does not go with it.
+fn unsaid(holds: &Holds, wish: Wish) -> Option<String> {
+    match (holds, wish) {
+        (Holds::Sled { regions, .. }, Wish::Unsaid) if holds.has_regions() => {
+            let which = regions.as_deref().map_or_else(|| "that cannot be listed".into(), listed);
+            Some(format!("regions lie on it ({which}): --keep-regions keeps them, --erase-regions gives them up"))
+        }
+        (Holds::Nothing | Holds::Other { .. }, Wish::Keep) => {
+            Some("no sled's data is on it, and so no regions would be kept".into())
+        }
+        _ => None,
+    }
+}
+
+/// What can be kept of a sled's disk.
+fn keeping(source: &Source, disk: &Disk) -> Result<Fate, String> {
+    let Reading::Table(table) = &disk.table else { return Err("it has no table of partitions".into()) };
+    let data: Vec<_> = table.partitions.iter().filter(|partition| partition.name == DATA).collect();
+    let [data] = data.as_slice() else {
+        return Err(format!("{} partitions of it are called {DATA}: which has the regions is not known", data.len()));
+    };
+    if table.has_layout_of(&source.table) {
+        return Ok(Fate::Kept);
+    }
+    let end = source.table.parts().last().map_or(0, Partition::end);
+    if data.start.saturating_sub(end).saturating_mul(SECTOR_BYTES) < MEMORY_BYTES {
+        return Err("its parts lie elsewhere, and before the regions is no room for those of this image: \
+                    back them up, then --erase-regions"
+            .into());
+    }
+    if !source.configured {
+        return Err("its parts lie elsewhere, so that what it remembers cannot stay, and the stick brings no \
+                    configuration: put the sled's files on the stick's CONFIG first"
+            .into());
+    }
+    Ok(Fate::KeptRegions)
+}
+
+/// What a table has behind the parts of the image, and keeps.
+fn kept(table: &Table, fate: Fate) -> Vec<Partition> {
+    let behind = table.partitions.iter().skip(PARTS);
+    match fate {
+        Fate::Kept => behind.cloned().collect(),
+        _ => table.partitions.iter().filter(|partition| partition.name == DATA).cloned().collect(),
+    }
+}
+
+/// The same with an identity of its own, but for what the root is found by: its two parts have theirs of its hash.
+fn renamed(part: &Partition, new: &mut impl FnMut() -> Uuid) -> Partition {
+    let own = [ESP, CONFIG, EMPTY].contains(&part.name.as_str());
+    let uuid = if own { new().to_string().to_uppercase() } else { part.uuid.clone() };
+    Partition { uuid, ..part.clone() }
+}
+
+/// Say what becomes of what is on the disk.
+pub fn told(fate: Fate, disk: &Disk) -> String {
+    match (fate, &disk.holds) {
+        (Fate::Kept, _) => {
+            format!("The system is written anew; its regions ({DATA}) and what it remembers ({MEMORY}) stay.")
+        }
+        (Fate::KeptRegions, _) => format!(
+            "The system is written anew; its regions ({DATA}) stay, and WHAT IT REMEMBERS ({MEMORY}) IS FORGOTTEN."
+        ),
+        (Fate::Erased, Holds::Sled { regions: Some(regions), .. }) if !regions.is_empty() => {
+            format!("EVERYTHING on it is erased, and {} REGION(S) ARE LOST: {}.", regions.len(), listed(regions))
+        }
+        (Fate::Erased, holds) if holds.has_regions() => {
+            "EVERYTHING on it is erased, and WHATEVER REGIONS LIE THERE ARE LOST.".into()
+        }
+        (Fate::Erased, Holds::Nothing) => "Nothing is on it.".into(),
+        (Fate::Erased, _) => "EVERYTHING on it is erased.".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

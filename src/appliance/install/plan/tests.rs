@@ -1,0 +1,168 @@
+//! What may be installed on, what has to be said first, and what is written then.
+
+use super::*;
+use crate::appliance::install::disk::{Block, foreign};
+
+const ROOT: &str = "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709";
+const HASH: &str = "11111111-2222-3333-4444-555555555555";
+
+fn partition(start_mib: u64, size_mib: u64, name: &str) -> Partition {
+    let (start, size) = (start_mib * 2048, size_mib * 2048);
+    Partition { start, size, kind: ROOT.into(), uuid: HASH.into(), name: name.into(), attrs: None }
+}
+
+/// The table of an image whose slots have so many MiB, and what comes behind.
+fn table(slot: u64, behind: &[(u64, &str)]) -> Table {
+    let parts = [(512, ESP), (slot, "s_1"), (8, "s-verity_1"), (slot, EMPTY), (8, EMPTY), (40, CONFIG)];
+    let mut at = 1;
+    let lay = |(size, name): &(u64, &str)| {
+        at += size;
+        partition(at - size, *size, name)
+    };
+    Table { label: "gpt".into(), id: Some("OLD".into()), partitions: parts.iter().chain(behind).map(lay).collect() }
+}
+
+fn source(configured: bool) -> Source {
+    Source { name: "sda".into(), table: table(800, &[(1024, MEMORY)]), configured }
+}
+
+fn empty() -> Disk {
+    let (name, path) = ("sdb".into(), "/dev/sdb".into());
+    let block = Block { name, path, kind: "disk".into(), size: 8 << 30, sector_bytes: 512, ..Block::default() };
+    Disk { block, table: Reading::None, holds: Holds::Nothing, taken: false }
+}
+
+fn sled(slot: u64, regions: Option<&[&str]>) -> Disk {
+    let regions = regions.map(|all| all.iter().map(|name| name.parse().unwrap()).collect());
+    let table = Reading::Table(table(slot, &[(2048, MEMORY), (2000, DATA)]));
+    Disk { table, holds: Holds::Sled { sled: None, regions }, ..empty() }
+}
+
+fn refused(source: &Source, disk: &Disk, wish: Wish) -> String {
+    plan(source, disk, wish, Uuid::nil).unwrap_err().join("; ")
+}
+
+#[test]
+fn a_disk_that_is_in_use_or_cannot_hold_it_is_refused_whatever_is_said() {
+    type Row = (fn(&mut Disk), &'static str);
+    let part = |at: &str| Block {
+        path: "/dev/sdb1".into(),
+        kind: "part".into(),
+        mountpoints: vec![Some(at.into())],
+        ..Block::default()
+    };
+    assert_eq!(hindrances(&source(true), &empty()), Vec::<String>::new());
+    let rows: [Row; 7] = [
+        (|disk| disk.block.name = "sda".into(), "started from"),
+        (|disk| disk.block.ro = true, "write-protected"),
+        (|disk| disk.block.sector_bytes = 4096, "sectors of 4096 bytes"),
+        (|disk| disk.block.size = 3 << 30, "it has 3 GiB, and"),
+        (|disk| disk.table = Reading::Unreadable, "cannot be read"),
+        (|disk| disk.taken = true, "in use by somebody else"),
+        (|disk| disk.block.children = vec![Block { kind: "crypt".into(), ..Block::default() }], "lies on it"),
+    ];
+    for (change, why) in rows {
+        let mut disk = empty();
+        change(&mut disk);
+        for wish in [Wish::Unsaid, Wish::Keep, Wish::Erase] {
+            assert!(refused(&source(true), &disk, wish).contains(why), "{why}");
+        }
+    }
+    let mut mounted = empty();
+    mounted.block.children = vec![part("/mnt"), part("[SWAP]")];
+    let why = refused(&source(true), &mounted, Wish::Erase);
+    assert!(why.contains("/dev/sdb1 is mounted at /mnt") && why.contains("swapped out"), "{why}");
+}
+
+#[test]
+fn regions_are_kept_or_given_up_as_somebody_says_and_never_by_themselves() {
+    let some: Option<&[&str]> = Some(&["still-fawn-0", "pve-1"]);
+    let rows = [
+        (empty(), Wish::Unsaid, Ok(Fate::Erased)),
+        (empty(), Wish::Erase, Ok(Fate::Erased)),
+        (empty(), Wish::Keep, Err("no regions would be kept")),
+        (sled(800, some), Wish::Unsaid, Err("(still-fawn-0, pve-1): --keep-regions")),
+        (sled(800, None), Wish::Unsaid, Err("(that cannot be listed)")),
+        (sled(800, Some(&[])), Wish::Unsaid, Ok(Fate::Erased)),
+        (sled(800, some), Wish::Erase, Ok(Fate::Erased)),
+        (sled(800, some), Wish::Keep, Ok(Fate::Kept)),
+        (sled(400, some), Wish::Keep, Ok(Fate::KeptRegions)),
+        (sled(100, some), Wish::Keep, Err("no room")),
+    ];
+    for (disk, wish, wanted) in rows {
+        match (plan(&source(true), &disk, wish, Uuid::nil), wanted) {
+            (Ok(plan), Ok(fate)) => assert_eq!(plan.fate, fate, "{:?} {wish:?}", disk.holds),
+            (Err(why), Err(words)) => assert!(why.join("; ").contains(words), "{words}: {why:?}"),
+            (got, wanted) => panic!("{:?} {wish:?}: {got:?}, and not {wanted:?}", disk.holds),
+        }
+    }
+    assert!(refused(&source(false), &sled(400, some), Wish::Keep).contains("no configuration"));
+    let told = told(Fate::Erased, &sled(800, some));
+    assert!(told.contains("2 REGION(S) ARE LOST: still-fawn-0, pve-1"), "{told}");
+}
+
+/// The data and what is remembered are at the same sectors, with the same identities, before and after.
+#[test]
+fn what_is_kept_stays_where_it_is_and_every_part_has_an_identity_of_its_own() {
+    let disk = sled(800, None);
+    let Reading::Table(before) = &disk.table else { panic!("there is one") };
+    let made = plan(&source(true), &disk, Wish::Keep, || Uuid::from_u128(7)).unwrap();
+    assert_eq!((&made.table.id, &made.table.partitions[PARTS..]), (&before.id, &before.partitions[PARTS..]));
+    let own = |name: &str| made.table.named(name).unwrap().uuid != HASH;
+    assert!(
+        own(ESP) && own(CONFIG) && own(EMPTY) && !own("s_1") && !own("s-verity_1"),
+        "the root is found by its hash"
+    );
+    let names = |plan: &Plan| plan.pieces.iter().map(|piece| piece.name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&made), [ESP, "s_1", "s-verity_1", CONFIG]);
+    let unconfigured = plan(&source(false), &disk, Wish::Keep, Uuid::nil).unwrap();
+    assert_eq!(names(&unconfigured), [ESP, "s_1", "s-verity_1"], "the disk's own configuration stays");
+    let other = plan(&source(true), &sled(400, None), Wish::Keep, Uuid::nil).unwrap();
+    assert_eq!(other.table.partitions[PARTS..].iter().map(|one| &one.name).collect::<Vec<_>>(), [DATA]);
+    let erased = plan(&source(false), &disk, Wish::Erase, Uuid::nil).unwrap();
+    assert_eq!((erased.table.partitions.len(), erased.table.id.as_ref(), names(&erased).len()), (PARTS, None, 4));
+}
+
+#[test]
+fn an_image_is_installed_from_a_stick_and_from_no_sleds_own_disk() {
+    assert_eq!(no_source(&source(false)), None);
+    let own = Source { table: table(800, &[(1024, MEMORY), (2048, DATA)]), ..source(true) };
+    assert!(no_source(&own).is_some_and(|why| why.contains("own disk, with 2 GiB for its regions")));
+    let bare = Source { table: Table { label: "gpt".into(), id: None, partitions: Vec::new() }, ..source(true) };
+    assert!(no_source(&bare).is_some_and(|why| why.contains("parts of an image")));
+}
+
+#[test]
+fn a_table_goes_to_sfdisk_and_comes_back() {
+    let told = r#"{"partitiontable": {"label": "gpt", "id": "A", "unit": "sectors", "sectorsize": 512, "partitions": [
+        {"node": "/dev/sda1", "start": 2048, "size": 4096, "type": "T", "uuid": "u", "name": "esp"},
+        {"node": "/dev/sda2", "start": 6144, "size": 8, "type": "T", "uuid": "V", "attrs": "GUID:59"}]}}"#;
+    let table = Table::parse(told.as_bytes()).unwrap();
+    let script = "label: gpt\nlabel-id: A\nunit: sectors\n\n\
+                  start=2048, size=4096, type=T, uuid=u, name=\"esp\"\n\
+                  start=6144, size=8, type=T, uuid=V, attrs=\"GUID:59\"\n";
+    assert_eq!(table.script(), script);
+    let mut written = table.clone();
+    written.partitions[0].uuid = "U".into();
+    assert!(table.is_as_written(&Table { id: None, ..written.clone() }), "a GUID is one in capital letters as well");
+    written.partitions[1].start += 1;
+    assert!(!table.is_as_written(&written) && Table::parse(b"x").is_err());
+}
+
+#[test]
+fn what_is_on_a_disk_is_said_in_its_own_words() {
+    let part = |label: Option<&str>, kind: Option<&str>| Block {
+        label: label.map(str::to_owned),
+        fstype: kind.map(str::to_owned),
+        ..Block::default()
+    };
+    let with = |children: Vec<Block>| Block { children, ..empty().block };
+    assert_eq!(foreign(&with(Vec::new()), &Reading::None), Holds::Nothing);
+    let windows = with(vec![part(None, None), part(Some("Windows"), Some("ntfs"))]);
+    assert_eq!(foreign(&windows, &Reading::None).said(), "ntfs \"Windows\"");
+    let hidden = Reading::Table(table(8, &[]));
+    assert_eq!(foreign(&with(Vec::new()), &hidden).said(), "6 partition(s)", "the kernel shows none of them");
+    let regions = Some(vec!["pve-1".parse().unwrap()]);
+    let sled = Holds::Sled { sled: Some("proper-raptor".parse().unwrap()), regions };
+    assert_eq!(sled.said(), "the sled proper-raptor, with 1 region(s): pve-1");
+}

@@ -1,0 +1,40 @@
+//! Preparation of the stick, before it is copied: the configuration in force on it goes onto its CONFIG partition, from
+//! where the disk's sled takes it over at its first boot; and its boot loader's partition is let go.
+
+use super::look::{Found, Mounted, part};
+use crate::appliance::brought::in_force;
+use crate::appliance::install::table::{CONFIG, ESP};
+use crate::appliance::install::write::run;
+use crate::config_dir::SLED;
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+
+/// Prepare the stick; whether it brings a configuration.
+///
+/// # Errors
+/// Its CONFIG partition cannot be written.
+pub(super) fn bring(found: &Found, own: &Path) -> io::Result<bool> {
+    let mounted = part(&found.block, ESP).into_iter().flat_map(|esp| esp.mountpoints.iter().flatten());
+    for at in mounted {
+        // What is in use meanwhile is copied as it is: nothing writes to it without being asked to.
+        _ = run("umount", &[], Path::new(at));
+    }
+    let files = in_force(own);
+    if !files.iter().any(|(file, _)| *file == SLED) {
+        return Ok(found.source.configured);
+    }
+    let config = part(&found.block, CONFIG).ok_or_else(|| io::Error::other("the stick has no partition CONFIG"))?;
+    let at = Mounted::at(&config.path, "config", "rw")?;
+    for (file, text) in files {
+        let path = at.0.join(file);
+        if fs::read(&path).is_ok_and(|there| there == text) {
+            continue;
+        }
+        fs::write(&path, &text)?;
+        File::open(&path)?.sync_all()?;
+    }
+    at.done()?;
+    run("blockdev", &["--flushbufs"], &found.path)?;
+    Ok(true)
+}

@@ -1,0 +1,208 @@
+//! `sledctl install`: the image goes from the stick that the machine was started from onto a disk of it. What may be
+//! done is decided in `appliance::install`; here the disks are looked at, somebody is asked, and it is carried out.
+
+mod bring;
+mod look;
+mod text;
+
+use super::consent::{Asked, types};
+use super::failure::Failure;
+use super::print::{Output, print};
+use crate::appliance::install::firmware;
+use crate::appliance::install::plan::{Fate, Plan, Wish, plan, told};
+use crate::appliance::install::write::carry_out;
+use crate::appliance::{OWN, is_image, stick};
+use crate::size::spoken;
+use crate::terminal;
+use crate::wire::Refusal;
+use bring::bring;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use look::{Candidate, Found};
+use serde::Serialize;
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use uuid::Uuid;
+
+const EXAMPLES: &str = "Examples:
+  sledctl install                              the disks of this machine, and what is on them
+  sledctl install /dev/nvme0n1                 shows what becomes of it, and asks for its serial number
+  sledctl install /dev/nvme0n1 --keep-regions  the system anew, below the regions that lie there
+  sledctl install /dev/sda --serial S6PTNM0T   asks nobody";
+
+/// Install the image on a disk of this machine, from the stick that it was started from; without a disk, list them. The
+/// stick's configuration goes with it. The disk is started first from then on, where the firmware can be told.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(super) struct InstallCommand {
+    /// The disk, by its path: /dev/nvme0n1.
+    disk: Option<PathBuf>,
+    /// The disk's serial number, or its path where it tells none: then nobody is asked for it.
+    #[arg(long, value_name = "SERIAL", requires = "disk")]
+    serial: Option<String>,
+    /// Keep the regions that lie on the disk, and what its sled remembers where the parts lie as they do now.
+    #[arg(long, conflicts_with = "erase_regions")]
+    keep_regions: bool,
+    /// Give the regions up that lie on the disk.
+    #[arg(long)]
+    erase_regions: bool,
+    /// Ask for the disk as well, and reboot in the end (the screen).
+    #[arg(long, hide = true)]
+    ask: bool,
+    /// The disk that is installed from.
+    #[arg(long, hide = true, value_name = "DEVICE", default_value = "/dev/sled/disk")]
+    from: PathBuf,
+    /// The machine's own part of /etc.
+    #[arg(long, hide = true, value_name = "DIR", default_value = OWN)]
+    own: PathBuf,
+    /// The firmware's variables.
+    #[arg(long, hide = true, value_name = "DIR", default_value = firmware::VARIABLES)]
+    variables: PathBuf,
+}
+
+/// Answer of an installation.
+#[derive(Debug, Serialize)]
+struct Installed {
+    disk: String,
+    serial: Option<String>,
+    regions_kept: bool,
+    memory_kept: bool,
+    configuration: Configuration,
+    started_first: bool,
+    /// The reason why the firmware was not told to start the disk first, if it was not.
+    firmware: Option<String>,
+}
+
+/// Origin of the configuration of what was installed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Configuration {
+    /// The stick's.
+    Stick,
+    /// The one that was on the disk.
+    Disk,
+    /// None: the screen asks for one.
+    None,
+}
+
+impl InstallCommand {
+    /// List the disks, or install on one.
+    pub(super) fn run(&self, output: Output) -> Result<bool, Failure> {
+        if self.from.starts_with("/dev/sled") && !is_image() {
+            let remedy = "write an image to a stick (image/flash), and start the machine from that";
+            return Err(Failure::refused(Refusal::NoImage, "this machine does not run the image of a sled", remedy));
+        }
+        if !nix::unistd::geteuid().is_root() {
+            return Err(Failure::refused(Refusal::NotRoot, "only root may install the image", "use sudo"));
+        }
+        let found = look::all(&self.from, &self.own)?;
+        if self.ask {
+            return text::on_screen(self, &found, output);
+        }
+        match &self.disk {
+            None => {
+                output.show(&found.listed(), || found.paths(), |_| text::list(&found, output.screen))?;
+                Ok(true)
+            }
+            Some(disk) => self.install(&found, disk, self.wish(), output),
+        }
+    }
+
+    fn wish(&self) -> Wish {
+        match (self.keep_regions, self.erase_regions) {
+            (true, _) => Wish::Keep,
+            (_, true) => Wish::Erase,
+            _ => Wish::Unsaid,
+        }
+    }
+
+    /// Show what becomes of a disk, ask whether it is meant, and install on it.
+    fn install(&self, found: &Found, path: &Path, wish: Wish, output: Output) -> Result<bool, Failure> {
+        let (candidate, Plan { fate, .. }) = planned(found, path, wish)?;
+        let disk = &candidate.disk;
+        let shown = format!("{}\n{}\n", text::about(candidate), told(fate, disk));
+        let word = disk.word();
+        let what = if word == disk.block.path { "path, as it tells no serial number" } else { "serial number" };
+        let question = format!("Install on {}? Type its {what} ({word}) to go on:", disk.block.path);
+        let other = format!("that is not the {what} of {}", disk.block.path);
+        let asked = Asked { question: &question, other: &other, remedy: "say it: --serial SERIAL" };
+        types(word, self.serial.as_deref(), output, &shown, asked)?;
+        // The disk may have been put to use meanwhile.
+        let found = look::all(&self.from, &self.own)?;
+        let (candidate, plan) = planned(&found, path, wish)?;
+        let done = self.carry_out(&found, candidate, &plan, output).map_err(|why| {
+            let remedy = "what is on the disk is not whole: look at it (dmesg), and begin again, with the same words";
+            Failure::refused(Refusal::InstallFailed, format!("the image was not installed: {why}"), remedy)
+        })?;
+        print(output, &done, text::done)?;
+        Ok(true)
+    }
+
+    fn carry_out(&self, found: &Found, on: &Candidate, plan: &Plan, output: Output) -> io::Result<Installed> {
+        let configured = bring(found, &self.own)?;
+        let (bar, block) = (bar(output), &on.disk.block);
+        let mut tell = |doing: &str, done: u64, total: u64| {
+            bar.set_length(total);
+            bar.set_position(done);
+            bar.set_message(format!("{doing}, {} of {}", spoken(done), spoken(total)));
+        };
+        let written = carry_out(plan, Path::new(&found.path), Path::new(&block.path), &mut tell);
+        bar.finish_and_clear();
+        written?;
+        let esp = plan.table.partitions.first();
+        let first = esp.map_or(Ok(false), |esp| firmware::start_first(&self.variables, 1, esp));
+        let firmware = match &first {
+            Ok(true) => None,
+            Ok(false) => Some("the firmware keeps no variables that could be written".into()),
+            Err(why) => Some(why.to_string()),
+        };
+        if stick::started_from().is_some() {
+            stick::has_installed(&format!("{} (serial {})", block.path, block.serial.as_deref().unwrap_or("none")))?;
+        }
+        let kept = plan.fate != Fate::Erased;
+        let configuration = match (configured, kept) {
+            (true, _) => Configuration::Stick,
+            (false, true) => Configuration::Disk,
+            (false, false) => Configuration::None,
+        };
+        let (disk, serial) = (block.path.clone(), block.serial.clone());
+        let (memory_kept, started_first) = (plan.fate == Fate::Kept, firmware.is_none());
+        Ok(Installed { disk, serial, regions_kept: kept, memory_kept, configuration, started_first, firmware })
+    }
+}
+
+/// Find a disk, and plan the installation on it.
+fn planned<'a>(found: &'a Found, path: &Path, wish: Wish) -> Result<(&'a Candidate, Plan), Failure> {
+    if let Some(why) = &found.no_source {
+        let remedy = "write an image to a stick (image/flash), and start the machine from that";
+        return Err(Failure::refused(Refusal::NoStick, why, remedy));
+    }
+    let remedy = "sledctl install lists the disks, and what is on them";
+    let refused = |why: String| Failure::refused(Refusal::DiskRefused, why, remedy);
+    let unknown = || refused(format!("{} is no disk of this machine", path.display()));
+    let candidate = found.named(path).ok_or_else(unknown)?;
+    let plan = plan(&found.source, &candidate.disk, wish, Uuid::new_v4);
+    let plan = plan.map_err(|why| refused(format!("{}: {}", path.display(), why.join("; "))))?;
+    Ok((candidate, plan))
+}
+
+/// Make the bar that shows how far it is, where somebody looks.
+fn bar(output: Output) -> ProgressBar {
+    if !output.is_text() || !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(0);
+    if let Ok(style) = ProgressStyle::with_template("{bar:20} {wide_msg}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// Reboot, when the stick was pulled.
+fn reboot() -> Result<(), Failure> {
+    terminal::out("Pull the stick, then press Enter: the machine reboots. ")?;
+    io::stdin().read_line(&mut String::new())?;
+    Command::new("systemctl").arg("reboot").status()?;
+    Ok(())
+}
