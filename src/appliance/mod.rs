@@ -5,7 +5,7 @@
 //! [`answers`], [`keys`], [`network`] and [`serial`] are pure: what a person answers as the files of a configuration,
 //! which keys let somebody in, and a configuration as the files of systemd-networkd and of systemd. [`trial`] keeps what a network on trial is taken back to. [`boot`] runs in the initrd, before anything
 //! reads them: it takes over what the CONFIG partition or the machine's credentials say ([`brought`]). From a [`stick`]
-//! the image is put on a disk of the machine ([`install`]).
+//! the image is put on a disk of the machine ([`install`]); a [`reset`] has a sled forget.
 //!
 //! Nothing here touches the data disk or a region, but for an installation that gives a disk up on which some lie.
 
@@ -15,6 +15,7 @@ pub mod brought;
 pub mod install;
 pub mod keys;
 pub mod network;
+pub mod reset;
 pub mod serial;
 pub mod stick;
 pub mod trial;

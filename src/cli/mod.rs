@@ -2,11 +2,11 @@
 //! arguments, its request and the text of the answer.
 //!
 //! Decisions are the supervisor's, which is asked over its unix socket. Only a configuration's check and restoration,
-//! the setup, the installation and the update work on the machine itself.
+//! the setup, the installation, the reset and the update work on the machine itself.
 //!
 //! | module | job |
 //! |---|---|
-//! | [`status`], [`checks`], [`explain`], [`volume`], [`region`], [`storage`], [`network`], [`hardware`], [`ports`], [`logs`], [`top`], [`maintenance`], [`downstairs`], [`jobs`], [`events`], [`config`], [`reload`], [`update`], [`setup`], [`install`], [`console`], [`report`](mod@report), [`backup`] | the nouns |
+//! | [`status`], [`checks`], [`explain`], [`volume`], [`region`], [`storage`], [`network`], [`hardware`], [`ports`], [`logs`], [`top`], [`maintenance`], [`downstairs`], [`jobs`], [`events`], [`config`], [`reload`], [`update`], [`setup`], [`install`], [`reset`], [`console`], [`report`](mod@report), [`backup`] | the nouns |
 //! | [`client`], [`followed`] | the supervisor's socket, and what is followed there |
 //! | [`orders`] | requests that become jobs, and the jobs followed to their end |
 //! | [`neighbours`] | the other sleds of a volume, asked on behalf of a job |
@@ -49,6 +49,7 @@ mod program;
 mod region;
 mod reload;
 mod report;
+mod reset;
 mod setup;
 mod status;
 mod storage;
@@ -83,6 +84,7 @@ use print::{Form, Output};
 use region::RegionCommand;
 use reload::ReloadCommand;
 use report::ReportCommand;
+use reset::ResetCommand;
 use setup::SetupCommand;
 use status::StatusCommand;
 use std::io;
@@ -165,6 +167,7 @@ enum Command {
     Update(UpdateCommand),
     Setup(Box<SetupCommand>),
     Install(InstallCommand),
+    Reset(ResetCommand),
     Console(ConsoleCommand),
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -197,6 +200,7 @@ impl Command {
             Self::Update(update) => update.run(client, output).await,
             Self::Setup(setup) => setup.run(),
             Self::Install(install) => install.run(output),
+            Self::Reset(reset) => reset.run(client, output).await,
             Self::Console(console) => console.run(client).await,
             Self::Config(config) => config.run(client, output).await,
             Self::Reload(reload) => reload.run(client, output).await,

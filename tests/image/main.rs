@@ -16,5 +16,6 @@ mod guest;
 mod install;
 mod parts;
 mod reboot;
+mod reset;
 mod speed;
 mod var;

@@ -136,7 +136,7 @@ impl Apply {
 }
 
 /// Have the machine rebooted; `Ok` when that is begun, some time before anything is ended.
-pub(super) async fn begin_reboot(systemctl: &str) -> Result<(), Failure> {
+pub(in crate::cli) async fn begin_reboot(systemctl: &str) -> Result<(), Failure> {
     let failed = |why: String| {
         let remedy = "see systemd-inhibit --list and systemctl list-jobs; then: systemctl reboot";
         Err(Failure::refused(Refusal::NotRebooted, format!("the machine does not reboot: {why}"), remedy))

@@ -11,6 +11,8 @@ mod source;
 mod status;
 mod tend;
 
+pub(super) use apply::begin_reboot;
+
 use super::client::Client;
 use super::failure::Failure;
 use super::print::Output;

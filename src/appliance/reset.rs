@@ -1,0 +1,174 @@
+//! Reset of a sled: what it remembers is forgotten, or that, its regions and what brought its configuration. What goes and
+//! what stays is decided here, and word is left in `/var`: the next boot's initrd does it (`check-var`), before anything
+//! is read from there, and does it again if it was cut off.
+
+use super::OWN;
+use crate::files::replace;
+use serde::Serialize;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+/// The file with the word, in [`OWN`].
+const FILE: &str = "forget";
+
+/// The extent of a reset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Extent {
+    /// What the sled remembers.
+    Memory,
+    /// That, its regions, and what brought its configuration.
+    Factory,
+}
+
+impl Extent {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Factory => "factory",
+        }
+    }
+}
+
+/// The sled, as far as a reset concerns it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Subject {
+    /// Its regions, by their names.
+    pub regions: Vec<String>,
+    /// The hosts that are connected to one, each with the volume; absent if that cannot be told.
+    pub attached: Option<Vec<String>>,
+    /// The files that CONFIG has; absent if it cannot be read.
+    pub brought: Option<Vec<String>>,
+}
+
+/// The things that go with a reset, and those that stay; a few words each.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Effect {
+    /// Those that go.
+    pub gone: Vec<String>,
+    /// Those that stay.
+    pub kept: Vec<String>,
+    /// The regions that are lost.
+    pub regions_lost: Vec<String>,
+    /// What the sled is after it.
+    pub afterwards: String,
+}
+
+/// Find why a sled is not reset.
+pub fn refused(extent: Extent, subject: &Subject) -> Option<String> {
+    match (extent, &subject.attached) {
+        (Extent::Memory, _) => None,
+        (Extent::Factory, None) => Some("whether hosts are attached to its regions cannot be told".into()),
+        (Extent::Factory, Some(attached)) if !attached.is_empty() => {
+            Some(format!("hosts are attached to its regions: {}", attached.join(", ")))
+        }
+        (Extent::Factory, Some(_)) => None,
+    }
+}
+
+/// Tell what goes with a reset and what stays.
+pub fn effect(extent: Extent, subject: &Subject) -> Effect {
+    let regions = match subject.regions.as_slice() {
+        [] => "the data partition, with no region on it".to_owned(),
+        all => format!("{} region(s) and their ledger: {}", all.len(), all.join(", ")),
+    };
+    let brought = match subject.brought.as_deref() {
+        None => "what lies on the partition CONFIG".into(),
+        Some([]) => "the partition CONFIG, with no configuration on it".into(),
+        Some(files) => format!("what lies on the partition CONFIG: {}", files.join(", ")),
+    };
+    let memory = "what it remembers: its configuration and keys as they are in force, its journal and events, what it \
+                  knows of hosts"
+        .to_owned();
+    let system = "the versions of the system in both slots".to_owned();
+    match extent {
+        Extent::Memory => Effect {
+            gone: vec![memory],
+            kept: vec![regions, brought, system],
+            regions_lost: Vec::new(),
+            afterwards: afterwards(subject.brought.as_deref()).into(),
+        },
+        Extent::Factory => Effect {
+            gone: vec![memory, regions, brought],
+            kept: vec![system],
+            regions_lost: subject.regions.clone(),
+            afterwards: "no sled yet: nobody reaches it over the network, and its screen asks for a configuration"
+                .into(),
+        },
+    }
+}
+
+/// What a sled is whose memory is made anew.
+fn afterwards(brought: Option<&[String]>) -> &'static str {
+    match brought {
+        None => "the sled that CONFIG makes it, if that can be read; otherwise none yet, and its screen asks",
+        Some(files) if ["sled.toml", "port-map.toml"].iter().all(|file| files.iter().any(|one| one == file)) => {
+            "the sled that CONFIG makes it: the regions are its own again if it has the name that it has now"
+        }
+        Some(_) => {
+            "no sled yet, as CONFIG brings no configuration: nobody reaches it over the network, its screen asks for one, \
+             and the regions wait for a sled of the name that it has now"
+        }
+    }
+}
+
+/// Leave word for the next boot.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn leave_word(extent: Extent) -> io::Result<()> {
+    replace(Path::new(OWN), FILE, format!("{}\n", extent.word()).as_bytes())
+}
+
+/// Take the word back.
+///
+/// # Errors
+/// The file cannot be removed.
+pub fn take_word_back() -> io::Result<()> {
+    fs::remove_file(Path::new(OWN).join(FILE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owned(all: &[&str]) -> Vec<String> {
+        all.iter().map(|one| (*one).to_owned()).collect()
+    }
+
+    #[test]
+    fn regions_are_lost_only_with_everything_and_never_below_a_host() {
+        let of = |attached: Option<&[&str]>| Subject {
+            regions: owned(&["pve-0", "pve-1"]),
+            attached: attached.map(owned),
+            brought: Some(owned(&["sled.toml", "port-map.toml"])),
+        };
+        for attached in [None, Some(&[][..]), Some(&["192.168.4.17 (pve)"])] {
+            assert_eq!(refused(Extent::Memory, &of(attached)), None);
+            assert_eq!(effect(Extent::Memory, &of(attached)).regions_lost, Vec::<String>::new());
+        }
+        assert!(refused(Extent::Factory, &of(None)).is_some_and(|why| why.contains("cannot be told")));
+        assert!(
+            refused(Extent::Factory, &of(Some(&["192.168.4.17 (pve)"]))).is_some_and(|why| why.contains("17 (pve)"))
+        );
+        assert_eq!(refused(Extent::Factory, &of(Some(&[]))), None);
+        let all = effect(Extent::Factory, &of(Some(&[])));
+        assert_eq!(all.regions_lost, ["pve-0", "pve-1"]);
+        assert!(all.gone.iter().any(|gone| gone.contains("2 region(s) and their ledger: pve-0, pve-1")), "{all:?}");
+        assert_eq!(all.kept, ["the versions of the system in both slots"]);
+    }
+
+    #[test]
+    fn a_sled_that_would_not_be_reached_any_more_is_told_before() {
+        let after = |brought: Option<&[&str]>| {
+            effect(Extent::Memory, &Subject { brought: brought.map(owned), ..Subject::default() }).afterwards
+        };
+        assert!(after(Some(&["port-map.toml", "sled.toml"])).starts_with("the sled that CONFIG makes it: the regions"));
+        assert!(after(Some(&["sled.toml"])).starts_with("no sled yet, as CONFIG brings no configuration"));
+        assert!(after(None).contains("if that can be read"));
+        let files = effect(Extent::Memory, &Subject { brought: Some(owned(&["sled.toml"])), ..Subject::default() });
+        assert!(files.kept.contains(&"what lies on the partition CONFIG: sled.toml".to_owned()));
+    }
+}

@@ -1,0 +1,193 @@
+//! `sledctl reset`: a sled that runs the image forgets, at its next boot. What goes and what stays is decided in
+//! `appliance::reset`; here it is shown, and the sled's name asked for.
+
+use super::client::Client;
+use super::consent::{Asked, types};
+use super::failure::Failure;
+use super::print::{Output, named, print};
+use super::update::begin_reboot;
+use crate::api::{Choice, Operation, Sentence};
+use crate::appliance::install::table::CONFIG;
+use crate::appliance::install::write::{mount, unmount};
+use crate::appliance::reset::{Effect, Extent, Subject, effect, leave_word, refused, take_word_back};
+use crate::appliance::{brought, is_image, stick};
+use crate::config_dir;
+use crate::wire::{Maintenance, Refusal, Sled};
+use clap::Args;
+use serde::Serialize;
+use std::path::Path;
+
+/// The word that is asked for where the sled has no name yet.
+const UNNAMED: &str = "this machine";
+/// The partition with what was brought, of the disk that the machine was started from.
+const PARTITION: &str = "/dev/sled/CONFIG";
+
+/// Have this sled forget and reboot: what it remembers, or that, its regions and its configuration. What goes and what
+/// stays is shown first.
+#[derive(Debug, Args)]
+pub(super) struct ResetCommand {
+    /// What the sled remembers (/var): its configuration and keys as they are in force, its journal. The regions stay;
+    /// the configuration is that of the CONFIG partition again.
+    #[arg(long, required_unless_present = "factory", conflicts_with = "factory")]
+    memory: bool,
+    /// That, the regions, and the files on the CONFIG partition. Refused while a host is attached.
+    #[arg(long)]
+    factory: bool,
+    /// The sled's name: then nobody is asked for it.
+    #[arg(long, value_name = "NAME")]
+    yes: Option<String>,
+    /// Only show what goes and what stays.
+    #[arg(long, conflicts_with = "yes")]
+    dry_run: bool,
+}
+
+/// Answer of a reset.
+#[derive(Debug, Serialize)]
+struct Reset {
+    sled: Option<String>,
+    reset: Extent,
+    #[serde(flatten)]
+    effect: Effect,
+    /// The reason why it would be refused.
+    refused: Option<String>,
+    rebooting: bool,
+}
+
+impl ResetCommand {
+    /// Show what goes, ask whether it is meant, leave word for the next boot and reboot.
+    pub(super) async fn run(&self, client: &Client, output: Output) -> Result<bool, Failure> {
+        fits()?;
+        let extent = if self.factory { Extent::Factory } else { Extent::Memory };
+        let (sled, subject) = look(client).await?;
+        let mut reset = Reset {
+            sled,
+            reset: extent,
+            effect: effect(extent, &subject),
+            refused: refused(extent, &subject),
+            rebooting: false,
+        };
+        if self.dry_run {
+            print(output, &reset, text)?;
+            return Ok(reset.refused.is_none());
+        }
+        if let Some(why) = reset.refused {
+            let remedy = "have each detached where it is attached (sledctl volume list shows them); where the supervisor does not answer, see why first";
+            return Err(Failure::refused(Refusal::StillAttached, why, remedy));
+        }
+        let name = reset.sled.clone().unwrap_or_else(|| UNNAMED.into());
+        let question = format!("Reset {name}? Type its name ({name}) to go on:");
+        let asked = Asked { question: &question, other: "that is not its name", remedy: "say it: --yes NAME" };
+        types(&name, self.yes.as_deref(), output, &text(&reset), asked)?;
+        self.begin(client, extent).await?;
+        reset.rebooting = true;
+        if !output.is_text() {
+            print(output, &reset, text)?;
+            return Ok(true);
+        }
+        output.say("Rebooting; it forgets on the way.\n")?;
+        Ok(true)
+    }
+
+    /// Leave word, and reboot; nothing of it is left where the machine does not reboot.
+    async fn begin(&self, client: &Client, extent: Extent) -> Result<(), Failure> {
+        let maintained = extent == Extent::Factory && keep_out(client, true).await;
+        if maintained {
+            // A host may have come meanwhile; from now on none does.
+            let (_, subject) = look(client).await?;
+            if let Some(why) = refused(extent, &subject) {
+                keep_out(client, false).await;
+                return Err(Failure::refused(Refusal::StillAttached, why, "detach it, and begin again"));
+            }
+        }
+        leave_word(extent)?;
+        if let Err(why) = begin_reboot("systemctl").await {
+            take_word_back()?;
+            if maintained {
+                keep_out(client, false).await;
+            }
+            return Err(why);
+        }
+        Ok(())
+    }
+}
+
+/// Refuse on a machine that is none to be reset.
+fn fits() -> Result<(), Failure> {
+    let remedy = "this is for the appliance; elsewhere remove what is to go by hand";
+    if !is_image() {
+        return Err(Failure::refused(Refusal::NoImage, "this machine does not run the image of a sled", remedy));
+    }
+    if !nix::unistd::geteuid().is_root() {
+        return Err(Failure::refused(Refusal::NotRoot, "only root may reset a sled", "use sudo"));
+    }
+    if stick::started_from().is_some() {
+        let remedy = "flash the stick anew (image/flash)";
+        return Err(Failure::refused(Refusal::NoImage, "this machine was started from a stick", remedy));
+    }
+    Ok(())
+}
+
+/// Ask hosts to stay away, or not any more; whether the supervisor has taken it.
+async fn keep_out(client: &Client, on: bool) -> bool {
+    let reason = on.then(|| Sentence("it is being reset, and its regions go".into()));
+    let asked: Result<Option<Maintenance>, _> =
+        client.ask(&Operation::SetMaintenance { on: Choice(on), time: None, reason }).await;
+    asked.is_ok()
+}
+
+/// Find the sled's name, and what a reset concerns.
+async fn look(client: &Client) -> Result<(Option<String>, Subject), Failure> {
+    let brought = on_config();
+    let configured = Path::new(config_dir::DEFAULT).join(config_dir::SLED).exists();
+    match client.sled().await {
+        Ok(sled) => {
+            let (regions, attached) = (regions(&sled), Some(attached(&sled)));
+            Ok((Some(sled.sled.to_string()), Subject { regions, attached, brought }))
+        }
+        // Nothing was ever served.
+        Err(_) if !configured => Ok((None, Subject { attached: Some(Vec::new()), brought, ..Subject::default() })),
+        Err(_) => {
+            let name = config_dir::read(Path::new(config_dir::DEFAULT)).ok();
+            let name = name.map(|config| config.sled.name.to_string());
+            Ok((name, Subject { brought, ..Subject::default() }))
+        }
+    }
+}
+
+/// The regions of a sled that exist.
+fn regions(sled: &Sled) -> Vec<String> {
+    let all = sled.volumes.iter().flat_map(|volume| &volume.regions);
+    all.filter(|region| region.uuid.is_some()).map(|region| region.name.to_string()).collect()
+}
+
+/// The hosts that are connected, each with its volume.
+fn attached(sled: &Sled) -> Vec<String> {
+    let of = |volume: &crate::wire::Volume| {
+        let peers = volume.regions.iter().flat_map(|region| &region.connected);
+        let mut hosts: Vec<_> =
+            peers.map(|peer| format!("{} ({})", named(&peer.address, peer.host.as_ref()), volume.volume)).collect();
+        hosts.sort();
+        hosts.dedup();
+        hosts
+    };
+    sled.volumes.iter().flat_map(of).collect()
+}
+
+/// The files on the CONFIG partition that make a configuration; `None` if it cannot be read.
+fn on_config() -> Option<Vec<String>> {
+    let at = mount(Path::new(PARTITION), CONFIG, "ro").ok()?;
+    let found = brought::lie_in(&at).into_iter().map(str::to_owned).collect();
+    _ = unmount(&at);
+    Some(found)
+}
+
+fn text(reset: &Reset) -> String {
+    let list = |what: &str, all: &[String]| all.iter().map(|one| format!("  {what:<6}{one}\n")).collect::<String>();
+    let Effect { gone, kept, regions_lost, afterwards } = &reset.effect;
+    let lost = match regions_lost.len() {
+        0 => String::new(),
+        count => format!("{count} REGION(S) ARE LOST. What lies on other sleds stays there.\n"),
+    };
+    let refused = reset.refused.as_ref().map(|why| format!("It would be refused: {why}\n")).unwrap_or_default();
+    format!("{}{}{lost}Afterwards it is {afterwards}.\n{refused}", list("gone", gone), list("kept", kept))
+}
