@@ -1,7 +1,7 @@
 //! The decisions: from what is wanted and what was seen, to what is done and what is said.
 //!
 //! [`plan`](plan::plan) and [`judge`](verdict::judge) are functions of the configuration and
-//! the [`Facts`](facts::Facts), and of nothing else: no I/O, no clock, no state of their own.
+//! the [`Facts`], and of nothing else: no I/O, no clock, no state of their own.
 //! The same facts always give the same answer.
 
 mod adapter;

@@ -1,6 +1,6 @@
 //! Rebuild of a region: an empty one with a UUID of its own is made aside; the old one is stopped in its turn, held, and
 //! moved to the trash; the new one takes its place, and how its host fills it is watched. Whether it may be is decided by
-//! [`decide::rebuild`](crate::decide::rebuild); how far it is filled, by [`filling`].
+//! [`decide::rebuild`](crate::decide::rebuild); how far it is filled, by [`filling`](super::filling).
 //!
 //! **After an end of the supervisor in between** what is left is one of these, and asked for again it goes on from there:
 //! the old region in its place, held; the old one in the trash, and nothing in its place; the new one in its place, serving.
