@@ -135,3 +135,25 @@ fn a_release_says_what_it_is_what_changes_and_what_it_needs() {
     assert!(told.least.mark > 0 && told.least.ledger > 0 && told.least.ledger <= LEDGER_VERSION, "{:?}", told.least);
     assert!(describe(Path::new("-")).changes.is_empty());
 }
+
+/// Units and drop-ins below a directory.
+fn units(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let below = entries.flat_map(|path| if path.is_dir() && !path.is_symlink() { units(&path) } else { vec![path] });
+    below.filter(|path| path.extension().is_some_and(|kind| kind == "service" || kind == "conf")).collect()
+}
+
+/// systemd refuses a service with several commands that is not oneshot, and what waits for it waits for ever: of an
+/// emergency that is the machine.
+#[test]
+fn a_service_has_one_command_unless_it_is_oneshot() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let all: Vec<_> = ["image/mkosi", "systemd"].iter().flat_map(|dir| units(&root.join(dir))).collect();
+    assert!(all.len() > 30, "{all:?}");
+    for unit in all {
+        let text = fs::read_to_string(&unit).unwrap();
+        let commands = text.lines().filter_map(|line| line.strip_prefix("ExecStart="));
+        let count = commands.fold(0, |count, command| if command.is_empty() { 0 } else { count + 1 });
+        assert!(count < 2 || text.lines().any(|line| line == "Type=oneshot"), "{}: {count} commands", unit.display());
+    }
+}
