@@ -5,13 +5,16 @@
 //! [`answers`], [`keys`], [`network`] and [`serial`] are pure: what a person answers as the files of a configuration,
 //! which keys let somebody in, and a configuration as the files of systemd-networkd and of systemd. [`trial`] keeps what a network on trial is taken back to. [`boot`] runs in the initrd, before anything
 //! reads them: it takes over what the CONFIG partition or the machine's credentials say ([`brought`]). From a [`stick`]
-//! the image is put on a disk of the machine ([`install`]); a [`reset`] has a sled forget.
+//! the image is put on a disk of the machine ([`install`]); a [`reset`] has a sled forget. What is lost with a data
+//! partition is said before ([`data`]).
 //!
-//! Nothing here touches the data disk or a region, but for an installation that gives a disk up on which some lie.
+//! Nothing here touches the data disk or a region, but for an installation that gives a disk up on which some lie, and a
+//! reset to what the sled was at first.
 
 pub mod answers;
 pub mod boot;
 pub mod brought;
+pub mod data;
 pub mod install;
 pub mod keys;
 pub mod network;
@@ -54,6 +57,11 @@ pub fn renewed() -> Option<String> {
 
 /// Read what became of the files that were brought last, on the machine that runs.
 pub fn taken() -> Option<boot::Taken> {
-    let text = std::fs::read(PathBuf::from(OWN).join(TAKEN)).ok()?;
+    taken_in(Path::new(OWN))
+}
+
+/// Read what became of the files that were brought last, as a machine's own part of `/etc` has it.
+pub fn taken_in(own: &Path) -> Option<boot::Taken> {
+    let text = std::fs::read(own.join(TAKEN)).ok()?;
     serde_json::from_slice(&text).ok()
 }

@@ -1,8 +1,11 @@
 //! Reset of a sled: what it remembers is forgotten, or that, its regions and what brought its configuration. What goes and
 //! what stays is decided here, and word is left in `/var`: the next boot's initrd does it (`check-var`), before anything
-//! is read from there, and does it again if it was cut off.
+//! is read from there, and does it again if it was cut off. Where it fails the word is taken back, and how far it went is
+//! told.
 
 use super::OWN;
+use super::data::Data;
+use crate::clean;
 use crate::files::replace;
 use serde::Serialize;
 use std::fs;
@@ -11,6 +14,8 @@ use std::path::Path;
 
 /// The file with the word, in [`OWN`].
 const FILE: &str = "forget";
+/// The file with what became of a reset that has failed, in [`OWN`]; whoever has read it removes it.
+const LEFT: &str = "not-forgotten";
 
 /// The extent of a reset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -35,8 +40,8 @@ impl Extent {
 /// The sled, as far as a reset concerns it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Subject {
-    /// Its regions, by their names.
-    pub regions: Vec<String>,
+    /// What lies on its data partition, whatever the port map says.
+    pub data: Data,
     /// The hosts that are connected to one, each with the volume; absent if that cannot be told.
     pub attached: Option<Vec<String>>,
     /// The files that CONFIG has; absent if it cannot be read.
@@ -50,8 +55,13 @@ pub struct Effect {
     pub gone: Vec<String>,
     /// Those that stay.
     pub kept: Vec<String>,
-    /// The regions that are lost.
-    pub regions_lost: Vec<String>,
+    /// The regions that are lost; absent if those that lie there cannot be listed.
+    pub regions_lost: Option<Vec<String>>,
+    /// What else lies beside the regions and is lost: the trash, somebody's files.
+    pub also_lost: Vec<String>,
+    /// What is lost, in a sentence.
+    #[serde(skip)]
+    pub lost: Option<String>,
     /// What the sled is after it.
     pub afterwards: String,
 }
@@ -70,10 +80,9 @@ pub fn refused(extent: Extent, subject: &Subject) -> Option<String> {
 
 /// Tell what goes with a reset and what stays.
 pub fn effect(extent: Extent, subject: &Subject) -> Effect {
-    let regions = match subject.regions.as_slice() {
-        [] => "the data partition, with no region on it".to_owned(),
-        all => format!("{} region(s) and their ledger: {}", all.len(), all.join(", ")),
-    };
+    let data = &subject.data;
+    let whose = data.sled.as_ref().map(|sled| format!(" of the sled {sled}")).unwrap_or_default();
+    let regions = format!("the data partition{whose}, with {}", data.said());
     let brought = match subject.brought.as_deref() {
         None => "what lies on the partition CONFIG".into(),
         Some([]) => "the partition CONFIG, with no configuration on it".into(),
@@ -87,13 +96,17 @@ pub fn effect(extent: Extent, subject: &Subject) -> Effect {
         Extent::Memory => Effect {
             gone: vec![memory],
             kept: vec![regions, brought, system],
-            regions_lost: Vec::new(),
+            regions_lost: Some(Vec::new()),
+            also_lost: Vec::new(),
+            lost: None,
             afterwards: afterwards(subject.brought.as_deref()).into(),
         },
         Extent::Factory => Effect {
             gone: vec![memory, regions, brought],
             kept: vec![system],
-            regions_lost: subject.regions.clone(),
+            regions_lost: data.regions.as_ref().map(|all| all.iter().map(ToString::to_string).collect()),
+            also_lost: data.beside.clone(),
+            lost: data.lost(),
             afterwards: "no sled yet: nobody reaches it over the network, and its screen asks for a configuration"
                 .into(),
         },
@@ -130,6 +143,20 @@ pub fn take_word_back() -> io::Result<()> {
     fs::remove_file(Path::new(OWN).join(FILE))
 }
 
+/// Tell a reset that is asked for and not done yet, or was not done whole.
+pub fn unfinished() -> Option<String> {
+    unfinished_in(Path::new(OWN))
+}
+
+fn unfinished_in(own: &Path) -> Option<String> {
+    let read = |file: &str| {
+        let text = fs::read_to_string(own.join(file)).ok()?;
+        Some(clean::line(text.trim()).into_owned())
+    };
+    let waits = read(FILE).map(|what| format!("a reset ({what}) was asked for, and comes with the next boot"));
+    waits.or_else(|| read(LEFT).map(|what| format!("a reset was asked for, and was not done whole: {what}")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,13 +168,17 @@ mod tests {
     #[test]
     fn regions_are_lost_only_with_everything_and_never_below_a_host() {
         let of = |attached: Option<&[&str]>| Subject {
-            regions: owned(&["pve-0", "pve-1"]),
+            data: Data {
+                sled: Some("proper-raptor".parse().unwrap()),
+                regions: Some(vec!["pve-0".parse().unwrap(), "pve-1".parse().unwrap()]),
+                beside: owned(&[".trash/a-0.17"]),
+            },
             attached: attached.map(owned),
             brought: Some(owned(&["sled.toml", "port-map.toml"])),
         };
         for attached in [None, Some(&[][..]), Some(&["192.168.4.17 (pve)"])] {
             assert_eq!(refused(Extent::Memory, &of(attached)), None);
-            assert_eq!(effect(Extent::Memory, &of(attached)).regions_lost, Vec::<String>::new());
+            assert_eq!(effect(Extent::Memory, &of(attached)).regions_lost, Some(Vec::new()));
         }
         assert!(refused(Extent::Factory, &of(None)).is_some_and(|why| why.contains("cannot be told")));
         assert!(
@@ -155,9 +186,31 @@ mod tests {
         );
         assert_eq!(refused(Extent::Factory, &of(Some(&[]))), None);
         let all = effect(Extent::Factory, &of(Some(&[])));
-        assert_eq!(all.regions_lost, ["pve-0", "pve-1"]);
-        assert!(all.gone.iter().any(|gone| gone.contains("2 region(s) and their ledger: pve-0, pve-1")), "{all:?}");
+        assert_eq!((all.regions_lost, all.also_lost), (Some(owned(&["pve-0", "pve-1"])), owned(&[".trash/a-0.17"])));
+        let said = "the data partition of the sled proper-raptor, with 2 region(s): pve-0, pve-1; and beside them .trash/a-0.17";
+        assert_eq!(all.gone.get(1).map(String::as_str), Some(said));
+        assert_eq!(all.lost.as_deref(), Some("2 REGION(S) ARE LOST: pve-0, pve-1; LOST AS WELL: .trash/a-0.17"));
+        // What cannot be listed is not for that nothing.
+        let unknown = effect(Extent::Factory, &Subject { data: Data::default(), ..of(Some(&[])) });
+        assert_eq!(
+            (unknown.regions_lost, unknown.lost.as_deref()),
+            (None, Some("WHATEVER REGIONS LIE THERE ARE LOST"))
+        );
         assert_eq!(all.kept, ["the versions of the system in both slots"]);
+    }
+
+    #[test]
+    fn a_reset_that_waits_or_has_failed_is_told() {
+        let own = tempfile::tempdir().unwrap();
+        assert_eq!(unfinished_in(own.path()), None);
+        fs::write(own.path().join(LEFT), "factory: the regions are as they were, at 2026-11-30T22:00:00Z\n").unwrap();
+        assert!(
+            unfinished_in(own.path()).is_some_and(|told| told.contains("not done whole: factory: the regions are"))
+        );
+        fs::write(own.path().join(FILE), "memory\n").unwrap();
+        assert!(
+            unfinished_in(own.path()).is_some_and(|told| told.starts_with("a reset (memory) was asked for, and comes"))
+        );
     }
 
     #[test]

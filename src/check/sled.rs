@@ -255,6 +255,11 @@ with_network! { with_data: {
     VarRenewed = "VAR_RENEWED", Warning, Sled:
         "what this sled remembers (/var) could not be read at TIME: WHAT WAS DONE"
         => "look at the disk (dmesg, smartctl -x DISK); see that the configuration and the ssh keys are those that are wanted (sledctl config check); then put the note away: mv /var/etc/renewed /var/tmp";
+    /// With the image: a reset was asked for, and comes with the next boot; or it failed there, and was given up, as regions
+    /// may have been made since that nobody has agreed to lose. How far it went is said.
+    ResetUnfinished = "RESET_UNFINISHED", Warning, Sled:
+        "a reset was asked for, and was not done whole: WHAT: HOW FAR IT WENT, at TIME"
+        => "where it waits for the next boot and is not wanted: rm /var/etc/forget; where it failed: look at the disk (dmesg, smartctl -x DISK), put the note away: mv /var/etc/not-forgotten /var/tmp; then, if it is wanted still: sledctl reset";
     /// With the image: the machine was started from a stick, from which the image is installed on a disk. It makes no data
     /// partition there and serves no region. Where the image is on a disk of the machine already, that is said: the
     /// firmware has started the stick all the same.

@@ -4,23 +4,31 @@
 use super::client::Client;
 use super::consent::{Asked, types};
 use super::failure::Failure;
+use super::install::on_partition;
 use super::print::{Output, named, print};
 use super::update::begin_reboot;
 use crate::api::{Choice, Operation, Sentence};
+use crate::appliance::data::Data;
 use crate::appliance::install::table::CONFIG;
 use crate::appliance::install::write::{mount, unmount};
 use crate::appliance::reset::{Effect, Extent, Subject, effect, leave_word, refused, take_word_back};
 use crate::appliance::{brought, is_image, stick};
 use crate::config_dir;
+use crate::kernel::block::mount_at;
 use crate::wire::{Maintenance, Refusal, Sled};
 use clap::Args;
 use serde::Serialize;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// The word that is asked for where the sled has no name yet.
 const UNNAMED: &str = "this machine";
 /// The partition with what was brought, of the disk that the machine was started from.
 const PARTITION: &str = "/dev/sled/CONFIG";
+/// The data partition of that disk, and where it is mounted.
+const DATA: &str = "/dev/sled/crucible";
+const ROOT: &str = "/crucible";
 
 /// Have this sled forget and reboot: what it remembers, or that, its regions and its configuration. What goes and what
 /// stays is shown first.
@@ -78,7 +86,7 @@ impl ResetCommand {
         let question = format!("Reset {name}? Type its name ({name}) to go on:");
         let asked = Asked { question: &question, other: "that is not its name", remedy: "say it: --yes NAME" };
         types(&name, self.yes.as_deref(), output, &text(&reset), asked)?;
-        self.begin(client, extent).await?;
+        self.begin(client, extent, &subject).await?;
         reset.rebooting = true;
         if !output.is_text() {
             print(output, &reset, text)?;
@@ -89,15 +97,13 @@ impl ResetCommand {
     }
 
     /// Leave word, and reboot; nothing of it is left where the machine does not reboot.
-    async fn begin(&self, client: &Client, extent: Extent) -> Result<(), Failure> {
+    async fn begin(&self, client: &Client, extent: Extent, shown: &Subject) -> Result<(), Failure> {
         let maintained = extent == Extent::Factory && keep_out(client, true).await;
-        if maintained {
-            // A host may have come meanwhile; from now on none does.
-            let (_, subject) = look(client).await?;
-            if let Some(why) = refused(extent, &subject) {
+        if let Err(why) = still_so(client, extent, shown).await {
+            if maintained {
                 keep_out(client, false).await;
-                return Err(Failure::refused(Refusal::StillAttached, why, "detach it, and begin again"));
             }
+            return Err(why);
         }
         leave_word(extent)?;
         if let Err(why) = begin_reboot("systemctl").await {
@@ -109,6 +115,20 @@ impl ResetCommand {
         }
         Ok(())
     }
+}
+
+/// Refuse what is not as it was shown: a host may have come meanwhile, or a region been made, also where the supervisor
+/// has not been asked to keep hosts out.
+async fn still_so(client: &Client, extent: Extent, shown: &Subject) -> Result<(), Failure> {
+    let (_, now) = look(client).await?;
+    if let Some(why) = refused(extent, &now) {
+        return Err(Failure::refused(Refusal::StillAttached, why, "detach it, and begin again"));
+    }
+    if extent == Extent::Factory && now.data != shown.data {
+        let why = format!("what lies on the data partition is not what was shown: {}", now.data.said());
+        return Err(Failure::refused(Refusal::NotConfirmed, why, "begin again"));
+    }
+    Ok(())
 }
 
 /// Refuse on a machine that is none to be reset.
@@ -137,27 +157,18 @@ async fn keep_out(client: &Client, on: bool) -> bool {
 
 /// Find the sled's name, and what a reset concerns.
 async fn look(client: &Client) -> Result<(Option<String>, Subject), Failure> {
-    let brought = on_config();
+    let (brought, data) = (on_config(), on_data());
     let configured = Path::new(config_dir::DEFAULT).join(config_dir::SLED).exists();
     match client.sled().await {
-        Ok(sled) => {
-            let (regions, attached) = (regions(&sled), Some(attached(&sled)));
-            Ok((Some(sled.sled.to_string()), Subject { regions, attached, brought }))
-        }
+        Ok(sled) => Ok((Some(sled.sled.to_string()), Subject { data, attached: Some(attached(&sled)), brought })),
         // Nothing was ever served.
-        Err(_) if !configured => Ok((None, Subject { attached: Some(Vec::new()), brought, ..Subject::default() })),
+        Err(_) if !configured => Ok((None, Subject { data, attached: Some(Vec::new()), brought })),
         Err(_) => {
             let name = config_dir::read(Path::new(config_dir::DEFAULT)).ok();
             let name = name.map(|config| config.sled.name.to_string());
-            Ok((name, Subject { brought, ..Subject::default() }))
+            Ok((name, Subject { data, attached: None, brought }))
         }
     }
-}
-
-/// The regions of a sled that exist.
-fn regions(sled: &Sled) -> Vec<String> {
-    let all = sled.volumes.iter().flat_map(|volume| &volume.regions);
-    all.filter(|region| region.uuid.is_some()).map(|region| region.name.to_string()).collect()
 }
 
 /// The hosts that are connected, each with its volume.
@@ -181,13 +192,18 @@ fn on_config() -> Option<Vec<String>> {
     Some(found)
 }
 
+/// What lies on the data partition, whatever the configuration says; without one it may be mounted all the same.
+fn on_data() -> Data {
+    let number = fs::metadata(DATA).map(|found| found.rdev()).ok();
+    let number = number.map(|of| format!("{}:{}", nix::sys::stat::major(of), nix::sys::stat::minor(of)));
+    let mounted = mount_at(Path::new(ROOT)).is_some_and(|mount| Some(mount.number) == number);
+    if mounted { Data::at(Path::new(ROOT)) } else { on_partition(DATA) }
+}
+
 fn text(reset: &Reset) -> String {
     let list = |what: &str, all: &[String]| all.iter().map(|one| format!("  {what:<6}{one}\n")).collect::<String>();
-    let Effect { gone, kept, regions_lost, afterwards } = &reset.effect;
-    let lost = match regions_lost.len() {
-        0 => String::new(),
-        count => format!("{count} REGION(S) ARE LOST. What lies on other sleds stays there.\n"),
-    };
+    let Effect { gone, kept, lost, afterwards, .. } = &reset.effect;
+    let lost = lost.as_ref().map(|lost| format!("{lost}. What lies on other sleds stays there.\n")).unwrap_or_default();
     let refused = reset.refused.as_ref().map(|why| format!("It would be refused: {why}\n")).unwrap_or_default();
     format!("{}{}{lost}Afterwards it is {afterwards}.\n{refused}", list("gone", gone), list("kept", kept))
 }

@@ -51,10 +51,11 @@ fn of(image: &Image) -> Vec<Finding> {
         .renewed
         .as_ref()
         .map(|what| about(Code::VarRenewed, format!("what this sled remembers (/var) could not be read: {what}")));
+    let reset = image.reset.clone().map(|cause| about(Code::ResetUnfinished, cause));
     let [stick, left_in] = of_sticks(image).map(|told| told.map(|(code, cause)| about(code, cause)));
     let var = image.var.and_then(low).map(|cause| about(Code::VarLow, cause));
     let newer = image.newer.as_ref().map(|newer| about(Code::UpdateAvailable, available(image, newer)));
-    [demonstration, bare, given_up, taken_back, refused, replaced, renewed, stick, left_in, var, newer]
+    [demonstration, bare, given_up, taken_back, refused, replaced, renewed, reset, stick, left_in, var, newer]
         .into_iter()
         .flatten()
         .collect()
@@ -128,15 +129,16 @@ mod tests {
             refused: vec!["sled.toml:1: x".into()],
             replaced: vec!["/var/etc/sled/sled.toml".into()],
             renewed: Some("it was made anew".into()),
+            reset: Some("a reset was asked for".into()),
             stick: Some("/dev/sda".into()),
             others: (Vec::new(), Vec::new()),
             var: Some(Var { capacity: 2 << 30, free: 1 << 20, inodes: 1000, inodes_free: 900 }),
             newer: Some(Newer { version: "3".into(), ..Newer::default() }),
         };
         let of_the_image = [Code::Demonstration, Code::FirmwareMissing, Code::UpdateGivenUp, Code::NetworkTakenBack];
-        let of_the_machine =
-            [Code::ConfigRefused, Code::ConfigReplaced, Code::VarRenewed, Code::StartedFromStick, Code::VarLow];
-        assert_eq!(codes(Some(all)), [&of_the_image[..], &of_the_machine, &[Code::UpdateAvailable]].concat());
+        let of_the_machine = [Code::ConfigRefused, Code::ConfigReplaced, Code::VarRenewed, Code::ResetUnfinished];
+        let of_the_disks = [Code::StartedFromStick, Code::VarLow, Code::UpdateAvailable];
+        assert_eq!(codes(Some(all)), [&of_the_image[..], &of_the_machine, &of_the_disks].concat());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! State of the image, as it tells of itself and of the last update, on a machine that runs one:
 //! small files, read anew once a minute, and the room for them.
 
-use crate::appliance::{self, stick};
+use crate::appliance::{self, reset, stick};
 use crate::config::{Apply, Configuration, SledConfig, UpdateSource};
 use crate::decide::facts::{Facts, Image, Newer, Var};
 use crate::files;
@@ -76,6 +76,7 @@ fn look(config: &SledConfig) -> Option<Image> {
     let trial = appliance::trial::load(Path::new(appliance::trial::MEMORY)).filter(|trial| trial.taken_back);
     let network_taken_back = trial.map(|trial| trial.at);
     let (no_firmware, renewed) = (release.firmware == Some(false), appliance::renewed());
+    let reset = reset::unfinished();
     let (stick, others, var) = (stick::started_from().map(|disk| format!("/dev/{disk}")), others(), var());
     Some(Image {
         version,
@@ -86,6 +87,7 @@ fn look(config: &SledConfig) -> Option<Image> {
         refused,
         replaced,
         renewed,
+        reset,
         stick,
         others,
         var,

@@ -5,7 +5,7 @@ use crate::guest::{BOOT, Disk, run};
 use crucible_sled::check::Code;
 use serde_json::Value;
 use std::fs;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use support::places::repository;
@@ -104,6 +104,16 @@ fn an_image_goes_from_a_stick_onto_a_disk_and_keeps_its_regions_or_not_as_is_sai
     machine.refuses(disk, &["--serial", "another"], "NOT_CONFIRMED", "nothing was done");
     machine.refuses(disk, &[], "NOT_CONFIRMED", "Nobody is there to ask");
     machine.refuses(disk, &["--serial", path, "--keep-regions"], "DISK_REFUSED", "no regions would be kept");
+
+    // What was brought to it and has faults would be lost with it.
+    let taken = machine.dir.path().join("own/taken.json");
+    let faults = r#"{"digest": "", "at": "2026-11-30T22:00:00Z", "files": [], "refused": ["sled.toml:3: x"]}"#;
+    fs::write(&taken, faults).unwrap();
+    machine.refuses(disk, &["--serial", path], "NO_STICK", "not taken over: sled.toml:3: x");
+    fs::remove_file(&taken).unwrap();
+    let held = fs::File::options().read(true).write(true).custom_flags(nix::libc::O_EXCL).open(disk).unwrap();
+    machine.refuses(disk, &["--serial", path], "DISK_REFUSED", "in use by somebody else");
+    drop(held);
 
     let done = machine.installs(&[]);
     assert_eq!((&done["regions_kept"], &done["configuration"]), (&false.into(), &"none".into()), "{done}");

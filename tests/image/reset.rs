@@ -1,7 +1,14 @@
 //! A sled is reset by its operator: what it remembers is forgotten and its regions are its own again; or everything is.
+//! What fails on the way is not done later, when regions were made since.
 
-use crate::guest::{BOOT, Disk};
+use crate::flash::Loop;
+use crate::guest::{BOOT, Disk, run};
 use serde_json::Value;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::Command;
+use support::places::repository;
+use tempfile::TempDir;
 
 #[test]
 fn a_sled_forgets_what_it_remembers_or_everything_as_is_said() {
@@ -38,4 +45,128 @@ fn a_sled_forgets_what_it_remembers_or_everything_as_is_said() {
     let mut guest = disk.boot();
     assert_ne!(guest.until_ready("still-fawn").regions[0].uuid, uuid);
     assert_eq!(guest.says("ls /crucible/kept /var/kept 2>/dev/null; true"), "");
+}
+
+/// The initrd's scripts.
+const SCRIPTS: &str = "image/mkosi/mkosi.images/initrd/mkosi.extra/usr/lib/sled";
+
+/// What a machine remembers and its data partition, as loop devices, and the programs that stand in for udev's.
+struct Parts {
+    dir: TempDir,
+    var: Loop,
+    data: Loop,
+}
+
+impl Parts {
+    /// With something on both, and with the word for a reset.
+    fn asked(word: &str) -> Self {
+        let dir = tempfile::tempdir_in("/var/tmp").unwrap();
+        let device = |name: &str| {
+            run(Command::new("truncate").args(["-s", "64M"]).arg(dir.path().join(name)));
+            Loop::over(dir.path().join(name))
+        };
+        let (var, data) = (device("var"), device("data"));
+        fs::create_dir(dir.path().join("disk")).unwrap();
+        fs::create_dir(dir.path().join("bin")).unwrap();
+        symlink(data.path(), dir.path().join("disk/crucible")).unwrap();
+        let parts = Self { dir, var, data };
+        parts.stands_in("udevadm", "for last; do :; done; [ -e \"$last\" ]");
+        for device in [&parts.var, &parts.data] {
+            run(tools("mke2fs -q -t ext4 -E nodiscard \"$0\"").arg(device.path()));
+            parts.on(device, &format!("mkdir etc; touch kept; echo {word} >etc/forget"));
+        }
+        parts
+    }
+
+    fn stands_in(&self, program: &str, script: &str) {
+        let path = self.dir.path().join("bin").join(program);
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// What a script says in the file system of a device.
+    fn on(&self, device: &Loop, script: &str) -> String {
+        let mounted = "mount \"$0\" /mnt && cd /mnt && eval \"$1\"; code=$?; cd /; umount /mnt; exit $code";
+        run(tools(mounted).arg(device.path()).arg(script))
+    }
+
+    fn remembers(&self) -> String {
+        self.on(&self.var, "ls kept etc/forget 2>/dev/null; cat etc/not-forgotten 2>/dev/null; true")
+    }
+
+    fn data(&self) -> String {
+        self.on(&self.data, "ls kept 2>/dev/null; true")
+    }
+
+    /// What the initrd does at a boot.
+    fn boots(&self) {
+        let script = "mount -t tmpfs tmpfs /run && PATH=\"$1/bin:$PATH\" sh \"$0\" \"$2\" \"$1/disk\"";
+        run(tools(script).arg(repository(SCRIPTS).join("check-var")).arg(self.dir.path()).arg(self.var.path()));
+    }
+}
+
+fn tools(script: &str) -> Command {
+    let mut command = Command::new(repository("image/tools"));
+    command.args(["sh", "-c", script]);
+    command
+}
+
+#[test]
+fn what_is_forgotten_is_what_was_asked_for() {
+    for (word, data) in [("memory", "kept\n"), ("factory", ""), ("something", "kept\n")] {
+        let parts = Parts::asked(word);
+        parts.boots();
+        let remembers = if word == "something" { "etc/forget\nkept\n" } else { "" };
+        assert_eq!((parts.remembers().as_str(), parts.data().as_str()), (remembers, data), "{word}");
+    }
+    // Also where the file system had to be mended first: else it would be forgotten some later time.
+    let parts = Parts::asked("factory");
+    parts.on(&parts.var, "mkdir lost");
+    for request in ["unlink lost", "ssv state 0"] {
+        run(tools("debugfs -w -R \"$1\" \"$0\"").arg(parts.var.path()).arg(request));
+    }
+    parts.boots();
+    assert_eq!((parts.remembers(), parts.data()), (String::new(), String::new()));
+}
+
+/// The regions that are made after a reset has failed are nobody's to erase.
+#[test]
+fn a_reset_that_fails_is_told_and_never_done_later() {
+    let config = Parts::asked("factory");
+    symlink(config.dir.path().join("nothing"), config.dir.path().join("disk/CONFIG")).unwrap();
+    fs::write(config.dir.path().join("nothing"), "no file system").unwrap();
+    let read_only = Parts::asked("factory");
+    run(Command::new("blockdev").arg("--setro").arg(read_only.data.path()));
+    for (parts, reached) in [
+        (
+            config,
+            "factory: the files on CONFIG could not be removed; the regions and what this sled remembers are as they",
+        ),
+        (read_only, "factory: the files on CONFIG are gone; the data partition could not be made anew"),
+    ] {
+        parts.boots();
+        run(Command::new("blockdev").arg("--setrw").arg(parts.data.path()));
+        let told = parts.remembers();
+        assert!(told.starts_with("kept\n") && told.contains(reached) && !told.contains("etc/forget"), "{told}");
+        assert_eq!(parts.data(), "kept\n", "{reached}");
+        _ = fs::remove_file(parts.dir.path().join("disk/CONFIG"));
+        parts.boots();
+        assert_eq!((parts.data().as_str(), parts.remembers()), ("kept\n", told), "the next boot");
+    }
+}
+
+/// A stick takes the configuration of no sled that it is put into: it would carry it to the next.
+#[test]
+fn a_stick_looks_at_no_other_disk_for_a_configuration() {
+    let parts = Parts::asked("nothing");
+    let asked = parts.dir.path().join("asked");
+    parts.stands_in("blkid", &format!("touch {}", asked.display()));
+    parts.stands_in("sleep", "true");
+    for (marker, looks) in [("", true), ("touch /run/sled-stick;", false)] {
+        let script =
+            format!("mount -t tmpfs tmpfs /run; echo sda >/run/sled-disk; {marker} PATH=\"$1/bin:$PATH\" sh \"$0\"");
+        run(tools(&script).arg(repository(SCRIPTS).join("config-partitions")).arg(parts.dir.path()));
+        assert_eq!(asked.exists(), looks, "{marker}");
+        _ = fs::remove_file(&asked);
+    }
 }

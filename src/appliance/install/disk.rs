@@ -1,8 +1,8 @@
 //! Disk of a machine, as `lsblk` tells of it, and what lies on it. Pure.
 
 use super::table::{DATA, MEMORY, Table};
+use crate::appliance::data::Data;
 use crate::clean;
-use crate::names::{RegionName, SledName};
 use serde::{Deserialize, Serialize};
 
 /// A block device and what lies on it, as `lsblk --json --bytes` tells.
@@ -99,18 +99,13 @@ pub enum Holds {
         found: Vec<String>,
     },
     /// A sled's data, or what a sled remembers.
-    Sled {
-        /// The sled whose data it is, as its mark says.
-        sled: Option<SledName>,
-        /// The regions on record there; absent if that cannot be read: they may lie there all the same.
-        regions: Option<Vec<RegionName>>,
-    },
+    Sled(Data),
 }
 
 impl Holds {
     /// Whether regions lie there, or may.
     pub fn has_regions(&self) -> bool {
-        matches!(self, Self::Sled { regions, .. } if regions.as_ref().is_none_or(|regions| !regions.is_empty()))
+        matches!(self, Self::Sled(data) if data.may_have_regions())
     }
 
     /// Say it.
@@ -118,22 +113,12 @@ impl Holds {
         match self {
             Self::Nothing => "nothing".into(),
             Self::Other { found } => found.join(", "),
-            Self::Sled { sled, regions } => {
-                let whose = sled.as_ref().map_or_else(|| "a sled".to_owned(), |sled| format!("the sled {sled}"));
-                let regions = match regions.as_deref() {
-                    None => "regions that cannot be listed".into(),
-                    Some([]) => "no region".into(),
-                    Some(all) => format!("{} region(s): {}", all.len(), listed(all)),
-                };
-                format!("{whose}, with {regions}")
+            Self::Sled(data) => {
+                let whose = data.sled.as_ref().map_or_else(|| "a sled".to_owned(), |sled| format!("the sled {sled}"));
+                format!("{whose}, with {}", data.said())
             }
         }
     }
-}
-
-/// List regions.
-pub(super) fn listed(all: &[RegionName]) -> String {
-    all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// What lies on a block device that is no sled's, and has this table.
@@ -173,6 +158,14 @@ impl Reading {
         matches!(self, Self::Table(table) if table.named(name).is_some())
     }
 
+    /// Count the partitions of that name.
+    pub fn count(&self, name: &str) -> usize {
+        match self {
+            Self::Table(table) => table.partitions.iter().filter(|partition| partition.name == name).count(),
+            _ => 0,
+        }
+    }
+
     /// Whether it has the partition of a sled's data or memory.
     pub fn is_a_sleds(&self) -> bool {
         self.has(DATA) || self.has(MEMORY)
@@ -190,6 +183,8 @@ pub struct Disk {
     pub holds: Holds,
     /// Whether somebody has it or a part of it open for himself: in another namespace, a RAID, a virtual machine.
     pub taken: bool,
+    /// The kernel's own word for it among all that have had its name; absent if it has none.
+    pub identity: Option<String>,
 }
 
 impl Disk {
@@ -199,5 +194,17 @@ impl Disk {
             Some(serial) if !serial.is_empty() => serial,
             _ => &self.block.path,
         }
+    }
+
+    /// Find in what it is another one than the disk that was shown, of the same path; `None`: it is that, as it was.
+    pub fn is_other_than(&self, shown: &Self) -> Option<&'static str> {
+        let same_block = self.word() == shown.word() && self.block.size == shown.block.size;
+        if !same_block || self.identity != shown.identity {
+            return Some("another disk has its name now");
+        }
+        if self.table != shown.table {
+            return Some("its partitions are others now");
+        }
+        (self.holds != shown.holds).then_some("what lies on it is something else now")
     }
 }

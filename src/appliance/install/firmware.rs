@@ -35,8 +35,13 @@ pub fn start_first(variables: &Path, number: u32, esp: &Partition) -> io::Result
     let taken: BTreeSet<_> = known.iter().map(|(number, _)| *number).collect();
     let number = own.or_else(|| (0..=u16::MAX).find(|number| !taken.contains(number)));
     let number = number.ok_or_else(|| io::Error::other("the firmware has no room for another entry"))?;
+    let before = match fs::read(&order) {
+        // It is not replaced by one that knows of nobody else.
+        Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(named(&order, &why)),
+        read => read.unwrap_or_default(),
+    };
     put(&variables.join(format!("Boot{number:04X}-{GLOBAL}")), &entry)?;
-    put(&order, &first(number, &fs::read(&order).unwrap_or_default()))?;
+    put(&order, &first(number, &before))?;
     Ok(true)
 }
 
@@ -57,8 +62,11 @@ fn entries(variables: &Path) -> io::Result<Vec<(u16, Vec<u8>)>> {
 
 /// Write a variable, in one call as the kernel wants it.
 fn put(path: &Path, value: &[u8]) -> io::Result<()> {
-    let named = |why: io::Error| io::Error::new(why.kind(), format!("{}: {why}", path.display()));
-    fs::write(path, [&ATTRIBUTES, value].concat()).map_err(named)
+    fs::write(path, [&ATTRIBUTES, value].concat()).map_err(|why| named(path, &why))
+}
+
+fn named(path: &Path, why: &io::Error) -> io::Error {
+    io::Error::new(why.kind(), format!("{}: {why}", path.display()))
 }
 
 /// The order with this entry at its head; `before` is the variable as it is, with its attributes.
@@ -137,6 +145,15 @@ mod tests {
             assert_eq!(fs::read(variable("BootOrder")).unwrap(), [7, 0, 0, 0, 1, 0, 0, 0, 5, 0]);
         }
         assert_eq!(fs::read(variable("Boot0000")).unwrap(), theirs);
+        // An order that is there and cannot be read stays, and no entry is made for nothing.
+        fs::remove_file(variable("BootOrder")).unwrap();
+        fs::create_dir(variable("BootOrder")).unwrap();
+        fs::remove_file(variable("Boot0001")).unwrap();
+        let why = start_first(dir.path(), 1, &esp()).unwrap_err().to_string();
+        assert!(why.contains("BootOrder") && variable("BootOrder").is_dir() && !variable("Boot0001").exists(), "{why}");
+        fs::remove_dir(variable("BootOrder")).unwrap();
+        fs::write(variable("BootCurrent"), [7, 0, 0, 0, 0, 0]).unwrap();
+        assert!(start_first(dir.path(), 1, &esp()).unwrap(), "one that is not there is begun");
         assert!(!variable("Boot0002").exists() && variable("Boot0001").exists(), "one entry, and the same again");
     }
 }

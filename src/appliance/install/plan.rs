@@ -1,9 +1,12 @@
 //! Plan of an installation: why a disk is none to install on, what has to be said about its regions, and what is written
 //! where. Pure.
 
-use super::disk::{Disk, Holds, Reading, listed};
+use super::disk::{Disk, Holds, Reading};
 use super::table::{CONFIG, DATA, EMPTY, ESP, MEMORY, PARTS, Partition, Table};
+use crate::names::SledName;
 use crate::size::spoken;
+use serde::Serialize;
+use std::net::IpAddr;
 use uuid::Uuid;
 
 /// The bytes of a sector that the table of an image is for.
@@ -13,6 +16,9 @@ pub const SECTOR_BYTES: u64 = 512;
 const MEMORY_BYTES: u64 = 1025 << 20;
 const DATA_BYTES: u64 = 257 << 20;
 
+/// The reason why a disk that calls itself removable is not given a new data partition.
+const AS_A_STICK: &str = "it can be taken out, and so would be a stick, from which a machine serves nothing";
+
 /// The disk that is installed from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
@@ -20,8 +26,42 @@ pub struct Source {
     pub name: String,
     /// Its table.
     pub table: Table,
-    /// Whether it brings a configuration.
-    pub configured: bool,
+    /// The configuration that it brings, if it does.
+    pub brings: Option<Brings>,
+}
+
+/// Configuration of a stick, as far as it matters to whoever is asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Brings {
+    /// The sled that it makes of a machine; absent if it has faults.
+    pub sled: Option<SledName>,
+    /// That one's address.
+    pub address: Option<IpAddr>,
+    /// The files of it that do not go with it, as a partition CONFIG takes none of them.
+    pub left: Vec<String>,
+}
+
+impl Brings {
+    /// Say which sled it makes.
+    fn said(&self) -> String {
+        match (&self.sled, self.address) {
+            (Some(sled), Some(address)) => format!("the sled {sled}, {address}"),
+            (Some(sled), None) => format!("the sled {sled}"),
+            (None, _) => "a sled whose configuration has faults".into(),
+        }
+    }
+}
+
+/// Origin of the configuration of what is installed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Configuration {
+    /// The stick's.
+    Stick,
+    /// The one that is on the disk.
+    Disk,
+    /// None: the screen asks for one.
+    None,
 }
 
 /// The word that was given about a sled's regions on the disk.
@@ -63,6 +103,8 @@ pub struct Piece {
 pub struct Plan {
     /// What becomes of what is there.
     pub fate: Fate,
+    /// Whose configuration it has then.
+    pub configuration: Configuration,
     /// The parts that are copied, in their order.
     pub pieces: Vec<Piece>,
     /// The table that is written last.
@@ -78,6 +120,10 @@ pub fn hindrances(source: &Source, disk: &Disk) -> Vec<String> {
     found.extend(block.uses());
     if found.is_empty() && disk.taken {
         found.push("it is in use by somebody else".into());
+    }
+    // At boot a disk that can be taken out and has no data partition is a stick.
+    if block.rm && !block.has(DATA) && !disk.table.has(DATA) {
+        found.push(AS_A_STICK.into());
     }
     found.extend(block.ro.then(|| "it is write-protected".to_owned()));
     if block.sector_bytes != SECTOR_BYTES {
@@ -123,7 +169,11 @@ pub fn plan(source: &Source, disk: &Disk, wish: Wish, mut new: impl FnMut() -> U
         return Err(refused);
     }
     let fate = if wish == Wish::Keep { keeping(source, disk).map_err(|why| vec![why])? } else { Fate::Erased };
-    let keeps_config = fate != Fate::Erased && !source.configured;
+    if fate == Fate::Erased && disk.block.rm {
+        return Err(vec![AS_A_STICK.into()]);
+    }
+    let configuration = configuration(source, disk, fate);
+    let keeps_config = configuration == Configuration::Disk;
     let pieces =
         source.table.parts().iter().filter(|part| part.name != EMPTY && !(keeps_config && part.name == CONFIG));
     let pieces =
@@ -134,15 +184,38 @@ pub fn plan(source: &Source, disk: &Disk, wish: Wish, mut new: impl FnMut() -> U
         _ => (None, Vec::new()),
     };
     partitions.extend(kept);
-    Ok(Plan { fate, pieces: pieces.collect(), table: Table { label: "gpt".into(), id, partitions } })
+    let table = Table { label: "gpt".into(), id, partitions };
+    Ok(Plan { fate, configuration, pieces: pieces.collect(), table })
+}
+
+/// Whose configuration the disk has then. What makes another sled of a machine does not go onto one whose memory stays.
+fn configuration(source: &Source, disk: &Disk, fate: Fate) -> Configuration {
+    match (&source.brings, fate) {
+        (Some(brings), Fate::Kept) if !is_for(brings, disk) => Configuration::Disk,
+        (Some(_), _) => Configuration::Stick,
+        (None, Fate::Erased) => Configuration::None,
+        (None, _) => Configuration::Disk,
+    }
+}
+
+/// The sled whose data lies on a disk, as far as that is known.
+fn whose(disk: &Disk) -> Option<&SledName> {
+    if let Holds::Sled(data) = &disk.holds { data.sled.as_ref() } else { None }
+}
+
+/// Whether a configuration is that of the sled whose data lies on a disk, as far as that is known.
+fn is_for(brings: &Brings, disk: &Disk) -> bool {
+    whose(disk).is_none_or(|sled| brings.sled.as_ref() == Some(sled))
 }
 
 /// What has to be said about what is there and was not, or does not go with it.
 fn unsaid(holds: &Holds, wish: Wish) -> Option<String> {
     match (holds, wish) {
-        (Holds::Sled { regions, .. }, Wish::Unsaid) if holds.has_regions() => {
-            let which = regions.as_deref().map_or_else(|| "that cannot be listed".into(), listed);
-            Some(format!("regions lie on it ({which}): --keep-regions keeps them, --erase-regions gives them up"))
+        (Holds::Sled(data), Wish::Unsaid) if data.may_have_regions() => {
+            let which = data.said();
+            Some(format!(
+                "regions lie on it, or may ({which}): --keep-regions keeps them, --erase-regions gives them up"
+            ))
         }
         (Holds::Nothing | Holds::Other { .. }, Wish::Keep) => {
             Some("no sled's data is on it, and so no regions would be kept".into())
@@ -167,12 +240,15 @@ fn keeping(source: &Source, disk: &Disk) -> Result<Fate, String> {
                     back them up, then --erase-regions"
             .into());
     }
-    if !source.configured {
-        return Err("its parts lie elsewhere, so that what it remembers cannot stay, and the stick brings no \
-                    configuration: put the sled's files on the stick's CONFIG first"
-            .into());
-    }
-    Ok(Fate::KeptRegions)
+    let lacks = match (&source.brings, whose(disk)) {
+        (None, _) => "no configuration".to_owned(),
+        (Some(brings), Some(sled)) if !is_for(brings, disk) => format!("that of {}, and not of {sled}", brings.said()),
+        _ => return Ok(Fate::KeptRegions),
+    };
+    Err(format!(
+        "its parts lie elsewhere, so that what it remembers cannot stay, and the stick brings {lacks}: put the sled's \
+         files on the stick's CONFIG first"
+    ))
 }
 
 /// What a table has behind the parts of the image, and keeps.
@@ -191,8 +267,37 @@ fn renamed(part: &Partition, new: &mut impl FnMut() -> Uuid) -> Partition {
     Partition { uuid, ..part.clone() }
 }
 
-/// Say what becomes of what is on the disk.
-pub fn told(fate: Fate, disk: &Disk) -> String {
+/// Say what becomes of the disk and of what is on it.
+pub fn told(plan: &Plan, source: &Source, disk: &Disk) -> String {
+    format!("{}\n{}", fate_told(plan.fate, disk), becomes(plan.configuration, source, disk))
+}
+
+/// Say which sled it becomes.
+fn becomes(configuration: Configuration, source: &Source, disk: &Disk) -> String {
+    let stays = whose(disk).map(|sled| format!(" of the sled {sled}")).unwrap_or_default();
+    match (configuration, &source.brings) {
+        (Configuration::Stick, Some(brings)) if brings.left.is_empty() => {
+            format!("It becomes {}, by the stick's configuration.", brings.said())
+        }
+        (Configuration::Stick, Some(brings)) => {
+            let left = brings.left.join(", ");
+            format!(
+                "It becomes {}, by the stick's configuration, WITHOUT {left}: put that there afterwards.",
+                brings.said()
+            )
+        }
+        (Configuration::Disk, Some(brings)) => {
+            format!(
+                "The configuration{stays} stays; the stick's is that of {}, and does not go onto it.",
+                brings.said()
+            )
+        }
+        (Configuration::Disk, None) => format!("The configuration{stays} stays."),
+        (_, None) | (Configuration::None, _) => "It has no configuration: its screen asks for one.".into(),
+    }
+}
+
+fn fate_told(fate: Fate, disk: &Disk) -> String {
     match (fate, &disk.holds) {
         (Fate::Kept, _) => {
             format!("The system is written anew; its regions ({DATA}) and what it remembers ({MEMORY}) stay.")
@@ -200,12 +305,10 @@ pub fn told(fate: Fate, disk: &Disk) -> String {
         (Fate::KeptRegions, _) => format!(
             "The system is written anew; its regions ({DATA}) stay, and WHAT IT REMEMBERS ({MEMORY}) IS FORGOTTEN."
         ),
-        (Fate::Erased, Holds::Sled { regions: Some(regions), .. }) if !regions.is_empty() => {
-            format!("EVERYTHING on it is erased, and {} REGION(S) ARE LOST: {}.", regions.len(), listed(regions))
-        }
-        (Fate::Erased, holds) if holds.has_regions() => {
-            "EVERYTHING on it is erased, and WHATEVER REGIONS LIE THERE ARE LOST.".into()
-        }
+        (Fate::Erased, Holds::Sled(data)) => match data.lost() {
+            Some(lost) => format!("EVERYTHING on it is erased, and {lost}."),
+            None => "EVERYTHING on it is erased.".into(),
+        },
         (Fate::Erased, Holds::Nothing) => "Nothing is on it.".into(),
         (Fate::Erased, _) => "EVERYTHING on it is erased.".into(),
     }

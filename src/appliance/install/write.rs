@@ -1,12 +1,15 @@
 //! Writing of an installation: first the parts, read back and held to their digests, then the table. Cut off in between,
 //! a disk that keeps its regions has them still, and it is done again. Decides nothing.
 
+use super::disk::{Disk, Reading};
 use super::plan::{Fate, Piece, Plan, SECTOR_BYTES};
 use super::table::Table;
 use crate::clean;
+use crate::kernel::block;
 use std::fs::{self, File};
 use std::hash::Hasher;
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use twox_hash::XxHash64;
@@ -20,15 +23,54 @@ const MOUNTS: &str = "/run/sled-install";
 /// What is told while it is written: what is being done, the bytes of it that are done, and all of them.
 pub type Tell<'a> = dyn FnMut(&str, u64, u64) + 'a;
 
-/// Write the image of one disk onto another.
+/// Hold of a disk: nobody else has it for himself as long as it lasts, neither by a mount nor by another installation; and
+/// no other disk gets its name.
+#[derive(Debug)]
+pub struct Hold(File);
+
+impl Hold {
+    /// Hold a disk that was looked at, if it is that one still, with the same partitions.
+    ///
+    /// # Errors
+    /// Somebody has it, or another is in its place.
+    pub fn of(disk: &Disk) -> io::Result<Self> {
+        let path = Path::new(&disk.block.path);
+        let held = File::options().read(true).write(true).custom_flags(nix::libc::O_EXCL).open(path)?;
+        if identity(&held)? != disk.identity {
+            return Err(io::Error::other("another disk has its name now"));
+        }
+        let known = if let Reading::Table(table) = &disk.table { Some(table) } else { None };
+        if read_table(path)?.as_ref() != known {
+            return Err(io::Error::other("its partitions are others now"));
+        }
+        Ok(Self(held))
+    }
+
+    /// Let it go, and have the kernel look at its new partitions. One that does not see them yet does so when it is
+    /// booted.
+    pub fn done(self, disk: &Path) {
+        drop(self.0);
+        _ = run("blockdev", &["--rereadpt"], disk);
+    }
+}
+
+/// The kernel's own word for an open disk, among all that have had its name.
+fn identity(disk: &File) -> io::Result<Option<String>> {
+    let number = disk.metadata()?.rdev();
+    let (major, minor) = (nix::sys::stat::major(number), nix::sys::stat::minor(number));
+    Ok(block::identity(Path::new(&format!("/sys/dev/block/{major}:{minor}"))))
+}
+
+/// Write the image of one disk onto another, which is held.
 ///
 /// # Errors
 /// A disk cannot be read or written, what is read back is not what was written, or a program has failed. The table of a
 /// disk whose regions are kept is as it was, or the new one.
-pub fn carry_out(plan: &Plan, from: &Path, to: &Path, tell: &mut Tell<'_>) -> io::Result<()> {
+pub fn carry_out(plan: &Plan, from: &Path, to: &Path, _: &Hold, tell: &mut Tell<'_>) -> io::Result<()> {
     let mut source = File::open(from)?;
     if plan.fate == Fate::Erased {
-        run("wipefs", &["--quiet", "--all"], to)?;
+        // It refuses what somebody holds: that is us.
+        run("wipefs", &["--quiet", "--all", "--force"], to)?;
     }
     let total = plan.pieces.iter().map(bytes).sum::<u64>().saturating_mul(2);
     let mut done = 0;
@@ -105,8 +147,6 @@ fn write_table(table: &Table, to: &Path) -> io::Result<()> {
     if !read.is_as_written(table) {
         return Err(io::Error::other("the table that is read back is not the one that was written: the disk is bad"));
     }
-    // A kernel that does not show the new parts yet does so when it is booted.
-    _ = run("blockdev", &["--rereadpt"], to);
     Ok(())
 }
 

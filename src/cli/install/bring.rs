@@ -10,19 +10,23 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
-/// Prepare the stick; whether it brings a configuration.
-///
-/// # Errors
-/// Its CONFIG partition cannot be written.
-pub(super) fn bring(found: &Found, own: &Path) -> io::Result<bool> {
+/// Let the partition of the stick's boot loader go. What is in use meanwhile is copied as it is: nothing writes to it
+/// without being asked to.
+pub(super) fn let_go(found: &Found) {
     let mounted = part(&found.block, ESP).into_iter().flat_map(|esp| esp.mountpoints.iter().flatten());
     for at in mounted {
-        // What is in use meanwhile is copied as it is: nothing writes to it without being asked to.
         _ = run("umount", &[], Path::new(at));
     }
+}
+
+/// Put the configuration in force onto the stick's CONFIG partition.
+///
+/// # Errors
+/// That cannot be written.
+pub(super) fn bring(found: &Found, own: &Path) -> io::Result<()> {
     let files = in_force(own);
     if !files.iter().any(|(file, _)| *file == SLED) {
-        return Ok(found.source.configured);
+        return Ok(());
     }
     let config = part(&found.block, CONFIG).ok_or_else(|| io::Error::other("the stick has no partition CONFIG"))?;
     let at = Mounted::at(&config.path, "config", "rw")?;
@@ -35,6 +39,5 @@ pub(super) fn bring(found: &Found, own: &Path) -> io::Result<bool> {
         File::open(&path)?.sync_all()?;
     }
     at.done()?;
-    run("blockdev", &["--flushbufs"], &found.path)?;
-    Ok(true)
+    run("blockdev", &["--flushbufs"], &found.path).map(|_| ())
 }

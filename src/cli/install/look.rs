@@ -1,12 +1,15 @@
 //! Look at the disks of a machine, for an installation: `lsblk` tells of them, `sfdisk` of their tables, and a data
 //! partition is mounted for reading for as long as its ledger is read. Changes nothing.
 
+use crate::appliance::data::Data;
 use crate::appliance::install::disk::{Block, Disk, Holds, Reading, foreign};
-use crate::appliance::install::plan::{Source, hindrances, no_source};
+use crate::appliance::install::plan::{Brings, Source, hindrances, no_source};
 use crate::appliance::install::table::{CONFIG, DATA, Table};
 use crate::appliance::install::write::{mount, read_table, unmount};
-use crate::config_dir::SLED;
-use crate::store::{ledger, mark};
+use crate::appliance::taken_in;
+use crate::clean;
+use crate::config_dir::{self, SLED};
+use crate::kernel::block;
 use serde::Serialize;
 use std::fs::{self, File};
 use std::io;
@@ -16,8 +19,8 @@ use std::process::Command;
 
 /// The columns that `lsblk` is asked for.
 const COLUMNS: &str = "NAME,PATH,TYPE,SIZE,MODEL,SERIAL,TRAN,RM,RO,LOG-SEC,FSTYPE,LABEL,PARTLABEL,PTTYPE,MOUNTPOINTS";
-/// The names on a data partition that are no region's.
-const NO_REGIONS: [&str; 2] = ["lost+found", ".sled"];
+/// The kernel's block devices.
+const BLOCK: &str = "/sys/class/block";
 
 /// A disk that is looked at, and why it is none to install on.
 #[derive(Debug)]
@@ -36,6 +39,8 @@ pub(super) struct Found {
     pub(super) source: Source,
     /// The reason why it is none to install from.
     pub(super) no_source: Option<String>,
+    /// The faults for which what was brought to it was not taken over; empty if it was.
+    pub(super) refused: Vec<String>,
     pub(super) disks: Vec<Candidate>,
 }
 
@@ -102,13 +107,13 @@ pub(super) fn all(from: &Path, own: &Path) -> io::Result<Found> {
     let block = blocks.iter().find(|block| block.name == name).cloned().unwrap_or_default();
     let none = || Table { label: String::new(), id: None, partitions: Vec::new() };
     let table = read_table(&path)?.unwrap_or_else(none);
-    let configured = own.join("sled").join(SLED).exists() || brings(&block);
-    let source = Source { name, table, configured };
+    let source = Source { name, table, brings: brings(&block, own) };
     // Loop devices are no disks of a machine, unless it is installed from one.
     let made_up = block.kind == "loop";
     let wanted = |block: &Block| block.is_a_disk() || (made_up && block.kind == "loop" && block.size > 0);
     let disks = blocks.into_iter().filter(wanted).map(|block| look_at(block, &source)).collect::<io::Result<_>>()?;
-    Ok(Found { no_source: no_source(&source), path, block, source, disks })
+    let refused = taken_in(own).map(|taken| taken.refused).unwrap_or_default();
+    Ok(Found { no_source: no_source(&source), path, block, source, refused, disks })
 }
 
 fn blocks() -> io::Result<Vec<Block>> {
@@ -117,11 +122,24 @@ fn blocks() -> io::Result<Vec<Block>> {
     Block::parse(&output.stdout).map_err(|why| io::Error::other(format!("lsblk: {why}")))
 }
 
-/// Whether the stick's CONFIG partition brings a configuration.
-fn brings(stick: &Block) -> bool {
-    let Some(part) = part(stick, CONFIG) else { return false };
-    let mounted = Mounted::at(&part.path, "config", "ro");
-    mounted.is_ok_and(|at| at.0.join(SLED).is_file())
+/// The configuration that a stick brings: the one in force, or that of its CONFIG partition.
+fn brings(stick: &Block, own: &Path) -> Option<Brings> {
+    let in_force = own.join("sled");
+    if in_force.join(SLED).exists() {
+        return Some(of_configuration(&in_force));
+    }
+    let mounted = Mounted::at(&part(stick, CONFIG)?.path, "config", "ro").ok()?;
+    mounted.0.join(SLED).is_file().then(|| of_configuration(&mounted.0))
+}
+
+fn of_configuration(dir: &Path) -> Brings {
+    let config = config_dir::read(dir).ok();
+    let left = config_dir::files(dir).into_iter().skip(2).map(|file| {
+        let name = file.strip_prefix(dir).unwrap_or(&file).display().to_string();
+        clean::line(&name).into_owned()
+    });
+    let address = config.as_ref().map(|config| config.address);
+    Brings { left: left.collect(), sled: config.map(|config| config.sled.name), address }
 }
 
 /// The partition of a name.
@@ -143,30 +161,29 @@ fn look_at(block: Block, source: &Source) -> io::Result<Candidate> {
         (false, true) => of_a_sled(&block, &table),
         (false, false) => foreign(&block, &table),
     };
-    let taken = File::options().read(true).write(true).custom_flags(nix::libc::O_EXCL).open(path);
+    // For reading alone: a disk that was open to be written to is looked at anew by udev.
+    let taken = File::options().read(true).custom_flags(nix::libc::O_EXCL).open(path);
     let taken = taken.is_err_and(|why| why.kind() == io::ErrorKind::ResourceBusy);
-    let disk = Disk { block, table, holds, taken };
+    let identity = block::identity(&Path::new(BLOCK).join(&block.name));
+    let disk = Disk { block, table, holds, taken, identity };
     Ok(Candidate { hindrances: hindrances(source, &disk), disk })
 }
 
 /// Whose a data partition is, and which regions lie there.
 fn of_a_sled(block: &Block, table: &Reading) -> Holds {
-    let unknown = Holds::Sled { sled: None, regions: None };
-    let Some(data) = part(block, DATA) else {
-        // The kernel may not show what the table has.
-        return if table.has(DATA) { unknown } else { Holds::Sled { sled: None, regions: Some(Vec::new()) } };
+    let shown: Vec<_> = block.children.iter().filter(|part| part.partlabel.as_deref() == Some(DATA)).collect();
+    // The kernel may not show what the table has; and of several nobody says which is a sled's.
+    let data = match (shown.as_slice(), table.count(DATA)) {
+        ([], 0) => Data::none(),
+        ([data], 0 | 1) => on_partition(&data.path),
+        _ => Data::default(),
     };
-    // The journal is left as it is: nothing of the disk is changed by a look.
-    let Ok(at) = Mounted::at(&data.path, "data", "ro,noload") else { return unknown };
-    let sled = mark::read(&at.0).ok().flatten().map(|mark| mark.sled);
-    let known = ledger::load(&at.0).ok().map(|loaded| loaded.ledger.regions.into_keys().collect());
-    let bare = || {
-        let entries = fs::read_dir(&at.0).ok()?.flatten();
-        let mut names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-        (sled.is_none() && names.all(|name| NO_REGIONS.contains(&name.as_str()))).then(Vec::new)
-    };
-    let regions = known.or_else(bare);
-    Holds::Sled { sled, regions }
+    Holds::Sled(data)
+}
+
+/// Look at a data partition that is not mounted. The journal is left as it is: nothing of the disk is changed by a look.
+pub(in crate::cli) fn on_partition(device: &str) -> Data {
+    Mounted::at(device, "data", "ro,noload").map(|at| Data::at(&at.0)).unwrap_or_default()
 }
 
 /// A partition that is mounted for a moment.

@@ -9,15 +9,16 @@ use super::consent::{Asked, types};
 use super::failure::Failure;
 use super::print::{Output, print};
 use crate::appliance::install::firmware;
-use crate::appliance::install::plan::{Fate, Plan, Wish, plan, told};
-use crate::appliance::install::write::carry_out;
+use crate::appliance::install::plan::{Configuration, Fate, Plan, Wish, plan, told};
+use crate::appliance::install::write::{Hold, carry_out};
 use crate::appliance::{OWN, is_image, stick};
 use crate::size::spoken;
 use crate::terminal;
 use crate::wire::Refusal;
-use bring::bring;
+use bring::{bring, let_go};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+pub(super) use look::on_partition;
 use look::{Candidate, Found};
 use serde::Serialize;
 use std::io::{self, IsTerminal};
@@ -74,18 +75,6 @@ struct Installed {
     firmware: Option<String>,
 }
 
-/// Origin of the configuration of what was installed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Configuration {
-    /// The stick's.
-    Stick,
-    /// The one that was on the disk.
-    Disk,
-    /// None: the screen asks for one.
-    None,
-}
-
 impl InstallCommand {
     /// List the disks, or install on one.
     pub(super) fn run(&self, output: Output) -> Result<bool, Failure> {
@@ -119,19 +108,26 @@ impl InstallCommand {
 
     /// Show what becomes of a disk, ask whether it is meant, and install on it.
     fn install(&self, found: &Found, path: &Path, wish: Wish, output: Output) -> Result<bool, Failure> {
-        let (candidate, Plan { fate, .. }) = planned(found, path, wish)?;
+        let (candidate, shown) = planned(found, path, wish).map(|(one, plan)| (one, shown(found, one, &plan)))?;
         let disk = &candidate.disk;
-        let shown = format!("{}\n{}\n", text::about(candidate), told(fate, disk));
         let word = disk.word();
         let what = if word == disk.block.path { "path, as it tells no serial number" } else { "serial number" };
         let question = format!("Install on {}? Type its {what} ({word}) to go on:", disk.block.path);
         let other = format!("that is not the {what} of {}", disk.block.path);
         let asked = Asked { question: &question, other: &other, remedy: "say it: --serial SERIAL" };
         types(word, self.serial.as_deref(), output, &shown, asked)?;
-        // The disk may have been put to use meanwhile.
+        // The disk may have been put to use meanwhile, or another be there: what was not shown is not written to.
         let found = look::all(&self.from, &self.own)?;
-        let (candidate, plan) = planned(&found, path, wish)?;
-        let done = self.carry_out(&found, candidate, &plan, output).map_err(|why| {
+        let (now, plan) = planned(&found, path, wish)?;
+        let refused = |why: String| Failure::refused(Refusal::DiskRefused, why, "nothing was written: begin again");
+        let other = now.disk.is_other_than(disk);
+        let other =
+            other.or_else(|| (self::shown(&found, now, &plan) != shown).then_some("it would become another sled"));
+        if let Some(why) = other {
+            return Err(refused(format!("{}: {why}, and was not when it was shown", path.display())));
+        }
+        let hold = Hold::of(&now.disk).map_err(|why| refused(format!("{}: {why}", path.display())))?;
+        let done = self.carry_out(&found, now, &plan, hold, output).map_err(|why| {
             let remedy = "what is on the disk is not whole: look at it (dmesg), and begin again, with the same words";
             Failure::refused(Refusal::InstallFailed, format!("the image was not installed: {why}"), remedy)
         })?;
@@ -139,17 +135,28 @@ impl InstallCommand {
         Ok(true)
     }
 
-    fn carry_out(&self, found: &Found, on: &Candidate, plan: &Plan, output: Output) -> io::Result<Installed> {
-        let configured = bring(found, &self.own)?;
+    fn carry_out(
+        &self,
+        found: &Found,
+        on: &Candidate,
+        plan: &Plan,
+        hold: Hold,
+        output: Output,
+    ) -> io::Result<Installed> {
+        let_go(found);
+        if plan.configuration == Configuration::Stick {
+            bring(found, &self.own)?;
+        }
         let (bar, block) = (bar(output), &on.disk.block);
         let mut tell = |doing: &str, done: u64, total: u64| {
             bar.set_length(total);
             bar.set_position(done);
             bar.set_message(format!("{doing}, {} of {}", spoken(done), spoken(total)));
         };
-        let written = carry_out(plan, Path::new(&found.path), Path::new(&block.path), &mut tell);
+        let written = carry_out(plan, Path::new(&found.path), Path::new(&block.path), &hold, &mut tell);
         bar.finish_and_clear();
         written?;
+        hold.done(Path::new(&block.path));
         let esp = plan.table.partitions.first();
         let first = esp.map_or(Ok(false), |esp| firmware::start_first(&self.variables, 1, esp));
         let firmware = match &first {
@@ -160,12 +167,7 @@ impl InstallCommand {
         if stick::started_from().is_some() {
             stick::has_installed(&format!("{} (serial {})", block.path, block.serial.as_deref().unwrap_or("none")))?;
         }
-        let kept = plan.fate != Fate::Erased;
-        let configuration = match (configured, kept) {
-            (true, _) => Configuration::Stick,
-            (false, true) => Configuration::Disk,
-            (false, false) => Configuration::None,
-        };
+        let (kept, configuration) = (plan.fate != Fate::Erased, plan.configuration);
         let (disk, serial) = (block.path.clone(), block.serial.clone());
         let (memory_kept, started_first) = (plan.fate == Fate::Kept, firmware.is_none());
         Ok(Installed { disk, serial, regions_kept: kept, memory_kept, configuration, started_first, firmware })
@@ -178,6 +180,11 @@ fn planned<'a>(found: &'a Found, path: &Path, wish: Wish) -> Result<(&'a Candida
         let remedy = "write an image to a stick (image/flash), and start the machine from that";
         return Err(Failure::refused(Refusal::NoStick, why, remedy));
     }
+    if !found.refused.is_empty() {
+        let why = format!("what was brought to the stick was not taken over: {}", found.refused.join("; "));
+        let remedy = "mend it on the stick's CONFIG, or take it away from there; then start the machine from it again";
+        return Err(Failure::refused(Refusal::NoStick, why, remedy));
+    }
     let remedy = "sledctl install lists the disks, and what is on them";
     let refused = |why: String| Failure::refused(Refusal::DiskRefused, why, remedy);
     let unknown = || refused(format!("{} is no disk of this machine", path.display()));
@@ -185,6 +192,11 @@ fn planned<'a>(found: &'a Found, path: &Path, wish: Wish) -> Result<(&'a Candida
     let plan = plan(&found.source, &candidate.disk, wish, Uuid::new_v4);
     let plan = plan.map_err(|why| refused(format!("{}: {}", path.display(), why.join("; "))))?;
     Ok((candidate, plan))
+}
+
+/// Say which disk it is and what becomes of it: what somebody agrees to.
+fn shown(found: &Found, candidate: &Candidate, plan: &Plan) -> String {
+    format!("{}\n{}\n", text::about(candidate), told(plan, &found.source, &candidate.disk))
 }
 
 /// Make the bar that shows how far it is, where somebody looks.

@@ -1,8 +1,8 @@
 //! Texts of `sledctl install`, and its questions on the screen.
 
 use super::look::{Candidate, Found};
-use super::{Configuration, InstallCommand, Installed, reboot};
-use crate::appliance::install::plan::Wish;
+use super::{InstallCommand, Installed, reboot};
+use crate::appliance::install::plan::{Configuration, Wish};
 use crate::cli::failure::Failure;
 use crate::cli::print::{Output, or_dash};
 use crate::screen::Screen;

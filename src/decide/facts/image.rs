@@ -21,6 +21,8 @@ pub struct Image {
     pub replaced: Vec<String>,
     /// The end of what the machine remembered, if that could not be read when it booted: when, and what was done.
     pub renewed: Option<String>,
+    /// The reset that is asked for and not done, or was not done whole, in a sentence.
+    pub reset: Option<String>,
     /// The stick that the machine was started from, if it was.
     pub stick: Option<String>,
     /// The disks of the machine on which the image is as well, and the sticks with one.

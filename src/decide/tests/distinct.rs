@@ -196,7 +196,8 @@ const ODD: &[Situation] = &[
     ("the image is a demonstration, and was given up", |facts| {
         let (given_up, refused) = (Some(("2".into(), "x".into())), vec!["x".into()]);
         let image = Image { version: "1".into(), demonstration: true, given_up, refused, ..Image::default() };
-        facts.image = Some(Image { replaced: vec!["x".into()], renewed: Some("x".into()), ..image });
+        facts.image =
+            Some(Image { replaced: vec!["x".into()], renewed: Some("x".into()), reset: Some("x".into()), ..image });
     }),
     ("the files are not those in force", |facts| {
         let (dir, digest, read) = ("/etc/sled".into(), "sha256:1".into(), Err(Vec::new()));

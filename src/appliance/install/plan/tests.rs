@@ -1,6 +1,7 @@
 //! What may be installed on, what has to be said first, and what is written then.
 
 use super::*;
+use crate::appliance::data::Data;
 use crate::appliance::install::disk::{Block, foreign};
 
 const ROOT: &str = "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709";
@@ -23,19 +24,24 @@ fn table(slot: u64, behind: &[(u64, &str)]) -> Table {
 }
 
 fn source(configured: bool) -> Source {
-    Source { name: "sda".into(), table: table(800, &[(1024, MEMORY)]), configured }
+    let brings = Brings { sled: Some("proper-raptor".parse().unwrap()), ..Brings::default() };
+    Source { name: "sda".into(), table: table(800, &[(1024, MEMORY)]), brings: configured.then_some(brings) }
 }
 
 fn empty() -> Disk {
     let (name, path) = ("sdb".into(), "/dev/sdb".into());
     let block = Block { name, path, kind: "disk".into(), size: 8 << 30, sector_bytes: 512, ..Block::default() };
-    Disk { block, table: Reading::None, holds: Holds::Nothing, taken: false }
+    Disk { block, table: Reading::None, holds: Holds::Nothing, taken: false, identity: Some("diskseq 7".into()) }
 }
 
 fn sled(slot: u64, regions: Option<&[&str]>) -> Disk {
     let regions = regions.map(|all| all.iter().map(|name| name.parse().unwrap()).collect());
     let table = Reading::Table(table(slot, &[(2048, MEMORY), (2000, DATA)]));
-    Disk { table, holds: Holds::Sled { sled: None, regions }, ..empty() }
+    Disk { table, holds: Holds::Sled(Data { regions, ..Data::default() }), ..empty() }
+}
+
+fn told_of(source: &Source, disk: &Disk, wish: Wish) -> String {
+    told(&plan(source, disk, wish, Uuid::nil).unwrap(), source, disk)
 }
 
 fn refused(source: &Source, disk: &Disk, wish: Wish) -> String {
@@ -81,8 +87,8 @@ fn regions_are_kept_or_given_up_as_somebody_says_and_never_by_themselves() {
         (empty(), Wish::Unsaid, Ok(Fate::Erased)),
         (empty(), Wish::Erase, Ok(Fate::Erased)),
         (empty(), Wish::Keep, Err("no regions would be kept")),
-        (sled(800, some), Wish::Unsaid, Err("(still-fawn-0, pve-1): --keep-regions")),
-        (sled(800, None), Wish::Unsaid, Err("(that cannot be listed)")),
+        (sled(800, some), Wish::Unsaid, Err("(2 region(s): still-fawn-0, pve-1): --keep-regions")),
+        (sled(800, None), Wish::Unsaid, Err("(regions that cannot be listed)")),
         (sled(800, Some(&[])), Wish::Unsaid, Ok(Fate::Erased)),
         (sled(800, some), Wish::Erase, Ok(Fate::Erased)),
         (sled(800, some), Wish::Keep, Ok(Fate::Kept)),
@@ -97,7 +103,7 @@ fn regions_are_kept_or_given_up_as_somebody_says_and_never_by_themselves() {
         }
     }
     assert!(refused(&source(false), &sled(400, some), Wish::Keep).contains("no configuration"));
-    let told = told(Fate::Erased, &sled(800, some));
+    let told = told_of(&source(true), &sled(800, some), Wish::Erase);
     assert!(told.contains("2 REGION(S) ARE LOST: still-fawn-0, pve-1"), "{told}");
 }
 
@@ -163,6 +169,97 @@ fn what_is_on_a_disk_is_said_in_its_own_words() {
     let hidden = Reading::Table(table(8, &[]));
     assert_eq!(foreign(&with(Vec::new()), &hidden).said(), "6 partition(s)", "the kernel shows none of them");
     let regions = Some(vec!["pve-1".parse().unwrap()]);
-    let sled = Holds::Sled { sled: Some("proper-raptor".parse().unwrap()), regions };
+    let sled = Holds::Sled(Data { sled: Some("proper-raptor".parse().unwrap()), regions, beside: Vec::new() });
     assert_eq!(sled.said(), "the sled proper-raptor, with 1 region(s): pve-1");
+}
+
+/// A stick that was started in one sled does not make that sled of another, whose regions and memory stay.
+#[test]
+fn a_disk_becomes_the_sled_that_was_told_and_no_other() {
+    let of = |slot: u64, name: &str| {
+        let data = Data { sled: Some(name.parse().unwrap()), ..Data::none() };
+        Disk { holds: Holds::Sled(data), ..sled(slot, Some(&[])) }
+    };
+    let rows = [
+        (
+            source(true),
+            empty(),
+            Wish::Unsaid,
+            Configuration::Stick,
+            "It becomes the sled proper-raptor, by the stick's",
+        ),
+        (source(false), empty(), Wish::Unsaid, Configuration::None, "It has no configuration"),
+        (
+            source(true),
+            of(800, "proper-raptor"),
+            Wish::Keep,
+            Configuration::Stick,
+            "It becomes the sled proper-raptor, by",
+        ),
+        (
+            source(true),
+            of(800, "other"),
+            Wish::Keep,
+            Configuration::Disk,
+            "The configuration of the sled other stays; the stick's is that of the sled proper-raptor, and does not",
+        ),
+        (
+            source(false),
+            of(800, "other"),
+            Wish::Keep,
+            Configuration::Disk,
+            "The configuration of the sled other stays.",
+        ),
+        (source(true), of(800, "other"), Wish::Erase, Configuration::Stick, "It becomes the sled proper-raptor"),
+        (source(true), of(400, "proper-raptor"), Wish::Keep, Configuration::Stick, "It becomes the sled proper-raptor"),
+    ];
+    for (source, disk, wish, configuration, words) in rows {
+        let plan = plan(&source, &disk, wish, Uuid::nil).unwrap();
+        let carries = plan.pieces.iter().any(|piece| piece.name == CONFIG);
+        assert_eq!((plan.configuration, carries), (configuration, configuration != Configuration::Disk), "{words}");
+        assert!(told(&plan, &source, &disk).contains(words), "{}, and not {words}", told(&plan, &source, &disk));
+    }
+    let why = refused(&source(true), &of(400, "other"), Wish::Keep);
+    assert!(why.contains("brings that of the sled proper-raptor, and not of other"), "{why}");
+    let left = Brings { left: vec!["sled.toml.d/10-own.toml".into()], ..Brings::default() };
+    let told = told_of(&Source { brings: Some(left), ..source(true) }, &empty(), Wish::Unsaid);
+    assert!(told.contains("has faults") && told.contains("WITHOUT sled.toml.d/10-own.toml"), "{told}");
+}
+
+/// A disk that can be taken out and has no data is a stick at boot: nothing is installed that would serve nothing.
+#[test]
+fn a_disk_that_would_be_a_stick_is_refused_unless_its_data_stay() {
+    let removable = |mut disk: Disk| {
+        disk.block.rm = true;
+        disk
+    };
+    for wish in [Wish::Unsaid, Wish::Erase] {
+        assert!(refused(&source(true), &removable(empty()), wish).contains("would be a stick"), "{wish:?}");
+    }
+    let some: Option<&[&str]> = Some(&["pve-1"]);
+    assert!(refused(&source(true), &removable(sled(800, some)), Wish::Erase).contains("would be a stick"));
+    assert!(plan(&source(true), &removable(sled(800, some)), Wish::Keep, Uuid::nil).is_ok());
+}
+
+#[test]
+fn a_disk_that_is_not_the_one_that_was_shown_is_seen() {
+    type Row = (fn(&mut Disk), Option<&'static str>);
+    let rows: [Row; 7] = [
+        (|_| {}, None),
+        (|disk| disk.taken = true, None),
+        (|disk| disk.identity = Some("diskseq 8".into()), Some("another disk")),
+        (|disk| disk.block.serial = Some("S2".into()), Some("another disk")),
+        (|disk| disk.block.size += 512, Some("another disk")),
+        (|disk| disk.table = Reading::None, Some("partitions")),
+        (|disk| disk.holds = Holds::Sled(Data::default()), Some("what lies on it")),
+    ];
+    for (change, wanted) in rows {
+        let (shown, mut now) = (sled(800, Some(&[])), sled(800, Some(&[])));
+        change(&mut now);
+        let why = now.is_other_than(&shown);
+        assert!(
+            why.is_some() == wanted.is_some() && why.unwrap_or_default().contains(wanted.unwrap_or_default()),
+            "{why:?}"
+        );
+    }
 }
