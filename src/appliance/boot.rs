@@ -218,16 +218,24 @@ fn faults(own: &Path, brought: &Brought, changed: &BTreeMap<&'static str, &[u8]>
 }
 
 /// Write the network's files. With a faulty configuration they stay as they were: a sled that can be reached is
-/// mended more easily. What was on trial when the machine went down is not written.
+/// mended more easily. What was on trial when the machine went down is not in force, whatever the configuration is.
 fn set_up(root: &Path, own: &Path) -> io::Result<Option<String>> {
-    let Ok(config) = config_dir::read(&own.join(CONFIG)) else {
-        return Ok(Some("the configuration is missing or has faults: the network stays as it was".into()));
-    };
     let memory = root.join(trial::MEMORY.trim_start_matches('/'));
-    let (files, back) = trial::at_boot(&memory, trial::named(network::files(&config)))?;
-    let changed = trial::put(own, &files)?;
-    let written = (!changed.is_empty()).then(|| format!("written: {}", changed.join(", ")));
-    let said: Vec<_> = back.map(ToOwned::to_owned).into_iter().chain(written).collect();
+    let mut said = Vec::new();
+    if let Err(why) = trial::end_at_boot(&memory, own) {
+        said.push(format!("the network that was on trial: {why}"));
+    }
+    match config_dir::read(&own.join(CONFIG)) {
+        Err(_) => said.push("the configuration is missing or has faults: the network stays as it was".into()),
+        Ok(config) => {
+            let files = trial::at_boot(&memory, &network::asked(&config), trial::named(network::files(&config)))?;
+            let changed = trial::put(own, &files)?;
+            said.extend((!changed.is_empty()).then(|| format!("written: {}", changed.join(", "))));
+        }
+    }
+    if trial::load(&memory).is_some() {
+        said.push("the network that was on trial is not in force: the one before is".into());
+    }
     Ok((!said.is_empty()).then(|| said.join("; ")))
 }
 

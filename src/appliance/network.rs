@@ -30,6 +30,34 @@ pub fn files(config: &Configuration) -> Vec<(&'static str, Option<String>)> {
     ]
 }
 
+/// Tell what is asked for with a network, a line each. By this one network is told from another, and not by its files, which
+/// another version may write otherwise for the same. So no line ever changes, and a key that a later version knows has
+/// one only where it is set.
+pub fn asked(config: &Configuration) -> String {
+    let (network, appliance) = (&config.sled.network, &config.sled.appliance);
+    let prefix = appliance.prefix.unwrap_or_else(|| usual_prefix(config.address));
+    let mut text = format!("name {}\naddress {}/{prefix} {}\n", config.sled.name, config.address, network.address);
+    _ = writeln!(text, "bridge {}\nnic {}", network.bridge, meant(&network.nic));
+    let spare = network.spare.as_ref().map(|spare| format!("spare {}\n", meant(spare)));
+    let vlan = network.vlan.map(|vlan| format!("vlan {vlan}\n"));
+    let gateway = appliance.gateway.map(|gateway| format!("gateway {gateway}\n"));
+    text.extend([spare, vlan, gateway].into_iter().flatten());
+    for (what, servers) in [("dns", &appliance.dns), ("ntp", &appliance.ntp)] {
+        text.extend(servers.iter().map(|server| format!("{what} {server}\n")));
+    }
+    text
+}
+
+/// The ways in which an adapter is meant.
+fn meant(nic: &Nic) -> String {
+    let words = nic.all().iter().map(|by| match by {
+        By::Name(name) => name.as_str(),
+        By::Address(address) => address.as_str(),
+        By::Usb => "usb",
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
 fn resolvers(config: &Configuration) -> String {
     config.sled.appliance.dns.iter().map(|server| format!("nameserver {server}\n")).collect()
 }
@@ -130,15 +158,33 @@ mod tests {
     const SLED: &str = include_str!("../../etc/sled.toml");
     const MAP: &str = include_str!("../../etc/port-map.toml");
 
-    fn text(sled: &str, map: &str, file: &str) -> String {
+    fn configuration(sled: &str, map: &str) -> Configuration {
         let source = |file: &str, text: &str| Source { file: file.into(), text: Ok(text.into()) };
         let sources = Sources {
             sled: vec![source("sled.toml", sled)],
             port_map: source("port-map.toml", map),
             ephemeral: 32768..=60999,
         };
-        let files = files(&read(&sources).unwrap());
+        read(&sources).unwrap()
+    }
+
+    fn text(sled: &str, map: &str, file: &str) -> String {
+        let files = files(&configuration(sled, map));
         files.into_iter().find(|(name, _)| *name == file).unwrap().1.unwrap_or_default()
+    }
+
+    /// By these words a record of another version tells what was refused: they are the same in all of them.
+    #[test]
+    fn what_is_asked_for_is_told_in_words_that_stay() {
+        let asked = |sled: &str| asked(&configuration(sled, MAP));
+        let shipped = "name proper-raptor\naddress 192.168.4.189/24 static\nbridge br0\nnic enx00e04ca81110\n\
+                       gateway 192.168.4.1\ndns 192.168.4.53\n";
+        assert_eq!(asked(SLED), shipped);
+        let other = SLED.replace("# vlan = 5", "vlan = 5").replace("# spare = \"eno1\"", "spare = \"usb\"");
+        let with = shipped.replace("gateway", "spare usb\nvlan 5\ngateway");
+        assert_eq!(asked(&other), with);
+        // What makes no other network, and the usual, said or not.
+        assert_eq!(asked(&SLED.replace("prefix = 24\n", "").replace("#age = \"90d\"", "age = \"7d\"")), shipped);
     }
 
     /// The lines that say something.

@@ -1,8 +1,9 @@
 //! Record of another network that is on trial: the files of the one before, written down before the first of them is
 //! touched. Whatever ends then, a boot finds what it has to put back.
 
-use super::brought::digest;
+use crate::decide::network_trial::Open;
 use crate::files::{make_dir, replace, set_mode};
+use crate::times;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -24,11 +25,14 @@ pub type Files = BTreeMap<String, Option<String>>;
 pub struct Record {
     /// Whether it was taken back; else it is on trial.
     pub taken_back: bool,
+    /// Whether the one before is in force since. Until then its files may be in their places, or some of them, or none.
+    #[serde(default)]
+    pub put_back: bool,
     /// The identity of the boot in which it began.
     pub boot: String,
     /// The time since that boot at which it was in force, in milliseconds; absent before it is.
     pub applied: Option<u64>,
-    /// The digest of the files that are on trial.
+    /// The words for what is asked for with the network on trial ([`asked`](super::network::asked)).
     pub asked: String,
     /// The time at which it began, or was taken back.
     pub at: Timestamp,
@@ -36,15 +40,24 @@ pub struct Record {
     pub before: Files,
 }
 
+impl Record {
+    /// Tell of a trial that is not at its end to whoever asks for a network with these words and files.
+    pub fn open(&self, asked: &str, files: &Files) -> Option<Open> {
+        let (same, before, taken_back) = (self.asked == asked, self.before == *files, self.taken_back);
+        (!self.put_back).then_some(Open { same, before, taken_back })
+    }
+
+    /// Take it back from now on, if it was not before.
+    #[must_use]
+    pub fn taken_back(self) -> Self {
+        let at = if self.taken_back { self.at } else { times::now() };
+        Self { taken_back: true, at, ..self }
+    }
+}
+
 /// Give the files of a network their form here.
 pub fn named(files: Vec<(&'static str, Option<String>)>) -> Files {
     files.into_iter().map(|(file, text)| (file.to_owned(), text)).collect()
-}
-
-/// Tell files from others.
-pub fn digest_of(files: &Files) -> String {
-    let whole: Vec<_> = files.iter().map(|(file, text)| format!("{file}\n{text:?}\n")).collect();
-    digest(whole.concat().as_bytes())
 }
 
 /// Read the record, if there is one.
@@ -124,19 +137,26 @@ pub fn put(own: &Path, files: &Files) -> io::Result<Vec<String>> {
     Ok(changed)
 }
 
-/// Choose at boot between the files of the configuration and those before: what was on trial when the machine went down,
-/// or was taken back, is not in force. Another configuration since is.
+/// End at boot a trial that was not at its end when the machine went down: the files before are in their places first, and
+/// on record then. Nothing reads them yet.
 ///
 /// # Errors
-/// The record cannot be kept.
-pub fn at_boot(memory: &Path, files: Files) -> io::Result<(Files, Option<&'static str>)> {
-    let Some(record) = load(memory) else { return Ok((files, None)) };
-    if record.asked != digest_of(&files) {
-        forget(memory)?;
-        return Ok((files, None));
+/// The file system's error: it is ended by the next boot, or by who goes on with it.
+pub fn end_at_boot(memory: &Path, own: &Path) -> io::Result<()> {
+    let Some(record) = load(memory).filter(|record| !record.put_back) else { return Ok(()) };
+    put(own, &record.before)?;
+    store(memory, &Record { put_back: true, ..record.taken_back() })
+}
+
+/// Choose at boot between the files of the configuration and those before: a network that was taken back is not in force as
+/// long as the same is asked for. Another is.
+///
+/// # Errors
+/// What is not asked for any more cannot be forgotten.
+pub fn at_boot(memory: &Path, asked: &str, files: Files) -> io::Result<Files> {
+    match load(memory) {
+        Some(record) if record.asked == asked => Ok(record.before),
+        Some(_) => forget(memory).map(|()| files),
+        None => Ok(files),
     }
-    if !record.taken_back {
-        store(memory, &Record { taken_back: true, at: crate::times::now(), ..record.clone() })?;
-    }
-    Ok((record.before, Some("the network that was on trial is not in force: the one before is")))
 }

@@ -238,12 +238,12 @@ with_network! { with_data: {
     ConfigRefused = "CONFIG_REFUSED", Warning, Sled:
         "the configuration that was brought last has faults: FAULTS"
         => "mend it on the CONFIG partition, and boot again; the one before is in force";
-    /// With the image: another network was taken over by a reload, and for 60 s neither a host nor an operator reached the
-    /// sled by it, or the machine was rebooted meanwhile. The one before is in force, until another is asked for, or the
-    /// same is tried again.
+    /// With the image: another network was taken over by a reload, and for 60 s no other machine reached the sled by it,
+    /// or the machine was rebooted meanwhile. The one before is in force, until another is asked for, or the same is tried
+    /// again: by a reload that has nothing else to take over.
     NetworkTakenBack = "NETWORK_TAKEN_BACK", Warning, Sled:
         "the network that sled.toml asks for was taken back at TIME: nobody had reached the sled by it; the one before is in force"
-        => "mend [network] or [appliance] of sled.toml, or what was in the way outside, then: sledctl reload; from the sled itself it is kept by: sledctl reload --confirm; or ask for what is in force: sledctl config history, sledctl config restore";
+        => "mend [network] or [appliance] of sled.toml, or what was in the way outside, then: sledctl reload (the same is tried again when there is nothing else to take over); from the sled itself it is kept by: sledctl reload --confirm; or ask for what is in force: sledctl config history, sledctl config restore";
     /// A file was changed on this sled, and at boot another took its place that the CONFIG partition or the machine's
     /// credentials had brought, as that was new. What it was is kept beside it.
     ConfigReplaced = "CONFIG_REPLACED", Warning, Operator:

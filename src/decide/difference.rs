@@ -14,8 +14,8 @@ use std::net::IpAddr;
 
 const AT_ONCE: &str = "at once";
 const AT_BOOT: &str = "at the next boot of the image";
-const ON_TRIAL: &str = "with the image at once, and taken back after 60 s, unless a host or an operator reaches the sled by \
-                        it (sledctl reload --confirm)";
+const ON_TRIAL: &str = "with the image at once, and taken back after 60 s, unless another machine reaches the sled by it or \
+                        its operator keeps it (sledctl reload --confirm)";
 
 /// Find the difference of two configurations.
 pub fn difference(old: &Configuration, new: &Configuration, facts: &Facts) -> Difference {

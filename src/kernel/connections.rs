@@ -12,9 +12,11 @@ use std::time::Duration;
 
 /// The states of a connection: all but those of a socket that listens, and of what the kernel alone remembers for a
 /// while (`TIME_WAIT`). One of which only the first packet has come is among them.
-const OPEN: u32 = 0b1111_1111_1110 & !(LISTENING | 1 << 6);
+const OPEN: u32 = 0b1111_1111_1110 & !(LISTENING | TIME_WAIT);
 const LISTENING: u32 = 1 << 10;
-const ESTABLISHED: u32 = 1 << 1;
+const TIME_WAIT: u32 = 1 << 6;
+/// The states of one that was not made yet, and of none (`SYN_SENT`, `SYN_RECV`, `CLOSE`).
+const UNMADE: u32 = 1 << 2 | 1 << 3 | 1 << 7;
 
 /// A connection, or one that is on the way to be one, or to be none any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,13 +122,13 @@ pub fn drops(ports: &[u16]) -> io::Result<BTreeMap<u16, u32>> {
     Ok(drops)
 }
 
-/// The other ends of connections that are established at these ports, each with the time since it has last sent data, or
-/// since the connection was made.
+/// The other ends of connections that were made at these ports, each with the time since it has last sent data, or since the
+/// connection was made. One that was ended from this side is among them for a while, by its other end's last word.
 ///
 /// # Errors
 /// The kernel does not tell.
 pub fn heard(ports: &[u16]) -> io::Result<Vec<(SocketAddr, Duration)>> {
-    let all = told(ESTABLISHED, ports, More::Silence)?.into_iter();
+    let all = told((OPEN & !UNMADE) | TIME_WAIT, ports, More::Silence)?.into_iter();
     Ok(all.filter_map(|told| Some((told.name.peer(), Duration::from_millis(told.silent?.into())))).collect())
 }
 
@@ -152,6 +154,9 @@ mod tests {
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         (client, listener.accept().unwrap().0)
     }
+
+    /// The least that the kernel's timers tell apart.
+    const TICK: Duration = Duration::from_millis(20);
 
     fn port(listener: &TcpListener) -> u16 {
         listener.local_addr().unwrap().port()
@@ -206,6 +211,25 @@ mod tests {
         far.read_exact(&mut [0]).unwrap();
         assert!(of() <= before.elapsed() + Duration::from_millis(10));
         near.flush().unwrap();
+    }
+
+    /// A request that was answered, and ended, between two looks.
+    #[test]
+    fn a_peer_was_heard_on_a_connection_that_is_over() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (near, far) = pair(&listener);
+        let peer = near.local_addr().unwrap();
+        drop(far);
+        let began = Instant::now();
+        drop(near);
+        let at = [port(&listener)];
+        // A process that another test is just starting has them as well, until it becomes its program.
+        while told(TIME_WAIT, &at, More::Nothing).unwrap().is_empty() {
+            assert!(began.elapsed() < Duration::from_secs(50));
+            std::thread::yield_now();
+        }
+        let all = heard(&at).unwrap();
+        assert!(all.iter().any(|(other, silent)| *other == peer && *silent <= began.elapsed() + TICK), "{all:?}");
     }
 
     /// A socket at an end, connected to another.

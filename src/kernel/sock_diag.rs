@@ -34,6 +34,11 @@ const DROPS: usize = 8;
 /// milliseconds (`tcpi_last_data_recv`).
 const INFO: u16 = 2;
 const LAST_DATA: usize = 52;
+/// The state of a connection that only the kernel remembers (`TCP_TIME_WAIT`), where in an answer the milliseconds are that
+/// it still does, and for how many it does from its peer's last word on (`TCP_TIMEWAIT_LEN`).
+const TIME_WAIT: u8 = 6;
+const EXPIRES: usize = 52;
+const REMEMBERED: u32 = 60_000;
 /// Operations of the filter: is this the local port (a second operation holds it), and go on there.
 const LOCAL_PORT_IS: u8 = 11;
 const JUMP: u8 = 1;
@@ -63,7 +68,8 @@ pub struct Told {
     pub unsent: u32,
     /// The packets that it dropped, if that was asked for.
     pub drops: Option<u32>,
-    /// The milliseconds since its peer has last sent data, if that was asked for.
+    /// The milliseconds since its peer has last sent data, if that was asked for; since its last word, if only the kernel
+    /// remembers it.
     pub silent: Option<u32>,
 }
 
@@ -267,7 +273,8 @@ fn ended(body: &[u8]) -> io::Result<()> {
 /// Read an `inet_diag_msg` and its attributes.
 fn told(answer: &[u8]) -> Option<Told> {
     let (fixed, mut rest) = answer.split_at_checked(FIXED_BYTES)?;
-    let (mut drops, mut silent) = (None, None);
+    let ended = fixed[1] == TIME_WAIT;
+    let (mut drops, mut silent) = (None, REMEMBERED.checked_sub(number(fixed, EXPIRES)).filter(|_| ended));
     while let Some(length) = rest.get(..2).map(|length| usize::from(u16::from_ne_bytes([length[0], length[1]]))) {
         let Some(attribute) = rest.get(..length).filter(|attribute| attribute.len() >= 4) else { break };
         match u16::from_ne_bytes([attribute[2], attribute[3]]) {

@@ -36,37 +36,76 @@ impl Machine {
         fs::read_to_string(self.dir.path().join("root/var/etc").join(file)).unwrap_or_default()
     }
 
+    fn has_gateway(&self, gateway: &str) -> bool {
+        self.has("network/20-bridge.network").contains(&format!("Gateway={gateway}\n"))
+    }
+
     fn taken(&self) -> Taken {
         serde_json::from_str(&self.has(TAKEN)).unwrap()
     }
 }
 
-/// The power went while it was on trial: the network before is booted with, until another one is asked for.
-#[test]
-fn a_network_on_trial_does_not_outlive_the_boot() {
+/// A machine with a network of the gateway 192.168.4.1 that has one of 192.168.4.2 on trial, and its record.
+fn on_trial() -> (Machine, PathBuf, trial::Record) {
     let machine = Machine::new();
     machine.bring("config/sled.toml", EXAMPLE).bring("config/port-map.toml", MAP);
     machine.boot();
     let (own, memory) = (machine.dir.path().join("root/var/etc"), machine.dir.path().join("root/var/lib/sled"));
     fs::create_dir_all(&memory).unwrap();
-    let other = EXAMPLE.replace("192.168.4.1\"", "192.168.4.2\"");
-    machine.bring("root/var/etc/sled/sled.toml", &other);
-    let asked = trial::named(network::files(&config_dir::read(&own.join("sled")).unwrap()));
-    let (before, boot, at) = (trial::present(&own, &asked), "b".to_owned(), times::now());
-    let asked_digest = trial::digest_of(&asked);
-    let record = trial::Record { taken_back: false, boot, applied: Some(5), asked: asked_digest, at, before };
+    machine.bring("root/var/etc/sled/sled.toml", &EXAMPLE.replace("192.168.4.1\"", "192.168.4.2\""));
+    let config = config_dir::read(&own.join("sled")).unwrap();
+    let (files, asked) = (trial::named(network::files(&config)), network::asked(&config));
+    let (before, boot, at) = (trial::present(&own, &files), "b".to_owned(), times::now());
+    let record = trial::Record { taken_back: false, put_back: false, boot, applied: Some(5), asked, at, before };
     trial::store(&memory, &record).unwrap();
-    trial::put(&own, &asked).unwrap();
-    assert!(machine.has("network/20-bridge.network").contains("Gateway=192.168.4.2"));
+    trial::put(&own, &files).unwrap();
+    assert!(machine.has_gateway("192.168.4.2"));
+    (machine, memory, record)
+}
+
+/// The power went while it was on trial: the network before is booted with, until another one is asked for.
+#[test]
+fn a_network_on_trial_does_not_outlive_the_boot() {
+    let (machine, memory, began) = on_trial();
     for _ in 0..2 {
         let said = machine.boot();
         assert!(said.contains("that was on trial is not in force"), "{said}");
-        assert!(machine.has("network/20-bridge.network").contains("Gateway=192.168.4.1"));
-        assert!(trial::load(&memory).unwrap().taken_back);
+        assert!(machine.has_gateway("192.168.4.1"));
+        let record = trial::load(&memory).unwrap();
+        assert_eq!((record.taken_back, record.put_back, &record.before), (true, true, &began.before));
     }
     machine.bring("root/var/etc/sled/sled.toml", &EXAMPLE.replace("192.168.4.1\"", "192.168.4.3\""));
     machine.boot();
-    assert!(machine.has("network/20-bridge.network").contains("Gateway=192.168.4.3"));
+    assert!(machine.has_gateway("192.168.4.3"));
+    assert_eq!(trial::load(&memory), None);
+}
+
+/// Whether it was on trial, or its taking back was cut off: a file with a fault in it does not keep it in force.
+#[test]
+fn a_configuration_with_faults_keeps_no_network_on_trial_in_force() {
+    for taken_back in [false, true] {
+        let (machine, memory, record) = on_trial();
+        trial::store(&memory, &trial::Record { taken_back, ..record }).unwrap();
+        machine.bring("root/var/etc/sled/sled.toml", "[");
+        let said = machine.boot();
+        assert!(said.contains("has faults") && said.contains("is not in force: the one before is"), "{said}");
+        assert!(machine.has_gateway("192.168.4.1"));
+        let record = trial::load(&memory).unwrap();
+        assert!(record.taken_back && record.put_back);
+    }
+}
+
+/// Another version writes other files for the same network, and more of them, or fewer.
+#[test]
+fn a_network_that_was_taken_back_stays_so_for_a_version_with_other_files() {
+    let (machine, memory, record) = on_trial();
+    machine.boot();
+    let asked = record.asked;
+    let files =
+        trial::Files::from([("hostname".into(), Some("other".into())), ("network/99-new.network".into(), None)]);
+    assert_eq!(trial::at_boot(&memory, &asked, files.clone()).unwrap(), record.before);
+    assert!(trial::load(&memory).is_some_and(|record| record.taken_back));
+    assert_eq!(trial::at_boot(&memory, &asked.replace("4.2", "4.3"), files.clone()).unwrap(), files);
     assert_eq!(trial::load(&memory), None);
 }
 

@@ -8,6 +8,7 @@
 //! [`relocations`](crate::supervisor::relocations).
 
 use crate::api::{ConfigNumber, Sentence};
+use crate::appliance::network;
 use crate::check::Code;
 use crate::config::{Configuration, History, Texts};
 use crate::config_dir;
@@ -159,8 +160,9 @@ impl Supervisor {
             Ok((found, ..)) if asked.how == Reload::Show || found.from_files == found.to_files => {
                 let applied = asked.how != Reload::Show;
                 let number = self.kept.in_force().number.filter(|_| applied);
-                // One that was taken back is tried again, as whoever asks has mended what was in its way.
-                if applied {
+                // One that was taken back is tried again, as whoever asks has mended what was in its way. Who cannot be
+                // asked has mended nothing.
+                if applied && asked.how != Reload::Unattended {
                     self.try_network();
                 }
                 _ = answer.send(Ok(Answer::Difference(Box::new(Difference { applied, number, ..found }))));
@@ -236,10 +238,14 @@ impl Supervisor {
         tracing::info!("the configuration in force is {to}, by {by}; it was {from}");
         self.kept.replace(texts, by, history);
         self.facts.in_force = Some(self.kept.in_force());
+        // One that was taken back is in sled.toml still, and is not tried again by a change of something else.
+        let other_network = network::asked(&new) != network::asked(&self.config);
         if *new != *self.config {
             self.take_over(new, &fresh);
         }
-        self.try_network();
+        if other_network {
+            self.try_network();
+        }
         (found.applied, found.number) = (true, self.kept.in_force().number);
         _ = answer.send(Ok(Answer::Difference(Box::new(found))));
     }
