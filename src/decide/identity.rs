@@ -171,7 +171,7 @@ fn other(
 
 /// The directory of a region that is served was moved, removed or emptied: the process has the files
 /// open, and as long as it lives they are all there.
-fn rescue(pid: u32, dir: &str) -> String {
+pub(super) fn rescue(pid: u32, dir: &str) -> String {
     format!(
         "do not stop or restart process {pid}, and do not reboot: it still has the data, that of deleted files too, and \
          ls -l /proc/{pid}/fd shows where each is; if they were moved, move them back; if they are deleted: with no \

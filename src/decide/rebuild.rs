@@ -2,19 +2,21 @@
 //! counts as whole, and whether there is room for one more. Of siblings on other sleds nothing is known here: the work asks
 //! them. Never when it is its turn.
 
-use super::facts::{Disk, Facts, OnDisk};
+use super::facts::{Disk, Facts, OnDisk, Region};
 use super::failure::Kind;
+use super::identity::rescue;
 use super::permits::{Deletion, idle, local, not_on_record, ports_free, unseen};
 use super::region::serving;
+use super::remedy::{Remedy, may_be_lost, of_files};
 use super::storage::usable;
-use super::turns::unscrubbed;
+use super::turns::{Denied, unscrubbed};
 use super::verification;
 use crate::config::{Configuration, Provisioning};
 use crate::names::RegionName;
 use crate::port_map::LocalRegion;
 use crate::region::scrub::Scrubs;
 use crate::region::verification::{LOOKED_BACK, Outcome};
-use crate::region::{HeldBy, Ledger, Record};
+use crate::region::{HeldBy, Hold, Ledger, Record, Tombstone};
 use crate::size;
 use crate::times::in_seconds;
 use crate::wire::{self, Refusal};
@@ -51,6 +53,26 @@ pub fn maker(before: Uuid) -> String {
     format!("sledd {}{IN_THE_PLACE_OF}{before}", env!("CARGO_PKG_VERSION"))
 }
 
+/// Whether a region was made anew, empty, in the place of another.
+pub fn is_made_anew(record: &Record) -> bool {
+    record.by.contains(IN_THE_PLACE_OF)
+}
+
+/// The regions in the trash of which one took the place of the other, from the one in whose place the region on record was
+/// made back to the first that is there: an attempt before may have gone to the trash before it was filled.
+pub fn predecessors<'a>(ledger: &'a Ledger, name: &RegionName) -> Vec<&'a Tombstone> {
+    let (stones, mut found) = (ledger.restorable(name), Vec::new());
+    let mut record = ledger.regions.get(name);
+    while let Some((_, before)) = record.and_then(|record| record.by.split_once(IN_THE_PLACE_OF))
+        && let Some(stone) = stones.iter().find(|stone| stone.record.uuid.to_string() == before)
+        && found.len() < stones.len()
+    {
+        found.push(*stone);
+        record = Some(&stone.record);
+    }
+    found
+}
+
 /// Find whether a region may be made anew, and from which stage, as far as can be told now.
 ///
 /// # Errors
@@ -62,8 +84,10 @@ pub fn may_rebuild(config: &Configuration, facts: &Facts, name: &RegionName) -> 
     unscrubbed(facts, name)?;
     verification::not_due(facts, name)?;
     let stage = stage(config, facts, &local, usable(config, facts)?)?;
-    if matches!(stage, Stage::Fills(_)) {
-        return Ok(Rebuild { local, stage, siblings: Vec::new() });
+    match stage {
+        Stage::Fills(_) => return Ok(Rebuild { local, stage, siblings: Vec::new() }),
+        Stage::Replaces(_) => keeps_data(config, facts, name)?,
+        Stage::Makes(_) => {}
     }
     let siblings = siblings(config, facts, name)?;
     room(config, facts.disk.as_ref().ok_or_else(|| unseen(config, name))?, &local)?;
@@ -71,6 +95,48 @@ pub fn may_rebuild(config: &Configuration, facts: &Facts, name: &RegionName) -> 
         ports_free(&region, &local)?;
     }
     Ok(Rebuild { local, stage, siblings })
+}
+
+/// Find whether a region whose turn has come is still one that may go, as things are now.
+///
+/// # Errors
+/// Why not, as [`may_rebuild`] says it, and whether it is worth asking again.
+pub fn may_go(config: &Configuration, facts: &Facts, name: &RegionName) -> Result<(), Denied> {
+    let local = local(config, name).map_err(Denied::Refused)?;
+    let ledger = usable(config, facts).map_err(Denied::Refused)?;
+    match stage(config, facts, &local, ledger).map_err(Denied::Refused)? {
+        // A downstairs that repairs an extent replaces its file.
+        Stage::Replaces(_) => keeps_data(config, facts, name).map_err(Denied::Later)?,
+        Stage::Makes(_) | Stage::Fills(_) => {
+            let why = "nothing is known to be wrong with it any more";
+            return Err(Denied::Refused(refused(Refusal::NotRebuilt, name, why, see(name))));
+        }
+    }
+    siblings(config, facts, name).map(drop).map_err(Denied::Refused)
+}
+
+/// Find that no process has what the region's directory has not: with that one it would be gone.
+fn keeps_data(config: &Configuration, facts: &Facts, name: &RegionName) -> Result<(), wire::Error> {
+    let disk = facts.disk.as_ref().ok_or_else(|| unseen(config, name))?;
+    let Some(pid) = facts.regions.get(name).and_then(Region::alive) else { return Ok(()) };
+    let (why, passing) = match disk.regions.get(name) {
+        Some(OnDisk::Absent) => ("it is gone".to_owned(), false),
+        Some(OnDisk::Unreadable(why)) => (why.clone(), false),
+        Some(OnDisk::Present(_)) | None => match disk.surveys.get(name).and_then(|survey| survey.fault.clone()) {
+            Some(fault) => (fault, true),
+            None => return Ok(()),
+        },
+    };
+    let dir = config.region_dir(name).display().to_string();
+    let files = of_files(config, name, &why);
+    let saves = if passing && !may_be_lost(&files) { files } else { rescue(pid, &dir) };
+    let remedy = if passing {
+        format!("ask again in a moment, as a downstairs that repairs an extent replaces its file; else: {saves}")
+    } else {
+        saves
+    };
+    let what = format!("{dir}: {why}; process {pid} serves it still, and may have what nothing else has");
+    Err(refused(Refusal::NotRebuilt, name, &what, remedy))
 }
 
 /// Find the stage that a region is at.
@@ -92,23 +158,39 @@ fn stage(config: &Configuration, facts: &Facts, local: &LocalRegion, ledger: &Le
             let why = format!("{} lies there, and {} is on record", found.uuid, record.uuid);
             Err(refused(Refusal::NotRebuilt, name, &why, format!("see sledctl region show {name}")))
         }
-        (Some(record), _) if is_wrong(disk, facts, name, record) => Ok(Stage::Replaces(Deletion::Bury(record.clone()))),
-        (Some(record), _) if record.by.contains(IN_THE_PLACE_OF) => Ok(Stage::Fills(record.clone())),
+        (Some(record), _) if is_wrong(config, (facts, disk), name, record) => {
+            Ok(Stage::Replaces(Deletion::Bury(record.clone())))
+        }
+        (Some(record), _) if is_made_anew(record) => Ok(Stage::Fills(record.clone())),
         (Some(_), _) => {
-            let why = "nothing is known to be wrong with it";
-            Err(refused(Refusal::NotRebuilt, name, why, format!("have it scrubbed: sledctl region scrub {name}")))
+            let why = "nothing is known to be wrong with it that only a rebuild mends";
+            let remedy = format!("{}; to have its data looked at: sledctl region scrub {name}", see(name));
+            Err(refused(Refusal::NotRebuilt, name, why, remedy))
         }
     }
 }
 
-/// Whether something is known to be wrong with the region that lies there, which no wait would mend.
-fn is_wrong(disk: &Disk, facts: &Facts, name: &RegionName, record: &Record) -> bool {
+/// Whether something is known to be wrong with the region that lies there, which neither a wait nor anything milder would
+/// mend: not the file of an extent that a downstairs is replacing, and no wrong owner.
+fn is_wrong(config: &Configuration, (facts, disk): (&Facts, &Disk), name: &RegionName, record: &Record) -> bool {
+    let region = facts.regions.get(name);
     let rots = scrubs_of(disk, name, record.uuid).is_some_and(|scrubs| scrubs.rotten() + scrubs.unreadable() > 0);
     let unusable = matches!(disk.regions.get(name), Some(OnDisk::Unreadable(_)));
-    let faulty = disk.surveys.get(name).is_some_and(|survey| survey.fault.is_some());
-    let ended = facts.held(name).is_some_and(|hold| hold.by != HeldBy::Operator);
-    let failure = facts.regions.get(name).and_then(|region| region.failure.as_ref());
-    rots || unusable || faulty || ended || failure.is_some_and(|failure| failure.kind == Kind::Permanent)
+    let fault = disk.surveys.get(name).and_then(|survey| survey.fault.as_deref());
+    let fault = fault.filter(|_| region.is_none_or(|region| region.alive().is_none()));
+    let faulty = fault.is_some_and(|fault| may_be_lost(&of_files(config, name, fault)));
+    let failure = region.and_then(|region| region.failure.as_ref()).filter(|failure| failure.kind == Kind::Permanent);
+    let fails = failure.is_some_and(|failure| failure.row.is_some_and(|row| matches!(row.remedy, Remedy::Lost(_))));
+    rots || unusable || faulty || fails || facts.held(name).is_some_and(is_lost)
+}
+
+/// Whether a region is held as it may be lost: whoever holds it for something milder has said what that is.
+fn is_lost(hold: &Hold) -> bool {
+    hold.by != HeldBy::Operator && hold.remedy.as_deref().is_none_or(may_be_lost)
+}
+
+fn see(name: &RegionName) -> String {
+    format!("see sledctl region show {name}")
 }
 
 fn scrubs_of<'a>(disk: &'a Disk, name: &RegionName, uuid: Uuid) -> Option<&'a Scrubs> {
@@ -145,7 +227,8 @@ fn counts_from(facts: &Facts, name: &RegionName, uuid: Uuid) -> Timestamp {
     let known = verification.and_then(|known| known.of(name, uuid)).filter(|known| doubtful(known.outcome.as_ref()));
     let Some((verification, _)) = verification.zip(known) else { return Timestamp::MIN };
     let ended = verification.since.and_then(|since| since.checked_add(LOOKED_BACK * 3).ok());
-    ended.unwrap_or(Timestamp::MAX)
+    // Without a sign of life: what was scrubbed in this boot.
+    ended.or(verification.listed).unwrap_or(Timestamp::MAX)
 }
 
 /// What is known of a sibling.
@@ -188,14 +271,14 @@ pub fn whole(name: &RegionName, sibling: &RegionName, known: Known<'_>) -> Resul
     }
 }
 
-/// Find that there is room for one more region beside what lies there: filled, a thin one takes what its siblings take.
+/// Find that there is room for one more region beside what lies there. A thin one takes it all as well, once it is filled:
+/// its host copies the files of extents whole.
 fn room(config: &Configuration, disk: &Disk, local: &LocalRegion) -> Result<(), wire::Error> {
     let (storage, name, repair) = (&config.sled.storage, &local.name, local.geometry.extent_file_bytes());
-    let of_volume = disk.surveys.iter().filter(|(other, _)| other.volume() == name.volume());
-    let filled = of_volume.map(|(_, survey)| survey.allocated).max().unwrap_or_default();
-    let (needs, keeps) = match storage.provisioning {
-        Provisioning::Thick => (local.geometry.disk_bytes(), storage.reserve.of(disk.capacity).max(repair)),
-        Provisioning::Thin => (filled, repair),
+    let needs = local.geometry.disk_bytes();
+    let keeps = match storage.provisioning {
+        Provisioning::Thick => storage.reserve.of(disk.capacity).max(repair),
+        Provisioning::Thin => repair,
     };
     if needs.saturating_add(keeps) <= disk.free {
         return Ok(());

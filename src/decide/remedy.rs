@@ -32,6 +32,11 @@ impl Remedy {
     }
 }
 
+/// Whether a remedy is of something of which data may be gone.
+pub fn may_be_lost(remedy: &str) -> bool {
+    remedy.contains(LAST)
+}
+
 /// Compose a remedy of the mild one, and if it does not help, to make the replica anew from the others.
 pub fn or_replace(mild: &str, name: &RegionName) -> String {
     format!(

@@ -73,6 +73,12 @@ pub(super) fn is_due(facts: &Facts, name: &RegionName) -> bool {
     known.is_some_and(|known| known.outcome.is_none())
 }
 
+/// Whether the end of a job at a region is that of its verification: of the one that is in place and on record. One that had
+/// its name, and lies in the trash, is as doubtful as it was.
+pub fn ends(config: &Configuration, facts: &Facts, name: &RegionName) -> bool {
+    usable(config, facts).is_ok() && is_due(facts, name)
+}
+
 /// Whether a region of this sled is to be verified, or is being: what would restart them waits until none is.
 pub fn is_open(config: &Configuration, facts: &Facts) -> bool {
     config.local_regions().iter().any(|local| is_due(facts, &local.name))

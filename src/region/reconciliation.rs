@@ -96,9 +96,15 @@ pub fn highest(replicas: &[Vec<Trailer>]) -> Flushes {
     (0..extents).map(|number| one(number).unwrap_or_default()).collect()
 }
 
-/// The first extent of which a replica has flushed more than any of those that have flushed this.
-pub fn ahead(ours: &[Trailer], highest: &[(u64, u64)]) -> Option<usize> {
-    ours.iter().zip(highest).position(|(ours, highest)| flushed(ours) > *highest)
+/// Generation and flush of each extent of one replica.
+pub fn flushes(replica: &[Trailer]) -> Flushes {
+    replica.iter().map(flushed).collect()
+}
+
+/// The first extent of which a replica has not flushed what it should have.
+pub fn lacks(theirs: &[Trailer], wanted: &[(u64, u64)]) -> Option<usize> {
+    let has = |number: usize, wanted: &(u64, u64)| theirs.get(number).is_some_and(|theirs| flushed(theirs) >= *wanted);
+    wanted.iter().enumerate().position(|(number, wanted)| !has(number, wanted))
 }
 
 /// How much of a replica that was made anew is filled.
@@ -191,8 +197,27 @@ mod tests {
         ] {
             assert_eq!(filling(&of(&ours), &wanted), Filling { done, all: 3 }, "{case}");
         }
-        assert_eq!(ahead(&of(&[(7, 3), (0, 0), (3, 1), (7, 1)]), &wanted), None);
-        assert_eq!(ahead(&of(&[(7, 3), (0, 0), (3, 2), (8, 1)]), &wanted), Some(2));
         assert_eq!(highest(&[]), []);
+    }
+    /// One that was made anew and is not filled is none, beside however many that are.
+    #[test]
+    fn a_replica_has_what_another_has_only_if_it_has_each_extent_of_it() {
+        let of = |flushes: &[(u64, u64)]| -> Vec<Trailer> {
+            flushes
+                .iter()
+                .map(|(generation, flush)| Trailer { dirty: false, generation: *generation, flush: *flush })
+                .collect()
+        };
+        let ours = flushes(&of(&[(7, 3), (0, 0), (3, 1)]));
+        for (case, theirs, wanted) in [
+            ("equal", of(&[(7, 3), (0, 0), (3, 1)]), None),
+            ("beyond", of(&[(7, 4), (1, 1), (4, 0)]), None),
+            ("a flush behind", of(&[(7, 3), (0, 0), (3, 0)]), Some(2)),
+            ("empty", of(&[(0, 0), (0, 0), (0, 0)]), Some(0)),
+            ("cut off", of(&[(7, 3), (0, 0)]), Some(2)),
+        ] {
+            assert_eq!(lacks(&theirs, &ours), wanted, "{case}");
+        }
+        assert_eq!(lacks(&[], &[]), None);
     }
 }

@@ -44,6 +44,9 @@ pub struct Verification {
     /// The regions that lay on the disk when it was first looked at, those in the trash included; absent before.
     #[serde(default)]
     pub regions: Option<BTreeMap<RegionName, Verified>>,
+    /// The time at which that was: what was scrubbed since is not as the end has left it.
+    #[serde(default, with = "OptionalRfc3339")]
+    pub listed: Option<Timestamp>,
     /// The reason why the record of what was to be verified could not be read, if it could not: then everything is.
     #[serde(default)]
     pub lost: Option<String>,
@@ -128,11 +131,11 @@ impl Verification {
         };
         let since = sign.map(|sign| sign.changed_since);
         match left {
-            None => unclean.then(|| Self { boot: boot.to_owned(), since, regions: None, lost: None }),
+            None => unclean.then(|| Self { boot: boot.to_owned(), since, regions: None, listed: None, lost: None }),
             // The earlier of both, and nothing if one is not known.
             Some(left) if unclean => {
                 let since = left.since.zip(since).map(|(before, since)| before.min(since));
-                Some(Self { boot: boot.to_owned(), since, regions: None, lost: left.lost })
+                Some(Self { boot: boot.to_owned(), since, regions: None, listed: None, lost: left.lost })
             }
             Some(left) => Some(Self { boot: boot.to_owned(), ..left }),
         }
@@ -140,7 +143,7 @@ impl Verification {
 
     /// What a boot has to do if the record of it cannot be read, and why: everything, as nothing is known.
     pub fn lost(boot: &str, why: String) -> Self {
-        Self { boot: boot.to_owned(), since: None, regions: None, lost: Some(why) }
+        Self { boot: boot.to_owned(), since: None, regions: None, listed: None, lost: Some(why) }
     }
 
     /// Whether something is left to be done, or that is not known yet.

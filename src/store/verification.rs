@@ -25,7 +25,8 @@ pub fn begin(unclean: bool) -> Option<Verification> {
     // Of a boot that the kernel does not name it is not known how the one before ended.
     let boot = boot_id().ok()?;
     let found = begin_in(&memory(), &boot, unclean);
-    found.unwrap_or_else(|(why, verification)| {
+    found.unwrap_or_else(|failed| {
+        let (why, verification) = *failed;
         tracing::warn!("what is to be verified cannot be written down: {why}");
         verification
     })
@@ -35,7 +36,7 @@ fn begin_in(
     memory: &Path,
     boot: &str,
     unclean: bool,
-) -> Result<Option<Verification>, (io::Error, Option<Verification>)> {
+) -> Result<Option<Verification>, Box<(io::Error, Option<Verification>)>> {
     let known = read(memory, FILE);
     let verification = match &known {
         // A sign that cannot be read is none: then all extents count as changed.
@@ -51,7 +52,7 @@ fn begin_in(
         _ => Ok(()),
     };
     let written = written.and_then(|()| put(memory, SIGN, &Sign::at(times::now(), None)));
-    written.map(|()| verification.clone()).map_err(|why| (why, verification))
+    written.map(|()| verification.clone()).map_err(|why| Box::new((why, verification)))
 }
 
 /// Write down how far the verification is, durably.

@@ -5,7 +5,7 @@
 use crate::config::VerifyAfterCrash;
 use crate::decide::scrub::siblings;
 use crate::decide::storage::usable;
-use crate::decide::verification::{Passed, listed, passed_over};
+use crate::decide::verification::{Passed, ends, listed, passed_over};
 use crate::names::RegionName;
 use crate::region::verification::{Outcome, Sign, Verification, Verified};
 use crate::store::verification::{sign, write};
@@ -89,7 +89,7 @@ impl Supervisor {
     /// List what is to be verified, once the disk can be looked at, and pass over what need not be any more.
     pub(in crate::supervisor) fn settle_verification(&mut self) {
         if let Some(regions) = listed(&self.config, &self.facts) {
-            self.change_verification(|known| known.regions = Some(regions));
+            self.change_verification(|known| (known.regions, known.listed) = (Some(regions), Some(times::now())));
         }
         let passed = passed_over(&self.config, &self.facts);
         if !passed.is_empty() {
@@ -138,16 +138,9 @@ impl Supervisor {
     /// or the region by now in the trash, it is begun again when that is back.
     pub(in crate::supervisor) fn end_verification(&mut self, name: &RegionName, why: Option<&wire::Error>) {
         let cancelled = why.is_some_and(|why| why.code == CANCELLED);
-        let there = usable(&self.config, &self.facts).is_ok_and(|ledger| ledger.regions.contains_key(name));
-        if !cancelled && !there {
-            return;
-        }
         let failed = why.map_or_else(|| "it has ended early".to_owned(), |why| why.message.clone());
         let outcome = if cancelled { Outcome::Cancelled } else { Outcome::Failed(failed) };
-        let open = |known: &Verification| {
-            known.regions.as_ref().and_then(|regions| regions.get(name)).is_some_and(|known| known.outcome.is_none())
-        };
-        if self.facts.verification.as_ref().is_some_and(open) {
+        if ends(&self.config, &self.facts, name) {
             self.change_verification(|known| {
                 let regions = known.regions.get_or_insert_default();
                 regions.entry(name.clone()).and_modify(|verified| verified.outcome = Some(outcome));

@@ -3,12 +3,14 @@
 use super::doors::Doors;
 use crate::api::Operation;
 use crate::names::{RegionName, SledName, VolumeName};
-use crate::wire::{Ask, Hosts, Peer, Region, Scrub, State, Volume};
+use crate::times::OptionalRfc3339;
+use crate::wire::{Ask, Hosts, Peer, Region, State, Volume};
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,10 +49,19 @@ pub(super) struct RegionReport {
     pub(super) connected: Vec<Peer>,
     /// What its scrubs have found.
     #[serde(default)]
-    pub(super) scrub: Option<Scrub>,
+    pub(super) scrub: Option<ScrubReport>,
     /// Hosts that are connected, as was seen last.
     #[serde(skip)]
     pub(super) hosts: BTreeSet<IpAddr>,
+}
+
+/// Report of another sled on the scrubs of a region, as far as it matters: a later sled may find more than is known here.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+pub(super) struct ScrubReport {
+    #[serde(default, with = "OptionalRfc3339")]
+    pub(super) completed: Option<Timestamp>,
+    pub(super) rotten: u64,
+    pub(super) unreadable: u64,
 }
 
 impl Report {

@@ -1,8 +1,8 @@
 //! Verdict on a region that would go away for a moment, by what the other sleds of its volume report. Pure.
 
-use super::report::{Reports, asked_about, connected};
+use super::report::{Reports, ScrubReport, asked_about, connected};
 use crate::names::SledName;
-use crate::wire::{Ask, Error, Hosts, Refusal, Scrub, State, Volume};
+use crate::wire::{Ask, Error, Hosts, Refusal, State, Volume};
 
 /// Verdict on one region.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,12 +68,12 @@ pub(super) fn judge(own: &Volume, looked: Option<&Hosts>, ask: &Ask, all: &Repor
 }
 
 /// The reason why a region is not known to be whole, by its scrubs, in words that follow its name.
-fn unwhole(scrub: Option<&Scrub>) -> Option<String> {
+fn unwhole(scrub: Option<&ScrubReport>) -> Option<String> {
     match scrub {
         Some(scrub) if scrub.rotten + scrub.unreadable > 0 => {
             Some(format!("has {} rotten block(s) and {} place(s) that cannot be read", scrub.rotten, scrub.unreadable))
         }
-        Some(Scrub { completed: Some(_), .. }) => None,
+        Some(ScrubReport { completed: Some(_), .. }) => None,
         _ => Some("was never scrubbed to its end".into()),
     }
 }
@@ -146,7 +146,9 @@ mod tests {
         };
         let scrub = |completed: Option<&str>, rotten: u64, unreadable: u64| {
             let at = "2026-01-01T00:00:00Z";
-            serde_json::json!({"completed": completed, "begun": at, "rotten": rotten, "unreadable": unreadable})
+            // A later sled may find what is not known here.
+            let faults = serde_json::json!([{"extent": 0, "wrong": "odd"}]);
+            serde_json::json!({"completed": completed, "begun": at, "rotten": rotten, "unreadable": unreadable, "faults": faults})
         };
         let through = Some("2026-01-01T00:00:00Z");
         assert_eq!(asks(scrub(through, 0, 0)), Verdict::Well);

@@ -2,8 +2,11 @@
 
 use super::*;
 use crate::decide::facts::Scrubbed;
+use crate::decide::failure::{Exit, classify};
 use crate::decide::permits::Deletion;
-use crate::decide::rebuild::{Stage, maker, may_rebuild};
+use crate::decide::rebuild::{Stage, maker, may_go, may_rebuild, predecessors};
+use crate::decide::remedy::or_replace;
+use crate::decide::turns::Denied;
 use crate::region::scrub::{End, Passed, Scrubs};
 use crate::region::verification::{Outcome, Verification, Verified};
 use crate::region::{HeldBy, Hold, Tombstone};
@@ -70,7 +73,8 @@ fn a_region_is_rebuilt_only_from_two_siblings_that_are_known_to_be_whole() {
         ("since the machine ended without a shutdown", &|f| {
             let verified = Verified { outcome: Some(Outcome::Cancelled), ..Verified::due(Uuid::from_u128(101)) };
             let regions = Some(BTreeMap::from([(named(1), verified)]));
-            f.verification = Some(Verification { boot: "b".into(), since: Some(at(4900)), regions, lost: None });
+            f.verification =
+                Some(Verification { boot: "b".into(), since: Some(at(4900)), regions, listed: None, lost: None });
         }),
     ];
     for (wanted, change) in situations {
@@ -80,13 +84,27 @@ fn a_region_is_rebuilt_only_from_two_siblings_that_are_known_to_be_whole() {
         assert_eq!(why.code, Refusal::SiblingNotWhole, "{wanted}: {why:?}");
         assert!(why.message.contains(wanted), "{wanted}: {why:?}");
     }
-    // One that was verified since, or scrubbed since, is whole.
-    for (outcome, since) in [(Outcome::Through, 4900), (Outcome::Off, 100)] {
+}
+
+/// One that was verified since the machine's end, or scrubbed since, is whole: without a sign of life since then, if that was
+/// in this boot.
+#[test]
+fn a_sibling_that_the_end_of_the_machine_left_in_doubt_is_whole_once_it_was_looked_at_since() {
+    for (outcome, since, listed, whole) in [
+        (Outcome::Through, Some(4900), None, true),
+        (Outcome::Off, Some(100), None, true),
+        (Outcome::Off, Some(4900), Some(4000), false),
+        (Outcome::Off, None, Some(4999), true),
+        (Outcome::Off, None, Some(5001), false),
+        (Outcome::Off, None, None, false),
+    ] {
         let mut facts = rotten();
         let verified = Verified { outcome: Some(outcome), ..Verified::due(Uuid::from_u128(101)) };
         let regions = Some(BTreeMap::from([(named(1), verified)]));
-        facts.verification = Some(Verification { boot: "b".into(), since: Some(at(since)), regions, lost: None });
-        assert!(may_rebuild(&config(), &facts, &first()).is_ok());
+        let (since_at, listed_at) = (since.map(at), listed.map(at));
+        facts.verification =
+            Some(Verification { boot: "b".into(), since: since_at, regions, listed: listed_at, lost: None });
+        assert_eq!(may_rebuild(&config(), &facts, &first()).is_ok(), whole, "{since:?} {listed:?}");
     }
 }
 
@@ -98,18 +116,18 @@ fn a_region_is_rebuilt_only_with_room_for_one_more() {
     disk.free = local.geometry.disk_bytes();
     let why = may_rebuild(&config(), &facts, &first()).unwrap_err();
     assert!(why.code == Refusal::NoRoom && why.message.contains("is kept in reserve"), "{why:?}");
-    // A thin one takes nothing at first, and what its siblings take once it is filled.
+    // A thin one takes nothing at first, and as much as a thick one once it is filled: extents are copied whole.
     let thin = {
         let mut config = config();
         config.sled.storage.provisioning = crate::config::Provisioning::Thin;
         config
     };
-    let extent = local.geometry.extent_file_bytes();
-    for (filled, fits) in [(1000, true), (1001, false)] {
+    let needed = local.geometry.disk_bytes() + local.geometry.extent_file_bytes();
+    for (free, fits) in [(needed, true), (needed - 1, false)] {
         let disk = facts.disk.as_mut().unwrap();
-        disk.free = extent + 1000;
-        disk.surveys.insert(named(2), Survey { allocated: filled, ..Survey::default() });
-        assert_eq!(may_rebuild(&thin, &facts, &first()).is_ok(), fits, "{filled}");
+        disk.free = free;
+        disk.surveys.insert(named(2), Survey { allocated: 1000, ..Survey::default() });
+        assert_eq!(may_rebuild(&thin, &facts, &first()).is_ok(), fits, "{free}");
     }
 }
 
@@ -137,10 +155,11 @@ fn a_region_with_which_nothing_is_wrong_stays_and_one_that_cannot_be_used_goes()
         ("places cannot be read", &|f| scrubbed(f, 0, (0, 1), 5000)),
         ("it ended again and again", &|f| _ = ledger(f).holds.insert(first(), hold(HeldBy::CrashLoop))),
         ("a file is missing", &|f| {
-            let survey = Survey { fault: Some("00/000/003: gone".into()), ..Survey::default() };
-            f.disk.as_mut().unwrap().surveys.insert(first(), survey);
+            stopped(f);
+            faulty(f, GONE);
         }),
         ("its region.json is none", &|f| {
+            stopped(f);
             f.disk.as_mut().unwrap().regions.insert(first(), OnDisk::Unreadable("x".into()));
         }),
     ];
@@ -151,8 +170,136 @@ fn a_region_with_which_nothing_is_wrong_stays_and_one_that_cannot_be_used_goes()
         assert!(matches!(stage(&facts), Stage::Replaces(Deletion::Bury(_))), "{name}");
     }
     let mut facts = rotten();
+    stopped(&mut facts);
     facts.disk.as_mut().unwrap().regions.insert(first(), OnDisk::Absent);
     assert!(matches!(stage(&facts), Stage::Replaces(Deletion::Forget(_))));
+}
+
+/// What a look at the files says of an extent that is not there.
+const GONE: &str = "00/000/003: No such file or directory (os error 2)";
+
+fn faulty(facts: &mut Facts, fault: &str) {
+    let survey = Survey { fault: Some(fault.into()), ..Survey::default() };
+    facts.disk.as_mut().unwrap().surveys.insert(first(), survey);
+}
+
+/// The first region is held for a failure, with this remedy.
+fn held(facts: &mut Facts, remedy: &str) {
+    let hold = Hold { by: HeldBy::Failure, why: String::new(), remedy: Some(remedy.into()), since: at(1) };
+    ledger(facts).holds.insert(first(), hold);
+}
+
+/// The first region's downstairs has said this last.
+fn failed(facts: &mut Facts, words: &str) {
+    region(facts).failure = Some(classify(Exit::Status(1), &[format!("Error: {words}")]));
+}
+
+/// The milder cause comes first here as well: a region that is good does not go to the trash.
+#[test]
+fn what_passes_or_is_mended_in_a_milder_way_is_nothing_for_a_rebuild() {
+    let stay: [Case<'_>; 5] = [
+        ("an extent is being replaced", &|f| faulty(f, GONE)),
+        ("it belongs to somebody else", &|f| {
+            stopped(f);
+            faulty(f, "region.json: it belongs to the user with id 0, and 998 is right");
+        }),
+        ("something is mounted over it", &|f| {
+            stopped(f);
+            faulty(f, "it cannot be written to: something is mounted read-only there");
+        }),
+        ("it is held as its files may not be opened", &|f| held(f, "chown it")),
+        ("its files may not be opened", &|f| failed(f, "Permission denied")),
+    ];
+    let go: [Case<'_>; 2] = [
+        ("it is held as it may be lost", &|f| held(f, &or_replace("put it back", &first()))),
+        ("an extent of it is garbage", &|f| failed(f, "metadata deserialization failed")),
+    ];
+    let situations = stay.into_iter().map(|(name, change)| (name, change, false));
+    for (name, change, goes) in situations.chain(go.into_iter().map(|(name, change)| (name, change, true))) {
+        let mut facts = rotten();
+        scrubbed(&mut facts, 0, (0, 0), 5000);
+        change(&mut facts);
+        let found = may_rebuild(&config(), &facts, &first());
+        assert_eq!(found.is_ok(), goes, "{name}: {found:?}");
+        assert_eq!(may_go(&config(), &facts, &first()).is_ok(), goes, "{name}");
+        assert!(goes || found.unwrap_err().remedy.contains("sledctl region show still-fawn-0"), "{name}");
+        // One that was made anew is watched all the same.
+        let by = maker(Uuid::from_u128(1));
+        ledger(&mut facts).regions.get_mut(&first()).unwrap().by = by;
+        assert_eq!(matches!(stage(&facts), Stage::Fills(_)), !goes, "{name}");
+    }
+}
+
+/// A process that serves what its directory has no more has the only copy of it.
+#[test]
+fn a_region_is_not_taken_from_a_process_that_may_have_what_nothing_else_has() {
+    let situations: [Case<'_>; 3] = [
+        ("it is gone", &|f| _ = f.disk.as_mut().unwrap().regions.insert(first(), OnDisk::Absent)),
+        ("x; process 100", &|f| {
+            f.disk.as_mut().unwrap().regions.insert(first(), OnDisk::Unreadable("x".into()));
+        }),
+        ("00/000/003", &|f| faulty(f, GONE)),
+    ];
+    for (wanted, change) in situations {
+        let mut facts = rotten();
+        change(&mut facts);
+        let why = may_rebuild(&config(), &facts, &first()).unwrap_err();
+        assert!(why.code == Refusal::NotRebuilt && why.message.contains(wanted), "{wanted}: {why:?}");
+        assert!(why.remedy.contains("do not stop or restart process 100"), "{wanted}: {why:?}");
+        let denied = may_go(&config(), &facts, &first()).unwrap_err();
+        assert_eq!(denied, Denied::Later(why), "it may be back in a moment");
+        stopped(&mut facts);
+        assert!(may_rebuild(&config(), &facts, &first()).is_ok(), "{wanted}");
+    }
+}
+
+/// Its turn may be long in coming: what was wrong may be mended, and what was whole may not be any more.
+#[test]
+fn a_region_goes_in_its_turn_only_if_that_is_so_still() {
+    assert_eq!(may_go(&config(), &rotten(), &first()), Ok(()));
+    let situations: [Case<'_>; 3] = [
+        ("that only a rebuild mends", &|f| scrubbed(f, 0, (0, 0), 5000)),
+        ("still-fawn-2 has 1 rotten", &|f| scrubbed(f, 2, (1, 0), 5000)),
+        ("still-fawn-1 does not serve", &|f| {
+            f.regions.get_mut(&named(1)).unwrap().unit = Some(unit(Active::Inactive));
+        }),
+    ];
+    for (wanted, change) in situations {
+        let mut facts = rotten();
+        change(&mut facts);
+        let Err(Denied::Refused(why)) = may_go(&config(), &facts, &first()) else { panic!("{wanted}") };
+        assert!(why.message.contains(wanted), "{wanted}: {why:?}");
+    }
+}
+
+/// What a region is to be filled with is what the first had, and not an attempt that was never filled.
+#[test]
+fn the_regions_before_one_that_was_made_anew_are_found_back_to_the_first() {
+    let uuids = |ledger: &Ledger| {
+        predecessors(ledger, &first()).iter().map(|stone| stone.record.uuid.as_u128()).collect::<Vec<_>>()
+    };
+    let mut facts = rotten();
+    let (ledger, before) = (ledger(&mut facts), Uuid::from_u128);
+    let record = ledger.regions[&first()].clone();
+    let mut stone = |uuid: u128, by: String, removing: bool| {
+        let record = Record { uuid: before(uuid), by, ..record.clone() };
+        let (region, deleted) = (first(), at(i64::try_from(uuid).unwrap()));
+        ledger.tombstones.push(Tombstone { region, record, deleted, buried: None, moved: true, removing });
+    };
+    stone(1, "sledd 0.1.0".into(), false);
+    stone(2, maker(before(1)), false);
+    stone(3, "of another time".into(), false);
+    stone(4, maker(before(3)), true);
+    stone(5, maker(before(5)), false);
+    let mut made = |by: String| {
+        ledger.regions.get_mut(&first()).unwrap().by = by;
+        uuids(ledger)
+    };
+    assert_eq!(made("sledd 0.1.0".into()), []);
+    assert_eq!(made(maker(before(2))), [2, 1]);
+    assert_eq!(made(maker(before(4))), [], "that is being removed");
+    assert_eq!(made(maker(before(9))), [], "there is none of it");
+    assert!(made(maker(before(5))).contains(&5), "a record that names itself is no endless chain");
 }
 
 /// Asked for again after the supervisor has ended in between, it goes on where it was left.

@@ -8,14 +8,14 @@ use crate::decide::plan::{Action, plan};
 use crate::decide::scrub::may_scrub;
 use crate::decide::turns::{Asks, Denied, Manner, claim, may_release, may_restart};
 use crate::decide::verdict::judge;
-use crate::decide::verification::{Passed, is_open, listed, passed_over};
+use crate::decide::verification::{Passed, ends, is_open, listed, passed_over};
 use crate::region::verification::{Outcome, Verification, Verified};
 use crate::region::{HeldBy, Hold, Tombstone};
 use crate::wire::{Refusal, State};
 use std::collections::BTreeMap;
 
 fn verification(regions: Option<BTreeMap<RegionName, Verified>>) -> Option<Verification> {
-    Some(Verification { boot: "b".into(), since: None, regions, lost: None })
+    Some(Verification { boot: "b".into(), since: None, regions, listed: None, lost: None })
 }
 
 /// The first region is stopped, and this is known of its verification.
@@ -172,6 +172,22 @@ fn a_region_is_passed_over_that_serves_or_is_another_or_that_nobody_wants_verifi
     let mut away = known(&wanted, 5, None);
     away.disk = None;
     assert_eq!(passed(&wanted, &away), None, "it may come back");
+}
+
+/// The end of a scrub or a rebuild of the one that has its name meanwhile says nothing of the one in the trash.
+#[test]
+fn the_end_of_a_job_at_a_region_is_not_that_of_the_verification_of_another_that_had_its_name() {
+    let config = config();
+    let mut facts = known(&config, 100, None);
+    assert!(ends(&config, &facts, &first()));
+    let record = bury(&mut facts);
+    assert!(!ends(&config, &facts, &first()), "it lies in the trash");
+    ledger(&mut facts).regions.insert(first(), Record { uuid: Uuid::from_u128(5), ..record });
+    assert!(!ends(&config, &facts, &first()), "another one is in its place");
+    assert!(!ends(&config, &known(&config, 100, Some(Outcome::Through)), &first()));
+    let mut away = known(&config, 100, None);
+    away.disk = None;
+    assert!(!ends(&config, &away, &first()), "it is begun again when that is back");
 }
 
 /// What was verified since the end is said with it.

@@ -45,28 +45,19 @@ impl Question<'_> {
         if !asks.anybody(&context.config, name) {
             return false;
         }
+        if asks == Asks::Whole {
+            return true;
+        }
         let serves = context.serving.borrow().contains_key(name);
         serves || (asks.patiently() && context.hosts(name).await.map_or(true, |hosts| !hosts.is_empty()))
     }
 
-    /// Ask how the others are. Nobody's word is a no.
+    /// Ask how the others are, and whether they were found whole if that matters. Nobody's word is a no.
     ///
     /// # Errors
     /// The job was cancelled.
     pub(in crate::supervisor) async fn ask(&self) -> Result<Word, wire::Error> {
-        self.ask_for(false).await
-    }
-
-    /// Ask whether the others serve and were found whole, as one that is to be filled from them needs it. Nobody's word is
-    /// a no.
-    ///
-    /// # Errors
-    /// The job was cancelled.
-    pub(in crate::supervisor) async fn ask_whole(&self) -> Result<Word, wire::Error> {
-        self.ask_for(true).await
-    }
-
-    async fn ask_for(&self, whole: bool) -> Result<Word, wire::Error> {
+        let whole = self.asks == Asks::Whole;
         let unfollowed = if self.asks.patiently() { UNFOLLOWED_LIMIT } else { FOLLOWED_LIMIT };
         let moved = self.asks.left_out(self.local.name.volume());
         let question = Ask { number: 0, region: self.local.name.clone(), moved, whole };
@@ -129,6 +120,14 @@ impl Question<'_> {
     /// The job was cancelled.
     pub(in crate::supervisor) async fn give_way(&self) -> Result<(), wire::Error> {
         self.context.tell(Report::Free { job: self.job, region: self.local.name.clone() }).await;
+        self.wait_a_moment().await
+    }
+
+    /// Wait while another sled has its turn, and be at the region still.
+    ///
+    /// # Errors
+    /// The job was cancelled.
+    pub(in crate::supervisor) async fn wait_a_moment(&self) -> Result<(), wire::Error> {
         self.pause(YIELD_PAUSE).await
     }
 

@@ -12,16 +12,17 @@ use crate::act::units;
 use crate::decide::facts::Busy;
 use crate::decide::permits::Deletion;
 use crate::decide::rebuild::{Known, Rebuild, Stage, beside, maker, whole};
+use crate::decide::remedy::or_replace;
 use crate::decide::turns::{Asks, Manner};
 use crate::names::RegionName;
 use crate::port_map::LocalRegion;
 use crate::region::{HeldBy, Hold, Record};
 use crate::store::layout::TRASH;
-use crate::store::{places, scrubs};
+use crate::store::{ledger, places, scrubs};
 use crate::supervisor::jobs::Report;
 use crate::supervisor::jobs::context::{Context, cancelled};
 use crate::supervisor::jobs::creation::not_created;
-use crate::supervisor::jobs::filling::{advice, ahead_of_siblings, look, wanted, watch};
+use crate::supervisor::jobs::filling::{FAULT_LIMIT, Goal, Lack, advice, goal, lacking, look, own, wanted, watch};
 use crate::supervisor::jobs::host_redundancy::{self, Company};
 use crate::supervisor::jobs::other_sleds::Question;
 use crate::supervisor::jobs::restart::{is_held, record, turn};
@@ -29,12 +30,13 @@ use crate::supervisor::jobs::work::{Job, Outcome, Work};
 use crate::times;
 use crate::wire::{self, JobKind, Refusal, Word};
 use jiff::Timestamp;
+use std::fmt::Display;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 /// Manner in which the old region goes: never by force, as the others are all that is left.
-const MANNER: Manner = Manner { force: false, unrepaired: false, asks: Asks::Others, rolling: false, starts: false };
+const MANNER: Manner = Manner { force: false, unrepaired: false, asks: Asks::Whole, rolling: false, starts: false };
 /// Time for which siblings may take to flush what the old region had flushed when it was stopped.
 const CATCH_UP_LIMIT: Duration = Duration::from_secs(60);
 /// Time between looks whether they have, and before other sleds that have their turn are asked again.
@@ -60,11 +62,9 @@ async fn rebuild(job: &Job, what: Rebuild, dry_run: bool) -> Outcome {
         Stage::Replaces(Deletion::Bury(record) | Deletion::Forget(record)) => record.uuid,
     };
     others_are_whole(job, &local).await?;
-    if matches!(stage, Stage::Replaces(_)) {
-        loses_nothing(context, &local).await?;
-    }
+    loses_nothing(job, &local).await?;
     if dry_run {
-        return Ok(would_be_done(context, name, before, &siblings).await);
+        return Ok(would_be_done(context, (name, before), &stage, &siblings).await);
     }
     let made = {
         let _turn = context.turn_to_create(&job.progress).await.map_err(|_| cancelled())?;
@@ -94,10 +94,20 @@ async fn how_far(context: &Context, local: &LocalRegion, record: &Record) -> Out
     Ok(format!("it was made anew as {}, {}, and would be watched: {far}; {advice}", record.uuid, record.by))
 }
 
-async fn would_be_done(context: &Context, name: &RegionName, before: Uuid, siblings: &[String]) -> String {
+async fn would_be_done(
+    context: &Context,
+    (name, before): (&RegionName, Uuid),
+    stage: &Stage,
+    siblings: &[String],
+) -> String {
     let advice = advice(context, name).await;
     let known = if siblings.is_empty() { String::new() } else { format!("{}; ", siblings.join("; ")) };
-    format!("{known}{before} would go to the trash, and an empty region take its place; then {advice}")
+    let goes = match stage {
+        Stage::Replaces(Deletion::Bury(_)) | Stage::Fills(_) => "would go to the trash",
+        Stage::Replaces(Deletion::Forget(_)) => "is gone, and would be taken off the record",
+        Stage::Makes(_) => "lies in the trash already, and would stay there",
+    };
+    format!("{known}{before} {goes}, and an empty region take its place; then {advice}")
 }
 
 /// Have the other sleds of the volume say that their regions are whole, if there are any.
@@ -108,30 +118,68 @@ async fn others_are_whole(job: &Job, local: &LocalRegion) -> Result<(), wire::Er
         return Ok(());
     }
     loop {
-        match question.ask_whole().await? {
+        match question.ask().await? {
             Word::Well => return Ok(()),
             Word::No(why) => return Err(why),
-            Word::Yield => question.give_way().await?,
+            // Nobody else is let in beside it: it is at the region from its beginning to its end.
+            Word::Yield => question.wait_a_moment().await?,
         }
     }
 }
 
-/// Find that nothing is lost with a region to which nobody is connected: its siblings on this sled have flushed all that it
-/// has. Of one that is used that is waited for in its turn.
-async fn loses_nothing(context: &Context, local: &LocalRegion) -> Result<(), wire::Error> {
+/// Find that nothing is lost with a region to which nobody is connected: each of its siblings on this sled has flushed all
+/// that it has, or if that cannot be read, all that any of them has. Of one that is used that is waited for in its turn.
+async fn loses_nothing(job: &Job, local: &LocalRegion) -> Result<(), wire::Error> {
+    let context = &job.context;
     let (config, region, dir) = (context.config.clone(), local.clone(), context.config.region_dir(&local.name));
     let looked = tokio::task::spawn_blocking(move || host_redundancy::look(&config, &region, &dir)).await;
     if !matches!(looked, Ok(Ok(Company::Alone))) {
         return Ok(());
     }
-    match ahead_of_siblings(context, local).await? {
+    let goal = goal(context, local).await?;
+    // What it has itself grows no more; but siblings may be written to, and one is read after the other.
+    let limit = if goal.own { Duration::ZERO } else { CATCH_UP_LIMIT };
+    match caught_up(job, local, &goal, limit).await? {
         None => Ok(()),
-        Some(extent) => Err(refused(&local.name, &ahead_at(extent), show(&local.name))),
+        Some(lack) => Err(refused(&local.name, &lack_of(&lack, &goal), remedy_of(&local.name, &lack, &goal))),
     }
 }
 
-fn ahead_at(extent: usize) -> String {
-    format!("of extent {extent} it has flushed what no sibling on this sled has, which would be lost")
+/// Wait until each sibling on this sled has what it is to have, for so long; tell which has not.
+async fn caught_up(job: &Job, local: &LocalRegion, goal: &Goal, limit: Duration) -> Result<Option<Lack>, wire::Error> {
+    let deadline = Instant::now() + limit;
+    while let Some(lack) = lacking(&job.context, local, goal).await? {
+        if Instant::now() >= deadline {
+            return Ok(Some(lack));
+        }
+        job.progress.step("waiting for its siblings to flush what they are to have", 0, 0);
+        tokio::select! {
+            () = sleep(POLL) => {}
+            () = job.progress.cancelled() => return Err(cancelled()),
+        }
+    }
+    Ok(None)
+}
+
+fn lack_of(Lack { sibling, extent }: &Lack, goal: &Goal) -> String {
+    if goal.own {
+        format!("of extent {extent} it has flushed what {sibling} has not, which would be lost")
+    } else {
+        format!("of extent {extent} {sibling} has not flushed what another of the volume has: it is not whole")
+    }
+}
+
+fn remedy_of(name: &RegionName, Lack { sibling, .. }: &Lack, goal: &Goal) -> String {
+    let filled = format!(
+        "if {sibling} was made anew, have its host fill it first (sledctl region rebuild {sibling} watches that); {}",
+        show(name)
+    );
+    if goal.own {
+        // After a power cut it may be a flush ahead that nobody was told of.
+        format!("{}; or sledctl region rebuild {name} makes that one, and watches it", or_replace(&filled, name))
+    } else {
+        filled
+    }
 }
 
 fn show(name: &RegionName) -> String {
@@ -145,6 +193,7 @@ async fn take_down(job: &Job, local: &LocalRegion) -> Result<(), wire::Error> {
     turn(context, *id, local, MANNER, bus, progress).await?;
     // Since it was asked for, its turn may have been long in coming.
     still_whole(context, local).await?;
+    keeps_no_data(job, local).await?;
     progress.no_way_back().map_err(|_| cancelled())?;
     context.tell(Report::Mark { job: *id, region: name.clone(), busy: Busy::Holding }).await;
     progress.step("holding and stopping it", 0, 0);
@@ -155,15 +204,38 @@ async fn take_down(job: &Job, local: &LocalRegion) -> Result<(), wire::Error> {
         record(context, name, Some(hold)).await?;
     }
     units::stop(bus, name).await.map_err(|why| left_held(name, &format!("its unit was not stopped: {why}")))?;
-    let deadline = Instant::now() + CATCH_UP_LIMIT;
-    while let Some(extent) = ahead_of_siblings(context, local).await? {
-        if Instant::now() >= deadline {
-            return Err(left_held(name, &ahead_at(extent)));
-        }
-        progress.step("waiting for its siblings to flush what it has", 0, 0);
-        sleep(POLL).await;
+    let unseen = |why: wire::Error| left_held(name, &why.message);
+    let goal = goal(context, local).await.map_err(unseen)?;
+    match caught_up(job, local, &goal, CATCH_UP_LIMIT).await.map_err(unseen)? {
+        None => Ok(()),
+        Some(lack) => Err(left_held(name, &lack_of(&lack, &goal))),
     }
-    Ok(())
+}
+
+/// Find that the region's process, if one runs, has nothing that its directory has not: a file that was deleted under it is
+/// gone when it ends. One that it replaces as it repairs an extent is back soon.
+async fn keeps_no_data(job: &Job, local: &LocalRegion) -> Result<(), wire::Error> {
+    let Job { context, bus, progress, .. } = job;
+    let (name, began) = (&local.name, Instant::now());
+    loop {
+        let Err(why) = own(context, local).await? else { return Ok(()) };
+        let pid = units::main_pid(bus, name).await;
+        let pid = pid.map_err(|why| refused(name, &format!("it cannot be told whether it runs: {why}"), show(name)))?;
+        let Some(pid) = pid else { return Ok(()) };
+        if began.elapsed() >= FAULT_LIMIT {
+            let why = format!("{why}; process {pid} serves it still, and may have what nothing else has");
+            let remedy = format!(
+                "see sledctl checks; if its files are all there, and it is the disk that cannot read them (dmesg): \
+                 sledctl region hold {name}, and ask again"
+            );
+            return Err(refused(name, &why, remedy));
+        }
+        progress.step("waiting for its files to be there", 0, 0);
+        tokio::select! {
+            () = sleep(POLL) => {}
+            () = progress.cancelled() => return Err(cancelled()),
+        }
+    }
 }
 
 /// Find that the siblings on this sled serve still, and that no scrub has found anything meanwhile.
@@ -171,9 +243,13 @@ async fn still_whole(context: &Context, local: &LocalRegion) -> Result<(), wire:
     let (root, serving) = (context.config.sled.storage.root.clone(), context.serving.borrow().clone());
     let (name, beside) = (local.name.clone(), beside(&context.config, &local.name));
     let look = move || {
+        let unread = |what: &dyn Display, why: std::io::Error| refused(&name, &format!("{what}: {why}"), show(&name));
+        let on_record = ledger::load(&root).map_err(|why| unread(&"the ledger", why))?.ledger.regions;
         beside.iter().try_for_each(|sibling| {
-            let read = scrubs::read(&root, &sibling.name);
-            let read = read.map_err(|why| refused(&name, &format!("{}: {why}", sibling.name), show(&name)))?;
+            let read = scrubs::read(&root, &sibling.name).map_err(|why| unread(&sibling.name, why))?;
+            // A scrub of another region that had its name says nothing.
+            let uuid = on_record.get(&sibling.name).map(|record| record.uuid);
+            let read = read.filter(|scrubs| Some(scrubs.uuid) == uuid);
             let serves = serving.contains_key(&sibling.name);
             let known = Known { serves, scrubs: read.as_ref(), counts_from: Timestamp::MIN };
             whole(&name, &sibling.name, known).map(drop)

@@ -2,7 +2,8 @@
 
 use crate::config::Configuration;
 use crate::decide::facts::{Busy, Facts};
-use crate::decide::turns::{Denied, Manner, claim};
+use crate::decide::rebuild::may_go;
+use crate::decide::turns::{Asks, Denied, Manner, claim};
 use crate::names::RegionName;
 use crate::supervisor::jobs::Jobs;
 use crate::wire::{self, Refusal};
@@ -59,7 +60,11 @@ impl Turns {
         let own = |name: &RegionName| self.at(name) == Some(job);
         let (own, others) = std::mem::take(&mut facts.busy).into_iter().partition(|(name, _)| own(name));
         facts.busy = others;
-        let granted = claim(config, facts, &region, manner);
+        let granted = claim(config, facts, &region, manner).and_then(|()| match manner.asks {
+            // What was known when that was asked for may be hours old.
+            Asks::Whole => may_go(config, facts, &region),
+            _ => Ok(()),
+        });
         facts.busy.extend::<BTreeMap<_, _>>(own);
         granted?;
         facts.busy.insert(region.clone(), Busy::Watching);
@@ -93,7 +98,6 @@ impl Jobs {
 mod tests {
     use super::*;
     use crate::config;
-    use crate::decide::turns::Asks;
 
     /// Knowledge of who is at what is the same after a turn that has not come, too.
     #[test]
