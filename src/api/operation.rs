@@ -297,8 +297,8 @@ operations! {
     /// Repair what a region's last scrub found, from the volume's other regions on this sled; or tell what would be done.
     RepairRegion { region: RegionName, dry_run: bool }
         = POST "/v1/regions/{region}/repair", Admin, First, Long, Json Granted;
-    /// Make a region anew in the place of one that cannot be repaired, for its host to fill; or tell what would be done.
-    RebuildRegion { region: RegionName, dry_run: bool }
+    /// Make a region anew in the place of one that cannot be repaired, `attached`: also under a host; or tell what would be.
+    RebuildRegion { region: RegionName, dry_run: bool, attached: bool }
         = POST "/v1/regions/{region}/rebuild", Admin, First, Long, Json Granted;
     /// Stop a region and keep it from running, for this reason.
     HoldRegion { region: RegionName, force: bool, reason: Option<Sentence> }

@@ -78,7 +78,8 @@ macro_rules! with_machine {
                 => "find out why (journalctl -b -1 -e); have every block of the regions held to its checksum, while hosts go on: sledctl region scrub --all (sledctl region show REGION tells of the last one); the next orderly reboot ends this";
             /// The record of which regions are to be verified after an end of the machine without a shutdown could not be
             /// read. It may have said that some are, and how far that was: so all extents of every region that did not
-            /// serve already are verified before it serves. It is over with the next boot after that.
+            /// serve already are verified before it serves. It is over with the next boot after that, unless a region that is
+            /// to be verified lies in the trash still.
             VerificationLost = "VERIFICATION_LOST", Warning, Sled:
                 "the record of what was to be verified could not be read (WHY), so that all extents of the regions that did not serve are"
                 => "wait for it (sledctl jobs); regions that served already are not verified: have them scrubbed, while hosts go on: sledctl region scrub --all; and see why the record was lost (sledctl hardware, dmesg)";

@@ -21,6 +21,7 @@ use crate::size;
 use crate::times::in_seconds;
 use crate::wire::{self, Refusal};
 use jiff::Timestamp;
+use std::net::IpAddr;
 use uuid::Uuid;
 
 /// The words in a record between the maker and the region that was there before.
@@ -46,6 +47,8 @@ pub struct Rebuild {
     pub stage: Stage,
     /// What makes each sibling on this sled whole, in words.
     pub siblings: Vec<String>,
+    /// Whether it is made anew under hosts that are connected to its volume as well.
+    pub attached: bool,
 }
 
 /// The maker of a region in the place of the one with this identity, as its record has it.
@@ -73,28 +76,54 @@ pub fn predecessors<'a>(ledger: &'a Ledger, name: &RegionName) -> Vec<&'a Tombst
     found
 }
 
-/// Find whether a region may be made anew, and from which stage, as far as can be told now.
+/// Find whether a region may be made anew, and from which stage, as far as can be told now. `attached`: also under hosts that
+/// are connected to its volume.
 ///
 /// # Errors
-/// Why not: no such region here, a job is at it, there is no disk or no room, nothing is known to be wrong with it, or a
-/// sibling on this sled is not known to be whole.
-pub fn may_rebuild(config: &Configuration, facts: &Facts, name: &RegionName) -> Result<Rebuild, wire::Error> {
+/// Why not: no such region here, a job is at it, there is no disk or no room, nothing is known to be wrong with it, a host is
+/// connected to its volume, or a sibling on this sled is not known to be whole.
+pub fn may_rebuild(
+    config: &Configuration,
+    facts: &Facts,
+    name: &RegionName,
+    attached: bool,
+) -> Result<Rebuild, wire::Error> {
     let local = local(config, name)?;
     let region = idle(facts, name)?;
     unscrubbed(facts, name)?;
     verification::not_due(facts, name)?;
     let stage = stage(config, facts, &local, usable(config, facts)?)?;
     match stage {
-        Stage::Fills(_) => return Ok(Rebuild { local, stage, siblings: Vec::new() }),
+        Stage::Fills(_) => return Ok(Rebuild { local, stage, siblings: Vec::new(), attached }),
         Stage::Replaces(_) => keeps_data(config, facts, name)?,
         Stage::Makes(_) => {}
+    }
+    let hosts = facts.visitors(config, name.volume());
+    if !attached && !hosts.is_empty() {
+        return Err(under(name, hosts.keys()));
     }
     let siblings = siblings(config, facts, name)?;
     room(config, facts.disk.as_ref().ok_or_else(|| unseen(config, name))?, &local)?;
     if matches!(stage, Stage::Makes(_)) {
         ports_free(&region, &local)?;
     }
-    Ok(Rebuild { local, stage, siblings })
+    Ok(Rebuild { local, stage, siblings, attached })
+}
+
+/// Refuse to make a region anew under hosts that are connected to its volume.
+pub fn under<'a>(name: &RegionName, hosts: impl IntoIterator<Item = &'a IpAddr>) -> wire::Error {
+    let hosts = hosts.into_iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let why = format!(
+        "{hosts} is connected to the volume {}, and its server ends at once when a region with another UUID is in the \
+         place of one that it knows",
+        name.volume()
+    );
+    let remedy = format!(
+        "detach the volume there first, then ask again; or sledctl region rebuild {name} --attached: with \
+         crucible-attach, the server is started anew by itself, and the guest stands still until the region is filled; \
+         with crucible-nbd-server alone the guest loses its disk"
+    );
+    refused(Refusal::InUse, name, &why, remedy)
 }
 
 /// Find whether a region whose turn has come is still one that may go, as things are now.

@@ -129,16 +129,17 @@ fn missing(local: &LocalRegion, facts: &Facts) -> Finding {
     let name = &local.name;
     let ledger = facts.disk.as_ref().and_then(|disk| disk.ledger.as_ref().ok());
     let stones = ledger.map(|ledger| ledger.restorable(name)).unwrap_or_default();
+    let anew = format!(
+        "a new one: sledctl region create {name}, or sledctl region rebuild {name}, which looks first whether the others \
+         are whole, and watches until its host has filled it"
+    );
     let (cause, remedy) = match stones.last() {
         None => ("it has not been created".to_owned(), format!("sledctl region create {name}")),
         Some(stone) => (
             format!("it was deleted at {}, and is kept for a while", stone.deleted),
             match stones.len() {
-                1 => format!("to have it back: sledctl region restore {name}; a new one: sledctl region create {name}"),
-                more => format!(
-                    "{more} of it are kept (sledctl storage): sledctl region restore {name}.TIME; a new one: \
-                     sledctl region create {name}"
-                ),
+                1 => format!("to have it back: sledctl region restore {name}; {anew}"),
+                more => format!("{more} of it are kept (sledctl storage): sledctl region restore {name}.TIME; {anew}"),
             },
         ),
     };

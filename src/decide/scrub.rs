@@ -11,7 +11,7 @@ use crate::config::Configuration;
 use crate::names::{RegionName, VolumeName};
 use crate::port_map::LocalRegion;
 use crate::region::Record;
-use crate::region::scrub::{BlockFault, End, Scrubs};
+use crate::region::scrub::{BlockFault, End, Scrubs, Wrong};
 use crate::times::in_seconds;
 use crate::wire::{self, Refusal};
 use jiff::Timestamp;
@@ -153,8 +153,14 @@ fn bitrot(local: &LocalRegion, scrubs: &Scrubs) -> Finding {
     let (count, name, volume) = (scrubs.rotten(), &local.name, local.name.volume());
     let faults: Vec<_> = scrubs.faults.iter().filter(|fault| !fault.wrong.is_unreadable()).collect();
     let named = named(&faults, count);
-    let cause =
-        format!("{count} block(s) are not what their checksums say, and a host that reads one falls over{named}");
+    // Of one whose context is none, the host may read the other: what falls over for certain is the next start.
+    let contexts = faults.len() as u64 == count && faults.iter().all(|fault| fault.wrong == Wrong::NoContext);
+    let what = if contexts {
+        "a host that reads one may fall over, and a downstairs that is killed does not start on them again"
+    } else {
+        "a host that reads one falls over"
+    };
+    let cause = format!("{count} block(s) are not what their checksums say, and {what}{named}");
     let remedy = format!(
         "see which, and what the volume's other regions on this sled have: sledctl region show {name}; if one is \
          right there: sledctl region repair {name}; if none fits: sledctl region rebuild {name}; have the others \

@@ -223,6 +223,16 @@ pub fn reason<'a>(name: &RegionName, refusal: &'a str) -> &'a str {
     refusal.strip_prefix(&format!("{name} stays as it is: ")).unwrap_or(refusal)
 }
 
+/// A refusal without the words that end its remedy where it may be forced, for an operation that may not be.
+pub fn unforced(mut refusal: wire::Error) -> wire::Error {
+    if let Some((remedy, _)) =
+        refusal.remedy.split_once("; with --force").or_else(|| refusal.remedy.split_once("; --force"))
+    {
+        refusal.remedy = remedy.to_owned();
+    }
+    refusal
+}
+
 /// Whether other sleds have regions of the same volume.
 pub fn is_spread(config: &Configuration, name: &RegionName) -> bool {
     let volume = config.map.volumes.get(name.volume());

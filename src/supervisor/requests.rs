@@ -148,7 +148,7 @@ impl Supervisor {
                 self.restart(&region, Manner { rolling, ..manner(force, true) })
             }
             Operation::RepairRegion { region, dry_run } => self.repair(&region, dry_run),
-            Operation::RebuildRegion { region, dry_run } => self.rebuild(&region, dry_run),
+            Operation::RebuildRegion { region, dry_run, attached } => self.rebuild(&region, dry_run, attached),
             Operation::HoldRegion { region, force, reason } => {
                 self.hold_on_request(&region, words(reason).unwrap_or_default(), manner(force, false))
             }
@@ -206,8 +206,8 @@ impl Supervisor {
         self.grant(Work::repair(local, dry_run))
     }
 
-    fn rebuild(&mut self, name: &RegionName, dry_run: bool) -> Result<wire::Granted, wire::Error> {
-        let rebuild = may_rebuild(&self.config, &self.facts, name)?;
+    fn rebuild(&mut self, name: &RegionName, dry_run: bool, attached: bool) -> Result<wire::Granted, wire::Error> {
+        let rebuild = may_rebuild(&self.config, &self.facts, name, attached)?;
         self.grant(Work::rebuild(rebuild, dry_run))
     }
 

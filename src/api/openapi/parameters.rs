@@ -30,6 +30,7 @@ const MEANINGS: &[(&str, &str)] = &[
     ("from", "The directory of the region; without it, where it is found."),
     ("UpgradeDownstairs.from", "The path of the program at the asker, which is only shown."),
     ("force", "Whatever becomes of the volume's hosts."),
+    ("attached", "Also while a host has the volume attached, whose server ends then."),
     ("rolling", "Wait until the volume's other regions serve and its hosts have caught up, rather than refuse."),
     ("since", "The number of an event, behind which they begin; or a time; or how long ago."),
     ("code", "Only events with this code."),

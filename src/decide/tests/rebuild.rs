@@ -6,11 +6,12 @@ use crate::decide::failure::{Exit, classify};
 use crate::decide::permits::Deletion;
 use crate::decide::rebuild::{Stage, maker, may_go, may_rebuild, predecessors};
 use crate::decide::remedy::or_replace;
-use crate::decide::turns::Denied;
+use crate::decide::repair::may_go as may_go_away;
+use crate::decide::turns::{Asks, Denied, Manner, claim, unforced};
 use crate::region::scrub::{End, Passed, Scrubs};
 use crate::region::verification::{Outcome, Verification, Verified};
 use crate::region::{HeldBy, Hold, Tombstone};
-use crate::wire::Refusal;
+use crate::wire::{Peer, Refusal};
 use std::collections::BTreeMap;
 
 /// What is otherwise in a case, by what is told of it.
@@ -45,12 +46,12 @@ fn ledger(facts: &mut Facts) -> &mut Ledger {
 }
 
 fn stage(facts: &Facts) -> Stage {
-    may_rebuild(&config(), facts, &first()).unwrap().stage
+    may_rebuild(&config(), facts, &first(), false).unwrap().stage
 }
 
 #[test]
 fn a_region_is_rebuilt_only_from_two_siblings_that_are_known_to_be_whole() {
-    let rebuild = may_rebuild(&config(), &rotten(), &first()).unwrap();
+    let rebuild = may_rebuild(&config(), &rotten(), &first(), false).unwrap();
     assert!(matches!(rebuild.stage, Stage::Replaces(Deletion::Bury(_))));
     assert_eq!(rebuild.siblings.len(), 2);
     assert!(rebuild.siblings[1].starts_with("still-fawn-2 serves, and its scrub that ended at"), "{rebuild:?}");
@@ -80,7 +81,7 @@ fn a_region_is_rebuilt_only_from_two_siblings_that_are_known_to_be_whole() {
     for (wanted, change) in situations {
         let mut facts = rotten();
         change(&mut facts);
-        let why = may_rebuild(&config(), &facts, &first()).unwrap_err();
+        let why = may_rebuild(&config(), &facts, &first(), false).unwrap_err();
         assert_eq!(why.code, Refusal::SiblingNotWhole, "{wanted}: {why:?}");
         assert!(why.message.contains(wanted), "{wanted}: {why:?}");
     }
@@ -104,7 +105,7 @@ fn a_sibling_that_the_end_of_the_machine_left_in_doubt_is_whole_once_it_was_look
         let (since_at, listed_at) = (since.map(at), listed.map(at));
         facts.verification =
             Some(Verification { boot: "b".into(), since: since_at, regions, listed: listed_at, lost: None });
-        assert_eq!(may_rebuild(&config(), &facts, &first()).is_ok(), whole, "{since:?} {listed:?}");
+        assert_eq!(may_rebuild(&config(), &facts, &first(), false).is_ok(), whole, "{since:?} {listed:?}");
     }
 }
 
@@ -114,7 +115,7 @@ fn a_region_is_rebuilt_only_with_room_for_one_more() {
     let local = config().local_regions().remove(0);
     let disk = facts.disk.as_mut().unwrap();
     disk.free = local.geometry.disk_bytes();
-    let why = may_rebuild(&config(), &facts, &first()).unwrap_err();
+    let why = may_rebuild(&config(), &facts, &first(), false).unwrap_err();
     assert!(why.code == Refusal::NoRoom && why.message.contains("is kept in reserve"), "{why:?}");
     // A thin one takes nothing at first, and as much as a thick one once it is filled: extents are copied whole.
     let thin = {
@@ -127,7 +128,7 @@ fn a_region_is_rebuilt_only_with_room_for_one_more() {
         let disk = facts.disk.as_mut().unwrap();
         disk.free = free;
         disk.surveys.insert(named(2), Survey { allocated: 1000, ..Survey::default() });
-        assert_eq!(may_rebuild(&thin, &facts, &first()).is_ok(), fits, "{free}");
+        assert_eq!(may_rebuild(&thin, &facts, &first(), false).is_ok(), fits, "{free}");
     }
 }
 
@@ -136,7 +137,7 @@ fn a_region_with_which_nothing_is_wrong_stays_and_one_that_cannot_be_used_goes()
     let refused = |change: &dyn Fn(&mut Facts)| {
         let mut facts = rotten();
         change(&mut facts);
-        may_rebuild(&config(), &facts, &first()).unwrap_err()
+        may_rebuild(&config(), &facts, &first(), false).unwrap_err()
     };
     let why = refused(&|f| scrubbed(f, 0, (0, 0), 5000));
     assert!(why.code == Refusal::NotRebuilt && why.remedy.contains("sledctl region scrub still-fawn-0"), "{why:?}");
@@ -150,7 +151,10 @@ fn a_region_with_which_nothing_is_wrong_stays_and_one_that_cannot_be_used_goes()
     let other = on_disk(Uuid::nil(), config().local_regions()[0].geometry);
     let why = refused(&|f| _ = f.disk.as_mut().unwrap().regions.insert(first(), OnDisk::Present(other.clone())));
     assert!(why.message.contains("is on record"), "{why:?}");
-    assert_eq!(may_rebuild(&config(), &rotten(), &"pve-0".parse().unwrap()).unwrap_err().code, Refusal::RegionUnknown);
+    assert_eq!(
+        may_rebuild(&config(), &rotten(), &"pve-0".parse().unwrap(), false).unwrap_err().code,
+        Refusal::RegionUnknown
+    );
     let situations: [Case<'_>; 4] = [
         ("places cannot be read", &|f| scrubbed(f, 0, (0, 1), 5000)),
         ("it ended again and again", &|f| _ = ledger(f).holds.insert(first(), hold(HeldBy::CrashLoop))),
@@ -173,6 +177,48 @@ fn a_region_with_which_nothing_is_wrong_stays_and_one_that_cannot_be_used_goes()
     stopped(&mut facts);
     facts.disk.as_mut().unwrap().regions.insert(first(), OnDisk::Absent);
     assert!(matches!(stage(&facts), Stage::Replaces(Deletion::Forget(_))));
+}
+
+/// The server of a host that is attached ends when another region is in the place of one that it knows.
+#[test]
+fn a_region_is_made_anew_under_a_host_only_if_that_is_said() {
+    let mut facts = rotten();
+    let came = |facts: &mut Facts, address: &str| {
+        let peer = Peer { address: address.parse().unwrap(), port: 40_000, host: None };
+        let region = facts.regions.get_mut(&named(2)).unwrap();
+        region.sockets.as_mut().unwrap().connected.push(peer);
+    };
+    let may = |facts: &Facts, attached| may_rebuild(&config(), facts, &first(), attached);
+    came(&mut facts, "192.168.4.189");
+    assert!(may(&facts, false).is_ok(), "a sled is no host");
+    came(&mut facts, "192.168.4.17");
+    let why = may(&facts, false).unwrap_err();
+    assert_eq!(why.code, Refusal::InUse);
+    assert!(why.message.contains("192.168.4.17 is connected to the volume still-fawn"), "{why:?}");
+    assert!(why.remedy.contains("sledctl region rebuild still-fawn-0 --attached"), "{why:?}");
+    assert!(may(&facts, true).is_ok_and(|rebuild| rebuild.attached));
+    // One that was made anew already is only watched.
+    scrubbed(&mut facts, 0, (0, 0), 5000);
+    ledger(&mut facts).regions.get_mut(&first()).unwrap().by = maker(Uuid::nil());
+    assert!(matches!(may(&facts, false).unwrap().stage, Stage::Fills(_)));
+}
+
+/// What cannot be forced does not say that it can be.
+#[test]
+fn a_refusal_of_what_is_never_forced_names_no_force() {
+    let mut facts = rotten();
+    facts.regions.get_mut(&named(1)).unwrap().unit = Some(unit(Active::Inactive));
+    facts.disk.as_mut().unwrap().free = 0;
+    let manner = Manner { force: false, unrepaired: false, asks: Asks::Whole, rolling: false, starts: false };
+    let local = config().local_regions().remove(0);
+    let down = claim(&config(), &facts, &first(), manner).unwrap_err().error();
+    let full = may_go_away(&config(), facts.disk.as_ref().unwrap(), &local, &["192.168.4.17".parse().unwrap()].into());
+    for why in [down, full.unwrap_err()] {
+        assert!(why.remedy.contains("--force"), "{why:?}");
+        let bare = unforced(why.clone());
+        assert!(!bare.remedy.contains("force") && why.remedy.starts_with(&bare.remedy), "{bare:?}");
+        assert!(bare.remedy.contains("sledctl") && unforced(bare.clone()) == bare, "{bare:?}");
+    }
 }
 
 /// What a look at the files says of an extent that is not there.
@@ -219,7 +265,7 @@ fn what_passes_or_is_mended_in_a_milder_way_is_nothing_for_a_rebuild() {
         let mut facts = rotten();
         scrubbed(&mut facts, 0, (0, 0), 5000);
         change(&mut facts);
-        let found = may_rebuild(&config(), &facts, &first());
+        let found = may_rebuild(&config(), &facts, &first(), false);
         assert_eq!(found.is_ok(), goes, "{name}: {found:?}");
         assert_eq!(may_go(&config(), &facts, &first()).is_ok(), goes, "{name}");
         assert!(goes || found.unwrap_err().remedy.contains("sledctl region show still-fawn-0"), "{name}");
@@ -243,13 +289,13 @@ fn a_region_is_not_taken_from_a_process_that_may_have_what_nothing_else_has() {
     for (wanted, change) in situations {
         let mut facts = rotten();
         change(&mut facts);
-        let why = may_rebuild(&config(), &facts, &first()).unwrap_err();
+        let why = may_rebuild(&config(), &facts, &first(), false).unwrap_err();
         assert!(why.code == Refusal::NotRebuilt && why.message.contains(wanted), "{wanted}: {why:?}");
         assert!(why.remedy.contains("do not stop or restart process 100"), "{wanted}: {why:?}");
         let denied = may_go(&config(), &facts, &first()).unwrap_err();
         assert_eq!(denied, Denied::Later(why), "it may be back in a moment");
         stopped(&mut facts);
-        assert!(may_rebuild(&config(), &facts, &first()).is_ok(), "{wanted}");
+        assert!(may_rebuild(&config(), &facts, &first(), false).is_ok(), "{wanted}");
     }
 }
 
@@ -315,7 +361,7 @@ fn a_rebuild_goes_on_where_it_was_left() {
     facts.disk.as_mut().unwrap().regions.insert(first(), OnDisk::Absent);
     let record = ledger(&mut facts).regions.remove(&first()).unwrap();
     ledger(&mut facts).holds.clear();
-    let why = may_rebuild(&config(), &facts, &first()).unwrap_err();
+    let why = may_rebuild(&config(), &facts, &first(), false).unwrap_err();
     assert!(why.remedy.contains("sledctl region create"), "none was there: {why:?}");
     let (region, deleted) = (first(), at(6000));
     let stone = Tombstone { region, record: record.clone(), deleted, buried: None, moved: true, removing: false };

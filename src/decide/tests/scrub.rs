@@ -58,6 +58,13 @@ fn rot_is_told_apart_from_what_cannot_be_read_and_neither_blocks() {
     );
     assert!(cause.ends_with("; and 997 more") && !cause.contains("block 7"), "{cause}");
     assert_eq!((shown.rotten, shown.unreadable, shown.completed), (1000, 0, Some(at(1002))));
+    assert!(cause.contains("a host that reads one falls over"), "{cause}");
+    let bare = Passed { rotten: 1, faults: vec![fault(1, Wrong::NoContext)], ..Passed::default() };
+    let (told, _) = found(bare, End::Through);
+    assert!(
+        told[0].2.contains("may fall over, and a downstairs that is killed does not start on them again"),
+        "{told:?}"
+    );
     let (told, _) = found(Passed { unreadable: 1, faults: vec![unread], ..Passed::default() }, End::Through);
     let [(Code::ScrubUnfinished, _, cause)] = &told[..] else { panic!("{told:?}") };
     assert!(cause.contains("extent 3 block 9: it cannot be read at offset 36864: Input/output error"), "{cause}");

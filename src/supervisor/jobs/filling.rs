@@ -216,8 +216,12 @@ pub(super) async fn advice(context: &Context, name: &RegionName) -> String {
         None => host.to_string(),
     });
     let hosts = hosts.collect::<Vec<_>>().join(", ");
-    let who = if hosts.is_empty() { "its host".to_owned() } else { hosts };
-    format!("{who} fills it when its server is started anew (there: systemctl restart crucible-attach@{volume})")
+    let (who, so) = if hosts.is_empty() {
+        ("its host".to_owned(), "")
+    } else {
+        (hosts, "; one that was attached ends, and with crucible-attach, it is started anew by itself")
+    };
+    format!("{who} fills it when its server is started anew (there: systemctl restart crucible-attach@{volume}{so})")
 }
 
 /// Say that a region that was made anew is not filled yet.

@@ -9,11 +9,12 @@
 use crate::act::adopt::unused;
 use crate::act::create::{CreateError, Made, create};
 use crate::act::units;
+use crate::decide::attach::is_fleet;
 use crate::decide::facts::Busy;
 use crate::decide::permits::Deletion;
-use crate::decide::rebuild::{Known, Rebuild, Stage, beside, maker, whole};
+use crate::decide::rebuild::{Known, Rebuild, Stage, beside, maker, under, whole};
 use crate::decide::remedy::or_replace;
-use crate::decide::turns::{Asks, Manner};
+use crate::decide::turns::{Asks, Manner, unforced};
 use crate::names::RegionName;
 use crate::port_map::LocalRegion;
 use crate::region::{HeldBy, Hold, Record};
@@ -45,12 +46,14 @@ const POLL: Duration = Duration::from_millis(500);
 impl Work {
     /// Make a region anew in the place of one that cannot be repaired, or tell what would be done.
     pub(in crate::supervisor) fn rebuild(what: Rebuild, dry_run: bool) -> Self {
-        Self::new(JobKind::Rebuild, &what.local.name.clone(), async move |job: Job| rebuild(&job, what, dry_run).await)
+        Self::new(JobKind::Rebuild, &what.local.name.clone(), async move |job: Job| {
+            rebuild(&job, what, dry_run).await.map_err(unforced)
+        })
     }
 }
 
 async fn rebuild(job: &Job, what: Rebuild, dry_run: bool) -> Outcome {
-    let Rebuild { local, stage, siblings } = what;
+    let Rebuild { local, stage, siblings, attached } = what;
     let (name, context) = (&local.name, &job.context);
     let before = match &stage {
         Stage::Fills(record) if dry_run => return how_far(context, &local, record).await,
@@ -71,8 +74,13 @@ async fn rebuild(job: &Job, what: Rebuild, dry_run: bool) -> Outcome {
         let on = (context.disk.unwrap_or_default(), maker(before));
         create(&job.bus, &context.config, &local, on, &job.progress).await.map_err(|why| not_created(name, why))?
     };
-    if matches!(stage, Stage::Replaces(_)) {
-        take_down(job, &local).await?;
+    match stage {
+        Stage::Replaces(_) => take_down(job, &local, attached).await?,
+        // Its place is empty, and what was whole may not be any more.
+        Stage::Makes(_) | Stage::Fills(_) => {
+            still_whole(context, &local).await?;
+            left_alone(context, &local, attached).await?;
+        }
     }
     let (record, kept) = put_in_place(job, &local, stage, made).await?;
     serve(job, &local, record.uuid, kept.as_ref()).await?;
@@ -187,13 +195,14 @@ fn show(name: &RegionName) -> String {
 }
 
 /// Stop the old region in its turn, and keep it from running.
-async fn take_down(job: &Job, local: &LocalRegion) -> Result<(), wire::Error> {
+async fn take_down(job: &Job, local: &LocalRegion, attached: bool) -> Result<(), wire::Error> {
     let Job { context, id, bus, progress } = job;
     let name = &local.name;
     turn(context, *id, local, MANNER, bus, progress).await?;
     // Since it was asked for, its turn may have been long in coming.
     still_whole(context, local).await?;
     keeps_no_data(job, local).await?;
+    left_alone(context, local, attached).await?;
     progress.no_way_back().map_err(|_| cancelled())?;
     context.tell(Report::Mark { job: *id, region: name.clone(), busy: Busy::Holding }).await;
     progress.step("holding and stopping it", 0, 0);
@@ -210,6 +219,17 @@ async fn take_down(job: &Job, local: &LocalRegion) -> Result<(), wire::Error> {
         None => Ok(()),
         Some(lack) => Err(left_held(name, &lack_of(&lack, &goal))),
     }
+}
+
+/// Find that no host is connected to the volume on this sled, unless that does not matter.
+async fn left_alone(context: &Context, local: &LocalRegion, attached: bool) -> Result<(), wire::Error> {
+    if attached {
+        return Ok(());
+    }
+    let name = &local.name;
+    let mut hosts = context.hosts(name).await.map_err(|why| refused(name, &why, show(name)))?;
+    hosts.retain(|host| !is_fleet(&context.config, *host));
+    if hosts.is_empty() { Ok(()) } else { Err(under(name, &hosts)) }
 }
 
 /// Find that the region's process, if one runs, has nothing that its directory has not: a file that was deleted under it is

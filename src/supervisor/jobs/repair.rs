@@ -8,7 +8,7 @@ use crate::act::extent_repair::{Patch, kept_name, make_kept, sweep};
 use crate::act::units;
 use crate::decide::facts::Busy;
 use crate::decide::scrub::to_repair;
-use crate::decide::turns::{Asks, Manner, may_repair};
+use crate::decide::turns::{Asks, Manner, may_repair, unforced};
 use crate::files::{make_dir, open_below, set_mode};
 use crate::kernel::processes::runners;
 use crate::names::RegionName;
@@ -41,7 +41,9 @@ const ROUNDS: u32 = 5;
 impl Work {
     /// Repair what the last scrub of a region found, or tell what would be done.
     pub(in crate::supervisor) fn repair(local: LocalRegion, dry_run: bool) -> Self {
-        Self::new(JobKind::Repair, &local.name.clone(), async move |job: Job| repair(&job, &local, dry_run).await)
+        Self::new(JobKind::Repair, &local.name.clone(), async move |job: Job| {
+            repair(&job, &local, dry_run).await.map_err(unforced)
+        })
     }
 }
 
