@@ -105,6 +105,13 @@ impl Parts {
     }
 }
 
+/// A loop device that was made read-only stays so for whoever has its number next.
+impl Drop for Parts {
+    fn drop(&mut self) {
+        _ = Command::new("blockdev").arg("--setrw").arg(self.data.path()).status();
+    }
+}
+
 fn tools(script: &str) -> Command {
     let mut command = Command::new(repository("image/tools"));
     command.args(["sh", "-c", script]);
