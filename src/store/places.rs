@@ -72,7 +72,7 @@ pub fn bury(root: &Path, name: &RegionName, moment: Moment) -> io::Result<Tombst
         let (region, deleted, buried) = (name.clone(), times::in_seconds(Timestamp::now()), Some(moment));
         let mut stone = Tombstone { region, record, deleted, buried, moved: false, removing: false };
         // Another of this name may have been deleted within this second, or the clock was set.
-        while trash.join(stone.dir()).exists() {
+        while trash.join(stone.dir()).exists() || ledger.tombstones.iter().any(|other| other.dir() == stone.dir()) {
             stone.deleted += jiff::SignedDuration::from_secs(1);
         }
         ledger.tombstones.push(stone.clone());
@@ -288,6 +288,36 @@ mod tests {
     use super::*;
     use crate::region::Geometry;
     use uuid::Uuid;
+
+    /// What somebody has removed from the trash by hand is on record until it is missed: who is told that it is gone must
+    /// not take another one with it.
+    #[test]
+    fn a_deleted_region_has_a_directory_that_no_other_has_or_had() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        ledger::begin(root, &Default::default()).unwrap();
+        let (name, now): (RegionName, _) = ("a-0".parse().unwrap(), times::in_seconds(Timestamp::now()));
+        let geometry = Geometry { block_size: 512, extent_size: 1, extent_count: 1 };
+        let record = Record { uuid: Uuid::nil(), geometry, created: now, by: "a test".into() };
+        let stones = (0..60).map(|second| Tombstone {
+            region: name.clone(),
+            record: record.clone(),
+            deleted: now + jiff::SignedDuration::from_secs(second),
+            buried: None,
+            moved: true,
+            removing: false,
+        });
+        ledger::change(root, |ledger| {
+            ledger.tombstones.extend(stones);
+            ledger.regions.insert(name.clone(), record.clone());
+            Ok(())
+        })
+        .unwrap();
+        fs::create_dir(root.join("a-0")).unwrap();
+        let stone = bury(root, &name, Moment { clock: Uuid::nil(), ms: 1 }).unwrap();
+        let same = ledger::load(root).unwrap().ledger.tombstones.iter().filter(|one| one.dir() == stone.dir()).count();
+        assert_eq!(same, 1, "{}", stone.dir());
+    }
 
     /// Regions that an older supervisor has deleted, and those that were deleted in another life, are kept from the
     /// first settling on; what counts already goes on.
