@@ -17,6 +17,8 @@ fn twelve_regions_from_nothing_to_200() {
         assert_eq!(body["regions"][0]["state"], "missing");
         assert_eq!(body["checks"][0]["code"], "REGION_MISSING");
     }
+    // The room for what is deleted is made beside the answers.
+    machine.until("[ -d /crucible/.trash ]");
     assert_eq!(machine.sh("ls -A /crucible"), ".sled\n.trash\nlost+found\n", "something was made unasked");
 
     let said = machine.ok(&["sledctl", "region", "create", "--all"]);
