@@ -4,6 +4,7 @@ use super::facts::{Crash, Disk, Facts, Machine, Sensor, Sign, Unclean, Watchdog}
 use super::finding::Finding;
 use super::verification;
 use crate::check::Code;
+use crate::systemd::names::region_of_group;
 use crate::times::in_seconds;
 use jiff::{SignedDuration, Timestamp};
 
@@ -65,7 +66,15 @@ fn killed(machine: &Machine, facts: &Facts) -> Option<Finding> {
     if count == 0 {
         return None;
     }
-    let regions: Vec<_> = machine.killed_in.iter().map(|(region, count)| format!("{count} of {region}")).collect();
+    // A unit whose process was killed is started anew, in a group of its own that knows of nothing: of that the log tells.
+    let mut regions = machine.killed_in.clone();
+    for (group, count) in facts.kernel_log.counted(Sign::OutOfMemory) {
+        if let Some(region) = region_of_group(group) {
+            let known = regions.entry(region.to_string()).or_default();
+            *known = count.max(*known);
+        }
+    }
+    let regions: Vec<_> = regions.iter().map(|(region, count)| format!("{count} of {region}")).collect();
     let among =
         if regions.is_empty() { String::new() } else { format!("; among what was killed: {}", regions.join(", ")) };
     let last = logged.last().map(|last| format!("; the last at {}: {}", in_seconds(last.began), last.words));

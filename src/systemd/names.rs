@@ -27,6 +27,12 @@ pub fn unit(region: &RegionName) -> String {
     format!("{DOWNSTAIRS}@{region}.service")
 }
 
+/// The region in whose unit's control group, or in one below it, this one is; `None`: in no region's.
+pub fn region_of_group(group: &str) -> Option<RegionName> {
+    let of = |part: &str| part.strip_prefix(DOWNSTAIRS)?.strip_prefix('@')?.strip_suffix(".service")?.parse().ok();
+    group.split('/').find_map(of)
+}
+
 /// The transient unit that creates a region.
 pub fn create_unit(region: &RegionName) -> String {
     format!("crucible-create-{region}.service")

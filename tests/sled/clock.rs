@@ -1,7 +1,7 @@
 //! A clock that is wrong, and is set: what is kept for a while is kept for so long, and what ends by
 //! itself ends after so long.
 
-use crucible_sled::wire::{DeletedRegion, StorageDetail};
+use crucible_sled::wire::{DeletedRegion, Hardware, StorageDetail};
 use jiff::{SignedDuration, Timestamp};
 use std::process::Command;
 use std::time::Instant;
@@ -15,8 +15,12 @@ const DAY: i64 = 86_400;
 fn layer() -> Layer {
     let layer = Layer::small().with(
         "etc/systemd/system/sledd.service.d/shift.conf",
-        "[Service]\nEnvironment=LD_PRELOAD=/usr/lib/crucible/shift.so\n",
+        "[Unit]\nRequiresMountsFor=/kernel/proc\n[Service]\nEnvironment=LD_PRELOAD=/usr/lib/crucible/shift.so\nExecStart=\n\
+         ExecStart=/usr/bin/sledd --sysfs /run/sled/sys --proc /kernel/proc\n",
     );
+    // A machine that is no container looks after its clock.
+    let layer =
+        layer.with("etc/systemd/system/kernel-proc.mount", "[Mount]\nWhat=proc\nWhere=/kernel/proc\nType=proc\n");
     let source = support::places::repository("tests/machine/shift.c");
     let made = Command::new("cc")
         .args(["-shared", "-fPIC", "-o"])
@@ -31,6 +35,20 @@ fn layer() -> Layer {
 /// Sets the supervisor's clock so far off.
 fn shift(machine: &Machine, seconds: i64) {
     machine.sh(&format!("echo {seconds} >/run/shift.new; mv /run/shift.new /run/shift"));
+}
+
+/// Waits until what is wrong with the clock is told, or is not, and tells why. The looks at the machine are a minute apart.
+fn clock_check(machine: &Machine, code: &str, wanted: bool) -> String {
+    let began = Instant::now();
+    loop {
+        let output = machine.run(&["sledctl", "--json", "hardware"]);
+        let shown: Hardware = serde_json::from_slice(&output.stdout).unwrap();
+        let told = shown.checks.iter().find(|check| check.code.as_str() == code);
+        if told.is_some() == wanted {
+            return told.map(|check| check.cause.clone()).unwrap_or_default();
+        }
+        assert!(began.elapsed() < 2 * EVENT_LIMIT, "{code} is waited for in vain; the last was {shown:#?}");
+    }
 }
 
 /// Waits until the supervisor has looked at what it keeps with its clock so far off, and returns that.
@@ -73,6 +91,10 @@ fn nothing_is_removed_and_nothing_ends_because_a_clock_was_set() {
     assert!(deleted.deleted < Timestamp::UNIX_EPOCH + SignedDuration::from_hours(48), "{deleted:#?}");
     machine.ok(&["sledctl", "maintenance", "on", "--for", "2h"]);
     ends_in_two_hours(&machine, in_1970);
+    let behind = clock_check(&machine, "CLOCK_BEHIND", true);
+    assert!(behind.contains("at which the disk was marked") || behind.contains("was put on record"), "{behind}");
+    let stepped = clock_check(&machine, "CLOCK_STEPPED", true);
+    assert!(stepped.contains(" to 1970-01-02T"), "{stepped}");
 
     // Set right; eight days ahead for a while; and back.
     for seconds in [0, 8 * DAY, 0, in_1970] {
@@ -82,6 +104,9 @@ fn nothing_is_removed_and_nothing_ends_because_a_clock_was_set() {
         assert!((week - 600..=week).contains(&now.kept_for_seconds), "{now:#?}");
         ends_in_two_hours(&machine, seconds);
     }
+
+    shift(&machine, 0);
+    clock_check(&machine, "CLOCK_BEHIND", false);
 
     // A supervisor that starts with a clock that is wrong goes on where the one before it was.
     shift(&machine, 8 * DAY);

@@ -16,6 +16,14 @@ impl KernelLog {
         all
     }
 
+    /// The devices that have incidents with this sign, and how many.
+    pub fn counted(&self, sign: Sign) -> impl Iterator<Item = (&str, u64)> {
+        self.0.iter().filter_map(move |(name, incidents)| {
+            let count = incidents.iter().filter(|incident| incident.signs.contains(&sign)).count() as u64;
+            (count > 0).then_some((name.as_str(), count))
+        })
+    }
+
     /// The incidents of a device that has these names, the oldest first.
     pub fn of<'a>(&'a self, names: impl IntoIterator<Item = &'a str>) -> Vec<&'a Incident> {
         let mut all: Vec<_> = names.into_iter().filter_map(|name| self.0.get(name)).flatten().collect();

@@ -308,6 +308,28 @@ fn a_killed_process_is_told_with_its_control_group() {
     assert!(one.cause.ends_with(&format!("no memory left; the last at 2027-01-15T08:00:00Z: {words}")), "{one:?}");
 }
 
+/// Of a downstairs that was killed the group is another one by now, which knows nothing of it.
+#[test]
+fn a_killed_downstairs_is_told_by_the_log_when_its_control_group_is_gone() {
+    let incident = || Incident { began: at(1_800_000_000), signs: [Sign::OutOfMemory].into(), words: "w".into() };
+    let group = |region: &str| format!("/system.slice/crucible-downstairs@{region}.service");
+    let log = KernelLog(
+        [
+            (group("still-fawn-0"), vec![incident(), incident()]),
+            (group("still-fawn-1"), vec![incident()]),
+            ("/system.slice/a.service".to_owned(), vec![incident()]),
+        ]
+        .into(),
+    );
+    let found = found(|facts| {
+        facts.kernel_log = log.clone();
+        machine(facts).killed_in = [("still-fawn-1".to_owned(), 3)].into();
+    });
+    let [one] = &found[..] else { panic!("{found:#?}") };
+    assert!(one.cause.contains("killed 4 process(es)"), "{one:?}");
+    assert!(one.cause.contains("among what was killed: 2 of still-fawn-0, 3 of still-fawn-1;"), "{one:?}");
+}
+
 /// A disk of which nothing is known is neither well nor not; and the kernel's sensor is newer than what it said.
 #[test]
 fn what_is_not_known_of_a_disk_is_not_said() {

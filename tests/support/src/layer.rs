@@ -4,7 +4,7 @@ use crate::hosts::{SLED, Switch};
 use crate::machine::Machine;
 use crate::places::{crucible, programs, repository};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -32,6 +32,8 @@ pub struct Layer {
     pub(crate) dir: TempDir,
     /// The size of the data disk.
     pub(crate) disk: &'static str,
+    /// The file that the data disk is, if it is one of the test's.
+    pub(crate) on: Option<PathBuf>,
     /// The address at which the sled answers.
     pub(crate) address: String,
     /// Whether the machine may load BPF programs.
@@ -45,7 +47,7 @@ impl Layer {
         let script = repository("tests/machine/layer");
         let made = Command::new(script).arg(dir.path()).arg(programs()).arg(crucible()).status().unwrap();
         assert!(made.success(), "tests/machine/layer failed");
-        let layer = Self { dir, disk: "24G", address: SLED.to_owned(), bpf: true };
+        let layer = Self { dir, disk: "24G", on: None, address: SLED.to_owned(), bpf: true };
         layer.with("etc/sled/sled.toml.d/50-test.toml", "[storage]\nprovisioning = \"thin\"\n")
     }
 
@@ -78,6 +80,11 @@ impl Layer {
     /// A data disk of another size.
     pub fn with_disk(self, disk: &'static str) -> Self {
         Self { disk, ..self }
+    }
+
+    /// A data disk that is this file.
+    pub fn on(self, file: &Path) -> Self {
+        Self { on: Some(file.to_owned()), ..self }
     }
 
     /// A machine that may not load BPF programs.

@@ -46,6 +46,7 @@ impl Machine {
         let words = listen(notify);
         let mut script = Command::new(repository("tests/machine/boot"));
         script.args(["--disk", layer.disk, "--state"]).arg(state.path()).arg("--layer").arg(layer.path());
+        layer.on.iter().for_each(|file| _ = script.arg("--on").arg(file));
         script.args((!layer.bpf).then_some("--no-bpf"));
         if let Some((switch, port)) = &at {
             script.args(["--switch", &switch.space.path(), "--port", port]);
