@@ -188,10 +188,10 @@ impl Scrubber {
 
     /// Find how much there is to be read. What cannot be told is told when it is read.
     fn measure(&mut self, extents: impl Iterator<Item = u32>) {
-        let dir = self.wish.dir(&self.wish.region.0);
+        let (dir, piece) = (self.wish.dir(&self.wish.region.0), self.pace.piece());
         let bytes = |number: u32| {
             let file = open_below(&dir, &extent_path(number))?;
-            extent_scrub::bytes_to_read(&file, self.layout)
+            extent_scrub::bytes_to_read(&file, self.layout, piece)
         };
         self.pace.expect(extents.map(bytes).filter_map(Result::ok).sum());
     }
@@ -219,7 +219,7 @@ impl Scrubber {
             Ok(file) => file,
             Err(why) => return Ok((lost(number, &why), None)),
         };
-        let inode = inode_of(&file).ok();
+        let (inode, piece) = (inode_of(&file).ok(), self.pace.piece());
         let (pace, wish, mut identified) = (&mut self.pace, &self.wish, Instant::now());
         let before_reading = |bytes| {
             if identified.elapsed() >= IDENTITY_PAUSE {
@@ -228,7 +228,7 @@ impl Scrubber {
             }
             pace.before(bytes)
         };
-        let scrubbed = match extent_scrub::scrub(&file, self.layout, before_reading) {
+        let scrubbed = match extent_scrub::scrub_by(&file, self.layout, piece, before_reading) {
             Ok(scrubbed) => scrubbed,
             Err(why) => {
                 self.pace.check()?;

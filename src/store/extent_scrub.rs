@@ -2,8 +2,12 @@
 //! looks wrong is read again, with the trailer before and after, until it stands still, and only then believed. Reads
 //! only, and never takes what cannot be read for rot.
 //!
+//! What was read is held to its contexts by a thread of its own, while the next is read: a disk waits for nobody.
+//!
 //! Blocks are read past the page cache, where the file system can do that: what the disk has is to be looked at, and what
 //! others have in memory stays there. Contexts are read through it, as they are a fortieth of it and lie anyhow.
+
+mod window;
 
 use crate::region::extent::{Array, Fault, Layout, SLOT_BYTES, Slot, judge};
 use crate::region::format::Trailer;
@@ -14,17 +18,22 @@ use rustix::fs::{Advice, SeekFrom, fadvise, seek};
 use std::fs::File;
 use std::io;
 use std::num::NonZero;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::thread::sleep;
+use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
+use std::thread::{self, sleep};
 use std::time::Duration;
 use twox_hash::XxHash64;
+use window::{Buffer, Judged, Window, index, slot};
 
-/// Bytes of blocks that are read at once.
-const WINDOW_BYTES: u64 = 1 << 20;
-/// Alignment in memory of what is read past the page cache: that of a page, which every disk can do.
-const ALIGNMENT: usize = 4096;
+/// The fewest bytes of blocks that are read at once, and the most: with less, asking takes longer than reading does, and
+/// more is no faster.
+const WINDOW_BYTES: RangeInclusive<u64> = 64 << 10..=1 << 20;
+/// Pieces that are read ahead of the one that is held to its contexts: while that is done the disk is at work.
+const AHEAD: usize = 2;
+/// Pieces after which the kernel is told whose contexts to read next: one by one they are too small for a disk.
+const CONTEXTS_AHEAD: usize = 16;
 /// The most parts of a window that are read one by one: more are read with the holes between them.
 const PARTS_LIMIT: usize = 8;
 /// Times that a block has to look wrong in the same way, one after the other, until that is believed.
@@ -63,41 +72,48 @@ pub struct Scrubbed {
     pub findings: Vec<Finding>,
 }
 
-/// Scrub an extent file. `pace` hears of the bytes that are about to be read, may wait, and ends the scrub by an error.
+/// Scrub an extent file, as much at once as is fastest. `pace` hears of the bytes that are about to be read, may wait, and
+/// ends the scrub by an error.
 ///
 /// # Errors
 /// The file is not one of this layout or has no trailer, or `pace` has ended it.
-pub fn scrub(file: &File, layout: Layout, mut pace: impl FnMut(u64) -> io::Result<()>) -> io::Result<Scrubbed> {
+pub fn scrub(file: &File, layout: Layout, pace: impl FnMut(u64) -> io::Result<()>) -> io::Result<Scrubbed> {
+    scrub_by(file, layout, *WINDOW_BYTES.end(), pace)
+}
+
+/// Scrub an extent file as [`scrub`] does, about `piece` bytes at once (from 64 KiB to 1 MiB): for so many whoever wants the
+/// disk next may have to wait.
+///
+/// # Errors
+/// As [`scrub`]'s.
+pub fn scrub_by(
+    file: &File,
+    layout: Layout,
+    piece: u64,
+    mut pace: impl FnMut(u64) -> io::Result<()>,
+) -> io::Result<Scrubbed> {
     let extent = Extent::new(file, layout);
     let trailer = extent.trailer()?;
-    let (mut done, mut buffer) = (Scrubbed::default(), Buffer::default());
-    for blocks in extent.windows() {
-        let Some(written) = extent.written(&blocks)? else { continue };
-        pace(written.bytes)?;
-        let suspects = match extent.suspects(&blocks, &written, trailer, &mut buffer) {
-            Ok((looked, suspects)) => {
-                done.blocks += looked;
-                suspects
-            }
-            // Somewhere in it is what cannot be read: it is found block by block.
-            Err(_) => {
-                done.blocks += blocks.end - blocks.start;
-                blocks.collect()
-            }
-        };
-        extent.settle(suspects, &mut pace, &mut done)?;
-    }
+    let mut done = Scrubbed::default();
+    thread::scope(|scope| {
+        let (to_judge, read) = sync_channel::<Window>(AHEAD);
+        let (to_settle, judged) = channel();
+        let judge = move || read.iter().try_for_each(|window| to_settle.send(window.judged(layout, trailer)));
+        // Ends when nothing more is read.
+        thread::Builder::new().name("hash".into()).spawn_scoped(scope, judge)?;
+        extent.pass((to_judge, judged), piece, &mut pace, &mut done)
+    })?;
     done.findings.sort_by_key(|finding| finding.block);
     Ok(done)
 }
 
-/// Count the bytes that a scrub of an extent reads, but for what looks wrong at first.
+/// Count the bytes that a scrub of an extent reads, about `piece` of them at once, but for what looks wrong at first.
 ///
 /// # Errors
 /// Where data lies cannot be told.
-pub fn bytes_to_read(file: &File, layout: Layout) -> io::Result<u64> {
+pub fn bytes_to_read(file: &File, layout: Layout, piece: u64) -> io::Result<u64> {
     let extent = Extent::new(file, layout);
-    extent.windows().map(|blocks| Ok(extent.written(&blocks)?.map_or(0, |written| written.bytes))).sum()
+    extent.windows(piece).map(|blocks| Ok(extent.written(&blocks)?.map_or(0, |written| written.bytes))).sum()
 }
 
 /// Look at one block: the hash of its bytes (XxHash64), and whether they are what its context says. One that looks wrong
@@ -169,23 +185,6 @@ impl Suspect {
     }
 }
 
-/// Memory to read into, aligned.
-#[derive(Default)]
-struct Buffer(Vec<u8>);
-
-impl Buffer {
-    /// So many bytes of it.
-    fn of(&mut self, bytes: u64) -> &mut [u8] {
-        let bytes = usize::try_from(bytes).unwrap_or_default();
-        let room = bytes.saturating_add(ALIGNMENT);
-        if self.0.len() < room {
-            self.0.resize(room, 0);
-        }
-        let begin = self.0.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
-        &mut self.0[begin..begin + bytes]
-    }
-}
-
 /// What was written of some blocks: where it lies in the file.
 struct Written {
     /// The slots of each array; nothing of one that is a hole.
@@ -211,8 +210,9 @@ impl<'a> Extent<'a> {
     }
 
     /// The blocks in pieces that are read at once; each begins with a byte of the bitmap.
-    fn windows(&self) -> impl Iterator<Item = Range<u64>> + use<> {
-        let (blocks, window) = (self.layout.blocks, (WINDOW_BYTES / self.layout.block_bytes).max(8) & !7);
+    fn windows(&self, piece: u64) -> impl Iterator<Item = Range<u64>> + use<> {
+        let bytes = piece.clamp(*WINDOW_BYTES.start(), *WINDOW_BYTES.end());
+        let (blocks, window) = (self.layout.blocks, (bytes / self.layout.block_bytes).max(8) & !7);
         (0..blocks.div_ceil(window)).map(move |at| at * window..blocks.min((at + 1) * window))
     }
 
@@ -273,42 +273,75 @@ impl<'a> Extent<'a> {
         }
     }
 
-    /// Find the blocks that look wrong at first sight, and how many were written.
-    fn suspects(
+    /// Read all that was written, let it be judged, and settle what comes of that.
+    fn pass(
         &self,
-        blocks: &Range<u64>,
-        written: &Written,
-        trailer: Trailer,
-        buffer: &mut Buffer,
-    ) -> io::Result<(u64, Vec<u64>)> {
+        (to_judge, judged): (SyncSender<Window>, Receiver<Judged>),
+        piece: u64,
+        pace: &mut impl FnMut(u64) -> io::Result<()>,
+        done: &mut Scrubbed,
+    ) -> io::Result<()> {
+        let mut on_the_way = 0;
+        for (at, blocks) in self.windows(piece).enumerate() {
+            if at.is_multiple_of(CONTEXTS_AHEAD) {
+                self.expect_contexts(&blocks);
+            }
+            let Some(written) = self.written(&blocks)? else { continue };
+            pace(written.bytes)?;
+            let mut buffer = Buffer::default();
+            if on_the_way > AHEAD
+                && let Ok(judged) = judged.recv()
+            {
+                on_the_way -= 1;
+                buffer = self.take(judged, pace, done)?;
+            }
+            match self.read_window(&blocks, written, buffer) {
+                Ok(window) => on_the_way += usize::from(to_judge.send(window).is_ok()),
+                // Somewhere in it is what cannot be read: it is found block by block.
+                Err(_) => {
+                    done.blocks += blocks.end - blocks.start;
+                    self.settle(blocks.collect(), pace, done)?;
+                }
+            }
+        }
+        drop(to_judge);
+        judged.iter().try_for_each(|judged| self.take(judged, pace, done).map(drop))
+    }
+
+    /// Let the kernel read the contexts of these blocks and of pieces after them: of twice as many as pass until it is told
+    /// anew, so that nobody waits for it.
+    fn expect_contexts(&self, blocks: &Range<u64>) {
+        let ahead = (blocks.end - blocks.start) * 2 * CONTEXTS_AHEAD as u64;
+        let blocks = blocks.start..self.layout.blocks.min(blocks.start + ahead);
+        for array in Array::BOTH {
+            let part = self.layout.slots(array, &blocks);
+            _ = fadvise(self.file, part.start, NonZero::new(part.end - part.start), Advice::WillNeed);
+        }
+    }
+
+    /// Read what was written of some blocks.
+    fn read_window(&self, blocks: &Range<u64>, written: Written, mut buffer: Buffer) -> io::Result<Window> {
         let [first, second] = &written.contexts;
         let slots = [self.read(first)?, self.read(second)?];
         let bits = self.read(&self.layout.bits(blocks))?;
         let whole = self.layout.data(blocks);
-        let window = buffer.of(whole.end - whole.start);
-        let within = |part: &Range<u64>| index(part.start - whole.start)..index(part.end - whole.start);
+        let data = buffer.of(whole.end - whole.start);
         for part in &written.data {
-            self.data(part, &mut window[within(part)])?;
+            self.data(part, &mut data[index(part.start - whole.start)..index(part.end - whole.start)])?;
         }
-        let (hole, mut parts) = (vec![0; index(self.layout.block_bytes)], written.data.iter().peekable());
-        let (mut looked, mut suspects) = (0, Vec::new());
-        for (at, number) in blocks.clone().enumerate() {
-            let own = self.layout.data(&(number..number + 1));
-            while parts.next_if(|part| part.end <= own.start).is_some() {}
-            let lies = parts.peek().is_some_and(|part| part.contains(&own.start));
-            let empty = slots.iter().all(|array| array.get(at * SLOT_BYTES).is_none_or(|first| *first == 0));
-            // Of most blocks of a hole there is nothing more to say.
-            if empty && !lies {
-                continue;
-            }
-            let slots = slots.each_ref().map(|array| Slot::parse(&slot(array, at)));
-            looked += u64::from(slots != [Slot::Empty; 2]);
-            let chosen = if trailer.dirty { None } else { Array::chosen(&bits, at) };
-            if judge(if lies { &window[within(&own)] } else { &hole }, slots, chosen).is_err() {
-                suspects.push(number);
-            }
-        }
-        Ok((looked, suspects))
+        Ok(Window { blocks: blocks.clone(), parts: written.data, slots, bits, buffer })
+    }
+
+    /// Take what was found at first sight, and settle it; the memory of it is free then.
+    fn take(
+        &self,
+        judged: Judged,
+        pace: &mut impl FnMut(u64) -> io::Result<()>,
+        done: &mut Scrubbed,
+    ) -> io::Result<Buffer> {
+        done.blocks += judged.looked;
+        self.settle(judged.suspects, pace, done)?;
+        Ok(judged.buffer)
     }
 
     fn read(&self, part: &Range<u64>) -> io::Result<Vec<u8>> {
@@ -366,19 +399,6 @@ impl<'a> Extent<'a> {
         let judged = judge(data, slots.each_ref().map(Slot::parse), chosen);
         Ok(Some(Sight { trailer, slots, chosen, hash: XxHash64::oneshot(0, data), judged }))
     }
-}
-
-/// A number of bytes in memory.
-fn index(bytes: u64) -> usize {
-    usize::try_from(bytes).unwrap_or(usize::MAX)
-}
-
-/// The slot of a block, of those that were read.
-fn slot(slots: &[u8], index: usize) -> [u8; SLOT_BYTES] {
-    let mut slot = [0; SLOT_BYTES];
-    let from = slots.get(index * SLOT_BYTES..(index + 1) * SLOT_BYTES);
-    from.into_iter().for_each(|bytes| slot.copy_from_slice(bytes));
-    slot
 }
 
 #[cfg(test)]

@@ -12,6 +12,10 @@ use std::time::{Duration, Instant};
 const NAP: Duration = Duration::from_millis(100);
 /// Time between two looks at who waits for the disk, and between two words of how far it is.
 const LOOK_PAUSE: Duration = Duration::from_secs(1);
+/// Pieces in a second by which it keeps to its rate. Whoever asks the disk for something while one is read waits for that:
+/// of the default rate a piece is 64 KiB, of which a writer notices nothing; by 1 MiB its slowest hundredth takes
+/// twice as long.
+const PIECES_A_SECOND: u64 = 1024;
 /// Share of the last ten seconds in which a region waited for its disk, in percent, from which a scrub steps back: the
 /// disk has work enough.
 const CROWDED_PERCENT: u8 = 30;
@@ -58,6 +62,11 @@ impl Pace {
     /// The bytes that were read.
     pub(super) fn read(&self) -> u64 {
         self.read
+    }
+
+    /// The bytes that are to be read at once.
+    pub(super) fn piece(&self) -> u64 {
+        self.rate / PIECES_A_SECOND
     }
 
     /// Find that the scrub is wanted still.
@@ -125,6 +134,14 @@ mod tests {
         // Ten pieces of a hundredth of a second each, and the first at once; on a busy machine it takes longer.
         assert!(took("10.00") >= Duration::from_millis(99));
         assert!(took("31.00") >= Duration::from_millis(799));
+    }
+
+    #[test]
+    fn a_piece_is_small_at_the_usual_rate_and_as_long_as_is_fastest_without_one() {
+        let progress = || Progress::new(|_| (), watch::Sender::new(Course::Open));
+        let usual = crate::config::shipped("").sled.scrub.rate;
+        assert_eq!(Pace::new(usual, Vec::new(), progress(), Counts::default()).piece(), 64 << 10);
+        assert!(Pace::unhindered(progress(), Counts::default()).piece() > 1 << 20);
     }
 
     #[test]

@@ -168,6 +168,26 @@ fn what_is_found_is_named_by_block_and_by_what_is_there() {
     assert!(matches!(scrubbed.findings[2].wrong, Wrong::Fault(Fault::Unwritten { .. })), "{scrubbed:?}");
 }
 
+/// By each length of a piece the same is found, and whoever paces hears of no more at once.
+#[test]
+fn no_more_is_read_at_once_than_a_piece_and_the_same_is_found() {
+    let written = Written::usual();
+    let rotten = [3, 300, 597];
+    rotten.iter().for_each(|block| written.flip(LAYOUT.data(&(*block..block + 1)).start + 77, 5));
+    for (piece, blocks) in [(1, 16), (100 << 10, 24), (u64::MAX, 256)] {
+        let (mut most, mut pieces) = (0, 0);
+        let paced = |bytes| {
+            (most, pieces) = (most.max(bytes), pieces + 1);
+            Ok(())
+        };
+        let scrubbed = scrub_by(&written.file, LAYOUT, piece, paced).unwrap();
+        assert_eq!((scrubbed.blocks, found(&scrubbed)), (200, rotten.to_vec()), "{piece}");
+        let with_contexts = LAYOUT.block_bytes + 2 * SLOT_BYTES as u64;
+        assert!(most <= blocks * with_contexts, "{piece}: {most} bytes at once");
+        assert!(pieces >= LAYOUT.blocks.div_ceil(blocks), "{piece}: {pieces}");
+    }
+}
+
 #[test]
 fn a_scrub_beside_a_writer_raises_no_alarm_and_still_finds_what_is_rotten() {
     let mut written = Written::usual();
