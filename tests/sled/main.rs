@@ -50,6 +50,7 @@ mod ports;
 mod rebuild;
 mod reload;
 mod repair;
+mod rotting;
 mod scarcity;
 mod scrub;
 mod sleds;

@@ -1,7 +1,8 @@
 //! Regions that no sibling's extent fits, made anew and filled by their host.
 
+use crate::rotting::{is_told, rots, said};
 use std::process::Stdio;
-use support::extents::{extent, rot, write};
+use support::extents::extent;
 use support::layer::Layer;
 use support::machine::{Machine, has};
 
@@ -10,27 +11,16 @@ const REBUILD: &[&str] = &["sledctl", "region", "rebuild", REGION];
 /// The extents of a region, filled as the host's reconciliation does it: those of a sibling, byte by byte.
 const FILL: &str = "cp /crucible/still-fawn-1/00/000/000 /crucible/still-fawn-0/00/000/000";
 
-fn said(machine: &Machine, words: &[&str], code: i32) -> String {
-    let output = machine.run(words);
-    let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said).into_owned();
-    assert_eq!(output.status.code(), Some(code), "{words:?}: {said}");
-    said
-}
-
 /// A machine on which the first region rots, and is of another flush than its siblings: these have flushed since.
 fn beyond_repair() -> Machine {
     let machine = Layer::small().boot_and_create();
-    machine.sh("systemctl stop sledd.service sledd.socket 'crucible-downstairs@*'");
-    (0..3).for_each(|index| write(&machine, &format!("still-fawn-{index}")));
-    rot(&machine, REGION);
     // The flush, in the trailer, of the siblings: 4.
-    machine.sh("for i in 1 2; do f=/crucible/still-fawn-$i/00/000/000; \
-         printf '\\004' | dd of=$f bs=1 seek=$(($(stat -c %s $f) - 23)) conv=notrunc status=none; done");
-    machine.ok(&["systemctl", "start", "sledd.socket"]);
-    machine.wait_for("still-fawn", |volume| volume.ready);
-    machine.run(&["sledctl", "region", "scrub", REGION]);
-    machine.wait_for("still-fawn", |volume| has(volume, "REGION_BITROT"));
+    let flushed = || {
+        machine.sh("for i in 1 2; do f=/crucible/still-fawn-$i/00/000/000; \
+             printf '\\004' | dd of=$f bs=1 seek=$(($(stat -c %s $f) - 23)) conv=notrunc status=none; done");
+    };
+    rots(&machine, REGION, flushed);
+    is_told(&machine);
     machine
 }
 

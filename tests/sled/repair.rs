@@ -1,32 +1,19 @@
 //! Extents that rot, and are repaired from the volume's other regions.
 
+use crate::rotting::{is_told, rots, said};
 use std::fs::{read, write as put};
-use support::extents::{extent, rot, write};
+use support::extents::{extent, rot};
 use support::layer::Layer;
-use support::machine::{Machine, has};
-
-fn said(machine: &Machine, words: &[&str], code: i32) -> String {
-    let output = machine.run(words);
-    let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said).into_owned();
-    assert_eq!(output.status.code(), Some(code), "{words:?}: {said}");
-    said
-}
+use support::machine::has;
 
 #[test]
 fn what_a_scrub_finds_is_repaired_from_a_sibling_and_from_no_other() {
     let machine = Layer::small().boot_and_create();
     let never = said(&machine, &["sledctl", "region", "repair", "still-fawn-0"], 1);
     assert!(never.contains("it was never scrubbed"), "{never}");
-    // Nothing runs while its files are written to by others.
-    machine.sh("systemctl stop sledd.service sledd.socket 'crucible-downstairs@*'");
-    (0..3).for_each(|index| write(&machine, &format!("still-fawn-{index}")));
+    rots(&machine, "still-fawn-0", || ());
+    is_told(&machine);
     let whole = read(extent(&machine, "still-fawn-1")).unwrap();
-    rot(&machine, "still-fawn-0");
-    machine.ok(&["systemctl", "start", "sledd.socket"]);
-    machine.wait_for("still-fawn", |volume| volume.ready);
-    machine.run(&["sledctl", "region", "scrub", "still-fawn-0"]);
-    machine.wait_for("still-fawn", |volume| has(volume, "REGION_BITROT"));
 
     let before = machine.region("still-fawn-0").pid;
     let told = said(&machine, &["sledctl", "region", "repair", "still-fawn-0", "--dry-run"], 0);
@@ -60,7 +47,7 @@ fn what_a_scrub_finds_is_repaired_from_a_sibling_and_from_no_other() {
     // What is right after all, when it is looked at again, is told no more.
     rot(&machine, "still-fawn-0");
     machine.run(&["sledctl", "region", "scrub", "still-fawn-0"]);
-    machine.wait_for("still-fawn", |volume| has(volume, "REGION_BITROT"));
+    is_told(&machine);
     put(extent(&machine, "still-fawn-0"), &whole).unwrap();
     let done = said(&machine, &["sledctl", "region", "repair", "still-fawn-0"], 0);
     assert!(done.contains("nothing is wrong with what the last scrub found"), "{done}");
@@ -71,13 +58,8 @@ fn what_a_scrub_finds_is_repaired_from_a_sibling_and_from_no_other() {
 fn what_a_scrub_finds_is_repaired_by_itself_where_that_is_wanted() {
     let wanted = "[scrub]\nrepair = true\nschedule = \"off\"\n";
     let machine = Layer::small().with("etc/sled/sled.toml.d/60-scrub.toml", wanted).boot_and_create();
-    machine.sh("systemctl stop sledd.service sledd.socket 'crucible-downstairs@*'");
-    (0..3).for_each(|index| write(&machine, &format!("still-fawn-{index}")));
+    rots(&machine, "still-fawn-2", || ());
     let whole = read(extent(&machine, "still-fawn-1")).unwrap();
-    rot(&machine, "still-fawn-2");
-    machine.ok(&["systemctl", "start", "sledd.socket"]);
-    machine.wait_for("still-fawn", |volume| volume.ready);
-    machine.run(&["sledctl", "region", "scrub", "still-fawn-2"]);
     machine.until("sledctl jobs | grep -q 'repair.*still-fawn-2.*done'");
     machine.wait_for("still-fawn", |volume| volume.ready && !has(volume, "REGION_BITROT"));
     assert!(read(extent(&machine, "still-fawn-2")).unwrap() == whole);
