@@ -2,6 +2,8 @@
 //! ticket says. They need
 //! `crucible-nbd-server` beside the real downstairs: where it is, `tests/run sled` runs them.
 
+mod data;
+mod rebuild;
 mod rot;
 
 use crate::calm::Calm;

@@ -2,22 +2,13 @@
 //! read back by the host, whose server ends by the first block that is not what its context says.
 
 use super::ACTIVE;
-use crate::device::{Blocks, Device, program};
+use super::data::{BYTES, EXTENTS, Part, flip, name, reads, writes};
+use crate::device::{Device, program};
 use crate::port_map::{STILL_FAWN, boot};
 use crate::tickets::granted;
-use crucible_sled::region::extent::{Array, Layout};
-use crucible_sled::region::format::{TRAILER_BYTES, Trailer};
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::time::Duration;
-use support::extents::nth;
-use support::machine::{Machine, has};
+use support::machine::has;
 
-/// The layout of the volume's extents, and how many there are.
-const LAYOUT: Layout = Layout { block_bytes: 512, blocks: 64 };
-const EXTENTS: u32 = 4;
-/// The bytes of an extent's blocks.
-const BYTES: u64 = LAYOUT.block_bytes * LAYOUT.blocks;
 /// The places where a bit flips: the region, the extent, the block, and what of it. Of each extent a region is left
 /// whole.
 const PLACES: [(usize, u32, u64, Part); 10] = [
@@ -33,65 +24,6 @@ const PLACES: [(usize, u32, u64, Part); 10] = [
     (2, 3, 2, Part::Data(77)),
 ];
 
-/// What of a block changes: a byte of its data, or of the context that the bitmap chooses.
-#[derive(Clone, Copy)]
-enum Part {
-    Data(u64),
-    Context(u64),
-}
-
-fn name(region: usize) -> String {
-    format!("still-fawn-{region}")
-}
-
-fn open(machine: &Machine, region: usize, extent: u32) -> File {
-    File::options().read(true).write(true).open(nth(machine, &name(region), extent)).unwrap()
-}
-
-/// The contents of an extent's blocks, of the round in which they were written.
-fn contents(extent: u32, round: u8) -> Vec<u8> {
-    (0..BYTES).map(|at| (at / LAYOUT.block_bytes * 5 + at + u64::from(extent)) as u8 ^ round).collect()
-}
-
-/// Waits until all regions have all that was written: one may be behind when the host is told that it was flushed, and
-/// nobody tells when it no longer is.
-fn wait_until_flushed(machine: &Machine) {
-    let trailer = |region, extent| {
-        let mut bytes = [0; TRAILER_BYTES];
-        open(machine, region, extent).read_exact_at(&mut bytes, LAYOUT.trailer()).unwrap();
-        Trailer::parse(&bytes).unwrap()
-    };
-    let even = |extent| {
-        let [first, others @ ..] = [0, 1, 2].map(|region| trailer(region, extent));
-        !first.dirty && first.flush > 0 && others.iter().all(|other| *other == first)
-    };
-    while !(0..EXTENTS).all(even) {
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// Flips a bit of what a region has there.
-fn flip(machine: &Machine, region: usize, extent: u32, block: u64, part: Part) {
-    let (file, blocks, mut byte) = (open(machine, region, extent), block..block + 1, [0]);
-    let at = match part {
-        Part::Data(byte) => LAYOUT.data(&blocks).start + byte,
-        Part::Context(byte) => {
-            let mut bits = [0];
-            file.read_exact_at(&mut bits, LAYOUT.bits(&blocks).start).unwrap();
-            LAYOUT.slots(Array::chosen(&bits, (block % 8) as usize).unwrap(), &blocks).start + byte
-        }
-    };
-    file.read_exact_at(&mut byte, at).unwrap();
-    file.write_all_at(&[byte[0] ^ 4], at).unwrap();
-}
-
-fn reads_everything(blocks: &mut Blocks) {
-    for extent in 0..EXTENTS {
-        let read = blocks.read(u64::from(extent) * BYTES, BYTES as usize).unwrap();
-        assert!(read == contents(extent, 2), "extent {extent} is not what was written");
-    }
-}
-
 #[test]
 #[ignore = "it needs crucible-nbd-server in CRUCIBLE_BIN"]
 fn what_flips_under_a_host_is_repaired_before_it_is_read() {
@@ -101,10 +33,7 @@ fn what_flips_under_a_host_is_repaired_before_it_is_read() {
     let mut device = Device::start(&host, &granted(&host, ""));
     let mut blocks = device.open_within(ACTIVE);
     // Twice, so that there are contexts in both arrays.
-    for (extent, round) in (0..EXTENTS).flat_map(|extent| [(extent, 1), (extent, 2)]) {
-        blocks.write(u64::from(extent) * BYTES, &contents(extent, round)).unwrap();
-    }
-    wait_until_flushed(&machine);
+    [1, 2].iter().for_each(|round| writes(&machine, &mut blocks, 0..EXTENTS, *round));
     PLACES.iter().for_each(|(region, extent, block, part)| flip(&machine, *region, *extent, *block, *part));
 
     let scrubbed = machine.run(&["sledctl", "region", "scrub", "--volume", "still-fawn"]);
@@ -123,7 +52,7 @@ fn what_flips_under_a_host_is_repaired_before_it_is_read() {
         assert!(said.contains(extents), "{said}");
     }
     machine.wait_for("still-fawn", |volume| volume.ready && !has(volume, "REGION_BITROT"));
-    reads_everything(&mut blocks);
+    reads(&mut blocks, 0..EXTENTS, 2);
     assert!(device.runs(), "it has ended");
     machine.ok(&["sledctl", "region", "scrub", "--volume", "still-fawn"]);
 
