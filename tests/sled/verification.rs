@@ -8,18 +8,24 @@ use support::extents::{nth, rot_nth, write_nth};
 use support::layer::{Layer, SMALL};
 use support::machine::{Machine, cause, has};
 
-/// Extents of a region: each that is rotten takes two looks of 20 ms more.
-const EXTENTS: u32 = 12;
+/// Extents of a region: each that is rotten takes two looks of 20 ms more, and how far it is goes on record each second.
+const EXTENTS: u32 = 100;
 /// The record of what is to be verified.
 const RECORD: &str = "/var/lib/sled/verification.json";
-/// Kills the supervisor, once it is told to, as soon as it is on record that regions are to be verified, which takes half a
-/// second, and keeps what was on record then.
-const KILLER: &str = "#!/bin/sh
+/// Stops the supervisor, once it is told to, as soon as it is on record that some of the first region was verified; keeps
+/// what is on record then, mends what that says was verified, as nobody is to look at it again, and kills the supervisor.
+const KILLER: &str = r#"#!/bin/sh
 rm /arm
-until grep -q '\"next\":0,' /var/lib/sled/verification.json 2>/dev/null; do :; done
+until grep -Eq '"still-fawn-0":\{"uuid":"[^"]*","next":[1-9]' /var/lib/sled/verification.json 2>/dev/null; do sleep 0.01; done
+systemctl kill --signal=STOP sledd.service
 cp /var/lib/sled/verification.json /killed
+next=$(sed 's/.*"still-fawn-0":{"uuid":"[^"]*","next":\([0-9]*\).*/\1/' /killed)
+while [ "$next" -gt 0 ]; do
+    next=$((next - 1))
+    printf '\007' | dd of=/crucible/still-fawn-0/00/000/$(printf %03X "$next") bs=1 seek=612 conv=notrunc status=none
+done
 systemctl kill --signal=KILL sledd.service
-";
+"#;
 const KILLED: &str = "[Unit]\nConditionPathExists=/arm\n[Service]\nType=exec\nExecStart=/usr/lib/crucible/killer\n";
 
 /// Whether a region that serves was being verified since it served last.
@@ -53,7 +59,7 @@ fn maps_show_it(machine: &Machine) {
     let others = extents(machine, "still-fawn-1");
     assert_eq!((others[3], others[4]), (ExtentState::Clean, ExtentState::Untouched), "it has not been seen yet");
     let map = machine.ok(&["sledctl", "region", "show", "still-fawn-1", "--extents"]);
-    assert!(map.contains("generation 7, flush 3\n") && map.contains("     0  ...c........\n"), "{map}");
+    assert!(map.contains("generation 7, flush 3\n") && map.contains("     0  ...c........"), "{map}");
     assert_eq!(machine.get("/v1/regions/still-fawn-1/extents").0, 404, "that is the operator's to see");
 }
 
@@ -72,11 +78,13 @@ fn served(machine: &Machine, told: &str) -> String {
     cause(&volume, "SLED_UNCLEAN").unwrap().to_owned()
 }
 
-/// What was on record when the supervisor was killed says so.
+/// What was on record when the supervisor was killed says so, and that some of it was done.
 fn was_killed_in_the_midst(machine: &Machine) {
     let killed: Verification = serde_json::from_str(&machine.sh("cat /killed")).unwrap();
     let left = killed.regions.unwrap().remove(&"still-fawn-0".parse().unwrap()).unwrap();
-    assert!(left.outcome.is_none() && left.next < EXTENTS, "{left:?}");
+    assert!(left.outcome.is_none() && left.next > 0 && left.next < EXTENTS, "{left:?}");
+    let right = machine.sh("for i in /crucible/still-fawn-0/00/000/*; do od -An -tu1 -j612 -N1 $i; done | grep -c 7");
+    assert_eq!(right.trim(), left.next.to_string(), "those are right by now, and were counted as rotten before");
 }
 
 /// What lay in the trash is verified when it comes back, and a record that cannot be read says of nothing that it is not due.
@@ -118,16 +126,18 @@ fn rotting() -> Machine {
 #[test]
 fn what_was_being_written_when_the_machine_ended_is_verified_before_its_region_serves() {
     let mut machine = rotting();
-    // The supervisor is killed in the midst of it, and the next one goes on: no extent counts twice.
+    // The supervisor is killed in the midst of it, and the next one goes on: no extent counts twice, and what was looked at
+    // is not looked at again, as it would be found right then.
     machine.sh("touch /arm");
     machine.cut();
-    let cause =
-        served(&machine, "held to their checksums since: 12 block(s) are not what their checksums say in still-fawn-0");
+    machine.until("test -e /killed && ! systemctl -q is-active killer");
+    let told = format!("since: {EXTENTS} block(s) are not what their checksums say in still-fawn-0");
+    let cause = served(&machine, &format!("held to their checksums {told}"));
     assert!(!cause.contains("still-fawn-1"), "{cause}");
     was_killed_in_the_midst(&machine);
     let volume = machine.wait_for("still-fawn", |volume| volume.ready && has(volume, "REGION_BITROT"));
     let found: Vec<_> = volume.regions.iter().map(|region| region.scrub.as_ref().map(|scrub| scrub.rotten)).collect();
-    assert_eq!(found, [Some(12), None, None], "one has it, and no other was scrubbed");
+    assert_eq!(found, [Some(u64::from(EXTENTS)), None, None], "one has it, and no other was scrubbed");
     let scrub = volume.regions[0].scrub.clone().unwrap();
     assert!(scrub.completed.is_none() && scrub.verified.is_some(), "that was no scrub: {scrub:?}");
     let shown = machine.run(&["sledctl", "region", "show", "still-fawn-0"]);
@@ -141,7 +151,7 @@ fn what_was_being_written_when_the_machine_ended_is_verified_before_its_region_s
     let found = |job: &&Job| job.error.as_ref().is_some_and(|why| why.code != Refusal::CutShort);
     assert_eq!(jobs.iter().filter(found).count(), 1, "{jobs:?}");
     machine.ok(&["systemctl", "kill", "--signal=KILL", "sledd.service"]);
-    assert_eq!(served(&machine, "since: 12 block(s)"), cause);
+    assert_eq!(served(&machine, &told), cause);
     assert_eq!((machine.pids(), verifications(&machine).len()), (before, jobs.len()));
     machine.ok(&["sledctl", "region", "restart", "still-fawn-1", "--force"]);
     machine.wait_for("still-fawn", |volume| volume.ready);

@@ -3,7 +3,7 @@
 //! region's record of scrubs, which knows of no scrub by that.
 
 use super::pace::Pace;
-use super::{RECORD_PAUSE, ScrubError, Scrubber, Wish};
+use super::{ScrubError, Scrubber, Wish};
 use crate::kernel::block::mount_at;
 use crate::metrics::Counts;
 use crate::progress::{Cancelled, Progress};
@@ -21,6 +21,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+/// Time after which it is put on record how far it is: a region waits for it, and whoever comes after a supervisor that was
+/// killed begins there.
+const RECORD_PAUSE: Duration = Duration::from_secs(1);
 /// Time for which the reading may go on that was cancelled, until what it has found is on record. One that hangs in the
 /// disk is left to itself.
 const CANCEL_LIMIT: Duration = Duration::from_secs(2);
