@@ -1,6 +1,6 @@
 //! The stand-in server, and with `CRUCIBLE_BIN` the real one, held to the manners that a client of
 //! either has to cope with. What only the stand-in does is in `on_demand`; `verifier` holds a scrub to upstream's own
-//! verifier, on what the real programs wrote.
+//! verifier, on what the real programs wrote, and `scrubs` has one beside them while they write.
 //!
 //! Needs root, for networks of their own.
 
@@ -9,6 +9,7 @@
 mod client;
 mod on_demand;
 mod parts;
+mod scrubs;
 mod verifier;
 
 use client::{ADDRESS, Client, EIO, ENOSYS, EXPORT_NAME, FLAGS, FLUSH, READ, TRIM, WRITE, WRITE_ZEROES};

@@ -6,7 +6,8 @@ use crate::region::format::extent_path;
 use crate::store::region_dir::region_json;
 use proptest::prelude::*;
 use rustix::fs::{FallocateFlags, fallocate};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 use twox_hash::XxHash64;
 
 const LAYOUT: Layout = Layout { block_bytes: 4096, blocks: 600 };
@@ -188,13 +189,21 @@ fn no_more_is_read_at_once_than_a_piece_and_the_same_is_found() {
     }
 }
 
+/// Whether there is another pass beside a writer: there are ten, or, with `SCRUB_MINUTES`, as many as that time has.
+fn goes_on(passes: u64, began: Instant) -> bool {
+    match std::env::var("SCRUB_MINUTES").ok() {
+        None => passes < 10,
+        Some(minutes) => began.elapsed() < Duration::from_secs(60 * minutes.parse::<u64>().unwrap()),
+    }
+}
+
 #[test]
 fn a_scrub_beside_a_writer_raises_no_alarm_and_still_finds_what_is_rotten() {
     let mut written = Written::usual();
     // Nobody writes to it.
     written.flip(LAYOUT.data(&(597..598)).start, 3);
     let file = written.file.try_clone().unwrap();
-    let over = AtomicBool::new(false);
+    let (over, flushes) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let mut turn = 0u64;
@@ -203,15 +212,20 @@ fn a_scrub_beside_a_writer_raises_no_alarm_and_still_finds_what_is_rotten() {
                 written.write(turn * 7 % 590, turn as u8);
                 if turn.is_multiple_of(13) {
                     written.flush();
+                    flushes.fetch_add(1, Ordering::SeqCst);
                 }
             }
         });
-        for _ in 0..10 {
+        let (began, mut passes) = (Instant::now(), 0u64);
+        while goes_on(passes, began) {
+            passes += 1;
             let scrubbed = scrub(&file, LAYOUT, |_| Ok(())).unwrap();
             // One that is never still is none that is rotten.
-            assert!(found(&scrubbed) == [597] || scrubbed.restless > 0 && found(&scrubbed).is_empty(), "{scrubbed:?}");
+            let so = found(&scrubbed) == [597] || scrubbed.restless > 0 && found(&scrubbed).is_empty();
+            assert!(so, "pass {passes}: {scrubbed:?}");
         }
         over.store(true, Ordering::SeqCst);
+        println!("{passes} passes in {:?}, beside {} flushes", began.elapsed(), flushes.load(Ordering::SeqCst));
     });
     written.flush();
     assert_eq!(found(&written.scrubbed()), [597]);
