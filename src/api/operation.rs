@@ -17,7 +17,7 @@ use crate::span::Span;
 use crate::wire::{
     Attach, Configurations, Difference, Drain, Drained, Error, Events, Extents, Granted, Hardware, Hosts, Job,
     Maintenance, Marked, NetworkDetail, Notified, Ports, Proposal, Refusal, RefusedTicket, Region, Release, Released,
-    Sled, StorageDetail, TargetGroup, Ticket, Volume, Volumes, Word,
+    Replica, Sled, StorageDetail, TargetGroup, Ticket, Volume, Volumes, Word,
 };
 use bytes::Bytes;
 use http::Method;
@@ -273,6 +273,8 @@ operations! {
     ShowRegion { region: RegionName } = GET "/v1/regions/{region}", Anyone, Published, Short, Json Region, tagged;
     /// Show how the files of a region's extents stand, by a look that is made for this answer.
     ShowExtents { region: RegionName } = GET "/v1/regions/{region}/extents", Admin, Nothing, Short, Json Extents;
+    /// Show what a region has flushed, by a look that is made for this answer: for one that is to be filled from it.
+    ShowReplica { region: RegionName } = GET "/v1/regions/{region}/replica", Anyone, Nothing, Short, Json Replica;
     /// Create a region; with its name said once more, if it may have existed.
     CreateRegion { region: RegionName, never_existed: Option<RegionName> }
         = POST "/v1/regions/{region}", Admin, First, Long, Json Granted;

@@ -15,7 +15,6 @@ use crate::config::{Configuration, Provisioning};
 use crate::names::RegionName;
 use crate::port_map::LocalRegion;
 use crate::region::scrub::Scrubs;
-use crate::region::verification::{LOOKED_BACK, Outcome};
 use crate::region::{HeldBy, Hold, Ledger, Record, Tombstone};
 use crate::size;
 use crate::times::in_seconds;
@@ -248,16 +247,10 @@ pub fn beside(config: &Configuration, name: &RegionName) -> Vec<LocalRegion> {
     all.filter(|other| other.name.volume() == name.volume() && other.name != *name).collect()
 }
 
-/// The time from which on a whole scrub says that a region is so: one that the machine's end has left in doubt, and that was
-/// not verified since, has to have been scrubbed since. The last sign of life may be older than that end by two pauses.
-fn counts_from(facts: &Facts, name: &RegionName, uuid: Uuid) -> Timestamp {
-    let verification = facts.verification.as_ref();
-    let doubtful = |outcome: Option<&Outcome>| outcome != Some(&Outcome::Through);
-    let known = verification.and_then(|known| known.of(name, uuid)).filter(|known| doubtful(known.outcome.as_ref()));
-    let Some((verification, _)) = verification.zip(known) else { return Timestamp::MIN };
-    let ended = verification.since.and_then(|since| since.checked_add(LOOKED_BACK * 3).ok());
-    // Without a sign of life: what was scrubbed in this boot.
-    ended.or(verification.listed).unwrap_or(Timestamp::MAX)
+/// The time from which on a whole scrub says that a region is so; [`Timestamp::MIN`]: at any time.
+pub fn counts_from(facts: &Facts, name: &RegionName, uuid: Uuid) -> Timestamp {
+    let known = facts.verification.as_ref();
+    known.and_then(|known| known.counts_from(name, uuid)).unwrap_or(Timestamp::MIN)
 }
 
 /// What is known of a sibling.

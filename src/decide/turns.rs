@@ -46,8 +46,11 @@ pub enum Asks {
     /// The others are asked; if one is not well, the region does not go.
     Others,
     /// The same, and each must have been found whole as well: the region is not to come back, and one that takes its place
-    /// is filled from them.
-    Whole,
+    /// is filled from them. Unless it is done under hosts that are `attached`, none may be connected to any of them.
+    Whole {
+        /// Whether it is done under hosts that are attached as well.
+        attached: bool,
+    },
     /// The others are asked again and again, until all are well: nobody waits for the job.
     Patiently,
     /// The others are asked in the same way, but for those of the volume's regions, by their index, that the map has

@@ -27,6 +27,8 @@ pub enum Answer {
     Hosts(wire::Hosts),
     /// How a region's extents stand.
     Extents(Box<wire::Extents>),
+    /// What a region has, as a replica of its volume.
+    Replica(wire::Replica),
     /// A ticket.
     Ticket(Box<wire::Ticket>),
     /// No ticket, and why.

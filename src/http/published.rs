@@ -262,6 +262,7 @@ mod tests {
                 region: "still-fawn-0".parse().unwrap(),
                 moved: Default::default(),
                 whole: false,
+                alone: false,
             })),
             unasked: false,
             by: None,

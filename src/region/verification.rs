@@ -50,6 +50,20 @@ pub struct Verification {
     /// The reason why the record of what was to be verified could not be read, if it could not: then everything is.
     #[serde(default)]
     pub lost: Option<String>,
+    /// The regions that an earlier boot was to verify and did not come to the end of: nobody verifies them any more, and
+    /// what an end of the machine has left of them is in doubt still.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unverified: BTreeMap<RegionName, Unverified>,
+}
+
+/// Region that was not verified after an end of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unverified {
+    /// The region: another one that takes its name is not in doubt.
+    pub uuid: Uuid,
+    /// The time from which on a whole scrub says that it is as it should be.
+    #[serde(with = "Rfc3339")]
+    pub until: Timestamp,
 }
 
 /// Verification of a region.
@@ -123,27 +137,60 @@ pub fn is_suspect(extent: &Extent, since: Option<Timestamp>) -> bool {
 
 impl Verification {
     /// Find what a boot has to do, by what is on record of an earlier one or of this: `unclean` if the boot before ended
-    /// without a shutdown, and `sign` the last sign of life of it. What an earlier one has left undone is done by this.
-    pub fn of_boot(known: Option<Self>, boot: &str, unclean: bool, sign: Option<Sign>) -> Option<Self> {
-        let left = match known {
-            Some(known) if known.boot == boot => return Some(known),
-            known => known.filter(Self::is_open),
-        };
-        let since = sign.map(|sign| sign.changed_since);
+    /// without a shutdown, `sign` the last sign of life of it, and `now` the time. What an earlier one has left undone is
+    /// done by this, and what it has passed over stays in doubt.
+    pub fn of_boot(known: Option<Self>, boot: &str, unclean: bool, sign: Option<Sign>, now: Timestamp) -> Option<Self> {
+        if known.as_ref().is_some_and(|known| known.boot == boot) {
+            return known;
+        }
+        let unverified = known.as_ref().map(|known| known.passed_over(now)).unwrap_or_default();
+        let (left, since) = (known.filter(Self::is_open), sign.map(|sign| sign.changed_since));
+        let in_doubt = !unverified.is_empty();
+        let anew =
+            |since, regions, lost| Self { boot: boot.to_owned(), since, regions, listed: None, lost, unverified };
         match left {
-            None => unclean.then(|| Self { boot: boot.to_owned(), since, regions: None, listed: None, lost: None }),
+            None if unclean => Some(anew(since, None, None)),
+            None => in_doubt.then(|| anew(None, Some(BTreeMap::new()), None)),
             // The earlier of both, and nothing if one is not known.
             Some(left) if unclean => {
                 let since = left.since.zip(since).map(|(before, since)| before.min(since));
-                Some(Self { boot: boot.to_owned(), since, regions: None, listed: None, lost: left.lost })
+                Some(anew(since, None, left.lost))
             }
             Some(left) => Some(Self { boot: boot.to_owned(), ..left }),
         }
     }
 
+    /// The regions that are in doubt and are not to be verified any more, for a boot that comes after this one.
+    fn passed_over(&self, now: Timestamp) -> BTreeMap<RegionName, Unverified> {
+        let mut all = self.unverified.clone();
+        let until = self.until().unwrap_or(now);
+        let passed = |known: &Verified| known.outcome.as_ref().is_some_and(|outcome| *outcome != Outcome::Through);
+        for (name, known) in self.regions.iter().flatten().filter(|(_, known)| passed(known)) {
+            all.insert(name.clone(), Unverified { uuid: known.uuid, until });
+        }
+        all
+    }
+
+    /// The time until which a scrub may have seen what was there before the machine's end: the last sign of life may be
+    /// older than that by two pauses. Without one: until what there was to verify was listed in this boot.
+    fn until(&self) -> Option<Timestamp> {
+        let ended = self.since.and_then(|since| since.checked_add(LOOKED_BACK * 3).ok());
+        ended.or(self.listed)
+    }
+
+    /// The time from which on a whole scrub of a region says that it is as it should be; `None`: at any time. A region that
+    /// an end of the machine has left in doubt, and that was not verified since, has to have been scrubbed since.
+    pub fn counts_from(&self, name: &RegionName, uuid: Uuid) -> Option<Timestamp> {
+        let due = self.of(name, uuid).filter(|known| known.outcome != Some(Outcome::Through));
+        let now = due.map(|_| self.until().unwrap_or(Timestamp::MAX));
+        let before = self.unverified.get(name).filter(|known| known.uuid == uuid).map(|known| known.until);
+        now.max(before)
+    }
+
     /// What a boot has to do if the record of it cannot be read, and why: everything, as nothing is known.
     pub fn lost(boot: &str, why: String) -> Self {
-        Self { boot: boot.to_owned(), since: None, regions: None, listed: None, lost: Some(why) }
+        let lost = Some(why);
+        Self { boot: boot.to_owned(), since: None, regions: None, listed: None, lost, unverified: BTreeMap::new() }
     }
 
     /// Whether something is left to be done, or that is not known yet.
@@ -211,7 +258,7 @@ mod tests {
 
     #[test]
     fn what_a_boot_has_to_do_is_done_once_and_what_it_leaves_by_the_next() {
-        let of = Verification::of_boot;
+        let of = |known, boot, unclean, sign| Verification::of_boot(known, boot, unclean, sign, at(9000));
         assert_eq!(of(None, "b", false, sign(1000)), None);
         let begun = of(None, "b", true, sign(1000)).unwrap();
         assert_eq!((begun.since, begun.regions.clone(), begun.is_open()), (Some(at(940)), None, true));
@@ -236,5 +283,45 @@ mod tests {
         assert_eq!(done.of(&region, Uuid::from_u128(1)), None, "another region has its name");
         let text = serde_json::to_string(&done).unwrap();
         assert_eq!(serde_json::from_str::<Verification>(&text).unwrap(), done);
+    }
+
+    /// A boot whose verification was passed over, an orderly one after it, and another: a scrub has to come first still.
+    #[test]
+    fn what_was_passed_over_is_in_doubt_until_it_is_scrubbed_whichever_way_later_boots_end() {
+        let [off, through, due]: [RegionName; 3] = ["a-0", "a-1", "a-2"].map(|name| name.parse().unwrap());
+        let of = |outcome| Verified { outcome, ..Verified::due(Uuid::nil()) };
+        let regions = [(&off, Some(Outcome::Off)), (&through, Some(Outcome::Through))];
+        let regions =
+            regions.into_iter().map(|(name, outcome)| (name.clone(), of(outcome))).collect::<BTreeMap<_, _>>();
+        let mut first = Verification::of_boot(None, "b", true, sign(1000), at(1100)).unwrap();
+        (first.regions, first.listed) = (Some(regions.clone()), Some(at(1110)));
+        let counts = |known: &Verification, name| known.counts_from(name, Uuid::nil());
+        let is_in_doubt = |known: &Verification| {
+            assert_eq!((counts(known, &off), counts(known, &through)), (Some(at(940 + 180)), None), "{known:?}");
+            assert_eq!(known.counts_from(&off, Uuid::from_u128(1)), None, "another region has its name");
+        };
+        is_in_doubt(&first);
+        let second = Verification::of_boot(Some(first.clone()), "c", false, sign(2000), at(2100)).unwrap();
+        is_in_doubt(&second);
+        assert!(!second.is_open());
+        let text = serde_json::to_string(&second).unwrap();
+        let second = serde_json::from_str::<Verification>(&text).unwrap();
+        let third = Verification::of_boot(Some(second), "d", false, sign(3000), at(3100)).unwrap();
+        is_in_doubt(&third);
+        // One that is cut off begins anew beside it.
+        let cut = Verification::of_boot(Some(third), "e", true, sign(4000), at(4100)).unwrap();
+        is_in_doubt(&cut);
+        assert_eq!((cut.since, &cut.regions), (Some(at(3940)), &None));
+        // What is to be verified still is not in doubt beside that.
+        first.regions.get_or_insert_default().insert(due.clone(), of(None));
+        let cut = Verification::of_boot(Some(first), "c", true, sign(2000), at(2100)).unwrap();
+        is_in_doubt(&cut);
+        assert_eq!(counts(&cut, &due), None);
+        // Nothing tells when the machine ended: then what was scrubbed before a later boot says nothing.
+        let unknown =
+            Verification { regions: Some(regions), ..Verification::of_boot(None, "b", true, None, at(7)).unwrap() };
+        assert_eq!(counts(&unknown, &off), Some(Timestamp::MAX));
+        let later = Verification::of_boot(Some(unknown), "c", false, None, at(2100)).unwrap();
+        assert_eq!(counts(&later, &off), Some(at(2100)));
     }
 }

@@ -40,7 +40,10 @@ fn begin_in(
     let known = read(memory, FILE);
     let verification = match &known {
         // A sign that cannot be read is none: then all extents count as changed.
-        Ok(known) => Verification::of_boot(known.clone(), boot, unclean, read(memory, SIGN).unwrap_or_default()),
+        Ok(known) => {
+            let sign = read(memory, SIGN).unwrap_or_default();
+            Verification::of_boot(known.clone(), boot, unclean, sign, times::now())
+        }
         Err(why) => {
             tracing::error!("what is to be verified cannot be read, so that everything is: {why}");
             Some(Verification::lost(boot, why.to_string()))

@@ -97,6 +97,7 @@ impl Supervisor {
         match operation {
             Operation::ShowHosts { volume } => self.jobs.tell_hosts(volume, answer, &self.facts),
             Operation::ShowExtents { region } => self.tell_extents(region, answer),
+            Operation::ShowReplica { region } => self.tell_replica(region, answer),
             Operation::AllowHost { volume, host } => self.permit(volume, &host, true, answer),
             Operation::DenyHost { volume, host } => self.permit(volume, &host, false, answer),
             Operation::DrainVolume { volume, reason } => self.drain(volume, Some(words(reason)), answer),

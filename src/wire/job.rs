@@ -155,6 +155,9 @@ pub struct Ask {
     /// must have found each of them whole.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub whole: bool,
+    /// Whether no host may be connected to any of the volume's regions: it would lose its disk.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub alone: bool,
 }
 
 /// The answer to an [`Ask`].

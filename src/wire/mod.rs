@@ -14,6 +14,7 @@ mod network;
 mod notification;
 mod ports;
 mod refusal;
+mod replica;
 mod scrub;
 mod storage;
 mod target;
@@ -32,6 +33,7 @@ pub use network::{Adapter, AddressState, BridgeAddress, BridgeDetail, NetworkDet
 pub use notification::{Delivery, Notification, Notified, Occasion, Way};
 pub use ports::{Listener, Ports, RegionPorts, Who};
 pub use refusal::Refusal;
+pub use replica::{Flushed, Replica};
 pub use scrub::Scrub;
 pub use storage::{DeletedRegion, Marked, StorageDetail, StoredRegion, WantedRegion};
 pub use target::TargetGroup;

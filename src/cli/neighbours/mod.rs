@@ -9,11 +9,13 @@
 //! |---|---|
 //! | [`doors`] | at which ports they are asked |
 //! | [`report`] | what they say of a volume |
-//! | [`verdict`] | what that means for a region of this sled |
+//! | [`verdict`] | what that means for a region of this sled that goes away for a moment |
+//! | [`whole`] | what it means for one that is made anew, and filled from theirs |
 
 mod doors;
 mod report;
 mod verdict;
+mod whole;
 
 pub(super) use doors::{Doors, Elsewhere};
 pub(super) use report::get_in_time;
@@ -22,11 +24,12 @@ use super::client::Client;
 use super::failure::Failure;
 use crate::api::{JobId, Operation};
 use crate::names::VolumeName;
-use crate::wire::{Ask, Granted, Hosts, Refusal, Volume, Word};
+use crate::wire::{Ask, Granted, Hosts, Refusal, Replica, Volume, Word};
 use report::reports;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use verdict::{Verdict, judge};
+use whole::judge_whole;
 
 /// Time that what passes by itself is waited for: a host that connects anew, another sled's turn.
 const PASSING_LIMIT: Duration = Duration::from_secs(50);
@@ -69,8 +72,16 @@ impl<'a> Neighbours<'a> {
                 Ok(own) => own,
                 Err(why) => return Word::No(why.error()),
             };
+            let here = match replicas(client, &volume, ask).await {
+                Ok(here) => here,
+                Err(why) => return Word::No(why.error()),
+            };
             let reports = reports(&volume, ask, self.doors).await;
-            match judge(&volume, hosts.as_ref(), ask, &reports) {
+            let verdict = match judge(&volume, hosts.as_ref(), ask, &reports) {
+                Verdict::Well if ask.whole => judge_whole(&volume, &here, ask, &reports),
+                verdict => verdict,
+            };
+            match verdict {
                 Verdict::Well => return Word::Well,
                 Verdict::No(why) => return Word::No(why),
                 Verdict::Turn(other) if volume.sled > other => return Word::Yield,
@@ -90,4 +101,26 @@ async fn own(client: &Client, name: &VolumeName) -> Result<(Volume, Option<Hosts
         hosts => Some(hosts?),
     };
     Ok((volume, hosts))
+}
+
+/// Read what the volume's regions on this sled have, if that matters: before the others are asked, who may have more by then.
+/// Of one that cannot be read nothing is known.
+async fn replicas(client: &Client, own: &Volume, ask: &Ask) -> Result<Vec<Replica>, Failure> {
+    let mut found = Vec::new();
+    for region in own.regions.iter().filter(|region| ask.whole && region.sled == own.sled) {
+        let asked = Operation::ShowReplica { region: region.name.clone() };
+        let read = loop {
+            match client.ask::<Replica>(&asked).await {
+                // Somebody else's look is under way.
+                Err(Failure::Refused(why)) if why.code == Refusal::Busy => sleep(POLL).await,
+                read => break read,
+            }
+        };
+        match read {
+            Ok(replica) => found.push(replica),
+            Err(Failure::Refused(_)) => {}
+            Err(why) => return Err(why),
+        }
+    }
+    Ok(found)
 }

@@ -4,7 +4,7 @@ use super::doors::Doors;
 use crate::api::Operation;
 use crate::names::{RegionName, SledName, VolumeName};
 use crate::times::OptionalRfc3339;
-use crate::wire::{Ask, Hosts, Peer, Region, State, Volume};
+use crate::wire::{Ask, ErrorBody, Hosts, Peer, Region, Replica, State, Volume};
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
@@ -50,6 +50,9 @@ pub(super) struct RegionReport {
     /// What its scrubs have found.
     #[serde(default)]
     pub(super) scrub: Option<ScrubReport>,
+    /// What it has flushed, or why that cannot be told, if it was asked for; absent of a sled that does not say so.
+    #[serde(skip)]
+    pub(super) replica: Option<Result<Replica, String>>,
     /// Hosts that are connected, as was seen last.
     #[serde(skip)]
     pub(super) hosts: BTreeSet<IpAddr>,
@@ -93,9 +96,9 @@ pub(super) async fn reports(volume: &Volume, ask: &Ask, doors: &Doors) -> Report
     let others: BTreeMap<SledName, IpAddr> = others.map(|region| (region.sled.clone(), region.address)).collect();
     let mut asking = JoinSet::new();
     for (sled, address) in others {
-        let (volume, doors) = (volume.volume.clone(), doors.of(address));
+        let (volume, doors, whole) = (volume.volume.clone(), doors.of(address), ask.whole);
         asking.spawn(async move {
-            let said = ask_sled(&sled, &volume, &doors).await;
+            let said = ask_sled(&sled, (&volume, whole), &doors).await;
             (sled, said)
         });
     }
@@ -103,9 +106,13 @@ pub(super) async fn reports(volume: &Volume, ask: &Ask, doors: &Doors) -> Report
 }
 
 /// Ask a sled of a volume at all of these doors at once, and take the first answer that is its own: a door at which
-/// nothing comes back, as a firewall has it, keeps nobody waiting.
-async fn ask_sled(sled: &SledName, volume: &VolumeName, doors: &[SocketAddr]) -> Result<Report, String> {
-    let mut asking: JoinSet<_> = doors.iter().map(|at| ask_in_time(*at, volume.clone())).collect();
+/// nothing comes back, as a firewall has it, keeps nobody waiting. `whole`: what its regions have is asked for as well.
+async fn ask_sled(
+    sled: &SledName,
+    (volume, whole): (&VolumeName, bool),
+    doors: &[SocketAddr],
+) -> Result<Report, String> {
+    let mut asking: JoinSet<_> = doors.iter().map(|at| ask_in_time(*at, volume.clone(), whole)).collect();
     let mut whys = BTreeMap::new();
     while let Some(asked) = asking.join_next().await {
         // A question that ended early was not answered.
@@ -121,14 +128,18 @@ async fn ask_sled(sled: &SledName, volume: &VolumeName, doors: &[SocketAddr]) ->
 }
 
 /// Ask at a door, within [`ANSWER_LIMIT`].
-async fn ask_in_time(at: SocketAddr, volume: VolumeName) -> (SocketAddr, io::Result<Report>) {
-    let asked = timeout(ANSWER_LIMIT, ask_at(at, &volume)).await;
+async fn ask_in_time(at: SocketAddr, volume: VolumeName, whole: bool) -> (SocketAddr, io::Result<Report>) {
+    let asked = timeout(ANSWER_LIMIT, ask_at(at, &volume, whole)).await;
     (at, asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())))
 }
 
-async fn ask_at(at: SocketAddr, volume: &VolumeName) -> io::Result<Report> {
+async fn ask_at(at: SocketAddr, volume: &VolumeName, whole: bool) -> io::Result<Report> {
     let shown = Operation::ShowVolume { volume: volume.clone(), wait: None, revision: None };
-    let theirs: Report = get(at, &shown).await?.ok_or_else(|| io::Error::other("it does not know the volume"))?;
+    let mut theirs: Report = get(at, &shown).await?.ok_or_else(|| io::Error::other("it does not know the volume"))?;
+    for region in theirs.regions.iter_mut().filter(|region| whole && region.sled == theirs.sled) {
+        let replica = get(at, &Operation::ShowReplica { region: region.name.clone() }).await;
+        region.replica = replica.map_err(|why| why.to_string()).transpose();
+    }
     let hosts: Option<Hosts> = get(at, &Operation::ShowHosts { volume: volume.clone() }).await?;
     match hosts {
         Some(hosts) if hosts.sled != theirs.sled || hosts.volume != theirs.volume => {
@@ -155,10 +166,17 @@ async fn get<T: DeserializeOwned>(at: SocketAddr, operation: &Operation) -> io::
     let request = Request::get(operation.request().target).header(http::header::HOST, at.to_string());
     let request = request.body(Empty::<Bytes>::new()).map_err(io::Error::other)?;
     let answer = sender.send_request(request).await.map_err(io::Error::other)?;
-    if answer.status() == StatusCode::NOT_FOUND {
+    let status = answer.status();
+    if status == StatusCode::NOT_FOUND {
         return Ok(None);
     }
     let body = Limited::new(answer.into_body(), BODY_LIMIT_BYTES).collect().await.map_err(io::Error::other)?.to_bytes();
+    // A volume that is not ready answers 503 with its own body.
+    if !status.is_success()
+        && let Ok(refusal) = serde_json::from_slice::<ErrorBody>(&body)
+    {
+        return Err(io::Error::other(refusal.error.message));
+    }
     serde_json::from_slice(&body).map(Some).map_err(|_| io::Error::other("its answer is no sled's"))
 }
 
@@ -195,7 +213,8 @@ mod tests {
         let body = |sled: &str| format!("{{\"volume\": \"still-fawn\", \"sled\": \"{sled}\", \"regions\": []}}");
         let (other, third) = (sled(body("other")).await, sled(body("third")).await);
         let (name, volume) = ("other".parse().unwrap(), "still-fawn".parse().unwrap());
-        let ask = async |doors: &Doors| ask_sled(&name, &volume, &doors.of(here)).await.map(|theirs| theirs.sled);
+        let ask =
+            async |doors: &Doors| ask_sled(&name, (&volume, false), &doors.of(here)).await.map(|theirs| theirs.sled);
         // Another sled listens at the first port.
         let mut doors = Doors { said: BTreeMap::new(), usual: vec![third, other] };
         assert_eq!(ask(&doors).await.as_ref(), Ok(&name));

@@ -1,6 +1,6 @@
 //! Verdict on a region that would go away for a moment, by what the other sleds of its volume report. Pure.
 
-use super::report::{Reports, ScrubReport, asked_about, connected};
+use super::report::{Reports, asked_about, connected};
 use crate::names::SledName;
 use crate::wire::{Ask, Error, Hosts, Refusal, State, Volume};
 
@@ -50,11 +50,6 @@ pub(super) fn judge(own: &Volume, looked: Option<&Hosts>, ask: &Ask, all: &Repor
             let state = theirs.state.map_or_else(|| "not known".to_owned(), |state| state.to_string());
             let what = format!("{name} on {sled} does not serve (it is {state})");
             return Verdict::No(because(Refusal::SiblingDown, what, format!("see sledctl status on {sled}")));
-        } else if let Some(what) = Some(&theirs.scrub).filter(|_| ask.whole).and_then(|scrub| unwhole(scrub.as_ref())) {
-            let message =
-                format!("{} is not rebuilt: {name} on {sled} {what}, and it is filled from both others", ask.region);
-            let remedy = format!("on {sled}: sledctl region scrub {name}; repair what that finds; then ask again");
-            return Verdict::No(Error::new(Refusal::SiblingNotWhole, message, remedy));
         } else if let Some(host) = missing() {
             let what = format!("{host} is connected to it and not to {name} on {sled}");
             later = Some(because(Refusal::HostAlone, what, "wait until its hosts have all three".into()));
@@ -64,17 +59,6 @@ pub(super) fn judge(own: &Volume, looked: Option<&Hosts>, ask: &Ask, all: &Repor
         (Some(sled), _) => Verdict::Turn(sled),
         (None, Some(why)) => Verdict::Later(why),
         (None, None) => Verdict::Well,
-    }
-}
-
-/// The reason why a region is not known to be whole, by its scrubs, in words that follow its name.
-fn unwhole(scrub: Option<&ScrubReport>) -> Option<String> {
-    match scrub {
-        Some(scrub) if scrub.rotten + scrub.unreadable > 0 => {
-            Some(format!("has {} rotten block(s) and {} place(s) that cannot be read", scrub.rotten, scrub.unreadable))
-        }
-        Some(ScrubReport { completed: Some(_), .. }) => None,
-        _ => Some("was never scrubbed to its end".into()),
     }
 }
 
@@ -97,7 +81,8 @@ mod tests {
         let mut own: Volume = serde_json::from_str(include_str!("../../attach/tests/volume.json")).unwrap();
         own.regions[1].sled = "other".parse().unwrap();
         own.regions[0].connected = vec![Peer { address: "192.168.4.17".parse().unwrap(), port: 7, host: None }];
-        let ask = Ask { number: 1, region: own.regions[0].name.clone(), moved: BTreeSet::new(), whole: false };
+        let ask =
+            Ask { number: 1, region: own.regions[0].name.clone(), moved: BTreeSet::new(), whole: false, alone: false };
         let mut said: serde_json::Value = serde_json::to_value(&own).unwrap();
         let region = &mut said["regions"][1];
         (region["state"], region["connected"]) =
@@ -135,25 +120,6 @@ mod tests {
             let mut said = said.clone();
             said["regions"][1][key] = value;
             assert_eq!(code(scene.judged(&said)), wanted);
-        }
-        // One that is to be filled from it needs it whole.
-        let asks = |scrub: serde_json::Value| {
-            let mut said = said.clone();
-            said["regions"][1]["scrub"] = scrub;
-            let theirs: Report = serde_json::from_value(said).unwrap();
-            let ask = Ask { whole: true, ..scene.ask.clone() };
-            judge(&scene.own, None, &ask, &[(other.clone(), Ok(theirs.seeing(None)))].into())
-        };
-        let scrub = |completed: Option<&str>, rotten: u64, unreadable: u64| {
-            let at = "2026-01-01T00:00:00Z";
-            // A later sled may find what is not known here.
-            let faults = serde_json::json!([{"extent": 0, "wrong": "odd"}]);
-            serde_json::json!({"completed": completed, "begun": at, "rotten": rotten, "unreadable": unreadable, "faults": faults})
-        };
-        let through = Some("2026-01-01T00:00:00Z");
-        assert_eq!(asks(scrub(through, 0, 0)), Verdict::Well);
-        for not in [serde_json::Value::Null, scrub(None, 0, 0), scrub(through, 1, 0), scrub(through, 0, 1)] {
-            assert_eq!(code(asks(not)), Refusal::SiblingNotWhole);
         }
         // A sled that has another map says nothing of the region.
         for (key, value) in [("name", "still-fawn-2"), ("sled", "third")] {

@@ -86,8 +86,14 @@ fn any_facts() -> impl Strategy<Value = (Configuration, Facts)> {
             let ledger = facts.disk.as_ref().unwrap().ledger.as_ref().unwrap();
             let due = names.iter().zip(unverified).filter(|(_, due)| *due);
             let due = due.map(|(name, _)| (name.clone(), Verified::due(ledger.regions[name].uuid))).collect();
-            facts.verification =
-                Some(Verification { boot: String::new(), since: None, regions: Some(due), listed: None, lost: None });
+            facts.verification = Some(Verification {
+                boot: String::new(),
+                since: None,
+                regions: Some(due),
+                listed: None,
+                lost: None,
+                unverified: Default::default(),
+            });
             let disk = facts.disk.as_mut().unwrap();
             disk.free = free;
             if foreign && odd == 0 {

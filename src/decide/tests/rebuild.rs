@@ -74,8 +74,14 @@ fn a_region_is_rebuilt_only_from_two_siblings_that_are_known_to_be_whole() {
         ("since the machine ended without a shutdown", &|f| {
             let verified = Verified { outcome: Some(Outcome::Cancelled), ..Verified::due(Uuid::from_u128(101)) };
             let regions = Some(BTreeMap::from([(named(1), verified)]));
-            f.verification =
-                Some(Verification { boot: "b".into(), since: Some(at(4900)), regions, listed: None, lost: None });
+            f.verification = Some(Verification {
+                boot: "b".into(),
+                since: Some(at(4900)),
+                regions,
+                listed: None,
+                lost: None,
+                unverified: BTreeMap::new(),
+            });
         }),
     ];
     for (wanted, change) in situations {
@@ -103,8 +109,14 @@ fn a_sibling_that_the_end_of_the_machine_left_in_doubt_is_whole_once_it_was_look
         let verified = Verified { outcome: Some(outcome), ..Verified::due(Uuid::from_u128(101)) };
         let regions = Some(BTreeMap::from([(named(1), verified)]));
         let (since_at, listed_at) = (since.map(at), listed.map(at));
-        facts.verification =
-            Some(Verification { boot: "b".into(), since: since_at, regions, listed: listed_at, lost: None });
+        facts.verification = Some(Verification {
+            boot: "b".into(),
+            since: since_at,
+            regions,
+            listed: listed_at,
+            lost: None,
+            unverified: BTreeMap::new(),
+        });
         assert_eq!(may_rebuild(&config(), &facts, &first(), false).is_ok(), whole, "{since:?} {listed:?}");
     }
 }
@@ -209,7 +221,13 @@ fn a_refusal_of_what_is_never_forced_names_no_force() {
     let mut facts = rotten();
     facts.regions.get_mut(&named(1)).unwrap().unit = Some(unit(Active::Inactive));
     facts.disk.as_mut().unwrap().free = 0;
-    let manner = Manner { force: false, unrepaired: false, asks: Asks::Whole, rolling: false, starts: false };
+    let manner = Manner {
+        force: false,
+        unrepaired: false,
+        asks: Asks::Whole { attached: false },
+        rolling: false,
+        starts: false,
+    };
     let local = config().local_regions().remove(0);
     let down = claim(&config(), &facts, &first(), manner).unwrap_err().error();
     let full = may_go_away(&config(), facts.disk.as_ref().unwrap(), &local, &["192.168.4.17".parse().unwrap()].into());

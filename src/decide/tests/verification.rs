@@ -15,7 +15,7 @@ use crate::wire::{Refusal, State};
 use std::collections::BTreeMap;
 
 fn verification(regions: Option<BTreeMap<RegionName, Verified>>) -> Option<Verification> {
-    Some(Verification { boot: "b".into(), since: None, regions, listed: None, lost: None })
+    Some(Verification { boot: "b".into(), since: None, regions, listed: None, lost: None, unverified: BTreeMap::new() })
 }
 
 /// The first region is stopped, and this is known of its verification.

@@ -45,7 +45,7 @@ impl Question<'_> {
         if !asks.anybody(&context.config, name) {
             return false;
         }
-        if asks == Asks::Whole {
+        if matches!(asks, Asks::Whole { .. }) {
             return true;
         }
         let serves = context.serving.borrow().contains_key(name);
@@ -57,10 +57,11 @@ impl Question<'_> {
     /// # Errors
     /// The job was cancelled.
     pub(in crate::supervisor) async fn ask(&self) -> Result<Word, wire::Error> {
-        let whole = self.asks == Asks::Whole;
+        let whole = matches!(self.asks, Asks::Whole { .. });
+        let alone = self.asks == Asks::Whole { attached: false };
         let unfollowed = if self.asks.patiently() { UNFOLLOWED_LIMIT } else { FOLLOWED_LIMIT };
         let moved = self.asks.left_out(self.local.name.volume());
-        let question = Ask { number: 0, region: self.local.name.clone(), moved, whole };
+        let question = Ask { number: 0, region: self.local.name.clone(), moved, whole, alone };
         let followed = async {
             sleep(unfollowed).await;
             if let Err(why) = follower::begin(self.bus, &self.context.config.map, self.job).await {

@@ -36,12 +36,15 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-/// Manner in which the old region goes: never by force, as the others are all that is left.
-const MANNER: Manner = Manner { force: false, unrepaired: false, asks: Asks::Whole, rolling: false, starts: false };
 /// Time for which siblings may take to flush what the old region had flushed when it was stopped.
 const CATCH_UP_LIMIT: Duration = Duration::from_secs(60);
 /// Time between looks whether they have, and before other sleds that have their turn are asked again.
 const POLL: Duration = Duration::from_millis(500);
+
+/// Manner in which the old region goes: never by force, as the others are all that is left.
+const fn manner(attached: bool) -> Manner {
+    Manner { force: false, unrepaired: false, asks: Asks::Whole { attached }, rolling: false, starts: false }
+}
 
 impl Work {
     /// Make a region anew in the place of one that cannot be repaired, or tell what would be done.
@@ -64,7 +67,7 @@ async fn rebuild(job: &Job, what: Rebuild, dry_run: bool) -> Outcome {
         Stage::Makes(before) => *before,
         Stage::Replaces(Deletion::Bury(record) | Deletion::Forget(record)) => record.uuid,
     };
-    others_are_whole(job, &local).await?;
+    others_are_whole(job, &local, attached).await?;
     loses_nothing(job, &local).await?;
     if dry_run {
         return Ok(would_be_done(context, (name, before), &stage, &siblings).await);
@@ -80,6 +83,7 @@ async fn rebuild(job: &Job, what: Rebuild, dry_run: bool) -> Outcome {
         Stage::Makes(_) | Stage::Fills(_) => {
             still_whole(context, &local).await?;
             left_alone(context, &local, attached).await?;
+            others_are_whole(job, &local, attached).await?;
         }
     }
     let (record, kept) = put_in_place(job, &local, stage, made).await?;
@@ -118,11 +122,12 @@ async fn would_be_done(
     format!("{known}{before} {goes}, and an empty region take its place; then {advice}")
 }
 
-/// Have the other sleds of the volume say that their regions are whole, if there are any.
-async fn others_are_whole(job: &Job, local: &LocalRegion) -> Result<(), wire::Error> {
-    let Job { context, id, bus, progress } = job;
-    let question = Question { context, job: *id, local, asks: MANNER.asks, bus, progress };
-    if !MANNER.asks.anybody(&context.config, &local.name) {
+/// Have the other sleds of the volume say that their regions are whole and have what the one that goes has, if there are
+/// any, and that no host is connected there, unless that does not matter.
+async fn others_are_whole(job: &Job, local: &LocalRegion, attached: bool) -> Result<(), wire::Error> {
+    let (Job { context, id, bus, progress }, asks) = (job, manner(attached).asks);
+    let question = Question { context, job: *id, local, asks, bus, progress };
+    if !asks.anybody(&context.config, &local.name) {
         return Ok(());
     }
     loop {
@@ -198,7 +203,7 @@ fn show(name: &RegionName) -> String {
 async fn take_down(job: &Job, local: &LocalRegion, attached: bool) -> Result<(), wire::Error> {
     let Job { context, id, bus, progress } = job;
     let name = &local.name;
-    turn(context, *id, local, MANNER, bus, progress).await?;
+    turn(context, *id, local, manner(attached), bus, progress).await?;
     // Since it was asked for, its turn may have been long in coming.
     still_whole(context, local).await?;
     keeps_no_data(job, local).await?;
@@ -215,10 +220,11 @@ async fn take_down(job: &Job, local: &LocalRegion, attached: bool) -> Result<(),
     units::stop(bus, name).await.map_err(|why| left_held(name, &format!("its unit was not stopped: {why}")))?;
     let unseen = |why: wire::Error| left_held(name, &why.message);
     let goal = goal(context, local).await.map_err(unseen)?;
-    match caught_up(job, local, &goal, CATCH_UP_LIMIT).await.map_err(unseen)? {
-        None => Ok(()),
-        Some(lack) => Err(left_held(name, &lack_of(&lack, &goal))),
+    if let Some(lack) = caught_up(job, local, &goal, CATCH_UP_LIMIT).await.map_err(unseen)? {
+        return Err(left_held(name, &lack_of(&lack, &goal)));
     }
+    // What it has flushed since they were asked grows no more.
+    others_are_whole(job, local, attached).await.map_err(unseen)
 }
 
 /// Find that no host is connected to the volume on this sled, unless that does not matter.

@@ -62,7 +62,7 @@ impl Turns {
         facts.busy = others;
         let granted = claim(config, facts, &region, manner).and_then(|()| match manner.asks {
             // What was known when that was asked for may be hours old.
-            Asks::Whole => may_go(config, facts, &region),
+            Asks::Whole { .. } => may_go(config, facts, &region),
             _ => Ok(()),
         });
         facts.busy.extend::<BTreeMap<_, _>>(own);

@@ -110,6 +110,7 @@ fn a_word_is_heard_only_while_its_question_is_asked() {
             region: "still-fawn-0".parse().unwrap(),
             moved: Default::default(),
             whole: false,
+            alone: false,
         });
         Step { doing: "waiting".into(), done: 0, total: 0, unit: JobUnit::Parts, asks }
     };
