@@ -1,4 +1,4 @@
-//! Priority of the calling thread at a disk: that it comes last.
+//! Priority of the calling thread: that it comes last at a disk, or takes no processor from another by waking up.
 
 use nix::libc;
 use std::io;
@@ -22,9 +22,37 @@ pub fn yield_at_disks() -> io::Result<()> {
     }
 }
 
+/// Let the calling thread wait for a processor when it wakes up, until whoever has one is through with its turn or waits
+/// itself (`SCHED_BATCH` of sched(7)).
+///
+/// # Errors
+/// The kernel's, or the service's filter of system calls.
+#[expect(unsafe_code, reason = "no library asks this of the kernel")]
+pub fn let_others_go_on() -> io::Result<()> {
+    let usual = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the parameters live until the call has returned; 0 is the calling thread.
+    match unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const usual) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[expect(unsafe_code, reason = "it is asked for what was set")]
+    fn a_thread_lets_others_go_on_and_no_other_does() {
+        // SAFETY: a number, and no memory.
+        let policy = || unsafe { libc::sched_getscheduler(0) };
+        let waits = std::thread::spawn(move || {
+            let_others_go_on().unwrap();
+            policy()
+        });
+        assert_eq!(waits.join().unwrap(), libc::SCHED_BATCH);
+        assert_ne!(policy(), libc::SCHED_BATCH);
+    }
 
     #[test]
     #[expect(unsafe_code, reason = "it is asked for what was set")]

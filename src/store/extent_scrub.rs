@@ -9,6 +9,7 @@
 
 mod window;
 
+use crate::kernel::priority;
 use crate::region::extent::{Array, Fault, Layout, SLOT_BYTES, Slot, judge};
 use crate::region::format::Trailer;
 use crate::store::region_dir;
@@ -98,7 +99,11 @@ pub fn scrub_by(
     thread::scope(|scope| {
         let (to_judge, read) = sync_channel::<Window>(AHEAD);
         let (to_settle, judged) = channel();
-        let judge = move || read.iter().try_for_each(|window| to_settle.send(window.judged(layout, trailer)));
+        let judge = move || {
+            // Else it takes the reader's place on a processor before that has asked for the next.
+            _ = priority::let_others_go_on();
+            read.iter().try_for_each(|window| to_settle.send(window.judged(layout, trailer)))
+        };
         // Ends when nothing more is read.
         thread::Builder::new().name("hash".into()).spawn_scoped(scope, judge)?;
         extent.pass((to_judge, judged), piece, &mut pace, &mut done)

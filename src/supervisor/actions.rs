@@ -27,11 +27,13 @@ pub(in crate::supervisor) enum Change {
 }
 
 impl Supervisor {
-    /// Do what the plan says.
-    pub(in crate::supervisor) fn act(&mut self) {
+    /// Do what the plan says; false if that is nothing.
+    pub(in crate::supervisor) fn act(&mut self) -> bool {
         self.settle_verification();
-        let Some(bus) = self.systemd.bus().cloned() else { return };
-        for action in plan(&self.config, &self.facts) {
+        let Some(bus) = self.systemd.bus().cloned() else { return false };
+        let actions = plan(&self.config, &self.facts);
+        let any = !actions.is_empty();
+        for action in actions {
             match action {
                 Action::Fence(name, wanted) => {
                     self.fence(name, wanted, bus.clone());
@@ -44,7 +46,7 @@ impl Supervisor {
                 _ => {}
             }
             // Everything else is done on a disk, or to what runs on it.
-            let Some(disk) = self.disk() else { return };
+            let Some(disk) = self.disk() else { return any };
             match action {
                 Action::Settle => self.settle(disk, bus.clone()),
                 Action::Undo(names) => self.undo(disk, names, bus.clone()),
@@ -61,6 +63,7 @@ impl Supervisor {
                 Action::Remove(stone) => self.remove(stone, bus.clone(), disk),
             }
         }
+        any
     }
 
     fn start(&mut self, name: RegionName, bus: zbus::Connection) {

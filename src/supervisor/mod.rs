@@ -200,10 +200,10 @@ impl Supervisor {
         self.hosts.resume(&mut self.facts);
         self.facts.unfinished_upgrade = upgrade_is_unfinished();
         loop {
-            let alarm_at = self.alarm();
+            let (alarm_at, mut hosts_first) = (self.alarm(), false);
             // Cancel-safe: `recv` and `next` lose nothing when another arm wins.
             tokio::select! {
-                Some(told) = observations.recv() => self.take(told),
+                Some(told) = observations.recv() => hosts_first = self.take(told),
                 Some(report) = reports.recv() => self.hear(report),
                 request = asked.recv() => match request {
                     Some(request) => self.look_first(request),
@@ -222,28 +222,40 @@ impl Supervisor {
             }
             // A burst of facts is one change: everything that waits is taken before judging.
             while let Ok(told) = observations.try_recv() {
-                self.take(told);
+                hosts_first &= self.take(told);
             }
             while let Ok(report) = reports.try_recv() {
+                hosts_first = false;
                 self.hear(report);
             }
             while let Ok(request) = asked.try_recv() {
+                hosts_first = false;
                 self.look_first(request);
             }
             self.lookout.see_who_stopped(&mut self.facts);
-            // What was begun, or is to be answered, does not wait until all has been judged.
-            tokio::task::yield_now().await;
-            self.act();
-            self.show();
+            self.turn(hosts_first).await;
             self.lookout.counts.turned();
-            // Hosts that wait for what was published hear of it before systemd does.
-            tokio::task::yield_now().await;
             watchdog.turned(|| self.publisher.status());
         }
     }
 
-    /// Judge what is known now, publish that, and answer who waits for it.
-    fn show(&mut self) {
+    /// Do what is to be done, and show what is known. What was begun, or is to be answered, does not wait until all has been
+    /// judged; but of a cable alone hosts hear first, as what they wait for is that.
+    async fn turn(&mut self, hosts_first: bool) {
+        if hosts_first {
+            self.show().await;
+            if self.act() {
+                self.show().await;
+            }
+            return;
+        }
+        tokio::task::yield_now().await;
+        self.act();
+        self.show().await;
+    }
+
+    /// Judge what is known now, publish that, and answer who waits for it, before anything else goes on.
+    async fn show(&mut self) {
         self.jobs.list.note();
         if let Some(bus) = self.systemd.bus().cloned() {
             self.lookout.ask_versions(&self.config, &mut self.facts, &bus);
@@ -261,6 +273,9 @@ impl Supervisor {
             }
         }
         self.fencing.answer_served();
+        // Hosts that wait for what was published hear of it before systemd and the disk do.
+        tokio::task::yield_now().await;
+        self.publisher.tell_the_next(&self.facts);
     }
 
     fn hear_notify(&mut self, report: notify::Report) {

@@ -4,19 +4,22 @@ use crate::config::Configuration;
 use crate::decide::facts::{Active, Beat, Disk, Facts, Holder, Pulse, Start, Unit};
 use crate::decide::storage::{full, identity};
 use crate::names::RegionName;
-use crate::observe::{Observation, Told};
+use crate::observe::observer::Observer;
+use crate::observe::{Observation, Told, network};
 use crate::supervisor::Supervisor;
 use crate::supervisor::facts::{Lookout, exits};
 use crate::supervisor::fencing::visitors;
 
 impl Supervisor {
-    /// Take a fact, unless whoever told it watches no more: it was of another configuration.
-    pub(in crate::supervisor) fn take(&mut self, told: Told) {
+    /// Take a fact, unless whoever told it watches no more: it was of another configuration. True when it is of the network:
+    /// hosts wait to hear of that, and no region waits for anything to be done.
+    pub(in crate::supervisor) fn take(&mut self, told: Told) -> bool {
         let by = told.by();
         if let Some(seen) = told.fact() {
             self.lookout.staleness.note(by);
             self.see(seen);
         }
+        by == network::Watch::NAME
     }
 
     fn see(&mut self, seen: Observation) {

@@ -61,6 +61,8 @@ pub(in crate::supervisor) struct Publisher {
     memory: Memory,
     /// What has changed, told to those who read events.
     pub(in crate::supervisor) events: Events,
+    /// Bulletin before the last one.
+    past: Option<Arc<Bulletin>>,
     /// Channels to those who wait until what is known now has been published.
     waiting: Vec<oneshot::Sender<()>>,
 }
@@ -80,6 +82,7 @@ impl Publisher {
             status: None,
             memory,
             events,
+            past: None,
             waiting: Vec::new(),
         }
     }
@@ -144,10 +147,8 @@ impl Publisher {
         self.status = Some(status_line(ready, &sled));
         let ports = ports(&self.config, facts, &verdict.states, now);
         let bulletin = self.bulletin(Arc::new(sled), ports, facts, jobs, counts);
-        self.out.send_replace(Some(Arc::new(bulletin)));
+        self.past = self.out.send_replace(Some(Arc::new(bulletin)));
         self.waiting.drain(..).for_each(|waiting| _ = waiting.send(()));
-        // After those who wait: for this a file is written.
-        self.tell_the_next(facts);
     }
 
     /// Make the bulletin of what is known now; its bodies are written when somebody asks for them.
@@ -286,8 +287,13 @@ impl Publisher {
         checks
     }
 
-    /// Tell the next supervisor of this boot since when what is so.
-    fn tell_the_next(&mut self, facts: &Facts) {
+    /// Tell the next supervisor of this boot since when what is so, and free what was published before the last: after those
+    /// who wait for what was published, as a file is written for this.
+    pub(in crate::supervisor) fn tell_the_next(&mut self, facts: &Facts) {
+        self.past = None;
+        if !self.has_published() {
+            return;
+        }
         let conditions = self.conditions.iter().map(|((code, subject), since)| (*code, subject.clone(), *since));
         let states = self.states.iter().map(|(name, stamped)| (name.clone(), (stamped.state, stamped.since)));
         let stopped = facts.regions.iter().filter_map(|(name, region)| {
