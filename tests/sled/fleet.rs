@@ -1,5 +1,7 @@
 //! Three sleds with one region of a volume each, and hosts that want a majority of them.
 
+mod rebuild;
+
 use crate::calm::Calm;
 use crate::sleds::{ADDRESSES, NAMES, Sleds};
 use crucible_sled::wire::Volume;
@@ -199,6 +201,7 @@ fn a_region_goes_only_while_those_of_other_sleds_serve_and_stay() {
     let sleds = Sleds::boot();
     of_two_at_a_time_one_waits(&sleds);
     a_host_that_has_just_left_another_sled_is_not_left_alone(&sleds);
+    rebuild::a_region_is_made_anew_only_from_what_the_other_sleds_have(&sleds);
     one_stays_while_another_does_not_serve(&sleds);
     what_nobody_waits_for_waits_for_the_others(&sleds);
     one_that_answers_at_another_port_is_asked_there(&sleds);
