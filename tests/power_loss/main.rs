@@ -10,6 +10,7 @@ mod mounts;
 mod programs;
 mod recorder;
 mod regions;
+mod repairs;
 mod replay;
 mod tickets;
 mod unreadable;
