@@ -40,6 +40,9 @@ const SSH: u16 = 22;
 /// is put back by who tries again.
 pub async fn try_out(config: &Configuration, lasts: Duration) -> io::Result<()> {
     let (own, memory) = (Path::new(OWN), Path::new(MEMORY));
+    if trial::put_away_lost(memory)? {
+        note("the record of a network on trial cannot be read: what is in force may be that");
+    }
     let (files, asked) = (trial::named(network::files(config)), network::asked(config));
     let (known, present) = (trial::load(memory), trial::present(own, &files));
     let open = known.as_ref().and_then(|known| known.open(&asked, &files));

@@ -222,6 +222,11 @@ fn faults(own: &Path, brought: &Brought, changed: &BTreeMap<&'static str, &[u8]>
 fn set_up(root: &Path, own: &Path) -> io::Result<Option<String>> {
     let memory = root.join(trial::MEMORY.trim_start_matches('/'));
     let mut said = Vec::new();
+    match trial::put_away_lost(&memory) {
+        Ok(true) => said.push("the record of a network on trial cannot be read: what is in force may be that".into()),
+        Ok(false) => {}
+        Err(why) => said.push(format!("the record of a network on trial cannot be read, nor put away: {why}")),
+    }
     if let Err(why) = trial::end_at_boot(&memory, own) {
         said.push(format!("the network that was on trial: {why}"));
     }

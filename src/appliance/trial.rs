@@ -14,6 +14,10 @@ use std::path::Path;
 /// The directory of the record.
 pub const MEMORY: &str = "/var/lib/sled";
 const FILE: &str = "network-trial.json";
+/// The second copy of it, which is written first: with one of the two the network before is known.
+const COPY: &str = "network-trial.copy.json";
+/// The file that says that neither could be read, in place of the record.
+const LOST: &str = "network-trial.lost";
 /// The file by which an operator says that the network is to be kept, beside it.
 const CONFIRMED: &str = "network-confirmed";
 
@@ -60,9 +64,14 @@ pub fn named(files: Vec<(&'static str, Option<String>)>) -> Files {
     files.into_iter().map(|(file, text)| (file.to_owned(), text)).collect()
 }
 
-/// Read the record, if there is one.
+/// Read the record, if there is one that can be read: it or its copy. Without the record its copy is of one that was
+/// forgotten.
 pub fn load(memory: &Path) -> Option<Record> {
-    serde_json::from_slice(&fs::read(memory.join(FILE)).ok()?).ok()
+    let read = |file: &str| serde_json::from_slice(&fs::read(memory.join(file)).ok()?).ok();
+    if is_gone(&memory.join(FILE)) {
+        return None;
+    }
+    read(FILE).or_else(|| read(COPY))
 }
 
 /// Keep the record.
@@ -70,7 +79,9 @@ pub fn load(memory: &Path) -> Option<Record> {
 /// # Errors
 /// The file system's error.
 pub fn store(memory: &Path, record: &Record) -> io::Result<()> {
-    replace(memory, FILE, &serde_json::to_vec_pretty(record)?)
+    let text = serde_json::to_vec_pretty(record)?;
+    replace(memory, COPY, &text)?;
+    replace(memory, FILE, &text)
 }
 
 /// Forget it: the network is kept, or the one before is asked for again.
@@ -78,7 +89,33 @@ pub fn store(memory: &Path, record: &Record) -> io::Result<()> {
 /// # Errors
 /// The file system's error.
 pub fn forget(memory: &Path) -> io::Result<()> {
-    remove(&memory.join(FILE))
+    remove(&memory.join(FILE))?;
+    remove(&memory.join(COPY))
+}
+
+/// Put a record away that cannot be read, and neither can its copy; whether there was one. Then the network that is in
+/// force may be one by which nobody has reached the sled, and the one before is not known: that is told from then on
+/// ([`lost`]).
+///
+/// # Errors
+/// The file system's error.
+pub fn put_away_lost(memory: &Path) -> io::Result<bool> {
+    if is_gone(&memory.join(FILE)) || load(memory).is_some() {
+        return Ok(false);
+    }
+    replace(memory, LOST, times::now().to_string().as_bytes())?;
+    forget(memory).map(|()| true)
+}
+
+/// Whether the record of a trial was lost, and nobody has said since that the network is to be kept, or has asked for
+/// another.
+pub fn lost(memory: &Path) -> bool {
+    memory.join(LOST).exists()
+}
+
+/// Whether there is no such file; what cannot be looked at is there.
+fn is_gone(file: &Path) -> bool {
+    fs::symlink_metadata(file).is_err_and(|why| why.kind() == io::ErrorKind::NotFound)
 }
 
 /// Say that the network that is on trial is to be kept.
@@ -86,6 +123,7 @@ pub fn forget(memory: &Path) -> io::Result<()> {
 /// # Errors
 /// The file system's error.
 pub fn confirm(memory: &Path) -> io::Result<()> {
+    remove(&memory.join(LOST))?;
     replace(memory, CONFIRMED, b"")
 }
 
@@ -99,6 +137,7 @@ pub fn is_confirmed(memory: &Path) -> bool {
 /// # Errors
 /// The file system's error.
 pub fn unconfirm(memory: &Path) -> io::Result<()> {
+    remove(&memory.join(LOST))?;
     remove(&memory.join(CONFIRMED))
 }
 

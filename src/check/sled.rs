@@ -244,6 +244,12 @@ with_network! { with_data: {
     NetworkTakenBack = "NETWORK_TAKEN_BACK", Warning, Sled:
         "the network that sled.toml asks for was taken back at TIME: nobody had reached the sled by it; the one before is in force"
         => "mend [network] or [appliance] of sled.toml, or what was in the way outside, then: sledctl reload (the same is tried again when there is nothing else to take over); from the sled itself it is kept by: sledctl reload --confirm; or ask for what is in force: sledctl config history, sledctl config restore";
+    /// With the image: another network was on trial, and what was kept of the one before cannot be read, nor its copy. So
+    /// it cannot be taken back, and the network in force may be one by which nobody has reached the sled. It is over when
+    /// somebody says that it is to be kept, or another is put on trial.
+    NetworkUnproven = "NETWORK_UNPROVEN", Warning, Sled:
+        "the record of a network on trial could not be read: the network in force may be one by which nobody has reached this sled"
+        => "reach the sled by it, by ssh, and see that it is the one that is wanted (sledctl network); then, on the sled: sledctl reload --confirm; look at the disk (dmesg, sledctl hardware)";
     /// A file was changed on this sled, and at boot another took its place that the CONFIG partition or the machine's
     /// credentials had brought, as that was new. What it was is kept beside it.
     ConfigReplaced = "CONFIG_REPLACED", Warning, Operator:
@@ -251,7 +257,8 @@ with_network! { with_data: {
         => "see what it was: diff FILE.replaced FILE; what is to stay goes into FILE, and onto the CONFIG partition; then put FILE.replaced away";
     /// With the image: what this sled remembers, `/var`, could not be read when it booted. It was mended, or made anew;
     /// then the configuration and the keys are those of the CONFIG partition, and the journal is gone. The regions and
-    /// whose they are lie on the data disk, and are as they were.
+    /// whose they are lie on the data disk, and are as they were. A reset that was asked for then is told with it, and is not
+    /// done.
     VarRenewed = "VAR_RENEWED", Warning, Sled:
         "what this sled remembers (/var) could not be read at TIME: WHAT WAS DONE"
         => "look at the disk (dmesg, smartctl -x DISK); see that the configuration and the ssh keys are those that are wanted (sledctl config check); then put the note away: mv /var/etc/renewed /var/tmp";

@@ -54,7 +54,8 @@ impl ReloadCommand {
 /// Say that the network on trial is to stay.
 fn confirm(output: Output) -> Result<bool, Failure> {
     let memory = Path::new(trial::MEMORY);
-    let on_trial = appliance::is_image() && trial::load(memory).is_some_and(|record| !record.taken_back);
+    let known = || trial::load(memory).is_some_and(|record| !record.taken_back);
+    let on_trial = appliance::is_image() && (known() || trial::lost(memory));
     if on_trial {
         trial::confirm(memory)?;
     }

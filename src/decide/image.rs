@@ -35,6 +35,8 @@ fn of(image: &Image) -> Vec<Finding> {
         );
         about(Code::NetworkTakenBack, cause)
     });
+    let unproven =
+        image.network_unproven.then(|| about(Code::NetworkUnproven, Code::NetworkUnproven.about().cause.into()));
     let refused = (!image.refused.is_empty()).then(|| {
         let cause = format!("the configuration that was brought last has faults: {}", image.refused.join("; "));
         about(Code::ConfigRefused, cause)
@@ -55,7 +57,7 @@ fn of(image: &Image) -> Vec<Finding> {
     let [stick, left_in] = of_sticks(image).map(|told| told.map(|(code, cause)| about(code, cause)));
     let var = image.var.and_then(low).map(|cause| about(Code::VarLow, cause));
     let newer = image.newer.as_ref().map(|newer| about(Code::UpdateAvailable, available(image, newer)));
-    [demonstration, bare, given_up, taken_back, refused, replaced, renewed, reset, stick, left_in, var, newer]
+    [demonstration, bare, given_up, taken_back, unproven, refused, replaced, renewed, reset, stick, left_in, var, newer]
         .into_iter()
         .flatten()
         .collect()
@@ -126,6 +128,7 @@ mod tests {
             no_firmware: true,
             given_up: Some(("2".into(), "it was late".into())),
             network_taken_back: Some(jiff::Timestamp::UNIX_EPOCH),
+            network_unproven: true,
             refused: vec!["sled.toml:1: x".into()],
             replaced: vec!["/var/etc/sled/sled.toml".into()],
             renewed: Some("it was made anew".into()),
@@ -135,10 +138,11 @@ mod tests {
             var: Some(Var { capacity: 2 << 30, free: 1 << 20, inodes: 1000, inodes_free: 900 }),
             newer: Some(Newer { version: "3".into(), ..Newer::default() }),
         };
-        let of_the_image = [Code::Demonstration, Code::FirmwareMissing, Code::UpdateGivenUp, Code::NetworkTakenBack];
+        let of_the_image = [Code::Demonstration, Code::FirmwareMissing, Code::UpdateGivenUp];
+        let of_the_network = [Code::NetworkTakenBack, Code::NetworkUnproven];
         let of_the_machine = [Code::ConfigRefused, Code::ConfigReplaced, Code::VarRenewed, Code::ResetUnfinished];
         let of_the_disks = [Code::StartedFromStick, Code::VarLow, Code::UpdateAvailable];
-        assert_eq!(codes(Some(all)), [&of_the_image[..], &of_the_machine, &of_the_disks].concat());
+        assert_eq!(codes(Some(all)), [&of_the_image[..], &of_the_network, &of_the_machine, &of_the_disks].concat());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! State of the image, as it tells of itself and of the last update, on a machine that runs one:
 //! small files, read anew once a minute, and the room for them.
 
-use crate::appliance::{self, reset, stick};
+use crate::appliance::{self, reset, stick, trial};
 use crate::config::{Apply, Configuration, SledConfig, UpdateSource};
 use crate::decide::facts::{Facts, Image, Newer, Var};
 use crate::files;
@@ -73,8 +73,9 @@ fn look(config: &SledConfig) -> Option<Image> {
     let (version, demonstration) = (release.version, release.demonstration);
     let replaced = appliance::replaced().iter().map(|path| path.display().to_string()).collect();
     let newer = newer(config, &version);
-    let trial = appliance::trial::load(Path::new(appliance::trial::MEMORY)).filter(|trial| trial.taken_back);
-    let network_taken_back = trial.map(|trial| trial.at);
+    let memory = Path::new(trial::MEMORY);
+    let network_taken_back = trial::load(memory).filter(|trial| trial.taken_back).map(|trial| trial.at);
+    let network_unproven = trial::lost(memory);
     let (no_firmware, renewed) = (release.firmware == Some(false), appliance::renewed());
     let reset = reset::unfinished();
     let (stick, others, var) = (stick::started_from().map(|disk| format!("/dev/{disk}")), others(), var());
@@ -84,6 +85,7 @@ fn look(config: &SledConfig) -> Option<Image> {
         no_firmware,
         given_up,
         network_taken_back,
+        network_unproven,
         refused,
         replaced,
         renewed,

@@ -80,6 +80,32 @@ fn a_network_on_trial_does_not_outlive_the_boot() {
     assert_eq!(trial::load(&memory), None);
 }
 
+/// Of the record there are two: with one of them the network before is known, and without any it is told that it is not.
+#[test]
+fn a_record_that_cannot_be_read_keeps_no_network_on_trial_in_force_untold() {
+    for garbage in ["", "{\"taken_back\": fal"] {
+        let (machine, memory, _) = on_trial();
+        fs::write(memory.join("network-trial.json"), garbage).unwrap();
+        let said = machine.boot();
+        assert!(said.contains("is not in force: the one before is") && machine.has_gateway("192.168.4.1"), "{said}");
+        assert!(trial::load(&memory).is_some_and(|record| record.put_back) && !trial::lost(&memory));
+    }
+    let (machine, memory, record) = on_trial();
+    for file in ["network-trial.json", "network-trial.copy.json"] {
+        fs::write(memory.join(file), "").unwrap();
+    }
+    let said = machine.boot();
+    assert!(said.contains("cannot be read: what is in force may be that") && trial::lost(&memory), "{said}");
+    // It is told until somebody says that the network is to be kept, or has another put on trial.
+    assert!(!machine.boot().contains("cannot be read") && trial::lost(&memory));
+    trial::confirm(&memory).unwrap();
+    assert!(!trial::lost(&memory) && trial::load(&memory).is_none());
+    // A copy without its record is of a trial that has ended.
+    trial::store(&memory, &record).unwrap();
+    fs::remove_file(memory.join("network-trial.json")).unwrap();
+    assert!(trial::load(&memory).is_none() && !trial::put_away_lost(&memory).unwrap());
+}
+
 /// Whether it was on trial, or its taking back was cut off: a file with a fault in it does not keep it in force.
 #[test]
 fn a_configuration_with_faults_keeps_no_network_on_trial_in_force() {

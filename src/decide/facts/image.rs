@@ -15,6 +15,8 @@ pub struct Image {
     pub given_up: Option<(String, String)>,
     /// The time at which the network that the configuration asks for was taken back, if it was.
     pub network_taken_back: Option<Timestamp>,
+    /// Whether the record of a network on trial was lost, so that the one in force may be that.
+    pub network_unproven: bool,
     /// The reasons why the configuration that was brought last was not taken over; empty if it was.
     pub refused: Vec<String>,
     /// The files whose place at boot others have taken that were brought, though they had been changed on the sled.
