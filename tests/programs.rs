@@ -309,7 +309,7 @@ fn a_setup_asks_for_what_it_was_not_given() {
     let command = format!("{} setup --into {}", env!("CARGO_BIN_EXE_sledctl"), into.display());
     let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f me\n";
     let answers = format!(
-        "enx00e04ca81110\nproper raptor\nproper-raptor\n192.168.4.189\n192.168.4.189/24\n\n-\nssh-ed25519 AAAA me\n{key}"
+        "enx00e04ca81110\neno1\n4095\n5\nproper raptor\nproper-raptor\n192.168.4\n192.168.4.189/24\n\n-\nssh-ed25519 AAAA me\n{key}"
     );
     let mut child = Command::new("script")
         .args(["--quiet", "--return", "--command", &command, "/dev/null"])
@@ -326,6 +326,8 @@ fn a_setup_asks_for_what_it_was_not_given() {
     assert!(said.contains("Gateway (none: -) [192.168.4.1]"), "{said}");
     let sled = fs::read_to_string(into.join("sled.toml")).unwrap();
     assert!(sled.contains("gateway = \"192.168.4.1\"\n") && !sled.contains("dns = "), "{sled}");
+    assert_eq!(said.matches("VLAN, if").count(), 2, "4095 is none: {said}");
+    assert!(sled.contains("spare = \"eno1\"\nvlan = 5\n"), "{sled}");
     assert_eq!(said.matches("Key (none: -)").count(), 2, "a key that is cut off is asked for again: {said}");
     assert_eq!(fs::read_to_string(into.join("authorized_keys")).unwrap(), key);
     assert_eq!(check(&into, &[]).status.code(), Some(0));
@@ -355,6 +357,27 @@ fn a_setup_is_written_as_an_image_takes_it_or_not_at_all() {
     let sled = fs::read_to_string(into.join("sled.toml")).unwrap();
     assert!(sled.contains("prefix = 24\n") && sled.contains("gateway = \"192.168.4.1\"\n"), "{sled}");
     assert_eq!(check(&into, &[]).status.code(), Some(0));
+    // By a server's reservation, tagged, and with a second adapter.
+    let words = ["setup", "--name", "proper-raptor", "--nic", "usb", "--into", into.to_str().unwrap(), "--dhcp"];
+    let setup = |more: &[&str]| sledctl(&[&words[..], more].concat());
+    let done = setup(&["--address", "192.168.4.189", "--spare", "eno1", "--vlan", "5"]);
+    assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
+    let sled = fs::read_to_string(into.join("sled.toml")).unwrap();
+    assert!(sled.contains("nic = \"usb\"\nspare = \"eno1\"\nvlan = 5\naddress = \"dhcp\"\n"), "{sled}");
+    assert!(!sled.contains("prefix") && check(&into, &[]).status.code() == Some(0), "{sled}");
+    for (more, code, why) in [
+        (&["--address", "fd00::189"][..], 1, "DHCP gives addresses of IPv4 alone"),
+        (&["--address", "192.168.4.189", "--spare", "usb"], 1, "network.nic already"),
+        (&["--address", "192.168.4.189", "--vlan", "4095"], 2, "4095"),
+        (&["--address", "192.168.4.189", "--gateway", "192.168.4.1"], 2, "cannot be used with"),
+    ] {
+        let refused = setup(more);
+        assert_eq!(refused.status.code(), Some(code), "{more:?}: {}", text(&refused.stderr));
+        assert!(text(&refused.stderr).contains(why), "{more:?}: {}", text(&refused.stderr));
+    }
+    assert_eq!(fs::read_to_string(into.join("sled.toml")).unwrap(), sled, "what is refused writes nothing");
+    let words = ["setup", "--name", "a", "--nic", "usb", "--address", "192.168.4.189"];
+    assert!(text(&sledctl(&words).stderr).contains("the prefix of --address"));
     // Without anything to go by it says what is missing.
     let output = Command::new(env!("CARGO_BIN_EXE_sledctl")).arg("setup").stdin(Stdio::null()).output();
     assert!(text(&output.unwrap().stderr).contains("--name is missing"));

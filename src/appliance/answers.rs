@@ -33,17 +33,37 @@ impl fmt::Display for Cidr {
     }
 }
 
+/// The way in which the sled's address is set up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Addressed {
+    /// By the sled itself, with its network and the router to which packets to other networks go.
+    Static(Cidr, Option<IpAddr>),
+    /// By a DHCP server, which has reserved this address and says the rest.
+    Dhcp(IpAddr),
+}
+
+impl Addressed {
+    fn address(self) -> IpAddr {
+        match self {
+            Self::Static(cidr, _) => cidr.address,
+            Self::Dhcp(address) => address,
+        }
+    }
+}
+
 /// The answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answers {
     /// The sled's name in the port map.
     pub name: SledName,
-    /// The sled's address, with its network.
-    pub address: Cidr,
+    /// The sled's address.
+    pub address: Addressed,
     /// The network adapter in the bridge.
     pub nic: String,
-    /// The router to which packets to other networks go.
-    pub gateway: Option<IpAddr>,
+    /// The adapter that takes over when that one has no link.
+    pub spare: Option<String>,
+    /// The VLAN of the sled's packets on the cable.
+    pub vlan: Option<u16>,
     /// The servers that are asked for names.
     pub dns: Vec<IpAddr>,
     /// The servers that are asked for the time.
@@ -58,13 +78,24 @@ impl Answers {
         let mut text = format!(
             "# This machine. Every other key has its default: see etc/sled.toml of crucible-sled, or\n\
              # /usr/share/sled/example on a sled.\n\n\
-             [sled]\nname = {}\n\n[network]\nnic = {}\n\n[appliance]\nprefix = {}\n",
+             [sled]\nname = {}\n\n[network]\nnic = {}\n",
             quoted(self.name.as_str()),
             quoted(&self.nic),
-            self.address.prefix
         );
-        if let Some(gateway) = self.gateway {
-            _ = writeln!(text, "gateway = \"{gateway}\"");
+        if let Some(spare) = &self.spare {
+            _ = writeln!(text, "spare = {}", quoted(spare));
+        }
+        if let Some(vlan) = self.vlan {
+            _ = writeln!(text, "vlan = {vlan}");
+        }
+        match self.address {
+            Addressed::Static(cidr, gateway) => {
+                _ = writeln!(text, "\n[appliance]\nprefix = {}", cidr.prefix);
+                if let Some(gateway) = gateway {
+                    _ = writeln!(text, "gateway = \"{gateway}\"");
+                }
+            }
+            Addressed::Dhcp(_) => text += "address = \"dhcp\"\n\n[appliance]\n",
         }
         for (key, addresses) in [("dns", &self.dns), ("ntp", &self.ntp)] {
             if !addresses.is_empty() {
@@ -84,7 +115,8 @@ impl Answers {
             "# The fleet: the same file on every sled. This one knows of no volume yet; see etc/port-map.toml of\n\
              # crucible-sled, or /usr/share/sled/example on a sled, for how they are written.\n\n\
              [sleds.{}]\naddress = \"{}\"\n",
-            self.name, self.address.address
+            self.name,
+            self.address.address()
         )
     }
 }
@@ -97,7 +129,7 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Sources, read};
+    use crate::config::{Addressing, Configuration, Sources, read};
     use crate::source::Source;
 
     #[test]
@@ -110,28 +142,51 @@ mod tests {
         }
     }
 
-    #[test]
-    fn answers_are_a_configuration_without_a_fault_that_says_the_same() {
-        let answers = Answers {
+    fn answers() -> Answers {
+        let (own, gateway) = ("192.168.4.189/23".parse().unwrap(), "192.168.4.1".parse().ok());
+        Answers {
             name: "proper-raptor".parse().unwrap(),
-            address: "192.168.4.189/23".parse().unwrap(),
+            address: Addressed::Static(own, gateway),
             nic: "enx00e04ca81110".into(),
-            gateway: Some("192.168.4.1".parse().unwrap()),
+            spare: None,
+            vlan: None,
             dns: vec!["192.168.4.53".parse().unwrap(), "192.168.4.54".parse().unwrap()],
             ntp: vec!["192.168.4.1".parse().unwrap()],
             create_on_first_boot: true,
-        };
+        }
+    }
+
+    fn configuration(answers: &Answers) -> Configuration {
         let source = |file: &str, text: String| Source { file: file.into(), text: Ok(text) };
         let sources = Sources {
             sled: vec![source("sled.toml", answers.sled_toml())],
             port_map: source("port-map.toml", answers.port_map()),
             ephemeral: 32768..=60999,
         };
-        let config = read(&sources).unwrap_or_else(|faults| panic!("{faults:?}\n{}", answers.sled_toml()));
+        read(&sources).unwrap_or_else(|faults| panic!("{faults:?}\n{}", answers.sled_toml()))
+    }
+
+    #[test]
+    fn answers_are_a_configuration_without_a_fault_that_says_the_same() {
+        let answers = answers();
+        let config = configuration(&answers);
         let appliance = &config.sled.appliance;
-        assert_eq!((&config.sled.name, config.address), (&answers.name, answers.address.address));
+        assert_eq!((&config.sled.name, config.address), (&answers.name, answers.address.address()));
         assert_eq!((&*config.sled.network.nic, appliance.prefix), ("enx00e04ca81110", Some(23)));
-        assert_eq!((appliance.gateway, &appliance.dns, &appliance.ntp), (answers.gateway, &answers.dns, &answers.ntp));
+        assert_eq!((appliance.gateway, config.sled.network.address), ("192.168.4.1".parse().ok(), Addressing::Static));
+        assert_eq!((&appliance.dns, &appliance.ntp), (&answers.dns, &answers.ntp));
+        assert_eq!((config.sled.network.spare, config.sled.network.vlan), (None, None));
         assert!(appliance.create_on_first_boot);
+    }
+
+    #[test]
+    fn a_server_a_vlan_and_a_spare_are_said_as_they_are_meant() {
+        let address = Addressed::Dhcp("192.168.4.189".parse().unwrap());
+        let answers = Answers { address, spare: Some("eno1".into()), vlan: Some(5), ..answers() };
+        let config = configuration(&answers);
+        let (network, appliance) = (&config.sled.network, &config.sled.appliance);
+        assert_eq!((config.address, network.address), (address.address(), Addressing::Dhcp));
+        assert_eq!((appliance.prefix, appliance.gateway), (None, None), "the server says these");
+        assert_eq!((network.spare.as_deref(), network.vlan), (Some("eno1"), Some(5)));
     }
 }

@@ -2,7 +2,7 @@
 //! brought. `appliance` makes the files; here they are asked for.
 
 use super::failure::Failure;
-use crate::appliance::answers::{Answers, Cidr};
+use crate::appliance::answers::{Addressed, Answers, Cidr};
 use crate::appliance::boot::{self, Places};
 use crate::appliance::brought::Sources;
 use crate::appliance::{self, CONFIG, KEYS, OWN, keys};
@@ -17,8 +17,12 @@ use std::fmt::Display;
 use std::fs;
 use std::io::{self, IsTerminal};
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+
+/// The VLANs that there are (IEEE 802.1Q).
+const VLANS: RangeInclusive<i64> = 1..=4094;
 
 /// Make a machine with the image one sled: by arguments, or by questions.
 #[derive(Debug, Args)]
@@ -26,13 +30,22 @@ pub(super) struct SetupCommand {
     /// The sled's name in the port map.
     #[arg(long)]
     name: Option<SledName>,
-    /// Its address with the length of its network's prefix: 192.168.4.189/24.
-    #[arg(long)]
-    address: Option<Cidr>,
+    /// Its address with the length of its network's prefix: 192.168.4.189/24; with --dhcp the address alone will do.
+    #[arg(long, value_name = "ADDRESS/PREFIX")]
+    address: Option<Place>,
+    /// Have a DHCP server give it that address, by a reservation; it says gateway and prefix as well.
+    #[arg(long, conflicts_with = "gateway")]
+    dhcp: bool,
     /// The network adapter in the bridge: as `ip link` names it, enx00e04ca81110; its hardware address; or `usb`, whichever
     /// is there.
     #[arg(long)]
     nic: Option<String>,
+    /// A second adapter, which takes over when that one has no link.
+    #[arg(long, value_name = "NIC")]
+    spare: Option<String>,
+    /// The VLAN of its packets on the cable, which the switch's port has to have tagged.
+    #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u16).range(VLANS))]
+    vlan: Option<u16>,
     /// Where packets to other networks go.
     #[arg(long)]
     gateway: Option<IpAddr>,
@@ -46,7 +59,7 @@ pub(super) struct SetupCommand {
     #[arg(long)]
     create_on_first_boot: bool,
     /// A sled.toml in the place of what the arguments above would make.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["name", "address", "nic", "gateway", "dns", "ntp", "create_on_first_boot"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["name", "address", "dhcp", "nic", "spare", "vlan", "gateway", "dns", "ntp", "create_on_first_boot"])]
     sled_toml: Option<PathBuf>,
     /// The fleet's port map; without it, one of this sled alone and without volumes.
     #[arg(long, value_name = "FILE")]
@@ -96,8 +109,9 @@ impl SetupCommand {
 
     /// Decide whether the arguments leave everything to questions, beside which no other argument would count.
     fn say_nothing(&self) -> bool {
-        let Self { name, address, nic, gateway, dns, ntp, create_on_first_boot, .. } = self;
+        let Self { name, address, dhcp, nic, spare, vlan, gateway, dns, ntp, create_on_first_boot, .. } = self;
         let own = name.is_some() || address.is_some() || nic.is_some() || gateway.is_some();
+        let own = own || *dhcp || spare.is_some() || vlan.is_some();
         let files = [&self.sled_toml, &self.port_map, &self.authorized_keys];
         let more = !dns.is_empty() || !ntp.is_empty() || *create_on_first_boot;
         !own && !more && files.iter().all(|file| file.is_none())
@@ -153,9 +167,14 @@ fn given(arguments: &SetupCommand) -> Result<Files, Failure> {
     }
     let answers = Answers {
         name: arguments.name.clone().ok_or_else(|| needed("--name"))?,
-        address: arguments.address.ok_or_else(|| needed("--address"))?,
+        address: match arguments.address.ok_or_else(|| needed("--address"))? {
+            place if arguments.dhcp => Addressed::Dhcp(place.address()),
+            Place::Within(cidr) => Addressed::Static(cidr, arguments.gateway),
+            Place::Alone(_) => return Err(needed("the prefix of --address, as in 192.168.4.189/24,")),
+        },
         nic: arguments.nic.clone().ok_or_else(|| needed("--nic"))?,
-        gateway: arguments.gateway,
+        spare: arguments.spare.clone(),
+        vlan: arguments.vlan,
         dns: arguments.dns.clone(),
         ntp: arguments.ntp.clone(),
         create_on_first_boot: arguments.create_on_first_boot,
@@ -174,15 +193,30 @@ fn ask() -> Result<Files, Failure> {
         terminal::out(&format!("    {name:<18} {what}\n"))?;
     }
     let nic = question("Network adapter", adapters.first().map(|(name, _)| name.clone()))?;
+    let spare = question("Second adapter, which takes over when that one has no link (none: -)", Some(Maybe(None)))?.0;
+    let vlan = question("VLAN, if its packets have one on the cable (none: -)", Some(Maybe::<Vlan>(None)))?.0;
     let name = question::<SledName>("Name of this sled in the port map", None)?;
-    let address = question::<Cidr>("Address, with the length of its network's prefix (192.168.4.189/24)", None)?;
-    let gateway = question("Gateway (none: -)", Some(Maybe(first_of(address))))?.0;
+    let address = ask_address()?;
+    let gateway = if let Addressed::Static(_, gateway) = address { gateway } else { None };
     let dns = question("Name server (none: -)", Some(Maybe(gateway)))?.0;
     terminal::out("Who may log in by ssh, as root? One public key, on one line; without one nobody can.\n")?;
     let keys = question("Key (none: -)", Some(Key(None)))?.0;
     let (dns, create) = (dns.into_iter().collect(), false);
-    let answers = Answers { name, address, nic, gateway, dns, ntp: Vec::new(), create_on_first_boot: create };
+    let (vlan, ntp) = (vlan.map(|Vlan(id)| id), Vec::new());
+    let answers = Answers { name, address, nic, spare, vlan, dns, ntp, create_on_first_boot: create };
     Ok(Files { sled: answers.sled_toml(), port_map: answers.port_map(), keys })
+}
+
+/// Ask for the address, and who sets it up.
+fn ask_address() -> Result<Addressed, Failure> {
+    const WHICH: &str =
+        "Address, with the length of its network's prefix (192.168.4.189/24); alone, if a DHCP server gives it";
+    let cidr = match question::<Place>(WHICH, None)? {
+        Place::Within(cidr) => cidr,
+        Place::Alone(address) => return Ok(Addressed::Dhcp(address)),
+    };
+    let gateway = question("Gateway (none: -)", Some(Maybe(first_of(cidr))))?.0;
+    Ok(Addressed::Static(cidr, gateway))
 }
 
 /// Find the network's first address, where a gateway often is.
@@ -192,25 +226,77 @@ fn first_of(cidr: Cidr) -> Option<IpAddr> {
     Some(IpAddr::V4(((address.to_bits() & mask) + 1).into()))
 }
 
-/// Address, or none.
+/// Address of the sled, with its network or without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Maybe(Option<IpAddr>);
+enum Place {
+    Within(Cidr),
+    Alone(IpAddr),
+}
 
-impl FromStr for Maybe {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "-" => Ok(Self(None)),
-            text => text.parse().map(|address| Self(Some(address))).map_err(|_| "write an address, or - for none"),
+impl Place {
+    fn address(self) -> IpAddr {
+        match self {
+            Self::Within(cidr) => cidr.address,
+            Self::Alone(address) => address,
         }
     }
 }
 
-impl Display for Maybe {
+impl FromStr for Place {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self::Alone).or_else(|_| text.parse().map(Self::Within))
+    }
+}
+
+impl Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            Some(address) => address.fmt(f),
+        match self {
+            Self::Within(cidr) => cidr.fmt(f),
+            Self::Alone(address) => address.fmt(f),
+        }
+    }
+}
+
+/// VLAN of IEEE 802.1Q.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Vlan(u16);
+
+impl FromStr for Vlan {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let id = text.parse().ok().filter(|id| VLANS.contains(&i64::from(*id)));
+        id.map(Self).ok_or_else(|| format!("{text} is no VLAN, which are the numbers from 1 to 4094"))
+    }
+}
+
+impl Display for Vlan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// An answer, or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Maybe<T>(Option<T>);
+
+impl<T: FromStr<Err: Display>> FromStr for Maybe<T> {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "-" => Ok(Self(None)),
+            text => text.parse().map(|value| Self(Some(value))).map_err(|why| format!("{why}: another, or - for none")),
+        }
+    }
+}
+
+impl<T: Display> Display for Maybe<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.0 {
+            Some(value) => value.fmt(f),
             None => f.write_str("-"),
         }
     }
@@ -339,7 +425,13 @@ mod tests {
     /// An argument is used, or refused where a file or a question would take its place.
     #[test]
     fn nothing_that_is_said_is_lost() {
-        for said in [["--name", "a"], ["--gateway", "192.168.4.1"], ["--create-on-first-boot", "--into=/x"]] {
+        for said in [
+            ["--name", "a"],
+            ["--spare", "eno1"],
+            ["--vlan", "5"],
+            ["--gateway", "192.168.4.1"],
+            ["--create-on-first-boot", "--into=/x"],
+        ] {
             parsed(&[&["--sled-toml", "x", "--port-map", "y"], &said[..]].concat()).unwrap_err();
             assert!(!parsed(&said).unwrap().say_nothing(), "{said:?}");
         }
