@@ -37,7 +37,11 @@ pub struct Brings {
     pub sled: Option<SledName>,
     /// That one's address.
     pub address: Option<IpAddr>,
-    /// The files of it that do not go with it, as a partition CONFIG takes none of them.
+    /// The fragments of it that go with it, joined into its `sled.toml`.
+    pub joined: Vec<String>,
+    /// The reason why it cannot go with it as it is in force, if it cannot.
+    pub unjoined: Option<String>,
+    /// The files of it that do not go with it, as they lie on a partition CONFIG, which takes none of them.
     pub left: Vec<String>,
 }
 
@@ -173,6 +177,12 @@ pub fn plan(source: &Source, disk: &Disk, wish: Wish, mut new: impl FnMut() -> U
         return Err(vec![AS_A_STICK.into()]);
     }
     let configuration = configuration(source, disk, fate);
+    let unjoined = source.brings.as_ref().and_then(|brings| brings.unjoined.as_ref());
+    if let Some(why) = unjoined.filter(|_| configuration == Configuration::Stick) {
+        return Err(vec![format!(
+            "the configuration would go with it, and cannot be joined into one sled.toml: {why}"
+        )]);
+    }
     let keeps_config = configuration == Configuration::Disk;
     let pieces =
         source.table.parts().iter().filter(|part| part.name != EMPTY && !(keeps_config && part.name == CONFIG));
@@ -276,15 +286,14 @@ pub fn told(plan: &Plan, source: &Source, disk: &Disk) -> String {
 fn becomes(configuration: Configuration, source: &Source, disk: &Disk) -> String {
     let stays = whose(disk).map(|sled| format!(" of the sled {sled}")).unwrap_or_default();
     match (configuration, &source.brings) {
-        (Configuration::Stick, Some(brings)) if brings.left.is_empty() => {
-            format!("It becomes {}, by the stick's configuration.", brings.said())
-        }
         (Configuration::Stick, Some(brings)) => {
-            let left = brings.left.join(", ");
-            format!(
-                "It becomes {}, by the stick's configuration, WITHOUT {left}: put that there afterwards.",
-                brings.said()
-            )
+            let list = |what: &str, files: &[String], more: &str| match files {
+                [] => String::new(),
+                files => format!(", {what} {}{more}", files.join(", ")),
+            };
+            let joined = list("with", &brings.joined, " joined into its sled.toml");
+            let left = list("WITHOUT", &brings.left, ": put that there afterwards");
+            format!("It becomes {}, by the stick's configuration{joined}{left}.", brings.said())
         }
         (Configuration::Disk, Some(brings)) => {
             format!(

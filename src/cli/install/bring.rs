@@ -1,8 +1,10 @@
-//! Preparation of the stick, before it is copied: the configuration in force on it goes onto its CONFIG partition, from
-//! where the disk's sled takes it over at its first boot; and its boot loader's partition is let go.
+//! Preparation of the stick, before it is copied: the configuration in force on it goes onto its CONFIG partition, its
+//! fragments joined into its `sled.toml`, from where the disk's sled takes it over at its first boot; and its boot loader's partition is let go.
 
 use super::look::{Found, Mounted, part};
+use crate::appliance::CONFIG as OWN_CONFIG;
 use crate::appliance::brought::in_force;
+use crate::appliance::install::joined::joined;
 use crate::appliance::install::table::{CONFIG, ESP};
 use crate::appliance::install::write::run;
 use crate::config_dir::SLED;
@@ -24,9 +26,14 @@ pub(super) fn let_go(found: &Found) {
 /// # Errors
 /// That cannot be written.
 pub(super) fn bring(found: &Found, own: &Path) -> io::Result<()> {
-    let files = in_force(own);
+    let mut files = in_force(own);
     if !files.iter().any(|(file, _)| *file == SLED) {
         return Ok(());
+    }
+    // Before anything is written.
+    if let Some(whole) = joined(&own.join(OWN_CONFIG)).map_err(io::Error::other)? {
+        let sled = files.iter_mut().find(|(file, _)| *file == SLED);
+        sled.into_iter().for_each(|(_, text)| *text = whole.as_bytes().to_vec());
     }
     let config = part(&found.block, CONFIG).ok_or_else(|| io::Error::other("the stick has no partition CONFIG"))?;
     let at = Mounted::at(&config.path, "config", "rw")?;

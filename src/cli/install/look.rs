@@ -3,6 +3,7 @@
 
 use crate::appliance::data::Data;
 use crate::appliance::install::disk::{Block, Disk, Holds, Reading, foreign};
+use crate::appliance::install::joined::joined;
 use crate::appliance::install::plan::{Brings, Source, hindrances, no_source};
 use crate::appliance::install::table::{CONFIG, DATA, Table};
 use crate::appliance::install::write::{mount, read_table, unmount};
@@ -126,7 +127,7 @@ fn blocks() -> io::Result<Vec<Block>> {
 fn brings(stick: &Block, own: &Path) -> Option<Brings> {
     let in_force = own.join("sled");
     if in_force.join(SLED).exists() {
-        return Some(of_configuration(&in_force));
+        return Some(in_one_file(of_configuration(&in_force), &in_force));
     }
     let mounted = Mounted::at(&part(stick, CONFIG)?.path, "config", "ro").ok()?;
     mounted.0.join(SLED).is_file().then(|| of_configuration(&mounted.0))
@@ -139,7 +140,14 @@ fn of_configuration(dir: &Path) -> Brings {
         clean::line(&name).into_owned()
     });
     let address = config.as_ref().map(|config| config.address);
-    Brings { left: left.collect(), sled: config.map(|config| config.sled.name), address }
+    let (left, sled) = (left.collect(), config.map(|config| config.sled.name));
+    Brings { sled, address, left, joined: Vec::new(), unjoined: None }
+}
+
+/// Take a configuration along in one file, as a partition CONFIG takes it.
+fn in_one_file(brings: Brings, dir: &Path) -> Brings {
+    let unjoined = joined(dir).err();
+    Brings { joined: brings.left, unjoined, left: Vec::new(), ..brings }
 }
 
 /// The partition of a name.

@@ -226,6 +226,22 @@ fn a_disk_becomes_the_sled_that_was_told_and_no_other() {
     assert!(told.contains("has faults") && told.contains("WITHOUT sled.toml.d/10-own.toml"), "{told}");
 }
 
+#[test]
+fn a_stick_whose_configuration_is_in_several_files_is_told_or_refused() {
+    let joined = Brings { joined: vec!["sled.toml.d/10-own.toml".into()], ..Brings::default() };
+    let told = told_of(&Source { brings: Some(joined), ..source(true) }, &empty(), Wish::Unsaid);
+    assert!(told.contains("with sled.toml.d/10-own.toml joined into its sled.toml."), "{told}");
+    // What cannot go as it is goes nowhere; where the disk's own configuration stays that is no matter.
+    let unjoined =
+        |brings: &Source| Brings { unjoined: Some("sled.toml:1: x".into()), ..brings.brings.clone().unwrap() };
+    let source = Source { brings: Some(unjoined(&source(true))), ..source(true) };
+    let why = refused(&source, &empty(), Wish::Unsaid);
+    assert!(why.contains("cannot be joined into one sled.toml: sled.toml:1: x"), "{why}");
+    let data = Data { sled: "other".parse().ok(), ..Data::none() };
+    let others = Disk { holds: Holds::Sled(data), ..sled(800, Some(&[])) };
+    plan(&source, &others, Wish::Keep, Uuid::nil).unwrap();
+}
+
 /// A disk that can be taken out and has no data is a stick at boot: nothing is installed that would serve nothing.
 #[test]
 fn a_disk_that_would_be_a_stick_is_refused_unless_its_data_stay() {
