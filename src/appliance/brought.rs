@@ -43,8 +43,9 @@ pub(super) const WANTED: [Wanted; 3] = [
     },
 ];
 /// What computers leave on a partition by themselves, and the image's own word, in small letters.
-const LITTER: [&str; 9] = [
+const LITTER: [&str; 10] = [
     "readme.txt",
+    "reset.txt",
     "system volume information",
     "$recycle.bin",
     "recycler",

@@ -14,6 +14,8 @@ use std::path::Path;
 
 /// The file with the word, in [`OWN`].
 const FILE: &str = "forget";
+/// The second copy of the word, on a partition CONFIG: it outlives what the sled remembers.
+const COPY: &str = "reset.txt";
 /// The file with what became of a reset that has failed, in [`OWN`]; whoever has read it removes it.
 const LEFT: &str = "not-forgotten";
 
@@ -133,6 +135,28 @@ fn afterwards(brought: Option<&[String]>) -> &'static str {
 /// The file cannot be written.
 pub fn leave_word(extent: Extent) -> io::Result<()> {
     replace(Path::new(OWN), FILE, format!("{}\n", extent.word()).as_bytes())
+}
+
+/// Leave a second copy of the word on a partition CONFIG, by which nothing is done: where what the sled remembers cannot
+/// be mended at the next boot, it is told that a reset was asked for.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn leave_copy(extent: Extent, config: &Path) -> io::Result<()> {
+    let file = config.join(COPY);
+    fs::write(&file, extent.word())?;
+    fs::File::open(&file)?.sync_all()
+}
+
+/// Take the copy back, if it is there.
+///
+/// # Errors
+/// The file cannot be removed.
+pub fn take_copy_back(config: &Path) -> io::Result<()> {
+    match fs::remove_file(config.join(COPY)) {
+        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
 }
 
 /// Take the word back.

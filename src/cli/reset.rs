@@ -11,14 +11,18 @@ use crate::api::{Choice, Operation, Sentence};
 use crate::appliance::data::Data;
 use crate::appliance::install::table::CONFIG;
 use crate::appliance::install::write::{mount, unmount};
-use crate::appliance::reset::{Effect, Extent, Subject, effect, leave_word, refused, take_word_back};
+use crate::appliance::reset::{
+    Effect, Extent, Subject, effect, leave_copy, leave_word, refused, take_copy_back, take_word_back,
+};
 use crate::appliance::{brought, is_image, stick};
 use crate::config_dir;
 use crate::kernel::block::mount_at;
+use crate::terminal;
 use crate::wire::{Maintenance, Refusal, Sled};
 use clap::Args;
 use serde::Serialize;
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -105,9 +109,15 @@ impl ResetCommand {
             }
             return Err(why);
         }
-        leave_word(extent)?;
+        // CONFIG may be missing, or not to be written to: the word itself is what counts.
+        on_partition_config(|config| leave_copy(extent, config));
+        if let Err(why) = leave_word(extent) {
+            on_partition_config(take_copy_back);
+            return Err(why.into());
+        }
         if let Err(why) = begin_reboot("systemctl").await {
             take_word_back()?;
+            on_partition_config(take_copy_back);
             if maintained {
                 keep_out(client, false).await;
             }
@@ -190,6 +200,15 @@ fn on_config() -> Option<Vec<String>> {
     let found = brought::lie_in(&at).into_iter().map(str::to_owned).collect();
     _ = unmount(&at);
     Some(found)
+}
+
+/// Write to the CONFIG partition, if that can be.
+fn on_partition_config(write: impl FnOnce(&Path) -> io::Result<()>) {
+    let Ok(at) = mount(Path::new(PARTITION), CONFIG, "rw") else { return };
+    if let Err(why) = write(&at) {
+        terminal::note(&format!("CONFIG cannot be written to: {why}"));
+    }
+    _ = unmount(&at);
 }
 
 /// What lies on the data partition, whatever the configuration says; without one it may be mounted all the same.
