@@ -10,6 +10,7 @@ use crate::desk::Publish;
 use crate::desk::answer::Answer;
 use crate::desk::bulletin::Bulletin;
 use crate::desk::request::Reply;
+use crate::names::SledName;
 use crate::supervisor::tasks::{Tasks, run_unheard};
 use crate::times;
 use crate::wire::{self, Delivery, Notification, Notified, Occasion, Refusal};
@@ -138,11 +139,16 @@ impl Watch {
         let bulletin = self.published.borrow_and_update().clone();
         let Some(sled) = bulletin.as_ref().and_then(|bulletin| bulletin.whole.as_ref()) else { return };
         let now = Instant::now().into_std();
-        let begin = || Notices::after_another(&sled.checks, wanted, sled.started, now);
-        let notices = self.notices.get_or_insert_with(begin);
+        self.notices.get_or_insert_with(|| Notices::after_another(&sled.checks, wanted, sled.started, now));
+        self.tell(&sled.sled, &sled.checks, wanted, now);
+    }
+
+    /// Queue what is to be told of these checks; what has no room there is counted, and told with the next.
+    fn tell(&mut self, name: &SledName, checks: &[wire::Check], wanted: &config::Notify, now: std::time::Instant) {
+        let notices = self.notices.get_or_insert_default();
         notices.lost(self.lost.swap(0, Ordering::Relaxed));
-        for Notice { occasion, check, left_out } in notices.see(&sled.checks, wanted, now) {
-            let (sled, check, time) = (sled.sled.clone(), Some(check), times::now());
+        for Notice { occasion, check, left_out } in notices.see(checks, wanted, now) {
+            let (sled, check, time) = (name.clone(), Some(check), times::now());
             let told = Notification { sled, occasion, check, time, left_out };
             if self.to.try_send((wanted.clone(), told)).is_err() {
                 notices.lost(left_out + 1);
@@ -195,4 +201,47 @@ fn failed(deliveries: &[Delivery]) -> Option<String> {
     };
     let all: Vec<_> = deliveries.iter().filter_map(why).collect();
     (!all.is_empty()).then(|| all.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::{Code, Severity};
+    use crate::span::Span;
+    use jiff::Timestamp;
+
+    fn check(number: usize) -> wire::Check {
+        let (code, subject) = (Code::DiskLow, format!("disk {number}"));
+        let (severity, since) = (Severity::Blocking, Timestamp::UNIX_EPOCH);
+        wire::Check { code, severity, subject, cause: "c".into(), remedy: "r".into(), since }
+    }
+
+    /// Whoever is slow to be told holds nobody up: what has no room is left out, and the next one that has says how many.
+    #[tokio::test]
+    async fn a_queue_that_is_full_leaves_out_and_says_how_many() {
+        let severity = Severity::Information;
+        let (program, delay) = (vec!["/bin/true".to_owned()], Span::seconds(0));
+        let wanted = config::Notify { program, webhook: None, ntfy: None, severity, delay, at_most: 1000 };
+        let ((to, mut queue), (_published, published)) = (mpsc::channel(QUEUE), watch::channel(None));
+        let (_wanted, known) = watch::channel(Some(wanted.clone()));
+        let mut watch = Watch { wanted: known, published, to, lost: Arc::default(), notices: None };
+        let (name, now) = ("proper-raptor".parse().unwrap(), std::time::Instant::now());
+        let all: Vec<_> = (0..QUEUE + 3).map(check).collect();
+        watch.tell(&name, &all, &wanted, now);
+        let mut told = Vec::new();
+        while let Ok((_, one)) = queue.try_recv() {
+            told.push(one);
+        }
+        assert_eq!((told.len(), told.iter().map(|one| one.left_out).sum::<u64>()), (QUEUE, 0));
+        assert!(told.iter().all(|one| one.occasion == Occasion::Raised && one.sled == name));
+        // They are over, all but one: which is told as well, with those that nobody heard of, and two that could not be
+        // delivered.
+        watch.lost.fetch_add(2, Ordering::Relaxed);
+        watch.tell(&name, &all[1..], &wanted, now);
+        let (_, next) = queue.try_recv().unwrap();
+        assert_eq!((next.occasion, next.left_out), (Occasion::Over, 3 + 2));
+        watch.tell(&name, &all, &wanted, now);
+        assert_eq!(queue.try_recv().unwrap().1.left_out, 0, "it is said once");
+        assert!(queue.try_recv().is_err(), "what is known is not told again");
+    }
 }

@@ -5,6 +5,7 @@ use crate::decide::update::{Candidate, Decision, Other, Seen, Turn, decide, is_m
 use crate::span::Span;
 use jiff::civil::{DateTime, date};
 use jiff::{SignedDuration, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is different from a sled that may go.
 type Change<'a> = Box<dyn Fn(&mut Update, &mut Seen<'a>) + 'a>;
@@ -111,6 +112,98 @@ fn two_sleds_that_see_each_other_never_both_go() {
     for (one, two) in [("a", "b"), ("b", "a")] {
         let seen = [turn(&name(one), &[other(two, true, None)]), turn(&name(two), &[other(one, true, None)])];
         assert!(!seen.contains(&Turn::Go) && seen.iter().any(|turn| matches!(turn, Turn::Yield(_))), "{seen:?}");
+    }
+}
+
+/// A sled on its way to an update, as `sledctl update tend` goes it, step by step: each look asks one other sled, and
+/// between any two steps the others may do any number of theirs.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Way {
+    /// It asks the others before it shows that it updates: those that it has seen, and whether they showed it.
+    Weighs(Vec<bool>),
+    /// It has decided to go, and does not show it yet.
+    Decided,
+    /// It shows that it updates, and looks at the others anew.
+    Looks(Vec<bool>),
+    /// It has found that it is its turn: it updates.
+    Goes,
+    /// It is over; whether it has updated.
+    Over(bool),
+}
+
+impl Way {
+    fn shows(&self) -> bool {
+        matches!(self, Self::Looks(_) | Self::Goes)
+    }
+
+    /// The way after its next step, among these; `None`: it is over.
+    fn step(all: &[Self], own: usize) -> Option<Self> {
+        let name = |number: usize| ["a", "b", "c"][number];
+        let elsewhere: Vec<usize> = (0..all.len()).filter(|number| *number != own).collect();
+        let others = |seen: &[bool]| -> Vec<Other> {
+            elsewhere.iter().zip(seen).map(|(number, shows)| other(name(*number), *shows, None)).collect()
+        };
+        let more = |seen: &[bool]| [seen, &[all[elsewhere[seen.len()]].shows()]].concat();
+        Some(match &all[own] {
+            Self::Weighs(seen) if seen.len() < elsewhere.len() => Self::Weighs(more(seen)),
+            Self::Weighs(seen) => {
+                let others = others(seen);
+                let change: Change<'_> = Box::new(|_, seen| seen.others = &others);
+                if matches!(decided(&change), Decision::Go(_)) { Self::Decided } else { Self::Over(false) }
+            }
+            Self::Decided => Self::Looks(Vec::new()),
+            Self::Looks(seen) if seen.len() < elsewhere.len() => Self::Looks(more(seen)),
+            Self::Looks(seen) => match turn(&name(own).parse().unwrap(), &others(seen)) {
+                Turn::Go => Self::Goes,
+                Turn::Look(_) => Self::Looks(Vec::new()),
+                Turn::Yield(_) => Self::Over(false),
+            },
+            Self::Goes => Self::Over(true),
+            Self::Over(_) => return None,
+        })
+    }
+}
+
+/// Windows that open together: in no order of what two or three sleds do are two of them away at once, and whatever has
+/// happened by then, one of them still comes to its turn.
+#[test]
+fn sleds_whose_windows_open_together_go_one_after_the_other_in_every_order() {
+    for sleds in [2, 3] {
+        let begin = vec![Way::Weighs(Vec::new()); sleds];
+        let mut next: BTreeMap<Vec<Way>, Vec<Vec<Way>>> = BTreeMap::new();
+        let mut open = vec![begin.clone()];
+        while let Some(all) = open.pop() {
+            if next.contains_key(&all) {
+                continue;
+            }
+            let away = all.iter().filter(|way| **way == Way::Goes).count();
+            assert!(away <= 1, "two go at once: {all:?}");
+            let after = (0..sleds).filter_map(|own| {
+                let way = Way::step(&all, own)?;
+                let mut after = all.clone();
+                after[own] = way;
+                Some(after)
+            });
+            let after: Vec<_> = after.collect();
+            open.extend(after.iter().cloned());
+            next.insert(all, after);
+        }
+        // From wherever it has come to, an end can be reached; and at each end one of them has updated.
+        let mut ends: BTreeSet<&Vec<Way>> =
+            next.iter().filter(|(_, after)| after.is_empty()).map(|(all, _)| all).collect();
+        assert!(ends.iter().all(|all| all.contains(&Way::Over(true))), "{ends:?}");
+        loop {
+            let more: Vec<_> = next
+                .iter()
+                .filter(|(all, after)| !ends.contains(all) && after.iter().any(|all| ends.contains(all)))
+                .collect();
+            if more.is_empty() {
+                break;
+            }
+            ends.extend(more.into_iter().map(|(all, _)| all));
+        }
+        assert_eq!(ends.len(), next.len(), "there is no way out of some");
+        println!("{sleds} sleds: {} states", next.len());
     }
 }
 
