@@ -209,6 +209,7 @@ fn said(kind: &EventKind) -> &str {
         EventKind::TicketGranted => "ticket granted",
         EventKind::Takeover => "taken over",
         EventKind::TicketReleased => "ticket released",
+        EventKind::TicketRefused => "ticket refused",
         EventKind::HostDenied => "host cut off",
         EventKind::HostAllowed => "host let in",
         EventKind::JobBegun => "begun",

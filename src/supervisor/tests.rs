@@ -295,6 +295,7 @@ async fn who_was_connected_before_the_fence_changed_is_not_believed_to_be() {
         listed: false,
         fence: Outcome::Now(fence.clone()),
         lingering: std::collections::HashSet::new(),
+        refused: None,
         takeover: false,
     };
     supervisor.see_unit(&name, unit(7, "a"));

@@ -119,6 +119,9 @@ kinds! {
     Takeover = "takeover";
     /// The holder of a ticket has let go of it.
     TicketReleased = "ticket_released";
+    /// A host was refused a ticket: `after` is its address, `code` and `cause` say why. The same host is told of once an
+    /// hour for the same reason.
+    TicketRefused = "ticket_refused";
     /// A host was cut off from a volume.
     HostDenied = "host_denied";
     /// A host that was cut off is let in again.

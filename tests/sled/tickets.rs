@@ -101,6 +101,9 @@ fn who_is_not_in_the_map_gets_none_and_who_has_none_changes_nothing() {
         let refusal = refused(&machine.host(STRANGER), body, 403, "HOST_NOT_ALLOWED");
         assert!(refusal.error.message.contains(STRANGER), "{refusal:#?}");
     }
+    // Whoever asks later why it was not given the volume finds it among the events, and once.
+    machine.until("sledctl events | grep -q 'ticket refused.*HOST_NOT_ALLOWED'");
+    assert_eq!(machine.ok(&["sledctl", "events"]).matches("ticket refused").count(), 1);
     let (status, answer) = machine.host(STILL_FAWN).ask("POST", "/v1/volumes/pumped-piglet/attach", "");
     assert_eq!((status, &answer["error"]["code"]), (403, &"HOST_NOT_ALLOWED".into()), "{answer:#}");
     let (status, answer) = machine.host(STILL_FAWN).ask("POST", "/v1/volumes/nothing/attach", "");

@@ -33,7 +33,7 @@ use crate::names::{RegionName, VolumeName};
 use crate::port_map::Fence;
 use crate::region::verification::Verification;
 use crate::region::{Grant, Hold};
-use crate::wire::{self, Drain, Maintenance};
+use crate::wire::{self, Drain, ErrorCode, Maintenance};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -113,6 +113,8 @@ pub struct Facts {
     pub away: BTreeMap<VolumeName, Duration>,
     /// The hosts that the map does not let in, and that tried of late.
     pub turned_away: BTreeMap<VolumeName, TurnedAway>,
+    /// The hosts that were refused a ticket of late: when first, and what each was told.
+    pub refused: BTreeMap<RefusedHost, (Timestamp, String)>,
     /// The volumes at whose fence somebody is at work.
     pub granting: BTreeSet<VolumeName>,
     /// Processes of others that have a region's files open for writing.
@@ -238,6 +240,17 @@ pub struct TurnedAway {
     pub asked: BTreeSet<IpAddr>,
     /// Whether packets to the regions' ports were dropped.
     pub dropped: bool,
+}
+
+/// Host that was refused a ticket, and by which code: the same host for the same reason is one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RefusedHost {
+    /// The volume.
+    pub volume: VolumeName,
+    /// The host.
+    pub host: IpAddr,
+    /// The code of the reason.
+    pub code: ErrorCode,
 }
 
 /// The work of a job on a region.

@@ -15,8 +15,9 @@ pub(super) fn forget(by: &TakenOver, facts: &mut Facts) {
 }
 
 /// Forget what is no observer's.
-fn forget_others(by: &TakenOver, facts: &mut Facts) {
-    let Facts {
+fn forget_others(
+    by: &TakenOver,
+    Facts {
         // Observers': each has just said it.
         bus: _,
         enforcement: _,
@@ -64,6 +65,7 @@ fn forget_others(by: &TakenOver, facts: &mut Facts) {
         lacks: _,
         away: _,
         turned_away: _,
+        refused: _,
         // The machine's and its operator's.
         maintenance: _,
         leaving: _,
@@ -71,7 +73,8 @@ fn forget_others(by: &TakenOver, facts: &mut Facts) {
         unseen: _,
         ahead: _,
         unclean: _,
-    } = facts;
+    }: &mut Facts,
+) {
     count_anew(by, kept_for, unnotified, stale_units);
 }
 

@@ -31,6 +31,7 @@ impl Supervisor {
         self.verifications.give_sign();
         self.lookout.tell_crashes(&self.config, &mut self.facts);
         self.fencing.visitors.forget(&mut self.facts);
+        self.fencing.refusals.forget(&mut self.facts);
         self.lookout.look_at_the_hung(&self.config, &self.facts);
         if self.lookout.tried_again.elapsed() >= RETRY_POLL {
             self.lookout.tried_again = Instant::now();

@@ -144,10 +144,11 @@ impl Attempt {
             tracing::error!(VOLUME = %self.at.volume, "{}: its record is not written anew: {}", self.at.volume, why.error.message);
         }
         said.extend(self.answers(batch, failed.as_ref()));
-        (self.served(end), said)
+        let refused = failed.filter(|_| matches!(wish, Wanted::Ticket(_))).map(|why| (self.at.host, why.error));
+        (self.served(end, refused), said)
     }
 
-    fn served(self, end: End) -> Served {
+    fn served(self, end: End, refused: Option<(IpAddr, wire::Error)>) -> Served {
         let fence = match end.fence {
             Left::AsItWas => Outcome::Untouched,
             Left::AsRecorded => self.on_record().map_or(Outcome::Unknown, Outcome::Now),
@@ -162,6 +163,7 @@ impl Attempt {
             listed: self.known.listed.into_inner(),
             fence,
             lingering: self.done.ended,
+            refused,
             takeover: self.done.takeover,
         }
     }

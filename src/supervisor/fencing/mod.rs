@@ -6,6 +6,7 @@
 //! | [`queue`] | who waits for a ticket, one at a time for a volume |
 //! | [`grant`] | what is done for one of them, aside from the loop |
 //! | [`records`] | what is on record of tickets, by a look at the disk |
+//! | [`refusals`] | who was refused a ticket of late |
 //! | [`visitors`] | who comes to a volume's ports |
 //! | [`holder_absence`] | for how long the holder of a ticket has been away |
 //! | [`lacking_hosts`] | for how long a host has lacked a region |
@@ -16,6 +17,7 @@ pub(super) mod holder_absence;
 pub(super) mod lacking_hosts;
 pub(super) mod queue;
 mod records;
+pub(super) mod refusals;
 pub(super) mod visitors;
 
 use crate::config::Configuration;
@@ -27,6 +29,7 @@ use holder_absence::Absences;
 use lacking_hosts::Lacks;
 use queue::Queue;
 use records::Records;
+use refusals::Refusals;
 use std::collections::BTreeSet;
 use tokio::time::Instant;
 use visitors::Visitors;
@@ -38,6 +41,7 @@ pub(super) struct Report(pub(super) Served, pub(super) Vec<Answered>);
 pub(super) struct Fencing {
     queue: Queue,
     records: Records,
+    pub(super) refusals: Refusals,
     pub(super) visitors: Visitors,
     absences: Absences,
     lacks: Lacks,
@@ -47,8 +51,8 @@ pub(super) struct Fencing {
 impl Fencing {
     /// Begin with nobody who waits.
     pub(super) fn new(tasks: Tasks<Report>) -> Self {
-        let (queue, records, visitors, absences, lacks) = Default::default();
-        Self { queue, records, visitors, absences, lacks, tasks }
+        let (queue, records, refusals, visitors, absences, lacks) = Default::default();
+        Self { queue, records, refusals, visitors, absences, lacks, tasks }
     }
 
     /// Record who is away from what serves.

@@ -66,6 +66,7 @@ impl Fencing {
                 if why.code == Refusal::HostNotAllowed {
                     self.visitors.turned_away(&volume, Some(asker.host), by.facts);
                 }
+                self.refusals.note(&volume, asker.host, &why, by.facts);
                 _ = asker.answer.send(Ok(Answer::Refused(by.refusal(&volume, why))));
             }
             Ok(_) => self.line_up(volume, Order { asker, wish: Wanted::Ticket(attach) }, by),
@@ -138,7 +139,12 @@ impl Fencing {
         for order in batch {
             match by.judge_again(volume, &order) {
                 Ok(()) => good.push(order),
-                Err(why) => order.refuse(&by.refusal(volume, why)),
+                Err(why) => {
+                    if matches!(order.wish, Wanted::Ticket(_)) {
+                        self.refusals.note(volume, order.asker.host, &why, by.facts);
+                    }
+                    order.refuse(&by.refusal(volume, why));
+                }
             }
         }
         let Some(first) = good.first() else { return };
@@ -208,7 +214,10 @@ impl Fencing {
         by: &mut Ground,
     ) -> bool {
         self.queue.answers.extend(answers);
-        let Served { volume, disk, recorded, listed, fence, lingering, takeover: _ } = served;
+        let Served { volume, disk, recorded, listed, fence, lingering, refused, takeover: _ } = served;
+        if let Some((host, why)) = refused {
+            self.refusals.note(&volume, host, &why, by.facts);
+        }
         by.facts.granting.remove(&volume);
         self.queue.lingering.remove(&volume);
         if !lingering.is_empty() {

@@ -5,7 +5,7 @@
 mod volumes;
 
 use crate::config::Configuration;
-use crate::decide::facts::{Facts, Rejoined};
+use crate::decide::facts::{Facts, RefusedHost, Rejoined};
 use crate::decide::finding::{Finding, Scope};
 use crate::events::{Feed, News, Writer, since_boot};
 use crate::names::{RegionName, VolumeName};
@@ -64,6 +64,7 @@ struct Seen {
     configuration: Option<u64>,
     maintenance: Option<Option<wire::Maintenance>>,
     drains: Option<BTreeMap<VolumeName, Drain>>,
+    refused: BTreeMap<RefusedHost, Timestamp>,
     stopped: BTreeMap<RegionName, Timestamp>,
     image: Option<String>,
     rejoined: Option<Rejoined>,
@@ -202,6 +203,7 @@ impl Events {
         self.see_jobs(jobs);
         self.see_stops(facts);
         self.see_grants(facts);
+        self.see_refused(facts);
         self.see_configuration(facts);
         self.see_maintenance(facts);
         self.see_drains(facts);

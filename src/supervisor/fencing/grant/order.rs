@@ -8,6 +8,7 @@ use crate::port_map::Fence;
 use crate::region::Grant;
 use crate::wire::{self, Attach, RefusedTicket};
 use std::collections::HashSet;
+use std::net::IpAddr;
 use uuid::Uuid;
 
 /// Order that somebody waits for.
@@ -40,6 +41,8 @@ pub(in crate::supervisor) struct Served {
     pub(in crate::supervisor) fence: Outcome,
     /// Sockets that were destroyed and that a downstairs has not let go of yet, by inode.
     pub(in crate::supervisor) lingering: HashSet<u64>,
+    /// Host that wanted a ticket and did not get it, and why.
+    pub(in crate::supervisor) refused: Option<(IpAddr, wire::Error)>,
     /// Another host was in the way of a ticket, and gave way to it as was asked.
     pub(in crate::supervisor) takeover: bool,
 }
@@ -66,7 +69,7 @@ impl Served {
     /// Report that nobody knows what was done.
     pub(in crate::supervisor) fn cut_short(volume: VolumeName, disk: Uuid) -> Self {
         let (recorded, fence) = (Recorded::Nothing, Outcome::Unknown);
-        Self { volume, disk, recorded, listed: false, fence, lingering: HashSet::new(), takeover: false }
+        Self { volume, disk, recorded, listed: false, fence, lingering: HashSet::new(), refused: None, takeover: false }
     }
 }
 

@@ -108,6 +108,23 @@ async fn checks_and_states_are_told_once() {
 }
 
 #[tokio::test]
+async fn a_host_that_was_refused_is_told_once_with_the_reason() {
+    let mut told = World::new();
+    let (volume, host) = ("still-fawn".parse().unwrap(), "10.0.0.9".parse().unwrap());
+    let refused = RefusedHost { volume, host, code: wire::Refusal::HostNotAllowed.into() };
+    told.facts.refused.insert(refused.clone(), (Timestamp::UNIX_EPOCH, "it is not let in".into()));
+    assert_eq!(told.news(), ["ticket_refused volume still-fawn: - 10.0.0.9 10.0.0.9"]);
+    let event = told.feed.latest(1)[0].clone();
+    assert_eq!((event.code.unwrap().as_str(), event.cause.as_deref()), ("HOST_NOT_ALLOWED", Some("it is not let in")));
+    assert_eq!(told.news(), [""; 0]);
+    told.facts.refused.clear();
+    assert_eq!(told.news(), [""; 0]);
+    // Of another hour.
+    told.facts.refused.insert(refused, (Timestamp::UNIX_EPOCH + SignedDuration::from_hours(2), "it is not".into()));
+    assert_eq!(told.news().len(), 1);
+}
+
+#[tokio::test]
 async fn whoever_has_a_volume_is_told_once_and_who_asked() {
     let mut told = World::new();
     let one: IpAddr = "10.0.0.1".parse().unwrap();

@@ -23,6 +23,19 @@ impl Events {
         }
     }
 
+    pub(super) fn see_refused(&mut self, facts: &Facts) {
+        self.seen.refused.retain(|refused, _| facts.refused.contains_key(refused));
+        for (refused, (at, message)) in &facts.refused {
+            if self.seen.refused.insert(refused.clone(), *at) == Some(*at) {
+                continue;
+            }
+            let (volume, host) = (&refused.volume, refused.host);
+            let mut news = changed(EventKind::TicketRefused, &format!("volume {volume}"), None, Some(host.to_string()));
+            (news.0.cause, news.0.code) = (Some(message.clone()), Some(refused.code.clone()));
+            self.news.push(about_volume(news, volume, Some(Asker::Host(host))));
+        }
+    }
+
     fn see_grant(&mut self, volume: &VolumeName, was: &Grant, now: &Grant) {
         let subject = format!("volume {volume}");
         let host = |grant: &Grant| grant.holder.map(|(host, _)| host);
