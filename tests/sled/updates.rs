@@ -36,6 +36,10 @@ delay = "0h"
 apply = "window"
 "#;
 const IMAGE: &str = r#"{"version": "1", "commit": "c", "base": "b", "downstairs": "d", "demonstration": false}"#;
+/// What fetches a version, as a slow source has it: it writes down from when to when it was at it, by the clock that all
+/// machines here have in common, and has fetched nothing then.
+const FETCH: &str = "#!/bin/sh\nread -r began _ </proc/uptime; sleep 2; read -r ended _ </proc/uptime; \
+                     echo $began $ended >>/run/fetched; exit 1\n";
 const BOOT: &str = "[Mount]\nWhat=/srv/boot\nWhere=/boot\nType=none\nOptions=bind\n";
 
 fn boot(switch: &Arc<Switch>, name: &str, address: &str, port: &str) -> Machine {
@@ -51,7 +55,8 @@ fn boot(switch: &Arc<Switch>, name: &str, address: &str, port: &str) -> Machine 
         .with("srv/boot/EFI/Linux/crucible-sled_1.efi", "")
         .with("boot/.here", "")
         .with("etc/systemd/system/boot.mount", BOOT)
-        .with("var/lib/sled-update/check.json", &checked.to_string());
+        .with("var/lib/sled-update/check.json", &checked.to_string())
+        .with_script("usr/lib/systemd/systemd-sysupdate", FETCH);
     let machine = layer.boot_on(switch, port);
     machine.ok(&["sledctl", "region", "create", "--all"]);
     machine
@@ -93,4 +98,28 @@ fn an_update_is_told_and_waits_for_the_other_sled() {
     assert!(own.sled().maintenance.is_none(), "hosts are still asked to wait");
     let told = waits(&own);
     assert!(told.starts_with("2 has failed (") && told.ends_with("sledctl update apply"), "{told}");
+    (0..4).for_each(|_| race(&[&own, &other]));
+}
+
+/// The windows of two sleds open together: they never are at it at once, and one of them is.
+fn race(machines: &[&Machine]) {
+    for machine in machines {
+        machine.sh("rm -f /run/fetched /var/lib/sled-update/held.json /var/lib/sled-update/attempt.json");
+        machine.wait_for("still-fawn", |volume| volume.ready);
+    }
+    let tend = |machine: &&Machine| machine.enter(&["sledctl", "update", "tend"]).spawn().unwrap();
+    let mut tending: Vec<_> = machines.iter().map(tend).collect();
+    tending.iter_mut().for_each(|child| _ = child.wait().unwrap());
+    let at_it = |machine: &&Machine| machine.sh("cat /run/fetched 2>/dev/null || true");
+    let fetched: Vec<_> = machines.iter().map(at_it).collect();
+    let mut times: Vec<(f64, f64)> = fetched
+        .iter()
+        .flat_map(|lines| lines.lines())
+        .map(|line| {
+            line.split_once(' ').map(|(began, ended)| (began.parse().unwrap(), ended.parse().unwrap())).unwrap()
+        })
+        .collect();
+    times.sort_by(|one, other| one.0.total_cmp(&other.0));
+    assert!(!times.is_empty(), "nobody has come to his turn");
+    assert!(times.windows(2).all(|two| two[0].1 <= two[1].0), "two were at it at once: {fetched:?}");
 }
