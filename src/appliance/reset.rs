@@ -237,6 +237,20 @@ mod tests {
         );
     }
 
+    /// The initrd compares the copy with the two words, and nobody reads it beside the one in `/var`.
+    #[test]
+    fn a_copy_of_the_word_is_left_and_taken_back() {
+        let config = tempfile::tempdir().unwrap();
+        for extent in [Extent::Memory, Extent::Factory] {
+            leave_copy(extent, config.path()).unwrap();
+            assert_eq!(fs::read_to_string(config.path().join("reset.txt")).unwrap(), extent.word());
+        }
+        assert_eq!(unfinished_in(config.path()), None);
+        take_copy_back(config.path()).unwrap();
+        take_copy_back(config.path()).unwrap();
+        assert!(!config.path().join("reset.txt").exists());
+    }
+
     #[test]
     fn a_sled_that_would_not_be_reached_any_more_is_told_before() {
         let after = |brought: Option<&[&str]>| {
