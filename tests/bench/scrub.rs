@@ -50,7 +50,7 @@ const MOST_OF_VERIFY: f64 = 1.0 / 20.0;
 const SCATTERED: u64 = 64;
 
 /// The extents that are full, of 128 MiB each.
-const FULL: u32 = 8;
+const FULL: u32 = 16;
 /// The least speed, as a share of that of `dd`.
 const LEAST_OF_DD: f64 = 0.8;
 /// The most memory above what an idle supervisor has, in MiB.
@@ -74,7 +74,7 @@ fn sparse() -> bool {
     for number in 0..EXTENTS {
         fill(&machine, "pve-0", number, (0..SCATTERED).map(|nth| nth * (LAYOUT.blocks / SCATTERED)));
     }
-    machine.sh("sync");
+    machine.sh("sync --file-system /crucible");
     let times: Vec<_> = (0..rounds(ROUNDS)).map(|_| scrub(&machine)).collect();
     let times = ordered(times);
     let (whose, verify) = match std::env::var_os("CRUCIBLE_BIN") {
@@ -97,7 +97,7 @@ fn full() -> bool {
     let machine = Layer::shipped().with("etc/sled/sled.toml.d/60-scrub.toml", UNBOUND).boot_and_create();
     machine.wait_for("pve", |volume| volume.ready);
     (0..FULL).for_each(|number| fill(&machine, "pve-0", number, 0..LAYOUT.blocks));
-    machine.sh("sync");
+    machine.sh("sync --file-system /crucible");
     let disk = past_the_cache(&machine);
     let sledd = machine.sledd();
     let idle = memory(&sledd);
@@ -130,7 +130,7 @@ fn beside() -> bool {
     let schedule = "[scrub]\nschedule = \"off\"\n";
     let machine = Layer::shipped().with("etc/sled/sled.toml.d/60-scrub.toml", schedule).boot_and_create();
     (0..FULL).for_each(|number| fill(&machine, "pve-0", number, 0..LAYOUT.blocks));
-    machine.sh("sync");
+    machine.sh("sync --file-system /crucible");
     let disk = past_the_cache(&machine);
     let file = File::options().write(true).create(true).truncate(true).open(inside(&machine, "writer")).unwrap();
     file.set_len(1 << 30).unwrap();
