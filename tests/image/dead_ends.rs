@@ -107,7 +107,7 @@ fn is_not_rolled_while_a_region_does_not_serve(guest: &mut Guest<'_>, url: &str)
     guest.until_answer("still-fawn", 503);
     let output = guest.root(&format!("sledctl update apply {url}"));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert_eq!(output.status.code(), Some(1), "{said}{}", String::from_utf8_lossy(&output.stdout));
     for word in ["1.3 is in its slot", "the same command tries it again", "still-fawn-0 does not serve"] {
         assert!(said.contains(word), "{word:?} is not what it says: {said}");
     }

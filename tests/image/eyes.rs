@@ -8,8 +8,13 @@ use crucible_sled::check::Code;
 const PULLS: usize = 20;
 /// A watchdog of QEMU's whose driver tells that it has reset the machine.
 const WATCHDOG: [&str; 4] = ["-device", "i6300esb", "-action", "watchdog=reset"];
-/// The time of a battery's clock that was flat.
-const FLAT: [&str; 2] = ["-rtc", "base=2001-01-01T00:00:00"];
+/// The driver of the chip set's, which does not tell.
+const NO_OTHER: [&str; 2] = ["--append", "module_blacklist=iTCO_wdt"];
+/// The times of a battery's clock that was flat: the first that there is, and one that has yet to come.
+const FLAT: [&str; 2] = ["1970-01-01", "2099-01-01"];
+
+/// A controller of USB 1, and a hub on that of USB 3.
+const PORTS: [&str; 4] = ["-device", "piix3-usb-uhci,id=old", "-device", "usb-hub,bus=usb.0,port=2,id=hub"];
 
 /// Waits until a condition of the sled is there, or is not, and returns its cause.
 fn until_told(guest: &mut Guest<'_>, code: Code, there: bool) -> String {
@@ -38,6 +43,43 @@ fn an_adapter_that_is_pulled_twenty_times_is_back_in_its_bridge_each_time() {
 }
 
 #[test]
+fn an_adapter_in_another_port_is_told_by_where_it_is() {
+    let disk = Disk::new().configured(true);
+    let mut guest = disk.boot_on(&PORTS);
+    guest.until_ready("still-fawn");
+    // QEMU's adapter is never faster than USB 1: it is told wherever it is, and by its place.
+    let in_usb3 = until_told(&mut guest, Code::NicUsb2, true);
+    let mut moved = |bus: &str, port: Option<&str>, word: &str, not: &str| {
+        guest.forget_console();
+        guest.unplug();
+        guest.until("NIC_MISSING", BOOT, |guest| guest.console_shows("NIC_MISSING").then_some(()));
+        guest.plug_into(bus, port);
+        guest.until_ready("still-fawn");
+        let cause = until_told(&mut guest, Code::NicUsb2, true);
+        assert!(cause.contains(word) && !cause.contains(not), "{cause}");
+        cause
+    };
+    let in_hub = moved("usb.0", Some("2.1"), "port 1 of the hub at", "USB bus");
+    let in_usb1 = moved("old.0", None, "of USB bus", "hub at");
+    assert!(in_hub != in_usb1 && in_usb1 != in_usb3, "{in_usb3}; {in_hub}; {in_usb1}");
+    let hardware = guest.says("sledctl hardware");
+    assert!(hardware.contains("12 Mbit/s"), "{hardware}");
+}
+
+#[test]
+fn an_adapter_with_another_address_is_no_adapter_by_name_and_is_one_by_its_being_usb() {
+    let another = ["--mac", "00:e0:4c:a8:99:99"];
+    let disk = Disk::new().configured(true);
+    let mut guest = disk.boot_with(&another);
+    guest.until("NIC_MISSING", BOOT, |guest| guest.console_shows("NIC_MISSING").then_some(()));
+    guest.cut();
+    let disk = Disk::new().configured_by("usb", true);
+    let mut guest = disk.boot_with(&another);
+    guest.until_ready("still-fawn");
+    until_told(&mut guest, Code::NicMissing, false);
+}
+
+#[test]
 fn an_end_without_a_shutdown_is_told_until_there_was_one() {
     let disk = Disk::new().configured(true);
     let mut guest = disk.boot();
@@ -55,7 +97,7 @@ fn an_end_without_a_shutdown_is_told_until_there_was_one() {
 #[test]
 fn a_watchdog_that_has_reset_the_machine_is_named() {
     let disk = Disk::new().configured(true);
-    let mut guest = disk.boot_on(&WATCHDOG);
+    let mut guest = disk.start(&NO_OTHER, &WATCHDOG);
     guest.until_ready("still-fawn");
     until_told(&mut guest, Code::WatchdogUnarmed, false);
     // systemd, frozen, feeds it no more.
@@ -68,8 +110,22 @@ fn a_watchdog_that_has_reset_the_machine_is_named() {
 #[test]
 fn a_battery_that_was_flat_is_told_and_hosts_attach_all_the_same() {
     let disk = Disk::new().configured(true);
-    let mut guest = disk.boot_on(&FLAT);
+    for day in FLAT {
+        let mut guest = disk.boot_on(&["-rtc", &format!("base={day}T00:00:00")]);
+        guest.until_ready("still-fawn");
+        let cause = until_told(&mut guest, Code::ClockRtcLost, true);
+        assert!(cause.contains(&day[..4]), "{cause}");
+        let year: u32 = guest.says("date +%Y").trim().parse().unwrap();
+        assert!((2026..2099).contains(&year), "{year}");
+        guest.switch_off();
+    }
+    let mut guest = disk.boot();
     guest.until_ready("still-fawn");
-    let cause = until_told(&mut guest, Code::ClockRtcLost, true);
-    assert!(cause.contains("2001"), "{cause}");
+    until_told(&mut guest, Code::ClockRtcLost, false);
+    // What was done while the clock was ahead is what it is behind of afterwards.
+    guest.says("date -s '2 days' && sledctl region hold still-fawn-0 --reason tried && sledctl region release still-fawn-0");
+    until_told(&mut guest, Code::ClockStepped, true);
+    guest.says("sledctl region hold still-fawn-0 --reason tried && date -s '2 days ago'");
+    let cause = until_told(&mut guest, Code::ClockBehind, true);
+    assert!(cause.contains("still-fawn-0 was held"), "{cause}");
 }

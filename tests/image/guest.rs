@@ -92,9 +92,14 @@ impl Disk {
 
     /// Makes it one sled with `image/configure`.
     pub fn configured(self, create: bool) -> Self {
+        self.configured_by("enx00e04ca81110", create)
+    }
+
+    /// Makes it one sled with an adapter that is called so.
+    pub fn configured_by(self, nic: &str, create: bool) -> Self {
         let mut configure = Command::new(repository("image/configure"));
         configure.arg(self.path()).args(["--name", "proper-raptor", "--address", "192.168.4.189/24"]);
-        configure.args(["--nic", "enx00e04ca81110", "--gateway", "192.168.4.2"]);
+        configure.args(["--nic", nic, "--gateway", "192.168.4.2"]);
         configure.arg("--port-map").arg(self.file("port-map.toml"));
         configure.arg("--authorized-keys").arg(self.file("key.pub"));
         if create {
@@ -119,7 +124,8 @@ impl Disk {
         self.start(&[], machine)
     }
 
-    fn start(&self, arguments: &[&str], machine: &[&str]) -> Guest<'_> {
+    /// Boots it with more arguments for image/boot, and for QEMU.
+    pub fn start(&self, arguments: &[&str], machine: &[&str]) -> Guest<'_> {
         let [port, ssh] = [(); 2].map(|()| free_port());
         let qmp = self.file("qmp");
         _ = fs::remove_file(&qmp);
@@ -302,7 +308,15 @@ impl Guest<'_> {
 
     /// Plugs it in again.
     pub fn plug(&self) {
-        let adapter = json!({ "driver": "usb-net", "netdev": "net", "id": "nic", "mac": MAC, "bus": "usb.0" });
+        self.plug_into("usb.0", None);
+    }
+
+    /// Plugs it into another controller's bus, or a port of one: `1.2` is the second port of a hub at the first.
+    pub fn plug_into(&self, bus: &str, port: Option<&str>) {
+        let mut adapter = json!({ "driver": "usb-net", "netdev": "net", "id": "nic", "mac": MAC, "bus": bus });
+        if let Some(port) = port {
+            adapter["port"] = port.into();
+        }
         self.qmp("device_add", &adapter);
     }
 

@@ -166,7 +166,8 @@ fn a_stick_installs_itself_and_the_disk_is_started_with_the_stick_left_in() {
     guest.until("STARTED_FROM_STICK", BOOT, |guest| {
         guest.sled()?.checks.iter().any(|check| check.code == Code::StartedFromStick).then_some(())
     });
-    assert!(guest.says("sledctl console --once").contains("Press i to install"));
+    // Whoever answers polls does so before somebody may log in.
+    guest.until_says("sledctl console --once", BOOT, |said| said.contains("Press i to install"));
     let listed: Value = serde_json::from_str(&guest.says("sledctl --json install")).unwrap();
     let named = |path: &str| listed.as_array().unwrap().iter().find(|disk| disk["path"] == path).cloned().unwrap();
     assert_eq!(named("/dev/vda")["holds"]["kind"], "nothing", "{listed}");

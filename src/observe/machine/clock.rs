@@ -22,6 +22,10 @@ const PATIENCE: Duration = Duration::from_mins(15);
 /// No sled ran this program before: a clock that shows an earlier time was lost.
 const MADE: &str = "2026-01-01T00:00:00Z";
 
+/// The time by which a battery's clock may be ahead: one that keeps the local time is by some hours. systemd takes none that is
+/// ahead by years (CLOCK_VALID_RANGE_USEC_MAX of its src/shared/clock-util.c), so the machine's own is another one.
+const AHEAD_MOST: SignedDuration = SignedDuration::from_hours(24);
+
 /// What is remembered of the clock.
 pub(super) struct Clock {
     /// The kernel's word that the clock was set; `None` where it has none.
@@ -34,7 +38,7 @@ pub(super) struct Clock {
 
 impl Clock {
     pub(super) fn new(sysfs: &Path) -> Self {
-        Self { set: waiting(), booted: None, step: None, battery_lost: battery(sysfs) }
+        Self { set: waiting(), booted: None, step: None, battery_lost: battery(sysfs, Timestamp::now()) }
     }
 
     /// Return when the clock was set. Cancel-safe: what is told and not taken stays.
@@ -73,11 +77,11 @@ impl Clock {
     }
 }
 
-/// Read the clock of the battery, if it was lost.
-fn battery(sysfs: &Path) -> Option<Timestamp> {
+/// Read the clock of the battery, if it was lost: it begins anew at some time that was long ago, or has yet to come.
+fn battery(sysfs: &Path, now: Timestamp) -> Option<Timestamp> {
     let at = number(&sysfs.join("class/rtc/rtc0/since_epoch")).and_then(|at| Timestamp::from_second(at).ok());
     let made: Option<Timestamp> = MADE.parse().ok();
-    at.filter(|at| made.is_some_and(|made| *at < made))
+    at.filter(|at| made.is_some_and(|made| *at < made) || at.duration_since(now) > AHEAD_MOST)
 }
 
 fn timestamp(time: Duration) -> Option<Timestamp> {
@@ -116,11 +120,13 @@ mod tests {
     fn a_battery_that_is_flat_is_seen_at_the_first_look() {
         let tree = tempfile::tempdir().unwrap();
         let dir = tree.path().join("class/rtc/rtc0");
-        assert_eq!(battery(tree.path()), None);
+        let now = Timestamp::from_second(1_796_000_000).unwrap();
+        assert_eq!(battery(tree.path(), now), None);
         std::fs::create_dir_all(&dir).unwrap();
-        for (text, lost) in [("946684800\n", Some(946_684_800)), ("1796034179\n", None), ("x\n", None)] {
+        let (early, late) = (("946684800\n", Some(946_684_800)), ("4070908800\n", Some(4_070_908_800)));
+        for (text, lost) in [early, late, ("1796034179\n", None), ("x\n", None)] {
             std::fs::write(dir.join("since_epoch"), text).unwrap();
-            assert_eq!(battery(tree.path()), lost.map(|at| Timestamp::from_second(at).unwrap()), "{text}");
+            assert_eq!(battery(tree.path(), now), lost.map(|at| Timestamp::from_second(at).unwrap()), "{text}");
         }
     }
 }

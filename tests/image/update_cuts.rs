@@ -1,0 +1,73 @@
+//! Power cuts of an update, one after each of its steps: whatever it was at, the disk has a version that starts, the regions
+//! serve, and the update can be taken again.
+
+use crate::apply::until_version;
+use crate::guest::{BOOT, Disk, FIRMWARE, Guest, image};
+use serde_json::Value;
+use std::process::{Child, Stdio};
+
+/// Prints on the console what of the disk an update has changed, each time that there is something new: what the partitions
+/// are called, what is beside the boot loader, and whether it is on record.
+const STEPS: &str = r#"systemctl start boot.mount; n=0; last=
+while :; do
+    now="$(lsblk -nro PARTLABEL /dev/vda) $(ls /boot/EFI/Linux) $(ls -s /var/lib/sled-update/attempt.json 2>/dev/null)"
+    if [ "$now" != "$last" ]; then echo "step $n of it:" $now >/dev/console; n=$((n + 1)); last=$now; fi
+    sleep 0.1
+done"#;
+/// The fewest steps that an update has: three partitions and the kernel, each written under a name that is none and then
+/// given its own, and the record.
+const STEPS_LEAST: u32 = 5;
+const UPDATE: &str = "/var/good.update";
+
+fn version(guest: &Guest<'_>) -> String {
+    let status: Value = serde_json::from_str(&guest.says("sledctl --json update status")).unwrap();
+    status["running"]["version"].as_str().unwrap().to_owned()
+}
+
+/// Begins an update, and has its steps on the console.
+fn begin(guest: &Guest<'_>) -> Child {
+    guest.forget_console();
+    guest.says(&format!("systemd-run --quiet --unit=steps bash -c '{STEPS}'"));
+    let mut apply = guest.ssh();
+    apply.arg(format!("sledctl update apply {UPDATE}")).stdout(Stdio::null()).stderr(Stdio::piped());
+    apply.spawn().unwrap()
+}
+
+#[test]
+fn an_update_that_is_cut_after_any_of_its_steps_leaves_a_sled_that_serves() {
+    let disk = Disk::new().configured(true);
+    let mut guest = disk.boot();
+    guest.until_ready("still-fawn");
+    guest.copy(&image("good.update"), UPDATE);
+    guest.says("sync");
+    let mut step = 1;
+    let mut guest = loop {
+        let mut apply = begin(&guest);
+        let word = format!("step {step} of it:");
+        let ended = guest.until(&word, BOOT, |guest| {
+            let ended = apply.try_wait().unwrap();
+            (ended.is_some() || guest.console_shows(&word)).then_some(ended)
+        });
+        println!("{}", guest.console().lines().filter(|line| line.contains(" of it:")).last().unwrap_or_default());
+        if let Some(status) = ended {
+            assert!(status.success(), "it was not taken: {}", guest.console());
+            guest.forget_console();
+            _ = guest.root("systemctl reboot");
+            guest.until("another boot", BOOT, |guest| guest.console_shows(FIRMWARE).then_some(()));
+            break guest;
+        }
+        guest.cut();
+        _ = apply.kill();
+        _ = apply.wait();
+        guest = disk.boot();
+        guest.until_ready("still-fawn");
+        match version(&guest).as_str() {
+            "1.0" => step += 1,
+            "1.1" => break guest,
+            other => panic!("{other} runs"),
+        }
+    };
+    assert!(step >= STEPS_LEAST, "{step} steps were seen");
+    until_version(&mut guest, "1.1", "good", BOOT);
+    guest.until_ready("still-fawn");
+}
