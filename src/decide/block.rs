@@ -144,13 +144,15 @@ pub(super) fn frozen(config: &Configuration, facts: &Facts) -> Finding {
     let known = Block::default();
     let block = facts.block.as_ref().unwrap_or(&known);
     let device = block.device.as_ref().map_or_else(|| "DEVICE".to_owned(), |device| format!("/dev/{device}"));
+    let unread = facts.disk.as_ref().and_then(|disk| disk.mark.as_ref().err());
     let last = block.errors.as_ref().and_then(|errors| {
         let at = errors.last.map(|at| format!(" at {}", in_seconds(at))).unwrap_or_default();
         errors.function.as_ref().map(|function| format!(", in {function}{at}"))
     });
     let cause = format!(
-        "the kernel has made the file system at {root} read-only after an error on it{}: what is written is refused",
-        last.unwrap_or_default()
+        "the kernel has made the file system at {root} read-only after an error on it{}: what is written is refused{}",
+        last.unwrap_or_default(),
+        unread.map(|why| format!(", and nothing can be read any more ({why})")).unwrap_or_default()
     );
     let remedy = format!(
         "look at the disk ({}); check the file system unmounted: systemctl stop sledd.socket sledd \

@@ -112,7 +112,7 @@ pub fn readable<'a>(config: &Configuration, facts: &'a Facts) -> Result<&'a Ledg
             "ask again in a moment",
         ));
     };
-    match unavailable(config, disk) {
+    match unavailable(config, facts, disk) {
         Some(finding) => Err(refusal(&finding)),
         None => disk.ledger.as_ref().map_err(|why| refusal(&unreadable(config, disk, why))),
     }
@@ -126,7 +126,8 @@ fn refusal(finding: &Finding) -> wire::Error {
 pub(super) fn findings(config: &Configuration, facts: &Facts) -> Vec<Finding> {
     let Some(disk) = &facts.disk else { return Vec::new() };
     let mut found = Vec::new();
-    match (unavailable(config, disk), &disk.ledger, &facts.settled) {
+    match (unavailable(config, facts, disk), &disk.ledger, &facts.settled) {
+        (Some(finding), ..) if finding.code == Code::DiskReadOnly => return vec![finding],
         (Some(mut finding), ..) => {
             let running = running(facts);
             if running > 0 {
@@ -158,9 +159,12 @@ pub fn running(facts: &Facts) -> usize {
     units.filter(|unit| unit.active == Active::Active).count()
 }
 
-/// The finding that the disk is not there, or not this sled's.
-fn unavailable(config: &Configuration, disk: &Disk) -> Option<Finding> {
+/// The finding that the disk is not there, not this sled's, or that the kernel has given it up so that nobody knows.
+fn unavailable(config: &Configuration, facts: &Facts, disk: &Disk) -> Option<Finding> {
     let root = config.sled.storage.root.display();
+    if disk.mounted && disk.frozen && disk.mark.is_err() {
+        return Some(block::frozen(config, facts));
+    }
     if disk.mounted {
         let foreign = belongs(config, disk).err()?;
         return Some(about(config, Code::DataForeign, foreign.cause, foreign.remedy));

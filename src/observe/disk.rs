@@ -1,5 +1,6 @@
 //! The data disk: whether it is mounted, how full it is, and what lies in the regions'
-//! directories. Reads only.
+//! directories. Reads only, but for a time that it sets now and then: a journal that was given up is not told by anything that
+//! can be read.
 //!
 //! The kernel tells of every mount and unmount through `/proc/self/mountinfo`; whoever
 //! changes something on the disk asks for a look.
@@ -9,19 +10,24 @@ use crate::decide::facts::{Disk, Facts, OnDisk};
 use crate::decide::storage::shortages;
 use crate::files::{Room, room};
 use crate::observe::observer::{Begin, Observer, TakenOver};
-use crate::observe::rhythm::{ROUND, Rhythm};
+use crate::observe::rhythm::{Beats, ROUND, Rhythm};
 use crate::observe::scanner::Scanner;
 use crate::observe::{NobodyListens, Observation, Publisher, publish, register};
 use futures_util::FutureExt;
 use std::fs::File;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 
 /// Time between looks when nobody knows of a reason.
 const SLOW_LOOK: Duration = Duration::from_secs(15);
+/// Time between tries whether what is written is taken: a journal that was given up is told by nothing else, and nobody may
+/// write for long.
+const TRY: Duration = Duration::from_mins(1);
 /// Time between looks whether there is room, while there is too little. Nothing tells of it.
 const ROOM_LOOK: Duration = Duration::from_millis(500);
 
@@ -65,6 +71,7 @@ pub async fn watch(
 ) -> Result<(), NobodyListens> {
     let mounts = Mounts::open();
     let (mut slow, mut soon) = (rhythm.in_turn(SLOW_LOOK, 1), rhythm.every(ROUND));
+    let mut tries = Tries { beat: rhythm.in_turn(TRY, 1), begun: None };
     let (mut wrong, mut short) = (false, None);
     loop {
         // Cancel-safe: a beat, a permit or a readiness that is not taken stays.
@@ -75,6 +82,7 @@ pub async fn watch(
             () = look.notified() => {}
             () = mounts.changed() => {}
             () = relieved(&scanner, short.as_ref()) => {}
+            () = tries.otherwise(&scanner) => {}
         }
         if let Some(seen) = scanner.look().await {
             wrong = is_wrong(&seen);
@@ -106,6 +114,30 @@ async fn relieved(scanner: &Scanner, before: Option<&Disk>) {
             && shortages(&Disk { free, inodes_free, ..before.clone() }) != was
         {
             return;
+        }
+    }
+}
+
+/// Tries of whether the disk takes what is written.
+struct Tries {
+    beat: Beats,
+    /// One that has not ended: there is never another one beside it.
+    begun: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl Tries {
+    /// Waits until the disk refuses what it took, or takes what it refused. Cancel-safe: a try that was begun stays.
+    async fn otherwise(&mut self, scanner: &Scanner) {
+        loop {
+            if let Some(begun) = &mut self.begun {
+                let ended = begun.await;
+                self.begun = None;
+                if ended.is_ok_and(|outcome| scanner.tried(&outcome)) {
+                    return;
+                }
+            }
+            _ = self.beat.next().await;
+            self.begun = scanner.try_to_write();
         }
     }
 }

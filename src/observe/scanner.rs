@@ -9,7 +9,7 @@ use crate::names::RegionName;
 use crate::observe::surveys::{self, Surveys};
 use crate::region::{Ledger, Record, Tombstone};
 use crate::store::grants;
-use crate::store::layout::{TRASH, legacy_dir};
+use crate::store::layout::{DIR, TRASH, legacy_dir};
 use crate::store::ledger::{self, Loaded};
 use crate::store::mark;
 use crate::store::region_dir::{allocated, region_json};
@@ -21,8 +21,8 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
-use tokio::task::JoinError;
+use std::time::{Duration, SystemTime};
+use tokio::task::{JoinError, JoinHandle};
 
 /// Looks at the disk, never while something is being changed there. One thread does either, and all
 /// others wait for it without one: at a disk that hangs no more than one is stuck.
@@ -42,6 +42,8 @@ pub struct Scanner {
     afresh: AtomicBool,
     /// The same, if more is promised than is free.
     changed: AtomicBool,
+    /// The disk refuses what is written, whatever its mount says.
+    refuses: AtomicBool,
 }
 
 /// A panic leaves nothing half done in these.
@@ -54,8 +56,8 @@ impl Scanner {
     pub fn new(config: Arc<Configuration>) -> Self {
         let (turn, last, distrusted) = Default::default();
         let (config, begun) = (Mutex::new((0, config)), AtomicU64::new(0));
-        let (afresh, changed) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { config, turn, begun, last, distrusted, afresh, changed }
+        let [afresh, changed, refuses] = [const { AtomicBool::new(false) }; 3];
+        Self { config, turn, begun, last, distrusted, afresh, changed, refuses }
     }
 
     /// The configuration by which it looks.
@@ -136,6 +138,25 @@ impl Scanner {
         tokio::task::spawn_blocking(change).await
     }
 
+    /// Begin to write the least that there is to a disk that is this sled's: the time of a directory, which goes through the
+    /// journal. A thread of its own does, as a write waits for a disk that hangs, and a look is not to. `None`: there is
+    /// no such disk, or somebody has mounted it read-only.
+    pub(super) fn try_to_write(&self) -> Option<JoinHandle<io::Result<()>>> {
+        let config = self.config();
+        let refuses = self.refuses.load(Ordering::Relaxed);
+        let known = lock(&self.last);
+        let disk = known.as_ref().filter(|disk| disk.mounted && (refuses || !disk.read_only))?;
+        belongs(&config, disk).ok()?;
+        let dir = config.sled.storage.root.join(DIR);
+        Some(tokio::task::spawn_blocking(move || fs::File::open(dir)?.set_modified(SystemTime::now())))
+    }
+
+    /// Keep what became of a write; returns whether the next look finds another disk than the last one.
+    pub(super) fn tried(&self, outcome: &io::Result<()>) -> bool {
+        let refuses = outcome.as_ref().is_err_and(|why| matches!(why.raw_os_error(), Some(nix::libc::EROFS | nix::libc::EIO)));
+        self.refuses.swap(refuses, Ordering::Relaxed) != refuses
+    }
+
     /// The downstairs of a region has ended: the next look surveys its files anew, and counts what
     /// was left dirty. The serial of the first look that is begun from now on.
     pub fn distrust(&self, region: &RegionName) -> u64 {
@@ -153,7 +174,11 @@ impl Scanner {
             return Disk { serial, config: number, ..Disk::default() };
         }
         let Room { capacity, free, inodes, inodes_free, read_only } = room(root).unwrap_or_default();
-        let frozen = mount_at(root).is_some_and(|mount| mount.frozen);
+        let mark = mark::read(root);
+        // A kernel (6.6 to 6.13) that has given up a file system of type ext4 leaves its mount as it was, and refuses even to
+        // open what lies there: EXT4_FLAGS_SHUTDOWN in ext4_handle_error of fs/ext4/super.c.
+        let given_up = mark.is_err() && mark::is_refused(root) || self.refuses.load(Ordering::Relaxed) && !read_only;
+        let frozen = given_up || mount_at(root).is_some_and(|mount| mount.frozen);
         let on_disk = |name: &RegionName| (name.clone(), region(&root.join(name.to_string())));
         let old = |name: &&RegionName| fs::symlink_metadata(legacy_dir(root, name)).is_ok_and(|found| found.is_dir());
         let disk = Disk {
@@ -166,7 +191,7 @@ impl Scanner {
             inodes_free,
             read_only: read_only || frozen,
             frozen,
-            mark: mark::read(root),
+            mark,
             remembered: mark::remembered(&mark::memory()).unwrap_or_else(|why| {
                 tracing::warn!("what this machine remembers of its disk cannot be read: {why}");
                 None

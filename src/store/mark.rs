@@ -32,6 +32,12 @@ pub fn read(root: &Path) -> Result<Option<Mark>, String> {
     parse(&root.join(DIR).join(FILE))
 }
 
+/// Tell whether the file system at a storage root refuses to open the mark, which is there: the disk cannot be read, or the
+/// kernel has given it up.
+pub fn is_refused(root: &Path) -> bool {
+    fs::File::open(root.join(DIR).join(FILE)).is_err_and(|why| why.raw_os_error() == Some(nix::libc::EIO))
+}
+
 /// Find that this disk is mounted at the storage root, right now: time passes between a request and its turn, and
 /// nothing may be done on another disk or below the mount point.
 ///

@@ -149,6 +149,21 @@ fn a_disk_that_the_kernel_froze_is_told_from_one_that_is_mounted_read_only() {
     }
 }
 
+/// Nothing is to be said of whose disk it is where the kernel lets nobody read it any more.
+#[test]
+fn a_disk_that_the_kernel_gave_up_is_not_told_to_be_anothers() {
+    let mut facts = well(&config());
+    let disk = facts.disk.as_mut().unwrap();
+    (disk.read_only, disk.frozen) = (true, true);
+    disk.mark = Err("disk.json: Input/output error (os error 5)".into());
+    disk.ledger = Err("the disk is not this sled's".into());
+    facts.block = Some(block());
+    let told: Vec<_> = judge(&config(), &facts).findings.into_iter().map(|one| (one.code, one.cause)).collect();
+    let of_disk = |told: &[(Code, String)], code| told.iter().any(|(one, _)| *one == code);
+    assert!(of_disk(&told, Code::DiskReadOnly) && !of_disk(&told, Code::DataForeign), "{told:?}");
+    assert!(told.iter().any(|(_, cause)| cause.contains("nothing can be read any more (disk.json: Input")), "{told:?}");
+}
+
 /// Crucible's downstairs tries a write that fails again for ever: it computes, and answers nobody.
 #[test]
 fn a_downstairs_that_tries_a_refused_write_for_ever_is_named_as_that() {
