@@ -153,7 +153,8 @@ impl Scanner {
 
     /// Keep what became of a write; returns whether the next look finds another disk than the last one.
     pub(super) fn tried(&self, outcome: &io::Result<()>) -> bool {
-        let refuses = outcome.as_ref().is_err_and(|why| matches!(why.raw_os_error(), Some(nix::libc::EROFS | nix::libc::EIO)));
+        let refuses =
+            outcome.as_ref().is_err_and(|why| matches!(why.raw_os_error(), Some(nix::libc::EROFS | nix::libc::EIO)));
         self.refuses.swap(refuses, Ordering::Relaxed) != refuses
     }
 

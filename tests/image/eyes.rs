@@ -123,7 +123,9 @@ fn a_battery_that_was_flat_is_told_and_hosts_attach_all_the_same() {
     guest.until_ready("still-fawn");
     until_told(&mut guest, Code::ClockRtcLost, false);
     // What was done while the clock was ahead is what it is behind of afterwards.
-    guest.says("date -s '2 days' && sledctl region hold still-fawn-0 --reason tried && sledctl region release still-fawn-0");
+    guest.says(
+        "date -s '2 days' && sledctl region hold still-fawn-0 --reason tried && sledctl region release still-fawn-0",
+    );
     until_told(&mut guest, Code::ClockStepped, true);
     guest.says("sledctl region hold still-fawn-0 --reason tried && date -s '2 days ago'");
     let cause = until_told(&mut guest, Code::ClockBehind, true);

@@ -39,7 +39,8 @@ fn write_a_block(guest: &Guest<'_>, disk: &Disk, extent: &str) {
         let file = disk.file("bytes");
         fs::write(&file, bytes).unwrap();
         guest.copy(&file, "/run/bytes");
-        guest.says(&format!("dd if=/run/bytes of='{extent}' oflag=seek_bytes seek={at} conv=notrunc,fsync status=none"));
+        guest
+            .says(&format!("dd if=/run/bytes of='{extent}' oflag=seek_bytes seek={at} conv=notrunc,fsync status=none"));
     }
 }
 

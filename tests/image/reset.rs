@@ -162,6 +162,42 @@ fn a_reset_that_fails_is_told_and_never_done_later() {
     }
 }
 
+/// Nothing is lost for a data partition that is not there yet.
+#[test]
+fn a_reset_whose_data_partition_does_not_appear_loses_nothing() {
+    let parts = Parts::asked("factory");
+    fs::remove_file(parts.dir.path().join("disk/crucible")).unwrap();
+    parts.boots();
+    let told = parts.remembers();
+    assert!(
+        told.starts_with("kept\n") && told.contains("factory: the data partition did not appear within 30 s"),
+        "{told}"
+    );
+    assert_eq!(parts.data(), "kept\n");
+}
+
+/// Nobody knows then when it was asked for.
+#[test]
+fn a_reset_whose_word_went_with_the_memory_is_told_and_not_done() {
+    let parts = Parts::asked("factory");
+    let config = parts.dir.path().join("config");
+    run(Command::new("truncate").args(["-s", "64M"]).arg(&config));
+    let config = Loop::over(config);
+    symlink(config.path(), parts.dir.path().join("disk/CONFIG")).unwrap();
+    run(tools("mke2fs -q -t ext4 -E nodiscard \"$0\"").arg(config.path()));
+    parts.on(&config, "echo factory >reset.txt");
+    // CONFIG is of type vfat, for which not every kernel has a driver.
+    parts.stands_in("mount", "set -- $(echo \"$@\" | sed 's/-t vfat/-t ext4/'); exec /usr/bin/mount \"$@\"");
+    run(tools("dd if=/dev/zero of=\"$0\" bs=1M count=64 conv=notrunc,fsync status=none").arg(parts.var.path()));
+    parts.boots();
+    let renewed = parts.on(&parts.var, "cat etc/renewed");
+    assert!(
+        renewed.contains("made anew") && renewed.contains("(factory) was asked for, AND WAS NOT DONE"),
+        "{renewed}"
+    );
+    assert_eq!((parts.data().as_str(), parts.on(&config, "ls reset.txt 2>/dev/null; true").as_str()), ("kept\n", ""));
+}
+
 /// A stick takes the configuration of no sled that it is put into: it would carry it to the next.
 #[test]
 fn a_stick_looks_at_no_other_disk_for_a_configuration() {

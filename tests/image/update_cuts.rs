@@ -48,7 +48,7 @@ fn an_update_that_is_cut_after_any_of_its_steps_leaves_a_sled_that_serves() {
             let ended = apply.try_wait().unwrap();
             (ended.is_some() || guest.console_shows(&word)).then_some(ended)
         });
-        println!("{}", guest.console().lines().filter(|line| line.contains(" of it:")).last().unwrap_or_default());
+        println!("{}", guest.console().lines().rfind(|line| line.contains(" of it:")).unwrap_or_default());
         if let Some(status) = ended {
             assert!(status.success(), "it was not taken: {}", guest.console());
             guest.forget_console();
