@@ -320,7 +320,12 @@ impl<'a> Extent<'a> {
         let blocks = blocks.start..self.layout.blocks.min(blocks.start + ahead);
         for array in Array::BOTH {
             let part = self.layout.slots(array, &blocks);
-            _ = fadvise(self.file, part.start, NonZero::new(part.end - part.start), Advice::WillNeed);
+            let Ok(Some(begin)) = self.next_data(part.start) else { continue };
+            // Up to a hole: of that the kernel would fill memory with zeroes, which takes as long as to read.
+            let end = seek(self.file, SeekFrom::Hole(begin)).unwrap_or(begin).min(part.end);
+            if begin < end {
+                _ = fadvise(self.file, begin, NonZero::new(end - begin), Advice::WillNeed);
+            }
         }
     }
 
