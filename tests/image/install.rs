@@ -157,7 +157,9 @@ fn a_stick_installs_itself_and_the_disk_is_started_with_the_stick_left_in() {
     let disk = Disk::empty();
     run(Command::new("truncate").args(["-s", "6G"]).arg(disk.path()));
     // It is in this directory that the machine's console and sockets lie.
-    fs::copy(stick.file("key"), disk.file("key")).unwrap();
+    for key in ["key", "key.pub"] {
+        fs::copy(stick.file(key), disk.file(key)).unwrap();
+    }
     let drive = format!("if=none,id=stick,format=raw,file={}", stick.path().display());
     let usb = ["-drive", &drive, "-device", "usb-storage,bus=usb.0,drive=stick,removable=on"];
     let mut guest = disk.boot_on(&usb);
