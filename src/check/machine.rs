@@ -8,7 +8,7 @@ macro_rules! with_machine {
             /// The kernel has made the data disk's file system read-only, as it does after an error on it. A write to
             /// it fails, and a downstairs tries such a write again without end.
             DiskReadOnly = "DISK_READ_ONLY", Blocking, Sled:
-                "the kernel has made the file system at ROOT read-only after an error on it: WHAT"
+                "the kernel has made the file system at ROOT read-only after an error on it, or it cannot be read any more: WHAT"
                 => "look at the disk (dmesg, smartctl -x DISK); check the file system unmounted: systemctl stop sledd.socket sledd 'crucible-downstairs@*' && umount ROOT && e2fsck -f DEVICE, then mount it and start sledd.socket; if it happens again: replace the disk";
             /// The file system on the data disk has errors on record (ext4 keeps them until e2fsck has mended it), a disk
             /// below it fails requests, or the kernel's log of the last day has it that a disk failed requests, did not

@@ -138,22 +138,26 @@ fn ms(ms: u64) -> String {
     if ms == 0 { "less than 1 ms".into() } else { format!("{ms} ms") }
 }
 
-/// The finding that the kernel has made the data disk read-only.
+/// The finding that the kernel has made the data disk read-only, or lets nobody read it any more.
 pub(super) fn frozen(config: &Configuration, facts: &Facts) -> Finding {
     let root = config.sled.storage.root.display();
     let known = Block::default();
     let block = facts.block.as_ref().unwrap_or(&known);
     let device = block.device.as_ref().map_or_else(|| "DEVICE".to_owned(), |device| format!("/dev/{device}"));
-    let unread = facts.disk.as_ref().and_then(|disk| disk.mark.as_ref().err());
     let last = block.errors.as_ref().and_then(|errors| {
         let at = errors.last.map(|at| format!(" at {}", in_seconds(at))).unwrap_or_default();
         errors.function.as_ref().map(|function| format!(", in {function}{at}"))
     });
-    let cause = format!(
-        "the kernel has made the file system at {root} read-only after an error on it{}: what is written is refused{}",
-        last.unwrap_or_default(),
-        unread.map(|why| format!(", and nothing can be read any more ({why})")).unwrap_or_default()
-    );
+    let last = last.unwrap_or_default();
+    let cause = match facts.disk.as_ref().and_then(|disk| disk.mark.as_ref().err()) {
+        None => format!(
+            "the kernel has made the file system at {root} read-only after an error on it{last}: what is written is refused"
+        ),
+        Some(why) => format!(
+            "the file system at {root} cannot be read any more: the disk fails, or the kernel has given it up after an \
+             error on it{last}: {why}"
+        ),
+    };
     let remedy = format!(
         "look at the disk ({}); check the file system unmounted: systemctl stop sledd.socket sledd \
          'crucible-downstairs@*' && umount {root} && e2fsck -f {device}, then mount it and start sledd.socket; if it \

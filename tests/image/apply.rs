@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use support::places::repository;
 
 /// A try in vain, and the boot after it.
-const ROLLBACK: Duration = Duration::from_secs(1200);
+pub const ROLLBACK: Duration = Duration::from_secs(1200);
 /// The words of a boot on the screen that is well.
 const GOOD: &str = "this boot is a good one";
 

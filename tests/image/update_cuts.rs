@@ -1,7 +1,7 @@
-//! Power cuts of an update, one after each of its steps: whatever it was at, the disk has a version that starts, the regions
+//! Power cuts of an update, one after each of the steps that are seen of it: whatever it was at, the disk has a version that starts, the regions
 //! serve, and the update can be taken again.
 
-use crate::apply::until_version;
+use crate::apply::{ROLLBACK, until_version};
 use crate::guest::{BOOT, Disk, FIRMWARE, Guest, image};
 use serde_json::Value;
 use std::process::{Child, Stdio};
@@ -29,7 +29,7 @@ fn begin(guest: &Guest<'_>) -> Child {
     guest.forget_console();
     guest.says(&format!("systemd-run --quiet --unit=steps bash -c '{STEPS}'"));
     let mut apply = guest.ssh();
-    apply.arg(format!("sledctl update apply {UPDATE}")).stdout(Stdio::null()).stderr(Stdio::piped());
+    apply.arg(format!("sledctl update apply {UPDATE}")).stdout(Stdio::null()).stderr(Stdio::null());
     apply.spawn().unwrap()
 }
 
@@ -44,7 +44,7 @@ fn an_update_that_is_cut_after_any_of_its_steps_leaves_a_sled_that_serves() {
     let mut guest = loop {
         let mut apply = begin(&guest);
         let word = format!("step {step} of it:");
-        let ended = guest.until(&word, BOOT, |guest| {
+        let ended = guest.until(&word, ROLLBACK, |guest| {
             let ended = apply.try_wait().unwrap();
             (ended.is_some() || guest.console_shows(&word)).then_some(ended)
         });

@@ -22,9 +22,9 @@ const PATIENCE: Duration = Duration::from_mins(15);
 /// No sled ran this program before: a clock that shows an earlier time was lost.
 const MADE: &str = "2026-01-01T00:00:00Z";
 
-/// The time by which a battery's clock may be ahead: one that keeps the local time is by some hours. systemd takes none that is
-/// ahead by years (CLOCK_VALID_RANGE_USEC_MAX of its src/shared/clock-util.c), so the machine's own is another one.
-const AHEAD_MOST: SignedDuration = SignedDuration::from_hours(24);
+/// The time by which a battery's clock may be ahead: the system's own may have been set back since it was taken from that.
+/// systemd takes none that is ahead by years (CLOCK_VALID_RANGE_USEC_MAX of its src/shared/clock-util.c).
+const AHEAD_MOST: SignedDuration = SignedDuration::from_hours(365 * 24);
 
 /// What is remembered of the clock.
 pub(super) struct Clock {
