@@ -2,27 +2,29 @@
 //! looks wrong is read again, with the trailer before and after, until it stands still, and only then believed. Reads
 //! only, and never takes what cannot be read for rot.
 //!
-//! What was read is held to its contexts by a thread of its own, while the next is read: a disk waits for nobody.
+//! A scrub that is to be as fast as the disk holds what it has read to its contexts in a thread of its own, while the next is
+//! read. One that keeps to a rate has time to do one after the other, and wakes nobody for it.
 //!
 //! Blocks are read past the page cache, where the file system can do that: what the disk has is to be looked at, and what
 //! others have in memory stays there. Contexts are read through it, as they are a fortieth of it and lie anyhow.
 
+mod judge;
 mod window;
 
-use crate::kernel::priority;
 use crate::region::extent::{Array, Fault, Layout, SLOT_BYTES, Slot, judge};
 use crate::region::format::Trailer;
 use crate::store::region_dir;
+use judge::Judge;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use rustix::fs::{Advice, SeekFrom, fadvise, seek};
 use std::fs::File;
 use std::io;
+use std::mem;
 use std::num::NonZero;
 use std::ops::{Range, RangeInclusive};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::thread::{self, sleep};
 use std::time::Duration;
 use twox_hash::XxHash64;
@@ -31,8 +33,6 @@ use window::{Buffer, Judged, Window, index, slot};
 /// The fewest bytes of blocks that are read at once, and the most: with less, asking takes longer than reading does, and
 /// more is no faster.
 const WINDOW_BYTES: RangeInclusive<u64> = 64 << 10..=1 << 20;
-/// Pieces that are read ahead of the one that is held to its contexts: while that is done the disk is at work.
-const AHEAD: usize = 2;
 /// Pieces after which the kernel is told whose contexts to read next: one by one they are too small for a disk.
 const CONTEXTS_AHEAD: usize = 16;
 /// The most parts of a window that are read one by one: more are read with the holes between them.
@@ -97,16 +97,9 @@ pub fn scrub_by(
     let trailer = extent.trailer()?;
     let mut done = Scrubbed::default();
     thread::scope(|scope| {
-        let (to_judge, read) = sync_channel::<Window>(AHEAD);
-        let (to_settle, judged) = channel();
-        let judge = move || {
-            // Else it takes the reader's place on a processor before that has asked for the next.
-            _ = priority::let_others_go_on();
-            read.iter().try_for_each(|window| to_settle.send(window.judged(layout, trailer)))
-        };
-        // Ends when nothing more is read.
-        thread::Builder::new().name("hash".into()).spawn_scoped(scope, judge)?;
-        extent.pass((to_judge, judged), piece, &mut pace, &mut done)
+        let judge = Judge::new(layout, trailer);
+        let judge = if piece < *WINDOW_BYTES.end() { judge } else { judge.beside(scope) };
+        extent.pass(judge, piece, &mut pace, &mut done)
     })?;
     done.findings.sort_by_key(|finding| finding.block);
     Ok(done)
@@ -281,27 +274,27 @@ impl<'a> Extent<'a> {
     /// Read all that was written, let it be judged, and settle what comes of that.
     fn pass(
         &self,
-        (to_judge, judged): (SyncSender<Window>, Receiver<Judged>),
+        mut judge: Judge,
         piece: u64,
         pace: &mut impl FnMut(u64) -> io::Result<()>,
         done: &mut Scrubbed,
     ) -> io::Result<()> {
-        let mut on_the_way = 0;
+        let mut free = Buffer::default();
         for (at, blocks) in self.windows(piece).enumerate() {
             if at.is_multiple_of(CONTEXTS_AHEAD) {
                 self.expect_contexts(&blocks);
             }
             let Some(written) = self.written(&blocks)? else { continue };
             pace(written.bytes)?;
-            let mut buffer = Buffer::default();
-            if on_the_way > AHEAD
-                && let Ok(judged) = judged.recv()
-            {
-                on_the_way -= 1;
-                buffer = self.take(judged, pace, done)?;
+            if let Some(judged) = judge.oldest() {
+                free = self.take(judged, pace, done)?;
             }
-            match self.read_window(&blocks, written, buffer) {
-                Ok(window) => on_the_way += usize::from(to_judge.send(window).is_ok()),
+            match self.read_window(&blocks, written, mem::take(&mut free)) {
+                Ok(window) => {
+                    if let Some(judged) = judge.hold(window) {
+                        free = self.take(judged, pace, done)?;
+                    }
+                }
                 // Somewhere in it is what cannot be read: it is found block by block.
                 Err(_) => {
                     done.blocks += blocks.end - blocks.start;
@@ -309,8 +302,7 @@ impl<'a> Extent<'a> {
                 }
             }
         }
-        drop(to_judge);
-        judged.iter().try_for_each(|judged| self.take(judged, pace, done).map(drop))
+        judge.rest().try_for_each(|judged| self.take(judged, pace, done).map(drop))
     }
 
     /// Let the kernel read the contexts of these blocks and of pieces after them: of twice as many as pass until it is told

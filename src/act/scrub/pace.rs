@@ -12,10 +12,9 @@ use std::time::{Duration, Instant};
 const NAP: Duration = Duration::from_millis(100);
 /// Time between two looks at who waits for the disk, and between two words of how far it is.
 const LOOK_PAUSE: Duration = Duration::from_secs(1);
-/// Pieces in a second by which it keeps to its rate. Whoever asks the disk for something while one is read waits for that:
-/// of the default rate a piece is 64 KiB, of which a writer notices nothing; by 1 MiB its slowest hundredth takes
-/// twice as long.
-const PIECES_A_SECOND: u64 = 1024;
+/// Pieces in a second by which it keeps to its rate: whoever asks the disk for something while one is read waits for that,
+/// and each of them wakes a thread. Of the default rate a piece is 256 KiB.
+const PIECES_A_SECOND: u64 = 256;
 /// Share of the last ten seconds in which a region waited for its disk, in percent, from which a scrub steps back: the
 /// disk has work enough.
 const CROWDED_PERCENT: u8 = 30;
@@ -140,7 +139,7 @@ mod tests {
     fn a_piece_is_small_at_the_usual_rate_and_as_long_as_is_fastest_without_one() {
         let progress = || Progress::new(|_| (), watch::Sender::new(Course::Open));
         let usual = crate::config::shipped("").sled.scrub.rate;
-        assert_eq!(Pace::new(usual, Vec::new(), progress(), Counts::default()).piece(), 64 << 10);
+        assert_eq!(Pace::new(usual, Vec::new(), progress(), Counts::default()).piece(), 256 << 10);
         assert!(Pace::unhindered(progress(), Counts::default()).piece() > 1 << 20);
     }
 
