@@ -309,7 +309,7 @@ fn a_setup_asks_for_what_it_was_not_given() {
     let command = format!("{} setup --into {}", env!("CARGO_BIN_EXE_sledctl"), into.display());
     let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f me\n";
     let answers = format!(
-        "enx00e04ca81110\neno1\n4095\n5\nproper raptor\nproper-raptor\n192.168.4\n192.168.4.189/24\n\n-\nssh-ed25519 AAAA me\n{key}"
+        "enx00e04ca81110\neno1\n4095\n5\nproper raptor\nproper-raptor\n192.168.4.189\n192.168.4.189/24 dhcp\nfd00::189 dhcp\n192.168.4.189/24\n\n-\nssh-ed25519 AAAA me\n{key}"
     );
     let mut child = Command::new("script")
         .args(["--quiet", "--return", "--command", &command, "/dev/null"])
@@ -322,7 +322,7 @@ fn a_setup_asks_for_what_it_was_not_given() {
     let said = text(&output.stdout);
     assert!(output.status.success(), "{said}");
     assert_eq!(said.matches("Name of this sled").count(), 2, "{said}");
-    assert_eq!(said.matches("Address, with").count(), 2, "{said}");
+    assert_eq!(said.matches("Address, with").count(), 4, "{said}");
     assert!(said.contains("Gateway (none: -) [192.168.4.1]"), "{said}");
     let sled = fs::read_to_string(into.join("sled.toml")).unwrap();
     assert!(sled.contains("gateway = \"192.168.4.1\"\n") && !sled.contains("dns = "), "{sled}");

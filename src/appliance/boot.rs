@@ -222,6 +222,11 @@ fn faults(own: &Path, brought: &Brought, changed: &BTreeMap<&'static str, &[u8]>
 fn set_up(root: &Path, own: &Path) -> io::Result<Option<String>> {
     let memory = root.join(trial::MEMORY.trim_start_matches('/'));
     let mut said = Vec::new();
+    if let Ok(Some(_)) = other_version(root, own)
+        && let Err(why) = trial::forget_copy_alone(&memory)
+    {
+        said.push(format!("the copy of a record that another version left: {why}"));
+    }
     match trial::put_away_lost(&memory) {
         Ok(true) => said.push("the record of a network on trial cannot be read: what is in force may be that".into()),
         Ok(false) => {}
@@ -233,9 +238,13 @@ fn set_up(root: &Path, own: &Path) -> io::Result<Option<String>> {
     match config_dir::read(&own.join(CONFIG)) {
         Err(_) => said.push("the configuration is missing or has faults: the network stays as it was".into()),
         Ok(config) => {
-            let files = trial::at_boot(&memory, &network::asked(&config), trial::named(network::files(&config)))?;
-            let changed = trial::put(own, &files)?;
-            said.extend((!changed.is_empty()).then(|| format!("written: {}", changed.join(", "))));
+            let (asked, files) = (network::asked(&config), trial::named(network::files(&config)));
+            if trial::stays(&memory, own, &asked, &files)? {
+                said.push("the network stays as it was: which one was on trial is not known".into());
+            } else {
+                let changed = trial::put(own, &trial::at_boot(&memory, &asked, files)?)?;
+                said.extend((!changed.is_empty()).then(|| format!("written: {}", changed.join(", "))));
+            }
         }
     }
     if trial::load(&memory).is_some() {
@@ -264,17 +273,21 @@ fn show_on_serial(run: &Path, own: &Path) -> io::Result<()> {
 /// Forget the downstairs program that was staged, if another version of the image is booted: it belongs to the one
 /// that it was staged with, and another, newer or older, brings its own.
 fn forget_programs(root: &Path, own: &Path) -> io::Result<Option<String>> {
-    let Ok(image) = fs::read(root.join("usr/lib/sled/image.json")) else { return Ok(None) };
-    let version = serde_json::from_slice::<serde_json::Value>(&image)?["version"].to_string();
-    if fs::read_to_string(own.join(BOOTED)).is_ok_and(|booted| booted == version) {
-        return Ok(None);
-    }
+    let Some(version) = other_version(root, own)? else { return Ok(None) };
     let forgotten = match fs::remove_file(root.join(PROGRAMS)) {
         Err(why) if why.kind() == io::ErrorKind::NotFound => None,
         removed => removed.map(|()| Some("another version of the image brings its own downstairs".into()))?,
     };
     replace(own, BOOTED, version.as_bytes())?;
     Ok(forgotten)
+}
+
+/// The version of the image, if another was booted last.
+fn other_version(root: &Path, own: &Path) -> io::Result<Option<String>> {
+    let Ok(image) = fs::read(root.join("usr/lib/sled/image.json")) else { return Ok(None) };
+    let version = serde_json::from_slice::<serde_json::Value>(&image)?["version"].to_string();
+    let same = fs::read_to_string(own.join(BOOTED)).is_ok_and(|booted| booted == version);
+    Ok((!same).then_some(version))
 }
 
 #[cfg(test)]

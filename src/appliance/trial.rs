@@ -16,7 +16,7 @@ pub const MEMORY: &str = "/var/lib/sled";
 const FILE: &str = "network-trial.json";
 /// The second copy of it, which is written first: with one of the two the network before is known.
 const COPY: &str = "network-trial.copy.json";
-/// The file that says that neither could be read, in place of the record.
+/// The note that neither could be read, in place of the record.
 const LOST: &str = "network-trial.lost";
 /// The file by which an operator says that the network is to be kept, beside it.
 const CONFIRMED: &str = "network-confirmed";
@@ -64,13 +64,10 @@ pub fn named(files: Vec<(&'static str, Option<String>)>) -> Files {
     files.into_iter().map(|(file, text)| (file.to_owned(), text)).collect()
 }
 
-/// Read the record, if there is one that can be read: it or its copy. Without the record its copy is of one that was
-/// forgotten.
+/// Read the record, if there is one that can be read: it or its copy. A check of the file system may have removed the
+/// record alone.
 pub fn load(memory: &Path) -> Option<Record> {
     let read = |file: &str| serde_json::from_slice(&fs::read(memory.join(file)).ok()?).ok();
-    if is_gone(&memory.join(FILE)) {
-        return None;
-    }
     read(FILE).or_else(|| read(COPY))
 }
 
@@ -84,13 +81,46 @@ pub fn store(memory: &Path, record: &Record) -> io::Result<()> {
     replace(memory, FILE, &text)
 }
 
-/// Forget it: the network is kept, or the one before is asked for again.
+/// Forget it: the network is kept, or the one before is asked for again. The copy goes first: alone it would be taken
+/// for the record.
 ///
 /// # Errors
 /// The file system's error.
 pub fn forget(memory: &Path) -> io::Result<()> {
-    remove(&memory.join(FILE))?;
-    remove(&memory.join(COPY))
+    remove(&memory.join(COPY))?;
+    remove(&memory.join(FILE))
+}
+
+/// Forget a copy without its record, as a version leaves it that knows of none: it is of a trial that has ended.
+///
+/// # Errors
+/// The file system's error.
+pub fn forget_copy_alone(memory: &Path) -> io::Result<()> {
+    if is_gone(&memory.join(FILE)) { remove(&memory.join(COPY)) } else { Ok(()) }
+}
+
+/// Note in the place of a record that was lost.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Lost {
+    /// The words for what was asked for at the first boot since ([`asked`](super::network::asked)); absent until then.
+    asked: Option<String>,
+    /// Whether somebody has said that the network in force is to be kept.
+    kept: bool,
+}
+
+impl Lost {
+    /// Read it, if there is one. One that cannot be read says as much by being there.
+    fn load(memory: &Path) -> Option<Self> {
+        let file = memory.join(LOST);
+        (!is_gone(&file)).then(|| {
+            let text = fs::read(file).unwrap_or_default();
+            serde_json::from_slice(&text).unwrap_or_default()
+        })
+    }
+
+    fn store(&self, memory: &Path) -> io::Result<()> {
+        replace(memory, LOST, &serde_json::to_vec_pretty(self)?)
+    }
 }
 
 /// Put a record away that cannot be read, and neither can its copy; whether there was one. Then the network that is in
@@ -100,17 +130,38 @@ pub fn forget(memory: &Path) -> io::Result<()> {
 /// # Errors
 /// The file system's error.
 pub fn put_away_lost(memory: &Path) -> io::Result<bool> {
-    if is_gone(&memory.join(FILE)) || load(memory).is_some() {
+    let none = [FILE, COPY].iter().all(|file| is_gone(&memory.join(file)));
+    if none || load(memory).is_some() {
         return Ok(false);
     }
-    replace(memory, LOST, times::now().to_string().as_bytes())?;
+    Lost::default().store(memory)?;
     forget(memory).map(|()| true)
 }
 
 /// Whether the record of a trial was lost, and nobody has said since that the network is to be kept, or has asked for
 /// another.
 pub fn lost(memory: &Path) -> bool {
-    memory.join(LOST).exists()
+    Lost::load(memory).is_some_and(|lost| !lost.kept)
+}
+
+/// Whether the network in force stays as it is at boot: the record of a trial was lost, so that what is asked for may be
+/// what was taken back, and nothing else has been asked for since. That holds also where somebody has kept the one in
+/// force, until it is the one that is asked for.
+///
+/// # Errors
+/// What is asked for cannot be put down, or the note cannot be removed.
+pub fn stays(memory: &Path, own: &Path, asked: &str, files: &Files) -> io::Result<bool> {
+    let Some(lost) = Lost::load(memory) else { return Ok(false) };
+    let present = present(own, files);
+    let other = lost.asked.as_ref().is_some_and(|before| before != asked);
+    if other || (lost.kept && present == *files) {
+        return remove(&memory.join(LOST)).map(|()| false);
+    }
+    let has_one = present.iter().any(|(file, text)| file.starts_with("network/") && text.is_some());
+    if lost.asked.is_none() {
+        Lost { asked: Some(asked.to_owned()), ..lost }.store(memory)?;
+    }
+    Ok(has_one)
 }
 
 /// Whether there is no such file; what cannot be looked at is there.
@@ -123,7 +174,9 @@ fn is_gone(file: &Path) -> bool {
 /// # Errors
 /// The file system's error.
 pub fn confirm(memory: &Path) -> io::Result<()> {
-    remove(&memory.join(LOST))?;
+    if let Some(lost) = Lost::load(memory) {
+        Lost { kept: true, ..lost }.store(memory)?;
+    }
     replace(memory, CONFIRMED, b"")
 }
 

@@ -16,7 +16,7 @@ use clap::Args;
 use std::fmt::Display;
 use std::fs;
 use std::io::{self, IsTerminal};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -207,13 +207,13 @@ fn ask() -> Result<Files, Failure> {
     Ok(Files { sled: answers.sled_toml(), port_map: answers.port_map(), keys })
 }
 
-/// Ask for the address, and who sets it up.
+/// Ask for the address, and who sets it up: a DHCP server by its own word alone, as a prefix is soon forgotten.
 fn ask_address() -> Result<Addressed, Failure> {
-    const WHICH: &str =
-        "Address, with the length of its network's prefix (192.168.4.189/24); alone, if a DHCP server gives it";
-    let cidr = match question::<Place>(WHICH, None)? {
-        Place::Within(cidr) => cidr,
-        Place::Alone(address) => return Ok(Addressed::Dhcp(address)),
+    const WHICH: &str = "Address, with the length of its network's prefix (192.168.4.189/24), or with the word dhcp if a \
+                         DHCP server has reserved it (192.168.4.189 dhcp)";
+    let cidr = match question::<Whose>(WHICH, None)? {
+        Whose::Own(cidr) => cidr,
+        Whose::Reserved(address) => return Ok(Addressed::Dhcp(address.into())),
     };
     let gateway = question("Gateway (none: -)", Some(Maybe(first_of(cidr))))?.0;
     Ok(Addressed::Static(cidr, gateway))
@@ -259,6 +259,34 @@ impl Display for Place {
     }
 }
 
+/// Answer to the question for the address: the sled's own, with its network, or one that a DHCP server has reserved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    Own(Cidr),
+    Reserved(Ipv4Addr),
+}
+
+impl FromStr for Whose {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let Some((address, "dhcp")) = text.split_once(char::is_whitespace).map(|(one, word)| (one, word.trim())) else {
+            return text.parse().map(Self::Own).map_err(|why: String| format!("{why}; or 192.168.4.189 dhcp"));
+        };
+        let reserved = address.parse().map(Self::Reserved);
+        reserved.map_err(|_| "before dhcp stands the address that is reserved, of IPv4 and without a prefix".into())
+    }
+}
+
+impl Display for Whose {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Own(cidr) => cidr.fmt(f),
+            Self::Reserved(address) => write!(f, "{address} dhcp"),
+        }
+    }
+}
+
 /// VLAN of IEEE 802.1Q.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Vlan(u16);
@@ -288,7 +316,10 @@ impl<T: FromStr<Err: Display>> FromStr for Maybe<T> {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
             "-" => Ok(Self(None)),
-            text => text.parse().map(|value| Self(Some(value))).map_err(|why| format!("{why}: another, or - for none")),
+            text => text
+                .parse()
+                .map(|value| Self(Some(value)))
+                .map_err(|why| format!("{why}; write another, or - for none")),
         }
     }
 }

@@ -90,20 +90,50 @@ fn a_record_that_cannot_be_read_keeps_no_network_on_trial_in_force_untold() {
         assert!(said.contains("is not in force: the one before is") && machine.has_gateway("192.168.4.1"), "{said}");
         assert!(trial::load(&memory).is_some_and(|record| record.put_back) && !trial::lost(&memory));
     }
-    let (machine, memory, record) = on_trial();
-    for file in ["network-trial.json", "network-trial.copy.json"] {
-        fs::write(memory.join(file), "").unwrap();
-    }
+    let (machine, memory, _) = on_trial();
+    garble(&memory);
     let said = machine.boot();
     assert!(said.contains("cannot be read: what is in force may be that") && trial::lost(&memory), "{said}");
     // It is told until somebody says that the network is to be kept, or has another put on trial.
     assert!(!machine.boot().contains("cannot be read") && trial::lost(&memory));
     trial::confirm(&memory).unwrap();
     assert!(!trial::lost(&memory) && trial::load(&memory).is_none());
-    // A copy without its record is of a trial that has ended.
-    trial::store(&memory, &record).unwrap();
+    // The check of a file system may remove the record alone.
+    let (machine, memory, _) = on_trial();
     fs::remove_file(memory.join("network-trial.json")).unwrap();
-    assert!(trial::load(&memory).is_none() && !trial::put_away_lost(&memory).unwrap());
+    let said = machine.boot();
+    assert!(said.contains("is not in force: the one before is") && machine.has_gateway("192.168.4.1"), "{said}");
+    // Another version, which knows of no copy, has removed the record of a trial that had ended.
+    let (machine, memory, _) = on_trial();
+    fs::remove_file(memory.join("network-trial.json")).unwrap();
+    fs::create_dir_all(machine.places.root.join("usr/lib/sled")).unwrap();
+    machine.bring("root/usr/lib/sled/image.json", "{\"version\": \"2\"}").boot();
+    assert!(trial::load(&memory).is_none() && machine.has_gateway("192.168.4.2"));
+}
+
+/// What sled.toml asks for is then the network that was taken back.
+#[test]
+fn a_network_that_was_taken_back_stays_out_of_force_where_its_record_is_lost() {
+    let (machine, memory, _) = on_trial();
+    machine.boot();
+    garble(&memory);
+    for _ in 0..2 {
+        assert!(machine.boot().contains("the network stays as it was"));
+        assert!(machine.has_gateway("192.168.4.1") && trial::lost(&memory));
+    }
+    // Whoever keeps the one that is in force has it at the next boot too.
+    trial::confirm(&memory).unwrap();
+    machine.boot();
+    assert!(machine.has_gateway("192.168.4.1") && !trial::lost(&memory));
+    machine.bring("root/var/etc/sled/sled.toml", &EXAMPLE.replace("192.168.4.1\"", "192.168.4.3\""));
+    machine.boot();
+    assert!(machine.has_gateway("192.168.4.3") && !memory.join("network-trial.lost").exists());
+}
+
+fn garble(memory: &Path) {
+    for file in ["network-trial.json", "network-trial.copy.json"] {
+        fs::write(memory.join(file), "").unwrap();
+    }
 }
 
 /// Whether it was on trial, or its taking back was cut off: a file with a fault in it does not keep it in force.

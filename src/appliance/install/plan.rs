@@ -279,13 +279,13 @@ fn renamed(part: &Partition, new: &mut impl FnMut() -> Uuid) -> Partition {
 
 /// Say what becomes of the disk and of what is on it.
 pub fn told(plan: &Plan, source: &Source, disk: &Disk) -> String {
-    format!("{}\n{}", fate_told(plan.fate, disk), becomes(plan.configuration, source, disk))
+    format!("{}\n{}", fate_told(plan.fate, disk), becomes(plan, source, disk))
 }
 
 /// Say which sled it becomes.
-fn becomes(configuration: Configuration, source: &Source, disk: &Disk) -> String {
+fn becomes(plan: &Plan, source: &Source, disk: &Disk) -> String {
     let stays = whose(disk).map(|sled| format!(" of the sled {sled}")).unwrap_or_default();
-    match (configuration, &source.brings) {
+    match (plan.configuration, &source.brings) {
         (Configuration::Stick, Some(brings)) => {
             let list = |what: &str, files: &[String], more: &str| match files {
                 [] => String::new(),
@@ -293,7 +293,11 @@ fn becomes(configuration: Configuration, source: &Source, disk: &Disk) -> String
             };
             let joined = list("with", &brings.joined, " joined into its sled.toml");
             let left = list("WITHOUT", &brings.left, ": put that there afterwards");
-            format!("It becomes {}, by the stick's configuration{joined}{left}.", brings.said())
+            let stays = match plan.fate {
+                Fate::Kept => " What lies in sled.toml.d on the disk stays, and goes before it.",
+                Fate::Erased | Fate::KeptRegions => "",
+            };
+            format!("It becomes {}, by the stick's configuration{joined}{left}.{stays}", brings.said())
         }
         (Configuration::Disk, Some(brings)) => {
             format!(

@@ -1,5 +1,6 @@
-//! Preparation of the stick, before it is copied: the configuration in force on it goes onto its CONFIG partition, its
-//! fragments joined into its `sled.toml`, from where the disk's sled takes it over at its first boot; and its boot loader's partition is let go.
+//! Preparation of the stick, before it is copied: the configuration in force on it goes onto its CONFIG partition, from
+//! where the disk's sled takes it over at its first boot; and its boot loader's partition is let go. Fragments are joined
+//! into the `sled.toml` that is copied; the stick itself has its own again afterwards.
 
 use super::look::{Found, Mounted, part};
 use crate::appliance::CONFIG as OWN_CONFIG;

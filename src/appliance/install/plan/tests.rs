@@ -231,6 +231,12 @@ fn a_stick_whose_configuration_is_in_several_files_is_told_or_refused() {
     let joined = Brings { joined: vec!["sled.toml.d/10-own.toml".into()], ..Brings::default() };
     let told = told_of(&Source { brings: Some(joined), ..source(true) }, &empty(), Wish::Unsaid);
     assert!(told.contains("with sled.toml.d/10-own.toml joined into its sled.toml."), "{told}");
+    assert!(!told.contains("goes before it"), "{told}");
+    // The disk's own fragments stay with its memory.
+    let data = Data { sled: "proper-raptor".parse().ok(), ..Data::none() };
+    let own = Disk { holds: Holds::Sled(data), ..sled(800, Some(&[])) };
+    let told = told_of(&source(true), &own, Wish::Keep);
+    assert!(told.contains("What lies in sled.toml.d on the disk stays, and goes before it."), "{told}");
     // What cannot go as it is goes nowhere; where the disk's own configuration stays that is no matter.
     let unjoined =
         |brings: &Source| Brings { unjoined: Some("sled.toml:1: x".into()), ..brings.brings.clone().unwrap() };
