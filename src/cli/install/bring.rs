@@ -22,30 +22,74 @@ pub(super) fn let_go(found: &Found) {
     }
 }
 
-/// Put the configuration in force onto the stick's CONFIG partition.
+/// What stood on the stick in the place of a joined `sled.toml`; `None`: nothing.
+pub(super) struct Before(Option<Vec<u8>>);
+
+/// Put the configuration in force onto the stick's CONFIG partition. Tell what the stick is to have again afterwards, if it
+/// lent its place to a joined text: its fragments are its own, and may be others when it installs the next disk.
 ///
 /// # Errors
 /// That cannot be written.
-pub(super) fn bring(found: &Found, own: &Path) -> io::Result<()> {
+pub(super) fn bring(found: &Found, own: &Path) -> io::Result<Option<Before>> {
     let mut files = in_force(own);
     if !files.iter().any(|(file, _)| *file == SLED) {
-        return Ok(());
+        return Ok(None);
     }
     // Before anything is written.
-    if let Some(whole) = joined(&own.join(OWN_CONFIG)).map_err(io::Error::other)? {
+    let whole = joined(&own.join(OWN_CONFIG)).map_err(io::Error::other)?;
+    if let Some(whole) = &whole {
         let sled = files.iter_mut().find(|(file, _)| *file == SLED);
         sled.into_iter().for_each(|(_, text)| *text = whole.as_bytes().to_vec());
     }
-    let config = part(&found.block, CONFIG).ok_or_else(|| io::Error::other("the stick has no partition CONFIG"))?;
-    let at = Mounted::at(&config.path, "config", "rw")?;
+    let config = Config::of(found)?;
+    let before = match whole.map(|_| fs::read(config.mounted.0.join(SLED))) {
+        None => None,
+        Some(Err(why)) if why.kind() == io::ErrorKind::NotFound => Some(Before(None)),
+        Some(read) => Some(Before(Some(read?))),
+    };
     for (file, text) in files {
-        let path = at.0.join(file);
-        if fs::read(&path).is_ok_and(|there| there == text) {
-            continue;
-        }
-        fs::write(&path, &text)?;
-        File::open(&path)?.sync_all()?;
+        config.write(file, &text)?;
     }
-    at.done()?;
-    run("blockdev", &["--flushbufs"], &found.path).map(|_| ())
+    config.done(found)?;
+    Ok(before)
+}
+
+/// Let the stick have again what it lent its place.
+///
+/// # Errors
+/// That cannot be written.
+pub(super) fn put_back(found: &Found, before: Before) -> io::Result<()> {
+    let config = Config::of(found)?;
+    match before.0 {
+        Some(text) => config.write(SLED, &text)?,
+        None => fs::remove_file(config.mounted.0.join(SLED))?,
+    }
+    config.done(found)
+}
+
+/// The stick's CONFIG partition, mounted.
+struct Config {
+    mounted: Mounted,
+}
+
+impl Config {
+    fn of(found: &Found) -> io::Result<Self> {
+        let config = part(&found.block, CONFIG).ok_or_else(|| io::Error::other("the stick has no partition CONFIG"))?;
+        Ok(Self { mounted: Mounted::at(&config.path, "config", "rw")? })
+    }
+
+    fn write(&self, file: &str, text: &[u8]) -> io::Result<()> {
+        let path = self.mounted.0.join(file);
+        if fs::read(&path).is_ok_and(|there| there == text) {
+            return Ok(());
+        }
+        fs::write(&path, text)?;
+        File::open(&path)?.sync_all()
+    }
+
+    /// Written, and read from the disk by whoever is next.
+    fn done(self, found: &Found) -> io::Result<()> {
+        self.mounted.done()?;
+        run("blockdev", &["--flushbufs"], &found.path).map(|_| ())
+    }
 }

@@ -15,7 +15,7 @@ use crate::appliance::{OWN, is_image, stick};
 use crate::size::spoken;
 use crate::terminal;
 use crate::wire::Refusal;
-use bring::{bring, let_go};
+use bring::{bring, let_go, put_back};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 pub(super) use look::on_partition;
@@ -144,9 +144,7 @@ impl InstallCommand {
         output: Output,
     ) -> io::Result<Installed> {
         let_go(found);
-        if plan.configuration == Configuration::Stick {
-            bring(found, &self.own)?;
-        }
+        let lent = if plan.configuration == Configuration::Stick { bring(found, &self.own)? } else { None };
         let (bar, block) = (bar(output), &on.disk.block);
         let mut tell = |doing: &str, done: u64, total: u64| {
             bar.set_length(total);
@@ -155,7 +153,9 @@ impl InstallCommand {
         };
         let written = carry_out(plan, Path::new(&found.path), Path::new(&block.path), &hold, &mut tell);
         bar.finish_and_clear();
+        let put_back = lent.map_or(Ok(()), |before| put_back(found, before));
         written?;
+        put_back?;
         hold.done(Path::new(&block.path));
         let esp = plan.table.partitions.first();
         let first = esp.map_or(Ok(false), |esp| firmware::start_first(&self.variables, 1, esp));
