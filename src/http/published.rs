@@ -263,6 +263,7 @@ mod tests {
                 moved: Default::default(),
                 whole: false,
                 alone: false,
+                stopped: false,
             })),
             unasked: false,
             by: None,

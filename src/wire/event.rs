@@ -120,7 +120,7 @@ kinds! {
     /// The holder of a ticket has let go of it.
     TicketReleased = "ticket_released";
     /// A host was refused a ticket: `after` is its address, `code` and `cause` say why. The same host is told of once an
-    /// hour for the same reason.
+    /// hour for the same reason, and at most eight refusals of a volume in an hour.
     TicketRefused = "ticket_refused";
     /// A host was cut off from a volume.
     HostDenied = "host_denied";

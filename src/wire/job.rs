@@ -158,6 +158,10 @@ pub struct Ask {
     /// Whether no host may be connected to any of the volume's regions: it would lose its disk.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub alone: bool,
+    /// Whether the region is stopped already: it cannot give up its turn, so that no other's is looked at, and what may
+    /// pass by itself is waited for, such as a sled that does not answer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stopped: bool,
 }
 
 /// The answer to an [`Ask`].

@@ -33,6 +33,15 @@ fn hasten() {
     }
 }
 
+/// End of a writer, when it is dropped: also when what is asserted beside it does not hold, as a scope waits for it.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 #[test]
 #[ignore = "it needs crucible-nbd-server in CRUCIBLE_BIN"]
 fn nothing_is_found_beside_the_real_programs_while_they_write() {
@@ -50,7 +59,8 @@ fn nothing_is_found_beside_the_real_programs_while_they_write() {
         .collect();
     let look = || -> Vec<Scrubbed> { files.iter().map(|file| scrub(file, LAYOUT, |_| Ok(())).unwrap()).collect() };
     std::thread::scope(|scope| {
-        scope.spawn(|| {
+        let _over = Over(&over);
+        let writer = scope.spawn(|| {
             while !over.load(Ordering::SeqCst) {
                 let (first, count) = (chance.below(LAYOUT.blocks * u64::from(EXTENTS) - 8), 1 + chance.below(8));
                 let bytes = chance.bytes((count * LAYOUT.block_bytes) as usize);
@@ -63,13 +73,13 @@ fn nothing_is_found_beside_the_real_programs_while_they_write() {
         });
         let (began, mut passes, mut blocks, mut restless) = (Instant::now(), 0, 0, 0);
         while goes_on(passes, began) || writes.load(Ordering::SeqCst) < WRITES {
+            assert!(!writer.is_finished(), "the writer has ended, after {:?}", began.elapsed());
             passes += 1;
             for scrubbed in look() {
                 assert!(scrubbed.findings.is_empty(), "pass {passes}, after {:?}: {scrubbed:?}", began.elapsed());
                 (blocks, restless) = (blocks + scrubbed.blocks, restless + scrubbed.restless);
             }
         }
-        over.store(true, Ordering::SeqCst);
         let (writes, flushes) = (writes.load(Ordering::SeqCst), flushes.load(Ordering::SeqCst));
         println!(
             "{passes} passes in {:?}: {blocks} blocks, {restless} restless, beside {writes} writes and {flushes} flushes",

@@ -83,6 +83,8 @@ struct Verifier {
     news: bool,
     /// Nobody waits for it any more, and others may write the record.
     abandoned: Arc<AtomicBool>,
+    /// Time between two records of how far it is.
+    pause: Duration,
 }
 
 impl Verifier {
@@ -92,7 +94,7 @@ impl Verifier {
         let layout = Layout::of(region.geometry);
         let pace = Pace::unhindered(progress, counts);
         let scrubber = Scrubber { wish, layout, record, pace, recorded: Instant::now() };
-        Self { scrubber, known, news: false, abandoned }
+        Self { scrubber, known, news: false, abandoned, pause: RECORD_PAUSE }
     }
 
     fn run(mut self, extents: &[u32], tell: &impl Fn(Verified)) -> Result<Verified, ScrubError> {
@@ -115,7 +117,7 @@ impl Verifier {
             self.known.rotten += passed.rotten;
             self.known.unreadable += passed.unreadable;
             self.news |= self.scrubber.record.verify(*number, passed, times::now());
-            if told.elapsed() >= RECORD_PAUSE {
+            if told.elapsed() >= self.pause {
                 told = Instant::now();
                 self.note()?;
                 tell(self.known.clone());
@@ -124,9 +126,15 @@ impl Verifier {
         Ok(())
     }
 
-    /// Put on record what was found.
+    /// Put on record what was found: before how far it is may be told.
+    ///
+    /// # Errors
+    /// It is not on record; of one that was left to itself it never is, as others may write the record.
     fn note(&mut self) -> Result<(), ScrubError> {
-        if self.news && !self.abandoned.load(Ordering::Relaxed) {
+        if self.abandoned.load(Ordering::Relaxed) {
+            return Err(Cancelled.into());
+        }
+        if self.news {
             self.scrubber.write()?;
             self.news = false;
         }
@@ -176,6 +184,23 @@ mod tests {
         let known = Verified::due(wish.region.1.uuid);
         let progress = Progress::new(|_| (), course);
         Verifier::begin(wish, known, progress, Counts::default(), Arc::default()).run(extents, &|_| ())
+    }
+
+    /// As after a read that hung in the disk, and has ended after all.
+    #[test]
+    fn one_that_was_left_to_itself_neither_records_nor_tells_anything() {
+        let sled = Sled::new();
+        sled.rot(1, 5);
+        let (wish, told) = (sled.wish(), AtomicBool::new(false));
+        let known = Verified::due(wish.region.1.uuid);
+        let progress = Progress::new(|_| (), watch::Sender::new(Course::Open));
+        let abandoned = Arc::new(AtomicBool::new(true));
+        let mut verifier = Verifier::begin(wish, known, progress, Counts::default(), abandoned);
+        // It is told after each extent.
+        verifier.pause = Duration::ZERO;
+        let ended = verifier.run(&[1, 2], &|_| told.store(true, Ordering::Relaxed));
+        assert!(matches!(ended, Err(ScrubError::Cancelled(_))), "{ended:?}");
+        assert!(!told.load(Ordering::Relaxed) && sled.wish().known().is_none());
     }
 
     /// What is found is on the region's record, what cannot be read is no rot, and neither is a scrub.

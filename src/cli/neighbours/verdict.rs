@@ -21,16 +21,22 @@ pub(super) enum Verdict {
 pub(super) fn judge(own: &Volume, looked: Option<&Hosts>, ask: &Ask, all: &Reports) -> Verdict {
     let name = &ask.region;
     let because = |code: Refusal, what: String, remedy: String| {
+        if ask.whole {
+            let message = format!("{name} is not rebuilt: {what}, and it is filled from both others");
+            return Error::new(code, message, remedy);
+        }
         let message = format!("{name} stays as it is: {what}, and a host needs two of three regions");
         Error::new(code, message, format!("{remedy}; with --force it is done all the same"))
     };
+    // Of a region that is stopped already the others may be back before it is of any use to give up.
+    let ends = |why: Error| if ask.stopped { Verdict::Later(why) } else { Verdict::No(why) };
     let mine = own.regions.iter().find(|region| region.name == *name);
     let hosts = mine.map(|region| connected(name, &region.connected, looked)).unwrap_or_default();
     let (mut turn, mut later) = (None, None);
     // The regions that this sled knows to be there: of one that another sled does not mention, nothing is known.
     for region in asked_about(own, ask) {
         let (name, sled) = (&region.name, &region.sled);
-        let unknown = |what: String, remedy: &str| Verdict::No(because(Refusal::SiblingUnknown, what, remedy.into()));
+        let unknown = |what: String, remedy: &str| ends(because(Refusal::SiblingUnknown, what, remedy.into()));
         let theirs = match all.get(sled) {
             Some(Ok(theirs)) => theirs.regions.iter().find(|seen| seen.name == *name && seen.sled == *sled),
             silent => {
@@ -44,12 +50,12 @@ pub(super) fn judge(own: &Volume, looked: Option<&Hosts>, ask: &Ask, all: &Repor
             return unknown(what, "see whether both have the same port map (sledctl status, port_map)");
         };
         let missing = || hosts.difference(&theirs.hosts).next();
-        if theirs.turn {
+        if theirs.turn && !ask.stopped {
             turn = turn.or_else(|| Some(sled.clone()));
         } else if theirs.state != Some(State::Serving) {
             let state = theirs.state.map_or_else(|| "not known".to_owned(), |state| state.to_string());
             let what = format!("{name} on {sled} does not serve (it is {state})");
-            return Verdict::No(because(Refusal::SiblingDown, what, format!("see sledctl status on {sled}")));
+            return ends(because(Refusal::SiblingDown, what, format!("see sledctl status on {sled}")));
         } else if let Some(host) = missing() {
             let what = format!("{host} is connected to it and not to {name} on {sled}");
             later = Some(because(Refusal::HostAlone, what, "wait until its hosts have all three".into()));
@@ -81,8 +87,8 @@ mod tests {
         let mut own: Volume = serde_json::from_str(include_str!("../../attach/tests/volume.json")).unwrap();
         own.regions[1].sled = "other".parse().unwrap();
         own.regions[0].connected = vec![Peer { address: "192.168.4.17".parse().unwrap(), port: 7, host: None }];
-        let ask =
-            Ask { number: 1, region: own.regions[0].name.clone(), moved: BTreeSet::new(), whole: false, alone: false };
+        let (region, moved) = (own.regions[0].name.clone(), BTreeSet::new());
+        let ask = Ask { number: 1, region, moved, whole: false, alone: false, stopped: false };
         let mut said: serde_json::Value = serde_json::to_value(&own).unwrap();
         let region = &mut said["regions"][1];
         (region["state"], region["connected"]) =
@@ -140,6 +146,32 @@ mod tests {
         assert_eq!(judge(&own, None, &moving, &BTreeMap::new()), Verdict::Well);
         let beside = Ask { moved: [own.regions[2].name.clone()].into(), ..ask.clone() };
         assert_eq!(code(judge(&own, None, &beside, &BTreeMap::new())), Refusal::SiblingUnknown);
+    }
+
+    #[test]
+    fn behind_the_stop_no_turn_is_looked_at_and_a_sled_that_is_away_may_come_back() {
+        let Scene { own, mut ask, said, other } = scene();
+        (ask.whole, ask.stopped) = (true, true);
+        let scene = Scene { own, ask, said, other };
+        let saying = |key: &str, value: serde_json::Value| {
+            let mut said = scene.said.clone();
+            said["regions"][1][key] = value;
+            scene.judged(&said)
+        };
+        assert_eq!(saying("turn", true.into()), Verdict::Well);
+        let passing = |found: Verdict, wanted: Refusal| match found {
+            Verdict::Later(why) => {
+                assert_eq!(why.code, wanted);
+                let Error { message, remedy, .. } = why;
+                let forced = remedy.contains("--force") || message.contains("stays as it is");
+                assert!(!forced && message.contains("it is filled from both others"), "{message}; {remedy}");
+            }
+            found => panic!("{found:?}"),
+        };
+        passing(saying("state", "held".into()), Refusal::SiblingDown);
+        for silent in [BTreeMap::new(), [(scene.other.clone(), Err("no answer".into()))].into()] {
+            passing(judge(&scene.own, None, &scene.ask, &silent), Refusal::SiblingUnknown);
+        }
     }
 
     /// Those shown before it do not: of this sled, and of the other.

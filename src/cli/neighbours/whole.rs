@@ -129,7 +129,8 @@ mod tests {
         let mut own: Volume = serde_json::from_str(include_str!("../../attach/tests/volume.json")).unwrap();
         own.regions[1].sled = "other".parse().unwrap();
         let name = own.regions[0].name.clone();
-        let ask = Ask { number: 1, region: name, moved: BTreeSet::new(), whole: true, alone: true };
+        let moved = BTreeSet::new();
+        let ask = Ask { number: 1, region: name, moved, whole: true, alone: true, stopped: false };
         let mut theirs: Report = serde_json::from_value(serde_json::to_value(&own).unwrap()).unwrap();
         // A later sled may find what is not known here.
         let scrub =

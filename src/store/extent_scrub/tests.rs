@@ -189,6 +189,15 @@ fn no_more_is_read_at_once_than_a_piece_and_the_same_is_found() {
     }
 }
 
+/// End of a writer, when it is dropped: also when what is asserted beside it does not hold, as a scope waits for it.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 /// Whether there is another pass beside a writer: there are ten, or, with `SCRUB_MINUTES`, as many as that time has.
 fn goes_on(passes: u64, began: Instant) -> bool {
     match std::env::var("SCRUB_MINUTES").ok() {
@@ -205,6 +214,7 @@ fn a_scrub_beside_a_writer_raises_no_alarm_and_still_finds_what_is_rotten() {
     let file = written.file.try_clone().unwrap();
     let (over, flushes) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
+        let _over = Over(&over);
         scope.spawn(|| {
             let mut turn = 0u64;
             while !over.load(Ordering::SeqCst) {
@@ -224,7 +234,6 @@ fn a_scrub_beside_a_writer_raises_no_alarm_and_still_finds_what_is_rotten() {
             let so = found(&scrubbed) == [597] || scrubbed.restless > 0 && found(&scrubbed).is_empty();
             assert!(so, "pass {passes}: {scrubbed:?}");
         }
-        over.store(true, Ordering::SeqCst);
         println!("{passes} passes in {:?}, beside {} flushes", began.elapsed(), flushes.load(Ordering::SeqCst));
     });
     written.flush();

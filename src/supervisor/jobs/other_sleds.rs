@@ -33,6 +33,8 @@ pub(in crate::supervisor) struct Question<'a> {
     pub(in crate::supervisor) job: u64,
     pub(in crate::supervisor) local: &'a LocalRegion,
     pub(in crate::supervisor) asks: Asks,
+    /// Whether the region is stopped already.
+    pub(in crate::supervisor) stopped: bool,
     pub(in crate::supervisor) bus: &'a Connection,
     pub(in crate::supervisor) progress: &'a Progress,
 }
@@ -61,7 +63,8 @@ impl Question<'_> {
         let alone = self.asks == Asks::Whole { attached: false };
         let unfollowed = if self.asks.patiently() { UNFOLLOWED_LIMIT } else { FOLLOWED_LIMIT };
         let moved = self.asks.left_out(self.local.name.volume());
-        let question = Ask { number: 0, region: self.local.name.clone(), moved, whole, alone };
+        let (region, stopped) = (self.local.name.clone(), self.stopped);
+        let question = Ask { number: 0, region, moved, whole, alone, stopped };
         let followed = async {
             sleep(unfollowed).await;
             if let Err(why) = follower::begin(self.bus, &self.context.config.map, self.job).await {

@@ -14,7 +14,7 @@ use crate::decide::facts::Busy;
 use crate::decide::permits::Deletion;
 use crate::decide::rebuild::{Known, Rebuild, Stage, beside, maker, under, whole};
 use crate::decide::remedy::or_replace;
-use crate::decide::turns::{Asks, Manner, unforced};
+use crate::decide::turns::{Asks, Manner, reason, unforced};
 use crate::names::RegionName;
 use crate::port_map::LocalRegion;
 use crate::region::{HeldBy, Hold, Record};
@@ -26,7 +26,7 @@ use crate::supervisor::jobs::creation::not_created;
 use crate::supervisor::jobs::filling::{FAULT_LIMIT, Goal, Lack, advice, goal, lacking, look, own, wanted, watch};
 use crate::supervisor::jobs::host_redundancy::{self, Company};
 use crate::supervisor::jobs::other_sleds::Question;
-use crate::supervisor::jobs::restart::{is_held, record, turn};
+use crate::supervisor::jobs::restart::{is_held, record, release, turn};
 use crate::supervisor::jobs::work::{Job, Outcome, Work};
 use crate::times;
 use crate::wire::{self, JobKind, Refusal, Word};
@@ -126,7 +126,7 @@ async fn would_be_done(
 /// any, and that no host is connected there, unless that does not matter.
 async fn others_are_whole(job: &Job, local: &LocalRegion, attached: bool) -> Result<(), wire::Error> {
     let (Job { context, id, bus, progress }, asks) = (job, manner(attached).asks);
-    let question = Question { context, job: *id, local, asks, bus, progress };
+    let question = Question { context, job: *id, local, asks, stopped: false, bus, progress };
     if !asks.anybody(&context.config, &local.name) {
         return Ok(());
     }
@@ -138,6 +138,26 @@ async fn others_are_whole(job: &Job, local: &LocalRegion, attached: bool) -> Res
             Word::Yield => question.wait_a_moment().await?,
         }
     }
+}
+
+/// Have them say so once more of one that is stopped, and that cannot give up its turn: it waits for no other's.
+async fn others_are_whole_still(job: &Job, local: &LocalRegion, attached: bool) -> Result<(), wire::Error> {
+    let (Job { context, id, bus, progress }, asks) = (job, manner(attached).asks);
+    let question = Question { context, job: *id, local, asks, stopped: true, bus, progress };
+    let deadline = Instant::now() + CATCH_UP_LIMIT;
+    while asks.anybody(&context.config, &local.name) {
+        match question.ask().await? {
+            Word::Well => break,
+            Word::No(why) => return Err(why),
+            // Of a follower of before, who looks at turns all the same.
+            Word::Yield if Instant::now() < deadline => question.wait_a_moment().await?,
+            Word::Yield => {
+                let why = "other sleds have had their turn all the time";
+                return Err(refused(&local.name, why, "see sledctl jobs on these, and ask again".into()));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Find that nothing is lost with a region to which nobody is connected: each of its siblings on this sled has flushed all
@@ -218,13 +238,40 @@ async fn take_down(job: &Job, local: &LocalRegion, attached: bool) -> Result<(),
         record(context, name, Some(hold)).await?;
     }
     units::stop(bus, name).await.map_err(|why| left_held(name, &format!("its unit was not stopped: {why}")))?;
-    let unseen = |why: wire::Error| left_held(name, &why.message);
-    let goal = goal(context, local).await.map_err(unseen)?;
-    if let Some(lack) = caught_up(job, local, &goal, CATCH_UP_LIMIT).await.map_err(unseen)? {
-        return Err(left_held(name, &lack_of(&lack, &goal)));
+    match may_be_lost(job, local, attached).await {
+        Ok(()) => Ok(()),
+        Err(why) if held => Err(left_held(name, cause(name, &why.message))),
+        Err(why) => Err(let_run_again(job, local, why).await),
+    }
+}
+
+/// Find, of a region that is stopped, that the others have all that it has.
+async fn may_be_lost(job: &Job, local: &LocalRegion, attached: bool) -> Result<(), wire::Error> {
+    let goal = goal(&job.context, local).await?;
+    if let Some(lack) = caught_up(job, local, &goal, CATCH_UP_LIMIT).await? {
+        return Err(refused(&local.name, &lack_of(&lack, &goal), remedy_of(&local.name, &lack, &goal)));
     }
     // What it has flushed since they were asked grows no more.
-    others_are_whole(job, local, attached).await.map_err(unseen)
+    others_are_whole_still(job, local, attached).await
+}
+
+/// Let a region run again as it was that was held and stopped for nothing: its host is not left with less than before.
+async fn let_run_again(job: &Job, local: &LocalRegion, why: wire::Error) -> wire::Error {
+    let (name, cause) = (&local.name, cause(&local.name, &why.message));
+    match release(&job.context, local, &job.progress).await {
+        Ok(_) => {
+            let message =
+                format!("{name} is not rebuilt: {cause}; it was stopped for that, and is released: all is as it was");
+            wire::Error { message, ..why }
+        }
+        Err(unreleased) => left_held(name, &format!("{cause}; and it was not released: {}", unreleased.message)),
+    }
+}
+
+/// The reason of a refusal, for whoever says himself what becomes of the region.
+fn cause<'a>(name: &RegionName, refusal: &'a str) -> &'a str {
+    let why = reason(name, refusal);
+    why.strip_prefix(&format!("{name} is not rebuilt: ")).unwrap_or(why)
 }
 
 /// Find that no host is connected to the volume on this sled, unless that does not matter.

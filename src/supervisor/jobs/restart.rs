@@ -70,7 +70,7 @@ pub(in crate::supervisor) async fn turn(
     bus: &Connection,
     progress: &Progress,
 ) -> Result<(), wire::Error> {
-    let question = Question { context, job, local, asks: manner.asks, bus, progress };
+    let question = Question { context, job, local, asks: manner.asks, stopped: false, bus, progress };
     let (began, patient) = (Instant::now(), manner.asks.patiently());
     loop {
         if patient {
@@ -295,7 +295,11 @@ async fn hold(
 }
 
 /// Let a region run again.
-async fn release(context: &Context, local: &LocalRegion, progress: &Progress) -> Result<String, wire::Error> {
+pub(super) async fn release(
+    context: &Context,
+    local: &LocalRegion,
+    progress: &Progress,
+) -> Result<String, wire::Error> {
     progress.no_way_back().map_err(|_| cancelled())?;
     // Before the ledger, too: a hold that is only on its way there must not come back.
     context.tell(Report::Released(context.disk, local.name.clone())).await;

@@ -111,6 +111,7 @@ fn a_word_is_heard_only_while_its_question_is_asked() {
             moved: Default::default(),
             whole: false,
             alone: false,
+            stopped: false,
         });
         Step { doing: "waiting".into(), done: 0, total: 0, unit: JobUnit::Parts, asks }
     };
