@@ -52,11 +52,12 @@ pub const REBUILD: Operation = Operation {
     check: rebuilt_in_the_end,
 };
 
-/// Asks for the rebuild, and fills what is put in the region's place, as its host would, until it is over.
+/// Asks for the rebuild, and fills what is put in the region's place, as its host would, until it is over: no extent is ever
+/// cut off for that, as a downstairs that starts meanwhile would find it broken.
 const REBUILT: &str = "sledctl region rebuild still-fawn-0 & asked=$!; cd /crucible
     while kill -0 $asked 2>/dev/null; do
         if [ -e still-fawn-0/region.json ] && ! cmp -s still-fawn-0/region.json /run/before; then
-            cp still-fawn-1/00/000/000 still-fawn-0/00/000/000
+            dd if=still-fawn-1/00/000/000 of=still-fawn-0/00/000/000 bs=1M conv=notrunc,nocreat status=none
         fi
         sleep 0.05
     done; wait $asked";
