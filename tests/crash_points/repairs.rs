@@ -54,9 +54,10 @@ pub const REBUILD: Operation = Operation {
 
 /// Asks for the rebuild, and fills what is put in the region's place, as its host would, until it is over: no extent is ever
 /// cut off for that, as a downstairs that starts meanwhile would find it broken.
+/// Which region lies there is told without opening anything of it: a process at it would be in the way.
 const REBUILT: &str = "sledctl region rebuild still-fawn-0 & asked=$!; cd /crucible
     while kill -0 $asked 2>/dev/null; do
-        if [ -e still-fawn-0/region.json ] && ! cmp -s still-fawn-0/region.json /run/before; then
+        if [ -e still-fawn-0/region.json ] && ! [ still-fawn-0/region.json -ef lost+found/before ]; then
             dd if=still-fawn-1/00/000/000 of=still-fawn-0/00/000/000 bs=1M conv=notrunc,nocreat status=none
         fi
         sleep 0.05
@@ -65,7 +66,9 @@ const REBUILT: &str = "sledctl region rebuild still-fawn-0 & asked=$!; cd /cruci
 fn rotten_among_whole(machine: &Machine) {
     rotten(machine);
     machine.ok(&["sledctl", "region", "scrub", SIBLING, "still-fawn-2"]);
-    machine.sh("cp /crucible/still-fawn-0/region.json /run/before");
+    machine.sh(
+        "cd /crucible && cp still-fawn-0/region.json /run/before && ln -f still-fawn-0/region.json lost+found/before",
+    );
 }
 
 /// What is left is the old region in its place, the old one in the trash and nothing in its place, or the new one; and
