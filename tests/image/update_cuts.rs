@@ -1,22 +1,23 @@
-//! Power cuts of an update, one after each of the steps that are seen of it: whatever it was at, the disk has a version that starts, the regions
-//! serve, and the update can be taken again.
+//! Power cuts of an update, one after each of the steps that are seen of it: whatever it was at, the disk has a version that
+//! starts, the regions serve, and the update can be taken again.
 
 use crate::apply::{ROLLBACK, until_version};
 use crate::guest::{BOOT, Disk, FIRMWARE, Guest, image};
 use serde_json::Value;
+use std::fs;
 use std::process::{Child, Stdio};
 
 /// Prints on the console what of the disk an update has changed, each time that there is something new: what the partitions
-/// are called, what is beside the boot loader, and whether it is on record.
-const STEPS: &str = r#"systemctl start boot.mount; n=0; last=
+/// are called, what is beside the boot loader, whether it is on record, and how many times 96 MiB were written.
+const STEPS: &str = r#"n=0; last=
 while :; do
-    now="$(lsblk -nro PARTLABEL /dev/vda) $(ls /boot/EFI/Linux) $(ls -s /var/lib/sled-update/attempt.json 2>/dev/null)"
+    now="$(lsblk -nro PARTLABEL /dev/vda) $(ls -A /boot/EFI/Linux) $(ls -s /var/lib/sled-update/attempt.json 2>/dev/null)"
+    now="$now $(awk '{ print int($7 / 196608) }' /sys/block/vda/stat)"
     if [ "$now" != "$last" ]; then echo "step $n of it:" $now >/dev/console; n=$((n + 1)); last=$now; fi
     sleep 0.1
 done"#;
-/// The fewest steps that an update has: three partitions and the kernel, each written under a name that is none and then
-/// given its own, and the record.
-const STEPS_LEAST: u32 = 5;
+/// The fewest steps that are seen of one: it is put on record, written, and then given its names.
+const STEPS_LEAST: u32 = 4;
 const UPDATE: &str = "/var/good.update";
 
 fn version(guest: &Guest<'_>) -> String {
@@ -25,9 +26,12 @@ fn version(guest: &Guest<'_>) -> String {
 }
 
 /// Begins an update, and has its steps on the console.
-fn begin(guest: &Guest<'_>) -> Child {
+fn begin(guest: &Guest<'_>, disk: &Disk) -> Child {
     guest.forget_console();
-    guest.says(&format!("systemd-run --quiet --unit=steps bash -c '{STEPS}'"));
+    let file = disk.file("steps");
+    fs::write(&file, STEPS).unwrap();
+    guest.copy(&file, "/run/steps");
+    guest.says("systemctl start boot.mount && systemd-run --quiet --unit=steps bash /run/steps");
     let mut apply = guest.ssh();
     apply.arg(format!("sledctl update apply {UPDATE}")).stdout(Stdio::null()).stderr(Stdio::null());
     apply.spawn().unwrap()
@@ -42,7 +46,7 @@ fn an_update_that_is_cut_after_any_of_its_steps_leaves_a_sled_that_serves() {
     guest.says("sync");
     let mut step = 1;
     let mut guest = loop {
-        let mut apply = begin(&guest);
+        let mut apply = begin(&guest, &disk);
         let word = format!("step {step} of it:");
         let ended = guest.until(&word, ROLLBACK, |guest| {
             let ended = apply.try_wait().unwrap();
