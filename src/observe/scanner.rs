@@ -1,4 +1,5 @@
-//! Looks at the data disk, and changes of it: one at a time, whoever asks. Reads only.
+//! Looks at the data disk, and changes of it: one at a time, whoever asks. Reads only, but for the try of a write, which takes no
+//! turn: where it hangs, looks go on.
 
 use crate::config::Configuration;
 use crate::decide::facts::{Disk, OnDisk, Scrubbed};
