@@ -356,6 +356,7 @@ impl Supervisor {
         match report {
             jobs::Report::Claim(claim) => self.jobs.grant_turn(claim, &self.config, &mut self.facts),
             jobs::Report::Mark { job, region, busy } => self.mark(job, region, busy),
+            jobs::Report::Heard(told) => _ = told.send(()),
             jobs::Report::Free { job, region } => self.jobs.free(&region, job, &mut self.facts),
             jobs::Report::Held { disk, tried, done } => self.jobs.hear_holds((disk, &tried, done), &self.facts),
             jobs::Report::Released(disk, name) => {

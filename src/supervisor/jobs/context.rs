@@ -9,6 +9,7 @@ use crate::observe::scanner::Scanner;
 use crate::store::lived::Clock;
 use crate::store::mark::is_mounted;
 use crate::supervisor::jobs::Report;
+use crate::supervisor::jobs::holds::Wanted;
 use crate::supervisor::jobs::list::CANCELLED;
 use crate::supervisor::jobs::program_checks::Lately;
 use crate::supervisor::tasks::Tasks;
@@ -16,7 +17,7 @@ use crate::wire::{self, Refusal};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::available_parallelism;
-use tokio::sync::{Mutex, Semaphore, watch};
+use tokio::sync::{Mutex, Semaphore, oneshot, watch};
 use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
@@ -47,6 +48,8 @@ pub(in crate::supervisor) struct Context {
     pub(in crate::supervisor) clock: Arc<Clock>,
     /// Programs that were found to run a moment ago.
     pub(in crate::supervisor) lately: Arc<Lately>,
+    /// Holds that the loop has put, as long as nobody has taken them away.
+    pub(super) holds: Wanted,
 }
 
 impl Context {
@@ -58,7 +61,7 @@ impl Context {
         let cores = Arc::new(Semaphore::new(turns as usize));
         let (serving, breaks) = (watch::Sender::new(BTreeMap::new()), watch::Sender::new(BTreeMap::new()));
         let clock = Arc::new(Clock::open());
-        let (adoptions, scrubs, verifications, lately) = Default::default();
+        let (adoptions, scrubs, verifications, lately, holds) = Default::default();
         let disk = None;
         Self {
             config,
@@ -74,6 +77,7 @@ impl Context {
             breaks,
             clock,
             lately,
+            holds,
         }
     }
 
@@ -97,6 +101,14 @@ impl Context {
     /// Tell the loop something. It hears it unless it has ended.
     pub(in crate::supervisor) async fn tell(&self, report: Report) {
         self.tasks.tell(report).await;
+    }
+
+    /// Wait until the loop has heard what it was told before: what it decides from then on, it decides by that.
+    pub(in crate::supervisor) async fn heard(&self) {
+        let (heard, all) = oneshot::channel();
+        self.tell(Report::Heard(heard)).await;
+        // A loop that has ended decides nothing more.
+        _ = all.await;
     }
 
     /// Look at the disk, and tell the loop what is there now.

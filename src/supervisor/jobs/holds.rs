@@ -1,5 +1,5 @@
 //! Regions that are held: at once in memory, and on record as soon as the disk has it. What could not be written is
-//! tried again with everything else.
+//! tried again with everything else; what was taken away meanwhile never comes to be on record after that.
 
 use crate::decide::facts::Facts;
 use crate::decide::storage::identity;
@@ -8,8 +8,27 @@ use crate::region::Hold;
 use crate::store::ledger;
 use crate::supervisor::jobs::context::Context;
 use crate::supervisor::jobs::{Jobs, Report};
+use crate::wire::{self, Refusal};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use uuid::Uuid;
+
+/// Holds that the loop has put, as long as nobody has taken them away. One may be on its way to the ledger for as long
+/// as the disk takes: it is put there only if it is among these still, and taken away from both while nobody else
+/// changes the ledger.
+#[derive(Clone, Default)]
+pub(super) struct Wanted(Arc<Mutex<BTreeMap<RegionName, Hold>>>);
+
+impl Wanted {
+    fn all(&self) -> MutexGuard<'_, BTreeMap<RegionName, Hold>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forget the hold of a region, and return it.
+    pub(super) fn take(&self, name: &RegionName) -> Option<Hold> {
+        self.all().remove(name)
+    }
+}
 
 /// Holds that are on their way to the record.
 #[derive(Default)]
@@ -22,6 +41,7 @@ impl Jobs {
     /// Put a region on hold: at once here, and durably as soon as the disk has it.
     pub(in crate::supervisor) fn hold(&mut self, name: RegionName, hold: Hold, facts: &mut Facts) {
         tracing::error!(REGION = %name, "{name} is held: {}", hold.why);
+        self.context.holds.all().insert(name.clone(), hold.clone());
         facts.holding.insert(name, hold);
         self.record_holds(facts);
     }
@@ -73,8 +93,13 @@ fn unrecorded(facts: &Facts) -> BTreeMap<RegionName, Hold> {
 }
 
 async fn write_holds(context: &Context, new: BTreeMap<RegionName, Hold>) -> Result<(), String> {
-    let root = context.config.sled.storage.root.clone();
+    let (root, wanted) = (context.config.sled.storage.root.clone(), context.holds.clone());
     let write = move || {
+        let stands = |(name, hold): &(RegionName, Hold)| wanted.all().get(name) == Some(hold);
+        let new: Vec<_> = new.into_iter().filter(stands).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
         ledger::change(&root, |ledger| {
             for (name, hold) in new {
                 // A region that was deleted meanwhile is not held any more.
@@ -88,6 +113,41 @@ async fn write_holds(context: &Context, new: BTreeMap<RegionName, Hold>) -> Resu
     context.held(write).await.map_err(|why| why.message)?.map_err(|why| why.to_string())
 }
 
+/// Take away the hold of a region that `which` says is not to stay, whether it is on record or on its way there, and
+/// tell whether there was one.
+///
+/// # Errors
+/// The ledger was not read, or not written: then the region is held as before.
+pub(super) async fn take_away(
+    context: &Context,
+    name: &RegionName,
+    which: impl FnOnce(&Hold) -> bool + Send + 'static,
+) -> Result<bool, wire::Error> {
+    let (root, wanted, region) = (context.config.sled.storage.root.clone(), context.holds.clone(), name.clone());
+    let take = move || {
+        let recorded = ledger::load(&root)?.ledger.holds.remove(&region);
+        let held = recorded.clone().or_else(|| wanted.all().get(&region).cloned());
+        if !held.is_some_and(|hold| which(&hold)) {
+            return Ok(false);
+        }
+        if recorded.is_some() {
+            ledger::change(&root, |ledger| {
+                ledger.holds.remove(&region);
+                Ok(())
+            })?;
+        }
+        wanted.take(&region);
+        Ok(true)
+    };
+    context.held(take).await?.map_err(|why| not_recorded(&why))
+}
+
+/// Make the error that the ledger was not written.
+pub(super) fn not_recorded(why: &std::io::Error) -> wire::Error {
+    let message = format!("the ledger was not written: {why}");
+    wire::Error::new(Refusal::NotRecorded, message, "see sledctl storage and dmesg, and ask again")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,6 +155,7 @@ mod tests {
     use crate::decide::facts::Disk;
     use crate::region::{HeldBy, Mark, Record};
     use crate::supervisor::Supervisor;
+    use crate::supervisor::jobs::restart;
     use crate::supervisor::tests::supervisor_of;
 
     fn of_a_crash_loop() -> Hold {
@@ -149,5 +210,45 @@ mod tests {
         supervisor.see_disk(seen(3, &[0, 1]));
         supervisor.hear(heard(true, &[0]));
         assert!(supervisor.jobs.holds.recording);
+    }
+
+    /// The disk may take long to have a hold: whoever takes it away meanwhile is not to find it there afterwards.
+    #[tokio::test]
+    async fn a_hold_that_was_taken_away_on_its_way_to_the_record_does_not_get_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let storage = format!("[storage]\nroot = \"{}\"\nrequire_mount = false\n", dir.path().display());
+        let (supervisor, _inbox) = supervisor_of(config::shipped(&storage));
+        let (context, local) = (supervisor.jobs.context(), supervisor.config.local_regions().swap_remove(0));
+        let record = Record {
+            uuid: Uuid::nil(),
+            geometry: local.geometry,
+            created: jiff::Timestamp::UNIX_EPOCH,
+            by: "a test".into(),
+        };
+        ledger::begin(dir.path(), &BTreeSet::new()).unwrap();
+        ledger::change(dir.path(), |ledger| {
+            ledger.regions.insert(local.name.clone(), record);
+            Ok(())
+        })
+        .unwrap();
+        let put = || {
+            context.holds.all().insert(local.name.clone(), of_a_crash_loop());
+            BTreeMap::from([(local.name.clone(), of_a_crash_loop())])
+        };
+        let held = || ledger::load(dir.path()).unwrap().ledger.holds.contains_key(&local.name);
+        let on_its_way = put();
+        assert!(!take_away(context, &local.name, |hold| hold.by == HeldBy::Operator).await.unwrap());
+        write_holds(context, on_its_way).await.unwrap();
+        assert!(held(), "it was not to be taken away");
+        assert!(take_away(context, &local.name, |hold| hold.by == HeldBy::CrashLoop).await.unwrap() && !held());
+        // Before it is written; and by a release, which takes whatever there is.
+        let on_its_way = put();
+        assert!(take_away(context, &local.name, |_| true).await.unwrap());
+        write_holds(context, on_its_way).await.unwrap();
+        assert!(!held());
+        let on_its_way = put();
+        restart::record(context, &local.name, None).await.unwrap();
+        write_holds(context, on_its_way).await.unwrap();
+        assert!(!held());
     }
 }

@@ -59,6 +59,7 @@ use removals::Removals;
 use scrub::Scheduled;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use tokio::sync::oneshot;
 use turns::{Claim, Turns};
 use uuid::Uuid;
 
@@ -68,6 +69,8 @@ pub(super) enum Report {
     Claim(Claim),
     /// The job that has the region's turn does this to it now.
     Mark { job: u64, region: RegionName, busy: Busy },
+    /// A job waits until what it told before was heard.
+    Heard(oneshot::Sender<()>),
     /// The job does not need the region any more.
     Free { job: u64, region: RegionName },
     /// The holds of these regions, which were to be put on record on this disk, are there, or are not.

@@ -12,6 +12,7 @@ use crate::region::{HeldBy, Hold, Ledger};
 use crate::store::ledger;
 use crate::supervisor::jobs::Report;
 use crate::supervisor::jobs::context::{Context, cancelled};
+use crate::supervisor::jobs::holds;
 use crate::supervisor::jobs::host_redundancy::{self, Lack};
 use crate::supervisor::jobs::other_sleds::Question;
 use crate::supervisor::jobs::restart_check;
@@ -309,14 +310,15 @@ pub(super) async fn release(
     Ok("released; it is started as soon as everything is right".into())
 }
 
-/// Take a hold away that `which` says is not to stay, and what led to it.
+/// Take a hold away that `which` says is not to stay, and what led to it. The region is marked by its job: after this
+/// none comes that was decided before.
 pub(in crate::supervisor) async fn forgive(
     context: &Context,
     name: &RegionName,
     which: impl FnOnce(&Hold) -> bool + Send + 'static,
 ) -> Result<(), wire::Error> {
-    if held(context, name).await?.is_some_and(|hold| which(&hold)) {
-        record(context, name, None).await?;
+    context.heard().await;
+    if holds::take_away(context, name, which).await? {
         context.look_again().await;
     }
     context.tell(Report::Released(context.disk, name.clone())).await;
@@ -349,10 +351,6 @@ pub(in crate::supervisor) async fn is_held(context: &Context, name: &RegionName)
     Ok(standing(context, name).await? == Standing::Held)
 }
 
-async fn held(context: &Context, name: &RegionName) -> Result<Option<Hold>, wire::Error> {
-    Ok(on_record(context).await?.holds.remove(name))
-}
-
 /// Read the ledger, as it is on the disk.
 pub(in crate::supervisor) async fn on_record(context: &Context) -> Result<Ledger, wire::Error> {
     let root = context.config.sled.storage.root.clone();
@@ -367,23 +365,20 @@ pub(in crate::supervisor) async fn on_record(context: &Context) -> Result<Ledger
 /// The ledger was not written.
 pub(super) async fn record(context: &Context, name: &RegionName, hold: Option<Hold>) -> Result<(), wire::Error> {
     let (root, region) = (context.config.sled.storage.root.clone(), name.clone());
+    let wanted = context.holds.clone();
     let write = move || {
         ledger::change(&root, |ledger| {
             match hold {
-                Some(hold) => _ = ledger.holds.insert(region, hold),
+                Some(hold) => _ = ledger.holds.insert(region.clone(), hold),
                 None => _ = ledger.holds.remove(&region),
             }
             Ok(())
-        })
+        })?;
+        // What else is on its way there is not to come after this.
+        wanted.take(&region);
+        Ok(())
     };
-    let failed = |why: std::io::Error| {
-        wire::Error::new(
-            Refusal::NotRecorded,
-            format!("the ledger was not written: {why}"),
-            "see sledctl storage and dmesg, and ask again",
-        )
-    };
-    context.held(write).await?.map_err(failed)
+    context.held(write).await?.map_err(|why| holds::not_recorded(&why))
 }
 
 #[cfg(test)]
